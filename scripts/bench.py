@@ -1,0 +1,238 @@
+"""What the loop costs on this machine: `scripts/bench`.
+
+Everything is measured in one run, with the real engines and the embedded models. Variants take turns,
+so that a machine whose speed drifts does the same to all; figures are medians with their range.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import csv
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pipeline import config_file
+from pipeline.audio.files import WavWriter, read_audio
+from pipeline.audio.resample import Resampler
+from pipeline.cascade import Cascade
+from pipeline.clock import Clock
+from pipeline.config import Settings
+from pipeline.engines import LocalEngines
+from pipeline.events import Frame, ReplyAudio, ReplyDone, ReplyText, Samples, SpeechStopped
+from pipeline.shelf import catalogue
+from pipeline.stages.llm import Used
+from pipeline.stages.vad import VoiceDetector
+from pipeline.timeline import PARTS, Timeline
+from pipeline.trace import Trace, description
+
+import numpy as np
+
+ROOT = Path(__file__).parent.parent
+RECORDINGS = ROOT / "tests/data/recordings"
+RATE = 16_000
+QUESTIONS = ("dev_11.wav", "dev_14.wav", "dev_02.wav", "dev_29.wav", "dev_08.wav", "dev_20.wav")
+SENTENCES = (
+    "The train to Madrid leaves at nine in the morning.",
+    "A tomato is red, and sometimes yellow or green.",
+    "I think it is the most useful thing that people have ever built.",
+)
+
+
+def show(name: str, values: Sequence[float], unit: str) -> None:
+    """One line: median, and the range of all values."""
+    if not values:
+        print(f"  {name:<44} nothing measured")
+        return
+    middle = statistics.median(values)
+    print(
+        f"  {name:<44} {middle:9.1f} {unit}   ({min(values):.1f} to {max(values):.1f}, "
+        f"n = {len(values)})"
+    )
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that `work()` takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def start_up(rounds: int) -> None:
+    """Time from the command to "listening", with the files in the page cache and without."""
+    print("start-up, from the command to listening")
+    cold = Path("/proc/sys/vm/drop_caches")
+    with tempfile.TemporaryDirectory() as folder:
+        silence = Path(folder) / "silence.wav"
+        with WavWriter(silence, RATE) as wav:
+            wav.write(np.zeros(RATE // 10, np.int16))
+        command = [
+            *(sys.executable, "-m", "pipeline", "talk", "--input", str(silence)),
+            *("--output", str(Path(folder) / "out.wav")),
+        ]
+        if os.access(cold, os.W_OK):
+            values = []
+            for _ in range(rounds):
+                os.sync()
+                cold.write_text("3")
+                values.append(listening_after(command))
+            show("cold (page cache dropped)", values, "s")
+        else:
+            print("  cold: not measured, dropping the page cache needs root")
+        show("warm", [listening_after(command) for _ in range(rounds)], "s")
+
+
+def listening_after(command: list[str]) -> float:
+    """Seconds until the command says that it listens."""
+    began = time.perf_counter()
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as child:
+        assert child.stderr is not None
+        for line in child.stderr:
+            if line.strip() == "listening":
+                took = time.perf_counter() - began
+                child.communicate()
+                return took
+    raise SystemExit(f"bench: {' '.join(command)} did not begin to listen")
+
+
+def recordings() -> list[Samples]:
+    """The development recordings, 16 kHz."""
+    with (RECORDINGS / "dev.tsv").open(encoding="utf-8") as table:
+        names = [row["file"] for row in csv.DictReader(table, delimiter="\t")]
+    return [np.concatenate([*read_audio(RECORDINGS / name, RATE)]) for name in names]
+
+
+async def engines_alone(engines: LocalEngines, settings: Settings) -> None:
+    """Real-time factors of VAD, STT and TTS; the model's first token and rate."""
+    print("engines, one at a time")
+    audio = recordings()
+    detector = VoiceDetector(settings.vad)
+    detector.warm()
+    factors = [timed(lambda a=a: detector.push(a)) / (len(a) / RATE) * 1e3 for a in audio]
+    show("VAD, real-time factor × 1000", factors, "")
+    milliseconds, factors = [], []
+    for samples in audio:
+        heard = samples.astype(np.float32) / np.float32(32768)
+        began = time.perf_counter()
+        await engines.transcribe(heard, None)
+        took = time.perf_counter() - began
+        milliseconds.append(took * 1e3)
+        factors.append(took / (len(samples) / RATE) * 1e3)
+    show("STT, an utterance", milliseconds, "ms")
+    show("STT, real-time factor × 1000", factors, "")
+    firsts, factors = [], []
+    for sentence in SENTENCES * 4:
+        began = time.perf_counter()
+        first, count = 0.0, 0
+        async with contextlib.aclosing(engines.voice.speak(sentence)) as pieces:
+            async for piece in pieces:
+                first = first or time.perf_counter() - began
+                count += len(piece)
+        factors.append((time.perf_counter() - began) / (count / engines.voice.rate) * 1e3)
+        firsts.append(first * 1e3)
+    show("TTS, first audio of a sentence", firsts, "ms")
+    show("TTS, real-time factor × 1000", factors, "")
+    firsts, rates = [], []
+    for number in range(10):
+        first, rate, _ = await one_reply(engines, settings, f"What is {number} plus nine?")
+        firsts.append(first * 1e3)
+        rates.append(rate)
+    show("LLM, first token of a new question", firsts, "ms")
+    show("LLM, tokens", rates, "per second")
+
+
+async def one_reply(
+    engines: LocalEngines, settings: Settings, question: str
+) -> tuple[float, float, int]:
+    """Seconds to the first token, tokens per second after it, tokens."""
+    messages = [
+        {"role": "system", "content": settings.llm.instructions},
+        {"role": "user", "content": question},
+    ]
+    began = time.perf_counter()
+    first = last = began
+    tokens = 0
+    async with contextlib.aclosing(engines.model.stream(messages)) as deltas:
+        async for delta in deltas:
+            if isinstance(delta, Used):
+                tokens = delta.output_tokens
+                continue
+            last = time.perf_counter()
+            first = last if first == began else first
+    return first - began, (tokens - 1) / max(last - first, 1e-9), tokens
+
+
+def voice_to_voice(rounds: int) -> None:
+    """The overlapped loop against the textbook cascade, same engines, same recordings, in turn."""
+    print("voice-to-voice, from the last voiced sample to the first audible one of the reply")
+    modes = ("overlapped", "sequential")
+    turns: dict[str, list[list[Timeline]]] = {mode: [] for mode in modes}
+    for number in range(rounds):
+        for mode in modes if number % 2 == 0 else reversed(modes):
+            turns[mode].append(one_run(mode))
+    for mode in modes:
+        flat = [t for run in turns[mode] for t in run]
+        show(mode, [t.total_ns / 1e6 for t in flat], "ms")
+        for part in PARTS:
+            show(f"    {part}", [t.parts[part] / 1e6 for t in flat], "ms")
+    pairs = [
+        (a.total_ns / b.total_ns, (a.total_ns - a.parts["endpoint"]) / (b.total_ns - b.parts["endpoint"]))
+        for runs in zip(turns["overlapped"], turns["sequential"], strict=True)
+        for a, b in zip(*runs, strict=True)
+    ]
+    show("overlapped / sequential, turn by turn", [whole for whole, _ in pairs], "×")
+    show("the same without the endpoint delay", [rest for _, rest in pairs], "×")
+
+
+def one_run(mode: str) -> list[Timeline]:
+    """Timelines of one conversation held through `cascade talk` in a child process."""
+    with tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace.jsonl"
+        command = [sys.executable, "-m", "pipeline", "talk", "--mode", mode]
+        for name in QUESTIONS:
+            command += ["--input", str(RECORDINGS / name)]
+        command += ["--output", str(Path(folder) / "reply.wav"), "--trace", str(trace)]
+        # The same replies in both modes: no sampling.
+        environ = {**os.environ, "CASCADE_LLM__TEMPERATURE": "0"}
+        subprocess.run(command, check=True, cwd=ROOT, env=environ, capture_output=True)
+        marks: dict[int, dict[str, int]] = {}
+        for line in trace.read_text(encoding="utf-8").splitlines()[1:]:
+            entry = json.loads(line)
+            marks.setdefault(entry["turn"], {})[entry["mark"]] = entry["t_ns"]
+    timelines = [Timeline.from_marks(m) for m in marks.values()]
+    return [t for t in timelines if t is not None]
+
+
+async def own_cost(engines: LocalEngines, settings: Settings, rounds: int) -> None:
+    """CPU time of the event loop's thread for a turn, beyond what the engines need.
+
+    The thread runs our own code, the voice detector and the HTTP client. From its CPU time in a turn
+    is taken what the detector costs (the same seconds of silence) and what the client costs (the
+    same requests with nothing around them); what is left is ours.
+    """
+    print("CPU time of the loop itself, for a turn of one question and its reply")
+    clock = Clock()
+    turns, clients, own = [], [], []
+    for name in QUESTIONS[:rounds]:
+        question = np.concatenate([*read_audio(RECORDINGS / name, RATE)])
+        silence_per_s = await turn_cost(engines, settings, clock, np.zeros(0, np.int16), 1.5)
+        cost = await turn_cost(engines, settings, clock, question, None)
+        detector = silence_per_s[0] / silence_per_s[1] * cost[1]
+        began = time.thread_time()
+        await one_reply(engines, settings, "Tell me how a car works.")
+        client_s = time.thread_time() - began
+        client = client_s * cost[2] / max(1, cost[3])
+        turns.append(cost[0] * 1e3)
+        clients.append(client * 1e3)
+        own.append((cost[0] - detector - client) * 1e3)
+    show("event loop's thread", turns, "ms")
+    show("of it the HTTP client, for the reply's tokens", clients, "ms")
+    show("left for the loop itself", own, "ms")

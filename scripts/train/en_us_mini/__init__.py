@@ -1,0 +1,1 @@
+"""The recipe of en_US-mini, a small English voice for Piper."""

@@ -1,0 +1,1 @@
+"""What the two model recipes have in common."""

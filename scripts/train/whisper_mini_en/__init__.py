@@ -1,0 +1,1 @@
+"""The recipe of whisper-mini-en, a small speech recogniser with the Whisper architecture."""
