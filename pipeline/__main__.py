@@ -1,0 +1,5 @@
+"""`python -m pipeline` is `cascade`."""
+
+from pipeline.cli import main
+
+main()

@@ -1,0 +1,80 @@
+"""Where sound begins and ends: one definition for the device, the trace and the WAV check."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.clock import NS_PER_S
+from pipeline.events import Samples
+
+AUDIBLE_DBFS = -50.0
+"""Sound starts to be audible above this peak; the noise floor of a Piper voice is below it."""
+
+CONFIRM_S = 0.005
+CONFIRM_SHARE = 0.25
+"""A sample is the onset of sound if this share of the samples in this time after it is above the
+threshold too. One that is not belongs to a click, or to a filter that rings."""
+
+
+def onset(samples: Samples, rate: int) -> int | None:
+    """Index of the first audible sample of mono int16 sound; None if it is all silence."""
+    loud = np.concatenate([_loud(samples), np.zeros(int(CONFIRM_S * rate), np.bool_)])
+    return _sustained(loud, rate)
+
+
+class Ear:
+    """Listens to a stream that comes in blocks for its first and its latest audible sample.
+
+    Args:
+        rate: Hz.
+
+    Attributes:
+        audible_ns: When the first audible sample is heard; None until there is one.
+    """
+
+    def __init__(self, rate: int) -> None:
+        self.rate = rate
+        self.audible_ns: int | None = None
+        self._latest_ns: int | None = None
+        self._undecided: npt.NDArray[np.bool_] = np.zeros(0, np.bool_)
+
+    @property
+    def last_audible_ns(self) -> int | None:
+        """When the latest audible sample is heard; None until there is one."""
+        return None if self.audible_ns is None else self._latest_ns
+
+    def hear(self, samples: Samples, t_ns: int) -> None:
+        """The next block: int16 (n,), heard from `t_ns` on."""
+        loud = _loud(samples)
+        if loud.any():
+            latest = len(loud) - 1 - int(np.argmax(loud[::-1]))
+            self._latest_ns = t_ns + latest * NS_PER_S // self.rate
+        if self.audible_ns is not None:
+            return
+        held = len(self._undecided)
+        loud = np.concatenate([self._undecided, loud])
+        if (index := _sustained(loud, self.rate)) is not None:
+            self.audible_ns = t_ns + (index - held) * NS_PER_S // self.rate
+        self._undecided = loud[-int(CONFIRM_S * self.rate) :]
+
+    def pause(self) -> None:
+        """The next block does not follow the one before it: there was silence in between."""
+        self._undecided = self._undecided[:0]
+
+
+def _loud(samples: Samples) -> npt.NDArray[np.bool_]:
+    threshold = 32768 * 10 ** (AUDIBLE_DBFS / 20)
+    loud: npt.NDArray[np.bool_] = np.abs(samples.astype(np.int32)) > threshold
+    return loud
+
+
+def _sustained(loud: npt.NDArray[np.bool_], rate: int) -> int | None:
+    """First loud index with enough loud ones in the time after it, as far as that is known."""
+    window = int(CONFIRM_S * rate)
+    if len(loud) <= window:
+        return None
+    total = np.concatenate([[0], np.cumsum(loud)])
+    enough = total[window + 1 :] - total[1 : len(loud) - window + 1] >= CONFIRM_SHARE * window
+    found = np.flatnonzero(loud[: len(loud) - window] & enough)
+    return int(found[0]) if len(found) else None

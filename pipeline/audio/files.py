@@ -1,0 +1,297 @@
+"""Sound files: any format in, one block at a time; 16-bit WAV out, valid whatever happens."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+import av.error
+import numpy as np
+import numpy.typing as npt
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+
+from pipeline.audio.resample import Resampler
+from pipeline.errors import BadInput, StageError
+from pipeline.events import Samples
+
+log = logging.getLogger(__name__)
+
+BYTES_PER_SAMPLE = 2
+HEADER_BYTES = 44
+MOST_BYTES = 0xFFFF_FFFF
+"""Largest size that a RIFF header can state: 6 hours of stereo at 48 kHz."""
+
+GUESSED = {"mp3", "aac", "ac3", "eac3"}
+"""Formats whose length FFmpeg guesses from the first bit rate that it sees."""
+
+NOTICED_S = 0.1
+"""Sound missing from a file that is worth a warning (seconds); encoders round less than this."""
+
+
+def read_audio(path: Path, rate: int) -> Iterator[Samples]:
+    """Read the sound of any file that FFmpeg knows, as it is consumed: mono int16 at `rate`.
+
+    Channels are averaged. Blocks are as long as the file's own packets, tens of milliseconds. Of a
+    damaged file everything that decodes is given, and a warning is logged at the end that says how
+    much did not.
+
+    Args:
+        path: WAV of any kind, MP3, Ogg, Opus, FLAC, M4A, the sound of a video, …
+        rate: Sample rate of the result (Hz).
+
+    Raises:
+        BadInput: At once where the file is missing, a folder, unreadable, empty, not audio or
+            without sound; while iterating where nothing of it can be decoded.
+    """
+    container, stream = _open(path)
+    return _decode(path, container, stream, rate)
+
+
+def check_audio(path: Path) -> None:
+    """Raise what `read_audio` would raise at once, if it would; decodes nothing."""
+    container, _ = _open(path)
+    container.close()
+
+
+def duration_s(path: Path) -> float:
+    """How long the sound of a file is (seconds): what its header states, else by decoding it.
+
+    Raises:
+        BadInput: As `read_audio`.
+    """
+    container, stream = _open(path)
+    with container:
+        if (seconds := _stated_s(container, stream)) > 0:
+            return seconds
+    rate = 16000
+    return sum(map(len, read_audio(path, rate))) / rate
+
+
+def _stated_s(container: InputContainer, stream: AudioStream) -> float:
+    """The length that a file's header states (seconds); 0 where it states none."""
+    if container.format.name in GUESSED:
+        return 0.0
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return (container.duration or 0) / av.time_base
+
+
+def _open(path: Path) -> tuple[InputContainer, AudioStream]:
+    if path.is_dir():
+        raise BadInput(f"{path}: is a folder; name a sound file in it")
+    try:
+        # Opened here and not by FFmpeg, which takes a colon in a name for a protocol.
+        file = path.open("rb")
+        if path.stat().st_size == 0 and path.is_file():
+            file.close()
+            raise BadInput(f"{path}: is empty (0 bytes); record or copy it again")
+        container = av.open(file, "r")
+    except FileNotFoundError:
+        raise BadInput(f"{path}: there is no such file; check the name and the folder") from None
+    except av.error.FFmpegError:
+        raise BadInput(
+            f"{path}: is no sound file that can be read; use WAV, FLAC, Ogg, MP3 or M4A"
+        ) from None
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
+    if not container.streams.audio:
+        container.close()
+        raise BadInput(f"{path}: has no sound in it; use a file with an audio track")
+    return container, container.streams.audio[0]
+
+
+def _decode(
+    path: Path, container: InputContainer, stream: AudioStream, rate: int
+) -> Iterator[Samples]:
+    stated_s = _stated_s(container, stream)
+    given_s = 0.0
+    damaged = False
+    resampler: Resampler | None = None
+    mixer: av.AudioResampler | None = None
+    layout: tuple[str, str, int] | None = None
+    with container:
+        packets = container.demux(stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except (av.error.FFmpegError, OSError):
+                damaged = True
+                break
+            if packet is None:
+                break
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                damaged = True
+                continue
+            for frame in frames:
+                if layout != (key := (frame.format.name, frame.layout.name, frame.sample_rate)):
+                    if resampler is not None:
+                        yield resampler.flush()
+                    layout = key
+                    mixer = av.AudioResampler(format="s16", layout="mono")
+                    resampler = Resampler(frame.sample_rate, rate)
+                assert mixer is not None
+                assert resampler is not None
+                frame.pts = None
+                for mono in mixer.resample(frame):
+                    given_s += mono.samples / mono.sample_rate
+                    yield resampler.push(mono.to_ndarray()[0])
+        if resampler is not None:
+            yield resampler.flush()
+    if given_s == 0:
+        why = "is damaged: nothing in it can be decoded" if damaged else "has no sound in it"
+        raise BadInput(f"{path}: {why}; record or copy it again")
+    missing_s = stated_s - given_s
+    if damaged or missing_s > NOTICED_S:
+        log.warning(
+            "%s: is damaged or cut short: %.1f s could be read, %.1f s are missing",
+            path,
+            given_s,
+            max(0.0, missing_s),
+        )
+
+
+class WavWriter:
+    """Writes a 16-bit WAV file bit by bit; what is on disk is always a valid file.
+
+    The header is brought up to date after every second of sound, so that a crash costs at most
+    that. When the disk is full, or fails otherwise, what was written is kept and closed properly,
+    `write` raises once, and whatever is written later is ignored: a recording that cannot go on
+    must not end the conversation. Sound beyond the 4 GiB that WAV can hold counts as a full disk.
+
+    Args:
+        path: The file; replaced if it exists.
+        rate: Hz.
+        channels: 1 or more, interleaved.
+
+    Raises:
+        BadInput: The file cannot be created there.
+        StageError: Of stage `audio`: the disk is full already.
+    """
+
+    def __init__(self, path: Path, rate: int, channels: int = 1) -> None:
+        self.path = path
+        self.rate = rate
+        self.channels = channels
+        self._frame_bytes = channels * BYTES_PER_SAMPLE
+        self._data_bytes = 0
+        self._stated_bytes = 0
+        self._file: BinaryIO | None = None
+        try:
+            # Unbuffered, so that every byte that was accepted outlives this process.
+            self._file = path.open("wb", buffering=0)
+        except FileNotFoundError:
+            raise BadInput(f"{path}: there is no folder {path.parent}; create it first") from None
+        except IsADirectoryError:
+            raise BadInput(f"{path}: is a folder; name a file in it") from None
+        except OSError as error:
+            raise BadInput(f"{path}: cannot be written: {error.strerror}") from None
+        try:
+            self._write_all(self._header())
+        except OSError as error:
+            raise self._give_up(error) from None
+
+    @property
+    def frames(self) -> int:
+        """How many samples per channel are in the file."""
+        return self._data_bytes // self._frame_bytes
+
+    def write(self, samples: npt.NDArray[np.int16]) -> None:
+        """Append sound: int16, shape (n,) for one channel, else (n, channels).
+
+        Raises:
+            StageError: The first time that the disk does not take it all.
+            ValueError: The shape is not that of the file's channels.
+        """
+        expected = samples.ndim == 2 and samples.shape[1] == self.channels
+        if not expected and not (samples.ndim == 1 and self.channels == 1):
+            raise ValueError(f"{samples.shape} is not sound with {self.channels} channels")
+        if self._file is None:
+            return
+        data = np.ascontiguousarray(samples, dtype="<i2").tobytes()
+        room = MOST_BYTES - HEADER_BYTES - self._data_bytes
+        try:
+            fitting = data[: room // self._frame_bytes * self._frame_bytes]
+            self._write_all(fitting)
+            self._data_bytes += len(fitting)
+            if len(fitting) < len(data):
+                raise OSError(errno.EFBIG, "a WAV file holds no more than 4 GiB")
+            if self._data_bytes - self._stated_bytes >= self.rate * self._frame_bytes:
+                self._state_length()
+        except OSError as error:
+            raise self._give_up(error) from None
+
+    def close(self) -> None:
+        """Finish the file. Safe to call more than once."""
+        if self._file is None:
+            return
+        try:
+            self._state_length()
+        except OSError as error:
+            raise self._give_up(error) from None
+        self._file.close()
+        self._file = None
+
+    def __enter__(self) -> WavWriter:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _write_all(self, data: bytes) -> None:
+        assert self._file is not None
+        done = 0
+        while done < len(data):
+            done += self._file.write(data[done:]) or 0
+
+    def _state_length(self) -> None:
+        assert self._file is not None
+        self._file.seek(0)
+        self._file.write(self._header())
+        self._file.seek(0, os.SEEK_END)
+        self._stated_bytes = self._data_bytes
+
+    def _header(self) -> bytes:
+        return struct.pack(
+            "<4sI4s4sIHHIIHH4sI",
+            b"RIFF",
+            HEADER_BYTES - 8 + self._data_bytes,
+            b"WAVE",
+            b"fmt ",
+            16,
+            1,
+            self.channels,
+            self.rate,
+            self.rate * self._frame_bytes,
+            self._frame_bytes,
+            8 * BYTES_PER_SAMPLE,
+            b"data",
+            self._data_bytes,
+        )
+
+    def _give_up(self, error: OSError) -> StageError:
+        """Close with the whole samples that were written, and say why."""
+        assert self._file is not None
+        try:
+            written = self._file.seek(0, os.SEEK_END) - HEADER_BYTES
+            self._data_bytes = max(0, written - written % self._frame_bytes)
+            self._file.truncate(HEADER_BYTES + self._data_bytes)
+            self._state_length()
+        except OSError:
+            log.debug("%s: its header could not be completed", self.path)
+        self._file.close()
+        self._file = None
+        seconds = self.frames / self.rate
+        return StageError(
+            "audio",
+            f"{self.path}: recording ended: {error.strerror}; the first {seconds:.1f} s are kept. "
+            "Make room or choose another disk.",
+        )

@@ -1,0 +1,320 @@
+"""What is to be heard: the buffer between a session's replies and a loudspeaker.
+
+The session's side writes whole clauses at once, at the synthesiser's rate; the device's side reads
+some milliseconds at a time, at its own rate, from its own thread. In between, every sample is
+accounted for: which reply it belongs to, when it is heard, and what was never played.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.audio.audible import Ear
+from pipeline.audio.resample import Resampler
+from pipeline.clock import NS_PER_S
+from pipeline.events import Samples
+
+FADE_S = 0.005
+"""A reply that is stopped fades out over this long: shorter clicks, longer is heard as lag."""
+
+REMEMBERED = 64
+"""Replies that `Playout` can still be asked about."""
+
+Tap = Callable[[Samples, int], None]
+"""Gets every block that is played: int16 (n,), and when its first sample is heard (ns)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """How far a reply has been played, as of now. Times are when sound leaves the loudspeaker (ns).
+
+    Attributes:
+        reply_id: Which reply.
+        rate: Hz, of `written` and `position`.
+        written: Samples that the session gave.
+        position: Samples of these that went to the device.
+        finished: No more will be written.
+        stopped: It was cut short by `Playout.stop`.
+        done: All that will ever be heard of it has gone to the device.
+        first_ns: When its first sample is heard; None before that, as all times.
+        audible_ns: When the first sample above the threshold is heard, silence before it left out.
+        last_ns: When the last sample so far has been heard.
+        last_audible_ns: When the last one above the threshold is heard.
+        underruns: How often the reply fell silent because its next sound was not there in time.
+        underrun_ns: How long these silences were in all.
+    """
+
+    reply_id: str
+    rate: int
+    written: int
+    position: int
+    finished: bool
+    stopped: bool
+    done: bool
+    first_ns: int | None
+    audible_ns: int | None
+    last_ns: int | None
+    last_audible_ns: int | None
+    underruns: int
+    underrun_ns: int
+
+
+class Playout:
+    """Replies in, one continuous stream of sound out. Every method may be called from any thread.
+
+    Replies are played in the order in which they were begun. Writing a new one finishes the one
+    before it. No method waits: `read` gives silence where there is nothing to play.
+
+    Args:
+        rate: The device's sample rate (Hz).
+        tap: Called at the end of every `read`, in its thread, so it must not wait either.
+    """
+
+    def __init__(self, rate: int, *, tap: Tap | None = None) -> None:
+        self.rate = rate
+        self._tap = tap
+        # Resampling takes up to milliseconds and happens under the first lock, which the device's
+        # thread never takes; the second is held for microseconds.
+        self._writing = threading.Lock()
+        self._lock = threading.Lock()
+        self._replies: OrderedDict[str, _Reply] = OrderedDict()
+        self._queue: deque[_Reply] = deque()
+        self._quiet = True
+
+    def write(self, reply_id: str, samples: Samples, rate: int) -> None:
+        """Add sound to the end of a reply, which this begins if it is new.
+
+        What is written to a reply that was stopped or finished is dropped.
+
+        Args:
+            reply_id: Whose sound it is.
+            samples: int16 (n,), any n.
+            rate: Its sample rate (Hz), the same for all of a reply.
+        """
+        with self._writing:
+            reply = self._replies.get(reply_id)
+            if reply is None:
+                reply = self._begin(reply_id, rate)
+            if reply.rate != rate:
+                raise ValueError(f"reply {reply_id} has {reply.rate} Hz, and now {rate}")
+            if reply.finished:
+                return
+            converted = reply.resampler.push(samples)
+            with self._lock:
+                if not reply.finished:
+                    reply.written += len(samples)
+                    reply.append(converted)
+
+    def finish(self, reply_id: str) -> None:
+        """Say that no more comes for a reply. Unknown ones are ignored: they had no sound."""
+        with self._writing:
+            if reply := self._replies.get(reply_id):
+                self._finish(reply)
+
+    def read(self, n: int, t_ns: int, *, not_before_ns: int = 0) -> Samples:
+        """Take the next stretch of sound to the device.
+
+        Args:
+            n: Samples at the device's rate.
+            t_ns: When the first of them will be heard.
+            not_before_ns: Sound that breaks a silence does not begin earlier than this. For a
+                reader that is late: what was written just now cannot have been heard before.
+
+        Returns:
+            int16 (n,); silence where there is nothing to play.
+        """
+        block = np.zeros(n, np.int16)
+        with self._lock:
+            start = 0
+            if self._quiet and not_before_ns > t_ns:
+                start = min(n, -((t_ns - not_before_ns) * self.rate // NS_PER_S))
+            if start < n:
+                self._fill(block, start, t_ns)
+                self._quiet = not any(reply.queued for reply in self._queue)
+        if self._tap is not None:
+            self._tap(block, t_ns)
+        return block
+
+    def stop(self) -> None:
+        """Drop everything that is queued. What is being played fades out within 5 ms."""
+        with self._lock:
+            for reply in self._queue:
+                reply.stop(int(FADE_S * self.rate))
+
+    def position(self, reply_id: str) -> int:
+        """Samples of a reply that went to the device, at the rate at which they were written.
+
+        Never falls. After `stop` it is final: the fade counts as played. 0 for an unknown reply.
+        """
+        with self._lock:
+            reply = self._replies.get(reply_id)
+            return reply.position(self.rate) if reply else 0
+
+    def played(self, reply_id: str) -> Played | None:
+        """How far a reply has been played; None if nothing was ever written to it."""
+        with self._lock:
+            reply = self._replies.get(reply_id)
+            return reply.snapshot(self.rate) if reply else None
+
+    @property
+    def pending_ns(self) -> int:
+        """How much sound is still queued (ns)."""
+        with self._lock:
+            return sum(reply.queued for reply in self._queue) * NS_PER_S // self.rate
+
+    def _begin(self, reply_id: str, rate: int) -> _Reply:
+        for earlier in list(self._replies.values()):
+            self._finish(earlier)
+        reply = _Reply(reply_id, rate, self.rate)
+        with self._lock:
+            self._replies[reply_id] = reply
+            self._queue.append(reply)
+            while len(self._replies) > REMEMBERED and next(iter(self._replies.values())).done:
+                self._replies.popitem(last=False)
+        return reply
+
+    def _finish(self, reply: _Reply) -> None:
+        if reply.finished:
+            return
+        rest = reply.resampler.flush()
+        with self._lock:
+            if not reply.finished:
+                # The resampler's last millisecond is not worth a blip after the sound has ended.
+                if not reply.starving:
+                    reply.append(rest)
+                reply.finished = True
+
+    def _fill(self, block: Samples, at: int, t_ns: int) -> None:
+        """Move sound into `block` from index `at` on."""
+        while at < len(block) and self._queue:
+            reply = self._queue[0]
+            taken = reply.take(block[at:], t_ns + at * NS_PER_S // self.rate)
+            at += taken
+            if reply.done:
+                self._queue.popleft()
+            elif taken == 0:
+                reply.starve(len(block) - at)
+                break
+
+
+class _Reply:
+    """One reply's sound, at the device's rate, and what became of it."""
+
+    def __init__(self, reply_id: str, rate: int, device_rate: int) -> None:
+        self.id = reply_id
+        self.rate = rate
+        self.resampler = Resampler(rate, device_rate)
+        self.written = 0
+        self.finished = False
+        self.stopped = False
+        self.queued = 0
+        self._chunks: deque[Samples] = deque()
+        self._handed = 0
+        self._newest = 0
+        self._ear = Ear(device_rate)
+        self._first_ns: int | None = None
+        self._last_ns: int | None = None
+        self._dry = 0
+        self._underruns = 0
+        self._underrun_samples = 0
+
+    @property
+    def done(self) -> bool:
+        return self.finished and self.queued == 0
+
+    @property
+    def starving(self) -> bool:
+        return self._dry > 0
+
+    def append(self, samples: Samples) -> None:
+        if len(samples):
+            self._chunks.append(samples)
+            self.queued += len(samples)
+
+    def take(self, into: Samples, t_ns: int) -> int:
+        """Move queued sound to the start of `into`, heard from `t_ns` on; returns how much."""
+        n = 0
+        while self._chunks and n < len(into):
+            chunk = self._chunks.popleft()
+            part = chunk[: len(into) - n]
+            if len(part) < len(chunk):
+                self._chunks.appendleft(chunk[len(part) :])
+            into[n : n + len(part)] = part
+            n += len(part)
+        if n == 0:
+            return 0
+        self._count_underrun()
+        self.queued -= n
+        self._handed += n
+        self._newest = int(into[n - 1])
+        if self._first_ns is None:
+            self._first_ns = t_ns
+        self._last_ns = t_ns + n * NS_PER_S // self._ear.rate
+        self._ear.hear(into[:n], t_ns)
+        return n
+
+    def starve(self, samples: int) -> None:
+        """The device wanted this many more than there were: a gap, if more comes."""
+        if self._handed:
+            self._dry += samples
+            self._newest = 0
+            self._ear.pause()
+
+    def stop(self, fade: int) -> None:
+        """Keep no more than `fade` samples, falling to zero; none if it has not been heard yet."""
+        if self.finished and not self.queued:
+            return
+        if self.stopped:
+            return
+        self._count_underrun()
+        rest: Samples = np.zeros(0, np.int16)
+        if self._handed:
+            rest = _join(self._chunks)[:fade]
+            level = int(rest[-1]) if len(rest) else self._newest
+            if not self.finished and level:
+                # Its sound ends here for now, in the middle of a wave: hold it while it fades.
+                rest = np.concatenate([rest, np.full(fade - len(rest), level, np.int16)])
+            ramp = np.linspace(1, 0, len(rest) + 1)[1:]
+            rest = (rest * ramp).astype(np.int16)
+        self._chunks = deque([rest] if len(rest) else [])
+        self.queued = len(rest)
+        self.finished = self.stopped = True
+
+    def position(self, device_rate: int) -> int:
+        if self.done and not self.stopped:
+            return self.written
+        heard = self._handed + (self.queued if self.stopped else 0)
+        return min(self.written, heard * self.rate // device_rate)
+
+    def snapshot(self, device_rate: int) -> Played:
+        return Played(
+            reply_id=self.id,
+            rate=self.rate,
+            written=self.written,
+            position=self.position(device_rate),
+            finished=self.finished,
+            stopped=self.stopped,
+            done=self.done,
+            first_ns=self._first_ns,
+            audible_ns=self._ear.audible_ns,
+            last_ns=self._last_ns,
+            last_audible_ns=self._ear.last_audible_ns,
+            underruns=self._underruns,
+            underrun_ns=self._underrun_samples * NS_PER_S // device_rate,
+        )
+
+    def _count_underrun(self) -> None:
+        if self._dry:
+            self._underruns += 1
+            self._underrun_samples += self._dry
+            self._dry = 0
+
+
+def _join(chunks: Iterable[Samples]) -> Samples:
+    chunks = list(chunks)
+    return np.concatenate(chunks) if chunks else np.zeros(0, np.int16)

@@ -1,0 +1,325 @@
+"""The session that is the cascade: turn-taking, recognition, and one reply a turn."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.audio.resample import Resampler
+from pipeline.audio.tape import Tape
+from pipeline.clock import Clock
+from pipeline.config import Settings
+from pipeline.conversation import Conversation, Message
+from pipeline.errors import CascadeError, StageError
+from pipeline.events import (
+    Event,
+    Failure,
+    Frame,
+    ReplyDone,
+    ReplyInterrupted,
+    ReplyStarted,
+    ReplyStatus,
+    Samples,
+    SpeechStarted,
+    SpeechStopped,
+    Transcript,
+)
+from pipeline.reply import Model, Reply, Voice
+from pipeline.stages.stt import Transcription
+from pipeline.stages.vad import Voice as Verdict
+from pipeline.trace import Trace
+from pipeline.turns import RATE, Began, Decision, Ended, Paused, Resumed, TurnTaker
+
+EVENTS_AHEAD = 256
+"""Events that may wait for the driver before the session waits for it."""
+
+TAPE_SLACK_S = 5.0
+"""Audio kept beyond the longest turn: pre-roll, and what arrives while a decision is made."""
+
+PARTIAL_BUDGET = 0.25
+"""Share of the time between two partial transcripts that making one may take. A model slower than
+that would make the final transcript wait behind a partial one."""
+
+log = logging.getLogger(__name__)
+
+
+class Detector(Protocol):
+    """Judges voice (`stages.vad.VoiceDetector`)."""
+
+    def push(self, samples: Samples) -> list[Verdict]:
+        """Take 16 kHz audio, give the verdicts on its 32 ms windows."""
+        ...
+
+
+class Engines(Protocol):
+    """What computes (`engines.LocalEngines`): loaded, warm, and owned by somebody else."""
+
+    @property
+    def detector(self) -> Detector:
+        """Judges voice."""
+        ...
+
+    @property
+    def model(self) -> Model:
+        """Writes replies."""
+        ...
+
+    @property
+    def voice(self) -> Voice:
+        """Speaks them."""
+        ...
+
+    async def transcribe(
+        self, audio: npt.NDArray[np.float32], voiced_ms: float | None
+    ) -> Transcription:
+        """Recognise an utterance (16 kHz, -1 to 1) with this much voice in it (None: unknown)."""
+        ...
+
+
+class Cascade:
+    """A `Session`: microphone frames in; speech, transcripts and replies out.
+
+    The user speaks, is silent for `turns.hold_ms`, is recognised, and hears a reply that is spoken
+    while it is being written. Speaking over the reply ends it, and the conversation keeps of it
+    what was heard.
+    """
+
+    def __init__(
+        self,
+        engines: Engines,
+        settings: Settings,
+        trace: Trace,
+        clock: Clock,
+        history: Sequence[Message] = (),
+    ) -> None:
+        """Prepare a session.
+
+        Args:
+            engines: Ready to compute.
+            settings: Of the run.
+            trace: Takes the marks.
+            clock: The one clock.
+            history: A conversation to go on with.
+        """
+        self._engines = engines
+        self._settings = settings
+        self._trace = trace
+        self._clock = clock
+        self._conversation = Conversation(
+            settings.llm.instructions,
+            budget_tokens=settings.conversation.budget_tokens,
+            retention=settings.conversation.retention,
+        )
+        for message in history:
+            if message.role != "system":
+                self._conversation.add(message.role, message.content, message.turn)
+        self._turns = TurnTaker(settings.turns, settings.vad)
+        self._tape = Tape(RATE, settings.turns.max_turn_s + TAPE_SLACK_S)
+        self._resampler: Resampler | None = None
+        self._lag_ns = 0
+        self._events: asyncio.Queue[Event | None] = asyncio.Queue(EVENTS_AHEAD)
+        self._tasks = asyncio.TaskGroup()
+        self._turn = max((m.turn for m in history), default=0)
+        self._answering: asyncio.Task[None] | None = None
+        self._reply: Reply | None = None
+        self._listening_partly: asyncio.Task[None] | None = None
+        self._utterance: Began | None = None
+        self._paused: Paused | None = None
+        # Start of an utterance whose recognition the user cut short by speaking on.
+        self._unrecognised: int | None = None
+        self._partial_from = 0
+        self._partial_cost_s = 0.0
+
+    async def __aenter__(self) -> Self:
+        """Begin to listen."""
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop all work; the history keeps of a running reply what was heard."""
+        for task in (self._answering, self._listening_partly):
+            if task is not None:
+                task.cancel()
+        await self._tasks.__aexit__(exc_type, exc, traceback)
+        self._settle()
+        # Whoever still reads gets the end, even if nobody has read for long.
+        while self._events.full():
+            self._events.get_nowait()
+        self._events.put_nowait(None)
+
+    async def send(self, frame: Frame) -> None:
+        """Take the next 20 ms or so of the microphone, at any rate."""
+        if self._resampler is None or self._resampler.rate_in != frame.rate:
+            self._resampler = Resampler(frame.rate, RATE)
+            self._lag_ns = 0
+        samples = self._resampler.push(frame.samples)
+        # The resampler holds samples back: the first to come out went in that much earlier.
+        self._tape.append(samples, frame.t_ns - self._lag_ns)
+        self._lag_ns += frame.duration_ns - len(samples) * 1_000_000_000 // RATE
+        for verdict in self._engines.detector.push(samples):
+            speaking = self._reply is not None and self._reply.audible
+            for decision in self._turns.push(verdict, speaking=speaking):
+                await self._decide(decision)
+        self._transcribe_partly()
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        """What happens, until the session is left."""
+        while (event := await self._events.get()) is not None:
+            yield event
+
+    async def heard(self, reply_id: str, samples: int) -> None:
+        """Take the playout position of a reply."""
+        if self._reply is not None and self._reply.id == reply_id:
+            self._reply.played(samples)
+            if self._answering is None:
+                self._settle()
+
+    async def tool_result(self, call_id: str, output: str) -> None:
+        """The cascade offers its model no tools, so no call is ever open."""
+        raise CascadeError(f"no tool call {call_id!r} is open; this session offers no tools")
+
+    @property
+    def history(self) -> list[Message]:
+        """What was said and heard so far, in order."""
+        self._settle()
+        return self._conversation.history
+
+    async def _decide(self, decision: Decision) -> None:
+        match decision:
+            case Began():
+                await self._interrupt()
+                self._turn += 1
+                self._utterance = decision
+                self._partial_from = decision.start
+                self._mark("speech.start", self._tape.time_of(decision.voiced))
+                await self._events.put(SpeechStarted(self._turn))
+            case Paused():
+                self._paused = decision
+            case Resumed():
+                self._paused = None
+            case Ended():
+                self._end_of_turn(decision)
+                await self._events.put(SpeechStopped(self._turn))
+                self._answering = self._tasks.create_task(self._answer(self._turn, decision))
+
+    def _end_of_turn(self, ended: Ended) -> None:
+        provisional = self._paused.at if self._paused is not None else ended.at
+        self._mark("speech.end", self._tape.time_of(ended.speech_end))
+        self._mark("vad.stop", self._tape.time_of(ended.silence_from))
+        self._mark("provisional", self._tape.time_of(provisional))
+        self._mark("committed", self._clock.now_ns(), reason=ended.reason)
+        self._utterance = self._paused = None
+
+    async def _answer(self, turn: int, ended: Ended) -> None:
+        """One turn, from utterance to the end of the reply's making."""
+        status: ReplyStatus = "failed"
+        try:
+            text = await self._recognise(turn, ended)
+            if text:
+                await self._respond(turn, text)
+            status = "completed" if text else "skipped"
+        except StageError as error:
+            self._mark("failed", self._clock.now_ns(), turn=turn, stage=error.stage)
+            await self._events.put(Failure(turn, error.stage, str(error), error.fatal))
+        except Exception as error:
+            log.exception("turn %d", turn)
+            self._mark("failed", self._clock.now_ns(), turn=turn, stage="cascade")
+            message = f"{type(error).__name__}: {error}"
+            await self._events.put(Failure(turn, "cascade", message, False))
+        self._answering = None
+        self._settle()
+        reply_id = self._reply.id if self._reply is not None and self._reply.turn == turn else ""
+        await self._events.put(ReplyDone(turn, reply_id, status))
+
+    async def _recognise(self, turn: int, ended: Ended) -> str:
+        self._mark("stt.start", self._clock.now_ns(), turn=turn)
+        if self._unrecognised is None:
+            self._unrecognised = ended.start
+        audio = _float(self._tape.cut(self._unrecognised, ended.end))
+        heard = await self._engines.transcribe(audio, ended.voiced_ms)
+        self._unrecognised = None
+        self._mark("stt.final", self._clock.now_ns(), turn=turn, dropped=heard.dropped)
+        await self._events.put(Transcript(turn, heard.text, True))
+        return heard.text
+
+    async def _respond(self, turn: int, text: str) -> None:
+        self._conversation.add("user", text, turn)
+        self._reply = Reply(
+            turn,
+            f"reply-{turn}",
+            model=self._engines.model,
+            voice=self._engines.voice,
+            settings=self._settings.reply,
+            clock=self._clock,
+            emit=self._events.put,
+            mark=lambda name: self._mark(name, self._clock.now_ns(), turn=turn),
+        )
+        await self._events.put(ReplyStarted(turn, self._reply.id))
+        await self._reply.run(self._conversation.prompt())
+
+    async def _interrupt(self) -> None:
+        """The user speaks: stop answering, and keep of the reply what was heard."""
+        task, reply = self._answering, self._reply
+        if task is None and (reply is None or reply.over):
+            return
+        turn = self._turn
+        if reply is not None:
+            reply.stopped = True
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+            self._answering = None
+        self._settle()
+        self._mark("interrupted", self._clock.now_ns())
+        mine = reply if reply is not None and reply.turn == turn else None
+        if mine is not None:
+            await self._events.put(ReplyInterrupted(turn, mine.id, mine.heard_text()))
+        if task is not None:
+            await self._events.put(ReplyDone(turn, mine.id if mine else "", "interrupted"))
+
+    def _settle(self) -> None:
+        """The history's last reply is what was heard of it."""
+        if self._reply is not None:
+            self._conversation.settle(self._reply.turn, self._reply.heard_text())
+
+    def _transcribe_partly(self) -> None:
+        """While the user speaks, now and then recognise what there is, for the eye."""
+        every = self._settings.stt.partial_ms / 1000
+        begun = self._utterance
+        busy = self._listening_partly is not None and not self._listening_partly.done()
+        if not every or begun is None or self._paused is not None or busy:
+            return
+        if self._tape.end - self._partial_from < every * RATE:
+            return
+        if self._partial_cost_s > every * PARTIAL_BUDGET:
+            return
+        self._partial_from = self._tape.end
+        audio = _float(self._tape.cut(begun.start, self._tape.end))
+        self._listening_partly = self._tasks.create_task(self._partial(self._turn, audio))
+
+    async def _partial(self, turn: int, audio: npt.NDArray[np.float32]) -> None:
+        began = self._clock.now_ns()
+        with contextlib.suppress(StageError):  # the final transcript will tell
+            heard = await self._engines.transcribe(audio, None)
+            self._partial_cost_s = (self._clock.now_ns() - began) / 1e9
+            if heard.text and self._utterance is not None and turn == self._turn:
+                await self._events.put(Transcript(turn, heard.text, False))
+
+    def _mark(self, name: str, t_ns: int, *, turn: int | None = None, **more: Any) -> None:
+        self._trace.mark(self._turn if turn is None else turn, name, t_ns, **more)
+
+
+def _float(samples: Samples) -> npt.NDArray[np.float32]:
+    return samples.astype(np.float32) / np.float32(32768)

@@ -1,0 +1,232 @@
+"""`cascade …`: parses the command line, wires, prints. No logic."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+from rich.console import Console
+
+from pipeline.config import Settings
+from pipeline.errors import CascadeError
+
+app = typer.Typer(
+    name="cascade",
+    help="A voice conversation, offline: microphone, VAD, Whisper, LLM, Piper, speaker.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+models_app = typer.Typer(name="models", help="List, fetch and check models.", no_args_is_help=True)
+app.add_typer(models_app)
+
+Config = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="Settings; default ./cascade.toml")
+]
+Stt = Annotated[str | None, typer.Option("--stt", metavar="NAME|DIR", help="Speech recogniser")]
+Voice = Annotated[str | None, typer.Option("--voice", metavar="NAME|FILE", help="Piper voice")]
+Llm = Annotated[
+    str | None,
+    typer.Option(
+        "--llm", metavar="MODEL", help="embedded, a .gguf, a URL, ollama:NAME or openai:NAME"
+    ),
+]
+Judge = Annotated[str | None, typer.Option("--vad", metavar="silero|webrtc", help="Voice detector")]
+Language = Annotated[
+    str | None, typer.Option("--language", metavar="CODE", help="Spoken language, such as en")
+]
+Instructions = Annotated[
+    str | None, typer.Option("--instructions", metavar="TEXT", help="System prompt")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Log everything; show tracebacks")]
+Json = Annotated[bool, typer.Option("--json", help="Print machine-readable lines on stdout")]
+Names = Annotated[list[str], typer.Argument(metavar="NAME…", help="Names from `models list`")]
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    debug = "--debug" in sys.argv
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.ERROR, format="%(name)s: %(message)s"
+    )
+    console = Console(stderr=True)
+    try:
+        code = app(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except CascadeError as error:
+        if debug:
+            raise
+        console.print("[bold red]error:[/] ", end="")
+        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort, asyncio.CancelledError):
+        code = 130
+    except Exception as error:
+        if debug:
+            raise
+        console.print(
+            f"error: {type(error).__name__}: {error}. This is a defect in Cascade; "
+            "run again with --debug for the traceback.",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        code = 1
+    sys.exit(code or 0)
+
+
+@app.command()
+def talk(
+    input: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            metavar="mic|FILE",
+            help="Microphone, or recordings (repeatable): each waits for the reply to the last",
+        ),
+    ] = None,
+    output: Annotated[
+        str, typer.Option("--output", metavar="speaker|FILE.wav", help="Where the reply goes")
+    ] = "speaker",
+    record: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.wav", help="Both sides as stereo: user left, reply right"),
+    ] = None,
+    trace: Annotated[
+        Path | None, typer.Option(metavar="FILE.jsonl", help="Write the marks of every turn")
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option(metavar="FILE.jsonl", help="Write the conversation")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="FILE.jsonl", help="Go on with a saved conversation")
+    ] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(metavar="overlapped|sequential", help="How the stages of a reply overlap"),
+    ] = None,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Files to file: skip the waiting, not the work")
+    ] = False,
+    config: Config = None,
+    stt: Stt = None,
+    voice: Voice = None,
+    llm: Llm = None,
+    vad: Judge = None,
+    language: Language = None,
+    instructions: Instructions = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Hold a conversation: on microphone and speaker, or with recordings."""
+    settings = _settings(
+        config,
+        {
+            "stt.model": stt,
+            "tts.voice": voice,
+            "llm.model": llm,
+            "vad.judge": vad,
+            "stt.language": language,
+            "llm.instructions": instructions,
+            "reply.mode": mode,
+        },
+    )
+    from pipeline.talk import Options, run
+
+    options = Options(
+        inputs=tuple(input or ["mic"]),
+        output=output,
+        record=record,
+        trace=trace,
+        save=save,
+        resume=resume,
+        fast=fast,
+        json=json,
+    )
+    return _run(run(settings, options))
+
+
+@app.command()
+def doctor(
+    check: Annotated[
+        list[str] | None,
+        typer.Option(metavar="devices|models|llm", help="Only this part (repeatable)"),
+    ] = None,
+    config: Config = None,
+    stt: Stt = None,
+    voice: Voice = None,
+    llm: Llm = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Say what works, what does not, and what to do: devices, models, LLM endpoint, versions."""
+    settings = _settings(config, {"stt.model": stt, "tts.voice": voice, "llm.model": llm})
+    from pipeline.doctor import PARTS, examine
+
+    return _run(examine(settings, check or list(PARTS), json))
+
+
+@app.command("config")
+def config_command() -> None:
+    """Print every setting at its default, as a commented cascade.toml."""
+    from pipeline.config_file import document
+
+    print(document())
+
+
+@models_app.command("list")
+def models_list(config: Config = None, json: Json = False, debug: Debug = False) -> int:
+    """Show the models that Cascade knows, and those on this disk."""
+    from pipeline.shelf import show
+
+    return show(_settings(config, {}), json)
+
+
+@models_app.command("pull")
+def models_pull(names: Names, config: Config = None, debug: Debug = False) -> int:
+    """Fetch models; goes on where an interrupted fetch stopped."""
+    from pipeline.shelf import pull
+
+    return pull(_settings(config, {}), names)
+
+
+@models_app.command("verify")
+def models_verify(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME…", help="Default: all on this disk")
+    ] = None,
+    config: Config = None,
+    debug: Debug = False,
+) -> int:
+    """Check every byte of models on this disk."""
+    from pipeline.shelf import verify
+
+    return verify(_settings(config, {}), names or [])
+
+
+def _settings(config: Path | None, flags: dict[str, Any]) -> Settings:
+    from pipeline.config_file import load
+
+    return load(config, flags)
+
+
+def _run(work: Coroutine[Any, Any, int]) -> int:
+    """Run to the end; SIGTERM stops as cleanly as Ctrl-C does."""
+
+    async def interruptible() -> int:
+        task = asyncio.current_task()
+        if sys.platform != "win32" and task is not None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await work
+
+    return asyncio.run(interruptible())

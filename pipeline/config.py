@@ -1,0 +1,236 @@
+"""Every setting: its default, unit, bounds and reason.
+
+Settings come from, first to last: a command-line flag, the environment (`CASCADE_STT__MODEL`),
+`cascade.toml` (`[stt] model = …`), the default below. `cascade config` prints them all as a
+commented `cascade.toml`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ENV_PREFIX = "CASCADE_"
+ENV_DELIMITER = "__"
+
+INSTRUCTIONS = (
+    "You are Cascade, a friendly voice assistant. "
+    "Answer in one or two short sentences of plain spoken English."
+)
+
+
+class Section(BaseModel):
+    """A table of `cascade.toml`; a key it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Audio(Section):
+    """Microphone and speaker."""
+
+    input_device: str = Field("", description="Input device by name or number; empty: the system's")
+    output_device: str = Field("", description="Output device by name or number; empty: as above")
+    latency_ms: float = Field(
+        20.0,
+        ge=5,
+        le=500,
+        description="Device buffer to ask for; below 20 ms cheap sound cards start to crackle",
+    )
+
+
+class Vad(Section):
+    """Voice activity: which 32 ms windows hold speech."""
+
+    judge: Literal["silero", "webrtc"] = Field(
+        "silero", description="Who decides; silero survives noise, webrtc needs no model"
+    )
+    threshold: float = Field(0.5, gt=0, lt=1, description="Probability above which speech begins")
+    release: float = Field(
+        0.35, gt=0, lt=1, description="Probability below which it ends; lower, so that it holds"
+    )
+    gate_mode: int = Field(
+        1, ge=0, le=3, description="webrtcvad as the gate; above 1 it stays shut on quiet speech"
+    )
+    webrtc_mode: int = Field(
+        2, ge=0, le=3, description="webrtcvad as the judge; 2: least stuck and fewest gaps"
+    )
+    gate_hold_ms: int = Field(
+        600, ge=100, le=10_000, description="The gate stays open this long after its last voice"
+    )
+
+
+class Turns(Section):
+    """When the user's turn begins and ends."""
+
+    start_ms: int = Field(
+        96, ge=32, le=1000, description="Voiced time that begins a turn; shorter is a click"
+    )
+    preroll_ms: int = Field(
+        300, ge=0, le=2000, description="Audio kept from before the first voiced window"
+    )
+    provisional_ms: int = Field(
+        200, ge=32, le=2000, description="Silence that ends an utterance provisionally"
+    )
+    hold_ms: int = Field(
+        500, ge=64, le=5000, description="Silence that ends the turn; most pauses are shorter"
+    )
+    tail_ms: int = Field(
+        200, ge=0, le=1000, description="Silence after the last voice that the recogniser gets"
+    )
+    max_turn_s: float = Field(
+        30.0, ge=1, le=30, description="A longer turn is cut here: Whisper's window is 30 s"
+    )
+    barge_in_ms: int = Field(
+        256, ge=32, le=3000, description="Voiced time that interrupts a reply; coughs are shorter"
+    )
+
+
+class Stt(Section):
+    """Speech to text: faster-whisper."""
+
+    model: str = Field(
+        "whisper-mini-en", description="Name in the catalogue or path of a CTranslate2 folder"
+    )
+    language: str = Field(
+        "", description="Code such as en; empty: the model's, or detected once and then kept"
+    )
+    compute_type: str = Field(
+        "int8", description="CTranslate2 arithmetic; half the time of float32"
+    )
+    threads: int = Field(
+        1, ge=1, le=64, description="More do not help short windows and starve the other stages"
+    )
+    beam_size: int = Field(1, ge=1, le=10, description="1 is greedy: a third less time than 5")
+    window: Literal["auto", "own", "padded", "full"] = Field(
+        "auto",
+        description="Encoder input: the utterance's own length, padded to window_s, or 30 s; "
+        "auto: own where the model was trained for it, else padded",
+    )
+    window_s: float = Field(
+        10.0, ge=1, le=30, description="Padded length; stock models loop on shorter ones"
+    )
+    max_compression: float = Field(
+        2.4, gt=1, description="Text that compresses better repeats itself: decoded again at 30 s"
+    )
+    partial_ms: int = Field(
+        600, ge=0, le=10_000, description="Time between transcripts while the user speaks; 0: none"
+    )
+    min_voiced_ms: int = Field(
+        100, ge=0, le=2000, description="Less voiced time than this is not sent to the recogniser"
+    )
+    no_speech: float = Field(
+        0.6, gt=0, le=1, description="Dropped when no-speech is above this and log_prob is below"
+    )
+    log_prob: float = Field(-1.0, lt=0, description="Mean log-probability per token; see no_speech")
+
+
+class Llm(Section):
+    """The language model, behind any OpenAI-compatible server."""
+
+    model: str = Field(
+        "embedded",
+        description="embedded | path of a .gguf | http(s) URL | ollama:NAME | openai:NAME",
+    )
+    name: str = Field("", description="Model to ask a URL for; empty: the first one it lists")
+    api_key: str = Field(
+        "", description="Key for a URL; empty: OPENAI_API_KEY for openai:NAME, none otherwise"
+    )
+    instructions: str = Field(INSTRUCTIONS, description="The system prompt")
+    temperature: float = Field(0.3, ge=0, le=2, description="Low: a voice cannot be skimmed")
+    max_tokens: int = Field(200, ge=1, le=8192, description="About 75 s of speech")
+    context_tokens: int = Field(
+        2048, ge=256, le=1_000_000, description="The server's context; embedded: what is reserved"
+    )
+    threads: int = Field(
+        0, ge=0, le=256, description="Embedded; 0: one on two cores, else all but two"
+    )
+    batch: int = Field(
+        64, ge=8, le=4096, description="Embedded; small, because a cancel waits for the batch"
+    )
+    connect_timeout_s: float = Field(5.0, gt=0, le=120, description="To reach the server")
+    first_token_timeout_s: float = Field(30.0, gt=0, le=600, description="From request to token")
+    token_timeout_s: float = Field(10.0, gt=0, le=600, description="From one token to the next")
+
+
+class Tts(Section):
+    """Text to speech: Piper."""
+
+    voice: str = Field("en_US-mini", description="Name of a Piper voice or path of its .onnx")
+    speed: float = Field(1.0, ge=0.25, le=4, description="1.2 speaks a fifth faster")
+    volume: float = Field(1.0, gt=0, le=4, description="Factor on the samples")
+    threads: int = Field(1, ge=1, le=64, description="Two spinning threads cost 1.8 times the CPU")
+    stream: bool = Field(
+        True, description="Split VITS voices at the vocoder so that audio flows inside a clause"
+    )
+    stream_frames: int = Field(
+        20, ge=4, le=1000, description="Vocoder frames per piece: 20 are 0.23 s at 22.05 kHz"
+    )
+    context_frames: int = Field(
+        10, ge=0, le=100, description="Frames of context on each side; 10 are exact"
+    )
+
+
+class Reply(Section):
+    """How stages overlap within one reply."""
+
+    mode: Literal["overlapped", "sequential"] = Field(
+        "overlapped", description="sequential waits for each stage to finish: the textbook cascade"
+    )
+    first_words: int = Field(3, ge=1, le=50, description="Words that the first clause needs")
+    first_deadline_ms: int = Field(
+        250, ge=0, le=5000, description="After the first token: speak what there is, at a word gap"
+    )
+    max_clause_chars: int = Field(240, ge=20, le=2000, description="Longest clause")
+    lead_in_ms: int = Field(
+        10, ge=0, le=1000, description="Silence kept before a reply's first sound: voices bring 90"
+    )
+    comfort_s: float = Field(
+        1.5, ge=0, le=30, description="With more audio than this in hand clauses grow to sentences"
+    )
+    lead_s: float = Field(
+        4.0, ge=0.5, le=60, description="Audio made ahead of what is heard; the rest waits"
+    )
+
+
+class Conversation(Section):
+    """What the model is reminded of."""
+
+    budget_tokens: int = Field(
+        1500, ge=64, le=1_000_000, description="Prompt size above which old turns are dropped"
+    )
+    retention: float = Field(
+        0.6,
+        gt=0,
+        le=1,
+        description="Share of the budget kept when dropping: seldom and much, so that the "
+        "server's prefix cache survives",
+    )
+
+
+class Models(Section):
+    """Where models live."""
+
+    dir: str = Field("", description="Folder for downloads; empty: the checkout's, or the user's")
+
+
+class Settings(BaseSettings):
+    """All settings of a run, checked and frozen."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter=ENV_DELIMITER,
+        extra="forbid",
+        frozen=True,
+    )
+
+    audio: Audio = Audio()
+    vad: Vad = Vad()
+    turns: Turns = Turns()
+    stt: Stt = Stt()
+    llm: Llm = Llm()
+    tts: Tts = Tts()
+    reply: Reply = Reply()
+    conversation: Conversation = Conversation()
+    models: Models = Models()

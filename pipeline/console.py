@@ -1,0 +1,162 @@
+"""What a person sees of a conversation: state, transcript, reply, and a line of latencies a turn.
+
+All of it goes to stderr; stdout belongs to machines. On a terminal one line is alive (the state,
+and the words as they form); elsewhere there are plain lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from pipeline.conversation import CHARS_PER_SECOND
+from pipeline.events import (
+    Event,
+    Failure,
+    ReplyAudio,
+    ReplyDone,
+    ReplyInterrupted,
+    ReplyText,
+    SpeechStarted,
+    SpeechStopped,
+    Transcript,
+)
+from pipeline.timeline import Timeline
+
+State = Literal["loading", "listening", "hearing", "thinking", "speaking"]
+
+COLOURS: Mapping[State, str] = {
+    "loading": "dim",
+    "listening": "green",
+    "hearing": "bold green",
+    "thinking": "yellow",
+    "speaking": "bold cyan",
+}
+
+LABELS = {
+    "endpoint": "endpoint",
+    "stt": "STT",
+    "llm_first_token": "first token",
+    "first_clause": "first clause",
+    "tts_first_audio": "first audio",
+    "device": "device",
+    "own": "own",
+}
+"""The parts of a turn, in the words of the latency line."""
+
+
+def latency_line(timeline: Timeline) -> str:
+    """A turn's voice-to-voice latency and its parts, in whole milliseconds."""
+    parts = [f"{LABELS[name]} {ns / 1e6:.0f}" for name, ns in timeline.parts.items()]
+    return f"voice-to-voice {timeline.total_ns / 1e6:.0f} ms = {' + '.join(parts)}"
+
+
+class Display:
+    """Shows a conversation. Used as a context manager, so that the terminal is left as it was."""
+
+    def __init__(self, console: Console) -> None:
+        """Show on `console`; its live line appears only on a terminal."""
+        self._console = console
+        self._state: State = "loading"
+        self._partial = ""
+        self._reply = ""
+        self._spoken = 0
+        self._total_s = 0.0
+        self._whole = False
+        self._live = (
+            Live(console=console, refresh_per_second=12, transient=True, get_renderable=self._line)
+            if console.is_terminal
+            else None
+        )
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def note(self, message: str) -> None:
+        """Something the person should know."""
+        self._print(message, "dim")
+
+    def warn(self, message: str) -> None:
+        """Something that went wrong."""
+        self._print(message, "bold red")
+
+    def state(self, state: State) -> None:
+        """What the session does now."""
+        if state == self._state:
+            return
+        self._state = state
+        if self._live is None and state == "listening":
+            self._print("listening")
+
+    def event(self, event: Event) -> None:
+        """Show what an event means, if anything."""
+        match event:
+            case SpeechStarted():
+                self.state("hearing")
+            case SpeechStopped():
+                self.state("thinking")
+            case Transcript(final=False):
+                self._partial = event.text
+            case Transcript():
+                self._partial = ""
+                self._said("you", event.text or "(no words)", "green")
+            case ReplyText():
+                self._reply += event.delta
+            case ReplyAudio():
+                self._total_s += len(event.frame.samples) / event.frame.rate
+                self.state("speaking")
+            case ReplyInterrupted():
+                self._said("cascade", f"{event.heard_text} — (interrupted)".lstrip(" "), "cyan")
+                self._forget()
+            case ReplyDone(status="completed" | "failed"):
+                self._whole = True
+            case Failure():
+                self.warn(f"turn {event.turn}: {event.stage}: {event.message}")
+
+    def playing(self, played_s: float) -> None:
+        """How much of the reply has been heard, so that its words light up as they are spoken."""
+        total = self._total_s if self._whole else max(1e-9, len(self._reply) / CHARS_PER_SECOND)
+        self._spoken = int(len(self._reply) * min(1.0, played_s / max(total, 1e-9)))
+
+    def heard(self, timeline: Timeline | None) -> None:
+        """The reply has been heard to its end; `timeline` is where its latency went."""
+        if self._reply:
+            self._said("cascade", self._reply.strip(), "cyan")
+        self._forget()
+        if timeline is not None:
+            self._print(f"{'':10}{latency_line(timeline)}", "dim")
+        self.state("listening")
+
+    def _said(self, who: str, text: str, colour: str) -> None:
+        self._print(Text.assemble((f"{who:>8}  ", f"bold {colour}"), text))
+
+    def _print(self, what: str | Text, style: str = "default") -> None:
+        text = Text(what, style) if isinstance(what, str) else what
+        # Wrapped by the terminal, not by us: a log keeps one line a message.
+        self._console.print(text, highlight=False, soft_wrap=True)
+
+    def _forget(self) -> None:
+        self._reply = ""
+        self._spoken = 0
+        self._total_s = 0.0
+        self._whole = False
+
+    def _line(self) -> Text:
+        """The live line: the state, and the words as they form."""
+        line = Text(f"{self._state:>8}  ", style=COLOURS[self._state])
+        if self._reply:
+            line.append(self._reply[: self._spoken], "default")
+            line.append(self._reply[self._spoken :], "dim")
+        elif self._partial:
+            line.append(self._partial, "dim green")
+        return line

@@ -1,0 +1,136 @@
+"""`cascade doctor`: what works, what does not, and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from rich.console import Console
+
+from pipeline.config import Settings
+from pipeline.engines import find_language_model, start_language_model
+from pipeline.errors import BadInput, CascadeError
+from pipeline.model import Kind
+from pipeline.shelf import catalogue
+from pipeline.trace import versions
+
+PARTS = ("devices", "models", "llm", "versions")
+"""What can be examined."""
+
+METER_S = 2.0
+"""How long the microphone is listened to."""
+
+SILENT_DBFS = -80.0
+"""A microphone never louder than this gives digital silence: muted, or not connected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        part: One of `PARTS`.
+        name: What was looked at.
+        state: It works; it works but look; it does not.
+        detail: What was found, and what to do.
+    """
+
+    part: str
+    name: str
+    state: Literal["ok", "warning", "problem"]
+    detail: str
+
+
+async def examine(settings: Settings, parts: Sequence[str], as_json: bool) -> int:
+    """Look at the parts and print what was found; 1 if something does not work.
+
+    Raises:
+        BadInput: A part that does not exist.
+    """
+    looks: dict[str, Callable[[Settings, Console], AsyncIterator[Finding]]] = {
+        "devices": _devices,
+        "models": _models,
+        "llm": _llm,
+        "versions": _versions,
+    }
+    unknown = [part for part in parts if part not in looks]
+    if unknown:
+        raise BadInput(f"--check {unknown[0]}: allowed: {' | '.join(PARTS)}")
+    console = Console(stderr=True)
+    broken = False
+    for part in parts:
+        async for finding in looks[part](settings, console):
+            broken = broken or finding.state == "problem"
+            if as_json:
+                print(json.dumps(asdict(finding)), flush=True)
+            else:
+                _print(console, finding)
+    return 1 if broken else 0
+
+
+def _print(console: Console, finding: Finding) -> None:
+    colour = {"ok": "green", "warning": "yellow", "problem": "bold red"}[finding.state]
+    console.print(f"[{colour}]{finding.state:>8}[/]  {finding.name}: ", end="")
+    console.print(finding.detail, markup=False, highlight=False, soft_wrap=True)
+
+
+async def _devices(settings: Settings, console: Console) -> AsyncIterator[Finding]:
+    from pipeline.audio import devices
+
+    try:
+        for device in await asyncio.to_thread(devices.list_devices):
+            yield Finding("devices", "device", "ok", str(device))
+    except CascadeError as error:
+        yield Finding("devices", "PortAudio", "problem", str(error))
+        return
+    try:
+        yield await _meter(settings, console)
+    except CascadeError as error:
+        yield Finding("devices", "microphone", "problem", f"{error} {WITHOUT_DEVICES}")
+    try:
+        yield await _tone(settings)
+    except CascadeError as error:
+        yield Finding("devices", "speaker", "problem", f"{error} {WITHOUT_DEVICES}")
+
+
+WITHOUT_DEVICES = "Without it: cascade talk --input FILE --output FILE.wav"
+
+
+async def _models(settings: Settings, console: Console) -> AsyncIterator[Finding]:
+    shelf = catalogue(settings)
+    wanted: list[tuple[Kind, str]] = [("stt", settings.stt.model), ("tts", settings.tts.voice)]
+    if settings.llm.model == "embedded" or settings.llm.model.endswith(".gguf"):
+        wanted.append(("llm", settings.llm.model))
+    for kind, name in wanted:
+        try:
+            found = shelf.resolve(kind, name)
+        except CascadeError as error:
+            yield Finding("models", f"{kind} {name}", "problem", str(error))
+            continue
+        problems = shelf.verify(found.model) if found.model is not None else []
+        state: Literal["ok", "problem"] = "problem" if problems else "ok"
+        yield Finding(
+            "models", f"{kind} {found.name}", state, "; ".join(problems) or str(found.path)
+        )
+
+
+async def _llm(settings: Settings, console: Console) -> AsyncIterator[Finding]:
+    began = time.monotonic()
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            where = find_language_model(settings, catalogue(settings))
+            model = await start_language_model(where, settings, stack)
+            took = time.monotonic() - began
+            yield Finding("llm", settings.llm.model, "ok", f"{model.model} answers ({took:.1f} s)")
+    except CascadeError as error:
+        yield Finding("llm", settings.llm.model, "problem", str(error))
+
+
+async def _versions(settings: Settings, console: Console) -> AsyncIterator[Finding]:
+    for name, version in versions().items():
+        yield Finding("versions", name, "ok", version)

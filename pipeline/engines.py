@@ -1,0 +1,183 @@
+"""The engines of the cascade: found, loaded side by side, warmed, and stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.catalogue import Catalogue
+from pipeline.config import Settings
+from pipeline.errors import StageError
+from pipeline.events import Samples
+from pipeline.stages.llm import ChatModel, Endpoint, Unreachable, endpoint
+from pipeline.stages.llm_local import LocalServer
+from pipeline.stages.stt import Transcription, Whisper
+from pipeline.stages.tts import Piper
+from pipeline.stages.vad import VoiceDetector
+from pipeline.stages.worker import Worker
+
+SWITCH_INTERVAL_S = 0.0005
+"""How long a busy Python thread may keep the interpreter from the others; with the default of 5 ms
+audio frames were seen to wait 12 ms."""
+
+log = logging.getLogger(__name__)
+
+
+class Speaker:
+    """A Piper voice in a thread of its own, as the reply wants it (`reply.Voice`)."""
+
+    def __init__(self, piper: Piper, worker: Worker) -> None:
+        self._piper = piper
+        self._worker = worker
+
+    @property
+    def rate(self) -> int:
+        """Samples per second (Hz)."""
+        return self._piper.rate
+
+    def speak(self, text: str) -> AsyncGenerator[Samples, None]:
+        """Yield the sound of a clause as it is made; closing it stops the synthesis."""
+        return self._worker.stream(lambda stop: self._piper.synthesize(text, stop))
+
+
+def find_language_model(settings: Settings, catalogue: Catalogue) -> Path | Endpoint:
+    """What `llm.model` names: a `.gguf` to run here, or a server.
+
+    Raises:
+        BadInput: It names nothing, or what it names is not downloaded.
+    """
+    name = settings.llm.model
+    if name == "embedded" or name.endswith(".gguf"):
+        return catalogue.resolve("llm", name).path
+    return endpoint(settings.llm)
+
+
+async def start_language_model(
+    where: Path | Endpoint, settings: Settings, stack: contextlib.AsyncExitStack
+) -> ChatModel:
+    """A client that is warm, and the server behind it if that is ours; `stack` stops both.
+
+    A server that answers, but not well, may do better later: that is only warned of.
+
+    Raises:
+        StageError: It cannot be loaded or reached, or refuses for good.
+    """
+    if isinstance(where, Path):
+        server = await stack.enter_async_context(LocalServer(where, settings.llm))
+        where = server.endpoint
+    model = ChatModel(where, settings.llm)
+    # Closed before the server stops, or that would wait for the client's open connection.
+    stack.push_async_callback(model.close)
+    try:
+        await model.warm([{"role": "system", "content": settings.llm.instructions}])
+    except StageError as error:
+        if error.fatal or isinstance(error, Unreachable):
+            raise
+        log.warning("%s; going on", error)
+    return model
+
+
+class LocalEngines:
+    """Everything that computes, each in its own thread. An async context manager.
+
+    Inside it all engines are loaded and warm; leaving it stops them.
+    """
+
+    detector: VoiceDetector
+    model: ChatModel
+    voice: Speaker
+
+    def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
+        """Find the models; nothing is loaded yet.
+
+        Raises:
+            BadInput: A model is unknown, incomplete, or not downloaded.
+        """
+        self._settings = settings
+        self._stt = catalogue.resolve("stt", settings.stt.model)
+        self._tts = catalogue.resolve("tts", settings.tts.voice)
+        self._llm = find_language_model(settings, catalogue)
+        self._stack = contextlib.AsyncExitStack()
+        self._recognising = Worker("stt")
+        self._speaking = Worker("tts")
+        self._whisper: Whisper
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The models in use, by kind."""
+        llm = self._llm.stem if isinstance(self._llm, Path) else self._settings.llm.model
+        return {"stt": self._stt.name, "llm": llm, "tts": self._tts.name}
+
+    async def __aenter__(self) -> Self:
+        """Load all engines at once and warm each.
+
+        Raises:
+            CascadeError: One of them cannot be used.
+        """
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._recognising.close)
+            stack.callback(self._speaking.close)
+            loads = [self._load_stt(), self._load_tts(), self._load_llm(stack), self._load_vad()]
+            # Gathered to the end even if one fails, so that what did load is stopped again.
+            results = await asyncio.gather(*loads, return_exceptions=True)
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop all engines."""
+        await self._stack.aclose()
+
+    async def transcribe(
+        self, audio: npt.NDArray[np.float32], voiced_ms: float | None
+    ) -> Transcription:
+        """Recognise an utterance (16 kHz, -1 to 1) with this much voice in it (None: unknown)."""
+        return await self._recognising.run(
+            lambda: self._whisper.transcribe(audio, voiced_ms=voiced_ms)
+        )
+
+    async def _load_stt(self) -> None:
+        short = self._stt.model is not None and self._stt.model.short_windows
+
+        def load() -> Whisper:
+            whisper = Whisper(self._stt.path, self._settings.stt, short_windows=short)
+            whisper.warm()
+            return whisper
+
+        self._whisper = await self._recognising.run(load)
+
+    async def _load_tts(self) -> None:
+        def load() -> Piper:
+            piper = Piper(self._tts.path, self._settings.tts)
+            piper.warm()
+            return piper
+
+        self.voice = Speaker(await self._speaking.run(load), self._speaking)
+
+    async def _load_llm(self, stack: contextlib.AsyncExitStack) -> None:
+        self.model = await start_language_model(self._llm, self._settings, stack)
+
+    async def _load_vad(self) -> None:
+        def load() -> VoiceDetector:
+            detector = VoiceDetector(self._settings.vad)
+            detector.warm()
+            return detector
+
+        self.detector = await asyncio.to_thread(load)

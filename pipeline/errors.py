@@ -1,0 +1,39 @@
+"""Errors that a person is meant to read.
+
+Every message says in one or two lines what happened, where, and what to do next. The command line
+prints it and exits with `exit_code`; a traceback appears only with `--debug`.
+"""
+
+from __future__ import annotations
+
+
+class CascadeError(Exception):
+    """Something failed that the user should know about, in words the user can act on."""
+
+    exit_code = 1
+
+
+class BadInput(CascadeError):
+    """The user gave something that cannot work: a missing file, a wrong setting, a bad name."""
+
+    exit_code = 2
+
+
+class StageError(CascadeError):
+    """A stage failed while it worked on a turn; the turn is lost, the conversation goes on.
+
+    Attributes:
+        stage: Which one: `vad`, `stt`, `llm`, `tts`, `audio`, `save`.
+        fatal: True if no later turn can succeed either (a device is gone, a key is refused).
+    """
+
+    def __init__(self, stage: str, message: str, *, fatal: bool = False) -> None:
+        super().__init__(message)
+        self.stage = stage
+        self.fatal = fatal
+
+
+def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error in a task group's error: what went wrong before the rest was cancelled."""
+    error = group.exceptions[0]
+    return first_of(error) if isinstance(error, BaseExceptionGroup) else error

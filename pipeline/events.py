@@ -1,0 +1,152 @@
+"""The vocabulary: what sessions and drivers say to each other.
+
+Small frozen dataclasses, named as the Realtime API names them where it does. A session (the
+cascade, or a speech-to-speech API) takes `Frame`s in and gives `Event`s out; drivers need nothing
+else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Samples = npt.NDArray[np.int16]
+"""Mono 16-bit audio, shape (n,)."""
+
+ReplyStatus = Literal["completed", "interrupted", "failed", "skipped"]
+"""How a turn ended: the reply is whole; the user cut it short; a stage failed; there was nothing to
+answer (no words in the utterance)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """A stretch of mono audio that knows when and where it belongs.
+
+    Attributes:
+        samples: int16, shape (n,). 20 ms from a device; any length from a synthesiser.
+        rate: Samples per second (Hz).
+        offset: Index of the first sample since its stream began, at `rate`.
+        t_ns: Monotonic time at which the first sample was captured, or made for a reply (ns).
+    """
+
+    samples: Samples
+    rate: int
+    offset: int = 0
+    t_ns: int = 0
+
+    @property
+    def duration_ns(self) -> int:
+        """How long it lasts (ns)."""
+        return len(self.samples) * 1_000_000_000 // self.rate
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What every event has: the turn it belongs to, counted from 1 (0: no turn yet)."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStarted(Event):
+    """The user began to speak."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStopped(Event):
+    """The user's turn is over: the endpoint is decided. One `ReplyDone` follows for the turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript(Event):
+    """What the user said, so far (`final` false) or in the end."""
+
+    text: str
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyStarted(Event):
+    """The assistant began to work on reply `id`."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyText(Event):
+    """More of the reply's text, as the model writes it (thinking left out)."""
+
+    id: str
+    delta: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyAudio(Event):
+    """More of the reply's sound, to be played after what came before it."""
+
+    id: str
+    frame: Frame
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyInterrupted(Event):
+    """The user spoke over the reply: stop playing it now.
+
+    `heard_text` is what the user heard of it, and all of it that the history keeps.
+    """
+
+    id: str
+    heard_text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyDone(Event):
+    """Nothing more comes for this turn. What was sent may still be playing.
+
+    `id` is empty where the turn ended before a reply began.
+    """
+
+    id: str
+    status: ReplyStatus
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall(Event):
+    """The model asks for a tool; `arguments` is JSON text. Answer with `Session.tool_result`."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage(Event):
+    """What a reply used: tokens read, of those from the cache, and tokens written."""
+
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failure(Event):
+    """A stage failed. Unless `fatal`, the session goes on listening."""
+
+    stage: str
+    message: str
+    fatal: bool
+
+
+def to_json(event: Event) -> dict[str, Any]:
+    """An event as a dictionary for `--json`: `type` in snake case, then its fields, no audio."""
+    name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
+    fields = {f.name: getattr(event, f.name) for f in dataclasses.fields(event)}
+    return {
+        "type": name,
+        **{k: v for k, v in fields.items() if not isinstance(v, Frame)},
+    }

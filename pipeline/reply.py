@@ -1,0 +1,282 @@
+"""One reply: tokens → clauses → audio, overlapped.
+
+The model writes, the chunker cuts, the voice speaks, all at once: the first clause is heard while
+the third is being written. Queues between them are bounded, and no more sound is made ahead of what
+the user has heard than `reply.lead_s`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Protocol
+
+from pipeline.audio.audible import onset
+from pipeline.clauses import Chunker, Clause
+from pipeline.clock import Clock
+from pipeline.config import Reply as ReplySettings
+from pipeline.conversation import CHARS_PER_SECOND, Spoken
+from pipeline.errors import StageError, first_of
+from pipeline.events import Event, Frame, ReplyAudio, ReplyText, Samples, Usage
+from pipeline.stages.llm import Messages, Used
+
+CLAUSES_AHEAD = 8
+"""Clauses that may wait for the voice before the model's stream is left unread."""
+
+STARVING_S = 0.3
+"""With less sound than this in hand a word gap is better than a hole: about what a clause takes."""
+
+
+class Model(Protocol):
+    """What writes the reply (`stages.llm.ChatModel`)."""
+
+    def stream(self, messages: Messages) -> AsyncGenerator[str | Used, None]:
+        """Yield text as it is written, and what it cost at the end."""
+        ...
+
+
+class Voice(Protocol):
+    """What speaks it (`cascade.PiperVoice`)."""
+
+    @property
+    def rate(self) -> int:
+        """Samples per second (Hz)."""
+        ...
+
+    def speak(self, text: str) -> AsyncGenerator[Samples, None]:
+        """Yield the sound of a clause as it is made; closing it stops the synthesis."""
+        ...
+
+
+Emit = Callable[[Event], Awaitable[None]]
+Mark = Callable[[str], None]
+
+
+class Reply:
+    """The work on one reply. `run` it in a task; cancelling the task stops all of it.
+
+    Attributes:
+        turn: Its turn.
+        id: Its name in events.
+        text: What the model has written so far, thinking left out.
+        stopped: Set by the owner when the playing was cut short.
+    """
+
+    def __init__(
+        self,
+        turn: int,
+        id: str,
+        *,
+        model: Model,
+        voice: Voice,
+        settings: ReplySettings,
+        clock: Clock,
+        emit: Emit,
+        mark: Mark,
+    ) -> None:
+        """Prepare a reply.
+
+        Args:
+            turn: Its turn.
+            id: Its name in events.
+            model: Writes it.
+            voice: Speaks it.
+            settings: How stages overlap.
+            clock: The session's.
+            emit: Takes the events: `ReplyText`, `ReplyAudio`, `Usage`.
+            mark: Takes the trace's marks, each once.
+        """
+        self.turn = turn
+        self.id = id
+        self.text = ""
+        self.stopped = False
+        self._model = model
+        self._voice = voice
+        self._settings = settings
+        self._clock = clock
+        self._emit = emit
+        self._mark = mark
+        self._chunker = Chunker(
+            first_words=settings.first_words, max_chars=settings.max_clause_chars
+        )
+        self._clauses: asyncio.Queue[Clause | None] = asyncio.Queue(CLAUSES_AHEAD)
+        self._spoken = Spoken(voice.rate)
+        self._played = 0
+        self._waiting_chars = 0
+        self._room = asyncio.Event()
+        self._first_token = asyncio.Event()
+        self._overdue = False
+        self._marked: set[str] = set()
+        self._failure: StageError | None = None
+        self._whole = False
+
+    async def run(self, messages: Messages) -> None:
+        """Make the reply to `messages` and emit it.
+
+        Raises:
+            StageError: A stage failed. What was written before has been spoken all the same.
+        """
+        if self._settings.mode == "sequential":
+            await self._one_after_another(messages)
+        else:
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    deadline = tasks.create_task(self._deadline())
+                    tasks.create_task(self._speak())
+                    await self._write(messages)
+                    deadline.cancel()
+            except BaseExceptionGroup as group:
+                error = first_of(group)
+                if not isinstance(error, StageError):
+                    raise error from None
+                self._failure = self._failure or error
+        self._whole = True
+        if self._failure is not None:
+            raise self._failure
+
+    def played(self, samples: int) -> None:
+        """Take the playout position: how many samples of this reply have been heard."""
+        self._played = max(self._played, min(samples, self._spoken.samples))
+        self._room.set()
+
+    def heard_text(self) -> str:
+        """What the user has heard of it so far, in whole words."""
+        if self.over and not self.stopped:
+            return self.text
+        return self._spoken.heard(self.text, self._played)
+
+    @property
+    def audible(self) -> bool:
+        """Whether it can be heard now: some was played, and some of what was made was not."""
+        return 0 < self._played < self._spoken.samples
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will be heard of it: it was stopped, or heard to its end."""
+        return self.stopped or (self._whole and self._played >= self._spoken.samples)
+
+    async def _write(self, messages: Messages) -> None:
+        """Model → clauses."""
+        try:
+            async for delta in self._deltas(messages):
+                hurry = self._in_hand_s() < self._settings.comfort_s
+                await self._cut(self._chunker.push(delta, hurry=hurry))
+                if self._overdue or ("clause.first" in self._marked and self._starving()):
+                    await self._cut(self._chunker.force())
+        except StageError as error:
+            # What was written is still spoken; the failure is told after it.
+            self._failure = error
+        await self._cut(self._chunker.flush())
+        await self._clauses.put(None)
+
+    async def _deltas(self, messages: Messages) -> AsyncGenerator[str, None]:
+        """The model's text, noted and told as it comes."""
+        self._once("llm.request")
+        async with contextlib.aclosing(self._model.stream(messages)) as deltas:
+            async for delta in deltas:
+                if isinstance(delta, Used):
+                    await self._emit(
+                        Usage(
+                            self.turn, delta.input_tokens, delta.cached_tokens, delta.output_tokens
+                        )
+                    )
+                    continue
+                self._once("llm.first_token")
+                self._first_token.set()
+                self.text += delta
+                await self._emit(ReplyText(self.turn, self.id, delta))
+                yield delta
+        self._once("llm.last_token")
+
+    async def _deadline(self) -> None:
+        """Cut the first clause at a word gap if the text gives no better place in time."""
+        await self._first_token.wait()
+        await asyncio.sleep(self._settings.first_deadline_ms / 1000)
+        if "clause.first" not in self._marked:
+            self._overdue = True
+            await self._cut(self._chunker.force())
+
+    async def _cut(self, clauses: list[Clause]) -> None:
+        """Hand clauses to the voice; waits while too many are in its queue."""
+        for clause in clauses:
+            self._once("clause.first")
+            self._overdue = False
+            self._waiting_chars += len(clause.text)
+            await self._clauses.put(clause)
+
+    async def _speak(self) -> None:
+        """Clauses → audio."""
+        while (clause := await self._clauses.get()) is not None:
+            async with contextlib.aclosing(self._pieces(clause)) as pieces:
+                self._spoken.begin(clause)
+                async for piece in pieces:
+                    self._waiting_chars = max(0, self._waiting_chars - len(clause.text))
+                    await self._make_room()
+                    await self._send(piece)
+                self._spoken.end()
+        self._once("tts.last_audio")
+
+    async def _one_after_another(self, messages: Messages) -> None:
+        """The textbook cascade: all of the text, then all of its sound, then the playing."""
+        try:
+            async for _ in self._deltas(messages):
+                pass
+        except StageError as error:
+            self._failure = error
+        clauses = [*self._chunker.push(self.text, hurry=False), *self._chunker.flush()]
+        sounds: list[tuple[Clause, list[Samples]]] = []
+        for clause in clauses:
+            self._once("clause.first")
+            sounds.append((clause, [piece async for piece in self._pieces(clause)]))
+        self._once("tts.last_audio")
+        for clause, sound in sounds:
+            self._spoken.begin(clause)
+            for piece in sound:
+                await self._send(piece)
+            self._spoken.end()
+
+    async def _pieces(self, clause: Clause) -> AsyncGenerator[Samples, None]:
+        """A clause's sound, with the marks of its making."""
+        self._once("tts.start")
+        async with contextlib.aclosing(self._voice.speak(clause.text)) as pieces:
+            async for piece in pieces:
+                self._once("tts.first_audio")
+                yield piece
+
+    async def _send(self, piece: Samples) -> None:
+        if self._spoken.samples == 0:
+            piece = self._without_silence(piece)
+            if not len(piece):
+                return
+        offset = self._spoken.samples
+        self._spoken.extend(len(piece))
+        frame = Frame(piece, self._voice.rate, offset, self._clock.now_ns())
+        await self._emit(ReplyAudio(self.turn, self.id, frame))
+
+    def _without_silence(self, piece: Samples) -> Samples:
+        """The reply's first sound: voices begin with silence, which the user would wait for."""
+        first = onset(piece, self._voice.rate)
+        if first is None:
+            return piece[:0]
+        return piece[max(0, first - self._settings.lead_in_ms * self._voice.rate // 1000) :]
+
+    async def _make_room(self) -> None:
+        """Wait until less than `lead_s` of sound is ahead of what was heard."""
+        lead = self._settings.lead_s * self._voice.rate
+        while self._spoken.samples - self._played >= lead:
+            self._room.clear()
+            await self._room.wait()
+
+    def _in_hand_s(self) -> float:
+        """Seconds of sound that is made, or will be from clauses already cut, and not yet heard."""
+        made = (self._spoken.samples - self._played) / self._voice.rate
+        return made + self._waiting_chars / CHARS_PER_SECOND
+
+    def _starving(self) -> bool:
+        return self._in_hand_s() < STARVING_S
+
+    def _once(self, mark: str) -> None:
+        if mark not in self._marked:
+            self._marked.add(mark)
+            self._mark(mark)

@@ -1,0 +1,160 @@
+"""Where a language model is: the server's address, the model's name, the key."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import SplitResult, urlsplit
+
+from pipeline.config import Llm
+from pipeline.errors import BadInput
+
+OPENAI_URL = "https://api.openai.com/v1"
+"""The OpenAI API, unless OPENAI_BASE_URL says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A server and the model to ask it for.
+
+    Attributes:
+        base_url: Up to and including `/v1`.
+        model: Name to ask for; empty takes the first that the server lists.
+        api_key: Sent as a bearer token.
+        label: What messages call it.
+        limit: The name of the parameter that limits the reply's length.
+        optional: Parameters that help (such as switching thinking off) but that a server may
+            refuse; they are dropped when it does.
+        key_setting: Where the user sets the key.
+        remedy: What to do when it cannot be reached.
+    """
+
+    base_url: str
+    model: str
+    api_key: str
+    label: str
+    limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    optional: Mapping[str, Any] = field(default_factory=dict)
+    key_setting: str = "llm.api_key"
+    remedy: str = "start the server, or use --llm embedded"
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether the server is on this machine, where no proxy can reach it."""
+        host = urlsplit(self.base_url).hostname or ""
+        address = _ip(host)
+        return address.is_loopback if address else host == "localhost"
+
+
+TEMPLATE_OFF = {"chat_template_kwargs": {"enable_thinking": False}}
+"""Switches thinking off in llama.cpp, vLLM and SGLang: their chat templates read it."""
+
+EFFORT_OFF = {"reasoning_effort": "none"}
+"""Switches thinking off in Ollama and in OpenAI's models that can do without."""
+
+
+def endpoint(settings: Llm) -> Endpoint:
+    """The endpoint that `llm.model` names, for all but the embedded model and `.gguf` files.
+
+    Raises:
+        BadInput: It names none, or its key is missing or cannot be one.
+    """
+    spec = settings.model
+    kind, _, name = spec.partition(":")
+    if kind in ("ollama", "openai") and not name:
+        raise BadInput(f"--llm {spec}: which model? Write {kind}:NAME")
+    if kind == "ollama":
+        url = _ollama_url(os.environ.get("OLLAMA_HOST", ""))
+        key = _key(settings.api_key or "ollama", "llm.api_key")
+        return Endpoint(f"{url}/v1", name, key, f"Ollama ({url})", optional=EFFORT_OFF)
+    if kind == "openai":
+        key = _key(settings.api_key or os.environ.get("OPENAI_API_KEY", ""), "OPENAI_API_KEY")
+        if not key:
+            raise BadInput(
+                f"--llm {spec}: there is no key; set OPENAI_API_KEY, or use --llm embedded"
+            )
+        url, label = OPENAI_URL, "the OpenAI API"
+        if elsewhere := os.environ.get("OPENAI_BASE_URL", "").strip():
+            url, shown = _api_url(elsewhere, "OPENAI_BASE_URL=")
+            label = f"the OpenAI API at {shown}"
+        return Endpoint(
+            url,
+            name,
+            key,
+            label,
+            limit="max_completion_tokens",
+            optional=EFFORT_OFF,
+            key_setting="OPENAI_API_KEY",
+            remedy="check the network, or use --llm embedded",
+        )
+    if spec.startswith(("http://", "https://")):
+        url, label = _api_url(spec, "--llm ")
+        key = _key(settings.api_key or "none", "llm.api_key")
+        return Endpoint(url, settings.name, key, label, optional=TEMPLATE_OFF)
+    raise BadInput(
+        f"--llm {spec}: not a model; give embedded, a .gguf file, a URL, ollama:NAME or openai:NAME"
+    )
+
+
+def _key(key: str, setting: str) -> str:
+    """A key without the white space around it, which files and copying add."""
+    key = key.strip()
+    if not (key.isascii() and key.isprintable()):
+        raise BadInput(f"{setting} holds characters that cannot be in a key; set it again")
+    return key
+
+
+def _api_url(text: str, origin: str) -> tuple[str, str]:
+    """An API's base URL from what the user gave, and how messages show it: without a password.
+
+    `/v1` is added where no version is in the path (some services have `/v1beta/openai`).
+    """
+    parts = _split(text)
+    if parts is None:
+        raise BadInput(f"{origin}{text!r}: not a usable URL; write it as http://HOST:PORT/v1")
+    path = parts.path.rstrip("/").removesuffix("/chat/completions")
+    path = path if re.search(r"/v\d", path) else f"{path}/v1"
+    parts = parts._replace(path=path, fragment="")
+    return parts.geturl(), parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _split(url: str) -> SplitResult | None:
+    """The parts of a URL that names a host; None for any other text."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.hostname and parts.port != 0 and not any(char.isspace() for char in url)
+    except ValueError:
+        return None
+    return parts if usable else None
+
+
+def _ollama_url(host: str) -> str:
+    """The address in OLLAMA_HOST, read as Ollama itself reads it (`envconfig.Host`).
+
+    It may lack scheme, host or port. A server told to listen everywhere is asked on loopback.
+    """
+    scheme, _, place = host.strip().strip("\"'").rpartition("://")
+    place, slash, path = place.partition("/")
+    name, port = place.strip("[]"), ""
+    if not _ip(name):
+        name, _, port = place.rpartition(":") if ":" in place else (place, "", "")
+        name = name.strip("[]")
+    address = _ip(name)
+    if not name or (address and address.is_unspecified):
+        name = "::1" if address and address.version == 6 else "127.0.0.1"
+    name = f"[{name}]" if ":" in name else name
+    port = port or {"http": "80", "https": "443"}.get(scheme, "11434")
+    url = f"{scheme or 'http'}://{name}:{port}{slash}{path}".rstrip("/")
+    _api_url(url, "OLLAMA_HOST=")
+    return url
+
+
+def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None

@@ -1,0 +1,378 @@
+"""Speech to text: Whisper on as much sound as there is, instead of on thirty seconds.
+
+faster-whisper loads the model, computes the features and knows the tokens. Its `transcribe` is not
+used, because it pads every utterance to 30 s: CTranslate2's encoder takes any length up to that,
+and 3 s cost it a thirtieth. Models that were not trained on short windows can loop on them; those
+get padded to a window that is safe for most, and 30 s when the text looks like a loop.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from faster_whisper import WhisperModel
+from faster_whisper.tokenizer import Tokenizer
+from faster_whisper.transcribe import get_suppressed_tokens
+
+from pipeline.config import Stt
+from pipeline.errors import BadInput, StageError
+
+Audio = npt.NDArray[np.float32]
+"""Mono audio at 16 kHz in ±1, shape (n,)."""
+
+RATE = 16_000
+"""Samples per second (Hz) of everything here."""
+
+FULL_S = 30.0
+"""Whisper's window (s)."""
+
+MAX_TOKENS = 224
+"""The longest text Whisper may write for one window: half its 448 positions."""
+
+_FRAME = RATE // 100  # samples from one column of features to the next
+_STEP_S = 0.2  # windows are multiples of this: a length seen before encodes a quarter faster
+_MIN_S = 1.0  # the shortest window; shorter ones save nothing
+_SEARCH_S = 5.0  # before the end of a full window, where longer audio may be cut
+_LOOP_WORDS = 3  # so many words said twice in a row are a loop; fewer are a manner of speaking
+_SURE = 0.5  # probability that settles the language, as in faster-whisper
+_REQUIRED = ("model.bin", "config.json", "tokenizer.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Transcription:
+    """What was said.
+
+    Attributes:
+        text: The words; empty when there are none, or a guard dropped them.
+        language: Its code (`en`); empty when it is not known and nothing was asked of the model.
+        log_prob: Mean log-probability per token; 0 where there are no tokens.
+        no_speech: Probability that the model gives to there being no speech.
+        window_s: Length of the encoder's input (s); 0 where it was not run.
+        dropped: Why a guard dropped the text; empty when none did.
+    """
+
+    text: str
+    language: str
+    log_prob: float
+    no_speech: float
+    window_s: float
+    dropped: str = ""
+
+
+def choose_window(settings: Stt, seconds: float, *, short_windows: bool) -> float:
+    """How much the encoder gets (s) for so many seconds of audio: never less, at most 30.
+
+    Args:
+        settings: `window` and `window_s`.
+        seconds: Length of the audio.
+        short_windows: Whether the model was trained on windows of any length.
+    """
+    kind = settings.window
+    if kind == "auto":
+        kind = "own" if short_windows else "padded"
+    least = {"own": _MIN_S, "padded": settings.window_s, "full": FULL_S}[kind]
+    steps = math.ceil(round(max(seconds, least) / _STEP_S, 6))
+    return min(FULL_S, round(steps * _STEP_S, 1))
+
+
+def token_budget(seconds: float) -> int:
+    """Tokens that so many seconds of audio can need in a short window.
+
+    English takes about 4 a second. Running into the budget is itself a sign of a loop, and has the
+    window decoded again at 30 s without one, so that it costs a language with more only time.
+    """
+    return min(MAX_TOKENS, 16 + math.ceil(12 * seconds))
+
+
+def looks_repetitive(text: str, max_compression: float, *, phrases: bool = True) -> bool:
+    """Whether a text goes round in circles.
+
+    Args:
+        text: What the model wrote.
+        max_compression: Text that shrinks by more than this is a loop: Whisper's own test, which
+            only long loops meet.
+        phrases: Whether three or more words said twice in a row are one too, as stock models write
+            them in short windows. People say such things now and then.
+    """
+    data = text.encode()
+    if len(data) > max_compression * len(zlib.compress(data)):
+        return True
+    if not phrases:
+        return False
+    words = [word.strip(".,!?…").casefold() for word in text.split()]
+    return any(
+        words[i : i + n] == words[i + n : i + 2 * n]
+        for n in range(_LOOP_WORDS, len(words) // 2 + 1)
+        for i in range(len(words) - 2 * n + 1)
+    )
+
+
+def guard(settings: Stt, text: str, *, no_speech: float, log_prob: float, endless: bool) -> str:
+    """Why `text` is not what somebody said; empty if it may be.
+
+    Args:
+        settings: Thresholds.
+        text: What the model wrote.
+        no_speech: Probability of there being no speech; high on its own for quiet voices too.
+        log_prob: Mean log-probability per token; low on its own for rare words too.
+        endless: Whether the model was stopped rather than came to an end.
+    """
+    if no_speech > settings.no_speech and log_prob < settings.log_prob:
+        return "no speech"
+    if endless and looks_repetitive(text, settings.max_compression):
+        return "a loop"
+    if text and not any(character.isalnum() for character in text):
+        return "no words"
+    return ""
+
+
+def split(audio: Audio) -> list[Audio]:
+    """Cut audio into pieces of at most 30 s, each where its last 5 s are quietest."""
+    pieces = []
+    limit, search = int(FULL_S * RATE), int(_SEARCH_S * RATE)
+    while len(audio) > limit:
+        frames = audio[limit - search : limit].reshape(-1, 2 * _FRAME)
+        power = np.square(frames).mean(axis=1)
+        last = int(np.flatnonzero(power == power.min())[-1])
+        cut = limit - search + last * 2 * _FRAME + _FRAME
+        pieces.append(audio[:cut])
+        audio = audio[cut:]
+    return [*pieces, audio]
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    """What one run of the model gave."""
+
+    text: str
+    tokens: int
+    log_prob: float
+    no_speech: float
+    endless: bool
+    language: str
+    sure: bool
+
+
+class Whisper:
+    """A loaded model. Blocking, and not thread-safe: it runs in one worker thread.
+
+    Every utterance stands for itself: no text of an earlier one is in the prompt. The language is
+    the settings', else the model's, else detected (on the encoder's output, which is computed
+    anyway) until one utterance leaves no doubt, and then kept.
+
+    Args:
+        path: Folder of a Whisper model in CTranslate2's format.
+        settings: Everything else.
+        short_windows: Whether the model was trained on windows shorter than 30 s.
+
+    Raises:
+        BadInput: The folder holds no model; a setting does not fit the model or this processor.
+        StageError: The model is damaged.
+    """
+
+    def __init__(self, path: Path, settings: Stt, *, short_windows: bool = False) -> None:
+        self._settings = settings
+        self._short_windows = short_windows
+        self._model = _load(path, settings)
+        self._multilingual = bool(self._model.model.is_multilingual)
+        self._language = _given_language(self._model, path, settings.language)
+        self._suppressed = _suppressed(self._model, path)
+
+    def transcribe(self, audio: Audio, *, voiced_ms: float | None = None) -> Transcription:
+        """What is said in `audio`.
+
+        Args:
+            audio: float32 in ±1, mono, 16 kHz, shape (n,). More than 30 s is decoded in pieces.
+            voiced_ms: How much of it the voice detector took for speech (ms), if known.
+
+        Raises:
+            ValueError: `audio` is not float32, not one-dimensional, or not finite.
+            StageError: The model failed.
+        """
+        if audio.dtype != np.float32 or audio.ndim != 1 or not np.isfinite(audio).all():
+            raise ValueError(f"audio is {audio.dtype} {audio.shape}, not finite float32 (n,)")
+        if len(audio) == 0 or (voiced_ms is not None and voiced_ms < self._settings.min_voiced_ms):
+            return Transcription("", self._language, 0.0, 1.0, 0.0, "too little voice")
+        try:
+            return _join([self._recognise(piece) for piece in split(audio)])
+        except RuntimeError as error:
+            raise StageError("stt", f"Whisper failed: {_first_line(error)}") from error
+
+    def warm(self) -> None:
+        """Run everything once, so that the first utterance is as fast as the others.
+
+        Raises:
+            StageError: The model failed.
+        """
+        seconds = 3.0
+        silence = np.zeros(int(seconds * RATE), np.float32)
+        window_s = choose_window(self._settings, seconds, short_windows=self._short_windows)
+        try:
+            self._decode(self._features(silence), window_s, budget=2)
+        except RuntimeError as error:
+            raise StageError("stt", f"Whisper failed: {_first_line(error)}") from error
+
+    def _recognise(self, audio: Audio) -> tuple[Transcription, int]:
+        """One window's transcription, and how many tokens it took."""
+        settings = self._settings
+        seconds = len(audio) / RATE
+        features = self._features(audio)
+        window_s = choose_window(settings, seconds, short_windows=self._short_windows)
+        budget = token_budget(seconds) if window_s < FULL_S else MAX_TOKENS
+        found = self._decode(features, window_s, budget)
+        if window_s < FULL_S and (found.endless or self._looks_wrong(found.text)):
+            window_s = FULL_S
+            found = self._decode(features, window_s, MAX_TOKENS)
+        dropped = guard(
+            settings,
+            found.text,
+            no_speech=found.no_speech,
+            log_prob=found.log_prob,
+            endless=found.endless,
+        )
+        text = "" if dropped else found.text
+        if text and found.sure:
+            self._language = found.language
+        return (
+            Transcription(text, found.language, found.log_prob, found.no_speech, window_s, dropped),
+            found.tokens,
+        )
+
+    def _looks_wrong(self, text: str) -> bool:
+        """Whether a short window may have made the model repeat itself."""
+        return looks_repetitive(
+            text, self._settings.max_compression, phrases=not self._short_windows
+        )
+
+    def _features(self, audio: Audio) -> Audio:
+        """Log-mel columns of the audio, one per whole 10 ms, shape (mels, n)."""
+        features: Audio = self._model.feature_extractor(audio)
+        return features[:, :-1]  # the last one is of the padding
+
+    def _decode(self, features: Audio, window_s: float, budget: int) -> _Decoded:
+        """Run the model on `features`, padded to `window_s`, for at most `budget` tokens."""
+        frames = round(window_s * RATE / _FRAME)
+        padding = max(0, frames - features.shape[1])
+        # Zeros in the features, as faster-whisper pads; zeros in the audio would be silence.
+        encoded = self._model.encode(np.pad(features[:, :frames], ((0, 0), (0, padding))))
+        language, sure = self._language, False
+        if not language:
+            token, probability = self._model.model.detect_language(encoded)[0][0]
+            language, sure = token.strip("<|>"), probability >= _SURE
+        tokenizer = self._tokenizer(language)
+        (result,) = self._model.model.generate(
+            encoded,
+            [[*tokenizer.sot_sequence, tokenizer.no_timestamps]],
+            beam_size=self._settings.beam_size,
+            max_length=2 * budget,  # CTranslate2 stops at half of what it is told
+            return_scores=True,
+            return_no_speech_prob=True,
+            suppress_blank=True,
+            suppress_tokens=self._suppressed,
+        )
+        tokens = result.sequences_ids[0]
+        n = len(tokens)
+        return _Decoded(
+            text=tokenizer.decode(tokens).strip(),
+            tokens=n,
+            # The score is a mean over the text; the end of it is a token too.
+            log_prob=result.scores[0] * n / (n + 1) if n else 0.0,
+            no_speech=float(result.no_speech_prob),
+            endless=n >= budget,
+            language=language,
+            sure=sure,
+        )
+
+    def _tokenizer(self, language: str) -> Tokenizer:
+        return Tokenizer(
+            self._model.hf_tokenizer, self._multilingual, task="transcribe", language=language
+        )
+
+
+def _join(parts: Sequence[tuple[Transcription, int]]) -> Transcription:
+    """One transcription of consecutive windows; a single one as it is."""
+    if len(parts) == 1:
+        return parts[0][0]
+    found = [part for part, _ in parts]
+    kept = [(part, tokens) for part, tokens in parts if part.text]
+    total = sum(tokens for _, tokens in kept)
+    text = " ".join(part.text for part, _ in kept)
+    return Transcription(
+        text=text,
+        language=(kept[-1][0] if kept else found[-1]).language,
+        log_prob=sum(part.log_prob * tokens for part, tokens in kept) / total if total else 0.0,
+        no_speech=min(part.no_speech for part in found),
+        window_s=max(part.window_s for part in found),
+        dropped="" if text else next((part.dropped for part in found if part.dropped), ""),
+    )
+
+
+def _load(path: Path, settings: Stt) -> WhisperModel:
+    missing = [name for name in _REQUIRED if not (path / name).is_file()]
+    if missing:
+        raise BadInput(
+            f"{path}: not a Whisper model in CTranslate2's format: no {' and no '.join(missing)}\n"
+            "`cascade models list` shows the models there are"
+        )
+    try:
+        model = WhisperModel(
+            str(path),
+            device="cpu",
+            compute_type=settings.compute_type,
+            cpu_threads=settings.threads,
+            num_workers=1,
+        )
+    except ValueError as error:
+        raise BadInput(
+            f"stt.compute_type is {settings.compute_type!r}: {_first_line(error)}\n"
+            "int8 and float32 work everywhere"
+        ) from error
+    except Exception as error:  # the tokenizer's errors are of no narrower class
+        raise _damaged(path, error) from error
+    if model.model.n_mels != model.feature_extractor.mel_filters.shape[0]:
+        raise _damaged(path, "preprocessor_config.json does not fit model.bin")
+    return model
+
+
+def _suppressed(model: WhisperModel, path: Path) -> list[int]:
+    """Tokens that are no speech: annotations, music notes, the prompt's own marks."""
+    tokenizer = Tokenizer(
+        model.hf_tokenizer, model.model.is_multilingual, task="transcribe", language="en"
+    )
+    if tokenizer.no_timestamps is None:
+        raise _damaged(path, "tokenizer.json has none of Whisper's special tokens")
+    return list(get_suppressed_tokens(tokenizer, [-1]))
+
+
+def _given_language(model: WhisperModel, path: Path, language: str) -> str:
+    """The language that is fixed from the start; empty if it has to be detected."""
+    if not model.model.is_multilingual:
+        if language not in ("", "en"):
+            raise BadInput(
+                f"stt.language is {language!r}, but {path.name} understands English only\n"
+                "Choose a multilingual model (one without .en in its name)"
+            )
+        return "en"
+    known = [c for c in model.supported_languages if model.hf_tokenizer.token_to_id(f"<|{c}|>")]
+    if language and language not in known:
+        raise BadInput(f"stt.language is {language!r}; {path.name} knows: {', '.join(known)}")
+    return language
+
+
+def _damaged(path: Path, reason: object) -> StageError:
+    return StageError(
+        "stt",
+        f"{path}: cannot be loaded: {_first_line(reason)}\n"
+        "The model is damaged: delete it and get it again with `cascade models pull`",
+        fatal=True,
+    )
+
+
+def _first_line(error: object) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

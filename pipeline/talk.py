@@ -1,0 +1,232 @@
+"""`cascade talk`: one session between microphone and speaker, or between files.
+
+The driver moves frames from the microphone to the session and from the session to the speaker, tells
+the session what was heard, and shows, records, traces and saves what happens. It knows only the
+`Session` protocol's events; the conversation itself is kept by the session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from pipeline import transcript
+from pipeline.cascade import Cascade
+from pipeline.config import Settings
+from pipeline.console import Display
+from pipeline.ends import Ends
+from pipeline.engines import LocalEngines
+from pipeline.errors import StageError, first_of
+from pipeline.events import (
+    Failure,
+    ReplyAudio,
+    ReplyDone,
+    ReplyInterrupted,
+    SpeechStarted,
+    SpeechStopped,
+    to_json,
+)
+from pipeline.session import Session
+from pipeline.shelf import catalogue, require_llm
+from pipeline.timeline import Timeline
+from pipeline.trace import Trace, description
+
+TICK_S = 0.02
+"""How often the playout position is reported."""
+
+PATIENCE_S = 0.3
+"""Beyond the hold: silence after a recording that shows that nothing more will be answered."""
+
+COMFORT_NS = 500_000_000
+"""With this much of a reply still to be heard nobody waits for the stages that make the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What one run of `cascade talk` was asked to do.
+
+    Attributes:
+        inputs: `mic`, or recordings to play in turn.
+        output: `speaker`, or a WAV file.
+        record: Stereo WAV of both sides.
+        trace: File for the marks.
+        save: File for the conversation.
+        resume: Saved conversation to go on with.
+        fast: Skip the waiting between files.
+        json: Print events on stdout.
+    """
+
+    inputs: tuple[str, ...] = ("mic",)
+    output: str = "speaker"
+    record: Path | None = None
+    trace: Path | None = None
+    save: Path | None = None
+    resume: Path | None = None
+    fast: bool = False
+    json: bool = False
+
+
+async def run(settings: Settings, options: Options) -> int:
+    """Hold the conversation; returns the exit code.
+
+    Raises:
+        CascadeError: It cannot begin, or a device is gone. What was said is saved all the same.
+    """
+    console = Console(stderr=True)
+    history = transcript.load(options.resume) if options.resume else []
+    if options.save is not None:
+        transcript.save(options.save, history)
+    ends = Ends(
+        settings.audio,
+        options.inputs,
+        options.output,
+        record=options.record,
+        fast=options.fast,
+        patience_s=settings.turns.hold_ms / 1000 + PATIENCE_S,
+    )
+    require_llm(settings, console)
+    engines = LocalEngines(settings, catalogue(settings))
+    async with contextlib.AsyncExitStack() as stack:
+        trace = stack.enter_context(Trace(options.trace, description(settings, engines.names)))
+        display = stack.enter_context(Display(console))
+        display.note(f"loading {', '.join(engines.names.values())}")
+        await stack.enter_async_context(engines)
+        session = Cascade(engines, settings, trace, ends.clock, history)
+        driver = Driver(session, ends, display, trace, as_json=options.json)
+        await stack.enter_async_context(ends.open(engines.voice.rate, driver.busy))
+        try:
+            await driver.run()
+        finally:
+            if options.save is not None:
+                transcript.save(options.save, session.history)
+    return 1 if driver.failed else 0
+
+
+@dataclass(slots=True)
+class _Playing:
+    """The reply that is being heard."""
+
+    turn: int
+    id: str
+    marked: set[str] = field(default_factory=set)
+
+
+class Driver:
+    """Moves sound and events between a session and the ends of the line."""
+
+    def __init__(
+        self, session: Session, ends: Ends, display: Display, trace: Trace, *, as_json: bool
+    ) -> None:
+        """Prepare; `run` does the work.
+
+        Args:
+            session: Who is talked to.
+            ends: Where sound comes from and goes to.
+            display: What the person sees.
+            trace: Takes the marks of the playing; the session gives it all others.
+            as_json: Print every event on stdout.
+        """
+        self.failed = False
+        self._session = session
+        self._ends = ends
+        self._display = display
+        self._trace = trace
+        self._as_json = as_json
+        self._open: set[int] = set()
+        self._thinking: set[int] = set()
+        self._playing: _Playing | None = None
+
+    async def run(self) -> None:
+        """Talk until the input is over, or for ever with a microphone.
+
+        Raises:
+            StageError: A device is gone, or a stage failed for good.
+        """
+        try:
+            async with self._session, asyncio.TaskGroup() as tasks:
+                helpers = [
+                    tasks.create_task(self._follow()),
+                    tasks.create_task(self._report()),
+                ]
+                self._display.state("listening")
+                await self._listen()
+                for task in helpers:
+                    task.cancel()
+        except BaseExceptionGroup as group:
+            raise first_of(group) from None
+
+    def busy(self) -> bool:
+        """Whether a stage computes that somebody may soon wait for."""
+        return bool(self._thinking) and self._ends.playout.pending_ns < COMFORT_NS
+
+    async def _listen(self) -> None:
+        """Microphone → session, until the recordings are over and answered."""
+        async with contextlib.aclosing(self._ends.frames()) as frames:
+            async for frame in frames:
+                await self._session.send(frame)
+                if not self._ends.go_on(quiet=not self._open and self._playing is None):
+                    return
+
+    async def _follow(self) -> None:
+        """Session → speaker, screen and stdout."""
+        playout = self._ends.playout
+        async for event in self._session.events():
+            if self._as_json and not isinstance(event, ReplyAudio):
+                print(json.dumps(to_json(event), ensure_ascii=False), flush=True)
+            self._display.event(event)
+            match event:
+                case SpeechStarted():
+                    self._open.add(event.turn)
+                case SpeechStopped():
+                    self._thinking.add(event.turn)
+                case ReplyAudio():
+                    if self._playing is None or self._playing.id != event.id:
+                        self._playing = _Playing(event.turn, event.id)
+                    playout.write(event.id, event.frame.samples, event.frame.rate)
+                case ReplyInterrupted():
+                    playout.stop()
+                    await self._session.heard(event.id, playout.position(event.id))
+                case ReplyDone():
+                    self._thinking.discard(event.turn)
+                    self._open.discard(event.turn)
+                    playout.finish(event.id)
+                    if playout.played(event.id) is None and event.status != "interrupted":
+                        self._display.heard(None)
+                case Failure():
+                    self.failed = True
+                    if event.fatal:
+                        raise StageError(event.stage, event.message, fatal=True)
+
+    async def _report(self) -> None:
+        """Tell session, screen and trace what is heard."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            if self._playing is not None:
+                await self._report_on(self._playing)
+
+    async def _report_on(self, playing: _Playing) -> None:
+        played = self._ends.playout.played(playing.id)
+        if played is None:
+            return
+        await self._session.heard(playing.id, played.position)
+        self._display.playing(played.position / played.rate)
+        self._mark(playing, "playout.first", played.first_ns)
+        self._mark(playing, "heard.first", played.audible_ns)
+        if not played.done:
+            return
+        self._mark(playing, "playout.last", played.last_ns)
+        self._mark(playing, "heard.last", played.last_audible_ns)
+        if self._playing is playing:
+            self._playing = None
+        if not played.stopped:
+            self._display.heard(Timeline.from_marks(self._trace.marks(playing.turn)))
+
+    def _mark(self, playing: _Playing, name: str, t_ns: int | None) -> None:
+        if t_ns is not None and name not in playing.marked:
+            playing.marked.add(name)
+            self._trace.mark(playing.turn, name, t_ns)

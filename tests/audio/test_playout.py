@@ -1,0 +1,423 @@
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.audio.audible import Ear, onset
+from pipeline.audio.playout import FADE_S, REMEMBERED, Played, Playout
+from pipeline.clock import NS_PER_MS, NS_PER_S
+from pipeline.events import Samples
+
+RATE = 16000
+FADE = int(FADE_S * RATE)
+LOUD = 20000
+T0 = 5 * NS_PER_S
+
+
+def tone(rate: int, seconds: float, hz: float = 440, level: float = 12000) -> Samples:
+    return (level * np.sin(2 * np.pi * hz * np.arange(int(rate * seconds)) / rate)).astype(np.int16)
+
+
+def steady(value: int, n: int) -> Samples:
+    return np.full(n, value, np.int16)
+
+
+def drain(playout: Playout, t_ns: int = T0, block: int = 160) -> Samples:
+    blocks = []
+    while playout.pending_ns:
+        blocks.append(playout.read(block, t_ns))
+        t_ns += block * NS_PER_S // playout.rate
+    return np.concatenate(blocks) if blocks else np.zeros(0, np.int16)
+
+
+def state(playout: Playout, reply_id: str) -> Played:
+    played = playout.played(reply_id)
+    assert played is not None
+    return played
+
+
+Op = tuple[str, int, int]
+OPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("write"), st.integers(0, 5), st.integers(0, 700)),
+        st.tuples(st.just("read"), st.just(0), st.integers(0, 500)),
+        st.tuples(st.just("finish"), st.integers(0, 5), st.just(0)),
+        st.tuples(st.just("stop"), st.just(0), st.just(0)),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(ops=OPS)
+def test_every_sample_is_accounted_for(ops: list[Op]) -> None:
+    """Each reply is a constant of its own, above any sample of a fade, so that it is recognised."""
+    playout = Playout(RATE)
+    accepted: dict[int, int] = {}
+    closed: set[int] = set()
+    forbidden: set[int] = set()
+    heard: dict[int, int] = {}
+    positions: dict[int, int] = {}
+    fading = FADE
+    last_fade = LOUD
+    t_ns = T0
+
+    def check(block: Samples) -> None:
+        nonlocal fading, last_fade
+        for value in block.astype(int):
+            if value >= LOUD:
+                reply = value - LOUD
+                assert reply not in forbidden, "a stopped reply is heard after its fade"
+                assert reply >= max(heard, default=0), "replies overtake each other"
+                heard[reply] = heard.get(reply, 0) + 1
+            elif value != 0:
+                assert value <= last_fade, "a fade rises"
+                last_fade = value
+                fading += 1
+                assert fading <= FADE, "a fade is too long"
+
+    newest = -1
+    for name, which, n in ops:
+        reply, key = which, str(which)
+        if name == "write" and (reply > newest or reply in accepted):
+            # A new reply closes the ones before it.
+            if reply not in accepted:
+                closed.update(accepted)
+                accepted[reply] = 0
+                newest = reply
+            playout.write(key, steady(LOUD + reply, n), RATE)
+            if reply not in closed:
+                accepted[reply] += n
+        elif name == "read":
+            check(playout.read(n, t_ns))
+            t_ns += n * NS_PER_S // RATE
+        elif name == "finish":
+            playout.finish(key)
+            if reply in accepted:
+                closed.add(reply)
+        elif name == "stop":
+            playout.stop()
+            for reply in accepted:
+                if heard.get(reply, 0) < accepted[reply] or reply not in closed:
+                    forbidden.add(reply)
+            closed.update(accepted)
+            fading, last_fade = 0, LOUD
+            frozen = {reply: playout.position(str(reply)) for reply in forbidden}
+            positions.update(frozen)
+        for reply in accepted:
+            position = playout.position(str(reply))
+            assert positions.get(reply, 0) <= position <= accepted[reply]
+            if reply in forbidden:
+                assert position == positions[reply], "the position of a stopped reply moves"
+                assert heard.get(reply, 0) <= position <= heard.get(reply, 0) + FADE
+            else:
+                assert position == heard.get(reply, 0)
+            positions[reply] = position
+
+    for reply in accepted:
+        playout.finish(str(reply))
+    check(drain(playout, t_ns))
+    for reply, total in accepted.items():
+        final = state(playout, str(reply))
+        assert final.done
+        assert final.written == total
+        if reply not in forbidden:
+            assert final.position == total == heard.get(reply, 0)
+            assert not final.stopped
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rate=st.sampled_from([16000, 22050, 24000, 48000]),
+    device=st.sampled_from([16000, 44100, 48000]),
+    pieces=st.lists(st.integers(0, 5000), min_size=1, max_size=8),
+    block=st.integers(50, 960),
+)
+def test_positions_are_in_the_samples_that_were_written(
+    rate: int, device: int, pieces: list[int], block: int
+) -> None:
+    playout = Playout(device)
+    total, before, t_ns, handed = 0, 0, T0, 0
+    for n in pieces:
+        playout.write("a", steady(9000, n), rate)
+        total += n
+        while playout.pending_ns > 0:
+            handed += int(np.count_nonzero(playout.read(block, t_ns)))
+            t_ns += block * NS_PER_S // device
+            position = playout.position("a")
+            assert before <= position <= total
+            before = position
+    playout.write("a", steady(9000, 100), rate)
+    playout.finish("a")
+    drain(playout, t_ns)
+    assert playout.position("a") == total + 100 == state(playout, "a").written
+
+
+def test_position_follows_the_device() -> None:
+    playout = Playout(48000)
+    playout.write("a", tone(22050, 2), 22050)
+    playout.read(48000, T0)
+    assert playout.position("a") == 22050
+    assert playout.position("nobody") == 0
+    assert playout.played("nobody") is None
+
+
+def test_is_silent_when_there_is_nothing() -> None:
+    playout = Playout(RATE)
+    assert not playout.read(160, T0).any()
+    playout.finish("nobody")
+    playout.stop()
+    assert not playout.read(160, T0).any()
+    assert playout.pending_ns == 0
+
+
+def test_pending_is_what_is_queued() -> None:
+    playout = Playout(48000)
+    playout.write("a", tone(22050, 1), 22050)
+    playout.finish("a")
+    assert playout.pending_ns == NS_PER_S
+    playout.read(480, T0)
+    assert playout.pending_ns == 990 * NS_PER_MS
+
+
+def test_resampling_is_seamless_between_writes() -> None:
+    whole, parts = Playout(48000), Playout(48000)
+    sound = tone(22050, 0.5)
+    whole.write("a", sound, 22050)
+    for i in range(0, len(sound), 333):
+        parts.write("a", sound[i : i + 333], 22050)
+    whole.finish("a")
+    parts.finish("a")
+    np.testing.assert_array_equal(drain(whole), drain(parts))
+
+
+def roughness(samples: Samples) -> int:
+    return int(np.abs(np.diff(samples.astype(int))).max())
+
+
+@pytest.mark.parametrize("before", [1, 100, 777, 1000, 1599, 1600])
+def test_stop_fades_without_a_click(before: int) -> None:
+    """Wherever it is: in the middle, near the end of what was written, or right at it."""
+    sound = tone(RATE, 0.1, 200)
+    playout = Playout(RATE)
+    playout.write("a", sound, RATE)
+    heard = playout.read(before, T0)
+    playout.stop()
+    tail = playout.read(3 * FADE, T0)
+    assert roughness(np.concatenate([heard, tail])) <= 1.5 * roughness(sound)
+    assert not tail[FADE:].any()
+    assert playout.pending_ns == 0
+
+
+def test_stop_before_anything_was_heard_is_silence() -> None:
+    playout = Playout(RATE)
+    playout.write("a", tone(RATE, 1), RATE)
+    playout.stop()
+    assert not playout.read(1600, T0).any()
+    played = state(playout, "a")
+    assert played.stopped
+    assert played.done
+    assert played.position == 0
+    assert played.first_ns is None
+
+
+def test_what_is_written_to_a_stopped_reply_is_dropped() -> None:
+    playout = Playout(RATE)
+    playout.write("a", tone(RATE, 1), RATE)
+    playout.read(160, T0)
+    playout.stop()
+    playout.write("a", tone(RATE, 1), RATE)
+    playout.finish("a")
+    playout.write("b", steady(LOUD, 160), RATE)
+    assert set(playout.read(FADE + 160, T0)[FADE:]) == {LOUD}
+    assert state(playout, "a").written == RATE
+
+
+def test_a_finished_reply_is_not_stopped() -> None:
+    playout = Playout(RATE)
+    playout.write("a", tone(RATE, 0.1), RATE)
+    playout.finish("a")
+    drain(playout)
+    playout.stop()
+    assert not state(playout, "a").stopped
+    assert playout.position("a") == 1600
+
+
+def test_a_reply_has_one_rate() -> None:
+    playout = Playout(RATE)
+    playout.write("a", tone(RATE, 0.1), RATE)
+    with pytest.raises(ValueError, match="16000 Hz, and now 24000"):
+        playout.write("a", tone(RATE, 0.1), 24000)
+
+
+def test_times_are_those_at_the_loudspeaker() -> None:
+    playout = Playout(48000)
+    silence, sound = steady(0, 4410), tone(22050, 0.1)
+    playout.write("a", np.concatenate([silence, sound, silence]), 22050)
+    playout.finish("a")
+    playout.read(480, T0 - 10 * NS_PER_MS)
+    assert state(playout, "a").audible_ns is None
+    for i in range(60):
+        playout.read(480, T0 + i * 10 * NS_PER_MS)
+    played = state(playout, "a")
+    assert played.first_ns == T0 - 10 * NS_PER_MS
+    assert played.last_ns == T0 + 490 * NS_PER_MS
+    assert played.audible_ns is not None
+    assert played.last_audible_ns is not None
+    assert abs(played.audible_ns - (T0 + 190 * NS_PER_MS)) < NS_PER_MS
+    assert abs(played.last_audible_ns - (T0 + 290 * NS_PER_MS)) < NS_PER_MS
+    assert played.underruns == 0
+    assert played.done
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    lead=st.integers(0, 3000),
+    blocks=st.lists(st.integers(1, 700), min_size=1, max_size=20),
+    hz=st.sampled_from([80, 200, 1000, 4000]),
+    click=st.integers(0, 3000),
+)
+def test_onset_is_found_wherever_blocks_end(
+    lead: int, blocks: list[int], hz: float, click: int
+) -> None:
+    sound = np.concatenate([steady(20, lead), tone(RATE, 0.2, hz, 3000), steady(0, 5000)])
+    if click < lead - RATE // 50:
+        sound[click] = 30000
+    found = onset(sound, RATE)
+    assert found is not None
+    assert lead <= found < lead + RATE // 1000
+    ear = Ear(RATE)
+    at, i = 0, 0
+    while at < len(sound):
+        n = blocks[i % len(blocks)]
+        ear.hear(sound[at : at + n], T0 + at * NS_PER_S // RATE)
+        at, i = at + n, i + 1
+    assert ear.audible_ns is not None
+    assert abs(ear.audible_ns - (T0 + found * NS_PER_S // RATE)) < NS_PER_S // RATE
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        steady(0, 8000),
+        steady(100, 8000),
+        np.where(np.arange(8000) % 500 == 0, 30000, 0).astype(np.int16),
+        np.zeros(0, np.int16),
+    ],
+)
+def test_silence_hiss_and_clicks_are_not_audible(sound: Samples) -> None:
+    assert onset(sound, RATE) is None
+    ear = Ear(RATE)
+    ear.hear(sound, T0)
+    assert ear.audible_ns is None
+    assert ear.last_audible_ns is None
+
+
+def test_an_underrun_is_a_gap_inside_a_reply() -> None:
+    playout = Playout(RATE)
+    playout.read(1600, T0)  # before it begins is no underrun
+    playout.write("a", tone(RATE, 0.1), RATE)
+    playout.read(1600, T0)
+    playout.read(320, T0)
+    playout.read(160, T0)
+    assert state(playout, "a").underruns == 0  # it may just be over
+    playout.write("a", tone(RATE, 0.1), RATE)
+    playout.read(160, T0)
+    played = state(playout, "a")
+    assert (played.underruns, played.underrun_ns) == (1, 30 * NS_PER_MS)
+    playout.read(1600, T0)
+    playout.finish("a")
+    playout.read(1600, T0)
+    assert state(playout, "a").underruns == 1  # after it ended is none
+
+
+def test_a_late_end_is_no_underrun_and_no_blip() -> None:
+    playout = Playout(48000)
+    playout.write("a", tone(16000, 0.1), 16000)
+    playout.read(9600, T0)
+    playout.finish("a")
+    assert not playout.read(480, T0).any()
+    played = state(playout, "a")
+    assert played.underruns == 0
+    assert played.done
+    assert played.position == played.written
+
+
+def test_sound_written_late_is_not_heard_early() -> None:
+    playout = Playout(RATE)
+    playout.read(320, T0 - 20 * NS_PER_MS)
+    playout.write("a", steady(LOUD, 960), RATE)
+    late = T0 + 5 * NS_PER_MS
+    block = playout.read(320, T0, not_before_ns=late)
+    assert not block[:80].any()
+    assert (block[80:] == LOUD).all()
+    assert state(playout, "a").first_ns == late
+    # Once it plays, a late reader is the device's business, not the listener's.
+    assert (playout.read(320, T0, not_before_ns=T0 + NS_PER_S) == LOUD).all()
+    playout.read(10_000, T0)
+    playout.write("b", steady(LOUD, 100), RATE)
+    assert not playout.read(320, T0, not_before_ns=T0 + NS_PER_S).any()
+
+
+def test_the_tap_gets_all_that_is_played() -> None:
+    tapped: list[tuple[Samples, int]] = []
+    playout = Playout(RATE, tap=lambda samples, t_ns: tapped.append((samples, t_ns)))
+    playout.write("a", tone(RATE, 0.1), RATE)
+    blocks = []
+    for i in range(8):
+        if i == 4:
+            playout.stop()
+        blocks.append(playout.read(160, T0 + i * 10 * NS_PER_MS))
+    np.testing.assert_array_equal(np.concatenate([s for s, _ in tapped]), np.concatenate(blocks))
+    assert [t for _, t in tapped] == [T0 + i * 10 * NS_PER_MS for i in range(8)]
+
+
+def test_forgets_old_replies_but_no_waiting_ones() -> None:
+    playout = Playout(RATE)
+    for i in range(3 * REMEMBERED):
+        playout.write(str(i), steady(1, 16), RATE)
+        if i >= REMEMBERED:
+            playout.read(16, T0)
+    assert playout.played("0") is None
+    assert playout.played(str(3 * REMEMBERED - 1)) is not None
+    assert len(drain(playout)) >= 16 * REMEMBERED
+
+
+def test_threads_lose_nothing() -> None:
+    playout = Playout(48000)
+    out: list[Samples] = []
+    over = threading.Event()
+
+    def read() -> None:
+        while not over.is_set() or playout.pending_ns:
+            out.append(playout.read(480, T0))
+
+    def write() -> None:
+        for _ in range(300):
+            playout.write("a", steady(9000, 441), 22050)
+            playout.position("a")
+        playout.finish("a")
+
+    threads = [threading.Thread(target=work) for work in (read, write)]
+    for thread in threads:
+        thread.start()
+    threads[1].join()
+    over.set()
+    threads[0].join()
+    played = state(playout, "a")
+    assert played.position == played.written == 300 * 441
+    heard = np.concatenate(out)
+    expected = 300 * 441 * 48000 / 22050
+    assert abs(np.count_nonzero(heard > 8000) - expected) < 100
+
+
+def test_a_failing_tap_is_not_hidden() -> None:
+    def fail(samples: Samples, t_ns: int) -> None:
+        raise RuntimeError("full")
+
+    tap: Callable[[Samples, int], None] = fail
+    with pytest.raises(RuntimeError, match="full"):
+        Playout(RATE, tap=tap).read(10, T0)

@@ -1,0 +1,119 @@
+"""Engines that follow a script, for tests in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import StageError
+from pipeline.events import Samples
+from pipeline.stages.llm import Messages, Used
+from pipeline.stages.stt import Transcription
+from pipeline.stages.vad import Voice
+
+RATE = 16_000
+WINDOW = 512
+LOUD = 1000
+
+
+@dataclass
+class Model:
+    """Writes one script of words a request, at a fixed pace."""
+
+    scripts: list[str | StageError]
+    first_token_s: float = 0.07
+    token_s: float = 0.01
+    prompts: list[Messages] = field(default_factory=list)
+    open: int = 0
+    written: int = 0
+
+    async def stream(self, messages: Messages) -> AsyncGenerator[str | Used, None]:
+        self.prompts.append(messages)
+        script = self.scripts.pop(0)
+        self.open += 1
+        try:
+            await asyncio.sleep(self.first_token_s)
+            if isinstance(script, StageError):
+                raise script
+            for word in script.split(" "):
+                if word == "BREAK":
+                    raise StageError("llm", "the server broke off")
+                yield word + " "
+                self.written += 1
+                await asyncio.sleep(self.token_s)
+            yield Used(10, 5, len(script.split()))
+        finally:
+            self.open -= 1
+
+
+@dataclass
+class Speaker:
+    """Speaks 1 ms of sound for each character after a while; what it was asked to say is kept."""
+
+    rate: int = 1000
+    samples_per_char: int = 60
+    delay_s: float = 0.01
+    pieces: int = 2
+    said: list[str] = field(default_factory=list)
+    open: int = 0
+
+    async def speak(self, text: str) -> AsyncGenerator[Samples, None]:
+        self.said.append(text)
+        self.open += 1
+        try:
+            if "FAIL" in text:
+                raise StageError("tts", "the voice failed")
+            for _ in range(self.pieces):
+                await asyncio.sleep(self.delay_s)
+                yield np.full(len(text) * self.samples_per_char // self.pieces, LOUD, np.int16)
+        finally:
+            self.open -= 1
+
+
+class Detector:
+    """Takes loud windows for voice."""
+
+    def __init__(self) -> None:
+        self._rest = np.zeros(0, np.int16)
+        self._at = 0
+
+    def push(self, samples: Samples) -> list[Voice]:
+        audio = np.concatenate([self._rest, samples])
+        verdicts = []
+        while len(audio) >= WINDOW:
+            loud = bool(np.abs(audio[:WINDOW]).max() >= LOUD)
+            verdicts.append(Voice(float(loud), self._at, self._at + WINDOW))
+            self._at += WINDOW
+            audio = audio[WINDOW:]
+        self._rest = audio
+        return verdicts
+
+
+@dataclass
+class Engines:
+    """All of them, and a recogniser that gives its texts in order."""
+
+    texts: Sequence[str]
+    model: Model
+    voice: Speaker = field(default_factory=Speaker)
+    detector: Detector = field(default_factory=Detector)
+    recognise_s: float = 0.015
+    heard: list[int] = field(default_factory=list)
+    asked: int = 0
+
+    async def transcribe(
+        self, audio: npt.NDArray[np.float32], voiced_ms: float | None
+    ) -> Transcription:
+        await asyncio.sleep(self.recognise_s)
+        if voiced_ms is None:
+            return Transcription("so far", "en", -0.1, 0.0, 1.0)
+        self.heard.append(len(audio))
+        text = self.texts[self.asked]
+        self.asked += 1
+        if text == "FAIL":
+            raise StageError("stt", "the recogniser failed")
+        return Transcription(text, "en", -0.1, 0.0, 1.0)

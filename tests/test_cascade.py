@@ -1,0 +1,252 @@
+"""The whole session in virtual time: turns, replies, interruptions, failures."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import numpy as np
+import virtual_time
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scripted import LOUD, RATE, Engines, Model
+
+from pipeline.cascade import Cascade
+from pipeline.config import Settings
+from pipeline.conversation import Message
+from pipeline.errors import StageError
+from pipeline.events import (
+    Event,
+    Failure,
+    Frame,
+    ReplyAudio,
+    ReplyDone,
+    ReplyInterrupted,
+    ReplyStarted,
+    SpeechStarted,
+    SpeechStopped,
+    Transcript,
+)
+from pipeline.timeline import Timeline
+from pipeline.trace import Trace
+
+FRAME = RATE // 50
+LONG = "The train leaves at nine in the morning, from platform four, and it takes three hours. " * 4
+
+
+class Scene:
+    """A user who speaks and falls silent by a script, and a loudspeaker that plays in real time."""
+
+    def __init__(self, engines: Engines, history: list[Message] | None = None) -> None:
+        self.engines = engines
+        self.trace = Trace()
+        self.clock = virtual_time.VirtualClock()
+        self.session = Cascade(engines, Settings(), self.trace, self.clock, history or [])
+        self.events: list[Event] = []
+        self.offset = 0
+        self.made: dict[str, int] = {}
+        self.position: dict[str, int] = {}
+        self.playing = ""
+
+    async def speak(self, seconds: float, *, loud: bool) -> None:
+        for _ in range(round(seconds * 50)):
+            samples = np.full(FRAME, LOUD if loud else 0, np.int16)
+            await self.session.send(Frame(samples, RATE, self.offset, self.clock.now_ns()))
+            self.offset += FRAME
+            await asyncio.sleep(0.02)
+
+    async def script(self, *parts: tuple[float, bool]) -> None:
+        async with self.session:
+            reader = asyncio.create_task(self.read())
+            player = asyncio.create_task(self.play())
+            for seconds, loud in parts:
+                await self.speak(seconds, loud=loud)
+            player.cancel()
+        await reader
+
+    async def read(self) -> None:
+        async for event in self.session.events():
+            self.events.append(event)
+            match event:
+                case ReplyAudio():
+                    if event.id not in self.made:
+                        self.made[event.id] = self.position[event.id] = 0
+                        self.playing = event.id
+                    self.made[event.id] += len(event.frame.samples)
+                case ReplyInterrupted():
+                    self.playing = ""
+
+    async def play(self) -> None:
+        while True:
+            await asyncio.sleep(0.02)
+            if reply := self.playing:
+                at = self.position[reply]
+                if at == 0:
+                    self.trace.mark(self.events[-1].turn, "heard.first", self.clock.now_ns())
+                self.position[reply] = min(at + 20, self.made[reply])
+                await self.session.heard(reply, self.position[reply])
+
+    def of(self, kind: type[Event]) -> list[Event]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+def run(scene: Scene, *parts: tuple[float, bool]) -> Scene:
+    virtual_time.run(scene.script(*parts))
+    return scene
+
+
+def test_a_turn_is_heard_answered_and_remembered() -> None:
+    scene = run(
+        Scene(Engines(["What time is it?"], Model(["It is nine."]))),
+        (0.5, False),
+        (1.2, True),
+        (3.0, False),
+    )
+    kinds = [type(e) for e in scene.events if not isinstance(e, Transcript) or e.final]
+    assert kinds[:4] == [SpeechStarted, SpeechStopped, Transcript, ReplyStarted]
+    assert scene.events[-1] == ReplyDone(1, "reply-1", "completed")
+    assert [(m.role, m.content) for m in scene.session.history] == [
+        ("user", "What time is it?"),
+        ("assistant", "It is nine."),
+    ]
+
+
+def test_partial_transcripts_come_while_the_user_speaks() -> None:
+    scene = run(Scene(Engines(["Yes."], Model(["Good."]))), (0.5, False), (3.0, True), (2.0, False))
+    partial = [e for e in scene.of(Transcript) if isinstance(e, Transcript) and not e.final]
+    assert len(partial) >= 3
+    assert max(map(scene.events.index, partial)) < scene.events.index(SpeechStopped(1))
+
+
+def test_the_latency_adds_up_and_the_endpoint_is_the_hold() -> None:
+    scene = run(
+        Scene(Engines(["What time is it?"], Model(["It is nine."]))),
+        (0.5, False),
+        (1.2, True),
+        (3.0, False),
+    )
+    marks = scene.trace.marks(1)
+    timeline = Timeline.from_marks(marks)
+    assert timeline is not None
+    assert sum(timeline.parts.values()) == timeline.total_ns
+    assert abs(timeline.parts["endpoint"] / 1e6 - Settings().turns.hold_ms) <= 64
+    assert abs(timeline.parts["stt"] - 15e6) < 1e6
+    order = ["speech.start", "speech.end", "vad.stop", "provisional", "committed", "stt.start"]
+    assert [marks[name] for name in order] == sorted(marks[name] for name in order)
+
+
+def test_the_recogniser_gets_preroll_and_tail_but_not_the_whole_hold() -> None:
+    scene = run(Scene(Engines(["Yes."], Model(["Good."]))), (1.0, False), (1.0, True), (2.0, False))
+    seconds = scene.engines.heard[0] / RATE
+    turns = Settings().turns
+    assert abs(seconds - (1.0 + (turns.preroll_ms + turns.tail_ms) / 1000)) < 0.07
+
+
+def test_speaking_over_the_reply_ends_it_and_keeps_what_was_heard() -> None:
+    scene = run(
+        Scene(Engines(["When?", "Stop."], Model([LONG, "Fine."]))),
+        (0.5, False),
+        (1.0, True),
+        (3.0, False),
+        (1.0, True),
+        (3.0, False),
+    )
+    [interrupted] = scene.of(ReplyInterrupted)
+    assert isinstance(interrupted, ReplyInterrupted)
+    assert interrupted.turn == 1
+    heard = interrupted.heard_text.split()
+    assert 3 < len(heard) < len(LONG.split())
+    assert LONG.split()[: len(heard)] == heard
+    roles = [(m.role, m.content.split()[: len(heard)]) for m in scene.session.history]
+    assert roles[1] == ("assistant", heard)
+    assert scene.engines.model.prompts[1][2]["content"].split()[: len(heard)] == heard
+    assert scene.of(ReplyDone)[-1] == ReplyDone(2, "reply-2", "completed")
+
+
+def test_speaking_before_anything_is_heard_leaves_no_trace_of_the_reply() -> None:
+    model = Model([LONG, "Fine."], first_token_s=2.0)
+    scene = run(
+        Scene(Engines(["I want", "a ticket."], model)),
+        (0.5, False),
+        (0.6, True),
+        (1.0, False),
+        (0.6, True),
+        (5.0, False),
+    )
+    assert ReplyDone(1, "reply-1", "interrupted") in scene.events
+    assert model.prompts[1][1:] == [{"role": "user", "content": "I want a ticket."}]
+    assert [m.role for m in scene.session.history] == ["user", "user", "assistant"]
+
+
+def test_speaking_on_during_recognition_loses_no_words() -> None:
+    engines = Engines(["I want a ticket."], Model(["Fine."]), recognise_s=1.0)
+    scene = run(Scene(engines), (0.5, False), (0.6, True), (0.8, False), (0.6, True), (4.0, False))
+    assert scene.of(ReplyDone)[0] == ReplyDone(1, "", "interrupted")
+    assert engines.heard[-1] / RATE > 0.6 + 0.8 + 0.6
+
+
+def test_no_words_no_reply() -> None:
+    scene = run(Scene(Engines([""], Model([]))), (0.5, False), (0.6, True), (2.0, False))
+    assert scene.events[-1] == ReplyDone(1, "", "skipped")
+    assert scene.session.history == []
+
+
+def test_a_failing_turn_is_told_and_the_next_one_works() -> None:
+    model = Model([StageError("llm", "refused"), "It is nine."])
+    scene = run(
+        Scene(Engines(["FAIL", "One?", "Two?"], model)),
+        *[(0.5, False), (0.6, True), (2.0, False)] * 3,
+    )
+    assert scene.of(Failure) == [
+        Failure(1, "stt", "the recogniser failed", False),
+        Failure(2, "llm", "refused", False),
+    ]
+    assert [d.status for d in scene.events if isinstance(d, ReplyDone)] == [
+        "failed",
+        "failed",
+        "completed",
+    ]
+
+
+def test_a_conversation_goes_on_where_it_was_saved() -> None:
+    history = [Message("user", "I am Alice.", 1), Message("assistant", "Hello Alice.", 1)]
+    engines = Engines(["Who am I?"], Model(["Alice."]))
+    scene = run(Scene(engines, history), (0.5, False), (0.6, True), (2.0, False))
+    assert [m["content"] for m in engines.model.prompts[0][1:]] == [
+        "I am Alice.",
+        "Hello Alice.",
+        "Who am I?",
+    ]
+    assert scene.events[-1].turn == 2
+
+
+def test_leaving_in_the_middle_of_a_reply_keeps_what_was_heard() -> None:
+    scene = run(Scene(Engines(["When?"], Model([LONG]))), (0.5, False), (1.0, True), (3.0, False))
+    [_, assistant] = scene.session.history
+    assert 0 < len(assistant.content.split()) < len(LONG.split())
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.tuples(st.floats(0.02, 2.5), st.booleans()), max_size=12),
+    st.data(),
+)
+def test_any_dialogue_leaves_a_sane_state(
+    parts: list[tuple[float, bool]], data: st.DataObject
+) -> None:
+    choose: Callable[[], str] = lambda: data.draw(  # noqa: E731
+        st.sampled_from([LONG, "Yes.", "", "It leaves BREAK now."])
+    )
+    texts = [data.draw(st.sampled_from(["When?", "", "FAIL"])) for _ in range(20)]
+    engines = Engines(texts, Model([choose() for _ in range(20)]))
+    scene = run(Scene(engines), (0.3, False), *parts, (3.0, False))
+    started = [e.turn for e in scene.of(SpeechStarted)]
+    stopped = [e.turn for e in scene.of(SpeechStopped)]
+    done = [e.turn for e in scene.of(ReplyDone)]
+    assert started == list(range(1, len(started) + 1))
+    assert stopped == started
+    assert sorted(done) == sorted(set(done))
+    assert engines.model.open == engines.voice.open == 0
+    for event in scene.events:
+        if isinstance(event, ReplyAudio):
+            assert scene.events.index(SpeechStopped(event.turn)) < scene.events.index(event)

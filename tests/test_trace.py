@@ -1,0 +1,209 @@
+"""The trace: what its file says, what it keeps, and that a full disk does not stop a session."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config import Llm, Settings
+from pipeline.errors import BadInput
+from pipeline.timeline import MARKS
+from pipeline.trace import PACKAGES, VERSION, Trace, description
+
+FULL = Path("/dev/full")
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment that sets nothing."""
+    for variable in os.environ:
+        if variable.upper().startswith("CASCADE_"):
+            monkeypatch.delenv(variable)
+
+
+def lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def test_the_first_line_describes_the_run(tmp_path: Path) -> None:
+    file = tmp_path / "trace.jsonl"
+    with Trace(file, {"models": {"stt": "mini"}, "machine": {"cores": 2}}) as trace:
+        pass
+    assert lines(file) == [
+        {
+            "trace": VERSION,
+            "session": trace.session,
+            "models": {"stt": "mini"},
+            "machine": {"cores": 2},
+        }
+    ]
+
+
+def test_each_later_line_is_one_mark(tmp_path: Path) -> None:
+    file = tmp_path / "trace.jsonl"
+    with Trace(file) as trace:
+        trace.mark(1, "speech.start", 123)
+        trace.mark(1, "stt.final", 2**62, generation=2, dropped="no\nspeech é")
+    common = {"session": trace.session, "turn": 1}
+    assert lines(file)[1:] == [
+        {**common, "generation": 1, "mark": "speech.start", "t_ns": 123},
+        {
+            **common,
+            "generation": 2,
+            "mark": "stt.final",
+            "t_ns": 2**62,
+            "dropped": "no\nspeech é",
+        },
+    ]
+    assert list(lines(file)[1]) == ["session", "turn", "generation", "mark", "t_ns"]
+
+
+def test_a_line_is_in_the_file_as_soon_as_it_is_marked(tmp_path: Path) -> None:
+    """So that a crash loses none."""
+    file = tmp_path / "trace.jsonl"
+    with Trace(file) as trace:
+        assert len(lines(file)) == 1
+        trace.mark(1, "committed", 5)
+        assert len(lines(file)) == 2
+
+
+def test_sessions_have_names_of_their_own() -> None:
+    assert Trace().session != Trace().session
+
+
+@pytest.mark.parametrize("name", MARKS)
+def test_every_mark_of_a_turn_is_taken(name: str) -> None:
+    trace = Trace()
+    trace.mark(1, name, 7)
+    assert trace.marks(1) == {name: 7}
+
+
+@pytest.mark.parametrize("name", ["", "stt", "STT.start", "heard"])
+def test_an_unknown_mark_is_refused_and_not_written(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "trace.jsonl"
+    with Trace(file) as trace, pytest.raises(ValueError, match="no such mark"):
+        trace.mark(1, name, 0)
+    assert len(lines(file)) == 1
+    assert trace.marks(1) == {}
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.sampled_from(MARKS), st.integers(0, 10**15))),
+)
+def test_the_marks_of_the_last_turns_are_kept_and_no_older_ones(
+    marks: list[tuple[int, str, int]],
+) -> None:
+    trace = Trace()
+    turn = 1
+    expected: dict[int, dict[str, int]] = {}
+    for advance, name, at in marks:
+        turn += advance
+        trace.mark(turn, name, at)
+        expected.setdefault(turn, {})[name] = at
+    for number in range(turn + 2):
+        kept = number > turn - 4
+        assert trace.marks(number) == (expected.get(number, {}) if kept else {})
+
+
+def test_the_marks_that_are_given_out_are_a_copy() -> None:
+    trace = Trace()
+    trace.mark(1, "committed", 1)
+    trace.marks(1).clear()
+    assert trace.marks(1) == {"committed": 1}
+
+
+def test_a_later_attempt_at_a_reply_replaces_the_marks_of_the_first() -> None:
+    trace = Trace()
+    trace.mark(1, "llm.request", 1)
+    trace.mark(1, "llm.request", 9, generation=2)
+    assert trace.marks(1) == {"llm.request": 9}
+
+
+@pytest.mark.parametrize("where", ["missing/trace.jsonl", "."])
+def test_a_file_that_cannot_be_opened_is_bad_input_that_names_it(
+    tmp_path: Path, where: str
+) -> None:
+    with pytest.raises(BadInput, match="the trace cannot be written") as error:
+        Trace(tmp_path / where)
+    assert str(tmp_path / where) in str(error.value)
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
+@pytest.mark.filterwarnings("error")
+def test_a_full_disk_is_told_once_and_the_session_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The trace stops at the first line, the header, and leaves no file open."""
+    with caplog.at_level(logging.DEBUG), Trace(FULL, {"models": {}}) as trace:
+        for turn in (1, 2, 3):
+            trace.mark(turn, "committed", turn)
+        assert trace.marks(3) == {"committed": 3}
+    [record] = caplog.records
+    assert record.levelno == logging.ERROR
+    assert str(FULL) in record.getMessage()
+
+
+class _FillsUp:
+    """A file on a disk that is full after a while."""
+
+    name = "trace.jsonl"
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.taken: list[str] = []
+        self.closed = 0
+
+    def write(self, text: str) -> int:
+        if self.room == 0:
+            raise OSError(28, "No space left on device")
+        self.room -= 1
+        self.taken.append(text)
+        return len(text)
+
+    def close(self) -> None:
+        self.closed += 1
+        raise OSError(28, "No space left on device")
+
+
+def test_a_disk_that_fills_up_during_a_session_keeps_what_was_written(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = _FillsUp(room=3)
+    monkeypatch.setattr(Path, "open", lambda *args, **kwargs: file)
+    with Trace(Path("trace.jsonl")) as trace:
+        for turn in range(1, 8):
+            trace.mark(turn, "committed", turn)
+    assert len(file.taken) == 3
+    assert file.closed == 1
+    assert len(caplog.records) == 1
+
+
+def test_the_description_says_what_a_run_depended_on_but_not_the_key() -> None:
+    secret = "sk-do-not-tell-anyone"
+    settings = Settings().model_copy(update={"llm": Llm(api_key=secret, model="openai:x")})
+    told = description(settings, {"stt": "mini"})
+    text = json.dumps(told)
+    assert secret not in text
+    assert "api_key" not in text
+    assert told["settings"]["llm"]["model"] == "openai:x"
+    assert told["settings"]["stt"]["threads"] == settings.stt.threads
+    assert told["models"] == {"stt": "mini"}
+    assert set(told["machine"]) == {"system", "processor", "cores", "python"}
+    assert set(told["versions"]) <= set(PACKAGES)
+    assert "numpy" in told["versions"]
+    assert settings.llm.api_key == secret, "the settings of the run keep theirs"
+
+
+def test_a_description_can_be_a_traces_first_line(tmp_path: Path) -> None:
+    file = tmp_path / "trace.jsonl"
+    told = description(Settings(), {})
+    with Trace(file, told) as trace:
+        pass
+    assert lines(file) == [{"trace": VERSION, "session": trace.session, **told}]

@@ -1,0 +1,347 @@
+"""Turn-taking as a protocol: what holds whatever the microphone hears."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config import Turns, Vad
+from pipeline.stages.vad import WINDOW, Voice
+from pipeline.turns import (
+    ONSET_GAP_MS,
+    RATE,
+    Began,
+    Decision,
+    Ended,
+    Paused,
+    Resumed,
+    TurnTaker,
+)
+
+WINDOW_MS = WINDOW * 1000 / RATE
+VOICE, SILENCE, BETWEEN = 0.9, 0.0, 0.42  # between the release and the threshold
+
+probabilities = st.one_of(st.sampled_from([SILENCE, BETWEEN, VOICE]), st.floats(0, 1))
+
+
+def runs(most: int = 60) -> st.SearchStrategy[list[tuple[float, bool]]]:
+    """Probabilities and whether the assistant speaks, in runs as a room gives them."""
+    run = st.tuples(probabilities, st.booleans(), st.integers(1, most))
+    return st.lists(run, max_size=14).map(lambda r: [(p, s) for p, s, n in r for _ in range(n)])
+
+
+@st.composite
+def settings_of_any_kind(draw: st.DrawFn) -> Turns:
+    provisional = draw(st.integers(32, 600))
+    return Turns(
+        start_ms=draw(st.integers(32, 400)),
+        preroll_ms=draw(st.integers(0, 600)),
+        provisional_ms=provisional,
+        hold_ms=draw(st.integers(max(64, provisional), 1200)),
+        tail_ms=draw(st.integers(0, 1000)),
+        max_turn_s=draw(st.floats(1, 4)),
+        barge_in_ms=draw(st.integers(32, 1000)),
+    )
+
+
+def samples(ms: float) -> int:
+    return int(ms * RATE / 1000)
+
+
+@dataclass
+class Heard:
+    """A turn taker and all it decided."""
+
+    settings: Turns = field(default_factory=Turns)
+    vad: Vad = field(default_factory=Vad)
+    decisions: list[Decision] = field(default_factory=list)
+    windows: int = 0
+
+    def __post_init__(self) -> None:
+        self.taker = TurnTaker(self.settings, self.vad)
+
+    def push(self, probability: float, *, speaking: bool = False) -> list[Decision]:
+        start = self.windows * WINDOW
+        self.windows += 1
+        made = self.taker.push(Voice(probability, start, start + WINDOW), speaking=speaking)
+        self.decisions += made
+        return made
+
+    def all(self, windows: Iterable[tuple[float, bool]]) -> list[Decision]:
+        for probability, speaking in windows:
+            self.push(probability, speaking=speaking)
+        return self.decisions
+
+    def repeat(self, probability: float, times: int, *, speaking: bool = False) -> list[Decision]:
+        return [d for _ in range(times) for d in self.push(probability, speaking=speaking)]
+
+    def until(self, kind: type[Decision], probability: float, most: int = 2000) -> Decision:
+        """Push windows until a decision of this kind; returns it."""
+        for _ in range(most):
+            for decision in self.push(probability):
+                if isinstance(decision, kind):
+                    return decision
+        raise AssertionError(f"no {kind.__name__} in {most} windows")
+
+
+@given(settings_of_any_kind(), runs())
+def test_decisions_follow_the_protocol(settings: Turns, windows: list[tuple[float, bool]]) -> None:
+    """Began and Ended alternate, Paused comes before Ended, Resumed only after Paused."""
+    heard = Heard(settings)
+    state = "idle"
+    step = {
+        ("idle", Began): "speech",
+        ("speech", Paused): "paused",
+        ("paused", Resumed): "speech",
+        ("paused", Ended): "idle",
+    }
+    for probability, speaking in windows:
+        for decision in heard.push(probability, speaking=speaking):
+            assert (state, type(decision)) in step, f"{decision} in state {state}"
+            state = step[state, type(decision)]
+        assert heard.taker.in_speech == (state != "idle")
+
+
+@given(settings_of_any_kind(), runs())
+def test_decisions_are_made_at_the_window_that_was_pushed(
+    settings: Turns, windows: list[tuple[float, bool]]
+) -> None:
+    """So `at` never runs backwards, nor ahead of the audio."""
+    heard = Heard(settings)
+    for probability, speaking in windows:
+        for decision in heard.push(probability, speaking=speaking):
+            assert decision.at == heard.windows * WINDOW
+
+
+@given(settings_of_any_kind(), runs())
+def test_utterances_do_not_overlap_and_hold_their_speech(
+    settings: Turns, windows: list[tuple[float, bool]]
+) -> None:
+    floor = 0
+    began: Began | None = None
+    speech_end = 0
+    for decision in Heard(settings).all(windows):
+        match decision:
+            case Began():
+                began = decision
+                assert floor <= began.start <= began.voiced < began.at
+                assert began.voiced - began.start <= samples(settings.preroll_ms)
+                speech_end = began.voiced
+            case Paused():
+                assert speech_end <= decision.speech_end <= decision.at
+                speech_end = decision.speech_end
+            case Ended():
+                assert began is not None
+                assert decision.start == began.start
+                assert began.voiced < decision.speech_end <= decision.end <= decision.at
+                assert decision.end <= decision.speech_end + samples(settings.tail_ms)
+                assert decision.speech_end <= decision.silence_from <= decision.at
+                assert decision.voiced_ms <= (decision.speech_end - began.voiced) * 1000 / RATE
+                assert decision.voiced_ms >= math.floor(
+                    min(settings.start_ms, settings.barge_in_ms)
+                )
+                floor = decision.end
+
+
+@given(settings_of_any_kind(), runs())
+def test_a_turn_ends_at_the_first_window_at_which_it_is_silent_or_long_enough(
+    settings: Turns, windows: list[tuple[float, bool]]
+) -> None:
+    hold, longest = samples(settings.hold_ms), int(settings.max_turn_s * RATE)
+    began: Began | None = None
+    for decision in Heard(settings).all(windows):
+        if isinstance(decision, Began):
+            began = decision
+        elif isinstance(decision, Ended):
+            assert began is not None
+            silence, length = decision.at - decision.speech_end, decision.at - decision.start
+            assert silence < hold + WINDOW
+            # A turn that took long to begin is cut at the window after that.
+            assert length < max(longest, began.at - began.start + 1) + WINDOW
+            if decision.reason == "silence":
+                assert silence >= hold
+            else:
+                assert length >= longest
+                assert silence < hold
+
+
+@given(settings_of_any_kind(), runs())
+def test_pauses_are_told_once_the_silence_is_long_enough(
+    settings: Turns, windows: list[tuple[float, bool]]
+) -> None:
+    provisional = samples(settings.provisional_ms)
+    decisions = Heard(settings).all(windows)
+    ends = {d.at for d in decisions if isinstance(d, Ended)}
+    for pause in decisions:
+        if isinstance(pause, Paused):
+            silence = pause.at - pause.speech_end
+            # A turn that ends unannounced has its pause at its end.
+            assert provisional <= silence or pause.at in ends
+            assert silence < provisional + WINDOW
+
+
+@given(
+    st.lists(st.tuples(st.integers(4, 40), st.floats(0.5, 1)), max_size=30),
+    st.floats(0, 0.34),
+    st.booleans(),
+)
+def test_clicks_never_begin_a_turn(
+    clicks: list[tuple[int, float]], floor: float, speaking: bool
+) -> None:
+    """Single windows of voice, however many, with more than the onset gap between them."""
+    assert 4 * WINDOW_MS > ONSET_GAP_MS
+    heard = Heard()
+    for silence, loud in clicks:
+        heard.push(loud, speaking=speaking)
+        heard.repeat(floor, silence, speaking=speaking)
+    assert heard.decisions == []
+
+
+def test_a_stop_inside_the_first_syllable_does_not_begin_it_anew() -> None:
+    heard = Heard(Turns(start_ms=96))
+    heard.repeat(VOICE, 2)
+    assert heard.repeat(SILENCE, 3) == []
+    [began] = heard.push(VOICE)
+    assert isinstance(began, Began)
+    assert began.voiced == 0
+
+
+@pytest.mark.parametrize("speaking", [False, True])
+@given(settings=settings_of_any_kind())
+def test_it_takes_the_voice_asked_for_to_begin_and_more_while_the_assistant_speaks(
+    speaking: bool, settings: Turns
+) -> None:
+    heard = Heard(settings)
+    needed = math.ceil((settings.barge_in_ms if speaking else settings.start_ms) / WINDOW_MS)
+    assert heard.repeat(VOICE, needed - 1, speaking=speaking) == []
+    [began] = heard.push(VOICE, speaking=speaking)
+    assert began == Began(0, 0, needed * WINDOW)
+
+
+@given(runs())
+def test_no_voice_interrupts_earlier_than_it_would_begin_a_turn(
+    windows: list[tuple[float, bool]],
+) -> None:
+    def first(speaking: bool) -> float:
+        decisions = Heard().all((p, speaking) for p, _ in windows)
+        return decisions[0].at if decisions else math.inf
+
+    assert first(speaking=False) <= first(speaking=True)
+
+
+def test_a_cough_does_not_interrupt_a_reply_that_it_would_not_wait_for_in_silence() -> None:
+    cough = [(VOICE, True)] * 7 + [(SILENCE, True)] * 20
+    assert Heard().all(cough) == []
+    assert isinstance(Heard().all((p, False) for p, _ in cough)[0], Began)
+
+
+def test_voice_enough_for_a_turn_but_not_for_an_interruption_begins_as_the_reply_ends() -> None:
+    heard = Heard()
+    assert heard.repeat(VOICE, 5, speaking=True) == []
+    [began] = heard.push(VOICE)
+    assert began == Began(0, 0, 6 * WINDOW)
+
+
+@given(st.lists(st.floats(0.35, 0.5, exclude_max=True), min_size=1, max_size=300))
+def test_between_release_and_threshold_nothing_begins_and_nothing_ends(
+    between: list[float],
+) -> None:
+    """Hysteresis: such voice does not begin a turn, but goes on with one."""
+    assert Heard().all((p, False) for p in between) == []
+    heard = Heard()
+    heard.repeat(VOICE, 10)
+    assert [type(d) for d in heard.decisions] == [Began]
+    assert [d for p in between for d in heard.push(p)] == []
+
+
+@given(settings_of_any_kind(), st.integers(1, 20))
+def test_silence_ends_the_turn_exactly_at_the_hold(settings: Turns, more: int) -> None:
+    heard = Heard(settings)
+    heard.until(Began, VOICE)
+    heard.repeat(VOICE, min(more, 20))
+    ended_early = [d for d in heard.decisions if isinstance(d, Ended)]
+    speech_end = heard.windows * WINDOW
+    windows = math.ceil(samples(settings.hold_ms) / WINDOW)
+    if ended_early or speech_end + windows * WINDOW >= settings.max_turn_s * RATE:
+        return  # the length ended it, see below
+    heard.repeat(SILENCE, windows - 1)
+    assert not any(isinstance(d, Ended) for d in heard.decisions)
+    *_, ended = heard.push(SILENCE)
+    assert isinstance(ended, Ended)
+    assert ended.reason == "silence"
+    assert ended.speech_end == speech_end
+    assert ended.silence_from == speech_end + WINDOW
+    assert ended.end == min(ended.at, speech_end + samples(settings.tail_ms))
+
+
+def test_the_defaults_pause_at_224_and_end_at_512_ms() -> None:
+    heard = Heard()
+    heard.repeat(SILENCE, 50)
+    heard.repeat(VOICE, 30)
+    heard.repeat(SILENCE, 16)
+    onset, last = 50 * WINDOW, 80 * WINDOW
+    began, paused, ended = heard.decisions
+    assert began == Began(onset - samples(300), onset, onset + 3 * WINDOW)
+    assert paused == Paused(last, last + 7 * WINDOW)
+    assert ended == Ended(
+        onset - samples(300),
+        last + samples(200),
+        last,
+        last + WINDOW,
+        30 * WINDOW_MS,
+        last + 16 * WINDOW,
+        "silence",
+    )
+
+
+def test_voice_after_a_pause_resumes_the_turn_and_moves_its_end() -> None:
+    heard = Heard()
+    heard.repeat(VOICE, 10)
+    heard.repeat(SILENCE, 10)
+    heard.push(VOICE)
+    resumed_at = heard.windows * WINDOW
+    heard.repeat(SILENCE, 16)
+    began, paused, resumed, again, ended = heard.decisions
+    assert [type(d) for d in (began, again)] == [Began, Paused]
+    assert paused == Paused(10 * WINDOW, 17 * WINDOW)
+    assert resumed == Resumed(resumed_at)
+    assert isinstance(ended, Ended)
+    assert ended.speech_end == resumed_at
+    assert ended.voiced_ms == 11 * WINDOW_MS
+
+
+def test_a_monologue_is_cut_at_the_longest_turn_and_no_sample_is_lost_or_repeated() -> None:
+    heard = Heard(Turns(max_turn_s=2))
+    heard.repeat(VOICE, 200)
+    ended = [d for d in heard.decisions if isinstance(d, Ended)]
+    assert [e.reason for e in ended] == ["length"] * 3
+    for turn in ended:
+        assert turn.end == turn.speech_end == turn.silence_from == turn.at
+        assert 2 * RATE <= turn.end - turn.start < 2 * RATE + WINDOW
+    assert [e.start for e in ended] == [0, *(e.end for e in ended[:-1])]
+
+
+def test_a_turn_cut_for_length_while_paused_has_no_second_pause() -> None:
+    heard = Heard(Turns(max_turn_s=1, preroll_ms=0, hold_ms=500, provisional_ms=64))
+    heard.repeat(VOICE, 28)
+    heard.repeat(SILENCE, 4)
+    assert [type(d) for d in heard.decisions] == [Began, Paused, Ended]
+    ended = heard.decisions[-1]
+    assert isinstance(ended, Ended)
+    assert ended.reason == "length"
+    assert ended.speech_end == 28 * WINDOW
+
+
+def test_the_next_turns_preroll_does_not_reach_into_the_last_turn() -> None:
+    heard = Heard(Turns(preroll_ms=2000))
+    heard.repeat(VOICE, 10)
+    first = heard.until(Ended, SILENCE)
+    second = heard.until(Began, VOICE)
+    assert isinstance(first, Ended)
+    assert isinstance(second, Began)
+    assert second.start == first.end
