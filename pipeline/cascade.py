@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from types import TracebackType
@@ -32,6 +33,7 @@ from pipeline.events import (
     Transcript,
 )
 from pipeline.reply import Model, Reply, Voice
+from pipeline.stages.llm import Messages
 from pipeline.stages.stt import Transcription
 from pipeline.stages.vad import Voice as Verdict
 from pipeline.trace import Trace
@@ -39,6 +41,9 @@ from pipeline.turns import RATE, Began, Decision, Ended, Paused, Resumed, TurnTa
 
 EVENTS_AHEAD = 256
 """Events that may wait for the driver before the session waits for it."""
+
+RESERVE_TOKENS = 100
+"""Room for what the user says next, when the prompt is fitted while a reply plays."""
 
 TAPE_SLACK_S = 5.0
 """Audio kept beyond the longest turn: pre-roll, and what arrives while a decision is made."""
@@ -61,9 +66,8 @@ class Detector(Protocol):
 class Engines(Protocol):
     """What computes (`engines.LocalEngines`): loaded, warm, and owned by somebody else."""
 
-    @property
-    def detector(self) -> Detector:
-        """Judges voice."""
+    def new_detector(self) -> Detector:
+        """A judge of voice for one session: it remembers what it has heard."""
         ...
 
     @property
@@ -74,6 +78,10 @@ class Engines(Protocol):
     @property
     def voice(self) -> Voice:
         """Speaks them."""
+        ...
+
+    async def read_ahead(self, messages: Messages) -> None:
+        """Let the model read a prompt before it is asked to go on from it, where that helps."""
         ...
 
     async def transcribe(
@@ -109,6 +117,7 @@ class Cascade:
             history: A conversation to go on with.
         """
         self._engines = engines
+        self._detector = engines.new_detector()
         self._settings = settings
         self._trace = trace
         self._clock = clock
@@ -130,6 +139,7 @@ class Cascade:
         self._answering: asyncio.Task[None] | None = None
         self._reply: Reply | None = None
         self._listening_partly: asyncio.Task[None] | None = None
+        self._reading_ahead: asyncio.Task[None] | None = None
         self._utterance: Began | None = None
         self._paused: Paused | None = None
         # Start of an utterance whose recognition the user cut short by speaking on.
@@ -149,7 +159,7 @@ class Cascade:
         traceback: TracebackType | None,
     ) -> None:
         """Stop all work; the history keeps of a running reply what was heard."""
-        for task in (self._answering, self._listening_partly):
+        for task in (self._answering, self._listening_partly, self._reading_ahead):
             if task is not None:
                 task.cancel()
         await self._tasks.__aexit__(exc_type, exc, traceback)
@@ -168,8 +178,10 @@ class Cascade:
         # The resampler holds samples back: the first to come out went in that much earlier.
         self._tape.append(samples, frame.t_ns - self._lag_ns)
         self._lag_ns += frame.duration_ns - len(samples) * 1_000_000_000 // RATE
-        for verdict in self._engines.detector.push(samples):
+        for verdict in self._detector.push(samples):
             speaking = self._reply is not None and self._reply.audible
+            if speaking and not self._settings.turns.barge_in:
+                verdict = dataclasses.replace(verdict, probability=0.0)
             for decision in self._turns.push(verdict, speaking=speaking):
                 await self._decide(decision)
         self._transcribe_partly()
@@ -267,7 +279,21 @@ class Cascade:
             mark=lambda name: self._mark(name, self._clock.now_ns(), turn=turn),
         )
         await self._events.put(ReplyStarted(turn, self._reply.id))
+        if self._reading_ahead is not None:
+            self._reading_ahead.cancel()
         await self._reply.run(self._conversation.prompt())
+        self._conversation.settle(turn, self._reply.text)
+        ahead = self._conversation.prompt(reserve_tokens=RESERVE_TOKENS)
+        self._reading_ahead = self._tasks.create_task(self._read_ahead(ahead))
+
+    async def _read_ahead(self, messages: Messages) -> None:
+        """While the reply plays: what the model will be reminded of in the next turn.
+
+        Mostly it knows it already; after old turns were left out it has to read all of the rest,
+        which would take seconds if it began when the user waits.
+        """
+        with contextlib.suppress(StageError):  # the next turn will tell
+            await self._engines.read_ahead(messages)
 
     async def _interrupt(self) -> None:
         """The user speaks: stop answering, and keep of the reply what was heard."""

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 
 from pipeline.config import Settings
+from pipeline.console import log_to_stderr, show_error
 from pipeline.errors import CascadeError
 
 app = typer.Typer(
     name="cascade",
     help="A voice conversation, offline: microphone, VAD, Whisper, LLM, Piper, speaker.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-models_app = typer.Typer(name="models", help="List, fetch and check models.", no_args_is_help=True)
+models_app = typer.Typer(name="models", help="List, fetch and check models.")
 app.add_typer(models_app)
 
 Config = Annotated[
@@ -52,34 +50,33 @@ Names = Annotated[list[str], typer.Argument(metavar="NAME…", help="Names from 
 
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    """Run the command line and exit: 0 done, 1 failed, 2 bad input, 130 interrupted.
+
+    SIGTERM counts as an interruption. Without arguments the help is shown; nothing was asked for,
+    so nothing failed.
+    """
     debug = "--debug" in sys.argv
-    logging.basicConfig(
-        level=logging.DEBUG if debug else logging.ERROR, format="%(name)s: %(message)s"
-    )
+    log_to_stderr(debug)
     console = Console(stderr=True)
     try:
-        code = app(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+    except typer.TyperException as error:
+        show_error(console, f"{error.format_message().rstrip('.')}; --help shows what there is")
         code = 2
     except CascadeError as error:
         if debug:
             raise
-        console.print("[bold red]error:[/] ", end="")
-        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        show_error(console, str(error))
         code = error.exit_code
-    except (KeyboardInterrupt, click.Abort, asyncio.CancelledError):
+    except (KeyboardInterrupt, typer.Abort, asyncio.CancelledError):
         code = 130
     except Exception as error:
         if debug:
             raise
-        console.print(
-            f"error: {type(error).__name__}: {error}. This is a defect in Cascade; "
+        show_error(
+            console,
+            f"{type(error).__name__}: {error}. This is a defect in Cascade; "
             "run again with --debug for the traceback.",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
         )
         code = 1
     sys.exit(code or 0)
@@ -141,7 +138,7 @@ def talk(
             "reply.mode": mode,
         },
     )
-    from pipeline.talk import Options, run
+    from pipeline.talk import Options, prepare
 
     options = Options(
         inputs=tuple(input or ["mic"]),
@@ -153,7 +150,7 @@ def talk(
         fast=fast,
         json=json,
     )
-    return _run(run(settings, options))
+    return _run(prepare(settings, options))
 
 
 @app.command()

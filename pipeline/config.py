@@ -15,10 +15,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 ENV_PREFIX = "CASCADE_"
 ENV_DELIMITER = "__"
 
-INSTRUCTIONS = (
-    "You are Cascade, a friendly voice assistant. "
-    "Answer in one or two short sentences of plain spoken English."
-)
+INSTRUCTIONS = "You are a helpful voice assistant. Answer in one short sentence."
+"""Short, because small models follow little, and because it is read before the first turn."""
 
 
 class Section(BaseModel):
@@ -82,6 +80,9 @@ class Turns(Section):
     max_turn_s: float = Field(
         30.0, ge=1, le=30, description="A longer turn is cut here: Whisper's window is 30 s"
     )
+    barge_in: bool = Field(
+        True, description="Whether voice stops a reply; false for loudspeakers, which it would hear"
+    )
     barge_in_ms: int = Field(
         256, ge=32, le=3000, description="Voiced time that interrupts a reply; coughs are shorter"
     )
@@ -143,6 +144,9 @@ class Llm(Section):
     context_tokens: int = Field(
         2048, ge=256, le=1_000_000, description="The server's context; embedded: what is reserved"
     )
+    repeat_penalty: float = Field(
+        1.1, ge=1, le=2, description="Embedded; without it small models fall into loops"
+    )
     threads: int = Field(
         0, ge=0, le=256, description="Embedded; 0: one on two cores, else all but two"
     )
@@ -180,7 +184,7 @@ class Reply(Section):
     )
     first_words: int = Field(3, ge=1, le=50, description="Words that the first clause needs")
     first_deadline_ms: int = Field(
-        250, ge=0, le=5000, description="After the first token: speak what there is, at a word gap"
+        150, ge=0, le=5000, description="After the first token: speak what there is, at a word gap"
     )
     max_clause_chars: int = Field(240, ge=20, le=2000, description="Longest clause")
     lead_in_ms: int = Field(
@@ -198,10 +202,10 @@ class Conversation(Section):
     """What the model is reminded of."""
 
     budget_tokens: int = Field(
-        1500, ge=64, le=1_000_000, description="Prompt size above which old turns are dropped"
+        1000, ge=64, le=1_000_000, description="Prompt size above which old turns are dropped"
     )
     retention: float = Field(
-        0.6,
+        0.5,
         gt=0,
         le=1,
         description="Share of the budget kept when dropping: seldom and much, so that the "

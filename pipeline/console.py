@@ -6,8 +6,10 @@ and the words as they form); elsewhere there are plain lines.
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Literal, Self, TextIO
 
 from rich.console import Console
 from rich.live import Live
@@ -55,6 +57,43 @@ def latency_line(timeline: Timeline) -> str:
     return f"voice-to-voice {timeline.total_ns / 1e6:.0f} ms = {' + '.join(parts)}"
 
 
+def show_error(console: Console, message: str) -> None:
+    """Say what went wrong."""
+    console.print("[bold red]error:[/] ", end="")
+    console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+def log_to_stderr(debug: bool) -> None:
+    """Show what is logged: our warnings and everybody's errors, as messages for people.
+
+    Args:
+        debug: Show everything, with its logger's name and with tracebacks.
+    """
+    handler = _Stderr()
+    if not debug:
+        handler.setFormatter(_Plain())
+    form = "%(name)s: %(message)s"
+    level = logging.DEBUG if debug else logging.ERROR
+    logging.basicConfig(level=level, format=form, handlers=[handler])
+    if not debug:
+        logging.getLogger(__package__).setLevel(logging.WARNING)
+
+
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes to whatever is stderr now: with a live line on it, what is written goes above it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
+class _Plain(logging.Formatter):
+    """`warning: …` or `error: …`, and no traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"{record.levelname.lower()}: {record.getMessage()}"
+
+
 class Display:
     """Shows a conversation. Used as a context manager, so that the terminal is left as it was."""
 
@@ -87,8 +126,8 @@ class Display:
         self._print(message, "dim")
 
     def warn(self, message: str) -> None:
-        """Something that went wrong."""
-        self._print(message, "bold red")
+        """Something that went wrong, and is survived."""
+        self._print(Text.assemble(("error: ", "bold red"), message))
 
     def state(self, state: State) -> None:
         """What the session does now."""
@@ -120,7 +159,8 @@ class Display:
                 self._forget()
             case ReplyDone(status="completed" | "failed"):
                 self._whole = True
-            case Failure():
+            case Failure(fatal=False):
+                # A fatal one ends the run, which says why.
                 self.warn(f"turn {event.turn}: {event.stage}: {event.message}")
 
     def playing(self, played_s: float) -> None:

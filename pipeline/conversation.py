@@ -79,13 +79,16 @@ class Conversation:
         at = next((i for i, m in enumerate(part) if m.turn > turn), len(part))
         part.insert(at, Message("assistant", heard.strip(), turn))
 
-    def prompt(self) -> list[dict[str, str]]:
+    def prompt(self, *, reserve_tokens: int = 0) -> list[dict[str, str]]:
         """The messages for the model: instructions, then as much of the history as fits.
 
         Neighbours of one role are joined, since many chat templates insist on alternation: they
         arise when a reply was dropped, or when the user went on after a pause.
+
+        Args:
+            reserve_tokens: Room to leave for what will be said next.
         """
-        self._fit()
+        self._fit(reserve_tokens)
         joined: list[Message] = []
         for message in self._kept:
             if joined and joined[-1].role == message.role:
@@ -95,14 +98,14 @@ class Conversation:
                 joined.append(message)
         return [{"role": m.role, "content": m.content} for m in (self._system, *joined)]
 
-    def _fit(self) -> None:
+    def _fit(self, reserve_tokens: int) -> None:
         """Leave out the oldest turns, down to the retention ratio, once the budget is exceeded.
 
         The user's newest words always stay. What is left begins with words of the user's: a reply
         goes with its question.
         """
         total = self._system.tokens + sum(m.tokens for m in self._kept)
-        if total <= self._budget:
+        if total + reserve_tokens <= self._budget:
             return
         goal = self._budget * self._retention
         newest = max((i for i, m in enumerate(self._kept) if m.role == "user"), default=0)

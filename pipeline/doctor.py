@@ -10,8 +10,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+import numpy as np
 from rich.console import Console
+from rich.status import Status
 
+from pipeline.audio import devices
+from pipeline.audio.playout import Playout
 from pipeline.config import Settings
 from pipeline.engines import find_language_model, start_language_model
 from pipeline.errors import BadInput, CascadeError
@@ -24,6 +28,13 @@ PARTS = ("devices", "models", "llm", "versions")
 
 METER_S = 2.0
 """How long the microphone is listened to."""
+
+METER_RANGE_DB = 60
+METER_WIDTH = 30
+"""What the meter shows, and how wide it is (characters)."""
+
+TONE_S = 0.5
+"""Length of the tone that tests a loudspeaker."""
 
 SILENT_DBFS = -80.0
 """A microphone never louder than this gives digital silence: muted, or not connected."""
@@ -80,25 +91,55 @@ def _print(console: Console, finding: Finding) -> None:
 
 
 async def _devices(settings: Settings, console: Console) -> AsyncIterator[Finding]:
-    from pipeline.audio import devices
-
     try:
         for device in await asyncio.to_thread(devices.list_devices):
-            yield Finding("devices", "device", "ok", str(device))
+            yield Finding("devices", "found", "ok", str(device))
     except CascadeError as error:
         yield Finding("devices", "PortAudio", "problem", str(error))
         return
-    try:
-        yield await _meter(settings, console)
-    except CascadeError as error:
-        yield Finding("devices", "microphone", "problem", f"{error} {WITHOUT_DEVICES}")
-    try:
-        yield await _tone(settings)
-    except CascadeError as error:
-        yield Finding("devices", "speaker", "problem", f"{error} {WITHOUT_DEVICES}")
+    for name, look in (("microphone", _microphone), ("speaker", _speaker)):
+        try:
+            yield await look(settings, console)
+        except CascadeError as error:
+            yield Finding("devices", name, "problem", str(error))
 
 
-WITHOUT_DEVICES = "Without it: cascade talk --input FILE --output FILE.wav"
+async def _microphone(settings: Settings, console: Console) -> Finding:
+    """Listen for a moment, with a meter on the screen."""
+    wanted = settings.audio.input_device
+    device = await asyncio.to_thread(devices.find_device, "input", wanted)
+    loudest = devices.FLOOR_DBFS
+    with Status(f"listening to {device.name}: say something", console=console) as status:
+        async for level in devices.meter(device, METER_S, settings.audio.latency_ms):
+            loudest = max(loudest, level.peak_dbfs)
+            bar = "█" * max(0, int(METER_WIDTH * (1 + level.peak_dbfs / METER_RANGE_DB)))
+            status.update(f"{device.name} {bar:<{METER_WIDTH}} {level.peak_dbfs:4.0f} dBFS")
+    if loudest <= SILENT_DBFS:
+        hint = "digital silence; is it muted, or is another one meant (audio.input_device)?"
+        return Finding("devices", "microphone", "warning", f"{device.name}: {hint}")
+    heard = f"{device.name}: loudest {loudest:.0f} dBFS in {METER_S:g} s"
+    return Finding("devices", "microphone", "ok", heard)
+
+
+async def _speaker(settings: Settings, console: Console) -> Finding:
+    """Play a soft tone."""
+    wanted = settings.audio.output_device
+    device = await asyncio.to_thread(devices.find_device, "output", wanted)
+    playout = Playout(device.rate)
+    time_s = np.arange(int(TONE_S * device.rate)) / device.rate
+    # A raised cosine, so that it neither clicks nor startles.
+    envelope = 0.5 - 0.5 * np.cos(2 * np.pi * time_s / TONE_S)
+    tone = 0.1 * envelope * np.sin(2 * np.pi * 440 * time_s)
+    async with devices.Speaker(playout, device, settings.audio.latency_ms) as speaker:
+        playout.write("tone", (tone * 32767).astype(np.int16), device.rate)
+        playout.finish("tone")
+        await asyncio.sleep(TONE_S + settings.audio.latency_ms / 1000)
+        played = playout.played("tone")
+        whole = played is not None and played.done
+    detail = f"{device.name}: a soft tone was played, {speaker.underflows} gaps"
+    if not whole:
+        return Finding("devices", "speaker", "problem", f"{device.name} takes no sound")
+    return Finding("devices", "speaker", "ok", detail)
 
 
 async def _models(settings: Settings, console: Console) -> AsyncIterator[Finding]:

@@ -12,7 +12,8 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from pathlib import Path
 
-from pipeline.audio.files import WavWriter, duration_s
+from pipeline.audio import devices
+from pipeline.audio.files import WavWriter, read_audio
 from pipeline.audio.playout import Playout
 from pipeline.audio.recorder import Recorder
 from pipeline.audio.virtual import VirtualCard
@@ -20,6 +21,9 @@ from pipeline.clock import Clock, FastClock
 from pipeline.config import Audio
 from pipeline.errors import BadInput, StageError
 from pipeline.events import Frame, Samples
+
+RATE = 16_000
+"""At which recordings are heard (Hz)."""
 
 MICROPHONE = "mic"
 SPEAKER = "speaker"
@@ -30,7 +34,11 @@ log = logging.getLogger(__name__)
 class Ends:
     """Opens microphone and speaker, or the files that stand for them.
 
-    `open` makes them ready; then `playout` is what is to be heard, and `frames` what was said.
+    `find` the devices, then `open` them; then `playout` is what is to be heard, and `frames` what
+    was said.
+
+    Attributes:
+        failed: A file could not be written, or not to its end. The conversation goes on without.
     """
 
     playout: Playout
@@ -58,13 +66,15 @@ class Ends:
         Raises:
             BadInput: A recording cannot be read, or the ends do not go together.
         """
+        self.failed = False
         self.clock: Clock = FastClock() if fast else Clock()
         self._settings = settings
         self._files = [] if list(inputs) == [MICROPHONE] else [Path(name) for name in inputs]
         if any(str(path) == MICROPHONE for path in self._files):
             raise BadInput("--input: either mic or recordings, not both")
         for path in self._files:
-            duration_s(path)
+            # The first block only: a long file would take long.
+            next(read_audio(path, RATE), None)
         self._output = None if output == SPEAKER else Path(output)
         if self._output is not None and self._output.suffix.lower() != ".wav":
             raise BadInput(f"--output {output}: speaker, or a file whose name ends in .wav")
@@ -73,9 +83,26 @@ class Ends:
         self._record = record
         self._patience_ns = int(patience_s * 1e9)
         self._card: VirtualCard | None = None
+        self._input_device: devices.Device | None = None
+        self._output_device: devices.Device | None = None
+        self._microphone: devices.Microphone | None = None
+        self._speaker: devices.Speaker | None = None
         self._begun = 1
+        self._turns_before = 0
         self._quiet_from_ns: int | None = None
         self._recorder: Recorder | None = None
+
+    async def find(self) -> None:
+        """Find the devices, before anything slow is done; in a thread, for they may be slow too.
+
+        Raises:
+            CascadeError: One is missing, or refuses.
+        """
+        find, settings = devices.find_device, self._settings
+        if not self._files:
+            self._input_device = await asyncio.to_thread(find, "input", settings.input_device)
+        if self._output is None:
+            self._output_device = await asyncio.to_thread(find, "output", settings.output_device)
 
     @contextlib.asynccontextmanager
     async def open(self, reply_rate: int, busy: Callable[[], bool]) -> AsyncGenerator[None]:
@@ -89,22 +116,32 @@ class Ends:
             CascadeError: A device or file cannot be opened.
         """
         async with contextlib.AsyncExitStack() as stack:
-            rate = reply_rate
+            speaker, microphone = self._output_device, self._input_device
+            rate = reply_rate if speaker is None else speaker.rate
             tap = None
             if self._record is not None:
-                recorder = stack.enter_context(Recorder(self._record, rate))
+                recorder = Recorder(self._record, rate)
+                stack.callback(self._close, recorder)
                 self._recorder = recorder
                 tap = functools.partial(_record_reply, recorder, rate)
             self.playout = Playout(rate, tap=tap)
             sink = None
             if self._output is not None:
-                wav = stack.enter_context(WavWriter(self._output, rate))
-                sink = functools.partial(_write, wav)
-            else:
-                await stack.enter_async_context(self._speaker())
+                wav = WavWriter(self._output, rate)
+                stack.callback(self._close, wav)
+                sink = functools.partial(self._write, wav)
             if self._files or sink is not None:
                 playout = self.playout if sink is not None else None
-                self._card = VirtualCard(self.clock, self._files, playout, sink, busy=busy)
+                self._card = VirtualCard(
+                    self.clock, self._files, playout, sink, rate=RATE, busy=busy
+                )
+            latency = self._settings.latency_ms
+            if microphone is not None:
+                opened = devices.Microphone(microphone, latency)
+                self._microphone = await stack.enter_async_context(opened)
+            if speaker is not None:
+                playing = devices.Speaker(self.playout, speaker, latency)
+                self._speaker = await stack.enter_async_context(playing)
             yield
 
     async def frames(self) -> AsyncGenerator[Frame]:
@@ -113,26 +150,34 @@ class Ends:
         Raises:
             StageError: The microphone is gone.
         """
-        async with contextlib.AsyncExitStack() as stack:
-            if self._files:
-                assert self._card is not None
-                source = self._card.frames()
-            else:
-                source = (await stack.enter_async_context(self._microphone())).frames()
-                if self._card is not None:
-                    tasks = await stack.enter_async_context(asyncio.TaskGroup())
-                    stack.callback(tasks.create_task(self._card.run()).cancel)
-            async for frame in source:
-                if self._recorder is not None:
-                    with _warned():
-                        self._recorder.user(frame)
-                yield frame
+        card, microphone = self._card, self._microphone
+        source = microphone.frames() if microphone is not None else None
+        if source is None:
+            assert card is not None
+            source = card.frames()
+        async for frame in source:
+            if self._recorder is not None:
+                with self._going_on():
+                    self._recorder.user(frame)
+            yield frame
 
-    def go_on(self, quiet: bool) -> bool:
+    async def watch(self) -> None:
+        """Keep the other end going beside `frames`: drive a file, or watch a loudspeaker.
+
+        Raises:
+            StageError: The loudspeaker is gone.
+        """
+        if self._speaker is not None:
+            await self._speaker.watch()
+        elif self._microphone is not None and self._card is not None:
+            await self._card.run()
+
+    def go_on(self, quiet: bool, turns: int) -> bool:
         """With recordings: begin the next one once all is quiet; False when all are over.
 
         Args:
             quiet: Nobody speaks, thinks or is about to.
+            turns: How many turns have begun so far.
         """
         card = self._card
         if card is None or not self._files:
@@ -145,24 +190,30 @@ class Ends:
             self._quiet_from_ns = now
         if now - self._quiet_from_ns < self._patience_ns:
             return True
+        if turns == self._turns_before:
+            log.warning("%s: no speech was heard in it", self._files[self._begun - 1])
+        self._turns_before = turns
         self._quiet_from_ns = None
         self._begun += 1
         return card.next()
 
+    def _write(self, wav: WavWriter, samples: Samples) -> None:
+        with self._going_on():
+            wav.write(samples)
+
+    def _close(self, file: WavWriter | Recorder) -> None:
+        with self._going_on():
+            file.close()
+
+    @contextlib.contextmanager
+    def _going_on(self) -> Iterator[None]:
+        """A recording that cannot go on is said aloud, and does not end the conversation."""
+        try:
+            yield
+        except StageError as error:
+            self.failed = True
+            log.error("%s", error)
+
 
 def _record_reply(recorder: Recorder, rate: int, samples: Samples, t_ns: int) -> None:
     recorder.reply(samples, rate, t_ns)
-
-
-def _write(wav: WavWriter, samples: Samples) -> None:
-    with _warned():
-        wav.write(samples)
-
-
-@contextlib.contextmanager
-def _warned() -> Iterator[None]:
-    """A recording that cannot go on is said aloud, and does not end the conversation."""
-    try:
-        yield
-    except StageError as error:
-        log.error("%s", error)

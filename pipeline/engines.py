@@ -18,7 +18,8 @@ from pipeline.catalogue import Catalogue
 from pipeline.config import Settings
 from pipeline.errors import StageError
 from pipeline.events import Samples
-from pipeline.stages.llm import ChatModel, Endpoint, Unreachable, endpoint
+from pipeline.stages.llm import ChatModel, Messages, Unreachable
+from pipeline.stages.llm_endpoint import Endpoint, endpoint
 from pipeline.stages.llm_local import LocalServer
 from pipeline.stages.stt import Transcription, Whisper
 from pipeline.stages.tts import Piper
@@ -44,6 +45,11 @@ class Speaker:
         """Samples per second (Hz)."""
         return self._piper.rate
 
+    @property
+    def language(self) -> str:
+        """Code of what it speaks, such as `en`."""
+        return self._piper.language
+
     def speak(self, text: str) -> AsyncGenerator[Samples, None]:
         """Yield the sound of a clause as it is made; closing it stops the synthesis."""
         return self._worker.stream(lambda stop: self._piper.synthesize(text, stop))
@@ -59,6 +65,18 @@ def find_language_model(settings: Settings, catalogue: Catalogue) -> Path | Endp
     if name == "embedded" or name.endswith(".gguf"):
         return catalogue.resolve("llm", name).path
     return endpoint(settings.llm)
+
+
+def check_models(settings: Settings, catalogue: Catalogue) -> None:
+    """See that all models can be had, save the embedded language model, which may be fetched yet.
+
+    Raises:
+        BadInput: One is unknown, incomplete, or not downloaded.
+    """
+    catalogue.resolve("stt", settings.stt.model)
+    catalogue.resolve("tts", settings.tts.voice)
+    if settings.llm.model != "embedded":
+        find_language_model(settings, catalogue)
 
 
 async def start_language_model(
@@ -92,7 +110,6 @@ class LocalEngines:
     Inside it all engines are loaded and warm; leaving it stops them.
     """
 
-    detector: VoiceDetector
     model: ChatModel
     voice: Speaker
 
@@ -145,6 +162,12 @@ class LocalEngines:
         """Stop all engines."""
         await self._stack.aclose()
 
+    def new_detector(self) -> VoiceDetector:
+        """A judge of voice for one session; takes some milliseconds."""
+        detector = VoiceDetector(self._settings.vad)
+        detector.warm()
+        return detector
+
     async def transcribe(
         self, audio: npt.NDArray[np.float32], voiced_ms: float | None
     ) -> Transcription:
@@ -152,6 +175,14 @@ class LocalEngines:
         return await self._recognising.run(
             lambda: self._whisper.transcribe(audio, voiced_ms=voiced_ms)
         )
+
+    async def read_ahead(self, messages: Messages) -> None:
+        """Let the embedded model read a prompt before it is asked; others keep their own caches."""
+        if not isinstance(self._llm, Path):
+            return
+        async with contextlib.aclosing(self.model.stream(messages, max_tokens=1)) as deltas:
+            async for _ in deltas:
+                pass
 
     async def _load_stt(self) -> None:
         short = self._stt.model is not None and self._stt.model.short_windows
@@ -175,9 +206,5 @@ class LocalEngines:
         self.model = await start_language_model(self._llm, self._settings, stack)
 
     async def _load_vad(self) -> None:
-        def load() -> VoiceDetector:
-            detector = VoiceDetector(self._settings.vad)
-            detector.warm()
-            return detector
-
-        self.detector = await asyncio.to_thread(load)
+        # Later ones find its libraries loaded and its file in memory.
+        await asyncio.to_thread(self.new_detector)

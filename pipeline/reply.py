@@ -44,6 +44,11 @@ class Voice(Protocol):
         """Samples per second (Hz)."""
         ...
 
+    @property
+    def language(self) -> str:
+        """Code of what it speaks, such as `en`."""
+        ...
+
     def speak(self, text: str) -> AsyncGenerator[Samples, None]:
         """Yield the sound of a clause as it is made; closing it stops the synthesis."""
         ...
@@ -98,7 +103,9 @@ class Reply:
         self._emit = emit
         self._mark = mark
         self._chunker = Chunker(
-            first_words=settings.first_words, max_chars=settings.max_clause_chars
+            first_words=settings.first_words,
+            max_chars=settings.max_clause_chars,
+            language=voice.language,
         )
         self._clauses: asyncio.Queue[Clause | None] = asyncio.Queue(CLAUSES_AHEAD)
         self._spoken = Spoken(voice.rate)

@@ -1,8 +1,8 @@
 """`cascade talk`: one session between microphone and speaker, or between files.
 
-The driver moves frames from the microphone to the session and from the session to the speaker, tells
-the session what was heard, and shows, records, traces and saves what happens. It knows only the
-`Session` protocol's events; the conversation itself is kept by the session.
+The driver moves frames from the microphone to the session and from the session to the speaker,
+tells the session what was heard, and shows, records, traces and saves what happens. It knows only
+the `Session` protocol's events; the conversation itself is kept by the session.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -19,9 +21,10 @@ from pipeline import transcript
 from pipeline.cascade import Cascade
 from pipeline.config import Settings
 from pipeline.console import Display
-from pipeline.ends import Ends
-from pipeline.engines import LocalEngines
-from pipeline.errors import StageError, first_of
+from pipeline.conversation import Message
+from pipeline.ends import MICROPHONE, SPEAKER, Ends
+from pipeline.engines import LocalEngines, check_models
+from pipeline.errors import BadInput, StageError, first_of
 from pipeline.events import (
     Failure,
     ReplyAudio,
@@ -71,16 +74,23 @@ class Options:
     json: bool = False
 
 
-async def run(settings: Settings, options: Options) -> int:
-    """Hold the conversation; returns the exit code.
+def prepare(settings: Settings, options: Options) -> Coroutine[Any, Any, int]:
+    """Check all that can be checked, and fetch the language model if it is missing.
+
+    Not for an event loop: that would take notice of Ctrl-C only when the fetch is over.
+
+    Returns:
+        The conversation, to be run. It gives the exit code: 1 if a turn failed, or if something
+        could not be written that was asked for, which does not end it.
 
     Raises:
-        CascadeError: It cannot begin, or a device is gone. What was said is saved all the same.
+        CascadeError: It cannot begin.
     """
     console = Console(stderr=True)
+    _check_files(options)
     history = transcript.load(options.resume) if options.resume else []
     if options.save is not None:
-        transcript.save(options.save, history)
+        transcript.check(options.save)
     ends = Ends(
         settings.audio,
         options.inputs,
@@ -89,8 +99,27 @@ async def run(settings: Settings, options: Options) -> int:
         fast=options.fast,
         patience_s=settings.turns.hold_ms / 1000 + PATIENCE_S,
     )
+    check_models(settings, catalogue(settings))
+    asyncio.run(ends.find())
     require_llm(settings, console)
     engines = LocalEngines(settings, catalogue(settings))
+    return _hold(settings, options, history, ends, engines, console)
+
+
+async def _hold(
+    settings: Settings,
+    options: Options,
+    history: list[Message],
+    ends: Ends,
+    engines: LocalEngines,
+    console: Console,
+) -> int:
+    """Hold the conversation; whatever ends it, what was said is saved.
+
+    Raises:
+        CascadeError: The engines cannot be loaded, a device is gone, or a stage failed for good.
+    """
+    saved = True
     async with contextlib.AsyncExitStack() as stack:
         trace = stack.enter_context(Trace(options.trace, description(settings, engines.names)))
         display = stack.enter_context(Display(console))
@@ -103,8 +132,48 @@ async def run(settings: Settings, options: Options) -> int:
             await driver.run()
         finally:
             if options.save is not None:
-                transcript.save(options.save, session.history)
-    return 1 if driver.failed else 0
+                saved = _save(options.save, session.history, display)
+    return 1 if driver.failed or ends.failed or trace.failed or not saved else 0
+
+
+def _save(file: Path, history: list[Message], display: Display) -> bool:
+    """Save the conversation; whether that worked. Why it ended is worth telling all the same."""
+    try:
+        transcript.save(file, history)
+    except StageError as error:
+        display.warn(str(error))
+        return False
+    return True
+
+
+def _check_files(options: Options) -> None:
+    """See that no file that is written is also used otherwise, and that each has a folder.
+
+    A conversation may be saved to where it was resumed from.
+
+    Raises:
+        BadInput: One is, or has none.
+    """
+    read = [("--input", Path(name)) for name in options.inputs if name != MICROPHONE]
+    output = None if options.output == SPEAKER else Path(options.output)
+    named = [
+        ("--output", output),
+        ("--record", options.record),
+        ("--trace", options.trace),
+        ("--save", options.save),
+    ]
+    written = [(flag, path) for flag, path in named if path is not None]
+    if options.resume is not None and options.resume != options.save:
+        read.append(("--resume", options.resume))
+    for i, (flag, path) in enumerate(written):
+        if path.is_dir():
+            raise BadInput(f"{flag} {path}: is a folder; name a file in it")
+        if not path.parent.is_dir():
+            raise BadInput(f"{flag} {path}: there is no folder {path.parent}; create it first")
+        for other, used in [*read, *written[:i]]:
+            # What is no file, such as /dev/null, may be anything.
+            if used.resolve() == path.resolve() and (path.is_file() or not path.exists()):
+                raise BadInput(f"{flag} {path}: is the file of {other} too; give it another name")
 
 
 @dataclass(slots=True)
@@ -137,6 +206,7 @@ class Driver:
         self._display = display
         self._trace = trace
         self._as_json = as_json
+        self._turns = 0
         self._open: set[int] = set()
         self._thinking: set[int] = set()
         self._playing: _Playing | None = None
@@ -152,6 +222,7 @@ class Driver:
                 helpers = [
                     tasks.create_task(self._follow()),
                     tasks.create_task(self._report()),
+                    tasks.create_task(self._ends.watch()),
                 ]
                 self._display.state("listening")
                 await self._listen()
@@ -169,7 +240,8 @@ class Driver:
         async with contextlib.aclosing(self._ends.frames()) as frames:
             async for frame in frames:
                 await self._session.send(frame)
-                if not self._ends.go_on(quiet=not self._open and self._playing is None):
+                quiet = not self._open and self._playing is None
+                if not self._ends.go_on(quiet, self._turns):
                     return
 
     async def _follow(self) -> None:
@@ -181,6 +253,7 @@ class Driver:
             self._display.event(event)
             match event:
                 case SpeechStarted():
+                    self._turns += 1
                     self._open.add(event.turn)
                 case SpeechStopped():
                     self._thinking.add(event.turn)

@@ -45,7 +45,12 @@ log = logging.getLogger(__name__)
 
 
 class Trace:
-    """Takes the marks of a session; keeps the last turns', writes all to a file if wanted."""
+    """Takes the marks of a session; keeps the last turns', writes all to a file if wanted.
+
+    Attributes:
+        session: A name for the run, unlike any other's.
+        failed: The file could not be written to its end; the rest of the marks is kept nowhere.
+    """
 
     def __init__(self, file: Path | None = None, describe: Mapping[str, Any] | None = None) -> None:
         """Open the trace.
@@ -58,6 +63,7 @@ class Trace:
             BadInput: The file cannot be written.
         """
         self.session = uuid.uuid4().hex[:12]
+        self.failed = False
         self._turns: dict[int, dict[str, int]] = {}
         self._file: IO[str] | None = None
         if file is not None:
@@ -104,7 +110,8 @@ class Trace:
         try:
             self._file.write(json.dumps(line) + "\n")
         except OSError as error:
-            log.error("the trace stops here: %s cannot be written: %s", self._file.name, error)
+            log.error("%s: the trace ends here: %s", self._file.name, error.strerror)
+            self.failed = True
             self._close()
 
     def _close(self) -> None:

@@ -10,6 +10,21 @@ from pipeline.conversation import Message
 from pipeline.errors import BadInput, StageError
 
 
+def check(file: Path) -> None:
+    """See, without touching it, that a conversation could be saved to a file.
+
+    Raises:
+        BadInput: It could not.
+    """
+    beside = _beside(file)
+    try:
+        if beside != file:
+            beside.touch()
+            beside.unlink()
+    except OSError as error:
+        raise BadInput(f"{file}: cannot be written: {error.strerror}") from None
+
+
 def save(file: Path, messages: Sequence[Message]) -> None:
     """Write the conversation, whole: a crash leaves the old file or the new one.
 
@@ -20,13 +35,17 @@ def save(file: Path, messages: Sequence[Message]) -> None:
         json.dumps({"role": m.role, "content": m.content, "turn": m.turn}, ensure_ascii=False)
         for m in messages
     ]
-    beside = file.with_name(file.name + ".part")
+    beside = _beside(file)
     try:
         beside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        beside.replace(file)
+        if beside != file:
+            beside.replace(file.resolve())
     except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise StageError("save", f"{file}: not saved: {error.strerror}") from None
+        if beside != file:
+            beside.unlink(missing_ok=True)
+        raise StageError(
+            "save", f"{file}: the conversation is not saved: {error.strerror}"
+        ) from None
 
 
 def load(file: Path) -> list[Message]:
@@ -53,3 +72,11 @@ def load(file: Path) -> list[Message]:
                 f"{file}, line {number}: not a message of a conversation saved with --save"
             ) from None
     return messages
+
+
+def _beside(file: Path) -> Path:
+    """Where it is written before it takes its place: beside it, unless it is a pipe or a device."""
+    target = file.resolve()  # a link stays one
+    if target.exists() and not target.is_file():
+        return file
+    return target.with_name(target.name + ".part")

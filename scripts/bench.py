@@ -1,7 +1,7 @@
 """What the loop costs on this machine: `scripts/bench`.
 
-Everything is measured in one run, with the real engines and the embedded models. Variants take turns,
-so that a machine whose speed drifts does the same to all; figures are medians with their range.
+Everything is measured in one run, with the real engines and the embedded models. Variants take
+turns, so that a machine whose speed drifts does the same to all; figures are medians with their range.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import contextlib
 import csv
+import io
 import json
 import os
 import statistics
@@ -17,23 +18,29 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
+
+from rich.console import Console
 
 from pipeline import config_file
 from pipeline.audio.files import WavWriter, read_audio
-from pipeline.audio.resample import Resampler
 from pipeline.cascade import Cascade
-from pipeline.clock import Clock
 from pipeline.config import Settings
+from pipeline.console import Display
+from pipeline.ends import Ends
 from pipeline.engines import LocalEngines
-from pipeline.events import Frame, ReplyAudio, ReplyDone, ReplyText, Samples, SpeechStopped
+from pipeline.events import Event, Samples, Usage
 from pipeline.shelf import catalogue
 from pipeline.stages.llm import Used
 from pipeline.stages.vad import VoiceDetector
+from pipeline.talk import Driver
 from pipeline.timeline import PARTS, Timeline
 from pipeline.trace import Trace, description
 
+# isort: split
 import numpy as np
 
 ROOT = Path(__file__).parent.parent
@@ -54,7 +61,7 @@ def show(name: str, values: Sequence[float], unit: str) -> None:
         return
     middle = statistics.median(values)
     print(
-        f"  {name:<44} {middle:9.1f} {unit}   ({min(values):.1f} to {max(values):.1f}, "
+        f"  {name:<44} {middle:9.2f} {unit}   ({min(values):.2f} to {max(values):.2f}, "
         f"n = {len(values)})"
     )
 
@@ -184,12 +191,15 @@ def voice_to_voice(rounds: int) -> None:
         for part in PARTS:
             show(f"    {part}", [t.parts[part] / 1e6 for t in flat], "ms")
     pairs = [
-        (a.total_ns / b.total_ns, (a.total_ns - a.parts["endpoint"]) / (b.total_ns - b.parts["endpoint"]))
+        pair
         for runs in zip(turns["overlapped"], turns["sequential"], strict=True)
-        for a, b in zip(*runs, strict=True)
+        for pair in zip(*runs, strict=True)
     ]
-    show("overlapped / sequential, turn by turn", [whole for whole, _ in pairs], "×")
-    show("the same without the endpoint delay", [rest for _, rest in pairs], "×")
+    show("overlapped / sequential, turn by turn", [a.total_ns / b.total_ns for a, b in pairs], "×")
+    residuals = [
+        (a.total_ns - a.parts["endpoint"]) / (b.total_ns - b.parts["endpoint"]) for a, b in pairs
+    ]
+    show("the same without the endpoint delay", residuals, "×")
 
 
 def one_run(mode: str) -> list[Timeline]:
@@ -211,28 +221,101 @@ def one_run(mode: str) -> list[Timeline]:
     return [t for t in timelines if t is not None]
 
 
-async def own_cost(engines: LocalEngines, settings: Settings, rounds: int) -> None:
+@dataclass(frozen=True)
+class Cost:
+    """What a conversation took: CPU of the event loop's thread (s), time (s), tokens written."""
+
+    cpu_s: float
+    wall_s: float
+    tokens: int
+
+
+class Counting:
+    """A session that passes everything on, and adds up the tokens it sees."""
+
+    def __init__(self, session: Cascade) -> None:
+        self.tokens = 0
+        self._session = session
+        self.send, self.heard = session.send, session.heard
+        self.tool_result = session.tool_result
+
+    async def __aenter__(self) -> Self:
+        await self._session.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: Any) -> None:
+        await self._session.__aexit__(*exc)
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        """The session's events, counted."""
+        async for event in self._session.events():
+            if isinstance(event, Usage):
+                self.tokens += event.output_tokens
+            yield event
+
+
+async def conversation(
+    engines: LocalEngines, settings: Settings, recording: Path, folder: Path
+) -> Cost:
+    """Hold one turn in this process, as `cascade talk` does, and count what it costs."""
+    ends = Ends(settings.audio, [str(recording)], str(folder / "reply.wav"))
+    trace = Trace()
+    session = Counting(Cascade(engines, settings, trace, ends.clock))
+    with Display(Console(file=io.StringIO())) as display:
+        await ends.find()
+        driver = Driver(session, ends, display, trace, as_json=False)
+        async with ends.open(engines.voice.rate, driver.busy):
+            cpu, wall = time.thread_time(), time.perf_counter()
+            await driver.run()
+    return Cost(time.thread_time() - cpu, time.perf_counter() - wall, session.tokens)
+
+
+async def own_cost(engines: LocalEngines, settings: Settings) -> None:
     """CPU time of the event loop's thread for a turn, beyond what the engines need.
 
-    The thread runs our own code, the voice detector and the HTTP client. From its CPU time in a turn
-    is taken what the detector costs (the same seconds of silence) and what the client costs (the
-    same requests with nothing around them); what is left is ours.
+    That thread runs our own code, the voice detector, the file that stands for a sound card, and
+    the HTTP client. What detector and card cost is measured on silence of the same length, what the
+    client costs on a request alone, token by token; both are taken off. The rest is ours.
     """
-    print("CPU time of the loop itself, for a turn of one question and its reply")
-    clock = Clock()
-    turns, clients, own = [], [], []
-    for name in QUESTIONS[:rounds]:
-        question = np.concatenate([*read_audio(RECORDINGS / name, RATE)])
-        silence_per_s = await turn_cost(engines, settings, clock, np.zeros(0, np.int16), 1.5)
-        cost = await turn_cost(engines, settings, clock, question, None)
-        detector = silence_per_s[0] / silence_per_s[1] * cost[1]
-        began = time.thread_time()
-        await one_reply(engines, settings, "Tell me how a car works.")
-        client_s = time.thread_time() - began
-        client = client_s * cost[2] / max(1, cost[3])
-        turns.append(cost[0] * 1e3)
-        clients.append(client * 1e3)
-        own.append((cost[0] - detector - client) * 1e3)
-    show("event loop's thread", turns, "ms")
-    show("of it the HTTP client, for the reply's tokens", clients, "ms")
-    show("left for the loop itself", own, "ms")
+    print("CPU time of the loop itself, for a turn: one question and its reply")
+    totals, clients, detectors, own = [], [], [], []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        silence = folder / "silence.wav"
+        with WavWriter(silence, RATE) as wav:
+            wav.write(np.zeros(RATE * 3, np.int16))
+        for question in QUESTIONS:
+            still = await conversation(engines, settings, silence, folder)
+            turn = await conversation(engines, settings, RECORDINGS / question, folder)
+            began = time.thread_time()
+            _, _, tokens = await one_reply(engines, settings, "Tell me how a car works.")
+            client = (time.thread_time() - began) / max(1, tokens) * turn.tokens
+            detector = still.cpu_s / still.wall_s * turn.wall_s
+            totals.append(turn.cpu_s * 1e3)
+            clients.append(client * 1e3)
+            detectors.append(detector * 1e3)
+            own.append((turn.cpu_s - client - detector) * 1e3)
+    show("event loop's thread in all", totals, "ms")
+    show("of it HTTP client", clients, "ms")
+    show("of it sound card and voice detector", detectors, "ms")
+    show("left: the loop itself", own, "ms")
+
+
+async def main() -> None:
+    """Parse, measure, print."""
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="repetitions (default 5)")
+    rounds = max(1, parser.parse_args().rounds)
+    os.chdir(ROOT)
+    settings = config_file.load()
+    machine = description(settings, {})["machine"]
+    print(f"{machine['system']}, {machine['cores']} cores, Python {machine['python']}")
+    print(f"load before: {', '.join(f'{x:.2f}' for x in os.getloadavg())}")
+    start_up(rounds)
+    async with LocalEngines(settings, catalogue(settings)) as engines:
+        await engines_alone(engines, settings)
+        await own_cost(engines, settings)
+    voice_to_voice(rounds)
+
+
+asyncio.run(main())

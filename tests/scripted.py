@@ -55,6 +55,7 @@ class Speaker:
     """Speaks 1 ms of sound for each character after a while; what it was asked to say is kept."""
 
     rate: int = 1000
+    language: str = "en"
     samples_per_char: int = 60
     delay_s: float = 0.01
     pieces: int = 2
@@ -100,10 +101,17 @@ class Engines:
     texts: Sequence[str]
     model: Model
     voice: Speaker = field(default_factory=Speaker)
-    detector: Detector = field(default_factory=Detector)
     recognise_s: float = 0.015
     heard: list[int] = field(default_factory=list)
     asked: int = 0
+    ahead: list[Messages] = field(default_factory=list)
+
+    def new_detector(self) -> Detector:
+        return Detector()
+
+    async def read_ahead(self, messages: Messages) -> None:
+        self.ahead.append(messages)
+        await asyncio.sleep(0.05)
 
     async def transcribe(
         self, audio: npt.NDArray[np.float32], voiced_ms: float | None

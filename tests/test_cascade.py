@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import virtual_time
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scripted import LOUD, RATE, Engines, Model
 
 from pipeline.cascade import Cascade
-from pipeline.config import Settings
+from pipeline.config import Settings, Turns
 from pipeline.conversation import Message
 from pipeline.errors import StageError
 from pipeline.events import (
@@ -37,11 +37,16 @@ LONG = "The train leaves at nine in the morning, from platform four, and it take
 class Scene:
     """A user who speaks and falls silent by a script, and a loudspeaker that plays in real time."""
 
-    def __init__(self, engines: Engines, history: list[Message] | None = None) -> None:
+    def __init__(
+        self,
+        engines: Engines,
+        history: Sequence[Message] = (),
+        options: Settings | None = None,
+    ) -> None:
         self.engines = engines
         self.trace = Trace()
         self.clock = virtual_time.VirtualClock()
-        self.session = Cascade(engines, Settings(), self.trace, self.clock, history or [])
+        self.session = Cascade(engines, options or Settings(), self.trace, self.clock, history)
         self.events: list[Event] = []
         self.offset = 0
         self.made: dict[str, int] = {}
@@ -163,6 +168,14 @@ def test_speaking_over_the_reply_ends_it_and_keeps_what_was_heard() -> None:
     assert scene.of(ReplyDone)[-1] == ReplyDone(2, "reply-2", "completed")
 
 
+def test_without_barge_in_the_reply_is_heard_out() -> None:
+    engines = Engines(["When?", "Stop."], Model([LONG, "Fine."]))
+    scene = Scene(engines, options=Settings(turns=Turns(barge_in=False)))
+    run(scene, (0.5, False), (1.0, True), (3.0, False), (1.0, True), (25.0, False))
+    assert [e.turn for e in scene.of(SpeechStarted)] == [1]
+    assert scene.session.history[-1].content == LONG.strip()
+
+
 def test_speaking_before_anything_is_heard_leaves_no_trace_of_the_reply() -> None:
     model = Model([LONG, "Fine."], first_token_s=2.0)
     scene = run(
@@ -218,6 +231,13 @@ def test_a_conversation_goes_on_where_it_was_saved() -> None:
         "Who am I?",
     ]
     assert scene.events[-1].turn == 2
+
+
+def test_the_next_prompt_is_read_while_the_reply_plays() -> None:
+    engines = Engines(["When?", "Where?"], Model([LONG, "Here."]))
+    run(Scene(engines), *[(0.5, False), (0.6, True), (25.0, False)] * 2)
+    assert engines.ahead[0][-1] == {"role": "assistant", "content": LONG.strip()}
+    assert engines.model.prompts[1][:-1] == engines.ahead[0]
 
 
 def test_leaving_in_the_middle_of_a_reply_keeps_what_was_heard() -> None:

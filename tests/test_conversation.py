@@ -296,6 +296,10 @@ def test_settling_a_turn_that_prompts_leave_out_does_not_change_them(heard: str)
     assert talk.prompt() == before
     talk.settle(2, heard)
     assert talk.prompt() == before
+    replies = {m.turn: m.content for m in talk.history if m.role == "assistant"}
+    assert replies[1] == "Again."
+    assert replies.get(2, "") == heard
+    assert len([m for m in talk.history if m.role == "assistant"]) == len(replies)
     assert [m.turn for m in talk.history] == sorted(m.turn for m in talk.history)
 
 

@@ -299,6 +299,16 @@ def test_the_defaults_pause_at_224_and_end_at_512_ms() -> None:
     )
 
 
+def test_a_turn_that_ends_at_its_first_pause_is_told_of_both() -> None:
+    heard = Heard(Turns(provisional_ms=500, hold_ms=500))
+    heard.repeat(VOICE, 10)
+    heard.repeat(SILENCE, 16)
+    assert [(type(d), d.at) for d in heard.decisions[1:]] == [
+        (Paused, 26 * WINDOW),
+        (Ended, 26 * WINDOW),
+    ]
+
+
 def test_voice_after_a_pause_resumes_the_turn_and_moves_its_end() -> None:
     heard = Heard()
     heard.repeat(VOICE, 10)

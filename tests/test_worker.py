@@ -27,8 +27,18 @@ async def worker(request: pytest.FixtureRequest) -> AsyncIterator[Worker]:
     """A worker whose thread must have ended once the test is over and it was closed."""
     name = f"test-{request.node.name}"
     worker = Worker(name)
-    async with asyncio.timeout(HANG_S):
-        yield worker
+    loop = asyncio.get_running_loop()
+    hung = asyncio.Event()
+
+    def give_up() -> None:
+        hung.set()
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+
+    limit = loop.call_later(HANG_S, give_up)
+    yield worker
+    limit.cancel()
+    assert not hung.is_set()
     worker.close()
     for thread in _threads(name):
         await asyncio.to_thread(thread.join, HANG_S)
@@ -171,7 +181,7 @@ async def test_work_is_done_in_order_of_arrival_one_at_a_time_in_one_thread(
         log.append(("end", number))
         return number
 
-    results = await asyncio.gather(*(worker.run(lambda n=n: work(n)) for n in range(20)))
+    results = await asyncio.gather(*(worker.run(partial(work, n)) for n in range(20)))
     assert results == list(range(20))
     assert log == [(what, n) for n in range(20) for what in ("begin", "end")]
     assert len(idents) == 1

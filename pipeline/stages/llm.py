@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +39,11 @@ class Unreachable(StageError):
 
 
 class ChatModel:
-    """A model behind an endpoint, as an async client."""
+    """A model behind an endpoint, as an async client.
+
+    Raises:
+        BadInput: The URL, or the proxy that the environment names for it, cannot be used.
+    """
 
     def __init__(self, endpoint: Endpoint, settings: Llm) -> None:
         self._endpoint = endpoint
@@ -102,15 +106,19 @@ class ChatModel:
         thinking = ThinkFilter()
         used: Used | None = None
         finish = ""
-        said = False
-        async with self._explained():
+        came = said = False
+        patience_s = self._settings.first_token_timeout_s
+        with self._explained():
             if not self._model:
                 self._model = await self._first_model()
-            stream = await self._open(messages, max_tokens or self._settings.max_tokens)
-            async with contextlib.aclosing(self._timed(stream)) as pieces:
-                async for piece in pieces:
+            limit = max_tokens or self._settings.max_tokens
+            async with await self._open(messages, limit) as stream:
+                while piece := await self._next(stream, patience_s):
+                    came = True
                     used = piece.used or used
                     finish = piece.finish or finish
+                    if piece.text:
+                        patience_s = self._settings.token_timeout_s
                     if text := thinking.push(piece.text):
                         said = True
                         yield text
@@ -120,6 +128,14 @@ class ChatModel:
         if used:
             yield used
         label = self._endpoint.label
+        if not came:
+            kind = stream.response.headers.get("content-type", "nothing")
+            raise StageError(
+                "llm",
+                f"{label} answers with no reply ({kind}); "
+                "check that it is an OpenAI-compatible API",
+                fatal="event-stream" not in kind,
+            )
         if not finish:
             raise StageError("llm", f"{label} broke off in the middle of the reply")
         if finish == "length" and not said and max_tokens is None:
@@ -188,41 +204,24 @@ class ChatModel:
                     self._answered = True
                     return stream
 
-    async def _timed(self, stream: openai.AsyncStream[Any]) -> AsyncGenerator[_Piece, None]:
-        """The stream's pieces; a silence longer than the settings allow is an error."""
+    async def _next(self, stream: openai.AsyncStream[Any], limit_s: float) -> _Piece | None:
+        """The stream's next piece, within this time; None at its end."""
         label = self._endpoint.label
-        limit = self._settings.first_token_timeout_s
-        empty = True
-        async with stream:
-            while True:
-                try:
-                    async with asyncio.timeout(limit):
-                        piece = _piece(await anext(stream))
-                except StopAsyncIteration:
-                    break
-                except TimeoutError:
-                    raise StageError("llm", f"{label} sent nothing for {limit:g} s") from None
-                except openai.APIConnectionError as error:
-                    raise StageError(
-                        "llm",
-                        f"{label} broke off in the middle of the reply "
-                        f"({error.__cause__ or error})",
-                    ) from None
-                empty = False
-                yield piece
-                if piece.text:
-                    limit = self._settings.token_timeout_s
-        if empty:
-            kind = stream.response.headers.get("content-type", "nothing")
+        try:
+            async with asyncio.timeout(limit_s):
+                return _piece(await anext(stream))
+        except StopAsyncIteration:
+            return None
+        except TimeoutError:
+            raise StageError("llm", f"{label} sent nothing for {limit_s:g} s") from None
+        except openai.APIConnectionError as error:
             raise StageError(
                 "llm",
-                f"{label} answers with no reply ({kind}); "
-                "check that it is an OpenAI-compatible API",
-                fatal="event-stream" not in kind,
-            )
+                f"{label} broke off in the middle of the reply ({error.__cause__ or error})",
+            ) from None
 
-    @contextlib.asynccontextmanager
-    async def _explained(self) -> AsyncIterator[None]:
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
         """Turn the client's errors into words."""
         label = self._endpoint.label
         try:
@@ -296,11 +295,16 @@ def _piece(chunk: Any) -> _Piece:
         if usage := chunk.usage:
             details = usage.prompt_tokens_details
             cached = details.cached_tokens if details else None
-            used = Used(usage.prompt_tokens or 0, cached or 0, usage.completion_tokens or 0)
+            used = Used(*map(_count, (usage.prompt_tokens, cached, usage.completion_tokens)))
     except (AttributeError, TypeError):
         raise ValueError("not a chunk of a chat completion") from None
     # A content that is no text is some server's way of sending thoughts.
     return _Piece("".join(text for text in contents if isinstance(text, str)), finish, used)
+
+
+def _count(tokens: object) -> int:
+    """A number of tokens; 0 where the server gives none."""
+    return tokens if isinstance(tokens, int) else 0
 
 
 def _without_refused(parameters: Mapping[str, Any], refusal: str) -> dict[str, Any]:

@@ -13,6 +13,9 @@ from pipeline.config import Llm
 from pipeline.errors import StageError
 from pipeline.stages.llm_endpoint import TEMPLATE_OFF, Endpoint
 
+PENALTY_TOKENS = 256
+"""How far back a repetition counts: the reply, and the one before it."""
+
 
 def thread_count(setting: int, cores: int) -> int:
     """Threads for the embedded model.
@@ -91,6 +94,8 @@ class LocalServer:
         # read than 2048, and are let go of in under a second instead of four.
         params.n_batch = params.n_ubatch = settings.batch
         params.cache_prompt = True
+        params.sampling.penalty_repeat = settings.repeat_penalty
+        params.sampling.penalty_last_n = PENALTY_TOKENS
         # A closed stream is noticed at the next ping at the latest.
         params.sse_ping_interval = 1
         # Nobody but the client in this process has a use for these.

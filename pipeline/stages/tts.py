@@ -50,6 +50,7 @@ class Piper:
 
     Attributes:
         rate: Samples per second (Hz).
+        language: Code of what it speaks, such as `en`.
         streams: Whether sound flows inside a sentence: a VITS voice, and `tts.stream` is on.
     """
 
@@ -64,6 +65,7 @@ class Piper:
         self._config = _read_config(path)
         self._engine = _load(path, settings)
         self.rate = self._config.sample_rate
+        self.language = self._config.espeak_voice.split("-")[0]
         self.streams = isinstance(self._engine, _Split)
         self._voice = PiperVoice(self._engine.session, self._config, download_dir=path.parent)
         self._gain: float | None = None
@@ -140,7 +142,8 @@ class Piper:
     def _phonemes(self, text: str) -> list[list[str]]:
         """The sentences of `text` that have a sound in this voice, as phonemes."""
         try:
-            sentences = self._voice.phonemize(text)
+            # Piper takes [[…]] for phonemes; who writes that in a reply does not mean it.
+            sentences = self._voice.phonemize(text.replace("[[", "[ ["))
         except Exception as error:
             raise self._failed(error) from error
         known = self._config.phoneme_id_map

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import socket
-import traceback
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -107,7 +107,6 @@ def check(error: StageError, name: str) -> None:
     assert len(message.splitlines()) <= 2
     assert len(message) < 400
     assert all(char.isprintable() or char == "\n" for char in message)
-    assert len(traceback.format_exception_only(error)) == 1
     assert error.__cause__ is None
     assert error.__context__ is None or error.__suppress_context__
 
@@ -304,7 +303,6 @@ class TestNoApi:
             page(200, "<html><title>Welcome</title></html>"),
             Answer([b'{"choices": [{"message": {"content": "Hi"}}]}'], 200, "application/json"),
             Answer([b'{"choices'], 200, "application/json"),
-            Answer([b"\x00\xff\xfe"], 200, "application/octet-stream"),
             Answer([], 200, "text/plain"),
         ],
     )
@@ -357,6 +355,9 @@ class TestNoApi:
                 except StageError as error:
                     check(error, server.url)
                 else:
+                    used = [piece for piece in pieces if isinstance(piece, Used)]
+                    counts = [count for each in used for count in dataclasses.astuple(each)]
+                    assert all(isinstance(count, int) for count in counts)
                     assert all(isinstance(piece, str | Used) for piece in pieces)
 
             read()
@@ -431,19 +432,24 @@ class TestConnection:
 
 class TestSilence:
     @pytest.mark.parametrize(
-        ("steps", "came", "words"),
+        ("steps", "limits", "came", "words"),
         [
-            ([hang], [], "did not answer within 0.2 s"),
-            ([PING, hang], [], "sent nothing for 0.2 s"),
-            ([ROLE, hang], [], "sent nothing for 0.2 s"),
-            ([delta("Hello "), hang], ["Hello "], "sent nothing for 0.1 s"),
+            # Time enough for the request and the head of its answer on a busy machine.
+            ([hang], {"first_token_timeout_s": 1}, [], "did not answer within 1 s"),
+            ([PING, hang], {"first_token_timeout_s": 1}, [], "sent nothing for 1 s"),
+            ([ROLE, hang], {"first_token_timeout_s": 1}, [], "sent nothing for 1 s"),
+            (
+                [delta("Hello "), hang],
+                {"token_timeout_s": 0.1},
+                ["Hello "],
+                "sent nothing for 0.1 s",
+            ),
         ],
     )
-    async def test_hang(self, steps: list[Any], came: list[str], words: str) -> None:
-        async with (
-            LlmServer(Answer(steps)) as server,
-            client(server.url, first_token_timeout_s=0.2, token_timeout_s=0.1) as model,
-        ):
+    async def test_hang(
+        self, steps: list[Any], limits: dict[str, float], came: list[str], words: str
+    ) -> None:
+        async with LlmServer(Answer(steps)) as server, client(server.url, **limits) as model:
             pieces: list[str | Used] = []
             with pytest.raises(StageError) as caught:
                 await take(model, pieces)
@@ -466,17 +472,14 @@ class TestSilence:
         assert "sent nothing for 0.1 s" in str(error)
 
     async def test_a_slow_reader_is_not_a_slow_server(self) -> None:
-        answer = reply("One ", "two.")
         async with (
-            LlmServer(answer) as server,
-            client(server.url, token_timeout_s=0.05) as model,
+            LlmServer(reply("One ", "two.")) as server,
+            client(server.url, token_timeout_s=0.3) as model,
             contextlib.aclosing(model.stream(QUESTION)) as stream,
         ):
-            pieces: list[str | Used] = []
-            async for piece in stream:
-                pieces.append(piece)
-                await asyncio.sleep(0.2)
-        assert pieces == ["One ", "two.", Used(7, 5, 2)]
+            assert await anext(stream) == "One "
+            await asyncio.sleep(0.4)
+            assert [piece async for piece in stream] == ["two.", Used(7, 5, 2)]
 
 
 class TestRefusedParameters:
@@ -555,9 +558,11 @@ class TestStopping:
     async def test_cancelling_while_text_pours_in(self) -> None:
         pouring = Answer([delta("word ")] * 100_000)
         async with LlmServer(pouring) as server, client(server.url) as model:
-            task = asyncio.create_task(take(model))
+            pieces: list[str | Used] = []
+            task = asyncio.create_task(take(model, pieces))
             request = await server.arrival()
-            await asyncio.sleep(0.05)
+            while not pieces:
+                await asyncio.sleep(0)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import which
 
 from shared.recipe import (
     Step,
@@ -132,7 +133,7 @@ def main() -> None:
     args = ap.parse_args()
     check_debian(
         {
-            "festival": lambda: bool(festival_voices()),
+            "festival": lambda: which("festival") is not None,
             "festvox-us-slt-hts": lambda: VOICE in festival_voices(),
             "wordnet-base": lambda: any(WORDNET.glob("data.*")),
         }

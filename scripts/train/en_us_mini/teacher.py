@@ -62,6 +62,8 @@ def say(corpus: Path, folder: Path) -> int:
         subprocess.CalledProcessError: Festival failed, for instance for want of the voice.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for old in (*folder.glob("*.wav"), *folder.glob("*.lab")):  # perhaps of another corpus
+        old.unlink()
     commands = [SAY]
     for i, line in enumerate(corpus.read_text(encoding="utf-8").splitlines()):
         text = line.strip().replace("\\", " ").replace('"', " ")

@@ -164,7 +164,8 @@ class Trainer:
 
     def epoch(self, batch_size: int, bf16: bool) -> None:
         """Go once through the data, or to the last step; reports every 100 steps."""
-        sums, count, start = Counter(), 0, time.monotonic()
+        sums: Counter[str] = Counter()
+        count, start = 0, time.monotonic()
         for group in groups(self.data, batch_size, self.r):
             sums.update(self.update(collate([self.data[i] for i in group], self.r), bf16))
             count += 1

@@ -116,7 +116,9 @@ def run_steps(
     """
     marks = work / "done"
     marks.mkdir(parents=True, exist_ok=True)
-    path = os.pathsep.join(filter(None, [str(TRAIN), os.environ.get("PYTHONPATH")]))
+    path = os.environ.get("PYTHONPATH", "")
+    if str(TRAIN) not in path.split(os.pathsep):
+        path = os.pathsep.join(filter(None, [str(TRAIN), path]))
     variables = {**os.environ, **(environment or {}), "PYTHONPATH": path}
     rerun = False
     for step in steps:

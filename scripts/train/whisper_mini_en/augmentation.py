@@ -34,9 +34,7 @@ class Noise:
         low = lfilter([1], [1, -1.8, 0.82], white)
         band = lfilter([1, 0, -1], [1, -1.2, 0.72], white)
         t = np.arange(n) / SR
-        tones = [
-            np.sin(2 * np.pi * f * t + phase) / k for k, (f, phase) in enumerate(MAINS, 1)
-        ]
+        tones = [np.sin(2 * np.pi * f * t + phase) / k for k, (f, phase) in enumerate(MAINS, 1)]
         hum = sum(tones) + 0.1 * white
         self.pool = [_unit_power(x) for x in (white, pink, brown, low, band, hum)]
 

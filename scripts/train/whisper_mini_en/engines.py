@@ -103,7 +103,7 @@ def _run(*words: str) -> None:
 
 
 def say_espeak(r: Random, text: str, voice: str, path: Path) -> tuple[str, Samples]:
-    """eSpeak NG with random speed, pitch and word gap, and a random voice if none is named."""
+    """Speak with eSpeak NG: random speed, pitch and gap, and a random voice if none is named."""
     if not voice:
         voice, variant = r.choice(ESPEAK_LANGUAGES), r.choice(ESPEAK_VARIANTS)
         voice += f"+{variant}" if variant else ""
@@ -114,7 +114,7 @@ def say_espeak(r: Random, text: str, voice: str, path: Path) -> tuple[str, Sampl
 
 
 def say_flite(r: Random, text: str, voice: str, path: Path) -> tuple[str, Samples]:
-    """Flite with random speed, and random pitch where the voice has that setting."""
+    """Speak with Flite: random speed, and random pitch where the voice has that setting."""
     factor = vary(r)
     settings = ["--setf", f"duration_stretch={r.uniform(0.8, 1.25) * factor:.2f}"]
     if voice == "kal16":
@@ -124,7 +124,7 @@ def say_flite(r: Random, text: str, voice: str, path: Path) -> tuple[str, Sample
 
 
 def say_pico(r: Random, text: str, voice: str, path: Path) -> tuple[str, Samples]:
-    """SVOX Pico with random speed and pitch."""
+    """Speak with SVOX Pico: random speed and pitch."""
     speed, pitch = r.randint(75, 125), r.randint(75, 130)
     marked = f"<speed level='{speed}'><pitch level='{pitch}'>{text}</pitch></speed>"
     _run("pico2wave", "-l", voice, "-w", str(path), marked)
@@ -132,7 +132,7 @@ def say_pico(r: Random, text: str, voice: str, path: Path) -> tuple[str, Samples
 
 
 def say_festival(r: Random, texts: Sequence[str], voice: str, folder: Path) -> list[Samples]:
-    """Festival, which starts slowly and so gets its sentences in one go.
+    """Speak with Festival, which starts slowly and so gets its sentences in one go.
 
     A sentence that it fails at gives no samples.
     """
@@ -140,8 +140,8 @@ def say_festival(r: Random, texts: Sequence[str], voice: str, folder: Path) -> l
     for i, text in enumerate(texts):
         if voice.endswith("diphone"):
             script.append(f"(Parameter.set 'Duration_Stretch {r.uniform(0.85, 1.2):.2f})")
-        wave = f'(utt.synth (Utterance Text "{text}")) "{folder}/f{i}.wav"'
-        script.append(f"(utt.save.wave {wave} 'riff)")
+        spoken = f'(utt.synth (Utterance Text "{text}"))'
+        script.append(f'(utt.save.wave {spoken} "{folder}/f{i}.wav" \'riff)')
     path = folder / "batch.scm"
     path.write_text("\n".join(script), encoding="utf-8")
     subprocess.run(["festival", "-b", str(path)], capture_output=True, timeout=300)

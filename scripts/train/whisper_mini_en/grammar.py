@@ -26,7 +26,7 @@ from shared.words import words_of
 
 SPLITS = ("train", "dev", "heldout")
 WORDS = read_words(__package__, "words.toml")
-ONES, TENS, UNITS = WORDS["one"], WORDS["ten"], WORDS["units"]
+ONES, TENS = WORDS["one"], WORDS["ten"]
 PLURALS = ("headphones", "shoes")
 
 
@@ -105,7 +105,7 @@ def heavy_animal(r: Random, picked: Picked) -> str:
 
 def pick_units(r: Random, picked: Picked) -> str:
     """No text; picks the units that ``<larger>`` and ``<smaller>`` then stand for."""
-    picked["larger"], picked["smaller"] = r.choice(UNITS)
+    picked["larger"], picked["smaller"] = r.choice(WORDS["units"]).split()
     return ""
 
 

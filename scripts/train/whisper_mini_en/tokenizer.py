@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -98,7 +99,7 @@ def merge(ranks: Ranks, token: bytes, below: int | None = None) -> list[bytes]:
     """
     parts = [bytes([b]) for b in token]
     while True:
-        pairs = [(ranks.get(a + b), i) for i, (a, b) in enumerate(zip(parts, parts[1:]))]
+        pairs = [(ranks.get(a + b), i) for i, (a, b) in enumerate(pairwise(parts))]
         allowed = [
             (rank, i) for rank, i in pairs if rank is not None and (below is None or rank < below)
         ]
@@ -127,9 +128,7 @@ def build(ranks: Ranks) -> Tokenizer:
     words |= {word.capitalize() for word in words}
     splitter = pre_tokenizers.ByteLevel(add_prefix_space=False)
     pieces = EXTRA + [
-        unprintable(piece)
-        for word in words
-        for piece, _ in splitter.pre_tokenize_str(" " + word)
+        unprintable(piece) for word in words for piece, _ in splitter.pre_tokenize_str(" " + word)
     ]
     merged = needed(ranks, pieces)
     single = sorted((token for token in ranks if len(token) == 1), key=ranks.__getitem__)

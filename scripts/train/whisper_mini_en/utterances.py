@@ -4,6 +4,7 @@ A folder with ``audio.i16`` (all utterances one after another, 16 kHz, mono, int
 ``meta.tsv`` (offset, samples, voice, text).
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -51,6 +52,9 @@ class Corpus:
         offset, count, voice, text = self.items[i]
         audio = self.samples[int(offset) : int(offset) + int(count)]
         return Utterance(audio.astype(np.float32) / 32768.0, text, voice)
+
+    def __iter__(self) -> Iterator[Utterance]:
+        return (self[i] for i in range(len(self)))
 
 
 class Writer:

@@ -1,0 +1,350 @@
+"""Microphone and loudspeaker: frames in and playout out, in real time, each on its own rate."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.audio.playout import Playout
+from pipeline.audio.portaudio import (
+    WORDS,
+    Device,
+    Kind,
+    cannot_open,
+    find_device,
+    list_devices,
+    owner,
+)
+from pipeline.clock import NS_PER_S
+from pipeline.errors import StageError
+from pipeline.events import Frame, Samples
+
+__all__ = [
+    "Device",
+    "Kind",
+    "Level",
+    "Microphone",
+    "Speaker",
+    "find_device",
+    "level",
+    "list_devices",
+    "meter",
+]
+
+FRAME_S = 0.020
+"""Length of a microphone's frames."""
+
+SPEAKER_BLOCK_S = 0.010
+"""Length of a loudspeaker's blocks: how often it asks, and how late a stop can be noticed."""
+
+MOST_FRAMES = 100
+"""Frames (2 s) that may wait for a reader; older ones are dropped."""
+
+OLDEST_S = 0.25
+FURTHEST_S = 1.0
+"""A block that claims to have been captured longer ago, or to be heard later, than this is not
+believed. Bluetooth headsets do take tenths of a second, and longer to play than to hear."""
+
+WARM_S = 1.5
+"""Until a microphone has run for this long, nothing is believed that exceeds its own buffer:
+PulseAudio claims 0.2 s to 0.6 s in the first second of a recording, and means 0.02 s."""
+
+LOOK_S = 0.25
+SILENT_S = 4.0
+"""A device that has not asked or answered for this long is lost. Looked at this often, and counted
+in looks, so that a laptop that slept does not lose its devices. A sound server that wakes a card
+takes up to 2 s."""
+
+STEADY_S = 0.1
+PATIENCE_S = 3.0
+"""A loudspeaker is steady when it has taken this much more than its buffer holds; many take the
+first blocks in a burst and then pause. After that time it is good enough."""
+
+CLOSE_S = 2.0
+"""How long a device may take to close before it is left behind."""
+
+FLOOR_DBFS = -120.0
+"""Level of digital silence; 16 bits reach down to -96."""
+
+
+class _Stream:
+    """What microphone and loudspeaker share: opening, closing, and noticing that it is gone.
+
+    PortAudio calls back in its own thread. A device that is unplugged ends its stream, or just
+    falls silent; either raises a fatal `StageError` in whoever waits for it.
+    """
+
+    def __init__(self, device: Device, latency_ms: float) -> None:
+        self.device = device
+        self._suggested_s = latency_ms / 1000
+        self._latency_s = self._suggested_s
+        self._stream: Any = None
+        self._ended = False
+        self._beats = 0
+        self._seen = 0
+        self._idle_looks = 0
+
+    async def _open(self, kind: Kind, block_s: float, rate: int) -> None:
+        def open_stream(sounddevice: Any) -> Any:
+            make = sounddevice.InputStream if kind == "input" else sounddevice.OutputStream
+            try:
+                stream = make(
+                    device=self.device.index,
+                    samplerate=rate,
+                    blocksize=int(block_s * rate),
+                    channels=self.device.channels,
+                    dtype="int16",
+                    latency=self._suggested_s,
+                    callback=self._callback,
+                    finished_callback=self._finish,
+                )
+                self._latency_s = stream.latency
+                stream.start()
+            except sounddevice.PortAudioError as error:
+                raise cannot_open(self.device, error) from error
+            return stream
+
+        self._stream = await asyncio.wrap_future(owner().submit(open_stream))
+
+    async def _close(self) -> None:
+        stream = self._stream
+
+        def close_stream(sounddevice: Any) -> None:
+            # Not `stop`, which plays the buffer to its end.
+            stream.abort(ignore_errors=True)
+            stream.close(ignore_errors=True)
+
+        # A driver that hangs here is left behind: the conversation is over anyway.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await asyncio.wrap_future(owner().submit(close_stream))
+
+    def _callback(self, data: npt.NDArray[np.int16], n: int, times: Any, status: Any) -> None:
+        raise NotImplementedError
+
+    def _finish(self) -> None:
+        self._ended = True
+
+    def _look(self) -> None:
+        """Raise if the device is gone; to be called every `LOOK_S`."""
+        moved = self._beats != self._seen
+        self._seen = self._beats
+        self._idle_looks = 0 if moved else self._idle_looks + 1
+        if self._ended or self._idle_looks * LOOK_S >= SILENT_S:
+            raise StageError(
+                "audio",
+                f"{WORDS[self.device.kind]} {self.device.name}: is gone: it was unplugged, or its "
+                "sound server stopped. Connect it again, or choose another one, and restart.",
+                fatal=True,
+            )
+
+
+class Microphone(_Stream):
+    """A microphone, as an async context manager that yields frames.
+
+    Args:
+        device: From `find_device("input", …)`.
+        latency_ms: Buffer to ask the device for.
+
+    Attributes:
+        overflows: How often sound was lost: frames that nobody took for 2 s, and what the device
+            itself reports. The times and offsets of later frames tell where.
+
+    Raises:
+        StageError: Of stage `audio`, fatal, on entering: it does not open.
+    """
+
+    def __init__(self, device: Device, latency_ms: float = 20.0) -> None:
+        super().__init__(device, latency_ms)
+        self.rate = device.rate
+        self.overflows = 0
+        self._captured = 0
+        self._next_ns = 0
+        self._frames: deque[Frame] = deque()
+        self._arrived = asyncio.Event()
+
+    async def __aenter__(self) -> Microphone:
+        self._loop = asyncio.get_running_loop()
+        await self._open("input", FRAME_S, self.rate)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._close()
+
+    async def frames(self) -> AsyncIterator[Frame]:
+        """What it hears: 20 ms frames at the device's rate, each with the time of its capture.
+
+        Raises:
+            StageError: Of stage `audio`, fatal: the device is gone.
+        """
+        while True:
+            while self._frames:
+                yield self._frames.popleft()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._arrived.wait()
+            self._arrived.clear()
+            self._look()
+
+    def _callback(self, data: npt.NDArray[np.int16], n: int, times: Any, status: Any) -> None:
+        now_ns = time.monotonic_ns()
+        block_s = n / self.rate
+        buffer_s = max(self._latency_s, block_s)
+        ago_s = plausible(
+            times.currentTime - times.inputBufferAdcTime,
+            at_least_s=block_s / 2,
+            at_most_s=OLDEST_S if self._captured > WARM_S * self.rate else buffer_s,
+            otherwise_s=buffer_s,
+        )
+        # Sound follows on sound: later than counted where some was lost, earlier only where what
+        # came before was dated too late, which is made up for at half speed.
+        block_ns = int(block_s * NS_PER_S)
+        t_ns = max(now_ns - int(ago_s * NS_PER_S), self._next_ns - block_ns // 2)
+        t_ns = min(t_ns, now_ns - block_ns)
+        self._next_ns = t_ns + block_ns
+        self._beats += 1
+        if status.input_overflow:
+            self.overflows += 1
+        if len(self._frames) >= MOST_FRAMES:
+            self._frames.popleft()
+            self.overflows += 1
+        self._frames.append(Frame(_mono(data), self.rate, self._captured, t_ns))
+        self._captured += n
+        self._wake()
+
+    def _finish(self) -> None:
+        super()._finish()
+        self._wake()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed already
+            self._loop.call_soon_threadsafe(self._arrived.set)
+
+
+class Speaker(_Stream):
+    """A loudspeaker that plays a playout, as an async context manager.
+
+    It stays open and plays silence between replies: opening takes long, and cuts off what is played
+    first. After `Playout.stop` it is silent within its block (10 ms), the fade (5 ms) and the
+    device's buffer, which is about `latency_ms`: 25 ms in all on PulseAudio by default. No more is
+    needed for that than a small block and a small latency, which PortAudio hands to the sound
+    server as the size of its buffer; `PULSE_LATENCY_MSEC` does not make it shorter.
+
+    Args:
+        playout: What it plays; its rate should be the device's.
+        device: From `find_device("output", …)`.
+        latency_ms: Buffer to ask the device for.
+
+    Attributes:
+        underflows: How often the device ran out of sound because this program was too slow.
+
+    Raises:
+        StageError: Of stage `audio`, fatal, on entering: it does not open.
+    """
+
+    def __init__(self, playout: Playout, device: Device, latency_ms: float = 20.0) -> None:
+        super().__init__(device, latency_ms)
+        self.underflows = 0
+        self._playout = playout
+        self._taken = 0
+
+    async def __aenter__(self) -> Speaker:
+        await self._open("output", SPEAKER_BLOCK_S, self._playout.rate)
+        enough = (self._latency_s + STEADY_S) * self._playout.rate
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_S):
+                while self._taken < enough and not self._ended:
+                    await asyncio.sleep(SPEAKER_BLOCK_S)
+        if self._ended:
+            await self._close()
+            self._look()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._close()
+
+    async def watch(self) -> NoReturn:
+        """Wait for ever, and raise when the device is gone. To be run beside the conversation.
+
+        Raises:
+            StageError: Of stage `audio`, fatal: the device is gone.
+        """
+        while True:
+            await asyncio.sleep(LOOK_S)
+            self._look()
+
+    def _callback(self, data: npt.NDArray[np.int16], n: int, times: Any, status: Any) -> None:
+        now_ns = time.monotonic_ns()
+        ahead_s = plausible(
+            times.outputBufferDacTime - times.currentTime,
+            at_least_s=1e-4,
+            at_most_s=FURTHEST_S,
+            otherwise_s=self._latency_s,
+        )
+        data[:] = self._playout.read(n, now_ns + int(ahead_s * NS_PER_S))[:, np.newaxis]
+        self._beats += 1
+        self._taken += n
+        if status.output_underflow:
+            self.underflows += 1
+
+
+def plausible(seconds: float, *, at_least_s: float, at_most_s: float, otherwise_s: float) -> float:
+    """How far a block is from now, by the device's word if that can be true (seconds)."""
+    return seconds if at_least_s <= seconds <= at_most_s else otherwise_s
+
+
+def _mono(data: npt.NDArray[np.int16]) -> Samples:
+    """The mean of all channels; int16 (n, channels) in, (n,) out, a copy."""
+    if data.shape[1] == 1:
+        return data[:, 0].copy()
+    mean: Samples = data.mean(axis=1).astype(np.int16)
+    return mean
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """How loud a stretch of sound is, relative to full scale (dBFS); -120 is digital silence."""
+
+    peak_dbfs: float
+    rms_dbfs: float
+
+
+def level(samples: Samples) -> Level:
+    """Measure int16 (n,)."""
+    sound = samples.astype(np.float64) / 32768
+
+    def dbfs(value: float) -> float:
+        return max(FLOOR_DBFS, 20 * math.log10(value)) if value > 0 else FLOOR_DBFS
+
+    if len(sound) == 0:
+        return Level(FLOOR_DBFS, FLOOR_DBFS)
+    return Level(dbfs(float(np.abs(sound).max())), dbfs(float(np.sqrt(np.mean(sound**2)))))
+
+
+async def meter(device: Device, seconds: float, latency_ms: float = 20.0) -> AsyncIterator[Level]:
+    """Listen to a microphone for some seconds and give its level every 100 ms.
+
+    Raises:
+        StageError: Of stage `audio`: it does not open, or is gone.
+    """
+    wanted = round(seconds * 10)
+    per_level = round(0.1 / FRAME_S)
+    heard: list[Samples] = []
+    async with Microphone(device, latency_ms) as microphone:
+        async for frame in microphone.frames():
+            heard.append(frame.samples)
+            if len(heard) == per_level:
+                yield level(np.concatenate(heard))
+                heard = []
+                wanted -= 1
+            if wanted <= 0:
+                return

@@ -1,0 +1,226 @@
+import asyncio
+import threading
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_portaudio import LAPTOP, FakePortAudio, FakeStream, Install
+
+from pipeline.audio import devices, portaudio
+from pipeline.audio.devices import MOST_FRAMES, Device, Microphone, Speaker, level, meter
+from pipeline.audio.playout import Playout
+from pipeline.clock import NS_PER_MS, NS_PER_S
+from pipeline.errors import StageError
+from pipeline.events import Frame
+
+MICROPHONE = Device(0, "Mic", "ALSA", "input", 48000, 1, True)
+LOUDSPEAKER = Device(0, "Loud", "ALSA", "output", 48000, 1, True)
+
+
+async def test_says_why_a_stream_does_not_open(install: Install) -> None:
+    fake = install(FakePortAudio(*LAPTOP))
+    fake.accepts = lambda rate, channels: False
+    with pytest.raises(StageError, match="Mic: does not open: Invalid sample rate"):
+        async with Microphone(MICROPHONE):
+            pass
+    with pytest.raises(StageError, match="Loud: does not open"):
+        async with Speaker(Playout(48000), LOUDSPEAKER):
+            pass
+
+
+def times(now_s: float, sound_s: float) -> SimpleNamespace:
+    return SimpleNamespace(
+        currentTime=now_s, inputBufferAdcTime=sound_s, outputBufferDacTime=sound_s
+    )
+
+
+def flags(**raised: bool) -> SimpleNamespace:
+    return SimpleNamespace(**{"input_overflow": False, "output_underflow": False, **raised})
+
+
+async def take(microphone: Microphone, n: int) -> list[Frame]:
+    frames = []
+    async for frame in microphone.frames():
+        frames.append(frame)
+        if len(frames) == n:
+            break
+    return frames
+
+
+@pytest.mark.parametrize(
+    ("adc_s", "ago_s"),
+    [
+        (99.97, 0.03),
+        (99.95, 0.05),
+        (100.0, 0.05),  # the sample at the beginning of a block cannot be this new
+        (0.0, 0.05),  # not given
+        (50.0, 0.05),
+        (101.0, 0.05),
+        (99.8, 0.05),  # as PulseAudio claims at the start
+    ],
+)
+async def test_frames_know_when_they_were_captured(
+    install: Install, adc_s: float, ago_s: float
+) -> None:
+    fake = install(FakePortAudio(*LAPTOP))
+    async with Microphone(MICROPHONE) as microphone:
+        block = np.arange(960, dtype=np.int16)[:, np.newaxis]
+        before = time.monotonic_ns()
+        fake.streams[0].callback(block, 960, times(100.0, adc_s), flags())
+        after = time.monotonic_ns()
+        fake.streams[0].callback(block, 960, times(100.0, adc_s), flags())
+        first, second = await take(microphone, 2)
+    assert before - ago_s * NS_PER_S - 1000 <= first.t_ns <= after - ago_s * NS_PER_S + 1000
+    assert (first.offset, second.offset, first.rate) == (0, 960, 48000)
+    np.testing.assert_array_equal(first.samples, block[:, 0])
+    assert not np.shares_memory(first.samples, block)
+    assert fake.streams[0].log == ["start", "abort", "close"]
+    assert fake.streams[0].settings["blocksize"] == 960
+    assert fake.streams[0].settings["latency"] == 0.02
+
+
+async def test_times_of_frames_do_not_go_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_ns = iter(range(10 * NS_PER_S, 11 * NS_PER_S, 20 * NS_PER_MS))
+    monkeypatch.setattr(time, "monotonic_ns", lambda: next(now_ns))
+    microphone = Microphone(MICROPHONE)
+    ages_s = [0.03, 0.03, 0.15, 0.13, 0.03, 0.01, 0.03, 0.23, 0.03]
+    microphone._captured = int(devices.WARM_S * 48000) + 1
+    microphone._loop = asyncio.get_running_loop()
+    for ago_s in ages_s:
+        block = np.zeros((960, 1), np.int16)
+        microphone._callback(block, 960, times(100.0, 100.0 - ago_s), flags())
+    monkeypatch.undo()
+    start_ns = 10 * NS_PER_S - 30 * NS_PER_MS
+    errors = [
+        round((frame.t_ns - start_ns) / NS_PER_MS) - 20 * i
+        for i, frame in enumerate(microphone._frames)
+    ]
+    assert errors == [0, 0, -10, -20, 0, 10, 0, -10, 0]
+
+
+async def test_channels_are_averaged(install: Install) -> None:
+    fake = install(FakePortAudio(*LAPTOP))
+    async with Microphone(MICROPHONE) as microphone:
+        block = np.array([[30000, 32000], [-32768, -32768], [5, 0]], np.int16)
+        fake.streams[0].callback(block, 3, times(1, 1), flags())
+        assert (await take(microphone, 1))[0].samples.tolist() == [31000, -32768, 2]
+
+
+async def test_a_reader_that_stalls_loses_the_oldest(install: Install) -> None:
+    fake = install(FakePortAudio(*LAPTOP))
+    async with Microphone(MICROPHONE) as microphone:
+        for i in range(MOST_FRAMES + 7):
+            block = np.full((960, 1), i, np.int16)
+            fake.streams[0].callback(block, 960, times(1, 1), flags(input_overflow=i == 3))
+        frames = await take(microphone, MOST_FRAMES)
+    assert [int(frame.samples[0]) for frame in frames] == list(range(7, MOST_FRAMES + 7))
+    assert frames[0].offset == 7 * 960
+    assert microphone.overflows == 8
+
+
+async def test_a_device_that_ends_is_a_fatal_error(install: Install) -> None:
+    fake = install(FakePortAudio(*LAPTOP))
+    async with Microphone(MICROPHONE) as microphone:
+        fake.streams[0].callback(np.zeros((960, 1), np.int16), 960, times(1, 1), flags())
+        fake.streams[0].finished()
+        with pytest.raises(StageError, match="Mic: is gone") as caught:
+            await take(microphone, 2)
+    assert caught.value.fatal
+
+
+async def test_a_device_that_falls_silent_is_a_fatal_error(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "LOOK_S", 0.001)
+    monkeypatch.setattr(devices, "SILENT_S", 0.01)
+    monkeypatch.setattr(devices, "PATIENCE_S", 0.01)
+    install(FakePortAudio(*LAPTOP))
+    async with Microphone(MICROPHONE) as microphone:
+        with pytest.raises(StageError, match="Mic: is gone"):
+            await take(microphone, 1)
+    async with Speaker(Playout(48000), LOUDSPEAKER) as speaker:
+        with pytest.raises(StageError, match="Loud: is gone"):
+            await speaker.watch()
+
+
+async def test_the_loudspeaker_plays_the_playout(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "PATIENCE_S", 0.01)
+    fake = install(FakePortAudio(*LAPTOP))
+    playout = Playout(48000)
+    stereo = Device(0, "Loud", "ALSA", "output", 48000, 2, True)
+    async with Speaker(playout, stereo) as speaker:
+        assert fake.streams[0].settings["blocksize"] == 480
+        sound = np.arange(1, 481, dtype=np.int16)
+        playout.write("a", sound, 48000)
+        out = np.full((480, 2), 99, np.int16)
+        before = time.monotonic_ns()
+        fake.streams[0].callback(out, 480, times(10.0, 10.03), flags(output_underflow=True))
+        after = time.monotonic_ns()
+        np.testing.assert_array_equal(out, np.stack([sound, sound], 1))
+        played = playout.played("a")
+        assert played is not None
+        assert played.first_ns is not None
+        assert before + 0.03 * NS_PER_S - 1000 <= played.first_ns <= after + 0.03 * NS_PER_S + 1000
+        fake.streams[0].callback(out, 480, times(0.0, 0.0), flags())
+        assert not out.any()
+        assert speaker.underflows == 1
+
+
+async def test_a_loudspeaker_that_ends_at_once_does_not_open(install: Install) -> None:
+    class Ending(FakePortAudio):
+        def OutputStream(self, **settings: Any) -> FakeStream:  # noqa: N802
+            settings["finished_callback"]()
+            return self.InputStream(**settings)
+
+    fake = install(Ending(*LAPTOP))
+    with pytest.raises(StageError, match="is gone"):
+        async with Speaker(Playout(48000), LOUDSPEAKER):
+            pass
+    assert fake.streams[0].log[-1] == "close"
+
+
+async def test_a_driver_that_hangs_does_not_keep_us(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "CLOSE_S", 0.01)
+    own = portaudio.Owner()
+    monkeypatch.setattr(devices, "owner", lambda: own)
+    go = threading.Event()
+    fake = install(FakePortAudio(*LAPTOP))
+    async with Microphone(MICROPHONE):
+        monkeypatch.setattr(fake.streams[0], "abort", lambda ignore_errors: go.wait())
+    assert "close" not in fake.streams[0].log
+    go.set()
+
+
+def test_levels_are_relative_to_full_scale() -> None:
+    full = level(np.full(100, -32768, np.int16))
+    assert (full.peak_dbfs, full.rms_dbfs) == (0.0, 0.0)
+    wave = 3276.8 * np.sin(2 * np.pi * 440 * np.arange(48000) / 48000)
+    sine = level(wave.astype(np.int16))
+    assert sine.peak_dbfs == pytest.approx(-20, abs=0.01)
+    assert sine.rms_dbfs == pytest.approx(-23.01, abs=0.01)
+    assert level(np.zeros(10, np.int16)).peak_dbfs == -120
+    assert level(np.zeros(0, np.int16)).rms_dbfs == -120
+
+
+async def test_the_meter_gives_ten_levels_a_second(install: Install) -> None:
+    fake = install(FakePortAudio(*LAPTOP))
+    measured = []
+
+    async def play() -> None:
+        while not fake.streams:
+            await asyncio.sleep(0)
+        for i in range(30):
+            block = np.full((960, 1), 16384 if i >= 10 else 0, np.int16)
+            fake.streams[0].callback(block, 960, times(1, 1), flags())
+
+    playing = asyncio.create_task(play())
+    async for one in meter(MICROPHONE, 0.5):
+        measured.append(one)
+    await playing
+    assert [round(one.peak_dbfs) for one in measured] == [-120, -120, -6, -6, -6]

@@ -1,0 +1,51 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+from fake_portaudio import FakePortAudio, Install
+from pulse import Pulse, Unavailable
+
+
+def _start() -> Pulse:
+    try:
+        return Pulse()
+    except Unavailable as reason:
+        if os.environ.get("CI") == "true" and sys.platform == "linux":
+            pytest.fail(str(reason))
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
+def pulse() -> Iterator[Pulse]:
+    """A sound server with a default microphone and loudspeaker, for child processes."""
+    server = _start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def start_pulse() -> Iterator[Callable[[], Pulse]]:
+    """Start a sound server of one's own, to be broken."""
+    servers: list[Pulse] = []
+
+    def start() -> Pulse:
+        servers.append(_start())
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Install:
+    def install(fake: FakePortAudio) -> FakePortAudio:
+        monkeypatch.setitem(sys.modules, "sounddevice", fake)
+        return fake
+
+    return install
