@@ -282,6 +282,8 @@ class Cascade:
         if self._reading_ahead is not None:
             self._reading_ahead.cancel()
         await self._reply.run(self._conversation.prompt())
+        if not self._reply.text.strip():
+            raise StageError("llm", "the model had nothing to say; ask again, or take another one")
         self._conversation.settle(turn, self._reply.text)
         ahead = self._conversation.prompt(reserve_tokens=RESERVE_TOKENS)
         self._reading_ahead = self._tasks.create_task(self._read_ahead(ahead))
@@ -301,7 +303,7 @@ class Cascade:
         if task is None and (reply is None or reply.over):
             return
         turn = self._turn
-        if reply is not None:
+        if reply is not None and not reply.over:
             reply.stopped = True
         if task is not None:
             task.cancel()

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from pipeline.config import Settings
-from pipeline.console import log_to_stderr, show_error
+from pipeline.console import log_to_stderr, show_error, stderr
 from pipeline.errors import CascadeError
 
 app = typer.Typer(
@@ -57,7 +56,7 @@ def main() -> None:
     """
     debug = "--debug" in sys.argv
     log_to_stderr(debug)
-    console = Console(stderr=True)
+    console = stderr()
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except typer.TyperException as error:

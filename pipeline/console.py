@@ -57,10 +57,14 @@ def latency_line(timeline: Timeline) -> str:
     return f"voice-to-voice {timeline.total_ns / 1e6:.0f} ms = {' + '.join(parts)}"
 
 
+def stderr() -> Console:
+    """For people. What it is given is shown as it is: paths may hold brackets and colons."""
+    return Console(stderr=True, markup=False, emoji=False, highlight=False)
+
+
 def show_error(console: Console, message: str) -> None:
     """Say what went wrong."""
-    console.print("[bold red]error:[/] ", end="")
-    console.print(message, markup=False, highlight=False, soft_wrap=True)
+    console.print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
 
 
 def log_to_stderr(debug: bool) -> None:
@@ -127,7 +131,7 @@ class Display:
 
     def warn(self, message: str) -> None:
         """Something that went wrong, and is survived."""
-        self._print(Text.assemble(("error: ", "bold red"), message))
+        show_error(self._console, message)
 
     def state(self, state: State) -> None:
         """What the session does now."""
@@ -174,16 +178,16 @@ class Display:
             self._said("cascade", self._reply.strip(), "cyan")
         self._forget()
         if timeline is not None:
-            self._print(f"{'':10}{latency_line(timeline)}", "dim")
+            self._print(f"{'':11}{latency_line(timeline)}", "dim")
         self.state("listening")
 
     def _said(self, who: str, text: str, colour: str) -> None:
-        self._print(Text.assemble((f"{who:>8}  ", f"bold {colour}"), text))
+        self._print(Text.assemble((f"{who:>9}  ", f"bold {colour}"), text))
 
     def _print(self, what: str | Text, style: str = "default") -> None:
         text = Text(what, style) if isinstance(what, str) else what
         # Wrapped by the terminal, not by us: a log keeps one line a message.
-        self._console.print(text, highlight=False, soft_wrap=True)
+        self._console.print(text, soft_wrap=True)
 
     def _forget(self) -> None:
         self._reply = ""
@@ -193,7 +197,7 @@ class Display:
 
     def _line(self) -> Text:
         """The live line: the state, and the words as they form."""
-        line = Text(f"{self._state:>8}  ", style=COLOURS[self._state])
+        line = Text(f"{self._state:>9}  ", style=COLOURS[self._state])
         if self._reply:
             line.append(self._reply[: self._spoken], "default")
             line.append(self._reply[self._spoken :], "dim")

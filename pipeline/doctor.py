@@ -13,10 +13,12 @@ from typing import Literal
 import numpy as np
 from rich.console import Console
 from rich.status import Status
+from rich.text import Text
 
 from pipeline.audio import devices
 from pipeline.audio.playout import Playout
 from pipeline.config import Settings
+from pipeline.console import stderr
 from pipeline.engines import find_language_model, start_language_model
 from pipeline.errors import BadInput, CascadeError
 from pipeline.model import Kind
@@ -72,7 +74,7 @@ async def examine(settings: Settings, parts: Sequence[str], as_json: bool) -> in
     unknown = [part for part in parts if part not in looks]
     if unknown:
         raise BadInput(f"--check {unknown[0]}: allowed: {' | '.join(PARTS)}")
-    console = Console(stderr=True)
+    console = stderr()
     broken = False
     for part in parts:
         async for finding in looks[part](settings, console):
@@ -86,8 +88,8 @@ async def examine(settings: Settings, parts: Sequence[str], as_json: bool) -> in
 
 def _print(console: Console, finding: Finding) -> None:
     colour = {"ok": "green", "warning": "yellow", "problem": "bold red"}[finding.state]
-    console.print(f"[{colour}]{finding.state:>8}[/]  {finding.name}: ", end="")
-    console.print(finding.detail, markup=False, highlight=False, soft_wrap=True)
+    text = f"  {finding.name}: {finding.detail}"
+    console.print(Text.assemble((f"{finding.state:>8}", colour), text), soft_wrap=True)
 
 
 async def _devices(settings: Settings, console: Console) -> AsyncIterator[Finding]:

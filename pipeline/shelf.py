@@ -22,6 +22,7 @@ from rich.table import Table
 from pipeline import download
 from pipeline.catalogue import Catalogue
 from pipeline.config import Settings
+from pipeline.console import stderr
 from pipeline.model import Found, Model
 
 
@@ -69,10 +70,10 @@ def show(settings: Settings, as_json: bool) -> int:
 def pull(settings: Settings, names: list[str]) -> int:
     """Fetch models by name."""
     shelf = catalogue(settings)
-    console = Console(stderr=True)
+    console = stderr()
     for model in [shelf.model(name) for name in names]:
         found = fetch_shown(shelf, model, console)
-        console.print(f"{model.name}: {found.path}", highlight=False, soft_wrap=True)
+        console.print(f"{model.name}: {found.path}", soft_wrap=True)
     return 0
 
 
@@ -99,7 +100,7 @@ def require_llm(settings: Settings, console: Console) -> None:
     shelf = catalogue(settings)
     model = shelf.default("llm")
     if shelf.state(model) == "absent":
-        console.print(f"fetching {model.name}, once", style="dim", highlight=False)
+        console.print(f"fetching {model.name}, once", style="dim")
         fetch_shown(shelf, model, console)
 
 

@@ -20,7 +20,7 @@ from rich.console import Console
 from pipeline import transcript
 from pipeline.cascade import Cascade
 from pipeline.config import Settings
-from pipeline.console import Display
+from pipeline.console import Display, stderr
 from pipeline.conversation import Message
 from pipeline.ends import MICROPHONE, SPEAKER, Ends
 from pipeline.engines import LocalEngines, check_models
@@ -86,7 +86,7 @@ def prepare(settings: Settings, options: Options) -> Coroutine[Any, Any, int]:
     Raises:
         CascadeError: It cannot begin.
     """
-    console = Console(stderr=True)
+    console = stderr()
     _check_files(options)
     history = transcript.load(options.resume) if options.resume else []
     if options.save is not None:

@@ -1,7 +1,8 @@
 """What the loop costs on this machine: `scripts/bench`.
 
 Everything is measured in one run, with the real engines and the embedded models. Variants take
-turns, so that a machine whose speed drifts does the same to all; figures are medians with their range.
+turns, so that a machine whose speed drifts does the same to all; figures are medians with their
+range.
 """
 
 from __future__ import annotations

@@ -6,9 +6,17 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
+import hypothesis
 import pytest
 from fake_portaudio import FakePortAudio, Install
 from pulse import Pulse, Unavailable
+
+
+# A busy machine is no defect, and neither is the first look into all of Unicode.
+hypothesis.settings.register_profile(
+    "shared", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("shared")
 
 
 def _start() -> Pulse:

@@ -246,7 +246,7 @@ def test_leaving_in_the_middle_of_a_reply_keeps_what_was_heard() -> None:
     assert 0 < len(assistant.content.split()) < len(LONG.split())
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.floats(0.02, 2.5), st.booleans()), max_size=12),
     st.data(),

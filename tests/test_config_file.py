@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic.fields import FieldInfo
 
@@ -289,18 +289,22 @@ def test_speech_cannot_end_above_the_probability_that_begins_it() -> None:
     assert load(flags={"vad.threshold": 0.3, "vad.release": 0.3}).vad.release == 0.3
 
 
+characters = "ab1-. \n\0é"
+
+
 def values() -> st.SearchStrategy[Any]:
     return st.one_of(
         st.none(),
         st.booleans(),
         st.integers(),
         st.floats(),
-        st.text(max_size=10),
+        st.text(characters, max_size=10),
         st.lists(st.integers(), max_size=2),
-        st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+        st.dictionaries(st.text(characters, max_size=3), st.integers(), max_size=2),
     )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(sorted(FIELDS)), values(), max_size=3))
 def test_any_values_are_taken_or_refused_in_words(flags: dict[str, Any]) -> None:
     """Never a traceback from a library, and what is taken keeps to its type and bounds."""

@@ -80,6 +80,7 @@ class Session:
         return self.prompts[-1]
 
 
+@settings(deadline=None)
 @given(turns, budgets, retentions)
 def test_a_prompt_begins_with_the_instructions_then_the_user_and_ends_with_the_user(
     turns: list[Turn], budget: int, retention: float
@@ -94,6 +95,7 @@ def test_a_prompt_begins_with_the_instructions_then_the_user_and_ends_with_the_u
         assert messages[-1][1].endswith(turn.user.strip())
 
 
+@settings(deadline=None)
 @given(turns, budgets, retentions)
 def test_a_prompt_keeps_to_its_budget_but_for_the_newest_words(
     turns: list[Turn], budget: int, retention: float
@@ -104,6 +106,7 @@ def test_a_prompt_keeps_to_its_budget_but_for_the_newest_words(
         assert cost(prompt) <= budget or said(prompt) == [("user", turn.user.strip())]
 
 
+@settings(deadline=None)
 @given(turns, budgets, retentions)
 def test_the_start_of_the_prompt_is_stable_between_drops_and_drops_go_down_to_the_retention(
     turns: list[Turn], budget: int, retention: float
@@ -121,6 +124,7 @@ def test_the_start_of_the_prompt_is_stable_between_drops_and_drops_go_down_to_th
         before = text.replace("\n", " ")
 
 
+@settings(deadline=None)
 @given(turns)
 def test_nothing_is_dropped_within_the_budget(turns: list[Turn]) -> None:
     session = Session(conversation(1_000_000))
@@ -134,6 +138,7 @@ def test_nothing_is_dropped_within_the_budget(turns: list[Turn]) -> None:
     assert last == " ".join(t for t in expected if t)
 
 
+@settings(deadline=None)
 @given(turns, budgets, retentions)
 def test_what_prompts_leave_out_stays_in_the_history(
     turns: list[Turn], budget: int, retention: float
@@ -154,6 +159,7 @@ changes = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(changes, max_size=60), st.integers(64, 300), retentions)
 def test_settling_any_turn_at_any_time_leaves_a_sane_prompt(
     changes: list[tuple[str, int]], budget: int, retention: float
@@ -371,8 +377,8 @@ def check(text: str, sounds: list[Sound], spoken: Spoken) -> None:
         assert whole, f"cut inside a word: {heard!r} | {rest!r}"
 
 
-@given(replies())
 @settings(deadline=None)
+@given(replies())
 def test_heard_text_grows_with_the_playing_by_whole_words(
     reply: tuple[str, list[Sound]],
 ) -> None:
@@ -382,6 +388,7 @@ def test_heard_text_grows_with_the_playing_by_whole_words(
     check(text, sounds, spoken)
 
 
+@settings(deadline=None)
 @given(replies())
 def test_a_clause_that_was_played_to_its_end_was_heard_to_its_end(
     reply: tuple[str, list[Sound]],
@@ -394,8 +401,8 @@ def test_a_clause_that_was_played_to_its_end_was_heard_to_its_end(
         assert spoken.heard(text, played) == text[: sound.clause.end].rstrip()
 
 
-@given(replies(), st.data())
 @settings(deadline=None)
+@given(replies(), st.data())
 def test_a_reply_still_being_made_is_heard_no_further_than_it_is_made(
     reply: tuple[str, list[Sound]], data: st.DataObject
 ) -> None:
@@ -411,11 +418,11 @@ def test_a_reply_still_being_made_is_heard_no_further_than_it_is_made(
     assert len(spoken.heard(text, 10**9)) <= current.clause.end
 
 
+@settings(deadline=None)
 @given(
     st.text("ab .,!—\n*`1", max_size=120),
     st.lists(st.integers(1, 30), min_size=1, max_size=6),
 )
-@settings(deadline=None)
 def test_it_holds_of_the_clauses_that_the_chunker_cuts(text: str, pieces: list[int]) -> None:
     chunker = Chunker(first_words=1, max_chars=40)
     clauses = [*chunker.push(text), *chunker.flush()]

@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import events
@@ -96,6 +96,7 @@ def test_events_do_not_change(event: Event) -> None:
         event.turn = 5  # type: ignore[misc]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 100_000), st.sampled_from([8000, 16_000, 22_050, 44_100, 48_000]))
 def test_a_frame_lasts_as_long_as_its_samples_to_the_nanosecond(count: int, rate: int) -> None:
     duration = Frame(np.zeros(count, np.int16), rate).duration_ns

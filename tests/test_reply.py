@@ -186,7 +186,7 @@ def test_an_empty_reply_ends() -> None:
     assert stage.voice.said == []
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(cut=st.floats(0, 15), mode=st.sampled_from(["overlapped", "sequential"]))
 def test_cancelled_at_any_instant_it_stops_at_once_and_knows_what_was_heard(
     cut: float, mode: str

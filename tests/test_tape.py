@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.audio.tape import Tape
@@ -25,6 +25,7 @@ def count_up(lengths: list[int], seconds: float) -> tuple[Tape, Samples]:
     return tape, everything
 
 
+@settings(deadline=None)
 @given(blocks, st.floats(0, 1), st.data())
 def test_a_cut_is_what_went_in_as_far_as_it_is_kept(
     lengths: list[int], seconds: float, data: st.DataObject
@@ -42,6 +43,7 @@ def test_a_cut_is_what_went_in_as_far_as_it_is_kept(
     assert np.array_equal(cut, wanted[len(wanted) - len(cut) :])
 
 
+@settings(deadline=None)
 @given(blocks, st.floats(0, 0.5))
 def test_the_tape_keeps_little_more_than_it_was_asked_to(
     lengths: list[int], seconds: float
@@ -52,6 +54,7 @@ def test_the_tape_keeps_little_more_than_it_was_asked_to(
     assert len(kept) <= int(seconds * RATE) + 60
 
 
+@settings(deadline=None)
 @given(blocks, st.floats(0, 1), st.integers(-100, 3000))
 def test_of_a_steady_clock_the_time_of_every_offset_is_known_kept_or_not(
     lengths: list[int], seconds: float, offset: int
@@ -61,6 +64,7 @@ def test_of_a_steady_clock_the_time_of_every_offset_is_known_kept_or_not(
         assert tape.time_of(offset) == offset * MS
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 5 * MS)), min_size=1, max_size=30))
 def test_each_block_has_its_own_time_so_a_drifting_clock_does_no_harm(
     late: list[tuple[int, int]],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pipeline.timeline import MARKS, PARTS, STAGES, Timeline
@@ -138,6 +138,7 @@ def test_time_of_a_stage_without_marks_is_nobodys() -> None:
     }
 
 
+@settings(deadline=None)
 @given(some_marks)
 def test_parts_sum_to_the_total_and_none_is_negative_for_marks_in_any_order(
     marks: dict[str, int],
@@ -152,6 +153,7 @@ def test_parts_sum_to_the_total_and_none_is_negative_for_marks_in_any_order(
     assert tuple(timeline.parts) == PARTS
 
 
+@settings(deadline=None)
 @given(some_marks, st.integers(1, 10**12))
 def test_a_reply_heard_before_the_end_of_speech_is_the_endpoints_doing(
     marks: dict[str, int], early: int
@@ -165,6 +167,7 @@ def test_a_reply_heard_before_the_end_of_speech_is_the_endpoints_doing(
     assert all(ns >= 0 for ns in timeline.hidden.values())
 
 
+@settings(deadline=None)
 @given(some_marks)
 def test_a_stages_time_is_waited_for_or_hidden_and_never_both(marks: dict[str, int]) -> None:
     assume(marks["heard.first"] >= marks["speech.end"])
@@ -176,6 +179,7 @@ def test_a_stages_time_is_waited_for_or_hidden_and_never_both(marks: dict[str, i
             assert timeline.hidden[name] + timeline.parts[name] <= took
 
 
+@settings(deadline=None)
 @given(
     st.lists(times, min_size=len(CHAIN), max_size=len(CHAIN)).map(sorted), st.data(), st.booleans()
 )
@@ -200,12 +204,14 @@ def test_of_work_in_sequence_every_nanosecond_is_hidden_or_waited_for(
     assert timeline.parts["own"] == sum(max(0, b - max(a, committed)) for a, b in gaps)
 
 
+@settings(deadline=None)
 @given(some_marks, st.integers(-(10**12), 10**12))
 def test_only_differences_between_marks_matter(marks: dict[str, int], shift: int) -> None:
     moved = {name: at + shift for name, at in marks.items()}
     assert Timeline.from_marks(moved) == Timeline.from_marks(marks)
 
 
+@settings(deadline=None)
 @given(some_marks)
 def test_marks_that_bound_no_part_change_nothing(marks: dict[str, int]) -> None:
     bare = {name: at for name, at in marks.items() if name in (*NEEDED, *CHAIN)}
@@ -213,6 +219,7 @@ def test_marks_that_bound_no_part_change_nothing(marks: dict[str, int]) -> None:
 
 
 @pytest.mark.parametrize("missing", NEEDED)
+@settings(deadline=None)
 @given(marks=some_marks)
 def test_no_timeline_if_nothing_was_heard_or_the_turn_did_not_end(
     missing: str, marks: dict[str, int]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import Turns, Vad
@@ -89,6 +89,7 @@ class Heard:
         raise AssertionError(f"no {kind.__name__} in {most} windows")
 
 
+@settings(deadline=None)
 @given(settings_of_any_kind(), runs())
 def test_decisions_follow_the_protocol(settings: Turns, windows: list[tuple[float, bool]]) -> None:
     """Began and Ended alternate, Paused comes before Ended, Resumed only after Paused."""
@@ -107,6 +108,7 @@ def test_decisions_follow_the_protocol(settings: Turns, windows: list[tuple[floa
         assert heard.taker.in_speech == (state != "idle")
 
 
+@settings(deadline=None)
 @given(settings_of_any_kind(), runs())
 def test_decisions_are_made_at_the_window_that_was_pushed(
     settings: Turns, windows: list[tuple[float, bool]]
@@ -118,6 +120,7 @@ def test_decisions_are_made_at_the_window_that_was_pushed(
             assert decision.at == heard.windows * WINDOW
 
 
+@settings(deadline=None)
 @given(settings_of_any_kind(), runs())
 def test_utterances_do_not_overlap_and_hold_their_speech(
     settings: Turns, windows: list[tuple[float, bool]]
@@ -148,6 +151,7 @@ def test_utterances_do_not_overlap_and_hold_their_speech(
                 floor = decision.end
 
 
+@settings(deadline=None)
 @given(settings_of_any_kind(), runs())
 def test_a_turn_ends_at_the_first_window_at_which_it_is_silent_or_long_enough(
     settings: Turns, windows: list[tuple[float, bool]]
@@ -170,6 +174,7 @@ def test_a_turn_ends_at_the_first_window_at_which_it_is_silent_or_long_enough(
                 assert silence < hold
 
 
+@settings(deadline=None)
 @given(settings_of_any_kind(), runs())
 def test_pauses_are_told_once_the_silence_is_long_enough(
     settings: Turns, windows: list[tuple[float, bool]]
@@ -185,6 +190,7 @@ def test_pauses_are_told_once_the_silence_is_long_enough(
             assert silence < provisional + WINDOW
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(4, 40), st.floats(0.5, 1)), max_size=30),
     st.floats(0, 0.34),
@@ -212,6 +218,7 @@ def test_a_stop_inside_the_first_syllable_does_not_begin_it_anew() -> None:
 
 
 @pytest.mark.parametrize("speaking", [False, True])
+@settings(deadline=None)
 @given(settings=settings_of_any_kind())
 def test_it_takes_the_voice_asked_for_to_begin_and_more_while_the_assistant_speaks(
     speaking: bool, settings: Turns
@@ -223,6 +230,7 @@ def test_it_takes_the_voice_asked_for_to_begin_and_more_while_the_assistant_spea
     assert began == Began(0, 0, needed * WINDOW)
 
 
+@settings(deadline=None)
 @given(runs())
 def test_no_voice_interrupts_earlier_than_it_would_begin_a_turn(
     windows: list[tuple[float, bool]],
@@ -247,6 +255,7 @@ def test_voice_enough_for_a_turn_but_not_for_an_interruption_begins_as_the_reply
     assert began == Began(0, 0, 6 * WINDOW)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.35, 0.5, exclude_max=True), min_size=1, max_size=300))
 def test_between_release_and_threshold_nothing_begins_and_nothing_ends(
     between: list[float],
@@ -259,6 +268,7 @@ def test_between_release_and_threshold_nothing_begins_and_nothing_ends(
     assert [d for p in between for d in heard.push(p)] == []
 
 
+@settings(deadline=None)
 @given(settings_of_any_kind(), st.integers(1, 20))
 def test_silence_ends_the_turn_exactly_at_the_hold(settings: Turns, more: int) -> None:
     heard = Heard(settings)

@@ -9,7 +9,7 @@ from pipeline.clock import NS_PER_S
 from pipeline.events import Samples
 
 AUDIBLE_DBFS = -50.0
-"""Sound starts to be audible above this peak; the noise floor of a Piper voice is below it."""
+"""Sound starts to be audible above this peak; a Piper voice hisses at -57 before its first word."""
 
 CONFIRM_S = 0.005
 CONFIRM_SHARE = 0.25

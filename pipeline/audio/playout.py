@@ -102,8 +102,6 @@ class Playout:
                 reply = self._begin(reply_id, rate)
             if reply.rate != rate:
                 raise ValueError(f"reply {reply_id} has {reply.rate} Hz, and now {rate}")
-            if reply.finished:
-                return
             converted = reply.resampler.push(samples)
             with self._lock:
                 if not reply.finished:
