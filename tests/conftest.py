@@ -11,7 +11,6 @@ import pytest
 from fake_portaudio import FakePortAudio, Install
 from pulse import Pulse, Unavailable
 
-
 # A busy machine is no defect, and neither is the first look into all of Unicode.
 hypothesis.settings.register_profile(
     "shared", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]

@@ -145,16 +145,16 @@ class TestCancelling:
             return used.cached_tokens
 
         async with running(gguf) as model:
-            story, used = await take(model, STORY, max_tokens=200)
-            assert used.output_tokens == 200
+            story, used = await take(model, STORY, max_tokens=120)
+            assert used.output_tokens == 120
             whole = await cached_of(story, model)
-        assert whole > used.input_tokens + 100
+        assert whole > used.input_tokens + 60
 
         async with running(gguf) as model:
             async with contextlib.aclosing(model.stream(STORY, max_tokens=1500)) as stream:
                 await anext(stream)
             cancelled = await cached_of(story, model)
-        assert cancelled < used.input_tokens + 100
+        assert cancelled < used.input_tokens + 60
 
     async def test_next_request_while_a_long_prompt_is_read(self, gguf: Path) -> None:
         async with running(gguf) as model:
@@ -287,8 +287,6 @@ async def main(end):
         if end == "keep":  # the same, and the server itself lives on to the end of the process
             kept.append(server._server)
             return
-        if end == "crash":
-            raise KeyError("a fault of ours")
         task.cancel()
         await model.close()
 
@@ -319,11 +317,6 @@ class TestProcess:
         assert child.stderr == ""
         assert child.stdout == "streaming\n"
         assert child.returncode == 0
-
-    def test_a_crash_is_not_covered_up(self, gguf: Path) -> None:
-        child = self.run(gguf, "crash")
-        assert child.stderr.rstrip().endswith("KeyError: 'a fault of ours'")
-        assert child.returncode == 1
 
     def test_damaged_file(self, tmp_path: Path) -> None:
         path = tmp_path / "broken.gguf"
