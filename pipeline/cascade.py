@@ -13,6 +13,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.audio.audible import ending
 from pipeline.audio.resample import Resampler
 from pipeline.audio.tape import Tape
 from pipeline.clock import Clock
@@ -35,6 +36,7 @@ from pipeline.events import (
 from pipeline.reply import Model, Reply, Voice
 from pipeline.stages.llm import Messages
 from pipeline.stages.stt import Transcription
+from pipeline.stages.vad import WINDOW
 from pipeline.stages.vad import Voice as Verdict
 from pipeline.trace import Trace
 from pipeline.turns import RATE, Began, Decision, Ended, Paused, Resumed, TurnTaker
@@ -47,6 +49,9 @@ RESERVE_TOKENS = 100
 
 TAPE_SLACK_S = 5.0
 """Audio kept beyond the longest turn: pre-roll, and what arrives while a decision is made."""
+
+JUDGE_LAG = 2 * WINDOW
+"""How much silence (samples) what is judged voiced may end with: measured, up to 46 ms."""
 
 PARTIAL_BUDGET = 0.25
 """Share of the time between two partial transcripts that making one may take. A model slower than
@@ -208,6 +213,15 @@ class Cascade:
         self._settle()
         return self._conversation.history
 
+    @property
+    def preparing(self) -> bool:
+        """Whether something is computed that nobody waits for: a partial transcript, a prompt.
+
+        It takes time all the same, from whatever comes next.
+        """
+        tasks = (self._listening_partly, self._reading_ahead)
+        return any(task is not None and not task.done() for task in tasks)
+
     async def _decide(self, decision: Decision) -> None:
         match decision:
             case Began():
@@ -228,11 +242,17 @@ class Cascade:
 
     def _end_of_turn(self, ended: Ended) -> None:
         provisional = self._paused.at if self._paused is not None else ended.at
-        self._mark("speech.end", self._tape.time_of(ended.speech_end))
+        self._mark("speech.end", self._tape.time_of(self._last_sound(ended.speech_end)))
         self._mark("vad.stop", self._tape.time_of(ended.silence_from))
         self._mark("provisional", self._tape.time_of(provisional))
         self._mark("committed", self._clock.now_ns(), reason=ended.reason)
         self._utterance = self._paused = None
+
+    def _last_sound(self, judged: int) -> int:
+        """Where the user's sound ended: the judge knows it to the window, and is a little late."""
+        heard = self._tape.cut(judged - JUDGE_LAG, judged)
+        end = ending(heard, RATE)
+        return judged if end is None else judged - len(heard) + end
 
     async def _answer(self, turn: int, ended: Ended) -> None:
         """One turn, from utterance to the end of the reply's making."""

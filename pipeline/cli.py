@@ -69,6 +69,12 @@ def main() -> None:
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort, asyncio.CancelledError):
         code = 130
+    except OSError as error:
+        if debug:
+            raise
+        # What can be foreseen has been put into words; this is such as a full disk behind stdout.
+        show_error(console, str(error))
+        code = 1
     except Exception as error:
         if debug:
             raise

@@ -13,17 +13,15 @@ import json
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from pipeline import transcript
-from pipeline.cascade import Cascade
 from pipeline.config import Settings
 from pipeline.console import Display, stderr
 from pipeline.conversation import Message
 from pipeline.ends import MICROPHONE, SPEAKER, Ends
-from pipeline.engines import LocalEngines, check_models
 from pipeline.errors import BadInput, StageError, first_of
 from pipeline.events import (
     Failure,
@@ -38,6 +36,9 @@ from pipeline.session import Session
 from pipeline.shelf import catalogue, require_llm
 from pipeline.timeline import Timeline
 from pipeline.trace import Trace, description
+
+if TYPE_CHECKING:
+    from pipeline.engines import LocalEngines
 
 TICK_S = 0.02
 """How often the playout position is reported."""
@@ -99,6 +100,9 @@ def prepare(settings: Settings, options: Options) -> Coroutine[Any, Any, int]:
         fast=options.fast,
         patience_s=settings.turns.hold_ms / 1000 + PATIENCE_S,
     )
+    # Their libraries take a second to import: what is wrong with the files is told before.
+    from pipeline.engines import LocalEngines, check_models
+
     check_models(settings, catalogue(settings))
     asyncio.run(ends.find())
     require_llm(settings, console)
@@ -119,6 +123,8 @@ async def _hold(
     Raises:
         CascadeError: The engines cannot be loaded, a device is gone, or a stage failed for good.
     """
+    from pipeline.cascade import Cascade
+
     saved = True
     async with contextlib.AsyncExitStack() as stack:
         trace = stack.enter_context(Trace(options.trace, description(settings, engines.names)))
@@ -127,7 +133,11 @@ async def _hold(
         await stack.enter_async_context(engines)
         session = Cascade(engines, settings, trace, ends.clock, history)
         driver = Driver(session, ends, display, trace, as_json=options.json)
-        await stack.enter_async_context(ends.open(engines.voice.rate, driver.busy))
+
+        def busy() -> bool:
+            return session.preparing or driver.busy()
+
+        await stack.enter_async_context(ends.open(engines.voice.rate, busy))
         try:
             await driver.run()
         finally:

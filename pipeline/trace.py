@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from pipeline.config import Settings
-from pipeline.errors import BadInput, StageError
+from pipeline.errors import BadInput
 from pipeline.timeline import MARKS
 
 VERSION = 1
@@ -60,8 +60,7 @@ class Trace:
             describe: What the first line says (see `description`).
 
         Raises:
-            BadInput: The file cannot be written there.
-            StageError: The disk is full already.
+            BadInput: The file cannot be written.
         """
         self.session = uuid.uuid4().hex[:12]
         self.failed = False
@@ -73,14 +72,7 @@ class Trace:
                 self._file = file.open("w", encoding="utf-8", buffering=1)
             except OSError as error:
                 raise BadInput(f"{file}: the trace cannot be written: {error.strerror}") from None
-            first = {"trace": VERSION, "session": self.session, **(describe or {})}
-            try:
-                self._file.write(json.dumps(first) + "\n")
-            except OSError as error:
-                self._close()
-                raise StageError(
-                    "trace", f"{file}: the trace cannot be written: {error.strerror}"
-                ) from None
+            self._write({"trace": VERSION, "session": self.session, **(describe or {})})
 
     def mark(self, turn: int, name: str, t_ns: int, *, generation: int = 1, **more: Any) -> None:
         """Note that `name` (one of `timeline.MARKS`) happened in a turn at `t_ns`.

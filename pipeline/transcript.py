@@ -55,12 +55,15 @@ def load(file: Path) -> list[Message]:
         BadInput: It is missing or damaged; the message names the line.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        # Not `splitlines`, which takes more characters for line ends than JSON escapes.
+        lines = file.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not text"
         raise BadInput(f"{file}: cannot be resumed: {reason}") from None
     messages = []
     for number, line in enumerate(lines, 1):
+        if not line:
+            continue
         try:
             entry = json.loads(line)
             role, content, turn = entry["role"], entry["content"], entry["turn"]

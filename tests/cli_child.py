@@ -14,9 +14,8 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +23,7 @@ from typing import IO, Any
 import av
 import numpy as np
 import numpy.typing as npt
+from llm_server import LlmServer, Script
 
 from pipeline.catalogue import Catalogue
 from pipeline.config import ENV_PREFIX
@@ -43,16 +43,19 @@ class Outcome:
         code: Exit status.
         out: All of stdout.
         err: All of stderr.
+        growth: How much memory it took after it had first said something on stdout (bytes); 0
+            where the system does not tell.
     """
 
     code: int
     out: str
     err: str
+    growth: int = 0
 
     @property
     def events(self) -> list[dict[str, Any]]:
         """What `--json` printed: nothing else may be on stdout."""
-        return [json.loads(line) for line in self.out.splitlines()]
+        return json_lines(self.out)
 
     @property
     def errors(self) -> list[str]:
@@ -101,6 +104,7 @@ class Child:
         assert self._process.stdout is not None
         assert self._process.stderr is not None
         self._said = {"out": b"", "err": b""}
+        self._memory: list[int] = []
         self._more = threading.Condition()
         self._readers = [
             threading.Thread(target=self._read, args=(name, pipe))
@@ -141,7 +145,8 @@ class Child:
         out, err = (self._said[name].decode() for name in ("out", "err"))
         assert code is not None, f"it hangs; so far:\n{out}\n{err}"
         assert "Traceback" not in err, err
-        return Outcome(code, out, err)
+        growth = self._memory[-1] - self._memory[0] if self._memory else 0
+        return Outcome(code, out, err, growth)
 
     @property
     def _over(self) -> bool:
@@ -151,6 +156,8 @@ class Child:
         while piece := os.read(pipe.fileno(), 65536):
             with self._more:
                 self._said[name] += piece
+                if name == "out":
+                    self._memory += [size] if (size := memory(self.pid)) else []
                 self._more.notify_all()
         pipe.close()
         with self._more:
@@ -182,6 +189,15 @@ def environment(more: Mapping[str, str]) -> dict[str, str]:
     return {**kept, **quiet, **more}
 
 
+def memory(pid: int) -> int:
+    """How much memory a process has now (bytes); 0 where the system does not tell."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
 def recording(number: int) -> Path:
     """The development recording of that number."""
     return RECORDINGS / f"dev_{number:02}.wav"
@@ -209,9 +225,15 @@ def read_wav(path: Path) -> tuple[npt.NDArray[np.int16], int]:
     return samples.reshape(-1, channels), rate
 
 
+def json_lines(text: str) -> list[dict[str, Any]]:
+    """The objects of a text that has one a line, and ends with a line's end."""
+    assert text.endswith("\n") or not text
+    return [json.loads(line) for line in text.split("\n")[:-1]]
+
+
 def read_trace(path: Path) -> tuple[dict[str, Any], dict[int, dict[str, int]]]:
     """A trace: its first line, and the marks (ns) of each turn."""
-    first, *rest = map(json.loads, path.read_text("utf-8").splitlines())
+    first, *rest = json_lines(path.read_text("utf-8"))
     turns: dict[int, dict[str, int]] = {}
     for line in rest:
         turns.setdefault(line["turn"], {})[line["mark"]] = line["t_ns"]
@@ -220,13 +242,12 @@ def read_trace(path: Path) -> tuple[dict[str, Any], dict[int, dict[str, int]]]:
 
 def read_conversation(path: Path) -> list[tuple[str, str]]:
     """A saved conversation: who, and what."""
-    lines = map(json.loads, path.read_text("utf-8").splitlines())
+    lines = json_lines(path.read_text("utf-8"))
     return [(line["role"], line["content"]) for line in lines]
 
 
-@contextmanager
-def timed(what: str) -> Iterator[None]:
-    """Print how long something took, for people."""
-    began = time.monotonic()
-    yield
-    print(f"{what}: {time.monotonic() - began:.1f} s")
+def scripted(
+    *answers: Script, otherwise: Script | None = None
+) -> AbstractContextManager[LlmServer]:
+    """The scripted language model, running. The first answer is to the warm-up."""
+    return LlmServer(*answers, otherwise=otherwise).in_thread()

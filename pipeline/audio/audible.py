@@ -23,6 +23,12 @@ def onset(samples: Samples, rate: int) -> int | None:
     return _sustained(loud, rate)
 
 
+def ending(samples: Samples, rate: int) -> int | None:
+    """One past the last audible sample of mono int16 sound; None if it is all silence."""
+    last = onset(samples[::-1], rate)
+    return None if last is None else len(samples) - last
+
+
 class Ear:
     """Listens to a stream that comes in blocks for its first and its latest audible sample.
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import dataclasses
 import difflib
 import functools
+import logging
 import platform
 import sys
 import threading
@@ -17,6 +20,8 @@ from typing import Any, Literal, TypeVar
 from pipeline.errors import BadInput, CascadeError, StageError
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 Kind = Literal["input", "output"]
 
@@ -217,6 +222,23 @@ def owner() -> Owner:
     return Owner()
 
 
+def _alsa_says(file: bytes, line: int, function: bytes, error: int, message: bytes) -> None:
+    log.debug("ALSA: %s: %s", function.decode(), message.decode(errors="replace"))
+
+
+_ALSA_SAYS = ctypes.CFUNCTYPE(None, *(ctypes.c_char_p, ctypes.c_int) * 2, ctypes.c_char_p)(
+    _alsa_says
+)
+
+
+@functools.cache
+def _quieten_alsa() -> None:
+    """Keep ALSA from printing on the terminal what it gets over by itself, such as an underrun."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL("libasound.so.2").snd_lib_error_set_handler(_ALSA_SAYS)
+
+
 def _load() -> Any:
     try:
         import sounddevice
@@ -233,6 +255,7 @@ def _load() -> Any:
         raise CascadeError(
             f"PortAudio does not start: {error}. Is a sound system running?"
         ) from error
+    _quieten_alsa()
     return sounddevice
 
 

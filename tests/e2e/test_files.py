@@ -1,0 +1,447 @@
+"""`cascade talk` from files to files: what it prints, writes and remembers, and how it is stopped.
+
+The engines are real. Where it matters what the language model says it is the scripted server.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cli_child import (
+    Child,
+    Outcome,
+    embedded_llm,
+    read_conversation,
+    read_trace,
+    read_wav,
+    recording,
+    run,
+    scripted,
+)
+from llm_server import ROLE, Answer, delta, hang, reply
+
+from pipeline.audio.audible import AUDIBLE_DBFS, onset
+from pipeline.audio.files import WavWriter
+from pipeline.audio.resample import Resampler
+from pipeline.catalogue import Catalogue
+from pipeline.clock import NS_PER_S
+from pipeline.config import Settings, Stt
+from pipeline.events import Samples
+from pipeline.stages.stt import Whisper
+from pipeline.timeline import Timeline
+from pipeline.turns import RATE
+
+SPOKEN = {
+    5: "What time does the museum leave?",
+    2: "How far is it from Toronto to Boston?",
+    10: "What is the weather like in Tokyo?",
+}
+ANSWER = "What is the oldest city in the world?"
+LONG = "The train leaves at nine in the morning, from platform four, and it takes three hours. " * 2
+FIELDS = {
+    "speech_started": {"turn"},
+    "speech_stopped": {"turn"},
+    "transcript": {"turn", "text", "final"},
+    "reply_started": {"turn", "id"},
+    "reply_text": {"turn", "id", "delta"},
+    "reply_interrupted": {"turn", "id", "heard_text"},
+    "usage": {"turn", "input_tokens", "cached_tokens", "output_tokens"},
+    "reply_done": {"turn", "id", "status"},
+}
+ORDER = (
+    "speech_started",
+    "partial",
+    "speech_stopped",
+    "final",
+    "reply_started",
+    "reply_text",
+    "usage",
+    "reply_done",
+)
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a conversation writes, in a folder of its own."""
+
+    folder: Path
+
+    @property
+    def options(self) -> list[str]:
+        names = {"output": "out.wav", "record": "both.wav", "trace": "trace", "save": "said"}
+        return [f"--{flag}={self.folder / name}" for flag, name in names.items()]
+
+    @property
+    def said(self) -> list[tuple[str, str]]:
+        return read_conversation(self.folder / "said")
+
+    @property
+    def turns(self) -> dict[int, dict[str, int]]:
+        return read_trace(self.folder / "trace")[1]
+
+    @property
+    def out(self) -> tuple[Samples, int]:
+        """The loudspeaker's sound and its rate (Hz)."""
+        samples, rate = read_wav(self.folder / "out.wav")
+        return samples[:, 0], rate
+
+    @property
+    def sides(self) -> tuple[Samples, Samples, int]:
+        """Left, right and their rate (Hz)."""
+        samples, rate = read_wav(self.folder / "both.wav")
+        return samples[:, 0], samples[:, 1], rate
+
+
+@dataclass(frozen=True)
+class Talked:
+    """A conversation that is over."""
+
+    outcome: Outcome
+    files: Files
+
+
+def talk(folder: Path, *options: str | Path, **env: str) -> Talked:
+    """Hold a conversation between files, at full speed."""
+    files = Files(folder)
+    return Talked(run("talk", "--fast", "--json", *files.options, *options, env=env), files)
+
+
+def inputs(*numbers: int) -> list[str]:
+    return [f"--input={recording(number)}" for number in numbers]
+
+
+@pytest.fixture(scope="module")
+def offline(tmp_path_factory: pytest.TempPathFactory) -> Talked:
+    """Two turns with nothing scripted."""
+    if embedded_llm() is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("the embedded language model is not here; scripts/setup fetches it")
+        pytest.skip("the embedded language model has not been fetched")
+    return talk(tmp_path_factory.mktemp("offline"), *inputs(5, 2))
+
+
+@pytest.fixture(scope="module")
+def fast(tmp_path_factory: pytest.TempPathFactory) -> Talked:
+    """Three turns; the language model takes its time over the first."""
+    slow = reply(*(f"{word} " for word in LONG.split()[:17]), after_s=0.05)
+    with scripted(reply("ready"), slow, otherwise=reply(ANSWER)) as server:
+        return talk(tmp_path_factory.mktemp("fast"), *inputs(*SPOKEN), "--llm", server.url)
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Talked:
+    """One turn in real time."""
+    files = Files(tmp_path_factory.mktemp("live"))
+    with scripted(otherwise=reply(ANSWER)) as server:
+        outcome = run("talk", "--json", *files.options, *inputs(5), "--llm", server.url)
+    return Talked(outcome, files)
+
+
+# ---- what a conversation leaves --------------------------------------------------------------
+
+
+def test_offline_with_nothing_scripted(offline: Talked) -> None:
+    assert offline.outcome.code == 0
+    assert offline.outcome.errors == []
+    assert offline.outcome.texts() == [SPOKEN[5], SPOKEN[2]]
+    assert [who for who, _ in offline.files.said] == ["user", "assistant"] * 2
+    assert all(event["output_tokens"] > 3 for event in offline.outcome.of("usage"))
+
+
+def test_events_have_their_shape_and_order(offline: Talked) -> None:
+    events = offline.outcome.events
+    for event in events:
+        assert event.keys() == {"type"} | FIELDS[event["type"]]
+    assert [event["turn"] for event in events] == sorted(event["turn"] for event in events)
+    for turn in (1, 2):
+        own = [event for event in events if event["turn"] == turn]
+        order = [ORDER.index(kind(event)) for event in own]
+        assert order == sorted(order)
+        assert {ORDER[i] for i in order} >= set(ORDER) - {"partial"}
+        assert {event["id"] for event in own if "id" in event} == {f"reply-{turn}"}
+        written = "".join(event["delta"] for event in own if kind(event) == "reply_text")
+        assert ("assistant", written.strip()) == offline.files.said[2 * turn - 1]
+
+
+def kind(event: dict[str, Any]) -> str:
+    if event["type"] != "transcript":
+        return str(event["type"])
+    return "final" if event["final"] else "partial"
+
+
+def test_the_trace_has_all_marks_in_order_and_parts_that_sum(offline: Talked, fast: Talked) -> None:
+    for talked in (offline, fast):
+        for marks in talked.files.turns.values():
+            assert_in_order(
+                marks,
+                *("speech.start", "speech.end", "vad.stop", "provisional", "committed"),
+                *("stt.start", "stt.final", "llm.request", "llm.first_token", "clause.first"),
+                *("tts.start", "tts.first_audio", "playout.first", "heard.first"),
+            )
+            assert_in_order(marks, "llm.first_token", "llm.last_token", "tts.last_audio")
+            assert_in_order(marks, "heard.first", "heard.last", "playout.last")
+            assert_in_order(marks, "tts.last_audio", "playout.last")
+            timeline = Timeline.from_marks(marks)
+            assert timeline is not None
+            assert sum(timeline.parts.values()) == timeline.total_ns
+            assert min(timeline.parts.values()) >= 0
+            # The hold is waited for on the clock that `--fast` puts forward.
+            assert timeline.parts["endpoint"] >= Settings().turns.hold_ms * 1e6
+
+
+def assert_in_order(marks: dict[str, int], *names: str) -> None:
+    assert marks.keys() >= set(names)
+    assert sorted(names, key=lambda name: marks[name]) == list(names), marks
+
+
+def test_the_first_line_of_a_trace_tells_of_the_run(fast: Talked) -> None:
+    first, _ = read_trace(fast.files.folder / "trace")
+    assert first["trace"] == 1
+    assert first["models"]["stt"] == "whisper-mini-en"
+    assert first["machine"]["cores"] == os.cpu_count()
+    assert first["versions"].keys() >= {"faster-whisper", "piper-tts"}
+    assert "api_key" not in json.dumps(first)
+
+
+def test_the_recording_bears_the_trace_out(fast: Talked, live: Talked) -> None:
+    for talked in (fast, live):
+        left, right, rate = talked.files.sides
+        user, replies = stretches(left, rate), stretches(right, rate)
+        turns = list(talked.files.turns.values())
+        assert len(replies) == len(turns)
+        # The file's clock is the trace's, save for where it begins.
+        begin_ns = turns[0]["heard.first"] - replies[0][0] * NS_PER_S
+        for marks, (first_s, last_s) in zip(turns, replies, strict=True):
+            assert abs(marks["heard.first"] - begin_ns - first_s * NS_PER_S) < 5e6
+            assert abs(marks["heard.last"] - begin_ns - last_s * NS_PER_S) < 5e6
+            # Voice ends where the judge's last window of 32 ms does, and the judge lingers.
+            end_s = max(end for _, end in user if end < first_s)
+            by_trace = marks["heard.first"] - marks["speech.end"]
+            assert abs(by_trace - (first_s - end_s) * NS_PER_S) <= 60e6
+
+
+def test_what_the_loudspeaker_played_is_the_right_channel(fast: Talked) -> None:
+    out, rate = fast.files.out
+    _, right, same = fast.files.sides
+    assert rate == same
+    n = min(len(out), len(right))
+    assert abs(len(out) - len(right)) < rate
+    assert np.array_equal(out[:n], right[:n])
+
+
+def test_the_reply_can_be_understood(fast: Talked) -> None:
+    _, right, rate = fast.files.sides
+    begin, end = stretches(right, rate, gap_s=1.0)[-1]
+    sound = Resampler(rate, RATE).push(right[int(begin * rate) : int((end + 0.3) * rate)])
+    path = Catalogue.load().resolve("stt", "whisper-mini-en").path
+    heard = Whisper(path, Stt(), short_windows=True).transcribe(sound.astype(np.float32) / 32768)
+    same = set(words(heard.text)) & set(words(ANSWER))
+    assert len(same) >= 0.7 * len(words(ANSWER)), heard.text
+
+
+def words(text: str) -> list[str]:
+    return text.lower().strip(".?!").split()
+
+
+def stretches(samples: Samples, rate: int, gap_s: float = 0.4) -> list[tuple[float, float]]:
+    """Beginnings and ends of sound (s), where silences of `gap_s` part them.
+
+    A click just before a beginning is none, by the same rule as everywhere.
+    """
+    loud = np.flatnonzero(np.abs(samples.astype(int)) > 32768 * 10 ** (AUDIBLE_DBFS / 20))
+    breaks = np.flatnonzero(np.diff(loud) > gap_s * rate)
+    begins = loud[np.concatenate([[0], breaks + 1])]
+    ends = loud[np.concatenate([breaks, [-1]])]
+    clicks = [onset(samples[a : b + 1], rate) or 0 for a, b in zip(begins, ends, strict=True)]
+    found = zip(begins + clicks, ends, strict=True)
+    return [(int(a) / rate, int(b) / rate) for a, b in found]
+
+
+# ---- at full speed, one stage after the other, again -----------------------------------------
+
+
+def test_full_speed_hears_what_real_time_hears(fast: Talked, live: Talked) -> None:
+    assert fast.outcome.code == live.outcome.code == 0
+    assert fast.outcome.texts() == list(SPOKEN.values())
+    assert live.outcome.texts() == [SPOKEN[5]]
+    for talked in (fast, live):
+        for marks in talked.files.turns.values():
+            timeline = Timeline.from_marks(marks)
+            assert timeline is not None
+            # Far below what the recordings last, which is what a skip too many would add.
+            assert 0.5e9 < timeline.total_ns < 2e9
+
+
+def test_stages_overlap_unless_told_otherwise(fast: Talked, tmp_path: Path) -> None:
+    slow = reply(*(f"{word} " for word in LONG.split()[:17]), after_s=0.05)
+    with scripted(reply("ready"), slow) as server:
+        options = ("--llm", server.url, "--mode", "sequential")
+        sequential = talk(tmp_path, *inputs(5), *options)
+    overlapped = fast.files.turns[1]
+    assert_in_order(overlapped, "tts.start", "heard.first", "llm.last_token")
+    assert_in_order(
+        sequential.files.turns[1],
+        *("stt.final", "llm.request", "llm.first_token", "llm.last_token"),
+        *("tts.start", "tts.first_audio", "tts.last_audio", "playout.first", "heard.first"),
+    )
+    assert sequential.outcome.code == 0
+    assert sequential.files.said == fast.files.said[:2]
+
+
+def test_a_conversation_goes_on_where_it_was_saved(live: Talked, tmp_path: Path) -> None:
+    saved = live.files.folder / "said"
+    with scripted(reply("ready"), reply("At nine.")) as server:
+        talked = talk(tmp_path, *inputs(10), "--llm", server.url, f"--resume={saved}")
+        asked = [message["content"] for message in server.requests[-1].body["messages"]]
+    assert asked[1:] == [SPOKEN[5], ANSWER, SPOKEN[10]]
+    assert talked.files.said == [
+        *live.files.said,
+        ("user", SPOKEN[10]),
+        ("assistant", "At nine."),
+    ]
+    assert {event["turn"] for event in talked.outcome.events} == {2}
+
+
+def test_speaking_over_a_reply_ends_it(tmp_path: Path) -> None:
+    first, rate = read_wav(recording(5))
+    second, same = read_wav(recording(10))
+    assert rate == same
+    silence = np.zeros((5 * rate // 2, 1), np.int16)
+    spoken = tmp_path / "both-questions.wav"
+    with WavWriter(spoken, rate) as wav:
+        wav.write(np.concatenate([first, silence, second, silence])[:, 0])
+    with scripted(reply("ready"), reply(LONG), reply(ANSWER)) as server:
+        talked = talk(tmp_path, f"--input={spoken}", "--llm", server.url)
+        reminded = [message["content"] for message in server.requests[-1].body["messages"]]
+    assert talked.outcome.code == 0
+    assert talked.outcome.texts() == [SPOKEN[5], SPOKEN[10]]
+    [interrupted] = talked.outcome.of("reply_interrupted")
+    heard = interrupted["heard_text"]
+    assert interrupted["turn"] == 1
+    assert LONG.startswith(heard)
+    assert 2 < len(heard.split()) < 17
+    assert talked.files.said == [
+        *[("user", SPOKEN[5]), ("assistant", heard)],
+        *[("user", SPOKEN[10]), ("assistant", ANSWER)],
+    ]
+    assert reminded[1:] == [SPOKEN[5], heard, SPOKEN[10]]
+    one, two = talked.files.turns[1], talked.files.turns[2]
+    assert_in_order(one, "heard.first", "interrupted")
+    # Not a block of it is heard after that, but for what fades out.
+    assert one["heard.last"] < one["interrupted"] + 0.05e9
+    _, right, rate = talked.files.sides
+    replies = stretches(right, rate)
+    assert len(replies) == 2
+    played_s = (one["heard.last"] - one["heard.first"]) / NS_PER_S
+    assert abs(replies[0][1] - replies[0][0] - played_s) < 0.005
+    assert two["speech.start"] < one["interrupted"]
+
+
+# ---- stopped in the middle -------------------------------------------------------------------
+
+
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="a child cannot be sent signals")
+
+
+@POSIX
+def test_ctrl_c_in_the_middle_of_a_reply(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    text = LONG[:110]
+    with scripted(reply("ready"), reply(text)) as server:
+        child = Child("talk", "--json", *files.options, *inputs(5), "--llm", server.url)
+        # No more than `reply.lead_s` is made ahead, and this reply is longer than that.
+        child.wait_for("reply_done", "out")
+        child.signal(signal.SIGINT)
+        outcome = child.finish()
+    assert outcome.code == 130
+    assert outcome.errors == []
+    [user, (who, heard)] = files.said
+    assert user == ("user", SPOKEN[5])
+    assert who == "assistant"
+    assert text.startswith(heard)
+    assert 0 < len(heard.split()) < len(text.split())
+    out, rate = files.out
+    left, right, _ = files.sides
+    assert abs(len(out) - len(right)) < rate
+    assert len(stretches(left, rate)) == len(stretches(right, rate, gap_s=1.0)) == 1
+    assert "heard.first" in files.turns[1]
+
+
+@POSIX
+def test_sigterm_while_the_model_writes(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    begun = Answer([ROLE, delta("The train leaves at nine in the morning. "), delta("It"), hang])
+    with scripted(reply("ready"), begun) as server:
+        child = Child("talk", "--fast", "--json", *files.options, *inputs(5), "--llm", server.url)
+        child.wait_for("reply_text", "out")
+        child.signal(signal.SIGTERM)
+        outcome = child.finish()
+        assert server.requests[-1].fate.result(timeout=30) == "abandoned"
+    assert outcome.code == 130
+    assert outcome.errors == []
+    assert outcome.events[-1]["type"] == "reply_text"
+    assert files.said[0] == ("user", SPOKEN[5])
+    assert len(files.out[0]) > 0
+    assert len(files.sides[0]) > 0
+    assert "llm.first_token" in files.turns[1]
+
+
+@POSIX
+def test_ctrl_c_while_it_loads(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    (tmp_path / "said").write_text('{"role": "user", "content": "Hello.", "turn": 1}\n')
+    with scripted(Answer([hang])) as server:
+        child = Child("talk", *files.options, *inputs(5), "--llm", server.url)
+        child.wait_for("loading")
+        child.signal(signal.SIGINT)
+        outcome = child.finish()
+    assert outcome.code == 130
+    assert outcome.errors == []
+    assert files.said == [("user", "Hello.")]
+
+
+# ---- the other commands ----------------------------------------------------------------------
+
+
+def test_the_settings_that_are_printed_can_be_used(tmp_path: Path) -> None:
+    (tmp_path / "cascade.toml").write_text(run("config").out, encoding="utf-8")
+    outcome = run("models", "list", "--json", cwd=tmp_path)
+    assert outcome.code == 0
+    models = {model["name"]: model for model in outcome.events}
+    assert models["whisper-mini-en"]["state"] == models["en_US-mini"]["state"] == "embedded"
+
+
+def test_models_can_be_checked() -> None:
+    outcome = run("models", "verify", "whisper-mini-en", "en_US-mini")
+    assert outcome.code == 0
+    assert outcome.out == "whisper-mini-en: whole\nen_US-mini: whole\n"
+
+
+def test_doctor_finds_everything_well(offline: Talked) -> None:
+    parts = ("models", "llm", "versions")
+    outcome = run("doctor", "--json", *(f"--check={part}" for part in parts))
+    assert outcome.code == 0
+    assert outcome.err == ""
+    assert all(finding["state"] == "ok" for finding in outcome.events)
+    assert {finding["part"] for finding in outcome.events} == set(parts)
+    assert sum(finding["part"] == "models" for finding in outcome.events) == 3
+
+
+def test_doctor_finds_what_is_broken(tmp_path: Path) -> None:
+    outcome = run(
+        *("doctor", "--json", "--check=models", "--check=llm", "--voice", tmp_path / "no.onnx"),
+        *("--llm", "http://127.0.0.1:9/v1"),
+    )
+    assert outcome.code == 1
+    states = [(finding["part"], finding["state"]) for finding in outcome.events]
+    assert states == [("models", "ok"), ("models", "problem"), ("llm", "problem")]
+    assert "no.onnx is missing" in outcome.events[1]["detail"]
+    assert "cannot be reached" in outcome.events[2]["detail"]
