@@ -80,14 +80,22 @@ def check_models(settings: Settings, catalogue: Catalogue) -> None:
 
 
 async def start_language_model(
-    where: Path | Endpoint, settings: Settings, stack: contextlib.AsyncExitStack
+    where: Path | Endpoint,
+    settings: Settings,
+    stack: contextlib.AsyncExitStack,
+    *,
+    lenient: bool = False,
 ) -> ChatModel:
     """A client that is warm, and the server behind it if that is ours; `stack` stops both.
 
-    A server that answers, but not well, may do better later: that is only warned of.
+    Args:
+        where: The model.
+        settings: Of the run.
+        stack: Takes what is to be stopped.
+        lenient: Only warn of a server that answers, but not well: it may do better later.
 
     Raises:
-        StageError: It cannot be loaded or reached, or refuses for good.
+        StageError: It cannot be loaded or reached, refuses, or does not answer well.
     """
     if isinstance(where, Path):
         server = await stack.enter_async_context(LocalServer(where, settings.llm))
@@ -98,7 +106,7 @@ async def start_language_model(
     try:
         await model.warm([{"role": "system", "content": settings.llm.instructions}])
     except StageError as error:
-        if error.fatal or isinstance(error, Unreachable):
+        if not lenient or error.fatal or isinstance(error, Unreachable):
             raise
         log.warning("%s; going on", error)
     return model
@@ -203,7 +211,7 @@ class LocalEngines:
         self.voice = Speaker(await self._speaking.run(load), self._speaking)
 
     async def _load_llm(self, stack: contextlib.AsyncExitStack) -> None:
-        self.model = await start_language_model(self._llm, self._settings, stack)
+        self.model = await start_language_model(self._llm, self._settings, stack, lenient=True)
 
     async def _load_vad(self) -> None:
         # Later ones find its libraries loaded and its file in memory.

@@ -161,7 +161,8 @@ class Pulse:
 
     def play_into_mic(self, wav: Path) -> None:
         """Let the microphone hear a file; returns when it has."""
-        command = ["paplay", "--device=cascade_mic", "--latency-msec=10", str(wav)]
+        # A buffer that a busy machine does not tear; `pacat` above keeps the sink in small steps.
+        command = ["paplay", "--device=cascade_mic", "--latency-msec=250", str(wav)]
         subprocess.run(command, env=self.env, check=True)
 
     @contextmanager

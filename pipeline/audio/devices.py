@@ -255,6 +255,7 @@ class Speaker(_Stream):
         super().__init__(device, latency_ms)
         self.underflows = 0
         self._playout = playout
+        self._next_ns = 0
         self._taken = 0
 
     async def __aenter__(self) -> Speaker:
@@ -290,7 +291,11 @@ class Speaker(_Stream):
             at_most_s=FURTHEST_S,
             otherwise_s=self._latency_s,
         )
-        data[:] = self._playout.read(n, now_ns + int(ahead_s * NS_PER_S))[:, np.newaxis]
+        # As with a microphone: no block is heard before the one that it follows.
+        block_ns = n * NS_PER_S // self._playout.rate
+        t_ns = max(now_ns + int(ahead_s * NS_PER_S), self._next_ns - block_ns // 2)
+        self._next_ns = t_ns + block_ns
+        data[:] = self._playout.read(n, t_ns)[:, np.newaxis]
         self._beats += 1
         self._taken += n
         if status.output_underflow:

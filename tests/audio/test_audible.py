@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.audio.audible import Ear, onset
+from pipeline.audio.audible import Ear, ending, onset
 from pipeline.clock import NS_PER_S
 from pipeline.events import Samples
 
@@ -43,6 +43,22 @@ def test_onset_is_found_wherever_blocks_end(
         at, i = at + n, i + 1
     assert ear.audible_ns is not None
     assert abs(ear.audible_ns - (T0 + found * NS_PER_S // RATE)) < NS_PER_S // RATE
+
+
+@given(st.integers(100, 2000), st.integers(0, 3000), st.integers(200, 2000))
+def test_the_ending_is_found_before_clicks(sound: int, silence: int, click: int) -> None:
+    samples = np.concatenate([tone(RATE, 1)[:sound], steady(20, silence)])
+    end = ending(samples, RATE)
+    assert end is not None
+    assert sound - RATE // 1000 < end <= sound
+    if click < silence:
+        samples[sound + click] = 30000
+    assert ending(samples, RATE) == end
+
+
+def test_silence_has_no_ending() -> None:
+    assert ending(steady(20, 8000), RATE) is None
+    assert ending(steady(0, 0), RATE) is None
 
 
 @pytest.mark.parametrize(

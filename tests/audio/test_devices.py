@@ -170,6 +170,20 @@ async def test_the_loudspeaker_plays_the_playout(
         assert speaker.underflows == 1
 
 
+async def test_times_of_played_blocks_do_not_go_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_ns = iter(range(10 * NS_PER_S, 11 * NS_PER_S, 10 * NS_PER_MS))
+    monkeypatch.setattr(time, "monotonic_ns", lambda: next(now_ns))
+    heard: list[int] = []
+    speaker = Speaker(Playout(48000, tap=lambda _, t_ns: heard.append(t_ns)), LOUDSPEAKER)
+    for ahead_s in [0.02, 0.04, 0.02, 0.02, 0.02, 0.02, 0.02, 0.1, 0.1]:
+        block = np.zeros((480, 1), np.int16)
+        speaker._callback(block, 480, times(100.0, 100.0 + ahead_s), flags())
+    monkeypatch.undo()
+    start_ns = 10 * NS_PER_S + 20 * NS_PER_MS
+    errors = [round((t_ns - start_ns) / NS_PER_MS) - 10 * i for i, t_ns in enumerate(heard)]
+    assert errors == [0, 20, 15, 10, 5, 0, 0, 80, 80]
+
+
 async def test_a_loudspeaker_that_ends_at_once_does_not_open(install: Install) -> None:
     class Ending(FakePortAudio):
         def OutputStream(self, **settings: Any) -> FakeStream:  # noqa: N802

@@ -1,4 +1,4 @@
-"""`cascade talk` and `cascade doctor` on microphone and loudspeaker: PulseAudio, heard from outside.
+"""`cascade talk` and `cascade doctor` on a microphone and a loudspeaker, heard from outside.
 
 What goes in is speech that is played to the microphone; what comes out is recorded from the
 loudspeaker and read back by the recogniser. Replies are scripted in words that it knows.
@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from cli_child import (
     run,
     scripted,
 )
-from llm_server import LlmServer, reply
+from llm_server import reply
 from pulse import RATE, Pulse
 
 from pipeline.audio.audible import AUDIBLE_DBFS
@@ -48,10 +49,10 @@ from pipeline.turns import RATE as STT_RATE
 
 ReadBack = Callable[[Samples, int], str]
 
-QUESTION, OTHER_QUESTION = 34, 18
+QUESTION, OTHER_QUESTION = 34, 8
 SPOKEN = {
     QUESTION: "The jacket I bought never arrived.",
-    OTHER_QUESTION: "Remind me to check the oven at six ten tomorrow.",
+    OTHER_QUESTION: "When does the train to Madrid leave?",
 }
 ANSWERS = ("Wake me up at twelve on Thursday.", "What is the weather like in Tokyo?")
 STORY = (
@@ -142,7 +143,7 @@ def read_back() -> ReadBack:
         resampler = Resampler(rate, STT_RATE)
         framed = resampler.push(np.concatenate([quiet, sound, quiet]))
         framed = np.concatenate([framed, resampler.flush()])
-        return whisper.transcribe(framed.astype(np.float32) / 32768).text
+        return whisper.transcribe(framed.astype(np.float32) / np.float32(32768)).text
 
     return read
 
@@ -151,12 +152,20 @@ def words(text: str) -> list[str]:
     return re.findall(r"[a-z']+", text.lower())
 
 
-def mistakes(said: list[str], heard: list[str]) -> int:
+def mistakes(said: str, heard: str) -> int:
     """How many words were left out, added, or taken for others."""
-    if not said or not heard:
-        return len(said) + len(heard)
-    compared = jiwer.process_words(" ".join(said), " ".join(heard))
+    if not words(said) or not words(heard):
+        return len(words(said)) + len(words(heard))
+    compared = jiwer.process_words(" ".join(words(said)), " ".join(words(heard)))
     return compared.substitutions + compared.deletions + compared.insertions
+
+
+def understood(outcome: Outcome, *questions: int) -> list[str]:
+    """The transcripts; a busy machine may cost each a word."""
+    texts = outcome.texts()
+    pairs = zip((SPOKEN[question] for question in questions), texts, strict=True)
+    assert all(mistakes(*pair) <= 1 for pair in pairs), texts
+    return texts
 
 
 def stretches(samples: Samples, rate: int) -> list[slice]:
@@ -168,58 +177,53 @@ def stretches(samples: Samples, rate: int) -> list[slice]:
     return [slice(int(begin), int(end) + 1) for begin, end in zip(begins, ends, strict=True)]
 
 
-@pytest.mark.device
-def test_a_conversation_of_two_turns(pulse: Pulse, tmp_path: Path, read_back: ReadBack) -> None:
+@dataclass(frozen=True)
+class Talked:
+    """A conversation that is over, and the loudspeaker as it was heard from outside."""
+
+    folder: Path
+    outcome: Outcome
+    outside: Samples
+
+    @property
+    def said(self) -> list[tuple[str, str]]:
+        return read_conversation(self.folder / "said")
+
+    @property
+    def turns(self) -> dict[int, dict[str, int]]:
+        return read_trace(self.folder / "trace")[1]
+
+    @property
+    def sides(self) -> tuple[list[slice], list[slice]]:
+        """Where there is sound in the recording: the user's, the replies'."""
+        both, rate = read_wav(self.folder / "both.wav")
+        return stretches(both[:, 0], rate), stretches(both[:, 1], rate)
+
+
+@pytest.fixture(scope="module")
+def whole(pulse: Pulse, tmp_path_factory: pytest.TempPathFactory) -> Talked:
+    """Two turns that are heard to their ends, and then Ctrl-C."""
+    folder = tmp_path_factory.mktemp("whole")
     with (
         scripted(reply("ready"), *map(reply, ANSWERS)) as llm,
         pulse.record() as outside,
-        talking(pulse, tmp_path, llm.url, **ROOMY) as talk,
+        talking(pulse, folder, llm.url, **ROOMY) as talk,
     ):
         for turn, question in enumerate(SPOKEN, 1):
             pulse.play_into_mic(recording(question))
             talk.wait_mark(turn, "playout.last")
         outcome = talk.interrupt()
-    assert outcome.code == 130
-    assert outcome.errors == []
-    assert outcome.texts() == [*SPOKEN.values()]
-    assert [event["status"] for event in outcome.of("reply_done")] == ["completed"] * 2
-    said = [text for turn in zip(SPOKEN.values(), ANSWERS, strict=True) for text in turn]
-    roles = ["user", "assistant"] * 2
-    assert read_conversation(tmp_path / "said") == [*zip(roles, said, strict=True)]
-
-    _, turns = read_trace(tmp_path / "trace")
-    for marks in turns.values():
-        times = [marks[name] for name in MARKS]
-        assert times == sorted(times)
-    assert turns[1]["playout.last"] < turns[2]["speech.start"]
-
-    # What was heard outside, and what was recorded of both sides, has the words.
-    sound = outside[0].samples
-    heard = [words(read_back(sound[where], RATE)) for where in stretches(sound, RATE)]
-    assert [mistakes(words(a), b) <= 1 for a, b in zip(ANSWERS, heard, strict=True)] == [True] * 2
-    both, rate = read_wav(tmp_path / "both.wav")
-    sides = [[(where, side[where]) for where in stretches(side, rate)] for side in both.T]
-    recorded = [stretch for turn in zip(*sides, strict=True) for stretch in turn]
-    assert len(recorded) == len(said)
-    for text, (_, stretch) in zip(said, recorded, strict=True):
-        assert mistakes(words(text), words(read_back(stretch, rate))) <= 1
-
-    # The recording bears the trace out, and the person is told what the trace has.
-    edges = [(question.stop, answer.start) for (question, _), (answer, _) in zip(*sides)]
-    for marks, (end, begin) in zip(turns.values(), edges, strict=True):
-        timeline = Timeline.from_marks(marks)
-        assert timeline is not None
-        assert f"voice-to-voice {timeline.total_ns / 1e6:.0f} ms" in outcome.err
-        assert timeline.total_ns / NS_PER_S == pytest.approx((begin - end) / rate, abs=0.25)
-    assert [a.stop < b.start for (a, _), (b, _) in pairwise(recorded)] == [True] * 3
+    return Talked(folder, outcome, outside[0].samples)
 
 
-@pytest.mark.device
-def test_speaking_over_a_reply(pulse: Pulse, tmp_path: Path, read_back: ReadBack) -> None:
+@pytest.fixture(scope="module")
+def interrupted(pulse: Pulse, tmp_path_factory: pytest.TempPathFactory) -> Talked:
+    """The second question falls into the middle of the first one's reply."""
+    folder = tmp_path_factory.mktemp("interrupted")
     with (
         scripted(reply("ready"), reply(STORY), reply(ANSWERS[0])) as llm,
         pulse.record() as outside,
-        talking(pulse, tmp_path, llm.url, **ROOMY) as talk,
+        talking(pulse, folder, llm.url, **ROOMY) as talk,
     ):
         pulse.play_into_mic(recording(QUESTION))
         talk.wait_mark(1, "heard.first")
@@ -227,30 +231,82 @@ def test_speaking_over_a_reply(pulse: Pulse, tmp_path: Path, read_back: ReadBack
         pulse.play_into_mic(recording(OTHER_QUESTION))
         talk.wait_mark(2, "playout.last")
         outcome = talk.interrupt()
-        reminded = [message["content"] for message in llm.requests[-1].body["messages"]]
-    assert outcome.code == 130
-    assert outcome.texts() == [*SPOKEN.values()]
-    statuses = [(event["turn"], event["status"]) for event in outcome.of("reply_done")]
-    assert statuses == [(1, "interrupted"), (2, "completed")]
-    [interrupted] = outcome.of("reply_interrupted")
-    kept = interrupted["heard_text"]
-    assert STORY.startswith(kept)
-    assert reminded[1:] == [SPOKEN[QUESTION], kept, SPOKEN[OTHER_QUESTION]]
-    assert [text for _, text in read_conversation(tmp_path / "said")] == [*reminded[1:], ANSWERS[0]]
-    _, turns = read_trace(tmp_path / "trace")
-    assert turns[1]["heard.first"] < turns[2]["speech.start"] < turns[1]["interrupted"]
+    return Talked(folder, outcome, outside[0].samples)
 
-    # Outside, the reply breaks off where the history says, and then there is silence.
-    sound = outside[0].samples
-    first, second = stretches(sound, RATE)
-    heard, story = words(read_back(sound[first], RATE)), words(STORY)
-    reached = min(range(len(story)), key=lambda n: mistakes(story[:n], heard))
-    assert abs(reached - len(words(kept))) <= 2
-    assert mistakes(words(ANSWERS[0]), words(read_back(sound[second], RATE))) <= 1
-    # It breaks off while the user goes on speaking.
-    both, rate = read_wav(tmp_path / "both.wav")
-    (_, over), (broken, _) = (stretches(side, rate) for side in both.T)
+
+@pytest.mark.device
+def test_two_turns_are_understood_and_answered(whole: Talked) -> None:
+    assert whole.outcome.code == 130
+    assert whole.outcome.errors == []
+    texts = understood(whole.outcome, *SPOKEN)
+    assert [event["status"] for event in whole.outcome.of("reply_done")] == ["completed"] * 2
+    pairs = zip(texts, ANSWERS, strict=True)
+    assert whole.said == [m for q, a in pairs for m in (("user", q), ("assistant", a))]
+
+
+@pytest.mark.device
+def test_the_trace_has_all_marks_in_order(whole: Talked) -> None:
+    for marks in whole.turns.values():
+        times = [marks[name] for name in MARKS]
+        assert times == sorted(times)
+    assert whole.turns[1]["playout.last"] < whole.turns[2]["speech.start"]
+
+
+@pytest.mark.device
+def test_the_replies_are_heard_word_for_word(whole: Talked, read_back: ReadBack) -> None:
+    heard = [read_back(whole.outside[where], RATE) for where in stretches(whole.outside, RATE)]
+    assert len(heard) == len(ANSWERS)
+    assert [mistakes(*said) <= 1 for said in zip(ANSWERS, heard, strict=True)] == [True] * 2, heard
+
+
+@pytest.mark.device
+def test_the_recording_has_both_sides(whole: Talked, read_back: ReadBack) -> None:
+    both, rate = read_wav(whole.folder / "both.wav")
+    for side, texts in enumerate((SPOKEN.values(), ANSWERS)):
+        for where, text in zip(whole.sides[side], texts, strict=True):
+            assert mistakes(text, read_back(both[where, side], rate)) <= 1
+    in_turn = [where for turn in zip(*whole.sides, strict=True) for where in turn]
+    assert all(one.stop < other.start for one, other in pairwise(in_turn))
+
+
+@pytest.mark.device
+def test_trace_recording_and_screen_agree(whole: Talked) -> None:
+    _, rate = read_wav(whole.folder / "both.wav")
+    for marks, user, answer in zip(whole.turns.values(), *whole.sides, strict=True):
+        timeline = Timeline.from_marks(marks)
+        assert timeline is not None
+        assert f"voice-to-voice {timeline.total_ns / 1e6:.0f} ms" in whole.outcome.err
+        measured = (answer.start - user.stop) / rate
+        # Measured: within 25 ms. An overloaded sound server says what it likes.
+        assert timeline.total_ns / NS_PER_S == pytest.approx(measured, abs=0.25)
+
+
+@pytest.mark.device
+def test_speaking_over_a_reply_ends_it(interrupted: Talked, read_back: ReadBack) -> None:
+    assert interrupted.outcome.code == 130
+    turns = interrupted.turns
+    assert turns[1]["heard.first"] < turns[2]["speech.start"] < turns[1]["interrupted"]
+    statuses = [event["status"] for event in interrupted.outcome.of("reply_done")]
+    assert statuses == ["interrupted", "completed"]
+    # The reply breaks off while the user goes on, and then nothing is heard but the next one.
+    (_, over), (broken, _) = interrupted.sides
     assert over.start < broken.stop < over.stop
+    _, answer = stretches(interrupted.outside, RATE)
+    assert mistakes(ANSWERS[0], read_back(interrupted.outside[answer], RATE)) <= 1
+
+
+@pytest.mark.device
+def test_of_a_broken_reply_is_kept_what_was_heard(interrupted: Talked, read_back: ReadBack) -> None:
+    first, second = understood(interrupted.outcome, *SPOKEN)
+    [event] = interrupted.outcome.of("reply_interrupted")
+    kept = event["heard_text"]
+    assert STORY.startswith(kept)
+    assert [text for _, text in interrupted.said] == [first, kept, second, ANSWERS[0]]
+    broken, _ = stretches(interrupted.outside, RATE)
+    heard = read_back(interrupted.outside[broken], RATE)
+    beginnings = [" ".join(STORY.split()[:n]) for n in range(len(STORY.split()))]
+    closest = min(beginnings, key=lambda beginning: mistakes(beginning, heard))
+    assert abs(len(words(closest)) - len(words(kept))) <= 2, (kept, heard)
 
 
 @pytest.mark.device
@@ -270,8 +326,9 @@ def test_the_sound_server_dies(start_pulse: Callable[[], Pulse], tmp_path: Path)
     assert re.match(
         r"error: (microphone|loudspeaker) default: is gone: it was unplugged, or", error
     )
-    (who, asked), (whose, kept) = read_conversation(tmp_path / "said")
-    assert (who, asked, whose) == ("user", SPOKEN[QUESTION], "assistant")
+    [asked] = understood(outcome, QUESTION)
+    question, (who, kept) = read_conversation(tmp_path / "said")
+    assert (question, who) == (("user", asked), "assistant")
     assert STORY.startswith(kept)
     assert read_trace(tmp_path / "trace")[1].keys() == {1}
     both, rate = read_wav(tmp_path / "both.wav")
@@ -290,7 +347,7 @@ def test_a_reply_of_the_embedded_model_is_heard(pulse: Pulse, tmp_path: Path) ->
         time.sleep(0.5)
         outcome = talk.interrupt()
     assert outcome.code == 130
-    assert outcome.texts() == [SPOKEN[QUESTION]]
+    understood(outcome, QUESTION)
     assert outcome.of("reply_text")
     assert stretches(outside[0].samples, RATE)
 
@@ -301,7 +358,7 @@ def test_doctor_hears_and_is_heard(pulse: Pulse) -> None:
 
     def speak() -> None:
         while not over.is_set():
-            pulse.play_into_mic(recording(OTHER_QUESTION))
+            pulse.play_into_mic(recording(QUESTION))
 
     speaking = threading.Thread(target=speak)
     speaking.start()

@@ -26,7 +26,7 @@ from cli_child import (
     run,
     scripted,
 )
-from llm_server import ROLE, Answer, delta, hang, reply
+from llm_server import ROLE, Answer, delta, hang, reply, status
 
 from pipeline.audio.audible import AUDIBLE_DBFS, onset
 from pipeline.audio.files import WavWriter
@@ -276,8 +276,8 @@ def test_full_speed_hears_what_real_time_hears(fast: Talked, live: Talked) -> No
         for marks in talked.files.turns.values():
             timeline = Timeline.from_marks(marks)
             assert timeline is not None
-            # Far below what the recordings last, which is what a skip too many would add.
-            assert 0.5e9 < timeline.total_ns < 2e9
+            # Generous: the machine may be busy. A skip of nothing or of too much is further off.
+            assert 0.5e9 < timeline.total_ns < 10e9
 
 
 def test_stages_overlap_unless_told_otherwise(fast: Talked, tmp_path: Path) -> None:
@@ -324,14 +324,13 @@ def test_speaking_over_a_reply_ends_it(tmp_path: Path) -> None:
     assert talked.outcome.code == 0
     assert talked.outcome.texts() == [SPOKEN[5], SPOKEN[10]]
     [interrupted] = talked.outcome.of("reply_interrupted")
-    heard = interrupted["heard_text"]
     assert interrupted["turn"] == 1
+    _, (_, heard), *later = talked.files.said
     assert LONG.startswith(heard)
     assert 2 < len(heard.split()) < 17
-    assert talked.files.said == [
-        *[("user", SPOKEN[5]), ("assistant", heard)],
-        *[("user", SPOKEN[10]), ("assistant", ANSWER)],
-    ]
+    # What was played until the driver took notice is counted in.
+    assert heard.startswith(interrupted["heard_text"])
+    assert later == [("user", SPOKEN[10]), ("assistant", ANSWER)]
     assert reminded[1:] == [SPOKEN[5], heard, SPOKEN[10]]
     one, two = talked.files.turns[1], talked.files.turns[2]
     assert_in_order(one, "heard.first", "interrupted")
@@ -436,12 +435,13 @@ def test_doctor_finds_everything_well(offline: Talked) -> None:
 
 
 def test_doctor_finds_what_is_broken(tmp_path: Path) -> None:
-    outcome = run(
-        *("doctor", "--json", "--check=models", "--check=llm", "--voice", tmp_path / "no.onnx"),
-        *("--llm", "http://127.0.0.1:9/v1"),
-    )
+    with scripted(status(500, "overloaded")) as server:
+        outcome = run(
+            *("doctor", "--json", "--check=models", "--check=llm"),
+            *("--voice", tmp_path / "no.onnx", "--llm", server.url),
+        )
     assert outcome.code == 1
     states = [(finding["part"], finding["state"]) for finding in outcome.events]
     assert states == [("models", "ok"), ("models", "problem"), ("llm", "problem")]
     assert "no.onnx is missing" in outcome.events[1]["detail"]
-    assert "cannot be reached" in outcome.events[2]["detail"]
+    assert "answers 500: overloaded" in outcome.events[2]["detail"]
