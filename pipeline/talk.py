@@ -123,7 +123,7 @@ async def _hold(
     Raises:
         CascadeError: The engines cannot be loaded, a device is gone, or a stage failed for good.
     """
-    from pipeline.cascade import Cascade
+    from pipeline.cascade import Cascade  # as slow to import
 
     saved = True
     async with contextlib.AsyncExitStack() as stack:
@@ -173,7 +173,7 @@ def _check_files(options: Options) -> None:
         ("--save", options.save),
     ]
     written = [(flag, path) for flag, path in named if path is not None]
-    if options.resume is not None and options.resume != options.save:
+    if options.resume is not None:
         read.append(("--resume", options.resume))
     for i, (flag, path) in enumerate(written):
         if path.is_dir():
@@ -181,6 +181,8 @@ def _check_files(options: Options) -> None:
         if not path.parent.is_dir():
             raise BadInput(f"{flag} {path}: there is no folder {path.parent}; create it first")
         for other, used in [*read, *written[:i]]:
+            if (flag, other) == ("--save", "--resume"):
+                continue
             # What is no file, such as /dev/null, may be anything.
             if used.resolve() == path.resolve() and (path.is_file() or not path.exists()):
                 raise BadInput(f"{flag} {path}: is the file of {other} too; give it another name")
