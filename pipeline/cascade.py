@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -53,9 +52,13 @@ TAPE_SLACK_S = 5.0
 JUDGE_LAG = 2 * WINDOW
 """How much silence (samples) what is judged voiced may end with: measured, up to 46 ms."""
 
+MUTE_TAIL = int(0.4 * RATE)
+"""How long (samples) the microphone stays muted after a reply where `turns.barge_in` is off: the
+buffers of both devices, and the room. Wireless loudspeakers take up to 0.3 s."""
+
 PARTIAL_BUDGET = 0.25
-"""Share of the time between two partial transcripts that making one may take. A model slower than
-that would make the final transcript wait behind a partial one."""
+"""Share of the time between two partial transcripts that making one may take; with a slow model
+they come less often. A final transcript may have to wait behind a partial one."""
 
 log = logging.getLogger(__name__)
 
@@ -141,20 +144,24 @@ class Cascade:
         self._events: asyncio.Queue[Event | None] = asyncio.Queue(EVENTS_AHEAD)
         self._tasks = asyncio.TaskGroup()
         self._turn = max((m.turn for m in history), default=0)
+        self._work: set[asyncio.Task[None]] = set()
         self._answering: asyncio.Task[None] | None = None
         self._reply: Reply | None = None
         self._listening_partly: asyncio.Task[None] | None = None
         self._reading_ahead: asyncio.Task[None] | None = None
         self._utterance: Began | None = None
         self._paused: Paused | None = None
-        # Start of an utterance whose recognition the user cut short by speaking on.
-        self._unrecognised: int | None = None
+        # What was said before the user spoke on is answered with what came after, be it a cough.
+        self._unanswered = False
+        self._muted_until = 0
         self._partial_from = 0
         self._partial_cost_s = 0.0
 
     async def __aenter__(self) -> Self:
-        """Begin to listen."""
+        """Begin to listen; a conversation that goes on is read by the model first."""
         await self._tasks.__aenter__()
+        if self._conversation.history:
+            await self._read_ahead(self._conversation.prompt(reserve_tokens=RESERVE_TOKENS))
         return self
 
     async def __aexit__(
@@ -164,9 +171,8 @@ class Cascade:
         traceback: TracebackType | None,
     ) -> None:
         """Stop all work; the history keeps of a running reply what was heard."""
-        for task in (self._answering, self._listening_partly, self._reading_ahead):
-            if task is not None:
-                task.cancel()
+        for task in self._work:
+            task.cancel()
         await self._tasks.__aexit__(exc_type, exc, traceback)
         self._settle()
         # Whoever still reads gets the end, even if nobody has read for long.
@@ -185,11 +191,20 @@ class Cascade:
         self._lag_ns += frame.duration_ns - len(samples) * 1_000_000_000 // RATE
         for verdict in self._detector.push(samples):
             speaking = self._reply is not None and self._reply.audible
-            if speaking and not self._settings.turns.barge_in:
-                verdict = dataclasses.replace(verdict, probability=0.0)
+            if not self._settings.turns.barge_in:
+                verdict = self._muted(verdict, speaking)
             for decision in self._turns.push(verdict, speaking=speaking):
                 await self._decide(decision)
         self._transcribe_partly()
+
+    def _muted(self, verdict: Verdict, speaking: bool) -> Verdict:
+        """Silence instead of a reply's echo, which arrives a little after it was played."""
+        if speaking:
+            self._muted_until = verdict.end + MUTE_TAIL
+        return dataclasses.replace(verdict, probability=0.0) if self._echoes(verdict) else verdict
+
+    def _echoes(self, verdict: Verdict) -> bool:
+        return verdict.start < self._muted_until and not self._turns.in_speech
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """What happens, until the session is left."""
@@ -219,8 +234,14 @@ class Cascade:
 
         It takes time all the same, from whatever comes next.
         """
-        tasks = (self._listening_partly, self._reading_ahead)
-        return any(task is not None and not task.done() for task in tasks)
+        return any(map(_running, (self._listening_partly, self._reading_ahead)))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start a task that ends with the session."""
+        task = self._tasks.create_task(work)
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+        return task
 
     async def _decide(self, decision: Decision) -> None:
         match decision:
@@ -238,7 +259,7 @@ class Cascade:
             case Ended():
                 self._end_of_turn(decision)
                 await self._events.put(SpeechStopped(self._turn))
-                self._answering = self._tasks.create_task(self._answer(self._turn, decision))
+                self._answering = self._begin(self._answer(self._turn, decision))
 
     def _end_of_turn(self, ended: Ended) -> None:
         provisional = self._paused.at if self._paused is not None else ended.at
@@ -255,13 +276,24 @@ class Cascade:
         return judged if end is None else judged - len(heard) + end
 
     async def _answer(self, turn: int, ended: Ended) -> None:
-        """One turn, from utterance to the end of the reply's making."""
+        """One turn, from utterance to the end of the reply's making.
+
+        If the user speaks on during the recognition, the words are kept and the reply is left to
+        the next turn, which has them all.
+        """
         status: ReplyStatus = "failed"
         try:
             text = await self._recognise(turn, ended)
-            if text:
-                await self._respond(turn, text)
-            status = "completed" if text else "skipped"
+            self._conversation.add("user", text, turn)
+            asked = bool(text) or self._unanswered
+            self._unanswered = asked and turn != self._turn
+            if self._unanswered:
+                status = "interrupted"
+            elif asked:
+                await self._respond(turn)
+                status = "completed"
+            else:
+                status = "skipped"
         except StageError as error:
             self._mark("failed", self._clock.now_ns(), turn=turn, stage=error.stage)
             await self._events.put(Failure(turn, error.stage, str(error), error.fatal))
@@ -270,24 +302,21 @@ class Cascade:
             self._mark("failed", self._clock.now_ns(), turn=turn, stage="cascade")
             message = f"{type(error).__name__}: {error}"
             await self._events.put(Failure(turn, "cascade", message, False))
-        self._answering = None
+        if self._answering is asyncio.current_task():
+            self._answering = None
         self._settle()
         reply_id = self._reply.id if self._reply is not None and self._reply.turn == turn else ""
         await self._events.put(ReplyDone(turn, reply_id, status))
 
     async def _recognise(self, turn: int, ended: Ended) -> str:
         self._mark("stt.start", self._clock.now_ns(), turn=turn)
-        if self._unrecognised is None:
-            self._unrecognised = ended.start
-        audio = _float(self._tape.cut(self._unrecognised, ended.end))
+        audio = _float(self._tape.cut(ended.start, ended.end))
         heard = await self._engines.transcribe(audio, ended.voiced_ms)
-        self._unrecognised = None
         self._mark("stt.final", self._clock.now_ns(), turn=turn, dropped=heard.dropped)
         await self._events.put(Transcript(turn, heard.text, True))
         return heard.text
 
-    async def _respond(self, turn: int, text: str) -> None:
-        self._conversation.add("user", text, turn)
+    async def _respond(self, turn: int) -> None:
         self._reply = Reply(
             turn,
             f"reply-{turn}",
@@ -306,7 +335,7 @@ class Cascade:
             raise StageError("llm", "the model had nothing to say; ask again, or take another one")
         self._conversation.settle(turn, self._reply.text)
         ahead = self._conversation.prompt(reserve_tokens=RESERVE_TOKENS)
-        self._reading_ahead = self._tasks.create_task(self._read_ahead(ahead))
+        self._reading_ahead = self._begin(self._read_ahead(ahead))
 
     async def _read_ahead(self, messages: Messages) -> None:
         """While the reply plays: what the model will be reminded of in the next turn.
@@ -314,28 +343,29 @@ class Cascade:
         Mostly it knows it already; after old turns were left out it has to read all of the rest,
         which would take seconds if it began when the user waits.
         """
-        with contextlib.suppress(StageError):  # the next turn will tell
+        try:
             await self._engines.read_ahead(messages)
+        except Exception as error:
+            log.debug("reading ahead: %s", error)  # if it matters, the next turn will tell
 
     async def _interrupt(self) -> None:
-        """The user speaks: stop answering, and keep of the reply what was heard."""
+        """The user speaks: stop the reply, and keep of it what was heard.
+
+        A recognition goes on: what was said is not lost.
+        """
         task, reply = self._answering, self._reply
-        if task is None and (reply is None or reply.over):
+        self._answering = None
+        if reply is None or reply.over:
             return
-        turn = self._turn
-        if reply is not None and not reply.over:
-            reply.stopped = True
+        reply.stopped = True
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
-            self._answering = None
         self._settle()
-        self._mark("interrupted", self._clock.now_ns())
-        mine = reply if reply is not None and reply.turn == turn else None
-        if mine is not None:
-            await self._events.put(ReplyInterrupted(turn, mine.id, mine.heard_text()))
+        self._mark("interrupted", self._clock.now_ns(), turn=reply.turn)
+        await self._events.put(ReplyInterrupted(reply.turn, reply.id, reply.heard_text()))
         if task is not None:
-            await self._events.put(ReplyDone(turn, mine.id if mine else "", "interrupted"))
+            await self._events.put(ReplyDone(reply.turn, reply.id, "interrupted"))
 
     def _settle(self) -> None:
         """The history's last reply is what was heard of it."""
@@ -346,27 +376,33 @@ class Cascade:
         """While the user speaks, now and then recognise what there is, for the eye."""
         every = self._settings.stt.partial_ms / 1000
         begun = self._utterance
-        busy = self._listening_partly is not None and not self._listening_partly.done()
-        if not every or begun is None or self._paused is not None or busy:
+        idle = every == 0 or begun is None or self._paused is not None
+        if begun is None or idle or _running(self._listening_partly):
             return
-        if self._tape.end - self._partial_from < every * RATE:
-            return
-        if self._partial_cost_s > every * PARTIAL_BUDGET:
+        wait = max(every, self._partial_cost_s / PARTIAL_BUDGET)
+        if self._tape.end - self._partial_from < wait * RATE:
             return
         self._partial_from = self._tape.end
         audio = _float(self._tape.cut(begun.start, self._tape.end))
-        self._listening_partly = self._tasks.create_task(self._partial(self._turn, audio))
+        self._listening_partly = self._begin(self._partial(self._turn, audio))
 
     async def _partial(self, turn: int, audio: npt.NDArray[np.float32]) -> None:
         began = self._clock.now_ns()
-        with contextlib.suppress(StageError):  # the final transcript will tell
+        try:
             heard = await self._engines.transcribe(audio, None)
-            self._partial_cost_s = (self._clock.now_ns() - began) / 1e9
-            if heard.text and self._utterance is not None and turn == self._turn:
-                await self._events.put(Transcript(turn, heard.text, False))
+        except Exception as error:
+            log.debug("partial transcript: %s", error)  # the final one will tell
+            return
+        self._partial_cost_s = (self._clock.now_ns() - began) / 1e9
+        if heard.text and self._utterance is not None and turn == self._turn:
+            await self._events.put(Transcript(turn, heard.text, False))
 
     def _mark(self, name: str, t_ns: int, *, turn: int | None = None, **more: Any) -> None:
         self._trace.mark(self._turn if turn is None else turn, name, t_ns, **more)
+
+
+def _running(task: asyncio.Task[None] | None) -> bool:
+    return task is not None and not task.done()
 
 
 def _float(samples: Samples) -> npt.NDArray[np.float32]:

@@ -67,6 +67,12 @@ def load(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Se
             f"({turns.provisional_ms}); allowed: at least that"
         )
     vad = settings.vad
+    llm, needed = settings.llm, settings.conversation.budget_tokens + settings.llm.max_tokens
+    if needed > llm.context_tokens:
+        raise BadInput(
+            f"settings: conversation.budget_tokens and llm.max_tokens are {needed} together, more "
+            f"than llm.context_tokens ({llm.context_tokens}); allowed: at most that"
+        )
     if vad.release > vad.threshold:
         raise BadInput(
             f"settings: vad.release is {vad.release}, above vad.threshold ({vad.threshold}); "
@@ -155,8 +161,9 @@ def _checked(values: Values, where: str, *, strict: bool = False) -> Values:
                 raise BadInput(
                     f"{where}: unknown key {name}.{key}; {_nearest(key, fields)}"
                 ) from None
+            shown = "hidden" if key == "api_key" else repr(first["input"])
             raise BadInput(
-                f"{where}: {name}.{key} is {first['input']!r}; allowed: {_allowed(fields[key])}"
+                f"{where}: {name}.{key} is {shown}; allowed: {_allowed(fields[key])}"
             ) from None
     return values
 

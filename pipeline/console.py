@@ -111,7 +111,14 @@ class Display:
         self._total_s = 0.0
         self._whole = False
         self._live = (
-            Live(console=console, refresh_per_second=12, transient=True, get_renderable=self._line)
+            Live(
+                console=console,
+                refresh_per_second=12,
+                transient=True,
+                get_renderable=self._line,
+                # Machine-readable lines go where stdout goes, unless that is this screen.
+                redirect_stdout=sys.stdout.isatty(),
+            )
             if console.is_terminal
             else None
         )

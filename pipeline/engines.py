@@ -139,7 +139,7 @@ class LocalEngines:
     @property
     def names(self) -> dict[str, str]:
         """The models in use, by kind."""
-        llm = self._llm.stem if isinstance(self._llm, Path) else self._settings.llm.model
+        llm = self._llm.stem if isinstance(self._llm, Path) else self._llm.label
         return {"stt": self._stt.name, "llm": llm, "tts": self._tts.name}
 
     async def __aenter__(self) -> Self:

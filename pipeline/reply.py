@@ -122,25 +122,34 @@ class Reply:
         """Make the reply to `messages` and emit it.
 
         Raises:
-            StageError: A stage failed. What was written before has been spoken all the same.
+            StageError: A stage failed. Where it was the model, what it had written before has been
+                spoken all the same.
         """
-        if self._settings.mode == "sequential":
-            await self._one_after_another(messages)
-        else:
-            try:
-                async with asyncio.TaskGroup() as tasks:
-                    deadline = tasks.create_task(self._deadline())
-                    tasks.create_task(self._speak())
-                    await self._write(messages)
-                    deadline.cancel()
-            except BaseExceptionGroup as group:
-                error = first_of(group)
-                if not isinstance(error, StageError):
-                    raise error from None
-                self._failure = self._failure or error
+        try:
+            if self._settings.mode == "sequential":
+                await self._one_after_another(messages)
+            else:
+                await self._overlapped(messages)
+        except StageError as error:
+            self._failure = self._failure or error
+        except Exception:
+            self._whole = True
+            raise
+        # Only a cancelled reply has an end that is still to be told.
         self._whole = True
         if self._failure is not None:
             raise self._failure
+
+    async def _overlapped(self, messages: Messages) -> None:
+        """All stages at once."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                deadline = tasks.create_task(self._deadline())
+                tasks.create_task(self._speak())
+                await self._write(messages)
+                deadline.cancel()
+        except BaseExceptionGroup as group:
+            raise first_of(group) from None
 
     def played(self, samples: int) -> None:
         """Take the playout position: how many samples of this reply have been heard."""
@@ -149,14 +158,14 @@ class Reply:
 
     def heard_text(self) -> str:
         """What the user has heard of it so far, in whole words."""
-        if self.over and not self.stopped:
+        if self.over and not self.stopped and self._failure is None and self._spoken.samples:
             return self.text
         return self._spoken.heard(self.text, self._played)
 
     @property
     def audible(self) -> bool:
         """Whether it can be heard now: some was played, and some of what was made was not."""
-        return 0 < self._played < self._spoken.samples
+        return not self.stopped and 0 < self._played < self._spoken.samples
 
     @property
     def over(self) -> bool:
@@ -166,11 +175,12 @@ class Reply:
     async def _write(self, messages: Messages) -> None:
         """Model → clauses."""
         try:
-            async for delta in self._deltas(messages):
-                hurry = self._in_hand_s() < self._settings.comfort_s
-                await self._cut(self._chunker.push(delta, hurry=hurry))
-                if self._overdue or ("clause.first" in self._marked and self._starving()):
-                    await self._cut(self._chunker.force())
+            async with contextlib.aclosing(self._deltas(messages)) as deltas:
+                async for delta in deltas:
+                    hurry = self._in_hand_s() < self._settings.comfort_s
+                    await self._cut(self._chunker.push(delta, hurry=hurry))
+                    if self._overdue or ("clause.first" in self._marked and self._starving()):
+                        await self._cut(self._chunker.force())
         except StageError as error:
             # What was written is still spoken; the failure is told after it.
             self._failure = error
@@ -217,18 +227,22 @@ class Reply:
         while (clause := await self._clauses.get()) is not None:
             async with contextlib.aclosing(self._pieces(clause)) as pieces:
                 self._spoken.begin(clause)
+                waiting = len(clause.text)
                 async for piece in pieces:
-                    self._waiting_chars = max(0, self._waiting_chars - len(clause.text))
+                    self._waiting_chars -= waiting
+                    waiting = 0
                     await self._make_room()
                     await self._send(piece)
+                self._waiting_chars -= waiting
                 self._spoken.end()
         self._once("tts.last_audio")
 
     async def _one_after_another(self, messages: Messages) -> None:
         """The textbook cascade: all of the text, then all of its sound, then the playing."""
         try:
-            async for _ in self._deltas(messages):
-                pass
+            async with contextlib.aclosing(self._deltas(messages)) as deltas:
+                async for _ in deltas:
+                    pass
         except StageError as error:
             self._failure = error
         clauses = [*self._chunker.push(self.text, hurry=False), *self._chunker.flush()]

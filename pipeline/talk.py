@@ -40,9 +40,6 @@ from pipeline.trace import Trace, description
 if TYPE_CHECKING:
     from pipeline.engines import LocalEngines
 
-TICK_S = 0.02
-"""How often the playout position is reported."""
-
 PATIENCE_S = 0.3
 """Beyond the hold: silence after a recording that shows that nothing more will be answered."""
 
@@ -233,7 +230,6 @@ class Driver:
             async with self._session, asyncio.TaskGroup() as tasks:
                 helpers = [
                     tasks.create_task(self._follow()),
-                    tasks.create_task(self._report()),
                     tasks.create_task(self._ends.watch()),
                 ]
                 self._display.state("listening")
@@ -252,6 +248,8 @@ class Driver:
         async with contextlib.aclosing(self._ends.frames()) as frames:
             async for frame in frames:
                 await self._session.send(frame)
+                if self._playing is not None:
+                    await self._report_on(self._playing)
                 quiet = not self._open and self._playing is None
                 if not self._ends.go_on(quiet, self._turns):
                     return
@@ -261,7 +259,7 @@ class Driver:
         playout = self._ends.playout
         async for event in self._session.events():
             if self._as_json and not isinstance(event, ReplyAudio):
-                print(json.dumps(to_json(event), ensure_ascii=False), flush=True)
+                print(json.dumps(to_json(event)), flush=True)
             self._display.event(event)
             match event:
                 case SpeechStarted():
@@ -287,14 +285,8 @@ class Driver:
                     if event.fatal:
                         raise StageError(event.stage, event.message, fatal=True)
 
-    async def _report(self) -> None:
-        """Tell session, screen and trace what is heard."""
-        while True:
-            await asyncio.sleep(TICK_S)
-            if self._playing is not None:
-                await self._report_on(self._playing)
-
     async def _report_on(self, playing: _Playing) -> None:
+        """Tell session, screen and trace what is heard; with every frame of the microphone."""
         played = self._ends.playout.played(playing.id)
         if played is None:
             return

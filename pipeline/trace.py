@@ -137,11 +137,13 @@ def description(settings: Settings, models: Mapping[str, str]) -> dict[str, Any]
     """What the first line of a trace says of a run: machine, versions, models, settings.
 
     Args:
-        settings: The run's; its key is left out.
+        settings: The run's; keys and passwords are left out.
         models: Names by kind, such as `{"stt": "whisper-mini-en"}`.
     """
     values = settings.model_dump()
     values["llm"].pop("api_key")
+    # A URL may hold a password; its name among the models does not.
+    values["llm"]["model"] = models.get("llm", "")
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "machine": {

@@ -37,7 +37,9 @@ def save(file: Path, messages: Sequence[Message]) -> None:
     ]
     beside = _beside(file)
     try:
-        beside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        beside.write_text(
+            "".join(f"{line}\n" for line in lines), encoding="utf-8", errors="replace"
+        )
         if beside != file:
             beside.replace(file.resolve())
     except OSError as error:

@@ -52,6 +52,7 @@ class Scene:
         self.made: dict[str, int] = {}
         self.position: dict[str, int] = {}
         self.playing = ""
+        self.sounding: list[float] = []
 
     async def speak(self, seconds: float, *, loud: bool) -> None:
         for _ in range(round(seconds * 50)):
@@ -89,6 +90,8 @@ class Scene:
                 if at == 0:
                     self.trace.mark(self.events[-1].turn, "heard.first", self.clock.now_ns())
                 self.position[reply] = min(at + 20, self.made[reply])
+                if self.position[reply] > at:
+                    self.sounding.append(asyncio.get_running_loop().time())
                 await self.session.heard(reply, self.position[reply])
 
     def of(self, kind: type[Event]) -> list[Event]:
@@ -192,10 +195,79 @@ def test_speaking_before_anything_is_heard_leaves_no_trace_of_the_reply() -> Non
 
 
 def test_speaking_on_during_recognition_loses_no_words() -> None:
-    engines = Engines(["I want a ticket."], Model(["Fine."]), recognise_s=1.0)
+    engines = Engines(["I want", "a ticket."], Model(["Fine."]), recognise_s=1.0)
     scene = run(Scene(engines), (0.5, False), (0.6, True), (0.8, False), (0.6, True), (4.0, False))
-    assert scene.of(ReplyDone)[0] == ReplyDone(1, "", "interrupted")
-    assert engines.heard[-1] / RATE > 0.6 + 0.8 + 0.6
+    assert scene.of(ReplyDone) == [
+        ReplyDone(1, "", "interrupted"),
+        ReplyDone(2, "reply-2", "completed"),
+    ]
+    assert engines.model.prompts[0][1:] == [{"role": "user", "content": "I want a ticket."}]
+
+
+def test_a_cough_during_recognition_does_not_leave_the_question_unanswered() -> None:
+    engines = Engines(["What time is it?", ""], Model(["Nine."]), recognise_s=1.0)
+    scene = run(Scene(engines), (0.5, False), (0.6, True), (0.8, False), (0.2, True), (4.0, False))
+    assert scene.of(ReplyDone)[-1] == ReplyDone(2, "reply-2", "completed")
+    assert engines.model.prompts[0][-1]["content"] == "What time is it?"
+
+
+def test_speech_without_end_is_recognised_whole() -> None:
+    engines = Engines(["one"] * 9, Model(["Yes."]), recognise_s=0.5)
+    run(Scene(engines), (0.5, False), (100.0, True), (3.0, False))
+    assert sum(engines.heard) / RATE > 100
+    assert engines.model.prompts[0][1:] == [{"role": "user", "content": "one one one one"}]
+
+
+def test_after_a_failed_recognition_the_next_one_starts_afresh() -> None:
+    engines = Engines(["FAIL", "Hello."], Model(["Yes."]))
+    run(Scene(engines), (0.5, False), (0.6, True), (5.0, False), (0.6, True), (3.0, False))
+    assert engines.heard[1] / RATE < 1.5
+
+
+def test_an_interrupted_reply_does_not_mute_the_user() -> None:
+    engines = Engines(["When?", "", "Hello."], Model([LONG, "Yes."]))
+    scene = run(
+        Scene(engines),
+        *((0.5, False), (0.6, True), (3.0, False)),
+        *((0.3, True), (2.0, False), (0.2, True), (3.0, False)),
+    )
+    assert [d.status for d in scene.events if isinstance(d, ReplyDone)] == [
+        "interrupted",
+        "skipped",
+        "completed",
+    ]
+
+
+def test_the_echo_of_a_reply_begins_no_turn_where_barge_in_is_off() -> None:
+    class Room(Scene):
+        """The microphone hears the loudspeaker, a little later."""
+
+        delay_s = 0.25
+
+        async def speak(self, seconds: float, *, loud: bool) -> None:
+            for _ in range(round(seconds * 50)):
+                now = asyncio.get_running_loop().time()
+                echo = any(0 <= now - t - self.delay_s < 0.02 for t in self.sounding)
+                await super().speak(0.02, loud=loud or echo)
+
+    engines = Engines(["When?"] * 9, Model(["It leaves at nine."] * 9))
+    scene = Room(engines, options=Settings(turns=Turns(barge_in=False)))
+    run(scene, (0.5, False), (0.6, True), (8.0, False))
+    assert scene.sounding
+    assert [e.turn for e in scene.of(SpeechStarted)] == [1]
+
+
+def test_a_voice_that_fails_leaves_nothing_in_the_history() -> None:
+    engines = Engines(["When?"], Model(["This will FAIL now. And more."]))
+    scene = run(Scene(engines), (0.5, False), (0.6, True), (3.0, False))
+    assert [m.role for m in scene.session.history] == ["user"]
+
+
+def test_a_slow_recogniser_gives_partial_transcripts_all_the_same() -> None:
+    engines = Engines(["Yes."], Model(["Good."]), recognise_s=0.4)
+    scene = run(Scene(engines), (0.5, False), (20.0, True), (3.0, False))
+    partial = [e for e in scene.of(Transcript) if isinstance(e, Transcript) and not e.final]
+    assert len(partial) > 5
 
 
 def test_no_words_no_reply() -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import importlib
 import os
 import secrets
+import sys
+import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -77,8 +81,7 @@ class LocalServer:
         return self
 
     def _start(self) -> Any:
-        import xllamacpp
-
+        xllamacpp = _xllamacpp()
         settings = self._settings
         params = xllamacpp.CommonParams()
         params.model.path = str(self._path)
@@ -115,3 +118,30 @@ class LocalServer:
         Close the client first: an open stream can delay the stop until the next ping but one.
         """
         self._server = None
+
+
+def _xllamacpp() -> Any:
+    """Import llama.cpp.
+
+    Its wheel expects the system to have GCC's OpenMP library, which slim images lack. CTranslate2's
+    wheel brings that library under a name of its own; a copy that is called by the usual name
+    again, once loaded, is what the import finds.
+
+    Raises:
+        ImportError: It cannot be loaded, even so.
+    """
+    try:
+        return importlib.import_module("xllamacpp")
+    except ImportError:
+        if sys.platform != "linux":
+            raise
+        import ctranslate2
+
+        beside = Path(ctranslate2.__file__).parent.parent / "ctranslate2.libs"
+        for lent in beside.glob("libgomp-*.so*"):
+            name = b"libgomp.so.1".ljust(len(lent.name), b"\0")
+            with tempfile.NamedTemporaryFile(suffix=".so") as copy:
+                copy.write(lent.read_bytes().replace(lent.name.encode(), name))
+                copy.flush()
+                ctypes.CDLL(copy.name, ctypes.RTLD_GLOBAL)
+        return importlib.import_module("xllamacpp")
