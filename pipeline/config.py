@@ -75,7 +75,11 @@ class Turns(Section):
         500, ge=64, le=5000, description="Silence that ends the turn; most pauses are shorter"
     )
     tail_ms: int = Field(
-        200, ge=0, le=1000, description="Silence after the last voice that the recogniser gets"
+        400,
+        ge=0,
+        le=1000,
+        description="Silence after the last voice that the recogniser gets: "
+        "with 200 the embedded one makes twice the errors",
     )
     max_turn_s: float = Field(
         30.0, ge=1, le=30, description="A longer turn is cut here: Whisper's window is 30 s"
@@ -139,7 +143,9 @@ class Llm(Section):
         "", description="Key for a URL; empty: OPENAI_API_KEY for openai:NAME, none otherwise"
     )
     instructions: str = Field(INSTRUCTIONS, description="The system prompt")
-    temperature: float = Field(0.3, ge=0, le=2, description="Low: a voice cannot be skimmed")
+    temperature: float = Field(
+        0.0, ge=0, le=2, description="0: the likeliest words; small models ramble above it"
+    )
     max_tokens: int = Field(200, ge=1, le=8192, description="About 75 s of speech")
     context_tokens: int = Field(
         2048, ge=256, le=1_000_000, description="The server's context; embedded: what is reserved"

@@ -97,7 +97,8 @@ class ReplyAudio(Event):
 class ReplyInterrupted(Event):
     """The user spoke over the reply: stop playing it now.
 
-    `heard_text` is what the user heard of it, and all of it that the history keeps.
+    `heard_text` is what the user had heard of it then; the history keeps that, and what was played
+    until the driver took notice.
     """
 
     id: str

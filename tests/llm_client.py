@@ -14,7 +14,7 @@ from pipeline.config import Llm
 from pipeline.errors import StageError
 from pipeline.stages.llm import ChatModel, Used, endpoint
 
-HANG_GUARD_S = 60
+HANG_GUARD_S = 120
 QUESTION = [{"role": "user", "content": "Hello?"}]
 
 
@@ -29,7 +29,9 @@ def hermetic(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def settings(url: str, **more: Any) -> Llm:
-    return Llm(**{"model": url, "name": "scripted", **more})
+    """Settings of a test: patient, as a test machine may stand still for seconds."""
+    patient = {"connect_timeout_s": 100, "first_token_timeout_s": 100, "token_timeout_s": 100}
+    return Llm(**{"model": url, "name": "scripted", **patient, **more})
 
 
 @contextlib.asynccontextmanager

@@ -188,14 +188,15 @@ def test_a_disk_that_fills_up_during_a_session_keeps_what_was_written(
 
 def test_the_description_says_what_a_run_depended_on_but_not_the_key() -> None:
     secret = "sk-do-not-tell-anyone"
-    settings = Settings().model_copy(update={"llm": Llm(api_key=secret, model="openai:x")})
-    told = description(settings, {"stt": "mini"})
+    url = f"http://me:{secret}@here/v1"
+    settings = Settings().model_copy(update={"llm": Llm(api_key=secret, model=url)})
+    told = description(settings, {"stt": "mini", "llm": "http://here/v1"})
     text = json.dumps(told)
     assert secret not in text
     assert "api_key" not in text
-    assert told["settings"]["llm"]["model"] == "openai:x"
+    assert told["settings"]["llm"]["model"] == "http://here/v1"
     assert told["settings"]["stt"]["threads"] == settings.stt.threads
-    assert told["models"] == {"stt": "mini"}
+    assert told["models"] == {"stt": "mini", "llm": "http://here/v1"}
     assert set(told["machine"]) == {"system", "processor", "cores", "python"}
     assert set(told["versions"]) <= set(PACKAGES)
     assert "numpy" in told["versions"]

@@ -6,6 +6,7 @@ import dataclasses
 import socket
 from typing import Any
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -151,6 +152,7 @@ class TestNoApi:
             chosen = settings(server.url)
             model = ChatModel(endpoint(chosen), chosen)
 
+            @hypothesis.settings(deadline=None)
             @given(ANY_JSON)
             def read(json: object) -> None:
                 server.then(Answer([event(json), finish(), DONE]))

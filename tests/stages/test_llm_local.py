@@ -25,7 +25,9 @@ from pipeline.stages.llm_local import LocalServer, thread_count
 
 HANG_GUARD_S = 120
 ROOT = Path(__file__).resolve().parents[2]
-SETTINGS = Llm(temperature=0)
+# A test machine may stand still for seconds; `HANG_GUARD_S` ends what never ends.
+PATIENCE = {"first_token_timeout_s": 100.0, "token_timeout_s": 100.0}
+SETTINGS = Llm(temperature=0, **PATIENCE)
 QUESTION = [
     {"role": "system", "content": "You are a friendly voice assistant."},
     {"role": "user", "content": "What is the capital of France?"},
@@ -88,7 +90,7 @@ class TestReplies:
         assert used.output_tokens == 7
 
     async def test_prompt_longer_than_the_context(self, gguf: Path) -> None:
-        settings = Llm(context_tokens=256, temperature=0)
+        settings = Llm(context_tokens=256, temperature=0, **PATIENCE)
         async with running(gguf, settings) as model:
             with pytest.raises(StageError, match=r"the embedded model answers 400.*context"):
                 await take(model, [{"role": "user", "content": "word " * 400}])
