@@ -300,7 +300,7 @@ def test_the_defaults_pause_at_224_and_end_at_512_ms() -> None:
     assert paused == Paused(last, last + 7 * WINDOW)
     assert ended == Ended(
         onset - samples(300),
-        last + samples(200),
+        last + samples(400),
         last,
         last + WINDOW,
         30 * WINDOW_MS,
