@@ -201,10 +201,9 @@ class Cascade:
         """Silence instead of a reply's echo, which arrives a little after it was played."""
         if speaking:
             self._muted_until = verdict.end + MUTE_TAIL
-        return dataclasses.replace(verdict, probability=0.0) if self._echoes(verdict) else verdict
-
-    def _echoes(self, verdict: Verdict) -> bool:
-        return verdict.start < self._muted_until and not self._turns.in_speech
+        if verdict.start >= self._muted_until or self._turns.in_speech:
+            return verdict
+        return dataclasses.replace(verdict, probability=0.0)
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """What happens, until the session is left."""
@@ -287,13 +286,9 @@ class Cascade:
             self._conversation.add("user", text, turn)
             asked = bool(text) or self._unanswered
             self._unanswered = asked and turn != self._turn
-            if self._unanswered:
-                status = "interrupted"
-            elif asked:
+            if asked and not self._unanswered:
                 await self._respond(turn)
-                status = "completed"
-            else:
-                status = "skipped"
+            status = "interrupted" if self._unanswered else "completed" if asked else "skipped"
         except StageError as error:
             self._mark("failed", self._clock.now_ns(), turn=turn, stage=error.stage)
             await self._events.put(Failure(turn, error.stage, str(error), error.fatal))
@@ -376,8 +371,7 @@ class Cascade:
         """While the user speaks, now and then recognise what there is, for the eye."""
         every = self._settings.stt.partial_ms / 1000
         begun = self._utterance
-        idle = every == 0 or begun is None or self._paused is not None
-        if begun is None or idle or _running(self._listening_partly):
+        if not every or begun is None or self._paused or _running(self._listening_partly):
             return
         wait = max(every, self._partial_cost_s / PARTIAL_BUDGET)
         if self._tape.end - self._partial_from < wait * RATE:
