@@ -4,41 +4,51 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import logging
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
-import numpy as np
-import numpy.typing as npt
-
-from pipeline.audio.audible import ending
-from pipeline.audio.resample import Resampler
-from pipeline.audio.tape import Tape
+from pipeline.answer import Answer, Engines, Recognise
+from pipeline.backchannel import interrupts
 from pipeline.clock import Clock
 from pipeline.config import Settings
 from pipeline.conversation import Conversation, Message
-from pipeline.errors import CascadeError, StageError
+from pipeline.endpoint import Evidence
+from pipeline.errors import CascadeError
 from pipeline.events import (
     Event,
-    Failure,
     Frame,
     ReplyDone,
+    ReplyDucked,
     ReplyInterrupted,
-    ReplyStarted,
-    ReplyStatus,
-    Samples,
+    ReplySwelled,
     SpeechStarted,
     SpeechStopped,
     Transcript,
 )
-from pipeline.reply import Model, Reply, Voice
+from pipeline.hearing import Hearing
+from pipeline.partial import Partials, bare
+from pipeline.reply import Reply
 from pipeline.stages.llm import Messages
-from pipeline.stages.stt import Transcription
-from pipeline.stages.vad import WINDOW
-from pipeline.stages.vad import Voice as Verdict
+from pipeline.stages.stt import Audio, Transcription
 from pipeline.trace import Trace
-from pipeline.turns import RATE, Began, Decision, Ended, Paused, Resumed, TurnTaker
+from pipeline.turns import (
+    RATE,
+    Began,
+    Decision,
+    Ducked,
+    Ended,
+    Idle,
+    Paused,
+    Resumed,
+    Settled,
+    Suspected,
+    Swelled,
+    TurnTaker,
+)
 
 EVENTS_AHEAD = 256
 """Events that may wait for the driver before the session waits for it."""
@@ -49,62 +59,18 @@ RESERVE_TOKENS = 100
 TAPE_SLACK_S = 5.0
 """Audio kept beyond the longest turn: pre-roll, and what arrives while a decision is made."""
 
-JUDGE_LAG = 2 * WINDOW
-"""How much silence (samples) what is judged voiced may end with: measured, up to 46 ms."""
-
-MUTE_TAIL = int(0.4 * RATE)
-"""How long (samples) the microphone stays muted after a reply where `turns.barge_in` is off: the
-buffers of both devices, and the room. Wireless loudspeakers take up to 0.3 s."""
-
-PARTIAL_BUDGET = 0.25
-"""Share of the time between two partial transcripts that making one may take; with a slow model
-they come less often. A final transcript may have to wait behind a partial one."""
+READ_WORDS = 2
+"""So many more stable words are worth a request that lets the model read them."""
 
 log = logging.getLogger(__name__)
-
-
-class Detector(Protocol):
-    """Judges voice (`stages.vad.VoiceDetector`)."""
-
-    def push(self, samples: Samples) -> list[Verdict]:
-        """Take 16 kHz audio, give the verdicts on its 32 ms windows."""
-        ...
-
-
-class Engines(Protocol):
-    """What computes (`engines.LocalEngines`): loaded, warm, and owned by somebody else."""
-
-    def new_detector(self) -> Detector:
-        """A judge of voice for one session: it remembers what it has heard."""
-        ...
-
-    @property
-    def model(self) -> Model:
-        """Writes replies."""
-        ...
-
-    @property
-    def voice(self) -> Voice:
-        """Speaks them."""
-        ...
-
-    async def read_ahead(self, messages: Messages) -> None:
-        """Let the model read a prompt before it is asked to go on from it, where that helps."""
-        ...
-
-    async def transcribe(
-        self, audio: npt.NDArray[np.float32], voiced_ms: float | None
-    ) -> Transcription:
-        """Recognise an utterance (16 kHz, -1 to 1) with this much voice in it (None: unknown)."""
-        ...
 
 
 class Cascade:
     """A `Session`: microphone frames in; speech, transcripts and replies out.
 
-    The user speaks, is silent for `turns.hold_ms`, is recognised, and hears a reply that is spoken
-    while it is being written. Speaking over the reply ends it, and the conversation keeps of it
-    what was heard.
+    At a short silence an answer is begun, and held until the turn is over; if the user goes on, it
+    is thrown away. Voice over a reply makes it quieter, words end it, and the conversation keeps of
+    it what was heard.
     """
 
     def __init__(
@@ -125,7 +91,6 @@ class Cascade:
             history: A conversation to go on with.
         """
         self._engines = engines
-        self._detector = engines.new_detector()
         self._settings = settings
         self._trace = trace
         self._clock = clock
@@ -138,24 +103,31 @@ class Cascade:
             if message.role != "system":
                 self._conversation.add(message.role, message.content, message.turn)
         self._turns = TurnTaker(settings.turns, settings.vad)
-        self._tape = Tape(RATE, settings.turns.max_turn_s + TAPE_SLACK_S)
-        self._resampler: Resampler | None = None
-        self._lag_ns = 0
+        self._hearing = Hearing(engines.new_detector(), settings.turns.max_turn_s + TAPE_SLACK_S)
         self._events: asyncio.Queue[Event | None] = asyncio.Queue(EVENTS_AHEAD)
         self._tasks = asyncio.TaskGroup()
-        self._turn = max((m.turn for m in history), default=0)
         self._work: set[asyncio.Task[None]] = set()
+        # What tasks have found out; acted upon between frames, so that decisions keep their order.
+        self._found: deque[Callable[[], Awaitable[None]]] = deque()
+        self._turn = max((m.turn for m in history), default=0)
+        self._attempts = 0
+        self._answer: Answer | None = None
         self._answering: asyncio.Task[None] | None = None
         self._reply: Reply | None = None
-        self._listening_partly: asyncio.Task[None] | None = None
-        self._reading_ahead: asyncio.Task[None] | None = None
+        self._ducked: Reply | None = None
+        self._evidence = Evidence()
+        self._suspected: Suspected | None = None
+        self._checking: asyncio.Task[None] | None = None
         self._utterance: Began | None = None
-        self._paused: Paused | None = None
-        # What was said before the user spoke on is answered with what came after, be it a cough.
-        self._unanswered = False
-        self._muted_until = 0
-        self._partial_from = 0
-        self._partial_cost_s = 0.0
+        self._reading: asyncio.Task[None] | None = None
+        self._read_words = 0
+        self._partials = Partials(
+            lambda audio, prefix: engines.transcribe(audio, prefix=prefix),
+            every_ms=settings.stt.partial_ms,
+            clock=clock,
+            start=self._begin,
+            tell=self._said_so_far,
+        )
 
     async def __aenter__(self) -> Self:
         """Begin to listen; a conversation that goes on is read by the model first."""
@@ -182,28 +154,14 @@ class Cascade:
 
     async def send(self, frame: Frame) -> None:
         """Take the next 20 ms or so of the microphone, at any rate."""
-        if self._resampler is None or self._resampler.rate_in != frame.rate:
-            self._resampler = Resampler(frame.rate, RATE)
-            self._lag_ns = 0
-        samples = self._resampler.push(frame.samples)
-        # The resampler holds samples back: the first to come out went in that much earlier.
-        self._tape.append(samples, frame.t_ns - self._lag_ns)
-        self._lag_ns += frame.duration_ns - len(samples) * 1_000_000_000 // RATE
-        for verdict in self._detector.push(samples):
-            speaking = self._reply is not None and self._reply.audible
-            if not self._settings.turns.barge_in:
-                verdict = self._muted(verdict, speaking)
-            for decision in self._turns.push(verdict, speaking=speaking):
-                await self._decide(decision)
+        while self._found:
+            await self._found.popleft()()
+        if not self._hearing.follows(frame):
+            await self._decide(self._turns.lost())
+        for verdict in self._hearing.push(frame):
+            speaking = self._reply is not None and not self._reply.over
+            await self._decide(self._turns.push(verdict, speaking=speaking))
         self._transcribe_partly()
-
-    def _muted(self, verdict: Verdict, speaking: bool) -> Verdict:
-        """Silence instead of a reply's echo, which arrives a little after it was played."""
-        if speaking:
-            self._muted_until = verdict.end + MUTE_TAIL
-        if verdict.start >= self._muted_until or self._turns.in_speech:
-            return verdict
-        return dataclasses.replace(verdict, probability=0.0)
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """What happens, until the session is left."""
@@ -229,11 +187,13 @@ class Cascade:
 
     @property
     def preparing(self) -> bool:
-        """Whether something is computed that nobody waits for: a partial transcript, a prompt.
+        """Whether something is computed that nobody waits for yet.
 
-        It takes time all the same, from whatever comes next.
+        An answer that is held, a partial transcript, a prompt: it takes time all the same, from
+        whatever comes next.
         """
-        return any(map(_running, (self._listening_partly, self._reading_ahead)))
+        held = self._answer is not None and self._answer.preparing
+        return held or self._partials.running or any(map(_running, (self._reading, self._checking)))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a task that ends with the session."""
@@ -242,116 +202,177 @@ class Cascade:
         task.add_done_callback(self._work.discard)
         return task
 
-    async def _decide(self, decision: Decision) -> None:
-        match decision:
-            case Began():
-                await self._interrupt()
-                self._turn += 1
-                self._utterance = decision
-                self._partial_from = decision.start
-                self._mark("speech.start", self._tape.time_of(decision.voiced))
-                await self._events.put(SpeechStarted(self._turn))
-            case Paused():
-                self._paused = decision
-            case Resumed():
-                self._paused = None
-            case Ended():
-                self._end_of_turn(decision)
-                await self._events.put(SpeechStopped(self._turn))
-                self._answering = self._begin(self._answer(self._turn, decision))
+    async def _decide(self, decisions: list[Decision]) -> None:
+        for decision in decisions:
+            match decision:
+                case Began():
+                    await self._begin_turn(decision)
+                case Paused():
+                    self._speculate(decision)
+                case Settled():
+                    self._look_again(decision)
+                case Resumed():
+                    await self._drop("the user went on")
+                case Ended():
+                    await self._end_turn(decision)
+                case Ducked():
+                    await self._duck()
+                case Suspected():
+                    self._check(decision)
+                case Swelled():
+                    await self._swell()
+                case Idle():
+                    await self._speak_first()
 
-    def _end_of_turn(self, ended: Ended) -> None:
-        provisional = self._paused.at if self._paused is not None else ended.at
-        self._mark("speech.end", self._tape.time_of(self._last_sound(ended.speech_end)))
-        self._mark("vad.stop", self._tape.time_of(ended.silence_from))
-        self._mark("provisional", self._tape.time_of(provisional))
-        self._mark("committed", self._clock.now_ns(), reason=ended.reason)
-        self._utterance = self._paused = None
+    async def _begin_turn(self, began: Began) -> None:
+        await self._interrupt()
+        self._turn += 1
+        self._attempts = self._read_words = 0
+        self._utterance = began
+        self._partials.begin(self._turn, began.start)
+        self._mark("speech.start", self._hearing.time_of(began.voiced))
+        await self._events.put(SpeechStarted(self._turn))
 
-    def _last_sound(self, judged: int) -> int:
-        """Where the user's sound ended: the judge knows it to the window, and is a little late."""
-        heard = self._tape.cut(judged - JUDGE_LAG, judged)
-        end = ending(heard, RATE)
-        return judged if end is None else judged - len(heard) + end
+    async def _end_turn(self, ended: Ended) -> None:
+        """The endpoint: what was made ahead is told; what was not is begun."""
+        self._mark("speech.end", self._hearing.time_of(self._hearing.last_sound(ended.speech_end)))
+        self._mark("vad.stop", self._hearing.time_of(ended.silence_from))
+        self._mark("provisional", self._hearing.time_of(ended.paused_at))
+        self._mark(
+            "committed",
+            self._clock.now_ns(),
+            reason=ended.reason,
+            hold_ms=round(ended.hold_ms),
+            probability=ended.probability,
+        )
+        self._utterance = None
+        await self._events.put(SpeechStopped(self._turn))
+        if self._answer is None:
+            audio = self._hearing.sound(ended.start, ended.end)
+            self._try(functools.partial(self._engines.transcribe, audio, ended.voiced_ms), None)
+        assert self._answer is not None
+        await self._answer.commit()
 
-    async def _answer(self, turn: int, ended: Ended) -> None:
-        """One turn, from utterance to the end of the reply's making.
+    def _speculate(self, paused: Paused) -> None:
+        """The turn may be over: begin to answer it, and see how likely it is."""
+        self._evidence = Evidence()
+        turns = self._settings.turns
+        if turns.predict:
+            self._begin(self._hear_melody(paused))
+        if self._settings.reply.mode != "speculative" or self._attempts >= turns.attempts:
+            return
+        tail = turns.tail_ms * RATE // 1000
+        audio = self._hearing.sound(paused.start, paused.at, until=paused.speech_end + tail)
+        recognise = functools.partial(
+            self._engines.transcribe, audio, paused.voiced_ms, prefix=self._partials.stable
+        )
+        self._try(recognise, paused)
 
-        If the user speaks on during the recognition, the words are kept and the reply is left to
-        the next turn, which has them all.
-        """
-        status: ReplyStatus = "failed"
-        try:
-            text = await self._recognise(turn, ended)
-            self._conversation.add("user", text, turn)
-            asked = bool(text) or self._unanswered
-            self._unanswered = asked and turn != self._turn
-            if asked and not self._unanswered:
-                await self._respond(turn)
-            status = "interrupted" if self._unanswered else "completed" if asked else "skipped"
-        except StageError as error:
-            self._mark("failed", self._clock.now_ns(), turn=turn, stage=error.stage)
-            await self._events.put(Failure(turn, error.stage, str(error), error.fatal))
-        except Exception as error:
-            log.exception("turn %d", turn)
-            self._mark("failed", self._clock.now_ns(), turn=turn, stage="cascade")
-            message = f"{type(error).__name__}: {error}"
-            await self._events.put(Failure(turn, "cascade", message, False))
-        if self._answering is asyncio.current_task():
-            self._answering = None
-        self._settle()
-        reply_id = self._reply.id if self._reply is not None and self._reply.turn == turn else ""
-        await self._events.put(ReplyDone(turn, reply_id, status))
+    def _try(self, recognise: Recognise, paused: Paused | None) -> None:
+        """Begin an answer; to the turn as it is in this pause, or to the turn that is over."""
+        self._attempts += 1
+        answer = self._answer = self._new_answer()
+        judge = functools.partial(self._judge, paused)
+        self._answering = self._begin(self._see_through(answer, answer.run(recognise, judge)))
 
-    async def _recognise(self, turn: int, ended: Ended) -> str:
-        self._mark("stt.start", self._clock.now_ns(), turn=turn)
-        audio = _float(self._tape.cut(ended.start, ended.end))
-        heard = await self._engines.transcribe(audio, ended.voiced_ms)
-        self._mark("stt.final", self._clock.now_ns(), turn=turn, dropped=heard.dropped)
-        await self._events.put(Transcript(turn, heard.text, True))
-        return heard.text
-
-    async def _respond(self, turn: int) -> None:
-        self._reply = Reply(
-            turn,
-            f"reply-{turn}",
-            model=self._engines.model,
-            voice=self._engines.voice,
+    def _new_answer(self) -> Answer:
+        return Answer(
+            self._turn,
+            max(1, self._attempts),
+            engines=self._engines,
             settings=self._settings.reply,
+            conversation=self._conversation,
+            trace=self._trace,
             clock=self._clock,
             emit=self._events.put,
-            mark=lambda name: self._mark(name, self._clock.now_ns(), turn=turn),
+            began=self._speaks,
         )
-        await self._events.put(ReplyStarted(turn, self._reply.id))
-        if self._reading_ahead is not None:
-            self._reading_ahead.cancel()
-        await self._reply.run(self._conversation.prompt())
-        if not self._reply.text.strip():
-            raise StageError("llm", "the model had nothing to say; ask again, or take another one")
-        self._conversation.settle(turn, self._reply.text)
-        ahead = self._conversation.prompt(reserve_tokens=RESERVE_TOKENS)
-        self._reading_ahead = self._begin(self._read_ahead(ahead))
 
-    async def _read_ahead(self, messages: Messages) -> None:
-        """While the reply plays: what the model will be reminded of in the next turn.
+    def _speaks(self, reply: Reply) -> None:
+        """A committed reply is under way."""
+        self._reply = reply
 
-        Mostly it knows it already; after old turns were left out it has to read all of the rest,
-        which would take seconds if it began when the user waits.
-        """
-        try:
-            await self._engines.read_ahead(messages)
-        except Exception as error:
-            log.debug("reading ahead: %s", error)  # if it matters, the next turn will tell
+    async def _see_through(self, answer: Answer, work: Coroutine[Any, Any, None]) -> None:
+        """Work on an answer to the end of its making."""
+        await work
+        if self._answering is asyncio.current_task():
+            self._answer = self._answering = None
+        # As if all of the reply were heard, which mostly it will be.
+        if answer.reply is not None and answer.turn == self._turn:
+            self._read(self._conversation.prompt(reserve_tokens=RESERVE_TOKENS))
+        self._settle()
+
+    async def _hear_melody(self, paused: Paused) -> None:
+        melody = await self._engines.melody(self._hearing.sound(paused.start, paused.at))
+        self._predict(paused, dataclasses.replace(self._evidence, melody=melody))
+
+    async def _judge(self, paused: Paused | None, messages: Messages, text: str) -> None:
+        """The words of a pause are known: do they read as if there were more to come?"""
+        if self._reading is not None:
+            self._reading.cancel()
+        if paused is not None and self._settings.turns.predict:
+            words = await self._engines.words(messages, text)
+            self._predict(paused, dataclasses.replace(self._evidence, words=words))
+
+    def _predict(self, paused: Paused, evidence: Evidence) -> None:
+        self._evidence = evidence
+        self._turns.predicted(paused.speech_end, evidence)
+
+    def _look_again(self, settled: Settled) -> None:
+        """The pause goes on: see whether a soft last syllable makes other words of it."""
+        answer = self._answer
+        if answer is None or answer.text is None:
+            return
+        audio = self._hearing.sound(settled.start, settled.end)
+        self._begin(self._compare(answer, audio))
+
+    async def _compare(self, answer: Answer, audio: Audio) -> None:
+        heard = await self._engines.transcribe(audio)
+        if bare(heard.text) != bare(answer.text or ""):
+            self._found.append(functools.partial(self._redo, answer, heard))
+
+    async def _redo(self, answer: Answer, heard: Transcription) -> None:
+        """Answer other words than before; too late if the turn is over, or went on."""
+        if answer is not self._answer or answer.committed:
+            return
+        await self._drop("other words")
+
+        async def known() -> Transcription:
+            return heard
+
+        if self._attempts < self._settings.turns.attempts:
+            self._try(known, None)
+
+    async def _drop(self, reason: str) -> None:
+        """Throw away the answer that was begun: nobody has learnt of it."""
+        answer, task = self._answer, self._answering
+        if answer is None or task is None or answer.committed:
+            return
+        self._answer = self._answering = None
+        task.cancel()
+        await asyncio.wait([task])
+        self._trace.mark(
+            answer.turn,
+            "discarded",
+            self._clock.now_ns(),
+            generation=answer.generation,
+            reason=reason,
+            **answer.wasted(),
+        )
 
     async def _interrupt(self) -> None:
         """The user speaks: stop the reply, and keep of it what was heard.
 
         A recognition goes on: what was said is not lost.
         """
-        task, reply = self._answering, self._reply
-        self._answering = None
+        answer, task, reply = self._answer, self._answering, self._reply
+        self._answer = self._answering = self._suspected = None
+        if answer is not None and answer.reply is None:
+            answer.superseded = True
         if reply is None or reply.over:
+            await self._swell()
             return
+        self._ducked = None
         reply.stopped = True
         if task is not None:
             task.cancel()
@@ -362,34 +383,84 @@ class Cascade:
         if task is not None:
             await self._events.put(ReplyDone(reply.turn, reply.id, "interrupted"))
 
+    async def _duck(self) -> None:
+        if self._reply is not None:
+            self._ducked = self._reply
+            await self._events.put(ReplyDucked(self._reply.turn, self._reply.id))
+
+    async def _swell(self) -> None:
+        reply, self._ducked = self._ducked, None
+        if reply is not None:
+            await self._events.put(ReplySwelled(reply.turn, reply.id))
+
+    def _check(self, suspected: Suspected) -> None:
+        """See whether there are words in the voice over a reply."""
+        self._suspected = suspected
+        if not _running(self._checking):
+            self._checking = self._begin(self._check_words())
+
+    async def _check_words(self) -> None:
+        while (suspected := self._suspected) is not None:
+            self._suspected = None
+            tail = self._settings.turns.tail_ms * RATE // 1000
+            audio = self._hearing.sound(suspected.start, suspected.at, until=suspected.at + tail)
+            try:
+                heard = await self._engines.transcribe(audio, suspected.voiced_ms)
+            except Exception as error:
+                log.debug("words over the reply: %s", error)  # long voice interrupts all the same
+                return
+            if interrupts(heard):
+                self._found.append(functools.partial(self._confirm, suspected))
+
+    async def _confirm(self, suspected: Suspected) -> None:
+        await self._decide(self._turns.recognised(suspected.voiced, words=True))
+
+    async def _speak_first(self) -> None:
+        """Nobody has spoken for long."""
+        self._turn += 1
+        self._attempts = 1
+        answer = self._answer = self._new_answer()
+        work = answer.say(self._settings.turns.idle_text)
+        self._answering = self._begin(self._see_through(answer, work))
+        await answer.commit()
+
     def _settle(self) -> None:
         """The history's last reply is what was heard of it."""
         if self._reply is not None:
             self._conversation.settle(self._reply.turn, self._reply.heard_text())
 
     def _transcribe_partly(self) -> None:
-        """While the user speaks, now and then recognise what there is, for the eye."""
-        every = self._settings.stt.partial_ms / 1000
-        begun = self._utterance
-        if not every or begun is None or self._paused or _running(self._listening_partly):
+        """While the user speaks, now and then recognise what there is."""
+        begun, end = self._utterance, self._hearing.end
+        if begun is None or self._answer is not None:
             return
-        wait = max(every, self._partial_cost_s / PARTIAL_BUDGET)
-        if self._tape.end - self._partial_from < wait * RATE:
-            return
-        self._partial_from = self._tape.end
-        audio = _float(self._tape.cut(begun.start, self._tape.end))
-        self._listening_partly = self._begin(self._partial(self._turn, audio))
+        if self._partials.due(end, self._hearing.time_of(end)):
+            self._partials.make(self._hearing.sound(begun.start, end), end)
 
-    async def _partial(self, turn: int, audio: npt.NDArray[np.float32]) -> None:
-        began = self._clock.now_ns()
-        try:
-            heard = await self._engines.transcribe(audio, None)
-        except Exception as error:
-            log.debug("partial transcript: %s", error)  # the final one will tell
+    async def _said_so_far(self, turn: int, text: str, stable: str) -> None:
+        """A partial transcript: for the eye, and its stable words for the model to read."""
+        if self._utterance is None or turn != self._turn:
             return
-        self._partial_cost_s = (self._clock.now_ns() - began) / 1e9
-        if heard.text and self._utterance is not None and turn == self._turn:
-            await self._events.put(Transcript(turn, heard.text, False))
+        await self._events.put(Transcript(turn, text, False))
+        words = len(stable.split())
+        if self._settings.reply.mode == "speculative" and words >= self._read_words + READ_WORDS:
+            self._read_words = words
+            if not _running(self._reading) and self._answer is None:
+                self._read(self._conversation.prompt(said=stable))
+
+    def _read(self, messages: Messages) -> None:
+        self._reading = self._begin(self._read_ahead(messages))
+
+    async def _read_ahead(self, messages: Messages) -> None:
+        """What the model will be asked to go on from, before it is asked.
+
+        Mostly it knows the beginning already; after old turns were left out it has to read all of
+        the rest, which would take seconds if it began when the user waits.
+        """
+        try:
+            await self._engines.read_ahead(messages)
+        except Exception as error:
+            log.debug("reading ahead: %s", error)  # if it matters, the next turn will tell
 
     def _mark(self, name: str, t_ns: int, *, turn: int | None = None, **more: Any) -> None:
         self._trace.mark(self._turn if turn is None else turn, name, t_ns, **more)
@@ -397,7 +468,3 @@ class Cascade:
 
 def _running(task: asyncio.Task[None] | None) -> bool:
     return task is not None and not task.done()
-
-
-def _float(samples: Samples) -> npt.NDArray[np.float32]:
-    return samples.astype(np.float32) / np.float32(32768)

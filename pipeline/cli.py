@@ -120,6 +120,12 @@ def talk(
     fast: Annotated[
         bool, typer.Option("--fast", help="Files to file: skip the waiting, not the work")
     ] = False,
+    echo: Annotated[
+        str | None,
+        typer.Option(
+            metavar="cancel|half-duplex|off", help="What keeps it from hearing itself; default auto"
+        ),
+    ] = None,
     config: Config = None,
     stt: Stt = None,
     voice: Voice = None,
@@ -141,6 +147,7 @@ def talk(
             "stt.language": language,
             "llm.instructions": instructions,
             "reply.mode": mode,
+            "audio.echo": echo,
         },
     )
     from pipeline.talk import Options, prepare

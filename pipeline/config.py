@@ -36,6 +36,11 @@ class Audio(Section):
         le=500,
         description="Device buffer to ask for; below 20 ms cheap sound cards start to crackle",
     )
+    echo: Literal["auto", "cancel", "half-duplex", "off"] = Field(
+        "auto",
+        description="Against hearing itself: cancel (needs voice-cascade[echo]), half-duplex (deaf "
+        "while it speaks), off (headphones); auto: the first that can be had, none with files",
+    )
 
 
 class Vad(Section):
@@ -60,7 +65,7 @@ class Vad(Section):
 
 
 class Turns(Section):
-    """When the user's turn begins and ends."""
+    """When the user's turn begins and ends, and what interrupts a reply."""
 
     start_ms: int = Field(
         96, ge=32, le=1000, description="Voiced time that begins a turn; shorter is a click"
@@ -69,10 +74,40 @@ class Turns(Section):
         300, ge=0, le=2000, description="Audio kept from before the first voiced window"
     )
     provisional_ms: int = Field(
-        200, ge=32, le=2000, description="Silence that ends an utterance provisionally"
+        128,
+        ge=32,
+        le=2000,
+        description="Silence after which the answer is begun, to be thrown away if speech resumes; "
+        "the detector is some 50 ms late, so that this is near 200 ms of real silence",
+    )
+    shortest_ms: int = Field(
+        256, ge=64, le=5000, description="Silence that ends a turn which surely is finished"
     )
     hold_ms: int = Field(
-        500, ge=64, le=5000, description="Silence that ends the turn; most pauses are shorter"
+        500,
+        ge=64,
+        le=5000,
+        description="Silence that ends a turn of which nothing is known; most pauses are shorter",
+    )
+    longest_ms: int = Field(
+        2000, ge=64, le=10_000, description="Silence that ends a turn which plainly is unfinished"
+    )
+    predict: bool = Field(
+        True,
+        description="Whether words and melody move the hold between shortest_ms and longest_ms",
+    )
+    endpoint_model: str = Field(
+        "smart-turn-v3.2",
+        description="Hears whether a turn is over, if it is downloaded; empty: none",
+    )
+    adapt: bool = Field(
+        True, description="Whether hold_ms follows the pauses of who speaks, by half of it at most"
+    )
+    attempts: int = Field(
+        4,
+        ge=0,
+        le=100,
+        description="Answers begun before the end of one turn is certain; 0: no speculation",
     )
     tail_ms: int = Field(
         400,
@@ -84,12 +119,27 @@ class Turns(Section):
     max_turn_s: float = Field(
         30.0, ge=1, le=30, description="A longer turn is cut here: Whisper's window is 30 s"
     )
-    barge_in: bool = Field(
-        True, description="Whether voice stops a reply; false for loudspeakers, which it would hear"
+    duck_ms: int = Field(
+        32, ge=32, le=1000, description="Voiced time that ducks a reply: what is false does no harm"
+    )
+    word_ms: int = Field(
+        192, ge=32, le=3000, description="Voiced time after which a word in it interrupts a reply"
     )
     barge_in_ms: int = Field(
-        256, ge=32, le=3000, description="Voiced time that interrupts a reply; coughs are shorter"
+        800,
+        ge=32,
+        le=5000,
+        description="Voiced time that interrupts a reply without a known word; "
+        "coughs and mm-hm are shorter",
     )
+    swell_ms: int = Field(
+        300, ge=32, le=3000, description="Silence after which a ducked reply is loud again"
+    )
+    idle_s: float = Field(
+        0.0, ge=0, le=3600, description="Silence after which the assistant speaks first; 0: never"
+    )
+    idle_text: str = Field("Are you still there?", description="What it says then")
+    idle_times: int = Field(2, ge=1, le=100, description="So often, until the user speaks again")
 
 
 class Stt(Section):
@@ -185,12 +235,14 @@ class Tts(Section):
 class Reply(Section):
     """How stages overlap within one reply."""
 
-    mode: Literal["overlapped", "sequential"] = Field(
-        "overlapped", description="sequential waits for each stage to finish: the textbook cascade"
+    mode: Literal["speculative", "overlapped", "sequential"] = Field(
+        "speculative",
+        description="speculative begins before the turn is surely over; overlapped after it; "
+        "sequential waits for each stage to finish: the textbook cascade",
     )
     first_words: int = Field(3, ge=1, le=50, description="Words that the first clause needs")
     first_deadline_ms: int = Field(
-        150, ge=0, le=5000, description="After the first token: speak what there is, at a word gap"
+        60, ge=0, le=5000, description="After the first token: speak what there is, at a word gap"
     )
     max_clause_chars: int = Field(240, ge=20, le=2000, description="Longest clause")
     lead_in_ms: int = Field(

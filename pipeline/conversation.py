@@ -7,9 +7,12 @@ interrupted is cut to the last word heard, one that nobody heard is dropped.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pipeline import alignment
+from pipeline.alignment import WordEnd
 from pipeline.clauses import Clause
 
 Role = Literal["system", "user", "assistant"]
@@ -23,6 +26,12 @@ MESSAGE_TOKENS = 6
 
 CHARS_PER_SECOND = 15.0
 """How fast a voice reads, about; used only for a clause whose sound is not complete."""
+
+TAIL_S = 0.06
+"""How much of a word's end may be missing for it to count as heard, up to half of the word.
+
+Listeners know a word in a sentence well before its end (Grosjean 1980, "Spoken word recognition
+processes and the gating paradigm"), and its last 60 ms are a sound dying away."""
 
 
 @dataclass(slots=True)
@@ -79,18 +88,25 @@ class Conversation:
         at = next((i for i, m in enumerate(part) if m.turn > turn), len(part))
         part.insert(at, Message("assistant", heard.strip(), turn))
 
-    def prompt(self, *, reserve_tokens: int = 0) -> list[dict[str, str]]:
+    @property
+    def unanswered(self) -> bool:
+        """Whether the user spoke last: a reply was dropped, or never made."""
+        return bool(self._kept) and self._kept[-1].role == "user"
+
+    def prompt(self, *, said: str = "", reserve_tokens: int = 0) -> list[dict[str, str]]:
         """The messages for the model: instructions, then as much of the history as fits.
 
         Neighbours of one role are joined, since many chat templates insist on alternation: they
         arise when a reply was dropped, or when the user went on after a pause.
 
         Args:
+            said: What the user says now, and may not have finished: it is not kept.
             reserve_tokens: Room to leave for what will be said next.
         """
-        self._fit(reserve_tokens)
+        now = Message("user", said, 0)
+        self._fit(reserve_tokens + (int(now.tokens) if said else 0))
         joined: list[Message] = []
-        for message in self._kept:
+        for message in [*self._kept, now] if said else self._kept:
             if joined and joined[-1].role == message.role:
                 last = joined[-1]
                 joined[-1] = Message(last.role, f"{last.content} {message.content}", message.turn)
@@ -134,10 +150,18 @@ class Spoken:
         """The next samples belong to `clause`."""
         self._clauses.append(_Sound(clause, self.samples))
 
-    def extend(self, samples: int) -> None:
-        """The current clause has this many more samples."""
+    def extend(self, samples: int, words: Sequence[WordEnd] | None = None) -> None:
+        """The current clause has this many more samples, and these words of it end in them.
+
+        Without words, or with None, see `heard`: it makes a difference whether no word ends there,
+        or nobody knows.
+        """
+        sound = self._clauses[-1]
+        if words is not None:
+            before = sound.words or []
+            sound.words = [*before, *((w.char, sound.samples + w.sample) for w in words)]
         self.samples += samples
-        self._clauses[-1].samples += samples
+        sound.samples += samples
 
     def end(self) -> None:
         """The current clause's sound is complete."""
@@ -146,8 +170,9 @@ class Spoken:
     def heard(self, text: str, samples: int) -> str:
         """The part of the reply's `text` that was heard once `samples` samples had been played.
 
-        Whole words only: a word that was cut off counts as not heard. Within a clause, words are
-        placed in proportion to their characters. Samples that were not made count as not played.
+        Whole words only: a word that was cut off counts as not heard, but see `TAIL_S`. Within a
+        clause whose words' ends are not known, words are placed in proportion to their characters.
+        Samples that were not made count as not played.
         """
         samples = min(samples, self.samples)
         end = 0
@@ -159,12 +184,30 @@ class Spoken:
             if sound.complete and played >= sound.samples:
                 end = clause.end
                 continue
-            expected = len(clause.text) / CHARS_PER_SECOND * self._rate
-            length = sound.samples if sound.complete else max(sound.samples, expected)
-            reached = clause.start + int((clause.end - clause.start) * played / length)
-            end = max(end, _word_end(text, clause.start, reached))
+            if sound.words is None:
+                reached = self._in_proportion(text, sound, played)
+            else:
+                reached = self._by_words(text, sound, played)
+            end = max(end, reached)
             break
         return text[:end].rstrip()
+
+    def _in_proportion(self, text: str, sound: _Sound, played: int) -> int:
+        clause = sound.clause
+        expected = len(clause.text) / CHARS_PER_SECOND * self._rate
+        length = sound.samples if sound.complete else max(sound.samples, expected)
+        reached = clause.start + int((clause.end - clause.start) * played / length)
+        return _word_end(text, clause.start, reached)
+
+    def _by_words(self, text: str, sound: _Sound, played: int) -> int:
+        clause = sound.clause
+        char = begin = 0
+        for end, sample in sound.words or []:
+            if played < sample - min(TAIL_S * self._rate, (sample - begin) / 2):
+                break
+            char, begin = end, sample
+        reached = alignment.reached(clause.text, text[clause.start : clause.end], char)
+        return clause.start + reached if reached else 0
 
 
 @dataclass(slots=True)
@@ -172,6 +215,7 @@ class _Sound:
     clause: Clause
     start: int
     samples: int = 0
+    words: list[tuple[int, int]] | None = None
     complete: bool = False
 
 

@@ -12,9 +12,9 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from pathlib import Path
 
-from pipeline.audio import devices
+from pipeline.audio import devices, echo
 from pipeline.audio.files import WavWriter, read_audio
-from pipeline.audio.playout import Playout
+from pipeline.audio.playout import Playout, Tap
 from pipeline.audio.recorder import Recorder
 from pipeline.audio.virtual import VirtualCard
 from pipeline.clock import Clock, FastClock
@@ -39,6 +39,7 @@ class Ends:
 
     Attributes:
         failed: A file could not be written, or not to its end. The conversation goes on without.
+        echo_note: What is done against echo, in a line for the user, if they did not ask for it.
     """
 
     playout: Playout
@@ -64,7 +65,8 @@ class Ends:
             patience_s: Silence after a recording that shows that nothing more will be answered.
 
         Raises:
-            BadInput: A recording cannot be read, or the ends do not go together.
+            BadInput: A recording cannot be read, the ends do not go together, or the echo canceller
+                is asked for and not installed.
         """
         self.failed = False
         self.clock: Clock = FastClock() if fast else Clock()
@@ -80,6 +82,9 @@ class Ends:
             raise BadInput(f"--output {output}: speaker, or a file whose name ends in .wav")
         if fast and not (self._files and self._output):
             raise BadInput("--fast needs recordings as --input and a WAV file as --output")
+        live = not self._files and self._output is None
+        self._make_echo, self.echo_note = echo.choose(settings.echo, live=live)
+        self._echo: echo.Echo | None = None
         self._record = record
         self._patience_ns = int(patience_s * 1e9)
         self._card: VirtualCard | None = None
@@ -118,13 +123,16 @@ class Ends:
         async with contextlib.AsyncExitStack() as stack:
             speaker, microphone = self._output_device, self._input_device
             rate = reply_rate if speaker is None else speaker.rate
-            tap = None
+            taps: list[Callable[[Samples, int, int], None]] = []
+            if self._make_echo is not None:
+                self._echo = self._make_echo()
+                taps.append(self._echo.reference)
             if self._record is not None:
                 recorder = Recorder(self._record, rate)
                 stack.callback(self._close, recorder)
                 self._recorder = recorder
-                tap = functools.partial(_record_reply, recorder, rate)
-            self.playout = Playout(rate, tap=tap)
+                taps.append(recorder.reply)
+            self.playout = Playout(rate, tap=_all_of(taps, rate))
             sink = None
             if self._output is not None:
                 wav = WavWriter(self._output, rate)
@@ -159,7 +167,7 @@ class Ends:
             if self._recorder is not None:
                 with self._going_on():
                     self._recorder.user(frame)
-            yield frame
+            yield frame if self._echo is None else self._echo.clean(frame)
 
     async def watch(self) -> None:
         """Keep the other end going beside `frames`: drive a file, or watch a loudspeaker.
@@ -215,5 +223,12 @@ class Ends:
             log.error("%s", error)
 
 
-def _record_reply(recorder: Recorder, rate: int, samples: Samples, t_ns: int) -> None:
-    recorder.reply(samples, rate, t_ns)
+def _all_of(taps: Sequence[Callable[[Samples, int, int], None]], rate: int) -> Tap | None:
+    if not taps:
+        return None
+
+    def tap(samples: Samples, t_ns: int) -> None:
+        for each in taps:
+            each(samples, rate, t_ns)
+
+    return tap

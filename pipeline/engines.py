@@ -11,17 +11,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-import numpy.typing as npt
-
+from pipeline.alignment import Sound
 from pipeline.catalogue import Catalogue
 from pipeline.config import Settings
 from pipeline.errors import StageError
-from pipeline.events import Samples
 from pipeline.stages.llm import ChatModel, Messages, Unreachable
 from pipeline.stages.llm_endpoint import Endpoint, endpoint
 from pipeline.stages.llm_local import LocalServer
-from pipeline.stages.stt import Transcription, Whisper
+from pipeline.stages.stt import Audio, Transcription, Whisper
 from pipeline.stages.tts import Piper
 from pipeline.stages.vad import VoiceDetector
 from pipeline.stages.worker import Worker
@@ -50,7 +47,7 @@ class Speaker:
         """Code of what it speaks, such as `en`."""
         return self._piper.language
 
-    def speak(self, text: str) -> AsyncGenerator[Samples, None]:
+    def speak(self, text: str) -> AsyncGenerator[Sound, None]:
         """Yield the sound of a clause as it is made; closing it stops the synthesis."""
         return self._worker.stream(lambda stop: self._piper.synthesize(text, stop))
 
@@ -177,12 +174,26 @@ class LocalEngines:
         return detector
 
     async def transcribe(
-        self, audio: npt.NDArray[np.float32], voiced_ms: float | None
+        self, audio: Audio, voiced_ms: float | None = None, *, prefix: str = ""
     ) -> Transcription:
-        """Recognise an utterance (16 kHz, -1 to 1) with this much voice in it (None: unknown)."""
+        """Recognise an utterance (16 kHz, -1 to 1) with this much voice in it (None: unknown).
+
+        Args:
+            audio: The utterance.
+            voiced_ms: How much of it is voiced (ms).
+            prefix: The words that it surely begins with, which need not be recognised again.
+        """
         return await self._recognising.run(
-            lambda: self._whisper.transcribe(audio, voiced_ms=voiced_ms)
+            lambda: self._whisper.transcribe(audio, voiced_ms=voiced_ms, prefix=prefix)
         )
+
+    async def melody(self, audio: Audio) -> float | None:
+        """Whether the speaker sounds finished, as a probability; None if nobody can tell."""
+        return None
+
+    async def words(self, messages: Messages, text: str) -> float | None:
+        """Whether `text` reads finished at the end of the prompt `messages`; None: cannot tell."""
+        return None
 
     async def read_ahead(self, messages: Messages) -> None:
         """Let the embedded model read a prompt before it is asked; others keep their own caches."""

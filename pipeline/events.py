@@ -94,6 +94,20 @@ class ReplyAudio(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ReplyDucked(Event):
+    """There is voice over the reply, and nobody knows yet what it means: play it quietly."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplySwelled(Event):
+    """The voice meant nothing: play the reply as before."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReplyInterrupted(Event):
     """The user spoke over the reply: stop playing it now.
 

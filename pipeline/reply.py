@@ -12,13 +12,14 @@ import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Protocol
 
+from pipeline.alignment import Sound
 from pipeline.audio.audible import onset
 from pipeline.clauses import Chunker, Clause
 from pipeline.clock import Clock
 from pipeline.config import Reply as ReplySettings
 from pipeline.conversation import CHARS_PER_SECOND, Spoken
 from pipeline.errors import StageError, first_of
-from pipeline.events import Event, Frame, ReplyAudio, ReplyText, Samples, Usage
+from pipeline.events import Event, Frame, ReplyAudio, ReplyText, Usage
 from pipeline.stages.llm import Messages, Used
 
 CLAUSES_AHEAD = 8
@@ -49,7 +50,7 @@ class Voice(Protocol):
         """Code of what it speaks, such as `en`."""
         ...
 
-    def speak(self, text: str) -> AsyncGenerator[Samples, None]:
+    def speak(self, text: str) -> AsyncGenerator[Sound, None]:
         """Yield the sound of a clause as it is made; closing it stops the synthesis."""
         ...
 
@@ -79,6 +80,7 @@ class Reply:
         clock: Clock,
         emit: Emit,
         mark: Mark,
+        committed: asyncio.Event | None = None,
     ) -> None:
         """Prepare a reply.
 
@@ -91,6 +93,7 @@ class Reply:
             clock: The session's.
             emit: Takes the events: `ReplyText`, `ReplyAudio`, `Usage`.
             mark: Takes the trace's marks, each once.
+            committed: Set once it may be heard; None: at once. Before that nothing hurries.
         """
         self.turn = turn
         self.id = id
@@ -102,6 +105,7 @@ class Reply:
         self._clock = clock
         self._emit = emit
         self._mark = mark
+        self._committed = committed
         self._chunker = Chunker(
             first_words=settings.first_words,
             max_chars=settings.max_clause_chars,
@@ -163,9 +167,14 @@ class Reply:
         return self._spoken.heard(self.text, self._played)
 
     @property
-    def audible(self) -> bool:
-        """Whether it can be heard now: some was played, and some of what was made was not."""
-        return not self.stopped and 0 < self._played < self._spoken.samples
+    def ahead(self) -> bool:
+        """Whether so much of it is made that nobody waits for the rest."""
+        return self._whole or self.made_s >= self._settings.comfort_s
+
+    @property
+    def made_s(self) -> float:
+        """How much sound was made so far (s)."""
+        return self._spoken.samples / self._voice.rate
 
     @property
     def over(self) -> bool:
@@ -210,6 +219,8 @@ class Reply:
         """Cut the first clause at a word gap if the text gives no better place in time."""
         await self._first_token.wait()
         await asyncio.sleep(self._settings.first_deadline_ms / 1000)
+        if self._committed is not None:
+            await self._committed.wait()
         if "clause.first" not in self._marked:
             self._overdue = True
             await self._cut(self._chunker.force())
@@ -246,7 +257,7 @@ class Reply:
         except StageError as error:
             self._failure = error
         clauses = [*self._chunker.push(self.text, hurry=False), *self._chunker.flush()]
-        sounds: list[tuple[Clause, list[Samples]]] = []
+        sounds: list[tuple[Clause, list[Sound]]] = []
         for clause in clauses:
             self._once("clause.first")
             sounds.append((clause, [piece async for piece in self._pieces(clause)]))
@@ -257,7 +268,7 @@ class Reply:
                 await self._send(piece)
             self._spoken.end()
 
-    async def _pieces(self, clause: Clause) -> AsyncGenerator[Samples, None]:
+    async def _pieces(self, clause: Clause) -> AsyncGenerator[Sound, None]:
         """A clause's sound, with the marks of its making."""
         self._once("tts.start")
         async with contextlib.aclosing(self._voice.speak(clause.text)) as pieces:
@@ -265,22 +276,23 @@ class Reply:
                 self._once("tts.first_audio")
                 yield piece
 
-    async def _send(self, piece: Samples) -> None:
+    async def _send(self, piece: Sound) -> None:
         if self._spoken.samples == 0:
             piece = self._without_silence(piece)
             if not len(piece):
                 return
         offset = self._spoken.samples
-        self._spoken.extend(len(piece))
-        frame = Frame(piece, self._voice.rate, offset, self._clock.now_ns())
+        self._spoken.extend(len(piece), piece.words)
+        frame = Frame(piece.samples, self._voice.rate, offset, self._clock.now_ns())
         await self._emit(ReplyAudio(self.turn, self.id, frame))
 
-    def _without_silence(self, piece: Samples) -> Samples:
+    def _without_silence(self, piece: Sound) -> Sound:
         """The reply's first sound: voices begin with silence, which the user would wait for."""
-        first = onset(piece, self._voice.rate)
+        first = onset(piece.samples, self._voice.rate)
         if first is None:
-            return piece[:0]
-        return piece[max(0, first - self._settings.lead_in_ms * self._voice.rate // 1000) :]
+            return piece.without_first(len(piece))
+        lead_in = self._settings.lead_in_ms * self._voice.rate // 1000
+        return piece.without_first(max(0, first - lead_in))
 
     async def _make_room(self) -> None:
         """Wait until less than `lead_s` of sound is ahead of what was heard."""

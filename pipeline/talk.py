@@ -27,7 +27,9 @@ from pipeline.events import (
     Failure,
     ReplyAudio,
     ReplyDone,
+    ReplyDucked,
     ReplyInterrupted,
+    ReplySwelled,
     SpeechStarted,
     SpeechStopped,
     to_json,
@@ -135,6 +137,8 @@ async def _hold(
             return session.preparing or driver.busy()
 
         await stack.enter_async_context(ends.open(engines.voice.rate, busy))
+        if ends.echo_note:
+            display.note(ends.echo_note)
         try:
             await driver.run()
         finally:
@@ -271,6 +275,10 @@ class Driver:
                     if self._playing is None or self._playing.id != event.id:
                         self._playing = _Playing(event.turn, event.id)
                     playout.write(event.id, event.frame.samples, event.frame.rate)
+                case ReplyDucked():
+                    playout.duck()
+                case ReplySwelled():
+                    playout.swell()
                 case ReplyInterrupted():
                     playout.stop()
                     await self._session.heard(event.id, playout.position(event.id))

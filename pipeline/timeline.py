@@ -36,6 +36,12 @@ MARKS = (
 """Every mark a turn can have. Which come before which depends on the mode: without speculation
 `committed` precedes `stt.start`."""
 
+WORK = (
+    *MARKS[MARKS.index("stt.start") : MARKS.index("committed")],
+    *("llm.last_token", "tts.last_audio"),
+)
+"""The marks of one attempt at a reply; all others are the turn's."""
+
 STAGES = (
     ("stt", "stt.start", "stt.final"),
     ("llm_first_token", "llm.request", "llm.first_token"),

@@ -21,7 +21,7 @@ from typing import IO, Any, Self
 
 from pipeline.config import Settings
 from pipeline.errors import BadInput
-from pipeline.timeline import MARKS
+from pipeline.timeline import MARKS, WORK
 
 VERSION = 1
 """Version of the format; a reader refuses a larger one."""
@@ -65,6 +65,7 @@ class Trace:
         self.session = uuid.uuid4().hex[:12]
         self.failed = False
         self._turns: dict[int, dict[str, int]] = {}
+        self._generations: dict[int, int] = {}
         self._file: IO[str] | None = None
         if file is not None:
             try:
@@ -74,21 +75,31 @@ class Trace:
                 raise BadInput(f"{file}: the trace cannot be written: {error.strerror}") from None
             self._write({"trace": VERSION, "session": self.session, **(describe or {})})
 
-    def mark(self, turn: int, name: str, t_ns: int, *, generation: int = 1, **more: Any) -> None:
+    def mark(
+        self, turn: int, name: str, t_ns: int, *, generation: int | None = None, **more: Any
+    ) -> None:
         """Note that `name` (one of `timeline.MARKS`) happened in a turn at `t_ns`.
 
         Args:
             turn: Counted from 1.
             name: The mark.
             t_ns: Monotonic time (ns).
-            generation: Which attempt at a reply within the turn, counted from 1.
+            generation: Which attempt at a reply within the turn, counted from 1; None: the newest.
+                `discarded` takes back what that attempt has marked, from memory only.
             more: Further fields for the file.
         """
         if name not in MARKS:
             raise ValueError(f"no such mark: {name}")
-        self._turns.setdefault(turn, {})[name] = t_ns
+        generation = generation or self._generations.get(turn, 1)
+        self._generations[turn] = generation
+        marks = self._turns.setdefault(turn, {})
+        marks[name] = t_ns
+        if name == "discarded":
+            for made in WORK:
+                marks.pop(made, None)
         for old in [t for t in self._turns if t <= turn - _KEPT_TURNS]:
             del self._turns[old]
+            self._generations.pop(old, None)
         self._write(
             {
                 "session": self.session,

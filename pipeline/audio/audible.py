@@ -29,6 +29,11 @@ def ending(samples: Samples, rate: int) -> int | None:
     return None if last is None else len(samples) - last
 
 
+def is_audible(samples: Samples) -> bool:
+    """Whether any of mono int16 sound is above the threshold, be it a click."""
+    return bool(_loud(samples).any())
+
+
 class Ear:
     """Listens to a stream that comes in blocks for its first and its latest audible sample.
 

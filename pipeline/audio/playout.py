@@ -7,12 +7,14 @@ accounted for: which reply it belongs to, when it is heard, and what was never p
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.audio.audible import Ear
 from pipeline.audio.resample import Resampler
@@ -22,8 +24,22 @@ from pipeline.events import Samples
 FADE_S = 0.005
 """A reply that is stopped fades out over this long: shorter clicks, longer is heard as lag."""
 
+DUCK_DB = -20.0
+"""How much quieter a ducked reply is: the user's voice is far above it, and it is still heard that
+the reply goes on. Television ducks by some 10 to 20 dB under a voice that speaks over it."""
+
+DUCK_GAIN = 10 ** (DUCK_DB / 20)
+"""The same as a factor."""
+
+DUCK_S = 0.015
+SWELL_S = 0.100
+"""How long the way down takes, and the way back up. Down it hurries, for the user is speaking, but
+clicks below 10 ms; up it must not startle."""
+
 REMEMBERED = 64
 """Replies that `Playout` can still be asked about."""
+
+Gains = npt.NDArray[np.float64]
 
 Tap = Callable[[Samples, int], None]
 """Gets every block that is played: int16 (n,), and when its first sample is heard (ns)."""
@@ -85,6 +101,8 @@ class Playout:
         self._replies: OrderedDict[str, _Reply] = OrderedDict()
         self._queue: deque[_Reply] = deque()
         self._quiet = True
+        self._gain = 1.0
+        self._ducked = False
 
     def write(self, reply_id: str, samples: Samples, rate: int) -> None:
         """Add sound to the end of a reply, which this begins if it is new.
@@ -128,21 +146,41 @@ class Playout:
         """
         block = np.zeros(n, np.int16)
         with self._lock:
+            gains = self._gains(n)
             start = 0
             if self._quiet and not_before_ns > t_ns:
                 start = min(n, -((t_ns - not_before_ns) * self.rate // NS_PER_S))
             if start < n:
-                self._fill(block, start, t_ns)
+                self._fill(block, start, t_ns, gains)
                 self._quiet = not any(reply.queued for reply in self._queue)
         if self._tap is not None:
             self._tap(block, t_ns)
         return block
 
     def stop(self) -> None:
-        """Drop everything that is queued. What is being played fades out within 5 ms."""
+        """Drop everything that is queued. What is being played fades out within 5 ms.
+
+        It fades from where it is; what is written from now on is played at full level again.
+        """
         with self._lock:
             for reply in self._queue:
-                reply.stop(int(FADE_S * self.rate))
+                reply.stop(int(FADE_S * self.rate), self._gain)
+            self._gain = 1.0
+            self._ducked = False
+
+    def duck(self) -> None:
+        """Play all that is heard from the next sample on 20 dB quieter, until `swell` or `stop`.
+
+        The level falls within 15 ms; the stream goes on as before. No matter whether anything is
+        played, or it is ducked already.
+        """
+        with self._lock:
+            self._ducked = True
+
+    def swell(self) -> None:
+        """Return to the full level, within 100 ms. No matter whether it was ducked."""
+        with self._lock:
+            self._ducked = False
 
     def position(self, reply_id: str) -> int:
         """Samples of a reply that went to the device, at the rate at which they were written.
@@ -187,11 +225,25 @@ class Playout:
                     reply.append(rest)
                 reply.finished = True
 
-    def _fill(self, block: Samples, at: int, t_ns: int) -> None:
+    def _gains(self, n: int) -> Gains | None:
+        """What the next `n` samples are multiplied by; None for 1. It moves on in silence too."""
+        target = DUCK_GAIN if self._ducked else 1.0
+        if self._gain == target:
+            return None if target == 1.0 else np.full(n, target)
+        seconds = DUCK_S if self._ducked else SWELL_S
+        step = math.copysign((1 - DUCK_GAIN) / (seconds * self.rate), target - self._gain)
+        ramp = self._gain + step * np.arange(1, n + 1)
+        gains: Gains = np.maximum(ramp, target) if self._ducked else np.minimum(ramp, target)
+        if n:
+            self._gain = float(gains[-1])
+        return gains
+
+    def _fill(self, block: Samples, at: int, t_ns: int, gains: Gains | None) -> None:
         """Move sound into `block` from index `at` on."""
         while at < len(block) and self._queue:
             reply = self._queue[0]
-            taken = reply.take(block[at:], t_ns + at * NS_PER_S // self.rate)
+            rest = None if gains is None else gains[at:]
+            taken = reply.take(block[at:], t_ns + at * NS_PER_S // self.rate, rest)
             at += taken
             if reply.done:
                 self._queue.popleft()
@@ -234,8 +286,11 @@ class _Reply:
             self._chunks.append(samples)
             self.queued += len(samples)
 
-    def take(self, into: Samples, t_ns: int) -> int:
-        """Move queued sound to the start of `into`, heard from `t_ns` on; returns how much."""
+    def take(self, into: Samples, t_ns: int, gains: Gains | None) -> int:
+        """Move queued sound, times `gains`, to the start of `into`; returns how much.
+
+        It is heard from `t_ns` on.
+        """
         n = 0
         while self._chunks and n < len(into):
             chunk = self._chunks.popleft()
@@ -250,6 +305,8 @@ class _Reply:
         self.queued -= n
         self._handed += n
         self._newest = int(into[n - 1])
+        if gains is not None:
+            into[:n] = _scaled(into[:n], gains[:n])
         if self._first_ns is None:
             self._first_ns = t_ns
         self._last_ns = t_ns + n * NS_PER_S // self._ear.rate
@@ -263,11 +320,15 @@ class _Reply:
             self._newest = 0
             self._ear.pause()
 
-    def stop(self, fade: int) -> None:
-        """Keep no more than `fade` samples, falling to zero; none if it has not been heard yet."""
+    def stop(self, fade: int, gain: float) -> None:
+        """Keep no more than `fade` samples, falling to zero; none if it has not been heard yet.
+
+        They stay at the level `gain`, at which it is played now.
+        """
         if self.finished and not self.queued:
             return
         if self.stopped:
+            self._chunks = deque(_scaled(chunk, gain) for chunk in self._chunks)
             return
         self._count_underrun()
         rest: Samples = np.zeros(0, np.int16)
@@ -277,7 +338,7 @@ class _Reply:
             if not self.finished and level:
                 # Its sound ends here for now, in the middle of a wave: hold it while it fades.
                 rest = np.concatenate([rest, np.full(fade - len(rest), level, np.int16)])
-            ramp = np.linspace(1, 0, len(rest) + 1)[1:]
+            ramp = gain * np.linspace(1, 0, len(rest) + 1)[1:]
             rest = (rest * ramp).astype(np.int16)
         self._chunks = deque([rest] if len(rest) else [])
         self.queued = len(rest)
@@ -311,6 +372,11 @@ class _Reply:
             self._underruns += 1
             self._underrun_samples += self._dry
             self._dry = 0
+
+
+def _scaled(samples: Samples, gain: Gains | float) -> Samples:
+    scaled: Samples = np.rint(samples * gain).astype(np.int16)
+    return scaled
 
 
 def _join(chunks: Iterable[Samples]) -> Samples:

@@ -184,12 +184,16 @@ class Whisper:
         self._language = _given_language(self._model, path, settings.language)
         self._suppressed = _suppressed(self._model, path)
 
-    def transcribe(self, audio: Audio, *, voiced_ms: float | None = None) -> Transcription:
+    def transcribe(
+        self, audio: Audio, *, voiced_ms: float | None = None, prefix: str = ""
+    ) -> Transcription:
         """What is said in `audio`.
 
         Args:
             audio: float32 in ±1, mono, 16 kHz, shape (n,). More than 30 s is decoded in pieces.
             voiced_ms: How much of it the voice detector took for speech (ms), if known.
+            prefix: Words that it surely begins with: they are given to the model, which goes on
+                from there, and they begin the text. For audio of one window only.
 
         Raises:
             ValueError: `audio` is not float32, not one-dimensional, or not finite.
@@ -200,7 +204,8 @@ class Whisper:
         if len(audio) == 0 or (voiced_ms is not None and voiced_ms < self._settings.min_voiced_ms):
             return Transcription("", self._language, 0.0, 1.0, 0.0, "too little voice")
         try:
-            return _join([self._recognise(piece) for piece in split(audio)])
+            pieces = split(audio)
+            return _join([self._recognise(p, prefix if len(pieces) == 1 else "") for p in pieces])
         except RuntimeError as error:
             raise StageError("stt", f"Whisper failed: {_first_line(error)}") from error
 
@@ -218,14 +223,14 @@ class Whisper:
         except RuntimeError as error:
             raise StageError("stt", f"Whisper failed: {_first_line(error)}") from error
 
-    def _recognise(self, audio: Audio) -> tuple[Transcription, int]:
+    def _recognise(self, audio: Audio, prefix: str) -> tuple[Transcription, int]:
         """One window's transcription, and how many tokens it took."""
         settings = self._settings
         seconds = len(audio) / RATE
         features = self._features(audio)
         window_s = choose_window(settings, seconds, short_windows=self._short_windows)
         budget = token_budget(seconds) if window_s < FULL_S else MAX_TOKENS
-        found = self._decode(features, window_s, budget)
+        found = self._decode(features, window_s, budget, prefix)
         if window_s < FULL_S and (found.endless or self._looks_wrong(found.text)):
             window_s = FULL_S
             found = self._decode(features, window_s, MAX_TOKENS)
@@ -255,7 +260,7 @@ class Whisper:
         features: Audio = self._model.feature_extractor(audio)
         return features[:, :-1]  # the last one is of the padding
 
-    def _decode(self, features: Audio, window_s: float, budget: int) -> _Decoded:
+    def _decode(self, features: Audio, window_s: float, budget: int, prefix: str = "") -> _Decoded:
         """Run the model on `features`, padded to `window_s`, for at most `budget` tokens."""
         frames = round(window_s * RATE / _FRAME)
         padding = max(0, frames - features.shape[1])
@@ -266,9 +271,10 @@ class Whisper:
             token, probability = self._model.model.detect_language(encoded)[0][0]
             language, sure = token.strip("<|>"), probability >= _SURE
         tokenizer = self._tokenizer(language)
+        known = tokenizer.encode(f" {prefix.strip()}")[:budget] if prefix.strip() else []
         (result,) = self._model.model.generate(
             encoded,
-            [[*tokenizer.sot_sequence, tokenizer.no_timestamps]],
+            [[*tokenizer.sot_sequence, tokenizer.no_timestamps, *known]],
             beam_size=self._settings.beam_size,
             max_length=2 * budget,  # CTranslate2 stops at half of what it is told
             return_scores=True,
@@ -279,7 +285,7 @@ class Whisper:
         tokens = result.sequences_ids[0]
         n = len(tokens)
         return _Decoded(
-            text=tokenizer.decode(tokens).strip(),
+            text=tokenizer.decode(tokens).strip(),  # what was given to begin with is in them
             tokens=n,
             # The score is a mean over the text; the end of it is a token too.
             log_prob=result.scores[0] * n / (n + 1) if n else 0.0,

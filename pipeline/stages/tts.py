@@ -11,19 +11,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
-import onnx
 import onnxruntime as ort
 from piper.config import PhonemeType, PiperConfig
+from piper.const import BOS, PAD
 from piper.voice import PiperVoice
 
+from pipeline import alignment
+from pipeline.alignment import Sound, WordEnd
 from pipeline.config import Tts
 from pipeline.errors import BadInput, StageError
 from pipeline.events import Samples
-from pipeline.stages import vits
+from pipeline.stages.tts_engine import Ends, Feeds, Floats, brief, load
 from pipeline.stages.worker import Stop
 
 LEVEL_DB = -18.0
@@ -39,10 +39,8 @@ KNEE = 0.9
 _SPEECH = "1 2 3 4 5"
 """Digits: espeak-ng reads them in the language of every voice."""
 
-_INPUTS = {"input", "input_lengths", "scales", "sid"}
-
-_Feeds = dict[str, npt.NDArray[Any]]
-_Floats = npt.NDArray[np.float32]
+_WordIds = list[tuple[int, int]]
+"""Words that end in a sentence: each one's end in the text, and how many ids are spoken by then."""
 
 
 class Piper:
@@ -63,10 +61,10 @@ class Piper:
         self._name = path.name.removesuffix(".onnx")
         self._settings = settings
         self._config = _read_config(path)
-        self._engine = _load(path, settings)
+        self._engine = load(path, settings, self._config.hop_length)
         self.rate = self._config.sample_rate
         self.language = self._config.espeak_voice.split("-")[0]
-        self.streams = isinstance(self._engine, _Split)
+        self.streams = self._engine.streams
         self._voice = PiperVoice(self._engine.session, self._config, download_dir=path.parent)
         self._gain: float | None = None
 
@@ -81,15 +79,15 @@ class Piper:
             # A voice without digits gets the letters it knows.
             ids = self._ids(phonemes[0] if phonemes else self._letters()[:12])
             # Without noise, so that a voice has the same gain every day.
-            feeds = self._feeds(ids, noise=False)
-            sound = np.concatenate([*self._engine.run(feeds, ort.RunOptions())])
+            _, pieces = self._engine.run(self._feeds(ids, noise=False), ort.RunOptions())
+            sound = np.concatenate([*pieces])
         except StageError as error:
             raise StageError("tts", str(error), fatal=True) from error.__cause__
         except Exception as error:
             raise self._failed(error, fatal=True) from error
         self._gain = float(np.clip(10 ** (LEVEL_DB / 20) / level(sound, self.rate), *GAIN_BOUNDS))
 
-    def synthesize(self, text: str, stop: Stop) -> Iterator[Samples]:
+    def synthesize(self, text: str, stop: Stop) -> Iterator[Sound]:
         """Speak `text`.
 
         Sentences follow each other as the voice speaks them, with no silence added.
@@ -99,8 +97,8 @@ class Piper:
             stop: Ends a running computation within milliseconds; the iteration then just ends.
 
         Yields:
-            The sound in order, int16 mono at `rate`, in pieces of at least one sample. Nothing for
-            text without sound.
+            The sound in order, int16 mono at `rate`, in pieces of at least one sample, and the
+            words of `text` that end in each. Nothing for text without sound.
 
         Raises:
             StageError: The text cannot be turned into phonemes, or the computation failed.
@@ -113,22 +111,28 @@ class Piper:
         # onnxruntime logs a run that was asked to stop as an error.
         options.log_severity_level = 4
         stop.on_set(lambda: setattr(options, "terminate", True))
-        for phonemes in self._phonemes(text):
-            for sound in self._sentence(self._feeds(self._ids(phonemes)), options, stop):
+        sentences = self._phonemes(text)
+        for phonemes, words in zip(sentences, self._words(text, sentences), strict=True):
+            made = 0
+            for ends, sound in self._sentence(self._ids(phonemes), options, stop):
                 if not np.isfinite(sound).all():
                     raise StageError("tts", f"voice {self._name}: made a sound that is no number")
                 if len(sound):
-                    yield limited(sound * gain)
+                    yield Sound(limited(sound * gain), _ending(words, ends, made, len(sound)))
+                made += len(sound)
 
-    def _sentence(self, feeds: _Feeds, options: ort.RunOptions, stop: Stop) -> Iterator[_Floats]:
-        """The sound of one sentence, as far as it is wanted."""
+    def _sentence(
+        self, ids: list[int], options: ort.RunOptions, stop: Stop
+    ) -> Iterator[tuple[Ends | None, Floats]]:
+        """The sound of one sentence, as far as it is wanted; with each piece, where ids end."""
         if stop.is_set:
             return
         try:
-            for sound in self._engine.run(feeds, options):
+            ends, sounds = self._engine.run(self._feeds(ids), options)
+            for sound in sounds:
                 if stop.is_set:
                     return
-                yield sound
+                yield ends, sound
         except Exception as error:
             if not stop.is_set:
                 raise self._failed(error) from error
@@ -141,18 +145,58 @@ class Piper:
 
     def _phonemes(self, text: str) -> list[list[str]]:
         """The sentences of `text` that have a sound in this voice, as phonemes."""
+        known = self._config.phoneme_id_map
+        sentences = self._all_phonemes(text)
+        return [s for s in sentences if any(_sounds(p) and p in known for p in s)]
+
+    def _all_phonemes(self, text: str) -> list[list[str]]:
         try:
             # Piper takes [[…]] for phonemes; who writes that in a reply does not mean it.
-            sentences = self._voice.phonemize(text.replace("[[", "[ ["))
+            return self._voice.phonemize(text.replace("[[", "[ ["))
         except Exception as error:
             raise self._failed(error) from error
-        known = self._config.phoneme_id_map
-        return [s for s in sentences if any(_sounds(p) and p in known for p in s)]
 
     def _ids(self, phonemes: list[str]) -> list[int]:
         return self._voice.phonemes_to_ids(phonemes)
 
-    def _feeds(self, ids: list[int], *, noise: bool = True) -> _Feeds:
+    def _words(self, text: str, sentences: list[list[str]]) -> list[_WordIds | None]:
+        """Which words of `text` end in each sentence, and how many of its ids are spoken by then.
+
+        None for an alphabet whose phonemes are no letters (pinyin, which has ids of its own), or
+        are slow to find out.
+        """
+        unknown: list[_WordIds | None] = [None] * len(sentences)
+        if self._config.phoneme_type not in (PhonemeType.ESPEAK, PhonemeType.TEXT):
+            return unknown
+        words = alignment.words(text)
+        counts = [self._id_counts(phonemes) for phonemes in sentences]
+        found: list[_WordIds] = [[] for _ in sentences]
+        places = alignment.places(sentences, self._alone([word.text for word in words]))
+        for word, place in zip(words, places, strict=True):
+            if sentences:
+                found[place.sentence].append((word.end, counts[place.sentence][place.phonemes]))
+        return [*found]
+
+    def _alone(self, words: list[str]) -> list[list[str]]:
+        """The phonemes of each word by itself."""
+        if self._is_espeak():
+            # One call takes a tenth of the time of many, and paragraphs do not touch each other.
+            paragraphs = self._all_phonemes("\n\n".join(words))
+            missing = len(words) - len(paragraphs)
+            # Piper leaves out a last one that is empty.
+            if missing in (0, 1):
+                return paragraphs + [[] for _ in range(missing)]
+        return [[p for part in self._all_phonemes(word) for p in part] for word in words]
+
+    def _id_counts(self, phonemes: list[str]) -> list[int]:
+        """How many ids are spoken after each number of phonemes, as Piper's `phonemes_to_ids`."""
+        ids, pad = self._config.phoneme_id_map, len(self._config.phoneme_id_map[PAD])
+        counts = [len(ids[BOS]) + pad]
+        for phoneme in phonemes:
+            counts.append(counts[-1] + (len(ids[phoneme]) + pad if phoneme in ids else 0))
+        return counts
+
+    def _feeds(self, ids: list[int], *, noise: bool = True) -> Feeds:
         config = self._config
         scales = [
             config.noise_scale * noise,
@@ -167,109 +211,19 @@ class Piper:
         }
 
     def _failed(self, error: Exception, *, fatal: bool = False) -> StageError:
-        return StageError("tts", f"voice {self._name} cannot speak: {_brief(error)}", fatal=fatal)
+        return StageError("tts", f"voice {self._name} cannot speak: {brief(error)}", fatal=fatal)
 
 
-class _Engine(Protocol):
-    """What turns phoneme ids into sound."""
-
-    session: ort.InferenceSession
-
-    def run(self, feeds: _Feeds, options: ort.RunOptions) -> Iterator[_Floats]:
-        """The sound of one sentence in order, each piece of shape (n,), full scale 1."""
-        ...
-
-
-class _Whole:
-    """A voice of any kind: the sound of a sentence comes in one piece."""
-
-    def __init__(self, session: ort.InferenceSession) -> None:
-        self.session = session
-
-    def run(self, feeds: _Feeds, options: ort.RunOptions) -> Iterator[_Floats]:
-        yield _compute(self.session, feeds, options).reshape(-1).astype(np.float32, copy=False)
-
-
-class _Split:
-    """A VITS voice: the vocoder makes piece after piece of what the encoder made of a sentence."""
-
-    def __init__(self, halves: vits.Halves, settings: Tts) -> None:
-        self.session = _session(halves.encoder, settings.threads)
-        self._vocoder = _session(halves.vocoder, settings.threads)
-        self._latent = halves.latent
-        self._first = settings.stream_frames
-        self._context = settings.context_frames
-
-    def run(self, feeds: _Feeds, options: ort.RunOptions) -> Iterator[_Floats]:
-        latent = _compute(self.session, feeds, options)
-        for piece in vits.pieces(latent.shape[2], self._first, self._context):
-            part = latent[:, :, piece.left : piece.right]
-            sound = self._decode(part, feeds, options)
-            hop = len(sound) // part.shape[2]
-            start = (piece.start - piece.left) * hop
-            yield sound[start : start + (piece.stop - piece.start) * hop]
-
-    def hop(self) -> int | None:
-        """Samples per frame, or None if the vocoder gives no fixed number."""
-        made = []
-        given = self._vocoder.get_inputs()[0]
-        for frames in (2, 7):
-            dtype = np.float16 if given.type == "tensor(float16)" else np.float32
-            part = np.zeros((1, given.shape[1], frames), dtype)
-            sound = self._decode(part, {"sid": np.zeros(1, np.int64)}, ort.RunOptions())
-            made.append(divmod(len(sound), frames))
-        (hop, rest), other = made
-        return hop if hop and not rest and other == (hop, 0) else None
-
-    def _decode(self, part: npt.NDArray[Any], feeds: _Feeds, options: ort.RunOptions) -> _Floats:
-        given = {self._latent: np.ascontiguousarray(part), **feeds}
-        sound = _compute(self._vocoder, given, options)
-        return sound.reshape(-1).astype(np.float32, copy=False)
-
-
-def _compute(
-    session: ort.InferenceSession, feeds: _Feeds, options: ort.RunOptions
-) -> npt.NDArray[Any]:
-    """The first output of `session`, which is given those `feeds` that it takes."""
-    given = {value.name: feeds[value.name] for value in session.get_inputs()}
-    result: npt.NDArray[Any] = session.run([session.get_outputs()[0].name], given, options)[0]
-    return result
-
-
-def _load(path: Path, settings: Tts) -> _Engine:
-    try:
-        # The graphs are cut anew at each start. That takes a fifth of what onnxruntime needs to
-        # build a session from them: too little to keep copies of every voice on disk.
-        halves = vits.split(onnx.load(path)) if settings.stream else None
-        split = _Split(halves, settings) if halves else None
-        if split and split.hop():
-            engine: _Engine = split
-        else:
-            engine = _Whole(_session(str(path), settings.threads))
-    except Exception as error:
-        raise BadInput(
-            f"{path}: cannot be loaded, it may be damaged: {_brief(error)}\n"
-            "Delete it and fetch the voice again."
-        ) from error
-    names = {value.name for value in engine.session.get_inputs()}
-    if "input" not in names or names - _INPUTS:
-        raise BadInput(
-            f"{path}: not a Piper voice: it takes {', '.join(sorted(names))}, "
-            f"not {', '.join(sorted(_INPUTS))}"
-        )
-    return engine
-
-
-def _session(model: str | bytes, threads: int) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Threads that spin between runs take the core from the language model.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Without the arena a run costs a quarter to a half more.
-    options.enable_cpu_mem_arena = True
-    options.log_severity_level = 3
-    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+def _ending(
+    words: _WordIds | None, ends: Ends | None, start: int, samples: int
+) -> tuple[WordEnd, ...] | None:
+    """The words that end in a piece of a sentence, which begins at `start`."""
+    if words is None or ends is None:
+        return None
+    at = [(char, int(ends[ids - 1])) for char, ids in words]
+    return tuple(
+        WordEnd(char, end - start) for char, end in at if start < max(end, 1) <= start + samples
+    )
 
 
 def _read_config(path: Path) -> PiperConfig:
@@ -288,7 +242,7 @@ def _read_config(path: Path) -> PiperConfig:
     except KeyError as error:
         raise BadInput(f"{config}: not the settings of a Piper voice: no {error}") from error
     except Exception as error:
-        raise BadInput(f"{config}: not the settings of a Piper voice: {_brief(error)}") from error
+        raise BadInput(f"{config}: not the settings of a Piper voice: {brief(error)}") from error
 
 
 def _sounds(phoneme: str) -> bool:
@@ -296,11 +250,7 @@ def _sounds(phoneme: str) -> bool:
     return phoneme.isalnum()
 
 
-def _brief(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-
-
-def level(sound: _Floats, rate: int) -> float:
+def level(sound: Floats, rate: int) -> float:
     """How loud speech is while there is any: the RMS of its 10 ms frames that are voiced.
 
     A frame down to 20 dB below the loudest counts: pauses do not make a voice quiet. Never 0.
@@ -312,7 +262,7 @@ def level(sound: _Floats, rate: int) -> float:
     return max(float(np.sqrt(voiced.mean())) if len(voiced) else 0.0, 1e-6)
 
 
-def limited(sound: _Floats) -> Samples:
+def limited(sound: Floats) -> Samples:
     """Bend what exceeds full scale back into it, and round to 16 bits.
 
     Up to `KNEE` samples are left alone; above, tanh continues with the same slope and never gets to

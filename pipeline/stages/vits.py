@@ -41,12 +41,46 @@ class Halves:
     Attributes:
         encoder: From the voice's inputs to `latent`.
         vocoder: From `latent` (and `sid`, if several speakers share the voice) to the sound.
-        latent: The tensor at the cut, shape (1, channels, frames).
+        latent: The tensor at the cut, shape (1, channels, frames): the encoder's first output.
+        timed: Whether the encoder's second output is `durations`.
     """
 
     encoder: bytes
     vocoder: bytes
     latent: str
+    timed: bool
+
+
+def durations(model: onnx.ModelProto) -> onnx.ValueInfoProto | None:
+    """The tensor that tells how long each phoneme id lasts, in frames.
+
+    A voice that Piper's tool has patched, or that was made so, has it as its second output. In
+    others it is what Piper's `patch_voice_with_alignment` would make one: the only rounding up in
+    the graph, VITS's `w_ceil`, of the shape (1, 1, ids).
+
+    Returns:
+        None for a voice without, or with several tensors that might be it.
+    """
+    outputs = model.graph.output
+    if len(outputs) > 1:
+        found: onnx.ValueInfoProto = outputs[1]
+        return found
+    rounded = {name for node in model.graph.node if node.op_type == "Ceil" for name in node.output}
+    if len(rounded) != 1 or not outputs:
+        return None
+    return helper.make_tensor_value_info(rounded.pop(), outputs[0].type.tensor_type.elem_type, None)
+
+
+def timed(model: onnx.ModelProto) -> bytes | None:
+    """The voice with its `durations` as second output; None if it has none, or has it so."""
+    found = durations(model)
+    if found is None or len(model.graph.output) > 1:
+        return None
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    copy.graph.output.append(found)
+    serialised: bytes = copy.SerializeToString()
+    return serialised
 
 
 def split(model: onnx.ModelProto) -> Halves | None:
@@ -71,10 +105,14 @@ def split(model: onnx.ModelProto) -> Halves | None:
     if _read(vocoder) & (inputs - {"sid"}) or any(_draws(node.proto) for node in vocoder):
         return None
     cut = helper.make_tensor_value_info(latent, weight.data_type, [1, weight.dims[1], "frames"])
+    lasting = durations(model)
+    made = {name for node in encoder for name in node.proto.output}
+    told = [lasting] if lasting is not None and lasting.name in made else []
     return Halves(
-        encoder=_serialised(model, encoder, None, cut),
-        vocoder=_serialised(model, vocoder, cut, model.graph.output[0]),
+        encoder=_serialised(model, encoder, None, [cut, *told]),
+        vocoder=_serialised(model, vocoder, cut, [model.graph.output[0]]),
         latent=latent,
+        timed=bool(told),
     )
 
 
@@ -126,7 +164,7 @@ def _serialised(
     model: onnx.ModelProto,
     nodes: list[_Node],
     given: onnx.ValueInfoProto | None,
-    output: onnx.ValueInfoProto,
+    outputs: list[onnx.ValueInfoProto],
 ) -> bytes:
     """A model of `nodes` alone, with the inputs and weights that they read."""
     read = _read(nodes)
@@ -139,7 +177,7 @@ def _serialised(
     graph.input.extend([given] if given else [])
     graph.input.extend(value for value in model.graph.input if value.name in read)
     graph.initializer.extend(t for t in model.graph.initializer if t.name in read)
-    graph.output.append(output)
+    graph.output.extend(outputs)
     serialised: bytes = half.SerializeToString()
     return serialised
 

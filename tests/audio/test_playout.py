@@ -1,3 +1,4 @@
+import dataclasses
 import threading
 from collections.abc import Callable
 
@@ -6,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.audio.playout import FADE_S, REMEMBERED, Played, Playout
+from pipeline.audio.playout import (
+    DUCK_GAIN,
+    DUCK_S,
+    FADE_S,
+    REMEMBERED,
+    SWELL_S,
+    Played,
+    Playout,
+)
 from pipeline.clock import NS_PER_MS, NS_PER_S
 from pipeline.events import Samples
 
@@ -377,3 +386,182 @@ def test_a_failing_tap_is_not_hidden() -> None:
     tap: Callable[[Samples, int], None] = fail
     with pytest.raises(RuntimeError, match="full"):
         Playout(RATE, tap=tap).read(10, T0)
+
+
+DUCK = int(DUCK_S * RATE)
+SWELL = int(SWELL_S * RATE)
+SLOPE = (1 - DUCK_GAIN) / DUCK
+"""Most that the gain may change from one sample to the next."""
+
+DUCK_OPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("write"), st.integers(0, 3), st.integers(0, 3000)),
+        st.tuples(st.just("read"), st.just(0), st.integers(0, 2500)),
+        st.tuples(st.just("finish"), st.integers(0, 3), st.just(0)),
+        st.tuples(st.sampled_from(["duck", "swell", "stop"]), st.just(0), st.just(0)),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(ops=DUCK_OPS)
+def test_ducking_changes_the_level_and_nothing_else(ops: list[Op]) -> None:
+    """Beside a twin that is never ducked, sample by sample."""
+    ducked, plain = Playout(RATE), Playout(RATE)
+    down, since, t_ns = False, SWELL, T0
+    for name, which, n in ops:
+        for playout in (ducked, plain):
+            if name == "write":
+                playout.write(str(which), steady(LOUD, n), RATE)
+            elif name == "finish":
+                playout.finish(str(which))
+            elif name == "stop":
+                playout.stop()
+        if name == "duck":
+            ducked.duck()
+            down, since = True, since if down else 0
+        elif name == "swell":
+            ducked.swell()
+            down, since = False, since if not down else 0
+        elif name == "stop":
+            down, since = False, SWELL
+        elif name == "read":
+            quieter, full = ducked.read(n, t_ns).astype(float), plain.read(n, t_ns)
+            t_ns += n * NS_PER_S // RATE
+            assert (quieter <= full).all()
+            sound = full == LOUD
+            gain = quieter / LOUD
+            settled = np.arange(1, n + 1) + since >= (DUCK if down else SWELL)
+            assert (gain[sound & settled] == (DUCK_GAIN if down else 1.0)).all()
+            assert (gain[sound] >= DUCK_GAIN).all()
+            if n and sound.all():
+                assert (np.diff(gain) <= 0 if down else np.diff(gain) >= 0).all()
+            since += n
+        assert ducked.pending_ns == plain.pending_ns
+        for which in range(4):
+            one, other = ducked.played(str(which)), plain.played(str(which))
+            if one is None or other is None:
+                assert one is other
+                continue
+            same = {"audible_ns": None, "last_audible_ns": None}
+            assert dataclasses.replace(one, **same) == dataclasses.replace(other, **same)
+            assert one.audible_ns is None or other.audible_ns is not None
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    rate=st.sampled_from([8000, 16000, 22050, 44100, 48000]),
+    steps=st.lists(st.tuples(st.booleans(), st.integers(1, 3000)), min_size=1, max_size=12),
+)
+def test_the_level_moves_in_ramps_and_arrives(rate: int, steps: list[tuple[bool, int]]) -> None:
+    playout = Playout(rate)
+    slope = (1 - DUCK_GAIN) / (DUCK_S * rate)
+    playout.write("a", steady(LOUD, 50_000), rate)
+    blocks, level = [playout.read(1, T0)], 1.0
+    for down, n in steps:
+        if down:
+            playout.duck()
+        else:
+            playout.swell()
+        blocks.append(playout.read(n, T0))
+        travel = (1 - DUCK_GAIN) / ((DUCK_S if down else SWELL_S) * rate) * n
+        level = max(DUCK_GAIN, level - travel) if down else min(1.0, level + travel)
+        assert abs(int(blocks[-1][-1]) - level * LOUD) <= 1
+    assert roughness(np.concatenate(blocks)) <= slope * LOUD + 1
+
+
+def test_ducking_begins_with_the_very_next_sample() -> None:
+    playout = Playout(RATE)
+    playout.write("a", steady(LOUD, 4 * SWELL), RATE)
+    assert (playout.read(160, T0) == LOUD).all()
+    playout.duck()
+    playout.duck()
+    ramp = playout.read(DUCK, T0)
+    assert (np.diff(np.concatenate([[LOUD], ramp])) < 0).all()
+    assert (playout.read(160, T0) == round(LOUD * DUCK_GAIN)).all()
+    playout.swell()
+    ramp = playout.read(SWELL, T0)
+    assert (np.diff(np.concatenate([[LOUD * DUCK_GAIN], ramp])) > 0).all()
+    assert (playout.read(160, T0) == LOUD).all()
+
+
+@pytest.mark.parametrize("before", [1, 100, 777, 1000, 1599, 1600])
+def test_a_ducked_reply_stops_without_a_click(before: int) -> None:
+    """And what follows it, written before the fade is over or not, has its full level."""
+    sound = tone(RATE, 0.1, 200)
+    playout = Playout(RATE)
+    playout.write("a", tone(RATE, 0.1, 200), RATE)
+    playout.duck()
+    heard = playout.read(before, T0)
+    playout.stop()
+    playout.write("b", steady(LOUD, 320), RATE)
+    after = playout.read(FADE + 320, T0)
+    begin = int(np.argmax(after == LOUD))
+    assert begin <= FADE
+    assert (after[begin : begin + 320] == LOUD).all()
+    tail = np.concatenate([heard, after[:begin]])
+    # The ramp down adds a little steepness of its own to that of the sound.
+    assert roughness(tail) <= 1.5 * roughness(sound) + SLOPE * 12000
+
+
+def test_stopping_again_in_a_ducked_fade_does_not_make_it_rise() -> None:
+    playout = Playout(RATE)
+    playout.write("a", steady(LOUD, 1600), RATE)
+    heard = [playout.read(160, T0)]
+    playout.stop()
+    playout.duck()
+    heard.append(playout.read(FADE // 2, T0))
+    playout.stop()
+    heard.append(playout.read(FADE, T0))
+    assert (np.diff(np.concatenate(heard).astype(int)) <= 0).all()
+    playout.write("b", steady(LOUD, 160), RATE)
+    assert (playout.read(160, T0) == LOUD).all()
+
+
+def test_what_ducking_makes_inaudible_is_not_audible() -> None:
+    """-40 dBFS is audible, -60 is not."""
+    playout = Playout(RATE)
+    playout.write("a", steady(328, RATE), RATE)
+    playout.duck()
+    playout.read(1600, T0 - 100 * NS_PER_MS)  # the ramp is the only moment in which it is heard
+    heard = state(playout, "a").last_audible_ns
+    assert heard is not None
+    assert heard < T0 - 100 * NS_PER_MS + int(DUCK_S * NS_PER_S)
+    playout.read(1600, T0)
+    assert state(playout, "a").last_audible_ns == heard
+    playout.swell()
+    playout.read(2 * SWELL, T0 + 100 * NS_PER_MS)
+    played = state(playout, "a")
+    assert played.last_audible_ns is not None
+    assert abs(played.last_audible_ns - (T0 + 300 * NS_PER_MS)) < NS_PER_MS
+
+    playout = Playout(RATE)
+    playout.duck()
+    playout.read(DUCK, T0)
+    playout.write("a", steady(328, RATE), RATE)
+    playout.read(1600, T0)
+    assert state(playout, "a").audible_ns is None
+    assert state(playout, "a").position == 1600
+
+
+def test_threads_may_duck_at_any_time() -> None:
+    playout = Playout(RATE)
+    playout.write("a", steady(LOUD, 400_000), RATE)
+    playout.finish("a")
+    over = threading.Event()
+
+    def meddle() -> None:
+        while not over.is_set():
+            playout.duck()
+            playout.swell()
+
+    meddler = threading.Thread(target=meddle)
+    meddler.start()
+    heard = drain(playout)
+    over.set()
+    meddler.join()
+    assert len(heard) == 400_000
+    assert heard.min() >= round(LOUD * DUCK_GAIN)
+    assert roughness(heard) <= SLOPE * LOUD + 1
+    assert playout.position("a") == 400_000

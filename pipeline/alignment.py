@@ -1,0 +1,241 @@
+"""Where the words of a text end in its sound. Pure.
+
+A voice tells how long each phoneme lasts; the phonemiser does not tell which word a phoneme is of:
+it runs words together ("of the"), writes numbers out ("23") and drops punctuation. So each word is
+put into phonemes alone too, and the two sequences are aligned by their edit distance.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.events import Samples
+
+LARGEST = 8_000_000
+"""Pairs of phonemes that are compared (32 MB); a longer text, of some ten times the longest clause
+a reply is cut into by default, has its words placed in proportion."""
+
+_GAP, _SPACE_GAP, _OTHER_KIND, _NEVER = 2, 1, 3, 1000
+"""Costs. A phoneme for another of its kind costs as much as a missing one, a vowel for a consonant
+more. A gap between words may be missing, but is no phoneme."""
+
+_BLANK = ord(" ")
+_VOWELS = frozenset("aeiouyæøœɐɑɒɔəɘɚɛɜɝɞɨɪɤɯɵɶʉʊʌʏᵻ")
+_STRESS, _LENGTHS = frozenset("ˈˌ"), frozenset("ːˑ")
+_WORD = re.compile(r"\S+")
+
+_Costs = npt.NDArray[np.int32]
+
+
+class WordEnd(NamedTuple):
+    """Where a word is complete.
+
+    Attributes:
+        char: In the text that was spoken: its end, exclusive.
+        sample: In the piece of sound: samples of it after which the word is complete.
+    """
+
+    char: int
+    sample: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sound:
+    """A piece of the sound of a text.
+
+    Attributes:
+        samples: int16, shape (n,).
+        words: The ends of the words that end in this piece, in order; None if the voice does not
+            tell.
+    """
+
+    samples: Samples
+    words: tuple[WordEnd, ...] | None = None
+
+    def __len__(self) -> int:
+        """Samples."""
+        return len(self.samples)
+
+    def without_first(self, samples: int) -> Sound:
+        """The piece without so many of its first samples."""
+        words = self.words
+        if words is not None:
+            words = tuple(WordEnd(w.char, max(0, w.sample - samples)) for w in words)
+        return Sound(self.samples[samples:], words)
+
+
+class Place(NamedTuple):
+    """Where a word ends in phonemes: after so many of those of a sentence."""
+
+    sentence: int
+    phonemes: int
+
+
+class Word(NamedTuple):
+    """A word of a text, with what punctuation is written next to it."""
+
+    text: str
+    end: int
+
+
+def words(text: str) -> list[Word]:
+    """The words of a text: what white space separates."""
+    return [Word(m.group(), m.end()) for m in _WORD.finditer(text)]
+
+
+def places(sentences: Sequence[Sequence[str]], alone: Sequence[Sequence[str]]) -> list[Place]:
+    """Where words end in the phonemes of the sentences that they make up.
+
+    Args:
+        sentences: Phonemes of the text, by sentence, with spaces and punctuation.
+        alone: Phonemes of each word as if it were all of the text; [] for one without sound,
+            which then ends with the word before it.
+
+    Returns:
+        One place for each word, in order. The last is after all that sounds.
+    """
+    expected: list[str] = []
+    ends = []
+    for phonemes in alone:
+        expected += filter(_is_compared, phonemes)
+        ends.append(len(expected))
+        expected.append(" ")
+    # How far the sounding phonemes go, after each symbol that is compared.
+    spoken, sounding = list[str](), [Place(0, 0)]
+    for s, sentence in enumerate(sentences):
+        for i, phoneme in enumerate([*sentence, " "]):
+            if _is_compared(phoneme):
+                spoken.append(phoneme)
+                sounding.append(sounding[-1] if phoneme == " " else Place(s, i + 1))
+            elif _prolongs(phoneme) and spoken and spoken[-1] != " ":
+                sounding[-1] = Place(s, i + 1)
+    reached = _aligned(expected, spoken)
+    found = [sounding[reached[end]] for end in ends]
+    begin = 0
+    for i, end in enumerate(ends):
+        if begin == end:
+            found[i] = found[i - 1] if i else sounding[0]
+        elif end == _sounding_end(expected):
+            found[i] = sounding[-1]
+        begin = end + 1
+    return found
+
+
+def _is_compared(phoneme: str) -> bool:
+    """Whether it is a letter, a digit or a space.
+
+    Diacritics, length and stress only get in the way of the comparison; punctuation is no sound.
+    """
+    return phoneme == " " or (phoneme.isalnum() and phoneme not in _STRESS | _LENGTHS)
+
+
+def _prolongs(phoneme: str) -> bool:
+    """Whether it belongs to the letter before it."""
+    return phoneme in _LENGTHS or unicodedata.combining(phoneme[0]) > 0
+
+
+def _sounding_end(phonemes: Sequence[str]) -> int:
+    """How many there are but for spaces at the end."""
+    return next((i + 1 for i in reversed(range(len(phonemes))) if phonemes[i] != " "), 0)
+
+
+def _aligned(left: Sequence[str], right: Sequence[str]) -> list[int]:
+    """For each symbol of `left`, and for its end: how many of `right` come before it."""
+    rows, columns = len(left), len(right)
+    if rows * columns > LARGEST:
+        return [i * columns // rows for i in range(rows + 1)]
+    costs, total = _costs(left, right)
+    reached = [columns] * (rows + 1)
+    i, j = rows, columns
+    while i:
+        if j and total[i][j] == total[i - 1][j - 1] + costs[i - 1][j - 1]:
+            i, j = i - 1, j - 1
+        elif total[i][j] == total[i - 1][j] + _gap(left[i - 1]):
+            i -= 1
+        else:
+            j -= 1
+            continue
+        reached[i] = j
+    return reached
+
+
+def _costs(left: Sequence[str], right: Sequence[str]) -> tuple[_Costs, _Costs]:
+    """What each pair costs, and the least that any two beginnings cost."""
+    a, b = (np.array([ord(symbol[0]) for symbol in side], np.int32) for side in (left, right))
+    vowel, vowel_b = (np.array([s in _VOWELS for s in side], bool) for side in (left, right))
+    costs = np.where(vowel[:, None] == vowel_b, _GAP, _OTHER_KIND).astype(np.int32)
+    costs[(a == _BLANK)[:, None] != (b == _BLANK)] = _NEVER
+    costs[a[:, None] == b] = 0
+    skipped = np.zeros(len(right) + 1, np.int32)
+    skipped[1:] = np.cumsum(np.where(b == _BLANK, _SPACE_GAP, _GAP))
+    total = np.empty((len(left) + 1, len(right) + 1), np.int32)
+    total[0] = skipped
+    for i, symbol in enumerate(left):
+        row = total[i] + _gap(symbol)
+        np.minimum(row[1:], total[i, :-1] + costs[i], out=row[1:])
+        # What is skipped on the right costs the same from wherever it began.
+        total[i + 1] = np.minimum.accumulate(row - skipped) + skipped
+    return costs, total
+
+
+def _gap(symbol: str) -> int:
+    return _SPACE_GAP if symbol == " " else _GAP
+
+
+def reached(said: str, source: str, char: int) -> int:
+    """How far in a written text one has come who has heard part of how it is said.
+
+    Args:
+        said: What the voice says for `source` (`speech_text.speakable`): without markup, with
+            symbols and abbreviations in words.
+        source: The text as it was written.
+        char: End of the last word of `said` that was heard.
+
+    Returns:
+        The end of the last word of `source` all of which was heard; 0 if there is none.
+    """
+    spoken, written = words(said), words(source)
+    heard = sum(word.end <= char for word in spoken)
+    if heard == len(spoken):
+        return len(source)
+    ends = _origins(said, source, [word.end for word in spoken])
+    for i in reversed(range(heard)):
+        here = _past_marks(source, ends[i])
+        # Else the next word has nothing of its own in the source ("$5" is said "5 dollars"), and
+        # what is written is not all heard without it.
+        if ends[i + 1] > here:
+            return max((word.end for word in written if word.end <= here), default=0)
+    return 0
+
+
+def _origins(said: str, source: str, ends: Sequence[int]) -> list[int]:
+    """The places in `source` that those in `said` come from, at which words end."""
+    matcher = SequenceMatcher(None, said, source, autojunk=False)
+    origin: list[int | None] = [None] * len(said)
+    for block in matcher.get_matching_blocks():
+        origin[block.a : block.a + block.size] = range(block.b, block.b + block.size)
+    places, place, done = [], 0, 0
+    for end in ends:
+        for at in origin[done:end]:
+            place = place if at is None else at + 1
+        done = end
+        # Where the space that follows is known, markup before it belongs to the word.
+        following = origin[end] if end < len(said) else len(source)
+        places.append(place if following is None else following)
+    return places
+
+
+def _past_marks(text: str, place: int) -> int:
+    """The end of the word around `place` if only marks of it are left, else `place`."""
+    rest = _WORD.match(text, place)
+    if rest is None or any(map(str.isalnum, rest.group())):
+        return place
+    return rest.end()

@@ -1,0 +1,282 @@
+"""One attempt to answer a turn: recognise, write, speak, and hold it all until the turn is over.
+
+The attempt begins at a short silence, before anybody knows whether the user has finished. All it
+tells waits behind a gate. When the turn is committed the gate opens, and what was made until then
+is there at once; if the user goes on speaking, the attempt is dropped, and nobody learns of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any, Protocol
+
+from pipeline.clock import Clock
+from pipeline.config import Reply as ReplySettings
+from pipeline.conversation import Conversation
+from pipeline.errors import StageError
+from pipeline.events import (
+    Event,
+    Failure,
+    ReplyDone,
+    ReplyStarted,
+    ReplyStatus,
+    Transcript,
+)
+from pipeline.hearing import Detector
+from pipeline.reply import Emit, Model, Reply, Voice
+from pipeline.stages.llm import Messages, Used
+from pipeline.stages.stt import Audio, Transcription
+from pipeline.trace import Trace
+
+log = logging.getLogger(__name__)
+
+Recognise = Callable[[], Awaitable[Transcription]]
+"""Gives what was said."""
+
+Judge = Callable[[Messages, str], Awaitable[None]]
+"""Gets the prompt and the words as soon as they are known, before the model is asked."""
+
+
+class Engines(Protocol):
+    """What computes (`engines.LocalEngines`): loaded, warm, and owned by somebody else."""
+
+    def new_detector(self) -> Detector:
+        """A judge of voice for one session: it remembers what it has heard."""
+        ...
+
+    @property
+    def model(self) -> Model:
+        """Writes replies."""
+        ...
+
+    @property
+    def voice(self) -> Voice:
+        """Speaks them."""
+        ...
+
+    async def read_ahead(self, messages: Messages) -> None:
+        """Let the model read a prompt before it is asked to go on from it, where that helps."""
+        ...
+
+    async def transcribe(
+        self, audio: Audio, voiced_ms: float | None = None, *, prefix: str = ""
+    ) -> Transcription:
+        """Recognise an utterance (16 kHz, -1 to 1) with this much voice in it (None: unknown).
+
+        Args:
+            audio: The utterance.
+            voiced_ms: How much of it is voiced (ms).
+            prefix: The words that it surely begins with, which need not be recognised again.
+        """
+        ...
+
+    async def melody(self, audio: Audio) -> float | None:
+        """Whether the speaker sounds finished, as a probability; None if nobody can tell."""
+        ...
+
+    async def words(self, messages: Messages, text: str) -> float | None:
+        """Whether `text` reads finished at the end of the prompt `messages`; None: cannot tell."""
+        ...
+
+
+class Gate:
+    """Keeps events back until it is opened; from then on they pass."""
+
+    def __init__(self, emit: Emit) -> None:
+        self.opened = asyncio.Event()
+        self._emit = emit
+        self._held: deque[Event] = deque()
+
+    async def emit(self, event: Event) -> None:
+        """Pass an event on, or keep it."""
+        if self.opened.is_set():
+            await self._emit(event)
+        else:
+            self._held.append(event)
+
+    async def open(self) -> None:
+        """Pass on what was kept, in order; what is emitted meanwhile comes after it."""
+        while self._held:
+            await self._emit(self._held.popleft())
+        self.opened.set()
+
+
+class Line:
+    """A model that writes what it was told to."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    async def stream(self, messages: Messages) -> AsyncGenerator[str | Used, None]:
+        """Yield the text."""
+        yield self._text
+
+
+class Answer:
+    """The work on one answer. Run it in a task; cancelling the task stops all of it.
+
+    Attributes:
+        turn: Its turn.
+        generation: Which attempt it is in this turn, from 1.
+        text: What the user said, once that is known.
+        reply: The reply, once it is being made.
+        superseded: Set by the owner when the user spoke on during the recognition: the words are
+            kept, and the reply is left to the next turn.
+    """
+
+    def __init__(
+        self,
+        turn: int,
+        generation: int,
+        *,
+        engines: Engines,
+        settings: ReplySettings,
+        conversation: Conversation,
+        trace: Trace,
+        clock: Clock,
+        emit: Emit,
+        began: Callable[[Reply], None],
+    ) -> None:
+        """Prepare an answer.
+
+        Args:
+            turn: Its turn.
+            generation: Which attempt.
+            engines: Write and speak the reply.
+            settings: How its stages overlap.
+            conversation: Gets the user's words when the turn is committed, and the reply then.
+            trace: Takes the marks.
+            clock: The session's.
+            emit: Takes the events, from the commit on.
+            began: Told of the reply once it is under way and the turn is committed.
+        """
+        self.turn = turn
+        self.generation = generation
+        self.text: str | None = None
+        self.reply: Reply | None = None
+        self.superseded = False
+        self._engines = engines
+        self._settings = settings
+        self._conversation = conversation
+        self._trace = trace
+        self._clock = clock
+        self._gate = Gate(emit)
+        self._began = began
+        self._committed = False
+        self._kept = False
+        self._made = False
+
+    @property
+    def committed(self) -> bool:
+        """Whether the turn it answers is over."""
+        return self._committed
+
+    @property
+    def preparing(self) -> bool:
+        """Whether it is computing ahead of the commit."""
+        ahead = self.reply is not None and self.reply.ahead
+        return not (self.committed or self._made or ahead)
+
+    async def commit(self) -> None:
+        """The turn is over: keep the user's words, and tell all that was held back."""
+        self._committed = True
+        self._keep()
+        if self.reply is not None:
+            self._began(self.reply)
+        await self._gate.open()
+
+    def wasted(self) -> dict[str, Any]:
+        """What was done in vain if it is dropped now, for the trace."""
+        reply = self.reply
+        return {
+            "transcribed": self.text is not None,
+            "characters": len(reply.text) if reply else 0,
+            "speech_ms": round(reply.made_s * 1000) if reply else 0,
+        }
+
+    async def run(self, recognise: Recognise, judge: Judge | None = None) -> None:
+        """Answer what `recognise` gives. Returns when all of it is made, and committed."""
+        await self._finish(self._answer(recognise, judge))
+
+    async def say(self, line: str) -> None:
+        """Speak `line`, of the assistant's own accord."""
+        await self._finish(self._say(line))
+
+    async def _finish(self, work: Awaitable[ReplyStatus]) -> None:
+        """Do the work, tell how it went; nothing is told before the commit."""
+        failure: Failure | None = None
+        status: ReplyStatus = "failed"
+        try:
+            status = await work
+        except StageError as error:
+            failure = Failure(self.turn, error.stage, str(error), error.fatal)
+        except Exception as error:
+            log.exception("turn %d", self.turn)
+            message = f"{type(error).__name__}: {error}"
+            failure = Failure(self.turn, "cascade", message, False)
+        self._made = True
+        await self._gate.opened.wait()
+        if failure is not None:
+            self._mark("failed", stage=failure.stage)
+            await self._gate.emit(failure)
+        # The reply may have been stopped meanwhile, which was told already.
+        if self.reply is None or not self.reply.stopped:
+            reply_id = self.reply.id if self.reply is not None else ""
+            await self._gate.emit(ReplyDone(self.turn, reply_id, status))
+
+    async def _answer(self, recognise: Recognise, judge: Judge | None) -> ReplyStatus:
+        self._mark("stt.start")
+        heard = await recognise()
+        self._mark("stt.final", dropped=heard.dropped)
+        self.text = heard.text
+        self._keep()
+        await self._gate.emit(Transcript(self.turn, heard.text, True))
+        # What was said before and got no reply is answered with this, be this but a cough.
+        if not heard.text and not self._conversation.unanswered:
+            return "skipped"
+        if self.superseded:
+            return "interrupted"
+        said = "" if self._kept else heard.text
+        messages = self._conversation.prompt(said=said)
+        if judge is not None and not self.committed:
+            await judge(messages, heard.text)
+        await self._respond(self._engines.model, messages)
+        return "completed"
+
+    async def _say(self, line: str) -> ReplyStatus:
+        await self._respond(Line(line), [])
+        return "completed"
+
+    async def _respond(self, model: Model, messages: Messages) -> None:
+        self.reply = Reply(
+            self.turn,
+            f"reply-{self.turn}",
+            model=model,
+            voice=self._engines.voice,
+            settings=self._settings,
+            clock=self._clock,
+            emit=self._gate.emit,
+            mark=self._mark,
+            committed=self._gate.opened,
+        )
+        if self.committed:
+            self._began(self.reply)
+        await self._gate.emit(ReplyStarted(self.turn, self.reply.id))
+        await self.reply.run(messages)
+        if not self.reply.text.strip():
+            raise StageError("llm", "the model had nothing to say; ask again, or take another one")
+        await self._gate.opened.wait()
+        self._conversation.settle(self.turn, self.reply.text)
+
+    def _keep(self) -> None:
+        """Once the turn is over and the words are known, they are part of the conversation."""
+        if self._committed and self.text is not None and not self._kept:
+            self._kept = True
+            self._conversation.add("user", self.text, self.turn)
+
+    def _mark(self, name: str, **more: Any) -> None:
+        now = self._clock.now_ns()
+        self._trace.mark(self.turn, name, now, generation=self.generation, **more)

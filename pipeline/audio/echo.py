@@ -1,0 +1,266 @@
+"""What the loudspeaker plays, kept out of what the microphone hears.
+
+With loudspeakers the assistant's own voice comes back through the room. Either it is computed from
+what is played and taken away (`EchoCanceller`), or the microphone is silent while a reply is heard
+(`HalfDuplex`). Both have the same shape: `reference` is a playout's tap, `clean` takes the
+microphone's frames.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Literal, Protocol
+
+import numpy as np
+
+from pipeline.audio.audible import is_audible
+from pipeline.audio.recorder import Track
+from pipeline.clock import NS_PER_S
+from pipeline.errors import BadInput
+from pipeline.events import Frame, Samples
+
+Mode = Literal["auto", "cancel", "half-duplex", "off"]
+
+PACKAGE = "pywebrtc_audio"
+"""WebRTC's echo canceller (AEC3), which the extra `echo` brings: what browsers use in calls. Of its
+bindings this one has wheels for all platforms, takes 0.4 MB and needs nothing but numpy."""
+
+LEAD_S = 0.020
+"""The reference is given to the canceller this much too early. It finds echoes that come up to
+0.35 s after their reference, and none that come before it, as they do where a device claims more
+delay than it has: an echo at the very time of its reference was lost after 10 s. More lead is not
+to be had: a loudspeaker's blocks are known only about its buffer before they are heard."""
+
+DELAY_16K_S = 0.008
+DELAY_S = 0.009
+"""How late the canceller's output is, at 16 kHz and at rates between which and 16 kHz it converts
+(measured: 8.0 ms, and 9.0 to 9.7 ms)."""
+
+JUMP_S = 0.020
+STEP_S = 0.005
+SMOOTHING = 1 / 16
+"""The microphone's sound is timed by count. Times that differ from that by more than `JUMP_S` twice
+in a row are believed at once, others by their average over 16 frames if that exceeds `STEP_S`: each
+correction makes the canceller look for the echo anew, which takes it some tenths of a second."""
+
+GAP_S = 2.0
+"""A reference that is interrupted for longer begins anew; what was missing is silence."""
+
+MOST_BLOCKS = 512
+"""Blocks of reference, 5 s, that may wait for a frame."""
+
+TAIL_S = 0.4
+"""A half-duplex microphone stays silent this long after the last audible sample of a reply: both
+devices' buffers and the room take up to 0.1 s, a wireless loudspeaker up to 0.3 s more."""
+
+HEAD_S = 0.020
+"""And it falls silent this much before the first one, for times that are a little wrong."""
+
+
+class Echo(Protocol):
+    """Keeps the replies out of the microphone.
+
+    Attributes:
+        delay_s: By how much `clean` delays sound (seconds).
+    """
+
+    @property
+    def delay_s(self) -> float: ...  # noqa: D102
+
+    def reference(self, samples: Samples, rate: int, t_ns: int) -> None:
+        """What is played: int16 (n,) at `rate` Hz, heard from `t_ns` on. Any thread; no wait."""
+
+    def clean(self, frame: Frame) -> Frame:
+        """The frame without echo: as many samples, timed by when these were captured."""
+
+
+def choose(mode: Mode, *, live: bool) -> tuple[Callable[[], Echo] | None, str]:
+    """What to do against echo.
+
+    Args:
+        mode: The setting.
+        live: Whether both ends are devices: between files nothing comes back.
+
+    Returns:
+        What makes the means, or None, and one line for the user if they had no say in it.
+
+    Raises:
+        BadInput: The canceller is asked for, and not installed.
+    """
+    installed = find_spec(PACKAGE) is not None
+    if mode == "cancel" and not installed:
+        raise BadInput(
+            'echo cancel: needs an optional package: pip install "voice-cascade[echo]"\n'
+            "or use --echo half-duplex, or --echo off with headphones"
+        )
+    if mode == "off" or (mode == "auto" and not live):
+        return None, ""
+    if mode == "cancel":
+        return EchoCanceller, ""
+    if mode == "half-duplex":
+        return HalfDuplex, ""
+    if installed:
+        return EchoCanceller, "echo: cancel: speak over it at any time; off with --echo off"
+    return HalfDuplex, (
+        "echo: half-duplex: it does not listen while it speaks; "
+        "with headphones use --echo off, or install voice-cascade[echo]"
+    )
+
+
+class HalfDuplex:
+    """Silences the microphone while a reply is audible, and until its echo is over."""
+
+    delay_s = 0.0
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[int, int]] = deque()
+        self._spans: deque[tuple[int, int]] = deque()
+
+    def reference(self, samples: Samples, rate: int, t_ns: int) -> None:
+        """What is played: int16 (n,) at `rate` Hz, heard from `t_ns` on. Any thread; no wait."""
+        if is_audible(samples):
+            begin_ns = t_ns - int(HEAD_S * NS_PER_S)
+            end_ns = t_ns + len(samples) * NS_PER_S // rate + int(TAIL_S * NS_PER_S)
+            self._waiting.append((begin_ns, end_ns))
+
+    def clean(self, frame: Frame) -> Frame:
+        """The frame, or as much silence if any of it may hold a reply."""
+        while self._waiting:
+            begin_ns, end_ns = self._waiting.popleft()
+            if self._spans and begin_ns <= self._spans[-1][1]:
+                before_ns, until_ns = self._spans.pop()
+                begin_ns, end_ns = min(begin_ns, before_ns), max(end_ns, until_ns)
+            self._spans.append((begin_ns, end_ns))
+        while self._spans and self._spans[0][1] <= frame.t_ns:
+            self._spans.popleft()
+        if not self._spans or self._spans[0][0] >= frame.t_ns + frame.duration_ns:
+            return frame
+        return Frame(np.zeros_like(frame.samples), frame.rate, frame.offset, frame.t_ns)
+
+
+class EchoCanceller:
+    """Takes the replies out of what the microphone hears, and leaves the user's voice.
+
+    It adapts to the room from the first reply on and keeps what it has learnt. The loudspeaker may
+    have any rate, sound may be missing at either end, and the devices' clocks may run apart.
+    Speech that is as loud as the echo or louder comes through; its softest parts do not.
+    A second of sound costs 6 to 9 ms.
+
+    Attributes:
+        delay_s: By how much `clean` delays sound (seconds); known from the first frame on.
+    """
+
+    def __init__(self) -> None:
+        self.delay_s = DELAY_16K_S
+        self._waiting: deque[tuple[Samples, int, int]] = deque(maxlen=MOST_BLOCKS)
+        self._near: _Near | None = None
+        self._far: _Far | None = None
+
+    def reference(self, samples: Samples, rate: int, t_ns: int) -> None:
+        """What is played: int16 (n,) at `rate` Hz, heard from `t_ns` on. Any thread; no wait."""
+        self._waiting.append((samples, rate, t_ns))
+
+    def clean(self, frame: Frame) -> Frame:
+        """The frame without echo: as many samples, timed by when these were captured."""
+        if self._near is None or self._far is None or self._near.rate != frame.rate:
+            self._near, self._far = _Near(frame.rate), _Far(frame.rate)
+        while self._waiting:
+            self._far.push(*self._waiting.popleft())
+        t_ns = self._near.time(frame)
+        far = self._far.read(t_ns + int(LEAD_S * NS_PER_S), len(frame.samples))
+        samples = self._near.process(frame.samples, far)
+        self.delay_s = self._near.delay_s
+        heard_ns = frame.t_ns - int(self.delay_s * NS_PER_S)
+        return Frame(samples, frame.rate, frame.offset, heard_ns)
+
+
+class _Near:
+    """The microphone's side: steady times, and the canceller's blocks of 10 ms."""
+
+    def __init__(self, rate: int) -> None:
+        from pywebrtc_audio import AudioProcessor  # an extra
+
+        self.rate = rate
+        self.delay_s = DELAY_16K_S if rate == 16_000 else DELAY_S
+        self._block = rate // 100
+        # It converts to a rate of its own where it must, and tells the level of no sound.
+        self._processor = AudioProcessor(
+            sample_rate=rate, echo_cancellation=True, stream_delay_ms=int(LEAD_S * 1000)
+        )
+        self._anchor_ns: int | None = None
+        self._late_ns = 0.0
+        self._doubtful = False
+        self._pending: list[Samples] = [np.zeros(0, np.int16)] * 2
+        self._ready: Samples = np.zeros(0, np.int16)
+
+    def time(self, frame: Frame) -> int:
+        """When a frame was captured (ns), without the jitter of its own time."""
+        count_ns = frame.offset * NS_PER_S // self.rate
+        if self._anchor_ns is None:
+            self._anchor_ns = frame.t_ns - count_ns
+        error_ns = frame.t_ns - count_ns - self._anchor_ns
+        if abs(error_ns) > JUMP_S * NS_PER_S:
+            if self._doubtful:
+                self._anchor_ns += error_ns
+                self._late_ns = 0.0
+            self._doubtful = not self._doubtful
+        else:
+            self._doubtful = False
+            self._late_ns += (error_ns - self._late_ns) * SMOOTHING
+            if abs(self._late_ns) > STEP_S * NS_PER_S:
+                self._anchor_ns += int(self._late_ns)
+                self._late_ns = 0.0
+        return self._anchor_ns + count_ns
+
+    def process(self, near: Samples, far: Samples) -> Samples:
+        """Cancel; int16 (n,) each. Returns as many, later by `delay_s`."""
+        sides = [np.concatenate(pair) for pair in zip(self._pending, (near, far), strict=True)]
+        whole = len(sides[0]) - len(sides[0]) % self._block
+        self._pending = [side[whole:] for side in sides]
+        if whole:
+            done = self._processor.process(*(np.ascontiguousarray(side[:whole]) for side in sides))
+            self._ready = np.concatenate([self._ready, done])
+        # Frames that are no whole number of blocks wait for the rest of one, from the first on.
+        if (missing := len(near) - len(self._ready)) > 0:
+            self._ready = np.concatenate([np.zeros(missing, np.int16), self._ready])
+            self.delay_s += missing / self.rate
+        ready, self._ready = self._ready[: len(near)], self._ready[len(near) :]
+        return ready
+
+
+class _Far:
+    """The loudspeaker's side: what was heard when, at the microphone's rate."""
+
+    def __init__(self, rate: int) -> None:
+        self._rate = rate
+        self._track = Track(rate, 0)
+        self._start_ns = 0
+        self._end_ns: int | None = None
+        self._known: Samples = np.zeros(0, np.int16)
+        self._first = 0
+
+    def push(self, samples: Samples, rate: int, t_ns: int) -> None:
+        """Add a block: int16 (n,) at `rate`, heard from `t_ns` on."""
+        if self._end_ns is None or abs(t_ns - self._end_ns) > GAP_S * NS_PER_S:
+            self._track = Track(self._rate, t_ns)
+            self._start_ns = t_ns
+            self._known, self._first = self._known[:0], 0
+        self._end_ns = t_ns + len(samples) * NS_PER_S // rate
+        self._track.push(samples, rate, t_ns)
+        taken = self._first + len(self._known)
+        self._known = np.concatenate([self._known, self._track.take(self._track.end - taken)])
+
+    def read(self, t_ns: int, n: int) -> Samples:
+        """The `n` samples heard from `t_ns` on; silence where nothing is known."""
+        out = np.zeros(n, np.int16)
+        at = (t_ns - self._start_ns) * self._rate // NS_PER_S - self._first
+        begin, end = max(at, 0), min(at + n, len(self._known))
+        if begin < end:
+            out[begin - at : end - at] = self._known[begin:end]
+        # A time that is corrected may go back a little; nothing goes back by more.
+        over = min(max(at - int(JUMP_S * 5 * self._rate), 0), len(self._known))
+        self._known = self._known[over:]
+        self._first += over
+        return out

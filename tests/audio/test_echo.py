@@ -1,0 +1,282 @@
+"""The assistant does not hear itself, and still hears the user: in a room without devices."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from cli_child import recording
+from hypothesis import given
+from hypothesis import strategies as st
+from room import T0, Heard, Room, converted, hold, speech
+
+from pipeline.audio import echo
+from pipeline.audio.echo import HEAD_S, TAIL_S, EchoCanceller, HalfDuplex, choose
+from pipeline.clock import NS_PER_MS, NS_PER_S
+from pipeline.config import Audio, Settings
+from pipeline.ends import Ends
+from pipeline.errors import BadInput
+from pipeline.events import Frame, Samples
+from pipeline.stages.vad import WINDOW, VoiceDetector
+
+VAD_RATE = 16_000
+SETTINGS = Settings()
+SILENCE = np.zeros(0, np.int16)
+REPLY = range(1, 7)
+"""Recordings that make a reply of 14 s, in as many voices."""
+USER = (20, 22, 23)
+"""And those that are said over it, 2 s after it begins."""
+
+ROOMS = [
+    Room(delay_s=delay_s, gain_db=gain_db)
+    for delay_s in (0.02, 0.1, 0.25)
+    for gain_db in (-6.0, -12.0, -20.0)
+]
+ODD = [
+    *(Room(mic_rate=rate) for rate in (8000, 22_050, 44_100, 48_000)),
+    *(Room(speaker_rate=rate) for rate in (16_000, 22_050, 44_100)),
+    Room(delay_s=0.0),
+    Room(delay_s=0.3),
+    Room(jitter_s=0.003),
+    Room(drift=1e-4),
+    Room(frame_s=0.0101),
+    Room(mic_rate=44_100, speaker_rate=22_050, jitter_s=0.002, drift=-1e-4, frame_s=0.032),
+]
+
+
+def power_db(sound: npt.NDArray[Any]) -> float:
+    return float(10 * np.log10(np.mean(sound.astype(float) ** 2) + 1e-9))
+
+
+def voiced(sound: Samples, rate: int = VAD_RATE) -> npt.NDArray[np.bool_]:
+    """Which 32 ms the detector takes for speech, by the settings' threshold."""
+    verdicts = VoiceDetector(SETTINGS.vad).push(converted(sound, rate, VAD_RATE))
+    return np.array([voice.probability > SETTINGS.vad.threshold for voice in verdicts])
+
+
+def voiced_ms(windows: npt.NDArray[np.bool_]) -> int:
+    return int(windows.sum()) * 1000 * WINDOW // VAD_RATE
+
+
+def loss_db(heard: Heard, rate: int) -> float:
+    """How much less of the echo there is after cleaning, from 1 s on."""
+    return power_db(heard.echo[rate:]) - power_db(heard.clean[rate:])
+
+
+@pytest.fixture(scope="module")
+def reply() -> Samples:
+    return speech(REPLY, 0.15)
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=str)
+def test_an_echo_is_no_voice_and_a_user_is(room: Room, reply: Samples) -> None:
+    alone = hold(room, EchoCanceller(), reply, SILENCE)
+    assert voiced_ms(voiced(alone.mic)) > 5000
+    # Measured: 30 dB to 45 dB, where the quietest echoes end in the microphone's noise.
+    assert loss_db(alone, room.mic_rate) > 25
+    assert voiced_ms(voiced(alone.clean)) <= 64
+
+    user = speech(USER, 0.8, before_s=2)
+    both = hold(room, EchoCanceller(), reply, user)
+    said, kept = voiced(user), voiced(both.clean)
+    kept = kept[: len(said)]
+    assert not kept[: int(1.9 * VAD_RATE) // WINDOW].any()
+    edges = np.flatnonzero(np.diff(np.pad(said, 1).astype(int)))
+    stretches = [(a, b) for a, b in edges.reshape(-1, 2) if b - a > 12]
+    assert len(stretches) >= len(USER)
+    for begin, end in stretches:
+        assert voiced_ms(kept[begin : end + 4]) >= SETTINGS.turns.word_ms
+
+
+@pytest.mark.parametrize("room", ODD, ids=str)
+def test_devices_may_be_odd(room: Room, reply: Samples) -> None:
+    """Other rates, clocks that run apart, times that jitter, frames that are no whole blocks."""
+    heard = hold(room, EchoCanceller(), reply, SILENCE)
+    assert loss_db(heard, room.mic_rate) > 25
+    assert voiced_ms(voiced(heard.clean, room.mic_rate)) <= 64
+
+
+def test_a_reference_with_holes_costs_little(reply: Samples) -> None:
+    heard = hold(Room(lost=0.01), EchoCanceller(), reply, SILENCE)
+    assert loss_db(heard, VAD_RATE) > 12
+    assert voiced_ms(voiced(heard.clean)) < 0.1 * voiced_ms(voiced(heard.mic))
+
+
+def lag_of(one: Samples, other: Samples, most: int) -> int:
+    """How many samples `other` is later."""
+    a = one[most:-most].astype(float)
+    fits = [float(a @ other[most + k : len(other) - most + k]) for k in range(most)]
+    return int(np.argmax(fits))
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100, 48_000, 22_050, 8000])
+@pytest.mark.parametrize("frame_s", [0.020, 0.013])
+def test_without_a_reply_the_user_is_unchanged_and_the_delay_is_told(
+    rate: int, frame_s: float
+) -> None:
+    guard = EchoCanceller()
+    user = converted(speech([20], 0.2, before_s=0.1), VAD_RATE, rate)
+    size = int(frame_s * rate)
+    cleaned, last = [], T0
+    for at in range(0, len(user) - size, size):
+        frame = Frame(user[at : at + size], rate, at, T0 + at * NS_PER_S // rate)
+        cleaned.append(guard.clean(frame))
+        last = frame.t_ns
+    out = np.concatenate([frame.samples for frame in cleaned])
+    assert abs(lag_of(user[: len(out)], out, rate // 20) / rate - guard.delay_s) < 0.0015
+    assert guard.delay_s < 0.025
+    assert cleaned[-1].t_ns == last - int(guard.delay_s * NS_PER_S)
+    assert abs(power_db(out) - power_db(user)) < 1.5
+
+
+def test_silence_is_left_silent(reply: Samples) -> None:
+    guard = EchoCanceller()
+    for i in range(50):
+        frame = Frame(np.zeros(320, np.int16), 16_000, i * 320, T0 + i * 20 * NS_PER_MS)
+        guard.reference(reply[i * 320 : (i + 1) * 320], 16_000, frame.t_ns)
+        assert np.abs(guard.clean(frame).samples).max() <= 1
+
+
+Op = tuple[bool, int, int]
+OPS = st.lists(st.tuples(st.booleans(), st.integers(0, 1500), st.integers(-60, 4000)), max_size=40)
+
+
+@pytest.mark.parametrize("make", [EchoCanceller, HalfDuplex])
+@pytest.mark.parametrize("rate", [16_000, 22_050, 48_000])
+@given(ops=OPS)
+def test_as_many_samples_come_out_as_go_in(make: type[echo.Echo], rate: int, ops: list[Op]) -> None:
+    """Whatever the sizes and times of what is played and heard, from gaps to steps back."""
+    guard, offset, t_ns = make(), 0, T0
+    for is_frame, n, step_ms in ops:
+        sound = np.full(n, 1000, np.int16)
+        if is_frame:
+            frame = Frame(sound, rate, offset, t_ns)
+            cleaned = guard.clean(frame)
+            assert len(cleaned.samples) == n
+            assert cleaned.samples.dtype == np.int16
+            assert (cleaned.rate, cleaned.offset) == (rate, offset)
+            assert cleaned.t_ns == t_ns - int(guard.delay_s * NS_PER_S)
+            offset += n
+        else:
+            guard.reference(sound, 48_000, t_ns)
+        t_ns += step_ms * NS_PER_MS
+
+
+@pytest.mark.parametrize("make", [EchoCanceller, HalfDuplex])
+def test_the_reference_comes_from_another_thread(make: type[echo.Echo]) -> None:
+    guard, over = make(), threading.Event()
+    block = np.full(480, 3000, np.int16)
+
+    def play() -> None:
+        i = 0
+        while not over.is_set():
+            guard.reference(block, 48_000, T0 + i * 10 * NS_PER_MS)
+            i += 1
+
+    player = threading.Thread(target=play)
+    player.start()
+    for i in range(200):
+        frame = Frame(np.full(320, 99, np.int16), 16_000, i * 320, T0 + i * 20 * NS_PER_MS)
+        assert len(guard.clean(frame).samples) == 320
+    over.set()
+    player.join()
+
+
+@given(
+    blocks=st.lists(st.tuples(st.booleans(), st.integers(0, 60)), max_size=40),
+    frames=st.lists(st.integers(0, 60), max_size=40),
+)
+def test_half_duplex_is_deaf_exactly_while_a_reply_is_heard(
+    blocks: list[tuple[bool, int]], frames: list[int]
+) -> None:
+    """Blocks of 10 ms and frames of 20 ms, each some time after the one before."""
+    guard, t_ns = HalfDuplex(), T0
+    deaf: list[tuple[int, int]] = []
+    for loud, gap_ms in blocks:
+        t_ns += (10 + gap_ms) * NS_PER_MS
+        guard.reference(np.full(480, 5000 if loud else 50, np.int16), 48_000, t_ns)
+        if loud:
+            end_ns = t_ns + 10 * NS_PER_MS + int(TAIL_S * NS_PER_S)
+            deaf.append((t_ns - int(HEAD_S * NS_PER_S), end_ns))
+    t_ns = T0 - 500 * NS_PER_MS
+    for gap_ms in frames:
+        t_ns += (20 + gap_ms) * NS_PER_MS
+        frame = Frame(np.full(320, 7, np.int16), 16_000, 0, t_ns)
+        silent = not guard.clean(frame).samples.any()
+        assert silent == any(a < t_ns + 20 * NS_PER_MS and t_ns < b for a, b in deaf)
+
+
+@pytest.mark.parametrize("room", [Room(gain_db=-6), Room(delay_s=0.35, reverb_s=0.4)], ids=str)
+def test_half_duplex_hears_nothing_of_an_echo(room: Room) -> None:
+    reply = np.concatenate([speech([1], 0.1), np.zeros(VAD_RATE, np.int16)])
+    heard = hold(room, HalfDuplex(), reply, SILENCE)
+    assert voiced_ms(voiced(heard.mic)) > 500
+    assert not voiced(heard.clean).any()
+
+
+@pytest.fixture
+def not_installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(echo, "find_spec", lambda name: name != echo.PACKAGE and find(name))
+    return
+
+
+def test_auto_cancels_between_devices() -> None:
+    make, note = choose("auto", live=True)
+    assert make is EchoCanceller
+    assert "--echo off" in note
+    assert choose("auto", live=False) == (None, "")
+
+
+@pytest.mark.usefixtures("not_installed")
+def test_without_the_extra_it_is_deaf_and_says_so() -> None:
+    make, note = choose("auto", live=True)
+    assert make is HalfDuplex
+    assert "half-duplex" in note
+    assert "voice-cascade[echo]" in note
+    assert "\n" not in note
+    assert choose("auto", live=False) == (None, "")
+
+
+@pytest.mark.usefixtures("not_installed")
+def test_asking_for_the_canceller_without_the_extra_tells_how_to_get_it() -> None:
+    with pytest.raises(BadInput, match=r'pip install "voice-cascade\[echo\]"'):
+        Ends(Audio(echo="cancel"), ["mic"], "speaker")
+
+
+def test_what_is_asked_for_is_done_without_a_word() -> None:
+    assert choose("cancel", live=True) == (EchoCanceller, "")
+    assert choose("half-duplex", live=False) == (HalfDuplex, "")
+    assert choose("off", live=True) == (None, "")
+
+
+async def test_the_ends_clean_what_they_hear(tmp_path: Path) -> None:
+    ends = Ends(
+        Audio(echo="half-duplex"), [str(recording(20))], str(tmp_path / "out.wav"), fast=True
+    )
+    heard: list[Frame] = []
+    async with ends.open(VAD_RATE, lambda: False):
+        async for frame in ends.frames():
+            heard.append(frame)
+            if len(heard) == 10:
+                ends.playout.write("a", np.full(8000, 9000, np.int16), VAD_RATE)
+                ends.playout.finish("a")
+            if len(heard) == 80:
+                break
+        played = ends.playout.played("a")
+    assert played is not None
+    assert played.first_ns is not None
+    assert played.last_ns is not None
+    tail_ns = int(TAIL_S * NS_PER_S)
+    inside = [f for f in heard if played.first_ns <= f.t_ns < played.last_ns + tail_ns]
+    outside = [f for f in heard if f.t_ns + f.duration_ns < played.first_ns - tail_ns / 20]
+    assert len(inside) >= 40
+    assert not any(frame.samples.any() for frame in inside)
+    assert any(frame.samples.any() for frame in outside)
+    assert any(frame.samples.any() for frame in heard if frame.t_ns > played.last_ns + tail_ns)
