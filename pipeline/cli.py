@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.config import Settings
+from pipeline.config import PACES, Settings, Turns
 from pipeline.console import log_to_stderr, show_error, stderr
-from pipeline.errors import CascadeError
+from pipeline.errors import BadInput, CascadeError
 
 app = typer.Typer(
     name="cascade",
@@ -115,7 +115,13 @@ def talk(
     ] = None,
     mode: Annotated[
         str | None,
-        typer.Option(metavar="overlapped|sequential", help="How the stages of a reply overlap"),
+        typer.Option(
+            metavar="speculative|overlapped|sequential", help="How the stages of a reply overlap"
+        ),
+    ] = None,
+    turns: Annotated[
+        str | None,
+        typer.Option(metavar="|".join(PACES), help="How soon silence ends your turn"),
     ] = None,
     fast: Annotated[
         bool, typer.Option("--fast", help="Files to file: skip the waiting, not the work")
@@ -148,6 +154,7 @@ def talk(
             "llm.instructions": instructions,
             "reply.mode": mode,
             "audio.echo": echo,
+            **_pace(turns),
         },
     )
     from pipeline.talk import Options, prepare
@@ -221,6 +228,16 @@ def models_verify(
     from pipeline.shelf import verify
 
     return verify(_settings(config, {}), names or [])
+
+
+def _pace(name: str | None) -> dict[str, int]:
+    """The settings that a pace stands for."""
+    if name is None:
+        return {}
+    if name not in PACES:
+        raise BadInput(f"--turns is {name!r}; allowed: {' | '.join(PACES)}")
+    pace = {**{key: Turns.model_fields[key].default for key in PACES["eager"]}, **PACES[name]}
+    return {f"turns.{key}": value for key, value in pace.items()}
 
 
 def _settings(config: Path | None, flags: dict[str, Any]) -> Settings:

@@ -44,8 +44,8 @@ _NEVER_LAST = {
     ),
     "de": _set(
         "der die das den dem des ein eine einen einem einer eines mein meine meinen meinem meiner "
-        "dein deine ihr ihre sein seine unser unsere und oder aber weil wenn dass ob von zum zur im "
-        "am beim vom für ohne gegen äh ähm ich wir sehr"
+        "dein deine ihr ihre sein seine unser unsere und oder aber weil wenn dass ob von zum zur "
+        "im am beim vom für ohne gegen äh ähm ich wir sehr"
     ),
     "fr": _set(
         "le la les l un une des du de d à au aux mon ma mes ton ta tes son sa ses notre nos votre "
@@ -78,10 +78,15 @@ _NEED_MORE = _set(
     "want need wants needs wanted needed tell tells told remind let make give send put set add "
     "show find bring buy book order call play turn switch translate convert write read some any no "
     "another other many much more most few several next last this these those which "
-    "really so too as not please the's her his its with for about nearest biggest good new old "
-    "between like percent's going trying gonna wanna also until before after while since"
+    "really so too as not her his its with for about nearest biggest good new old "
+    "between like going trying gonna wanna also until before after while since"
 )
-_MAY_END = _set("more much so too as not this those these her his its like for with about no some")
+_NOUNS_TOO = _set("order book call play show set find buy need like switch")
+_DETERMINERS = _set("a an the my your our their his her its this that any some no")
+_MODALS = _set("do does did don't doesn't didn't can can't could will would should shall may might")
+_MAY_END = _set("more much so too as not this those these her his its like no some")
+_OPENS_A_CLAUSE = _set("if because although though unless while since whenever")
+_STRANDS = _set("what who whom where which what's who's where's")
 _SUBJECTS = _set("i you he she it we they that this there")
 _QUESTION = _set("what who whom whose which when where why how what's who's where's how's when's")
 _ASKING = _QUESTION | _AUXILIARIES
@@ -125,7 +130,8 @@ def completeness(text: str, language: str = "en") -> float | None:
         return UNFINISHED if not text.rstrip().endswith(",") else HANGING
     if language != "en":
         return UNFINISHED if words[-1] in _NEVER_LAST.get(language, ()) else None
-    return _english(_sentence(text, words)) * (1.0 if _MARKED.search(text) else _UNMARKED)
+    found = _english(_sentence(text, words))
+    return found if found <= HANGING or _MARKED.search(text) else found * _UNMARKED
 
 
 def _sentence(text: str, words: list[str]) -> list[str]:
@@ -142,10 +148,22 @@ def _english(words: list[str]) -> float:
     before = words[-2] if len(words) > 1 else ""
     if len(words) == 1:
         return _single(last)
-    if last in _STRANDED and first in _QUESTION and len(words) > 3 and _has_verb(words[:-1]):
+    if last in _STRANDED and first in _STRANDS and len(words) > 3 and _has_verb(words):
         return EVEN
     if last in _NEVER_LAST["en"]:
         return UNFINISHED
+    if last in _NOUNS_TOO and before in _DETERMINERS:
+        return _plain(words)
+    if last in _SUBJECTS and before in _MODALS and words != ["do", last]:
+        return UNFINISHED
+    if last == "that" and before in _KNOWING:
+        return HANGING
+    if last == "please" and len(words) < 4 and first in _MODALS:
+        return HANGING
+    if first in _OPENS_A_CLAUSE and len(words) < 5:
+        return HANGING
+    if last in _QUESTION:
+        return HANGING
     if last in _PARTICLES:
         return _particle(words)
     if last in _AUXILIARIES:
@@ -154,9 +172,7 @@ def _english(words: list[str]) -> float:
         return HANGING
     if last == "like" and before in ("would", "i'd", "we'd", "looks", "feels", "sounds"):
         return UNFINISHED
-    if last in ("is", "please") and first == "please" and len(words) < 3:
-        return HANGING
-    if last in _NEED_MORE and last != "please":
+    if last in _NEED_MORE:
         return _wanting(words)
     if last in _LAST:
         return FINISHED
@@ -178,7 +194,7 @@ def _single(word: str) -> float:
 
 
 def _particle(words: list[str]) -> float:
-    """ "Turn the light on" may be all, "turn on" and "I live in" are not."""
+    """May be all: "turn the light on"; not: "turn on", "I live in"."""
     if words[0] in _PARTICLE_VERBS and len(words) > 2:
         return EVEN
     if words[0] in _QUESTION and len(words) > 3:
@@ -188,11 +204,11 @@ def _particle(words: list[str]) -> float:
         return EVEN
     if words[-2] in ("go", "hold", "come", "shut", "it", "them", "wake"):
         return EVEN
-    return HANGING if words[-1] in ("back", "away", "around", "out") else UNFINISHED
+    return EVEN if words[-1] in ("back", "away", "around", "out") else UNFINISHED
 
 
 def _auxiliary(words: list[str]) -> float:
-    """ "Yes, I do" and "tell me who he is" are whole, "what time is" and "it is" are not."""
+    """Whole: "yes, I do", "tell me who he is"; not: "what time is", "it is"."""
     if words[-2] in _SUBJECTS:
         if words[0] in ("yes", "no", "yeah", "so"):
             return LIKELY
@@ -203,7 +219,7 @@ def _auxiliary(words: list[str]) -> float:
 
 
 def _wanting(words: list[str]) -> float:
-    """ "Tell me more" and "what is this" may be all, "I want" and "set the next" are not."""
+    """May be all: "tell me more", "what is this"; not: "I want", "set the next"."""
     last, before = words[-1], words[-2]
     if last in ("more", "much") and before in ("me", "very", "once", "any", "how", "too", "so"):
         return LIKELY
@@ -217,7 +233,7 @@ def _wanting(words: list[str]) -> float:
 def _plain(words: list[str]) -> float:
     """A last word that can be one: the more there is before it, the likelier it is."""
     first, n = words[0], len(words)
-    if " ".join(words[-2:]) in ("thank you", "thank's lot", "of course", "never mind"):
+    if tuple(words[-2:]) in (("thank", "you"), ("a", "lot"), ("of", "course"), ("never", "mind")):
         return FINISHED
     if first in _ASKING:
         return LIKELY if n > 3 or (n == 3 and _has_verb(words)) else EVEN * (1.0 if n > 2 else 0.7)

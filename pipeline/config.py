@@ -19,6 +19,14 @@ INSTRUCTIONS = "You are a helpful voice assistant. Answer in one short sentence.
 """Short, because small models follow little, and because it is read before the first turn."""
 
 
+PACES: dict[str, dict[str, int]] = {
+    "eager": {"shortest_ms": 192, "hold_ms": 350, "longest_ms": 1000},
+    "balanced": {},
+    "patient": {"shortest_ms": 500, "hold_ms": 900, "longest_ms": 3000},
+}
+"""What `--turns` sets in `Turns`: how soon silence ends a turn. Balanced are the defaults."""
+
+
 class Section(BaseModel):
     """A table of `cascade.toml`; a key it does not know is an error."""
 

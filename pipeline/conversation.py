@@ -27,12 +27,6 @@ MESSAGE_TOKENS = 6
 CHARS_PER_SECOND = 15.0
 """How fast a voice reads, about; used only for a clause whose sound is not complete."""
 
-TAIL_S = 0.06
-"""How much of a word's end may be missing for it to count as heard, up to half of the word.
-
-Listeners know a word in a sentence well before its end (Grosjean 1980, "Spoken word recognition
-processes and the gating paradigm"), and its last 60 ms are a sound dying away."""
-
 
 @dataclass(slots=True)
 class Message:
@@ -170,8 +164,8 @@ class Spoken:
     def heard(self, text: str, samples: int) -> str:
         """The part of the reply's `text` that was heard once `samples` samples had been played.
 
-        Whole words only: a word that was cut off counts as not heard, but see `TAIL_S`. Within a
-        clause whose words' ends are not known, words are placed in proportion to their characters.
+        Whole words only: a word that was cut off counts as not heard. Within a clause whose
+        words' ends are not known, words are placed in proportion to their characters.
         Samples that were not made count as not played.
         """
         samples = min(samples, self.samples)
@@ -201,11 +195,7 @@ class Spoken:
 
     def _by_words(self, text: str, sound: _Sound, played: int) -> int:
         clause = sound.clause
-        char = begin = 0
-        for end, sample in sound.words or []:
-            if played < sample - min(TAIL_S * self._rate, (sample - begin) / 2):
-                break
-            char, begin = end, sample
+        char = max((end for end, sample in sound.words or [] if sample <= played), default=0)
         reached = alignment.reached(clause.text, text[clause.start : clause.end], char)
         return clause.start + reached if reached else 0
 

@@ -164,6 +164,7 @@ class TurnTaker:
         self._hangover = Hangover(settings)
         self._in_speech = False
         self._onset: int | None = None
+        self._since = 0
         self._voiced = 0
         self._start = 0
         self._speech_end = 0
@@ -206,8 +207,9 @@ class TurnTaker:
 
         Words that are no mere sign of listening interrupt the reply.
         """
-        if self._in_speech or not words or self._onset != voiced:
+        if self._in_speech or not words or self._onset is None or voiced < self._since:
             return []
+        self._onset = min(self._onset, voiced)
         return [self._begin(self._at)]
 
     def lost(self) -> list[Decision]:
@@ -235,7 +237,9 @@ class TurnTaker:
             self._quiet_from = voice.end
         if not voiced:
             return self._silence(voice, speaking)
-        if self._onset is None:
+        # Clicks over a reply do not add up, however long it is ducked for them.
+        if self._onset is None or voice.start - self._speech_end > _samples(ONSET_GAP_MS):
+            self._since = voice.start if self._onset is None else self._since
             self._onset = voice.start
             self._voiced = self._checked = 0
         self._voiced += voice.end - voice.start

@@ -165,6 +165,25 @@ class Pulse:
         command = ["paplay", "--device=cascade_mic", "--latency-msec=250", str(wav)]
         subprocess.run(command, env=self.env, check=True)
 
+    def make_echo(self, latency_ms: int, volume_db: float) -> None:
+        """From now on the microphone hears the loudspeaker too, some time later."""
+        ends = ("source=cascade_speaker.monitor", "sink=cascade_mic", "source_dont_move=true")
+        name = "sink_input_properties=media.name=room"
+        loaded = self._control(
+            "load-module", "module-loopback", *ends, name, f"latency_msec={latency_ms}"
+        )
+        listed = subprocess.run(
+            ["pactl", "--format=json", "list", "sink-inputs"],
+            env=self.env,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        inputs = json.loads(listed.stdout)
+        [room] = [i["index"] for i in inputs if i["properties"].get("media.name") == "room"]
+        if loaded or self._control("set-sink-input-volume", str(room), f"{volume_db}dB"):
+            raise AssertionError("PulseAudio makes no echo")
+
     @contextmanager
     def record(self, sink: str = "cascade_speaker") -> Iterator[list[Heard]]:
         """Record what a sink plays while the context lasts; the list then has it."""

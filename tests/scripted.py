@@ -134,7 +134,9 @@ class Engines:
     ) -> Transcription:
         await asyncio.sleep(self.recognise_s)
         levels = np.rint(audio * 32768).astype(int) - LOUD
-        said = [self.texts[i % len(self.texts)] for i in dict.fromkeys(levels[levels >= 0].tolist())]
+        said = [
+            self.texts[i % len(self.texts)] for i in dict.fromkeys(levels[levels >= 0].tolist())
+        ]
         if "FAIL" in said:
             raise StageError("stt", "the recogniser failed")
         text = " ".join(filter(None, said))

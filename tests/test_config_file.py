@@ -215,7 +215,7 @@ BAD = [
     ("stt.threads", "", "allowed: a whole number at least 1 and at most 64"),
     ("llm.temperature", "9", "allowed: a number at least 0 and at most 2"),
     ("tts.stream", "perhaps", "allowed: true | false"),
-    ("reply.mode", "parallel", "allowed: overlapped | sequential"),
+    ("reply.mode", "parallel", "allowed: speculative | overlapped | sequential"),
 ]
 
 

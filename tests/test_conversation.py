@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline import alignment
+from pipeline.alignment import WordEnd
 from pipeline.clauses import Chunker, Clause
 from pipeline.conversation import (
     CHARS_PER_SECOND,
@@ -464,6 +466,90 @@ def test_until_a_clause_is_complete_its_length_is_guessed_from_its_characters() 
     assert spoken.heard("one two three", 75) == "one two"
     spoken.end()
     assert spoken.heard("one two three", 75) == "one two three"
+
+
+def aligned(clause: Clause, pieces: list[tuple[int, list[tuple[str, int]]]]) -> Spoken:
+    """A complete clause in pieces: samples, and for each word that ends there up to which."""
+    spoken = Spoken(16_000)
+    spoken.begin(clause)
+    for samples, ends in pieces:
+        spoken.extend(
+            samples, [WordEnd(clause.text.index(w) + len(w), sample) for w, sample in ends]
+        )
+    spoken.end()
+    return spoken
+
+
+@pytest.mark.parametrize(
+    ("played", "heard"),
+    [
+        (0, ""),
+        (799, ""),
+        (800, "One"),
+        (849, "One"),
+        (850, "One two"),
+        (1049, "One two"),
+        (1050, "One two three."),
+        (1400, "One two three."),
+    ],
+)
+def test_a_word_is_heard_when_its_sound_is_over(played: int, heard: str) -> None:
+    """Whatever its length in characters; the silence after the last is not waited for."""
+    pieces = [(900, [("One", 800), ("two", 850)]), (500, [("three.", 150)])]
+    spoken = aligned(Clause("One two three.", 0, 14), pieces)
+    assert spoken.heard("One two three. Four.", played) == heard
+
+
+def test_a_word_whose_end_is_not_made_yet_was_not_heard() -> None:
+    """It makes a difference whether no word ends in a piece, or nobody knows."""
+    told, untold = Spoken(100), Spoken(100)
+    for spoken in (told, untold):
+        spoken.begin(Clause("one two three", 0, 13))
+    told.extend(75, ())
+    untold.extend(75)
+    assert told.heard("one two three", 75) == ""
+    assert untold.heard("one two three", 75) == "one two"
+    told.extend(30, [WordEnd(3, 10)])
+    assert told.heard("one two three", 105) == "one"
+
+
+def test_words_that_were_heard_are_found_in_the_text_as_it_was_written() -> None:
+    text = "Hello. It is **about** $5, Dr. Who!"
+    spoken = aligned(
+        Clause("It is about 5 dollars, Dr Who!", 7, 35),
+        [(700, [(w, 100 * (i + 1)) for i, w in enumerate(("It", "is", "about", "5", "dollars,"))])],
+    )
+    heard = [spoken.heard(text, played) for played in (100, 300, 400, 500, 600)]
+    about, dollars = "Hello. It is **about**", "Hello. It is **about** $5,"
+    assert heard == ["Hello. It", about, about, dollars, dollars]
+
+
+@settings(deadline=None)
+@given(
+    st.text("ab .,!—\n*`1$&你", max_size=120),
+    st.lists(st.integers(1, 400), min_size=1, max_size=5),
+    st.data(),
+)
+def test_words_by_their_ends_are_heard_whole_and_in_order(
+    text: str, pieces: list[int], data: st.DataObject
+) -> None:
+    chunker = Chunker(first_words=1, max_chars=40)
+    spoken, sounds = Spoken(1000), list[Sound]()
+    for clause in [*chunker.push(text), *chunker.flush()]:
+        chars = [word.end for word in alignment.words(clause.text)]
+        spoken.begin(clause)
+        for i, samples in enumerate(pieces):
+            here = chars if i + 1 == len(pieces) else chars[: data.draw(st.integers(0, len(chars)))]
+            chars = chars[len(here) :]
+            at = st.lists(st.integers(0, samples), min_size=len(here), max_size=len(here))
+            spoken.extend(samples, list(map(WordEnd, here, sorted(data.draw(at)))))
+        spoken.end()
+        sounds.append(Sound(clause, pieces))
+    check(text, sounds, spoken)
+    played = 0
+    for sound in sounds:
+        played += sum(pieces)
+        assert spoken.heard(text, played) == text[: sound.clause.end].rstrip()
 
 
 def test_markup_before_a_clause_is_not_heard_before_its_first_word() -> None:

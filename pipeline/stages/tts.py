@@ -79,7 +79,8 @@ class Piper:
             # A voice without digits gets the letters it knows.
             ids = self._ids(phonemes[0] if phonemes else self._letters()[:12])
             # Without noise, so that a voice has the same gain every day.
-            _, pieces = self._engine.run(self._feeds(ids, noise=False), ort.RunOptions())
+            feeds = self._feeds(ids, noise=False)
+            _, pieces = self._engine.run(feeds, ort.RunOptions(), len(ids))
             sound = np.concatenate([*pieces])
         except StageError as error:
             raise StageError("tts", str(error), fatal=True) from error.__cause__
@@ -114,7 +115,9 @@ class Piper:
         sentences = self._phonemes(text)
         for phonemes, words in zip(sentences, self._words(text, sentences), strict=True):
             made = 0
-            for ends, sound in self._sentence(self._ids(phonemes), options, stop):
+            ids = self._ids(phonemes)
+            sounding = words[-1][1] if words else len(ids)
+            for ends, sound in self._sentence(ids, sounding, options, stop):
                 if not np.isfinite(sound).all():
                     raise StageError("tts", f"voice {self._name}: made a sound that is no number")
                 if len(sound):
@@ -122,13 +125,13 @@ class Piper:
                 made += len(sound)
 
     def _sentence(
-        self, ids: list[int], options: ort.RunOptions, stop: Stop
+        self, ids: list[int], sounding: int, options: ort.RunOptions, stop: Stop
     ) -> Iterator[tuple[Ends | None, Floats]]:
         """The sound of one sentence, as far as it is wanted; with each piece, where ids end."""
         if stop.is_set:
             return
         try:
-            ends, sounds = self._engine.run(self._feeds(ids), options)
+            ends, sounds = self._engine.run(self._feeds(ids), options, sounding)
             for sound in sounds:
                 if stop.is_set:
                     return

@@ -32,8 +32,15 @@ class Engine(Protocol):
     session: ort.InferenceSession
     streams: bool
 
-    def run(self, feeds: Feeds, options: ort.RunOptions) -> tuple[Ends | None, Iterator[Floats]]:
+    def run(
+        self, feeds: Feeds, options: ort.RunOptions, sounding: int
+    ) -> tuple[Ends | None, Iterator[Floats]]:
         """One sentence.
+
+        Args:
+            feeds: What the graph is given.
+            options: Of the run.
+            sounding: After how many ids it should be silent.
 
         Returns:
             Where its ids end, if the voice tells, and its sound in order, each piece of shape (n,),
@@ -51,10 +58,15 @@ class _Whole:
         self.session = session
         self._hop = hop
 
-    def run(self, feeds: Feeds, options: ort.RunOptions) -> tuple[Ends | None, Iterator[Floats]]:
+    def run(
+        self, feeds: Feeds, options: ort.RunOptions, sounding: int
+    ) -> tuple[Ends | None, Iterator[Floats]]:
         sound, *others = _compute(self.session, feeds, options)
         sound = sound.reshape(-1).astype(np.float32, copy=False)
-        return _ends(others, self._hop, feeds, len(sound)), iter([sound])
+        ends = _ends(others, self._hop, feeds, len(sound))
+        if ends is not None and (others[0] != np.rint(others[0])).any():
+            ends = _stretched(ends, sounding, _audible(sound, self._hop))
+        return ends, iter([sound])
 
 
 class _Split:
@@ -71,7 +83,9 @@ class _Split:
         # Samples per frame, or 0 if the vocoder gives no fixed number.
         self.hop = self._measured_hop()
 
-    def run(self, feeds: Feeds, options: ort.RunOptions) -> tuple[Ends | None, Iterator[Floats]]:
+    def run(
+        self, feeds: Feeds, options: ort.RunOptions, sounding: int
+    ) -> tuple[Ends | None, Iterator[Floats]]:
         latent, *others = _compute(self.session, feeds, options)
         ends = _ends(others, self.hop, feeds, latent.shape[2] * self.hop)
         return ends, self._pieces(latent, feeds, options)
@@ -127,6 +141,28 @@ def _ends(
     if not (frames >= 0).all() or not samples / 2 <= ends[-1] <= samples + hop:
         return None
     return np.minimum(np.rint(ends).astype(np.int64), samples)
+
+
+def _stretched(ends: Ends, sounding: int, audible: int) -> Ends:
+    """`ends`, of which the one after which it should be silent is where it falls silent indeed.
+
+    The frames of VITS are repeated by whole durations, which are exact. Fractions are from a voice
+    that only takes them as advice: the embedded one comes to lag behind them by up to 0.2 s.
+    """
+    first, last = int(ends[0]), int(ends[sounding - 1])
+    if last <= first or audible <= last:
+        return ends
+    stretched = np.rint(first + (ends - first) * ((audible - first) / (last - first)))
+    result: Ends = np.minimum(stretched.astype(np.int64), audible)
+    return result
+
+
+def _audible(sound: Floats, hop: int) -> int:
+    """Where a sentence falls silent: after its last frame down to 35 dB below the loudest."""
+    frames = sound[: len(sound) // hop * hop].reshape(-1, hop)
+    power = np.square(frames, dtype=np.float64).mean(axis=1)
+    loud = np.flatnonzero(power > power.max(initial=0.0) * 10**-3.5)
+    return int(loud[-1] + 1) * hop if len(loud) else 0
 
 
 def load(path: Path, settings: Tts, hop: int) -> Engine:

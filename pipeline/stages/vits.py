@@ -68,7 +68,8 @@ def durations(model: onnx.ModelProto) -> onnx.ValueInfoProto | None:
     rounded = {name for node in model.graph.node if node.op_type == "Ceil" for name in node.output}
     if len(rounded) != 1 or not outputs:
         return None
-    return helper.make_tensor_value_info(rounded.pop(), outputs[0].type.tensor_type.elem_type, None)
+    kind = outputs[0].type.tensor_type.elem_type
+    return helper.make_tensor_value_info(rounded.pop(), kind, [1, 1, "ids"])
 
 
 def timed(model: onnx.ModelProto) -> bytes | None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import threading
-from collections.abc import Iterator
+import time
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +120,7 @@ def test_without_a_reply_the_user_is_unchanged_and_the_delay_is_told(
     rate: int, frame_s: float
 ) -> None:
     guard = EchoCanceller()
-    user = converted(speech([20], 0.2, before_s=0.1), VAD_RATE, rate)
+    user = converted(speech([20], 0.2, before_s=0.1)[: 2 * VAD_RATE], VAD_RATE, rate)
     size = int(frame_s * rate)
     cleaned, last = [], T0
     for at in range(0, len(user) - size, size):
@@ -129,7 +128,7 @@ def test_without_a_reply_the_user_is_unchanged_and_the_delay_is_told(
         cleaned.append(guard.clean(frame))
         last = frame.t_ns
     out = np.concatenate([frame.samples for frame in cleaned])
-    assert abs(lag_of(user[: len(out)], out, rate // 20) / rate - guard.delay_s) < 0.0015
+    assert abs(lag_of(user[: len(out)], out, rate // 40) / rate - guard.delay_s) < 0.0025
     assert guard.delay_s < 0.025
     assert cleaned[-1].t_ns == last - int(guard.delay_s * NS_PER_S)
     assert abs(power_db(out) - power_db(user)) < 1.5
@@ -178,6 +177,7 @@ def test_the_reference_comes_from_another_thread(make: type[echo.Echo]) -> None:
         while not over.is_set():
             guard.reference(block, 48_000, T0 + i * 10 * NS_PER_MS)
             i += 1
+            time.sleep(0)
 
     player = threading.Thread(target=play)
     player.start()
@@ -221,10 +221,8 @@ def test_half_duplex_hears_nothing_of_an_echo(room: Room) -> None:
 
 
 @pytest.fixture
-def not_installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    find = importlib.util.find_spec
-    monkeypatch.setattr(echo, "find_spec", lambda name: name != echo.PACKAGE and find(name))
-    return
+def not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(echo, "find_spec", lambda name: None)
 
 
 def test_auto_cancels_between_devices() -> None:
@@ -264,10 +262,10 @@ async def test_the_ends_clean_what_they_hear(tmp_path: Path) -> None:
     async with ends.open(VAD_RATE, lambda: False):
         async for frame in ends.frames():
             heard.append(frame)
-            if len(heard) == 10:
-                ends.playout.write("a", np.full(8000, 9000, np.int16), VAD_RATE)
+            if len(heard) == 30:
+                ends.playout.write("a", np.full(2000, 9000, np.int16), VAD_RATE)
                 ends.playout.finish("a")
-            if len(heard) == 80:
+            if len(heard) == 100:
                 break
         played = ends.playout.played("a")
     assert played is not None
@@ -276,7 +274,7 @@ async def test_the_ends_clean_what_they_hear(tmp_path: Path) -> None:
     tail_ns = int(TAIL_S * NS_PER_S)
     inside = [f for f in heard if played.first_ns <= f.t_ns < played.last_ns + tail_ns]
     outside = [f for f in heard if f.t_ns + f.duration_ns < played.first_ns - tail_ns / 20]
-    assert len(inside) >= 40
+    assert len(inside) >= 20
     assert not any(frame.samples.any() for frame in inside)
     assert any(frame.samples.any() for frame in outside)
     assert any(frame.samples.any() for frame in heard if frame.t_ns > played.last_ns + tail_ns)

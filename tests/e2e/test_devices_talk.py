@@ -34,7 +34,7 @@ from cli_child import (
     run,
     scripted,
 )
-from llm_server import reply
+from llm_server import Answer, Request, reply
 from pulse import RATE, Pulse
 
 from pipeline.audio.audible import AUDIBLE_DBFS
@@ -69,7 +69,6 @@ MARKS = (
     "speech.end",
     "vad.stop",
     "provisional",
-    "committed",
     "stt.start",
     "stt.final",
     "llm.request",
@@ -128,8 +127,22 @@ def talking(pulse: Pulse, folder: Path, llm: str, **env: str) -> Iterator[Talk]:
 
 
 def devices(pulse: Pulse) -> dict[str, str]:
-    """The variables that make a sound server's devices the system's."""
-    return {name: value for name, value in pulse.env.items() if os.environ.get(name) != value}
+    """The variables that make a sound server's devices the system's.
+
+    Nothing of the loudspeaker gets into this microphone: it is as with headphones.
+    """
+    env = {**pulse.env, "CASCADE_AUDIO__ECHO": "off"}
+    return {name: value for name, value in env.items() if os.environ.get(name) != value}
+
+
+def by_turn(*texts: str) -> Callable[[Request], Answer]:
+    """Answers the user's n-th message with the n-th text, however often it is asked to."""
+
+    def answer(request: Request) -> Answer:
+        said = sum(message["role"] == "user" for message in request.body["messages"])
+        return reply(texts[min(said, len(texts)) - 1])
+
+    return answer
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +218,7 @@ def whole(pulse: Pulse, tmp_path_factory: pytest.TempPathFactory) -> Talked:
     """Two turns that are heard to their ends, and then Ctrl-C."""
     folder = tmp_path_factory.mktemp("whole")
     with (
-        scripted(reply("ready"), *map(reply, ANSWERS)) as llm,
+        scripted(otherwise=by_turn(*ANSWERS)) as llm,
         pulse.record() as outside,
         talking(pulse, folder, llm.url, **ROOMY) as talk,
     ):
@@ -221,7 +234,7 @@ def interrupted(pulse: Pulse, tmp_path_factory: pytest.TempPathFactory) -> Talke
     """The second question falls into the middle of the first one's reply."""
     folder = tmp_path_factory.mktemp("interrupted")
     with (
-        scripted(reply("ready"), reply(STORY), reply(ANSWERS[0])) as llm,
+        scripted(otherwise=by_turn(STORY, ANSWERS[0])) as llm,
         pulse.record() as outside,
         talking(pulse, folder, llm.url, **ROOMY) as talk,
     ):
@@ -317,7 +330,7 @@ def test_of_a_broken_reply_is_kept_what_was_heard(interrupted: Talked, read_back
 def test_the_sound_server_dies(start_pulse: Callable[[], Pulse], tmp_path: Path) -> None:
     pulse = start_pulse()
     with (
-        scripted(reply("ready"), reply(STORY)) as llm,
+        scripted(otherwise=by_turn(STORY)) as llm,
         talking(pulse, tmp_path, llm.url) as talk,
     ):
         pulse.play_into_mic(recording(QUESTION))
@@ -418,7 +431,7 @@ def test_a_machine_without_portaudio(
 
 def test_files_need_no_portaudio(tmp_path: Path, without_portaudio: dict[str, str]) -> None:
     files = (f"--input={recording(QUESTION)}", f"--output={tmp_path / 'out.wav'}", "--fast")
-    with scripted(reply("ready"), reply(ANSWERS[0])) as llm:
+    with scripted(otherwise=by_turn(ANSWERS[0])) as llm:
         outcome = run("talk", "--json", f"--llm={llm.url}", *files, env=without_portaudio)
     assert outcome.code == 0
     assert outcome.texts() == [SPOKEN[QUESTION]]

@@ -22,6 +22,7 @@ from piper.config import SynthesisConfig
 from piper.voice import PiperVoice
 from test_vits import ENDLESS_IDS, HOP, save_voice, tiny_voice
 
+from pipeline.alignment import Sound
 from pipeline.config import Tts
 from pipeline.errors import BadInput, StageError
 from pipeline.events import Samples
@@ -35,11 +36,13 @@ RECORDINGS = ROOT / "tests" / "data" / "recordings"
 
 CLAUSE = "What is the oldest city in the world,"
 NO_NOISE = {"inference": {"noise_scale": 0.0, "length_scale": 1.5, "noise_w": 0.0}}
+NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+HOMOPHONES = {"want": "one", "to": "two", "too": "two", "free": "three", "for": "four"}
 SOUNDLESS = ["", "   ", "\n\n", "...", "…", "?!", "—", "- , -", '"', "()"]
 
 
 def speak(voice: Piper, text: str, stop: Stop | None = None) -> list[Samples]:
-    return list(voice.synthesize(text, stop or Stop()))
+    return [piece.samples for piece in voice.synthesize(text, stop or Stop())]
 
 
 def joined(pieces: list[Samples]) -> Samples:
@@ -232,6 +235,134 @@ class TestSettings:
             assert options.enable_cpu_mem_arena
 
 
+def ends(voice: Piper, text: str) -> list[tuple[str, int]]:
+    """Each word of `text` that is told, and the sample of all of its sound at which it ends."""
+    found, made = [], 0
+    for piece in voice.synthesize(text, Stop()):
+        assert piece.words is not None
+        for char, sample in piece.words:
+            assert 0 <= sample <= len(piece)
+            found.append((text[:char].split()[-1], made + sample))
+        made += len(piece)
+    return found
+
+
+class TestWords:
+    TEXT = "One of the 23 things — I'd say — is this. Is it? Yes!"
+
+    @pytest.mark.parametrize("stream", [True, False])
+    def test_each_ends_once_and_in_order(self, tmp_path: Path, stream: bool) -> None:
+        path = save_voice(tmp_path, tiny_voice(), **NO_NOISE)
+        for voice in (Piper(path, Tts(stream=stream)), Piper(MINI, Tts())):
+            found = ends(voice, self.TEXT)
+            assert [word for word, _ in found] == self.TEXT.split()
+            samples = [sample for _, sample in found]
+            assert samples == sorted(samples)
+            assert samples[-1] > 0.9 * len(joined(speak(voice, self.TEXT)))
+
+    def test_they_end_where_pipers_own_alignments_say(self, tmp_path: Path) -> None:
+        path = save_voice(tmp_path, tiny_voice(), **NO_NOISE)
+        text = "Two cats and dogs."
+        own = PiperVoice.load(path, include_alignments=True)
+        [chunk] = own.synthesize(text, include_alignments=True)
+        assert chunk.phoneme_alignments
+        at, expected = 0, []
+        for aligned in chunk.phoneme_alignments:
+            if aligned.phoneme in (" ", "."):
+                expected.append(at)
+            at += aligned.num_samples
+        for stream in (True, False):
+            assert [end for _, end in ends(Piper(path, Tts(stream=stream)), text)] == expected
+
+    def test_they_do_not_depend_on_the_pieces(self, tmp_path: Path) -> None:
+        path = save_voice(tmp_path, tiny_voice(), **NO_NOISE)
+        found = [
+            ends(Piper(path, settings), self.TEXT)
+            for settings in (Tts(stream=False), Tts(stream_frames=4), Tts(stream_frames=50))
+        ]
+        assert found[0] == found[1] == found[2]
+
+    def test_they_keep_to_the_speed(self) -> None:
+        plain, fast = (dict(ends(Piper(MINI, Tts(speed=s)), self.TEXT)) for s in (1.0, 2.0))
+        for word, end in plain.items():
+            # What is said before a voice begins, and its steps, do not shrink to the sample.
+            assert fast[word] == pytest.approx(end / 2, rel=0.1, abs=1000)
+
+    def test_a_voice_without_durations_tells_none(self, tmp_path: Path) -> None:
+        model = tiny_voice()
+        [ceil] = [node for node in model.graph.node if node.op_type == "Ceil"]
+        ceil.op_type = "Round"
+        for stream in (True, False):
+            voice = Piper(save_voice(tmp_path, model, **NO_NOISE), Tts(stream=stream))
+            pieces = list(voice.synthesize(CLAUSE, Stop()))
+            assert pieces
+            assert all(piece.words is None for piece in pieces)
+
+    def test_outputs_that_are_no_durations_are_not_believed(self, tmp_path: Path) -> None:
+        # A hop of the settings that is not the voice's own.
+        path = save_voice(tmp_path, tiny_voice(), hop_length=1024, **NO_NOISE)
+        [piece] = Piper(path, Tts(stream=False)).synthesize(CLAUSE, Stop())
+        assert piece.words is None
+
+    def test_a_voice_of_letters_tells_its_words(self, tmp_path: Path) -> None:
+        symbols = {symbol: [i] for i, symbol in enumerate("_^$ абвгде")}
+        config = {"phoneme_type": "text", "phoneme_id_map": symbols}
+        voice = Piper(save_voice(tmp_path, tiny_voice(), **config), Tts())
+        found = ends(voice, "абв где ба")
+        assert [word for word, _ in found] == ["абв", "где", "ба"]
+        assert 0 < found[0][1] < found[1][1] < found[2][1]
+
+
+@pytest.fixture(scope="module")
+def whisper() -> WhisperModel:
+    model = ROOT / "models" / "whisper-mini-en"
+    return WhisperModel(str(model), "cpu", compute_type="int8", cpu_threads=1)
+
+
+def recognised(whisper: WhisperModel, sound: Samples, rate: int) -> list[str]:
+    heard = soxr.resample(sound.astype(np.float32) / 32768, rate, 16000)
+    segments, _ = whisper.transcribe(heard, language="en", beam_size=1)
+    return plain(" ".join(segment.text for segment in segments)).split()
+
+
+class TestWordsHeard:
+    """Where words end is where a recogniser, which knows nothing of the voice, hears them end."""
+
+    def test_sound_cut_at_a_words_end_has_the_words_up_to_it(
+        self, mini: Piper, whisper: WhisperModel
+    ) -> None:
+        off = []
+        for text in (
+            "What is the capital of France?",
+            "Turn on the light in the kitchen.",
+            "My dog is called Alice. I have ten friends.",
+            "I would like a cup of tea and a sandwich.",
+        ):
+            sound = joined(speak(mini, text))
+            for words, (_, end) in enumerate(ends(mini, text), 1):
+                off.append(words - len(recognised(whisper, sound[:end], mini.rate)))
+        assert np.mean(np.abs(off) <= 1) >= 0.9
+
+    def test_counting_aloud(self, mini: Piper, whisper: WhisperModel) -> None:
+        """Cut anywhere, the last number heard whole is within one of the last recognised.
+
+        Twice to ten and not to twenty, since the recogniser does not know the teens; it hears the
+        last second and a half, since it loses count in longer sound. It may be wrong once.
+        """
+        text = f"{', '.join(NUMBERS * 2).capitalize()}."
+        sound, found = joined(speak(mini, text)), ends(mini, text)
+        assert len(found) == 20
+        off = []
+        for cut in np.random.default_rng(0).integers(found[0][1], len(sound), 20):
+            told = sum(end <= cut for _, end in found)
+            heard = recognised(whisper, sound[max(0, cut - 3 * mini.rate // 2) : cut], mini.rate)
+            numbers = [HOMOPHONES.get(word, word) for word in heard]
+            last = [NUMBERS.index(word) + 1 for word in numbers if word in NUMBERS][-1:] or [99]
+            if (told - last[0] + 1) % 10 > 2:
+                off.append((cut / mini.rate, told, heard))
+        assert len(off) <= 1, off
+
+
 class TestStop:
     def test_before_it_begins(self, tiny: Piper) -> None:
         stop = Stop()
@@ -258,7 +389,7 @@ class TestStop:
     def test_while_it_computes(self, tmp_path: Path, stream: bool) -> None:
         voice = Piper(save_voice(tmp_path, tiny_voice(endless=True)), Tts(stream=stream))
         before = speak(voice, "Turn on the light.")
-        stop, heard = Stop(), list[Samples]()
+        stop, heard = Stop(), list[Sound]()
         thread = threading.Thread(
             target=lambda: heard.extend(voice.synthesize("one " * ENDLESS_IDS, stop)), daemon=True
         )

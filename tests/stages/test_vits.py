@@ -21,6 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
+from piper.patch_voice_with_alignment import add_alignment_output
 from piper.phoneme_ids import DEFAULT_PHONEME_ID_MAP
 
 from pipeline.stages import vits
@@ -341,6 +342,62 @@ class TestSplit:
     )
     def test_what_cannot_be_cut_is_left_whole(self, model: onnx.ModelProto) -> None:
         assert vits.split(model) is None
+
+
+class TestDurations:
+    def test_they_are_what_pipers_own_tool_shows(self) -> None:
+        model = tiny_voice()
+        found = vits.durations(model)
+        patched = onnx.ModelProto()
+        patched.CopyFrom(model)
+        assert found is not None
+        assert found.name == add_alignment_output(patched)
+        session = ort.InferenceSession(patched.SerializeToString())
+        sound, expected = session.run(None, feeds())
+        assert expected.sum() * HOP == sound.size
+        halves, whole = vits.split(model), vits.timed(model)
+        assert halves is not None
+        assert halves.timed
+        for told in (halves.encoder, whole):
+            made = ort.InferenceSession(told).run(None, feeds())
+            assert len(made) == 2
+            np.testing.assert_array_equal(made[1], expected)
+
+    def test_a_voice_that_was_patched_is_taken_as_it_is(self) -> None:
+        model = tiny_voice()
+        name = add_alignment_output(model)
+        found, halves = vits.durations(model), vits.split(model)
+        assert found is not None
+        assert found.name == name
+        assert vits.timed(model) is None
+        assert halves is not None
+        assert halves.timed
+        outputs = [o.name for o in ort.InferenceSession(halves.encoder).get_outputs()]
+        assert outputs == [halves.latent, name]
+
+    @pytest.mark.parametrize("rounded", [0, 2])
+    def test_a_voice_that_does_not_round_up_once_has_none(self, rounded: int) -> None:
+        model = tiny_voice()
+        [ceil] = [node for node in model.graph.node if node.op_type == "Ceil"]
+        if rounded:
+            model.graph.node.append(helper.make_node("Ceil", ["/enc_p/Gather_output_0"], ["x"]))
+        else:
+            ceil.op_type = "Round"
+        halves = vits.split(model)
+        assert vits.durations(model) is None
+        assert vits.timed(model) is None
+        assert halves is not None
+        assert not halves.timed
+
+    def test_those_of_the_vocoder_are_not_the_encoders(self) -> None:
+        model = tiny_voice()
+        [ceil] = [node for node in model.graph.node if node.op_type == "Ceil"]
+        ceil.op_type = "Round"
+        model.graph.node.append(helper.make_node("Ceil", ["/dec/sound"], ["x"]))
+        halves = vits.split(model)
+        assert halves is not None
+        assert not halves.timed
+        assert len(ort.InferenceSession(halves.encoder).get_outputs()) == 1
 
 
 class TestPieces:

@@ -1,0 +1,134 @@
+"""`cascade talk` where the microphone hears the loudspeaker: it does not talk with itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_child import HANG_S, Child, Outcome, read_trace, read_wav, recording, scripted
+from llm_server import reply
+from pulse import Pulse
+
+from pipeline.events import Samples
+
+QUESTION, OVER = 34, 8
+ANSWER = (
+    "How far is it from Toronto to Boston? I need a hotel in Toronto for six nights. "
+    "What is the oldest city in the world? Remind me to pay the bills on Tuesday."
+)
+SHORT = "Wake me up at twelve on Thursday."
+ROOMS = [(60, -10.0), (150, -16.0)]
+"""Latency (ms) and volume (dB) of the way back, beside what the sound server adds."""
+
+
+@dataclass(frozen=True)
+class Talked:
+    """A conversation that is over, and both sides as they were recorded."""
+
+    outcome: Outcome
+    user: Samples
+    replies: Samples
+    rate: int
+
+    def statuses(self) -> list[str]:
+        return [event["status"] for event in self.outcome.of("reply_done")]
+
+    def echo_db(self) -> float:
+        """How loud the microphone is while there is a reply, against the reply."""
+        heard = np.abs(self.replies.astype(float)) > 300
+        around = np.convolve(heard, np.ones(self.rate // 2), "same") > 0
+        level = [np.mean(side[around].astype(float) ** 2) for side in (self.user, self.replies)]
+        return float(10 * np.log10((level[0] + 1e-9) / (level[1] + 1e-9)))
+
+
+def wait_mark(talk: Child, trace: Path, turn: int, mark: str) -> None:
+    """Return once a turn has this mark."""
+    wanted = re.compile(rf'"turn": {turn},.* "mark": "{mark}"')
+    until = time.monotonic() + HANG_S
+    while not wanted.search(trace.read_text("utf-8")):
+        if time.monotonic() > until:
+            raise AssertionError(f"no {mark} in turn {turn}: {talk.finish(kill=True)}")
+        time.sleep(0.02)
+
+
+def talk(
+    pulse: Pulse, folder: Path, mode: str, llm: str, play: Callable[[Child, Path], None]
+) -> Talked:
+    """Hold a conversation; `play` is what happens once it listens."""
+    env = {name: value for name, value in pulse.env.items() if os.environ.get(name) != value}
+    env["CASCADE_AUDIO__LATENCY_MS"] = "80"  # a busy machine tears no holes into it
+    trace = folder / "trace"
+    files = (f"--trace={trace}", f"--record={folder / 'both.wav'}")
+    child = Child("talk", "--json", f"--echo={mode}", f"--llm={llm}", *files, env=env, cwd=folder)
+    try:
+        child.wait_for("listening")
+        play(child, trace)
+        time.sleep(2)  # in which it would answer itself
+        child.signal(signal.SIGINT)
+        outcome = child.finish()
+    finally:
+        child.finish(kill=True)
+    both, rate = read_wav(folder / "both.wav")
+    return Talked(outcome, both[:, 0], both[:, 1], rate)
+
+
+@pytest.mark.device
+@pytest.mark.parametrize("mode", ["cancel", "half-duplex"])
+@pytest.mark.parametrize("room", ROOMS, ids=str)
+def test_it_does_not_hear_itself(
+    start_pulse: Callable[[], Pulse], tmp_path: Path, mode: str, room: tuple[int, float]
+) -> None:
+    pulse = start_pulse()
+    pulse.make_echo(*room)
+
+    def play(child: Child, trace: Path) -> None:
+        pulse.play_into_mic(recording(QUESTION))
+        wait_mark(child, trace, 1, "playout.last")
+
+    with scripted(reply("ready"), reply(ANSWER), otherwise=reply(SHORT)) as llm:
+        talked = talk(pulse, tmp_path, mode, llm.url, play)
+    # There was an echo, and it was loud enough to be heard.
+    assert talked.echo_db() > room[1] - 8
+    assert talked.outcome.code == 130
+    assert talked.outcome.errors == []
+    assert talked.statuses() == ["completed"]
+    assert talked.outcome.of("reply_interrupted") == []
+    assert read_trace(tmp_path / "trace")[1].keys() == {1}
+    assert len(talked.outcome.texts()) == 1
+
+
+@pytest.mark.device
+@pytest.mark.parametrize(
+    ("mode", "statuses"),
+    [("cancel", ["interrupted", "completed"]), ("half-duplex", ["completed"])],
+)
+def test_speaking_over_it_in_a_room_with_echo(
+    start_pulse: Callable[[], Pulse], tmp_path: Path, mode: str, statuses: list[str]
+) -> None:
+    """The canceller leaves the user's voice; half duplex is deaf while it speaks."""
+    pulse = start_pulse()
+    pulse.make_echo(*ROOMS[0])
+
+    def play(child: Child, trace: Path) -> None:
+        pulse.play_into_mic(recording(QUESTION))
+        wait_mark(child, trace, 1, "heard.first")
+        time.sleep(1.5)  # of a reply that takes nearly ten seconds
+        pulse.play_into_mic(recording(OVER))
+        wait_mark(child, trace, len(statuses), "playout.last")
+
+    with scripted(reply("ready"), reply(ANSWER), otherwise=reply(SHORT)) as llm:
+        talked = talk(pulse, tmp_path, mode, llm.url, play)
+    assert talked.outcome.code == 130
+    assert talked.outcome.errors == []
+    assert talked.statuses() == statuses
+    assert len(talked.outcome.texts()) == len(statuses)
+    started = {event["turn"] for event in talked.outcome.of("speech_started")}
+    assert started == set(range(1, len(statuses) + 1)), json.dumps(talked.outcome.events)

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from pipeline.completeness import completeness
+from pipeline.config import Turns
+from pipeline.endpoint import Evidence, Hangover, hold_ms, probability
+
+SETTINGS = Turns()
+HOLD = float(SETTINGS.hold_ms)
+
+probabilities = st.floats(0, 1)
+evidence = st.builds(
+    Evidence,
+    melody=st.none() | probabilities,
+    words=st.none() | probabilities,
+    judged=st.none() | probabilities,
+)
+milliseconds = st.floats(0, 10_000)
+kinds = st.sampled_from([field.name for field in dataclasses.fields(Evidence)])
+sections = st.builds(
+    Turns,
+    shortest_ms=st.integers(64, 5000),
+    hold_ms=st.integers(64, 5000),
+    longest_ms=st.integers(64, 10_000),
+)
+
+
+def said(text: str, judged: float | None = None) -> float:
+    p = probability(Evidence(words=completeness(text), judged=judged))
+    return hold_ms(SETTINGS, p, HOLD)
+
+
+def test_nothing_known_leaves_the_hangover() -> None:
+    assert probability(Evidence()) is None
+    assert hold_ms(SETTINGS, None, 432.0) == 432.0
+
+
+@given(evidence)
+def test_a_probability_is_one(known: Evidence) -> None:
+    p = probability(known)
+    assert (p is None) == (known == Evidence())
+    assert p is None or 0 <= p <= 1
+
+
+@given(evidence, kinds, probabilities, probabilities)
+def test_more_evidence_of_an_end_never_makes_it_less_likely(
+    known: Evidence, kind: str, one: float, other: float
+) -> None:
+    low, high = sorted((one, other))
+    weaker = probability(dataclasses.replace(known, **{kind: low}))
+    stronger = probability(dataclasses.replace(known, **{kind: high}))
+    assert weaker is not None and stronger is not None
+    assert weaker <= stronger
+
+
+@given(sections, probabilities, probabilities, milliseconds)
+def test_the_surer_the_end_the_shorter_the_hold(
+    settings: Turns, one: float, other: float, hangover: float
+) -> None:
+    low, high = sorted((one, other))
+    assert hold_ms(settings, high, hangover) <= hold_ms(settings, low, hangover)
+
+
+@given(sections, probabilities, milliseconds, milliseconds)
+def test_a_longer_hangover_never_shortens_the_hold(
+    settings: Turns, p: float, one: float, other: float
+) -> None:
+    low, high = sorted((one, other))
+    assert hold_ms(settings, p, low) <= hold_ms(settings, p, high)
+
+
+@given(sections, probabilities, milliseconds)
+def test_the_hold_is_within_its_bounds(settings: Turns, p: float, hangover: float) -> None:
+    assume(settings.shortest_ms <= settings.longest_ms)
+    assert settings.shortest_ms <= hold_ms(settings, p, hangover) <= settings.longest_ms
+
+
+@given(sections, milliseconds)
+def test_certainty_meets_the_bounds(settings: Turns, hangover: float) -> None:
+    assume(settings.shortest_ms <= settings.longest_ms)
+    assert hold_ms(settings, 0.0, hangover) == settings.longest_ms
+    assert hold_ms(settings, 1.0, hangover) == settings.shortest_ms
+
+
+@pytest.mark.parametrize(
+    "text", ["I want to book a", "What is the capital of", "Um…", "Turn on the"]
+)
+def test_a_plainly_unfinished_text_waits_long(text: str) -> None:
+    assert said(text) > 1.5 * HOLD
+    assert said(text, judged=0.001) >= said(text) - 1e-9
+
+
+@pytest.mark.parametrize(
+    ("text", "judged"),
+    [("What is the capital of France?", 0.94), ("Yes, please.", 0.8), ("Stop.", 0.9)],
+)
+def test_a_plainly_finished_text_waits_short(text: str, judged: float) -> None:
+    assert said(text, judged) <= 1.25 * SETTINGS.shortest_ms
+
+
+def test_the_language_model_can_overrule_a_text_that_only_looks_whole() -> None:
+    whole = said("I want to book a flight.", judged=0.6)
+    assert said("I want to book a flight.", judged=0.005) > 1.5 * whole
+
+
+def taught(pauses: list[float], settings: Turns = SETTINGS) -> float:
+    hangover = Hangover(settings)
+    for pause in pauses:
+        hangover.paused(pause)
+    return hangover.ms
+
+
+def test_a_new_speaker_gets_the_settings_hold() -> None:
+    assert taught([]) == HOLD
+
+
+def test_somebody_with_long_pauses_is_waited_for() -> None:
+    assert taught([600.0] * 6) > 600
+
+
+def test_somebody_with_short_pauses_waits_less() -> None:
+    assert taught([150.0] * 12) < 0.75 * HOLD
+
+
+def test_one_long_pause_does_not_count_for_much() -> None:
+    assert taught([700.0]) < 1.25 * HOLD
+
+
+def test_old_pauses_are_forgotten() -> None:
+    assert taught([1000.0] * 30 + [150.0] * 60) == taught([150.0] * 60)
+
+
+def test_the_hold_stays_where_it_is_without_adapting() -> None:
+    assert taught([700.0] * 10, Turns(adapt=False)) == HOLD
+
+
+@given(st.lists(milliseconds, max_size=60), sections)
+def test_the_hangover_keeps_within_half_of_its_setting(
+    pauses: list[float], settings: Turns
+) -> None:
+    assert 0.5 * settings.hold_ms <= taught(pauses, settings) <= 1.5 * settings.hold_ms
+
+
+@given(st.lists(st.tuples(milliseconds, milliseconds), max_size=60))
+def test_longer_pauses_never_shorten_the_hangover(pairs: list[tuple[float, float]]) -> None:
+    assert taught([min(pair) for pair in pairs]) <= taught([max(pair) for pair in pairs])
