@@ -18,10 +18,10 @@ from pipeline.config import Turns
 JUDGED, JUDGED_MIDDLE = 1.0, -2.9
 """The language model's opinion: weight, and log-odds at which it says nothing."""
 
-WORDS, WORDS_MIDDLE = 0.3, 0.3
+WORDS, WORDS_MIDDLE = 0.35, 0.3
 """The rules' opinion where the language model has one too."""
 
-WORDS_ALONE = 0.9
+WORDS_ALONE = 1.5
 """The rules' opinion where it has none."""
 
 MELODY = 0.1
@@ -35,7 +35,7 @@ PRIOR = 0.2
 LEAST = 0.001
 """Probabilities are taken to be at least this far from 0 and 1."""
 
-UNLIKELY, EVEN, SURE = 0.15, 0.5, 0.85
+UNLIKELY, EVEN, SURE = 0.3, 0.6, 0.85
 """Probabilities at which the hold is the longest, the hangover, the shortest."""
 
 REMEMBERED = 24
