@@ -36,8 +36,8 @@ log = logging.getLogger(__name__)
 Recognise = Callable[[], Awaitable[Transcription]]
 """Gives what was said."""
 
-Judge = Callable[[Messages, str], Awaitable[None]]
-"""Gets the prompt and the words as soon as they are known, before the model is asked."""
+Judge = Callable[[Messages, Transcription], Awaitable[None]]
+"""Gets the prompt and what was said, once that is known, before the model is asked."""
 
 
 class Engines(Protocol):
@@ -77,8 +77,8 @@ class Engines(Protocol):
         """Whether the speaker sounds finished, as a probability; None if nobody can tell."""
         ...
 
-    async def words(self, messages: Messages, text: str) -> float | None:
-        """Whether `text` reads finished at the end of the prompt `messages`; None: cannot tell."""
+    async def judge(self, messages: Messages) -> float | None:
+        """Whether the last message of a prompt reads finished, as a probability; None likewise."""
         ...
 
 
@@ -197,8 +197,13 @@ class Answer:
             "speech_ms": round(reply.made_s * 1000) if reply else 0,
         }
 
-    async def run(self, recognise: Recognise, judge: Judge | None = None) -> None:
-        """Answer what `recognise` gives. Returns when all of it is made, and committed."""
+    async def run(self, recognise: Recognise, judge: Judge) -> None:
+        """Answer what `recognise` gives. Returns when all of it is made, and committed.
+
+        Args:
+            recognise: Waits for what was said.
+            judge: Is waited for before the model is asked.
+        """
         await self._finish(self._answer(recognise, judge))
 
     async def say(self, line: str) -> None:
@@ -227,7 +232,7 @@ class Answer:
             reply_id = self.reply.id if self.reply is not None else ""
             await self._gate.emit(ReplyDone(self.turn, reply_id, status))
 
-    async def _answer(self, recognise: Recognise, judge: Judge | None) -> ReplyStatus:
+    async def _answer(self, recognise: Recognise, judge: Judge) -> ReplyStatus:
         self._mark("stt.start")
         heard = await recognise()
         self._mark("stt.final", dropped=heard.dropped)
@@ -241,8 +246,7 @@ class Answer:
             return "interrupted"
         said = "" if self._kept else heard.text
         messages = self._conversation.prompt(said=said)
-        if judge is not None and not self.committed:
-            await judge(messages, heard.text)
+        await judge(messages, heard)
         await self._respond(self._engines.model, messages)
         return "completed"
 

@@ -13,12 +13,24 @@ SIGNS = frozenset(
 """Signs of listening, as recognisers spell them, without punctuation. Yngve 1970, "On getting a
 word in edgewise", calls them the back channel."""
 
+DEMANDS = frozenset(
+    {"stop", "wait", "no", "hey", "hello", "pause", "cancel", "quiet", "enough", "listen", "please"}
+    | {"sorry", "skip", "help", "excuse", "but", "what", "when", "where", "why", "how"}
+)
+"""Words that ask for the turn all by themselves."""
+
 SURE = -0.7
-"""Mean log-probability per token below which a recogniser only guesses: it makes a word of any
-cough."""
+"""Mean log-probability per token below which a recogniser only guesses. It keeps out coughs; a hum
+may be "Who?" to a recogniser, and a sure one."""
 
 
 def interrupts(heard: Transcription) -> bool:
-    """Whether what was said over a reply asks for the turn: surely words, and no mere sign."""
-    words = bare(heard.text)
-    return heard.log_prob >= SURE and any(word not in SIGNS for word in words)
+    """Whether what was said over a reply asks for the turn.
+
+    One word does not, unless it is a demand: a hum, a laugh or a sigh is often taken for a word,
+    seldom for two different ones. `scripts/bench turns` counts what gets through.
+    """
+    words = [word for word in bare(heard.text) if word not in SIGNS]
+    if not words or heard.log_prob < SURE:
+        return False
+    return words[0] in DEMANDS or len(set(words)) > 1

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import functools
 import logging
+import math
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from types import TracebackType
@@ -14,6 +15,7 @@ from typing import Any, Self
 from pipeline.answer import Answer, Engines, Recognise
 from pipeline.backchannel import interrupts
 from pipeline.clock import Clock
+from pipeline.completeness import completeness
 from pipeline.config import Settings
 from pipeline.conversation import Conversation, Message
 from pipeline.endpoint import Evidence
@@ -306,13 +308,17 @@ class Cascade:
         melody = await self._engines.melody(self._hearing.sound(paused.start, paused.at))
         self._predict(paused, dataclasses.replace(self._evidence, melody=melody))
 
-    async def _judge(self, paused: Paused | None, messages: Messages, text: str) -> None:
+    async def _judge(self, paused: Paused | None, messages: Messages, heard: Transcription) -> None:
         """The words of a pause are known: do they read as if there were more to come?"""
         if self._reading is not None:
             self._reading.cancel()
-        if paused is not None and self._settings.turns.predict:
-            words = await self._engines.words(messages, text)
-            self._predict(paused, dataclasses.replace(self._evidence, words=words))
+        if paused is None or not self._settings.turns.predict:
+            return
+        words = completeness(heard.text, heard.language)
+        sure = math.exp(heard.log_prob)
+        self._predict(paused, dataclasses.replace(self._evidence, words=words, sure=sure))
+        judged = await self._engines.judge(messages)
+        self._predict(paused, dataclasses.replace(self._evidence, judged=judged))
 
     def _predict(self, paused: Paused, evidence: Evidence) -> None:
         self._evidence = evidence

@@ -13,10 +13,12 @@ from typing import Self
 
 from pipeline.alignment import Sound
 from pipeline.catalogue import Catalogue
-from pipeline.config import Settings
-from pipeline.errors import StageError
+from pipeline.config import Settings, Turns
+from pipeline.errors import BadInput, StageError
+from pipeline.stages.endpoint import SmartTurn
 from pipeline.stages.llm import ChatModel, Messages, Unreachable
 from pipeline.stages.llm_endpoint import Endpoint, endpoint
+from pipeline.stages.llm_judge import TextJudge
 from pipeline.stages.llm_local import LocalServer
 from pipeline.stages.stt import Audio, Transcription, Whisper
 from pipeline.stages.tts import Piper
@@ -76,6 +78,23 @@ def check_models(settings: Settings, catalogue: Catalogue) -> None:
         find_language_model(settings, catalogue)
 
 
+def _endpoint_model(settings: Settings, catalogue: Catalogue) -> Path | None:
+    """What `turns.endpoint_model` names; None if that is nothing, or the default is not there.
+
+    Raises:
+        BadInput: It names something else that is not there.
+    """
+    name = settings.turns.endpoint_model
+    if not name or not settings.turns.predict:
+        return None
+    try:
+        return catalogue.resolve("endpoint", name).path
+    except BadInput:
+        if name != Turns().endpoint_model:
+            raise
+        return None
+
+
 async def start_language_model(
     where: Path | Endpoint,
     settings: Settings,
@@ -129,9 +148,13 @@ class LocalEngines:
         self._tts = catalogue.resolve("tts", settings.tts.voice)
         self._llm = find_language_model(settings, catalogue)
         self._stack = contextlib.AsyncExitStack()
+        self._endpoint = _endpoint_model(settings, catalogue)
         self._recognising = Worker("stt")
         self._speaking = Worker("tts")
+        self._foreseeing = Worker("endpoint")
         self._whisper: Whisper
+        self._smart_turn: SmartTurn | None = None
+        self._judge: TextJudge | None = None
 
     @property
     def names(self) -> dict[str, str]:
@@ -149,7 +172,11 @@ class LocalEngines:
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._recognising.close)
             stack.callback(self._speaking.close)
-            loads = [self._load_stt(), self._load_tts(), self._load_llm(stack), self._load_vad()]
+            stack.callback(self._foreseeing.close)
+            loads = [
+                *(self._load_stt(), self._load_tts(), self._load_llm(stack), self._load_vad()),
+                self._load_endpoint(),
+            ]
             # Gathered to the end even if one fails, so that what did load is stopped again.
             results = await asyncio.gather(*loads, return_exceptions=True)
             for result in results:
@@ -189,11 +216,14 @@ class LocalEngines:
 
     async def melody(self, audio: Audio) -> float | None:
         """Whether the speaker sounds finished, as a probability; None if nobody can tell."""
-        return None
+        turn = self._smart_turn
+        if turn is None:
+            return None
+        return await self._foreseeing.run(lambda: turn.probability(audio))
 
-    async def words(self, messages: Messages, text: str) -> float | None:
-        """Whether `text` reads finished at the end of the prompt `messages`; None: cannot tell."""
-        return None
+    async def judge(self, messages: Messages) -> float | None:
+        """Whether the last message of a prompt reads finished: the embedded model's opinion."""
+        return await self._judge.probability(messages) if self._judge is not None else None
 
     async def read_ahead(self, messages: Messages) -> None:
         """Let the embedded model read a prompt before it is asked; others keep their own caches."""
@@ -223,6 +253,21 @@ class LocalEngines:
 
     async def _load_llm(self, stack: contextlib.AsyncExitStack) -> None:
         self.model = await start_language_model(self._llm, self._settings, stack, lenient=True)
+        if isinstance(self._llm, Path) and self._settings.turns.predict:
+            self._judge = TextJudge(self.model.endpoint, self._settings.llm)
+            stack.push_async_callback(self._judge.close)
+
+    async def _load_endpoint(self) -> None:
+        if self._endpoint is None:
+            return
+        path = self._endpoint
+
+        def load() -> SmartTurn:
+            turn = SmartTurn(path)
+            turn.warm()
+            return turn
+
+        self._smart_turn = await self._foreseeing.run(load)
 
     async def _load_vad(self) -> None:
         # Later ones find its libraries loaded and its file in memory.

@@ -271,7 +271,8 @@ def _noisy(clean: Floats, snr: float | None, seed: int) -> Samples:
     if snr is not None:
         rms = max(rms, level(clean, RATE) * 10 ** (-snr / 20))
     sound = clean + rms * _pink(len(clean), seed)
-    return np.clip(np.rint(sound * 32767), -32768, 32767).astype(np.int16)
+    samples: Samples = np.clip(np.rint(sound * 32767), -32768, 32767).astype(np.int16)
+    return samples
 
 
 def _pink(n: int, seed: int) -> Floats:
@@ -279,7 +280,8 @@ def _pink(n: int, seed: int) -> Floats:
     spectrum = np.fft.rfft(np.random.default_rng(seed).standard_normal(n))
     hertz = np.fft.rfftfreq(n, 1 / RATE)
     shaped = np.fft.irfft(spectrum / np.sqrt(np.maximum(hertz, 50.0)), n)
-    return (shaped / shaped.std()).astype(np.float32)
+    noise: Floats = (shaped / shaped.std()).astype(np.float32)
+    return noise
 
 
 def _said(voice: PiperVoice, text: str, speed: float) -> Spoken:

@@ -121,9 +121,9 @@ class Engines:
         await asyncio.sleep(0.03)
         return self.sounds
 
-    async def words(self, messages: Messages, text: str) -> float | None:
+    async def judge(self, messages: Messages) -> float | None:
         await asyncio.sleep(0.01)
-        return self.finished.get(text)
+        return self.finished.get(messages[-1]["content"])
 
     async def transcribe(
         self,

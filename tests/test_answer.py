@@ -51,6 +51,9 @@ class Attempt:
         def began(_: object) -> None:
             self.began += 1
 
+        async def judge(*_: object) -> None:
+            await asyncio.sleep(0.01)
+
         answer = Answer(
             1,
             1,
@@ -62,7 +65,7 @@ class Attempt:
             emit=self.emit,
             began=began,
         )
-        task = asyncio.create_task(answer.run(self.recognise))
+        task = asyncio.create_task(answer.run(self.recognise, judge))
         if commit_s is not None:
             await asyncio.sleep(commit_s)
             await answer.commit()

@@ -13,14 +13,29 @@ def heard(text: str, log_prob: float = -0.1) -> Transcription:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "Mm-hm.", "Mhm", "Uh-huh.", "Yeah.", "Okay, right.", "Oh wow!", "Hmm…", "…", "YES"]
+    "text",
+    [
+        "",
+        "Mm-hm.",
+        "Mhm",
+        "Uh-huh.",
+        "Yeah.",
+        "Okay, right.",
+        "Oh wow!",
+        "Hmm…",
+        "…",
+        "YES",
+        "Who?",
+        "Who? Who?",
+    ],
 )
 def test_a_sign_of_listening_does_not_interrupt(text: str) -> None:
     assert not interrupts(heard(text))
 
 
 @pytest.mark.parametrize(
-    "text", ["Stop.", "Wait a moment.", "No.", "Yeah, but when?", "What?", "Okay, stop", "Well"]
+    "text",
+    ["Stop.", "Wait a moment.", "No.", "Yeah, but", "What?", "Okay, stop", "Tell me", "Uh why"],
 )
 def test_words_interrupt(text: str) -> None:
     assert interrupts(heard(text))

@@ -43,6 +43,10 @@ FRAME = RATE // 50
 LONG = "The train leaves at nine in the morning, from platform four, and it takes three hours. " * 4
 
 
+BLUNT = Settings(turns=Turns(predict=False))
+"""The endpoint is silence of one length, whatever was said."""
+
+
 class Scene:
     """A user who speaks and falls silent by a script, and a loudspeaker that plays in real time."""
 
@@ -140,12 +144,8 @@ def test_partial_transcripts_come_while_the_user_speaks() -> None:
 
 
 def test_the_latency_adds_up_and_the_endpoint_is_the_hold() -> None:
-    scene = run(
-        Scene(Engines(["What time is it?"], Model(["It is nine."]))),
-        (0.5, False),
-        (1.2, True),
-        (3.0, False),
-    )
+    engines = Engines(["What time is it?"], Model(["It is nine."]))
+    scene = run(Scene(engines, options=BLUNT), (0.5, False), (1.2, True), (3.0, False))
     marks = scene.trace.marks(1)
     timeline = Timeline.from_marks(marks)
     assert timeline is not None
@@ -187,7 +187,7 @@ def test_speaking_over_the_reply_ends_it_and_keeps_what_was_heard() -> None:
 def test_speaking_before_anything_is_heard_leaves_no_trace_of_the_reply() -> None:
     model = Model([LONG, "Fine."], first_token_s=2.0)
     scene = run(
-        Scene(Engines(["I want", "a ticket."], model)),
+        Scene(Engines(["I want", "a ticket."], model), options=BLUNT),
         (0.5, False),
         (0.6, True),
         (1.0, False),

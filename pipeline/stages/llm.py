@@ -78,6 +78,11 @@ class ChatModel:
         """The model's name; known once `warm` has asked a server that was given none."""
         return self._model or self._endpoint.label
 
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it is."""
+        return self._endpoint
+
     async def warm(self, messages: Messages) -> None:
         """Find the model, open the connection, and let the server read the system prompt.
 

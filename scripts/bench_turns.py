@@ -1,0 +1,45 @@
+"""How turns are taken, on this machine: `scripts/bench turns`.
+
+Everything is measured in one run, with the real engines and the embedded models. Conversations are
+held on a private sound server's devices, and timed there, from outside.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from bench_latency import latency
+from figures import Aims
+from studio import ROOT, Studio
+
+from pipeline import config_file
+from pipeline.trace import description
+
+SECTIONS = ("latency", "politeness", "interruption", "cost", "stability")
+
+
+def main() -> None:
+    """Parse, measure, print."""
+    parser = argparse.ArgumentParser(prog="scripts/bench turns", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=2, help="repetitions (default 2)")
+    parser.add_argument("--quick", action="store_true", help="less of everything: a first look")
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
+    options = parser.parse_args()
+    if unknown := set(options.sections) - set(SECTIONS):
+        parser.error(f"no such section: {', '.join(unknown)}")
+    os.chdir(ROOT)
+    rounds = 1 if options.quick else max(1, options.rounds)
+    machine = description(config_file.load(), {})["machine"]
+    print(f"{machine['system']}, {machine['cores']} cores, Python {machine['python']}")
+    print(f"load before: {', '.join(f'{x:.2f}' for x in os.getloadavg())}")
+    aims = Aims()
+    for section in options.sections or SECTIONS:
+        if section == "latency":
+            with Studio() as studio:
+                latency(studio, aims, rounds, quick=options.quick)
+    aims.show()
+
+
+if __name__ == "__main__":
+    main()
