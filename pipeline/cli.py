@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.config import PACES, Settings, Turns
-from pipeline.console import log_to_stderr, show_error, stderr
+from pipeline.console import log_to_stderr, show_error, stderr, stdout
 from pipeline.errors import BadInput, CascadeError
 
 app = typer.Typer(
@@ -132,6 +132,9 @@ def talk(
             metavar="cancel|half-duplex|off", help="What keeps it from hearing itself; default auto"
         ),
     ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="After each turn, draw where its time went")
+    ] = False,
     config: Config = None,
     stt: Stt = None,
     voice: Voice = None,
@@ -168,8 +171,117 @@ def talk(
         resume=resume,
         fast=fast,
         json=json,
+        profile=profile,
     )
     return _run(prepare(settings, options))
+
+
+@app.command()
+def profile(
+    corpus: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="CORPUS…", help="Recordings: folders, manifests, sound files"),
+    ] = None,
+    say: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.txt", help="Play these lines, spoken by a Piper voice"),
+    ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Only write the spoken lines, with a manifest"),
+    ] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(metavar="MODE,…", help="Of sequential, overlapped, speculative; side by side"),
+    ] = None,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=V1,V2…",
+            help="stt, llm, voice, or a setting such as turns.hold_ms (repeatable: a grid)",
+        ),
+    ] = None,
+    repeat: Annotated[int, typer.Option(min=1, help="How often each recording is played")] = 3,
+    seed: Annotated[int, typer.Option(help="Of the order in which variants are played")] = 1,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Results; default runs/profile-TIME")
+    ] = None,
+    reply_seconds: Annotated[
+        float, typer.Option(min=0.1, help="Listen to so much of each reply")
+    ] = 4.0,
+    timeout: Annotated[
+        float, typer.Option(min=1, help="Seconds to wait for a reply after a recording")
+    ] = 60.0,
+    executor: Annotated[
+        str,
+        typer.Option(metavar="local|ray", help="Measure here, or a variant on each node of Ray's"),
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="The Ray cluster; default: RAY_ADDRESS, or here"),
+    ] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="OLD NEW", help="Compare two results; exit code 3 if NEW is worse"),
+    ] = None,
+    what_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--what-if",
+            metavar="SPEC",
+            help="Predict from the results in CORPUS: llm.first_token=200ms,stt=0.5x",
+        ),
+    ] = None,
+    config: Config = None,
+    stt: Stt = None,
+    voice: Voice = None,
+    llm: Llm = None,
+    vad: Judge = None,
+    language: Language = None,
+    instructions: Instructions = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Measure where the time between your last word and the reply goes."""
+    sources = tuple(corpus or ())
+    if compare is not None:
+        from pipeline.profile import regression
+
+        return regression.compare(*compare, stdout(), json)
+    if what_if:
+        from pipeline.profile import what_if as prediction
+
+        if len(sources) != 1:
+            raise BadInput("--what-if: name one folder that `cascade profile` made")
+        return prediction.predict(sources[0], what_if, stdout(), as_json=json)
+    flags = {
+        "stt.model": stt,
+        "tts.voice": voice,
+        "llm.model": llm,
+        "vad.judge": vad,
+        "stt.language": language,
+        "llm.instructions": instructions,
+    }
+    from pipeline.profile import run
+    from pipeline.profile.instrument import Bounds
+
+    options = run.Options(
+        sources=sources,
+        say=say,
+        keep=keep,
+        modes=mode,
+        vary=tuple(vary or ()),
+        repeat=repeat,
+        seed=seed,
+        out=out,
+        bounds=Bounds(reply_s=reply_seconds, timeout_s=timeout),
+        json=json,
+        executor=executor,
+        ray_address=ray_address,
+    )
+    if keep is not None:
+        return run.keep_spoken(_settings(config, flags), options)
+    return _run(run.prepare(lambda more: _settings(config, {**flags, **more}), options))
 
 
 @app.command()

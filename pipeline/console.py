@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
-from typing import Literal, Self, TextIO
+from collections.abc import Iterable, Mapping
+from typing import Literal, Protocol, Self, TextIO
 
 from rich.console import Console
 from rich.live import Live
@@ -51,6 +51,14 @@ LABELS = {
 """The parts of a turn, in the words of the latency line."""
 
 
+class Draw(Protocol):
+    """Draws the waterfall of a turn."""
+
+    def __call__(self, marks: Mapping[str, int], width: int, *, ascii_only: bool) -> Iterable[Text]:
+        """Lines of at most `width` cells, from a turn's marks (ns)."""
+        ...
+
+
 def latency_line(timeline: Timeline) -> str:
     """A turn's voice-to-voice latency and its parts, in whole milliseconds."""
     parts = [f"{LABELS[name]} {ns / 1e6:.0f}" for name, ns in timeline.parts.items()]
@@ -60,6 +68,11 @@ def latency_line(timeline: Timeline) -> str:
 def stderr() -> Console:
     """For people. What it is given is shown as it is: paths may hold brackets and colons."""
     return Console(stderr=True, markup=False, emoji=False, highlight=False)
+
+
+def stdout() -> Console:
+    """For results that were asked for; as `stderr`."""
+    return Console(markup=False, emoji=False, highlight=False)
 
 
 def show_error(console: Console, message: str) -> None:
@@ -101,9 +114,15 @@ class _Plain(logging.Formatter):
 class Display:
     """Shows a conversation. Used as a context manager, so that the terminal is left as it was."""
 
-    def __init__(self, console: Console) -> None:
-        """Show on `console`; its live line appears only on a terminal."""
+    def __init__(self, console: Console, draw: Draw | None = None) -> None:
+        """Show on `console`; its live line appears only on a terminal.
+
+        Args:
+            console: For people.
+            draw: Draws where a turn's time went; None: a line of latencies tells it.
+        """
         self._console = console
+        self._draw = draw
         self._state: State = "loading"
         self._partial = ""
         self._reply = ""
@@ -184,9 +203,17 @@ class Display:
         if self._reply:
             self._said("cascade", self._reply.strip(), "cyan")
         self._forget()
-        if timeline is not None:
+        if timeline is not None and self._draw is None:
             self._print(f"{'':11}{latency_line(timeline)}", "dim")
         self.state("listening")
+
+    def profile(self, marks: Mapping[str, int]) -> None:
+        """A reply is over; draw its turn, if that is wanted."""
+        if self._draw is not None:
+            options = self._console.options
+            drawn = self._draw(marks, options.max_width, ascii_only=options.ascii_only)
+            if lines := list(drawn):
+                self._console.print(Text("\n").join(lines), soft_wrap=True)
 
     def _said(self, who: str, text: str, colour: str) -> None:
         self._print(Text.assemble((f"{who:>9}  ", f"bold {colour}"), text))

@@ -97,6 +97,16 @@ class Ends:
         self._quiet_from_ns: int | None = None
         self._recorder: Recorder | None = None
 
+    @property
+    def recorded_from_ns(self) -> int | None:
+        """When the first sample of the recording of both sides was heard (ns)."""
+        return self._recorder.start_ns if self._recorder is not None else None
+
+    @property
+    def late_ns(self) -> int:
+        """How late a block of a file came at worst (ns): normally a millisecond or two."""
+        return self._card.latest_ns if self._card is not None else 0
+
     async def find(self) -> None:
         """Find the devices, before anything slow is done; in a thread, for they may be slow too.
 

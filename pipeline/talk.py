@@ -34,6 +34,7 @@ from pipeline.events import (
     SpeechStopped,
     to_json,
 )
+from pipeline.profile import waterfall
 from pipeline.session import Session
 from pipeline.shelf import catalogue, require_llm
 from pipeline.timeline import Timeline
@@ -62,6 +63,7 @@ class Options:
         resume: Saved conversation to go on with.
         fast: Skip the waiting between files.
         json: Print events on stdout.
+        profile: After each turn, draw where its time went.
     """
 
     inputs: tuple[str, ...] = ("mic",)
@@ -72,6 +74,7 @@ class Options:
     resume: Path | None = None
     fast: bool = False
     json: bool = False
+    profile: bool = False
 
 
 def prepare(settings: Settings, options: Options) -> Coroutine[Any, Any, int]:
@@ -127,7 +130,8 @@ async def _hold(
     saved = True
     async with contextlib.AsyncExitStack() as stack:
         trace = stack.enter_context(Trace(options.trace, description(settings, engines.names)))
-        display = stack.enter_context(Display(console))
+        draw = waterfall.lines if options.profile else None
+        display = stack.enter_context(Display(console, draw))
         display.note(f"loading {', '.join(engines.names.values())}")
         await stack.enter_async_context(engines)
         session = Cascade(engines, settings, trace, ends.clock, history)
@@ -310,6 +314,7 @@ class Driver:
             self._playing = None
         if not played.stopped:
             self._display.heard(Timeline.from_marks(self._trace.marks(playing.turn)))
+        self._display.profile(self._trace.marks(playing.turn))
 
     def _mark(self, playing: _Playing, name: str, t_ns: int | None) -> None:
         if t_ns is not None and name not in playing.marked:

@@ -36,6 +36,10 @@ MARKS = (
 """Every mark a turn can have. Which come before which depends on the mode: without speculation
 `committed` precedes `stt.start`."""
 
+DETAILS = ("token", "clause", "tts.clause", "tts.piece")
+"""What a turn may have many of, for the eye only: a piece of text from the model, a clause cut from
+it, a clause that the voice begins, a piece of its sound."""
+
 WORK = (
     *MARKS[MARKS.index("stt.start") : MARKS.index("committed")],
     *("llm.last_token", "tts.last_audio"),

@@ -21,7 +21,7 @@ from typing import IO, Any, Self
 
 from pipeline.config import Settings
 from pipeline.errors import BadInput
-from pipeline.timeline import MARKS, WORK
+from pipeline.timeline import DETAILS, MARKS, WORK
 
 VERSION = 1
 """Version of the format; a reader refuses a larger one."""
@@ -67,6 +67,7 @@ class Trace:
         self._turns: dict[int, dict[str, int]] = {}
         self._generations: dict[int, int] = {}
         self._file: IO[str] | None = None
+        self._pending = ""
         if file is not None:
             try:
                 # Line-buffered, so that a crash loses no mark.
@@ -80,6 +81,8 @@ class Trace:
     ) -> None:
         """Note that `name` (one of `timeline.MARKS`) happened in a turn at `t_ns`.
 
+        One of `timeline.DETAILS` goes to the file alone.
+
         Args:
             turn: Counted from 1.
             name: The mark.
@@ -88,12 +91,13 @@ class Trace:
                 `discarded` takes back what that attempt has marked, from memory only.
             more: Further fields for the file.
         """
-        if name not in MARKS:
+        if name not in MARKS and name not in DETAILS:
             raise ValueError(f"no such mark: {name}")
         generation = generation or self._generations.get(turn, 1)
         self._generations[turn] = generation
         marks = self._turns.setdefault(turn, {})
-        marks[name] = t_ns
+        if name in MARKS:
+            marks[name] = t_ns
         if name == "discarded":
             for made in WORK:
                 marks.pop(made, None)
@@ -118,14 +122,24 @@ class Trace:
     def _write(self, line: Mapping[str, Any]) -> None:
         if self._file is None:
             return
+        self._pending += json.dumps(line) + "\n"
+        # Details are many, and go with the next mark: what costs is to write, not how much.
+        if line.get("mark") not in DETAILS:
+            self._write_pending()
+
+    def _write_pending(self) -> None:
+        if self._file is None or not self._pending:
+            return
+        pending, self._pending = self._pending, ""
         try:
-            self._file.write(json.dumps(line) + "\n")
+            self._file.write(pending)
         except OSError as error:
             log.error("%s: the trace ends here: %s", self._file.name, error.strerror)
             self.failed = True
             self._close()
 
     def _close(self) -> None:
+        self._write_pending()
         if self._file is not None:
             # What a full disk did not take is tried again here, and has been told.
             with contextlib.suppress(OSError):
@@ -157,15 +171,20 @@ def description(settings: Settings, models: Mapping[str, str]) -> dict[str, Any]
     values["llm"]["model"] = models.get("llm", "")
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "machine": {
-            "system": platform.platform(),
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-        },
+        "machine": machine(),
         "versions": versions(),
         "models": dict(models),
         "settings": values,
+    }
+
+
+def machine() -> dict[str, Any]:
+    """What this computer is: its system, processor, cores, Python."""
+    return {
+        "system": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import pytest
 import virtual_time
@@ -14,7 +15,8 @@ from scripted import Model, Speaker
 from pipeline.config import Reply as ReplySettings
 from pipeline.errors import StageError
 from pipeline.events import Event, ReplyAudio, ReplyText, Usage
-from pipeline.reply import Reply
+from pipeline.reply import Detail, Reply
+from pipeline.timeline import DETAILS
 
 STORY = (
     "Well, the train to Madrid leaves at nine in the morning, from platform four. "
@@ -34,6 +36,7 @@ class Stage:
     events: list[tuple[float, Event]] = field(default_factory=list)
     marks: list[tuple[str, float]] = field(default_factory=list)
     playing: bool = True
+    detail: Detail = lambda name, **more: None
 
     def reply(self) -> Reply:
         loop = asyncio.get_running_loop()
@@ -50,6 +53,7 @@ class Stage:
             clock=virtual_time.VirtualClock(),
             emit=emit,
             mark=lambda name: self.marks.append((name, loop.time())),
+            detail=self.detail,
         )
 
     async def play(self, reply: Reply) -> None:
@@ -105,6 +109,21 @@ def test_marks_come_once_and_in_order() -> None:
         "tts.first_audio",
         "tts.last_audio",
     ]
+
+
+@pytest.mark.parametrize("mode", ["overlapped", "sequential"])
+def test_details_tell_of_each_token_clause_and_piece_of_sound(
+    mode: Literal["overlapped", "sequential"],
+) -> None:
+    details: list[tuple[str, Any]] = []
+    stage = Stage(Model([STORY]), settings=ReplySettings(mode=mode))
+    stage.detail = lambda name, **more: details.append((name, *more.values()))
+    virtual_time.run(_run(stage))
+    told = {name: [what for n, what in details if n == name] for name in DETAILS}
+    assert "".join(told["token"]) == stage.text()
+    assert " ".join(told["clause"]).split() == stage.text().split()
+    assert told["tts.clause"] == told["clause"]
+    assert sum(told["tts.piece"]) >= stage.made() > 0
 
 
 def test_everything_written_is_spoken_in_order() -> None:

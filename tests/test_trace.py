@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.config import Llm, Settings
 from pipeline.errors import BadInput
-from pipeline.timeline import MARKS, WORK
+from pipeline.timeline import DETAILS, MARKS, WORK
 from pipeline.trace import PACKAGES, VERSION, Trace, description
 
 FULL = Path("/dev/full")
@@ -83,6 +83,27 @@ def test_every_mark_of_a_turn_is_taken(name: str) -> None:
     trace = Trace()
     trace.mark(1, name, 7)
     assert trace.marks(1) == {name: 7}
+
+
+@pytest.mark.parametrize("name", DETAILS)
+def test_a_detail_goes_to_the_file_alone(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "trace.jsonl"
+    with Trace(file) as trace:
+        trace.mark(1, name, 7, generation=2, text="Yes")
+        trace.mark(1, name, 9, generation=2, text=" no.")
+    assert [(line["mark"], line["t_ns"], line["text"]) for line in lines(file)[1:]] == [
+        (name, 7, "Yes"),
+        (name, 9, " no."),
+    ]
+    assert trace.marks(1) == {}
+
+
+def test_details_are_written_with_the_next_mark(tmp_path: Path) -> None:
+    file = tmp_path / "trace.jsonl"
+    with Trace(file) as trace:
+        trace.mark(1, "token", 5, text="Yes")
+        trace.mark(1, "llm.last_token", 6)
+        assert [line["mark"] for line in lines(file)[1:]] == ["token", "llm.last_token"]
 
 
 @pytest.mark.parametrize("name", ["", "stt", "STT.start", "heard"])

@@ -67,6 +67,10 @@ class Record:
         underrun_ns: Silence inside the reply because its next sound was not there in time.
         wasted: Speculation in vain: attempts dropped, and what they had made.
         cpu_ns: Processor time of the whole process during the turn.
+        late_ns: How late a block of sound came at worst: far above the usual millisecond or two the
+            machine could not keep real time, and the turn is less certain.
+        hold_ms: Silence that was asked of the user, at the commit (ms); None: not known.
+        node: Which machine of several measured it; empty: there was only one.
     """
 
     variant: str
@@ -87,6 +91,9 @@ class Record:
     underrun_ns: int = 0
     wasted: Mapping[str, float] = field(default_factory=dict)
     cpu_ns: int = 0
+    late_ns: int = 0
+    hold_ms: float | None = None
+    node: str = ""
 
     @property
     def timeline(self) -> Timeline | None:

@@ -1,0 +1,348 @@
+"""One recording, played in real time into a fresh session; what became of it as one `Record`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import io
+import tempfile
+import time
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from rich.console import Console
+
+from pipeline.cascade import Cascade
+from pipeline.clock import NS_PER_S
+from pipeline.config import Settings
+from pipeline.console import Display
+from pipeline.ends import Ends
+from pipeline.engines import LocalEngines
+from pipeline.errors import CascadeError, StageError
+from pipeline.events import (
+    Event,
+    Failure,
+    Frame,
+    ReplyAudio,
+    ReplyDone,
+    ReplyText,
+    SpeechStarted,
+    Transcript,
+)
+from pipeline.profile.corpus import Item
+from pipeline.profile.lanes import Line, lanes, wasted
+from pipeline.profile.record import Record, Span, Status
+from pipeline.profile.witness import listen
+from pipeline.talk import PATIENCE_S, Driver
+from pipeline.trace import Trace
+
+NEUTRAL = "Good morning."
+"""The model reads this before every turn, so that none finds its own question in the model's cache
+from the turn before."""
+
+SETTLE_S = 0.1
+"""Rest before a turn: the threads of some engines spin for a while after their work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """When a turn is over.
+
+    Attributes:
+        reply_s: So much of a reply is listened to (s).
+        timeout_s: How long to wait for a reply after the recording (s).
+    """
+
+    reply_s: float = 4.0
+    timeout_s: float = 60.0
+
+
+class Unwritten(StageError):
+    """The turn's WAV could not be written to its end: nothing decides how long the turn took."""
+
+    def __init__(self, wav: Path, reason: str = "the disk did not take all of it") -> None:
+        super().__init__("audio", f"{wav}: {reason}; make room, or name another --out")
+
+
+class Tape(Trace):
+    """A trace that keeps all lines in memory, for nobody waits for a disk while a turn is timed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[Line] = []
+
+    def _write(self, line: Line) -> None:
+        self.lines.append(line)
+
+
+class Watched:
+    """A session that passes everything on, and notes what a record needs of it.
+
+    Attributes:
+        turns: Turns that have begun, in order.
+        failures: What failed, by turn.
+        done: How turns ended, by turn.
+        said: What was understood, by turn.
+        answered: The text of the replies, by turn.
+        reply_ids: The replies that had sound, by turn.
+        gaps: Silences inside replies, by reply: from and to (ns).
+        enough: Set once the recording is over and enough of its reply was heard.
+    """
+
+    def __init__(
+        self, session: Cascade, trace: Trace, ends: Ends, length_ns: int, reply_ns: int
+    ) -> None:
+        """Watch `session`, to which `length_ns` of a recording are played."""
+        self.turns: list[int] = []
+        self.failures: dict[int, str] = {}
+        self.done: dict[int, str] = {}
+        self.said: dict[int, str] = {}
+        self.answered: dict[int, str] = {}
+        self.reply_ids: dict[int, str] = {}
+        self.gaps: dict[str, list[tuple[int, int]]] = {}
+        self.enough = asyncio.Event()
+        self._ends = ends
+        self._session = session
+        self._trace = trace
+        self._length_ns = length_ns
+        self._reply_ns = reply_ns
+        self._begun_ns: int | None = None
+        self.heard, self.tool_result = session.heard, session.tool_result
+
+    async def __aenter__(self) -> Self:
+        await self._session.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: Any) -> None:
+        await self._session.__aexit__(*exc)
+
+    async def send(self, frame: Frame) -> None:
+        """Pass a frame on, and see whether there is anything left to wait for."""
+        if self._begun_ns is None:
+            self._begun_ns = frame.t_ns
+        await self._session.send(frame)
+        now_ns = frame.t_ns + frame.duration_ns
+        self._listen(now_ns)
+        if now_ns < self._begun_ns + self._length_ns:
+            return
+        marks = self._trace.marks(self.turn)
+        first_ns = marks.get("heard.first")
+        if first_ns is not None and ("heard.last" in marks or now_ns - first_ns >= self._reply_ns):
+            self.enough.set()
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        """The session's events, noted."""
+        async for event in self._session.events():
+            self._note(event)
+            yield event
+
+    @property
+    def turn(self) -> int:
+        """The newest turn that has or may have a reply; the newest of all if none has."""
+        open_turns = [turn for turn in self.turns if self.done.get(turn) != "skipped"]
+        return (open_turns or self.turns or [0])[-1]
+
+    def _listen(self, now_ns: int) -> None:
+        """Note where a reply fell silent: its sound went on with the block heard from now on."""
+        for reply_id in list(self.reply_ids.values())[-1:]:
+            played = self._ends.playout.played(reply_id)
+            gaps = self.gaps.setdefault(reply_id, [])
+            known_ns = sum(end - begin for begin, end in gaps)
+            if played is not None and played.underrun_ns > known_ns:
+                gaps.append((now_ns - (played.underrun_ns - known_ns), now_ns))
+
+    def _note(self, event: Event) -> None:
+        match event:
+            case SpeechStarted():
+                self.turns.append(event.turn)
+            case Transcript(final=True):
+                self.said[event.turn] = event.text
+            case ReplyText():
+                self.answered[event.turn] = self.answered.get(event.turn, "") + event.delta
+            case ReplyAudio():
+                self.reply_ids[event.turn] = event.id
+            case Failure():
+                self.failures[event.turn] = f"{event.stage}: {event.message}"
+            case ReplyDone():
+                self.done[event.turn] = event.status
+
+
+@dataclass(slots=True)
+class _Run:
+    """What is left of a conversation that is over."""
+
+    tape: Tape
+    session: Watched
+    ends: Ends
+    heard_text: str = ""
+    error: str = ""
+    timed_out: bool = False
+    cpu_ns: int = 0
+    over_ns: int = 0
+
+
+async def measure(
+    item: Item,
+    settings: Settings,
+    engines: LocalEngines,
+    wav: Path,
+    bounds: Bounds,
+    *,
+    tape: Tape | None = None,
+) -> tuple[Record, list[Line]]:
+    """Play a recording into a fresh session and measure the reply; call `make_ready` before.
+
+    Args:
+        item: The recording.
+        settings: Of the variant.
+        engines: Loaded and warm.
+        wav: Stereo WAV to write.
+        bounds: When it is over.
+        tape: Takes the marks; None: a new one.
+
+    Returns:
+        The record, without the names of variant, file and so on; and all lines of the trace.
+
+    Raises:
+        Unwritten: The WAV cannot be written.
+        BadInput: The recording cannot be read any more.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        ends = Ends(
+            settings.audio,
+            [str(item.path)],
+            str(Path(folder) / "reply.wav"),
+            record=wav,
+            patience_s=settings.turns.hold_ms / 1000 + PATIENCE_S,
+        )
+        async with _opened(ends, engines.voice.rate, wav):
+            run = await _converse(item, settings, engines, ends, bounds, tape or Tape())
+    if ends.failed:
+        raise Unwritten(wav)
+    return _record(item, run, wav, bounds), run.tape.lines
+
+
+async def make_ready(settings: Settings, engines: LocalEngines) -> None:
+    """Undo what earlier turns did to the process: all begin alike.
+
+    The model reads something else, as before the first turn of a conversation. That also waits for
+    a reply that was broken off. Garbage is cleared away now and not in the middle of a turn.
+    """
+    messages = [
+        {"role": "system", "content": settings.llm.instructions},
+        {"role": "user", "content": NEUTRAL},
+    ]
+    with contextlib.suppress(CascadeError):  # the turn itself will tell
+        await engines.read_ahead(messages)
+    gc.collect()
+    await asyncio.sleep(SETTLE_S)
+
+
+@contextlib.asynccontextmanager
+async def _opened(ends: Ends, rate: int, wav: Path) -> AsyncGenerator[None]:
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(ends.open(rate, lambda: False))
+        except CascadeError as error:
+            raise Unwritten(wav, str(error)) from None
+        yield
+
+
+async def _converse(
+    item: Item, settings: Settings, engines: LocalEngines, ends: Ends, bounds: Bounds, tape: Tape
+) -> _Run:
+    """Hold the conversation until its reply was heard, or there will be none."""
+    cascade = Cascade(engines, settings, tape, ends.clock)
+    length_ns, reply_ns = (int(s * NS_PER_S) for s in (item.seconds, bounds.reply_s))
+    session = Watched(cascade, tape, ends, length_ns, reply_ns)
+    run = _Run(tape, session, ends)
+    with Display(Console(file=io.StringIO())) as display:
+        driver = Driver(session, ends, display, tape, as_json=False)
+        cpu_ns = time.process_time_ns()
+        work = asyncio.create_task(driver.run())
+        enough = asyncio.create_task(session.enough.wait())
+        try:
+            limit_s = item.seconds + bounds.timeout_s
+            done, _ = await asyncio.wait(
+                {work, enough}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            run.timed_out = not done
+            run.over_ns = ends.clock.now_ns()
+            run.cpu_ns = time.process_time_ns() - cpu_ns
+        finally:
+            enough.cancel()
+            work.cancel()
+            await asyncio.wait({work})
+        if not work.cancelled() and (error := work.exception()) is not None:
+            if not isinstance(error, CascadeError):
+                raise error
+            run.error = str(error)
+    last = cascade.history[-1:]
+    run.heard_text = last[0].content if last and last[0].role == "assistant" else ""
+    return run
+
+
+def _record(item: Item, run: _Run, wav: Path, bounds: Bounds) -> Record:
+    session, tape = run.session, run.tape
+    replied = [turn for turn in session.turns if "heard.first" in tape.marks(turn)]
+    turn = replied[-1] if replied else session.turn
+    status, reason = _status(run, turn, bounds)
+    latency_ns: int | None = None
+    if status == "ok":
+        heard = listen(wav, item.path, item.end_of_speech_s)
+        if heard is None or heard.reply_ns is None:
+            status, reason = "failed", "the trace tells of a reply that is not in the WAV"
+        else:
+            latency_ns = heard.reply_ns - heard.end_ns
+            if len(replied) > 1:
+                reason = f"answered {len(replied)} times: pauses were taken for the end"
+    gaps = session.gaps.get(session.reply_ids.get(turn, ""), [])
+    return Record(
+        variant="",
+        file=item.name,
+        repeat=0,
+        order=0,
+        status=status,
+        reason=reason,
+        marks=tape.marks(turn),
+        wav_voice_to_voice_ns=latency_ns,
+        end_of_speech="detector" if item.end_of_speech_s is None else "label",
+        spans=(
+            *lanes(tape.lines, turn, until_ns=run.over_ns),
+            *(Span("gap", "gap", begin, end) for begin, end in gaps),
+        ),
+        wav_start_ns=run.ends.recorded_from_ns or run.over_ns,
+        transcript=session.said.get(turn, ""),
+        expected=item.text,
+        reply=run.heard_text,
+        underrun_ns=sum(end - begin for begin, end in gaps),
+        wasted=wasted(tape.lines),
+        cpu_ns=run.cpu_ns,
+        late_ns=run.ends.late_ns,
+        hold_ms=_hold_ms(tape.lines, turn),
+    )
+
+
+def _status(run: _Run, turn: int, bounds: Bounds) -> tuple[Status, str]:
+    session = run.session
+    if run.error:
+        return "failed", run.error
+    if turn in session.failures:
+        return "failed", session.failures[turn]
+    if "heard.first" in run.tape.marks(turn):
+        return "ok", ""
+    if run.timed_out:
+        return "timeout", f"no reply within {bounds.timeout_s:g} s after the recording"
+    if not session.turns:
+        return "no reply", "no speech was heard in it"
+    if session.done.get(turn) == "skipped":
+        return "no reply", "no words were understood"
+    return "no reply", "the reply had no sound"
+
+
+def _hold_ms(lines: Sequence[Line], turn: int) -> float | None:
+    found = [line for line in lines if line["turn"] == turn and line["mark"] == "committed"]
+    return found[-1].get("hold_ms") if found else None

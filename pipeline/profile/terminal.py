@@ -1,0 +1,252 @@
+"""A profile's summary on a terminal: tables, bars, differences in words, warnings.
+
+It reads in 80 columns, without colour, and where only ASCII can be written: the parts of a bar
+differ in pattern, and every number is in a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.console import LABELS
+from pipeline.timeline import PARTS
+
+OWNERS = {"endpoint": "setting", "device": "device", "own": "own code"}
+"""Who can change a part; a stage where nothing is said."""
+
+PATTERNS = dict(zip(PARTS, "░█▓▒▞▬·", strict=True))
+LETTERS = dict(zip(PARTS, "eSTCAdo", strict=True))
+"""What a part of a bar is drawn with, the second where only ASCII can be written."""
+
+COLOURS = dict(
+    zip(PARTS, ("blue", "green", "yellow", "magenta", "cyan", "bright_blue", "red"), strict=True)
+)
+
+NAME_WIDTH = 24
+"""A longer name of a variant is wrapped in tables, and has a line of its own above its bars."""
+
+NONE = "-"
+"""Stands where there is no figure."""
+
+SEEN_MS = 0.5
+"""Less is shown as nothing."""
+
+
+def show(console: Console, summary: Mapping[str, Any]) -> None:
+    """Show what `summary.summarise` found."""
+    variants = summary["variants"]
+    console.print(_heading(summary))
+    console.print()
+    console.print(_latencies(variants))
+    warm = {name: _ms(variant["warm_up"]["median_ms"]) for name, variant in variants.items()}
+    if told := ", ".join(f"{name} {ms}" for name, ms in warm.items() if ms != NONE):
+        console.print(Text(f"warm-up, not counted: {told}", "dim"))
+    measured = {name: variant for name, variant in variants.items() if variant["n"]}
+    if measured:
+        marks = LETTERS if console.options.ascii_only else PATTERNS
+        console.print(Text("\nWhere it went: median of each part (medians need not add up)"))
+        console.print(_parts(measured, marks))
+        console.print()
+        for line in _bars(measured, marks, console.width):
+            console.print(line, no_wrap=True, overflow="ellipsis")
+    for name, variant in variants.items():
+        if "against_first" in variant:
+            console.print()
+            console.print(_against(name, variant["against_first"]))
+    if notes := [*_notes(variants), *summary["warnings"]]:
+        console.print()
+        for note in notes:
+            warning = note in summary["warnings"]
+            mark = Text("warning: " if warning else "note: ", "yellow" if warning else "dim")
+            console.print(mark + Text(note))
+
+
+def verdict(compared: Mapping[str, Any]) -> str:
+    """A difference's verdict in words, with what weakens it."""
+    words: str = compared["verdict"]
+    if compared["ci95"] is None:
+        return "too few pairs to tell"
+    if words != "no difference shown" and compared["within_noise"]:
+        return f"{words}, but within the machine's noise"
+    return words
+
+
+def change(compared: Mapping[str, Any]) -> str:
+    """A difference's size, such as `-312 ms (95 %: -335 to -290; -31%)`."""
+    inside = []
+    if compared["ci95"] is not None:
+        inside.append("95 %: {:+.0f} to {:+.0f}".format(*compared["ci95"]))
+    if compared["relative"] is not None:
+        inside.append(f"{compared['relative']:+.0%}")
+    return f"{compared['median']:+.0f} ms" + (f" ({'; '.join(inside)})" if inside else "")
+
+
+def moved(against: Mapping[str, Any]) -> str:
+    """The parts that moved, such as `STT -100, first token -50`."""
+    parts = against["parts_ms"]
+    return ", ".join(f"{LABELS[name]} {parts[name]['median']:+.0f}" for name in against["moved"])
+
+
+def table(*columns: str) -> Table:
+    """An open table: the first column is text and wraps, all others are numbers and do not."""
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    first, *others = columns
+    made.add_column(first, overflow="fold", max_width=NAME_WIDTH, vertical="bottom")
+    for name in others:
+        made.add_column(name, justify="right", no_wrap=True, vertical="bottom")
+    return made
+
+
+def _heading(summary: Mapping[str, Any]) -> Text:
+    variants = summary["variants"].values()
+    turns = sum(variant["n"] + variant["failed"] for variant in variants)
+    said = [_count(summary["recordings"], "recording"), _count(len(variants), "variant")]
+    said.append(_count(turns, "turn"))
+    if "seed" in summary:
+        said.append(f"seed {summary['seed']}")
+    return Text(f"Voice-to-voice latency, ms: {', '.join(said)}", "bold")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def _latencies(variants: Mapping[str, Any]) -> Table:
+    made = table("variant", "n", "failed", "median", "95 % interval", "p90", "p95", "max")
+    for name, variant in variants.items():
+        found = variant["voice_to_voice_ms"] or {}
+        interval = found.get("ci95")
+        made.add_row(
+            Text(name),
+            str(variant["n"]),
+            Text(str(variant["failed"]), "bold red" if variant["failed"] else ""),
+            Text(_ms(found.get("median")), "bold"),
+            "{:.0f} to {:.0f}".format(*interval) if interval else "too few" if found else NONE,
+            *(_ms(found.get(key)) for key in ("p90", "p95", "max")),
+        )
+    return made
+
+
+def _parts(variants: Mapping[str, Any], marks: Mapping[str, str]) -> Table:
+    """A row a variant, and one below it for what was hidden; its head is the key to the bars."""
+    heads = []
+    for name in PARTS:
+        owner = OWNERS.get(name, "stage").replace(" ", "\n")
+        label = "" if name in ("device", "own") else LABELS[name].replace(" ", "\n")
+        heads.append("\n".join(filter(None, (owner, label, marks[name]))))
+    made = table("", *heads)
+    for column, name in zip(made.columns[1:], PARTS, strict=True):
+        column.header_style = COLOURS[name]
+    for variant_name, variant in variants.items():
+        parts, hidden = _medians(variant["parts_ms"]), _medians(variant["hidden_ms"])
+        made.add_row(Text(variant_name), *(_ms(parts.get(name)) for name in PARTS))
+        if _seen(hidden):
+            cells = [f"{hidden[n]:.0f}" if hidden.get(n, 0) > SEEN_MS else "" for n in PARTS]
+            made.add_row("  hidden", *cells, style="dim")
+    return made
+
+
+def _bars(variants: Mapping[str, Any], marks: Mapping[str, str], width: int) -> Iterable[Text]:
+    """A bar a variant, all of one scale; below it, ending at the commit, what was hidden."""
+    stacks = {
+        name: (_medians(variant["parts_ms"]), _medians(variant["hidden_ms"]))
+        for name, variant in variants.items()
+    }
+    longest = max(
+        max(sum(_positive(parts)), sum(_positive(hidden))) for parts, hidden in stacks.values()
+    )
+    longest_name = max(map(cell_len, variants))
+    aside = longest_name > NAME_WIDTH
+    indent = len("  hidden ") if aside else max(longest_name, len("  hidden")) + 1
+    room = max(10, width - indent - len(" 00000 ms"))
+    scale = room / max(longest, SEEN_MS)
+    for name, (parts, hidden) in stacks.items():
+        if aside:
+            yield Text(name)
+        whole = variants[name]["voice_to_voice_ms"]["median"]
+        start = Text("" if aside else name)
+        start.append(" " * (indent - start.cell_len))
+        yield start + bar(parts, scale, marks) + Text(f" {whole:.0f} ms", "bold")
+        if _seen(hidden):
+            drawn = bar(hidden, scale, marks)
+            lead = max(0, round(parts.get("endpoint", 0) * scale) - len(drawn))
+            gap = Text("  hidden".ljust(indent) + " " * lead)
+            yield gap + drawn + Text(f" {sum(_positive(hidden)):.0f} ms", "dim")
+
+
+def bar(parts: Mapping[str, float], scale: float, marks: Mapping[str, str]) -> Text:
+    """Parts in a row, each as long as it took.
+
+    Ends are rounded, not lengths, so that the whole is never off by more than half a cell.
+
+    Args:
+        parts: Milliseconds by part; what is below zero has no length.
+        scale: Cells a millisecond.
+        marks: What each part is drawn with.
+    """
+    drawn, until = Text(), 0.0
+    for name in PARTS:
+        begin, until = until, until + max(0.0, parts.get(name, 0.0)) * scale
+        drawn.append(marks[name] * (round(until) - round(begin)), COLOURS[name])
+    return drawn
+
+
+def _against(name: str, against: Mapping[str, Any]) -> Text:
+    whole = against["voice_to_voice_ms"]
+    line = Text.assemble((name, "bold"), f" against {against['variant']}: ")
+    if whole is None:
+        return line + Text("no recording was answered by both, so nothing can be said")
+    line.append(verdict(whole), colour(whole))
+    line.append(f", {change(whole)}, {_count(against['n'], 'pair')}")
+    parts = moved(against)
+    return line.append(f"; moved: {parts}" if parts else "")
+
+
+def colour(whole: Mapping[str, Any]) -> str:
+    """What a verdict is shown in; plain where it may be the machine's noise."""
+    if whole["within_noise"]:
+        return ""
+    return {"faster": "green", "slower": "red"}.get(whole["verdict"], "")
+
+
+def _notes(variants: Mapping[str, Any]) -> Iterable[str]:
+    """What was lost beside latency: holes in replies, speculation in vain."""
+    for name, variant in variants.items():
+        holes = variant["underruns"]
+        if holes["turns"]:
+            yield (
+                f"{name}: the reply had holes in {_count(holes['turns'], 'turn')}, "
+                f"the worst {holes['max_ms']:.0f} ms"
+            )
+        wasted = [_amount(what, much) for what, much in variant["wasted"].items() if much]
+        if wasted:
+            yield f"{name}: speculation in vain, over all turns: {', '.join(wasted)}"
+
+
+def _amount(what: str, much: float) -> str:
+    """Such as `attempts 3` or `speech 400 ms`."""
+    unit = " ms" if what.endswith("_ms") else ""
+    return f"{what.removesuffix('_ms').replace('_', ' ')} {much:.0f}{unit}"
+
+
+def _medians(described: Mapping[str, Any]) -> dict[str, float]:
+    return {name: one["median"] for name, one in described.items() if one is not None}
+
+
+def _positive(parts: Mapping[str, float]) -> list[float]:
+    return [max(0.0, ms) for ms in parts.values()]
+
+
+def _seen(hidden: Mapping[str, float]) -> bool:
+    return any(ms > SEEN_MS for ms in hidden.values())
+
+
+def _ms(value: float | None) -> str:
+    return NONE if value is None else f"{value:.0f}"

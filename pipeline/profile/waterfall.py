@@ -1,0 +1,232 @@
+"""The waterfall of one turn, as lines for a terminal. Pure: marks in, lines out.
+
+Every line has the same axis, in milliseconds from the last voiced sample. Each part of the latency
+has a line, with what it added; work that nobody waited for is drawn lighter.
+
+                ms hidden  0         100        200       300        400
+    endpoint   300         ├──────────── hold ────────────┤ commit
+         STT     0     85           ░░░░░░░░              │
+ first token    31     24                   ░░            ▇▇▇
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rich.text import Text
+
+from pipeline.clock import NS_PER_MS
+from pipeline.console import LABELS
+from pipeline.timeline import STAGES, Timeline
+
+WIDEST = 120
+"""A wider terminal gains nothing (cells)."""
+
+NARROWEST = 16
+"""With less room than this for the axis (cells) only the numbers are shown."""
+
+STEPS_MS = (1, 2, 5)
+"""The axis has a tick at every multiple of one of these, times a power of ten (ms)."""
+
+TICK_ROOM = 10
+"""Cells from one tick to the next, at least: its label and space."""
+
+COLOURS = {"endpoint": "blue", "device": "bright_blue", "own": "red"}
+STAGE_COLOUR = "green"
+
+COMMIT = " commit"
+"""Behind the end of the hold."""
+
+_LABEL = max(map(len, LABELS.values()))
+_GUTTER = " " * (_LABEL + len(" 00000 000000  "))
+
+
+@dataclass(frozen=True, slots=True)
+class Glyphs:
+    """What bars are drawn with.
+
+    Attributes:
+        waited: Work that somebody waited for.
+        hidden: Work that nobody waited for.
+        short: Less than half a cell of either.
+        begin, line, end: A span of time.
+        commit: Where the turn was taken for over.
+    """
+
+    waited: str
+    hidden: str
+    short: str
+    begin: str
+    line: str
+    end: str
+    commit: str
+
+
+BLOCKS = Glyphs("▇", "░", "·", "├", "─", "┤", "│")
+ASCII = Glyphs("#", ":", ".", "|", "-", "|", "|")
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One part of a latency (ns from the last voiced sample).
+
+    Attributes:
+        busy: When its stage worked, from the beginning to the end; None: it has no stage.
+        waited: When somebody waited for it, in order.
+    """
+
+    busy: tuple[int, int] | None
+    waited: tuple[tuple[int, int], ...]
+
+
+def lines(marks: Mapping[str, int], width: int = 80, *, ascii_only: bool = False) -> list[Text]:
+    """Draw a turn.
+
+    Args:
+        marks: Of the turn, by name (ns).
+        width: Cells that a line may have.
+        ascii_only: Where nothing else can be written.
+
+    Returns:
+        Lines no wider than `width`; none if no reply was heard.
+    """
+    timeline = Timeline.from_marks(marks)
+    if timeline is None:
+        return []
+    width = max(0, min(width, WIDEST))
+    room = width - len(_GUTTER)
+    drawn = timeline.total_ns > 0 and room >= NARROWEST
+    axis = _Axis(timeline, room, ASCII if ascii_only else BLOCKS) if drawn else None
+    waited, hidden = whole_ms(timeline.parts), whole_ms(timeline.hidden)
+    made = [_row("", "ms", "hidden", axis.scale() if axis else Text(), style="dim")]
+    for name, bar in bars(marks, timeline).items():
+        picture = axis.bar(name, bar) if axis else Text()
+        made.append(_row(LABELS[name], str(waited[name]), str(hidden.get(name) or ""), picture))
+    span = axis.span("voice-to-voice", timeline.total_ns) if axis else Text()
+    total, ahead = sum(waited.values()), sum(hidden.values())
+    made.append(_row("total", str(total), str(ahead or ""), span, style="bold"))
+    for line in made:
+        line.rstrip()
+        line.truncate(width)
+    return made
+
+
+def whole_ms(parts_ns: Mapping[str, int]) -> dict[str, int]:
+    """Parts (ns) in whole milliseconds, which sum to the rounded sum.
+
+    All are rounded down, and those that lost most get the rest, a millisecond each.
+    """
+    shown = {name: ns // NS_PER_MS for name, ns in parts_ns.items()}
+    missing = round(sum(parts_ns.values()) / NS_PER_MS) - sum(shown.values())
+    by_loss = sorted(parts_ns, key=lambda name: -(parts_ns[name] % NS_PER_MS))
+    for name in by_loss[:missing]:
+        shown[name] += 1
+    return shown
+
+
+def bars(marks: Mapping[str, int], timeline: Timeline) -> dict[str, Bar]:
+    """When each part was worked on and waited for; what is waited for follows without gaps."""
+    start = marks["speech.end"]
+    cursor = max(0, timeline.parts["endpoint"])
+    made = {"endpoint": Bar(None, ((0, cursor),))}
+    own: list[tuple[int, int]] = []
+    for name, first, last in STAGES:
+        busy = None
+        waited: tuple[tuple[int, int], ...] = ()
+        if first in marks and last in marks:
+            busy = (marks[first] - start, max(marks[first], marks[last]) - start)
+            begin = min(max(busy[0], cursor), max(0, timeline.total_ns))
+            if timeline.parts[name]:
+                waited = ((begin, begin + timeline.parts[name]),)
+            own.append((cursor, begin))
+            cursor = begin + timeline.parts[name]
+        made[name] = Bar(busy, waited)
+    own.append((cursor, max(cursor, timeline.total_ns)))
+    made["own"] = Bar(None, tuple(gap for gap in own if gap[0] < gap[1]))
+    return made
+
+
+class _Axis:
+    """The time from the last voiced sample to the first audible one, in cells."""
+
+    def __init__(self, timeline: Timeline, room: int, glyphs: Glyphs) -> None:
+        self._total_ns = timeline.total_ns
+        self._room = room
+        self._glyphs = glyphs
+        self._commit = self._cell(timeline.parts["endpoint"])
+
+    def scale(self) -> Text:
+        """The labels of the ticks, each beginning where its tick is."""
+        step_ns = self._step_ns()
+        line = ""
+        for at_ns in range(0, self._total_ns + 1, step_ns):
+            label = f"{at_ns // NS_PER_MS}"
+            cell = self._cell(at_ns)
+            if cell + len(label) <= self._room:
+                line = line.ljust(cell) + label
+        return Text(line)
+
+    def bar(self, name: str, bar: Bar) -> Text:
+        """The line of a part."""
+        colour = COLOURS.get(name, STAGE_COLOUR)
+        if name == "endpoint":
+            hold = self.span("hold", bar.waited[0][1], colour)
+            fits = len(hold) + len(COMMIT) <= self._room
+            return hold.append(COMMIT, "dim") if fits else hold
+        cells = [(" ", "")] * self._room
+        cells[self._commit] = (self._glyphs.commit, "dim")
+        if bar.busy is not None:
+            self._fill(cells, bar.busy, (self._glyphs.hidden, f"dim {colour}"))
+        for waited in bar.waited:
+            self._fill(cells, waited, (self._glyphs.waited, colour))
+        return Text.assemble(*cells)
+
+    def span(self, name: str, until_ns: int, style: str = "") -> Text:
+        """A line from the last voiced sample to `until_ns`, with its name in it if that fits."""
+        length = self._cell(until_ns) + 1
+        if length < 2:
+            return Text(self._glyphs.end, style)
+        inside = length - 2
+        name = f" {name} " if len(name) + 4 <= inside else ""
+        drawn = name.center(inside, self._glyphs.line) if name else self._glyphs.line * inside
+        return Text(self._glyphs.begin + drawn + self._glyphs.end, style)
+
+    def _fill(
+        self, cells: list[tuple[str, str]], time: tuple[int, int], cell: tuple[str, str]
+    ) -> None:
+        """Draw a stretch of time; its ends are rounded, not its length."""
+        begin, end = (min(max(0, at), self._total_ns) for at in time)
+        if begin == end:
+            return
+        first, after = self._edge(begin), self._edge(end)
+        if first == after:
+            place = min(first, self._room - 1)
+            if cells[place][0] in (" ", self._glyphs.hidden, self._glyphs.commit):
+                cells[place] = (self._glyphs.short, cell[1])
+            return
+        cells[first:after] = [cell] * (after - first)
+
+    def _edge(self, at_ns: int) -> int:
+        """Which edge between two cells is nearest, from 0 to `room`."""
+        return round(at_ns * self._room / self._total_ns)
+
+    def _cell(self, at_ns: int) -> int:
+        """Which cell a moment lies in."""
+        return min(self._room - 1, max(0, self._edge(at_ns)))
+
+    def _step_ns(self) -> int:
+        """From tick to tick."""
+        least = self._total_ns * TICK_ROOM / self._room
+        scale = NS_PER_MS
+        while True:
+            for step in STEPS_MS:
+                if step * scale >= least:
+                    return step * scale
+            scale *= 10
+
+
+def _row(label: str, ms: str, hidden: str, picture: Text, style: str = "") -> Text:
+    """A line: name, milliseconds waited for, milliseconds hidden, bar."""
+    line = Text(f"{label:>{_LABEL}} {ms:>5} {hidden:>6}  ", style)
+    return line.append_text(picture)

@@ -1,0 +1,98 @@
+"""What the stereo WAV of a turn says: when the user stopped, and when the reply was heard.
+
+The WAV decides, and knows nothing of the trace: both times are found in the sound itself, by one
+definition (`audio.audible`).
+"""
+
+from __future__ import annotations
+
+import wave
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.audio.audible import ending, onset
+from pipeline.audio.files import read_audio
+from pipeline.clock import NS_PER_S
+from pipeline.errors import BadInput
+from pipeline.events import Samples
+
+CHECK_RATE = 16_000
+"""At which a recording is compared with what was played of it (Hz): the microphone's rate."""
+
+ALREADY_S = 0.1
+"""A reply with sound this close before the end of speech was under way already. Fillers between two
+words are shorter, and so is the fade of a reply that was interrupted in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A turn by its sound; times from the beginning of the WAV (ns).
+
+    Attributes:
+        end_ns: True end of the user's speech.
+        reply_ns: The first audible sample of the reply; None if there is none. Before `end_ns`
+            where it was heard before the user had finished.
+    """
+
+    end_ns: int
+    reply_ns: int | None
+
+
+def listen(wav: Path, recording: Path, label_s: float | None) -> Heard | None:
+    """Find the times in a turn's WAV.
+
+    Args:
+        wav: User left, reply right.
+        recording: What the user's side was played from.
+        label_s: Where speech ends in the recording (s); None to take its last audible sample.
+
+    Returns:
+        None where nothing of the user is in it.
+
+    Raises:
+        BadInput: One of the two cannot be read.
+    """
+    left, right, rate = stereo(wav)
+    last = ending(left, rate)
+    if last is None:
+        return None
+    end = last
+    if label_s is not None:
+        clean = np.concatenate([*read_audio(recording, CHECK_RATE)])
+        lasting = ending(clean, CHECK_RATE) or len(clean)
+        # The last sound is the same one in both, which tells where the label's time is in the WAV.
+        end = last + round((label_s - lasting / CHECK_RATE) * rate)
+    end = min(max(end, 0), len(right))
+    first = first_reply(right, rate, end)
+    return Heard(_ns(end, rate), None if first is None else _ns(first, rate))
+
+
+def first_reply(right: Samples, rate: int, end: int) -> int | None:
+    """Index of the first audible sample of the reply to speech that ends at `end`."""
+    if onset(right[max(0, end - int(ALREADY_S * rate)) : end], rate) is not None:
+        return onset(right, rate)
+    after = onset(right[end:], rate)
+    return None if after is None else end + after
+
+
+def stereo(path: Path) -> tuple[Samples, Samples, int]:
+    """Both channels of a 16-bit stereo WAV, and its rate (Hz).
+
+    Raises:
+        BadInput: It is no such file.
+    """
+    try:
+        with wave.open(str(path), "rb") as file:
+            if (file.getnchannels(), file.getsampwidth()) != (2, 2):
+                raise BadInput(f"{path}: is no 16-bit stereo WAV")
+            data = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2)
+            rate = file.getframerate()
+    except (OSError, EOFError, wave.Error, ValueError) as error:
+        raise BadInput(f"{path}: cannot be read: {error}") from None
+    return data[:, 0].astype(np.int16), data[:, 1].astype(np.int16), rate
+
+
+def _ns(index: int, rate: int) -> int:
+    return index * NS_PER_S // rate

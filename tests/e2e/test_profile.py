@@ -1,0 +1,275 @@
+"""`cascade profile` as people run it: real engines, in real time; and what it leaves behind."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cli_child import ROOT, Child, Outcome, embedded_llm, json_lines, recording, run, scripted
+from llm_server import reply
+from test_bad_input import limit_files
+
+from pipeline.audio.files import WavWriter, read_audio
+from pipeline.profile.record import Record, read
+from pipeline.profile.witness import stereo
+from pipeline.timeline import PARTS
+
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals and limits")
+CORPUS = ROOT / "tests" / "data" / "corpus"
+FILES = (
+    "records.jsonl",
+    "report.html",
+    "summary.json",
+    "trace.jsonl",
+    "trace.perfetto.json",
+    "turns.csv",
+    "wav",
+)
+AGREE_NS = 20_000_000
+QUICK = ("--repeat", "1", "--reply-seconds", "0.3")
+
+
+@dataclass(frozen=True)
+class Profiled:
+    """A profile that is over."""
+
+    outcome: Outcome
+    folder: Path
+
+    @property
+    def header(self) -> dict[str, Any]:
+        return read(self.folder / "records.jsonl")[0]
+
+    @property
+    def records(self) -> list[Record]:
+        return read(self.folder / "records.jsonl")[1]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / "summary.json").read_text("utf-8"))
+        return found
+
+
+def part_of_corpus(folder: Path, *numbers: int) -> Path:
+    """A corpus of some of the starter corpus's recordings."""
+    folder.mkdir(exist_ok=True)
+    head, *rows = (CORPUS / "corpus.tsv").read_text("utf-8").splitlines()
+    kept = [rows[number - 1] for number in numbers]
+    for row in kept:
+        name = row.split("\t")[0]
+        shutil.copyfile(CORPUS / name, folder / name)
+    (folder / "corpus.tsv").write_text("\n".join([head, *kept]) + "\n", "utf-8")
+    return folder
+
+
+def profile(folder: Path, *args: str | Path, **more: Any) -> Profiled:
+    return Profiled(run("profile", *args, "--out", folder, **more), folder)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Profiled:
+    """Two recordings, two modes, nothing scripted."""
+    if embedded_llm() is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("the embedded language model is not here; scripts/setup fetches it")
+        pytest.skip("the embedded language model has not been fetched")
+    folder = tmp_path_factory.mktemp("small")
+    corpus = part_of_corpus(folder / "corpus", 2, 5)
+    modes = ("--mode", "sequential,speculative")
+    return profile(folder / "out", corpus, *modes, *QUICK, "--json")
+
+
+# ---- what it leaves --------------------------------------------------------------------------
+
+
+def test_all_files_are_there(small: Profiled) -> None:
+    assert small.outcome.code == 0
+    assert small.outcome.errors == []
+    assert sorted(path.name for path in small.folder.iterdir()) == sorted(FILES)
+    header = small.header
+    assert header["variants"] == {
+        "sequential": {"reply.mode": "sequential"},
+        "speculative": {"reply.mode": "speculative"},
+    }
+    assert header["seed"] == 1
+    assert header["interrupted"] is False
+    assert header["noise"]["readings"] == len(small.records) + 1
+    assert header["left_out"] == []
+
+
+def test_every_variant_has_heard_every_recording(small: Profiled) -> None:
+    counted = [(r.variant, r.file, r.repeat) for r in small.records if r.repeat > 0]
+    files = ["02_what_time_does_the_museum_leave.flac", "05_why_do_people_like_music.flac"]
+    assert sorted(counted) == [
+        (variant, file, 1) for variant in ("sequential", "speculative") for file in files
+    ]
+    assert [(r.variant, r.repeat) for r in small.records[:2]] == [
+        ("sequential", 0),
+        ("speculative", 0),
+    ]
+    assert [r.order for r in small.records] == [*range(6)]
+    assert all(r.status == "ok" and r.transcript == r.expected for r in small.records)
+
+
+def test_parts_sum_to_the_total_and_the_wav_agrees(small: Profiled) -> None:
+    for record in small.records:
+        timeline = record.timeline
+        assert timeline is not None
+        assert sum(timeline.parts.values()) == timeline.total_ns
+        assert record.wav_voice_to_voice_ns is not None
+        assert abs(record.wav_voice_to_voice_ns - timeline.total_ns) < AGREE_NS
+        assert record.end_of_speech == "label"
+        left, right, _ = stereo(small.folder / record.wav)
+        assert left.any()
+        assert right.any()
+
+
+def test_the_table_and_the_summary_tell_the_same(small: Profiled) -> None:
+    with (small.folder / "turns.csv").open(encoding="utf-8", newline="") as file:
+        rows = [*csv.DictReader(file)]
+    assert len(rows) == len(small.records)
+    for row in rows:
+        parts = [float(row[f"{name}_ms"]) for name in PARTS]
+        assert sum(parts) == pytest.approx(float(row["voice_to_voice_ms"]), abs=0.01)
+    for name in ("sequential", "speculative"):
+        of = small.summary["variants"][name]
+        assert (of["n"], of["failed"]) == (2, 0)
+        counted = [r for r in rows if r["variant"] == name and r["repeat"] == "1"]
+        slowest = max(float(row["wav_voice_to_voice_ms"]) for row in counted)
+        assert of["voice_to_voice_ms"]["max"] == pytest.approx(slowest, abs=0.01)
+
+
+def test_machines_are_told_each_turn_and_the_end(small: Profiled) -> None:
+    *turns, last = small.outcome.events
+    assert [turn["type"] for turn in turns] == ["turn"] * 6
+    assert [turn["order"] for turn in turns] == [*range(6)]
+    assert last["type"] == "profile"
+    assert last["summary"]["variants"].keys() == {"sequential", "speculative"}
+
+
+def test_the_trace_has_every_token(small: Profiled) -> None:
+    first, *lines = json_lines((small.folder / "trace.jsonl").read_text("utf-8"))
+    assert first["trace"] == 1
+    assert {line["order"] for line in lines} == {*range(6)}
+    for record in small.records:
+        marks = [line["mark"] for line in lines if line["order"] == record.order]
+        assert marks.count("token") >= 3
+        assert "tts.piece" in marks
+
+
+def test_a_profile_is_no_worse_than_itself(small: Profiled) -> None:
+    outcome = run("profile", "--compare", small.folder, small.folder)
+    assert outcome.code == 0
+    assert outcome.errors == []
+
+
+def test_lines_of_text_are_spoken_and_kept_or_played(tmp_path: Path) -> None:
+    lines = tmp_path / "lines.txt"
+    lines.write_text("Why do people like music?\n", "utf-8")
+    env = {name: str(tmp_path / "cache") for name in ("XDG_CACHE_HOME", "LOCALAPPDATA")}
+    kept = run("profile", "--say", lines, "--keep", tmp_path / "kept", env=env)
+    assert kept.code == 0
+    assert kept.out.strip() == str(tmp_path / "kept" / "corpus.tsv")
+    with scripted(otherwise=reply("Because it is good.")) as server:
+        options = ("--say", lines, *QUICK, "--llm", server.url)
+        made = profile(tmp_path / "out", *options, env=env)
+    assert made.outcome.code == 0
+    assert [record.end_of_speech for record in made.records] == ["label"] * 2
+    assert made.records[-1].transcript == "Why do people like music?"
+
+
+# ---- what goes wrong -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        ([], "names no recordings"),
+        (["empty"], "no recording to play"),
+        (["nowhere"], "there is no such file"),
+        (["corpus", "--mode", "fast"], "reply.mode is 'fast'"),
+        (["corpus", "--vary", "turns.hold=1"], "unknown key turns.hold"),
+        (["corpus", "--vary", "stt"], "say which setting"),
+        (["corpus", "--vary", "stt=nothing-such"], "nothing-such"),
+        (["corpus", "--out", "corpus"], "is not empty"),
+        (["corpus", "--repeat", "0"], "repeat"),
+        (["--say", "nowhere.txt"], "cannot be read"),
+        (["corpus", "--keep", "kept"], "goes with --say"),
+        (["late"], "end_of_speech_s is 99, and it lasts"),
+        (["--compare", "corpus", "empty"], "records.jsonl"),
+        (["--what-if", "llm.first_token=0.5x"], "name one folder"),
+    ],
+)
+def test_bad_input_is_told_in_a_line(tmp_path: Path, args: list[str], says: str) -> None:
+    part_of_corpus(tmp_path / "corpus", 5)
+    (tmp_path / "empty").mkdir()
+    late = part_of_corpus(tmp_path / "late", 5) / "corpus.tsv"
+    late.write_text(late.read_text("utf-8").replace("2.12122", "99"), "utf-8")
+    outcome = run("profile", *args, cwd=tmp_path)
+    assert outcome.code == 2
+    assert len(outcome.errors) == 1
+    assert says in outcome.err
+    assert outcome.out == ""
+    assert not (tmp_path / "runs").exists()
+
+
+def test_good_recordings_among_bad_ones_are_played(tmp_path: Path) -> None:
+    corpus = part_of_corpus(tmp_path / "corpus", 5)
+    with (corpus / "corpus.tsv").open("a") as manifest:
+        manifest.write("missing.wav\tNothing.\t\nbroken.wav\t\t\n")
+    (corpus / "broken.wav").write_bytes(b"RIFF")
+    with scripted(otherwise=reply("Because it is good.")) as server:
+        made = profile(tmp_path / "out", corpus, *QUICK, "--llm", server.url)
+    assert made.outcome.code == 0
+    told = [line for line in made.outcome.err.splitlines() if line.startswith("error: left out: ")]
+    assert ["missing.wav" in told[0], "broken.wav" in told[1]] == [True, True]
+    assert len(made.header["left_out"]) == 2
+    assert [record.status for record in made.records] == ["ok", "ok"]
+
+
+@POSIX
+def test_an_interrupted_profile_reports_what_was_measured(tmp_path: Path) -> None:
+    corpus = part_of_corpus(tmp_path / "corpus", 2, 5)
+    with scripted(otherwise=reply("It leaves at nine.")) as server:
+        options = ("--out", tmp_path / "out", "--llm", server.url, "--repeat", "50")
+        child = Child("profile", corpus, *options, "--reply-seconds", "0.3")
+        child.wait_for("3/101 ")
+        child.signal(signal.SIGINT)
+        outcome = child.finish()
+    made = Profiled(outcome, tmp_path / "out")
+    assert outcome.code == 130
+    assert sorted(path.name for path in made.folder.iterdir()) == sorted(FILES)
+    assert made.header["interrupted"] is True
+    assert len(made.records) >= 3
+    assert "interrupted" in made.outcome.out
+
+
+@POSIX
+def test_a_full_disk_is_told_and_what_was_measured_is_kept(tmp_path: Path) -> None:
+    corpus = part_of_corpus(tmp_path / "corpus", 5)
+    spoken = np.concatenate([*read_audio(recording(40), 16_000)])
+    with WavWriter(corpus / "long.wav", 16_000) as wav:
+        wav.write(np.concatenate([spoken, np.zeros(5 * 16_000, np.int16)]))
+    with (corpus / "corpus.tsv").open("a") as manifest:
+        manifest.write("long.wav\t\t\n")
+    with scripted(otherwise=reply("Because it is good, and because they like it.")) as server:
+        made = profile(
+            *(tmp_path / "out", corpus, "--llm", server.url, "--repeat", "1"),
+            *("--reply-seconds", "0.1", "--json"),
+            before=partial(limit_files, 400_000),
+        )
+    assert made.outcome.code == 1
+    assert "make room" in made.outcome.err
+    assert made.records[0].status == "ok"
+    assert made.header["interrupted"] is True
+    assert made.summary["variants"].keys() == {"speculative"}

@@ -1,0 +1,290 @@
+"""`cascade profile --executor ray` on a Ray cluster of two nodes, both of them this machine.
+
+What is measured is invented (`ray_bench`), save in the last test; the cluster is a real one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import itertools
+import json
+import os
+import signal
+import socket
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_child import ROOT, Child, recording, run, scripted
+from llm_server import reply
+from ray_bench import Bench, of, read
+
+from pipeline.config import Settings
+from pipeline.errors import BadInput, StageError
+from pipeline.profile.corpus import Item
+from pipeline.profile.executor import Job, Made, make
+from pipeline.profile.instrument import Bounds
+from pipeline.profile.plan import Variant, order
+from pipeline.profile.ray_executor import RETRIES, RayExecutor
+
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'voice-cascade[ray]'")
+cluster_utils = pytest.importorskip("ray.cluster_utils")
+
+STORE_BYTES = 80_000_000
+"""Of each node's object store: nearly the least that Ray takes."""
+
+NEW_WORLD = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[Any]:
+    """A cluster whose head has no processor to offer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", NEW_WORLD["PYTHONPATH"])
+        patch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.delenv("RAY_ADDRESS", raising=False)
+        arguments = {"num_cpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+        cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=arguments)
+        yield cluster
+        cluster.shutdown()
+
+
+@pytest.fixture
+def nodes(head: Any) -> Iterator[list[Any]]:
+    """Two nodes of one processor each; one that an earlier test has killed is replaced."""
+    while len(head.worker_nodes) < 2:
+        head.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+    head.wait_for_nodes()
+    yield list(head.worker_nodes)
+    ray.shutdown()
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> Path:
+    """The folder of a profile."""
+    (tmp_path / "wav").mkdir()
+    return tmp_path
+
+
+def jobs(folder: Path, *names: str, items: int = 2, repeats: int = 2) -> list[Job]:
+    """All turns of variants of these names, in the order of a run."""
+    tested = [Variant(name, Settings(), {}) for name in names]
+    sounds = []
+    for number in range(items):
+        path = folder / f"{number}.wav"
+        path.write_bytes(f"sound {number}".encode())
+        sounds.append(Item(path, path.name))
+    trials = order(len(tested), items, repeats, seed=1)
+    return [Job(n, tested[t.variant], sounds[t.item], t.repeat) for n, t in enumerate(trials)]
+
+
+def executor(head: Any, todo: Sequence[Job], folder: Path, **more: Any) -> RayExecutor:
+    tested = list({job.variant.name: job.variant for job in todo}.values())
+    maker = functools.partial(Bench, folder=folder)
+    return RayExecutor(tested, Bounds(), head.address, maker=maker, **more)
+
+
+async def collect(
+    turns: AsyncIterator[Made], each: Callable[[list[Made]], None] = lambda made: None
+) -> tuple[list[Made], StageError | None]:
+    """All turns, and what ended the run early if anything did."""
+    made: list[Made] = []
+    try:
+        async for one in turns:
+            made.append(one)
+            each(made)
+    except StageError as error:
+        return made, error
+    return made, None
+
+
+def whole(made: Sequence[Made], todo: Sequence[Job], folder: Path) -> None:
+    """Every turn is there, once, with its names, its trace and its WAV."""
+    assert Counter(one.record.order for one in made) == Counter(job.order for job in todo)
+    by_order = {job.order: job for job in todo}
+    for one in made:
+        record, job = one.record, by_order[one.record.order]
+        assert (record.variant, record.file) == (job.variant.name, job.item.name)
+        assert record.repeat == job.repeat
+        assert record.reply == job.item.path.read_text()
+        assert (folder / record.wav).read_bytes() == b"RIFF" + job.item.path.read_bytes()
+        assert one.lines[0]["mark"] == "committed"
+
+
+def never_two_on_a_node(log: Sequence[dict[str, Any]]) -> None:
+    """On each node one bench is closed, or dead, before the next is opened."""
+    for node in {one["node"] for one in log}:
+        variants = [one["variant"] for one in log if one["node"] == node]
+        changes = sum(a != b for a, b in itertools.pairwise(variants))
+        assert changes == len(set(variants)) - 1, variants
+
+
+async def test_each_variant_has_a_node_to_itself(
+    head: Any, nodes: list[Any], profile: Path
+) -> None:
+    todo = jobs(profile, "meets one", "meets two", "three")
+    runner = executor(head, todo, profile)
+    made, error = await collect(runner.run(todo, profile))
+    assert error is None
+    whole(made, todo, profile)
+    log = read(profile)
+    never_two_on_a_node(log)
+    where = {one["variant"]: one["node"] for one in of(log, "open")}
+    # The first two could go on only together, so each had a node.
+    assert where["meets one"] != where["meets two"]
+    assert len(of(log, "open")) == len(of(log, "close")) == 3
+    facts = runner.facts()
+    assert sorted(v for node in facts["nodes"].values() for v in node["variants"]) == sorted(where)
+    for name in where:
+        orders = [one.record.order for one in made if one.record.variant == name]
+        assert orders == sorted(orders)
+        assert len({one.record.node for one in made if one.record.variant == name}) == 1
+    # A reading before each turn and one at the end of each variant.
+    assert facts["noise"]["readings"] == len(todo) + 3
+
+
+async def test_a_lost_node_costs_only_what_had_not_come_back(
+    head: Any, nodes: list[Any], profile: Path
+) -> None:
+    todo = jobs(profile, "clings", "other", items=3)
+    runner = executor(head, todo, profile)
+
+    def kill(made: list[Made]) -> None:
+        mine = [one for one in made if one.record.variant == "clings"]
+        if made[-1].record.variant == "clings" and len(mine) == 2:
+            doomed = next(one["node"] for one in read(profile) if one["variant"] == "clings")
+            node = next(node for node in nodes if node.node_id == doomed)
+            head.remove_node(node, allow_graceful=False)
+
+    made, error = await collect(runner.run(todo, profile), kill)
+    assert error is None
+    whole(made, todo, profile)
+    log = read(profile)
+    never_two_on_a_node(log)
+    opened = [one for one in of(log, "open") if one["variant"] == "clings"]
+    assert len(opened) == 2
+    assert opened[0]["node"] != opened[1]["node"]
+    clings = [one.record for one in made if one.record.variant == "clings"]
+    assert len({record.node for record in clings[:2]}) == 1
+    assert {record.node for record in clings[2:]}.isdisjoint({clings[0].node})
+    # The new process was warmed too, and that is in no record; nothing else was measured again.
+    done = Counter(one["order"] for one in of(log, "done") if one["variant"] == "clings")
+    warm_up = clings[0].order
+    assert done == {record.order: 1 + (record.order == warm_up) for record in clings}
+
+
+async def test_a_variant_that_kills_its_process_is_given_up_and_the_others_are_not(
+    head: Any, nodes: list[Any], profile: Path
+) -> None:
+    todo = jobs(profile, "dies", "refuses", "sound")
+    made, error = await collect(executor(head, todo, profile).run(todo, profile))
+    assert error is not None
+    assert f"was lost {RETRIES + 1} times" in str(error)
+    assert "no such model here" in str(error)
+    measured = Counter(one.record.variant for one in made)
+    # The warm-up came back once.
+    assert measured == {"dies": 1, "sound": 5}
+    assert len([one for one in of(read(profile), "open") if one["variant"] == "dies"]) == 3
+
+
+async def test_a_cluster_that_is_busy_says_so(head: Any, nodes: list[Any], profile: Path) -> None:
+    todo = jobs(profile, "one")
+    runner = executor(head, todo, profile, patience_s=3.0)
+
+    @ray.remote(num_cpus=1)
+    class Other:
+        def there(self) -> bool:
+            return True
+
+    others = [Other.remote() for _ in nodes]
+    ray.get([other.there.remote() for other in others])
+    made, error = await collect(runner.run(todo, profile))
+    assert made == []
+    assert "no node of the cluster is free" in str(error)
+    assert "busy with other work" in str(error)
+
+
+async def test_closing_it_stops_the_work_and_keeps_what_came_back(
+    head: Any, nodes: list[Any], profile: Path
+) -> None:
+    todo = jobs(profile, "clings")
+    turns = executor(head, todo, profile).run(todo, profile)
+    task = asyncio.create_task(take(turns, made := []))
+    while len(made) < 2:
+        await asyncio.sleep(0.02)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [one.record.order for one in made] == [0, 1]
+    assert not ray.is_initialized()
+    # The nodes are free again.
+    again = executor(head, todo := jobs(profile, "next"), profile)
+    whole((await collect(again.run(todo, profile)))[0], todo, profile)
+
+
+async def take(turns: Any, made: list[Made]) -> None:
+    async with contextlib.aclosing(turns) as all_turns:
+        async for one in all_turns:
+            made.append(one)
+
+
+def test_without_a_cluster_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        free = f"127.0.0.1:{server.getsockname()[1]}"
+    tested = [Variant("one", Settings(), {})]
+    for address in (free, "nonsense", "ray://127.0.0.1:10001"):
+        with pytest.raises(BadInput, match="HOST:PORT"):
+            make("ray", address, tested, Bounds())
+    monkeypatch.setenv("RAY_ADDRESS", free)
+    with pytest.raises(BadInput, match=free):
+        make("ray", None, tested, Bounds())
+
+
+def test_the_command_measures_on_the_nodes(head: Any, nodes: list[Any], tmp_path: Path) -> None:
+    with scripted(otherwise=reply("It is open until nine.")) as llm:
+        done = run(
+            *("profile", recording(5), "--mode", "overlapped,sequential", "--repeat", "1"),
+            *("--llm", llm.url, "--reply-seconds", "0.5", "--out", tmp_path / "out"),
+            *("--executor", "ray", "--ray-address", head.address),
+        )
+    assert done.code == 0, done.err
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert {name: one["n"] for name, one in summary["variants"].items()} == {
+        "overlapped": 1,
+        "sequential": 1,
+    }
+    header, *records = map(json.loads, (tmp_path / "out" / "records.jsonl").open())
+    assert len(header["nodes"]) == 2
+    assert {(one["variant"], one["repeat"]) for one in records} == {
+        (mode, repeat) for mode in ("overlapped", "sequential") for repeat in (0, 1)
+    }
+    for one in records:
+        assert one["status"] == "ok"
+        assert (tmp_path / "out" / one["wav"]).read_bytes()[:4] == b"RIFF"
+
+
+async def test_an_interrupted_command_keeps_what_came_back_and_frees_the_nodes(
+    head: Any, nodes: list[Any], profile: Path
+) -> None:
+    out = profile / "out"
+    with scripted(otherwise=reply("It is open until nine.")) as llm:
+        child = Child(
+            *("profile", recording(5), "--mode", "overlapped", "--repeat", "50"),
+            *("--llm", llm.url, "--reply-seconds", "0.5", "--out", out),
+            *("--executor", "ray", "--ray-address", head.address),
+        )
+        child.wait_for(" 2/51")
+        child.signal(signal.SIGINT)
+        done = child.finish()
+    assert done.code == 130, done.err
+    header, *records = map(json.loads, (out / "records.jsonl").open())
+    assert header["interrupted"]
+    assert 2 <= len(records) < 51
+    assert (out / "report.html").exists()
+    again = executor(head, todo := jobs(profile, "meets one", "meets two"), profile)
+    whole((await collect(again.run(todo, profile)))[0], todo, profile)

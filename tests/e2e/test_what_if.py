@@ -1,0 +1,143 @@
+"""What-if against what is: turns with one language model predict turns with another.
+
+Everything is real and in real time but the model, whose delays are scripted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_child import recording
+from llm_server import DONE, ROLE, Answer, LlmServer, Request, delta, finish, pause, usage
+from rich.console import Console
+
+from pipeline.audio.files import read_audio
+from pipeline.config import Settings
+from pipeline.config_file import load
+from pipeline.engines import LocalEngines
+from pipeline.profile.corpus import Item
+from pipeline.profile.instrument import Bounds, measure
+from pipeline.profile.record import Record, write
+from pipeline.profile.what_if import predict
+from pipeline.shelf import catalogue
+from pipeline.trace import description
+from pipeline.turns import RATE
+
+NUMBERS = (5, 2, 10, 7, 12)
+MODES = ("overlapped", "speculative")
+DELAYS = {"quick": (0.25, 0.010), "slow": (0.55, 0.045)}
+"""Seconds to the first token, and from one to the next."""
+
+REPLY = "The train leaves at nine and it takes about an hour."
+TOLERANCE, TOLERANCE_MS = 0.10, 15.0
+
+LATE_NS = 40_000_000
+"""A machine that gave sound later than this was busy with something else: once more, then."""
+
+TRIES = 4
+
+
+def answer(first_s: float, gap_s: float) -> Answer:
+    first, *others = [f"{word} " for word in REPLY.split()]
+    steps = [ROLE, pause(first_s), delta(first)]
+    for word in others:
+        steps += [pause(gap_s), delta(word)]
+    return Answer([*steps, finish(), usage(7, 5, len(others) + 1), DONE])
+
+
+class Profile:
+    """Takes the same turns with each model and in each mode, one after another."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.delays = DELAYS["quick"]
+        self.records: list[Record] = []
+
+    async def make(self) -> None:
+        async with LlmServer(otherwise=self.answer) as server:
+            settings = {
+                mode: load(None, {"llm.model": server.url, "reply.mode": mode}) for mode in MODES
+            }
+            first = settings[MODES[0]]
+            async with LocalEngines(first, catalogue(first)) as engines:
+                await self.turn(NUMBERS[0], "quick", first, engines, repeat=0)
+                for number in NUMBERS:
+                    for mode in MODES:
+                        for model in DELAYS:
+                            await self.turn(number, model, settings[mode], engines)
+                header: dict[str, Any] = description(first, engines.names)
+        header["variants"] = {
+            f"{mode} {model}": {"reply.mode": mode} for mode in MODES for model in DELAYS
+        }
+        write(self.folder / "records.jsonl", header, self.records)
+
+    def answer(self, request: Request) -> Answer:
+        return answer(*self.delays)
+
+    async def turn(
+        self, number: int, model: str, settings: Settings, engines: LocalEngines, repeat: int = 1
+    ) -> None:
+        self.delays = DELAYS[model]
+        path = recording(number)
+        item = Item(path, path.name, seconds=sum(map(len, read_audio(path, RATE))) / RATE)
+        wav = self.folder / "turn.wav"
+        for _ in range(TRIES):
+            record, _ = await measure(item, settings, engines, wav, Bounds(reply_s=0.2))
+            if record.late_ns < LATE_NS:
+                break
+        variant = f"{settings.reply.mode} {model}"
+        self.records.append(
+            replace(
+                record,
+                variant=variant,
+                file=path.name,
+                repeat=repeat,
+                order=len(self.records),
+            )
+        )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    profile = Profile(tmp_path_factory.mktemp("profile"))
+    asyncio.run(profile.make())
+    return profile.folder
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_one_model_predicts_another(
+    mode: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more, gap = (1000 * (b - a) for a, b in zip(*DELAYS.values(), strict=True))
+    slower = f"llm.first_token=+{more:.0f}ms,llm.tokens=+{gap:.0f}ms"
+    quicker = f"llm.first_token=-{more:.0f}ms,llm.tokens=-{gap:.0f}ms"
+    specs = [slower, quicker]
+    assert predict(folder, specs, Console(file=io.StringIO()), as_json=True) == 0
+    as_slow, as_quick = json.loads(capsys.readouterr().out)["predictions"]
+    quick = as_slow["variants"][f"{mode} quick"]
+    slow = as_quick["variants"][f"{mode} slow"]
+    assert quick["n"] == slow["n"] == len(NUMBERS)
+    was_quick, was_slow = (one["measured_ms"]["median"] for one in (quick, slow))
+    # There is something to predict.
+    assert was_slow > was_quick + 0.5 * more
+    for predicted, measured in ((quick, was_slow), (slow, was_quick)):
+        median = predicted["predicted_ms"]["median"]
+        assert median == pytest.approx(measured, rel=TOLERANCE, abs=TOLERANCE_MS)
+
+
+def test_speculation_is_predicted_from_turns_without_it(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console = Console(file=io.StringIO())
+    assert predict(folder, ["reply.mode=speculative"], console, as_json=True) == 0
+    [told] = json.loads(capsys.readouterr().out)["predictions"]
+    for model in DELAYS:
+        predicted = told["variants"][f"overlapped {model}"]["predicted_ms"]["median"]
+        measured = told["variants"][f"speculative {model}"]["measured_ms"]["median"]
+        assert predicted == pytest.approx(measured, rel=TOLERANCE, abs=TOLERANCE_MS)
