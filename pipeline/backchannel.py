@@ -1,9 +1,17 @@
-"""What a listener says without wanting the turn: "mm-hm", "yeah", "okay". Pure."""
+"""What is said over a reply: a mere sign of listening ("mm-hm", "okay"), or a wish for the turn."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
 from pipeline.partial import bare
 from pipeline.stages.stt import Transcription
+from pipeline.turns import Suspected
+
+log = logging.getLogger(__name__)
 
 SIGNS = frozenset(
     {"ah", "aha", "ahem", "er", "erm", "ha", "haha", "hm", "hmm", "hmmm", "huh", "mhm", "mm"}
@@ -34,3 +42,47 @@ def interrupts(heard: Transcription) -> bool:
     if not words or heard.log_prob < SURE:
         return False
     return words[0] in DEMANDS or len(set(words)) > 1
+
+
+class WordCheck:
+    """Looks for words in the voice over a reply, one look after the other.
+
+    Args:
+        hear: Recognises what a suspicion has heard so far.
+        start: Starts a task that ends with the session.
+        found: Told of a suspicion with words that ask for the turn.
+    """
+
+    def __init__(
+        self,
+        hear: Callable[[Suspected], Awaitable[Transcription]],
+        start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        found: Callable[[Suspected], None],
+    ) -> None:
+        self._hear = hear
+        self._start = start
+        self._found = found
+        self._next: Suspected | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether something is being recognised."""
+        return self._task is not None and not self._task.done()
+
+    def look(self, suspected: Suspected) -> None:
+        """Look for words; of those that come while it looks the last one is looked at next."""
+        self._next = suspected
+        if not self.running:
+            self._task = self._start(self._look())
+
+    async def _look(self) -> None:
+        while (suspected := self._next) is not None:
+            self._next = None
+            try:
+                heard = await self._hear(suspected)
+            except Exception as error:
+                log.debug("words over the reply: %s", error)  # long voice interrupts all the same
+                return
+            if interrupts(heard):
+                self._found(suspected)

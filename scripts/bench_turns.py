@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 
+from bench_interruption import interruption
 from bench_latency import latency
 from figures import Aims
 from studio import ROOT, Studio
@@ -16,13 +17,16 @@ from studio import ROOT, Studio
 from pipeline import config_file
 from pipeline.trace import description
 
+DEVICES = {"latency": latency, "interruption": interruption}
+"""What is measured on devices."""
+
 SECTIONS = ("latency", "politeness", "interruption", "cost", "stability")
 
 
 def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(prog="scripts/bench turns", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=2, help="repetitions (default 2)")
+    parser.add_argument("--rounds", type=int, default=1, help="repetitions (default 1)")
     parser.add_argument("--quick", action="store_true", help="less of everything: a first look")
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
     options = parser.parse_args()
@@ -35,9 +39,9 @@ def main() -> None:
     print(f"load before: {', '.join(f'{x:.2f}' for x in os.getloadavg())}")
     aims = Aims()
     for section in options.sections or SECTIONS:
-        if section == "latency":
+        if section in DEVICES:
             with Studio() as studio:
-                latency(studio, aims, rounds, quick=options.quick)
+                DEVICES[section](studio, aims, rounds, quick=options.quick)
     aims.show()
 
 

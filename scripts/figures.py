@@ -23,7 +23,9 @@ def show_all(name: str, values: Sequence[float], unit: str) -> None:
     """As `show`, and below it the 90th percentile and every value, in order of size."""
     show(name, values, unit)
     if values:
-        print(f"      p90 {quantile(values, 0.9):.0f}; all: {' '.join(map(_short, sorted(values)))}")
+        print(
+            f"      p90 {quantile(values, 0.9):.0f}; all: {' '.join(map(_short, sorted(values)))}"
+        )
 
 
 def quantile(values: Sequence[float], share: float) -> float:

@@ -178,11 +178,12 @@ def sweep(heard: Sequence[Heard], variant: Variant, settings: Settings) -> list[
 
 
 def best(tried: Sequence[Tried], delay_ms: float, snr: Noise) -> Manners | None:
-    """What a setting does to one half which on the other half cuts in least, at such a delay."""
+    """What a setting does to the one half that on the other cuts in least; so late on neither."""
     found = [
         (manners.cut_turns, manners.delay_ms, i)
         for i, one in enumerate(tried)
         if (manners := one.manners("fit", snr)).delay_ms <= delay_ms
+        and one.manners("report", snr).delay_ms <= delay_ms
         and manners.late_ms < ENDLESS_MS
     ]
     return tried[min(found)[2]].manners("report", snr) if found else None
@@ -223,7 +224,7 @@ def print_aims(curves: dict[Variant, list[Tried]]) -> None:
 
 
 def print_defaults(heard: Sequence[Heard], settings: Settings) -> None:
-    """What the settings as they are do to the half that is reported, with adapting as it is set."""
+    """What the settings as they are do to the half that is reported, each turn a new speaker's."""
     print("the settings as they are: turns cut into, pauses, median delay, 90th percentile")
     fixed = Variant("Silero, silence alone")
     for variant in (fixed, *PREDICTING):

@@ -350,6 +350,31 @@ def test_other_words_in_the_end_are_answered_instead() -> None:
     assert scene.of(ReplyDone) == [ReplyDone(1, "reply-1", "completed")]
 
 
+def test_whoever_foresees_the_end_may_fail() -> None:
+    class Broken(Engines):
+        """Only what nobody can do without works."""
+
+        async def melody(self, audio: npt.NDArray[np.float32]) -> float | None:
+            raise StageError("endpoint", "failed")
+
+        async def transcribe(
+            self,
+            audio: npt.NDArray[np.float32],
+            voiced_ms: float | None = None,
+            *,
+            prefix: str = "",
+        ) -> Transcription:
+            if voiced_ms is None:
+                raise StageError("stt", "failed")
+            return await super().transcribe(audio, voiced_ms, prefix=prefix)
+
+    engines = Broken(["What time is it?"], Model(["It is nine."]))
+    scene = run(Scene(engines), (0.5, False), (2.0, True), (3.0, False))
+    assert scene.of(ReplyDone) == [ReplyDone(1, "reply-1", "completed")]
+    assert not scene.of(Failure)
+    assert not [e for e in scene.events if isinstance(e, Transcript) and not e.final]
+
+
 @pytest.mark.parametrize(("likely", "hold"), [(0.99, "shortest_ms"), (0.01, "longest_ms")])
 def test_words_move_the_endpoint(likely: float, hold: str) -> None:
     engines = Engines(["What time is it?"], Model(["Nine."]), finished={"What time is it?": likely})

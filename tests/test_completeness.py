@@ -50,6 +50,7 @@ OPEN = [
     "Tell me more about",
     "What is the difference between",
     "How far is it from",
+    "What is the capital of",
     "Can you tell me how",
 ]
 WHOLE = [
@@ -89,6 +90,7 @@ WHOLE = [
     "Good morning.",
     "Say that again.",
     "Do you know who he is?",
+    "Berlin.",
 ]
 # A word more may follow, or not.
 EITHER = [
