@@ -257,9 +257,11 @@ class Cascade:
     def _speculate(self, paused: Paused) -> None:
         """The turn may be over: begin to answer it, and see how likely it is."""
         turns = self._settings.turns
+        begin = self._settings.reply.mode == "speculative" and self._attempts < turns.attempts
         if turns.predict:
-            self._foresight.begin(paused.speech_end, self._hearing.sound(paused.start, paused.at))
-        if self._settings.reply.mode != "speculative" or self._attempts >= turns.attempts:
+            audio = self._hearing.sound(paused.start, paused.at)
+            self._foresight.begin(paused.speech_end, audio, words=begin)
+        if not begin:
             return
         audio = self._hearing.sound(paused.start, paused.at, until=paused.speech_end + self._tail)
         self._try(

@@ -1,4 +1,4 @@
-"""Whether the turn is over, foreseen in a pause: asks all who can tell, and adds up their answers."""
+"""Whether a turn is over, foreseen in a pause: asks all who can tell and adds up the answers."""
 
 from __future__ import annotations
 
@@ -37,13 +37,23 @@ class Foresight:
         self._start = start
         self._tell = tell
         self._pause: int | None = None
+        self._audio: Audio | None = None
         self._evidence = Evidence()
 
-    def begin(self, speech_end: int, audio: Audio) -> None:
-        """A pause begins; `audio` is the utterance up to it."""
+    def begin(self, speech_end: int, audio: Audio, *, words: bool) -> None:
+        """A pause begins.
+
+        Args:
+            speech_end: Its name.
+            audio: The utterance up to it.
+            words: Whether the words will be `read`: the melody tells less than they do, and is
+                asked only where they tell nothing.
+        """
         self._pause = speech_end
+        self._audio = audio
         self._evidence = Evidence()
-        self._start(self._listen(speech_end, audio))
+        if not words:
+            self._start(self._listen(speech_end, audio))
 
     def end(self) -> None:
         """The pause is over: what comes now comes too late."""
@@ -51,12 +61,15 @@ class Foresight:
 
     async def read(self, messages: Messages, heard: Transcription) -> None:
         """The words before the pause are known, and the prompt that ends with them."""
-        pause = self._pause
-        if pause is None:
+        pause, audio = self._pause, self._audio
+        if pause is None or audio is None:
             return
         words = completeness(heard.text, heard.language)
         self._add(pause, words=words, sure=math.exp(heard.log_prob))
-        self._add(pause, judged=await self._engines.judge(messages))
+        judged = await self._engines.judge(messages)
+        self._add(pause, judged=judged)
+        if words is None and judged is None:
+            self._start(self._listen(pause, audio))
 
     async def _listen(self, pause: int, audio: Audio) -> None:
         try:

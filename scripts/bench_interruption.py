@@ -7,7 +7,6 @@ loudspeaker is compared with what the voice made.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,18 +17,17 @@ import numpy.typing as npt
 import sounds
 from bench_latency import recording
 from cli_child import scripted
+from counting import Counter, resampled
 from figures import Aims, median, show_all
 from llm_server import reply
 from studio import RATE, Outside, Play, Studio, Talk, cut
 
 from pipeline.alignment import Sound
 from pipeline.audio.audible import ending, onset
-from pipeline.audio.resample import Resampler
 from pipeline.catalogue import Catalogue
 from pipeline.clock import NS_PER_S
-from pipeline.config import Stt, Tts
+from pipeline.config import Tts
 from pipeline.events import Samples
-from pipeline.stages.stt import Whisper
 from pipeline.stages.tts import Piper
 from pipeline.stages.worker import Stop
 
@@ -139,12 +137,6 @@ def spoken(voice: Piper, text: str) -> Samples:
     pieces: list[Sound] = list(voice.synthesize(text, Stop()))
     samples = resampled(np.concatenate([p.samples for p in pieces]), voice.rate, 16_000)
     return samples[onset(samples, 16_000) : ending(samples, 16_000)]
-
-
-def resampled(samples: Samples, rate: int, to: int) -> Samples:
-    """A whole sound at another rate."""
-    resampler = Resampler(rate, to)
-    return np.concatenate([resampler.push(samples), resampler.flush()])
 
 
 def _effects(studio: Studio, made: Sequence[tuple[str, str, Samples]]) -> list[Effect]:
@@ -274,7 +266,8 @@ def _count(studio: Studio, aims: Aims, times: int) -> None:
     """Interrupt a reply that counts, and compare the last word kept with the last one heard."""
     print("last word kept in the history against the last word heard, of a reply that counts")
     random, plays = Random(3), []
-    voice = Piper(Catalogue.load().resolve("tts", "en_US-mini").path, Tts())
+    voice_path = Catalogue.load().resolve("tts", "en_US-mini").path
+    voice = Piper(voice_path, Tts())
     made = [("Stop.", spoken(voice, "Stop.")), ("Wait a moment.", spoken(voice, "Wait a moment."))]
     made += [(f"dev_{n:02}", recording(n)) for n in SENTENCES[:2]]
     with (
@@ -289,57 +282,35 @@ def _count(studio: Studio, aims: Aims, times: int) -> None:
             time.sleep(0.8)
     turns = talk.turns()
     kept = {m["turn"]: m["content"] for m in talk.said() if m["role"] == "assistant"}
-    whisper = Whisper(
-        Catalogue.load().resolve("stt", "whisper-mini-en").path, Stt(), short_windows=True
-    )
+    counter = Counter(voice_path, COUNT)
     differences = []
     for turn, play in plays:
         sound, stopped = outside[0].sound_of(play), turns[turn].get("interrupted")
         if sound is None or stopped is None:
             print(f"  {play.name}: did not interrupt")
             continue
-        heard = _heard(outside[0], talk, turn, sound[0], stopped, whisper)
-        if heard is None:
+        samples, rate = talk.sound_of(turn)
+        position = _position(outside[0], samples, rate, sound[0], stopped)
+        if position is None:
             print(f"  {play.name}: the reply was not found in what was played")
             continue
-        told, truth = _words(kept.get(turn, "")), _words(COUNT)[: _counted(heard)]
+        told = kept.get(turn, "").replace(",", "").replace(".", "").split()
+        truth = counter.words[: counter.heard(samples, rate, position)]
         differences.append(len(told) - len(truth))
         shown = [" ".join(words[-2:]) or "nothing" for words in (told, truth)]
-        print(f"    {heard}")
         print(f"    kept … {shown[0]:<18} heard … {shown[1]:<18} difference {differences[-1]:+d}")
     show_all("words kept beyond those heard", differences, "words")
     off = sum(abs(d) > 1 for d in differences) + times - len(differences)
     aims.most(f"interruptions of {times} with more than one word's difference", off, 0)
 
 
-def _heard(
-    outside: Outside, talk: Talk, turn: int, first: int, stopped: int, whisper: Whisper
-) -> str | None:
-    """What the recogniser hears of a reply up to where it fell silent, at its full loudness."""
-    samples, rate = talk.sound_of(turn)
-    made = resampled(samples, rate, RATE)
+def _position(
+    outside: Outside, samples: Samples, rate: int, first: int, stopped: int
+) -> int | None:
+    """How many samples of a reply were heard before it was stopped; None: it cannot be found."""
     before = cut(outside.speaker, first - NS_PER_S // 2, first).astype(float)
-    at = place(made.astype(float), before)
+    at = place(resampled(samples, rate, RATE).astype(float), before)
     if at is None:
         return None
-    length = (silent_at(outside, first, stopped) - first) * RATE // NS_PER_S
-    audible = resampled(made[: at + len(before) + length], RATE, 16_000)
-    quiet = np.zeros(16_000 * 3 // 10, np.int16)
-    audio = np.concatenate([quiet, audible, quiet]).astype(np.float32) / np.float32(32768)
-    return whisper.transcribe(audio).text
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"[a-z]+", text.lower())
-
-
-def _counted(heard: str) -> int:
-    """How many words of `COUNT` are most like what was heard, from its beginning."""
-    said, words = _words(COUNT), _words(heard)
-    # Levenshtein's distance of all beginnings of the one to all of the other.
-    row = list(range(len(said) + 1))
-    for i, word in enumerate(words, 1):
-        above, row = row, [i]
-        for j, other in enumerate(said, 1):
-            row.append(min(row[-1] + 1, above[j] + 1, above[j - 1] + (word != other)))
-    return min(range(len(row)), key=lambda j: (row[j], -j))
+    heard = at + len(before) + (silent_at(outside, first, stopped) - first) * RATE // NS_PER_S
+    return heard * rate // RATE

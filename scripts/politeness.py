@@ -23,8 +23,8 @@ from pipeline.config import Settings, Turns, Vad
 from pipeline.turns import Ended, Paused, TurnTaker
 
 PREDICTED_MS = 60
-"""From the provisional end to the prediction: words 15 ms, judge 20, melody 35 in another thread,
-and a busy machine."""
+"""From the provisional end to the prediction: words 15 ms and judge 20 ms, beside them the melody
+40 ms; and the machine is busy."""
 
 SHARE, CUT_INS, DELAY_MS = 0.5, 0.05, 600.0
 """The aims: half the cut-ins of silence alone; at most so many at this median delay."""
@@ -219,7 +219,7 @@ def print_aims(curves: dict[Variant, list[Tried]]) -> None:
             second = "met" if found.cut_turns <= CUT_INS else "missed"
             print(
                 f"  {variant.name:<34}{title(snr):>7}: {found.cut_turns:6.1%} against {least:6.1%}"
-                f" ({first}); {CUT_INS:.0%} {second}"
+                f" ({first}); {CUT_INS:.0%} {second}; 90th percentile {found.late_ms:.0f} ms"
             )
 
 

@@ -503,3 +503,28 @@ def test_any_dialogue_leaves_a_sane_state(
     for event in scene.events:
         if isinstance(event, ReplyAudio):
             assert scene.events.index(SpeechStopped(event.turn)) < scene.events.index(event)
+
+
+@pytest.mark.parametrize(("melody", "hold"), [(1.0, "shortest_ms"), (0.0, "longest_ms")])
+def test_the_melody_counts_where_the_words_tell_nothing(melody: float, hold: str) -> None:
+    class Elsewhere(Engines):
+        async def transcribe(
+            self,
+            audio: npt.NDArray[np.float32],
+            voiced_ms: float | None = None,
+            *,
+            prefix: str = "",
+        ) -> Transcription:
+            heard = await super().transcribe(audio, voiced_ms, prefix=prefix)
+            return replace(heard, language="ja")
+
+    def endpoint_ms(sounds: float | None) -> float:
+        engines = Elsewhere(["何時ですか"], Model(["九時です。"]), sounds=sounds)
+        scene = run(Scene(engines), (0.5, False), (0.6, True), (4.0, False))
+        timeline = Timeline.from_marks(scene.trace.marks(1))
+        assert timeline is not None
+        return timeline.parts["endpoint"] / 1e6
+
+    known, unknown = endpoint_ms(melody), endpoint_ms(None)
+    assert (known < unknown) == (hold == "shortest_ms")
+    assert known != unknown

