@@ -23,13 +23,14 @@ word in edgewise", calls them the back channel."""
 
 DEMANDS = frozenset(
     {"stop", "wait", "no", "hey", "hello", "pause", "cancel", "quiet", "enough", "listen", "please"}
-    | {"sorry", "skip", "help", "excuse", "but", "what", "when", "where", "why", "how"}
+    | {"sorry", "skip", "help", "excuse", "but"}
 )
-"""Words that ask for the turn all by themselves."""
+"""Words that ask for the turn all by themselves. Question words are not among them: a hum is often
+taken for one ("Who?", "Where?")."""
 
 SURE = -0.7
-"""Mean log-probability per token below which a recogniser only guesses. It keeps out coughs; a hum
-may be "Who?" to a recogniser, and a sure one."""
+"""Mean log-probability per token below which a recogniser only guesses. It keeps out coughs, but no
+hums, of which recognisers are sure."""
 
 
 def interrupts(heard: Transcription) -> bool:

@@ -77,6 +77,7 @@ class Effect:
         ducked: When the reply was 20 dB quieter; None: never.
         silent: When it had fallen silent; None: it went on.
         restored: From the sound's end until the reply was as loud as before; 0: always was.
+        taken_for: What was understood, where it ended the reply.
     """
 
     kind: str
@@ -84,6 +85,7 @@ class Effect:
     ducked: float | None
     silent: float | None
     restored: float | None
+    taken_for: str
 
 
 def interruption(studio: Studio, aims: Aims, rounds: int, *, quick: bool) -> None:
@@ -192,7 +194,13 @@ def _effect(
     ducked = _ducked(gains, first, silent)
     quiet = [t for t, g in gains if g < FULL_DB and t > first]
     restored = None if silent is not None else max(0.0, (max(quiet, default=0) - last) / 1e6)
-    return Effect(kind, play.name, ducked, silent, restored)
+    return Effect(kind, play.name, ducked, silent, restored, _taken_for(talk, turn))
+
+
+def _taken_for(talk: Talk, turn: int) -> str:
+    """What was understood over the reply of this turn; empty where nothing was."""
+    said = [e["text"] for e in talk.events if e["type"] == "transcript" and e["turn"] == turn + 1]
+    return said[-1] if said else ""
 
 
 def _ducked(gains: Sequence[tuple[int, float]], first: int, silent: float | None) -> float | None:
@@ -254,7 +262,11 @@ def _print(kind: str, effects: Sequence[Effect]) -> None:
         return
     restored = [e.restored for e in effects if e.restored is not None]
     show_all("full level again, after the sound's end", restored, "ms")
-    wrong = [f"{e.name} (after {e.silent:.0f} ms)" for e in effects if e.silent is not None]
+    wrong = [
+        f"{e.name} (after {e.silent:.0f} ms, as {e.taken_for!r})"
+        for e in effects
+        if e.silent is not None
+    ]
     print(f"  ended the reply: {', '.join(wrong) or 'none'}")
 
 

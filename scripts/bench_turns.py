@@ -9,15 +9,17 @@ from __future__ import annotations
 import argparse
 import os
 
+from bench_cost import cost
 from bench_interruption import interruption
 from bench_latency import latency
-from figures import Aims
+from bench_stability import stability
+from figures import Aims, show_machine
+from politeness import politeness
 from studio import ROOT, Studio
 
-from pipeline import config_file
-from pipeline.trace import description
+from pipeline.config import Settings
 
-DEVICES = {"latency": latency, "interruption": interruption}
+DEVICES = {"latency": latency, "interruption": interruption, "cost": cost}
 """What is measured on devices."""
 
 SECTIONS = ("latency", "politeness", "interruption", "cost", "stability")
@@ -34,14 +36,16 @@ def main() -> None:
         parser.error(f"no such section: {', '.join(unknown)}")
     os.chdir(ROOT)
     rounds = 1 if options.quick else max(1, options.rounds)
-    machine = description(config_file.load(), {})["machine"]
-    print(f"{machine['system']}, {machine['cores']} cores, Python {machine['python']}")
-    print(f"load before: {', '.join(f'{x:.2f}' for x in os.getloadavg())}")
+    show_machine()
     aims = Aims()
     for section in options.sections or SECTIONS:
         if section in DEVICES:
             with Studio() as studio:
                 DEVICES[section](studio, aims, rounds, quick=options.quick)
+        elif section == "politeness":
+            politeness(Settings(), quick=options.quick)
+        else:
+            stability(aims, rounds, quick=options.quick)
     aims.show()
 
 

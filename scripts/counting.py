@@ -21,7 +21,8 @@ RATE = 16_000
 HOP, WINDOW = RATE // 100, RATE // 40
 BANDS = 24
 FLOOR = 20.0  # quieter than this is all the same: amplitude, of int16
-PUNCTUATION = frozenset(" .,!?;:")
+EDGES = frozenset(" .,!?;:^$")
+"""Phonemes that are no sound of a word."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -38,16 +39,20 @@ class Counter:
         speaker = PiperVoice.load(str(voice))
         rate = speaker.config.sample_rate
         config = SynthesisConfig(noise_scale=0.0, noise_w_scale=0.0)
-        parts, ends, at, sounding = [], [], 0, 0
-        for chunk in speaker.synthesize(text, config, include_alignments=True):
-            parts.append(chunk.audio_int16_array)
-            for phoneme in chunk.phoneme_alignments or ():
-                at += phoneme.num_samples
-                if phoneme.phoneme == " ":
-                    ends.append(sounding)
-                elif phoneme.phoneme not in PUNCTUATION:
-                    sounding = at
-            ends.append(sounding)
+        parts, ends, before = [], [], 0
+        # Comma by comma: within longer texts the lengths it tells run ahead of the sound.
+        for piece in re.findall(r"[^,]+,?", text):
+            at = sounding = before
+            for chunk in speaker.synthesize(piece, config, include_alignments=True):
+                parts.append(chunk.audio_int16_array)
+                for phoneme in chunk.phoneme_alignments or ():
+                    at += phoneme.num_samples
+                    if phoneme.phoneme == " ":
+                        ends += [sounding] if sounding > before else []
+                    elif phoneme.phoneme not in EDGES:
+                        sounding = at
+                before += len(parts[-1])
+            ends += [sounding] if not ends or sounding > ends[-1] else []
         self.words = re.findall(r"[\w']+", text)
         if len(ends) != len(self.words):
             raise ValueError(f"{len(self.words)} words, and {len(ends)} in the sound of: {text}")
@@ -102,10 +107,12 @@ def _warp(made: Floats, known: Floats) -> npt.NDArray[np.intp]:
             best[inside] = np.minimum(best[inside], total[i[inside] - di, j[inside] - dj])
         total[i, j] = best + cost[i, j]
     place = np.zeros(rows, np.intp)
-    i, j = rows - 1, int(total[-1].argmin())
-    place[i] = j
-    while i > 0:
-        steps = [(i - 1, j)] if j == 0 else [(i - 1, j - 1), (i - 1, j), (i, j - 1)]
-        i, j = min(steps, key=lambda at: total[at])
-        place[i] = j
+    row, column = rows - 1, int(total[-1].argmin())
+    place[row] = column
+    while row > 0:
+        steps = [(row - 1, column)]
+        if column > 0:
+            steps += [(row - 1, column - 1), (row, column - 1)]
+        row, column = min(steps, key=lambda at: float(total[at]))
+        place[row] = column
     return place

@@ -114,7 +114,7 @@ def _resonate(source: Floats, frequency: float, width: float) -> Floats:
     angle = 2 * np.pi * frequency / RATE
     response = radius**k * np.sin((k + 1) * angle) / np.sin(angle)
     gain = np.abs(1 - a1 * np.exp(-1j * angle) - a2 * np.exp(-2j * angle))
-    return np.convolve(source, response)[: len(source)] * gain
+    return np.asarray(np.convolve(source, response)[: len(source)] * gain)
 
 
 def _to_level(sound: Floats, db: float) -> Samples:

@@ -11,6 +11,7 @@ import gc
 import threading
 import tracemalloc
 from collections import Counter
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from random import Random
 
@@ -30,6 +31,7 @@ from pipeline.events import (
     SpeechStarted,
     SpeechStopped,
 )
+from pipeline.stages.llm import Messages, Used
 from pipeline.trace import Trace
 
 FRAME = RATE // 50
@@ -37,6 +39,9 @@ REPLY = "It is nine. The train leaves at ten, from platform four, and it takes t
 TEXTS = ("What time is it?", "When does the train leave?", "Tell me more, please.", "FAIL")
 SETTLED_S = 60.0
 """Silence after which nothing is done any more: the longest reply is over long before."""
+
+HEARS_OUT_S = 60.0
+"""The patience of a user who lets a reply come to its end."""
 
 WARM_TURNS = 40
 """Memory is compared with what it was after so many: caches have filled, history is cut."""
@@ -57,7 +62,7 @@ class Report:
             session keeps.
         unanswered: Turns that were begun and never done: each has to end in a reply, or a failure.
         open: Streams of the engines that were never closed.
-        stuck: What took longer than it ever should.
+        stuck: What took longer than it ever should, or came out of order.
     """
 
     turns: int = 0
@@ -92,7 +97,7 @@ class RandomModel(Model):
             return "It is FAIL now."
         return REPLY * self._random.randint(1, 4)
 
-    async def stream(self, messages):  # type: ignore[no-untyped-def]
+    async def stream(self, messages: Messages) -> AsyncGenerator[str | Used, None]:
         """As `Model`; nothing of it is kept, so that memory tells of the session alone."""
         self.scripts = [self.next_script()]
         async for delta in super().stream(messages):
@@ -112,9 +117,8 @@ class Conversation:
         self.offset = 0
         self.begun: set[int] = set()
         self.done: set[int] = set()
-        self.playing = ""
+        self.playing: tuple[int, str] | None = None
         self.made = self.position = 0
-        self.over_at = 0.0
 
     async def hold(self, turns: int) -> Report:
         """Talk for so many of the user's turns, and see what is left."""
@@ -124,8 +128,8 @@ class Conversation:
         async with self.session:
             helpers = [asyncio.create_task(self._read()), asyncio.create_task(self._play())]
             idle = len(asyncio.all_tasks())
-            for number in range(turns):
-                if number == min(WARM_TURNS, turns // 2):
+            while len(self.begun) < turns:
+                if not warm and len(self.begun) >= min(WARM_TURNS, turns // 2):
                     warm = _allocated()
                 await self._turn()
                 tasks = len(asyncio.all_tasks()) - idle
@@ -149,16 +153,16 @@ class Conversation:
     async def _turn(self) -> None:
         """Speak, with pauses; then wait for the reply, or speak over it."""
         self._forget()
-        said = self.random.choices(range(len(TEXTS)), (10, 10, 10, 1))[0]
+        said = self.random.choices(range(len(TEXTS)), (10, 10, 10, 3))[0]
         for _ in range(self.random.randint(1, 4)):
             await self._sound(self.random.uniform(0.15, 1.5), said)
             await self._sound(self.random.uniform(0.05, 0.45), None)
         await self._sound(self.random.uniform(0.6, 1.2), None)
-        until = self.random.choice([0.3, 1.0, 3.0, 30.0])
-        while until > 0 and (self.playing or until > 29):
+        patience_s = self.random.choice([0.3, 1.0, 3.0, HEARS_OUT_S])
+        while self.playing is not None and patience_s > 0:
             await self._sound(0.2, None)
-            until -= 0.2
-            if self.random.random() < 0.02:
+            patience_s -= 0.2
+            if self.random.random() < 0.06:
                 await self._sound(self.random.uniform(0.03, 0.25), said)  # a cough, or a word
 
     async def _sound(self, seconds: float, said: int | None) -> None:
@@ -189,14 +193,16 @@ class Conversation:
                 case SpeechStopped() if event.turn not in self.begun:
                     self.report.stuck.append(f"turn {event.turn} ended before it began")
                 case ReplyAudio():
-                    if event.id != self.playing:
-                        self.playing, self.made, self.position = event.id, 0, 0
+                    if (event.turn, event.id) != self.playing:
+                        self.playing, self.made, self.position = (event.turn, event.id), 0, 0
                     self.made += len(event.frame.samples)
-                case ReplyInterrupted() if event.id == self.playing:
-                    self.playing = ""
+                case ReplyInterrupted() if (event.turn, event.id) == self.playing:
+                    self.playing = None
                 case Failure():
                     self.report.failures[event.stage] += 1
                 case ReplyDone():
+                    if event.turn in self.done:
+                        self.report.stuck.append(f"turn {event.turn} was done twice")
                     self.report.counts[f"ReplyDone {event.status}"] += 1
                     self.done.add(event.turn)
 
@@ -204,11 +210,12 @@ class Conversation:
         """Play what is made, in real time, and tell how far."""
         while True:
             await asyncio.sleep(0.02)
-            if reply := self.playing:
+            if self.playing is not None:
+                turn, reply = self.playing
                 self.position = min(self.position + 20, self.made)
+                if self.position == self.made and turn in self.done:
+                    self.playing = None
                 await self.session.heard(reply, self.position)
-                if self.position == self.made and f"{reply}" in {f"reply-{t}" for t in self.done}:
-                    self.playing = ""
 
 
 def hold(turns: int, seed: int = 1) -> Report:
