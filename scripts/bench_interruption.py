@@ -289,7 +289,7 @@ def _count(studio: Studio, aims: Aims, times: int) -> None:
     ):
         for number in range(times):
             turn = speaking(talk, 5.0)
-            time.sleep(random.uniform(0.5, 8.0))
+            time.sleep(random.uniform(0.5, 7.0))
             plays.append((turn, talk.play(*made[number % len(made)])))
             time.sleep(0.8)
     turns = talk.turns()

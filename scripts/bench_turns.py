@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
+import time
 
 from bench_cost import cost
 from bench_interruption import interruption
@@ -35,10 +37,12 @@ def main() -> None:
     if unknown := set(options.sections) - set(SECTIONS):
         parser.error(f"no such section: {', '.join(unknown)}")
     os.chdir(ROOT)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     rounds = 1 if options.quick else max(1, options.rounds)
     show_machine()
     aims = Aims()
     for section in options.sections or SECTIONS:
+        began = time.monotonic()
         if section in DEVICES:
             with Studio() as studio:
                 DEVICES[section](studio, aims, rounds, quick=options.quick)
@@ -46,6 +50,7 @@ def main() -> None:
             politeness(Settings(), quick=options.quick)
         else:
             stability(aims, rounds, quick=options.quick)
+        print(f" {section}: {time.monotonic() - began:.0f} s")
     aims.show()
 
 

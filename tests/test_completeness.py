@@ -104,7 +104,8 @@ EITHER = [
     "Hold on.",
     "Do it.",
 ]
-LAST_OF_NOTHING = ["a", "the", "my", "and", "or", "because", "to", "of", "um", "into", "your"]
+LAST_OF_NOTHING = ["a", "the", "my", "and", "or", "because", "um", "into", "your"]
+"""Not "to" or "of", which end questions: "what is it made of"."""
 
 texts = st.lists(st.sampled_from(" ".join(OPEN + WHOLE).split()), min_size=1, max_size=8).map(
     " ".join
