@@ -22,7 +22,7 @@ SIGNS = frozenset(
 word in edgewise", calls them the back channel."""
 
 DEMANDS = frozenset(
-    {"stop", "wait", "no", "hey", "hello", "pause", "cancel", "quiet", "enough", "listen", "please"}
+    {"stop", "wait", "no", "pause", "cancel", "quiet", "enough", "listen", "please"}
     | {"sorry", "skip", "help", "excuse", "but"}
 )
 """Words that ask for the turn all by themselves. Question words are not among them: a hum is often

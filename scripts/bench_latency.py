@@ -14,8 +14,8 @@ from pipeline.clock import NS_PER_S
 from pipeline.events import Samples
 from pipeline.timeline import PARTS, Timeline
 
-QUESTIONS = (11, 14, 2, 29, 8, 20, 25, 34)
-"""Development recordings: whole sentences, eight voices of four synthesisers."""
+QUESTIONS = (11, 14, 2, 29, 8, 25)
+"""Development recordings: whole sentences, five voices of three synthesisers."""
 
 FIXED = {
     "CASCADE_TURNS__PREDICT": "false",
@@ -72,10 +72,10 @@ def latency(studio: Studio, aims: Aims, rounds: int, *, quick: bool) -> None:
         studio: The devices.
         aims: Takes what was aimed at.
         rounds: How often each recording is asked in each mode.
-        quick: Ask only the first three.
+        quick: Ask only the first two.
     """
     print("voice-to-voice, at the sound server: the user's last sound → the reply's first")
-    numbers = QUESTIONS[:3] if quick else QUESTIONS
+    numbers = QUESTIONS[:2] if quick else QUESTIONS
     questions = [(f"dev_{n:02}", recording(n)) for n in numbers]
     found: dict[str, list[Measured]] = {mode: [] for mode in MODES}
     lost = dict.fromkeys(MODES, 0)

@@ -231,7 +231,7 @@ def test_after_a_failed_recognition_the_next_one_starts_afresh() -> None:
 
 
 def test_a_cough_over_a_reply_ducks_it_and_it_swells_back() -> None:
-    engines = Engines(["When?", "", "Hello."], Model([LONG, "Yes."]))
+    engines = Engines(["When?", "", "Stop it."], Model([LONG, "Yes."]))
     scene = run(
         Scene(engines),
         *((0.5, False), (0.6, True), (3.0, False)),
