@@ -33,16 +33,24 @@ SURE = -0.7
 hums, of which recognisers are sure."""
 
 
-def interrupts(heard: Transcription) -> bool:
+def interrupts(heard: Transcription, before: str = "") -> bool:
     """Whether what was said over a reply asks for the turn.
 
-    One word does not, unless it is a demand: a hum, a laugh or a sigh is often taken for a word,
-    seldom for two different ones. `scripts/bench turns` counts what gets through.
+    A demand does. Other words do if there are two different ones, and the look before began with
+    the same: a hum, a laugh or a sigh is often taken for a word, but seldom twice for the same
+    words. `scripts/bench turns` counts what gets through.
+
+    Args:
+        heard: What has been said so far.
+        before: What was made of it at the look before, if there was one.
     """
-    words = [word for word in bare(heard.text) if word not in SIGNS]
+    said = bare(heard.text)
+    words = [word for word in said if word not in SIGNS]
     if not words or heard.log_prob < SURE:
         return False
-    return words[0] in DEMANDS or len(set(words)) > 1
+    if words[0] in DEMANDS:
+        return True
+    return len(set(words)) > 1 and said[:1] == bare(before)[:1]
 
 
 class WordCheck:
@@ -64,6 +72,7 @@ class WordCheck:
         self._start = start
         self._found = found
         self._next: Suspected | None = None
+        self._before: tuple[int, str] = (-1, "")
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -85,5 +94,7 @@ class WordCheck:
             except Exception as error:
                 log.debug("words over the reply: %s", error)  # long voice interrupts all the same
                 return
-            if interrupts(heard):
+            voiced, before = self._before
+            self._before = (suspected.voiced, heard.text)
+            if interrupts(heard, before if voiced == suspected.voiced else ""):
                 self._found(suspected)

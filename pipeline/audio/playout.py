@@ -57,8 +57,8 @@ class Played:
         finished: No more will be written.
         stopped: It was cut short by `Playout.stop`.
         done: All that will ever be heard of it has gone to the device.
-        first_ns: When its first sample went to the device, which takes a while to make it heard; None
-            before that, as all times.
+        first_ns: When its first sample went to the device, which takes a while to make it heard;
+            None before that, as all times.
         audible_ns: When the first sample above the threshold is heard, silence before it left out.
         last_ns: When the last sample so far has been heard.
         last_audible_ns: When the last one above the threshold is heard.
