@@ -37,7 +37,8 @@ Recognise = Callable[[], Awaitable[Transcription]]
 """Gives what was said."""
 
 Judge = Callable[[Messages, Transcription], Awaitable[None]]
-"""Gets the prompt and what was said, once that is known, before the model is asked."""
+"""Gets the prompt and what was said, once that is known, and is waited for before the model is
+asked."""
 
 
 class Engines(Protocol):

@@ -1,9 +1,17 @@
-"""What a listener says without wanting the turn: "mm-hm", "yeah", "okay". Pure."""
+"""What is said over a reply: a mere sign of listening ("mm-hm", "okay"), or a wish for the turn."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
 from pipeline.partial import bare
 from pipeline.stages.stt import Transcription
+from pipeline.turns import Suspected
+
+log = logging.getLogger(__name__)
 
 SIGNS = frozenset(
     {"ah", "aha", "ahem", "er", "erm", "ha", "haha", "hm", "hmm", "hmmm", "huh", "mhm", "mm"}
@@ -14,23 +22,79 @@ SIGNS = frozenset(
 word in edgewise", calls them the back channel."""
 
 DEMANDS = frozenset(
-    {"stop", "wait", "no", "hey", "hello", "pause", "cancel", "quiet", "enough", "listen", "please"}
-    | {"sorry", "skip", "help", "excuse", "but", "what", "when", "where", "why", "how"}
+    {"stop", "wait", "no", "pause", "cancel", "quiet", "enough", "listen", "please"}
+    | {"sorry", "skip", "help", "excuse", "but"}
 )
-"""Words that ask for the turn all by themselves."""
+"""Words that ask for the turn all by themselves. Question words are not among them: a hum is often
+taken for one ("Who?", "Where?")."""
 
 SURE = -0.7
-"""Mean log-probability per token below which a recogniser only guesses. It keeps out coughs; a hum
-may be "Who?" to a recogniser, and a sure one."""
+"""Mean log-probability per token below which a recogniser only guesses. It keeps out coughs, but no
+hums, of which recognisers are sure."""
 
 
-def interrupts(heard: Transcription) -> bool:
+def interrupts(heard: Transcription, before: str = "") -> bool:
     """Whether what was said over a reply asks for the turn.
 
-    One word does not, unless it is a demand: a hum, a laugh or a sigh is often taken for a word,
-    seldom for two different ones. `scripts/bench turns` counts what gets through.
+    A demand does. Other words do if there are two different ones, and the look before began with
+    the same: a hum, a laugh or a sigh is often taken for a word, but seldom twice for the same
+    words. `scripts/bench turns` counts what gets through.
+
+    Args:
+        heard: What has been said so far.
+        before: What was made of it at the look before, if there was one.
     """
-    words = [word for word in bare(heard.text) if word not in SIGNS]
+    said = bare(heard.text)
+    words = [word for word in said if word not in SIGNS]
     if not words or heard.log_prob < SURE:
         return False
-    return words[0] in DEMANDS or len(set(words)) > 1
+    if words[0] in DEMANDS:
+        return True
+    return len(set(words)) > 1 and said[:1] == bare(before)[:1]
+
+
+class WordCheck:
+    """Looks for words in the voice over a reply, one look after the other.
+
+    Args:
+        hear: Recognises what a suspicion has heard so far.
+        start: Starts a task that ends with the session.
+        found: Told of a suspicion with words that ask for the turn.
+    """
+
+    def __init__(
+        self,
+        hear: Callable[[Suspected], Awaitable[Transcription]],
+        start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        found: Callable[[Suspected], None],
+    ) -> None:
+        self._hear = hear
+        self._start = start
+        self._found = found
+        self._next: Suspected | None = None
+        self._before: tuple[int, str] = (-1, "")
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether something is being recognised."""
+        return self._task is not None and not self._task.done()
+
+    def look(self, suspected: Suspected) -> None:
+        """Look for words; of those that come while it looks the last one is looked at next."""
+        self._next = suspected
+        if not self.running:
+            self._task = self._start(self._look())
+
+    async def _look(self) -> None:
+        while (suspected := self._next) is not None:
+            self._next = None
+            try:
+                heard = await self._hear(suspected)
+            except Exception as error:
+                log.debug("words over the reply: %s", error)  # long voice interrupts all the same
+                return
+            voiced, before = self._before
+            self._before = (suspected.voiced, heard.text)
+            if interrupts(heard, before if voiced == suspected.voiced else ""):
+                self._found(suspected)

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import functools
 import logging
-import math
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from pipeline.answer import Answer, Engines, Recognise
-from pipeline.backchannel import interrupts
+from pipeline.backchannel import WordCheck
 from pipeline.clock import Clock
-from pipeline.completeness import completeness
 from pipeline.config import Settings
 from pipeline.conversation import Conversation, Message
-from pipeline.endpoint import Evidence
 from pipeline.errors import CascadeError
 from pipeline.events import (
     Event,
@@ -31,6 +27,7 @@ from pipeline.events import (
     SpeechStopped,
     Transcript,
 )
+from pipeline.foresight import Foresight
 from pipeline.hearing import Hearing
 from pipeline.partial import Partials, bare
 from pipeline.reply import Reply
@@ -105,6 +102,7 @@ class Cascade:
             if message.role != "system":
                 self._conversation.add(message.role, message.content, message.turn)
         self._turns = TurnTaker(settings.turns, settings.vad)
+        self._tail = settings.turns.tail_ms * RATE // 1000
         self._hearing = Hearing(engines.new_detector(), settings.turns.max_turn_s + TAPE_SLACK_S)
         self._events: asyncio.Queue[Event | None] = asyncio.Queue(EVENTS_AHEAD)
         self._tasks = asyncio.TaskGroup()
@@ -117,9 +115,8 @@ class Cascade:
         self._answering: asyncio.Task[None] | None = None
         self._reply: Reply | None = None
         self._ducked: Reply | None = None
-        self._evidence = Evidence()
-        self._suspected: Suspected | None = None
-        self._checking: asyncio.Task[None] | None = None
+        self._foresight = Foresight(engines, self._begin, self._turns.predicted)
+        self._check = WordCheck(self._words_over, self._begin, self._interrupts)
         self._utterance: Began | None = None
         self._reading: asyncio.Task[None] | None = None
         self._read_words = 0
@@ -195,7 +192,7 @@ class Cascade:
         whatever comes next.
         """
         held = self._answer is not None and self._answer.preparing
-        return held or self._partials.running or any(map(_running, (self._reading, self._checking)))
+        return held or self._partials.running or self._check.running or _running(self._reading)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a task that ends with the session."""
@@ -214,13 +211,14 @@ class Cascade:
                 case Settled():
                     self._look_again(decision)
                 case Resumed():
+                    self._foresight.end()
                     await self._drop("the user went on")
                 case Ended():
                     await self._end_turn(decision)
                 case Ducked():
                     await self._duck()
                 case Suspected():
-                    self._check(decision)
+                    self._check.look(decision)
                 case Swelled():
                     await self._swell()
                 case Idle():
@@ -247,35 +245,37 @@ class Cascade:
             hold_ms=round(ended.hold_ms),
             probability=ended.probability,
         )
+        self._foresight.end()
         self._utterance = None
         await self._events.put(SpeechStopped(self._turn))
         if self._answer is None:
             audio = self._hearing.sound(ended.start, ended.end)
-            self._try(functools.partial(self._engines.transcribe, audio, ended.voiced_ms), None)
+            self._try(functools.partial(self._engines.transcribe, audio, ended.voiced_ms))
         assert self._answer is not None
         await self._answer.commit()
 
     def _speculate(self, paused: Paused) -> None:
         """The turn may be over: begin to answer it, and see how likely it is."""
-        self._evidence = Evidence()
         turns = self._settings.turns
+        begin = self._settings.reply.mode == "speculative" and self._attempts < turns.attempts
         if turns.predict:
-            self._begin(self._hear_melody(paused))
-        if self._settings.reply.mode != "speculative" or self._attempts >= turns.attempts:
+            audio = self._hearing.sound(paused.start, paused.at)
+            self._foresight.begin(paused.speech_end, audio, words=begin)
+        if not begin:
             return
-        tail = turns.tail_ms * RATE // 1000
-        audio = self._hearing.sound(paused.start, paused.at, until=paused.speech_end + tail)
-        recognise = functools.partial(
-            self._engines.transcribe, audio, paused.voiced_ms, prefix=self._partials.stable
+        audio = self._hearing.sound(paused.start, paused.at, until=paused.speech_end + self._tail)
+        self._try(
+            functools.partial(
+                self._engines.transcribe, audio, paused.voiced_ms, prefix=self._partials.stable
+            )
         )
-        self._try(recognise, paused)
 
-    def _try(self, recognise: Recognise, paused: Paused | None) -> None:
-        """Begin an answer; to the turn as it is in this pause, or to the turn that is over."""
+    def _try(self, recognise: Recognise) -> None:
+        """Begin an answer to the turn, be it over or paused."""
         self._attempts += 1
         answer = self._answer = self._new_answer()
-        judge = functools.partial(self._judge, paused)
-        self._answering = self._begin(self._see_through(answer, answer.run(recognise, judge)))
+        work = answer.run(recognise, self._judge)
+        self._answering = self._begin(self._see_through(answer, work))
 
     def _new_answer(self) -> Answer:
         return Answer(
@@ -304,25 +304,11 @@ class Cascade:
             self._read(self._conversation.prompt(reserve_tokens=RESERVE_TOKENS))
         self._settle()
 
-    async def _hear_melody(self, paused: Paused) -> None:
-        melody = await self._engines.melody(self._hearing.sound(paused.start, paused.at))
-        self._predict(paused, dataclasses.replace(self._evidence, melody=melody))
-
-    async def _judge(self, paused: Paused | None, messages: Messages, heard: Transcription) -> None:
-        """The words of a pause are known: do they read as if there were more to come?"""
+    async def _judge(self, messages: Messages, heard: Transcription) -> None:
+        """The words are known: the model is asked at once, and not for anything else."""
         if self._reading is not None:
             self._reading.cancel()
-        if paused is None or not self._settings.turns.predict:
-            return
-        words = completeness(heard.text, heard.language)
-        sure = math.exp(heard.log_prob)
-        self._predict(paused, dataclasses.replace(self._evidence, words=words, sure=sure))
-        judged = await self._engines.judge(messages)
-        self._predict(paused, dataclasses.replace(self._evidence, judged=judged))
-
-    def _predict(self, paused: Paused, evidence: Evidence) -> None:
-        self._evidence = evidence
-        self._turns.predicted(paused.speech_end, evidence)
+        await self._foresight.read(messages, heard)
 
     def _look_again(self, settled: Settled) -> None:
         """The pause goes on: see whether a soft last syllable makes other words of it."""
@@ -333,7 +319,11 @@ class Cascade:
         self._begin(self._compare(answer, audio))
 
     async def _compare(self, answer: Answer, audio: Audio) -> None:
-        heard = await self._engines.transcribe(audio)
+        try:
+            heard = await self._engines.transcribe(audio)
+        except Exception as error:
+            log.debug("looking again: %s", error)  # what was heard before counts
+            return
         if bare(heard.text) != bare(answer.text or ""):
             self._found.append(functools.partial(self._redo, answer, heard))
 
@@ -347,7 +337,7 @@ class Cascade:
             return heard
 
         if self._attempts < self._settings.turns.attempts:
-            self._try(known, None)
+            self._try(known)
 
     async def _drop(self, reason: str) -> None:
         """Throw away the answer that was begun: nobody has learnt of it."""
@@ -372,7 +362,7 @@ class Cascade:
         A recognition goes on: what was said is not lost.
         """
         answer, task, reply = self._answer, self._answering, self._reply
-        self._answer = self._answering = self._suspected = None
+        self._answer = self._answering = None
         if answer is not None and answer.reply is None:
             answer.superseded = True
         if reply is None or reply.over:
@@ -399,27 +389,19 @@ class Cascade:
         if reply is not None:
             await self._events.put(ReplySwelled(reply.turn, reply.id))
 
-    def _check(self, suspected: Suspected) -> None:
-        """See whether there are words in the voice over a reply."""
-        self._suspected = suspected
-        if not _running(self._checking):
-            self._checking = self._begin(self._check_words())
+    async def _words_over(self, suspected: Suspected) -> Transcription:
+        """What is said over a reply, so far."""
+        until = suspected.at + self._tail
+        audio = self._hearing.sound(suspected.start, suspected.at, until=until)
+        return await self._engines.transcribe(audio, suspected.voiced_ms)
 
-    async def _check_words(self) -> None:
-        while (suspected := self._suspected) is not None:
-            self._suspected = None
-            tail = self._settings.turns.tail_ms * RATE // 1000
-            audio = self._hearing.sound(suspected.start, suspected.at, until=suspected.at + tail)
-            try:
-                heard = await self._engines.transcribe(audio, suspected.voiced_ms)
-            except Exception as error:
-                log.debug("words over the reply: %s", error)  # long voice interrupts all the same
-                return
-            if interrupts(heard):
-                self._found.append(functools.partial(self._confirm, suspected))
+    def _interrupts(self, suspected: Suspected) -> None:
+        """There are words in the voice over a reply."""
 
-    async def _confirm(self, suspected: Suspected) -> None:
-        await self._decide(self._turns.recognised(suspected.voiced, words=True))
+        async def confirm() -> None:
+            await self._decide(self._turns.recognised(suspected.voiced, words=True))
+
+        self._found.append(confirm)
 
     async def _speak_first(self) -> None:
         """Nobody has spoken for long."""

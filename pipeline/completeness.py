@@ -67,7 +67,7 @@ _NEVER_LAST = {
 }
 
 # They end a sentence only if something before them calls for it: "where are you from".
-_STRANDED = _set("for with about of to from at like")
+_STRANDED = _set("for with about to from like")
 _PARTICLES = _set("on off up down in out over back around through by away along")
 _PARTICLE_VERBS = _set("turn switch put pick take set get come go log sign hang shut")
 _AUXILIARIES = _set(
@@ -156,20 +156,12 @@ def _english(words: list[str]) -> float:
         return _plain(words)
     if last in _SUBJECTS and before in _MODALS and words != ["do", last]:
         return UNFINISHED
-    if last == "that" and before in _KNOWING:
-        return HANGING
-    if last == "please" and len(words) < 4 and first in _MODALS:
-        return HANGING
-    if first in _OPENS_A_CLAUSE and len(words) < 5:
-        return HANGING
-    if last in _QUESTION:
+    if _hangs(words):
         return HANGING
     if last in _PARTICLES:
         return _particle(words)
     if last in _AUXILIARIES:
         return _auxiliary(words)
-    if last in ("me", "you") and before in ("tell", "remind", "give", "send", "show", "ask"):
-        return HANGING
     if last == "like" and before in ("would", "i'd", "we'd", "looks", "feels", "sounds"):
         return UNFINISHED
     if last in _NEED_MORE:
@@ -181,6 +173,18 @@ def _english(words: list[str]) -> float:
     return _plain(words)
 
 
+def _hangs(words: list[str]) -> bool:
+    """Two words that want a third, or half a sentence: "tell me", "if it rains"."""
+    first, before, last = words[0], words[-2], words[-1]
+    if last == "that":
+        return before in _KNOWING
+    if last == "please":
+        return len(words) < 4 and first in _MODALS
+    if last in ("me", "you") and before in ("tell", "remind", "give", "send", "show", "ask"):
+        return True
+    return last in _QUESTION or (first in _OPENS_A_CLAUSE and len(words) < 5)
+
+
 def _single(word: str) -> float:
     if word in _WHOLE:
         return FINISHED
@@ -190,7 +194,7 @@ def _single(word: str) -> float:
         return EVEN
     if word in _AUXILIARIES or word in _NEED_MORE or word in _OPENERS:
         return HANGING
-    return EVEN
+    return (EVEN + LIKELY) / 2  # an answer: "Berlin"
 
 
 def _particle(words: list[str]) -> float:
@@ -239,7 +243,7 @@ def _plain(words: list[str]) -> float:
         return LIKELY if n > 3 or (n == 3 and _has_verb(words)) else EVEN * (1.0 if n > 2 else 0.7)
     if first in _SUBJECTS or "'" in first:
         return LIKELY if n > 2 else EVEN
-    return LIKELY if n > 2 else (LIKELY + EVEN) / 2
+    return LIKELY if n > 2 else (EVEN + LIKELY) / 2
 
 
 def _has_verb(words: list[str]) -> bool:

@@ -112,7 +112,7 @@ class Turns(Section):
         True, description="Whether hold_ms follows the pauses of who speaks, by half of it at most"
     )
     attempts: int = Field(
-        4,
+        8,
         ge=0,
         le=100,
         description="Answers begun before the end of one turn is certain; 0: no speculation",
@@ -250,7 +250,7 @@ class Reply(Section):
     )
     first_words: int = Field(3, ge=1, le=50, description="Words that the first clause needs")
     first_deadline_ms: int = Field(
-        60, ge=0, le=5000, description="After the first token: speak what there is, at a word gap"
+        30, ge=0, le=5000, description="After the first token: speak what there is, at a word gap"
     )
     max_clause_chars: int = Field(240, ge=20, le=2000, description="Longest clause")
     lead_in_ms: int = Field(

@@ -36,7 +36,11 @@ LEAST = 0.001
 """Probabilities are taken to be at least this far from 0 and 1."""
 
 UNLIKELY, EVEN, SURE = 0.3, 0.6, 0.85
-"""Probabilities at which the hold is the longest, the hangover, the shortest."""
+"""Probabilities at which the hold is the longest, the hangover, the shortest.
+
+Chosen on the same half, without noise: a tenth of the turns waits for more than 0.7 s with them.
+Values that have these wait for 1.4 s save a quarter of the cut-ins that are left.
+"""
 
 REMEMBERED = 24
 """So many pauses of the speaker count, the latest ones."""
@@ -94,8 +98,8 @@ def log_odds(p: float) -> float:
 def hold_ms(settings: Turns, p: float | None, hangover_ms: float) -> float:
     """Silence that ends the turn (ms).
 
-    `longest_ms` up to p = `UNLIKELY`, `hangover_ms` at `EVEN`, `shortest_ms` from `SURE` on; between
-    them each step of p changes it by the same factor.
+    `longest_ms` up to p = `UNLIKELY`, `hangover_ms` at `EVEN`, `shortest_ms` from `SURE` on;
+    between them each step of p changes it by the same factor.
 
     Args:
         settings: The bounds; where they cross, the longer one counts.
@@ -120,7 +124,11 @@ def _between(first: float, last: float, share: float) -> float:
 
 
 class Hangover:
-    """The hold where nothing else is known: it follows the pauses that the speaker makes."""
+    """The hold where nothing else is known: it follows the pauses that the speaker makes.
+
+    Only pauses that the hold outlasted are known, so that it grows by no more than `MARGIN` beyond
+    what it saw; predictions, which hold longer after open ends, let it see longer ones.
+    """
 
     def __init__(self, settings: Turns) -> None:
         self._settings = settings

@@ -19,6 +19,9 @@ RATE = 16_000
 JUDGE_LAG = 2 * WINDOW
 """How much silence (samples) what is judged voiced may end with: measured, up to 46 ms."""
 
+FADE = RATE // 10
+"""How much sound (samples) may follow what is judged voiced: a voice fades out for up to 80 ms."""
+
 LOST_NS = 1_000_000_000
 """A gap in the microphone's time beyond which what comes has nothing to do with what was."""
 
@@ -72,10 +75,16 @@ class Hearing:
         return self._tape.time_of(offset)
 
     def last_sound(self, judged: int) -> int:
-        """Where sound ended that was judged to end at `judged`: the judge is a little late."""
-        heard = self._tape.cut(judged - JUDGE_LAG, judged)
-        end = ending(heard, RATE)
-        return judged if end is None else judged - len(heard) + end
+        """Where the voice fell silent that was judged to end at `judged`.
+
+        The judge is a little late, or leaves out how it fades. Where it does not fall silent there,
+        because the room is not, the judge is believed.
+        """
+        start = judged - JUDGE_LAG
+        end = ending(self._tape.cut(start, judged + FADE), RATE)
+        if end is None or end == min(judged + FADE, self._tape.end) - start:
+            end = ending(self._tape.cut(start, judged), RATE)
+        return judged if end is None else start + end
 
     def sound(self, start: int, end: int, *, until: int = 0) -> Audio:
         """What was heard from `start` to before `end`, and silence up to `until` if that is later.

@@ -34,6 +34,10 @@ RECHECK_MS = 96
 """More voice than at the last check after which a suspected interruption is checked for words
 again: less than a syllable."""
 
+CUT_OFF_MS = 1500
+"""Speech that begins again this soon after the end of a turn goes on with it: the turn was cut off,
+and the hangover learns from the pause. Few replies are heard and answered in that time."""
+
 Reason = Literal["silence", "length", "gap"]
 
 
@@ -165,6 +169,7 @@ class TurnTaker:
         self._in_speech = False
         self._onset: int | None = None
         self._since = 0
+        self._ended = -RATE * 60
         self._voiced = 0
         self._start = 0
         self._speech_end = 0
@@ -293,6 +298,8 @@ class TurnTaker:
 
     def _begin(self, at: int) -> Began:
         assert self._onset is not None
+        if 0 < (pause_ms := _ms(self._onset - self._ended)) <= CUT_OFF_MS:
+            self._hangover.paused(pause_ms)
         self._in_speech = True
         self._ducked = False
         self._idled = 0
@@ -306,6 +313,8 @@ class TurnTaker:
     def _speech(self, voice: Voice, voiced: bool) -> list[Decision]:
         """The user's turn: it goes on, pauses, or ends."""
         decisions = self._voice(voice) if voiced else self._hush(voice)
+        if not self._in_speech:
+            return decisions
         if voice.end - self._start >= int(self._settings.max_turn_s * RATE):
             return [*decisions, *self._pause(voice.end), self._end(voice.end, "length")]
         return decisions
@@ -373,6 +382,7 @@ class TurnTaker:
             probability(self._evidence),
         )
         self._in_speech = False
+        self._ended = self._speech_end
         self._onset = None
         self._go_on()
         self._quiet_from = at

@@ -14,16 +14,16 @@ import csv
 import io
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from figures import show, show_machine
 from rich.console import Console
 
 from pipeline import config_file
@@ -39,7 +39,7 @@ from pipeline.stages.llm import Used
 from pipeline.stages.vad import VoiceDetector
 from pipeline.talk import Driver
 from pipeline.timeline import PARTS, Timeline
-from pipeline.trace import Trace, description
+from pipeline.trace import Trace
 
 # isort: split
 import numpy as np
@@ -53,18 +53,6 @@ SENTENCES = (
     "A tomato is red, and sometimes yellow or green.",
     "I think it is the most useful thing that people have ever built.",
 )
-
-
-def show(name: str, values: Sequence[float], unit: str) -> None:
-    """One line: median, and the range of all values."""
-    if not values:
-        print(f"  {name:<44} nothing measured")
-        return
-    middle = statistics.median(values)
-    print(
-        f"  {name:<44} {middle:9.2f} {unit}   ({min(values):.2f} to {max(values):.2f}, "
-        f"n = {len(values)})"
-    )
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -314,9 +302,7 @@ async def main() -> None:
     rounds = max(1, parser.parse_args().rounds)
     os.chdir(ROOT)
     settings = config_file.load()
-    machine = description(settings, {})["machine"]
-    print(f"{machine['system']}, {machine['cores']} cores, Python {machine['python']}")
-    print(f"load before: {', '.join(f'{x:.2f}' for x in os.getloadavg())}")
+    show_machine()
     start_up(rounds)
     async with LocalEngines(settings, catalogue(settings)) as engines:
         await engines_alone(engines, settings)

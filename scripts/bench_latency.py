@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from figures import Aims, median, show, show_all
-from studio import RATE, ROOT, Outside, Play, Studio, Talk
+from studio import ROOT, Outside, Play, Studio, Talk
 
 from pipeline.audio.files import read_audio
 from pipeline.clock import NS_PER_S
 from pipeline.events import Samples
 from pipeline.timeline import PARTS, Timeline
 
-QUESTIONS = (11, 14, 2, 29, 8, 20, 25, 34)
-"""Development recordings: whole sentences, eight voices of four synthesisers."""
+QUESTIONS = (11, 14, 2, 29, 8, 25)
+"""Development recordings: whole sentences, five voices of three synthesisers."""
 
 FIXED = {
     "CASCADE_TURNS__PREDICT": "false",
@@ -40,24 +40,21 @@ class Measured:
 
     Attributes:
         total_ms: Voice-to-voice, from outside.
+        endpoint_ms: Of it the wait for the end of the turn: until it was committed.
         timeline: What the trace says.
         end_ms: How much later the trace has the user's last sound than it was heard outside.
         begin_ms: How much later it has the reply's first sound.
     """
 
     total_ms: float
+    endpoint_ms: float
     timeline: Timeline
     end_ms: float
     begin_ms: float
 
     @property
-    def endpoint_ms(self) -> float:
-        """The wait for the end of the turn."""
-        return self.timeline.parts["endpoint"] / 1e6
-
-    @property
     def residual_ms(self) -> float:
-        """What is left of it from outside without the wait for the end of the turn."""
+        """What is left without the wait for the end of the turn."""
         return self.total_ms - self.endpoint_ms
 
     @property
@@ -75,10 +72,10 @@ def latency(studio: Studio, aims: Aims, rounds: int, *, quick: bool) -> None:
         studio: The devices.
         aims: Takes what was aimed at.
         rounds: How often each recording is asked in each mode.
-        quick: Ask only the first three.
+        quick: Ask only the first two.
     """
     print("voice-to-voice, at the sound server: the user's last sound → the reply's first")
-    numbers = QUESTIONS[:3] if quick else QUESTIONS
+    numbers = QUESTIONS[:2] if quick else QUESTIONS
     questions = [(f"dev_{n:02}", recording(n)) for n in numbers]
     found: dict[str, list[Measured]] = {mode: [] for mode in MODES}
     lost = dict.fromkeys(MODES, 0)
@@ -110,9 +107,7 @@ def _conversation(
     return [m for play in plays if (m := _measure(outside[0], play, turns)) is not None]
 
 
-def _measure(
-    outside: Outside, play: Play, turns: dict[int, dict[str, int]]
-) -> Measured | None:
+def _measure(outside: Outside, play: Play, turns: dict[int, dict[str, int]]) -> Measured | None:
     sound = outside.sound_of(play)
     begun = [
         marks
@@ -128,6 +123,7 @@ def _measure(
         return None
     return Measured(
         (reply - sound[1]) / 1e6,
+        (begun[0]["committed"] - sound[1]) / 1e6,
         timeline,
         (begun[0]["speech.end"] - sound[1]) / 1e6,
         (begun[0]["heard.first"] - reply) / 1e6,
@@ -137,8 +133,8 @@ def _measure(
 def _print(mode: str, turns: Sequence[Measured], lost: int) -> None:
     print(f" {mode}{f' ({lost} turns cut into, or without a reply)' if lost else ''}")
     show_all("voice-to-voice", [t.total_ms for t in turns], "ms")
-    show_all("  endpoint (the trace's)", [t.endpoint_ms for t in turns], "ms")
-    show_all("  residual: the rest", [t.residual_ms for t in turns], "ms")
+    show_all("  endpoint: until committed", [t.endpoint_ms for t in turns], "ms")
+    show_all("  residual: from there", [t.residual_ms for t in turns], "ms")
     for part in PARTS[1:]:
         show(f"      {part} (the trace's)", [t.timeline.parts[part] / 1e6 for t in turns], "ms")
     show("      user's end, trace after outside", [t.end_ms for t in turns], "ms")
@@ -154,6 +150,3 @@ def _judge(found: dict[str, list[Measured]], aims: Aims) -> None:
     aims.most("residual, speculative ÷ overlapped", ratio, 0.3)
     total = median([t.total_ms for t in found["default settings"]])
     aims.most("voice-to-voice, default settings, median", total, 450, "ms")
-
-
-__all__ = ["RATE", "latency", "recording"]

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
+import time
 
+from bench_cost import cost
+from bench_interruption import interruption
 from bench_latency import latency
-from figures import Aims
+from bench_stability import stability
+from figures import Aims, show_machine
+from politeness import politeness
 from studio import ROOT, Studio
 
-from pipeline import config_file
-from pipeline.trace import description
+from pipeline.config import Settings
+
+DEVICES = {"latency": latency, "interruption": interruption, "cost": cost}
+"""What is measured on devices."""
 
 SECTIONS = ("latency", "politeness", "interruption", "cost", "stability")
 
@@ -22,22 +30,27 @@ SECTIONS = ("latency", "politeness", "interruption", "cost", "stability")
 def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(prog="scripts/bench turns", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=2, help="repetitions (default 2)")
+    parser.add_argument("--rounds", type=int, default=1, help="repetitions (default 1)")
     parser.add_argument("--quick", action="store_true", help="less of everything: a first look")
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
     options = parser.parse_args()
     if unknown := set(options.sections) - set(SECTIONS):
         parser.error(f"no such section: {', '.join(unknown)}")
     os.chdir(ROOT)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     rounds = 1 if options.quick else max(1, options.rounds)
-    machine = description(config_file.load(), {})["machine"]
-    print(f"{machine['system']}, {machine['cores']} cores, Python {machine['python']}")
-    print(f"load before: {', '.join(f'{x:.2f}' for x in os.getloadavg())}")
+    show_machine()
     aims = Aims()
     for section in options.sections or SECTIONS:
-        if section == "latency":
+        began = time.monotonic()
+        if section in DEVICES:
             with Studio() as studio:
-                latency(studio, aims, rounds, quick=options.quick)
+                DEVICES[section](studio, aims, rounds, quick=options.quick)
+        elif section == "politeness":
+            politeness(Settings(), quick=options.quick)
+        else:
+            stability(aims, rounds, quick=options.quick)
+        print(f" {section}: {time.monotonic() - began:.0f} s")
     aims.show()
 
 

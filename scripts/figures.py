@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+
+def show_machine() -> None:
+    """Two lines: which machine, and how busy it is."""
+    print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    print(f"load before: {', '.join(f'{x:.2f}' for x in os.getloadavg())}")
 
 
 def show(name: str, values: Sequence[float], unit: str) -> None:
@@ -23,7 +31,9 @@ def show_all(name: str, values: Sequence[float], unit: str) -> None:
     """As `show`, and below it the 90th percentile and every value, in order of size."""
     show(name, values, unit)
     if values:
-        print(f"      p90 {quantile(values, 0.9):.0f}; all: {' '.join(map(_short, sorted(values)))}")
+        print(
+            f"      p90 {quantile(values, 0.9):.0f}; all: {' '.join(map(_short, sorted(values)))}"
+        )
 
 
 def quantile(values: Sequence[float], share: float) -> float:

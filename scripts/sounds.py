@@ -22,10 +22,10 @@ LEVEL_DB = -23.0
 
 
 def hum(seed: int) -> Samples:
-    """ "Mm-hm": two nasal syllables, the second one higher, with a breath between them.
+    """Two nasal syllables, the second one higher, with a breath between them: mm-hm.
 
-    Nasal murmurs have a strong first formant near 250 Hz and weak ones near 1000 and 2200 Hz, damped
-    by wide bands (Fujimura 1962, "Analysis of nasal consonants"); 400 to 500 ms in all.
+    Nasal murmurs have a strong first formant near 250 Hz and weak ones near 1000 and 2200 Hz, with
+    wide bands (Fujimura 1962, "Analysis of nasal consonants"); 400 to 500 ms in all.
     """
     draw = np.random.default_rng(seed)
     length = draw.uniform(0.40, 0.50)
@@ -114,7 +114,7 @@ def _resonate(source: Floats, frequency: float, width: float) -> Floats:
     angle = 2 * np.pi * frequency / RATE
     response = radius**k * np.sin((k + 1) * angle) / np.sin(angle)
     gain = np.abs(1 - a1 * np.exp(-1j * angle) - a2 * np.exp(-2j * angle))
-    return np.convolve(source, response)[: len(source)] * gain
+    return np.asarray(np.convolve(source, response)[: len(source)] * gain)
 
 
 def _to_level(sound: Floats, db: float) -> Samples:

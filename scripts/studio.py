@@ -1,7 +1,8 @@
 """Conversations on devices made of nothing, heard from outside: for `bench_turns.py`.
 
 What the microphone hears and what the loudspeaker plays is recorded at the sound server, on the
-clock that `cascade`'s trace uses too, so that what it says of itself can be compared.
+clock that `cascade`'s trace uses too, so that what it says of itself can be compared. The sound
+server is the tests' (`tests` is on the path: see `scripts/bench`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from cli_child import environment
+from pulse import RATE, Heard, Pulse
 
 from pipeline.audio.audible import ending, onset
 from pipeline.audio.files import WavWriter
@@ -29,12 +32,6 @@ from pipeline.events import Samples
 from pipeline.timeline import WORK
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
-
-# isort: split
-from cli_child import environment
-from pulse import RATE, Heard, Pulse
-
 HANG_S = 60
 """A conversation in which so long nothing happens that has to is given up."""
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from pipeline.backchannel import SIGNS, SURE, interrupts
+from pipeline.backchannel import SIGNS, SURE, WordCheck, interrupts
 from pipeline.stages.stt import Transcription
+from pipeline.turns import Suspected
 
 
 def heard(text: str, log_prob: float = -0.1) -> Transcription:
@@ -27,20 +30,46 @@ def heard(text: str, log_prob: float = -0.1) -> Transcription:
         "YES",
         "Who?",
         "Who? Who?",
+        "Where?",
     ],
 )
 def test_a_sign_of_listening_does_not_interrupt(text: str) -> None:
     assert not interrupts(heard(text))
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["Stop.", "Wait a moment.", "No.", "Yeah, but", "What?", "Okay, stop", "Tell me", "Uh why"],
-)
-def test_words_interrupt(text: str) -> None:
+@pytest.mark.parametrize("text", ["Stop.", "No.", "Wait a moment.", "Okay, stop"])
+def test_a_demand_interrupts_at_once(text: str) -> None:
     assert interrupts(heard(text))
     assert not interrupts(heard(text, SURE - 0.01))
 
 
+@pytest.mark.parametrize(
+    ("text", "before"),
+    [("When does the", "When"), ("Yeah, tell me", "Yeah?"), ("What time is", "what do")],
+)
+def test_words_interrupt_once_a_second_look_agrees(text: str, before: str) -> None:
+    assert interrupts(heard(text), before)
+    assert not interrupts(heard(text))
+    assert not interrupts(heard(text), "Emma")
+    assert not interrupts(heard(text, SURE - 0.01), before)
+
+
 def test_signs_are_spelt_as_they_are_compared() -> None:
     assert all(sign == "".join(c for c in sign.casefold() if c.isalnum()) for sign in SIGNS)
+
+
+def test_looks_at_different_suspicions_have_nothing_to_do_with_each_other() -> None:
+    async def scene() -> list[int]:
+        found: list[int] = []
+
+        async def hear(suspected: Suspected) -> Transcription:
+            return heard("tell me more")
+
+        check = WordCheck(hear, asyncio.create_task, lambda suspected: found.append(suspected.at))
+        for voiced, at in ((0, 1), (100, 2), (100, 3)):
+            check.look(Suspected(0, voiced, 200.0, at))
+            while check.running:
+                await asyncio.sleep(0)
+        return found
+
+    assert asyncio.run(scene()) == [3]

@@ -231,7 +231,7 @@ def test_after_a_failed_recognition_the_next_one_starts_afresh() -> None:
 
 
 def test_a_cough_over_a_reply_ducks_it_and_it_swells_back() -> None:
-    engines = Engines(["When?", "", "Hello."], Model([LONG, "Yes."]))
+    engines = Engines(["When?", "", "Stop it."], Model([LONG, "Yes."]))
     scene = run(
         Scene(engines),
         *((0.5, False), (0.6, True), (3.0, False)),
@@ -348,6 +348,31 @@ def test_other_words_in_the_end_are_answered_instead() -> None:
     scene = run(Scene(engines), (0.5, False), (0.5, True), (3.0, False))
     assert [m.content for m in scene.session.history] == ["Call Anna.", "Anna."]
     assert scene.of(ReplyDone) == [ReplyDone(1, "reply-1", "completed")]
+
+
+def test_whoever_foresees_the_end_may_fail() -> None:
+    class Broken(Engines):
+        """Only what nobody can do without works."""
+
+        async def melody(self, audio: npt.NDArray[np.float32]) -> float | None:
+            raise StageError("endpoint", "failed")
+
+        async def transcribe(
+            self,
+            audio: npt.NDArray[np.float32],
+            voiced_ms: float | None = None,
+            *,
+            prefix: str = "",
+        ) -> Transcription:
+            if voiced_ms is None:
+                raise StageError("stt", "failed")
+            return await super().transcribe(audio, voiced_ms, prefix=prefix)
+
+    engines = Broken(["What time is it?"], Model(["It is nine."]))
+    scene = run(Scene(engines), (0.5, False), (2.0, True), (3.0, False))
+    assert scene.of(ReplyDone) == [ReplyDone(1, "reply-1", "completed")]
+    assert not scene.of(Failure)
+    assert not [e for e in scene.events if isinstance(e, Transcript) and not e.final]
 
 
 @pytest.mark.parametrize(("likely", "hold"), [(0.99, "shortest_ms"), (0.01, "longest_ms")])
@@ -478,3 +503,28 @@ def test_any_dialogue_leaves_a_sane_state(
     for event in scene.events:
         if isinstance(event, ReplyAudio):
             assert scene.events.index(SpeechStopped(event.turn)) < scene.events.index(event)
+
+
+@pytest.mark.parametrize(("melody", "hold"), [(1.0, "shortest_ms"), (0.0, "longest_ms")])
+def test_the_melody_counts_where_the_words_tell_nothing(melody: float, hold: str) -> None:
+    class Elsewhere(Engines):
+        async def transcribe(
+            self,
+            audio: npt.NDArray[np.float32],
+            voiced_ms: float | None = None,
+            *,
+            prefix: str = "",
+        ) -> Transcription:
+            heard = await super().transcribe(audio, voiced_ms, prefix=prefix)
+            return replace(heard, language="ja")
+
+    def endpoint_ms(sounds: float | None) -> float:
+        engines = Elsewhere(["何時ですか"], Model(["九時です。"]), sounds=sounds)
+        scene = run(Scene(engines), (0.5, False), (0.6, True), (4.0, False))
+        timeline = Timeline.from_marks(scene.trace.marks(1))
+        assert timeline is not None
+        return timeline.parts["endpoint"] / 1e6
+
+    known, unknown = endpoint_ms(melody), endpoint_ms(None)
+    assert (known < unknown) == (hold == "shortest_ms")
+    assert known != unknown

@@ -50,6 +50,7 @@ OPEN = [
     "Tell me more about",
     "What is the difference between",
     "How far is it from",
+    "What is the capital of",
     "Can you tell me how",
 ]
 WHOLE = [
@@ -89,6 +90,7 @@ WHOLE = [
     "Good morning.",
     "Say that again.",
     "Do you know who he is?",
+    "Berlin.",
 ]
 # A word more may follow, or not.
 EITHER = [
@@ -102,7 +104,8 @@ EITHER = [
     "Hold on.",
     "Do it.",
 ]
-LAST_OF_NOTHING = ["a", "the", "my", "and", "or", "because", "to", "of", "um", "into", "your"]
+LAST_OF_NOTHING = ["a", "the", "my", "and", "or", "because", "um", "into", "your"]
+"""Not "to" or "of", which end questions: "what is it made of"."""
 
 texts = st.lists(st.sampled_from(" ".join(OPEN + WHOLE).split()), min_size=1, max_size=8).map(
     " ".join

@@ -19,9 +19,10 @@ evidence = st.builds(
     melody=st.none() | probabilities,
     words=st.none() | probabilities,
     judged=st.none() | probabilities,
+    sure=probabilities,
 )
 milliseconds = st.floats(0, 10_000)
-kinds = st.sampled_from([field.name for field in dataclasses.fields(Evidence)])
+kinds = st.sampled_from(["melody", "words", "judged"])
 sections = st.builds(
     Turns,
     shortest_ms=st.integers(64, 5000),
@@ -43,7 +44,7 @@ def test_nothing_known_leaves_the_hangover() -> None:
 @given(evidence)
 def test_a_probability_is_one(known: Evidence) -> None:
     p = probability(known)
-    assert (p is None) == (known == Evidence())
+    assert (p is None) == (known == Evidence(sure=known.sure))
     assert p is None or 0 <= p <= 1
 
 
@@ -106,6 +107,19 @@ def test_a_plainly_finished_text_waits_short(text: str, judged: float) -> None:
 def test_the_language_model_can_overrule_a_text_that_only_looks_whole() -> None:
     whole = said("I want to book a flight.", judged=0.6)
     assert said("I want to book a flight.", judged=0.005) > 1.5 * whole
+
+
+def test_words_that_the_recogniser_doubts_say_less() -> None:
+    heard = [probability(Evidence(words=0.03, judged=0.001, sure=sure)) for sure in (1, 0.5, 0)]
+    assert heard == sorted(heard, key=float)
+    unknown = probability(Evidence(words=0.5, sure=0.0))
+    assert heard[-1] == unknown
+
+
+def test_the_melody_counts_only_without_words() -> None:
+    assert probability(Evidence(melody=0.9)) != probability(Evidence(melody=0.1))
+    known = Evidence(words=0.75, judged=0.5)
+    assert probability(dataclasses.replace(known, melody=0.01)) == probability(known)
 
 
 def taught(pauses: list[float], settings: Turns = SETTINGS) -> float:

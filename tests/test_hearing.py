@@ -45,3 +45,22 @@ def test_an_utterance_is_padded_with_silence_that_has_not_been_heard_yet() -> No
     assert sound[:1000].min() == pytest.approx(LOUD / 32768)
     assert not sound[1000:].any()
     assert len(hearing.sound(1000, 2000, until=1500)) == 1000
+
+
+def ending_of(fade: float, floor: int) -> float:
+    """Where a voice that is judged to end at 0.5 s, and fades for a while, fell silent (s)."""
+    hearing = Hearing(Detector(), 5.0)
+    t = np.arange(RATE) / RATE
+    level = np.where(t < 0.5, 10_000, np.where(t < 0.5 + fade, 500, 0))
+    sound = level * np.sin(2 * np.pi * 200 * t) + floor * np.sin(2 * np.pi * 1000 * t)
+    hearing.push(Frame(sound.astype(np.int16), RATE, 0, 0))
+    return hearing.last_sound(RATE // 2) / RATE
+
+
+@pytest.mark.parametrize("fade", [0.0, 0.03, 0.08])
+def test_a_voice_ends_where_it_has_faded_out(fade: float) -> None:
+    assert ending_of(fade, floor=0) == pytest.approx(0.5 + fade, abs=0.005)
+
+
+def test_in_a_loud_room_the_judge_is_believed() -> None:
+    assert ending_of(0.03, floor=300) == pytest.approx(0.5, abs=0.005)

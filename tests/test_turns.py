@@ -362,6 +362,26 @@ def test_a_prediction_is_forgotten_when_speech_resumes() -> None:
     assert heard.taker.hold_ms <= 1.5 * Turns().hold_ms
 
 
+def test_the_hold_learns_from_a_turn_that_it_cut_off() -> None:
+    def hold_after(pause: int) -> float:
+        heard = Heard()
+        for _ in range(8):
+            heard.repeat(VOICE, 10)
+            heard.repeat(SILENCE, pause)
+        return heard.taker.hold_ms
+
+    assert hold_after(20) > Turns().hold_ms
+    assert hold_after(200) == Turns().hold_ms
+
+
+def test_a_turn_ends_once() -> None:
+    """Its silence and its length are enough at the same window."""
+    heard = Heard(Turns(max_turn_s=1, preroll_ms=0, hold_ms=320, predict=False))
+    heard.repeat(VOICE, 22)
+    heard.repeat(SILENCE, 40)
+    assert [type(d) for d in heard.decisions].count(Ended) == 1
+
+
 def test_a_click_in_a_pause_neither_resumes_the_turn_nor_delays_its_end() -> None:
     heard = Heard()
     heard.repeat(VOICE, 20)

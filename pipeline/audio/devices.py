@@ -295,7 +295,7 @@ class Speaker(_Stream):
         block_ns = n * NS_PER_S // self._playout.rate
         t_ns = max(now_ns + int(ahead_s * NS_PER_S), self._next_ns - block_ns // 2)
         self._next_ns = t_ns + block_ns
-        data[:] = self._playout.read(n, t_ns)[:, np.newaxis]
+        data[:] = self._playout.read(n, t_ns, ahead_ns=t_ns - now_ns)[:, np.newaxis]
         self._beats += 1
         self._taken += n
         if status.output_underflow:

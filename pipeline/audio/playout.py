@@ -57,7 +57,8 @@ class Played:
         finished: No more will be written.
         stopped: It was cut short by `Playout.stop`.
         done: All that will ever be heard of it has gone to the device.
-        first_ns: When its first sample is heard; None before that, as all times.
+        first_ns: When its first sample went to the device, which takes a while to make it heard;
+            None before that, as all times.
         audible_ns: When the first sample above the threshold is heard, silence before it left out.
         last_ns: When the last sample so far has been heard.
         last_audible_ns: When the last one above the threshold is heard.
@@ -132,7 +133,7 @@ class Playout:
             if reply := self._replies.get(reply_id):
                 self._finish(reply)
 
-    def read(self, n: int, t_ns: int, *, not_before_ns: int = 0) -> Samples:
+    def read(self, n: int, t_ns: int, *, not_before_ns: int = 0, ahead_ns: int = 0) -> Samples:
         """Take the next stretch of sound to the device.
 
         Args:
@@ -140,6 +141,7 @@ class Playout:
             t_ns: When the first of them will be heard.
             not_before_ns: Sound that breaks a silence does not begin earlier than this. For a
                 reader that is late: what was written just now cannot have been heard before.
+            ahead_ns: How much earlier than it is heard it is taken.
 
         Returns:
             int16 (n,); silence where there is nothing to play.
@@ -151,7 +153,7 @@ class Playout:
             if self._quiet and not_before_ns > t_ns:
                 start = min(n, -((t_ns - not_before_ns) * self.rate // NS_PER_S))
             if start < n:
-                self._fill(block, start, t_ns, gains)
+                self._fill(block, start, t_ns, gains, ahead_ns)
                 self._quiet = not any(reply.queued for reply in self._queue)
         if self._tap is not None:
             self._tap(block, t_ns)
@@ -238,12 +240,13 @@ class Playout:
             self._gain = float(gains[-1])
         return gains
 
-    def _fill(self, block: Samples, at: int, t_ns: int, gains: Gains | None) -> None:
+    def _fill(self, block: Samples, at: int, t_ns: int, gains: Gains | None, ahead_ns: int) -> None:
         """Move sound into `block` from index `at` on."""
         while at < len(block) and self._queue:
             reply = self._queue[0]
             rest = None if gains is None else gains[at:]
-            taken = reply.take(block[at:], t_ns + at * NS_PER_S // self.rate, rest)
+            heard_ns = t_ns + at * NS_PER_S // self.rate
+            taken = reply.take(block[at:], heard_ns, rest, ahead_ns)
             at += taken
             if reply.done:
                 self._queue.popleft()
@@ -286,7 +289,7 @@ class _Reply:
             self._chunks.append(samples)
             self.queued += len(samples)
 
-    def take(self, into: Samples, t_ns: int, gains: Gains | None) -> int:
+    def take(self, into: Samples, t_ns: int, gains: Gains | None, ahead_ns: int) -> int:
         """Move queued sound, times `gains`, to the start of `into`; returns how much.
 
         It is heard from `t_ns` on.
@@ -308,7 +311,7 @@ class _Reply:
         if gains is not None:
             into[:n] = _scaled(into[:n], gains[:n])
         if self._first_ns is None:
-            self._first_ns = t_ns
+            self._first_ns = t_ns - ahead_ns
         self._last_ns = t_ns + n * NS_PER_S // self._ear.rate
         self._ear.hear(into[:n], t_ns)
         return n

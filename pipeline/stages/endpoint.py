@@ -26,8 +26,9 @@ Audio = npt.NDArray[np.float32]
 class SmartTurn:
     """Smart Turn v3, in a session of its own with one thread. Blocking, and not thread-safe.
 
-    A call takes some 15 ms, whatever the length of the audio. What it says of fluent speech that
-    stops is little better than chance on its own; `endpoint.probability` says what it is worth.
+    A call takes 35 to 50 ms of one core, whatever the length of the audio. Of synthetic voices it
+    tells pauses from ends no better than chance, in noise worse (`scripts/politeness.py`); so
+    `endpoint.probability` asks it only where nothing is known of the words.
     """
 
     def __init__(self, path: Path) -> None:

@@ -18,7 +18,7 @@ from pipeline.stages.llm import Messages
 from pipeline.stages.llm_endpoint import Endpoint
 
 CANDIDATES = 40
-"""Tokens whose probability is asked for; what is left over by so many is under 5 %."""
+"""Tokens whose probability is asked for; ten times as many change the answer by less than 0.01."""
 
 TIMEOUT_S = 1.0
 """Later than this nobody wants to know."""
@@ -34,10 +34,10 @@ class TextJudge:
 
     For the embedded model only: it uses that server's own `/apply-template` and `/completion`.
 
-    One call reads the words that the server has not read yet and computes no token but the first:
-    with the words of the last partial transcript read ahead 10 to 20 ms on one core, else 5 ms for
-    each new token. The reply's own request comes after and finds all of it in the cache, so that
-    only the token and two trips over the loopback (8 ms) are lost.
+    One call reads the words that the server has not read yet and computes no token but the first.
+    On one core it takes 20 ms after a partial transcript that lacked two words, and 57 ms after
+    nothing but the system prompt (medians). The reply's own request comes after it and finds all of
+    that in the cache, so that its first token is 12 ms later than without the judge.
     """
 
     def __init__(self, endpoint: Endpoint, settings: Llm) -> None:

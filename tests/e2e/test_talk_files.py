@@ -281,7 +281,7 @@ def test_full_speed_hears_what_real_time_hears(fast: Talked, live: Talked) -> No
             timeline = Timeline.from_marks(marks)
             assert timeline is not None
             # Generous: the machine may be busy. A skip of nothing or of too much is further off.
-            assert 0.5e9 < timeline.total_ns < 10e9
+            assert 0.2e9 < timeline.total_ns < 10e9
 
 
 def test_stages_overlap_unless_told_otherwise(fast: Talked, tmp_path: Path) -> None:

@@ -1,0 +1,33 @@
+"""Many turns in one session: nothing is left running, nothing grows, nobody waits for ever."""
+
+from __future__ import annotations
+
+import endurance
+import pytest
+
+
+@pytest.fixture(scope="module")
+def report() -> endurance.Report:
+    return endurance.hold(80)
+
+
+def test_everything_happened(report: endurance.Report) -> None:
+    assert report.turns >= 80
+    assert {"stt", "llm", "tts"} <= report.failures.keys()
+    statuses = {f"ReplyDone {s}" for s in ("completed", "interrupted", "failed")}
+    assert statuses <= report.counts.keys()
+    assert {"ReplyDucked", "ReplySwelled", "ReplyInterrupted"} <= report.counts.keys()
+
+
+def test_every_turn_comes_to_its_end(report: endurance.Report) -> None:
+    assert report.unanswered == []
+    assert report.stuck == []
+
+
+def test_nothing_is_left_running(report: endurance.Report) -> None:
+    assert (report.tasks, report.threads, report.open) == (0, 0, 0)
+    assert report.most_tasks < 12
+
+
+def test_memory_does_not_grow(report: endurance.Report) -> None:
+    assert report.grown < 200_000
