@@ -32,9 +32,10 @@ from pipeline.events import (
     ReplySwelled,
     SpeechStarted,
     SpeechStopped,
+    Usage,
     to_json,
 )
-from pipeline.profile import waterfall
+from pipeline.profile import otel, waterfall
 from pipeline.session import Session
 from pipeline.shelf import catalogue, require_llm
 from pipeline.timeline import Timeline
@@ -133,9 +134,12 @@ async def _hold(
         draw = waterfall.lines if options.profile else None
         display = stack.enter_context(Display(console, draw))
         display.note(f"loading {', '.join(engines.names.values())}")
+        spans = await stack.enter_async_context(
+            otel.exported(trace.session, settings.llm, engines.names, ends.clock)
+        )
         await stack.enter_async_context(engines)
         session = Cascade(engines, settings, trace, ends.clock, history)
-        driver = Driver(session, ends, display, trace, as_json=options.json)
+        driver = Driver(session, ends, display, trace, as_json=options.json, spans=spans)
 
         def busy() -> bool:
             return session.preparing or driver.busy()
@@ -206,7 +210,14 @@ class Driver:
     """Moves sound and events between a session and the ends of the line."""
 
     def __init__(
-        self, session: Session, ends: Ends, display: Display, trace: Trace, *, as_json: bool
+        self,
+        session: Session,
+        ends: Ends,
+        display: Display,
+        trace: Trace,
+        *,
+        as_json: bool,
+        spans: otel.TurnSpans | None = None,
     ) -> None:
         """Prepare; `run` does the work.
 
@@ -216,6 +227,7 @@ class Driver:
             display: What the person sees.
             trace: Takes the marks of the playing; the session gives it all others.
             as_json: Print every event on stdout.
+            spans: Takes the marks of every turn that is over, if anybody wants them.
         """
         self.failed = False
         self._session = session
@@ -223,6 +235,8 @@ class Driver:
         self._display = display
         self._trace = trace
         self._as_json = as_json
+        self._spans = spans
+        self._usage: dict[int, Usage] = {}
         self._turns = 0
         self._open: set[int] = set()
         self._thinking: set[int] = set()
@@ -286,15 +300,20 @@ class Driver:
                 case ReplyInterrupted():
                     playout.stop()
                     await self._session.heard(event.id, playout.position(event.id))
+                case Usage():
+                    self._usage[event.turn] = event
                 case ReplyDone():
                     self._thinking.discard(event.turn)
                     self._open.discard(event.turn)
                     playout.finish(event.id)
-                    if playout.played(event.id) is None and event.status != "interrupted":
-                        self._display.heard(None)
+                    if playout.played(event.id) is None:
+                        self._over(event.turn)
+                        if event.status != "interrupted":
+                            self._display.heard(None)
                 case Failure():
                     self.failed = True
                     if event.fatal:
+                        self._over(event.turn)
                         raise StageError(event.stage, event.message, fatal=True)
 
     async def _report_on(self, playing: _Playing) -> None:
@@ -315,6 +334,13 @@ class Driver:
         if not played.stopped:
             self._display.heard(Timeline.from_marks(self._trace.marks(playing.turn)))
         self._display.profile(self._trace.marks(playing.turn))
+        self._over(playing.turn)
+
+    def _over(self, turn: int) -> None:
+        """Nothing more happens in a turn."""
+        usage = self._usage.pop(turn, None)
+        if self._spans is not None:
+            self._spans.turn(turn, self._trace.marks(turn), usage)
 
     def _mark(self, playing: _Playing, name: str, t_ns: int | None) -> None:
         if t_ns is not None and name not in playing.marked:

@@ -12,10 +12,12 @@ import json
 import logging
 import os
 import platform
+import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from queue import SimpleQueue
 from types import TracebackType
 from typing import IO, Any, Self
 
@@ -66,12 +68,10 @@ class Trace:
         self.failed = False
         self._turns: dict[int, dict[str, int]] = {}
         self._generations: dict[int, int] = {}
-        self._file: IO[str] | None = None
-        self._pending = ""
+        self._writer: _Writer | None = None
         if file is not None:
             try:
-                # Line-buffered, so that a crash loses no mark.
-                self._file = file.open("w", encoding="utf-8", buffering=1)
+                self._writer = _Writer(file.open("w", encoding="utf-8"), self._fail)
             except OSError as error:
                 raise BadInput(f"{file}: the trace cannot be written: {error.strerror}") from None
             self._write({"trace": VERSION, "session": self.session, **(describe or {})})
@@ -120,31 +120,11 @@ class Trace:
         return dict(self._turns.get(turn, {}))
 
     def _write(self, line: Mapping[str, Any]) -> None:
-        if self._file is None:
-            return
-        self._pending += json.dumps(line) + "\n"
-        # Details are many, and go with the next mark: what costs is to write, not how much.
-        if line.get("mark") not in DETAILS:
-            self._write_pending()
+        if self._writer is not None:
+            self._writer.put(line)
 
-    def _write_pending(self) -> None:
-        if self._file is None or not self._pending:
-            return
-        pending, self._pending = self._pending, ""
-        try:
-            self._file.write(pending)
-        except OSError as error:
-            log.error("%s: the trace ends here: %s", self._file.name, error.strerror)
-            self.failed = True
-            self._close()
-
-    def _close(self) -> None:
-        self._write_pending()
-        if self._file is not None:
-            # What a full disk did not take is tried again here, and has been told.
-            with contextlib.suppress(OSError):
-                self._file.close()
-            self._file = None
+    def _fail(self) -> None:
+        self.failed = True
 
     def __enter__(self) -> Self:
         return self
@@ -155,7 +135,46 @@ class Trace:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._close()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+class _Writer:
+    """Writes lines in a thread of its own: the loop that marks them never waits for a disk.
+
+    What was marked is written as soon as the thread gets to run, so that a crash loses little.
+    """
+
+    def __init__(self, file: IO[str], fail: Callable[[], None]) -> None:
+        self._file = file
+        self._fail = fail
+        self._lines: SimpleQueue[Mapping[str, Any] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="trace", daemon=True)
+        self._thread.start()
+
+    def put(self, line: Mapping[str, Any]) -> None:
+        """Write a line soon."""
+        self._lines.put(line)
+
+    def close(self) -> None:
+        """Write what is left and close the file."""
+        self._lines.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        line: Mapping[str, Any] | None = {}
+        try:
+            with contextlib.closing(self._file):
+                while (line := self._lines.get()) is not None:
+                    self._file.write(json.dumps(line) + "\n")
+                    if self._lines.empty():
+                        self._file.flush()
+        except OSError as error:
+            log.error("%s: the trace ends here: %s", self._file.name, error.strerror)
+            self._fail()
+            while line is not None:
+                line = self._lines.get()
 
 
 def description(settings: Settings, models: Mapping[str, str]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +66,14 @@ def test_each_later_line_is_one_mark(tmp_path: Path) -> None:
     assert list(lines(file)[1]) == ["session", "turn", "generation", "mark", "t_ns"]
 
 
-def test_a_line_is_in_the_file_as_soon_as_it_is_marked(tmp_path: Path) -> None:
-    """So that a crash loses none."""
+def test_a_line_is_in_the_file_before_the_trace_is_closed(tmp_path: Path) -> None:
+    """So that a crash loses little."""
     file = tmp_path / "trace.jsonl"
     with Trace(file) as trace:
-        assert len(lines(file)) == 1
         trace.mark(1, "committed", 5)
+        until = time.monotonic() + 30
+        while len(lines(file)) < 2 and time.monotonic() < until:
+            time.sleep(0.005)
         assert len(lines(file)) == 2
 
 
@@ -190,6 +193,9 @@ class _FillsUp:
         self.room -= 1
         self.taken.append(text)
         return len(text)
+
+    def flush(self) -> None:
+        pass
 
     def close(self) -> None:
         self.closed += 1

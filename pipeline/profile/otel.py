@@ -5,8 +5,12 @@ bears that name: the request to the language model is a `chat`, with its model a
 know no name for a recognition or a voice, so these are called what they are, with the model in
 `gen_ai.request.model` all the same. No span holds anything that was said.
 
-    with exported(session, models, offset_ns) as spans:
-        spans.turn(1, trace.marks(1), usage)
+    async with exported(trace.session, settings.llm, engines.names, clock) as spans:
+        if spans is not None:
+            spans.turn(1, trace.marks(1), usage)
+
+Spans are sent by a thread of their own. Whatever goes wrong there is a warning, never an error of
+the conversation's.
 
 Conventions: OpenTelemetry semantic conventions 1.41, `gen-ai-spans` (in development, so that names
 may still change): https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/
@@ -14,14 +18,21 @@ may still change): https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spa
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import logging
 import os
-from collections.abc import Iterator, Mapping
+import threading
+import time
+from collections.abc import AsyncGenerator, Mapping
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
+from pipeline.clock import Clock
+from pipeline.config import Llm
 from pipeline.errors import BadInput
 from pipeline.events import Usage
+from pipeline.stages.llm_endpoint import endpoint
 from pipeline.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -33,6 +44,13 @@ SCOPE = "voice-cascade"
 
 GROUP = "opentelemetry_traces_exporter"
 """Where exporters register themselves."""
+
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+"""Variables that name a collector, and so ask for spans."""
+
+CLOSE_S = 3.0
+"""How long the end of a conversation waits for the last spans to be sent. The SDK itself would wait
+for half a minute where nobody answers."""
 
 LOCAL = "voice_cascade"
 """`gen_ai.provider.name` of a model inside this process, which has no provider."""
@@ -49,6 +67,8 @@ STAGES = (
 MOMENTS = ("vad.stop", "provisional", "committed", "clause.first", "heard.first", "interrupted")
 """Marks that are events of a turn's span."""
 
+log = logging.getLogger(__name__)
+
 
 class TurnSpans:
     """Makes spans of turns that are over."""
@@ -58,17 +78,17 @@ class TurnSpans:
         provider: TracerProvider,
         session: str,
         models: Mapping[str, str],
+        llm_provider: str,
         offset_ns: int,
-        llm_provider: str = LOCAL,
     ) -> None:
         """Prepare.
 
         Args:
             provider: Takes the spans.
             session: The session's name (`Trace.session`).
-            models: Names by kind (`stt`, `llm`, `tts`), as in a trace's first line.
-            offset_ns: From the session's clock to the time since 1970 (ns).
+            models: Names by kind (`stt`, `llm`, `tts`).
             llm_provider: Who runs the language model, in the words of the conventions.
+            offset_ns: From the session's clock to the time since 1970 (ns).
         """
         self._tracer = provider.get_tracer(SCOPE)
         self._session = session
@@ -77,13 +97,19 @@ class TurnSpans:
         self._llm_provider = llm_provider
 
     def turn(self, turn: int, marks: Mapping[str, int], usage: Usage | None = None) -> None:
-        """Make the spans of a turn.
+        """Make the spans of a turn. If that fails there is a warning, and no error.
 
         Args:
             turn: Its number.
             marks: Its marks (ns, on the session's clock); without any there is no span.
             usage: What its reply cost, if that is known.
         """
+        try:
+            self._make(turn, marks, usage)
+        except Exception as error:
+            log.warning("turn %d has no spans: %s: %s", turn, type(error).__name__, error)
+
+    def _make(self, turn: int, marks: Mapping[str, int], usage: Usage | None) -> None:
         from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
 
         if not marks:
@@ -153,17 +179,64 @@ class TurnSpans:
         return told
 
 
-@contextlib.contextmanager
-def exported(
-    session: str, models: Mapping[str, str], offset_ns: int, llm_provider: str = LOCAL
-) -> Iterator[TurnSpans]:
+def wanted() -> bool:
+    """Whether the environment asks for spans: it names an exporter, or a collector for them."""
+    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return False
+    if _wanted():
+        return any(name != "none" for name in _wanted())
+    return any(os.environ.get(name) for name in ENDPOINTS)
+
+
+@contextlib.asynccontextmanager
+async def exported(
+    session: str, llm: Llm, names: Mapping[str, str], clock: Clock
+) -> AsyncGenerator[TurnSpans | None]:
     """Spans that go where the environment says (`OTEL_TRACES_EXPORTER` and what it names).
 
+    None where it asks for no spans, or, with a warning, where there can be none. At the end the
+    last spans are sent, for `CLOSE_S` at most.
+
     Args:
-        session: As for `TurnSpans`, like the rest.
-        models: Names by kind.
-        offset_ns: From the session's clock to the time since 1970 (ns).
-        llm_provider: Who runs the language model.
+        session: The session's name (`Trace.session`).
+        llm: Settings of the language model.
+        names: Names of the models by kind, as in a trace's first line.
+        clock: The session's. Where it is put forward (`--fast`), spans are ahead of the time.
+    """
+    if not wanted():
+        yield None
+        return
+    try:
+        # What it imports takes its time, and exporters may do anything.
+        provider = await asyncio.to_thread(_provider)
+        spans = TurnSpans(provider, session, *_models(llm, names), time.time_ns() - clock.now_ns())
+    except Exception as error:
+        log.warning("no spans of the turns: %s", error)
+        yield None
+        return
+    try:
+        yield spans
+    finally:
+        # A thread that nobody has to wait for: not the loop, and not the end of the process.
+        closing = threading.Thread(target=provider.shutdown, name="otel-close", daemon=True)
+        closing.start()
+        await asyncio.to_thread(closing.join, CLOSE_S)
+        if closing.is_alive():
+            log.warning("the last turns' spans could not be sent within %g s", CLOSE_S)
+
+
+def _models(llm: Llm, names: Mapping[str, str]) -> tuple[dict[str, str], str]:
+    """Names of the models by kind, and who runs the language model."""
+    if llm.model == "embedded" or llm.model.endswith(".gguf"):
+        return dict(names), LOCAL
+    # What messages call a server is no model's name; without one it takes what it has.
+    models = {**names, "llm": endpoint(llm).model}
+    # By the conventions it is whose API is spoken that counts.
+    return models, "ollama" if llm.model.startswith("ollama:") else "openai"
+
+
+def _provider() -> TracerProvider:
+    """Takes spans, and sends them in a thread of its own.
 
     Raises:
         BadInput: OpenTelemetry is not installed, or there is no such exporter.
@@ -178,20 +251,22 @@ def exported(
         ) from None
     # What the environment calls the service goes before.
     named = {} if os.environ.get("OTEL_SERVICE_NAME") else {SERVICE_NAME: SCOPE}
-    provider = TracerProvider(resource=Resource.create(named))
+    provider = TracerProvider(resource=Resource.create(named), shutdown_on_exit=False)
     for exporter in _exporters():
         provider.add_span_processor(BatchSpanProcessor(exporter))
-    try:
-        yield TurnSpans(provider, session, models, offset_ns, llm_provider)
-    finally:
-        provider.shutdown()
+    return provider
+
+
+def _wanted() -> list[str]:
+    """The exporters that `OTEL_TRACES_EXPORTER` names."""
+    names = os.environ.get("OTEL_TRACES_EXPORTER", "").split(",")
+    return [name.strip() for name in names if name.strip()]
 
 
 def _exporters() -> list[SpanExporter]:
     """Those that `OTEL_TRACES_EXPORTER` names, `otlp` if it names none."""
-    wanted = os.environ.get("OTEL_TRACES_EXPORTER") or "otlp"
     found: list[SpanExporter] = []
-    for name in (name.strip() for name in wanted.split(",")):
+    for name in _wanted() or ["otlp"]:
         if name == "none":
             continue
         registered = {point.name: point for point in entry_points(group=GROUP)}

@@ -260,7 +260,7 @@ def test_without_speculation_all_of_it_is_waited_for() -> None:
 def test_the_first_clause_waits_for_its_words_or_for_the_deadline() -> None:
     """Words come every 8 ms and a comma after the fifth; at 60 ms what there is is cut."""
     turn = record(OVERLAPPED, spans=said(1652, 8))
-    of = setup("overlapped")
+    of = Setup(Turns(), Reply(mode="overlapped", first_words=3, first_deadline_ms=60))
 
     def clause(cost: Cost) -> float:
         return in_ms(replay(turn, of, Change({"llm.tokens": cost})).marks)["clause.first"]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.errors import BadInput
+from pipeline.clock import Clock
+from pipeline.config import Llm
 from pipeline.events import Usage
 from pipeline.timeline import Timeline
 
@@ -24,7 +27,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import (  # noqa: E4
 )
 from opentelemetry.trace import SpanKind, StatusCode  # noqa: E402
 
-from pipeline.profile.otel import LOCAL, TurnSpans, exported  # noqa: E402
+from pipeline.profile import otel  # noqa: E402
+from pipeline.profile.otel import LOCAL, TurnSpans, exported, wanted  # noqa: E402
 
 MS = 1_000_000
 OFFSET = 1_700_000_000_000_000_000
@@ -52,13 +56,19 @@ MARKS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _nothing_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("OTEL_")]:
+        monkeypatch.delenv(name)
+
+
 def spans_of(
     marks: Mapping[str, int], usage: Usage | None = None, provider: str = LOCAL
 ) -> dict[str, ReadableSpan]:
     memory = InMemorySpanExporter()
     tracer_provider = TracerProvider()
     tracer_provider.add_span_processor(SimpleSpanProcessor(memory))
-    spans = TurnSpans(tracer_provider, "abc", MODELS, OFFSET, provider)
+    spans = TurnSpans(tracer_provider, "abc", MODELS, provider, OFFSET)
     spans.turn(3, marks, usage)
     return {span.name: span for span in memory.get_finished_spans()}
 
@@ -126,11 +136,17 @@ def test_a_turn_that_was_stopped_or_failed_has_spans_too() -> None:
 
 
 EXPORT = """
-from test_otel import MARKS, MODELS, OFFSET
+import asyncio
+from test_otel import MARKS, MODELS
+from pipeline.clock import Clock
+from pipeline.config import Llm
 from pipeline.profile.otel import exported
 
-with exported("abc", MODELS, OFFSET) as spans:
-    spans.turn(1, MARKS)
+async def export():
+    async with exported("abc", Llm(), MODELS, Clock()) as spans:
+        spans.turn(1, MARKS)
+
+asyncio.run(export())
 """
 
 
@@ -144,7 +160,114 @@ def test_the_environment_says_where_they_go(monkeypatch: pytest.MonkeyPatch) -> 
     assert '"service.name": "voice-cascade"' in out
 
 
-def test_an_exporter_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("env", "asked"),
+    [
+        ({}, False),
+        ({"OTEL_TRACES_EXPORTER": ""}, False),
+        ({"OTEL_TRACES_EXPORTER": "console"}, True),
+        ({"OTEL_TRACES_EXPORTER": "none, console"}, True),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}, True),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:4318/v1/traces"}, True),
+        ({"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://x"}, False),
+        ({"OTEL_TRACES_EXPORTER": "console", "OTEL_SDK_DISABLED": "true"}, False),
+    ],
+)
+async def test_there_are_spans_where_they_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, env: dict[str, str], asked: bool
+) -> None:
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    assert wanted() is asked
+    if not asked:
+        async with exported("a", Llm(), MODELS, Clock()) as spans:
+            assert spans is None
+
+
+@pytest.mark.parametrize(
+    ("model", "provider", "name"),
+    [
+        ("embedded", LOCAL, "chat qwen3:4b"),
+        ("some/model.gguf", LOCAL, "chat qwen3:4b"),
+        ("ollama:qwen3:4b", "ollama", "chat qwen3:4b"),
+        ("openai:gpt-5-mini", "openai", "chat gpt-5-mini"),
+        ("http://user:secret@127.0.0.1:1", "openai", "chat"),
+    ],
+)
+async def test_who_runs_the_model_is_told(
+    monkeypatch: pytest.MonkeyPatch, model: str, provider: str, name: str
+) -> None:
+    memory = in_memory(monkeypatch)
+    llm = Llm(model=model, api_key="key")
+    async with exported("a", llm, MODELS, Clock()) as spans:
+        assert spans is not None
+        spans.turn(1, MARKS)
+    chat = {span.name: span for span in memory.get_finished_spans()}[name]
+    assert told(chat)["gen_ai.provider.name"] == provider
+    assert "secret" not in "".join(span.to_json() for span in memory.get_finished_spans())
+
+
+async def test_an_exporter_that_is_not_there_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "pigeon")
-    with pytest.raises(BadInput, match="pigeon: there is no such exporter"), exported("a", {}, 0):
-        pass
+    async with exported("a", Llm(), MODELS, Clock()) as spans:
+        assert spans is None
+    assert "pigeon: there is no such exporter" in caplog.text
+
+
+async def test_an_exporter_that_breaks_breaks_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(InMemorySpanExporter):
+        def export(self, spans: Any) -> Any:
+            raise OSError("no line")
+
+    in_memory(monkeypatch, Broken())
+    async with exported("a", Llm(), MODELS, Clock()) as spans:
+        assert spans is not None
+        spans.turn(1, MARKS)
+        spans.turn(2, {**MARKS, "speech.end": "no time"})  # type: ignore[dict-item]
+    assert "turn 2 has no spans" in caplog.text
+    assert "turn 1" not in caplog.text
+
+
+async def test_the_loop_goes_on_while_an_exporter_hangs(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    arrived, answer = threading.Event(), threading.Event()
+
+    class Hanging(InMemorySpanExporter):
+        def export(self, spans: Any) -> Any:
+            arrived.set()
+            answer.wait()
+            return super().export(spans)
+
+    memory = in_memory(monkeypatch, Hanging())
+    monkeypatch.setattr(otel, "CLOSE_S", 0.2)
+
+    async def export() -> None:
+        async with exported("a", Llm(), MODELS, Clock()) as spans:
+            assert spans is not None
+            spans.turn(1, MARKS)
+
+    ticks = 0
+    exporting = asyncio.create_task(export())
+    while not exporting.done():
+        await asyncio.sleep(0.001)
+        ticks += arrived.is_set()
+    await exporting
+    assert ticks > 1
+    assert memory.get_finished_spans() == ()
+    assert "could not be sent" in caplog.text
+    answer.set()
+
+
+def in_memory(
+    monkeypatch: pytest.MonkeyPatch, memory: InMemorySpanExporter | None = None
+) -> InMemorySpanExporter:
+    """Have spans go to memory, or to an exporter that misbehaves."""
+    memory = memory or InMemorySpanExporter()
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "memory")
+    monkeypatch.setattr(otel, "_exporters", lambda: [memory])
+    return memory

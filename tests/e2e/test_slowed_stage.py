@@ -1,0 +1,248 @@
+"""A stage that is made slower on purpose shows up as that stage, and as no other.
+
+Everything is real and in real time but the model, whose delay is scripted. Nothing is hidden: the
+mode is overlapped, the hold is fixed, and nothing is recognised while the user speaks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cli_child import ROOT
+from llm_server import DONE, ROLE, Answer, LlmServer, Request, delta, finish, pause, usage
+
+from pipeline import engines
+from pipeline.alignment import Sound
+from pipeline.audio.files import WavWriter, read_audio
+from pipeline.config import Settings
+from pipeline.config_file import load
+from pipeline.engines import LocalEngines
+from pipeline.profile.corpus import Item, gather
+from pipeline.profile.instrument import Bounds, make_ready, measure
+from pipeline.profile.record import Record
+from pipeline.profile.summary import summarise
+from pipeline.shelf import catalogue
+from pipeline.stages.stt import Audio, Transcription, Whisper
+from pipeline.stages.tts import Piper
+from pipeline.stages.worker import Stop
+from pipeline.timeline import PARTS
+from pipeline.trace import description
+from pipeline.turns import RATE
+
+CORPUS = ROOT / "tests" / "data" / "corpus"
+NUMBERS = (7, 10, 7, 10, 7)
+"""The recordings, by repeat; with five pairs differences have an interval, without which the
+summary names no part."""
+
+SPOKEN_S = 1.1
+"""So much is played of what is said in a recording, the end: that is what a turn's latency is
+counted from, and these turns are played in real time."""
+
+SLOWED = {"stt": "stt", "llm": "llm_first_token", "tts": "tts_first_audio"}
+"""What is made slower in each variant, and the part that is to show it."""
+
+FIRST_S = 0.05
+"""Time to the model's first token."""
+
+STT_MORE_S, LLM_MORE_S, TTS_TIMES = 0.2, 0.3, 3
+"""How a slowed stage differs: so much longer, or so many times its own time."""
+
+REPLY = (
+    "The first train leaves at nine in the morning and it takes about an hour to get to the town "
+    "where the museum is so that you can be there long before it opens and have a cup of coffee."
+)
+"""One clause, and long: the voice of the tree needs 20 ms for 3 s of speech."""
+
+TOLERANCE = 0.10
+NOISE_MS = 10.0
+"""What a stage takes more in one turn than in another though nothing was changed."""
+
+BLOCK_MS = 20.0
+"""A reply waits for the next block of its device: `own` and the whole vary by as much."""
+
+LATE_NS = 40_000_000
+"""A machine that gave sound later than this was busy with something else: once more, then."""
+
+TRIES = 3
+
+
+@dataclass
+class Brake:
+    """Which stage is slow, and what that came to in the current turn.
+
+    Attributes:
+        stage: What is slow now; empty: nothing.
+        added_ms: How much longer its first result took.
+        took_ms: How long that took in all.
+    """
+
+    stage: str = ""
+    added_ms: float = 0.0
+    took_ms: float = 0.0
+
+    def press(self, began: float, seconds: float) -> None:
+        """Sleep in a stage's own thread, over work that `began` then (s, monotonic)."""
+        worked = time.monotonic()
+        time.sleep(seconds)
+        now = time.monotonic()
+        if not self.took_ms:
+            self.added_ms, self.took_ms = 1000 * (now - worked), 1000 * (now - began)
+
+
+BRAKE = Brake()
+
+
+class SlowWhisper(Whisper):
+    """The real one; slowed, it takes `STT_MORE_S` longer."""
+
+    def transcribe(
+        self, audio: Audio, *, voiced_ms: float | None = None, prefix: str = ""
+    ) -> Transcription:
+        began = time.monotonic()
+        heard = super().transcribe(audio, voiced_ms=voiced_ms, prefix=prefix)
+        if BRAKE.stage == "stt":
+            BRAKE.press(began, STT_MORE_S)
+        return heard
+
+
+class SlowPiper(Piper):
+    """The real one; slowed, every piece of sound takes `TTS_TIMES` its time."""
+
+    def synthesize(self, text: str, stop: Stop) -> Iterator[Sound]:
+        pieces = super().synthesize(text, stop)
+        while True:
+            began = time.monotonic()
+            piece = next(pieces, None)
+            if piece is None:
+                return
+            if BRAKE.stage == "tts":
+                BRAKE.press(began, (TTS_TIMES - 1) * (time.monotonic() - began))
+            yield piece
+
+
+def answer(request: Request) -> Answer:
+    """The model's reply: after its first token, the rest comes at once."""
+    first_s = FIRST_S
+    if BRAKE.stage == "llm":
+        first_s += LLM_MORE_S
+        BRAKE.added_ms, BRAKE.took_ms = 1000 * LLM_MORE_S, 1000 * first_s
+    words = [delta(f"{word} ") for word in REPLY.split()]
+    return Answer([ROLE, pause(first_s), *words, finish(), usage(7, 5, len(words)), DONE])
+
+
+def shortened(item: Item, folder: Path) -> Item:
+    """The end of a recording."""
+    assert item.end_of_speech_s is not None
+    sound = np.concatenate([*read_audio(item.path, RATE)])
+    sound = sound[round((item.end_of_speech_s - SPOKEN_S) * RATE) :]
+    path = folder / f"{item.path.stem}.wav"
+    with contextlib.closing(WavWriter(path, RATE, 1)) as writer:
+        writer.write(sound)
+    return Item(path, path.name, item.text, SPOKEN_S, len(sound) / RATE)
+
+
+class Profile:
+    """Takes the same turns with each stage slowed and with none, one after another.
+
+    Attributes:
+        added_ms: What was added to each turn, by the stage that was slow.
+        off: By which share the part of the slow stage differs from what the stage took.
+        summary: What `cascade profile` says of the turns.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.added_ms: dict[str, list[float]] = {stage: [] for stage in SLOWED}
+        self.off: dict[str, list[float]] = {stage: [] for stage in SLOWED}
+        self.summary: dict[str, Any] = {}
+        self._folder = folder
+        self._records: list[Record] = []
+
+    async def make(self) -> None:
+        items = {
+            int(item.name[:2]): shortened(item, self._folder)
+            for item in gather([CORPUS]).items
+            if int(item.name[:2]) in NUMBERS
+        }
+        async with LlmServer(otherwise=answer) as server:
+            settings = load(
+                None,
+                {
+                    "llm.model": server.url,
+                    "reply.mode": "overlapped",
+                    "turns.predict": "false",
+                    "turns.adapt": "false",
+                    "turns.hold_ms": "200",
+                    "stt.partial_ms": "0",
+                    # The voice's first sound is the whole reply: enough work to see it by.
+                    "tts.stream": "false",
+                    "reply.first_words": f"{len(REPLY.split())}",
+                },
+            )
+            async with LocalEngines(settings, catalogue(settings)) as loaded:
+                await self._turn("", items[NUMBERS[0]], 0, settings, loaded)
+                for repeat, number in enumerate(NUMBERS, start=1):
+                    for stage in ("", *SLOWED):
+                        await self._turn(stage, items[number], repeat, settings, loaded)
+                header = description(settings, loaded.names)
+        header["variants"] = {stage: {} for stage in ("", *SLOWED)}
+        self.summary = summarise(header, self._records)
+
+    async def _turn(
+        self, stage: str, item: Item, repeat: int, settings: Settings, loaded: LocalEngines
+    ) -> None:
+        for _ in range(TRIES):
+            await make_ready(settings, loaded)
+            BRAKE.stage, BRAKE.added_ms, BRAKE.took_ms = stage, 0.0, 0.0
+            wav = self._folder / "turn.wav"
+            record, _ = await measure(item, settings, loaded, wav, Bounds(reply_s=0.1))
+            if record.status == "ok" and record.late_ns < LATE_NS:
+                break
+        timeline = record.timeline
+        if stage and timeline is not None:
+            self.added_ms[stage].append(BRAKE.added_ms)
+            self.off[stage].append(timeline.parts[SLOWED[stage]] / 1e6 / BRAKE.took_ms - 1)
+        self._records.append(
+            replace(record, variant=stage, file=item.name, repeat=repeat, order=len(self._records))
+        )
+
+
+@pytest.fixture(scope="module")
+def profile(tmp_path_factory: pytest.TempPathFactory) -> Profile:
+    made = Profile(tmp_path_factory.mktemp("profile"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engines, "Whisper", SlowWhisper)
+        patch.setattr(engines, "Piper", SlowPiper)
+        asyncio.run(made.make())
+    return made
+
+
+@pytest.mark.parametrize(("stage", "part"), SLOWED.items())
+def test_a_slowed_stage_shows_as_that_part_and_no_other(
+    stage: str, part: str, profile: Profile
+) -> None:
+    of = profile.summary["variants"][stage]["against_first"]
+    assert of["n"] == len(NUMBERS)
+    change = {name: of["parts_ms"][name]["median"] for name in PARTS}
+    whole = of["voice_to_voice_ms"]["median"]
+    added = statistics.median(profile.added_ms[stage])
+    # There is something to see.
+    assert added > BLOCK_MS
+    # The part is what the stage took, and grew by what was added; so did the latency in the WAV.
+    assert abs(statistics.median(profile.off[stage])) < TOLERANCE
+    assert change[part] == pytest.approx(added, rel=TOLERANCE, abs=NOISE_MS)
+    assert whole == pytest.approx(added, rel=TOLERANCE, abs=BLOCK_MS)
+    # No other moved by more than noise. Such a one may be named, for the summary knows of 1 ms, but
+    # not before it.
+    assert of["moved"][0] == part
+    noise = dict.fromkeys(PARTS, NOISE_MS) | {"own": BLOCK_MS}
+    for name in set(PARTS) - {part}:
+        assert abs(change[name]) < noise[name] + TOLERANCE * added, name
