@@ -266,7 +266,6 @@ class Answer:
             emit=self._gate.emit,
             mark=self._mark,
             committed=self._gate.opened,
-            detail=self._mark,
         )
         if self.committed:
             self._began(self.reply)

@@ -17,9 +17,10 @@ SIGNS = frozenset(
     {"ah", "aha", "ahem", "er", "erm", "ha", "haha", "hm", "hmm", "hmmm", "huh", "mhm", "mm"}
     | {"mmhm", "mmhmm", "mmm", "mmmm", "oh", "ok", "okay", "right", "sure", "uh", "uhhuh", "uhuh"}
     | {"um", "umm", "wow", "yeah", "yep", "yes", "yup"}
+    | {"who", "where"}
 )
-"""Signs of listening, as recognisers spell them, without punctuation. Yngve 1970, "On getting a
-word in edgewise", calls them the back channel."""
+"""Signs of listening, as recognisers spell them, without punctuation, and the words that they make
+of a hum. Yngve 1970, "On getting a word in edgewise", calls them the back channel."""
 
 DEMANDS = frozenset(
     {"stop", "wait", "no", "pause", "cancel", "quiet", "enough", "listen", "please"}

@@ -56,8 +56,8 @@ class Voice(Protocol):
 
 
 Emit = Callable[[Event], Awaitable[None]]
-Mark = Callable[[str], None]
-Detail = Callable[..., None]
+Mark = Callable[..., None]
+"""Takes a mark's name, and what it is about."""
 
 
 class Reply:
@@ -82,7 +82,6 @@ class Reply:
         emit: Emit,
         mark: Mark,
         committed: asyncio.Event | None = None,
-        detail: Detail = lambda name, **more: None,
     ) -> None:
         """Prepare a reply.
 
@@ -94,9 +93,8 @@ class Reply:
             settings: How stages overlap.
             clock: The session's.
             emit: Takes the events: `ReplyText`, `ReplyAudio`, `Usage`.
-            mark: Takes the trace's marks, each once.
+            mark: Takes the trace's marks, each once, and its details.
             committed: Set once it may be heard; None: at once. Before that nothing hurries.
-            detail: Takes the trace's `DETAILS`, with what they are about.
         """
         self.turn = turn
         self.id = id
@@ -109,7 +107,6 @@ class Reply:
         self._emit = emit
         self._mark = mark
         self._committed = committed
-        self._detail = detail
         self._chunker = Chunker(
             first_words=settings.first_words,
             max_chars=settings.max_clause_chars,
@@ -213,7 +210,7 @@ class Reply:
                     )
                     continue
                 self._once("llm.first_token")
-                self._detail("token", text=delta)
+                self._mark("token", text=delta)
                 self._first_token.set()
                 self.text += delta
                 await self._emit(ReplyText(self.turn, self.id, delta))
@@ -234,7 +231,7 @@ class Reply:
         """Hand clauses to the voice; waits while too many are in its queue."""
         for clause in clauses:
             self._once("clause.first")
-            self._detail("clause", text=clause.text)
+            self._mark("clause", text=clause.text)
             self._overdue = False
             self._waiting_chars += len(clause.text)
             await self._clauses.put(clause)
@@ -266,7 +263,7 @@ class Reply:
         sounds: list[tuple[Clause, list[Sound]]] = []
         for clause in clauses:
             self._once("clause.first")
-            self._detail("clause", text=clause.text)
+            self._mark("clause", text=clause.text)
             sounds.append((clause, [piece async for piece in self._pieces(clause)]))
         self._once("tts.last_audio")
         for clause, sound in sounds:
@@ -278,11 +275,11 @@ class Reply:
     async def _pieces(self, clause: Clause) -> AsyncGenerator[Sound, None]:
         """A clause's sound, with the marks of its making."""
         self._once("tts.start")
-        self._detail("tts.clause", text=clause.text)
+        self._mark("tts.clause", text=clause.text)
         async with contextlib.aclosing(self._voice.speak(clause.text)) as pieces:
             async for piece in pieces:
                 self._once("tts.first_audio")
-                self._detail("tts.piece", samples=len(piece))
+                self._mark("tts.piece", samples=len(piece))
                 yield piece
 
     async def _send(self, piece: Sound) -> None:

@@ -45,13 +45,22 @@ def test_a_demand_interrupts_at_once(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "before"),
-    [("When does the", "When"), ("Yeah, tell me", "Yeah?"), ("What time is", "what do")],
+    [
+        ("When does the", "When"),
+        ("Who is that", "Who"),
+        ("Yeah, tell me", "Yeah?"),
+        ("What time is", "what do"),
+    ],
 )
 def test_words_interrupt_once_a_second_look_agrees(text: str, before: str) -> None:
     assert interrupts(heard(text), before)
     assert not interrupts(heard(text))
     assert not interrupts(heard(text), "Emma")
     assert not interrupts(heard(text, SURE - 0.01), before)
+
+
+def test_a_hum_that_is_taken_for_words_does_not_interrupt() -> None:
+    assert not interrupts(heard("Who evening."), "Who")
 
 
 def test_signs_are_spelt_as_they_are_compared() -> None:

@@ -15,7 +15,7 @@ from scripted import Model, Speaker
 from pipeline.config import Reply as ReplySettings
 from pipeline.errors import StageError
 from pipeline.events import Event, ReplyAudio, ReplyText, Usage
-from pipeline.reply import Detail, Reply
+from pipeline.reply import Reply
 from pipeline.timeline import DETAILS
 
 STORY = (
@@ -36,7 +36,7 @@ class Stage:
     events: list[tuple[float, Event]] = field(default_factory=list)
     marks: list[tuple[str, float]] = field(default_factory=list)
     playing: bool = True
-    detail: Detail = lambda name, **more: None
+    details: list[tuple[str, Any]] = field(default_factory=list)
 
     def reply(self) -> Reply:
         loop = asyncio.get_running_loop()
@@ -52,9 +52,14 @@ class Stage:
             settings=self.settings,
             clock=virtual_time.VirtualClock(),
             emit=emit,
-            mark=lambda name: self.marks.append((name, loop.time())),
-            detail=self.detail,
+            mark=self.mark,
         )
+
+    def mark(self, name: str, **more: Any) -> None:
+        if name in DETAILS:
+            self.details.append((name, *more.values()))
+        else:
+            self.marks.append((name, asyncio.get_running_loop().time()))
 
     async def play(self, reply: Reply) -> None:
         """Hear the reply in real time, 20 ms at a time."""
@@ -115,11 +120,9 @@ def test_marks_come_once_and_in_order() -> None:
 def test_details_tell_of_each_token_clause_and_piece_of_sound(
     mode: Literal["overlapped", "sequential"],
 ) -> None:
-    details: list[tuple[str, Any]] = []
     stage = Stage(Model([STORY]), settings=ReplySettings(mode=mode))
-    stage.detail = lambda name, **more: details.append((name, *more.values()))
     virtual_time.run(_run(stage))
-    told = {name: [what for n, what in details if n == name] for name in DETAILS}
+    told = {name: [what for n, what in stage.details if n == name] for name in DETAILS}
     assert "".join(told["token"]) == stage.text()
     assert " ".join(told["clause"]).split() == stage.text().split()
     assert told["tts.clause"] == told["clause"]

@@ -101,14 +101,6 @@ def test_a_detail_goes_to_the_file_alone(tmp_path: Path, name: str) -> None:
     assert trace.marks(1) == {}
 
 
-def test_details_are_written_with_the_next_mark(tmp_path: Path) -> None:
-    file = tmp_path / "trace.jsonl"
-    with Trace(file) as trace:
-        trace.mark(1, "token", 5, text="Yes")
-        trace.mark(1, "llm.last_token", 6)
-        assert [line["mark"] for line in lines(file)[1:]] == ["token", "llm.last_token"]
-
-
 @pytest.mark.parametrize("name", ["", "stt", "STT.start", "heard"])
 def test_an_unknown_mark_is_refused_and_not_written(tmp_path: Path, name: str) -> None:
     file = tmp_path / "trace.jsonl"
