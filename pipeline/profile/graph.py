@@ -44,16 +44,18 @@ class Setup:
         turns: When a turn ends.
         reply: How its stages overlap.
         language: Code of what the voice speaks: its abbreviations decide where a clause ends.
+        judged: Whether the language model is the embedded one, which judges the ends of turns.
     """
 
     turns: Turns = field(default_factory=Turns)
     reply: Reply = field(default_factory=Reply)
     language: str = "en"
+    judged: bool = False
 
     @classmethod
     def of(cls, settings: Mapping[str, Any], variant: Mapping[str, Any]) -> Setup:
         """From the settings that a run describes itself with, and a variant's (`a.b`: value)."""
-        tables = {name: dict(settings.get(name, {})) for name in ("turns", "reply", "tts")}
+        tables = {name: dict(settings.get(name, {})) for name in ("turns", "reply", "tts", "llm")}
         for name, value in variant.items():
             table, _, key = name.partition(".")
             if table in tables:
@@ -64,7 +66,9 @@ class Setup:
         }
         voice = Path(Tts(**known["tts"]).voice).name
         language = voice.partition("_")[0] if "_" in voice else "en"
-        return cls(Turns(**known["turns"]), Reply(**known["reply"]), language)
+        # A server is told by its URL or by a prefix, the embedded model by its file's name.
+        model = str(tables["llm"].get("model", ":"))
+        return cls(Turns(**known["turns"]), Reply(**known["reply"]), language, ":" not in model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +137,7 @@ class _Replay:
         self._turns = setup.turns
         self._reply = setup.reply
         self._language = setup.language
+        self._judged = setup.judged
         self._costs = change.costs
         self._was = record.marks
         self._now: dict[str, int] = {}
@@ -236,7 +241,9 @@ class _Replay:
     def _read_ms(self) -> float | None:
         """The hold for how finished the words read (ms)."""
         usual = self._wait("turns.hold_ms")
-        return read_ms(self._record.transcript, self._language, self._turns, usual)
+        return read_ms(
+            self._record.transcript, self._language, self._turns, usual, judged=self._judged
+        )
 
     # ---- what was said ---------------------------------------------------------------------
 
