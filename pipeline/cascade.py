@@ -259,8 +259,8 @@ class Cascade:
         turns = self._settings.turns
         begin = self._settings.reply.mode == "speculative" and self._attempts < turns.attempts
         if turns.predict:
-            audio = self._hearing.sound(paused.start, paused.at)
-            self._foresight.begin(paused.speech_end, audio, words=begin)
+            sound = functools.partial(self._hearing.sound, paused.start, paused.at)
+            self._foresight.begin(paused.speech_end, sound, words=begin)
         if not begin:
             return
         audio = self._hearing.sound(paused.start, paused.at, until=paused.speech_end + self._tail)
@@ -280,7 +280,7 @@ class Cascade:
     def _new_answer(self) -> Answer:
         return Answer(
             self._turn,
-            max(1, self._attempts),
+            self._attempts,
             engines=self._engines,
             settings=self._settings.reply,
             conversation=self._conversation,
@@ -347,10 +347,10 @@ class Cascade:
         self._answer = self._answering = None
         task.cancel()
         await asyncio.wait([task])
-        self._trace.mark(
-            answer.turn,
+        self._mark(
             "discarded",
             self._clock.now_ns(),
+            turn=answer.turn,
             generation=answer.generation,
             reason=reason,
             **answer.wasted(),

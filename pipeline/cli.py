@@ -149,12 +149,7 @@ def talk(
     settings = _settings(
         config,
         {
-            "stt.model": stt,
-            "tts.voice": voice,
-            "llm.model": llm,
-            "vad.judge": vad,
-            "stt.language": language,
-            "llm.instructions": instructions,
+            **_engines(stt, voice, llm, vad, language, instructions),
             "reply.mode": mode,
             "audio.echo": echo,
             **_pace(turns),
@@ -254,14 +249,7 @@ def profile(
         if len(sources) != 1:
             raise BadInput("--what-if: name one folder that `cascade profile` made")
         return prediction.predict(sources[0], what_if, stdout(), as_json=json)
-    flags = {
-        "stt.model": stt,
-        "tts.voice": voice,
-        "llm.model": llm,
-        "vad.judge": vad,
-        "stt.language": language,
-        "llm.instructions": instructions,
-    }
+    flags = _engines(stt, voice, llm, vad, language, instructions)
     from pipeline.profile import run
     from pipeline.profile.instrument import Bounds
 
@@ -298,7 +286,7 @@ def doctor(
     debug: Debug = False,
 ) -> int:
     """Say what works, what does not, and what to do: devices, models, LLM endpoint, versions."""
-    settings = _settings(config, {"stt.model": stt, "tts.voice": voice, "llm.model": llm})
+    settings = _settings(config, _engines(stt, voice, llm))
     from pipeline.doctor import PARTS, examine
 
     return _run(examine(settings, check or list(PARTS), json))
@@ -340,6 +328,25 @@ def models_verify(
     from pipeline.shelf import verify
 
     return verify(_settings(config, {}), names or [])
+
+
+def _engines(
+    stt: Stt,
+    voice: Voice,
+    llm: Llm,
+    vad: Judge = None,
+    language: Language = None,
+    instructions: Instructions = None,
+) -> dict[str, Any]:
+    """The settings that the flags about engines stand for."""
+    return {
+        "stt.model": stt,
+        "tts.voice": voice,
+        "llm.model": llm,
+        "vad.judge": vad,
+        "stt.language": language,
+        "llm.instructions": instructions,
+    }
 
 
 def _pace(name: str | None) -> dict[str, int]:

@@ -37,23 +37,23 @@ class Foresight:
         self._start = start
         self._tell = tell
         self._pause: int | None = None
-        self._audio: Audio | None = None
+        self._sound: Callable[[], Audio] | None = None
         self._evidence = Evidence()
 
-    def begin(self, speech_end: int, audio: Audio, *, words: bool) -> None:
+    def begin(self, speech_end: int, sound: Callable[[], Audio], *, words: bool) -> None:
         """A pause begins.
 
         Args:
             speech_end: Its name.
-            audio: The utterance up to it.
+            sound: Gives the utterance up to it.
             words: Whether the words will be `read`: the melody tells less than they do, and is
                 asked only where they tell nothing.
         """
         self._pause = speech_end
-        self._audio = audio
+        self._sound = sound
         self._evidence = Evidence()
         if not words:
-            self._start(self._listen(speech_end, audio))
+            self._start(self._listen(speech_end, sound))
 
     def end(self) -> None:
         """The pause is over: what comes now comes too late."""
@@ -61,19 +61,19 @@ class Foresight:
 
     async def read(self, messages: Messages, heard: Transcription) -> None:
         """The words before the pause are known, and the prompt that ends with them."""
-        pause, audio = self._pause, self._audio
-        if pause is None or audio is None:
+        pause, sound = self._pause, self._sound
+        if pause is None or sound is None:
             return
         words = completeness(heard.text, heard.language)
         self._add(pause, words=words, sure=math.exp(heard.log_prob))
         judged = await self._engines.judge(messages)
         self._add(pause, judged=judged)
         if words is None and judged is None:
-            self._start(self._listen(pause, audio))
+            self._start(self._listen(pause, sound))
 
-    async def _listen(self, pause: int, audio: Audio) -> None:
+    async def _listen(self, pause: int, sound: Callable[[], Audio]) -> None:
         try:
-            melody = await self._engines.melody(audio)
+            melody = await self._engines.melody(sound())
         except Exception as error:
             log.debug("the melody: %s", error)  # silence ends the turn all the same
             return

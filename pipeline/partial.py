@@ -52,20 +52,17 @@ class Agreement:
         self._stable = 0
 
     def push(self, text: str) -> str:
-        """Take the next transcript; gives its stable words, never fewer than before."""
+        """Take the next transcript; gives its stable words: all that were, unless it takes back."""
         words = text.split()
         agreed = 0
         for old, new in zip(self._last, words, strict=False):
             if bare(old) != bare(new):
                 break
             agreed += 1
-        if agreed >= self._stable:
-            self._stable = max(self._stable, agreed - MARGIN_WORDS)
-            self._last = words
-        else:
-            # A transcript that takes back what was sure: trust nothing beyond what it confirms.
-            self._stable = max(0, agreed - MARGIN_WORDS)
-            self._last = words
+        # Of a transcript that takes back what was sure, nothing is trusted but what it confirms.
+        kept = self._stable if agreed >= self._stable else 0
+        self._stable = max(kept, agreed - MARGIN_WORDS)
+        self._last = words
         return " ".join(words[: self._stable])
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from pipeline import transcript
+from pipeline import otel, transcript, waterfall
 from pipeline.config import Settings
 from pipeline.console import Display, stderr
 from pipeline.conversation import Message
@@ -35,7 +35,6 @@ from pipeline.events import (
     Usage,
     to_json,
 )
-from pipeline.profile import otel, waterfall
 from pipeline.session import Session
 from pipeline.shelf import catalogue, require_llm
 from pipeline.timeline import Timeline

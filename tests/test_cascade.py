@@ -334,14 +334,7 @@ def test_other_words_in_the_end_are_answered_instead() -> None:
     class Soft(Engines):
         """With the real silence after it a soft last syllable is heard too."""
 
-        async def transcribe(
-            self,
-            audio: npt.NDArray[np.float32],
-            voiced_ms: float | None = None,
-            *,
-            prefix: str = "",
-        ) -> Transcription:
-            heard = await super().transcribe(audio, voiced_ms, prefix=prefix)
+        def understood(self, heard: Transcription, voiced_ms: float | None) -> Transcription:
             return replace(heard, text="Call Ann." if voiced_ms else "Call Anna.")
 
     engines = Soft(["Call Ann."], Model(["Ann.", "Anna."]))
@@ -357,16 +350,10 @@ def test_whoever_foresees_the_end_may_fail() -> None:
         async def melody(self, audio: npt.NDArray[np.float32]) -> float | None:
             raise StageError("endpoint", "failed")
 
-        async def transcribe(
-            self,
-            audio: npt.NDArray[np.float32],
-            voiced_ms: float | None = None,
-            *,
-            prefix: str = "",
-        ) -> Transcription:
+        def understood(self, heard: Transcription, voiced_ms: float | None) -> Transcription:
             if voiced_ms is None:
                 raise StageError("stt", "failed")
-            return await super().transcribe(audio, voiced_ms, prefix=prefix)
+            return heard
 
     engines = Broken(["What time is it?"], Model(["It is nine."]))
     scene = run(Scene(engines), (0.5, False), (2.0, True), (3.0, False))
@@ -508,14 +495,7 @@ def test_any_dialogue_leaves_a_sane_state(
 @pytest.mark.parametrize(("melody", "hold"), [(1.0, "shortest_ms"), (0.0, "longest_ms")])
 def test_the_melody_counts_where_the_words_tell_nothing(melody: float, hold: str) -> None:
     class Elsewhere(Engines):
-        async def transcribe(
-            self,
-            audio: npt.NDArray[np.float32],
-            voiced_ms: float | None = None,
-            *,
-            prefix: str = "",
-        ) -> Transcription:
-            heard = await super().transcribe(audio, voiced_ms, prefix=prefix)
+        def understood(self, heard: Transcription, voiced_ms: float | None) -> Transcription:
             return replace(heard, language="ja")
 
     def endpoint_ms(sounds: float | None) -> float:

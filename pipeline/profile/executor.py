@@ -23,9 +23,6 @@ from pipeline.profile.plan import Variant
 from pipeline.profile.record import Record
 from pipeline.shelf import catalogue, require_llm
 
-EXECUTORS = ("local", "ray")
-"""What `--executor` allows."""
-
 WAVS = "wav"
 """Folder of the turns' WAVs, in that of the profile."""
 
@@ -238,24 +235,3 @@ async def measured(
         # The recording was there when the run began.
         return job.failed(str(error))
     return Made(dataclasses.replace(job.signed(record), wav=job.wav), lines)
-
-
-def make(name: str, address: str | None, tested: Sequence[Variant], bounds: Bounds) -> Executor:
-    """The executor of that name.
-
-    Args:
-        name: One of `EXECUTORS`.
-        address: Of the Ray cluster; None: the one that runs on this machine.
-        tested: All variants.
-        bounds: When a turn is over.
-
-    Raises:
-        BadInput: There is no such executor, what it needs is missing, or a model is.
-    """
-    if name == "local":
-        return LocalExecutor(tested, bounds)
-    if name != "ray":
-        raise BadInput(f"--executor is {name!r}; allowed: {' | '.join(EXECUTORS)}")
-    from pipeline.profile.ray_executor import RayExecutor
-
-    return RayExecutor(tested, bounds, address)

@@ -22,7 +22,7 @@ from pipeline.console import show_error, stderr, stdout
 from pipeline.errors import BadInput, CascadeError, StageError
 from pipeline.profile import perfetto, record, report, spoken, summary
 from pipeline.profile.corpus import Corpus, gather
-from pipeline.profile.executor import WAVS, Executor, Job, make
+from pipeline.profile.executor import WAVS, Executor, Job, LocalExecutor
 from pipeline.profile.instrument import Bounds
 from pipeline.profile.lanes import Line
 from pipeline.profile.plan import Load, Variant, order, variants
@@ -33,7 +33,9 @@ from pipeline.trace import description
 
 RECORDS = "records.jsonl"
 TRACE = "trace.jsonl"
-PERFETTO = "trace.perfetto.json"
+
+EXECUTORS = ("local", "ray")
+"""What `--executor` allows."""
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as of every program."""
@@ -100,6 +102,27 @@ def prepare(load: Load, options: Options) -> Coroutine[Any, Any, int]:
     folder = _folder(options.out)
     executor.prepare(console)
     return Profile(base, tested, corpus, options, folder, executor, console).run()
+
+
+def make(name: str, address: str | None, tested: Sequence[Variant], bounds: Bounds) -> Executor:
+    """The executor of that name.
+
+    Args:
+        name: One of `EXECUTORS`.
+        address: Of the Ray cluster; None: the one that runs on this machine.
+        tested: All variants.
+        bounds: When a turn is over.
+
+    Raises:
+        BadInput: There is no such executor, what it needs is missing, or a model is.
+    """
+    if name == "local":
+        return LocalExecutor(tested, bounds)
+    if name != "ray":
+        raise BadInput(f"--executor is {name!r}; allowed: {' | '.join(EXECUTORS)}")
+    from pipeline.profile.ray_executor import RayExecutor
+
+    return RayExecutor(tested, bounds, address)
 
 
 def keep_spoken(settings: Settings, options: Options) -> int:
@@ -289,7 +312,7 @@ class Profile:
         for write in (
             lambda: journal.end(header, records),
             lambda: summary.write(folder, header, records),
-            lambda: perfetto.write(folder / PERFETTO, header, records),
+            lambda: perfetto.write(folder / perfetto.NAME, header, records),
             lambda: report.write(folder, header, records),
         ):
             whole = self._write(write) and whole

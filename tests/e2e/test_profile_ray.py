@@ -26,10 +26,11 @@ from ray_bench import Bench, of, read
 from pipeline.config import Settings
 from pipeline.errors import BadInput, StageError
 from pipeline.profile.corpus import Item
-from pipeline.profile.executor import Job, Made, make
+from pipeline.profile.executor import Job, Made
 from pipeline.profile.instrument import Bounds
 from pipeline.profile.plan import Variant, order
 from pipeline.profile.ray_executor import RETRIES, RayExecutor
+from pipeline.profile.run import make
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'voice-cascade[ray]'")
 cluster_utils = pytest.importorskip("ray.cluster_utils")

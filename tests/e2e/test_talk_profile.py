@@ -7,8 +7,8 @@ from pathlib import Path
 from cli_child import read_trace, recording, run, scripted
 from llm_server import reply
 
-from pipeline.profile.waterfall import lines
 from pipeline.timeline import MARKS
+from pipeline.waterfall import lines
 
 
 def test_each_turn_is_drawn_from_its_marks(tmp_path: Path) -> None:

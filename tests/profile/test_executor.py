@@ -27,7 +27,7 @@ from pipeline.config import Settings
 from pipeline.errors import BadInput, StageError
 from pipeline.profile import ray_executor, summary
 from pipeline.profile.corpus import Item
-from pipeline.profile.executor import Job, Made, make
+from pipeline.profile.executor import Job, Made
 from pipeline.profile.instrument import Bounds
 from pipeline.profile.noise import Reading, summarise
 from pipeline.profile.plan import Variant, order
@@ -35,6 +35,7 @@ from pipeline.profile.ray_cluster import Node
 from pipeline.profile.ray_executor import RETRIES, RayExecutor, pooled
 from pipeline.profile.ray_node import Greeting, Refusal, Sent, version
 from pipeline.profile.record import Record
+from pipeline.profile.run import make
 
 FOR_EVER = 1_000_000
 BEHIND_NS = 10**15

@@ -9,10 +9,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from pipeline import waterfall
 from pipeline.console import LABELS, Display
-from pipeline.profile import waterfall
-from pipeline.profile.waterfall import ASCII, BLOCKS, bars, lines, whole_ms
 from pipeline.timeline import MARKS, PARTS, Timeline
+from pipeline.waterfall import ASCII, BLOCKS, bars, lines, whole_ms
 
 MS = 1_000_000
 NEEDED = ("speech.end", "committed", "heard.first")

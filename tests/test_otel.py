@@ -27,8 +27,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import (  # noqa: E4
 )
 from opentelemetry.trace import SpanKind, StatusCode  # noqa: E402
 
-from pipeline.profile import otel  # noqa: E402
-from pipeline.profile.otel import LOCAL, TurnSpans, exported, wanted  # noqa: E402
+from pipeline import otel  # noqa: E402
+from pipeline.otel import LOCAL, TurnSpans, exported, wanted  # noqa: E402
 
 MS = 1_000_000
 OFFSET = 1_700_000_000_000_000_000
@@ -140,7 +140,7 @@ import asyncio
 from test_otel import MARKS, MODELS
 from pipeline.clock import Clock
 from pipeline.config import Llm
-from pipeline.profile.otel import exported
+from pipeline.otel import exported
 
 async def export():
     async with exported("abc", Llm(), MODELS, Clock()) as spans:
