@@ -87,10 +87,14 @@ class ReplyText(Event):
 
 @dataclass(frozen=True, slots=True)
 class ReplyAudio(Event):
-    """More of the reply's sound, to be played after what came before it."""
+    """More of the reply's sound, to be played after what came before it.
+
+    `filler` where the model itself says that it only bridges the time until it answers.
+    """
 
     id: str
     frame: Frame
+    filler: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +127,8 @@ class ReplyInterrupted(Event):
 class ReplyDone(Event):
     """Nothing more comes for this turn. What was sent may still be playing.
 
-    `id` is empty where the turn ended before a reply began.
+    `id` is empty where the turn ended before a reply began. Where a tool's result comes only after
+    the user has gone on, one more reply, with an id of its own, follows for the turn of the call.
     """
 
     id: str
@@ -132,7 +137,10 @@ class ReplyDone(Event):
 
 @dataclass(frozen=True, slots=True)
 class ToolCall(Event):
-    """The model asks for a tool; `arguments` is JSON text. Answer with `Session.tool_result`."""
+    """The model asks for a tool; `arguments` is JSON text. Answer with `Session.tool_result`.
+
+    What was said in the turn before the last call is a filler ("Let me check"), not the answer.
+    """
 
     id: str
     name: str
@@ -140,12 +148,36 @@ class ToolCall(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCancelled(Event):
+    """The result of a call is not wanted any more; `Session.tool_result` drops it."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Usage(Event):
-    """What a reply used: tokens read, of those from the cache, and tokens written."""
+    """What was used, as it is billed: by a reply, a transcription, or an open session.
+
+    Attributes:
+        input_tokens: Read, of every kind.
+        cached_tokens: Of these, from the cache.
+        output_tokens: Written, of every kind.
+        input_audio_tokens: Of those read, sound.
+        cached_audio_tokens: Of these, from the cache.
+        output_audio_tokens: Of those written, sound.
+        seconds: Of sound (a transcription) or of open session (`session`), billed by time; since
+            the last event of the same kind.
+        kind: What was billed.
+    """
 
     input_tokens: int
     cached_tokens: int
     output_tokens: int
+    input_audio_tokens: int = 0
+    cached_audio_tokens: int = 0
+    output_audio_tokens: int = 0
+    seconds: float = 0.0
+    kind: Literal["reply", "transcription", "session"] = "reply"
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,9 @@ MARKS = (
     "tts.start",
     "tts.first_audio",
     "committed",
+    "model.start",
+    "model.first_text",
+    "model.first_audio",
     "playout.first",
     "heard.first",
     "llm.last_token",
@@ -59,6 +62,15 @@ PARTS = ("endpoint", *(name for name, _, _ in STAGES), "own")
 """All parts, in order. `endpoint` is the wait for the end of the turn; `own` is what no stage owns:
 our code, queues and gaps."""
 
+DIRECT_STAGES = (
+    ("model", "committed", "model.first_audio"),
+    ("device", "playout.first", "heard.first"),
+)
+"""The stages of a speech-to-speech model, of which nothing more is known from outside."""
+
+DIRECT_PARTS = ("endpoint", *(name for name, _, _ in DIRECT_STAGES), "own")
+"""All parts of such a turn."""
+
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
@@ -66,9 +78,10 @@ class Timeline:
 
     Attributes:
         total_ns: Voice-to-voice latency.
-        parts: Nanoseconds by part, in the order of `PARTS`; they sum to `total_ns` exactly. None is
-            negative, save where the reply was heard before the user had finished: then `total_ns`
-            is negative, and all of it is `endpoint`'s, which took the turn for over too early.
+        parts: Nanoseconds by part, in the order of `PARTS`, or of `DIRECT_PARTS` where the marks
+            are a speech-to-speech model's; they sum to `total_ns` exactly. None is negative, save
+            where the reply was heard before the user had finished: then `total_ns` is negative,
+            and all of it is `endpoint`'s, which took the turn for over too early.
         hidden: Nanoseconds of each stage's work done before the commit, so that nobody waited.
     """
 
@@ -83,11 +96,12 @@ class Timeline:
             return None
         start, end = marks["speech.end"], marks["heard.first"]
         committed = min(max(marks["committed"], start), end)
-        parts = dict.fromkeys(PARTS, 0)
+        direct = "model.first_audio" in marks
+        parts = dict.fromkeys(DIRECT_PARTS if direct else PARTS, 0)
         hidden: dict[str, int] = {}
         parts["endpoint"] = committed - start
         cursor = committed
-        for name, first, last in STAGES:
+        for name, first, last in DIRECT_STAGES if direct else STAGES:
             if first not in marks or last not in marks:
                 continue
             hidden[name] = max(0, min(marks[last], committed) - marks[first])

@@ -1,0 +1,1 @@
+"""The same words through several sessions, judged by one instrument."""
