@@ -273,6 +273,82 @@ def profile(
 
 
 @app.command()
+def compare(
+    corpus: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="CORPUS…",
+            help="Scenarios (YAML files, or names of those that come along), folders of "
+            "recordings, manifests, sound files",
+        ),
+    ] = None,
+    path: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--path",
+            metavar="SPEC",
+            help="cascade, openai:MODEL, gemini:MODEL, openai-live:MODEL, ws://…, audio-llm:URL, "
+            "simulated:NAME; options follow commas (repeatable)",
+        ),
+    ] = None,
+    say: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.txt", help="Also say these lines, spoken by a Piper voice"),
+    ] = None,
+    speaker: Annotated[
+        str, typer.Option(metavar="VOICE", help="Piper voice of the user; default: --voice")
+    ] = "",
+    repeat: Annotated[int, typer.Option(min=1, help="How often each scenario is held")] = 3,
+    seed: Annotated[int, typer.Option(help="Of the order in which paths are tried")] = 1,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Results; default runs/compare-TIME")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Go on with a run that was interrupted")
+    ] = None,
+    judge: Annotated[
+        str, typer.Option(metavar="MODEL", help="Judges answers; named as for --llm")
+    ] = "",
+    prices: Annotated[
+        Path | None, typer.Option(metavar="FILE.toml", help="What things cost; default: ours")
+    ] = None,
+    reply_seconds: Annotated[
+        float, typer.Option(min=0.1, help="Listen to so much of each last reply")
+    ] = 4.0,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for a reply")] = 60.0,
+    config: Config = None,
+    stt: Stt = None,
+    voice: Voice = None,
+    llm: Llm = None,
+    vad: Judge = None,
+    language: Language = None,
+    instructions: Instructions = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Say the same words to the cascade and to speech-to-speech models, and compare."""
+    flags = _engines(stt, voice, llm, vad, language, instructions)
+    from pipeline.compare import run
+
+    options = run.Options(
+        sources=tuple(corpus or ()),
+        say=say,
+        paths=tuple(path or ["cascade"]),
+        repeat=repeat,
+        seed=seed,
+        out=out,
+        resume=resume,
+        judge=judge,
+        prices=prices,
+        speaker=speaker,
+        listen_s=reply_seconds,
+        patience_s=timeout,
+        json=json,
+    )
+    return _run(run.prepare(lambda more: _settings(config, {**flags, **more}), options))
+
+
+@app.command()
 def doctor(
     check: Annotated[
         list[str] | None,

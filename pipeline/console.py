@@ -45,6 +45,7 @@ LABELS = {
     "llm_first_token": "first token",
     "first_clause": "first clause",
     "tts_first_audio": "first audio",
+    "model": "model",
     "device": "device",
     "own": "own",
 }
@@ -56,6 +57,30 @@ class Draw(Protocol):
 
     def __call__(self, marks: Mapping[str, int], width: int, *, ascii_only: bool) -> Iterable[Text]:
         """Lines of at most `width` cells, from a turn's marks (ns)."""
+        ...
+
+
+class Shown(Protocol):
+    """What a driver shows: `Display`, or one pane of a screen that shows several sessions."""
+
+    def state(self, state: State) -> None:
+        """What the session does now."""
+        ...
+
+    def event(self, event: Event) -> None:
+        """Show what an event means, if anything."""
+        ...
+
+    def playing(self, played_s: float) -> None:
+        """How much of the reply has been heard."""
+        ...
+
+    def heard(self, timeline: Timeline | None) -> None:
+        """The reply has been heard to its end; `timeline` is where its latency went."""
+        ...
+
+    def profile(self, marks: Mapping[str, int]) -> None:
+        """A reply is over, with these marks of its turn (ns)."""
         ...
 
 

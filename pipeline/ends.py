@@ -11,10 +11,11 @@ import functools
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from pipeline.audio import devices, echo
 from pipeline.audio.files import WavWriter, read_audio
-from pipeline.audio.playout import Playout, Tap
+from pipeline.audio.playout import Playout, Sounding, Tap
 from pipeline.audio.recorder import Recorder
 from pipeline.audio.virtual import VirtualCard
 from pipeline.clock import Clock, FastClock
@@ -29,6 +30,24 @@ MICROPHONE = "mic"
 SPEAKER = "speaker"
 
 log = logging.getLogger(__name__)
+
+
+class Line(Protocol):
+    """What a driver needs of the ends of a conversation: `Ends`, or one session's share of them."""
+
+    playout: Playout
+
+    def frames(self) -> AsyncGenerator[Frame]:
+        """What the user says."""
+        ...
+
+    async def watch(self) -> None:
+        """Keep the other end going beside `frames`."""
+        ...
+
+    def go_on(self, quiet: bool, turns: int) -> bool:
+        """Take notice of what happens; False when the conversation is over."""
+        ...
 
 
 class Ends:
@@ -53,6 +72,7 @@ class Ends:
         record: Path | None = None,
         fast: bool = False,
         patience_s: float = 1.0,
+        parts: int = 1,
     ) -> None:
         """Check that the ends can be had; nothing is opened yet.
 
@@ -63,6 +83,7 @@ class Ends:
             record: Stereo WAV of both sides to write, if any.
             fast: Skip waiting; for files on both ends.
             patience_s: Silence after a recording that shows that nothing more will be answered.
+            parts: Of a frame (see `VirtualCard`).
 
         Raises:
             BadInput: A recording cannot be read, the ends do not go together, or the echo canceller
@@ -87,6 +108,7 @@ class Ends:
         self._echo: echo.Echo | None = None
         self._record = record
         self._patience_ns = int(patience_s * 1e9)
+        self._parts = parts
         self._card: VirtualCard | None = None
         self._input_device: devices.Device | None = None
         self._output_device: devices.Device | None = None
@@ -120,12 +142,20 @@ class Ends:
             self._output_device = await asyncio.to_thread(find, "output", settings.output_device)
 
     @contextlib.asynccontextmanager
-    async def open(self, reply_rate: int, busy: Callable[[], bool]) -> AsyncGenerator[None]:
+    async def open(
+        self,
+        reply_rate: int,
+        busy: Callable[[], bool],
+        *,
+        mixed: Callable[[int, Tap | None], Sounding] | None = None,
+    ) -> AsyncGenerator[None]:
         """Open both ends.
 
         Args:
             reply_rate: Rate of the replies (Hz), and so of a WAV file that stands for the speaker.
             busy: Whether a stage computes that somebody may soon wait for (see `VirtualCard`).
+            mixed: Makes what is to be heard, from its rate (Hz) and what listens to it; then there
+                is no `playout`.
 
         Raises:
             CascadeError: A device or file cannot be opened.
@@ -142,23 +172,34 @@ class Ends:
                 stack.callback(self._close, recorder)
                 self._recorder = recorder
                 taps.append(recorder.reply)
-            self.playout = Playout(rate, tap=_all_of(taps, rate))
+            tap = _all_of(taps, rate)
+            sound: Sounding
+            if mixed is None:
+                sound = self.playout = Playout(rate, tap=tap)
+            else:
+                sound = mixed(rate, tap)
             sink = None
             if self._output is not None:
                 wav = WavWriter(self._output, rate)
                 stack.callback(self._close, wav)
                 sink = functools.partial(self._write, wav)
             if self._files or sink is not None:
-                playout = self.playout if sink is not None else None
+                playout = sound if sink is not None else None
                 self._card = VirtualCard(
-                    self.clock, self._files, playout, sink, rate=RATE, busy=busy
+                    self.clock,
+                    self._files,
+                    playout,
+                    sink,
+                    rate=RATE,
+                    parts=self._parts,
+                    busy=busy,
                 )
             latency = self._settings.latency_ms
             if microphone is not None:
                 opened = devices.Microphone(microphone, latency)
                 self._microphone = await stack.enter_async_context(opened)
             if speaker is not None:
-                playing = devices.Speaker(self.playout, speaker, latency)
+                playing = devices.Speaker(sound, speaker, latency)
                 self._speaker = await stack.enter_async_context(playing)
             yield
 

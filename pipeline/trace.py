@@ -41,8 +41,6 @@ PACKAGES = (
     "numpy",
 )
 
-_KEPT_TURNS = 4
-
 log = logging.getLogger(__name__)
 
 
@@ -53,6 +51,9 @@ class Trace:
         session: A name for the run, unlike any other's.
         failed: The file could not be written to its end; the rest of the marks is kept nowhere.
     """
+
+    kept_turns: float = 4
+    """Turns whose marks are kept in memory."""
 
     def __init__(self, file: Path | None = None, describe: Mapping[str, Any] | None = None) -> None:
         """Open the trace.
@@ -101,7 +102,7 @@ class Trace:
         if name == "discarded":
             for made in WORK:
                 marks.pop(made, None)
-        for old in [t for t in self._turns if t <= turn - _KEPT_TURNS]:
+        for old in [t for t in self._turns if t <= turn - self.kept_turns]:
             del self._turns[old]
             self._generations.pop(old, None)
         self._write(

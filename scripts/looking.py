@@ -18,7 +18,8 @@ from typing import Any
 from pipeline import config_file
 from pipeline.engines import LocalEngines
 from pipeline.profile.corpus import gather
-from pipeline.profile.instrument import Bounds, Tape, make_ready, measure
+from pipeline.profile.instrument import Bounds, make_ready, measure
+from pipeline.profile.watched import Tape
 from pipeline.profile.record import Record
 from pipeline.shelf import catalogue
 from pipeline.timeline import DETAILS

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.audio.files import check_audio, read_audio
-from pipeline.audio.playout import Playout
+from pipeline.audio.playout import Sounding
 from pipeline.clock import NS_PER_MS, NS_PER_S, Clock, FastClock
 from pipeline.events import Frame, Samples
 
 log = logging.getLogger(__name__)
 
-BLOCKS_PER_S = 50
-"""Blocks of 20 ms, as from a device."""
+FRAMES_PER_S = 50
+"""Frames of 20 ms, as from a device."""
 
 LATE_NS = 100 * NS_PER_MS
 """A block this late is counted: a device would have lost sound by then."""
@@ -57,6 +57,8 @@ class VirtualCard:
         sink: Gets every block taken from the playout, int16 (n,) at its rate; say,
             `WavWriter.write`.
         rate: Sample rate of the microphone (Hz).
+        parts: How many times within a frame the loudspeaker is driven. A reply begins with what it
+            takes, so this is how exactly its beginning can be timed.
         busy: For a `FastClock`: whether real time must pass. It must be true from the moment a
             frame is handed over until all that follows from it has been computed.
 
@@ -74,10 +76,11 @@ class VirtualCard:
         self,
         clock: Clock,
         sources: Sequence[Path] = (),
-        playout: Playout | None = None,
+        playout: Sounding | None = None,
         sink: Callable[[Samples], None] | None = None,
         *,
         rate: int = 16000,
+        parts: int = 1,
         busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self.spans: list[Span] = []
@@ -87,6 +90,7 @@ class VirtualCard:
         self._playout = playout
         self._sink = sink
         self._rate = rate
+        self._parts = parts
         self._busy = busy
         self._tapes = [_Tape(path, rate) for path in sources]
         self._current = 0
@@ -111,20 +115,22 @@ class VirtualCard:
         reply is played. A reader that takes long makes the next blocks late; none is lost.
         """
         start_ns = self._clock.now_ns()
-        microphone = _Pieces(self._rate)
-        speaker = _Pieces(self._playout.rate) if self._playout else microphone
+        microphone = _Pieces(self._rate, FRAMES_PER_S)
+        speaker = _Pieces(self._playout.rate if self._playout else 1, FRAMES_PER_S * self._parts)
         while True:
             begin_ns = start_ns + microphone.end_ns
             n = microphone.advance()
-            end_ns = start_ns + microphone.end_ns
-            now_ns = await self._wait(end_ns)
-            if now_ns - end_ns > LOST_NS:
-                start_ns += now_ns - end_ns
-                end_ns = now_ns
-            if self._playout is not None:
-                block = self._playout.read(speaker.advance(), end_ns, not_before_ns=now_ns)
-                if self._sink is not None:
-                    self._sink(block)
+            for _ in range(self._parts):
+                taken = speaker.advance()
+                end_ns = start_ns + speaker.end_ns
+                now_ns = await self._wait(end_ns)
+                if now_ns - end_ns > LOST_NS:
+                    start_ns += now_ns - end_ns
+                    end_ns = now_ns
+                if self._playout is not None:
+                    block = self._playout.read(taken, end_ns, not_before_ns=now_ns)
+                    if self._sink is not None:
+                        self._sink(block)
             yield Frame(self._listen(n, begin_ns), self._rate, microphone.begin, begin_ns)
 
     async def run(self) -> None:
@@ -172,27 +178,28 @@ class VirtualCard:
 
 
 class _Pieces:
-    """Cuts a stream into pieces of 20 ms without rounding errors that add up.
+    """Cuts a stream into pieces of equal length without rounding errors that add up.
 
     Attributes:
         begin: Index of the current piece's first sample.
     """
 
-    def __init__(self, rate: int) -> None:
+    def __init__(self, rate: int, per_s: int) -> None:
         self.begin = 0
         self._rate = rate
+        self._per_s = per_s
         self._blocks = 0
 
     @property
     def end_ns(self) -> int:
         """When the current piece ends, since the stream began (ns)."""
-        return self._blocks * NS_PER_S // BLOCKS_PER_S
+        return self._blocks * NS_PER_S // self._per_s
 
     def advance(self) -> int:
         """Go on to the next piece; returns its length in samples."""
-        self.begin = self._blocks * self._rate // BLOCKS_PER_S
+        self.begin = self._blocks * self._rate // self._per_s
         self._blocks += 1
-        return self._blocks * self._rate // BLOCKS_PER_S - self.begin
+        return self._blocks * self._rate // self._per_s - self.begin
 
 
 class _Tape:

@@ -71,6 +71,8 @@ class Step:
         expect: Of the reply.
         interrupt_s: It begins so long after the reply before it is first heard (s); None: once that
             is over.
+        after_call_s: It begins so long after the turn before it called a tool (s), whose result may
+            still be pending; None: calls are waited for.
         pause_s: Silence after the reply before it, at least (s).
         patience_s: How long to wait for the reply to it (s).
     """
@@ -81,6 +83,7 @@ class Step:
     seconds: float = 0.0
     expect: Expect = Expect()
     interrupt_s: float | None = None
+    after_call_s: float | None = None
     pause_s: float = 0.5
     patience_s: float = 60.0
 

@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
 
 from rich.console import Console
 
@@ -23,19 +22,14 @@ from pipeline.ends import Ends
 from pipeline.engines import LocalEngines
 from pipeline.errors import CascadeError, StageError
 from pipeline.events import (
-    Event,
-    Failure,
     Frame,
-    ReplyAudio,
-    ReplyDone,
-    ReplyText,
-    SpeechStarted,
-    Transcript,
 )
 from pipeline.profile.corpus import Item
 from pipeline.profile.lanes import Line, lanes, wasted
 from pipeline.profile.record import Record, Span, Status
+from pipeline.profile.watched import Tape, Watched
 from pipeline.profile.witness import listen
+from pipeline.session import Session
 from pipeline.talk import PATIENCE_S, Driver
 from pipeline.trace import Trace
 
@@ -67,65 +61,30 @@ class Unwritten(StageError):
         super().__init__("audio", f"{wav}: {reason}; make room, or name another --out")
 
 
-class Tape(Trace):
-    """A trace that keeps all lines in memory, for nobody waits for a disk while a turn is timed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[Line] = []
-
-    def _write(self, line: Line) -> None:
-        self.lines.append(line)
-
-
-class Watched:
-    """A session that passes everything on, and notes what a record needs of it.
+class Timed(Watched):
+    """A watched session to which one recording is played.
 
     Attributes:
-        turns: Turns that have begun, in order.
-        failures: What failed, by turn.
-        done: How turns ended, by turn.
-        said: What was understood, by turn.
-        answered: The text of the replies, by turn.
-        reply_ids: The replies that had sound, by turn.
-        gaps: Silences inside replies, by reply: from and to (ns).
         enough: Set once the recording is over and enough of its reply was heard.
     """
 
     def __init__(
-        self, session: Cascade, trace: Trace, ends: Ends, length_ns: int, reply_ns: int
+        self, session: Session, trace: Trace, ends: Ends, length_ns: int, reply_ns: int
     ) -> None:
         """Watch `session`, to which `length_ns` of a recording are played."""
-        self.turns: list[int] = []
-        self.failures: dict[int, str] = {}
-        self.done: dict[int, str] = {}
-        self.said: dict[int, str] = {}
-        self.answered: dict[int, str] = {}
-        self.reply_ids: dict[int, str] = {}
-        self.gaps: dict[str, list[tuple[int, int]]] = {}
+        super().__init__(session, ends)
         self.enough = asyncio.Event()
-        self._ends = ends
-        self._session = session
         self._trace = trace
         self._length_ns = length_ns
         self._reply_ns = reply_ns
         self._begun_ns: int | None = None
-        self.heard, self.tool_result = session.heard, session.tool_result
-
-    async def __aenter__(self) -> Self:
-        await self._session.__aenter__()
-        return self
-
-    async def __aexit__(self, *exc: Any) -> None:
-        await self._session.__aexit__(*exc)
 
     async def send(self, frame: Frame) -> None:
         """Pass a frame on, and see whether there is anything left to wait for."""
         if self._begun_ns is None:
             self._begun_ns = frame.t_ns
-        await self._session.send(frame)
+        await super().send(frame)
         now_ns = frame.t_ns + frame.duration_ns
-        self._listen(now_ns)
         if now_ns < self._begun_ns + self._length_ns:
             return
         marks = self._trace.marks(self.turn)
@@ -133,49 +92,13 @@ class Watched:
         if first_ns is not None and ("heard.last" in marks or now_ns - first_ns >= self._reply_ns):
             self.enough.set()
 
-    async def events(self) -> AsyncGenerator[Event, None]:
-        """The session's events, noted."""
-        async for event in self._session.events():
-            self._note(event)
-            yield event
-
-    @property
-    def turn(self) -> int:
-        """The newest turn that has or may have a reply; the newest of all if none has."""
-        open_turns = [turn for turn in self.turns if self.done.get(turn) != "skipped"]
-        return (open_turns or self.turns or [0])[-1]
-
-    def _listen(self, now_ns: int) -> None:
-        """Note where a reply fell silent: its sound went on with the block heard from now on."""
-        for reply_id in list(self.reply_ids.values())[-1:]:
-            played = self._ends.playout.played(reply_id)
-            gaps = self.gaps.setdefault(reply_id, [])
-            known_ns = sum(end - begin for begin, end in gaps)
-            if played is not None and played.underrun_ns > known_ns:
-                gaps.append((now_ns - (played.underrun_ns - known_ns), now_ns))
-
-    def _note(self, event: Event) -> None:
-        match event:
-            case SpeechStarted():
-                self.turns.append(event.turn)
-            case Transcript(final=True):
-                self.said[event.turn] = event.text
-            case ReplyText():
-                self.answered[event.turn] = self.answered.get(event.turn, "") + event.delta
-            case ReplyAudio():
-                self.reply_ids[event.turn] = event.id
-            case Failure():
-                self.failures[event.turn] = f"{event.stage}: {event.message}"
-            case ReplyDone():
-                self.done[event.turn] = event.status
-
 
 @dataclass(slots=True)
 class _Run:
     """What is left of a conversation that is over."""
 
     tape: Tape
-    session: Watched
+    session: Timed
     ends: Ends
     heard_text: str = ""
     error: str = ""
@@ -257,7 +180,7 @@ async def _converse(
     """Hold the conversation until its reply was heard, or there will be none."""
     cascade = Cascade(engines, settings, tape, ends.clock)
     length_ns, reply_ns = (int(s * NS_PER_S) for s in (item.seconds, bounds.reply_s))
-    session = Watched(cascade, tape, ends, length_ns, reply_ns)
+    session = Timed(cascade, tape, ends, length_ns, reply_ns)
     run = _Run(tape, session, ends)
     with Display(Console(file=io.StringIO())) as display:
         driver = Driver(session, ends, display, tape, as_json=False)

@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import json
 import logging
-import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pipeline.config import Settings
 from pipeline.console import show_error, stderr, stdout
@@ -27,6 +25,7 @@ from pipeline.profile.instrument import Bounds
 from pipeline.profile.lanes import Line
 from pipeline.profile.plan import Load, Variant, order, variants
 from pipeline.profile.record import Record
+from pipeline.progress import progress
 from pipeline.shelf import catalogue
 from pipeline.trace import VERSION as TRACE_VERSION
 from pipeline.trace import description
@@ -274,7 +273,7 @@ class Profile:
             for number, t in enumerate(trials)
         ]
         journal = Journal(self._folder, self._header)
-        with contextlib.closing(journal), _progress(self._console, len(jobs)) as show:
+        with contextlib.closing(journal), progress(self._console, len(jobs)) as show:
             try:
                 show(0, "loading")
                 async with contextlib.aclosing(self._executor.run(jobs, self._folder)) as turns:
@@ -363,30 +362,3 @@ def _line(made: Record) -> str:
     result = f"{latency / 1e6:.0f} ms" if latency is not None else made.status
     warm_up = ", warm-up" if made.repeat == 0 else ""
     return f"{made.variant}, {made.file}: {result}{warm_up}"
-
-
-@contextlib.contextmanager
-def _progress(console: Console, total: int) -> Iterator[Callable[[int, str], None]]:
-    """Show how far it is and how long it will take: a live bar, or a line each turn in a log."""
-    if not console.is_terminal:
-
-        def tell(done: int, what: str) -> None:
-            console.print(f"{done:>4}/{total} {what}", soft_wrap=True)
-
-        yield tell
-        return
-    columns = (MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
-    text = TextColumn("{task.description}", markup=False)
-    # stdout is redirected only where it is this screen: what machines read goes where it should.
-    stdout = sys.stdout.isatty()
-    with Progress(
-        *columns,
-        text,
-        console=console,
-        redirect_stdout=stdout,
-        transient=True,
-        # Nothing is drawn while a turn is timed.
-        auto_refresh=False,
-    ) as bars:
-        task = bars.add_task("", total=total)
-        yield lambda done, what: bars.update(task, completed=done, description=what, refresh=True)

@@ -88,7 +88,8 @@ def say(
         sound, rate = _sound(path)
         end = ending(sound, rate)
         assert end is not None
-        items.append(Item(path, f"{number:02}_{_slug(line)}.flac", line, end / rate))
+        name = f"{number:02}_{_slug(line)}.flac"
+        items.append(Item(path, name, line, end / rate, len(sound) / rate))
     return items
 
 

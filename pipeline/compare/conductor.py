@@ -1,0 +1,267 @@
+"""Holds one scenario with one path, in real time, and makes a `Conversation` of it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import itertools
+import tempfile
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
+
+from pipeline.audio.virtual import Span as Playing
+from pipeline.clock import NS_PER_S, Clock
+from pipeline.compare import energy
+from pipeline.compare.cues import Cues
+from pipeline.compare.instrument import Tracks, measure, windows
+from pipeline.compare.observed import Observed
+from pipeline.compare.record import Conversation, Turn
+from pipeline.compare.scenario import Scenario, Step
+from pipeline.compare.toolbox import Toolbox
+from pipeline.config import Audio
+from pipeline.console import Display
+from pipeline.conversation import Message
+from pipeline.ends import Ends
+from pipeline.errors import BadInput, CascadeError, StageError
+from pipeline.profile.lanes import Line
+from pipeline.profile.record import Record
+from pipeline.profile.watched import Tape
+from pipeline.profile.witness import stereo
+from pipeline.session import Session
+from pipeline.talk import Driver
+from pipeline.trace import Trace
+
+PARTS = 4
+"""Of a frame of 20 ms: a reply is heard at most 5 ms after its sound has come."""
+
+
+class Way(Protocol):
+    """A path that a scenario can be held with.
+
+    Attributes:
+        name: What reports call it.
+        rate: Of its replies, and so of the WAV (Hz).
+    """
+
+    name: str
+    rate: int
+
+    async def ready(self, scenario: Scenario) -> tuple[float, ...]:
+        """Undo what earlier conversations did; gives round trips to the server (ms)."""
+        ...
+
+    def session(self, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
+        """A new session for a scenario.
+
+        Raises:
+            CascadeError: It cannot be had.
+        """
+        ...
+
+    def facts(self, session: Session) -> Mapping[str, Any]:
+        """What the session found at the other end, once it was entered."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A conversation that is over, and all lines of its trace."""
+
+    conversation: Conversation
+    lines: Sequence[Line]
+
+
+class Stage(Ends):
+    """Both ends of a conversation, made of files: recordings begin when the cues say so."""
+
+    def __init__(self, steps: Sequence[Step], cues: Cues, wav: Path, reply: Path) -> None:
+        """Prepare to play the steps' recordings.
+
+        Args:
+            steps: What is said.
+            cues: Say when.
+            wav: Stereo WAV of both sides to write.
+            reply: WAV of the replies to write.
+
+        Raises:
+            BadInput: A recording cannot be read.
+        """
+        recordings = [str(step.path) for step in steps]
+        super().__init__(Audio(), recordings, str(reply), record=wav, parts=PARTS)
+        self._cues = cues
+
+    @property
+    def played(self) -> list[Playing]:
+        """The recordings that have been played to their end, and when."""
+        return self._card.spans if self._card is not None else []
+
+    def go_on(self, quiet: bool, turns: int) -> bool:
+        """Begin the next recording when it is time; False when the conversation is over."""
+        card, cues = self._card, self._cues
+        assert card is not None
+        now_ns = self.clock.now_ns()
+        if len(card.spans) == len(cues.said):
+            cues.over(card.spans[-1].start_ns, card.spans[-1].end_ns)
+        cue = cues.look(now_ns, quiet)
+        if cue == "next":
+            cues.next(now_ns)
+            card.next()
+        return cue != "end"
+
+
+class Unwritten(StageError):
+    """The WAV of a conversation could not be written to its end: nothing could be measured."""
+
+    def __init__(self, wav: Path, reason: str = "the disk did not take all of it") -> None:
+        super().__init__("audio", f"{wav}: {reason}; make room, or name another --out")
+
+
+async def hold(way: Way, scenario: Scenario, wav: Path, *, listen_s: float | None = None) -> Held:
+    """Hold a scenario with a path. What goes wrong on that path is part of the result.
+
+    Args:
+        way: The path.
+        scenario: What is said, with recordings.
+        wav: Stereo WAV to write.
+        listen_s: So much of the last reply is listened to (s); None: all of it.
+
+    Returns:
+        The conversation, without the names that only the run knows.
+
+    Raises:
+        Unwritten: The WAV cannot be written.
+        BadInput: A recording cannot be read any more.
+    """
+    started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    tape = Tape()
+    with tempfile.TemporaryDirectory() as folder:
+        cues = Cues(scenario.steps, time.monotonic_ns(), listen_s)
+        stage = Stage(scenario.steps, cues, wav, Path(folder) / "reply.wav")
+        rtt_ms = await way.ready(scenario)
+        try:
+            session = way.session(scenario, tape, stage.clock)
+        except CascadeError as error:
+            return Held(_unheld(scenario, str(error), started, rtt_ms), ())
+        observed = Observed(session, stage, cues, Toolbox(scenario.tools))
+        began_ns, cpu_s, meter = stage.clock.now_ns(), time.process_time(), energy.read()
+        async with _opened(stage, way.rate, wav):
+            reason = await _converse(stage, observed, tape)
+        cpu_s, joules = time.process_time() - cpu_s, energy.since(meter)
+        seconds = (stage.clock.now_ns() - began_ns) / NS_PER_S
+    if stage.failed:
+        raise Unwritten(wav)
+    turns = _turns(scenario, cues, stage, observed, tape, wav, reason)
+    history = getattr(session, "history", None)
+    return Held(
+        Conversation(
+            path="",
+            scenario="",
+            repeat=0,
+            order=0,
+            status="failed" if reason else "ok",
+            reason=reason,
+            facts=way.facts(session),
+            topic=scenario.topic,
+            instruction_chars=len(scenario.instructions),
+            rtt_ms=rtt_ms,
+            usage=tuple(observed.usage),
+            seconds=seconds,
+            cpu_s=cpu_s,
+            joules=joules,
+            reconnects=getattr(session, "reconnects", 0),
+            started=started,
+            turns=tuple(_kept(turns, cues, history)),
+        ),
+        tape.lines,
+    )
+
+
+@contextlib.asynccontextmanager
+async def _opened(stage: Stage, rate: int, wav: Path) -> AsyncGenerator[None]:
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(stage.open(rate, lambda: False))
+        except CascadeError as error:
+            raise Unwritten(wav, str(error)) from None
+        yield
+
+
+async def _converse(stage: Stage, session: Observed, tape: Tape) -> str:
+    """Hold the conversation to its end; gives why it ended before that, or nothing."""
+    with Display(Console(file=io.StringIO())) as display:
+        try:
+            await Driver(session, stage, display, tape, as_json=False).run()
+        except BadInput:
+            raise
+        except CascadeError as error:
+            return str(error)
+    return ""
+
+
+def _turns(
+    scenario: Scenario,
+    cues: Cues,
+    stage: Stage,
+    session: Observed,
+    tape: Tape,
+    wav: Path,
+    reason: str,
+) -> list[Turn]:
+    """All turns: those that were held as they were, those never reached as failed."""
+    played = stage.played
+    turns: list[Turn] = []
+    if played:
+        user, reply, rate = stereo(wav)
+        tracks = Tracks(user, reply, rate, stage.recorded_from_ns or played[0].start_ns)
+        found = windows(tracks, cues.said, played)
+        for number, (said, window) in enumerate(zip(cues.said, found, strict=False), start=1):
+            turns.append(measure(number, said, window, tracks, session, tape))
+    return [*turns, *_unreached(scenario, len(turns), reason or "the conversation ended before it")]
+
+
+def _unheld(
+    scenario: Scenario, reason: str, started: str, rtt_ms: tuple[float, ...]
+) -> Conversation:
+    """A conversation that could not begin."""
+    return Conversation(
+        path="",
+        scenario="",
+        repeat=0,
+        order=0,
+        status="failed",
+        reason=reason,
+        topic=scenario.topic,
+        instruction_chars=len(scenario.instructions),
+        rtt_ms=rtt_ms,
+        started=started,
+        turns=tuple(_unreached(scenario, 0, reason)),
+    )
+
+
+def _unreached(scenario: Scenario, held: int, reason: str) -> list[Turn]:
+    return [
+        Turn(Record("", "", 0, 0, "failed", reason, expected=step.said), number)
+        for number, step in enumerate(scenario.steps[held:], start=held + 1)
+    ]
+
+
+def _kept(turns: Sequence[Turn], cues: Cues, history: Sequence[Message] | None) -> list[Turn]:
+    """The turns with what the model remembers of their replies."""
+    if history is None:
+        return [*turns]
+    kept: dict[int, str] = {}
+    for message in history:
+        if message.role == "assistant":
+            kept[message.turn] = f"{kept.get(message.turn, '')} {message.content}".strip()
+    found = []
+    for turn, said in itertools.zip_longest(turns, cues.said):
+        mine = said.turns if said is not None else []
+        words = " ".join(kept[number] for number in mine if number in kept)
+        found.append(dataclasses.replace(turn, kept=words if mine else None))
+    return found

@@ -1,0 +1,173 @@
+"""When the next utterance begins, and when a conversation is over. Pure: facts in, decisions out.
+
+An utterance begins once the reply to the one before it is over and a pause has passed; or in the
+middle of that reply, or while a tool works, if the scenario says so; or when nothing has come for
+so long that nothing will.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pipeline.clock import NS_PER_S
+from pipeline.compare.scenario import Step
+from pipeline.events import Event, Failure, ReplyDone, SpeechStarted, ToolCall, ToolCancelled
+
+Cue = Literal["wait", "next", "end"]
+
+LAST_PAUSE_S = 0.3
+"""Silence after the last reply, so that its end is in the recording."""
+
+
+@dataclass(slots=True)
+class Said:
+    """One utterance, as it went.
+
+    Attributes:
+        step: What was to be said.
+        begun_ns: When its recording began.
+        over_ns: When that was over; None: not yet.
+        turns: The session's turns that began since.
+        done_ns: When each of them was last said to be over.
+        called_ns: When a tool was last called.
+        heard_ns: When its reply was first heard.
+        late: Nothing came within the scenario's patience.
+        failed: What failed in it.
+    """
+
+    step: Step
+    begun_ns: int
+    over_ns: int | None = None
+    turns: list[int] = field(default_factory=list)
+    done_ns: dict[int, int] = field(default_factory=dict)
+    called_ns: int | None = None
+    heard_ns: int | None = None
+    late: bool = False
+    failed: str = ""
+
+    @property
+    def answered(self) -> bool:
+        """Whether a turn was over after the user had finished."""
+        end_s = self.step.end_of_speech_s or self.step.seconds
+        # What ends sooner was taken for a turn by mistake: the rest is yet to be answered.
+        end_ns = self.begun_ns + int(end_s * NS_PER_S)
+        return any(t_ns >= end_ns for t_ns in self.done_ns.values())
+
+
+class Cues:
+    """Gives the cues of one conversation. Times are of the monotonic clock (ns)."""
+
+    def __init__(self, steps: Sequence[Step], begun_ns: int, listen_s: float | None = None) -> None:
+        """Begin with the first utterance.
+
+        Args:
+            steps: What is to be said.
+            begun_ns: When the first recording begins.
+            listen_s: So much of the last reply is listened to (s); None: all of it.
+        """
+        self.said = [Said(steps[0], begun_ns)]
+        self._steps = steps
+        self._listen_s = listen_s
+        self._asked: dict[str, int] = {}
+        self._owed: set[int] = set()
+        self._quiet_ns: int | None = None
+        self._active_ns = begun_ns
+
+    @property
+    def current(self) -> Said:
+        """The utterance that is being said, or answered."""
+        return self.said[-1]
+
+    def event(self, event: Event, now_ns: int) -> None:
+        """Take what the session tells."""
+        said = self.current
+        match event:
+            case SpeechStarted():
+                said.turns.append(event.turn)
+            case ToolCall():
+                said.called_ns = now_ns
+                self._asked[event.id] = event.turn
+                self._owed.add(event.turn)
+            case ToolCancelled():
+                self.result(event.id)
+                self._owed.discard(event.turn)
+            case ReplyDone():
+                if event.turn in said.turns:
+                    said.done_ns[event.turn] = now_ns
+                if event.turn not in self._asked.values():
+                    self._owed.discard(event.turn)
+            case Failure():
+                said.failed = f"{event.stage}: {event.message}"
+        self._active_ns = max(self._active_ns, now_ns)
+
+    def result(self, call_id: str) -> None:
+        """Take that a tool has answered."""
+        self._asked.pop(call_id, None)
+
+    def heard(self, now_ns: int) -> None:
+        """Take that a reply is being heard."""
+        said = self.current
+        if said.heard_ns is None and said.over_ns is not None:
+            said.heard_ns = now_ns
+        self._active_ns = max(self._active_ns, now_ns)
+
+    def over(self, begun_ns: int, t_ns: int) -> None:
+        """Take that the current recording was over at `t_ns`, and when it began exactly."""
+        if self.current.over_ns is None:
+            self.current.begun_ns = begun_ns
+            self.current.over_ns = t_ns
+            self._active_ns = max(self._active_ns, t_ns)
+
+    def next(self, begun_ns: int) -> None:
+        """Take that the next recording begins."""
+        self.said.append(Said(self._steps[len(self.said)], begun_ns))
+        self._quiet_ns = None
+        self._active_ns = max(self._active_ns, begun_ns)
+
+    def look(self, now_ns: int, quiet: bool) -> Cue:
+        """What to do now.
+
+        Args:
+            now_ns: The time.
+            quiet: No turn is open, and nothing is played.
+        """
+        said = self.current
+        if said.over_ns is None:
+            return "wait"
+        last = len(self.said) == len(self._steps)
+        go_on: Cue = "end" if last else "next"
+        if last:
+            if self._enough(said, now_ns):
+                return "end"
+        elif self._cut_in(said, self._steps[len(self.said)], now_ns):
+            return "next"
+        if not (quiet and said.answered and not self._owed):
+            self._quiet_ns = None
+        elif self._quiet_ns is None:
+            self._quiet_ns = now_ns
+        pause_s = LAST_PAUSE_S if last else self._steps[len(self.said)].pause_s
+        if self._quiet_ns is not None and now_ns - self._quiet_ns >= pause_s * NS_PER_S:
+            return go_on
+        if now_ns - self._active_ns >= said.step.patience_s * NS_PER_S:
+            said.late = True
+            self._owed.clear()
+            return go_on
+        return "wait"
+
+    def _enough(self, said: Said, now_ns: int) -> bool:
+        """Whether enough of the last reply was heard."""
+        if self._listen_s is None or said.heard_ns is None:
+            return False
+        return now_ns - said.heard_ns >= self._listen_s * NS_PER_S
+
+    def _cut_in(self, said: Said, step: Step, now_ns: int) -> bool:
+        """Whether the next utterance begins in the middle of things."""
+        for after_s, since_ns in (
+            (step.interrupt_s, said.heard_ns),
+            (step.after_call_s, said.called_ns),
+        ):
+            if after_s is not None and since_ns is not None:
+                return now_ns - since_ns >= after_s * NS_PER_S
+        return False

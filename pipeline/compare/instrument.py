@@ -1,0 +1,312 @@
+"""What a conversation's WAV, marks and events say of each of its turns.
+
+The WAV decides: the true end of the user's speech is on its left side, the first audible sample of
+the reply on its right. Everything that a server says of itself stands beside that as `FIGURES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.audio.audible import ending, onset
+from pipeline.audio.files import read_audio
+from pipeline.audio.virtual import Span as Playing
+from pipeline.clock import NS_PER_MS, NS_PER_S
+from pipeline.compare.cues import Said
+from pipeline.compare.observed import Asked, Observed
+from pipeline.compare.record import Call, Turn
+from pipeline.events import Samples
+from pipeline.profile.lanes import Line, lanes, wasted
+from pipeline.profile.record import Record, Span, Status
+from pipeline.profile.watched import Tape
+from pipeline.profile.witness import CHECK_RATE, first_reply
+
+FIGURES: Mapping[str, tuple[str, str, str]] = {
+    "endpointing": (
+        "speech.end",
+        "committed",
+        "true end of speech to the other side's word that the user has stopped, as received",
+    ),
+    "first_audio": (
+        "speech.end",
+        "model.first_audio",
+        "true end of speech to the first piece of sound received: leaves out playback, and the "
+        "silence that the sound begins with",
+    ),
+    "first_audio_after_stop": (
+        "committed",
+        "model.first_audio",
+        "word of the stop to the first piece of sound: leaves out the wait for the end of the "
+        "turn (pipecat's TTFB; with turns=manual the VAD-free latency)",
+    ),
+    "first_token_after_start": (
+        "model.start",
+        "model.first_text",
+        "the response's beginning to its first text: leaves out the end of the turn, and the "
+        "uplink (LiveKit's ttft)",
+    ),
+    "leading_silence": (
+        "playout.first",
+        "heard.first",
+        "first sample played to first audible sample",
+    ),
+}
+"""Figures beside the latency, by name: from which mark, to which, and what it is, for a reader.
+Published figures are mostly of these kinds, and so leave out parts of what a user waits for."""
+
+SETTLED_S = 0.1
+"""A reply that is cut short may fade this long and still be the earlier one (s)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tracks:
+    """A conversation's WAV: both sides, and when it begins (ns)."""
+
+    user: Samples
+    reply: Samples
+    rate: int
+    start_ns: int
+
+    def index(self, t_ns: int) -> int:
+        """Sample at a time, within the WAV."""
+        at = (t_ns - self.start_ns) * self.rate // NS_PER_S
+        return min(max(0, at), len(self.user))
+
+    def time(self, index: int) -> int:
+        """Time of a sample (ns)."""
+        return self.start_ns + index * NS_PER_S // self.rate
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """An utterance and what follows it, until the next one begins (indices into the WAV).
+
+    Attributes:
+        begin: Where the recording begins.
+        end: Where the next one begins, or the WAV ends.
+        over: Where the user's speech truly ends.
+    """
+
+    begin: int
+    end: int
+    over: int
+
+
+def windows(tracks: Tracks, said: Sequence[Said], playing: Sequence[Playing]) -> list[Window]:
+    """Where each utterance is in the WAV; those that were not played to their end are left out."""
+    begins = [tracks.index(span.start_ns) for span in playing]
+    found = []
+    for number, (one, span) in enumerate(zip(said, playing, strict=False)):
+        begin = begins[number]
+        end = begins[number + 1] if number + 1 < len(begins) else len(tracks.user)
+        found.append(Window(begin, end, _end_of_speech(tracks, begin, end, one, span)))
+    return found
+
+
+def measure(
+    number: int,
+    said: Said,
+    window: Window,
+    tracks: Tracks,
+    session: Observed,
+    tape: Tape,
+) -> Turn:
+    """One turn, from everything that is known of it.
+
+    Args:
+        number: Of the utterance, from 1.
+        said: The utterance, as it went.
+        window: Where it is in the WAV.
+        tracks: The WAV.
+        session: What happened.
+        tape: The marks.
+    """
+    replied = [turn for turn in said.turns if "heard.first" in tape.marks(turn)]
+    turn = (replied or said.turns or [0])[-1]
+    marks = dict(tape.marks(turn))
+    end_ns = tracks.time(window.over)
+    direct = "model.start" in marks or "model.first_audio" in marks
+    if direct or "speech.end" not in marks:
+        marks["speech.end"] = end_ns
+    status, reason = _status(said, turn, marks, session)
+    earlier_end = _earlier_reply(window, tracks, marks, said)
+    first = _first(window, tracks, earlier_end)
+    if status == "ok" and first is None:
+        status, reason = "failed", "a reply was told of, and none is in the WAV"
+    if status == "ok" and len(replied) > 1:
+        reason = f"answered {len(replied)} times: pauses were taken for the end"
+    answering = _answering(turn, window, tracks, session, first) if status == "ok" else None
+    until_ns = tracks.time(window.end)
+    record = Record(
+        variant="",
+        file="",
+        repeat=0,
+        order=0,
+        status=status,
+        reason=reason,
+        marks=marks,
+        wav_voice_to_voice_ns=None
+        if status != "ok" or first is None
+        else tracks.time(first) - end_ns,
+        end_of_speech="detector" if said.step.end_of_speech_s is None else "label",
+        spans=_spans(tape.lines, turn, marks, until_ns, session),
+        wav_start_ns=tracks.start_ns,
+        transcript=" ".join(session.said[t] for t in said.turns if session.said.get(t)),
+        expected=said.step.said,
+        reply=session.answered.get(turn, ""),
+        underrun_ns=sum(
+            end - begin
+            for reply in session.order.get(turn, [])
+            for begin, end in session.gaps.get(reply, [])
+        ),
+        wasted=wasted([line for line in tape.lines if line["turn"] in said.turns]),
+    )
+    return Turn(
+        record,
+        number,
+        answering_ns=None if answering is None else tracks.time(answering) - end_ns,
+        server_ms=_figures(marks, direct),
+        calls=tuple(_call(call, end_ns) for call in session.calls if call.turn in said.turns),
+        interrupts=said.step.interrupt_s is not None,
+        silence_ns=_silence(window, tracks, earlier_end, said),
+        start_ns=window.begin * NS_PER_S // tracks.rate,
+        end_ns=window.end * NS_PER_S // tracks.rate,
+    )
+
+
+def _status(
+    said: Said, turn: int, marks: Mapping[str, int], session: Observed
+) -> tuple[Status, str]:
+    failures = [session.failures[t] for t in said.turns if t in session.failures]
+    reason = failures[-1] if failures else said.failed
+    if "heard.first" in marks:
+        # A reply that broke off was heard, and is no whole answer.
+        return ("failed", reason) if reason else ("ok", "")
+    if reason:
+        return "failed", reason
+    if said.late:
+        return "timeout", f"no reply within {said.step.patience_s:g} s"
+    if not said.turns:
+        return "no reply", "no speech was heard in it"
+    if session.done.get(turn) == "skipped":
+        return "no reply", "no words were understood"
+    return "no reply", "the reply had no sound"
+
+
+def _end_of_speech(tracks: Tracks, begin: int, end: int, said: Said, playing: Playing) -> int:
+    """Index of the true end of speech: the last audible sample, moved to the label if there is one.
+
+    The last sound is the same one in recording and WAV, which tells where the label's time is.
+    """
+    stop = min(end, tracks.index(playing.end_ns) + int(SETTLED_S * tracks.rate))
+    last = ending(tracks.user[begin:stop], tracks.rate)
+    if last is None:
+        return stop
+    label_s = said.step.end_of_speech_s
+    if label_s is None:
+        return begin + last
+    clean = np.concatenate([*read_audio(said.step.path, CHECK_RATE)])
+    lasting = ending(clean, CHECK_RATE) or len(clean)
+    return min(end, begin + last + round((label_s - lasting / CHECK_RATE) * tracks.rate))
+
+
+def _earlier_reply(
+    window: Window, tracks: Tracks, marks: Mapping[str, int], said: Said
+) -> int | None:
+    """Where the reply that this utterance interrupts falls silent; None: it interrupts none.
+
+    Its end is the last audible sample before the new reply begins.
+    """
+    if said.step.interrupt_s is None:
+        return None
+    first_ns = marks.get("playout.first")
+    new = window.end if first_ns is None else max(window.begin, tracks.index(first_ns))
+    last = ending(tracks.reply[window.begin : min(new, window.end)], tracks.rate)
+    return window.begin if last is None else window.begin + last
+
+
+def _first(window: Window, tracks: Tracks, earlier_end: int | None) -> int | None:
+    """Index of the first audible sample of the reply; before `over` if it came too soon."""
+    reply = tracks.reply[window.begin : window.end]
+    if earlier_end is not None:
+        reply = reply.copy()
+        reply[: earlier_end - window.begin] = 0
+    found = first_reply(reply, tracks.rate, window.over - window.begin)
+    return None if found is None else window.begin + found
+
+
+def _silence(window: Window, tracks: Tracks, earlier_end: int | None, said: Said) -> int | None:
+    """From the first voiced sample of an interruption to the silence of what it interrupts (ns)."""
+    if earlier_end is None or earlier_end <= window.begin:
+        return None
+    voiced = onset(tracks.user[window.begin : window.end], tracks.rate)
+    if voiced is None:
+        return None
+    return (earlier_end - window.begin - voiced) * NS_PER_S // tracks.rate
+
+
+def _answering(
+    turn: int, window: Window, tracks: Tracks, session: Observed, first: int | None
+) -> int | None:
+    """Index of the first audible sample that is no filler; None if there was none in time."""
+    filler = session.fillers.get(turn)
+    if filler is None:
+        return first
+    replies = session.order.get(turn, [])
+    later = replies[replies.index(filler.reply_id) :]
+    for reply_id in later:
+        gone = filler.samples if reply_id == filler.reply_id else 0
+        for t_ns, samples in session.positions.get(reply_id, []):
+            if samples <= gone:
+                continue
+            # Positions are told once a block; the block before it may hold the first sample.
+            begin = tracks.index(t_ns - (samples - gone) * NS_PER_S // session.rates[reply_id])
+            found = onset(tracks.reply[begin:], tracks.rate)
+            return None if found is None else begin + found
+    return None
+
+
+def _figures(marks: Mapping[str, int], direct: bool) -> dict[str, float]:
+    if not direct:
+        return {}
+    return {
+        name: (marks[last] - marks[first]) / NS_PER_MS
+        for name, (first, last, _) in FIGURES.items()
+        if first in marks and last in marks
+    }
+
+
+def _call(call: Asked, end_ns: int) -> Call:
+    answered = None if call.answered_ns is None else call.answered_ns - end_ns
+    return Call(
+        call.name,
+        call.arguments,
+        call.asked_ns - end_ns,
+        answered,
+        call.cancelled,
+        call.result_bytes,
+    )
+
+
+def _spans(
+    lines: Sequence[Line], turn: int, marks: Mapping[str, int], until_ns: int, session: Observed
+) -> tuple[Span, ...]:
+    """The lanes of a turn: a cascade's stages, or a model in between; tools in either."""
+    end = {"turn": turn, "generation": 1, "mark": "speech.end", "t_ns": marks["speech.end"]}
+    known = any(line["turn"] == turn and line["mark"] == "speech.end" for line in lines)
+    spans = [*lanes([*lines] if known else [*lines, end], turn, until_ns=until_ns)]
+    first_ns = marks.get("model.first_audio")
+    if "committed" in marks and first_ns is not None:
+        spans.append(Span("model", "until its first sound", marks["committed"], first_ns))
+        last_ns = max(first_ns, marks.get("tts.last_audio", first_ns))
+        spans.append(Span("model", "its sound", first_ns, last_ns))
+    for call in session.calls:
+        if call.turn == turn:
+            over_ns = until_ns if call.answered_ns is None else call.answered_ns
+            spans.append(Span("tools", call.name, call.asked_ns, max(call.asked_ns, over_ns)))
+    for reply in session.order.get(turn, []):
+        spans += [Span("gap", "gap", begin, end) for begin, end in session.gaps.get(reply, [])]
+    return tuple(sorted(spans, key=lambda span: span.start_ns))

@@ -1,0 +1,415 @@
+"""`cascade compare`: holds all scenarios with all paths, in turns, and leaves a folder of results."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from pipeline.compare import cost, judge, report, scoring, summary, terminal
+from pipeline.compare.conductor import Held, Way, hold
+from pipeline.compare.instrument import FIGURES
+from pipeline.compare.record import Conversation, Turn
+from pipeline.compare.scenario import Scenario
+from pipeline.compare.scenario_file import gather_scenarios, unspoken, with_recordings
+from pipeline.compare.store import WAVS, Store, read
+from pipeline.compare.ways import Ways
+from pipeline.config import Settings
+from pipeline.console import show_error, stderr, stdout
+from pipeline.direct import paths
+from pipeline.direct.brief import STAMP, Target
+from pipeline.errors import BadInput, CascadeError, StageError
+from pipeline.profile import spoken
+from pipeline.profile.noise import Noise
+from pipeline.profile.plan import Load, Trial, order
+from pipeline.progress import progress
+from pipeline.shelf import catalogue
+from pipeline.trace import description
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as of every program."""
+
+ASKED = ("sources", "say", "paths", "repeat", "seed", "speaker", "listen_s", "patience_s")
+"""What an interrupted run is resumed with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What one run of `cascade compare` was asked to do.
+
+    Attributes:
+        sources: Scenarios, folders, manifests, sound files; names of scenarios that come along.
+        say: Text file, each line of which is spoken, and is a conversation of its own.
+        paths: As given on the command line.
+        repeat: How often each scenario is held with each path.
+        seed: Of the order.
+        out: Folder of the results; None: one named after the time, in `runs`.
+        resume: Folder of a run to go on with, instead of a new one.
+        judge: Language model that judges answers, as `--llm` names them; empty: none.
+        prices: Table of prices; None: the one that comes with Cascade.
+        speaker: Piper voice that speaks the user's words; empty: the cascade's own.
+        listen_s: So much is heard of the last reply of a conversation (s).
+        patience_s: How long to wait for a reply (s).
+        json: Print a line of JSON for each conversation, and the summary, on stdout.
+    """
+
+    sources: tuple[str, ...] = ()
+    say: Path | None = None
+    paths: tuple[str, ...] = ("cascade",)
+    repeat: int = 3
+    seed: int = 1
+    out: Path | None = None
+    resume: Path | None = None
+    judge: str = ""
+    prices: Path | None = None
+    speaker: str = ""
+    listen_s: float = 4.0
+    patience_s: float = 60.0
+    json: bool = False
+
+
+def prepare(load: Load, options: Options) -> Coroutine[Any, Any, int]:
+    """Check all that can be checked, before anything is loaded, spoken or paid for.
+
+    Args:
+        load: Gives the settings of a cascade.
+        options: What to do.
+
+    Returns:
+        The run, which gives the exit code: 0; 1 if a path has no turn with a latency, or the
+        results could not be written whole; 130 if it was interrupted.
+
+    Raises:
+        CascadeError: It cannot begin.
+    """
+    console = stderr()
+    earlier: list[Conversation] = []
+    if options.resume is not None:
+        options, earlier = _resumed(options)
+    targets = _targets(options.paths)
+    base = load({})
+    for target in targets:
+        paths.check(target, os.environ)
+    table = cost.prices(options.prices)
+    scenarios = _scenarios(base, options, console)
+    judging = judge.endpoint_of(load, options.judge) if options.judge else None
+    ways = Ways(targets, load, scenarios)
+    ways.prepare(console)
+    folder = options.resume or _folder(options.out)
+    run = Comparison(base, targets, ways, scenarios, options, folder, console, earlier)
+    return run.run(judging, table)
+
+
+def _targets(texts: Sequence[str]) -> list[Target]:
+    targets = [paths.parse(text) for text in texts]
+    names = [target.name for target in targets]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise BadInput(
+            f"--path {twice[0]}: is given twice; name one as in `--path mine={twice[0]}`"
+        )
+    real = [one.name for one in targets if one.kind not in ("cascade", "simulated", "realtime")]
+    played = [one.name for one in targets if one.kind == "simulated"]
+    if real and played:
+        raise BadInput(
+            f"--path {played[0]} is a simulation, and {real[0]} is not: compare them in two runs, "
+            "so that nobody takes the one for the other"
+        )
+    return targets
+
+
+def _scenarios(base: Settings, options: Options, console: Console) -> list[Scenario]:
+    """All scenarios, with a recording for every word."""
+    voice_name = options.speaker or base.tts.voice
+    voice = catalogue(base).resolve("tts", voice_name)
+    more = []
+    if options.say is not None:
+        more = spoken.say(spoken.read_lines(options.say), voice, base.tts)
+    if not options.sources and not more:
+        raise BadInput(
+            "compare: names nothing to say; name scenarios, a folder of recordings, or --say FILE"
+        )
+    gathered = gather_scenarios(
+        options.sources,
+        instructions=base.llm.instructions,
+        patience_s=options.patience_s,
+        more=more,
+    )
+    for problem in gathered.problems:
+        show_error(console, f"left out: {problem}")
+    lines = unspoken(gathered.scenarios)
+    items = spoken.say(lines, voice, base.tts) if lines else []
+    recorded = dict(zip(lines, items, strict=True))
+    return [with_recordings(scenario, recorded) for scenario in gathered.scenarios]
+
+
+def _resumed(options: Options) -> tuple[Options, list[Conversation]]:
+    """What an earlier run was asked, and the conversations of it that stand."""
+    assert options.resume is not None
+    header, conversations = read(options.resume)
+    asked = header.get("asked")
+    if not isinstance(asked, dict) or not set(ASKED) <= asked.keys():
+        raise BadInput(f"--resume {options.resume}: does not tell what was asked; begin a new run")
+    given = {name: asked[name] for name in ASKED}
+    for name in ("sources", "paths"):
+        given[name] = tuple(given[name])
+    given["say"] = Path(given["say"]) if given["say"] else None
+    kept = [one for one in conversations if one.status == "ok"]
+    return dataclasses.replace(options, **given), kept
+
+
+def _folder(out: Path | None) -> Path:
+    """Make the folder of the results.
+
+    Raises:
+        BadInput: It cannot be made, or holds something.
+    """
+    folder = out or Path("runs") / time.strftime("compare-%Y%m%d-%H%M%S")
+    try:
+        if folder.is_dir() and any(folder.iterdir()):
+            raise BadInput(
+                f"--out {folder}: is not empty; name a new folder, or go on with --resume {folder}"
+            )
+        (folder / WAVS).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"--out {folder}: cannot be made: {error.strerror}") from None
+    return folder
+
+
+class Comparison:
+    """One run: all conversations, then all results."""
+
+    def __init__(
+        self,
+        base: Settings,
+        targets: Sequence[Target],
+        ways: Ways,
+        scenarios: Sequence[Scenario],
+        options: Options,
+        folder: Path,
+        console: Console,
+        earlier: Sequence[Conversation],
+    ) -> None:
+        """Prepare; `run` does the work."""
+        self._targets = targets
+        self._ways = ways
+        self._scenarios = scenarios
+        self._options = options
+        self._folder = folder
+        self._console = console
+        self._conversations = [*earlier]
+        self._failure = ""
+        self._interrupted = False
+        self._noise = Noise()
+        asked = {name: getattr(options, name) for name in ASKED}
+        self._header: dict[str, Any] = {
+            **description(base, ways.models),
+            "variants": {target.name: _about(target) for target in targets},
+            "seed": options.seed,
+            "repeat": options.repeat,
+            "asked": {**asked, "say": str(options.say) if options.say else ""},
+            "figures": {name: about for name, (_, _, about) in FIGURES.items()},
+            "scenarios": {one.name: _plain(one) for one in scenarios},
+        }
+
+    async def run(self, judging: Any, table: cost.Prices) -> int:
+        """Hold all conversations, then report; gives the exit code.
+
+        Args:
+            judging: Where the judge is; None: there is none.
+            table: What things cost.
+
+        Raises:
+            CascadeError: The engines cannot be loaded, or a simulated server not be started.
+        """
+        trials = self._trials()
+        store = Store(self._folder)
+        store.begin(self._header, self._conversations)
+        with contextlib.closing(store), progress(self._console, len(trials)) as show:
+            try:
+                show(0, "loading")
+                async with self._ways.open() as ways:
+                    for number, (position, trial) in enumerate(trials):
+                        held = await self._hold(ways[trial.variant], position, trial)
+                        self._conversations.append(held.conversation)
+                        store.add(held.conversation, held.lines)
+                        self._tell(held.conversation)
+                        show(number + 1, _line(held.conversation))
+                    self._noise.look()
+            except asyncio.CancelledError:
+                if not self._conversations:
+                    raise
+                self._interrupted = True
+                if (task := asyncio.current_task()) is not None:
+                    task.uncancel()
+            except StageError as error:
+                if not self._conversations:
+                    raise
+                self._failure = str(error)
+        self._conversations.sort(key=lambda one: one.order)
+        if judging is not None and not self._interrupted:
+            self._conversations = await judge.judge(
+                self._conversations, self._scenarios, judging, self._console
+            )
+            self._header["judge"] = {"model": self._options.judge, "prompt": judge.PROMPT}
+        return self._finish(store, table)
+
+    def _trials(self) -> list[tuple[int, Trial]]:
+        """What is still to be held, each with its position in the whole run.
+
+        A warm-up is for what runs here: with an API it would only be paid for.
+        """
+        everything = order(
+            len(self._targets), len(self._scenarios), self._options.repeat, self._options.seed
+        )
+        held = {(one.path, one.scenario, one.repeat) for one in self._conversations}
+        left = []
+        for position, trial in enumerate(everything):
+            target, scenario = self._targets[trial.variant], self._scenarios[trial.item]
+            if trial.repeat == 0 and target.kind not in ("cascade", "audio-llm"):
+                continue
+            if trial.repeat == 0 or (target.name, scenario.name, trial.repeat) not in held:
+                left.append((position, trial))
+        return left if any(trial.repeat for _, trial in left) else []
+
+    async def _hold(self, way: Way, position: int, trial: Trial) -> Held:
+        scenario = self._scenarios[trial.item]
+        self._noise.look()
+        wav = f"{WAVS}/{position:04}.wav"
+        checked = any(step.expect != type(step.expect)() for step in scenario.steps)
+        # Where the answer is judged, all of it is wanted.
+        listen_s = None if checked else self._options.listen_s
+        held = await hold(way, scenario, self._folder / wav, listen_s=listen_s)
+        names = {"path": way.name, "scenario": scenario.name, "repeat": trial.repeat}
+        conversation = dataclasses.replace(
+            held.conversation,
+            **names,
+            order=position,
+            wav=wav if (self._folder / wav).is_file() else "",
+        )
+        turns = tuple(_signed(turn, conversation, scenario) for turn in conversation.turns)
+        return Held(dataclasses.replace(conversation, turns=turns), held.lines)
+
+    def _tell(self, conversation: Conversation) -> None:
+        if self._options.json:
+            print(json.dumps({"type": "conversation", **_figures(conversation)}), flush=True)
+
+    def _finish(self, store: Store, table: cost.Prices) -> int:
+        """Write and show all that can be made of the conversations."""
+        self._header |= {
+            "noise": self._noise.summary(),
+            "interrupted": self._interrupted or bool(self._failure),
+            "simulated": any(one.simulated for one in self._conversations),
+        }
+        header, conversations, folder = self._header, self._conversations, self._folder
+        if self._failure:
+            show_error(
+                self._console, f"{self._failure}; {len(conversations)} conversations were held"
+            )
+        figures = summary.summarise(header, conversations, table)
+        whole = not self._failure
+        for write in (
+            lambda: store.end(header, conversations),
+            lambda: summary.write(folder, figures, conversations, table),
+            lambda: report.write(folder, header, conversations, figures),
+        ):
+            whole = self._write(write) and whole
+        if self._options.json:
+            last = {"type": "comparison", "folder": str(folder), "summary": figures}
+            print(json.dumps(last), flush=True)
+        else:
+            out = stdout()
+            terminal.show(out, figures)
+            out.print(f"\n{folder / report.NAME}", soft_wrap=True)
+        if self._interrupted:
+            return INTERRUPTED
+        return 0 if whole and self._answered() else 1
+
+    def _answered(self) -> bool:
+        """Whether every path has something to show."""
+        measured = {
+            one.path
+            for one in self._conversations
+            if one.repeat > 0 and any(turn.record.status == "ok" for turn in one.turns)
+        }
+        return measured >= {target.name for target in self._targets}
+
+    def _write(self, write: Callable[[], object]) -> bool:
+        try:
+            write()
+        except CascadeError as error:
+            show_error(self._console, str(error))
+            return False
+        except OSError as error:
+            show_error(self._console, f"{self._folder}: {error.strerror}; make room")
+            return False
+        return True
+
+
+def _signed(turn: Turn, conversation: Conversation, scenario: Scenario) -> Turn:
+    """A turn with the names that only the run knows, scored."""
+    step = scenario.steps[turn.number - 1]
+    record = dataclasses.replace(
+        turn.record,
+        variant=conversation.path,
+        file=f"{conversation.scenario}#{turn.number}",
+        repeat=conversation.repeat,
+        order=conversation.order,
+        wav=conversation.wav,
+    )
+    return scoring.scored(dataclasses.replace(turn, record=record), step, scenario)
+
+
+def _about(target: Target) -> dict[str, Any]:
+    return {"kind": target.kind, "model": target.model, **target.options}
+
+
+def _plain(scenario: Scenario) -> dict[str, Any]:
+    """A scenario for the header: all that is said and expected, paths as text."""
+    plain = dataclasses.asdict(scenario)
+    plain["instruction_chars"] = len(scenario.instructions)
+    if len(scenario.instructions) > 4_000:
+        plain["instructions"] = scenario.instructions[:4_000] + "…"
+    for step in plain["steps"]:
+        step["path"] = Path(step["path"]).name
+    return plain
+
+
+def _figures(conversation: Conversation) -> dict[str, Any]:
+    """A conversation in a line of JSON, without its lanes."""
+    stamp = {"simulated": STAMP} if conversation.simulated else {}
+    turns = []
+    for turn in conversation.turns:
+        latency = turn.record.wav_voice_to_voice_ns
+        turns.append(
+            {
+                "turn": turn.number,
+                "status": turn.record.status,
+                "reason": turn.record.reason,
+                "wav_voice_to_voice_ms": None if latency is None else latency / 1e6,
+                "transcript": turn.record.transcript,
+                "reply": turn.record.reply,
+            }
+        )
+    names = ("path", "scenario", "repeat", "order", "status", "reason", "wav")
+    return {**stamp, **{name: getattr(conversation, name) for name in names}, "turns": turns}
+
+
+def _line(conversation: Conversation) -> str:
+    """A conversation in a few words."""
+    stamp = f" [{STAMP}]" if conversation.simulated else ""
+    warm_up = ", warm-up" if conversation.repeat == 0 else ""
+    if conversation.status == "failed":
+        result = f"failed: {conversation.reason}"
+    else:
+        latencies = [turn.record.wav_voice_to_voice_ns for turn in conversation.turns]
+        result = ", ".join("–" if ns is None else f"{ns / 1e6:.0f} ms" for ns in latencies)
+    return f"{conversation.path}{stamp}, {conversation.scenario}: {result}{warm_up}"

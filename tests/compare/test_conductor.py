@@ -1,0 +1,138 @@
+"""Scenarios held in real time with a session whose latency is known: the instrument's own error."""
+
+from __future__ import annotations
+
+import wave
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from metronome import Answer, MetronomeWay
+
+from pipeline.clock import NS_PER_MS
+from pipeline.compare.conductor import hold
+from pipeline.compare.record import Conversation
+from pipeline.compare.scenario import Instrumented, Response, Scenario, Step
+from pipeline.events import Samples
+from pipeline.tools import Tool
+
+RATE = 16_000
+LEAD_S, SPEECH_S, TAIL_S = 0.3, 1.0, 0.2
+ERROR_MS = 15.0
+"""What the project allows its instrument."""
+
+
+def utterance(path: Path) -> Path:
+    """Noise that begins and ends at known samples, with a pause inside as speech has."""
+    sound = np.random.default_rng(7).integers(-9000, 9000, int(SPEECH_S * RATE)).astype(np.int16)
+    sound[6000:9000] = 0
+    silence: list[Samples] = [np.zeros(int(s * RATE), np.int16) for s in (LEAD_S, TAIL_S)]
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(np.concatenate([silence[0], sound, silence[1]]).tobytes())
+    return path
+
+
+def scenario(
+    folder: Path, *steps: dict[str, object], tools: Sequence[Instrumented] = ()
+) -> Scenario:
+    path = utterance(folder / "noise.wav")
+    known = {
+        "end_of_speech_s": LEAD_S + SPEECH_S,
+        "seconds": LEAD_S + SPEECH_S + TAIL_S,
+        "pause_s": 0.2,
+        "patience_s": 3.0,
+    }
+    said = tuple(Step("words", path, **{**known, **more}) for more in steps)  # type: ignore[arg-type]
+    return Scenario("noise", "latency", "", said, tuple(tools))
+
+
+async def held(
+    way: MetronomeWay, said: Scenario, folder: Path, listen_s: float | None = None
+) -> Conversation:
+    return (await hold(way, said, folder / "both.wav", listen_s=listen_s)).conversation
+
+
+@pytest.mark.parametrize("latency_ms", [100, 500, 1500])
+async def test_a_known_latency_is_measured(tmp_path: Path, latency_ms: float) -> None:
+    conversation = await held(
+        MetronomeWay(latency_ms), scenario(tmp_path, {}, {}, {}), tmp_path, 0.3
+    )
+    assert conversation.status == "ok"
+    for turn in conversation.turns:
+        assert turn.record.status == "ok", turn.record.reason
+        assert turn.record.wav_voice_to_voice_ns is not None
+        error_ms = turn.record.wav_voice_to_voice_ns / NS_PER_MS - latency_ms
+        assert abs(error_ms) <= ERROR_MS
+        timeline = turn.record.timeline
+        assert timeline is not None
+        assert sum(timeline.parts.values()) == timeline.total_ns
+        assert set(timeline.parts) == {"endpoint", "model", "device", "own"}
+        assert turn.answering_ns == turn.record.wav_voice_to_voice_ns
+
+
+async def test_a_filler_is_no_answer(tmp_path: Path) -> None:
+    tool = Instrumented(Tool("look"), (Response("found", delay_s=1.0),))
+    way = MetronomeWay(300, answers=[Answer(tool="look", filler_s=0.4, seconds=0.5)])
+    (turn,) = (await held(way, scenario(tmp_path, {}, tools=[tool]), tmp_path)).turns
+    assert turn.record.wav_voice_to_voice_ns is not None
+    assert turn.answering_ns is not None
+    assert turn.record.wav_voice_to_voice_ns / NS_PER_MS == pytest.approx(300, abs=ERROR_MS)
+    # The tool takes a second from the call, which comes with the filler's sound.
+    assert turn.answering_ns / NS_PER_MS == pytest.approx(1300, abs=40)
+    (call,) = turn.calls
+    assert call.answered_ns is not None
+    assert (call.answered_ns - call.asked_ns) / NS_PER_MS == pytest.approx(1000, abs=40)
+    assert turn.record.reply == "[found] Here you are."
+    assert "tools" in {span.lane for span in turn.record.spans}
+
+
+async def test_an_interruption(tmp_path: Path) -> None:
+    way = MetronomeWay(200, answers=[Answer(seconds=20), Answer(seconds=0.5)])
+    first, second = (await held(way, scenario(tmp_path, {}, {"interrupt_s": 0.5}), tmp_path)).turns
+    assert second.interrupts
+    assert second.silence_ns is not None
+    # It is stopped at the first frame that is audible, and fades.
+    assert 0 < second.silence_ns / NS_PER_MS < 100
+    assert first.kept == "Here"
+    assert second.kept == "Here you are."
+    assert second.record.wav_voice_to_voice_ns is not None
+    assert second.record.wav_voice_to_voice_ns / NS_PER_MS == pytest.approx(200, abs=ERROR_MS)
+
+
+async def test_one_turn_that_fails_leaves_the_others(tmp_path: Path) -> None:
+    answers = [Answer(seconds=0.3), Answer(fails="the model is tired"), Answer(seconds=0.3)]
+    conversation = await held(
+        MetronomeWay(100, answers=answers), scenario(tmp_path, {}, {}, {}), tmp_path
+    )
+    assert [turn.record.status for turn in conversation.turns] == ["ok", "failed", "ok"]
+    assert conversation.turns[1].record.reason == "direct: the model is tired"
+
+
+async def test_nothing_for_long(tmp_path: Path) -> None:
+    answers = [Answer(mute=True), Answer(seconds=0.3)]
+    conversation = await held(
+        MetronomeWay(100, answers=answers), scenario(tmp_path, {"patience_s": 1.0}, {}), tmp_path
+    )
+    assert [turn.record.status for turn in conversation.turns] == ["timeout", "ok"]
+    assert conversation.turns[0].record.reason == "no reply within 1 s"
+
+
+async def test_a_path_that_cannot_be_had(tmp_path: Path) -> None:
+    way = MetronomeWay(refuses="the key is refused (401); set OPENAI_API_KEY")
+    conversation = await held(way, scenario(tmp_path, {}, {}), tmp_path)
+    assert conversation.status == "failed"
+    assert conversation.reason == "the key is refused (401); set OPENAI_API_KEY"
+    assert [turn.record.status for turn in conversation.turns] == ["failed", "failed"]
+    assert all(turn.record.reason == conversation.reason for turn in conversation.turns)
+
+
+async def test_a_tool_that_is_spoken_over(tmp_path: Path) -> None:
+    tool = Instrumented(Tool("look"), (Response("found", delay_s=2.0),))
+    answers = [Answer(tool="look", filler_s=0.2, seconds=0.3), Answer(seconds=0.3)]
+    said = scenario(tmp_path, {}, {"after_call_s": 0.3}, tools=[tool])
+    conversation = await held(MetronomeWay(100, answers=answers), said, tmp_path)
+    assert conversation.turns[1].record.status == "ok"

@@ -1,0 +1,182 @@
+"""When the next utterance begins: every way that a conversation can go, in virtual time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.clock import NS_PER_S
+from pipeline.compare.cues import LAST_PAUSE_S, Cues
+from pipeline.compare.scenario import Step
+from pipeline.events import (
+    Event,
+    Failure,
+    ReplyDone,
+    ReplyInterrupted,
+    SpeechStarted,
+    ToolCall,
+    ToolCancelled,
+)
+
+S = NS_PER_S
+
+
+def step(**more: object) -> Step:
+    return Step("words", Path("a.wav"), end_of_speech_s=1.0, seconds=1.5, **more)  # type: ignore[arg-type]
+
+
+def at(seconds: float) -> int:
+    return int(seconds * S)
+
+
+def said(cues: Cues, turn: int, begun_s: float) -> None:
+    """An utterance of 1.5 s, of which a turn is made."""
+    cues.event(SpeechStarted(turn), at(begun_s + 0.3))
+    cues.over(at(begun_s), at(begun_s + 1.5))
+
+
+def test_waits_for_the_reply_and_its_pause() -> None:
+    cues = Cues([step(), step(pause_s=0.7)], 0)
+    assert cues.look(at(1.0), True) == "wait"
+    said(cues, 1, 0)
+    assert cues.look(at(1.6), False) == "wait"
+    cues.event(ReplyDone(1, "r", "completed"), at(2.0))
+    cues.heard(at(2.1))
+    assert cues.look(at(2.5), False) == "wait"
+    assert cues.look(at(4.0), True) == "wait"
+    assert cues.look(at(4.6), True) == "wait"
+    assert cues.look(at(4.71), True) == "next"
+
+
+def test_silence_before_any_answer_is_no_end() -> None:
+    cues = Cues([step()], 0)
+    said(cues, 1, 0)
+    assert cues.look(at(10), True) == "wait"
+
+
+def test_a_turn_that_ended_before_the_speech_did_is_no_answer() -> None:
+    cues = Cues([step()], 0)
+    cues.event(SpeechStarted(1), at(0.2))
+    cues.event(ReplyDone(1, "r", "interrupted"), at(0.8))
+    cues.over(0, at(1.5))
+    assert cues.look(at(3), True) == "wait"
+    cues.event(SpeechStarted(2), at(0.9))
+    cues.event(ReplyDone(2, "s", "completed"), at(3))
+    cues.look(at(3.1), True)
+    assert cues.look(at(3.1 + LAST_PAUSE_S), True) == "end"
+
+
+def test_the_end_of_an_interrupted_reply_is_no_answer_to_what_interrupted_it() -> None:
+    cues = Cues([step(), step(interrupt_s=1.0), step()], 0)
+    said(cues, 1, 0)
+    cues.heard(at(2.0))
+    assert cues.look(at(2.9), False) == "wait"
+    assert cues.look(at(3.0), False) == "next"
+    cues.next(at(3.0))
+    said(cues, 2, 3.0)
+    cues.event(ReplyInterrupted(1, "r", ""), at(5.0))
+    cues.event(ReplyDone(1, "r", "interrupted"), at(5.0))
+    assert cues.look(at(7.0), True) == "wait"
+
+
+def test_an_interruption_that_comes_too_late_is_said_after_the_reply() -> None:
+    cues = Cues([step(), step(interrupt_s=5.0)], 0)
+    said(cues, 1, 0)
+    cues.heard(at(2.0))
+    cues.event(ReplyDone(1, "r", "completed"), at(2.0))
+    cues.look(at(3.0), True)
+    assert cues.look(at(3.6), True) == "next"
+
+
+def test_calls_are_waited_for() -> None:
+    cues = Cues([step(), step()], 0)
+    said(cues, 1, 0)
+    cues.event(ToolCall(1, "c", "report", "{}"), at(2.0))
+    cues.event(ReplyDone(1, "r", "completed"), at(2.1))
+    assert cues.look(at(5.0), True) == "wait"
+    cues.result("c")
+    assert cues.look(at(6.0), True) == "wait"
+    cues.event(ReplyDone(1, "r2", "completed"), at(7.0))
+    cues.look(at(7.0), True)
+    assert cues.look(at(7.6), True) == "next"
+
+
+def test_a_cancelled_call_is_not() -> None:
+    cues = Cues([step(), step()], 0)
+    said(cues, 1, 0)
+    cues.event(ToolCall(1, "c", "report", "{}"), at(2.0))
+    cues.event(ReplyDone(1, "r", "completed"), at(2.1))
+    cues.event(ToolCancelled(1, "c"), at(2.2))
+    cues.look(at(2.3), True)
+    assert cues.look(at(3.0), True) == "next"
+
+
+def test_or_spoken_over() -> None:
+    cues = Cues([step(), step(after_call_s=2.0)], 0)
+    said(cues, 1, 0)
+    assert cues.look(at(3.0), True) == "wait"
+    cues.event(ToolCall(1, "c", "report", "{}"), at(3.0))
+    assert cues.look(at(4.9), False) == "wait"
+    assert cues.look(at(5.0), False) == "next"
+
+
+def test_patience_ends() -> None:
+    cues = Cues([step(patience_s=10), step(patience_s=10)], 0)
+    said(cues, 1, 0)
+    assert cues.look(at(11.4), False) == "wait"
+    assert cues.look(at(11.5), False) == "next"
+    assert cues.said[0].late
+    cues.next(at(11.5))
+    said(cues, 2, 11.5)
+    assert cues.look(at(23.1), False) == "end"
+
+
+def test_patience_is_for_silence_and_not_for_length() -> None:
+    cues = Cues([step(patience_s=10)], 0)
+    said(cues, 1, 0)
+    for second in range(2, 60):
+        cues.heard(at(second))
+        assert cues.look(at(second + 0.5), False) == "wait"
+
+
+def test_enough_of_the_last_reply() -> None:
+    cues = Cues([step()], 0, listen_s=4)
+    said(cues, 1, 0)
+    cues.heard(at(2))
+    assert cues.look(at(5.9), False) == "wait"
+    assert cues.look(at(6), False) == "end"
+
+
+EVENTS = st.one_of(
+    st.builds(SpeechStarted, st.integers(1, 3)),
+    st.builds(ReplyDone, st.integers(1, 3), st.just("r"), st.just("completed")),
+    st.builds(ToolCall, st.integers(1, 3), st.sampled_from("ab"), st.just("t"), st.just("{}")),
+    st.builds(ToolCancelled, st.integers(1, 3), st.sampled_from("ab")),
+    st.builds(Failure, st.integers(1, 3), st.just("llm"), st.just("no"), st.just(False)),
+)
+
+
+@given(st.lists(st.tuples(EVENTS, st.booleans(), st.booleans()), max_size=40))
+def test_every_conversation_ends(happens: list[tuple[Event, bool, bool]]) -> None:
+    steps = [step(patience_s=5), step(patience_s=5, interrupt_s=1), step(patience_s=5)]
+    cues = Cues(steps, 0)
+    now = 0.0
+    cue = "wait"
+    script = iter(happens)
+    for _ in range(1000):
+        now += 0.5
+        event, quiet, heard = next(script, (None, False, False))
+        if event is not None:
+            cues.event(event, at(now))
+        if heard:
+            cues.heard(at(now))
+        cues.over(cues.current.begun_ns, cues.current.begun_ns + at(1.5))
+        cue = cues.look(at(now), quiet)
+        if cue == "end":
+            break
+        if cue == "next":
+            cues.next(at(now))
+    assert cue == "end"
+    assert len(cues.said) == len(steps)
