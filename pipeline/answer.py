@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from pipeline.clock import Clock
 from pipeline.config import Reply as ReplySettings
-from pipeline.conversation import Conversation
+from pipeline.conversation import Conversation, Place
 from pipeline.errors import StageError
 from pipeline.events import (
     Event,
@@ -26,9 +26,12 @@ from pipeline.events import (
     Transcript,
 )
 from pipeline.hearing import Detector
-from pipeline.reply import Emit, Model, Reply, Voice
-from pipeline.stages.llm import Messages, Used
+from pipeline.pending import Group, Pending
+from pipeline.reply import Emit, Reply, Voice
+from pipeline.rounds import Caller, Rounds
+from pipeline.stages.llm import Messages, ToolsRefused, Used
 from pipeline.stages.stt import Audio, Transcription
+from pipeline.timeline import DETAILS
 from pipeline.trace import Trace
 
 log = logging.getLogger(__name__)
@@ -49,8 +52,8 @@ class Engines(Protocol):
         ...
 
     @property
-    def model(self) -> Model:
-        """Writes replies."""
+    def model(self) -> Caller:
+        """Writes replies, and calls tools."""
         ...
 
     @property
@@ -126,6 +129,7 @@ class Answer:
         reply: The reply, once it is being made.
         superseded: Set by the owner when the user spoke on during the recognition: the words are
             kept, and the reply is left to the next turn.
+        place: Where the reply stands in the history.
     """
 
     def __init__(
@@ -140,6 +144,8 @@ class Answer:
         clock: Clock,
         emit: Emit,
         began: Callable[[Reply], None],
+        pending: Pending | None = None,
+        late: Place | None = None,
     ) -> None:
         """Prepare an answer.
 
@@ -153,8 +159,12 @@ class Answer:
             clock: The session's.
             emit: Takes the events, from the commit on.
             began: Told of the reply once it is under way and the turn is committed.
+            pending: Keeps the tool calls of the session; None: there are none yet.
+            late: It tells the results of calls that came late, here in the history; None: it is
+                the answer to what the user says in its turn.
         """
         self.turn = turn
+        self.place = late or Place(turn)
         self.generation = generation
         self.text: str | None = None
         self.reply: Reply | None = None
@@ -166,6 +176,9 @@ class Answer:
         self._clock = clock
         self._gate = Gate(emit)
         self._began = began
+        self._pending = pending or Pending()
+        self._late = late is not None
+        self._rounds: Rounds | None = None
         self._committed = False
         self._kept = False
         self._made = False
@@ -179,7 +192,12 @@ class Answer:
     def preparing(self) -> bool:
         """Whether it is computing ahead of the commit."""
         ahead = self.reply is not None and self.reply.ahead
-        return not (self.committed or self._made or ahead)
+        return not (self.committed or self._made or ahead or self.waiting)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it goes on only when tools have answered."""
+        return self._rounds is not None and self._rounds.waiting
 
     async def commit(self) -> None:
         """The turn is over: keep the user's words, and tell all that was held back."""
@@ -211,13 +229,19 @@ class Answer:
         """Speak `line`, of the assistant's own accord."""
         await self._finish(self._say(line))
 
+    async def tell(self, group: Group) -> None:
+        """Tell the results of a group of calls, which came when nobody waited any more."""
+        await self._finish(self._tell(group))
+
     async def _finish(self, work: Awaitable[ReplyStatus]) -> None:
         """Do the work, tell how it went; nothing is told before the commit."""
         failure: Failure | None = None
+        refused = False
         status: ReplyStatus = "failed"
         try:
             status = await work
         except StageError as error:
+            refused = isinstance(error, ToolsRefused)
             failure = Failure(self.turn, error.stage, str(error), error.fatal)
         except Exception as error:
             log.exception("turn %d", self.turn)
@@ -226,6 +250,8 @@ class Answer:
         self._made = True
         await self._gate.opened.wait()
         if failure is not None:
+            if refused:
+                self._conversation.offer(())  # from now on: it is told just now
             self._mark("failed", stage=failure.stage)
             await self._gate.emit(failure)
         # The reply may have been stopped meanwhile, which was told already.
@@ -255,26 +281,44 @@ class Answer:
         await self._respond(Line(line), [])
         return "completed"
 
-    async def _respond(self, model: Model, messages: Messages) -> None:
+    async def _tell(self, group: Group) -> ReplyStatus:
+        messages = self._conversation.prompt()
+        await self._respond(self._engines.model, messages, asked=group.rounds)
+        return "completed"
+
+    async def _respond(self, model: Caller, messages: Messages, *, asked: int = 0) -> None:
+        self._rounds = Rounds(
+            model,
+            self.turn,
+            self.place,
+            conversation=self._conversation,
+            pending=self._pending,
+            emit=self._gate.emit,
+            committed=self._gate.opened,
+            asked=asked,
+        )
         self.reply = Reply(
             self.turn,
-            f"reply-{self.turn}",
-            model=model,
+            self._pending.reply_id(self.turn) if self._late else f"reply-{self.turn}",
+            model=self._rounds,
             voice=self._engines.voice,
             settings=self._settings,
             clock=self._clock,
             emit=self._gate.emit,
             mark=self._mark,
             committed=self._gate.opened,
+            place=self.place,
         )
         if self.committed:
             self._began(self.reply)
         await self._gate.emit(ReplyStarted(self.turn, self.reply.id))
         await self.reply.run(messages)
-        if not self.reply.text.strip():
+        # The user may have learnt of a late result from another reply meanwhile.
+        if not self.reply.text.strip() and not self._late:
             raise StageError("llm", "the model had nothing to say; ask again, or take another one")
         await self._gate.opened.wait()
-        self._conversation.settle(self.turn, self.reply.text)
+        turn, part = self.place
+        self._conversation.settle(turn, self.reply.text, part=part, cuts=self.reply.cuts)
 
     def _keep(self) -> None:
         """Once the turn is over and the words are known, they are part of the conversation."""
@@ -283,5 +327,8 @@ class Answer:
             self._conversation.add("user", self.text, self.turn)
 
     def _mark(self, name: str, **more: Any) -> None:
+        # The marks of a turn are those of its first reply.
+        if self._late and name not in DETAILS:
+            return
         now = self._clock.now_ns()
         self._trace.mark(self.turn, name, now, generation=self.generation, **more)

@@ -11,18 +11,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from pipeline.answer import Answer, Engines, Recognise
+from pipeline.answering import Answering
 from pipeline.backchannel import WordCheck
 from pipeline.clock import Clock
 from pipeline.config import Settings
 from pipeline.conversation import Conversation, Message
-from pipeline.errors import CascadeError
 from pipeline.events import (
     Event,
     Frame,
-    ReplyDone,
-    ReplyDucked,
-    ReplyInterrupted,
-    ReplySwelled,
     SpeechStarted,
     SpeechStopped,
     Transcript,
@@ -30,9 +26,10 @@ from pipeline.events import (
 from pipeline.foresight import Foresight
 from pipeline.hearing import Hearing
 from pipeline.partial import Partials, bare
-from pipeline.reply import Reply
+from pipeline.read_ahead import ReadAhead
 from pipeline.stages.llm import Messages
 from pipeline.stages.stt import Audio, Transcription
+from pipeline.tools import Tool
 from pipeline.trace import Trace
 from pipeline.turns import (
     RATE,
@@ -58,9 +55,6 @@ RESERVE_TOKENS = 100
 TAPE_SLACK_S = 5.0
 """Audio kept beyond the longest turn: pre-roll, and what arrives while a decision is made."""
 
-READ_WORDS = 2
-"""So many more stable words are worth a request that lets the model read them."""
-
 log = logging.getLogger(__name__)
 
 
@@ -70,6 +64,9 @@ class Cascade:
     At a short silence an answer is begun, and held until the turn is over; if the user goes on, it
     is thrown away. Voice over a reply makes it quieter, words end it, and the conversation keeps of
     it what was heard.
+
+    A reply may wait for tools. If the user goes on meanwhile, the reply is over, and what the tools
+    give is told in a reply of its own as soon as nobody speaks and nothing is to be answered.
     """
 
     def __init__(
@@ -79,6 +76,7 @@ class Cascade:
         trace: Trace,
         clock: Clock,
         history: Sequence[Message] = (),
+        tools: Sequence[Tool] = (),
     ) -> None:
         """Prepare a session.
 
@@ -88,6 +86,7 @@ class Cascade:
             trace: Takes the marks.
             clock: The one clock.
             history: A conversation to go on with.
+            tools: The model may call them; whoever reads the events runs them.
         """
         self._engines = engines
         self._settings = settings
@@ -97,10 +96,10 @@ class Cascade:
             settings.llm.instructions,
             budget_tokens=settings.conversation.budget_tokens,
             retention=settings.conversation.retention,
+            tools=tools,
+            tool_chars=settings.conversation.tool_chars,
         )
-        for message in history:
-            if message.role != "system":
-                self._conversation.add(message.role, message.content, message.turn)
+        self._conversation.restore(history)
         self._turns = TurnTaker(settings.turns, settings.vad)
         self._tail = settings.turns.tail_ms * RATE // 1000
         self._hearing = Hearing(engines.new_detector(), settings.turns.max_turn_s + TAPE_SLACK_S)
@@ -109,17 +108,20 @@ class Cascade:
         self._work: set[asyncio.Task[None]] = set()
         # What tasks have found out; acted upon between frames, so that decisions keep their order.
         self._found: deque[Callable[[], Awaitable[None]]] = deque()
-        self._turn = max((m.turn for m in history), default=0)
-        self._attempts = 0
-        self._answer: Answer | None = None
-        self._answering: asyncio.Task[None] | None = None
-        self._reply: Reply | None = None
-        self._ducked: Reply | None = None
+        self._answering = Answering(
+            engines,
+            settings,
+            conversation=self._conversation,
+            trace=trace,
+            clock=clock,
+            emit=self._events.put,
+            start=self._begin,
+            made=self._read_on,
+        )
         self._foresight = Foresight(engines, self._begin, self._turns.predicted)
         self._check = WordCheck(self._words_over, self._begin, self._interrupts)
         self._utterance: Began | None = None
-        self._reading: asyncio.Task[None] | None = None
-        self._read_words = 0
+        self._read_ahead = ReadAhead(engines.read_ahead, self._begin)
         self._partials = Partials(
             lambda audio, prefix: engines.transcribe(audio, prefix=prefix),
             every_ms=settings.stt.partial_ms,
@@ -129,10 +131,11 @@ class Cascade:
         )
 
     async def __aenter__(self) -> Self:
-        """Begin to listen; a conversation that goes on is read by the model first."""
+        """Begin to listen; a conversation that goes on, and tools, are read by the model first."""
         await self._tasks.__aenter__()
-        if self._conversation.history:
-            await self._read_ahead(self._conversation.prompt(reserve_tokens=RESERVE_TOKENS))
+        prompt = self._conversation.prompt(reserve_tokens=RESERVE_TOKENS)
+        if self._conversation.history or prompt.tools:
+            await self._read_ahead.read(prompt)
         return self
 
     async def __aexit__(
@@ -145,11 +148,11 @@ class Cascade:
         for task in self._work:
             task.cancel()
         await self._tasks.__aexit__(exc_type, exc, traceback)
-        self._settle()
         # Whoever still reads gets the end, even if nobody has read for long.
-        while self._events.full():
-            self._events.get_nowait()
-        self._events.put_nowait(None)
+        for event in [*self._answering.close(), None]:
+            while self._events.full():
+                self._events.get_nowait()
+            self._events.put_nowait(event)
 
     async def send(self, frame: Frame) -> None:
         """Take the next 20 ms or so of the microphone, at any rate."""
@@ -158,9 +161,11 @@ class Cascade:
         if not self._hearing.follows(frame):
             await self._decide(self._turns.lost())
         for verdict in self._hearing.push(frame):
-            speaking = self._reply is not None and not self._reply.over
+            speaking = self._answering.speaking
             await self._decide(self._turns.push(verdict, speaking=speaking))
         self._transcribe_partly()
+        if not self._turns.in_speech:
+            await self._answering.tell_late()
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """What happens, until the session is left."""
@@ -169,19 +174,20 @@ class Cascade:
 
     async def heard(self, reply_id: str, samples: int) -> None:
         """Take the playout position of a reply."""
-        if self._reply is not None and self._reply.id == reply_id:
-            self._reply.played(samples)
-            if self._answering is None:
-                self._settle()
+        self._answering.heard(reply_id, samples)
 
     async def tool_result(self, call_id: str, output: str) -> None:
-        """The cascade offers its model no tools, so no call is ever open."""
-        raise CascadeError(f"no tool call {call_id!r} is open; this session offers no tools")
+        """Answer a `ToolCall`; what is not wanted any more is dropped.
+
+        Raises:
+            CascadeError: No such call is open.
+        """
+        self._answering.tool_result(call_id, output)
 
     @property
     def history(self) -> list[Message]:
         """What was said and heard so far, in order."""
-        self._settle()
+        self._answering.settle()
         return self._conversation.history
 
     @property
@@ -191,8 +197,8 @@ class Cascade:
         An answer that is held, a partial transcript, a prompt: it takes time all the same, from
         whatever comes next.
         """
-        held = self._answer is not None and self._answer.preparing
-        return held or self._partials.running or self._check.running or _running(self._reading)
+        running = self._partials.running or self._check.running or self._read_ahead.running
+        return running or self._answering.preparing
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a task that ends with the session."""
@@ -212,22 +218,21 @@ class Cascade:
                     self._look_again(decision)
                 case Resumed():
                     self._foresight.end()
-                    await self._drop("the user went on")
+                    await self._answering.drop("the user went on")
                 case Ended():
                     await self._end_turn(decision)
                 case Ducked():
-                    await self._duck()
+                    await self._answering.duck()
                 case Suspected():
                     self._check.look(decision)
                 case Swelled():
-                    await self._swell()
+                    await self._answering.swell()
                 case Idle():
-                    await self._speak_first()
+                    await self._answering.say(self._settings.turns.idle_text)
 
     async def _begin_turn(self, began: Began) -> None:
-        await self._interrupt()
-        self._turn += 1
-        self._attempts = self._read_words = 0
+        await self._answering.new_turn()
+        self._read_ahead.new_turn()
         self._utterance = began
         self._partials.begin(self._turn, began.start)
         self._mark("speech.start", self._hearing.time_of(began.voiced))
@@ -248,16 +253,15 @@ class Cascade:
         self._foresight.end()
         self._utterance = None
         await self._events.put(SpeechStopped(self._turn))
-        if self._answer is None:
+        if self._answering.answer is None:
             audio = self._hearing.sound(ended.start, ended.end)
             self._try(functools.partial(self._engines.transcribe, audio, ended.voiced_ms))
-        assert self._answer is not None
-        await self._answer.commit()
+        await self._answering.commit()
 
     def _speculate(self, paused: Paused) -> None:
         """The turn may be over: begin to answer it, and see how likely it is."""
         turns = self._settings.turns
-        begin = self._settings.reply.mode == "speculative" and self._attempts < turns.attempts
+        begin = self._speculates and self._answering.attempts < turns.attempts
         if turns.predict:
             sound = functools.partial(self._hearing.sound, paused.start, paused.at)
             self._foresight.begin(paused.speech_end, sound, words=begin)
@@ -272,47 +276,20 @@ class Cascade:
 
     def _try(self, recognise: Recognise) -> None:
         """Begin an answer to the turn, be it over or paused."""
-        self._attempts += 1
-        answer = self._answer = self._new_answer()
-        work = answer.run(recognise, self._judge)
-        self._answering = self._begin(self._see_through(answer, work))
+        self._answering.begin(recognise, self._judge)
 
-    def _new_answer(self) -> Answer:
-        return Answer(
-            self._turn,
-            self._attempts,
-            engines=self._engines,
-            settings=self._settings.reply,
-            conversation=self._conversation,
-            trace=self._trace,
-            clock=self._clock,
-            emit=self._events.put,
-            began=self._speaks,
-        )
-
-    def _speaks(self, reply: Reply) -> None:
-        """A committed reply is under way."""
-        self._reply = reply
-
-    async def _see_through(self, answer: Answer, work: Coroutine[Any, Any, None]) -> None:
-        """Work on an answer to the end of its making."""
-        await work
-        if self._answering is asyncio.current_task():
-            self._answer = self._answering = None
-        # As if all of the reply were heard, which mostly it will be.
-        if answer.reply is not None and answer.turn == self._turn:
-            self._read(self._conversation.prompt(reserve_tokens=RESERVE_TOKENS))
-        self._settle()
+    def _read_on(self) -> None:
+        """A reply is made: read it as if all of it were heard, which mostly it will be."""
+        self._read_ahead.begin(self._conversation.prompt(reserve_tokens=RESERVE_TOKENS))
 
     async def _judge(self, messages: Messages, heard: Transcription) -> None:
         """The words are known: the model is asked at once, and not for anything else."""
-        if self._reading is not None:
-            self._reading.cancel()
+        self._read_ahead.stop()
         await self._foresight.read(messages, heard)
 
     def _look_again(self, settled: Settled) -> None:
         """The pause goes on: see whether a soft last syllable makes other words of it."""
-        answer = self._answer
+        answer = self._answering.answer
         if answer is None or answer.text is None:
             return
         audio = self._hearing.sound(settled.start, settled.end)
@@ -329,65 +306,15 @@ class Cascade:
 
     async def _redo(self, answer: Answer, heard: Transcription) -> None:
         """Answer other words than before; too late if the turn is over, or went on."""
-        if answer is not self._answer or answer.committed:
+        if answer is not self._answering.answer or answer.committed:
             return
-        await self._drop("other words")
+        await self._answering.drop("other words")
 
         async def known() -> Transcription:
             return heard
 
-        if self._attempts < self._settings.turns.attempts:
+        if self._answering.attempts < self._settings.turns.attempts:
             self._try(known)
-
-    async def _drop(self, reason: str) -> None:
-        """Throw away the answer that was begun: nobody has learnt of it."""
-        answer, task = self._answer, self._answering
-        if answer is None or task is None or answer.committed:
-            return
-        self._answer = self._answering = None
-        task.cancel()
-        await asyncio.wait([task])
-        self._mark(
-            "discarded",
-            self._clock.now_ns(),
-            turn=answer.turn,
-            generation=answer.generation,
-            reason=reason,
-            **answer.wasted(),
-        )
-
-    async def _interrupt(self) -> None:
-        """The user speaks: stop the reply, and keep of it what was heard.
-
-        A recognition goes on: what was said is not lost.
-        """
-        answer, task, reply = self._answer, self._answering, self._reply
-        self._answer = self._answering = None
-        if answer is not None and answer.reply is None:
-            answer.superseded = True
-        if reply is None or reply.over:
-            await self._swell()
-            return
-        self._ducked = None
-        reply.stopped = True
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
-        self._settle()
-        self._mark("interrupted", self._clock.now_ns(), turn=reply.turn)
-        await self._events.put(ReplyInterrupted(reply.turn, reply.id, reply.heard_text()))
-        if task is not None:
-            await self._events.put(ReplyDone(reply.turn, reply.id, "interrupted"))
-
-    async def _duck(self) -> None:
-        if self._reply is not None:
-            self._ducked = self._reply
-            await self._events.put(ReplyDucked(self._reply.turn, self._reply.id))
-
-    async def _swell(self) -> None:
-        reply, self._ducked = self._ducked, None
-        if reply is not None:
-            await self._events.put(ReplySwelled(reply.turn, reply.id))
 
     async def _words_over(self, suspected: Suspected) -> Transcription:
         """What is said over a reply, so far."""
@@ -403,24 +330,10 @@ class Cascade:
 
         self._found.append(confirm)
 
-    async def _speak_first(self) -> None:
-        """Nobody has spoken for long."""
-        self._turn += 1
-        self._attempts = 1
-        answer = self._answer = self._new_answer()
-        work = answer.say(self._settings.turns.idle_text)
-        self._answering = self._begin(self._see_through(answer, work))
-        await answer.commit()
-
-    def _settle(self) -> None:
-        """The history's last reply is what was heard of it."""
-        if self._reply is not None:
-            self._conversation.settle(self._reply.turn, self._reply.heard_text())
-
     def _transcribe_partly(self) -> None:
         """While the user speaks, now and then recognise what there is."""
         begun, end = self._utterance, self._hearing.end
-        if begun is None or self._answer is not None:
+        if begun is None or self._answering.answer is not None:
             return
         if self._partials.due(end, self._hearing.time_of(end)):
             self._partials.make(self._hearing.sound(begun.start, end), end)
@@ -430,29 +343,16 @@ class Cascade:
         if self._utterance is None or turn != self._turn:
             return
         await self._events.put(Transcript(turn, text, False))
-        words = len(stable.split())
-        if self._settings.reply.mode == "speculative" and words >= self._read_words + READ_WORDS:
-            self._read_words = words
-            if not _running(self._reading) and self._answer is None:
-                self._read(self._conversation.prompt(said=stable))
+        if self._speculates and self._answering.answer is None:
+            self._read_ahead.follow(stable, lambda: self._conversation.prompt(said=stable))
 
-    def _read(self, messages: Messages) -> None:
-        self._reading = self._begin(self._read_ahead(messages))
+    @property
+    def _turn(self) -> int:
+        return self._answering.turn
 
-    async def _read_ahead(self, messages: Messages) -> None:
-        """What the model will be asked to go on from, before it is asked.
+    @property
+    def _speculates(self) -> bool:
+        return self._settings.reply.mode == "speculative"
 
-        Mostly it knows the beginning already; after old turns were left out it has to read all of
-        the rest, which would take seconds if it began when the user waits.
-        """
-        try:
-            await self._engines.read_ahead(messages)
-        except Exception as error:
-            log.debug("reading ahead: %s", error)  # if it matters, the next turn will tell
-
-    def _mark(self, name: str, t_ns: int, *, turn: int | None = None, **more: Any) -> None:
-        self._trace.mark(self._turn if turn is None else turn, name, t_ns, **more)
-
-
-def _running(task: asyncio.Task[None] | None) -> bool:
-    return task is not None and not task.done()
+    def _mark(self, name: str, t_ns: int, **more: Any) -> None:
+        self._trace.mark(self._turn, name, t_ns, **more)

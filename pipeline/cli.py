@@ -349,6 +349,32 @@ def compare(
 
 
 @app.command()
+def simulate(
+    protocol: Annotated[str, typer.Argument(metavar="realtime|gemini", help="What it speaks")],
+    script: Annotated[
+        Path | None, typer.Option(metavar="FILE.yaml", help="What it says, when, and what fails")
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A model's latency as it was published"),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Where to listen")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: one that is free")] = 0,
+    config: Config = None,
+    voice: Voice = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Serve a simulated speech-to-speech model that replays a script, until Ctrl-C."""
+    settings = _settings(config, _engines(None, voice, None))
+    from pipeline.simulated import command
+
+    return _run(
+        command.simulate(settings, command.Options(protocol, script, preset, host, port, json))
+    )
+
+
+@app.command()
 def doctor(
     check: Annotated[
         list[str] | None,

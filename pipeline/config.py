@@ -277,6 +277,12 @@ class Conversation(Section):
         description="Share of the budget kept when dropping: seldom and much, so that the "
         "server's prefix cache survives",
     )
+    tool_rounds: int = Field(
+        5, ge=1, le=20, description="How often a reply may wait for tools before it fails"
+    )
+    tool_chars: int = Field(
+        1500, ge=100, le=1_000_000, description="Longest tool result; the rest is cut off"
+    )
 
 
 class Models(Section):

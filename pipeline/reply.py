@@ -3,6 +3,9 @@
 The model writes, the chunker cuts, the voice speaks, all at once: the first clause is heard while
 the third is being written. Queues between them are bounded, and no more sound is made ahead of what
 the user has heard than `reply.lead_s`.
+
+A reply may have passes, with a lull between them: a tool works, and the model goes on when that has
+an answer. What was written before the lull is spoken meanwhile.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import replace
 from typing import Protocol
 
 from pipeline.alignment import Sound
@@ -17,7 +21,7 @@ from pipeline.audio.audible import onset
 from pipeline.clauses import Chunker, Clause
 from pipeline.clock import Clock
 from pipeline.config import Reply as ReplySettings
-from pipeline.conversation import CHARS_PER_SECOND, Spoken
+from pipeline.conversation import CHARS_PER_SECOND, Place, Spoken
 from pipeline.errors import StageError, first_of
 from pipeline.events import Event, Frame, ReplyAudio, ReplyText, Usage
 from pipeline.stages.llm import Messages, Used
@@ -29,11 +33,18 @@ STARVING_S = 0.3
 """With less sound than this in hand a word gap is better than a hole: about what a clause takes."""
 
 
-class Model(Protocol):
-    """What writes the reply (`stages.llm.ChatModel`)."""
+class Lull:
+    """The model writes no more until something else has happened."""
 
-    def stream(self, messages: Messages) -> AsyncGenerator[str | Used, None]:
-        """Yield text as it is written, and what it cost at the end."""
+
+LULL = Lull()
+
+
+class Model(Protocol):
+    """What writes the reply (`rounds.Rounds`)."""
+
+    def stream(self, messages: Messages) -> AsyncGenerator[str | Used | Lull, None]:
+        """Yield text as it is written, and what it cost at the end of each pass."""
         ...
 
 
@@ -67,6 +78,8 @@ class Reply:
         turn: Its turn.
         id: Its name in events.
         text: What the model has written so far, thinking left out.
+        place: Where it stands in the history.
+        cuts: Where lulls are in its text: so many characters were written before each.
         stopped: Set by the owner when the playing was cut short.
     """
 
@@ -82,6 +95,7 @@ class Reply:
         emit: Emit,
         mark: Mark,
         committed: asyncio.Event | None = None,
+        place: Place | None = None,
     ) -> None:
         """Prepare a reply.
 
@@ -95,10 +109,13 @@ class Reply:
             emit: Takes the events: `ReplyText`, `ReplyAudio`, `Usage`.
             mark: Takes the trace's marks, each once, and its details.
             committed: Set once it may be heard; None: at once. Before that nothing hurries.
+            place: Where it stands in the history; None: it is the reply of its turn.
         """
         self.turn = turn
         self.id = id
         self.text = ""
+        self.place = place or Place(turn)
+        self.cuts: list[int] = []
         self.stopped = False
         self._model = model
         self._voice = voice
@@ -107,17 +124,16 @@ class Reply:
         self._emit = emit
         self._mark = mark
         self._committed = committed
-        self._chunker = Chunker(
-            first_words=settings.first_words,
-            max_chars=settings.max_clause_chars,
-            language=voice.language,
-        )
+        self._chunker = self._new_chunker()
         self._clauses: asyncio.Queue[Clause | None] = asyncio.Queue(CLAUSES_AHEAD)
         self._spoken = Spoken(voice.rate)
         self._played = 0
         self._waiting_chars = 0
+        self._waiting_clauses = 0
         self._room = asyncio.Event()
         self._first_token = asyncio.Event()
+        self._lull = asyncio.Event()
+        self._begun = False
         self._overdue = False
         self._marked: set[str] = set()
         self._failure: StageError | None = None
@@ -178,6 +194,12 @@ class Reply:
         return self._spoken.samples / self._voice.rate
 
     @property
+    def lulled(self) -> bool:
+        """Whether the model is in a lull, and all that was written before has been heard."""
+        lull = bool(self.cuts) and self.cuts[-1] == len(self.text) and not self._whole
+        return lull and not self._waiting_clauses and self._played >= self._spoken.samples
+
+    @property
     def over(self) -> bool:
         """Whether nothing more will be heard of it: it was stopped, or heard to its end."""
         return self.stopped or (self._whole and self._played >= self._spoken.samples)
@@ -187,9 +209,12 @@ class Reply:
         try:
             async with contextlib.aclosing(self._deltas(messages)) as deltas:
                 async for delta in deltas:
+                    if isinstance(delta, Lull):
+                        await self._pause()
+                        continue
                     hurry = self._in_hand_s() < self._settings.comfort_s
                     await self._cut(self._chunker.push(delta, hurry=hurry))
-                    if self._overdue or ("clause.first" in self._marked and self._starving()):
+                    if self._overdue or (self._begun and self._starving()):
                         await self._cut(self._chunker.force())
         except StageError as error:
             # What was written is still spoken; the failure is told after it.
@@ -197,7 +222,15 @@ class Reply:
         await self._cut(self._chunker.flush())
         await self._clauses.put(None)
 
-    async def _deltas(self, messages: Messages) -> AsyncGenerator[str, None]:
+    async def _pause(self) -> None:
+        """A lull: what was written is spoken, and the next pass begins as a reply does."""
+        await self._cut(self._chunker.flush())
+        self._chunker = self._new_chunker()
+        self._begun = self._overdue = False
+        self._first_token.clear()
+        self._lull.set()
+
+    async def _deltas(self, messages: Messages) -> AsyncGenerator[str | Lull, None]:
         """The model's text, noted and told as it comes."""
         self._once("llm.request")
         async with contextlib.aclosing(self._model.stream(messages)) as deltas:
@@ -209,6 +242,10 @@ class Reply:
                         )
                     )
                     continue
+                if isinstance(delta, Lull):
+                    self.cuts.append(len(self.text))
+                    yield delta
+                    continue
                 self._once("llm.first_token")
                 self._mark("token", text=delta)
                 self._first_token.set()
@@ -218,23 +255,44 @@ class Reply:
         self._once("llm.last_token")
 
     async def _deadline(self) -> None:
-        """Cut the first clause at a word gap if the text gives no better place in time."""
-        await self._first_token.wait()
-        await asyncio.sleep(self._settings.first_deadline_ms / 1000)
-        if self._committed is not None:
-            await self._committed.wait()
-        if "clause.first" not in self._marked:
-            self._overdue = True
-            await self._cut(self._chunker.force())
+        """Cut each pass's first clause at a word gap if the text gives no better place in time."""
+        while True:
+            await self._first_token.wait()
+            self._lull.clear()
+            await asyncio.sleep(self._settings.first_deadline_ms / 1000)
+            if self._committed is not None:
+                await self._committed.wait()
+            if self._lull.is_set():
+                continue
+            if not self._begun:
+                self._overdue = True
+                await self._cut(self._chunker.force())
+            await self._lull.wait()
 
     async def _cut(self, clauses: list[Clause]) -> None:
         """Hand clauses to the voice; waits while too many are in its queue."""
-        for clause in clauses:
+        for clause in self._placed(clauses):
             self._once("clause.first")
             self._mark("clause", text=clause.text)
+            self._begun = True
             self._overdue = False
             self._waiting_chars += len(clause.text)
+            self._waiting_clauses += 1
             await self._clauses.put(clause)
+
+    def _placed(self, clauses: list[Clause]) -> list[Clause]:
+        """The clauses of this pass, with their spans in the text of the whole reply."""
+        before = self._passed
+        return [replace(c, start=c.start + before, end=c.end + before) for c in clauses]
+
+    def _new_chunker(self) -> Chunker:
+        """Cuts the text of the next pass."""
+        self._passed = len(self.text)
+        return Chunker(
+            first_words=self._settings.first_words,
+            max_chars=self._settings.max_clause_chars,
+            language=self._voice.language,
+        )
 
     async def _speak(self) -> None:
         """Clauses → audio."""
@@ -246,8 +304,9 @@ class Reply:
                     self._waiting_chars -= waiting
                     waiting = 0
                     await self._make_room()
-                    await self._send(piece)
+                    await self._send(piece, clause)
                 self._waiting_chars -= waiting
+                self._waiting_clauses -= 1
                 self._spoken.end()
         self._once("tts.last_audio")
 
@@ -255,21 +314,29 @@ class Reply:
         """The textbook cascade: all of the text, then all of its sound, then the playing."""
         try:
             async with contextlib.aclosing(self._deltas(messages)) as deltas:
-                async for _ in deltas:
-                    pass
+                async for delta in deltas:
+                    if isinstance(delta, Lull):
+                        await self._say_all()
+                        self._chunker = self._new_chunker()
         except StageError as error:
             self._failure = error
-        clauses = [*self._chunker.push(self.text, hurry=False), *self._chunker.flush()]
+        await self._say_all(last=True)
+
+    async def _say_all(self, *, last: bool = False) -> None:
+        """Make the sound of what was written in this pass, and only then play it."""
+        written = self.text[self._passed :]
+        clauses = [*self._chunker.push(written, hurry=False), *self._chunker.flush()]
         sounds: list[tuple[Clause, list[Sound]]] = []
-        for clause in clauses:
+        for clause in self._placed(clauses):
             self._once("clause.first")
             self._mark("clause", text=clause.text)
             sounds.append((clause, [piece async for piece in self._pieces(clause)]))
-        self._once("tts.last_audio")
+        if last:
+            self._once("tts.last_audio")
         for clause, sound in sounds:
             self._spoken.begin(clause)
             for piece in sound:
-                await self._send(piece)
+                await self._send(piece, clause)
             self._spoken.end()
 
     async def _pieces(self, clause: Clause) -> AsyncGenerator[Sound, None]:
@@ -282,7 +349,7 @@ class Reply:
                 self._mark("tts.piece", samples=len(piece))
                 yield piece
 
-    async def _send(self, piece: Sound) -> None:
+    async def _send(self, piece: Sound, clause: Clause) -> None:
         if self._spoken.samples == 0:
             piece = self._without_silence(piece)
             if not len(piece):
@@ -290,7 +357,9 @@ class Reply:
         offset = self._spoken.samples
         self._spoken.extend(len(piece), piece.words)
         frame = Frame(piece.samples, self._voice.rate, offset, self._clock.now_ns())
-        await self._emit(ReplyAudio(self.turn, self.id, frame))
+        # Once the model has called tools, what it said before is known to be no answer.
+        filler = bool(self.cuts) and clause.end <= self.cuts[-1]
+        await self._emit(ReplyAudio(self.turn, self.id, frame, filler))
 
     def _without_silence(self, piece: Sound) -> Sound:
         """The reply's first sound: voices begin with silence, which the user would wait for."""

@@ -19,9 +19,9 @@ from rich.console import Console
 
 from pipeline import otel, transcript, waterfall
 from pipeline.config import Settings
-from pipeline.console import Display, stderr
+from pipeline.console import Display, Shown, stderr
 from pipeline.conversation import Message
-from pipeline.ends import MICROPHONE, SPEAKER, Ends
+from pipeline.ends import MICROPHONE, SPEAKER, Ends, Line
 from pipeline.errors import BadInput, StageError, first_of
 from pipeline.events import (
     Failure,
@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 0.3
 """Beyond the hold: silence after a recording that shows that nothing more will be answered."""
+
+PLAYING = ("playout.first", "heard.first", "playout.last", "heard.last")
+"""The marks that the driver gives a turn."""
 
 COMFORT_NS = 500_000_000
 """With this much of a reply still to be heard nobody waits for the stages that make the rest."""
@@ -90,7 +93,7 @@ def prepare(settings: Settings, options: Options) -> Coroutine[Any, Any, int]:
         CascadeError: It cannot begin.
     """
     console = stderr()
-    _check_files(options)
+    check_files(options)
     history = transcript.load(options.resume) if options.resume else []
     if options.save is not None:
         transcript.check(options.save)
@@ -164,7 +167,7 @@ def _save(file: Path, history: list[Message], display: Display) -> bool:
     return True
 
 
-def _check_files(options: Options) -> None:
+def check_files(options: Options) -> None:
     """See that no file that is written is also used otherwise, and that each has a folder.
 
     A conversation may be saved to where it was resumed from.
@@ -211,8 +214,8 @@ class Driver:
     def __init__(
         self,
         session: Session,
-        ends: Ends,
-        display: Display,
+        ends: Line,
+        display: Shown,
         trace: Trace,
         *,
         as_json: bool,
@@ -290,7 +293,7 @@ class Driver:
                     self._thinking.add(event.turn)
                 case ReplyAudio():
                     if self._playing is None or self._playing.id != event.id:
-                        self._playing = _Playing(event.turn, event.id)
+                        self._playing = self._begin(event)
                     playout.write(event.id, event.frame.samples, event.frame.rate)
                 case ReplyDucked():
                     playout.duck()
@@ -314,6 +317,11 @@ class Driver:
                     if event.fatal:
                         self._over(event.turn)
                         raise StageError(event.stage, event.message, fatal=True)
+
+    def _begin(self, event: ReplyAudio) -> _Playing:
+        """A reply has sound. A turn's marks are its first reply's: a later one is a late answer."""
+        late = "playout.first" in self._trace.marks(event.turn)
+        return _Playing(event.turn, event.id, set(PLAYING) if late else set())
 
     async def _report_on(self, playing: _Playing) -> None:
         """Tell session, screen and trace what is heard; with every frame of the microphone."""

@@ -22,3 +22,18 @@ class Tool:
     parameters: Mapping[str, Any] = field(
         default_factory=lambda: {"type": "object", "properties": {}}
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUse:
+    """What a model asks of a tool.
+
+    Attributes:
+        id: The call's name, which its result is given under.
+        name: The tool's.
+        arguments: JSON text, or what the model took for that.
+    """
+
+    id: str
+    name: str
+    arguments: str

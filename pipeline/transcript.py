@@ -1,13 +1,22 @@
-"""The saved conversation: one JSON line a message, as `--save` writes and `--resume` reads it."""
+"""The saved conversation: one JSON line a message, as `--save` writes and `--resume` reads it.
+
+    {"role": "user" | "assistant" | "tool", "content": "…", "turn": 1}
+
+A message that called tools also has `"calls": [{"id", "name", "arguments"}]`, and each result after
+it a `"call_id"`.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline.conversation import Message
 from pipeline.errors import BadInput, StageError
+from pipeline.tools import ToolUse
 
 
 def check(file: Path) -> None:
@@ -31,10 +40,7 @@ def save(file: Path, messages: Sequence[Message]) -> None:
     Raises:
         StageError: It cannot be written.
     """
-    lines = [
-        json.dumps({"role": m.role, "content": m.content, "turn": m.turn}, ensure_ascii=False)
-        for m in messages
-    ]
+    lines = [json.dumps(_entry(message), ensure_ascii=False) for message in messages]
     beside = _beside(file)
     try:
         beside.write_text(
@@ -67,16 +73,47 @@ def load(file: Path) -> list[Message]:
         if not line:
             continue
         try:
-            entry = json.loads(line)
-            role, content, turn = entry["role"], entry["content"], entry["turn"]
-            if role not in ("user", "assistant") or not isinstance(content, str):
-                raise ValueError
-            messages.append(Message(role, content, int(turn)))
-        except (ValueError, TypeError, KeyError):
+            messages.append(_message(json.loads(line)))
+        except (ValueError, TypeError, KeyError, AttributeError):
             raise BadInput(
                 f"{file}, line {number}: not a message of a conversation saved with --save"
             ) from None
     return messages
+
+
+def _entry(message: Message) -> dict[str, Any]:
+    """A message as its line has it; what only tools need is there only where they were called."""
+    entry: dict[str, Any] = {
+        "role": message.role,
+        "content": message.content,
+        "turn": message.turn,
+    }
+    if message.calls:
+        entry["calls"] = [dataclasses.asdict(use) for use in message.calls]
+    if message.call_id:
+        entry["call_id"] = message.call_id
+    return entry
+
+
+def _message(entry: Any) -> Message:
+    """The message of a line.
+
+    Raises:
+        KeyError, TypeError, ValueError: It is none.
+    """
+    role, content, turn = entry["role"], entry["content"], int(entry["turn"])
+    calls = tuple(
+        ToolUse(*(call[name] for name in ("id", "name", "arguments")))
+        for call in entry.get("calls", ())
+    )
+    call_id = entry.get("call_id", "")
+    texts = [content, call_id, *(text for use in calls for text in dataclasses.astuple(use))]
+    tool = role == "tool"
+    if role not in ("user", "assistant", "tool") or not all(isinstance(t, str) for t in texts):
+        raise ValueError
+    if tool != bool(call_id) or (calls and role != "assistant"):
+        raise ValueError
+    return Message(role, content, turn, calls, call_id)
 
 
 def _beside(file: Path) -> Path:

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from pipeline.clock import NS_PER_MS
 from pipeline.console import LABELS
-from pipeline.timeline import STAGES, Timeline
+from pipeline.timeline import DIRECT_STAGES, STAGES, Timeline
 
 WIDEST = 120
 """A wider terminal gains nothing (cells)."""
@@ -80,13 +80,16 @@ class Bar:
     waited: tuple[tuple[int, int], ...]
 
 
-def lines(marks: Mapping[str, int], width: int = 80, *, ascii_only: bool = False) -> list[Text]:
+def lines(
+    marks: Mapping[str, int], width: int = 80, *, ascii_only: bool = False, until_ns: int = 0
+) -> list[Text]:
     """Draw a turn.
 
     Args:
         marks: Of the turn, by name (ns).
         width: Cells that a line may have.
         ascii_only: Where nothing else can be written.
+        until_ns: The axis is so long at least (ns), that turns may be compared.
 
     Returns:
         Lines no wider than `width`; none if no reply was heard.
@@ -97,7 +100,7 @@ def lines(marks: Mapping[str, int], width: int = 80, *, ascii_only: bool = False
     width = max(0, min(width, WIDEST))
     room = width - len(_GUTTER)
     drawn = timeline.total_ns > 0 and room >= NARROWEST
-    axis = _Axis(timeline, room, ASCII if ascii_only else BLOCKS) if drawn else None
+    axis = _Axis(timeline, room, ASCII if ascii_only else BLOCKS, until_ns) if drawn else None
     waited, hidden = whole_ms(timeline.parts), whole_ms(timeline.hidden)
     made = [_row("", "ms", "hidden", axis.scale() if axis else Text(), style="dim")]
     for name, bar in bars(marks, timeline).items():
@@ -110,6 +113,26 @@ def lines(marks: Mapping[str, int], width: int = 80, *, ascii_only: bool = False
         line.rstrip()
         line.truncate(width)
     return made
+
+
+def strip(marks: Mapping[str, int], width: int, *, ascii_only: bool, until_ns: int = 0) -> Text:
+    """A turn in one line, where there is no room for more: its parts, one after another.
+
+    Args and axis are those of `lines`; the line is empty if no reply was heard.
+    """
+    timeline = Timeline.from_marks(marks)
+    drawn = Text()
+    if timeline is None or timeline.total_ns <= 0:
+        return drawn
+    glyphs = ASCII if ascii_only else BLOCKS
+    axis_ns = max(timeline.total_ns, until_ns)
+    passed_ns = 0
+    for name, ns in timeline.parts.items():
+        passed_ns += ns
+        cells = round(passed_ns * width / axis_ns) - len(drawn)
+        glyph = {"endpoint": glyphs.line, "own": glyphs.short}.get(name, glyphs.waited)
+        drawn.append(glyph * cells, COLOURS.get(name, STAGE_COLOUR))
+    return drawn
 
 
 def whole_ms(parts_ns: Mapping[str, int]) -> dict[str, int]:
@@ -131,7 +154,7 @@ def bars(marks: Mapping[str, int], timeline: Timeline) -> dict[str, Bar]:
     cursor = max(0, timeline.parts["endpoint"])
     made = {"endpoint": Bar(None, ((0, cursor),))}
     own: list[tuple[int, int]] = []
-    for name, first, last in STAGES:
+    for name, first, last in DIRECT_STAGES if "model" in timeline.parts else STAGES:
         busy = None
         waited: tuple[tuple[int, int], ...] = ()
         if first in marks and last in marks:
@@ -148,10 +171,11 @@ def bars(marks: Mapping[str, int], timeline: Timeline) -> dict[str, Bar]:
 
 
 class _Axis:
-    """The time from the last voiced sample to the first audible one, in cells."""
+    """The time from the last voiced sample to the first audible one at least, in cells."""
 
-    def __init__(self, timeline: Timeline, room: int, glyphs: Glyphs) -> None:
-        self._total_ns = timeline.total_ns
+    def __init__(self, timeline: Timeline, room: int, glyphs: Glyphs, until_ns: int) -> None:
+        self._heard_ns = timeline.total_ns
+        self._total_ns = max(timeline.total_ns, until_ns)
         self._room = room
         self._glyphs = glyphs
         self._commit = self._cell(timeline.parts["endpoint"])
@@ -196,7 +220,7 @@ class _Axis:
         self, cells: list[tuple[str, str]], time: tuple[int, int], cell: tuple[str, str]
     ) -> None:
         """Draw a stretch of time; its ends are rounded, not its length."""
-        begin, end = (min(max(0, at), self._total_ns) for at in time)
+        begin, end = (min(max(0, at), self._heard_ns) for at in time)
         if begin == end:
             return
         first, after = self._edge(begin), self._edge(end)

@@ -97,6 +97,13 @@ def reasoning(text: str) -> bytes:
     return chunk({"content": None, "reasoning_content": text})
 
 
+def tool_call(arguments: str = "", **more: Any) -> bytes:
+    """A piece of a tool call; `index`, `id` and `name` where they are given."""
+    function = {"arguments": arguments, **{k: v for k, v in more.items() if k == "name"}}
+    call = {k: v for k, v in more.items() if k != "name"}
+    return chunk({"tool_calls": [{**call, "function": function}]})
+
+
 def finish(reason: str = "stop") -> bytes:
     """The last chunk with a choice."""
     return chunk({}, finish=reason)

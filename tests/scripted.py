@@ -15,6 +15,7 @@ from pipeline.events import Samples
 from pipeline.stages.llm import Messages, Used
 from pipeline.stages.stt import Transcription
 from pipeline.stages.vad import Voice
+from pipeline.tools import ToolUse
 
 RATE = 16_000
 WINDOW = 512
@@ -23,7 +24,10 @@ LOUD = 1000
 
 @dataclass
 class Model:
-    """Writes one script of words a request, at a fixed pace."""
+    """Writes one script of words a request, at a fixed pace.
+
+    A word `CALL:name:arguments` (no spaces) calls a tool at the end.
+    """
 
     scripts: list[str | StageError]
     first_token_s: float = 0.07
@@ -32,7 +36,7 @@ class Model:
     open: int = 0
     written: int = 0
 
-    async def stream(self, messages: Messages) -> AsyncGenerator[str | Used, None]:
+    async def stream(self, messages: Messages) -> AsyncGenerator[str | Used | ToolUse, None]:
         self.prompts.append(messages)
         script = self.scripts.pop(0)
         self.open += 1
@@ -40,13 +44,19 @@ class Model:
             await asyncio.sleep(self.first_token_s)
             if isinstance(script, StageError):
                 raise script
-            for word in script.split(" "):
+            words = script.split(" ")
+            calls = [word.split(":", 2)[1:] for word in words if word.startswith("CALL:")]
+            for word in words:
+                if word.startswith("CALL:"):
+                    continue
                 if word == "BREAK":
                     raise StageError("llm", "the server broke off")
                 yield word + " "
                 self.written += 1
                 await asyncio.sleep(self.token_s)
             yield Used(10, 5, len(script.split()))
+            for name, arguments in calls:
+                yield ToolUse("", name, arguments)
         finally:
             self.open -= 1
 

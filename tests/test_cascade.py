@@ -90,6 +90,7 @@ class Scene:
     async def read(self) -> None:
         async for event in self.session.events():
             self.events.append(event)
+            self.told(event)
             match event:
                 case ReplyAudio():
                     if event.id not in self.made:
@@ -98,6 +99,9 @@ class Scene:
                     self.made[event.id] += len(event.frame.samples)
                 case ReplyInterrupted():
                     self.playing = ""
+
+    def told(self, event: Event) -> None:
+        """An event has come."""
 
     async def play(self) -> None:
         while True:

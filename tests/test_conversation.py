@@ -11,13 +11,8 @@ from hypothesis import strategies as st
 from pipeline import alignment
 from pipeline.alignment import WordEnd
 from pipeline.clauses import Chunker, Clause
-from pipeline.conversation import (
-    CHARS_PER_SECOND,
-    CHARS_PER_TOKEN,
-    MESSAGE_TOKENS,
-    Conversation,
-    Spoken,
-)
+from pipeline.conversation import CHARS_PER_SECOND, Conversation, Spoken
+from pipeline.message import CHARS_PER_TOKEN, MESSAGE_TOKENS
 
 SYSTEM = "Be brief."
 SYSTEM_COST = len(SYSTEM) / CHARS_PER_TOKEN + MESSAGE_TOKENS

@@ -25,6 +25,7 @@ from pipeline.events import (
     SpeechStarted,
     SpeechStopped,
     ToolCall,
+    ToolCancelled,
     Transcript,
     Usage,
     to_json,
@@ -44,7 +45,10 @@ AS_JSON = [
         ReplyText(1, "reply-1", " you"),
         {"type": "reply_text", "turn": 1, "id": "reply-1", "delta": " you"},
     ),
-    (ReplyAudio(1, "reply-1", FRAME), {"type": "reply_audio", "turn": 1, "id": "reply-1"}),
+    (
+        ReplyAudio(1, "reply-1", FRAME, filler=True),
+        {"type": "reply_audio", "turn": 1, "id": "reply-1", "filler": True},
+    ),
     (ReplyDucked(1, "reply-1"), {"type": "reply_ducked", "turn": 1, "id": "reply-1"}),
     (ReplySwelled(1, "reply-1"), {"type": "reply_swelled", "turn": 1, "id": "reply-1"}),
     (
@@ -59,6 +63,7 @@ AS_JSON = [
         ToolCall(1, "call-1", "clock", "{}"),
         {"type": "tool_call", "turn": 1, "id": "call-1", "name": "clock", "arguments": "{}"},
     ),
+    (ToolCancelled(1, "call-1"), {"type": "tool_cancelled", "turn": 1, "id": "call-1"}),
     (
         Usage(1, 30, 20, 10),
         {
@@ -67,6 +72,11 @@ AS_JSON = [
             "input_tokens": 30,
             "cached_tokens": 20,
             "output_tokens": 10,
+            "input_audio_tokens": 0,
+            "cached_audio_tokens": 0,
+            "output_audio_tokens": 0,
+            "seconds": 0.0,
+            "kind": "reply",
         },
     ),
     (

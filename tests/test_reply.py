@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,8 +16,10 @@ from scripted import Model, Speaker
 from pipeline.config import Reply as ReplySettings
 from pipeline.errors import StageError
 from pipeline.events import Event, ReplyAudio, ReplyText, Usage
-from pipeline.reply import Reply
+from pipeline.reply import LULL, Lull, Reply
+from pipeline.stages.llm import Messages, Used
 from pipeline.timeline import DETAILS
+from pipeline.tools import ToolUse
 
 STORY = (
     "Well, the train to Madrid leaves at nine in the morning, from platform four. "
@@ -143,6 +146,97 @@ def test_usage_is_told() -> None:
     stage = Stage(Model(["Yes."]))
     virtual_time.run(_run(stage))
     assert [e for _, e in stage.events if isinstance(e, Usage)] == [Usage(1, 10, 5, 1)]
+
+
+class Halting(Model):
+    """Writes its scripts one after the other, with a lull of so many seconds between them."""
+
+    lull_s = 3.0
+
+    async def stream(self, messages: Messages) -> AsyncGenerator[str | Used | Lull, None]:
+        while True:
+            async for piece in super().stream(messages):
+                if not isinstance(piece, ToolUse):
+                    yield piece
+            if not self.scripts:
+                return
+            yield LULL
+            await asyncio.sleep(self.lull_s)
+
+
+@pytest.mark.parametrize("mode", ["overlapped", "sequential"])
+def test_what_was_written_before_a_lull_is_spoken_in_it(mode: str) -> None:
+    stage = Stage(
+        Halting(["Let me see ", STORY, "Well"]),
+        settings=ReplySettings.model_validate({"mode": mode}),
+    )
+    reply = virtual_time.run(_run(stage))
+    assert stage.voice.said[0] == "Let me see"
+    assert " ".join(stage.voice.said).split() == ["Let", "me", "see", *STORY.split(), "Well"]
+    assert [stage.text()[cut:][:9] for cut in reply.cuts] == ["Well, the", "Well "]
+    audio = [(t, e) for t, e in stage.events if isinstance(e, ReplyAudio)]
+    offsets = [e.frame.offset for _, e in audio]
+    lengths = [len(e.frame.samples) for _, e in audio]
+    assert offsets == [sum(lengths[:i]) for i in range(len(lengths))]
+    assert audio[0][0] < 1.0
+    assert any(e.filler for _, e in audio) or mode == "overlapped"
+    assert not audio[-1][1].filler
+    names = [name for name, _ in stage.marks]
+    assert len(names) == len(set(names))
+    marks = dict(stage.marks)
+    assert marks["llm.first_token"] < 1.0
+    assert marks["llm.last_token"] > 6.0
+    assert marks["tts.last_audio"] > 6.0
+
+
+def test_after_a_lull_a_pass_begins_as_a_reply_does() -> None:
+    """The deadline cuts the first clause of each pass; no pass begins with a single word."""
+    words = " ".join(["word"] * 20)
+    stage = Stage(
+        Halting([words, words], token_s=0.05), settings=ReplySettings(first_deadline_ms=300)
+    )
+    virtual_time.run(_run(stage))
+    clauses = [what for name, what in stage.details if name == "clause"]
+    tokens = [t for t, e in stage.events if isinstance(e, ReplyText)]
+    first = next(i for i in range(len(clauses)) if sum(map(len, clauses[:i])) >= len(words) * 0.8)
+    assert all(len(clause.split()) >= 2 for clause in clauses)
+    assert 4 <= len(clauses[first].split()) <= 8
+    assert tokens[20] - tokens[19] > 3
+
+
+@settings(max_examples=60)
+@given(cut=st.floats(0, 20), heard=st.integers(0, 30_000))
+def test_cut_in_or_after_a_lull_it_knows_what_was_heard(cut: float, heard: int) -> None:
+    stage = Stage(Halting(["**Let me see.** ", STORY]))
+
+    async def scene() -> None:
+        reply = await _run(stage, cancel_after=cut)
+        assert stage.model.open == stage.voice.open == 0
+        reply.stopped = True
+        reply.played(heard)
+        assert stage.text().startswith(reply.heard_text())
+
+    virtual_time.run(scene())
+
+
+def test_it_knows_when_all_before_a_lull_was_heard() -> None:
+    stage = Stage(Halting(["Let me see. ", "Fine."]))
+    lulled: list[tuple[float, bool]] = []
+
+    async def scene() -> None:
+        reply = stage.reply()
+        task = asyncio.create_task(reply.run(MESSAGES))
+        player = asyncio.create_task(stage.play(reply))
+        while not task.done():
+            lulled.append((asyncio.get_running_loop().time(), reply.lulled))
+            await asyncio.sleep(0.1)
+        lulled.append((asyncio.get_running_loop().time(), reply.lulled))
+        player.cancel()
+
+    virtual_time.run(scene())
+    times = [t for t, yes in lulled if yes]
+    assert 0.6 < min(times) < 1.5
+    assert 2.9 < max(times) < 3.3
 
 
 def test_no_more_is_made_ahead_than_the_lead() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pipeline import transcript
 from pipeline.conversation import Message
 from pipeline.errors import BadInput, StageError
+from pipeline.tools import ToolUse
 
 SAID = [Message("user", "What time is it?", 1), Message("assistant", "It is nine.", 1)]
 DEVICE = Path("/dev/full")
@@ -23,6 +24,28 @@ def test_what_is_saved_is_read_again(tmp_path: Path, said: list[tuple[str, str, 
     transcript.save(tmp_path / "said", messages)
     assert transcript.load(tmp_path / "said") == messages
     assert [path.name for path in tmp_path.iterdir()] == ["said"]
+
+
+CALLED = [
+    Message("user", "Weather?", 1),
+    Message("assistant", "", 1, (ToolUse("a", "weather", '{"city": "Rome"}'),)),
+    Message("tool", "sunny", 1, call_id="a"),
+    Message("assistant", "It is sunny.", 1),
+]
+
+
+def test_calls_and_results_are_saved_too(tmp_path: Path) -> None:
+    transcript.save(tmp_path / "said", CALLED)
+    assert transcript.load(tmp_path / "said") == CALLED
+
+
+def test_a_file_from_before_there_were_tools_is_read_and_written_alike(tmp_path: Path) -> None:
+    old = '{"role": "user", "content": "Hi.", "turn": 1}\n'
+    (tmp_path / "old").write_text(old)
+    messages = transcript.load(tmp_path / "old")
+    assert messages == [Message("user", "Hi.", 1)]
+    transcript.save(tmp_path / "new", messages)
+    assert (tmp_path / "new").read_text() == old
 
 
 def test_a_link_stays_one(tmp_path: Path) -> None:
@@ -59,7 +82,18 @@ def test_a_device_is_written_to_and_stays_one() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["not JSON", "[1]", '{"role": "user"}', '{"role": "system", "content": "", "turn": 1}'],
+    [
+        *("not JSON", "[1]", '{"role": "user"}', '{"role": "system", "content": "", "turn": 1}'),
+        '{"role": "tool", "content": "sunny", "turn": 1}',
+        '{"role": "user", "content": "Hi.", "turn": 1, "call_id": "a"}',
+        '{"role": "assistant", "content": "", "turn": 1, "calls": 5}',
+        '{"role": "assistant", "content": "", "turn": 1, "calls": ["x"]}',
+        '{"role": "assistant", "content": "", "turn": 1, "calls": [{"id": "a"}]}',
+        '{"role": "user", "content": "", "turn": 1, '
+        '"calls": [{"id": "a", "name": "b", "arguments": ""}]}',
+        '{"role": "assistant", "content": "", "turn": 1, '
+        '"calls": [{"id": 1, "name": "b", "arguments": ""}]}',
+    ],
 )
 def test_a_damaged_line_is_named(tmp_path: Path, text: str) -> None:
     transcript.save(tmp_path / "said", SAID)

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from pipeline import waterfall
 from pipeline.console import LABELS, Display
-from pipeline.timeline import MARKS, PARTS, Timeline
-from pipeline.waterfall import ASCII, BLOCKS, bars, lines, whole_ms
+from pipeline.timeline import MARKS, Timeline
+from pipeline.waterfall import ASCII, BLOCKS, bars, lines, strip, whole_ms
 
 MS = 1_000_000
 NEEDED = ("speech.end", "committed", "heard.first")
@@ -85,7 +85,9 @@ def test_what_is_shown_sums_to_what_is_shown(marks: dict[str, int]) -> None:
     assume(abs(marks["heard.first"] - marks["speech.end"]) < 90_000 * MS)
     assume(all(at < 90_000 * MS for at in marks.values()))
     shown = rows(marks)
-    waited, hidden = zip(*(numbers(shown[LABELS[name]]) for name in PARTS), strict=True)
+    waited, hidden = zip(
+        *(numbers(shown[LABELS[name]]) for name in timeline_of(marks).parts), strict=True
+    )
     assert (sum(waited), sum(hidden)) == numbers(shown["total"])
     assert sum(waited) == round(timeline_of(marks).total_ns / MS)
 
@@ -95,7 +97,7 @@ def test_bars_are_the_parts_one_after_another(marks: dict[str, int]) -> None:
     timeline = timeline_of(marks)
     assume(timeline.total_ns >= 0)
     drawn = bars(marks, timeline)
-    for name in PARTS:
+    for name in timeline.parts:
         assert sum(end - begin for begin, end in drawn[name].waited) == timeline.parts[name]
     pieces = sorted(piece for bar in drawn.values() for piece in bar.waited if piece[0] < piece[1])
     ends = [0, *(end for _, end in pieces)]
@@ -114,6 +116,38 @@ def test_rounding_moves_no_part_by_a_millisecond(parts: dict[str, int]) -> None:
 @given(some_marks, widths)
 def test_ascii_is_ascii(marks: dict[str, int], width: int) -> None:
     assert all(line.plain.isascii() for line in lines(marks, width, ascii_only=True))
+
+
+@given(some_marks, widths, st.integers(0, 10_000 * MS))
+def test_an_axis_that_is_longer_says_the_same(
+    marks: dict[str, int], width: int, until_ns: int
+) -> None:
+    drawn = lines(marks, width, until_ns=until_ns)
+    assert all(line.cell_len <= width for line in drawn)
+    numbers = [line.plain[:27].split() for line in drawn][1:]
+    assert numbers == [line.plain[:27].split() for line in lines(marks, width)][1:]
+
+
+def test_two_turns_have_one_axis() -> None:
+    later = {**SPECULATIVE, "playout.first": 2350 * MS, "heard.first": 2400 * MS}
+    short, long = lines(SPECULATIVE, 100, until_ns=1400 * MS), lines(later, 100)
+    assert short[0] == long[0]
+    assert short[-1].cell_len < long[-1].cell_len
+    assert rows(later, 100)["endpoint"] == short[1].plain
+
+
+@given(some_marks, st.integers(1, 130), st.booleans(), st.integers(0, 10_000 * MS))
+def test_a_strip_is_as_long_as_the_turn(
+    marks: dict[str, int], width: int, ascii_only: bool, until_ns: int
+) -> None:
+    drawn = strip(marks, width, ascii_only=ascii_only, until_ns=until_ns)
+    total = max(0, timeline_of(marks).total_ns)
+    assert drawn.cell_len == round(total * width / max(1, total, until_ns))
+    assert drawn.plain.isascii() or not ascii_only
+
+
+def test_a_strip_has_every_part() -> None:
+    assert strip(SPECULATIVE, 70, ascii_only=True).plain == "-" * 50 + "#" * 15 + "." * 5
 
 
 def test_work_in_the_hold_is_lighter_than_work_that_is_waited_for() -> None:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.audio.playout import Playout
+from pipeline.audio.playout import Sounding
 from pipeline.audio.portaudio import (
     WORDS,
     Device,
@@ -251,7 +251,7 @@ class Speaker(_Stream):
         StageError: Of stage `audio`, fatal, on entering: it does not open.
     """
 
-    def __init__(self, playout: Playout, device: Device, latency_ms: float = 20.0) -> None:
+    def __init__(self, playout: Sounding, device: Device, latency_ms: float = 20.0) -> None:
         super().__init__(device, latency_ms)
         self.underflows = 0
         self._playout = playout

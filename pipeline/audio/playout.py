@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +44,19 @@ Gains = npt.NDArray[np.float64]
 
 Tap = Callable[[Samples, int], None]
 """Gets every block that is played: int16 (n,), and when its first sample is heard (ns)."""
+
+
+class Sounding(Protocol):
+    """What a loudspeaker plays: a `Playout`, or several that are mixed."""
+
+    @property
+    def rate(self) -> int:
+        """The device's sample rate (Hz)."""
+        ...
+
+    def read(self, n: int, t_ns: int, *, not_before_ns: int = 0, ahead_ns: int = 0) -> Samples:
+        """Take the next stretch of sound to the device (see `Playout.read`)."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,15 +42,17 @@ PARTS = 4
 
 
 class Way(Protocol):
-    """A path that a scenario can be held with.
+    """A path that a scenario can be held with."""
 
-    Attributes:
-        name: What reports call it.
-        rate: Of its replies, and so of the WAV (Hz).
-    """
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        ...
 
-    name: str
-    rate: int
+    @property
+    def rate(self) -> int:
+        """Of its replies, and so of the WAV (Hz)."""
+        ...
 
     async def ready(self, scenario: Scenario) -> tuple[float, ...]:
         """Undo what earlier conversations did; gives round trips to the server (ms)."""
@@ -170,7 +172,7 @@ async def hold(way: Way, scenario: Scenario, wav: Path, *, listen_s: float | Non
             topic=scenario.topic,
             instruction_chars=len(scenario.instructions),
             rtt_ms=rtt_ms,
-            usage=tuple(observed.usage),
+            usage=tuple(_numbered(observed.usage, cues)),
             seconds=seconds,
             cpu_s=cpu_s,
             joules=joules,
@@ -180,6 +182,12 @@ async def hold(way: Way, scenario: Scenario, wav: Path, *, listen_s: float | Non
         ),
         tape.lines,
     )
+
+
+def _numbered(usage: Sequence[Mapping[str, Any]], cues: Cues) -> list[dict[str, Any]]:
+    """Usage by the number of the utterance, which the session's turns may differ from."""
+    numbers = {turn: number for number, said in enumerate(cues.said, 1) for turn in said.turns}
+    return [{**one, "turn": numbers.get(one["turn"], 0)} for one in usage]
 
 
 @contextlib.asynccontextmanager

@@ -23,18 +23,18 @@ PREAMBLE = "Let me look that up."
 
 
 def rehearse(script: Script, scenarios: Iterable[Scenario]) -> Script:
-    """The script with a conversation for each scenario, and its own latency and network."""
+    """The script with a conversation for each scenario that it has none for."""
     onsets: dict[Path, float] = {}
     conversations = {
         scenario.name: tuple(_turn(step, onsets) for step in scenario.steps)
         for scenario in scenarios
     }
-    return dataclasses.replace(script, conversations=conversations)
+    return dataclasses.replace(script, conversations={**conversations, **script.conversations})
 
 
 def _turn(step: Step, onsets: dict[Path, float]) -> ScriptedTurn:
     wanted = step.expect.tool
-    calls = ()
+    calls: tuple[ScriptedCall, ...] = ()
     if wanted is not None and wanted.name:
         calls = (ScriptedCall(wanted.name, wanted.arguments, PREAMBLE),)
     return ScriptedTurn(

@@ -95,7 +95,7 @@ def prepare(load: Load, options: Options) -> Coroutine[Any, Any, int]:
     earlier: list[Conversation] = []
     if options.resume is not None:
         options, earlier = _resumed(options)
-    targets = _targets(options.paths)
+    targets = targets_of(options.paths)
     base = load({})
     for target in targets:
         paths.check(target, os.environ)
@@ -109,7 +109,12 @@ def prepare(load: Load, options: Options) -> Coroutine[Any, Any, int]:
     return run.run(judging, table)
 
 
-def _targets(texts: Sequence[str]) -> list[Target]:
+def targets_of(texts: Sequence[str]) -> list[Target]:
+    """The paths that are given on the command line.
+
+    Raises:
+        BadInput: One is none, is there twice, or does not go together with another.
+    """
     targets = [paths.parse(text) for text in texts]
     names = [target.name for target in targets]
     if twice := [name for name in names if names.count(name) > 1]:
@@ -288,10 +293,11 @@ class Comparison:
         # Where the answer is judged, all of it is wanted.
         listen_s = None if checked else self._options.listen_s
         held = await hold(way, scenario, self._folder / wav, listen_s=listen_s)
-        names = {"path": way.name, "scenario": scenario.name, "repeat": trial.repeat}
         conversation = dataclasses.replace(
             held.conversation,
-            **names,
+            path=way.name,
+            scenario=scenario.name,
+            repeat=trial.repeat,
             order=position,
             wav=wav if (self._folder / wav).is_file() else "",
         )

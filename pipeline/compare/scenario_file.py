@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.compare.reference import LENGTHS, lengthened
 from pipeline.compare.scenario import (
@@ -38,15 +39,26 @@ class _Wanted(_Part):
     within: float | None = Field(None, gt=0)
 
 
+Words = Annotated[str, Field(min_length=1)]
+
+
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"is no regular expression: {error}") from None
+    return text
+
+
 class _Expect(_Part):
-    contains: list[str] = []
-    lacks: list[str] = []
-    regex: str = ""
+    contains: list[Words] = []
+    lacks: list[Words] = []
+    regex: Annotated[str, AfterValidator(_pattern)] = ""
     number: float | None = None
     judge: str = ""
     tool: _Wanted | Literal["none"] | None = None
-    history: list[str] = []
-    history_lacks: list[str] = []
+    history: list[Words] = []
+    history_lacks: list[Words] = []
     topic: Literal["", "answer", "instructions", "recall"] = ""
 
 
@@ -302,7 +314,8 @@ def _first(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     # Counted from 1, as a reader counts.
     place = ".".join(str(p + 1) if isinstance(p, int) else p for p in first["loc"])
-    return f"{place}: {first['msg'][0].lower()}{first['msg'][1:]}"
+    said = first["msg"].removeprefix("Value error, ")
+    return f"{place}: {said[0].lower()}{said[1:]}"
 
 
 __all__ = [

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 from rich.console import Console
 
@@ -16,16 +18,19 @@ from pipeline.compare.rehearsal import rehearse
 from pipeline.compare.scenario import Scenario
 from pipeline.config import Settings
 from pipeline.direct import paths
-from pipeline.direct.brief import Brief, Target
+from pipeline.direct.audio_llm import AudioLlmSession, dotted, voice_engines
+from pipeline.direct.brief import Brief, Direct, Target
+from pipeline.direct.hearing_model import VoiceEngines
 from pipeline.direct.rtt import rtt
 from pipeline.engines import LocalEngines, check_models
 from pipeline.errors import BadInput
+from pipeline.message import CHARS_PER_TOKEN
 from pipeline.profile.executor import Pool
 from pipeline.profile.instrument import make_ready
 from pipeline.profile.plan import SECRET, SHORT, Load
 from pipeline.session import Session
 from pipeline.shelf import catalogue, require_llm
-from pipeline.simulated import presets
+from pipeline.simulated import presets, script
 from pipeline.simulated.child import serving
 from pipeline.trace import Trace
 
@@ -66,14 +71,11 @@ class CascadeWay:
         return {}
 
     def _instructed(self, scenario: Scenario) -> Settings:
-        llm = self._settings.llm.model_copy(update={"instructions": scenario.instructions})
-        return self._settings.model_copy(update={"llm": llm})
+        return _with_room(self._settings, scenario.instructions)
 
 
 class DirectWay:
     """A speech-to-speech API."""
-
-    rate = DIRECT_RATE
 
     def __init__(self, target: Target, language: str, name: str = "") -> None:
         """Take what the command line says of it.
@@ -87,6 +89,11 @@ class DirectWay:
         self._target = target
         self._language = language
 
+    @property
+    def rate(self) -> int:
+        """Of its voice (Hz)."""
+        return DIRECT_RATE
+
     async def ready(self, scenario: Scenario) -> tuple[float, ...]:
         """Measure the way to the server."""
         return await rtt(paths.address(self._target), ROUND_TRIPS)
@@ -96,22 +103,46 @@ class DirectWay:
         brief = Brief(
             scenario.instructions, tuple(one.tool for one in scenario.tools), self._language
         )
-        return paths.connect(self._aimed(scenario), brief, trace, clock)
+        return self._connect(brief, scenario, trace, clock)
 
     def facts(self, session: Session) -> Mapping[str, Any]:
         """What it found at the other end; empty where it never got there."""
-        found = getattr(session, "facts", None)
-        return dataclasses.asdict(found) if found is not None else {}
+        try:
+            return dataclasses.asdict(cast(Direct, session).facts)
+        except RuntimeError:
+            return {}
 
-    def _aimed(self, scenario: Scenario) -> Target:
-        return self._target
+    def _connect(self, brief: Brief, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
+        return paths.connect(self._target, brief, trace, clock)
+
+
+class AudioLlmWay(DirectWay):
+    """A chat model that takes sound, and a Piper voice that is loaded once."""
+
+    def __init__(self, target: Target, settings: Settings, engines: VoiceEngines) -> None:
+        """Take the settings of the path, and loaded engines."""
+        super().__init__(target, settings.stt.language)
+        self._settings = settings
+        self._engines = engines
+
+    @property
+    def rate(self) -> int:
+        """Of its voice (Hz)."""
+        return self._engines.voice.rate
+
+    def _connect(self, brief: Brief, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
+        return AudioLlmSession(
+            self._target, brief, trace, clock, settings=self._settings, engines=self._engines
+        )
 
 
 class SimulatedWay(DirectWay):
     """One of our own servers, which is told by the model's name what script to replay."""
 
-    def _aimed(self, scenario: Scenario) -> Target:
-        return dataclasses.replace(self._target, model=f"{self._target.model}#{scenario.name}")
+    def _connect(self, brief: Brief, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
+        model = f"{self._target.model}{script.MODEL_SEPARATOR}{scenario.name}"
+        target = dataclasses.replace(self._target, model=model)
+        return paths.connect(target, brief, trace, clock)
 
 
 class Ways:
@@ -133,22 +164,27 @@ class Ways:
         self._targets = targets
         self._scenarios = scenarios
         self._base = load({})
-        self._settings = {
-            target.name: load(_settings(target)) if target.kind == "cascade" else self._base
-            for target in targets
-            if target.kind in ("cascade", "audio-llm")
-        }
-        for settings in self._settings.values():
-            check_models(settings, catalogue(settings))
-        for target in targets:
-            if target.kind == "simulated":
-                presets.named(target.model)
+        self._settings: dict[str, Settings] = {}
+        self._loaded: dict[str, Settings] = {}
+        self._voices: dict[str, VoiceEngines] = {}
         self._pool = Pool()
+        for target in targets:
+            match target.kind:
+                case "cascade":
+                    longest = max((one.instructions for one in scenarios), key=len, default="")
+                    settings = self._settings[target.name] = load(_settings(target))
+                    check_models(settings, catalogue(settings))
+                    self._loaded[target.name] = _with_room(settings, longest)
+                case "audio-llm":
+                    settings = self._settings[target.name] = load(dotted(target))
+                    self._voices[target.name] = voice_engines(target, settings)
+                case "simulated":
+                    _script(target)
 
     @property
     def models(self) -> Mapping[str, str]:
         """Names of the first cascade's models, by kind; empty where there is none."""
-        return next((self._pool.get(one).names for one in self._settings.values()), {})
+        return next((self._pool.get(one).names for one in self._loaded.values()), {})
 
     def prepare(self, console: Console) -> None:
         """Fetch the language model if a cascade needs it and it is missing.
@@ -156,7 +192,7 @@ class Ways:
         Raises:
             CascadeError: It cannot be had.
         """
-        for settings in self._settings.values():
+        for settings in self._loaded.values():
             require_llm(settings, console)
             self._pool.need(settings)
 
@@ -174,17 +210,50 @@ class Ways:
     async def _way(self, target: Target, stack: contextlib.AsyncExitStack) -> Way:
         match target.kind:
             case "cascade":
-                settings = self._settings[target.name]
-                return CascadeWay(target, settings, self._pool.get(settings))
+                engines = self._pool.get(self._loaded[target.name])
+                return CascadeWay(target, self._settings[target.name], engines)
             case "audio-llm":
-                settings = self._settings[target.name]
-                return AudioLlmWay(target, settings, self._pool.get(settings))
+                voice = await stack.enter_async_context(self._voices[target.name])
+                return AudioLlmWay(target, self._settings[target.name], voice)
             case "simulated":
-                script = rehearse(presets.named(target.model), self._scenarios)
-                server = await stack.enter_async_context(serving(script, target.options))
+                played = rehearse(_script(target), self._scenarios)
+                server = await stack.enter_async_context(serving(played, target.options))
                 return SimulatedWay(server, self._base.stt.language, target.name)
             case _:
                 return DirectWay(target, self._base.stt.language)
+
+
+def _with_room(settings: Settings, instructions: str) -> Settings:
+    """The settings with these instructions, and as much room beside them as before.
+
+    Else the history would be the shorter the longer the instructions are, and what is compared
+    would be a setting.
+    """
+    more = max(0, len(instructions) - len(settings.llm.instructions)) / CHARS_PER_TOKEN
+    llm, conversation = settings.llm, settings.conversation
+    return settings.model_copy(
+        update={
+            "llm": llm.model_copy(
+                update={
+                    "instructions": instructions,
+                    "context_tokens": llm.context_tokens + math.ceil(more),
+                }
+            ),
+            "conversation": conversation.model_copy(
+                update={"budget_tokens": conversation.budget_tokens + math.ceil(more)}
+            ),
+        }
+    )
+
+
+def _script(target: Target) -> script.Script:
+    """What a simulated server replays: a preset by its name, or a file of the user's.
+
+    Raises:
+        BadInput: There is no such preset, or the file is no script.
+    """
+    file = Path(target.model)
+    return script.load(file) if file.suffix in (".yaml", ".yml") else presets.preset(target.model)
 
 
 def _settings(target: Target) -> dict[str, str]:

@@ -15,7 +15,9 @@ from typing import Any
 
 from pipeline.errors import StageError
 from pipeline.profile.record import Record
-from pipeline.profile.report.data import plain, variants, zero_ns
+from pipeline.profile.report.data import variants
+from pipeline.report.page import plain
+from pipeline.report.turns import zero_ns
 from pipeline.timeline import PARTS
 
 NAME = "trace.perfetto.json"

@@ -12,6 +12,7 @@ values, in whatever order, have the same interval.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -24,6 +25,9 @@ RESAMPLES = 10_000
 
 LEVEL = 0.95
 """How often an interval is to hold the true value."""
+
+Z = 1.959964
+"""Of the normal distribution, that many standard deviations enclose `LEVEL`."""
 
 SMALLEST = 5
 """Fewer values have no interval: even their smallest and largest enclose the true median less often
@@ -38,6 +42,8 @@ BLOCK = 100_000
 Interval = tuple[float, float]
 
 Verdict = Literal["faster", "slower", "no difference shown"]
+
+ShareVerdict = Literal["more", "fewer", "no difference shown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,44 @@ class Difference:
     relative: float | None
     verdict: Verdict
     within_noise: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How many of some things are so.
+
+    Attributes:
+        n: How many things; at least 1.
+        met: How many of them are so.
+        share: Of them, from 0 to 1.
+        ci95: 95 % interval of it, Wilson's: also right for few things, and near 0 and 1.
+    """
+
+    n: int
+    met: int
+    share: float
+    ci95: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class ShareDifference:
+    """By how much two shares differ, of things that pair up.
+
+    Attributes:
+        n: How many pairs.
+        first: The share of the first.
+        second: The share of the second.
+        difference: Second less first.
+        ci95: 95 % interval of it; None where there are too few pairs for one.
+        verdict: `more` or `fewer` if the interval is wholly on that side of zero.
+    """
+
+    n: int
+    first: float
+    second: float
+    difference: float
+    ci95: Interval | None
+    verdict: ShareVerdict
 
 
 def describe(values: Sequence[float]) -> Distribution | None:
@@ -140,6 +184,76 @@ def mean_interval(values: Sequence[float]) -> Interval | None:
         chosen = random.integers(0, n, (count, n), dtype=kind)
         means[first : first + count] = ordered.take(chosen, mode="clip").mean(axis=1)
     return _percentiles(means)
+
+
+def ratio_interval(parts: Sequence[float], wholes: Sequence[float]) -> Interval | None:
+    """The 95 % interval of the sum of parts by the sum of wholes; they are drawn in pairs.
+
+    None for fewer than `SMALLEST` pairs with a whole above zero. Some 10 ms of work for every 100.
+    """
+    pairs = sorted((part, whole) for part, whole in zip(parts, wholes, strict=True) if whole > 0)
+    n = len(pairs)
+    if n < SMALLEST:
+        return None
+    values = np.asarray(pairs, dtype=np.float64)
+    random = np.random.default_rng(SEED)
+    ratios = np.empty(RESAMPLES)
+    rows = max(1, BLOCK // n)
+    for first in range(0, RESAMPLES, rows):
+        count = min(rows, RESAMPLES - first)
+        sums = values[random.integers(0, n, (count, n))].sum(axis=1)
+        ratios[first : first + count] = sums[:, 0] / sums[:, 1]
+    return _percentiles(ratios)
+
+
+def share(met: Sequence[bool]) -> Share | None:
+    """Describe how many of some things are so; None if there are none.
+
+    The interval is that of E. B. Wilson, "Probable Inference" (JASA 22, 1927).
+    """
+    n = len(met)
+    if not n:
+        return None
+    found = sum(met)
+    p, z2 = found / n, Z * Z
+    middle = (p + z2 / (2 * n)) / (1 + z2 / n)
+    reach = Z / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+    return Share(n, found, p, (max(0.0, middle - reach), min(1.0, middle + reach)))
+
+
+def share_difference(first: Sequence[bool], second: Sequence[bool]) -> ShareDifference | None:
+    """Compare two lists of what is so and what is not, paired by position; None if they are empty.
+
+    The bootstrap gets one more pair that differs each way, as Bonett & Price (2012, "Adjusted Wald
+    confidence interval for a difference of binomial proportions based on paired data") advise:
+    else pairs that are all alike would have an interval of no width. And an interval off zero
+    stands only if McNemar's exact test (1947) agrees, since that of few pairs is too narrow.
+
+    Raises:
+        ValueError: The lists differ in length.
+    """
+    if len(first) != len(second):
+        raise ValueError(f"{len(first)} and {len(second)} values do not pair up")
+    if not len(first):
+        return None
+    n = len(first)
+    apart = [float(b) - float(a) for a, b in zip(first, second, strict=True)]
+    interval = mean_interval([*apart, 1.0, -1.0]) if n >= SMALLEST else None
+    verdict: ShareVerdict = "no difference shown"
+    if interval is not None and not interval[0] <= 0 <= interval[1]:
+        if _differ(apart.count(1.0), apart.count(-1.0)):
+            verdict = "more" if interval[0] > 0 else "fewer"
+        else:
+            interval = None
+    before, after = sum(first) / n, sum(second) / n
+    return ShareDifference(n, before, after, after - before, interval, verdict)
+
+
+def _differ(gained: int, lost: int) -> bool:
+    """McNemar's exact test: whether pairs that differ favour one side more than chance would."""
+    both = gained + lost
+    rare = sum(math.comb(both, k) for k in range(min(gained, lost) + 1))
+    return bool(2 * rare < (1 - LEVEL) * 2**both)
 
 
 def difference(

@@ -73,11 +73,13 @@ def by_variant(header: Mapping[str, Any], records: Iterable[Record]) -> dict[str
 
 
 def differences(
-    pairs: Sequence[tuple[Measures, Measures]], noise: float | None
+    pairs: Sequence[tuple[Measures, Measures]],
+    noise: float | None,
+    parts: Sequence[str] = PARTS,
 ) -> dict[str, Difference]:
     """How much the second of each pair differs from the first, for the whole and for each part."""
     found = {}
-    for name in (LATENCY, *PARTS):
+    for name in (LATENCY, *parts):
         both = [(a[name], b[name]) for a, b in pairs if name in a and name in b]
         compared = difference([a for a, _ in both], [b for _, b in both], noise)
         if compared is not None:
@@ -110,39 +112,48 @@ def summarise(header: Mapping[str, Any], records: Sequence[Record]) -> dict[str,
     """
     noise = noise_of(header)
     turns = by_variant(header, records)
-    variants: dict[str, Any] = {name: _variant(of) for name, of in turns.items()}
+    variants: dict[str, Any] = {name: figures(of) for name, of in turns.items()}
     for name in list(turns)[1:]:
         first = next(iter(turns))
-        variants[name]["against_first"] = _against(first, turns[first], turns[name], noise)
+        variants[name]["against_first"] = against(first, turns[first], turns[name], noise)
     summary: dict[str, Any] = {
         "variants": rounded(variants),
         "recordings": len({record.file for record in records}),
         **{key: header[key] for key in DESCRIBED if key in header},
     }
-    summary["warnings"] = _warnings(summary, noise, records)
+    summary["warnings"] = warnings(summary, noise, records)
     return summary
 
 
-def _variant(records: Sequence[Record]) -> dict[str, Any]:
+def figures(
+    records: Sequence[Record], parts: Sequence[str] = PARTS, hideable: Sequence[str] = HIDEABLE
+) -> dict[str, Any]:
+    """What the summary says of a variant with these turns.
+
+    Args:
+        records: Its turns.
+        parts: Of its latency.
+        hideable: Those of them that can be hidden.
+    """
     counted = [record for record in records if record.repeat > 0]
     measured = [found for record in counted if (found := measures(record))]
     timelines = [line for record in counted if (line := record.timeline) is not None]
     hidden = {
         name: [line.hidden[name] / 1e6 for line in timelines if name in line.hidden]
-        for name in HIDEABLE
+        for name in hideable
     }
     statuses = Counter(record.status for record in counted)
     latencies = [found[LATENCY] for found in measured]
-    whole = _described(latencies)
+    whole = described(latencies)
     return {
         "n": len(measured),
         "failed": len(counted) - len(measured),
         "statuses": {status: statuses[status] for status in get_args(Status)},
         "voice_to_voice_ms": whole and {**whole, "mean_ci95": mean_interval(latencies)},
         "parts_ms": {
-            name: _described([found[name] for found in measured if name in found]) for name in PARTS
+            name: described([found[name] for found in measured if name in found]) for name in parts
         },
-        "hidden_ms": {name: _described(values) for name, values in hidden.items()},
+        "hidden_ms": {name: described(values) for name, values in hidden.items()},
         "disagreement_ms": _disagreement(counted),
         "underruns": _underruns(counted),
         "wasted": dict(sum((Counter(record.wasted) for record in counted), Counter[str]())),
@@ -150,9 +161,10 @@ def _variant(records: Sequence[Record]) -> dict[str, Any]:
     }
 
 
-def _described(values: Sequence[float]) -> dict[str, Any] | None:
-    described = describe(values)
-    return None if described is None else asdict(described)
+def described(values: Sequence[float]) -> dict[str, Any] | None:
+    """A distribution as the summary holds it; None of no values."""
+    found = describe(values)
+    return None if found is None else asdict(found)
 
 
 def disagreement_ms(record: Record) -> float | None:
@@ -165,11 +177,11 @@ def disagreement_ms(record: Record) -> float | None:
 
 def _disagreement(records: Iterable[Record]) -> dict[str, Any] | None:
     sizes = [abs(ms) for record in records if (ms := disagreement_ms(record)) is not None]
-    described = describe(sizes)
-    if described is None:
+    found = describe(sizes)
+    if found is None:
         return None
     over = sum(size > DISAGREEMENT_MS for size in sizes)
-    return {"n": len(sizes), "median": described.median, "max": described.max, "over": over}
+    return {"n": len(sizes), "median": found.median, "max": found.max, "over": over}
 
 
 def _underruns(records: Iterable[Record]) -> dict[str, Any]:
@@ -179,44 +191,54 @@ def _underruns(records: Iterable[Record]) -> dict[str, Any]:
 
 def _warm_up(records: Sequence[Record]) -> dict[str, Any]:
     latencies = [found[LATENCY] for record in records if (found := measures(record))]
-    described = describe(latencies)
+    whole = describe(latencies)
     return {
         "n": len(latencies),
         "failed": len(records) - len(latencies),
-        "median_ms": described.median if described else None,
-        "max_ms": described.max if described else None,
+        "median_ms": whole.median if whole else None,
+        "max_ms": whole.max if whole else None,
     }
 
 
-def _against(
-    name: str, first: Iterable[Record], second: Iterable[Record], noise: float | None
+def against(
+    name: str,
+    first: Iterable[Record],
+    second: Iterable[Record],
+    noise: float | None,
+    parts: Sequence[str] = PARTS,
 ) -> dict[str, Any]:
+    """How the second's turns differ from the first's, called `name`; paired by file and repeat."""
     before, after = (
         {(r.file, r.repeat): found for r in of if r.repeat > 0 and (found := measures(r))}
         for of in (first, second)
     )
     pairs = [(before[key], after[key]) for key in before if key in after]
-    compared = differences(pairs, noise)
+    compared = differences(pairs, noise, parts)
     whole = describe([a[LATENCY] for a, _ in pairs])
     return {
         "variant": name,
         "n": len(pairs),
         "voice_to_voice_ms": asdict(compared[LATENCY]) if compared else None,
-        "parts_ms": {part: asdict(compared[part]) for part in PARTS if part in compared},
+        "parts_ms": {part: asdict(compared[part]) for part in parts if part in compared},
         "moved": moved(compared, whole.median) if whole else [],
     }
 
 
-def _warnings(
-    summary: Mapping[str, Any], noise: float | None, records: Sequence[Record]
+def warnings(
+    summary: Mapping[str, Any],
+    noise: float | None,
+    records: Sequence[Record],
+    *,
+    failures: bool = True,
 ) -> list[str]:
-    """What a reader of the figures should know, a sentence each."""
+    """What a reader of the figures should know, a sentence each; of failures only if wanted."""
     told = []
     if summary.get("interrupted"):
         told.append("the run was interrupted: these are the turns until then")
     for name, variant in summary["variants"].items():
         if variant["failed"]:
-            told.append(_failures(name, records))
+            if failures:
+                told.append(_failures(name, records))
         elif not variant["n"]:
             told.append(f"{name}: no turn was measured")
     if noise is None:
@@ -259,14 +281,14 @@ def _turn(record: Record) -> str:
     return f"{record.variant} {record.file} repeat {record.repeat}"
 
 
-def rounded(value: Any) -> Any:
+def rounded(value: Any, digits: int = 3) -> Any:
     """Numbers of a nested value to three decimals: microseconds, of milliseconds."""
     if isinstance(value, float):
-        return round(value, 3)
+        return round(value, digits)
     if isinstance(value, Mapping):
-        return {key: rounded(one) for key, one in value.items()}
+        return {key: rounded(one, digits) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [rounded(one) for one in value]
+        return [rounded(one, digits) for one in value]
     return value
 
 
@@ -300,10 +322,11 @@ def _write(folder: Path, header: Mapping[str, Any], records: Sequence[Record]) -
     with (folder / "turns.csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
         table.writeheader()
-        table.writerows(_row(record) for record in records)
+        table.writerows(row(record) for record in records)
 
 
-def _row(record: Record) -> dict[str, str]:
+def row(record: Record) -> dict[str, str]:
+    """A turn as `turns.csv` holds it, by column."""
     timeline = record.timeline
     nanoseconds: dict[str, int | None] = {"underrun": record.underrun_ns}
     if record.status == "ok":

@@ -1,4 +1,4 @@
-"""The language model: messages in, text as it is written. Any OpenAI-compatible server.
+"""The language model: messages in, text and tool calls out. Any OpenAI-compatible server.
 
 One code path for the embedded model, Ollama, vLLM, llama.cpp and the OpenAI API: the `openai`
 client. Closing a stream closes its connection, which makes those servers stop generating.
@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import openai
@@ -18,24 +17,33 @@ import openai
 from pipeline.clauses import ThinkFilter
 from pipeline.config import Llm
 from pipeline.errors import BadInput, StageError
+from pipeline.prompt import tools_of
+from pipeline.stages.llm_chunk import Piece, Used, read_chunk
 from pipeline.stages.llm_endpoint import TEMPLATE_OFF, Endpoint, endpoint
+from pipeline.stages.tool_calls import Assembly
+from pipeline.tools import ToolUse
 
-__all__ = ["TEMPLATE_OFF", "ChatModel", "Endpoint", "Messages", "Unreachable", "Used", "endpoint"]
+__all__ = [
+    "TEMPLATE_OFF",
+    "ChatModel",
+    "Endpoint",
+    "Messages",
+    "ToolsRefused",
+    "Unreachable",
+    "Used",
+    "endpoint",
+]
 
-Messages = Sequence[Mapping[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Used:
-    """Tokens of one reply: read, of those from the server's cache, and written."""
-
-    input_tokens: int
-    cached_tokens: int
-    output_tokens: int
+Messages = Sequence[Mapping[str, Any]]
+"""As the chat API takes them; a `prompt.Prompt` brings the tools too."""
 
 
 class Unreachable(StageError):
     """There is no server where one should be."""
+
+
+class ToolsRefused(StageError):
+    """The server, or the model behind it, takes no tools; without them it may answer."""
 
 
 class ChatModel:
@@ -95,8 +103,11 @@ class ChatModel:
 
     async def stream(
         self, messages: Messages, *, max_tokens: int | None = None
-    ) -> AsyncGenerator[str | Used, None]:
-        """Yield the reply's text as it is written, thinking left out; `Used` comes last.
+    ) -> AsyncGenerator[str | Used | ToolUse, None]:
+        """Yield the reply's text as it is written, thinking left out; then `Used`.
+
+        Last come the tools that the model asks for, if the prompt brings any; their ids may be
+        empty, or alike.
 
         Close it (`contextlib.aclosing`) to make the server stop.
 
@@ -105,10 +116,12 @@ class ChatModel:
             max_tokens: Limit on the reply; None takes `llm.max_tokens`.
 
         Raises:
+            ToolsRefused: The prompt brings tools, and without them it would be answered.
             StageError: The server cannot be reached, refuses, is silent for too long, or ends the
                 stream in the middle; what was yielded before stands.
         """
         thinking = ThinkFilter()
+        calls = Assembly()
         used: Used | None = None
         finish = ""
         came = said = False
@@ -122,7 +135,9 @@ class ChatModel:
                     came = True
                     used = piece.used or used
                     finish = piece.finish or finish
-                    if piece.text:
+                    for part in piece.calls:
+                        calls.push(part)
+                    if piece.text or piece.calls:
                         patience_s = self._settings.token_timeout_s
                     if text := thinking.push(piece.text):
                         said = True
@@ -143,12 +158,16 @@ class ChatModel:
             )
         if not finish:
             raise StageError("llm", f"{label} broke off in the middle of the reply")
-        if finish == "length" and not said and max_tokens is None:
-            raise StageError(
-                "llm",
-                f"{label} spent all {self._settings.max_tokens} tokens on thinking; "
-                "raise llm.max_tokens, or take a model that does not think",
-            )
+        if finish == "length" and max_tokens is None:
+            spent = f"{label} spent all {self._settings.max_tokens} tokens "
+            if calls.uses and not calls.whole:
+                raise StageError("llm", f"{spent}before its tool call was whole; {_MORE}")
+            if not said and not calls.uses:
+                raise StageError(
+                    "llm", f"{spent}on thinking; {_MORE}, or take a model that does not think"
+                )
+        for use in calls.uses if tools_of(messages) else ():
+            yield use
 
     async def close(self) -> None:
         """Close all connections."""
@@ -178,10 +197,16 @@ class ChatModel:
         )
 
     async def _open(self, messages: Messages, max_tokens: int) -> openai.AsyncStream[Any]:
-        """Send the request; again without the optional parameters that the server refuses."""
+        """Send the request; again without the optional parameters that the server refuses.
+
+        Tools are no such parameter. What refuses a request for no reason that is told is asked
+        without them too, only to know that they are the reason.
+        """
         # The client's overloads describe message types that a plain mapping cannot prove to be.
         create: Any = self._client.chat.completions.create
         optional = self._optional
+        tools = tools_of(messages)
+        offered = {"tools": tools} if tools else {}
         # A server may close a kept connection in the very moment of its reuse.
         may_be_stale = self._answered
         async with asyncio.timeout(self._settings.first_token_timeout_s):
@@ -191,12 +216,18 @@ class ChatModel:
                         model=self._model,
                         messages=list(messages),
                         stream=True,
-                        extra_body={self._endpoint.limit: max_tokens, **optional},
+                        extra_body={self._endpoint.limit: max_tokens, **optional, **offered},
                     )
-                except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                    if not optional:
+                except openai.APIStatusError as error:
+                    if offered and _names_tools(error, messages):
+                        raise self._refused(error) from None
+                    if not isinstance(error, _BAD_REQUEST) or not (optional or offered):
                         raise
-                    optional = _without_refused(optional, str(error))
+                    refusal = error
+                    if optional:
+                        optional = _without_refused(optional, str(error))
+                    else:
+                        offered = {}
                 except openai.APITimeoutError:
                     raise
                 except openai.APIConnectionError:
@@ -204,17 +235,27 @@ class ChatModel:
                         raise
                     may_be_stale = False
                 else:
+                    if tools and not offered:
+                        await stream.close()
+                        raise self._refused(refusal)
                     # Kept only now that it worked: the request may be bad for another reason.
                     self._optional = optional
                     self._answered = True
                     return stream
 
-    async def _next(self, stream: openai.AsyncStream[Any], limit_s: float) -> _Piece | None:
+    def _refused(self, error: openai.APIStatusError) -> ToolsRefused:
+        return ToolsRefused(
+            "llm",
+            f"{self._endpoint.label} refuses the tools ({error.status_code}: {_message(error)}); "
+            "going on without them; take a model that can call tools",
+        )
+
+    async def _next(self, stream: openai.AsyncStream[Any], limit_s: float) -> Piece | None:
         """The stream's next piece, within this time; None at its end."""
         label = self._endpoint.label
         try:
             async with asyncio.timeout(limit_s):
-                return _piece(await anext(stream))
+                return read_chunk(await anext(stream))
         except StopAsyncIteration:
             return None
         except TimeoutError:
@@ -277,39 +318,24 @@ class ChatModel:
             ) from None
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """What one chunk of a stream brings."""
+_MORE = "raise llm.max_tokens"
 
-    text: str
-    finish: str
-    used: Used | None
+_BAD_REQUEST = (openai.BadRequestError, openai.UnprocessableEntityError)
 
 
-def _piece(chunk: Any) -> _Piece:
-    """Read a chunk, which the client builds from any JSON without looking.
+def _names_tools(error: openai.APIStatusError, messages: Messages) -> bool:
+    """Whether a refusal is about the tools, and not about what came of them.
 
-    Raises:
-        ValueError: It has not the shape of one.
+    Ollama answers 400 ("… does not support tools"), vLLM 400 ("tool choice requires …"), llama.cpp
+    without its templates 500 ("tools param requires …"), OpenRouter 404 ("no endpoints … support
+    tool use").
     """
-    try:
-        choices = chunk.choices or ()
-        contents = [choice.delta.content for choice in choices if choice.delta]
-        finish = next((choice.finish_reason for choice in choices if choice.finish_reason), "")
-        used = None
-        if usage := chunk.usage:
-            details = usage.prompt_tokens_details
-            cached = details.cached_tokens if details else None
-            used = Used(*map(_count, (usage.prompt_tokens, cached, usage.completion_tokens)))
-    except (AttributeError, TypeError):
-        raise ValueError("not a chunk of a chat completion") from None
-    # A content that is no text is some server's way of sending thoughts.
-    return _Piece("".join(text for text in contents if isinstance(text, str)), finish, used)
-
-
-def _count(tokens: object) -> int:
-    """A number of tokens; 0 where the server gives none."""
-    return tokens if isinstance(tokens, int) else 0
+    if any(message["role"] == "tool" for message in messages):
+        return False
+    text = _message(error)
+    if not re.search(r"\b(tools?|tool_choice|functions?|function.calling)\b", text, re.I):
+        return False
+    return isinstance(error, _BAD_REQUEST) or bool(re.search("support|require", text, re.I))
 
 
 def _without_refused(parameters: Mapping[str, Any], refusal: str) -> dict[str, Any]:

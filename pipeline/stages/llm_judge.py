@@ -14,6 +14,7 @@ from typing import Any
 import openai
 
 from pipeline.config import Llm
+from pipeline.prompt import tools_of
 from pipeline.stages.llm import Messages
 from pipeline.stages.llm_endpoint import Endpoint
 
@@ -72,7 +73,8 @@ class TextJudge:
         if not text:
             return None
         try:
-            prompt = await self._prompt([*messages[:-1], {**messages[-1], "content": text}], text)
+            asked = [*messages[:-1], {**messages[-1], "content": text}]
+            prompt = await self._prompt(asked, tools_of(messages), text)
             if prompt is None:
                 return None
             answer = await self._post(
@@ -95,9 +97,12 @@ class TextJudge:
         """Close the connection; the server stops faster without it."""
         await self._client.close()
 
-    async def _prompt(self, messages: Messages, text: str) -> str | None:
+    async def _prompt(
+        self, messages: Messages, tools: list[dict[str, Any]], text: str
+    ) -> str | None:
         """The prompt up to the user's last word, as the model's own template writes it."""
-        answer = await self._post("/apply-template", {"messages": list(messages)})
+        body = {"messages": list(messages), **({"tools": tools} if tools else {})}
+        answer = await self._post("/apply-template", body)
         before, found, _ = str(answer["prompt"]).rpartition(text)
         return before + found if found else None
 

@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-import wave
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 from metronome import Answer, MetronomeWay
+from noise import LEAD_S, SPEECH_S, TAIL_S, utterance
 
 from pipeline.clock import NS_PER_MS
 from pipeline.compare.conductor import hold
 from pipeline.compare.record import Conversation
 from pipeline.compare.scenario import Instrumented, Response, Scenario, Step
-from pipeline.events import Samples
 from pipeline.tools import Tool
 
-RATE = 16_000
-LEAD_S, SPEECH_S, TAIL_S = 0.3, 1.0, 0.2
 ERROR_MS = 15.0
 """What the project allows its instrument."""
-
-
-def utterance(path: Path) -> Path:
-    """Noise that begins and ends at known samples, with a pause inside as speech has."""
-    sound = np.random.default_rng(7).integers(-9000, 9000, int(SPEECH_S * RATE)).astype(np.int16)
-    sound[6000:9000] = 0
-    silence: list[Samples] = [np.zeros(int(s * RATE), np.int16) for s in (LEAD_S, TAIL_S)]
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(RATE)
-        file.writeframes(np.concatenate([silence[0], sound, silence[1]]).tobytes())
-    return path
 
 
 def scenario(

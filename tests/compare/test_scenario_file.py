@@ -103,6 +103,8 @@ def test_recordings_beside_the_file(tmp_path: Path) -> None:
         ("turns: [{say: a, shout: 1}]", "turns.1.shout: extra inputs"),
         ("turns: [{say: a, expect: {tool: {name: b}}}]", "which `tools` does not have"),
         ("turns: [{say: a, expect: {tool: maybe}}]", "turns.1.expect.tool"),
+        ("turns: [{say: a, expect: {regex: '('}}]", "turns.1.expect.regex: is no reg"),
+        ("turns: [{say: a, expect: {contains: ['']}}]", "turns.1.expect.contains.1"),
         ("turns: [{file: gone.wav}]", "there is no file"),
         ("topic: fun\nturns: [{say: a}]", "topic is 'fun'; allowed: latency"),
         ("lengths: [8k]\nturns: [{say: a}]", "allowed: short, 4k, 16k, 64k"),

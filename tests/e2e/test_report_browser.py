@@ -146,7 +146,7 @@ def test_the_table_filters(page: Page) -> None:
 
 def test_a_turn_opens_its_waterfall_which_zooms_and_pans(page: Page) -> None:
     page.run("location.hash = 'turn-5'")
-    page.wait("Boolean(document.querySelector('#turn-5 + .detailrow .fall g.item rect'))")
+    page.wait("Boolean(document.querySelector('#turn-5 + .detailrow .fall path.commit'))")
     fall = "document.querySelector('#turn-5 + .detailrow .fall')"
     assert page.run(f"{fall}.querySelectorAll('g.item').length") > 20
     assert page.run(

@@ -53,7 +53,10 @@ FIELDS = {
     "reply_started": {"turn", "id"},
     "reply_text": {"turn", "id", "delta"},
     "reply_interrupted": {"turn", "id", "heard_text"},
-    "usage": {"turn", "input_tokens", "cached_tokens", "output_tokens"},
+    "usage": {
+        *("turn", "kind", "seconds", "input_tokens", "cached_tokens", "output_tokens"),
+        *("input_audio_tokens", "cached_audio_tokens", "output_audio_tokens"),
+    },
     "reply_done": {"turn", "id", "status"},
 }
 ORDER = (

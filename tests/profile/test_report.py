@@ -6,10 +6,8 @@ import base64
 import hashlib
 import io
 import itertools
-import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -19,39 +17,16 @@ import pytest
 import samples
 from hypothesis import example, given
 from hypothesis import strategies as st
+from report_page import NAMESPACE, Elements, content, sounds
 
 from pipeline.errors import StageError
 from pipeline.profile import report
 from pipeline.profile.record import Record
-from pipeline.profile.report import data, sound
+from pipeline.report import page as pages
+from pipeline.report import sound, turns
 from pipeline.timeline import MARKS, Timeline
 
-NAMESPACE = "http://www.w3.org/2000/svg"
 FEW = tuple(samples.SAID)[:4]
-
-
-class Elements(HTMLParser):
-    """Start tags of a page, with their attributes."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-
-
-def content(page: str) -> dict[str, Any]:
-    """The data inside a page, as a browser finds it: up to the first end tag."""
-    [found] = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
-    loaded: dict[str, Any] = json.loads(found)
-    return loaded
-
-
-def sounds(page: str) -> dict[int, str]:
-    found = re.findall(r'<script type="text/plain" id="sound-(\d+)">(.*?)</script>', page)
-    return {int(number): text for number, text in found}
 
 
 def written(folder: Path, *args: Any, **options: Any) -> str:
@@ -123,6 +98,10 @@ def test_failures_and_time_outs_come_with_their_reasons(page: str) -> None:
     }
 
 
+def _text(values: dict[str, Any]) -> str:
+    return pages.text(report.KIT, report._page(values, {}))
+
+
 HOSTILE = "</script><b>bold</b><script>alert(1)</script><!-- {{script}} & \u2028 \0 \\u003c"
 
 
@@ -132,12 +111,12 @@ HOSTILE = "</script><b>bold</b><script>alert(1)</script><!-- {{script}} & \u2028
 def test_no_text_leaves_its_place(text: str) -> None:
     record = Record(text, text, 1, 0, "failed", text, transcript=text, expected=text, reply=text)
     header = {"variants": {text: {"mode": text}}, "models": {"stt": text}, "settings": {text: text}}
-    values = {"header": header, "turns": [data.turn(0, record)]}
-    found = content(report._page(values, {}))
+    values = {"header": header, "turns": [turns.turn(0, record)]}
+    found = content(_text(values))
     assert found["turns"][0]["transcript"] == text
     assert found["header"]["models"]["stt"] == text
-    tags = [tag for tag, _ in Elements(report._page(values, {})).found]
-    assert tags == [tag for tag, _ in Elements(report._page({}, {})).found]
+    tags = [tag for tag, _ in Elements(_text(values)).found]
+    assert tags == [tag for tag, _ in Elements(_text({})).found]
 
 
 def test_a_hostile_profile_is_written_whole(tmp_path: Path) -> None:
@@ -221,7 +200,7 @@ def test_a_header_that_says_nothing_is_enough(tmp_path: Path) -> None:
 
 def test_numbers_that_json_has_no_word_for_become_nothing() -> None:
     values = {"a": [float("nan"), float("inf"), 1.5], "path": Path("x"), 3: (True, None)}
-    assert data.plain(values) == {"a": [None, None, 1.5], "path": "x", "3": [True, None]}
+    assert pages.plain(values) == {"a": [None, None, 1.5], "path": "x", "3": [True, None]}
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
@@ -234,7 +213,7 @@ def test_what_blocked_is_contiguous_and_sums_to_the_parts(marks: dict[str, int])
     timeline = Timeline.from_marks(marks)
     if timeline is None:
         return
-    found = data.blocking(marks)
+    found = turns.blocking(marks)
     sums = dict.fromkeys(timeline.parts, 0)
     for part, start, end in found:
         sums[part] += end - start

@@ -18,6 +18,9 @@ from pipeline.profile.statistics import (
     difference,
     mean_interval,
     median_interval,
+    ratio_interval,
+    share,
+    share_difference,
 )
 
 milliseconds = st.floats(-1e4, 1e5, allow_nan=False, width=32)
@@ -190,3 +193,110 @@ def test_there_is_no_share_of_nothing() -> None:
 def test_values_without_a_partner_are_refused() -> None:
     with pytest.raises(ValueError, match="2 and 1 values"):
         difference([1.0, 2.0], [1.0])
+
+
+@pytest.mark.parametrize(
+    ("met", "n", "low", "high"),
+    [
+        (8, 10, 0.4902, 0.9433),
+        (0, 10, 0.0, 0.2775),
+        (10, 10, 0.7225, 1.0),
+        (15, 148, 0.0624, 0.1605),
+    ],
+)
+def test_wilsons_interval(met: int, n: int, low: float, high: float) -> None:
+    """The last is Newcombe's example (1998, Statistics in Medicine 17, 857)."""
+    found = share([True] * met + [False] * (n - met))
+    assert found is not None
+    assert (found.n, found.met, found.share) == (n, met, met / n)
+    assert found.ci95 == pytest.approx((low, high), abs=1e-4)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=40))
+def test_a_share_lies_within_its_interval_and_mirrors(met: list[bool]) -> None:
+    found, other = share(met), share([not one for one in met])
+    assert found is not None
+    assert other is not None
+    low, high = found.ci95
+    assert 0 <= low <= found.share + 1e-12
+    assert found.share <= high + 1e-12 <= 1 + 1e-9
+    assert other.ci95 == pytest.approx((1 - high, 1 - low))
+
+
+booleans = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40)
+
+
+@given(booleans)
+def test_shares_the_other_way_round(pairs: list[tuple[bool, bool]]) -> None:
+    first, second = [a for a, _ in pairs], [b for _, b in pairs]
+    found, back = share_difference(first, second), share_difference(second, first)
+    assert found is not None
+    assert back is not None
+    assert found.difference == pytest.approx(found.second - found.first)
+    assert back.difference == pytest.approx(-found.difference)
+    opposite = {"more": "fewer", "fewer": "more", "no difference shown": "no difference shown"}
+    # The ends are drawn at random: one that all but touches zero may fall on either side.
+    if found.ci95 and back.ci95 and min(map(abs, found.ci95)) > 0.05:
+        assert back.verdict == opposite[found.verdict]
+
+
+@given(booleans)
+def test_the_verdict_on_shares_is_what_the_interval_says(pairs: list[tuple[bool, bool]]) -> None:
+    found = share_difference([a for a, _ in pairs], [b for _, b in pairs])
+    assert found is not None
+    if found.ci95 is None or found.ci95[0] <= 0 <= found.ci95[1]:
+        assert found.verdict == "no difference shown"
+    else:
+        assert found.verdict == ("more" if found.ci95[0] > 0 else "fewer")
+
+
+def test_few_pairs_show_no_difference_of_shares() -> None:
+    """Five pairs that all differ come about by chance in one run of sixteen."""
+    for n in range(1, 6):
+        found = share_difference([False] * n, [True] * n)
+        assert found is not None
+        assert (found.verdict, found.ci95, found.difference) == ("no difference shown", None, 1)
+    many = share_difference([False] * 10, [True] * 10)
+    assert many is not None
+    assert many.verdict == "more"
+
+
+def test_pairs_that_are_alike_do_not_prove_that_there_is_no_difference() -> None:
+    found = share_difference([True] * 10, [True] * 10)
+    assert found is not None
+    assert found.ci95 is not None
+    low, high = found.ci95
+    assert low < -0.1
+    assert high > 0.1
+
+
+def test_without_a_difference_of_shares_one_is_seldom_shown() -> None:
+    random = np.random.default_rng(5)
+    shown = 0
+    for _ in range(200):
+        first, second = (random.random(12) < 0.6 for _ in range(2))
+        found = share_difference(first.tolist(), second.tolist())
+        assert found is not None
+        shown += found.verdict != "no difference shown"
+    assert shown <= 15
+
+
+def test_there_are_no_shares_of_nothing() -> None:
+    assert share([]) is None
+    assert share_difference([], []) is None
+    with pytest.raises(ValueError, match="do not pair up"):
+        share_difference([True], [])
+
+
+def test_the_interval_of_a_ratio() -> None:
+    random = np.random.default_rng(3)
+    wholes = random.integers(3, 9, 60)
+    parts = random.binomial(wholes, 0.2)
+    found = ratio_interval(parts.tolist(), wholes.tolist())
+    assert found is not None
+    assert found[0] < parts.sum() / wholes.sum() < found[1]
+    # The width of a binomial share's.
+    assert found[1] - found[0] == pytest.approx(4 * math.sqrt(0.2 * 0.8 / wholes.sum()), rel=0.35)
+    assert ratio_interval([0.0] * 9, [4.0] * 9) == (0.0, 0.0)
+    assert ratio_interval([1.0] * 9, [0.0] * 9) is None
+    assert ratio_interval([1.0] * 4, [2.0] * 4) is None

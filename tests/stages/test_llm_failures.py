@@ -32,7 +32,10 @@ from pipeline.stages.llm import ChatModel, Unreachable, Used, endpoint
 
 pytestmark = pytest.mark.usefixtures(hermetic.__name__)
 
-KEYS = "choices delta content finish_reason usage prompt_tokens prompt_tokens_details cached_tokens"
+KEYS = (
+    "choices delta content finish_reason usage prompt_tokens prompt_tokens_details cached_tokens "
+    "tool_calls index id function name arguments"
+)
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.sampled_from(["", "x", "stop"]),
     lambda inner: (

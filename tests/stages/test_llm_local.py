@@ -20,8 +20,10 @@ from hypothesis import strategies as st
 from pipeline.catalogue import Catalogue
 from pipeline.config import Llm
 from pipeline.errors import BadInput, StageError
-from pipeline.stages.llm import ChatModel, Used
+from pipeline.prompt import Prompt, tool_call
+from pipeline.stages.llm import ChatModel, Messages, Used
 from pipeline.stages.llm_local import LocalServer, thread_count
+from pipeline.tools import Tool, ToolUse
 
 HANG_GUARD_S = 120
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,7 +60,7 @@ async def running(path: Path, settings: Llm = SETTINGS) -> AsyncIterator[ChatMod
 
 
 async def take(
-    model: ChatModel, messages: list[dict[str, str]], max_tokens: int | None = None
+    model: ChatModel, messages: Messages, max_tokens: int | None = None
 ) -> tuple[str, Used]:
     """A whole reply and what it cost."""
     async with contextlib.aclosing(model.stream(messages, max_tokens=max_tokens)) as stream:
@@ -96,6 +98,19 @@ class TestReplies:
                 await take(model, [{"role": "user", "content": "word " * 400}])
             text, _ = await take(model, QUESTION)
         assert "Paris" in text
+
+    async def test_takes_tools_calls_and_results(self, gguf: Path) -> None:
+        """Its template shows them to no model, but a request with them is answered."""
+        called = [tool_call(ToolUse("call00001", "weather", '{"city": "Paris"}'))]
+        messages = [
+            *QUESTION,
+            {"role": "assistant", "content": "", "tool_calls": called},
+            {"role": "tool", "content": "sunny", "tool_call_id": "call00001"},
+        ]
+        async with running(gguf) as model:
+            text, used = await take(model, Prompt(messages, [Tool("weather")]), max_tokens=9)
+        assert text
+        assert 0 < used.output_tokens <= 9
 
     async def test_path_with_odd_characters(self, gguf: Path, tmp_path: Path) -> None:
         odd = tmp_path / "mödel nº 1 模型.gguf"

@@ -1,4 +1,7 @@
-// The parts of the latency, variant under variant, on one axis.
+// The parts of the latency, variant under variant, on one axis; and each part's distribution.
+
+const TURNS = DATA.turns;
+const MEASURED = TURNS.filter((turn) => turn.repeat !== 0);
 
 function legend() {
   const owners = [...new Set(PARTS.map((part) => part.owner))];
@@ -148,4 +151,17 @@ function barAxis(low, high, width) {
     svg.append(s("text", { x: x(tick), y: 17, "text-anchor": near, class: "tick" }, tick === 0 ? "0 ms" : tickText(tick)));
   }
   return svg;
+}
+
+/** Each variant's turns with a latency, as dots of its whole (`total`) or of a part. */
+function distribution(kind, title, share) {
+  const groups = DATA.variants.map((name) => {
+    const summary = DATA.summary.variants[name];
+    const dots = MEASURED.filter((turn) => turn.variant === name && turn.wav_ms !== null)
+      .map((turn) => [kind === "total" ? turn.wav_ms : turn.parts?.[kind], turn.id, [turn.file, `${name}, repeat ${turn.repeat}`]])
+      .filter(([value]) => typeof value === "number");
+    const stats = (kind === "total" ? summary?.voice_to_voice_ms : summary?.parts_ms?.[kind]) || {};
+    return { label: name, stats, dots };
+  });
+  return strips(kind, title, groups, share);
 }

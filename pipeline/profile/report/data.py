@@ -1,45 +1,11 @@
-"""What the report draws: records in, plain values for JSON out. No statistics are made here.
-
-Times are in ms. Those of a turn count from the true end of the user's speech.
-"""
+"""What of a profile's header its report and its trace need."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import quote
 
-from pipeline.clock import NS_PER_MS
 from pipeline.profile.record import Record
-from pipeline.timeline import MARKS, PARTS, STAGES
-
-OWNERS = {
-    "endpoint": "setting",
-    "stt": "stage",
-    "llm_first_token": "stage",
-    "first_clause": "stage",
-    "tts_first_audio": "stage",
-    "device": "device",
-    "own": "own code",
-}
-"""Who can do something about a part."""
-
-LABELS = {
-    "endpoint": "endpoint hold",
-    "stt": "STT",
-    "llm_first_token": "LLM first token",
-    "first_clause": "first clause",
-    "tts_first_audio": "TTS first audio",
-    "device": "device",
-    "own": "own code",
-}
-"""What a part is called in the report."""
-
-
-def parts() -> list[dict[str, str]]:
-    """Name, label and owner of each part, in order."""
-    return [{"name": name, "label": LABELS[name], "owner": OWNERS[name]} for name in PARTS]
 
 
 def variants(header: Mapping[str, Any], records: Iterable[Record]) -> list[str]:
@@ -47,100 +13,3 @@ def variants(header: Mapping[str, Any], records: Iterable[Record]) -> list[str]:
     listed = header.get("variants")
     names = list(listed) if isinstance(listed, Mapping) else []
     return list(dict.fromkeys([*names, *(record.variant for record in records)]))
-
-
-def turn(number: int, record: Record) -> dict[str, Any]:
-    """One record for the report; `number` is what its links name it by."""
-    zero = zero_ns(record)
-    timeline = record.timeline
-    wav_ns = record.wav_voice_to_voice_ns if record.status == "ok" else None
-    trace_ns = timeline.total_ns if timeline else None
-    both = wav_ns is not None and trace_ns is not None
-    return {
-        "id": number,
-        "variant": record.variant,
-        "file": record.file,
-        "repeat": record.repeat,
-        "order": record.order,
-        "status": record.status,
-        "reason": record.reason,
-        "end_of_speech": record.end_of_speech,
-        "from_speech_end": "speech.end" in record.marks,
-        "wav_ms": _ms(wav_ns),
-        "trace_ms": _ms(trace_ns),
-        "difference_ms": _ms((trace_ns or 0) - (wav_ns or 0)) if both else None,
-        "parts": {name: _ms(ns) for name, ns in timeline.parts.items()} if timeline else None,
-        "hidden": {name: _ms(ns) for name, ns in timeline.hidden.items()} if timeline else None,
-        "blocking": [
-            [name, _ms(start - zero), _ms(end - zero)]
-            for name, start, end in (blocking(record.marks) if timeline else ())
-        ],
-        "marks": [
-            [name, _ms(record.marks[name] - zero)]
-            for name in sorted(record.marks, key=lambda name: (record.marks[name], _rank(name)))
-        ],
-        "spans": [
-            [span.lane, span.name, _ms(span.start_ns - zero), _ms(span.end_ns - zero)]
-            for span in record.spans
-        ],
-        "transcript": record.transcript,
-        "expected": record.expected,
-        "reply": record.reply,
-        "underrun_ms": _ms(record.underrun_ns),
-        "wasted": dict(record.wasted),
-        "cpu_ms": _ms(record.cpu_ns),
-        "late_ms": _ms(record.late_ns),
-        "hold_ms": record.hold_ms,
-        "node": record.node,
-        "wav": quote(record.wav.replace("\\", "/")),
-        "wav_start_ms": _ms(record.wav_start_ns - zero),
-    }
-
-
-def zero_ns(record: Record) -> int:
-    """Where the axis of a turn begins: the true end of speech, else the first thing known."""
-    if "speech.end" in record.marks:
-        return record.marks["speech.end"]
-    times = [*record.marks.values(), *(span.start_ns for span in record.spans)]
-    return min(times, default=record.wav_start_ns)
-
-
-def blocking(marks: Mapping[str, int]) -> list[tuple[str, int, int]]:
-    """Which part held the turn up, and when: (part, from, to), contiguous (ns).
-
-    The lengths of each part's stretches sum to what `Timeline.from_marks` gives it; only `own` can
-    have more than one.
-    """
-    start, end = marks["speech.end"], marks["heard.first"]
-    cursor = min(max(marks["committed"], start), end)
-    found = [("endpoint", start, cursor)]
-    for name, first, last in STAGES:
-        if first not in marks or last not in marks:
-            continue
-        begin = min(max(marks[first], cursor), end)
-        finish = min(max(marks[last], begin), end)
-        found += [("own", cursor, begin), (name, begin, finish)]
-        cursor = finish
-    found.append(("own", cursor, end))
-    return [stretch for stretch in found if stretch[1] != stretch[2]]
-
-
-def plain(value: Any) -> Any:
-    """`value` as JSON can hold it: what is no finite number becomes None, what is unknown text."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(inner) for key, inner in value.items()}
-    if isinstance(value, (str, bool, int)) or value is None:
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Sequence):
-        return [plain(inner) for inner in value]
-    return str(value)
-
-
-def _rank(mark: str) -> int:
-    return MARKS.index(mark) if mark in MARKS else len(MARKS)
-
-
-def _ms(ns: int | None) -> float | None:
-    return None if ns is None else round(ns / NS_PER_MS, 3)

@@ -2,10 +2,15 @@
 
 const HEADER = DATA.header;
 const VARIANTS = DATA.variants;
-const lists = [];
 
 function stats(name) {
   return DATA.summary.variants[name] || { n: 0, failed: 0 };
+}
+
+/** A median with its interval beside it; where no variant has intervals, without room for one. */
+function withInterval(value, stats) {
+  const any = DATA.variants.some((name) => interval(DATA.summary.variants[name]?.voice_to_voice_ms));
+  return [value, any ? h("span", { class: "ci" }, interval(stats)) : null];
 }
 
 function heading() {
@@ -31,19 +36,6 @@ function heading() {
     const items = warnings.map((text) => h("li", {}, text));
     top.append(h("aside", { class: "notice", "aria-label": "Warnings" }, h("b", {}, "To bear in mind"), h("ul", {}, items)));
   }
-}
-
-function startedText(text) {
-  const match = /^(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(?::\d\d)?([+-]\d\d):?(\d\d)$/.exec(text);
-  return match ? `${match[1]} ${match[2]} (UTC${match[3].replace("-", MINUS)}:${match[4]})` : text;
-}
-
-function numbers(...texts) {
-  return texts.map((text) => h("td", { class: "num" }, text));
-}
-
-function columns(...names) {
-  return h("thead", {}, h("tr", {}, names.map((name, index) => h("th", { scope: "col", class: index ? "num" : null }, name))));
 }
 
 function summaryTable() {
@@ -108,9 +100,9 @@ function timeSection() {
 }
 
 function distributionSection() {
-  const total = strips("total", "Voice-to-voice (ms, by the WAV)", true);
+  const total = distribution("total", "Voice-to-voice (ms, by the WAV)", true);
   if (!total) return [h("p", {}, "No turn had a reply: there is nothing to draw.")];
-  const parts = PARTS.map((part) => strips(part.name, `${part.label} (ms)`, false)).filter(Boolean);
+  const parts = PARTS.map((part) => distribution(part.name, `${part.label} (ms)`, false)).filter(Boolean);
   const marks = "Vertical lines: median (solid) with its 95 % interval (band), 90th percentile (dotted).";
   return [
     figure(["Each dot is a turn; it opens in Section 4. The step line is the share of turns at or below. ", marks], total),
@@ -152,29 +144,6 @@ function warmSection() {
   return [h("p", {}, "The first turns of each variant load models and fill caches. They are in no figure above."), list.node];
 }
 
-/** Nested values as lines: dotted names, or with `joined` one line for each group at the end. */
-function flat(value, name, joined) {
-  if (value === null || typeof value !== "object") return [[name, value]];
-  const leaves = Object.entries(value);
-  if (joined && name && leaves.length && leaves.every(([, one]) => one === null || typeof one !== "object")) {
-    return [[name, leaves.map(([key, one]) => `${key} ${settingText(one)}`).join(", ")]];
-  }
-  const inner = Object.entries(value).flatMap(([key, one]) => flat(one, name ? `${name}.${key}` : key, joined));
-  return inner.length ? inner : [[name, ""]];
-}
-
-function settingText(value) {
-  if (value === null || value === "") return NONE;
-  return typeof value === "number" ? String(Number(value.toPrecision(6))) : String(value);
-}
-
-function facing(title, value, joined) {
-  const lines = flat(value || {}, "", joined).filter(([name]) => name);
-  if (!lines.length) return null;
-  const rows = lines.map(([name, one]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, settingText(one))));
-  return h("div", {}, h("h3", {}, title), h("table", { class: "facing" }, h("tbody", {}, rows)));
-}
-
 function conditionSection() {
   const noise = HEADER.noise || {};
   const steady = typeof noise.relative === "number" ? h("p", {}, `A fixed piece of work, timed ${noise.readings} times between the turns, varied by ${(100 * noise.relative).toFixed(1)} %; differences below that may be the machine\u2019s.`) : null;
@@ -203,25 +172,6 @@ const SECTIONS = [
   ["Conditions", conditionSection],
 ];
 
-function openFromHash() {
-  const match = /^#turn-(\d+)$/.exec(location.hash);
-  if (match) lists.some((list) => list.reveal(Number(match[1])));
-}
-
-function start() {
-  hatches();
-  heading();
-  const links = [];
-  SECTIONS.forEach(([title, content], index) => {
-    const id = `section-${index + 1}`;
-    const number = h("span", { class: "number" }, String(index + 1));
-    const head = h("h2", { id: `${id}-title` }, number, title);
-    document.getElementById("main").append(h("section", { id, "aria-labelledby": `${id}-title` }, head, content()));
-    links.push(h("li", {}, h("a", { href: `#${id}` }, title)));
-  });
-  document.getElementById("contents").append(h("ol", {}, links));
-  window.addEventListener("hashchange", openFromHash);
-  openFromHash();
-}
-
-start();
+hatches();
+heading();
+assemble(SECTIONS);

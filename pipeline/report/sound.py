@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 from pathlib import Path
+from typing import Any
 
 import av
 import av.error
@@ -21,11 +22,54 @@ RATE = 16_000
 PEAK_MS = 10
 """Length of sound (ms) for which the drawn waveform holds one height."""
 
+MOST_BYTES = 25_000_000
+"""Most sound (as base64 text) inside a report: a page of this size still opens at once. The
+recordings beyond it are linked in the folder."""
+
 _BLOCK = 4096
 
 
 Stereo = npt.NDArray[np.int16]
 """Samples at `RATE`, a row each: user, reply."""
+
+
+class Room:
+    """The sound inside a report, until there is no more room.
+
+    Attributes:
+        inside: Base64 FLAC by number of turn.
+    """
+
+    def __init__(self, most: int) -> None:
+        """Room for `most` bytes of base64."""
+        self.inside: dict[int, str] = {}
+        self._left = most
+
+    def take(self, number: int, stereo: Stereo | None) -> dict[str, Any]:
+        """Embed the sound of a turn if there is room; gives what the page is to know of it.
+
+        `sound` is `inside`, `linked`, or `none` where there is no recording; the first turn for
+        which there is no room ends it for those that follow.
+        """
+        if stereo is None:
+            return {"sound": "none", "wav": ""}
+        about = {"sound": "linked", "peaks": peaks(stereo), "seconds": len(stereo) / RATE}
+        if self._left >= 0:
+            encoded = flac(stereo)
+            self._left -= len(encoded)
+            if self._left >= 0:
+                self.inside[number] = encoded
+                about["sound"] = "inside"
+        return about
+
+
+def recording(folder: Path, name: str) -> Path | None:
+    """Where a record says that its WAV is, unless that is outside the run's folder."""
+    try:
+        path = (folder / name).resolve()
+    except (OSError, ValueError):
+        return None
+    return path if name and path.is_relative_to(folder.resolve()) else None
 
 
 def read(path: Path) -> Stereo | None:

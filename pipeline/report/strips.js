@@ -1,80 +1,68 @@
-// Every turn as a dot: the total with the share of turns at or below, and each part.
+// Every turn as a dot: one strip for each group, with the share of turns at or below if wanted.
 
 const STRIP = { dots: 30, share: 34, label: 18, gap: 8, axis: 24 };
 
-/** Turns with a value of this kind, by variant. */
-function values(kind) {
-  return DATA.variants.map((name) =>
-    MEASURED.filter((turn) => turn.variant === name && turn.wav_ms !== null)
-      .map((turn) => [kind === "total" ? turn.wav_ms : turn.parts?.[kind], turn])
-      .filter(([value]) => typeof value === "number")
-      .sort((one, other) => one[0] - other[0]),
-  );
-}
-
-function statsOf(name, kind) {
-  const summary = DATA.summary.variants[name];
-  return (kind === "total" ? summary?.voice_to_voice_ms : summary?.parts_ms?.[kind]) || {};
-}
-
-/** A panel with a strip for each variant; `share` adds the cumulative share of turns. */
-function strips(kind, title, share) {
-  const groups = values(kind);
-  const all = groups.flat().map(([value]) => value);
+/**
+ * A panel with a strip for each group; null where there is nothing to draw.
+ *
+ * @param kind class of its colour: `c-` and this
+ * @param groups each with its `label`, its `stats`, if wanted a class for its colour as `mark`, and its `dots` by value: [value, id of the turn, lines of the tooltip]
+ * @param share whether the cumulative share of turns is drawn
+ */
+function strips(kind, title, groups, share) {
+  const all = groups.flatMap((group) => group.dots.map(([value]) => value));
   if (!all.length) return null;
+  for (const group of groups) group.dots.sort((one, other) => one[0] - other[0]);
   const box = h("div", { class: `strip c-${kind}` });
   const panel = h("div", { class: "panel" }, h("h3", {}, title), box);
   const low = Math.min(0, ...all);
   const top = Math.max(...all, 1);
-  responsive(box, (width) => box.replaceChildren(stripPanel(kind, title, groups, low, top, share, width)));
+  responsive(box, (width) => box.replaceChildren(stripPanel(title, groups, low, top, share, width)));
   return panel;
 }
 
-function stripPanel(kind, title, groups, low, top, share, width) {
+function stripPanel(title, groups, low, top, share, width) {
   const high = top + (top - low) * 0.02;
   const rowHeight = STRIP.label + (share ? STRIP.share : 0) + STRIP.dots + STRIP.gap;
   const height = rowHeight * groups.length + STRIP.axis;
   const x = (value) => 5 + ((value - low) / (high - low)) * (width - 10);
-  const svg = s("svg", { width, height, role: "img", "aria-label": stripWords(kind, title) });
+  const svg = s("svg", { width, height, role: "img", "aria-label": stripWords(title, groups) });
   for (const tick of ticks(low, high, width / 80)) {
     const near = x(tick) < 16 ? "start" : x(tick) > width - 16 ? "end" : "middle";
     svg.append(s("path", { class: "grid", d: `M${x(tick)} 0V${height - STRIP.axis}` }));
     svg.append(s("text", { x: x(tick), y: height - 7, "text-anchor": near, class: "tick" }, tickText(tick)));
   }
   const dots = [];
-  const pitch = Math.min(5, (STRIP.dots - 6) / Math.max(...groups.map((group) => tallest(group, x)), 1));
+  const pitch = Math.min(5, (STRIP.dots - 6) / Math.max(...groups.map((group) => tallest(group.dots, x)), 1));
   groups.forEach((group, index) => {
     const y = index * rowHeight;
-    svg.append(s("text", { x: 0, y: y + 12, class: "rowlabel" }, DATA.variants[index]));
-    if (share && group.length) svg.append(shareLine(group, x, y + STRIP.label, width));
+    svg.append(s("text", { x: 0, y: y + 12, class: "rowlabel" }, group.label));
+    if (share && group.dots.length) svg.append(shareLine(group.dots, x, y + STRIP.label, width));
     const base = y + rowHeight - STRIP.gap;
-    const placed = stack(group, x, base, pitch);
+    const placed = stack(group.dots, x, base, pitch);
     dots.push(...placed);
     const path = placed.map((dot) => `M${dot.x.toFixed(1)} ${dot.y.toFixed(1)}h0`).join("");
-    svg.append(stripMarks(statsOf(DATA.variants[index], kind), x, base));
-    svg.append(s("path", { class: pitch < 3 ? "dots many" : "dots", d: path }));
+    const drawn = s("path", { class: pitch < 3 ? "dots many" : "dots", d: path });
+    svg.append(s("g", { class: group.mark }, stripMarks(group.stats, x, base), drawn));
     svg.append(s("path", { class: "axis", d: `M0 ${base + 3.5}H${width}` }));
   });
   hoverDots(svg, dots);
   return svg;
 }
 
-function stripWords(kind, title) {
-  const rows = DATA.variants.map((name) => {
-    const stats = statsOf(name, kind);
-    return `${name}: median ${ms(stats.median)}, 90th percentile ${ms(stats.p90)}, maximum ${ms(stats.max)} ms`;
-  });
+function stripWords(title, groups) {
+  const rows = groups.map(({ label, stats }) => `${label}: median ${ms(stats.median)}, 90th percentile ${ms(stats.p90)}, maximum ${ms(stats.max)} ms`);
   return `${title}. ${rows.join("; ")}.`;
 }
 
 /** Dots side by side where they fit, else on top of one another, `pitch` pixels apart. */
 function stack(group, x, base, pitch) {
   const columns = new Map();
-  return group.map(([value, turn]) => {
+  return group.map(([value, id, lines]) => {
     const column = Math.round(x(value) / 5);
     const level = columns.get(column) || 0;
     columns.set(column, level + 1);
-    return { x: pitch < 3 ? column * 5 : x(value), y: base - 2 - level * pitch, level, value, turn };
+    return { x: pitch < 3 ? column * 5 : x(value), y: base - 2 - level * pitch, level, value, id, lines };
   });
 }
 
@@ -122,12 +110,11 @@ function hoverDots(svg, dots) {
     const dot = nearest(event);
     svg.classList.toggle("pointing", Boolean(dot));
     if (!dot) return tip.hide();
-    const where = `${dot.turn.variant}, repeat ${dot.turn.repeat}`;
-    return tip.show([`${ms(dot.value)} ms`, dot.turn.file, where], event.clientX, event.clientY);
+    return tip.show([`${ms(dot.value)} ms`, ...dot.lines], event.clientX, event.clientY);
   });
   svg.addEventListener("pointerleave", () => tip.hide());
   svg.addEventListener("click", (event) => {
     const dot = nearest(event);
-    if (dot) location.hash = `turn-${dot.turn.id}`;
+    if (dot) location.hash = `turn-${dot.id}`;
   });
 }

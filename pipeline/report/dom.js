@@ -3,8 +3,6 @@
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const PARTS = DATA.parts;
 const PART = Object.fromEntries(PARTS.map((part) => [part.name, part]));
-const TURNS = DATA.turns;
-const MEASURED = TURNS.filter((turn) => turn.repeat !== 0);
 const MINUS = "\u2212";
 const NONE = "\u2013";
 
@@ -47,12 +45,6 @@ function interval(stats) {
   return `[${ms(ci[0])}, ${ms(ci[1])}]`;
 }
 
-/** A median with its interval beside it; where no variant has intervals, without room for one. */
-function withInterval(value, stats) {
-  const any = DATA.variants.some((name) => interval(DATA.summary.variants[name]?.voice_to_voice_ms));
-  return [value, any ? h("span", { class: "ci" }, interval(stats)) : null];
-}
-
 function plural(count, one, many) {
   return `${count} ${count === 1 ? one : many}`;
 }
@@ -86,8 +78,10 @@ function responsive(element, draw) {
 
 const tip = {
   node: document.getElementById("tip"),
+  anchor: null,
   /** Shows lines (the first as its heading) near a point of the window. */
   show(lines, x, y) {
+    this.anchor = null;
     const [head, ...rest] = lines;
     this.node.replaceChildren(h("strong", {}, head), ...rest.map((line) => h("span", {}, line)));
     this.node.hidden = false;
@@ -97,16 +91,23 @@ const tip = {
     this.node.style.left = `${Math.max(8, left)}px`;
     this.node.style.top = `${below ? y + 18 : Math.max(8, y - box.height - 12)}px`;
   },
+  /** Shows lines at an element that has the focus, and stays with it when the page scrolls. */
   at(lines, element) {
     const box = element.getBoundingClientRect();
     this.show(lines, Math.max(0, box.left), box.bottom - 12);
+    this.anchor = { lines, element };
+  },
+  scrolled() {
+    if (this.anchor && !this.node.hidden) this.at(this.anchor.lines, this.anchor.element);
+    else this.hide();
   },
   hide() {
+    this.anchor = null;
     this.node.hidden = true;
   },
 };
 document.addEventListener("keydown", (event) => event.key === "Escape" && tip.hide());
-document.addEventListener("scroll", () => tip.hide(), { passive: true });
+document.addEventListener("scroll", () => tip.scrolled(), { passive: true });
 
 /** A square of a part's colour. */
 function swatch(name, hidden) {
@@ -140,15 +141,25 @@ function hatches() {
 let figures = 0;
 let tables = 0;
 
+/** What is written on every figure and table of a report, such as that it is of a simulation. */
+function stamped() {
+  return DATA.stamp ? [h("b", { class: "stamped" }, DATA.stamp), " "] : [];
+}
+
+/** The same on a table that has no caption to be seen; null where there is nothing to say. */
+function hiddenCaption(title) {
+  return DATA.stamp ? h("caption", { class: "hidden" }, stamped(), title) : null;
+}
+
 function figure(caption, ...content) {
   figures += 1;
   const label = h("b", {}, `Figure ${figures}. `);
-  return h("figure", {}, ...content, h("figcaption", {}, label, ...[caption].flat()));
+  return h("figure", {}, ...content, h("figcaption", {}, stamped(), label, ...[caption].flat()));
 }
 
 function tableFigure(caption, table, label) {
   tables += 1;
-  const head = h("figcaption", {}, h("b", {}, `Table ${tables}. `), ...[caption].flat());
+  const head = h("figcaption", {}, stamped(), h("b", {}, `Table ${tables}. `), ...[caption].flat());
   const box = h("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": label }, table);
   responsive(box, (width) => box.classList.toggle("cut", table.offsetWidth > width + 2));
   return h("figure", { class: "tabular" }, head, box);

@@ -1,4 +1,4 @@
-// One turn on an axis of milliseconds after the true end of speech; it can be zoomed and panned.
+// Turns on one axis of milliseconds after the true end of speech; it can be zoomed and panned.
 
 const LANES = [
   ["user", "user"],
@@ -6,10 +6,12 @@ const LANES = [
   ["stt", "STT"],
   ["llm", "LLM"],
   ["tts", "TTS"],
+  ["model", "model"],
+  ["tools", "tools"],
   ["speaker", "speaker"],
   ["gap", "gaps"],
 ];
-const FALL = { axis: 34, row: 16, pitch: 19, wave: 30, between: 7, gutter: 74, narrow: 58 };
+const FALL = { axis: 34, row: 16, pitch: 19, wave: 30, between: 7, gutter: 74, narrow: 58, head: 40 };
 const DROPPED = "dropped: ";
 const KEYS =
   "Arrow keys go from one piece of work to the next, plus and minus zoom, Shift with left or right moves along, 0 shows the wait, 1 the whole turn.";
@@ -36,11 +38,12 @@ function lanesOf(turn) {
   const lanes = [];
   if (marks.length) lanes.push({ id: "marks", label: "marks", items: marks, rows: 1 });
   if (blocking.length) lanes.push({ id: "blocking", label: "waited for", items: blocking, rows: pack(blocking) });
+  for (const lane of lanes) lane.turn = turn;
   for (const [id, label] of names) {
     const items = spans.filter((span) => span.lane === id);
     const wave = turn.peaks && { user: 0, speaker: 1 }[id];
     if (!items.length && wave === undefined) continue;
-    lanes.push({ id, label, items, rows: items.length ? pack(items) : 0, wave });
+    lanes.push({ id, label, items, rows: items.length ? pack(items) : 0, wave, turn });
   }
   return lanes;
 }
@@ -56,18 +59,27 @@ function itemWords(item, turn) {
   return lines;
 }
 
-function waterfall(turn, seek) {
-  const lanes = lanesOf(turn);
+/**
+ * The waterfall of some turns, each under the other, all on one axis.
+ *
+ * @param turns each may have a `title`, which is shown where there are several
+ * @param what the turns are, in words
+ * @param seek called with the position of a turn in `turns` and a time (ms) that was clicked
+ * @returns {{node: Element, play: (index: number, ms: number) => void}}
+ */
+function waterfall(turns, what, seek) {
+  const groups = turns.map((turn) => ({ turn, lanes: lanesOf(turn), cursor: null }));
+  const lanes = groups.flatMap((group) => group.lanes);
   const items = lanes.flatMap((lane) => lane.items);
   if (!items.length) return { node: h("p", { class: "note" }, "Nothing of this turn was traced."), play() {} };
-  const state = { turn, lanes, items, seek, width: 0, gutter: FALL.gutter, cursor: null, focus: null };
+  const state = { turns, groups, lanes, items, seek, width: 0, gutter: FALL.gutter, focus: null };
   state.extent = [Math.min(...items.map((i) => i.from)) - 60, Math.max(...items.map((i) => i.to)) + 120];
   state.view = waitView(state);
   const box = h("div", {
     class: "fall",
     tabindex: 0,
     role: "group",
-    "aria-label": `Waterfall of turn ${turn.id}: ${turn.variant}, ${turn.file}. ${KEYS}`,
+    "aria-label": `Waterfall of ${what}. ${KEYS}`,
   });
   state.box = box;
   layOut(state);
@@ -88,17 +100,18 @@ function waterfall(turn, seek) {
     button(MINUS, "Zoom out", () => zoom(state, 1 / 0.6)),
     h("span", { class: "note" }, "Drag to move, pinch or Ctrl with the wheel to zoom, click to move playback; arrow keys, + and \u2212 work too."),
   );
-  const play = (at) => {
-    state.cursor = at;
-    placeCursor(state);
+  const play = (index, at) => {
+    groups[index].cursor = at;
+    placeCursors(state);
   };
   return { node: h("div", {}, tools, box), play };
 }
 
 /** From a little before the end of speech to a little after the first sound of the reply. */
 function waitView(state) {
-  const heard = state.turn.marks.find(([name]) => name === "heard.first");
-  const end = heard && heard[1] > 0 ? heard[1] : Math.min(1500, state.extent[1]);
+  const heard = state.turns.map((turn) => turn.marks.find(([name]) => name === "heard.first")?.[1] || 0);
+  const last = Math.max(...heard);
+  const end = last > 0 ? last : Math.min(1500, state.extent[1]);
   return [-0.18 * end, 1.3 * end];
 }
 
@@ -107,37 +120,54 @@ function layOut(state) {
   state.grid = s("g", {});
   state.labels = s("g", {}, s("text", { class: "tick", x: 0, y: FALL.axis - 8 }, "ms"));
   state.plot = s("g", {});
-  for (const lane of state.lanes) {
-    lane.y = y;
-    if (lane.wave !== undefined) {
-      lane.path = s("path", { class: `wave l-${lane.id}` });
-      state.plot.append(lane.path);
-      y += FALL.wave;
+  const several = state.groups.length > 1;
+  for (const group of state.groups) {
+    group.top = several ? y + 18 : 3;
+    if (several) {
+      state.labels.append(s("text", { class: "groupname", x: 0, y: y + 13 }, group.turn.title));
+      y += FALL.head;
+      if (!group.lanes.length) state.labels.append(s("text", { class: "rowlabel", x: 0, y: y - 6 }, "nothing was traced"));
     }
-    state.labels.append(s("text", { class: "rowlabel", x: 0, y: lane.y + 12 }, lane.label));
-    for (const item of lane.items) {
-      item.lane ||= lane.id;
-      item.y = y + item.row * FALL.pitch;
-      item.node = itemNode(state, item);
-      state.plot.append(item.node);
-    }
-    y += lane.rows * FALL.pitch + FALL.between;
-    state.grid.append(s("path", { class: "rule", d: `M0 ${y - FALL.between / 2}H9999` }));
+    for (const lane of group.lanes) y = layLane(state, lane, y);
+    group.bottom = y;
+    group.playhead = s("path", { class: "playhead" });
   }
   state.height = y;
   state.ticks = s("g", {});
   state.numbers = s("g", {});
   state.lines = s("g", {});
-  state.playhead = s("path", { class: "playhead" });
-  const clip = `clip-${state.turn.id}`;
+  const clip = `clip-${state.turns[0].id}`;
   state.clip = s("rect", { y: 0, height: y });
-  const inner = s("g", { "clip-path": `url(#${clip})` }, state.ticks, state.lines, state.numbers, state.plot, state.playhead);
+  const playheads = state.groups.map((group) => group.playhead);
+  const inner = s("g", { "clip-path": `url(#${clip})` }, state.ticks, state.lines, state.numbers, state.plot, playheads);
   state.svg = s("svg", { height: y }, s("clipPath", { id: clip }, state.clip), state.grid, state.labels, inner);
   state.box.append(state.svg);
 }
 
-function itemNode(state, item) {
-  const words = itemWords(item, state.turn);
+/** Adds a lane from `y` on; gives where it ends. */
+function layLane(state, lane, top) {
+  let y = top;
+  lane.y = y;
+  if (lane.wave !== undefined) {
+    lane.path = s("path", { class: `wave l-${lane.id}` });
+    state.plot.append(lane.path);
+    y += FALL.wave;
+  }
+  state.labels.append(s("text", { class: "rowlabel", x: 0, y: lane.y + 12 }, lane.label));
+  for (const item of lane.items) {
+    item.lane ||= lane.id;
+    item.y = y + item.row * FALL.pitch;
+    item.node = itemNode(state, item, lane.turn);
+    state.plot.append(item.node);
+  }
+  y += lane.rows * FALL.pitch + FALL.between;
+  state.grid.append(s("path", { class: "rule", d: `M0 ${y - FALL.between / 2}H9999` }));
+  return y;
+}
+
+function itemNode(state, item, turn) {
+  const words = itemWords(item, turn);
+  if (state.groups.length > 1) words.push(turn.title);
   const dropped = item.name.startsWith(DROPPED);
   const color = item.part ? `c-${item.part}` : `l-${item.lane}`;
   const shape = item.mark || item.from === item.to ? s("path", { class: "instant" }) : s("rect", { class: "solid", height: FALL.row, rx: 1 });
@@ -176,7 +206,7 @@ function place(state) {
   placeAxis(state);
   for (const item of state.items) placeItem(state, item);
   for (const lane of state.lanes) if (lane.path) lane.path.setAttribute("d", wave(state, lane));
-  placeCursor(state);
+  placeCursors(state);
 }
 
 function placeItem(state, item) {
@@ -209,38 +239,43 @@ function placeAxis(state) {
     if (x < state.gutter + 14 || x > state.width - 14) continue;
     state.numbers.append(s("text", { class: "tick", x, y: FALL.axis - 8, "text-anchor": "middle" }, tickText(tick)));
   }
-  const marks = Object.fromEntries(state.turn.marks);
-  const lines = [[0, state.turn.from_speech_end ? "end of speech" : "first mark", "zero"]];
+  state.lines.replaceChildren();
+  for (const group of state.groups) if (group.lanes.length) placeLines(state, group);
+}
+
+/** The lines through a turn's lanes: end of speech, commit, first sound heard. */
+function placeLines(state, { turn, top, bottom }) {
+  const marks = Object.fromEntries(turn.marks);
+  const lines = [[0, turn.from_speech_end ? "end of speech" : "first mark", "zero"]];
   if ("committed" in marks) lines.push([marks.committed, "commit", "commit"]);
   if ("heard.first" in marks) lines.push([marks["heard.first"], "heard", "heard"]);
-  state.lines.replaceChildren();
-  let taken = -Infinity;
+  let taken = state.gutter - 4;
   lines.forEach(([at, text, kind], index) => {
     const x = state.x(at);
     const next = index + 1 < lines.length ? state.x(lines[index + 1][0]) : Infinity;
-    state.lines.append(s("path", { class: kind, d: `M${x} 3V${state.height}` }));
+    state.lines.append(s("path", { class: kind, d: `M${x} ${top}V${bottom}` }));
     if (x < state.gutter - 1 || x > state.width) return;
     const size = text.length * 6.2;
     const leftward = x + size + 8 > Math.min(state.width, next);
     const start = leftward ? x - size - 4 : x + 4;
     if (start < taken) return;
     taken = start + size + 4;
-    state.lines.append(s("text", { class: "linelabel", x: leftward ? x - 4 : x + 4, y: 11, "text-anchor": leftward ? "end" : "start" }, text));
+    state.lines.append(s("text", { class: "linelabel", x: leftward ? x - 4 : x + 4, y: top + 8, "text-anchor": leftward ? "end" : "start" }, text));
   });
 }
 
 function wave(state, lane) {
-  lane.heights ||= heights(state.turn.peaks[lane.wave]);
+  lane.heights ||= heights(lane.turn.peaks[lane.wave]);
   const middle = lane.y + FALL.wave / 2 - 2;
   const scale = (FALL.wave / 2 - 3) / 255;
   const step = DATA.peak_ms;
-  const first = Math.max(0, Math.floor((state.view[0] - state.turn.wav_start_ms) / step));
-  const last = Math.min(lane.heights.length, Math.ceil((state.view[1] - state.turn.wav_start_ms) / step));
+  const first = Math.max(0, Math.floor((state.view[0] - lane.turn.wav_start_ms) / step));
+  const last = Math.min(lane.heights.length, Math.ceil((state.view[1] - lane.turn.wav_start_ms) / step));
   const top = [];
   const bottom = [];
   for (let index = first; index < last; index += 1) {
-    const left = state.x(state.turn.wav_start_ms + index * step).toFixed(1);
-    const right = state.x(state.turn.wav_start_ms + (index + 1) * step).toFixed(1);
+    const left = state.x(lane.turn.wav_start_ms + index * step).toFixed(1);
+    const right = state.x(lane.turn.wav_start_ms + (index + 1) * step).toFixed(1);
     const height = lane.heights[index] * scale + 0.4;
     const [high, low] = [(middle - height).toFixed(1), (middle + height).toFixed(1)];
     top.push(`${left} ${high}L${right} ${high}`);
@@ -249,134 +284,8 @@ function wave(state, lane) {
   return top.length ? `M${top.join("L")}L${bottom.reverse().join("L")}Z` : "";
 }
 
-function placeCursor(state) {
-  if (state.cursor === null || !state.x) return;
-  state.playhead.setAttribute("d", `M${state.x(state.cursor)} ${FALL.axis - 4}V${state.height}`);
-}
-
-function move(state, from, to) {
-  const most = (state.extent[1] - state.extent[0]) * 1.2;
-  const length = Math.min(Math.max(to - from, 1), most);
-  const low = state.extent[0] - length * 0.5;
-  const high = state.extent[1] + length * 0.5 - length;
-  const start = Math.min(Math.max((from + to - length) / 2, low), high);
-  state.view = [start, start + length];
-  if (!state.asked) {
-    state.asked = requestAnimationFrame(() => {
-      state.asked = 0;
-      place(state);
-    });
+function placeCursors(state) {
+  for (const { cursor, playhead, top, bottom } of state.groups) {
+    if (cursor !== null && state.x) playhead.setAttribute("d", `M${state.x(cursor)} ${Math.max(top, FALL.axis - 4)}V${bottom}`);
   }
-}
-
-function zoom(state, factor, center) {
-  const [from, to] = state.view;
-  const at = center ?? (state.focus ? (state.focus.from + state.focus.to) / 2 : (from + to) / 2);
-  const fixed = Math.min(Math.max(at, from), to);
-  move(state, fixed - (fixed - from) * factor, fixed + (to - fixed) * factor);
-}
-
-function pan(state, share) {
-  const [from, to] = state.view;
-  move(state, from + (to - from) * share, to + (to - from) * share);
-}
-
-function reveal(state, item) {
-  const [from, to] = state.view;
-  if (item.to >= from && item.from <= to) return;
-  const middle = (item.from + item.to) / 2;
-  state.view = [middle - (to - from) / 2, middle + (to - from) / 2];
-  place(state);
-}
-
-/** The item that an arrow key leads to. */
-function neighbour(state, key) {
-  const now = state.focus;
-  if (!now) return state.lanes.find((lane) => lane.id === "blocking")?.items[0] || state.items[0];
-  const lane = state.lanes.findIndex((one) => one.items.includes(now));
-  const inOrder = (items) => [...items].sort((a, b) => a.from - b.from || a.row - b.row);
-  if (key === "ArrowLeft" || key === "ArrowRight") {
-    const items = inOrder(state.lanes[lane].items);
-    return items[items.indexOf(now) + (key === "ArrowRight" ? 1 : -1)] || now;
-  }
-  const step = key === "ArrowDown" ? 1 : -1;
-  for (let other = lane + step; state.lanes[other]; other += step) {
-    const near = inOrder(state.lanes[other].items);
-    near.sort((a, b) => Math.abs(a.from - now.from) - Math.abs(b.from - now.from));
-    if (near.length) return near[0];
-  }
-  return now;
-}
-
-function listen(state) {
-  const acts = {
-    "+": () => zoom(state, 0.6),
-    "=": () => zoom(state, 0.6),
-    "-": () => zoom(state, 1 / 0.6),
-    0: () => move(state, ...waitView(state)),
-    1: () => move(state, ...state.extent),
-  };
-  state.box.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const arrow = event.key.startsWith("Arrow");
-    if (event.shiftKey && ["ArrowLeft", "ArrowRight"].includes(event.key)) {
-      pan(state, event.key === "ArrowLeft" ? -0.15 : 0.15);
-    } else if (arrow) {
-      neighbour(state, event.key).node.focus();
-    } else if (acts[event.key]) {
-      acts[event.key]();
-    } else {
-      return;
-    }
-    event.preventDefault();
-  });
-  state.box.addEventListener(
-    "wheel",
-    (event) => {
-      const along = event.shiftKey ? event.deltaY : event.deltaX;
-      if (event.ctrlKey || event.metaKey) zoom(state, Math.exp(event.deltaY / 300), timeAt(state, event));
-      else if (Math.abs(along) > Math.abs(event.shiftKey ? 0 : event.deltaY)) pan(state, along / 800);
-      else return;
-      event.preventDefault();
-    },
-    { passive: false },
-  );
-  drag(state);
-}
-
-function timeAt(state, event) {
-  const [from, to] = state.view;
-  const left = state.box.getBoundingClientRect().left + state.gutter;
-  return from + ((event.clientX - left) / (state.width - state.gutter)) * (to - from);
-}
-
-/** One pointer moves the view, two zoom it; a press that does not move sets the playback position. */
-function drag(state) {
-  const pointers = new Map();
-  let moved = 0;
-  state.box.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0) return;
-    if (!pointers.size) moved = 0;
-    pointers.set(event.pointerId, event.clientX);
-  });
-  state.box.addEventListener("pointermove", (event) => {
-    if (!pointers.has(event.pointerId)) return;
-    const before = pointers.get(event.pointerId);
-    pointers.set(event.pointerId, event.clientX);
-    moved += Math.abs(event.clientX - before);
-    if (moved > 3 && !state.box.hasPointerCapture(event.pointerId)) state.box.setPointerCapture(event.pointerId);
-    if (pointers.size === 1) {
-      pan(state, -(event.clientX - before) / (state.width - state.gutter));
-    } else if (pointers.size === 2) {
-      const other = [...pointers].find(([id]) => id !== event.pointerId)[1];
-      const [was, is] = [Math.abs(before - other), Math.abs(event.clientX - other)];
-      if (was > 8 && is > 8) zoom(state, was / is, timeAt(state, { clientX: (event.clientX + other) / 2 }));
-    }
-  });
-  const end = (event) => {
-    const known = pointers.delete(event.pointerId);
-    if (known && event.type === "pointerup" && moved <= 3) state.seek(timeAt(state, event));
-  };
-  for (const name of ["pointerup", "pointercancel"]) state.box.addEventListener(name, end);
-  document.addEventListener("pointerup", (event) => pointers.delete(event.pointerId));
 }

@@ -37,6 +37,9 @@ function router(audio) {
 /**
  * The player of a turn, or a line that says why there is none.
  *
+ * A turn may have a `title`, and a `window` of its WAV as a media fragment, which begins at
+ * `offset_s` of it.
+ *
  * @param moved called with the position (ms on the turn's axis) while it plays and when it is set
  * @returns {{node: Element, seek: (ms: number) => void}}
  */
@@ -47,14 +50,15 @@ function player(turn, moved) {
   const inside = turn.sound === "inside";
   const source = inside
     ? `data:audio/flac;base64,${document.getElementById(`sound-${turn.id}`).textContent}`
-    : turn.wav;
+    : turn.wav + (turn.window || "");
   const audio = h("audio", {
     controls: true,
     preload: inside ? "auto" : "none",
     src: source,
-    "aria-label": `Recording of turn ${turn.id}`,
+    "aria-label": `Recording of ${turn.title || `turn ${turn.id}`}`,
   });
-  const report = () => moved(turn.wav_start_ms + audio.currentTime * 1000);
+  const skipped = inside ? 0 : turn.offset_s || 0;
+  const report = () => moved(turn.wav_start_ms + (audio.currentTime - skipped) * 1000);
   const follow = () => {
     if (!audio.isConnected) audio.pause();
     report();
@@ -88,7 +92,7 @@ function player(turn, moved) {
     node: h("div", { class: "player" }, audio, sides, links, why),
     seek(at) {
       const seconds = (at - turn.wav_start_ms) / 1000;
-      if (seconds >= 0 && seconds <= turn.seconds) audio.currentTime = seconds;
+      if (seconds >= 0 && seconds <= turn.seconds) audio.currentTime = seconds + skipped;
     },
   };
 }

@@ -1,0 +1,338 @@
+"""What a conversation costs: dollars from usage and a dated table of prices. Pure, save `prices`.
+
+Nothing unknown is taken for free: a model that is not in the table has no figure, and neither has a
+conversation that used something without a price, or of which no usage was told.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pipeline.compare.record import Conversation, Turn
+from pipeline.errors import BadInput
+from pipeline.profile.statistics import ratio_interval
+
+MILLION = 1e6
+
+ASIDE = frozenset({"transcription_minute", "transcription_tokens"})
+"""What is used beside the replies: a bill is worth knowing without it."""
+
+_VERSION = re.compile(r"(?:-(?:preview|latest|\d{2,8}))*\Z")
+"""What may follow a model's name without making it another model: a date, `preview`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Prices of one model in US dollars; None: not known, or there is no such thing.
+
+    Attributes:
+        source: Where they were published.
+        text_in: A million tokens of text read.
+        text_cached: Of these, from the cache; None: as `text_in`.
+        text_out: A million tokens of text written.
+        audio_in: A million tokens of sound read.
+        audio_cached: Of these, from the cache; None: as `audio_in`.
+        audio_out: A million tokens of sound written.
+        session_minute: A minute of open session.
+        transcription_minute: A minute of the user's sound, for its transcript.
+    """
+
+    source: str = ""
+    text_in: float | None = None
+    text_cached: float | None = None
+    text_out: float | None = None
+    audio_in: float | None = None
+    audio_cached: float | None = None
+    audio_out: float | None = None
+    session_minute: float | None = None
+    transcription_minute: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """A table of prices.
+
+    Attributes:
+        as_of: When they were looked up, ISO 8601.
+        models: By the model's name.
+    """
+
+    as_of: str
+    models: Mapping[str, Rates]
+
+    def of(self, model: str) -> Rates | None:
+        """Prices of a model, or of a dated version of it; None if it is not in the table."""
+        name = _plain(model)
+        fitting = [
+            one
+            for one in self.models
+            if name.startswith(one) and _VERSION.match(name.removeprefix(one))
+        ]
+        return self.models[max(fitting, key=len)] if fitting else None
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What something costs.
+
+    Attributes:
+        dollars: In all; None: not known.
+        parts: By what it was spent on: names of `Rates`.
+        missing: What was used and has no price.
+    """
+
+    dollars: float | None
+    parts: Mapping[str, float] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+
+
+def prices(file: Path | None = None) -> Prices:
+    """Read a table of prices.
+
+    Args:
+        file: None: the one that comes with Cascade.
+
+    Raises:
+        BadInput: It cannot be read, or is none.
+    """
+    name = str(file) if file is not None else "prices.toml"
+    try:
+        if file is None:
+            text = resources.files("pipeline.compare").joinpath(name).read_text(encoding="utf-8")
+        else:
+            text = file.read_text(encoding="utf-8-sig")
+        return _table(tomllib.loads(text), name)
+    except OSError as error:
+        raise BadInput(f"--prices {name}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"--prices {name}: is no TOML: {error}") from None
+
+
+def bill(usage: Iterable[Mapping[str, Any]], rates: Rates, open_s: float = 0.0) -> Bill:
+    """What this usage costs.
+
+    Args:
+        usage: `events.Usage` as dictionaries.
+        rates: Of the model.
+        open_s: How long the session was open, for a model that is billed by that (s).
+    """
+    used = [*usage]
+    quantities: dict[str, float] = {}
+    for one in used:
+        for name, quantity in _quantities(one).items():
+            quantities[name] = quantities.get(name, 0.0) + quantity
+    if rates.session_minute is not None and "session_minute" not in quantities and open_s > 0:
+        quantities["session_minute"] = open_s / 60
+    # Of a model that is sold by tokens these must be known, or the bill is not.
+    replies = rates.session_minute is not None or not quantities.keys() <= ASIDE
+    if not quantities or not replies:
+        return Bill(None, {}, ("usage",))
+    parts: dict[str, float] = {}
+    missing: list[str] = []
+    for name, quantity in quantities.items():
+        price = _price(rates, name)
+        if price is None:
+            # The model's own tokens are in the price of an open minute, if that is how it is sold.
+            if rates.session_minute is None or name == "transcription_minute":
+                missing.append(name)
+        else:
+            parts[name] = quantity * price
+    known = set(missing) <= ASIDE
+    return Bill(sum(parts.values()) if known and parts else None, parts, tuple(missing))
+
+
+def model_of(conversation: Conversation, header: Mapping[str, Any]) -> str:
+    """The model that is billed for a conversation; empty where nothing of it is.
+
+    Of a cascade that is its language model, if that runs elsewhere.
+    """
+    if model := conversation.facts.get("model"):
+        return _plain(str(model))
+    about = (header.get("variants") or {}).get(conversation.path) or {}
+    if about.get("kind", conversation.path) != "cascade":
+        return _plain(str(about.get("model", "")))
+    settings = (header.get("settings") or {}).get("llm") or {}
+    named = about.get("llm.model") or about.get("llm") or settings.get("model") or ""
+    return str(named).removeprefix("openai:") if str(named).startswith("openai:") else ""
+
+
+def of_turn(conversation: Conversation, turn: Turn, rates: Rates | None) -> float | None:
+    """Dollars of one turn: its own usage, and its share of a session that is billed by time."""
+    if rates is None:
+        return None
+    mine = [
+        one
+        for one in conversation.usage
+        if one.get("turn") == turn.number and one.get("kind") != "session"
+    ]
+    return bill(mine, rates, (turn.end_ns - turn.start_ns) / 1e9).dollars
+
+
+def summary(
+    conversations: Sequence[Conversation], header: Mapping[str, Any], table: Prices
+) -> dict[str, Any]:
+    """What one path costs, over all conversations of it that count.
+
+    Each figure is of the conversations of which it is known, with at least one answer:
+    `conversations` says how many.
+    `per_speech_minute_usd` is by the minutes that the user spoke; a path of which nothing is billed
+    has `usd` None and says so in `note`.
+    """
+    counted = [one for one in conversations if one.repeat > 0 and one.seconds > 0]
+    models = list(dict.fromkeys(model_of(one, header) for one in counted))
+    model = next(filter(None, models), "")
+    rates = table.of(model) if model else None
+    answered = [one for one in counted if any(turn.record.status == "ok" for turn in one.turns)]
+    bills = [(one, bill(one.usage, rates, one.seconds)) for one in answered] if rates else []
+    known = [(one, found.dollars) for one, found in bills if found.dollars is not None]
+    return {
+        "model": model,
+        **_dollars(known),
+        "parts_usd": _parts([found for _, found in bills if found.dollars is not None]),
+        "prices_as_of": table.as_of if rates else None,
+        "source": rates.source if rates else "",
+        "note": _note(model, rates, [found for _, found in bills], bool(counted), bool(known)),
+        **_machine(counted),
+    }
+
+
+def speech_s(conversation: Conversation) -> float:
+    """How long the user spoke in a conversation (s)."""
+    spans = (
+        span for turn in conversation.turns for span in turn.record.spans if span.lane == "user"
+    )
+    return sum(span.end_ns - span.start_ns for span in spans) / 1e9
+
+
+def _dollars(known: Sequence[tuple[Conversation, float]]) -> dict[str, Any]:
+    usd = sum(dollars for _, dollars in known) if known else None
+    turns = sum(turn.record.status == "ok" for one, _ in known for turn in one.turns)
+    minutes = [one.seconds / 60 for one, _ in known]
+    spoken = sum(speech_s(one) for one, _ in known) / 60
+    interval = ratio_interval([dollars for _, dollars in known], minutes)
+    return {
+        "conversations": len(known),
+        "usd": usd,
+        "per_turn_usd": _by(usd, turns),
+        "per_minute_usd": _by(usd, sum(minutes)),
+        "per_minute_ci95": interval,
+        "per_speech_minute_usd": _by(usd, spoken),
+    }
+
+
+def _machine(counted: Sequence[Conversation]) -> dict[str, Any]:
+    """Processor time and energy of this machine."""
+    cpu_s = sum(one.cpu_s for one in counted) if counted else None
+    turns = sum(turn.record.status == "ok" for one in counted for turn in one.turns)
+    minutes = [one.seconds / 60 for one in counted]
+    metered = [one for one in counted if one.joules is not None]
+    joules = sum(one.joules or 0.0 for one in metered) if metered else None
+    return {
+        "cpu_s": cpu_s,
+        "cpu_s_per_turn": _by(cpu_s, turns),
+        "cpu_s_per_minute": _by(cpu_s, sum(minutes)),
+        "cpu_s_per_minute_ci95": ratio_interval([one.cpu_s for one in counted], minutes),
+        "joules": joules,
+        "joules_per_minute": _by(joules, sum(one.seconds for one in metered) / 60),
+    }
+
+
+def _note(
+    model: str, rates: Rates | None, bills: Sequence[Bill], counted: bool, known: bool
+) -> str:
+    if not counted:
+        return "no conversation was held"
+    if not model:
+        return "runs on this machine: nothing is billed"
+    if rates is None:
+        return f"no price is known for {model}; add one with --prices FILE"
+    missing = list(dict.fromkeys(name for one in bills for name in one.missing))
+    unpriced = [name for name in missing if name != "usage"]
+    told = []
+    if unpriced:
+        names = ", ".join(name.replace("_", " ") for name in unpriced)
+        told.append(f"no price is known for {names} of {model}; add it with --prices FILE")
+    if "usage" in missing:
+        some = "some conversations" if known else "it"
+        told.append(f"what was used is not known of {some}")
+    return "; ".join(told)
+
+
+def _quantities(one: Mapping[str, Any]) -> dict[str, float]:
+    """How much of what `Rates` name was used: millions of tokens, or minutes; no zeros."""
+
+    def count(name: str) -> float:
+        return float(one.get(name) or 0.0)
+
+    kind = one.get("kind", "reply")
+    minutes = count("seconds") / 60
+    if kind == "session":
+        return {"session_minute": minutes} if minutes else {}
+    if kind == "transcription":
+        if minutes:
+            return {"transcription_minute": minutes}
+        tokens = count("input_tokens") + count("output_tokens")
+        return {"transcription_tokens": tokens / MILLION} if tokens else {}
+    heard = min(count("input_audio_tokens"), count("input_tokens"))
+    again = min(count("cached_tokens"), count("input_tokens"))
+    heard_again = min(count("cached_audio_tokens"), heard, again)
+    read = count("input_tokens") - heard
+    read_again = min(again - heard_again, read)
+    spoken = min(count("output_audio_tokens"), count("output_tokens"))
+    found = {
+        "text_in": read - read_again,
+        "text_cached": read_again,
+        "audio_in": heard - heard_again,
+        "audio_cached": heard_again,
+        "text_out": count("output_tokens") - spoken,
+        "audio_out": spoken,
+    }
+    return {name: tokens / MILLION for name, tokens in found.items() if tokens > 0}
+
+
+def _price(rates: Rates, name: str) -> float | None:
+    price: float | None = getattr(rates, name, None)
+    if price is None and name.endswith("_cached"):
+        price = getattr(rates, name.replace("_cached", "_in"))
+    return price
+
+
+def _parts(bills: Sequence[Bill]) -> dict[str, float]:
+    names = dict.fromkeys(name for one in bills for name in one.parts)
+    return {name: sum(one.parts.get(name, 0.0) for one in bills) for name in names}
+
+
+def _by(amount: float | None, count: float) -> float | None:
+    return None if amount is None or count <= 0 else amount / count
+
+
+def _plain(model: str) -> str:
+    """A model's name as the table has it."""
+    return model.removeprefix("simulated:").removeprefix("models/").partition("#")[0]
+
+
+def _table(plain: Mapping[str, Any], name: str) -> Prices:
+    models = plain.get("models")
+    if not isinstance(models, dict) or not isinstance(plain.get("as_of"), str):
+        raise BadInput(f"--prices {name}: needs `as_of` (a date as text) and tables `models.NAME`")
+    fields = {one.name for one in dataclasses.fields(Rates)}
+    found = {}
+    for model, row in models.items():
+        if not isinstance(row, dict):
+            raise BadInput(f"--prices {name}: models.{model} is no table")
+        for key, value in row.items():
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if key not in fields:
+                allowed = ", ".join(sorted(fields))
+                raise BadInput(f"--prices {name}: models.{model}.{key}: allowed are {allowed}")
+            if not (isinstance(value, str) if key == "source" else number and 0 <= value < 1e6):
+                raise BadInput(f"--prices {name}: models.{model}.{key} is {value!r}: no price")
+        found[model] = Rates(**row)
+    return Prices(plain["as_of"], found)

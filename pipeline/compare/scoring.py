@@ -1,0 +1,198 @@
+"""Whether a reply is what a scenario expects, and how well the user was understood. Pure.
+
+Rules only; what a language model is to decide, `judge` adds after the run. Words are compared as
+`words.words` gives them, so that case, punctuation and the way a number is written do not matter.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterator, Sequence
+
+import jiwer
+
+from pipeline.compare.record import Call, Check, Turn
+from pipeline.compare.scenario import Expect, Scenario, Step, Wanted
+from pipeline.compare.toolbox import agrees
+from pipeline.compare.words import holds, numbers, words
+
+CLOSE = 1e-9
+"""Numbers that differ by less, as a share, are the same."""
+
+SHOWN = 120
+"""Characters of a reply or a call that a check shows at most."""
+
+NO_REPLY = "no reply"
+
+
+def scored(turn: Turn, step: Step, scenario: Scenario) -> Turn:
+    """A turn with its checks and, where words and transcript are known, its word errors."""
+    record = turn.record
+    reply: str | None = record.reply
+    if not record.reply.strip() and record.status == "ok":
+        reply = None
+    checks = check(step, scenario, reply, turn.calls, turn.kept)
+    errors, said = None, 0
+    if step.said:
+        errors, said = word_errors(step.said, record.transcript)
+        if not record.transcript.strip() and record.status != "no reply":
+            errors = None  # The path tells no transcript, or was gone before it had one.
+    return dataclasses.replace(turn, checks=checks, word_errors=errors, words=said)
+
+
+def check(
+    step: Step,
+    scenario: Scenario,
+    reply: str | None,
+    calls: Sequence[Call] = (),
+    kept: str | None = None,
+) -> tuple[Check, ...]:
+    """What became of a turn's expectations, save those that a judge decides.
+
+    A turn without a reply meets nothing that is expected of one: not even what it was to leave out.
+    What tools were to be called is seen from the calls alone.
+
+    Args:
+        step: What was said, and expected.
+        scenario: Which it is of.
+        reply: What was answered; empty: nothing; None: something, but nobody knows its words.
+        calls: The tools that were called in the turn, in order.
+        kept: What the model's history holds of the reply in the end; None: not known.
+    """
+    expect = step.expect
+    topic = topic_of(expect, scenario)
+    checks = [*_answer(expect, reply, topic)]
+    if expect.tool is not None:
+        checks += _tools(expect.tool, calls, reply)
+    return (*checks, *_history(expect, kept))
+
+
+def topic_of(expect: Expect, scenario: Scenario) -> str:
+    """What the expectations of an answer are about."""
+    if expect.topic:
+        return expect.topic
+    return scenario.topic if scenario.topic in ("instructions", "recall") else "answer"
+
+
+def word_errors(said: str, heard: str) -> tuple[int, int]:
+    """How a transcript differs from what was said, both normalised.
+
+    Returns:
+        Substitutions, deletions and insertions together; words that were said.
+    """
+    reference, hypothesis = words(said), words(heard)
+    if not reference or not hypothesis:
+        return max(len(reference), len(hypothesis)), len(reference)
+    found = jiwer.process_words(" ".join(reference), " ".join(hypothesis))
+    return found.substitutions + found.deletions + found.insertions, len(reference)
+
+
+def contains(text: str, wanted: str) -> bool:
+    """Whether a text has one of the alternatives, parted by `|`, as whole words."""
+    plain = words(text)
+    return any(_has(text, plain, one) for one in wanted.split("|") if one.strip())
+
+
+def names_number(text: str, wanted: float) -> bool:
+    """Whether a text names a number, in digits or words; `23%` names 23."""
+    return any(abs(one - wanted) <= CLOSE * max(1.0, abs(wanted)) for one in numbers(text))
+
+
+def _has(text: str, plain: Sequence[str], wanted: str) -> bool:
+    needle = words(wanted)
+    if not needle:  # nothing but punctuation, such as an emoji
+        return wanted.strip().casefold() in text.casefold()
+    return holds(plain, needle)
+
+
+def _answer(expect: Expect, reply: str | None, topic: str) -> Iterator[Check]:
+    found = _shown(reply)
+    told = reply or ""
+
+    def made(kind: str, wanted: str, met: bool | None) -> Check:
+        if reply is None:
+            return Check(kind, wanted, None, "the words of the reply are not known", topic)
+        met = met if reply.strip() else False
+        return Check(kind, wanted, met, "" if met else found, topic)
+
+    for wanted in expect.contains:
+        yield made("contains", wanted, contains(told, wanted))
+    for unwanted in expect.lacks:
+        yield made("lacks", unwanted, not contains(told, unwanted))
+    if expect.regex:
+        try:
+            met: bool | None = re.search(expect.regex, told, re.IGNORECASE) is not None
+        except re.error as error:
+            yield Check("regex", expect.regex, None, f"is no regular expression: {error}", topic)
+        else:
+            yield made("regex", expect.regex, met)
+    if expect.number is not None:
+        yield made("number", f"{expect.number:.12g}", names_number(told, expect.number))
+
+
+def _tools(wanted: Wanted, calls: Sequence[Call], reply: str | None) -> Iterator[Check]:
+    asked = ", ".join(_call(call) for call in calls)
+    if not wanted.name:
+        if reply == "" and not calls:
+            yield Check("no tool", "no tool", False, NO_REPLY, "tools")
+        else:
+            yield Check("no tool", "no tool", not calls, _cut(asked), "tools")
+        return
+    right = next((call for call in calls if _right(wanted, call)), None)
+    told = _told(wanted)
+    found = "" if right else _cut(asked) or "no call"
+    yield Check("tool", told, right is not None, found, "tools")
+    # A call that the model itself has taken back was never answered.
+    others = [call for call in calls if call is not right and not call.cancelled]
+    if right is not None and others:
+        extra = _cut(", ".join(_call(call) for call in others))
+        yield Check("no tool", f"nothing but {told}", False, extra, "tools")
+    if wanted.within_s is not None:
+        took_s = None if right is None else right.asked_ns / 1e9
+        met = took_s is not None and took_s <= wanted.within_s
+        late = "no such call" if took_s is None else f"after {took_s:.2f} s"
+        yield Check("on time", f"within {wanted.within_s:g} s", met, "" if met else late, "tools")
+
+
+def _right(wanted: Wanted, call: Call) -> bool:
+    if call.name != wanted.name:
+        return False
+    try:
+        given = json.loads(call.arguments or "{}")
+    except ValueError:
+        return False
+    return isinstance(given, dict) and agrees(wanted.arguments, given)
+
+
+def _history(expect: Expect, kept: str | None) -> Iterator[Check]:
+    held = kept or ""
+    for wanted in expect.history:
+        met = None if kept is None else contains(held, wanted)
+        yield _of_history("history", wanted, met, kept)
+    for unwanted in expect.history_lacks:
+        met = None if kept is None else not contains(held, unwanted)
+        yield _of_history("history lacks", unwanted, met, kept)
+
+
+def _of_history(kind: str, wanted: str, met: bool | None, kept: str | None) -> Check:
+    found = "" if met else "not known" if kept is None else _cut(kept) or "nothing"
+    return Check(kind, wanted, met, found, "interruption")
+
+
+def _told(wanted: Wanted) -> str:
+    inside = ", ".join(f"{name}={value}" for name, value in wanted.arguments.items())
+    return f"{wanted.name}({inside})"
+
+
+def _call(call: Call) -> str:
+    return f"{call.name}({' '.join(call.arguments.split())})"
+
+
+def _shown(reply: str | None) -> str:
+    return _cut(" ".join((reply or "").split())) or NO_REPLY
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"

@@ -1,0 +1,344 @@
+"""A comparison in figures: `summary.json`, `turns.csv`, and what the terminal and the report show.
+
+The format is a profile's, with paths as variants; what a comparison adds stands beside it. All of
+it is computed from the conversations. Wherever the other end was simulated, the name of the path
+says so, and `simulated` is true in the summary, in the variant, and in what is compared with it.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipeline.compare import cost, success
+from pipeline.compare.record import Conversation, Turn
+from pipeline.compare.stamp import simulations, titled
+from pipeline.compare.verdict import verdict
+from pipeline.direct.brief import STAMP
+from pipeline.errors import StageError
+from pipeline.profile.record import Record
+from pipeline.profile.statistics import difference
+from pipeline.profile.summary import (
+    DESCRIBED,
+    HIDEABLE,
+    against,
+    described,
+    figures,
+    noise_of,
+    rounded,
+    row,
+    warnings,
+)
+from pipeline.timeline import DIRECT_PARTS, DIRECT_STAGES, PARTS
+
+TAKEN = (*DESCRIBED, "repeat", "figures", "judge")
+"""What the summary takes over from the conversations' header."""
+
+DIRECT_HIDEABLE = tuple(name for name, _, _ in DIRECT_STAGES)
+
+USD_DIGITS = 6
+"""Decimals of dollars: a turn costs fractions of a cent."""
+
+ADDED = tuple(name for name in DIRECT_PARTS if name not in PARTS)
+
+COLUMNS = (
+    *("variant", "file", "repeat", "status", "voice_to_voice_ms", "wav_voice_to_voice_ms"),
+    *(f"{name}_ms" for name in (*PARTS, *ADDED)),
+    *(f"hidden_{name}_ms" for name in (*HIDEABLE, *ADDED)),
+    *("scenario", "turn", "answering_ms", "wer", "checks_met", "checks", "tool_ok", "silence_ms"),
+    *("cost_usd", "simulated", "order", "end_of_speech", "underrun_ms", "reason"),
+)
+"""Of `turns.csv`; new columns are added at the end."""
+
+
+def summarise(
+    header: Mapping[str, Any], conversations: Sequence[Conversation], table: cost.Prices
+) -> dict[str, Any]:
+    """What `summary.json` holds.
+
+    Args:
+        header: What describes the run.
+        conversations: All of them; those of the warm-up count only in `warm_up`.
+        table: What things cost.
+    """
+    noise = noise_of(header)
+    simulated = simulations(header, conversations)
+    paths = _by_path(header, conversations)
+    records = {path: _records(of, titled(path, path in simulated)) for path, of in paths.items()}
+    variants: dict[str, Any] = {}
+    first = next(iter(paths), "")
+    for path, of in paths.items():
+        name = titled(path, path in simulated)
+        stamp = {"simulated": True, "simulation": simulated[path]} if path in simulated else {}
+        found = {"path": path, **stamp, **_variant(of, records[path], header)}
+        if path != first:
+            found["against_first"] = {
+                **({"simulated": True} if {path, first} & simulated.keys() else {}),
+                **_against(titled(first, first in simulated), paths, records, (first, path), noise),
+            }
+        bill = rounded(cost.summary(of, header, table), USD_DIGITS)
+        variants[name] = {**rounded(found), "cost": bill}
+    summary: dict[str, Any] = {
+        "simulated": bool(simulated),
+        "verdict": [],
+        "variants": variants,
+        "scenarios": len({one.scenario for one in conversations}),
+        "conversations": sum(one.repeat > 0 for one in conversations),
+        **{key: header[key] for key in TAKEN if key in header},
+    }
+    summary["verdict"] = list(verdict(summary))
+    every = [record for of in records.values() for record in of]
+    told = warnings(summary, noise, every, failures=False)
+    summary["warnings"] = [*told, *_warnings(variants)]
+    return summary
+
+
+def _by_path(
+    header: Mapping[str, Any], conversations: Iterable[Conversation]
+) -> dict[str, list[Conversation]]:
+    """Conversations by path, in the header's order; a path that was never tried has none."""
+    found: dict[str, list[Conversation]] = {path: [] for path in header.get("variants") or {}}
+    for one in conversations:
+        found.setdefault(one.path, []).append(one)
+    return found
+
+
+def _records(conversations: Iterable[Conversation], name: str) -> list[Record]:
+    """All turns as a profile has them, each called after its path, scenario and number."""
+    return [
+        dataclasses.replace(
+            turn.record, variant=name, file=f"{one.scenario}#{turn.number}", repeat=one.repeat
+        )
+        for one in conversations
+        for turn in one.turns
+    ]
+
+
+def _variant(
+    conversations: Sequence[Conversation], records: Sequence[Record], header: Mapping[str, Any]
+) -> dict[str, Any]:
+    turns = success.held(conversations)
+    counted = [one for one in conversations if one.repeat > 0]
+    parts = _parts(records)
+    hideable = DIRECT_HIDEABLE if parts is DIRECT_PARTS else HIDEABLE
+    about = next((one.facts for one in conversations if one.facts), {})
+    return {
+        "model": about.get("model", ""),
+        "host": about.get("host", ""),
+        "duplex": bool(about.get("duplex")),
+        **figures(records, parts, hideable),
+        "answering": _answering(turns),
+        "server_ms": _server(turns),
+        "rtt_ms": described([ms for one in counted for ms in one.rtt_ms]),
+        "connect_ms": described(
+            [one.facts["connect_ms"] for one in counted if "connect_ms" in one.facts]
+        ),
+        "conversations": {
+            "n": len(counted),
+            "failed": sum(one.status == "failed" for one in counted),
+            "reconnects": sum(one.reconnects for one in counted),
+            "seconds": sum(one.seconds for one in counted),
+        },
+        "wer": success.word_error_rate(turns),
+        "expectations": success.overall(turns),
+        "checks": success.topics(turns),
+        "tools": success.tools(turns, _lengths(header)),
+        "instructions_by_turn": success.along(turns, "instructions"),
+        "recall_by_turn": success.along(turns, "recall"),
+        "interruption": success.interruption(turns),
+        "heavy_tools": success.heavy_tools(conversations),
+        "failures": _failures(counted),
+    }
+
+
+def _parts(records: Iterable[Record]) -> tuple[str, ...]:
+    """The parts of these turns' latency: a speech-to-speech model has others than a cascade."""
+    direct = any("model.first_audio" in record.marks for record in records)
+    return DIRECT_PARTS if direct else PARTS
+
+
+def _lengths(header: Mapping[str, Any]) -> dict[str, str]:
+    """The length of the instructions by scenario."""
+    scenarios = header.get("scenarios") or {}
+    return {name: str(about.get("length") or "") for name, about in scenarios.items()}
+
+
+def _answering(turns: Iterable[success.Held]) -> dict[str, Any]:
+    """Latency to the first sound that answers: later than the first where that was a filler."""
+    heard = [turn for _, turn in turns if _first_ns(turn) is not None]
+    answered = [turn for turn in heard if turn.answering_ns is not None]
+    return {
+        "ms": described([(turn.answering_ns or 0) / 1e6 for turn in answered]),
+        "fillers": sum((turn.answering_ns or 0) > (_first_ns(turn) or 0) for turn in answered),
+        "never": len(heard) - len(answered),
+    }
+
+
+def _first_ns(turn: Turn) -> int | None:
+    return turn.record.wav_voice_to_voice_ns if turn.record.status == "ok" else None
+
+
+def _server(turns: Iterable[success.Held]) -> dict[str, Any]:
+    """Figures of the other side's making."""
+    found: dict[str, list[float]] = {}
+    for _, turn in turns:
+        if turn.record.status == "ok":
+            for name, ms in turn.server_ms.items():
+                found.setdefault(name, []).append(ms)
+    return {name: described(values) for name, values in found.items()}
+
+
+def _failures(conversations: Iterable[Conversation]) -> list[dict[str, Any]]:
+    """What went wrong: a conversation that ended early once, else each turn without an answer."""
+    found: list[dict[str, Any]] = []
+    for one in conversations:
+        bad = [turn for turn in one.turns if turn.record.status != "ok"]
+        where = {"scenario": one.scenario, "repeat": one.repeat, "order": one.order}
+        if one.status == "failed":
+            first = bad[0].number if bad else None
+            reason = one.reason or "ended early"
+            found.append(
+                {**where, "turn": first, "turns": len(bad), "status": "failed", "reason": reason}
+            )
+            continue
+        for turn in bad:
+            record = turn.record
+            found.append(
+                {
+                    **where,
+                    "turn": turn.number,
+                    "turns": 1,
+                    "status": record.status,
+                    "reason": record.reason,
+                }
+            )
+    return found
+
+
+def _against(
+    name: str,
+    paths: Mapping[str, Sequence[Conversation]],
+    records: Mapping[str, Sequence[Record]],
+    pair: tuple[str, str],
+    noise: float | None,
+) -> dict[str, Any]:
+    """How the second path of a pair differs from the first, which is called `name`."""
+    first, second = pair
+    mine, other = _parts(records[first]), _parts(records[second])
+    # What is left over when other stages are told apart is another thing.
+    parts = mine if mine == other else tuple(p for p in mine if p in other and p != "own")
+    before, after = success.held(paths[first]), success.held(paths[second])
+    return {
+        **against(name, records[first], records[second], noise, parts),
+        "answering_ms": _answering_apart(before, after, noise),
+        **success.compared(before, after),
+    }
+
+
+def _answering_apart(
+    first: Iterable[success.Held], second: Iterable[success.Held], noise: float | None
+) -> dict[str, Any] | None:
+    before, after = (
+        {
+            (one.scenario, turn.number, one.repeat): turn.answering_ns / 1e6
+            for one, turn in of
+            if _first_ns(turn) is not None and turn.answering_ns is not None
+        }
+        for of in (first, second)
+    )
+    keys = [key for key in before if key in after]
+    found = difference([before[key] for key in keys], [after[key] for key in keys], noise)
+    return None if found is None else asdict(found)
+
+
+def _warnings(variants: Mapping[str, Any]) -> list[str]:
+    told = []
+    for name, variant in variants.items():
+        expectations, words = variant["expectations"], variant["wer"]
+        if expectations and expectations["undecided"]:
+            told.append(
+                f"{name}: of {expectations['undecided']} expectations nobody could tell whether "
+                "they were met; they count nowhere"
+            )
+        if words and words["without_transcript"]:
+            told.append(
+                f"{name}: {words['without_transcript']} turns that were answered have no "
+                "transcript: their word errors are not known"
+            )
+        if times := variant["conversations"]["reconnects"]:
+            often = "once" if times == 1 else f"{times} times"
+            told.append(f"{name}: the connection was lost and made again {often}")
+    return told
+
+
+def write(
+    folder: Path,
+    summary: Mapping[str, Any],
+    conversations: Iterable[Conversation],
+    table: cost.Prices,
+) -> None:
+    """Write `summary.json` and `turns.csv` into a comparison's folder.
+
+    Args:
+        folder: Of the comparison.
+        summary: What `summarise` found.
+        conversations: In the order in which they were held.
+        table: What things cost.
+
+    Raises:
+        StageError: Of stage `save`: they cannot be written.
+    """
+    try:
+        text = json.dumps(summary, indent=2, ensure_ascii=False)
+        (folder / "summary.json").write_text(text + "\n", encoding="utf-8")
+        with (folder / "turns.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows(summary, conversations, table))
+    except OSError as error:
+        raise StageError(
+            "save", f"{folder}: the summary cannot be written: {error.strerror}"
+        ) from None
+
+
+def rows(
+    summary: Mapping[str, Any], conversations: Iterable[Conversation], table: cost.Prices
+) -> Iterable[dict[str, str]]:
+    """The rows of `turns.csv`, by column."""
+    variants = {one["path"]: (name, one) for name, one in summary["variants"].items()}
+    for one in conversations:
+        name, variant = variants[one.path]
+        rates = table.of(variant["cost"]["model"]) if variant["cost"]["model"] else None
+        stamp = STAMP if variant.get("simulated") else ""
+        for turn, record in zip(one.turns, _records([one], name), strict=True):
+            usd = cost.of_turn(one, turn, rates)
+            yield {
+                **row(record),
+                **_measured(turn),
+                "scenario": one.scenario,
+                "turn": str(turn.number),
+                "cost_usd": "" if usd is None else f"{usd:.{USD_DIGITS}f}",
+                "simulated": stamp,
+            }
+
+
+def _measured(turn: Turn) -> dict[str, str]:
+    tool = success.tool_ok(turn)
+    decided = [check.met for check in turn.checks if check.met is not None]
+    found = {
+        "checks_met": str(sum(decided)) if decided else "",
+        "checks": str(len(decided)) if decided else "",
+        "tool_ok": "" if tool is None else str(int(tool)),
+    }
+    if turn.word_errors is not None and turn.words:
+        found["wer"] = f"{turn.word_errors / turn.words:.4f}"
+    answering = turn.answering_ns if turn.record.status == "ok" else None
+    for column, ns in (("answering_ms", answering), ("silence_ms", turn.silence_ns)):
+        if ns is not None:
+            found[column] = f"{ns / 1e6:.3f}"
+    return found

@@ -1,0 +1,274 @@
+"""A comparison's summary on a terminal: what it comes to, side by side, along turns, what failed.
+
+It reads in 80 columns, without colour, and where only ASCII can be written. Where a path was
+simulated, the first line and every heading say so, and so does the path's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.compare.stamp import source_of
+from pipeline.direct.brief import STAMP
+from pipeline.profile.terminal import NONE, table
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+DIGITS = "0123456789"
+"""What a share is drawn with, from nothing to all; the second where only ASCII can be written."""
+
+MOST = 8
+"""Failures that are told one by one."""
+
+Variants = Mapping[str, Mapping[str, Any]]
+
+
+def show(console: Console, summary: Mapping[str, Any]) -> None:
+    """Show what `summary.summarise` found."""
+    variants: Variants = summary["variants"]
+    simulated = bool(summary["simulated"])
+    for line in _stamp(variants):
+        console.print(line)
+    for sentence in summary["verdict"]:
+        console.print(Text(sentence))
+    console.print(_heading("\nVoice-to-voice latency, ms", simulated))
+    console.print(_latencies(variants))
+    for note in _beside(variants):
+        console.print(note)
+    console.print(_heading("\nUnderstanding, tools, cost", simulated))
+    console.print(_rights(variants))
+    marks = DIGITS if console.options.ascii_only else BLOCKS
+    for title, curves in _curves(variants):
+        console.print(_heading(f"\n{title}", simulated))
+        console.print(_drawn(curves, marks))
+    if lengths := _lengths(variants):
+        console.print(_heading("\nRight tool, by length of the instructions", simulated))
+        console.print(lengths)
+    if details := [*_interruptions(variants), *_heavy(variants)]:
+        console.print(_heading("\nInterruptions, heavy tools", simulated))
+        for line in details:
+            console.print(line)
+    if failures := [*_failures(variants)]:
+        console.print(_heading("\nWhat failed", simulated))
+        for line in failures:
+            console.print(line)
+    if notes := [*_notes(summary)]:
+        console.print()
+        for line in notes:
+            console.print(line)
+
+
+def sparkline(points: Sequence[Mapping[str, Any]], marks: str, last: int) -> str:
+    """A curve of shares in one line, a mark for each turn; a dot where there is no share.
+
+    Args:
+        points: `turn` and `share` each.
+        marks: From nothing to all.
+        last: Number of the last turn.
+    """
+    shares = {point["turn"]: point["share"] for point in points}
+    drawn = []
+    for turn in range(1, last + 1):
+        share = shares.get(turn)
+        drawn.append("." if share is None else _mark(share, marks))
+    return "".join(drawn)
+
+
+def _mark(share: float, marks: str) -> str:
+    """The first mark is nothing, the last is all, and no other share is drawn as these are."""
+    if share <= 0:
+        return marks[0]
+    return marks[-1] if share >= 1 else marks[1 + int(share * (len(marks) - 2))]
+
+
+def _stamp(variants: Variants) -> Iterable[Text]:
+    for name, one in variants.items():
+        if one.get("simulated"):
+            played = one.get("simulation") or {}
+            inside = ", ".join(f"{key} {value}" for key, value in played.items() if key != "source")
+            line = Text.assemble((f" {STAMP} ", "bold reverse"), f" {name} is a script")
+            line.append(f", not a measurement; latency after: {source_of(played)}")
+            yield line.append(f" ({inside})" if inside else "")
+
+
+def _heading(text: str, simulated: bool) -> Text:
+    return Text(f"{text} [{STAMP}]" if simulated else text, "bold")
+
+
+def _latencies(variants: Variants) -> Table:
+    made = table("path", "n", "failed", "median", "95 % interval", "p95", "answer")
+    for name, one in variants.items():
+        found = one["voice_to_voice_ms"] or {}
+        interval = found.get("ci95")
+        answer = (one["answering"]["ms"] or {}).get("median")
+        made.add_row(
+            Text(name),
+            str(one["n"]),
+            Text(str(one["failed"]), "bold red" if one["failed"] else ""),
+            Text(_ms(found.get("median")), "bold"),
+            "{:.0f} to {:.0f}".format(*interval) if interval else "too few" if found else NONE,
+            _ms(found.get("p95")),
+            _ms(answer),
+        )
+    return made
+
+
+def _beside(variants: Variants) -> Iterable[Text]:
+    """What the other side tells of itself: it leaves out parts of what a user waits for."""
+    for name, one in variants.items():
+        told = [
+            f"{key.replace('_', ' ')} {found['median']:.0f}"
+            for key, found in one["server_ms"].items()
+            if found
+        ]
+        if one["rtt_ms"]:
+            told.append(f"round trip {one['rtt_ms']['median']:.1f}")
+        if one["connect_ms"]:
+            told.append(f"connected in {one['connect_ms']['median']:.0f}")
+        if told:
+            yield Text(f"{name}, medians beside it: {', '.join(told)}", "dim")
+
+
+def _rights(variants: Variants) -> Table:
+    made = table("path", "misheard", "as expected", "right tool", "a minute")
+    for name, one in variants.items():
+        words = (one["wer"] or {}).get("rate")
+        expected = one["expectations"] or {}
+        made.add_row(
+            Text(name),
+            NONE if words is None else f"{100 * words:.1f} %",
+            _share(expected.get("share"), expected.get("ci95")),
+            _share(*_tool(one)),
+            _cost(one["cost"]),
+        )
+    return made
+
+
+def _tool(one: Mapping[str, Any]) -> tuple[float | None, Sequence[float] | None]:
+    overall = (one["tools"] or {}).get("overall") or {}
+    return overall.get("share"), overall.get("ci95")
+
+
+def _cost(cost: Mapping[str, Any]) -> str:
+    if cost["per_minute_usd"] is not None:
+        return f"${cost['per_minute_usd']:.3g}"
+    if cost["model"] or cost["cpu_s_per_minute"] is None:
+        return "not known"
+    return f"{cost['cpu_s_per_minute']:.0f} CPU-s"
+
+
+def _curves(variants: Variants) -> Iterable[tuple[str, dict[str, list[Mapping[str, Any]]]]]:
+    """Curves by turn of all paths that have one, with what they are of."""
+    found = {
+        "Right tool, by turn": {
+            name: (one["tools"] or {}).get("by_turn") or [] for name, one in variants.items()
+        },
+        "Instructions followed, by turn": {
+            name: one["instructions_by_turn"] for name, one in variants.items()
+        },
+        "Recalled, by turn": {name: one["recall_by_turn"] for name, one in variants.items()},
+    }
+    for title, curves in found.items():
+        if any(len(points) > 1 for points in curves.values()):
+            yield title, curves
+
+
+def _drawn(curves: Mapping[str, Sequence[Mapping[str, Any]]], marks: str) -> Table:
+    last = max(point["turn"] for points in curves.values() for point in points)
+    low, high = (f"{mark} {end} %" for mark, end in ((marks[0], 0), (marks[-1], 100)))
+    made = table("path", f"turn 1 to {last}", "first", "last")
+    for name, points in curves.items():
+        ends = (
+            [_point(points[0]), _point(points[-1]) if len(points) > 1 else ""]
+            if points
+            else [NONE, NONE]
+        )
+        made.add_row(Text(name), sparkline(points, marks, last), *ends)
+    made.caption = f"{low} to {high}, . none"
+    made.caption_justify = "left"
+    return made
+
+
+def _point(point: Mapping[str, Any]) -> str:
+    return f"{point['met']} of {point['n']}, turn {point['turn']}"
+
+
+def _lengths(variants: Variants) -> Table | None:
+    found = {name: (one["tools"] or {}).get("by_length") or [] for name, one in variants.items()}
+    order: dict[str, int] = {}
+    for points in found.values():
+        order |= {point["length"]: point["instruction_chars"] for point in points}
+    if not order:
+        return None
+    lengths = sorted(order, key=lambda length: order[length])
+    made = table("path", *lengths)
+    for name, points in found.items():
+        shares = {point["length"]: (point["share"], point["ci95"]) for point in points}
+        cells = [_share(*shares.get(length, (None, None))) for length in lengths]
+        made.add_row(Text(name), *cells)
+    return made
+
+
+def _interruptions(variants: Variants) -> Iterable[Text]:
+    for name, one in variants.items():
+        if cut := one["interruption"]:
+            told = []
+            if found := cut["silence_ms"]:
+                told.append(f"silent {found['median']:.0f} ms after the user began")
+            if cut["without_silence"]:
+                told.append(f"{cut['without_silence']} of {cut['n']} never silent, or unknown")
+            if (history := cut["history"]) and history["n"]:
+                told.append(f"history right in {history['met']} of {history['n']}")
+            if told:
+                yield Text(f"{name}, interrupted: {', '.join(told)}")
+
+
+def _heavy(variants: Variants) -> Iterable[Text]:
+    for name, one in variants.items():
+        if heavy := one["heavy_tools"]:
+            line = f"{name}, heavy tools: connected to the end in {_of(heavy['connected'])}"
+            line += f", {_of(heavy['answering'])} turns answered"
+            if heavy["slowest_s"] is not None:
+                line += f", the slowest tool took {heavy['slowest_s']:.0f} s"
+            yield Text(line)
+
+
+def _failures(variants: Variants) -> Iterable[Text]:
+    every = [(name, one) for name, path in variants.items() for one in path["failures"]]
+    for name, one in every[:MOST]:
+        turn = "" if one["turn"] is None else f" turn {one['turn']}"
+        lost = f", {one['turns']} turns lost" if one["turns"] > 1 else ""
+        reason = f": {one['reason']}" if one["reason"] else ""
+        where = f"{one['scenario']}{turn} repeat {one['repeat']}"
+        yield Text.assemble((f"{name}: ", "bold"), f"{where}, {one['status']}{lost}{reason}")
+    if len(every) > MOST:
+        yield Text(f"and {len(every) - MOST} more, in summary.json")
+
+
+def _notes(summary: Mapping[str, Any]) -> Iterable[Text]:
+    for name, one in summary["variants"].items():
+        if one["cost"]["note"] and one["cost"]["model"]:
+            yield Text("note: ", "dim") + Text(f"{name}: {one['cost']['note']}")
+    for warning in summary["warnings"]:
+        yield Text("warning: ", "yellow") + Text(warning)
+
+
+def _share(share: float | None, interval: Sequence[float] | None) -> str:
+    if share is None:
+        return NONE
+    if interval is None:
+        return f"{100 * share:.0f} %"
+    low, high = interval
+    return f"{100 * share:.0f} % ({100 * low:.0f} to {100 * high:.0f})"
+
+
+def _of(found: Mapping[str, Any]) -> str:
+    return f"{found['met']} of {found['n']}"
+
+
+def _ms(value: float | None) -> str:
+    return NONE if value is None else f"{value:.0f}"

@@ -1,0 +1,240 @@
+"""A comparison in three sentences: who answers first, who does what was asked, what it costs. Pure.
+
+They are made from the summary's figures alone, each with its interval. Nothing is called a
+difference whose interval holds zero. Where a path was simulated the first sentence says so, with
+the source of its latency, and every sentence carries the stamp.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.compare.stamp import source_of
+from pipeline.direct.brief import STAMP
+
+FILLER_MS = 50.0
+"""An answer this much later than the first sound is worth a word."""
+
+Variants = Mapping[str, Mapping[str, Any]]
+
+
+def verdict(summary: Mapping[str, Any]) -> tuple[str, str, str]:
+    """The three sentences.
+
+    Args:
+        summary: What `summary.summarise` found; of its `variants` the first is compared with.
+    """
+    variants: Variants = summary["variants"]
+    sentences = (_latency(variants), _right(variants), _cost(variants))
+    notice = _notice(variants)
+    first, *others = (_sentence(text) for text in sentences)
+    if notice:
+        first = _sentence(f"{notice}; {first}")
+    if summary.get("simulated") or notice:
+        first, *others = (
+            text if STAMP in text else f"{STAMP}: {text}" for text in (first, *others)
+        )
+    return first, others[0], others[1]
+
+
+def _notice(variants: Variants) -> str:
+    """That something was simulated, and after what source."""
+    played = {name: one for name, one in variants.items() if one.get("simulated")}
+    if not played:
+        return ""
+    sources = list(dict.fromkeys(source_of(one.get("simulation") or {}) for one in played.values()))
+    who = _listed([*played])
+    verb = "replays" if len(played) == 1 else "replay"
+    quoted = _listed([f"“{source}”" for source in sources])
+    return f"{STAMP}: {who} {verb} a script, with a latency after {quoted}"
+
+
+def _latency(variants: Variants) -> str:
+    if not variants:
+        return "Nothing was compared"
+    (first, base), *others = variants.items()
+    if not others:
+        return f"{_heard(first, base, 'is heard ')}; there is nothing to compare it with"
+    told = [_faster(first, base, name, one) for name, one in others]
+    alone = [_heard(name, one) for name, one in variants.items()]
+    return f"{'; '.join(told)}; {', '.join(alone)}"
+
+
+def _faster(first: str, base: Mapping[str, Any], name: str, other: Mapping[str, Any]) -> str:
+    """Who of two is heard first."""
+    against = other["against_first"]
+    whole = against["voice_to_voice_ms"]
+    if whole is None:
+        lacking = [n for n, one in ((first, base), (name, other)) if not one["n"]]
+        why = (
+            f"{_listed(lacking)} answered no turn that could be measured"
+            if lacking
+            else "no turn was answered by both"
+        )
+        return f"whether {name} or {first} is heard first cannot be said, for {why}"
+    paired = _pairs(against["n"])
+    if whole["ci95"] is None:
+        return f"between {name} and {first} no difference is shown: {paired} are too few"
+    low, high = whole["ci95"]
+    if whole["verdict"] == "no difference shown":
+        return (
+            f"between {name} and {first} no difference is shown ({whole['median']:+.0f} ms, "
+            f"95 %: {low:+.0f} to {high:+.0f}, {paired})"
+        )
+    size, (low, high) = abs(whole["median"]), sorted((abs(low), abs(high)))
+    word = "sooner" if whole["verdict"] == "faster" else "later"
+    noise = ", within the noise of the machine" if whole["within_noise"] else ""
+    return (
+        f"{name} is heard {size:.0f} ms {word} than {first} "
+        f"(95 %: {low:.0f} to {high:.0f}, {paired}{noise})"
+    )
+
+
+def _heard(name: str, one: Mapping[str, Any], verb: str = "") -> str:
+    """When a path is heard: its median, and where the answer comes later than the first sound."""
+    whole = one["voice_to_voice_ms"]
+    if whole is None:
+        return f"{name} {verb}in no turn"
+    text = f"{name} {verb}after {whole['median']:.0f} ms"
+    answering = one["answering"]["ms"]
+    if answering is not None and answering["median"] > whole["median"] + FILLER_MS:
+        text += f" with its answer after {answering['median']:.0f} ms"
+    inside = [f"median of {_turns(one['n'])}"]
+    if whole["ci95"] is not None:
+        inside.append(_interval(whole["ci95"], "{:.0f} to {:.0f}"))
+    if one["failed"]:
+        inside.append(f"{one['failed']} more failed")
+    return f"{text} ({', '.join(inside)})"
+
+
+def _right(variants: Variants) -> str:
+    if not any(one["expectations"] or one["tools"] for one in variants.values()):
+        words = [_wer(name, one) for name, one in variants.items() if _rate(one) is not None]
+        if words:
+            told = "; ".join(words)
+            return f"Nothing was expected of the answers, so only words can be told: {told}"
+        names = f" of {_listed([*variants])}" if variants else ""
+        return f"Nothing was expected of the answers{names}, so who understands cannot be said"
+    return "; ".join(_does(name, one) for name, one in variants.items())
+
+
+def _does(name: str, one: Mapping[str, Any]) -> str:
+    """What a path does right; the tools of all but the first as they differ from the first's."""
+    expectations, tools = one["expectations"], one["tools"]
+    against = one.get("against_first") or {}
+    if not expectations or not expectations["n"]:
+        text = f"of {name} nothing is known to be right or wrong"
+    else:
+        text = f"{name} does {_share(expectations)} of what was expected"
+        text += _apart(against.get("success"), " in turns done right")
+    if tools:
+        points = tools["by_turn"]
+        text += f" and calls the right tool in {_point(points[0], against, 'tools_first_turn')}"
+        if len(points) > 1:
+            text += f" and in {_point(points[-1], against, 'tools_last_turn')}"
+    if _rate(one) is not None:
+        text += f", having misheard {_words(one)}"
+    return text
+
+
+def _point(point: Mapping[str, Any], against: Mapping[str, Any], key: str) -> str:
+    """A turn of a curve, such as `5 of 9 of turn 10 (…)`."""
+    text = f"{point['met']} of {point['n']} of turn {point['turn']}"
+    compared = against.get(key)
+    if compared and compared["turn"] == point["turn"]:
+        return text + _apart(compared)
+    return f"{text} ({_interval(point['ci95'], '{:.0f} to {:.0f}', 100)} %)"
+
+
+def _apart(found: Mapping[str, Any] | None, what: str = "") -> str:
+    """How a share differs from the first path's, in brackets; nothing where that is not known."""
+    if found is None:
+        return ""
+    paired = _pairs(found["n"])
+    if found["ci95"] is None:
+        return f" (no difference shown{what}: {paired}, too few)"
+    inside = f"{_interval(found['ci95'], '{:+.0f} to {:+.0f}', 100)}, {paired}"
+    if found["verdict"] == "no difference shown":
+        return f" (no difference shown{what}, {inside})"
+    return f" ({100 * found['difference']:+.0f} points{what}, {inside})"
+
+
+def _cost(variants: Variants) -> str:
+    told = [_costs(name, one["cost"], one.get("simulated")) for name, one in variants.items()]
+    dates = dict.fromkeys(
+        one["cost"]["prices_as_of"]
+        for one in variants.values()
+        if one["cost"]["per_minute_usd"] is not None
+    )
+    text = "; ".join(told) or "What it costs cannot be said, for nothing was held"
+    return f"{text} (prices of {_listed([*dates])})" if dates else text
+
+
+def _costs(name: str, cost: Mapping[str, Any], simulated: object) -> str:
+    if cost["per_minute_usd"] is not None:
+        interval = _interval(cost["per_minute_ci95"], "${:.3g} to ${:.3g}")
+        text = f"{name} costs ${cost['per_minute_usd']:.3g} a minute of conversation"
+        if interval:
+            text += f" ({interval})"
+        if cost["per_turn_usd"] is not None:
+            text += f" and ${cost['per_turn_usd']:.3g} a turn"
+        return f"{text}, for usage that was made up" if simulated else text
+    if cost["model"] or cost["cpu_s_per_minute"] is None:
+        return f"what {name} costs is not known ({cost['note']})"
+    interval = _interval(cost["cpu_s_per_minute_ci95"], "{:.3g} to {:.3g}")
+    text = f"{name} is not billed and takes {cost['cpu_s_per_minute']:.3g} CPU-seconds"
+    if interval:
+        text += f" ({interval})"
+    if cost["joules_per_minute"] is not None:
+        text += f" and {cost['joules_per_minute']:.3g} joules"
+    return f"{text} a minute of conversation"
+
+
+def _rate(one: Mapping[str, Any]) -> float | None:
+    words = one["wer"]
+    rate: float | None = words["rate"] if words else None
+    return rate
+
+
+def _wer(name: str, one: Mapping[str, Any]) -> str:
+    return f"{name} misheard {_words(one)}"
+
+
+def _words(one: Mapping[str, Any]) -> str:
+    words = one["wer"]
+    interval = _interval(words["ci95"], "{:.1f} to {:.1f}", 100)
+    inside = f" ({interval})" if interval else ""
+    return f"{100 * words['rate']:.1f} % of the words{inside}"
+
+
+def _share(found: Mapping[str, Any]) -> str:
+    interval = _interval(found["ci95"], "{:.0f} to {:.0f}", 100)
+    return f"{100 * found['share']:.0f} % ({interval}, {found['met']} of {found['n']})"
+
+
+def _interval(ends: Sequence[float] | None, form: str, factor: float = 1) -> str:
+    if ends is None:
+        return ""
+    return "95 %: " + form.format(*(factor * end for end in ends))
+
+
+def _pairs(number: int) -> str:
+    return f"{number} pair" + ("" if number == 1 else "s")
+
+
+def _turns(number: int) -> str:
+    return f"{number} turn" + ("" if number == 1 else "s")
+
+
+def _listed(texts: Sequence[str]) -> str:
+    """Such as `a`, `a and b`, `a, b and c`."""
+    *most, last = map(str, texts)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _sentence(text: str) -> str:
+    """One sentence: what names and sources bring along cannot end it early."""
+    plain = re.sub(r"[.!?]+(\s|$)", r"\1", " ".join(text.split()))
+    return f"{plain.rstrip(' ;,')}."

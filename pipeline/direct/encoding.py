@@ -1,0 +1,106 @@
+"""How Realtime APIs put sound on the wire: 16-bit PCM at some rate, or G.711 at 8 kHz. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.events import Samples
+
+PCM_RATE = 24_000
+"""The rate of PCM where nobody names another: the only one that OpenAI has (Hz)."""
+
+G711_RATE = 8_000
+"""The rate of G.711 (Hz)."""
+
+RATES = (4_000, 192_000)
+"""A rate outside of these is none (Hz)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """A format of sound, mono.
+
+    Attributes:
+        kind: `pcm` is 16 bits, little-endian; `pcmu` and `pcma` are G.711's mu-law and A-law.
+        rate: Hz.
+    """
+
+    kind: Literal["pcm", "pcmu", "pcma"] = "pcm"
+    rate: int = PCM_RATE
+
+    @property
+    def width(self) -> int:
+        """Bytes per sample."""
+        return 2 if self.kind == "pcm" else 1
+
+    def decode(self, data: bytes) -> Samples:
+        """Sound from bytes; a last byte that is half a sample is left out."""
+        if self.kind == "pcm":
+            whole = len(data) // 2 * 2
+            return np.frombuffer(data[:whole], "<i2").astype(np.int16)
+        table = _MU_LAW if self.kind == "pcmu" else _A_LAW
+        return table[np.frombuffer(data, np.uint8)]
+
+    def encode(self, samples: Samples) -> bytes:
+        """Sound as bytes."""
+        if self.kind == "pcm":
+            return samples.astype("<i2").tobytes()
+        table = _MU_LAW if self.kind == "pcmu" else _A_LAW
+        order = np.argsort(table, kind="stable")
+        levels = table[order].astype(np.int32)
+        # The code whose level is nearest: what is halfway or above takes the upper one.
+        nearest = np.searchsorted((levels[1:] + levels[:-1]) / 2, samples, side="right")
+        return order[nearest].astype(np.uint8).tobytes()
+
+
+def read(audio: object, side: Literal["input", "output"], before: Encoding) -> Encoding:
+    """The encoding that a session's `audio` states for a side; `before` where it states none.
+
+    Also understood are the names of the beta API and a bare rate.
+    """
+    side_of = audio.get(side) if isinstance(audio, Mapping) else None
+    stated = side_of.get("format") if isinstance(side_of, Mapping) else None
+    match stated:
+        case {"type": "audio/pcmu"} | "g711_ulaw" | "audio/pcmu":
+            return Encoding("pcmu", G711_RATE)
+        case {"type": "audio/pcma"} | "g711_alaw" | "audio/pcma":
+            return Encoding("pcma", G711_RATE)
+        case {"rate": int(rate)} if RATES[0] <= rate <= RATES[1]:
+            return Encoding("pcm", rate)
+        case {"type": "audio/pcm"} | "pcm16" | "audio/pcm":
+            return Encoding("pcm", before.rate if before.kind == "pcm" else PCM_RATE)
+    return before
+
+
+def asked(encoding: Encoding) -> dict[str, Any]:
+    """The encoding as `session.update` names it."""
+    return {"type": "audio/pcm", "rate": encoding.rate}
+
+
+def _mu_law() -> npt.NDArray[np.int16]:
+    """The level of each code (ITU-T G.711, table 2; 14 bits, here in 16)."""
+    code = ~np.arange(256, dtype=np.uint8)
+    exponent = (code >> 4) & 7
+    mantissa = (code & 15).astype(np.int32)
+    level = (((mantissa << 3) + 0x84) << exponent) - 0x84
+    return np.where(code & 0x80, -level, level).astype(np.int16)
+
+
+def _a_law() -> npt.NDArray[np.int16]:
+    """The level of each code (ITU-T G.711, table 1; 13 bits, here in 16)."""
+    code = np.arange(256, dtype=np.uint8) ^ 0x55
+    exponent = ((code >> 4) & 7).astype(np.int32)
+    mantissa = (code & 15).astype(np.int32)
+    level = np.where(
+        exponent == 0, (mantissa << 4) + 8, ((mantissa << 4) + 0x108) << np.maximum(exponent - 1, 0)
+    )
+    return np.where(code & 0x80, level, -level).astype(np.int16)
+
+
+_MU_LAW = _mu_law()
+_A_LAW = _a_law()

@@ -1,0 +1,1 @@
+"""What reports are made of: one self-contained page, its drawing, its sound."""

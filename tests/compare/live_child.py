@@ -1,0 +1,43 @@
+"""`cascade compare --live` as a child process: real engines, real files, real terminals."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+PROGRAM = """
+import asyncio, json, sys
+from pathlib import Path
+
+from pipeline.compare.live import LiveOptions, prepare
+from pipeline.config_file import load
+from pipeline.console import log_to_stderr, show_error, stderr
+from pipeline.errors import CascadeError
+
+log_to_stderr(False)
+flags, options = map(json.loads, sys.argv[1:])
+for name in ("record", "trace"):
+    options[name] = Path(options[name]) if name in options else None
+for name in ("paths", "inputs"):
+    if name in options:
+        options[name] = tuple(options[name])
+try:
+    work = prepare(lambda more: load(None, {**flags, **more}), LiveOptions(**options))
+    sys.exit(asyncio.run(work))
+except CascadeError as error:
+    show_error(stderr(), str(error))
+    sys.exit(error.exit_code)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def command(flags: Mapping[str, Any], **options: Any) -> Sequence[str]:
+    """The command line of a child, with these settings and `LiveOptions`."""
+    plain = {
+        name: str(value) if isinstance(value, Path) else value for name, value in options.items()
+    }
+    return [sys.executable, "-c", PROGRAM, json.dumps(flags), json.dumps(plain)]

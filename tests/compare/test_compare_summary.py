@@ -1,0 +1,336 @@
+"""A comparison's figures: each of the right turns, and no simulated one without its stamp."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import comparison_samples as made
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.compare.cost import prices
+from pipeline.compare.record import Check, Conversation
+from pipeline.compare.stamp import simulations, titled
+from pipeline.compare.success import tool_ok, turn_ok
+from pipeline.compare.summary import COLUMNS, summarise, write
+from pipeline.errors import StageError
+from pipeline.profile import summary as profile
+from pipeline.timeline import DIRECT_PARTS, PARTS
+
+STAMPED = f"{made.SIMULATED} [SIMULATED]"
+TABLE = prices()
+
+
+def compared(**asked: Any) -> tuple[dict[str, Any], list[Conversation]]:
+    header, conversations = made.comparison(**asked)
+    return summarise(header, conversations, TABLE), conversations
+
+
+def of(conversations: list[Conversation], path: str) -> list[Conversation]:
+    return [one for one in conversations if one.path == path and one.repeat > 0]
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return [*csv.DictReader(file)]
+
+
+def test_the_format_is_a_profiles_with_paths_as_variants() -> None:
+    found, conversations = compared()
+    assert [*found["variants"]] == [made.CASCADE, made.DIRECT, STAMPED]
+    turns = [turn for one in of(conversations, made.CASCADE) for turn in one.turns]
+    cascade = found["variants"][made.CASCADE]
+    assert cascade["n"] + cascade["failed"] == len(turns) == sum(cascade["statuses"].values())
+    latencies = [
+        (turn.record.wav_voice_to_voice_ns or 0) / 1e6
+        for turn in turns
+        if turn.record.status == "ok"
+    ]
+    whole = cascade["voice_to_voice_ms"]
+    assert whole["median"] == pytest.approx(statistics.median(latencies), abs=0.001)
+    assert whole["ci95"][0] < whole["median"] < whole["ci95"][1]
+    assert {*whole} >= {"median", "p90", "p95", "ci95"}
+    assert (*cascade["parts_ms"],) == PARTS
+    assert (*found["variants"][made.DIRECT]["parts_ms"],) == DIRECT_PARTS
+    assert found["machine"]["cores"] == 2
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_the_warm_up_counts_nowhere_else() -> None:
+    header, conversations = made.comparison()
+    warm = [one for one in conversations if one.repeat == 0]
+    with_it = summarise(header, conversations, TABLE)
+    without = summarise(header, [one for one in conversations if one.repeat], TABLE)
+    assert len(warm) == 3
+    for name, variant in with_it["variants"].items():
+        assert variant.pop("warm_up")["n"] == 1
+        assert without["variants"][name].pop("warm_up")["n"] == 0
+    assert with_it == without
+
+
+def test_the_difference_is_paired() -> None:
+    header, conversations = made.comparison(paths=(made.CASCADE, made.DIRECT), faults=False)
+    slower = []
+    for one in of(conversations, made.CASCADE):
+        turns = tuple(
+            dataclasses.replace(
+                turn,
+                record=dataclasses.replace(
+                    turn.record,
+                    wav_voice_to_voice_ns=(turn.record.wav_voice_to_voice_ns or 0) + 40 * made.MS,
+                ),
+            )
+            for turn in one.turns
+        )
+        slower.append(dataclasses.replace(one, path=made.DIRECT, facts={}, turns=turns))
+    found = summarise(header, [*of(conversations, made.CASCADE), *slower], TABLE)
+    against = found["variants"][made.DIRECT]["against_first"]
+    assert against["variant"] == made.CASCADE
+    assert against["n"] == found["variants"][made.CASCADE]["n"]
+    assert against["voice_to_voice_ms"]["median"] == pytest.approx(40)
+    assert against["voice_to_voice_ms"]["verdict"] == "slower"
+    assert against["success"]["difference"] == 0
+    assert against["success"]["verdict"] == "no difference shown"
+    assert "simulated" not in against
+
+
+def test_parts_that_mean_different_things_are_not_compared() -> None:
+    found, _ = compared()
+    assert {*found["variants"][made.DIRECT]["against_first"]["parts_ms"]} == {"endpoint", "device"}
+
+
+def test_tools_by_turn_and_length() -> None:
+    found, conversations = compared(paths=(made.DIRECT,))
+    tools = found["variants"][made.DIRECT]["tools"]
+    turns = [(one, turn) for one in of(conversations, made.DIRECT) for turn in one.turns]
+    judged = [(one, turn, ok) for one, turn in turns if (ok := tool_ok(turn)) is not None]
+    for point in tools["by_turn"]:
+        mine = [ok for _, turn, ok in judged if turn.number == point["turn"]]
+        assert (point["n"], point["met"]) == (len(mine), sum(mine))
+        assert point["ci95"][0] <= point["share"] <= point["ci95"][1]
+    assert [point["turn"] for point in tools["by_turn"]] == [*range(1, made.TOOL_TURNS + 1)]
+    assert [point["length"] for point in tools["by_length"]] == ["short", "16k", "64k"]
+    assert [point["instruction_chars"] for point in tools["by_length"]] == [300, 16_000, 64_000]
+    assert tools["overall"]["n"] == len(judged) == sum(p["n"] for p in tools["by_turn"])
+    by_both = tools["by_length_and_turn"]
+    assert len(by_both) == 3 * made.TOOL_TURNS
+    assert sum(p["n"] for p in by_both) == sum(p["n"] for p in tools["by_length"])
+
+
+def test_the_other_topics() -> None:
+    found, conversations = compared()
+    direct = found["variants"][made.DIRECT]
+    assert [point["turn"] for point in direct["recall_by_turn"]] == [3, 4]
+    assert [point["turn"] for point in direct["instructions_by_turn"]] == [1, 2, 3, 4]
+    cut = direct["interruption"]
+    assert (cut["n"], cut["without_silence"]) == (3, 0)
+    assert 250 <= cut["silence_ms"]["median"] <= 420
+    assert cut["history"]["n"] == 6
+    heavy = direct["heavy_tools"]
+    assert (heavy["connected"]["met"], heavy["connected"]["n"]) == (2, 3)
+    assert heavy["reconnects"] == 1
+    assert (heavy["slowest_s"], heavy["largest_bytes"]) == (30, 10**6)
+    words = direct["wer"]
+    turns = [turn for one in of(conversations, made.DIRECT) for turn in one.turns]
+    heard = [turn for turn in turns if turn.word_errors is not None]
+    assert words["errors"] == sum(turn.word_errors or 0 for turn in heard)
+    assert words["words"] == sum(turn.words for turn in heard)
+    assert words["ci95"][0] <= words["rate"] <= words["ci95"][1]
+
+
+def test_an_answer_after_a_filler_is_later_than_the_first_sound() -> None:
+    found, conversations = compared()
+    direct = found["variants"][made.DIRECT]
+    fillers = [t for one in of(conversations, made.DIRECT) for t in one.turns if t.calls]
+    assert direct["answering"]["fillers"] == sum(
+        t.number == 1 and t.record.file.startswith("archive") for t in fillers
+    )
+    assert direct["answering"]["ms"]["mean"] > direct["voice_to_voice_ms"]["mean"] + 10
+    assert {*direct["server_ms"]} == {"endpointing", "first_audio", "first_audio_after_stop"}
+    assert direct["rtt_ms"]["median"] > 15
+    assert direct["connect_ms"]["median"] == 412
+
+
+def test_what_failed_is_told_once() -> None:
+    found, _ = compared()
+    told = [
+        (name, one["scenario"], one["turn"], one["turns"], one["status"])
+        for name, variant in found["variants"].items()
+        for one in variant["failures"]
+    ]
+    assert sorted(told) == [
+        (made.CASCADE, "sums", 2, 1, "no reply"),
+        (made.DIRECT, "archive", 2, 2, "failed"),
+        (made.DIRECT, "capital", 1, 1, "failed"),
+        (made.DIRECT, "timers 64k", 6, 5, "failed"),
+        (STAMPED, "capital", 1, 1, "timeout"),
+    ]
+    reasons = [one["reason"] for one in found["variants"][made.DIRECT]["failures"]]
+    assert {made.QUOTA, made.CLOSED} <= {*reasons}
+
+
+def test_the_undecided_count_nowhere() -> None:
+    found, conversations = compared()
+    checks = [
+        check
+        for one in of(conversations, made.CASCADE)
+        for turn in one.turns
+        for check in turn.checks
+    ]
+    expected = found["variants"][made.CASCADE]["expectations"]
+    assert expected["undecided"] == sum(check.met is None for check in checks) > 0
+    assert expected["n"] == sum(check.met is not None for check in checks)
+    assert any("nobody could tell" in one for one in found["warnings"])
+
+
+def test_a_path_that_tells_nothing_of_itself() -> None:
+    found, _ = compared(paths=(made.CASCADE, "ws://host:1/v1"))
+    mute = found["variants"]["ws://host:1/v1"]
+    assert mute["wer"]["rate"] is None
+    assert mute["wer"]["without_transcript"] == mute["n"]
+    assert mute["cost"]["usd"] is None
+    assert mute["cost"]["note"]
+    assert mute["rtt_ms"] is None
+    assert mute["server_ms"] == {}
+    assert mute["n"] > 0
+
+
+def test_a_path_without_transcripts_has_misheard_nothing() -> None:
+    """Even where it left a turn unanswered, of which every word counts as lost."""
+    header, conversations = made.comparison(paths=(made.CASCADE,))
+    silent = [
+        dataclasses.replace(
+            one,
+            turns=tuple(
+                dataclasses.replace(turn, word_errors=None) if turn.record.status == "ok" else turn
+                for turn in one.turns
+            ),
+        )
+        for one in conversations
+    ]
+    lost = [t for one in silent for t in one.turns if t.word_errors is not None]
+    assert len(lost) == 1
+    words = summarise(header, silent, TABLE)["variants"][made.CASCADE]["wer"]
+    assert (words["rate"], words["turns"], words["ci95"]) == (None, 0, None)
+
+
+def test_a_path_that_was_never_held() -> None:
+    header, conversations = made.comparison(paths=(made.CASCADE, made.SIMULATED))
+    mine = of(conversations, made.CASCADE)
+    found = summarise(header, mine, TABLE)
+    assert found["simulated"] is True
+    lost = found["variants"][STAMPED]
+    assert (lost["n"], lost["simulated"], lost["voice_to_voice_ms"]) == (0, True, None)
+    assert lost["against_first"]["simulated"] is True
+    assert lost["against_first"]["voice_to_voice_ms"] is None
+    empty = summarise({}, [], TABLE)
+    assert empty["variants"] == {}
+    assert len(empty["verdict"]) == 3
+
+
+def test_turns_csv(tmp_path: Path) -> None:
+    found, conversations = compared()
+    write(tmp_path, found, conversations, TABLE)
+    assert json.loads((tmp_path / "summary.json").read_text("utf-8")) == found
+    rows = read(tmp_path / "turns.csv")
+    assert (*rows[0],) == COLUMNS
+    assert COLUMNS[: len(profile.COLUMNS) - 4][:6] == profile.COLUMNS[:6]
+    assert len(rows) == sum(len(one.turns) for one in conversations)
+    turns = [turn for one in conversations for turn in one.turns]
+    for row, turn in zip(rows, turns, strict=True):
+        assert int(row["turn"]) == turn.number
+        parts = [row[f"{name}_ms"] for name in dict.fromkeys((*PARTS, *DIRECT_PARTS))]
+        if row["voice_to_voice_ms"]:
+            total = sum(float(part) for part in parts if part)
+            assert total == pytest.approx(float(row["voice_to_voice_ms"]), abs=0.01)
+        assert (row["answering_ms"] == "") == (turn.record.status != "ok")
+        assert (row["tool_ok"] == "") == (tool_ok(turn) is None)
+        assert (row["checks"] == "") == (turn_ok(turn) is None)
+    assert {bool(row["cost_usd"]) for row in rows if row["variant"] == made.CASCADE} == {False}
+    assert any(float(row["cost_usd"]) > 0 for row in rows if row["cost_usd"])
+    assert {row["model_ms"] for row in rows if row["variant"] == made.CASCADE} == {""}
+
+
+def test_the_disk_is_full(tmp_path: Path) -> None:
+    found, conversations = compared(repeats=1)
+    with pytest.raises(StageError, match="cannot be written"):
+        write(tmp_path / "none", found, conversations, TABLE)
+
+
+def stamps(found: dict[str, Any]) -> Iterator[bool]:
+    """Whether what has a simulated part in it says so."""
+    yield found["simulated"] is True
+    for name, variant in found["variants"].items():
+        mine = variant["path"] == made.SIMULATED
+        yield (variant.get("simulated") is True) == mine == ("SIMULATED" in name)
+        if "against_first" in variant:
+            against = variant["against_first"]
+            either = mine or "SIMULATED" in against["variant"]
+            yield (against.get("simulated") is True) == either
+    yield all("SIMULATED" in sentence for sentence in found["verdict"])
+
+
+@settings(max_examples=25)
+@given(
+    st.permutations(made.PATHS).flatmap(
+        lambda paths: st.integers(1, 3).map(lambda n: tuple(paths[:n]))
+    ),
+    st.sets(st.integers(0, 200)),
+    st.booleans(),
+)
+def test_no_simulated_figure_lacks_its_stamp(
+    paths: tuple[str, ...], lost: set[int], faults: bool
+) -> None:
+    if made.SIMULATED not in paths:
+        paths = (*paths, made.SIMULATED)
+    header, conversations = made.comparison(paths=paths, repeats=1, faults=faults)
+    left = [one for one in conversations if one.order not in lost]
+    found = summarise(header, left, TABLE)
+    assert all(stamps(found))
+    played = [one for one in left if one.path == made.SIMULATED]
+    if played:
+        assert found["variants"][STAMPED]["simulation"] == made.SIMULATION
+
+
+def test_every_row_of_a_simulated_path_is_stamped(tmp_path: Path) -> None:
+    found, conversations = compared()
+    write(tmp_path, found, conversations, TABLE)
+    for row in read(tmp_path / "turns.csv"):
+        mine = row["variant"].startswith(made.SIMULATED)
+        assert (row["simulated"] == "SIMULATED") == mine
+        assert ("[SIMULATED]" in row["variant"]) == mine
+
+
+def test_what_is_measured_has_no_stamp(tmp_path: Path) -> None:
+    found, conversations = compared(paths=(made.CASCADE, made.DIRECT))
+    write(tmp_path, found, conversations, TABLE)
+    assert found["simulated"] is False
+    assert "SIMULATED" not in (tmp_path / "turns.csv").read_text("utf-8")
+    assert "SIMULATED" not in (tmp_path / "summary.json").read_text("utf-8")
+
+
+def test_a_path_is_simulated_if_its_server_says_so() -> None:
+    plain = Conversation(
+        "ws://x", "one", 1, 0, "ok", facts={"model": "m", "simulated": {"seed": 1}}
+    )
+    assert simulations({}, [plain]) == {"ws://x": {"seed": "1"}}
+    assert simulations({}, [dataclasses.replace(plain, facts={"simulated": None})]) == {}
+    assert titled("ws://x", True) == "ws://x [SIMULATED]"
+    assert titled("ws://x", False) == "ws://x"
+
+
+@given(st.lists(st.sampled_from([True, False, None]), max_size=6))
+def test_a_turn_is_right_if_all_that_is_decided_is(met: list[bool | None]) -> None:
+    _, conversations = made.comparison(paths=(made.CASCADE,), repeats=1, faults=False)
+    checks = tuple(Check("contains", "a", one, topic="answer") for one in met)
+    turn = dataclasses.replace(conversations[0].turns[0], checks=checks)
+    decided = [one for one in met if one is not None]
+    assert turn_ok(turn) == (all(decided) if decided else None)
+    assert tool_ok(turn) is None

@@ -1,0 +1,73 @@
+"""Scripts from scenarios: what a simulated server is to replay."""
+
+from __future__ import annotations
+
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.compare.rehearsal import PREAMBLE, REPLY, rehearse
+from pipeline.compare.scenario import Expect, Instrumented, Scenario, Step, Wanted
+from pipeline.compare.scoring import check
+from pipeline.simulated.script import Latency, Script, ScriptedTurn
+from pipeline.tools import Tool
+
+
+def recording(path: Path) -> Path:
+    sound = np.zeros(32_000, np.int16)
+    sound[8_000:24_000] = 9_000
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes(sound.tobytes())
+    return path
+
+
+def test_a_conversation_for_each_scenario(tmp_path: Path) -> None:
+    path = recording(tmp_path / "a.wav")
+    steps = (
+        Step("How much is it?", path, end_of_speech_s=1.5, expect=Expect(number=12)),
+        Step("Look it up.", path, expect=Expect(tool=Wanted("look", {"item": "lamp"}))),
+        Step("Which city?", path, expect=Expect(contains=("Paris|Rome", "France"))),
+    )
+    tools = (Instrumented(Tool("look")),)
+    scenarios = [
+        Scenario("shop", "tools", "", steps, tools),
+        Scenario("one", "latency", "", steps[:1]),
+    ]
+    script = Script("model", latency=Latency("constant", 100))
+    made = rehearse(script, scenarios)
+    assert made.latency == script.latency
+    assert {name: len(turns) for name, turns in made.conversations.items()} == {
+        "shop": 3,
+        "one": 1,
+    }
+    first, second, third = made.conversations["shop"]
+    assert first.transcript == "How much is it?"
+    # The sound begins half a second into the recording.
+    assert first.ends_s == pytest.approx(1.0, abs=0.001)
+    assert (second.ends_s, second.reply) == (None, REPLY)
+    assert second.calls[0].name == "look"
+    assert second.calls[0].arguments == {"item": "lamp"}
+    assert second.calls[0].preamble == PREAMBLE
+    assert third.reply == "The answer is Paris and France."
+
+
+def test_what_it_says_meets_what_is_expected(tmp_path: Path) -> None:
+    path = recording(tmp_path / "a.wav")
+    for expect in (Expect(number=42), Expect(contains=("Anna|Ann", "Max")), Expect(number=3.5)):
+        step = Step("words", path, expect=expect)
+        scenario = Scenario("one", "understanding", "", (step,))
+        (turn,) = rehearse(Script("model"), [scenario]).conversations["one"]
+        assert all(one.met for one in check(step, scenario, turn.reply))
+
+
+def test_what_the_script_has_stays(tmp_path: Path) -> None:
+    path = recording(tmp_path / "a.wav")
+    own = (ScriptedTurn(reply="My own."),)
+    scenarios = [Scenario("one", "latency", "", (Step("words", path),))]
+    script = rehearse(Script("model", conversations={"one": own, "two": own}), scenarios)
+    assert script.conversations == {"one": own, "two": own}

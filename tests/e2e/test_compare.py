@@ -1,0 +1,274 @@
+"""`cascade compare` as people run it: real engines, simulated servers, real sockets, real time."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cli_child import ROOT, Child, Outcome, embedded_llm, run
+from noise import utterance
+from test_profile import part_of_corpus
+
+from pipeline.clock import NS_PER_MS
+from pipeline.compare.record import Conversation
+from pipeline.compare.store import read
+
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+CORPUS = ROOT / "tests" / "data" / "corpus"
+QUESTIONS = sorted(CORPUS.glob("*.flac"))[:3]
+STAMP = "SIMULATED"
+FILES = ("conversations.jsonl", "report.html", "summary.json", "trace.jsonl", "turns.csv", "wav")
+QUICK = ("--repeat", "1", "--reply-seconds", "0.3", "--timeout", "10")
+INSTRUMENT_MS = 15.0
+KEYLESS = {"OPENAI_API_KEY": "", "GEMINI_API_KEY": "", "GOOGLE_API_KEY": ""}
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A comparison that is over."""
+
+    outcome: Outcome
+    folder: Path
+
+    @property
+    def conversations(self) -> list[Conversation]:
+        return [one for one in read(self.folder)[1] if one.repeat > 0]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / "summary.json").read_text("utf-8"))
+        return found
+
+    def of(self, path: str) -> list[Conversation]:
+        return [one for one in self.conversations if one.path == path]
+
+
+def compare(folder: Path, *args: str | Path, **more: Any) -> Compared:
+    return Compared(run("compare", *args, "--out", folder, **more), folder)
+
+
+def script(folder: Path, name: str = "script", **more: Any) -> str:
+    """A path to a simulated server with a script of this content."""
+    file = folder / f"{name}.yaml"
+    latency = {"distribution": "constant", "median_ms": 500.0}
+    plain = {
+        "name": name,
+        "source": "nobody",
+        "voice": "tone",
+        "latency": latency,
+        "conversations": {"any": [{"reply": "Fine."}]},
+        **more,
+    }
+    file.write_text(yaml.safe_dump(plain), "utf-8")
+    return f"{name}=simulated:{file}"
+
+
+def scenario(folder: Path, *turns: dict[str, Any], name: str) -> Path:
+    """A scenario whose utterances are short noises, which a server takes for speech."""
+    noise = utterance(folder / "noise.wav")
+    known = [{"file": noise.name, "text": "a noise", "patience": 2, **turn} for turn in turns]
+    file = folder / f"{name}.yaml"
+    file.write_text(yaml.safe_dump({"name": name, "turns": known}), "utf-8")
+    return file
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Compared:
+    """The cascade beside a simulation, two questions each."""
+    if embedded_llm() is None:
+        pytest.skip("the embedded language model is not on this disk; scripts/setup fetches it")
+    folder = tmp_path_factory.mktemp("compare")
+    paths = ("--path", "cascade", "--path", script(folder, "model"))
+    made = compare(folder / "results", part_of_corpus(folder / "corpus", 1, 2), *paths, *QUICK)
+    assert made.outcome.code == 0, made.outcome.err
+    return made
+
+
+def test_a_folder_of_results(small: Compared) -> None:
+    assert sorted(path.name for path in small.folder.iterdir()) == sorted(FILES)
+    assert len(small.of("cascade")) == len(small.of("model")) == 2
+    for one in small.conversations:
+        assert one.status == "ok"
+        assert (small.folder / one.wav).is_file()
+        (turn,) = one.turns
+        assert turn.record.status == "ok"
+        assert turn.record.timeline is not None
+        assert turn.word_errors is not None
+    variants = small.summary["variants"]
+    latencies = [one["voice_to_voice_ms"]["median"] for one in variants.values()]
+    assert len(latencies) == 2
+    assert all(latency > 0 for latency in latencies)
+
+
+def test_all_that_a_simulation_has_a_part_in_says_so(small: Compared) -> None:
+    """Whoever reads one line, row, page or screen of it can take it for nothing else."""
+    for word in (small.outcome.out, small.folder.joinpath("report.html").read_text("utf-8")):
+        assert STAMP in word
+    shown = small.outcome.out
+    assert "nobody" in shown  # the source of its latency
+    for line in shown.splitlines():
+        # The line of a table or of the failures in which the path's figures stand.
+        if line.strip().startswith("model "):
+            assert STAMP in line
+    assert small.summary["simulated"] is True
+    for name, variant in small.summary["variants"].items():
+        assert (STAMP in name) == ("model" in name) == bool(variant.get("simulated"))
+    with (small.folder / "turns.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {STAMP in row["variant"] for row in rows} == {True, False}
+    for row in rows:
+        assert (STAMP in row["variant"]) == (row["simulated"] == STAMP)
+        assert row["variant"].startswith("model") == (row["simulated"] == STAMP)
+    for name in ("conversations.jsonl", "trace.jsonl"):
+        lines = [json.loads(line) for line in (small.folder / name).read_text().splitlines()[1:]]
+        assert lines
+        for line in lines:
+            assert bool(line.get("simulated")) == (line["path"] == "model")
+
+
+@pytest.mark.parametrize("latency_ms", [100, 500, 1500])
+def test_a_path_of_known_latency_is_measured_as_such(tmp_path: Path, latency_ms: int) -> None:
+    path = script(tmp_path, latency={"distribution": "constant", "median_ms": latency_ms})
+    made = compare(
+        tmp_path / "results", part_of_corpus(tmp_path / "corpus", 1, 2, 3), "--path", path, *QUICK
+    )
+    assert made.outcome.code == 0, made.outcome.err
+    assert len(made.conversations) == 3
+    for one in made.conversations:
+        latency_ns = one.turns[0].record.wav_voice_to_voice_ns
+        assert latency_ns is not None
+        assert abs(latency_ns / NS_PER_MS - latency_ms) <= INSTRUMENT_MS
+
+
+FAULTS = {
+    "close": {"kind": "close", "at": "mid reply", "code": 1011, "message": "out of order"},
+    "drop": {"kind": "drop", "at": "before reply"},
+    "silence": {"kind": "silence", "at": "before reply"},
+    "quota": {"kind": "quota", "at": "before reply"},
+    "error": {"kind": "error", "at": "before reply", "message": "the model is gone"},
+    "malformed": {"kind": "malformed", "at": "before reply"},
+    "unknown": {"kind": "unknown", "at": "before reply"},
+}
+WHY = {
+    "close": "out of order",
+    "drop": "the connection broke",
+    "silence": "no reply within 2 s",
+    "quota": "quota",
+    "error": "the model is gone",
+}
+"""What the user is told; the other faults are survived."""
+
+
+@pytest.mark.parametrize("kinds", [list(FAULTS)[:3], list(FAULTS)[3:]], ids=" ".join)
+def test_every_fault_is_that_path_s_failure(tmp_path: Path, kinds: list[str]) -> None:
+    """A scenario for each: the turn after it, and the other path, are as they would have been."""
+    faulty = {
+        kind: [{"reply": "This takes a little while.", "fault": FAULTS[kind]}, {"reply": "Fine."}]
+        for kind in kinds
+    }
+    files = [scenario(tmp_path, {}, {}, name=kind) for kind in kinds]
+    bad = script(tmp_path, "bad", conversations=faulty)
+    good = script(tmp_path, "good")
+    made = compare(tmp_path / "results", *files, "--path", bad, "--path", good, *QUICK)
+    assert made.outcome.code == (0 if "unknown" in kinds else 1), made.outcome.err
+    for one in made.of("bad"):
+        first, second = (turn.record for turn in one.turns)
+        if one.scenario in WHY:
+            assert first.status == ("timeout" if one.scenario == "silence" else "failed")
+            assert WHY[one.scenario] in first.reason
+            assert one.scenario in made.outcome.out
+        else:
+            assert first.status == "ok", first.reason
+        if one.scenario not in ("close", "drop", "silence"):
+            assert second.status == "ok", second.reason
+    for one in made.of("good"):
+        assert [turn.record.status for turn in one.turns] == ["ok", "ok"]
+
+
+@pytest.mark.parametrize(("refuse", "why"), [(401, "key"), (404, "model"), (429, "20 s")], ids=str)
+def test_a_server_that_refuses(tmp_path: Path, refuse: int, why: str) -> None:
+    bad = script(tmp_path, "bad", refuse=refuse)
+    good = script(tmp_path, "good")
+    made = compare(
+        *(tmp_path / "results", QUESTIONS[0], "--path", bad, "--path", good, *QUICK),
+        env={"OPENAI_API_KEY": "sk-secret-secret"},
+    )
+    # One path has nothing to show.
+    assert made.outcome.code == 1
+    (failed,), (fine,) = made.of("bad"), made.of("good")
+    assert failed.status == "failed"
+    assert why in failed.reason
+    assert fine.status == "ok"
+    for file in (made.folder / name for name in FILES if name != "wav"):
+        assert "sk-secret" not in file.read_text("utf-8")
+    assert "sk-secret" not in made.outcome.out + made.outcome.err
+
+
+@POSIX
+def test_an_interrupted_run_is_resumed(tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    child = Child(
+        *("compare", *QUESTIONS, "--path", script(tmp_path), "--out", folder, *QUICK, "--json")
+    )
+    child.wait_for('"type": "conversation"', "out")
+    child.signal(signal.SIGINT)
+    outcome = child.finish()
+    assert outcome.code == 130
+    header, before = read(folder)
+    assert header["interrupted"]
+    assert 1 <= len(before) < 3
+    resumed = run("compare", "--resume", folder)
+    assert resumed.code == 0, resumed.err
+    header, after = read(folder)
+    assert not header["interrupted"]
+    assert len(after) == 3
+    assert {one.started for one in before} <= {one.started for one in after}
+
+
+@pytest.mark.parametrize(
+    ("args", "why"),
+    [
+        ((), "names nothing to say"),
+        (("nowhere",), "no such file, folder or scenario"),
+        (("recall", "--path", "openai:gpt-realtime-2.1"), "OPENAI_API_KEY"),
+        (("recall", "--path", "gemini:gemini-3.8-live"), "GEMINI_API_KEY"),
+        (("recall", "--path", "openai-live:gpt-live-1"), "OPENAI_API_KEY"),
+        (("recall", "--path", "telepathy"), "not a path; give cascade"),
+        (("recall", "--path", "ws://"), "ws://HOST:PORT"),
+        (("recall", "--path", "cascade", "--path", "cascade"), "given twice"),
+        (("recall", "--path", "cascade,stt=nothing"), "nothing"),
+        (("recall", "--path", "cascade,colour=red"), "colour is no setting"),
+        (("recall", "--path", "simulated:nothing"), "gpt-realtime-2.1"),
+        (("recall", "--path", "ws://127.0.0.1:1,turns=never"), "turns"),
+        (("--resume", "nowhere"), "name a folder that `compare` made"),
+        (("recall", "--judge", "telepathy"), "telepathy"),
+        (("recall", "--prices", "nowhere.toml"), "nowhere.toml"),
+        (("recall", "--speaker", "nobody"), "nobody"),
+    ],
+)
+def test_bad_input_is_told_before_anything_begins(
+    tmp_path: Path, args: tuple[str, ...], why: str
+) -> None:
+    outcome = run("compare", *args, env=KEYLESS, cwd=tmp_path)
+    assert outcome.code == 2, outcome.err
+    assert why in " ".join(outcome.errors)
+    assert len(outcome.errors) <= 3
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_simulation_is_not_set_beside_an_api(tmp_path: Path) -> None:
+    outcome = run(
+        *("compare", "recall", "--path", "simulated:gpt-realtime-2.1"),
+        *("--path", "openai:gpt-realtime-2.1"),
+        env={"OPENAI_API_KEY": "sk-secret"},
+        cwd=tmp_path,
+    )
+    assert outcome.code == 2
+    assert "compare them in two runs" in outcome.err
