@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 import statistics
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Self
@@ -39,8 +38,6 @@ STALE_NS = 250 * NS_PER_MS
 
 CLOSE_S = 3.0
 """How long a session may take to leave before it is cut off."""
-
-log = logging.getLogger(__name__)
 
 
 class Audition:
@@ -98,18 +95,17 @@ class Audition:
             StageError: A device is gone.
         """
         self._paths = [
-            _Path(way, Branch(way.name, playout, self._ends.clock), pane)
+            _Path(way, Branch(playout, self._ends.clock), pane)
             for way, playout, pane in zip(
                 self._ways, self._mixer.playouts, self._screen.panes, strict=True
             )
         ]
-        self._explain(keys)
         try:
             async with asyncio.TaskGroup() as tasks:
                 held = [tasks.create_task(self._hold(path)) for path in self._paths]
                 helpers = [
                     tasks.create_task(work)
-                    for work in (self._obey(keys), self._ends.watch(), self._listen())
+                    for work in (self._obey(keys), self._ends.watch(), self._listen(keys))
                 ]
                 await self._over.wait()
                 for helper in helpers:
@@ -134,10 +130,11 @@ class Audition:
         finally:
             path.branch.ready.set()
 
-    async def _listen(self) -> None:
+    async def _listen(self, keys: Keys) -> None:
         """Microphone → all sessions, as soon as all are ready or have failed."""
         for path in self._paths:
             await path.branch.ready.wait()
+        self._explain(keys)
         self._screen.note("listening")
         begun_ns = self._ends.clock.now_ns()
         async with contextlib.aclosing(self._ends.frames()) as frames:
@@ -149,7 +146,8 @@ class Audition:
                 quiet = all(path.branch.quiet for path in alive)
                 self._voiced.push(frame)
                 for path in alive:
-                    path.branch.offer(frame)
+                    if not path.branch.offer(frame):
+                        self._screen.note(f"{path.pane.title}: does not keep up; it misses sound")
                 turns = max((path.branch.turns for path in alive), default=0)
                 if not alive or not self._ends.go_on(quiet, turns):
                     break
@@ -202,11 +200,11 @@ class Audition:
     def _explain(self, keys: Keys) -> None:
         """Say what the keys do, or that there are none."""
         if not keys.available:
-            first = self._paths[0].pane.title
-            self._screen.note(f"stdin is no terminal, so no key switches: {first} is heard")
+            heard = self._paths[self._mixer.heard].pane.title
+            self._screen.note(f"stdin is no terminal, so no key switches: {heard} is heard")
             return
-        named = [f"{i} {path.pane.name}" for i, path in enumerate(self._paths[:MOST], start=1)]
-        self._screen.keys(" · ".join(["Tab switches", "q ends", *named]))
+        digits = " ".join(str(i) for i, _ in enumerate(self._paths[:MOST], start=1))
+        self._screen.keys(f"{digits} or Tab: hear another path · q: end")
 
 
 class _Path:

@@ -8,7 +8,6 @@ were; the mixer lets one of them through.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator
 
 import numpy as np
@@ -23,8 +22,6 @@ MOST_WAITING = 250
 
 SILENT_S = 60.0
 """A session that has neither said nor done anything for so long is not waited for any more."""
-
-log = logging.getLogger(__name__)
 
 
 class Mixer:
@@ -77,19 +74,12 @@ class Branch:
         lost: Frames that it did not take in time.
     """
 
-    def __init__(self, name: str, playout: Playout, clock: Clock) -> None:
-        """Make a branch.
-
-        Args:
-            name: Of the path.
-            playout: Its own.
-            clock: The one clock.
-        """
+    def __init__(self, playout: Playout, clock: Clock) -> None:
+        """Make a branch with a playout of its own."""
         self.playout = playout
         self.ready = asyncio.Event()
         self.turns = 0
         self.lost = 0
-        self._name = name
         self._clock = clock
         self._waiting: asyncio.Queue[Frame | None] = asyncio.Queue()
         self._ended = False
@@ -109,16 +99,20 @@ class Branch:
         """Take note that the session has done something."""
         self._stirred_ns = self._clock.now_ns()
 
-    def offer(self, frame: Frame) -> None:
-        """Give it the microphone's next frame. Never waits."""
+    def offer(self, frame: Frame) -> bool:
+        """Give it the microphone's next frame. Never waits.
+
+        Returns:
+            False if that was too much, for the first time: an older frame is lost.
+        """
         if self._ended:
-            return
-        if self._waiting.qsize() >= MOST_WAITING:
+            return True
+        behind = self._waiting.qsize() >= MOST_WAITING
+        if behind:
             self._waiting.get_nowait()
-            if self.lost == 0:
-                log.warning("%s: does not take the microphone's sound; some is lost", self._name)
             self.lost += 1
         self._waiting.put_nowait(frame)
+        return not (behind and self.lost == 1)
 
     def end(self) -> None:
         """Let the conversation end, once what was offered has been heard."""

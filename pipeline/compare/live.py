@@ -118,10 +118,11 @@ async def _hold(
         CascadeError: The engines cannot be loaded, a file cannot be written, or a device is gone.
     """
     async with contextlib.AsyncExitStack() as stack:
-        trace = stack.enter_context(Trace(options.trace, description(base, ways.models)))
-        keys = stack.enter_context(Keys())
         names = [target.name for target in targets]
         simulated = [target.kind == "simulated" for target in targets]
+        about = {**description(base, ways.models), "paths": names, "simulated": any(simulated)}
+        trace = stack.enter_context(Trace(options.trace, about))
+        keys = stack.enter_context(Keys())
         screen = stack.enter_context(Screen(console, names, simulated))
         screen.note(f"loading {', '.join(pane.title for pane in screen.panes)}")
         opened = await stack.enter_async_context(ways.open())

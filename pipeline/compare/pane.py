@@ -6,14 +6,16 @@ import itertools
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
 from pipeline import waterfall
 from pipeline.clock import NS_PER_MS
-from pipeline.compare.stamp import STAMP, titled
+from pipeline.compare.stamp import titled
 from pipeline.console import COLOURS, State, latency_line
 from pipeline.conversation import CHARS_PER_SECOND
+from pipeline.direct.brief import STAMP
 from pipeline.events import (
     Event,
     Failure,
@@ -159,9 +161,9 @@ class Pane:
         stamp = f" [{STAMP}]" if self.simulated else ""
         state = " HEARD" if heard else " silent"
         room = width - len(f"{number} ") - len(stamp) - len(state)
-        name = self.name if len(self.name) <= room else f"{self.name[: max(0, room - 1)]}…"
-        if room < 1:
-            name = ""
+        name = self.name
+        if cell_len(name) > room:
+            name = f"{set_cell_size(name, room - 1)}…" if room > 0 else ""
         return Text.assemble(
             (f"{number} {name}", "bold" if heard else "default"),
             (stamp, "bold yellow"),

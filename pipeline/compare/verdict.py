@@ -44,7 +44,9 @@ def _notice(variants: Variants) -> str:
     played = {name: one for name, one in variants.items() if one.get("simulated")}
     if not played:
         return ""
-    sources = list(dict.fromkeys(source_of(one.get("simulation") or {}) for one in played.values()))
+    # What follows a colon or semicolon is how it was derived, which stands beside the path.
+    names = [source_of(one.get("simulation") or {}) for one in played.values()]
+    sources = list(dict.fromkeys(re.split(r"[:;]\s", name)[0] for name in names))
     who = _listed([*played])
     verb = "replays" if len(played) == 1 else "replay"
     quoted = _listed([f"“{source}”" for source in sources])

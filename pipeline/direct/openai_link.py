@@ -46,6 +46,10 @@ CLOSE_S = 0.4
 
 log = logging.getLogger(__name__)
 
+# The client's own logger would write the key, among the headers, where all is logged.
+_quiet = logging.getLogger(f"{__name__}.websocket")
+_quiet.setLevel(logging.WARNING)
+
 Hear = Callable[[bytes], None]
 """Takes a message of the server's."""
 
@@ -144,7 +148,11 @@ async def connect(sdk: openai.AsyncOpenAI, where: Place) -> AsyncRealtimeConnect
     Raises:
         StageError: It cannot be had; the message says why.
     """
-    native: dict[str, Any] = {"open_timeout": CONNECT_S, "close_timeout": CLOSE_S}
+    native: dict[str, Any] = {
+        "open_timeout": CONNECT_S,
+        "close_timeout": CLOSE_S,
+        "logger": _quiet,
+    }
     if where.loopback:
         native["proxy"] = None
     options: Any = native

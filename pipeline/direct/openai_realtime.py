@@ -132,7 +132,7 @@ class RealtimeSession:
     def facts(self) -> Facts:
         """What was found at the other end; known once the session is entered."""
         if self._facts is None:
-            raise RuntimeError("the session was not entered")
+            raise AttributeError("facts are known once the session is entered")
         return self._facts
 
     @property

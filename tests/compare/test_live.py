@@ -25,7 +25,6 @@ from virtual_time import run as in_virtual_time
 
 from pipeline.audio.audible import ending, onset
 from pipeline.compare.audition import Audition, ends_rate
-from pipeline.compare.junction import Mixer
 from pipeline.compare.keys import Keys
 from pipeline.compare.scenario import Scenario
 from pipeline.compare.screen import Screen
@@ -68,11 +67,13 @@ class Spy:
     session: Session
     hz: float
     breaks: str = ""
+    connects_s: float = 0.0
     frames: list[Frame] = field(default_factory=list)
     positions: list[tuple[float, int]] = field(default_factory=list)
     interrupted: list[float] = field(default_factory=list)
 
     async def __aenter__(self) -> Self:
+        await asyncio.sleep(self.connects_s)
         await self.session.__aenter__()
         return self
 
@@ -110,6 +111,7 @@ class Humming(MetronomeWay):
 
     def __init__(self, name: str, hz: float, latency_ms: float, **more: Any) -> None:
         breaks = more.pop("breaks", "")
+        connects_s = more.pop("connects_s", 0.0)
         self.simulated = more.pop("simulated", False)
         answers = more.pop("answers", [Answer(seconds=2.0)])
         super().__init__(latency_ms, more.pop("ends_s", [SPEECH_S]), answers, **more)
@@ -117,7 +119,7 @@ class Humming(MetronomeWay):
         self.spies: list[Spy] = []
 
         def watched(session: Session) -> Session:
-            self.spies.append(Spy(session, hz, breaks))
+            self.spies.append(Spy(session, hz, breaks, connects_s))
             return self.spies[-1]
 
         self.wrap = watched
@@ -313,11 +315,26 @@ def test_q_ends_it(tmp_path: Path) -> None:
     assert len(outcome.out) / RATE == pytest.approx(2.5, abs=0.1)
 
 
+def test_nobody_is_heard_before_all_are_there(tmp_path: Path) -> None:
+    ways = [Humming("quick", LOW, 300), Humming("late", HIGH, 300, connects_s=2.0)]
+    outcome = hold(tmp_path, ways)
+    heard = [[frame.samples.tobytes() for frame in way.spy.frames] for way in ways]
+    assert heard[0] == heard[1]
+    assert [len(pane.latencies_ms) for pane in outcome.screen.panes] == [1, 1]
+
+
+def test_q_ends_it_while_a_path_still_connects(tmp_path: Path) -> None:
+    ways = [Humming("quick", LOW, 300), Humming("late", HIGH, 300, connects_s=1000.0)]
+    outcome = hold(tmp_path, ways, {1.0: "q"})
+    assert outcome.code == 0
+    assert len(outcome.out) == 0
+
+
 def test_without_a_terminal_it_is_said_once_that_no_key_switches(tmp_path: Path) -> None:
     outcome = hold(tmp_path, two(), None)
     assert outcome.said.count("no key switches") == 1
     assert "Tab" not in outcome.said
-    assert "Tab switches · q ends · 1 quick · 2 slow" in hold(tmp_path, two(), {}).said
+    assert "1 2 or Tab: hear another path · q: end" in hold(tmp_path, two(), {}).said
 
 
 def test_events_of_both_are_told_with_their_path(
@@ -443,20 +460,6 @@ def test_a_disk_that_is_full_is_no_end(tmp_path: Path) -> None:
     outcome = hold(tmp_path, two(), before=fill)
     assert outcome.code == 1
     assert outcome.out.any()
-
-
-def test_a_mixer_reads_every_playout() -> None:
-    mixer = Mixer(2, RATE)
-    for playout, level in zip(mixer.playouts, (1000, -2000), strict=True):
-        playout.write("r", np.full(RATE, level, np.int16), RATE)
-    settled = int(0.1 * RATE)
-    mixer.read(settled, 0)
-    assert [playout.position("r") for playout in mixer.playouts] == [settled, settled]
-    mixer.heard = 1
-    fading = mixer.read(settled, settled * 10**9 // RATE)
-    fade = int(FADE_S * RATE)
-    assert (np.diff(fading[:fade].astype(int)) < 0).all()
-    assert (fading[fade:] == -2000).all()
 
 
 def test_events_are_json_with_nothing_else_on_stdout(

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from pipeline.compare.pane import Pane
 from pipeline.compare.screen import BESIDE, Screen
-from pipeline.compare.stamp import STAMP
+from pipeline.direct.brief import STAMP
 from pipeline.events import (
     Failure,
     ReplyDone,
@@ -60,7 +60,7 @@ def filled(width: int, height: int, name: str = "simulated:gpt-realtime-2.1") ->
         file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None
     )
     screen = Screen(console, ["cascade", name], [False, True])
-    screen.help = "Tab switches · q ends · 1 cascade · 2 simulated"
+    screen.help = "1 2 or Tab: hear another path · q: end"
     for pane, marks in zip(screen.panes, (SPECULATIVE, DIRECT), strict=True):
         for event in (
             SpeechStarted(1),
@@ -90,7 +90,13 @@ def test_it_fits_and_the_stamp_is_always_in_sight(width: int, height: int, name:
     assert len(lines) <= height
     assert any(STAMP in line for line in lines)
     assert sum("HEARD" in line for line in lines) == 1
-    assert any("q ends" in line for line in lines)
+    assert any("q: end" in line for line in lines)
+
+
+@pytest.mark.parametrize("width", [40, 60, 120, 200])
+def test_wide_letters_leave_room_for_the_stamp(width: int) -> None:
+    lines = drawn(filled(width, 40, "模拟" * 60), width, 40)
+    assert any(f"[{STAMP}] silent" in line for line in lines)
 
 
 def test_side_by_side_where_there_is_room() -> None:

@@ -200,7 +200,8 @@ def test_nothing_was_held_yet() -> None:
 def test_simulated_is_said_first_with_its_source() -> None:
     first, second, third = told((made.CASCADE, made.SIMULATED))
     assert first.startswith("SIMULATED: simulated:gpt-realtime-2.1 [SIMULATED] replays a script")
-    assert f"“{made.SOURCE}”" in first
+    assert "“kwindla/aiewf-eval README, 2026-08”" in first
+    assert made.SOURCE.startswith("kwindla/aiewf-eval README, 2026-08: ")
     assert "simulated:gpt-realtime-2.1 [SIMULATED] does " in second
     assert "for usage that was made up" in third
 
@@ -213,7 +214,7 @@ def test_two_simulations() -> None:
     found["variants"]["other [SIMULATED]"] = other
     first, _, _ = verdict(found)
     assert "[SIMULATED] and other [SIMULATED] replay a script" in first
-    assert f"after “{made.SOURCE}” and “no published source”" in first
+    assert "after “kwindla/aiewf-eval README, 2026-08” and “no published source”" in first
 
 
 def test_a_source_cannot_end_the_sentence() -> None:
