@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from pipeline.config import PACES, Settings, Turns
-from pipeline.console import log_to_stderr, show_error, stderr, stdout
+from pipeline import cli_measure
+from pipeline.cli_flags import (
+    Config,
+    Debug,
+    Instructions,
+    Json,
+    Judge,
+    Language,
+    Llm,
+    Names,
+    Stt,
+    Voice,
+    engines,
+    run_to_end,
+    settings_of,
+)
+from pipeline.config import PACES, Turns
+from pipeline.console import log_to_stderr, show_error, stderr
 from pipeline.errors import BadInput, CascadeError
 
 app = typer.Typer(
@@ -24,28 +38,6 @@ app = typer.Typer(
 )
 models_app = typer.Typer(name="models", help="List, fetch and check models.")
 app.add_typer(models_app)
-
-Config = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="Settings; default ./cascade.toml")
-]
-Stt = Annotated[str | None, typer.Option("--stt", metavar="NAME|DIR", help="Speech recogniser")]
-Voice = Annotated[str | None, typer.Option("--voice", metavar="NAME|FILE", help="Piper voice")]
-Llm = Annotated[
-    str | None,
-    typer.Option(
-        "--llm", metavar="MODEL", help="embedded, a .gguf, a URL, ollama:NAME or openai:NAME"
-    ),
-]
-Judge = Annotated[str | None, typer.Option("--vad", metavar="silero|webrtc", help="Voice detector")]
-Language = Annotated[
-    str | None, typer.Option("--language", metavar="CODE", help="Spoken language, such as en")
-]
-Instructions = Annotated[
-    str | None, typer.Option("--instructions", metavar="TEXT", help="System prompt")
-]
-Debug = Annotated[bool, typer.Option("--debug", help="Log everything; show tracebacks")]
-Json = Annotated[bool, typer.Option("--json", help="Print machine-readable lines on stdout")]
-Names = Annotated[list[str], typer.Argument(metavar="NAME…", help="Names from `models list`")]
 
 
 def main() -> None:
@@ -146,10 +138,10 @@ def talk(
     debug: Debug = False,
 ) -> int:
     """Hold a conversation: on microphone and speaker, or with recordings."""
-    settings = _settings(
+    settings = settings_of(
         config,
         {
-            **_engines(stt, voice, llm, vad, language, instructions),
+            **engines(stt, voice, llm, vad, language, instructions),
             "reply.mode": mode,
             "audio.echo": echo,
             **_pace(turns),
@@ -168,210 +160,7 @@ def talk(
         json=json,
         profile=profile,
     )
-    return _run(prepare(settings, options))
-
-
-@app.command()
-def profile(
-    corpus: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="CORPUS…", help="Recordings: folders, manifests, sound files"),
-    ] = None,
-    say: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.txt", help="Play these lines, spoken by a Piper voice"),
-    ] = None,
-    keep: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Only write the spoken lines, with a manifest"),
-    ] = None,
-    mode: Annotated[
-        str | None,
-        typer.Option(metavar="MODE,…", help="Of sequential, overlapped, speculative; side by side"),
-    ] = None,
-    vary: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY=V1,V2…",
-            help="stt, llm, voice, or a setting such as turns.hold_ms (repeatable: a grid)",
-        ),
-    ] = None,
-    repeat: Annotated[int, typer.Option(min=1, help="How often each recording is played")] = 3,
-    seed: Annotated[int, typer.Option(help="Of the order in which variants are played")] = 1,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Results; default runs/profile-TIME")
-    ] = None,
-    reply_seconds: Annotated[
-        float, typer.Option(min=0.1, help="Listen to so much of each reply")
-    ] = 4.0,
-    timeout: Annotated[
-        float, typer.Option(min=1, help="Seconds to wait for a reply after a recording")
-    ] = 60.0,
-    executor: Annotated[
-        str,
-        typer.Option(metavar="local|ray", help="Measure here, or a variant on each node of Ray's"),
-    ] = "local",
-    ray_address: Annotated[
-        str | None,
-        typer.Option(metavar="HOST:PORT", help="The Ray cluster; default: RAY_ADDRESS, or here"),
-    ] = None,
-    compare: Annotated[
-        tuple[Path, Path] | None,
-        typer.Option(metavar="OLD NEW", help="Compare two results; exit code 3 if NEW is worse"),
-    ] = None,
-    what_if: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--what-if",
-            metavar="SPEC",
-            help="Predict from the results in CORPUS: llm.first_token=200ms,stt=0.5x",
-        ),
-    ] = None,
-    config: Config = None,
-    stt: Stt = None,
-    voice: Voice = None,
-    llm: Llm = None,
-    vad: Judge = None,
-    language: Language = None,
-    instructions: Instructions = None,
-    json: Json = False,
-    debug: Debug = False,
-) -> int:
-    """Measure where the time between your last word and the reply goes."""
-    sources = tuple(corpus or ())
-    if compare is not None:
-        from pipeline.profile import regression
-
-        return regression.compare(*compare, stdout(), json)
-    if what_if:
-        from pipeline.profile import what_if as prediction
-
-        if len(sources) != 1:
-            raise BadInput("--what-if: name one folder that `cascade profile` made")
-        return prediction.predict(sources[0], what_if, stdout(), as_json=json)
-    flags = _engines(stt, voice, llm, vad, language, instructions)
-    from pipeline.profile import run
-    from pipeline.profile.instrument import Bounds
-
-    options = run.Options(
-        sources=sources,
-        say=say,
-        keep=keep,
-        modes=mode,
-        vary=tuple(vary or ()),
-        repeat=repeat,
-        seed=seed,
-        out=out,
-        bounds=Bounds(reply_s=reply_seconds, timeout_s=timeout),
-        json=json,
-        executor=executor,
-        ray_address=ray_address,
-    )
-    if keep is not None:
-        return run.keep_spoken(_settings(config, flags), options)
-    return _run(run.prepare(lambda more: _settings(config, {**flags, **more}), options))
-
-
-@app.command()
-def compare(
-    corpus: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="CORPUS…",
-            help="Scenarios (YAML files, or names of those that come along), folders of "
-            "recordings, manifests, sound files",
-        ),
-    ] = None,
-    path: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--path",
-            metavar="SPEC",
-            help="cascade, openai:MODEL, gemini:MODEL, openai-live:MODEL, ws://…, audio-llm:URL, "
-            "simulated:NAME; options follow commas (repeatable)",
-        ),
-    ] = None,
-    say: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.txt", help="Also say these lines, spoken by a Piper voice"),
-    ] = None,
-    speaker: Annotated[
-        str, typer.Option(metavar="VOICE", help="Piper voice of the user; default: --voice")
-    ] = "",
-    repeat: Annotated[int, typer.Option(min=1, help="How often each scenario is held")] = 3,
-    seed: Annotated[int, typer.Option(help="Of the order in which paths are tried")] = 1,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Results; default runs/compare-TIME")
-    ] = None,
-    resume: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Go on with a run that was interrupted")
-    ] = None,
-    judge: Annotated[
-        str, typer.Option(metavar="MODEL", help="Judges answers; named as for --llm")
-    ] = "",
-    prices: Annotated[
-        Path | None, typer.Option(metavar="FILE.toml", help="What things cost; default: ours")
-    ] = None,
-    reply_seconds: Annotated[
-        float, typer.Option(min=0.1, help="Listen to so much of each last reply")
-    ] = 4.0,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for a reply")] = 60.0,
-    config: Config = None,
-    stt: Stt = None,
-    voice: Voice = None,
-    llm: Llm = None,
-    vad: Judge = None,
-    language: Language = None,
-    instructions: Instructions = None,
-    json: Json = False,
-    debug: Debug = False,
-) -> int:
-    """Say the same words to the cascade and to speech-to-speech models, and compare."""
-    flags = _engines(stt, voice, llm, vad, language, instructions)
-    from pipeline.compare import run
-
-    options = run.Options(
-        sources=tuple(corpus or ()),
-        say=say,
-        paths=tuple(path or ["cascade"]),
-        repeat=repeat,
-        seed=seed,
-        out=out,
-        resume=resume,
-        judge=judge,
-        prices=prices,
-        speaker=speaker,
-        listen_s=reply_seconds,
-        patience_s=timeout,
-        json=json,
-    )
-    return _run(run.prepare(lambda more: _settings(config, {**flags, **more}), options))
-
-
-@app.command()
-def simulate(
-    protocol: Annotated[str, typer.Argument(metavar="realtime|gemini", help="What it speaks")],
-    script: Annotated[
-        Path | None, typer.Option(metavar="FILE.yaml", help="What it says, when, and what fails")
-    ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="A model's latency as it was published"),
-    ] = None,
-    host: Annotated[str, typer.Option(help="Where to listen")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: one that is free")] = 0,
-    config: Config = None,
-    voice: Voice = None,
-    json: Json = False,
-    debug: Debug = False,
-) -> int:
-    """Serve a simulated speech-to-speech model that replays a script, until Ctrl-C."""
-    settings = _settings(config, _engines(None, voice, None))
-    from pipeline.simulated import command
-
-    return _run(
-        command.simulate(settings, command.Options(protocol, script, preset, host, port, json))
-    )
+    return run_to_end(prepare(settings, options))
 
 
 @app.command()
@@ -388,10 +177,10 @@ def doctor(
     debug: Debug = False,
 ) -> int:
     """Say what works, what does not, and what to do: devices, models, LLM endpoint, versions."""
-    settings = _settings(config, _engines(stt, voice, llm))
+    settings = settings_of(config, engines(stt, voice, llm))
     from pipeline.doctor import PARTS, examine
 
-    return _run(examine(settings, check or list(PARTS), json))
+    return run_to_end(examine(settings, check or list(PARTS), json))
 
 
 @app.command("config")
@@ -407,7 +196,7 @@ def models_list(config: Config = None, json: Json = False, debug: Debug = False)
     """Show the models that Cascade knows, and those on this disk."""
     from pipeline.shelf import show
 
-    return show(_settings(config, {}), json)
+    return show(settings_of(config, {}), json)
 
 
 @models_app.command("pull")
@@ -415,7 +204,7 @@ def models_pull(names: Names, config: Config = None, debug: Debug = False) -> in
     """Fetch models; goes on where an interrupted fetch stopped."""
     from pipeline.shelf import pull
 
-    return pull(_settings(config, {}), names)
+    return pull(settings_of(config, {}), names)
 
 
 @models_app.command("verify")
@@ -429,26 +218,11 @@ def models_verify(
     """Check every byte of models on this disk."""
     from pipeline.shelf import verify
 
-    return verify(_settings(config, {}), names or [])
+    return verify(settings_of(config, {}), names or [])
 
 
-def _engines(
-    stt: Stt,
-    voice: Voice,
-    llm: Llm,
-    vad: Judge = None,
-    language: Language = None,
-    instructions: Instructions = None,
-) -> dict[str, Any]:
-    """The settings that the flags about engines stand for."""
-    return {
-        "stt.model": stt,
-        "tts.voice": voice,
-        "llm.model": llm,
-        "vad.judge": vad,
-        "stt.language": language,
-        "llm.instructions": instructions,
-    }
+for measuring in (cli_measure.profile, cli_measure.compare, cli_measure.simulate):
+    app.command()(measuring)
 
 
 def _pace(name: str | None) -> dict[str, int]:
@@ -459,21 +233,3 @@ def _pace(name: str | None) -> dict[str, int]:
         raise BadInput(f"--turns is {name!r}; allowed: {' | '.join(PACES)}")
     pace = {**{key: Turns.model_fields[key].default for key in PACES["eager"]}, **PACES[name]}
     return {f"turns.{key}": value for key, value in pace.items()}
-
-
-def _settings(config: Path | None, flags: dict[str, Any]) -> Settings:
-    from pipeline.config_file import load
-
-    return load(config, flags)
-
-
-def _run(work: Coroutine[Any, Any, int]) -> int:
-    """Run to the end; SIGTERM stops as cleanly as Ctrl-C does."""
-
-    async def interruptible() -> int:
-        task = asyncio.current_task()
-        if sys.platform != "win32" and task is not None:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await work
-
-    return asyncio.run(interruptible())

@@ -1,4 +1,4 @@
-"""`cascade compare`: holds all scenarios with all paths, in turns, and leaves a folder of results."""
+"""`cascade compare`: holds all scenarios with all paths, and leaves a folder of results."""
 
 from __future__ import annotations
 
@@ -299,10 +299,19 @@ class Comparison:
             scenario=scenario.name,
             repeat=trial.repeat,
             order=position,
-            wav=wav if (self._folder / wav).is_file() else "",
+            wav=self._stamped(wav, held.conversation.simulated),
         )
         turns = tuple(_signed(turn, conversation, scenario) for turn in conversation.turns)
         return Held(dataclasses.replace(conversation, turns=turns), held.lines)
+
+    def _stamped(self, wav: str, simulated: bool) -> str:
+        """The name of a WAV, once it says whether its replies come out of a script."""
+        path = self._folder / wav
+        if not path.is_file():
+            return ""
+        if simulated:
+            path = path.rename(path.with_name(f"{path.stem}-{STAMP}{path.suffix}"))
+        return f"{WAVS}/{path.name}"
 
     def _tell(self, conversation: Conversation) -> None:
         if self._options.json:

@@ -107,10 +107,8 @@ class DirectWay:
 
     def facts(self, session: Session) -> Mapping[str, Any]:
         """What it found at the other end; empty where it never got there."""
-        try:
-            return dataclasses.asdict(cast(Direct, session).facts)
-        except RuntimeError:
-            return {}
+        found = cast(Direct, session).facts
+        return {} if found is None else dataclasses.asdict(found)
 
     def _connect(self, brief: Brief, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
         return paths.connect(self._target, brief, trace, clock)

@@ -135,10 +135,8 @@ class AudioLlmSession:
         await self._stack.__aexit__(exc_type, exc, traceback)
 
     @property
-    def facts(self) -> Facts:
-        """What was found; known once the session is entered."""
-        if self._facts is None:
-            raise RuntimeError("the session was not entered")
+    def facts(self) -> Facts | None:
+        """What was found at the other end; None before the session is entered."""
         return self._facts
 
     @property

@@ -50,8 +50,8 @@ class Direct(Session, Protocol):
     """A `Session` that is a speech-to-speech API."""
 
     @property
-    def facts(self) -> Facts:
-        """What was found; known once the session is entered."""
+    def facts(self) -> Facts | None:
+        """What was found at the other end; None before the session is entered."""
         ...
 
     @property

@@ -7,7 +7,6 @@ import base64
 import binascii
 import contextlib
 import json
-import logging
 import os
 import ssl
 from collections.abc import AsyncGenerator, Mapping
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 from pipeline.direct import gemini_words as words
 from pipeline.direct.brief import STAMP, Brief, Target
 from pipeline.direct.gemini_outbox import Parcel
+from pipeline.direct.quiet import QUIET
 from pipeline.errors import BadInput, StageError
 
 if TYPE_CHECKING:
@@ -58,10 +58,6 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
     "certificate": (),
 }
 """What a path may say, and the values that are allowed; none listed: any."""
-
-# The client's own logger would write the key, among the headers, where all is logged.
-_quiet = logging.getLogger(f"{__name__}.websocket")
-_quiet.setLevel(logging.WARNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +151,7 @@ class Link:
             "close_timeout": CLOSE_S,
             "compression": None,
             "max_size": LARGEST,
-            "logger": _quiet,
+            "logger": QUIET,
         }
         if certificate:
             arguments["ssl"] = _trusting(certificate)

@@ -98,10 +98,8 @@ class GeminiSession:
         self._running: asyncio.Task[None] | None = None
 
     @property
-    def facts(self) -> Facts:
-        """What was found; known once the session is entered."""
-        if self._facts is None:
-            raise AttributeError("facts are known once the session is entered")
+    def facts(self) -> Facts | None:
+        """What was found at the other end; None before the session is entered."""
         return self._facts
 
     @property

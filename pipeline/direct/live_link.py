@@ -16,6 +16,7 @@ from openai.resources.live.live import AsyncLiveConnection
 from pipeline.conversation import Message
 from pipeline.direct import openai_words as words
 from pipeline.direct.brief import STAMP, Brief, Target
+from pipeline.direct.quiet import QUIET
 from pipeline.errors import BadInput, StageError
 
 RATE = 24_000
@@ -90,7 +91,11 @@ async def start(
     Raises:
         StageError: It cannot be had; the message says why.
     """
-    options: dict[str, Any] = {"open_timeout": READY_S, "close_timeout": CLOSE_S}
+    options: dict[str, Any] = {
+        "open_timeout": READY_S,
+        "close_timeout": CLOSE_S,
+        "logger": QUIET,
+    }
     if urlsplit(str(client.base_url)).hostname in ("localhost", "127.0.0.1", "::1"):
         # The environment's proxy cannot reach this machine's own loopback.
         options["proxy"] = None

@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed
 
 from pipeline.direct import openai_words as words
 from pipeline.direct.brief import Brief, Target
+from pipeline.direct.quiet import QUIET
 from pipeline.direct.realtime_core import UPDATE, Core
 from pipeline.direct.realtime_wishes import Wishes, session
 from pipeline.errors import BadInput, StageError
@@ -46,9 +47,6 @@ CLOSE_S = 0.4
 
 log = logging.getLogger(__name__)
 
-# The client's own logger would write the key, among the headers, where all is logged.
-_quiet = logging.getLogger(f"{__name__}.websocket")
-_quiet.setLevel(logging.WARNING)
 
 Hear = Callable[[bytes], None]
 """Takes a message of the server's."""
@@ -151,7 +149,7 @@ async def connect(sdk: openai.AsyncOpenAI, where: Place) -> AsyncRealtimeConnect
     native: dict[str, Any] = {
         "open_timeout": CONNECT_S,
         "close_timeout": CLOSE_S,
-        "logger": _quiet,
+        "logger": QUIET,
     }
     if where.loopback:
         native["proxy"] = None

@@ -160,10 +160,8 @@ class LiveSession:
             self._end(self._duplex.over())
 
     @property
-    def facts(self) -> Facts:
-        """What was found; known once the session is entered."""
-        if self._facts is None:
-            raise RuntimeError("the session was not entered")
+    def facts(self) -> Facts | None:
+        """What was found at the other end; None before the session is entered."""
         return self._facts
 
     @property

@@ -129,10 +129,8 @@ class RealtimeSession:
             await self._sdk.close()
 
     @property
-    def facts(self) -> Facts:
-        """What was found at the other end; known once the session is entered."""
-        if self._facts is None:
-            raise AttributeError("facts are known once the session is entered")
+    def facts(self) -> Facts | None:
+        """What was found at the other end; None before the session is entered."""
         return self._facts
 
     @property

@@ -155,7 +155,9 @@ def address(target: Target, environ: Mapping[str, str] = os.environ) -> str:
         case "openai" | "openai-live":
             return environ.get("OPENAI_BASE_URL", "").strip() or "https://api.openai.com/v1"
         case "gemini":
-            return environ.get("CASCADE_GEMINI_URL", "").strip() or GEMINI_URL
+            from pipeline.direct.gemini_link import URL
+
+            return environ.get(URL, "").strip() or GEMINI_URL
     return ""
 
 

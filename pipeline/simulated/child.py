@@ -43,7 +43,9 @@ async def serving(script: Script, options: Mapping[str, str]) -> AsyncGenerator[
         with said.open("wb") as errors:
             child = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "pipeline", "simulate", protocol, "--script", str(file)),
-                stdin=asyncio.subprocess.DEVNULL,
+                "--child",
+                # It ends when this pipe does, and so never outlives this process.
+                stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=errors,
             )

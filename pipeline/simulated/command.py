@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
+import threading
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, replace
@@ -31,6 +33,7 @@ class Options:
         host: Where to listen.
         port: 0 takes one that is free.
         json: Say everything about it, not only where it is.
+        child: End when stdin does: whoever started it is gone.
     """
 
     protocol: str
@@ -39,6 +42,7 @@ class Options:
     host: str = "127.0.0.1"
     port: int = 0
     json: bool = False
+    child: bool = False
 
 
 class _Listening(Protocol):
@@ -67,8 +71,22 @@ async def simulate(settings: Settings, options: Options) -> int:
         print(json.dumps(said), flush=True)
         # To be told to stop is how a server ends; nothing was interrupted.
         with suppress(asyncio.CancelledError):
-            await asyncio.get_running_loop().create_future()
+            await (_orphaned() if options.child else asyncio.Event().wait())
     return 0
+
+
+async def _orphaned() -> None:
+    """Return when stdin ends; in a thread of its own, for on Windows it cannot be waited for."""
+    gone = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def watch() -> None:
+        sys.stdin.buffer.read()
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(gone.set)
+
+    threading.Thread(target=watch, name="stdin", daemon=True).start()
+    await gone.wait()
 
 
 def _script(options: Options) -> Script:
