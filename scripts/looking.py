@@ -19,8 +19,8 @@ from pipeline import config_file
 from pipeline.engines import LocalEngines
 from pipeline.profile.corpus import gather
 from pipeline.profile.instrument import Bounds, make_ready, measure
-from pipeline.profile.watched import Tape
 from pipeline.profile.record import Record
+from pipeline.profile.watched import Tape
 from pipeline.shelf import catalogue
 from pipeline.timeline import DETAILS
 from pipeline.trace import Trace

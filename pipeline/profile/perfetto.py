@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import StageError
+from pipeline.profile.html.page import plain
+from pipeline.profile.html.turns import zero_ns
 from pipeline.profile.record import Record
 from pipeline.profile.report.data import variants
-from pipeline.report.page import plain
-from pipeline.report.turns import zero_ns
 from pipeline.timeline import PARTS
 
 NAME = "trace.perfetto.json"

@@ -26,9 +26,9 @@ from pipeline.compare.summary import summarise
 from pipeline.compare.words import words
 from pipeline.direct.brief import STAMP
 from pipeline.errors import StageError
+from pipeline.profile.html import page as pages
+from pipeline.profile.html import sound
 from pipeline.profile.record import Record
-from pipeline.report import page as pages
-from pipeline.report import sound
 
 TABLE = cost.prices()
 MEASURED = (samples.CASCADE, samples.DIRECT)

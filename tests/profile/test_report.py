@@ -21,9 +21,9 @@ from report_page import NAMESPACE, Elements, content, sounds
 
 from pipeline.errors import StageError
 from pipeline.profile import report
+from pipeline.profile.html import page as pages
+from pipeline.profile.html import sound, turns
 from pipeline.profile.record import Record
-from pipeline.report import page as pages
-from pipeline.report import sound, turns
 from pipeline.timeline import MARKS, Timeline
 
 FEW = tuple(samples.SAID)[:4]

@@ -15,10 +15,10 @@ from typing import Any
 from pipeline.compare.record import Conversation
 from pipeline.compare.report import data, figures, tables
 from pipeline.direct.brief import STAMP
+from pipeline.profile.html import page, sound
+from pipeline.profile.html.page import Kit, Page
+from pipeline.profile.html.turns import parts
 from pipeline.profile.report import SHARED
-from pipeline.report import page, sound
-from pipeline.report.page import Kit, Page
-from pipeline.report.turns import parts
 
 NAME = "report.html"
 

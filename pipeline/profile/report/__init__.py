@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.profile.html import page, sound, turns
+from pipeline.profile.html.page import Kit, Page
 from pipeline.profile.record import Record
 from pipeline.profile.report import data
 from pipeline.profile.summary import summarise
-from pipeline.report import page, sound, turns
-from pipeline.report.page import Kit, Page
 from pipeline.timeline import PARTS
 
 NAME = "report.html"
