@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
-from cli_child import ROOT, Child, Outcome, embedded_llm, run
+from cli_child import ROOT, Child, Outcome, embedded_llm, run, scripted
+from llm_server import DONE, ROLE, Answer, Request, delta, finish, reply, tool_call
 from noise import utterance
 from test_profile import part_of_corpus
 
@@ -272,3 +273,39 @@ def test_a_simulation_is_not_set_beside_an_api(tmp_path: Path) -> None:
     )
     assert outcome.code == 2
     assert "compare them in two runs" in outcome.err
+
+
+def shopkeeper(request: Request) -> Answer:
+    """A language model that looks the weather up, and tells what it has found."""
+    messages = request.body["messages"]
+    if messages[-1]["role"] == "tool":
+        return reply("It is ", messages[-1]["content"], " there today.")
+    if not request.body.get("tools"):
+        return reply("Fine.")
+    call = tool_call('{"city": "Tokyo"}', index=0, id="call-1", name="get_weather")
+    return Answer([ROLE, delta("One moment please. "), call, finish("tool_calls"), DONE])
+
+
+def test_the_cascade_calls_tools_too(tmp_path: Path) -> None:
+    sound = CORPUS / "06_what_is_the_weather_like_in_tokyo.flac"
+    (tmp_path / sound.name).write_bytes(sound.read_bytes())
+    tool = {"name": "get_weather", "responses": [{"give": "sunny", "delay": 1}]}
+    wanted = {"name": "get_weather", "arguments": {"city": "tokyo"}, "within": 5}
+    turn = {
+        "file": sound.name,
+        "text": "What is the weather like in Tokyo?",
+        "expect": {"contains": ["sunny"], "tool": wanted},
+    }
+    file = tmp_path / "weather.yaml"
+    file.write_text(yaml.safe_dump({"topic": "tools", "tools": [tool], "turns": [turn]}), "utf-8")
+    with scripted(otherwise=shopkeeper) as server:
+        made = compare(tmp_path / "results", file, *QUICK, env={"CASCADE_LLM__MODEL": server.url})
+    assert made.outcome.code == 0, made.outcome.err
+    (turn_held,) = made.conversations[0].turns
+    assert [call.name for call in turn_held.calls] == ["get_weather"]
+    assert all(check.met for check in turn_held.checks), turn_held.checks
+    first_ns, answer_ns = turn_held.record.wav_voice_to_voice_ns, turn_held.answering_ns
+    assert first_ns is not None
+    assert answer_ns is not None
+    # "One moment please" is no answer: that takes as long as the tool, at least.
+    assert answer_ns - first_ns > 0.8e9
