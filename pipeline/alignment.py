@@ -190,6 +190,19 @@ def _gap(symbol: str) -> int:
     return _SPACE_GAP if symbol == " " else _GAP
 
 
+def spoken(text: str, heard: int, total: int) -> str:
+    """The words of `text` that are over when `heard` of `total` samples have been heard.
+
+    Nothing more is known of where they are: they are placed in proportion to their characters.
+    """
+    return text if heard >= total else whole_words(text, len(text) * heard // total)
+
+
+def whole_words(text: str, end: int) -> str:
+    """The words of `text` that end within its first `end` characters."""
+    return text[: max((word.end for word in words(text) if word.end <= end), default=0)]
+
+
 def reached(said: str, source: str, char: int) -> int:
     """How far in a written text one has come who has heard part of how it is said.
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pipeline.timeline import MARKS, PARTS, STAGES, Timeline
+from pipeline.timeline import DIRECT_PARTS, DIRECT_STAGES, MARKS, PARTS, STAGES, Timeline
 
 NEEDED = ("speech.end", "committed", "heard.first")
 CHAIN = tuple(dict.fromkeys(mark for _, first, last in STAGES for mark in (first, last)))
@@ -21,6 +21,15 @@ some_marks = st.fixed_dictionaries(
 def ms(**marks: int) -> dict[str, int]:
     """Marks given in milliseconds, with `__` for the dot in their names."""
     return {name.replace("__", "."): at * 1_000_000 for name, at in marks.items()}
+
+
+def parts_of(marks: dict[str, int]) -> tuple[str, ...]:
+    """A cascade's, or those of a speech-to-speech model."""
+    return DIRECT_PARTS if "model.first_audio" in marks else PARTS
+
+
+def stages_of(marks: dict[str, int]) -> tuple[tuple[str, str, str], ...]:
+    return DIRECT_STAGES if "model.first_audio" in marks else STAGES
 
 
 def in_ms(parts: object) -> dict[str, float]:
@@ -81,6 +90,21 @@ def test_an_overlapped_turn_worked_out_by_hand() -> None:
         "own": 2 + 5 + 0 + 3 + 10,
     }
     assert not any(timeline.hidden.values())
+
+
+def test_a_turn_of_a_speech_to_speech_model_worked_out_by_hand() -> None:
+    marks = ms(
+        speech__end=1000,
+        committed=1500,
+        model__start=1520,
+        model__first_text=1700,
+        model__first_audio=1750,
+        playout__first=1752,
+        heard__first=1790,
+    )
+    timeline = Timeline.from_marks(marks)
+    assert timeline is not None
+    assert in_ms(timeline.parts) == {"endpoint": 500, "model": 250, "device": 38, "own": 2}
 
 
 def test_a_speculative_turn_worked_out_by_hand() -> None:
@@ -150,7 +174,7 @@ def test_parts_sum_to_the_total_and_none_is_negative_for_marks_in_any_order(
     assert sum(timeline.parts.values()) == timeline.total_ns
     assert min(timeline.parts.values()) >= 0
     assert all(ns >= 0 for ns in timeline.hidden.values())
-    assert tuple(timeline.parts) == PARTS
+    assert tuple(timeline.parts) == parts_of(marks)
 
 
 @settings(deadline=None)
@@ -163,7 +187,7 @@ def test_a_reply_heard_before_the_end_of_speech_is_the_endpoints_doing(
     timeline = Timeline.from_marks(marks)
     assert timeline is not None
     assert timeline.total_ns == -early
-    assert timeline.parts == dict.fromkeys(PARTS, 0) | {"endpoint": -early}
+    assert timeline.parts == dict.fromkeys(parts_of(marks), 0) | {"endpoint": -early}
     assert all(ns >= 0 for ns in timeline.hidden.values())
 
 
@@ -173,7 +197,7 @@ def test_a_stages_time_is_waited_for_or_hidden_and_never_both(marks: dict[str, i
     assume(marks["heard.first"] >= marks["speech.end"])
     timeline = Timeline.from_marks(marks)
     assert timeline is not None
-    for name, first, last in STAGES:
+    for name, first, last in stages_of(marks):
         if name in timeline.hidden:
             took = max(0, marks[last] - marks[first])
             assert timeline.hidden[name] + timeline.parts[name] <= took
@@ -214,7 +238,8 @@ def test_only_differences_between_marks_matter(marks: dict[str, int], shift: int
 @settings(deadline=None)
 @given(some_marks)
 def test_marks_that_bound_no_part_change_nothing(marks: dict[str, int]) -> None:
-    bare = {name: at for name, at in marks.items() if name in (*NEEDED, *CHAIN)}
+    bounds = {mark for _, first, last in stages_of(marks) for mark in (first, last)}
+    bare = {name: at for name, at in marks.items() if name in {*NEEDED, *bounds}}
     assert Timeline.from_marks(bare) == Timeline.from_marks(marks)
 
 

@@ -97,6 +97,12 @@ class VirtualCard:
         self._granted = 1
 
     @property
+    def begun_ns(self) -> int | None:
+        """When the file that is being spoken began; None in the silence around files."""
+        tape = self._tapes[self._current] if self._current < len(self._tapes) else None
+        return tape.start_ns if tape is not None else None
+
+    @property
     def exhausted(self) -> bool:
         """Whether all files have been heard to their end."""
         return self._current == len(self._tapes)

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from rich.console import Console
 
@@ -27,6 +27,7 @@ from pipeline.compare.toolbox import Toolbox
 from pipeline.config import Audio
 from pipeline.console import Display
 from pipeline.conversation import Message
+from pipeline.direct.brief import Direct
 from pipeline.ends import Ends
 from pipeline.errors import BadInput, CascadeError, StageError
 from pipeline.profile.lanes import Line
@@ -52,6 +53,11 @@ class Way(Protocol):
     @property
     def rate(self) -> int:
         """Of its replies, and so of the WAV (Hz)."""
+        ...
+
+    @property
+    def manual(self) -> bool:
+        """Whether it is to be told when the user has finished: then its latency has no endpoint."""
         ...
 
     async def ready(self, scenario: Scenario) -> tuple[float, ...]:
@@ -108,6 +114,8 @@ class Stage(Ends):
         card, cues = self._card, self._cues
         assert card is not None
         now_ns = self.clock.now_ns()
+        if card.begun_ns is not None:
+            cues.begins(card.begun_ns)
         if len(card.spans) == len(cues.said):
             cues.over(card.spans[-1].start_ns, card.spans[-1].end_ns)
         cue = cues.look(now_ns, quiet)
@@ -150,7 +158,8 @@ async def hold(way: Way, scenario: Scenario, wav: Path, *, listen_s: float | Non
             session = way.session(scenario, tape, stage.clock)
         except CascadeError as error:
             return Held(_unheld(scenario, str(error), started, rtt_ms), ())
-        observed = Observed(session, stage, cues, Toolbox(scenario.tools))
+        commit = cast(Direct, session).commit if way.manual else None
+        observed = Observed(session, stage, cues, Toolbox(scenario.tools), commit)
         began_ns, cpu_s, meter = stage.clock.now_ns(), time.process_time(), energy.read()
         async with _opened(stage, way.rate, wav):
             reason = await _converse(stage, observed, tape)

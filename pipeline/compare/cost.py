@@ -157,7 +157,7 @@ def model_of(conversation: Conversation, header: Mapping[str, Any]) -> str:
         return _plain(str(model))
     about = (header.get("variants") or {}).get(conversation.path) or {}
     if about.get("kind", conversation.path) != "cascade":
-        return _plain(str(about.get("model", "")))
+        return _plain(str(about.get("model", ""))) or f"the model of {conversation.path}"
     settings = (header.get("settings") or {}).get("llm") or {}
     named = about.get("llm.model") or about.get("llm") or settings.get("model") or ""
     return str(named).removeprefix("openai:") if str(named).startswith("openai:") else ""

@@ -13,7 +13,7 @@ from typing import Literal
 
 from pipeline.clock import NS_PER_S
 from pipeline.compare.scenario import Step
-from pipeline.events import Event, Failure, ReplyDone, SpeechStarted, ToolCall, ToolCancelled
+from pipeline.events import Event, Failure, ReplyDone, SpeechStarted, ToolCall, ToolCancelled, Usage
 
 Cue = Literal["wait", "next", "end"]
 
@@ -48,12 +48,17 @@ class Said:
     failed: str = ""
 
     @property
+    def end_ns(self) -> int:
+        """When the user has finished."""
+        step = self.step
+        end_s = step.end_of_speech_s or step.audible_s or step.seconds
+        return self.begun_ns + int(end_s * NS_PER_S)
+
+    @property
     def answered(self) -> bool:
         """Whether a turn was over after the user had finished."""
-        end_s = self.step.end_of_speech_s or self.step.seconds
         # What ends sooner was taken for a turn by mistake: the rest is yet to be answered.
-        end_ns = self.begun_ns + int(end_s * NS_PER_S)
-        return any(t_ns >= end_ns for t_ns in self.done_ns.values())
+        return any(t_ns >= self.end_ns for t_ns in self.done_ns.values())
 
 
 class Cues:
@@ -99,19 +104,32 @@ class Cues:
                 if event.turn not in self._asked.values():
                     self._owed.discard(event.turn)
             case Failure():
-                said.failed = f"{event.stage}: {event.message}"
-        self._active_ns = max(self._active_ns, now_ns)
+                mine = (one for one in self.said if event.turn in one.turns)
+                next(mine, said).failed = f"{event.stage}: {event.message}"
+        # An open session is billed again and again, be it ever so silent.
+        if not isinstance(event, Usage):
+            self._active_ns = max(self._active_ns, now_ns)
 
     def result(self, call_id: str) -> None:
         """Take that a tool has answered."""
         self._asked.pop(call_id, None)
 
-    def heard(self, now_ns: int) -> None:
-        """Take that a reply is being heard."""
+    def heard(self, now_ns: int, turn: int | None = None) -> None:
+        """Take that a reply is being heard; of which turn, if that is known."""
         said = self.current
-        if said.heard_ns is None and said.over_ns is not None:
+        # What goes on of an earlier reply, or comes late, answers nothing of this.
+        mine = turn is None or turn in said.turns
+        if mine and said.heard_ns is None and said.over_ns is not None:
             said.heard_ns = now_ns
         self._active_ns = max(self._active_ns, now_ns)
+
+    def begins(self, begun_ns: int) -> None:
+        """Take when the current recording began exactly."""
+        self.current.begun_ns = begun_ns
+
+    def finished(self, now_ns: int) -> bool:
+        """Whether the user has finished what is being said."""
+        return now_ns >= self.current.end_ns
 
     def over(self, begun_ns: int, t_ns: int) -> None:
         """Take that the current recording was over at `t_ns`, and when it began exactly."""

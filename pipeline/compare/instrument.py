@@ -131,15 +131,16 @@ def measure(
     direct = "model.start" in marks or "model.first_audio" in marks
     if direct or "speech.end" not in marks:
         marks["speech.end"] = end_ns
-    status, reason = _status(said, turn, marks, session)
-    earlier_end = _earlier_reply(window, tracks, marks, said)
-    first = _first(window, tracks, earlier_end)
+    until_ns = tracks.time(window.end)
+    status, reason = _status(said, turn, marks, session, until_ns)
+    own = _own_sound(said, window, tracks, tape)
+    earlier_end = _earlier_reply(window, tracks, own, said)
+    first = _first(window, tracks, own)
     if status == "ok" and first is None:
         status, reason = "failed", "a reply was told of, and none is in the WAV"
     if status == "ok" and len(replied) > 1:
         reason = f"answered {len(replied)} times: pauses were taken for the end"
     answering = _answering(turn, window, tracks, session, first) if status == "ok" else None
-    until_ns = tracks.time(window.end)
     record = Record(
         variant="",
         file="",
@@ -178,11 +179,12 @@ def measure(
 
 
 def _status(
-    said: Said, turn: int, marks: Mapping[str, int], session: Observed
+    said: Said, turn: int, marks: Mapping[str, int], session: Observed, until_ns: int
 ) -> tuple[Status, str]:
     failures = [session.failures[t] for t in said.turns if t in session.failures]
     reason = failures[-1] if failures else said.failed
-    if "heard.first" in marks:
+    # What is heard only once the user has lost patience and gone on is no reply in time.
+    if "heard.first" in marks and not (said.late and marks["heard.first"] >= until_ns):
         # A reply that broke off was heard, and is no whole answer.
         return ("failed", reason) if reason else ("ok", "")
     if reason:
@@ -213,37 +215,51 @@ def _end_of_speech(tracks: Tracks, begin: int, end: int, said: Said, playing: Pl
     return min(end, begin + last + round((label_s - lasting / CHECK_RATE) * tracks.rate))
 
 
-def _earlier_reply(
-    window: Window, tracks: Tracks, marks: Mapping[str, int], said: Said
-) -> int | None:
+def _own_sound(said: Said, window: Window, tracks: Tracks, tape: Tape) -> int | None:
+    """Where the first reply to this utterance begins to be played; None: none was.
+
+    What is heard in its window before that is a reply to an earlier one: interrupted, late, or
+    about a tool that took long.
+    """
+    first_ns = [
+        marks["playout.first"] for t in said.turns if "playout.first" in (marks := tape.marks(t))
+    ]
+    return max(window.begin, tracks.index(min(first_ns))) if first_ns else None
+
+
+def _earlier_reply(window: Window, tracks: Tracks, own: int | None, said: Said) -> int | None:
     """Where the reply that this utterance interrupts falls silent; None: it interrupts none.
 
     Its end is the last audible sample before the new reply begins.
     """
     if said.step.interrupt_s is None:
         return None
-    first_ns = marks.get("playout.first")
-    new = window.end if first_ns is None else max(window.begin, tracks.index(first_ns))
+    new = window.end if own is None else own
     last = ending(tracks.reply[window.begin : min(new, window.end)], tracks.rate)
     return window.begin if last is None else window.begin + last
 
 
-def _first(window: Window, tracks: Tracks, earlier_end: int | None) -> int | None:
-    """Index of the first audible sample of the reply; before `over` if it came too soon."""
-    reply = tracks.reply[window.begin : window.end]
-    if earlier_end is not None:
-        reply = reply.copy()
-        reply[: earlier_end - window.begin] = 0
+def _first(window: Window, tracks: Tracks, own: int | None) -> int | None:
+    """Index of the first audible sample of the reply; before `over` if it came too soon.
+
+    It may be after the next utterance, where that was said while a tool was at work.
+    """
+    if own is None:
+        return None
+    end = window.end if own < window.end else len(tracks.reply)
+    reply = tracks.reply[window.begin : end].copy()
+    reply[: own - window.begin] = 0
     found = first_reply(reply, tracks.rate, window.over - window.begin)
     return None if found is None else window.begin + found
 
 
 def _silence(window: Window, tracks: Tracks, earlier_end: int | None, said: Said) -> int | None:
     """From the first voiced sample of an interruption to the silence of what it interrupts (ns)."""
-    if earlier_end is None or earlier_end <= window.begin:
+    if earlier_end is None:
         return None
     voiced = onset(tracks.user[window.begin : window.end], tracks.rate)
-    if voiced is None:
+    # A reply that was over by itself before the user spoke was not interrupted.
+    if voiced is None or earlier_end <= window.begin + voiced:
         return None
     return (earlier_end - window.begin - voiced) * NS_PER_S // tracks.rate
 

@@ -83,6 +83,8 @@ def prepare(load: Load, options: LiveOptions) -> Coroutine[Any, Any, int]:
     targets = targets_of(options.paths)
     for target in targets:
         paths.check(target, os.environ)
+        if target.options.get("turns") == "manual":
+            raise BadInput(f"--path {target.name}: turns=manual is for recordings; leave it out")
     asked = talk.Options(
         inputs=options.inputs, output=options.output, record=options.record, trace=options.trace
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -13,7 +13,15 @@ from pipeline.compare.cues import Cues
 from pipeline.compare.toolbox import Toolbox
 from pipeline.ends import Ends
 from pipeline.errors import CascadeError
-from pipeline.events import Event, ReplyAudio, ReplyInterrupted, ToolCall, ToolCancelled, Usage
+from pipeline.events import (
+    Event,
+    Frame,
+    ReplyAudio,
+    ReplyInterrupted,
+    ToolCall,
+    ToolCancelled,
+    Usage,
+)
 from pipeline.profile.watched import Watched
 from pipeline.session import Session
 
@@ -53,8 +61,23 @@ class Observed(Watched):
         interrupted: When the reply of a turn was told to be cut short.
     """
 
-    def __init__(self, session: Session, ends: Ends, cues: Cues, toolbox: Toolbox) -> None:
-        """Observe `session`, and tell `cues` what happens; `toolbox` answers its calls."""
+    def __init__(
+        self,
+        session: Session,
+        ends: Ends,
+        cues: Cues,
+        toolbox: Toolbox,
+        commit: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Observe `session`.
+
+        Args:
+            session: Who is talked to.
+            ends: Where its replies are heard.
+            cues: Are told what happens.
+            toolbox: Answers its calls.
+            commit: Says to the session that the user has finished; None: it finds that out.
+        """
         super().__init__(session, ends)
         self.calls: list[Asked] = []
         self.usage: list[dict[str, Any]] = []
@@ -66,6 +89,8 @@ class Observed(Watched):
         self._clock = ends.clock
         self._cues = cues
         self._toolbox = toolbox
+        self._commit = commit
+        self._committed = 0
         self._made: dict[str, int] = {}
         self._tools = asyncio.TaskGroup()
         self._working: set[asyncio.Task[None]] = set()
@@ -84,13 +109,26 @@ class Observed(Watched):
         finally:
             await super().__aexit__(*exc)
 
+    async def send(self, frame: Frame) -> None:
+        """Pass a frame on; where nobody else finds the end of a turn, say so at its true end."""
+        await super().send(frame)
+        if self._commit is None or self._committed == len(self._cues.said):
+            return
+        if self._cues.finished(frame.t_ns + frame.duration_ns):
+            self._committed = len(self._cues.said)
+            await self._commit()
+
     async def heard(self, reply_id: str, samples: int) -> None:
         """Pass the playout position on, and note it."""
         now_ns = self._clock.now_ns()
         positions = self.positions.setdefault(reply_id, [])
         if samples > (positions[-1][1] if positions else 0):
             positions.append((now_ns, samples))
-            self._cues.heard(now_ns)
+            played = self._ends.playout.played(reply_id)
+            # The silence that a reply begins with is not heard.
+            if played is not None and played.audible_ns is not None:
+                turn = next((one for one, ids in self.order.items() if reply_id in ids), None)
+                self._cues.heard(now_ns, turn)
         await super().heard(reply_id, samples)
 
     async def events(self) -> AsyncGenerator[Event, None]:

@@ -19,9 +19,10 @@ from pipeline.compare import cost, judge, report, scoring, summary, terminal
 from pipeline.compare.conductor import Held, Way, hold
 from pipeline.compare.instrument import FIGURES
 from pipeline.compare.record import Conversation, Turn
+from pipeline.compare.resumption import Earlier, asked_of, resumed
 from pipeline.compare.scenario import Scenario
 from pipeline.compare.scenario_file import gather_scenarios, unspoken, with_recordings
-from pipeline.compare.store import WAVS, Store, read
+from pipeline.compare.store import WAVS, Store
 from pipeline.compare.ways import Ways
 from pipeline.config import Settings
 from pipeline.console import show_error, stderr, stdout
@@ -37,9 +38,6 @@ from pipeline.trace import description
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as of every program."""
-
-ASKED = ("sources", "say", "paths", "repeat", "seed", "speaker", "listen_s", "patience_s")
-"""What an interrupted run is resumed with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +90,10 @@ def prepare(load: Load, options: Options) -> Coroutine[Any, Any, int]:
         CascadeError: It cannot begin.
     """
     console = stderr()
-    earlier: list[Conversation] = []
+    earlier: Earlier | None = None
     if options.resume is not None:
-        options, earlier = _resumed(options)
+        earlier = resumed(options.resume, options.paths)
+        options = dataclasses.replace(options, **earlier.asked)
     targets = targets_of(options.paths)
     base = load({})
     for target in targets:
@@ -156,21 +155,6 @@ def _scenarios(base: Settings, options: Options, console: Console) -> list[Scena
     return [with_recordings(scenario, recorded) for scenario in gathered.scenarios]
 
 
-def _resumed(options: Options) -> tuple[Options, list[Conversation]]:
-    """What an earlier run was asked, and the conversations of it that stand."""
-    assert options.resume is not None
-    header, conversations = read(options.resume)
-    asked = header.get("asked")
-    if not isinstance(asked, dict) or not set(ASKED) <= asked.keys():
-        raise BadInput(f"--resume {options.resume}: does not tell what was asked; begin a new run")
-    given = {name: asked[name] for name in ASKED}
-    for name in ("sources", "paths"):
-        given[name] = tuple(given[name])
-    given["say"] = Path(given["say"]) if given["say"] else None
-    kept = [one for one in conversations if one.status == "ok"]
-    return dataclasses.replace(options, **given), kept
-
-
 def _folder(out: Path | None) -> Path:
     """Make the folder of the results.
 
@@ -201,29 +185,35 @@ class Comparison:
         options: Options,
         folder: Path,
         console: Console,
-        earlier: Sequence[Conversation],
+        earlier: Earlier | None = None,
     ) -> None:
-        """Prepare; `run` does the work."""
+        """Prepare; `run` does the work.
+
+        Raises:
+            BadInput: An earlier run, which this is to go on with, was another one.
+        """
         self._targets = targets
         self._ways = ways
         self._scenarios = scenarios
         self._options = options
         self._folder = folder
         self._console = console
-        self._conversations = [*earlier]
+        self._conversations = [*earlier.kept] if earlier is not None else []
         self._failure = ""
         self._interrupted = False
         self._noise = Noise()
-        asked = {name: getattr(options, name) for name in ASKED}
         self._header: dict[str, Any] = {
             **description(base, ways.models),
             "variants": {target.name: _about(target) for target in targets},
             "seed": options.seed,
             "repeat": options.repeat,
-            "asked": {**asked, "say": str(options.say) if options.say else ""},
+            "asked": asked_of(dataclasses.asdict(options)),
             "figures": {name: about for name, (_, _, about) in FIGURES.items()},
             "scenarios": {one.name: _plain(one) for one in scenarios},
         }
+        if earlier is not None:
+            earlier.check(self._header)
+            self._header |= {"retried": earlier.retried}
 
     async def run(self, judging: Any, table: cost.Prices) -> int:
         """Hold all conversations, then report; gives the exit code.
@@ -236,6 +226,8 @@ class Comparison:
             CascadeError: The engines cannot be loaded, or a simulated server not be started.
         """
         trials = self._trials()
+        if trials:  # The warm-up comes anew.
+            self._conversations = [one for one in self._conversations if one.repeat > 0]
         store = Store(self._folder)
         store.begin(self._header, self._conversations)
         with contextlib.closing(store), progress(self._console, len(trials)) as show:
@@ -264,7 +256,10 @@ class Comparison:
             self._conversations = await judge.judge(
                 self._conversations, self._scenarios, judging, self._console
             )
-            self._header["judge"] = {"model": self._options.judge, "prompt": judge.PROMPT}
+            self._header["judge"] = {
+                "model": paths.shown(self._options.judge),
+                "prompt": judge.PROMPT,
+            }
         return self._finish(store, table)
 
     def _trials(self) -> list[tuple[int, Trial]]:
@@ -310,7 +305,7 @@ class Comparison:
         if not path.is_file():
             return ""
         if simulated:
-            path = path.rename(path.with_name(f"{path.stem}-{STAMP}{path.suffix}"))
+            path = path.replace(path.with_name(f"{path.stem}-{STAMP}{path.suffix}"))
         return f"{WAVS}/{path.name}"
 
     def _tell(self, conversation: Conversation) -> None:
@@ -384,7 +379,8 @@ def _signed(turn: Turn, conversation: Conversation, scenario: Scenario) -> Turn:
 
 
 def _about(target: Target) -> dict[str, Any]:
-    return {"kind": target.kind, "model": target.model, **target.options}
+    options = {name: paths.shown(value) for name, value in target.options.items()}
+    return {"kind": target.kind, "model": target.model, **options}
 
 
 def _plain(scenario: Scenario) -> dict[str, Any]:

@@ -66,7 +66,8 @@ class Step:
     Attributes:
         said: The words; empty if only the recording is there and nobody wrote them down.
         path: The recording.
-        end_of_speech_s: Where the speech ends in it (s); None: to be detected.
+        end_of_speech_s: Where the speech ends in it (s), as labelled; None: to be detected.
+        audible_s: Where its last audible sound ends (s).
         seconds: How long it is (s).
         expect: Of the reply.
         interrupt_s: It begins so long after the reply before it is first heard (s); None: once that
@@ -80,6 +81,7 @@ class Step:
     said: str
     path: Path
     end_of_speech_s: float | None = None
+    audible_s: float = 0.0
     seconds: float = 0.0
     expect: Expect = Expect()
     interrupt_s: float | None = None

@@ -9,9 +9,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from pipeline.audio.audible import ending
+from pipeline.audio.files import read_audio
 from pipeline.compare.reference import LENGTHS, lengthened
 from pipeline.compare.scenario import (
     TOPICS,
@@ -22,11 +25,22 @@ from pipeline.compare.scenario import (
     Step,
     Wanted,
 )
+from pipeline.ends import RATE
 from pipeline.errors import BadInput
 from pipeline.profile.corpus import Item, checked, gather
 from pipeline.tools import Tool
 
 SUFFIXES = (".yaml", ".yml")
+
+
+class _Loader(yaml.SafeLoader):
+    """Leaves dates as they are written: a tool's arguments and results are JSON, which has none."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    letter: [(tag, pattern) for tag, pattern in found if not tag.endswith(":timestamp")]
+    for letter, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 class _Part(BaseModel):
@@ -204,7 +218,7 @@ def _files(path: Path) -> list[Path]:
 
 def _read(file: Path, folder: Path, instructions: str, patience_s: float) -> Iterator[Scenario]:
     try:
-        plain = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
+        plain = yaml.load(file.read_text(encoding="utf-8-sig"), _Loader)
     except OSError as error:
         raise BadInput(f"{file}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -272,10 +286,13 @@ def _turn(number: int, turn: _Turn, folder: Path, tools: set[str], patience_s: f
 
 
 def _step(item: Item, expect: Expect, patience_s: float) -> Step:
+    sound = np.concatenate([*read_audio(item.path, RATE)])
+    audible_s = (ending(sound, RATE) or len(sound)) / RATE
     return Step(
         item.text,
         item.path,
         end_of_speech_s=item.end_of_speech_s,
+        audible_s=audible_s,
         seconds=item.seconds,
         expect=expect,
         patience_s=patience_s,

@@ -75,7 +75,10 @@ def summarise(
     for path, of in paths.items():
         name = titled(path, path in simulated)
         stamp = {"simulated": True, "simulation": simulated[path]} if path in simulated else {}
-        found = {"path": path, **stamp, **_variant(of, records[path], header)}
+        manual = {"manual": True} if _manual(header, path) else {}
+        again = (header.get("retried") or {}).get(path, 0)
+        retried = {"retried": again} if again else {}
+        found = {"path": path, **stamp, **manual, **retried, **_variant(of, records[path], header)}
         if path != first:
             found["against_first"] = {
                 **({"simulated": True} if {path, first} & simulated.keys() else {}),
@@ -96,6 +99,12 @@ def summarise(
     told = warnings(summary, noise, every, failures=False)
     summary["warnings"] = [*told, *_warnings(variants)]
     return summary
+
+
+def _manual(header: Mapping[str, Any], path: str) -> bool:
+    """Whether a path was told when the user had finished, and had not to find out."""
+    about = (header.get("variants") or {}).get(path)
+    return isinstance(about, Mapping) and about.get("turns") == "manual"
 
 
 def _by_path(
@@ -259,6 +268,11 @@ def _answering_apart(
 def _warnings(variants: Mapping[str, Any]) -> list[str]:
     told = []
     for name, variant in variants.items():
+        if variant.get("manual"):
+            told.append(
+                f"{name} was told when the user had finished (turns=manual): its latency leaves "
+                "out what the others take to find that out"
+            )
         expectations, words = variant["expectations"], variant["wer"]
         if expectations and expectations["undecided"]:
             told.append(
@@ -270,6 +284,9 @@ def _warnings(variants: Mapping[str, Any]) -> list[str]:
                 f"{name}: {words['without_transcript']} turns that were answered have no "
                 "transcript: their word errors are not known"
             )
+        if again := variant.get("retried"):
+            how = "conversation that failed was" if again == 1 else "conversations that failed were"
+            told.append(f"{name}: {again} {how} held again (--resume), and count nowhere")
         if times := variant["conversations"]["reconnects"]:
             often = "once" if times == 1 else f"{times} times"
             told.append(f"{name}: the connection was lost and made again {often}")

@@ -99,7 +99,8 @@ def _heard(name: str, one: Mapping[str, Any], verb: str = "") -> str:
     whole = one["voice_to_voice_ms"]
     if whole is None:
         return f"{name} {verb}in no turn"
-    text = f"{name} {verb}after {whole['median']:.0f} ms"
+    told = ", told when the user had finished," if one.get("manual") else ""
+    text = f"{name}{told} {verb}after {whole['median']:.0f} ms"
     answering = one["answering"]["ms"]
     if answering is not None and answering["median"] > whole["median"] + FILLER_MS:
         text += f" with its answer after {answering['median']:.0f} ms"

@@ -55,6 +55,11 @@ class CascadeWay:
         """Of its voice (Hz)."""
         return self._engines.voice.rate
 
+    @property
+    def manual(self) -> bool:
+        """It finds the end of a turn itself."""
+        return False
+
     async def ready(self, scenario: Scenario) -> tuple[float, ...]:
         """Let the model forget the last conversation; there is no server to ping."""
         await make_ready(self._instructed(scenario), self._engines)
@@ -93,6 +98,11 @@ class DirectWay:
     def rate(self) -> int:
         """Of its voice (Hz)."""
         return DIRECT_RATE
+
+    @property
+    def manual(self) -> bool:
+        """Whether the path was given `turns=manual`."""
+        return self._target.options.get("turns") == "manual"
 
     async def ready(self, scenario: Scenario) -> tuple[float, ...]:
         """Measure the way to the server."""
@@ -136,6 +146,18 @@ class AudioLlmWay(DirectWay):
 
 class SimulatedWay(DirectWay):
     """One of our own servers, which is told by the model's name what script to replay."""
+
+    def __init__(self, target: Target, language: str, name: str, played: script.Script) -> None:
+        """Take where the server is, and what it replays (see `DirectWay`)."""
+        super().__init__(target, language, name)
+        self._played = played
+
+    def facts(self, session: Session) -> Mapping[str, Any]:
+        """What the session found; that it was simulated also where it never got there."""
+        found = super().facts(session)
+        model = {"model": f"simulated:{self._played.name}"}
+        stamp = found.get("simulated") or script.describe(self._played)
+        return {**model, **found, "simulated": stamp}
 
     def _connect(self, brief: Brief, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
         model = f"{self._target.model}{script.MODEL_SEPARATOR}{scenario.name}"
@@ -216,7 +238,7 @@ class Ways:
             case "simulated":
                 played = rehearse(_script(target), self._scenarios)
                 server = await stack.enter_async_context(serving(played, target.options))
-                return SimulatedWay(server, self._base.stt.language, target.name)
+                return SimulatedWay(server, self._base.stt.language, target.name, played)
             case _:
                 return DirectWay(target, self._base.stt.language)
 

@@ -28,17 +28,14 @@ from pipeline.cascade import Cascade
 from pipeline.clock import NS_PER_MS, Clock
 from pipeline.config import Settings
 from pipeline.conversation import Message
+from pipeline.direct import secrets
 from pipeline.direct.brief import Brief, Facts, Target
 from pipeline.direct.hearing_model import Ears, HearingModel, Local, VoiceEngines
-from pipeline.direct.openai_words import KEY as OPENAI_KEY
 from pipeline.direct.utterances import Utterances
 from pipeline.errors import BadInput, CascadeError, StageError
 from pipeline.events import Event, Frame, ReplyDone, Transcript
 from pipeline.stages.llm_endpoint import OPENAI_URL, Endpoint, endpoint
 from pipeline.trace import Trace
-
-KEY = "AUDIO_LLM_API_KEY"
-"""The environment's variable that holds the key of a server that is not OpenAI's."""
 
 KEEP = 8
 """How many of the user's newest utterances the model hears again with every request."""
@@ -289,14 +286,14 @@ def _options(target: Target) -> tuple[int, bool]:
 
 def _key(target: Target) -> str:
     """The key for a server: OpenAI's goes to nobody else."""
-    if key := os.environ.get(KEY, "").strip():
+    if key := os.environ.get(secrets.AUDIO_LLM, "").strip():
         return key
     hosts = [OPENAI_URL, os.environ.get("OPENAI_BASE_URL", "").strip()]
     if _place(target.url) not in [_place(url) for url in hosts if url]:
         return ""
-    if key := os.environ.get(OPENAI_KEY, "").strip():
+    if key := os.environ.get(secrets.OPENAI, "").strip():
         return key
-    raise BadInput(f"{target.name}: there is no key; set {OPENAI_KEY}")
+    raise BadInput(f"{target.name}: there is no key; set {secrets.OPENAI}")
 
 
 def _place(url: str) -> tuple[str, str]:
@@ -310,7 +307,11 @@ def _place(url: str) -> tuple[str, str]:
 
 def _endpoint(settings: Settings) -> Endpoint:
     found = endpoint(settings.llm)
-    setting = KEY if not settings.llm.api_key or os.environ.get(KEY, "").strip() else OPENAI_KEY
+    setting = (
+        secrets.AUDIO_LLM
+        if not settings.llm.api_key or os.environ.get(secrets.AUDIO_LLM, "").strip()
+        else secrets.OPENAI
+    )
     return dataclasses.replace(
         found, key_setting=setting, remedy="start the server, or check the URL of the path"
     )

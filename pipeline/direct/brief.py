@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -75,6 +78,26 @@ class Direct(Session, Protocol):
 
 STAMP = "SIMULATED"
 """What is written on everything that a simulated server has a part in."""
+
+
+def parameters(stamped: object) -> Mapping[str, Any]:
+    """What a simulated server says of itself; never empty: what is stamped is simulated."""
+    return dict(stamped) if isinstance(stamped, dict) and stamped else {"name": "unknown"}
+
+
+def stamp(session_id: object) -> Mapping[str, Any] | None:
+    """The parameters of a simulated server, from the id of its session; None: it is a real one.
+
+    Such an id is `STAMP`, a dot, and JSON in URL-safe base64.
+    """
+    mark, _, text = str(session_id or "").partition(".")
+    if mark != STAMP:
+        return None
+    try:
+        found = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    except (ValueError, binascii.Error):
+        found = None
+    return parameters(found)
 
 
 @dataclass(frozen=True, slots=True)

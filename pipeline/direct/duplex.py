@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pipeline.alignment import spoken
 from pipeline.clock import NS_PER_MS
 from pipeline.conversation import Message
 from pipeline.direct.gate import SoundGate, Stretch
@@ -78,10 +79,7 @@ class _Reply:
 
     def heard_text(self) -> str:
         """The words heard, in proportion to the sound."""
-        if self.played >= self.voiced:
-            return self.text.strip()
-        words = self.text.split()
-        return " ".join(words[: len(words) * self.played // self.voiced])
+        return spoken(self.text.strip(), self.played, self.voiced)
 
 
 class Duplex:

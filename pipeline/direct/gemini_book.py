@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from pipeline.alignment import spoken
 from pipeline.conversation import Message
 from pipeline.events import (
     Event,
@@ -69,10 +70,8 @@ class Reply:
 
     def kept_text(self) -> str:
         """What the user knows of it: of one that was cut the words heard, by share of its sound."""
-        if not self.cut or self.played >= self.samples:
-            return self.text.strip()
-        words = self.text.split()
-        return " ".join(words[: len(words) * self.played // self.samples])
+        text = self.text.strip()
+        return spoken(text, self.played, self.samples) if self.cut else text
 
 
 @dataclass(slots=True)

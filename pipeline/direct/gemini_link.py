@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import contextlib
-import json
 import os
 import ssl
 from collections.abc import AsyncGenerator, Mapping
@@ -15,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pipeline.direct import gemini_words as words
-from pipeline.direct.brief import STAMP, Brief, Target
+from pipeline.direct import secrets
+from pipeline.direct.brief import Brief, Target
 from pipeline.direct.gemini_outbox import Parcel
-from pipeline.direct.quiet import QUIET
 from pipeline.errors import BadInput, StageError
 
 if TYPE_CHECKING:
@@ -118,6 +115,21 @@ def wishes(target: Target) -> Wishes:
     )
 
 
+def place(target: Target, environ: Mapping[str, str] = os.environ) -> tuple[str, str, str]:
+    """Where a path leads: what the client is told, how messages show it, and the key.
+
+    Raises:
+        BadInput: There is no key, or it cannot be one, or the URL cannot be used.
+    """
+    url = target.url or environ.get(URL, "").strip()
+    base, host = _address(url, target.name)
+    key = secrets.key(environ, *secrets.GEMINI)
+    if not key and not url:
+        raise BadInput(f"--path {target.name}: there is no key; set {' or '.join(secrets.GEMINI)}")
+    # Servers elsewhere may need none, but the client does.
+    return base, host, key or "none"
+
+
 class Link:
     """Makes connections to one server, again and again if need be.
 
@@ -136,12 +148,8 @@ class Link:
 
     def __init__(self, target: Target, brief: Brief) -> None:
         self.wishes = wishes(target)
-        url = target.url or os.environ.get(URL, "").strip()
-        self._base, self.host = _address(url, target.name)
+        self._base, self.host, key = place(target)
         self._brief = brief
-        key = words.key()
-        if not key and not url:
-            raise BadInput(f"--path {target.name}: there is no key; set {' or '.join(words.KEYS)}")
         certificate = target.options.get("certificate") or os.environ.get(CERTIFICATE, "").strip()
         try:
             from google import genai
@@ -151,14 +159,13 @@ class Link:
             "close_timeout": CLOSE_S,
             "compression": None,
             "max_size": LARGEST,
-            "logger": QUIET,
+            "logger": secrets.QUIET,
         }
         if certificate:
             arguments["ssl"] = _trusting(certificate)
         self._client = genai.Client(
             vertexai=False,
-            # Servers elsewhere may need none, but the client does.
-            api_key=key or "none",
+            api_key=key,
             http_options={"base_url": self._base, "async_client_args": arguments},
         )
 
@@ -257,19 +264,6 @@ async def deliver(session: AsyncSession, parcel: Parcel) -> None:
         case "result":
             response = types.FunctionResponse.model_validate(parcel.result)
             await session.send_tool_response(function_responses=response)
-
-
-def simulated(session_id: str | None) -> dict[str, Any] | None:
-    """The parameters of a simulated server, which its session's name holds; None: it is real."""
-    stamp, _, text = (session_id or "").partition(".")
-    if stamp != STAMP:
-        return None
-    try:
-        found = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-    except (ValueError, binascii.Error):
-        found = None
-    # What is stamped is simulated, whatever else it says.
-    return found if isinstance(found, dict) and found else {"name": "unknown"}
 
 
 def _address(url: str, name: str) -> tuple[str, str]:

@@ -30,9 +30,10 @@ from pipeline.clock import NS_PER_MS, NS_PER_S, Clock
 from pipeline.conversation import Message
 from pipeline.direct import gemini_link as link
 from pipeline.direct import gemini_words as words
-from pipeline.direct.brief import Brief, Facts, Target
+from pipeline.direct.brief import Brief, Facts, Target, stamp
 from pipeline.direct.gemini_core import GeminiCore
 from pipeline.direct.gemini_outbox import Outbox, Parcel
+from pipeline.direct.secrets import shown
 from pipeline.errors import CascadeError, StageError, first_of
 from pipeline.events import Event, Frame
 from pipeline.trace import Trace
@@ -205,7 +206,8 @@ class GeminiSession:
                 facts = self._found(session, began_ns)
                 ready.set_result(facts)
                 why = await self._converse(session)
-            while True:
+            # A cancellation that meets another error in a task group is lost with it.
+            while not self._over:
                 why = await self._again(why)
         except StageError as error:
             if not ready.done():
@@ -296,7 +298,7 @@ class GeminiSession:
             except (ValueError, TypeError, AttributeError) as error:
                 # The client cannot read it; of a message of an unknown kind it makes a TypeError.
                 self._core.strange("a malformed or unknown message")
-                log.debug("not understood: %s", words.shown(str(error)))
+                log.debug("not understood: %s", shown(str(error)))
             except self._api_error as error:
                 if not isinstance(getattr(error, "details", None), dict):
                     reason = str(getattr(error, "details", "") or "")
@@ -364,13 +366,13 @@ class GeminiSession:
         await self._events.put(None)
 
     def _found(self, session: AsyncSession, began_ns: int) -> Facts:
-        stamp = link.simulated(session.session_id)
+        simulated = stamp(session.session_id)
         model = self._link.wishes.model.partition("#")[0]
         return Facts(
-            model=model if stamp is None else f"simulated:{stamp.get('name', model)}",
+            model=model if simulated is None else f"simulated:{simulated.get('name', model)}",
             host=self._link.host,
             connect_ms=(self._clock.now_ns() - began_ns) / NS_PER_MS,
-            simulated=stamp,
+            simulated=simulated,
         )
 
 

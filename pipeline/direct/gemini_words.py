@@ -6,27 +6,18 @@ Most of it comes as the reason of a closed connection: a wrong key as 1007, an u
 
 from __future__ import annotations
 
-import os
 import re
 import ssl
-from collections.abc import Mapping
 from typing import Any
 
 from websockets import exceptions
 
-from pipeline.errors import BadInput, StageError
-
-KEYS = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
-"""The environment's variables that may hold the key; the first that is set counts."""
+from pipeline.direct import secrets
+from pipeline.direct.secrets import shown
+from pipeline.errors import StageError
 
 EXTRA = "gemini: needs an optional package: pip install 'voice-cascade[gemini]'"
 """Said where the client library is not installed."""
-
-LONGEST = 200
-"""Of what a server says, so many characters are shown."""
-
-_KEY = re.compile(r"\b(?:AIza|AQ\.|auth_tokens/)[\w.\-]+")
-"""What keys of this API look like."""
 
 _DEFINITE = {"key": 401, "model": 404, "quota": 429}
 
@@ -40,20 +31,6 @@ _SIGNS = {
 
 class Refused(StageError):
     """The server says no, and will say so again: to the key, the model, the quota."""
-
-
-def key(environment: Mapping[str, str] = os.environ) -> str:
-    """The key, from the environment; empty if there is none.
-
-    Raises:
-        BadInput: It cannot be one.
-    """
-    for name in KEYS:
-        if text := environment.get(name, "").strip():
-            if text.isascii() and text.isprintable():
-                return text
-            raise BadInput(f"{name} holds characters that cannot be in a key; set it again")
-    return ""
 
 
 def unreachable(error: BaseException, host: str, model: str, *, wait_s: float) -> StageError:
@@ -114,20 +91,10 @@ def error(error: BaseException) -> str:
     return f"{said} ({code})" if code else said
 
 
-def shown(text: str, environment: Mapping[str, str] = os.environ) -> str:
-    """A text from outside, fit to be shown: one line, of a readable length, without any key."""
-    for name in KEYS:
-        if secret := environment.get(name, "").strip():
-            text = text.replace(secret, "[key]")
-    text = _KEY.sub("[key]", text)
-    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
-
-
 def _status(code: int, said: str, host: str, model: str, retry_after: str) -> StageError:
     said = f": {shown(said)}" if said else ""
     if code in (401, 403) or (code == 400 and re.search(_SIGNS["key"], said, re.IGNORECASE)):
-        return _refused(f"{host} refuses the key{said}; set {KEYS[0]}")
+        return _refused(f"{host} refuses the key{said}; set {secrets.GEMINI[0]}")
     if code == 404:
         return _refused(f"{host} has no model {model!r}, or no such API{said}")
     if code == 429:

@@ -10,7 +10,7 @@ from typing import Protocol
 import openai
 
 from pipeline.config import Settings
-from pipeline.direct.openai_words import shown
+from pipeline.direct.secrets import shown
 from pipeline.direct.utterances import Utterances
 from pipeline.engines import LocalEngines
 from pipeline.errors import StageError

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.direct import openai_words as words
 from pipeline.direct.duplex import Duplex
+from pipeline.direct.secrets import shown
 from pipeline.errors import CascadeError
-from pipeline.events import Event, Failure, ToolCall, Usage
+from pipeline.events import Event, Failure, ToolCall, ToolCancelled, Usage
 
 PIECE_CHARS = 1500
 """About 500 tokens: what one message to the model may hold."""
@@ -63,10 +63,12 @@ class Work:
         self._calls: dict[str, str] = {}
         self._ours: set[str] = set()
 
-    def forget(self) -> None:
+    def forget(self) -> list[Event]:
         """The connection is gone, and its tasks with it; late results are dropped."""
+        open_calls = [(task.turn, call) for task in self._tasks.values() for call in task.calls]
         self._tasks.clear()
         self._ours.clear()
+        return [ToolCancelled(turn, call) for turn, call in sorted(open_calls)]
 
     def delegated(self, name: str, target: str, now_ns: int) -> Outcome:
         """The model gave away a task of that name. Of what is to be done it says nothing."""
@@ -179,5 +181,5 @@ def _usage(turn: int, usage: Mapping[str, Any]) -> Usage:
 def _reason(event: Mapping[str, Any]) -> str:
     match event:
         case {"response": {"error": {"message": str(said)}}} | {"message": str(said)}:
-            return words.shown(said)
+            return shown(said)
     return "no reason given"

@@ -14,18 +14,20 @@ from typing import Any
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 import openai
+from openai.resources.live.live import AsyncLiveConnection
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
 from websockets.exceptions import ConnectionClosed
 
+from pipeline.clock import NS_PER_S
 from pipeline.direct import openai_words as words
+from pipeline.direct import secrets
 from pipeline.direct.brief import Brief, Target
-from pipeline.direct.quiet import QUIET
 from pipeline.direct.realtime_core import UPDATE, Core
 from pipeline.direct.realtime_wishes import Wishes, session
 from pipeline.errors import BadInput, StageError
 
-MODEL = "gpt-realtime-2.1"
-"""What OpenAI is asked for unless the path names another."""
+MODELS = {"openai": "gpt-realtime-2.1", "openai-live": "gpt-live-1"}
+"""What OpenAI is asked for, by the path's kind, unless the path names another."""
 
 OPENAI_URL = "https://api.openai.com/v1"
 """The OpenAI API, unless OPENAI_BASE_URL says otherwise."""
@@ -41,6 +43,13 @@ READY_S = 10.0
 
 GRACE_S = 3.0
 """From then on until it has taken our settings; a server that does not say so has taken them."""
+
+RECONNECT_S = 60.0
+"""A connection that is lost again so soon after it was renewed is not renewed once more."""
+
+RENEWABLE = (1000, 1001, 1005, 1006, 1011, 1012, 1013, 1015)
+"""Close codes after which a new connection may be had; others are the server's decision against
+this client (RFC 6455, 7.4.1; the SDK's own list, and 1000)."""
 
 CLOSE_S = 0.4
 """For the closing handshake; half as much again for what was still to be sent before it."""
@@ -84,20 +93,40 @@ class Place:
         return host == "localhost"
 
 
+class Renewals:
+    """Lets a lost connection be made again, once in `RECONNECT_S` at most."""
+
+    def __init__(self) -> None:
+        self._last_ns: int | None = None
+
+    def allowed(self, now_ns: int) -> bool:
+        """Whether it may be made again now; if so, it is taken to be."""
+        last_ns = self._last_ns
+        if last_ns is not None and now_ns - last_ns < RECONNECT_S * NS_PER_S:
+            return False
+        self._last_ns = now_ns
+        return True
+
+
+def renewable(error: ConnectionClosed) -> bool:
+    """Whether a new connection may be had after one that ended like this."""
+    return (error.rcvd.code if error.rcvd is not None else 1006) in RENEWABLE
+
+
 def place(target: Target, environ: Mapping[str, str] = os.environ) -> Place:
     """Where a path leads, and with what key.
 
     Raises:
         BadInput: There is no key, or it cannot be one, or the URL cannot be used.
     """
-    if target.kind == "openai":
+    if target.kind in ("openai", "openai-live"):
         base = environ.get("OPENAI_BASE_URL", "").strip() or OPENAI_URL
         if _split(base) is None:
             raise BadInput("OPENAI_BASE_URL is not a usable URL; write it as https://HOST/v1")
-        key = _key(environ, words.KEY)
+        key = secrets.key(environ, secrets.OPENAI)
         if not key:
-            raise BadInput(f"{target.name}: there is no key; set {words.KEY}")
-        return Place(base, target.model or MODEL, key, words.KEY, own=True)
+            raise BadInput(f"{target.name}: there is no key; set {secrets.OPENAI}")
+        return Place(base, target.model or MODELS[target.kind], key, secrets.OPENAI, own=True)
     parts = _split(target.url)
     if parts is None:
         raise BadInput(f"{target.name}: not a usable URL; write it as ws://HOST:PORT/v1/realtime")
@@ -105,8 +134,12 @@ def place(target: Target, environ: Mapping[str, str] = os.environ) -> Place:
     path = parts.path.rstrip("/")
     path = path.removesuffix("/realtime") if path.endswith("/realtime") else path or "/v1"
     base = parts._replace(path=path, fragment="").geturl()
-    name = words.KEY if _is_openai(parts) and _key(environ, words.KEY) else words.REALTIME_KEY
-    return Place(base, target.model, _key(environ, name) or PLACEHOLDER, name, own=False)
+    name = (
+        secrets.OPENAI
+        if _is_openai(parts) and secrets.key(environ, secrets.OPENAI)
+        else secrets.REALTIME
+    )
+    return Place(base, target.model, secrets.key(environ, name) or PLACEHOLDER, name, own=False)
 
 
 def split_model(url: str) -> tuple[str, str]:
@@ -140,20 +173,19 @@ def client(where: Place) -> openai.AsyncOpenAI:
     )
 
 
+def native(where: Place, open_s: float) -> dict[str, Any]:
+    """What the WebSocket client is told, beside what the SDK tells it."""
+    options = {"open_timeout": open_s, "close_timeout": CLOSE_S, "logger": secrets.QUIET}
+    return {**options, "proxy": None} if where.loopback else options
+
+
 async def connect(sdk: openai.AsyncOpenAI, where: Place) -> AsyncRealtimeConnection:
     """Open a connection.
 
     Raises:
         StageError: It cannot be had; the message says why.
     """
-    native: dict[str, Any] = {
-        "open_timeout": CONNECT_S,
-        "close_timeout": CLOSE_S,
-        "logger": QUIET,
-    }
-    if where.loopback:
-        native["proxy"] = None
-    options: Any = native
+    options: Any = native(where, CONNECT_S)
     try:
         async with asyncio.timeout(CONNECT_S):
             return await sdk.realtime.connect(
@@ -213,7 +245,7 @@ async def configure(
         raise words.unreachable(error, where.host, where.model, wait_s=CONNECT_S) from None
 
 
-async def shut(connection: AsyncRealtimeConnection) -> None:
+async def shut(connection: AsyncRealtimeConnection | AsyncLiveConnection) -> None:
     """Close a connection, whatever state it is in; never raises but when cancelled."""
     try:
         async with asyncio.timeout(1.5 * CLOSE_S):
@@ -244,14 +276,6 @@ def _refused(reason: str, where: Place, closed: str = "") -> StageError:
     if not reason:
         return StageError("direct", f"{where.host}: {closed}{hint}", fatal=bool(hint))
     return StageError("direct", f"{where.host} refuses the session: {reason}{hint}", fatal=True)
-
-
-def _key(environ: Mapping[str, str], name: str) -> str:
-    """A key without the white space around it, which files and copying add."""
-    key = environ.get(name, "").strip()
-    if not (key.isascii() and key.isprintable()):
-        raise BadInput(f"{name} holds characters that cannot be in a key; set it again")
-    return key
 
 
 def _split(url: str) -> SplitResult | None:

@@ -21,7 +21,6 @@ import asyncio
 import base64
 import contextlib
 import logging
-import os
 from collections.abc import AsyncGenerator, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -32,16 +31,18 @@ from openai.resources.live.live import AsyncLiveConnection
 from websockets.exceptions import ConnectionClosed
 
 from pipeline.audio.resample import Resampler
-from pipeline.clock import NS_PER_MS, NS_PER_S, Clock
+from pipeline.clock import NS_PER_MS, Clock
 from pipeline.config import Turns, Vad
 from pipeline.conversation import Message
 from pipeline.direct import live_link
+from pipeline.direct import openai_link as link
 from pipeline.direct import openai_words as words
-from pipeline.direct.brief import Brief, Facts, Target
+from pipeline.direct.brief import Brief, Facts, Target, stamp
 from pipeline.direct.duplex import Duplex
-from pipeline.direct.live_link import RATE
+from pipeline.direct.encoding import PCM_RATE
 from pipeline.direct.live_work import Work, text
-from pipeline.errors import BadInput, CascadeError, StageError, first_of
+from pipeline.direct.secrets import shown
+from pipeline.errors import CascadeError, StageError, first_of
 from pipeline.events import Event, Failure, Frame, Samples, Usage
 from pipeline.hearing import Hearing
 from pipeline.stages.vad import VoiceDetector
@@ -54,9 +55,6 @@ long and a pause in a sentence makes no turn of its own."""
 
 CLOSE_S = 0.6
 """How long leaving waits for the final usage."""
-
-RECONNECT_S = 60.0
-"""At least so much time between two new connections."""
 
 AHEAD = 500
 """Frames (20 ms) that may wait to be sent, and events to be read."""
@@ -93,13 +91,11 @@ class LiveSession:
         self._target = target
         self._brief = brief
         self._clock = clock
-        self._config = live_link.configuration(target, brief, [])
-        key = os.environ.get(words.KEY, "").strip()
-        if not key:
-            raise BadInput(f"{target.name}: there is no key; set {words.KEY}")
-        self._client = openai.AsyncOpenAI(api_key=key, max_retries=0)
-        self._host = live_link.host(self._client)
-        self._duplex = Duplex(RATE, lambda turn, name, t_ns: trace.mark(turn, name, t_ns))
+        live_link.delegation(target, brief)
+        self._place = link.place(target)
+        self._host = self._place.host
+        self._client = link.client(self._place)
+        self._duplex = Duplex(PCM_RATE, lambda turn, name, t_ns: trace.mark(turn, name, t_ns))
         self._work = Work(self._duplex, tools=bool(brief.tools))
         self._hearing: Hearing
         self._turns = TurnTaker(TURNS, Vad())
@@ -112,7 +108,7 @@ class LiveSession:
         self._live: asyncio.Task[None] | None = None
         self._closed = asyncio.Event()
         self._over = False
-        self._connected_ns = 0
+        self._renewals = link.Renewals()
         self._billed_s = 0.0
         self._odd_kinds: set[str] = set()
 
@@ -131,8 +127,8 @@ class LiveSession:
         except BaseException:
             await self._client.close()
             raise
-        simulated = live_link.stamp(str(getattr(resource, "id", "") or ""))
-        model = str(getattr(resource, "model", "") or self._config["model"])
+        simulated = stamp(getattr(resource, "id", ""))
+        model = str(getattr(resource, "model", "") or self._place.model)
         self._facts = Facts(model, self._host, took_ms, simulated, duplex=True)
         self._live = asyncio.create_task(self._run(), name="openai-live")
         return self
@@ -188,7 +184,7 @@ class LiveSession:
                         await self._tell(self._duplex.user_stopped(self._clock.now_ns()))
         await self._tell(self._duplex.tick(self._clock.now_ns()))
         if self._resampler is None or self._resampler.rate_in != frame.rate:
-            self._resampler = Resampler(frame.rate, RATE)
+            self._resampler = Resampler(frame.rate, PCM_RATE)
         if len(samples := self._resampler.push(frame.samples)):
             await self._outbox.put(samples)
 
@@ -217,13 +213,13 @@ class LiveSession:
         Raises:
             CascadeError: Always.
         """
-        raise CascadeError(f"{self._config['model']} decides itself when a turn is over")
+        raise CascadeError(f"{self._place.model} decides itself when a turn is over")
 
     async def _connect(self, history: list[Message]) -> Any:
         """Begin a session that goes on with `history`; gives what the server says of it."""
-        config = live_link.configuration(self._target, self._brief, history)
-        self._connection, resource = await live_link.start(self._client, config)
-        self._connected_ns, self._billed_s = self._clock.now_ns(), 0.0
+        config = live_link.configuration(self._target, self._place.model, self._brief, history)
+        self._connection, resource = await live_link.start(self._client, self._place, config)
+        self._billed_s = 0.0
         return resource
 
     async def _run(self) -> None:
@@ -233,9 +229,9 @@ class LiveSession:
                 why, fatal = await self._hold(self._connection)
                 if self._over:
                     return
-                self._work.forget()
+                events = self._work.forget()
                 message, fatal = await self._again(f"{self._host}: {why}", fatal)
-                events = self._duplex.lost(message, self._clock.now_ns(), fatal=fatal)
+                events += self._duplex.lost(message, self._clock.now_ns(), fatal=fatal)
                 if fatal:
                     self._end(events)
                     return
@@ -243,12 +239,12 @@ class LiveSession:
         except Exception as error:
             log.exception("openai-live")
             cause = first_of(error) if isinstance(error, BaseExceptionGroup) else error
-            message = f"{type(cause).__name__}: {words.shown(str(cause))}"
+            message = f"{type(cause).__name__}: {shown(str(cause))}"
             self._end([Failure(self._duplex.turn, "direct", message, True)])
 
     async def _again(self, message: str, fatal: bool) -> tuple[str, bool]:
         """Connect anew, unless that was just done: what to tell, and whether it is the end."""
-        if fatal or self._clock.now_ns() - self._connected_ns < RECONNECT_S * NS_PER_S:
+        if fatal or not self._renewals.allowed(self._clock.now_ns()):
             return message, True
         try:
             await self._connect(self._duplex.history)
@@ -267,12 +263,11 @@ class LiveSession:
                         pass
                     return end
                 except ConnectionClosed as error:
-                    return words.closed(error), False
+                    return words.closed(error), not link.renewable(error)
                 finally:
                     sender.cancel()
         finally:
-            with contextlib.suppress(ConnectionClosed, openai.OpenAIError, OSError):
-                await connection.close()
+            await link.shut(connection)
 
     async def _send_all(self, connection: AsyncLiveConnection) -> None:
         with contextlib.suppress(ConnectionClosed, openai.OpenAIError):
@@ -321,7 +316,7 @@ class LiveSession:
             case "session.usage.updated":
                 await self._bill(float(event.usage.seconds))
             case "error":
-                message = f"{self._host}: {words.event(event.error)}"
+                message = f"{self._host}: {words.reason(event.error)}"
                 await self._tell([Failure(duplex.turn, "direct", message, False)])
             case _ if kind not in _IGNORED:
                 self._odd("unknown", kind)
@@ -335,7 +330,7 @@ class LiveSession:
             await self._bill(float(event.usage.seconds))
         self._closed.set()
         reason = str(getattr(event, "reason", ""))
-        return f"the session ended ({words.shown(reason)})", reason == "content"
+        return f"the session ended ({shown(reason)})", reason == "content"
 
     async def _bill(self, total_s: float) -> None:
         """The API tells totals of a session; events tell what was added."""
@@ -347,7 +342,7 @@ class LiveSession:
     def _odd(self, what: str, kind: object) -> None:
         """A message that cannot be acted upon: the first of each kind is worth a warning."""
         self.oddities += 1
-        name = f"{what} {words.shown(str(kind))}"
+        name = f"{what} {shown(str(kind))}"
         if name not in self._odd_kinds and len(self._odd_kinds) < AHEAD:
             self._odd_kinds.add(name)
             log.warning("%s sent something %s; going on without it", self._host, name)

@@ -2,7 +2,7 @@
 
 What to make of the server's events is `realtime_core`'s to decide; here are the connection, the
 sound on its way there, and a new connection when one is lost: with the history as text, at most
-once in `RECONNECT_S`.
+once in `openai_link.RECONNECT_S`.
 """
 
 from __future__ import annotations
@@ -20,20 +20,17 @@ from openai.resources.realtime.realtime import AsyncRealtimeConnection
 from websockets.exceptions import ConnectionClosed
 
 from pipeline.audio.resample import Resampler
-from pipeline.clock import NS_PER_MS, NS_PER_S, Clock
+from pipeline.clock import NS_PER_MS, Clock
 from pipeline.conversation import Message
 from pipeline.direct import openai_link as link
 from pipeline.direct import openai_words as words
-from pipeline.direct.brief import STAMP, Brief, Facts, Target
+from pipeline.direct.brief import STAMP, Brief, Facts, Target, parameters
 from pipeline.direct.realtime_book import Mark, Say
 from pipeline.direct.realtime_core import Core
 from pipeline.direct.realtime_wishes import read
 from pipeline.errors import CascadeError, StageError
 from pipeline.events import Event, Frame, ReplyInterrupted
 from pipeline.trace import Trace
-
-RECONNECT_S = 60.0
-"""A connection that is lost again so soon after it was renewed is not renewed once more."""
 
 STALL_S = 20.0
 """A server that takes nothing for so long is lost. websockets' own pings find out no sooner."""
@@ -44,10 +41,6 @@ take. What comes beyond is lost."""
 
 TICK_S = 1.0
 """How often it is looked whether the server still says anything."""
-
-RENEWABLE = (1000, 1001, 1005, 1006, 1011, 1012, 1013, 1015)
-"""Close codes after which a new connection may be had; others are the server's decision against
-this client (RFC 6455, 7.4.1; the SDK's own list, and 1000)."""
 
 log = logging.getLogger(__name__)
 
@@ -215,20 +208,18 @@ class RealtimeSession:
         model, tracing = session.get("model"), session.get("tracing")
         simulated = None
         if isinstance(tracing, dict) and tracing.get("workflow_name") == STAMP:
-            metadata = tracing.get("metadata")
-            simulated = dict(metadata) if isinstance(metadata, dict) else {}
+            simulated = parameters(tracing.get("metadata"))
         said = model if isinstance(model, str) and model else self._place.model
         return Facts(said, self._place.host, connect_ms, simulated)
 
     async def _keep(self, connection: AsyncRealtimeConnection) -> None:
         """Hold the conversation, over as many connections as it may take."""
-        renewed_ns: int | None = None
+        renewals = link.Renewals()
         while True:
             why, renewable = await self._hold(connection)
             await self._shut()
             now_ns = self._clock.now_ns()
-            if renewed_ns is not None and now_ns - renewed_ns < RECONNECT_S * NS_PER_S:
-                renewable = False
+            renewable = renewable and renewals.allowed(now_ns)
             why = f"{self._place.host}: {why}"
             self._core.lost(why, now_ns, fatal=not renewable)
             # The server that knew what these were about is gone; sound is for any.
@@ -236,7 +227,6 @@ class RealtimeSession:
             self._carry_out()
             if renewable:
                 log.warning("%s; connecting again", why)
-                renewed_ns = now_ns
                 try:
                     self._connection = connection = await self._open()
                 except CascadeError as error:
@@ -267,8 +257,7 @@ class RealtimeSession:
             try:
                 message = await connection.recv_bytes()
             except ConnectionClosed as error:
-                code = error.rcvd.code if error.rcvd is not None else 1006
-                return words.closed(error), self._core.expired or code in RENEWABLE
+                return words.closed(error), self._core.expired or link.renewable(error)
             self._hear(message)
             self._carry_out()
         return "the session had lasted as long as it may", True

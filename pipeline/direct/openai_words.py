@@ -1,43 +1,27 @@
 """What goes wrong with an OpenAI WebSocket API, in words that a user can act on.
 
-Nothing here repeats a key: servers echo parts of a wrong one, and client errors may hold all of it.
+Nothing here repeats a key.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import ssl
-from collections.abc import Mapping
-from typing import Any
 
 import openai
 from websockets import exceptions
 
+from pipeline.direct import secrets
+from pipeline.direct.secrets import shown
 from pipeline.errors import StageError
-
-KEY = "OPENAI_API_KEY"
-"""The environment's variable that holds the key."""
-
-REALTIME_KEY = "CASCADE_REALTIME_KEY"
-"""The variable that holds the key of a Realtime server that is not OpenAI's."""
-
-KEYS = (KEY, REALTIME_KEY)
-"""Whose values are shown to nobody."""
-
-LONGEST = 200
-"""Of what a server says, so many characters are shown."""
-
-_KEYS = re.compile(r"\b(?:sk|ek|sess)[-_][^\s\"',]+")
-"""What keys of this API look like, be they whole or masked."""
 
 _CODES = {"api_key|authenti|permission": 401, "model": 404, "quota|rate_limit": 429}
 """The HTTP status that stands for a code in an `error` event."""
 
 
 def unreachable(
-    error: Exception, host: str, model: str, *, wait_s: float, key: str = KEY
+    error: Exception, host: str, model: str, *, wait_s: float, key: str = secrets.OPENAI
 ) -> StageError:
     """Why no connection was made.
 
@@ -74,7 +58,7 @@ def unreachable(
 
 
 def status(
-    code: int, said: str, host: str, model: str, *, retry_after: str = "", key: str = KEY
+    code: int, said: str, host: str, model: str, *, retry_after: str = "", key: str = secrets.OPENAI
 ) -> StageError:
     """What an HTTP status other than 101 means."""
     said = f": {shown(said)}" if said else ""
@@ -89,23 +73,24 @@ def status(
     return _failed(f"{host} answers {code}{said}{hint}")
 
 
-def refused(error: Any, host: str, model: str) -> StageError:
+def refused(error: object, host: str, model: str) -> StageError:
     """What an `error` event means that comes instead of a session."""
-    code = str(getattr(error, "code", "") or getattr(error, "type", "") or "")
-    said = str(getattr(error, "message", "") or "")
+    code, said = _text(error, "code", "type"), _text(error, "message")
     for pattern, number in _CODES.items():
         if re.search(pattern, code):
             return status(number, said, host, model)
-    return _failed(f"{host} refuses the session: {event(error)}")
+    return _failed(f"{host} refuses the session: {reason(error)}")
 
 
-def event(error: Any) -> str:
-    """What an `error` event's `error` says: its message, and its code where that adds something."""
-    message = shown(str(getattr(error, "message", "") or ""))
-    code = str(getattr(error, "code", "") or getattr(error, "type", "") or "")
+def reason(error: object) -> str:
+    """What an error of the server's says, an object of JSON or of the SDK's.
+
+    That is its message, and its code where that adds something.
+    """
+    message, code = shown(_text(error, "message")), shown(_text(error, "code", "type"))
     if not message:
-        return shown(code) or "an error without a reason"
-    return f"{message} ({shown(code)})" if code and code not in message else message
+        return code or "no reason given"
+    return f"{message} ({code})" if code and code not in message else message
 
 
 def closed(error: exceptions.ConnectionClosed) -> str:
@@ -129,15 +114,14 @@ def body_message(body: bytes) -> str:
     return ""
 
 
-def shown(text: str, environment: Mapping[str, str] = os.environ) -> str:
-    """A text from outside, fit to be shown: one line, of a readable length, without any key."""
-    for name in KEYS:
-        if key := environment.get(name, "").strip():
-            text = text.replace(key, "[key]")
-    text = _KEYS.sub("[key]", text)
-    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
-
-
 def _failed(message: str) -> StageError:
     return StageError("direct", message, fatal=True)
+
+
+def _text(error: object, *names: str) -> str:
+    """The first of these fields that is a text."""
+    for name in names:
+        value = error.get(name) if isinstance(error, dict) else getattr(error, name, None)
+        if value and isinstance(value, str):
+            return value
+    return ""

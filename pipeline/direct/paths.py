@@ -25,19 +25,10 @@ FORMS = (
 MODELS = ("openai", "openai-live", "gemini")
 """Kinds that are followed by a model, or by nothing."""
 
-GEMINI_KEYS = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
-"""Where the key for Gemini may be."""
-
-GEMINI_URL = "https://generativelanguage.googleapis.com"
-"""Where Gemini is."""
-
 PROTOCOLS = ("realtime", "gemini")
 """What a simulated server can speak."""
 
-LIVE_OPTIONS = ("voice", "delegation", "backend")
-"""Options of `openai-live`."""
-
-SECRET = re.compile(r"key|token|secret|passw|auth|signature|credential", re.I)
+SECRET = re.compile(r"key|token(?!s)|secret|passw|auth|signature|credential", re.I)
 """Names of what is not shown."""
 
 _NAMED = re.compile(r"([^,=:/?#]*)=(.*)", re.S)
@@ -107,7 +98,7 @@ def check(target: Target, environ: Mapping[str, str]) -> None:
                 allowed = ", ".join(PROTOCOLS)
                 raise BadInput(f"{target.name}: protocol is one of {allowed}, not {protocol!r}")
             rest = {k: v for k, v in target.options.items() if k != "protocol"}
-            played = Target(target.name, protocol, url="ws://localhost", options=rest)
+            played = Target(target.name, protocol, url="wss://localhost", options=rest)
             if protocol == "gemini":
                 _check_gemini(played, environ)
             else:
@@ -153,21 +144,26 @@ def address(target: Target, environ: Mapping[str, str] = os.environ) -> str:
         return target.url
     match target.kind:
         case "openai" | "openai-live":
-            return environ.get("OPENAI_BASE_URL", "").strip() or "https://api.openai.com/v1"
-        case "gemini":
-            from pipeline.direct.gemini_link import URL
+            from pipeline.direct.openai_link import OPENAI_URL
 
-            return environ.get(URL, "").strip() or GEMINI_URL
+            return environ.get("OPENAI_BASE_URL", "").strip() or OPENAI_URL
+        case "gemini":
+            from pipeline.direct.gemini_link import HOST, URL
+
+            return environ.get(URL, "").strip() or f"https://{HOST}"
     return ""
 
 
 def shown(text: str) -> str:
     """A path's text without passwords and keys, be they in its URL or among its options."""
     which, *pairs = _NEXT_OPTION.split(text)
-    if at := re.search(r"(?:wss?|https?)://", which):
-        which = which[: at.start()] + _shown_url(which[at.start() :])
     kept = [pair for pair in pairs if not SECRET.search(pair.partition("=")[0])]
-    return ",".join([which, *kept])
+    return ",".join(map(_shown_part, [which, *kept]))
+
+
+def _shown_part(text: str) -> str:
+    at = re.search(r"(?:wss?|https?)://", text)
+    return text if at is None else text[: at.start()] + _shown_url(text[at.start() :])
 
 
 def _shown_url(url: str) -> str:
@@ -216,24 +212,19 @@ def _check_options(target: Target) -> None:
 
 
 def _check_live(target: Target, environ: Mapping[str, str]) -> None:
-    if not environ.get("OPENAI_API_KEY", "").strip():
-        raise BadInput(f"{target.name}: there is no key; set OPENAI_API_KEY")
-    for name in target.options:
-        if name not in LIVE_OPTIONS:
-            allowed = ", ".join(LIVE_OPTIONS)
-            raise BadInput(f"{target.name}: no option {name!r}; there are {allowed}")
-    who = target.options.get("delegation", "client")
-    if who not in ("responses", "client"):
-        raise BadInput(f"{target.name}: delegation is responses or client, not {who!r}")
+    from pipeline.direct.live_link import delegation
+    from pipeline.direct.openai_link import place
+
+    place(target, environ)
+    delegation(target, Brief())
 
 
 def _check_gemini(target: Target, environ: Mapping[str, str]) -> None:
-    from pipeline.direct.gemini_link import wishes
+    from pipeline.direct.gemini_link import place, wishes
 
     _need_genai(target)
     wishes(target)
-    if not target.url and not any(environ.get(name, "").strip() for name in GEMINI_KEYS):
-        raise BadInput(f"{target.name}: there is no key; set {' or '.join(GEMINI_KEYS)}")
+    place(target, environ)
 
 
 def _need_genai(target: Target) -> None:

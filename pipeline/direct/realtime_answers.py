@@ -13,12 +13,12 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pipeline.direct import openai_words as words
 from pipeline.direct import realtime_fields as fields
 from pipeline.direct.encoding import Encoding
 from pipeline.direct.realtime_book import Book, Turn
 from pipeline.direct.realtime_calls import Calls, Response
 from pipeline.direct.realtime_replies import Piece, Reply
+from pipeline.direct.secrets import shown
 
 REMEMBERED = 64
 """So many ended responses are known again when more comes of them."""
@@ -61,7 +61,7 @@ class Answers:
 
     def odd(self, what: Literal["malformed", "unknown"], which: str) -> None:
         """Note what no server should send: the first of each kind aloud."""
-        which = words.shown(which)
+        which = shown(which)
         level = logging.DEBUG if self.oddities[f"{what}: {which}"] else logging.WARNING
         self.oddities[f"{what}: {which}"] += 1
         log.log(level, "the server sent what is %s: %s", what, which)

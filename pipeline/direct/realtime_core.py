@@ -14,6 +14,7 @@ from typing import Any
 from pipeline.clock import NS_PER_S
 from pipeline.conversation import Message
 from pipeline.direct import encoding
+from pipeline.direct import openai_words as words
 from pipeline.direct import realtime_fields as fields
 from pipeline.direct.realtime_answers import Answers
 from pipeline.direct.realtime_book import Book, Output, Turn, as_item
@@ -307,7 +308,7 @@ class Core:
             self._book.out.append(usage)
 
     def _not_transcribed(self, event: Event) -> None:
-        log.warning("the server could not transcribe: %s", fields.reason(event.get("error")))
+        log.warning("the server could not transcribe: %s", words.reason(event.get("error")))
 
     def _truncated(self, event: Event) -> None:
         item = fields.text(event, "item_id")
@@ -326,7 +327,7 @@ class Core:
     def _error(self, event: Event) -> None:
         error = fields.mapping(event, "error")
         code, about = fields.text(error, "code"), fields.text(error, "event_id")
-        why = fields.reason(error)
+        why = words.reason(error)
         asked, turn = self._calls.asked, self._book.turn
         if code == EXPIRED:
             self.expired = True

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.direct import openai_words as words
+from pipeline.direct.openai_words import reason
+from pipeline.direct.secrets import shown
 from pipeline.events import Usage
 
 
@@ -14,20 +15,9 @@ def broken(status: str, details: Mapping[str, Any]) -> str:
     error = details.get("error")
     if isinstance(error, dict):
         return f"the response failed: {reason(error)}"
-    why = words.shown(text(details, "reason")) or "no reason given"
+    why = shown(text(details, "reason")) or "no reason given"
     what = "failed" if status == "failed" else "was cut short"
     return f"the response {what}: {why}"
-
-
-def reason(error: object) -> str:
-    """What an error says: its message, and its code where that adds something."""
-    if not isinstance(error, dict):
-        return "no reason given"
-    message = words.shown(text(error, "message"))
-    code = words.shown(text(error, "code") or text(error, "type"))
-    if not message:
-        return code or "no reason given"
-    return f"{message} ({code})" if code and code not in message else message
 
 
 def response_usage(turn: int, response: Mapping[str, Any]) -> Usage | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from pipeline.alignment import whole_words
 from pipeline.audio.resample import Resampler
 from pipeline.conversation import CHARS_PER_SECOND
 
@@ -55,7 +55,7 @@ class Piece:
         if played >= length:
             # Without a sound of its own it goes with what comes before it.
             return self.text if self.samples or position > 0 else ""
-        return whole_words(self.text, max(0.0, played / length))
+        return whole_words(self.text, int(len(self.text) * max(0.0, played / length)))
 
 
 @dataclass(slots=True)
@@ -140,17 +140,6 @@ class Reply:
             heard = min(max(0, played), piece.samples)
             cuts.append((piece, heard * 1000 // self.rate))
         return cuts
-
-
-def whole_words(text: str, share: float) -> str:
-    """The words that end within this share (0 to 1) of the text."""
-    reached = int(len(text) * share)
-    end = 0
-    for word in re.finditer(r"\S+", text):
-        if word.end() > reached:
-            break
-        end = word.end()
-    return text[:end]
 
 
 def _joined(texts: Iterable[str]) -> str:

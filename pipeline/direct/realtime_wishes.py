@@ -89,7 +89,7 @@ def session(wishes: Wishes, brief: Brief, *, bare: bool = False) -> dict[str, An
         bare: Only what no conversation can be without, for a server that refuses more.
     """
     if bare:
-        return {"type": "realtime", "instructions": brief.instructions, "tools": _tools(brief)}
+        return {"type": "realtime", "instructions": brief.instructions, "tools": functions(brief)}
     transcription: dict[str, Any] = {"model": wishes.transcription}
     if brief.language:
         transcription["language"] = brief.language
@@ -106,7 +106,7 @@ def session(wishes: Wishes, brief: Brief, *, bare: bool = False) -> dict[str, An
         "instructions": brief.instructions,
         "output_modalities": ["audio"],
         "audio": {"input": heard, "output": spoken},
-        "tools": _tools(brief),
+        "tools": functions(brief),
     }
     if brief.tools:
         asked_for["tool_choice"] = "auto"
@@ -115,7 +115,8 @@ def session(wishes: Wishes, brief: Brief, *, bare: bool = False) -> dict[str, An
     return asked_for
 
 
-def _tools(brief: Brief) -> list[dict[str, Any]]:
+def functions(brief: Brief) -> list[dict[str, Any]]:
+    """The tools, as OpenAI's APIs take them."""
     return [
         {
             "type": "function",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
+from pipeline.alignment import whole_words
 from pipeline.events import Samples
 from pipeline.realtime.commands import check_item
 from pipeline.realtime.events import INVALID_VALUE, NO_ITEM, Author, Event, Refused, encoded
@@ -197,17 +197,6 @@ class Conversation:
         param = "previous_item_id" if doing == "create" else "item_id"
         message = f"Item with {param} {json.dumps(item_id)} does not exist."
         raise Refused(NO_ITEM[doing], message, param)
-
-
-def spoken(text: str, heard: int, total: int) -> str:
-    """The words of `text` that are over when `heard` of `total` samples have been heard."""
-    return text if heard >= total else whole_words(text, len(text) * heard // total)
-
-
-def whole_words(text: str, reached: int) -> str:
-    """The words of `text` that end within its first `reached` characters."""
-    words = [match.end() for match in re.finditer(r"\S+", text) if match.end() <= reached]
-    return text[: words[-1]] if words else ""
 
 
 def _invalid(param: str, what: str) -> Refused:

@@ -19,7 +19,6 @@ _REASONS = {
     "failed": (None,),
     "incomplete": ("max_output_tokens", "content_filter"),
 }
-_TRANSCRIPTION = "conversation.item.input_audio_transcription."
 
 
 @dataclass(slots=True)

@@ -21,6 +21,7 @@ TOKENS_PER_S = 25
 """Of sound, either way: what comparisons of prices reckon with."""
 
 CHARS_PER_TOKEN = 4
+"""Of English text, about."""
 
 GO_AWAY_S = 2.0
 """So long after it was announced a connection is closed."""
@@ -40,7 +41,6 @@ class Memory:
         number: Of the next turn, from 0.
         read: Tokens of text so far: instructions, results of tools.
         heard: Tokens of sound so far, of both sides.
-        cached: Of these, read before.
         happened: Faults that have been: each happens once.
     """
 
@@ -48,7 +48,6 @@ class Memory:
     number: int = 0
     read: int = 0
     heard: float = 0.0
-    cached: int = 0
     happened: list[Fault] = field(default_factory=list)
 
     def hear(self, seconds: float) -> None:
@@ -285,7 +284,6 @@ class Replies:
         read, heard, made = memory.read, math.ceil(memory.heard), self._made_s * TOKENS_PER_S
         usage = {
             "promptTokenCount": read + heard,
-            "cachedContentTokenCount": min(memory.cached, read + heard),
             "responseTokenCount": math.ceil(made),
             "totalTokenCount": read + heard + math.ceil(made),
             "promptTokensDetails": _modalities(read, heard),

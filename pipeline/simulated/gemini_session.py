@@ -17,7 +17,7 @@ from pipeline.direct.brief import STAMP
 from pipeline.direct.gemini_link import NON_BLOCKING
 from pipeline.errors import BadInput
 from pipeline.events import Samples
-from pipeline.simulated.gemini_replies import Memory, Replies, Stage
+from pipeline.simulated.gemini_replies import CHARS_PER_TOKEN, Memory, Replies, Stage
 from pipeline.simulated.listener import Began, Ended, Listener
 from pipeline.simulated.script import (
     MODEL_SEPARATOR,
@@ -33,9 +33,6 @@ from pipeline.simulated.wire import Wire
 
 RATE = 16_000
 """Hz, of what is heard."""
-
-EARLY_S = 0.5
-"""Where it answers too early, if the script does not tell how long the utterance is."""
 
 INVALID, POLICY = 1007, 1008
 """Closing codes: a message that makes no sense; something that is not to be had."""
@@ -166,7 +163,7 @@ class GeminiTalk:
             self._memory = self._saved[setup.handle]
         else:
             self._memory = Memory(Latencies(self._script.latency, self._seed))
-            self._memory.read += len(setup.instructions) // 4
+            self._memory.read += len(setup.instructions) // CHARS_PER_TOKEN
         if setup.silence_ms:
             self._listener.silence_ms = setup.silence_ms
         stage = self._stage
@@ -211,7 +208,7 @@ class GeminiTalk:
                 self._start()
             else:
                 turn = self._turn
-                self._stop(found.t_ns, told=turn.ends_s is not None or _is_early(turn))
+                self._stop(found.t_ns, told=turn.ends_s is not None or turn.early_s is not None)
 
     @property
     def _turn(self) -> ScriptedTurn:
@@ -264,6 +261,8 @@ class GeminiTalk:
         self._stage.tell(voiceActivity={"type": kind, "audioOffset": offset})
 
     def _result(self, response: Message) -> None:
+        assert self._memory is not None
+        self._memory.read += len(json.dumps(response.get("response"))) // CHARS_PER_TOKEN
         scheduling = str(response.get("scheduling", "")).upper()
         if not self._replies.result(str(response.get("id", "")), scheduling):
             raise _Wrong(INVALID, "Request contains a function response to no open call.")
@@ -271,14 +270,7 @@ class GeminiTalk:
     def _expect(self) -> None:
         """Tell the listener of the next utterance."""
         turn = self._turn
-        early_s = None
-        if _is_early(turn):
-            early_s = EARLY_S if turn.ends_s is None else turn.ends_s / 2
-        self._listener.expect(turn.ends_s, early_s)
-
-
-def _is_early(turn: ScriptedTurn) -> bool:
-    return turn.fault is not None and turn.fault.kind == "early"
+        self._listener.expect(turn.ends_s, turn.early_s)
 
 
 def _read(data: str | bytes) -> Message:

@@ -30,9 +30,6 @@ from pipeline.simulated.wire import Wire
 LEAST_COMMIT_MS = 100
 """A commit by the client needs so much sound."""
 
-EARLY_S = 0.5
-"""Where it answers too early, if the script does not tell how long the utterance is."""
-
 KEPT_S = 2
 """So much sound from before an utterance is kept, for the padding."""
 
@@ -235,7 +232,7 @@ class RealtimeSession:
         latency = self._latencies.draw_ns()
         pause = min(round(self._listener.silence_ms * NS_PER_MS), latency // 2)
         stop_ns = ended.t_ns + pause
-        is_told = turn.ends_s is not None or _is_early(turn)
+        is_told = turn.ends_s is not None or turn.early_s is not None
 
         async def finish() -> Ask | None:
             if is_told:
@@ -320,14 +317,7 @@ class RealtimeSession:
     def _expect(self) -> None:
         """Tell the listener of the next utterance."""
         turn = self._stage.turn(self._users)
-        early_s = None
-        if _is_early(turn):
-            early_s = EARLY_S if turn.ends_s is None else turn.ends_s / 2
-        self._listener.expect(turn.ends_s, early_s)
-
-
-def _is_early(turn: ScriptedTurn) -> bool:
-    return turn.fault is not None and turn.fault.kind == "early"
+        self._listener.expect(turn.ends_s, turn.early_s)
 
 
 class _Over(Exception):

@@ -30,6 +30,9 @@ FaultKind = Literal[
     "go away",  # the server asks the client to come back (Gemini)
 ]
 
+EARLY_S = 0.5
+"""Where a server answers too early, if the script does not tell how long the utterance is."""
+
 FaultTime = Literal["speech", "before reply", "mid reply", "after reply"]
 
 
@@ -77,6 +80,13 @@ class ScriptedTurn:
     ends_s: float | None = None
     calls: tuple[ScriptedCall, ...] = ()
     fault: Fault | None = None
+
+    @property
+    def early_s(self) -> float | None:
+        """Where it is answered too early (s, as `ends_s`); None: it is not."""
+        if self.fault is None or self.fault.kind != "early":
+            return None
+        return EARLY_S if self.ends_s is None else self.ends_s / 2
 
 
 @dataclass(frozen=True, slots=True)

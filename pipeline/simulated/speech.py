@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pipeline.alignment import spoken
 from pipeline.events import Samples
-from pipeline.realtime.conversation import spoken
 from pipeline.simulated.voice import RATE
 
 PIECE = RATE // 5

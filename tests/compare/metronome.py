@@ -52,6 +52,7 @@ class Answer:
         tool: It calls this first, after `filler_s` of sound.
         fails: It breaks down instead.
         mute: It says nothing, for ever.
+        late_s: It answers so much later than it should.
     """
 
     text: str = "Here you are."
@@ -61,6 +62,7 @@ class Answer:
     filler_s: float = 0.0
     fails: str = ""
     mute: bool = False
+    late_s: float = 0.0
 
 
 @dataclass
@@ -146,15 +148,19 @@ class Metronome:
             self._tell(Failure(turn, "direct", answer.fails, False))
             self._tell(ReplyDone(turn, "", "failed"))
             return
-        await self.clock.sleep_until(end_ns + int(self.latency_ms * NS_PER_MS))
+        wait_ns = int(self.latency_ms * NS_PER_MS + answer.late_s * NS_PER_S)
+        await self.clock.sleep_until(end_ns + wait_ns)
         self._mark(turn, "model.first_audio")
-        self._speaking = True
+        # With a call alone it says nothing yet that could be interrupted.
+        self._speaking = not answer.tool or answer.filler_s > 0
         self._tell(ReplyStarted(turn, f"r{turn}"))
         if answer.tool:
-            self._say(turn, answer.filler_s)
+            if answer.filler_s:
+                self._say(turn, answer.filler_s)
             self._results["c"] = asyncio.get_running_loop().create_future()
             self._tell(ToolCall(turn, "c", answer.tool, answer.arguments))
             self._tell(ReplyText(turn, f"r{turn}", f"[{await self._results['c']}] "))
+            self._speaking = True
         self._tell(ReplyText(turn, f"r{turn}", answer.text))
         self._say(turn, answer.seconds)
         # It goes on as long as it is heard, so that it can be interrupted.
@@ -185,6 +191,7 @@ class MetronomeWay:
     wrap: Callable[[Session], Session] = lambda session: session
     name: str = "metronome"
     rate: int = RATE
+    manual: bool = False
 
     async def ready(self, scenario: Scenario) -> tuple[float, ...]:
         return (1.0,)

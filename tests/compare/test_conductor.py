@@ -119,3 +119,30 @@ async def test_a_tool_that_is_spoken_over(tmp_path: Path) -> None:
     said = scenario(tmp_path, {}, {"after_call_s": 0.3}, tools=[tool])
     conversation = await held(MetronomeWay(100, answers=answers), said, tmp_path)
     assert conversation.turns[1].record.status == "ok"
+
+
+def latency_ms(conversation: Conversation, number: int) -> float:
+    measured = conversation.turns[number - 1].record.wav_voice_to_voice_ns
+    assert measured is not None
+    return measured / NS_PER_MS
+
+
+async def test_a_reply_that_comes_too_late_is_not_the_next_one(tmp_path: Path) -> None:
+    """It sounds between the end of the second utterance and the reply to that."""
+    answers = [Answer(seconds=0.3, late_s=1.9), Answer(seconds=0.3)]
+    said = scenario(tmp_path, {"patience_s": 1.0}, {})
+    conversation = await held(MetronomeWay(800, answers=answers), said, tmp_path)
+    first, second = (turn.record for turn in conversation.turns)
+    assert (first.status, first.reason) == ("timeout", "no reply within 1 s")
+    assert second.status == "ok"
+    assert latency_ms(conversation, 2) == pytest.approx(800, abs=ERROR_MS)
+
+
+async def test_the_answer_of_a_tool_may_come_after_the_next_utterance(tmp_path: Path) -> None:
+    tool = Instrumented(Tool("look"), (Response("found", delay_s=2.5),))
+    answers = [Answer(tool="look", seconds=0.3), Answer(seconds=0.3)]
+    said = scenario(tmp_path, {}, {"after_call_s": 0.3}, tools=[tool])
+    conversation = await held(MetronomeWay(100, answers=answers), said, tmp_path)
+    assert [turn.record.status for turn in conversation.turns] == ["ok", "ok"]
+    assert latency_ms(conversation, 1) == pytest.approx(2600, abs=40)
+    assert latency_ms(conversation, 2) == pytest.approx(100, abs=ERROR_MS)

@@ -18,6 +18,7 @@ from pipeline.events import (
     SpeechStarted,
     ToolCall,
     ToolCancelled,
+    Usage,
 )
 
 S = NS_PER_S
@@ -147,6 +148,37 @@ def test_enough_of_the_last_reply() -> None:
     cues.heard(at(2))
     assert cues.look(at(5.9), False) == "wait"
     assert cues.look(at(6), False) == "end"
+
+
+def test_what_is_heard_of_an_earlier_reply_is_not_the_reply() -> None:
+    cues = Cues([step(), step(interrupt_s=1.0)], 0, listen_s=4)
+    said(cues, 1, 0)
+    cues.heard(at(2.0), 1)
+    cues.next(at(3.0))
+    said(cues, 2, 3.0)
+    cues.heard(at(5.0), 1)
+    assert cues.look(at(9.0), False) == "wait"
+    cues.heard(at(9.5), 2)
+    assert cues.look(at(13.5), False) == "end"
+
+
+def test_a_bill_is_no_sign_of_life() -> None:
+    cues = Cues([step(patience_s=10)], 0)
+    said(cues, 1, 0)
+    cues.event(Usage(1, 0, 0, 0, seconds=9, kind="session"), at(10))
+    assert cues.look(at(11.5), False) == "end"
+
+
+def test_a_failure_is_of_the_utterance_that_it_is_about() -> None:
+    cues = Cues([step(), step(interrupt_s=1.0)], 0)
+    said(cues, 1, 0)
+    cues.heard(at(2.0))
+    cues.next(at(3.0))
+    cues.event(SpeechStarted(2), at(3.3))
+    cues.event(Failure(1, "direct", "broke off", False), at(3.4))
+    assert [one.failed for one in cues.said] == ["direct: broke off", ""]
+    cues.event(Failure(0, "direct", "gone", True), at(3.5))
+    assert cues.said[1].failed == "direct: gone"
 
 
 EVENTS = st.one_of(

@@ -119,6 +119,20 @@ def test_slips_are_told_with_their_place(tmp_path: Path, text: str, why: str) ->
     assert "\n" not in str(error.value)
 
 
+def test_a_date_is_text(tmp_path: Path) -> None:
+    """A scenario is kept as JSON, and so are a tool's arguments and results."""
+    gathered = read(
+        tmp_path,
+        """
+tools: [{name: book, responses: [{give: {day: 2026-11-21}}]}]
+turns: [{say: a, expect: {tool: {name: book, arguments: {day: 2026-11-21}}}}]
+""",
+    )
+    (scenario,) = gathered.scenarios  # type: ignore[attr-defined]
+    assert scenario.steps[0].expect.tool.arguments == {"day": "2026-11-21"}
+    assert scenario.tools[0].responses[0].give == {"day": "2026-11-21"}
+
+
 def test_what_is_not_there_is_told_with_what_is() -> None:
     with pytest.raises(BadInput, match="tools-by-turn"):
         gather_scenarios(["nothing"], instructions="", patience_s=1)

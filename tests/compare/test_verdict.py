@@ -266,3 +266,11 @@ def test_an_interval_that_holds_zero_is_no_difference(low: float) -> None:
     whole |= {"median": 5.0, "ci95": [low, 12.0], "verdict": "no difference shown"}
     first, _, _ = verdict(found)
     assert "no difference is shown (+5 ms, 95 %: " in first
+
+
+def test_a_path_that_is_told_of_the_end_is_not_faster_without_a_word() -> None:
+    found = made.header(made.PATHS[:2])
+    found["variants"][made.DIRECT]["turns"] = "manual"
+    figures = summarise(found, made.comparison(paths=made.PATHS[:2])[1], prices(None))
+    assert f"{made.DIRECT}, told when the user had finished, after " in verdict(figures)[0]
+    assert any("turns=manual" in warning for warning in figures["warnings"])

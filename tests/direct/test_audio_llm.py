@@ -409,6 +409,15 @@ async def test_a_request_that_fails(answer: Answer, why: str, fatal: bool) -> No
     assert done.status == "failed"
 
 
+async def test_a_key_that_a_server_repeats_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUDIO_LLM_API_KEY", "our-own-gateway")
+    answer = status(400, "Nothing here for our-own-gateway.")
+    async with LlmServer(answer, otherwise=answer) as server, talk(server) as talking:
+        await talking.say()
+        failure = await talking.until(Failure)
+    assert failure.message.endswith("400: Nothing here for [key].")
+
+
 @pytest.mark.parametrize("end", [End.DROP, End.RESET])
 async def test_a_server_that_breaks_off(end: End) -> None:
     broken = Answer([ROLE, delta("It is five o'clock. "), delta("And "), hang_a_little, end])

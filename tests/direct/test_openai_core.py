@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.alignment import whole_words
 from pipeline.direct.brief import Brief, Target
 from pipeline.direct.encoding import Encoding, read
 from pipeline.direct.realtime_book import Mark, Say
 from pipeline.direct.realtime_core import IGNORED, Core
-from pipeline.direct.realtime_replies import whole_words
 from pipeline.direct.realtime_wishes import read as wishes_of
 from pipeline.direct.realtime_wishes import session
 from pipeline.errors import BadInput, CascadeError
@@ -865,10 +865,10 @@ def test_stated_formats(stated: object, found: Encoding) -> None:
 
 @given(st.text(alphabet="ab \n", max_size=30), st.floats(0, 1))
 def test_whole_words(text: str, share: float) -> None:
-    kept = whole_words(text, share)
+    kept = whole_words(text, int(len(text) * share))
     assert text.startswith(kept)
     assert kept.split() == text.split()[: len(kept.split())]
-    assert whole_words(text, 1.0).split() == text.split()
+    assert whole_words(text, len(text)).split() == text.split()
 
 
 def test_what_is_asked_for() -> None:

@@ -18,7 +18,7 @@ from cli_child import read_wav, recording
 from live_server import RATE, Call, LiveServer, Script, idle
 
 from pipeline.clock import Clock
-from pipeline.direct import live_link, openai_live
+from pipeline.direct import live_link, openai_link, openai_live
 from pipeline.direct.brief import Brief, Target
 from pipeline.direct.live_work import NO_BACKEND, PIECE_CHARS, PIECES
 from pipeline.direct.openai_live import LiveSession
@@ -36,6 +36,7 @@ from pipeline.events import (
     SpeechStarted,
     SpeechStopped,
     ToolCall,
+    ToolCancelled,
     Transcript,
     Usage,
 )
@@ -588,28 +589,59 @@ async def test_no_key_and_a_wrong_option_are_told_before_anything_runs(
         LiveSession(target(), BRIEF, Trace(), Clock())
 
 
-async def test_a_server_that_closes_in_the_middle_of_a_reply() -> None:
+async def test_a_server_that_closes_in_the_middle_of_a_reply_and_does_so_again() -> None:
     async def script(call: Call) -> None:
         await call.heard(1.0)
         await call.said("It is")
         await call.sound(500)
         await call.socket.close(1011, f"internal error {KEY}")
 
-    async with LiveServer(script) as server, talk(server) as talking:
+    async with LiveServer(script, script) as server, talk(server) as talking:
         await talking.say(spoken())
         failure = await talking.until(Failure)
+        last = await talking.until(Failure, 2)
         await talking.quiet(200)
-    assert failure.fatal
+        assert talking.session.reconnects == 1
+    assert (failure.fatal, last.fatal) == (False, True)
     assert (failure.turn, failure.stage) == (1, "direct")
-    assert "the server closed the connection (1011: internal error [key])" in failure.message
-    assert talking.events[-1] == ReplyDone(1, "reply-1", "failed")
+    for each in (failure, last):
+        assert "the server closed the connection (1011: internal error [key])" in each.message
+    assert ReplyDone(1, "reply-1", "failed") in talking.events
+    assert isinstance(talking.events[-1], ReplyDone) and talking.events[-1].status == "failed"
     assert "failed" in talking.trace.marks(1)
+
+
+async def test_a_call_that_is_open_when_the_connection_is_lost_is_cancelled() -> None:
+    async def script(call: Call) -> None:
+        await call.heard(1.0)
+        await calling(call, "c1")
+        call.socket.transport.abort()
+
+    async with LiveServer(script, idle) as server, talk(server, WITH_TOOLS) as talking:
+        await talking.say(spoken())
+        await talking.until(ToolCall)
+        cancelled = await talking.until(ToolCancelled)
+        await talking.session.tool_result("c1", "too late")
+        assert talking.session.reconnects == 1
+    assert cancelled == ToolCancelled(1, "c1")
+    assert not server.calls[1].of("response.item.create")
+
+
+async def test_a_connection_that_the_server_denies_is_not_made_again() -> None:
+    async def script(call: Call) -> None:
+        await call.socket.close(1008, "not for you")
+
+    async with LiveServer(script, idle) as server, talk(server) as talking:
+        failure = await talking.until(Failure)
+        assert talking.session.reconnects == 0
+    assert failure.fatal
+    assert "(1008: not for you)" in failure.message
 
 
 async def test_a_lost_connection_is_made_again_with_the_history_as_text(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(openai_live, "RECONNECT_S", 0.0)
+    monkeypatch.setattr(openai_link, "RECONNECT_S", 0.0)
 
     async def breaking(call: Call) -> None:
         await answering("It is", " five.")(call)
@@ -648,7 +680,7 @@ async def test_a_lost_connection_is_made_again_with_the_history_as_text(
 async def test_a_connection_that_cannot_be_made_again_is_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(openai_live, "RECONNECT_S", 0.0)
+    monkeypatch.setattr(openai_link, "RECONNECT_S", 0.0)
 
     async def script(call: Call) -> None:
         await call.heard(0.5)
@@ -667,7 +699,7 @@ async def test_a_connection_that_cannot_be_made_again_is_the_end(
 async def test_a_session_that_the_server_ends(
     monkeypatch: pytest.MonkeyPatch, reason: str, again: bool
 ) -> None:
-    monkeypatch.setattr(openai_live, "RECONNECT_S", 0.0)
+    monkeypatch.setattr(openai_link, "RECONNECT_S", 0.0)
 
     async def script(call: Call) -> None:
         session = {"id": "live_1"}
@@ -739,6 +771,36 @@ async def test_a_server_that_says_nothing_at_all_can_be_left() -> None:
     assert server.calls[0].of("session.close")
 
 
+async def test_leaving_a_server_that_neither_reads_nor_closes() -> None:
+    leave = asyncio.Event()
+    ids = [f"c{number}" for number in range(20)]
+
+    async def script(call: Call) -> None:
+        await call.heard(1.0)
+        await calling(call, *ids)
+        call.socket.transport.pause_reading()
+        await leave.wait()
+        call.socket.transport.abort()
+
+    async def fill(talking: Talk) -> None:
+        """More than any buffer on the way takes."""
+        for name in ids:
+            await talking.session.tool_result(name, "x" * 1_000_000)
+
+    async with LiveServer(script) as server:
+        async with asyncio.timeout(8), talk(server, WITH_TOOLS) as talking:
+            await talking.say(spoken())
+            await talking.until(ToolCall, len(ids))
+            filling = asyncio.create_task(fill(talking))
+            line = talking.session._connection._connection.transport
+            while not line.get_write_buffer_size():
+                await asyncio.sleep(0.01)
+            filling.cancel()
+        leave.set()
+    # The socket is let go of, though nobody closed its other end then.
+    assert line.get_extra_info("socket").fileno() == -1
+
+
 async def test_leaving_in_the_middle_of_a_reply() -> None:
     async def script(call: Call) -> None:
         while True:
@@ -792,7 +854,7 @@ async def test_a_simulated_server_is_known_by_its_session() -> None:
     ):
         assert talking.session.facts.simulated == about
     async with LiveServer(idle, session_id="SIMULATED.%") as server, talk(server) as talking:
-        assert talking.session.facts.simulated == {}
+        assert talking.session.facts.simulated == {"name": "unknown"}
 
 
 async def test_the_client_never_logs_the_key(caplog: pytest.LogCaptureFixture) -> None:

@@ -332,7 +332,7 @@ async def test_refusals(monkeypatch: pytest.MonkeyPatch, kind: str, status: int,
         with pytest.raises(StageError) as caught:
             await session.__aenter__()
         assert caught.value.stage == "direct"
-        assert not hasattr(session, "facts")
+        assert session.facts is None
         assert session.history == []
         assert said in str(caught.value)
         if status == 401:

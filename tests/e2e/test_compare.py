@@ -148,6 +148,18 @@ def test_a_path_of_known_latency_is_measured_as_such(tmp_path: Path, latency_ms:
         assert abs(latency_ns / NS_PER_MS - latency_ms) <= INSTRUMENT_MS
 
 
+@pytest.mark.parametrize("protocol", ["realtime", "gemini"])
+def test_a_path_that_is_told_when_the_user_has_finished(tmp_path: Path, protocol: str) -> None:
+    path = script(tmp_path, "told") + f",turns=manual,protocol={protocol}"
+    file = scenario(tmp_path, {}, {}, name="noise")
+    made = compare(tmp_path / "results", file, "--path", path, *QUICK)
+    assert made.outcome.code == 0, made.outcome.err
+    for turn in made.conversations[0].turns:
+        # Told at the next frame, of 20 ms, after the true end.
+        assert turn.server_ms["endpointing"] < 40
+    assert "told when the user had finished" in " ".join(made.outcome.out.split())
+
+
 FAULTS = {
     "close": {"kind": "close", "at": "mid reply", "code": 1011, "message": "out of order"},
     "drop": {"kind": "drop", "at": "before reply"},
@@ -252,6 +264,12 @@ def test_an_interrupted_run_is_resumed(tmp_path: Path) -> None:
         (("recall", "--judge", "telepathy"), "telepathy"),
         (("recall", "--prices", "nowhere.toml"), "nowhere.toml"),
         (("recall", "--speaker", "nobody"), "nobody"),
+        (("--live",), "needs 2 to 9 paths"),
+        (
+            ("--live", "--path", "cascade", "--path", "ws://127.0.0.1:1,turns=manual"),
+            "turns=manual is for recordings",
+        ),
+        (("recall", "--record", "both.wav"), "go with --live"),
     ],
 )
 def test_bad_input_is_told_before_anything_begins(
