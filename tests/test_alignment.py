@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from piper.phonemize_espeak import EspeakPhonemizer
 
 from pipeline import alignment
-from pipeline.alignment import Place, Sound, WordEnd, places, reached, words
+from pipeline.alignment import Place, Sound, WordEnd, places, reached, spoken, whole_words, words
 from pipeline.clauses import Chunker
 from pipeline.speech_text import speakable
 
@@ -203,3 +203,19 @@ def test_a_piece_without_its_first_samples_keeps_its_words() -> None:
     assert len(rest) == 70
     assert rest.words == (WordEnd(3, 0), WordEnd(7, 50))
     assert Sound(sound.samples).without_first(30).words is None
+
+
+@given(st.text("ab ", max_size=30), st.integers(0, 100), st.integers(1, 100))
+def test_spoken_words_are_whole_and_grow(text: str, heard: int, total: int) -> None:
+    said = spoken(text, heard, total)
+    assert text.startswith(said)
+    assert said.split() == text.split()[: len(said.split())]
+    assert spoken(text, heard + 1, total).startswith(said)
+
+
+@given(st.text(alphabet="ab \n", max_size=30), st.floats(0, 1))
+def test_whole_words(text: str, share: float) -> None:
+    kept = whole_words(text, int(len(text) * share))
+    assert text.startswith(kept)
+    assert kept.split() == text.split()[: len(kept.split())]
+    assert whole_words(text, len(text)).split() == text.split()

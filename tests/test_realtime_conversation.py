@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.realtime import commands
 from pipeline.realtime.buffer import InputBuffer
-from pipeline.realtime.conversation import RATE, Conversation, spoken
+from pipeline.realtime.conversation import RATE, Conversation
 from pipeline.realtime.events import FIELDS, Author, Refused
 from pipeline.realtime.usage import Entry, Meter
 
@@ -79,14 +79,6 @@ def test_only_sound_of_the_assistant_is_truncated() -> None:
     for name, code in (("a", "invalid_value"), ("b", "item_truncate_invalid_item_id")):
         with pytest.raises(Refused, match=code):
             items.truncate(name, 0, 0)
-
-
-@given(st.text("ab ", max_size=30), st.integers(0, 100), st.integers(1, 100))
-def test_spoken_words_are_whole_and_grow(text: str, heard: int, total: int) -> None:
-    said = spoken(text, heard, total)
-    assert text.startswith(said)
-    assert said.split() == text.split()[: len(said.split())]
-    assert spoken(text, heard + 1, total).startswith(said)
 
 
 def test_what_is_cached_is_what_was_read_before() -> None:

@@ -238,7 +238,9 @@ def _turns(
         tracks = Tracks(user, reply, rate, stage.recorded_from_ns or played[0].start_ns)
         found = windows(tracks, cues.said, played)
         for number, (said, window) in enumerate(zip(cues.said, found, strict=False), start=1):
-            turns.append(measure(number, said, window, tracks, session, tape))
+            turn = measure(number, said, window, tracks, session, tape)
+            record = dataclasses.replace(turn.record, late_ns=stage.late_ns)
+            turns.append(dataclasses.replace(turn, record=record))
     return [*turns, *_unreached(scenario, len(turns), reason or "the conversation ended before it")]
 
 

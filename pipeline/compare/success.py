@@ -195,7 +195,11 @@ def _at_turn(
 
 def _apart(first: Mapping[Key, bool], second: Mapping[Key, bool]) -> dict[str, Any] | None:
     keys = [key for key in first if key in second]
-    found = share_difference([first[key] for key in keys], [second[key] for key in keys])
+    # One that breaks off takes all of its turns along.
+    conversations = [(scenario, repeat) for scenario, _, repeat in keys]
+    found = share_difference(
+        [first[key] for key in keys], [second[key] for key in keys], conversations
+    )
     return None if found is None else asdict(found)
 
 

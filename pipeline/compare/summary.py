@@ -141,6 +141,7 @@ def _variant(
         "host": about.get("host", ""),
         "duplex": bool(about.get("duplex")),
         **figures(records, parts, hideable),
+        "too_soon": sum((_first_ns(turn) or 0) < 0 for _, turn in turns),
         "answering": _answering(turns),
         "server_ms": _server(turns),
         "rtt_ms": described([ms for one in counted for ms in one.rtt_ms]),
@@ -283,6 +284,12 @@ def _warnings(variants: Mapping[str, Any]) -> list[str]:
             told.append(
                 f"{name}: {words['without_transcript']} turns that were answered have no "
                 "transcript: their word errors are not known"
+            )
+        if soon := variant["too_soon"]:
+            how = "reply began" if soon == 1 else "replies began"
+            told.append(
+                f"{name}: {soon} {how} before the user had finished: that counts as less than "
+                "0 ms, and is no merit"
             )
         if again := variant.get("retried"):
             how = "conversation that failed was" if again == 1 else "conversations that failed were"

@@ -107,6 +107,8 @@ def _heard(name: str, one: Mapping[str, Any], verb: str = "") -> str:
     inside = [f"median of {_turns(one['n'])}"]
     if whole["ci95"] is not None:
         inside.append(_interval(whole["ci95"], "{:.0f} to {:.0f}"))
+    if one["too_soon"]:
+        inside.append(f"{one['too_soon']} of them before the user had finished")
     if one["failed"]:
         inside.append(f"{one['failed']} more failed")
     return f"{text} ({', '.join(inside)})"
@@ -156,6 +158,8 @@ def _apart(found: Mapping[str, Any] | None, what: str = "") -> str:
     if found is None:
         return ""
     paired = _pairs(found["n"])
+    if found["groups"] < found["n"]:
+        paired += f" of {found['groups']} conversation" + ("" if found["groups"] == 1 else "s")
     if found["ci95"] is None:
         return f" (no difference shown{what}: {paired}, too few)"
     inside = f"{_interval(found['ci95'], '{:+.0f} to {:+.0f}', 100)}, {paired}"

@@ -203,8 +203,9 @@ class GeminiSession:
         began_ns, why = self._clock.now_ns(), ""
         try:
             async with self._link.connect() as session:
-                facts = self._found(session, began_ns)
-                ready.set_result(facts)
+                if not ready.done():
+                    # Else whoever waited was cancelled just now.
+                    ready.set_result(self._found(session, began_ns))
                 why = await self._converse(session)
             # A cancellation that meets another error in a task group is lost with it.
             while not self._over:

@@ -39,6 +39,9 @@ AHEAD = 3000
 """Messages that may wait to be sent: a minute of sound, more than a stall and a new connection
 take. What comes beyond is lost."""
 
+EVENTS_AHEAD = 4096
+"""Events that may wait to be read; meanwhile the server is not listened to."""
+
 TICK_S = 1.0
 """How often it is looked whether the server still says anything."""
 
@@ -73,6 +76,7 @@ class RealtimeSession:
         self._core = Core(manual=self._wishes.turns == "manual")
         self._sdk = link.client(self._place)
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._room = asyncio.Event()
         self._outbox: deque[tuple[bool, str]] = deque()
         self._waiting = asyncio.Event()
         self._resampler: Resampler | None = None
@@ -153,6 +157,7 @@ class RealtimeSession:
     async def events(self) -> AsyncGenerator[Event, None]:
         """What happens, until the session is left or fails for good."""
         while (event := await self._events.get()) is not None:
+            self._room.set()
             if isinstance(event, ReplyInterrupted):
                 self._core.told(event.id)
             yield event
@@ -260,6 +265,9 @@ class RealtimeSession:
                 return words.closed(error), self._core.expired or link.renewable(error)
             self._hear(message)
             self._carry_out()
+            while self._events.qsize() >= EVENTS_AHEAD:
+                self._room.clear()
+                await self._room.wait()
         return "the session had lasted as long as it may", True
 
     async def _write(self, connection: AsyncRealtimeConnection) -> tuple[str, bool]:

@@ -13,7 +13,7 @@ values, in whatever order, have the same interval.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -118,6 +118,7 @@ class ShareDifference:
         difference: Second less first.
         ci95: 95 % interval of it; None where there are too few pairs for one.
         verdict: `more` or `fewer` if the interval is wholly on that side of zero.
+        groups: How many groups the pairs are of, each of which may stand or fall together.
     """
 
     n: int
@@ -126,6 +127,7 @@ class ShareDifference:
     difference: float
     ci95: Interval | None
     verdict: ShareVerdict
+    groups: int
 
 
 def describe(values: Sequence[float]) -> Distribution | None:
@@ -221,13 +223,22 @@ def share(met: Sequence[bool]) -> Share | None:
     return Share(n, found, p, (max(0.0, middle - reach), min(1.0, middle + reach)))
 
 
-def share_difference(first: Sequence[bool], second: Sequence[bool]) -> ShareDifference | None:
+def share_difference(
+    first: Sequence[bool], second: Sequence[bool], groups: Sequence[Hashable] | None = None
+) -> ShareDifference | None:
     """Compare two lists of what is so and what is not, paired by position; None if they are empty.
 
+    What is of one group, such as the turns of one conversation, may stand or fall together: whole
+    groups are drawn (Cameron & Miller 2015, "A practitioner's guide to cluster-robust inference").
     The bootstrap gets one more pair that differs each way, as Bonett & Price (2012, "Adjusted Wald
     confidence interval for a difference of binomial proportions based on paired data") advise:
-    else pairs that are all alike would have an interval of no width. And an interval off zero
-    stands only if McNemar's exact test (1947) agrees, since that of few pairs is too narrow.
+    else pairs that are all alike would have an interval of no width. And an interval off
+    zero stands only if an exact test agrees, since that of few is too narrow.
+
+    Args:
+        first: What is compared with.
+        second: What is compared; as many.
+        groups: Of which group each pair is; None: each pair is its own.
 
     Raises:
         ValueError: The lists differ in length.
@@ -237,23 +248,44 @@ def share_difference(first: Sequence[bool], second: Sequence[bool]) -> ShareDiff
     if not len(first):
         return None
     n = len(first)
-    apart = [float(b) - float(a) for a, b in zip(first, second, strict=True)]
-    interval = mean_interval([*apart, 1.0, -1.0]) if n >= SMALLEST else None
+    sums: dict[Hashable, float] = {}
+    sizes: dict[Hashable, int] = {}
+    keys = range(n) if groups is None else groups
+    for key, a, b in zip(keys, first, second, strict=True):
+        sums[key] = sums.get(key, 0.0) + float(b) - float(a)
+        sizes[key] = sizes.get(key, 0) + 1
+    apart = [*sums.values()]
+    interval = None
+    if len(apart) >= SMALLEST:
+        if len(apart) == n:
+            interval = mean_interval([*apart, 1.0, -1.0])
+        else:
+            interval = ratio_interval([*apart, 1.0, -1.0], [*sizes.values(), 1, 1])
     verdict: ShareVerdict = "no difference shown"
     if interval is not None and not interval[0] <= 0 <= interval[1]:
-        if _differ(apart.count(1.0), apart.count(-1.0)):
+        if _differ(apart):
             verdict = "more" if interval[0] > 0 else "fewer"
         else:
             interval = None
     before, after = sum(first) / n, sum(second) / n
-    return ShareDifference(n, before, after, after - before, interval, verdict)
+    return ShareDifference(n, before, after, after - before, interval, verdict, len(apart))
 
 
-def _differ(gained: int, lost: int) -> bool:
-    """McNemar's exact test: whether pairs that differ favour one side more than chance would."""
-    both = gained + lost
-    rare = sum(math.comb(both, k) for k in range(min(gained, lost) + 1))
-    return bool(2 * rare < (1 - LEVEL) * 2**both)
+def _differ(apart: Sequence[float]) -> bool:
+    """Whether groups favour one side more than chance would: Fisher's randomisation test (1935).
+
+    Each group's difference, a whole number, could as well have been the other way round. Of groups
+    of one pair this is McNemar's exact test (1947).
+    """
+    sizes = [abs(round(one)) for one in apart if one]
+    reach = sum(sizes)
+    # Chance of each sum from -reach to reach.
+    chances = np.zeros(2 * reach + 1)
+    chances[reach] = 1.0
+    for size in sizes:
+        chances = (np.roll(chances, size) + np.roll(chances, -size)) / 2
+    far = np.abs(np.arange(-reach, reach + 1)) >= abs(sum(apart)) - 0.5
+    return bool(chances[far].sum() < 1 - LEVEL)
 
 
 def difference(

@@ -104,7 +104,7 @@ def test_too_few_pairs() -> None:
         lambda one: one if one.scenario == "pirate" and one.repeat == 1 else None, faults=False
     )
     assert "no difference is shown: 4 pairs are too few" in first
-    assert "no difference shown in turns done right: 3 pairs, too few" in second
+    assert "no difference shown in turns done right: 3 pairs of 1 conversation, too few" in second
 
 
 def test_one_path() -> None:
@@ -274,3 +274,18 @@ def test_a_path_that_is_told_of_the_end_is_not_faster_without_a_word() -> None:
     figures = summarise(found, made.comparison(paths=made.PATHS[:2])[1], prices(None))
     assert f"{made.DIRECT}, told when the user had finished, after " in verdict(figures)[0]
     assert any("turns=manual" in warning for warning in figures["warnings"])
+
+
+def test_a_reply_into_the_user_s_words_is_no_merit() -> None:
+    def soon(one: Conversation) -> Conversation:
+        if (one.path, one.scenario, one.repeat) != (made.DIRECT, "capital", 1):
+            return one
+        (turn,) = one.turns
+        record = dataclasses.replace(turn.record, wav_voice_to_voice_ns=-200 * made.MS)
+        return dataclasses.replace(one, turns=(dataclasses.replace(turn, record=record),))
+
+    found = made.header(made.PATHS[:2])
+    held = [soon(one) for one in made.comparison(paths=made.PATHS[:2], faults=False)[1]]
+    figures = summarise(found, held, TABLE)
+    assert "1 of them before the user had finished" in verdict(figures)[0]
+    assert any("before the user had finished" in warning for warning in figures["warnings"])

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.alignment import whole_words
 from pipeline.direct.brief import Brief, Target
 from pipeline.direct.encoding import Encoding, read
 from pipeline.direct.realtime_book import Mark, Say
@@ -861,14 +860,6 @@ def test_g711_levels() -> None:
 def test_stated_formats(stated: object, found: Encoding) -> None:
     assert read({"output": {"format": stated}}, "output", Encoding()) == found
     assert read(None, "output", found) == found
-
-
-@given(st.text(alphabet="ab \n", max_size=30), st.floats(0, 1))
-def test_whole_words(text: str, share: float) -> None:
-    kept = whole_words(text, int(len(text) * share))
-    assert text.startswith(kept)
-    assert kept.split() == text.split()[: len(kept.split())]
-    assert whole_words(text, len(text)).split() == text.split()
 
 
 def test_what_is_asked_for() -> None:

@@ -108,6 +108,7 @@ def test_what_is_no_path(text: str, said: str) -> None:
         "wss://host/v1?api_key=SECRET&model=m",
         "wss://host/v1?access_token=SECRET",
         "cascade,llm.api_key=SECRET",
+        "cascade,llm=https://u:SECRET@host/v1,stt=base",
         "audio-llm:https://u:SECRET@host/v1",
         "wss://u:SECRET@host:bad/",
         "x y=wss://u:SECRET@[/",

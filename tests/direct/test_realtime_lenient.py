@@ -18,7 +18,7 @@ from direct_talk import Talk, only, talking
 from websockets.asyncio.server import ServerConnection, serve
 
 from pipeline.clock import Clock
-from pipeline.direct import openai_link
+from pipeline.direct import openai_link, openai_realtime
 from pipeline.direct.brief import Brief, Target
 from pipeline.direct.encoding import Encoding
 from pipeline.direct.openai_realtime import RealtimeSession
@@ -360,6 +360,34 @@ async def test_hosts_that_are_not_there() -> None:
         await enter(Target("it", "realtime", "", f"ws://127.0.0.1:{port}/v1"))
     with pytest.raises(StageError, match=r"no\.such\.invalid.* cannot be reached"):
         await enter(Target("it", "realtime", "", "ws://no.such.invalid/v1"))
+
+
+async def test_events_that_nobody_reads_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai_realtime, "EVENTS_AHEAD", 5)
+    sent = asyncio.Event()
+
+    async def act(peer: Peer) -> None:
+        await peer.greet()
+        await peer.tell("session.updated", session={})
+        for number in range(50):
+            await peer.tell("error", error={"message": f"number {number}"})
+        sent.set()
+        await peer.hear_on()
+
+    async with peer(act) as (target, _):
+        trace = Trace()
+        async with RealtimeSession(target, Brief(), trace, Clock()) as session:
+            await sent.wait()
+            while session._events.qsize() < 5:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+            assert session._events.qsize() == 5
+            talk = Talk(session, trace, None)
+            follow = asyncio.create_task(talk.follow())
+            await talk.until(lambda t: len(t.of(Failure)) == 50)
+            follow.cancel()
+        told = [f"the server reports: number {number}" for number in range(50)]
+        assert [failure.message for failure in talk.of(Failure)] == told
 
 
 async def test_leaving_a_server_that_neither_reads_nor_closes(

@@ -218,6 +218,7 @@ def test_a_server_that_refuses(tmp_path: Path, refuse: int, why: str) -> None:
     (failed,), (fine,) = made.of("bad"), made.of("good")
     assert failed.status == "failed"
     assert why in failed.reason
+    assert failed.simulated  # though it never got there
     assert fine.status == "ok"
     for file in (made.folder / name for name in FILES if name != "wav"):
         assert "sk-secret" not in file.read_text("utf-8")

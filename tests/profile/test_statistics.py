@@ -281,6 +281,24 @@ def test_without_a_difference_of_shares_one_is_seldom_shown() -> None:
     assert shown <= 15
 
 
+def test_what_stands_or_falls_together_is_one_thing() -> None:
+    """Nine turns that one conversation lost say no more than that conversation."""
+    first, second = [True] * 100, [True] * 91 + [False] * 9
+    alone = share_difference(first, second)
+    assert alone is not None
+    assert alone.verdict == "fewer"
+    found = share_difference(first, second, [number // 10 for number in range(100)])
+    assert found is not None
+    assert (found.n, found.groups) == (100, 10)
+    assert found.difference == alone.difference
+    assert found.verdict == "no difference shown"
+    # Of as many that lost some in every one of them, it does.
+    second = [number % 10 > 1 for number in range(100)]
+    found = share_difference(first, second, [number // 10 for number in range(100)])
+    assert found is not None
+    assert found.verdict == "fewer"
+
+
 def test_there_are_no_shares_of_nothing() -> None:
     assert share([]) is None
     assert share_difference([], []) is None
