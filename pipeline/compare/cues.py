@@ -17,6 +17,9 @@ from pipeline.events import Event, Failure, ReplyDone, SpeechStarted, ToolCall, 
 
 Cue = Literal["wait", "next", "end"]
 
+LONGEST_S = 300.0
+"""A reply that goes on for longer, patience aside, is not listened to any more."""
+
 LAST_PAUSE_S = 0.3
 """Silence after the last reply, so that its end is in the recording."""
 
@@ -110,9 +113,10 @@ class Cues:
         if not isinstance(event, Usage):
             self._active_ns = max(self._active_ns, now_ns)
 
-    def result(self, call_id: str) -> None:
+    def result(self, call_id: str, now_ns: int = 0) -> None:
         """Take that a tool has answered."""
         self._asked.pop(call_id, None)
+        self._active_ns = max(self._active_ns, now_ns)
 
     def heard(self, now_ns: int, turn: int | None = None) -> None:
         """Take that a reply is being heard; of which turn, if that is known."""
@@ -168,11 +172,20 @@ class Cues:
         pause_s = LAST_PAUSE_S if last else self._steps[len(self.said)].pause_s
         if self._quiet_ns is not None and now_ns - self._quiet_ns >= pause_s * NS_PER_S:
             return go_on
-        if now_ns - self._active_ns >= said.step.patience_s * NS_PER_S:
+        if self._impatient(said, now_ns):
             said.late = True
             self._owed.clear()
             return go_on
         return "wait"
+
+    def _impatient(self, said: Said, now_ns: int) -> bool:
+        """Whether nothing has come for too long, or too much."""
+        patience_ns = int(said.step.patience_s * NS_PER_S)
+        over_ns = said.over_ns or now_ns
+        if now_ns - over_ns >= patience_ns + LONGEST_S * NS_PER_S:
+            return True
+        # While one of our own tools works, the other side is not waited for.
+        return not self._asked and now_ns - self._active_ns >= patience_ns
 
     def _enough(self, said: Said, now_ns: int) -> bool:
         """Whether enough of the last reply was heard."""

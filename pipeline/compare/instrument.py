@@ -157,7 +157,7 @@ def measure(
         wav_start_ns=tracks.start_ns,
         transcript=" ".join(session.said[t] for t in said.turns if session.said.get(t)),
         expected=said.step.said,
-        reply=session.answered.get(turn, ""),
+        reply=session.interrupted.get(turn, session.answered.get(turn, "")),
         underrun_ns=sum(
             end - begin
             for reply in session.order.get(turn, [])

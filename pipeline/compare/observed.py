@@ -58,7 +58,7 @@ class Observed(Watched):
         positions: Of each reply, when how many of its samples had been played.
         rates: Of each reply (Hz).
         order: The replies of each turn, in order.
-        interrupted: When the reply of a turn was told to be cut short.
+        interrupted: What was heard of replies that were cut short, by turn.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Observed(Watched):
         self.positions: dict[str, list[tuple[int, int]]] = {}
         self.rates: dict[str, int] = {}
         self.order: dict[int, list[str]] = {}
-        self.interrupted: dict[int, int] = {}
+        self.interrupted: dict[int, str] = {}
         self._clock = ends.clock
         self._cues = cues
         self._toolbox = toolbox
@@ -157,7 +157,7 @@ class Observed(Watched):
                     if call.id == event.id and call.answered_ns is None:
                         call.cancelled = True
             case ReplyInterrupted():
-                self.interrupted[event.turn] = now_ns
+                self.interrupted[event.turn] = event.heard_text
             case Usage():
                 plain = dataclasses.asdict(event)
                 self.usage.append(plain)
@@ -180,7 +180,7 @@ class Observed(Watched):
             return
         call.answered_ns = self._clock.now_ns()
         call.result_bytes = len(output.encode())
-        self._cues.result(call.id)
+        self._cues.result(call.id, call.answered_ns)
         try:
             await self.tool_result(call.id, output)
         except CascadeError:

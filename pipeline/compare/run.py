@@ -247,7 +247,7 @@ class Comparison:
                 self._interrupted = True
                 if (task := asyncio.current_task()) is not None:
                     task.uncancel()
-            except StageError as error:
+            except (StageError, BadInput) as error:
                 if not self._conversations:
                     raise
                 self._failure = str(error)

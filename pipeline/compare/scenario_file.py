@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from pipeline import yaml_file
 from pipeline.audio.audible import ending
 from pipeline.audio.files import read_audio
 from pipeline.compare.reference import LENGTHS, lengthened
@@ -31,16 +31,6 @@ from pipeline.profile.corpus import Item, checked, gather
 from pipeline.tools import Tool
 
 SUFFIXES = (".yaml", ".yml")
-
-
-class _Loader(yaml.SafeLoader):
-    """Leaves dates as they are written: a tool's arguments and results are JSON, which has none."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    letter: [(tag, pattern) for tag, pattern in found if not tag.endswith(":timestamp")]
-    for letter, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
 
 
 class _Part(BaseModel):
@@ -217,19 +207,8 @@ def _files(path: Path) -> list[Path]:
 
 
 def _read(file: Path, folder: Path, instructions: str, patience_s: float) -> Iterator[Scenario]:
-    try:
-        plain = yaml.load(file.read_text(encoding="utf-8-sig"), _Loader)
-    except OSError as error:
-        raise BadInput(f"{file}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise BadInput(f"{file}: is no text in UTF-8") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        why = getattr(error, "problem", None) or "cannot be parsed"
-        raise BadInput(f"{file}{where}: is no YAML: {why}") from None
-    if not isinstance(plain, dict):
-        raise BadInput(f"{file}: is no scenario; it needs at least `turns:`, a list with `say:`")
+    needed = "is no scenario; it needs at least `turns:`, a list with `say:`"
+    plain = yaml_file.read(file, needed)
     try:
         read = _Scenario.model_validate(plain)
     except ValidationError as error:

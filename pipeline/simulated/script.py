@@ -12,6 +12,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from pipeline import yaml_file
 from pipeline.errors import BadInput
 
 _STRICT = ConfigDict(extra="forbid")
@@ -202,16 +203,7 @@ def load(path: Path) -> Script:
     Raises:
         BadInput: It cannot be read, or is no script; the message says where and what is allowed.
     """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise BadInput(f"{path}: is no text in UTF-8") from None
-    except yaml.YAMLError as error:
-        raise BadInput(f"{path}: is no YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(data, dict):
-        raise BadInput(f"{path}: is no script; it needs `name` and `conversations`")
+    data = yaml_file.read(path, "is no script; it needs `name` and `conversations`")
     try:
         script = _ADAPTER.validate_python(data)
     except ValidationError as error:

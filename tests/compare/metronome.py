@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from noise import SPEECH_S
 
 from pipeline.audio.audible import onset
 from pipeline.clock import NS_PER_MS, NS_PER_S, Clock
@@ -199,7 +200,7 @@ class MetronomeWay:
     def session(self, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
         if self.refuses:
             raise StageError("direct", self.refuses)
-        ends = self.ends_s or [1.0] * len(scenario.steps)
+        ends = self.ends_s or [SPEECH_S] * len(scenario.steps)
         answers = self.answers or [Answer()] * len(scenario.steps)
         return self.wrap(Metronome(trace, clock, self.latency_ms, ends, answers))
 

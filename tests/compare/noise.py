@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.events import Samples
 
 RATE = 16_000
-LEAD_S, SPEECH_S, TAIL_S = 0.3, 1.0, 0.2
+LEAD_S, SPEECH_S, TAIL_S = 0.3, 0.8, 0.1
 
 
 def utterance(path: Path) -> Path:

@@ -41,9 +41,7 @@ async def held(
 
 @pytest.mark.parametrize("latency_ms", [100, 500, 1500])
 async def test_a_known_latency_is_measured(tmp_path: Path, latency_ms: float) -> None:
-    conversation = await held(
-        MetronomeWay(latency_ms), scenario(tmp_path, {}, {}, {}), tmp_path, 0.3
-    )
+    conversation = await held(MetronomeWay(latency_ms), scenario(tmp_path, {}, {}), tmp_path, 0.3)
     assert conversation.status == "ok"
     for turn in conversation.turns:
         assert turn.record.status == "ok", turn.record.reason

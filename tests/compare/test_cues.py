@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.clock import NS_PER_S
-from pipeline.compare.cues import LAST_PAUSE_S, Cues
+from pipeline.compare.cues import LAST_PAUSE_S, LONGEST_S, Cues
 from pipeline.compare.scenario import Step
 from pipeline.events import (
     Event,
@@ -134,6 +134,27 @@ def test_patience_ends() -> None:
     assert cues.look(at(23.1), False) == "end"
 
 
+def test_patience_is_not_spent_on_our_own_tools() -> None:
+    cues = Cues([step(patience_s=10)], 0)
+    said(cues, 1, 0)
+    cues.event(ToolCall(1, "c", "report", "{}"), at(2.0))
+    assert cues.look(at(31.9), False) == "wait"
+    cues.result("c", at(32.0))
+    assert cues.look(at(41.9), False) == "wait"
+    assert cues.look(at(42.0), False) == "end"
+
+
+def test_a_reply_that_never_ends_is_left() -> None:
+    cues = Cues([step(patience_s=10)], 0)
+    said(cues, 1, 0)
+    for second in range(2, int(LONGEST_S) + 11):
+        cues.heard(at(second))
+        assert cues.look(at(second), False) == "wait"
+    cues.heard(at(LONGEST_S + 11.5))
+    assert cues.look(at(LONGEST_S + 11.5), False) == "end"
+    assert cues.said[0].late
+
+
 def test_patience_is_for_silence_and_not_for_length() -> None:
     cues = Cues([step(patience_s=10)], 0)
     said(cues, 1, 0)
@@ -200,6 +221,9 @@ def test_every_conversation_ends(happens: list[tuple[Event, bool, bool]]) -> Non
     for _ in range(1000):
         now += 0.5
         event, quiet, heard = next(script, (None, False, False))
+        if event is None:
+            for call_id in "ab":
+                cues.result(call_id)
         if event is not None:
             cues.event(event, at(now))
         if heard:

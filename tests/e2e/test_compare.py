@@ -134,18 +134,21 @@ def test_all_that_a_simulation_has_a_part_in_says_so(small: Compared) -> None:
             assert bool(line.get("simulated")) == (line["path"] == "model")
 
 
-@pytest.mark.parametrize("latency_ms", [100, 500, 1500])
-def test_a_path_of_known_latency_is_measured_as_such(tmp_path: Path, latency_ms: int) -> None:
-    path = script(tmp_path, latency={"distribution": "constant", "median_ms": latency_ms})
-    made = compare(
-        tmp_path / "results", part_of_corpus(tmp_path / "corpus", 1, 2, 3), "--path", path, *QUICK
-    )
+def test_paths_of_known_latency_are_measured_as_such(tmp_path: Path) -> None:
+    """The instrument's own error, over real sockets, with real recordings."""
+    paths: list[str] = []
+    for known_ms in (100, 500, 1500):
+        latency = {"distribution": "constant", "median_ms": known_ms}
+        paths += ["--path", script(tmp_path, f"after-{known_ms}", latency=latency)]
+    corpus = part_of_corpus(tmp_path / "corpus", 1, 2)
+    made = compare(tmp_path / "results", corpus, *paths, *QUICK)
     assert made.outcome.code == 0, made.outcome.err
-    assert len(made.conversations) == 3
+    assert len(made.conversations) == 6
     for one in made.conversations:
         latency_ns = one.turns[0].record.wav_voice_to_voice_ns
         assert latency_ns is not None
-        assert abs(latency_ns / NS_PER_MS - latency_ms) <= INSTRUMENT_MS
+        known_ms = int(one.path.removeprefix("after-"))
+        assert abs(latency_ns / NS_PER_MS - known_ms) <= INSTRUMENT_MS
 
 
 @pytest.mark.parametrize("protocol", ["realtime", "gemini"])
@@ -181,7 +184,7 @@ WHY = {
 
 @pytest.mark.parametrize("kinds", [list(FAULTS)[:3], list(FAULTS)[3:]], ids=" ".join)
 def test_every_fault_is_that_path_s_failure(tmp_path: Path, kinds: list[str]) -> None:
-    """A scenario for each: the turn after it, and the other path, are as they would have been."""
+    """A scenario for each. The turn after it, and the other path, are as they would have been."""
     faulty = {
         kind: [{"reply": "This takes a little while.", "fault": FAULTS[kind]}, {"reply": "Fine."}]
         for kind in kinds

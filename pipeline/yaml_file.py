@@ -1,0 +1,46 @@
+"""Plain YAML that people write by hand: read, or told what is wrong and where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.errors import BadInput
+
+
+class _Loader(yaml.SafeLoader):
+    """Leaves dates as they are written: a tool's arguments and results are JSON, which has none."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    letter: [(tag, pattern) for tag, pattern in found if not tag.endswith(":timestamp")]
+    for letter, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def read(path: Path, otherwise: str) -> dict[Any, Any]:
+    """The mapping that a file holds.
+
+    Args:
+        path: The file.
+        otherwise: What to say of a file that holds something else.
+
+    Raises:
+        BadInput: It cannot be read, is no YAML, or holds no mapping.
+    """
+    try:
+        plain = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise BadInput(f"{path}: is no text in UTF-8") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        why = getattr(error, "problem", None) or "cannot be parsed"
+        raise BadInput(f"{path}{where}: is no YAML: {why}") from None
+    if not isinstance(plain, dict):
+        raise BadInput(f"{path}: {otherwise}")
+    return plain
