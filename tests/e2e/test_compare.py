@@ -158,8 +158,8 @@ def test_a_path_that_is_told_when_the_user_has_finished(tmp_path: Path, protocol
     made = compare(tmp_path / "results", file, "--path", path, *QUICK)
     assert made.outcome.code == 0, made.outcome.err
     for turn in made.conversations[0].turns:
-        # Told at the next frame, of 20 ms, after the true end.
-        assert turn.server_ms["endpointing"] < 40
+        # A server that finds the end itself waits 500 ms.
+        assert turn.server_ms["endpointing"] < 300
     assert "told when the user had finished" in " ".join(made.outcome.out.split())
 
 
