@@ -151,27 +151,34 @@ def test_paths_of_known_latency_are_measured_as_such(tmp_path: Path) -> None:
         assert abs(latency_ns / NS_PER_MS - known_ms) <= INSTRUMENT_MS
 
 
-@pytest.mark.parametrize("protocol", ["realtime", "gemini"])
-def test_a_path_that_is_told_when_the_user_has_finished(tmp_path: Path, protocol: str) -> None:
-    path = script(tmp_path, "told") + f",turns=manual,protocol={protocol}"
+def test_paths_that_are_told_when_the_user_has_finished(tmp_path: Path) -> None:
+    paths: list[str] = []
+    for protocol in ("realtime", "gemini"):
+        told = script(tmp_path, protocol) + f",turns=manual,protocol={protocol}"
+        paths += ["--path", told]
     file = scenario(tmp_path, {}, {}, name="noise")
-    made = compare(tmp_path / "results", file, "--path", path, *QUICK)
+    made = compare(tmp_path / "results", file, *paths, *QUICK)
     assert made.outcome.code == 0, made.outcome.err
-    for turn in made.conversations[0].turns:
+    for turn in (turn for one in made.conversations for turn in one.turns):
         # A server that finds the end itself waits 500 ms.
         assert turn.server_ms["endpointing"] < 300
     assert "told when the user had finished" in " ".join(made.outcome.out.split())
 
 
-FAULTS = {
+BREAKING = {
     "close": {"kind": "close", "at": "mid reply", "code": 1011, "message": "out of order"},
     "drop": {"kind": "drop", "at": "before reply"},
     "silence": {"kind": "silence", "at": "before reply"},
+}
+"""Faults that a conversation does not survive."""
+
+SURVIVED = {
     "quota": {"kind": "quota", "at": "before reply"},
     "error": {"kind": "error", "at": "before reply", "message": "the model is gone"},
     "malformed": {"kind": "malformed", "at": "before reply"},
     "unknown": {"kind": "unknown", "at": "before reply"},
 }
+
 WHY = {
     "close": "out of order",
     "drop": "the connection broke",
@@ -179,49 +186,59 @@ WHY = {
     "quota": "quota",
     "error": "the model is gone",
 }
-"""What the user is told; the other faults are survived."""
+"""What the user is told; the other faults cost nothing."""
 
 
-@pytest.mark.parametrize("kinds", [list(FAULTS)[:3], list(FAULTS)[3:]], ids=" ".join)
-def test_every_fault_is_that_path_s_failure(tmp_path: Path, kinds: list[str]) -> None:
-    """A scenario for each. The turn after it, and the other path, are as they would have been."""
-    faulty = {
-        kind: [{"reply": "This takes a little while.", "fault": FAULTS[kind]}, {"reply": "Fine."}]
-        for kind in kinds
-    }
-    files = [scenario(tmp_path, {}, {}, name=kind) for kind in kinds]
-    bad = script(tmp_path, "bad", conversations=faulty)
+def faulty(fault: dict[str, Any]) -> dict[str, Any]:
+    """A turn of a script in which something goes wrong."""
+    return {"reply": "This takes a little while.", "fault": fault}
+
+
+def test_a_path_that_breaks_leaves_the_other_as_it_is(tmp_path: Path) -> None:
+    scripts = {kind: [faulty(fault), {"reply": "Fine."}] for kind, fault in BREAKING.items()}
+    files = [scenario(tmp_path, {}, {}, name=kind) for kind in BREAKING]
+    bad = script(tmp_path, "bad", conversations=scripts)
     good = script(tmp_path, "good")
     made = compare(tmp_path / "results", *files, "--path", bad, "--path", good, *QUICK)
-    assert made.outcome.code == (0 if "unknown" in kinds else 1), made.outcome.err
+    # One path has nothing to show.
+    assert made.outcome.code == 1, made.outcome.err
     for one in made.of("bad"):
-        first, second = (turn.record for turn in one.turns)
-        if one.scenario in WHY:
-            assert first.status == ("timeout" if one.scenario == "silence" else "failed")
-            assert WHY[one.scenario] in first.reason
-            assert one.scenario in made.outcome.out
-        else:
-            assert first.status == "ok", first.reason
-        if one.scenario not in ("close", "drop", "silence"):
-            assert second.status == "ok", second.reason
+        first = one.turns[0].record
+        assert first.status == ("timeout" if one.scenario == "silence" else "failed")
+        assert WHY[one.scenario] in first.reason
+        assert one.scenario in made.outcome.out
     for one in made.of("good"):
         assert [turn.record.status for turn in one.turns] == ["ok", "ok"]
 
 
-@pytest.mark.parametrize(("refuse", "why"), [(401, "key"), (404, "model"), (429, "20 s")], ids=str)
-def test_a_server_that_refuses(tmp_path: Path, refuse: int, why: str) -> None:
-    bad = script(tmp_path, "bad", refuse=refuse)
-    good = script(tmp_path, "good")
+def test_one_turn_that_goes_wrong_leaves_the_others_as_they_are(tmp_path: Path) -> None:
+    turns = [*map(faulty, SURVIVED.values()), {"reply": "Fine."}]
+    file = scenario(tmp_path, *({} for _ in turns), name="faults")
+    path = script(tmp_path, conversations={"faults": turns})
+    made = compare(tmp_path / "results", file, "--path", path, *QUICK)
+    assert made.outcome.code == 0, made.outcome.err
+    records = [turn.record for turn in made.conversations[0].turns]
+    for kind, record in zip([*SURVIVED, "none"], records, strict=True):
+        assert record.status == ("failed" if kind in WHY else "ok"), (kind, record.reason)
+        assert WHY.get(kind, "") in record.reason
+
+
+def test_servers_that_refuse(tmp_path: Path) -> None:
+    refusals = {401: "key", 404: "model", 429: "20 s"}
+    paths = ["--path", script(tmp_path, "good")]
+    for status in refusals:
+        paths += ["--path", script(tmp_path, f"bad-{status}", refuse=status)]
     made = compare(
-        *(tmp_path / "results", QUESTIONS[0], "--path", bad, "--path", good, *QUICK),
+        *(tmp_path / "results", QUESTIONS[0], *paths, *QUICK),
         env={"OPENAI_API_KEY": "sk-secret-secret"},
     )
-    # One path has nothing to show.
     assert made.outcome.code == 1
-    (failed,), (fine,) = made.of("bad"), made.of("good")
-    assert failed.status == "failed"
-    assert why in failed.reason
-    assert failed.simulated  # though it never got there
+    for status, why in refusals.items():
+        (failed,) = made.of(f"bad-{status}")
+        assert failed.status == "failed"
+        assert why in failed.reason
+        assert failed.simulated  # though it never got there
+    (fine,) = made.of("good")
     assert fine.status == "ok"
     for file in (made.folder / name for name in FILES if name != "wav"):
         assert "sk-secret" not in file.read_text("utf-8")
