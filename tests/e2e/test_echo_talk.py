@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,7 +82,28 @@ def talk(
     return Talked(outcome, both[:, 0], both[:, 1], rate)
 
 
+def tried_twice(test: Callable[..., None]) -> Callable[..., None]:
+    """Give a test a second try.
+
+    The sound server's loopbacks share the machine, and lose sound when it is held up: no canceller
+    can foresee such an echo. What is wrong with Cascade fails twice.
+    """
+
+    @functools.wraps(test)
+    def tried(tmp_path: Path, **rest: Any) -> None:
+        first, second = tmp_path / "first", tmp_path / "second"
+        first.mkdir()
+        second.mkdir()
+        try:
+            test(tmp_path=first, **rest)
+        except AssertionError:
+            test(tmp_path=second, **rest)
+
+    return tried
+
+
 @pytest.mark.device
+@tried_twice
 @pytest.mark.parametrize("mode", ["cancel", "half-duplex"])
 @pytest.mark.parametrize("room", ROOMS, ids=str)
 def test_it_does_not_hear_itself(
@@ -106,6 +129,7 @@ def test_it_does_not_hear_itself(
 
 
 @pytest.mark.device
+@tried_twice
 @pytest.mark.parametrize(
     ("mode", "statuses"),
     [("cancel", ["interrupted", "completed"]), ("half-duplex", ["completed"])],
