@@ -7,8 +7,7 @@ import contextlib
 import dataclasses
 import json
 import os
-import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,22 +21,20 @@ from pipeline.compare.record import Conversation, Turn
 from pipeline.compare.resumption import Earlier, asked_of, resumed
 from pipeline.compare.scenario import Scenario
 from pipeline.compare.scenario_file import gather_scenarios, unspoken, with_recordings
-from pipeline.compare.store import WAVS, Store
+from pipeline.compare.store import Store
 from pipeline.compare.ways import Ways
 from pipeline.config import Settings
 from pipeline.console import show_error, stderr, stdout
 from pipeline.direct import paths
 from pipeline.direct.brief import STAMP, Target
-from pipeline.errors import BadInput, CascadeError, StageError
+from pipeline.errors import BadInput, StageError
 from pipeline.profile import spoken
 from pipeline.profile.noise import Noise
 from pipeline.profile.plan import Load, Trial, order
+from pipeline.profile.results import INTERRUPTED, WAVS, new_folder, write_all
 from pipeline.progress import progress
 from pipeline.shelf import catalogue
 from pipeline.trace import description
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as of every program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +100,7 @@ def prepare(load: Load, options: Options) -> Coroutine[Any, Any, int]:
     judging = judge.endpoint_of(load, options.judge) if options.judge else None
     ways = Ways(targets, load, scenarios)
     ways.prepare(console)
-    folder = options.resume or _folder(options.out)
+    folder = options.resume or new_folder(options.out, "compare", resumable=True)
     run = Comparison(base, targets, ways, scenarios, options, folder, console, earlier)
     return run.run(judging, table)
 
@@ -153,24 +150,6 @@ def _scenarios(base: Settings, options: Options, console: Console) -> list[Scena
     items = spoken.say(lines, voice, base.tts) if lines else []
     recorded = dict(zip(lines, items, strict=True))
     return [with_recordings(scenario, recorded) for scenario in gathered.scenarios]
-
-
-def _folder(out: Path | None) -> Path:
-    """Make the folder of the results.
-
-    Raises:
-        BadInput: It cannot be made, or holds something.
-    """
-    folder = out or Path("runs") / time.strftime("compare-%Y%m%d-%H%M%S")
-    try:
-        if folder.is_dir() and any(folder.iterdir()):
-            raise BadInput(
-                f"--out {folder}: is not empty; name a new folder, or go on with --resume {folder}"
-            )
-        (folder / WAVS).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"--out {folder}: cannot be made: {error.strerror}") from None
-    return folder
 
 
 class Comparison:
@@ -312,6 +291,9 @@ class Comparison:
         if self._options.json:
             print(json.dumps({"type": "conversation", **_figures(conversation)}), flush=True)
 
+    def _complain(self, text: str) -> None:
+        show_error(self._console, text)
+
     def _finish(self, store: Store, table: cost.Prices) -> int:
         """Write and show all that can be made of the conversations."""
         self._header |= {
@@ -325,13 +307,12 @@ class Comparison:
                 self._console, f"{self._failure}; {len(conversations)} conversations were held"
             )
         figures = summary.summarise(header, conversations, table)
-        whole = not self._failure
-        for write in (
+        writes = (
             lambda: store.end(header, conversations),
             lambda: summary.write(folder, figures, conversations, table),
             lambda: report.write(folder, header, conversations, figures),
-        ):
-            whole = self._write(write) and whole
+        )
+        whole = write_all(folder, writes, self._complain) and not self._failure
         if self._options.json:
             last = {"type": "comparison", "folder": str(folder), "summary": figures}
             print(json.dumps(last), flush=True)
@@ -351,17 +332,6 @@ class Comparison:
             if one.repeat > 0 and any(turn.record.status == "ok" for turn in one.turns)
         }
         return measured >= {target.name for target in self._targets}
-
-    def _write(self, write: Callable[[], object]) -> bool:
-        try:
-            write()
-        except CascadeError as error:
-            show_error(self._console, str(error))
-            return False
-        except OSError as error:
-            show_error(self._console, f"{self._folder}: {error.strerror}; make room")
-            return False
-        return True
 
 
 def _signed(turn: Turn, conversation: Conversation, scenario: Scenario) -> Turn:

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from pipeline.compare.record import VERSION, Call, Check, Conversation, Turn
 from pipeline.direct.brief import STAMP
-from pipeline.errors import BadInput, StageError
 from pipeline.profile.lanes import Line
 from pipeline.profile.record import Record, Span
+from pipeline.profile.results import TRACE, LineFiles, read_lines
+from pipeline.trace import VERSION as TRACE_VERSION
 
 CONVERSATIONS = "conversations.jsonl"
-TRACE = "trace.jsonl"
-WAVS = "wav"
-"""Folder of the conversations' WAVs, in that of the comparison."""
 
 
 class Store:
-    """The files that grow with each conversation: a crash costs no more than the current one."""
+    """The files that grow with each conversation."""
 
     def __init__(self, folder: Path) -> None:
-        """Prepare; `begin` or `resume` opens the files."""
+        """Prepare; `begin` opens the files."""
         self._folder = folder
-        self._files: dict[str, IO[str]] = {}
+        self._files = LineFiles(folder, (CONVERSATIONS, TRACE))
 
     def begin(self, header: Mapping[str, Any], conversations: Sequence[Conversation] = ()) -> None:
         """Begin the files, with what an earlier run has left.
@@ -35,14 +32,14 @@ class Store:
         Raises:
             StageError: They cannot be written.
         """
-        with self._told():
+        with self._files.told():
             # As long as nobody has ended it properly, it counts as interrupted.
             self._rewrite({**header, "interrupted": True}, conversations)
             trace = self._folder / TRACE
             if not trace.exists():
-                trace.write_text(json.dumps({"trace": 1, **_described(header)}) + "\n", "utf-8")
-            for name in (CONVERSATIONS, TRACE):
-                self._files[name] = (self._folder / name).open("a", encoding="utf-8")
+                first = {"trace": TRACE_VERSION, **_described(header)}
+                trace.write_text(json.dumps(first) + "\n", "utf-8")
+            self._files.open()
 
     def add(self, conversation: Conversation, lines: Sequence[Line]) -> None:
         """Append a conversation and its trace.
@@ -52,13 +49,11 @@ class Store:
         """
         marks = {"order": conversation.order, "path": conversation.path}
         stamp = {"simulated": True} if conversation.simulated else {}
-        with self._told():
-            self._files[TRACE].writelines(
-                json.dumps({**line, **marks, **stamp}) + "\n" for line in lines
-            )
-            self._files[CONVERSATIONS].write(_line(conversation))
-            for file in self._files.values():
-                file.flush()
+        trace = [json.dumps({**line, **marks, **stamp}) + "\n" for line in lines]
+        with self._files.told():
+            self._files.append(TRACE, trace)
+            self._files.append(CONVERSATIONS, [_line(conversation)])
+            self._files.flush()
 
     def end(self, header: Mapping[str, Any], conversations: Sequence[Conversation]) -> None:
         """Write the conversations again, with what is known of the run now.
@@ -67,34 +62,22 @@ class Store:
             StageError: The disk does not take it; then they are there as they were.
         """
         self.close()
-        with self._told():
+        with self._files.told():
             self._rewrite(header, conversations)
 
     def close(self) -> None:
         """Close the files."""
-        for file in self._files.values():
-            with contextlib.suppress(OSError):  # what did not fit has been told
-                file.close()
-        self._files.clear()
+        self._files.close()
 
     def _rewrite(self, header: Mapping[str, Any], conversations: Sequence[Conversation]) -> None:
-        part = self._folder / f"{CONVERSATIONS}.part"
-        try:
-            with part.open("w", encoding="utf-8") as file:
-                file.write(json.dumps({"comparison": VERSION, **header}) + "\n")
-                file.writelines(_line(one) for one in conversations)
-            part.replace(self._folder / CONVERSATIONS)
-        finally:
-            part.unlink(missing_ok=True)
+        first = json.dumps({"comparison": VERSION, **header}) + "\n"
 
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise StageError(
-                "save", f"{self._folder}: cannot be written: {error.strerror}; make room"
-            ) from None
+        def write(path: Path) -> None:
+            with path.open("w", encoding="utf-8") as file:
+                file.write(first)
+                file.writelines(_line(one) for one in conversations)
+
+        self._files.rewrite(CONVERSATIONS, write)
 
 
 def read(folder: Path) -> tuple[dict[str, Any], list[Conversation]]:
@@ -105,27 +88,9 @@ def read(folder: Path) -> tuple[dict[str, Any], list[Conversation]]:
     Raises:
         BadInput: There is no comparison in the folder, it is damaged, or of another version.
     """
-    path = folder / CONVERSATIONS
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise BadInput(f"{path}: {error.strerror}; name a folder that `compare` made") from None
-    try:
-        header = json.loads(lines[0])
-        version = header.pop("comparison")
-    except (IndexError, ValueError, KeyError, AttributeError):
-        raise BadInput(f"{path}: is no comparison's records") from None
-    if version != VERSION:
-        raise BadInput(f"{path}: version {version} of the format; this Cascade reads {VERSION}")
-    found = []
-    for number, line in enumerate(lines[1:], start=2):
-        try:
-            found.append(_conversation(json.loads(line)))
-        except (ValueError, TypeError, KeyError, AttributeError):
-            if number == len(lines):
-                break
-            raise BadInput(f"{path}: line {number} is damaged") from None
-    return header, found
+    return read_lines(
+        folder / CONVERSATIONS, "comparison", VERSION, _conversation, made_by="compare"
+    )
 
 
 def _line(conversation: Conversation) -> str:

@@ -7,9 +7,7 @@ says so, and `simulated` is true in the summary, in the variant, and in what is 
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,8 +18,8 @@ from pipeline.compare.record import Conversation, Turn
 from pipeline.compare.stamp import simulations, titled
 from pipeline.compare.verdict import verdict
 from pipeline.direct.brief import STAMP
-from pipeline.errors import StageError
 from pipeline.profile.record import Record
+from pipeline.profile.results import write_figures
 from pipeline.profile.statistics import difference
 from pipeline.profile.summary import (
     DESCRIBED,
@@ -317,17 +315,7 @@ def write(
     Raises:
         StageError: Of stage `save`: they cannot be written.
     """
-    try:
-        text = json.dumps(summary, indent=2, ensure_ascii=False)
-        (folder / "summary.json").write_text(text + "\n", encoding="utf-8")
-        with (folder / "turns.csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows(summary, conversations, table))
-    except OSError as error:
-        raise StageError(
-            "save", f"{folder}: the summary cannot be written: {error.strerror}"
-        ) from None
+    write_figures(folder, summary, COLUMNS, rows(summary, conversations, table))
 
 
 def rows(

@@ -21,10 +21,8 @@ from pipeline.profile.lanes import Line
 from pipeline.profile.noise import Noise
 from pipeline.profile.plan import Variant
 from pipeline.profile.record import Record
+from pipeline.profile.results import WAVS
 from pipeline.shelf import catalogue, require_llm
-
-WAVS = "wav"
-"""Folder of the turns' WAVs, in that of the profile."""
 
 
 @dataclass(frozen=True, slots=True)

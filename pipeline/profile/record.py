@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.errors import BadInput
+from pipeline.profile.results import read_lines
 from pipeline.timeline import Timeline
+
+RECORDS = "records.jsonl"
 
 VERSION = 1
 """Version of the format; a reader refuses another one."""
@@ -117,27 +119,9 @@ def read(path: Path) -> tuple[dict[str, Any], list[Record]]:
     Raises:
         BadInput: The file is missing, damaged, or of another version.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise BadInput(f"{path}: {error.strerror}; name a folder that `profile` made") from None
-    try:
-        header = json.loads(lines[0])
-        version = header.pop("profile")
-    except (IndexError, ValueError, KeyError, AttributeError):
-        raise BadInput(f"{path}: is no profile's records") from None
-    if version != VERSION:
-        raise BadInput(f"{path}: version {version} of the format; this Cascade reads {VERSION}")
-    return header, list(_records(path, lines[1:]))
+    return read_lines(path, "profile", VERSION, _record, made_by="profile")
 
 
-def _records(path: Path, lines: list[str]) -> Iterator[Record]:
-    for number, line in enumerate(lines, start=2):
-        try:
-            fields = json.loads(line)
-            spans = tuple(Span(**span) for span in fields.pop("spans"))
-            yield Record(**fields, spans=spans)
-        except (ValueError, TypeError, KeyError):
-            if number == len(lines) + 1:
-                return
-            raise BadInput(f"{path}: line {number} is damaged") from None
+def _record(fields: dict[str, Any]) -> Record:
+    spans = tuple(Span(**span) for span in fields.pop("spans"))
+    return Record(**fields, spans=spans)

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from pipeline.errors import BadInput
 from pipeline.profile import terminal
-from pipeline.profile.record import Record, read
+from pipeline.profile.record import RECORDS, Record, read
 from pipeline.profile.statistics import SMALLEST, Difference
 from pipeline.profile.summary import (
     LATENCY,
@@ -33,7 +33,6 @@ from pipeline.profile.summary import (
 )
 from pipeline.timeline import PARTS
 
-RECORDS = "records.jsonl"
 """The file of a profile's folder that is read."""
 
 WORSE_SHARE = 0.05

@@ -7,37 +7,31 @@ import contextlib
 import dataclasses
 import json
 import logging
-import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from rich.console import Console
 
 from pipeline.config import Settings
 from pipeline.console import show_error, stderr, stdout
-from pipeline.errors import BadInput, CascadeError, StageError
+from pipeline.errors import BadInput, StageError
 from pipeline.profile import perfetto, record, report, spoken, summary
 from pipeline.profile.corpus import Corpus, gather
-from pipeline.profile.executor import WAVS, Executor, Job, LocalExecutor
+from pipeline.profile.executor import Executor, Job, LocalExecutor
 from pipeline.profile.instrument import Bounds
 from pipeline.profile.lanes import Line
 from pipeline.profile.plan import Load, Variant, order, variants
-from pipeline.profile.record import Record
+from pipeline.profile.record import RECORDS, Record
+from pipeline.profile.results import INTERRUPTED, TRACE, LineFiles, new_folder, write_all
 from pipeline.progress import progress
 from pipeline.shelf import catalogue
 from pipeline.trace import VERSION as TRACE_VERSION
 from pipeline.trace import description
 
-RECORDS = "records.jsonl"
-TRACE = "trace.jsonl"
-
 EXECUTORS = ("local", "ray")
 """What `--executor` allows."""
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as of every program."""
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +92,7 @@ def prepare(load: Load, options: Options) -> Coroutine[Any, Any, int]:
     for problem in corpus.problems:
         show_error(console, f"left out: {problem}")
     executor = make(options.executor, options.ray_address, tested, options.bounds)
-    folder = _folder(options.out)
+    folder = new_folder(options.out, "profile")
     executor.prepare(console)
     return Profile(base, tested, corpus, options, folder, executor, console).run()
 
@@ -146,24 +140,8 @@ def _corpus(settings: Settings, options: Options) -> Corpus:
     return gather(options.sources, more)
 
 
-def _folder(out: Path | None) -> Path:
-    """Make the folder of the results.
-
-    Raises:
-        BadInput: It cannot be made, or holds something.
-    """
-    folder = out or Path("runs") / time.strftime("profile-%Y%m%d-%H%M%S")
-    try:
-        if folder.is_dir() and any(folder.iterdir()):
-            raise BadInput(f"--out {folder}: is not empty; name a new folder")
-        (folder / WAVS).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"--out {folder}: cannot be made: {error.strerror}") from None
-    return folder
-
-
 class Journal:
-    """The files that grow with each turn, so that a crash costs no more than the current one."""
+    """The files that grow with each turn."""
 
     def __init__(self, folder: Path, header: Mapping[str, Any]) -> None:
         """Begin them.
@@ -171,16 +149,14 @@ class Journal:
         Raises:
             StageError: They cannot be written.
         """
-        self._folder = folder
-        self._files: dict[str, IO[str]] = {}
-        with self._told():
+        self._files = LineFiles(folder, (RECORDS, TRACE))
+        with self._files.told():
             # As long as nobody has ended it properly, it counts as interrupted.
             record.write(folder / RECORDS, {**header, "interrupted": True}, [])
             described = {key: header[key] for key in ("started", "machine", "versions", "models")}
             first = {"trace": TRACE_VERSION, **described, "settings": header["settings"]}
             (folder / TRACE).write_text(json.dumps(first) + "\n", encoding="utf-8")
-            for name in (RECORDS, TRACE):
-                self._files[name] = (folder / name).open("a", encoding="utf-8")
+            self._files.open()
 
     def add(self, made: Record, lines: Sequence[Line]) -> None:
         """Append a turn.
@@ -188,12 +164,11 @@ class Journal:
         Raises:
             StageError: The disk does not take it.
         """
-        with self._told():
-            trace = [json.dumps({**line, "order": made.order}) + "\n" for line in lines]
-            self._files[TRACE].writelines(trace)
-            self._files[RECORDS].write(json.dumps(dataclasses.asdict(made)) + "\n")
-            for file in self._files.values():
-                file.flush()
+        trace = [json.dumps({**line, "order": made.order}) + "\n" for line in lines]
+        with self._files.told():
+            self._files.append(TRACE, trace)
+            self._files.append(RECORDS, [json.dumps(dataclasses.asdict(made)) + "\n"])
+            self._files.flush()
 
     def end(self, header: Mapping[str, Any], records: Sequence[Record]) -> None:
         """Write the records again, with what is known of the run now.
@@ -202,28 +177,12 @@ class Journal:
             StageError: The disk does not take it; then the records are there as they were.
         """
         self.close()
-        with self._told():
-            part = self._folder / f"{RECORDS}.part"
-            try:
-                record.write(part, header, records)
-                part.replace(self._folder / RECORDS)
-            finally:
-                part.unlink(missing_ok=True)
+        with self._files.told():
+            self._files.rewrite(RECORDS, lambda part: record.write(part, header, records))
 
     def close(self) -> None:
         """Close the files."""
-        for file in self._files.values():
-            with contextlib.suppress(OSError):  # what did not fit has been told
-                file.close()
-
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise StageError(
-                "save", f"{self._folder}: cannot be written: {error.strerror}; make room"
-            ) from None
+        self._files.close()
 
 
 class Profile:
@@ -298,6 +257,9 @@ class Profile:
         if self._options.json:
             print(json.dumps({"type": "turn", **_figures(made)}), flush=True)
 
+    def _complain(self, text: str) -> None:
+        show_error(self._console, text)
+
     def _finish(self, journal: Journal) -> int:
         """Write and show all that can be made of the records."""
         self._header |= {
@@ -307,14 +269,13 @@ class Profile:
         header, records, folder = self._header, self._records, self._folder
         if self._failure:
             show_error(self._console, f"{self._failure}; {len(records)} turns were measured")
-        whole = not self._failure
-        for write in (
+        writes = (
             lambda: journal.end(header, records),
             lambda: summary.write(folder, header, records),
             lambda: perfetto.write(folder / perfetto.NAME, header, records),
             lambda: report.write(folder, header, records),
-        ):
-            whole = self._write(write) and whole
+        )
+        whole = write_all(folder, writes, self._complain) and not self._failure
         if self._options.json:
             last = {"type": "profile", "folder": str(folder)}
             print(json.dumps({**last, "summary": summary.summarise(header, records)}), flush=True)
@@ -325,17 +286,6 @@ class Profile:
         if self._interrupted:
             return INTERRUPTED
         return 0 if whole and any(made.status == "ok" for made in records) else 1
-
-    def _write(self, write: Callable[[], object]) -> bool:
-        try:
-            write()
-        except CascadeError as error:
-            show_error(self._console, str(error))
-            return False
-        except OSError as error:
-            show_error(self._console, f"{self._folder}: {error.strerror}; make room")
-            return False
-        return True
 
 
 def _figures(made: Record) -> dict[str, Any]:

@@ -7,8 +7,6 @@ where the two disagree the summary says by how much.
 
 from __future__ import annotations
 
-import csv
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -17,9 +15,9 @@ from typing import Any, get_args
 
 from rich.console import Console
 
-from pipeline.errors import StageError
 from pipeline.profile import terminal
 from pipeline.profile.record import Record, Status
+from pipeline.profile.results import write_figures
 from pipeline.profile.statistics import Difference, describe, difference, mean_interval
 from pipeline.timeline import PARTS, STAGES
 
@@ -308,21 +306,8 @@ def write(folder: Path, header: Mapping[str, Any], records: Sequence[Record]) ->
     Raises:
         StageError: Of stage `save`: they cannot be written.
     """
-    try:
-        _write(folder, header, records)
-    except OSError as error:
-        raise StageError(
-            "save", f"{folder}: the summary cannot be written: {error.strerror}"
-        ) from None
-
-
-def _write(folder: Path, header: Mapping[str, Any], records: Sequence[Record]) -> None:
-    summary = json.dumps(summarise(header, records), indent=2, ensure_ascii=False)
-    (folder / "summary.json").write_text(summary + "\n", encoding="utf-8")
-    with (folder / "turns.csv").open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
-        table.writeheader()
-        table.writerows(row(record) for record in records)
+    rows = (row(record) for record in records)
+    write_figures(folder, summarise(header, records), COLUMNS, rows)
 
 
 def row(record: Record) -> dict[str, str]:

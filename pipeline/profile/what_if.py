@@ -21,11 +21,10 @@ from pipeline.console import LABELS
 from pipeline.errors import BadInput
 from pipeline.profile.change import Change, parse
 from pipeline.profile.graph import WHOLE, Prediction, Setup, lacking, replay
-from pipeline.profile.record import Record, read
+from pipeline.profile.record import RECORDS, Record, read
 from pipeline.profile.statistics import Distribution, Interval, describe, difference
 from pipeline.timeline import PARTS
 
-RECORDS = "records.jsonl"
 """The file of a profile's folder that predictions are made from."""
 
 NAMED_MS = 1.0
