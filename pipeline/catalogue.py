@@ -81,6 +81,15 @@ class Catalogue:
         """The model that works without any download, if this kind has one."""
         return next((m for m in self.models if m.kind == kind and m.embedded), None)
 
+    def missing(self, kind: Kind, name: str) -> Model | None:
+        """The default of its kind, if that is what a setting names and it is not on this disk.
+
+        Such a one is fetched when it is needed; any other is only used if it is there.
+        """
+        default = self.default(kind)
+        named = name.strip() in (default.name, "embedded" if not self.embedded(kind) else "")
+        return default if named and self.state(default) == "absent" else None
+
     def model(self, name: str, kind: Kind | None = None) -> Model:
         """Look a name up; any Piper voice by its own name counts.
 
@@ -132,8 +141,8 @@ class Catalogue:
     def resolve(self, kind: Kind, name_or_path: str) -> Found:
         """Find what a setting names: a model of the catalogue, a Piper voice or a path.
 
-        `embedded` is the default of its kind. A name wins over a path of the same spelling; write
-        `./name` for the path.
+        `embedded` is the one that comes with Cascade, or for a kind without such a one its default.
+        A name wins over a path of the same spelling; write `./name` for the path.
 
         Raises:
             BadInput: An unknown name, a model that is not downloaded or not whole, a path that
@@ -141,7 +150,7 @@ class Catalogue:
         """
         text = name_or_path.strip()
         if text == "embedded":
-            text = self.default(kind).name
+            text = (self.embedded(kind) or self.default(kind)).name
         if not self._is_name(text, kind) and _is_path(text):
             path = Path(text).expanduser()
             check(kind, path)
@@ -233,7 +242,7 @@ def _elsewhere(source: Source) -> Path | None:
 
         repo = "models--" + source.repo.replace("/", "--")
         return Path(HF_HUB_CACHE) / repo / "snapshots" / source.revision / source.folder
-    if isinstance(source, Wheel):
+    if isinstance(source, Wheel) and not source.more:
         try:
             package = metadata.distribution(source.package)
         except metadata.PackageNotFoundError:

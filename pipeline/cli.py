@@ -18,7 +18,6 @@ from pipeline.cli_flags import (
     Judge,
     Language,
     Llm,
-    Names,
     Stt,
     Voice,
     engines,
@@ -200,11 +199,17 @@ def models_list(config: Config = None, json: Json = False, debug: Debug = False)
 
 
 @models_app.command("pull")
-def models_pull(names: Names, config: Config = None, debug: Debug = False) -> int:
+def models_pull(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME…", help="Default: those used by default")
+    ] = None,
+    config: Config = None,
+    debug: Debug = False,
+) -> int:
     """Fetch models; goes on where an interrupted fetch stopped."""
     from pipeline.shelf import pull
 
-    return pull(settings_of(config, {}), names)
+    return pull(settings_of(config, {}), names or [])
 
 
 @models_app.command("verify")

@@ -33,7 +33,6 @@ Instructions = Annotated[
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Log everything; show tracebacks")]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable lines on stdout")]
-Names = Annotated[list[str], typer.Argument(metavar="NAME…", help="Names from `models list`")]
 
 
 def engines(

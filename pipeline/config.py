@@ -154,7 +154,7 @@ class Stt(Section):
     """Speech to text: faster-whisper."""
 
     model: str = Field(
-        "whisper-mini-en", description="Name in the catalogue or path of a CTranslate2 folder"
+        "tiny.en", description="Name in the catalogue or path of a CTranslate2 folder"
     )
     language: str = Field(
         "", description="Code such as en; empty: the model's, or detected once and then kept"
@@ -205,6 +205,12 @@ class Llm(Section):
         0.0, ge=0, le=2, description="0: the likeliest words; small models ramble above it"
     )
     max_tokens: int = Field(200, ge=1, le=8192, description="About 75 s of speech")
+    sentences: int = Field(
+        3,
+        ge=0,
+        le=1000,
+        description="The embedded model is stopped after so many, for it rambles; 0: never",
+    )
     context_tokens: int = Field(
         2048, ge=256, le=1_000_000, description="The server's context; embedded: what is reserved"
     )
@@ -225,7 +231,7 @@ class Llm(Section):
 class Tts(Section):
     """Text to speech: Piper."""
 
-    voice: str = Field("en_US-mini", description="Name of a Piper voice or path of its .onnx")
+    voice: str = Field("en_US-joe-medium", description="Name of a Piper voice or path of its .onnx")
     speed: float = Field(1.0, ge=0.25, le=4, description="1.2 speaks a fifth faster")
     volume: float = Field(1.0, gt=0, le=4, description="Factor on the samples")
     threads: int = Field(1, ge=1, le=64, description="Two spinning threads cost 1.8 times the CPU")

@@ -149,7 +149,13 @@ async def _models(settings: Settings, console: Console) -> AsyncIterator[Finding
     wanted: list[tuple[Kind, str]] = [("stt", settings.stt.model), ("tts", settings.tts.voice)]
     if settings.llm.model == "embedded" or settings.llm.model.endswith(".gguf"):
         wanted.append(("llm", settings.llm.model))
+    if settings.turns.predict and settings.turns.endpoint_model:
+        wanted.append(("endpoint", settings.turns.endpoint_model))
     for kind, name in wanted:
+        if (model := shelf.missing(kind, name)) is not None:
+            hint = f"not here yet: `cascade models pull {model.name}` or the first talk fetches it"
+            yield Finding("models", f"{kind} {model.name}", "warning", hint)
+            continue
         try:
             found = shelf.resolve(kind, name)
         except CascadeError as error:

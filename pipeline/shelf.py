@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -23,7 +22,11 @@ from pipeline import download
 from pipeline.catalogue import Catalogue
 from pipeline.config import Settings
 from pipeline.console import stderr
-from pipeline.model import Found, Model
+from pipeline.errors import CascadeError
+from pipeline.model import KINDS, Found, Kind, Model
+from pipeline.sources import Network, origin
+
+log = logging.getLogger(__name__)
 
 
 def catalogue(settings: Settings) -> Catalogue:
@@ -35,10 +38,12 @@ def catalogue(settings: Settings) -> Catalogue:
 def show(settings: Settings, as_json: bool) -> int:
     """Print all models: a table for people, or a JSON line each."""
     shelf = catalogue(settings)
-    table = Table("name", "kind", "size", "state", "languages", "licence", "what it is", box=None)
+    titles = ("name", "kind", "size", "state", "languages", "licence", "from", "what it is")
+    table = Table(*titles, box=None)
     for model in shelf.all():
         state = shelf.state(model)
         languages = " ".join(model.languages)
+        origins = [origin(source) for source in model.sources] or ["comes with Cascade"]
         if as_json:
             line = {
                 "name": model.name,
@@ -48,6 +53,7 @@ def show(settings: Settings, as_json: bool) -> int:
                 "languages": list(model.languages),
                 "licence": model.licence,
                 "default": model.default,
+                "from": origins,
                 "description": model.description,
             }
             print(json.dumps(line))
@@ -55,9 +61,10 @@ def show(settings: Settings, as_json: bool) -> int:
         size = f"{model.size / 1e6:,.1f} MB" if model.size else "?"
         name = f"{model.name} *" if model.default else model.name
         shown = languages if len(languages) <= 12 else f"{len(model.languages)} languages"
-        table.add_row(name, model.kind, size, state, shown, model.licence, model.description)
+        row = (name, model.kind, size, state, shown, model.licence, "\n".join(origins))
+        table.add_row(*row, model.description)
     if not as_json:
-        console = Console() if sys.stdout.isatty() else Console(width=160)
+        console = Console() if sys.stdout.isatty() else Console(width=200)
         console.print(table)
         console.print(
             "* used unless a setting says otherwise. Any Piper voice can be pulled by its name "
@@ -68,13 +75,29 @@ def show(settings: Settings, as_json: bool) -> int:
 
 
 def pull(settings: Settings, names: list[str]) -> int:
-    """Fetch models by name."""
+    """Fetch models by name; without names the defaults, and 1 if one of these cannot be had."""
     shelf = catalogue(settings)
     console = stderr()
-    for model in [shelf.model(name) for name in names]:
-        found = fetch_shown(shelf, model, console)
-        console.print(f"{model.name}: {found.path}", soft_wrap=True)
-    return 0
+    if names:
+        for model in [shelf.model(name) for name in names]:
+            found = _fetch(shelf, model, console, Network())
+            console.print(f"{model.name}: {found.path}", soft_wrap=True)
+        return 0
+    failed: dict[str, CascadeError] = {}
+    network = Network()
+    for model in map(shelf.default, KINDS):
+        try:
+            _fetch(shelf, model, console, network)
+        except CascadeError as error:
+            failed[model.name] = error
+    if failed:
+        first = str(next(iter(failed.values()))).removeprefix("cannot fetch ")
+        rest = [*failed][1:]
+        console.print(
+            f"error: cannot fetch {first}{'; nor ' if rest else ''}{', '.join(rest)}",
+            soft_wrap=True,
+        )
+    return 1 if failed else 0
 
 
 def verify(settings: Settings, names: list[str]) -> int:
@@ -89,36 +112,77 @@ def verify(settings: Settings, names: list[str]) -> int:
     return 1 if any(results.values()) else 0
 
 
-def require_llm(settings: Settings, console: Console) -> None:
-    """Fetch the embedded language model, once, if a run needs it and it is not on this disk.
+def provide(settings: Settings, console: Console, *, instead: bool = False) -> Settings:
+    """Fetch the default models that a run needs and this disk lacks, once.
+
+    Args:
+        settings: Of the run.
+        console: Shows how far it is, and what is not to be had.
+        instead: Let the models that come with Cascade take the place of a recogniser or a voice
+            that cannot be had; one line says so. Without, that is an error: whoever measures
+            wants what was named.
+
+    Returns:
+        The settings, with what takes the place of others.
 
     Raises:
-        CascadeError: It cannot be fetched.
+        CascadeError: A model cannot be had, and nothing takes its place.
     """
-    if settings.llm.model != "embedded":
-        return
     shelf = catalogue(settings)
-    model = shelf.default("llm")
-    if shelf.state(model) == "absent":
-        console.print(f"fetching {model.name}, once", style="dim")
-        fetch_shown(shelf, model, console)
+    network = Network()
+    named: tuple[tuple[Kind, str, str], ...] = (
+        ("llm", "llm.model", settings.llm.model),
+        ("stt", "stt.model", settings.stt.model),
+        ("tts", "tts.voice", settings.tts.voice),
+        ("endpoint", "turns.endpoint_model", settings.turns.endpoint_model),
+    )
+    taken: list[str] = []
+    for kind, key, name in named:
+        model = shelf.missing(kind, name)
+        if model is None or (kind == "endpoint" and not settings.turns.predict):
+            continue
+        try:
+            _fetch(shelf, model, console, network)
+        except CascadeError as error:
+            embedded = shelf.embedded(kind)
+            if kind == "endpoint":
+                log.debug("%s", error)  # turns end without it too
+            elif embedded is None or not instead:
+                raise
+            else:
+                log.debug("%s", error)
+                taken.append(f"{embedded.name} for {model.name}")
+                settings = _with(settings, key, embedded.name)
+    if taken:
+        console.print(
+            f"nothing can be fetched: {' and '.join(taken)}, a toy that comes with Cascade; "
+            "`cascade models pull` tries again",
+            soft_wrap=True,
+        )
+    return settings
 
 
-def fetch_shown(shelf: Catalogue, model: Model, console: Console) -> Found:
-    """Fetch a model and show how far it is."""
-    with _bars(console) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def progress(file: str, done: int, total: int | None) -> None:
-            if file not in tasks:
-                tasks[file] = bars.add_task(file, total=total)
-            bars.update(tasks[file], completed=done, total=total)
-
-        return download.pull(shelf, model.name, progress)
+def _with(settings: Settings, key: str, value: str) -> Settings:
+    """The settings with another value for a key such as `stt.model`."""
+    section, name = key.split(".")
+    changed = getattr(settings, section).model_copy(update={name: value})
+    return settings.model_copy(update={section: changed})
 
 
-@contextmanager
-def _bars(console: Console) -> Iterator[Progress]:
+def _fetch(shelf: Catalogue, model: Model, console: Console, network: Network) -> Found:
+    """Fetch a model and show how far it is; of one that is here already nothing is shown."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console) as bars:
-        yield bars
+    bars = Progress(*columns, TimeRemainingColumn(), console=console)
+    tasks: dict[str, TaskID] = {}
+
+    def progress(file: str, done: int, total: int | None) -> None:
+        if file not in tasks:
+            tasks[file] = bars.add_task(file, total=total)
+            bars.start()
+        bars.update(tasks[file], completed=done, total=total)
+
+    try:
+        return download.pull(shelf, model.name, progress, network=network)
+    finally:
+        if tasks:
+            bars.stop()

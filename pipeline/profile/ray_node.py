@@ -21,7 +21,7 @@ from pipeline.profile.executor import Job, Made, measured
 from pipeline.profile.instrument import Bounds
 from pipeline.profile.noise import Noise, Reading
 from pipeline.profile.plan import Variant
-from pipeline.shelf import catalogue, require_llm
+from pipeline.shelf import catalogue, provide
 from pipeline.trace import machine
 
 _T = TypeVar("_T")
@@ -104,14 +104,14 @@ class CascadeBench:
         self._engines: LocalEngines
 
     async def open(self) -> None:
-        """Load the engines; a language model that is missing is fetched.
+        """Load the engines; default models that are missing are fetched.
 
         Raises:
             CascadeError: One cannot be used here.
         """
         shelf = catalogue(self._settings)
         check_models(self._settings, shelf)
-        await asyncio.to_thread(require_llm, self._settings, stderr())
+        await asyncio.to_thread(provide, self._settings, stderr())
         self._engines = await self._stack.enter_async_context(LocalEngines(self._settings, shelf))
 
     async def measure(self, job: Job, sound: bytes) -> Sent:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cli_child import (
+    REAL,
     Child,
     Outcome,
     embedded_llm,
@@ -23,18 +24,20 @@ from cli_child import (
     read_trace,
     read_wav,
     recording,
+    require_defaults,
     run,
     scripted,
 )
 from llm_server import ROLE, Answer, delta, hang, reply, status
 
 from pipeline.audio.audible import AUDIBLE_DBFS, onset
-from pipeline.audio.files import WavWriter
+from pipeline.audio.files import WavWriter, read_audio
 from pipeline.audio.resample import Resampler
 from pipeline.catalogue import Catalogue
 from pipeline.clock import NS_PER_S
 from pipeline.config import Settings, Stt
 from pipeline.events import Samples
+from pipeline.partial import bare
 from pipeline.stages.stt import Whisper
 from pipeline.timeline import Timeline
 from pipeline.turns import RATE
@@ -157,6 +160,23 @@ def test_offline_with_nothing_scripted(offline: Talked) -> None:
     assert offline.outcome.texts() == [SPOKEN[5], SPOKEN[2]]
     assert [who for who, _ in offline.files.said] == ["user", "assistant"] * 2
     assert all(event["output_tokens"] > 3 for event in offline.outcome.of("usage"))
+
+
+def test_a_conversation_with_the_default_models(tmp_path: Path) -> None:
+    require_defaults()
+    talked = talk(tmp_path, *inputs(10, 2), **REAL)
+    assert talked.outcome.code == 0
+    assert talked.outcome.errors == []
+    assert [bare(text) for text in talked.outcome.texts()] == [bare(SPOKEN[10]), bare(SPOKEN[2])]
+    assert [who for who, _ in talked.files.said] == ["user", "assistant"] * 2
+    first = json.loads((tmp_path / "trace").read_text("utf-8").splitlines()[0])
+    assert (first["models"]["stt"], first["models"]["tts"]) == ("tiny.en", "en_US-joe-medium")
+    # What it says is understood again.
+    voice = np.concatenate([*read_audio(tmp_path / "out.wav", RATE)]) / np.float32(32768)
+    whisper = Whisper(Catalogue.load().resolve("stt", "tiny.en").path, Stt())
+    heard = set(bare(whisper.transcribe(voice).text))
+    said = set(bare(" ".join(text for who, text in talked.files.said if who == "assistant")))
+    assert len(heard & said) > 0.7 * len(said)
 
 
 def test_events_have_their_shape_and_order(offline: Talked) -> None:
@@ -438,7 +458,7 @@ def test_doctor_finds_everything_well(offline: Talked) -> None:
     assert outcome.err == ""
     assert all(finding["state"] == "ok" for finding in outcome.events)
     assert {finding["part"] for finding in outcome.events} == set(parts)
-    assert sum(finding["part"] == "models" for finding in outcome.events) == 3
+    assert sum(finding["part"] == "models" for finding in outcome.events) == 4
 
 
 def test_doctor_finds_what_is_broken(tmp_path: Path) -> None:
@@ -449,6 +469,6 @@ def test_doctor_finds_what_is_broken(tmp_path: Path) -> None:
         )
     assert outcome.code == 1
     states = [(finding["part"], finding["state"]) for finding in outcome.events]
-    assert states == [("models", "ok"), ("models", "problem"), ("llm", "problem")]
+    assert states == [*[("models", s) for s in ("ok", "problem", "ok")], ("llm", "problem")]
     assert "no.onnx is missing" in outcome.events[1]["detail"]
-    assert "answers 500: overloaded" in outcome.events[2]["detail"]
+    assert "answers 500: overloaded" in outcome.events[3]["detail"]
