@@ -91,12 +91,9 @@ def pull(settings: Settings, names: list[str]) -> int:
         except CascadeError as error:
             failed[model.name] = error
     if failed:
-        first = str(next(iter(failed.values()))).removeprefix("cannot fetch ")
-        rest = [*failed][1:]
-        console.print(
-            f"error: cannot fetch {first}{'; nor ' if rest else ''}{', '.join(rest)}",
-            soft_wrap=True,
-        )
+        first, why = next(iter(failed.items()))
+        reason = str(why).removeprefix(f"cannot fetch {first}: ")
+        console.print(f"error: cannot fetch {', '.join(failed)}: {reason}", soft_wrap=True)
     return 1 if failed else 0
 
 
@@ -136,7 +133,7 @@ def provide(settings: Settings, console: Console, *, instead: bool = False) -> S
         ("tts", "tts.voice", settings.tts.voice),
         ("endpoint", "turns.endpoint_model", settings.turns.endpoint_model),
     )
-    taken: list[str] = []
+    taken: dict[str, str] = {}
     for kind, key, name in named:
         model = shelf.missing(kind, name)
         if model is None or (kind == "endpoint" and not settings.turns.predict):
@@ -151,12 +148,12 @@ def provide(settings: Settings, console: Console, *, instead: bool = False) -> S
                 raise
             else:
                 log.debug("%s", error)
-                taken.append(f"{embedded.name} for {model.name}")
+                taken[model.name] = embedded.name
                 settings = _with(settings, key, embedded.name)
     if taken:
         console.print(
-            f"nothing can be fetched: {' and '.join(taken)}, a toy that comes with Cascade; "
-            "`cascade models pull` tries again",
+            f"{' and '.join(taken)} could not be fetched: {' and '.join(taken.values())}, toys "
+            "that come with Cascade, take their place; `cascade models pull` tries again",
             soft_wrap=True,
         )
     return settings

@@ -1,8 +1,8 @@
 """What the loop costs on this machine: `scripts/bench`.
 
-Everything is measured in one run, with the real engines and the embedded models. Variants take
-turns, so that a machine whose speed drifts does the same to all; figures are medians with their
-range.
+Everything is measured in one run, with the real engines and the default models
+(`CASCADE_STT__MODEL` and `CASCADE_TTS__VOICE` name others). Variants take turns, so that a machine
+whose speed drifts does the same to all; figures are medians with their range.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from pipeline.alignment import Sound
 from pipeline.audio.audible import ending, onset
 from pipeline.catalogue import Catalogue
 from pipeline.clock import NS_PER_S
-from pipeline.config import Tts
+from pipeline.config import Settings, Tts
 from pipeline.events import Samples
 from pipeline.stages.tts import Piper
 from pipeline.stages.worker import Stop
@@ -38,7 +38,7 @@ STORY = (
     "What is eighteen plus nine plus ten? The jacket I bought never arrived. "
     "I am not happy with my order. Set the brightness to forty four percent. "
 ) * 4
-"""A minute and a half, in words that the embedded voice and recogniser know."""
+"""A minute and a half, in words that the embedded models know too."""
 
 COUNT = (
     "One, two, three, four, five, six, seven, eight, nine, ten, eleven, twelve, thirteen, "
@@ -128,7 +128,7 @@ ASKING = ("sentence", "command")
 
 def _sounds(quick: bool) -> list[tuple[str, str, Samples]]:
     """What is played: kind, name, sound."""
-    voice = Piper(Catalogue.load().resolve("tts", "en_US-mini").path, Tts())
+    voice = Piper(Catalogue.load().resolve("tts", Settings().tts.voice).path, Tts())
     few = slice(0, 1 if quick else None)
     return [
         *(("sentence", f"dev_{n:02}", recording(n)) for n in SENTENCES[few]),
@@ -315,7 +315,7 @@ def _count(studio: Studio, aims: Aims, times: int) -> None:
     """Interrupt a reply that counts, and compare the last word kept with the last one heard."""
     print("last word kept in the history against the last word heard, of a reply that counts")
     random, plays = Random(3), []
-    voice_path = Catalogue.load().resolve("tts", "en_US-mini").path
+    voice_path = Catalogue.load().resolve("tts", Settings().tts.voice).path
     voice = Piper(voice_path, Tts())
     made = [("Stop.", spoken(voice, "Stop.")), ("Wait a moment.", spoken(voice, "Wait a moment."))]
     made += [(f"dev_{n:02}", recording(n)) for n in SENTENCES[:2]]

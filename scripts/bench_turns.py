@@ -1,7 +1,8 @@
 """How turns are taken, on this machine: `scripts/bench turns`.
 
-Everything is measured in one run, with the real engines and the embedded models. Conversations are
-held on a private sound server's devices, and timed there, from outside.
+Everything is measured in one run, with the real engines and the default models
+(`CASCADE_STT__MODEL` and `CASCADE_TTS__VOICE` name others). Conversations are held on a private
+sound server's devices, and timed there, from outside.
 """
 
 from __future__ import annotations

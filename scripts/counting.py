@@ -36,7 +36,7 @@ class Counter:
     """
 
     def __init__(self, voice: Path, text: str) -> None:
-        speaker = PiperVoice.load(str(voice))
+        speaker = PiperVoice.load(str(voice), include_alignments=True)
         rate = speaker.config.sample_rate
         config = SynthesisConfig(noise_scale=0.0, noise_w_scale=0.0)
         parts, ends, before = [], [], 0

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from cli_child import environment
+from cli_child import REAL, environment
 from pulse import RATE, Heard, Pulse
 
 from pipeline.audio.audible import ending, onset
@@ -72,6 +72,11 @@ class Outside:
             return None
         at = index(self.speaker, t_ns)
         return self.speaker.start_ns + (at + first) * NS_PER_S // RATE
+
+
+def models() -> dict[str, str]:
+    """The variables that name the models: this process's own, else those that are the defaults."""
+    return {name: os.environ.get(name, default) for name, default in REAL.items()}
 
 
 def index(heard: Heard, t_ns: int) -> int:
@@ -150,7 +155,7 @@ class Talk:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=environment({**studio.devices, **(env or {})}),
+            env=environment({**models(), **studio.devices, **(env or {})}),
             cwd=self.folder,
         )
         self._reader = threading.Thread(target=self._read)
