@@ -67,8 +67,9 @@ class Room:
         sound = converted(played, self.speaker_rate, self.mic_rate).astype(float)
         length = 1 << (len(sound) + size).bit_length()
         spectrum = np.fft.rfft(sound, length) * np.fft.rfft(response, length)
-        quiet = np.zeros(int(self.delay_s * self.mic_rate))
-        back = np.concatenate([quiet, np.fft.irfft(spectrum, length), np.zeros(n)])
+        late = int(self.delay_s * self.mic_rate)
+        back = np.concatenate([np.zeros(max(late, 0)), np.fft.irfft(spectrum, length), np.zeros(n)])
+        back = back[max(-late, 0) :]
         if self.drift:
             back = np.interp(np.arange(n) / (1 + self.drift), np.arange(len(back)), back)
         return back[:n]
