@@ -186,9 +186,7 @@ class EchoCanceller:
     def __init__(self) -> None:
         self.delay_s = DELAY_16K_S
         self._waiting: deque[tuple[Samples, int, int]] = deque(maxlen=MOST_BLOCKS)
-        self._near: _Near | None = None
-        self._far: _Far | None = None
-        self._search: _Search | None = None
+        self._sides: tuple[_Near, _Far, _Search] | None = None
         self._late_s = 0.0
 
     def reference(self, samples: Samples, rate: int, t_ns: int) -> None:
@@ -197,26 +195,21 @@ class EchoCanceller:
 
     def clean(self, frame: Frame) -> Frame:
         """The frame without echo: as many samples, timed by when these were captured."""
-        if (
-            self._near is None
-            or self._far is None
-            or self._search is None
-            or self._near.rate != frame.rate
-        ):
-            self._near, self._far = _Near(frame.rate), _Far(frame.rate)
-            self._search = _Search(frame.rate)
+        if self._sides is None or self._sides[0].rate != frame.rate:
+            self._sides = _Near(frame.rate), _Far(frame.rate), _Search(frame.rate)
+        near, far, search = self._sides
         for _ in range(len(self._waiting)):
-            self._far.push(*self._waiting.popleft())
-        t_ns = self._near.time(frame)
+            far.push(*self._waiting.popleft())
+        t_ns = near.time(frame)
         lead_s = LEAD_S - self._late_s
-        far = self._far.read(t_ns + int(lead_s * NS_PER_S), len(frame.samples))
-        after_s = self._search.push(frame.samples, far, lead_s)
+        reference = far.read(t_ns + int(lead_s * NS_PER_S), len(frame.samples))
+        after_s = search.push(frame.samples, reference, lead_s)
+        samples = near.process(frame.samples, reference)
         if after_s is not None and not REACH_S[0] <= after_s <= REACH_S[1]:
             self._late_s += after_s - LEAD_S
-            self._near.forget()
-            self._search.forget()
-        samples = self._near.process(frame.samples, far)
-        self.delay_s = self._near.delay_s
+            near.forget()
+            search.forget()
+        self.delay_s = near.delay_s
         heard_ns = frame.t_ns - int(self.delay_s * NS_PER_S)
         return Frame(samples, frame.rate, frame.offset, heard_ns)
 
