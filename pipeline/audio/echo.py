@@ -37,8 +37,8 @@ before they are heard."""
 
 REACH_S = (0.005, 0.450)
 """How late after its reference an echo is left to the canceller's own search, which reaches from
-1 ms to 500 ms (at 510 ms it fails). `stream_delay_ms` does not move these limits, and makes no
-difference between them; so an echo elsewhere is met by moving the reference."""
+1 ms to 500 ms (at 510 ms it failed). Within that `stream_delay_ms` makes little difference, beyond
+it helps somewhat or not at all; so an echo elsewhere is met by moving the reference."""
 
 SEARCH_S = (-0.5, 1.5)
 """Where an echo is looked for, after the time at which the loudspeaker's device says that its sound
