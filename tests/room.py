@@ -31,7 +31,8 @@ class Room:
     """Where loudspeaker and microphone stand, and how good their cards are.
 
     Attributes:
-        delay_s: From loudspeaker to microphone, and what the cards hide of their buffers.
+        delay_s: From loudspeaker to microphone, and what the cards hide of their buffers; below 0
+            where they claim more than they have (and `ahead_s` has to be more than that).
         gain_db: Of the echo as a whole.
         reverb_s: Time in which it falls by 60 dB.
         speaker_rate: Hz.
@@ -67,8 +68,11 @@ class Room:
         sound = converted(played, self.speaker_rate, self.mic_rate).astype(float)
         length = 1 << (len(sound) + size).bit_length()
         spectrum = np.fft.rfft(sound, length) * np.fft.rfft(response, length)
-        quiet = np.zeros(int(self.delay_s * self.mic_rate))
-        back = np.concatenate([quiet, np.fft.irfft(spectrum, length), np.zeros(n)])
+        shift = int(self.delay_s * self.mic_rate)
+        back = np.concatenate(
+            [np.zeros(max(shift, 0)), np.fft.irfft(spectrum, length), np.zeros(n)]
+        )
+        back = back[max(-shift, 0) :]
         if self.drift:
             back = np.interp(np.arange(n) / (1 + self.drift), np.arange(len(back)), back)
         return back[:n]

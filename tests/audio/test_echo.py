@@ -63,9 +63,10 @@ def voiced_ms(windows: npt.NDArray[np.bool_]) -> int:
     return int(windows.sum()) * 1000 * WINDOW // VAD_RATE
 
 
-def loss_db(heard: Heard, rate: int) -> float:
-    """How much less of the echo there is after cleaning, from 1 s on."""
-    return power_db(heard.echo[rate:]) - power_db(heard.clean[rate:])
+def loss_db(heard: Heard, rate: int, begin_s: int = 1, end_s: int = 3600) -> float:
+    """How much less of the echo there is after cleaning."""
+    span = slice(begin_s * rate, end_s * rate)
+    return power_db(heard.echo[span]) - power_db(heard.clean[span])
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +100,74 @@ def test_devices_may_be_odd(room: Room, reply: Samples) -> None:
     heard = hold(room, EchoCanceller(), reply, SILENCE)
     assert loss_db(heard, room.mic_rate) > 25
     assert voiced_ms(voiced(heard.clean, room.mic_rate)) <= 64
+
+
+@pytest.fixture(scope="module")
+def minute() -> Samples:
+    return speech(range(1, 31), 0.15)[: 60 * VAD_RATE]
+
+
+@pytest.fixture(scope="module")
+def over_it() -> Samples:
+    """Somebody who speaks through all of the last 20 s of the minute."""
+    return speech(range(31, 41), 0.15, before_s=40)[: 60 * VAD_RATE]
+
+
+def kept_share(user: Samples, clean: Samples) -> float:
+    """How much of the user's voice is still voice, by the detector."""
+    n = min(len(user), len(clean))
+    said = voiced(user[:n])
+    return float((said & voiced(clean[:n])).sum() / said.sum())
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.001, 0.1, 0.48, 0.7])
+def test_it_lasts_for_a_minute(delay_s: float, minute: Samples, over_it: Samples) -> None:
+    """However much later the echo is than the loudspeaker's device says."""
+    heard = hold(Room(delay_s=delay_s), EchoCanceller(), minute, over_it)
+    losses = [loss_db(heard, VAD_RATE, *span) for span in ((4, 10), (10, 20), (20, 30), (30, 40))]
+    assert min(losses) > 25  # measured: 40 to 43 dB
+    overs = slice(40 * VAD_RATE, len(heard.clean))
+    assert kept_share(over_it[overs], heard.clean[overs]) > 0.7  # measured: 0.83 to 0.89
+
+
+def test_without_an_echo_a_reply_costs_the_user_little(minute: Samples, over_it: Samples) -> None:
+    """Who wears headphones."""
+    heard = hold(Room(gain_db=-200), EchoCanceller(), minute, over_it)
+    overs = slice(40 * VAD_RATE, len(heard.clean))
+    assert kept_share(over_it[overs], heard.clean[overs]) > 0.8  # measured: 0.96
+
+
+class Exchanged(Room):
+    """From 20 s to 40 s another loudspeaker plays, which hides 0.7 s."""
+
+    def echo(self, played: Samples, n: int) -> npt.NDArray[np.float64]:
+        back, other = super().echo(played, n), Room(delay_s=0.7).echo(played, n)
+        middle = slice(20 * self.mic_rate, 40 * self.mic_rate)
+        back[middle] = other[middle]
+        return back
+
+
+def test_it_follows_a_loudspeaker_that_is_exchanged(minute: Samples) -> None:
+    heard = hold(Exchanged(delay_s=0.1), EchoCanceller(), minute, SILENCE)
+    losses = [loss_db(heard, VAD_RATE, *span) for span in ((4, 20), (28, 40), (48, 60))]
+    assert min(losses) > 25
+
+
+FAR = [
+    Room(delay_s=1.4),
+    Room(delay_s=-0.1, ahead_s=0.15),
+    Room(delay_s=0.7, gain_db=-20.0, reverb_s=0.4),
+    Room(delay_s=0.7, mic_rate=8000, speaker_rate=22_050),
+    Room(delay_s=0.7, mic_rate=44_100, jitter_s=0.003, drift=1e-4, frame_s=0.013),
+]
+"""Where the canceller alone finds no echo."""
+
+
+@pytest.mark.parametrize("room", FAR, ids=str)
+def test_an_echo_is_found_wherever_it_is(room: Room, reply: Samples) -> None:
+    heard = hold(room, EchoCanceller(), reply, SILENCE)
+    # Measured: 30 to 41 dB, and 24 dB where all is odd.
+    assert loss_db(heard, room.mic_rate, 5) > 20
 
 
 def test_a_reference_with_holes_costs_little(reply: Samples) -> None:
