@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from scripted import LOUD, RATE, Engines, Model
 
 from pipeline.cascade import Cascade
-from pipeline.config import Settings, Turns
+from pipeline.config import Settings, Stt, Turns
 from pipeline.conversation import Message
 from pipeline.errors import StageError
 from pipeline.events import (
@@ -222,9 +222,28 @@ def test_a_cough_during_recognition_does_not_leave_the_question_unanswered() -> 
 
 def test_speech_without_end_is_recognised_whole() -> None:
     engines = Engines(["one"] * 9, Model(["Yes."]), recognise_s=0.5)
-    run(Scene(engines), (0.5, False), (100.0, True), (3.0, False))
-    assert sum(seconds for _, seconds in engines.heard) > 100
-    assert engines.model.prompts[0][1:] == [{"role": "user", "content": "one one one one"}]
+    run(Scene(engines), (0.5, False), (45.0, True), (3.0, False))
+    assert sum(seconds for _, seconds in engines.heard) > 45
+    assert engines.model.prompts[0][1:] == [{"role": "user", "content": "one one"}]
+
+
+def test_a_voice_that_never_ends_is_answered_after_two_turns_and_told_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The voice that goes on neither stops the reply nor is lost."""
+    engines = Engines(["one"] * 9, Model(["Yes.", "Well.", "So."]), recognise_s=0.5)
+    options = Settings(stt=Stt(partial_ms=0))
+    scene = run(Scene(engines, options=options), (0.5, False), (140.0, True), (8.0, False))
+    assert [done for done in scene.of(ReplyDone) if done.status == "completed"] == [
+        ReplyDone(2, "reply-2", "completed"),
+        ReplyDone(4, "reply-4", "completed"),
+        ReplyDone(5, "reply-5", "completed"),
+    ]
+    assert scene.of(ReplyInterrupted) == scene.of(ReplyDucked) == []
+    assert engines.model.prompts[0][-1]["content"] == "one one"
+    final = [seconds for _, seconds in engines.heard]
+    assert sum(final) > 140
+    assert caplog.messages[0].startswith("somebody has spoken for 30 s without an end")
 
 
 def test_after_a_failed_recognition_the_next_one_starts_afresh() -> None:

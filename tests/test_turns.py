@@ -523,9 +523,11 @@ def test_voice_after_a_pause_resumes_the_turn_and_moves_its_end() -> None:
 
 def test_a_monologue_is_cut_at_the_longest_turn_and_no_sample_is_lost_or_repeated() -> None:
     heard = Heard(Turns(max_turn_s=2))
-    heard.repeat(VOICE, 200)
+    heard.repeat(VOICE, 140)
+    heard.repeat(VOICE, 40, speaking=True)
+    heard.repeat(VOICE, 80)
     ended = [d for d in heard.decisions if isinstance(d, Ended)]
-    assert [e.reason for e in ended] == ["length"] * 3
+    assert [e.reason for e in ended] == ["length"] * 4
     for turn in ended:
         assert turn.end == turn.speech_end == turn.silence_from == turn.at
         assert 2 * RATE <= turn.end - turn.start < 2 * RATE + WINDOW
