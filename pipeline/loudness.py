@@ -15,13 +15,13 @@ WINDOW_MS = 32
 """Length of the windows that all levels are of."""
 
 LINE_DB = 15.0
-"""In the user's turn a voice so much quieter than the user's is another's. At 12 dB the soft ends of
-people's own words fall below it, at 18 dB the loud words of voices 20 dB down rise above it."""
+"""In the user's turn a voice so much quieter than the user's is another's. With 12 dB the soft ends
+of people's own words fall below it, with 18 dB the loud words of voices 20 dB down rise above."""
 
-BEGIN_DB = 13.0
-"""It takes so much to begin a turn, or to be heard over a reply: of voices 20 dB down none does, of
-people who interrupt 9 dB more quietly than they spoke all do within half a second, at 12 dB too. At
-15 dB the others are taken for the user in one of seven stretches of 8 s."""
+BEGIN_DB = 12.0
+"""It takes so much to begin a turn, or to be heard over a reply. Of voices 20 dB down hardly any
+does (1 of 700 stretches of 8 s; at 15 dB one of seven), and people who speak 9 dB more quietly than
+before all do within half a second."""
 
 HOLD = 12
 """Windows (384 ms) for which loud ones count: soft syllables, and consonants, lie 20 to 30 dB below

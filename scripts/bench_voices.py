@@ -48,6 +48,8 @@ LEAD_S, LATE_S, REPLY_S = 1.0, 2.0, 8.0
 """The others are heard so long before the order; the turn shall end so soon after it; the reply is
 that long, with the others all through it."""
 
+WHEN = ("before", "after")
+
 QUIETER_DB = (0, -6, -9, -12, -15, -18, -21, -25, -30)
 """How much more quietly the same user speaks again."""
 
@@ -136,7 +138,7 @@ class Ears:
         piece = audio[max(0, start) : end]
         key = hash(piece.tobytes())
         if key not in self._heard:
-            self._heard[key] = self.whisper.transcribe(piece.astype(np.float32) / 32768)
+            self._heard[key] = self.whisper.transcribe(piece.astype(np.float32) / np.float32(32768))
         return self._heard[key]
 
     def follow(
@@ -272,11 +274,11 @@ def _under(
                 before=any(begun < at + order.first - SLACK for begun in course.begun),
                 after=sum(last < begun for begun in course.begun),
             )
-    for known, count in enumerate(found):
+    for when, count, wait in zip(WHEN, found, waits, strict=True):
         print(
-            f"    {down} dB, {('before', 'after')[known]:<6} under the order: ended within"
+            f"    {down} dB, {when:<6} under the order: ended within"
             f" {LATE_S:.0f} s {count['ended']}/{len(made)}, median"
-            f" {statistics.median(waits[known]) * 1000:.0f} ms; cut into {count['early']};"
+            f" {statistics.median(wait) * 1000:.0f} ms; cut into {count['early']};"
             f" {count['words']} words more than alone, in {count['orders']} orders (cut exactly:"
             f" {exact}); the others began {count['before']} turns before the user's,"
             f" {count['after']} after"
@@ -299,9 +301,9 @@ def _over(
         for known in (False, True):
             course = ears.follow(sound, _levels(heard, known), reply=(begin, end))
             found[known].update(ducked=course.ducked > 0, stopped=course.stopped is not None)
-    for known, count in enumerate(found):
+    for when, count in zip(WHEN, found, strict=True):
         print(
-            f"    {down} dB, {('before', 'after')[known]:<6} over a reply of {REPLY_S:.0f} s:"
+            f"    {down} dB, {when:<6} over a reply of {REPLY_S:.0f} s:"
             f" ducked {count['ducked']}/{len(made)}, stopped {count['stopped']}"
         )
 
