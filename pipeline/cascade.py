@@ -280,7 +280,9 @@ class Cascade:
             self._foresight.begin(paused.speech_end, sound, words=begin)
         if not begin:
             return
-        audio = self._hearing.sound(paused.start, paused.at, until=paused.speech_end + self._tail)
+        # Another's voice may have gone on for longer than the tail before the pause was known.
+        tail_end = paused.speech_end + self._tail
+        audio = self._hearing.sound(paused.start, min(paused.at, tail_end), until=tail_end)
         self._try(
             functools.partial(
                 self._engines.transcribe, audio, paused.voiced_ms, prefix=self._partials.stable

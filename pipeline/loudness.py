@@ -20,15 +20,16 @@ of people's own words fall below it, with 18 dB the loud words of voices 20 dB d
 
 BEGIN_DB = 12.0
 """It takes so much to begin a turn, or to be heard over a reply. Of voices 20 dB down hardly any
-does (1 of 700 stretches of 8 s; at 15 dB one of seven), and people who speak 9 dB more quietly than
-before all do within half a second."""
+does (none of 700 stretches of 8 s; at 15 dB one in twelve), and of people who speak 9 dB more
+quietly than before 51 of 53 do within half a second."""
 
 HOLD = 12
 """Windows (384 ms) for which loud ones count: soft syllables, and consonants, lie 20 to 30 dB below
 the vowels next to them. With 10 and fewer the ends of people's words are lost."""
 
-RANK = 2
-"""The second loudest of those windows counts: one alone is a click."""
+RANK, BEGIN_RANK = 2, 3
+"""Which of those windows counts, by loudness, in a turn and at its begin: one alone is a click, two
+may be a laugh or a knock in the room."""
 
 MEMORY = 312
 """Windows of the user's voice (10 s) that tell how loud it is."""
@@ -86,7 +87,8 @@ class UserLevel:
                 self._quiet_s += WINDOW_MS / 1000
             return False
         self._unvoiced_s = 0.0
-        held = sorted(self._recent)[-min(RANK, len(self._recent))]
+        rank = RANK if in_turn else BEGIN_RANK
+        held = sorted(self._recent)[-min(rank, len(self._recent))]
         if in_turn:
             return self.loud(max(level_db, held))
         return self._above(held, BEGIN_DB)

@@ -253,6 +253,27 @@ def test_after_a_failed_recognition_the_next_one_starts_afresh() -> None:
     assert max(seconds for _, seconds in engines.heard) < 1.5
 
 
+class Television(Scene):
+    """Somebody speaks from the beginning to the end; the user joins, 25 dB louder."""
+
+    async def speak(self, seconds: float, *, loud: bool) -> None:
+        self.said = 18_001 if loud else 0
+        await super().speak(seconds, loud=True)
+
+
+def test_a_television_is_neither_heard_nor_answered_once_the_user_has_spoken() -> None:
+    engines = Engines(["Buy now.", "What time is it?"], Model(["It is nine. " * 20]))
+    options = Settings(turns=Turns(predict=False, preroll_ms=0, tail_ms=0))
+    scene = run(Television(engines, options=options), (3.2, False), (1.6, True), (9.0, False))
+    told = [event for event in scene.of(Transcript) if isinstance(event, Transcript)]
+    assert told[0].text == "Buy now."
+    assert "Buy now. What time is it?" not in [event.text for event in told]
+    assert told[-1] == Transcript(1, "What time is it?", True)
+    assert len(scene.of(SpeechStarted)) == 1
+    assert scene.of(ReplyDucked) == scene.of(ReplyInterrupted) == []
+    assert engines.model.prompts[0][1:] == [{"role": "user", "content": "What time is it?"}]
+
+
 def test_a_cough_over_a_reply_ducks_it_and_it_swells_back() -> None:
     engines = Engines(["When?", "", "Stop it."], Model([LONG, "Yes."]))
     scene = run(
