@@ -234,7 +234,8 @@ def test_a_voice_that_never_ends_is_answered_after_two_turns_and_told_of(
     engines = Engines(["one"] * 9, Model(["Yes.", "Well.", "So."]), recognise_s=0.5)
     options = Settings(stt=Stt(partial_ms=0))
     scene = run(Scene(engines, options=options), (0.5, False), (140.0, True), (8.0, False))
-    assert [done for done in scene.of(ReplyDone) if done.status == "completed"] == [
+    done = [event for event in scene.of(ReplyDone) if isinstance(event, ReplyDone)]
+    assert [event for event in done if event.status == "completed"] == [
         ReplyDone(2, "reply-2", "completed"),
         ReplyDone(4, "reply-4", "completed"),
         ReplyDone(5, "reply-5", "completed"),
