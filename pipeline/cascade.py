@@ -38,6 +38,7 @@ from pipeline.turns import (
     Ducked,
     Ended,
     Idle,
+    Joined,
     Paused,
     Resumed,
     Settled,
@@ -120,7 +121,7 @@ class Cascade:
         )
         self._foresight = Foresight(engines, self._begin, self._turns.predicted)
         self._check = WordCheck(self._words_over, self._begin, self._interrupts)
-        self._utterance: Began | None = None
+        self._utterance: Began | Joined | None = None
         self._read_ahead = ReadAhead(engines.read_ahead, self._begin)
         self._partials = Partials(
             lambda audio, prefix: engines.transcribe(audio, prefix=prefix),
@@ -212,6 +213,8 @@ class Cascade:
             match decision:
                 case Began():
                     await self._begin_turn(decision)
+                case Joined():
+                    self._begin_utterance(decision)
                 case Paused():
                     self._speculate(decision)
                 case Settled():
@@ -233,10 +236,14 @@ class Cascade:
     async def _begin_turn(self, began: Began) -> None:
         await self._answering.new_turn()
         self._read_ahead.new_turn()
+        self._begin_utterance(began)
+        await self._events.put(SpeechStarted(self._turn))
+
+    def _begin_utterance(self, began: Began | Joined) -> None:
+        """What the user says in this turn begins here."""
         self._utterance = began
         self._partials.begin(self._turn, began.start)
         self._mark("speech.start", self._hearing.time_of(began.voiced))
-        await self._events.put(SpeechStarted(self._turn))
 
     async def _end_turn(self, ended: Ended) -> None:
         """The endpoint: what was made ahead is told; what was not is begun."""
@@ -250,6 +257,12 @@ class Cascade:
             hold_ms=round(ended.hold_ms),
             probability=ended.probability,
         )
+        if ended.reason == "length":
+            log.warning(
+                "somebody has spoken for %.0f s without an end: it is answered at the next pause, "
+                "or after as long again",
+                (ended.end - ended.start) / RATE,
+            )
         self._foresight.end()
         self._utterance = None
         await self._events.put(SpeechStopped(self._turn))
@@ -267,7 +280,9 @@ class Cascade:
             self._foresight.begin(paused.speech_end, sound, words=begin)
         if not begin:
             return
-        audio = self._hearing.sound(paused.start, paused.at, until=paused.speech_end + self._tail)
+        # Another's voice may have gone on for longer than the tail before the pause was known.
+        tail_end = paused.speech_end + self._tail
+        audio = self._hearing.sound(paused.start, min(paused.at, tail_end), until=tail_end)
         self._try(
             functools.partial(
                 self._engines.transcribe, audio, paused.voiced_ms, prefix=self._partials.stable

@@ -17,6 +17,7 @@ from typing import Literal
 
 from pipeline.config import Turns, Vad
 from pipeline.endpoint import Evidence, Hangover, hold_ms, probability
+from pipeline.loudness import UserLevel
 from pipeline.stages.vad import Voice
 
 RATE = 16_000
@@ -38,6 +39,13 @@ CUT_OFF_MS = 1500
 """Speech that begins again this soon after the end of a turn goes on with it: the turn was cut off,
 and the hangover learns from the pause. Few replies are heard and answered in that time."""
 
+CUTS = 2
+"""Turns of `max_turn_s` in a row, with no end in between, after which there is an answer all the
+same: a minute holds what a person has to say, and a television never comes to an end."""
+
+ANSWER_S = 10.0
+"""Time (s) in which that answer has to begin."""
+
 Reason = Literal["silence", "length", "gap"]
 
 
@@ -49,6 +57,20 @@ class Began:
         start: Offset of the utterance's first sample, pre-roll included.
         voiced: Offset of its first voiced sample.
         at: Offset of the audio that decided it, as in all decisions.
+    """
+
+    start: int
+    voiced: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A much louder voice is the user: the turn begins with it, and not with what was before.
+
+    Attributes:
+        start: Offset of the utterance's first sample, pre-roll included.
+        voiced: Offset of its first voiced sample.
     """
 
     start: int
@@ -156,16 +178,24 @@ class Idle:
     at: int
 
 
-Decision = Began | Paused | Settled | Resumed | Ended | Ducked | Suspected | Swelled | Idle
+Decision = Began | Joined | Paused | Settled | Resumed | Ended | Ducked | Suspected | Swelled | Idle
 
 
 class TurnTaker:
-    """Decides when the user's turns begin and end, and when a reply is interrupted."""
+    """Decides when the user's turns begin and end, and when a reply is interrupted.
+
+    Voice that is much quieter than the user's is another's, and counts as silence (`UserLevel`).
+
+    A turn of `max_turn_s` is cut, and the next one begins at once: both are answered together.
+    After `CUTS` of them there is an answer all the same, and the voice that goes on is no
+    interruption: the next turn begins with it when it pauses, or the reply is over.
+    """
 
     def __init__(self, settings: Turns, vad: Vad) -> None:
         self._settings = settings
         self._vad = vad
         self._hangover = Hangover(settings)
+        self._level = UserLevel()
         self._in_speech = False
         self._onset: int | None = None
         self._since = 0
@@ -173,6 +203,7 @@ class TurnTaker:
         self._voiced = 0
         self._start = 0
         self._speech_end = 0
+        self._loud = (0, 0)
         self._silence_from = 0
         self._floor = 0
         self._at = 0
@@ -182,6 +213,9 @@ class TurnTaker:
         self._evidence = Evidence()
         self._ducked = False
         self._checked = 0
+        self._cuts = 0
+        self._answered_from: int | None = None
+        self._was_answered = False
         self._quiet_from = 0
         self._idled = 0
 
@@ -195,9 +229,12 @@ class TurnTaker:
         self._at = voice.end
         begun = self._in_speech or self._onset is not None
         voiced = voice.probability >= (self._vad.release if begun else self._vad.threshold)
+        own = self._level.own(voice.level_db, voiced=voiced, in_turn=self._in_speech)
         if self._in_speech:
-            return self._speech(voice, voiced)
-        return self._quiet(voice, voiced, speaking)
+            return self._speech(voice, own, voiced)
+        if self._answered_from is not None:
+            return self._outtalk(voice, own, speaking)
+        return self._quiet(voice, own, speaking)
 
     def predicted(self, speech_end: int, evidence: Evidence) -> None:
         """Take what is known of the pause after `speech_end`; it counts from the next window on.
@@ -224,6 +261,7 @@ class TurnTaker:
         """
         if self._in_speech:
             return [*self._pause(self._at), self._end(self._at, "gap")]
+        self._answered_from = None
         return self._give_up(self._at)
 
     @property
@@ -261,6 +299,26 @@ class TurnTaker:
         if speaking and self._voiced >= max(_samples(self._settings.word_ms), due):
             decisions.append(self._suspect(voice.end))
         return decisions
+
+    def _outtalk(self, voice: Voice, own: bool, speaking: bool) -> list[Decision]:
+        """Somebody who does not pause is answered: what they say now is the next turn's."""
+        assert self._answered_from is not None
+        self._quiet_from = voice.end
+        if own:
+            if self._onset is None:
+                self._onset = self._since = voice.start
+                self._voiced = self._checked = 0
+            self._voiced += voice.end - voice.start
+            self._speech_end = self._silence_from = voice.end
+        self._was_answered = self._was_answered or speaking
+        paused = voice.end - self._speech_end >= _samples(self._settings.hold_ms)
+        late = voice.end - self._answered_from >= ANSWER_S * RATE
+        if not (paused or (not speaking if self._was_answered else late)):
+            return []
+        self._answered_from = None
+        if self._onset is not None and self._voiced >= _samples(self._settings.start_ms):
+            return [self._begin(voice.end), *([] if own else self._hush(voice))]
+        return self._give_up(voice.end)
 
     def _silence(self, voice: Voice, speaking: bool) -> list[Decision]:
         """Nobody's turn and no voice: a suspicion comes to nothing, or the silence gets long."""
@@ -305,19 +363,39 @@ class TurnTaker:
         self._idled = 0
         self._go_on()
         self._start = self._from(self._onset)
+        self._loud = (self._speech_end, self._voiced)
         return Began(self._start, self._onset, at)
 
     def _from(self, onset: int) -> int:
         return max(self._floor, onset - _samples(self._settings.preroll_ms))
 
-    def _speech(self, voice: Voice, voiced: bool) -> list[Decision]:
+    def _speech(self, voice: Voice, own: bool, voiced: bool) -> list[Decision]:
         """The user's turn: it goes on, pauses, or ends."""
-        decisions = self._voice(voice) if voiced else self._hush(voice)
+        if own:
+            decisions = [*self._join(voice), *self._voice(voice)]
+        else:
+            if voiced:
+                self._leave_out()
+            decisions = self._hush(voice)
         if not self._in_speech:
             return decisions
         if voice.end - self._start >= int(self._settings.max_turn_s * RATE):
             return [*decisions, *self._pause(voice.end), self._end(voice.end, "length")]
         return decisions
+
+    def _join(self, voice: Voice) -> list[Decision]:
+        """Learn how loud the user is; where a much louder voice has come in, it is the user."""
+        joined = self._level.learn(voice.level_db, voice.start)
+        if joined is None or self._from(joined) <= self._start:
+            return []
+        self._start = self._from(joined)
+        return [Joined(self._start, joined, voice.end)]
+
+    def _leave_out(self) -> None:
+        """Another's voice goes on where the user's faded out: what was soft was not the user's."""
+        if self._paused_at is None:
+            self._speech_end, self._voiced = self._loud
+            self._silence_from = self._speech_end
 
     def _voice(self, voice: Voice) -> list[Decision]:
         length = voice.end - voice.start
@@ -331,9 +409,12 @@ class TurnTaker:
             self._hangover.paused(pause_ms)
             decisions = [Resumed(pause_ms, voice.end)]
             length = self._blip
+            self._loud = (self._speech_end, self._voiced)
         self._go_on()
         self._voiced += length
         self._speech_end = self._silence_from = voice.end
+        if self._level.loud(voice.level_db):
+            self._loud = (self._speech_end, self._voiced)
         return decisions
 
     def _hush(self, voice: Voice) -> list[Decision]:
@@ -382,6 +463,9 @@ class TurnTaker:
             probability(self._evidence),
         )
         self._in_speech = False
+        self._cuts = self._cuts + 1 if reason == "length" else 0
+        if self._cuts == CUTS:
+            self._cuts, self._answered_from, self._was_answered = 0, at, False
         self._ended = self._speech_end
         self._onset = None
         self._go_on()

@@ -16,6 +16,7 @@ from bench_cost import cost
 from bench_interruption import interruption
 from bench_latency import latency
 from bench_stability import stability
+from bench_voices import voices
 from figures import Aims, show_machine
 from politeness import politeness
 from studio import ROOT, Studio
@@ -25,7 +26,7 @@ from pipeline.config import Settings
 DEVICES = {"latency": latency, "interruption": interruption, "cost": cost}
 """What is measured on devices."""
 
-SECTIONS = ("latency", "politeness", "interruption", "cost", "stability")
+SECTIONS = ("latency", "politeness", "interruption", "cost", "stability", "voices")
 
 
 def main() -> None:
@@ -49,6 +50,8 @@ def main() -> None:
                 DEVICES[section](studio, aims, rounds, quick=options.quick)
         elif section == "politeness":
             politeness(Settings(), quick=options.quick)
+        elif section == "voices":
+            voices(Settings(), quick=options.quick)
         else:
             stability(aims, rounds, quick=options.quick)
         print(f" {section}: {time.monotonic() - began:.0f} s")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
@@ -98,8 +99,9 @@ class Detector:
         audio = np.concatenate([self._rest, samples])
         verdicts = []
         while len(audio) >= WINDOW:
-            loud = bool(np.abs(audio[:WINDOW]).max() >= LOUD)
-            verdicts.append(Voice(float(loud), self._at, self._at + WINDOW))
+            peak = int(np.abs(audio[:WINDOW]).max())
+            level_db = 20 * math.log10(max(peak, 1) / 32768)
+            verdicts.append(Voice(float(peak >= LOUD), self._at, self._at + WINDOW, level_db))
             self._at += WINDOW
             audio = audio[WINDOW:]
         self._rest = audio

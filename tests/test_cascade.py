@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from scripted import LOUD, RATE, Engines, Model
 
 from pipeline.cascade import Cascade
-from pipeline.config import Settings, Turns
+from pipeline.config import Settings, Stt, Turns
 from pipeline.conversation import Message
 from pipeline.errors import StageError
 from pipeline.events import (
@@ -222,9 +222,29 @@ def test_a_cough_during_recognition_does_not_leave_the_question_unanswered() -> 
 
 def test_speech_without_end_is_recognised_whole() -> None:
     engines = Engines(["one"] * 9, Model(["Yes."]), recognise_s=0.5)
-    run(Scene(engines), (0.5, False), (100.0, True), (3.0, False))
-    assert sum(seconds for _, seconds in engines.heard) > 100
-    assert engines.model.prompts[0][1:] == [{"role": "user", "content": "one one one one"}]
+    run(Scene(engines), (0.5, False), (45.0, True), (3.0, False))
+    assert sum(seconds for _, seconds in engines.heard) > 45
+    assert engines.model.prompts[0][1:] == [{"role": "user", "content": "one one"}]
+
+
+def test_a_voice_that_never_ends_is_answered_after_two_turns_and_told_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The voice that goes on neither stops the reply nor is lost."""
+    engines = Engines(["one"] * 9, Model(["Yes.", "Well.", "So."]), recognise_s=0.5)
+    options = Settings(stt=Stt(partial_ms=0))
+    scene = run(Scene(engines, options=options), (0.5, False), (140.0, True), (8.0, False))
+    done = [event for event in scene.of(ReplyDone) if isinstance(event, ReplyDone)]
+    assert [event for event in done if event.status == "completed"] == [
+        ReplyDone(2, "reply-2", "completed"),
+        ReplyDone(4, "reply-4", "completed"),
+        ReplyDone(5, "reply-5", "completed"),
+    ]
+    assert scene.of(ReplyInterrupted) == scene.of(ReplyDucked) == []
+    assert engines.model.prompts[0][-1]["content"] == "one one"
+    final = [seconds for _, seconds in engines.heard]
+    assert sum(final) > 140
+    assert caplog.messages[0].startswith("somebody has spoken for 30 s without an end")
 
 
 def test_after_a_failed_recognition_the_next_one_starts_afresh() -> None:
@@ -232,6 +252,27 @@ def test_after_a_failed_recognition_the_next_one_starts_afresh() -> None:
     run(Scene(engines), (0.5, False), (0.6, True), (5.0, False), (0.6, True), (3.0, False))
     assert [text for text, _ in engines.heard] == ["Hello."] * len(engines.heard)
     assert max(seconds for _, seconds in engines.heard) < 1.5
+
+
+class Television(Scene):
+    """Somebody speaks from the beginning to the end; the user joins, 25 dB louder."""
+
+    async def speak(self, seconds: float, *, loud: bool) -> None:
+        self.said = 18_001 if loud else 0
+        await super().speak(seconds, loud=True)
+
+
+def test_a_television_is_neither_heard_nor_answered_once_the_user_has_spoken() -> None:
+    engines = Engines(["Buy now.", "What time is it?"], Model(["It is nine. " * 20]))
+    options = Settings(turns=Turns(predict=False, preroll_ms=0, tail_ms=0))
+    scene = run(Television(engines, options=options), (3.2, False), (1.6, True), (9.0, False))
+    told = [event for event in scene.of(Transcript) if isinstance(event, Transcript)]
+    assert told[0].text == "Buy now."
+    assert "Buy now. What time is it?" not in [event.text for event in told]
+    assert told[-1] == Transcript(1, "What time is it?", True)
+    assert len(scene.of(SpeechStarted)) == 1
+    assert scene.of(ReplyDucked) == scene.of(ReplyInterrupted) == []
+    assert engines.model.prompts[0][1:] == [{"role": "user", "content": "What time is it?"}]
 
 
 def test_a_cough_over_a_reply_ducks_it_and_it_swells_back() -> None:

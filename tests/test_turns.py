@@ -21,6 +21,7 @@ from pipeline.turns import (
     Ducked,
     Ended,
     Idle,
+    Joined,
     Paused,
     Resumed,
     Settled,
@@ -77,10 +78,13 @@ class Heard:
     def __post_init__(self) -> None:
         self.taker = TurnTaker(self.settings, self.vad)
 
-    def push(self, probability: float, *, speaking: bool = False) -> list[Decision]:
+    def push(
+        self, probability: float, *, speaking: bool = False, level_db: float = 0.0
+    ) -> list[Decision]:
         start = self.windows * WINDOW
         self.windows += 1
-        made = self.taker.push(Voice(probability, start, start + WINDOW), speaking=speaking)
+        voice = Voice(probability, start, start + WINDOW, level_db)
+        made = self.taker.push(voice, speaking=speaking)
         self.decisions += made
         return made
 
@@ -94,8 +98,13 @@ class Heard:
         about_replies = Ducked | Suspected | Swelled
         return [d for d in self.decisions if not isinstance(d, about_replies)]
 
-    def repeat(self, probability: float, times: int, *, speaking: bool = False) -> list[Decision]:
-        return [d for _ in range(times) for d in self.push(probability, speaking=speaking)]
+    def repeat(
+        self, probability: float, times: int, *, speaking: bool = False, level_db: float = 0.0
+    ) -> list[Decision]:
+        made: list[Decision] = []
+        for _ in range(times):
+            made += self.push(probability, speaking=speaking, level_db=level_db)
+        return made
 
     def until(self, kind: type[Decision], probability: float, most: int = 2000) -> Decision:
         """Push windows until a decision of this kind; returns it."""
@@ -116,6 +125,8 @@ def test_decisions_follow_the_protocol(
     state = "quiet"
     step = {
         ("quiet", Began): "speech",
+        ("speech", Joined): "speech",
+        ("paused", Joined): "paused",
         ("quiet", Ducked): "ducked",
         ("quiet", Suspected): "quiet",
         ("ducked", Suspected): "ducked",
@@ -139,10 +150,12 @@ def test_decisions_follow_the_protocol(
                 evidence = Evidence(data.draw(st.none() | st.floats(0, 1)))
                 heard.taker.predicted(decision.speech_end, evidence)
 
-    for probability, speaking in windows:
+    levels = data.draw(st.lists(st.sampled_from([0.0, -10.0, -20.0, -40.0]), min_size=1))
+    for n, (probability, speaking) in enumerate(windows):
         if data.draw(st.integers(0, 40)) == 0:
             take(heard.taker.lost())
-        take(heard.push(probability, speaking=speaking))
+        level_db = levels[n // 20 % len(levels)]
+        take(heard.push(probability, speaking=speaking, level_db=level_db))
         assert heard.taker.in_speech == (state in ("speech", "paused"))
 
 
@@ -220,12 +233,14 @@ def test_pauses_are_told_once_the_silence_is_long_enough(
     provisional = samples(settings.provisional_ms)
     decisions = Heard(settings).all(windows)
     ends = {d.at for d in decisions if isinstance(d, Ended)}
+    begins = {d.at for d in decisions if isinstance(d, Began)}
     for pause in decisions:
         if isinstance(pause, Paused):
             silence = pause.at - pause.speech_end
             # A turn that ends unannounced has its pause at its end.
             assert provisional <= silence or pause.at in ends
-            assert silence < provisional + WINDOW
+            # Whoever talked on and was answered has a turn that begins when it is over.
+            assert silence < provisional + WINDOW or pause.at in begins
 
 
 @settings(deadline=None)
@@ -523,9 +538,11 @@ def test_voice_after_a_pause_resumes_the_turn_and_moves_its_end() -> None:
 
 def test_a_monologue_is_cut_at_the_longest_turn_and_no_sample_is_lost_or_repeated() -> None:
     heard = Heard(Turns(max_turn_s=2))
-    heard.repeat(VOICE, 200)
+    heard.repeat(VOICE, 140)
+    heard.repeat(VOICE, 40, speaking=True)
+    heard.repeat(VOICE, 80)
     ended = [d for d in heard.decisions if isinstance(d, Ended)]
-    assert [e.reason for e in ended] == ["length"] * 3
+    assert [e.reason for e in ended] == ["length"] * 4
     for turn in ended:
         assert turn.end == turn.speech_end == turn.silence_from == turn.at
         assert 2 * RATE <= turn.end - turn.start < 2 * RATE + WINDOW
@@ -551,3 +568,79 @@ def test_the_next_turns_preroll_does_not_reach_into_the_last_turn() -> None:
     assert isinstance(first, Ended)
     assert isinstance(second, Began)
     assert second.start == first.end
+
+
+USER, TELEVISION = -20.0, -45.0
+
+
+def test_a_television_ends_no_turn_late_and_disturbs_no_reply() -> None:
+    heard = Heard()
+    heard.repeat(VOICE, 30, level_db=USER)
+    heard.repeat(VOICE, 60, level_db=TELEVISION)
+    [began, *_, ended] = heard.decisions
+    assert isinstance(began, Began)
+    assert isinstance(ended, Ended)
+    # The loud windows count for those after them; once it is plain, they are taken back.
+    assert ended.speech_end == 30 * WINDOW
+    assert ended.at == (30 + 16) * WINDOW
+    assert ended.voiced_ms == 30 * WINDOW_MS
+    made = heard.repeat(VOICE, 600, speaking=True, level_db=TELEVISION)
+    assert made == heard.repeat(VOICE, 600, level_db=TELEVISION) == []
+
+
+def test_soft_ends_of_words_are_the_users() -> None:
+    heard = Heard()
+    for _ in range(3):
+        heard.repeat(VOICE, 10, level_db=USER)
+        heard.repeat(VOICE, 8, level_db=USER - 25)
+    assert [type(d) for d in heard.decisions] == [Began]
+    paused = heard.until(Paused, SILENCE)
+    assert isinstance(paused, Paused)
+    assert paused.speech_end == 54 * WINDOW
+
+
+def test_a_user_who_joins_a_television_is_the_one_who_is_heard() -> None:
+    heard = Heard()
+    heard.repeat(VOICE, 100, level_db=TELEVISION)
+    heard.repeat(VOICE, 30, level_db=USER)
+    heard.repeat(VOICE, 40, level_db=TELEVISION)
+    kinds = [type(d) for d in heard.decisions]
+    assert kinds == [Began, Joined, Paused, Settled, Ended]
+    joined, ended = heard.decisions[1], heard.decisions[-1]
+    assert isinstance(joined, Joined)
+    assert isinstance(ended, Ended)
+    assert joined.voiced == 100 * WINDOW
+    assert ended.start == joined.start == 100 * WINDOW - samples(300)
+    assert ended.speech_end == 130 * WINDOW
+
+
+def test_a_user_who_moved_away_is_heard_again_after_a_while_of_quiet() -> None:
+    def heard_after(seconds: float, level_db: float, *, television: bool = False) -> bool:
+        heard = Heard()
+        heard.repeat(VOICE, 30, level_db=USER)
+        heard.repeat(SILENCE, 20)
+        sound = VOICE if television else SILENCE
+        heard.repeat(sound, round(seconds * 1000 / WINDOW_MS), level_db=TELEVISION)
+        return bool(heard.repeat(VOICE, 10, level_db=level_db))
+
+    assert heard_after(1, USER - 12)
+    assert not heard_after(20, USER - 20)
+    assert heard_after(40, USER - 20)
+    assert not heard_after(40, USER - 30)
+    assert heard_after(60, USER - 30)
+    assert not heard_after(60, USER - 20, television=True)
+
+
+def test_whoever_talks_on_over_the_answer_is_heard_from_the_last_cut_on() -> None:
+    heard = Heard(Turns(max_turn_s=2))
+    heard.repeat(VOICE, 130)
+    cut = heard.decisions[-1]
+    assert isinstance(cut, Ended)
+    assert heard.repeat(VOICE, 60, speaking=True) == []
+    [began] = heard.push(VOICE)
+    assert isinstance(began, Began)
+    assert began.start == began.voiced == cut.end
+    heard = Heard(Turns(max_turn_s=2))
+    heard.repeat(VOICE, 130)
+    made = heard.repeat(VOICE, 5, speaking=True) + heard.repeat(SILENCE, 20, speaking=True)
+    assert [type(d) for d in made] == [Began, Paused, Ended]

@@ -8,6 +8,7 @@ verdict is how much of the window the gate heard as voice.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -43,11 +44,13 @@ class Voice:
         probability: That the window holds speech, 0 to 1.
         start: Sample offset (16 kHz) of the window's first sample since the last `reset`.
         end: One past its last; windows are 512 samples (32 ms) and follow each other.
+        level_db: Its level: RMS (dB re full scale). 0: as loud as any, where nobody measures it.
     """
 
     probability: float
     start: int
     end: int
+    level_db: float = 0.0
 
 
 class VoiceDetector:
@@ -108,18 +111,20 @@ class VoiceDetector:
     def _verdict(self, window: Samples) -> Voice:
         start, end = self._position, self._position + WINDOW
         self._position = end
+        level = _level_db(window)
         voiced = self._gate.voiced(window)
         if self._judge is None:
-            return Voice(voiced, start, end)
+            return Voice(voiced, start, end, level)
         self._recent = np.concatenate((self._recent[WINDOW:], window.astype(np.float32) / 32768))
         if voiced:
             self._open_until = end + self._hold
         was_open, self._open = self._open, end <= self._open_until
         if not self._open:
-            return Voice(0.0, start, end)
+            return Voice(0.0, start, end, level)
         if not was_open:
             self._rouse(self._judge, self._recent[:-WINDOW])
-        return Voice(self._judge.probability(self._recent[-_CONTEXT - WINDOW :]), start, end)
+        heard = self._judge.probability(self._recent[-_CONTEXT - WINDOW :])
+        return Voice(heard, start, end, level)
 
     @staticmethod
     def _rouse(judge: _Silero, audio: npt.NDArray[np.float32]) -> None:
@@ -127,6 +132,11 @@ class VoiceDetector:
         judge.reset()
         for i in range(0, len(audio) - _CONTEXT, WINDOW):
             judge.probability(audio[i : i + _CONTEXT + WINDOW])
+
+
+def _level_db(window: Samples) -> float:
+    """RMS (dB re full scale), of silence -100: one step of 16 bits is -90."""
+    return 10 * math.log10(float(np.mean(np.square(window / 32768))) + 1e-10)
 
 
 class _Gate:

@@ -271,3 +271,13 @@ def test_a_missing_model_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
         VoiceDetector(Vad())
     assert caught.value.fatal
     assert "vad.judge" in str(caught.value)
+
+
+@pytest.mark.parametrize("judge", ["silero", "webrtc"])
+@pytest.mark.parametrize("gain_db", [0.0, -20.0, -40.0])
+def test_a_window_has_its_level(judge: str, gain_db: float) -> None:
+    tone = 10 ** (gain_db / 20) * 16384 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)
+    audio = np.concatenate([quiet(0.32), tone.astype(np.int16)])
+    voices = VoiceDetector(Vad(judge=judge)).push(audio)  # type: ignore[arg-type]
+    assert voices[0].level_db == pytest.approx(-100)
+    assert voices[-1].level_db == pytest.approx(gain_db - 9, abs=0.2)
