@@ -172,7 +172,7 @@ class Stt(Section):
         "auto: own where the model was trained for it, else padded",
     )
     window_s: float = Field(
-        10.0, ge=1, le=30, description="Padded length; stock models loop on shorter ones"
+        8.0, ge=1, le=30, description="Padded length; encoded silence fills the rest"
     )
     max_compression: float = Field(
         2.4, gt=1, description="Text that compresses better repeats itself: decoded again at 30 s"

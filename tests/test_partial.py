@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import StageError
-from pipeline.partial import BUDGET, RATE, Agreement, Partials, bare
-from pipeline.stages.stt import Audio, Transcription
+from pipeline.partial import BUDGET, RATE, Agreement, Partials
+from pipeline.stages.stt import Audio, Transcription, bare
 
 texts = st.lists(st.sampled_from(["a", "A,", "train", "Madrid?", "leaves", "-"]), max_size=8).map(
     " ".join
