@@ -47,7 +47,7 @@ _POSITION = 2 * _FRAME  # samples from one position of the encoder's output to t
 _SEARCH_S = 5.0  # before the end of a full window, where longer audio may be cut
 _LOOP_WORDS = 3  # so many words said twice in a row are a loop; fewer are a manner of speaking
 _FEW_TOKENS = 4  # of a word or two there is no context to correct what a short window misheard
-_UNSURE = -0.8  # log-probability of a few tokens below which 30 s often have another word
+_UNSURE = -0.9  # log-probability of few tokens below which 30 s often have a better word
 _SURE = 0.5  # probability that settles the language, as in faster-whisper
 _REQUIRED = ("model.bin", "config.json", "tokenizer.json")
 

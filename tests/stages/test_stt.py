@@ -27,8 +27,10 @@ from pipeline.stages.stt import (
     choose_window,
     guard,
     looks_repetitive,
+    said_twice,
     split,
     token_budget,
+    voiced_s,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -100,10 +102,11 @@ class TestChooseWindow:
         ("kind", "short", "seconds", "expected"),
         [
             ("auto", True, 2.71, 2.8),
-            ("auto", False, 2.71, 10.0),
+            ("auto", False, 2.71, 8.0),
             ("own", False, 2.71, 2.8),
-            ("padded", True, 2.71, 10.0),
-            ("padded", False, 12.0, 12.0),
+            ("padded", True, 2.71, 8.0),
+            ("padded", False, 12.0, 13.0),
+            ("padded", False, 29.5, 30.0),
             ("full", True, 2.71, 30.0),
             ("own", True, 0.0, 1.0),
             ("own", True, 29.95, 30.0),
@@ -181,9 +184,39 @@ class TestGuard:
 
 
 @given(st.floats(0, 30), st.floats(0, 30))
-def test_more_audio_may_have_more_tokens(one: float, other: float) -> None:
+def test_more_voice_may_have_more_tokens(one: float, other: float) -> None:
     short, long = sorted([one, other])
-    assert 16 <= token_budget(short) <= token_budget(long) <= MAX_TOKENS
+    assert 8 <= token_budget(short, "en") <= token_budget(long, "en") <= MAX_TOKENS
+    assert token_budget(long, "en") <= token_budget(long, "hi")
+
+
+def test_the_voice_is_measured_by_its_level_where_nobody_says() -> None:
+    tone = 0.1 * np.sin(np.arange(RATE, dtype=np.float32))
+    hum = 0.001 * np.sin(np.arange(3 * RATE, dtype=np.float32) / 50)
+    hum[RATE : 2 * RATE] += tone
+    assert voiced_s(hum) == pytest.approx(1, abs=0.05)
+    assert voiced_s(silence(2)) == 0
+    assert voiced_s(tone[:100]) == 100 / RATE
+
+
+class TestSaidTwice:
+    @pytest.mark.parametrize(
+        ("text", "once"),
+        [
+            ("Yes. Yes.", "Yes."),
+            ("two two", "two"),
+            ("Alexa Alexa", "Alexa"),
+            ("No... No...", "No..."),
+            ("Turn it on, turn it on.", "Turn it on"),
+            ("Yes. No.", ""),
+            ("no no no", ""),
+            ("Yes.", ""),
+            ("... ...", ""),
+            ("", ""),
+        ],
+    )
+    def test_the_whole_text_twice(self, text: str, once: str) -> None:
+        assert said_twice(text) == once
 
 
 class TestSplit:
@@ -504,8 +537,16 @@ class TestStockModels:
 
     audio = noise(3, 0.1)
 
-    def test_a_loop_in_a_short_window_is_decoded_again_at_full_length(self, tmp_path: Path) -> None:
+    def test_silence_after_a_short_window_keeps_it_from_looping(self, tmp_path: Path) -> None:
         whisper = Whisper(scripted(tmp_path / "m"), settings(compute_type="float32"))
+        whisper.warm()
+        counted = Counted(whisper)
+        found = whisper.transcribe(self.audio)
+        assert (found.text, found.window_s, found.dropped) == (TEXT, 8.0, "")
+        assert counted.calls["encode"] == counted.calls["generate"] == 1
+
+    def test_a_loop_in_a_short_window_is_decoded_again_at_full_length(self, tmp_path: Path) -> None:
+        whisper = Whisper(scripted(tmp_path / "m"), settings(window="own", compute_type="float32"))
         counted = Counted(whisper)
         found = whisper.transcribe(self.audio)
         assert found.text == TEXT
@@ -519,15 +560,16 @@ class TestStockModels:
     ) -> None:
         path = scripted(tmp_path / "m", ends="always", length=40)
         found = Whisper(path, settings(window=window)).transcribe(self.audio[:RATE])
-        assert token_budget(1) < 40
+        assert token_budget(1, "de") < 40
         assert found.text == " ".join([TEXT] * 10)
         assert found.window_s == FULL_S
 
     def test_what_is_no_loop_stays_short(self, tmp_path: Path) -> None:
         whisper = Whisper(scripted(tmp_path / "m", ends="always"), Stt())
+        whisper.warm()
         counted = Counted(whisper)
         found = whisper.transcribe(self.audio)
-        assert (found.text, found.window_s) == (TEXT, 10.0)
+        assert (found.text, found.window_s) == (TEXT, 8.0)
         assert counted.calls["encode"] == 1
 
     @pytest.mark.parametrize("window", ["own", "padded", "full"])
