@@ -32,7 +32,7 @@ texts = st.lists(st.sampled_from(["a", "A,", "train", "Madrid?", "leaves", "-"])
         (["Set a timer for ten", "Set a timer for ten min", "Set a timer for."], "Set a timer for"),
         (["How many sessions are.", "How many. Sessions are in"], "How many Sessions"),
         (["How many. Sessions.", "How many sessions are in"], "How many"),
-        (["How many.", "How many. Sessions are", "How many. Sessions are in"], "How many. Sessions"),
+        (["How many.", "How many. Are there", "How many. Are there in"], "How many. Are"),
         (["Yes. I do", "Yes. I do think", "Yes. I do think so"], "Yes. I do"),
     ],
 )

@@ -39,6 +39,21 @@ FULL_S = 30.0
 MAX_TOKENS = 224
 """The longest text Whisper may write for one window: half its 448 positions."""
 
+INVENTED = frozenset(
+    {"you", "thank you", "thank you very much", "thanks", "thanks for watching"}
+    | {
+        "thank you for watching",
+        "bye",
+        "bye bye",
+        "byebye",
+        "im so sorry",
+        "i hope you enjoyed this video",
+    }
+)
+"""What Whisper makes of coughs, clatter and music: the subtitles it learnt from say such things
+where nobody speaks. People say most of them too, and then the model is sure that somebody spoke."""
+
+_NOBODY = 0.6  # no-speech above which such a text is an invented one, however likely its words
 _FRAME = RATE // 100  # samples from one column of features to the next
 _STEP_S = 0.2  # windows are multiples of this: a length seen before encodes a quarter faster
 _MIN_S = 1.0  # the shortest window; shorter ones save nothing
@@ -168,7 +183,9 @@ def guard(settings: Stt, text: str, *, no_speech: float, log_prob: float, endles
     """
     if no_speech > settings.no_speech and log_prob < settings.log_prob:
         return "no speech"
-    if endless and looks_repetitive(text, settings.max_compression):
+    if no_speech > _NOBODY and " ".join(bare(text)) in INVENTED:
+        return "no speech"
+    if looks_repetitive(text, settings.max_compression, phrases=endless):
         return "a loop"
     if text and not any(character.isalnum() for character in text):
         return "no words"

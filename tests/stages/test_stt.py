@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import re
 import shutil
 import wave
@@ -15,8 +16,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
+from pipeline.audio.files import read_audio
 from pipeline.config import Stt
 from pipeline.errors import BadInput, StageError
+from pipeline.partial import Agreement
 from pipeline.stages.stt import (
     FULL_S,
     MAX_TOKENS,
@@ -24,6 +27,7 @@ from pipeline.stages.stt import (
     Audio,
     Transcription,
     Whisper,
+    bare,
     choose_window,
     guard,
     looks_repetitive,
@@ -169,8 +173,14 @@ class TestGuard:
         found = guard(Stt(), "You", no_speech=no_speech, log_prob=log_prob, endless=False)
         assert found == reason
 
-    def test_a_loop_needs_both(self) -> None:
+    @pytest.mark.parametrize("text", ["Thank you.", "you", "Bye-bye.", "I'm so sorry."])
+    def test_what_whisper_says_where_nobody_spoke(self, text: str) -> None:
+        assert guard(Stt(), text, no_speech=0.83, log_prob=-0.83, endless=False) == "no speech"
+        assert guard(Stt(), text, no_speech=0.3, log_prob=-0.83, endless=False) == ""
+
+    def test_a_loop_is_long_or_endless(self) -> None:
         said = {"no_speech": 0.0, "log_prob": -0.1}
+        assert guard(Stt(), "We're going to study. " * 9, endless=False, **said) == "a loop"
         loop = "go on and go on and go on and"
         assert guard(Stt(), loop, endless=True, **said) == "a loop"
         assert guard(Stt(), loop, endless=False, **said) == ""
@@ -629,3 +639,73 @@ class TestStockModels:
         (path / "preprocessor_config.json").write_text(json.dumps({"feature_size": 128}))
         with pytest.raises(StageError, match="does not fit"):
             Whisper(path, Stt())
+
+
+TINY = ROOT / "models" / "tiny.en"
+HUMAN = Path(os.environ.get("CASCADE_HUMAN", ROOT.parent / "shared" / "human"))
+
+real = pytest.mark.skipif(
+    not (TINY / "model.bin").is_file(), reason="tiny.en: `cascade models pull tiny.en`"
+)
+people = pytest.mark.skipif(
+    not HUMAN.is_dir(), reason="no recordings of people: CASCADE_HUMAN names their folder"
+)
+
+
+def clips(pattern: str) -> dict[str, Audio]:
+    """People's recordings at 16 kHz, by name."""
+    return {
+        path.name: np.concatenate(list(read_audio(path, RATE))).astype(np.float32)
+        / np.float32(32768)
+        for path in sorted(HUMAN.glob(pattern))
+    }
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Whisper:
+    whisper = Whisper(TINY, Stt())
+    whisper.warm()
+    return whisper
+
+
+@real
+class TestTinyEn:
+    """The stock model that is the default, on real sound."""
+
+    def test_a_short_window_hears_what_thirty_seconds_do(
+        self, tiny: Whisper, utterances: list[tuple[Audio, str]]
+    ) -> None:
+        some = utterances[::6]
+        full = Whisper(TINY, settings(window="full"))
+        assert error_rate(tiny, some) <= error_rate(full, some) + 0.02
+        assert tiny.transcribe(some[0][0]).window_s == 8.0
+
+    def test_words_after_a_forced_beginning(
+        self, tiny: Whisper, utterances: list[tuple[Audio, str]]
+    ) -> None:
+        """Each utterance is heard growing, as it is spoken, and then as a whole."""
+        for audio, _ in utterances[1::8]:
+            agreement, stable = Agreement(), ""
+            for end in range(int(0.8 * RATE), len(audio), int(0.4 * RATE)):
+                stable = agreement.push(tiny.transcribe(audio[:end], prefix=stable).text)
+            whole = tiny.transcribe(audio, prefix=stable).text
+            assert bare(whole)[: len(bare(stable))] == bare(stable)
+            assert bare(whole) == bare(tiny.transcribe(audio).text)
+
+    def test_whoever_says_it_twice_keeps_it(
+        self, tiny: Whisper, utterances: list[tuple[Audio, str]]
+    ) -> None:
+        audio, _ = utterances[1]
+        once = tiny.transcribe(audio).text
+        twice = tiny.transcribe(np.concatenate([audio, silence(0.3), audio])).text
+        assert bare(twice) == 2 * bare(once)
+
+    @people
+    def test_one_word_is_said_once(self, tiny: Whisper) -> None:
+        heard = {name: tiny.transcribe(a).text for name, a in clips("speech_commands/*").items()}
+        assert heard
+        assert {name: text for name, text in heard.items() if said_twice(text)} == {}
+
+    @pytest.mark.parametrize("level", [0.0, 0.001, 0.01, 0.1])
+    def test_noise_has_no_words(self, tiny: Whisper, level: float) -> None:
+        assert tiny.transcribe(noise(3, level)).text == ""
