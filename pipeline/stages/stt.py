@@ -63,6 +63,7 @@ _SEARCH_S = 5.0  # before the end of a full window, where longer audio may be cu
 _LOOP_WORDS = 3  # so many words said twice in a row are a loop; fewer are a manner of speaking
 _FEW_TOKENS = 4  # of a word or two there is no context to correct what a short window misheard
 _UNSURE = -0.9  # log-probability of few tokens below which 30 s often have a better word
+_FASTEST = 8.0  # syllables of voice that people say in a second, at most
 _SURE = 0.5  # probability that settles the language, as in faster-whisper
 _REQUIRED = ("model.bin", "config.json", "tokenizer.json")
 
@@ -137,6 +138,17 @@ def said_twice(text: str) -> str:
     return first.rstrip(",;") if same and bare(first) else ""
 
 
+def collapse(text: str, voice_s: float) -> str:
+    """A text that is the same words twice, once, where there was too little voice for both.
+
+    Args:
+        text: What the model wrote.
+        voice_s: How much voice there was (s).
+    """
+    once = said_twice(text)
+    return once if once and voice_s * _FASTEST < _syllables(text) else text
+
+
 def bare(text: str) -> list[str]:
     """The words of a text without case and punctuation, for comparing transcripts."""
     words = ("".join(c for c in word if c.isalnum()) for word in text.casefold().split())
@@ -185,7 +197,8 @@ def guard(settings: Stt, text: str, *, no_speech: float, log_prob: float, endles
         return "no speech"
     if no_speech > _NOBODY and " ".join(bare(text)) in INVENTED:
         return "no speech"
-    if looks_repetitive(text, settings.max_compression, phrases=endless):
+    unlikely = endless or no_speech > settings.no_speech
+    if unlikely and looks_repetitive(text, settings.max_compression, phrases=endless):
         return "a loop"
     if text and not any(character.isalnum() for character in text):
         return "no words"
@@ -296,7 +309,7 @@ class Whisper:
         window_s = choose_window(settings, seconds, short_windows=self._short_windows)
         budget = token_budget(voice_s, self._language) if window_s < FULL_S else MAX_TOKENS
         found = self._decode(features, window_s, budget, prefix)
-        if window_s < FULL_S and self._is_doubtful(found):
+        if window_s < FULL_S and self._is_doubtful(found, voice_s):
             window_s = FULL_S
             found = self._decode(features, window_s, MAX_TOKENS)
         dropped = guard(
@@ -306,7 +319,7 @@ class Whisper:
             log_prob=found.log_prob,
             endless=found.endless,
         )
-        text = "" if dropped else found.text
+        text = "" if dropped else collapse(found.text, voice_s)
         if text and found.sure:
             self._language = found.language
         return (
@@ -314,7 +327,7 @@ class Whisper:
             found.tokens,
         )
 
-    def _is_doubtful(self, found: _Decoded) -> bool:
+    def _is_doubtful(self, found: _Decoded, voice_s: float) -> bool:
         """Whether a short window may have made the model say something else, or too much."""
         stock = not self._short_windows
         if found.endless or looks_repetitive(
@@ -322,7 +335,7 @@ class Whisper:
         ):
             return True
         unsure = 0 < found.tokens <= _FEW_TOKENS and found.log_prob < _UNSURE
-        return stock and (unsure or bool(said_twice(found.text)))
+        return stock and (unsure or bool(said_twice(collapse(found.text, voice_s))))
 
     def _features(self, audio: Audio) -> Audio:
         """Log-mel columns of the audio, one per whole 10 ms, shape (mels, n)."""

@@ -29,6 +29,7 @@ from pipeline.stages.stt import (
     Whisper,
     bare,
     choose_window,
+    collapse,
     guard,
     looks_repetitive,
     said_twice,
@@ -170,7 +171,7 @@ class TestGuard:
         [(0.9, -1.5, "no speech"), (0.9, -0.5, ""), (0.1, -1.5, ""), (0.1, -0.5, "")],
     )
     def test_no_speech_needs_both(self, no_speech: float, log_prob: float, reason: str) -> None:
-        found = guard(Stt(), "You", no_speech=no_speech, log_prob=log_prob, endless=False)
+        found = guard(Stt(), "Hello", no_speech=no_speech, log_prob=log_prob, endless=False)
         assert found == reason
 
     @pytest.mark.parametrize("text", ["Thank you.", "you", "Bye-bye.", "I'm so sorry."])
@@ -180,7 +181,9 @@ class TestGuard:
 
     def test_a_loop_is_long_or_endless(self) -> None:
         said = {"no_speech": 0.0, "log_prob": -0.1}
-        assert guard(Stt(), "We're going to study. " * 9, endless=False, **said) == "a loop"
+        study = "We're going to study. " * 9
+        assert guard(Stt(), study, no_speech=0.6, log_prob=-0.1, endless=False) == "a loop"
+        assert guard(Stt(), study, endless=False, **said) == ""
         loop = "go on and go on and go on and"
         assert guard(Stt(), loop, endless=True, **said) == "a loop"
         assert guard(Stt(), loop, endless=False, **said) == ""
@@ -227,6 +230,23 @@ class TestSaidTwice:
     )
     def test_the_whole_text_twice(self, text: str, once: str) -> None:
         assert said_twice(text) == once
+
+    @pytest.mark.parametrize(
+        ("text", "voice_s", "left"),
+        [
+            ("Alexa Alexa", 0.5, "Alexa"),
+            ("Alexa Alexa", 0.9, "Alexa Alexa"),
+            ("No, no.", 0.2, "No"),
+            ("No, no.", 0.3, "No, no."),
+            ("Bye-bye.", 0.3, "Bye-bye."),
+            ("9 9", 0.2, "9"),
+            ("Turn it on.", 0.1, "Turn it on."),
+        ],
+    )
+    def test_it_is_said_once_where_the_voice_was_too_short(
+        self, text: str, voice_s: float, left: str
+    ) -> None:
+        assert collapse(text, voice_s) == left
 
 
 class TestSplit:
@@ -675,7 +695,7 @@ class TestTinyEn:
     def test_a_short_window_hears_what_thirty_seconds_do(
         self, tiny: Whisper, utterances: list[tuple[Audio, str]]
     ) -> None:
-        some = utterances[::6]
+        some = utterances[::4]
         full = Whisper(TINY, settings(window="full"))
         assert error_rate(tiny, some) <= error_rate(full, some) + 0.02
         assert tiny.transcribe(some[0][0]).window_s == 8.0
