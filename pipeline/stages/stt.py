@@ -41,14 +41,8 @@ MAX_TOKENS = 224
 
 INVENTED = frozenset(
     {"you", "thank you", "thank you very much", "thanks", "thanks for watching"}
-    | {
-        "thank you for watching",
-        "bye",
-        "bye bye",
-        "byebye",
-        "im so sorry",
-        "i hope you enjoyed this video",
-    }
+    | {"thank you for watching", "bye", "bye bye", "byebye", "im so sorry"}
+    | {"i hope you enjoyed this video"}
 )
 """What Whisper makes of coughs, clatter and music: the subtitles it learnt from say such things
 where nobody speaks. People say most of them too, and then the model is sure that somebody spoke."""
@@ -106,14 +100,14 @@ def choose_window(settings: Stt, seconds: float, *, short_windows: bool) -> floa
     return min(FULL_S, round(steps * _STEP_S, 1))
 
 
-def token_budget(voiced_s: float, language: str) -> int:
+def token_budget(voice_s: float, language: str) -> int:
     """Tokens that so much voice can need in a short window.
 
     English takes about 4 a second of voice, and hardly ever more than 6; scripts that Whisper has
     few words of take twice that. Running into the budget is itself a sign of a loop, and has the
     window decoded again at 30 s without one, so that it costs who speaks faster only time.
     """
-    return min(MAX_TOKENS, 8 + math.ceil((6 if language == "en" else 12) * voiced_s))
+    return min(MAX_TOKENS, 8 + math.ceil((6 if language == "en" else 12) * voice_s))
 
 
 def voiced_s(audio: Audio) -> float:
@@ -185,6 +179,8 @@ def looks_repetitive(text: str, max_compression: float, *, phrases: bool = True)
 
 def guard(settings: Stt, text: str, *, no_speech: float, log_prob: float, endless: bool) -> str:
     """Why `text` is not what somebody said; empty if it may be.
+
+    `scripts/bench hear` counts what gets through, and what of people's is lost.
 
     Args:
         settings: Thresholds.
