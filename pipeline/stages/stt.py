@@ -133,14 +133,15 @@ def said_twice(text: str) -> str:
 
 
 def collapse(text: str, voice_s: float) -> str:
-    """A text that is the same words twice, once, where there was too little voice for both.
+    """A text that is the same few words twice, once, where there was too little voice for both.
 
     Args:
         text: What the model wrote.
         voice_s: How much voice there was (s).
     """
     once = said_twice(text)
-    return once if once and voice_s * _FASTEST < _syllables(text) else text
+    few = 0 < len(bare(once)) <= _LOOP_WORDS
+    return once if few and voice_s * _FASTEST < _syllables(text) else text
 
 
 def bare(text: str) -> list[str]:
