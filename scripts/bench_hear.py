@@ -74,16 +74,21 @@ class Clip:
     Attributes:
         name: Path in its folder; pieces of one recording share it.
         pcm: int16, mono, 16 kHz.
-        text: What is said, as the normaliser writes it; empty where nobody says.
+        said: What is said; empty where nobody says.
         noise: Whether nothing is said.
         voiced_ms: How much of it the voice detector takes for speech.
     """
 
     name: str
     pcm: Samples
-    text: str
+    said: str
     noise: bool
     voiced_ms: float
+
+    @property
+    def text(self) -> str:
+        """What is said, as the normaliser writes it."""
+        return normal(self.said)
 
     @property
     def audio(self) -> Audio:
@@ -163,8 +168,8 @@ def load(folder: Path, settings: Settings) -> list[Clip]:
             print(f"  not read: {error}".splitlines()[0])
             continue
         noise = row.get("kind") == "noise"
-        text = "" if noise else normal(row["transcript"])
-        clips.append(Clip(row["path"], pcm, text, noise, voiced_ms(pcm, settings)))
+        said = "" if noise else row["transcript"]
+        clips.append(Clip(row["path"], pcm, said, noise, voiced_ms(pcm, settings)))
     return clips
 
 
@@ -188,7 +193,7 @@ def cuts(clip: Clip, settings: Settings, *, speaking: bool) -> list[Clip]:
                     part = pcm[decision.start : decision.at]
                 case _:
                     continue
-            found.append(Clip(clip.name, part, clip.text, clip.noise, decision.voiced_ms))
+            found.append(Clip(clip.name, part, clip.said, clip.noise, decision.voiced_ms))
     return found
 
 
@@ -236,6 +241,11 @@ def print_windows(heard: dict[str, list[Heard]]) -> None:
         )
 
 
+def digits(text: str) -> str:
+    """The digits of a text, spaced; words for numbers are numbers, but a mere "oh" is no zero."""
+    return " ".join(_NUMBER.findall(normal(re.sub(r"(?i)\boh\b", " ", text))))
+
+
 def errors(heard: Sequence[Heard]) -> float:
     """Word errors (%)."""
     return 100 * float(jiwer.wer([one.clip.text for one in heard], [one.text for one in heard]))
@@ -250,12 +260,12 @@ def print_numbers(heard: dict[str, list[Heard]]) -> None:
     """How spoken numbers fare: digits of the transcripts that were heard, in order."""
     print("  numbers: recordings with digits in the transcript")
     for title, ones in heard.items():
-        some = [one for one in ones if _NUMBER.search(one.clip.text)]
+        some = [one for one in ones if digits(one.clip.said)]
         if not some:
             print("    none")
             return
-        said = [" ".join(_NUMBER.findall(one.clip.text)) for one in some]
-        got = [" ".join(_NUMBER.findall(one.text)) for one in some]
+        said = [digits(one.clip.said) for one in some]
+        got = [digits(one.found.text) for one in some]
         found = jiwer.process_words(said, got)
         print(
             f"    {title:<12}{sum(a == b for a, b in zip(said, got, strict=True)):>4} of "
