@@ -7,8 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from pipeline.partial import bare
-from pipeline.stages.stt import Transcription
+from pipeline.stages.stt import Transcription, bare
 from pipeline.turns import Suspected
 
 log = logging.getLogger(__name__)

@@ -25,10 +25,10 @@ from pipeline.events import (
 )
 from pipeline.foresight import Foresight
 from pipeline.hearing import Hearing
-from pipeline.partial import Partials, bare
+from pipeline.partial import Partials
 from pipeline.read_ahead import ReadAhead
 from pipeline.stages.llm import Messages
-from pipeline.stages.stt import Audio, Transcription
+from pipeline.stages.stt import Audio, Transcription, bare
 from pipeline.tools import Tool
 from pipeline.trace import Trace
 from pipeline.turns import (

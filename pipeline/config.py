@@ -172,7 +172,7 @@ class Stt(Section):
         "auto: own where the model was trained for it, else padded",
     )
     window_s: float = Field(
-        10.0, ge=1, le=30, description="Padded length; stock models loop on shorter ones"
+        8.0, ge=1, le=30, description="Padded length; encoded silence fills the rest"
     )
     max_compression: float = Field(
         2.4, gt=1, description="Text that compresses better repeats itself: decoded again at 30 s"
@@ -184,7 +184,7 @@ class Stt(Section):
         100, ge=0, le=2000, description="Less voiced time than this is not sent to the recogniser"
     )
     no_speech: float = Field(
-        0.6, gt=0, le=1, description="Dropped when no-speech is above this and log_prob is below"
+        0.55, gt=0, le=1, description="Dropped when no-speech is above this and log_prob is below"
     )
     log_prob: float = Field(-1.0, lt=0, description="Mean log-probability per token; see no_speech")
 

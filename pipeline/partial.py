@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from pipeline.clock import Clock
-from pipeline.stages.stt import Audio, Transcription
+from pipeline.stages.stt import Audio, Transcription, bare
 
 RATE = 16_000
 """Samples per second (Hz)."""
@@ -24,6 +24,9 @@ they come less often. A final transcript may have to wait behind a partial one."
 MARGIN_WORDS = 1
 """Words at the end of an agreement that are not trusted: the next sound may still change them."""
 
+MARKS = '.,?!;:…-–—"”'
+"""What may follow a word, and is no part of it."""
+
 BEHIND_S = 0.15
 """Audio that is judged later than this shows that the machine cannot keep up: nothing optional is
 computed then."""
@@ -32,12 +35,6 @@ log = logging.getLogger(__name__)
 
 Transcribe = Callable[[Audio, str], Awaitable[Transcription]]
 """Gets 16 kHz audio, and the words that it surely begins with."""
-
-
-def bare(text: str) -> list[str]:
-    """The words of a text without case and punctuation, for comparing transcripts."""
-    words = ("".join(c for c in word if c.isalnum()) for word in text.casefold().split())
-    return [word for word in words if word]
 
 
 class Agreement:
@@ -52,7 +49,12 @@ class Agreement:
         self._stable = 0
 
     def push(self, text: str) -> str:
-        """Take the next transcript; gives its stable words: all that were, unless it takes back."""
+        """Take the next transcript; gives its stable words: all that were, unless it takes back.
+
+        A mark after a word is among them only where both transcripts have it, with a word after it:
+        audio that stops in the middle of a sentence gets a full stop all the same, and a model that
+        is told to go on from there begins a new sentence, or the same one again.
+        """
         words = text.split()
         agreed = 0
         for old, new in zip(self._last, words, strict=False):
@@ -62,8 +64,13 @@ class Agreement:
         # Of a transcript that takes back what was sure, nothing is trusted but what it confirms.
         kept = self._stable if agreed >= self._stable else 0
         self._stable = max(kept, agreed - MARGIN_WORDS)
+        inner = self._last[:-1]
         self._last = words
-        return " ".join(words[: self._stable])
+        sure = (
+            word if i < len(inner) and inner[i] == word else word.rstrip(MARKS)
+            for i, word in enumerate(words[: self._stable])
+        )
+        return " ".join(word for word in sure if word)
 
 
 class Partials:

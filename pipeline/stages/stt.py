@@ -2,13 +2,16 @@
 
 faster-whisper loads the model, computes the features and knows the tokens. Its `transcribe` is not
 used, because it pads every utterance to 30 s: CTranslate2's encoder takes any length up to that,
-and 3 s cost it a thirtieth. Models that were not trained on short windows can loop on them; those
-get padded to a window that is safe for most, and 30 s when the text looks like a loop.
+and 3 s cost it a thirtieth. The decoder of a model that was not trained on short windows loops when
+it is shown one: it never learnt to stop without the silence that fills the 30 s. So its encoder
+gets a short window, and its decoder what the encoder made of that, followed by what it makes of
+silence, which is computed once. What still looks doubtful is encoded again at 30 s.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from ctranslate2 import StorageView
 from faster_whisper import WhisperModel
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_suppressed_tokens
@@ -35,11 +39,25 @@ FULL_S = 30.0
 MAX_TOKENS = 224
 """The longest text Whisper may write for one window: half its 448 positions."""
 
+INVENTED = frozenset(
+    {"you", "thank you", "thank you very much", "thanks", "thanks for watching"}
+    | {"thank you for watching", "bye", "bye bye", "byebye", "im so sorry"}
+    | {"i hope you enjoyed this video"}
+)
+"""What Whisper makes of coughs, clatter and music: the subtitles it learnt from say such things
+where nobody speaks. People say most of them too, and then the model is sure that somebody spoke."""
+
+_NOBODY = 0.6  # no-speech above which such a text is an invented one, however likely its words
 _FRAME = RATE // 100  # samples from one column of features to the next
 _STEP_S = 0.2  # windows are multiples of this: a length seen before encodes a quarter faster
 _MIN_S = 1.0  # the shortest window; shorter ones save nothing
+_MARGIN_S = 1.0  # nothing that the encoder hears after the last sound of a padded window
+_POSITION = 2 * _FRAME  # samples from one position of the encoder's output to the next
 _SEARCH_S = 5.0  # before the end of a full window, where longer audio may be cut
 _LOOP_WORDS = 3  # so many words said twice in a row are a loop; fewer are a manner of speaking
+_FEW_TOKENS = 4  # of a word or two there is no context to correct what a short window misheard
+_UNSURE = -0.9  # log-probability of few tokens below which 30 s often have a better word
+_FASTEST = 8.0  # syllables of voice that people say in a second, at most
 _SURE = 0.5  # probability that settles the language, as in faster-whisper
 _REQUIRED = ("model.bin", "config.json", "tokenizer.json")
 
@@ -76,18 +94,65 @@ def choose_window(settings: Stt, seconds: float, *, short_windows: bool) -> floa
     kind = settings.window
     if kind == "auto":
         kind = "own" if short_windows else "padded"
+    seconds += _MARGIN_S if kind == "padded" else 0.0
     least = {"own": _MIN_S, "padded": settings.window_s, "full": FULL_S}[kind]
     steps = math.ceil(round(max(seconds, least) / _STEP_S, 6))
     return min(FULL_S, round(steps * _STEP_S, 1))
 
 
-def token_budget(seconds: float) -> int:
-    """Tokens that so many seconds of audio can need in a short window.
+def token_budget(voice_s: float, language: str) -> int:
+    """Tokens that so much voice can need in a short window.
 
-    English takes about 4 a second. Running into the budget is itself a sign of a loop, and has the
-    window decoded again at 30 s without one, so that it costs a language with more only time.
+    English takes about 4 a second of voice, and hardly ever more than 6; scripts that Whisper has
+    few words of take twice that. Running into the budget is itself a sign of a loop, and has the
+    window decoded again at 30 s without one, so that it costs who speaks faster only time.
     """
-    return min(MAX_TOKENS, 16 + math.ceil(12 * seconds))
+    return min(MAX_TOKENS, 8 + math.ceil((6 if language == "en" else 12) * voice_s))
+
+
+def voiced_s(audio: Audio) -> float:
+    """How much of the audio may be voice (s), by its level alone, where no detector has said it.
+
+    All that is less than 30 dB below its loudest part: at least as much as the voice, and less than
+    the audio where there is silence around it.
+    """
+    frames = audio[: len(audio) // _POSITION * _POSITION].reshape(-1, _POSITION)
+    if len(frames) == 0:
+        return len(audio) / RATE
+    power = np.square(frames).mean(axis=1)
+    return float((power > power.max() * 1e-3).sum()) * _POSITION / RATE
+
+
+def said_twice(text: str) -> str:
+    """The first half of a text whose second half is the same words again; empty if it is not."""
+    words = text.split()
+    half = len(words) // 2
+    first, second = (" ".join(part) for part in (words[:half], words[half:]))
+    same = len(words) == 2 * half and bare(first) == bare(second)
+    return first.rstrip(",;") if same and bare(first) else ""
+
+
+def collapse(text: str, voice_s: float) -> str:
+    """A text that is the same few words twice, once, where there was too little voice for both.
+
+    Args:
+        text: What the model wrote.
+        voice_s: How much voice there was (s).
+    """
+    once = said_twice(text)
+    few = 0 < len(bare(once)) <= _LOOP_WORDS
+    return once if few and voice_s * _FASTEST < _syllables(text) else text
+
+
+def bare(text: str) -> list[str]:
+    """The words of a text without case and punctuation, for comparing transcripts."""
+    words = ("".join(c for c in word if c.isalnum()) for word in text.casefold().split())
+    return [word for word in words if word]
+
+
+def _syllables(text: str) -> int:
+    """About how many syllables a text has: groups of vowels, and one for each other word, digit."""
+    return sum(max(1, len(re.findall(r"[aeiouy]+|\d", word))) for word in bare(text))
 
 
 def looks_repetitive(text: str, max_compression: float, *, phrases: bool = True) -> bool:
@@ -116,6 +181,8 @@ def looks_repetitive(text: str, max_compression: float, *, phrases: bool = True)
 def guard(settings: Stt, text: str, *, no_speech: float, log_prob: float, endless: bool) -> str:
     """Why `text` is not what somebody said; empty if it may be.
 
+    `scripts/bench hear` counts what gets through, and what of people's is lost.
+
     Args:
         settings: Thresholds.
         text: What the model wrote.
@@ -125,7 +192,10 @@ def guard(settings: Stt, text: str, *, no_speech: float, log_prob: float, endles
     """
     if no_speech > settings.no_speech and log_prob < settings.log_prob:
         return "no speech"
-    if endless and looks_repetitive(text, settings.max_compression):
+    if no_speech > _NOBODY and " ".join(bare(text)) in INVENTED:
+        return "no speech"
+    unlikely = endless or no_speech > settings.no_speech
+    if unlikely and looks_repetitive(text, settings.max_compression, phrases=endless):
         return "a loop"
     if text and not any(character.isalnum() for character in text):
         return "no words"
@@ -179,6 +249,9 @@ class Whisper:
     def __init__(self, path: Path, settings: Stt, *, short_windows: bool = False) -> None:
         self._settings = settings
         self._short_windows = short_windows
+        kind = settings.window
+        self._fills = kind == "padded" or (kind == "auto" and not short_windows)
+        self._nothing: Audio | None = None
         self._model = _load(path, settings)
         self._multilingual = bool(self._model.model.is_multilingual)
         self._language = _given_language(self._model, path, settings.language)
@@ -204,8 +277,10 @@ class Whisper:
         if len(audio) == 0 or (voiced_ms is not None and voiced_ms < self._settings.min_voiced_ms):
             return Transcription("", self._language, 0.0, 1.0, 0.0, "too little voice")
         try:
-            pieces = split(audio)
-            return _join([self._recognise(p, prefix if len(pieces) == 1 else "") for p in pieces])
+            if len(pieces := split(audio)) == 1:
+                voice = voiced_s(audio) if voiced_ms is None else voiced_ms / 1000
+                return self._recognise(audio, voice, prefix)[0]
+            return _join([self._recognise(piece, voiced_s(piece), "") for piece in pieces])
         except RuntimeError as error:
             raise StageError("stt", f"Whisper failed: {_first_line(error)}") from error
 
@@ -223,15 +298,15 @@ class Whisper:
         except RuntimeError as error:
             raise StageError("stt", f"Whisper failed: {_first_line(error)}") from error
 
-    def _recognise(self, audio: Audio, prefix: str) -> tuple[Transcription, int]:
+    def _recognise(self, audio: Audio, voice_s: float, prefix: str) -> tuple[Transcription, int]:
         """One window's transcription, and how many tokens it took."""
         settings = self._settings
         seconds = len(audio) / RATE
         features = self._features(audio)
         window_s = choose_window(settings, seconds, short_windows=self._short_windows)
-        budget = token_budget(seconds) if window_s < FULL_S else MAX_TOKENS
+        budget = token_budget(voice_s, self._language) if window_s < FULL_S else MAX_TOKENS
         found = self._decode(features, window_s, budget, prefix)
-        if window_s < FULL_S and (found.endless or self._looks_wrong(found.text)):
+        if window_s < FULL_S and self._is_doubtful(found, voice_s):
             window_s = FULL_S
             found = self._decode(features, window_s, MAX_TOKENS)
         dropped = guard(
@@ -241,7 +316,7 @@ class Whisper:
             log_prob=found.log_prob,
             endless=found.endless,
         )
-        text = "" if dropped else found.text
+        text = "" if dropped else collapse(found.text, voice_s)
         if text and found.sure:
             self._language = found.language
         return (
@@ -249,11 +324,15 @@ class Whisper:
             found.tokens,
         )
 
-    def _looks_wrong(self, text: str) -> bool:
-        """Whether a short window may have made the model repeat itself."""
-        return looks_repetitive(
-            text, self._settings.max_compression, phrases=not self._short_windows
-        )
+    def _is_doubtful(self, found: _Decoded, voice_s: float) -> bool:
+        """Whether a short window may have made the model say something else, or too much."""
+        stock = not self._short_windows
+        if found.endless or looks_repetitive(
+            found.text, self._settings.max_compression, phrases=stock
+        ):
+            return True
+        unsure = 0 < found.tokens <= _FEW_TOKENS and found.log_prob < _UNSURE
+        return stock and (unsure or bool(said_twice(collapse(found.text, voice_s))))
 
     def _features(self, audio: Audio) -> Audio:
         """Log-mel columns of the audio, one per whole 10 ms, shape (mels, n)."""
@@ -266,12 +345,18 @@ class Whisper:
         padding = max(0, frames - features.shape[1])
         # Zeros in the features, as faster-whisper pads; zeros in the audio would be silence.
         encoded = self._model.encode(np.pad(features[:, :frames], ((0, 0), (0, padding))))
+        if self._fills and window_s < FULL_S:
+            heard = np.asarray(encoded)
+            rest = self._silence()[:, heard.shape[1] :]
+            encoded = StorageView.from_array(np.concatenate([heard, rest], axis=1))
         language, sure = self._language, False
         if not language:
             token, probability = self._model.model.detect_language(encoded)[0][0]
             language, sure = token.strip("<|>"), probability >= _SURE
         tokenizer = self._tokenizer(language)
-        known = tokenizer.encode(f" {prefix.strip()}")[:budget] if prefix.strip() else []
+        known = tokenizer.encode(f" {prefix.strip()}") if prefix.strip() else []
+        budget = min(MAX_TOKENS, budget + len(known))
+        known = known[: budget - 1]
         (result,) = self._model.model.generate(
             encoded,
             [[*tokenizer.sot_sequence, tokenizer.no_timestamps, *known]],
@@ -294,6 +379,13 @@ class Whisper:
             language=language,
             sure=sure,
         )
+
+    def _silence(self) -> Audio:
+        """What the encoder makes of 30 s without a sound, shape (1, positions, width)."""
+        if self._nothing is None:
+            features = np.zeros((self._model.model.n_mels, round(FULL_S * RATE / _FRAME)))
+            self._nothing = np.array(self._model.encode(features.astype(np.float32)))
+        return self._nothing
 
     def _tokenizer(self, language: str) -> Tokenizer:
         return Tokenizer(

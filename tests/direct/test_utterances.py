@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from pipeline.conversation import Conversation
 from pipeline.direct.utterances import SPOKEN, UNUSED, Utterances, numbers, wav
-from pipeline.partial import bare
 from pipeline.prompt import Prompt
+from pipeline.stages.stt import bare
 from pipeline.tools import Tool
 
 

@@ -15,7 +15,7 @@ from cli_child import RECORDINGS, read_trace, run, scripted
 from llm_server import reply
 
 from pipeline.audio.files import WavWriter, read_audio
-from pipeline.partial import bare
+from pipeline.stages.stt import bare
 
 RATE = 16_000
 QUESTION = "dev_08.wav"

@@ -11,7 +11,7 @@ from cli_child import RECORDINGS, read_conversation, run, scripted
 from llm_server import Answer, Request, reply
 
 from pipeline.audio.files import WavWriter, read_audio
-from pipeline.partial import bare
+from pipeline.stages.stt import bare
 
 RATE = 16_000
 FIRST, SECOND = "dev_05.wav", "dev_08.wav"

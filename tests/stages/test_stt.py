@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import re
 import shutil
 import wave
@@ -15,8 +16,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
+from pipeline.audio.files import read_audio
 from pipeline.config import Stt
 from pipeline.errors import BadInput, StageError
+from pipeline.partial import Agreement
 from pipeline.stages.stt import (
     FULL_S,
     MAX_TOKENS,
@@ -24,11 +27,15 @@ from pipeline.stages.stt import (
     Audio,
     Transcription,
     Whisper,
+    bare,
     choose_window,
+    collapse,
     guard,
     looks_repetitive,
+    said_twice,
     split,
     token_budget,
+    voiced_s,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -100,10 +107,11 @@ class TestChooseWindow:
         ("kind", "short", "seconds", "expected"),
         [
             ("auto", True, 2.71, 2.8),
-            ("auto", False, 2.71, 10.0),
+            ("auto", False, 2.71, 8.0),
             ("own", False, 2.71, 2.8),
-            ("padded", True, 2.71, 10.0),
-            ("padded", False, 12.0, 12.0),
+            ("padded", True, 2.71, 8.0),
+            ("padded", False, 12.0, 13.0),
+            ("padded", False, 29.5, 30.0),
             ("full", True, 2.71, 30.0),
             ("own", True, 0.0, 1.0),
             ("own", True, 29.95, 30.0),
@@ -163,11 +171,19 @@ class TestGuard:
         [(0.9, -1.5, "no speech"), (0.9, -0.5, ""), (0.1, -1.5, ""), (0.1, -0.5, "")],
     )
     def test_no_speech_needs_both(self, no_speech: float, log_prob: float, reason: str) -> None:
-        found = guard(Stt(), "You", no_speech=no_speech, log_prob=log_prob, endless=False)
+        found = guard(Stt(), "Hello", no_speech=no_speech, log_prob=log_prob, endless=False)
         assert found == reason
 
-    def test_a_loop_needs_both(self) -> None:
+    @pytest.mark.parametrize("text", ["Thank you.", "you", "Bye-bye.", "I'm so sorry."])
+    def test_what_whisper_says_where_nobody_spoke(self, text: str) -> None:
+        assert guard(Stt(), text, no_speech=0.83, log_prob=-0.83, endless=False) == "no speech"
+        assert guard(Stt(), text, no_speech=0.3, log_prob=-0.83, endless=False) == ""
+
+    def test_a_loop_is_long_or_endless(self) -> None:
         said = {"no_speech": 0.0, "log_prob": -0.1}
+        study = "We're going to study. " * 9
+        assert guard(Stt(), study, no_speech=0.6, log_prob=-0.1, endless=False) == "a loop"
+        assert guard(Stt(), study, endless=False, **said) == ""
         loop = "go on and go on and go on and"
         assert guard(Stt(), loop, endless=True, **said) == "a loop"
         assert guard(Stt(), loop, endless=False, **said) == ""
@@ -181,9 +197,56 @@ class TestGuard:
 
 
 @given(st.floats(0, 30), st.floats(0, 30))
-def test_more_audio_may_have_more_tokens(one: float, other: float) -> None:
+def test_more_voice_may_have_more_tokens(one: float, other: float) -> None:
     short, long = sorted([one, other])
-    assert 16 <= token_budget(short) <= token_budget(long) <= MAX_TOKENS
+    assert 8 <= token_budget(short, "en") <= token_budget(long, "en") <= MAX_TOKENS
+    assert token_budget(long, "en") <= token_budget(long, "hi")
+
+
+def test_the_voice_is_measured_by_its_level_where_nobody_says() -> None:
+    tone = 0.1 * np.sin(np.arange(RATE, dtype=np.float32))
+    hum = 0.001 * np.sin(np.arange(3 * RATE, dtype=np.float32) / 50)
+    hum[RATE : 2 * RATE] += tone
+    assert voiced_s(hum) == pytest.approx(1, abs=0.05)
+    assert voiced_s(silence(2)) == 0
+    assert voiced_s(tone[:100]) == 100 / RATE
+
+
+class TestSaidTwice:
+    @pytest.mark.parametrize(
+        ("text", "once"),
+        [
+            ("Yes. Yes.", "Yes."),
+            ("two two", "two"),
+            ("Alexa Alexa", "Alexa"),
+            ("No... No...", "No..."),
+            ("Turn it on, turn it on.", "Turn it on"),
+            ("Yes. No.", ""),
+            ("no no no", ""),
+            ("Yes.", ""),
+            ("... ...", ""),
+            ("", ""),
+        ],
+    )
+    def test_the_whole_text_twice(self, text: str, once: str) -> None:
+        assert said_twice(text) == once
+
+    @pytest.mark.parametrize(
+        ("text", "voice_s", "left"),
+        [
+            ("Alexa Alexa", 0.5, "Alexa"),
+            ("Alexa Alexa", 0.9, "Alexa Alexa"),
+            ("No, no.", 0.2, "No"),
+            ("No, no.", 0.3, "No, no."),
+            ("Bye-bye.", 0.3, "Bye-bye."),
+            ("9 9", 0.2, "9"),
+            ("Turn it on.", 0.1, "Turn it on."),
+        ],
+    )
+    def test_it_is_said_once_where_the_voice_was_too_short(
+        self, text: str, voice_s: float, left: str
+    ) -> None:
+        assert collapse(text, voice_s) == left
 
 
 class TestSplit:
@@ -504,8 +567,16 @@ class TestStockModels:
 
     audio = noise(3, 0.1)
 
-    def test_a_loop_in_a_short_window_is_decoded_again_at_full_length(self, tmp_path: Path) -> None:
+    def test_silence_after_a_short_window_keeps_it_from_looping(self, tmp_path: Path) -> None:
         whisper = Whisper(scripted(tmp_path / "m"), settings(compute_type="float32"))
+        whisper.warm()
+        counted = Counted(whisper)
+        found = whisper.transcribe(self.audio)
+        assert (found.text, found.window_s, found.dropped) == (TEXT, 8.0, "")
+        assert counted.calls["encode"] == counted.calls["generate"] == 1
+
+    def test_a_loop_in_a_short_window_is_decoded_again_at_full_length(self, tmp_path: Path) -> None:
+        whisper = Whisper(scripted(tmp_path / "m"), settings(window="own", compute_type="float32"))
         counted = Counted(whisper)
         found = whisper.transcribe(self.audio)
         assert found.text == TEXT
@@ -519,15 +590,16 @@ class TestStockModels:
     ) -> None:
         path = scripted(tmp_path / "m", ends="always", length=40)
         found = Whisper(path, settings(window=window)).transcribe(self.audio[:RATE])
-        assert token_budget(1) < 40
+        assert token_budget(1, "de") < 40
         assert found.text == " ".join([TEXT] * 10)
         assert found.window_s == FULL_S
 
     def test_what_is_no_loop_stays_short(self, tmp_path: Path) -> None:
         whisper = Whisper(scripted(tmp_path / "m", ends="always"), Stt())
+        whisper.warm()
         counted = Counted(whisper)
         found = whisper.transcribe(self.audio)
-        assert (found.text, found.window_s) == (TEXT, 10.0)
+        assert (found.text, found.window_s) == (TEXT, 8.0)
         assert counted.calls["encode"] == 1
 
     @pytest.mark.parametrize("window", ["own", "padded", "full"])
@@ -587,3 +659,73 @@ class TestStockModels:
         (path / "preprocessor_config.json").write_text(json.dumps({"feature_size": 128}))
         with pytest.raises(StageError, match="does not fit"):
             Whisper(path, Stt())
+
+
+TINY = ROOT / "models" / "tiny.en"
+HUMAN = Path(os.environ.get("CASCADE_HUMAN", ROOT.parent / "shared" / "human"))
+
+real = pytest.mark.skipif(
+    not (TINY / "model.bin").is_file(), reason="tiny.en: `cascade models pull tiny.en`"
+)
+people = pytest.mark.skipif(
+    not HUMAN.is_dir(), reason="no recordings of people: CASCADE_HUMAN names their folder"
+)
+
+
+def clips(pattern: str) -> dict[str, Audio]:
+    """People's recordings at 16 kHz, by name."""
+    return {
+        path.name: np.concatenate(list(read_audio(path, RATE))).astype(np.float32)
+        / np.float32(32768)
+        for path in sorted(HUMAN.glob(pattern))
+    }
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Whisper:
+    whisper = Whisper(TINY, Stt())
+    whisper.warm()
+    return whisper
+
+
+@real
+class TestTinyEn:
+    """The stock model that is the default, on real sound."""
+
+    def test_a_short_window_hears_what_thirty_seconds_do(
+        self, tiny: Whisper, utterances: list[tuple[Audio, str]]
+    ) -> None:
+        some = utterances[::4]
+        full = Whisper(TINY, settings(window="full"))
+        assert error_rate(tiny, some) <= error_rate(full, some) + 0.02
+        assert tiny.transcribe(some[0][0]).window_s == 8.0
+
+    def test_words_after_a_forced_beginning(
+        self, tiny: Whisper, utterances: list[tuple[Audio, str]]
+    ) -> None:
+        """Each utterance is heard growing, as it is spoken, and then as a whole."""
+        for audio, _ in utterances[1::8]:
+            agreement, stable = Agreement(), ""
+            for end in range(int(0.8 * RATE), len(audio), int(0.4 * RATE)):
+                stable = agreement.push(tiny.transcribe(audio[:end], prefix=stable).text)
+            whole = tiny.transcribe(audio, prefix=stable).text
+            assert bare(whole)[: len(bare(stable))] == bare(stable)
+            assert bare(whole) == bare(tiny.transcribe(audio).text)
+
+    def test_whoever_says_it_twice_keeps_it(
+        self, tiny: Whisper, utterances: list[tuple[Audio, str]]
+    ) -> None:
+        audio, _ = utterances[1]
+        once = tiny.transcribe(audio).text
+        twice = tiny.transcribe(np.concatenate([audio, silence(0.3), audio])).text
+        assert bare(twice) == 2 * bare(once)
+
+    @people
+    def test_one_word_is_said_once(self, tiny: Whisper) -> None:
+        heard = {name: tiny.transcribe(a).text for name, a in clips("speech_commands/*").items()}
+        assert heard
+        assert {name: text for name, text in heard.items() if said_twice(text)} == {}
+
+    @pytest.mark.parametrize("level", [0.0, 0.001, 0.01, 0.1])
+    def test_noise_has_no_words(self, tiny: Whisper, level: float) -> None:
+        assert tiny.transcribe(noise(3, level)).text == ""
