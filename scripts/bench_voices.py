@@ -26,8 +26,7 @@ from pipeline.completeness import completeness
 from pipeline.config import Settings
 from pipeline.endpoint import Evidence
 from pipeline.events import Samples
-from pipeline.partial import bare
-from pipeline.stages.stt import Transcription, Whisper
+from pipeline.stages.stt import Transcription, Whisper, bare
 from pipeline.stages.vad import Voice, VoiceDetector
 from pipeline.turns import RATE, Began, Ducked, Ended, Paused, Suspected, TurnTaker
 

@@ -37,8 +37,7 @@ from pipeline.catalogue import Catalogue
 from pipeline.clock import NS_PER_S
 from pipeline.config import Settings, Stt
 from pipeline.events import Samples
-from pipeline.partial import bare
-from pipeline.stages.stt import Whisper
+from pipeline.stages.stt import Whisper, bare
 from pipeline.timeline import Timeline
 from pipeline.turns import RATE
 
