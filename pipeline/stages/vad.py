@@ -34,6 +34,9 @@ _CONTEXT = 64  # samples from before the window that Silero wants in front of it
 _REPLAY = 8
 _FRAME = 160  # 10 ms, the shortest that webrtcvad takes: three or four end in each window
 _MODEL = "silero_vad_v6.onnx"
+# Voices in whole recordings reach -10 dB; what is louder clips, and tells no level: whoever shouted
+# once, or turned the microphone down, is heard again in an ordinary voice.
+_LOUDEST_DB = -12.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,8 @@ class Voice:
         probability: That the window holds speech, 0 to 1.
         start: Sample offset (16 kHz) of the window's first sample since the last `reset`.
         end: One past its last; windows are 512 samples (32 ms) and follow each other.
-        level_db: Its level: RMS (dB re full scale). 0: as loud as any, where nobody measures it.
+        level_db: Its level: RMS (dB re full scale), at most -12: louder sound clips. 0: as loud as
+            any, where nobody measures it.
     """
 
     probability: float
@@ -136,7 +140,7 @@ class VoiceDetector:
 
 def _level_db(window: Samples) -> float:
     """RMS (dB re full scale), of silence -100: one step of 16 bits is -90."""
-    return 10 * math.log10(float(np.mean(np.square(window / 32768))) + 1e-10)
+    return min(_LOUDEST_DB, 10 * math.log10(float(np.mean(np.square(window / 32768))) + 1e-10))
 
 
 class _Gate:
