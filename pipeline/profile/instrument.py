@@ -8,12 +8,13 @@ import gc
 import io
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
+from pipeline.audio.speech_end import UNMEASURABLE
 from pipeline.cascade import Cascade
 from pipeline.clock import NS_PER_S
 from pipeline.config import Settings
@@ -31,6 +32,7 @@ from pipeline.profile.watched import Tape, Watched
 from pipeline.profile.witness import listen
 from pipeline.session import Session
 from pipeline.talk import PATIENCE_S, Driver
+from pipeline.timeline import Timeline
 from pipeline.trace import Trace
 
 NEUTRAL = "Good morning."
@@ -39,6 +41,14 @@ from the turn before."""
 
 SETTLE_S = 0.1
 """Rest before a turn: the threads of some engines spin for a while after their work."""
+
+CONTRADICTED = (
+    "by the WAV the reply began before the speech ended, by the trace after it; "
+    "correct end_of_speech_s"
+)
+
+QUIET_DBFS = -55.0
+"""Speech this quiet may be lost on the detectors: their gate is made for telephones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,15 +223,25 @@ def _record(item: Item, run: _Run, wav: Path, bounds: Bounds) -> Record:
     replied = [turn for turn in session.turns if "heard.first" in tape.marks(turn)]
     turn = replied[-1] if replied else session.turn
     status, reason = _status(run, turn, bounds)
+    marks = dict(tape.marks(turn))
     latency_ns: int | None = None
+    heard = listen(wav, item.path, item.end_of_speech_s)
     if status == "ok":
-        heard = listen(wav, item.path, item.end_of_speech_s)
         if heard is None or heard.reply_ns is None:
             status, reason = "failed", "the trace tells of a reply that is not in the WAV"
+        elif not heard.measurable:
+            status, reason = "unmeasurable", UNMEASURABLE
+        elif contradicted(heard.reply_ns - heard.end_ns, marks):
+            status, reason = "unmeasurable", CONTRADICTED
         else:
             latency_ns = heard.reply_ns - heard.end_ns
             if len(replied) > 1:
                 reason = f"answered {len(replied)} times: pauses were taken for the end"
+            if item.end_of_speech_s is not None and run.ends.recorded_from_ns is not None:
+                # Who wrote the label knows better than the detector: the parts count from there.
+                marks["speech.end"] = run.ends.recorded_from_ns + heard.end_ns
+    if heard is not None and status == "no reply" and heard.level_dbfs < QUIET_DBFS:
+        reason += f"; its level is {heard.level_dbfs:.0f} dBFS: record it louder"
     gaps = session.gaps.get(session.reply_ids.get(turn, ""), [])
     return Record(
         variant="",
@@ -230,7 +250,7 @@ def _record(item: Item, run: _Run, wav: Path, bounds: Bounds) -> Record:
         order=0,
         status=status,
         reason=reason,
-        marks=tape.marks(turn),
+        marks=marks,
         wav_voice_to_voice_ns=latency_ns,
         end_of_speech="detector" if item.end_of_speech_s is None else "label",
         spans=(
@@ -246,7 +266,15 @@ def _record(item: Item, run: _Run, wav: Path, bounds: Bounds) -> Record:
         cpu_ns=run.cpu_ns,
         late_ns=run.ends.late_ns,
         hold_ms=_hold_ms(tape.lines, turn),
+        level_dbfs=None if heard is None else heard.level_dbfs,
+        snr_db=None if heard is None else heard.snr_db,
     )
+
+
+def contradicted(latency_ns: int, marks: Mapping[str, int]) -> bool:
+    """Whether a reply is before the end of speech by the WAV, and after it by the trace."""
+    timeline = Timeline.from_marks(marks)
+    return latency_ns < 0 and timeline is not None and timeline.total_ns >= 0
 
 
 def _status(run: _Run, turn: int, bounds: Bounds) -> tuple[Status, str]:
