@@ -1,7 +1,8 @@
 """What a conversation's WAV, marks and events say of each of its turns.
 
-The WAV decides: the true end of the user's speech (`audio.speech_end`) is on its left side, the first audible sample of
-the reply on its right. Everything that a server says of itself stands beside that as `FIGURES`.
+The WAV decides: the true end of the user's speech (`audio.speech_end`) is on its left side, the
+first audible sample of the reply on its right. Everything that a server says of itself stands
+beside that as `FIGURES`.
 """
 
 from __future__ import annotations
@@ -18,11 +19,10 @@ from pipeline.compare.observed import Asked, Observed
 from pipeline.compare.record import Call, Turn
 from pipeline.events import Samples
 from pipeline.hearing import end_of_speech
-from pipeline.profile.instrument import CONTRADICTED, contradicted
 from pipeline.profile.lanes import Line, lanes, wasted
 from pipeline.profile.record import Record, Span, Status
 from pipeline.profile.watched import Tape
-from pipeline.profile.witness import begin_of, first_reply
+from pipeline.profile.witness import CONTRADICTED, begin_of, contradicted, first_reply
 
 FIGURES: Mapping[str, tuple[str, str, str]] = {
     "endpointing": (
@@ -132,7 +132,8 @@ def measure(
     marks = dict(traced)
     end_ns = tracks.time(window.over)
     direct = "model.start" in marks or "model.first_audio" in marks
-    if direct or "speech.end" not in marks:
+    labelled = said.step.end_of_speech_s is not None
+    if direct or labelled or "speech.end" not in marks:
         marks["speech.end"] = end_ns
     until_ns = tracks.time(window.end)
     status, reason = _status(said, turn, marks, session, until_ns)
@@ -141,7 +142,6 @@ def measure(
     first = _first(window, tracks, own)
     if status == "ok" and first is None:
         status, reason = "failed", "a reply was told of, and none is in the WAV"
-    labelled = said.step.end_of_speech_s is not None
     if status == "ok" and first is not None:
         if not labelled and (window.found is None or not window.found.measurable):
             status, reason = "unmeasurable", UNMEASURABLE

@@ -100,7 +100,8 @@ def _heading(text: str, simulated: bool) -> Text:
 
 
 def _latencies(variants: Variants) -> Table:
-    made = table("path", "n", "failed", "median", "95 % interval", "p95", "answer")
+    hidden = ["unmeasurable"] if any(one["unmeasurable"] for one in variants.values()) else []
+    made = table("path", "n", *hidden, "failed", "median", "95 % interval", "p95", "answer")
     for name, one in variants.items():
         found = one["voice_to_voice_ms"] or {}
         interval = found.get("ci95")
@@ -108,6 +109,7 @@ def _latencies(variants: Variants) -> Table:
         made.add_row(
             Text(name),
             str(one["n"]),
+            *(Text(str(one[key]), "yellow") for key in hidden),
             Text(str(one["failed"]), "bold red" if one["failed"] else ""),
             Text(_ms(found.get("median")), "bold"),
             "{:.0f} to {:.0f}".format(*interval) if interval else "too few" if found else NONE,

@@ -8,7 +8,7 @@ import gc
 import io
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,10 +29,9 @@ from pipeline.profile.corpus import Item
 from pipeline.profile.lanes import Line, lanes, wasted
 from pipeline.profile.record import Record, Span, Status
 from pipeline.profile.watched import Tape, Watched
-from pipeline.profile.witness import listen
+from pipeline.profile.witness import CONTRADICTED, contradicted, listen
 from pipeline.session import Session
 from pipeline.talk import PATIENCE_S, Driver
-from pipeline.timeline import Timeline
 from pipeline.trace import Trace
 
 NEUTRAL = "Good morning."
@@ -41,11 +40,6 @@ from the turn before."""
 
 SETTLE_S = 0.1
 """Rest before a turn: the threads of some engines spin for a while after their work."""
-
-CONTRADICTED = (
-    "by the WAV the reply began before the speech ended, by the trace after it; "
-    "correct end_of_speech_s"
-)
 
 QUIET_DBFS = -55.0
 """Speech this quiet may be lost on the detectors: their gate is made for telephones."""
@@ -269,12 +263,6 @@ def _record(item: Item, run: _Run, wav: Path, bounds: Bounds) -> Record:
         level_dbfs=None if heard is None else heard.level_dbfs,
         snr_db=None if heard is None else heard.snr_db,
     )
-
-
-def contradicted(latency_ns: int, marks: Mapping[str, int]) -> bool:
-    """Whether a reply is before the end of speech by the WAV, and after it by the trace."""
-    timeline = Timeline.from_marks(marks)
-    return latency_ns < 0 and timeline is not None and timeline.total_ns >= 0
 
 
 def _status(run: _Run, turn: int, bounds: Bounds) -> tuple[Status, str]:

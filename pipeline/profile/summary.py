@@ -106,8 +106,9 @@ def summarise(header: Mapping[str, Any], records: Sequence[Record]) -> dict[str,
     """What `summary.json` holds.
 
     For each variant: `n` turns with a latency, `unmeasurable` ones that were answered, and `failed`
-    turns, which are all its turns together; again by status; the distributions; and `against_first`, its difference
-    from the first variant, paired by recording and repeat. Warm-up counts only in `warm_up`.
+    ones, which are all its turns together; again by status; the distributions; and `against_first`,
+    its difference from the first variant, paired by recording and repeat. Warm-up counts only in
+    `warm_up`. For each recording: `sound`, its level and signal-to-noise ratio.
     """
     noise = noise_of(header)
     turns = by_variant(header, records)
@@ -254,9 +255,8 @@ def warnings(
     if summary.get("interrupted"):
         told.append("the run was interrupted: these are the turns until then")
     for name, variant in summary["variants"].items():
-        if variant["failed"]:
-            if failures:
-                told.append(_failures(name, records))
+        if variant["failed"] and failures:
+            told.append(_failures(name, records))
         if variant["unmeasurable"]:
             told.append(_unmeasurable(name, records))
         if not variant["n"] and (failures or not variant["failed"]):

@@ -7,6 +7,7 @@ user's speech ends by `audio.speech_end`, where the reply begins by `audio.audib
 from __future__ import annotations
 
 import wave
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from pipeline.clock import NS_PER_S
 from pipeline.errors import BadInput
 from pipeline.events import Samples
 from pipeline.hearing import end_of_speech
+from pipeline.timeline import Timeline
 
 CHECK_RATE = 16_000
 """At which a recording is compared with what was played of it (Hz): the microphone's rate."""
@@ -26,6 +28,12 @@ CHECK_RATE = 16_000
 ALREADY_S = 0.1
 """A reply with sound this close before the end of speech was under way already. Fillers between two
 words are shorter, and so is the fade of a reply that was interrupted in time."""
+
+
+CONTRADICTED = (
+    "by the WAV the reply began before the speech ended, by the trace after it; "
+    "correct end_of_speech_s"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +102,12 @@ def begin_of(recording: Path, left: Samples, rate: int) -> int:
     agreement = np.fft.irfft(next(spectra) * np.conj(next(spectra)), size)
     begin = int(agreement[: len(played)].argmax())
     return begin * rate // CHECK_RATE
+
+
+def contradicted(latency_ns: int, marks: Mapping[str, int]) -> bool:
+    """Whether a reply is before the end of speech by the WAV, and after it by the trace."""
+    timeline = Timeline.from_marks(marks)
+    return latency_ns < 0 and timeline is not None and timeline.total_ns >= 0
 
 
 def first_reply(right: Samples, rate: int, end: int) -> int | None:
