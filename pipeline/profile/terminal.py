@@ -67,7 +67,7 @@ def show(console: Console, summary: Mapping[str, Any]) -> None:
             console.print()
             console.print(_against(name, variant["against_first"]))
     if heard := _sound(summary.get("sound") or {}):
-        console.print(Text("\nThe recordings: level of the voice, and how far it is above the noise"))
+        console.print(Text("\nThe recordings: level of the voice, and its distance from the noise"))
         console.print(heard)
     if notes := [*_notes(variants), *summary["warnings"]]:
         console.print()

@@ -25,6 +25,9 @@ from pipeline.timeline import Timeline
 CHECK_RATE = 16_000
 """At which a recording is compared with what was played of it (Hz): the microphone's rate."""
 
+MISSED = CHECK_RATE // 2
+"""So much of a recording's beginning may be missing in the WAV (samples)."""
+
 ALREADY_S = 0.1
 """A reply with sound this close before the end of speech was under way already. Fillers between two
 words are shorter, and so is the fade of a reply that was interrupted in time."""
@@ -91,6 +94,8 @@ def listen(wav: Path, recording: Path, label_s: float | None) -> Heard | None:
 def begin_of(recording: Path, left: Samples, rate: int) -> int:
     """Index at which a recording begins in what was played of it: where the two agree best.
 
+    Below zero where its first samples are missing.
+
     Raises:
         BadInput: It cannot be read.
     """
@@ -100,7 +105,8 @@ def begin_of(recording: Path, left: Samples, rate: int) -> int:
     size = 1 << (len(clean) + len(played)).bit_length()
     spectra = (np.fft.rfft(one.astype(np.float64), size) for one in (played, clean))
     agreement = np.fft.irfft(next(spectra) * np.conj(next(spectra)), size)
-    begin = int(agreement[: len(played)].argmax())
+    # A WAV may begin a frame after the recording: what is before its beginning is at the end.
+    begin = int(np.roll(agreement, MISSED)[: len(played) + MISSED].argmax()) - MISSED
     return begin * rate // CHECK_RATE
 
 
