@@ -21,6 +21,9 @@ AROUND = RATE
 OTHERS_DB = 20.0
 """In a recording a voice so far below the loudest is not the speaker's."""
 
+TONES_DB = 6.0
+"""What is no voice lasts as long as it is within this of its loudest."""
+
 PAUSE = 10
 """Windows without voice after which another may speak: 0.3 s."""
 
@@ -105,41 +108,40 @@ def end_of_speech(samples: Samples, rate: int) -> SpeechEnd | None:
         rate: Hz.
 
     Returns:
-        None of silence. Where the detector hears no voice, as in tones, the loudest sound counts.
+        None of silence. Where the detector hears no voice, as in tones, the loudest sound counts;
+        if that goes on to the recording's end, it is noise.
     """
     resampler = Resampler(rate, RATE)
     sound = np.concatenate([resampler.push(samples), resampler.flush()])
-    judged = _voiced_until(sound)
-    if judged is None:
+    judged, voice = _judged_until(sound)
+    if not judged:
         return None
     # Digital silence after it is what a microphone that falls silent gives.
     found = speech_end(np.pad(sound, (0, AROUND)), judged)
     end = min(found.end * rate // RATE, len(samples))
-    return dataclasses.replace(found, end=end)
+    told = voice or found.end < len(sound)
+    return dataclasses.replace(found, end=end, measurable=found.measurable and told)
 
 
-def _voiced_until(sound: Samples) -> int | None:
-    """One past the last sample of the speaker's voice, as it is judged."""
+def _judged_until(sound: Samples) -> tuple[int, bool]:
+    """One past the last sample of the speaker's voice, as it is judged; whether there is voice."""
     peak = int(np.abs(sound.astype(np.int32)).max(initial=0))
-    if not peak:
-        return None
-    level = sound * np.float32(max(1.0, PEAK / peak))
+    level = sound * np.float32(max(1.0, PEAK / max(1, peak)))
     settings = Vad()
     heard, on = [], False
     for voice in VoiceDetector(settings).push(np.rint(level).astype(np.int16)):
         on = voice.probability >= (settings.release if on else settings.threshold)
         if on:
-            heard.append(voice)
+            heard.append(voice.start // WINDOW)
     windows = len(sound) // WINDOW
     loudness = np.square(level[: windows * WINDOW]).reshape(windows, WINDOW).mean(axis=1)
-    numbers = np.array([voice.start // WINDOW for voice in heard], np.intp)
-    if not len(numbers) and windows:
-        numbers = np.flatnonzero(loudness >= loudness.max() / 10 ** (OTHERS_DB / 10))
-    if not len(numbers):
-        return len(sound)
+    if not heard:
+        loudest = loudness >= max(loudness.max(initial=0) / 10 ** (TONES_DB / 10), 1e-9)
+        return (int(np.flatnonzero(loudest).max(initial=-1)) + 1) * WINDOW if peak else 0, False
     # Words of one speaker are of one level, give or take; the last of them fades.
+    numbers = np.array(heard)
     utterances = np.split(numbers, np.flatnonzero(np.diff(numbers) > PAUSE) + 1)
     peaks = [loudness[one].max() for one in utterances]
     theirs = [peak >= max(peaks) / 10 ** (OTHERS_DB / 10) for peak in peaks]
     last = utterances[len(theirs) - 1 - theirs[::-1].index(True)][-1]
-    return (int(last) + 1) * WINDOW
+    return (int(last) + 1) * WINDOW, True

@@ -30,7 +30,7 @@ RATE = 16_000
 FALL_DB = 17.0
 """So far below its loudest moment a voice is over."""
 
-FADE_S = 0.04
+FADE_S = 0.03
 """From there to silence (s), in the median of voices."""
 
 LOOK_S = 0.6

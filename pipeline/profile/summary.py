@@ -259,7 +259,7 @@ def warnings(
             told.append(_failures(name, records))
         if variant["unmeasurable"]:
             told.append(_unmeasurable(name, records))
-        if not variant["n"] and (failures or not variant["failed"]):
+        if not variant["n"] and not variant["failed"]:
             told.append(f"{name}: no turn was measured")
     if noise is None:
         told.append("how steady the machine was is not known: it was not looked at twice")
