@@ -27,6 +27,7 @@ from figures import show_machine
 
 from pipeline.audio.audible import onset
 from pipeline.audio.files import WavWriter, read_audio
+from pipeline.hearing import end_of_speech
 from pipeline.profile.witness import begin_of, stereo
 
 # isort: split
@@ -80,7 +81,7 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One that is played; `end_s` is where its speech truly ends, if that is known."""
+    """One that is played; `end_s` is where its speech ends; None: as this checkout hears it."""
 
     name: str
     path: Path
@@ -132,7 +133,10 @@ def talk(cascade: Path, recordings: Sequence[Recording], folder: Path, *, fast: 
         arguments = ["talk", "--input", str(one.path), "--output", str(folder / "reply.wav")]
         arguments += ["--record", str(wav), *(["--fast"] if fast else [])]
         lines = re.findall(r"voice-to-voice (-?\d+) ms", _run(cascade, arguments))
-        told.append(_told(float(lines[-1]) if lines else None, one, wav, "no reply"))
+        if len(lines) > 1:
+            told.append(Told(None, None, f"{len(lines)} turns"))
+        else:
+            told.append(_told(float(lines[0]) if lines else None, one, wav, "no reply"))
     return told
 
 
@@ -169,10 +173,14 @@ def _told(ms: float | None, one: Recording, wav: Path, why: str) -> Told:
     """With the truth beside it, where the WAV has one reply after the known end."""
     if ms is None:
         return Told(None, None, why)
-    if one.end_s is None:
-        return Told(ms)
     left, right, rate = stereo(wav)
-    end = begin_of(one.path, left, rate) + round(one.end_s * rate)
+    if one.end_s is None:
+        found = end_of_speech(left, rate)
+        if found is None or not found.measurable:
+            return Told(ms)
+        end = found.end
+    else:
+        end = begin_of(one.path, left, rate) + round(one.end_s * rate)
     first: int | None = onset(right, rate)
     if first is None or first < end:
         return Told(ms, None)
@@ -238,7 +246,7 @@ def main() -> None:
         recordings = recordings or mixtures(folder)
         recordings = [one for one in recordings if options.cells in one.name]
         told = {way: run[way](cascade, recordings, folder) for way in ways}
-    print("latency in ms (of it wrong, by the known end of the speech)")
+    print("latency in ms (and by how much that is more than the true one)")
     heads = {"fast": "talk --fast"}
     print(f"{'':<20}" + "".join(f"{heads.get(way, way):>20}" for way in ways))
     for number, one in enumerate(recordings):

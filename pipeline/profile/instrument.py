@@ -219,7 +219,9 @@ def _record(item: Item, run: _Run, wav: Path, bounds: Bounds) -> Record:
     status, reason = _status(run, turn, bounds)
     marks = dict(tape.marks(turn))
     latency_ns: int | None = None
-    heard = listen(wav, item.path, item.end_of_speech_s)
+    heard = None
+    if status in ("ok", "no reply"):
+        heard = listen(wav, item.path, item.end_of_speech_s)
     if status == "ok":
         if heard is None or heard.reply_ns is None:
             status, reason = "failed", "the trace tells of a reply that is not in the WAV"
