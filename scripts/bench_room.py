@@ -189,11 +189,13 @@ def _told(ms: float | None, one: Recording, wav: Path, why: str) -> Told:
 
 def _run(cascade: Path, arguments: Sequence[str]) -> str:
     """What the command says on stderr; a warning of ours if it fails."""
+    # Where recordings of people lie is a setting of ours, and none of the program's.
+    kept = {name: value for name, value in os.environ.items() if name != "CASCADE_HUMAN"}
     done = subprocess.run(
         [str(cascade), *arguments],
         capture_output=True,
         text=True,
-        env={**ENVIRONMENT, **os.environ},
+        env={**ENVIRONMENT, **kept},
         check=False,
     )
     if done.returncode not in (0, 1):
