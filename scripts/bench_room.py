@@ -97,7 +97,7 @@ def mixtures(folder: Path) -> list[Recording]:
     spoken = sentence[: int(ends[SENTENCE] * RATE)]
     frames = np.square(spoken[: len(spoken) // 320 * 320]).reshape(-1, 320).mean(axis=1)
     level = np.sqrt(frames[frames > frames.max() / 1000].mean())
-    made = []
+    made: list[Recording] = []
     for kind, snr, gain in CELLS:
         if kind == "real" and not REAL.exists():
             continue

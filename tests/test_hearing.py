@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scripted import LOUD, Detector
 
+from pipeline.audio.speech_end import RATE
 from pipeline.events import Frame
-from pipeline.hearing import LOST_NS, RATE, Hearing
+from pipeline.hearing import LOST_NS, Hearing
 
 
 def feed(hearing: Hearing, rate: int, frames: int, start_ns: int = 0) -> int:
