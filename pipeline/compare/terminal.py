@@ -15,7 +15,7 @@ from rich.text import Text
 
 from pipeline.compare.stamp import source_of
 from pipeline.direct.brief import STAMP
-from pipeline.profile.terminal import NONE, table
+from pipeline.profile.terminal import NONE, recordings, table
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 DIGITS = "0123456789"
@@ -52,6 +52,9 @@ def show(console: Console, summary: Mapping[str, Any]) -> None:
         console.print(_heading("\nInterruptions, heavy tools", simulated))
         for line in details:
             console.print(line)
+    if heard := recordings(summary.get("sound") or {}):
+        console.print(_heading("\nThe recordings: level of voice, distance from noise", simulated))
+        console.print(heard)
     if failures := [*_failures(variants)]:
         console.print(_heading("\nWhat failed", simulated))
         for line in failures:

@@ -263,7 +263,8 @@ def _record(item: Item, run: _Run, wav: Path, bounds: Bounds) -> Record:
         late_ns=run.ends.late_ns,
         hold_ms=_hold_ms(tape.lines, turn),
         level_dbfs=None if heard is None else heard.level_dbfs,
-        snr_db=None if heard is None else heard.snr_db,
+        # Where nobody spoke there is only noise.
+        snr_db=None if heard is None or not session.turns else heard.snr_db,
     )
 
 

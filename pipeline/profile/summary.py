@@ -165,19 +165,27 @@ def figures(
 
 
 def sound(records: Iterable[Record]) -> dict[str, dict[str, Any]]:
-    """Level (dBFS) and signal-to-noise ratio (dB) of each recording: medians over its turns."""
+    """Level (dBFS) and signal-to-noise ratio (dB) of each recording: medians over its turns.
+
+    Where nobody spoke there is no such ratio: it is None.
+    """
     turns: dict[str, list[Record]] = {}
     for record in records:
         if record.level_dbfs is not None:
             turns.setdefault(record.file, []).append(record)
     return {
         file: {
-            "level_dbfs": median(record.level_dbfs or 0.0 for record in of),
-            "snr_db": median(record.snr_db or 0.0 for record in of),
+            "level_dbfs": _median([record.level_dbfs for record in of]),
+            "snr_db": _median([record.snr_db for record in of]),
             "end_of_speech": of[0].end_of_speech,
         }
         for file, of in turns.items()
     }
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
 
 
 def described(values: Sequence[float]) -> dict[str, Any] | None:

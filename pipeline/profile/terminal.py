@@ -66,7 +66,7 @@ def show(console: Console, summary: Mapping[str, Any]) -> None:
         if "against_first" in variant:
             console.print()
             console.print(_against(name, variant["against_first"]))
-    if heard := _sound(summary.get("sound") or {}):
+    if heard := recordings(summary.get("sound") or {}):
         console.print(Text("\nThe recordings: level of the voice, and its distance from the noise"))
         console.print(heard)
     if notes := [*_notes(variants), *summary["warnings"]]:
@@ -146,17 +146,17 @@ def _latencies(variants: Mapping[str, Any]) -> Table:
     return made
 
 
-def _sound(recordings: Mapping[str, Any]) -> Table | None:
-    """A row a recording, the noisiest first."""
-    if not recordings:
+def recordings(sound: Mapping[str, Any]) -> Table | None:
+    """Level and signal-to-noise ratio, a row a recording, the noisiest first; None without any."""
+    if not sound:
         return None
-    noisiest = sorted(recordings.items(), key=lambda item: float(item[1]["snr_db"]))
+    noisiest = sorted(sound.items(), key=lambda item: float(item[1]["snr_db"] or 0.0))
     made = table("recording", "dBFS", "SNR, dB", "end of speech by")
     for name, one in noisiest[:MOST]:
-        level, snr = (f"{one[key]:.0f}" for key in ("level_dbfs", "snr_db"))
+        level, snr = (_ms(one[key]) for key in ("level_dbfs", "snr_db"))
         made.add_row(Text(name), level, snr, one["end_of_speech"])
     if left := noisiest[MOST:]:
-        made.add_row(Text(f"{len(left)} more"), "", f"{left[0][1]['snr_db']:.0f} or more", "")
+        made.add_row(Text(f"{len(left)} more"), "", f"{_ms(left[0][1]['snr_db'])} or more", "")
     return made
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +22,7 @@ from pipeline.hearing import end_of_speech
 Floats = npt.NDArray[np.float64]
 
 CORPUS = ROOT / "tests/data/corpus"
+ORDERS = Path(os.environ.get("CASCADE_HUMAN", ROOT / "../shared/human")) / "picovoice_orders"
 NEAR = RATE // 50
 """20 ms."""
 
@@ -147,6 +150,23 @@ def test_other_rates(rate: int) -> None:
 def test_clipping_does_not_move_it() -> None:
     clipped = np.clip(corpus()[0][0] * 4, -32768, 32767).astype(np.int16)
     assert abs(found(clipped).end - found(clean(0)).end) <= 2 * NEAR
+
+
+@pytest.mark.skipif(not ORDERS.is_dir(), reason=f"no recordings of people in {ORDERS}")
+def test_peoples_voices_end_where_they_did_in_noise_and_when_turned_down() -> None:
+    near, tries = 0, 0
+    for path in sorted(ORDERS.glob("*.wav"))[::5]:
+        voice = np.concatenate([*read_audio(path, RATE)]).astype(np.float64)
+        alone = found(np.rint(voice).astype(np.int16))
+        if not alone.measurable or alone.snr_db < 30:
+            continue
+        room = noise("white", len(voice)) * level(voice) / 10
+        for changed in (voice + room, voice / 10, (voice + room) / 10):
+            still = found(np.rint(changed).clip(-32768, 32767).astype(np.int16))
+            tries += 1
+            near += abs(still.end - alone.end) <= NEAR
+    assert tries >= 15
+    assert near / tries >= 0.9
 
 
 def test_silence_has_no_end() -> None:

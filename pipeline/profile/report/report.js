@@ -85,7 +85,7 @@ function differenceTable() {
 function soundTable() {
   const recordings = Object.entries(DATA.summary.sound || {});
   if (!recordings.length) return null;
-  const rows = recordings.map(([file, one]) => h("tr", {}, h("th", { scope: "row" }, file), numbers(decibels(one.level_dbfs), decibels(one.level_dbfs - one.snr_db), decibels(one.snr_db)), h("td", {}, one.end_of_speech)));
+  const rows = recordings.map(([file, one]) => h("tr", {}, h("th", { scope: "row" }, file), numbers(decibels(one.level_dbfs), typeof one.snr_db === "number" ? decibels(one.level_dbfs - one.snr_db) : NONE, decibels(one.snr_db)), h("td", {}, one.end_of_speech)));
   const caption = "The recordings: the voice and the noise when it is over, in dBFS (100 Hz to 8 kHz), and their distance in dB. Where the end of the speech is not labelled it is found 17 dB below the voice\u2019s loudest moment, so that neither gain nor noise from 15 dB down moves it; people who label the same recording agree to some 50 ms.";
   return tableFigure(caption, h("table", {}, columns("Recording", "Voice", "Noise", "SNR", "End of speech by"), h("tbody", {}, rows)), "Sound of each recording");
 }
