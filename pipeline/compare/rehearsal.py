@@ -56,10 +56,9 @@ def _reply(step: Step) -> str:
 
 def _ends_s(step: Step, onsets: dict[Path, float]) -> float | None:
     """Where the speech ends, from its first audible sample (s)."""
-    end_s = step.end_of_speech_s or step.audible_s
-    if not end_s:
+    if step.end_of_speech_s is None:
         return None
     if step.path not in onsets:
         sound = np.concatenate([*read_audio(step.path, CHECK_RATE)])
         onsets[step.path] = (onset(sound, CHECK_RATE) or 0) / CHECK_RATE
-    return end_s - onsets[step.path]
+    return step.end_of_speech_s - onsets[step.path]
