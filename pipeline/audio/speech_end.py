@@ -8,8 +8,13 @@ below the voice does not move it either.
 Tried on Piper's sentences, whose ends are known, and on people's recordings, in white, pink and
 real noise. A fixed level is wrong by seconds in noise. The detector alone (Silero's last window)
 is right to 15 ms on clean voices and moves by up to 100 ms at 15 dB, so it says only whereabouts
-to look. A deeper fall, of 25 dB, is nearer to the silence of a clean recording, but at 15 dB finds
-the same place in only two of three.
+to look. A deeper fall, of 25 dB, is nearer to the silence of a clean recording, but in pink noise
+15 dB down it finds the same place in only 60 of 100.
+
+Against known ends it is 9 ms early in the median, with a deviation of 31 ms: a soft last sound is
+left out, and what is cut off in mid-voice is given 50 ms too much. In noise 15 and 20 dB down it
+stays within 20 ms for 93 to 100 of 100 of Piper's sentences, and for 87 to 97 of 100 of people's
+that nothing was fitted on; who label such recordings agree to some 50 ms.
 """
 
 from __future__ import annotations
