@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Protocol
 
 import numpy as np
 
-from pipeline.audio.audible import ending
 from pipeline.audio.resample import Resampler
+from pipeline.audio.speech_end import RATE, SpeechEnd, speech_end
 from pipeline.audio.tape import Tape
+from pipeline.config import Vad
 from pipeline.events import Frame, Samples
 from pipeline.stages.stt import Audio
-from pipeline.stages.vad import WINDOW, Voice
+from pipeline.stages.vad import WINDOW, Voice, VoiceDetector
 
-RATE = 16_000
-"""Samples per second (Hz) of all that is kept and judged."""
+AROUND = RATE
+"""How much sound (samples) before and after the end of a voice tells where it is."""
 
-JUDGE_LAG = 2 * WINDOW
-"""How much silence (samples) what is judged voiced may end with: measured, up to 46 ms."""
+OTHERS_DB = 20.0
+"""In a recording a voice so far below the loudest is not the speaker's."""
 
-FADE = RATE // 10
-"""How much sound (samples) may follow what is judged voiced: a voice fades out for up to 80 ms."""
+TONES_DB = 6.0
+"""What is no voice lasts as long as it is within this of its loudest."""
+
+PAUSE = 10
+"""Windows without voice after which another may speak: 0.3 s."""
+
+PEAK = 16_384
+"""To which a recording is turned up before it is judged: the gate stays shut on quiet sound."""
 
 LOST_NS = 1_000_000_000
 """A gap in the microphone's time beyond which what comes has nothing to do with what was."""
@@ -75,16 +83,13 @@ class Hearing:
         return self._tape.time_of(offset)
 
     def last_sound(self, judged: int) -> int:
-        """Where the voice fell silent that was judged to end at `judged`.
+        """Where the voice ended that was judged to end at `judged` (see `audio.speech_end`).
 
-        The judge is a little late, or leaves out how it fades. Where it does not fall silent there,
-        because the room is not, the judge is believed.
+        Only what was heard so far is looked at.
         """
-        start = judged - JUDGE_LAG
-        end = ending(self._tape.cut(start, judged + FADE), RATE)
-        if end is None or end == min(judged + FADE, self._tape.end) - start:
-            end = ending(self._tape.cut(start, judged), RATE)
-        return judged if end is None else start + end
+        start = max(0, judged - AROUND, self._tape.begin)
+        found = speech_end(self._tape.cut(start, judged + AROUND), judged - start)
+        return start + found.end
 
     def sound(self, start: int, end: int, *, until: int = 0) -> Audio:
         """What was heard from `start` to before `end`, and silence up to `until` if that is later.
@@ -93,3 +98,50 @@ class Hearing:
         """
         audio = self._tape.cut(start, end).astype(np.float32) / np.float32(32768)
         return np.pad(audio, (0, max(0, until - end)))
+
+
+def end_of_speech(samples: Samples, rate: int) -> SpeechEnd | None:
+    """Where the speech in a whole recording ends; indices are at `rate`.
+
+    Args:
+        samples: Mono int16.
+        rate: Hz.
+
+    Returns:
+        None of silence. Where the detector hears no voice, as in tones, the loudest sound counts;
+        if that goes on to the recording's end, it is noise.
+    """
+    resampler = Resampler(rate, RATE)
+    sound = np.concatenate([resampler.push(samples), resampler.flush()])
+    judged, voice = _judged_until(sound)
+    if not judged:
+        return None
+    # Digital silence after it is what a microphone that falls silent gives.
+    found = speech_end(np.pad(sound, (0, AROUND)), judged)
+    end = min(found.end * rate // RATE, len(samples))
+    told = voice or found.end < len(sound)
+    return dataclasses.replace(found, end=end, measurable=found.measurable and told)
+
+
+def _judged_until(sound: Samples) -> tuple[int, bool]:
+    """One past the last sample of the speaker's voice, as it is judged; whether there is voice."""
+    peak = int(np.abs(sound.astype(np.int32)).max(initial=0))
+    level = sound * np.float32(max(1.0, PEAK / max(1, peak)))
+    settings = Vad()
+    heard, on = [], False
+    for voice in VoiceDetector(settings).push(np.rint(level).astype(np.int16)):
+        on = voice.probability >= (settings.release if on else settings.threshold)
+        if on:
+            heard.append(voice.start // WINDOW)
+    windows = len(sound) // WINDOW
+    loudness = np.square(level[: windows * WINDOW]).reshape(windows, WINDOW).mean(axis=1)
+    if not heard:
+        loudest = loudness >= max(loudness.max(initial=0) / 10 ** (TONES_DB / 10), 1e-9)
+        return (int(np.flatnonzero(loudest).max(initial=-1)) + 1) * WINDOW if peak else 0, False
+    # Words of one speaker are of one level, give or take; the last of them fades.
+    numbers = np.array(heard)
+    utterances = np.split(numbers, np.flatnonzero(np.diff(numbers) > PAUSE) + 1)
+    peaks = [loudness[one].max() for one in utterances]
+    theirs = [peak >= max(peaks) / 10 ** (OTHERS_DB / 10) for peak in peaks]
+    last = utterances[len(theirs) - 1 - theirs[::-1].index(True)][-1]
+    return (int(last) + 1) * WINDOW, True

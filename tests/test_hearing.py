@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scripted import LOUD, Detector
 
+from pipeline.audio.speech_end import RATE
 from pipeline.events import Frame
-from pipeline.hearing import LOST_NS, RATE, Hearing
+from pipeline.hearing import LOST_NS, Hearing
 
 
 def feed(hearing: Hearing, rate: int, frames: int, start_ns: int = 0) -> int:
@@ -47,20 +48,26 @@ def test_an_utterance_is_padded_with_silence_that_has_not_been_heard_yet() -> No
     assert len(hearing.sound(1000, 2000, until=1500)) == 1000
 
 
-def ending_of(fade: float, floor: int) -> float:
-    """Where a voice that is judged to end at 0.5 s, and fades for a while, fell silent (s)."""
+def ending_of(level: float, floor: float, late: float = 0.0) -> float:
+    """Where a tone of 0.5 s, judged to end `late` (s) after that, fell silent (s)."""
     hearing = Hearing(Detector(), 5.0)
     t = np.arange(RATE) / RATE
-    level = np.where(t < 0.5, 10_000, np.where(t < 0.5 + fade, 500, 0))
-    sound = level * np.sin(2 * np.pi * 200 * t) + floor * np.sin(2 * np.pi * 1000 * t)
+    sound = np.where(t < 0.5, level, 0) * np.sin(2 * np.pi * 400 * t)
+    sound += floor * np.random.default_rng(1).standard_normal(RATE)
     hearing.push(Frame(sound.astype(np.int16), RATE, 0, 0))
-    return hearing.last_sound(RATE // 2) / RATE
+    return hearing.last_sound(int((0.5 + late) * RATE)) / RATE
 
 
-@pytest.mark.parametrize("fade", [0.0, 0.03, 0.08])
-def test_a_voice_ends_where_it_has_faded_out(fade: float) -> None:
-    assert ending_of(fade, floor=0) == pytest.approx(0.5 + fade, abs=0.005)
+@pytest.mark.parametrize("late", [-0.03, 0.0, 0.046])
+def test_a_voice_ends_where_it_fell_silent_and_not_where_it_is_judged_to(late: float) -> None:
+    assert ending_of(10_000, 0, late) == pytest.approx(ending_of(10_000, 0), abs=0.005)
+    assert ending_of(10_000, 0, late) == pytest.approx(0.5, abs=0.06)
 
 
-def test_in_a_loud_room_the_judge_is_believed() -> None:
-    assert ending_of(0.03, floor=300) == pytest.approx(0.5, abs=0.005)
+@pytest.mark.parametrize(("level", "floor"), [(10_000, 300), (10_000, 1000), (300, 0), (300, 30)])
+def test_neither_gain_nor_a_loud_room_moves_it(level: float, floor: float) -> None:
+    assert ending_of(level, floor) == pytest.approx(ending_of(10_000, 0), abs=0.01)
+
+
+def test_before_anything_was_heard_there_is_nothing_to_look_at() -> None:
+    assert Hearing(Detector(), 5.0).last_sound(0) == 0

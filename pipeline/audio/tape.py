@@ -22,6 +22,11 @@ class Tape:
         self._blocks: deque[tuple[int, int, Samples]] = deque()
         self.end = 0
 
+    @property
+    def begin(self) -> int:
+        """Offset of the oldest sample that is kept."""
+        return self._blocks[0][0] if self._blocks else self.end
+
     def append(self, samples: Samples, t_ns: int) -> None:
         """Add what follows; `t_ns` is when its first sample was captured."""
         if not len(samples):

@@ -189,7 +189,7 @@ def summary(
     models = list(dict.fromkeys(model_of(one, header) for one in counted))
     model = next(filter(None, models), "")
     rates = table.of(model) if model else None
-    answered = [one for one in counted if any(turn.record.status == "ok" for turn in one.turns)]
+    answered = [one for one in counted if any(turn.record.answered for turn in one.turns)]
     bills = [(one, bill(one.usage, rates, one.seconds)) for one in answered] if rates else []
     known = [(one, found.dollars) for one, found in bills if found.dollars is not None]
     return {
@@ -213,7 +213,7 @@ def speech_s(conversation: Conversation) -> float:
 
 def _dollars(known: Sequence[tuple[Conversation, float]]) -> dict[str, Any]:
     usd = sum(dollars for _, dollars in known) if known else None
-    turns = sum(turn.record.status == "ok" for one, _ in known for turn in one.turns)
+    turns = sum(turn.record.answered for one, _ in known for turn in one.turns)
     minutes = [one.seconds / 60 for one, _ in known]
     spoken = sum(speech_s(one) for one, _ in known) / 60
     interval = ratio_interval([dollars for _, dollars in known], minutes)
@@ -230,7 +230,7 @@ def _dollars(known: Sequence[tuple[Conversation, float]]) -> dict[str, Any]:
 def _machine(counted: Sequence[Conversation]) -> dict[str, Any]:
     """Processor time and energy of this machine."""
     cpu_s = sum(one.cpu_s for one in counted) if counted else None
-    turns = sum(turn.record.status == "ok" for one in counted for turn in one.turns)
+    turns = sum(turn.record.answered for one in counted for turn in one.turns)
     minutes = [one.seconds / 60 for one in counted]
     metered = [one for one in counted if one.joules is not None]
     joules = sum(one.joules or 0.0 for one in metered) if metered else None

@@ -1,7 +1,8 @@
 """What a conversation's WAV, marks and events say of each of its turns.
 
-The WAV decides: the true end of the user's speech is on its left side, the first audible sample of
-the reply on its right. Everything that a server says of itself stands beside that as `FIGURES`.
+The WAV decides: the true end of the user's speech (`audio.speech_end`) is on its left side, the
+first audible sample of the reply on its right. Everything that a server says of itself stands
+beside that as `FIGURES`.
 """
 
 from __future__ import annotations
@@ -9,20 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from pipeline.audio.audible import ending, onset
-from pipeline.audio.files import read_audio
+from pipeline.audio.speech_end import UNMEASURABLE, SpeechEnd
 from pipeline.audio.virtual import Span as Playing
 from pipeline.clock import NS_PER_MS, NS_PER_S
 from pipeline.compare.cues import Said
 from pipeline.compare.observed import Asked, Observed
 from pipeline.compare.record import Call, Turn
 from pipeline.events import Samples
+from pipeline.hearing import end_of_speech
 from pipeline.profile.lanes import Line, lanes, wasted
 from pipeline.profile.record import Record, Span, Status
 from pipeline.profile.watched import Tape
-from pipeline.profile.witness import CHECK_RATE, first_reply
+from pipeline.profile.witness import CONTRADICTED, begin_of, contradicted, first_reply
 
 FIGURES: Mapping[str, tuple[str, str, str]] = {
     "endpointing": (
@@ -88,11 +88,13 @@ class Window:
         begin: Where the recording begins.
         end: Where the next one begins, or the WAV ends.
         over: Where the user's speech truly ends.
+        found: What the sound says of that; None: there is none.
     """
 
     begin: int
     end: int
     over: int
+    found: SpeechEnd | None = None
 
 
 def windows(tracks: Tracks, said: Sequence[Said], playing: Sequence[Playing]) -> list[Window]:
@@ -102,7 +104,7 @@ def windows(tracks: Tracks, said: Sequence[Said], playing: Sequence[Playing]) ->
     for number, (one, span) in enumerate(zip(said, playing, strict=False)):
         begin = begins[number]
         end = begins[number + 1] if number + 1 < len(begins) else len(tracks.user)
-        found.append(Window(begin, end, _end_of_speech(tracks, begin, end, one, span)))
+        found.append(Window(begin, end, *_end_of_speech(tracks, begin, end, one, span)))
     return found
 
 
@@ -126,10 +128,12 @@ def measure(
     """
     replied = [turn for turn in said.turns if "heard.first" in tape.marks(turn)]
     turn = (replied or said.turns or [0])[-1]
-    marks = dict(tape.marks(turn))
+    traced = tape.marks(turn)
+    marks = dict(traced)
     end_ns = tracks.time(window.over)
     direct = "model.start" in marks or "model.first_audio" in marks
-    if direct or "speech.end" not in marks:
+    labelled = said.step.end_of_speech_s is not None
+    if direct or labelled or "speech.end" not in marks:
         marks["speech.end"] = end_ns
     until_ns = tracks.time(window.end)
     status, reason = _status(said, turn, marks, session, until_ns)
@@ -138,6 +142,11 @@ def measure(
     first = _first(window, tracks, own)
     if status == "ok" and first is None:
         status, reason = "failed", "a reply was told of, and none is in the WAV"
+    if status == "ok" and first is not None:
+        if not labelled and (window.found is None or not window.found.measurable):
+            status, reason = "unmeasurable", UNMEASURABLE
+        elif contradicted(tracks.time(first) - end_ns, traced):
+            status, reason = "unmeasurable", CONTRADICTED
     if status == "ok" and len(replied) > 1:
         reason = f"answered {len(replied)} times: pauses were taken for the end"
     answering = _answering(turn, window, tracks, session, first) if status == "ok" else None
@@ -152,7 +161,7 @@ def measure(
         wav_voice_to_voice_ns=None
         if status != "ok" or first is None
         else tracks.time(first) - end_ns,
-        end_of_speech="detector" if said.step.end_of_speech_s is None else "label",
+        end_of_speech="label" if labelled else "detector",
         spans=_spans(tape.lines, turn, marks, until_ns, session),
         wav_start_ns=tracks.start_ns,
         transcript=" ".join(session.said[t] for t in said.turns if session.said.get(t)),
@@ -164,6 +173,8 @@ def measure(
             for begin, end in session.gaps.get(reply, [])
         ),
         wasted=wasted([line for line in tape.lines if line["turn"] in said.turns]),
+        level_dbfs=None if window.found is None else window.found.level_dbfs,
+        snr_db=None if window.found is None else window.found.snr_db,
     )
     return Turn(
         record,
@@ -198,21 +209,18 @@ def _status(
     return "no reply", "the reply had no sound"
 
 
-def _end_of_speech(tracks: Tracks, begin: int, end: int, said: Said, playing: Playing) -> int:
-    """Index of the true end of speech: the last audible sample, moved to the label if there is one.
-
-    The last sound is the same one in recording and WAV, which tells where the label's time is.
-    """
+def _end_of_speech(
+    tracks: Tracks, begin: int, end: int, said: Said, playing: Playing
+) -> tuple[int, SpeechEnd | None]:
+    """Index of the true end of speech, by the label if there is one; and what the sound says."""
     stop = min(end, tracks.index(playing.end_ns) + int(SETTLED_S * tracks.rate))
-    last = ending(tracks.user[begin:stop], tracks.rate)
-    if last is None:
-        return stop
+    sound = tracks.user[begin:stop]
+    found = end_of_speech(sound, tracks.rate)
     label_s = said.step.end_of_speech_s
-    if label_s is None:
-        return begin + last
-    clean = np.concatenate([*read_audio(said.step.path, CHECK_RATE)])
-    lasting = ending(clean, CHECK_RATE) or len(clean)
-    return min(end, begin + last + round((label_s - lasting / CHECK_RATE) * tracks.rate))
+    if label_s is not None and found is not None:
+        first = begin + begin_of(said.step.path, sound, tracks.rate)
+        return min(end, first + round(label_s * tracks.rate)), found
+    return (stop if found is None else begin + found.end), found
 
 
 def _own_sound(said: Said, window: Window, tracks: Tracks, tape: Tape) -> int | None:

@@ -192,7 +192,7 @@ class _Bench:
     async def _check(self, turn: Turn, step: Step, before: Sequence[tuple[str, str]]) -> Check:
         asked, reply = step.expect.judge, turn.record.reply.strip()
         if not reply:
-            if turn.record.status == "ok":
+            if turn.record.answered:
                 return Check("judge", asked, None, "the words of the reply are not known")
             return Check("judge", asked, False, "no reply")
         messages = question(asked, step.said or turn.record.transcript, reply, before)

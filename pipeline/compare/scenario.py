@@ -67,7 +67,7 @@ class Step:
         said: The words; empty if only the recording is there and nobody wrote them down.
         path: The recording.
         end_of_speech_s: Where the speech ends in it (s), as labelled; None: to be detected.
-        audible_s: Where its last audible sound ends (s).
+        audible_s: Where the speech ends in it by its sound; where noise hides that, its length (s).
         seconds: How long it is (s).
         expect: Of the reply.
         interrupt_s: It begins so long after the reply before it is first heard (s); None: once that

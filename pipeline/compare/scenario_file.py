@@ -13,7 +13,6 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline import yaml_file
-from pipeline.audio.audible import ending
 from pipeline.audio.files import read_audio
 from pipeline.compare.reference import LENGTHS, lengthened
 from pipeline.compare.scenario import (
@@ -27,6 +26,7 @@ from pipeline.compare.scenario import (
 )
 from pipeline.ends import RATE
 from pipeline.errors import BadInput
+from pipeline.hearing import end_of_speech
 from pipeline.profile.corpus import Item, checked, gather
 from pipeline.tools import Tool
 
@@ -266,7 +266,8 @@ def _turn(number: int, turn: _Turn, folder: Path, tools: set[str], patience_s: f
 
 def _step(item: Item, expect: Expect, patience_s: float) -> Step:
     sound = np.concatenate([*read_audio(item.path, RATE)])
-    audible_s = (ending(sound, RATE) or len(sound)) / RATE
+    found = end_of_speech(sound, RATE)
+    audible_s = (len(sound) if found is None or not found.measurable else found.end) / RATE
     return Step(
         item.text,
         item.path,

@@ -31,7 +31,7 @@ def scored(turn: Turn, step: Step, scenario: Scenario) -> Turn:
     """A turn with its checks and, where words and transcript are known, its word errors."""
     record = turn.record
     reply: str | None = record.reply
-    if not record.reply.strip() and record.status == "ok":
+    if not record.reply.strip() and record.answered:
         reply = None
     checks = check(step, scenario, reply, turn.calls, turn.kept)
     errors, said = None, 0

@@ -115,7 +115,7 @@ def word_error_rate(turns: Iterable[Held]) -> dict[str, Any] | None:
     if not spoken:
         return None
     heard = [turn for turn in spoken if turn.word_errors is not None]
-    if not any(turn.record.status == "ok" for turn in heard):
+    if not any(turn.record.answered for turn in heard):
         # A path that never tells what it understood has not misheard what it left unanswered.
         heard = []
     errors = [turn.word_errors or 0 for turn in heard]
@@ -123,7 +123,7 @@ def word_error_rate(turns: Iterable[Held]) -> dict[str, Any] | None:
     return {
         "turns": len(heard),
         "without_transcript": sum(
-            turn.word_errors is None and turn.record.status == "ok" for turn in spoken
+            turn.word_errors is None and turn.record.answered for turn in spoken
         ),
         "errors": sum(errors),
         "words": sum(words),
@@ -159,7 +159,7 @@ def heavy_tools(conversations: Iterable[Conversation]) -> dict[str, Any] | None:
     ]
     return {
         "connected": _share([one.status == "ok" for one in heavy]),
-        "answering": _share([turn.record.status == "ok" for turn in turns]),
+        "answering": _share([turn.record.answered for turn in turns]),
         "reconnects": sum(one.reconnects for one in heavy),
         "calls": len(calls),
         "cancelled": sum(call.cancelled for call in calls),

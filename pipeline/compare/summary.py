@@ -30,6 +30,7 @@ from pipeline.profile.summary import (
     noise_of,
     rounded,
     row,
+    sound,
     warnings,
 )
 from pipeline.timeline import DIRECT_PARTS, DIRECT_STAGES, PARTS
@@ -50,6 +51,7 @@ COLUMNS = (
     *(f"hidden_{name}_ms" for name in (*HIDEABLE, *ADDED)),
     *("scenario", "turn", "answering_ms", "wer", "checks_met", "checks", "tool_ok", "silence_ms"),
     *("cost_usd", "simulated", "order", "end_of_speech", "underrun_ms", "reason"),
+    *("level_dbfs", "snr_db"),
 )
 """Of `turns.csv`; new columns are added at the end."""
 
@@ -88,6 +90,7 @@ def summarise(
         "simulated": bool(simulated),
         "verdict": [],
         "variants": variants,
+        "sound": rounded(sound(record for of in records.values() for record in of), 1),
         "scenarios": len({one.scenario for one in conversations}),
         "conversations": sum(one.repeat > 0 for one in conversations),
         **{key: header[key] for key in TAKEN if key in header},
@@ -205,7 +208,7 @@ def _failures(conversations: Iterable[Conversation]) -> list[dict[str, Any]]:
     """What went wrong: a conversation that ended early once, else each turn without an answer."""
     found: list[dict[str, Any]] = []
     for one in conversations:
-        bad = [turn for turn in one.turns if turn.record.status != "ok"]
+        bad = [turn for turn in one.turns if not turn.record.answered]
         where = {"scenario": one.scenario, "repeat": one.repeat, "order": one.order}
         if one.status == "failed":
             first = bad[0].number if bad else None

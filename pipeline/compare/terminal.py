@@ -15,7 +15,7 @@ from rich.text import Text
 
 from pipeline.compare.stamp import source_of
 from pipeline.direct.brief import STAMP
-from pipeline.profile.terminal import NONE, table
+from pipeline.profile.terminal import NONE, recordings, table
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 DIGITS = "0123456789"
@@ -52,6 +52,9 @@ def show(console: Console, summary: Mapping[str, Any]) -> None:
         console.print(_heading("\nInterruptions, heavy tools", simulated))
         for line in details:
             console.print(line)
+    if heard := recordings(summary.get("sound") or {}):
+        console.print(_heading("\nThe recordings: level of voice, distance from noise", simulated))
+        console.print(heard)
     if failures := [*_failures(variants)]:
         console.print(_heading("\nWhat failed", simulated))
         for line in failures:
@@ -100,7 +103,8 @@ def _heading(text: str, simulated: bool) -> Text:
 
 
 def _latencies(variants: Variants) -> Table:
-    made = table("path", "n", "failed", "median", "95 % interval", "p95", "answer")
+    hidden = ["unmeasurable"] if any(one["unmeasurable"] for one in variants.values()) else []
+    made = table("path", "n", *hidden, "failed", "median", "95 % interval", "p95", "answer")
     for name, one in variants.items():
         found = one["voice_to_voice_ms"] or {}
         interval = found.get("ci95")
@@ -108,6 +112,7 @@ def _latencies(variants: Variants) -> Table:
         made.add_row(
             Text(name),
             str(one["n"]),
+            *(Text(str(one[key]), "yellow") for key in hidden),
             Text(str(one["failed"]), "bold red" if one["failed"] else ""),
             Text(_ms(found.get("median")), "bold"),
             "{:.0f} to {:.0f}".format(*interval) if interval else "too few" if found else NONE,

@@ -109,6 +109,8 @@ def _heard(name: str, one: Mapping[str, Any], verb: str = "") -> str:
         inside.append(_interval(whole["ci95"], "{:.0f} to {:.0f}"))
     if one["too_soon"]:
         inside.append(f"{one['too_soon']} of them before the user had finished")
+    if one.get("unmeasurable"):
+        inside.append(f"{one['unmeasurable']} more unmeasurable for noise")
     if one["failed"]:
         inside.append(f"{one['failed']} more failed")
     return f"{text} ({', '.join(inside)})"

@@ -6,9 +6,10 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pipeline.audio.speech_end import RATE
 from pipeline.config import Vad
 from pipeline.events import Frame
-from pipeline.hearing import RATE, Detector, Hearing
+from pipeline.hearing import Detector, Hearing
 from pipeline.stages.vad import WINDOW
 from pipeline.trace import Trace
 

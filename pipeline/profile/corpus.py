@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.audio.audible import ending
 from pipeline.audio.files import check_audio, read_audio
 from pipeline.ends import RATE
 from pipeline.errors import BadInput
@@ -100,7 +99,7 @@ def checked(item: Item) -> Item:
     """
     samples = np.concatenate([*read_audio(item.path, RATE), np.zeros(0, np.int16)])
     seconds = len(samples) / RATE
-    if ending(samples, RATE) is None:
+    if not samples.any():
         raise BadInput(f"{item.path}: nothing is audible in it; record it louder")
     label = item.end_of_speech_s
     if label is not None and not 0 < label <= seconds:

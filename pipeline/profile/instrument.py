@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from pipeline.audio.speech_end import UNMEASURABLE
 from pipeline.cascade import Cascade
 from pipeline.clock import NS_PER_S
 from pipeline.config import Settings
@@ -28,7 +29,7 @@ from pipeline.profile.corpus import Item
 from pipeline.profile.lanes import Line, lanes, wasted
 from pipeline.profile.record import Record, Span, Status
 from pipeline.profile.watched import Tape, Watched
-from pipeline.profile.witness import listen
+from pipeline.profile.witness import CONTRADICTED, contradicted, listen
 from pipeline.session import Session
 from pipeline.talk import PATIENCE_S, Driver
 from pipeline.trace import Trace
@@ -39,6 +40,9 @@ from the turn before."""
 
 SETTLE_S = 0.1
 """Rest before a turn: the threads of some engines spin for a while after their work."""
+
+QUIET_DBFS = -55.0
+"""Speech this quiet may be lost on the detectors: their gate is made for telephones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,15 +217,27 @@ def _record(item: Item, run: _Run, wav: Path, bounds: Bounds) -> Record:
     replied = [turn for turn in session.turns if "heard.first" in tape.marks(turn)]
     turn = replied[-1] if replied else session.turn
     status, reason = _status(run, turn, bounds)
+    marks = dict(tape.marks(turn))
     latency_ns: int | None = None
-    if status == "ok":
+    heard = None
+    if status in ("ok", "no reply"):
         heard = listen(wav, item.path, item.end_of_speech_s)
+    if status == "ok":
         if heard is None or heard.reply_ns is None:
             status, reason = "failed", "the trace tells of a reply that is not in the WAV"
+        elif not heard.measurable:
+            status, reason = "unmeasurable", UNMEASURABLE
+        elif contradicted(heard.reply_ns - heard.end_ns, marks):
+            status, reason = "unmeasurable", CONTRADICTED
         else:
             latency_ns = heard.reply_ns - heard.end_ns
             if len(replied) > 1:
                 reason = f"answered {len(replied)} times: pauses were taken for the end"
+            if item.end_of_speech_s is not None and run.ends.recorded_from_ns is not None:
+                # Who wrote the label knows better than the detector: the parts count from there.
+                marks["speech.end"] = run.ends.recorded_from_ns + heard.end_ns
+    if heard is not None and status == "no reply" and heard.level_dbfs < QUIET_DBFS:
+        reason += f"; its level is {heard.level_dbfs:.0f} dBFS: record it louder"
     gaps = session.gaps.get(session.reply_ids.get(turn, ""), [])
     return Record(
         variant="",
@@ -230,7 +246,7 @@ def _record(item: Item, run: _Run, wav: Path, bounds: Bounds) -> Record:
         order=0,
         status=status,
         reason=reason,
-        marks=tape.marks(turn),
+        marks=marks,
         wav_voice_to_voice_ns=latency_ns,
         end_of_speech="detector" if item.end_of_speech_s is None else "label",
         spans=(
@@ -246,6 +262,9 @@ def _record(item: Item, run: _Run, wav: Path, bounds: Bounds) -> Record:
         cpu_ns=run.cpu_ns,
         late_ns=run.ends.late_ns,
         hold_ms=_hold_ms(tape.lines, turn),
+        level_dbfs=None if heard is None else heard.level_dbfs,
+        # Where nobody spoke there is only noise.
+        snr_db=None if heard is None or not session.turns else heard.snr_db,
     )
 
 

@@ -21,9 +21,10 @@ RECORDS = "records.jsonl"
 VERSION = 1
 """Version of the format; a reader refuses another one."""
 
-Status = Literal["ok", "no reply", "failed", "timeout"]
+Status = Literal["ok", "no reply", "failed", "timeout", "unmeasurable"]
 """How a turn went: a reply was heard; nothing was understood, or nothing answered; a stage failed;
-no reply came in time. Only the first has a latency, and all are counted."""
+no reply came in time; a reply was heard, but noise hides where the speech ended. Only the first has
+a latency, and all are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,8 @@ class Record:
         late_ns: How late a block of sound came at worst: far above the usual millisecond or two the
             machine could not keep real time, and the turn is less certain.
         hold_ms: Silence that was asked of the user, at the commit (ms); None: not known.
+        level_dbfs: Level of the user's voice in the recording; None: not known.
+        snr_db: By how much it is above the noise when it is over (dB).
         node: Which machine of several measured it; empty: there was only one.
     """
 
@@ -96,6 +99,13 @@ class Record:
     late_ns: int = 0
     hold_ms: float | None = None
     node: str = ""
+    level_dbfs: float | None = None
+    snr_db: float | None = None
+
+    @property
+    def answered(self) -> bool:
+        """Whether a reply was heard, be its latency known or not."""
+        return self.status in ("ok", "unmeasurable")
 
     @property
     def timeline(self) -> Timeline | None:

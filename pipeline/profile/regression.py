@@ -130,7 +130,7 @@ Turns = Mapping[str, Mapping[int, Measures]]
 def _turns(records: Iterable[Record]) -> Turns:
     found: dict[str, dict[int, Measures]] = {}
     for record in records:
-        if record.repeat > 0:
+        if record.repeat > 0 and record.status != "unmeasurable":
             found.setdefault(record.file, {})[record.repeat] = measures(record)
     return found
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 from typing import Any, get_args
 
 from rich.console import Console
@@ -104,9 +105,10 @@ def moved(compared: Mapping[str, Difference], whole_ms: float) -> list[str]:
 def summarise(header: Mapping[str, Any], records: Sequence[Record]) -> dict[str, Any]:
     """What `summary.json` holds.
 
-    For each variant: `n` turns with a latency and `failed` turns without one, which are all its
-    turns together; both again by status; the distributions; and `against_first`, its difference
-    from the first variant, paired by recording and repeat. Warm-up counts only in `warm_up`.
+    For each variant: `n` turns with a latency, `unmeasurable` ones that were answered, and `failed`
+    ones, which are all its turns together; again by status; the distributions; and `against_first`,
+    its difference from the first variant, paired by recording and repeat. Warm-up counts only in
+    `warm_up`. For each recording: `sound`, its level and signal-to-noise ratio.
     """
     noise = noise_of(header)
     turns = by_variant(header, records)
@@ -117,6 +119,7 @@ def summarise(header: Mapping[str, Any], records: Sequence[Record]) -> dict[str,
     summary: dict[str, Any] = {
         "variants": rounded(variants),
         "recordings": len({record.file for record in records}),
+        "sound": rounded(sound(records), 1),
         **{key: header[key] for key in DESCRIBED if key in header},
     }
     summary["warnings"] = warnings(summary, noise, records)
@@ -141,11 +144,13 @@ def figures(
         for name in hideable
     }
     statuses = Counter(record.status for record in counted)
+    hidden_ends = statuses["unmeasurable"]
     latencies = [found[LATENCY] for found in measured]
     whole = described(latencies)
     return {
         "n": len(measured),
-        "failed": len(counted) - len(measured),
+        "failed": len(counted) - len(measured) - hidden_ends,
+        "unmeasurable": hidden_ends,
         "statuses": {status: statuses[status] for status in get_args(Status)},
         "voice_to_voice_ms": whole and {**whole, "mean_ci95": mean_interval(latencies)},
         "parts_ms": {
@@ -157,6 +162,30 @@ def figures(
         "wasted": dict(sum((Counter(record.wasted) for record in counted), Counter[str]())),
         "warm_up": _warm_up([record for record in records if record.repeat == 0]),
     }
+
+
+def sound(records: Iterable[Record]) -> dict[str, dict[str, Any]]:
+    """Level (dBFS) and signal-to-noise ratio (dB) of each recording: medians over its turns.
+
+    Where nobody spoke there is no such ratio: it is None.
+    """
+    turns: dict[str, list[Record]] = {}
+    for record in records:
+        if record.level_dbfs is not None:
+            turns.setdefault(record.file, []).append(record)
+    return {
+        file: {
+            "level_dbfs": _median([record.level_dbfs for record in of]),
+            "snr_db": _median([record.snr_db for record in of]),
+            "end_of_speech": of[0].end_of_speech,
+        }
+        for file, of in turns.items()
+    }
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
 
 
 def described(values: Sequence[float]) -> dict[str, Any] | None:
@@ -234,10 +263,11 @@ def warnings(
     if summary.get("interrupted"):
         told.append("the run was interrupted: these are the turns until then")
     for name, variant in summary["variants"].items():
-        if variant["failed"]:
-            if failures:
-                told.append(_failures(name, records))
-        elif not variant["n"]:
+        if variant["failed"] and failures:
+            told.append(_failures(name, records))
+        if variant["unmeasurable"]:
+            told.append(_unmeasurable(name, records))
+        if not variant["n"] and not variant["failed"]:
             told.append(f"{name}: no turn was measured")
     if noise is None:
         told.append("how steady the machine was is not known: it was not looked at twice")
@@ -264,8 +294,17 @@ def warnings(
     return told
 
 
+def _unmeasurable(variant: str, records: Iterable[Record]) -> str:
+    of = [r for r in records if r.variant == variant and r.repeat > 0]
+    bad = [r for r in of if r.status == "unmeasurable"]
+    turns = "1 turn is" if len(bad) == 1 else f"{len(bad)} turns are"
+    where = f"{bad[0].file} repeat {bad[0].repeat}"
+    return f"{variant}: {turns} unmeasurable: {bad[0].reason} (such as {where})"
+
+
 def _failures(variant: str, records: Iterable[Record]) -> str:
-    bad = [r for r in records if r.variant == variant and r.repeat > 0 and not measures(r)]
+    of = [r for r in records if r.variant == variant and r.repeat > 0]
+    bad = [r for r in of if not measures(r) and r.status != "unmeasurable"]
     # An `ok` here lacks its edge in the WAV: a reply was traced, but the detector heard none.
     names = Counter("not heard in the WAV" if r.status == "ok" else r.status for r in bad)
     counts = ", ".join(f"{count} {name}" for name, count in names.items())
@@ -294,7 +333,7 @@ COLUMNS = (
     *("variant", "file", "repeat", "status", "voice_to_voice_ms", "wav_voice_to_voice_ms"),
     *(f"{name}_ms" for name in PARTS),
     *(f"hidden_{name}_ms" for name in HIDEABLE),
-    *("order", "end_of_speech", "underrun_ms", "reason"),
+    *("order", "end_of_speech", "underrun_ms", "reason", "level_dbfs", "snr_db"),
 )
 """Of `turns.csv`. `voice_to_voice_ms` is the trace's, which the parts sum to; new columns are added
 at the end."""
@@ -328,6 +367,11 @@ def row(record: Record) -> dict[str, str]:
         "order": str(record.order),
         "end_of_speech": record.end_of_speech,
         "reason": record.reason,
+        **{
+            name: f"{value:.1f}"
+            for name, value in (("level_dbfs", record.level_dbfs), ("snr_db", record.snr_db))
+            if value is not None
+        },
         **{f"{k}_ms": f"{ns / 1e6:.3f}" for k, ns in nanoseconds.items() if ns is not None},
     }
 

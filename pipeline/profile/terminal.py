@@ -32,6 +32,12 @@ COLOURS = dict(
 NAME_WIDTH = 24
 """A longer name of a variant is wrapped in tables, and has a line of its own above its bars."""
 
+COUNTS = ("n", "unmeasurable", "failed")
+"""What all turns of a variant are counted by."""
+
+MOST = 20
+"""Recordings whose sound is shown one by one: the noisiest."""
+
 NONE = "-"
 """Stands where there is no figure."""
 
@@ -60,6 +66,9 @@ def show(console: Console, summary: Mapping[str, Any]) -> None:
         if "against_first" in variant:
             console.print()
             console.print(_against(name, variant["against_first"]))
+    if heard := recordings(summary.get("sound") or {}):
+        console.print(Text("\nThe recordings: level of the voice, and its distance from the noise"))
+        console.print(heard)
     if notes := [*_notes(variants), *summary["warnings"]]:
         console.print()
         for note in notes:
@@ -106,7 +115,7 @@ def table(*columns: str) -> Table:
 
 def _heading(summary: Mapping[str, Any]) -> Text:
     variants = summary["variants"].values()
-    turns = sum(variant["n"] + variant["failed"] for variant in variants)
+    turns = sum(sum(variant[key] for key in COUNTS) for variant in variants)
     said = [_count(summary["recordings"], "recording"), _count(len(variants), "variant")]
     said.append(_count(turns, "turn"))
     if "seed" in summary:
@@ -119,18 +128,35 @@ def _count(number: int, noun: str) -> str:
 
 
 def _latencies(variants: Mapping[str, Any]) -> Table:
-    made = table("variant", "n", "failed", "median", "95 % interval", "p90", "p95", "max")
+    some = any(variant["unmeasurable"] for variant in variants.values())
+    hidden = ["unmeasurable"] if some else []
+    made = table("variant", "n", *hidden, "failed", "median", "95 % interval", "p90", "p95", "max")
     for name, variant in variants.items():
         found = variant["voice_to_voice_ms"] or {}
         interval = found.get("ci95")
         made.add_row(
             Text(name),
             str(variant["n"]),
+            *(Text(str(variant[key]), "yellow") for key in hidden),
             Text(str(variant["failed"]), "bold red" if variant["failed"] else ""),
             Text(_ms(found.get("median")), "bold"),
             "{:.0f} to {:.0f}".format(*interval) if interval else "too few" if found else NONE,
             *(_ms(found.get(key)) for key in ("p90", "p95", "max")),
         )
+    return made
+
+
+def recordings(sound: Mapping[str, Any]) -> Table | None:
+    """Level and signal-to-noise ratio, a row a recording, the noisiest first; None without any."""
+    if not sound:
+        return None
+    noisiest = sorted(sound.items(), key=lambda item: float(item[1]["snr_db"] or 0.0))
+    made = table("recording", "dBFS", "SNR, dB", "end of speech by")
+    for name, one in noisiest[:MOST]:
+        level, snr = (_ms(one[key]) for key in ("level_dbfs", "snr_db"))
+        made.add_row(Text(name), level, snr, one["end_of_speech"])
+    if left := noisiest[MOST:]:
+        made.add_row(Text(f"{len(left)} more"), "", f"{_ms(left[0][1]['snr_db'])} or more", "")
     return made
 
 

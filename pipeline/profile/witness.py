@@ -1,29 +1,42 @@
 """What the stereo WAV of a turn says: when the user stopped, and when the reply was heard.
 
-The WAV decides, and knows nothing of the trace: both times are found in the sound itself, by one
-definition (`audio.audible`).
+The WAV decides, and knows nothing of the trace: both times are found in the sound itself, where the
+user's speech ends by `audio.speech_end`, where the reply begins by `audio.audible`.
 """
 
 from __future__ import annotations
 
 import wave
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.audio.audible import ending, onset
+from pipeline.audio.audible import onset
 from pipeline.audio.files import read_audio
+from pipeline.audio.resample import Resampler
 from pipeline.clock import NS_PER_S
 from pipeline.errors import BadInput
 from pipeline.events import Samples
+from pipeline.hearing import end_of_speech
+from pipeline.timeline import Timeline
 
 CHECK_RATE = 16_000
 """At which a recording is compared with what was played of it (Hz): the microphone's rate."""
 
+MISSED = CHECK_RATE // 2
+"""So much of a recording's beginning may be missing in the WAV (samples)."""
+
 ALREADY_S = 0.1
 """A reply with sound this close before the end of speech was under way already. Fillers between two
 words are shorter, and so is the fade of a reply that was interrupted in time."""
+
+
+CONTRADICTED = (
+    "by the WAV the reply began before the speech ended, by the trace after it; "
+    "correct end_of_speech_s"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +47,16 @@ class Heard:
         end_ns: True end of the user's speech.
         reply_ns: The first audible sample of the reply; None if there is none. Before `end_ns`
             where it was heard before the user had finished.
+        level_dbfs: Of the user's voice.
+        snr_db: By how much it is above the noise.
+        measurable: Whether the end is known: it is labelled, or noise leaves it to be told.
     """
 
     end_ns: int
     reply_ns: int | None
+    level_dbfs: float
+    snr_db: float
+    measurable: bool
 
 
 def listen(wav: Path, recording: Path, label_s: float | None) -> Heard | None:
@@ -46,7 +65,7 @@ def listen(wav: Path, recording: Path, label_s: float | None) -> Heard | None:
     Args:
         wav: User left, reply right.
         recording: What the user's side was played from.
-        label_s: Where speech ends in the recording (s); None to take its last audible sample.
+        label_s: Where speech ends in the recording (s); None to find it in the sound.
 
     Returns:
         None where nothing of the user is in it.
@@ -55,18 +74,46 @@ def listen(wav: Path, recording: Path, label_s: float | None) -> Heard | None:
         BadInput: One of the two cannot be read.
     """
     left, right, rate = stereo(wav)
-    last = ending(left, rate)
-    if last is None:
+    found = end_of_speech(left, rate)
+    if found is None:
         return None
-    end = last
+    end = found.end
     if label_s is not None:
-        clean = np.concatenate([*read_audio(recording, CHECK_RATE)])
-        lasting = ending(clean, CHECK_RATE) or len(clean)
-        # The last sound is the same one in both, which tells where the label's time is in the WAV.
-        end = last + round((label_s - lasting / CHECK_RATE) * rate)
+        end = begin_of(recording, left, rate) + round(label_s * rate)
     end = min(max(end, 0), len(right))
     first = first_reply(right, rate, end)
-    return Heard(_ns(end, rate), None if first is None else _ns(first, rate))
+    return Heard(
+        _ns(end, rate),
+        None if first is None else _ns(first, rate),
+        found.level_dbfs,
+        found.snr_db,
+        found.measurable or label_s is not None,
+    )
+
+
+def begin_of(recording: Path, left: Samples, rate: int) -> int:
+    """Index at which a recording begins in what was played of it: where the two agree best.
+
+    Below zero where its first samples are missing.
+
+    Raises:
+        BadInput: It cannot be read.
+    """
+    clean = np.concatenate([*read_audio(recording, CHECK_RATE), np.zeros(1, np.int16)])
+    resampler = Resampler(rate, CHECK_RATE)
+    played = np.concatenate([resampler.push(left), resampler.flush()])
+    size = 1 << (len(clean) + len(played)).bit_length()
+    spectra = (np.fft.rfft(one.astype(np.float64), size) for one in (played, clean))
+    agreement = np.fft.irfft(next(spectra) * np.conj(next(spectra)), size)
+    # A WAV may begin a frame after the recording: what is before its beginning is at the end.
+    begin = int(np.roll(agreement, MISSED)[: len(played) + MISSED].argmax()) - MISSED
+    return begin * rate // CHECK_RATE
+
+
+def contradicted(latency_ns: int, marks: Mapping[str, int]) -> bool:
+    """Whether a reply is before the end of speech by the WAV, and after it by the trace."""
+    timeline = Timeline.from_marks(marks)
+    return latency_ns < 0 and timeline is not None and timeline.total_ns >= 0
 
 
 def first_reply(right: Samples, rate: int, end: int) -> int | None:

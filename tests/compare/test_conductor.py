@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from metronome import Answer, MetronomeWay
 from noise import LEAD_S, SPEECH_S, TAIL_S, utterance
 
+from pipeline.audio.files import WavWriter, read_audio
+from pipeline.audio.speech_end import UNMEASURABLE
 from pipeline.clock import NS_PER_MS
 from pipeline.compare.conductor import hold
 from pipeline.compare.record import Conversation
@@ -29,7 +32,7 @@ def scenario(
         "pause_s": 0.2,
         "patience_s": 3.0,
     }
-    said = tuple(Step("words", path, **{**known, **more}) for more in steps)  # type: ignore[arg-type]
+    said = tuple(Step("words", **{"path": path, **known, **more}) for more in steps)  # type: ignore[arg-type]
     return Scenario("noise", "latency", "", said, tuple(tools))
 
 
@@ -53,6 +56,42 @@ async def test_a_known_latency_is_measured(tmp_path: Path, latency_ms: float) ->
         assert sum(timeline.parts.values()) == timeline.total_ns
         assert set(timeline.parts) == {"endpoint", "model", "device", "own"}
         assert turn.answering_ns == turn.record.wav_voice_to_voice_ns
+
+
+def noisy(path: Path, below_db: float) -> Path:
+    """The utterance of `path` with noise all through, and a second of it afterwards."""
+    sound = np.pad(np.concatenate([*read_audio(path, 16_000)]).astype(float), (0, 16_000))
+    level = np.sqrt(np.mean(sound[sound != 0] ** 2))
+    hiss = np.random.default_rng(1).standard_normal(len(sound)) * level / 10 ** (below_db / 20)
+    made = path.with_name(f"noisy-{below_db:g}.wav")
+    with WavWriter(made, 16_000) as wav:
+        wav.write(np.rint(sound + hiss).clip(-32768, 32767).astype(np.int16))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("below_db", "label", "status"),
+    [(20, None, "ok"), (6, None, "unmeasurable"), (6, LEAD_S + SPEECH_S, "ok")],
+)
+async def test_noise_moves_no_latency(
+    tmp_path: Path, below_db: float, label: float | None, status: str
+) -> None:
+    path = noisy(utterance(tmp_path / "noise.wav"), below_db)
+    step = {"path": path, "end_of_speech_s": label, "seconds": 2.2}
+    said = scenario(tmp_path, step)
+    # Its ear takes the noise for the beginning.
+    way = MetronomeWay(1800, ends_s=[LEAD_S + SPEECH_S])
+    (turn,) = (await held(way, said, tmp_path, 0.3)).turns
+    assert turn.record.status == status, turn.record.reason
+    assert turn.record.snr_db == pytest.approx(below_db, abs=3)
+    latency_ns = turn.record.wav_voice_to_voice_ns
+    if status == "ok":
+        assert latency_ns is not None
+        assert abs(latency_ns / NS_PER_MS - 1800) <= ERROR_MS + (0 if label else 60)
+    else:
+        assert turn.record.reason == UNMEASURABLE
+        assert (latency_ns, turn.answering_ns) == (None, None)
+        assert turn.record.answered
 
 
 async def test_a_filler_is_no_answer(tmp_path: Path) -> None:

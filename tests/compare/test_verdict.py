@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.audio.speech_end import UNMEASURABLE
 from pipeline.compare.cost import prices
 from pipeline.compare.record import Conversation
 from pipeline.compare.summary import summarise
@@ -289,3 +290,27 @@ def test_a_reply_into_the_user_s_words_is_no_merit() -> None:
     figures = summarise(found, held, TABLE)
     assert "1 of them before the user had finished" in verdict(figures)[0]
     assert any("before the user had finished" in warning for warning in figures["warnings"])
+
+
+def test_what_noise_hides_is_neither_too_soon_nor_failed() -> None:
+    header, conversations = made.comparison(paths=(made.CASCADE,), faults=False)
+
+    def hidden(one: Conversation) -> Conversation:
+        first, *others = one.turns
+        record = dataclasses.replace(
+            first.record, status="unmeasurable", reason=UNMEASURABLE, wav_voice_to_voice_ns=None
+        )
+        return dataclasses.replace(one, turns=(dataclasses.replace(first, record=record), *others))
+
+    before = summarise(header, conversations, TABLE)["variants"][made.CASCADE]
+    figures = summarise(header, [hidden(one) for one in conversations], TABLE)
+    found = figures["variants"][made.CASCADE]
+    number = sum(one.repeat > 0 for one in conversations)
+    assert (found["unmeasurable"], found["failed"], found["too_soon"]) == (number, 0, 0)
+    assert found["n"] == before["n"] - number
+    assert found["failures"] == []
+    # It was answered all the same: what was understood and done counts.
+    assert (found["wer"], found["expectations"]) == (before["wer"], before["expectations"])
+    assert f"{number} more unmeasurable for noise" in verdict(figures)[0]
+    assert "before the user had finished" not in str(figures)
+    assert any(UNMEASURABLE in warning for warning in figures["warnings"])

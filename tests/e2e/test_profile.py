@@ -19,9 +19,10 @@ from cli_child import ROOT, Child, Outcome, embedded_llm, json_lines, recording,
 from llm_server import reply
 from test_bad_input import limit_files
 
+from pipeline.audio.audible import onset
 from pipeline.audio.files import WavWriter, read_audio
 from pipeline.profile.record import Record, read
-from pipeline.profile.witness import stereo
+from pipeline.profile.witness import begin_of, stereo
 from pipeline.timeline import PARTS
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals and limits")
@@ -235,6 +236,75 @@ def test_good_recordings_among_bad_ones_are_played(tmp_path: Path) -> None:
     assert ["missing.wav" in told[0], "broken.wav" in told[1]] == [True, True]
     assert len(made.header["left_out"]) == 2
     assert [record.status for record in made.records] == ["ok", "ok"]
+
+
+def in_noise(folder: Path, *rows: tuple[str, float, float, str]) -> Path:
+    """A corpus of one sentence in white noise.
+
+    Args:
+        folder: To make it in.
+        rows: Name, level of the noise below a full-scale sine (dB), gain (dB), and label.
+    """
+    folder.mkdir()
+    voice = np.concatenate([*read_audio(next(CORPUS.glob("03_*")), 16_000)]).astype(float)
+    voice = np.pad(voice, (0, 24_000))
+    noise = np.random.default_rng(1).standard_normal(len(voice)) * 23_170
+    lines = ["file\ttext\tend_of_speech_s"]
+    for name, below_db, gain_db, label in rows:
+        mixed = (voice + noise / 10 ** (below_db / 20)) * 10 ** (gain_db / 20)
+        with WavWriter(folder / name, 16_000) as wav:
+            wav.write(np.rint(mixed).clip(-32768, 32767).astype(np.int16))
+        lines.append(f"{name}\t\t{label}")
+    (folder / "corpus.tsv").write_text("\n".join(lines) + "\n", "utf-8")
+    return folder
+
+
+def error_ms(made: Profiled, record: Record) -> float:
+    """By how much a latency is wrong: the sentence's end is known, and the reply's begin heard."""
+    left, right, rate = stereo(made.folder / record.wav)
+    path = made.folder.parent / "corpus" / record.file
+    end = begin_of(path, left, rate) + round(3.03401 * rate)
+    first = onset(right, rate)
+    assert first is not None
+    assert record.wav_voice_to_voice_ns is not None
+    return record.wav_voice_to_voice_ns / 1e6 - (first - end) * 1000 / rate
+
+
+def test_neither_noise_nor_gain_moves_the_latency(tmp_path: Path) -> None:
+    corpus = in_noise(
+        tmp_path / "corpus",
+        ("clean.wav", 120, 0, ""),
+        ("room-50.wav", 47, 0, ""),
+        ("quiet.wav", 47, -30, ""),
+        ("loud.wav", 22, 0, ""),
+        ("labelled.wav", 22, 0, "3.03401"),
+    )
+    with scripted(otherwise=reply("It is five hundred miles.")) as server:
+        made = profile(tmp_path / "out", corpus, *QUICK, "--llm", server.url)
+    assert made.outcome.code == 0
+    turns = {record.file: record for record in made.records if record.repeat}
+    assert {name: one.status for name, one in turns.items()} == {
+        **dict.fromkeys(("clean.wav", "room-50.wav", "quiet.wav", "labelled.wav"), "ok"),
+        "loud.wav": "unmeasurable",
+    }
+    off_ms = {name: error_ms(made, one) for name, one in turns.items() if one.status == "ok"}
+    for name in ("room-50.wav", "quiet.wav"):
+        assert abs(off_ms[name] - off_ms["clean.wav"]) < 20
+    assert abs(off_ms["clean.wav"]) < 50
+    assert abs(off_ms["labelled.wav"]) < 2
+    levels = {name: one["level_dbfs"] for name, one in made.summary["sound"].items()}
+    assert levels["room-50.wav"] - levels["quiet.wav"] == pytest.approx(30, abs=1)
+    (variant,) = made.summary["variants"].values()
+    assert (variant["n"], variant["failed"], variant["unmeasurable"]) == (4, 0, 1)
+    assert "noise after the speech; give end_of_speech_s" in " ".join(made.outcome.out.split())
+
+
+def test_if_nothing_can_be_measured_that_is_told(tmp_path: Path) -> None:
+    corpus = in_noise(tmp_path / "corpus", ("loud.wav", 22, 0, ""))
+    with scripted(otherwise=reply("It is five hundred miles.")) as server:
+        made = profile(tmp_path / "out", corpus, *QUICK, "--llm", server.url)
+    assert made.outcome.code == 1
+    assert "no turn was measured" in made.outcome.out
 
 
 @POSIX

@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,15 @@ from hypothesis import strategies as st
 from known_turns import PLAIN, header, turn
 from rich.console import Console
 
+from pipeline.audio.speech_end import UNMEASURABLE
 from pipeline.errors import StageError
 from pipeline.profile.record import Record, Status
-from pipeline.profile.summary import COLUMNS, HIDEABLE, show, summarise, write
+from pipeline.profile.summary import COLUMNS, HIDEABLE, row, show, summarise, write
 from pipeline.profile.terminal import PATTERNS, bar
 from pipeline.timeline import PARTS
 
 FILES = ("a.wav", "b.wav", "c.wav", "d.wav", "e.wav", "f.wav")
-STATUSES: tuple[Status, ...] = ("ok", "no reply", "failed", "timeout")
+STATUSES: tuple[Status, ...] = ("ok", "no reply", "failed", "timeout", "unmeasurable")
 
 
 def two_variants(relative: float = 0.01) -> tuple[dict[str, Any], list[Record]]:
@@ -75,7 +77,8 @@ def test_every_turn_is_counted_once(turns: list[tuple[Status, int]]) -> None:
     records = [turn(repeat=repeat, status=status) for status, repeat in turns]
     found = summarise(header("plain"), records)["variants"]["plain"]
     counted = [status for status, repeat in turns if repeat > 0]
-    assert found["n"] + found["failed"] == len(counted)
+    assert found["n"] + found["failed"] + found["unmeasurable"] == len(counted)
+    assert found["unmeasurable"] == counted.count("unmeasurable")
     assert found["statuses"] == {status: counted.count(status) for status in STATUSES}
     assert (found["voice_to_voice_ms"] is None) == (found["n"] == 0)
     warm = found["warm_up"]
@@ -102,6 +105,34 @@ def test_a_reply_that_the_wav_does_not_hold_is_no_latency() -> None:
     found = summarise(header("plain"), [deaf])
     assert (found["variants"]["plain"]["n"], found["variants"]["plain"]["failed"]) == (0, 1)
     assert found["warnings"] == ["plain: 1 not heard in the WAV, in a.wav repeat 1"]
+
+
+def test_an_unmeasurable_turn_is_no_failure_and_in_no_median() -> None:
+    hidden = turn(file="b.wav", status="unmeasurable")
+    hidden = replace(hidden, marks=turn().marks, wav_voice_to_voice_ns=None, reason=UNMEASURABLE)
+    found = summarise(header("plain"), [turn(), hidden])
+    alone = summarise(header("plain"), [turn()])
+    plain = found["variants"]["plain"]
+    assert (plain["n"], plain["failed"], plain["unmeasurable"]) == (1, 0, 1)
+    assert plain["voice_to_voice_ms"] == alone["variants"]["plain"]["voice_to_voice_ms"]
+    assert plain["parts_ms"] == alone["variants"]["plain"]["parts_ms"]
+    assert (
+        "plain: 1 turn is unmeasurable: noise after the speech; give end_of_speech_s (such as "
+        "b.wav repeat 1)"
+    ) in found["warnings"]
+    only = summarise(header("plain"), [hidden])
+    assert "plain: no turn was measured" in only["warnings"]
+    assert "wav_voice_to_voice_ms" not in row(hidden)
+
+
+def test_level_and_noise_of_each_recording() -> None:
+    loud = replace(turn(), level_dbfs=-20.04, snr_db=40.0)
+    again = replace(loud, repeat=2, level_dbfs=-20.0)
+    found = summarise(header("plain"), [loud, again, turn(file="b.wav")])
+    assert found["sound"] == {
+        "a.wav": {"level_dbfs": -20.0, "snr_db": 40.0, "end_of_speech": loud.end_of_speech}
+    }
+    assert (row(loud)["level_dbfs"], row(loud)["snr_db"]) == ("-20.0", "40.0")
 
 
 def test_a_slower_stage_shows_as_that_stage_and_no_other() -> None:
@@ -197,9 +228,9 @@ def test_files_hold_what_was_measured(tmp_path: Path) -> None:
     figures = [f"{part}_ms" for part in ("voice_to_voice", "wav_voice_to_voice", *PARTS)]
     assert not any(failed[name] for name in figures)
     assert not any(failed[f"hidden_{name}_ms"] for name in HIDEABLE)
-    for row in rows[:-1]:
-        total = sum(float(row[f"{part}_ms"]) for part in PARTS)
-        assert total == pytest.approx(float(row["voice_to_voice_ms"]), abs=0.004)
+    for one in rows[:-1]:
+        total = sum(float(one[f"{part}_ms"]) for part in PARTS)
+        assert total == pytest.approx(float(one["voice_to_voice_ms"]), abs=0.004)
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:

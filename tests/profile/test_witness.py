@@ -8,7 +8,7 @@ import pytest
 from pipeline.audio.files import WavWriter
 from pipeline.errors import BadInput
 from pipeline.events import Samples
-from pipeline.profile.witness import listen, stereo
+from pipeline.profile.witness import begin_of, contradicted, listen, stereo
 
 RATE = 22_050
 MS = 1_000_000
@@ -42,7 +42,9 @@ def test_the_times_are_found_in_the_sound(tmp_path: Path, recording: Path) -> No
     wav = record(tmp_path, tone((0.7, 1.7)), tone((2.3, 3.5)))
     heard = listen(wav, recording, None)
     assert heard is not None
-    assert heard.end_ns == pytest.approx(1700 * MS, abs=MS)
+    # A tone that is cut off ends more abruptly than any voice.
+    assert heard.end_ns == pytest.approx(1700 * MS, abs=60 * MS)
+    assert heard.measurable
     assert heard.reply_ns == pytest.approx(2300 * MS, abs=MS)
 
 
@@ -53,6 +55,52 @@ def test_a_label_counts_from_the_beginning_of_the_recording(
     heard = listen(record(tmp_path, tone((0.7, 1.7)), tone((2.3, 3.5))), recording, 1.4)
     assert heard is not None
     assert heard.end_ns == pytest.approx(1600 * MS, abs=MS)
+
+
+def hiss(level: float) -> Samples:
+    made = np.random.default_rng(1).standard_normal(int(4.0 * RATE)) * level
+    return made.astype(np.int16)
+
+
+def test_noise_from_15_db_down_does_not_move_it(tmp_path: Path, recording: Path) -> None:
+    quiet = listen(record(tmp_path, tone((0.7, 1.7)), tone((2.3, 3.5))), recording, None)
+    noisy = record(tmp_path, tone((0.7, 1.7)) + hiss(900), tone((2.3, 3.5)))
+    heard = listen(noisy, recording, None)
+    assert heard is not None
+    assert quiet is not None
+    assert heard.measurable
+    assert heard.end_ns == pytest.approx(quiet.end_ns, abs=20 * MS)
+    assert heard.snr_db == pytest.approx(17, abs=3)
+
+
+def test_what_noise_hides_only_a_label_tells(tmp_path: Path) -> None:
+    user = tone((0.7, 1.7)) + hiss(3000)
+    with WavWriter(tmp_path / "said.wav", 16_000) as wav:
+        wav.write(user[:: RATE // 16_000][: 2 * RATE])
+    wav = record(tmp_path, user, tone((2.3, 3.5)))
+    unknown = listen(wav, tmp_path / "said.wav", None)
+    assert unknown is not None
+    assert not unknown.measurable
+    known = listen(wav, tmp_path / "said.wav", 1.7)
+    assert known is not None
+    assert known.measurable
+
+
+def test_a_recording_is_found_in_what_was_played_of_it(tmp_path: Path, recording: Path) -> None:
+    left = tone((0.7, 1.7)) + hiss(900)
+    assert begin_of(recording, left, RATE) / RATE == pytest.approx(0.2, abs=0.002)
+    # The first frames may be missing.
+    assert begin_of(recording, left[int(0.3 * RATE) :], RATE) / RATE == pytest.approx(
+        -0.1, abs=0.002
+    )
+
+
+def test_a_latency_below_zero_is_no_number_if_the_trace_says_otherwise() -> None:
+    marks = {"speech.end": 0, "committed": 300 * MS, "heard.first": 400 * MS}
+    assert contradicted(-2646 * MS, marks)
+    assert not contradicted(400 * MS, marks)
+    assert not contradicted(-100 * MS, marks | {"heard.first": -90 * MS})
+    assert not contradicted(-100 * MS, {})
 
 
 def test_a_reply_to_half_a_sentence_is_not_the_reply(tmp_path: Path, recording: Path) -> None:

@@ -19,7 +19,7 @@ function definitions() {
   const given = Object.entries(HEADER.figures || {});
   const told = (text) => (Array.isArray(text) ? String(text.at(-1)) : String(text));
   const list = [
-    ["voice to voice", "from the true end of the user\u2019s speech to the first audible sample of the reply, both in the stereo WAV: what the user waits for"],
+    ["voice to voice", "from the true end of the user\u2019s speech to the first audible sample of the reply, both in the stereo WAV: what the user waits for. Speech that is not labelled ends where the voice has fallen 17 dB below its loudest moment, which neither gain nor noise from 15 dB down moves; people who label a recording agree to some 50 ms"],
     ["answering", "the same to the first audible sample that is no filler such as \u201cone moment\u201d"],
     ...given.map(([name, text]) => [figureName(name), told(text)]),
   ];

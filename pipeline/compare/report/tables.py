@@ -68,6 +68,12 @@ def _latency(each: Sequence[Variant]) -> dict[str, Any]:
                 row(label, "ms", (cell(of(v, whole, name)) for v in each))
                 for name, label in (("p90", "90th percentile"), ("p95", "95th percentile"))
             ),
+            row(
+                "Unmeasurable turns",
+                "count",
+                (cell(of(v, "unmeasurable") or None) for v in each),
+                "They were answered, but noise after the speech hides when it ended.",
+            ),
             row("Slowest", "ms", (cell(of(v, whole, "max")) for v in each)),
             row(
                 "Median to the answer",
@@ -344,7 +350,7 @@ def _failures(each: Sequence[Variant]) -> dict[str, Any]:
             return None
         statuses = of(variant, "statuses") or {}
         bad = [f"{count} {name}" for name, count in statuses.items() if count and name != "ok"]
-        total = variant["n"] + variant["failed"]
+        total = sum(statuses.values())
         return cell(variant["failed"], None, "; ".join([f"of {total}", *bad]))
 
     def conversations(variant: Variant) -> Cell | None:

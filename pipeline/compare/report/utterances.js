@@ -85,6 +85,7 @@ function utteranceDetail(row) {
   const first = turns[0];
   const facts = factList([
     ["Said", row.said || "not known"],
+    ["Recording", soundText(first)],
     ["Scenario", `${row.scenario}, turn ${row.number}, repeat ${repeatText(row)}`],
     ["Instructions", `${first.instruction_chars} characters`],
     ["Interrupts", turns.some((turn) => turn.interrupts) ? "the reply before it" : null],

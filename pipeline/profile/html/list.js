@@ -144,6 +144,15 @@ function revealTurn(state, turn) {
   return true;
 }
 
+function decibels(value) {
+  return typeof value === "number" ? value.toFixed(0).replace("-", MINUS) : NONE;
+}
+
+/** How loud the voice in a turn's recording is, and the noise; null if that is not known. */
+function soundText(turn) {
+  return typeof turn.snr_db === "number" ? `voice at ${decibels(turn.level_dbfs)} dBFS, ${decibels(turn.snr_db)} dB above the noise` : null;
+}
+
 /** Names and values of a thing, those that have any. */
 function factList(pairs) {
   return h("dl", { class: "facts" }, pairs.filter(([, text]) => text).map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text))));

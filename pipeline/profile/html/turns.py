@@ -85,6 +85,8 @@ def turn(number: int, record: Record) -> dict[str, Any]:
         "cpu_ms": in_ms(record.cpu_ns),
         "late_ms": in_ms(record.late_ns),
         "hold_ms": record.hold_ms,
+        "level_dbfs": _rounded(record.level_dbfs),
+        "snr_db": _rounded(record.snr_db),
         "node": record.node,
         "wav": quote(record.wav.replace("\\", "/")),
         "wav_start_ms": in_ms(record.wav_start_ns - zero),
@@ -122,6 +124,10 @@ def blocking(marks: Mapping[str, int]) -> list[tuple[str, int, int]]:
 def in_ms(ns: int | None) -> float | None:
     """Nanoseconds as milliseconds, to the microsecond."""
     return None if ns is None else round(ns / NS_PER_MS, 3)
+
+
+def _rounded(decibels: float | None) -> float | None:
+    return None if decibels is None else round(decibels, 1)
 
 
 def _rank(mark: str) -> int:

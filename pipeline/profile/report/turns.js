@@ -8,6 +8,7 @@ const COLUMNS = [
   { key: "wav_ms", label: "Latency", number: true, title: "By the WAV (ms)", cell: (turn) => ms(turn.wav_ms) },
   { key: "trace_ms", label: "Trace", number: true, wide: true, title: "By the trace (ms)", cell: (turn) => ms(turn.trace_ms) },
   { key: "difference_ms", label: "Diff.", number: true, wide: true, title: "Trace minus WAV (ms)", cell: (turn) => signed(turn.difference_ms) },
+  { key: "snr_db", label: "SNR", number: true, wide: true, title: "The voice above the noise (dB)", cell: (turn) => decibels(turn.snr_db) },
   { key: "transcript", label: "Understood", wide: true, text: true, cell: heardText },
   { key: "reply", label: "Reply", wide: true, text: true },
 ];
@@ -66,6 +67,7 @@ function facts(turn) {
   return factList([
     ["Latency", turn.wav_ms === null ? null : `${ms(turn.wav_ms)} ms by the WAV, ${ms(turn.trace_ms)} ms by the trace (${signed(turn.difference_ms)} ms)`],
     ["End of speech", `by ${source}`],
+    ["Recording", soundText(turn)],
     ["Reason", turn.reason],
     ["Said", turn.expected],
     ["Understood", turn.transcript],
