@@ -275,10 +275,12 @@ def test_what_is_not_heard_is_played_in_real_time(tmp_path: Path) -> None:
 def test_both_latencies_are_measured(tmp_path: Path) -> None:
     outcome = hold(tmp_path, two())
     latencies = [pane.latencies_ms for pane in outcome.screen.panes]
-    assert latencies[0] == [pytest.approx(300, abs=ERROR_MS)]
-    assert latencies[1] == [pytest.approx(700, abs=ERROR_MS)]
+    # What is cut off ends more abruptly than a voice, for whose fade there is some allowance.
+    [late_s] = {pane.marks["speech.end"] / 1e9 - END_S for pane in outcome.screen.panes}
+    assert 0 <= late_s <= 0.06
+    assert latencies[0] == [pytest.approx(300 - late_s * 1000, abs=ERROR_MS)]
+    assert latencies[1] == [pytest.approx(700 - late_s * 1000, abs=ERROR_MS)]
     for pane in outcome.screen.panes:
-        assert pane.marks["speech.end"] / 1e9 == pytest.approx(END_S, abs=0.001)
         assert f"{pane.name}: median voice-to-voice {pane.latencies_ms[0]:.0f} ms" in outcome.said
     _, *lines = json_lines((tmp_path / "trace").read_text("utf-8"))
     names = [[line["mark"] for line in lines if line["path"] == n] for n in ("quick", "slow")]
