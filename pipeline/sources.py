@@ -360,6 +360,8 @@ def _pip_reason(said: list[str]) -> str:
     last = (errors or [line for line in said if line] or ["it said nothing"])[-1]
     if any("DO NOT MATCH THE HASHES" in line for line in said):
         return "was given another wheel than the one that is pinned; nothing of it was taken"
+    if any("incomplete-download" in line for line in said):
+        return "broke off in the middle; try again"
     # pip then goes on to say that no version exists, which would mislead.
     if any("Retrying (" in line for line in said):
         return f"{LOST} ({last})"

