@@ -34,6 +34,11 @@ SURE = -0.7
 hums, of which recognisers are sure."""
 
 
+SURE_DEMAND = -1.3
+"""The same for a demand: of one short word the recogniser is never sure, and no cough or hum that
+was tried is taken for a demand."""
+
+
 def interrupts(heard: Transcription, before: str = "") -> bool:
     """Whether what was said over a reply asks for the turn.
 
@@ -47,10 +52,12 @@ def interrupts(heard: Transcription, before: str = "") -> bool:
     """
     said = bare(heard.text)
     words = [word for word in said if word not in SIGNS]
-    if not words or heard.log_prob < SURE:
+    if not words:
         return False
     if words[0] in DEMANDS:
-        return True
+        return heard.log_prob >= SURE_DEMAND
+    if heard.log_prob < SURE:
+        return False
     return len(set(words)) > 1 and said[:1] == bare(before)[:1]
 
 
