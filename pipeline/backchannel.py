@@ -29,14 +29,19 @@ DEMANDS = frozenset(
 """Words that ask for the turn all by themselves. Question words are not among them: a hum is often
 taken for one ("Who?", "Where?")."""
 
-SURE = -0.7
-"""Mean log-probability per token below which a recogniser only guesses. It keeps out coughs, but no
-hums, of which recognisers are sure."""
+INVENTED = frozenset(
+    {"thankyou", "thankyouverymuch", "thankyouforwatching", "thanksforwatching", "imsorry"}
+    | {"imsosorry", "byebye", "bye", "you", "thatsit", "ohmygod"}
+)
+"""What Whisper writes of coughs, laughter and music, without spaces; it asks for nothing either."""
 
+SURE = -0.7
+"""Mean log-probability per token below which a recogniser only guesses. It keeps out coughs and
+laughter, but no hums, of which recognisers are sure."""
 
 SURE_DEMAND = -1.3
-"""The same for a demand: of one short word the recogniser is never sure, and no cough or hum that
-was tried is taken for a demand."""
+"""The same for a demand. Of one short word no recogniser is sure ("stop", of people: -0.8 to -1.1),
+and nothing else that was tried (coughs, laughter, hums, music) is taken for a demand."""
 
 
 def interrupts(heard: Transcription, before: str = "") -> bool:
@@ -44,7 +49,7 @@ def interrupts(heard: Transcription, before: str = "") -> bool:
 
     A demand does. Other words do if there are two different ones, and the look before began with
     the same: a hum, a laugh or a sigh is often taken for a word, but seldom twice for the same
-    words. `scripts/bench turns` counts what gets through.
+    words. `scripts/bench turns people` counts what gets through.
 
     Args:
         heard: What has been said so far.
@@ -52,7 +57,7 @@ def interrupts(heard: Transcription, before: str = "") -> bool:
     """
     said = bare(heard.text)
     words = [word for word in said if word not in SIGNS]
-    if not words:
+    if not words or "".join(said) in INVENTED:
         return False
     if words[0] in DEMANDS:
         return heard.log_prob >= SURE_DEMAND

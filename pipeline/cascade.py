@@ -263,9 +263,7 @@ class Cascade:
         turns = self._settings.turns
         begin = self._speculates and self._answering.attempts < turns.attempts
         if turns.predict:
-            self._foresight.begin(
-                paused.speech_end, self._hearing.sound(paused.start, paused.at)
-            )
+            self._foresight.begin(paused.speech_end, self._hearing.sound(paused.start, paused.at))
         if not begin:
             return
         audio = self._hearing.sound(paused.start, paused.at, until=paused.speech_end + self._tail)

@@ -15,8 +15,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
-import os
-import statistics
 import threading
 import zlib
 from collections.abc import Callable, Coroutine, Sequence
@@ -25,7 +23,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import sounds
 import virtual_time
 from figures import Aims, median, quantile
@@ -34,10 +31,13 @@ from scripted import Engines, Model, Speaker
 from pipeline.audio.files import read_audio
 from pipeline.cascade import Cascade
 from pipeline.catalogue import Catalogue
+from pipeline.completeness import completeness
 from pipeline.config import Settings
 from pipeline.conversation import Message
+from pipeline.endpoint import JUDGED_MIDDLE, WORDS_MIDDLE, log_odds
 from pipeline.errors import BadInput
 from pipeline.events import Event, Frame, ReplyAudio, ReplyInterrupted, Samples, Transcript
+from pipeline.stages import llm_judge
 from pipeline.stages.endpoint import SmartTurn
 from pipeline.stages.llm import Messages
 from pipeline.stages.llm_judge import TextJudge
@@ -45,11 +45,12 @@ from pipeline.stages.llm_local import LocalServer
 from pipeline.stages.stt import Audio, Transcription, Whisper
 from pipeline.stages.vad import Voice, VoiceDetector
 from pipeline.trace import Trace
+from pipeline.turns import Paused, TurnTaker
 
 RATE = 16_000
 FRAME = RATE // 50
 
-WORDS_S, JUDGED_S, MELODY_S = 0.15, 0.03, 0.045
+WORDS_S, JUDGED_S, MELODY_S = 0.12, 0.03, 0.05
 """What the recogniser (tiny.en), the judge of the words and Smart Turn take (s): medians of
 `cascade talk` on two cores."""
 
@@ -76,6 +77,9 @@ DEMANDS = ("stop", "no")
 
 EXCERPT = 10 * RATE
 """So much of a sound is played over a reply (samples)."""
+
+RIDGE = 0.02
+"""Keeps the fitted weights small: there are few pauses."""
 
 Half = Literal["fit", "report"]
 T = TypeVar("T")
@@ -119,6 +123,7 @@ class Ears(Engines):
         self._thread.start()
         self._server = LocalServer(self._path, self.settings.llm)
         self._really(self._server.__aenter__())
+        llm_judge.TIMEOUT_S = 60.0  # how busy the machine is must not matter
         self._judge = TextJudge(self._server.endpoint, self.settings.llm)
         return self
 
@@ -156,9 +161,7 @@ class Ears(Engines):
         """Judge the words, in `JUDGED_S`."""
         await asyncio.sleep(JUDGED_S)
         said = tuple((message["role"], message["content"]) for message in messages)
-        return self._once(
-            ("judged", said), lambda: self._really(self._judge.probability(messages))
-        )
+        return self._once(("judged", said), lambda: self._really(self._judge.probability(messages)))
 
     async def melody(self, audio: Audio) -> float | None:
         """Listen to the melody, in `MELODY_S`."""
@@ -166,6 +169,26 @@ class Ears(Engines):
             return None
         await asyncio.sleep(MELODY_S)
         return self._once(("melody", _digest(audio)), lambda: smart_turn.probability(audio))
+
+    def evidence(self, audio: Audio) -> tuple[float, float, float] | None:
+        """The log-odds of melody, words and their judge, weighed as `endpoint.probability` does.
+
+        None: there are no words.
+        """
+        tail = np.zeros(self.settings.turns.tail_ms * RATE // 1000, np.float32)
+        heard = self._whisper.transcribe(np.concatenate([audio, tail]))
+        words = completeness(heard.text, heard.language)
+        said = {"role": "user", "content": heard.text}
+        system = {"role": "system", "content": self.settings.llm.instructions}
+        judged = self._really(self._judge.probability([system, said])) if heard.text else None
+        if words is None or judged is None or self._smart_turn is None:
+            return None
+        sure = math.exp(heard.log_prob)
+        return (
+            log_odds(self._smart_turn.probability(audio)),
+            sure * (log_odds(words) - WORDS_MIDDLE),
+            sure * (log_odds(judged) - JUDGED_MIDDLE),
+        )
 
     def _once(self, key: Any, work: Callable[[], T]) -> T:
         if key not in self.known:
@@ -365,15 +388,22 @@ def speech(samples: Samples, verdicts: Sequence[Voice]) -> tuple[int, int] | Non
     voiced = [run for run in runs if len(run) > 2]
     if not voiced:
         return None
-    power = np.concatenate([samples[run[0].start : run[-1].end] for run in voiced]).astype(float)
-    least = float(np.sqrt(np.mean(np.square(power)))) * 10 ** (-BELOW_DB / 20)
+    sound = np.concatenate([samples[run[0].start : run[-1].end] for run in voiced])
+    least = float(np.sqrt(np.mean(np.square(sound, dtype=float)))) * 10 ** (-BELOW_DB / 20)
+    first, last = voiced[0][0].start, voiced[-1][-1].end
+    begin = _loud(samples, first - FADE_MS * RATE // 1000, first + NEAR_MS * RATE // 1000, least)
+    end = _loud(samples, last - NEAR_MS * RATE // 1000, last + FADE_MS * RATE // 1000, least)
+    return begin[0] if begin else first, end[-1] + RATE // 100 if end else last
+
+
+def _loud(samples: Samples, start: int, end: int, least: float) -> list[int]:
+    """Offsets of the frames of 10 ms between two offsets whose RMS is above `least`."""
     size = RATE // 100
-    last = voiced[-1][-1].end
-    first, until = (last - NEAR_MS * RATE // 1000) // size, (last + FADE_MS * RATE // 1000) // size
-    frames = samples[first * size : until * size].astype(float).reshape(-1, size)
-    loud = np.flatnonzero(np.sqrt(np.mean(np.square(frames), axis=1)) > least)
-    end = (first + int(loud[-1]) + 1) * size if len(loud) else last
-    return voiced[0][0].start, end
+    return [
+        at
+        for at in range(max(0, start), end, size)
+        if np.sqrt(np.mean(np.square(samples[at : at + size], dtype=float))) > least
+    ]
 
 
 STORY = "one two three four five six seven eight nine ten " * 8
@@ -425,7 +455,9 @@ class Outcome:
         )
 
 
-def people(settings: Settings, aims: Aims, folder: Path, *, quick: bool) -> None:
+def people(
+    settings: Settings, aims: Aims, folder: Path, *, quick: bool, only_fit: bool = False
+) -> None:
     """Measure and print.
 
     Args:
@@ -433,9 +465,13 @@ def people(settings: Settings, aims: Aims, folder: Path, *, quick: bool) -> None
         aims: Takes what was aimed at.
         folder: Recordings of people, one request each. Beside it may be `PHRASES` and `noise`.
         quick: Only every fourth.
+        only_fit: Print the weights of `pipeline.endpoint` from the one half, and nothing else.
     """
     few = slice(None, None, 4 if quick else 1)
     with Ears(settings) as ears:
+        if only_fit:
+            fit(ears, recordings(folder, settings)[few], settings)
+            return
         orders(ears, recordings(folder, settings)[few], settings, aims)
         beside = [folder.parent / name for name in PHRASES if (folder.parent / name).is_dir()]
         short = [one for path in beside for one in recordings(path, settings)][few]
@@ -444,9 +480,7 @@ def people(settings: Settings, aims: Aims, folder: Path, *, quick: bool) -> None
         interruptions(ears, folder.parent, settings, aims, few)
 
 
-def orders(
-    ears: Ears, found: Sequence[Recording], settings: Settings, aims: Aims
-) -> None:
+def orders(ears: Ears, found: Sequence[Recording], settings: Settings, aims: Aims) -> None:
     """Cut-ins, turns without words and the delay, of each half."""
     outcomes = [Outcome.of(one, play(ears, one.samples, settings)) for one in found]
     print("people: one request a recording, default settings")
@@ -472,9 +506,65 @@ def orders(
     aims.most("turns without words", sum(one.empty for one in outcomes), 0)
 
 
-def short_answers(
-    ears: Ears, found: Sequence[Recording], settings: Settings, aims: Aims
-) -> None:
+def fit(ears: Ears, found: Sequence[Recording], settings: Settings) -> None:
+    """Print the weights of `pipeline.endpoint` from the one half, and what they tell of the other.
+
+    Logistic regression with no negative weight. Every silence of a window is a case.
+    """
+    cases = [(one.half, *case) for one in found for case in _cases(ears, one, settings)]
+    columns, over = (
+        np.array([list(case[2:]) for case in cases]),
+        np.array([case[1] for case in cases], float),
+    )
+    mine = np.array([case[0] == "fit" for case in cases])
+    weights, prior = _regression(columns[mine], over[mine])
+    print(f"  of {mine.sum()} silences, {over[mine].sum():.0f} of them ends:")
+    print(f"  melody, words, judged: {np.round(weights, 2)}, prior {prior:.2f}")
+    print("  area under the ROC curve (0.5 is chance), of the one half and the other")
+    for name, scores in (
+        *zip(("melody", "words", "judged"), columns.T, strict=True),
+        ("together", columns @ weights),
+    ):
+        print(f"    {name:<10}{_auc(scores, over, mine):6.2f}{_auc(scores, over, ~mine):6.2f}")
+
+
+def _cases(
+    ears: Ears, one: Recording, settings: Settings
+) -> list[tuple[bool, float, float, float]]:
+    """Of each silence in a recording: whether it is the end, and the three kinds of evidence."""
+    patient = dict.fromkeys(("hold_ms", "shortest_ms", "longest_ms"), 3000)
+    turns = settings.turns.model_copy(update={**patient, "adapt": False, "provisional_ms": 32})
+    taker, found = TurnTaker(turns, settings.vad), []
+    audio = one.samples.astype(np.float32) / np.float32(32768)
+    for voice in ears.new_detector().push(one.samples):
+        for paused in taker.push(voice, speaking=False):
+            if isinstance(paused, Paused):
+                evidence = ears.evidence(audio[paused.start : paused.at])
+                over = paused.speech_end > one.end - RATE // 5
+                found += [(over, *evidence)] if evidence is not None else []
+    return found
+
+
+def _regression(columns: Any, over: Any) -> tuple[Any, float]:
+    """Weights, none below 0, and offset of a logistic regression, by gradient descent."""
+    weights, offset = np.zeros(columns.shape[1]), 0.0
+    for _ in range(20_000):
+        wrong = 1 / (1 + np.exp(-(columns @ weights + offset))) - over
+        weights = np.maximum(
+            0.0, weights - 0.05 * (columns.T @ wrong / len(over) + RIDGE * weights)
+        )
+        offset -= 0.05 * float(wrong.mean())
+    return weights, offset
+
+
+def _auc(scores: Any, over: Any, which: Any) -> float:
+    """How often an end has the higher score than a pause."""
+    ends, pauses = scores[which & (over > 0)], scores[which & (over == 0)]
+    above = ends[:, None] - pauses[None]
+    return float((above > 0).mean() + (above == 0).mean() / 2)
+
+
+def short_answers(ears: Ears, found: Sequence[Recording], settings: Settings, aims: Aims) -> None:
     """The delay after short phrases: after a question of the assistant's, and elsewhere."""
     asked = (Message("user", "Book a room.", 1), Message("assistant", QUESTION, 1))
     print(f"short phrases ({', '.join(PHRASES)}), n = {len(found)}")
@@ -490,9 +580,7 @@ def short_answers(
         aims.most(f"short phrases, {name}, median", median(delays), aim, "ms")
 
 
-def interruptions(
-    ears: Ears, beside: Path, settings: Settings, aims: Aims, few: slice
-) -> None:
+def interruptions(ears: Ears, beside: Path, settings: Settings, aims: Aims, few: slice) -> None:
     """What ends a reply: sounds that ask for nothing must not, demands must, and soon."""
     none = [(f"cough {n}", sounds.cough(n)) for n in range(10)[few]]
     none += [(f"mm-hm {n}", sounds.hum(n)) for n in range(10)[few]]
