@@ -76,7 +76,11 @@ class Turns(Section):
     """When the user's turn begins and ends, and what interrupts a reply."""
 
     start_ms: int = Field(
-        96, ge=32, le=1000, description="Voiced time that begins a turn; shorter is a click"
+        160,
+        ge=32,
+        le=1000,
+        description="Voiced time that begins a turn; shorter is a click, or half a cough. Of 54 "
+        "single words of people none is shorter",
     )
     preroll_ms: int = Field(
         300, ge=0, le=2000, description="Audio kept from before the first voiced window"

@@ -62,6 +62,10 @@ class Foresight:
         pause = self._pause
         if pause is None:
             return
+        if not heard.text:
+            # A noise: the turn is yet to come, and what follows soon belongs to it.
+            self._add(pause, words=0.0)
+            return
         fragment = len(heard.text.split()) <= FRAGMENT_WORDS
         self._add(
             pause,

@@ -468,7 +468,7 @@ def test_silence_ends_the_turn_exactly_at_the_hold(settings: Turns, more: int) -
     assert ended.end == min(ended.at, speech_end + samples(settings.tail_ms))
 
 
-def test_the_defaults_pause_at_128_and_end_at_512_ms() -> None:
+def test_the_defaults_pause_at_64_and_end_at_512_ms() -> None:
     heard = Heard()
     heard.repeat(SILENCE, 50)
     heard.repeat(VOICE, 30)
@@ -477,15 +477,15 @@ def test_the_defaults_pause_at_128_and_end_at_512_ms() -> None:
     start, tail = onset - samples(300), samples(400)
     voiced_ms = 30 * WINDOW_MS
     assert heard.decisions == [
-        Began(start, onset, onset + 3 * WINDOW),
-        Paused(start, last, voiced_ms, last + 4 * WINDOW),
+        Began(start, onset, onset + 5 * WINDOW),
+        Paused(start, last, voiced_ms, last + 2 * WINDOW),
         Settled(start, last, last + tail, last + 13 * WINDOW),
         Ended(
             start=start,
             end=last + tail,
             speech_end=last,
             silence_from=last + WINDOW,
-            paused_at=last + 4 * WINDOW,
+            paused_at=last + 2 * WINDOW,
             voiced_ms=voiced_ms,
             at=last + 16 * WINDOW,
             reason="silence",
@@ -551,3 +551,21 @@ def test_the_next_turns_preroll_does_not_reach_into_the_last_turn() -> None:
     assert isinstance(first, Ended)
     assert isinstance(second, Began)
     assert second.start == first.end
+
+
+def test_who_was_cut_off_is_waited_for_as_if_they_had_not_been() -> None:
+    """After seven seconds of talk the hold is longer, in how many turns ever they came."""
+
+    def hold_after(pause: int) -> float:
+        heard = Heard(Turns(adapt=False, idle_s=0))
+        heard.repeat(VOICE, 100)
+        first = heard.until(Ended, SILENCE)
+        assert isinstance(first, Ended)
+        heard.repeat(SILENCE, pause)
+        heard.repeat(VOICE, 200)
+        paused = heard.until(Paused, SILENCE)
+        assert isinstance(paused, Paused)
+        heard.taker.predicted(paused.speech_end, Evidence(melody=0.99, words=0.95))
+        return heard.taker.hold_ms
+
+    assert hold_after(8) > 1.3 * hold_after(80)
