@@ -135,7 +135,7 @@ class Turns(Section):
         32, ge=32, le=1000, description="Voiced time that ducks a reply: what is false does no harm"
     )
     word_ms: int = Field(
-        192, ge=32, le=3000, description="Voiced time after which a word in it interrupts a reply"
+        224, ge=32, le=3000, description="Voiced time after which a word in it interrupts a reply"
     )
     barge_in_ms: int = Field(
         2000,

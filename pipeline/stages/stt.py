@@ -55,6 +55,7 @@ class Transcription:
         no_speech: Probability that the model gives to there being no speech.
         window_s: Length of the encoder's input (s); 0 where it was not run.
         dropped: Why a guard dropped the text; empty when none did.
+        raw: What the model wrote, dropped or not.
     """
 
     text: str
@@ -63,6 +64,7 @@ class Transcription:
     no_speech: float
     window_s: float
     dropped: str = ""
+    raw: str = ""
 
 
 def choose_window(settings: Stt, seconds: float, *, short_windows: bool) -> float:
@@ -245,7 +247,10 @@ class Whisper:
         if text and found.sure:
             self._language = found.language
         return (
-            Transcription(text, found.language, found.log_prob, found.no_speech, window_s, dropped),
+            Transcription(
+                *(text, found.language, found.log_prob, found.no_speech, window_s, dropped),
+                found.text,
+            ),
             found.tokens,
         )
 
