@@ -284,24 +284,24 @@ def test_no_voice_interrupts_earlier_than_it_would_begin_a_turn(
 
 def test_a_cough_over_a_reply_ducks_it_for_a_moment_and_begins_no_turn() -> None:
     heard = Heard()
-    heard.all([(VOICE, True)] * 7 + [(SILENCE, True)] * 20)
+    heard.all([(VOICE, True)] * 8 + [(SILENCE, True)] * 20)
     assert [type(d) for d in heard.decisions] == [Ducked, Suspected, Suspected, Swelled]
     ducked, first, whole, swelled = heard.decisions
     assert ducked.at == WINDOW
     assert isinstance(first, Suspected)
     assert isinstance(whole, Suspected)
-    assert (first.voiced_ms, whole.voiced_ms) == (6 * WINDOW_MS, 7 * WINDOW_MS)
-    assert samples(300) < swelled.at - 7 * WINDOW <= samples(300) + WINDOW
+    assert (first.voiced_ms, whole.voiced_ms) == (7 * WINDOW_MS, 8 * WINDOW_MS)
+    assert samples(300) < swelled.at - 8 * WINDOW <= samples(300) + WINDOW
 
 
 def test_a_word_over_a_reply_begins_a_turn_with_its_first_sound() -> None:
     heard = Heard()
     heard.repeat(SILENCE, 40, speaking=True)
-    heard.repeat(VOICE, 6, speaking=True)
+    heard.repeat(VOICE, 7, speaking=True)
     suspected = heard.decisions[-1]
     assert isinstance(suspected, Suspected)
     [began] = heard.taker.recognised(suspected.voiced, words=True)
-    assert began == Began(40 * WINDOW - samples(300), 40 * WINDOW, 46 * WINDOW)
+    assert began == Began(40 * WINDOW - samples(300), 40 * WINDOW, 47 * WINDOW)
     assert heard.taker.recognised(suspected.voiced, words=True) == []
     ended = heard.until(Ended, SILENCE)
     assert isinstance(ended, Ended)
