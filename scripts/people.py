@@ -16,6 +16,7 @@ import asyncio
 import hashlib
 import math
 import threading
+import time
 import zlib
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import sounds
 import virtual_time
-from figures import Aims, median, quantile
+from figures import Aims, median, quantile, show
 from scripted import Engines, Model, Speaker
 
 from pipeline.audio.files import read_audio
@@ -189,6 +190,27 @@ class Ears(Engines):
             sure * (log_odds(words) - WORDS_MIDDLE),
             sure * (log_odds(judged) - JUDGED_MIDDLE),
         )
+
+    def print_beside(self, found: Sequence[Recording]) -> None:
+        """What the recogniser takes alone, and while Smart Turn listens, in real time."""
+        if (smart_turn := self._smart_turn) is None:
+            return
+        alone: list[float] = []
+        beside: list[float] = []
+        for number, one in enumerate(found):
+            audio = one.samples[one.begin : one.end].astype(np.float32) / np.float32(32768)
+            for took in (alone, beside) if number % 2 else (beside, alone):
+                other = threading.Thread(target=smart_turn.probability, args=(audio,))
+                began = time.perf_counter()
+                if took is beside:
+                    other.start()
+                self._whisper.transcribe(audio)
+                took.append(1000 * (time.perf_counter() - began))
+                if took is beside:
+                    other.join()
+        print("the recogniser at a pause, in real time, on the machine as it is")
+        show("alone", alone, "ms")
+        show("while Smart Turn listens", beside, "ms")
 
     def _once(self, key: Any, work: Callable[[], T]) -> T:
         if key not in self.known:
@@ -478,6 +500,7 @@ def people(
         if short:
             short_answers(ears, short, settings, aims)
         interruptions(ears, folder.parent, settings, aims, few)
+        ears.print_beside(recordings(folder, settings)[few][:20])
 
 
 def orders(ears: Ears, found: Sequence[Recording], settings: Settings, aims: Aims) -> None:
