@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_child import recording
-from llm_server import DONE, ROLE, Answer, LlmServer, Request, delta, finish, pause, usage
+from cli_child import recording, run, scripted
+from llm_server import DONE, ROLE, Answer, LlmServer, Request, delta, finish, pause, reply, usage
 from rich.console import Console
 
 from pipeline.audio.files import read_audio
@@ -28,6 +29,10 @@ from pipeline.profile.what_if import predict
 from pipeline.shelf import catalogue
 from pipeline.trace import description
 from pipeline.turns import RATE
+
+BESIDE = Path(__file__).parents[3] / "shared/human"
+HUMAN = Path(os.environ.get("CASCADE_HUMAN", BESIDE))
+"""Recordings of people."""
 
 NUMBERS = (5, 2, 10, 7, 12)
 MODES = ("overlapped", "speculative")
@@ -141,3 +146,22 @@ def test_speculation_is_predicted_from_turns_without_it(
         predicted = told["variants"][f"overlapped {model}"]["predicted_ms"]["median"]
         measured = told["variants"][f"speculative {model}"]["measured_ms"]["median"]
         assert predicted == pytest.approx(measured, rel=TOLERANCE, abs=TOLERANCE_MS)
+
+
+@pytest.mark.skipif(
+    not HUMAN.is_dir(), reason="no recordings of people: CASCADE_HUMAN names their folder"
+)
+@pytest.mark.parametrize("phrase", ["half_an_hour", "today", "hello"])
+def test_a_short_phrase_of_people_is_not_waited_for_long(phrase: str, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    with scripted(otherwise=reply("Fine.")) as server:
+        outcome = run(
+            *("talk", "--fast", f"--llm={server.url}", f"--trace={trace}"),
+            *(f"--input={HUMAN / 'google' / phrase}.wav", f"--output={tmp_path / 'reply.wav'}"),
+            env={"CASCADE_STT__MODEL": "tiny.en"},
+        )
+    assert outcome.code == 0, outcome.err
+    [ended] = [
+        mark for line in trace.open() if (mark := json.loads(line)).get("mark") == "committed"
+    ]
+    assert ended["hold_ms"] < 1000
