@@ -267,13 +267,11 @@ class Cascade:
         if not begin:
             return
         audio = self._hearing.sound(paused.start, paused.at, until=paused.speech_end + self._tail)
-        prefix = self._partials.stable
-
-        async def recognise() -> Transcription:
-            await self._foresight.listened()
-            return await self._engines.transcribe(audio, paused.voiced_ms, prefix=prefix)
-
-        self._try(recognise)
+        self._try(
+            functools.partial(
+                self._engines.transcribe, audio, paused.voiced_ms, prefix=self._partials.stable
+            )
+        )
 
     def _try(self, recognise: Recognise) -> None:
         """Begin an answer to the turn, be it over or paused."""

@@ -15,9 +15,6 @@ from pipeline.endpoint import FRAGMENT_WORDS, Evidence
 from pipeline.stages.llm import Messages
 from pipeline.stages.stt import Audio, Transcription
 
-LISTEN_S = 0.1
-"""Longer than this (s) nobody waits for the melody, which takes 50 ms."""
-
 log = logging.getLogger(__name__)
 
 
@@ -41,7 +38,6 @@ class Foresight:
         self._tell = tell
         self._pause: int | None = None
         self._evidence = Evidence()
-        self._listening: asyncio.Task[None] | None = None
 
     def begin(self, speech_end: int, sound: Audio) -> None:
         """A pause begins.
@@ -55,15 +51,7 @@ class Foresight:
         """
         self._pause = speech_end
         self._evidence = Evidence()
-        self._listening = self._start(self._listen(speech_end, sound))
-
-    async def listened(self) -> None:
-        """Wait until the melody is heard, so that what computes next has the processor to itself.
-
-        Where two cores are two threads of one, both at once take the recogniser twice its time.
-        """
-        if self._listening is not None:
-            await asyncio.wait([self._listening], timeout=LISTEN_S)
+        self._start(self._listen(speech_end, sound))
 
     def end(self) -> None:
         """The pause is over: what comes now comes too late."""
