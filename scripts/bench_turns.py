@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument(
         "sections", nargs="*", metavar="SECTION", help=f"{', '.join(SECTIONS)}; people FOLDER"
     )
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     folders = [Path(word).resolve() for word in options.sections if word not in SECTIONS]
     if unknown := [str(folder) for folder in folders if not folder.is_dir()]:
         parser.error(f"no such section, or folder: {', '.join(unknown)}")
