@@ -67,7 +67,12 @@ class Profile:
     async def make(self) -> None:
         async with LlmServer(otherwise=self.answer) as server:
             settings = {
-                mode: load(None, {"llm.model": server.url, "reply.mode": mode}) for mode in MODES
+                # What-if knows how stages overlap, not what the words do to the hold.
+                mode: load(
+                    None,
+                    {"llm.model": server.url, "reply.mode": mode, "turns.predict": False},
+                )
+                for mode in MODES
             }
             first = settings[MODES[0]]
             async with LocalEngines(first, catalogue(first)) as engines:
