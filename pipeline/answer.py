@@ -40,8 +40,8 @@ Recognise = Callable[[], Awaitable[Transcription]]
 """Gives what was said."""
 
 Judge = Callable[[Messages, Transcription], Awaitable[None]]
-"""Gets the prompt and what was said, once that is known, and is waited for before the model is
-asked."""
+"""Gets the prompt (empty where there is nothing to answer) and what was said, once that is known,
+and is waited for before the model is asked."""
 
 
 class Engines(Protocol):
@@ -268,6 +268,7 @@ class Answer:
         await self._gate.emit(Transcript(self.turn, heard.text, True))
         # What was said before and got no reply is answered with this, be this but a cough.
         if not heard.text and not self._conversation.unanswered:
+            await judge([], heard)
             return "skipped"
         if self.superseded:
             return "interrupted"

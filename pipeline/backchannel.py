@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from pipeline.stages.stt import Transcription, bare
+from pipeline.stages.stt import INVENTED, Transcription, bare
 from pipeline.turns import Suspected
 
 log = logging.getLogger(__name__)
@@ -29,8 +29,12 @@ DEMANDS = frozenset(
 taken for one ("Who?", "Where?")."""
 
 SURE = -0.7
-"""Mean log-probability per token below which a recogniser only guesses. It keeps out coughs, but no
-hums, of which recognisers are sure."""
+"""Mean log-probability per token below which a recogniser only guesses. It keeps out coughs and
+laughter, but no hums, of which recognisers are sure."""
+
+SURE_DEMAND = -1.3
+"""The same for a demand. Of one short word no recogniser is sure ("stop", of people: -0.8 to -1.1),
+and nothing else that was tried (coughs, laughter, hums, music) is taken for a demand."""
 
 
 def interrupts(heard: Transcription, before: str = "") -> bool:
@@ -38,19 +42,26 @@ def interrupts(heard: Transcription, before: str = "") -> bool:
 
     A demand does. Other words do if there are two different ones, and the look before began with
     the same: a hum, a laugh or a sigh is often taken for a word, but seldom twice for the same
-    words. `scripts/bench turns` counts what gets through.
+    words. `scripts/bench turns people` counts what gets through.
 
     Args:
         heard: What has been said so far.
         before: What was made of it at the look before, if there was one.
     """
-    said = bare(heard.text)
-    words = [word for word in said if word not in SIGNS]
-    if not words or heard.log_prob < SURE:
+    if heard.log_prob < SURE_DEMAND:
         return False
-    if words[0] in DEMANDS:
+    # A guard drops most single words when half of them is heard; a demand is believed all the same.
+    if DEMANDS.intersection(_asking(bare(heard.raw or heard.text))[:1]):
         return True
-    return len(set(words)) > 1 and said[:1] == bare(before)[:1]
+    said = bare(heard.text)
+    if heard.log_prob < SURE or " ".join(said) in INVENTED:
+        return False
+    return len(set(_asking(said))) > 1 and said[:1] == bare(before)[:1]
+
+
+def _asking(said: list[str]) -> list[str]:
+    """The words that are no signs of listening."""
+    return [word for word in said if word not in SIGNS]
 
 
 class WordCheck:

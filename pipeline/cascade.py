@@ -276,8 +276,7 @@ class Cascade:
         turns = self._settings.turns
         begin = self._speculates and self._answering.attempts < turns.attempts
         if turns.predict:
-            sound = functools.partial(self._hearing.sound, paused.start, paused.at)
-            self._foresight.begin(paused.speech_end, sound, words=begin)
+            self._foresight.begin(paused.speech_end, self._hearing.sound(paused.start, paused.at))
         if not begin:
             return
         # Another's voice may have gone on for longer than the tail before the pause was known.

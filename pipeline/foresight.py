@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.answer import Engines
 from pipeline.completeness import completeness
-from pipeline.endpoint import Evidence
+from pipeline.endpoint import FRAGMENT_WORDS, Evidence
 from pipeline.stages.llm import Messages
 from pipeline.stages.stt import Audio, Transcription
 
@@ -37,23 +37,21 @@ class Foresight:
         self._start = start
         self._tell = tell
         self._pause: int | None = None
-        self._sound: Callable[[], Audio] | None = None
         self._evidence = Evidence()
 
-    def begin(self, speech_end: int, sound: Callable[[], Audio], *, words: bool) -> None:
+    def begin(self, speech_end: int, sound: Audio) -> None:
         """A pause begins.
+
+        The melody is asked now and not again: of people it tells most right after the last word,
+        and nothing after half a second of silence.
 
         Args:
             speech_end: Its name.
-            sound: Gives the utterance up to it.
-            words: Whether the words will be `read`: the melody tells less than they do, and is
-                asked only where they tell nothing.
+            sound: The utterance up to now.
         """
         self._pause = speech_end
-        self._sound = sound
         self._evidence = Evidence()
-        if not words:
-            self._start(self._listen(speech_end, sound))
+        self._start(self._listen(speech_end, sound))
 
     def end(self) -> None:
         """The pause is over: what comes now comes too late."""
@@ -61,21 +59,29 @@ class Foresight:
 
     async def read(self, messages: Messages, heard: Transcription) -> None:
         """The words before the pause are known, and the prompt that ends with them."""
-        pause, sound = self._pause, self._sound
-        if pause is None or sound is None:
+        pause = self._pause
+        if pause is None:
             return
-        words = completeness(heard.text, heard.language)
-        self._add(pause, words=words, sure=math.exp(heard.log_prob))
-        judged = await self._engines.judge(messages)
-        self._add(pause, judged=judged)
-        if words is None and judged is None:
-            self._start(self._listen(pause, sound))
+        if not heard.text:
+            # A noise: the turn is yet to come, and what follows soon belongs to it.
+            self._add(pause, words=0.0)
+            return
+        fragment = len(heard.text.split()) <= FRAGMENT_WORDS
+        self._add(
+            pause,
+            words=completeness(heard.text, heard.language),
+            sure=math.exp(heard.log_prob),
+            asked=asks(messages),
+            fragment=fragment,
+        )
+        if not fragment:
+            self._add(pause, judged=await self._engines.judge(messages))
 
-    async def _listen(self, pause: int, sound: Callable[[], Audio]) -> None:
+    async def _listen(self, pause: int, sound: Audio) -> None:
         try:
-            melody = await self._engines.melody(sound())
+            melody = await self._engines.melody(sound)
         except Exception as error:
-            log.debug("the melody: %s", error)  # silence ends the turn all the same
+            log.debug("the melody: %s", error)  # words and silence end the turn all the same
             return
         self._add(pause, melody=melody)
 
@@ -83,3 +89,10 @@ class Foresight:
         if pause == self._pause:
             self._evidence = dataclasses.replace(self._evidence, **known)
             self._tell(pause, self._evidence)
+
+
+def asks(messages: Messages) -> bool:
+    """Whether the last of the messages answers a question: what the assistant said before it."""
+    before = messages[-2] if len(messages) > 1 else {}
+    said = str(before.get("content") or "") if before.get("role") == "assistant" else ""
+    return said.rstrip(" \n\"'”’)").endswith(("?", "？"))

@@ -202,6 +202,7 @@ class TurnTaker:
         self._ended = -RATE * 60
         self._voiced = 0
         self._start = 0
+        self._talks_from = 0
         self._speech_end = 0
         self._loud = (0, 0)
         self._silence_from = 0
@@ -272,7 +273,8 @@ class TurnTaker:
     @property
     def hold_ms(self) -> float:
         """Silence that ends the turn, as far as is known now (ms)."""
-        return hold_ms(self._settings, probability(self._evidence), self._hangover.ms)
+        p, spoken = probability(self._evidence), self._speech_end - self._talks_from
+        return hold_ms(self._settings, p, self._hangover.ms, spoken_s=spoken / RATE)
 
     def _quiet(self, voice: Voice, voiced: bool, speaking: bool) -> list[Decision]:
         """Nobody's turn: voice begins one, or over a reply, a suspicion."""
@@ -358,6 +360,8 @@ class TurnTaker:
         assert self._onset is not None
         if 0 < (pause_ms := _ms(self._onset - self._ended)) <= CUT_OFF_MS:
             self._hangover.paused(pause_ms)
+        else:
+            self._talks_from = self._onset
         self._in_speech = True
         self._ducked = False
         self._idled = 0

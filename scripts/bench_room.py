@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cli_child import HUMAN
 from figures import show_machine
 
 from pipeline.audio.audible import onset
@@ -38,7 +39,6 @@ RATE = 16_000
 END = "end_of_speech_s"
 CORPUS = ROOT / "tests/data/corpus"
 SENTENCE = "03_how_far_is_it_from_toronto_to_boston.flac"
-HUMAN = Path(os.environ.get("CASCADE_HUMAN", ROOT / "../shared/human"))
 REAL = HUMAN / "noise/sb_noise3.wav"
 TAIL_S = 1.5
 """How long the noise goes on after the sentence (s)."""
@@ -189,13 +189,11 @@ def _told(ms: float | None, one: Recording, wav: Path, why: str) -> Told:
 
 def _run(cascade: Path, arguments: Sequence[str]) -> str:
     """What the command says on stderr; a warning of ours if it fails."""
-    # Where recordings of people lie is a setting of ours, and none of the program's.
-    kept = {name: value for name, value in os.environ.items() if name != "CASCADE_HUMAN"}
     done = subprocess.run(
         [str(cascade), *arguments],
         capture_output=True,
         text=True,
-        env={**ENVIRONMENT, **kept},
+        env={**ENVIRONMENT, **os.environ},
         check=False,
     )
     if done.returncode not in (0, 1):

@@ -11,14 +11,16 @@ import argparse
 import os
 import sys
 import time
+from pathlib import Path
 
 from bench_cost import cost
 from bench_interruption import interruption
 from bench_latency import latency
 from bench_stability import stability
 from bench_voices import voices
+from cli_child import HUMAN
 from figures import Aims, show_machine
-from politeness import politeness
+from people import people
 from studio import ROOT, Studio
 
 from pipeline.config import Settings
@@ -26,7 +28,10 @@ from pipeline.config import Settings
 DEVICES = {"latency": latency, "interruption": interruption, "cost": cost}
 """What is measured on devices."""
 
-SECTIONS = ("latency", "politeness", "interruption", "cost", "stability", "voices")
+SECTIONS = ("latency", "people", "voices", "interruption", "cost", "stability")
+
+PEOPLE = HUMAN / "picovoice_orders"
+"""Recordings of people, where no folder is named; without it there is no such section."""
 
 
 def main() -> None:
@@ -34,22 +39,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench turns", description=__doc__)
     parser.add_argument("--rounds", type=int, default=1, help="repetitions (default 1)")
     parser.add_argument("--quick", action="store_true", help="less of everything: a first look")
-    parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
-    options = parser.parse_args()
-    if unknown := set(options.sections) - set(SECTIONS):
-        parser.error(f"no such section: {', '.join(unknown)}")
+    parser.add_argument("--fit", action="store_true", help="people: print the weights alone")
+    parser.add_argument(
+        "sections", nargs="*", metavar="SECTION", help=f"{', '.join(SECTIONS)}; people FOLDER"
+    )
+    options = parser.parse_intermixed_args()
+    folders = [Path(word).resolve() for word in options.sections if word not in SECTIONS]
+    if unknown := [str(folder) for folder in folders if not folder.is_dir()]:
+        parser.error(f"no such section, or folder: {', '.join(unknown)}")
+    sections = [word for word in options.sections if word in SECTIONS]
     os.chdir(ROOT)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     rounds = 1 if options.quick else max(1, options.rounds)
     show_machine()
     aims = Aims()
-    for section in options.sections or SECTIONS:
+    for section in sections or SECTIONS:
         began = time.monotonic()
         if section in DEVICES:
             with Studio() as studio:
                 DEVICES[section](studio, aims, rounds, quick=options.quick)
-        elif section == "politeness":
-            politeness(Settings(), quick=options.quick)
+        elif section == "people":
+            for folder in folders or [PEOPLE]:
+                if folder.is_dir():
+                    people(Settings(), aims, folder, quick=options.quick, only_fit=options.fit)
+                else:
+                    print(f" people: skipped, there is no folder {folder}")
         elif section == "voices":
             voices(Settings(), quick=options.quick)
         else:

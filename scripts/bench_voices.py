@@ -4,13 +4,12 @@ Orders that people speak, with other people's conversation under them, quieter b
 the turn ends, what is transcribed, and what the conversation does over a reply. Everything is
 counted twice, with the levels of the windows and without: without, every voice is the user's.
 
-The recordings are no part of this project: `CASCADE_HUMAN` names their folder.
+The recordings are no part of this project: `RECORDINGS_OF_PEOPLE` names their folder.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import statistics
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from cli_child import HUMAN
 
 from pipeline.audio.files import read_audio
 from pipeline.backchannel import interrupts
@@ -29,9 +29,6 @@ from pipeline.events import Samples
 from pipeline.stages.stt import Transcription, Whisper, bare
 from pipeline.stages.vad import Voice, VoiceDetector
 from pipeline.turns import RATE, Began, Ducked, Ended, Paused, Suspected, TurnTaker
-
-HUMAN = Path(os.environ.get("CASCADE_HUMAN", "../shared/human"))
-"""The recordings of people."""
 
 ORDERS, ROOM, CLEAN = (
     "picovoice_orders",
@@ -217,7 +214,7 @@ def voices(settings: Settings, *, quick: bool = False) -> None:
     """Measure and print everything."""
     print("other people's voices in the room")
     if not (HUMAN / ROOM).is_dir():
-        print(f"  not measured: there is no {HUMAN / ROOM}; CASCADE_HUMAN names the recordings")
+        print(f"  not measured: there is no {HUMAN / ROOM}; RECORDINGS_OF_PEOPLE names another")
         return
     ears = Ears(settings)
     made = orders(ears, 4 if quick else 1)

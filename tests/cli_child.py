@@ -37,6 +37,14 @@ QUICK = {"CASCADE_STT__MODEL": "whisper-mini-en", "CASCADE_TTS__VOICE": "en_US-m
 
 REAL = {"CASCADE_STT__MODEL": "tiny.en", "CASCADE_TTS__VOICE": "en_US-joe-medium"}
 
+HUMAN = Path(os.environ.get("RECORDINGS_OF_PEOPLE", ROOT.parent / "shared" / "human"))
+"""Recordings of people, which are no part of the project."""
+
+needs_people = pytest.mark.skipif(
+    not HUMAN.is_dir(),
+    reason=f"there are no recordings of people in {HUMAN}; RECORDINGS_OF_PEOPLE names their folder",
+)
+
 HANG_S = 120
 """A child that takes longer hangs. Far above what any takes, on a busy machine too."""
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from pipeline.backchannel import SIGNS, SURE, WordCheck, interrupts
+from pipeline.backchannel import SIGNS, SURE, SURE_DEMAND, WordCheck, interrupts
 from pipeline.stages.stt import Transcription
 from pipeline.turns import Suspected
 
@@ -40,7 +40,13 @@ def test_a_sign_of_listening_does_not_interrupt(text: str) -> None:
 @pytest.mark.parametrize("text", ["Stop.", "No.", "Wait a moment.", "Okay, stop"])
 def test_a_demand_interrupts_at_once(text: str) -> None:
     assert interrupts(heard(text))
-    assert not interrupts(heard(text, SURE - 0.01))
+    assert interrupts(heard(text, SURE_DEMAND))  # of one word no recogniser is sure
+    assert not interrupts(heard(text, SURE_DEMAND - 0.01))
+
+
+@pytest.mark.parametrize("text", ["Thank you.", "I'm so sorry.", "Bye bye.", "That's it."])
+def test_what_recognisers_invent_of_a_cough_does_not_interrupt(text: str) -> None:
+    assert not interrupts(heard(text), text)
 
 
 @pytest.mark.parametrize(

@@ -307,7 +307,7 @@ def test_a_guessed_word_does_not_end_a_reply() -> None:
 
 def test_a_long_voice_ends_a_reply_whatever_it_says() -> None:
     engines = Engines(["When?", ""], Model([LONG, "Pardon?"]))
-    scene = run(Scene(engines), (0.5, False), (0.6, True), (3.0, False), (1.5, True), (9.0, False))
+    scene = run(Scene(engines), (0.5, False), (0.6, True), (3.0, False), (2.5, True), (9.0, False))
     assert scene.of(ReplyInterrupted)
 
 
@@ -407,9 +407,12 @@ def test_whoever_foresees_the_end_may_fail() -> None:
     assert not [e for e in scene.events if isinstance(e, Transcript) and not e.final]
 
 
-@pytest.mark.parametrize(("likely", "hold"), [(0.99, "shortest_ms"), (0.01, "longest_ms")])
-def test_words_move_the_endpoint(likely: float, hold: str) -> None:
-    engines = Engines(["What time is it?"], Model(["Nine."]), finished={"What time is it?": likely})
+@pytest.mark.parametrize(
+    ("text", "likely", "hold"),
+    [("What time is it?", 0.99, "shortest_ms"), ("Tell me what the", 0.01, "longest_ms")],
+)
+def test_words_move_the_endpoint(text: str, likely: float, hold: str) -> None:
+    engines = Engines([text], Model(["Nine."]), finished={text: likely})
     scene = run(Scene(engines), (0.5, False), (0.6, True), (4.0, False))
     timeline = Timeline.from_marks(scene.trace.marks(1))
     assert timeline is not None
@@ -464,9 +467,17 @@ def test_a_slow_recogniser_gives_partial_transcripts_all_the_same() -> None:
 
 
 def test_no_words_no_reply() -> None:
-    scene = run(Scene(Engines([""], Model([]))), (0.5, False), (0.6, True), (2.0, False))
+    scene = run(Scene(Engines([""], Model([]))), (0.5, False), (0.6, True), (3.0, False))
     assert scene.events[-1] == ReplyDone(1, "", "skipped")
     assert scene.session.history == []
+
+
+def test_a_noise_before_the_words_is_no_turn_of_its_own() -> None:
+    engines = Engines(["", "What time is it?"], Model(["It is nine."]))
+    scene = run(Scene(engines), (0.5, False), (0.2, True), (1.2, False), (1.0, True), (3.0, False))
+    assert [e.turn for e in scene.of(SpeechStopped)] == [1]
+    assert scene.events[-1] == ReplyDone(1, "reply-1", "completed")
+    assert scene.session.history[0].content == "What time is it?"
 
 
 def test_a_failing_turn_is_told_and_the_next_one_works() -> None:

@@ -248,7 +248,7 @@ def test_the_user_goes_on_while_a_tool_works_and_hears_of_it_later() -> None:
 
 def test_a_late_result_waits_until_nobody_speaks_and_nothing_is_answered() -> None:
     model = Model([ROME, LONG, "It is sunny."])
-    scene = ToolScene(Engines(["Weather?", "When?"], model), [(2.5, "sunny")])
+    scene = ToolScene(Engines(["Weather?", "When is that?"], model), [(2.5, "sunny")])
     run(scene, *QUESTION, (1.5, False), (2.0, True), (30.0, False))
     heard = [t for t in scene.sounding if t < scene.time(ReplyStarted(1, "reply-1b"))]
     assert len(heard) * 0.02 > len(LONG) * 60 / 1000 * 0.9
@@ -482,7 +482,7 @@ async def test_over_real_sockets_a_tool_works_while_the_user_goes_on() -> None:
     server = LlmServer(*answers, otherwise=Answer(called))
     async with server, client(server.url) as model:
         options = Settings(turns=Turns(predict=False))
-        scene = ToolScene(Engines(["Weather?", "When?"], model), [], options)  # type: ignore[arg-type]
+        scene = ToolScene(Engines(["Weather?", "When is that?"], model), [], options)  # type: ignore[arg-type]
         async with scene.session, asyncio.timeout(HANG_GUARD_S):
             reader = asyncio.create_task(scene.read())
             player = asyncio.create_task(scene.play())

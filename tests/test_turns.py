@@ -299,24 +299,24 @@ def test_no_voice_interrupts_earlier_than_it_would_begin_a_turn(
 
 def test_a_cough_over_a_reply_ducks_it_for_a_moment_and_begins_no_turn() -> None:
     heard = Heard()
-    heard.all([(VOICE, True)] * 7 + [(SILENCE, True)] * 20)
+    heard.all([(VOICE, True)] * 8 + [(SILENCE, True)] * 20)
     assert [type(d) for d in heard.decisions] == [Ducked, Suspected, Suspected, Swelled]
     ducked, first, whole, swelled = heard.decisions
     assert ducked.at == WINDOW
     assert isinstance(first, Suspected)
     assert isinstance(whole, Suspected)
-    assert (first.voiced_ms, whole.voiced_ms) == (6 * WINDOW_MS, 7 * WINDOW_MS)
-    assert samples(300) < swelled.at - 7 * WINDOW <= samples(300) + WINDOW
+    assert (first.voiced_ms, whole.voiced_ms) == (7 * WINDOW_MS, 8 * WINDOW_MS)
+    assert samples(300) < swelled.at - 8 * WINDOW <= samples(300) + WINDOW
 
 
 def test_a_word_over_a_reply_begins_a_turn_with_its_first_sound() -> None:
     heard = Heard()
     heard.repeat(SILENCE, 40, speaking=True)
-    heard.repeat(VOICE, 6, speaking=True)
+    heard.repeat(VOICE, 7, speaking=True)
     suspected = heard.decisions[-1]
     assert isinstance(suspected, Suspected)
     [began] = heard.taker.recognised(suspected.voiced, words=True)
-    assert began == Began(40 * WINDOW - samples(300), 40 * WINDOW, 46 * WINDOW)
+    assert began == Began(40 * WINDOW - samples(300), 40 * WINDOW, 47 * WINDOW)
     assert heard.taker.recognised(suspected.voiced, words=True) == []
     ended = heard.until(Ended, SILENCE)
     assert isinstance(ended, Ended)
@@ -483,7 +483,7 @@ def test_silence_ends_the_turn_exactly_at_the_hold(settings: Turns, more: int) -
     assert ended.end == min(ended.at, speech_end + samples(settings.tail_ms))
 
 
-def test_the_defaults_pause_at_128_and_end_at_512_ms() -> None:
+def test_the_defaults_pause_at_64_and_end_at_512_ms() -> None:
     heard = Heard()
     heard.repeat(SILENCE, 50)
     heard.repeat(VOICE, 30)
@@ -492,15 +492,15 @@ def test_the_defaults_pause_at_128_and_end_at_512_ms() -> None:
     start, tail = onset - samples(300), samples(400)
     voiced_ms = 30 * WINDOW_MS
     assert heard.decisions == [
-        Began(start, onset, onset + 3 * WINDOW),
-        Paused(start, last, voiced_ms, last + 4 * WINDOW),
+        Began(start, onset, onset + 5 * WINDOW),
+        Paused(start, last, voiced_ms, last + 2 * WINDOW),
         Settled(start, last, last + tail, last + 13 * WINDOW),
         Ended(
             start=start,
             end=last + tail,
             speech_end=last,
             silence_from=last + WINDOW,
-            paused_at=last + 4 * WINDOW,
+            paused_at=last + 2 * WINDOW,
             voiced_ms=voiced_ms,
             at=last + 16 * WINDOW,
             reason="silence",
@@ -644,3 +644,21 @@ def test_whoever_talks_on_over_the_answer_is_heard_from_the_last_cut_on() -> Non
     heard.repeat(VOICE, 130)
     made = heard.repeat(VOICE, 5, speaking=True) + heard.repeat(SILENCE, 20, speaking=True)
     assert [type(d) for d in made] == [Began, Paused, Ended]
+
+
+def test_who_was_cut_off_is_waited_for_as_if_they_had_not_been() -> None:
+    """After seven seconds of talk the hold is longer, in how many turns ever they came."""
+
+    def hold_after(pause: int) -> float:
+        heard = Heard(Turns(adapt=False, idle_s=0))
+        heard.repeat(VOICE, 100)
+        first = heard.until(Ended, SILENCE)
+        assert isinstance(first, Ended)
+        heard.repeat(SILENCE, pause)
+        heard.repeat(VOICE, 200)
+        paused = heard.until(Paused, SILENCE)
+        assert isinstance(paused, Paused)
+        heard.taker.predicted(paused.speech_end, Evidence(melody=0.99, words=0.95))
+        return heard.taker.hold_ms
+
+    assert hold_after(8) > 1.3 * hold_after(80)

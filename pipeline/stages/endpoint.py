@@ -26,9 +26,9 @@ Audio = npt.NDArray[np.float32]
 class SmartTurn:
     """Smart Turn v3, in a session of its own with one thread. Blocking, and not thread-safe.
 
-    A call takes 35 to 50 ms of one core, whatever the length of the audio. Of synthetic voices it
-    tells pauses from ends no better than chance, in noise worse (`scripts/politeness.py`); so
-    `endpoint.probability` asks it only where nothing is known of the words.
+    A call takes 35 to 50 ms of one core, whatever the length of the audio. Of people it tells
+    pauses from ends best right after the last word (area under the ROC curve 0.75 to 0.9 there, 0.6
+    after 0.6 s of silence), so that it is asked once, at the beginning of the pause.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,8 +59,7 @@ class SmartTurn:
         """How likely the speaker has finished, 0 to 1.
 
         Args:
-            audio: The turn so far with the silence after it, mono, 16 kHz, ±1, shape (n,). It was
-                trained on some 200 ms of silence at the end.
+            audio: The turn so far with what silence there is yet, mono, 16 kHz, ±1, shape (n,).
 
         Raises:
             ValueError: `audio` is not float32, not one-dimensional, or not finite.

@@ -41,8 +41,8 @@ MAX_TOKENS = 224
 
 INVENTED = frozenset(
     {"you", "thank you", "thank you very much", "thanks", "thanks for watching"}
-    | {"thank you for watching", "bye", "bye bye", "byebye", "im so sorry"}
-    | {"i hope you enjoyed this video"}
+    | {"thank you for watching", "bye", "bye bye", "byebye", "im sorry", "im so sorry"}
+    | {"thats it", "oh my god", "i hope you enjoyed this video"}
 )
 """What Whisper makes of coughs, clatter and music: the subtitles it learnt from say such things
 where nobody speaks. People say most of them too, and then the model is sure that somebody spoke."""
@@ -73,6 +73,7 @@ class Transcription:
         no_speech: Probability that the model gives to there being no speech.
         window_s: Length of the encoder's input (s); 0 where it was not run.
         dropped: Why a guard dropped the text; empty when none did.
+        raw: What the model wrote, dropped or not.
     """
 
     text: str
@@ -81,6 +82,7 @@ class Transcription:
     no_speech: float
     window_s: float
     dropped: str = ""
+    raw: str = ""
 
 
 def choose_window(settings: Stt, seconds: float, *, short_windows: bool) -> float:
@@ -320,7 +322,10 @@ class Whisper:
         if text and found.sure:
             self._language = found.language
         return (
-            Transcription(text, found.language, found.log_prob, found.no_speech, window_s, dropped),
+            Transcription(
+                *(text, found.language, found.log_prob, found.no_speech, window_s, dropped),
+                found.text,
+            ),
             found.tokens,
         )
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import csv
-import os
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from cli_child import ROOT
+from cli_child import HUMAN, ROOT, needs_people
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +20,7 @@ from pipeline.hearing import end_of_speech
 Floats = npt.NDArray[np.float64]
 
 CORPUS = ROOT / "tests/data/corpus"
-ORDERS = Path(os.environ.get("CASCADE_HUMAN", ROOT / "../shared/human")) / "picovoice_orders"
+ORDERS = HUMAN / "picovoice_orders"
 NEAR = RATE // 50
 """20 ms."""
 
@@ -152,7 +150,7 @@ def test_clipping_does_not_move_it() -> None:
     assert abs(found(clipped).end - found(clean(0)).end) <= 2 * NEAR
 
 
-@pytest.mark.skipif(not ORDERS.is_dir(), reason=f"no recordings of people in {ORDERS}")
+@needs_people
 def test_peoples_voices_end_where_they_did_in_noise_and_when_turned_down() -> None:
     near, tries = 0, 0
     for path in sorted(ORDERS.glob("*.wav"))[::5]:

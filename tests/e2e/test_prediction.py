@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_child import recording
-from llm_server import DONE, ROLE, Answer, LlmServer, Request, delta, finish, pause, usage
+from cli_child import HUMAN, needs_people, recording, run, scripted
+from llm_server import DONE, ROLE, Answer, LlmServer, Request, delta, finish, pause, reply, usage
 from rich.console import Console
 
 from pipeline.audio.files import read_audio
@@ -62,7 +62,12 @@ class Profile:
     async def make(self) -> None:
         async with LlmServer(otherwise=self.answer) as server:
             settings = {
-                mode: load(None, {"llm.model": server.url, "reply.mode": mode}) for mode in MODES
+                # What-if knows how stages overlap, not what the words do to the hold.
+                mode: load(
+                    None,
+                    {"llm.model": server.url, "reply.mode": mode, "turns.predict": False},
+                )
+                for mode in MODES
             }
             first = settings[MODES[0]]
             async with LocalEngines(first, catalogue(first)) as engines:
@@ -141,3 +146,20 @@ def test_speculation_is_predicted_from_turns_without_it(
         predicted = told["variants"][f"overlapped {model}"]["predicted_ms"]["median"]
         measured = told["variants"][f"speculative {model}"]["measured_ms"]["median"]
         assert predicted == pytest.approx(measured, rel=TOLERANCE, abs=TOLERANCE_MS)
+
+
+@needs_people
+@pytest.mark.parametrize("phrase", ["half_an_hour", "today", "hello"])
+def test_a_short_phrase_of_people_is_not_waited_for_long(phrase: str, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    with scripted(otherwise=reply("Fine.")) as server:
+        outcome = run(
+            *("talk", "--fast", f"--llm={server.url}", f"--trace={trace}"),
+            *(f"--input={HUMAN / 'google' / phrase}.wav", f"--output={tmp_path / 'reply.wav'}"),
+            env={"CASCADE_STT__MODEL": "tiny.en"},
+        )
+    assert outcome.code == 0, outcome.err
+    [ended] = [
+        mark for line in trace.open() if (mark := json.loads(line)).get("mark") == "committed"
+    ]
+    assert ended["hold_ms"] < 1000

@@ -1,6 +1,5 @@
 import csv
 import json
-import os
 import re
 import shutil
 import wave
@@ -11,6 +10,7 @@ from typing import Any
 import jiwer
 import numpy as np
 import pytest
+from cli_child import HUMAN, needs_people
 from ctranslate2.specs import WhisperSpec
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -662,13 +662,9 @@ class TestStockModels:
 
 
 TINY = ROOT / "models" / "tiny.en"
-HUMAN = Path(os.environ.get("CASCADE_HUMAN", ROOT.parent / "shared" / "human"))
 
 real = pytest.mark.skipif(
     not (TINY / "model.bin").is_file(), reason="tiny.en: `cascade models pull tiny.en`"
-)
-people = pytest.mark.skipif(
-    not HUMAN.is_dir(), reason="no recordings of people: CASCADE_HUMAN names their folder"
 )
 
 
@@ -720,7 +716,7 @@ class TestTinyEn:
         twice = tiny.transcribe(np.concatenate([audio, silence(0.3), audio])).text
         assert bare(twice) == 2 * bare(once)
 
-    @people
+    @needs_people
     def test_one_word_is_said_once(self, tiny: Whisper) -> None:
         heard = {name: tiny.transcribe(a).text for name, a in clips("speech_commands/*").items()}
         assert heard
