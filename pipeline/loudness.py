@@ -129,11 +129,13 @@ class UserLevel:
         return None
 
     def _settle(self) -> None:
-        """The user is heard: by as much as the level has fallen, it is lower."""
-        if drop := self._drop_db:
-            self._user = deque((level - drop for level in self._user), MEMORY)
-            if self._reference is not None:
-                self._reference -= drop
+        """The user is heard: after so much quiet that the level has fallen, it is learnt anew.
+
+        Held against a fallen level, the user's own voice would be a louder one that joins.
+        """
+        if self._drop_db:
+            self._user.clear()
+            self._reference = None
         self._quiet_s = 0.0
 
     @property

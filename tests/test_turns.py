@@ -631,6 +631,14 @@ def test_a_user_who_moved_away_is_heard_again_after_a_while_of_quiet() -> None:
     assert not heard_after(60, USER - 20, television=True)
 
 
+def test_a_user_who_was_silent_for_long_is_no_louder_voice_that_joins() -> None:
+    heard = Heard()
+    heard.repeat(VOICE, 60, level_db=USER)
+    heard.repeat(SILENCE, round(600_000 / WINDOW_MS))
+    made = heard.repeat(VOICE, 60, level_db=USER)
+    assert [type(d) for d in made] == [Began]
+
+
 def test_whoever_talks_on_over_the_answer_is_heard_from_the_last_cut_on() -> None:
     heard = Heard(Turns(max_turn_s=2))
     heard.repeat(VOICE, 130)

@@ -5,7 +5,7 @@ turn is surely over, clauses, the voice, barge-in, tools, what the history keeps
 recognises words before the model is asked: what it gets is the sound of the utterance, as an
 `input_audio` part of the chat completions API, and it answers in text.
 
-So a voice over a reply is not looked at for words, and interrupts after `turns.barge_in_ms` of it;
+So a voice over a reply is not looked at for words, and interrupts after `BARGE_IN_MS` of it;
 the end of a turn is foreseen by its melody alone. With `transcript=stt` Whisper listens too, after
 the reply has been made, for a comparison's sake: nobody waits for it.
 """
@@ -42,6 +42,9 @@ KEEP = 8
 
 OPTIONS = ("model", "keep", "transcript")
 """What can be said of the path, beside settings by dotted name."""
+
+BARGE_IN_MS = 800
+"""Voice that interrupts a reply, at most: nobody finds words in it, and coughs are shorter."""
 
 
 class AudioLlmSession:
@@ -261,7 +264,9 @@ def prepared(settings: Settings, target: Target, brief: Brief) -> Settings:
         }
     )
     stt = settings.stt.model_copy(update={"partial_ms": 0})
-    return settings.model_copy(update={"llm": llm, "stt": stt})
+    barge_in_ms = min(settings.turns.barge_in_ms, BARGE_IN_MS)
+    turns = settings.turns.model_copy(update={"barge_in_ms": barge_in_ms})
+    return settings.model_copy(update={"llm": llm, "stt": stt, "turns": turns})
 
 
 def voice_engines(target: Target, settings: Settings) -> VoiceEngines:

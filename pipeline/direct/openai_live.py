@@ -49,7 +49,7 @@ from pipeline.stages.vad import VoiceDetector
 from pipeline.trace import Trace
 from pipeline.turns import Began, Ended, TurnTaker
 
-TURNS = Turns(predict=False, adapt=False, hold_ms=700)
+TURNS = Turns(predict=False, adapt=False, hold_ms=700, barge_in_ms=800)
 """When the user's turn begins and ends for us. Nothing waits for its end, so that the hold may be
 long and a pause in a sentence makes no turn of its own."""
 

@@ -41,8 +41,8 @@ MAX_TOKENS = 224
 
 INVENTED = frozenset(
     {"you", "thank you", "thank you very much", "thanks", "thanks for watching"}
-    | {"thank you for watching", "bye", "bye bye", "byebye", "im sorry", "im so sorry"}
-    | {"thats it", "oh my god", "i hope you enjoyed this video"}
+    | {"thank you for watching", "bye", "bye bye", "byebye", "im so sorry"}
+    | {"i hope you enjoyed this video"}
 )
 """What Whisper makes of coughs, clatter and music: the subtitles it learnt from say such things
 where nobody speaks. People say most of them too, and then the model is sure that somebody spoke."""
