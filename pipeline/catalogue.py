@@ -82,13 +82,13 @@ class Catalogue:
         return next((m for m in self.models if m.kind == kind and m.embedded), None)
 
     def missing(self, kind: Kind, name: str) -> Model | None:
-        """The default of its kind, if that is what a setting names and it is not on this disk.
+        """The default of its kind, if a setting names that and it is not whole on this disk.
 
         Such a one is fetched when it is needed; any other is only used if it is there.
         """
         default = self.default(kind)
         named = name.strip() in (default.name, "embedded" if not self.embedded(kind) else "")
-        return default if named and self.state(default) == "absent" else None
+        return default if named and self.state(default) in ("absent", "damaged") else None
 
     def model(self, name: str, kind: Kind | None = None) -> Model:
         """Look a name up; any Piper voice by its own name counts.

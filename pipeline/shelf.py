@@ -92,7 +92,7 @@ def pull(settings: Settings, names: list[str]) -> int:
             failed[model.name] = error
     if failed:
         first, why = next(iter(failed.items()))
-        reason = str(why).removeprefix(f"cannot fetch {first}: ")
+        reason = _reason(why, shelf.model(first))
         console.print(f"error: cannot fetch {', '.join(failed)}: {reason}", soft_wrap=True)
     return 1 if failed else 0
 
@@ -134,6 +134,7 @@ def provide(settings: Settings, console: Console, *, instead: bool = False) -> S
         ("endpoint", "turns.endpoint_model", settings.turns.endpoint_model),
     )
     taken: dict[str, str] = {}
+    reason = ""
     for kind, key, name in named:
         model = shelf.missing(kind, name)
         if model is None or (kind == "endpoint" and not settings.turns.predict):
@@ -148,15 +149,21 @@ def provide(settings: Settings, console: Console, *, instead: bool = False) -> S
                 raise
             else:
                 log.debug("%s", error)
+                reason = reason or _reason(error, model)
                 taken[model.name] = embedded.name
                 settings = _with(settings, key, embedded.name)
     if taken:
         console.print(
-            f"{' and '.join(taken)} could not be fetched: {' and '.join(taken.values())}, toys "
-            "that come with Cascade, take their place; `cascade models pull` tries again",
+            f"{' and '.join(taken)} could not be fetched ({reason}): {' and '.join(taken.values())}"
+            ", toys that come with Cascade, take their place; `cascade models pull` tries again",
             soft_wrap=True,
         )
     return settings
+
+
+def _reason(error: CascadeError, model: Model) -> str:
+    """Why a model could not be fetched, without its name and what works instead."""
+    return str(error).removeprefix(f"cannot fetch {model.name}: ").rpartition("; ")[0]
 
 
 def _with(settings: Settings, key: str, value: str) -> Settings:

@@ -329,6 +329,8 @@ def test_a_default_that_is_not_here_is_one_that_may_be_fetched(disk: Path) -> No
         catalogue.missing("llm", "toy") == catalogue.missing("llm", "embedded") == toy(default=True)
     )
     assert catalogue.missing("llm", "other") is None
+    put(disk / "models" / "toy", toy__gguf=GGUF[:-1])  # half of one is none
+    assert catalogue.missing("llm", "toy") == toy(default=True)
     put(disk / "models" / "toy", toy__gguf=GGUF)
     assert catalogue.missing("llm", "toy") is None
 

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from local_hub import (
     serve,
 )
 
-from pipeline import sources
+from pipeline import download, sources
 from pipeline.catalogue import Catalogue
 from pipeline.download import pull
 from pipeline.errors import BadInput, CascadeError
@@ -326,16 +327,26 @@ def test_a_disk_that_fills_up_on_the_way(server: Server, shelf: Shelf) -> None:
     assert on_disk(catalogue) == {}
 
 
-def test_two_at_once_do_not_mix(server: Server, shelf: Shelf) -> None:
+def test_of_two_at_once_the_second_uses_what_the_first_fetched(
+    server: Server, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server.hub("toy.gguf", GGUF)
     catalogue = shelf(known("toy.gguf", GGUF))
     (catalogue.downloads / ".cache").mkdir(parents=True)
-    with (
-        FileLock(catalogue.downloads / ".cache" / "toy.lock"),
-        pytest.raises(CascadeError, match="another process is fetching toy"),
-    ):
-        pull(catalogue, "toy")
-    pull(catalogue, "toy")
+    lock = FileLock(catalogue.downloads / ".cache" / "toy.lock")
+    with lock, monkeypatch.context() as patch:
+        patch.setattr(download, "PATIENCE_S", 0.1)
+        with pytest.raises(CascadeError, match=r"another process .* for 0\.1 s"):
+            pull(catalogue, "toy")
+    lock.acquire()
+    with ThreadPoolExecutor() as pool:
+        second = pool.submit(pull, catalogue, "toy")
+        folder = catalogue.downloads / "toy"
+        folder.mkdir()
+        (folder / "toy.gguf").write_bytes(GGUF)
+        lock.release()
+        assert second.result().path == folder / "toy.gguf"
+    assert not server.gets()
 
 
 def test_unknown_and_embedded_models(shelf: Shelf) -> None:
