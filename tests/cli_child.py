@@ -35,6 +35,10 @@ RECORDINGS = ROOT / "tests" / "data" / "recordings"
 QUICK = {"CASCADE_STT__MODEL": "whisper-mini-en", "CASCADE_TTS__VOICE": "en_US-mini"}
 """The embedded models, which take a tenth of the time. `REAL` are the defaults, for people."""
 
+PATIENT = {"CASCADE_TURNS__PROVISIONAL_MS": "128"}
+"""With the default of 64 ms the stop inside "time" is a pause, in which a model is asked that has as
+many scripted answers as there are turns."""
+
 REAL = {"CASCADE_STT__MODEL": "tiny.en", "CASCADE_TTS__VOICE": "en_US-joe-medium"}
 
 HUMAN = Path(os.environ.get("RECORDINGS_OF_PEOPLE", ROOT.parent / "shared" / "human"))
@@ -191,8 +195,8 @@ def run(
 def environment(more: Mapping[str, str]) -> dict[str, str]:
     """This process's environment with the quick models, and with none but our own code.
 
-    Of Cascade's settings it has only those that say which models the tests run on, where they do
-    not say otherwise (`QUICK`).
+    Of Cascade's settings it has only those that the tests run with (`QUICK`, `PATIENT`), where
+    `more` names no recogniser.
     """
     kept = {k: v for k, v in os.environ.items() if not k.upper().startswith(ENV_PREFIX)}
     quiet = {
@@ -204,7 +208,8 @@ def environment(more: Mapping[str, str]) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "NO_COLOR": "1",
     }
-    return {**kept, **quiet, **QUICK, **more}
+    own = {} if QUICK.keys() & more.keys() else {**QUICK, **PATIENT}
+    return {**kept, **quiet, **own, **more}
 
 
 def memory(pid: int) -> int:
