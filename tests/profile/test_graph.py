@@ -338,14 +338,14 @@ def test_a_shorter_hold_moves_the_commit_by_whole_windows() -> None:
 
 
 def test_a_hold_that_the_words_made_shortest_stays() -> None:
-    marks = {**SPECULATIVE, "committed": 1264 * MS}
+    marks = {**SPECULATIVE, "committed": 1328 * MS}
     other = Change({"turns.hold_ms": Cost("set", 1000 * MS)})
-    predicted = replay(record(marks, hold_ms=256.0), setup("speculative"), other)
+    predicted = replay(record(marks, hold_ms=320.0), setup("speculative"), other)
     assert predicted.marks == marks
 
 
 def test_a_recogniser_too_slow_to_tell_in_time_costs_the_shorter_hold() -> None:
-    """Surely over: 256 ms would do. But the words come when the usual hold is over."""
+    """Surely over: the shortest hold would do. But the words come when the usual hold is over."""
     marks = {**SPECULATIVE, "committed": 1264 * MS}
     slow = Change({"stt": Cost("shift", 200 * MS)})
     predicted = replay(record(marks, hold_ms=256.0), setup("speculative"), slow)
