@@ -97,6 +97,9 @@ def probability(evidence: Evidence) -> float | None:
     odds, sure = PRIOR, min(max(evidence.sure, 0.0), 1.0)
     if evidence.melody is not None:
         odds += MELODY * log_odds(evidence.melody)
+    if evidence.judged is None and evidence.words is None:
+        # Of many an end it is sure that it is none: alone it must not cost two seconds.
+        return 1 / (1 + math.exp(-max(odds, SENTENCE)))
     if evidence.judged is not None:
         odds += sure * JUDGED * (log_odds(evidence.judged) - JUDGED_MIDDLE)
     if evidence.words is not None:

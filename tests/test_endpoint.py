@@ -278,3 +278,12 @@ def test_the_language_model_is_not_asked_of_a_fragment() -> None:
 def test_an_answer_follows_a_question(before: str, asked: bool) -> None:
     told, _, _ = foreseen("Half an hour.", before)
     assert told[-1].asked is asked
+
+
+def test_the_melody_alone_holds_no_longer_than_a_sentence_that_may_go_on() -> None:
+    def hold(melody: float, words: float | None = None) -> float:
+        return hold_ms(Turns(), probability(Evidence(melody=melody, words=words)), 500)
+
+    assert hold(0.001) == hold(0.05) < 1300
+    assert hold(0.05) > hold(0.3) > hold(0.9)
+    assert hold(0.001, words=0.03) == 2000
