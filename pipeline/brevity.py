@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator
-from typing import Protocol
 
 from pipeline.clauses import Chunker
+from pipeline.rounds import Caller
 from pipeline.stages.llm import Messages, Used
 from pipeline.tools import ToolUse
 
@@ -20,14 +20,6 @@ follows only whole sentences are, for nobody yet waits for it and it may have no
 
 LONGEST_CHARS = 10_000
 """No sentence is cut for its length here."""
-
-
-class Writer(Protocol):
-    """What writes (`stages.llm.ChatModel`)."""
-
-    def stream(self, messages: Messages) -> AsyncGenerator[str | Used | ToolUse, None]:
-        """Yield text as it is written, what it cost, and the tools that it calls."""
-        ...
 
 
 class Limit:
@@ -72,7 +64,7 @@ class Limit:
         return passing
 
 
-class Brief:
+class Shortened:
     """A model that is stopped after some sentences.
 
     Args:
@@ -81,7 +73,7 @@ class Brief:
         max_tokens: With so many tokens a reply was broken off, as its server tells.
     """
 
-    def __init__(self, model: Writer, sentences: int, max_tokens: int) -> None:
+    def __init__(self, model: Caller, sentences: int, max_tokens: int) -> None:
         self._model = model
         self._sentences = sentences
         self._max_tokens = max_tokens

