@@ -31,6 +31,9 @@ MOST_BYTES = 0xFFFF_FFFF
 GUESSED = {"mp3", "aac", "ac3", "eac3"}
 """Formats whose length FFmpeg guesses from the first bit rate that it sees."""
 
+BARE = {".pcm", ".raw", ".s16", ".s16le", ".sw"}
+"""Names of files that hold samples and nothing that says how many a second or of which kind."""
+
 NOTICED_S = 0.1
 """Sound missing from a file that is worth a warning (seconds); encoders round less than this."""
 
@@ -96,15 +99,25 @@ def _open(path: Path) -> tuple[InputContainer, AudioStream]:
     except FileNotFoundError:
         raise BadInput(f"{path}: there is no such file; check the name and the folder") from None
     except av.error.FFmpegError:
-        raise BadInput(
-            f"{path}: is no sound file that can be read; use WAV, FLAC, Ogg, MP3 or M4A"
+        raise _unknown(
+            path, "is no sound file that can be read; use WAV, FLAC, Ogg, MP3 or M4A"
         ) from None
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
     if not container.streams.audio:
         container.close()
-        raise BadInput(f"{path}: has no sound in it; use a file with an audio track")
+        raise _unknown(path, "has no sound in it; use a file with an audio track")
     return container, container.streams.audio[0]
+
+
+def _unknown(path: Path, what: str) -> BadInput:
+    """What to say of a file that FFmpeg makes no sound of; bare samples it takes for anything."""
+    if path.suffix.lower() in BARE:
+        what = (
+            "holds bare samples, without their rate; make a WAV of it, if they are 16-bit mono at "
+            f"16 kHz with: ffmpeg -f s16le -ar 16000 -ac 1 -i {path.name} {path.stem}.wav"
+        )
+    return BadInput(f"{path}: {what}")
 
 
 def _decode(

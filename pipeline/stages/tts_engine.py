@@ -189,7 +189,7 @@ def load(path: Path, settings: Tts, hop: int) -> Engine:
     except Exception as error:
         raise BadInput(
             f"{path}: cannot be loaded, it may be damaged: {brief(error)}\n"
-            "Delete it and fetch the voice again."
+            "`cascade models verify` tells; `cascade models pull` with its name fetches it again."
         ) from error
     names = {value.name for value in engine.session.get_inputs()}
     if "input" not in names or names - _INPUTS:

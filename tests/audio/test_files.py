@@ -136,9 +136,11 @@ def bad_files(folder: Path) -> Iterator[tuple[Path, str]]:
     with WavWriter(folder / "nothing.wav", 16000):
         pass
     yield folder / "nothing.wav", "no sound in it"
+    (folder / "bare.pcm").write_bytes(tone(16000, 1).tobytes())
+    yield folder / "bare.pcm", "bare samples"
 
 
-@pytest.mark.parametrize("index", range(7))
+@pytest.mark.parametrize("index", range(8))
 def test_says_what_is_wrong_with_a_file(tmp_path: Path, index: int) -> None:
     path, words = list(bad_files(tmp_path))[index]
     with pytest.raises(BadInput, match=words) as caught:
