@@ -30,7 +30,8 @@ class Said:
 
     Attributes:
         step: What was to be said.
-        begun_ns: When its recording began.
+        begun_ns: When its recording began; until that is known, when it was asked to.
+        begun: Whether that is known.
         over_ns: When that was over; None: not yet.
         turns: The session's turns that began since.
         done_ns: When each of them was last said to be over.
@@ -42,6 +43,7 @@ class Said:
 
     step: Step
     begun_ns: int
+    begun: bool = False
     over_ns: int | None = None
     turns: list[int] = field(default_factory=list)
     done_ns: dict[int, int] = field(default_factory=dict)
@@ -129,16 +131,16 @@ class Cues:
 
     def begins(self, begun_ns: int) -> None:
         """Take when the current recording began exactly."""
-        self.current.begun_ns = begun_ns
+        self.current.begun_ns, self.current.begun = begun_ns, True
 
     def finished(self, now_ns: int) -> bool:
         """Whether the user has finished what is being said."""
-        return now_ns >= self.current.end_ns
+        return self.current.begun and now_ns >= self.current.end_ns
 
     def over(self, begun_ns: int, t_ns: int) -> None:
         """Take that the current recording was over at `t_ns`, and when it began exactly."""
         if self.current.over_ns is None:
-            self.current.begun_ns = begun_ns
+            self.begins(begun_ns)
             self.current.over_ns = t_ns
             self._active_ns = max(self._active_ns, t_ns)
 

@@ -51,6 +51,17 @@ def test_waits_for_the_reply_and_its_pause() -> None:
     assert cues.look(at(4.71), True) == "next"
 
 
+def test_nobody_has_finished_before_the_recording_has_begun() -> None:
+    cues = Cues([step(), step()], 0)
+    assert not cues.finished(at(5))  # the session took that long to be ready
+    cues.begins(at(5))
+    assert not cues.finished(at(5.9))
+    assert cues.finished(at(6))
+    said(cues, 1, 5)
+    cues.next(at(8))
+    assert not cues.finished(at(20))
+
+
 def test_silence_before_any_answer_is_no_end() -> None:
     cues = Cues([step()], 0)
     said(cues, 1, 0)
