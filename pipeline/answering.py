@@ -85,11 +85,6 @@ class Answering:
         return self._reply is not None and not self._reply.over
 
     @property
-    def saying(self) -> str:
-        """What the reply says about now."""
-        return self._reply.saying if self._reply is not None else ""
-
-    @property
     def preparing(self) -> bool:
         """Whether an answer is made that nobody waits for yet."""
         return self.answer is not None and self.answer.preparing

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from difflib import SequenceMatcher
 from typing import Any
 
 from pipeline.stages.stt import INVENTED, Transcription, bare
@@ -49,9 +48,6 @@ REMEMBERED_S = 4.0
 APART_S = 0.5
 """Words that begin within this (s) are one word, in two pieces."""
 
-ECHOED = 0.5
-"""Share of the words heard, above which they are an echo if the reply says them now, in order."""
-
 NUMBERS = {"0": "zero", "1": "one", "2": "two", "3": "three", "4": "four"} | {
     "5": "five",
     "6": "six",
@@ -62,7 +58,7 @@ NUMBERS = {"0": "zero", "1": "one", "2": "two", "3": "three", "4": "four"} | {
 """Recognisers write a spoken number either way."""
 
 
-def interrupts(heard: Transcription, before: str = "", saying: str = "") -> bool:
+def interrupts(heard: Transcription, before: str = "") -> bool:
     """Whether what was said over a reply asks for the turn.
 
     A demand does. Other words do if there are two different ones, and the look before began with
@@ -72,43 +68,21 @@ def interrupts(heard: Transcription, before: str = "", saying: str = "") -> bool
     Args:
         heard: What has been said so far.
         before: What was made of it at the look before, if there was one.
-        saying: What the reply says about now: its echo asks for nothing.
     """
     if heard.log_prob < SURE_DEMAND:
         return False
     # A guard drops most single words when half of them is heard; a demand is believed all the same.
-    first = _asking(heard.raw or heard.text)[:1]
-    if DEMANDS.intersection(first).difference(_words(saying)):
+    if DEMANDS.intersection(_asking(heard.raw or heard.text)[:1]):
         return True
     said = bare(heard.text)
-    if heard.log_prob < SURE or " ".join(said) in INVENTED or is_echo(heard.text, saying):
+    if heard.log_prob < SURE or " ".join(said) in INVENTED:
         return False
     return len(set(_asking(heard.text))) > 1 and said[:1] == bare(before)[:1]
 
 
-def is_echo(text: str, saying: str) -> bool:
-    """Whether words are those that the reply says about now, in its order.
-
-    An echo that nothing cancels comes back as these: it may be later than a canceller looks for it,
-    or not found yet.
-
-    Args:
-        text: What was heard.
-        saying: What the reply says about now.
-    """
-    heard, said = _words(text), _words(saying)
-    match = SequenceMatcher(None, heard, said, autojunk=False)
-    same = sum(block.size for block in match.get_matching_blocks())
-    return same > ECHOED * len(heard)
-
-
-def _words(text: str) -> list[str]:
-    return [NUMBERS.get(word, word) for word in bare(text)]
-
-
 def _asking(text: str) -> list[str]:
     """The words that are no signs of listening."""
-    return [word for word in _words(text) if word not in SIGNS]
+    return [NUMBERS.get(word, word) for word in bare(text) if word not in SIGNS]
 
 
 class OneByOne:
@@ -117,13 +91,12 @@ class OneByOne:
     def __init__(self) -> None:
         self._said: dict[int, list[str]] = {}
 
-    def add(self, suspected: Suspected, heard: Transcription, saying: str = "") -> int | None:
+    def add(self, suspected: Suspected, heard: Transcription) -> int | None:
         """Take the newest look at a suspicion; it replaces those before it.
 
         Args:
             suspected: The suspicion.
             heard: What it holds so far.
-            saying: What the reply says about now.
 
         Returns:
             Where the first voice began of those that ask for the turn together; None: none do.
@@ -132,7 +105,7 @@ class OneByOne:
         self._said = {at: words for at, words in self._said.items() if oldest <= at < newest}
         said = _asking(heard.text)
         invented = " ".join(bare(heard.text)) in INVENTED
-        if heard.log_prob < SURE_ALONE or invented or is_echo(heard.text, saying):
+        if heard.log_prob < SURE_ALONE or invented:
             said = []
         earlier = [
             at
@@ -151,7 +124,6 @@ class WordCheck:
         hear: Recognises what a suspicion has heard so far.
         start: Starts a task that ends with the session.
         found: Told of a suspicion with words that ask for the turn, and where they began.
-        saying: Tells what the reply says about now.
     """
 
     def __init__(
@@ -159,12 +131,10 @@ class WordCheck:
         hear: Callable[[Suspected], Awaitable[Transcription]],
         start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         found: Callable[[Suspected, int], None],
-        saying: Callable[[], str] = str,
     ) -> None:
         self._hear = hear
         self._start = start
         self._found = found
-        self._saying = saying
         self._next: Suspected | None = None
         self._before: tuple[int, str] = (-1, "")
         self._one_by_one = OneByOne()
@@ -184,7 +154,6 @@ class WordCheck:
     async def _look(self) -> None:
         while (suspected := self._next) is not None:
             self._next = None
-            saying = self._saying()
             try:
                 heard = await self._hear(suspected)
             except Exception as error:
@@ -192,8 +161,8 @@ class WordCheck:
                 return
             voiced, before = self._before
             self._before = (suspected.voiced, heard.text)
-            since = self._one_by_one.add(suspected, heard, saying)
-            if interrupts(heard, before if voiced == suspected.voiced else "", saying):
+            since = self._one_by_one.add(suspected, heard)
+            if interrupts(heard, before if voiced == suspected.voiced else ""):
                 since = suspected.voiced if since is None else since
             if since is not None:
                 self._found(suspected, since)

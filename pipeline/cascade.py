@@ -126,9 +126,7 @@ class Cascade:
             made=self._read_on,
         )
         self._foresight = Foresight(engines, self._begin, self._turns.predicted)
-        self._check = WordCheck(
-            self._words_over, self._begin, self._interrupts, lambda: self._answering.saying
-        )
+        self._check = WordCheck(self._words_over, self._begin, self._interrupts)
         self._utterance: Began | Joined | None = None
         self._read_ahead = ReadAhead(engines.read_ahead, self._begin)
         self._partials = Partials(

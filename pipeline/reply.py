@@ -29,10 +29,6 @@ from pipeline.stages.llm import Messages, Used
 CLAUSES_AHEAD = 8
 """Clauses that may wait for the voice before the model's stream is left unread."""
 
-BEFORE, AFTER = 75, 30
-"""Characters around the place of a reply that is heard now, which an echo may hold: 5 s, for it may
-be 1.5 s late and voice is listened to for 2 s and more; and 2 s by which the place may be wrong."""
-
 STARVING_S = 0.3
 """With less sound than this in hand a word gap is better than a hole: about what a clause takes."""
 
@@ -186,12 +182,6 @@ class Reply:
         if self.over and not self.stopped and self._failure is None and self._spoken.samples:
             return self.text
         return self._spoken.heard(self.text, self._played)
-
-    @property
-    def saying(self) -> str:
-        """The words around those that are heard now."""
-        at = len(self.heard_text())
-        return self.text[max(0, at - BEFORE) : at + AFTER]
 
     @property
     def ahead(self) -> bool:

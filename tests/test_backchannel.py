@@ -83,28 +83,15 @@ def test_signs_are_spelt_as_they_are_compared() -> None:
     assert all(sign == "".join(c for c in sign.casefold() if c.isalnum()) for sign in SIGNS)
 
 
-@pytest.mark.parametrize(
-    "text", ["Stop.", "leaves at 9", "the train leaves", "Train? Leaves at no"]
-)
-def test_what_the_reply_says_now_is_its_echo(text: str) -> None:
-    assert not interrupts(heard(text), text, "Stop: the train leaves at nine.")
-
-
-def test_who_takes_up_words_of_the_reply_interrupts_all_the_same() -> None:
-    said = "The train to Boston leaves at nine."
-    assert interrupts(heard("Which train is that?"), "Which", said)
-    assert interrupts(heard("Stop the train"), "", said)
-
-
 SECOND = 16_000
 
 
-def one_by_one(*said: tuple[float, str], log_prob: float = -0.8, saying: str = "") -> int | None:
+def one_by_one(*said: tuple[float, str], log_prob: float = -0.8) -> int | None:
     """When the first of those words began (s) that ask for the turn together."""
     words, since = OneByOne(), None
     for at_s, text in said:
         at = int(at_s * SECOND)
-        since = words.add(Suspected(at - 4800, at, 300.0, at + 4800), heard(text, log_prob), saying)
+        since = words.add(Suspected(at - 4800, at, 300.0, at + 4800), heard(text, log_prob))
     return None if since is None else since // SECOND
 
 
@@ -120,7 +107,6 @@ def test_what_does_not_ask_for_the_turn_does_not_by_being_said_again() -> None:
     assert one_by_one((1, "Mm-hm."), (2, "Yeah."), (3, "Okay.")) is None
     assert one_by_one((1, "Thank you."), (2, "Bye."), (3, "I'm so sorry.")) is None
     assert one_by_one((1, "Four."), (2, "two"), log_prob=SURE_ALONE - 0.01) is None
-    assert one_by_one((1, "Four."), (2, "two"), saying="two, three, four, five") is None
 
 
 def test_a_word_alone_is_forgotten_soon_and_a_part_of_one_is_none() -> None:

@@ -310,12 +310,6 @@ def test_words_said_one_by_one_end_a_reply_and_are_all_heard() -> None:
     assert scene.of(ReplyInterrupted)
 
 
-def test_the_echo_of_a_reply_does_not_end_it() -> None:
-    engines = Engines(["When?", "leaves at 9 in the"], Model([LONG]))
-    scene = run(Scene(engines), (0.5, False), (0.6, True), (3.0, False), (1.5, True), (9.0, False))
-    assert not scene.of(ReplyInterrupted)
-
-
 def test_a_guessed_word_does_not_end_a_reply() -> None:
     engines = Engines(["When?", "Bless you"], Model([LONG]), sure=-1.5)
     scene = run(Scene(engines), (0.5, False), (0.6, True), (3.0, False), (0.5, True), (9.0, False))

@@ -175,10 +175,11 @@ class EchoCanceller:
     It adapts to the room from the first reply on and keeps what it has learnt. The loudspeaker may
     have any rate, sound may be missing at either end, and the devices' clocks may run apart. An
     echo may come up to 1.5 s after, or 0.5 s before, the time that the loudspeaker's device claims;
-    one that is more than 0.43 s late, or early, is heard until it has been found, some seconds.
-    Speech that is as loud as the echo or louder comes through; its softest parts do not.
+    one that is more than 0.43 s late, or early, is heard until it has been found, about half a
+    second. Speech that is as loud as the echo or louder comes through; its softest parts do not.
     A second of sound costs some 10 ms, a frame of 20 ms some 0.2 ms; looking for the echo costs
-    1 ms every 0.25 s while a reply is played, and every 2 s once found. Call it from the event loop.
+    1 ms every 0.25 s while a reply is played, and every 2 s once found. Call it from the event
+    loop.
 
     Attributes:
         delay_s: By how much `clean` delays sound (seconds); known from the first frame on.
