@@ -36,11 +36,10 @@ SURE_DEMAND = -1.3
 """The same for a demand. Of one short word no recogniser is sure ("stop", of people: -0.8 to -1.1),
 and nothing else that was tried (coughs, laughter, hums, music) is taken for a demand."""
 
-
 SURE_ALONE = -0.9
 """The same for a word that is said alone, and followed by another one: of single digits, of people,
--0.5 to -0.9. Two of them have to be different, and nothing else that was tried over a reply gave
-two such words within `REMEMBERED_S`."""
+-0.5 to -0.9. Two of them have to be different. Of what was tried (see `interrupts`) one "yes", said
+three times and misheard, gave two such words within `REMEMBERED_S`."""
 
 REMEMBERED_S = 4.0
 """Who says word by word pauses for less than this (s)."""

@@ -333,6 +333,16 @@ def test_a_word_that_is_known_only_after_a_second_sound_begins_the_turn_with_the
     assert began.voiced == 0
 
 
+def test_words_of_a_suspicion_before_belong_to_the_turn() -> None:
+    heard = Heard()
+    heard.repeat(SILENCE, 20, speaking=True)
+    heard.repeat(VOICE, 6, speaking=True)
+    heard.repeat(SILENCE, 20, speaking=True)
+    heard.repeat(VOICE, 7, speaking=True)
+    [began] = heard.taker.recognised(46 * WINDOW, 20 * WINDOW)
+    assert began == Began(20 * WINDOW - samples(300), 20 * WINDOW, 53 * WINDOW)
+
+
 def test_what_was_given_up_is_not_recognised_any_more() -> None:
     heard = Heard()
     heard.repeat(VOICE, 6, speaking=True)
