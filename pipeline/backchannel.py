@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from pipeline.stages.stt import INVENTED, Transcription, bare
-from pipeline.turns import Suspected
+from pipeline.turns import RATE, Suspected
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,26 @@ SURE_DEMAND = -1.3
 """The same for a demand. Of one short word no recogniser is sure ("stop", of people: -0.8 to -1.1),
 and nothing else that was tried (coughs, laughter, hums, music) is taken for a demand."""
 
+SURE_ALONE = -0.9
+"""The same for a word that is said alone, and followed by another one: of single digits, of people,
+-0.5 to -0.9. Two of them have to be different. Of what was tried (see `interrupts`) one "yes", said
+three times and misheard, gave two such words within `REMEMBERED_S`."""
+
+REMEMBERED_S = 4.0
+"""Who says word by word pauses for less than this (s)."""
+
+APART_S = 0.5
+"""Words that begin within this (s) are one word, in two pieces."""
+
+NUMBERS = {"0": "zero", "1": "one", "2": "two", "3": "three", "4": "four"} | {
+    "5": "five",
+    "6": "six",
+    "7": "seven",
+    "8": "eight",
+    "9": "nine",
+}
+"""Recognisers write a spoken number either way."""
+
 
 def interrupts(heard: Transcription, before: str = "") -> bool:
     """Whether what was said over a reply asks for the turn.
@@ -51,17 +71,49 @@ def interrupts(heard: Transcription, before: str = "") -> bool:
     if heard.log_prob < SURE_DEMAND:
         return False
     # A guard drops most single words when half of them is heard; a demand is believed all the same.
-    if DEMANDS.intersection(_asking(bare(heard.raw or heard.text))[:1]):
+    if DEMANDS.intersection(_asking(heard.raw or heard.text)[:1]):
         return True
     said = bare(heard.text)
     if heard.log_prob < SURE or " ".join(said) in INVENTED:
         return False
-    return len(set(_asking(said))) > 1 and said[:1] == bare(before)[:1]
+    return len(set(_asking(heard.text))) > 1 and said[:1] == bare(before)[:1]
 
 
-def _asking(said: list[str]) -> list[str]:
+def _asking(text: str) -> list[str]:
     """The words that are no signs of listening."""
-    return [word for word in said if word not in SIGNS]
+    return [NUMBERS.get(word, word) for word in bare(text) if word not in SIGNS]
+
+
+class OneByOne:
+    """Words said one by one over a reply. Each alone is none; different ones ask for the turn."""
+
+    def __init__(self) -> None:
+        self._said: dict[int, list[str]] = {}
+
+    def add(self, suspected: Suspected, heard: Transcription) -> int | None:
+        """Take the newest look at a suspicion; it replaces those before it.
+
+        Args:
+            suspected: The suspicion.
+            heard: What it holds so far.
+
+        Returns:
+            Where the first voice began of those that ask for the turn together; None: none do.
+        """
+        oldest, newest = suspected.voiced - REMEMBERED_S * RATE, suspected.voiced
+        self._said = {at: words for at, words in self._said.items() if oldest <= at < newest}
+        said = _asking(heard.text)
+        invented = " ".join(bare(heard.text)) in INVENTED
+        if heard.log_prob < SURE_ALONE or invented:
+            said = []
+        earlier = [
+            at
+            for at, words in self._said.items()
+            if newest - at >= APART_S * RATE and set(said) - set(words)
+        ]
+        if said:
+            self._said[newest] = said
+        return min(earlier, default=None)
 
 
 class WordCheck:
@@ -70,20 +122,21 @@ class WordCheck:
     Args:
         hear: Recognises what a suspicion has heard so far.
         start: Starts a task that ends with the session.
-        found: Told of a suspicion with words that ask for the turn.
+        found: Told of a suspicion with words that ask for the turn, and where they began.
     """
 
     def __init__(
         self,
         hear: Callable[[Suspected], Awaitable[Transcription]],
         start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
-        found: Callable[[Suspected], None],
+        found: Callable[[Suspected, int], None],
     ) -> None:
         self._hear = hear
         self._start = start
         self._found = found
         self._next: Suspected | None = None
         self._before: tuple[int, str] = (-1, "")
+        self._one_by_one = OneByOne()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -107,5 +160,8 @@ class WordCheck:
                 return
             voiced, before = self._before
             self._before = (suspected.voiced, heard.text)
+            since = self._one_by_one.add(suspected, heard)
             if interrupts(heard, before if voiced == suspected.voiced else ""):
-                self._found(suspected)
+                since = suspected.voiced if since is None else since
+            if since is not None:
+                self._found(suspected, since)

@@ -10,6 +10,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequ
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
+
 from pipeline.answer import Answer, Engines, Recognise
 from pipeline.answering import Answering
 from pipeline.backchannel import WordCheck
@@ -55,6 +57,10 @@ RESERVE_TOKENS = 100
 
 TAPE_SLACK_S = 5.0
 """Audio kept beyond the longest turn: pre-roll, and what arrives while a decision is made."""
+
+LEAD_S = 0.3
+"""Silence (s) put before what is said over a reply. Of three people's "Stop", half heard and whole,
+cut at 45 places, tiny.en understood 39; 24 without it, 35 with 0.2 s, 33 with 0.4 s."""
 
 log = logging.getLogger(__name__)
 
@@ -334,13 +340,14 @@ class Cascade:
         """What is said over a reply, so far."""
         until = suspected.at + self._tail
         audio = self._hearing.sound(suspected.start, suspected.at, until=until)
+        audio = np.pad(audio, (int(LEAD_S * RATE), 0))
         return await self._engines.transcribe(audio, suspected.voiced_ms)
 
-    def _interrupts(self, suspected: Suspected) -> None:
+    def _interrupts(self, suspected: Suspected, since: int) -> None:
         """There are words in the voice over a reply."""
 
         async def confirm() -> None:
-            await self._decide(self._turns.recognised(suspected.voiced, words=True))
+            await self._decide(self._turns.recognised(suspected.voiced, since))
 
         self._found.append(confirm)
 

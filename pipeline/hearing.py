@@ -30,8 +30,8 @@ PAUSE = 10
 PEAK = 16_384
 """To which a recording is turned up before it is judged: the gate stays shut on quiet sound."""
 
-LOST_NS = 1_000_000_000
-"""A gap in the microphone's time beyond which what comes has nothing to do with what was."""
+LOST_S = 0.5
+"""So much lost sound (s), and what comes has nothing to do with what was."""
 
 
 class Detector(Protocol):
@@ -55,7 +55,7 @@ class Hearing:
         self._tape = Tape(RATE, seconds)
         self._resampler: Resampler | None = None
         self._lag_ns = 0
-        self._next_ns: int | None = None
+        self._last: Frame | None = None
 
     @property
     def end(self) -> int:
@@ -63,12 +63,19 @@ class Hearing:
         return self._tape.end
 
     def follows(self, frame: Frame) -> bool:
-        """Whether `frame` goes on where the last one ended; not so after the machine slept."""
-        return self._next_ns is None or frame.t_ns - self._next_ns <= LOST_NS
+        """Whether `frame` goes on where the last one ended; not so after a machine slept.
+
+        Its samples are counted, not its time: a file that is read on a busy machine comes late, and
+        is whole.
+        """
+        last = self._last
+        if last is None or last.rate != frame.rate:
+            return True
+        return frame.offset - last.offset - len(last.samples) <= LOST_S * frame.rate
 
     def push(self, frame: Frame) -> list[Voice]:
         """Take the next frame, at any rate; gives the verdicts on the windows it completes."""
-        self._next_ns = frame.t_ns + frame.duration_ns
+        self._last = frame
         if self._resampler is None or self._resampler.rate_in != frame.rate:
             self._resampler = Resampler(frame.rate, RATE)
             self._lag_ns = 0

@@ -245,14 +245,18 @@ class TurnTaker:
         if self._in_speech and self._paused_at is not None and speech_end == self._speech_end:
             self._evidence = evidence
 
-    def recognised(self, voiced: int, *, words: bool) -> list[Decision]:
-        """Take whether there are words in the suspicion that began at `voiced`.
+    def recognised(self, voiced: int, since: int) -> list[Decision]:
+        """Words that ask for the turn are in the suspicion that began at `voiced`.
 
-        Words that are no mere sign of listening interrupt the reply.
+        They interrupt the reply, and the turn begins with them.
+
+        Args:
+            voiced: Names the suspicion; one that was given up does not count any more.
+            since: Where their first voice began: it may be that of a suspicion before.
         """
-        if self._in_speech or not words or self._onset is None or voiced < self._since:
+        if self._in_speech or self._onset is None or voiced < self._since:
             return []
-        self._onset = min(self._onset, voiced)
+        self._onset = min(self._onset, since)
         return [self._begin(self._at)]
 
     def lost(self) -> list[Decision]:

@@ -45,7 +45,7 @@ from pipeline.stages.llm import Messages
 from pipeline.stages.llm_judge import TextJudge
 from pipeline.stages.llm_local import LocalServer
 from pipeline.stages.stt import Audio, Transcription, Whisper
-from pipeline.stages.vad import Voice, VoiceDetector
+from pipeline.stages.vad import WINDOW, Voice, VoiceDetector
 from pipeline.trace import Trace
 from pipeline.turns import Paused, TurnTaker
 
@@ -68,11 +68,24 @@ QUESTION = "For how long do you need the room?"
 PHRASES = ("google", "rhasspy", "mycroft", "speech_commands")
 """Folders of short utterances, beside the one that is measured."""
 
-DEMANDS = ("stop", "no")
+DEMANDS = ("stop", "no", "wait")
 """Beginnings of the names of recordings that ask for the turn, in `speech_commands`."""
 
-EXCERPT = 10 * RATE
+EXCERPT = 5 * RATE
 """So much of a sound is played over a reply (samples)."""
+
+SOFTER_DB = -10.0
+"""And at this gain (dB) once more."""
+
+SIGNS_OF_PEOPLE = (
+    ("pyannote/dev00.wav", 29.8, 30.0),
+    ("pyannote/trn04.wav", 14.2, 14.9),
+    ("pyannote/trn04.wav", 15.9, 16.4),
+    ("pyannote/trn04.wav", 25.2, 25.65),
+    ("pyannote/tst01.wav", 9.75, 10.1),
+    ("pyannote/tst01.wav", 29.0, 29.4),
+)
+"""Where in conversations somebody laughs, or says "okay", "mm-hm", "hm", "yeah", "oh" (s)."""
 
 RIDGE = 0.02
 """Keeps the fitted weights small: there are few pauses."""
@@ -584,43 +597,118 @@ def short_answers(ears: Ears, found: Sequence[Recording], settings: Settings, ai
 
 def interruptions(ears: Ears, beside: Path, settings: Settings, aims: Aims, few: slice) -> None:
     """What ends a reply: sounds that ask for nothing must not, demands must, and soon."""
-    none = [(f"cough {n}", sounds.cough(n)) for n in range(10)[few]]
-    none += [(f"mm-hm {n}", sounds.hum(n)) for n in range(10)[few]]
-    none += _excerpts(beside / "noise")[few]
-    ended = []
-    for name, sound in none:
-        after = interrupted(ears, sound, settings)
-        if after is not None:
-            ended.append(f"{name} (after {after:.1f} s)")
-    print(f"sounds over a reply that ask for nothing, n = {len(none)}")
-    print(f"  ended the reply: {', '.join(ended) or 'none'}")
-    aims.most("replies ended by what asks for nothing", 100 * len(ended) / len(none), 2, "%")
-    folder = beside / "speech_commands"
-    paths = [p for word in DEMANDS for p in sorted(folder.glob(f"{word}_*"))][few]
-    if not paths:
+    kinds = {kind: found[few] for kind, found in _asking_nothing(beside).items()}
+    print(f"sounds over a reply that ask for nothing, at their level and {-SOFTER_DB:.0f} dB below")
+    ended, tries = [], 0
+    for kind, found in kinds.items():
+        over = [
+            (name, gain_db, interrupted(ears, amplified(sound, gain_db), settings))
+            for name, sound in found
+            for gain_db in (0.0, SOFTER_DB)
+        ]
+        mine = [f"{name} {db:+.0f} dB after {s:.1f} s" for name, db, s in over if s is not None]
+        print(f"  {kind:<34} {len(mine):>3} of {len(over):>3} ended it", *mine, sep="\n    ")
+        ended += mine
+        tries += len(over)
+    most = 100 * wilson(len(ended), tries)
+    print(f"  {len(ended)} of {tries} ended the reply: at most {most:.1f} %, with 95 % confidence")
+    aims.most("replies ended by what asks for nothing", 100 * len(ended) / tries, 2, "%")
+    if not (digits := beside / "fsdd_digits_8k").is_dir():
         return
+    words_one_by_one(ears, digits, settings, aims)
+    demands(ears, beside / "speech_commands", settings, aims)
+
+
+def words_one_by_one(ears: Ears, digits: Path, settings: Settings, aims: Aims) -> None:
+    """Three digits over a reply, each by itself: they must end it."""
+    paths = sorted(digits.iterdir())
+    missed, after_s, n = [], [], 0
+    for pause_s in (0.5, 1.0):
+        quiet = np.zeros(int(pause_s * RATE), np.int16)
+        for first in range(0, len(paths), 2):
+            three = [paths[(5 * first + 4 * k) % len(paths)] for k in range(3)]
+            sound = np.concatenate([part for path in three for part in (read(path), quiet)])
+            after = interrupted(ears, sound, settings)
+            n += 1
+            if after is None:
+                missed.append(" ".join(path.stem.split("_")[0] for path in three))
+            else:
+                after_s.append(after)
+    print(f"three digits over a reply, with pauses of 0.5 s and 1 s, n = {n}")
+    print(f"  ended it after {median(after_s) or 0:.1f} s (median)", end="")
+    print(f"; not: {', '.join(missed) or 'none'}")
+    aims.most("three digits that did not end a reply", 100 * len(missed) / n, 10, "%")
+
+
+def demands(ears: Ears, folder: Path, settings: Settings, aims: Aims) -> None:
+    """How soon "Stop" ends a reply: each recording at several places of the detector's windows."""
+    paths = [p for word in DEMANDS for p in sorted(folder.glob(f"{word}_*"))]
     after_ms = []
     for path in paths:
         sound = read(path)
         span = speech(surrounded(sound), VoiceDetector(settings.vad).push(surrounded(sound)))
-        after = interrupted(ears, sound, settings)
         if span is None:
             continue
-        begin = span[0] / RATE - LEAD_S
-        after_ms.append(math.inf if after is None else 1000 * (after - begin))
-    print(f"demands over a reply ({', '.join(DEMANDS)}), n = {len(after_ms)}")
+        for shift in range(0, WINDOW, WINDOW // 4):
+            shifted = np.concatenate([np.zeros(shift, np.int16), sound])
+            after = interrupted(ears, shifted, settings)
+            begin = (span[0] + shift) / RATE - LEAD_S
+            after_ms.append(math.inf if after is None else 1000 * (after - begin))
+    if not after_ms:
+        return
+    print(f"demands over a reply ({', '.join(DEMANDS)}), {len(paths)} at 4 places each")
     print(f"  end it after {' '.join(f'{ms:.0f}' for ms in sorted(after_ms))} ms")
     aims.most("demands end a reply, median", median(after_ms), 500, "ms")
 
 
+def _asking_nothing(beside: Path) -> dict[str, list[tuple[str, Samples]]]:
+    """Sounds that ask for nothing, by their kind."""
+    pause = np.zeros(int(1.5 * RATE), np.int16)
+    people_s = [
+        (f"{name} {begin} s", sounds.to_level(read(path)[int(begin * RATE) : int(end * RATE)]))
+        for name, begin, end in SIGNS_OF_PEOPLE
+        if (path := beside / name).is_file()
+    ]
+    people_s += [(path.name, read(path)) for path in sorted(beside.glob("speech_commands/yes_*"))]
+    made = (sounds.cough, sounds.hum)
+    return {
+        "noise, music, a baby's cry": _excerpts(beside / "noise"),
+        'laughter, "mm-hm", "yes" of people': people_s,
+        "made coughs": [(f"cough {n}", sounds.cough(n)) for n in range(10)],
+        'made "mm-hm"': [(f"mm-hm {n}", sounds.hum(n)) for n in range(10)],
+        "three of the same, with pauses": [
+            (
+                f"{make.__name__} {n} to {n + 2}",
+                np.concatenate([part for k in range(3) for part in (make(n + k), pause)]),
+            )
+            for make in made
+            for n in range(20, 32, 3)
+        ]
+        + [(name, np.concatenate([sound, pause] * 3)) for name, sound in people_s],
+    }
+
+
+def amplified(sound: Samples, gain_db: float) -> Samples:
+    """A sound at another level."""
+    louder = sound * 10 ** (gain_db / 20)
+    return np.clip(np.rint(louder), -32768, 32767).astype(np.int16)
+
+
+def wilson(found: int, n: int) -> float:
+    """The share that is exceeded with 2.5 % chance where `found` of `n` were seen (Wilson 1927)."""
+    z, p = 1.96, found / n
+    root = z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    return (p + z**2 / (2 * n) + root) / (1 + z**2 / n)
+
+
 def _excerpts(folder: Path) -> list[tuple[str, Samples]]:
-    """Ten seconds at most of each sound in a folder, several of long ones."""
+    """Five seconds at most of each sound in a folder, all stretches of long ones."""
     found = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         try:
             sound = read(path)
         except BadInput:
             continue
-        starts = range(0, max(1, len(sound) - EXCERPT), 2 * EXCERPT)
+        starts = range(0, max(1, len(sound) - RATE), EXCERPT)
         found += [(f"{path.name} {at // RATE} s", sound[at : at + EXCERPT]) for at in starts]
     return found

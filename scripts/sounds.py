@@ -7,6 +7,8 @@ range; they stand in for recordings, which would need a licence and be in other 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -44,7 +46,7 @@ def hum(seed: int) -> Samples:
     size, bright = draw.uniform(0.92, 1.12), draw.uniform(0.5, 3.0)
     formants = ((250, 60, 1.0), (1000, 150, 0.12 * bright), (2200, 250, 0.05 * bright))
     nasal = sum(gain * _resonate(source, f * size, width) for f, width, gain in formants)
-    return _to_level(np.asarray(nasal), LEVEL_DB)
+    return to_level(np.asarray(nasal), LEVEL_DB)
 
 
 def cough(seed: int) -> Samples:
@@ -56,7 +58,7 @@ def cough(seed: int) -> Samples:
     coughs = [_one_cough(draw)]
     if draw.random() < 0.4:
         coughs += [np.zeros(int(draw.uniform(0.12, 0.25) * RATE)), 0.8 * _one_cough(draw)]
-    return _to_level(np.concatenate(coughs), LEVEL_DB + 3)
+    return to_level(np.concatenate(coughs), LEVEL_DB + 3)
 
 
 def door(seed: int) -> Samples:
@@ -74,7 +76,7 @@ def door(seed: int) -> Samples:
     )
     rattle = _resonate(draw.normal(0, 1, n), draw.uniform(800, 1500), 600) * np.exp(-t / 0.03)
     sound = np.asarray(thump) + draw.uniform(0.2, 0.6) * rattle / np.abs(rattle).max()
-    return _to_level(sound, LEVEL_DB + 5)
+    return to_level(sound, LEVEL_DB + 5)
 
 
 def _one_cough(draw: np.random.Generator) -> Floats:
@@ -117,7 +119,8 @@ def _resonate(source: Floats, frequency: float, width: float) -> Floats:
     return np.asarray(np.convolve(source, response)[: len(source)] * gain)
 
 
-def _to_level(sound: Floats, db: float) -> Samples:
-    rms = float(np.sqrt(np.mean(np.square(sound))))
+def to_level(sound: npt.NDArray[Any], db: float = LEVEL_DB) -> Samples:
+    """A sound at an RMS of `db` (dBFS)."""
+    rms = float(np.sqrt(np.mean(np.square(sound, dtype=float))))
     loud = sound * (32768 * 10 ** (db / 20) / rms)
     return np.clip(np.rint(loud), -32768, 32767).astype(np.int16)

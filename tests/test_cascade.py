@@ -299,6 +299,17 @@ def test_a_sign_of_listening_does_not_end_a_reply(sign: str) -> None:
     assert scene.session.history[-1].content == LONG.strip()
 
 
+def test_words_said_one_by_one_end_a_reply_and_are_all_heard() -> None:
+    engines = Engines(["When?", "Two.", "Seven."], Model([LONG, "Two?"]), sure=-0.8)
+    word, gap = (0.3, True), (1.5, False)
+    scene = run(
+        Scene(engines), (0.5, False), (0.6, True), (3.0, False), word, gap, word, (9, False)
+    )
+    said = [m.content for m in scene.session.history if m.role == "user"]
+    assert said == ["When?", "Two. Seven."]
+    assert scene.of(ReplyInterrupted)
+
+
 def test_a_guessed_word_does_not_end_a_reply() -> None:
     engines = Engines(["When?", "Bless you"], Model([LONG]), sure=-1.5)
     scene = run(Scene(engines), (0.5, False), (0.6, True), (3.0, False), (0.5, True), (9.0, False))
@@ -435,14 +446,23 @@ def test_the_assistant_speaks_first_after_a_long_silence_but_not_for_ever() -> N
 
 
 def test_a_turn_ends_where_audio_is_lost() -> None:
+    """Not where the machine was only too busy to read a file, of which each sample is there."""
+
     class Asleep(Scene):
+        lost = True
+
         async def speak(self, seconds: float, *, loud: bool) -> None:
             await super().speak(seconds, loud=loud)
             await asyncio.sleep(60.0 if loud else 0.0)
+            self.offset += 60 * RATE if loud and self.lost else 0
 
     engines = Engines(["When", "Where?"], Model(["Nine.", "Here."]))
     scene = run(Asleep(engines), (0.5, False), (0.6, True), (3.0, False), (0.6, True), (3.0, False))
     assert [m.content for m in scene.session.history] == ["When", "Nine.", "Where?", "Here."]
+    Asleep.lost = False
+    busy = Asleep(Engines(["When is", "it?"], Model(["Nine."] * 9)))
+    run(busy, (0.5, False), (0.6, True), (0.2, False), (0.6, True), (3.0, False))
+    assert [m.content for m in busy.session.history] == ["When is it?", "Nine."]
 
 
 def test_stable_words_are_read_while_the_user_speaks() -> None:

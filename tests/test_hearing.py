@@ -8,7 +8,7 @@ from scripted import LOUD, Detector
 
 from pipeline.audio.speech_end import RATE
 from pipeline.events import Frame
-from pipeline.hearing import LOST_NS, Hearing
+from pipeline.hearing import LOST_S, Hearing
 
 
 def feed(hearing: Hearing, rate: int, frames: int, start_ns: int = 0) -> int:
@@ -30,11 +30,18 @@ def test_sound_knows_when_it_was_captured(rate: int) -> None:
 
 def test_what_follows_and_what_does_not() -> None:
     hearing = Hearing(Detector(), 5.0)
-    frame = Frame(np.zeros(320, np.int16), RATE, 0, 10**9)
-    assert hearing.follows(frame)
+    nothing = np.zeros(320, np.int16)
+    assert hearing.follows(Frame(nothing, RATE, 0, 10**9))
     end_ns = feed(hearing, RATE, 5, start_ns=10**9)
-    assert hearing.follows(Frame(np.zeros(320, np.int16), RATE, 0, end_ns + LOST_NS))
-    assert not hearing.follows(Frame(np.zeros(320, np.int16), RATE, 0, end_ns + LOST_NS + 1))
+    most = 5 * 320 + int(LOST_S * RATE)
+    assert hearing.follows(Frame(nothing, RATE, most, end_ns))
+    assert not hearing.follows(Frame(nothing, RATE, most + 1, end_ns))
+
+
+def test_a_whole_file_follows_however_late_it_is_read() -> None:
+    hearing = Hearing(Detector(), 5.0)
+    end_ns = feed(hearing, RATE, 5)
+    assert hearing.follows(Frame(np.zeros(320, np.int16), RATE, 5 * 320, end_ns + 60 * 10**9))
 
 
 def test_an_utterance_is_padded_with_silence_that_has_not_been_heard_yet() -> None:

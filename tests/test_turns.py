@@ -144,8 +144,8 @@ def test_decisions_follow_the_protocol(
             assert (state, type(decision)) in step, f"{decision} in state {state}"
             state = step[state, type(decision)]
             if isinstance(decision, Suspected) and data.draw(st.booleans()):
-                words = data.draw(st.booleans())
-                take(heard.taker.recognised(decision.voiced, words=words))
+                since = decision.voiced - data.draw(st.integers(0, 4 * RATE))
+                take(heard.taker.recognised(decision.voiced, since))
             if isinstance(decision, Paused):
                 evidence = Evidence(data.draw(st.none() | st.floats(0, 1)))
                 heard.taker.predicted(decision.speech_end, evidence)
@@ -315,9 +315,9 @@ def test_a_word_over_a_reply_begins_a_turn_with_its_first_sound() -> None:
     heard.repeat(VOICE, 7, speaking=True)
     suspected = heard.decisions[-1]
     assert isinstance(suspected, Suspected)
-    [began] = heard.taker.recognised(suspected.voiced, words=True)
+    [began] = heard.taker.recognised(suspected.voiced, suspected.voiced)
     assert began == Began(40 * WINDOW - samples(300), 40 * WINDOW, 47 * WINDOW)
-    assert heard.taker.recognised(suspected.voiced, words=True) == []
+    assert heard.taker.recognised(suspected.voiced, suspected.voiced) == []
     ended = heard.until(Ended, SILENCE)
     assert isinstance(ended, Ended)
     assert ended.start == began.start
@@ -328,16 +328,26 @@ def test_a_word_that_is_known_only_after_a_second_sound_begins_the_turn_with_the
     heard.repeat(VOICE, 6, speaking=True)
     heard.repeat(SILENCE, 6, speaking=True)
     heard.repeat(VOICE, 2, speaking=True)
-    [began] = heard.taker.recognised(0, words=True)
+    [began] = heard.taker.recognised(0, 0)
     assert isinstance(began, Began)
     assert began.voiced == 0
+
+
+def test_words_of_a_suspicion_before_belong_to_the_turn() -> None:
+    heard = Heard()
+    heard.repeat(SILENCE, 20, speaking=True)
+    heard.repeat(VOICE, 6, speaking=True)
+    heard.repeat(SILENCE, 20, speaking=True)
+    heard.repeat(VOICE, 7, speaking=True)
+    [began] = heard.taker.recognised(46 * WINDOW, 20 * WINDOW)
+    assert began == Began(20 * WINDOW - samples(300), 20 * WINDOW, 53 * WINDOW)
 
 
 def test_what_was_given_up_is_not_recognised_any_more() -> None:
     heard = Heard()
     heard.repeat(VOICE, 6, speaking=True)
     heard.repeat(SILENCE, 20, speaking=True)
-    assert heard.taker.recognised(0, words=True) == []
+    assert heard.taker.recognised(0, 0) == []
 
 
 def test_voice_enough_for_a_turn_but_not_for_an_interruption_begins_as_the_reply_ends() -> None:

@@ -54,6 +54,10 @@ FURTHEST_S = 1.0
 """A block that claims to have been captured longer ago, or to be heard later, than this is not
 believed. Bluetooth headsets do take tenths of a second, and longer to play than to hear."""
 
+LOST_S = 1.0
+"""After so much time in which a device brought nothing the machine slept, and sound is lost: less
+may be a busy machine, which is late."""
+
 WARM_S = 1.5
 """Until a microphone has run for this long, nothing is believed that exceeds its own buffer:
 PulseAudio claims 0.2 s to 0.6 s in the first second of a recording, and means 0.02 s."""
@@ -157,7 +161,8 @@ class Microphone(_Stream):
 
     Attributes:
         overflows: How often sound was lost: frames that nobody took for 2 s, and what the device
-            itself reports. The times and offsets of later frames tell where.
+            itself reports. The times of later frames tell where, and their offsets where it was
+            more than `LOST_S`.
 
     Raises:
         StageError: Of stage `audio`, fatal, on entering: it does not open.
@@ -210,6 +215,8 @@ class Microphone(_Stream):
         block_ns = int(block_s * NS_PER_S)
         t_ns = max(now_ns - int(ago_s * NS_PER_S), self._next_ns - block_ns // 2)
         t_ns = min(t_ns, now_ns - block_ns)
+        if self._next_ns and t_ns - self._next_ns > LOST_S * NS_PER_S:
+            self._captured += (t_ns - self._next_ns) * self.rate // NS_PER_S
         self._next_ns = t_ns + block_ns
         self._beats += 1
         if status.input_overflow:

@@ -100,6 +100,20 @@ async def test_times_of_frames_do_not_go_back(monkeypatch: pytest.MonkeyPatch) -
     assert errors == [0, 0, -10, -20, 0, 10, 0, -10, 0]
 
 
+async def test_sound_that_a_sleeping_machine_lost_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_ns = iter([10 * NS_PER_S, 10 * NS_PER_S + 900 * NS_PER_MS, 3600 * NS_PER_S])
+    monkeypatch.setattr(time, "monotonic_ns", lambda: next(now_ns))
+    microphone = Microphone(MICROPHONE)
+    microphone._loop = asyncio.get_running_loop()
+    for _ in range(3):
+        microphone._callback(np.zeros((960, 1), np.int16), 960, times(100.0, 99.97), flags())
+    monkeypatch.undo()
+    first, late, lost = microphone._frames
+    assert (first.offset, late.offset) == (0, 960)
+    assert lost.offset == pytest.approx((3600 - 10) * 48000, abs=48000)
+    assert lost.t_ns - late.t_ns == (lost.offset - late.offset) * NS_PER_S // 48000
+
+
 async def test_channels_are_averaged(install: Install) -> None:
     fake = install(FakePortAudio(*LAPTOP))
     async with Microphone(MICROPHONE) as microphone:

@@ -170,6 +170,12 @@ def test_an_echo_is_found_wherever_it_is(room: Room, reply: Samples) -> None:
     assert loss_db(heard, room.mic_rate, 5) > 20
 
 
+@pytest.mark.parametrize("gain_db", [-10.0, -20.0])
+def test_a_late_echo_is_found_before_there_are_words_in_it(gain_db: float, reply: Samples) -> None:
+    heard = hold(Room(delay_s=0.7, gain_db=gain_db), EchoCanceller(), reply, SILENCE)
+    assert loss_db(heard, VAD_RATE, 1, 2) > 12  # measured: 21; 5 where two looks must agree
+
+
 def test_a_reference_with_holes_costs_little(reply: Samples) -> None:
     heard = hold(Room(lost=0.01), EchoCanceller(), reply, SILENCE)
     assert loss_db(heard, VAD_RATE) > 12
