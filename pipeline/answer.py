@@ -66,7 +66,12 @@ class Engines(Protocol):
         ...
 
     async def transcribe(
-        self, audio: Audio, voiced_ms: float | None = None, *, prefix: str = ""
+        self,
+        audio: Audio,
+        voiced_ms: float | None = None,
+        *,
+        prefix: str = "",
+        language: str = "",
     ) -> Transcription:
         """Recognise an utterance (16 kHz, -1 to 1) with this much voice in it (None: unknown).
 
@@ -74,6 +79,7 @@ class Engines(Protocol):
             audio: The utterance.
             voiced_ms: How much of it is voiced (ms).
             prefix: The words that it surely begins with, which need not be recognised again.
+            language: Code of the language that is spoken; empty: not known yet.
         """
         ...
 
