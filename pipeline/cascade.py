@@ -134,10 +134,10 @@ class Cascade:
 
     async def __aenter__(self) -> Self:
         """Begin to listen; a conversation that goes on, and tools, are read by the model first."""
-        await self._tasks.__aenter__()
         prompt = self._conversation.prompt(reserve_tokens=RESERVE_TOKENS)
         if self._conversation.history or prompt.tools:
             await self._read_ahead.read(prompt)
+        await self._tasks.__aenter__()
         return self
 
     async def __aexit__(
