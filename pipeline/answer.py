@@ -66,7 +66,12 @@ class Engines(Protocol):
         ...
 
     async def transcribe(
-        self, audio: Audio, voiced_ms: float | None = None, *, prefix: str = ""
+        self,
+        audio: Audio,
+        voiced_ms: float | None = None,
+        *,
+        prefix: str = "",
+        language: str = "",
     ) -> Transcription:
         """Recognise an utterance (16 kHz, -1 to 1) with this much voice in it (None: unknown).
 
@@ -74,6 +79,7 @@ class Engines(Protocol):
             audio: The utterance.
             voiced_ms: How much of it is voiced (ms).
             prefix: The words that it surely begins with, which need not be recognised again.
+            language: Code of the language that is spoken; empty: not known yet.
         """
         ...
 
@@ -227,11 +233,16 @@ class Answer:
 
     async def say(self, line: str) -> None:
         """Speak `line`, of the assistant's own accord."""
-        await self._finish(self._say(line))
+        await self._prepare(Line(line))
+        await self._finish(self._say())
 
-    async def tell(self, group: Group) -> None:
+    async def prepare(self, group: Group) -> None:
+        """Make the reply that `tell` speaks, so that it can be interrupted from now on."""
+        await self._prepare(self._engines.model, asked=group.rounds)
+
+    async def tell(self) -> None:
         """Tell the results of a group of calls, which came when nobody waited any more."""
-        await self._finish(self._tell(group))
+        await self._finish(self._tell())
 
     async def _finish(self, work: Awaitable[ReplyStatus]) -> None:
         """Do the work, tell how it went; nothing is told before the commit."""
@@ -275,19 +286,19 @@ class Answer:
         said = "" if self._kept else heard.text
         messages = self._conversation.prompt(said=said)
         await judge(messages, heard)
-        await self._respond(self._engines.model, messages)
+        await self._prepare(self._engines.model)
+        await self._respond(messages)
         return "completed"
 
-    async def _say(self, line: str) -> ReplyStatus:
-        await self._respond(Line(line), [])
+    async def _say(self) -> ReplyStatus:
+        await self._respond([])
         return "completed"
 
-    async def _tell(self, group: Group) -> ReplyStatus:
-        messages = self._conversation.prompt()
-        await self._respond(self._engines.model, messages, asked=group.rounds)
+    async def _tell(self) -> ReplyStatus:
+        await self._respond(self._conversation.prompt())
         return "completed"
 
-    async def _respond(self, model: Caller, messages: Messages, *, asked: int = 0) -> None:
+    async def _prepare(self, model: Caller, *, asked: int = 0) -> None:
         self._rounds = Rounds(
             model,
             self.turn,
@@ -313,6 +324,9 @@ class Answer:
         if self.committed:
             self._began(self.reply)
         await self._gate.emit(ReplyStarted(self.turn, self.reply.id))
+
+    async def _respond(self, messages: Messages) -> None:
+        assert self.reply is not None
         await self.reply.run(messages)
         # The user may have learnt of a late result from another reply meanwhile.
         if not self.reply.text.strip() and not self._late:

@@ -122,9 +122,9 @@ class Answering:
             return
         place = self._conversation.follow_up(group.uses, self.turn)
         answer = self._new(group.turn, late=place)
-        self._work_on(answer, answer.tell(group))
+        await answer.prepare(group)
+        self._work_on(answer, answer.tell())
         await answer.commit()
-        await asyncio.sleep(0)  # from here on there is a reply that can be interrupted
 
     async def drop(self, reason: str) -> None:
         """Throw away the answer that was begun: nobody has learnt of it."""
@@ -215,6 +215,8 @@ class Answering:
     def _work_on(self, answer: Answer, work: Coroutine[Any, Any, None]) -> None:
         self.answer = answer
         self._task = self._start(self._see_through(answer, work))
+        # What is cancelled before its first step has begun nothing.
+        self._task.add_done_callback(lambda _: work.close())
 
     async def _see_through(self, answer: Answer, work: Coroutine[Any, Any, None]) -> None:
         """Work on an answer to the end of its making."""

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from pipeline.stages.stt import INVENTED, Transcription, bare
 from pipeline.turns import RATE, Suspected
-
-log = logging.getLogger(__name__)
 
 SIGNS = frozenset(
     {"ah", "aha", "ahem", "er", "erm", "ha", "haha", "hm", "hmm", "hmmm", "huh", "mhm", "mm"}
@@ -120,14 +117,15 @@ class WordCheck:
     """Looks for words in the voice over a reply, one look after the other.
 
     Args:
-        hear: Recognises what a suspicion has heard so far.
+        hear: Recognises what a suspicion has heard so far; gives None when that fails, for long
+            voice interrupts all the same.
         start: Starts a task that ends with the session.
         found: Told of a suspicion with words that ask for the turn, and where they began.
     """
 
     def __init__(
         self,
-        hear: Callable[[Suspected], Awaitable[Transcription]],
+        hear: Callable[[Suspected], Awaitable[Transcription | None]],
         start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         found: Callable[[Suspected, int], None],
     ) -> None:
@@ -153,10 +151,8 @@ class WordCheck:
     async def _look(self) -> None:
         while (suspected := self._next) is not None:
             self._next = None
-            try:
-                heard = await self._hear(suspected)
-            except Exception as error:
-                log.debug("words over the reply: %s", error)  # long voice interrupts all the same
+            heard = await self._hear(suspected)
+            if heard is None:
                 return
             voiced, before = self._before
             self._before = (suspected.voiced, heard.text)

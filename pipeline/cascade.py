@@ -18,6 +18,7 @@ from pipeline.backchannel import WordCheck
 from pipeline.clock import Clock
 from pipeline.config import Settings
 from pipeline.conversation import Conversation, Message
+from pipeline.errors import StageError
 from pipeline.events import (
     Event,
     Frame,
@@ -29,6 +30,7 @@ from pipeline.foresight import Foresight
 from pipeline.hearing import Hearing
 from pipeline.partial import Partials
 from pipeline.read_ahead import ReadAhead
+from pipeline.session import EventQueue
 from pipeline.stages.llm import Messages
 from pipeline.stages.stt import Audio, Transcription, bare
 from pipeline.tools import Tool
@@ -48,9 +50,6 @@ from pipeline.turns import (
     Swelled,
     TurnTaker,
 )
-
-EVENTS_AHEAD = 256
-"""Events that may wait for the driver before the session waits for it."""
 
 RESERVE_TOKENS = 100
 """Room for what the user says next, when the prompt is fitted while a reply plays."""
@@ -110,7 +109,7 @@ class Cascade:
         self._turns = TurnTaker(settings.turns, settings.vad)
         self._tail = settings.turns.tail_ms * RATE // 1000
         self._hearing = Hearing(engines.new_detector(), settings.turns.max_turn_s + TAPE_SLACK_S)
-        self._events: asyncio.Queue[Event | None] = asyncio.Queue(EVENTS_AHEAD)
+        self._events = EventQueue()
         self._tasks = asyncio.TaskGroup()
         self._work: set[asyncio.Task[None]] = set()
         # What tasks have found out; acted upon between frames, so that decisions keep their order.
@@ -121,16 +120,18 @@ class Cascade:
             conversation=self._conversation,
             trace=trace,
             clock=clock,
-            emit=self._events.put,
+            emit=self._tell,
             start=self._begin,
             made=self._read_on,
         )
         self._foresight = Foresight(engines, self._begin, self._turns.predicted)
         self._check = WordCheck(self._words_over, self._begin, self._interrupts)
         self._utterance: Began | Joined | None = None
+        self._language = ""
+        self._fails_aside = False
         self._read_ahead = ReadAhead(engines.read_ahead, self._begin)
         self._partials = Partials(
-            lambda audio, prefix: engines.transcribe(audio, prefix=prefix),
+            lambda audio, prefix: self._transcribe_aside(audio, prefix=prefix),
             every_ms=settings.stt.partial_ms,
             clock=clock,
             start=self._begin,
@@ -139,10 +140,10 @@ class Cascade:
 
     async def __aenter__(self) -> Self:
         """Begin to listen; a conversation that goes on, and tools, are read by the model first."""
-        await self._tasks.__aenter__()
         prompt = self._conversation.prompt(reserve_tokens=RESERVE_TOKENS)
         if self._conversation.history or prompt.tools:
             await self._read_ahead.read(prompt)
+        await self._tasks.__aenter__()
         return self
 
     async def __aexit__(
@@ -155,11 +156,7 @@ class Cascade:
         for task in self._work:
             task.cancel()
         await self._tasks.__aexit__(exc_type, exc, traceback)
-        # Whoever still reads gets the end, even if nobody has read for long.
-        for event in [*self._answering.close(), None]:
-            while self._events.full():
-                self._events.get_nowait()
-            self._events.put_nowait(event)
+        self._events.end(*self._answering.close())
 
     async def send(self, frame: Frame) -> None:
         """Take the next 20 ms or so of the microphone, at any rate."""
@@ -174,10 +171,9 @@ class Cascade:
         if not self._turns.in_speech:
             await self._answering.tell_late()
 
-    async def events(self) -> AsyncGenerator[Event, None]:
+    def events(self) -> AsyncGenerator[Event, None]:
         """What happens, until the session is left."""
-        while (event := await self._events.get()) is not None:
-            yield event
+        return self._events.read()
 
     async def heard(self, reply_id: str, samples: int) -> None:
         """Take the playout position of a reply."""
@@ -206,6 +202,9 @@ class Cascade:
         """
         running = self._partials.running or self._check.running or self._read_ahead.running
         return running or self._answering.preparing
+
+    async def _tell(self, event: Event) -> None:
+        self._events.tell(event)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a task that ends with the session."""
@@ -243,7 +242,7 @@ class Cascade:
         await self._answering.new_turn()
         self._read_ahead.new_turn()
         self._begin_utterance(began)
-        await self._events.put(SpeechStarted(self._turn))
+        self._events.tell(SpeechStarted(self._turn))
 
     def _begin_utterance(self, began: Began | Joined) -> None:
         """What the user says in this turn begins here."""
@@ -271,10 +270,10 @@ class Cascade:
             )
         self._foresight.end()
         self._utterance = None
-        await self._events.put(SpeechStopped(self._turn))
+        self._events.tell(SpeechStopped(self._turn))
         if self._answering.answer is None:
             audio = self._hearing.sound(ended.start, ended.end)
-            self._try(functools.partial(self._engines.transcribe, audio, ended.voiced_ms))
+            self._try(functools.partial(self._transcribe, audio, ended.voiced_ms))
         await self._answering.commit()
 
     def _speculate(self, paused: Paused) -> None:
@@ -290,7 +289,7 @@ class Cascade:
         audio = self._hearing.sound(paused.start, min(paused.at, tail_end), until=tail_end)
         self._try(
             functools.partial(
-                self._engines.transcribe, audio, paused.voiced_ms, prefix=self._partials.stable
+                self._transcribe, audio, paused.voiced_ms, prefix=self._partials.stable
             )
         )
 
@@ -316,12 +315,8 @@ class Cascade:
         self._begin(self._compare(answer, audio))
 
     async def _compare(self, answer: Answer, audio: Audio) -> None:
-        try:
-            heard = await self._engines.transcribe(audio)
-        except Exception as error:
-            log.debug("looking again: %s", error)  # what was heard before counts
-            return
-        if bare(heard.text) != bare(answer.text or ""):
+        heard = await self._transcribe_aside(audio)
+        if heard is not None and bare(heard.text) != bare(answer.text or ""):
             self._found.append(functools.partial(self._redo, answer, heard))
 
     async def _redo(self, answer: Answer, heard: Transcription) -> None:
@@ -336,12 +331,35 @@ class Cascade:
         if self._answering.attempts < self._settings.turns.attempts:
             self._try(known)
 
-    async def _words_over(self, suspected: Suspected) -> Transcription:
+    async def _words_over(self, suspected: Suspected) -> Transcription | None:
         """What is said over a reply, so far."""
         until = suspected.at + self._tail
         audio = self._hearing.sound(suspected.start, suspected.at, until=until)
         audio = np.pad(audio, (int(LEAD_S * RATE), 0))
-        return await self._engines.transcribe(audio, suspected.voiced_ms)
+        return await self._transcribe_aside(audio, suspected.voiced_ms)
+
+    async def _transcribe(
+        self, audio: Audio, voiced_ms: float | None = None, *, prefix: str = ""
+    ) -> Transcription:
+        """Recognise, in the language of this session once one is beyond doubt."""
+        heard = await self._engines.transcribe(
+            audio, voiced_ms, prefix=prefix, language=self._language
+        )
+        if heard.sure:
+            self._language = heard.language
+        return heard
+
+    async def _transcribe_aside(
+        self, audio: Audio, voiced_ms: float | None = None, *, prefix: str = ""
+    ) -> Transcription | None:
+        """Recognise what the turn can do without; None if that fails, and the first time a line."""
+        try:
+            return await self._transcribe(audio, voiced_ms, prefix=prefix)
+        except StageError as error:
+            level = logging.DEBUG if self._fails_aside else logging.WARNING
+            self._fails_aside = True
+            log.log(level, "what is said cannot be recognised while it is said: %s", error)
+            return None
 
     def _interrupts(self, suspected: Suspected, since: int) -> None:
         """There are words in the voice over a reply."""
@@ -363,7 +381,7 @@ class Cascade:
         """A partial transcript: for the eye, and its stable words for the model to read."""
         if self._utterance is None or turn != self._turn:
             return
-        await self._events.put(Transcript(turn, text, False))
+        self._events.tell(Transcript(turn, text, False))
         if self._speculates and self._answering.answer is None:
             self._read_ahead.follow(stable, lambda: self._conversation.prompt(said=stable))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -30,7 +31,6 @@ from pipeline.errors import BadInput, CascadeError
 
 app = typer.Typer(
     name="cascade",
-    help="A voice conversation, offline: microphone, VAD, Whisper, LLM, Piper, speaker.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -76,6 +76,24 @@ def main() -> None:
         )
         code = 1
     sys.exit(code or 0)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"cascade {metadata.version('voice-cascade')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Print the version and exit"
+        ),
+    ] = False,
+) -> None:
+    """A voice conversation, offline: microphone, VAD, Whisper, LLM, Piper, speaker."""
 
 
 @app.command()

@@ -173,17 +173,21 @@ class LocalEngines:
         Raises:
             CascadeError: One of them cannot be used.
         """
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
         async with contextlib.AsyncExitStack() as stack:
+            stack.callback(sys.setswitchinterval, sys.getswitchinterval())
+            sys.setswitchinterval(SWITCH_INTERVAL_S)
             stack.callback(self._recognising.close)
             stack.callback(self._speaking.close)
             stack.callback(self._foreseeing.close)
-            loads = [
-                *(self._load_stt(), self._load_tts(), self._load_llm(stack), self._load_vad()),
-                self._load_endpoint(),
-            ]
             # Gathered to the end even if one fails, so that what did load is stopped again.
-            results = await asyncio.gather(*loads, return_exceptions=True)
+            results = await asyncio.gather(
+                self._load_stt(),
+                self._load_tts(),
+                self._load_llm(stack),
+                self._load_vad(),
+                self._load_endpoint(),
+                return_exceptions=True,
+            )
             for result in results:
                 if isinstance(result, BaseException):
                     raise result
@@ -206,7 +210,12 @@ class LocalEngines:
         return detector
 
     async def transcribe(
-        self, audio: Audio, voiced_ms: float | None = None, *, prefix: str = ""
+        self,
+        audio: Audio,
+        voiced_ms: float | None = None,
+        *,
+        prefix: str = "",
+        language: str = "",
     ) -> Transcription:
         """Recognise an utterance (16 kHz, -1 to 1) with this much voice in it (None: unknown).
 
@@ -214,9 +223,12 @@ class LocalEngines:
             audio: The utterance.
             voiced_ms: How much of it is voiced (ms).
             prefix: The words that it surely begins with, which need not be recognised again.
+            language: Code of the language that is spoken; empty: not known yet.
         """
         return await self._recognising.run(
-            lambda: self._whisper.transcribe(audio, voiced_ms=voiced_ms, prefix=prefix)
+            lambda: self._whisper.transcribe(
+                audio, voiced_ms=voiced_ms, prefix=prefix, language=language
+            )
         )
 
     async def melody(self, audio: Audio) -> float | None:

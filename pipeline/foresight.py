@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.answer import Engines
 from pipeline.completeness import completeness
 from pipeline.endpoint import FRAGMENT_WORDS, Evidence
+from pipeline.errors import StageError
 from pipeline.stages.llm import Messages
 from pipeline.stages.stt import Audio, Transcription
 
@@ -38,6 +39,7 @@ class Foresight:
         self._tell = tell
         self._pause: int | None = None
         self._evidence = Evidence()
+        self._deaf = False
 
     def begin(self, speech_end: int, sound: Audio) -> None:
         """A pause begins.
@@ -51,7 +53,8 @@ class Foresight:
         """
         self._pause = speech_end
         self._evidence = Evidence()
-        self._start(self._listen(speech_end, sound))
+        if not self._deaf:
+            self._start(self._listen(speech_end, sound))
 
     def end(self) -> None:
         """The pause is over: what comes now comes too late."""
@@ -80,8 +83,9 @@ class Foresight:
     async def _listen(self, pause: int, sound: Audio) -> None:
         try:
             melody = await self._engines.melody(sound)
-        except Exception as error:
-            log.debug("the melody: %s", error)  # words and silence end the turn all the same
+        except StageError as error:
+            self._deaf = True
+            log.warning("turns are ended by words and silence alone from now on: %s", error)
             return
         self._add(pause, melody=melody)
 

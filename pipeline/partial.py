@@ -7,7 +7,6 @@ again, and the language model can read them before the user has finished.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -31,10 +30,8 @@ BEHIND_S = 0.15
 """Audio that is judged later than this shows that the machine cannot keep up: nothing optional is
 computed then."""
 
-log = logging.getLogger(__name__)
-
-Transcribe = Callable[[Audio, str], Awaitable[Transcription]]
-"""Gets 16 kHz audio, and the words that it surely begins with."""
+Transcribe = Callable[[Audio, str], Awaitable[Transcription | None]]
+"""Gets 16 kHz audio, and the words that it surely begins with; gives None when it fails."""
 
 
 class Agreement:
@@ -77,7 +74,7 @@ class Partials:
     """Transcribes the running utterance now and then.
 
     Args:
-        transcribe: The recogniser.
+        transcribe: The recogniser. Where it fails, the final transcript will tell.
         every_ms: Time between two transcripts; 0 makes none.
         clock: Measures what they cost.
         start: Starts a task that ends with the session.
@@ -133,12 +130,8 @@ class Partials:
 
     async def _make(self, turn: int, audio: Audio) -> None:
         began = self._clock.now_ns()
-        try:
-            heard = await self._transcribe(audio, self.stable)
-        except Exception as error:
-            log.debug("partial transcript: %s", error)  # the final one will tell
-            return
+        heard = await self._transcribe(audio, self.stable)
         self._cost_s = (self._clock.now_ns() - began) / 1e9
-        if turn == self._turn and heard.text:
+        if turn == self._turn and heard is not None and heard.text:
             self.stable = self._agreement.push(heard.text)
             await self._tell(turn, heard.text, self.stable)

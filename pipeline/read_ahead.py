@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+from pipeline.errors import StageError
 from pipeline.stages.llm import Messages
 
 READ_WORDS = 2
@@ -71,5 +72,5 @@ class ReadAhead:
         """Read. It may fail: if that matters, the next turn will tell."""
         try:
             await self._read(messages)
-        except Exception as error:
+        except StageError as error:
             log.debug("reading ahead: %s", error)

@@ -49,7 +49,7 @@ class Model(Protocol):
 
 
 class Voice(Protocol):
-    """What speaks it (`cascade.PiperVoice`)."""
+    """What speaks it (`engines.Speaker`)."""
 
     @property
     def rate(self) -> int:

@@ -241,8 +241,10 @@ class Driver:
         self._usage: dict[int, Usage] = {}
         self._turns = 0
         self._open: set[int] = set()
+        self._helpers: set[asyncio.Task[None]] = set()
         self._thinking: set[int] = set()
         self._playing: _Playing | None = None
+        self._tasks = asyncio.TaskGroup()
 
     async def run(self) -> None:
         """Talk until the input is over, or for ever with a microphone.
@@ -251,14 +253,14 @@ class Driver:
             StageError: A device is gone, or a stage failed for good.
         """
         try:
-            async with self._session, asyncio.TaskGroup() as tasks:
-                helpers = [
-                    tasks.create_task(self._follow()),
-                    tasks.create_task(self._ends.watch()),
-                ]
+            async with self._session, self._tasks:
+                self._helpers = {
+                    self._tasks.create_task(self._follow()),
+                    self._tasks.create_task(self._ends.watch()),
+                }
                 self._display.state("listening")
                 await self._listen()
-                for task in helpers:
+                for task in self._helpers:
                     task.cancel()
         except BaseExceptionGroup as group:
             raise first_of(group) from None
@@ -272,8 +274,6 @@ class Driver:
         async with contextlib.aclosing(self._ends.frames()) as frames:
             async for frame in frames:
                 await self._session.send(frame)
-                if self._playing is not None:
-                    await self._report_on(self._playing)
                 quiet = not self._open and self._playing is None
                 if not self._ends.go_on(quiet, self._turns):
                     return
@@ -321,19 +321,25 @@ class Driver:
     def _begin(self, event: ReplyAudio) -> _Playing:
         """A reply has sound. A turn's marks are its first reply's: a later one is a late answer."""
         late = "playout.first" in self._trace.marks(event.turn)
-        return _Playing(event.turn, event.id, set(PLAYING) if late else set())
+        playing = _Playing(event.turn, event.id, set(PLAYING) if late else set())
+        task = self._tasks.create_task(self._report_on(playing))
+        self._helpers.add(task)
+        task.add_done_callback(self._helpers.discard)
+        return playing
 
     async def _report_on(self, playing: _Playing) -> None:
-        """Tell session, screen and trace what is heard; with every frame of the microphone."""
-        played = self._ends.playout.played(playing.id)
-        if played is None:
-            return
-        await self._session.heard(playing.id, played.position)
-        self._display.playing(played.position / played.rate)
-        self._mark(playing, "playout.first", played.first_ns)
-        self._mark(playing, "heard.first", played.audible_ns)
-        if not played.done:
-            return
+        """Tell session, screen and trace what is heard, with every block that the device takes."""
+        while True:
+            await self._ends.playout.moved()
+            played = self._ends.playout.played(playing.id)
+            if played is None:
+                continue
+            await self._session.heard(playing.id, played.position)
+            self._display.playing(played.position / played.rate)
+            self._mark(playing, "playout.first", played.first_ns)
+            self._mark(playing, "heard.first", played.audible_ns)
+            if played.done:
+                break
         self._mark(playing, "playout.last", played.last_ns)
         self._mark(playing, "heard.last", played.last_audible_ns)
         if self._playing is playing:

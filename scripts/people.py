@@ -154,7 +154,12 @@ class Ears(Engines):
         return VoiceDetector(self.settings.vad)
 
     async def transcribe(
-        self, audio: Audio, voiced_ms: float | None = None, *, prefix: str = ""
+        self,
+        audio: Audio,
+        voiced_ms: float | None = None,
+        *,
+        prefix: str = "",
+        language: str = "",
     ) -> Transcription:
         """Recognise, in `WORDS_S`; who asks meanwhile waits."""
         least = self.settings.stt.min_voiced_ms
@@ -163,7 +168,9 @@ class Ears(Engines):
             await asyncio.sleep(WORDS_S)
         return self._once(
             ("words", _digest(audio), prefix, long),
-            lambda: self._whisper.transcribe(audio, voiced_ms=long, prefix=prefix),
+            lambda: self._whisper.transcribe(
+                audio, voiced_ms=long, prefix=prefix, language=language
+            ),
         )
 
     async def judge(self, messages: Messages) -> float | None:

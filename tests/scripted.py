@@ -117,6 +117,8 @@ class Engines:
     voice: Speaker = field(default_factory=Speaker)
     recognise_s: float = 0.015
     sure: float = -0.1
+    speaks: str = "en"
+    languages: list[str] = field(default_factory=list)
     heard: list[tuple[str, float]] = field(default_factory=list)
     ahead: list[Messages] = field(default_factory=list)
     finished: dict[str, float] = field(default_factory=dict)
@@ -143,7 +145,9 @@ class Engines:
         voiced_ms: float | None = None,
         *,
         prefix: str = "",
+        language: str = "",
     ) -> Transcription:
+        self.languages.append(language)
         await asyncio.sleep(self.recognise_s)
         levels = np.rint(audio * 32768).astype(int) - LOUD
         said = [
@@ -153,7 +157,8 @@ class Engines:
             raise StageError("stt", "the recogniser failed")
         text = " ".join(filter(None, said))
         self.heard.append((text, len(audio) / RATE))
-        return self.understood(Transcription(text, "en", self.sure, 0.0, 1.0), voiced_ms)
+        heard = Transcription(text, self.speaks, self.sure, 0.0, 1.0, sure=bool(text))
+        return self.understood(heard, voiced_ms)
 
     def understood(self, heard: Transcription, voiced_ms: float | None) -> Transcription:
         """What the recogniser makes of it; for a test to change, or to fail."""

@@ -479,6 +479,54 @@ def test_a_voice_that_fails_leaves_nothing_in_the_history() -> None:
     assert [m.role for m in scene.session.history] == ["user"]
 
 
+def test_a_session_keeps_the_language_that_is_beyond_doubt_and_the_next_one_does_not() -> None:
+    engines = Engines(["Wann?", "Wo?"], Model(["Um neun.", "Hier."] * 2), speaks="de")
+    talk = ((0.5, False), (0.6, True), (3.0, False), (0.6, True), (3.0, False))
+    run(Scene(engines), *talk)
+    assert engines.languages[0] == ""
+    assert set(engines.languages[1:]) == {"de"}
+    engines.languages.clear()
+    run(Scene(engines), *talk)
+    assert engines.languages[0] == ""
+
+
+def test_one_task_may_send_and_read() -> None:
+    words = "and then " * 300
+    engines = Engines(["When?"], Model([words], token_s=0.0005))
+    told = virtual_time.run(_alone(engines))
+    assert told[0] == SpeechStarted(1)
+    assert sum(isinstance(event, ReplyText) for event in told) > 256
+
+
+async def _alone(engines: Engines) -> list[Event]:
+    """All that a session tells a task that reads it only when it has sent everything."""
+    held = Settings(turns=Turns(predict=False, hold_ms=1500))
+    session = Cascade(engines, held, Trace(None), virtual_time.VirtualClock())
+    async with session:
+        for i, level in enumerate([0] * 25 + [LOUD] * 30 + [0] * 200):
+            await asyncio.sleep(0.02)
+            samples = np.full(FRAME, level, np.int16)
+            await session.send(Frame(samples, RATE, i * FRAME, session._clock.now_ns()))
+    return [event async for event in session.events()]
+
+
+def test_a_recogniser_that_fails_aside_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    engines = Engines(["FAIL"], Model([]))
+    scene = run(Scene(engines), (0.5, False), (6.0, True), (3.0, False))
+    assert caplog.text.count("cannot be recognised while it is said: the recogniser failed") == 1
+    assert scene.of(Failure)
+
+
+def test_what_is_wrong_in_the_program_itself_is_not_hidden() -> None:
+    class Broken(Engines):
+        def understood(self, heard: Transcription, voiced_ms: float | None) -> Transcription:
+            raise TypeError("ours")
+
+    with pytest.raises(BaseExceptionGroup, match="unhandled") as caught:
+        run(Scene(Broken(["When?"], Model([]))), (0.5, False), (6.0, True), (3.0, False))
+    assert caught.group_contains(TypeError, match="ours")
+
+
 def test_a_slow_recogniser_gives_partial_transcripts_all_the_same() -> None:
     engines = Engines(["Yes."], Model(["Good."]), recognise_s=0.4)
     scene = run(Scene(engines), (0.5, False), (20.0, True), (3.0, False))

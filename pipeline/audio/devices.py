@@ -98,10 +98,10 @@ class _Stream:
         self._idle_looks = 0
 
     async def _open(self, kind: Kind, block_s: float, rate: int) -> None:
-        def open_stream(sounddevice: Any) -> Any:
+        def open_stream(sounddevice: Any) -> None:
             make = sounddevice.InputStream if kind == "input" else sounddevice.OutputStream
             try:
-                stream = make(
+                self._stream = make(
                     device=self.device.index,
                     samplerate=rate,
                     blocksize=int(block_s * rate),
@@ -111,18 +111,27 @@ class _Stream:
                     callback=self._callback,
                     finished_callback=self._finish,
                 )
-                self._latency_s = stream.latency
-                stream.start()
+                self._latency_s = self._stream.latency
+                self._stream.start()
             except sounddevice.PortAudioError as error:
                 raise cannot_open(self.device, error) from error
-            return stream
 
-        self._stream = await asyncio.wrap_future(owner().submit(open_stream))
+        await asyncio.wrap_future(owner().submit(open_stream))
+
+    @contextlib.asynccontextmanager
+    async def _closed_unless_entered(self) -> AsyncIterator[None]:
+        """Close what is opened inside if that fails or is cancelled: nobody else would."""
+        try:
+            yield
+        except BaseException:
+            await self._close()
+            raise
 
     async def _close(self) -> None:
-        stream = self._stream
-
         def close_stream(sounddevice: Any) -> None:
+            # Looked at in this thread, after the stream that may be opening in it.
+            if (stream := self._stream) is None:
+                return
             # Not `stop`, which plays the buffer to its end.
             stream.abort(ignore_errors=True)
             stream.close(ignore_errors=True)
@@ -179,7 +188,8 @@ class Microphone(_Stream):
 
     async def __aenter__(self) -> Microphone:
         self._loop = asyncio.get_running_loop()
-        await self._open("input", FRAME_S, self.rate)
+        async with self._closed_unless_entered():
+            await self._open("input", FRAME_S, self.rate)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -266,15 +276,15 @@ class Speaker(_Stream):
         self._taken = 0
 
     async def __aenter__(self) -> Speaker:
-        await self._open("output", SPEAKER_BLOCK_S, self._playout.rate)
-        enough = (self._latency_s + STEADY_S) * self._playout.rate
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE_S):
-                while self._taken < enough and not self._ended:
-                    await asyncio.sleep(SPEAKER_BLOCK_S)
-        if self._ended:
-            await self._close()
-            self._look()
+        async with self._closed_unless_entered():
+            await self._open("output", SPEAKER_BLOCK_S, self._playout.rate)
+            enough = (self._latency_s + STEADY_S) * self._playout.rate
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE_S):
+                    while self._taken < enough and not self._ended:
+                        await asyncio.sleep(SPEAKER_BLOCK_S)
+            if self._ended:
+                self._look()
         return self
 
     async def __aexit__(self, *exc: object) -> None:

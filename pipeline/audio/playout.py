@@ -7,6 +7,8 @@ accounted for: which reply it belongs to, when it is heard, and what was never p
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import math
 import threading
 from collections import OrderedDict, deque
@@ -118,6 +120,14 @@ class Playout:
         self._quiet = True
         self._gain = 1.0
         self._ducked = False
+        self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+
+    async def moved(self) -> None:
+        """Wait until the device has taken its next block, be there sound in it or not."""
+        taken = asyncio.Event()
+        with self._lock:
+            self._waiting.append((asyncio.get_running_loop(), taken))
+        await taken.wait()
 
     def write(self, reply_id: str, samples: Samples, rate: int) -> None:
         """Add sound to the end of a reply, which this begins if it is new.
@@ -169,6 +179,10 @@ class Playout:
             if start < n:
                 self._fill(block, start, t_ns, gains, ahead_ns)
                 self._quiet = not any(reply.queued for reply in self._queue)
+            waiting, self._waiting = self._waiting, []
+        for loop, taken in waiting:
+            with contextlib.suppress(RuntimeError):  # the loop is closed already
+                loop.call_soon_threadsafe(taken.set)
         if self._tap is not None:
             self._tap(block, t_ns)
         return block

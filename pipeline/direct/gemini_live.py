@@ -18,7 +18,7 @@ import contextlib
 import logging
 import re
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -36,6 +36,7 @@ from pipeline.direct.gemini_outbox import Outbox, Parcel
 from pipeline.direct.secrets import shown
 from pipeline.errors import CascadeError, StageError, first_of
 from pipeline.events import Event, Frame
+from pipeline.session import EventQueue
 from pipeline.trace import Trace
 
 if TYPE_CHECKING:
@@ -53,9 +54,6 @@ MARGIN_S = 1.0
 
 LOOK_S = 0.05
 """How often it is seen whether a connection can be left."""
-
-EVENTS_AHEAD = 4096
-"""Events that may wait to be read."""
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +84,7 @@ class GeminiSession:
         )
         self._outbox = Outbox()
         self._filled = asyncio.Event()
-        self._events: asyncio.Queue[Event | None] = asyncio.Queue(EVENTS_AHEAD)
+        self._events = EventQueue()
         self._resampler: Resampler | None = None
         self._handle = ""
         self._leave_ns: int | None = None
@@ -147,9 +145,7 @@ class GeminiSession:
         try:
             await self._tasks.__aexit__(None, None, None)
         finally:
-            while self._events.full():
-                self._events.get_nowait()
-            self._events.put_nowait(None)
+            self._events.end()
 
     async def send(self, frame: Frame) -> None:
         """Take the next sound of the microphone, at any rate; it is sent soon, silence too."""
@@ -173,13 +169,12 @@ class GeminiSession:
                 "this path ends turns itself; ask for turns=manual to do it yourself"
             )
         if self._core.speaking:
-            await self._tell(self._core.user_stopped(self._clock.now_ns()))
+            self._events.tell(*self._core.user_stopped(self._clock.now_ns()))
             await self._put(Parcel("end"))
 
-    async def events(self) -> AsyncGenerator[Event, None]:
+    def events(self) -> AsyncGenerator[Event, None]:
         """What happens, until the session is left or lost for good."""
-        while (event := await self._events.get()) is not None:
-            yield event
+        return self._events.read()
 
     async def heard(self, reply_id: str, samples: int) -> None:
         """Take the playout position of a reply."""
@@ -196,7 +191,7 @@ class GeminiSession:
         name, events = self._core.answered(call_id, silent=silent, interrupting=interrupting)
         if name:
             await self._put(Parcel.of_tool(call_id, name, output, scheduling))
-        await self._tell(events)
+        self._events.tell(*events)
 
     async def _run(self, ready: asyncio.Future[Facts]) -> None:
         """Keep a connection until the session is left, or no more is to be had."""
@@ -232,7 +227,7 @@ class GeminiSession:
             if recent and now_ns - self._lost_ns[0] < LOSSES_S * NS_PER_S:
                 raise StageError("direct", f"{why}; again and again: given up", fatal=True)
             self._lost_ns.append(now_ns)
-            await self._tell(self._core.lost(why, now_ns, fatal=False))
+            self._events.tell(*self._core.lost(why, now_ns, fatal=False))
         async with self._resumed(broken=bool(why)) as session:
             self._reconnects += 1
             return await self._converse(session)
@@ -304,7 +299,7 @@ class GeminiSession:
                 if not isinstance(getattr(error, "details", None), dict):
                     reason = str(getattr(error, "details", "") or "")
                     raise words.closed(reason, self._link.host, self._link.wishes.model) from None
-                await self._tell(self._core.failed(words.error(error), self._clock.now_ns()))
+                self._events.tell(*self._core.failed(words.error(error), self._clock.now_ns()))
 
     async def _take(self, message: types.LiveServerMessage) -> None:
         now_ns = self._clock.now_ns()
@@ -317,7 +312,8 @@ class GeminiSession:
         events = self._core.message(message, now_ns)
         if self._core.generating:
             self._outbox.answered()
-        await self._tell(events)
+        self._events.tell(*events)
+        await self._events.room()
 
     async def _watch(self) -> None:
         """Leave a connection that will be closed: when nothing is under way, or just before."""
@@ -341,7 +337,7 @@ class GeminiSession:
     async def _listen_for_begin(self, frame: Frame) -> None:
         """Where turns are ours to tell, one begins with audible sound."""
         if onset(frame.samples, frame.rate) is not None:
-            await self._tell(self._core.user_began(self._clock.now_ns()))
+            self._events.tell(*self._core.user_began(self._clock.now_ns()))
             await self._put(Parcel("start"))
 
     async def _put(self, parcel: Parcel) -> None:
@@ -354,17 +350,12 @@ class GeminiSession:
             return
         self._filled.set()
 
-    async def _tell(self, events: Sequence[Event]) -> None:
-        for event in events:
-            await self._events.put(event)
-
     async def _end(self, why: str) -> None:
         """The conversation is lost for good."""
         if self._over:
             return
         self._over = True
-        await self._tell(self._core.lost(why, self._clock.now_ns(), fatal=True))
-        await self._events.put(None)
+        self._events.end(*self._core.lost(why, self._clock.now_ns(), fatal=True))
 
     def _found(self, session: AsyncSession, began_ns: int) -> Facts:
         simulated = stamp(session.session_id)

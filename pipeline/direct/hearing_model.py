@@ -38,7 +38,12 @@ class Local(Protocol):
         ...
 
     async def transcribe(
-        self, audio: Audio, voiced_ms: float | None = None, *, prefix: str = ""
+        self,
+        audio: Audio,
+        voiced_ms: float | None = None,
+        *,
+        prefix: str = "",
+        language: str = "",
     ) -> Transcription:
         """Recognise an utterance; used with `transcript=stt` only."""
         ...
@@ -150,7 +155,12 @@ class Ears:
         """Nothing: servers keep their own caches."""
 
     async def transcribe(
-        self, audio: Audio, voiced_ms: float | None = None, *, prefix: str = ""
+        self,
+        audio: Audio,
+        voiced_ms: float | None = None,
+        *,
+        prefix: str = "",
+        language: str = "",
     ) -> Transcription:
         """Take the utterance, at once, and give its placeholder for its words."""
         if voiced_ms is not None and voiced_ms < self._least_ms:

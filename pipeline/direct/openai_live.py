@@ -45,6 +45,7 @@ from pipeline.direct.secrets import shown
 from pipeline.errors import CascadeError, StageError, first_of
 from pipeline.events import Event, Failure, Frame, Samples, Usage
 from pipeline.hearing import Hearing
+from pipeline.session import EventQueue
 from pipeline.stages.vad import VoiceDetector
 from pipeline.trace import Trace
 from pipeline.turns import Began, Ended, TurnTaker
@@ -57,7 +58,7 @@ CLOSE_S = 0.6
 """How long leaving waits for the final usage."""
 
 AHEAD = 500
-"""Frames (20 ms) that may wait to be sent, and events to be read."""
+"""Frames (20 ms) that may wait to be sent, and kinds of odd messages to be told of."""
 
 _IGNORED = frozenset(
     {"session.started", "session.updated", "session.commentary.appended", "info"}
@@ -101,8 +102,7 @@ class LiveSession:
         self._turns = TurnTaker(TURNS, Vad())
         self._resampler: Resampler | None = None
         self._outbox: asyncio.Queue[Samples] = asyncio.Queue(AHEAD)
-        self._events: asyncio.Queue[Event | None] = asyncio.Queue(AHEAD)
-        self._telling = asyncio.Lock()
+        self._events = EventQueue()
         self._connection: AsyncLiveConnection
         self._facts: Facts | None = None
         self._live: asyncio.Task[None] | None = None
@@ -179,19 +179,18 @@ class LiveSession:
                 match decision:
                     case Began():
                         voiced = self._hearing.time_of(decision.voiced)
-                        await self._tell(self._duplex.user_began(voiced))
+                        self._events.tell(*self._duplex.user_began(voiced))
                     case Ended():
-                        await self._tell(self._duplex.user_stopped(self._clock.now_ns()))
-        await self._tell(self._duplex.tick(self._clock.now_ns()))
+                        self._events.tell(*self._duplex.user_stopped(self._clock.now_ns()))
+        self._events.tell(*self._duplex.tick(self._clock.now_ns()))
         if self._resampler is None or self._resampler.rate_in != frame.rate:
             self._resampler = Resampler(frame.rate, PCM_RATE)
         if len(samples := self._resampler.push(frame.samples)):
             await self._outbox.put(samples)
 
-    async def events(self) -> AsyncGenerator[Event, None]:
+    def events(self) -> AsyncGenerator[Event, None]:
         """What happens, until the session is left or lost."""
-        while (event := await self._events.get()) is not None:
-            yield event
+        return self._events.read()
 
     async def heard(self, reply_id: str, samples: int) -> None:
         """Take the playout position of a reply: only for what its `heard_text` says."""
@@ -204,7 +203,7 @@ class LiveSession:
             CascadeError: No such call is open.
         """
         events, messages = self._work.result(call_id, output, self._clock.now_ns())
-        await self._tell(events)
+        self._events.tell(*events)
         await self._say(messages)
 
     async def commit(self) -> None:
@@ -235,7 +234,7 @@ class LiveSession:
                 if fatal:
                     self._end(events)
                     return
-                await self._tell(events)
+                self._events.tell(*events)
         except Exception as error:
             log.exception("openai-live")
             cause = first_of(error) if isinstance(error, BaseExceptionGroup) else error
@@ -260,7 +259,7 @@ class LiveSession:
                 sender = tasks.create_task(self._send_all(connection))
                 try:
                     while (end := await self._take(await connection.recv_bytes())) is None:
-                        pass
+                        await self._events.room()
                     return end
                 except ConnectionClosed as error:
                     return words.closed(error), not link.renewable(error)
@@ -302,11 +301,11 @@ class LiveSession:
             case "session.output_audio.delta":
                 sound = base64.b64decode(event.delta, validate=True)
                 samples = np.frombuffer(sound, "<i2").astype(np.int16)
-                await self._tell(duplex.sounded(samples, now))
+                self._events.tell(*duplex.sounded(samples, now))
             case "session.input_transcript.delta":
-                await self._tell(duplex.understood(text(event.delta)))
+                self._events.tell(*duplex.understood(text(event.delta)))
             case "session.output_transcript.delta":
-                await self._tell(duplex.said(text(event.delta), now))
+                self._events.tell(*duplex.said(text(event.delta), now))
             case "session.delegation.created":
                 name, by = text(event.delegation.id), text(event.delegation.target)
                 await self._outcome(*self._work.delegated(name, by, now))
@@ -317,12 +316,12 @@ class LiveSession:
                 await self._bill(float(event.usage.seconds))
             case "error":
                 message = f"{self._host}: {words.reason(event.error)}"
-                await self._tell([Failure(duplex.turn, "direct", message, False)])
+                self._events.tell(Failure(duplex.turn, "direct", message, False))
             case _ if kind not in _IGNORED:
                 self._odd("unknown", kind)
 
     async def _outcome(self, events: list[Event], messages: list[Mapping[str, Any]]) -> None:
-        await self._tell(events)
+        self._events.tell(*events)
         await self._say(messages)
 
     async def _was_closed(self, event: Any) -> tuple[str, bool]:
@@ -337,7 +336,7 @@ class LiveSession:
         added, self._billed_s = total_s - self._billed_s, max(total_s, self._billed_s)
         if added > 0:
             usage = Usage(self._duplex.turn, 0, 0, 0, seconds=added, kind="session")
-            await self._tell([usage])
+            self._events.tell(usage)
 
     def _odd(self, what: str, kind: object) -> None:
         """A message that cannot be acted upon: the first of each kind is worth a warning."""
@@ -347,22 +346,9 @@ class LiveSession:
             self._odd_kinds.add(name)
             log.warning("%s sent something %s; going on without it", self._host, name)
 
-    async def _tell(self, events: list[Event]) -> None:
-        """Tell events in the order in which they were made, whichever task made them."""
-        if events:
-            async with self._telling:
-                for event in events:
-                    await self._events.put(event)
-
     def _end(self, events: list[Event]) -> None:
-        """Whoever reads gets the last events and the end, even if nobody has read for long.
-
-        Whoever sends is not kept waiting.
-        """
+        """Whoever reads gets the last events and the end; whoever sends is not kept waiting."""
         self._over = True
-        while self._events.qsize() > self._events.maxsize - len(events) - 1:
-            self._events.get_nowait()
-        for event in (*events, None):
-            self._events.put_nowait(event)
+        self._events.end(*events)
         while not self._outbox.empty():
             self._outbox.get_nowait()

@@ -30,6 +30,7 @@ from pipeline.direct.realtime_core import Core
 from pipeline.direct.realtime_wishes import read
 from pipeline.errors import CascadeError, StageError
 from pipeline.events import Event, Frame, ReplyInterrupted
+from pipeline.session import EventQueue
 from pipeline.trace import Trace
 
 STALL_S = 20.0
@@ -38,9 +39,6 @@ STALL_S = 20.0
 AHEAD = 3000
 """Messages that may wait to be sent: a minute of sound, more than a stall and a new connection
 take. What comes beyond is lost."""
-
-EVENTS_AHEAD = 4096
-"""Events that may wait to be read; meanwhile the server is not listened to."""
 
 TICK_S = 1.0
 """How often it is looked whether the server still says anything."""
@@ -75,8 +73,7 @@ class RealtimeSession:
         self._clock = clock
         self._core = Core(manual=self._wishes.turns == "manual")
         self._sdk = link.client(self._place)
-        self._events: asyncio.Queue[Event | None] = asyncio.Queue()
-        self._room = asyncio.Event()
+        self._events = EventQueue()
         self._outbox: deque[tuple[bool, str]] = deque()
         self._waiting = asyncio.Event()
         self._resampler: Resampler | None = None
@@ -120,7 +117,7 @@ class RealtimeSession:
         try:
             await self._tasks.__aexit__(*why)
         finally:
-            self._events.put_nowait(None)
+            self._events.end()
             # Here, for a task that is cancelled before its first step closes nothing.
             await self._shut()
             await self._sdk.close()
@@ -156,12 +153,10 @@ class RealtimeSession:
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """What happens, until the session is left or fails for good."""
-        while (event := await self._events.get()) is not None:
-            self._room.set()
+        async for event in self._events.read():
             if isinstance(event, ReplyInterrupted):
                 self._core.told(event.id)
             yield event
-        self._events.put_nowait(None)
 
     async def heard(self, reply_id: str, samples: int) -> None:
         """Take the playout position of a reply."""
@@ -242,7 +237,7 @@ class RealtimeSession:
                     self.reconnects += 1
                     continue
             self._ended = True
-            self._events.put_nowait(None)
+            self._events.end()
             return
 
     async def _hold(self, connection: AsyncRealtimeConnection) -> tuple[str, bool]:
@@ -265,9 +260,7 @@ class RealtimeSession:
                 return words.closed(error), self._core.expired or link.renewable(error)
             self._hear(message)
             self._carry_out()
-            while self._events.qsize() >= EVENTS_AHEAD:
-                self._room.clear()
-                await self._room.wait()
+            await self._events.room()
         return "the session had lasted as long as it may", True
 
     async def _write(self, connection: AsyncRealtimeConnection) -> tuple[str, bool]:
@@ -309,7 +302,7 @@ class RealtimeSession:
                 case Mark():
                     self._trace.mark(out.turn, out.name, out.t_ns)
                 case _:
-                    self._events.put_nowait(out)
+                    self._events.tell(out)
 
     def _post(self, message: str, *, sound: bool) -> None:
         if not self._ended:

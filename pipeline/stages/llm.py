@@ -212,12 +212,13 @@ class ChatModel:
         async with asyncio.timeout(self._settings.first_token_timeout_s):
             while True:
                 try:
-                    stream: openai.AsyncStream[Any] = await create(
-                        model=self._model,
-                        messages=list(messages),
-                        stream=True,
-                        extra_body={self._endpoint.limit: max_tokens, **optional, **offered},
-                    )
+                    with self._readable():
+                        stream: openai.AsyncStream[Any] = await create(
+                            model=self._model,
+                            messages=list(messages),
+                            stream=True,
+                            extra_body={self._endpoint.limit: max_tokens, **optional, **offered},
+                        )
                 except openai.APIStatusError as error:
                     if offered and _names_tools(error, messages):
                         raise self._refused(error) from None
@@ -255,7 +256,8 @@ class ChatModel:
         label = self._endpoint.label
         try:
             async with asyncio.timeout(limit_s):
-                return read_chunk(await anext(stream))
+                with self._readable():
+                    return read_chunk(await anext(stream))
         except StopAsyncIteration:
             return None
         except TimeoutError:
@@ -264,6 +266,18 @@ class ChatModel:
             raise StageError(
                 "llm",
                 f"{label} broke off in the middle of the reply ({error.__cause__ or error})",
+            ) from None
+
+    @contextlib.contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Say so where the server sends bad JSON, bad UTF-8, or JSON of another shape."""
+        try:
+            yield
+        except ValueError:
+            raise StageError(
+                "llm",
+                f"{self._endpoint.label} sends what is no chat stream; "
+                "check that it is an OpenAI-compatible API",
             ) from None
 
     @contextlib.contextmanager
@@ -310,12 +324,6 @@ class ChatModel:
             ) from None
         except openai.APIError as error:
             raise StageError("llm", f"{label} failed: {_message(error)}") from None
-        except ValueError:
-            # Bad JSON, bad UTF-8, or JSON of another shape.
-            raise StageError(
-                "llm",
-                f"{label} sends what is no chat stream; check that it is an OpenAI-compatible API",
-            ) from None
 
 
 _MORE = "raise llm.max_tokens"

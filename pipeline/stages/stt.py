@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,6 +74,7 @@ class Transcription:
         window_s: Length of the encoder's input (s); 0 where it was not run.
         dropped: Why a guard dropped the text; empty when none did.
         raw: What the model wrote, dropped or not.
+        sure: Whether the language is beyond doubt, so that what is said next may be taken for it.
     """
 
     text: str
@@ -83,6 +84,7 @@ class Transcription:
     window_s: float
     dropped: str = ""
     raw: str = ""
+    sure: bool = False
 
 
 def choose_window(settings: Stt, seconds: float, *, short_windows: bool) -> float:
@@ -234,9 +236,9 @@ class _Decoded:
 class Whisper:
     """A loaded model. Blocking, and not thread-safe: it runs in one worker thread.
 
-    Every utterance stands for itself: no text of an earlier one is in the prompt. The language is
-    the settings', else the model's, else detected (on the encoder's output, which is computed
-    anyway) until one utterance leaves no doubt, and then kept.
+    Every utterance stands for itself, for the model serves many sessions. The language is the
+    settings', else the model's, else what the caller knows, else detected (on the encoder's output,
+    which is computed anyway).
 
     Args:
         path: Folder of a Whisper model in CTranslate2's format.
@@ -260,7 +262,12 @@ class Whisper:
         self._suppressed = _suppressed(self._model, path)
 
     def transcribe(
-        self, audio: Audio, *, voiced_ms: float | None = None, prefix: str = ""
+        self,
+        audio: Audio,
+        *,
+        voiced_ms: float | None = None,
+        prefix: str = "",
+        language: str = "",
     ) -> Transcription:
         """What is said in `audio`.
 
@@ -269,6 +276,8 @@ class Whisper:
             voiced_ms: How much of it the voice detector took for speech (ms), if known.
             prefix: Words that it surely begins with: they are given to the model, which goes on
                 from there, and they begin the text. For audio of one window only.
+            language: Code of the language that is spoken; empty: detect it. What the settings or
+                the model say goes before it.
 
         Raises:
             ValueError: `audio` is not float32, not one-dimensional, or not finite.
@@ -276,13 +285,14 @@ class Whisper:
         """
         if audio.dtype != np.float32 or audio.ndim != 1 or not np.isfinite(audio).all():
             raise ValueError(f"audio is {audio.dtype} {audio.shape}, not finite float32 (n,)")
+        language = self._language or language
         if len(audio) == 0 or (voiced_ms is not None and voiced_ms < self._settings.min_voiced_ms):
-            return Transcription("", self._language, 0.0, 1.0, 0.0, "too little voice")
+            return Transcription("", language, 0.0, 1.0, 0.0, "too little voice")
         try:
             if len(pieces := split(audio)) == 1:
                 voice = voiced_s(audio) if voiced_ms is None else voiced_ms / 1000
-                return self._recognise(audio, voice, prefix)[0]
-            return _join([self._recognise(piece, voiced_s(piece), "") for piece in pieces])
+                return self._recognise(audio, voice, language, prefix)[0]
+            return _join(self._each(pieces, language))
         except RuntimeError as error:
             raise StageError("stt", f"Whisper failed: {_first_line(error)}") from error
 
@@ -296,21 +306,30 @@ class Whisper:
         silence = np.zeros(int(seconds * RATE), np.float32)
         window_s = choose_window(self._settings, seconds, short_windows=self._short_windows)
         try:
-            self._decode(self._features(silence), window_s, budget=2)
+            self._decode(self._features(silence), window_s, 2, self._language)
         except RuntimeError as error:
             raise StageError("stt", f"Whisper failed: {_first_line(error)}") from error
 
-    def _recognise(self, audio: Audio, voice_s: float, prefix: str) -> tuple[Transcription, int]:
+    def _each(self, pieces: list[Audio], language: str) -> Iterator[tuple[Transcription, int]]:
+        """The pieces of one recording: what one leaves no doubt of counts for the next."""
+        for piece in pieces:
+            found, tokens = self._recognise(piece, voiced_s(piece), language, "")
+            language = found.language if found.sure else language
+            yield found, tokens
+
+    def _recognise(
+        self, audio: Audio, voice_s: float, language: str, prefix: str
+    ) -> tuple[Transcription, int]:
         """One window's transcription, and how many tokens it took."""
         settings = self._settings
         seconds = len(audio) / RATE
         features = self._features(audio)
         window_s = choose_window(settings, seconds, short_windows=self._short_windows)
-        budget = token_budget(voice_s, self._language) if window_s < FULL_S else MAX_TOKENS
-        found = self._decode(features, window_s, budget, prefix)
+        budget = token_budget(voice_s, language) if window_s < FULL_S else MAX_TOKENS
+        found = self._decode(features, window_s, budget, language, prefix)
         if window_s < FULL_S and self._is_doubtful(found, voice_s):
             window_s = FULL_S
-            found = self._decode(features, window_s, MAX_TOKENS)
+            found = self._decode(features, window_s, MAX_TOKENS, language)
         dropped = guard(
             settings,
             found.text,
@@ -319,12 +338,11 @@ class Whisper:
             endless=found.endless,
         )
         text = "" if dropped else collapse(found.text, voice_s)
-        if text and found.sure:
-            self._language = found.language
         return (
             Transcription(
                 *(text, found.language, found.log_prob, found.no_speech, window_s, dropped),
                 found.text,
+                bool(text) and found.sure,
             ),
             found.tokens,
         )
@@ -344,7 +362,9 @@ class Whisper:
         features: Audio = self._model.feature_extractor(audio)
         return features[:, :-1]  # the last one is of the padding
 
-    def _decode(self, features: Audio, window_s: float, budget: int, prefix: str = "") -> _Decoded:
+    def _decode(
+        self, features: Audio, window_s: float, budget: int, language: str, prefix: str = ""
+    ) -> _Decoded:
         """Run the model on `features`, padded to `window_s`, for at most `budget` tokens."""
         frames = round(window_s * RATE / _FRAME)
         padding = max(0, frames - features.shape[1])
@@ -354,7 +374,7 @@ class Whisper:
             heard = np.asarray(encoded)
             rest = self._silence()[:, heard.shape[1] :]
             encoded = StorageView.from_array(np.concatenate([heard, rest], axis=1))
-        language, sure = self._language, False
+        sure = bool(language)
         if not language:
             token, probability = self._model.model.detect_language(encoded)[0][0]
             language, sure = token.strip("<|>"), probability >= _SURE
@@ -398,10 +418,9 @@ class Whisper:
         )
 
 
-def _join(parts: Sequence[tuple[Transcription, int]]) -> Transcription:
-    """One transcription of consecutive windows; a single one as it is."""
-    if len(parts) == 1:
-        return parts[0][0]
+def _join(made: Iterable[tuple[Transcription, int]]) -> Transcription:
+    """One transcription of consecutive windows."""
+    parts = [*made]
     found = [part for part, _ in parts]
     kept = [(part, tokens) for part, tokens in parts if part.text]
     total = sum(tokens for _, tokens in kept)
@@ -413,6 +432,7 @@ def _join(parts: Sequence[tuple[Transcription, int]]) -> Transcription:
         no_speech=min(part.no_speech for part in found),
         window_s=max(part.window_s for part in found),
         dropped="" if text else next((part.dropped for part in found if part.dropped), ""),
+        sure=bool(kept) and kept[-1][0].sure,
     )
 
 

@@ -212,6 +212,32 @@ async def test_a_loudspeaker_that_ends_at_once_does_not_open(install: Install) -
     assert fake.streams[0].log[-1] == "close"
 
 
+@pytest.mark.parametrize("opens", [True, False])
+async def test_a_stream_that_nobody_waits_for_any_more_is_closed(
+    install: Install, opens: bool
+) -> None:
+    go = threading.Event()
+
+    class Slow(FakePortAudio):
+        def OutputStream(self, **settings: Any) -> FakeStream:  # noqa: N802
+            go.wait()
+            return self.InputStream(**settings)
+
+    fake = install(Slow(*LAPTOP))
+    speaker = Speaker(Playout(48000), LOUDSPEAKER)
+    if opens:
+        go.set()
+    entering = asyncio.create_task(speaker.__aenter__())
+    while opens and not fake.streams:
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0.02)
+    entering.cancel()
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await entering
+    assert [stream.log[-1] for stream in fake.streams] == ["close"]
+
+
 async def test_a_driver_that_hangs_does_not_keep_us(
     install: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:

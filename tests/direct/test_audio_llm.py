@@ -98,6 +98,7 @@ class Local:
         voiced_ms: float | None = None,
         *,
         prefix: str = "",
+        language: str = "",
     ) -> Transcription:
         level = round(float(np.abs(audio).max()) * 32768) - LOUD
         self.recognised.append(level)

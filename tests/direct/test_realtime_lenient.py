@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import functools
 import json
 import socket
 import ssl
@@ -24,6 +25,7 @@ from pipeline.direct.encoding import Encoding
 from pipeline.direct.openai_realtime import RealtimeSession
 from pipeline.errors import StageError
 from pipeline.events import Failure, ReplyAudio, ReplyDone, ReplyText, ToolCall, Transcript
+from pipeline.session import EventQueue
 from pipeline.tools import Tool
 from pipeline.trace import Trace
 
@@ -363,7 +365,7 @@ async def test_hosts_that_are_not_there() -> None:
 
 
 async def test_events_that_nobody_reads_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openai_realtime, "EVENTS_AHEAD", 5)
+    monkeypatch.setattr(openai_realtime, "EventQueue", functools.partial(EventQueue, 5))
     sent = asyncio.Event()
 
     async def act(peer: Peer) -> None:
@@ -378,10 +380,10 @@ async def test_events_that_nobody_reads_do_not_pile_up(monkeypatch: pytest.Monke
         trace = Trace()
         async with RealtimeSession(target, Brief(), trace, Clock()) as session:
             await sent.wait()
-            while session._events.qsize() < 5:
+            while len(session._events) < 5:
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0.1)
-            assert session._events.qsize() == 5
+            assert len(session._events) == 5
             talk = Talk(session, trace, None)
             follow = asyncio.create_task(talk.follow())
             await talk.until(lambda t: len(t.of(Failure)) == 50)

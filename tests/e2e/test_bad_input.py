@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 
 import av
@@ -189,6 +190,11 @@ def test_what_cannot_work_is_told_in_a_line_or_two(
         assert outcome.out == ""
     else:
         assert "en_US-half-low.onnx has" in outcome.out
+
+
+def test_it_tells_its_version() -> None:
+    told = run("--version")
+    assert (told.code, told.out) == (0, f"cascade {metadata.version('voice-cascade')}\n")
 
 
 def test_no_arguments_show_the_help() -> None:

@@ -105,10 +105,15 @@ class SlowWhisper(Whisper):
     """The real one; slowed, it takes `STT_MORE_S` longer."""
 
     def transcribe(
-        self, audio: Audio, *, voiced_ms: float | None = None, prefix: str = ""
+        self,
+        audio: Audio,
+        *,
+        voiced_ms: float | None = None,
+        prefix: str = "",
+        language: str = "",
     ) -> Transcription:
         began = time.monotonic()
-        heard = super().transcribe(audio, voiced_ms=voiced_ms, prefix=prefix)
+        heard = super().transcribe(audio, voiced_ms=voiced_ms, prefix=prefix, language=language)
         BRAKE.press("stt", began, STT_MORE_S)
         return heard
 

@@ -5,6 +5,7 @@ Nothing here depends on how long anything takes: WAV and trace are two views of 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -65,6 +66,13 @@ async def opened(folder: Path) -> AsyncGenerator[Studio]:
 async def studio(tmp_path: Path) -> AsyncGenerator[Studio]:
     async with opened(tmp_path) as ready:
         yield ready
+
+
+async def test_engines_leave_the_interpreter_as_it_was(tmp_path: Path) -> None:
+    before = sys.getswitchinterval()
+    async with opened(tmp_path):
+        assert sys.getswitchinterval() < before
+    assert sys.getswitchinterval() == before
 
 
 @pytest.mark.parametrize("mode", ["sequential", "overlapped", "speculative"])

@@ -27,6 +27,7 @@ from llm_server import (
     status,
 )
 
+from pipeline.clauses import ThinkFilter
 from pipeline.errors import StageError
 from pipeline.stages.llm import ChatModel, Unreachable, Used, endpoint
 
@@ -149,6 +150,16 @@ class TestNoApi:
         pieces, error = await failure(Answer([delta("Hello "), garbage, finish(), DONE]))
         assert pieces == ["Hello "]
         assert "no chat stream" in str(error)
+
+    async def test_an_error_of_our_own_is_not_the_servers(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(self: ThinkFilter, text: str) -> str:
+            raise ValueError("ours")
+
+        monkeypatch.setattr(ThinkFilter, "push", broken)
+        with pytest.raises(ValueError, match="ours"):
+            await failure(Answer([delta("Hello "), finish(), DONE]))
 
     def test_any_json(self) -> None:
         with LlmServer().in_thread() as server, asyncio.Runner() as runner:

@@ -608,30 +608,36 @@ class TestStockModels:
         found = whisper.transcribe(self.audio)
         assert (found.text, found.dropped, found.window_s) == ("", "a loop", FULL_S)
 
-    def test_the_language_is_detected_once_and_encodes_nothing_twice(self, tmp_path: Path) -> None:
+    def test_the_language_is_detected_and_encodes_nothing_twice(self, tmp_path: Path) -> None:
         whisper = Whisper(scripted(tmp_path / "m", ends="always"), Stt())
         whisper.warm()
         counted = Counted(whisper)
-        assert [whisper.transcribe(self.audio).language for _ in range(3)] == ["de"] * 3
-        assert counted.calls["detect_language"] == 1
-        assert counted.calls["encode"] == 3
+        found = whisper.transcribe(self.audio)
+        assert (found.language, found.sure) == ("de", True)
+        assert counted.calls["detect_language"] == counted.calls["encode"] == 1
 
-    def test_a_doubtful_language_is_not_kept(self, tmp_path: Path) -> None:
-        whisper = Whisper(scripted(tmp_path / "m", ends="always", detect=0.05), Stt())
+    def test_a_known_language_is_not_detected_and_a_model_keeps_none(self, tmp_path: Path) -> None:
+        whisper = Whisper(scripted(tmp_path / "m", ends="always"), Stt())
         counted = Counted(whisper)
-        assert [whisper.transcribe(self.audio).language for _ in range(3)] == ["de"] * 3
-        assert counted.calls["detect_language"] == 3
-
-    def test_the_language_of_dropped_text_is_not_kept(self, tmp_path: Path) -> None:
-        whisper = Whisper(scripted(tmp_path / "m", ends="never"), settings(window="full"))
-        whisper.transcribe(self.audio)
+        assert whisper.transcribe(self.audio, language="es").language == "es"
+        assert counted.calls["detect_language"] == 0
+        assert whisper.transcribe(self.audio).language == "de"
         assert whisper.transcribe(self.audio[:0]).language == ""
+
+    def test_a_doubtful_language_is_told_as_such(self, tmp_path: Path) -> None:
+        whisper = Whisper(scripted(tmp_path / "m", ends="always", detect=0.05), Stt())
+        found = whisper.transcribe(self.audio)
+        assert (found.language, found.sure) == ("de", False)
+
+    def test_dropped_text_leaves_its_language_in_doubt(self, tmp_path: Path) -> None:
+        whisper = Whisper(scripted(tmp_path / "m", ends="never"), settings(window="full"))
+        assert not whisper.transcribe(self.audio).sure
 
     def test_a_given_language_is_not_detected(self, tmp_path: Path) -> None:
         path = scripted(tmp_path / "m", ends="always")
         whisper = Whisper(path, settings(language="es"))
         counted = Counted(whisper)
-        assert whisper.transcribe(self.audio).language == "es"
+        assert whisper.transcribe(self.audio, language="de").language == "es"
         assert counted.calls["detect_language"] == 0
 
     def test_a_language_that_the_model_lacks(self, tmp_path: Path) -> None:

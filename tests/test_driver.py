@@ -1,0 +1,70 @@
+"""What moves sound between a session and the ends of the line, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+from collections.abc import AsyncGenerator
+
+import numpy as np
+import virtual_time
+from rich.console import Console
+from scripted import LOUD, RATE, Engines, Model
+
+from pipeline.audio.playout import Playout
+from pipeline.cascade import Cascade
+from pipeline.config import Settings, Turns
+from pipeline.console import Display
+from pipeline.events import Frame
+from pipeline.talk import Driver
+from pipeline.trace import Trace
+
+LONG = "It leaves at nine in the morning, from platform four, and it takes three hours. " * 6
+BLOCK_S = 0.01
+
+
+class StuckMicrophone:
+    """A microphone that gives a question and then nothing more, and a loudspeaker that plays on."""
+
+    def __init__(self, clock: virtual_time.VirtualClock) -> None:
+        self.playout = Playout(1000)
+        self.sounding_s = 0.0
+        self._clock = clock
+
+    async def frames(self) -> AsyncGenerator[Frame]:
+        for i, level in enumerate([0] * 25 + [LOUD] * 30 + [0] * 40):
+            await asyncio.sleep(0.02)
+            samples = np.full(RATE // 50, level, np.int16)
+            yield Frame(samples, RATE, i * RATE // 50, self._clock.now_ns())
+        await asyncio.Event().wait()
+
+    async def watch(self) -> None:
+        while True:
+            await asyncio.sleep(BLOCK_S)
+            block = self.playout.read(int(BLOCK_S * self.playout.rate), self._clock.now_ns())
+            self.sounding_s += BLOCK_S * bool(block.any())
+
+    def go_on(self, quiet: bool, turns: int) -> bool:
+        return True
+
+
+def test_a_reply_is_heard_to_its_end_though_the_microphone_gives_nothing() -> None:
+    engines = Engines(["When?"], Model([LONG]))
+    clock = virtual_time.VirtualClock()
+    line = StuckMicrophone(clock)
+
+    async def talk() -> None:
+        settings = Settings(turns=Turns(predict=False, hold_ms=300))
+        trace = Trace()
+        session = Cascade(engines, settings, trace, clock)
+        display = Display(Console(file=io.StringIO()))
+        driver = Driver(session, line, display, trace, as_json=False)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(driver.run(), 120)
+        assert "heard.last" in trace.marks(1)
+        (_, reply) = session.history
+        assert reply.content.strip() == LONG.strip()
+
+    virtual_time.run(talk())
+    assert line.sounding_s > 2 * Settings().reply.lead_s  # so much is made ahead of what is heard
