@@ -392,7 +392,8 @@ class TurnTaker:
         joined = self._level.learn(voice.level_db, voice.start)
         if joined is None or self._from(joined) <= self._start:
             return []
-        self._start = self._from(joined)
+        self._start, self._talks_from = self._from(joined), joined
+        self._voiced = min(self._voiced, voice.start - joined)
         return [Joined(self._start, joined, voice.end)]
 
     def _leave_out(self) -> None:
