@@ -19,10 +19,10 @@ LINE_DB = 15.0
 """In the user's turn a voice so much quieter than the user's is another's. With 12 dB the soft ends
 of people's own words fall below it, with 18 dB the loud words of voices 20 dB down rise above."""
 
-BEGIN_DB = 12.0
+BEGIN_DB = 12.5
 """It takes so much to begin a turn, or to be heard over a reply. Of voices 20 dB down hardly any
-does (none of 700 stretches of 8 s; at 15 dB one in twelve), and of people who speak 9 dB more
-quietly than before 51 of 53 do within half a second."""
+does (at 15 dB one stretch of 8 s in twelve), and of people who speak 9 dB more quietly than before
+all do."""
 
 HOLD = 12
 """Windows (384 ms) for which loud ones count: soft syllables, and consonants, lie 20 to 30 dB below
@@ -39,17 +39,15 @@ SHARE, LEAST, MOST = 10, 4, 8
 """A turn is as loud as the loudest tenth of these windows; no fewer than 4 windows, which are
 longer than a click, and no more than 8, a quarter of a second."""
 
-TURNS = 5
-"""Turns whose median is the user's level: two shouts, or two turns of a quiet moment, move little."""
+TURNS, FIRM = 5, 3
+"""The user's level is the median of so many turns: two that are shouted, or whispered, move little.
+From three on it is firm. A voice that is louder by `BEGIN_DB` than fewer is the user, and what was
+before was not."""
 
-FIRM = 3
-"""So many turns are the user's for sure: a voice 15 dB louder than fewer is the user, and those before
-were others; one that is louder than so many may be a shout."""
-
-SHOUT_DB = 6.0
-"""Far louder turns than the median count for so much less. With `BEGIN_DB` this makes 18 dB: who
-shouted 15 dB louder than usual is still heard as usual, and voices 20 dB below the user's are not
-the user's even if they were taken for it before."""
+LEEWAY_DB = 6.0
+"""By so much a firm level may mislead. A turn far above the median counts for so much less: who
+shouted 15 dB louder than usual is heard as before, and a voice 20 dB below is not. In a turn that
+is quieter than usual the line is so much lower at most: its soft parts are the user's too."""
 
 PATIENCE_S = 20.0
 """Quiet (s) after the user's voice in which its level stays what it was."""
@@ -63,8 +61,8 @@ JOIN_MS = 350
 begin softly, and what is not so long is soon within the pre-roll."""
 
 JOINED_MS = 1000
-"""Voice (ms) within which the louder one has to be plain: a bang, and a voice that rises, are not.
-"""
+"""Voice (ms) within which a level has to rise for that: a bang does not go on, and whoever speaks up
+is slower."""
 
 QUIET_S = 1.0
 """Time without any voice (s) from which on it is quiet: voices that go on pause for less, and do
@@ -74,9 +72,9 @@ not make themselves heard by going on."""
 class UserLevel:
     """The user's level, learnt from the windows of the user's turns.
 
-    Until there are any, every voice is the user's. There is no line for a first voice: people's
-    recordings reach from -39 to -12 dB re full scale, so that many a voice 20 dB below its user's is
-    as loud as another user. What a louder one is held to be is told by its turn.
+    Until there are any, every voice is the user's: people's own recordings are from -12 to -39 dB
+    re full scale, half of them below -18, so that no level tells a first voice in the background
+    from a quiet user. The first louder voice puts that right.
     """
 
     def __init__(self) -> None:
@@ -116,7 +114,7 @@ class UserLevel:
     def loud(self, level_db: float) -> bool:
         """Whether a window of a turn is by itself loud enough to be the user's."""
         now = -math.inf if self._turn is None else self._turn.level_db
-        return level_db >= max(now, self._usual_db - self._drop_db) - LINE_DB
+        return level_db >= max(now, self._usual_db - self._drop_db - LEEWAY_DB) - LINE_DB
 
     def learn(self, level_db: float, start: int) -> int | None:
         """Take a window of the user's turn, one that is `own`.
@@ -134,7 +132,7 @@ class UserLevel:
             for before_db in [*self._recent][:-1]:
                 if before_db > -math.inf:
                     self._turn.learn(before_db, start, math.inf)
-        rise_db = BEGIN_DB if len(self._turns) < FIRM else BEGIN_DB + SHOUT_DB
+        rise_db = BEGIN_DB if len(self._turns) < FIRM else BEGIN_DB + LEEWAY_DB
         return self._turn.learn(level_db, start, rise_db)
 
     def _settle(self, turn: _Turn) -> None:
@@ -150,7 +148,7 @@ class UserLevel:
     def _usual_db(self) -> float:
         if not self._turns:
             return -math.inf
-        return max(statistics.median_low(self._turns), max(self._turns) - SHOUT_DB)
+        return max(statistics.median_low(self._turns), max(self._turns) - LEEWAY_DB)
 
     @property
     def _drop_db(self) -> float:

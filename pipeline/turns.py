@@ -265,6 +265,10 @@ class TurnTaker:
         self._answered_from = None
         return self._give_up(self._at)
 
+    def another(self) -> None:
+        """Another recording begins: how loud the user was says nothing any more."""
+        self._level.forget()
+
     @property
     def in_speech(self) -> bool:
         """Whether the user's turn is going on."""
