@@ -61,8 +61,8 @@ JOIN_MS = 350
 begin softly, and what is not so long is soon within the pre-roll."""
 
 JOINED_MS = 1000
-"""Voice (ms) within which a level has to rise for that: a bang does not go on, and whoever speaks up
-is slower."""
+"""Voice (ms) within which a level has to rise for that: a bang does not go on, and whoever speaks
+up is slower."""
 
 QUIET_S = 1.0
 """Time without any voice (s) from which on it is quiet: voices that go on pause for less, and do
@@ -136,7 +136,7 @@ class UserLevel:
         return self._turn.learn(level_db, start, rise_db)
 
     def _settle(self, turn: _Turn) -> None:
-        """A turn is over. Whoever was only heard since it had been quiet is the user from now on."""
+        """A turn is over: who was heard only because it had been quiet is the user now."""
         new = turn.level_db > self._usual_db + BEGIN_DB and len(self._turns) < FIRM
         if new or (self._drop_db and turn.level_db < self._usual_db - BEGIN_DB):
             self._turns.clear()

@@ -53,7 +53,9 @@ def known(level_db: float, windows: int) -> UserLevel:
 
 
 @settings(deadline=None)
-@given(levels, st.integers(4, 2 * MEMORY), st.floats(0, 40).filter(lambda d: abs(d - BEGIN_DB) > 0.1))
+@given(
+    levels, st.integers(4, 2 * MEMORY), st.floats(0, 40).filter(lambda d: abs(d - BEGIN_DB) > 0.1)
+)
 def test_a_voice_below_the_line_begins_nothing_however_long_it_goes_on(
     level_db: float, n: int, down: float
 ) -> None:
