@@ -45,7 +45,7 @@ From three on it is firm. A voice that is louder by `BEGIN_DB` than fewer is the
 before was not."""
 
 LEEWAY_DB = 6.0
-"""By so much a firm level may mislead. A turn far above the median counts for so much less: who
+"""By so much the level may mislead. A turn far above the median counts for so much less: who
 shouted 15 dB louder than usual is heard as before, and a voice 20 dB below is not. In a turn that
 is quieter than usual the line is so much lower at most: its soft parts are the user's too."""
 
