@@ -164,6 +164,8 @@ class Cascade:
             await self._found.popleft()()
         if not self._hearing.follows(frame):
             await self._decide(self._turns.lost())
+        if frame.begins:
+            self._turns.another()
         for verdict in self._hearing.push(frame):
             speaking = self._answering.speaking
             await self._decide(self._turns.push(verdict, speaking=speaking))

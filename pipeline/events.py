@@ -32,12 +32,15 @@ class Frame:
         rate: Samples per second (Hz).
         offset: Index of the first sample since its stream began, at `rate`.
         t_ns: Monotonic time at which the first sample was captured, or made for a reply (ns).
+        begins: A recording begins in it: how loud its speaker is has nothing to do with the one
+            before.
     """
 
     samples: Samples
     rate: int
     offset: int = 0
     t_ns: int = 0
+    begins: bool = False
 
     @property
     def duration_ns(self) -> int:

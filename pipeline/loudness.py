@@ -8,6 +8,7 @@ only, so that a gain of the microphone changes nothing.
 from __future__ import annotations
 
 import math
+import statistics
 from collections import deque
 from dataclasses import dataclass
 
@@ -18,10 +19,10 @@ LINE_DB = 15.0
 """In the user's turn a voice so much quieter than the user's is another's. With 12 dB the soft ends
 of people's own words fall below it, with 18 dB the loud words of voices 20 dB down rise above."""
 
-BEGIN_DB = 12.0
+BEGIN_DB = 12.5
 """It takes so much to begin a turn, or to be heard over a reply. Of voices 20 dB down hardly any
-does (none of 700 stretches of 8 s; at 15 dB one in twelve), and of people who speak 9 dB more
-quietly than before 51 of 53 do within half a second."""
+does (at 15 dB one stretch of 8 s in twelve), and of people who speak 9 dB more quietly than before
+all do."""
 
 HOLD = 12
 """Windows (384 ms) for which loud ones count: soft syllables, and consonants, lie 20 to 30 dB below
@@ -32,12 +33,21 @@ RANK, BEGIN_RANK = 2, 3
 may be a laugh or a knock in the room."""
 
 MEMORY = 312
-"""Windows of the user's voice (10 s) that tell how loud it is."""
+"""Windows of a turn (10 s of voice) that tell how loud it is."""
 
 SHARE, LEAST, MOST = 10, 4, 8
-"""The user's level is what the loudest tenth of these windows reach; no fewer than 4 windows, which
-are longer than a click, and no more than 8, so that a quarter of a second of a much louder voice
-sets the level anew."""
+"""A turn is as loud as the loudest tenth of these windows; no fewer than 4 windows, which are
+longer than a click, and no more than 8, a quarter of a second."""
+
+TURNS, FIRM = 5, 3
+"""The user's level is the median of so many turns: two that are shouted, or whispered, move little.
+From three on it is firm. A voice that is louder by `BEGIN_DB` than fewer is the user, and what was
+before was not."""
+
+LEEWAY_DB = 6.0
+"""By so much the level may mislead. A turn far above the median counts for so much less: who
+shouted 15 dB louder than usual is heard as before, and a voice 20 dB below is not. In a turn that
+is quieter than usual the line is so much lower at most: its soft parts are the user's too."""
 
 PATIENCE_S = 20.0
 """Quiet (s) after the user's voice in which its level stays what it was."""
@@ -46,12 +56,13 @@ DECAY_DB = 0.5
 """By how much it falls from then on (dB/s): whoever moved away from the microphone is heard again,
 20 dB below after 36 s of quiet, 30 dB below after 56 s."""
 
-JOIN_MS = 500
+JOIN_MS = 350
 """Voice (ms) before a much louder one from which on it is somebody else's: the user's own words may
 begin softly, and what is not so long is soon within the pre-roll."""
 
 JOINED_MS = 1000
-"""Voice (ms) within which a louder one has to show that it goes on: a bang does not."""
+"""Voice (ms) within which a level has to rise for that: a bang does not go on, and whoever speaks
+up is slower."""
 
 QUIET_S = 1.0
 """Time without any voice (s) from which on it is quiet: voices that go on pause for less, and do
@@ -61,16 +72,21 @@ not make themselves heard by going on."""
 class UserLevel:
     """The user's level, learnt from the windows of the user's turns.
 
-    Until there are any, every voice is the user's.
+    Until there are any, every voice is the user's: people's own recordings are from -12 to -39 dB
+    re full scale, half of them below -18, so that no level tells a first voice in the background
+    from a quiet user. The first louder voice puts that right.
     """
 
     def __init__(self) -> None:
-        self._user: deque[float] = deque(maxlen=MEMORY)
         self._recent: deque[float] = deque(maxlen=HOLD)
-        self._reference: float | None = None
         self._unvoiced_s = 0.0
+        self.forget()
+
+    def forget(self) -> None:
+        """Another recording begins: nothing is known."""
+        self._turns: deque[float] = deque(maxlen=TURNS)
+        self._turn: _Turn | None = None
         self._quiet_s = 0.0
-        self._louder: _Louder | None = None
 
     def own(self, level_db: float, *, voiced: bool, in_turn: bool) -> bool:
         """Take the next window of all, and tell whether it is voice of the user's.
@@ -80,6 +96,8 @@ class UserLevel:
             voiced: Whether it holds voice.
             in_turn: Whether the user's turn is going on.
         """
+        if self._turn is not None and not in_turn:
+            self._settle(self._turn)
         self._recent.append(level_db if voiced else -math.inf)
         if not voiced:
             self._unvoiced_s += WINDOW_MS / 1000
@@ -91,14 +109,12 @@ class UserLevel:
         held = sorted(self._recent)[-min(rank, len(self._recent))]
         if in_turn:
             return self.loud(max(level_db, held))
-        return self._above(held, BEGIN_DB)
+        return held >= self._usual_db - self._drop_db - BEGIN_DB
 
     def loud(self, level_db: float) -> bool:
         """Whether a window of a turn is by itself loud enough to be the user's."""
-        return self._above(level_db, LINE_DB)
-
-    def _above(self, level_db: float, line_db: float) -> bool:
-        return self._reference is None or level_db >= self._reference - self._drop_db - line_db
+        now = -math.inf if self._turn is None else self._turn.level_db
+        return level_db >= max(now, self._usual_db - self._drop_db - LEEWAY_DB) - LINE_DB
 
     def learn(self, level_db: float, start: int) -> int | None:
         """Take a window of the user's turn, one that is `own`.
@@ -108,45 +124,72 @@ class UserLevel:
             start: What names it.
 
         Returns:
-            The name of the window with which a voice began that is louder by `LINE_DB` than all
-            before it, once it is known to go on: that is the user, and it was not the user before.
+            The name of the window with which a voice began that is much louder than all before it
+            in the turn, once it is known to go on: that is the user, and it was not before.
         """
-        self._settle()
-        before, enough = self._reference, len(self._user) * WINDOW_MS >= JOIN_MS
-        self._user.append(level_db)
-        rank = min(max(len(self._user) // SHARE, LEAST), MOST, len(self._user))
-        self._reference = sorted(self._user)[-rank]
-        if self._louder is None:
-            if before is not None and enough and level_db - before >= LINE_DB:
-                self._louder = _Louder(start, before + LINE_DB)
-            return None
-        self._louder.windows += 1
-        if self._reference >= self._louder.level_db:
-            joined, self._louder = self._louder.start, None
-            return joined
-        if self._louder.windows * WINDOW_MS >= JOINED_MS:
-            self._louder = None
-        return None
+        if self._turn is None:
+            self._turn = _Turn()
+            for before_db in [*self._recent][:-1]:
+                if before_db > -math.inf:
+                    self._turn.learn(before_db, start, math.inf)
+        rise_db = BEGIN_DB if len(self._turns) < FIRM else BEGIN_DB + LEEWAY_DB
+        return self._turn.learn(level_db, start, rise_db)
 
-    def _settle(self) -> None:
-        """The user is heard: after so much quiet that the level has fallen, it is learnt anew.
-
-        Held against a fallen level, the user's own voice would be a louder one that joins.
-        """
-        if self._drop_db:
-            self._user.clear()
-            self._reference = None
+    def _settle(self, turn: _Turn) -> None:
+        """A turn is over: who was heard only because it had been quiet is the user now."""
+        new = turn.level_db > self._usual_db + BEGIN_DB and len(self._turns) < FIRM
+        if new or (self._drop_db and turn.level_db < self._usual_db - BEGIN_DB):
+            self._turns.clear()
+        self._turns.append(turn.level_db)
+        self._turn = None
         self._quiet_s = 0.0
+
+    @property
+    def _usual_db(self) -> float:
+        if not self._turns:
+            return -math.inf
+        return max(statistics.median_low(self._turns), max(self._turns) - LEEWAY_DB)
 
     @property
     def _drop_db(self) -> float:
         return max(0.0, self._quiet_s - PATIENCE_S) * DECAY_DB
 
 
-@dataclass(slots=True)
-class _Louder:
-    """A voice that may turn out to be the user's: its first window, the level it has to keep."""
+class _Turn:
+    """How loud a turn is, and where it rose to that.
+
+    Attributes:
+        level_db: What its loudest windows reach.
+    """
+
+    def __init__(self) -> None:
+        self.level_db = -math.inf
+        self._windows: deque[_Window] = deque(maxlen=MEMORY)
+
+    def learn(self, level_db: float, start: int, rise_db: float) -> int | None:
+        """Take a window; gives the one with which a voice joined that is louder by `rise_db`."""
+        levels = sorted([level_db, *(window.level_db for window in self._windows)])
+        self.level_db = levels[-min(max(len(levels) // SHARE, LEAST), MOST, len(levels))]
+        self._windows.append(_Window(start, level_db, self.level_db))
+        windows = [*self._windows]
+        lead = max(JOIN_MS // WINDOW_MS, len(windows) - JOINED_MS // WINDOW_MS)
+        if lead >= len(windows) or self.level_db < windows[lead].so_far_db + rise_db:
+            return None
+        first = n = len(windows) - 1
+        while n >= 0 and first - n <= HOLD:
+            if windows[n].level_db >= windows[lead].so_far_db + rise_db / 2:
+                first = n
+            n -= 1
+        self._windows.clear()
+        for window in windows[first:]:
+            self.learn(window.level_db, window.start, math.inf)
+        return windows[first].start
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """A window of a turn: what names it, its level, that of the turn up to it."""
 
     start: int
     level_db: float
-    windows: int = 0
+    so_far_db: float

@@ -269,6 +269,10 @@ class TurnTaker:
         self._answered_from = None
         return self._give_up(self._at)
 
+    def another(self) -> None:
+        """Another recording begins: how loud the user was says nothing any more."""
+        self._level.forget()
+
     @property
     def in_speech(self) -> bool:
         """Whether the user's turn is going on."""
@@ -396,7 +400,8 @@ class TurnTaker:
         joined = self._level.learn(voice.level_db, voice.start)
         if joined is None or self._from(joined) <= self._start:
             return []
-        self._start = self._from(joined)
+        self._start, self._talks_from = self._from(joined), joined
+        self._voiced = min(self._voiced, voice.start - joined)
         return [Joined(self._start, joined, voice.end)]
 
     def _leave_out(self) -> None:

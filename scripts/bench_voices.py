@@ -9,6 +9,7 @@ The recordings are no part of this project: `RECORDINGS_OF_PEOPLE` names their f
 
 from __future__ import annotations
 
+import difflib
 import math
 import statistics
 from collections import Counter
@@ -195,7 +196,8 @@ def orders(ears: Ears, every: int) -> list[Order]:
         voices = ears.detect(audio)
         voiced = [v for v in voices if v.probability >= 0.5]
         first, last = voiced[0].start, voiced[-1].end
-        words = bare(ears.hear(audio, *_around(ears.settings, first, last)).text)
+        text = ears.hear(audio, *_around(ears.settings, first, last)).text
+        words = bare(text.replace("-", " "))
         made.append(Order(path.stem, audio, level_db(audio, voices), first, last, words))
     return made
 
@@ -205,9 +207,19 @@ def _around(settings: Settings, first: int, last: int) -> tuple[int, int]:
     return first - turns.preroll_ms * RATE // 1000, last + turns.tail_ms * RATE // 1000
 
 
-def _extra(text: str, words: Sequence[str]) -> int:
-    """How many words there are beyond those."""
-    return (Counter(bare(text)) - Counter(words)).total()
+def _others(text: str, alone: Sequence[str]) -> int:
+    """How many words there are before the user's first word and after the last one.
+
+    Words in between are the user's, though they may be misheard.
+    """
+    words = bare(text.replace("-", " "))
+    same = difflib.SequenceMatcher(None, alone, words, autojunk=False).get_matching_blocks()
+    matched = [block for block in same if block.size]
+    if not matched:
+        return len(words)
+    first, last = matched[0], matched[-1]
+    after = len(words) - (last.b + last.size) - (len(alone) - (last.a + last.size))
+    return max(0, first.b - first.a) + max(0, after)
 
 
 def voices(settings: Settings, *, quick: bool = False) -> None:
@@ -227,7 +239,8 @@ def voices(settings: Settings, *, quick: bool = False) -> None:
     print(f"  {len(made)} orders, {len(room)} conversations of 30 s; {settings.stt.model}")
     print("  before: every voice is the user's; after: the levels are known")
     for down in DOWN_DB:
-        _under(ears, made, room, down)
+        for later in (False, True):
+            _under(ears, made, room, down, later=later)
         _over(ears, made, room, down)
     _quietly(ears, made)
     _alone(ears, quick=quick)
@@ -238,44 +251,51 @@ def _levels(voices: Sequence[Voice], known: bool) -> list[Voice]:
 
 
 def _under(
-    ears: Ears, made: Sequence[Order], room: Sequence[tuple[Samples, float]], down: float
+    ears: Ears,
+    made: Sequence[Order],
+    room: Sequence[tuple[Samples, float]],
+    down: float,
+    *,
+    later: bool,
 ) -> None:
-    """The others speak before, under and after the order."""
-    at = int(LEAD_S * RATE)
+    """The others speak before, under and after the order; `later`: it is the user's second turn."""
     found = [Counter[str](), Counter[str]()]
     waits: list[list[float]] = [[], []]
     exact = 0
     for n, order in enumerate(made):
         other, level = room[n % len(room)]
-        last = at + order.last
+        lead, last = int(LEAD_S * RATE), int(LEAD_S * RATE) + order.last
         end = last + int(REPLY_S * RATE)
         other = np.roll(other, -n * RATE)
-        sound = mixed(order.audio[: end - at], other, order.level_db + down - level, 0, end)
+        sound = mixed(order.audio[: end - lead], other, order.level_db + down - level, 0, end)
+        once = [np.zeros(RATE, np.int16), order.audio[: order.last], np.zeros(2 * RATE, np.int16)]
+        before = np.concatenate(once)[: None if later else 0]
+        sound = np.concatenate([before, sound])
+        first, last, end = (len(before) + at for at in (lead + order.first, last, end))
         heard = ears.detect(sound)
-        around = _around(ears.settings, at + order.first, last)
-        exact += _extra(ears.hear(sound, *around).text, order.words)
+        exact += _others(ears.hear(sound, *_around(ears.settings, first, last)).text, order.words)
         for known in (False, True):
             course = ears.follow(sound, _levels(heard, known), predict=True)
             ended = course.ended(last)
-            spans = [(a, b) for a, b, _ in course.turns if b > at + order.first and a < last]
+            spans = [(a, b) for a, b, _ in course.turns if b > first and a < last]
             if ended is None:
                 spans.append((course.begun[-1], end))
-            words = _extra(" ".join(ears.hear(sound, *s).text for s in spans), order.words)
+            words = _others(" ".join(ears.hear(sound, *s).text for s in spans), order.words)
             waits[known].append(math.inf if ended is None else (ended - last) / RATE)
             found[known].update(
                 ended=waits[known][-1] <= LATE_S,
-                early=any(at + order.first < e < last - SLACK for _, _, e in course.turns),
+                early=any(first < e < last - SLACK for _, _, e in course.turns),
                 words=words,
                 orders=words > 0,
-                before=any(begun < at + order.first - SLACK for begun in course.begun),
+                before=any(len(before) < begun < first - SLACK for begun in course.begun),
                 after=sum(last < begun for begun in course.begun),
             )
     for when, count, wait in zip(WHEN, found, waits, strict=True):
         print(
-            f"    {down} dB, {when:<6} under the order: ended within"
-            f" {LATE_S:.0f} s {count['ended']}/{len(made)}, median"
+            f"    {down} dB, {when:<6} under the {'second' if later else 'first'} order: ended"
+            f" within {LATE_S:.0f} s {count['ended']}/{len(made)}, median"
             f" {statistics.median(wait) * 1000:.0f} ms; cut into {count['early']};"
-            f" {count['words']} words more than alone, in {count['orders']} orders (cut exactly:"
+            f" {count['words']} words around the user's, in {count['orders']} orders (cut exactly:"
             f" {exact}); the others began {count['before']} turns before the user's,"
             f" {count['after']} after"
         )

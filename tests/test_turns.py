@@ -641,6 +641,37 @@ def test_a_user_who_moved_away_is_heard_again_after_a_while_of_quiet() -> None:
     assert not heard_after(60, USER - 20, television=True)
 
 
+def test_a_shout_does_not_shut_out_the_users_own_voice() -> None:
+    heard = Heard()
+    for level_db in (USER, USER, USER, USER + 15):
+        heard.repeat(VOICE, 30, level_db=level_db)
+        heard.repeat(SILENCE, 60)
+    assert heard.repeat(VOICE, 60, speaking=True, level_db=TELEVISION) == []
+    heard.repeat(SILENCE, 60)
+    [began] = heard.repeat(VOICE, 10, level_db=USER)
+    assert isinstance(began, Began)
+
+
+def test_a_quieter_recording_is_heard_after_a_louder_one() -> None:
+    heard = Heard()
+    heard.repeat(VOICE, 30, level_db=USER)
+    heard.until(Ended, SILENCE)
+    assert heard.repeat(VOICE, 30, level_db=TELEVISION) == []
+    heard.repeat(SILENCE, 20)
+    heard.taker.another()
+    [began] = heard.repeat(VOICE, 10, level_db=TELEVISION)
+    assert isinstance(began, Began)
+
+
+def test_what_was_before_the_user_joined_is_not_counted() -> None:
+    heard = Heard()
+    heard.repeat(VOICE, 100, level_db=TELEVISION)
+    heard.repeat(VOICE, 30, level_db=USER)
+    paused = heard.until(Paused, SILENCE)
+    assert isinstance(paused, Paused)
+    assert paused.voiced_ms == 30 * WINDOW_MS
+
+
 def test_a_user_who_was_silent_for_long_is_no_louder_voice_that_joins() -> None:
     heard = Heard()
     heard.repeat(VOICE, 60, level_db=USER)

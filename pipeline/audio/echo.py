@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Literal, Protocol
 
@@ -167,7 +168,7 @@ class HalfDuplex:
             self._spans.popleft()
         if not self._spans or self._spans[0][0] >= frame.t_ns + frame.duration_ns:
             return frame
-        return Frame(np.zeros_like(frame.samples), frame.rate, frame.offset, frame.t_ns)
+        return replace(frame, samples=np.zeros_like(frame.samples))
 
 
 class EchoCanceller:
@@ -214,7 +215,7 @@ class EchoCanceller:
             search.forget()
         self.delay_s = near.delay_s
         heard_ns = frame.t_ns - int(self.delay_s * NS_PER_S)
-        return Frame(samples, frame.rate, frame.offset, heard_ns)
+        return replace(frame, samples=samples, t_ns=heard_ns)
 
 
 class _Near:

@@ -137,25 +137,27 @@ class VirtualCard:
                     block = self._playout.read(taken, end_ns, not_before_ns=now_ns)
                     if self._sink is not None:
                         self._sink(block)
-            yield Frame(self._listen(n, begin_ns), self._rate, microphone.begin, begin_ns)
+            samples, begins = self._listen(n, begin_ns)
+            yield Frame(samples, self._rate, microphone.begin, begin_ns, begins)
 
     async def run(self) -> None:
         """Drive the loudspeaker alone, until cancelled: the microphone is a real one."""
         async for _ in self.frames():
             pass
 
-    def _listen(self, n: int, t_ns: int) -> Samples:
-        """The next `n` samples of the microphone, the first of them at `t_ns`."""
+    def _listen(self, n: int, t_ns: int) -> tuple[Samples, bool]:
+        """The next `n` samples of the microphone, the first at `t_ns`; whether a file begins."""
         if self._current >= min(self._granted, len(self._tapes)):
-            return np.zeros(n, np.int16)
+            return np.zeros(n, np.int16), False
         tape = self._tapes[self._current]
+        begins = tape.start_ns is None
         tape.start_ns = t_ns if tape.start_ns is None else tape.start_ns
         samples, over = tape.take(n)
         if over:
             end_ns = t_ns + len(samples) * NS_PER_S // self._rate
             self.spans.append(Span(tape.path, tape.start_ns, end_ns))
             self._current += 1
-        return np.concatenate([samples, np.zeros(n - len(samples), np.int16)])
+        return np.concatenate([samples, np.zeros(n - len(samples), np.int16)]), begins
 
     async def _wait(self, due_ns: int) -> int:
         """Return at `due_ns` of the clock, or by skipping to it; gives the time that it is then."""

@@ -91,6 +91,18 @@ async def test_files_wait_for_next(tmp_path: Path) -> None:
     assert not joined(await take(frames, 5)).any()
 
 
+async def test_the_first_frame_of_each_file_says_so(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{i}.wav" for i in range(2)]
+    for i, path in enumerate(paths):
+        speech(path, 640, i)
+    card = VirtualCard(SetClock(), paths)
+    frames = card.frames()
+    before = await take(frames, 4)
+    card.next()
+    begins = [frame.begins for frame in [*before, *await take(frames, 4)]]
+    assert begins == [True, False, False, False, True, False, False, False]
+
+
 async def test_reads_any_rate(tmp_path: Path) -> None:
     with WavWriter(tmp_path / "a.wav", 48000) as writer:
         writer.write(np.full(48000, 5000, np.int16))

@@ -214,6 +214,9 @@ def test_any_recording_that_has_speech_is_heard(tmp_path: Path) -> None:
     silence = np.zeros(10 * rate, np.int16)
     files = [write_sound(tmp_path / "silent.wav", silence, rate)]
     files.append(write_sound(tmp_path / "8bit.wav", mono, rate, codec="pcm_u8", kind="u8"))
+    # 30 dB quieter than the one before: another microphone, and not another's voice.
+    quiet = np.rint(mono / 31.6).astype(np.int16)
+    files.append(write_sound(tmp_path / "quiet.wav", quiet, rate))
     wide = np.repeat(np.repeat(mono, 3), 2).reshape(-1, 2)
     files.append(write_sound(tmp_path / "48k-stereo.wav", wide, 3 * rate))
     # Two hours take 30 s, and the same memory.
@@ -230,7 +233,7 @@ def test_any_recording_that_has_speech_is_heard(tmp_path: Path) -> None:
         )
     assert outcome.code == 0
     asked = "What time does the museum leave?"
-    assert outcome.texts() == [asked] * 4
+    assert outcome.texts() == [asked] * 5
     warnings = [line for line in outcome.err.splitlines() if line.startswith("warning: ")]
     assert f"warning: {files[0]}: no speech was heard in it" in warnings
     assert any(f"{cut}: is damaged or cut short" in line for line in warnings)
