@@ -300,7 +300,8 @@ async def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="repetitions (default 5)")
     rounds = max(1, parser.parse_args().rounds)
     os.chdir(ROOT)
-    settings = config_file.load()
+    # Replies that are stopped tell no number of tokens.
+    settings = config_file.load(None, {"llm.sentences": "0"})
     show_machine()
     start_up(rounds)
     async with LocalEngines(settings, catalogue(settings)) as engines:
