@@ -21,9 +21,9 @@ from pipeline.boundaries import (
     judge,
     starts_sentence,
 )
-from pipeline.speech_text import HTML_TAGS, ThinkFilter, speakable
+from pipeline.speech_text import HTML_TAGS, speakable
 
-__all__ = ["Chunker", "Clause", "ThinkFilter"]
+__all__ = ["Chunker", "Clause"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +132,10 @@ class _Fence:
 class Chunker:
     """Cuts one reply into clauses.
 
-    The result does not depend on how the text is cut into deltas. Thinking, fenced code and what
-    cannot be pronounced are left out. Places in the text are counted in visible characters since
-    the beginning; one at or before `_base` is spent.
+    The result does not depend on how the text is cut into deltas. Fenced code and what cannot be
+    pronounced are left out; a model's thoughts are no part of its text (`ThinkFilter`). Places in
+    the text are counted in visible characters since the beginning; one at or before `_base` is
+    spent.
     """
 
     def __init__(
@@ -164,12 +165,12 @@ class Chunker:
         self._first_chars = first_chars
         self._max = max_chars
         self._language = language
-        self._think = ThinkFilter()
         self._parts: list[str] = []
         self._out: list[Clause] = []
         self._begun = False  # whether a clause was given
         self._hurry = True
 
+        self._taken = 0  # characters of the source so far
         self._text = ""  # visible, not yet given
         self._at: list[int] = []  # where each of its characters is in the source
         self._base = 0  # place of its first character
@@ -201,7 +202,8 @@ class Chunker:
             self._close(self._clause)
         self._hurry = hurry
         self._parts.append(delta)
-        self._take(self._think.pieces(delta))
+        for char in delta:
+            self._step(char)
         return self._given()
 
     def force(self) -> list[Clause]:
@@ -224,8 +226,7 @@ class Chunker:
 
     def flush(self) -> list[Clause]:
         """The text is over: gives the rest."""
-        self._take(self._think.rest())
-        self._step("\n", 0)
+        self._step("\n")
         self._close(self._base + len(self._text))
         return self._given()
 
@@ -233,13 +234,10 @@ class Chunker:
         out, self._out = self._out, []
         return out
 
-    def _take(self, pieces: list[tuple[int, str]]) -> None:
-        for offset, piece in pieces:
-            for at, char in enumerate(piece, offset):
-                self._step(char, at)
-
-    def _step(self, char: str, at: int) -> None:
-        """One more visible character. All that decides is past, so deltas cannot matter."""
+    def _step(self, char: str) -> None:
+        """One more character. All that decides is past, so deltas cannot matter."""
+        at = self._taken
+        self._taken += 1
         if self._fence.open and self._fence.take(char):
             return
         space = char.isspace()

@@ -314,7 +314,6 @@ class ThinkFilter:
     """
 
     def __init__(self) -> None:
-        self._seen = 0  # characters taken in
         self._held = ""  # the end of the input, if it may be a tag's beginning
         self._last = ""  # the last visible character
         self._inside = False
@@ -323,24 +322,13 @@ class ThinkFilter:
 
     def push(self, delta: str) -> str:
         """The visible part of what is now known to be visible."""
-        return "".join(text for _, text in self.pieces(delta))
-
-    def flush(self) -> str:
-        """The text is over: what was held back because it might have begun a tag."""
-        return "".join(text for _, text in self.rest())
-
-    def pieces(self, delta: str) -> list[tuple[int, str]]:
-        """As `push`, each piece with the offset of its first character in all that was pushed."""
         text = self._held + delta
-        offset = self._seen - len(self._held)
-        self._seen += len(delta)
-        out: list[tuple[int, str]] = []
+        out: list[str] = []
         done = 0
         for tag in _THINK.finditer(text):
-            self._show(text[done : tag.start()], offset + done, out)
-            done = tag.start()
+            out.append(self._shown(text[done : tag.start()]))
             if not self._inside and self._last == "`":
-                self._show(tag.group(), offset + done, out)
+                out.append(self._shown(tag.group()))
             else:
                 self._inside = tag.group()[1] != "/"
                 self._trim = self._blank
@@ -348,27 +336,23 @@ class ThinkFilter:
         keep = text.rfind("<", done)
         if keep < 0 or not any(t.startswith(text[keep:].lower()) for t in _THINK_TAGS):
             keep = len(text)
-        self._show(text[done:keep], offset + done, out)
+        out.append(self._shown(text[done:keep]))
         self._held = text[keep:]
-        return out
+        return "".join(out)
 
-    def rest(self) -> list[tuple[int, str]]:
-        """As `flush`, with the offset."""
-        out: list[tuple[int, str]] = []
+    def flush(self) -> str:
+        """The text is over: what was held back because it might have begun a tag."""
         held, self._held = self._held, ""
-        self._show(held, self._seen - len(held), out)
-        return out
+        return self._shown(held)
 
-    def _show(self, text: str, offset: int, out: list[tuple[int, str]]) -> None:
-        """Adds visible text to `out`."""
+    def _shown(self, text: str) -> str:
+        """What is visible of the next stretch between two tags."""
         if self._inside:
-            return
+            return ""
         if self._trim:
-            kept = text.lstrip()
-            offset += len(text) - len(kept)
-            text = kept
+            text = text.lstrip()
         if text:
             self._trim = False
             self._blank = self._blank and text.isspace()
             self._last = text[-1]
-            out.append((offset, text))
+        return text

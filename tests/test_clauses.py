@@ -12,7 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.boundaries import Cut, judge
-from pipeline.clauses import Chunker, Clause, ThinkFilter
+from pipeline.clauses import Chunker, Clause
+from pipeline.speech_text import ThinkFilter
 
 
 def chunk(text: str, *, size: int = 1, hurry: bool = True, **settings: Any) -> list[Clause]:
@@ -203,13 +204,6 @@ CASES: list[tuple[str, str, list[str]]] = [
     ("arabic", "هل أنت بخير؟ نعم.", ["هل أنت بخير؟", "نعم."]),
     ("arabic-comma", "في هذا اليوم، نمشي.", ["في هذا اليوم،", "نمشي."]),
     ("spanish", "¿Qué tal? ¡Hola!", ["¿Qué tal?", "¡Hola!"]),
-    # Thinking
-    ("think", "<think>Hm. So, what?</think>\n\nIt is.", ["It is."]),
-    ("think-empty", "<think>\n\n</think>\n\nIt is. Ok.", ["It is.", "Ok."]),
-    ("thinking", "<thinking>Hm.</thinking>It is.", ["It is."]),
-    ("think-between", "It <think>hm</think>is. Ok.", ["It is.", "Ok."]),
-    ("think-unclosed", "<think>It never ends. No.", []),
-    ("think-mentioned", "The `<think>` tag. Ok.", ["The <think> tag.", "Ok."]),
     # No punctuation at all
     ("bare", "just some words and no more", ["just some words and no more"]),
     ("nothing", "", []),
@@ -378,7 +372,6 @@ def test_a_long_url_is_not_cut() -> None:
         ("- Pre", [], ["Pre"]),
         ("我们今天去公园玩吧。", ["我们今天去公园玩吧。"], []),
         ("我们今天去", [], ["我们今天去"]),
-        ("<think>so it is, I", [], []),
         ("Yes, it is true, I", ["Yes, it is true,"], ["I"]),
     ],
 )
@@ -402,19 +395,13 @@ def test_after_force_the_rest_goes_on_as_if_it_had_begun_there() -> None:
 
 
 def test_spans_point_into_the_source() -> None:
-    source = "<think>x</think> **Hi** there!  \n- See [it](y.z) 😊.\n```\ncode\n```\nBye"
+    source = "**Hi** there!  \n- See [it](y.z) 😊.\n```\ncode\n```\nBye"
     clauses = chunk(source)
     assert [(c.text, source[c.start : c.end]) for c in clauses] == [
         ("Hi there!", "**Hi** there!"),
         ("See it.", "- See [it](y.z) 😊."),
         ("Bye", "Bye"),
     ]
-
-
-def test_a_stream_filtered_before_gives_the_same_clauses() -> None:
-    source = "<think>Hm, so.</think>\nIt is. <thinking>No!</thinking>Ok, go."
-    think = ThinkFilter()
-    assert texts(think.push(source) + think.flush()) == texts(source) == ["It is.", "Ok, go."]
 
 
 # A place to cut
@@ -549,12 +536,11 @@ def test_thinking_is_filtered_alike_however_it_is_cut(text: str, seed: int) -> N
 
 
 @given(text=messy)
-def test_no_thinking_is_left_or_said(text: str) -> None:
+def test_no_thinking_is_left(text: str) -> None:
     text = text.replace("`", "").replace("<", "")
     source = f"<think>{text}</think>Hello there, and <thinking>{text}</thinking>good day."
     think = ThinkFilter()
     assert think.push(source) + think.flush() == "Hello there, and good day."
-    assert texts(source) == ["Hello there,", "and good day."]
 
 
 @pytest.mark.parametrize(

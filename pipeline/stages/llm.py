@@ -14,10 +14,10 @@ from typing import Any
 
 import openai
 
-from pipeline.clauses import ThinkFilter
 from pipeline.config import Llm
 from pipeline.errors import BadInput, StageError
 from pipeline.prompt import tools_of
+from pipeline.speech_text import ThinkFilter
 from pipeline.stages.llm_chunk import Piece, Used, read_chunk
 from pipeline.stages.llm_endpoint import TEMPLATE_OFF, Endpoint, endpoint
 from pipeline.stages.tool_calls import Assembly

@@ -27,8 +27,8 @@ from llm_server import (
     status,
 )
 
-from pipeline.clauses import ThinkFilter
 from pipeline.errors import StageError
+from pipeline.speech_text import ThinkFilter
 from pipeline.stages.llm import ChatModel, Unreachable, Used, endpoint
 
 pytestmark = pytest.mark.usefixtures(hermetic.__name__)
