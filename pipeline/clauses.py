@@ -23,8 +23,6 @@ from pipeline.boundaries import (
 )
 from pipeline.speech_text import HTML_TAGS, speakable
 
-__all__ = ["Chunker", "Clause"]
-
 
 @dataclass(frozen=True, slots=True)
 class Clause:
@@ -165,7 +163,6 @@ class Chunker:
         self._first_chars = first_chars
         self._max = max_chars
         self._language = language
-        self._parts: list[str] = []
         self._out: list[Clause] = []
         self._begun = False  # whether a clause was given
         self._hurry = True
@@ -185,11 +182,6 @@ class Chunker:
         self._construct = _Construct()
         self._fence = _Fence()
 
-    @property
-    def source(self) -> str:
-        """Everything pushed so far; the spans of clauses point into it."""
-        return "".join(self._parts)
-
     def push(self, delta: str, *, hurry: bool = True) -> list[Clause]:
         """Takes more text, gives the clauses that are now certain.
 
@@ -201,7 +193,6 @@ class Chunker:
         if hurry and not self._hurry and self._clause > self._base and self._enough(self._clause):
             self._close(self._clause)
         self._hurry = hurry
-        self._parts.append(delta)
         for char in delta:
             self._step(char)
         return self._given()

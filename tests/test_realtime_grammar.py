@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from realtime_grammar import Grammar, violations
 
 from pipeline.realtime import settings
 from pipeline.realtime.conversation import Conversation
 from pipeline.realtime.events import Author, Event
-from pipeline.realtime.grammar import Grammar, violations
 from pipeline.realtime.response import Response
 from pipeline.realtime.usage import Meter
 

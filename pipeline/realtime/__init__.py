@@ -2,5 +2,5 @@
 
 `events` makes what a server sends, `commands` reads what a client sends, `settings` is the session
 object, `buffer` the sound that is no item yet, `conversation` the items, `response` an answer as it
-grows, `usage` what it costs, `grammar` checks the order.
+grows, `usage` what it costs.
 """

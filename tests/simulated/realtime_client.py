@@ -15,9 +15,9 @@ from openai import AsyncOpenAI
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
 from openai.types.realtime.realtime_server_event import RealtimeServerEvent
 from pydantic import BaseModel
+from realtime_grammar import Grammar
 from websockets.exceptions import ConnectionClosed
 
-from pipeline.realtime.grammar import Grammar
 from pipeline.simulated.realtime_server import RealtimeServer
 from pipeline.simulated.script import Latency, Script, ScriptedTurn
 from pipeline.simulated.voice import speak
