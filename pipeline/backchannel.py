@@ -135,12 +135,20 @@ class WordCheck:
         self._next: Suspected | None = None
         self._before: tuple[int, str] = (-1, "")
         self._one_by_one = OneByOne()
+        self._times_forgotten = 0
         self._task: asyncio.Task[None] | None = None
 
     @property
     def running(self) -> bool:
         """Whether something is being recognised."""
         return self._task is not None and not self._task.done()
+
+    def forget(self) -> None:
+        """A turn begins: what was said before it asks for nothing any more."""
+        self._next = None
+        self._before = (-1, "")
+        self._one_by_one = OneByOne()
+        self._times_forgotten += 1
 
     def look(self, suspected: Suspected) -> None:
         """Look for words; of those that come while it looks the last one is looked at next."""
@@ -151,9 +159,12 @@ class WordCheck:
     async def _look(self) -> None:
         while (suspected := self._next) is not None:
             self._next = None
+            times = self._times_forgotten
             heard = await self._hear(suspected)
             if heard is None:
                 return
+            if times != self._times_forgotten:
+                continue
             voiced, before = self._before
             self._before = (suspected.voiced, heard.text)
             since = self._one_by_one.add(suspected, heard)

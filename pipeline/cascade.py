@@ -155,14 +155,17 @@ class Cascade:
         """Stop all work; the history keeps of a running reply what was heard."""
         for task in self._work:
             task.cancel()
-        await self._tasks.__aexit__(exc_type, exc, traceback)
-        self._events.end(*self._answering.close())
+        try:
+            await self._tasks.__aexit__(exc_type, exc, traceback)
+        finally:
+            self._events.end(*self._answering.close())
 
     async def send(self, frame: Frame) -> None:
         """Take the next 20 ms or so of the microphone, at any rate."""
         while self._found:
             await self._found.popleft()()
         if not self._hearing.follows(frame):
+            self._check.forget()
             await self._decide(self._turns.lost())
         if frame.begins:
             self._turns.another()
@@ -243,6 +246,7 @@ class Cascade:
     async def _begin_turn(self, began: Began) -> None:
         await self._answering.new_turn()
         self._read_ahead.new_turn()
+        self._check.forget()
         self._begin_utterance(began)
         self._events.tell(SpeechStarted(self._turn))
 

@@ -97,10 +97,11 @@ class EventQueue:
         self.tell(*events)
         self._closed = True
         self._changed.set()
+        self._read.set()
 
     async def room(self) -> None:
-        """Wait until fewer than `ahead` wait."""
-        while len(self._events) >= self._ahead:
+        """Wait until fewer than `ahead` wait, or the end."""
+        while len(self._events) >= self._ahead and not self._closed:
             self._read.clear()
             await self._read.wait()
 

@@ -256,7 +256,7 @@ class TurnTaker:
         """
         if self._in_speech or self._onset is None or voiced < self._since:
             return []
-        self._onset = min(self._onset, since)
+        self._onset = min(self._onset, max(since, self._floor))
         return [self._begin(self._at)]
 
     def lost(self) -> list[Decision]:
@@ -397,6 +397,8 @@ class TurnTaker:
 
     def _join(self, voice: Voice) -> list[Decision]:
         """Learn how loud the user is; where a much louder voice has come in, it is the user."""
+        if self._paused_at is not None:  # a knock may be all there is of it
+            return []
         joined = self._level.learn(voice.level_db, voice.start)
         if joined is None or self._from(joined) <= self._start:
             return []

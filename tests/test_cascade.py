@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import ANY
 
 import numpy as np
 import numpy.typing as npt
@@ -308,6 +309,42 @@ def test_words_said_one_by_one_end_a_reply_and_are_all_heard() -> None:
     said = [m.content for m in scene.session.history if m.role == "user"]
     assert said == ["When?", "Two. Seven."]
     assert scene.of(ReplyInterrupted)
+
+
+def test_a_word_that_was_a_turn_says_nothing_over_the_next_reply() -> None:
+    reply = "Yes. Yes. Yes. " + LONG
+    engines = Engines(["When?", "Stop.", "Four."], Model([reply] * 3), sure=-0.8)
+    parts = ((0.6, True), (2.0, False), (0.4, True), (1.6, False), (0.3, True), (6.0, False))
+    scene = run(Scene(engines, options=BLUNT), (0.5, False), *parts)
+    assert scene.of(ReplyInterrupted) == [ReplyInterrupted(1, "reply-1", ANY)]
+    assert len(scene.of(ReplySwelled)) == 1
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_who_reads_gets_the_end_however_a_session_is_left(fails: bool) -> None:
+    async def leave() -> None:
+        session = Cascade(
+            Engines(["When?"], Model(["Nine."])), BLUNT, Trace(), virtual_time.VirtualClock()
+        )
+
+        async def hold() -> None:
+            async with session:
+                await asyncio.sleep(1)
+                if fails:
+                    raise ValueError("outside")
+                await asyncio.sleep(100)
+
+        async def read() -> list[Event]:
+            return [event async for event in session.events()]
+
+        held, reading = asyncio.create_task(hold()), asyncio.create_task(read())
+        await asyncio.sleep(2)
+        held.cancel()
+        await asyncio.wait([held])
+        held.cancelled() or held.exception()
+        await asyncio.wait_for(reading, 1)
+
+    virtual_time.run(leave())
 
 
 def test_a_guessed_word_does_not_end_a_reply() -> None:

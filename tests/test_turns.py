@@ -126,7 +126,6 @@ def test_decisions_follow_the_protocol(
     step = {
         ("quiet", Began): "speech",
         ("speech", Joined): "speech",
-        ("paused", Joined): "paused",
         ("quiet", Ducked): "ducked",
         ("quiet", Suspected): "quiet",
         ("ducked", Suspected): "ducked",

@@ -139,7 +139,8 @@ class _Stream:
         # A driver that hangs here is left behind: the conversation is over anyway.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_S):
-                await asyncio.wrap_future(owner().submit(close_stream))
+                # Not given up with it: what opens late is closed late.
+                await asyncio.shield(asyncio.wrap_future(owner().submit(close_stream)))
 
     def _callback(self, data: npt.NDArray[np.int16], n: int, times: Any, status: Any) -> None:
         raise NotImplementedError

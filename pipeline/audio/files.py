@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shlex
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,7 +116,8 @@ def _unknown(path: Path, what: str) -> BadInput:
     if path.suffix.lower() in BARE:
         what = (
             "holds bare samples, without their rate; make a WAV of it, if they are 16-bit mono at "
-            f"16 kHz with: ffmpeg -f s16le -ar 16000 -ac 1 -i {path.name} {path.stem}.wav"
+            f"16 kHz with: ffmpeg -f s16le -ar 16000 -ac 1 -i {shlex.quote(str(path))} "
+            f"{shlex.quote(str(path.with_suffix('.wav')))}"
         )
     return BadInput(f"{path}: {what}")
 

@@ -174,6 +174,8 @@ class LiveSession:
         """Take the next of the microphone; every frame is sent, silence too."""
         if self._over:
             return
+        if frame.begins:
+            self._turns.another()
         for verdict in self._hearing.push(frame):
             for decision in self._turns.push(verdict, speaking=False):
                 match decision:

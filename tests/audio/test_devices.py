@@ -238,6 +238,29 @@ async def test_a_stream_that_nobody_waits_for_any_more_is_closed(
     assert [stream.log[-1] for stream in fake.streams] == ["close"]
 
 
+async def test_a_stream_that_opens_late_is_closed_then(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "CLOSE_S", 0.01)
+    go = threading.Event()
+
+    class Slow(FakePortAudio):
+        def InputStream(self, **settings: Any) -> FakeStream:  # noqa: N802
+            go.wait()
+            return super().InputStream(**settings)
+
+    fake = install(Slow(*LAPTOP))
+    entering = asyncio.create_task(Microphone(MICROPHONE).__aenter__())
+    await asyncio.sleep(0.02)
+    entering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await entering
+    assert fake.streams == []
+    go.set()
+    while not fake.streams or fake.streams[0].log[-1] != "close":
+        await asyncio.sleep(0.001)
+
+
 async def test_a_driver_that_hangs_does_not_keep_us(
     install: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
