@@ -184,7 +184,8 @@ class Ears:
                         heard = self.hear(audio, decision.start, decision.at)
                         words = interrupts(heard, before)
                         before = heard.text
-                        waiting += taker.recognised(decision.voiced, words=words)
+                        if words:
+                            waiting += taker.recognised(decision.voiced, decision.voiced)
         return course
 
 
