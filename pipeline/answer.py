@@ -234,7 +234,7 @@ class Answer:
     async def say(self, line: str) -> None:
         """Speak `line`, of the assistant's own accord."""
         await self._prepare(Line(line))
-        await self._finish(self._say())
+        await self._finish(self._respond([]))
 
     async def prepare(self, group: Group) -> None:
         """Make the reply that `tell` speaks, so that it can be interrupted from now on."""
@@ -242,7 +242,7 @@ class Answer:
 
     async def tell(self) -> None:
         """Tell the results of a group of calls, which came when nobody waited any more."""
-        await self._finish(self._tell())
+        await self._finish(self._respond(self._conversation.prompt()))
 
     async def _finish(self, work: Awaitable[ReplyStatus]) -> None:
         """Do the work, tell how it went; nothing is told before the commit."""
@@ -287,16 +287,7 @@ class Answer:
         messages = self._conversation.prompt(said=said)
         await judge(messages, heard)
         await self._prepare(self._engines.model)
-        await self._respond(messages)
-        return "completed"
-
-    async def _say(self) -> ReplyStatus:
-        await self._respond([])
-        return "completed"
-
-    async def _tell(self) -> ReplyStatus:
-        await self._respond(self._conversation.prompt())
-        return "completed"
+        return await self._respond(messages)
 
     async def _prepare(self, model: Caller, *, asked: int = 0) -> None:
         self._rounds = Rounds(
@@ -325,7 +316,7 @@ class Answer:
             self._began(self.reply)
         await self._gate.emit(ReplyStarted(self.turn, self.reply.id))
 
-    async def _respond(self, messages: Messages) -> None:
+    async def _respond(self, messages: Messages) -> ReplyStatus:
         assert self.reply is not None
         await self.reply.run(messages)
         # The user may have learnt of a late result from another reply meanwhile.
@@ -334,6 +325,7 @@ class Answer:
         await self._gate.opened.wait()
         turn, part = self.place
         self._conversation.settle(turn, self.reply.text, part=part, cuts=self.reply.cuts)
+        return "completed"
 
     def _keep(self) -> None:
         """Once the turn is over and the words are known, they are part of the conversation."""

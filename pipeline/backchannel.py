@@ -44,13 +44,9 @@ REMEMBERED_S = 4.0
 APART_S = 0.5
 """Words that begin within this (s) are one word, in two pieces."""
 
-NUMBERS = {"0": "zero", "1": "one", "2": "two", "3": "three", "4": "four"} | {
-    "5": "five",
-    "6": "six",
-    "7": "seven",
-    "8": "eight",
-    "9": "nine",
-}
+_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+NUMBERS = {str(number): word for number, word in enumerate(_DIGITS)}
 """Recognisers write a spoken number either way."""
 
 
@@ -70,10 +66,14 @@ def interrupts(heard: Transcription, before: str = "") -> bool:
     # A guard drops most single words when half of them is heard; a demand is believed all the same.
     if DEMANDS.intersection(_asking(heard.raw or heard.text)[:1]):
         return True
-    said = bare(heard.text)
-    if heard.log_prob < SURE or " ".join(said) in INVENTED:
+    if not _believed(heard, SURE) or len(set(_asking(heard.text))) < 2:
         return False
-    return len(set(_asking(heard.text))) > 1 and said[:1] == bare(before)[:1]
+    return bare(heard.text)[:1] == bare(before)[:1]
+
+
+def _believed(heard: Transcription, sure: float) -> bool:
+    """Whether the words are neither guessed nor such as recognisers invent."""
+    return heard.log_prob >= sure and " ".join(bare(heard.text)) not in INVENTED
 
 
 def _asking(text: str) -> list[str]:
@@ -99,10 +99,7 @@ class OneByOne:
         """
         oldest, newest = suspected.voiced - REMEMBERED_S * RATE, suspected.voiced
         self._said = {at: words for at, words in self._said.items() if oldest <= at < newest}
-        said = _asking(heard.text)
-        invented = " ".join(bare(heard.text)) in INVENTED
-        if heard.log_prob < SURE_ALONE or invented:
-            said = []
+        said = _asking(heard.text) if _believed(heard, SURE_ALONE) else []
         earlier = [
             at
             for at, words in self._said.items()
@@ -135,7 +132,6 @@ class WordCheck:
         self._next: Suspected | None = None
         self._before: tuple[int, str] = (-1, "")
         self._one_by_one = OneByOne()
-        self._times_forgotten = 0
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -148,7 +144,6 @@ class WordCheck:
         self._next = None
         self._before = (-1, "")
         self._one_by_one = OneByOne()
-        self._times_forgotten += 1
 
     def look(self, suspected: Suspected) -> None:
         """Look for words; of those that come while it looks the last one is looked at next."""
@@ -159,15 +154,15 @@ class WordCheck:
     async def _look(self) -> None:
         while (suspected := self._next) is not None:
             self._next = None
-            times = self._times_forgotten
+            words = self._one_by_one
             heard = await self._hear(suspected)
             if heard is None:
                 return
-            if times != self._times_forgotten:
+            if words is not self._one_by_one:  # forgotten meanwhile
                 continue
             voiced, before = self._before
             self._before = (suspected.voiced, heard.text)
-            since = self._one_by_one.add(suspected, heard)
+            since = words.add(suspected, heard)
             if interrupts(heard, before if voiced == suspected.voiced else ""):
                 since = suspected.voiced if since is None else since
             if since is not None:

@@ -171,10 +171,10 @@ class _Turn:
         levels = sorted([level_db, *(window.level_db for window in self._windows)])
         self.level_db = levels[-min(max(len(levels) // SHARE, LEAST), MOST, len(levels))]
         self._windows.append(_Window(start, level_db, self.level_db))
-        windows = [*self._windows]
-        lead = max(JOIN_MS // WINDOW_MS, len(windows) - JOINED_MS // WINDOW_MS)
-        if lead >= len(windows) or self.level_db < windows[lead].so_far_db + rise_db:
+        lead = max(JOIN_MS // WINDOW_MS, len(self._windows) - JOINED_MS // WINDOW_MS)
+        if lead >= len(self._windows) or self.level_db < self._windows[lead].so_far_db + rise_db:
             return None
+        windows = [*self._windows]
         first = n = len(windows) - 1
         while n >= 0 and first - n <= HOLD:
             if windows[n].level_db >= windows[lead].so_far_db + rise_db / 2:

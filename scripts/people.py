@@ -39,6 +39,7 @@ from pipeline.conversation import Message
 from pipeline.endpoint import JUDGED_MIDDLE, WORDS_MIDDLE, log_odds
 from pipeline.errors import BadInput
 from pipeline.events import Event, Frame, ReplyAudio, ReplyInterrupted, Samples, Transcript
+from pipeline.profile.statistics import share
 from pipeline.stages import llm_judge
 from pipeline.stages.endpoint import SmartTurn
 from pipeline.stages.llm import Messages
@@ -606,7 +607,7 @@ def interruptions(ears: Ears, beside: Path, settings: Settings, aims: Aims, few:
     """What ends a reply: sounds that ask for nothing must not, demands must, and soon."""
     kinds = {kind: found[few] for kind, found in _asking_nothing(beside).items()}
     print(f"sounds over a reply that ask for nothing, at their level and {-SOFTER_DB:.0f} dB below")
-    ended, tries = [], 0
+    ended: list[bool] = []
     for kind, found in kinds.items():
         over = [
             (name, gain_db, interrupted(ears, amplified(sound, gain_db), settings))
@@ -615,11 +616,11 @@ def interruptions(ears: Ears, beside: Path, settings: Settings, aims: Aims, few:
         ]
         mine = [f"{name} {db:+.0f} dB after {s:.1f} s" for name, db, s in over if s is not None]
         print(f"  {kind:<34} {len(mine):>3} of {len(over):>3} ended it", *mine, sep="\n    ")
-        ended += mine
-        tries += len(over)
-    most = 100 * wilson(len(ended), tries)
-    print(f"  {len(ended)} of {tries} ended the reply: at most {most:.1f} %, with 95 % confidence")
-    aims.most("replies ended by what asks for nothing", 100 * len(ended) / tries, 2, "%")
+        ended += [s is not None for _, _, s in over]
+    if (of := share(ended)) is not None:
+        most = 100 * of.ci95[1]
+        print(f"  {of.met} of {of.n} ended the reply: at most {most:.1f} %, with 95 % confidence")
+        aims.most("replies ended by what asks for nothing", 100 * of.share, 2, "%")
     if not (digits := beside / "fsdd_digits_8k").is_dir():
         return
     words_one_by_one(ears, digits, settings, aims)
@@ -699,13 +700,6 @@ def amplified(sound: Samples, gain_db: float) -> Samples:
     """A sound at another level."""
     louder = sound * 10 ** (gain_db / 20)
     return np.clip(np.rint(louder), -32768, 32767).astype(np.int16)
-
-
-def wilson(found: int, n: int) -> float:
-    """The share that is exceeded with 2.5 % chance where `found` of `n` were seen (Wilson 1927)."""
-    z, p = 1.96, found / n
-    root = z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    return (p + z**2 / (2 * n) + root) / (1 + z**2 / n)
 
 
 def _excerpts(folder: Path) -> list[tuple[str, Samples]]:
