@@ -17,8 +17,12 @@ from pathlib import Path
 
 from cli_child import HANG_S, environment
 
-SHELL = 'trap : INT; stty -g; "$@"; code=$?; echo; echo "code $code"; stty -g; echo "over"'
-"""Before and after the program the shell says what the terminal is like."""
+SHELL = 'trap : INT; stty -g; "$@"; code=$?; echo; echo "code $code"; stty -g; echo "over"; cat'
+"""Before and after the program the shell says what the terminal is like.
+
+It stays until it is killed: when the leader of a session ends, the terminal is hung up, and what
+was written last may be lost.
+"""
 
 ROWS, COLUMNS = 40, 130
 
