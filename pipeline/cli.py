@@ -211,7 +211,7 @@ def config_command() -> None:
 @models_app.command("list")
 def models_list(config: Config = None, json: Json = False, debug: Debug = False) -> int:
     """Show the models that Cascade knows, and those on this disk."""
-    from pipeline.shelf import show
+    from pipeline.models.shelf import show
 
     return show(settings_of(config, {}), json)
 
@@ -225,7 +225,7 @@ def models_pull(
     debug: Debug = False,
 ) -> int:
     """Fetch models; goes on where an interrupted fetch stopped."""
-    from pipeline.shelf import pull
+    from pipeline.models.shelf import pull
 
     return pull(settings_of(config, {}), names or [])
 
@@ -239,7 +239,7 @@ def models_verify(
     debug: Debug = False,
 ) -> int:
     """Check every byte of models on this disk."""
-    from pipeline.shelf import verify
+    from pipeline.models.shelf import verify
 
     return verify(settings_of(config, {}), names or [])
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from pipeline.conversation import CHARS_PER_SECOND
+from pipeline.conversation.history import CHARS_PER_SECOND
 from pipeline.events import (
     Event,
     Failure,

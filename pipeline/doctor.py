@@ -19,10 +19,10 @@ from pipeline.audio import devices
 from pipeline.audio.playout import Playout
 from pipeline.config import Settings
 from pipeline.console import stderr
-from pipeline.engines import find_language_model, start_language_model
+from pipeline.engines.local import find_language_model, start_language_model
 from pipeline.errors import BadInput, CascadeError
-from pipeline.model import Kind
-from pipeline.shelf import catalogue
+from pipeline.models.model import Kind
+from pipeline.models.shelf import catalogue
 from pipeline.trace import versions
 
 PARTS = ("devices", "models", "llm", "versions")

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from pipeline import otel, transcript, waterfall
+from pipeline import transcript, waterfall
+from pipeline.audio.line import MICROPHONE, SPEAKER, Ends, Line
 from pipeline.config import Settings
 from pipeline.console import Display, Shown, stderr
-from pipeline.conversation import Message
-from pipeline.ends import MICROPHONE, SPEAKER, Ends, Line
+from pipeline.conversation.history import Message
 from pipeline.errors import BadInput, StageError, first_of
 from pipeline.events import (
     Failure,
@@ -35,13 +35,14 @@ from pipeline.events import (
     Usage,
     to_json,
 )
+from pipeline.measure import otel
+from pipeline.models.shelf import catalogue, provide
 from pipeline.session import Session
-from pipeline.shelf import catalogue, provide
 from pipeline.timeline import Timeline
 from pipeline.trace import Trace, description
 
 if TYPE_CHECKING:
-    from pipeline.engines import LocalEngines
+    from pipeline.engines.local import LocalEngines
 
 PATIENCE_S = 0.3
 """Beyond the hold: silence after a recording that shows that nothing more will be answered."""
@@ -106,7 +107,7 @@ def prepare(settings: Settings, options: Options) -> Coroutine[Any, Any, int]:
         patience_s=settings.turns.hold_ms / 1000 + PATIENCE_S,
     )
     # Their libraries take a second to import: what is wrong with the files is told before.
-    from pipeline.engines import LocalEngines, check_models
+    from pipeline.engines.local import LocalEngines, check_models
 
     check_models(settings, catalogue(settings))
     asyncio.run(ends.find())
@@ -128,7 +129,7 @@ async def _hold(
     Raises:
         CascadeError: The engines cannot be loaded, a device is gone, or a stage failed for good.
     """
-    from pipeline.cascade import Cascade  # as slow to import
+    from pipeline.conversation.cascade import Cascade  # as slow to import
 
     saved = True
     async with contextlib.AsyncExitStack() as stack:

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.conversation import Message
+from pipeline.conversation.history import Message
+from pipeline.engines.tools import ToolUse
 from pipeline.errors import BadInput, StageError
-from pipeline.tools import ToolUse
 
 
 def check(file: Path) -> None:

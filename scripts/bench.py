@@ -29,15 +29,15 @@ from rich.console import Console
 
 from pipeline import config_file
 from pipeline.audio.files import WavWriter, read_audio
-from pipeline.cascade import Cascade
+from pipeline.audio.line import Ends
 from pipeline.config import Settings
 from pipeline.console import Display
-from pipeline.ends import Ends
-from pipeline.engines import LocalEngines
+from pipeline.conversation.cascade import Cascade
+from pipeline.engines.llm import Used
+from pipeline.engines.local import LocalEngines
+from pipeline.engines.vad import VoiceDetector
 from pipeline.events import Event, Samples, Usage
-from pipeline.shelf import catalogue
-from pipeline.stages.llm import Used
-from pipeline.stages.vad import VoiceDetector
+from pipeline.models.shelf import catalogue
 from pipeline.talk import Driver
 from pipeline.timeline import PARTS, Timeline
 from pipeline.trace import Trace

@@ -31,13 +31,13 @@ from figures import show_machine
 from whisper_normalizer.english import EnglishTextNormalizer
 
 from pipeline.audio.files import read_audio
-from pipeline.catalogue import Catalogue
 from pipeline.config import Settings
+from pipeline.engines.vad import VoiceDetector
+from pipeline.engines.whisper import FULL_S, RATE, Audio, Transcription, Whisper, said_twice
 from pipeline.errors import CascadeError
 from pipeline.events import Samples
-from pipeline.stages.stt import FULL_S, RATE, Audio, Transcription, Whisper, said_twice
-from pipeline.stages.vad import VoiceDetector
-from pipeline.turns import Ended, Suspected, TurnTaker
+from pipeline.models.catalogue import Catalogue
+from pipeline.turns.taker import Ended, Suspected, TurnTaker
 
 WINDOWS = (5.0, 10.0, 12.0, 15.0, 20.0, FULL_S)
 """Lengths of the encoder's input (s) to compare with the product's own."""

@@ -17,20 +17,20 @@ import numpy as np
 import numpy.typing as npt
 import sounds
 from bench_latency import recording
-from cli_child import scripted
 from counting import Counter, resampled
 from figures import Aims, median, show_all
-from llm_server import reply
+from servers.llm_server import reply
 from studio import RATE, Outside, Play, Studio, Talk, cut, index
+from support.cli_child import scripted
 
-from pipeline.alignment import Sound
 from pipeline.audio.audible import ending, onset
-from pipeline.catalogue import Catalogue
 from pipeline.clock import NS_PER_S
 from pipeline.config import Settings, Tts
+from pipeline.engines.piper import Piper
+from pipeline.engines.worker import Stop
 from pipeline.events import Samples
-from pipeline.stages.tts import Piper
-from pipeline.stages.worker import Stop
+from pipeline.models.catalogue import Catalogue
+from pipeline.text.alignment import Sound
 
 STORY = (
     "How far is it from Toronto to Boston? I need a hotel in Toronto for six nights. "

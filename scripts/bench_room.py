@@ -23,13 +23,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli_child import HUMAN
 from figures import show_machine
+from support.cli_child import HUMAN
 
 from pipeline.audio.audible import onset
 from pipeline.audio.files import WavWriter, read_audio
-from pipeline.hearing import end_of_speech
-from pipeline.profile.witness import begin_of, stereo
+from pipeline.measure.witness import begin_of, stereo
+from pipeline.turns.listener import end_of_speech
 
 # isort: split
 import numpy as np

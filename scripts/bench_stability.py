@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-import endurance
 from figures import Aims
+from support import endurance
 
 
 def stability(aims: Aims, rounds: int, *, quick: bool) -> None:

@@ -18,10 +18,10 @@ from bench_interruption import interruption
 from bench_latency import latency
 from bench_stability import stability
 from bench_voices import voices
-from cli_child import HUMAN
 from figures import Aims, show_machine
 from people import people
 from studio import ROOT, Studio
+from support.cli_child import HUMAN
 
 from pipeline.config import Settings
 

@@ -18,18 +18,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from cli_child import HUMAN
+from support.cli_child import HUMAN
 
 from pipeline.audio.files import read_audio
-from pipeline.backchannel import interrupts
-from pipeline.catalogue import Catalogue
-from pipeline.completeness import completeness
 from pipeline.config import Settings
-from pipeline.endpoint import Evidence
+from pipeline.engines.vad import Voice, VoiceDetector
+from pipeline.engines.whisper import Transcription, Whisper, bare
 from pipeline.events import Samples
-from pipeline.stages.stt import Transcription, Whisper, bare
-from pipeline.stages.vad import Voice, VoiceDetector
-from pipeline.turns import RATE, Began, Ducked, Ended, Paused, Suspected, TurnTaker
+from pipeline.models.catalogue import Catalogue
+from pipeline.turns.barge_in import interrupts
+from pipeline.turns.completeness import completeness
+from pipeline.turns.end_of_turn import Evidence
+from pipeline.turns.taker import RATE, Began, Ducked, Ended, Paused, Suspected, TurnTaker
 
 ORDERS, ROOM, CLEAN = (
     "picovoice_orders",

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import config_file
-from pipeline.engines import LocalEngines
-from pipeline.profile.corpus import gather
+from pipeline.engines.local import LocalEngines
+from pipeline.measure.corpus import gather
+from pipeline.measure.record import Record
+from pipeline.measure.watched import Tape
+from pipeline.models.shelf import catalogue
 from pipeline.profile.instrument import Bounds, make_ready, measure
-from pipeline.profile.record import Record
-from pipeline.profile.watched import Tape
-from pipeline.shelf import catalogue
 from pipeline.timeline import DETAILS
 from pipeline.trace import Trace
 

@@ -1,13 +1,13 @@
 """How turns are taken with people: `scripts/bench turns people FOLDER`.
 
-Each recording is played to a session (`pipeline.cascade.Cascade`) in virtual time. The real
+Each recording is played to a session (`cascade.Cascade`) in virtual time. The real
 engines hear it, and say what they have heard so much later as they take on two cores that nothing
 else uses: only waiting takes no time, so that what is measured does not depend on how busy the
 machine is. Models and settings are the defaults, or the environment's. The model that replies and
 the voice are scripted: nothing here depends on what they say.
 
 The recordings are divided by a hash of their names. What is fitted (`--fit` prints the weights of
-`pipeline.endpoint`) is fitted on the one half.
+`end_of_turn`) is fitted on the one half.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 import sounds
-import virtual_time
 from figures import Aims, median, quantile, show
-from scripted import Engines, Model, Speaker
+from support import virtual_time
+from support.scripted import Engines, Model, Speaker
 
 from pipeline.audio.files import read_audio
 from pipeline.audio.speech_end import speech_end
-from pipeline.cascade import Cascade
-from pipeline.catalogue import Catalogue
-from pipeline.completeness import completeness
 from pipeline.config import Settings
-from pipeline.conversation import Message
-from pipeline.endpoint import JUDGED_MIDDLE, WORDS_MIDDLE, log_odds
+from pipeline.conversation.cascade import Cascade
+from pipeline.conversation.history import Message
+from pipeline.engines import llm_judge
+from pipeline.engines.llama import LocalServer
+from pipeline.engines.llm import Messages
+from pipeline.engines.llm_judge import TextJudge
+from pipeline.engines.smart_turn import SmartTurn
+from pipeline.engines.vad import WINDOW, Voice, VoiceDetector
+from pipeline.engines.whisper import Audio, Transcription, Whisper
 from pipeline.errors import BadInput
 from pipeline.events import Event, Frame, ReplyAudio, ReplyInterrupted, Samples, Transcript
-from pipeline.profile.statistics import share
-from pipeline.stages import llm_judge
-from pipeline.stages.endpoint import SmartTurn
-from pipeline.stages.llm import Messages
-from pipeline.stages.llm_judge import TextJudge
-from pipeline.stages.llm_local import LocalServer
-from pipeline.stages.stt import Audio, Transcription, Whisper
-from pipeline.stages.vad import WINDOW, Voice, VoiceDetector
+from pipeline.measure.statistics import share
+from pipeline.models.catalogue import Catalogue
 from pipeline.trace import Trace
-from pipeline.turns import Paused, TurnTaker
+from pipeline.turns.completeness import completeness
+from pipeline.turns.end_of_turn import JUDGED_MIDDLE, WORDS_MIDDLE, log_odds
+from pipeline.turns.taker import Paused, TurnTaker
 
 RATE = 16_000
 FRAME = RATE // 50
@@ -487,7 +487,7 @@ def people(
         aims: Takes what was aimed at.
         folder: Recordings of people, one request each. Beside it may be `PHRASES` and `noise`.
         quick: Only every fourth.
-        only_fit: Print the weights of `pipeline.endpoint` from the one half, and nothing else.
+        only_fit: Print the weights of `end_of_turn` from the one half, and nothing else.
     """
     few = slice(None, None, 4 if quick else 1)
     with Ears(settings) as ears:
@@ -530,7 +530,7 @@ def orders(ears: Ears, found: Sequence[Recording], settings: Settings, aims: Aim
 
 
 def fit(ears: Ears, found: Sequence[Recording], settings: Settings) -> None:
-    """Print the weights of `pipeline.endpoint` from the one half, and what they tell of the other.
+    """Print the weights of `end_of_turn` from the one half, and what they tell of the other.
 
     Logistic regression with no negative weight. Every silence of a window is a case.
     """

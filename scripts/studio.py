@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from cli_child import REAL, environment
-from pulse import RATE, Heard, Pulse
+from support.cli_child import REAL, environment
+from support.pulse import RATE, Heard, Pulse
 
 from pipeline.audio.audible import ending, onset
 from pipeline.audio.files import WavWriter

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 
 import hypothesis
 import pytest
-from cli_child import QUICK
-from fake_portaudio import FakePortAudio, Install
-from pulse import Pulse, Unavailable
+from support.cli_child import QUICK
+from support.fake_portaudio import FakePortAudio, Install
+from support.pulse import Pulse, Unavailable
 
 # A busy machine is no defect, and neither is the first look into all of Unicode.
 hypothesis.settings.register_profile(

@@ -8,14 +8,14 @@ import io
 from collections.abc import AsyncGenerator
 
 import numpy as np
-import virtual_time
 from rich.console import Console
-from scripted import LOUD, RATE, Engines, Model
+from support import virtual_time
+from support.scripted import LOUD, RATE, Engines, Model
 
 from pipeline.audio.playout import Playout
-from pipeline.cascade import Cascade
 from pipeline.config import Settings, Turns
 from pipeline.console import Display
+from pipeline.conversation.cascade import Cascade
 from pipeline.events import Frame
 from pipeline.talk import Driver
 from pipeline.trace import Trace

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from realtime_grammar import Grammar, violations
+from support.realtime_grammar import Grammar, violations
 
 from pipeline.realtime import settings
 from pipeline.realtime.conversation import Conversation

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import endurance
 import pytest
+from support import endurance
 
 
 @pytest.fixture(scope="module")

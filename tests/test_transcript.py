@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline import transcript
-from pipeline.conversation import Message
+from pipeline.conversation.history import Message
+from pipeline.engines.tools import ToolUse
 from pipeline.errors import BadInput, StageError
-from pipeline.tools import ToolUse
 
 SAID = [Message("user", "What time is it?", 1), Message("assistant", "It is nine.", 1)]
 DEVICE = Path("/dev/full")

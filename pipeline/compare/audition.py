@@ -13,6 +13,7 @@ import statistics
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Self
 
+from pipeline.audio.line import Ends
 from pipeline.audio.playout import Sounding, Tap
 from pipeline.clock import NS_PER_MS
 from pipeline.compare.conductor import Way
@@ -23,7 +24,6 @@ from pipeline.compare.scenario import Scenario
 from pipeline.compare.screen import Screen
 from pipeline.compare.switch import MOST, choose, following
 from pipeline.compare.voiced import PathTrace, Voiced
-from pipeline.ends import Ends
 from pipeline.errors import CascadeError, first_of
 from pipeline.events import Event, Frame, ReplyAudio, to_json
 from pipeline.session import Session

@@ -15,6 +15,7 @@ from typing import Any, Protocol, cast
 
 from rich.console import Console
 
+from pipeline.audio.line import Ends
 from pipeline.audio.virtual import Span as Playing
 from pipeline.clock import NS_PER_S, Clock
 from pipeline.compare import energy
@@ -26,15 +27,14 @@ from pipeline.compare.scenario import Scenario, Step
 from pipeline.compare.toolbox import Toolbox
 from pipeline.config import Audio
 from pipeline.console import Display
-from pipeline.conversation import Message
-from pipeline.direct.brief import Direct
-from pipeline.ends import Ends
+from pipeline.conversation.history import Message
 from pipeline.errors import BadInput, CascadeError, StageError
-from pipeline.profile.lanes import Line
-from pipeline.profile.record import Record
-from pipeline.profile.watched import Tape
-from pipeline.profile.witness import stereo
+from pipeline.measure.lanes import Line
+from pipeline.measure.record import Record
+from pipeline.measure.watched import Tape
+from pipeline.measure.witness import stereo
 from pipeline.session import Session
+from pipeline.speech_to_speech.brief import Direct
 from pipeline.talk import Driver
 from pipeline.trace import Trace
 

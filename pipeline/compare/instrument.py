@@ -18,11 +18,11 @@ from pipeline.compare.cues import Said
 from pipeline.compare.observed import Asked, Observed
 from pipeline.compare.record import Call, Turn
 from pipeline.events import Samples
-from pipeline.hearing import end_of_speech
-from pipeline.profile.lanes import Line, lanes, wasted
-from pipeline.profile.record import Record, Span, Status
-from pipeline.profile.watched import Tape
-from pipeline.profile.witness import CONTRADICTED, begin_of, contradicted, first_reply
+from pipeline.measure.lanes import Line, lanes, wasted
+from pipeline.measure.record import Record, Span, Status
+from pipeline.measure.watched import Tape
+from pipeline.measure.witness import CONTRADICTED, begin_of, contradicted, first_reply
+from pipeline.turns.listener import end_of_speech
 
 FIGURES: Mapping[str, tuple[str, str, str]] = {
     "endpointing": (

@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from pipeline import talk
+from pipeline.audio.line import Ends
 from pipeline.compare.audition import Audition, ends_rate
 from pipeline.compare.conductor import PARTS
 from pipeline.compare.keys import Keys
@@ -24,12 +25,11 @@ from pipeline.compare.voiced import Voiced
 from pipeline.compare.ways import Ways
 from pipeline.config import Settings
 from pipeline.console import stderr
-from pipeline.direct import paths
-from pipeline.direct.brief import Target
-from pipeline.ends import Ends
+from pipeline.engines.vad import VoiceDetector
 from pipeline.errors import BadInput
-from pipeline.profile.plan import Load
-from pipeline.stages.vad import VoiceDetector
+from pipeline.measure.plan import Load
+from pipeline.speech_to_speech import paths
+from pipeline.speech_to_speech.brief import Target
 from pipeline.trace import Trace, description
 
 PATIENCE_S = 2.0

@@ -9,9 +9,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
+from pipeline.audio.line import Ends
 from pipeline.compare.cues import Cues
 from pipeline.compare.toolbox import Toolbox
-from pipeline.ends import Ends
 from pipeline.errors import CascadeError
 from pipeline.events import (
     Event,
@@ -22,7 +22,7 @@ from pipeline.events import (
     ToolCancelled,
     Usage,
 )
-from pipeline.profile.watched import Watched
+from pipeline.measure.watched import Watched
 from pipeline.session import Session
 
 

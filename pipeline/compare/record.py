@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pipeline.profile.record import Record
+from pipeline.measure.record import Record
 
 VERSION = 1
 """Version of the format; a reader refuses another one."""

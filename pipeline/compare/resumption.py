@@ -14,8 +14,8 @@ from typing import Any
 
 from pipeline.compare.record import Conversation
 from pipeline.compare.store import read
-from pipeline.direct.paths import shown
 from pipeline.errors import BadInput
+from pipeline.speech_to_speech.paths import shown
 
 ASKED = ("sources", "say", "paths", "repeat", "seed", "speaker", "listen_s", "patience_s")
 """Options of a run that it is resumed with."""

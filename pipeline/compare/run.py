@@ -25,15 +25,15 @@ from pipeline.compare.store import Store
 from pipeline.compare.ways import Ways
 from pipeline.config import Settings
 from pipeline.console import show_error, stderr, stdout
-from pipeline.direct import paths
-from pipeline.direct.brief import STAMP, Target
 from pipeline.errors import BadInput, StageError
-from pipeline.profile import spoken
-from pipeline.profile.noise import Noise
-from pipeline.profile.plan import Load, Trial, order
-from pipeline.profile.results import INTERRUPTED, WAVS, new_folder, write_all
+from pipeline.measure import spoken
+from pipeline.measure.noise import Noise
+from pipeline.measure.plan import Load, Trial, order
+from pipeline.measure.results import INTERRUPTED, WAVS, new_folder, write_all
+from pipeline.models.shelf import catalogue
 from pipeline.progress import progress
-from pipeline.shelf import catalogue
+from pipeline.speech_to_speech import paths
+from pipeline.speech_to_speech.brief import STAMP, Target
 from pipeline.trace import description
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.tools import Tool
+from pipeline.engines.tools import Tool
 
 TOPICS = (
     *("latency", "understanding", "tools", "instructions", "recall", "interruption"),

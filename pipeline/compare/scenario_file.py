@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from pipeline import yaml_file
 from pipeline.audio.files import read_audio
+from pipeline.audio.line import RATE
 from pipeline.compare.reference import LENGTHS, lengthened
 from pipeline.compare.scenario import (
     TOPICS,
@@ -24,11 +25,10 @@ from pipeline.compare.scenario import (
     Step,
     Wanted,
 )
-from pipeline.ends import RATE
+from pipeline.engines.tools import Tool
 from pipeline.errors import BadInput
-from pipeline.hearing import end_of_speech
-from pipeline.profile.corpus import Item, checked, gather
-from pipeline.tools import Tool
+from pipeline.measure.corpus import Item, checked, gather
+from pipeline.turns.listener import end_of_speech
 
 SUFFIXES = (".yaml", ".yml")
 

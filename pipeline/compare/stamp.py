@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pipeline.compare.record import Conversation
-from pipeline.direct.brief import STAMP
+from pipeline.speech_to_speech.brief import STAMP
 
 UNSTATED = "no published source"
 """Where the script of a simulated server names none."""

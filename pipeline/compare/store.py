@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.compare.record import VERSION, Call, Check, Conversation, Turn
-from pipeline.direct.brief import STAMP
-from pipeline.profile.lanes import Line
-from pipeline.profile.record import Record, Span
-from pipeline.profile.results import TRACE, LineFiles, read_lines
+from pipeline.measure.lanes import Line
+from pipeline.measure.record import Record, Span
+from pipeline.measure.results import TRACE, LineFiles, read_lines
+from pipeline.speech_to_speech.brief import STAMP
 from pipeline.trace import VERSION as TRACE_VERSION
 
 CONVERSATIONS = "conversations.jsonl"

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from pipeline.compare.record import Check, Conversation, Turn
-from pipeline.profile.statistics import ratio_interval, share, share_difference
+from pipeline.measure.statistics import ratio_interval, share, share_difference
 from pipeline.profile.summary import described
 
 HISTORY = ("history", "history lacks")

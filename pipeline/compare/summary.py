@@ -17,10 +17,9 @@ from pipeline.compare import cost, success
 from pipeline.compare.record import Conversation, Turn
 from pipeline.compare.stamp import simulations, titled
 from pipeline.compare.verdict import verdict
-from pipeline.direct.brief import STAMP
-from pipeline.profile.record import Record
-from pipeline.profile.results import write_figures
-from pipeline.profile.statistics import difference
+from pipeline.measure.record import Record
+from pipeline.measure.results import write_figures
+from pipeline.measure.statistics import difference
 from pipeline.profile.summary import (
     DESCRIBED,
     HIDEABLE,
@@ -33,6 +32,7 @@ from pipeline.profile.summary import (
     sound,
     warnings,
 )
+from pipeline.speech_to_speech.brief import STAMP
 from pipeline.timeline import DIRECT_PARTS, DIRECT_STAGES, PARTS
 
 TAKEN = (*DESCRIBED, "repeat", "figures", "judge")

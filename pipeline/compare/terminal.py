@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.compare.stamp import source_of
-from pipeline.direct.brief import STAMP
 from pipeline.profile.terminal import NONE, recordings, table
+from pipeline.speech_to_speech.brief import STAMP
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 DIGITS = "0123456789"

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.compare.stamp import source_of
-from pipeline.direct.brief import STAMP
+from pipeline.speech_to_speech.brief import STAMP
 
 FILLER_MS = 50.0
 """An answer this much later than the first sound is worth a word."""

@@ -8,10 +8,10 @@ from typing import Any
 
 from pipeline.audio.speech_end import RATE
 from pipeline.config import Vad
+from pipeline.engines.vad import WINDOW
 from pipeline.events import Frame
-from pipeline.hearing import Detector, Hearing
-from pipeline.stages.vad import WINDOW
 from pipeline.trace import Trace
+from pipeline.turns.listener import Detector, Hearing
 
 KEPT_S = 120.0
 """How long the voice is remembered: longer than anybody waits for a reply."""

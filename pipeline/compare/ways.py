@@ -11,27 +11,27 @@ from typing import Any, cast
 
 from rich.console import Console
 
-from pipeline.cascade import Cascade
 from pipeline.clock import Clock
 from pipeline.compare.conductor import Way
 from pipeline.compare.rehearsal import rehearse
 from pipeline.compare.scenario import Scenario
 from pipeline.config import Settings
-from pipeline.direct import paths
-from pipeline.direct.audio_llm import AudioLlmSession, dotted, voice_engines
-from pipeline.direct.brief import Brief, Direct, Target
-from pipeline.direct.hearing_model import VoiceEngines
-from pipeline.direct.rtt import rtt
-from pipeline.engines import LocalEngines, check_models
+from pipeline.conversation.cascade import Cascade
+from pipeline.conversation.message import CHARS_PER_TOKEN
+from pipeline.engines.local import LocalEngines, check_models
 from pipeline.errors import BadInput
-from pipeline.message import CHARS_PER_TOKEN
-from pipeline.profile.executor import Pool
+from pipeline.measure.executor import Pool
+from pipeline.measure.plan import SECRET, SHORT, Load
+from pipeline.models.shelf import catalogue, provide
 from pipeline.profile.instrument import make_ready
-from pipeline.profile.plan import SECRET, SHORT, Load
 from pipeline.session import Session
-from pipeline.shelf import catalogue, provide
 from pipeline.simulated import presets, script
 from pipeline.simulated.child import serving
+from pipeline.speech_to_speech import paths
+from pipeline.speech_to_speech.audio_llm import AudioLlmSession, dotted, voice_engines
+from pipeline.speech_to_speech.brief import Brief, Direct, Target
+from pipeline.speech_to_speech.hearing_model import VoiceEngines
+from pipeline.speech_to_speech.rtt import rtt
 from pipeline.trace import Trace
 
 DIRECT_RATE = 24_000

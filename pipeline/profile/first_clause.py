@@ -6,11 +6,11 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.clauses import Chunker
 from pipeline.config import Reply
+from pipeline.measure.lanes import DROPPED, WAITING
+from pipeline.measure.record import Record
 from pipeline.profile.change import Cost
-from pipeline.profile.lanes import DROPPED, WAITING
-from pipeline.profile.record import Record
+from pipeline.text.chunker import Chunker
 
 FORCED_SHARE = 2 / 3
 """Where no tokens were traced: how much of the time to the first clause it takes until a deadline

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 from pipeline.clock import NS_PER_MS
-from pipeline.completeness import completeness
 from pipeline.config import Turns
-from pipeline.endpoint import Evidence, hold_ms, probability
-from pipeline.profile.record import Record
+from pipeline.measure.record import Record
+from pipeline.turns.completeness import completeness
+from pipeline.turns.end_of_turn import Evidence, hold_ms, probability
 
 WINDOW_NS = 32 * NS_PER_MS
 """The detector's window: a silence is as long as the windows that it has filled."""

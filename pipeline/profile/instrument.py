@@ -14,22 +14,22 @@ from pathlib import Path
 
 from rich.console import Console
 
+from pipeline.audio.line import Ends
 from pipeline.audio.speech_end import UNMEASURABLE
-from pipeline.cascade import Cascade
 from pipeline.clock import NS_PER_S
 from pipeline.config import Settings
 from pipeline.console import Display
-from pipeline.ends import Ends
-from pipeline.engines import LocalEngines
+from pipeline.conversation.cascade import Cascade
+from pipeline.engines.local import LocalEngines
 from pipeline.errors import CascadeError, StageError
 from pipeline.events import (
     Frame,
 )
-from pipeline.profile.corpus import Item
-from pipeline.profile.lanes import Line, lanes, wasted
-from pipeline.profile.record import Record, Span, Status
-from pipeline.profile.watched import Tape, Watched
-from pipeline.profile.witness import CONTRADICTED, contradicted, listen
+from pipeline.measure.corpus import Item
+from pipeline.measure.lanes import Line, lanes, wasted
+from pipeline.measure.record import Record, Span, Status
+from pipeline.measure.watched import Tape, Watched
+from pipeline.measure.witness import CONTRADICTED, contradicted, listen
 from pipeline.session import Session
 from pipeline.talk import PATIENCE_S, Driver
 from pipeline.trace import Trace

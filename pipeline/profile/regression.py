@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.text import Text
 
 from pipeline.errors import BadInput
+from pipeline.measure.record import RECORDS, Record, read
+from pipeline.measure.statistics import SMALLEST, Difference
 from pipeline.profile import terminal
-from pipeline.profile.record import RECORDS, Record, read
-from pipeline.profile.statistics import SMALLEST, Difference
 from pipeline.profile.summary import (
     LATENCY,
     Measures,

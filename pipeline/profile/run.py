@@ -17,16 +17,17 @@ from rich.console import Console
 from pipeline.config import Settings
 from pipeline.console import show_error, stderr, stdout
 from pipeline.errors import BadInput, StageError
-from pipeline.profile import perfetto, record, report, spoken, summary
-from pipeline.profile.corpus import Corpus, gather
-from pipeline.profile.executor import Executor, Job, LocalExecutor
+from pipeline.measure import perfetto, record, spoken
+from pipeline.measure.corpus import Corpus, gather
+from pipeline.measure.executor import Executor, Job, LocalExecutor
+from pipeline.measure.lanes import Line
+from pipeline.measure.plan import Load, Variant, order, variants
+from pipeline.measure.record import RECORDS, Record
+from pipeline.measure.results import INTERRUPTED, TRACE, LineFiles, new_folder, write_all
+from pipeline.models.shelf import catalogue
+from pipeline.profile import report, summary
 from pipeline.profile.instrument import Bounds
-from pipeline.profile.lanes import Line
-from pipeline.profile.plan import Load, Variant, order, variants
-from pipeline.profile.record import RECORDS, Record
-from pipeline.profile.results import INTERRUPTED, TRACE, LineFiles, new_folder, write_all
 from pipeline.progress import progress
-from pipeline.shelf import catalogue
 from pipeline.trace import VERSION as TRACE_VERSION
 from pipeline.trace import description
 
@@ -113,7 +114,7 @@ def make(name: str, address: str | None, tested: Sequence[Variant], bounds: Boun
         return LocalExecutor(tested, bounds)
     if name != "ray":
         raise BadInput(f"--executor is {name!r}; allowed: {' | '.join(EXECUTORS)}")
-    from pipeline.profile.ray_executor import RayExecutor
+    from pipeline.measure.ray_executor import RayExecutor
 
     return RayExecutor(tested, bounds, address)
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pipeline.clock import NS_PER_S
-from pipeline.conversation import CHARS_PER_SECOND
-from pipeline.profile.record import Record
+from pipeline.conversation.history import CHARS_PER_SECOND
+from pipeline.measure.record import Record
 
 
 def pace_ns(record: Record, texts: Sequence[str]) -> float:

@@ -16,10 +16,10 @@ from typing import Any, get_args
 
 from rich.console import Console
 
+from pipeline.measure.record import Record, Status
+from pipeline.measure.results import write_figures
+from pipeline.measure.statistics import Difference, describe, difference, mean_interval
 from pipeline.profile import terminal
-from pipeline.profile.record import Record, Status
-from pipeline.profile.results import write_figures
-from pipeline.profile.statistics import Difference, describe, difference, mean_interval
 from pipeline.timeline import PARTS, STAGES
 
 LATENCY = "voice_to_voice"

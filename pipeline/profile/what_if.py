@@ -19,10 +19,10 @@ from rich.table import Table
 
 from pipeline.console import LABELS
 from pipeline.errors import BadInput
+from pipeline.measure.record import RECORDS, Record, read
+from pipeline.measure.statistics import Distribution, Interval, describe, difference
 from pipeline.profile.change import Change, parse
 from pipeline.profile.graph import WHOLE, Prediction, Setup, lacking, replay
-from pipeline.profile.record import RECORDS, Record, read
-from pipeline.profile.statistics import Distribution, Interval, describe, difference
 from pipeline.timeline import PARTS
 
 """The file of a profile's folder that predictions are made from."""

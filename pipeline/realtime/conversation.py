@@ -9,11 +9,11 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.alignment import whole_words
 from pipeline.events import Samples
 from pipeline.realtime.commands import check_item
 from pipeline.realtime.events import INVALID_VALUE, NO_ITEM, Author, Event, Refused, encoded
 from pipeline.realtime.usage import Entry, assistant_tokens, text_tokens, user_tokens
+from pipeline.text.alignment import whole_words
 
 RATE = 24_000
 """Hz, of the sound that it keeps."""

@@ -12,9 +12,9 @@ import tempfile
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 
-from pipeline.direct.brief import Target
 from pipeline.errors import StageError
 from pipeline.simulated.script import Script, dump
+from pipeline.speech_to_speech.brief import Target
 
 START_S = 60.0
 """How long it may take until it listens: it speaks its replies first."""

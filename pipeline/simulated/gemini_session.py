@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 
 from pipeline.clock import NS_PER_MS, Clock
-from pipeline.direct.brief import STAMP
-from pipeline.direct.gemini_link import NON_BLOCKING
 from pipeline.errors import BadInput
 from pipeline.events import Samples
 from pipeline.simulated.gemini_replies import CHARS_PER_TOKEN, Memory, Replies, Stage
@@ -30,6 +28,8 @@ from pipeline.simulated.script import (
 from pipeline.simulated.timing import Latencies, sleep_until
 from pipeline.simulated.voice import Sounds
 from pipeline.simulated.wire import Wire
+from pipeline.speech_to_speech.brief import STAMP
+from pipeline.speech_to_speech.gemini_link import NON_BLOCKING
 
 RATE = 16_000
 """Hz, of what is heard."""

@@ -7,7 +7,6 @@ import time
 from typing import Any
 
 from pipeline.clock import NS_PER_MS, Clock
-from pipeline.direct.brief import STAMP
 from pipeline.realtime import commands, settings
 from pipeline.realtime.buffer import InputBuffer
 from pipeline.realtime.conversation import RATE, Conversation
@@ -26,6 +25,7 @@ from pipeline.simulated.script import MODEL_SEPARATOR, Script, ScriptedTurn, des
 from pipeline.simulated.timing import Latencies, sleep_until
 from pipeline.simulated.voice import Sounds
 from pipeline.simulated.wire import Wire
+from pipeline.speech_to_speech.brief import STAMP
 
 LEAST_COMMIT_MS = 100
 """A commit by the client needs so much sound."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pipeline.alignment import spoken
 from pipeline.events import Samples
 from pipeline.simulated.voice import RATE
+from pipeline.text.alignment import spoken
 
 PIECE = RATE // 5
 """Samples of a piece: 200 ms, about what the real servers send."""

@@ -10,12 +10,12 @@ import numpy as np
 from pipeline.audio.audible import ending, onset
 from pipeline.audio.files import read_audio
 from pipeline.audio.resample import Resampler
-from pipeline.catalogue import Catalogue
 from pipeline.config import Settings
-from pipeline.conversation import CHARS_PER_SECOND
+from pipeline.conversation.history import CHARS_PER_SECOND
 from pipeline.errors import BadInput
 from pipeline.events import Samples
-from pipeline.profile.spoken import say
+from pipeline.measure.spoken import say
+from pipeline.models.catalogue import Catalogue
 from pipeline.simulated.script import Script
 
 RATE = 24_000

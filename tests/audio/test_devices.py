@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_portaudio import LAPTOP, FakePortAudio, FakeStream, Install
+from support.fake_portaudio import LAPTOP, FakePortAudio, FakeStream, Install
 
 from pipeline.audio import devices, portaudio
 from pipeline.audio.devices import MOST_FRAMES, Device, Microphone, Speaker, level, meter

@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from cli_child import recording
 from hypothesis import given
 from hypothesis import strategies as st
-from room import T0, Heard, Room, converted, hold, speech
+from support.cli_child import recording
+from support.room import T0, Heard, Room, converted, hold, speech
 
 from pipeline.audio import echo
 from pipeline.audio.echo import HEAD_S, TAIL_S, EchoCanceller, HalfDuplex, choose
+from pipeline.audio.line import Ends
 from pipeline.clock import NS_PER_MS, NS_PER_S
 from pipeline.config import Audio, Settings
-from pipeline.ends import Ends
+from pipeline.engines.vad import WINDOW, VoiceDetector
 from pipeline.errors import BadInput
 from pipeline.events import Frame, Samples
-from pipeline.stages.vad import WINDOW, VoiceDetector
 
 VAD_RATE = 16_000
 SETTINGS = Settings()

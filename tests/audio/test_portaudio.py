@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fake_portaudio import LAPTOP, FakePortAudio, Install, PortAudioError
+from support.fake_portaudio import LAPTOP, FakePortAudio, Install, PortAudioError
 
 from pipeline.audio import portaudio
 from pipeline.audio.portaudio import Kind, Owner, find_device, list_devices

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pulse import Pulse, result
+from support.pulse import Pulse, result
 
 from pipeline.audio.files import WavWriter
 from pipeline.clock import NS_PER_S

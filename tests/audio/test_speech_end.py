@@ -8,14 +8,14 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 import pytest
-from cli_child import HUMAN, ROOT, needs_people
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.cli_child import HUMAN, ROOT, needs_people
 
 from pipeline.audio.files import read_audio
 from pipeline.audio.speech_end import RATE, SpeechEnd, speech_end
 from pipeline.events import Samples
-from pipeline.hearing import end_of_speech
+from pipeline.turns.listener import end_of_speech
 
 Floats = npt.NDArray[np.float64]
 

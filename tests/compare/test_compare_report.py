@@ -12,23 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import av
-import comparison_samples as samples
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from report_page import NAMESPACE, Elements, content, sounds
+from support import comparison_samples as samples
+from support.report_page import NAMESPACE, Elements, content, sounds
 
 from pipeline.compare import cost, report
 from pipeline.compare.record import Call, Check, Conversation, Turn
 from pipeline.compare.report import data
 from pipeline.compare.summary import summarise
 from pipeline.compare.words import words
-from pipeline.direct.brief import STAMP
 from pipeline.errors import StageError
-from pipeline.profile.html import page as pages
-from pipeline.profile.html import sound
-from pipeline.profile.record import Record
+from pipeline.measure.html import page as pages
+from pipeline.measure.html import sound
+from pipeline.measure.record import Record
+from pipeline.speech_to_speech.brief import STAMP
 
 TABLE = cost.prices()
 MEASURED = (samples.CASCADE, samples.DIRECT)

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import comparison_samples as made
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import comparison_samples as made
 
 from pipeline.compare.cost import prices
 from pipeline.compare.record import Check, Conversation

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 from typing import Any
 
-import comparison_samples as made
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from support import comparison_samples as made
 
 from pipeline.compare.cost import prices
 from pipeline.compare.summary import summarise

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from metronome import Answer, MetronomeWay
-from noise import LEAD_S, SPEECH_S, TAIL_S, utterance
+from support.metronome import Answer, MetronomeWay
+from support.noise import LEAD_S, SPEECH_S, TAIL_S, utterance
 
 from pipeline.audio.files import WavWriter, read_audio
 from pipeline.audio.speech_end import UNMEASURABLE
@@ -16,7 +16,7 @@ from pipeline.clock import NS_PER_MS
 from pipeline.compare.conductor import hold
 from pipeline.compare.record import Conversation
 from pipeline.compare.scenario import Instrumented, Response, Scenario, Step
-from pipeline.tools import Tool
+from pipeline.engines.tools import Tool
 
 ERROR_MS = 15.0
 """What the project allows its instrument."""

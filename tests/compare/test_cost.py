@@ -7,10 +7,10 @@ import random
 from pathlib import Path
 from typing import Any
 
-import comparison_samples as made
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import comparison_samples as made
 
 from pipeline.compare.cost import (
     Prices,

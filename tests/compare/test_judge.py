@@ -7,18 +7,18 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import llm_server as server
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from servers import llm_server as server
 
 from pipeline.compare.judge import PROMPT, answer, endpoint_of, judge
 from pipeline.compare.record import Check, Conversation, Turn
 from pipeline.compare.scenario import Expect, Scenario, Step
 from pipeline.config import Settings
 from pipeline.errors import BadInput
-from pipeline.profile.record import Record, Status
+from pipeline.measure.record import Record, Status
 
 ASKED = "Does it speak like a pirate?"
 

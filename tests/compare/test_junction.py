@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from virtual_time import VirtualClock
-from virtual_time import run as in_virtual_time
+from support.virtual_time import VirtualClock
+from support.virtual_time import run as in_virtual_time
 
 from pipeline.audio.playout import Playout
 from pipeline.compare.junction import MOST_WAITING, SILENT_S, Branch, Mixer

@@ -29,7 +29,7 @@ with Keys() as keys:
 
 def test_a_key_is_seen_without_enter_and_without_echo() -> None:
     pytest.importorskip("termios", reason="needs a pseudo-terminal")
-    from terminal_child import in_terminal
+    from support.terminal_child import in_terminal
 
     with in_terminal([sys.executable, "-c", PROGRAM]) as terminal:
         terminal.wait_for("available True")
@@ -44,7 +44,7 @@ def test_a_key_is_seen_without_enter_and_without_echo() -> None:
 @pytest.mark.parametrize(("key", "sign"), [("x", "everything"), ("\x03", "KeyboardInterrupt")])
 def test_the_terminal_is_as_it_was_whatever_happens(key: str, sign: str) -> None:
     pytest.importorskip("termios", reason="needs a pseudo-terminal")
-    from terminal_child import in_terminal
+    from support.terminal_child import in_terminal
 
     with in_terminal([sys.executable, "-c", PROGRAM]) as terminal:
         terminal.wait_for("available True")

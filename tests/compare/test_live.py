@@ -16,14 +16,15 @@ from typing import Any, Self
 
 import numpy as np
 import pytest
-from cli_child import json_lines, read_wav
-from metronome import RATE, Answer, MetronomeWay
 from rich.console import Console
-from scripted import Detector
-from virtual_time import VirtualClock
-from virtual_time import run as in_virtual_time
+from support.cli_child import json_lines, read_wav
+from support.metronome import RATE, Answer, MetronomeWay
+from support.scripted import Detector
+from support.virtual_time import VirtualClock
+from support.virtual_time import run as in_virtual_time
 
 from pipeline.audio.audible import ending, onset
+from pipeline.audio.line import Ends
 from pipeline.compare.audition import Audition, ends_rate
 from pipeline.compare.keys import Keys
 from pipeline.compare.scenario import Scenario
@@ -31,7 +32,6 @@ from pipeline.compare.screen import Screen
 from pipeline.compare.switch import FADE_S
 from pipeline.compare.voiced import Voiced
 from pipeline.config import Audio, Vad
-from pipeline.ends import Ends
 from pipeline.errors import StageError
 from pipeline.events import Event, Failure, Frame, ReplyAudio, ReplyInterrupted, Samples
 from pipeline.session import Session

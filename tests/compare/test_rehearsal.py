@@ -11,8 +11,8 @@ import pytest
 from pipeline.compare.rehearsal import PREAMBLE, REPLY, rehearse
 from pipeline.compare.scenario import Expect, Instrumented, Scenario, Step, Wanted
 from pipeline.compare.scoring import check
+from pipeline.engines.tools import Tool
 from pipeline.simulated.script import Latency, Script, ScriptedTurn
-from pipeline.tools import Tool
 
 
 def recording(path: Path) -> Path:

@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import comparison_samples as made
 import pytest
+from support import comparison_samples as made
 
 from pipeline.compare.cost import prices
 from pipeline.compare.resumption import ASKED, asked_of, resumed

@@ -16,7 +16,7 @@ from pipeline.compare.record import Call, Check, Turn
 from pipeline.compare.scenario import Expect, Scenario, Step, Wanted
 from pipeline.compare.scoring import check, contains, names_number, scored, word_errors
 from pipeline.compare.words import TENS, UNITS, numbers, words
-from pipeline.profile.record import Record
+from pipeline.measure.record import Record
 
 SMALL = {value: name for name, value in {**UNITS, **TENS}.items()}
 

@@ -11,7 +11,6 @@ from rich.console import Console
 
 from pipeline.compare.pane import Pane
 from pipeline.compare.screen import BESIDE, Screen
-from pipeline.direct.brief import STAMP
 from pipeline.events import (
     Failure,
     ReplyDone,
@@ -22,6 +21,7 @@ from pipeline.events import (
     SpeechStopped,
     Transcript,
 )
+from pipeline.speech_to_speech.brief import STAMP
 
 MS = 1_000_000
 DIRECT = {

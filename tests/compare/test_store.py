@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from comparison_samples import SIMULATED, comparison, header
+from support.comparison_samples import SIMULATED, comparison, header
 
 from pipeline.compare.store import CONVERSATIONS, TRACE, Store, read
 from pipeline.errors import BadInput

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.compare.scenario import Instrumented, Response
 from pipeline.compare.toolbox import Toolbox, agrees, text
-from pipeline.tools import Tool
+from pipeline.engines.tools import Tool
 
 WEATHER = Instrumented(
     Tool("weather"),

@@ -7,10 +7,10 @@ import dataclasses
 import re
 from typing import Any
 
-import comparison_samples as made
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import comparison_samples as made
 
 from pipeline.audio.speech_end import UNMEASURABLE
 from pipeline.compare.cost import prices

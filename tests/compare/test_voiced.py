@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_child import json_lines
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted import LOUD, Detector
+from support.cli_child import json_lines
+from support.scripted import LOUD, Detector
 
 from pipeline.clock import NS_PER_MS, NS_PER_S
 from pipeline.compare.voiced import PathTrace, Voiced

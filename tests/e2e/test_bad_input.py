@@ -19,17 +19,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 import pytest
-from cli_child import (
-    ROOT,
-    Outcome,
-    read_conversation,
-    read_trace,
-    read_wav,
-    recording,
-    run,
-    scripted,
-)
-from llm_server import (
+from servers.llm_server import (
     DONE,
     ROLE,
     Answer,
@@ -43,8 +33,18 @@ from llm_server import (
     reply,
     status,
 )
+from support.cli_child import (
+    ROOT,
+    Outcome,
+    read_conversation,
+    read_trace,
+    read_wav,
+    recording,
+    run,
+    scripted,
+)
 
-from pipeline.model import File, sha256, write_fetched
+from pipeline.models.model import File, sha256, write_fetched
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX limits and devices")
 QUESTION = recording(5)

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from cli_child import RECORDINGS, read_trace, run, scripted
-from llm_server import reply
+from servers.llm_server import reply
+from support.cli_child import RECORDINGS, read_trace, run, scripted
 
 from pipeline.audio.files import WavWriter, read_audio
-from pipeline.stages.stt import bare
+from pipeline.engines.whisper import bare
 
 RATE = 16_000
 QUESTION = "dev_08.wav"

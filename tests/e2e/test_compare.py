@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 import yaml
-from cli_child import ROOT, Child, Outcome, embedded_llm, run, scripted
-from llm_server import DONE, ROLE, Answer, Request, delta, finish, reply, tool_call
-from noise import utterance
+from servers.llm_server import DONE, ROLE, Answer, Request, delta, finish, reply, tool_call
+from support.cli_child import ROOT, Child, Outcome, embedded_llm, run, scripted
+from support.noise import utterance
 from test_profile import part_of_corpus
 
 from pipeline.clock import NS_PER_MS

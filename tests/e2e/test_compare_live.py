@@ -8,14 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_child import HANG_S, RECORDINGS, Outcome, environment, json_lines, read_wav, recording
-from cli_child import scripted as llm_server
-from live_child import command
-from llm_server import reply
-from pulse import Pulse
+from servers.llm_server import reply
+from support.cli_child import (
+    HANG_S,
+    RECORDINGS,
+    Outcome,
+    environment,
+    json_lines,
+    read_wav,
+    recording,
+)
+from support.cli_child import scripted as llm_server
+from support.live_child import command
+from support.pulse import Pulse
 
 from pipeline.audio.audible import ending, onset
-from pipeline.direct.brief import STAMP
+from pipeline.speech_to_speech.brief import STAMP
 from pipeline.timeline import Timeline
 
 QUESTION = 8
@@ -142,7 +150,7 @@ def test_a_file_that_is_read_is_not_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("key", "code"), [("q", 0), ("\x03", 130)])
 def test_in_a_terminal(tmp_path: Path, key: str, code: int) -> None:
     pytest.importorskip("termios", reason="needs a pseudo-terminal")
-    from terminal_child import in_terminal
+    from support.terminal_child import in_terminal
 
     inputs = [str(recording(QUESTION))] * 20
     with llm_server(otherwise=reply(*ANSWER)) as llm:
@@ -167,7 +175,7 @@ def test_in_a_terminal(tmp_path: Path, key: str, code: int) -> None:
 def test_on_a_microphone_and_a_loudspeaker(pulse: Pulse, tmp_path: Path) -> None:
     env = {**pulse.env, "CASCADE_AUDIO__ECHO": "off"}
     pytest.importorskip("termios", reason="needs a pseudo-terminal")
-    from terminal_child import in_terminal
+    from support.terminal_child import in_terminal
 
     with llm_server(otherwise=reply(*ANSWER)) as llm, pulse.record() as outside:
         run = command({"llm.model": llm.url}, paths=PATHS, trace=tmp_path / "trace", json=True)

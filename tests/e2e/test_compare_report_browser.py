@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import comparison_samples as samples
 import pytest
-from browser import Page, chromium
+from support import comparison_samples as samples
+from support.browser import Page, chromium
 
 from pipeline.compare import cost, report
 from pipeline.compare.summary import summarise
-from pipeline.direct.brief import STAMP
+from pipeline.speech_to_speech.brief import STAMP
 
 pytestmark = pytest.mark.skipif(
     chromium() is None, reason="no Chromium or Chrome is on the PATH, or this is Windows"

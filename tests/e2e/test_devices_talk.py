@@ -21,7 +21,8 @@ from pathlib import Path
 import jiwer
 import numpy as np
 import pytest
-from cli_child import (
+from servers.llm_server import Answer, Request, reply
+from support.cli_child import (
     HANG_S,
     ROOT,
     Child,
@@ -34,18 +35,17 @@ from cli_child import (
     run,
     scripted,
 )
-from llm_server import Answer, Request, reply
-from pulse import RATE, Pulse
+from support.pulse import RATE, Pulse
 
 from pipeline.audio.audible import AUDIBLE_DBFS
 from pipeline.audio.resample import Resampler
-from pipeline.catalogue import Catalogue
 from pipeline.clock import NS_PER_S
 from pipeline.config import Stt
+from pipeline.engines.whisper import Whisper
 from pipeline.events import Samples
-from pipeline.stages.stt import Whisper
+from pipeline.models.catalogue import Catalogue
 from pipeline.timeline import Timeline
-from pipeline.turns import RATE as STT_RATE
+from pipeline.turns.taker import RATE as STT_RATE
 
 ReadBack = Callable[[Samples, int], str]
 

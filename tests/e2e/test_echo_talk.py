@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cli_child import HANG_S, Child, Outcome, read_trace, read_wav, recording, scripted
-from llm_server import reply
-from pulse import Pulse
+from servers.llm_server import reply
+from support.cli_child import HANG_S, Child, Outcome, read_trace, read_wav, recording, scripted
+from support.pulse import Pulse
 
 from pipeline.events import Samples
 

@@ -13,21 +13,32 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_child import HUMAN, needs_people, recording, run, scripted
-from llm_server import DONE, ROLE, Answer, LlmServer, Request, delta, finish, pause, reply, usage
 from rich.console import Console
+from servers.llm_server import (
+    DONE,
+    ROLE,
+    Answer,
+    LlmServer,
+    Request,
+    delta,
+    finish,
+    pause,
+    reply,
+    usage,
+)
+from support.cli_child import HUMAN, needs_people, recording, run, scripted
 
 from pipeline.audio.files import read_audio
 from pipeline.config import Settings
 from pipeline.config_file import load
-from pipeline.engines import LocalEngines
-from pipeline.profile.corpus import Item
+from pipeline.engines.local import LocalEngines
+from pipeline.measure.corpus import Item
+from pipeline.measure.record import Record, write
+from pipeline.models.shelf import catalogue
 from pipeline.profile.instrument import Bounds, measure
-from pipeline.profile.record import Record, write
 from pipeline.profile.what_if import predict
-from pipeline.shelf import catalogue
 from pipeline.trace import description
-from pipeline.turns import RATE
+from pipeline.turns.taker import RATE
 
 NUMBERS = (5, 2, 10, 7, 12)
 MODES = ("overlapped", "speculative")

@@ -15,14 +15,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cli_child import ROOT, Child, Outcome, embedded_llm, json_lines, recording, run, scripted
-from llm_server import reply
+from servers.llm_server import reply
+from support.cli_child import (
+    ROOT,
+    Child,
+    Outcome,
+    embedded_llm,
+    json_lines,
+    recording,
+    run,
+    scripted,
+)
 from test_bad_input import limit_files
 
 from pipeline.audio.audible import onset
 from pipeline.audio.files import WavWriter, read_audio
-from pipeline.profile.record import Record, read
-from pipeline.profile.witness import begin_of, stereo
+from pipeline.measure.record import Record, read
+from pipeline.measure.witness import begin_of, stereo
 from pipeline.timeline import PARTS
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals and limits")

@@ -19,17 +19,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_child import ROOT, Child, recording, run, scripted
-from llm_server import reply
-from ray_bench import Bench, of, read
+from servers.llm_server import reply
+from support.cli_child import ROOT, Child, recording, run, scripted
+from support.ray_bench import Bench, of, read
 
 from pipeline.config import Settings
 from pipeline.errors import BadInput, StageError
-from pipeline.profile.corpus import Item
-from pipeline.profile.executor import Job, Made
+from pipeline.measure.corpus import Item
+from pipeline.measure.executor import Job, Made
+from pipeline.measure.plan import Variant, order
+from pipeline.measure.ray_executor import RETRIES, RayExecutor
 from pipeline.profile.instrument import Bounds
-from pipeline.profile.plan import Variant, order
-from pipeline.profile.ray_executor import RETRIES, RayExecutor
 from pipeline.profile.run import make
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'voice-cascade[ray]'")

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import samples
-from browser import Page, chromium
+from support import samples
+from support.browser import Page, chromium
 
 from pipeline.profile import report
 

@@ -17,26 +17,26 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cli_child import ROOT
-from llm_server import DONE, ROLE, Answer, LlmServer, Request, delta, finish, pause, usage
+from servers.llm_server import DONE, ROLE, Answer, LlmServer, Request, delta, finish, pause, usage
+from support.cli_child import ROOT
 
-from pipeline import engines
-from pipeline.alignment import Sound
 from pipeline.audio.files import WavWriter, read_audio
 from pipeline.config import Settings
 from pipeline.config_file import load
-from pipeline.engines import LocalEngines
-from pipeline.profile.corpus import Item, gather
+from pipeline.engines import local
+from pipeline.engines.local import LocalEngines
+from pipeline.engines.piper import Piper
+from pipeline.engines.whisper import Audio, Transcription, Whisper
+from pipeline.engines.worker import Stop
+from pipeline.measure.corpus import Item, gather
+from pipeline.measure.record import Record
+from pipeline.models.shelf import catalogue
 from pipeline.profile.instrument import Bounds, make_ready, measure
-from pipeline.profile.record import Record
 from pipeline.profile.summary import summarise
-from pipeline.shelf import catalogue
-from pipeline.stages.stt import Audio, Transcription, Whisper
-from pipeline.stages.tts import Piper
-from pipeline.stages.worker import Stop
+from pipeline.text.alignment import Sound
 from pipeline.timeline import PARTS
 from pipeline.trace import description
-from pipeline.turns import RATE
+from pipeline.turns.taker import RATE
 
 CORPUS = ROOT / "tests" / "data" / "corpus"
 NUMBERS = (7, 10, 7, 10, 7)
@@ -216,8 +216,8 @@ class Profile:
 def profile(tmp_path_factory: pytest.TempPathFactory) -> Profile:
     made = Profile(tmp_path_factory.mktemp("profile"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engines, "Whisper", SlowWhisper)
-        patch.setattr(engines, "Piper", SlowPiper)
+        patch.setattr(local, "Whisper", SlowWhisper)
+        patch.setattr(local, "Piper", SlowPiper)
         asyncio.run(made.make())
     return made
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_child import RECORDINGS, read_conversation, run, scripted
-from llm_server import Answer, Request, reply
+from servers.llm_server import Answer, Request, reply
+from support.cli_child import RECORDINGS, read_conversation, run, scripted
 
 from pipeline.audio.files import WavWriter, read_audio
-from pipeline.stages.stt import bare
+from pipeline.engines.whisper import bare
 
 RATE = 16_000
 FIRST, SECOND = "dev_05.wav", "dev_08.wav"

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cli_child import (
+from servers.llm_server import ROLE, Answer, delta, hang, reply, status
+from support.cli_child import (
     REAL,
     Child,
     Outcome,
@@ -28,18 +29,17 @@ from cli_child import (
     run,
     scripted,
 )
-from llm_server import ROLE, Answer, delta, hang, reply, status
 
 from pipeline.audio.audible import AUDIBLE_DBFS, onset
 from pipeline.audio.files import WavWriter, read_audio
 from pipeline.audio.resample import Resampler
-from pipeline.catalogue import Catalogue
 from pipeline.clock import NS_PER_S
 from pipeline.config import Settings, Stt
+from pipeline.engines.whisper import Whisper, bare
 from pipeline.events import Samples
-from pipeline.stages.stt import Whisper, bare
+from pipeline.models.catalogue import Catalogue
 from pipeline.timeline import Timeline
-from pipeline.turns import RATE
+from pipeline.turns.taker import RATE
 
 SPOKEN = {
     5: "What time does the museum leave?",

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cli_child import ROOT, Outcome, read_trace, read_wav, recording, run, scripted
-from llm_server import reply, status
+from servers.llm_server import reply, status
+from support.cli_child import ROOT, Outcome, read_trace, read_wav, recording, run, scripted
 
 from pipeline.audio.files import WavWriter
 from pipeline.timeline import Timeline

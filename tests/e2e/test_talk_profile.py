@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cli_child import read_trace, recording, run, scripted
-from llm_server import reply
+from servers.llm_server import reply
+from support.cli_child import read_trace, recording, run, scripted
 
 from pipeline.timeline import MARKS
 from pipeline.waterfall import lines

@@ -10,9 +10,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pipeline.config import Reply, Turns
+from pipeline.measure.record import Record, Span
 from pipeline.profile.change import COSTS, WAITS, Change, Cost, Mode
 from pipeline.profile.graph import WHOLE, Setup, lacking, replay
-from pipeline.profile.record import Record, Span
 from pipeline.timeline import MARKS, PARTS, Timeline
 
 MS = 1_000_000

@@ -13,19 +13,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_child import ROOT
-from llm_server import ROLE, Answer, LlmServer, Script, delta, finish, hang, pause, reply, status
+from servers.llm_server import (
+    ROLE,
+    Answer,
+    LlmServer,
+    Script,
+    delta,
+    finish,
+    hang,
+    pause,
+    reply,
+    status,
+)
+from support.cli_child import ROOT
 
 from pipeline import config_file
 from pipeline.audio.files import WavWriter, read_audio
 from pipeline.clock import NS_PER_S
-from pipeline.engines import LocalEngines
-from pipeline.profile.corpus import Item, checked, gather
+from pipeline.engines.local import LocalEngines
+from pipeline.measure.corpus import Item, checked, gather
+from pipeline.measure.lanes import Line
+from pipeline.measure.record import Record
+from pipeline.measure.witness import stereo
+from pipeline.models.shelf import catalogue
 from pipeline.profile.instrument import Bounds, Unwritten, make_ready, measure
-from pipeline.profile.lanes import Line
-from pipeline.profile.record import Record
-from pipeline.profile.witness import stereo
-from pipeline.shelf import catalogue
 
 LINE = "It leaves at nine in the morning, and then again at ten. "
 AGREE_NS = 20_000_000

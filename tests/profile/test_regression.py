@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from known_turns import header, turn
 from rich.console import Console
+from support.known_turns import header, turn
 
 from pipeline.errors import BadInput
-from pipeline.profile import record
-from pipeline.profile.record import Record
+from pipeline.measure import record
+from pipeline.measure.record import Record
 from pipeline.profile.regression import WORSE, compare, compared
 
 FILES = tuple(f"{letter}.wav" for letter in "abcdefgh")

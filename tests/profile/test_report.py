@@ -14,16 +14,16 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-import samples
 from hypothesis import example, given
 from hypothesis import strategies as st
-from report_page import NAMESPACE, Elements, content, sounds
+from support import samples
+from support.report_page import NAMESPACE, Elements, content, sounds
 
 from pipeline.errors import StageError
+from pipeline.measure.html import page as pages
+from pipeline.measure.html import sound, turns
+from pipeline.measure.record import Record
 from pipeline.profile import report
-from pipeline.profile.html import page as pages
-from pipeline.profile.html import sound, turns
-from pipeline.profile.record import Record
 from pipeline.timeline import MARKS, Timeline
 
 FEW = tuple(samples.SAID)[:4]

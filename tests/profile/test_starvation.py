@@ -7,8 +7,8 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.conversation import CHARS_PER_SECOND
-from pipeline.profile.record import Record
+from pipeline.conversation.history import CHARS_PER_SECOND
+from pipeline.measure.record import Record
 from pipeline.profile.starvation import missing_ns, pace_ns
 
 MS = 1_000_000

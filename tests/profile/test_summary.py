@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from known_turns import PLAIN, header, turn
 from rich.console import Console
+from support.known_turns import PLAIN, header, turn
 
 from pipeline.audio.speech_end import UNMEASURABLE
 from pipeline.errors import StageError
-from pipeline.profile.record import Record, Status
+from pipeline.measure.record import Record, Status
 from pipeline.profile.summary import COLUMNS, HIDEABLE, row, show, summarise, write
 from pipeline.profile.terminal import PATTERNS, bar
 from pipeline.timeline import PARTS

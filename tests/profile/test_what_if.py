@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from pipeline.errors import BadInput
+from pipeline.measure.record import Record, write
 from pipeline.profile.change import COSTS, WAITS, Change, Cost, parse
-from pipeline.profile.record import Record, write
 from pipeline.profile.what_if import forecast, predict
 
 MS = 1_000_000

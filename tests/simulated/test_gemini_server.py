@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gemini_client import MODEL, Client, script, serve, voice
 from google import genai
+from support.gemini_client import MODEL, Client, script, serve, voice
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 

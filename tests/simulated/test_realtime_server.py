@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import trustme
 from openai import AsyncOpenAI
-from realtime_client import (
+from support.realtime_client import (
     RATE,
     Client,
     connected,

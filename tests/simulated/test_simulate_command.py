@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from realtime_client import connected, silence, voice
+from support.realtime_client import connected, silence, voice
 
 TEXT = """
 name: test

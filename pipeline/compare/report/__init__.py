@@ -14,11 +14,11 @@ from typing import Any
 
 from pipeline.compare.record import Conversation
 from pipeline.compare.report import data, figures, tables
-from pipeline.direct.brief import STAMP
-from pipeline.profile.html import page, sound
-from pipeline.profile.html.page import Kit, Page
-from pipeline.profile.html.turns import parts
+from pipeline.measure.html import page, sound
+from pipeline.measure.html.page import Kit, Page
+from pipeline.measure.html.turns import parts
 from pipeline.profile.report import SHARED
+from pipeline.speech_to_speech.brief import STAMP
 
 NAME = "report.html"
 

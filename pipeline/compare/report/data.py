@@ -14,9 +14,9 @@ from pipeline.clock import NS_PER_S
 from pipeline.compare.record import Call, Check, Conversation, Turn
 from pipeline.compare.stamp import simulations, source_of, titled
 from pipeline.compare.words import words
-from pipeline.profile.html import sound
-from pipeline.profile.html import turns as drawn
-from pipeline.profile.html.turns import in_ms
+from pipeline.measure.html import sound
+from pipeline.measure.html import turns as drawn
+from pipeline.measure.html.turns import in_ms
 from pipeline.timeline import DIRECT_PARTS, PARTS
 
 SHOWN = 2_000

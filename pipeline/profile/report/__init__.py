@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.profile.html import page, sound, turns
-from pipeline.profile.html.page import Kit, Page
-from pipeline.profile.record import Record
+from pipeline.measure.html import page, sound, turns
+from pipeline.measure.html.page import Kit, Page
+from pipeline.measure.record import Record
 from pipeline.profile.report import data
 from pipeline.profile.summary import summarise
 from pipeline.timeline import PARTS

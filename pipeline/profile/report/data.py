@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pipeline.profile.record import Record
+from pipeline.measure.record import Record
 
 
 def variants(header: Mapping[str, Any], records: Iterable[Record]) -> list[str]:

@@ -1,0 +1,360 @@
+"""What was said, and of the replies what was *heard*. Pure.
+
+The history is what the model is reminded of, so it must hold what the user knows: a reply that was
+interrupted is cut to the last word heard, one that nobody heard is dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from pipeline.conversation.message import CHARS_PER_TOKEN, Message, Place, clean, cut, wire
+from pipeline.engines.prompt import Prompt, tools_of
+from pipeline.engines.tools import Tool, ToolUse
+from pipeline.text import alignment
+from pipeline.text.alignment import WordEnd
+from pipeline.text.chunker import Clause
+
+__all__ = ["CHARS_PER_SECOND", "Conversation", "Message", "Place", "Spoken"]
+
+CHARS_PER_SECOND = 15.0
+"""How fast a voice reads, about; used only for a clause whose sound is not complete."""
+
+RUNNING = "The tool is still running; its result comes later."
+"""Stands for the result of a call that is not there yet: no chat takes a call without a result."""
+
+NOTHING = "(no output)"
+
+CANCELLED = "The call was cancelled; there is no result."
+
+UNSPOKEN = "(The user spoke before I answered.)"
+"""Follows a result in the prompt where no word of the assistant's was heard after it: some chat
+templates (Mistral's) take no user's message after a tool's."""
+
+LEAST_RESULT_CHARS = 200
+"""A result is not cut shorter than this to make a prompt fit its budget."""
+
+
+class Conversation:
+    """The history of a session, in order, fitted into a prompt of limited size."""
+
+    def __init__(
+        self,
+        instructions: str,
+        *,
+        budget_tokens: int,
+        retention: float,
+        tools: Sequence[Tool] = (),
+        tool_chars: int = 1500,
+    ) -> None:
+        """Start empty.
+
+        Args:
+            instructions: The system prompt; never dropped.
+            budget_tokens: Prompt size above which the oldest turns are left out.
+            retention: Share of the budget that remains after leaving out. Dropping seldom and much
+                keeps the start of the prompt the same for many turns, and the server's cache valid.
+            tools: Offered with every prompt; they count.
+            tool_chars: Longest result of a call; the rest is cut off.
+        """
+        self._system = Message("system", instructions, 0)
+        self._budget = budget_tokens
+        self._retention = retention
+        self._tool_chars = tool_chars
+        self._left_out: list[Message] = []
+        self._kept: list[Message] = []
+        self._running: set[str] = set()
+        self.offer(tools)
+
+    @property
+    def history(self) -> list[Message]:
+        """Everything said and heard, in order, including what prompts leave out."""
+        return [*self._left_out, *self._kept]
+
+    def offer(self, tools: Sequence[Tool]) -> None:
+        """Offer these tools, and no others, with every prompt from now on."""
+        self._tools = tuple(tools)
+        offered = tools_of(Prompt([], tools))
+        self._fixed = self._system.tokens + sum(len(json.dumps(t)) for t in offered) / (
+            CHARS_PER_TOKEN
+        )
+
+    def restore(self, messages: Sequence[Message]) -> None:
+        """Go on with a saved history.
+
+        What no chat takes is put right: a call without a result gets one, a result without its
+        call is left out.
+        """
+        wanted: list[str] = []
+        for message in [*messages, Message("user", "", 0)]:
+            if message.role == "tool" and message.call_id in wanted:
+                wanted.remove(message.call_id)
+                content = CANCELLED if message.content == RUNNING else message.content
+                self._kept.append(replace(message, content=content))
+                continue
+            turn = self._kept[-1].turn if self._kept else 0
+            self._kept += [Message("tool", CANCELLED, turn, call_id=id) for id in wanted]
+            wanted = [use.id for use in message.calls]
+            if message.calls or (message.role in ("user", "assistant") and message.content.strip()):
+                self._kept.append(replace(message))
+
+    def add(self, role: Literal["user", "assistant"], content: str, turn: int) -> None:
+        """Append one side's words. An empty text is nothing said."""
+        if content.strip():
+            self._kept.append(Message(role, content.strip(), turn))
+
+    def settle(self, turn: int, heard: str, *, part: int = 0, cuts: Sequence[int] = ()) -> None:
+        """Set the reply of `turn` to what was heard of it; drop it if that is nothing.
+
+        Args:
+            turn: Where it stands.
+            heard: The words.
+            part: Likewise.
+            cuts: Where in its text tools were called: so many characters were written before.
+        """
+        place = Place(turn, part)
+        for messages in (self._left_out, self._kept):
+            messages[:] = [
+                m for m in messages if m.role != "assistant" or m.place != place or m.calls
+            ]
+        calling = [m for m in self.history if m.calls and m.place == place]
+        begin = 0
+        for message, end in zip(calling, cuts, strict=False):
+            message.content = heard[begin:end].strip()
+            begin = end
+        if heard[begin:].strip():
+            self._insert(Message("assistant", heard[begin:].strip(), turn, part=part))
+
+    def call(self, place: Place, uses: Sequence[ToolUse]) -> None:
+        """The assistant asks for tools, in the reply at `place`; they are running."""
+        uses = tuple(
+            ToolUse(use.id, clean(use.name), clean(use.arguments)[: self._tool_chars])
+            for use in uses
+        )
+        self._insert(Message("assistant", "", place.turn, uses, part=place.part))
+        for use in uses:
+            self._running.add(use.id)
+            self._insert(Message("tool", RUNNING, place.turn, call_id=use.id, part=place.part))
+
+    def result(self, call_id: str, output: str) -> None:
+        """A call has its result."""
+        output = clean(output).strip() or NOTHING
+        if len(output) > self._tool_chars:
+            output = cut(output, self._tool_chars)
+        for message in self.history:
+            if message.call_id == call_id:
+                message.content = output
+        self._running.discard(call_id)
+
+    def cancel(self, call_id: str) -> None:
+        """A call will have no result."""
+        self.result(call_id, CANCELLED)
+
+    def follow_up(self, uses: Sequence[ToolUse], turn: int) -> Place:
+        """The results of calls are there, late: they are told now, in `turn`.
+
+        The calls move to the end with their results, so that a prompt ends with them; the words
+        before them stay where they were said.
+
+        Args:
+            uses: All calls of one message.
+            turn: The newest turn.
+
+        Returns:
+            Where the reply to the results stands.
+        """
+        ids = {use.id for use in uses}
+        moved: list[Message] = []
+        part = 1 + max((m.part for m in self.history if m.turn == turn), default=0)
+        for messages in (self._left_out, self._kept):
+            stay: list[Message] = []
+            for m in messages:
+                if m.call_id in ids or any(use.id in ids for use in m.calls):
+                    content = "" if m.calls else m.content
+                    moved.append(replace(m, content=content, turn=turn, part=part))
+                    if m.calls and m.content:
+                        stay.append(replace(m, calls=()))
+                else:
+                    stay.append(m)
+            messages[:] = stay
+        self._kept += moved
+        return Place(turn, part + 1)
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether the user spoke last, or a tool: a reply was dropped, or never made.
+
+        Of a tool that is running more will be told anyhow.
+        """
+        last = self._kept[-1] if self._kept else None
+        if last is None or last.role == "assistant":
+            return False
+        return last.role == "user" or last.call_id not in self._running
+
+    def prompt(self, *, said: str = "", reserve_tokens: int = 0) -> Prompt:
+        """What the model is asked with: instructions, then as much of the history as fits.
+
+        Neighbours of one role are joined, since many chat templates insist on alternation: they
+        arise when a reply was dropped, or when the user went on after a pause.
+
+        Args:
+            said: What the user says now, and may not have finished: it is not kept.
+            reserve_tokens: Room to leave for what will be said next.
+        """
+        now = Message("user", said, 0)
+        self._fit(reserve_tokens + (int(now.tokens) if said else 0))
+        joined: list[Message] = []
+        for message in [*self._kept, now] if said else self._kept:
+            last = joined[-1] if joined else None
+            if last is not None and last.role == message.role != "tool" and not last.calls:
+                words = " ".join(filter(None, (last.content, message.content)))
+                joined[-1] = Message(last.role, words, message.turn, message.calls)
+                continue
+            if last is not None and last.role == "tool" and message.role == "user":
+                joined.append(Message("assistant", UNSPOKEN, last.turn))
+            joined.append(message)
+        joined = _shortened(joined, self._fixed + reserve_tokens - self._budget)
+        return Prompt(map(wire, (self._system, *joined)), self._tools)
+
+    def _insert(self, message: Message) -> None:
+        """Put a message where it stands: behind all before it, and those of the same place."""
+        # The reply to a question that prompts leave out stays out with it.
+        out = self._left_out and self._kept and message.place < self._kept[0].place
+        messages = self._left_out if out else self._kept
+        behind = (i for i, m in enumerate(messages) if m.place > message.place)
+        messages.insert(next(behind, len(messages)), message)
+
+    def _fit(self, reserve_tokens: int) -> None:
+        """Leave out the oldest turns, down to the retention ratio, once the budget is exceeded.
+
+        The user's newest words always stay, and all after them. What is left begins with words of
+        the user's: a reply goes with its question, and a call with its result.
+        """
+        total = self._fixed + sum(m.tokens for m in self._kept)
+        if total + reserve_tokens <= self._budget:
+            return
+        goal = self._budget * self._retention
+        newest = max((i for i, m in enumerate(self._kept) if m.role == "user"), default=0)
+        drop = 0
+        while drop < newest and (total > goal or self._kept[drop].role != "user"):
+            total -= self._kept[drop].tokens
+            drop += 1
+        self._left_out += self._kept[:drop]
+        del self._kept[:drop]
+
+
+def _shortened(messages: list[Message], excess: float) -> list[Message]:
+    """The messages with results cut, the longest first, where all together are too much.
+
+    Args:
+        messages: Of a prompt that has no older turns to leave out.
+        excess: How much more than their budget all but these are (tokens); mostly negative.
+    """
+    over = excess + sum(m.tokens for m in messages)
+    results = (i for i, m in enumerate(messages) if m.role == "tool")
+    for i in sorted(results, key=lambda i: -len(messages[i].content)):
+        text = messages[i].content
+        if over <= 0 or len(text) <= LEAST_RESULT_CHARS:
+            break
+        room = max(LEAST_RESULT_CHARS, len(text) - math.ceil(over * CHARS_PER_TOKEN))
+        shorter = replace(messages[i], content=cut(text, room))
+        over -= messages[i].tokens - shorter.tokens
+        messages[i] = shorter
+    return messages
+
+
+class Spoken:
+    """Which words of a reply have been heard, given how many samples were played.
+
+    The reply's sound is the sound of its clauses, one after the other; each clause knows the span
+    of the reply's text that it came from.
+    """
+
+    def __init__(self, rate: int) -> None:
+        """Start a reply whose sound has `rate` samples a second."""
+        self._rate = rate
+        self._clauses: list[_Sound] = []
+        self.samples = 0
+
+    def begin(self, clause: Clause) -> None:
+        """The next samples belong to `clause`."""
+        self._clauses.append(_Sound(clause, self.samples))
+
+    def extend(self, samples: int, words: Sequence[WordEnd] | None = None) -> None:
+        """The current clause has this many more samples, and these words of it end in them.
+
+        Without words, or with None, see `heard`: it makes a difference whether no word ends there,
+        or nobody knows.
+        """
+        sound = self._clauses[-1]
+        if words is not None:
+            before = sound.words or []
+            sound.words = [*before, *((w.char, sound.samples + w.sample) for w in words)]
+        self.samples += samples
+        sound.samples += samples
+
+    def end(self) -> None:
+        """The current clause's sound is complete."""
+        self._clauses[-1].complete = True
+
+    def heard(self, text: str, samples: int) -> str:
+        """The part of the reply's `text` that was heard once `samples` samples had been played.
+
+        Whole words only: a word that was cut off counts as not heard. Within a clause whose
+        words' ends are not known, words are placed in proportion to their characters.
+        Samples that were not made count as not played.
+        """
+        samples = min(samples, self.samples)
+        end = 0
+        for sound in self._clauses:
+            played = samples - sound.start
+            if played <= 0:
+                break
+            clause = sound.clause
+            if sound.complete and played >= sound.samples:
+                end = clause.end
+                continue
+            if sound.words is None:
+                reached = self._in_proportion(text, sound, played)
+            else:
+                reached = self._by_words(text, sound, played)
+            end = max(end, reached)
+            break
+        return text[:end].rstrip()
+
+    def _in_proportion(self, text: str, sound: _Sound, played: int) -> int:
+        clause = sound.clause
+        expected = len(clause.text) / CHARS_PER_SECOND * self._rate
+        length = sound.samples if sound.complete else max(sound.samples, expected)
+        reached = clause.start + int((clause.end - clause.start) * played / length)
+        return _word_end(text, clause.start, reached)
+
+    def _by_words(self, text: str, sound: _Sound, played: int) -> int:
+        clause = sound.clause
+        char = max((end for end, sample in sound.words or [] if sample <= played), default=0)
+        reached = alignment.reached(clause.text, text[clause.start : clause.end], char)
+        return clause.start + reached if reached else 0
+
+
+@dataclass(slots=True)
+class _Sound:
+    clause: Clause
+    start: int
+    samples: int = 0
+    words: list[tuple[int, int]] | None = None
+    complete: bool = False
+
+
+def _word_end(text: str, start: int, reached: int) -> int:
+    """The end of the last word of `text[start:]` that ends at or before `reached`; else 0."""
+    ends = [m.end() for m in re.finditer(r"\S+", text[start:reached])]
+    if not ends:
+        return 0
+    if reached >= len(text) or text[reached].isspace() or start + ends[-1] < reached:
+        return start + ends[-1]
+    return start + ends[-2] if len(ends) > 1 else 0

@@ -1,0 +1,147 @@
+"""The embedded language model: llama.cpp's own OpenAI-compatible server inside this process."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import importlib
+import os
+import secrets
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from pipeline.config import Llm
+from pipeline.engines.servers import TEMPLATE_OFF, Endpoint
+from pipeline.errors import StageError
+
+PENALTY_TOKENS = 256
+"""How far back a repetition counts: the reply, and the one before it."""
+
+
+def thread_count(setting: int, cores: int) -> int:
+    """Threads for the embedded model.
+
+    On two cores one: a second one would fight with the recogniser and the voice. On more, all but
+    the two that those use.
+    """
+    return setting or max(1, cores - 2)
+
+
+class LocalServer:
+    """Runs a `.gguf` behind a loopback port of its own choosing, with a key of its own.
+
+    An async context manager; `endpoint` is valid inside it. No Python runs while it starts (0.4 s
+    for a small model) and stops (0.03 s): xllamacpp does not release the interpreter's lock then.
+    """
+
+    def __init__(self, path: Path, settings: Llm) -> None:
+        self._path = path
+        self._settings = settings
+        self._server: Any = None
+        self._key = secrets.token_urlsafe(24)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """How to reach it."""
+        return Endpoint(
+            f"{self._server.listening_address}/v1",
+            self._path.stem,
+            self._key,
+            "the embedded model",
+            optional=TEMPLATE_OFF,
+            remedy="start Cascade again",
+        )
+
+    async def __aenter__(self) -> Self:
+        """Load the model and listen.
+
+        Raises:
+            StageError: The file is no model that llama.cpp can run, or llama.cpp is not installed.
+        """
+        try:
+            self._server = await asyncio.to_thread(self._start)
+        except ImportError as error:
+            raise StageError(
+                "llm",
+                f"the embedded model cannot run here ({error}); install what is missing "
+                "(libgomp1 on Debian and Ubuntu), or use another --llm",
+                fatal=True,
+            ) from None
+        except (RuntimeError, ValueError, OSError):
+            # Its own words are always the same: "Failed to init server".
+            raise StageError(
+                "llm",
+                f"{self._path}: llama.cpp cannot load it; it is damaged (`cascade models verify` "
+                "tells), not a language model, too new, or too large for the memory",
+                fatal=True,
+            ) from None
+        return self
+
+    def _start(self) -> Any:
+        xllamacpp = _xllamacpp()
+        settings = self._settings
+        params = xllamacpp.CommonParams()
+        params.model.path = str(self._path)
+        params.hostnames = ["127.0.0.1"]
+        params.port = 0
+        params.api_keys = [self._key]
+        params.n_ctx = settings.context_tokens
+        # One conversation: a second slot would halve the context and split the cache.
+        params.n_parallel = 1
+        threads = thread_count(settings.threads, os.cpu_count() or 1)
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+        # A cancelled request is noticed only between batches: 64 tokens take a tenth longer to
+        # read than 2048, and are let go of in under a second instead of four.
+        params.n_batch = params.n_ubatch = settings.batch
+        params.cache_prompt = True
+        params.sampling.penalty_repeat = settings.repeat_penalty
+        params.sampling.penalty_last_n = PENALTY_TOKENS
+        # A closed stream is noticed at the next ping at the latest.
+        params.sse_ping_interval = 1
+        # Nobody but the client in this process has a use for these.
+        params.ui = params.endpoint_slots = False
+        # -1 is silence; errors are raised all the same.
+        params.verbosity = -1
+        return xllamacpp.Server(params)
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop. The server has no close method: dropping the last reference stops it.
+
+        Close the client first: an open stream can delay the stop until the next ping but one.
+        """
+        self._server = None
+
+
+def _xllamacpp() -> Any:
+    """Import llama.cpp.
+
+    Its wheel expects the system to have GCC's OpenMP library, which slim images lack. CTranslate2's
+    wheel brings that library under a name of its own; a copy that is called by the usual name
+    again, once loaded, is what the import finds.
+
+    Raises:
+        ImportError: It cannot be loaded, even so.
+    """
+    try:
+        return importlib.import_module("xllamacpp")
+    except ImportError:
+        if sys.platform != "linux":
+            raise
+        import ctranslate2
+
+        beside = Path(ctranslate2.__file__).parent.parent / "ctranslate2.libs"
+        for lent in beside.glob("libgomp-*.so*"):
+            name = b"libgomp.so.1".ljust(len(lent.name), b"\0")
+            with tempfile.NamedTemporaryFile(suffix=".so") as copy:
+                copy.write(lent.read_bytes().replace(lent.name.encode(), name))
+                copy.flush()
+                ctypes.CDLL(copy.name, ctypes.RTLD_GLOBAL)
+        return importlib.import_module("xllamacpp")

@@ -1,0 +1,295 @@
+"""The engines of the cascade: found, loaded side by side, warmed, and stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pipeline.config import Settings, Turns
+from pipeline.conversation.brevity import Shortened
+from pipeline.conversation.rounds import Caller
+from pipeline.engines.llama import LocalServer
+from pipeline.engines.llm import ChatModel, Messages, Unreachable
+from pipeline.engines.llm_judge import TextJudge
+from pipeline.engines.piper import Piper
+from pipeline.engines.servers import Endpoint, endpoint
+from pipeline.engines.smart_turn import SmartTurn
+from pipeline.engines.vad import VoiceDetector
+from pipeline.engines.whisper import Audio, Transcription, Whisper
+from pipeline.engines.worker import Worker
+from pipeline.errors import BadInput, StageError
+from pipeline.models.catalogue import Catalogue
+from pipeline.text.alignment import Sound
+
+SWITCH_INTERVAL_S = 0.0005
+"""How long a busy Python thread may keep the interpreter from the others; with the default of 5 ms
+audio frames were seen to wait 12 ms."""
+
+log = logging.getLogger(__name__)
+
+
+class Speaker:
+    """A Piper voice in a thread of its own, as the reply wants it (`reply.Voice`)."""
+
+    def __init__(self, piper: Piper, worker: Worker) -> None:
+        self._piper = piper
+        self._worker = worker
+
+    @property
+    def rate(self) -> int:
+        """Samples per second (Hz)."""
+        return self._piper.rate
+
+    @property
+    def language(self) -> str:
+        """Code of what it speaks, such as `en`."""
+        return self._piper.language
+
+    def speak(self, text: str) -> AsyncGenerator[Sound, None]:
+        """Yield the sound of a clause as it is made; closing it stops the synthesis."""
+        return self._worker.stream(lambda stop: self._piper.synthesize(text, stop))
+
+
+def find_language_model(settings: Settings, catalogue: Catalogue) -> Path | Endpoint:
+    """What `llm.model` names: a `.gguf` to run here, or a server.
+
+    Raises:
+        BadInput: It names nothing, or what it names is not downloaded.
+    """
+    name = settings.llm.model
+    if name == "embedded" or name.endswith(".gguf"):
+        return catalogue.resolve("llm", name).path
+    return endpoint(settings.llm)
+
+
+def check_models(settings: Settings, catalogue: Catalogue) -> None:
+    """See that all models can be had, save the defaults, which may be fetched yet.
+
+    Raises:
+        BadInput: One is unknown, incomplete, or not downloaded.
+    """
+    if catalogue.missing("stt", settings.stt.model) is None:
+        catalogue.resolve("stt", settings.stt.model)
+    if catalogue.missing("tts", settings.tts.voice) is None:
+        catalogue.resolve("tts", settings.tts.voice)
+    if settings.llm.model != "embedded":
+        find_language_model(settings, catalogue)
+
+
+def _endpoint_model(settings: Settings, catalogue: Catalogue) -> Path | None:
+    """What `turns.endpoint_model` names; None if that is nothing, or the default is not there.
+
+    Raises:
+        BadInput: It names something else that is not there.
+    """
+    name = settings.turns.endpoint_model
+    if not name or not settings.turns.predict:
+        return None
+    try:
+        return catalogue.resolve("endpoint", name).path
+    except BadInput:
+        if name != Turns().endpoint_model:
+            raise
+        return None
+
+
+async def start_language_model(
+    where: Path | Endpoint,
+    settings: Settings,
+    stack: contextlib.AsyncExitStack,
+    *,
+    lenient: bool = False,
+) -> ChatModel:
+    """A client that is warm, and the server behind it if that is ours; `stack` stops both.
+
+    Args:
+        where: The model.
+        settings: Of the run.
+        stack: Takes what is to be stopped.
+        lenient: Only warn of a server that answers, but not well: it may do better later.
+
+    Raises:
+        StageError: It cannot be loaded or reached, refuses, or does not answer well.
+    """
+    if isinstance(where, Path):
+        server = await stack.enter_async_context(LocalServer(where, settings.llm))
+        where = server.endpoint
+    model = ChatModel(where, settings.llm)
+    # Closed before the server stops, or that would wait for the client's open connection.
+    stack.push_async_callback(model.close)
+    try:
+        await model.warm([{"role": "system", "content": settings.llm.instructions}])
+    except StageError as error:
+        if not lenient or error.fatal or isinstance(error, Unreachable):
+            raise
+        log.warning("%s; going on", error)
+    return model
+
+
+class LocalEngines:
+    """Everything that computes, each in its own thread. An async context manager.
+
+    Inside it all engines are loaded and warm; leaving it stops them.
+    """
+
+    model: Caller
+    voice: Speaker
+
+    def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
+        """Find the models; nothing is loaded yet.
+
+        Raises:
+            BadInput: A model is unknown, incomplete, or not downloaded.
+        """
+        self._settings = settings
+        self._stt = catalogue.resolve("stt", settings.stt.model)
+        self._tts = catalogue.resolve("tts", settings.tts.voice)
+        self._llm = find_language_model(settings, catalogue)
+        self._stack = contextlib.AsyncExitStack()
+        self._endpoint = _endpoint_model(settings, catalogue)
+        self._recognising = Worker("stt")
+        self._speaking = Worker("tts")
+        self._foreseeing = Worker("endpoint")
+        self._whisper: Whisper
+        self._chat: ChatModel
+        self._smart_turn: SmartTurn | None = None
+        self._judge: TextJudge | None = None
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The models in use, by kind."""
+        llm = self._llm.stem if isinstance(self._llm, Path) else self._llm.label
+        return {"stt": self._stt.name, "llm": llm, "tts": self._tts.name}
+
+    async def __aenter__(self) -> Self:
+        """Load all engines at once and warm each.
+
+        Raises:
+            CascadeError: One of them cannot be used.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(sys.setswitchinterval, sys.getswitchinterval())
+            sys.setswitchinterval(SWITCH_INTERVAL_S)
+            stack.callback(self._recognising.close)
+            stack.callback(self._speaking.close)
+            stack.callback(self._foreseeing.close)
+            # Gathered to the end even if one fails, so that what did load is stopped again.
+            results = await asyncio.gather(
+                self._load_stt(),
+                self._load_tts(),
+                self._load_llm(stack),
+                self._load_vad(),
+                self._load_endpoint(),
+                return_exceptions=True,
+            )
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop all engines."""
+        await self._stack.aclose()
+
+    def new_detector(self) -> VoiceDetector:
+        """A judge of voice for one session; takes some milliseconds."""
+        detector = VoiceDetector(self._settings.vad)
+        detector.warm()
+        return detector
+
+    async def transcribe(
+        self,
+        audio: Audio,
+        voiced_ms: float | None = None,
+        *,
+        prefix: str = "",
+        language: str = "",
+    ) -> Transcription:
+        """Recognise an utterance (16 kHz, -1 to 1) with this much voice in it (None: unknown).
+
+        Args:
+            audio: The utterance.
+            voiced_ms: How much of it is voiced (ms).
+            prefix: The words that it surely begins with, which need not be recognised again.
+            language: Code of the language that is spoken; empty: not known yet.
+        """
+        return await self._recognising.run(
+            lambda: self._whisper.transcribe(
+                audio, voiced_ms=voiced_ms, prefix=prefix, language=language
+            )
+        )
+
+    async def melody(self, audio: Audio) -> float | None:
+        """Whether the speaker sounds finished, as a probability; None if nobody can tell."""
+        turn = self._smart_turn
+        if turn is None:
+            return None
+        return await self._foreseeing.run(lambda: turn.probability(audio))
+
+    async def judge(self, messages: Messages) -> float | None:
+        """Whether the last message of a prompt reads finished: the embedded model's opinion."""
+        return await self._judge.probability(messages) if self._judge is not None else None
+
+    async def read_ahead(self, messages: Messages) -> None:
+        """Let the embedded model read a prompt before it is asked; others keep their own caches."""
+        if not isinstance(self._llm, Path):
+            return
+        async with contextlib.aclosing(self._chat.stream(messages, max_tokens=1)) as deltas:
+            async for _ in deltas:
+                pass
+
+    async def _load_stt(self) -> None:
+        short = self._stt.model is not None and self._stt.model.short_windows
+
+        def load() -> Whisper:
+            whisper = Whisper(self._stt.path, self._settings.stt, short_windows=short)
+            whisper.warm()
+            return whisper
+
+        self._whisper = await self._recognising.run(load)
+
+    async def _load_tts(self) -> None:
+        def load() -> Piper:
+            piper = Piper(self._tts.path, self._settings.tts)
+            piper.warm()
+            return piper
+
+        self.voice = Speaker(await self._speaking.run(load), self._speaking)
+
+    async def _load_llm(self, stack: contextlib.AsyncExitStack) -> None:
+        settings = self._settings.llm
+        model = await start_language_model(self._llm, self._settings, stack, lenient=True)
+        if isinstance(self._llm, Path) and self._settings.turns.predict:
+            self._judge = TextJudge(model.endpoint, settings)
+            stack.push_async_callback(self._judge.close)
+        self.model = self._chat = model
+        if settings.model == "embedded" and settings.sentences:
+            self.model = Shortened(model, settings.sentences, settings.max_tokens)
+
+    async def _load_endpoint(self) -> None:
+        if self._endpoint is None:
+            return
+        path = self._endpoint
+
+        def load() -> SmartTurn:
+            turn = SmartTurn(path)
+            turn.warm()
+            return turn
+
+        self._smart_turn = await self._foreseeing.run(load)
+
+    async def _load_vad(self) -> None:
+        # Later ones find its libraries loaded and its file in memory.
+        await asyncio.to_thread(self.new_detector)

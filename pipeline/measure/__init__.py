@@ -1,0 +1,1 @@
+"""What the profiler and the comparison share: recordings, measurements, statistics, reports."""

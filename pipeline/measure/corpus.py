@@ -1,0 +1,195 @@
+"""What a profile plays: recordings from folders and manifests, and text that a Piper voice speaks.
+
+Every recording is decoded once before anything is timed. One that cannot be used is left out and
+told of; the others are played.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.audio.files import check_audio, read_audio
+from pipeline.audio.line import RATE
+from pipeline.errors import BadInput
+
+MANIFESTS = {".csv": ",", ".tsv": "\t"}
+"""Suffixes of manifests, and what parts their columns."""
+
+SOUND = {
+    *(".aac", ".ac3", ".aif", ".aiff", ".amr", ".au", ".caf", ".flac", ".m4a", ".m4b", ".mka"),
+    *(".mp2", ".mp3", ".oga", ".ogg", ".opus", ".spx", ".w64", ".wav", ".weba", ".wma", ".wv"),
+}
+"""Suffixes of files in a folder that are meant to be sound: one that cannot be read is told of. Of
+any other file, such as a video, the sound is taken if there is some."""
+
+TEXTS = ("text", "transcript")
+END = "end_of_speech_s"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One recording.
+
+    Attributes:
+        path: The sound file.
+        name: What reports call it: its path relative to the corpus.
+        text: What is said in it; empty if the corpus does not tell.
+        end_of_speech_s: Where the speech ends in it (s), as labelled; None: to be detected.
+        seconds: How long it is (s).
+    """
+
+    path: Path
+    name: str
+    text: str = ""
+    end_of_speech_s: float | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """Recordings that can be played, and what is wrong with those that cannot."""
+
+    items: tuple[Item, ...]
+    problems: tuple[str, ...] = field(default=())
+
+
+def gather(sources: Sequence[Path], more: Iterable[Item] = ()) -> Corpus:
+    """Find and check all recordings.
+
+    Args:
+        sources: Folders, manifests and sound files. A folder with manifests in it is what these
+            name; any other is all sound in it and in its folders.
+        more: Items that come from elsewhere.
+
+    Raises:
+        BadInput: A source is missing, a manifest is none, or nothing can be played.
+    """
+    listed = [*more]
+    problems: list[str] = []
+    for source in sources:
+        for found in _listed(source):
+            listed += [found] if isinstance(found, Item) else []
+            problems += [found] if isinstance(found, str) else []
+    items: list[Item] = []
+    for item in listed:
+        try:
+            items.append(checked(item))
+        except BadInput as error:
+            problems.append(str(error))
+    if not items:
+        where = ", ".join(map(str, sources)) or "the corpus"
+        detail = f": {problems[0]}" if problems else ""
+        count = f" ({len(problems)} cannot be used)" if len(problems) > 1 else ""
+        raise BadInput(f"{where}: no recording to play{count}{detail}")
+    return Corpus(tuple(_named_apart(items)), tuple(problems))
+
+
+def checked(item: Item) -> Item:
+    """The item with its length.
+
+    Raises:
+        BadInput: It cannot be decoded, is silent throughout, or its label is outside of it.
+    """
+    samples = np.concatenate([*read_audio(item.path, RATE), np.zeros(0, np.int16)])
+    seconds = len(samples) / RATE
+    if not samples.any():
+        raise BadInput(f"{item.path}: nothing is audible in it; record it louder")
+    label = item.end_of_speech_s
+    if label is not None and not 0 < label <= seconds:
+        raise BadInput(
+            f"{item.path}: {END} is {label:g}, and it lasts {seconds:.2f} s; correct the manifest"
+        )
+    return replace(item, seconds=seconds)
+
+
+def _listed(source: Path) -> Iterator[Item | str]:
+    """What a source names, not yet decoded; a text is a problem."""
+    if source.is_dir():
+        manifests = [p for p in sorted(source.iterdir()) if p.suffix.lower() in MANIFESTS]
+        if manifests:
+            for manifest in manifests:
+                yield from _from_manifest(manifest)
+            return
+        for path in _sounds(source):
+            yield Item(path, path.relative_to(source).as_posix())
+    elif source.suffix.lower() in MANIFESTS:
+        yield from _from_manifest(source)
+    else:
+        check_audio(source)
+        yield Item(source, source.name)
+
+
+def _sounds(folder: Path) -> Iterator[Path]:
+    """The sound files in a folder and its folders, readable or not; hidden ones left out."""
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder).parts
+        if path.is_dir() or any(part.startswith(".") for part in inside):
+            continue
+        if path.suffix.lower() not in SOUND:
+            try:
+                check_audio(path)
+            except BadInput:
+                continue
+        yield path
+
+
+def _from_manifest(manifest: Path) -> Iterator[Item | str]:
+    try:
+        with manifest.open(encoding="utf-8-sig", newline="") as file:
+            table = csv.DictReader(file, delimiter=MANIFESTS[manifest.suffix.lower()])
+            columns = table.fieldnames or []
+            if "file" not in columns:
+                raise BadInput(
+                    f"{manifest}: has no column `file`; a manifest has the columns file, text, "
+                    f"{END}, of which the last two may be missing"
+                )
+            rows = [(table.line_num, row) for row in table]
+    except OSError as error:
+        raise BadInput(f"{manifest}: cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(f"{manifest}: is no table in UTF-8: {error}") from None
+    for number, row in rows:
+        yield _row(manifest, number, row)
+
+
+def _row(manifest: Path, number: int, row: Mapping[str, str | None]) -> Item | str:
+    """The item of one line, or what is wrong with it."""
+    where = f"{manifest}, line {number}"
+    name = (row["file"] or "").strip()
+    if not name:
+        return f"{where}: names no file"
+    path = manifest.parent / name
+    if not path.is_file():
+        return f"{where}: there is no file {path}"
+    text = next((row[column] for column in TEXTS if row.get(column)), None) or ""
+    stated = (row.get(END) or "").strip()
+    try:
+        label = float(stated) if stated else None
+    except ValueError:
+        label = math.nan
+    if label is not None and not math.isfinite(label):
+        return f"{where}: {END} is {stated!r}; it is seconds from the beginning of the file"
+    return Item(path, name, text.strip(), label)
+
+
+def _named_apart(items: Sequence[Item]) -> Iterator[Item]:
+    """The items, each with a name of its own: its folder's before it, or a number behind it."""
+    taken: set[str] = set()
+    for item in items:
+        name = item.name
+        if name in taken:
+            name = f"{item.path.resolve().parent.name}/{re.sub('^.*/', '', name)}"
+        number = 2
+        unnumbered = name
+        while name in taken:
+            name = f"{unnumbered} ({number})"
+            number += 1
+        taken.add(name)
+        yield replace(item, name=name)

@@ -1,0 +1,136 @@
+"""Where written text may be cut: sentences, clauses, words, and what must stay together.
+
+A place between two words is judged once, when enough of what follows is known. "3." may become
+"3.14", "U.S." may or may not end a sentence, and `"Stop!" he said` is not two sentences.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum, auto
+
+from pipeline.text.speakable import BEFORE_NUMBER, EMOJI, LATIN, TITLES, words
+
+
+class Cut(Enum):
+    """What a place in the text is good for."""
+
+    SENTENCE = auto()
+    """A sentence ends: always cut."""
+    CLAUSE = auto()
+    """A comma, a colon, a dash…: cut if there is enough before it and the voice is in a hurry."""
+    GAP = auto()
+    """Only a word ends: cut if it must be."""
+    GLUE = auto()
+    """What follows belongs to it ("Dr. Smith", "1. Salt", "10 000"): not cut but by the limit."""
+    HOLD = auto()
+    """The next word decides between `SENTENCE` and `GLUE`."""
+
+
+OPENERS = frozenset("\"'“‘«‹„‚¿¡({*_~「『（《【〈")
+CLOSERS = frozenset("\"'”’“‘»«›‹)]}>*_~」』）》】〉")
+WIDE_STOPS = frozenset("。！？｡।॥؟۔։።၊။៕")
+WIDE_COMMAS = frozenset("，、；：､،؛၍፣")
+DASHES = frozenset("—―")
+UNSPACED = WIDE_STOPS | WIDE_COMMAS | DASHES | {"…"}
+MARKS = UNSPACED | frozenset(".,;:!?")
+
+_MAY_END = words("etc usw a.m p.m ph.d inc ltd co corp bros jr sr st ave blvd rd dept est al vd")
+_OPERATORS = frozenset("+*/×÷=<>≈≠≤≥−%°€£$")
+_ACRONYM = re.compile(r"(?:[^\W\d_]\.)*[^\W\d_]")
+_LIST_MARK = re.compile(r"[*_]*(?:[-*+•◦▪‣>]|#{1,6}|\|+|(?:\d{1,3}|[A-Za-z])[.)]|\[[xX]?\])[*_]*")
+_ENTITY = re.compile(r"&#?\w+;$")
+_ORDINAL_STOP = words("cs da de et fi hr hu lv nb nn no pl sk sl sr tr")
+"""Languages that write "3. Mai" for the third of May."""
+
+STARTERS = words(
+    "a after all also although an and another are as at because before both but by can could"
+    " did do does each even every for from had has have he her here his how however i if in is"
+    " it its just let many maybe most my next no not now of on once one or our perhaps please"
+    " she should since so some sometimes sorry still sure thank thanks that the their then"
+    " there these they this those though today unfortunately was we were what when where which"
+    " while who why will with would yes yet you your"
+)
+"""Words that begin a sentence after "U.S." or "J.", where another capital goes on with a name."""
+_FIRST_WORD = re.compile(r"\W*(?![^\W\d_]\.)([^\W\d_]+)")
+
+
+def starts_sentence(word: str) -> bool:
+    """Whether a `HOLD` before `word` ends a sentence."""
+    letters = _FIRST_WORD.match(word)
+    return letters is not None and letters[1].lower() in STARTERS
+
+
+def judge(
+    word: str,
+    following: str,
+    *,
+    before: str = "",
+    first: bool = False,
+    language: str = "en",
+) -> Cut:
+    r"""What the place after `word` is good for.
+
+    Args:
+        word: Characters without white space in which a place to cut may be sought, as written.
+        following: The next visible character that is no opening quote, bracket or emphasis; "\n" at
+            the end of a line; "" if it is not known.
+        before: The character before the word, white space left out.
+        first: Whether the word is the first of its line.
+        language: Of the text.
+    """
+    if first and following != "\n" and _LIST_MARK.fullmatch(word):
+        return Cut.GLUE
+    if word in _OPERATORS and before.isdigit():
+        return Cut.GLUE
+    core = EMOJI.sub("", word).rstrip("".join(CLOSERS))
+    if not core:
+        return Cut.GAP
+    last = core[-1]
+    stem = core[:-1].lstrip("".join(OPENERS) + "[")
+    quoted = core != word and following.islower()
+    if last == "…" or core.endswith(".."):
+        return Cut.SENTENCE if following == "\n" else Cut.CLAUSE
+    if last == ".":
+        return Cut.CLAUSE if quoted else _judge_stop(stem, following, language)
+    if last in "!?":
+        return Cut.CLAUSE if following.islower() else Cut.SENTENCE
+    if last in WIDE_STOPS:
+        return Cut.SENTENCE
+    if last in ",;:" or last in WIDE_COMMAS:
+        if stem.endswith(".") and stem[:-1].lower() in LATIN:
+            return Cut.GLUE
+        if last in WIDE_COMMAS and stem[-1:].isdigit() and following.isdigit():
+            return Cut.GLUE
+        return Cut.GAP if _ENTITY.search(core) else Cut.CLAUSE
+    if last in DASHES or core in ("-", "–") or core.endswith("--"):
+        between = (before if len(core) == 1 else stem[-1:]).isdigit() and following.isdigit()
+        return Cut.GLUE if between else Cut.CLAUSE
+    number = following.isdigit() or following in _OPERATORS or not following
+    return Cut.GLUE if last.isdigit() and number else Cut.GAP
+
+
+def _judge_stop(stem: str, following: str, language: str) -> Cut:
+    """`judge` for a word that ends in a full stop, without the stop."""
+    key = stem.lower()
+    if key in LATIN or (key in TITLES and stem[0].isupper()):
+        return Cut.GLUE
+    if key in BEFORE_NUMBER and (following.isdigit() or not following):
+        return Cut.GLUE
+    if stem.isdigit() and language[:2].lower() in _ORDINAL_STOP and following != "\n":
+        return Cut.GLUE
+    if key in _MAY_END or (_ACRONYM.fullmatch(stem) and not is_cjk(stem[-1])):
+        if following == "\n":
+            return Cut.SENTENCE
+        return Cut.HOLD if following.isupper() else Cut.GAP if following else Cut.GLUE
+    return Cut.SENTENCE
+
+
+def is_cjk(char: str) -> bool:
+    """Whether it belongs to a script that puts no spaces between words: Chinese, Japanese."""
+    return (
+        "\u3040" <= char <= "\u30ff"
+        or "\u3400" <= char <= "\u9fff"
+        or "\uf900" <= char <= "\ufaff"
+        or "\U00020000" <= char <= "\U0003ffff"
+    )

@@ -1,0 +1,404 @@
+"""Language-model tokens into speakable clauses: pure, incremental.
+
+The voice speaks the first clause while the model writes the third. Text comes in as deltas cut
+anywhere, clauses come out as soon as it is certain where they end (`boundaries.judge`).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from pipeline.text.boundaries import (
+    CLOSERS,
+    MARKS,
+    OPENERS,
+    UNSPACED,
+    WIDE_STOPS,
+    Cut,
+    is_cjk,
+    judge,
+    starts_sentence,
+)
+from pipeline.text.speakable import HTML_TAGS, speakable
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """A stretch of a reply that is spoken in one go.
+
+    Attributes:
+        text: What the voice says, see `speech_text.speakable`. Something in it can be pronounced.
+        start: Where it begins in the source (all deltas, one after the other), in characters.
+        end: Where it ends there, exclusive. Spans are in order and do not overlap; what is between
+            them is not spoken.
+    """
+
+    text: str
+    start: int
+    end: int
+
+
+_CONSTRUCT_LIMIT = 400  # characters a link, tag or code span may have; a longer one is plain text
+_INFO_LIMIT = 100  # characters kept of the line that a fence begins on
+_URL_LIMIT = 2000  # characters a word with a URL in it may have; a longer one is cut
+_URL_LIKE = re.compile(r"://|\bwww\.|\]\(")
+_TAG_BEGUN = re.compile(r"<(?:[!|]|/?(?:(?P<name>[A-Za-z][A-Za-z0-9]*)(?P<more>\s)?|$))")
+_STUCK = frozenset("\u200c\u200d\ufe0e\ufe0f")
+_CLOSERS = "".join(CLOSERS)
+
+
+class _Construct:
+    """Follows a link, an HTML tag or a code span, which is one word to the chunker."""
+
+    def __init__(self) -> None:
+        self.open = False
+        self._text = ""
+        self._awaits = ""  # the character it began or goes on with
+        self._depth = 0  # of parentheses in a link's target
+
+    def begin(self, char: str) -> None:
+        """`char` is one of "`[<" and may begin one."""
+        self.open, self._text, self._awaits = True, char, char
+
+    def take(self, char: str) -> bool:
+        """Whether `char` is part of it. Afterwards `open` tells whether it goes on."""
+        self._text += char
+        if char == "\n" or len(self._text) > _CONSTRUCT_LIMIT:
+            self.open = False
+            return False
+        match self._awaits:
+            case "`":
+                ticks = len(self._text) - len(self._text.lstrip("`")) if char == "`" else 0
+                self.open = ticks in (0, len(self._text)) or self._text[-ticks:] != "`" * ticks
+            case "[":
+                self._awaits = "]" if char == "]" else "["
+            case "]" if char in "([":
+                self._awaits, self._depth = char, 1
+            case "(":
+                self._depth += (char == "(") - (char == ")")
+                self.open = self._depth > 0
+            case "<" if self._may_be_tag():
+                self.open = char != ">"
+            case _:
+                self.open = False
+                return False
+        return True
+
+    def _may_be_tag(self) -> bool:
+        begun = _TAG_BEGUN.match(self._text)
+        name = begun["name"] if begun else None
+        return begun is not None and not (name and begun["more"] and name.lower() not in HTML_TAGS)
+
+
+class _Fence:
+    """Follows fenced code, which is not spoken."""
+
+    def __init__(self) -> None:
+        self.open = False
+        self._mark = ""
+        self._run = 0  # how many marks in a row
+        self._line: str | None = None  # the rest of the line it began on, while on it
+        self._block = False  # whether it began a line: then only another fence ends it
+
+    def begin(self, char: str, *, block: bool) -> None:
+        """The third `char` in a row."""
+        self.open, self._mark, self._run = True, char, 3
+        self._line, self._block = "", block
+
+    def take(self, char: str) -> bool:
+        """Whether `char` is part of it. Afterwards `open` tells whether it goes on."""
+        if char == self._mark:
+            self._run += 1
+            return True
+        if self._run >= 3 and self._line != "":
+            self.open = False
+            return False
+        self._run = 0
+        if self._line is None:
+            return True
+        if char != "\n":
+            self._line += char if len(self._line) < _INFO_LIMIT else ""
+            return True
+        # "Use ``` for code" has no language after the marks, and the reply goes on after it.
+        self.open = self._block or len(self._line.split()) <= 1
+        self._line = None
+        return self.open
+
+
+class Chunker:
+    """Cuts one reply into clauses.
+
+    The result does not depend on how the text is cut into deltas. Fenced code and what cannot be
+    pronounced are left out; a model's thoughts are no part of its text (`ThinkFilter`). Places in
+    the text are counted in visible characters since the beginning; one at or before `_base` is
+    spent.
+    """
+
+    def __init__(
+        self,
+        *,
+        first_words: int = 3,
+        first_chars: int = 12,
+        max_chars: int = 240,
+        language: str = "en",
+    ) -> None:
+        """A chunker for one reply.
+
+        Args:
+            first_words: In a hurry, the first clause may end at a comma after this many words…
+            first_chars: …or after this many characters; later ones need twice as much. A sentence
+                may be of any size.
+            max_chars: A clause with more written characters is cut at the best place before: a
+                comma, a word gap, or within the word if it is that long.
+            language: Of the voice, as "en" or "en-US".
+
+        Raises:
+            ValueError: A size is below 1.
+        """
+        if min(first_words, first_chars, max_chars) < 1:
+            raise ValueError("first_words, first_chars and max_chars must be at least 1")
+        self._first_words = first_words
+        self._first_chars = first_chars
+        self._max = max_chars
+        self._language = language
+        self._out: list[Clause] = []
+        self._begun = False  # whether a clause was given
+        self._hurry = True
+
+        self._taken = 0  # characters of the source so far
+        self._text = ""  # visible, not yet given
+        self._at: list[int] = []  # where each of its characters is in the source
+        self._base = 0  # place of its first character
+        self._line_start = True  # whether it begins a line
+
+        self._word = 0  # where the current word begins
+        self._end: int | None = None  # where it ended, while what follows is not known
+        self._next: int | None = None  # where the next begins, while only openers of it are known
+        self._held: int | None = None  # a `HOLD` that waits for the current word to end
+        self._clause = self._gap = self._glue = 0  # the last place of each kind
+
+        self._construct = _Construct()
+        self._fence = _Fence()
+
+    def push(self, delta: str, *, hurry: bool = True) -> list[Clause]:
+        """Takes more text, gives the clauses that are now certain.
+
+        Args:
+            delta: Any piece of text. An empty one only tells of a new `hurry`.
+            hurry: Little audio is in hand: cut at the earliest clause boundary. Otherwise only
+                sentences are cut; they are not joined, for Piper takes them one by one anyway.
+        """
+        if hurry and not self._hurry and self._clause > self._base and self._enough(self._clause):
+            self._close(self._clause)
+        self._hurry = hurry
+        for char in delta:
+            self._step(char)
+        return self._given()
+
+    def force(self) -> list[Clause]:
+        """A deadline has passed: gives what can be spoken, up to the last gap between words.
+
+        Words, numbers, links and code spans stay whole, abbreviations stay with what follows. At
+        least two words (or `first_chars` characters) are given: no voice sounds well word by word.
+        """
+        cut = self._gap
+        if self._end is not None:
+            if self._judge(self._end, "") not in (Cut.GLUE, Cut.HOLD):
+                cut = self._end
+        elif not self._construct.open and self._text.rstrip(_CLOSERS)[-1:] in WIDE_STOPS:
+            cut = self._base + len(self._text)
+        if cut > self._base:
+            words, chars = self._size(cut)
+            if words >= 2 or chars >= self._first_chars:
+                self._close(cut)
+        return self._given()
+
+    def flush(self) -> list[Clause]:
+        """The text is over: gives the rest."""
+        self._step("\n")
+        self._close(self._base + len(self._text))
+        return self._given()
+
+    def _given(self) -> list[Clause]:
+        out, self._out = self._out, []
+        return out
+
+    def _step(self, char: str) -> None:
+        """One more character. All that decides is past, so deltas cannot matter."""
+        at = self._taken
+        self._taken += 1
+        if self._fence.open and self._fence.take(char):
+            return
+        space = char.isspace()
+        if space and not self._text:
+            self._line_start = self._line_start or char == "\n"
+            return
+        self._text += char
+        self._at.append(at)
+        if self._text.endswith("```") or (self._line_start and self._text == "~~~"):
+            self._open_fence(char)
+        elif not (self._construct.open and self._construct.take(char)):
+            if space:
+                self._space(char)
+            else:
+                self._visible(char)
+        if len(self._text) > self._max and not self._construct.open:
+            self._shorten()
+
+    def _space(self, char: str) -> None:
+        """White space: a word is over."""
+        here = self._base + len(self._text)
+        if self._next is not None:
+            self._resolve(self._text[self._next - self._base])
+        if self._end is None:
+            self._settle(here - 1)
+            self._end = here - 1
+        if char != "\n":
+            return
+        if self._judge(self._end, "\n") is Cut.GLUE:
+            self._glue = here
+            self._end, self._word = None, here
+        else:
+            self._close(here)
+
+    def _visible(self, char: str) -> None:
+        """A character that is no white space."""
+        start = self._base + len(self._text) - 1
+        if self._end is not None:
+            if self._next is None:
+                self._next = start
+            if char in OPENERS:
+                return
+            self._resolve(char)
+        elif char not in CLOSERS and char not in MARKS:
+            self._unspaced(char, start)
+        if char in "`[<":
+            self._construct.begin(char)
+
+    def _unspaced(self, char: str, start: int) -> None:
+        """Looks for a place to cut before `char` after a mark that needs no space."""
+        text = self._text
+        i = len(text) - 2
+        while i >= 0 and text[i] in CLOSERS:
+            i -= 1
+        if i < 0 or text[i] not in MARKS:
+            return
+        if text[i] in UNSPACED or (is_cjk(char) and i and is_cjk(text[i - 1])):
+            verdict = self._judge(start, char)
+            if verdict in (Cut.SENTENCE, Cut.CLAUSE):
+                self._settle(start)
+                self._word = start
+                self._apply(verdict, start)
+
+    def _resolve(self, following: str) -> None:
+        """What follows the word that ended is known: judges the gap between them."""
+        assert self._end is not None and self._next is not None
+        end, verdict = self._end, self._judge(self._end, following)
+        self._end, self._word, self._next = None, self._next, None
+        self._apply(verdict, end)
+
+    def _settle(self, end: int) -> None:
+        """The word after a `HOLD` ends at `end`: decides."""
+        held, self._held = self._held, None
+        if held is None:
+            return
+        starts = starts_sentence(self._slice(self._word, end))
+        self._apply(Cut.SENTENCE if starts else Cut.GLUE, held)
+
+    def _apply(self, verdict: Cut, cut: int) -> None:
+        match verdict:
+            case Cut.SENTENCE:
+                self._close(cut)
+            case Cut.CLAUSE:
+                self._clause = self._gap = cut
+                if self._hurry and self._enough(cut):
+                    self._close(cut)
+            case Cut.GAP:
+                self._gap = cut
+            case Cut.GLUE:
+                self._glue = cut
+            case Cut.HOLD:
+                self._held = cut
+
+    def _judge(self, end: int, following: str) -> Cut:
+        return judge(
+            self._slice(self._word, end),
+            following,
+            before=self._slice(self._base, self._word).rstrip()[-1:],
+            first=self._line_start and self._word == self._base,
+            language=self._language,
+        )
+
+    def _slice(self, start: int, end: int) -> str:
+        return self._text[start - self._base : end - self._base]
+
+    def _size(self, cut: int) -> tuple[int, int]:
+        """Words and characters that would be said; an ideograph is worth three letters."""
+        said = self._said(self._slice(self._base, cut))
+        words = sum(any(map(str.isalnum, word)) for word in said.split())
+        return words, len(said) + 2 * sum(map(is_cjk, said))
+
+    def _enough(self, cut: int) -> bool:
+        """Whether a clause may end at a comma here."""
+        words, chars = self._size(cut)
+        times = 2 if self._begun else 1
+        return words >= times * self._first_words or chars >= times * self._first_chars
+
+    def _said(self, text: str) -> str:
+        return speakable(text, language=self._language, line_start=self._line_start)
+
+    def _close(self, cut: int) -> None:
+        """Gives what is before `cut`, if it can be pronounced, and goes on after it."""
+        piece = self._slice(self._base, cut)
+        if said := self._said(piece):
+            first, last = len(piece) - len(piece.lstrip()), len(piece.rstrip())
+            self._out.append(Clause(said, self._at[first], self._at[last - 1] + 1))
+            self._begun = True
+        rest = self._text[len(piece) :].lstrip()
+        if piece or self._text:
+            skipped = self._text[: len(self._text) - len(rest)]
+            self._line_start = skipped[len(piece.rstrip()) :].count("\n") > 0
+        del self._at[: len(self._at) - len(rest)]
+        self._base += len(self._text) - len(rest)
+        self._text = rest
+        if self._end is not None and self._end <= self._base:
+            self._end, self._word, self._next = None, self._next or self._base, None
+        self._word = max(self._word, self._base)
+        if self._held is not None and self._held <= self._base:
+            self._held = None
+
+    def _shorten(self) -> None:
+        """Cuts at the best place there is, since the text is too long."""
+        while len(self._text) > self._max:
+            places = (self._gap, self._end or 0, self._glue)
+            cut = next((place for place in places if place > self._base), 0)
+            if self._clause > self._base + self._max // 3:
+                cut = self._clause
+            if not cut:
+                cut = self._base + self._inside_word()
+                if _URL_LIKE.search(self._text):
+                    if len(self._text) <= _URL_LIMIT:
+                        return
+                    cut = self._base + len(self._text)
+            self._close(cut)
+
+    def _inside_word(self) -> int:
+        """Length of the first part of a word that is too long, with its last letter whole."""
+        text, cut = self._text, self._max
+        while cut > 1 and (
+            unicodedata.combining(text[cut]) or text[cut] in _STUCK or text[cut - 1] in _STUCK
+        ):
+            cut -= 1
+        return cut if cut > 1 else self._max
+
+    def _open_fence(self, char: str) -> None:
+        """Three marks of a fence: what is before them is given."""
+        self._text = self._text[:-3]
+        del self._at[-3:]
+        self._construct.open = False
+        self._next = None
+        block = self._line_start and not self._text
+        self._close(self._base + len(self._text))
+        self._fence.begin(char, block=block)

@@ -1,0 +1,169 @@
+"""What is said over a reply: a mere sign of listening ("mm-hm", "okay"), or a wish for the turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from pipeline.engines.whisper import INVENTED, Transcription, bare
+from pipeline.turns.taker import RATE, Suspected
+
+SIGNS = frozenset(
+    {"ah", "aha", "ahem", "er", "erm", "ha", "haha", "hm", "hmm", "hmmm", "huh", "mhm", "mm"}
+    | {"mmhm", "mmhmm", "mmm", "mmmm", "oh", "ok", "okay", "right", "sure", "uh", "uhhuh", "uhuh"}
+    | {"um", "umm", "wow", "yeah", "yep", "yes", "yup"}
+    | {"who", "where"}
+)
+"""Signs of listening, as recognisers spell them, without punctuation, and the words that they make
+of a hum. Yngve 1970, "On getting a word in edgewise", calls them the back channel."""
+
+DEMANDS = frozenset(
+    {"stop", "wait", "no", "pause", "cancel", "quiet", "enough", "listen", "please"}
+    | {"sorry", "skip", "help", "excuse", "but"}
+)
+"""Words that ask for the turn all by themselves. Question words are not among them: a hum is often
+taken for one ("Who?", "Where?")."""
+
+SURE = -0.7
+"""Mean log-probability per token below which a recogniser only guesses. It keeps out coughs and
+laughter, but no hums, of which recognisers are sure."""
+
+SURE_DEMAND = -1.3
+"""The same for a demand. Of one short word no recogniser is sure ("stop", of people: -0.8 to -1.1),
+and nothing else that was tried (coughs, laughter, hums, music) is taken for a demand."""
+
+SURE_ALONE = -0.9
+"""The same for a word that is said alone, and followed by another one: of single digits, of people,
+-0.5 to -0.9. Two of them have to be different. Of what was tried (see `interrupts`) one "yes", said
+three times and misheard, gave two such words within `REMEMBERED_S`."""
+
+REMEMBERED_S = 4.0
+"""Who says word by word pauses for less than this (s)."""
+
+APART_S = 0.5
+"""Words that begin within this (s) are one word, in two pieces."""
+
+_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+NUMBERS = {str(number): word for number, word in enumerate(_DIGITS)}
+"""Recognisers write a spoken number either way."""
+
+
+def interrupts(heard: Transcription, before: str = "") -> bool:
+    """Whether what was said over a reply asks for the turn.
+
+    A demand does. Other words do if there are two different ones, and the look before began with
+    the same: a hum, a laugh or a sigh is often taken for a word, but seldom twice for the same
+    words. `scripts/bench turns people` counts what gets through.
+
+    Args:
+        heard: What has been said so far.
+        before: What was made of it at the look before, if there was one.
+    """
+    if heard.log_prob < SURE_DEMAND:
+        return False
+    # A guard drops most single words when half of them is heard; a demand is believed all the same.
+    if DEMANDS.intersection(_asking(heard.raw or heard.text)[:1]):
+        return True
+    if not _believed(heard, SURE) or len(set(_asking(heard.text))) < 2:
+        return False
+    return bare(heard.text)[:1] == bare(before)[:1]
+
+
+def _believed(heard: Transcription, sure: float) -> bool:
+    """Whether the words are neither guessed nor such as recognisers invent."""
+    return heard.log_prob >= sure and " ".join(bare(heard.text)) not in INVENTED
+
+
+def _asking(text: str) -> list[str]:
+    """The words that are no signs of listening."""
+    return [NUMBERS.get(word, word) for word in bare(text) if word not in SIGNS]
+
+
+class OneByOne:
+    """Words said one by one over a reply. Each alone is none; different ones ask for the turn."""
+
+    def __init__(self) -> None:
+        self._said: dict[int, list[str]] = {}
+
+    def add(self, suspected: Suspected, heard: Transcription) -> int | None:
+        """Take the newest look at a suspicion; it replaces those before it.
+
+        Args:
+            suspected: The suspicion.
+            heard: What it holds so far.
+
+        Returns:
+            Where the first voice began of those that ask for the turn together; None: none do.
+        """
+        oldest, newest = suspected.voiced - REMEMBERED_S * RATE, suspected.voiced
+        self._said = {at: words for at, words in self._said.items() if oldest <= at < newest}
+        said = _asking(heard.text) if _believed(heard, SURE_ALONE) else []
+        earlier = [
+            at
+            for at, words in self._said.items()
+            if newest - at >= APART_S * RATE and set(said) - set(words)
+        ]
+        if said:
+            self._said[newest] = said
+        return min(earlier, default=None)
+
+
+class WordCheck:
+    """Looks for words in the voice over a reply, one look after the other.
+
+    Args:
+        hear: Recognises what a suspicion has heard so far; gives None when that fails, for long
+            voice interrupts all the same.
+        start: Starts a task that ends with the session.
+        found: Told of a suspicion with words that ask for the turn, and where they began.
+    """
+
+    def __init__(
+        self,
+        hear: Callable[[Suspected], Awaitable[Transcription | None]],
+        start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        found: Callable[[Suspected, int], None],
+    ) -> None:
+        self._hear = hear
+        self._start = start
+        self._found = found
+        self._next: Suspected | None = None
+        self._before: tuple[int, str] = (-1, "")
+        self._one_by_one = OneByOne()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether something is being recognised."""
+        return self._task is not None and not self._task.done()
+
+    def forget(self) -> None:
+        """A turn begins: what was said before it asks for nothing any more."""
+        self._next = None
+        self._before = (-1, "")
+        self._one_by_one = OneByOne()
+
+    def look(self, suspected: Suspected) -> None:
+        """Look for words; of those that come while it looks the last one is looked at next."""
+        self._next = suspected
+        if not self.running:
+            self._task = self._start(self._look())
+
+    async def _look(self) -> None:
+        while (suspected := self._next) is not None:
+            self._next = None
+            words = self._one_by_one
+            heard = await self._hear(suspected)
+            if heard is None:
+                return
+            if words is not self._one_by_one:  # forgotten meanwhile
+                continue
+            voiced, before = self._before
+            self._before = (suspected.voiced, heard.text)
+            since = words.add(suspected, heard)
+            if interrupts(heard, before if voiced == suspected.voiced else ""):
+                since = suspected.voiced if since is None else since
+            if since is not None:
+                self._found(suspected, since)

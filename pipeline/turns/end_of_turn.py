@@ -1,0 +1,174 @@
+"""How long to wait in silence before the user's turn is over. Pure.
+
+A graded delay, not a threshold: the surer the end, the shorter the hold. The melody of the last
+word tells at once; the words, and the language model's opinion of them, a moment later, and only as
+much as the recogniser is sure of the words. Who speaks for long is telling something, and pauses
+longer than who gives an order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+
+from pipeline.config import Turns
+from pipeline.turns.completeness import HANGING
+
+# Logistic regression on every silence in one half of people's orders, as `scripts/bench turns
+# people ../shared/human/picovoice_orders --fit` prints it: area under the curve on the other half
+# 0.92, of the melody alone 0.93, of the model's opinion alone 0.86. Each kind of evidence counts by
+# how much its log-odds are above its middle.
+MELODY = 0.55
+"""Smart Turn's opinion at the beginning of the pause; its middle is 0."""
+
+JUDGED, JUDGED_MIDDLE = 1.15, -2.9
+"""The language model's opinion: weight, and log-odds at which it says nothing. The fit on orders
+gives a middle of -1.5; questions, which orders are not, end less likely to it. With -2.9 no more
+orders are cut into, and sentences that ask something are waited for 0.1 s to 0.6 s less."""
+
+WORDS, WORDS_MIDDLE = 0.75, 1.1
+"""The rules' opinion; the middle is that of a plain sentence. Beside the language model's opinion
+the fit gives it 0.1, for that knows an open end as well: it is for models that are not asked."""
+
+PRIOR = 0.15
+"""Log-odds of an end at a pause of which nothing is known."""
+
+ASKED = 2.0
+"""What a question of the assistant's before them adds to words that are not plainly open."""
+
+FRAGMENT_WORDS = 3
+"""Of so few words ("Half an hour.") the language model thinks nothing but that they are no
+sentence, and is not asked."""
+
+FRAGMENT, SENTENCE = -0.5, -1.1
+"""The least log-odds of words that are not plainly open: a fragment waits 0.8 s with these, more
+words 1.2 s, which nine of ten pauses in free speech are shorter than."""
+
+LEAST = 0.001
+"""Probabilities are taken to be at least this far from 0 and 1."""
+
+UNLIKELY, EVEN, SURE = 0.1, 0.5, 0.85
+"""Probabilities at which the hold is the longest, the hangover, the shortest."""
+
+ORDER_S, STORY_S, STORY_HOLD = 6.0, 12.0, 3.0
+"""Orders are no longer than this; from then on the shortest hold grows, up to so many times at the
+second length. Of the pauses in free speech a quarter are above 0.7 s, in orders 2 % above 0.5 s."""
+
+REMEMBERED = 24
+"""So many pauses of the speaker count, the latest ones."""
+
+TRUSTED = 6
+"""After so many pauses they count as much as the setting."""
+
+QUANTILE, MARGIN = 0.9, 1.2
+"""The hold is a fifth above the pause that nine of ten pauses are shorter than."""
+
+REACH = 0.5
+"""Share of the setting by which the hold may move."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known of a pause, each a probability that the turn is over; None: not known.
+
+    Attributes:
+        melody: From the sound (`stages.endpoint.SmartTurn`).
+        words: From the words so far (`completeness.completeness`).
+        judged: From the words so far, by the language model (`stages.llm_judge.TextJudge`).
+        sure: How sure the recogniser is of the words, 0 to 1: e to the power of
+            `Transcription.log_prob`.
+        asked: Whether the assistant had asked a question: a fragment is a whole answer.
+        fragment: Whether there are no more than `FRAGMENT_WORDS` words.
+    """
+
+    melody: float | None = None
+    words: float | None = None
+    judged: float | None = None
+    sure: float = 1.0
+    asked: bool = False
+    fragment: bool = False
+
+
+def probability(evidence: Evidence) -> float | None:
+    """The probability that the turn is over; None if nothing is known."""
+    if evidence.melody is None and evidence.words is None and evidence.judged is None:
+        return None
+    odds, sure = PRIOR, min(max(evidence.sure, 0.0), 1.0)
+    if evidence.melody is not None:
+        odds += MELODY * log_odds(evidence.melody)
+    if evidence.judged is None and evidence.words is None:
+        # Of many an end it is sure that it is none: alone it must not cost two seconds.
+        return 1 / (1 + math.exp(-max(odds, SENTENCE)))
+    if evidence.judged is not None:
+        odds += sure * JUDGED * (log_odds(evidence.judged) - JUDGED_MIDDLE)
+    if evidence.words is not None:
+        odds += sure * WORDS * (log_odds(evidence.words) - WORDS_MIDDLE)
+        if evidence.words > HANGING:
+            odds = max(odds, FRAGMENT if evidence.fragment else SENTENCE)
+            odds += ASKED * evidence.asked
+    return 1 / (1 + math.exp(-odds))
+
+
+def log_odds(p: float) -> float:
+    """The logarithm of p to 1 - p, for a probability kept `LEAST` away from 0 and 1."""
+    p = min(max(p, LEAST), 1 - LEAST)
+    return math.log(p / (1 - p))
+
+
+def hold_ms(
+    settings: Turns, p: float | None, hangover_ms: float, *, spoken_s: float = 0.0
+) -> float:
+    """Silence that ends the turn (ms).
+
+    `longest_ms` up to p = `UNLIKELY`, `hangover_ms` at `EVEN`, `shortest_ms` from `SURE` on;
+    between them each step of p changes it by the same factor. In a long turn none is short.
+
+    Args:
+        settings: The bounds; where they cross, the longer one counts.
+        p: That the turn is over; None: nothing is known.
+        hangover_ms: What to wait then; brought within the bounds where something is known.
+        spoken_s: How long the user has been speaking.
+    """
+    told = min(max((spoken_s - ORDER_S) / (STORY_S - ORDER_S), 0.0), 1.0)
+    shortest = settings.shortest_ms * STORY_HOLD**told
+    if p is None:
+        return max(hangover_ms, shortest) if told else hangover_ms
+    longest = max(shortest, settings.longest_ms)
+    middle = min(max(hangover_ms, shortest), longest)
+    if p <= EVEN:
+        return _between(longest, middle, (p - UNLIKELY) / (EVEN - UNLIKELY))
+    return _between(middle, shortest, (p - EVEN) / (SURE - EVEN))
+
+
+def _between(first: float, last: float, share: float) -> float:
+    """From `first` at a share of 0 to `last` at 1, by equal factors; no further."""
+    if share <= 0:
+        return first
+    return last if share >= 1 else first * (last / first) ** share
+
+
+class Hangover:
+    """The hold where nothing else is known: it follows the pauses that the speaker makes.
+
+    Only pauses that the hold outlasted are known, so that it grows by no more than `MARGIN` beyond
+    what it saw; predictions, which hold longer after open ends, let it see longer ones.
+    """
+
+    def __init__(self, settings: Turns) -> None:
+        self._settings = settings
+        self._pauses: deque[float] = deque(maxlen=REMEMBERED)
+
+    def paused(self, pause_ms: float) -> None:
+        """Take a pause after which the user went on."""
+        self._pauses.append(pause_ms)
+
+    @property
+    def ms(self) -> float:
+        """The hold (ms): `hold_ms` at first, and within half of it always."""
+        middle, n = float(self._settings.hold_ms), len(self._pauses)
+        if not n or not self._settings.adapt:
+            return middle
+        wanted = MARGIN * sorted(self._pauses)[min(n - 1, int(QUANTILE * n))]
+        moved = (TRUSTED * middle + n * wanted) / (TRUSTED + n)
+        return min(max(moved, (1 - REACH) * middle), (1 + REACH) * middle)

@@ -1,0 +1,671 @@
+"""The whole session in virtual time: turns, replies, interruptions, failures."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import ANY
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import virtual_time
+from support.scripted import LOUD, RATE, Engines, Model
+
+from pipeline.config import Settings, Stt, Turns
+from pipeline.conversation.cascade import Cascade
+from pipeline.conversation.history import Message
+from pipeline.engines.whisper import Transcription
+from pipeline.errors import StageError
+from pipeline.events import (
+    Event,
+    Failure,
+    Frame,
+    ReplyAudio,
+    ReplyDone,
+    ReplyDucked,
+    ReplyInterrupted,
+    ReplyStarted,
+    ReplySwelled,
+    ReplyText,
+    SpeechStarted,
+    SpeechStopped,
+    Transcript,
+)
+from pipeline.timeline import Timeline
+from pipeline.trace import Trace
+
+FRAME = RATE // 50
+LONG = "The train leaves at nine in the morning, from platform four, and it takes three hours. " * 4
+
+
+BLUNT = Settings(turns=Turns(predict=False))
+"""The endpoint is silence of one length, whatever was said."""
+
+
+class Scene:
+    """A user who speaks and falls silent by a script, and a loudspeaker that plays in real time."""
+
+    def __init__(
+        self,
+        engines: Engines,
+        history: Sequence[Message] = (),
+        options: Settings | None = None,
+        file: Path | None = None,
+    ) -> None:
+        self.engines = engines
+        self.trace = Trace(file)
+        self.clock = virtual_time.VirtualClock()
+        self.session = Cascade(engines, options or Settings(), self.trace, self.clock, history)
+        self.events: list[Event] = []
+        self.offset = 0
+        self.said = 0
+        self.made: dict[str, int] = {}
+        self.position: dict[str, int] = {}
+        self.playing = ""
+        self.sounding: list[float] = []
+
+    async def speak(self, seconds: float, *, loud: bool) -> None:
+        for _ in range(round(seconds * 50)):
+            samples = np.full(FRAME, LOUD + self.said if loud else 0, np.int16)
+            captured = self.clock.now_ns()
+            await asyncio.sleep(0.02)
+            await self.session.send(Frame(samples, RATE, self.offset, captured))
+            self.offset += FRAME
+        self.said += loud
+
+    async def script(self, *parts: tuple[float, bool]) -> None:
+        async with self.session:
+            reader = asyncio.create_task(self.read())
+            player = asyncio.create_task(self.play())
+            for seconds, loud in parts:
+                await self.speak(seconds, loud=loud)
+            player.cancel()
+        await reader
+
+    async def read(self) -> None:
+        async for event in self.session.events():
+            self.events.append(event)
+            self.told(event)
+            match event:
+                case ReplyAudio():
+                    if event.id not in self.made:
+                        self.made[event.id] = self.position[event.id] = 0
+                        self.playing = event.id
+                    self.made[event.id] += len(event.frame.samples)
+                case ReplyInterrupted():
+                    self.playing = ""
+
+    def told(self, event: Event) -> None:
+        """An event has come."""
+
+    async def play(self) -> None:
+        while True:
+            await asyncio.sleep(0.02)
+            if reply := self.playing:
+                at = self.position[reply]
+                if at == 0:
+                    self.trace.mark(self.events[-1].turn, "heard.first", self.clock.now_ns())
+                self.position[reply] = min(at + 20, self.made[reply])
+                if self.position[reply] > at:
+                    self.sounding.append(asyncio.get_running_loop().time())
+                await self.session.heard(reply, self.position[reply])
+
+    def of(self, kind: type[Event]) -> list[Event]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+def run(scene: Scene, *parts: tuple[float, bool]) -> Scene:
+    virtual_time.run(scene.script(*parts))
+    return scene
+
+
+def test_a_turn_is_heard_answered_and_remembered() -> None:
+    scene = run(
+        Scene(Engines(["What time is it?"], Model(["It is nine."]))),
+        (0.5, False),
+        (1.2, True),
+        (3.0, False),
+    )
+    kinds = [type(e) for e in scene.events if not isinstance(e, Transcript) or e.final]
+    assert kinds[:4] == [SpeechStarted, SpeechStopped, Transcript, ReplyStarted]
+    assert scene.events[-1] == ReplyDone(1, "reply-1", "completed")
+    assert [(m.role, m.content) for m in scene.session.history] == [
+        ("user", "What time is it?"),
+        ("assistant", "It is nine."),
+    ]
+
+
+def test_partial_transcripts_come_while_the_user_speaks() -> None:
+    scene = run(Scene(Engines(["Yes."], Model(["Good."]))), (0.5, False), (3.0, True), (2.0, False))
+    partial = [e for e in scene.of(Transcript) if isinstance(e, Transcript) and not e.final]
+    assert len(partial) >= 3
+    assert max(map(scene.events.index, partial)) < scene.events.index(SpeechStopped(1))
+
+
+def test_the_latency_adds_up_and_the_endpoint_is_the_hold() -> None:
+    engines = Engines(["What time is it?"], Model(["It is nine."]))
+    scene = run(Scene(engines, options=BLUNT), (0.5, False), (1.2, True), (3.0, False))
+    marks = scene.trace.marks(1)
+    timeline = Timeline.from_marks(marks)
+    assert timeline is not None
+    assert sum(timeline.parts.values()) == timeline.total_ns
+    assert abs(timeline.parts["endpoint"] / 1e6 - Settings().turns.hold_ms) <= 64
+    assert abs(timeline.hidden["stt"] - 15e6) < 1e6
+    order = ["speech.start", "speech.end", "vad.stop", "provisional", "stt.start", "committed"]
+    assert [marks[name] for name in order] == sorted(marks[name] for name in order)
+
+
+def test_the_recogniser_gets_preroll_and_tail_but_not_the_whole_hold() -> None:
+    scene = run(Scene(Engines(["Yes."], Model(["Good."]))), (1.0, False), (1.0, True), (2.0, False))
+    _, seconds = scene.engines.heard[-1]
+    turns = Settings().turns
+    assert abs(seconds - (1.0 + (turns.preroll_ms + turns.tail_ms) / 1000)) < 0.07
+
+
+def test_speaking_over_the_reply_ends_it_and_keeps_what_was_heard() -> None:
+    scene = run(
+        Scene(Engines(["When?", "Stop."], Model([LONG, "Fine."]))),
+        (0.5, False),
+        (1.0, True),
+        (3.0, False),
+        (1.0, True),
+        (3.0, False),
+    )
+    [interrupted] = scene.of(ReplyInterrupted)
+    assert isinstance(interrupted, ReplyInterrupted)
+    assert interrupted.turn == 1
+    heard = interrupted.heard_text.split()
+    assert 3 < len(heard) < len(LONG.split())
+    assert LONG.split()[: len(heard)] == heard
+    roles = [(m.role, m.content.split()[: len(heard)]) for m in scene.session.history]
+    assert roles[1] == ("assistant", heard)
+    assert scene.engines.model.prompts[1][2]["content"].split()[: len(heard)] == heard
+    assert scene.of(ReplyDone)[-1] == ReplyDone(2, "reply-2", "completed")
+
+
+def test_speaking_before_anything_is_heard_leaves_no_trace_of_the_reply() -> None:
+    model = Model([LONG, "Fine."], first_token_s=2.0)
+    scene = run(
+        Scene(Engines(["I want", "a ticket."], model), options=BLUNT),
+        (0.5, False),
+        (0.6, True),
+        (1.0, False),
+        (0.6, True),
+        (5.0, False),
+    )
+    assert ReplyDone(1, "reply-1", "interrupted") in scene.events
+    assert model.prompts[1][1:] == [{"role": "user", "content": "I want a ticket."}]
+    assert [m.role for m in scene.session.history] == ["user", "user", "assistant"]
+
+
+def test_speaking_on_during_recognition_loses_no_words() -> None:
+    engines = Engines(["I want", "a ticket."], Model(["Fine."]), recognise_s=1.0)
+    scene = run(Scene(engines), (0.5, False), (0.6, True), (0.8, False), (0.6, True), (4.0, False))
+    assert scene.of(ReplyDone) == [
+        ReplyDone(1, "", "interrupted"),
+        ReplyDone(2, "reply-2", "completed"),
+    ]
+    assert engines.model.prompts[0][1:] == [{"role": "user", "content": "I want a ticket."}]
+
+
+def test_a_cough_during_recognition_does_not_leave_the_question_unanswered() -> None:
+    engines = Engines(["What time is it?", ""], Model(["Nine."]), recognise_s=1.0)
+    scene = run(Scene(engines), (0.5, False), (0.6, True), (0.8, False), (0.2, True), (4.0, False))
+    assert scene.of(ReplyDone)[-1] == ReplyDone(2, "reply-2", "completed")
+    assert engines.model.prompts[0][-1]["content"] == "What time is it?"
+
+
+def test_speech_without_end_is_recognised_whole() -> None:
+    engines = Engines(["one"] * 9, Model(["Yes."]), recognise_s=0.5)
+    run(Scene(engines), (0.5, False), (45.0, True), (3.0, False))
+    assert sum(seconds for _, seconds in engines.heard) > 45
+    assert engines.model.prompts[0][1:] == [{"role": "user", "content": "one one"}]
+
+
+def test_a_voice_that_never_ends_is_answered_after_two_turns_and_told_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The voice that goes on neither stops the reply nor is lost."""
+    engines = Engines(["one"] * 9, Model(["Yes.", "Well.", "So."]), recognise_s=0.5)
+    options = Settings(stt=Stt(partial_ms=0))
+    scene = run(Scene(engines, options=options), (0.5, False), (140.0, True), (8.0, False))
+    done = [event for event in scene.of(ReplyDone) if isinstance(event, ReplyDone)]
+    assert [event for event in done if event.status == "completed"] == [
+        ReplyDone(2, "reply-2", "completed"),
+        ReplyDone(4, "reply-4", "completed"),
+        ReplyDone(5, "reply-5", "completed"),
+    ]
+    assert scene.of(ReplyInterrupted) == scene.of(ReplyDucked) == []
+    assert engines.model.prompts[0][-1]["content"] == "one one"
+    final = [seconds for _, seconds in engines.heard]
+    assert sum(final) > 140
+    assert caplog.messages[0].startswith("somebody has spoken for 30 s without an end")
+
+
+def test_after_a_failed_recognition_the_next_one_starts_afresh() -> None:
+    engines = Engines(["FAIL", "Hello."], Model(["Yes."]))
+    run(Scene(engines), (0.5, False), (0.6, True), (5.0, False), (0.6, True), (3.0, False))
+    assert [text for text, _ in engines.heard] == ["Hello."] * len(engines.heard)
+    assert max(seconds for _, seconds in engines.heard) < 1.5
+
+
+class Television(Scene):
+    """Somebody speaks from the beginning to the end; the user joins, 25 dB louder."""
+
+    async def speak(self, seconds: float, *, loud: bool) -> None:
+        self.said = 18_001 if loud else 0
+        await super().speak(seconds, loud=True)
+
+
+def test_a_television_is_neither_heard_nor_answered_once_the_user_has_spoken() -> None:
+    engines = Engines(["Buy now.", "What time is it?"], Model(["It is nine. " * 20]))
+    options = Settings(turns=Turns(predict=False, preroll_ms=0, tail_ms=0))
+    scene = run(Television(engines, options=options), (3.2, False), (1.6, True), (9.0, False))
+    told = [event for event in scene.of(Transcript) if isinstance(event, Transcript)]
+    assert told[0].text == "Buy now."
+    assert "Buy now. What time is it?" not in [event.text for event in told]
+    assert told[-1] == Transcript(1, "What time is it?", True)
+    assert len(scene.of(SpeechStarted)) == 1
+    assert scene.of(ReplyDucked) == scene.of(ReplyInterrupted) == []
+    assert engines.model.prompts[0][1:] == [{"role": "user", "content": "What time is it?"}]
+
+
+def test_a_cough_over_a_reply_ducks_it_and_it_swells_back() -> None:
+    engines = Engines(["When?", "", "Stop it."], Model([LONG, "Yes."]))
+    scene = run(
+        Scene(engines),
+        *((0.5, False), (0.6, True), (3.0, False)),
+        *((0.3, True), (2.0, False), (0.3, True), (3.0, False)),
+    )
+    kinds = [type(e) for e in scene.events if isinstance(e, ReplyDucked | ReplySwelled)]
+    assert kinds == [ReplyDucked, ReplySwelled, ReplyDucked]
+    assert [d.status for d in scene.events if isinstance(d, ReplyDone)] == [
+        "interrupted",
+        "completed",
+    ]
+    assert [e.turn for e in scene.of(SpeechStarted)] == [1, 2]
+
+
+@pytest.mark.parametrize("sign", ["Mm-hm.", "Yeah.", "Okay, right."])
+def test_a_sign_of_listening_does_not_end_a_reply(sign: str) -> None:
+    engines = Engines(["When?", sign], Model([LONG]))
+    scene = run(Scene(engines), (0.5, False), (0.6, True), (3.0, False), (0.6, True), (30.0, False))
+    assert scene.of(ReplyDone) == [ReplyDone(1, "reply-1", "completed")]
+    assert scene.session.history[-1].content == LONG.strip()
+
+
+def test_words_said_one_by_one_end_a_reply_and_are_all_heard() -> None:
+    engines = Engines(["When?", "Two.", "Seven."], Model([LONG, "Two?"]), sure=-0.8)
+    word, gap = (0.3, True), (1.5, False)
+    scene = run(
+        Scene(engines), (0.5, False), (0.6, True), (3.0, False), word, gap, word, (9, False)
+    )
+    said = [m.content for m in scene.session.history if m.role == "user"]
+    assert said == ["When?", "Two. Seven."]
+    assert scene.of(ReplyInterrupted)
+
+
+def test_a_word_that_was_a_turn_says_nothing_over_the_next_reply() -> None:
+    reply = "Yes. Yes. Yes. " + LONG
+    engines = Engines(["When?", "Stop.", "Four."], Model([reply] * 3), sure=-0.8)
+    parts = ((0.6, True), (2.0, False), (0.4, True), (1.6, False), (0.3, True), (6.0, False))
+    scene = run(Scene(engines, options=BLUNT), (0.5, False), *parts)
+    assert scene.of(ReplyInterrupted) == [ReplyInterrupted(1, "reply-1", ANY)]
+    assert len(scene.of(ReplySwelled)) == 1
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_who_reads_gets_the_end_however_a_session_is_left(fails: bool) -> None:
+    async def leave() -> None:
+        session = Cascade(
+            Engines(["When?"], Model(["Nine."])), BLUNT, Trace(), virtual_time.VirtualClock()
+        )
+
+        async def hold() -> None:
+            async with session:
+                await asyncio.sleep(1)
+                if fails:
+                    raise ValueError("outside")
+                await asyncio.sleep(100)
+
+        async def read() -> list[Event]:
+            return [event async for event in session.events()]
+
+        held, reading = asyncio.create_task(hold()), asyncio.create_task(read())
+        await asyncio.sleep(2)
+        held.cancel()
+        await asyncio.wait([held])
+        held.cancelled() or held.exception()
+        await asyncio.wait_for(reading, 1)
+
+    virtual_time.run(leave())
+
+
+def test_a_guessed_word_does_not_end_a_reply() -> None:
+    engines = Engines(["When?", "Bless you"], Model([LONG]), sure=-1.5)
+    scene = run(Scene(engines), (0.5, False), (0.6, True), (3.0, False), (0.5, True), (9.0, False))
+    assert not scene.of(ReplyInterrupted)
+
+
+def test_a_long_voice_ends_a_reply_whatever_it_says() -> None:
+    engines = Engines(["When?", ""], Model([LONG, "Pardon?"]))
+    scene = run(Scene(engines), (0.5, False), (0.6, True), (3.0, False), (2.5, True), (9.0, False))
+    assert scene.of(ReplyInterrupted)
+
+
+def test_an_answer_is_ready_when_the_turn_ends() -> None:
+    engines = Engines(["What time is it?"], Model(["It is nine."]))
+    scene = run(Scene(engines), (0.5, False), (1.2, True), (3.0, False))
+    marks = scene.trace.marks(1)
+    assert marks["tts.first_audio"] < marks["committed"]
+    audio = next(e for e in scene.events if isinstance(e, ReplyAudio))
+    assert scene.events.index(SpeechStopped(1)) < scene.events.index(audio)
+    timeline = Timeline.from_marks(marks)
+    assert timeline is not None
+    assert sum(timeline.parts.values()) - timeline.parts["endpoint"] <= 21e6
+    assert timeline.hidden["llm_first_token"] == 70e6
+
+
+def test_speaking_on_drops_the_answer_without_a_trace() -> None:
+    engines = Engines(["I want", "a ticket."], Model([LONG, "Fine."]))
+    scene = run(Scene(engines), (0.5, False), (0.6, True), (0.4, False), (0.6, True), (4.0, False))
+    assert [m["content"] for m in engines.model.prompts[0][1:]] == ["I want"]
+    assert [m["content"] for m in engines.model.prompts[1][1:]] == ["I want a ticket."]
+    assert [(m.role, m.content) for m in scene.session.history] == [
+        ("user", "I want a ticket."),
+        ("assistant", "Fine."),
+    ]
+    assert scene.of(ReplyStarted) == [ReplyStarted(1, "reply-1")]
+    assert not any("leaves" in e.delta for e in scene.events if isinstance(e, ReplyText))
+    assert [e.text for e in scene.events if isinstance(e, Transcript) and e.final] == [
+        "I want a ticket."
+    ]
+    assert engines.model.open == engines.voice.open == 0
+    assert engines.model.written < 40
+
+
+def test_what_was_done_in_vain_is_in_the_trace(tmp_path: Path) -> None:
+    engines = Engines(["I want", "a ticket."], Model([LONG, "Fine."]))
+    scene = Scene(engines, file=tmp_path / "trace.jsonl")
+    run(scene, (0.5, False), (0.6, True), (0.4, False), (0.6, True), (4.0, False))
+    lines = [json.loads(line) for line in (tmp_path / "trace.jsonl").open()][1:]
+    [dropped] = [line for line in lines if line["mark"] == "discarded"]
+    assert dropped["generation"] == 1
+    assert dropped["transcribed"]
+    assert dropped["characters"] > 0
+    assert {line["generation"] for line in lines if line["mark"] == "llm.request"} == {1, 2}
+    [committed] = [line for line in lines if line["mark"] == "committed"]
+    assert committed["generation"] == 2
+
+
+def test_attempts_are_bounded() -> None:
+    turns = Turns(attempts=2)
+    engines = Engines(["word"] * 9, Model(["Fine."] * 9))
+    scene = Scene(engines, options=Settings(turns=turns))
+    run(scene, (0.5, False), *[(0.3, True), (0.35, False)] * 6, (4.0, False))
+    assert len(engines.model.prompts) == 3
+    assert scene.of(ReplyDone) == [ReplyDone(1, "reply-1", "completed")]
+
+
+@pytest.mark.parametrize("mode", ["overlapped", "sequential"])
+def test_without_speculation_nothing_is_begun_before_the_end(mode: str) -> None:
+    engines = Engines(["When?"], Model(["Nine."]))
+    settings = Settings.model_validate({"reply": {"mode": mode}})
+    scene = run(Scene(engines, options=settings), (0.5, False), (0.6, True), (3.0, False))
+    marks = scene.trace.marks(1)
+    assert marks["stt.start"] >= marks["committed"]
+    assert scene.of(ReplyDone) == [ReplyDone(1, "reply-1", "completed")]
+
+
+def test_other_words_in_the_end_are_answered_instead() -> None:
+    class Soft(Engines):
+        """With the real silence after it a soft last syllable is heard too."""
+
+        def understood(self, heard: Transcription, voiced_ms: float | None) -> Transcription:
+            return replace(heard, text="Call Ann." if voiced_ms else "Call Anna.")
+
+    engines = Soft(["Call Ann."], Model(["Ann.", "Anna."]))
+    scene = run(Scene(engines), (0.5, False), (0.5, True), (3.0, False))
+    assert [m.content for m in scene.session.history] == ["Call Anna.", "Anna."]
+    assert scene.of(ReplyDone) == [ReplyDone(1, "reply-1", "completed")]
+
+
+def test_whoever_foresees_the_end_may_fail() -> None:
+    class Broken(Engines):
+        """Only what nobody can do without works."""
+
+        async def melody(self, audio: npt.NDArray[np.float32]) -> float | None:
+            raise StageError("endpoint", "failed")
+
+        def understood(self, heard: Transcription, voiced_ms: float | None) -> Transcription:
+            if voiced_ms is None:
+                raise StageError("stt", "failed")
+            return heard
+
+    engines = Broken(["What time is it?"], Model(["It is nine."]))
+    scene = run(Scene(engines), (0.5, False), (2.0, True), (3.0, False))
+    assert scene.of(ReplyDone) == [ReplyDone(1, "reply-1", "completed")]
+    assert not scene.of(Failure)
+    assert not [e for e in scene.events if isinstance(e, Transcript) and not e.final]
+
+
+@pytest.mark.parametrize(
+    ("text", "likely", "hold"),
+    [("What time is it?", 0.99, "shortest_ms"), ("Tell me what the", 0.01, "longest_ms")],
+)
+def test_words_move_the_endpoint(text: str, likely: float, hold: str) -> None:
+    engines = Engines([text], Model(["Nine."]), finished={text: likely})
+    scene = run(Scene(engines), (0.5, False), (0.6, True), (4.0, False))
+    timeline = Timeline.from_marks(scene.trace.marks(1))
+    assert timeline is not None
+    expected = getattr(Settings().turns, hold)
+    assert abs(timeline.parts["endpoint"] / 1e6 - expected) < 0.15 * expected + 64
+
+
+def test_the_assistant_speaks_first_after_a_long_silence_but_not_for_ever() -> None:
+    turns = Turns(idle_s=5, idle_times=2)
+    engines = Engines(["Yes."], Model(["Good."]))
+    scene = Scene(engines, options=Settings(turns=turns))
+    run(scene, (30.0, False), (0.6, True), (3.0, False))
+    assert [m.content for m in scene.session.history] == [
+        turns.idle_text,
+        turns.idle_text,
+        "Yes.",
+        "Good.",
+    ]
+    assert [e.turn for e in scene.of(ReplyDone)] == [1, 2, 3]
+
+
+def test_a_turn_ends_where_audio_is_lost() -> None:
+    """Not where the machine was only too busy to read a file, of which each sample is there."""
+
+    class Asleep(Scene):
+        lost = True
+
+        async def speak(self, seconds: float, *, loud: bool) -> None:
+            await super().speak(seconds, loud=loud)
+            await asyncio.sleep(60.0 if loud else 0.0)
+            self.offset += 60 * RATE if loud and self.lost else 0
+
+    engines = Engines(["When", "Where?"], Model(["Nine.", "Here."]))
+    scene = run(Asleep(engines), (0.5, False), (0.6, True), (3.0, False), (0.6, True), (3.0, False))
+    assert [m.content for m in scene.session.history] == ["When", "Nine.", "Where?", "Here."]
+    Asleep.lost = False
+    busy = Asleep(Engines(["When is", "it?"], Model(["Nine."] * 9)))
+    run(busy, (0.5, False), (0.6, True), (0.2, False), (0.6, True), (3.0, False))
+    assert [m.content for m in busy.session.history] == ["When is it?", "Nine."]
+
+
+def test_stable_words_are_read_while_the_user_speaks() -> None:
+    text = "Please tell me when the train leaves."
+    engines = Engines([text], Model(["At nine."]))
+    run(Scene(engines), (0.5, False), (4.0, True), (3.0, False))
+    assert engines.ahead[0][-1]["role"] == "user"
+    assert text.startswith(engines.ahead[0][-1]["content"])
+
+
+def test_a_voice_that_fails_leaves_nothing_in_the_history() -> None:
+    engines = Engines(["When?"], Model(["This will FAIL now. And more."]))
+    scene = run(Scene(engines), (0.5, False), (0.6, True), (3.0, False))
+    assert [m.role for m in scene.session.history] == ["user"]
+
+
+def test_a_session_keeps_the_language_that_is_beyond_doubt_and_the_next_one_does_not() -> None:
+    engines = Engines(["Wann?", "Wo?"], Model(["Um neun.", "Hier."] * 2), speaks="de")
+    talk = ((0.5, False), (0.6, True), (3.0, False), (0.6, True), (3.0, False))
+    run(Scene(engines), *talk)
+    assert engines.languages[0] == ""
+    assert set(engines.languages[1:]) == {"de"}
+    engines.languages.clear()
+    run(Scene(engines), *talk)
+    assert engines.languages[0] == ""
+
+
+def test_one_task_may_send_and_read() -> None:
+    words = "and then " * 300
+    engines = Engines(["When?"], Model([words], token_s=0.0005))
+    told = virtual_time.run(_alone(engines))
+    assert told[0] == SpeechStarted(1)
+    assert sum(isinstance(event, ReplyText) for event in told) > 256
+
+
+async def _alone(engines: Engines) -> list[Event]:
+    """All that a session tells a task that reads it only when it has sent everything."""
+    held = Settings(turns=Turns(predict=False, hold_ms=1500))
+    session = Cascade(engines, held, Trace(None), virtual_time.VirtualClock())
+    async with session:
+        for i, level in enumerate([0] * 25 + [LOUD] * 30 + [0] * 200):
+            await asyncio.sleep(0.02)
+            samples = np.full(FRAME, level, np.int16)
+            await session.send(Frame(samples, RATE, i * FRAME, session._clock.now_ns()))
+    return [event async for event in session.events()]
+
+
+def test_a_recogniser_that_fails_aside_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    engines = Engines(["FAIL"], Model([]))
+    scene = run(Scene(engines), (0.5, False), (6.0, True), (3.0, False))
+    assert caplog.text.count("cannot be recognised while it is said: the recogniser failed") == 1
+    assert scene.of(Failure)
+
+
+def test_what_is_wrong_in_the_program_itself_is_not_hidden() -> None:
+    class Broken(Engines):
+        def understood(self, heard: Transcription, voiced_ms: float | None) -> Transcription:
+            raise TypeError("ours")
+
+    with pytest.raises(BaseExceptionGroup, match="unhandled") as caught:
+        run(Scene(Broken(["When?"], Model([]))), (0.5, False), (6.0, True), (3.0, False))
+    assert caught.group_contains(TypeError, match="ours")
+
+
+def test_a_slow_recogniser_gives_partial_transcripts_all_the_same() -> None:
+    engines = Engines(["Yes."], Model(["Good."]), recognise_s=0.4)
+    scene = run(Scene(engines), (0.5, False), (20.0, True), (3.0, False))
+    partial = [e for e in scene.of(Transcript) if isinstance(e, Transcript) and not e.final]
+    assert len(partial) > 5
+
+
+def test_no_words_no_reply() -> None:
+    scene = run(Scene(Engines([""], Model([]))), (0.5, False), (0.6, True), (3.0, False))
+    assert scene.events[-1] == ReplyDone(1, "", "skipped")
+    assert scene.session.history == []
+
+
+def test_a_noise_before_the_words_is_no_turn_of_its_own() -> None:
+    engines = Engines(["", "What time is it?"], Model(["It is nine."]))
+    scene = run(Scene(engines), (0.5, False), (0.2, True), (1.2, False), (1.0, True), (3.0, False))
+    assert [e.turn for e in scene.of(SpeechStopped)] == [1]
+    assert scene.events[-1] == ReplyDone(1, "reply-1", "completed")
+    assert scene.session.history[0].content == "What time is it?"
+
+
+def test_a_failing_turn_is_told_and_the_next_one_works() -> None:
+    model = Model([StageError("llm", "refused"), "It is nine."])
+    scene = run(
+        Scene(Engines(["FAIL", "One?", "Two?"], model)),
+        *[(0.5, False), (0.6, True), (2.0, False)] * 3,
+    )
+    assert scene.of(Failure) == [
+        Failure(1, "stt", "the recogniser failed", False),
+        Failure(2, "llm", "refused", False),
+    ]
+    assert [d.status for d in scene.events if isinstance(d, ReplyDone)] == [
+        "failed",
+        "failed",
+        "completed",
+    ]
+
+
+def test_a_conversation_goes_on_where_it_was_saved() -> None:
+    history = [Message("user", "I am Alice.", 1), Message("assistant", "Hello Alice.", 1)]
+    engines = Engines(["Who am I?"], Model(["Alice."]))
+    scene = run(Scene(engines, history), (0.5, False), (0.6, True), (2.0, False))
+    assert [m["content"] for m in engines.model.prompts[0][1:]] == [
+        "I am Alice.",
+        "Hello Alice.",
+        "Who am I?",
+    ]
+    assert scene.events[-1].turn == 2
+
+
+def test_the_next_prompt_is_read_while_the_reply_plays() -> None:
+    engines = Engines(["When?", "Where?"], Model([LONG, "Here."]))
+    run(Scene(engines), *[(0.5, False), (0.6, True), (25.0, False)] * 2)
+    assert engines.ahead[0][-1] == {"role": "assistant", "content": LONG.strip()}
+    assert engines.model.prompts[1][:-1] == engines.ahead[0]
+
+
+def test_leaving_in_the_middle_of_a_reply_keeps_what_was_heard() -> None:
+    scene = run(Scene(Engines(["When?"], Model([LONG]))), (0.5, False), (1.0, True), (3.0, False))
+    [_, assistant] = scene.session.history
+    assert 0 < len(assistant.content.split()) < len(LONG.split())
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.tuples(st.floats(0.02, 2.5), st.booleans()), max_size=12),
+    st.data(),
+)
+def test_any_dialogue_leaves_a_sane_state(
+    parts: list[tuple[float, bool]], data: st.DataObject
+) -> None:
+    choose: Callable[[], str] = lambda: data.draw(  # noqa: E731
+        st.sampled_from([LONG, "Yes.", "", "It leaves BREAK now."])
+    )
+    texts = [data.draw(st.sampled_from(["When?", "", "FAIL"])) for _ in range(20)]
+    engines = Engines(texts, Model([choose() for _ in range(20)]))
+    scene = run(Scene(engines), (0.3, False), *parts, (3.0, False))
+    started = [e.turn for e in scene.of(SpeechStarted)]
+    stopped = [e.turn for e in scene.of(SpeechStopped)]
+    done = [e.turn for e in scene.of(ReplyDone)]
+    assert started == list(range(1, len(started) + 1))
+    assert stopped == started
+    assert sorted(done) == sorted(set(done))
+    assert engines.model.open == engines.voice.open == 0
+    for event in scene.events:
+        if isinstance(event, ReplyAudio):
+            assert scene.events.index(SpeechStopped(event.turn)) < scene.events.index(event)
+
+
+@pytest.mark.parametrize(("melody", "hold"), [(1.0, "shortest_ms"), (0.0, "longest_ms")])
+def test_the_melody_counts_where_the_words_tell_nothing(melody: float, hold: str) -> None:
+    class Elsewhere(Engines):
+        def understood(self, heard: Transcription, voiced_ms: float | None) -> Transcription:
+            return replace(heard, language="ja")
+
+    def endpoint_ms(sounds: float | None) -> float:
+        engines = Elsewhere(["何時ですか"], Model(["九時です。"]), sounds=sounds)
+        scene = run(Scene(engines), (0.5, False), (0.6, True), (4.0, False))
+        timeline = Timeline.from_marks(scene.trace.marks(1))
+        assert timeline is not None
+        return timeline.parts["endpoint"] / 1e6
+
+    known, unknown = endpoint_ms(melody), endpoint_ms(None)
+    assert (known < unknown) == (hold == "shortest_ms")
+    assert known != unknown

@@ -1,0 +1,561 @@
+"""The history keeps what was said and heard, and prompts stay inside their budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.conversation.history import CHARS_PER_SECOND, Conversation, Spoken
+from pipeline.conversation.message import CHARS_PER_TOKEN, MESSAGE_TOKENS
+from pipeline.text import alignment
+from pipeline.text.alignment import WordEnd
+from pipeline.text.chunker import Chunker, Clause
+
+SYSTEM = "Be brief."
+SYSTEM_COST = len(SYSTEM) / CHARS_PER_TOKEN + MESSAGE_TOKENS
+
+Prompt = list[dict[str, str]]
+
+
+def conversation(budget: int = 1500, retention: float = 0.6) -> Conversation:
+    return Conversation(SYSTEM, budget_tokens=budget, retention=retention)
+
+
+def said(prompt: Prompt) -> list[tuple[str, str]]:
+    """A prompt's roles and words, without the instructions."""
+    assert prompt[0] == {"role": "system", "content": SYSTEM}
+    return [(m["role"], m["content"]) for m in prompt[1:]]
+
+
+def cost(prompt: Prompt) -> float:
+    """What a prompt costs, rounded: sums depend on their order in the last digit."""
+    return round(sum(len(m["content"]) / CHARS_PER_TOKEN + MESSAGE_TOKENS for m in prompt), 6)
+
+
+def of_tokens(tokens: int, label: str) -> str:
+    """A text that costs so many tokens as a message, give or take one."""
+    return f"{label} ".ljust(round((tokens - MESSAGE_TOKENS) * CHARS_PER_TOKEN) - 1, "x") + "."
+
+
+# --- what a session says, for the properties below ---
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One turn: what the user said, what was replied, and how much of the reply was heard."""
+
+    user: str
+    reply: str
+    heard: float  # 1: to its end; 0: nothing
+
+
+words = st.text("ab ", min_size=1, max_size=400).filter(str.strip)
+turns = st.lists(
+    st.builds(Turn, words, words, st.sampled_from([1.0, 1.0, 1.0, 0.5, 0.0])), max_size=25
+)
+budgets = st.integers(64, 600)
+retentions = st.floats(0.05, 1)
+
+
+@dataclass
+class Session:
+    """A conversation led turn by turn, as the cascade leads it; keeps the prompts it asked for."""
+
+    conversation: Conversation
+    prompts: list[Prompt] = field(default_factory=list)
+    users: list[str] = field(default_factory=list)
+
+    def turn(self, turn: Turn) -> Prompt:
+        number = len(self.prompts) + 1
+        self.conversation.add("user", turn.user, number)
+        self.users.append(turn.user.strip())
+        self.prompts.append(self.conversation.prompt())
+        self.conversation.settle(number, turn.reply[: round(len(turn.reply) * turn.heard)])
+        return self.prompts[-1]
+
+
+@settings(deadline=None)
+@given(turns, budgets, retentions)
+def test_a_prompt_begins_with_the_instructions_then_the_user_and_ends_with_the_user(
+    turns: list[Turn], budget: int, retention: float
+) -> None:
+    """Never with an assistant's message, whatever was dropped; roles alternate in between."""
+    session = Session(conversation(budget, retention))
+    for turn in turns:
+        messages = said(session.turn(turn))
+        roles = [role for role, _ in messages]
+        assert roles == (["user", "assistant"] * len(roles))[: len(roles)]
+        assert roles[-1] == "user"
+        assert messages[-1][1].endswith(turn.user.strip())
+
+
+@settings(deadline=None)
+@given(turns, budgets, retentions)
+def test_a_prompt_keeps_to_its_budget_but_for_the_newest_words(
+    turns: list[Turn], budget: int, retention: float
+) -> None:
+    session = Session(conversation(budget, retention))
+    for turn in turns:
+        prompt = session.turn(turn)
+        assert cost(prompt) <= budget or said(prompt) == [("user", turn.user.strip())]
+
+
+@settings(deadline=None)
+@given(turns, budgets, retentions)
+def test_the_start_of_the_prompt_is_stable_between_drops_and_drops_go_down_to_the_retention(
+    turns: list[Turn], budget: int, retention: float
+) -> None:
+    """Each prompt goes on from the last one, unless turns were dropped; then enough of them."""
+    session = Session(conversation(budget, retention))
+    before = ""
+    for turn in turns:
+        prompt = session.turn(turn)
+        text = "\n".join(content for _, content in said(prompt))
+        # Joined neighbours are one message longer, so it is the text that goes on.
+        if not text.replace("\n", " ").startswith(before):
+            newest_only = said(prompt) == [("user", turn.user.strip())]
+            assert cost(prompt) <= budget * retention + 1e-6 or newest_only
+        before = text.replace("\n", " ")
+
+
+@settings(deadline=None)
+@given(turns)
+def test_nothing_is_dropped_within_the_budget(turns: list[Turn]) -> None:
+    session = Session(conversation(1_000_000))
+    for turn in turns:
+        session.turn(turn)
+    last = " ".join(content for _, content in said(session.conversation.prompt()))
+    expected = []
+    for turn in turns:
+        heard = turn.reply[: round(len(turn.reply) * turn.heard)]
+        expected += [turn.user.strip(), heard.strip()]
+    assert last == " ".join(t for t in expected if t)
+
+
+@settings(deadline=None)
+@given(turns, budgets, retentions)
+def test_what_prompts_leave_out_stays_in_the_history(
+    turns: list[Turn], budget: int, retention: float
+) -> None:
+    session = Session(conversation(budget, retention))
+    for turn in turns:
+        session.turn(turn)
+    history = session.conversation.history
+    assert [m.content for m in history if m.role == "user"] == session.users
+    assert [m.turn for m in history] == sorted(m.turn for m in history)
+
+
+changes = st.one_of(
+    st.tuples(st.just("user"), st.integers(1, 400)),
+    st.tuples(st.just("settle"), st.integers(0, 12)),
+    st.tuples(st.just("unsettle"), st.integers(0, 12)),
+    st.tuples(st.just("prompt"), st.just(0)),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(changes, max_size=60), st.integers(64, 300), retentions)
+def test_settling_any_turn_at_any_time_leaves_a_sane_prompt(
+    changes: list[tuple[str, int]], budget: int, retention: float
+) -> None:
+    """In order of turns, no turn twice, the newest user's words kept, nothing dropped revived."""
+    talk = conversation(budget, retention)
+    turn, dropped, asked = 0, 0, False
+    for what, value in changes:
+        if what == "user":
+            turn += 1
+            talk.add("user", f"u{turn} " + "x" * value, turn)
+        elif turn and what in ("settle", "unsettle"):
+            which = 1 + value % turn
+            talk.settle(which, f"a{which} heard" if what == "settle" else "")
+        elif turn:
+            asked = True
+            prompt = said(talk.prompt())
+            assert prompt[0][0] == "user"
+            starts = [w for _, c in prompt for w in c.split() if w[0] in "ua" and w[1:].isdigit()]
+            numbers = [int(w[1:]) for w in starts]
+            assert numbers == sorted(numbers)
+            assert len(set(starts)) == len(starts)
+            assert f"u{turn}" in starts
+            users = [int(w[1:]) for w in starts if w[0] == "u"]
+            # What is kept is one stretch up to now, and its start only moves on.
+            assert users == list(range(users[0], turn + 1))
+            assert users[0] >= dropped
+            dropped = users[0]
+            assert numbers[0] == users[0]
+            replies = {m.turn for m in talk.history if m.role == "assistant" and m.turn >= dropped}
+            assert {int(w[1:]) for w in starts if w[0] == "a"} == replies
+    assert len([m for m in talk.history if m.role == "user"]) == turn
+    assert asked or dropped == 0
+
+
+# --- by hand ---
+
+
+def test_turns_are_dropped_seldom_and_down_to_the_share_of_the_budget() -> None:
+    """Ten turns of 20 tokens in a budget of 100, kept at a half: worked out by hand."""
+    talk = conversation(round(SYSTEM_COST) + 100, 0.5)
+    first = []
+    for turn in range(1, 11):
+        talk.add("user", of_tokens(10, f"u{turn}"), turn)
+        first.append(said(talk.prompt())[0][1].split()[0])
+        talk.settle(turn, of_tokens(10, f"a{turn}"))
+    assert len(set(first)) == 3, first
+    assert first == sorted(first, key=lambda label: int(label[1:]))
+    stays = [first.count(label) for label in dict.fromkeys(first)]
+    assert stays[0] == 5
+    assert min(stays[:-1]) >= 3
+
+
+def test_a_reply_is_dropped_with_its_question() -> None:
+    talk = conversation(200, 0.9)
+    talk.add("user", of_tokens(150, "long"), 1)
+    talk.settle(1, "Short.")
+    talk.add("user", of_tokens(60, "next"), 2)
+    [(role, content)] = said(talk.prompt())
+    assert role == "user"
+    assert content.startswith("next")
+
+
+def test_the_newest_words_are_kept_even_where_a_reply_follows_them_and_all_is_too_much() -> None:
+    talk = conversation(64, 0.5)
+    talk.add("user", of_tokens(100, "u1"), 1)
+    talk.add("assistant", of_tokens(100, "a1"), 1)
+    assert [role for role, _ in said(talk.prompt())] == ["user", "assistant"]
+
+
+def test_neighbours_of_one_role_are_joined_in_the_prompt_only() -> None:
+    talk = conversation()
+    talk.add("user", "I would like", 1)
+    talk.add("user", "two tickets.", 2)
+    talk.add("assistant", "Where", 2)
+    talk.add("assistant", "to?", 2)
+    talk.add("user", "Rome.", 3)
+    assert said(talk.prompt()) == [
+        ("user", "I would like two tickets."),
+        ("assistant", "Where to?"),
+        ("user", "Rome."),
+    ]
+    assert [m.content for m in talk.history] == [
+        "I would like",
+        "two tickets.",
+        "Where",
+        "to?",
+        "Rome.",
+    ]
+    assert said(talk.prompt()) == said(talk.prompt())
+
+
+def test_an_interrupted_reply_is_cut_to_what_was_heard() -> None:
+    talk = conversation()
+    talk.add("user", "Tell me a story.", 1)
+    talk.add("assistant", "Once upon a time there was a king.", 1)
+    talk.settle(1, "Once upon")
+    assert said(talk.prompt()) == [("user", "Tell me a story."), ("assistant", "Once upon")]
+
+
+def test_settling_again_replaces_what_was_settled() -> None:
+    talk = conversation()
+    talk.add("user", "Hi.", 1)
+    for heard in ("Good", "Good morning", "Good morning to you."):
+        talk.settle(1, heard)
+    assert said(talk.prompt()) == [("user", "Hi."), ("assistant", "Good morning to you.")]
+
+
+@pytest.mark.parametrize("nothing", ["", "  \n"])
+def test_a_reply_of_which_nothing_was_heard_is_dropped(nothing: str) -> None:
+    talk = conversation()
+    talk.add("user", "Hi.", 1)
+    talk.add("assistant", "Hello.", 1)
+    talk.settle(1, nothing)
+    assert said(talk.prompt()) == [("user", "Hi.")]
+
+
+def test_a_reply_settled_after_the_user_went_on_comes_before_the_users_next_words() -> None:
+    talk = conversation()
+    talk.add("user", "First.", 1)
+    talk.add("user", "Second.", 2)
+    talk.settle(1, "One.")
+    talk.settle(2, "Two.")
+    assert [content for _, content in said(talk.prompt())] == ["First.", "One.", "Second.", "Two."]
+
+
+@pytest.mark.parametrize("heard", ["", "Yes", "Yes indeed, a great deal more than before."])
+def test_settling_a_turn_that_prompts_leave_out_does_not_change_them(heard: str) -> None:
+    talk = conversation(round(SYSTEM_COST) + 100, 0.5)
+    for turn in range(1, 7):
+        talk.add("user", of_tokens(10, f"u{turn}"), turn)
+        before = talk.prompt()
+        talk.settle(turn, of_tokens(10, f"a{turn}"))
+    talk.add("user", "u7", 7)
+    before = talk.prompt()
+    assert said(before)[0][1].split()[0] not in ("u1", "u2"), "turns 1 and 2 were to be dropped"
+    talk.settle(1, heard)
+    assert talk.prompt() == before
+    talk.settle(1, "Again.")
+    assert talk.prompt() == before
+    talk.settle(2, heard)
+    assert talk.prompt() == before
+    replies = {m.turn: m.content for m in talk.history if m.role == "assistant"}
+    assert replies[1] == "Again."
+    assert replies.get(2, "") == heard
+    assert len([m for m in talk.history if m.role == "assistant"]) == len(replies)
+    assert [m.turn for m in talk.history] == sorted(m.turn for m in talk.history)
+
+
+def test_silence_is_nothing_said() -> None:
+    talk = conversation()
+    talk.add("user", "  ", 1)
+    talk.add("assistant", "", 1)
+    assert talk.history == []
+    assert said(talk.prompt()) == []
+
+
+def test_the_history_that_is_given_out_is_a_copy() -> None:
+    talk = conversation()
+    talk.add("user", "Hi.", 1)
+    talk.history.clear()
+    assert said(talk.prompt()) == [("user", "Hi.")]
+
+
+# --- what was heard ---
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A clause and the pieces of sound that it came in."""
+
+    clause: Clause
+    pieces: list[int]
+
+
+@st.composite
+def replies(draw: st.DrawFn) -> tuple[str, list[Sound]]:
+    """A reply's text cut into clauses at word gaps, with unspoken text here and there."""
+    text = ""
+    sounds = []
+    word = st.text("abc'.,é你", min_size=1, max_size=8)
+    for _ in range(draw(st.integers(1, 5))):
+        text += draw(st.sampled_from(["", " ", "\n\n", "**", " ``` x ``` "]))
+        start = len(text)
+        text += " ".join(draw(st.lists(word, min_size=1, max_size=6)))
+        pieces = draw(st.lists(st.integers(1, 400), min_size=1, max_size=4))
+        sounds.append(Sound(Clause(text[start:], start, len(text)), pieces))
+        text += draw(st.sampled_from([" ", "\n", "** "]))
+    return text, sounds
+
+
+def speak(sounds: list[Sound], rate: int = 100) -> Spoken:
+    """All of the sound, all clauses complete."""
+    spoken = Spoken(rate)
+    for sound in sounds:
+        spoken.begin(sound.clause)
+        for piece in sound.pieces:
+            spoken.extend(piece)
+        spoken.end()
+    return spoken
+
+
+def check(text: str, sounds: list[Sound], spoken: Spoken) -> None:
+    """What holds of the heard text at each moment of the playing."""
+    step = max(1, spoken.samples // 100)
+    last = ""
+    clause_ends = {len(text[: s.clause.end].rstrip()) for s in sounds}
+    for played in [*range(0, spoken.samples, step), spoken.samples, spoken.samples + 10_000]:
+        heard = spoken.heard(text, played)
+        assert text.startswith(heard)
+        assert heard.startswith(last), "it shrank"
+        last = heard
+        rest = text[len(heard) :]
+        whole = not heard or not rest or rest[0].isspace() or len(heard) in clause_ends
+        assert whole, f"cut inside a word: {heard!r} | {rest!r}"
+
+
+@settings(deadline=None)
+@given(replies())
+def test_heard_text_grows_with_the_playing_by_whole_words(
+    reply: tuple[str, list[Sound]],
+) -> None:
+    text, sounds = reply
+    spoken = speak(sounds)
+    assert spoken.heard(text, 0) == ""
+    check(text, sounds, spoken)
+
+
+@settings(deadline=None)
+@given(replies())
+def test_a_clause_that_was_played_to_its_end_was_heard_to_its_end(
+    reply: tuple[str, list[Sound]],
+) -> None:
+    text, sounds = reply
+    spoken = speak(sounds)
+    played = 0
+    for sound in sounds:
+        played += sum(sound.pieces)
+        assert spoken.heard(text, played) == text[: sound.clause.end].rstrip()
+
+
+@settings(deadline=None)
+@given(replies(), st.data())
+def test_a_reply_still_being_made_is_heard_no_further_than_it_is_made(
+    reply: tuple[str, list[Sound]], data: st.DataObject
+) -> None:
+    """The current clause has an end of its sound only when it is complete."""
+    text, sounds = reply
+    count = data.draw(st.integers(1, len(sounds)))
+    spoken = speak(sounds[: count - 1])
+    current = sounds[count - 1]
+    spoken.begin(current.clause)
+    for piece in current.pieces[: data.draw(st.integers(0, len(current.pieces)))]:
+        spoken.extend(piece)
+    check(text, sounds[:count], spoken)
+    assert len(spoken.heard(text, 10**9)) <= current.clause.end
+
+
+@settings(deadline=None)
+@given(
+    st.text("ab .,!—\n*`1", max_size=120),
+    st.lists(st.integers(1, 30), min_size=1, max_size=6),
+)
+def test_it_holds_of_the_clauses_that_the_chunker_cuts(text: str, pieces: list[int]) -> None:
+    chunker = Chunker(first_words=1, max_chars=40)
+    clauses = [*chunker.push(text), *chunker.flush()]
+    sounds = [Sound(clause, pieces) for clause in clauses]
+    spoken = speak(sounds)
+    check(text, sounds, spoken)
+    if clauses:
+        assert spoken.heard(text, spoken.samples) == text[: clauses[-1].end].rstrip()
+
+
+@pytest.mark.parametrize(
+    ("played", "heard"),
+    [
+        (0, ""),
+        (299, ""),
+        (300, "one"),
+        (699, "one"),
+        (700, "one two"),
+        (1299, "one two"),
+        (1300, "one two three"),
+    ],
+)
+def test_words_are_placed_in_proportion_to_their_characters(played: int, heard: str) -> None:
+    """Thirteen characters in 1300 samples."""
+    spoken = Spoken(16_000)
+    spoken.begin(Clause("one two three", 0, 13))
+    spoken.extend(1000)
+    spoken.extend(300)
+    spoken.end()
+    assert spoken.heard("one two three and more", played) == heard
+
+
+def test_until_a_clause_is_complete_its_length_is_guessed_from_its_characters() -> None:
+    """Else the little that is made would pass for all of it."""
+    rate = round(CHARS_PER_SECOND) * 10  # ten samples a character
+    spoken = Spoken(rate)
+    spoken.begin(Clause("one two three", 0, 13))
+    spoken.extend(75)
+    assert spoken.heard("one two three", 75) == "one two"
+    spoken.end()
+    assert spoken.heard("one two three", 75) == "one two three"
+
+
+def aligned(clause: Clause, pieces: list[tuple[int, list[tuple[str, int]]]]) -> Spoken:
+    """A complete clause in pieces: samples, and for each word that ends there up to which."""
+    spoken = Spoken(16_000)
+    spoken.begin(clause)
+    for samples, ends in pieces:
+        spoken.extend(
+            samples, [WordEnd(clause.text.index(w) + len(w), sample) for w, sample in ends]
+        )
+    spoken.end()
+    return spoken
+
+
+@pytest.mark.parametrize(
+    ("played", "heard"),
+    [
+        (0, ""),
+        (799, ""),
+        (800, "One"),
+        (849, "One"),
+        (850, "One two"),
+        (1049, "One two"),
+        (1050, "One two three."),
+        (1400, "One two three."),
+    ],
+)
+def test_a_word_is_heard_when_its_sound_is_over(played: int, heard: str) -> None:
+    """Whatever its length in characters; the silence after the last is not waited for."""
+    pieces = [(900, [("One", 800), ("two", 850)]), (500, [("three.", 150)])]
+    spoken = aligned(Clause("One two three.", 0, 14), pieces)
+    assert spoken.heard("One two three. Four.", played) == heard
+
+
+def test_a_word_whose_end_is_not_made_yet_was_not_heard() -> None:
+    """It makes a difference whether no word ends in a piece, or nobody knows."""
+    told, untold = Spoken(100), Spoken(100)
+    for spoken in (told, untold):
+        spoken.begin(Clause("one two three", 0, 13))
+    told.extend(75, ())
+    untold.extend(75)
+    assert told.heard("one two three", 75) == ""
+    assert untold.heard("one two three", 75) == "one two"
+    told.extend(30, [WordEnd(3, 10)])
+    assert told.heard("one two three", 105) == "one"
+
+
+def test_words_that_were_heard_are_found_in_the_text_as_it_was_written() -> None:
+    text = "Hello. It is **about** $5, Dr. Who!"
+    spoken = aligned(
+        Clause("It is about 5 dollars, Dr Who!", 7, 35),
+        [(700, [(w, 100 * (i + 1)) for i, w in enumerate(("It", "is", "about", "5", "dollars,"))])],
+    )
+    heard = [spoken.heard(text, played) for played in (100, 300, 400, 500, 600)]
+    about, dollars = "Hello. It is **about**", "Hello. It is **about** $5,"
+    assert heard == ["Hello. It", about, about, dollars, dollars]
+
+
+@settings(deadline=None)
+@given(
+    st.text("ab .,!—\n*`1$&你", max_size=120),
+    st.lists(st.integers(1, 400), min_size=1, max_size=5),
+    st.data(),
+)
+def test_words_by_their_ends_are_heard_whole_and_in_order(
+    text: str, pieces: list[int], data: st.DataObject
+) -> None:
+    chunker = Chunker(first_words=1, max_chars=40)
+    spoken, sounds = Spoken(1000), list[Sound]()
+    for clause in [*chunker.push(text), *chunker.flush()]:
+        chars = [word.end for word in alignment.words(clause.text)]
+        spoken.begin(clause)
+        for i, samples in enumerate(pieces):
+            here = chars if i + 1 == len(pieces) else chars[: data.draw(st.integers(0, len(chars)))]
+            chars = chars[len(here) :]
+            at = st.lists(st.integers(0, samples), min_size=len(here), max_size=len(here))
+            spoken.extend(samples, list(map(WordEnd, here, sorted(data.draw(at)))))
+        spoken.end()
+        sounds.append(Sound(clause, pieces))
+    check(text, sounds, spoken)
+    played = 0
+    for sound in sounds:
+        played += sum(pieces)
+        assert spoken.heard(text, played) == text[: sound.clause.end].rstrip()
+
+
+def test_markup_before_a_clause_is_not_heard_before_its_first_word() -> None:
+    text = "Hello. **World** again."
+    spoken = speak(
+        [Sound(Clause("Hello.", 0, 6), [60]), Sound(Clause("World again.", 9, 23), [120])]
+    )
+    assert spoken.heard(text, 60) == "Hello."
+    assert spoken.heard(text, 61) == "Hello."
+    assert spoken.heard(text, 180) == text
+
+
+def test_a_reply_without_sound_was_not_heard() -> None:
+    assert Spoken(16_000).heard("Hello.", 100) == ""

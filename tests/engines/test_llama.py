@@ -1,0 +1,345 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config import Llm
+from pipeline.engines.llama import LocalServer, thread_count
+from pipeline.engines.llm import ChatModel, Messages, Used
+from pipeline.engines.prompt import Prompt, tool_call
+from pipeline.engines.tools import Tool, ToolUse
+from pipeline.errors import BadInput, StageError
+from pipeline.models.catalogue import Catalogue
+
+HANG_GUARD_S = 120
+ROOT = Path(__file__).resolve().parents[2]
+# A test machine may stand still for seconds; `HANG_GUARD_S` ends what never ends.
+PATIENCE = {"first_token_timeout_s": 100.0, "token_timeout_s": 100.0}
+SETTINGS = Llm(temperature=0, **PATIENCE)
+QUESTION = [
+    {"role": "system", "content": "You are a friendly voice assistant."},
+    {"role": "user", "content": "What is the capital of France?"},
+]
+STORY = [{"role": "user", "content": "Tell me a very long story about a dragon and a lighthouse."}]
+
+
+@pytest.fixture(scope="session")
+def gguf() -> Path:
+    """The embedded model. It is not in the repository: `cascade models pull` fetches it."""
+    try:
+        return Catalogue.load().resolve("llm", "embedded").path
+    except BadInput as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+@contextlib.asynccontextmanager
+async def running(path: Path, settings: Llm = SETTINGS) -> AsyncIterator[ChatModel]:
+    """A server and a client of it."""
+    async with asyncio.timeout(HANG_GUARD_S), LocalServer(path, settings) as server:
+        model = ChatModel(server.endpoint, settings)
+        try:
+            yield model
+        finally:
+            await model.close()
+
+
+async def take(
+    model: ChatModel, messages: Messages, max_tokens: int | None = None
+) -> tuple[str, Used]:
+    """A whole reply and what it cost."""
+    async with contextlib.aclosing(model.stream(messages, max_tokens=max_tokens)) as stream:
+        *texts, used = [piece async for piece in stream]
+    assert isinstance(used, Used)
+    return "".join(text for text in texts if isinstance(text, str)), used
+
+
+class TestReplies:
+    async def test_answers(self, gguf: Path) -> None:
+        async with running(gguf) as model:
+            text, used = await take(model, QUESTION)
+        assert "Paris" in text
+        assert used.input_tokens > 10
+        assert used.output_tokens > 3
+
+    async def test_prompt_cache(self, gguf: Path) -> None:
+        async with running(gguf) as model:
+            await model.warm(QUESTION[:1])
+            _, first = await take(model, QUESTION)
+            _, second = await take(model, QUESTION)
+        assert first.cached_tokens > 0, "the system prompt was read when warming"
+        assert second.cached_tokens > first.cached_tokens
+        assert second.cached_tokens >= second.input_tokens - 1
+
+    async def test_limit(self, gguf: Path) -> None:
+        async with running(gguf) as model:
+            _, used = await take(model, STORY, max_tokens=7)
+        assert used.output_tokens == 7
+
+    async def test_prompt_longer_than_the_context(self, gguf: Path) -> None:
+        settings = Llm(context_tokens=256, temperature=0, **PATIENCE)
+        async with running(gguf, settings) as model:
+            with pytest.raises(StageError, match=r"the embedded model answers 400.*context"):
+                await take(model, [{"role": "user", "content": "word " * 400}])
+            text, _ = await take(model, QUESTION)
+        assert "Paris" in text
+
+    async def test_takes_tools_calls_and_results(self, gguf: Path) -> None:
+        """Its template shows them to no model, but a request with them is answered."""
+        called = [tool_call(ToolUse("call00001", "weather", '{"city": "Paris"}'))]
+        messages = [
+            *QUESTION,
+            {"role": "assistant", "content": "", "tool_calls": called},
+            {"role": "tool", "content": "sunny", "tool_call_id": "call00001"},
+        ]
+        async with running(gguf) as model:
+            text, used = await take(model, Prompt(messages, [Tool("weather")]), max_tokens=9)
+        assert text
+        assert 0 < used.output_tokens <= 9
+
+    async def test_path_with_odd_characters(self, gguf: Path, tmp_path: Path) -> None:
+        odd = tmp_path / "mödel nº 1 模型.gguf"
+        try:
+            odd.hardlink_to(gguf)
+        except OSError:
+            shutil.copy(gguf, odd)
+        async with running(odd) as model:
+            assert model.model == odd.stem
+            text, _ = await take(model, QUESTION)
+        assert "Paris" in text
+
+
+class TestAccess:
+    async def test_only_on_loopback_and_only_with_its_key(self, gguf: Path) -> None:
+        async with LocalServer(gguf, SETTINGS) as server:
+            assert urlsplit(server.endpoint.base_url).hostname == "127.0.0.1"
+            for key in ("", "none", server.endpoint.api_key[:-1]):
+                stranger = dataclasses.replace(server.endpoint, api_key=key or "none")
+                model = ChatModel(stranger, SETTINGS)
+                with pytest.raises(StageError, match=r"refuses the key \(401\)") as caught:
+                    await take(model, QUESTION)
+                assert caught.value.fatal
+                await model.close()
+
+    async def test_each_server_has_its_own_key_and_port(self, gguf: Path) -> None:
+        async with LocalServer(gguf, SETTINGS) as one, LocalServer(gguf, SETTINGS) as two:
+            assert one.endpoint.api_key != two.endpoint.api_key
+            assert one.endpoint.base_url != two.endpoint.base_url
+            assert len(one.endpoint.api_key) >= 32
+
+    async def test_a_proxy_is_not_asked(self, gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, "http://127.0.0.1:9")
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        async with running(gguf) as model:
+            text, _ = await take(model, QUESTION)
+        assert "Paris" in text
+
+
+class TestCancelling:
+    async def test_generation_stops(self, gguf: Path) -> None:
+        """What a server keeps in its cache tells how far it got with a reply."""
+
+        async def cached_of(story: str, model: ChatModel) -> int:
+            told = [*STORY, {"role": "assistant", "content": story}]
+            _, used = await take(model, [*told, {"role": "user", "content": "Go on."}], 1)
+            return used.cached_tokens
+
+        async with running(gguf) as model:
+            story, used = await take(model, STORY, max_tokens=120)
+            assert used.output_tokens == 120
+            whole = await cached_of(story, model)
+        assert whole > used.input_tokens + 60
+
+        async with running(gguf) as model:
+            async with contextlib.aclosing(model.stream(STORY, max_tokens=1500)) as stream:
+                await anext(stream)
+            cancelled = await cached_of(story, model)
+        assert cancelled < used.input_tokens + 60
+
+    async def test_next_request_while_a_long_prompt_is_read(self, gguf: Path) -> None:
+        async with running(gguf) as model:
+            reading = asyncio.create_task(
+                take(model, [{"role": "user", "content": "word " * 1500}])
+            )
+            await asyncio.sleep(0.1)
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+            text, _ = await take(model, QUESTION)
+        assert "Paris" in text
+
+    async def test_many_cancelled_requests(self, gguf: Path) -> None:
+        async with running(gguf) as model:
+            for _ in range(10):
+                async with contextlib.aclosing(model.stream(STORY)) as stream:
+                    await anext(stream)
+            text, _ = await take(model, QUESTION)
+        assert "Paris" in text
+
+
+class TestStopping:
+    async def test_port_is_closed_and_no_thread_left(self, gguf: Path) -> None:
+        for _ in range(2):
+            before = set(threading.enumerate())
+            async with LocalServer(gguf, SETTINGS) as server:
+                parts = urlsplit(server.endpoint.base_url)
+                model = ChatModel(server.endpoint, SETTINGS)
+                await take(model, QUESTION)
+                await model.close()
+            with socket.socket() as probe:
+                assert probe.connect_ex((str(parts.hostname), parts.port or 0)) != 0
+            # The event loop's own pool may have grown; it is shared and goes with the loop.
+            left = {thread.name for thread in set(threading.enumerate()) - before}
+            assert not {name for name in left if not name.startswith("asyncio")}
+
+    async def test_with_a_stream_still_open(self, gguf: Path) -> None:
+        async with asyncio.timeout(HANG_GUARD_S):
+            async with LocalServer(gguf, SETTINGS) as server:
+                model = ChatModel(server.endpoint, SETTINGS)
+                stream = model.stream(STORY, max_tokens=1500)
+                await anext(stream)
+            with pytest.raises(StageError, match="the embedded model"):
+                async for _ in stream:
+                    pass
+            with pytest.raises(StageError, match=r"cannot be reached.*start Cascade again"):
+                await take(model, QUESTION)
+            await model.close()
+
+
+class TestFiles:
+    @pytest.mark.parametrize("content", [b"", b"no model at all\n" * 100, b"GGUF", b"\x00" * 5000])
+    async def test_no_gguf(self, tmp_path: Path, content: bytes) -> None:
+        path = tmp_path / "broken.gguf"
+        path.write_bytes(content)
+        await self.refused(path)
+
+    async def test_no_file(self, tmp_path: Path) -> None:
+        await self.refused(tmp_path / "absent.gguf")
+
+    async def test_a_folder(self, tmp_path: Path) -> None:
+        await self.refused(tmp_path)
+
+    @pytest.mark.parametrize("part", [0.0001, 0.5, 0.999])
+    async def test_truncated(self, gguf: Path, tmp_path: Path, part: float) -> None:
+        path = tmp_path / "truncated.gguf"
+        with gguf.open("rb") as whole:
+            path.write_bytes(whole.read(int(gguf.stat().st_size * part)))
+        await self.refused(path)
+
+    async def refused(self, path: Path) -> None:
+        with pytest.raises(StageError) as caught:
+            async with LocalServer(path, SETTINGS):
+                pass
+        assert caught.value.stage == "llm"
+        assert caught.value.fatal
+        assert str(path) in str(caught.value)
+        assert "cascade models verify" in str(caught.value)
+        assert len(str(caught.value).splitlines()) <= 2
+        assert caught.value.__context__ is None or caught.value.__suppress_context__
+
+    async def test_llama_cpp_does_not_load(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "xllamacpp", None)
+        with pytest.raises(StageError, match=r"cannot run here.*another --llm") as caught:
+            async with LocalServer(tmp_path / "any.gguf", SETTINGS):
+                pass
+        assert caught.value.fatal
+
+
+class TestThreads:
+    @pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (3, 1), (4, 2), (16, 14)])
+    def test_left_to_us(self, cores: int, threads: int) -> None:
+        assert thread_count(0, cores) == threads
+
+    @given(st.integers(1, 256), st.integers(1, 256))
+    def test_set_by_the_user(self, setting: int, cores: int) -> None:
+        assert thread_count(setting, cores) == setting
+
+
+CHILD = """
+import asyncio, contextlib, sys
+from pathlib import Path
+from pipeline.config import Llm
+from pipeline.errors import CascadeError
+from pipeline.engines.llm import ChatModel
+from pipeline.engines.llama import LocalServer
+
+SETTINGS = Llm(temperature=0)
+STORY = [{"role": "user", "content": "Tell me a very long story about a dragon."}]
+kept = []
+
+async def listen(model, started):
+    with contextlib.suppress(CascadeError):  # the server may stop first
+        async with contextlib.aclosing(model.stream(STORY, max_tokens=1500)) as stream:
+            async for _ in stream:
+                started.set()
+
+async def main(end):
+    async with LocalServer(Path(sys.argv[1]), SETTINGS) as server:
+        model = ChatModel(server.endpoint, SETTINGS)
+        started = asyncio.Event()
+        task = asyncio.create_task(listen(model, started))
+        await started.wait()
+        print("streaming")
+        if end == "exit":  # in the middle of the stream
+            sys.exit(0)
+        if end == "keep":  # the same, and the server itself lives on to the end of the process
+            kept.append(server._server)
+            return
+        task.cancel()
+        await model.close()
+
+try:
+    asyncio.run(main(sys.argv[2]))
+except CascadeError as error:
+    sys.exit(f"cascade: {error}")
+"""
+
+
+class TestProcess:
+    """In a process of its own: what it prints and how it ends."""
+
+    def run(self, path: Path, end: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", CHILD, str(path), end],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=HANG_GUARD_S,
+            check=False,
+        )
+
+    @pytest.mark.parametrize("end", ["close", "exit", "keep"])
+    def test_silent(self, gguf: Path, end: str) -> None:
+        child = self.run(gguf, end)
+        assert child.stderr == ""
+        assert child.stdout == "streaming\n"
+        assert child.returncode == 0
+
+    def test_damaged_file(self, tmp_path: Path) -> None:
+        path = tmp_path / "broken.gguf"
+        path.write_bytes(b"no model at all\n" * 100)
+        child = self.run(path, "close")
+        (line,) = child.stderr.splitlines()
+        assert line.startswith(f"cascade: {path}: llama.cpp cannot load it")
+        assert child.stdout == ""
+        assert child.returncode == 1

@@ -1,0 +1,237 @@
+"""Tools offered to a server and called by it, over real sockets, with the real client."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+
+import pytest
+from servers.llm_server import (
+    DONE,
+    ROLE,
+    Answer,
+    LlmServer,
+    Request,
+    Script,
+    Step,
+    chunk,
+    delta,
+    finish,
+    page,
+    refusing,
+    reply,
+    status,
+    tool_call,
+    usage,
+)
+from support.llm_client import QUESTION, check, client, hermetic
+
+from pipeline.engines.llm import ChatModel, Messages, ToolsRefused, Used
+from pipeline.engines.prompt import Prompt
+from pipeline.engines.tools import Tool, ToolUse
+from pipeline.errors import StageError
+
+pytestmark = pytest.mark.usefixtures(hermetic.__name__)
+
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+WEATHER = Tool("weather", "Tells the weather of a city.", SCHEMA)
+PROMPT = Prompt([dict(message) for message in QUESTION], [WEATHER])
+ROME = '{"city": "Rome"}'
+CALL = ToolUse("a", "weather", ROME)
+WHOLE = tool_call(ROME, index=0, id="a", name="weather")
+Pieces = list[str | Used | ToolUse]
+
+
+async def take(model: ChatModel, prompt: Messages = PROMPT, into: Pieces | None = None) -> Pieces:
+    pieces: Pieces = [] if into is None else into
+    async with contextlib.aclosing(model.stream(prompt)) as stream:
+        async for piece in stream:
+            pieces.append(piece)
+    return pieces
+
+
+async def converse(*answers: Script) -> Pieces:
+    async with LlmServer(*answers) as server, client(server.url) as model:
+        return await take(model)
+
+
+async def failure(*answers: Script, **more: int) -> tuple[Pieces, StageError]:
+    pieces: Pieces = []
+    async with LlmServer(*answers) as server, client(server.url, **more) as model:
+        with pytest.raises(StageError) as caught:
+            await take(model, into=pieces)
+        check(caught.value, server.url)
+    return pieces, caught.value
+
+
+def calling(*steps: Step, reason: str = "tool_calls") -> Answer:
+    return Answer([ROLE, *steps, finish(reason), usage(7, 5, 2), DONE])
+
+
+async def test_tools_are_offered_in_the_form_of_the_api() -> None:
+    async with LlmServer(reply("No.")) as server, client(server.url) as model:
+        await take(model)
+        assert server.requests[0].body["tools"] == [
+            {
+                "type": "function",
+                "function": {
+                    "name": "weather",
+                    "description": "Tells the weather of a city.",
+                    "parameters": SCHEMA,
+                },
+            }
+        ]
+
+
+async def test_without_tools_the_request_has_none() -> None:
+    async with LlmServer(reply("No.")) as server, client(server.url) as model:
+        await take(model, QUESTION)
+        assert "tools" not in server.requests[0].body
+
+
+async def test_words_come_at_once_and_the_call_at_the_end() -> None:
+    go_on = asyncio.Event()
+    answer = calling(
+        delta("Let me "),
+        go_on.wait,
+        delta("see."),
+        tool_call(index=0, id="a", name="weather"),
+        tool_call('{"city"', index=0),
+        tool_call(': "Rome"}', index=0),
+    )
+    async with LlmServer(answer) as server, client(server.url) as model:
+        stream = model.stream(PROMPT)
+        assert await anext(stream) == "Let me "
+        go_on.set()
+        assert [piece async for piece in stream] == ["see.", Used(7, 5, 2), CALL]
+
+
+@pytest.mark.parametrize("reason", ["tool_calls", "stop", "function_call"])
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [WHOLE],
+        [tool_call(ROME, id="a", name="weather")],
+        [tool_call(ROME, index=None, id="a", type="function", name="weather")],
+        [
+            chunk({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "weather"}}]}),
+            tool_call(ROME, index=0, id=None, name=None),
+        ],
+        [chunk({"content": "", "tool_calls": []}), WHOLE],
+    ],
+)
+async def test_whole_calls_and_other_ways(steps: list[Step], reason: str) -> None:
+    assert await converse(calling(*steps, reason=reason)) == [Used(7, 5, 2), CALL]
+
+
+async def test_parallel_calls_without_ids() -> None:
+    oslo = '{"city": "Oslo"}'
+    steps = [tool_call(ROME, id="", name="weather"), tool_call(oslo, id="", name="weather")]
+    assert (await converse(calling(*steps)))[1:] == [
+        ToolUse("", "weather", ROME),
+        ToolUse("", "weather", oslo),
+    ]
+
+
+async def test_malformed_arguments_are_passed_on() -> None:
+    pieces = await converse(calling(tool_call("{city: Rome", index=0, id="a", name="weather")))
+    assert pieces[-1] == ToolUse("a", "weather", "{city: Rome")
+
+
+async def test_calls_that_nobody_offered_are_not_passed_on() -> None:
+    answer = calling(delta("Hm."), tool_call(ROME, index=0, id="a", name="weather"))
+    async with LlmServer(answer) as server, client(server.url) as model:
+        assert await take(model, QUESTION) == ["Hm.", Used(7, 5, 2)]
+
+
+async def test_a_stream_that_breaks_off_calls_nothing() -> None:
+    pieces, error = await failure(Answer([tool_call(ROME, index=0, id="a", name="weather")]))
+    assert pieces == []
+    assert "broke off" in str(error)
+
+
+async def test_a_call_that_is_cut_at_the_limit() -> None:
+    cut = calling(tool_call('{"city": "Ro', index=0, id="a", name="weather"), reason="length")
+    pieces, error = await failure(cut, max_tokens=9)
+    assert pieces == [Used(7, 5, 2)]
+    assert "spent all 9 tokens before its tool call was whole; raise llm.max_tokens" in str(error)
+
+
+async def test_a_whole_call_at_the_limit() -> None:
+    whole = calling(tool_call(ROME, index=0, id="a", name="weather"), reason="length")
+    assert (await converse(whole))[-1] == CALL
+
+
+class TestRefused:
+    """Told in words, and never silently left out."""
+
+    @pytest.mark.parametrize(
+        "refusal",
+        [
+            refusing("tools", otherwise=reply("Hello.")),
+            status(400, "registry.ollama.ai/library/gemma:2b does not support tools"),
+            status(400, '"auto" tool choice requires --enable-auto-tool-choice to be set'),
+            status(422, "tools: extra fields not permitted"),
+            status(404, "No endpoints found that support tool use."),
+            status(500, "tools param requires --jinja flag"),
+            status(501, "function calling is not supported"),
+        ],
+    )
+    async def test_by_name(self, refusal: Script) -> None:
+        pieces, error = await failure(refusal)
+        assert pieces == []
+        assert isinstance(error, ToolsRefused)
+        assert "refuses the tools" in str(error)
+        assert not error.fatal
+
+    async def test_by_no_name(self) -> None:
+        def picky(request: Request) -> Answer:
+            return status(400, "bad request") if "tools" in request.body else reply("Hello.")
+
+        async with LlmServer(otherwise=picky) as server, client(server.url) as model:
+            with pytest.raises(ToolsRefused, match="400: bad request") as caught:
+                await take(model)
+            check(caught.value, server.url)
+            assert "tools" not in server.requests[-1].body
+            assert "Hello." in await take(model, QUESTION)
+
+    async def test_every_time(self) -> None:
+        """Who learns of it decides what to do: an answer that was dropped told nobody."""
+        picky = refusing("tools", otherwise=reply("Hello."))
+        async with LlmServer(otherwise=picky) as server, client(server.url) as model:
+            for _ in range(2):
+                with pytest.raises(ToolsRefused):
+                    await take(model)
+
+    async def test_other_parameters_are_dropped_as_ever(self) -> None:
+        picky = refusing("chat_template_kwargs", otherwise=reply("Hello."))
+        async with LlmServer(otherwise=picky) as server, client(server.url) as model:
+            assert "Hello." in await take(model)
+            assert "tools" in server.requests[-1].body
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            status(400, "the prompt is too long"),
+            status(500, "Failed to parse the tool call"),
+            status(429, "quota exceeded"),
+            status(404, "no such model"),
+            page(502, "<html>bad gateway</html>"),
+        ],
+    )
+    async def test_what_is_no_refusal_of_tools(self, answer: Answer) -> None:
+        async with LlmServer(otherwise=answer) as server, client(server.url) as model:
+            with pytest.raises(StageError) as caught:
+                await take(model)
+            assert not isinstance(caught.value, ToolsRefused)
+
+    async def test_messages_of_tools_that_are_refused(self) -> None:
+        past: Sequence[dict[str, object]] = [
+            {"role": "tool", "content": "sunny", "tool_call_id": "a"}
+        ]
+        answer = status(400, "messages with role 'tool' must follow tool calls")
+        async with LlmServer(otherwise=answer) as server, client(server.url) as model:
+            with pytest.raises(StageError) as caught:
+                await take(model, Prompt([*PROMPT, *past], [WEATHER]))
+            assert not isinstance(caught.value, ToolsRefused)

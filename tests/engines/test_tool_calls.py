@@ -1,0 +1,132 @@
+"""Streamed tool calls are put together, however a server cuts them up."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.engines.tool_calls import Assembly, Part, parts
+
+NOTHING = Part(None, "", "", "")
+CALLS = st.lists(
+    st.tuples(
+        st.sampled_from(["weather", "book", "time"]),
+        st.dictionaries(st.text(max_size=5), st.text(max_size=9) | st.integers(), max_size=3),
+    ),
+    max_size=4,
+)
+Called = list[tuple[str, dict[str, Any]]]
+
+
+def assembled(*given: Part) -> list[tuple[str, str, str]]:
+    assembly = Assembly()
+    for part in given:
+        assembly.push(part)
+    return [(use.id, use.name, use.arguments) for use in assembly.uses]
+
+
+def split(data: st.DataObject, text: str) -> list[str]:
+    """A text in pieces."""
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=4)))
+    return [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+
+
+@given(CALLS, st.data())
+def test_as_the_openai_api_streams_them(calls: Called, data: st.DataObject) -> None:
+    given: list[Part] = []
+    for index, (name, arguments) in enumerate(calls):
+        given.append(Part(index, f"id{index}", name, ""))
+        given += [Part(index, "", "", piece) for piece in split(data, json.dumps(arguments))]
+    found = assembled(*given)
+    assert found == [(f"id{i}", n, json.dumps(a)) for i, (n, a) in enumerate(calls)]
+
+
+@given(CALLS, st.data())
+def test_calls_that_are_interleaved(calls: Called, data: st.DataObject) -> None:
+    queues = [
+        [
+            Part(i, f"id{i}", n, ""),
+            *(Part(i, "", "", piece) for piece in split(data, json.dumps(a))),
+        ]
+        for i, (n, a) in enumerate(calls)
+    ]
+    given = [queue.pop(0) for queue in queues]
+    while any(queues):
+        given.append(data.draw(st.sampled_from([q for q in queues if q])).pop(0))
+    assert [(n, json.loads(a)) for _, n, a in assembled(*given)] == calls
+
+
+@given(CALLS, st.sampled_from(["none", "zero", "count"]), st.booleans())
+def test_whole_calls_in_one_piece(calls: Called, index: str, ids: bool) -> None:
+    """Without index or id, and with one index for all, as Ollama and Gemini were seen to send."""
+    given = [
+        Part(
+            {"none": None, "zero": 0, "count": i}[index],
+            f"id{i}" if ids else "",
+            name,
+            json.dumps(arguments),
+        )
+        for i, (name, arguments) in enumerate(calls)
+    ]
+    assert [(n, json.loads(a)) for _, n, a in assembled(*given)] == calls
+
+
+@given(CALLS, st.data())
+def test_id_and_name_in_every_piece(calls: Called, data: st.DataObject) -> None:
+    given = [
+        Part(i, f"id{i}", name, piece)
+        for i, (name, arguments) in enumerate(calls)
+        for piece in split(data, json.dumps(arguments))
+    ]
+    assert [(n, json.loads(a)) for _, n, a in assembled(*given)] == calls
+
+
+def test_a_new_id_for_every_piece() -> None:
+    """As vLLM was seen to send."""
+    given = [Part(0, "a", "book", ""), Part(0, "b", "", '{"x"'), Part(0, "c", "", ": 1}")]
+    assert assembled(*given) == [("a", "book", '{"x": 1}')]
+
+
+def test_a_name_in_pieces() -> None:
+    given = [Part(0, "a", "get_", ""), Part(0, "", "weather", ""), Part(0, "", "", "{}")]
+    assert assembled(*given) == [("a", "get_weather", "{}")]
+
+
+def test_no_name_is_no_call() -> None:
+    assert assembled(NOTHING, Part(0, "a", "", "{}")) == []
+
+
+@pytest.mark.parametrize(("text", "whole"), [("{}", True), ('{"a": 1', False), ("", False)])
+def test_whether_the_last_call_is_whole(text: str, whole: bool) -> None:
+    assembly = Assembly()
+    assert assembly.whole
+    assembly.push(Part(0, "a", "book", text))
+    assert assembly.whole == whole
+
+
+@given(st.lists(st.builds(Part, st.integers(0, 2) | st.none(), *[st.text("a{}", max_size=3)] * 3)))
+def test_any_parts_lose_no_arguments_of_calls_with_names(given: list[Part]) -> None:
+    found = assembled(*given)
+    assert sum(len(a) for _, _, a in found) <= sum(len(p.arguments) for p in given)
+    assert all(name for _, name, _ in found)
+    if given and given[0].name and len({p.index for p in given}) == 1:
+        assert "".join(a for _, _, a in found) == "".join(p.arguments for p in given)
+
+
+def test_what_chunks_are_read_as() -> None:
+    function = SimpleNamespace(name="book", arguments={"x": 1})
+    entry = SimpleNamespace(index=None, id=None, function=function)
+    bare = SimpleNamespace(index=1, id=5, function=None)
+    assert parts([entry, bare]) == [Part(None, "", "book", '{"x": 1}'), Part(1, "", "", "")]
+    assert parts(None) == []
+
+
+@pytest.mark.parametrize("odd", ["text", [None], 5, [{"index": 0}]])
+def test_what_is_no_list_of_calls(odd: object) -> None:
+    with pytest.raises((AttributeError, TypeError)):
+        parts(odd)

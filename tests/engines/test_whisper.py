@@ -1,0 +1,733 @@
+import csv
+import json
+import re
+import shutil
+import wave
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import jiwer
+import numpy as np
+import pytest
+from ctranslate2.specs import WhisperSpec
+from hypothesis import example, given
+from hypothesis import strategies as st
+from support.cli_child import HUMAN, needs_people
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+from pipeline.audio.files import read_audio
+from pipeline.config import Stt
+from pipeline.conversation.partial import Agreement
+from pipeline.engines.whisper import (
+    FULL_S,
+    MAX_TOKENS,
+    RATE,
+    Audio,
+    Transcription,
+    Whisper,
+    bare,
+    choose_window,
+    collapse,
+    guard,
+    looks_repetitive,
+    said_twice,
+    split,
+    token_budget,
+    voiced_s,
+)
+from pipeline.errors import BadInput, StageError
+
+ROOT = Path(__file__).parents[2]
+MINI = ROOT / "models" / "whisper-mini-en"
+RECORDINGS = ROOT / "tests" / "data" / "recordings"
+
+
+def read(name: str) -> Audio:
+    with wave.open(str(RECORDINGS / name)) as file:
+        assert file.getframerate() == RATE
+        samples = np.frombuffer(file.readframes(file.getnframes()), np.int16)
+    return samples.astype(np.float32) / np.float32(32768)
+
+
+def corpus() -> list[tuple[Audio, str]]:
+    with (RECORDINGS / "dev.tsv").open(encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(file, delimiter="\t")
+        return [(read(row["file"]), row["transcript"]) for row in rows]
+
+
+def silence(seconds: float) -> Audio:
+    return np.zeros(int(seconds * RATE), np.float32)
+
+
+def noise(seconds: float, level: float) -> Audio:
+    return np.random.default_rng(0).normal(0, level, int(seconds * RATE)).astype(np.float32)
+
+
+def settings(**changes: object) -> Stt:
+    return Stt.model_validate(changes)
+
+
+def words(text: str) -> str:
+    return " ".join(re.sub(r"[^a-z' ]", " ", text.lower()).split())
+
+
+def error_rate(whisper: Whisper, utterances: list[tuple[Audio, str]]) -> float:
+    heard = [whisper.transcribe(audio).text for audio, _ in utterances]
+    return float(jiwer.wer([words(text) for _, text in utterances], [words(t) for t in heard]))
+
+
+@pytest.fixture(scope="module")
+def utterances() -> list[tuple[Audio, str]]:
+    return corpus()
+
+
+@pytest.fixture(scope="module")
+def mini() -> Whisper:
+    return Whisper(MINI, Stt(), short_windows=True)
+
+
+class TestChooseWindow:
+    @given(
+        seconds=st.floats(0, 30),
+        kind=st.sampled_from(["auto", "own", "padded", "full"]),
+        window_s=st.floats(1, 30),
+        short=st.booleans(),
+    )
+    def test_it_holds_the_audio_and_fits_whisper(
+        self, seconds: float, kind: str, window_s: float, short: bool
+    ) -> None:
+        given_ = settings(window=kind, window_s=window_s)
+        chosen = choose_window(given_, seconds, short_windows=short)
+        assert seconds - 1e-6 <= chosen <= FULL_S
+        assert chosen >= 1
+        assert abs(chosen * 5 - round(chosen * 5)) < 1e-9
+
+    @pytest.mark.parametrize(
+        ("kind", "short", "seconds", "expected"),
+        [
+            ("auto", True, 2.71, 2.8),
+            ("auto", False, 2.71, 8.0),
+            ("own", False, 2.71, 2.8),
+            ("padded", True, 2.71, 8.0),
+            ("padded", False, 12.0, 13.0),
+            ("padded", False, 29.5, 30.0),
+            ("full", True, 2.71, 30.0),
+            ("own", True, 0.0, 1.0),
+            ("own", True, 29.95, 30.0),
+        ],
+    )
+    def test_kinds(self, kind: str, short: bool, seconds: float, expected: float) -> None:
+        assert choose_window(settings(window=kind), seconds, short_windows=short) == expected
+
+
+class TestLooksRepetitive:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "Turn on the light. Turn on the light.",
+            "So I said I want a refund, I want a refund, please",
+            "thank you " * 30,
+            "ha" * 100,
+            "谢谢观看" * 20,
+        ],
+    )
+    def test_loops(self, text: str) -> None:
+        assert looks_repetitive(text, 2.4)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "No, no, no!",
+            "It is very very good, thank you, thank you.",
+            "Turn on the light in the kitchen and turn on the light in the hall.",
+            "How many liters are in five cups?",
+        ],
+    )
+    def test_manners_of_speaking(self, text: str) -> None:
+        assert not looks_repetitive(text, 2.4)
+
+    @given(
+        before=st.lists(st.sampled_from("abc"), max_size=4),
+        phrase=st.lists(st.sampled_from(["one", "two", "three"]), min_size=3, max_size=8),
+        after=st.lists(st.sampled_from("abc"), max_size=4),
+    )
+    def test_any_phrase_said_twice(
+        self, before: list[str], phrase: list[str], after: list[str]
+    ) -> None:
+        text = " ".join([*before, *phrase, *phrase, *after])
+        assert looks_repetitive(text, 2.4)
+        assert not looks_repetitive(text, 10.0, phrases=False)
+
+    @given(st.sets(st.integers(), max_size=40))
+    def test_words_said_once(self, numbers: set[int]) -> None:
+        assert not looks_repetitive(" ".join(map(str, numbers)), 10.0)
+
+
+class TestGuard:
+    @pytest.mark.parametrize(
+        ("no_speech", "log_prob", "reason"),
+        [(0.9, -1.5, "no speech"), (0.9, -0.5, ""), (0.1, -1.5, ""), (0.1, -0.5, "")],
+    )
+    def test_no_speech_needs_both(self, no_speech: float, log_prob: float, reason: str) -> None:
+        found = guard(Stt(), "Hello", no_speech=no_speech, log_prob=log_prob, endless=False)
+        assert found == reason
+
+    @pytest.mark.parametrize("text", ["Thank you.", "you", "Bye-bye.", "I'm so sorry."])
+    def test_what_whisper_says_where_nobody_spoke(self, text: str) -> None:
+        assert guard(Stt(), text, no_speech=0.83, log_prob=-0.83, endless=False) == "no speech"
+        assert guard(Stt(), text, no_speech=0.3, log_prob=-0.83, endless=False) == ""
+
+    def test_a_loop_is_long_or_endless(self) -> None:
+        said = {"no_speech": 0.0, "log_prob": -0.1}
+        study = "We're going to study. " * 9
+        assert guard(Stt(), study, no_speech=0.6, log_prob=-0.1, endless=False) == "a loop"
+        assert guard(Stt(), study, endless=False, **said) == ""
+        loop = "go on and go on and go on and"
+        assert guard(Stt(), loop, endless=True, **said) == "a loop"
+        assert guard(Stt(), loop, endless=False, **said) == ""
+        assert guard(Stt(), "go on and on", endless=True, **said) == ""
+
+    def test_marks_are_no_words(self) -> None:
+        said = {"no_speech": 0.0, "log_prob": -0.1}
+        assert guard(Stt(), "...", endless=False, **said) == "no words"
+        assert guard(Stt(), "", endless=False, **said) == ""
+        assert guard(Stt(), "好", endless=False, **said) == ""
+
+
+@given(st.floats(0, 30), st.floats(0, 30))
+def test_more_voice_may_have_more_tokens(one: float, other: float) -> None:
+    short, long = sorted([one, other])
+    assert 8 <= token_budget(short, "en") <= token_budget(long, "en") <= MAX_TOKENS
+    assert token_budget(long, "en") <= token_budget(long, "hi")
+
+
+def test_the_voice_is_measured_by_its_level_where_nobody_says() -> None:
+    tone = 0.1 * np.sin(np.arange(RATE, dtype=np.float32))
+    hum = 0.001 * np.sin(np.arange(3 * RATE, dtype=np.float32) / 50)
+    hum[RATE : 2 * RATE] += tone
+    assert voiced_s(hum) == pytest.approx(1, abs=0.05)
+    assert voiced_s(silence(2)) == 0
+    assert voiced_s(tone[:100]) == 100 / RATE
+
+
+class TestSaidTwice:
+    @pytest.mark.parametrize(
+        ("text", "once"),
+        [
+            ("Yes. Yes.", "Yes."),
+            ("two two", "two"),
+            ("Alexa Alexa", "Alexa"),
+            ("No... No...", "No..."),
+            ("Turn it on, turn it on.", "Turn it on"),
+            ("Yes. No.", ""),
+            ("no no no", ""),
+            ("Yes.", ""),
+            ("... ...", ""),
+            ("", ""),
+        ],
+    )
+    def test_the_whole_text_twice(self, text: str, once: str) -> None:
+        assert said_twice(text) == once
+
+    @pytest.mark.parametrize(
+        ("text", "voice_s", "left"),
+        [
+            ("Alexa Alexa", 0.5, "Alexa"),
+            ("Alexa Alexa", 0.9, "Alexa Alexa"),
+            ("No, no.", 0.2, "No"),
+            ("No, no.", 0.3, "No, no."),
+            ("Bye-bye.", 0.3, "Bye-bye."),
+            ("9 9", 0.2, "9"),
+            ("Turn it on.", 0.1, "Turn it on."),
+        ],
+    )
+    def test_it_is_said_once_where_the_voice_was_too_short(
+        self, text: str, voice_s: float, left: str
+    ) -> None:
+        assert collapse(text, voice_s) == left
+
+
+class TestSplit:
+    @given(st.integers(0, 100 * RATE), st.integers(0, 2**32 - 1))
+    @example(30 * RATE, 0)
+    @example(30 * RATE + 1, 0)
+    def test_pieces_make_up_the_whole(self, length: int, seed: int) -> None:
+        audio = np.resize(
+            np.random.default_rng(seed).normal(0, 0.1, 7919).astype(np.float32), length
+        )
+        pieces = split(audio)
+        np.testing.assert_array_equal(np.concatenate(pieces), audio)
+        assert all(25 * RATE <= len(piece) <= 30 * RATE for piece in pieces[:-1])
+        assert len(pieces[-1]) <= 30 * RATE
+
+    def test_it_cuts_in_the_pause(self) -> None:
+        audio = noise(40, 0.1)
+        audio[27 * RATE : 28 * RATE] = 0
+        first, second = split(audio)
+        assert 27 <= len(first) / RATE <= 28
+        assert len(first) + len(second) == len(audio)
+
+
+class TestEmbeddedModel:
+    def test_word_error_rate(self, mini: Whisper, utterances: list[tuple[Audio, str]]) -> None:
+        """Its own README says 5.6 % at 30 s; measured here at own length: 5.2 %."""
+        assert error_rate(mini, utterances) <= 0.10
+
+    def test_a_longer_window_hears_no_better(
+        self, mini: Whisper, utterances: list[tuple[Audio, str]]
+    ) -> None:
+        some = utterances[1::3]
+        own = error_rate(mini, some)
+        for kind in ("padded", "full"):
+            whisper = Whisper(MINI, settings(window=kind), short_windows=True)
+            assert own <= error_rate(whisper, some) + 0.05
+
+    def test_the_window_is_the_utterance(
+        self, mini: Whisper, utterances: list[tuple[Audio, str]]
+    ) -> None:
+        audio, text = utterances[0]
+        found = mini.transcribe(audio)
+        assert found.text == text
+        assert found.language == "en"
+        assert found.dropped == ""
+        assert len(audio) / RATE <= found.window_s <= len(audio) / RATE + 0.2
+        assert -1 < found.log_prob < 0
+        assert found.no_speech < 0.1
+
+    def test_utterances_stand_for_themselves(
+        self, mini: Whisper, utterances: list[tuple[Audio, str]]
+    ) -> None:
+        one, two = utterances[3][0], utterances[30][0]
+        first = mini.transcribe(one)
+        mini.transcribe(two)
+        assert mini.transcribe(one) == first
+        fresh = Whisper(MINI, Stt(), short_windows=True)
+        fresh.warm()
+        assert fresh.transcribe(one) == first
+
+    @pytest.mark.parametrize("seconds", [0.0001, 0.01, 0.1, 0.5, 2.0, 8.0])
+    def test_silence_has_no_words(self, mini: Whisper, seconds: float) -> None:
+        assert mini.transcribe(silence(seconds)).text == ""
+
+    @pytest.mark.parametrize("level", [0.001, 0.01, 0.1])
+    def test_noise_has_no_words(self, mini: Whisper, level: float) -> None:
+        found = mini.transcribe(noise(3, level))
+        assert found.text == ""
+        assert found.no_speech > 0.5
+
+    def test_a_click_has_no_words(self, mini: Whisper) -> None:
+        click = silence(1)
+        click[8000:8040] = 0.9
+        assert mini.transcribe(click).text == ""
+
+    def test_little_voice_is_not_asked_about(
+        self, mini: Whisper, utterances: list[tuple[Audio, str]]
+    ) -> None:
+        audio, text = utterances[0]
+        nothing = Transcription("", "en", 0.0, 1.0, 0.0, "too little voice")
+        assert mini.transcribe(audio, voiced_ms=99) == nothing
+        assert mini.transcribe(audio[:0]) == nothing
+        assert mini.transcribe(audio, voiced_ms=100).text == text
+
+    @pytest.mark.parametrize("short_windows", [True, False])
+    def test_a_sentence_said_twice_is_doubted_only_of_stock_models(
+        self, short_windows: bool, utterances: list[tuple[Audio, str]]
+    ) -> None:
+        whisper = Whisper(MINI, settings(window="own"), short_windows=short_windows)
+        audio, text = utterances[2]
+        found = whisper.transcribe(np.concatenate([audio, silence(0.3), audio]))
+        assert words(found.text).count(words(text)) == 2
+        assert (found.window_s < FULL_S) == short_windows
+
+    def test_longer_audio_is_heard_to_its_end(
+        self, mini: Whisper, utterances: list[tuple[Audio, str]]
+    ) -> None:
+        (one, first), (two, second) = utterances[0], utterances[2]
+        audio = np.concatenate([one, silence(29 - len(one) / RATE), two])
+        assert len(audio) > FULL_S * RATE
+        found = mini.transcribe(audio)
+        assert found.text == f"{first} {second}"
+        assert -1 < found.log_prob < 0
+        assert found.no_speech < 0.1
+
+    def test_speech_and_then_silence_is_speech(
+        self, mini: Whisper, utterances: list[tuple[Audio, str]]
+    ) -> None:
+        audio, text = utterances[2]
+        found = mini.transcribe(np.concatenate([audio, silence(31)]))
+        assert found.text == text
+        assert -1 < found.log_prob < 0
+        assert found.no_speech < 0.1
+
+    @pytest.mark.parametrize(
+        "audio",
+        [np.zeros(RATE), np.zeros((1, RATE), np.float32), np.full(RATE, np.nan, np.float32)],
+    )
+    def test_only_mono_float_audio_is_taken(self, mini: Whisper, audio: Audio) -> None:
+        with pytest.raises(ValueError, match="not finite float32"):
+            mini.transcribe(audio)
+
+    def test_a_beam_works_too(self, utterances: list[tuple[Audio, str]]) -> None:
+        whisper = Whisper(MINI, settings(beam_size=3, threads=2), short_windows=True)
+        assert whisper.transcribe(utterances[0][0]).text == utterances[0][1]
+
+
+class TestLoading:
+    def broken(self, folder: Path, name: str, content: bytes | None) -> Path:
+        copy = folder / "model"
+        shutil.copytree(MINI, copy)
+        if content is None:
+            (copy / name).unlink()
+        else:
+            (copy / name).write_bytes(content)
+        return copy
+
+    def test_a_folder_without_a_model(self, tmp_path: Path) -> None:
+        with pytest.raises(BadInput, match=r"no model\.bin and no config\.json"):
+            Whisper(tmp_path, Stt())
+        with pytest.raises(BadInput, match="not a Whisper model"):
+            Whisper(tmp_path / "nowhere", Stt())
+
+    def test_it_never_goes_to_the_network_for_a_tokenizer(self, tmp_path: Path) -> None:
+        with pytest.raises(BadInput, match=r"no tokenizer\.json"):
+            Whisper(self.broken(tmp_path, "tokenizer.json", None), Stt())
+
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            ("model.bin", (MINI / "model.bin").read_bytes()[:100_000]),
+            ("model.bin", b""),
+            ("config.json", b'{"a'),
+            ("tokenizer.json", b'{"a'),
+            ("vocabulary.json", None),
+            ("preprocessor_config.json", b'{"feature_size": 128}'),
+        ],
+        ids=lambda value: value if isinstance(value, str) else "",
+    )
+    def test_a_damaged_model(self, tmp_path: Path, name: str, content: bytes | None) -> None:
+        with pytest.raises(StageError, match="damaged") as caught:
+            Whisper(self.broken(tmp_path, name, content), Stt())
+        assert caught.value.fatal
+        assert caught.value.stage == "stt"
+        assert str(tmp_path) in str(caught.value)
+        assert len(str(caught.value).splitlines()) <= 2
+
+    def test_a_tokenizer_of_another_model(self, tmp_path: Path) -> None:
+        plain = Tokenizer(models.BPE(vocab={"a": 0}, merges=[])).to_str().encode()
+        with pytest.raises(StageError, match="special tokens"):
+            Whisper(self.broken(tmp_path, "tokenizer.json", plain), Stt())
+
+    def test_arithmetic_that_there_is_not(self) -> None:
+        with pytest.raises(BadInput, match=r"stt\.compute_type is 'int3'"):
+            Whisper(MINI, settings(compute_type="int3"))
+
+    def test_an_english_model_asked_for_german(self) -> None:
+        with pytest.raises(BadInput, match="English only"):
+            Whisper(MINI, settings(language="de"))
+        assert Whisper(MINI, settings(language="en"))
+
+    def test_a_failing_model(self) -> None:
+        whisper = Whisper(MINI, Stt(), short_windows=True)
+        whisper._model.model.unload_model()
+        with pytest.raises(StageError, match="Whisper failed") as caught:
+            whisper.transcribe(noise(1, 0.1))
+        assert not caught.value.fatal
+        with pytest.raises(StageError, match="Whisper failed"):
+            whisper.warm()
+
+
+LANGUAGES = ("en", "de", "es")
+SCRIPT = ("Ġeins", "Ġzwei", "Ġdrei", "Ġvier")
+TEXT = "eins zwei drei vier"
+WIDTH, PROMPT, SEEN = 64, 4, 63
+
+
+def scripted(
+    folder: Path,
+    *,
+    ends: str = "full",
+    length: int = 4,
+    detect: float = 2.0,
+    no_speech: float = 0.0,
+    certainty: float = 3.0,
+) -> Path:
+    """A multilingual Whisper model that says what its weights spell out, whatever it hears.
+
+    All attention and feed-forward layers pass nothing on but one number: how much of the encoder's
+    input lies beyond 10 s. So what comes out at a position depends on the decoder's position
+    encoding (one dimension per position) and on that number, through the output projection.
+
+    Args:
+        folder: Where it goes.
+        ends: When the text ends after its words: `always`, at `full` length only (and else
+            goes round in circles, as stock models do in short windows), or `never`.
+        length: Words of the text.
+        detect: Weight of German being the language.
+        no_speech: Weight of there being no speech.
+        certainty: Weight of each word.
+    """
+    special = [
+        *("<|endoftext|>", "<|startoftranscript|>"),
+        *(f"<|{code}|>" for code in LANGUAGES),
+        *("<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>", "<|nospeech|>"),
+        "<|notimestamps|>",
+    ]
+    # CTranslate2 takes a model with an empty token for multilingual.
+    plain = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *SCRIPT, ""]
+    tokenizer = Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(plain)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in special])
+    token_id: dict[str, int] = tokenizer.get_vocab()
+
+    spec = WhisperSpec(1, 1, 1, 1)
+    fill(spec, len(token_id))
+    positions = np.zeros((1500, WIDTH), np.float32)
+    positions[:500, 0] = positions[500:, 1] = 1
+    spec.encoder.position_encodings.encodings = positions
+    spec.decoder.position_encodings.encodings = (
+        5 * np.eye(WIDTH, dtype=np.float32)[np.minimum(np.arange(448), SEEN - 1)]
+    )
+    cross = spec.decoder.layer[0].attention.linear
+    cross[1].weight[WIDTH + SEEN, 1] = cross[2].weight[SEEN, SEEN] = 1
+    spoken = spec.decoder.projection.weight
+    spoken[token_id["<|de|>"], 0] = detect
+    spoken[token_id["<|nospeech|>"], 0] = no_speech
+    for i in range(SEEN - PROMPT + 1):
+        word = token_id[SCRIPT[i % len(SCRIPT)]]
+        spoken[word, PROMPT - 1 + i] = certainty if i < length else 1
+    if ends == "always":
+        spoken[token_id["<|endoftext|>"], PROMPT - 1 + length] = 4
+    if ends == "full":
+        spoken[token_id["<|endoftext|>"], SEEN] = 1.5
+
+    folder.mkdir(parents=True)
+    spec.config.suppress_ids = []
+    spec.config.suppress_ids_begin = [token_id["<|endoftext|>"]]
+    spec.config.lang_ids = [token_id[f"<|{code}|>"] for code in LANGUAGES]
+    spec.register_vocabulary(sorted(token_id, key=token_id.__getitem__))
+    spec.validate()
+    spec.optimize()
+    spec.save(str(folder))
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def fill(spec: Any, vocabulary: int) -> None:
+    """Give every weight of a one-layer Whisper its neutral value."""
+    d = WIDTH
+
+    def zeros(*shape: int) -> Any:
+        return np.zeros(shape, np.float32)
+
+    for norm in norms(spec):
+        norm.gamma, norm.beta = np.ones(d, np.float32), zeros(d)
+    layer = spec.decoder.layer[0]
+    linears: list[tuple[Any, tuple[int, ...]]] = [(layer.attention.linear, (d, 2 * d, d))]
+    for part in (layer, spec.encoder.layer[0]):
+        linears.append((part.self_attention.linear, (3 * d, d)))
+        linears.append(((part.ffn.linear_0, part.ffn.linear_1), (d, d)))
+    for members, sizes in linears:
+        for linear, size in zip(members, sizes, strict=True):
+            linear.weight, linear.bias = zeros(size, d), zeros(size)
+    for conv, channels in ((spec.encoder.conv1, 80), (spec.encoder.conv2, d)):
+        conv.weight, conv.bias = zeros(d, channels, 3), zeros(d)
+    spec.decoder.embeddings.weight = zeros(vocabulary, d)
+    spec.decoder.projection.weight, spec.decoder.projection.bias = (
+        zeros(vocabulary, d),
+        zeros(vocabulary),
+    )
+
+
+def norms(spec: Any) -> list[Any]:
+    layer = spec.decoder.layer[0]
+    found = [spec.encoder.layer_norm, spec.decoder.layer_norm, layer.attention.layer_norm]
+    for part in (layer, spec.encoder.layer[0]):
+        found += [part.self_attention.layer_norm, part.ffn.layer_norm]
+    return found
+
+
+class Counted:
+    """A CTranslate2 model whose calls are counted."""
+
+    def __init__(self, whisper: Whisper) -> None:
+        self.model = whisper._model.model
+        self.calls: Counter[str] = Counter()
+        whisper._model.model = self
+
+    def __getattr__(self, name: str) -> Any:
+        self.calls[name] += 1
+        return getattr(self.model, name)
+
+
+class TestStockModels:
+    """What no embedded model does: several languages, and loops in short windows."""
+
+    audio = noise(3, 0.1)
+
+    def test_silence_after_a_short_window_keeps_it_from_looping(self, tmp_path: Path) -> None:
+        whisper = Whisper(scripted(tmp_path / "m"), settings(compute_type="float32"))
+        whisper.warm()
+        counted = Counted(whisper)
+        found = whisper.transcribe(self.audio)
+        assert (found.text, found.window_s, found.dropped) == (TEXT, 8.0, "")
+        assert counted.calls["encode"] == counted.calls["generate"] == 1
+
+    def test_a_loop_in_a_short_window_is_decoded_again_at_full_length(self, tmp_path: Path) -> None:
+        whisper = Whisper(scripted(tmp_path / "m"), settings(window="own", compute_type="float32"))
+        counted = Counted(whisper)
+        found = whisper.transcribe(self.audio)
+        assert found.text == TEXT
+        assert found.window_s == FULL_S
+        assert found.dropped == ""
+        assert counted.calls["encode"] == counted.calls["generate"] == 2
+
+    @pytest.mark.parametrize("window", ["padded", "full"])
+    def test_a_language_of_many_tokens_is_heard_to_its_end(
+        self, tmp_path: Path, window: str
+    ) -> None:
+        path = scripted(tmp_path / "m", ends="always", length=40)
+        found = Whisper(path, settings(window=window)).transcribe(self.audio[:RATE])
+        assert token_budget(1, "de") < 40
+        assert found.text == " ".join([TEXT] * 10)
+        assert found.window_s == FULL_S
+
+    def test_what_is_no_loop_stays_short(self, tmp_path: Path) -> None:
+        whisper = Whisper(scripted(tmp_path / "m", ends="always"), Stt())
+        whisper.warm()
+        counted = Counted(whisper)
+        found = whisper.transcribe(self.audio)
+        assert (found.text, found.window_s) == (TEXT, 8.0)
+        assert counted.calls["encode"] == 1
+
+    @pytest.mark.parametrize("window", ["own", "padded", "full"])
+    def test_a_loop_at_full_length_is_dropped(self, tmp_path: Path, window: str) -> None:
+        whisper = Whisper(scripted(tmp_path / "m", ends="never"), settings(window=window))
+        found = whisper.transcribe(self.audio)
+        assert (found.text, found.dropped, found.window_s) == ("", "a loop", FULL_S)
+
+    def test_the_language_is_detected_and_encodes_nothing_twice(self, tmp_path: Path) -> None:
+        whisper = Whisper(scripted(tmp_path / "m", ends="always"), Stt())
+        whisper.warm()
+        counted = Counted(whisper)
+        found = whisper.transcribe(self.audio)
+        assert (found.language, found.sure) == ("de", True)
+        assert counted.calls["detect_language"] == counted.calls["encode"] == 1
+
+    def test_a_known_language_is_not_detected_and_a_model_keeps_none(self, tmp_path: Path) -> None:
+        whisper = Whisper(scripted(tmp_path / "m", ends="always"), Stt())
+        counted = Counted(whisper)
+        assert whisper.transcribe(self.audio, language="es").language == "es"
+        assert counted.calls["detect_language"] == 0
+        assert whisper.transcribe(self.audio).language == "de"
+        assert whisper.transcribe(self.audio[:0]).language == ""
+
+    def test_a_doubtful_language_is_told_as_such(self, tmp_path: Path) -> None:
+        whisper = Whisper(scripted(tmp_path / "m", ends="always", detect=0.05), Stt())
+        found = whisper.transcribe(self.audio)
+        assert (found.language, found.sure) == ("de", False)
+
+    def test_dropped_text_leaves_its_language_in_doubt(self, tmp_path: Path) -> None:
+        whisper = Whisper(scripted(tmp_path / "m", ends="never"), settings(window="full"))
+        assert not whisper.transcribe(self.audio).sure
+
+    def test_a_given_language_is_not_detected(self, tmp_path: Path) -> None:
+        path = scripted(tmp_path / "m", ends="always")
+        whisper = Whisper(path, settings(language="es"))
+        counted = Counted(whisper)
+        assert whisper.transcribe(self.audio, language="de").language == "es"
+        assert counted.calls["detect_language"] == 0
+
+    def test_a_language_that_the_model_lacks(self, tmp_path: Path) -> None:
+        with pytest.raises(BadInput, match="'fr'; m knows: de, en, es"):
+            Whisper(scripted(tmp_path / "m"), settings(language="fr"))
+
+    @pytest.mark.parametrize(
+        ("no_speech", "certainty", "dropped"),
+        [(2.0, 0.5, "no speech"), (2.0, 3.0, ""), (0.0, 0.5, "")],
+    )
+    def test_no_speech_and_a_low_probability_drop_the_text(
+        self, tmp_path: Path, no_speech: float, certainty: float, dropped: str
+    ) -> None:
+        path = scripted(
+            tmp_path / "m", ends="always", detect=0.5, no_speech=no_speech, certainty=certainty
+        )
+        found = Whisper(path, Stt()).transcribe(self.audio)
+        assert found.dropped == dropped
+        assert (found.text == "") == (dropped != "")
+        assert (found.no_speech > 0.6) == (no_speech > 0)
+        assert (found.log_prob < -1) == (certainty < 1)
+
+    def test_the_mel_bands_are_the_models(self, tmp_path: Path) -> None:
+        path = scripted(tmp_path / "m")
+        (path / "preprocessor_config.json").write_text(json.dumps({"feature_size": 128}))
+        with pytest.raises(StageError, match="does not fit"):
+            Whisper(path, Stt())
+
+
+TINY = ROOT / "models" / "tiny.en"
+
+real = pytest.mark.skipif(
+    not (TINY / "model.bin").is_file(), reason="tiny.en: `cascade models pull tiny.en`"
+)
+
+
+def clips(pattern: str) -> dict[str, Audio]:
+    """People's recordings at 16 kHz, by name."""
+    return {
+        path.name: np.concatenate(list(read_audio(path, RATE))).astype(np.float32)
+        / np.float32(32768)
+        for path in sorted(HUMAN.glob(pattern))
+    }
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Whisper:
+    whisper = Whisper(TINY, Stt())
+    whisper.warm()
+    return whisper
+
+
+@real
+class TestTinyEn:
+    """The stock model that is the default, on real sound."""
+
+    def test_a_short_window_hears_what_thirty_seconds_do(
+        self, tiny: Whisper, utterances: list[tuple[Audio, str]]
+    ) -> None:
+        some = utterances[::4]
+        full = Whisper(TINY, settings(window="full"))
+        assert error_rate(tiny, some) <= error_rate(full, some) + 0.02
+        assert tiny.transcribe(some[0][0]).window_s == 8.0
+
+    def test_words_after_a_forced_beginning(
+        self, tiny: Whisper, utterances: list[tuple[Audio, str]]
+    ) -> None:
+        """Each utterance is heard growing, as it is spoken, and then as a whole."""
+        for audio, _ in utterances[1::8]:
+            agreement, stable = Agreement(), ""
+            for end in range(int(0.8 * RATE), len(audio), int(0.4 * RATE)):
+                stable = agreement.push(tiny.transcribe(audio[:end], prefix=stable).text)
+            whole = tiny.transcribe(audio, prefix=stable).text
+            assert bare(whole)[: len(bare(stable))] == bare(stable)
+            assert bare(whole) == bare(tiny.transcribe(audio).text)
+
+    def test_whoever_says_it_twice_keeps_it(
+        self, tiny: Whisper, utterances: list[tuple[Audio, str]]
+    ) -> None:
+        audio, _ = utterances[1]
+        once = tiny.transcribe(audio).text
+        twice = tiny.transcribe(np.concatenate([audio, silence(0.3), audio])).text
+        assert bare(twice) == 2 * bare(once)
+
+    @needs_people
+    def test_one_word_is_said_once(self, tiny: Whisper) -> None:
+        heard = {name: tiny.transcribe(a).text for name, a in clips("speech_commands/*").items()}
+        assert heard
+        assert {name: text for name, text in heard.items() if said_twice(text)} == {}
+
+    @pytest.mark.parametrize("level", [0.0, 0.001, 0.01, 0.1])
+    def test_noise_has_no_words(self, tiny: Whisper, level: float) -> None:
+        assert tiny.transcribe(noise(3, level)).text == ""

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+
+from pipeline import config_file
+from pipeline.config import Settings
+from pipeline.errors import BadInput
+from pipeline.measure.executor import Pool
+
+URL = "http://127.0.0.1:9/v1"
+
+
+def settings(**more: str) -> Settings:
+    named = {key.replace("__", "."): value for key, value in more.items()}
+    return config_file.load(None, {"llm.model": URL, **named})
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"reply__mode": "sequential"},
+        {"turns__hold_ms": "700"},
+        {"reply__first_words": "5"},
+        {"conversation__budget_tokens": "500"},
+    ],
+)
+def test_variants_that_compute_alike_share_engines(more: dict[str, str]) -> None:
+    pool = Pool()
+    pool.need(settings())
+    pool.need(settings(**more))
+    assert pool.get(settings()) is pool.get(settings(**more))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"stt__threads": "2"},
+        {"tts__speed": "1.5"},
+        {"llm__temperature": "0.5"},
+        {"llm__model": "http://127.0.0.1:10/v1"},
+        {"vad__judge": "webrtc"},
+        {"turns__predict": "false"},
+    ],
+)
+def test_others_have_their_own(more: dict[str, str]) -> None:
+    pool = Pool()
+    pool.need(settings())
+    pool.need(settings(**more))
+    assert pool.get(settings()) is not pool.get(settings(**more))
+
+
+def test_a_model_that_is_not_there_is_told_before_anything_is_loaded() -> None:
+    with pytest.raises(BadInput, match="nothing-such"):
+        Pool().need(settings(stt__model="nothing-such"))

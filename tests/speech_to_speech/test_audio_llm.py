@@ -1,0 +1,547 @@
+"""The half cascade, against a chat server on a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import io
+import json
+import wave
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from servers.llm_server import (
+    DONE,
+    ROLE,
+    Answer,
+    End,
+    LlmServer,
+    chunk,
+    delta,
+    finish,
+    hang,
+    page,
+    reply,
+    status,
+)
+from support.cli_child import read_wav, recording
+from support.scripted import LOUD, Detector, Speaker
+
+from pipeline.clock import NS_PER_S, Clock
+from pipeline.config import Llm, Settings, Turns
+from pipeline.engines.tools import Tool
+from pipeline.engines.whisper import Transcription
+from pipeline.errors import BadInput, CascadeError, StageError
+from pipeline.events import (
+    Event,
+    Failure,
+    Frame,
+    ReplyAudio,
+    ReplyDone,
+    ReplyInterrupted,
+    ReplyText,
+    Samples,
+    SpeechStarted,
+    SpeechStopped,
+    ToolCall,
+    Transcript,
+    Usage,
+)
+from pipeline.speech_to_speech.audio_llm import AudioLlmSession
+from pipeline.speech_to_speech.brief import Brief, Target
+from pipeline.speech_to_speech.utterances import SPOKEN
+from pipeline.timeline import Timeline
+from pipeline.trace import Trace
+
+KEY = "sk-test-0123456789-secret"
+GUARD_S = 60
+RATE = 16_000
+FRAME = 320
+BRIEF = Brief("Be short.")
+TOOL = Tool("weather", "Tells the weather.")
+SETTINGS = Settings(turns=Turns(predict=False))
+LONG = "The train leaves at nine in the morning, from platform four, and it takes three hours. " * 4
+
+
+@pytest.fixture(autouse=True)
+def hermetic(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "AUDIO_LLM_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@dataclass
+class Local:
+    """Engines that follow a script: loud is voice, and says which it is by its level."""
+
+    voice: Speaker = field(default_factory=Speaker)
+    recognised: list[int] = field(default_factory=list)
+    stuck: bool = False
+
+    def new_detector(self) -> Detector:
+        return Detector()
+
+    async def melody(self, audio: npt.NDArray[np.float32]) -> float | None:
+        return None
+
+    async def transcribe(
+        self,
+        audio: npt.NDArray[np.float32],
+        voiced_ms: float | None = None,
+        *,
+        prefix: str = "",
+        language: str = "",
+    ) -> Transcription:
+        level = round(float(np.abs(audio).max()) * 32768) - LOUD
+        self.recognised.append(level)
+        if self.stuck:
+            await asyncio.Event().wait()
+        return Transcription(f"words {level}", "en", -0.1, 0.0, 1.0)
+
+
+class Talk:
+    """A session, what it tells, and somebody who speaks to it faster than time goes by."""
+
+    def __init__(self, session: AudioLlmSession, local: Local, trace: Trace) -> None:
+        self.session = session
+        self.local = local
+        self.trace = trace
+        self.events: list[Event] = []
+        self._samples = 0
+        self._began = Clock().now_ns()
+        self._news = asyncio.Event()
+
+    async def read(self) -> None:
+        async for event in self.session.events():
+            self.events.append(event)
+            self._news.set()
+            self._news = asyncio.Event()
+
+    async def hear(self, sound: Samples) -> None:
+        for at in range(0, len(sound), FRAME):
+            piece = sound[at : at + FRAME]
+            t_ns = self._began + self._samples * NS_PER_S // RATE
+            await self.session.send(Frame(piece, RATE, self._samples, t_ns))
+            self._samples += len(piece)
+            await asyncio.sleep(0)
+
+    async def say(self, number: int = 0, seconds: float = 1.0) -> None:
+        """Say something, and fall silent."""
+        await self.hear(np.full(round(seconds * RATE), LOUD + number, np.int16))
+        await self.hear(np.zeros(RATE, np.int16))
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    async def until(self, kind: type[Any], number: int = 1) -> Any:
+        while len(found := self.of(kind)) < number:
+            await self._news.wait()
+        return found[number - 1]
+
+    async def played(self, reply_id: str) -> None:
+        """All that was made of a reply is heard."""
+        frames = [e.frame for e in self.of(ReplyAudio) if e.id == reply_id]
+        await self.session.heard(reply_id, sum(len(frame.samples) for frame in frames))
+
+
+def target(url: str, **options: str) -> Target:
+    return Target(f"audio-llm:{url}", "audio-llm", url=url, options={"model": "ears", **options})
+
+
+@contextlib.asynccontextmanager
+async def talk(
+    server: LlmServer,
+    brief: Brief = BRIEF,
+    *,
+    trace: Path | None = None,
+    settings: Settings = SETTINGS,
+    **options: str,
+) -> AsyncIterator[Talk]:
+    """Talk to a server; afterwards nothing that was begun is left."""
+    before = asyncio.all_tasks()
+    local = Local()
+    with Trace(trace) as marks:
+        session = AudioLlmSession(
+            target(server.url, **options), brief, marks, Clock(), settings=settings, engines=local
+        )
+        talking = Talk(session, local, marks)
+        async with asyncio.timeout(GUARD_S):
+            async with session:
+                reading = asyncio.ensure_future(talking.read())
+                try:
+                    yield talking
+                except BaseException:
+                    reading.cancel()
+                    raise
+            await reading
+            await server.left()
+    handlers = server._handlers
+    left = {t for t in asyncio.all_tasks() - before - handlers if t is not asyncio.current_task()}
+    assert not left
+    assert local.voice.open == 0
+    assert KEY not in repr(talking.events)
+
+
+def content(request: Any, index: int = -1) -> list[Any]:
+    """A message's content: levels of the sounds in it, and words."""
+    found = request.body["messages"][index]["content"]
+    if isinstance(found, str):
+        return [found]
+    return [part["text"] if part["type"] == "text" else level(part) for part in found]
+
+
+def level(part: Any) -> int:
+    sound = decoded(part)
+    return int(np.abs(sound).max()) - LOUD
+
+
+def decoded(part: Any) -> Samples:
+    data = base64.b64decode(part["input_audio"]["data"], validate=True)
+    with wave.open(io.BytesIO(data)) as reader:
+        assert reader.getframerate() == RATE
+        return np.frombuffer(reader.readframes(reader.getnframes()), "<i2").astype(np.int16)
+
+
+async def test_a_conversation(tmp_path: Path) -> None:
+    async with LlmServer(reply("It is ", "five.")) as server:
+        async with talk(server, trace=tmp_path / "trace") as talking:
+            assert server.requests == []
+            await talking.say(7, 0.8)
+            done = await talking.until(ReplyDone)
+            await talking.played("reply-1")
+            marks = talking.trace.marks(1)
+            assert talking.session.facts.model == "ears"
+            assert talking.session.facts.host == f"127.0.0.1:{server.port}"
+            assert not talking.session.facts.duplex
+            assert talking.session.reconnects == 0
+            history = talking.session.history
+        [request] = server.requests
+    assert done == ReplyDone(1, "reply-1", "completed")
+    assert request.body["model"] == "ears"
+    assert request.body["messages"][0] == {"role": "system", "content": "Be short."}
+    [part] = request.body["messages"][1]["content"]
+    assert level(part) == 7
+    voiced = np.abs(decoded(part)) >= LOUD
+    assert abs(voiced.sum() - 0.8 * RATE) <= 0.03 * RATE
+    kinds = {type(event) for event in talking.events}
+    assert {SpeechStarted, SpeechStopped, ReplyText, ReplyAudio} <= kinds
+    assert Transcript not in kinds
+    assert "".join(e.delta for e in talking.of(ReplyText)) == "It is five."
+    assert [(m.role, m.content) for m in history] == [
+        ("user", SPOKEN),
+        ("assistant", "It is five."),
+    ]
+    [used] = talking.of(Usage)
+    assert (used.input_tokens, used.cached_tokens, used.output_tokens) == (7, 5, 2)
+    assert {"speech.end", "committed", "llm.first_token", "tts.first_audio"} <= marks.keys()
+    assert Timeline.from_marks({**marks, "heard.first": marks["tts.last_audio"]}) is not None
+    assert talking.local.recognised == []
+
+
+async def test_the_model_hears_the_newest_utterances_again() -> None:
+    async with LlmServer(reply("One."), reply("Two."), reply("Three.")) as server:
+        async with talk(server, keep="2") as talking:
+            for number in (1, 2, 3):
+                await talking.say(number)
+                await talking.until(ReplyDone, number)
+                await talking.played(f"reply-{number}")
+        last = server.requests[2]
+    said = [content(last, i) for i in range(len(last.body["messages"]))]
+    assert said == [["Be short."], [SPOKEN], ["One."], [2], ["Two."], [3]]
+
+
+async def test_a_transcript_is_made_beside_after_the_reply() -> None:
+    async with LlmServer(reply("One."), reply("Two.")) as server:
+        async with talk(server, keep="1", transcript="stt") as talking:
+            await talking.say(1)
+            await talking.until(Transcript)
+            assert talking.events[-2:] == [
+                ReplyDone(1, "reply-1", "completed"),
+                Transcript(1, "words 1", True),
+            ]
+            await talking.played("reply-1")
+            await talking.say(2)
+            await talking.until(Transcript, 2)
+            await talking.played("reply-2")
+            history = talking.session.history
+        last = server.requests[1]
+    assert [content(last, 1), content(last, 3)] == [["words 1"], [2]]
+    assert talking.local.recognised == [1, 2]
+    assert [m.content for m in history] == ["words 1", "One.", "words 2", "Two."]
+
+
+async def test_long_voice_interrupts_a_reply_of_which_the_heard_part_is_kept() -> None:
+    async with LlmServer(reply(LONG), reply("Yes?")) as server:
+        async with talk(server) as talking:
+            await talking.say(1)
+            await talking.until(ReplyAudio)
+            await talking.session.heard("reply-1", 600)
+            await talking.say(2, 1.5)
+            stopped = await talking.until(ReplyInterrupted)
+            await talking.until(ReplyDone, 2)
+        last = server.requests[1]
+    assert 0 < len(stopped.heard_text) < len(LONG) / 4
+    assert LONG.startswith(stopped.heard_text)
+    assert talking.of(ReplyDone)[0] == ReplyDone(1, "reply-1", "interrupted")
+    said = [content(last, i) for i in range(len(last.body["messages"]))]
+    assert said == [["Be short."], [1], [stopped.heard_text], [2]]
+
+
+def called(name: str, arguments: str) -> Answer:
+    """A reply that calls a tool."""
+    function = {"name": name, "arguments": arguments}
+    calls = [{"index": 0, "id": "c1", "type": "function", "function": function}]
+    return Answer([ROLE, chunk({"tool_calls": calls}), finish("tool_calls"), DONE])
+
+
+async def test_a_tool_is_called() -> None:
+    async with LlmServer(called("weather", '{"city": "Rome"}'), reply("It rains.")) as server:
+        async with talk(server, Brief("Be short.", (TOOL,))) as talking:
+            await talking.say(1)
+            call = await talking.until(ToolCall)
+            assert (call.name, json.loads(call.arguments)) == ("weather", {"city": "Rome"})
+            assert not talking.of(ReplyDone)
+            await talking.session.tool_result(call.id, "rain")
+            done = await talking.until(ReplyDone)
+            with pytest.raises(CascadeError, match="no tool call"):
+                await talking.session.tool_result("other", "")
+        first, second = server.requests
+    assert done.status == "completed"
+    assert first.body["tools"][0]["function"]["name"] == "weather"
+    assert [m["role"] for m in second.body["messages"]] == ["system", "user", "assistant", "tool"]
+    assert content(second, 1) == [1]
+    assert second.body["messages"][3]["content"] == "rain"
+
+
+async def test_a_click_is_not_sent() -> None:
+    settings = Settings(turns=Turns(predict=False, start_ms=32))
+    async with LlmServer() as server, talk(server, settings=settings) as talking:
+        await talking.say(1, 0.06)
+        done = await talking.until(ReplyDone)
+        assert server.requests == []
+    assert done.status == "skipped"
+
+
+async def test_the_first_model_is_taken_that_the_server_lists() -> None:
+    async with LlmServer(reply("Yes."), models=["first", "second"]) as server:
+        async with talk(server, model="") as talking:
+            await talking.say()
+            await talking.until(ReplyDone)
+            assert talking.session.facts.model == "first"
+        assert server.requests[0].body["model"] == "first"
+
+
+async def test_a_server_that_does_not_list_its_models_will_do() -> None:
+    async with LlmServer(reply("Yes."), models=status(404)) as server, talk(server) as talking:
+        await talking.say()
+        done = await talking.until(ReplyDone)
+    assert done.status == "completed"
+
+
+async def refusal(server: LlmServer, **options: str) -> StageError:
+    with pytest.raises(StageError) as raised:
+        async with talk(server, **options):
+            pytest.fail("it began")
+    assert raised.value.stage == "direct"
+    assert raised.value.fatal
+    return raised.value
+
+
+async def test_a_wrong_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUDIO_LLM_API_KEY", KEY)
+    async with LlmServer(models=status(401, f"Incorrect API key {KEY}")) as server:
+        error = await refusal(server)
+        assert server.lookups[0].key == KEY
+    assert "refuses the key (401); set AUDIO_LLM_API_KEY" in str(error)
+    assert KEY not in str(error)
+
+
+async def test_no_quota() -> None:
+    answer = status(429, "Slow down.")
+    limited = Answer(answer.steps, 429, answer.content_type, {"Retry-After": "17"})
+    async with LlmServer(models=limited) as server:
+        error = await refusal(server)
+    assert "answers 429: Slow down.; try again in 17 s" in str(error)
+
+
+async def test_nobody_there() -> None:
+    server = LlmServer()
+    async with server:
+        pass
+    error = await refusal(server)
+    assert "cannot be reached" in str(error)
+    assert "check the URL of the path" in str(error)
+
+
+async def test_no_model_at_all() -> None:
+    async with LlmServer(models=[]) as server:
+        error = await refusal(server, model="")
+    assert "lists no model" in str(error)
+    assert "add ,model=NAME to the path" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("answer", "why", "fatal"),
+    [
+        (status(400, "This model does not support audio input."), "not support audio", False),
+        (status(404, "no such model"), "has no model 'ears'", True),
+        (status(429, "Too many."), "answers 429: Too many.", False),
+        (status(401, KEY), "refuses the key", True),
+        (page(200, "<html>no API</html>"), "no reply", True),
+        (Answer([b"data: {\n\n"]), "what is no chat stream", False),
+    ],
+)
+async def test_a_request_that_fails(answer: Answer, why: str, fatal: bool) -> None:
+    # Refused, it is sent again without what a server may not know; twice is enough here.
+    async with LlmServer(answer, otherwise=answer) as server, talk(server) as talking:
+        await talking.say()
+        failure = await talking.until(Failure)
+        done = await talking.until(ReplyDone)
+    assert why in failure.message
+    assert failure.fatal is fatal
+    assert done.status == "failed"
+
+
+async def test_a_key_that_a_server_repeats_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUDIO_LLM_API_KEY", "our-own-gateway")
+    answer = status(400, "Nothing here for our-own-gateway.")
+    async with LlmServer(answer, otherwise=answer) as server, talk(server) as talking:
+        await talking.say()
+        failure = await talking.until(Failure)
+    assert failure.message.endswith("400: Nothing here for [key].")
+
+
+@pytest.mark.parametrize("end", [End.DROP, End.RESET])
+async def test_a_server_that_breaks_off(end: End) -> None:
+    broken = Answer([ROLE, delta("It is five o'clock. "), delta("And "), hang_a_little, end])
+    async with LlmServer(broken, reply("Here again.")) as server, talk(server) as talking:
+        await talking.say(1)
+        failure = await talking.until(Failure)
+        await talking.until(ReplyDone)
+        await talking.played("reply-1")
+        await talking.say(2)
+        done = await talking.until(ReplyDone, 2)
+    assert "broke off in the middle of the reply" in failure.message
+    assert not failure.fatal
+    assert done.status == "completed"
+    assert talking.of(ReplyAudio)
+
+
+async def hang_a_little() -> None:
+    await asyncio.sleep(0.05)
+
+
+async def test_a_server_that_falls_silent() -> None:
+    settings = Settings(turns=Turns(predict=False), llm=Llm(token_timeout_s=0.2))
+    silent = Answer([ROLE, delta("Well, "), hang])
+    async with LlmServer(silent) as server, talk(server, settings=settings) as talking:
+        await talking.say()
+        failure = await talking.until(Failure)
+    assert "sent nothing for 0.2 s" in failure.message
+
+
+async def test_leaving_in_the_middle_of_a_reply_stops_the_server() -> None:
+    endless = Answer([ROLE, delta("Well, let me think about it. "), hang])
+    async with LlmServer(endless) as server:
+        async with talk(server, transcript="stt") as talking:
+            await talking.say()
+            await talking.until(ReplyText)
+        assert server.requests[0].fate.result(timeout=GUARD_S) == "abandoned"
+
+
+async def test_leaving_does_not_wait_for_a_transcript() -> None:
+    async with LlmServer(reply("Yes.")) as server, talk(server, transcript="stt") as talking:
+        talking.local.stuck = True
+        await talking.say(1)
+        await talking.until(ReplyDone)
+        while not talking.local.recognised:
+            await asyncio.sleep(0.005)
+    assert not talking.of(Transcript)
+
+
+async def test_what_is_not_known_before_the_session_is_entered() -> None:
+    session = AudioLlmSession(
+        target("http://127.0.0.1:1/v1"),
+        BRIEF,
+        Trace(),
+        Clock(),
+        settings=SETTINGS,
+        engines=Local(),
+    )
+    assert session.facts is None
+
+
+async def test_openai_s_key_goes_to_openai_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    async with LlmServer(reply("Yes.")) as server, talk(server) as talking:
+        await talking.say()
+        await talking.until(ReplyDone)
+        assert server.requests[0].key != KEY
+        assert server.lookups[0].key != KEY
+    async with LlmServer(reply("Yes.")) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        async with talk(server) as talking:
+            await talking.say()
+            await talking.until(ReplyDone)
+        assert server.requests[0].key == KEY
+
+
+def test_what_cannot_be_is_told_before_anything_runs() -> None:
+    def session(url: str, **options: str) -> None:
+        AudioLlmSession(
+            target(url, **options), BRIEF, Trace(), Clock(), settings=SETTINGS, engines=Local()
+        )
+
+    here = "http://127.0.0.1:1/v1"
+    for options, why in (
+        ({"keep": "0"}, "keep is '0'"),
+        ({"keep": "many"}, "keep is 'many'"),
+        ({"transcript": "yes"}, "transcript is 'yes'"),
+        ({"colour": "red"}, "colour is no option"),
+        ({"llm.api_key": KEY}, "llm.api_key is no option"),
+    ):
+        with pytest.raises(BadInput, match=why):
+            session(here, **options)
+    with pytest.raises(BadInput, match="there is no key; set OPENAI_API_KEY"):
+        session("https://api.openai.com/v1")
+    with pytest.raises(BadInput, match="not a usable URL"):
+        session("http://")
+
+
+async def test_turns_end_by_themselves() -> None:
+    async with LlmServer() as server, talk(server) as talking:
+        with pytest.raises(CascadeError, match="ends turns itself"):
+            await talking.session.commit()
+
+
+async def test_with_the_real_voice_and_detector() -> None:
+    sound, rate = read_wav(recording(1))
+    assert rate == RATE
+    async with LlmServer(reply("It is five o'clock.")) as server:
+        with Trace() as trace:
+            path = target(server.url, **{"reply.mode": "overlapped", "transcript": "stt"})
+            session = AudioLlmSession(path, BRIEF, trace, Clock())
+            talking = Talk(session, Local(), trace)
+            async with asyncio.timeout(GUARD_S), session:
+                reading = asyncio.ensure_future(talking.read())
+                await talking.hear(np.concatenate([sound[:, 0], np.zeros(4 * RATE, np.int16)]))
+                await talking.until(ReplyDone)
+                transcript = await talking.until(Transcript)
+            await reading
+        [request] = server.requests
+    [part] = request.body["messages"][1]["content"]
+    heard = decoded(part)
+    assert 0.5 * len(sound) <= len(heard) <= len(sound) + RATE
+    frames = [event.frame for event in talking.of(ReplyAudio)]
+    spoken_s = sum(len(frame.samples) / frame.rate for frame in frames)
+    assert 0.5 < spoken_s < 5
+    assert max(np.abs(frame.samples.astype(int)).max() for frame in frames) > 3000
+    assert len(transcript.text.split()) >= 3

@@ -1,0 +1,94 @@
+"""A bench for nodes of a Ray cluster that measures nothing, and writes down what it was asked.
+
+The nodes of the test's cluster import it by this name. All of them are this machine, so they write
+into one folder: `log.jsonl`, a line for each thing done, on one clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import BadInput
+from pipeline.measure.executor import Job, Made
+from pipeline.measure.noise import Reading
+from pipeline.measure.plan import Variant
+from pipeline.measure.ray_node import Sent
+from pipeline.measure.record import Record
+from pipeline.profile.instrument import Bounds
+
+WAIT_S = 50.0
+"""Whoever waits longer for another hangs."""
+
+
+class Bench:
+    """Answers every recording with its bytes.
+
+    A variant's name tells what else it does, in words:
+        meets: its first turn goes on once another variant's has begun as well.
+        clings: from its third turn on it stops until another bench has opened the same variant.
+        dies: its process ends at its second turn.
+        refuses: it cannot be opened.
+    """
+
+    def __init__(self, variant: Variant, bounds: Bounds, *, folder: Path) -> None:
+        self.name = variant.name
+        self.words = variant.name.split()
+        self.folder = folder
+        self.turns = 0
+
+    async def open(self) -> None:
+        if "refuses" in self.words:
+            raise BadInput("no such model here")
+        self.note("open")
+
+    async def measure(self, job: Job, sound: bytes) -> Sent:
+        self.turns += 1
+        begun_ns = time.monotonic_ns()
+        self.note("turn", order=job.order)
+        if "meets" in self.words:
+            await self.until(lambda log: len({one["variant"] for one in of(log, "turn")}) > 1)
+        if "clings" in self.words and self.turns > 2 and self.times("open") == 1:
+            await self.until(lambda log: self.times("open") > 1)
+        if "dies" in self.words and self.turns == 2:
+            os._exit(1)
+        record = Record("", "", 0, 0, "ok", reply=sound.decode(), wav="made there")
+        lines = [{"turn": 1, "mark": "committed", "t_ns": begun_ns}]
+        self.note("done", order=job.order, begun_ns=begun_ns)
+        return Sent(Made(record, lines), b"RIFF" + sound, [Reading(2_000_000, 0.5, None)])
+
+    async def close(self) -> Sequence[Reading]:
+        self.note("close")
+        return [Reading(3_000_000, 0.5, None)]
+
+    def times(self, what: str) -> int:
+        return sum(one["variant"] == self.name for one in of(read(self.folder), what))
+
+    def note(self, what: str, **more: Any) -> None:
+        import ray  # as on every node; the tests without a cluster do without
+
+        node = ray.get_runtime_context().get_node_id()
+        entry = {"what": what, "variant": self.name, "node": node, "t_ns": time.monotonic_ns()}
+        with (self.folder / "log.jsonl").open("a") as file:
+            file.write(json.dumps({**entry, **more}) + "\n")
+
+    async def until(self, condition: Any) -> None:
+        async with asyncio.timeout(WAIT_S):
+            while not condition(read(self.folder)):
+                await asyncio.sleep(0.02)
+
+
+def read(folder: Path) -> list[dict[str, Any]]:
+    """What all benches have written down."""
+    file = folder / "log.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def of(log: Sequence[dict[str, Any]], what: str) -> list[dict[str, Any]]:
+    """The entries of a kind."""
+    return [one for one in log if one["what"] == what]
