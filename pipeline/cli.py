@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.config import PACES, Settings, Turns
+from pipeline.config import PACES, Settings, Turns, document, load
 from pipeline.console import log_to_stderr, show_error, stderr, stdout
 from pipeline.errors import BadInput, CascadeError
 
@@ -214,8 +214,6 @@ def doctor(
 @app.command("config")
 def config_command() -> None:
     """Print every setting at its default, as a commented cascade.toml."""
-    from pipeline.config_file import document
-
     print(document())
 
 
@@ -552,7 +550,7 @@ def engines(
         "stt.model": stt,
         "tts.voice": voice,
         "llm.model": llm,
-        "vad.judge": vad,
+        "vad.engine": vad,
         "stt.language": language,
         "llm.instructions": instructions,
     }
@@ -564,8 +562,6 @@ def settings_of(config: Path | None, flags: dict[str, Any]) -> Settings:
     Raises:
         BadInput: One is wrong, or the file is.
     """
-    from pipeline.config_file import load
-
     return load(config, flags)
 
 

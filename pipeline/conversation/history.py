@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipeline.conversation.message import CHARS_PER_TOKEN, Message, Place, clean, cut, wire
-from pipeline.engines.prompt import Prompt, tools_of
-from pipeline.engines.tools import Tool, ToolUse
+from pipeline.engines.tools import Prompt, Tool, ToolUse, tools_of
 from pipeline.text import alignment
 from pipeline.text.alignment import WordEnd
 from pipeline.text.chunker import Clause

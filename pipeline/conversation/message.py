@@ -6,8 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from pipeline.engines.prompt import tool_call
-from pipeline.engines.tools import ToolUse
+from pipeline.engines.tools import ToolUse, tool_call
 
 Role = Literal["system", "user", "assistant", "tool"]
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.clock import NS_PER_MS
-from pipeline.config import Reply, Tts, Turns
+from pipeline.config import Reply, TtsSettings, Turns
 from pipeline.measure.lanes import DROPPED
 from pipeline.measure.record import Record
 from pipeline.profile.change import COSTS, Change, Mode
@@ -62,9 +62,9 @@ class Setup:
                 tables[table][key] = value
         known = {
             name: {key: value for key, value in tables[name].items() if key in model.model_fields}
-            for name, model in (("turns", Turns), ("reply", Reply), ("tts", Tts))
+            for name, model in (("turns", Turns), ("reply", Reply), ("tts", TtsSettings))
         }
-        voice = Path(Tts(**known["tts"]).voice).name
+        voice = Path(TtsSettings(**known["tts"]).voice).name
         language = voice.partition("_")[0] if "_" in voice else "en"
         # A server is told by its URL or by a prefix, the embedded model by its file's name.
         model = str(tables["llm"].get("model", ":"))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from support import virtual_time
 from support.scripted import LOUD, RATE, Engines, Model
 
-from pipeline.config import Settings, Stt, Turns
+from pipeline.config import Settings, SttSettings, Turns
 from pipeline.conversation.cascade import Cascade
 from pipeline.conversation.history import Message
 from pipeline.engines.whisper import Transcription
@@ -233,7 +233,7 @@ def test_a_voice_that_never_ends_is_answered_after_two_turns_and_told_of(
 ) -> None:
     """The voice that goes on neither stops the reply nor is lost."""
     engines = Engines(["one"] * 9, Model(["Yes.", "Well.", "So."]), recognise_s=0.5)
-    options = Settings(stt=Stt(partial_ms=0))
+    options = Settings(stt=SttSettings(partial_ms=0))
     scene = run(Scene(engines, options=options), (0.5, False), (140.0, True), (8.0, False))
     done = [event for event in scene.of(ReplyDone) if isinstance(event, ReplyDone)]
     assert [event for event in done if event.status == "completed"] == [

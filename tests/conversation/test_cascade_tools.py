@@ -20,8 +20,7 @@ from pipeline.config import Conversation, Settings, Turns
 from pipeline.conversation.cascade import Cascade
 from pipeline.conversation.history import CANCELLED, RUNNING, UNSPOKEN, Message
 from pipeline.engines.llm import ToolsRefused
-from pipeline.engines.prompt import Prompt
-from pipeline.engines.tools import Tool
+from pipeline.engines.tools import Prompt, Tool
 from pipeline.errors import CascadeError, StageError
 from pipeline.events import (
     Event,

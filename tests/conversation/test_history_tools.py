@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.conversation.history import CANCELLED, RUNNING, UNSPOKEN, Conversation, Message, Place
 from pipeline.conversation.message import CHARS_PER_TOKEN, MESSAGE_TOKENS
-from pipeline.engines.prompt import Prompt, arguments, tool_call, tools_of
-from pipeline.engines.tools import Tool, ToolUse
+from pipeline.engines.tools import Prompt, Tool, ToolUse, arguments, tool_call, tools_of
 
 TOOL = Tool("weather", "Tells the weather.")
 WEATHER = ToolUse("a", "weather", '{"city": "Rome"}')

@@ -21,8 +21,7 @@ from servers.llm_server import DONE, ROLE, Answer, LlmServer, Request, delta, fi
 from support.cli_child import ROOT
 
 from pipeline.audio.files import WavWriter, read_audio
-from pipeline.config import Settings
-from pipeline.config_file import load
+from pipeline.config import Settings, load
 from pipeline.engines import local
 from pipeline.engines.local import LocalEngines
 from pipeline.engines.piper import Piper

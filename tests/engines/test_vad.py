@@ -75,13 +75,13 @@ def talk() -> Samples:
     return np.concatenate([quiet(0.8), read(RECORDINGS[0]), quiet(1.2), read(RECORDINGS[2])])
 
 
-@pytest.mark.parametrize("judge", ["silero", "webrtc"])
+@pytest.mark.parametrize("engine", ["silero", "webrtc"])
 @given(data=st.data())
 @settings(max_examples=15, deadline=None)
 def test_verdicts_do_not_depend_on_how_the_audio_is_cut(
-    judge: str, talk: Samples, data: st.DataObject
+    engine: str, talk: Samples, data: st.DataObject
 ) -> None:
-    config = Vad.model_validate({"judge": judge})
+    config = Vad.model_validate({"engine": engine})
     cuts = sorted(data.draw(st.lists(st.integers(0, len(talk)), max_size=40)))
     detector = VoiceDetector(config)
     pieces = np.split(talk, cuts)
@@ -181,7 +181,7 @@ def test_silence_is_nothing_and_the_judge_sleeps(monkeypatch: pytest.MonkeyPatch
 
 def test_the_gate_closes_after_its_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = Runs(monkeypatch)
-    detector = VoiceDetector(Vad(gate_hold_ms=300))
+    detector = VoiceDetector(Vad(), gate_hold_ms=300)
     detector.push(read(RECORDINGS[0]))
     assert runs.n > 20
     closing = probabilities(detector.push(quiet(0.6)))
@@ -194,7 +194,7 @@ def test_the_gate_closes_after_its_hold(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_noise_is_not_speech() -> None:
     noise = np.random.default_rng(0).normal(0, 300, 10 * RATE).astype(np.int16)
-    verdicts = probabilities(VoiceDetector(Vad(gate_mode=0)).push(noise))
+    verdicts = probabilities(VoiceDetector(Vad(), gate_mode=0).push(noise))
     assert np.mean(verdicts >= SPEECH) < 0.02
 
 
@@ -221,11 +221,11 @@ def test_warming_changes_no_verdict(at: int, talk: Samples) -> None:
         st.integers(0, 4000),
         elements=st.sampled_from([-32768, -1, 0, 1, 12_000, 32767]),
     ),
-    judge=st.sampled_from(["silero", "webrtc"]),
+    engine=st.sampled_from(["silero", "webrtc"]),
 )
 @settings(max_examples=25, deadline=None)
-def test_any_samples_give_probabilities(samples: Samples, judge: str) -> None:
-    detector = VoiceDetector(Vad.model_validate({"judge": judge, "gate_mode": 0, "webrtc_mode": 0}))
+def test_any_samples_give_probabilities(samples: Samples, engine: str) -> None:
+    detector = VoiceDetector(Vad.model_validate({"engine": engine}), gate_mode=0)
     verdicts = probabilities(detector.push(samples))
     assert len(verdicts) == len(samples) // WINDOW
     assert ((verdicts >= 0) & (verdicts <= 1)).all()
@@ -245,7 +245,7 @@ def test_bad_microphones_are_heard_all_the_same(fault: str) -> None:
 
 def test_webrtc_alone_needs_no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vad, "_session", lambda: pytest.fail("Silero was loaded"))
-    detector = VoiceDetector(Vad(judge="webrtc"))
+    detector = VoiceDetector(Vad(engine="webrtc"))
     detector.warm()
     for path in RECORDINGS[:5]:
         audio = scene(path)
@@ -270,14 +270,14 @@ def test_a_missing_model_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StageError, match=r"nowhere\.onnx: cannot be loaded") as caught:
         VoiceDetector(Vad())
     assert caught.value.fatal
-    assert "vad.judge" in str(caught.value)
+    assert "vad.engine" in str(caught.value)
 
 
-@pytest.mark.parametrize("judge", ["silero", "webrtc"])
+@pytest.mark.parametrize("engine", ["silero", "webrtc"])
 @pytest.mark.parametrize("gain_db", [0.0, -20.0, -40.0])
-def test_a_window_has_its_level(judge: str, gain_db: float) -> None:
+def test_a_window_has_its_level(engine: str, gain_db: float) -> None:
     tone = 10 ** (gain_db / 20) * 16384 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)
     audio = np.concatenate([quiet(0.32), tone.astype(np.int16)])
-    voices = VoiceDetector(Vad(judge=judge)).push(audio)  # type: ignore[arg-type]
+    voices = VoiceDetector(Vad(engine=engine)).push(audio)  # type: ignore[arg-type]
     assert voices[0].level_db == pytest.approx(-100)
     assert voices[-1].level_db == pytest.approx(min(-12, gain_db - 9), abs=0.2)

@@ -34,7 +34,7 @@ from support.cli_child import read_wav, recording
 from support.scripted import LOUD, Detector, Speaker
 
 from pipeline.clock import NS_PER_S, Clock
-from pipeline.config import Llm, Settings, Turns
+from pipeline.config import LlmSettings, Settings, Turns
 from pipeline.engines.tools import Tool
 from pipeline.engines.whisper import Transcription
 from pipeline.errors import BadInput, CascadeError, StageError
@@ -440,7 +440,7 @@ async def hang_a_little() -> None:
 
 
 async def test_a_server_that_falls_silent() -> None:
-    settings = Settings(turns=Turns(predict=False), llm=Llm(token_timeout_s=0.2))
+    settings = Settings(turns=Turns(predict=False), llm=LlmSettings(token_timeout_s=0.2))
     silent = Answer([ROLE, delta("Well, "), hang])
     async with LlmServer(silent) as server, talk(server, settings=settings) as talking:
         await talking.say()

@@ -54,7 +54,7 @@ SLACK = RATE // 5
 """A turn that ends so much before the last voice has lost nothing."""
 
 PREDICTED = RATE * 60 // 1000
-"""From a pause to what is foreseen of it (samples); see `politeness.py`."""
+"""From a pause to what is foreseen of it (samples); see `people.py`."""
 
 
 @dataclass(slots=True)

@@ -34,7 +34,7 @@ from pipeline.turns.listener import end_of_speech
 # isort: split
 import numpy as np
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 RATE = 16_000
 END = "end_of_speech_s"
 CORPUS = ROOT / "tests/data/corpus"

@@ -134,7 +134,7 @@ class Ears(Engines):
         self._server = LocalServer(self._path, self.settings.llm)
         self._really(self._server.__aenter__())
         llm_judge.TIMEOUT_S = 60.0  # how busy the machine is must not matter
-        self._judge = TextJudge(self._server.endpoint, self.settings.llm)
+        self._judge = TextJudge(self._server.address)
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -9,8 +9,8 @@ from random import Random
 from typing import Any
 
 import numpy as np
-from bench_latency import SHORT, recording
 from figures import Aims, show
+from latency import SHORT, recording
 from studio import Studio, Talk
 
 from pipeline.audio.audible import ending, onset
