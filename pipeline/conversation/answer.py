@@ -15,11 +15,11 @@ from typing import Any, Protocol
 
 from pipeline.clock import Clock
 from pipeline.config import Reply as ReplySettings
-from pipeline.conversation.history import Conversation, Place
+from pipeline.conversation.history import History, ReplyPlace
 from pipeline.conversation.pending import Group, Pending
 from pipeline.conversation.reply import Emit, Reply, Voice
-from pipeline.conversation.rounds import Caller, Rounds
-from pipeline.engines.llm import Messages, ToolsRefused, Used
+from pipeline.conversation.rounds import Rounds
+from pipeline.engines.llm import Messages, ToolsRefused, Used, Writer
 from pipeline.engines.whisper import Audio, Transcription
 from pipeline.errors import StageError
 from pipeline.events import (
@@ -52,7 +52,7 @@ class Engines(Protocol):
         ...
 
     @property
-    def model(self) -> Caller:
+    def model(self) -> Writer:
         """Writes replies, and calls tools."""
         ...
 
@@ -145,13 +145,13 @@ class Answer:
         *,
         engines: Engines,
         settings: ReplySettings,
-        conversation: Conversation,
+        conversation: History,
         trace: Trace,
         clock: Clock,
         emit: Emit,
         began: Callable[[Reply], None],
         pending: Pending | None = None,
-        late: Place | None = None,
+        late: ReplyPlace | None = None,
     ) -> None:
         """Prepare an answer.
 
@@ -170,7 +170,7 @@ class Answer:
                 the answer to what the user says in its turn.
         """
         self.turn = turn
-        self.place = late or Place(turn)
+        self.place = late or ReplyPlace(turn)
         self.generation = generation
         self.text: str | None = None
         self.reply: Reply | None = None
@@ -289,7 +289,7 @@ class Answer:
         await self._prepare(self._engines.model)
         return await self._respond(messages)
 
-    async def _prepare(self, model: Caller, *, asked: int = 0) -> None:
+    async def _prepare(self, model: Writer, *, asked: int = 0) -> None:
         self._rounds = Rounds(
             model,
             self.turn,

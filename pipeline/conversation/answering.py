@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.clock import Clock
 from pipeline.config import Settings
 from pipeline.conversation.answer import Answer, Engines, Judge, Recognise
-from pipeline.conversation.history import Conversation, Place
+from pipeline.conversation.history import History, ReplyPlace
 from pipeline.conversation.pending import Pending
 from pipeline.conversation.reply import Emit, Reply
 from pipeline.errors import CascadeError
@@ -40,7 +40,7 @@ class Answering:
         engines: Engines,
         settings: Settings,
         *,
-        conversation: Conversation,
+        conversation: History,
         trace: Trace,
         clock: Clock,
         emit: Emit,
@@ -192,7 +192,7 @@ class Answering:
             self._conversation.cancel(call_id)
         return [ToolCancelled(turn, call_id) for turn, call_id in calls]
 
-    def _new(self, turn: int | None = None, late: Place | None = None) -> Answer:
+    def _new(self, turn: int | None = None, late: ReplyPlace | None = None) -> Answer:
         self.attempts += late is None
         return Answer(
             turn or self.turn,

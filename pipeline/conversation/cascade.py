@@ -16,7 +16,7 @@ from pipeline.clock import Clock
 from pipeline.config import Settings
 from pipeline.conversation.answer import Answer, Engines, Recognise
 from pipeline.conversation.answering import Answering
-from pipeline.conversation.history import Conversation, Message
+from pipeline.conversation.history import History, Message
 from pipeline.conversation.partial import Partials
 from pipeline.conversation.read_ahead import ReadAhead
 from pipeline.engines.llm import Messages
@@ -98,7 +98,7 @@ class Cascade:
         self._settings = settings
         self._trace = trace
         self._clock = clock
-        self._conversation = Conversation(
+        self._conversation = History(
             settings.llm.instructions,
             budget_tokens=settings.conversation.budget_tokens,
             retention=settings.conversation.retention,

@@ -19,12 +19,13 @@ from typing import Protocol
 from pipeline.audio.audible import onset
 from pipeline.clock import Clock
 from pipeline.config import Reply as ReplySettings
-from pipeline.conversation.history import CHARS_PER_SECOND, Place, Spoken
+from pipeline.conversation.history import ReplyPlace
 from pipeline.engines.llm import Messages, Used
 from pipeline.errors import StageError, first_of
 from pipeline.events import Event, Frame, ReplyAudio, ReplyText, Usage
 from pipeline.text.alignment import Sound
 from pipeline.text.chunker import Chunker, Clause
+from pipeline.text.spoken import CHARS_PER_SECOND, Spoken
 
 CLAUSES_AHEAD = 8
 """Clauses that may wait for the voice before the model's stream is left unread."""
@@ -95,7 +96,7 @@ class Reply:
         emit: Emit,
         mark: Mark,
         committed: asyncio.Event | None = None,
-        place: Place | None = None,
+        place: ReplyPlace | None = None,
     ) -> None:
         """Prepare a reply.
 
@@ -114,7 +115,7 @@ class Reply:
         self.turn = turn
         self.id = id
         self.text = ""
-        self.place = place or Place(turn)
+        self.place = place or ReplyPlace(turn)
         self.cuts: list[int] = []
         self.stopped = False
         self._model = model

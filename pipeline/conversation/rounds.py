@@ -5,23 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
-from typing import Protocol
 
-from pipeline.conversation.history import Conversation, Place
+from pipeline.conversation.history import History, ReplyPlace
 from pipeline.conversation.pending import Pending
 from pipeline.conversation.reply import LULL, Emit, Lull
-from pipeline.engines.llm import Messages, Used
+from pipeline.engines.llm import Messages, Used, Writer
 from pipeline.engines.tools import ToolUse
 from pipeline.errors import StageError
 from pipeline.events import ToolCall
-
-
-class Caller(Protocol):
-    """What writes, and may call tools (`stages.llm.ChatModel`)."""
-
-    def stream(self, messages: Messages) -> AsyncGenerator[str | Used | ToolUse, None]:
-        """Yield text as it is written, what it cost, and at the end the tools that it calls."""
-        ...
 
 
 class Rounds:
@@ -33,11 +24,11 @@ class Rounds:
 
     def __init__(
         self,
-        model: Caller,
+        model: Writer,
         turn: int,
-        place: Place,
+        place: ReplyPlace,
         *,
-        conversation: Conversation,
+        conversation: History,
         pending: Pending,
         emit: Emit,
         committed: asyncio.Event,

@@ -11,7 +11,7 @@ from support.scripted import Engines, Model
 
 from pipeline.config import Reply as ReplySettings
 from pipeline.conversation.answer import Answer, Gate
-from pipeline.conversation.history import Conversation
+from pipeline.conversation.history import History
 from pipeline.engines.whisper import Transcription
 from pipeline.errors import StageError
 from pipeline.events import (
@@ -33,7 +33,7 @@ class Attempt:
 
     def __init__(self, script: str | StageError, recognised: str = "When?") -> None:
         self.engines = Engines([recognised], Model([script]))
-        self.conversation = Conversation("Be brief.", budget_tokens=1000, retention=0.5)
+        self.conversation = History("Be brief.", budget_tokens=1000, retention=0.5)
         self.told: list[tuple[float, Event]] = []
         self.began = 0
         self.recognised = recognised

@@ -9,11 +9,11 @@ import pytest
 from servers.llm_server import DONE, Answer, LlmServer, delta, finish, reply, tool_call, usage
 from support.llm_client import HANG_GUARD_S, client, hermetic
 
-from pipeline.conversation.history import CANCELLED, RUNNING, Conversation, Place
+from pipeline.conversation.history import CANCELLED, RUNNING, History, ReplyPlace
 from pipeline.conversation.pending import Pending
 from pipeline.conversation.reply import LULL
-from pipeline.conversation.rounds import Caller, Rounds
-from pipeline.engines.llm import Used
+from pipeline.conversation.rounds import Rounds
+from pipeline.engines.llm import Used, Writer
 from pipeline.engines.tools import Tool
 from pipeline.errors import StageError
 from pipeline.events import Event, ToolCall
@@ -34,8 +34,8 @@ def calling(*arguments: str, words: str = "") -> Answer:
 class Talk:
     """One reply, and a driver that runs tools at once."""
 
-    def __init__(self, model: Caller, outputs: list[str], *, rounds: int = 5) -> None:
-        self.conversation = Conversation(
+    def __init__(self, model: Writer, outputs: list[str], *, rounds: int = 5) -> None:
+        self.conversation = History(
             "Be brief.", budget_tokens=1000, retention=0.5, tools=[Tool("weather")]
         )
         self.conversation.add("user", "Weather?", 1)
@@ -48,7 +48,7 @@ class Talk:
         self.rounds = Rounds(
             model,
             1,
-            Place(1),
+            ReplyPlace(1),
             conversation=self.conversation,
             pending=self.pending,
             emit=self.emit,
