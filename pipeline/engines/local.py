@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class Speaker:
-    """A Piper voice in a thread of its own, as the reply wants it (`reply.Voice`)."""
+    """A Piper voice in a thread of its own, as the reply wants it (`reply.Synthesiser`)."""
 
     def __init__(self, piper: Piper, worker: Worker) -> None:
         self._piper = piper
