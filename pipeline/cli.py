@@ -164,9 +164,9 @@ def talk(
             **_pace(turns),
         },
     )
-    from pipeline.talk import Options, prepare
+    from pipeline.talk import TalkOptions, prepare
 
-    options = Options(
+    options = TalkOptions(
         inputs=tuple(input or ["mic"]),
         output=output,
         record=record,

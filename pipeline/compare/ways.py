@@ -17,7 +17,7 @@ from pipeline.compare.rehearsal import rehearse
 from pipeline.compare.scenario import Scenario
 from pipeline.config import Settings
 from pipeline.conversation.cascade import Cascade
-from pipeline.conversation.message import CHARS_PER_TOKEN
+from pipeline.conversation.history import CHARS_PER_TOKEN
 from pipeline.engines.local import LocalEngines, check_models
 from pipeline.errors import BadInput
 from pipeline.measure.executor import Pool

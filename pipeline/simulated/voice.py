@@ -11,12 +11,12 @@ from pipeline.audio.audible import ending, onset
 from pipeline.audio.files import read_audio
 from pipeline.audio.resample import Resampler
 from pipeline.config import Settings
-from pipeline.conversation.history import CHARS_PER_SECOND
 from pipeline.errors import BadInput
 from pipeline.events import Samples
 from pipeline.measure.spoken import say
 from pipeline.models.catalogue import Catalogue
 from pipeline.simulated.script import Script
+from pipeline.text.spoken import CHARS_PER_SECOND
 
 RATE = 24_000
 """Hz, of what both protocols send."""

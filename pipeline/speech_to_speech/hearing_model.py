@@ -10,7 +10,7 @@ from typing import Protocol
 import openai
 
 from pipeline.config import Settings
-from pipeline.conversation.reply import Voice
+from pipeline.conversation.reply import Synthesiser
 from pipeline.engines.llm import ChatModel, Messages, Used
 from pipeline.engines.local import LocalEngines
 from pipeline.engines.servers import Endpoint
@@ -33,7 +33,7 @@ class Local(Protocol):
         ...
 
     @property
-    def voice(self) -> Voice:
+    def voice(self) -> Synthesiser:
         """Speaks the replies."""
         ...
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.conversation.brevity import FREE_CHARS, Limit, Shortened
+from pipeline.engines.brevity import FREE_CHARS, Limit, Shortened
 from pipeline.engines.llm import Messages, Used
 
 LIST = "Here are ten ideas:\n\n1. Soup with bread.\n2. A salad\n3. Fish, rice and peas\n4. Pizza\n"

@@ -9,8 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncGenerator
 
-from pipeline.conversation.rounds import Caller
-from pipeline.engines.llm import Messages, Used
+from pipeline.engines.llm import Messages, Used, Writer
 from pipeline.engines.tools import ToolUse
 from pipeline.text.chunker import Chunker
 
@@ -73,7 +72,7 @@ class Shortened:
         max_tokens: With so many tokens a reply was broken off, as its server tells.
     """
 
-    def __init__(self, model: Caller, sentences: int, max_tokens: int) -> None:
+    def __init__(self, model: Writer, sentences: int, max_tokens: int) -> None:
         self._model = model
         self._sentences = sentences
         self._max_tokens = max_tokens
