@@ -36,7 +36,8 @@ from pipeline.events import (
     to_json,
 )
 from pipeline.measure import otel
-from pipeline.models.shelf import catalogue, provide
+from pipeline.models.catalogue import Catalogue
+from pipeline.models.fetch import provide
 from pipeline.session import Session
 from pipeline.timeline import Timeline
 from pipeline.trace import Trace, description
@@ -109,10 +110,10 @@ def prepare(settings: Settings, options: TalkOptions) -> Coroutine[Any, Any, int
     # Their libraries take a second to import: what is wrong with the files is told before.
     from pipeline.engines.local import LocalEngines, check_models
 
-    check_models(settings, catalogue(settings))
+    check_models(settings, Catalogue.load(settings.models.dir))
     asyncio.run(ends.find())
     settings = provide(settings, console, instead=True)
-    engines = LocalEngines(settings, catalogue(settings))
+    engines = LocalEngines(settings, Catalogue.load(settings.models.dir))
     return _hold(settings, options, history, ends, engines, console)
 
 

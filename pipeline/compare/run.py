@@ -30,7 +30,7 @@ from pipeline.measure import spoken
 from pipeline.measure.noise import Noise
 from pipeline.measure.plan import Load, Trial, order
 from pipeline.measure.results import INTERRUPTED, WAVS, new_folder, write_all
-from pipeline.models.shelf import catalogue
+from pipeline.models.catalogue import Catalogue
 from pipeline.progress import progress
 from pipeline.speech_to_speech import paths
 from pipeline.speech_to_speech.brief import STAMP, Target
@@ -130,7 +130,7 @@ def targets_of(texts: Sequence[str]) -> list[Target]:
 def _scenarios(base: Settings, options: Options, console: Console) -> list[Scenario]:
     """All scenarios, with a recording for every word."""
     voice_name = options.speaker or base.tts.voice
-    voice = catalogue(base).resolve("tts", voice_name)
+    voice = Catalogue.load(base.models.dir).resolve("tts", voice_name)
     more = []
     if options.say is not None:
         more = spoken.say(spoken.read_lines(options.say), voice, base.tts)

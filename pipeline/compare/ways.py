@@ -22,7 +22,8 @@ from pipeline.engines.local import LocalEngines, check_models
 from pipeline.errors import BadInput
 from pipeline.measure.executor import Pool
 from pipeline.measure.plan import SECRET, SHORT, Load
-from pipeline.models.shelf import catalogue, provide
+from pipeline.models.catalogue import Catalogue
+from pipeline.models.fetch import provide
 from pipeline.profile.instrument import make_ready
 from pipeline.session import Session
 from pipeline.simulated import presets, script
@@ -193,7 +194,7 @@ class Ways:
                 case "cascade":
                     longest = max((one.instructions for one in scenarios), key=len, default="")
                     settings = self._settings[target.name] = load(_settings(target))
-                    check_models(settings, catalogue(settings))
+                    check_models(settings, Catalogue.load(settings.models.dir))
                     self._loaded[target.name] = _with_room(settings, longest)
                 case "audio-llm":
                     settings = self._settings[target.name] = load(dotted(target))
