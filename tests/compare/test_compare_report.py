@@ -22,8 +22,8 @@ from support.report_page import NAMESPACE, Elements, content, sounds
 from pipeline.compare import cost, report
 from pipeline.compare.record import Call, Check, Conversation, Turn
 from pipeline.compare.report import data
+from pipeline.compare.scoring import words
 from pipeline.compare.summary import summarise
-from pipeline.compare.words import words
 from pipeline.errors import StageError
 from pipeline.measure.html import page as pages
 from pipeline.measure.html import sound

@@ -12,8 +12,8 @@ from typing import Any
 
 from pipeline.clock import NS_PER_S
 from pipeline.compare.record import Call, Check, Conversation, Turn
+from pipeline.compare.scoring import words
 from pipeline.compare.stamp import simulations, source_of, titled
-from pipeline.compare.words import words
 from pipeline.measure.html import sound
 from pipeline.measure.html import turns as drawn
 from pipeline.measure.html.turns import in_ms
@@ -125,8 +125,8 @@ def _check(check: Check) -> dict[str, Any]:
 def diff(said: str, heard: str) -> list[list[str]]:
     """How the words understood differ from those said, as stretches: [kind, said, heard].
 
-    A kind is `same`, `changed`, `missing` or `extra`; words are as `words.words` has them, which is
-    how they are counted. Empty where nothing differs or one of them is not known.
+    A kind is `same`, `changed`, `missing` or `extra`; words are as `scoring.words` has them: so
+    they are counted. Empty where nothing differs or one of them is not known.
     """
     before, after = words(said), words(heard)
     if not before or not after or before == after:
