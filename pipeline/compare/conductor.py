@@ -23,8 +23,7 @@ from pipeline.compare.cues import Cues
 from pipeline.compare.instrument import Tracks, measure, windows
 from pipeline.compare.observed import Observed
 from pipeline.compare.record import Conversation, Turn
-from pipeline.compare.scenario import Scenario, Step
-from pipeline.compare.toolbox import Toolbox
+from pipeline.compare.scenario import Scenario, Step, Toolbox
 from pipeline.config import Audio
 from pipeline.console import Display
 from pipeline.conversation.history import Message

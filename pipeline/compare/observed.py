@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from pipeline.audio.line import Ends
 from pipeline.compare.cues import Cues
-from pipeline.compare.toolbox import Toolbox
+from pipeline.compare.scenario import Toolbox
 from pipeline.errors import CascadeError
 from pipeline.events import (
     Event,

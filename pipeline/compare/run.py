@@ -19,8 +19,7 @@ from pipeline.compare.conductor import Held, Way, hold
 from pipeline.compare.instrument import FIGURES
 from pipeline.compare.record import Conversation, Turn
 from pipeline.compare.resumption import Earlier, asked_of, resumed
-from pipeline.compare.scenario import Scenario
-from pipeline.compare.scenario_file import gather_scenarios, unspoken, with_recordings
+from pipeline.compare.scenario import Scenario, gather_scenarios, unspoken, with_recordings
 from pipeline.compare.store import Store
 from pipeline.compare.ways import Ways
 from pipeline.config import Settings
@@ -138,18 +137,18 @@ def _scenarios(base: Settings, options: Options, console: Console) -> list[Scena
         raise BadInput(
             "compare: names nothing to say; name scenarios, a folder of recordings, or --say FILE"
         )
-    gathered = gather_scenarios(
+    scenarios, problems = gather_scenarios(
         options.sources,
         instructions=base.llm.instructions,
         patience_s=options.patience_s,
         more=more,
     )
-    for problem in gathered.problems:
+    for problem in problems:
         show_error(console, f"left out: {problem}")
-    lines = unspoken(gathered.scenarios)
+    lines = unspoken(scenarios)
     items = spoken.say(lines, voice, base.tts) if lines else []
     recorded = dict(zip(lines, items, strict=True))
-    return [with_recordings(scenario, recorded) for scenario in gathered.scenarios]
+    return [with_recordings(scenario, recorded) for scenario in scenarios]
 
 
 class Comparison:

@@ -15,16 +15,13 @@ from pipeline.audio.speech_end import UNMEASURABLE
 from pipeline.clock import NS_PER_MS
 from pipeline.compare.conductor import hold
 from pipeline.compare.record import Conversation
-from pipeline.compare.scenario import Instrumented, Response, Scenario, Step
-from pipeline.engines.tools import Tool
+from pipeline.compare.scenario import Canned, CannedTool, Scenario, Step
 
 ERROR_MS = 15.0
 """What the project allows its instrument."""
 
 
-def scenario(
-    folder: Path, *steps: dict[str, object], tools: Sequence[Instrumented] = ()
-) -> Scenario:
+def scenario(folder: Path, *steps: dict[str, object], tools: Sequence[CannedTool] = ()) -> Scenario:
     path = utterance(folder / "noise.wav")
     known = {
         "end_of_speech_s": LEAD_S + SPEECH_S,
@@ -95,7 +92,7 @@ async def test_noise_moves_no_latency(
 
 
 async def test_a_filler_is_no_answer(tmp_path: Path) -> None:
-    tool = Instrumented(Tool("look"), (Response("found", delay_s=1.0),))
+    tool = CannedTool("look", responses=(Canned("found", delay_s=1.0),))
     way = MetronomeWay(300, answers=[Answer(tool="look", filler_s=0.4, seconds=0.5)])
     (turn,) = (await held(way, scenario(tmp_path, {}, tools=[tool]), tmp_path)).turns
     assert turn.record.wav_voice_to_voice_ns is not None
@@ -151,7 +148,7 @@ async def test_a_path_that_cannot_be_had(tmp_path: Path) -> None:
 
 
 async def test_a_tool_that_is_spoken_over(tmp_path: Path) -> None:
-    tool = Instrumented(Tool("look"), (Response("found", delay_s=2.0),))
+    tool = CannedTool("look", responses=(Canned("found", delay_s=2.0),))
     answers = [Answer(tool="look", filler_s=0.2, seconds=0.3), Answer(seconds=0.3)]
     said = scenario(tmp_path, {}, {"after_call_s": 0.3}, tools=[tool])
     conversation = await held(MetronomeWay(100, answers=answers), said, tmp_path)
@@ -176,7 +173,7 @@ async def test_a_reply_that_comes_too_late_is_not_the_next_one(tmp_path: Path) -
 
 
 async def test_the_answer_of_a_tool_may_come_after_the_next_utterance(tmp_path: Path) -> None:
-    tool = Instrumented(Tool("look"), (Response("found", delay_s=2.5),))
+    tool = CannedTool("look", responses=(Canned("found", delay_s=2.5),))
     answers = [Answer(tool="look", seconds=0.3), Answer(seconds=0.3)]
     said = scenario(tmp_path, {}, {"after_call_s": 0.3}, tools=[tool])
     conversation = await held(MetronomeWay(100, answers=answers), said, tmp_path)
