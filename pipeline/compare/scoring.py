@@ -18,7 +18,7 @@ import jiwer
 from text_to_num import alpha2digit
 from whisper_normalizer.english import EnglishTextNormalizer
 
-from pipeline.compare.record import Call, Check, Turn
+from pipeline.compare.record import Check, MeasuredCall, Turn
 from pipeline.compare.scenario import Expect, Scenario, Step, Wanted, agrees
 
 CLOSE = 1e-9
@@ -58,7 +58,7 @@ def check(
     step: Step,
     scenario: Scenario,
     reply: str | None,
-    calls: Sequence[Call] = (),
+    calls: Sequence[MeasuredCall] = (),
     kept: str | None = None,
 ) -> tuple[Check, ...]:
     """What became of a turn's expectations, save those that a judge decides.
@@ -180,7 +180,7 @@ def _answer(expect: Expect, reply: str | None, topic: str) -> Iterator[Check]:
         yield made("number", f"{expect.number:.12g}", names_number(told, expect.number))
 
 
-def _tools(wanted: Wanted, calls: Sequence[Call], reply: str | None) -> Iterator[Check]:
+def _tools(wanted: Wanted, calls: Sequence[MeasuredCall], reply: str | None) -> Iterator[Check]:
     asked = ", ".join(_call(call) for call in calls)
     if not wanted.name:
         if reply == "" and not calls:
@@ -204,7 +204,7 @@ def _tools(wanted: Wanted, calls: Sequence[Call], reply: str | None) -> Iterator
         yield Check("on time", f"within {wanted.within_s:g} s", met, "" if met else late, "tools")
 
 
-def _right(wanted: Wanted, call: Call) -> bool:
+def _right(wanted: Wanted, call: MeasuredCall) -> bool:
     if call.name != wanted.name:
         return False
     try:
@@ -234,7 +234,7 @@ def _told(wanted: Wanted) -> str:
     return f"{wanted.name}({inside})"
 
 
-def _call(call: Call) -> str:
+def _call(call: MeasuredCall) -> str:
     return f"{call.name}({' '.join(call.arguments.split())})"
 
 

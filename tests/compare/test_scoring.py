@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.compare.record import Call, Check, Turn
+from pipeline.compare.record import Check, MeasuredCall, Turn
 from pipeline.compare.scenario import Expect, Scenario, Step, Wanted
 from pipeline.compare.scoring import (
     check,
@@ -51,7 +51,7 @@ def spelled(number: int) -> str:
 def checked(
     expect: Expect,
     reply: str | None = "",
-    *calls: Call,
+    *calls: MeasuredCall,
     kept: str | None = None,
     topic: str = "understanding",
 ) -> list[Check]:
@@ -62,8 +62,8 @@ def checked(
 
 def call(
     name: str = "timer", asked_s: float = 0.5, *, cancelled: bool = False, **given: Any
-) -> Call:
-    return Call(name, json.dumps(given), round(asked_s * 1e9), cancelled=cancelled)
+) -> MeasuredCall:
+    return MeasuredCall(name, json.dumps(given), round(asked_s * 1e9), cancelled=cancelled)
 
 
 @pytest.mark.parametrize(
@@ -206,11 +206,11 @@ def test_a_reply_without_words_is_undecided() -> None:
         ((call(minutes=1), call(minutes=10)), True, True),
         ((call(minutes=10), call("alarm")), True, True),
         ((call(minutes=1, cancelled=True), call(minutes=10)), True, False),
-        ((Call("timer", "{broken", 0),), False, False),
-        ((Call("timer", "[10]", 0),), False, False),
+        ((MeasuredCall("timer", "{broken", 0),), False, False),
+        ((MeasuredCall("timer", "[10]", 0),), False, False),
     ],
 )
-def test_tool(calls: tuple[Call, ...], met: bool, extra: bool) -> None:
+def test_tool(calls: tuple[MeasuredCall, ...], met: bool, extra: bool) -> None:
     found = checked(Expect(tool=Wanted("timer", {"minutes": 10})), "Done.", *calls)
     assert [(c.kind, c.met) for c in found] == [
         ("tool", met),

@@ -18,7 +18,7 @@ import numpy as np
 
 from pipeline.audio.files import WavWriter
 from pipeline.compare.instrument import FIGURES
-from pipeline.compare.record import Call, Check, Conversation, Turn
+from pipeline.compare.record import Check, Conversation, MeasuredCall, Turn
 from pipeline.compare.scenario import Canned, CannedTool, Expect, Scenario, Step, Wanted
 from pipeline.measure.record import Record, Span, Status
 from support import samples
@@ -465,7 +465,7 @@ def _wrong(record: Record, said: str) -> int:
 
 def _tools(
     path: str, scenario: Scenario, step: Step, number: int, answered: bool, draw: random.Random
-) -> tuple[tuple[Call, ...], tuple[Check, ...]]:
+) -> tuple[tuple[MeasuredCall, ...], tuple[Check, ...]]:
     """Calls and what they are worth: the direct paths' tools decay by turn and by length."""
     wanted = step.expect.tool
     if wanted is None:
@@ -479,7 +479,7 @@ def _tools(
     arguments = dict(wanted.arguments) if right else {"minutes": 99}
     calls = (
         (
-            Call(
+            MeasuredCall(
                 wanted.name,
                 json.dumps(arguments),
                 asked,
