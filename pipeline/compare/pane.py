@@ -12,7 +12,7 @@ from rich.text import Text
 
 from pipeline import waterfall
 from pipeline.clock import NS_PER_MS
-from pipeline.compare.stamp import titled
+from pipeline.compare.record import titled
 from pipeline.console import COLOURS, State, latency_line
 from pipeline.events import (
     Event,

@@ -7,24 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.metronome import Answer, MetronomeWay
+from support.metronome import Answer, MetronomeSystem
 from support.noise import LEAD_S, SPEECH_S, TAIL_S, utterance
 
 from pipeline.audio.files import WavWriter, read_audio
 from pipeline.audio.speech_end import UNMEASURABLE
 from pipeline.clock import NS_PER_MS
-from pipeline.compare.conductor import hold
+from pipeline.compare.conduct import hold
 from pipeline.compare.record import Conversation
-from pipeline.compare.scenario import Instrumented, Response, Scenario, Step
-from pipeline.engines.tools import Tool
+from pipeline.compare.scenario import Canned, CannedTool, Scenario, Step
 
 ERROR_MS = 15.0
 """What the project allows its instrument."""
 
 
-def scenario(
-    folder: Path, *steps: dict[str, object], tools: Sequence[Instrumented] = ()
-) -> Scenario:
+def scenario(folder: Path, *steps: dict[str, object], tools: Sequence[CannedTool] = ()) -> Scenario:
     path = utterance(folder / "noise.wav")
     known = {
         "end_of_speech_s": LEAD_S + SPEECH_S,
@@ -37,14 +34,16 @@ def scenario(
 
 
 async def held(
-    way: MetronomeWay, said: Scenario, folder: Path, listen_s: float | None = None
+    system: MetronomeSystem, said: Scenario, folder: Path, listen_s: float | None = None
 ) -> Conversation:
-    return (await hold(way, said, folder / "both.wav", listen_s=listen_s)).conversation
+    return (await hold(system, said, folder / "both.wav", listen_s=listen_s)).conversation
 
 
 @pytest.mark.parametrize("latency_ms", [100, 500, 1500])
 async def test_a_known_latency_is_measured(tmp_path: Path, latency_ms: float) -> None:
-    conversation = await held(MetronomeWay(latency_ms), scenario(tmp_path, {}, {}), tmp_path, 0.3)
+    conversation = await held(
+        MetronomeSystem(latency_ms), scenario(tmp_path, {}, {}), tmp_path, 0.3
+    )
     assert conversation.status == "ok"
     for turn in conversation.turns:
         assert turn.record.status == "ok", turn.record.reason
@@ -80,8 +79,8 @@ async def test_noise_moves_no_latency(
     step = {"path": path, "end_of_speech_s": label, "seconds": 2.2}
     said = scenario(tmp_path, step)
     # Its ear takes the noise for the beginning.
-    way = MetronomeWay(1800, ends_s=[LEAD_S + SPEECH_S])
-    (turn,) = (await held(way, said, tmp_path, 0.3)).turns
+    system = MetronomeSystem(1800, ends_s=[LEAD_S + SPEECH_S])
+    (turn,) = (await held(system, said, tmp_path, 0.3)).turns
     assert turn.record.status == status, turn.record.reason
     assert turn.record.snr_db == pytest.approx(below_db, abs=3)
     latency_ns = turn.record.wav_voice_to_voice_ns
@@ -95,9 +94,9 @@ async def test_noise_moves_no_latency(
 
 
 async def test_a_filler_is_no_answer(tmp_path: Path) -> None:
-    tool = Instrumented(Tool("look"), (Response("found", delay_s=1.0),))
-    way = MetronomeWay(300, answers=[Answer(tool="look", filler_s=0.4, seconds=0.5)])
-    (turn,) = (await held(way, scenario(tmp_path, {}, tools=[tool]), tmp_path)).turns
+    tool = CannedTool("look", responses=(Canned("found", delay_s=1.0),))
+    system = MetronomeSystem(300, answers=[Answer(tool="look", filler_s=0.4, seconds=0.5)])
+    (turn,) = (await held(system, scenario(tmp_path, {}, tools=[tool]), tmp_path)).turns
     assert turn.record.wav_voice_to_voice_ns is not None
     assert turn.answering_ns is not None
     assert turn.record.wav_voice_to_voice_ns / NS_PER_MS == pytest.approx(300, abs=ERROR_MS)
@@ -111,8 +110,10 @@ async def test_a_filler_is_no_answer(tmp_path: Path) -> None:
 
 
 async def test_an_interruption(tmp_path: Path) -> None:
-    way = MetronomeWay(200, answers=[Answer(seconds=20), Answer(seconds=0.5)])
-    first, second = (await held(way, scenario(tmp_path, {}, {"interrupt_s": 0.5}), tmp_path)).turns
+    system = MetronomeSystem(200, answers=[Answer(seconds=20), Answer(seconds=0.5)])
+    first, second = (
+        await held(system, scenario(tmp_path, {}, {"interrupt_s": 0.5}), tmp_path)
+    ).turns
     assert second.interrupts
     assert second.silence_ns is not None
     # It is stopped at the first frame that is audible, and fades.
@@ -126,7 +127,7 @@ async def test_an_interruption(tmp_path: Path) -> None:
 async def test_one_turn_that_fails_leaves_the_others(tmp_path: Path) -> None:
     answers = [Answer(seconds=0.3), Answer(fails="the model is tired"), Answer(seconds=0.3)]
     conversation = await held(
-        MetronomeWay(100, answers=answers), scenario(tmp_path, {}, {}, {}), tmp_path
+        MetronomeSystem(100, answers=answers), scenario(tmp_path, {}, {}, {}), tmp_path
     )
     assert [turn.record.status for turn in conversation.turns] == ["ok", "failed", "ok"]
     assert conversation.turns[1].record.reason == "direct: the model is tired"
@@ -135,15 +136,15 @@ async def test_one_turn_that_fails_leaves_the_others(tmp_path: Path) -> None:
 async def test_nothing_for_long(tmp_path: Path) -> None:
     answers = [Answer(mute=True), Answer(seconds=0.3)]
     conversation = await held(
-        MetronomeWay(100, answers=answers), scenario(tmp_path, {"patience_s": 1.0}, {}), tmp_path
+        MetronomeSystem(100, answers=answers), scenario(tmp_path, {"patience_s": 1.0}, {}), tmp_path
     )
     assert [turn.record.status for turn in conversation.turns] == ["timeout", "ok"]
     assert conversation.turns[0].record.reason == "no reply within 1 s"
 
 
 async def test_a_path_that_cannot_be_had(tmp_path: Path) -> None:
-    way = MetronomeWay(refuses="the key is refused (401); set OPENAI_API_KEY")
-    conversation = await held(way, scenario(tmp_path, {}, {}), tmp_path)
+    system = MetronomeSystem(refuses="the key is refused (401); set OPENAI_API_KEY")
+    conversation = await held(system, scenario(tmp_path, {}, {}), tmp_path)
     assert conversation.status == "failed"
     assert conversation.reason == "the key is refused (401); set OPENAI_API_KEY"
     assert [turn.record.status for turn in conversation.turns] == ["failed", "failed"]
@@ -151,10 +152,10 @@ async def test_a_path_that_cannot_be_had(tmp_path: Path) -> None:
 
 
 async def test_a_tool_that_is_spoken_over(tmp_path: Path) -> None:
-    tool = Instrumented(Tool("look"), (Response("found", delay_s=2.0),))
+    tool = CannedTool("look", responses=(Canned("found", delay_s=2.0),))
     answers = [Answer(tool="look", filler_s=0.2, seconds=0.3), Answer(seconds=0.3)]
     said = scenario(tmp_path, {}, {"after_call_s": 0.3}, tools=[tool])
-    conversation = await held(MetronomeWay(100, answers=answers), said, tmp_path)
+    conversation = await held(MetronomeSystem(100, answers=answers), said, tmp_path)
     assert conversation.turns[1].record.status == "ok"
 
 
@@ -168,7 +169,7 @@ async def test_a_reply_that_comes_too_late_is_not_the_next_one(tmp_path: Path) -
     """It sounds between the end of the second utterance and the reply to that."""
     answers = [Answer(seconds=0.3, late_s=1.9), Answer(seconds=0.3)]
     said = scenario(tmp_path, {"patience_s": 1.0}, {})
-    conversation = await held(MetronomeWay(800, answers=answers), said, tmp_path)
+    conversation = await held(MetronomeSystem(800, answers=answers), said, tmp_path)
     first, second = (turn.record for turn in conversation.turns)
     assert (first.status, first.reason) == ("timeout", "no reply within 1 s")
     assert second.status == "ok"
@@ -176,10 +177,10 @@ async def test_a_reply_that_comes_too_late_is_not_the_next_one(tmp_path: Path) -
 
 
 async def test_the_answer_of_a_tool_may_come_after_the_next_utterance(tmp_path: Path) -> None:
-    tool = Instrumented(Tool("look"), (Response("found", delay_s=2.5),))
+    tool = CannedTool("look", responses=(Canned("found", delay_s=2.5),))
     answers = [Answer(tool="look", seconds=0.3), Answer(seconds=0.3)]
     said = scenario(tmp_path, {}, {"after_call_s": 0.3}, tools=[tool])
-    conversation = await held(MetronomeWay(100, answers=answers), said, tmp_path)
+    conversation = await held(MetronomeSystem(100, answers=answers), said, tmp_path)
     assert [turn.record.status for turn in conversation.turns] == ["ok", "ok"]
     assert latency_ms(conversation, 1) == pytest.approx(2600, abs=40)
     assert latency_ms(conversation, 2) == pytest.approx(100, abs=ERROR_MS)

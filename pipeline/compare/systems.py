@@ -1,4 +1,4 @@
-"""The paths of a comparison, each ready to hold a conversation: cascades, APIs, simulations."""
+"""The systems that are compared, each ready to hold a conversation: cascades, APIs, simulations."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import dataclasses
 import math
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from rich.console import Console
 
 from pipeline.clock import Clock
-from pipeline.compare.conductor import Way
 from pipeline.compare.rehearsal import rehearse
 from pipeline.compare.scenario import Scenario
 from pipeline.config import Settings
@@ -35,75 +34,93 @@ from pipeline.speech_to_speech.hearing_model import VoiceEngines
 from pipeline.speech_to_speech.rtt import rtt
 from pipeline.trace import Trace
 
-DIRECT_RATE = 24_000
+API_RATE = 24_000
 """At which the APIs speak (Hz)."""
 
 ROUND_TRIPS = 3
 """Measured before each conversation."""
 
 
-class CascadeWay:
-    """The cascade, with engines that are loaded once."""
+class System(Protocol):
+    """What a scenario can be held with."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        ...
+
+    @property
+    def rate(self) -> int:
+        """Of its replies, and so of the WAV (Hz)."""
+        ...
+
+    @property
+    def manual(self) -> bool:
+        """Whether it is told when the user has finished: its latency has no wait for that."""
+        ...
+
+    async def ready(self, scenario: Scenario) -> tuple[float, ...]:
+        """Undo what earlier conversations did; gives round trips to the server (ms)."""
+        ...
+
+    def session(self, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
+        """A new session for a scenario.
+
+        Raises:
+            CascadeError: It cannot be had.
+        """
+        ...
+
+    def facts(self, session: Session) -> Mapping[str, Any]:
+        """What the session found at the other end, once it was entered."""
+        ...
+
+
+class CascadeSystem:
+    """The cascade, with engines that are loaded once. It finds the end of a turn itself."""
+
+    manual = False
 
     def __init__(self, target: Target, settings: Settings, engines: LocalEngines) -> None:
         """Take loaded engines and the settings that this cascade differs by."""
         self.name = target.name
+        self.rate = engines.voice.rate
         self._settings = settings
         self._engines = engines
 
-    @property
-    def rate(self) -> int:
-        """Of its voice (Hz)."""
-        return self._engines.voice.rate
-
-    @property
-    def manual(self) -> bool:
-        """It finds the end of a turn itself."""
-        return False
-
     async def ready(self, scenario: Scenario) -> tuple[float, ...]:
         """Let the model forget the last conversation; there is no server to ping."""
-        await make_ready(self._instructed(scenario), self._engines)
+        await make_ready(_with_room(self._settings, scenario.instructions), self._engines)
         return ()
 
     def session(self, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
         """A new conversation with the cascade."""
         tools = [one.tool for one in scenario.tools]
-        settings = self._instructed(scenario)
+        settings = _with_room(self._settings, scenario.instructions)
         return Cascade(self._engines, settings, trace, clock, tools=tools)
 
     def facts(self, session: Session) -> Mapping[str, Any]:
         """Nothing that its settings do not tell."""
         return {}
 
-    def _instructed(self, scenario: Scenario) -> Settings:
-        return _with_room(self._settings, scenario.instructions)
 
-
-class DirectWay:
+class ApiSystem:
     """A speech-to-speech API."""
 
-    def __init__(self, target: Target, language: str, name: str = "") -> None:
+    def __init__(self, target: Target, language: str, name: str = "", rate: int = API_RATE) -> None:
         """Take what the command line says of it.
 
         Args:
             target: Where, and which model.
             language: Code of what is spoken; empty: not known.
             name: What reports call it, if not what the target is called.
+            rate: Of its voice (Hz).
         """
         self.name = name or target.name
+        self.rate = rate
+        self.manual = target.options.get("turns") == "manual"
         self._target = target
         self._language = language
-
-    @property
-    def rate(self) -> int:
-        """Of its voice (Hz)."""
-        return DIRECT_RATE
-
-    @property
-    def manual(self) -> bool:
-        """Whether the path was given `turns=manual`."""
-        return self._target.options.get("turns") == "manual"
 
     async def ready(self, scenario: Scenario) -> tuple[float, ...]:
         """Measure the way to the server."""
@@ -111,9 +128,8 @@ class DirectWay:
 
     def session(self, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
         """A new connection, which is made when the session is entered."""
-        brief = Brief(
-            scenario.instructions, tuple(one.tool for one in scenario.tools), self._language
-        )
+        tools = tuple(one.tool for one in scenario.tools)
+        brief = Brief(scenario.instructions, tools, self._language)
         return self._connect(brief, scenario, trace, clock)
 
     def facts(self, session: Session) -> Mapping[str, Any]:
@@ -125,19 +141,14 @@ class DirectWay:
         return paths.connect(self._target, brief, trace, clock)
 
 
-class AudioLlmWay(DirectWay):
+class AudioLlmSystem(ApiSystem):
     """A chat model that takes sound, and a Piper voice that is loaded once."""
 
     def __init__(self, target: Target, settings: Settings, engines: VoiceEngines) -> None:
-        """Take the settings of the path, and loaded engines."""
-        super().__init__(target, settings.stt.language)
+        """Take the settings of the system, and loaded engines."""
+        super().__init__(target, settings.stt.language, rate=engines.voice.rate)
         self._settings = settings
         self._engines = engines
-
-    @property
-    def rate(self) -> int:
-        """Of its voice (Hz)."""
-        return self._engines.voice.rate
 
     def _connect(self, brief: Brief, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
         return AudioLlmSession(
@@ -145,11 +156,11 @@ class AudioLlmWay(DirectWay):
         )
 
 
-class SimulatedWay(DirectWay):
+class SimulatedSystem(ApiSystem):
     """One of our own servers, which is told by the model's name what script to replay."""
 
     def __init__(self, target: Target, language: str, name: str, played: script.Script) -> None:
-        """Take where the server is, and what it replays (see `DirectWay`)."""
+        """Take where the server is, and what it replays (see `ApiSystem`)."""
         super().__init__(target, language, name)
         self._played = played
 
@@ -166,16 +177,38 @@ class SimulatedWay(DirectWay):
         return paths.connect(target, brief, trace, clock)
 
 
-class Ways:
-    """All paths of a comparison: checked first, then opened together."""
+def parse(texts: Sequence[str]) -> list[Target]:
+    """The systems that are given on the command line as `--path`.
+
+    Raises:
+        BadInput: One is none, is there twice, or does not go together with another.
+    """
+    targets = [paths.parse(text) for text in texts]
+    names = [target.name for target in targets]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise BadInput(
+            f"--path {twice[0]}: is given twice; name one as in `--path mine={twice[0]}`"
+        )
+    real = [one.name for one in targets if one.kind not in ("cascade", "simulated", "realtime")]
+    played = [one.name for one in targets if one.kind == "simulated"]
+    if real and played:
+        raise BadInput(
+            f"--path {played[0]} is a simulation, and {real[0]} is not: compare them in two runs, "
+            "so that nobody takes the one for the other"
+        )
+    return targets
+
+
+class Systems:
+    """All systems of a comparison: checked first, then opened together."""
 
     def __init__(
         self, targets: Sequence[Target], load: Load, scenarios: Sequence[Scenario]
     ) -> None:
-        """Find what each path needs.
+        """Find what each system needs.
 
         Args:
-            targets: The paths, as parsed and checked.
+            targets: The systems, as parsed and checked.
             load: Gives the settings of a cascade.
             scenarios: What will be held; simulated servers are given a script for it.
 
@@ -218,30 +251,30 @@ class Ways:
             self._pool.need(settings)
 
     @contextlib.asynccontextmanager
-    async def open(self) -> AsyncGenerator[list[Way]]:
-        """Load engines and start simulated servers; the paths in their order.
+    async def open(self) -> AsyncGenerator[list[System]]:
+        """Load engines and start simulated servers; the systems in their order.
 
         Raises:
             CascadeError: One cannot be had.
         """
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(self._pool.loaded())
-            yield [await self._way(target, stack) for target in self._targets]
+            yield [await self._system(target, stack) for target in self._targets]
 
-    async def _way(self, target: Target, stack: contextlib.AsyncExitStack) -> Way:
+    async def _system(self, target: Target, stack: contextlib.AsyncExitStack) -> System:
         match target.kind:
             case "cascade":
                 engines = self._pool.get(self._loaded[target.name])
-                return CascadeWay(target, self._settings[target.name], engines)
+                return CascadeSystem(target, self._settings[target.name], engines)
             case "audio-llm":
                 voice = await stack.enter_async_context(self._voices[target.name])
-                return AudioLlmWay(target, self._settings[target.name], voice)
+                return AudioLlmSystem(target, self._settings[target.name], voice)
             case "simulated":
                 played = rehearse(_script(target), self._scenarios)
                 server = await stack.enter_async_context(serving(played, target.options))
-                return SimulatedWay(server, self._base.stt.language, target.name, played)
+                return SimulatedSystem(server, self._base.stt.language, target.name, played)
             case _:
-                return DirectWay(target, self._base.stt.language)
+                return ApiSystem(target, self._base.stt.language)
 
 
 def _with_room(settings: Settings, instructions: str) -> Settings:

@@ -1,4 +1,4 @@
-"""Holds one scenario with one path, in real time, and makes a `Conversation` of it."""
+"""Holds one scenario with one system, in real time, and makes a `Conversation` of it."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from rich.console import Console
 
 from pipeline.audio.line import Ends
 from pipeline.audio.virtual import Span as Playing
-from pipeline.clock import NS_PER_S, Clock
-from pipeline.compare import energy
-from pipeline.compare.cues import Cues
+from pipeline.clock import NS_PER_S
+from pipeline.compare.cost import EnergyMeter
+from pipeline.compare.cues import Cues, Observed
 from pipeline.compare.instrument import Tracks, measure, windows
-from pipeline.compare.observed import Observed
 from pipeline.compare.record import Conversation, Turn
-from pipeline.compare.scenario import Scenario, Step
-from pipeline.compare.toolbox import Toolbox
+from pipeline.compare.scenario import Scenario, Step, Toolbox
+from pipeline.compare.systems import System
 from pipeline.config import Audio
 from pipeline.console import Display
 from pipeline.conversation.history import Message
@@ -33,48 +32,11 @@ from pipeline.measure.lanes import Line
 from pipeline.measure.record import Record
 from pipeline.measure.watched import Tape
 from pipeline.measure.witness import stereo
-from pipeline.session import Session
 from pipeline.speech_to_speech.brief import Direct
 from pipeline.talk import Driver
-from pipeline.trace import Trace
 
 PARTS = 4
 """Of a frame of 20 ms: a reply is heard at most 5 ms after its sound has come."""
-
-
-class Way(Protocol):
-    """A path that a scenario can be held with."""
-
-    @property
-    def name(self) -> str:
-        """What reports call it."""
-        ...
-
-    @property
-    def rate(self) -> int:
-        """Of its replies, and so of the WAV (Hz)."""
-        ...
-
-    @property
-    def manual(self) -> bool:
-        """Whether it is to be told when the user has finished: then its latency has no endpoint."""
-        ...
-
-    async def ready(self, scenario: Scenario) -> tuple[float, ...]:
-        """Undo what earlier conversations did; gives round trips to the server (ms)."""
-        ...
-
-    def session(self, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
-        """A new session for a scenario.
-
-        Raises:
-            CascadeError: It cannot be had.
-        """
-        ...
-
-    def facts(self, session: Session) -> Mapping[str, Any]:
-        """What the session found at the other end, once it was entered."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +47,7 @@ class Held:
     lines: Sequence[Line]
 
 
-class Stage(Ends):
+class ScriptedEnds(Ends):
     """Both ends of a conversation, made of files: recordings begin when the cues say so."""
 
     def __init__(self, steps: Sequence[Step], cues: Cues, wav: Path, reply: Path) -> None:
@@ -132,11 +94,13 @@ class Unwritten(StageError):
         super().__init__("audio", f"{wav}: {reason}; make room, or name another --out")
 
 
-async def hold(way: Way, scenario: Scenario, wav: Path, *, listen_s: float | None = None) -> Held:
-    """Hold a scenario with a path. What goes wrong on that path is part of the result.
+async def hold(
+    system: System, scenario: Scenario, wav: Path, *, listen_s: float | None = None
+) -> Held:
+    """Hold a scenario with a system. What goes wrong there is part of the result.
 
     Args:
-        way: The path.
+        system: Who it is held with.
         scenario: What is said, with recordings.
         wav: Stereo WAV to write.
         listen_s: So much of the last reply is listened to (s); None: all of it.
@@ -152,22 +116,22 @@ async def hold(way: Way, scenario: Scenario, wav: Path, *, listen_s: float | Non
     tape = Tape()
     with tempfile.TemporaryDirectory() as folder:
         cues = Cues(scenario.steps, time.monotonic_ns(), listen_s)
-        stage = Stage(scenario.steps, cues, wav, Path(folder) / "reply.wav")
-        rtt_ms = await way.ready(scenario)
+        ends = ScriptedEnds(scenario.steps, cues, wav, Path(folder) / "reply.wav")
+        rtt_ms = await system.ready(scenario)
         try:
-            session = way.session(scenario, tape, stage.clock)
+            session = system.session(scenario, tape, ends.clock)
         except CascadeError as error:
             return Held(_unheld(scenario, str(error), started, rtt_ms), ())
-        commit = cast(Direct, session).commit if way.manual else None
-        observed = Observed(session, stage, cues, Toolbox(scenario.tools), commit)
-        began_ns, cpu_s, meter = stage.clock.now_ns(), time.process_time(), energy.read()
-        async with _opened(stage, way.rate, wav):
-            reason = await _converse(stage, observed, tape)
-        cpu_s, joules = time.process_time() - cpu_s, energy.since(meter)
-        seconds = (stage.clock.now_ns() - began_ns) / NS_PER_S
-    if stage.failed:
+        commit = cast(Direct, session).commit if system.manual else None
+        observed = Observed(session, ends, cues, Toolbox(scenario.tools), commit)
+        began_ns, cpu_s, meter = ends.clock.now_ns(), time.process_time(), EnergyMeter()
+        async with _opened(ends, system.rate, wav):
+            reason = await _converse(ends, observed, tape)
+        cpu_s, joules = time.process_time() - cpu_s, meter.joules()
+        seconds = (ends.clock.now_ns() - began_ns) / NS_PER_S
+    if ends.failed:
         raise Unwritten(wav)
-    turns = _turns(scenario, cues, stage, observed, tape, wav, reason)
+    turns = _turns(scenario, cues, ends, observed, tape, wav, reason)
     history = getattr(session, "history", None)
     return Held(
         Conversation(
@@ -177,7 +141,7 @@ async def hold(way: Way, scenario: Scenario, wav: Path, *, listen_s: float | Non
             order=0,
             status="failed" if reason else "ok",
             reason=reason,
-            facts=way.facts(session),
+            facts=system.facts(session),
             topic=scenario.topic,
             instruction_chars=len(scenario.instructions),
             rtt_ms=rtt_ms,
@@ -200,20 +164,20 @@ def _numbered(usage: Sequence[Mapping[str, Any]], cues: Cues) -> list[dict[str, 
 
 
 @contextlib.asynccontextmanager
-async def _opened(stage: Stage, rate: int, wav: Path) -> AsyncGenerator[None]:
+async def _opened(ends: ScriptedEnds, rate: int, wav: Path) -> AsyncGenerator[None]:
     async with contextlib.AsyncExitStack() as stack:
         try:
-            await stack.enter_async_context(stage.open(rate, lambda: False))
+            await stack.enter_async_context(ends.open(rate, lambda: False))
         except CascadeError as error:
             raise Unwritten(wav, str(error)) from None
         yield
 
 
-async def _converse(stage: Stage, session: Observed, tape: Tape) -> str:
+async def _converse(ends: ScriptedEnds, session: Observed, tape: Tape) -> str:
     """Hold the conversation to its end; gives why it ended before that, or nothing."""
     with Display(Console(file=io.StringIO())) as display:
         try:
-            await Driver(session, stage, display, tape, as_json=False).run()
+            await Driver(session, ends, display, tape, as_json=False).run()
         except BadInput:
             raise
         except CascadeError as error:
@@ -224,22 +188,22 @@ async def _converse(stage: Stage, session: Observed, tape: Tape) -> str:
 def _turns(
     scenario: Scenario,
     cues: Cues,
-    stage: Stage,
+    ends: ScriptedEnds,
     session: Observed,
     tape: Tape,
     wav: Path,
     reason: str,
 ) -> list[Turn]:
     """All turns: those that were held as they were, those never reached as failed."""
-    played = stage.played
+    played = ends.played
     turns: list[Turn] = []
     if played:
         user, reply, rate = stereo(wav)
-        tracks = Tracks(user, reply, rate, stage.recorded_from_ns or played[0].start_ns)
+        tracks = Tracks(user, reply, rate, ends.recorded_from_ns or played[0].start_ns)
         found = windows(tracks, cues.said, played)
         for number, (said, window) in enumerate(zip(cues.said, found, strict=False), start=1):
             turn = measure(number, said, window, tracks, session, tape)
-            record = dataclasses.replace(turn.record, late_ns=stage.late_ns)
+            record = dataclasses.replace(turn.record, late_ns=ends.late_ns)
             turns.append(dataclasses.replace(turn, record=record))
     return [*turns, *_unreached(scenario, len(turns), reason or "the conversation ended before it")]
 
