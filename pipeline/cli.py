@@ -512,7 +512,7 @@ def compare(
 
 @app.command()
 def simulate(
-    protocol: Annotated[str, typer.Argument(metavar="realtime|gemini", help="What it speaks")],
+    protocol: Annotated[str, typer.Argument(metavar="realtime", help="What it speaks")],
     script: Annotated[
         Path | None, typer.Option(metavar="FILE.yaml", help="What it says, when, and what fails")
     ] = None,
@@ -530,12 +530,10 @@ def simulate(
 ) -> int:
     """Serve a simulated speech-to-speech model that replays a script, until Ctrl-C."""
     settings = settings_of(config, engines(None, voice, None))
-    from pipeline.simulated import command
+    from pipeline.serve import command
 
     return run_to_end(
-        command.simulate(
-            settings, command.Options(protocol, script, preset, host, port, json, child)
-        )
+        command.simulate(settings, protocol, script, preset, host, port, as_json=json, child=child)
     )
 
 

@@ -24,9 +24,9 @@ from pipeline.measure.plan import SECRET, SHORT, Load
 from pipeline.models.catalogue import Catalogue
 from pipeline.models.fetch import provide
 from pipeline.profile.instrument import make_ready
+from pipeline.serve import script
+from pipeline.serve.command import check_protocol, serving
 from pipeline.session import Session
-from pipeline.simulated import presets, script
-from pipeline.simulated.child import serving
 from pipeline.speech_to_speech import paths
 from pipeline.speech_to_speech.audio_llm import AudioLlmSession, dotted, voice_engines
 from pipeline.speech_to_speech.brief import Brief, Direct, Target
@@ -168,7 +168,7 @@ class SimulatedSystem(ApiSystem):
         """What the session found; that it was simulated also where it never got there."""
         found = super().facts(session)
         model = {"model": f"simulated:{self._played.name}"}
-        stamp = found.get("simulated") or script.describe(self._played)
+        stamp = found.get("simulated") or self._played.describe()
         return {**model, **found, "simulated": stamp}
 
     def _connect(self, brief: Brief, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
@@ -304,10 +304,11 @@ def _script(target: Target) -> script.Script:
     """What a simulated server replays: a preset by its name, or a file of the user's.
 
     Raises:
-        BadInput: There is no such preset, or the file is no script.
+        BadInput: There is no such preset, the file is no script, or no server speaks the protocol.
     """
+    check_protocol(target.options.get("protocol", "realtime"))
     file = Path(target.model)
-    return script.load(file) if file.suffix in (".yaml", ".yml") else presets.preset(target.model)
+    return script.load(file) if file.suffix in (".yaml", ".yml") else script.preset(target.model)
 
 
 def _settings(target: Target) -> dict[str, str]:

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.clock import NS_PER_MS
-from pipeline.simulated.network import Line
-from pipeline.simulated.script import Network
+from pipeline.serve.script import Network
+from pipeline.serve.wire import Delay
 
 NETWORKS = st.builds(
     Network,
@@ -30,7 +30,7 @@ def _sent(gaps: list[int]) -> list[int]:
 def test_all_arrives_in_order_late_and_never_in_a_stall(
     network: Network, gaps: list[int], seed: int
 ) -> None:
-    line, sent = Line(network, str(seed), OPENED), _sent(gaps)
+    line, sent = Delay(network, str(seed), OPENED), _sent(gaps)
     arrivals = [line.arrival_ns(t) for t in sent]
     assert arrivals == sorted(arrivals)
     for left, arrived in zip(sent, arrivals, strict=True):
@@ -42,7 +42,7 @@ def test_all_arrives_in_order_late_and_never_in_a_stall(
 
 @given(GAPS)
 def test_without_jitter_and_stalls_it_is_half_the_round_trip(gaps: list[int]) -> None:
-    line = Line(Network(rtt_ms=80), "1", OPENED)
+    line = Delay(Network(rtt_ms=80), "1", OPENED)
     for left in _sent(gaps):
         assert line.arrival_ns(left) == left + 40 * NS_PER_MS
 
@@ -51,6 +51,6 @@ def test_the_same_seed_jitters_in_the_same_way() -> None:
     network, sent = Network(rtt_ms=20, jitter_ms=50), _sent([10 * NS_PER_MS] * 50)
     first, again, other = (
         [line.arrival_ns(t) for t in sent]
-        for line in (Line(network, seed, OPENED) for seed in ("1/up", "1/up", "1/down"))
+        for line in (Delay(network, seed, OPENED) for seed in ("1/up", "1/up", "1/down"))
     )
     assert first == again != other

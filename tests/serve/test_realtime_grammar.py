@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import numpy as np
@@ -11,55 +12,51 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.realtime_grammar import Grammar, violations
 
-from pipeline.realtime import settings
-from pipeline.realtime.conversation import Conversation
-from pipeline.realtime.events import Author, Event
-from pipeline.realtime.response import Response
-from pipeline.realtime.usage import Meter
+from pipeline.serve.protocol import Author, ServerSide
+from pipeline.serve.requests import Event
 
 SOUND = np.arange(4800, dtype=np.int16)
 
 
+def begun(**update: Any) -> tuple[ServerSide, list[Event]]:
+    """A connection that has begun, and the events of it."""
+    events: list[Event] = []
+    side = ServerSide(Author("t", events.append), "m", 0)
+    side.begin()
+    if update:
+        session = {"type": "realtime", **update}
+        side.receive(json.dumps({"type": "session.update", "session": session}))
+    return side, events
+
+
 def conversation(*, text: bool = False, out_of_band: bool = False) -> list[Event]:
     """What a server sends for one spoken turn that calls a tool after a preamble."""
-    author = Author("t")
-    session = settings.defaults("sess_1", "m", 0)
-    if text:
-        session["output_modalities"] = ["text"]
-    items = Conversation(author)
-    events = [author.event("session.created", session=session)]
-    where = {"item_id": "item_u"}
-    kind = "input_audio_buffer"
-    events += [
-        author.event(f"{kind}.speech_started", **where, audio_start_ms=0),
-        author.event(f"{kind}.speech_stopped", **where, audio_end_ms=900),
-        author.event(f"{kind}.committed", **where, previous_item_id=None),
-    ]
-    user = author.user_audio("item_u")
-    events += [items.begin(user), items.finish(user)]
-    where["content_index"] = 0
-    kind = "conversation.item.input_audio_transcription"
-    usage = {"type": "duration", "seconds": 0.9}
-    events += [
-        author.event(f"{kind}.delta", **where, delta="hi"),
-        author.event(f"{kind}.completed", **where, transcript="hi", usage=usage),
-    ]
-    options = {"conversation": "none"} if out_of_band else {}
-    response = Response(author, session, options, items)
-    events += response.created() + response.open() + response.text("One")
-    if not text:
-        events += response.audio(SOUND)
-    events += response.text(" moment.")
-    if not text:
-        events += response.audio(SOUND)
-    events += response.close() + response.call("f", '{"a": 1}', "call_1")
-    usage = Meter().usage(items.entries(), *response.made)
-    return events + response.done("completed", usage)
+    heard = {"audio": {"input": {"transcription": {"model": "whisper-1"}}}}
+    side, events = begun(output_modalities=["text" if text else "audio"], **heard)
+    side.buffer.push(SOUND)
+    side.speech_started(0)
+    side.transcribed(side.speech_stopped(), "hi")
+    response = side.respond({"conversation": "none"} if out_of_band else {})
+    response.begin()
+    response.open()
+    for words in ("One", " moment."):
+        response.text(words)
+        if not text:
+            response.audio(SOUND)
+    response.close()
+    response.call("f", '{"a": 1}', "call_1")
+    side.end(response, "completed")
+    return events
 
 
 WHOLE = conversation()
 
-FREE = {"response.output_audio.delta", f"{'conversation.item'}.input_audio_transcription.delta"}
+FREE = {
+    "response.output_audio.delta",
+    "conversation.item.input_audio_transcription.delta",
+    "conversation.created",
+    "session.updated",
+}
 """What may be missing, or come twice, without anybody noticing."""
 
 
@@ -154,27 +151,27 @@ def test_what_is_wrong_is_named(events: list[Event], word: str) -> None:
 
 
 def test_two_responses_of_one_conversation() -> None:
-    author, session = Author("t"), settings.defaults("s", "m", 0)
-    items = Conversation(author)
+    side, events = begun()
     grammar = Grammar()
-    grammar.feed(author.event("session.created", session=session))
-    first, second, aside = (
-        Response(author, session, options, items) for options in ({}, {}, {"conversation": "none"})
-    )
-    assert grammar.feed(first.created()[0]) == []
-    assert grammar.feed(aside.created()[0]) == []
-    assert any("is active" in problem for problem in grammar.feed(second.created()[0]))
+    for options in ({}, {"conversation": "none"}):
+        side.respond(options).begin()
+        side.active = None
+    assert [problem for event in events for problem in grammar.feed(event)] == []
+    side.respond().begin()
+    assert any("is active" in problem for problem in grammar.feed(events[-1]))
     assert len(grammar.finish()) == 3
 
 
-def test_a_cancelled_response_says_why() -> None:
-    author, session = Author("t"), settings.defaults("s", "m", 0)
-    items = Conversation(author)
-    for reason, fine in (("turn_detected", True), ("max_output_tokens", False), (None, False)):
-        response = Response(author, session, {}, items)
-        events = [author.event("session.created", session=session)]
-        events += response.created() + response.open() + response.text("a") + response.audio(SOUND)
-        usage = Meter().usage([], *response.made)
-        events += response.done("cancelled", usage, reason=reason)
-        assert (violations(events) == []) == fine
-        assert events[-1]["response"]["output"][0]["status"] == "incomplete"
+@pytest.mark.parametrize(
+    ("reason", "fine"), [("turn_detected", True), ("max_output_tokens", False), (None, False)]
+)
+def test_a_cancelled_response_says_why(reason: str | None, fine: bool) -> None:
+    side, events = begun()
+    response = side.respond()
+    response.begin()
+    response.open()
+    response.text("a")
+    response.audio(SOUND)
+    side.end(response, "cancelled", reason=reason)
+    assert (violations(events) == []) == fine
+    assert events[-1]["response"]["output"][0]["status"] == "incomplete"

@@ -11,24 +11,21 @@ from hypothesis import strategies as st
 
 from pipeline.audio.audible import ending, onset
 from pipeline.errors import BadInput
-from pipeline.simulated import presets
-from pipeline.simulated.script import (
+from pipeline.serve.requests import RATE
+from pipeline.serve.script import (
+    PRESETS,
     Fault,
+    Latencies,
     Latency,
     Network,
     Script,
     ScriptedCall,
     ScriptedTurn,
-    conversation,
-    describe,
     dump,
     load,
-    problems,
-    turn_of,
+    preset,
 )
-from pipeline.simulated.speech import pieces
-from pipeline.simulated.timing import Latencies
-from pipeline.simulated.voice import RATE, at_rate, hum, speak, texts
+from pipeline.serve.speech import at_rate, hum, pieces, speak, texts
 
 FAULTS = st.none() | st.builds(
     Fault,
@@ -70,7 +67,6 @@ def test_what_is_written_is_read_again(tmp_path_factory: Any, script: Script) ->
     path = tmp_path_factory.mktemp("script") / "script.yaml"
     path.write_text(dump(script), encoding="utf-8")
     assert load(path) == script
-    assert list(problems(script)) == []
 
 
 HEAD = "name: x\n"
@@ -83,25 +79,29 @@ TURN = "conversations: {a: [{reply: hi}]}\n"
         ("- a", "is no script"),
         ("", "is no script"),
         ("a: [", "is no YAML"),
-        (HEAD, "conversations: there is none"),
+        (HEAD, "conversations: is missing"),
+        (HEAD + "conversations: {}", "conversations: is {}"),
         (TURN, "name: is missing"),
-        (HEAD + "conversations: {a: []}", "conversations.a: has no turn"),
+        (HEAD + "conversations: {a: []}", "conversations.a: is []"),
         (HEAD + TURN + "colour: red", "colour: there is no such field"),
         (HEAD + "conversations: {a: [{repli: hi}]}", "conversations.a.0.repli: there is no such"),
         (HEAD + "conversations: {a: [{reply: 3}]}", "conversations.a.0.reply: is 3"),
         (HEAD + "conversations: {a: [{reply: x, ends_s: -1}]}", "ends_s: is -1"),
-        (HEAD + "conversations: {a: [{fault: {kind: bang}}]}", "'go away'"),
+        (HEAD + "conversations: {a: [{fault: {kind: bang}}]}", "'close'"),
         (HEAD + "conversations: {a: [{fault: {kind: close, code: 5}}]}", "closing code"),
         (HEAD + "conversations: {a: [{fault: {kind: rate}}]}", "at how many Hz"),
         (HEAD + "conversations: {a: [{calls: [{name: '', arguments: {}}]}]}", "calls.0.name"),
         (HEAD + TURN + "latency: {distribution: normal}", "'lognormal'"),
-        (HEAD + TURN + "latency: {distribution: lognormal, median_ms: 9}", "p95_ms: is 0"),
+        (
+            HEAD + TURN + "latency: {distribution: lognormal, median_ms: 9}",
+            "`p95_ms` is `median_ms` at least",
+        ),
         (HEAD + TURN + "latency: {distribution: uniform, low_ms: 9}", "no range"),
         (HEAD + TURN + "latency: {median_ms: 0}", "median_ms: is 0"),
         (HEAD + TURN + "network: {rtt_ms: -1}", "network.rtt_ms: is -1"),
         (HEAD + TURN + "network: {stall_every_s: 1, stall_ms: 2000}", "a stall ends"),
         (HEAD + TURN + "silence_ms: 0", "silence_ms"),
-        (HEAD + TURN + "refuse: 500", "401, 404, 429"),
+        (HEAD + TURN + "refuse: 500", "401, 404 or 429"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, text: str, words: str) -> None:
@@ -123,31 +123,29 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_conversations_by_the_models_name() -> None:
     one, two = (ScriptedTurn("one"),), (ScriptedTurn("two"), ScriptedTurn("three"))
     script = Script("s", conversations={"one": one, "two": two})
-    assert conversation(script, "") == conversation(script, "gpt") == one
-    assert conversation(script, "gpt#two") == two
+    assert script.conversation("") == script.conversation("gpt") == one
+    assert script.conversation("gpt#two") == two
     with pytest.raises(BadInput, match="it has one, two"):
-        conversation(script, "gpt#three")
-    assert [turn_of(two, n).transcript for n in range(3)] == ["two", "three", "two"]
+        script.conversation("gpt#three")
 
 
 def test_the_stamp_says_every_parameter() -> None:
     network = Network(rtt_ms=40, jitter_ms=5, stall_every_s=9, stall_ms=200)
     latency = Latency("lognormal", median_ms=1504, p95_ms=2676)
-    said = describe(Script("s", "somebody", {}, latency, network, seed=7))
-    assert said == {
+    turns = {"a": (ScriptedTurn(),)}
+    assert Script("s", turns, "somebody", latency, network, seed=7).describe() == {
         "name": "s",
         "source": "somebody",
         "latency": "lognormal, median 1504 ms, p95 2676 ms",
         "network": "round trip 40 ms, jitter up to 5 ms, stalls of 200 ms every 9 s",
         "seed": "7",
     }
-    assert "nothing was published" in describe(Script("s"))["source"]
+    assert "nothing was published" in Script("s", turns).describe()["source"]
 
 
-@pytest.mark.parametrize("name", presets.NAMES)
-def test_presets_name_their_source_and_are_scripts(name: str) -> None:
-    script = presets.preset(name)
-    assert list(problems(script)) == []
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_name_their_source(name: str) -> None:
+    script = preset(name)
     assert f"median {script.latency.median_ms:g} ms" in script.source
     assert "aiewf-eval" in script.source and "p95" in script.source
     drawn = [Latencies(script.latency, str(seed)).draw_ns() / 1e6 for seed in range(4000)]
@@ -157,7 +155,7 @@ def test_presets_name_their_source_and_are_scripts(name: str) -> None:
 
 def test_no_preset_of_that_name() -> None:
     with pytest.raises(BadInput, match=r"gpt-realtime-2\.1"):
-        presets.preset("gpt-9")
+        preset("gpt-9")
 
 
 def test_draws_are_those_of_the_seed_and_in_their_bounds() -> None:
@@ -192,7 +190,7 @@ def test_a_reply_without_sound_is_refused() -> None:
 @given(st.text("ab ", max_size=80), st.integers(0, 60_000))
 def test_pieces_make_up_the_reply(text: str, samples: int) -> None:
     sound = np.arange(samples, dtype=np.int32).astype(np.int16)
-    made = pieces(text, sound)
+    made = [*pieces(text, sound)]
     assert "".join(piece.text for piece in made) == text
     np.testing.assert_array_equal(np.concatenate([piece.samples for piece in made]), sound)
     assert made[0].wait_ns == 0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -8,10 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.realtime import RealtimeSessionCreateRequest
 
-from pipeline.realtime import settings
-from pipeline.realtime.events import Refused
+from pipeline.serve.requests import (
+    INVALID_VALUE,
+    MISSING,
+    UNKNOWN,
+    RequestRefused,
+    new_session,
+    parse,
+    updated,
+)
 
-SESSION = settings.defaults("sess_1", "gpt-realtime-2.1", 1_800_000_000)
+SESSION = new_session("sess_1", "gpt-realtime-2.1", 1_800_000_000)
 
 VADS = (
     st.none()
@@ -73,12 +81,12 @@ def _at(session: dict[str, Any], path: str) -> Any:
 def test_updates_change_what_they_name_and_nothing_else(
     first: dict[str, Any], second: dict[str, Any]
 ) -> None:
-    before = settings.merged(SESSION, first)
+    before = updated(SESSION, first)
     kept = copy.deepcopy(before)
-    after = settings.merged(before, second)
+    after = updated(before, second)
     assert before == kept
-    assert settings.merged(after, second) == after
-    assert settings.merged(after, {"type": "realtime"}) == after
+    assert updated(after, second) == after
+    assert updated(after, {"type": "realtime"}) == after
     for name in set(SESSION) - {"audio"}:
         assert after[name] == second.get(name, before[name])
     for side in ("input", "output"):
@@ -94,70 +102,70 @@ def test_updates_change_what_they_name_and_nothing_else(
 
 @given(UPDATES)
 def test_every_session_is_one_for_the_sdk(update: dict[str, Any]) -> None:
-    RealtimeSessionCreateRequest.model_validate(settings.merged(SESSION, update))
+    RealtimeSessionCreateRequest.model_validate(updated(SESSION, update))
 
 
 def test_a_detection_keeps_its_other_fields_while_its_type_stays() -> None:
     def detect(session: dict[str, Any], **vad: Any) -> dict[str, Any]:
         audio = {"input": {"turn_detection": vad}}
-        return settings.merged(session, {"type": "realtime", "audio": audio})
+        return updated(session, {"type": "realtime", "audio": audio})
 
     path = "audio.input.turn_detection"
     once = detect(SESSION, type="server_vad", silence_duration_ms=200)
     twice = detect(once, type="server_vad", threshold=0.7)
     assert _at(twice, f"{path}.silence_duration_ms") == 200
     other = detect(twice, type="semantic_vad")
-    assert _at(other, path) == settings.SEMANTIC_VAD
-    assert _at(detect(other, type="server_vad"), path) == settings.SERVER_VAD
+    assert _at(other, path)["eagerness"] == "auto"
+    assert _at(detect(other, type="server_vad"), path) == _at(SESSION, path)
 
 
 def test_null_clears() -> None:
     update = {"type": "realtime", "instructions": "x", "tools": [{"type": "function", "name": "f"}]}
-    told = settings.merged(SESSION, update)
-    cleared = settings.merged(told, {"type": "realtime", "instructions": None, "tools": None})
+    told = updated(SESSION, update)
+    cleared = updated(told, {"type": "realtime", "instructions": None, "tools": None})
     assert (cleared["instructions"], cleared["tools"]) == ("", [])
 
 
 @pytest.mark.parametrize(
     ("update", "code", "param"),
     [
-        ({}, "missing_required_parameter", "session.type"),
-        ({"type": "transcription"}, "invalid_value", "session.type"),
-        ({"type": "realtime", "model": "other"}, "invalid_value", "session.model"),
-        ({"type": "realtime", "temperature": 1}, "unknown_parameter", "session.temperature"),
+        ({}, MISSING, "session.type"),
+        ({"type": "transcription"}, INVALID_VALUE, "session.type"),
+        ({"type": "realtime", "model": "other"}, INVALID_VALUE, "session.model"),
+        ({"type": "realtime", "temperature": 1}, UNKNOWN, "session.temperature"),
         (
             {"type": "realtime", "output_modalities": ["audio", "text"]},
-            "invalid_value",
+            INVALID_VALUE,
             "session.output_modalities",
         ),
-        ({"type": "realtime", "max_output_tokens": 5000}, "invalid_value", None),
-        ({"type": "realtime", "max_output_tokens": True}, "invalid_value", None),
-        ({"type": "realtime", "tools": [{"type": "function"}]}, "invalid_value", "session.tools"),
-        ({"type": "realtime", "audio": []}, "invalid_value", "session.audio"),
+        ({"type": "realtime", "max_output_tokens": 5000}, INVALID_VALUE, None),
+        ({"type": "realtime", "max_output_tokens": True}, INVALID_VALUE, None),
+        ({"type": "realtime", "tools": [{"type": "function"}]}, MISSING, "session.tools[0].name"),
+        ({"type": "realtime", "audio": []}, INVALID_VALUE, "session.audio"),
         (
             {
                 "type": "realtime",
                 "audio": {"input": {"format": {"type": "audio/pcm", "rate": 8000}}},
             },
-            "invalid_value",
-            "session.audio.input.format",
+            INVALID_VALUE,
+            "session.audio.input.format.rate",
         ),
         (
             {"type": "realtime", "audio": {"input": {"turn_detection": {"type": "client_vad"}}}},
-            "invalid_value",
+            INVALID_VALUE,
             "session.audio.input.turn_detection.type",
         ),
         (
             {"type": "realtime", "audio": {"output": {"speed": 3}}},
-            "invalid_value",
+            INVALID_VALUE,
             "session.audio.output.speed",
         ),
     ],
 )
 def test_what_cannot_be_is_refused(update: dict[str, Any], code: str, param: str | None) -> None:
     before = copy.deepcopy(SESSION)
-    with pytest.raises(Refused) as refused:
-        settings.merged(SESSION, update)
+    with pytest.raises(RequestRefused) as refused:
+        updated(SESSION, update)
     assert refused.value.code == code
     assert param in (None, refused.value.param)
     assert before == SESSION
@@ -165,15 +173,15 @@ def test_what_cannot_be_is_refused(update: dict[str, Any], code: str, param: str
 
 def test_the_voice_and_the_tracing_are_fixed_at_some_time() -> None:
     change = {"type": "realtime", "audio": {"output": {"voice": "cedar"}}}
-    assert _at(settings.merged(SESSION, change), "audio.output.voice") == "cedar"
-    with pytest.raises(Refused, match="cannot_update_voice"):
-        settings.merged(SESSION, change, voice_fixed=True)
+    assert _at(updated(SESSION, change), "audio.output.voice") == "cedar"
+    with pytest.raises(RequestRefused, match="cannot_update_voice"):
+        updated(SESSION, change, voice_fixed=True)
     same = {"type": "realtime", "audio": {"output": {"voice": "marin"}}}
-    settings.merged(SESSION, same, voice_fixed=True)
-    traced = settings.merged(SESSION, {"type": "realtime", "tracing": "auto"})
-    settings.merged(traced, {"type": "realtime", "tracing": "auto"})
-    with pytest.raises(Refused, match="tracing"):
-        settings.merged(traced, {"type": "realtime", "tracing": None})
+    updated(SESSION, same, voice_fixed=True)
+    traced = updated(SESSION, {"type": "realtime", "tracing": "auto"})
+    updated(traced, {"type": "realtime", "tracing": "auto"})
+    with pytest.raises(RequestRefused, match="tracing"):
+        updated(traced, {"type": "realtime", "tracing": None})
 
 
 @given(
@@ -194,8 +202,61 @@ def test_the_voice_and_the_tracing_are_fixed_at_some_time() -> None:
 def test_nonsense_is_refused_in_words(value: Any) -> None:
     update = {"type": "realtime", **value} if isinstance(value, dict) else {"audio": value}
     try:
-        after = settings.merged(SESSION, update)
-    except Refused as refused:
+        after = updated(SESSION, update)
+    except RequestRefused as refused:
         assert refused.message and refused.code
     else:
         assert after["model"] == SESSION["model"]
+
+
+@given(st.binary(max_size=60) | st.text(max_size=60))
+def test_no_message_breaks_the_reader(message: bytes | str) -> None:
+    try:
+        event = parse(message)
+    except RequestRefused as refused:
+        assert refused.code == "invalid_event"
+    else:
+        assert event["type"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "param"),
+    [
+        ({"type": "conversation.item.delete"}, MISSING, "item_id"),
+        ({"type": "conversation.item.delete", "item_id": 3}, INVALID_VALUE, "item_id"),
+        (
+            {
+                "type": "conversation.item.truncate",
+                "item_id": "a",
+                "content_index": 0,
+                "audio_end_ms": -1,
+            },
+            INVALID_VALUE,
+            "audio_end_ms",
+        ),
+        ({"type": "response.create", "response": []}, INVALID_VALUE, "response"),
+        ({"type": "input_audio_buffer.commit", "event_id": "x" * 600}, INVALID_VALUE, "event_id"),
+    ],
+)
+def test_fields_are_checked(fields: dict[str, Any], code: str, param: str) -> None:
+    with pytest.raises(RequestRefused) as refused:
+        parse(json.dumps(fields))
+    assert (refused.value.code, refused.value.param) == (code, param)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"type": "message", "role": "robot", "content": []},
+        {"type": "message", "role": "user", "content": [{"type": "output_text", "text": "x"}]},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_audio"}]},
+        {"type": "message", "role": "user", "content": [{"type": "input_text"}]},
+        {"type": "message", "role": "user"},
+        {"type": "function_call_output", "output": "x"},
+        {"type": "mcp_call"},
+        {},
+    ],
+)
+def test_items_are_checked(item: dict[str, Any]) -> None:
+    with pytest.raises(RequestRefused):
+        parse(json.dumps({"type": "conversation.item.create", "item": item}))

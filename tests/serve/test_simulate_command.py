@@ -70,7 +70,8 @@ def test_a_preset_says_all_about_itself(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (["realtime"], "--script FILE.yaml or --preset"),
-        (["dream", "--preset", "gpt-realtime"], "realtime or gemini"),
+        (["dream", "--preset", "gpt-realtime"], "write realtime"),
+        (["gemini", "--preset", "gpt-realtime"], "the same scripts and presets"),
         (["realtime", "--preset", "gpt-9"], "there is none of that name"),
         (["realtime", "--script", "nowhere.yaml"], "cannot be read"),
     ],

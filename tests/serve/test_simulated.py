@@ -3,13 +3,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import ssl
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-import trustme
 from openai import AsyncOpenAI
 from support.realtime_client import (
     RATE,
@@ -26,10 +24,10 @@ from websockets.exceptions import InvalidStatus
 
 from pipeline.audio.audible import onset
 from pipeline.errors import BadInput
-from pipeline.realtime.commands import MOST_APPENDED
-from pipeline.simulated.realtime_server import RealtimeServer
-from pipeline.simulated.script import Fault, Network, ScriptedCall, ScriptedTurn
-from pipeline.simulated.voice import hum, speak
+from pipeline.serve.requests import MOST_APPENDED
+from pipeline.serve.script import Fault, Network, ScriptedCall, ScriptedTurn
+from pipeline.serve.simulated import SimulatedServer
+from pipeline.serve.speech import hum, speak
 
 SHORT = "Good morning to you."
 LONG = "This reply is so long that somebody will interrupt it. " * 3
@@ -348,7 +346,7 @@ async def test_conversations_are_chosen_by_the_model() -> None:
     script = scripted(HELLO)
     script = type(script)(
         "test",
-        conversations={"a": (HELLO,), "b": (ScriptedTurn("", "From b.", ends_s=0.3),)},
+        {"a": (HELLO,), "b": (ScriptedTurn("", "From b.", ends_s=0.3),)},
         latency=script.latency,
         voice="tone",
     )
@@ -486,13 +484,6 @@ async def test_sound_at_the_wrong_rate() -> None:
         assert len(client.heard()) == pytest.approx(2 * len(hum(SHORT)), abs=2)
 
 
-async def test_what_only_gemini_does_is_refused() -> None:
-    script = scripted(ScriptedTurn("", "x", fault=Fault("go away")))
-    with pytest.raises(BadInput, match="go away"):
-        async with RealtimeServer(script, speak(script)):
-            pass
-
-
 async def test_over_a_slow_and_jittery_network() -> None:
     network = Network(rtt_ms=60, jitter_ms=30, stall_every_s=0.3, stall_ms=50)
     async with talking(scripted(HELLO, network=network)) as client:
@@ -518,7 +509,7 @@ async def test_many_clients_at_once_and_none_is_left() -> None:
 
 async def test_the_server_leaves_in_the_middle_of_a_reply() -> None:
     script = scripted(ScriptedTurn("", LONG, 0.3))
-    server = RealtimeServer(script, speak(script))
+    server = SimulatedServer(script, speak(script))
     await server.__aenter__()
     async with connected(server) as client:
         await client.hear(*SPEECH)
@@ -545,29 +536,18 @@ async def test_a_port_that_is_taken() -> None:
     async with serving(script) as server:
         port = int(server.url.split(":")[2].split("/")[0])
         with pytest.raises(BadInput, match="cannot listen"):
-            async with RealtimeServer(script, speak(script), port=port):
+            async with SimulatedServer(script, speak(script), port=port):
                 pass
 
 
-async def test_with_tls_and_a_big_message() -> None:
-    authority = trustme.CA()
-    inside, outside = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
-    authority.issue_cert("127.0.0.1").configure_cert(inside)
-    authority.configure_trust(outside)
-    script = scripted(HELLO)
-    async with RealtimeServer(script, speak(script), context=inside) as server:
-        assert server.url.startswith("wss://")
-        async with connect(f"{server.url}/realtime", ssl=outside, max_size=None) as socket:
-            most = base64.b64encode(bytes(MOST_APPENDED)).decode()
-            for audio in (most, most + "AAAA"):
-                append = {"type": "input_audio_buffer.append", "audio": audio}
-                await socket.send(json.dumps(append))
-            events = [json.loads(await socket.recv()) for _ in range(3)]
-            assert [event["type"] for event in events] == [
-                "session.created",
-                "conversation.created",
-                "error",
-            ]
+async def test_a_big_message() -> None:
+    most = base64.b64encode(bytes(MOST_APPENDED)).decode()
+    async with serving(scripted(HELLO)) as server, connect(f"{server.url}/realtime") as socket:
+        for audio in (most, most + "AAAA"):
+            append = {"type": "input_audio_buffer.append", "audio": audio}
+            await socket.send(json.dumps(append))
+        kinds = [json.loads(await socket.recv())["type"] for _ in range(3)]
+        assert kinds == ["session.created", "conversation.created", "error"]
 
 
 async def test_speech_before_the_answer_takes_it_back() -> None:
