@@ -29,7 +29,7 @@ from pipeline.simulated.timing import Latencies, sleep_until
 from pipeline.simulated.voice import Sounds
 from pipeline.simulated.wire import Wire
 from pipeline.speech_to_speech.brief import STAMP
-from pipeline.speech_to_speech.gemini_link import NON_BLOCKING
+from pipeline.speech_to_speech.gemini import NON_BLOCKING
 
 RATE = 16_000
 """Hz, of what is heard."""

@@ -14,7 +14,7 @@ from pipeline.simulated.gemini_server import GeminiServer
 from pipeline.simulated.script import Latency, Script, ScriptedTurn
 from pipeline.simulated.voice import speak
 from pipeline.speech_to_speech.brief import Brief, Target
-from pipeline.speech_to_speech.gemini_live import GeminiSession
+from pipeline.speech_to_speech.gemini import GeminiSession
 from pipeline.trace import Trace
 
 RATE = 16_000
