@@ -18,7 +18,7 @@ from pipeline.engines.tools import ToolUse
 from pipeline.engines.whisper import Audio, Transcription
 from pipeline.errors import StageError
 from pipeline.models.catalogue import Catalogue
-from pipeline.speech_to_speech.secrets import shown
+from pipeline.speech_to_speech.keys import shown
 from pipeline.speech_to_speech.utterances import Utterances
 from pipeline.turns.listener import Detector
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from pipeline.errors import BadInput
-from pipeline.speech_to_speech.brief import Brief, Direct, Target
+from pipeline.speech_to_speech.brief import Brief, Direct, Target, given
 
 if TYPE_CHECKING:
     from pipeline.clock import Clock
@@ -121,7 +121,7 @@ def connect(target: Target, brief: Brief, trace: Trace, clock: Clock) -> Direct:
             return LiveSession(target, brief, trace, clock)
         case "gemini":
             _need_genai(target)
-            from pipeline.speech_to_speech.gemini_live import GeminiSession
+            from pipeline.speech_to_speech.gemini import GeminiSession
 
             return GeminiSession(target, brief, trace, clock)
     raise ValueError(f"a path of kind {target.kind} is not connected to")
@@ -137,7 +137,7 @@ def address(target: Target, environ: Mapping[str, str] = os.environ) -> str:
 
             return environ.get("OPENAI_BASE_URL", "").strip() or OPENAI_URL
         case "gemini":
-            from pipeline.speech_to_speech.gemini_link import HOST, URL
+            from pipeline.speech_to_speech.gemini import HOST, URL
 
             return environ.get(URL, "").strip() or f"https://{HOST}"
     return ""
@@ -209,10 +209,10 @@ def _check_live(target: Target, environ: Mapping[str, str]) -> None:
 
 
 def _check_gemini(target: Target, environ: Mapping[str, str]) -> None:
-    from pipeline.speech_to_speech.gemini_link import place, wishes
+    from pipeline.speech_to_speech.gemini import OPTIONS, place
 
     _need_genai(target)
-    wishes(target)
+    given(target, OPTIONS)
     place(target, environ)
 
 

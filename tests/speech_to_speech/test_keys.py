@@ -5,15 +5,13 @@ from __future__ import annotations
 import pytest
 
 from pipeline.errors import BadInput
-from pipeline.speech_to_speech import secrets
-from pipeline.speech_to_speech.secrets import key, shown
+from pipeline.speech_to_speech import keys
+from pipeline.speech_to_speech.keys import key, shown
 
 OURS = "test-0123456789-secret"
 
 
-@pytest.mark.parametrize(
-    "name", [secrets.OPENAI, secrets.REALTIME, secrets.AUDIO_LLM, *secrets.GEMINI]
-)
+@pytest.mark.parametrize("name", [keys.OPENAI, keys.REALTIME, keys.AUDIO_LLM, *keys.GEMINI])
 def test_a_key_of_ours_is_not_shown(name: str) -> None:
     assert shown(f"a {OURS}\nb", {name: f" {OURS}\n"}) == "a [key] b"
 
@@ -25,7 +23,7 @@ def test_what_looks_like_a_key_is_not_shown(other: str) -> None:
 
 def test_what_is_shown_is_one_short_line() -> None:
     assert shown("a\x00b\n c ", {}) == "a b c"
-    assert len(shown("word " * 100, {})) == secrets.LONGEST
+    assert len(shown("word " * 100, {})) == keys.LONGEST
 
 
 def test_the_first_variable_that_is_set_counts() -> None:

@@ -43,9 +43,10 @@ from pipeline.serve.script import (
     ScriptedCall,
     ScriptedTurn,
 )
-from pipeline.speech_to_speech import gemini_live, gemini_outbox, gemini_words
+from pipeline.speech_to_speech import gemini
 from pipeline.speech_to_speech.brief import Brief, Target
-from pipeline.speech_to_speech.gemini_live import GeminiSession
+from pipeline.speech_to_speech.gemini import GeminiSession
+from pipeline.speech_to_speech.wire_errors import WireErrors
 from pipeline.trace import Trace
 
 KEY = "AIzaSyNobodyMayEverReadThis-0123456789"
@@ -167,17 +168,19 @@ async def test_a_model_that_is_gone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "said", "definite"),
+    ("code", "reason", "said", "definite"),
     [
-        (f"API key {KEY} not valid. Please pass a valid API key.", "refuses the key", True),
-        ("You exceeded your current quota, please check your plan", "quota", True),
-        ("models/x is not found for API version v1", "no model 'm'", True),
-        ("Internal error encountered.", "closed the connection: Internal error", False),
-        ("", "closed the connection$", False),
+        (1007, f"API key {KEY} not valid. Please pass a valid API key.", "refuses the key", True),
+        (1011, "You exceeded your current quota, please check your plan", "quota", True),
+        (1008, "models/x is not found for API version v1", "no model 'm'", True),
+        (1008, "Internal error encountered.", "closed the connection .*Internal error", False),
+        (1000, "", r"closed the connection \(1000\)$", False),
+        (1006, "Abnormal closure.", "the connection broke", False),
     ],
 )
-def test_reasons_for_closing(reason: str, said: str, definite: bool) -> None:
-    error = gemini_words.closed(reason, "host", "m")
+def test_reasons_for_closing(code: int, reason: str, said: str, definite: bool) -> None:
+    errors = WireErrors("host", "m", "A_KEY", "Gemini Live", renewable=None)
+    error = errors.closed_with(code, reason)
     assert error.fatal is definite
     assert KEY not in str(error)
     with pytest.raises(StageError, match=said):
@@ -236,11 +239,10 @@ async def test_a_server_of_another_kind(answer: str, tmp_path: Path) -> None:
                 pass
 
 
-async def test_no_answer_to_the_setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.speech_to_speech.gemini_link.READY_S", 0.2)
+async def test_no_answer_to_the_setup(tmp_path: Path) -> None:
     async with stub(lambda socket: socket.wait_closed(), tmp_path) as target:
         with pytest.raises(StageError, match=r"did not answer within 0\.2 s"):
-            async with GeminiSession(target, Brief(), Trace(), Clock()):
+            async with GeminiSession(target, Brief(), Trace(), Clock(), ready_s=0.2):
                 pass
 
 
@@ -276,7 +278,7 @@ def test_everything_can_be_imported_without_the_extra() -> None:
     code = """
 import sys
 sys.modules["google.genai"] = None
-import pipeline.speech_to_speech.gemini_live
+import pipeline.speech_to_speech.gemini
 """
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -284,10 +286,10 @@ import pipeline.speech_to_speech.gemini_live
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"speed": "2"}, "speed is no option of gemini"),
-        ({"turns": "mine"}, "turns is server or manual, not 'mine'"),
-        ({"scheduling": "never"}, "scheduling is interrupt or when_idle or silent"),
-        ({"silence_ms": "long"}, "silence_ms is 1 to 10000"),
+        ({"speed": "2"}, "no option 'speed'"),
+        ({"turns": "mine"}, "turns is one of server, manual, not 'mine'"),
+        ({"scheduling": "never"}, "scheduling is one of interrupt, when_idle, silent"),
+        ({"silence_ms": "long"}, "silence_ms is a number from 1 to 10000"),
         ({"certificate": "/nowhere.pem"}, "/nowhere.pem: cannot be read"),
     ],
 )
@@ -305,8 +307,8 @@ def test_wrong_addresses(url: str) -> None:
 def test_what_is_asked_for() -> None:
     options = {"voice": "Kore", "silence_ms": "300", "start": "low", "end": "high"}
     options |= {"behavior": "blocking"}
-    session = GeminiSession(Target("g", "gemini", options=options), TOOLS, Trace(), Clock())
-    asked = session._link.config("handle-7").model_dump(mode="json", exclude_none=True)
+    config = gemini.configuration("m", options, TOOLS, "handle-7")
+    asked = config.model_dump(mode="json", exclude_none=True)
     assert asked["response_modalities"] == ["AUDIO"]
     assert asked["system_instruction"] == "Be kind."
     assert asked["input_audio_transcription"] == asked["output_audio_transcription"] == {}
@@ -384,10 +386,7 @@ async def test_one_that_goes_away_in_the_middle_is_left_when_that_is_over() -> N
         assert client.all(Failure) == []
 
 
-async def test_a_server_that_closes_again_and_again_is_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gemini_live, "RETRIES_S", (0.0,))
+async def test_a_server_that_closes_again_and_again_is_given_up(tmp_path: Path) -> None:
     connections = 0
 
     async def handler(socket: ServerConnection) -> None:
@@ -400,13 +399,13 @@ async def test_a_server_that_closes_again_and_again_is_given_up(
         await asyncio.sleep(0.05)
 
     async with stub(handler, tmp_path) as target:
-        client = Client(GeminiSession(target, Brief(), trace := Trace(), Clock()), trace)
-        async with client:
+        session = GeminiSession(target, Brief(), trace := Trace(), Clock(), retries_s=(0.0,))
+        async with Client(session, trace) as client:
             assert client.session.facts.simulated is None
             await client.end()
             (failure,) = client.all(Failure)
             assert failure.fatal and "again and again" in failure.message
-    assert connections == gemini_live.LOSSES + 1
+    assert connections == gemini.LOSSES + 1
 
 
 async def test_without_a_handle_a_connection_is_lost_for_good(tmp_path: Path) -> None:
@@ -606,16 +605,6 @@ async def test_turns_that_the_server_ends() -> None:
             await client.session.commit()
 
 
-async def test_a_server_that_takes_no_sound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gemini_outbox, "WAITING_S", 1.0)
-    async with serve(script(HELLO)) as server, Client.of(server) as client:
-        for _ in range(120):  # without giving way to anybody who could send it
-            await client.session.send(Frame(voice(0.02), RATE))
-        await client.end()
-        (failure,) = client.all(Failure)
-        assert failure.fatal and "has taken no sound" in failure.message
-
-
 CLOSES_S = 5.0
 """Much longer than it should take, and much less than a client waits for a server by default."""
 
@@ -669,6 +658,5 @@ async def test_it_closes_while_it_connects_again(tmp_path: Path) -> None:
 
 
 def test_keys_are_not_shown() -> None:
-    assert KEY not in repr(
-        GeminiSession(Target("g", "gemini"), Brief(), Trace(), Clock()).__dict__["_link"].__dict__
-    )
+    session = GeminiSession(Target("g", "gemini"), Brief(), Trace(), Clock())
+    assert KEY not in repr(vars(session))
