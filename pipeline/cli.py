@@ -175,9 +175,9 @@ def talk(
             **_pace(turns),
         },
     )
-    from pipeline.talk import Options, prepare
+    from pipeline.talk import TalkOptions, prepare
 
-    options = Options(
+    options = TalkOptions(
         inputs=tuple(input or ["mic"]),
         output=output,
         record=record,
@@ -510,7 +510,7 @@ def compare(
 
 @app.command()
 def simulate(
-    protocol: Annotated[str, typer.Argument(metavar="realtime|gemini", help="What it speaks")],
+    protocol: Annotated[str, typer.Argument(metavar="realtime", help="What it speaks")],
     script: Annotated[
         Path | None, typer.Option(metavar="FILE.yaml", help="What it says, when, and what fails")
     ] = None,
@@ -528,12 +528,10 @@ def simulate(
 ) -> int:
     """Serve a simulated speech-to-speech model that replays a script, until Ctrl-C."""
     settings = settings_of(config, engines(None, voice, None))
-    from pipeline.simulated import command
+    from pipeline.serve import command
 
     return run_to_end(
-        command.simulate(
-            settings, command.Options(protocol, script, preset, host, port, json, child)
-        )
+        command.simulate(settings, protocol, script, preset, host, port, as_json=json, child=child)
     )
 
 

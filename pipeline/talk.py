@@ -56,7 +56,7 @@ COMFORT_NS = 500_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class TalkOptions:
     """What one run of `cascade talk` was asked to do.
 
     Attributes:
@@ -82,7 +82,7 @@ class Options:
     profile: bool = False
 
 
-def prepare(settings: Settings, options: Options) -> Coroutine[Any, Any, int]:
+def prepare(settings: Settings, options: TalkOptions) -> Coroutine[Any, Any, int]:
     """Check all that can be checked, and fetch the default models that are missing.
 
     Not for an event loop: that would take notice of Ctrl-C only when the fetch is over.
@@ -119,7 +119,7 @@ def prepare(settings: Settings, options: Options) -> Coroutine[Any, Any, int]:
 
 async def _hold(
     settings: Settings,
-    options: Options,
+    options: TalkOptions,
     history: list[Message],
     ends: Ends,
     engines: LocalEngines,
@@ -169,7 +169,7 @@ def _save(file: Path, history: list[Message], display: Display) -> bool:
     return True
 
 
-def check_files(options: Options) -> None:
+def check_files(options: TalkOptions) -> None:
     """See that no file that is written is also used otherwise, and that each has a folder.
 
     A conversation may be saved to where it was resumed from.

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import openai
 
@@ -44,6 +44,14 @@ class Used:
     input_tokens: int
     cached_tokens: int
     output_tokens: int
+
+
+class Writer(Protocol):
+    """What writes, and may call tools: a `ChatModel`, or what stands between it and the reply."""
+
+    def stream(self, messages: Messages) -> AsyncGenerator[str | Used | ToolUse, None]:
+        """Yield text as it is written, what it cost, and at the end the tools that it calls."""
+        ...
 
 
 class ChatModel:

@@ -10,7 +10,7 @@ from typing import Protocol
 import openai
 
 from pipeline.config import Settings
-from pipeline.conversation.reply import Voice
+from pipeline.conversation.reply import Synthesiser
 from pipeline.engines.llm import ChatModel, Messages, Used
 from pipeline.engines.local import LocalEngines
 from pipeline.engines.servers import ChatServer
@@ -18,7 +18,7 @@ from pipeline.engines.tools import ToolUse
 from pipeline.engines.whisper import Audio, Transcription
 from pipeline.errors import StageError
 from pipeline.models.catalogue import Catalogue
-from pipeline.speech_to_speech.secrets import shown
+from pipeline.speech_to_speech.keys import shown
 from pipeline.speech_to_speech.utterances import Utterances
 from pipeline.turns.listener import Detector
 
@@ -33,7 +33,7 @@ class Local(Protocol):
         ...
 
     @property
-    def voice(self) -> Voice:
+    def voice(self) -> Synthesiser:
         """Speaks the replies."""
         ...
 

@@ -40,7 +40,7 @@ from pipeline.engines.llm import Messages
 from pipeline.engines.llm_judge import TextJudge
 from pipeline.engines.smart_turn import SmartTurn
 from pipeline.engines.vad import WINDOW, Voice, VoiceDetector
-from pipeline.engines.whisper import Audio, Transcription, Whisper
+from pipeline.engines.whisper import MIN_VOICED_MS, Audio, Transcription, Whisper
 from pipeline.errors import BadInput
 from pipeline.events import Event, Frame, ReplyAudio, ReplyInterrupted, Samples, Transcript
 from pipeline.measure.statistics import share
@@ -163,7 +163,7 @@ class Ears(Engines):
         language: str = "",
     ) -> Transcription:
         """Recognise, in `WORDS_S`; who asks meanwhile waits."""
-        least = self.settings.stt.min_voiced_ms
+        least = MIN_VOICED_MS
         long = voiced_ms if voiced_ms is not None and voiced_ms < least else None
         async with self._turn:
             await asyncio.sleep(WORDS_S)
