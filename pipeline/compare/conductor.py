@@ -16,7 +16,7 @@ from typing import Any, Protocol, cast
 from rich.console import Console
 
 from pipeline.audio.line import Ends
-from pipeline.audio.virtual import Span as Playing
+from pipeline.audio.virtual import Playing
 from pipeline.clock import NS_PER_S, Clock
 from pipeline.compare import energy
 from pipeline.compare.cues import Cues
@@ -107,11 +107,11 @@ class Stage(Ends):
     @property
     def played(self) -> list[Playing]:
         """The recordings that have been played to their end, and when."""
-        return self._card.spans if self._card is not None else []
+        return self.card.spans if self.card is not None else []
 
     def go_on(self, quiet: bool, turns: int) -> bool:
         """Begin the next recording when it is time; False when the conversation is over."""
-        card, cues = self._card, self._cues
+        card, cues = self.card, self._cues
         assert card is not None
         now_ns = self.clock.now_ns()
         if card.begun_ns is not None:

@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.audio.audible import ending, onset
-from pipeline.audio.speech_end import UNMEASURABLE, SpeechEnd
-from pipeline.audio.virtual import Span as Playing
+from pipeline.audio.virtual import Playing
 from pipeline.clock import NS_PER_MS, NS_PER_S
 from pipeline.compare.cues import Said
 from pipeline.compare.observed import Asked, Observed
@@ -22,7 +21,7 @@ from pipeline.measure.lanes import Line, lanes, wasted
 from pipeline.measure.record import Record, Span, Status
 from pipeline.measure.watched import Tape
 from pipeline.measure.witness import CONTRADICTED, begin_of, contradicted, first_reply
-from pipeline.turns.listener import end_of_speech
+from pipeline.turns.speech_end import UNMEASURABLE, SpeechEnd, end_of_speech
 
 FIGURES: Mapping[str, tuple[str, str, str]] = {
     "endpointing": (

@@ -20,7 +20,7 @@ from pipeline.clock import NS_PER_S
 from pipeline.errors import BadInput
 from pipeline.events import Samples
 from pipeline.timeline import Timeline
-from pipeline.turns.listener import end_of_speech
+from pipeline.turns.speech_end import end_of_speech
 
 CHECK_RATE = 16_000
 """At which a recording is compared with what was played of it (Hz): the microphone's rate."""

@@ -15,7 +15,6 @@ from pathlib import Path
 from rich.console import Console
 
 from pipeline.audio.line import Ends
-from pipeline.audio.speech_end import UNMEASURABLE
 from pipeline.clock import NS_PER_S
 from pipeline.config import Settings
 from pipeline.console import Display
@@ -33,6 +32,7 @@ from pipeline.measure.witness import CONTRADICTED, contradicted, listen
 from pipeline.session import Session
 from pipeline.talk import PATIENCE_S, Driver
 from pipeline.trace import Trace
+from pipeline.turns.speech_end import UNMEASURABLE
 
 NEUTRAL = "Good morning."
 """The model reads this before every turn, so that none finds its own question in the model's cache
