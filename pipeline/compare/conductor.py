@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import io
 import itertools
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -28,11 +26,11 @@ from pipeline.compare.toolbox import Toolbox
 from pipeline.config import Audio
 from pipeline.console import Display
 from pipeline.conversation.history import Message
-from pipeline.errors import BadInput, CascadeError, StageError
-from pipeline.measure.lanes import Line
+from pipeline.errors import BadInput, CascadeError
 from pipeline.measure.record import Record
-from pipeline.measure.watched import Tape
-from pipeline.measure.witness import stereo
+from pipeline.measure.recording import MemoryTrace, opened
+from pipeline.measure.run import Made
+from pipeline.measure.wav import stereo
 from pipeline.session import Session
 from pipeline.speech_to_speech.brief import Direct
 from pipeline.talk import Driver
@@ -77,14 +75,6 @@ class Way(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A conversation that is over, and all lines of its trace."""
-
-    conversation: Conversation
-    lines: Sequence[Line]
-
-
 class Stage(Ends):
     """Both ends of a conversation, made of files: recordings begin when the cues say so."""
 
@@ -125,14 +115,9 @@ class Stage(Ends):
         return cue != "end"
 
 
-class Unwritten(StageError):
-    """The WAV of a conversation could not be written to its end: nothing could be measured."""
-
-    def __init__(self, wav: Path, reason: str = "the disk did not take all of it") -> None:
-        super().__init__("audio", f"{wav}: {reason}; make room, or name another --out")
-
-
-async def hold(way: Way, scenario: Scenario, wav: Path, *, listen_s: float | None = None) -> Held:
+async def hold(
+    way: Way, scenario: Scenario, wav: Path, *, listen_s: float | None = None
+) -> Made[Conversation]:
     """Hold a scenario with a path. What goes wrong on that path is part of the result.
 
     Args:
@@ -149,7 +134,7 @@ async def hold(way: Way, scenario: Scenario, wav: Path, *, listen_s: float | Non
         BadInput: A recording cannot be read any more.
     """
     started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    tape = Tape()
+    tape = MemoryTrace()
     with tempfile.TemporaryDirectory() as folder:
         cues = Cues(scenario.steps, time.monotonic_ns(), listen_s)
         stage = Stage(scenario.steps, cues, wav, Path(folder) / "reply.wav")
@@ -157,19 +142,17 @@ async def hold(way: Way, scenario: Scenario, wav: Path, *, listen_s: float | Non
         try:
             session = way.session(scenario, tape, stage.clock)
         except CascadeError as error:
-            return Held(_unheld(scenario, str(error), started, rtt_ms), ())
+            return Made(_unheld(scenario, str(error), started, rtt_ms), ())
         commit = cast(Direct, session).commit if way.manual else None
         observed = Observed(session, stage, cues, Toolbox(scenario.tools), commit)
         began_ns, cpu_s, meter = stage.clock.now_ns(), time.process_time(), energy.read()
-        async with _opened(stage, way.rate, wav):
+        async with opened(stage, way.rate, wav):
             reason = await _converse(stage, observed, tape)
         cpu_s, joules = time.process_time() - cpu_s, energy.since(meter)
         seconds = (stage.clock.now_ns() - began_ns) / NS_PER_S
-    if stage.failed:
-        raise Unwritten(wav)
     turns = _turns(scenario, cues, stage, observed, tape, wav, reason)
     history = getattr(session, "history", None)
-    return Held(
+    return Made(
         Conversation(
             path="",
             scenario="",
@@ -199,17 +182,7 @@ def _numbered(usage: Sequence[Mapping[str, Any]], cues: Cues) -> list[dict[str, 
     return [{**one, "turn": numbers.get(one["turn"], 0)} for one in usage]
 
 
-@contextlib.asynccontextmanager
-async def _opened(stage: Stage, rate: int, wav: Path) -> AsyncGenerator[None]:
-    async with contextlib.AsyncExitStack() as stack:
-        try:
-            await stack.enter_async_context(stage.open(rate, lambda: False))
-        except CascadeError as error:
-            raise Unwritten(wav, str(error)) from None
-        yield
-
-
-async def _converse(stage: Stage, session: Observed, tape: Tape) -> str:
+async def _converse(stage: Stage, session: Observed, tape: MemoryTrace) -> str:
     """Hold the conversation to its end; gives why it ended before that, or nothing."""
     with Display(Console(file=io.StringIO())) as display:
         try:
@@ -226,7 +199,7 @@ def _turns(
     cues: Cues,
     stage: Stage,
     session: Observed,
-    tape: Tape,
+    tape: MemoryTrace,
     wav: Path,
     reason: str,
 ) -> list[Turn]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from pipeline.compare.record import Conversation, Turn
 from pipeline.errors import BadInput
-from pipeline.measure.statistics import ratio_interval
+from pipeline.measure.stats import ratio_interval
 
 MILLION = 1e6
 

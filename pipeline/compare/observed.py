@@ -22,7 +22,7 @@ from pipeline.events import (
     ToolCancelled,
     Usage,
 )
-from pipeline.measure.watched import Watched
+from pipeline.measure.recording import RecordedSession
 from pipeline.session import Session
 
 
@@ -48,7 +48,7 @@ class Filler:
     samples: int
 
 
-class Observed(Watched):
+class Observed(RecordedSession):
     """A session that passes everything on, notes it, and gives tools' results.
 
     Attributes:

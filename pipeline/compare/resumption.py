@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.compare.record import Conversation
-from pipeline.compare.store import read
+from pipeline.compare.store import CONVERSATIONS
 from pipeline.errors import BadInput
 from pipeline.speech_to_speech.paths import shown
 
@@ -77,7 +77,7 @@ def resumed(folder: Path, paths: Sequence[str]) -> Earlier:
     Raises:
         BadInput: There is none, it does not tell what was asked, or its paths had secrets.
     """
-    header, conversations = read(folder)
+    header, conversations = CONVERSATIONS.read(folder / CONVERSATIONS.name)
     asked = header.get("asked")
     if not isinstance(asked, dict) or not set(ASKED) <= asked.keys():
         raise BadInput(f"--resume {folder}: does not tell what was asked; begin a new run")

@@ -20,10 +20,9 @@ from pipeline.conversation.cascade import Cascade
 from pipeline.conversation.message import CHARS_PER_TOKEN
 from pipeline.engines.local import LocalEngines, check_models
 from pipeline.errors import BadInput
-from pipeline.measure.executor import Pool
 from pipeline.measure.plan import SECRET, SHORT, Load
+from pipeline.measure.pool import Pool, make_ready
 from pipeline.models.shelf import catalogue, provide
-from pipeline.profile.instrument import make_ready
 from pipeline.session import Session
 from pipeline.simulated import presets, script
 from pipeline.simulated.child import serving

@@ -14,7 +14,7 @@ from pipeline.config import Settings
 from pipeline.conversation.history import CHARS_PER_SECOND
 from pipeline.errors import BadInput
 from pipeline.events import Samples
-from pipeline.measure.spoken import say
+from pipeline.measure.corpus import say
 from pipeline.models.catalogue import Catalogue
 from pipeline.simulated.script import Script
 

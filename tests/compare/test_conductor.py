@@ -39,7 +39,7 @@ def scenario(
 async def held(
     way: MetronomeWay, said: Scenario, folder: Path, listen_s: float | None = None
 ) -> Conversation:
-    return (await hold(way, said, folder / "both.wav", listen_s=listen_s)).conversation
+    return (await hold(way, said, folder / "both.wav", listen_s=listen_s)).result
 
 
 @pytest.mark.parametrize("latency_ms", [100, 500, 1500])

@@ -11,9 +11,10 @@ from support import comparison_samples as made
 
 from pipeline.compare.cost import prices
 from pipeline.compare.resumption import ASKED, asked_of, resumed
-from pipeline.compare.store import Store
+from pipeline.compare.store import CONVERSATIONS
 from pipeline.compare.summary import summarise
 from pipeline.errors import BadInput
+from pipeline.measure.run import Journal
 
 SECRET = "x=ws://me:hunter2@host/v1/realtime?api_key=sesame,voice=alloy"
 
@@ -27,7 +28,9 @@ def left(folder: Path, *paths: str) -> dict[str, Any]:
     """A folder of an earlier run, one of whose conversations failed; its header."""
     header = {**made.header(), "asked": asked(*paths)}
     one, other, *rest = [one for one in made.comparison()[1] if one.status == "ok" and one.repeat]
-    Store(folder).end(header, [dataclasses.replace(one, status="failed"), other, *rest])
+    Journal(folder, CONVERSATIONS).end(
+        header, [dataclasses.replace(one, status="failed"), other, *rest]
+    )
     return header
 
 
