@@ -384,7 +384,7 @@ def profile(
     from pipeline.profile import run
     from pipeline.profile.instrument import Bounds
 
-    options = run.Options(
+    options = run.ProfileOptions(
         sources=sources,
         say=say,
         keep=keep,
@@ -492,7 +492,7 @@ def compare(
         raise BadInput("compare: --input, --output, --record and --trace go with --live")
     from pipeline.compare import run
 
-    options = run.Options(
+    options = run.CompareOptions(
         sources=tuple(corpus or ()),
         say=say,
         paths=paths,
