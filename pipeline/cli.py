@@ -382,7 +382,7 @@ def profile(
     from pipeline.profile import run
     from pipeline.profile.instrument import Bounds
 
-    options = run.Options(
+    options = run.ProfileOptions(
         sources=sources,
         say=say,
         keep=keep,
@@ -490,7 +490,7 @@ def compare(
         raise BadInput("compare: --input, --output, --record and --trace go with --live")
     from pipeline.compare import run
 
-    options = run.Options(
+    options = run.CompareOptions(
         sources=tuple(corpus or ()),
         say=say,
         paths=paths,

@@ -19,11 +19,10 @@ from pipeline.conversation.cascade import Cascade
 from pipeline.conversation.history import CHARS_PER_TOKEN
 from pipeline.engines.local import LocalEngines, check_models
 from pipeline.errors import BadInput
-from pipeline.measure.executor import Pool
 from pipeline.measure.plan import SECRET, SHORT, Load
+from pipeline.measure.pool import Pool, make_ready
 from pipeline.models.catalogue import Catalogue
 from pipeline.models.fetch import provide
-from pipeline.profile.instrument import make_ready
 from pipeline.serve import script
 from pipeline.serve.command import check_protocol, serving
 from pipeline.session import Session

@@ -6,9 +6,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pipeline.audio.speech_end import RATE
 from pipeline.config import Vad
-from pipeline.engines.vad import WINDOW
+from pipeline.engines.vad import RATE, WINDOW
 from pipeline.events import Frame
 from pipeline.trace import Trace
 from pipeline.turns.listener import Detector, Hearing

@@ -73,9 +73,9 @@ class Evidence:
     """What is known of a pause, each a probability that the turn is over; None: not known.
 
     Attributes:
-        melody: From the sound (`stages.endpoint.SmartTurn`).
+        melody: From the sound (`engines.smart_turn.SmartTurn`).
         words: From the words so far (`completeness.completeness`).
-        judged: From the words so far, by the language model (`stages.llm_judge.TextJudge`).
+        judged: From the words so far, by the language model (`engines.llm_judge.TextJudge`).
         sure: How sure the recogniser is of the words, 0 to 1: e to the power of
             `Transcription.log_prob`.
         asked: Whether the assistant had asked a question: a fragment is a whole answer.

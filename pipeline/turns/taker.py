@@ -114,7 +114,7 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The endpoint: the turn is over.
+    """The turn is over.
 
     Attributes:
         start: Offset of the utterance's first sample, pre-roll included.

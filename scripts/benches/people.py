@@ -30,7 +30,6 @@ from support import virtual_time
 from support.scripted import Engines, Model, Speaker
 
 from pipeline.audio.files import read_audio
-from pipeline.audio.speech_end import speech_end
 from pipeline.config import Settings
 from pipeline.conversation.cascade import Cascade
 from pipeline.conversation.history import Message
@@ -43,11 +42,12 @@ from pipeline.engines.vad import WINDOW, Voice, VoiceDetector
 from pipeline.engines.whisper import MIN_VOICED_MS, Audio, Transcription, Whisper
 from pipeline.errors import BadInput
 from pipeline.events import Event, Frame, ReplyAudio, ReplyInterrupted, Samples, Transcript
-from pipeline.measure.statistics import share
+from pipeline.measure.stats import share
 from pipeline.models.catalogue import Catalogue
 from pipeline.trace import Trace
 from pipeline.turns.completeness import completeness
 from pipeline.turns.end_of_turn import JUDGED_MIDDLE, WORDS_MIDDLE, log_odds
+from pipeline.turns.speech_end import speech_end
 from pipeline.turns.taker import Paused, TurnTaker
 
 RATE = 16_000

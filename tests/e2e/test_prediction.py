@@ -32,7 +32,7 @@ from pipeline.audio.files import read_audio
 from pipeline.config import Settings, load
 from pipeline.engines.local import LocalEngines
 from pipeline.measure.corpus import Item
-from pipeline.measure.record import Record, write
+from pipeline.measure.record import RECORDS, Record
 from pipeline.models.catalogue import Catalogue
 from pipeline.profile.instrument import Bounds, measure
 from pipeline.profile.what_if import predict
@@ -90,7 +90,7 @@ class Profile:
         header["variants"] = {
             f"{mode} {model}": {"reply.mode": mode} for mode in MODES for model in DELAYS
         }
-        write(self.folder / "records.jsonl", header, self.records)
+        RECORDS.write(self.folder / RECORDS.name, header, self.records)
 
     def answer(self, request: Request) -> Answer:
         return answer(*self.delays)

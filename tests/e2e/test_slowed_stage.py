@@ -28,10 +28,11 @@ from pipeline.engines.piper import Piper
 from pipeline.engines.whisper import Audio, Transcription, Whisper
 from pipeline.engines.worker import Stop
 from pipeline.measure.corpus import Item, gather
+from pipeline.measure.pool import make_ready
 from pipeline.measure.record import Record
+from pipeline.measure.summary import summarise
 from pipeline.models.catalogue import Catalogue
-from pipeline.profile.instrument import Bounds, make_ready, measure
-from pipeline.profile.summary import summarise
+from pipeline.profile.instrument import Bounds, measure
 from pipeline.text.alignment import Sound
 from pipeline.timeline import PARTS
 from pipeline.trace import description

@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.config import Settings, load
 from pipeline.errors import BadInput
-from pipeline.measure.executor import Pool
+from pipeline.measure.pool import Pool
 
 URL = "http://127.0.0.1:9/v1"
 

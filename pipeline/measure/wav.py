@@ -1,7 +1,7 @@
 """What the stereo WAV of a turn says: when the user stopped, and when the reply was heard.
 
 The WAV decides, and knows nothing of the trace: both times are found in the sound itself, where the
-user's speech ends by `audio.speech_end`, where the reply begins by `audio.audible`.
+user's speech ends by `turns.speech_end`, where the reply begins by `audio.audible`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from pipeline.audio.resample import Resampler
 from pipeline.clock import NS_PER_S
 from pipeline.errors import BadInput
 from pipeline.events import Samples
+from pipeline.measure.record import Status
 from pipeline.timeline import Timeline
-from pipeline.turns.listener import end_of_speech
+from pipeline.turns.speech_end import UNMEASURABLE, SpeechEnd, end_of_speech
 
 CHECK_RATE = 16_000
 """At which a recording is compared with what was played of it (Hz): the microphone's rate."""
@@ -40,7 +41,7 @@ CONTRADICTED = (
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class HeardTurn:
     """A turn by its sound; times from the beginning of the WAV (ns).
 
     Attributes:
@@ -59,7 +60,7 @@ class Heard:
     measurable: bool
 
 
-def listen(wav: Path, recording: Path, label_s: float | None) -> Heard | None:
+def listen(wav: Path, recording: Path, label_s: float | None) -> HeardTurn | None:
     """Find the times in a turn's WAV.
 
     Args:
@@ -74,21 +75,42 @@ def listen(wav: Path, recording: Path, label_s: float | None) -> Heard | None:
         BadInput: One of the two cannot be read.
     """
     left, right, rate = stereo(wav)
-    found = end_of_speech(left, rate)
+    found, end = true_end(left, rate, recording, label_s)
     if found is None:
         return None
-    end = found.end
-    if label_s is not None:
-        end = begin_of(recording, left, rate) + round(label_s * rate)
     end = min(max(end, 0), len(right))
     first = first_reply(right, rate, end)
-    return Heard(
+    return HeardTurn(
         _ns(end, rate),
         None if first is None else _ns(first, rate),
         found.level_dbfs,
         found.snr_db,
         found.measurable or label_s is not None,
     )
+
+
+def true_end(
+    user: Samples, rate: int, recording: Path, label_s: float | None
+) -> tuple[SpeechEnd | None, int]:
+    """What the sound says of the end of speech; and its index, by the label where there is one.
+
+    Where nothing of the user is in the sound the first is None, and the second its length.
+
+    Args:
+        user: What was played of a recording.
+        rate: Of it (Hz).
+        recording: The recording.
+        label_s: Where speech ends in the recording (s); None to find it in the sound.
+
+    Raises:
+        BadInput: The recording cannot be read.
+    """
+    found = end_of_speech(user, rate)
+    if found is None:
+        return None, len(user)
+    if label_s is None:
+        return found, found.end
+    return found, begin_of(recording, user, rate) + round(label_s * rate)
 
 
 def begin_of(recording: Path, left: Samples, rate: int) -> int:
@@ -108,6 +130,26 @@ def begin_of(recording: Path, left: Samples, rate: int) -> int:
     # A WAV may begin a frame after the recording: what is before its beginning is at the end.
     begin = int(np.roll(agreement, MISSED)[: len(played) + MISSED].argmax()) - MISSED
     return begin * rate // CHECK_RATE
+
+
+def measurable(
+    latency_ns: int | None, known: bool, marks: Mapping[str, int], replies: int
+) -> tuple[Status, str]:
+    """Whether a reply that the trace tells of can be timed in the WAV; and why not, or a remark.
+
+    Args:
+        latency_ns: From the end of speech to the reply, by the WAV; None: the WAV has no reply.
+        known: Whether the end of speech is known.
+        marks: Of the turn, as traced.
+        replies: How many were heard.
+    """
+    if latency_ns is None:
+        return "failed", "the trace tells of a reply that is not in the WAV"
+    if not known:
+        return "unmeasurable", UNMEASURABLE
+    if contradicted(latency_ns, marks):
+        return "unmeasurable", CONTRADICTED
+    return "ok", f"answered {replies} times: pauses were taken for the end" if replies > 1 else ""
 
 
 def contradicted(latency_ns: int, marks: Mapping[str, int]) -> bool:

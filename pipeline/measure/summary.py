@@ -10,16 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from statistics import median
 from typing import Any, get_args
 
-from rich.console import Console
-
 from pipeline.measure.record import Record, Status
-from pipeline.measure.results import write_figures
-from pipeline.measure.statistics import Difference, describe, difference, mean_interval
-from pipeline.profile import terminal
+from pipeline.measure.stats import Difference, describe, difference, mean_interval
 from pipeline.timeline import PARTS, STAGES
 
 LATENCY = "voice_to_voice"
@@ -339,16 +334,6 @@ COLUMNS = (
 at the end."""
 
 
-def write(folder: Path, header: Mapping[str, Any], records: Sequence[Record]) -> None:
-    """Write `summary.json` and `turns.csv` into a profile's folder, in the order of the run.
-
-    Raises:
-        StageError: Of stage `save`: they cannot be written.
-    """
-    rows = (row(record) for record in records)
-    write_figures(folder, summarise(header, records), COLUMNS, rows)
-
-
 def row(record: Record) -> dict[str, str]:
     """A turn as `turns.csv` holds it, by column."""
     timeline = record.timeline
@@ -374,8 +359,3 @@ def row(record: Record) -> dict[str, str]:
         },
         **{f"{k}_ms": f"{ns / 1e6:.3f}" for k, ns in nanoseconds.items() if ns is not None},
     }
-
-
-def show(console: Console, header: Mapping[str, Any], records: Sequence[Record]) -> None:
-    """Show a profile to a person: tables, bars, differences, warnings."""
-    terminal.show(console, summarise(header, records))

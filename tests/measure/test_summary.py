@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,13 @@ from hypothesis import strategies as st
 from rich.console import Console
 from support.known_turns import PLAIN, header, turn
 
-from pipeline.audio.speech_end import UNMEASURABLE
 from pipeline.errors import StageError
 from pipeline.measure.record import Record, Status
-from pipeline.profile.summary import COLUMNS, HIDEABLE, row, show, summarise, write
-from pipeline.profile.terminal import PATTERNS, bar
+from pipeline.measure.run import write_figures
+from pipeline.measure.summary import COLUMNS, HIDEABLE, row, summarise
+from pipeline.profile.terminal import PATTERNS, bar, show
 from pipeline.timeline import PARTS
+from pipeline.turns.speech_end import UNMEASURABLE
 
 FILES = ("a.wav", "b.wav", "c.wav", "d.wav", "e.wav", "f.wav")
 STATUSES: tuple[Status, ...] = ("ok", "no reply", "failed", "timeout", "unmeasurable")
@@ -43,7 +45,7 @@ def shown(
     head: dict[str, Any], records: list[Record], *, width: int = 80, encoding: str = "utf-8"
 ) -> str:
     file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
-    show(Console(file=file, width=width), head, records)
+    show(Console(file=file, width=width), summarise(head, records))
     file.flush()
     assert isinstance(file.buffer, io.BytesIO)
     return file.buffer.getvalue().decode(encoding)
@@ -213,7 +215,7 @@ def test_files_hold_what_was_measured(tmp_path: Path) -> None:
     awkward = 'a "b", c\nd.wav'
     records.append(turn("slow", awkward, 0, ahead_ms=85.25, stt=100.0004))
     records.append(turn("slow", "g.wav", status="failed", more={"reason": "llm: gone, for good"}))
-    write(tmp_path, head, records)
+    write_figures(tmp_path, summarise(head, records), COLUMNS, map(row, records))
     text = (tmp_path / "summary.json").read_text(encoding="utf-8")
     assert json.loads(text) == json.loads(json.dumps(summarise(head, records)))
     with (tmp_path / "turns.csv").open(encoding="utf-8", newline="") as file:
@@ -233,9 +235,22 @@ def test_files_hold_what_was_measured(tmp_path: Path) -> None:
         assert total == pytest.approx(float(one["voice_to_voice_ms"]), abs=0.004)
 
 
+def test_variants_on_different_machines_are_warned_of() -> None:
+    head, records = two_variants()
+
+    def warned(nodes: Callable[[Record], str]) -> bool:
+        placed = [replace(one, node=nodes(one)) for one in records]
+        warnings = summarise(head, placed)["warnings"]
+        return any("not all was measured on one machine" in warning for warning in warnings)
+
+    assert not warned(lambda one: "")
+    assert not warned(lambda one: "a")
+    assert warned(lambda one: one.variant)
+
+
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="gone: the summary cannot be written: No such file"):
-        write(tmp_path / "gone", *two_variants())
+        write_figures(tmp_path / "gone", summarise(*two_variants()), COLUMNS, [])
 
 
 def flat(text: str) -> str:

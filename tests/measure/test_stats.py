@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.measure.statistics import (
+from pipeline.measure.stats import (
     BLOCK,
     RESAMPLES,
     SMALLEST,

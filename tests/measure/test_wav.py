@@ -8,7 +8,7 @@ import pytest
 from pipeline.audio.files import WavWriter
 from pipeline.errors import BadInput
 from pipeline.events import Samples
-from pipeline.measure.witness import begin_of, contradicted, listen, stereo
+from pipeline.measure.wav import begin_of, contradicted, listen, stereo
 
 RATE = 22_050
 MS = 1_000_000

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.measure.lanes import lanes, wasted
-from pipeline.measure.record import Span
+from pipeline.measure.record import Span, lanes, wasted
 
 
 def line(mark: str, t_ns: int, generation: int = 1, turn: int = 1, **more: Any) -> dict[str, Any]:

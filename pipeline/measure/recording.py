@@ -1,12 +1,15 @@
-"""A session that is watched while it is measured: what happened, by turn, and all of its marks."""
+"""What is noted of a session while it is measured: what happened, by turn, and all of its marks."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any, Self
 
 from pipeline.audio.line import Ends
+from pipeline.errors import CascadeError, StageError
 from pipeline.events import (
     Event,
     Failure,
@@ -17,25 +20,54 @@ from pipeline.events import (
     SpeechStarted,
     Transcript,
 )
-from pipeline.measure.lanes import Line
+from pipeline.measure.record import Status
 from pipeline.session import Session
-from pipeline.trace import Trace
+from pipeline.trace import MarkLine, Trace
 
 
-class Tape(Trace):
+class Unwritten(StageError):
+    """The stereo WAV could not be written to its end: nothing can be measured without it."""
+
+    def __init__(self, wav: Path, reason: str = "the disk did not take all of it") -> None:
+        super().__init__("audio", f"{wav}: {reason}; make room, or name another --out")
+
+
+@contextlib.asynccontextmanager
+async def opened(ends: Ends, rate: int, wav: Path) -> AsyncGenerator[None]:
+    """Both ends of a measured conversation, open, with the WAV that they write.
+
+    Args:
+        ends: Made of files.
+        rate: Of the replies (Hz).
+        wav: Where the ends record both sides.
+
+    Raises:
+        Unwritten: The WAV cannot be written; told at the latest when all of it should be there.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(ends.open(rate, lambda: False))
+        except CascadeError as error:
+            raise Unwritten(wav, str(error)) from None
+        yield
+    if ends.failed:
+        raise Unwritten(wav)
+
+
+class MemoryTrace(Trace):
     """A trace that keeps all in memory, for nobody waits for a disk while a turn is timed."""
 
     kept_turns = math.inf
 
     def __init__(self) -> None:
         super().__init__()
-        self.lines: list[Line] = []
+        self.lines: list[MarkLine] = []
 
-    def _write(self, line: Line) -> None:
+    def _write(self, line: MarkLine) -> None:
         self.lines.append(line)
 
 
-class Watched:
+class RecordedSession:
     """A session that passes everything on, and notes what a record needs of it.
 
     Attributes:
@@ -91,6 +123,18 @@ class Watched:
         """The newest turn that has or may have a reply; the newest of all if none has."""
         open_turns = [turn for turn in self.turns if self.done.get(turn) != "skipped"]
         return (open_turns or self.turns or [0])[-1]
+
+    def silent(self, turn: int) -> tuple[Status, str]:
+        """How a turn without a reply went, if nothing failed and nobody gave up; and why.
+
+        Args:
+            turn: Its number; 0: none has begun.
+        """
+        if not turn:
+            return "no reply", "no speech was heard in it"
+        if self.done.get(turn) == "skipped":
+            return "no reply", "no words were understood"
+        return "no reply", "the reply had no sound"
 
     def _listen(self, now_ns: int) -> None:
         """Note where a reply fell silent: its sound went on with the block heard from now on."""
