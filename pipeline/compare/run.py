@@ -11,15 +11,13 @@ from typing import Any
 
 from rich.console import Console
 
-from pipeline.compare import cost, judge, report, scoring, summary, terminal
-from pipeline.compare.conductor import Way, hold
+from pipeline.compare import cost, judge, report, scoring, summary, systems, terminal
+from pipeline.compare.conduct import hold
 from pipeline.compare.instrument import FIGURES
 from pipeline.compare.record import Conversation, Turn
-from pipeline.compare.resumption import Earlier, asked_of, resumed
-from pipeline.compare.scenario import Scenario
-from pipeline.compare.scenario_file import gather_scenarios, unspoken, with_recordings
-from pipeline.compare.store import CONVERSATIONS
-from pipeline.compare.ways import Ways
+from pipeline.compare.scenario import Scenario, gather_scenarios, unspoken, with_recordings
+from pipeline.compare.store import CONVERSATIONS, Earlier, asked_of, resumed
+from pipeline.compare.systems import System, Systems
 from pipeline.config import Settings
 from pipeline.console import show_error, stderr
 from pipeline.errors import BadInput
@@ -27,7 +25,7 @@ from pipeline.measure import corpus
 from pipeline.measure.noise import Noise
 from pipeline.measure.plan import Load, Trial, order
 from pipeline.measure.run import WAVS, Made, Run, new_folder
-from pipeline.models.shelf import catalogue
+from pipeline.models.catalogue import Catalogue
 from pipeline.speech_to_speech import paths
 from pipeline.speech_to_speech.brief import STAMP, Target
 from pipeline.trace import description
@@ -87,20 +85,20 @@ def prepare(load: Load, options: CompareOptions) -> Coroutine[Any, Any, int]:
     if options.resume is not None:
         earlier = resumed(options.resume, options.paths)
         options = dataclasses.replace(options, **earlier.asked)
-    targets = targets_of(options.paths)
+    targets = systems.parse(options.paths)
     base = load({})
     for target in targets:
         paths.check(target, os.environ)
     table = cost.prices(options.prices)
     scenarios = _scenarios(base, options, console)
     judging = judge.endpoint_of(load, options.judge) if options.judge else None
-    ways = Ways(targets, load, scenarios)
-    ways.prepare(console)
+    compared = Systems(targets, load, scenarios)
+    compared.prepare(console)
     folder = options.resume or new_folder(options.out, "compare", resumable=True)
     return Comparison(
         base,
         targets,
-        ways,
+        compared,
         scenarios,
         options,
         folder,
@@ -111,32 +109,10 @@ def prepare(load: Load, options: CompareOptions) -> Coroutine[Any, Any, int]:
     ).run()
 
 
-def targets_of(texts: Sequence[str]) -> list[Target]:
-    """The paths that are given on the command line.
-
-    Raises:
-        BadInput: One is none, is there twice, or does not go together with another.
-    """
-    targets = [paths.parse(text) for text in texts]
-    names = [target.name for target in targets]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise BadInput(
-            f"--path {twice[0]}: is given twice; name one as in `--path mine={twice[0]}`"
-        )
-    real = [one.name for one in targets if one.kind not in ("cascade", "simulated", "realtime")]
-    played = [one.name for one in targets if one.kind == "simulated"]
-    if real and played:
-        raise BadInput(
-            f"--path {played[0]} is a simulation, and {real[0]} is not: compare them in two runs, "
-            "so that nobody takes the one for the other"
-        )
-    return targets
-
-
 def _scenarios(base: Settings, options: CompareOptions, console: Console) -> list[Scenario]:
     """All scenarios, with a recording for every word."""
     voice_name = options.speaker or base.tts.voice
-    voice = catalogue(base).resolve("tts", voice_name)
+    voice = Catalogue.load(base.models.dir).resolve("tts", voice_name)
     more = []
     if options.say is not None:
         more = corpus.say(corpus.read_lines(options.say), voice, base.tts)
@@ -144,18 +120,18 @@ def _scenarios(base: Settings, options: CompareOptions, console: Console) -> lis
         raise BadInput(
             "compare: names nothing to say; name scenarios, a folder of recordings, or --say FILE"
         )
-    gathered = gather_scenarios(
+    scenarios, problems = gather_scenarios(
         options.sources,
         instructions=base.llm.instructions,
         patience_s=options.patience_s,
         more=more,
     )
-    for problem in gathered.problems:
+    for problem in problems:
         show_error(console, f"left out: {problem}")
-    lines = unspoken(gathered.scenarios)
+    lines = unspoken(scenarios)
     items = corpus.say(lines, voice, base.tts) if lines else []
     recorded = dict(zip(lines, items, strict=True))
-    return [with_recordings(scenario, recorded) for scenario in gathered.scenarios]
+    return [with_recordings(scenario, recorded) for scenario in scenarios]
 
 
 class Comparison(Run[Conversation]):
@@ -168,7 +144,7 @@ class Comparison(Run[Conversation]):
         self,
         base: Settings,
         targets: Sequence[Target],
-        ways: Ways,
+        compared: Systems,
         scenarios: Sequence[Scenario],
         options: CompareOptions,
         folder: Path,
@@ -183,7 +159,7 @@ class Comparison(Run[Conversation]):
         Args:
             base: The settings of a cascade.
             targets: What is compared.
-            ways: The same, ready to be opened.
+            compared: The same, ready to be opened.
             scenarios: What is said, with recordings.
             options: What was asked for.
             folder: Of the results.
@@ -196,7 +172,7 @@ class Comparison(Run[Conversation]):
             BadInput: An earlier run, which this is to go on with, was another one.
         """
         header: dict[str, Any] = {
-            **description(base, ways.models),
+            **description(base, compared.models),
             "variants": {target.name: _about(target) for target in targets},
             "seed": options.seed,
             "repeat": options.repeat,
@@ -211,7 +187,7 @@ class Comparison(Run[Conversation]):
             held = earlier.kept
         super().__init__(folder, header, console, as_json=options.json, results=held)
         self._targets = targets
-        self._ways = ways
+        self._systems = compared
         self._scenarios = scenarios
         self._options = options
         self._judging = judging
@@ -232,9 +208,9 @@ class Comparison(Run[Conversation]):
         Raises:
             CascadeError: The engines cannot be loaded, or a simulated server not be started.
         """
-        async with self._ways.open() as ways:
+        async with self._systems.open() as opened:
             for position, trial in self._trials:
-                yield await self._hold(ways[trial.variant], position, trial)
+                yield await self._hold(opened[trial.variant], position, trial)
             self._noise.look()
 
     async def complete(self) -> None:
@@ -267,17 +243,17 @@ class Comparison(Run[Conversation]):
                 left.append((position, trial))
         return left if any(trial.repeat for _, trial in left) else []
 
-    async def _hold(self, way: Way, position: int, trial: Trial) -> Made[Conversation]:
+    async def _hold(self, system: System, position: int, trial: Trial) -> Made[Conversation]:
         scenario = self._scenarios[trial.item]
         self._noise.look()
         wav = f"{WAVS}/{position:04}.wav"
         checked = any(step.expect != type(step.expect)() for step in scenario.steps)
         # Where the answer is judged, all of it is wanted.
         listen_s = None if checked else self._options.listen_s
-        held = await hold(way, scenario, self.folder / wav, listen_s=listen_s)
+        held = await hold(system, scenario, self.folder / wav, listen_s=listen_s)
         conversation = dataclasses.replace(
             held.result,
-            path=way.name,
+            path=system.name,
             scenario=scenario.name,
             repeat=trial.repeat,
             order=position,

@@ -31,7 +31,7 @@ from pipeline.engines.piper import Piper
 from pipeline.engines.worker import Stop
 from pipeline.errors import BadInput, StageError
 from pipeline.events import Samples
-from pipeline.models.model import Found
+from pipeline.models.catalogue import Found
 
 MANIFESTS = {".csv": ",", ".tsv": "\t"}
 """Suffixes of manifests, and what parts their columns."""

@@ -30,7 +30,8 @@ from pipeline.measure.record import Record, Span, Status, lanes, wasted
 from pipeline.measure.recording import MemoryTrace, RecordedSession, opened
 from pipeline.measure.run import Made
 from pipeline.measure.wav import listen, measurable
-from pipeline.models.shelf import catalogue, provide
+from pipeline.models.catalogue import Catalogue
+from pipeline.models.fetch import provide
 from pipeline.session import Session
 from pipeline.talk import PATIENCE_S, Driver
 from pipeline.trace import MarkLine
@@ -268,7 +269,7 @@ class LocalExecutor:
         self._pool = Pool()
         self._noise = noise or Noise()
         for variant in tested:
-            check_models(variant.settings, catalogue(variant.settings))
+            check_models(variant.settings, Catalogue.load(variant.settings.models.dir))
 
     @property
     def models(self) -> Mapping[str, str]:

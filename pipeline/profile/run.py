@@ -21,7 +21,7 @@ from pipeline.measure.plan import Executor, Job, Load, Variant, order, variants
 from pipeline.measure.record import RECORDS, Record
 from pipeline.measure.run import Made, Run, new_folder, write_figures
 from pipeline.measure.summary import COLUMNS, row
-from pipeline.models.shelf import catalogue
+from pipeline.models.catalogue import Catalogue
 from pipeline.profile import report, terminal
 from pipeline.profile.instrument import Bounds, LocalExecutor
 from pipeline.trace import description
@@ -131,7 +131,7 @@ def keep_spoken(settings: Settings, options: ProfileOptions) -> int:
 
 
 def _spoken(settings: Settings, file: Path) -> list[Item]:
-    voice = catalogue(settings).resolve("tts", settings.tts.voice)
+    voice = Catalogue.load(settings.models.dir).resolve("tts", settings.tts.voice)
     return corpus.say(corpus.read_lines(file), voice, settings.tts)
 
 
