@@ -171,7 +171,7 @@ def test_lines_are_spoken_once_and_end_where_it_is_said(tmp_path: Path) -> None:
         assert item.end_of_speech_s == ending(samples, 22_050) / 22_050  # type: ignore[operator]
         assert not samples[int(item.end_of_speech_s * 22_050) + 1 :].any()
         assert not samples[: int(corpus.LEAD_S * 22_050)].any()
-    assert say(lines, voice, Tts(), tmp_path) == items
+    assert say(lines, voice, TtsSettings(), tmp_path) == items
     assert {path: path.stat().st_mtime_ns for path in made} == made
     faster = say(lines[:1], voice, TtsSettings(speed=2.0), tmp_path)
     assert faster[0].path not in made
