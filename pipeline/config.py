@@ -37,11 +37,14 @@ PACES: dict[str, dict[str, int]] = {
     "balanced": {},
     "patient": {"shortest_ms": 500, "hold_ms": 900, "longest_ms": 3000},
 }
-"""What `--turns` sets in `Turns`: how soon silence ends a turn. Balanced are the defaults."""
+"""What `--turns` sets in `[turns]`: how soon silence ends a turn. Balanced are the defaults."""
 
 
 WindowKind = Literal["auto", "own", "padded", "full"]
 """How much of Whisper's 30 s its encoder gets."""
+
+ReplyMode = Literal["speculative", "overlapped", "sequential"]
+"""How the stages of a reply overlap."""
 
 
 class Section(BaseModel):
@@ -50,7 +53,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Audio(Section):
+class AudioSettings(Section):
     """Microphone and speaker."""
 
     input_device: str = Field("", description="Input device by name or number; empty: the system's")
@@ -68,7 +71,7 @@ class Audio(Section):
     )
 
 
-class Vad(Section):
+class VadSettings(Section):
     """Voice activity: which 32 ms windows hold speech."""
 
     engine: Literal["silero", "webrtc"] = Field(
@@ -82,19 +85,9 @@ class Vad(Section):
         return max(self.threshold - 0.15, self.threshold / 2)
 
 
-class Turns(Section):
+class TurnSettings(Section):
     """When the user's turn begins and ends, and what interrupts a reply."""
 
-    start_ms: int = Field(
-        160,
-        ge=32,
-        le=1000,
-        description="Voiced time that begins a turn; shorter is a click, or half a cough. Of 54 "
-        "single words of people none is shorter",
-    )
-    preroll_ms: int = Field(
-        300, ge=0, le=2000, description="Audio kept from before the first voiced window"
-    )
     provisional_ms: int = Field(
         64,
         ge=32,
@@ -116,36 +109,12 @@ class Turns(Section):
     )
     predict: bool = Field(
         True,
-        description="Whether words and melody move the hold between shortest_ms and longest_ms",
+        description="Whether words and melody move the hold between shortest_ms and longest_ms, "
+        "and the speaker's own pauses move hold_ms; else silence of hold_ms alone ends a turn",
     )
     endpoint_model: str = Field(
         "smart-turn-v3.2",
         description="Hears whether a turn is over, if it is downloaded; empty: none",
-    )
-    adapt: bool = Field(
-        True, description="Whether hold_ms follows the pauses of who speaks, by half of it at most"
-    )
-    attempts: int = Field(
-        8,
-        ge=0,
-        le=100,
-        description="Answers begun before the end of one turn is certain; 0: no speculation",
-    )
-    tail_ms: int = Field(
-        400,
-        ge=0,
-        le=1000,
-        description="Silence after the last voice that the recogniser gets: "
-        "with 200 the embedded one makes twice the errors",
-    )
-    max_turn_s: float = Field(
-        30.0, ge=1, le=30, description="A longer turn is cut here: Whisper's window is 30 s"
-    )
-    duck_ms: int = Field(
-        32, ge=32, le=1000, description="Voiced time that ducks a reply: what is false does no harm"
-    )
-    word_ms: int = Field(
-        224, ge=32, le=3000, description="Voiced time after which a word in it interrupts a reply"
     )
     barge_in_ms: int = Field(
         2000,
@@ -154,14 +123,10 @@ class Turns(Section):
         description="Voiced time that interrupts a reply without a known word; "
         "coughs, mm-hm and most laughter are shorter",
     )
-    swell_ms: int = Field(
-        300, ge=32, le=3000, description="Silence after which a ducked reply is loud again"
-    )
     idle_s: float = Field(
         0.0, ge=0, le=3600, description="Silence after which the assistant speaks first; 0: never"
     )
     idle_text: str = Field("Are you still there?", description="What it says then")
-    idle_times: int = Field(2, ge=1, le=100, description="So often, until the user speaks again")
 
     @model_validator(mode="after")
     def _ends_after_it_pauses(self) -> Self:
@@ -191,9 +156,6 @@ class SttSettings(Section):
         "auto",
         description="Encoder input: the utterance's own length, padded to 8 s, or 30 s; "
         "auto: own where the model was trained for it, else padded",
-    )
-    partial_ms: int = Field(
-        600, ge=0, le=10_000, description="Time between transcripts while the user speaks; 0: none"
     )
 
 
@@ -234,48 +196,21 @@ class TtsSettings(Section):
     volume: float = Field(1.0, gt=0, le=4, description="Factor on the samples")
 
 
-class Reply(Section):
+class ReplySettings(Section):
     """How stages overlap within one reply."""
 
-    mode: Literal["speculative", "overlapped", "sequential"] = Field(
+    mode: ReplyMode = Field(
         "speculative",
         description="speculative begins before the turn is surely over; overlapped after it; "
         "sequential waits for each stage to finish: the textbook cascade",
     )
-    first_words: int = Field(3, ge=1, le=50, description="Words that the first clause needs")
-    first_deadline_ms: int = Field(
-        30, ge=0, le=5000, description="After the first token: speak what there is, at a word gap"
-    )
-    max_clause_chars: int = Field(240, ge=20, le=2000, description="Longest clause")
-    lead_in_ms: int = Field(
-        10, ge=0, le=1000, description="Silence kept before a reply's first sound: voices bring 90"
-    )
-    comfort_s: float = Field(
-        1.5, ge=0, le=30, description="With more audio than this in hand clauses grow to sentences"
-    )
-    lead_s: float = Field(
-        4.0, ge=0.5, le=60, description="Audio made ahead of what is heard; the rest waits"
-    )
 
 
-class Conversation(Section):
+class ConversationSettings(Section):
     """What the model is reminded of."""
 
     budget_tokens: int = Field(
         1000, ge=64, le=1_000_000, description="Prompt size above which old turns are dropped"
-    )
-    retention: float = Field(
-        0.5,
-        gt=0,
-        le=1,
-        description="Share of the budget kept when dropping: seldom and much, so that the "
-        "server's prefix cache survives",
-    )
-    tool_rounds: int = Field(
-        5, ge=1, le=20, description="How often a reply may wait for tools before it fails"
-    )
-    tool_chars: int = Field(
-        1500, ge=100, le=1_000_000, description="Longest tool result; the rest is cut off"
     )
 
 
@@ -288,14 +223,14 @@ class ModelSettings(Section):
 class Settings(Section):
     """All settings of a run, checked and frozen."""
 
-    audio: Audio = Audio()
-    vad: Vad = Vad()
-    turns: Turns = Turns()
+    audio: AudioSettings = AudioSettings()
+    vad: VadSettings = VadSettings()
+    turns: TurnSettings = TurnSettings()
     stt: SttSettings = SttSettings()
     llm: LlmSettings = LlmSettings()
     tts: TtsSettings = TtsSettings()
-    reply: Reply = Reply()
-    conversation: Conversation = Conversation()
+    reply: ReplySettings = ReplySettings()
+    conversation: ConversationSettings = ConversationSettings()
     models: ModelSettings = ModelSettings()
 
 
@@ -305,10 +240,21 @@ REMOVED = {
     "vad.gate_mode": "it is fixed at 1",
     "vad.webrtc_mode": "it is fixed at 2",
     "vad.gate_hold_ms": "it is fixed at 600 ms",
+    "turns.start_ms": "it is fixed at 160 ms",
+    "turns.preroll_ms": "it is fixed at 300 ms",
+    "turns.adapt": "turns.predict = false switches that off too",
+    "turns.attempts": 'it is fixed at 8; reply.mode = "overlapped" begins none',
+    "turns.tail_ms": "it is fixed at 400 ms",
+    "turns.max_turn_s": "it is fixed at 30 s, Whisper's window",
+    "turns.duck_ms": "it is fixed at 32 ms",
+    "turns.word_ms": "it is fixed at 224 ms",
+    "turns.swell_ms": "it is fixed at 300 ms",
+    "turns.idle_times": "it is fixed at 2",
     "stt.compute_type": "it is fixed at int8",
     "stt.beam_size": "it is fixed at 1; a larger stt.model makes fewer errors",
     "stt.window_s": "it is fixed at 8 s; stt.window chooses among three",
     "stt.max_compression": "it is fixed at 2.4",
+    "stt.partial_ms": "it is fixed at 600 ms",
     "stt.min_voiced_ms": "it is fixed at 100 ms",
     "stt.no_speech": "it is fixed at 0.55",
     "stt.log_prob": "it is fixed at -1.0",
@@ -320,6 +266,15 @@ REMOVED = {
     "tts.stream": "voices that can be split are",
     "tts.stream_frames": "it is fixed at 20",
     "tts.context_frames": "it is fixed at 10",
+    "reply.first_words": "it is fixed at 3",
+    "reply.first_deadline_ms": "it is fixed at 30 ms",
+    "reply.max_clause_chars": "it is fixed at 240",
+    "reply.lead_in_ms": "it is fixed at 10 ms",
+    "reply.comfort_s": "it is fixed at 1.5 s",
+    "reply.lead_s": "it is fixed at 4 s",
+    "conversation.retention": "it is fixed at 0.5",
+    "conversation.tool_rounds": "it is fixed at 5",
+    "conversation.tool_chars": "it is fixed at 1500",
 }
 """What was a setting once, and what is in its place."""
 

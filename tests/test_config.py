@@ -13,7 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic.fields import FieldInfo
 
-from pipeline.config import DEFAULT_FILE, REMOVED, Section, Settings, Turns, Vad, document, load
+from pipeline.config import (
+    DEFAULT_FILE,
+    REMOVED,
+    Section,
+    Settings,
+    TurnSettings,
+    VadSettings,
+    document,
+    load,
+)
 from pipeline.errors import BadInput
 
 FIELDS: dict[str, FieldInfo] = {
@@ -288,12 +297,12 @@ def test_what_is_put_right_by_another_source_is_no_error(monkeypatch: pytest.Mon
 
 def test_settings_that_do_not_go_together_are_refused_in_code_too() -> None:
     with pytest.raises(ValueError, match="shorter than turns"):
-        Turns(hold_ms=64, provisional_ms=128)
+        TurnSettings(hold_ms=64, provisional_ms=128)
 
 
 @given(st.floats(0.001, 0.999))
 def test_speech_ends_below_the_probability_that_begins_it(threshold: float) -> None:
-    assert 0 < Vad(threshold=threshold).release < threshold
+    assert 0 < VadSettings(threshold=threshold).release < threshold
 
 
 # --- what was a setting once ---

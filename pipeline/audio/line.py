@@ -19,7 +19,7 @@ from pipeline.audio.playout import Playout, Sounding, Tap
 from pipeline.audio.recorder import Recorder
 from pipeline.audio.virtual import VirtualCard
 from pipeline.clock import Clock, FastClock
-from pipeline.config import Audio
+from pipeline.config import AudioSettings
 from pipeline.errors import BadInput, StageError
 from pipeline.events import Frame, Samples
 
@@ -66,7 +66,7 @@ class Ends:
 
     def __init__(
         self,
-        settings: Audio,
+        settings: AudioSettings,
         inputs: Sequence[str],
         output: str,
         *,

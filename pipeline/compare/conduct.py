@@ -22,7 +22,7 @@ from pipeline.compare.instrument import Tracks, measure, windows
 from pipeline.compare.record import Conversation, Turn
 from pipeline.compare.scenario import Scenario, Step, Toolbox
 from pipeline.compare.systems import System
-from pipeline.config import Audio
+from pipeline.config import AudioSettings
 from pipeline.console import Display
 from pipeline.conversation.history import Message
 from pipeline.errors import BadInput, CascadeError
@@ -53,7 +53,7 @@ class ScriptedEnds(Ends):
             BadInput: A recording cannot be read.
         """
         recordings = [str(step.path) for step in steps]
-        super().__init__(Audio(), recordings, str(reply), record=wav, parts=PARTS)
+        super().__init__(AudioSettings(), recordings, str(reply), record=wav, parts=PARTS)
         self._cues = cues
 
     @property

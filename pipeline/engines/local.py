@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pipeline.config import Settings, Turns
+from pipeline.config import Settings, TurnSettings
 from pipeline.engines.brevity import Shortened
 from pipeline.engines.llama import LocalServer, context_tokens
 from pipeline.engines.llm import ChatModel, Messages, Unreachable, Writer
@@ -93,7 +93,7 @@ def _endpoint_model(settings: Settings, catalogue: Catalogue) -> Path | None:
     try:
         return catalogue.resolve("endpoint", name).path
     except BadInput:
-        if name != Turns().endpoint_model:
+        if name != TurnSettings().endpoint_model:
             raise
         return None
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import webrtcvad
 
-from pipeline.config import Vad
+from pipeline.config import VadSettings
 from pipeline.errors import StageError
 from pipeline.events import Samples
 
@@ -83,7 +83,7 @@ class VoiceDetector:
     """
 
     def __init__(
-        self, settings: Vad, *, gate_mode: int = GATE_MODE, gate_hold_ms: int = GATE_HOLD_MS
+        self, settings: VadSettings, *, gate_mode: int = GATE_MODE, gate_hold_ms: int = GATE_HOLD_MS
     ) -> None:
         self._hold = gate_hold_ms * RATE // 1000
         self._silero = _Silero() if settings.engine == "silero" else None

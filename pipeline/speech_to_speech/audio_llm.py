@@ -112,7 +112,12 @@ class AudioLlmSession:
             assert self._local is not None
             ears: Engines = Ears(self._local, self._model, self._utterances, MIN_VOICED_MS)
             self._cascade = Cascade(
-                ears, self._settings, self._trace, self._clock, tools=self._brief.tools
+                ears,
+                self._settings,
+                self._trace,
+                self._clock,
+                tools=self._brief.tools,
+                partial_ms=0,
             )
             await stack.enter_async_context(self._cascade)
             host = urlsplit(self._server.base_url).netloc.rpartition("@")[2]
@@ -261,10 +266,9 @@ def prepared(settings: Settings, target: Target, brief: Brief) -> Settings:
             "instructions": brief.instructions,
         }
     )
-    stt = settings.stt.model_copy(update={"partial_ms": 0})
     barge_in_ms = min(settings.turns.barge_in_ms, BARGE_IN_MS)
     turns = settings.turns.model_copy(update={"barge_in_ms": barge_in_ms})
-    return settings.model_copy(update={"llm": llm, "stt": stt, "turns": turns})
+    return settings.model_copy(update={"llm": llm, "turns": turns})
 
 
 def voice_engines(target: Target, settings: Settings) -> VoiceEngines:

@@ -25,7 +25,6 @@ SHORTEST_S, LONGEST_S = 0.25, 0.6
 
 PATIENT = {
     "CASCADE_TURNS__PREDICT": "false",
-    "CASCADE_TURNS__ADAPT": "false",
     "CASCADE_TURNS__HOLD_MS": "900",
 }
 """A hold that survives all of the pauses, so that each costs what was begun in it."""

@@ -48,7 +48,7 @@ from pipeline.trace import Trace
 from pipeline.turns.completeness import completeness
 from pipeline.turns.end_of_turn import JUDGED_MIDDLE, WORDS_MIDDLE, log_odds
 from pipeline.turns.speech_end import speech_end
-from pipeline.turns.taker import Paused, TurnTaker
+from pipeline.turns.taker import TIMES, Paused, TurnTaker
 
 RATE = 16_000
 FRAME = RATE // 50
@@ -192,7 +192,7 @@ class Ears(Engines):
 
         None: there are no words.
         """
-        tail = np.zeros(self.settings.turns.tail_ms * RATE // 1000, np.float32)
+        tail = np.zeros(TIMES.tail_ms * RATE // 1000, np.float32)
         heard = self._whisper.transcribe(np.concatenate([audio, tail]))
         words = completeness(heard.text, heard.language)
         said = {"role": "user", "content": heard.text}
@@ -556,7 +556,7 @@ def _cases(
 ) -> list[tuple[bool, float, float, float]]:
     """Of each silence in a recording: whether it is the end, and the three kinds of evidence."""
     patient = dict.fromkeys(("hold_ms", "shortest_ms", "longest_ms"), 3000)
-    turns = settings.turns.model_copy(update={**patient, "adapt": False, "provisional_ms": 32})
+    turns = settings.turns.model_copy(update={**patient, "predict": False, "provisional_ms": 32})
     taker, found = TurnTaker(turns, settings.vad), []
     audio = one.samples.astype(np.float32) / np.float32(32768)
     for voice in ears.new_detector().push(one.samples):

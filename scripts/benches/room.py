@@ -55,7 +55,6 @@ CELLS = (
 
 ENVIRONMENT = {
     "CASCADE_TURNS__PREDICT": "false",
-    "CASCADE_TURNS__ADAPT": "false",
     "CASCADE_TURNS__HOLD_MS": "500",
     "CASCADE_LLM__MAX_TOKENS": "12",
 }

@@ -19,7 +19,6 @@ def settings(**more: str) -> Settings:
     [
         {"reply__mode": "sequential"},
         {"turns__hold_ms": "700"},
-        {"reply__first_words": "5"},
         {"conversation__budget_tokens": "500"},
     ],
 )
