@@ -20,7 +20,7 @@ from pipeline.engines.local import LocalEngines
 from pipeline.measure.corpus import gather
 from pipeline.measure.record import Record
 from pipeline.measure.watched import Tape
-from pipeline.models.shelf import catalogue
+from pipeline.models.catalogue import Catalogue
 from pipeline.profile.instrument import Bounds, make_ready, measure
 from pipeline.timeline import DETAILS
 from pipeline.trace import Trace
@@ -88,7 +88,7 @@ async def main() -> None:
     items = gather([ROOT / "tests/data/corpus"]).items
     seen: list[tuple[Record, Timed]] = []
     unseen: list[Record] = []
-    async with LocalEngines(settings, catalogue(settings)) as engines:
+    async with LocalEngines(settings, Catalogue.load(settings.models.dir)) as engines:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             for number, item in enumerate(items * arguments.rounds):

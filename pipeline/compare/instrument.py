@@ -14,9 +14,8 @@ from pipeline.audio.audible import ending, onset
 from pipeline.audio.speech_end import UNMEASURABLE, SpeechEnd
 from pipeline.audio.virtual import Span as Playing
 from pipeline.clock import NS_PER_MS, NS_PER_S
-from pipeline.compare.cues import Said
-from pipeline.compare.observed import Asked, Observed
-from pipeline.compare.record import Call, Turn
+from pipeline.compare.cues import Asked, Observed, Said
+from pipeline.compare.record import MeasuredCall, Turn
 from pipeline.events import Samples
 from pipeline.measure.lanes import Line, lanes, wasted
 from pipeline.measure.record import Record, Span, Status
@@ -303,9 +302,9 @@ def _figures(marks: Mapping[str, int], direct: bool) -> dict[str, float]:
     }
 
 
-def _call(call: Asked, end_ns: int) -> Call:
+def _call(call: Asked, end_ns: int) -> MeasuredCall:
     answered = None if call.answered_ns is None else call.answered_ns - end_ns
-    return Call(
+    return MeasuredCall(
         call.name,
         call.arguments,
         call.asked_ns - end_ns,

@@ -14,15 +14,13 @@ from typing import Any
 
 from rich.console import Console
 
-from pipeline.compare import cost, judge, report, scoring, summary, terminal
-from pipeline.compare.conductor import Held, Way, hold
+from pipeline.compare import cost, judge, report, scoring, summary, systems, terminal
+from pipeline.compare.conduct import Held, hold
 from pipeline.compare.instrument import FIGURES
 from pipeline.compare.record import Conversation, Turn
-from pipeline.compare.resumption import Earlier, asked_of, resumed
-from pipeline.compare.scenario import Scenario
-from pipeline.compare.scenario_file import gather_scenarios, unspoken, with_recordings
-from pipeline.compare.store import Store
-from pipeline.compare.ways import Ways
+from pipeline.compare.scenario import Scenario, gather_scenarios, unspoken, with_recordings
+from pipeline.compare.store import Earlier, Store, asked_of, resumed
+from pipeline.compare.systems import System, Systems
 from pipeline.config import Settings
 from pipeline.console import show_error, stderr, stdout
 from pipeline.errors import BadInput, StageError
@@ -30,7 +28,7 @@ from pipeline.measure import spoken
 from pipeline.measure.noise import Noise
 from pipeline.measure.plan import Load, Trial, order
 from pipeline.measure.results import INTERRUPTED, WAVS, new_folder, write_all
-from pipeline.models.shelf import catalogue
+from pipeline.models.catalogue import Catalogue
 from pipeline.progress import progress
 from pipeline.speech_to_speech import paths
 from pipeline.speech_to_speech.brief import STAMP, Target
@@ -91,46 +89,24 @@ def prepare(load: Load, options: Options) -> Coroutine[Any, Any, int]:
     if options.resume is not None:
         earlier = resumed(options.resume, options.paths)
         options = dataclasses.replace(options, **earlier.asked)
-    targets = targets_of(options.paths)
+    targets = systems.parse(options.paths)
     base = load({})
     for target in targets:
         paths.check(target, os.environ)
     table = cost.prices(options.prices)
     scenarios = _scenarios(base, options, console)
     judging = judge.endpoint_of(load, options.judge) if options.judge else None
-    ways = Ways(targets, load, scenarios)
-    ways.prepare(console)
+    compared = Systems(targets, load, scenarios)
+    compared.prepare(console)
     folder = options.resume or new_folder(options.out, "compare", resumable=True)
-    run = Comparison(base, targets, ways, scenarios, options, folder, console, earlier)
+    run = Comparison(base, targets, compared, scenarios, options, folder, console, earlier)
     return run.run(judging, table)
-
-
-def targets_of(texts: Sequence[str]) -> list[Target]:
-    """The paths that are given on the command line.
-
-    Raises:
-        BadInput: One is none, is there twice, or does not go together with another.
-    """
-    targets = [paths.parse(text) for text in texts]
-    names = [target.name for target in targets]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise BadInput(
-            f"--path {twice[0]}: is given twice; name one as in `--path mine={twice[0]}`"
-        )
-    real = [one.name for one in targets if one.kind not in ("cascade", "simulated", "realtime")]
-    played = [one.name for one in targets if one.kind == "simulated"]
-    if real and played:
-        raise BadInput(
-            f"--path {played[0]} is a simulation, and {real[0]} is not: compare them in two runs, "
-            "so that nobody takes the one for the other"
-        )
-    return targets
 
 
 def _scenarios(base: Settings, options: Options, console: Console) -> list[Scenario]:
     """All scenarios, with a recording for every word."""
     voice_name = options.speaker or base.tts.voice
-    voice = catalogue(base).resolve("tts", voice_name)
+    voice = Catalogue.load(base.models.dir).resolve("tts", voice_name)
     more = []
     if options.say is not None:
         more = spoken.say(spoken.read_lines(options.say), voice, base.tts)
@@ -138,18 +114,18 @@ def _scenarios(base: Settings, options: Options, console: Console) -> list[Scena
         raise BadInput(
             "compare: names nothing to say; name scenarios, a folder of recordings, or --say FILE"
         )
-    gathered = gather_scenarios(
+    scenarios, problems = gather_scenarios(
         options.sources,
         instructions=base.llm.instructions,
         patience_s=options.patience_s,
         more=more,
     )
-    for problem in gathered.problems:
+    for problem in problems:
         show_error(console, f"left out: {problem}")
-    lines = unspoken(gathered.scenarios)
+    lines = unspoken(scenarios)
     items = spoken.say(lines, voice, base.tts) if lines else []
     recorded = dict(zip(lines, items, strict=True))
-    return [with_recordings(scenario, recorded) for scenario in gathered.scenarios]
+    return [with_recordings(scenario, recorded) for scenario in scenarios]
 
 
 class Comparison:
@@ -159,7 +135,7 @@ class Comparison:
         self,
         base: Settings,
         targets: Sequence[Target],
-        ways: Ways,
+        compared: Systems,
         scenarios: Sequence[Scenario],
         options: Options,
         folder: Path,
@@ -172,7 +148,7 @@ class Comparison:
             BadInput: An earlier run, which this is to go on with, was another one.
         """
         self._targets = targets
-        self._ways = ways
+        self._systems = compared
         self._scenarios = scenarios
         self._options = options
         self._folder = folder
@@ -182,7 +158,7 @@ class Comparison:
         self._interrupted = False
         self._noise = Noise()
         self._header: dict[str, Any] = {
-            **description(base, ways.models),
+            **description(base, compared.models),
             "variants": {target.name: _about(target) for target in targets},
             "seed": options.seed,
             "repeat": options.repeat,
@@ -212,9 +188,9 @@ class Comparison:
         with contextlib.closing(store), progress(self._console, len(trials)) as show:
             try:
                 show(0, "loading")
-                async with self._ways.open() as ways:
+                async with self._systems.open() as opened:
                     for number, (position, trial) in enumerate(trials):
-                        held = await self._hold(ways[trial.variant], position, trial)
+                        held = await self._hold(opened[trial.variant], position, trial)
                         self._conversations.append(held.conversation)
                         store.add(held.conversation, held.lines)
                         self._tell(held.conversation)
@@ -259,17 +235,17 @@ class Comparison:
                 left.append((position, trial))
         return left if any(trial.repeat for _, trial in left) else []
 
-    async def _hold(self, way: Way, position: int, trial: Trial) -> Held:
+    async def _hold(self, system: System, position: int, trial: Trial) -> Held:
         scenario = self._scenarios[trial.item]
         self._noise.look()
         wav = f"{WAVS}/{position:04}.wav"
         checked = any(step.expect != type(step.expect)() for step in scenario.steps)
         # Where the answer is judged, all of it is wanted.
         listen_s = None if checked else self._options.listen_s
-        held = await hold(way, scenario, self._folder / wav, listen_s=listen_s)
+        held = await hold(system, scenario, self._folder / wav, listen_s=listen_s)
         conversation = dataclasses.replace(
             held.conversation,
-            path=way.name,
+            path=system.name,
             scenario=scenario.name,
             repeat=trial.repeat,
             order=position,

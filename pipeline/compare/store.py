@@ -1,21 +1,37 @@
-"""The folder of a comparison: `conversations.jsonl`, written as it goes, and read again."""
+"""The folder of a comparison: `conversations.jsonl`, written as it goes, read again, gone on with.
+
+No password and no key is kept of what a run was asked: a path that had one has to be given again.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.compare.record import VERSION, Call, Check, Conversation, Turn
+from pipeline.compare.record import VERSION, Check, Conversation, MeasuredCall, Turn
+from pipeline.errors import BadInput
 from pipeline.measure.lanes import Line
 from pipeline.measure.record import Record, Span
 from pipeline.measure.results import TRACE, LineFiles, read_lines
 from pipeline.speech_to_speech.brief import STAMP
+from pipeline.speech_to_speech.paths import shown
 from pipeline.trace import VERSION as TRACE_VERSION
 
 CONVERSATIONS = "conversations.jsonl"
+
+ASKED = ("sources", "say", "paths", "repeat", "seed", "speaker", "listen_s", "patience_s")
+"""Options of a run that it is resumed with."""
+
+ALIKE = ("variants", "scenarios", "models", "settings")
+"""What in the header must not have changed since: else two runs would be taken for one."""
+
+SPOKEN = ("end_of_speech_s", "audible_s", "seconds")
+"""Of a step, what may have: its words are spoken anew where the recording is lost."""
 
 
 class Store:
@@ -109,7 +125,7 @@ def _conversation(fields: dict[str, Any]) -> Conversation:
 def _turn(fields: dict[str, Any]) -> Turn:
     record = fields.pop("record")
     spans = tuple(Span(**span) for span in record.pop("spans"))
-    calls = tuple(Call(**call) for call in fields.pop("calls"))
+    calls = tuple(MeasuredCall(**call) for call in fields.pop("calls"))
     checks = tuple(Check(**check) for check in fields.pop("checks"))
     return Turn(Record(**record, spans=spans), **fields, calls=calls, checks=checks)
 
@@ -117,3 +133,84 @@ def _turn(fields: dict[str, Any]) -> Turn:
 def _described(header: Mapping[str, Any]) -> dict[str, Any]:
     names = ("started", "machine", "versions", "models", "settings", "paths")
     return {name: header[name] for name in names if name in header}
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What an earlier run left.
+
+    Attributes:
+        folder: Where it is.
+        asked: What it was asked, by `ASKED`.
+        header: What described it.
+        kept: Its conversations that stand; those that failed are held again.
+        retried: How many these are, by path, with those that an earlier resumption held again.
+    """
+
+    folder: Path
+    asked: Mapping[str, Any]
+    header: Mapping[str, Any]
+    kept: Sequence[Conversation]
+    retried: Mapping[str, int]
+
+    def check(self, header: Mapping[str, Any]) -> None:
+        """See that a run with this header is the same one.
+
+        Raises:
+            BadInput: It is another.
+        """
+        was, now = _compared(self.header), _compared(header)
+        if changed := [name for name in ALIKE if was[name] is not None and was[name] != now[name]]:
+            raise BadInput(
+                f"--resume {self.folder}: since then its {' and '.join(changed)} have changed; "
+                "give the same flags and files as then, or begin a new run"
+            )
+
+
+def asked_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What the header keeps of a run's options, by `ASKED`; `withheld` if a secret is missing."""
+    asked = {name: options[name] for name in ASKED}
+    asked["say"] = str(asked["say"] or "")
+    asked["paths"] = [shown(path) for path in options["paths"]]
+    return {**asked, "withheld": asked["paths"] != [*options["paths"]]}
+
+
+def resumed(folder: Path, paths: Sequence[str]) -> Earlier:
+    """What an earlier run left in its folder.
+
+    Args:
+        folder: Of the earlier run.
+        paths: As given now; they count where they are those of the earlier run.
+
+    Raises:
+        BadInput: There is none, it does not tell what was asked, or its paths had secrets.
+    """
+    header, conversations = read(folder)
+    asked = header.get("asked")
+    if not isinstance(asked, dict) or not set(ASKED) <= asked.keys():
+        raise BadInput(f"--resume {folder}: does not tell what was asked; begin a new run")
+    given = {name: asked[name] for name in ASKED}
+    given["sources"] = tuple(given["sources"])
+    given["say"] = Path(given["say"]) if given["say"] else None
+    if [shown(path) for path in paths] == given["paths"]:
+        given["paths"] = tuple(paths)
+    elif asked.get("withheld"):
+        raise BadInput(
+            f"--resume {folder}: a password or key in its paths was not kept; give each --path "
+            "again as it was"
+        )
+    given["paths"] = tuple(given["paths"])
+    retried = Counter(header.get("retried") or {})
+    retried.update(one.path for one in conversations if one.status != "ok" and one.repeat > 0)
+    kept = [one for one in conversations if one.status == "ok"]
+    return Earlier(folder, given, header, kept, dict(retried))
+
+
+def _compared(header: Mapping[str, Any]) -> dict[str, Any]:
+    # As it is read again: JSON has lists only.
+    plain: dict[str, Any] = json.loads(json.dumps({name: header.get(name) for name in ALIKE}))
+    for scenario in (plain["scenarios"] or {}).values():
+        for step in scenario["steps"]:
+            for name in SPOKEN:
+                step.pop(name, None)
+    return plain

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.compare import cost, success
-from pipeline.compare.record import Conversation, Turn
-from pipeline.compare.stamp import simulations, titled
+from pipeline.compare.record import Conversation, Turn, simulations, titled
 from pipeline.compare.verdict import verdict
 from pipeline.measure.record import Record
 from pipeline.measure.results import write_figures

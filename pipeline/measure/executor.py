@@ -21,7 +21,8 @@ from pipeline.measure.noise import Noise
 from pipeline.measure.plan import Variant
 from pipeline.measure.record import Record
 from pipeline.measure.results import WAVS
-from pipeline.models.shelf import catalogue, provide
+from pipeline.models.catalogue import Catalogue
+from pipeline.models.fetch import provide
 from pipeline.profile.instrument import Bounds, Unwritten, make_ready, measure
 
 
@@ -134,7 +135,7 @@ class LocalExecutor:
         self._pool = Pool()
         self._noise = Noise()
         for variant in tested:
-            check_models(variant.settings, catalogue(variant.settings))
+            check_models(variant.settings, Catalogue.load(variant.settings.models.dir))
 
     @property
     def models(self) -> Mapping[str, str]:
@@ -183,7 +184,7 @@ class Pool:
         """
         key = self._key(settings)
         if key not in self._engines:
-            self._engines[key] = LocalEngines(settings, catalogue(settings))
+            self._engines[key] = LocalEngines(settings, Catalogue.load(settings.models.dir))
 
     def get(self, settings: Settings) -> LocalEngines:
         """The engines for settings that were needed before."""

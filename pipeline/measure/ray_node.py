@@ -20,7 +20,8 @@ from pipeline.errors import CascadeError
 from pipeline.measure.executor import Job, Made, measured
 from pipeline.measure.noise import Noise, Reading
 from pipeline.measure.plan import Variant
-from pipeline.models.shelf import catalogue, provide
+from pipeline.models.catalogue import Catalogue
+from pipeline.models.fetch import provide
 from pipeline.profile.instrument import Bounds
 from pipeline.trace import machine
 
@@ -109,7 +110,7 @@ class CascadeBench:
         Raises:
             CascadeError: One cannot be used here.
         """
-        shelf = catalogue(self._settings)
+        shelf = Catalogue.load(self._settings.models.dir)
         check_models(self._settings, shelf)
         await asyncio.to_thread(provide, self._settings, stderr())
         self._engines = await self._stack.enter_async_context(LocalEngines(self._settings, shelf))

@@ -27,7 +27,7 @@ from pipeline.engines.worker import Stop
 from pipeline.errors import BadInput, StageError
 from pipeline.events import Samples
 from pipeline.measure.corpus import END, Item
-from pipeline.models.model import Found
+from pipeline.models.catalogue import Found
 
 LEAD_S = 0.4
 """Silence before a line: the turn-taker keeps 300 ms from before the first voice."""

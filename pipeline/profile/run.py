@@ -24,7 +24,7 @@ from pipeline.measure.lanes import Line
 from pipeline.measure.plan import Load, Variant, order, variants
 from pipeline.measure.record import RECORDS, Record
 from pipeline.measure.results import INTERRUPTED, TRACE, LineFiles, new_folder, write_all
-from pipeline.models.shelf import catalogue
+from pipeline.models.catalogue import Catalogue
 from pipeline.profile import report, summary
 from pipeline.profile.instrument import Bounds
 from pipeline.progress import progress
@@ -132,7 +132,7 @@ def keep_spoken(settings: Settings, options: Options) -> int:
 
 
 def _spoken(settings: Settings, file: Path) -> list[Any]:
-    voice = catalogue(settings).resolve("tts", settings.tts.voice)
+    voice = Catalogue.load(settings.models.dir).resolve("tts", settings.tts.voice)
     return spoken.say(spoken.read_lines(file), voice, settings.tts)
 
 

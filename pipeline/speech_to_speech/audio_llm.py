@@ -25,9 +25,9 @@ from urllib.parse import urlsplit
 from pipeline import config_file
 from pipeline.clock import NS_PER_MS, Clock
 from pipeline.config import Settings
-from pipeline.conversation.answer import Engines
 from pipeline.conversation.cascade import Cascade
 from pipeline.conversation.history import Message
+from pipeline.conversation.reply import Engines
 from pipeline.engines.servers import OPENAI_URL, Endpoint, endpoint
 from pipeline.errors import BadInput, CascadeError, StageError
 from pipeline.events import Event, Frame, ReplyDone, Transcript

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.audio.resample import Resampler
-from pipeline.conversation.history import CHARS_PER_SECOND, Message
+from pipeline.conversation.history import Message
 from pipeline.errors import CascadeError
 from pipeline.events import (
     Event,
@@ -38,6 +38,7 @@ from pipeline.events import (
 )
 from pipeline.speech_to_speech.keys import shown
 from pipeline.text.alignment import whole_words
+from pipeline.text.spoken import CHARS_PER_SECOND
 
 PLAYED_MS = 50
 """With less than this left of it a reply counts as played to its end: the blocks of a device and

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from support import comparison_samples as made
 
 from pipeline.compare.cost import prices
-from pipeline.compare.record import Check, Conversation
-from pipeline.compare.stamp import simulations, titled
+from pipeline.compare.record import Check, Conversation, simulations, titled
 from pipeline.compare.success import tool_ok, turn_ok
 from pipeline.compare.summary import COLUMNS, summarise, write
 from pipeline.errors import StageError

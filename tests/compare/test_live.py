@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 from support.cli_child import json_lines, read_wav
-from support.metronome import RATE, Answer, MetronomeWay
+from support.metronome import RATE, Answer, MetronomeSystem
 from support.scripted import Detector
 from support.virtual_time import VirtualClock
 from support.virtual_time import run as in_virtual_time
@@ -106,7 +106,7 @@ class Spy:
             yield event
 
 
-class Humming(MetronomeWay):
+class Humming(MetronomeSystem):
     """A path to such a session."""
 
     def __init__(self, name: str, hz: float, latency_ms: float, **more: Any) -> None:
@@ -176,7 +176,7 @@ def noise(path: Path, *starts_s: float) -> Path:
 
 def hold(
     folder: Path,
-    ways: Sequence[MetronomeWay],
+    ways: Sequence[MetronomeSystem],
     keys: Mapping[float, str] | None = None,
     *,
     starts_s: Sequence[float] = (LEAD_S,),

@@ -30,7 +30,7 @@ from pipeline.engines.whisper import Audio, Transcription, Whisper
 from pipeline.engines.worker import Stop
 from pipeline.measure.corpus import Item, gather
 from pipeline.measure.record import Record
-from pipeline.models.shelf import catalogue
+from pipeline.models.catalogue import Catalogue
 from pipeline.profile.instrument import Bounds, make_ready, measure
 from pipeline.profile.summary import summarise
 from pipeline.text.alignment import Sound
@@ -186,7 +186,7 @@ class Profile:
                     "reply.first_words": f"{len(REPLY.split())}",
                 },
             )
-            async with LocalEngines(settings, catalogue(settings)) as loaded:
+            async with LocalEngines(settings, Catalogue.load(settings.models.dir)) as loaded:
                 await self._turn("", items[NUMBERS[0]], 0, settings, loaded)
                 for repeat, number in enumerate(NUMBERS, start=1):
                     for stage in ("", *SLOWED):

@@ -35,7 +35,7 @@ from pipeline.measure.corpus import Item, checked, gather
 from pipeline.measure.lanes import Line
 from pipeline.measure.record import Record
 from pipeline.measure.witness import stereo
-from pipeline.models.shelf import catalogue
+from pipeline.models.catalogue import Catalogue
 from pipeline.profile.instrument import Bounds, Unwritten, make_ready, measure
 
 LINE = "It leaves at nine in the morning, and then again at ten. "
@@ -69,7 +69,7 @@ class Studio:
 async def opened(folder: Path) -> AsyncGenerator[Studio]:
     async with LlmServer(reply("ready")) as server:
         settings = config_file.load(None, {"llm.model": server.url})
-        async with LocalEngines(settings, catalogue(settings)) as engines:
+        async with LocalEngines(settings, Catalogue.load(settings.models.dir)) as engines:
             yield Studio(server, engines, folder)
 
 

@@ -35,7 +35,14 @@ from pipeline.events import (
     Transcript,
     Usage,
 )
-from pipeline.simulated.script import Fault, FaultTime, Latency, ScriptedCall, ScriptedTurn
+from pipeline.serve.script import (
+    Fault,
+    FaultTime,
+    Latency,
+    Network,
+    ScriptedCall,
+    ScriptedTurn,
+)
 from pipeline.speech_to_speech import gemini
 from pipeline.speech_to_speech.brief import Brief, Target
 from pipeline.speech_to_speech.gemini import GeminiSession
@@ -111,6 +118,17 @@ async def test_a_conversation() -> None:
         *(("user", "and again"), ("assistant", "once more")),
     ]
     assert client.over
+
+
+async def test_a_slow_network_keeps_the_order() -> None:
+    slow = Network(rtt_ms=40, jitter_ms=30, stall_every_s=0.2, stall_ms=50)
+    async with serve(script(HELLO, AGAIN, network=slow)) as server, Client.of(server) as client:
+        for turn in (1, 2):
+            await client.say()
+            await client.see(ReplyDone, turn)
+            marks = client.trace.marks(turn)
+            assert marks["speech.start"] < marks["committed"] < marks["model.first_audio"]
+        assert [m.content for m in client.session.history][1::2] == [HELLO.reply, AGAIN.reply]
 
 
 async def test_without_signs_of_voice_activity() -> None:
@@ -259,8 +277,8 @@ def test_the_extra_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_everything_can_be_imported_without_the_extra() -> None:
     code = """
 import sys
-sys.modules["google.genai"] = sys.modules["trustme"] = None
-import pipeline.speech_to_speech.gemini, pipeline.simulated.gemini_server
+sys.modules["google.genai"] = None
+import pipeline.speech_to_speech.gemini
 """
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -339,8 +357,8 @@ async def test_a_connection_that_ends_before_it_loses_nothing(at: FaultTime, sig
 
 
 async def test_a_server_that_goes_away_is_left_before_it_does() -> None:
-    turns = script(faulty(Fault("go away", "after reply")), AGAIN)
-    async with serve(turns) as server, Client.of(server) as client:
+    turns = script(HELLO, AGAIN)
+    async with serve(turns, leaves="after reply") as server, Client.of(server) as client:
         await client.say()
         await client.see(ReplyDone)
         async with asyncio.timeout(PATIENCE_S):
@@ -353,8 +371,8 @@ async def test_a_server_that_goes_away_is_left_before_it_does() -> None:
 
 
 async def test_one_that_goes_away_in_the_middle_is_left_when_that_is_over() -> None:
-    turns = script(faulty(Fault("go away", "speech")), AGAIN)
-    async with serve(turns) as server, Client.of(server) as client:
+    turns = script(HELLO, AGAIN)
+    async with serve(turns, leaves="speech") as server, Client.of(server) as client:
         await client.say()
         await client.see(ReplyDone)
         for _ in range(500):
