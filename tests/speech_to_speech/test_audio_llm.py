@@ -82,6 +82,7 @@ def hermetic(monkeypatch: pytest.MonkeyPatch) -> None:
 class Local:
     """Engines that follow a script: loud is voice, and says which it is by its level."""
 
+    model: Any = None
     voice: Speaker = field(default_factory=Speaker)
     recognised: list[int] = field(default_factory=list)
     stuck: bool = False
@@ -91,6 +92,12 @@ class Local:
 
     async def melody(self, audio: npt.NDArray[np.float32]) -> float | None:
         return None
+
+    async def judge(self, messages: Any) -> float | None:
+        raise AssertionError("there are no words to be judged")
+
+    async def read_ahead(self, messages: Any) -> None:
+        raise AssertionError("a server reads by itself")
 
     async def transcribe(
         self,
