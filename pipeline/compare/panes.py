@@ -22,9 +22,8 @@ from rich.text import Text
 
 from pipeline import waterfall
 from pipeline.clock import NS_PER_MS
-from pipeline.compare.stamp import titled
+from pipeline.compare.record import titled
 from pipeline.console import COLOURS, State, latency_line, show_error
-from pipeline.conversation.history import CHARS_PER_SECOND
 from pipeline.events import (
     Event,
     Failure,
@@ -38,6 +37,7 @@ from pipeline.events import (
     Transcript,
 )
 from pipeline.speech_to_speech.brief import STAMP
+from pipeline.text.spoken import CHARS_PER_SECOND
 from pipeline.timeline import Timeline
 
 YOU_ROWS = 2

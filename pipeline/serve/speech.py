@@ -18,14 +18,14 @@ from pipeline.audio.files import read_audio
 from pipeline.audio.resample import Resampler
 from pipeline.clock import NS_PER_MS, NS_PER_S
 from pipeline.config import Settings
-from pipeline.conversation.history import CHARS_PER_SECOND
 from pipeline.errors import BadInput
 from pipeline.events import Samples
-from pipeline.measure.spoken import say
+from pipeline.measure.corpus import say
 from pipeline.models.catalogue import Catalogue
 from pipeline.serve.requests import RATE
 from pipeline.serve.script import Script
 from pipeline.text.alignment import spoken
+from pipeline.text.spoken import CHARS_PER_SECOND
 
 GAP_MS = 200
 """After the end that a script tells, so much silence makes what follows a new utterance."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from pipeline.errors import BadInput
-from pipeline.speech_to_speech.brief import Brief, Direct, Target
+from pipeline.speech_to_speech.brief import Brief, Direct, Target, given
 
 if TYPE_CHECKING:
     from pipeline.clock import Clock
@@ -121,7 +121,7 @@ def connect(target: Target, brief: Brief, trace: Trace, clock: Clock) -> Direct:
             return LiveSession(target, brief, trace, clock)
         case "gemini":
             _need_genai(target)
-            from pipeline.speech_to_speech.gemini_live import GeminiSession
+            from pipeline.speech_to_speech.gemini import GeminiSession
 
             return GeminiSession(target, brief, trace, clock)
     raise ValueError(f"a path of kind {target.kind} is not connected to")
@@ -133,11 +133,11 @@ def address(target: Target, environ: Mapping[str, str] = os.environ) -> str:
         return target.url
     match target.kind:
         case "openai" | "openai-live":
-            from pipeline.speech_to_speech.openai_link import OPENAI_URL
+            from pipeline.speech_to_speech.openai_server import OPENAI_URL
 
             return environ.get("OPENAI_BASE_URL", "").strip() or OPENAI_URL
         case "gemini":
-            from pipeline.speech_to_speech.gemini_link import HOST, URL
+            from pipeline.speech_to_speech.gemini import HOST, URL
 
             return environ.get(URL, "").strip() or f"https://{HOST}"
     return ""
@@ -167,7 +167,7 @@ def _shown_url(url: str) -> str:
 
 
 def _realtime(name: str, url: str, options: dict[str, str]) -> Target:
-    from pipeline.speech_to_speech.openai_link import split_model
+    from pipeline.speech_to_speech.openai_server import split_model
 
     if not _is_url(url, ("ws", "wss")):
         raise BadInput(
@@ -188,31 +188,31 @@ def _is_url(text: str, schemes: tuple[str, ...]) -> bool:
 
 
 def _check_realtime(target: Target, environ: Mapping[str, str]) -> None:
-    from pipeline.speech_to_speech.openai_link import place
+    from pipeline.speech_to_speech.openai_server import server_of
 
-    place(target, environ)
+    server_of(target, environ)
     _check_options(target)
 
 
 def _check_options(target: Target) -> None:
-    from pipeline.speech_to_speech.realtime_wishes import read
+    from pipeline.speech_to_speech.openai_realtime import options_of
 
-    read(target)
+    options_of(target)
 
 
 def _check_live(target: Target, environ: Mapping[str, str]) -> None:
-    from pipeline.speech_to_speech.live_link import delegation
-    from pipeline.speech_to_speech.openai_link import place
+    from pipeline.speech_to_speech.openai_live import OPTIONS
+    from pipeline.speech_to_speech.openai_server import server_of
 
-    place(target, environ)
-    delegation(target, Brief())
+    server_of(target, environ)
+    given(target, OPTIONS)
 
 
 def _check_gemini(target: Target, environ: Mapping[str, str]) -> None:
-    from pipeline.speech_to_speech.gemini_link import place, wishes
+    from pipeline.speech_to_speech.gemini import OPTIONS, place
 
     _need_genai(target)
-    wishes(target)
+    given(target, OPTIONS)
     place(target, environ)
 
 

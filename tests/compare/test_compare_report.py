@@ -20,10 +20,10 @@ from support import comparison_samples as samples
 from support.report_page import NAMESPACE, Elements, content, sounds
 
 from pipeline.compare import cost, report
-from pipeline.compare.record import Call, Check, Conversation, Turn
+from pipeline.compare.record import Check, Conversation, MeasuredCall, Turn
 from pipeline.compare.report import data
+from pipeline.compare.scoring import words
 from pipeline.compare.summary import summarise
-from pipeline.compare.words import words
 from pipeline.errors import StageError
 from pipeline.measure.html import page as pages
 from pipeline.measure.html import sound
@@ -243,7 +243,7 @@ def hostile(text: str) -> Conversation:
         record,
         1,
         server_ms={text: 1.0},
-        calls=(Call(text, text, 1),),
+        calls=(MeasuredCall(text, text, 1),),
         checks=(Check(text, text, None, text, text),),
         kept=text,
     )

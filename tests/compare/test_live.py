@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 from support.cli_child import json_lines, read_wav
-from support.metronome import RATE, Answer, MetronomeWay
+from support.metronome import RATE, Answer, MetronomeSystem
 from support.scripted import Detector
 from support.virtual_time import VirtualClock
 from support.virtual_time import run as in_virtual_time
@@ -29,7 +29,7 @@ from pipeline.compare.keys import Keys
 from pipeline.compare.live import FADE_S, LiveComparison, UserVoice
 from pipeline.compare.panes import Screen
 from pipeline.compare.scenario import Scenario
-from pipeline.config import Audio, Vad
+from pipeline.config import AudioSettings, VadSettings
 from pipeline.errors import StageError
 from pipeline.events import Event, Failure, Frame, ReplyAudio, ReplyInterrupted, Samples
 from pipeline.session import Session
@@ -104,7 +104,7 @@ class Spy:
             yield event
 
 
-class Humming(MetronomeWay):
+class Humming(MetronomeSystem):
     """A path to such a session."""
 
     def __init__(self, name: str, hz: float, latency_ms: float, **more: Any) -> None:
@@ -173,7 +173,7 @@ def noise(path: Path, *starts_s: float) -> Path:
 
 def hold(
     folder: Path,
-    ways: Sequence[MetronomeWay],
+    ways: Sequence[MetronomeSystem],
     keys: Mapping[float, str] | None = None,
     *,
     starts_s: Sequence[float] = (LEAD_S,),
@@ -184,7 +184,7 @@ def hold(
     async def work() -> Outcome:
         file = noise(folder / "in.wav", *starts_s)
         ends = Ends(
-            Audio(),
+            AudioSettings(),
             [str(file)],
             str(folder / "out.wav"),
             record=folder / "both.wav",
@@ -198,7 +198,7 @@ def hold(
         screen = Screen(Console(file=said, width=300), names, [False] * len(names))
         scenario = Scenario("live", "latency", "", ())
         with Trace(folder / "trace") as trace, screen:
-            voice = UserVoice(Detector(), Vad())
+            voice = UserVoice(Detector(), VadSettings())
             live = LiveComparison(ways, scenario, ends, screen, trace, voice, as_json=True)
             async with ends.open(live.rate, lambda: False, mixed=live.mixed):
                 code = await live.run(Typed(keys))

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from pipeline.compare.rehearsal import PREAMBLE, REPLY, rehearse
-from pipeline.compare.scenario import Expect, Instrumented, Scenario, Step, Wanted
+from pipeline.compare.scenario import CannedTool, Expect, Scenario, Step, Wanted
 from pipeline.compare.scoring import check
-from pipeline.engines.tools import Tool
 from pipeline.serve.script import Latency, Script, ScriptedTurn
 
 OWN = (ScriptedTurn(reply="My own."),)
@@ -35,7 +34,7 @@ def test_a_conversation_for_each_scenario(tmp_path: Path) -> None:
         Step("Look it up.", path, expect=Expect(tool=Wanted("look", {"item": "lamp"}))),
         Step("Which city?", path, expect=Expect(contains=("Paris|Rome", "France"))),
     )
-    tools = (Instrumented(Tool("look")),)
+    tools = (CannedTool("look"),)
     scenarios = [
         Scenario("shop", "tools", "", steps, tools),
         Scenario("one", "latency", "", steps[:1]),

@@ -33,7 +33,7 @@ from pipeline.serve.script import Fault, FaultTime, Latencies, Script, ScriptedT
 from pipeline.serve.speech import ReplyPiece, UtteranceFinder, at_rate, hum, pieces
 from pipeline.serve.wire import Wire, sleep_until
 from pipeline.speech_to_speech.brief import STAMP
-from pipeline.speech_to_speech.gemini_link import NON_BLOCKING
+from pipeline.speech_to_speech.gemini import NON_BLOCKING
 
 HEARD_RATE = 16_000
 TOKENS_PER_S = 25

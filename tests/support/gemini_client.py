@@ -13,7 +13,7 @@ from pipeline.clock import Clock
 from pipeline.events import Event, Frame, ReplyAudio, Samples
 from pipeline.serve.script import FaultTime, Latency, Script, ScriptedTurn
 from pipeline.speech_to_speech.brief import Brief, Target
-from pipeline.speech_to_speech.gemini_live import GeminiSession
+from pipeline.speech_to_speech.gemini import GeminiSession
 from pipeline.trace import Trace
 
 RATE = 16_000

@@ -13,10 +13,10 @@ import asyncio, json, sys
 from pathlib import Path
 
 from pipeline.compare.live import prepare
-from pipeline.config_file import load
+from pipeline.config import load
 from pipeline.console import log_to_stderr, show_error, stderr
 from pipeline.errors import CascadeError
-from pipeline.talk import Options
+from pipeline.talk import TalkOptions
 
 log_to_stderr(False)
 flags, options = map(json.loads, sys.argv[1:])
@@ -24,7 +24,7 @@ for name in ("record", "trace"):
     options[name] = Path(options[name]) if name in options else None
 try:
     paths = options.pop("paths")
-    work = prepare(lambda more: load(None, {**flags, **more}), paths, Options(**options))
+    work = prepare(lambda more: load(None, {**flags, **more}), paths, TalkOptions(**options))
     sys.exit(asyncio.run(work))
 except CascadeError as error:
     show_error(stderr(), str(error))
@@ -35,7 +35,7 @@ except KeyboardInterrupt:
 
 
 def command(flags: Mapping[str, Any], **options: Any) -> Sequence[str]:
-    """The command line of a child, with these settings, paths and `Options`."""
+    """The command line of a child, with these settings, paths and `TalkOptions`."""
     plain = {
         name: str(value) if isinstance(value, Path) else value for name, value in options.items()
     }
