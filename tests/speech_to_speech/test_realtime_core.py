@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.lawful import lawful
 
 from pipeline.engines.tools import Tool
 from pipeline.errors import BadInput, CascadeError
@@ -781,45 +782,9 @@ def test_any_server_yields_a_lawful_conversation(manual: bool, steps: list[Any])
             line.core.lost("gone", line.now, fatal=step[1])
             line.core.configured = True
         line.collect()
-    lawful(line)
-
-
-def lawful(line: Line) -> None:
-    turns = [event.turn for event in line.of(SpeechStarted)]
-    assert turns == list(range(1, len(turns) + 1))
-    begun: dict[str, int] = {}
-    done: set[str] = set()
-    interrupted: set[str] = set()
-    closed: set[int] = set()
-    samples: dict[str, int] = {}
-    for event in line.events:
-        match event:
-            case ReplyStarted():
-                assert event.id not in begun
-                begun[event.id] = event.turn
-            case ReplyText() | ReplyAudio():
-                assert begun[event.id] == event.turn
-                assert event.id not in done | interrupted
-                if isinstance(event, ReplyAudio):
-                    assert event.frame.offset == samples.get(event.id, 0)
-                    samples[event.id] = event.frame.offset + len(event.frame.samples)
-            case ReplyInterrupted():
-                assert event.id in begun
-                assert event.id not in interrupted
-                interrupted.add(event.id)
-            case ReplyDone():
-                assert event.id not in done
-                if event.id:
-                    done.add(event.id)
-                else:
-                    assert event.turn not in closed
-                closed.add(event.turn)
-    calls = [event.id for event in line.of(ToolCall)]
-    assert len(calls) == len(set(calls))
+    lawful(line.events)
     truncated = line.said("conversation.item.truncate")
     assert all(m["audio_end_ms"] >= 0 and m["item_id"] for m in truncated)
-    finals = [t.turn for t in line.of(Transcript) if t.final]
-    assert len(finals) == len(set(finals))
 
 
 @given(st.integers(0, 255).map(lambda code: bytes([code])))
