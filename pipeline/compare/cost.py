@@ -18,7 +18,7 @@ from typing import Any
 
 from pipeline.compare.record import Conversation, Turn
 from pipeline.errors import BadInput
-from pipeline.measure.statistics import ratio_interval
+from pipeline.measure.stats import ratio_interval
 
 POWERCAP = Path("/sys/class/powercap")
 """Where Linux shows the counters of Intel's and AMD's RAPL (kernel: admin-guide/pm/powercap)."""

@@ -19,11 +19,10 @@ from pipeline.conversation.cascade import Cascade
 from pipeline.conversation.history import CHARS_PER_TOKEN
 from pipeline.engines.local import LocalEngines, check_models
 from pipeline.errors import BadInput
-from pipeline.measure.executor import Pool
 from pipeline.measure.plan import SECRET, SHORT, Load
+from pipeline.measure.pool import Pool, make_ready
 from pipeline.models.catalogue import Catalogue
 from pipeline.models.fetch import provide
-from pipeline.profile.instrument import make_ready
 from pipeline.serve import script
 from pipeline.serve.command import check_protocol, serving
 from pipeline.session import Session
@@ -286,12 +285,7 @@ def _with_room(settings: Settings, instructions: str) -> Settings:
     llm, conversation = settings.llm, settings.conversation
     return settings.model_copy(
         update={
-            "llm": llm.model_copy(
-                update={
-                    "instructions": instructions,
-                    "context_tokens": llm.context_tokens + math.ceil(more),
-                }
-            ),
+            "llm": llm.model_copy(update={"instructions": instructions}),
             "conversation": conversation.model_copy(
                 update={"budget_tokens": conversation.budget_tokens + math.ceil(more)}
             ),

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.compare.record import source_of
-from pipeline.profile.terminal import NONE, recordings, table
+from pipeline.measure.terminal import NONE, recordings, table
 from pipeline.speech_to_speech.brief import STAMP
 
 BLOCKS = "▁▂▃▄▅▆▇█"

@@ -20,7 +20,7 @@ from pipeline.clock import NS_PER_MS, NS_PER_S
 from pipeline.config import Settings
 from pipeline.errors import BadInput
 from pipeline.events import Samples
-from pipeline.measure.spoken import say
+from pipeline.measure.corpus import say
 from pipeline.models.catalogue import Catalogue
 from pipeline.serve.requests import RATE
 from pipeline.serve.script import Script

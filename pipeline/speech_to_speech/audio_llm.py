@@ -21,17 +21,16 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-from pipeline import config_file
 from pipeline.clock import NS_PER_MS, Clock
-from pipeline.config import Settings
+from pipeline.config import Settings, load
 from pipeline.conversation.cascade import Cascade
 from pipeline.conversation.history import Message
 from pipeline.conversation.reply import Engines, Synthesiser
 from pipeline.engines.llm import ChatModel, Messages, Used
 from pipeline.engines.local import LocalEngines
-from pipeline.engines.servers import OPENAI_URL, Endpoint, endpoint
+from pipeline.engines.servers import OPENAI_URL, ChatServer, chat_server
 from pipeline.engines.tools import ToolUse
-from pipeline.engines.whisper import Audio, Transcription
+from pipeline.engines.whisper import MIN_VOICED_MS, Audio, Transcription
 from pipeline.errors import BadInput, CascadeError, StageError
 from pipeline.events import Event, Frame, ReplyDone, Transcript
 from pipeline.models.catalogue import Catalogue
@@ -166,9 +165,9 @@ class AudioLlmSession:
             BadInput: The URL, the key, a setting or an option cannot be, or a model is missing.
         """
         keep, self._listens = _options(target)
-        base = settings or config_file.load(flags=dotted(target))
+        base = settings or load(flags=dotted(target))
         self._settings = prepared(base, target, brief)
-        where = _endpoint(self._settings)
+        where = _server(self._settings)
         self._host = urlsplit(where.base_url).netloc.rpartition("@")[2]
         self._utterances = Utterances(keep)
         self._chat = ChatModel(where, self._settings.llm)
@@ -202,10 +201,14 @@ class AudioLlmSession:
             if self._own is not None:
                 self._local = await stack.enter_async_context(self._own)
             assert self._local is not None
-            least_ms = self._settings.stt.min_voiced_ms
-            ears = Ears(self._local, writer, self._utterances, least_ms)
+            ears = Ears(self._local, writer, self._utterances, MIN_VOICED_MS)
             self._cascade = Cascade(
-                ears, self._settings, self._trace, self._clock, tools=self._brief.tools
+                ears,
+                self._settings,
+                self._trace,
+                self._clock,
+                tools=self._brief.tools,
+                partial_ms=0,
             )
             await stack.enter_async_context(self._cascade)
             self._facts = Facts(self._chat.model, self._host, took_ms)
@@ -338,10 +341,9 @@ def prepared(settings: Settings, target: Target, brief: Brief) -> Settings:
             "instructions": brief.instructions,
         }
     )
-    stt = settings.stt.model_copy(update={"partial_ms": 0})
     barge_in_ms = min(settings.turns.barge_in_ms, BARGE_IN_MS)
     turns = settings.turns.model_copy(update={"barge_in_ms": barge_in_ms})
-    return settings.model_copy(update={"llm": llm, "stt": stt, "turns": turns})
+    return settings.model_copy(update={"llm": llm, "turns": turns})
 
 
 def voice_engines(target: Target, settings: Settings) -> LocalEngines:
@@ -399,11 +401,11 @@ def _place(url: str) -> tuple[str, str]:
         return "", url
 
 
-def _endpoint(settings: Settings) -> Endpoint:
+def _server(settings: Settings) -> ChatServer:
     """The server, with what the user is told to do when something is wrong with it."""
     openais = settings.llm.api_key and not os.environ.get(keys.AUDIO_LLM, "").strip()
     return dataclasses.replace(
-        endpoint(settings.llm),
+        chat_server(settings.llm),
         key_setting=keys.OPENAI if openais else keys.AUDIO_LLM,
         remedy="start the server, or check the URL of the path",
         name_remedy="add ,model=NAME to the path",

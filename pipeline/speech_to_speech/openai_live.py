@@ -34,7 +34,7 @@ from openai.resources.live.live import AsyncLiveConnection
 from websockets.exceptions import ConnectionClosed
 
 from pipeline.clock import NS_PER_MS, Clock
-from pipeline.config import Turns, Vad
+from pipeline.config import TurnSettings, VadSettings
 from pipeline.conversation.history import Message
 from pipeline.engines.vad import VoiceDetector
 from pipeline.errors import CascadeError, StageError
@@ -54,7 +54,7 @@ from pipeline.speech_to_speech.openai_server import (
 from pipeline.speech_to_speech.wire_errors import WireErrors, reason, text_in
 from pipeline.trace import Trace
 from pipeline.turns.listener import Hearing
-from pipeline.turns.taker import Began, Ended, TurnTaker
+from pipeline.turns.taker import TIMES, Began, Ended, TurnTaker
 
 OPTIONS: Mapping[str, Sequence[str] | range] = {
     "voice": (),
@@ -66,7 +66,7 @@ OPTIONS: Mapping[str, Sequence[str] | range] = {
 BACKEND = "gpt-5.5"
 """Which text model works on what is delegated, unless the command line names another."""
 
-TURNS = Turns(predict=False, adapt=False, hold_ms=700, barge_in_ms=800)
+TURNS = TurnSettings(predict=False, hold_ms=700, barge_in_ms=800)
 """When the user's turn begins and ends for us. Nothing waits for its end, so that the hold may be
 long and a pause in a sentence makes no turn of its own."""
 
@@ -501,7 +501,7 @@ class LiveSession(OpenAiSession[AsyncLiveConnection]):
         server = self._server
         self._live = LiveCore(trace.mark, host=server.host, tools=bool(brief.tools))
         self._hearing: Hearing
-        self._turns = TurnTaker(TURNS, Vad())
+        self._turns = TurnTaker(TURNS, VadSettings())
         self._started: Mapping[str, Any] = {}
         self._closed = asyncio.Event()
         super().__init__(
@@ -518,8 +518,8 @@ class LiveSession(OpenAiSession[AsyncLiveConnection]):
         Raises:
             StageError: The server cannot be used; the message says why.
         """
-        detector = await asyncio.to_thread(VoiceDetector, Vad())
-        self._hearing = Hearing(detector, TURNS.max_turn_s)
+        detector = await asyncio.to_thread(VoiceDetector, VadSettings())
+        self._hearing = Hearing(detector, TIMES.max_turn_s)
         return await super().__aenter__()
 
     async def send(self, frame: Frame) -> None:

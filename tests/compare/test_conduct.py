@@ -11,11 +11,11 @@ from support.metronome import Answer, MetronomeSystem
 from support.noise import LEAD_S, SPEECH_S, TAIL_S, utterance
 
 from pipeline.audio.files import WavWriter, read_audio
-from pipeline.audio.speech_end import UNMEASURABLE
 from pipeline.clock import NS_PER_MS
 from pipeline.compare.conduct import hold
 from pipeline.compare.record import Conversation
 from pipeline.compare.scenario import Canned, CannedTool, Scenario, Step
+from pipeline.turns.speech_end import UNMEASURABLE
 
 ERROR_MS = 15.0
 """What the project allows its instrument."""
@@ -36,7 +36,7 @@ def scenario(folder: Path, *steps: dict[str, object], tools: Sequence[CannedTool
 async def held(
     system: MetronomeSystem, said: Scenario, folder: Path, listen_s: float | None = None
 ) -> Conversation:
-    return (await hold(system, said, folder / "both.wav", listen_s=listen_s)).conversation
+    return (await hold(system, said, folder / "both.wav", listen_s=listen_s)).result
 
 
 @pytest.mark.parametrize("latency_ms", [100, 500, 1500])
