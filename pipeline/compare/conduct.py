@@ -30,7 +30,7 @@ from pipeline.measure.record import Record
 from pipeline.measure.recording import MemoryTrace, opened
 from pipeline.measure.run import Made
 from pipeline.measure.wav import stereo
-from pipeline.speech_to_speech.brief import Direct
+from pipeline.speech_to_speech.brief import SpeechToSpeech
 from pipeline.talk import Driver
 
 PARTS = 4
@@ -105,7 +105,7 @@ async def hold(
             session = system.session(scenario, tape, ends.clock)
         except CascadeError as error:
             return Made(_unheld(scenario, str(error), started, rtt_ms), ())
-        commit = cast(Direct, session).commit if system.manual else None
+        commit = cast(SpeechToSpeech, session).commit if system.manual else None
         observed = Observed(session, ends, cues, Toolbox(scenario.tools), commit)
         began_ns, cpu_s, meter = ends.clock.now_ns(), time.process_time(), EnergyMeter()
         async with opened(ends, system.rate, wav):

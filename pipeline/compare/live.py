@@ -27,8 +27,8 @@ from pipeline.console import stderr
 from pipeline.engines.vad import VoiceDetector
 from pipeline.errors import BadInput
 from pipeline.measure.plan import Load
-from pipeline.speech_to_speech import paths
-from pipeline.speech_to_speech.brief import Target
+from pipeline.speech_to_speech import specs
+from pipeline.speech_to_speech.specs import SystemSpec
 from pipeline.trace import Trace, description
 
 PATIENCE_S = 2.0
@@ -81,7 +81,7 @@ def prepare(load: Load, options: LiveOptions) -> Coroutine[Any, Any, int]:
         raise BadInput(f"--live: needs 2 to {MOST} paths; give each as --path")
     targets = parse(options.paths)
     for target in targets:
-        paths.check(target, os.environ)
+        specs.check(target, os.environ)
         if target.options.get("turns") == "manual":
             raise BadInput(f"--path {target.name}: turns=manual is for recordings; leave it out")
     asked = talk.TalkOptions(
@@ -106,7 +106,7 @@ def prepare(load: Load, options: LiveOptions) -> Coroutine[Any, Any, int]:
 
 async def _hold(
     base: Settings,
-    targets: Sequence[Target],
+    targets: Sequence[SystemSpec],
     ways: Systems,
     scenario: Scenario,
     options: LiveOptions,

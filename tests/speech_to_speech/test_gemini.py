@@ -43,8 +43,9 @@ from pipeline.serve.script import (
     ScriptedTurn,
 )
 from pipeline.speech_to_speech import gemini
-from pipeline.speech_to_speech.brief import Brief, Target
+from pipeline.speech_to_speech.brief import Brief
 from pipeline.speech_to_speech.gemini import GeminiSession
+from pipeline.speech_to_speech.specs import SystemSpec
 from pipeline.speech_to_speech.wire_errors import WireErrors
 from pipeline.trace import Trace
 
@@ -84,9 +85,9 @@ def faulty(fault: Fault, turn: ScriptedTurn = HELLO) -> ScriptedTurn:
     return ScriptedTurn(turn.transcript, turn.reply, turn.ends_s, turn.calls, fault)
 
 
-async def enter(target: Target, **more: Any) -> None:
+async def enter(spec: SystemSpec, **more: Any) -> None:
     """A session that cannot begin."""
-    async with GeminiSession(target, Brief(), Trace(), Clock(), **more):
+    async with GeminiSession(spec, Brief(), Trace(), Clock(), **more):
         pytest.fail("it began")
 
 
@@ -97,8 +98,7 @@ def dones(client: Client) -> list[tuple[int, str]]:
 async def test_a_conversation() -> None:
     async with serve(script(HELLO, AGAIN)) as server, Client.of(server) as client:
         facts = client.session.facts
-        assert facts.model == f"simulated:{MODEL}"
-        assert facts.simulated is not None and facts.simulated["source"] == "a test"
+        assert (facts.model, facts.simulated) == (MODEL, None)
         assert facts.connect_ms > 0 and facts.host in server.url
         for turn in (1, 2):
             await client.say()
@@ -193,7 +193,7 @@ def test_reasons_for_closing(code: int, reason: str, said: str, definite: bool) 
 
 
 async def test_nobody_is_there(unused_tcp_port: int) -> None:
-    target = Target("gemini", "gemini", url=f"wss://127.0.0.1:{unused_tcp_port}")
+    target = SystemSpec("gemini", "gemini", url=f"wss://127.0.0.1:{unused_tcp_port}")
     with pytest.raises(StageError, match=r"127\.0\.0\.1.* cannot be reached"):
         await enter(target)
 
@@ -201,22 +201,22 @@ async def test_nobody_is_there(unused_tcp_port: int) -> None:
 async def test_a_certificate_that_nobody_trusts() -> None:
     async with serve(script(HELLO)) as server:
         with pytest.raises(StageError, match=r"no secure connection .*certificate"):
-            await enter(Target("gemini", "gemini", url=server.url))
+            await enter(SystemSpec("gemini", "gemini", url=server.url))
 
 
 async def test_server_and_certificate_from_the_environment(monkeypatch: Any) -> None:
     async with serve(script(HELLO)) as server:
         monkeypatch.setenv("CASCADE_GEMINI_URL", server.url)
         monkeypatch.setenv("CASCADE_GEMINI_CERTIFICATE", str(server.certificate))
-        async with GeminiSession(Target("g", "gemini"), Brief(), Trace(), Clock()) as session:
-            assert session.facts.simulated
+        async with GeminiSession(SystemSpec("g", "gemini"), Brief(), Trace(), Clock()) as session:
+            assert session.facts.host in server.url
 
 
 Handler = Callable[[ServerConnection], Awaitable[None]]
 
 
 @contextlib.asynccontextmanager
-async def stub(handler: Handler, folder: Path) -> AsyncGenerator[Target]:
+async def stub(handler: Handler, folder: Path) -> AsyncGenerator[SystemSpec]:
     """A server of our own making, with TLS."""
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -226,7 +226,7 @@ async def stub(handler: Handler, folder: Path) -> AsyncGenerator[Target]:
     async with listen(handler, "127.0.0.1", 0, ssl=context) as server:
         port = next(iter(server.sockets)).getsockname()[1]
         options = {"certificate": str(certificate)}
-        yield Target("g", "gemini", url=f"wss://127.0.0.1:{port}", options=options)
+        yield SystemSpec("g", "gemini", url=f"wss://127.0.0.1:{port}", options=options)
 
 
 @pytest.mark.parametrize("answer", ["no JSON", '{"hello": 1}', "[]"])
@@ -259,10 +259,10 @@ async def test_entering_can_be_cancelled(tmp_path: Path) -> None:
 def test_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GEMINI_API_KEY")
     with pytest.raises(BadInput, match="no key; set GEMINI_API_KEY or GOOGLE_API_KEY"):
-        GeminiSession(Target("gemini", "gemini"), Brief(), Trace(), Clock())
+        GeminiSession(SystemSpec("gemini", "gemini"), Brief(), Trace(), Clock())
     monkeypatch.setenv("GOOGLE_API_KEY", "grün")
     with pytest.raises(BadInput, match="GOOGLE_API_KEY holds characters"):
-        GeminiSession(Target("gemini", "gemini"), Brief(), Trace(), Clock())
+        GeminiSession(SystemSpec("gemini", "gemini"), Brief(), Trace(), Clock())
 
 
 def test_the_extra_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,7 +271,7 @@ def test_the_extra_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(google, "genai", raising=False)
     monkeypatch.setitem(sys.modules, "google.genai", None)
     with pytest.raises(BadInput, match=r"pip install 'voice-cascade\[gemini\]'"):
-        GeminiSession(Target("gemini", "gemini"), Brief(), Trace(), Clock())
+        GeminiSession(SystemSpec("gemini", "gemini"), Brief(), Trace(), Clock())
 
 
 def test_everything_can_be_imported_without_the_extra() -> None:
@@ -295,13 +295,13 @@ import pipeline.speech_to_speech.gemini
 )
 def test_wrong_options(options: dict[str, str], said: str) -> None:
     with pytest.raises(BadInput, match=said):
-        GeminiSession(Target("g", "gemini", options=options), Brief(), Trace(), Clock())
+        GeminiSession(SystemSpec("g", "gemini", options=options), Brief(), Trace(), Clock())
 
 
 @pytest.mark.parametrize("url", ["ws://127.0.0.1:1", "http://host", "wss://", "wss://host:x"])
 def test_wrong_addresses(url: str) -> None:
     with pytest.raises(BadInput, match="not a usable URL"):
-        GeminiSession(Target("g", "gemini", url=url), Brief(), Trace(), Clock())
+        GeminiSession(SystemSpec("g", "gemini", url=url), Brief(), Trace(), Clock())
 
 
 def test_what_is_asked_for() -> None:
@@ -389,7 +389,6 @@ async def test_a_server_that_closes_again_and_again_is_given_up(tmp_path: Path) 
     async with stub(handler, tmp_path) as target:
         session = GeminiSession(target, Brief(), trace := Trace(), Clock(), retries_s=(0.0,))
         async with Client(session, trace) as client:
-            assert client.session.facts.simulated is None
             await client.end()
             (failure,) = client.all(Failure)
             assert failure.fatal and "again and again" in failure.message
@@ -572,5 +571,5 @@ async def test_it_closes_while_it_connects_again(tmp_path: Path) -> None:
 
 
 def test_keys_are_not_shown() -> None:
-    session = GeminiSession(Target("g", "gemini"), Brief(), Trace(), Clock())
+    session = GeminiSession(SystemSpec("g", "gemini"), Brief(), Trace(), Clock())
     assert KEY not in repr(vars(session))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import json
 import logging
@@ -38,11 +37,12 @@ from pipeline.events import (
     Transcript,
     Usage,
 )
-from pipeline.speech_to_speech.brief import Brief, Target
+from pipeline.speech_to_speech.brief import Brief
 from pipeline.speech_to_speech.openai_live import (
     READY_S,
     LiveSession,
 )
+from pipeline.speech_to_speech.specs import SystemSpec
 from pipeline.trace import Trace
 
 KEY = "sk-test-0123456789-secret"
@@ -114,8 +114,8 @@ class Talk:
         return found[number - 1]
 
 
-def target(**options: str) -> Target:
-    return Target("openai-live:gpt-live-1", "openai-live", "gpt-live-1", options=options)
+def target(**options: str) -> SystemSpec:
+    return SystemSpec("openai-live:gpt-live-1", "openai-live", "gpt-live-1", options=options)
 
 
 @contextlib.asynccontextmanager
@@ -663,18 +663,6 @@ async def test_being_cancelled_while_it_connects() -> None:
                 await entering
             while not server.calls[0].gone:
                 await asyncio.sleep(0.005)
-
-
-async def test_a_simulated_server_is_known_by_its_session() -> None:
-    about = {"name": "duplex", "source": "somebody", "seed": "1"}
-    data = base64.urlsafe_b64encode(json.dumps(about).encode()).decode().rstrip("=")
-    async with (
-        LiveServer(idle, session_id=f"SIMULATED.{data}") as server,
-        talk(server) as talking,
-    ):
-        assert talking.session.facts.simulated == about
-    async with LiveServer(idle, session_id="SIMULATED.%") as server, talk(server) as talking:
-        assert talking.session.facts.simulated == {"name": "unknown"}
 
 
 async def test_the_client_never_logs_the_key(caplog: pytest.LogCaptureFixture) -> None:

@@ -30,9 +30,10 @@ from pipeline.events import (
     Transcript,
     Usage,
 )
-from pipeline.speech_to_speech.brief import Brief, Target
+from pipeline.speech_to_speech.brief import Brief, parameters
 from pipeline.speech_to_speech.encoding import Encoding, read
 from pipeline.speech_to_speech.openai_realtime import IGNORED, RealtimeCore, options_of, session
+from pipeline.speech_to_speech.specs import SystemSpec
 
 SECOND = 24_000
 
@@ -821,11 +822,16 @@ def test_stated_formats(stated: object, found: Encoding) -> None:
     assert read(None, "output", found) == found
 
 
+def test_what_is_stamped_is_never_taken_for_real() -> None:
+    for told in (None, {}, [], "text"):
+        assert parameters(told) == {"name": "unknown"}
+
+
 def test_what_is_asked_for() -> None:
     tool = Tool("sum", "Adds.", {"type": "object", "properties": {"a": {"type": "number"}}})
     options = {"turns": "semantic", "eagerness": "high", "voice": "marin", "effort": "low"}
     brief = Brief("Be brief.", (tool,), "en")
-    asked = session(options_of(Target("x", "openai", options=options)), brief)
+    asked = session(options_of(SystemSpec("x", "openai", options=options)), brief)
     heard = asked["audio"]["input"]
     assert heard["turn_detection"]["type"] == "semantic_vad"
     assert heard["turn_detection"]["eagerness"] == "high"
@@ -833,7 +839,7 @@ def test_what_is_asked_for() -> None:
     assert asked["audio"]["output"]["voice"] == "marin"
     assert asked["reasoning"] == {"effort": "low"}
     assert asked["tools"][0]["name"] == "sum"
-    manual = session(options_of(Target("x", "openai", options={"turns": "manual"})), Brief())
+    manual = session(options_of(SystemSpec("x", "openai", options={"turns": "manual"})), Brief())
     assert manual["audio"]["input"]["turn_detection"] is None
 
 
@@ -850,4 +856,4 @@ def test_what_is_asked_for() -> None:
 )
 def test_options_that_cannot_be(options: dict[str, str], said: str) -> None:
     with pytest.raises(BadInput, match=said):
-        options_of(Target("x", "openai", options=options))
+        options_of(SystemSpec("x", "openai", options=options))
