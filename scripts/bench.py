@@ -31,7 +31,6 @@ from pipeline import config_file
 from pipeline.audio.files import WavWriter, read_audio
 from pipeline.audio.line import Ends
 from pipeline.config import Settings
-from pipeline.console import Display
 from pipeline.conversation.cascade import Cascade
 from pipeline.engines.llm import Used
 from pipeline.engines.local import LocalEngines
@@ -39,8 +38,8 @@ from pipeline.engines.vad import VoiceDetector
 from pipeline.events import Event, Samples, Usage
 from pipeline.models.catalogue import Catalogue
 from pipeline.talk import Driver
-from pipeline.timeline import PARTS, Timeline
-from pipeline.trace import Trace
+from pipeline.terminal import Display
+from pipeline.trace import PARTS, Timeline, Trace
 
 # isort: split
 import numpy as np

@@ -15,7 +15,7 @@ from typing import Any, get_args
 
 from pipeline.measure.record import Record, Status
 from pipeline.measure.stats import Difference, describe, difference, mean_interval
-from pipeline.timeline import PARTS, STAGES
+from pipeline.trace import PARTS, STAGES
 
 LATENCY = "voice_to_voice"
 """What the whole is called among the parts."""

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.console import LABELS
+from pipeline.terminal import LABELS
 
 NAME_WIDTH = 24
 """A longer name of a variant is wrapped in tables, and has a line of its own above its bars."""

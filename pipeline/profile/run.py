@@ -12,7 +12,6 @@ from typing import Any
 from rich.console import Console
 
 from pipeline.config import Settings
-from pipeline.console import show_error, stderr
 from pipeline.errors import BadInput
 from pipeline.measure import corpus, perfetto, summary
 from pipeline.measure.corpus import Corpus, Item, gather
@@ -24,6 +23,7 @@ from pipeline.measure.summary import COLUMNS, row
 from pipeline.models.catalogue import Catalogue
 from pipeline.profile import report, terminal
 from pipeline.profile.instrument import Bounds, LocalExecutor
+from pipeline.terminal import show_error, stderr
 from pipeline.trace import description
 
 EXECUTORS = ("local", "ray")

@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.console import LABELS
 from pipeline.measure.terminal import (
     NAME_WIDTH,
     NONE,
@@ -27,7 +26,8 @@ from pipeline.measure.terminal import (
     table,
     verdict,
 )
-from pipeline.timeline import PARTS
+from pipeline.terminal import LABELS
+from pipeline.trace import PARTS
 
 OWNERS = {"endpoint": "setting", "device": "device", "own": "own code"}
 """Who can change a part; a stage where nothing is said."""

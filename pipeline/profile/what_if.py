@@ -28,12 +28,12 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.clock import NS_PER_MS, NS_PER_S
-from pipeline.console import LABELS
 from pipeline.errors import BadInput
 from pipeline.measure.record import DROPPED, RECORDS, WAITING, Record
 from pipeline.measure.stats import Distribution, Interval, describe, difference
 from pipeline.measure.terminal import NONE, count
-from pipeline.timeline import PARTS, Timeline
+from pipeline.terminal import LABELS
+from pipeline.trace import PARTS, Timeline
 
 COSTS = {
     "stt": ("stt.start", "stt.final"),

@@ -37,8 +37,7 @@ from pipeline.events import (
     SpeechStopped,
     Transcript,
 )
-from pipeline.timeline import Timeline
-from pipeline.trace import Trace
+from pipeline.trace import Timeline, Trace
 
 FRAME = RATE // 50
 LONG = "The train leaves at nine in the morning, from platform four, and it takes three hours. " * 4

@@ -35,8 +35,7 @@ from pipeline.measure.summary import summarise
 from pipeline.models.catalogue import Catalogue
 from pipeline.profile.instrument import Bounds, measure
 from pipeline.text.alignment import Sound
-from pipeline.timeline import PARTS
-from pipeline.trace import description
+from pipeline.trace import PARTS, description
 from pipeline.turns.taker import RATE
 
 CORPUS = ROOT / "tests" / "data" / "corpus"

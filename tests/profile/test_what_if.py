@@ -27,7 +27,7 @@ from pipeline.profile.what_if import (
     predict,
     replay,
 )
-from pipeline.timeline import MARKS, PARTS, Timeline
+from pipeline.trace import MARKS, PARTS, Timeline
 
 MS = 1_000_000
 
