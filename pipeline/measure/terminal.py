@@ -117,6 +117,13 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
+def interval(found: Mapping[str, Any]) -> str:
+    """The interval of a distribution, such as `310 to 350`; `NONE` where nothing was measured."""
+    if not found:
+        return NONE
+    return "{:.0f} to {:.0f}".format(*found["ci95"]) if found["ci95"] else "too few"
+
+
 def ms(value: float | None) -> str:
     """Whole milliseconds, or `NONE`."""
     return NONE if value is None else f"{value:.0f}"
