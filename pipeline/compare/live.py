@@ -23,12 +23,12 @@ from pipeline.compare.switch import MOST
 from pipeline.compare.systems import Systems, parse
 from pipeline.compare.voiced import Voiced
 from pipeline.config import Settings
-from pipeline.console import stderr
 from pipeline.engines.vad import VoiceDetector
 from pipeline.errors import BadInput
 from pipeline.measure.plan import Load
 from pipeline.speech_to_speech import paths
 from pipeline.speech_to_speech.brief import Target
+from pipeline.terminal import stderr
 from pipeline.trace import Trace, description
 
 PATIENCE_S = 2.0

@@ -10,10 +10,8 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
-from pipeline import waterfall
 from pipeline.clock import NS_PER_MS
 from pipeline.compare.record import titled
-from pipeline.console import COLOURS, State, latency_line
 from pipeline.events import (
     Event,
     Failure,
@@ -27,8 +25,9 @@ from pipeline.events import (
     Transcript,
 )
 from pipeline.speech_to_speech.brief import STAMP
+from pipeline.terminal import STATE_COLOURS, State, latency_line, waterfall, waterfall_strip
 from pipeline.text.spoken import CHARS_PER_SECOND
-from pipeline.timeline import Timeline
+from pipeline.trace import Timeline
 
 YOU_ROWS = 2
 REPLY_ROWS = 3
@@ -181,7 +180,7 @@ class Pane:
         """
         if self.failed:
             return _wrapped(console, Text(self.failed, "red"), width)[:rows]
-        state = Text(self._state, COLOURS[self._state])
+        state = Text(self._state, STATE_COLOURS[self._state])
         shown = [*_wrapped(console, state.append(f"  {self._about}", "dim"), width)[:1]]
         you = Text.assemble(("you    ", "bold green"), (self._you, "dim" if self._unsure else ""))
         shown += _wrapped(console, you, width)[-YOU_ROWS:]
@@ -192,11 +191,11 @@ class Pane:
         latest = f"{timeline.total_ns / NS_PER_MS:.0f} ms; {self.summary()}"
         shown += _wrapped(console, Text(latest, "bold"), width)[:1]
         ascii_only = console.options.ascii_only
-        drawn: Sequence[Text] = waterfall.lines(
+        drawn: Sequence[Text] = waterfall(
             self.marks, width, ascii_only=ascii_only, until_ns=until_ns
         )
         if len(shown) + len(drawn) > rows:
-            strip = waterfall.strip(self.marks, width, ascii_only=ascii_only, until_ns=until_ns)
+            strip = waterfall_strip(self.marks, width, ascii_only=ascii_only, until_ns=until_ns)
             drawn = [strip, *_wrapped(console, Text(latency_line(timeline), "dim"), width)]
         return [*shown, *drawn][:rows]
 

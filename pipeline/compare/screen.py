@@ -18,8 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.compare.pane import FULL_ROWS, Pane
-from pipeline.console import show_error
-from pipeline.timeline import Timeline
+from pipeline.terminal import show_error
+from pipeline.trace import Timeline
 
 BESIDE = 54
 """Cells that a pane needs so that panes may stand side by side."""

@@ -58,8 +58,7 @@ from pipeline.events import (
 from pipeline.speech_to_speech.audio_llm import AudioLlmSession
 from pipeline.speech_to_speech.brief import Brief, Target
 from pipeline.speech_to_speech.utterances import SPOKEN, Utterances
-from pipeline.timeline import Timeline
-from pipeline.trace import Trace
+from pipeline.trace import Timeline, Trace
 
 KEY = "sk-test-0123456789-secret"
 GUARD_S = 60
