@@ -14,9 +14,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pipeline.compare.record import Conversation, Turn
+from pipeline.compare.results import Costs
 from pipeline.errors import BadInput
 from pipeline.measure.statistics import ratio_interval
 
@@ -210,14 +211,8 @@ def of_turn(conversation: Conversation, turn: Turn, rates: Rates | None) -> floa
 
 def summary(
     conversations: Sequence[Conversation], header: Mapping[str, Any], table: Prices
-) -> dict[str, Any]:
-    """What one path costs, over all conversations of it that count.
-
-    Each figure is of the conversations of which it is known, with at least one answer:
-    `conversations` says how many.
-    `per_speech_minute_usd` is by the minutes that the user spoke; a path of which nothing is billed
-    has `usd` None and says so in `note`.
-    """
+) -> Costs:
+    """What one system costs, over all conversations of it that count and have an answer."""
     counted = [one for one in conversations if one.repeat > 0 and one.seconds > 0]
     models = list(dict.fromkeys(model_of(one, header) for one in counted))
     model = next(filter(None, models), "")
@@ -225,15 +220,18 @@ def summary(
     answered = [one for one in counted if any(turn.record.answered for turn in one.turns)]
     bills = [(one, bill(one.usage, rates, one.seconds)) for one in answered] if rates else []
     known = [(one, found.dollars) for one, found in bills if found.dollars is not None]
-    return {
-        "model": model,
-        **_dollars(known),
-        "parts_usd": _parts([found for _, found in bills if found.dollars is not None]),
-        "prices_as_of": table.as_of if rates else None,
-        "source": rates.source if rates else "",
-        "note": _note(model, rates, [found for _, found in bills], bool(counted), bool(known)),
-        **_machine(counted),
-    }
+    return cast(
+        Costs,
+        {
+            "model": model,
+            **_dollars(known),
+            "parts_usd": _parts([found for _, found in bills if found.dollars is not None]),
+            "prices_as_of": table.as_of if rates else None,
+            "source": rates.source if rates else "",
+            "note": _note(model, rates, [found for _, found in bills], bool(counted), bool(known)),
+            **_machine(counted),
+        },
+    )
 
 
 def speech_s(conversation: Conversation) -> float:

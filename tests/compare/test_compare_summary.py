@@ -17,7 +17,7 @@ from support import comparison_samples as made
 
 from pipeline.compare.cost import prices
 from pipeline.compare.record import Check, Conversation, simulations, titled
-from pipeline.compare.success import tool_ok, turn_ok
+from pipeline.compare.scoring import tool_ok, turn_ok
 from pipeline.compare.summary import COLUMNS, summarise, write
 from pipeline.errors import StageError
 from pipeline.profile import summary as profile
