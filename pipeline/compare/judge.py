@@ -1,6 +1,6 @@
-"""A language model that answers the questions which no rule can: behind any compatible endpoint.
+"""A language model that answers the questions which no rule can: behind any compatible server.
 
-It does not learn which path it judges. What it is shown is written by the models that it judges, so
+It does not learn which system it judges. What it is shown is written by the models that it judges, so
 it comes as JSON, and the prompt says that nothing in it is an instruction.
 """
 
@@ -48,11 +48,11 @@ _MARKED = re.compile(r"\b(?:answer|verdict|judge?ment|result)\b\W*(?:is\W+)?(yes
 class Judging:
     """Where the judge is, and how it is asked."""
 
-    endpoint: Endpoint
+    server: Endpoint
     settings: Llm
 
 
-def endpoint_of(load: Load, spec: str) -> Judging:
+def server_of(load: Load, spec: str) -> Judging:
     """Where the judge is that `--judge` names.
 
     Args:
@@ -102,9 +102,9 @@ async def judge(
         console: For what failed.
 
     Raises:
-        BadInput: The endpoint cannot be used at all.
+        BadInput: The server cannot be used at all.
     """
-    bench = _Bench(ChatModel(judging.endpoint, judging.settings), console)
+    bench = _Bench(ChatModel(judging.server, judging.settings), console)
     steps = {one.name: one for one in scenarios}
     async with contextlib.aclosing(bench):
         return [

@@ -26,7 +26,7 @@ class Spread(TypedDict):
 
 
 class Apart(TypedDict):
-    """By how much values of one path are above the first's: of `measure.statistics.Difference`."""
+    """By how much values of one system are above the first's: of `measure.statistics.Difference`."""
 
     n: int
     median: float
@@ -150,9 +150,9 @@ class FailedTurn(TypedDict):
 
 
 class Costs(TypedDict):
-    """What a path costs: each figure of the conversations of which it is known.
+    """What a system costs: each figure of the conversations of which it is known.
 
-    `per_speech_minute_usd` is by the minutes that the user spoke. A path of which nothing is billed
+    `per_speech_minute_usd` is by the minutes that the user spoke. A system of which nothing is billed
     has `usd` None and says so in `note`.
     """
 
@@ -176,7 +176,7 @@ class Costs(TypedDict):
 
 
 class AgainstFirst(TypedDict):
-    """How a path differs from the first, called `variant`, in `n` pairs of turns.
+    """How a system differs from the first, called `variant`, in `n` pairs of turns.
 
     `success` is of turns of which all expectations were met; the others of turns of which all was
     right with the tools: all of them, those of the first turn, and those of the last.
@@ -212,7 +212,7 @@ class TurnFigures(TypedDict):
 
 
 class SystemResult(TurnFigures):
-    """One path.
+    """One system.
 
     `simulated` and the parameters in `simulation` stand where its other end replayed a script,
     `manual` where it was told when the user had finished, `retried` where conversations that failed
@@ -249,7 +249,7 @@ class SystemResult(TurnFigures):
 class Summary(TypedDict):
     """The whole file; beside these keys it has those of the header that `summary.TAKEN` names.
 
-    `variants` is by what each path is called: its name, stamped where it was simulated.
+    `variants` is by what each system is called: its name, stamped where it was simulated.
     """
 
     simulated: bool

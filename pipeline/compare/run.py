@@ -95,7 +95,7 @@ def prepare(load: Load, options: Options) -> Coroutine[Any, Any, int]:
         paths.check(target, os.environ)
     table = cost.prices(options.prices)
     scenarios = _scenarios(base, options, console)
-    judging = judge.endpoint_of(load, options.judge) if options.judge else None
+    judging = judge.server_of(load, options.judge) if options.judge else None
     compared = Systems(targets, load, scenarios)
     compared.prepare(console)
     folder = options.resume or new_folder(options.out, "compare", resumable=True)

@@ -76,7 +76,7 @@ def scored(turn: Turn, step: Step, scenario: Scenario) -> Turn:
     if step.said:
         errors, said = word_errors(step.said, record.transcript)
         if not record.transcript.strip() and record.status != "no reply":
-            errors = None  # The path tells no transcript, or was gone before it had one.
+            errors = None  # The system tells no transcript, or was gone before it had one.
     return dataclasses.replace(turn, checks=checks, word_errors=errors, words=said)
 
 
@@ -306,7 +306,7 @@ def tools(turns: Sequence[Counted], lengths: Mapping[str, str]) -> RightTools | 
     """How often the right tool was called, rightly: in all, by turn, by length of instructions.
 
     Args:
-        turns: Of one path.
+        turns: Of one system.
         lengths: Name of the length of the instructions by scenario; empty where it does not vary.
     """
     done = [(one, turn, ok) for one, turn in turns if (ok := tool_ok(turn)) is not None]
@@ -370,7 +370,7 @@ def word_error_rate(turns: Iterable[Counted]) -> WordErrors | None:
         return None
     heard = [turn for turn in spoken if turn.word_errors is not None]
     if not any(turn.record.answered for turn in heard):
-        # A path that never tells what it understood has not misheard what it left unanswered.
+        # A system that never tells what it understood has not misheard what it left unanswered.
         heard = []
     errors = [turn.word_errors or 0 for turn in heard]
     words = [turn.words for turn in heard]

@@ -1,7 +1,7 @@
 """A comparison in figures: `summary.json`, `turns.csv`, and what the terminal and the report show.
 
-The format is a profile's, with paths as variants; what a comparison adds stands beside it. All of
-it is computed from the conversations. Wherever the other end was simulated, the name of the path
+The format is a profile's, with systems as variants; what a comparison adds stands beside it. All of
+it is computed from the conversations. Wherever the other end was simulated, the name of the system
 says so, and `simulated` is true in the summary, in the variant, and in what is compared with it.
 """
 
@@ -67,7 +67,7 @@ def summarise(
     """
     noise = noise_of(header)
     simulated = simulations(header, conversations)
-    paths = _by_path(header, conversations)
+    paths = _by_system(header, conversations)
     records = {path: _records(of, titled(path, path in simulated)) for path, of in paths.items()}
     variants: dict[str, SystemResult] = {}
     first = next(iter(paths), "")
@@ -103,15 +103,15 @@ def summarise(
 
 
 def _manual(header: Mapping[str, Any], path: str) -> bool:
-    """Whether a path was told when the user had finished, and had not to find out."""
+    """Whether a system was told when the user had finished, and had not to find out."""
     about = (header.get("variants") or {}).get(path)
     return isinstance(about, Mapping) and about.get("turns") == "manual"
 
 
-def _by_path(
+def _by_system(
     header: Mapping[str, Any], conversations: Iterable[Conversation]
 ) -> dict[str, list[Conversation]]:
-    """Conversations by path, in the header's order; a path that was never tried has none."""
+    """Conversations by system, in the header's order; a system that was never tried has none."""
     found: dict[str, list[Conversation]] = {path: [] for path in header.get("variants") or {}}
     for one in conversations:
         found.setdefault(one.path, []).append(one)
@@ -239,7 +239,7 @@ def _against(
     pair: tuple[str, str],
     noise: float | None,
 ) -> dict[str, Any]:
-    """How the second path of a pair differs from the first, which is called `name`."""
+    """How the second system of a pair differs from the first, which is called `name`."""
     first, second = pair
     mine, other = _parts(records[first]), _parts(records[second])
     # What is left over when other stages are told apart is another thing.

@@ -1,7 +1,7 @@
 """A comparison's summary on a terminal: what it comes to, side by side, along turns, what failed.
 
-It reads in 80 columns, without colour, and where only ASCII can be written. Where a path was
-simulated, the first line and every heading say so, and so does the path's name.
+It reads in 80 columns, without colour, and where only ASCII can be written. Where a system was
+simulated, the first line and every heading say so, and so does the system's name.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def _cost(cost: Costs) -> str:
 
 
 def _curves(variants: Variants) -> Iterable[tuple[str, dict[str, Sequence[TurnPoint]]]]:
-    """Curves by turn of all paths that have one, with what they are of."""
+    """Curves by turn of all systems that have one, with what they are of."""
     found: dict[str, dict[str, Sequence[TurnPoint]]] = {
         "Right tool, by turn": {
             name: one["tools"]["by_turn"] if one["tools"] else [] for name, one in variants.items()
@@ -243,7 +243,7 @@ def _heavy(variants: Variants) -> Iterable[Text]:
 
 
 def _failures(variants: Variants) -> Iterable[Text]:
-    every = [(name, one) for name, path in variants.items() for one in path["failures"]]
+    every = [(name, one) for name, system in variants.items() for one in system["failures"]]
     for name, one in every[:MOST]:
         turn = "" if one["turn"] is None else f" turn {one['turn']}"
         lost = f", {one['turns']} turns lost" if one["turns"] > 1 else ""

@@ -1,7 +1,7 @@
 """A comparison in three sentences: who answers first, who does what was asked, what it costs. Pure.
 
 They are made from the summary's figures alone, each with its interval. Nothing is called a
-difference whose interval holds zero. Where a path was simulated the first sentence says so, with
+difference whose interval holds zero. Where a system was simulated the first sentence says so, with
 the source of its latency, and every sentence carries the stamp.
 """
 
@@ -44,7 +44,7 @@ def _notice(variants: Variants) -> str:
     played = {name: one for name, one in variants.items() if one.get("simulated")}
     if not played:
         return ""
-    # What follows a colon or semicolon is how it was derived, which stands beside the path.
+    # What follows a colon or semicolon is how it was derived, which stands beside the system.
     names = [source_of(one.get("simulation") or {}) for one in played.values()]
     sources = list(dict.fromkeys(re.split(r"[:;]\s", name)[0] for name in names))
     who = _listed([*played])
@@ -95,7 +95,7 @@ def _faster(first: str, base: SystemResult, name: str, other: SystemResult) -> s
 
 
 def _heard(name: str, one: SystemResult, verb: str = "") -> str:
-    """When a path is heard: its median, and where the answer comes later than the first sound."""
+    """When a system is heard: its median, and where the answer comes later than the first sound."""
     whole = one["voice_to_voice_ms"]
     if whole is None:
         return f"{name} {verb}in no turn"
@@ -130,7 +130,7 @@ def _right(variants: Variants) -> str:
 
 
 def _does(name: str, one: SystemResult) -> str:
-    """What a path does right; the tools of all but the first as they differ from the first's."""
+    """What a system does right; the tools of all but the first as they differ from the first's."""
     expectations, tools = one["expectations"], one["tools"]
     against = one.get("against_first")
     if not expectations or not expectations["n"]:
@@ -159,7 +159,7 @@ def _point(point: TurnPoint, compared: SharesApart | None) -> str:
 
 
 def _apart(found: SharesApart | None, what: str = "") -> str:
-    """How a share differs from the first path's, in brackets; nothing where that is not known."""
+    """How a share differs from the first system's, in brackets; nothing where that is not known."""
     if found is None:
         return ""
     paired = _pairs(found["n"])
