@@ -26,7 +26,7 @@ class Spread(TypedDict):
 
 
 class Apart(TypedDict):
-    """By how much values of one system are above the first's: of `measure.statistics.Difference`."""
+    """How far a system's values are above the first's: of `measure.statistics.Difference`."""
 
     n: int
     median: float
@@ -152,8 +152,8 @@ class FailedTurn(TypedDict):
 class Costs(TypedDict):
     """What a system costs: each figure of the conversations of which it is known.
 
-    `per_speech_minute_usd` is by the minutes that the user spoke. A system of which nothing is billed
-    has `usd` None and says so in `note`.
+    `per_speech_minute_usd` is by the minutes that the user spoke. A system of which nothing is
+    billed has `usd` None and says so in `note`.
     """
 
     model: str
