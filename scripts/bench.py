@@ -37,7 +37,7 @@ from pipeline.engines.llm import Used
 from pipeline.engines.local import LocalEngines
 from pipeline.engines.vad import VoiceDetector
 from pipeline.events import Event, Samples, Usage
-from pipeline.models.shelf import catalogue
+from pipeline.models.catalogue import Catalogue
 from pipeline.talk import Driver
 from pipeline.timeline import PARTS, Timeline
 from pipeline.trace import Trace
@@ -304,7 +304,7 @@ async def main() -> None:
     settings = config_file.load(None, {"llm.sentences": "0"})
     show_machine()
     start_up(rounds)
-    async with LocalEngines(settings, catalogue(settings)) as engines:
+    async with LocalEngines(settings, Catalogue.load(settings.models.dir)) as engines:
         await engines_alone(engines, settings)
         await own_cost(engines, settings)
     voice_to_voice(rounds)

@@ -28,7 +28,7 @@ from support.cli_child import HUMAN
 
 from pipeline.audio.audible import onset
 from pipeline.audio.files import WavWriter, read_audio
-from pipeline.measure.witness import begin_of, stereo
+from pipeline.measure.wav import begin_of, stereo
 from pipeline.turns.listener import end_of_speech
 
 # isort: split

@@ -43,7 +43,7 @@ from pipeline.engines.vad import WINDOW, Voice, VoiceDetector
 from pipeline.engines.whisper import Audio, Transcription, Whisper
 from pipeline.errors import BadInput
 from pipeline.events import Event, Frame, ReplyAudio, ReplyInterrupted, Samples, Transcript
-from pipeline.measure.statistics import share
+from pipeline.measure.stats import share
 from pipeline.models.catalogue import Catalogue
 from pipeline.trace import Trace
 from pipeline.turns.completeness import completeness

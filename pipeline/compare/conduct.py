@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import io
 import itertools
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,24 +25,16 @@ from pipeline.compare.systems import System
 from pipeline.config import Audio
 from pipeline.console import Display
 from pipeline.conversation.history import Message
-from pipeline.errors import BadInput, CascadeError, StageError
-from pipeline.measure.lanes import Line
+from pipeline.errors import BadInput, CascadeError
 from pipeline.measure.record import Record
-from pipeline.measure.watched import Tape
-from pipeline.measure.witness import stereo
+from pipeline.measure.recording import MemoryTrace, opened
+from pipeline.measure.run import Made
+from pipeline.measure.wav import stereo
 from pipeline.speech_to_speech.brief import Direct
 from pipeline.talk import Driver
 
 PARTS = 4
 """Of a frame of 20 ms: a reply is heard at most 5 ms after its sound has come."""
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A conversation that is over, and all lines of its trace."""
-
-    conversation: Conversation
-    lines: Sequence[Line]
 
 
 class ScriptedEnds(Ends):
@@ -87,16 +77,9 @@ class ScriptedEnds(Ends):
         return cue != "end"
 
 
-class Unwritten(StageError):
-    """The WAV of a conversation could not be written to its end: nothing could be measured."""
-
-    def __init__(self, wav: Path, reason: str = "the disk did not take all of it") -> None:
-        super().__init__("audio", f"{wav}: {reason}; make room, or name another --out")
-
-
 async def hold(
     system: System, scenario: Scenario, wav: Path, *, listen_s: float | None = None
-) -> Held:
+) -> Made[Conversation]:
     """Hold a scenario with a system. What goes wrong there is part of the result.
 
     Args:
@@ -113,7 +96,7 @@ async def hold(
         BadInput: A recording cannot be read any more.
     """
     started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    tape = Tape()
+    tape = MemoryTrace()
     with tempfile.TemporaryDirectory() as folder:
         cues = Cues(scenario.steps, time.monotonic_ns(), listen_s)
         ends = ScriptedEnds(scenario.steps, cues, wav, Path(folder) / "reply.wav")
@@ -121,19 +104,17 @@ async def hold(
         try:
             session = system.session(scenario, tape, ends.clock)
         except CascadeError as error:
-            return Held(_unheld(scenario, str(error), started, rtt_ms), ())
+            return Made(_unheld(scenario, str(error), started, rtt_ms), ())
         commit = cast(Direct, session).commit if system.manual else None
         observed = Observed(session, ends, cues, Toolbox(scenario.tools), commit)
         began_ns, cpu_s, meter = ends.clock.now_ns(), time.process_time(), EnergyMeter()
-        async with _opened(ends, system.rate, wav):
+        async with opened(ends, system.rate, wav):
             reason = await _converse(ends, observed, tape)
         cpu_s, joules = time.process_time() - cpu_s, meter.joules()
         seconds = (ends.clock.now_ns() - began_ns) / NS_PER_S
-    if ends.failed:
-        raise Unwritten(wav)
     turns = _turns(scenario, cues, ends, observed, tape, wav, reason)
     history = getattr(session, "history", None)
-    return Held(
+    return Made(
         Conversation(
             path="",
             scenario="",
@@ -163,17 +144,7 @@ def _numbered(usage: Sequence[Mapping[str, Any]], cues: Cues) -> list[dict[str, 
     return [{**one, "turn": numbers.get(one["turn"], 0)} for one in usage]
 
 
-@contextlib.asynccontextmanager
-async def _opened(ends: ScriptedEnds, rate: int, wav: Path) -> AsyncGenerator[None]:
-    async with contextlib.AsyncExitStack() as stack:
-        try:
-            await stack.enter_async_context(ends.open(rate, lambda: False))
-        except CascadeError as error:
-            raise Unwritten(wav, str(error)) from None
-        yield
-
-
-async def _converse(ends: ScriptedEnds, session: Observed, tape: Tape) -> str:
+async def _converse(ends: ScriptedEnds, session: Observed, tape: MemoryTrace) -> str:
     """Hold the conversation to its end; gives why it ended before that, or nothing."""
     with Display(Console(file=io.StringIO())) as display:
         try:
@@ -190,7 +161,7 @@ def _turns(
     cues: Cues,
     ends: ScriptedEnds,
     session: Observed,
-    tape: Tape,
+    tape: MemoryTrace,
     wav: Path,
     reason: str,
 ) -> list[Turn]:

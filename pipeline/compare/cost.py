@@ -22,7 +22,7 @@ from pydantic import Field
 from pipeline.compare.record import Conversation, Turn
 from pipeline.compare.results import Costs
 from pipeline.errors import BadInput
-from pipeline.measure.statistics import ratio_interval
+from pipeline.measure.stats import ratio_interval
 
 POWERCAP = Path("/sys/class/powercap")
 """Where Linux shows the counters of Intel's and AMD's RAPL (kernel: admin-guide/pm/powercap)."""

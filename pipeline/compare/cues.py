@@ -31,7 +31,7 @@ from pipeline.events import (
     ToolCancelled,
     Usage,
 )
-from pipeline.measure.watched import Watched
+from pipeline.measure.recording import RecordedSession
 from pipeline.session import Session
 
 Cue = Literal["wait", "next", "end"]
@@ -247,7 +247,7 @@ class Filler:
     samples: int
 
 
-class Observed(Watched):
+class Observed(RecordedSession):
     """A session that passes everything on, notes it, and gives tools' results.
 
     Attributes:

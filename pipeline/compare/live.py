@@ -84,7 +84,7 @@ def prepare(load: Load, options: LiveOptions) -> Coroutine[Any, Any, int]:
         paths.check(target, os.environ)
         if target.options.get("turns") == "manual":
             raise BadInput(f"--path {target.name}: turns=manual is for recordings; leave it out")
-    asked = talk.Options(
+    asked = talk.TalkOptions(
         inputs=options.inputs, output=options.output, record=options.record, trace=options.trace
     )
     talk.check_files(asked)

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
 
-from pipeline.measure.statistics import Interval
+from pipeline.measure.stats import Interval
 
 
 class Spread(TypedDict):
-    """Some values: of `measure.statistics.Distribution`."""
+    """Some values: of `measure.stats.Distribution`."""
 
     n: int
     median: float
@@ -26,7 +26,7 @@ class Spread(TypedDict):
 
 
 class Apart(TypedDict):
-    """How far a system's values are above the first's: of `measure.statistics.Difference`."""
+    """How far a system's values are above the first's: of `measure.stats.Difference`."""
 
     n: int
     median: float
@@ -37,7 +37,7 @@ class Apart(TypedDict):
 
 
 class SharesApart(TypedDict):
-    """The same of shares: of `measure.statistics.ShareDifference`; `turn` where it is of one."""
+    """The same of shares: of `measure.stats.ShareDifference`; `turn` where it is of one."""
 
     n: int
     first: float
@@ -50,7 +50,7 @@ class SharesApart(TypedDict):
 
 
 class Met(TypedDict):
-    """How many of some things are so: of `measure.statistics.Share`, or of nothing."""
+    """How many of some things are so: of `measure.stats.Share`, or of nothing."""
 
     n: int
     met: int
@@ -196,7 +196,7 @@ class AgainstFirst(TypedDict):
 
 
 class TurnFigures(TypedDict):
-    """What a profile says of a variant as well (see `profile.summary.figures`)."""
+    """What a profile says of a variant as well (see `measure.summary.figures`)."""
 
     n: int
     failed: int

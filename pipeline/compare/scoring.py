@@ -35,8 +35,8 @@ from pipeline.compare.results import (
     WordErrors,
 )
 from pipeline.compare.scenario import Expect, Scenario, Step, Wanted, agrees
-from pipeline.measure.statistics import ratio_interval, share, share_difference
-from pipeline.profile.summary import described
+from pipeline.measure.stats import ratio_interval, share, share_difference
+from pipeline.measure.summary import described
 
 CLOSE = 1e-9
 """Numbers that differ by less, as a share, are the same."""

@@ -18,9 +18,9 @@ from pipeline.compare.record import Conversation, Turn, simulations, titled
 from pipeline.compare.results import AnswerTimes, Apart, FailedTurn, Spread, Summary, SystemResult
 from pipeline.compare.verdict import verdict
 from pipeline.measure.record import Record
-from pipeline.measure.results import write_figures
-from pipeline.measure.statistics import difference
-from pipeline.profile.summary import (
+from pipeline.measure.run import write_figures
+from pipeline.measure.stats import difference
+from pipeline.measure.summary import (
     DESCRIBED,
     HIDEABLE,
     against,

@@ -16,16 +16,16 @@ from pipeline.compare.rehearsal import rehearse
 from pipeline.compare.scenario import Scenario
 from pipeline.config import Settings
 from pipeline.conversation.cascade import Cascade
-from pipeline.conversation.message import CHARS_PER_TOKEN
+from pipeline.conversation.history import CHARS_PER_TOKEN
 from pipeline.engines.local import LocalEngines, check_models
 from pipeline.errors import BadInput
-from pipeline.measure.executor import Pool
 from pipeline.measure.plan import SECRET, SHORT, Load
-from pipeline.models.shelf import catalogue, provide
-from pipeline.profile.instrument import make_ready
+from pipeline.measure.pool import Pool, make_ready
+from pipeline.models.catalogue import Catalogue
+from pipeline.models.fetch import provide
+from pipeline.serve import script
+from pipeline.serve.command import check_protocol, serving
 from pipeline.session import Session
-from pipeline.simulated import presets, script
-from pipeline.simulated.child import serving
 from pipeline.speech_to_speech import paths
 from pipeline.speech_to_speech.audio_llm import AudioLlmSession, dotted, voice_engines
 from pipeline.speech_to_speech.brief import Brief, Direct, Target
@@ -167,7 +167,7 @@ class SimulatedSystem(ApiSystem):
         """What the session found; that it was simulated also where it never got there."""
         found = super().facts(session)
         model = {"model": f"simulated:{self._played.name}"}
-        stamp = found.get("simulated") or script.describe(self._played)
+        stamp = found.get("simulated") or self._played.describe()
         return {**model, **found, "simulated": stamp}
 
     def _connect(self, brief: Brief, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
@@ -226,7 +226,7 @@ class Systems:
                 case "cascade":
                     longest = max((one.instructions for one in scenarios), key=len, default="")
                     settings = self._settings[target.name] = load(_settings(target))
-                    check_models(settings, catalogue(settings))
+                    check_models(settings, Catalogue.load(settings.models.dir))
                     self._loaded[target.name] = _with_room(settings, longest)
                 case "audio-llm":
                     settings = self._settings[target.name] = load(dotted(target))
@@ -303,10 +303,11 @@ def _script(target: Target) -> script.Script:
     """What a simulated server replays: a preset by its name, or a file of the user's.
 
     Raises:
-        BadInput: There is no such preset, or the file is no script.
+        BadInput: There is no such preset, the file is no script, or no server speaks the protocol.
     """
+    check_protocol(target.options.get("protocol", "realtime"))
     file = Path(target.model)
-    return script.load(file) if file.suffix in (".yaml", ".yml") else presets.preset(target.model)
+    return script.load(file) if file.suffix in (".yaml", ".yml") else script.preset(target.model)
 
 
 def _settings(target: Target) -> dict[str, str]:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from pipeline.compare.record import source_of
 from pipeline.compare.results import Costs, Met, Summary, SystemResult, TurnPoint
-from pipeline.profile.terminal import NONE, recordings, table
+from pipeline.measure.terminal import NONE, recordings, table
 from pipeline.speech_to_speech.brief import STAMP
 
 BLOCKS = "▁▂▃▄▅▆▇█"

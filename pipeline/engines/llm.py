@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import openai
 
@@ -31,6 +31,7 @@ __all__ = [
     "ToolsRefused",
     "Unreachable",
     "Used",
+    "Writer",
     "endpoint",
 ]
 
@@ -44,6 +45,14 @@ class Unreachable(StageError):
 
 class ToolsRefused(StageError):
     """The server, or the model behind it, takes no tools; without them it may answer."""
+
+
+class Writer(Protocol):
+    """What writes, and may call tools: a `ChatModel`, or what stands between it and the reply."""
+
+    def stream(self, messages: Messages) -> AsyncGenerator[str | Used | ToolUse, None]:
+        """Yield text as it is written, what it cost, and at the end the tools that it calls."""
+        ...
 
 
 class ChatModel:

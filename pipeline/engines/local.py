@@ -12,10 +12,9 @@ from types import TracebackType
 from typing import Self
 
 from pipeline.config import Settings, Turns
-from pipeline.conversation.brevity import Shortened
-from pipeline.conversation.rounds import Caller
+from pipeline.engines.brevity import Shortened
 from pipeline.engines.llama import LocalServer
-from pipeline.engines.llm import ChatModel, Messages, Unreachable
+from pipeline.engines.llm import ChatModel, Messages, Unreachable, Writer
 from pipeline.engines.llm_judge import TextJudge
 from pipeline.engines.piper import Piper
 from pipeline.engines.servers import Endpoint, endpoint
@@ -35,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class Speaker:
-    """A Piper voice in a thread of its own, as the reply wants it (`reply.Voice`)."""
+    """A Piper voice in a thread of its own, as the reply wants it (`reply.Synthesiser`)."""
 
     def __init__(self, piper: Piper, worker: Worker) -> None:
         self._piper = piper
@@ -138,7 +137,7 @@ class LocalEngines:
     Inside it all engines are loaded and warm; leaving it stops them.
     """
 
-    model: Caller
+    model: Writer
     voice: Speaker
 
     def __init__(self, settings: Settings, catalogue: Catalogue) -> None:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.config import Reply
-from pipeline.measure.lanes import DROPPED, WAITING
-from pipeline.measure.record import Record
+from pipeline.measure.record import DROPPED, WAITING, Record
 from pipeline.profile.change import Cost
 from pipeline.text.chunker import Chunker
 

@@ -24,8 +24,7 @@ from typing import Any
 
 from pipeline.clock import NS_PER_MS
 from pipeline.config import Reply, Tts, Turns
-from pipeline.measure.lanes import DROPPED
-from pipeline.measure.record import Record
+from pipeline.measure.record import DROPPED, Record
 from pipeline.profile.change import COSTS, Change, Mode
 from pipeline.profile.first_clause import Writing, arrivals, tokens
 from pipeline.profile.hold import LATE_NS, WINDOW_NS, held_ms, moved_ms, read_ms, windows_ns

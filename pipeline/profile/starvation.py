@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pipeline.clock import NS_PER_S
-from pipeline.conversation.history import CHARS_PER_SECOND
 from pipeline.measure.record import Record
+from pipeline.text.spoken import CHARS_PER_SECOND
 
 
 def pace_ns(record: Record, texts: Sequence[str]) -> float:

@@ -19,8 +19,8 @@ from rich.table import Table
 
 from pipeline.console import LABELS
 from pipeline.errors import BadInput
-from pipeline.measure.record import RECORDS, Record, read
-from pipeline.measure.statistics import Distribution, Interval, describe, difference
+from pipeline.measure.record import RECORDS, Record
+from pipeline.measure.stats import Distribution, Interval, describe, difference
 from pipeline.profile.change import Change, parse
 from pipeline.profile.graph import WHOLE, Prediction, Setup, lacking, replay
 from pipeline.timeline import PARTS
@@ -134,7 +134,7 @@ def predict(folder: Path, specs: Sequence[str], console: Console, *, as_json: bo
     if not specs:
         raise BadInput("--what-if: says not what; such as --what-if llm.first_token=200ms,stt=0.5x")
     changes = [parse(spec) for spec in specs]
-    header, records = read(folder / RECORDS)
+    header, records = RECORDS.read(folder / RECORDS.name)
     predictions = [forecast(header, records, change) for change in changes]
     if not any(one.turns for one in predictions[0]):
         raise BadInput(f"{folder}: no turn in it was answered, so there is nothing to predict from")

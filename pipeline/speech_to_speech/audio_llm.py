@@ -25,13 +25,13 @@ from urllib.parse import urlsplit
 from pipeline import config_file
 from pipeline.clock import NS_PER_MS, Clock
 from pipeline.config import Settings
-from pipeline.conversation.answer import Engines
 from pipeline.conversation.cascade import Cascade
 from pipeline.conversation.history import Message
+from pipeline.conversation.reply import Engines
 from pipeline.engines.servers import OPENAI_URL, Endpoint, endpoint
 from pipeline.errors import BadInput, CascadeError, StageError
 from pipeline.events import Event, Frame, ReplyDone, Transcript
-from pipeline.speech_to_speech import secrets
+from pipeline.speech_to_speech import keys
 from pipeline.speech_to_speech.brief import Brief, Facts, Target
 from pipeline.speech_to_speech.hearing_model import Ears, HearingModel, Local, VoiceEngines
 from pipeline.speech_to_speech.utterances import Utterances
@@ -291,14 +291,14 @@ def _options(target: Target) -> tuple[int, bool]:
 
 def _key(target: Target) -> str:
     """The key for a server: OpenAI's goes to nobody else."""
-    if key := os.environ.get(secrets.AUDIO_LLM, "").strip():
+    if key := os.environ.get(keys.AUDIO_LLM, "").strip():
         return key
     hosts = [OPENAI_URL, os.environ.get("OPENAI_BASE_URL", "").strip()]
     if _place(target.url) not in [_place(url) for url in hosts if url]:
         return ""
-    if key := os.environ.get(secrets.OPENAI, "").strip():
+    if key := os.environ.get(keys.OPENAI, "").strip():
         return key
-    raise BadInput(f"{target.name}: there is no key; set {secrets.OPENAI}")
+    raise BadInput(f"{target.name}: there is no key; set {keys.OPENAI}")
 
 
 def _place(url: str) -> tuple[str, str]:
@@ -313,9 +313,9 @@ def _place(url: str) -> tuple[str, str]:
 def _endpoint(settings: Settings) -> Endpoint:
     found = endpoint(settings.llm)
     setting = (
-        secrets.AUDIO_LLM
-        if not settings.llm.api_key or os.environ.get(secrets.AUDIO_LLM, "").strip()
-        else secrets.OPENAI
+        keys.AUDIO_LLM
+        if not settings.llm.api_key or os.environ.get(keys.AUDIO_LLM, "").strip()
+        else keys.OPENAI
     )
     return dataclasses.replace(
         found, key_setting=setting, remedy="start the server, or check the URL of the path"

@@ -10,15 +10,15 @@ from typing import Protocol
 import openai
 
 from pipeline.config import Settings
-from pipeline.conversation.reply import Voice
+from pipeline.conversation.reply import Synthesiser
 from pipeline.engines.llm import ChatModel, Messages, Used
 from pipeline.engines.local import LocalEngines
 from pipeline.engines.servers import Endpoint
 from pipeline.engines.tools import ToolUse
 from pipeline.engines.whisper import Audio, Transcription
 from pipeline.errors import StageError
-from pipeline.models.shelf import catalogue
-from pipeline.speech_to_speech.secrets import shown
+from pipeline.models.catalogue import Catalogue
+from pipeline.speech_to_speech.keys import shown
 from pipeline.speech_to_speech.utterances import Utterances
 from pipeline.turns.listener import Detector
 
@@ -33,7 +33,7 @@ class Local(Protocol):
         ...
 
     @property
-    def voice(self) -> Voice:
+    def voice(self) -> Synthesiser:
         """Speaks the replies."""
         ...
 
@@ -62,7 +62,7 @@ class VoiceEngines(LocalEngines):
     """
 
     def __init__(self, settings: Settings, *, words: bool) -> None:
-        super().__init__(settings, catalogue(settings))
+        super().__init__(settings, Catalogue.load(settings.models.dir))
         self._words = words
 
     async def _load_stt(self) -> None:

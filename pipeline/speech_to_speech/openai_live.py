@@ -44,8 +44,8 @@ from pipeline.speech_to_speech import openai_words as words
 from pipeline.speech_to_speech.brief import Brief, Facts, Target, stamp
 from pipeline.speech_to_speech.duplex import Duplex
 from pipeline.speech_to_speech.encoding import PCM_RATE
+from pipeline.speech_to_speech.keys import shown
 from pipeline.speech_to_speech.live_work import Work, text
-from pipeline.speech_to_speech.secrets import shown
 from pipeline.trace import Trace
 from pipeline.turns.listener import Hearing
 from pipeline.turns.taker import Began, Ended, TurnTaker

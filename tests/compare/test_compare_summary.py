@@ -20,7 +20,7 @@ from pipeline.compare.record import Check, Conversation, simulations, titled
 from pipeline.compare.scoring import tool_ok, turn_ok
 from pipeline.compare.summary import COLUMNS, summarise, write
 from pipeline.errors import StageError
-from pipeline.profile import summary as profile
+from pipeline.measure import summary as profile
 from pipeline.timeline import DIRECT_PARTS, PARTS
 
 STAMPED = f"{made.SIMULATED} [SIMULATED]"

@@ -36,7 +36,7 @@ def scenario(folder: Path, *steps: dict[str, object], tools: Sequence[CannedTool
 async def held(
     system: MetronomeSystem, said: Scenario, folder: Path, listen_s: float | None = None
 ) -> Conversation:
-    return (await hold(system, said, folder / "both.wav", listen_s=listen_s)).conversation
+    return (await hold(system, said, folder / "both.wav", listen_s=listen_s)).result
 
 
 @pytest.mark.parametrize("latency_ms", [100, 500, 1500])

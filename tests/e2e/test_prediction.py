@@ -33,8 +33,8 @@ from pipeline.config import Settings
 from pipeline.config_file import load
 from pipeline.engines.local import LocalEngines
 from pipeline.measure.corpus import Item
-from pipeline.measure.record import Record, write
-from pipeline.models.shelf import catalogue
+from pipeline.measure.record import RECORDS, Record
+from pipeline.models.catalogue import Catalogue
 from pipeline.profile.instrument import Bounds, measure
 from pipeline.profile.what_if import predict
 from pipeline.trace import description
@@ -81,7 +81,7 @@ class Profile:
                 for mode in MODES
             }
             first = settings[MODES[0]]
-            async with LocalEngines(first, catalogue(first)) as engines:
+            async with LocalEngines(first, Catalogue.load(first.models.dir)) as engines:
                 await self.turn(NUMBERS[0], "quick", first, engines, repeat=0)
                 for number in NUMBERS:
                     for mode in MODES:
@@ -91,7 +91,7 @@ class Profile:
         header["variants"] = {
             f"{mode} {model}": {"reply.mode": mode} for mode in MODES for model in DELAYS
         }
-        write(self.folder / "records.jsonl", header, self.records)
+        RECORDS.write(self.folder / RECORDS.name, header, self.records)
 
     def answer(self, request: Request) -> Answer:
         return answer(*self.delays)

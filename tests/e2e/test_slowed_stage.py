@@ -29,10 +29,11 @@ from pipeline.engines.piper import Piper
 from pipeline.engines.whisper import Audio, Transcription, Whisper
 from pipeline.engines.worker import Stop
 from pipeline.measure.corpus import Item, gather
+from pipeline.measure.pool import make_ready
 from pipeline.measure.record import Record
-from pipeline.models.shelf import catalogue
-from pipeline.profile.instrument import Bounds, make_ready, measure
-from pipeline.profile.summary import summarise
+from pipeline.measure.summary import summarise
+from pipeline.models.catalogue import Catalogue
+from pipeline.profile.instrument import Bounds, measure
 from pipeline.text.alignment import Sound
 from pipeline.timeline import PARTS
 from pipeline.trace import description
@@ -186,7 +187,7 @@ class Profile:
                     "reply.first_words": f"{len(REPLY.split())}",
                 },
             )
-            async with LocalEngines(settings, catalogue(settings)) as loaded:
+            async with LocalEngines(settings, Catalogue.load(settings.models.dir)) as loaded:
                 await self._turn("", items[NUMBERS[0]], 0, settings, loaded)
                 for repeat, number in enumerate(NUMBERS, start=1):
                     for stage in ("", *SLOWED):

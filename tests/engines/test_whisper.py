@@ -18,7 +18,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from pipeline.audio.files import read_audio
 from pipeline.config import Stt
-from pipeline.conversation.partial import Agreement
+from pipeline.conversation.ahead import Agreement
 from pipeline.engines.whisper import (
     FULL_S,
     MAX_TOKENS,

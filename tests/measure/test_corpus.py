@@ -11,9 +11,8 @@ from pipeline.audio.audible import ending
 from pipeline.audio.files import WavWriter, read_audio
 from pipeline.config import Tts
 from pipeline.errors import BadInput
-from pipeline.measure import spoken
-from pipeline.measure.corpus import gather
-from pipeline.measure.spoken import keep, read_lines, say
+from pipeline.measure import corpus
+from pipeline.measure.corpus import gather, keep, read_lines, say
 from pipeline.models.catalogue import Catalogue
 
 RATE = 16_000
@@ -171,7 +170,7 @@ def test_lines_are_spoken_once_and_end_where_it_is_said(tmp_path: Path) -> None:
         samples = np.concatenate([*read_audio(item.path, 22_050)])
         assert item.end_of_speech_s == ending(samples, 22_050) / 22_050  # type: ignore[operator]
         assert not samples[int(item.end_of_speech_s * 22_050) + 1 :].any()
-        assert not samples[: int(spoken.LEAD_S * 22_050)].any()
+        assert not samples[: int(corpus.LEAD_S * 22_050)].any()
     assert say(lines, voice, Tts(), tmp_path) == items
     assert {path: path.stat().st_mtime_ns for path in made} == made
     faster = say(lines[:1], voice, Tts(speed=2.0), tmp_path)

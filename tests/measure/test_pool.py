@@ -5,7 +5,7 @@ import pytest
 from pipeline import config_file
 from pipeline.config import Settings
 from pipeline.errors import BadInput
-from pipeline.measure.executor import Pool
+from pipeline.measure.pool import Pool
 
 URL = "http://127.0.0.1:9/v1"
 

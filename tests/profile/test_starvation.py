@@ -7,9 +7,9 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.conversation.history import CHARS_PER_SECOND
 from pipeline.measure.record import Record
 from pipeline.profile.starvation import missing_ns, pace_ns
+from pipeline.text.spoken import CHARS_PER_SECOND
 
 MS = 1_000_000
 MARKS = {

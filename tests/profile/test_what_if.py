@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from pipeline.errors import BadInput
-from pipeline.measure.record import Record, write
+from pipeline.measure.record import RECORDS, Record
 from pipeline.profile.change import COSTS, WAITS, Change, Cost, parse
 from pipeline.profile.what_if import forecast, predict
 
@@ -65,7 +65,7 @@ def folder(tmp_path: Path) -> Path:
         *(turn(number) for number in range(1, 8)),
         turn(8, status="timeout", reason="no reply", marks={}, wav_voice_to_voice_ns=None),
     ]
-    write(tmp_path / "records.jsonl", HEADER, records)
+    RECORDS.write(tmp_path / RECORDS.name, HEADER, records)
     return tmp_path
 
 
@@ -184,7 +184,7 @@ def test_turns_that_do_not_say_what_is_changed_are_counted() -> None:
 
 
 def test_gaps_in_the_reply_are_told_of(folder: Path) -> None:
-    write(folder / "records.jsonl", HEADER, [turn(1, underrun_ns=40 * MS)])
+    RECORDS.write(folder / RECORDS.name, HEADER, [turn(1, underrun_ns=40 * MS)])
     assert "gaps in the reply, mean" in shown(folder, "stt=0.5x")
 
 
@@ -201,7 +201,7 @@ def test_a_folder_that_holds_nothing_to_predict_from(tmp_path: Path) -> None:
     console = Console(file=io.StringIO())
     with pytest.raises(BadInput, match=r"records\.jsonl"):
         predict(tmp_path, ["stt=0.5x"], console)
-    write(tmp_path / "records.jsonl", HEADER, [turn(0, repeat=0)])
+    RECORDS.write(tmp_path / RECORDS.name, HEADER, [turn(0, repeat=0)])
     with pytest.raises(BadInput, match="nothing to predict from"):
         predict(tmp_path, ["stt=0.5x"], console)
     with pytest.raises(BadInput, match="such as --what-if"):

@@ -1,23 +1,14 @@
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-from collections.abc import Coroutine
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from support.scripted import Engines, Model
 
 from pipeline.config import Turns
-from pipeline.engines.llm import Messages
-from pipeline.engines.whisper import Transcription
 from pipeline.turns.completeness import completeness
 from pipeline.turns.end_of_turn import Evidence, Hangover, hold_ms, probability
-from pipeline.turns.foresight import Foresight
 
 SETTINGS = Turns()
 HOLD = float(SETTINGS.hold_ms)
@@ -213,71 +204,6 @@ def test_the_hangover_keeps_within_half_of_its_setting(
 @given(st.lists(st.tuples(milliseconds, milliseconds), max_size=60))
 def test_longer_pauses_never_shorten_the_hangover(pairs: list[tuple[float, float]]) -> None:
     assert taught([min(pair) for pair in pairs]) <= taught([max(pair) for pair in pairs])
-
-
-def foreseen(
-    text: str, before: str = "", *, melodies: tuple[float, ...] = (0.9,)
-) -> tuple[list[Evidence], int, int]:
-    """All that a pause told, how often the melody was asked, and how often the judge."""
-    told: list[Evidence] = []
-    engines = Engines([], Model([]), finished={text: 0.6})
-    heard, judged = iter(melodies), []
-
-    async def melody(audio: npt.NDArray[np.float32]) -> float | None:
-        return next(heard)
-
-    async def judge(messages: Messages) -> float | None:
-        judged.append(messages)
-        return 0.6
-
-    async def scene() -> None:
-        engines.melody, engines.judge = melody, judge  # type: ignore[method-assign]
-        tasks: list[asyncio.Task[None]] = []
-
-        def start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-            tasks.append(asyncio.create_task(work))
-            return tasks[-1]
-
-        foresight = Foresight(engines, start, lambda pause, known: told.append(known))
-        foresight.begin(1000, np.zeros(1000, np.float32))
-        await asyncio.gather(*tasks)
-        said = [{"role": "assistant", "content": before}] if before else []
-        prompt = [*said, {"role": "user", "content": text}]
-        await foresight.read(prompt, Transcription(text, "en", -0.2, 0.0, 1.0))
-        await asyncio.gather(*tasks)
-
-    asyncio.run(scene())
-    return told, len(melodies) - len(list(heard)), len(judged)
-
-
-def test_the_melody_is_asked_once_and_before_the_words_are_known() -> None:
-    told, asked, judged = foreseen("I want a medium roast.", melodies=(0.1, 0.9))
-    assert (told[0].melody, told[0].words) == (0.1, None)
-    assert told[-1].melody == 0.1  # no later answer takes its place
-    assert told[-1].words is not None and told[-1].judged == 0.6
-    assert (asked, judged) == (1, 1)
-
-
-def test_the_language_model_is_not_asked_of_a_fragment() -> None:
-    told, _, judged = foreseen("Half an hour.")
-    assert told[-1].fragment and not told[-1].asked
-    assert judged == 0
-
-
-@pytest.mark.parametrize(
-    ("before", "asked"),
-    [
-        ("For how long do you need the room?", True),
-        ("Sure. “How long?” ", True),
-        ("多久？", True),
-        ("The room is booked.", False),
-        ("How long? Let me see.", False),
-        ("", False),
-    ],
-)
-def test_an_answer_follows_a_question(before: str, asked: bool) -> None:
-    told, _, _ = foreseen("Half an hour.", before)
-    assert told[-1].asked is asked
 
 
 def test_the_melody_alone_holds_no_longer_than_a_sentence_that_may_go_on() -> None:

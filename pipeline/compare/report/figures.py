@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.measure.html.turns import LABELS
-from pipeline.measure.statistics import LEVEL
+from pipeline.measure.stats import LEVEL
 
 TOPICS = {
     "answer": "Answers",

@@ -12,8 +12,8 @@ from typing import Any
 from pipeline.measure.html import page, sound, turns
 from pipeline.measure.html.page import Kit, Page
 from pipeline.measure.record import Record
+from pipeline.measure.summary import summarise
 from pipeline.profile.report import data
-from pipeline.profile.summary import summarise
 from pipeline.timeline import PARTS
 
 NAME = "report.html"
