@@ -19,10 +19,10 @@ from rich.console import Console
 from pipeline.compare.record import Check, Conversation, Turn
 from pipeline.compare.scenario import Scenario, Step
 from pipeline.compare.scoring import topic_of
-from pipeline.config import Llm
+from pipeline.config import LlmSettings
 from pipeline.console import show_error
 from pipeline.engines.llm import ChatModel, Unreachable
-from pipeline.engines.servers import Endpoint, endpoint
+from pipeline.engines.servers import ChatServer, chat_server
 from pipeline.errors import BadInput, StageError
 from pipeline.measure.plan import Load
 
@@ -48,8 +48,8 @@ _MARKED = re.compile(r"\b(?:answer|verdict|judge?ment|result)\b\W*(?:is\W+)?(yes
 class Judging:
     """Where the judge is, and how it is asked."""
 
-    server: Endpoint
-    settings: Llm
+    server: ChatServer
+    settings: LlmSettings
 
 
 def server_of(load: Load, spec: str) -> Judging:
@@ -74,7 +74,7 @@ def server_of(load: Load, spec: str) -> Judging:
         }
     )
     try:
-        found = endpoint(judging)
+        found = chat_server(judging)
     except BadInput as error:
         words = str(error).replace("--llm ", "--judge ", 1)
         words = words.replace(", or use --llm embedded", "")
