@@ -57,8 +57,7 @@ from pipeline.speech_to_speech.audio_llm import AudioLlmSession, Ears, SoundWrit
 from pipeline.speech_to_speech.brief import Brief
 from pipeline.speech_to_speech.specs import SystemSpec
 from pipeline.speech_to_speech.utterances import SPOKEN, Utterances
-from pipeline.timeline import Timeline
-from pipeline.trace import Trace
+from pipeline.trace import Timeline, Trace
 
 KEY = "sk-test-0123456789-secret"
 GUARD_S = 60
