@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.config import PACES, Settings, TurnSettings, document, load
-from pipeline.console import log_to_stderr, show_error, stderr, stdout
 from pipeline.errors import BadInput, CascadeError
+from pipeline.terminal import log_to_stderr, show_error, stderr, stdout
 
 Config = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="Settings; default ./cascade.toml")

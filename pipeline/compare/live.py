@@ -31,14 +31,14 @@ from pipeline.compare.panes import Pane, Screen
 from pipeline.compare.scenario import Scenario, Step
 from pipeline.compare.systems import System, Systems, parse
 from pipeline.config import Settings, VadSettings
-from pipeline.console import stderr
 from pipeline.engines.vad import RATE, WINDOW, VoiceDetector
 from pipeline.errors import BadInput, CascadeError, first_of
 from pipeline.events import Event, Frame, ReplyAudio, Samples, to_json
 from pipeline.measure.plan import Load
 from pipeline.session import Session
-from pipeline.speech_to_speech import paths
-from pipeline.speech_to_speech.brief import Target
+from pipeline.speech_to_speech import specs
+from pipeline.speech_to_speech.specs import SystemSpec
+from pipeline.terminal import stderr
 from pipeline.trace import Trace, description
 from pipeline.turns.listener import Detector, Hearing
 
@@ -95,7 +95,7 @@ def prepare(
         raise BadInput(f"--live: needs 2 to {MOST} paths; give each as --path")
     targets = parse(systems)
     for target in targets:
-        paths.check(target, os.environ)
+        specs.check(target, os.environ)
         if target.options.get("turns") == "manual":
             raise BadInput(f"--path {target.name}: turns=manual is for recordings; leave it out")
     talk.check_files(options)
@@ -117,7 +117,7 @@ def prepare(
 
 async def _hold(
     base: Settings,
-    targets: Sequence[Target],
+    targets: Sequence[SystemSpec],
     opening: Systems,
     scenario: Scenario,
     options: talk.TalkOptions,

@@ -20,10 +20,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from pipeline import waterfall
 from pipeline.clock import NS_PER_MS
 from pipeline.compare.record import titled
-from pipeline.console import COLOURS, State, latency_line, show_error
 from pipeline.events import (
     Event,
     Failure,
@@ -37,8 +35,16 @@ from pipeline.events import (
     Transcript,
 )
 from pipeline.speech_to_speech.brief import STAMP
+from pipeline.terminal import (
+    STATE_COLOURS,
+    State,
+    latency_line,
+    show_error,
+    waterfall,
+    waterfall_strip,
+)
 from pipeline.text.spoken import CHARS_PER_SECOND
-from pipeline.timeline import Timeline
+from pipeline.trace import Timeline
 
 YOU_ROWS = 2
 REPLY_ROWS = 3
@@ -198,7 +204,7 @@ class Pane:
 
         if self.failed:
             return wrapped((self.failed, "red"))[:rows]
-        shown = wrapped((self._state, COLOURS[self._state]), (f"  {self._about}", "dim"))[:1]
+        shown = wrapped((self._state, STATE_COLOURS[self._state]), (f"  {self._about}", "dim"))[:1]
         shown += wrapped(("you    ", "bold green"), self._you)[-YOU_ROWS:]
         label, spoken = "reply  ", self._reply[: self._spoken]
         reply = wrapped((label, "bold cyan"), spoken, (self._reply[self._spoken :], "dim"))
@@ -213,9 +219,9 @@ class Pane:
         latest = f"{timeline.total_ns / NS_PER_MS:.0f} ms; {self.summary()}"
         shown += wrapped((latest, "bold"))[:1]
         ascii_only = console.options.ascii_only
-        drawn = list(waterfall.lines(self.marks, width, ascii_only=ascii_only, until_ns=until_ns))
+        drawn = list(waterfall(self.marks, width, ascii_only=ascii_only, until_ns=until_ns))
         if len(shown) + len(drawn) > rows:
-            strip = waterfall.strip(self.marks, width, ascii_only=ascii_only, until_ns=until_ns)
+            strip = waterfall_strip(self.marks, width, ascii_only=ascii_only, until_ns=until_ns)
             drawn = [strip, *wrapped((latency_line(timeline), "dim"))]
         return [*shown, *drawn][:rows]
 

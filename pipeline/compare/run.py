@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 
@@ -15,19 +15,21 @@ from pipeline.compare import cost, judge, report, scoring, summary, systems, ter
 from pipeline.compare.conduct import hold
 from pipeline.compare.instrument import FIGURES
 from pipeline.compare.record import Conversation, Turn
+from pipeline.compare.results import Summary
 from pipeline.compare.scenario import Scenario, gather_scenarios, unspoken, with_recordings
 from pipeline.compare.store import CONVERSATIONS, Earlier, asked_of, resumed
 from pipeline.compare.systems import System, Systems
 from pipeline.config import Settings
-from pipeline.console import show_error, stderr
 from pipeline.errors import BadInput
 from pipeline.measure import corpus
 from pipeline.measure.noise import Noise
 from pipeline.measure.plan import Load, Trial, order
 from pipeline.measure.run import WAVS, Made, Run, new_folder
 from pipeline.models.catalogue import Catalogue
-from pipeline.speech_to_speech import paths
-from pipeline.speech_to_speech.brief import STAMP, Target
+from pipeline.speech_to_speech import specs
+from pipeline.speech_to_speech.brief import STAMP
+from pipeline.speech_to_speech.specs import SystemSpec
+from pipeline.terminal import show_error, stderr
 from pipeline.trace import description
 
 
@@ -88,10 +90,10 @@ def prepare(load: Load, options: CompareOptions) -> Coroutine[Any, Any, int]:
     targets = systems.parse(options.paths)
     base = load({})
     for target in targets:
-        paths.check(target, os.environ)
+        specs.check(target, os.environ)
     table = cost.prices(options.prices)
     scenarios = _scenarios(base, options, console)
-    judging = judge.endpoint_of(load, options.judge) if options.judge else None
+    judging = judge.server_of(load, options.judge) if options.judge else None
     compared = Systems(targets, load, scenarios)
     compared.prepare(console)
     folder = options.resume or new_folder(options.out, "compare", resumable=True)
@@ -143,7 +145,7 @@ class Comparison(Run[Conversation]):
     def __init__(
         self,
         base: Settings,
-        targets: Sequence[Target],
+        targets: Sequence[SystemSpec],
         compared: Systems,
         scenarios: Sequence[Scenario],
         options: CompareOptions,
@@ -221,7 +223,7 @@ class Comparison(Run[Conversation]):
                 self.results, self._scenarios, self._judging, self.console
             )
             self.header["judge"] = {
-                "model": paths.shown(self._options.judge),
+                "model": specs.shown(self._options.judge),
                 "prompt": judge.PROMPT,
             }
 
@@ -311,19 +313,20 @@ class Comparison(Run[Conversation]):
 
     def summarise(self) -> dict[str, Any]:
         """What `summary.json` holds."""
-        return summary.summarise(self.header, self.results, self._table)
+        return cast("dict[str, Any]", summary.summarise(self.header, self.results, self._table))
 
     def writes(self, figures: Mapping[str, Any]) -> Iterable[Callable[[], object]]:
         """Write the summary and the report."""
         folder, header, held = self.folder, self.header, self.results
+        found = cast(Summary, figures)
         return (
-            lambda: summary.write(folder, figures, held, self._table),
+            lambda: summary.write(folder, found, held, self._table),
             lambda: report.write(folder, header, held, figures),
         )
 
     def show(self, console: Console, figures: Mapping[str, Any]) -> None:
         """Show the summary to a person."""
-        terminal.show(console, figures)
+        terminal.show(console, cast(Summary, figures))
 
     def succeeded(self) -> bool:
         """Whether every path has something to show."""
@@ -349,8 +352,8 @@ def _signed(turn: Turn, conversation: Conversation, scenario: Scenario) -> Turn:
     return scoring.scored(dataclasses.replace(turn, record=record), step, scenario)
 
 
-def _about(target: Target) -> dict[str, Any]:
-    options = {name: paths.shown(value) for name, value in target.options.items()}
+def _about(target: SystemSpec) -> dict[str, Any]:
+    options = {name: specs.shown(value) for name, value in target.options.items()}
     return {"kind": target.kind, "model": target.model, **options}
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipeline.compare.live import prepare
 from pipeline.config import load
-from pipeline.console import log_to_stderr, show_error, stderr
+from pipeline.terminal import log_to_stderr, show_error, stderr
 from pipeline.errors import CascadeError
 from pipeline.talk import TalkOptions
 
