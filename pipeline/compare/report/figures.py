@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from pipeline.measure.html.turns import LABELS
+from pipeline.measure.waterfall import LABELS
 
 Variant = Mapping[str, Any]
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from pipeline.compare.report.cells import Cell, cell, group, median, of, row, share
 from pipeline.compare.report.figures import Variant, by_path
-from pipeline.measure.html.turns import LABELS
 from pipeline.measure.statistics import LEVEL
+from pipeline.measure.waterfall import LABELS
 
 TOPICS = {
     "answer": "Answers",
