@@ -1,33 +1,44 @@
-"""`cascade …`: parses the command line, wires, prints. No logic."""
+"""`cascade …`: parse the command line, wire, print. No logic."""
 
 from __future__ import annotations
 
 import asyncio
+import json as json_lines
+import signal
 import sys
+from collections.abc import Coroutine, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
-from pipeline import cli_measure
-from pipeline.cli_flags import (
-    Config,
-    Debug,
-    Instructions,
-    Json,
-    Judge,
-    Language,
-    Llm,
-    Stt,
-    Voice,
-    engines,
-    run_to_end,
-    settings_of,
-)
-from pipeline.config import PACES, Turns
-from pipeline.console import log_to_stderr, show_error, stderr
+from pipeline.config import PACES, Settings, TurnSettings, document, load
+from pipeline.console import log_to_stderr, show_error, stderr, stdout
 from pipeline.errors import BadInput, CascadeError
+
+Config = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="Settings; default ./cascade.toml")
+]
+Stt = Annotated[str | None, typer.Option("--stt", metavar="NAME|DIR", help="Speech recogniser")]
+Voice = Annotated[str | None, typer.Option("--voice", metavar="NAME|FILE", help="Piper voice")]
+Llm = Annotated[
+    str | None,
+    typer.Option(
+        "--llm", metavar="MODEL", help="embedded, a .gguf, a URL, ollama:NAME or openai:NAME"
+    ),
+]
+Judge = Annotated[str | None, typer.Option("--vad", metavar="silero|webrtc", help="Voice detector")]
+Language = Annotated[
+    str | None, typer.Option("--language", metavar="CODE", help="Spoken language, such as en")
+]
+Instructions = Annotated[
+    str | None, typer.Option("--instructions", metavar="TEXT", help="System prompt")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Log everything; show tracebacks")]
+Json = Annotated[bool, typer.Option("--json", help="Print machine-readable lines on stdout")]
 
 app = typer.Typer(
     name="cascade",
@@ -164,9 +175,9 @@ def talk(
             **_pace(turns),
         },
     )
-    from pipeline.talk import Options, prepare
+    from pipeline.talk import TalkOptions, prepare
 
-    options = Options(
+    options = TalkOptions(
         inputs=tuple(input or ["mic"]),
         output=output,
         record=record,
@@ -203,17 +214,49 @@ def doctor(
 @app.command("config")
 def config_command() -> None:
     """Print every setting at its default, as a commented cascade.toml."""
-    from pipeline.config_file import document
-
     print(document())
 
 
 @models_app.command("list")
 def models_list(config: Config = None, json: Json = False, debug: Debug = False) -> int:
     """Show the models that Cascade knows, and those on this disk."""
-    from pipeline.models.shelf import show
+    from pipeline.models.catalogue import Catalogue
 
-    return show(settings_of(config, {}), json)
+    catalogue = Catalogue.load(settings_of(config, {}).models.dir)
+    titles = ("name", "kind", "size", "state", "languages", "licence", "from", "what it is")
+    table = Table(*titles, box=None)
+    for model in catalogue.all():
+        state = catalogue.state(model)
+        languages = " ".join(model.languages)
+        origins = [source.origin for source in model.sources] or ["comes with Cascade"]
+        if json:
+            line = {
+                "name": model.name,
+                "kind": model.kind,
+                "size": model.size,
+                "state": state,
+                "languages": list(model.languages),
+                "licence": model.licence,
+                "default": model.default,
+                "from": origins,
+                "description": model.description,
+            }
+            print(json_lines.dumps(line))
+            continue
+        size = f"{model.size / 1e6:,.1f} MB" if model.size else "?"
+        name = f"{model.name} *" if model.default else model.name
+        shown = languages if len(languages) <= 12 else f"{len(model.languages)} languages"
+        row = (name, model.kind, size, state, shown, model.licence, "\n".join(origins))
+        table.add_row(*row, model.description)
+    if not json:
+        console = Console() if sys.stdout.isatty() else Console(width=200)
+        console.print(table)
+        console.print(
+            "* used unless a setting says otherwise. Any Piper voice can be pulled by its name "
+            "(en_US-lessac-medium).",
+            style="dim",
+        )
+    return 0
 
 
 @models_app.command("pull")
@@ -225,9 +268,17 @@ def models_pull(
     debug: Debug = False,
 ) -> int:
     """Fetch models; goes on where an interrupted fetch stopped."""
-    from pipeline.models.shelf import pull
+    from pipeline.models.catalogue import Catalogue
+    from pipeline.models.fetch import Network, pull_and_show, pull_defaults
 
-    return pull(settings_of(config, {}), names or [])
+    catalogue = Catalogue.load(settings_of(config, {}).models.dir)
+    console = stderr()
+    if not names:
+        return 0 if pull_defaults(catalogue, console) else 1
+    for model in [catalogue.model(name) for name in names]:
+        found = pull_and_show(catalogue, model, console, Network())
+        console.print(f"{model.name}: {found.path}", soft_wrap=True)
+    return 0
 
 
 @models_app.command("verify")
@@ -239,13 +290,289 @@ def models_verify(
     debug: Debug = False,
 ) -> int:
     """Check every byte of models on this disk."""
-    from pipeline.models.shelf import verify
+    from pipeline.models.catalogue import Catalogue
 
-    return verify(settings_of(config, {}), names or [])
+    catalogue = Catalogue.load(settings_of(config, {}).models.dir)
+    present = names or [m.name for m in catalogue.all() if catalogue.folder(m) is not None]
+    results = {name: catalogue.verify(catalogue.model(name)) for name in present}
+    for name, problems in results.items():
+        print(f"{name}: {'; '.join(problems) or 'whole'}")
+    return 1 if any(results.values()) else 0
 
 
-for measuring in (cli_measure.profile, cli_measure.compare, cli_measure.simulate):
-    app.command()(measuring)
+@app.command()
+def profile(
+    corpus: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="CORPUS…", help="Recordings: folders, manifests, sound files"),
+    ] = None,
+    say: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.txt", help="Play these lines, spoken by a Piper voice"),
+    ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Only write the spoken lines, with a manifest"),
+    ] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(metavar="MODE,…", help="Of sequential, overlapped, speculative; side by side"),
+    ] = None,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=V1,V2…",
+            help="stt, llm, voice, or a setting such as turns.hold_ms (repeatable: a grid)",
+        ),
+    ] = None,
+    repeat: Annotated[int, typer.Option(min=1, help="How often each recording is played")] = 3,
+    seed: Annotated[int, typer.Option(help="Of the order in which variants are played")] = 1,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Results; default runs/profile-TIME")
+    ] = None,
+    reply_seconds: Annotated[
+        float, typer.Option(min=0.1, help="Listen to so much of each reply")
+    ] = 4.0,
+    timeout: Annotated[
+        float, typer.Option(min=1, help="Seconds to wait for a reply after a recording")
+    ] = 60.0,
+    executor: Annotated[
+        str,
+        typer.Option(metavar="local|ray", help="Measure here, or a variant on each node of Ray's"),
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="The Ray cluster; default: RAY_ADDRESS, or here"),
+    ] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="OLD NEW", help="Compare two results; exit code 3 if NEW is worse"),
+    ] = None,
+    what_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--what-if",
+            metavar="SPEC",
+            help="Predict from the results in CORPUS: llm.first_token=200ms,stt=0.5x",
+        ),
+    ] = None,
+    config: Config = None,
+    stt: Stt = None,
+    voice: Voice = None,
+    llm: Llm = None,
+    vad: Judge = None,
+    language: Language = None,
+    instructions: Instructions = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Measure where the time between your last word and the reply goes."""
+    sources = tuple(corpus or ())
+    if compare is not None:
+        from pipeline.profile import regression
+
+        return regression.compare(*compare, stdout(), json)
+    if what_if:
+        from pipeline.profile import what_if as prediction
+
+        if len(sources) != 1:
+            raise BadInput("--what-if: name one folder that `cascade profile` made")
+        return prediction.predict(sources[0], what_if, stdout(), as_json=json)
+    flags = engines(stt, voice, llm, vad, language, instructions)
+    from pipeline.profile import run
+    from pipeline.profile.instrument import Bounds
+
+    options = run.ProfileOptions(
+        sources=sources,
+        say=say,
+        keep=keep,
+        modes=mode,
+        vary=tuple(vary or ()),
+        repeat=repeat,
+        seed=seed,
+        out=out,
+        bounds=Bounds(reply_s=reply_seconds, timeout_s=timeout),
+        json=json,
+        executor=executor,
+        ray_address=ray_address,
+    )
+    if keep is not None:
+        return run.keep_spoken(settings_of(config, flags), options)
+    return run_to_end(run.prepare(lambda more: settings_of(config, {**flags, **more}), options))
+
+
+@app.command()
+def compare(
+    corpus: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="CORPUS…",
+            help="Scenarios (YAML files, or names of those that come along), folders of "
+            "recordings, manifests, sound files",
+        ),
+    ] = None,
+    path: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--path",
+            metavar="SPEC",
+            help="cascade, openai:MODEL, gemini:MODEL, openai-live:MODEL, ws://…, audio-llm:URL, "
+            "simulated:NAME; options follow commas (repeatable)",
+        ),
+    ] = None,
+    say: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.txt", help="Also say these lines, spoken by a Piper voice"),
+    ] = None,
+    speaker: Annotated[
+        str, typer.Option(metavar="VOICE", help="Piper voice of the user; default: --voice")
+    ] = "",
+    repeat: Annotated[int, typer.Option(min=1, help="How often each scenario is held")] = 3,
+    seed: Annotated[int, typer.Option(help="Of the order in which paths are tried")] = 1,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Results; default runs/compare-TIME")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Go on with a run that was interrupted")
+    ] = None,
+    judge: Annotated[
+        str, typer.Option(metavar="MODEL", help="Judges answers; named as for --llm")
+    ] = "",
+    prices: Annotated[
+        Path | None, typer.Option(metavar="FILE.toml", help="What things cost; default: ours")
+    ] = None,
+    reply_seconds: Annotated[
+        float, typer.Option(min=0.1, help="Listen to so much of each last reply")
+    ] = 4.0,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for a reply")] = 60.0,
+    live: Annotated[
+        bool, typer.Option("--live", help="Talk to all paths at once; keys choose who is heard")
+    ] = False,
+    input: Annotated[
+        list[str] | None,
+        typer.Option("--input", metavar="mic|FILE", help="With --live: as in `talk`"),
+    ] = None,
+    output: Annotated[
+        str, typer.Option("--output", metavar="speaker|FILE.wav", help="With --live: as in `talk`")
+    ] = "speaker",
+    record: Annotated[
+        Path | None, typer.Option(metavar="FILE.wav", help="With --live: you, and what was heard")
+    ] = None,
+    trace: Annotated[
+        Path | None, typer.Option(metavar="FILE.jsonl", help="With --live: the marks of all paths")
+    ] = None,
+    config: Config = None,
+    stt: Stt = None,
+    voice: Voice = None,
+    llm: Llm = None,
+    vad: Judge = None,
+    language: Language = None,
+    instructions: Instructions = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Say the same words to the cascade and to speech-to-speech models, and compare."""
+    flags = engines(stt, voice, llm, vad, language, instructions)
+    paths = tuple(path or ["cascade"])
+
+    def load(more: Mapping[str, Any]) -> Settings:
+        return settings_of(config, {**flags, **more})
+
+    if live:
+        from pipeline.compare.live import LiveOptions
+        from pipeline.compare.live import prepare as prepare_live
+
+        inputs = tuple(input or ["mic"])
+        return run_to_end(
+            prepare_live(load, LiveOptions(paths, inputs, output, record, trace, json))
+        )
+    if input or record or trace or output != "speaker":
+        raise BadInput("compare: --input, --output, --record and --trace go with --live")
+    from pipeline.compare import run
+
+    options = run.CompareOptions(
+        sources=tuple(corpus or ()),
+        say=say,
+        paths=paths,
+        repeat=repeat,
+        seed=seed,
+        out=out,
+        resume=resume,
+        judge=judge,
+        prices=prices,
+        speaker=speaker,
+        listen_s=reply_seconds,
+        patience_s=timeout,
+        json=json,
+    )
+    return run_to_end(run.prepare(load, options))
+
+
+@app.command()
+def simulate(
+    protocol: Annotated[str, typer.Argument(metavar="realtime", help="What it speaks")],
+    script: Annotated[
+        Path | None, typer.Option(metavar="FILE.yaml", help="What it says, when, and what fails")
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A model's latency as it was published"),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Where to listen")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: one that is free")] = 0,
+    child: Annotated[bool, typer.Option("--child", hidden=True)] = False,
+    config: Config = None,
+    voice: Voice = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Serve a simulated speech-to-speech model that replays a script, until Ctrl-C."""
+    settings = settings_of(config, engines(None, voice, None))
+    from pipeline.serve import command
+
+    return run_to_end(
+        command.simulate(settings, protocol, script, preset, host, port, as_json=json, child=child)
+    )
+
+
+def engines(
+    stt: Stt,
+    voice: Voice,
+    llm: Llm,
+    vad: Judge = None,
+    language: Language = None,
+    instructions: Instructions = None,
+) -> dict[str, Any]:
+    """The settings that the flags about engines stand for."""
+    return {
+        "stt.model": stt,
+        "tts.voice": voice,
+        "llm.model": llm,
+        "vad.engine": vad,
+        "stt.language": language,
+        "llm.instructions": instructions,
+    }
+
+
+def settings_of(config: Path | None, flags: dict[str, Any]) -> Settings:
+    """The settings of a run; a flag of None is one that was not given.
+
+    Raises:
+        BadInput: One is wrong, or the file is.
+    """
+    return load(config, flags)
+
+
+def run_to_end(work: Coroutine[Any, Any, int]) -> int:
+    """Run to the end; SIGTERM stops as cleanly as Ctrl-C does."""
+
+    async def interruptible() -> int:
+        task = asyncio.current_task()
+        if sys.platform != "win32" and task is not None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await work
+
+    return asyncio.run(interruptible())
 
 
 def _pace(name: str | None) -> dict[str, int]:
@@ -254,5 +581,8 @@ def _pace(name: str | None) -> dict[str, int]:
         return {}
     if name not in PACES:
         raise BadInput(f"--turns is {name!r}; allowed: {' | '.join(PACES)}")
-    pace = {**{key: Turns.model_fields[key].default for key in PACES["eager"]}, **PACES[name]}
+    pace = {
+        **{key: TurnSettings.model_fields[key].default for key in PACES["eager"]},
+        **PACES[name],
+    }
     return {f"turns.{key}": value for key, value in pace.items()}

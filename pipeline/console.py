@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from pipeline.conversation.history import CHARS_PER_SECOND
 from pipeline.events import (
     Event,
     Failure,
@@ -27,6 +26,7 @@ from pipeline.events import (
     SpeechStopped,
     Transcript,
 )
+from pipeline.text.spoken import CHARS_PER_SECOND
 from pipeline.timeline import Timeline
 
 State = Literal["loading", "listening", "hearing", "thinking", "speaking"]

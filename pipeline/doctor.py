@@ -21,8 +21,7 @@ from pipeline.config import Settings
 from pipeline.console import stderr
 from pipeline.engines.local import find_language_model, start_language_model
 from pipeline.errors import BadInput, CascadeError
-from pipeline.models.model import Kind
-from pipeline.models.shelf import catalogue
+from pipeline.models.catalogue import Catalogue, Kind
 from pipeline.trace import versions
 
 PARTS = ("devices", "models", "llm", "versions")
@@ -145,23 +144,23 @@ async def _speaker(settings: Settings, console: Console) -> Finding:
 
 
 async def _models(settings: Settings, console: Console) -> AsyncIterator[Finding]:
-    shelf = catalogue(settings)
+    catalogue = Catalogue.load(settings.models.dir)
     wanted: list[tuple[Kind, str]] = [("stt", settings.stt.model), ("tts", settings.tts.voice)]
     if settings.llm.model == "embedded" or settings.llm.model.endswith(".gguf"):
         wanted.append(("llm", settings.llm.model))
     if settings.turns.predict and settings.turns.endpoint_model:
         wanted.append(("endpoint", settings.turns.endpoint_model))
     for kind, name in wanted:
-        if (model := shelf.missing(kind, name)) is not None:
+        if (model := catalogue.missing(kind, name)) is not None:
             hint = f"not here yet: `cascade models pull {model.name}` or the first talk fetches it"
             yield Finding("models", f"{kind} {model.name}", "warning", hint)
             continue
         try:
-            found = shelf.resolve(kind, name)
+            found = catalogue.resolve(kind, name)
         except CascadeError as error:
             yield Finding("models", f"{kind} {name}", "problem", str(error))
             continue
-        problems = shelf.verify(found.model) if found.model is not None else []
+        problems = catalogue.verify(found.model) if found.model is not None else []
         state: Literal["ok", "problem"] = "problem" if problems else "ok"
         yield Finding(
             "models", f"{kind} {found.name}", state, "; ".join(problems) or str(found.path)
@@ -172,7 +171,7 @@ async def _llm(settings: Settings, console: Console) -> AsyncIterator[Finding]:
     began = time.monotonic()
     try:
         async with contextlib.AsyncExitStack() as stack:
-            where = find_language_model(settings, catalogue(settings))
+            where = find_language_model(settings, Catalogue.load(settings.models.dir))
             model = await start_language_model(where, settings, stack)
             took = time.monotonic() - began
             yield Finding("llm", settings.llm.model, "ok", f"{model.model} answers ({took:.1f} s)")

@@ -7,12 +7,16 @@ the driver reports what was really heard.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self, TypeVar, TypeVarTuple
 
 from pipeline.events import Event, Frame
+
+Found = TypeVar("Found")
+Args = TypeVarTuple("Args")
 
 
 class Session(Protocol):
@@ -116,3 +120,67 @@ class EventQueue:
                 return
             self._changed.clear()
             await self._changed.wait()
+
+
+class Inbox:
+    """All that happens to a session, one thing after the other, and the work that finds it out.
+
+    An act is a plain function, and only acts change what the session knows: while one is done,
+    nothing else is. Work is a coroutine that computes and changes nothing; what it has found is
+    brought in by an act. So decisions are made in order, and each sees all those before it.
+
+    Leaving it (an async context manager) cancels all work. Work that fails ends the session.
+    """
+
+    def __init__(self) -> None:
+        self._acts: deque[Callable[[], None]] = deque()
+        self._acting = False
+        self._tasks = asyncio.TaskGroup()
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        """Take work from now on."""
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Cancel the work, and wait until it has stopped."""
+        for task in self._running:
+            task.cancel()
+        await self._tasks.__aexit__(exc_type, exc, traceback)
+
+    def put(self, act: Callable[[*Args], None], *args: *Args) -> None:
+        """Do an act: at once, or from within another act, after that.
+
+        Raises:
+            Exception: What the act raises.
+        """
+        self._acts.append(functools.partial(act, *args))
+        if self._acting:
+            return
+        self._acting = True
+        try:
+            while self._acts:
+                self._acts.popleft()()
+        finally:
+            self._acting = False
+
+    def start(
+        self, work: Coroutine[Any, Any, Found], then: Callable[[Found], None]
+    ) -> asyncio.Task[None]:
+        """Begin work; the act `then` gets what it has found, unless it is cancelled."""
+
+        async def see_through() -> None:
+            self.put(then, await work)
+
+        task = self._tasks.create_task(see_through())
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        # What is cancelled before its first step has begun nothing.
+        task.add_done_callback(lambda _: work.close())
+        return task

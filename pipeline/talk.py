@@ -36,7 +36,8 @@ from pipeline.events import (
     to_json,
 )
 from pipeline.measure import otel
-from pipeline.models.shelf import catalogue, provide
+from pipeline.models.catalogue import Catalogue
+from pipeline.models.fetch import provide
 from pipeline.session import Session
 from pipeline.timeline import Timeline
 from pipeline.trace import Trace, description
@@ -55,7 +56,7 @@ COMFORT_NS = 500_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class TalkOptions:
     """What one run of `cascade talk` was asked to do.
 
     Attributes:
@@ -81,7 +82,7 @@ class Options:
     profile: bool = False
 
 
-def prepare(settings: Settings, options: Options) -> Coroutine[Any, Any, int]:
+def prepare(settings: Settings, options: TalkOptions) -> Coroutine[Any, Any, int]:
     """Check all that can be checked, and fetch the default models that are missing.
 
     Not for an event loop: that would take notice of Ctrl-C only when the fetch is over.
@@ -109,16 +110,16 @@ def prepare(settings: Settings, options: Options) -> Coroutine[Any, Any, int]:
     # Their libraries take a second to import: what is wrong with the files is told before.
     from pipeline.engines.local import LocalEngines, check_models
 
-    check_models(settings, catalogue(settings))
+    check_models(settings, Catalogue.load(settings.models.dir))
     asyncio.run(ends.find())
     settings = provide(settings, console, instead=True)
-    engines = LocalEngines(settings, catalogue(settings))
+    engines = LocalEngines(settings, Catalogue.load(settings.models.dir))
     return _hold(settings, options, history, ends, engines, console)
 
 
 async def _hold(
     settings: Settings,
-    options: Options,
+    options: TalkOptions,
     history: list[Message],
     ends: Ends,
     engines: LocalEngines,
@@ -168,7 +169,7 @@ def _save(file: Path, history: list[Message], display: Display) -> bool:
     return True
 
 
-def check_files(options: Options) -> None:
+def check_files(options: TalkOptions) -> None:
     """See that no file that is written is also used otherwise, and that each has a folder.
 
     A conversation may be saved to where it was resumed from.

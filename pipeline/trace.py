@@ -28,6 +28,9 @@ from pipeline.timeline import DETAILS, MARKS, WORK
 VERSION = 1
 """Version of the format; a reader refuses a larger one."""
 
+MarkLine = Mapping[str, Any]
+"""A mark as a line of the trace has it: `turn`, `generation`, `mark`, `t_ns`, and more."""
+
 PACKAGES = (
     "voice-cascade",
     "faster-whisper",
@@ -120,7 +123,7 @@ class Trace:
         """The marks of a recent turn, by name (ns)."""
         return dict(self._turns.get(turn, {}))
 
-    def _write(self, line: Mapping[str, Any]) -> None:
+    def _write(self, line: MarkLine) -> None:
         if self._writer is not None:
             self._writer.put(line)
 
@@ -150,11 +153,11 @@ class _Writer:
     def __init__(self, file: IO[str], fail: Callable[[], None]) -> None:
         self._file = file
         self._fail = fail
-        self._lines: SimpleQueue[Mapping[str, Any] | None] = SimpleQueue()
+        self._lines: SimpleQueue[MarkLine | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="trace", daemon=True)
         self._thread.start()
 
-    def put(self, line: Mapping[str, Any]) -> None:
+    def put(self, line: MarkLine) -> None:
         """Write a line soon."""
         self._lines.put(line)
 
@@ -164,7 +167,7 @@ class _Writer:
         self._thread.join()
 
     def _work(self) -> None:
-        line: Mapping[str, Any] | None = {}
+        line: MarkLine | None = {}
         try:
             with contextlib.closing(self._file):
                 while (line := self._lines.get()) is not None:

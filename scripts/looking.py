@@ -15,20 +15,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import config_file
+from pipeline.config import load
 from pipeline.engines.local import LocalEngines
 from pipeline.measure.corpus import gather
+from pipeline.measure.pool import make_ready
 from pipeline.measure.record import Record
-from pipeline.measure.watched import Tape
-from pipeline.models.shelf import catalogue
-from pipeline.profile.instrument import Bounds, make_ready, measure
+from pipeline.measure.recording import MemoryTrace
+from pipeline.models.catalogue import Catalogue
+from pipeline.profile.instrument import Bounds, measure
 from pipeline.timeline import DETAILS
 from pipeline.trace import Trace
 
 ROOT = Path(__file__).parent.parent
 
 
-class Timed(Tape):
+class Timed(MemoryTrace):
     """Adds up what its marks take, of which some are while the user waits.
 
     Args:
@@ -57,7 +58,7 @@ class Timed(Tape):
             self.waited_ns += took_ns
 
 
-class Blind(Tape):
+class Blind(MemoryTrace):
     """Only what the turn itself needs: the marks in memory, nothing of the details."""
 
     def mark(
@@ -84,16 +85,16 @@ async def main() -> None:
     parser.add_argument("--mode", default="speculative", help="default speculative")
     parser.add_argument("--file", action="store_true", help="with a file, as `talk --trace`")
     arguments = parser.parse_args()
-    settings = config_file.load(None, {"reply.mode": arguments.mode})
+    settings = load(None, {"reply.mode": arguments.mode})
     items = gather([ROOT / "tests/data/corpus"]).items
     seen: list[tuple[Record, Timed]] = []
     unseen: list[Record] = []
-    async with LocalEngines(settings, catalogue(settings)) as engines:
+    async with LocalEngines(settings, Catalogue.load(settings.models.dir)) as engines:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             for number, item in enumerate(items * arguments.rounds):
                 file = folder / "trace.jsonl" if arguments.file else None
-                pair: list[Tape] = [Timed(file), Blind()]
+                pair: list[MemoryTrace] = [Timed(file), Blind()]
                 for tape in pair if number % 2 else reversed(pair):
                     await make_ready(settings, engines)
                     record, _ = await measure(

@@ -22,6 +22,13 @@ hypothesis.settings.load_profile("shared")
 os.environ.update(QUICK)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole conversations run in real time."""
+    for item in items:
+        if "e2e" in item.path.parts:
+            item.add_marker(pytest.mark.slow)
+
+
 def _start() -> Pulse:
     try:
         return Pulse()

@@ -15,10 +15,10 @@ import av
 import av.error
 import numpy as np
 import numpy.typing as npt
-import soxr
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
+from pipeline.audio.resample import FINE_TAPS, Resampler
 from pipeline.errors import BadInput, StageError
 from pipeline.events import Samples
 
@@ -128,7 +128,7 @@ def _decode(
     stated_s = _stated_s(container, stream)
     given_s = 0.0
     damaged = False
-    resampler: soxr.ResampleStream | None = None
+    resampler: Resampler | None = None
     mixer: av.AudioResampler | None = None
     layout: tuple[str, str, int] | None = None
     with container:
@@ -149,22 +149,18 @@ def _decode(
             for frame in frames:
                 if layout != (key := (frame.format.name, frame.layout.name, frame.sample_rate)):
                     if resampler is not None:
-                        yield _rest(resampler)
+                        yield resampler.flush()
                     layout = key
                     mixer = av.AudioResampler(format="s16", layout="mono")
-                    # Slower to give than `Resampler`, and better: nobody waits for a file. Equal
-                    # rates pass by it, since it dithers.
-                    resampler = None
-                    if frame.sample_rate != rate:
-                        resampler = soxr.ResampleStream(frame.sample_rate, rate, 1, dtype="int16")
+                    resampler = Resampler(frame.sample_rate, rate, taps=FINE_TAPS)
                 assert mixer is not None
+                assert resampler is not None
                 frame.pts = None
                 for mono in mixer.resample(frame):
                     given_s += mono.samples / mono.sample_rate
-                    samples: Samples = mono.to_ndarray()[0]
-                    yield samples if resampler is None else resampler.resample_chunk(samples)
+                    yield resampler.push(mono.to_ndarray()[0])
         if resampler is not None:
-            yield _rest(resampler)
+            yield resampler.flush()
     if given_s == 0:
         why = "is damaged: nothing in it can be decoded" if damaged else "has no sound in it"
         raise BadInput(f"{path}: {why}; record or copy it again")
@@ -176,11 +172,6 @@ def _decode(
             given_s,
             max(0.0, missing_s),
         )
-
-
-def _rest(resampler: soxr.ResampleStream) -> Samples:
-    rest: Samples = resampler.resample_chunk(np.zeros(0, np.int16), last=True)
-    return rest
 
 
 class WavWriter:

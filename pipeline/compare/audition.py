@@ -16,13 +16,13 @@ from typing import Any, Self
 from pipeline.audio.line import Ends
 from pipeline.audio.playout import Sounding, Tap
 from pipeline.clock import NS_PER_MS
-from pipeline.compare.conductor import Way
 from pipeline.compare.junction import Branch, Mixer
 from pipeline.compare.keys import Keys
 from pipeline.compare.pane import Pane
 from pipeline.compare.scenario import Scenario
 from pipeline.compare.screen import Screen
 from pipeline.compare.switch import MOST, choose, following
+from pipeline.compare.systems import System
 from pipeline.compare.voiced import PathTrace, Voiced
 from pipeline.errors import CascadeError, first_of
 from pipeline.events import Event, Frame, ReplyAudio, to_json
@@ -47,7 +47,7 @@ class Audition:
 
     def __init__(
         self,
-        ways: Sequence[Way],
+        ways: Sequence[System],
         scenario: Scenario,
         ends: Ends,
         screen: Screen,
@@ -215,7 +215,7 @@ class _Path:
         reason: Why it is over; empty while it goes on.
     """
 
-    def __init__(self, way: Way, branch: Branch, pane: Pane) -> None:
+    def __init__(self, way: System, branch: Branch, pane: Pane) -> None:
         self.way = way
         self.branch = branch
         self.pane = pane
@@ -275,7 +275,7 @@ class _Told:
             yield event
 
 
-def ends_rate(ways: Sequence[Way]) -> int:
+def ends_rate(ways: Sequence[System]) -> int:
     """The rate of a file that stands for the loudspeaker (Hz): what no path loses by."""
     return max(way.rate for way in ways)
 

@@ -1,4 +1,4 @@
-"""What a conversation costs: dollars from usage and a dated table of prices. Pure, save `prices`.
+"""What a conversation costs: dollars from usage and a dated table of prices, and energy.
 
 Nothing unknown is taken for free: a model that is not in the table has no figure, and neither has a
 conversation that used something without a price, or of which no usage was told.
@@ -6,6 +6,7 @@ conversation that used something without a price, or of which no usage was told.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 import tomllib
@@ -17,7 +18,10 @@ from typing import Any
 
 from pipeline.compare.record import Conversation, Turn
 from pipeline.errors import BadInput
-from pipeline.measure.statistics import ratio_interval
+from pipeline.measure.stats import ratio_interval
+
+POWERCAP = Path("/sys/class/powercap")
+"""Where Linux shows the counters of Intel's and AMD's RAPL (kernel: admin-guide/pm/powercap)."""
 
 MILLION = 1e6
 
@@ -91,6 +95,35 @@ class Bill:
     dollars: float | None
     parts: Mapping[str, float] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+
+
+class EnergyMeter:
+    """Energy that the processor uses from now on, where the machine tells (Linux, powercap)."""
+
+    def __init__(self, folder: Path = POWERCAP) -> None:
+        """Read the counters of all packages, if there are any that may be read."""
+        self._folder = folder
+        self._before = self._read()
+
+    def joules(self) -> float | None:
+        """What everything on this machine has used since then (J); None if it is not told."""
+        now = self._read()
+        if not self._before or now.keys() != self._before.keys():
+            return None
+        total = 0
+        for zone, (spent, _) in now.items():
+            earlier, limit = self._before[zone]
+            total += spent - earlier if spent >= earlier else spent + limit - earlier
+        return total / MILLION
+
+    def _read(self) -> dict[Path, tuple[int, int]]:
+        """Each package's counter, and where it begins again from 0 (microjoules)."""
+        counters: dict[Path, tuple[int, int]] = {}
+        for zone in sorted(self._folder.glob("intel-rapl:[0-9]")):
+            with contextlib.suppress(OSError, ValueError):
+                spent = int((zone / "energy_uj").read_text())
+                counters[zone] = (spent, int((zone / "max_energy_range_uj").read_text()))
+        return counters
 
 
 def prices(file: Path | None = None) -> Prices:

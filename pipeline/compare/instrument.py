@@ -1,6 +1,6 @@
 """What a conversation's WAV, marks and events say of each of its turns.
 
-The WAV decides: the true end of the user's speech (`audio.speech_end`) is on its left side, the
+The WAV decides: the true end of the user's speech (`turns.speech_end`) is on its left side, the
 first audible sample of the reply on its right. Everything that a server says of itself stands
 beside that as `FIGURES`.
 """
@@ -11,18 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.audio.audible import ending, onset
-from pipeline.audio.speech_end import UNMEASURABLE, SpeechEnd
-from pipeline.audio.virtual import Span as Playing
+from pipeline.audio.virtual import Playing
 from pipeline.clock import NS_PER_MS, NS_PER_S
-from pipeline.compare.cues import Said
-from pipeline.compare.observed import Asked, Observed
-from pipeline.compare.record import Call, Turn
+from pipeline.compare.cues import Asked, Observed, Said
+from pipeline.compare.record import MeasuredCall, Turn
 from pipeline.events import Samples
-from pipeline.measure.lanes import Line, lanes, wasted
-from pipeline.measure.record import Record, Span, Status
-from pipeline.measure.watched import Tape
-from pipeline.measure.witness import CONTRADICTED, begin_of, contradicted, first_reply
-from pipeline.turns.listener import end_of_speech
+from pipeline.measure.record import Record, Span, Status, lanes, wasted
+from pipeline.measure.recording import MemoryTrace
+from pipeline.measure.wav import first_reply, measurable, true_end
+from pipeline.trace import MarkLine
+from pipeline.turns.speech_end import SpeechEnd
 
 FIGURES: Mapping[str, tuple[str, str, str]] = {
     "endpointing": (
@@ -114,7 +112,7 @@ def measure(
     window: Window,
     tracks: Tracks,
     session: Observed,
-    tape: Tape,
+    tape: MemoryTrace,
 ) -> Turn:
     """One turn, from everything that is known of it.
 
@@ -140,15 +138,10 @@ def measure(
     own = _own_sound(said, window, tracks, tape)
     earlier_end = _earlier_reply(window, tracks, own, said)
     first = _first(window, tracks, own)
-    if status == "ok" and first is None:
-        status, reason = "failed", "a reply was told of, and none is in the WAV"
-    if status == "ok" and first is not None:
-        if not labelled and (window.found is None or not window.found.measurable):
-            status, reason = "unmeasurable", UNMEASURABLE
-        elif contradicted(tracks.time(first) - end_ns, traced):
-            status, reason = "unmeasurable", CONTRADICTED
-    if status == "ok" and len(replied) > 1:
-        reason = f"answered {len(replied)} times: pauses were taken for the end"
+    latency_ns = None if first is None else tracks.time(first) - end_ns
+    if status == "ok":
+        known = labelled or (window.found is not None and window.found.measurable)
+        status, reason = measurable(latency_ns, known, traced, len(replied))
     answering = _answering(turn, window, tracks, session, first) if status == "ok" else None
     record = Record(
         variant="",
@@ -158,9 +151,7 @@ def measure(
         status=status,
         reason=reason,
         marks=marks,
-        wav_voice_to_voice_ns=None
-        if status != "ok" or first is None
-        else tracks.time(first) - end_ns,
+        wav_voice_to_voice_ns=latency_ns if status == "ok" else None,
         end_of_speech="label" if labelled else "detector",
         spans=_spans(tape.lines, turn, marks, until_ns, session),
         wav_start_ns=tracks.start_ns,
@@ -202,11 +193,7 @@ def _status(
         return "failed", reason
     if said.late:
         return "timeout", f"no reply within {said.step.patience_s:g} s"
-    if not said.turns:
-        return "no reply", "no speech was heard in it"
-    if session.done.get(turn) == "skipped":
-        return "no reply", "no words were understood"
-    return "no reply", "the reply had no sound"
+    return session.silent(turn)
 
 
 def _end_of_speech(
@@ -214,16 +201,13 @@ def _end_of_speech(
 ) -> tuple[int, SpeechEnd | None]:
     """Index of the true end of speech, by the label if there is one; and what the sound says."""
     stop = min(end, tracks.index(playing.end_ns) + int(SETTLED_S * tracks.rate))
-    sound = tracks.user[begin:stop]
-    found = end_of_speech(sound, tracks.rate)
-    label_s = said.step.end_of_speech_s
-    if label_s is not None and found is not None:
-        first = begin + begin_of(said.step.path, sound, tracks.rate)
-        return min(end, first + round(label_s * tracks.rate)), found
-    return (stop if found is None else begin + found.end), found
+    found, over = true_end(
+        tracks.user[begin:stop], tracks.rate, said.step.path, said.step.end_of_speech_s
+    )
+    return min(end, begin + over), found
 
 
-def _own_sound(said: Said, window: Window, tracks: Tracks, tape: Tape) -> int | None:
+def _own_sound(said: Said, window: Window, tracks: Tracks, tape: MemoryTrace) -> int | None:
     """Where the first reply to this utterance begins to be played; None: none was.
 
     What is heard in its window before that is a reply to an earlier one: interrupted, late, or
@@ -303,9 +287,9 @@ def _figures(marks: Mapping[str, int], direct: bool) -> dict[str, float]:
     }
 
 
-def _call(call: Asked, end_ns: int) -> Call:
+def _call(call: Asked, end_ns: int) -> MeasuredCall:
     answered = None if call.answered_ns is None else call.answered_ns - end_ns
-    return Call(
+    return MeasuredCall(
         call.name,
         call.arguments,
         call.asked_ns - end_ns,
@@ -316,7 +300,7 @@ def _call(call: Asked, end_ns: int) -> Call:
 
 
 def _spans(
-    lines: Sequence[Line], turn: int, marks: Mapping[str, int], until_ns: int, session: Observed
+    lines: Sequence[MarkLine], turn: int, marks: Mapping[str, int], until_ns: int, session: Observed
 ) -> tuple[Span, ...]:
     """The lanes of a turn: a cascade's stages, or a model in between; tools in either."""
     end = {"turn": turn, "generation": 1, "mark": "speech.end", "t_ns": marks["speech.end"]}

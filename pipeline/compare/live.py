@@ -15,14 +15,13 @@ from rich.console import Console
 from pipeline import talk
 from pipeline.audio.line import Ends
 from pipeline.compare.audition import Audition, ends_rate
-from pipeline.compare.conductor import PARTS
+from pipeline.compare.conduct import PARTS
 from pipeline.compare.keys import Keys
-from pipeline.compare.run import targets_of
 from pipeline.compare.scenario import Scenario, Step
 from pipeline.compare.screen import Screen
 from pipeline.compare.switch import MOST
+from pipeline.compare.systems import Systems, parse
 from pipeline.compare.voiced import Voiced
-from pipeline.compare.ways import Ways
 from pipeline.config import Settings
 from pipeline.console import stderr
 from pipeline.engines.vad import VoiceDetector
@@ -80,12 +79,12 @@ def prepare(load: Load, options: LiveOptions) -> Coroutine[Any, Any, int]:
     console = stderr()
     if not 2 <= len(options.paths) <= MOST:
         raise BadInput(f"--live: needs 2 to {MOST} paths; give each as --path")
-    targets = targets_of(options.paths)
+    targets = parse(options.paths)
     for target in targets:
         paths.check(target, os.environ)
         if target.options.get("turns") == "manual":
             raise BadInput(f"--path {target.name}: turns=manual is for recordings; leave it out")
-    asked = talk.Options(
+    asked = talk.TalkOptions(
         inputs=options.inputs, output=options.output, record=options.record, trace=options.trace
     )
     talk.check_files(asked)
@@ -99,7 +98,7 @@ def prepare(load: Load, options: LiveOptions) -> Coroutine[Any, Any, int]:
         parts=PARTS,
     )
     scenario = Scenario("live", "latency", base.llm.instructions, (ANYTHING,))
-    ways = Ways(targets, load, [scenario])
+    ways = Systems(targets, load, [scenario])
     asyncio.run(ends.find())
     ways.prepare(console)
     return _hold(base, targets, ways, scenario, options, ends, console)
@@ -108,7 +107,7 @@ def prepare(load: Load, options: LiveOptions) -> Coroutine[Any, Any, int]:
 async def _hold(
     base: Settings,
     targets: Sequence[Target],
-    ways: Ways,
+    ways: Systems,
     scenario: Scenario,
     options: LiveOptions,
     ends: Ends,

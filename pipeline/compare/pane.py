@@ -12,9 +12,8 @@ from rich.text import Text
 
 from pipeline import waterfall
 from pipeline.clock import NS_PER_MS
-from pipeline.compare.stamp import titled
+from pipeline.compare.record import titled
 from pipeline.console import COLOURS, State, latency_line
-from pipeline.conversation.history import CHARS_PER_SECOND
 from pipeline.events import (
     Event,
     Failure,
@@ -28,6 +27,7 @@ from pipeline.events import (
     Transcript,
 )
 from pipeline.speech_to_speech.brief import STAMP
+from pipeline.text.spoken import CHARS_PER_SECOND
 from pipeline.timeline import Timeline
 
 YOU_ROWS = 2

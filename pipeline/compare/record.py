@@ -8,18 +8,22 @@ path's name and its `file` is `scenario#turn`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pipeline.measure.record import Record
+from pipeline.speech_to_speech.brief import STAMP
 
 VERSION = 1
 """Version of the format; a reader refuses another one."""
 
+UNSTATED = "no published source"
+"""Where the script of a simulated server names none."""
+
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class MeasuredCall:
     """A tool that was called.
 
     Attributes:
@@ -88,7 +92,7 @@ class Turn:
     number: int
     answering_ns: int | None = None
     server_ms: Mapping[str, float] = field(default_factory=dict)
-    calls: tuple[Call, ...] = ()
+    calls: tuple[MeasuredCall, ...] = ()
     checks: tuple[Check, ...] = ()
     word_errors: int | None = None
     words: int = 0
@@ -151,3 +155,34 @@ class Conversation:
     def simulated(self) -> bool:
         """Whether the other end was a server that replays a script."""
         return bool(self.facts.get("simulated"))
+
+
+def titled(path: str, simulated: bool) -> str:
+    """What a path is called wherever a person or a program reads of it."""
+    return f"{path} [{STAMP}]" if simulated else path
+
+
+def simulations(
+    header: Mapping[str, Any], conversations: Iterable[Conversation]
+) -> dict[str, dict[str, str]]:
+    """The simulated paths, with the parameters that their servers told of themselves.
+
+    A path is simulated if it was asked to be, or if the other end of any conversation was. The
+    parameters are empty where no conversation came to be.
+    """
+    found: dict[str, dict[str, str]] = {
+        path: {}
+        for path, about in (header.get("variants") or {}).items()
+        if isinstance(about, Mapping) and about.get("kind") == "simulated"
+    }
+    for one in conversations:
+        if one.simulated or one.path.startswith("simulated:"):
+            told = one.facts.get("simulated")
+            plain = {k: str(v) for k, v in told.items()} if isinstance(told, Mapping) else {}
+            found[one.path] = found.get(one.path) or plain
+    return found
+
+
+def source_of(simulation: Mapping[str, str]) -> str:
+    """Where the latency of a simulated server was published."""
+    return simulation.get("source") or UNSTATED

@@ -15,8 +15,8 @@ import numpy as np
 from pipeline.audio.audible import onset
 from pipeline.audio.files import read_audio
 from pipeline.compare.scenario import Scenario, Step
-from pipeline.measure.witness import CHECK_RATE
-from pipeline.simulated.script import Script, ScriptedCall, ScriptedTurn
+from pipeline.measure.wav import CHECK_RATE
+from pipeline.serve.script import Script, ScriptedCall, ScriptedTurn
 
 REPLY = "That is a good question, and here is an answer to it."
 PREAMBLE = "Let me look that up."

@@ -2,43 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import dataclasses
-import json
 import os
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from pipeline.compare import cost, judge, report, scoring, summary, terminal
-from pipeline.compare.conductor import Held, Way, hold
+from pipeline.compare import cost, judge, report, scoring, summary, systems, terminal
+from pipeline.compare.conduct import hold
 from pipeline.compare.instrument import FIGURES
 from pipeline.compare.record import Conversation, Turn
-from pipeline.compare.resumption import Earlier, asked_of, resumed
-from pipeline.compare.scenario import Scenario
-from pipeline.compare.scenario_file import gather_scenarios, unspoken, with_recordings
-from pipeline.compare.store import Store
-from pipeline.compare.ways import Ways
+from pipeline.compare.scenario import Scenario, gather_scenarios, unspoken, with_recordings
+from pipeline.compare.store import CONVERSATIONS, Earlier, asked_of, resumed
+from pipeline.compare.systems import System, Systems
 from pipeline.config import Settings
-from pipeline.console import show_error, stderr, stdout
-from pipeline.errors import BadInput, StageError
-from pipeline.measure import spoken
+from pipeline.console import show_error, stderr
+from pipeline.errors import BadInput
+from pipeline.measure import corpus
 from pipeline.measure.noise import Noise
 from pipeline.measure.plan import Load, Trial, order
-from pipeline.measure.results import INTERRUPTED, WAVS, new_folder, write_all
-from pipeline.models.shelf import catalogue
-from pipeline.progress import progress
+from pipeline.measure.run import WAVS, Made, Run, new_folder
+from pipeline.models.catalogue import Catalogue
 from pipeline.speech_to_speech import paths
 from pipeline.speech_to_speech.brief import STAMP, Target
 from pipeline.trace import description
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class CompareOptions:
     """What one run of `cascade compare` was asked to do.
 
     Attributes:
@@ -72,7 +66,7 @@ class Options:
     json: bool = False
 
 
-def prepare(load: Load, options: Options) -> Coroutine[Any, Any, int]:
+def prepare(load: Load, options: CompareOptions) -> Coroutine[Any, Any, int]:
     """Check all that can be checked, before anything is loaded, spoken or paid for.
 
     Args:
@@ -91,98 +85,94 @@ def prepare(load: Load, options: Options) -> Coroutine[Any, Any, int]:
     if options.resume is not None:
         earlier = resumed(options.resume, options.paths)
         options = dataclasses.replace(options, **earlier.asked)
-    targets = targets_of(options.paths)
+    targets = systems.parse(options.paths)
     base = load({})
     for target in targets:
         paths.check(target, os.environ)
     table = cost.prices(options.prices)
     scenarios = _scenarios(base, options, console)
     judging = judge.endpoint_of(load, options.judge) if options.judge else None
-    ways = Ways(targets, load, scenarios)
-    ways.prepare(console)
+    compared = Systems(targets, load, scenarios)
+    compared.prepare(console)
     folder = options.resume or new_folder(options.out, "compare", resumable=True)
-    run = Comparison(base, targets, ways, scenarios, options, folder, console, earlier)
-    return run.run(judging, table)
+    return Comparison(
+        base,
+        targets,
+        compared,
+        scenarios,
+        options,
+        folder,
+        console,
+        judging=judging,
+        table=table,
+        earlier=earlier,
+    ).run()
 
 
-def targets_of(texts: Sequence[str]) -> list[Target]:
-    """The paths that are given on the command line.
-
-    Raises:
-        BadInput: One is none, is there twice, or does not go together with another.
-    """
-    targets = [paths.parse(text) for text in texts]
-    names = [target.name for target in targets]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise BadInput(
-            f"--path {twice[0]}: is given twice; name one as in `--path mine={twice[0]}`"
-        )
-    real = [one.name for one in targets if one.kind not in ("cascade", "simulated", "realtime")]
-    played = [one.name for one in targets if one.kind == "simulated"]
-    if real and played:
-        raise BadInput(
-            f"--path {played[0]} is a simulation, and {real[0]} is not: compare them in two runs, "
-            "so that nobody takes the one for the other"
-        )
-    return targets
-
-
-def _scenarios(base: Settings, options: Options, console: Console) -> list[Scenario]:
+def _scenarios(base: Settings, options: CompareOptions, console: Console) -> list[Scenario]:
     """All scenarios, with a recording for every word."""
     voice_name = options.speaker or base.tts.voice
-    voice = catalogue(base).resolve("tts", voice_name)
+    voice = Catalogue.load(base.models.dir).resolve("tts", voice_name)
     more = []
     if options.say is not None:
-        more = spoken.say(spoken.read_lines(options.say), voice, base.tts)
+        more = corpus.say(corpus.read_lines(options.say), voice, base.tts)
     if not options.sources and not more:
         raise BadInput(
             "compare: names nothing to say; name scenarios, a folder of recordings, or --say FILE"
         )
-    gathered = gather_scenarios(
+    scenarios, problems = gather_scenarios(
         options.sources,
         instructions=base.llm.instructions,
         patience_s=options.patience_s,
         more=more,
     )
-    for problem in gathered.problems:
+    for problem in problems:
         show_error(console, f"left out: {problem}")
-    lines = unspoken(gathered.scenarios)
-    items = spoken.say(lines, voice, base.tts) if lines else []
+    lines = unspoken(scenarios)
+    items = corpus.say(lines, voice, base.tts) if lines else []
     recorded = dict(zip(lines, items, strict=True))
-    return [with_recordings(scenario, recorded) for scenario in gathered.scenarios]
+    return [with_recordings(scenario, recorded) for scenario in scenarios]
 
 
-class Comparison:
+class Comparison(Run[Conversation]):
     """One run: all conversations, then all results."""
+
+    form = CONVERSATIONS
+    noun = "conversations were held"
 
     def __init__(
         self,
         base: Settings,
         targets: Sequence[Target],
-        ways: Ways,
+        compared: Systems,
         scenarios: Sequence[Scenario],
-        options: Options,
+        options: CompareOptions,
         folder: Path,
         console: Console,
+        *,
+        judging: Any,
+        table: cost.Prices,
         earlier: Earlier | None = None,
     ) -> None:
         """Prepare; `run` does the work.
 
+        Args:
+            base: The settings of a cascade.
+            targets: What is compared.
+            compared: The same, ready to be opened.
+            scenarios: What is said, with recordings.
+            options: What was asked for.
+            folder: Of the results.
+            console: For people.
+            judging: Where the judge is; None: there is none.
+            table: What things cost.
+            earlier: The run to go on with.
+
         Raises:
             BadInput: An earlier run, which this is to go on with, was another one.
         """
-        self._targets = targets
-        self._ways = ways
-        self._scenarios = scenarios
-        self._options = options
-        self._folder = folder
-        self._console = console
-        self._conversations = [*earlier.kept] if earlier is not None else []
-        self._failure = ""
-        self._interrupted = False
-        self._noise = Noise()
-        self._header: dict[str, Any] = {
-            **description(base, ways.models),
+        header: dict[str, Any] = {
+            **description(base, compared.models),
             "variants": {target.name: _about(target) for target in targets},
             "seed": options.seed,
             "repeat": options.repeat,
@@ -190,58 +180,52 @@ class Comparison:
             "figures": {name: about for name, (_, _, about) in FIGURES.items()},
             "scenarios": {one.name: _plain(one) for one in scenarios},
         }
+        held: Sequence[Conversation] = ()
         if earlier is not None:
-            earlier.check(self._header)
-            self._header |= {"retried": earlier.retried}
+            earlier.check(header)
+            header |= {"retried": earlier.retried}
+            held = earlier.kept
+        super().__init__(folder, header, console, as_json=options.json, results=held)
+        self._targets = targets
+        self._systems = compared
+        self._scenarios = scenarios
+        self._options = options
+        self._judging = judging
+        self._table = table
+        self._noise = Noise()
+        self._trials = self._left()
+        if self._trials:  # The warm-up comes anew.
+            self.results = [one for one in self.results if one.repeat > 0]
 
-    async def run(self, judging: Any, table: cost.Prices) -> int:
-        """Hold all conversations, then report; gives the exit code.
+    @property
+    def total(self) -> int:
+        """How many conversations are still to be held."""
+        return len(self._trials)
 
-        Args:
-            judging: Where the judge is; None: there is none.
-            table: What things cost.
+    async def measure(self) -> AsyncGenerator[Made[Conversation], None]:
+        """Hold all conversations.
 
         Raises:
             CascadeError: The engines cannot be loaded, or a simulated server not be started.
         """
-        trials = self._trials()
-        if trials:  # The warm-up comes anew.
-            self._conversations = [one for one in self._conversations if one.repeat > 0]
-        store = Store(self._folder)
-        store.begin(self._header, self._conversations)
-        with contextlib.closing(store), progress(self._console, len(trials)) as show:
-            try:
-                show(0, "loading")
-                async with self._ways.open() as ways:
-                    for number, (position, trial) in enumerate(trials):
-                        held = await self._hold(ways[trial.variant], position, trial)
-                        self._conversations.append(held.conversation)
-                        store.add(held.conversation, held.lines)
-                        self._tell(held.conversation)
-                        show(number + 1, _line(held.conversation))
-                    self._noise.look()
-            except asyncio.CancelledError:
-                if not self._conversations:
-                    raise
-                self._interrupted = True
-                if (task := asyncio.current_task()) is not None:
-                    task.uncancel()
-            except (StageError, BadInput) as error:
-                if not self._conversations:
-                    raise
-                self._failure = str(error)
-        self._conversations.sort(key=lambda one: one.order)
-        if judging is not None and not self._interrupted:
-            self._conversations = await judge.judge(
-                self._conversations, self._scenarios, judging, self._console
+        async with self._systems.open() as opened:
+            for position, trial in self._trials:
+                yield await self._hold(opened[trial.variant], position, trial)
+            self._noise.look()
+
+    async def complete(self) -> None:
+        """Bring them in order, and have them judged."""
+        self.results.sort(key=lambda one: one.order)
+        if self._judging is not None and not self.interrupted:
+            self.results = await judge.judge(
+                self.results, self._scenarios, self._judging, self.console
             )
-            self._header["judge"] = {
+            self.header["judge"] = {
                 "model": paths.shown(self._options.judge),
                 "prompt": judge.PROMPT,
             }
-        return self._finish(store, table)
 
-    def _trials(self) -> list[tuple[int, Trial]]:
+    def _left(self) -> list[tuple[int, Trial]]:
         """What is still to be held, each with its position in the whole run.
 
         A warm-up is for what runs here: with an API it would only be paid for.
@@ -249,7 +233,7 @@ class Comparison:
         everything = order(
             len(self._targets), len(self._scenarios), self._options.repeat, self._options.seed
         )
-        held = {(one.path, one.scenario, one.repeat) for one in self._conversations}
+        held = {(one.path, one.scenario, one.repeat) for one in self.results}
         left = []
         for position, trial in enumerate(everything):
             target, scenario = self._targets[trial.variant], self._scenarios[trial.item]
@@ -259,76 +243,93 @@ class Comparison:
                 left.append((position, trial))
         return left if any(trial.repeat for _, trial in left) else []
 
-    async def _hold(self, way: Way, position: int, trial: Trial) -> Held:
+    async def _hold(self, system: System, position: int, trial: Trial) -> Made[Conversation]:
         scenario = self._scenarios[trial.item]
         self._noise.look()
         wav = f"{WAVS}/{position:04}.wav"
         checked = any(step.expect != type(step.expect)() for step in scenario.steps)
         # Where the answer is judged, all of it is wanted.
         listen_s = None if checked else self._options.listen_s
-        held = await hold(way, scenario, self._folder / wav, listen_s=listen_s)
+        held = await hold(system, scenario, self.folder / wav, listen_s=listen_s)
         conversation = dataclasses.replace(
-            held.conversation,
-            path=way.name,
+            held.result,
+            path=system.name,
             scenario=scenario.name,
             repeat=trial.repeat,
             order=position,
-            wav=self._stamped(wav, held.conversation.simulated),
+            wav=self._stamped(wav, held.result.simulated),
         )
         turns = tuple(_signed(turn, conversation, scenario) for turn in conversation.turns)
-        return Held(dataclasses.replace(conversation, turns=turns), held.lines)
+        return Made(dataclasses.replace(conversation, turns=turns), held.lines)
 
     def _stamped(self, wav: str, simulated: bool) -> str:
         """The name of a WAV, once it says whether its replies come out of a script."""
-        path = self._folder / wav
+        path = self.folder / wav
         if not path.is_file():
             return ""
         if simulated:
             path = path.replace(path.with_name(f"{path.stem}-{STAMP}{path.suffix}"))
         return f"{WAVS}/{path.name}"
 
-    def _tell(self, conversation: Conversation) -> None:
-        if self._options.json:
-            print(json.dumps({"type": "conversation", **_figures(conversation)}), flush=True)
-
-    def _complain(self, text: str) -> None:
-        show_error(self._console, text)
-
-    def _finish(self, store: Store, table: cost.Prices) -> int:
-        """Write and show all that can be made of the conversations."""
-        self._header |= {
-            "noise": self._noise.summary(),
-            "interrupted": self._interrupted or bool(self._failure),
-            "simulated": any(one.simulated for one in self._conversations),
-        }
-        header, conversations, folder = self._header, self._conversations, self._folder
-        if self._failure:
-            show_error(
-                self._console, f"{self._failure}; {len(conversations)} conversations were held"
-            )
-        figures = summary.summarise(header, conversations, table)
-        writes = (
-            lambda: store.end(header, conversations),
-            lambda: summary.write(folder, figures, conversations, table),
-            lambda: report.write(folder, header, conversations, figures),
-        )
-        whole = write_all(folder, writes, self._complain) and not self._failure
-        if self._options.json:
-            last = {"type": "comparison", "folder": str(folder), "summary": figures}
-            print(json.dumps(last), flush=True)
+    def line(self, result: Conversation) -> str:
+        """A conversation in a few words."""
+        stamp = f" [{STAMP}]" if result.simulated else ""
+        warm_up = ", warm-up" if result.repeat == 0 else ""
+        if result.status == "failed":
+            told = f"failed: {result.reason}"
         else:
-            out = stdout()
-            terminal.show(out, figures)
-            out.print(f"\n{folder / report.NAME}", soft_wrap=True)
-        if self._interrupted:
-            return INTERRUPTED
-        return 0 if whole and self._answered() else 1
+            latencies = [turn.record.wav_voice_to_voice_ns for turn in result.turns]
+            told = ", ".join("–" if ns is None else f"{ns / 1e6:.0f} ms" for ns in latencies)
+        return f"{result.path}{stamp}, {result.scenario}: {told}{warm_up}"
 
-    def _answered(self) -> bool:
+    def figures(self, result: Conversation) -> dict[str, Any]:
+        """A conversation in a line of JSON, without its lanes."""
+        turns = []
+        for turn in result.turns:
+            latency = turn.record.wav_voice_to_voice_ns
+            turns.append(
+                {
+                    "turn": turn.number,
+                    "status": turn.record.status,
+                    "reason": turn.record.reason,
+                    "wav_voice_to_voice_ms": None if latency is None else latency / 1e6,
+                    "transcript": turn.record.transcript,
+                    "reply": turn.record.reply,
+                }
+            )
+        stamp = {"simulated": STAMP} if result.simulated else {}
+        names = ("path", "scenario", "repeat", "order", "status", "reason", "wav")
+        plain = {name: getattr(result, name) for name in names}
+        return {"type": "conversation", **stamp, **plain, "turns": turns}
+
+    def facts(self) -> Mapping[str, Any]:
+        """What the header says once the run is over: the noise, and what was a simulation."""
+        return {
+            "noise": self._noise.summary(),
+            "simulated": any(one.simulated for one in self.results),
+        }
+
+    def summarise(self) -> dict[str, Any]:
+        """What `summary.json` holds."""
+        return summary.summarise(self.header, self.results, self._table)
+
+    def writes(self, figures: Mapping[str, Any]) -> Iterable[Callable[[], object]]:
+        """Write the summary and the report."""
+        folder, header, held = self.folder, self.header, self.results
+        return (
+            lambda: summary.write(folder, figures, held, self._table),
+            lambda: report.write(folder, header, held, figures),
+        )
+
+    def show(self, console: Console, figures: Mapping[str, Any]) -> None:
+        """Show the summary to a person."""
+        terminal.show(console, figures)
+
+    def succeeded(self) -> bool:
         """Whether every path has something to show."""
         measured = {
             one.path
-            for one in self._conversations
+            for one in self.results
             if one.repeat > 0 and any(turn.record.status == "ok" for turn in one.turns)
         }
         return measured >= {target.name for target in self._targets}
@@ -362,35 +363,3 @@ def _plain(scenario: Scenario) -> dict[str, Any]:
     for step in plain["steps"]:
         step["path"] = Path(step["path"]).name
     return plain
-
-
-def _figures(conversation: Conversation) -> dict[str, Any]:
-    """A conversation in a line of JSON, without its lanes."""
-    stamp = {"simulated": STAMP} if conversation.simulated else {}
-    turns = []
-    for turn in conversation.turns:
-        latency = turn.record.wav_voice_to_voice_ns
-        turns.append(
-            {
-                "turn": turn.number,
-                "status": turn.record.status,
-                "reason": turn.record.reason,
-                "wav_voice_to_voice_ms": None if latency is None else latency / 1e6,
-                "transcript": turn.record.transcript,
-                "reply": turn.record.reply,
-            }
-        )
-    names = ("path", "scenario", "repeat", "order", "status", "reason", "wav")
-    return {**stamp, **{name: getattr(conversation, name) for name in names}, "turns": turns}
-
-
-def _line(conversation: Conversation) -> str:
-    """A conversation in a few words."""
-    stamp = f" [{STAMP}]" if conversation.simulated else ""
-    warm_up = ", warm-up" if conversation.repeat == 0 else ""
-    if conversation.status == "failed":
-        result = f"failed: {conversation.reason}"
-    else:
-        latencies = [turn.record.wav_voice_to_voice_ns for turn in conversation.turns]
-        result = ", ".join("–" if ns is None else f"{ns / 1e6:.0f} ms" for ns in latencies)
-    return f"{conversation.path}{stamp}, {conversation.scenario}: {result}{warm_up}"

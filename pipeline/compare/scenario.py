@@ -1,38 +1,94 @@
-"""Scenarios: what is said to every path, and what is expected of it. Plain data; no I/O."""
+"""Scenarios: what is said to every system, what is expected of it, and what its tools answer.
+
+A scenario is a YAML file, each type of which is declared here once; or a recording of a corpus, of
+which every one is a conversation of one turn.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import dataclasses
+import json
+import random
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
+import numpy as np
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import ValidationError as Invalid
+from pydantic.dataclasses import dataclass
+
+from pipeline import yaml_file
+from pipeline.audio.files import read_audio
+from pipeline.audio.line import RATE
 from pipeline.engines.tools import Tool
+from pipeline.errors import BadInput
+from pipeline.measure.corpus import Item, checked, gather
+from pipeline.turns.speech_end import end_of_speech
 
-TOPICS = (
-    *("latency", "understanding", "tools", "instructions", "recall", "interruption"),
-    "heavy tools",
-)
+SUFFIXES = (".yaml", ".yml")
+
+UNSPOKEN = Path()
+"""In place of a recording, until a voice has spoken the words."""
+
+Topic = Literal[
+    "latency", "understanding", "tools", "instructions", "recall", "interruption", "heavy tools"
+]
+
+TOPICS: tuple[str, ...] = get_args(Topic)
 """What a scenario is about: where the report shows it."""
 
+LENGTHS = {"short": 0, "4k": 4_000, "16k": 16_000, "64k": 64_000}
+"""Characters of the instructions, by the name of a length; `short` leaves them as they are."""
 
-@dataclass(frozen=True, slots=True)
+PLACES = ("Norway", "Portugal", "Austria", "Ireland", "Estonia", "Chile", "Canada", "Japan")
+GOODS = ("lamps", "chairs", "kettles", "blankets", "bicycles", "clocks", "tents", "mirrors")
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday")
+
+REFERENCE = "\n\nReference, to be used only when a question is about orders:\n"
+
+FILLER = "All quiet on the shelf; nothing of interest in this line of the result. "
+"""What a tool's result is filled up with."""
+
+_FORM = ConfigDict(extra="forbid", validate_by_name=True, validate_by_alias=True)
+
+
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"is no regular expression: {error}") from None
+    return text
+
+
+def _wanted(value: object) -> object:
+    if isinstance(value, dict) and not value.get("name"):
+        raise ValueError("needs a `name`; write `tool: none` where no tool may be called")
+    return Wanted() if value == "none" else value
+
+
+Words = Annotated[str, Field(min_length=1)]
+
+
+@dataclass(frozen=True, slots=True, config=_FORM)
 class Wanted:
     """Which tool is to be called in a turn, and how.
 
     Attributes:
         name: Which; empty: none may be called.
-        arguments: Each of these must be among the call's, equal but for case and surrounding
-            space; a number may be written as text.
+        arguments: Each of these must be among the call's, as `agrees` compares them.
         within_s: From the end of the user's speech to the call (s); None: whenever.
     """
 
     name: str = ""
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    within_s: float | None = None
+    arguments: Mapping[str, Any] = Field(default_factory=dict)
+    within_s: float | None = Field(default=None, gt=0, validation_alias="within")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=_FORM)
 class Expect:
     """What a turn's reply is to be like. Every part that is given must hold.
 
@@ -48,24 +104,24 @@ class Expect:
         topic: What it is about, if not what the scenario is.
     """
 
-    contains: tuple[str, ...] = ()
-    lacks: tuple[str, ...] = ()
-    regex: str = ""
+    contains: tuple[Words, ...] = ()
+    lacks: tuple[Words, ...] = ()
+    regex: Annotated[str, AfterValidator(_pattern)] = ""
     number: float | None = None
     judge: str = ""
-    tool: Wanted | None = None
-    history: tuple[str, ...] = ()
-    history_lacks: tuple[str, ...] = ()
-    topic: str = ""
+    tool: Annotated[Wanted | None, BeforeValidator(_wanted)] = None
+    history: tuple[Words, ...] = ()
+    history_lacks: tuple[Words, ...] = ()
+    topic: Literal["", "answer", "instructions", "recall"] = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=_FORM)
 class Step:
     """One utterance of the user's.
 
     Attributes:
         said: The words; empty if only the recording is there and nobody wrote them down.
-        path: The recording.
+        path: The recording; `UNSPOKEN` until there is one.
         end_of_speech_s: Where the speech ends in it (s), as labelled; None: to be detected.
         audible_s: Where the speech ends in it by its sound; where noise hides that, its length (s).
         seconds: How long it is (s).
@@ -78,20 +134,20 @@ class Step:
         patience_s: How long to wait for the reply to it (s).
     """
 
-    said: str
-    path: Path
-    end_of_speech_s: float | None = None
+    said: str = ""
+    path: Path = UNSPOKEN
+    end_of_speech_s: float | None = Field(default=None, gt=0, validation_alias="end_of_speech")
     audible_s: float = 0.0
     seconds: float = 0.0
     expect: Expect = Expect()
-    interrupt_s: float | None = None
-    after_call_s: float | None = None
-    pause_s: float = 0.5
-    patience_s: float = 60.0
+    interrupt_s: float | None = Field(default=None, ge=0, validation_alias="interrupt")
+    after_call_s: float | None = Field(default=None, ge=0, validation_alias="after_call")
+    pause_s: float = Field(default=0.5, ge=0, validation_alias="pause")
+    patience_s: float = Field(default=60.0, gt=0, validation_alias="patience")
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+@dataclass(frozen=True, slots=True, config=_FORM)
+class Canned:
     """What a tool gives.
 
     Attributes:
@@ -102,40 +158,326 @@ class Response:
     """
 
     give: Any = ""
-    when: Mapping[str, Any] = field(default_factory=dict)
-    delay_s: float = 0.0
-    size: int = 0
+    when: Mapping[str, Any] = Field(default_factory=dict)
+    delay_s: float = Field(default=0.0, ge=0, validation_alias="delay")
+    size: int = Field(default=0, ge=0, le=20_000_000)
+
+    @property
+    def text(self) -> str:
+        """The result as a model reads it, filled up to its size."""
+        given = self.give
+        plain = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+        missing = self.size - len(plain.encode())
+        if missing <= 0:
+            return plain
+        filler = FILLER * (missing // len(FILLER) + 1)
+        return f"{plain}\n{filler[: max(0, missing - 1)]}"
 
 
-@dataclass(frozen=True, slots=True)
-class Instrumented:
+@dataclass(frozen=True, slots=True, config=_FORM)
+class CannedTool:
     """A tool with what it answers: the first response whose `when` fits, each but the last once.
 
     Attributes:
-        tool: As the model is told of it.
+        name: What the model calls it.
+        description: When to call it, in words for the model.
+        parameters: JSON Schema of its arguments, an object.
         responses: In order; a call that none fits is answered with an error.
     """
 
-    tool: Tool
-    responses: tuple[Response, ...] = ()
+    name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
+    description: str = ""
+    parameters: Mapping[str, Any] = Field(default_factory=lambda: Tool("").parameters)
+    responses: tuple[Canned, ...] = ()
+
+    @property
+    def tool(self) -> Tool:
+        """What the model is told of it."""
+        return Tool(self.name, self.description, self.parameters)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=_FORM)
 class Scenario:
-    """A conversation to be held with every path.
+    """A conversation to be held with every system.
 
     Attributes:
         name: What reports call it.
-        topic: What it is about: one of `TOPICS`.
+        topic: What it is about.
         instructions: The system prompt.
-        tools: What may be called.
         steps: What is said, in order.
+        tools: What may be called.
         length: Which length of the instructions this is (`short`, `4k`, …); empty: does not vary.
     """
 
-    name: str
-    topic: str
-    instructions: str
-    steps: tuple[Step, ...]
-    tools: tuple[Instrumented, ...] = ()
+    name: str = ""
+    topic: Topic = "understanding"
+    instructions: str = ""
+    steps: tuple[Step, ...] = Field(default=(), validation_alias="turns")
+    tools: tuple[CannedTool, ...] = ()
     length: str = ""
+
+
+_READER = TypeAdapter(Scenario)
+
+
+class Toolbox:
+    """Answers calls, each tool by its own list of responses."""
+
+    def __init__(self, tools: Sequence[CannedTool]) -> None:
+        """Begin a conversation, with every response still to be given."""
+        self._left = {one.name: [*one.responses] or [Canned()] for one in tools}
+
+    def answer(self, name: str, arguments: str) -> tuple[str, float]:
+        """The result of a call, and how long the tool takes (s).
+
+        A response is used up, save the last one that fits. What cannot be answered gets an error
+        as its result, as a real tool would give.
+        """
+        if name not in self._left:
+            return json.dumps({"error": f"there is no tool {name!r}"}), 0.0
+        try:
+            given = json.loads(arguments or "{}")
+        except ValueError:
+            given = None
+        if not isinstance(given, dict):
+            return json.dumps({"error": "the arguments are no JSON object"}), 0.0
+        responses = self._left[name]
+        fitting = [one for one in responses if agrees(one.when, given)]
+        if not fitting:
+            return json.dumps({"error": "nothing is known about that"}), 0.0
+        if len(fitting) > 1:
+            responses.remove(fitting[0])
+        return fitting[0].text, fitting[0].delay_s
+
+
+def agrees(wanted: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
+    """Whether each wanted argument is given, equal but for case, space, and how a number is told.
+
+    A text also agrees if all of its words are in the one that is given: "Paris" in "Paris, France".
+    """
+    return all(name in given and _equal(value, given[name]) for name, value in wanted.items())
+
+
+def _equal(wanted: Any, given: Any) -> bool:
+    if isinstance(wanted, str) or isinstance(given, str):
+        one, other = (" ".join(str(value).casefold().split()) for value in (wanted, given))
+        try:
+            return float(one) == float(other)
+        except ValueError:
+            words = set(other.replace(",", " ").split())
+            return one == other or (bool(one) and set(one.replace(",", " ").split()) <= words)
+    return bool(wanted == given)
+
+
+def builtin() -> list[str]:
+    """Names of the scenarios that come with Cascade."""
+    return sorted(_shelf())
+
+
+def gather_scenarios(
+    sources: Sequence[str], *, instructions: str, patience_s: float, more: Iterable[Item] = ()
+) -> tuple[list[Scenario], tuple[str, ...]]:
+    """Read scenarios and recordings.
+
+    Args:
+        sources: Scenario files, folders of such, names from `builtin`; and whatever
+            `measure.corpus.gather` takes, of which every recording is a conversation of one turn.
+        instructions: For conversations that have none of their own.
+        patience_s: How long to wait for a reply where a turn does not say (s).
+        more: Recordings that come from elsewhere.
+
+    Returns:
+        The scenarios in order, of which the turns that a voice has yet to speak are `UNSPOKEN`; and
+        recordings that cannot be played, each in a line.
+
+    Raises:
+        BadInput: A source is missing or damaged, or nothing is left to play.
+    """
+    found: list[Scenario] = []
+    recordings: list[Path] = []
+    for source in sources:
+        path = Path(source)
+        if path.exists():
+            files = _files(path)
+            recordings += [] if files else [path]
+            for file in files:
+                found += _read(file, instructions, patience_s)
+        elif source in (shelf := _shelf()):
+            with resources.as_file(shelf[source]) as file:
+                found += _read(file, instructions, patience_s)
+        else:
+            raise BadInput(
+                f"{source}: there is no such file, folder or scenario; scenarios that come with "
+                f"Cascade: {', '.join(builtin())}"
+            )
+    problems: tuple[str, ...] = ()
+    more = list(more)
+    if recordings or more:
+        corpus = gather(recordings, more)
+        problems = corpus.problems
+        for item in corpus.items:
+            step = _recorded(Step(patience_s=patience_s), item)
+            found.append(Scenario(item.name, "latency", instructions, (step,)))
+    names = [scenario.name for scenario in found]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise BadInput(f"two scenarios are called {twice[0]!r}; give one another `name`")
+    return found, problems
+
+
+def unspoken(scenarios: Iterable[Scenario]) -> list[str]:
+    """All words that a voice has yet to speak, each once."""
+    lines = [s.said for one in scenarios for s in one.steps if s.path == UNSPOKEN]
+    return list(dict.fromkeys(lines))
+
+
+def with_recordings(scenario: Scenario, spoken: Mapping[str, Item]) -> Scenario:
+    """The scenario with recordings for the words that had none."""
+    steps = []
+    for step in scenario.steps:
+        if step.path == UNSPOKEN:
+            item = spoken[step.said]
+            step = dataclasses.replace(
+                step, path=item.path, end_of_speech_s=item.end_of_speech_s, seconds=item.seconds
+            )
+        steps.append(step)
+    return dataclasses.replace(scenario, steps=tuple(steps))
+
+
+def lengthened(instructions: str, length: str) -> str:
+    """Instructions of so many characters: the user's own, then an imaginary shop's rules.
+
+    What decays with the length of the instructions is what a long prompt of a real service does:
+    many lines of policy that have nothing to do with the question. The lines are the same every
+    time.
+
+    Raises:
+        BadInput: There is no such length.
+    """
+    if length not in LENGTHS:
+        raise BadInput(f"lengths: {length!r} is none; allowed: {', '.join(LENGTHS)}")
+    room = LENGTHS[length] - len(instructions) - len(REFERENCE)
+    if room <= 0:
+        return instructions
+    draw = random.Random(7)
+    rules = ""
+    number = 0
+    while len(rules) < room:
+        number += 1
+        rules += (
+            f"Rule {number}. Orders of {draw.choice(GOODS)} to {draw.choice(PLACES)} that "
+            f"are placed before {draw.choice(DAYS)} leave within {draw.randint(2, 9)} days and "
+            f"cost {draw.randint(3, 40)} euros of postage.\n"
+        )
+    return instructions + REFERENCE + rules[:room].rstrip()
+
+
+def _shelf() -> dict[str, Traversable]:
+    """The scenarios that come with Cascade, by name."""
+    folder = resources.files("pipeline.compare").joinpath("scenarios")
+    return {
+        Path(file.name).stem: file
+        for file in folder.iterdir()
+        if Path(file.name).suffix in SUFFIXES
+    }
+
+
+def _files(path: Path) -> list[Path]:
+    """The scenario files that a path stands for."""
+    if path.is_dir():
+        return sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+    return [path] if path.suffix.lower() in SUFFIXES else []
+
+
+def _read(file: Path, instructions: str, patience_s: float) -> Iterator[Scenario]:
+    """The scenario of a file, once for each length of its instructions."""
+    plain = yaml_file.read(file, "is no scenario; it needs at least `turns:`, a list with `say:`")
+    lengths = plain.pop("lengths", None) or [""]
+    try:
+        turns = _turns(plain.get("turns"), file.parent, patience_s)
+        read = _READER.validate_python({**plain, "turns": turns})
+        _check_tools(read)
+        steps = tuple(map(_with_sound, read.steps))
+        name = read.name or file.stem
+        own = read.instructions.strip() or instructions
+        for length in lengths if isinstance(lengths, list) else [lengths]:
+            yield dataclasses.replace(
+                read,
+                name=f"{name} {length}" if length else name,
+                instructions=lengthened(own, length) if length else own,
+                steps=steps,
+                length=length,
+            )
+    except Invalid as error:
+        raise BadInput(f"{file}: {_first(error)}") from None
+    except BadInput as error:
+        raise BadInput(f"{file}: {error}") from None
+
+
+def _turns(turns: Any, folder: Path, patience_s: float) -> list[Any]:
+    """The turns as `Step` reads them: words that are said, or a recording with its words."""
+    if not isinstance(turns, list) or not turns:
+        raise BadInput("turns: needs a list of at least one turn")
+    found = []
+    for number, turn in enumerate(turns, start=1):
+        if not isinstance(turn, dict):
+            raise BadInput(f"turn {number}: needs either `say` (words) or `file` (a recording)")
+        rest = dict(turn)
+        say, name, text = (rest.pop(key, "") for key in ("say", "file", "text"))
+        if bool(say) == bool(name):
+            raise BadInput(f"turn {number}: needs either `say` (words) or `file` (a recording)")
+        if number == 1 and any(rest.get(key) is not None for key in ("interrupt", "after_call")):
+            raise BadInput("turn 1: there is nothing before it that it could interrupt")
+        if name and not (folder / str(name)).is_file():
+            raise BadInput(f"turn {number}: there is no file {folder / str(name)}")
+        said = say or text
+        found.append(
+            {
+                "patience": patience_s,
+                **rest,
+                "said": " ".join(said.split()) if isinstance(said, str) else said,
+                "path": folder / str(name) if name else UNSPOKEN,
+            }
+        )
+    return found
+
+
+def _check_tools(scenario: Scenario) -> None:
+    names = {one.name for one in scenario.tools}
+    for number, step in enumerate(scenario.steps, start=1):
+        wanted = step.expect.tool
+        if wanted is not None and wanted.name and wanted.name not in names:
+            raise BadInput(
+                f"turn {number}: expects the tool {wanted.name!r}, which `tools` does not have"
+            )
+
+
+def _with_sound(step: Step) -> Step:
+    """The step with what its recording tells, if it has one."""
+    if step.path == UNSPOKEN:
+        return step
+    item = Item(step.path, step.path.name, step.said, step.end_of_speech_s)
+    return _recorded(step, checked(item))
+
+
+def _recorded(step: Step, item: Item) -> Step:
+    sound = np.concatenate([*read_audio(item.path, RATE)])
+    found = end_of_speech(sound, RATE)
+    return dataclasses.replace(
+        step,
+        said=item.text,
+        path=item.path,
+        end_of_speech_s=item.end_of_speech_s,
+        audible_s=(len(sound) if found is None or not found.measurable else found.end) / RATE,
+        seconds=item.seconds,
+    )
+
+
+def _first(error: Invalid) -> str:
+    """The first thing that is wrong, with its place: `turns.2.expect.tool: …`."""
+    first = error.errors(include_url=False)[0]
+    # Counted from 1, as a reader counts.
+    place = ".".join(str(p + 1) if isinstance(p, int) else p for p in first["loc"])
+    said = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "unexpected_keyword_argument":
+        said = "is not known here"
+    return f"{place}: {said[0].lower()}{said[1:]}"

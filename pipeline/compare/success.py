@@ -10,8 +10,8 @@ from dataclasses import asdict
 from typing import Any
 
 from pipeline.compare.record import Check, Conversation, Turn
-from pipeline.measure.statistics import ratio_interval, share, share_difference
-from pipeline.profile.summary import described
+from pipeline.measure.stats import ratio_interval, share, share_difference
+from pipeline.measure.summary import described
 
 HISTORY = ("history", "history lacks")
 """Kinds of checks that are about what the model remembers."""

@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.compare import cost, success
-from pipeline.compare.record import Conversation, Turn
-from pipeline.compare.stamp import simulations, titled
+from pipeline.compare.record import Conversation, Turn, simulations, titled
 from pipeline.compare.verdict import verdict
 from pipeline.measure.record import Record
-from pipeline.measure.results import write_figures
-from pipeline.measure.statistics import difference
-from pipeline.profile.summary import (
+from pipeline.measure.run import write_figures
+from pipeline.measure.stats import difference
+from pipeline.measure.summary import (
     DESCRIBED,
     HIDEABLE,
     against,

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.compare.stamp import source_of
-from pipeline.profile.terminal import NONE, recordings, table
+from pipeline.compare.record import source_of
+from pipeline.measure.terminal import NONE, recordings, table
 from pipeline.speech_to_speech.brief import STAMP
 
 BLOCKS = "▁▂▃▄▅▆▇█"

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.compare.stamp import source_of
+from pipeline.compare.record import source_of
 from pipeline.speech_to_speech.brief import STAMP
 
 FILLER_MS = 50.0

@@ -10,20 +10,26 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple
 
-from pipeline.conversation.message import CHARS_PER_TOKEN, Message, Place, clean, cut, wire
-from pipeline.engines.prompt import Prompt, tools_of
-from pipeline.engines.tools import Tool, ToolUse
-from pipeline.text import alignment
-from pipeline.text.alignment import WordEnd
-from pipeline.text.chunker import Clause
+from pipeline.engines.tools import Prompt, Tool, ToolUse, tool_call, tools_of
 
-__all__ = ["CHARS_PER_SECOND", "Conversation", "Message", "Place", "Spoken"]
+Role = Literal["system", "user", "assistant", "tool"]
 
-CHARS_PER_SECOND = 15.0
-"""How fast a voice reads, about; used only for a clause whose sound is not complete."""
+CHARS_PER_TOKEN = 3.5
+"""For the context budget. English text has about 4 characters a token with the usual vocabularies;
+3.5 errs towards dropping a turn too early rather than overflowing the server's context."""
+
+RETENTION = 0.5
+"""Share of the budget kept when dropping: seldom and much, so that the server's prefix cache
+survives."""
+
+TOOL_CHARS = 1500
+"""Longest tool result; the rest is cut off."""
+
+MESSAGE_TOKENS = 6
+"""What a chat template adds around each message, about."""
 
 RUNNING = "The tool is still running; its result comes later."
 """Stands for the result of a call that is not there yet: no chat takes a call without a result."""
@@ -40,7 +46,48 @@ LEAST_RESULT_CHARS = 200
 """A result is not cut shorter than this to make a prompt fit its budget."""
 
 
-class Conversation:
+@dataclass(slots=True)
+class Message:
+    """One side's words in one turn, or what it asked of tools, or a tool's result.
+
+    Attributes:
+        role: Whose; `tool` for a result.
+        content: The words; those of a call may be empty.
+        turn: In which turn they were said. What is said of a result that came late belongs to the
+            turn in which that was.
+        calls: What the assistant asked for at the end of these words; the results follow at once.
+        call_id: Which call it is the result of.
+        part: 0 for the reply of the turn, counted on for those that came late.
+    """
+
+    role: Role
+    content: str
+    turn: int
+    calls: tuple[ToolUse, ...] = ()
+    call_id: str = ""
+    part: int = field(default=0, compare=False)
+
+    @property
+    def tokens(self) -> float:
+        """About how many tokens it costs in a prompt."""
+        called = sum(len(use.name) + len(use.arguments) for use in self.calls)
+        around = 1 + len(self.calls) + (3 if self.calls else 0)
+        return (len(self.content) + called) / CHARS_PER_TOKEN + MESSAGE_TOKENS * around
+
+    @property
+    def place(self) -> ReplyPlace:
+        """Where it stands."""
+        return ReplyPlace(self.turn, self.part)
+
+
+class ReplyPlace(NamedTuple):
+    """Where a reply stands in the history: in this turn, after so many others."""
+
+    turn: int
+    part: int = 0
+
+
+class History:
     """The history of a session, in order, fitted into a prompt of limited size."""
 
     def __init__(
@@ -48,9 +95,9 @@ class Conversation:
         instructions: str,
         *,
         budget_tokens: int,
-        retention: float,
+        retention: float = RETENTION,
         tools: Sequence[Tool] = (),
-        tool_chars: int = 1500,
+        tool_chars: int = TOOL_CHARS,
     ) -> None:
         """Start empty.
 
@@ -117,7 +164,7 @@ class Conversation:
             part: Likewise.
             cuts: Where in its text tools were called: so many characters were written before.
         """
-        place = Place(turn, part)
+        place = ReplyPlace(turn, part)
         for messages in (self._left_out, self._kept):
             messages[:] = [
                 m for m in messages if m.role != "assistant" or m.place != place or m.calls
@@ -130,7 +177,7 @@ class Conversation:
         if heard[begin:].strip():
             self._insert(Message("assistant", heard[begin:].strip(), turn, part=part))
 
-    def call(self, place: Place, uses: Sequence[ToolUse]) -> None:
+    def call(self, place: ReplyPlace, uses: Sequence[ToolUse]) -> None:
         """The assistant asks for tools, in the reply at `place`; they are running."""
         uses = tuple(
             ToolUse(use.id, clean(use.name), clean(use.arguments)[: self._tool_chars])
@@ -155,7 +202,7 @@ class Conversation:
         """A call will have no result."""
         self.result(call_id, CANCELLED)
 
-    def follow_up(self, uses: Sequence[ToolUse], turn: int) -> Place:
+    def follow_up(self, uses: Sequence[ToolUse], turn: int) -> ReplyPlace:
         """The results of calls are there, late: they are told now, in `turn`.
 
         The calls move to the end with their results, so that a prompt ends with them; the words
@@ -183,7 +230,7 @@ class Conversation:
                     stay.append(m)
             messages[:] = stay
         self._kept += moved
-        return Place(turn, part + 1)
+        return ReplyPlace(turn, part + 1)
 
     @property
     def unanswered(self) -> bool:
@@ -268,93 +315,27 @@ def _shortened(messages: list[Message], excess: float) -> list[Message]:
     return messages
 
 
-class Spoken:
-    """Which words of a reply have been heard, given how many samples were played.
+def wire(message: Message) -> dict[str, Any]:
+    """A message as the chat API takes it."""
+    wire: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.calls:
+        wire["tool_calls"] = [tool_call(use) for use in message.calls]
+    if message.role == "tool":
+        wire["tool_call_id"] = message.call_id
+    return wire
 
-    The reply's sound is the sound of its clauses, one after the other; each clause knows the span
-    of the reply's text that it came from.
+
+def cut(text: str, chars: int) -> str:
+    """The beginning of a text, with a note that the rest was cut off; so many characters in all.
+
+    A text that has the note already keeps its count of what there was.
     """
-
-    def __init__(self, rate: int) -> None:
-        """Start a reply whose sound has `rate` samples a second."""
-        self._rate = rate
-        self._clauses: list[_Sound] = []
-        self.samples = 0
-
-    def begin(self, clause: Clause) -> None:
-        """The next samples belong to `clause`."""
-        self._clauses.append(_Sound(clause, self.samples))
-
-    def extend(self, samples: int, words: Sequence[WordEnd] | None = None) -> None:
-        """The current clause has this many more samples, and these words of it end in them.
-
-        Without words, or with None, see `heard`: it makes a difference whether no word ends there,
-        or nobody knows.
-        """
-        sound = self._clauses[-1]
-        if words is not None:
-            before = sound.words or []
-            sound.words = [*before, *((w.char, sound.samples + w.sample) for w in words)]
-        self.samples += samples
-        sound.samples += samples
-
-    def end(self) -> None:
-        """The current clause's sound is complete."""
-        self._clauses[-1].complete = True
-
-    def heard(self, text: str, samples: int) -> str:
-        """The part of the reply's `text` that was heard once `samples` samples had been played.
-
-        Whole words only: a word that was cut off counts as not heard. Within a clause whose
-        words' ends are not known, words are placed in proportion to their characters.
-        Samples that were not made count as not played.
-        """
-        samples = min(samples, self.samples)
-        end = 0
-        for sound in self._clauses:
-            played = samples - sound.start
-            if played <= 0:
-                break
-            clause = sound.clause
-            if sound.complete and played >= sound.samples:
-                end = clause.end
-                continue
-            if sound.words is None:
-                reached = self._in_proportion(text, sound, played)
-            else:
-                reached = self._by_words(text, sound, played)
-            end = max(end, reached)
-            break
-        return text[:end].rstrip()
-
-    def _in_proportion(self, text: str, sound: _Sound, played: int) -> int:
-        clause = sound.clause
-        expected = len(clause.text) / CHARS_PER_SECOND * self._rate
-        length = sound.samples if sound.complete else max(sound.samples, expected)
-        reached = clause.start + int((clause.end - clause.start) * played / length)
-        return _word_end(text, clause.start, reached)
-
-    def _by_words(self, text: str, sound: _Sound, played: int) -> int:
-        clause = sound.clause
-        char = max((end for end, sample in sound.words or [] if sample <= played), default=0)
-        reached = alignment.reached(clause.text, text[clause.start : clause.end], char)
-        return clause.start + reached if reached else 0
+    had = re.search(r"\n\[cut off here: (\d+) characters in all\]$", text)
+    whole = had[1] if had else len(text)
+    note = f"\n[cut off here: {whole} characters in all]"
+    return text[: max(0, chars - len(note))] + note
 
 
-@dataclass(slots=True)
-class _Sound:
-    clause: Clause
-    start: int
-    samples: int = 0
-    words: list[tuple[int, int]] | None = None
-    complete: bool = False
-
-
-def _word_end(text: str, start: int, reached: int) -> int:
-    """The end of the last word of `text[start:]` that ends at or before `reached`; else 0."""
-    ends = [m.end() for m in re.finditer(r"\S+", text[start:reached])]
-    if not ends:
-        return 0
-    if reached >= len(text) or text[reached].isspace() or start + ends[-1] < reached:
-        return start + ends[-1]
-    return start + ends[-2] if len(ends) > 1 else 0
+def clean(text: str) -> str:
+    """A text that can be sent: halves of characters cannot."""
+    return text.encode("utf-8", "replace").decode("utf-8")

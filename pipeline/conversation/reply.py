@@ -1,30 +1,48 @@
-"""One reply: tokens → clauses → audio, overlapped.
+"""One reply: tokens → clauses → audio, overlapped, and how much of it was heard.
 
 The model writes, the chunker cuts, the voice speaks, all at once: the first clause is heard while
-the third is being written. Queues between them are bounded, and no more sound is made ahead of what
-the user has heard than `reply.lead_s`.
+the third is being written. What waits between them is bounded, and no more sound is made ahead of
+what the user has heard than `reply.lead_s`.
 
-A reply may have passes, with a lull between them: a tool works, and the model goes on when that has
-an answer. What was written before the lull is spoken meanwhile.
+The model may call tools. What it wrote before is spoken while they work; then it goes on in the
+same reply.
+
+A reply is begun at a short silence, before anybody knows whether the user has finished. All it
+tells is held until it is committed; then it is there at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import replace
+import enum
+import math
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pipeline.audio.audible import onset
 from pipeline.clock import Clock
-from pipeline.config import Reply as ReplySettings
-from pipeline.conversation.history import CHARS_PER_SECOND, Place, Spoken
-from pipeline.engines.llm import Messages, Used
+from pipeline.config import ReplyMode
+from pipeline.conversation.history import ReplyPlace
+from pipeline.engines.llm import Messages, Used, Writer
+from pipeline.engines.tools import ToolUse
+from pipeline.engines.whisper import Audio, Transcription
 from pipeline.errors import StageError, first_of
-from pipeline.events import Event, Frame, ReplyAudio, ReplyText, Usage
+from pipeline.events import (
+    Event,
+    Frame,
+    ReplyAudio,
+    ReplyStarted,
+    ReplyStatus,
+    ReplyText,
+    Usage,
+)
 from pipeline.text.alignment import Sound
 from pipeline.text.chunker import Chunker, Clause
+from pipeline.text.spoken import CHARS_PER_SECOND, Spoken
+from pipeline.turns.listener import Detector
 
 CLAUSES_AHEAD = 8
 """Clauses that may wait for the voice before the model's stream is left unread."""
@@ -33,23 +51,41 @@ STARVING_S = 0.3
 """With less sound than this in hand a word gap is better than a hole: about what a clause takes."""
 
 
-class Lull:
-    """The model writes no more until something else has happened."""
+@dataclass(frozen=True, slots=True)
+class ReplyPace:
+    """How far the stages of a reply run ahead of what is heard.
+
+    Attributes:
+        first_words: Words that the first clause needs.
+        first_deadline_ms: After the first token: speak what there is, at a word gap.
+        max_clause_chars: Longest clause.
+        lead_in_ms: Silence kept before a reply's first sound: voices bring 90.
+        comfort_s: With more audio than this in hand clauses grow to sentences.
+        lead_s: Audio made ahead of what is heard; the rest waits.
+    """
+
+    first_words: int = 3
+    first_deadline_ms: int = 30
+    max_clause_chars: int = 240
+    lead_in_ms: int = 10
+    comfort_s: float = 1.5
+    lead_s: float = 4.0
 
 
-LULL = Lull()
+PACE = ReplyPace()
+
+TOOL_ROUNDS = 5
+"""How often a reply may wait for tools before it fails."""
+
+Tell = Callable[[Event], None]
+"""Takes an event."""
+
+Mark = Callable[..., None]
+"""Takes a mark's name, and what it is about."""
 
 
-class Model(Protocol):
-    """What writes the reply (`rounds.Rounds`)."""
-
-    def stream(self, messages: Messages) -> AsyncGenerator[str | Used | Lull, None]:
-        """Yield text as it is written, and what it cost at the end of each pass."""
-        ...
-
-
-class Voice(Protocol):
-    """What speaks it (`engines.Speaker`)."""
+class Synthesiser(Protocol):
+    """What speaks a reply."""
 
     @property
     def rate(self) -> int:
@@ -66,290 +102,424 @@ class Voice(Protocol):
         ...
 
 
-Emit = Callable[[Event], Awaitable[None]]
-Mark = Callable[..., None]
-"""Takes a mark's name, and what it is about."""
+class Engines(Protocol):
+    """What computes (`engines.local.LocalEngines`): loaded, warm, and owned by somebody else."""
+
+    def new_detector(self) -> Detector:
+        """A judge of voice for one session: it remembers what it has heard."""
+        ...
+
+    @property
+    def model(self) -> Writer:
+        """Writes replies, and calls tools."""
+        ...
+
+    @property
+    def voice(self) -> Synthesiser:
+        """Speaks them."""
+        ...
+
+    async def read_ahead(self, messages: Messages) -> None:
+        """Let the model read a prompt before it is asked to go on from it, where that helps."""
+        ...
+
+    async def transcribe(
+        self,
+        audio: Audio,
+        voiced_ms: float | None = None,
+        *,
+        prefix: str = "",
+        language: str = "",
+    ) -> Transcription:
+        """Recognise an utterance (16 kHz, -1 to 1) with this much voice in it (None: unknown).
+
+        Args:
+            audio: The utterance.
+            voiced_ms: How much of it is voiced (ms).
+            prefix: The words that it surely begins with, which need not be recognised again.
+            language: Code of the language that is spoken; empty: not known yet.
+        """
+        ...
+
+    async def melody(self, audio: Audio) -> float | None:
+        """Whether the speaker sounds finished, as a probability; None if nobody can tell."""
+        ...
+
+    async def judge(self, messages: Messages) -> float | None:
+        """Whether the last message of a prompt reads finished, as a probability; None likewise."""
+        ...
+
+
+class ReplyState(enum.Enum):
+    """How far a reply is."""
+
+    LISTENING = enum.auto()
+    """What the user said is being recognised; there is nothing of the reply yet."""
+
+    SPEAKING = enum.auto()
+    """The model writes, and the voice speaks."""
+
+    WAITING_FOR_TOOL = enum.auto()
+    """The model goes on when the tools that it has called have answered."""
+
+    MADE = enum.auto()
+    """All of it is made, and not all heard."""
+
+    HEARD = enum.auto()
+    """It is over: it was heard to its end, or there was nothing to say."""
+
+    STOPPED = enum.auto()
+    """It is over: the user spoke."""
+
+    FAILED = enum.auto()
+    """It is over: a stage failed, and what had been made before was heard."""
 
 
 class Reply:
-    """The work on one reply. `run` it in a task; cancelling the task stops all of it.
+    """One reply: its text, its sound, and how far it is.
 
     Attributes:
         turn: Its turn.
-        id: Its name in events.
-        text: What the model has written so far, thinking left out.
         place: Where it stands in the history.
-        cuts: Where lulls are in its text: so many characters were written before each.
-        stopped: Set by the owner when the playing was cut short.
+        id: Its name in events, once it has begun.
+        words: What the user said, once that is known.
+        text: What the model has written so far, thinking left out.
+        cuts: Where tools were called in its text: so many characters were written before each.
+        asked: How often tools were called.
+        state: How far it is.
+        held: Whether what it tells is held, since the turn may go on.
+        status: How the making of it ended, once it has.
+        error: What failed.
+        task: The work on it.
+        mark: Takes its marks in the trace.
     """
 
     def __init__(
         self,
         turn: int,
-        id: str,
         *,
-        model: Model,
-        voice: Voice,
-        settings: ReplySettings,
+        model: Writer,
+        voice: Synthesiser,
+        mode: ReplyMode,
         clock: Clock,
-        emit: Emit,
+        tell: Tell,
         mark: Mark,
-        committed: asyncio.Event | None = None,
-        place: Place | None = None,
+        tools: Callable[[Reply, Sequence[ToolUse]], Awaitable[Messages]],
+        pace: ReplyPace = PACE,
+        rounds: int = TOOL_ROUNDS,
+        asked: int = 0,
+        place: ReplyPlace | None = None,
+        held: bool = False,
     ) -> None:
         """Prepare a reply.
 
         Args:
             turn: Its turn.
-            id: Its name in events.
             model: Writes it.
             voice: Speaks it.
-            settings: How stages overlap.
+            mode: How stages overlap.
             clock: The session's.
-            emit: Takes the events: `ReplyText`, `ReplyAudio`, `Usage`.
+            tell: Takes the events, once it is committed.
             mark: Takes the trace's marks, each once, and its details.
-            committed: Set once it may be heard; None: at once. Before that nothing hurries.
+            tools: Waits for the commit, calls tools, waits for their results, and gives the prompt
+                that goes on from them.
+            pace: See `ReplyPace`.
+            rounds: How often tools may be called.
+            asked: How often they have been, in a reply before this one that it completes.
             place: Where it stands in the history; None: it is the reply of its turn.
+            held: Whether the turn may go on: nothing is told before `commit`, and nothing hurries.
         """
         self.turn = turn
-        self.id = id
+        self.place = place or ReplyPlace(turn)
+        self.id = ""
+        self.words: str | None = None
         self.text = ""
-        self.place = place or Place(turn)
         self.cuts: list[int] = []
-        self.stopped = False
+        self.asked = asked
+        self.state = ReplyState.LISTENING
+        self.held = held
+        self.status: ReplyStatus | None = None
+        self.error: Exception | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.mark = mark
+        self._rounds = rounds
         self._model = model
         self._voice = voice
-        self._settings = settings
+        self._pace = pace
+        self._sequential = mode == "sequential"
+        self._lead = math.inf if self._sequential else pace.lead_s * voice.rate
         self._clock = clock
-        self._emit = emit
-        self._mark = mark
-        self._committed = committed
+        self._tell = tell
+        self._tools = tools
+        self._kept: deque[Event] = deque()
+        self._marked: set[str] = set()
+        self._changed = asyncio.Event()
+        # This pass of the model: where its text begins, and whether its first clause is cut.
+        self._passed = 0
         self._chunker = self._new_chunker()
-        self._clauses: asyncio.Queue[Clause | None] = asyncio.Queue(CLAUSES_AHEAD)
-        self._spoken = Spoken(voice.rate)
-        self._played = 0
-        self._waiting_chars = 0
-        self._waiting_clauses = 0
-        self._room = asyncio.Event()
-        self._first_token = asyncio.Event()
-        self._lull = asyncio.Event()
         self._begun = False
         self._overdue = False
-        self._marked: set[str] = set()
-        self._failure: StageError | None = None
-        self._whole = False
+        # What is written; the first of the clauses is being spoken.
+        self._clauses: deque[Clause] = deque()
+        self._sounding = 0
+        self._written = False
+        self._unsent: list[Event] = []
+        self._spoken = Spoken(voice.rate)
+        self._played = 0
 
-    async def run(self, messages: Messages) -> None:
-        """Make the reply to `messages` and emit it.
-
-        Raises:
-            StageError: A stage failed. Where it was the model, what it had written before has been
-                spoken all the same.
-        """
-        try:
-            if self._settings.mode == "sequential":
-                await self._one_after_another(messages)
-            else:
-                await self._overlapped(messages)
-        except StageError as error:
-            self._failure = self._failure or error
-        except Exception:
-            self._whole = True
-            raise
-        # Only a cancelled reply has an end that is still to be told.
-        self._whole = True
-        if self._failure is not None:
-            raise self._failure
-
-    async def _overlapped(self, messages: Messages) -> None:
-        """All stages at once."""
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                deadline = tasks.create_task(self._deadline())
-                tasks.create_task(self._speak())
-                await self._write(messages)
-                deadline.cancel()
-        except BaseExceptionGroup as group:
-            raise first_of(group) from None
-
-    def played(self, samples: int) -> None:
-        """Take the playout position: how many samples of this reply have been heard."""
-        self._played = max(self._played, min(samples, self._spoken.samples))
-        self._room.set()
-
-    def heard_text(self) -> str:
-        """What the user has heard of it so far, in whole words."""
-        if self.over and not self.stopped and self._failure is None and self._spoken.samples:
-            return self.text
-        return self._spoken.heard(self.text, self._played)
+    # --- its state ---
 
     @property
-    def ahead(self) -> bool:
-        """Whether so much of it is made that nobody waits for the rest."""
-        return self._whole or self.made_s >= self._settings.comfort_s
+    def speaking(self) -> bool:
+        """Whether it is under way, heard or about to be."""
+        return self.making or self.state is ReplyState.MADE
+
+    @property
+    def making(self) -> bool:
+        """Whether it is being written and spoken."""
+        return self.state in (ReplyState.SPEAKING, ReplyState.WAITING_FOR_TOOL)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will be heard of it."""
+        return self.state in (ReplyState.HEARD, ReplyState.STOPPED, ReplyState.FAILED)
+
+    @property
+    def preparing(self) -> bool:
+        """Whether it is computed ahead of the commit, and nobody has to wait for it yet."""
+        working = self.state in (ReplyState.LISTENING, ReplyState.SPEAKING)
+        return self.held and working and self.made_s < self._pace.comfort_s
+
+    @property
+    def lulled(self) -> bool:
+        """Whether it waits for tools, and all that was written before has been heard."""
+        waiting = self.state is ReplyState.WAITING_FOR_TOOL
+        return waiting and not self._clauses and self._played >= self._spoken.samples
 
     @property
     def made_s(self) -> float:
         """How much sound was made so far (s)."""
         return self._spoken.samples / self._voice.rate
 
-    @property
-    def lulled(self) -> bool:
-        """Whether the model is in a lull, and all that was written before has been heard."""
-        lull = bool(self.cuts) and self.cuts[-1] == len(self.text) and not self._whole
-        return lull and not self._waiting_clauses and self._played >= self._spoken.samples
+    def begin(self, id: str) -> None:
+        """There will be a reply, by this name."""
+        self.id = id
+        self.state = ReplyState.SPEAKING
+        self.tell(ReplyStarted(self.turn, id))
 
-    @property
-    def over(self) -> bool:
-        """Whether nothing more will be heard of it: it was stopped, or heard to its end."""
-        return self.stopped or (self._whole and self._played >= self._spoken.samples)
+    def tell(self, event: Event) -> None:
+        """Tell an event, or hold it."""
+        if self.held:
+            self._kept.append(event)
+        else:
+            self._tell(event)
 
-    async def _write(self, messages: Messages) -> None:
-        """Model → clauses."""
+    def commit(self) -> None:
+        """The turn is over: tell what was held, and from now on everything at once."""
+        self.held = False
+        while self._kept:
+            self._tell(self._kept.popleft())
+        self.wake()
+
+    def made(self, status: ReplyStatus, error: Exception | None) -> None:
+        """The work on it is over: how that ended, and what failed."""
+        self.status, self.error = status, error
+        if self.state is not ReplyState.STOPPED:
+            self.state = ReplyState.MADE
+            self._see_end()
+
+    def played(self, samples: int) -> None:
+        """Take the playout position: how many samples of it have been heard."""
+        self._played = max(self._played, min(samples, self._spoken.samples))
+        self._see_end()
+        self.wake()
+
+    def stop(self) -> None:
+        """Nobody wants more of it: stop all work on it."""
+        self.state = ReplyState.STOPPED
+        if self.task is not None:
+            self.task.cancel()
+
+    def heard_text(self) -> str:
+        """What the user has heard of it so far, in whole words."""
+        if self.state is ReplyState.HEARD and self._spoken.samples:
+            return self.text
+        return self._spoken.heard(self.text, self._played)
+
+    async def until(self, ready: Callable[[], bool]) -> None:
+        """Wait until something is so that changes with `wake`."""
+        while not ready():
+            self._changed.clear()
+            await self._changed.wait()
+
+    def wake(self) -> None:
+        """Something has changed that the work may wait for."""
+        self._changed.set()
+
+    def _see_end(self) -> None:
+        if self.state is ReplyState.MADE and self._played >= self._spoken.samples:
+            self.state = ReplyState.HEARD if self.error is None else ReplyState.FAILED
+
+    # --- the work on it ---
+
+    async def make(self, messages: Messages) -> None:
+        """Write and speak the reply to `messages`, and tell it. Cancelling this stops all of it.
+
+        Raises:
+            StageError: A stage failed. Where it was the model, what it had written before has been
+                spoken all the same.
+        """
         try:
-            async with contextlib.aclosing(self._deltas(messages)) as deltas:
-                async for delta in deltas:
-                    if isinstance(delta, Lull):
-                        await self._pause()
-                        continue
-                    hurry = self._in_hand_s() < self._settings.comfort_s
-                    await self._cut(self._chunker.push(delta, hurry=hurry))
-                    if self._overdue or (self._begun and self._starving()):
-                        await self._cut(self._chunker.force())
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._speak())
+                failure = await self._write(messages, tasks)
+        except BaseExceptionGroup as group:
+            raise first_of(group) from None
+        if failure is not None:
+            raise failure
+
+    async def _write(self, messages: Messages, tasks: asyncio.TaskGroup) -> StageError | None:
+        """Model → clauses, pass after pass as long as it calls tools. Gives what went wrong."""
+        self._once("llm.request")
+        failure: StageError | None = None
+        try:
+            while uses := await self._pass(messages, tasks):
+                messages = await self._call(uses)
+            self._once("llm.last_token")
         except StageError as error:
             # What was written is still spoken; the failure is told after it.
-            self._failure = error
-        await self._cut(self._chunker.flush())
-        await self._clauses.put(None)
+            failure = error
+        self._cut_rest()
+        self._written = True
+        self.wake()
+        return failure
 
-    async def _pause(self) -> None:
-        """A lull: what was written is spoken, and the next pass begins as a reply does."""
-        await self._cut(self._chunker.flush())
+    async def _pass(self, messages: Messages, tasks: asyncio.TaskGroup) -> list[ToolUse]:
+        """Ask the model once: its text is cut as it comes. Gives the tools that it calls."""
+        self._passed = len(self.text)
         self._chunker = self._new_chunker()
         self._begun = self._overdue = False
-        self._first_token.clear()
-        self._lull.set()
-
-    async def _deltas(self, messages: Messages) -> AsyncGenerator[str | Lull, None]:
-        """The model's text, noted and told as it comes."""
-        self._once("llm.request")
-        async with contextlib.aclosing(self._model.stream(messages)) as deltas:
-            async for delta in deltas:
-                if isinstance(delta, Used):
-                    await self._emit(
-                        Usage(
-                            self.turn, delta.input_tokens, delta.cached_tokens, delta.output_tokens
+        uses: list[ToolUse] = []
+        deadline: asyncio.Task[None] | None = None
+        try:
+            async with contextlib.aclosing(self._model.stream(messages)) as pieces:
+                async for piece in pieces:
+                    if isinstance(piece, ToolUse):
+                        uses.append(piece)
+                    elif isinstance(piece, Used):
+                        self.tell(
+                            Usage(
+                                self.turn,
+                                piece.input_tokens,
+                                piece.cached_tokens,
+                                piece.output_tokens,
+                            )
                         )
-                    )
-                    continue
-                if isinstance(delta, Lull):
-                    self.cuts.append(len(self.text))
-                    yield delta
-                    continue
-                self._once("llm.first_token")
-                self._mark("token", text=delta)
-                self._first_token.set()
-                self.text += delta
-                await self._emit(ReplyText(self.turn, self.id, delta))
-                yield delta
-        self._once("llm.last_token")
+                    else:
+                        deadline = deadline or tasks.create_task(self._deadline())
+                        self._take(piece)
+                        await self.until(lambda: len(self._clauses) <= CLAUSES_AHEAD)
+        finally:
+            if deadline is not None:
+                deadline.cancel()
+        return uses
+
+    def _take(self, delta: str) -> None:
+        """More text of this pass."""
+        if len(self.text) == self._passed and self.text:
+            # The first words after a call stand apart from those before it.
+            delta = delta if self.text[-1].isspace() or delta[:1].isspace() else f" {delta}"
+        self._once("llm.first_token")
+        self.mark("token", text=delta)
+        self.text += delta
+        self.tell(ReplyText(self.turn, self.id, delta))
+        if self._sequential:
+            return
+        self._cut(self._chunker.push(delta, hurry=self._in_hand_s() < self._pace.comfort_s))
+        if self._overdue or (self._begun and self._in_hand_s() < STARVING_S):
+            self._cut(self._chunker.force())
 
     async def _deadline(self) -> None:
-        """Cut each pass's first clause at a word gap if the text gives no better place in time."""
-        while True:
-            await self._first_token.wait()
-            self._lull.clear()
-            await asyncio.sleep(self._settings.first_deadline_ms / 1000)
-            if self._committed is not None:
-                await self._committed.wait()
-            if self._lull.is_set():
-                continue
-            if not self._begun:
-                self._overdue = True
-                await self._cut(self._chunker.force())
-            await self._lull.wait()
+        """Cut the pass's first clause at a word gap if the text gives no better place in time."""
+        await asyncio.sleep(self._pace.first_deadline_ms / 1000)
+        await self.until(lambda: not self.held)
+        if not self._begun:
+            self._overdue = True
+            self._cut(self._chunker.force())
 
-    async def _cut(self, clauses: list[Clause]) -> None:
-        """Hand clauses to the voice; waits while too many are in its queue."""
-        for clause in self._placed(clauses):
+    async def _call(self, uses: Sequence[ToolUse]) -> Messages:
+        """The model calls tools: what it wrote is spoken meanwhile. Gives the next prompt.
+
+        Raises:
+            StageError: It calls them again and again.
+        """
+        if self.asked >= self._rounds:
+            raise StageError(
+                "llm",
+                f"the model called tools {self.asked} times and wants more; "
+                "ask for less at once, or raise conversation.tool_rounds",
+            )
+        self.asked += 1
+        self.cuts.append(len(self.text))
+        self._cut_rest()
+        self.state = ReplyState.WAITING_FOR_TOOL
+        messages = await self._tools(self, uses)
+        self.state = ReplyState.SPEAKING
+        return messages
+
+    def _cut_rest(self) -> None:
+        """All of the pass is written."""
+        if self._sequential:
+            self._cut(self._chunker.push(self.text[self._passed :], hurry=False))
+        self._cut(self._chunker.flush())
+
+    def _cut(self, clauses: list[Clause]) -> None:
+        """Hand clauses to the voice, with their spans in the text of the whole reply."""
+        for clause in clauses:
             self._once("clause.first")
-            self._mark("clause", text=clause.text)
+            self.mark("clause", text=clause.text)
             self._begun = True
             self._overdue = False
-            self._waiting_chars += len(clause.text)
-            self._waiting_clauses += 1
-            await self._clauses.put(clause)
-
-    def _placed(self, clauses: list[Clause]) -> list[Clause]:
-        """The clauses of this pass, with their spans in the text of the whole reply."""
-        before = self._passed
-        return [replace(c, start=c.start + before, end=c.end + before) for c in clauses]
+            start, end = clause.start + self._passed, clause.end + self._passed
+            self._clauses.append(replace(clause, start=start, end=end))
+        self.wake()
 
     def _new_chunker(self) -> Chunker:
-        """Cuts the text of the next pass."""
-        self._passed = len(self.text)
         return Chunker(
-            first_words=self._settings.first_words,
-            max_chars=self._settings.max_clause_chars,
+            first_words=self._pace.first_words,
+            max_chars=self._pace.max_clause_chars,
             language=self._voice.language,
         )
 
     async def _speak(self) -> None:
         """Clauses → audio."""
-        while (clause := await self._clauses.get()) is not None:
-            async with contextlib.aclosing(self._pieces(clause)) as pieces:
-                self._spoken.begin(clause)
-                waiting = len(clause.text)
-                async for piece in pieces:
-                    self._waiting_chars -= waiting
-                    waiting = 0
-                    await self._make_room()
-                    await self._send(piece, clause)
-                self._waiting_chars -= waiting
-                self._waiting_clauses -= 1
-                self._spoken.end()
+        while True:
+            await self.until(lambda: bool(self._clauses) or self._written)
+            if not self._clauses:
+                break
+            await self._say(self._clauses[0])
+            self._clauses.popleft()
+            self._sounding = 0
+            if not self._clauses:
+                self._play_all()
+            self.wake()
         self._once("tts.last_audio")
 
-    async def _one_after_another(self, messages: Messages) -> None:
-        """The textbook cascade: all of the text, then all of its sound, then the playing."""
-        try:
-            async with contextlib.aclosing(self._deltas(messages)) as deltas:
-                async for delta in deltas:
-                    if isinstance(delta, Lull):
-                        await self._say_all()
-                        self._chunker = self._new_chunker()
-        except StageError as error:
-            self._failure = error
-        await self._say_all(last=True)
-
-    async def _say_all(self, *, last: bool = False) -> None:
-        """Make the sound of what was written in this pass, and only then play it."""
-        written = self.text[self._passed :]
-        clauses = [*self._chunker.push(written, hurry=False), *self._chunker.flush()]
-        sounds: list[tuple[Clause, list[Sound]]] = []
-        for clause in self._placed(clauses):
-            self._once("clause.first")
-            self._mark("clause", text=clause.text)
-            sounds.append((clause, [piece async for piece in self._pieces(clause)]))
-        if last:
-            self._once("tts.last_audio")
-        for clause, sound in sounds:
-            self._spoken.begin(clause)
-            for piece in sound:
-                await self._send(piece, clause)
-            self._spoken.end()
-
-    async def _pieces(self, clause: Clause) -> AsyncGenerator[Sound, None]:
-        """A clause's sound, with the marks of its making."""
+    async def _say(self, clause: Clause) -> None:
+        """Make a clause's sound, no more of it ahead of the playing than the lead."""
         self._once("tts.start")
-        self._mark("tts.clause", text=clause.text)
+        self.mark("tts.clause", text=clause.text)
+        self._spoken.begin(clause)
         async with contextlib.aclosing(self._voice.speak(clause.text)) as pieces:
             async for piece in pieces:
                 self._once("tts.first_audio")
-                self._mark("tts.piece", samples=len(piece))
-                yield piece
+                self.mark("tts.piece", samples=len(piece))
+                self._sounding = len(clause.text)
+                await self.until(lambda: self._spoken.samples - self._played < self._lead)
+                self._send(piece, clause)
+        self._spoken.end()
 
-    async def _send(self, piece: Sound, clause: Clause) -> None:
+    def _send(self, piece: Sound, clause: Clause) -> None:
         if self._spoken.samples == 0:
             piece = self._without_silence(piece)
             if not len(piece):
@@ -359,32 +529,35 @@ class Reply:
         frame = Frame(piece.samples, self._voice.rate, offset, self._clock.now_ns())
         # Once the model has called tools, what it said before is known to be no answer.
         filler = bool(self.cuts) and clause.end <= self.cuts[-1]
-        await self._emit(ReplyAudio(self.turn, self.id, frame, filler))
+        audio = ReplyAudio(self.turn, self.id, frame, filler)
+        if self._sequential:
+            self._unsent.append(audio)
+        else:
+            self.tell(audio)
+
+    def _play_all(self) -> None:
+        """The textbook cascade: all of the text, then all of its sound, then the playing."""
+        if self._written:
+            self._once("tts.last_audio")
+        for audio in self._unsent:
+            self.tell(audio)
+        self._unsent.clear()
 
     def _without_silence(self, piece: Sound) -> Sound:
         """The reply's first sound: voices begin with silence, which the user would wait for."""
         first = onset(piece.samples, self._voice.rate)
         if first is None:
             return piece.without_first(len(piece))
-        lead_in = self._settings.lead_in_ms * self._voice.rate // 1000
+        lead_in = self._pace.lead_in_ms * self._voice.rate // 1000
         return piece.without_first(max(0, first - lead_in))
-
-    async def _make_room(self) -> None:
-        """Wait until less than `lead_s` of sound is ahead of what was heard."""
-        lead = self._settings.lead_s * self._voice.rate
-        while self._spoken.samples - self._played >= lead:
-            self._room.clear()
-            await self._room.wait()
 
     def _in_hand_s(self) -> float:
         """Seconds of sound that is made, or will be from clauses already cut, and not yet heard."""
         made = (self._spoken.samples - self._played) / self._voice.rate
-        return made + self._waiting_chars / CHARS_PER_SECOND
+        waiting = sum(len(clause.text) for clause in self._clauses) - self._sounding
+        return made + waiting / CHARS_PER_SECOND
 
-    def _starving(self) -> bool:
-        return self._in_hand_s() < STARVING_S
-
-    def _once(self, mark: str) -> None:
-        if mark not in self._marked:
-            self._marked.add(mark)
-            self._mark(mark)
+    def _once(self, name: str) -> None:
+        if name not in self._marked:
+            self._marked.add(name)
+            self.mark(name)

@@ -1,16 +1,23 @@
-"""What a profile runs, and in which order: variants × recordings × repeats. Pure."""
+"""What is run, and in which order: variants × recordings × repeats. Pure."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
 
 from pipeline.config import Settings
 from pipeline.errors import BadInput
+from pipeline.measure.corpus import Item
+from pipeline.measure.record import Record
+from pipeline.measure.run import WAVS, Made
 
 SHORT = {"stt": "stt.model", "llm": "llm.model", "voice": "tts.voice", "mode": "reply.mode"}
 """Names of settings that are varied most, and what they stand for."""
@@ -53,6 +60,76 @@ class Trial:
     variant: int
     item: int
     repeat: int
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One turn to measure.
+
+    Attributes:
+        order: Its position in the run, from 0.
+        variant: With which settings.
+        item: Which recording.
+        repeat: From 1; 0 is the warm-up.
+    """
+
+    order: int
+    variant: Variant
+    item: Item
+    repeat: int
+
+    @property
+    def wav(self) -> str:
+        """Where its WAV goes, relative to the profile's folder."""
+        return f"{WAVS}/{self.order:04}.wav"
+
+    def signed(self, record: Record) -> Record:
+        """A record of this turn, with the names that only the run knows."""
+        return dataclasses.replace(
+            record,
+            variant=self.variant.name,
+            file=self.item.name,
+            repeat=self.repeat,
+            order=self.order,
+        )
+
+    def failed(self, reason: str) -> Made[Record]:
+        """What becomes of it if it cannot be played."""
+        record = Record("", "", 0, 0, "failed", reason=reason, expected=self.item.text)
+        return Made(self.signed(record), ())
+
+
+class Executor(Protocol):
+    """Measures the turns of a profile, here or elsewhere; yields each as soon as it is made."""
+
+    @property
+    def models(self) -> Mapping[str, str]:
+        """Names of the first variant's models, by kind."""
+        ...
+
+    def prepare(self, console: Console) -> None:
+        """Do what takes long, before an event loop runs: fetch what is missing.
+
+        Raises:
+            CascadeError: It cannot be had.
+        """
+        ...
+
+    def run(self, jobs: Sequence[Job], folder: Path) -> AsyncGenerator[Made[Record], None]:
+        """Measure all jobs; closing it stops whatever still works.
+
+        Args:
+            jobs: What to measure; warm-ups first.
+            folder: Of the profile; WAVs are written into it.
+
+        Raises:
+            CascadeError: No more can be measured; what was yielded counts.
+        """
+        ...
+
+    def facts(self) -> Mapping[str, Any]:
+        """For the profile's header, once the run is over: `noise` (see `noise.summarise`)."""
+        ...
 
 
 def variants(load: Load, modes: str | None, vary: Sequence[str]) -> list[Variant]:

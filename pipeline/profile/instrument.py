@@ -3,43 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import gc
+import dataclasses
 import io
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from pipeline.audio.line import Ends
-from pipeline.audio.speech_end import UNMEASURABLE
 from pipeline.clock import NS_PER_S
 from pipeline.config import Settings
 from pipeline.console import Display
 from pipeline.conversation.cascade import Cascade
-from pipeline.engines.local import LocalEngines
-from pipeline.errors import CascadeError, StageError
-from pipeline.events import (
-    Frame,
-)
+from pipeline.engines.local import LocalEngines, check_models
+from pipeline.errors import BadInput, CascadeError
+from pipeline.events import Frame
 from pipeline.measure.corpus import Item
-from pipeline.measure.lanes import Line, lanes, wasted
-from pipeline.measure.record import Record, Span, Status
-from pipeline.measure.watched import Tape, Watched
-from pipeline.measure.witness import CONTRADICTED, contradicted, listen
+from pipeline.measure.noise import Noise
+from pipeline.measure.plan import Job, Variant
+from pipeline.measure.pool import Pool, make_ready
+from pipeline.measure.record import Record, Span, Status, lanes, wasted
+from pipeline.measure.recording import MemoryTrace, RecordedSession, opened
+from pipeline.measure.run import Made
+from pipeline.measure.wav import listen, measurable
+from pipeline.models.catalogue import Catalogue
+from pipeline.models.fetch import provide
 from pipeline.session import Session
 from pipeline.talk import PATIENCE_S, Driver
-from pipeline.trace import Trace
-
-NEUTRAL = "Good morning."
-"""The model reads this before every turn, so that none finds its own question in the model's cache
-from the turn before."""
-
-SETTLE_S = 0.1
-"""Rest before a turn: the threads of some engines spin for a while after their work."""
+from pipeline.trace import MarkLine
 
 QUIET_DBFS = -55.0
 """Speech this quiet may be lost on the detectors: their gate is made for telephones."""
@@ -58,24 +53,17 @@ class Bounds:
     timeout_s: float = 60.0
 
 
-class Unwritten(StageError):
-    """The turn's WAV could not be written to its end: nothing decides how long the turn took."""
-
-    def __init__(self, wav: Path, reason: str = "the disk did not take all of it") -> None:
-        super().__init__("audio", f"{wav}: {reason}; make room, or name another --out")
-
-
-class Timed(Watched):
-    """A watched session to which one recording is played.
+class Timed(RecordedSession):
+    """A recorded session to which one recording is played.
 
     Attributes:
         enough: Set once the recording is over and enough of its reply was heard.
     """
 
     def __init__(
-        self, session: Session, trace: Trace, ends: Ends, length_ns: int, reply_ns: int
+        self, session: Session, trace: MemoryTrace, ends: Ends, length_ns: int, reply_ns: int
     ) -> None:
-        """Watch `session`, to which `length_ns` of a recording are played."""
+        """Record `session`, to which `length_ns` of a recording are played."""
         super().__init__(session, ends)
         self.enough = asyncio.Event()
         self._trace = trace
@@ -101,7 +89,7 @@ class Timed(Watched):
 class _Run:
     """What is left of a conversation that is over."""
 
-    tape: Tape
+    tape: MemoryTrace
     session: Timed
     ends: Ends
     heard_text: str = ""
@@ -118,8 +106,8 @@ async def measure(
     wav: Path,
     bounds: Bounds,
     *,
-    tape: Tape | None = None,
-) -> tuple[Record, list[Line]]:
+    tape: MemoryTrace | None = None,
+) -> tuple[Record, list[MarkLine]]:
     """Play a recording into a fresh session and measure the reply; call `make_ready` before.
 
     Args:
@@ -145,41 +133,18 @@ async def measure(
             record=wav,
             patience_s=settings.turns.hold_ms / 1000 + PATIENCE_S,
         )
-        async with _opened(ends, engines.voice.rate, wav):
-            run = await _converse(item, settings, engines, ends, bounds, tape or Tape())
-    if ends.failed:
-        raise Unwritten(wav)
+        async with opened(ends, engines.voice.rate, wav):
+            run = await _converse(item, settings, engines, ends, bounds, tape or MemoryTrace())
     return _record(item, run, wav, bounds), run.tape.lines
 
 
-async def make_ready(settings: Settings, engines: LocalEngines) -> None:
-    """Undo what earlier turns did to the process: all begin alike.
-
-    The model reads something else, as before the first turn of a conversation. That also waits for
-    a reply that was broken off. Garbage is cleared away now and not in the middle of a turn.
-    """
-    messages = [
-        {"role": "system", "content": settings.llm.instructions},
-        {"role": "user", "content": NEUTRAL},
-    ]
-    with contextlib.suppress(CascadeError):  # the turn itself will tell
-        await engines.read_ahead(messages)
-    gc.collect()
-    await asyncio.sleep(SETTLE_S)
-
-
-@contextlib.asynccontextmanager
-async def _opened(ends: Ends, rate: int, wav: Path) -> AsyncGenerator[None]:
-    async with contextlib.AsyncExitStack() as stack:
-        try:
-            await stack.enter_async_context(ends.open(rate, lambda: False))
-        except CascadeError as error:
-            raise Unwritten(wav, str(error)) from None
-        yield
-
-
 async def _converse(
-    item: Item, settings: Settings, engines: LocalEngines, ends: Ends, bounds: Bounds, tape: Tape
+    item: Item,
+    settings: Settings,
+    engines: LocalEngines,
+    ends: Ends,
+    bounds: Bounds,
+    tape: MemoryTrace,
 ) -> _Run:
     """Hold the conversation until its reply was heard, or there will be none."""
     cascade = Cascade(engines, settings, tape, ends.clock)
@@ -223,19 +188,16 @@ def _record(item: Item, run: _Run, wav: Path, bounds: Bounds) -> Record:
     if status in ("ok", "no reply"):
         heard = listen(wav, item.path, item.end_of_speech_s)
     if status == "ok":
-        if heard is None or heard.reply_ns is None:
-            status, reason = "failed", "the trace tells of a reply that is not in the WAV"
-        elif not heard.measurable:
-            status, reason = "unmeasurable", UNMEASURABLE
-        elif contradicted(heard.reply_ns - heard.end_ns, marks):
-            status, reason = "unmeasurable", CONTRADICTED
-        else:
+        if heard is not None and heard.reply_ns is not None:
             latency_ns = heard.reply_ns - heard.end_ns
-            if len(replied) > 1:
-                reason = f"answered {len(replied)} times: pauses were taken for the end"
-            if item.end_of_speech_s is not None and run.ends.recorded_from_ns is not None:
-                # Who wrote the label knows better than the detector: the parts count from there.
-                marks["speech.end"] = run.ends.recorded_from_ns + heard.end_ns
+        known = heard is not None and heard.measurable
+        status, reason = measurable(latency_ns, known, marks, len(replied))
+    if status != "ok":
+        latency_ns = None
+    elif item.end_of_speech_s is not None and run.ends.recorded_from_ns is not None:
+        assert heard is not None
+        # Who wrote the label knows better than the detector: the parts count from there.
+        marks["speech.end"] = run.ends.recorded_from_ns + heard.end_ns
     if heard is not None and status == "no reply" and heard.level_dbfs < QUIET_DBFS:
         reason += f"; its level is {heard.level_dbfs:.0f} dBFS: record it louder"
     gaps = session.gaps.get(session.reply_ids.get(turn, ""), [])
@@ -278,13 +240,82 @@ def _status(run: _Run, turn: int, bounds: Bounds) -> tuple[Status, str]:
         return "ok", ""
     if run.timed_out:
         return "timeout", f"no reply within {bounds.timeout_s:g} s after the recording"
-    if not session.turns:
-        return "no reply", "no speech was heard in it"
-    if session.done.get(turn) == "skipped":
-        return "no reply", "no words were understood"
-    return "no reply", "the reply had no sound"
+    return session.silent(turn)
 
 
-def _hold_ms(lines: Sequence[Line], turn: int) -> float | None:
+def _hold_ms(lines: Sequence[MarkLine], turn: int) -> float | None:
     found = [line for line in lines if line["turn"] == turn and line["mark"] == "committed"]
     return found[-1].get("hold_ms") if found else None
+
+
+class LocalExecutor:
+    """Measures in this process, one turn after another in the order of the jobs."""
+
+    def __init__(
+        self, tested: Sequence[Variant], bounds: Bounds, noise: Noise | None = None
+    ) -> None:
+        """Find the models.
+
+        Args:
+            tested: All variants.
+            bounds: When a turn is over.
+            noise: Takes readings of how steady the machine is; None: a new one.
+
+        Raises:
+            BadInput: One is not there, and is no default.
+        """
+        self._tested = tested
+        self._bounds = bounds
+        self._pool = Pool()
+        self._noise = noise or Noise()
+        for variant in tested:
+            check_models(variant.settings, Catalogue.load(variant.settings.models.dir))
+
+    @property
+    def models(self) -> Mapping[str, str]:
+        """Names of the first variant's models, by kind."""
+        return self._pool.get(self._tested[0].settings).names
+
+    def prepare(self, console: Console) -> None:
+        """Fetch the default models that are missing.
+
+        Raises:
+            CascadeError: A model cannot be had.
+        """
+        for variant in self._tested:
+            provide(variant.settings, console)
+        for variant in self._tested:
+            self._pool.need(variant.settings)
+
+    async def run(self, jobs: Sequence[Job], folder: Path) -> AsyncGenerator[Made[Record], None]:
+        """Measure all jobs.
+
+        Raises:
+            CascadeError: The engines cannot be loaded, or a WAV not be written.
+        """
+        async with self._pool.loaded():
+            for job in jobs:
+                engines = self._pool.get(job.variant.settings)
+                yield await self._measured(job, engines, folder / job.wav)
+            self._noise.look()
+
+    def facts(self) -> Mapping[str, Any]:
+        """How steady the machine was."""
+        return {"noise": self._noise.summary()}
+
+    async def _measured(self, job: Job, engines: LocalEngines, wav: Path) -> Made[Record]:
+        """Measure a turn, with its readings of the noise.
+
+        Raises:
+            Unwritten: The WAV cannot be written.
+        """
+        await make_ready(job.variant.settings, engines)
+        self._noise.look()
+        try:
+            record, lines = await measure(
+                job.item, job.variant.settings, engines, wav, self._bounds
+            )
+        except BadInput as error:
+            # The recording was there when the run began.
+            return job.failed(str(error))
+        return Made(dataclasses.replace(job.signed(record), wav=job.wav), lines)

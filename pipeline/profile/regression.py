@@ -18,10 +18,10 @@ from rich.console import Console
 from rich.text import Text
 
 from pipeline.errors import BadInput
-from pipeline.measure.record import RECORDS, Record, read
-from pipeline.measure.statistics import SMALLEST, Difference
-from pipeline.profile import terminal
-from pipeline.profile.summary import (
+from pipeline.measure import terminal
+from pipeline.measure.record import RECORDS, Record
+from pipeline.measure.stats import SMALLEST, Difference
+from pipeline.measure.summary import (
     LATENCY,
     Measures,
     by_variant,
@@ -32,8 +32,6 @@ from pipeline.profile.summary import (
     rounded,
 )
 from pipeline.timeline import PARTS
-
-"""The file of a profile's folder that is read."""
 
 WORSE_SHARE = 0.05
 WORSE_MS = 10.0
@@ -120,7 +118,7 @@ def compared(
 def _profile(folder: Path) -> tuple[dict[str, Any], list[Record]]:
     if not folder.is_dir():
         raise BadInput(f"{folder}: no such folder; name two that `cascade profile` made")
-    return read(folder / RECORDS)
+    return RECORDS.read(folder / RECORDS.name)
 
 
 Turns = Mapping[str, Mapping[int, Measures]]

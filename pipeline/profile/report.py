@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.measure import report, waterfall
 from pipeline.measure.record import Record
 from pipeline.measure.report import NAME, Axis, ms
-from pipeline.profile.summary import summarise
+from pipeline.measure.summary import summarise
 from pipeline.timeline import PARTS
 
 SECTIONS = (

@@ -9,13 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rich import box
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from pipeline.console import LABELS
+from pipeline.measure.terminal import (
+    NAME_WIDTH,
+    NONE,
+    change,
+    colour,
+    count,
+    moved,
+    ms,
+    recordings,
+    table,
+    verdict,
+)
 from pipeline.timeline import PARTS
 
 OWNERS = {"endpoint": "setting", "device": "device", "own": "own code"}
@@ -29,17 +40,8 @@ COLOURS = dict(
     zip(PARTS, ("blue", "green", "yellow", "magenta", "cyan", "bright_blue", "red"), strict=True)
 )
 
-NAME_WIDTH = 24
-"""A longer name of a variant is wrapped in tables, and has a line of its own above its bars."""
-
 COUNTS = ("n", "unmeasurable", "failed")
 """What all turns of a variant are counted by."""
-
-MOST = 20
-"""Recordings whose sound is shown one by one: the noisiest."""
-
-NONE = "-"
-"""Stands where there is no figure."""
 
 SEEN_MS = 0.5
 """Less is shown as nothing."""
@@ -51,7 +53,7 @@ def show(console: Console, summary: Mapping[str, Any]) -> None:
     console.print(_heading(summary))
     console.print()
     console.print(_latencies(variants))
-    warm = {name: _ms(variant["warm_up"]["median_ms"]) for name, variant in variants.items()}
+    warm = {name: ms(variant["warm_up"]["median_ms"]) for name, variant in variants.items()}
     if told := ", ".join(f"{name} {ms}" for name, ms in warm.items() if ms != NONE):
         console.print(Text(f"warm-up, not counted: {told}", "dim"))
     measured = {name: variant for name, variant in variants.items() if variant["n"]}
@@ -77,54 +79,14 @@ def show(console: Console, summary: Mapping[str, Any]) -> None:
             console.print(mark + Text(note))
 
 
-def verdict(compared: Mapping[str, Any]) -> str:
-    """A difference's verdict in words, with what weakens it."""
-    words: str = compared["verdict"]
-    if compared["ci95"] is None:
-        return "too few pairs to tell"
-    if words != "no difference shown" and compared["within_noise"]:
-        return f"{words}, but within the machine's noise"
-    return words
-
-
-def change(compared: Mapping[str, Any]) -> str:
-    """A difference's size, such as `-312 ms (95 %: -335 to -290; -31%)`."""
-    inside = []
-    if compared["ci95"] is not None:
-        inside.append("95 %: {:+.0f} to {:+.0f}".format(*compared["ci95"]))
-    if compared["relative"] is not None:
-        inside.append(f"{compared['relative']:+.0%}")
-    return f"{compared['median']:+.0f} ms" + (f" ({'; '.join(inside)})" if inside else "")
-
-
-def moved(against: Mapping[str, Any]) -> str:
-    """The parts that moved, such as `STT -100, first token -50`."""
-    parts = against["parts_ms"]
-    return ", ".join(f"{LABELS[name]} {parts[name]['median']:+.0f}" for name in against["moved"])
-
-
-def table(*columns: str) -> Table:
-    """An open table: the first column is text and wraps, all others are numbers and do not."""
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
-    first, *others = columns
-    made.add_column(first, overflow="fold", max_width=NAME_WIDTH, vertical="bottom")
-    for name in others:
-        made.add_column(name, justify="right", no_wrap=True, vertical="bottom")
-    return made
-
-
 def _heading(summary: Mapping[str, Any]) -> Text:
     variants = summary["variants"].values()
     turns = sum(sum(variant[key] for key in COUNTS) for variant in variants)
-    said = [_count(summary["recordings"], "recording"), _count(len(variants), "variant")]
-    said.append(_count(turns, "turn"))
+    said = [count(summary["recordings"], "recording"), count(len(variants), "variant")]
+    said.append(count(turns, "turn"))
     if "seed" in summary:
         said.append(f"seed {summary['seed']}")
     return Text(f"Voice-to-voice latency, ms: {', '.join(said)}", "bold")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def _latencies(variants: Mapping[str, Any]) -> Table:
@@ -139,24 +101,10 @@ def _latencies(variants: Mapping[str, Any]) -> Table:
             str(variant["n"]),
             *(Text(str(variant[key]), "yellow") for key in hidden),
             Text(str(variant["failed"]), "bold red" if variant["failed"] else ""),
-            Text(_ms(found.get("median")), "bold"),
+            Text(ms(found.get("median")), "bold"),
             "{:.0f} to {:.0f}".format(*interval) if interval else "too few" if found else NONE,
-            *(_ms(found.get(key)) for key in ("p90", "p95", "max")),
+            *(ms(found.get(key)) for key in ("p90", "p95", "max")),
         )
-    return made
-
-
-def recordings(sound: Mapping[str, Any]) -> Table | None:
-    """Level and signal-to-noise ratio, a row a recording, the noisiest first; None without any."""
-    if not sound:
-        return None
-    noisiest = sorted(sound.items(), key=lambda item: float(item[1]["snr_db"] or 0.0))
-    made = table("recording", "dBFS", "SNR, dB", "end of speech by")
-    for name, one in noisiest[:MOST]:
-        level, snr = (_ms(one[key]) for key in ("level_dbfs", "snr_db"))
-        made.add_row(Text(name), level, snr, one["end_of_speech"])
-    if left := noisiest[MOST:]:
-        made.add_row(Text(f"{len(left)} more"), "", f"{_ms(left[0][1]['snr_db'])} or more", "")
     return made
 
 
@@ -172,7 +120,7 @@ def _parts(variants: Mapping[str, Any], marks: Mapping[str, str]) -> Table:
         column.header_style = COLOURS[name]
     for variant_name, variant in variants.items():
         parts, hidden = _medians(variant["parts_ms"]), _medians(variant["hidden_ms"])
-        made.add_row(Text(variant_name), *(_ms(parts.get(name)) for name in PARTS))
+        made.add_row(Text(variant_name), *(ms(parts.get(name)) for name in PARTS))
         if _seen(hidden):
             cells = [f"{hidden[n]:.0f}" if hidden.get(n, 0) > SEEN_MS else "" for n in PARTS]
             made.add_row("  hidden", *cells, style="dim")
@@ -230,16 +178,9 @@ def _against(name: str, against: Mapping[str, Any]) -> Text:
     if whole is None:
         return line + Text("no recording was answered by both, so nothing can be said")
     line.append(verdict(whole), colour(whole))
-    line.append(f", {change(whole)}, {_count(against['n'], 'pair')}")
+    line.append(f", {change(whole)}, {count(against['n'], 'pair')}")
     parts = moved(against)
     return line.append(f"; moved: {parts}" if parts else "")
-
-
-def colour(whole: Mapping[str, Any]) -> str:
-    """What a verdict is shown in; plain where it may be the machine's noise."""
-    if whole["within_noise"]:
-        return ""
-    return {"faster": "green", "slower": "red"}.get(whole["verdict"], "")
 
 
 def _notes(variants: Mapping[str, Any]) -> Iterable[str]:
@@ -248,7 +189,7 @@ def _notes(variants: Mapping[str, Any]) -> Iterable[str]:
         holes = variant["underruns"]
         if holes["turns"]:
             yield (
-                f"{name}: the reply had holes in {_count(holes['turns'], 'turn')}, "
+                f"{name}: the reply had holes in {count(holes['turns'], 'turn')}, "
                 f"the worst {holes['max_ms']:.0f} ms"
             )
         wasted = [_amount(what, much) for what, much in variant["wasted"].items() if much]
@@ -272,7 +213,3 @@ def _positive(parts: Mapping[str, float]) -> list[float]:
 
 def _seen(hidden: Mapping[str, float]) -> bool:
     return any(ms > SEEN_MS for ms in hidden.values())
-
-
-def _ms(value: float | None) -> str:
-    return NONE if value is None else f"{value:.0f}"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pipeline.conversation.history import Message
 from pipeline.engines.tools import Tool
+from pipeline.errors import BadInput
 from pipeline.session import Session
 
 
@@ -118,3 +119,31 @@ class Target:
     model: str = ""
     url: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
+
+
+def given(target: Target, known: Mapping[str, Sequence[str] | range]) -> dict[str, str]:
+    """What the command line says of a system; an option without a value is not given.
+
+    Args:
+        target: The system.
+        known: The options there are: which values each can have, or which numbers; none: any text.
+
+    Raises:
+        BadInput: There is no such option, or it cannot have that value.
+    """
+    options = {name: value for name, value in target.options.items() if value}
+    for name in target.options:
+        if name not in known:
+            raise BadInput(f"{target.name}: no option {name!r}; there are {', '.join(known)}")
+    for name, value in options.items():
+        match known[name]:
+            case range() as numbers:
+                if not (value.isascii() and value.isdecimal() and int(value) in numbers):
+                    raise BadInput(
+                        f"{target.name}: {name} is a number from {numbers[0]} to {numbers[-1]}, "
+                        f"not {value!r}"
+                    )
+            case allowed if allowed and value not in allowed:
+                said = f"{name} is one of {', '.join(allowed)}, not {value!r}"
+                raise BadInput(f"{target.name}: {said}")
+    return options

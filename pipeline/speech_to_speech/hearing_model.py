@@ -10,15 +10,15 @@ from typing import Protocol
 import openai
 
 from pipeline.config import Settings
-from pipeline.conversation.reply import Voice
+from pipeline.conversation.reply import Synthesiser
 from pipeline.engines.llm import ChatModel, Messages, Used
 from pipeline.engines.local import LocalEngines
-from pipeline.engines.servers import Endpoint
+from pipeline.engines.servers import ChatServer
 from pipeline.engines.tools import ToolUse
 from pipeline.engines.whisper import Audio, Transcription
 from pipeline.errors import StageError
-from pipeline.models.shelf import catalogue
-from pipeline.speech_to_speech.secrets import shown
+from pipeline.models.catalogue import Catalogue
+from pipeline.speech_to_speech.keys import shown
 from pipeline.speech_to_speech.utterances import Utterances
 from pipeline.turns.listener import Detector
 
@@ -33,7 +33,7 @@ class Local(Protocol):
         ...
 
     @property
-    def voice(self) -> Voice:
+    def voice(self) -> Synthesiser:
         """Speaks the replies."""
         ...
 
@@ -62,7 +62,7 @@ class VoiceEngines(LocalEngines):
     """
 
     def __init__(self, settings: Settings, *, words: bool) -> None:
-        super().__init__(settings, catalogue(settings))
+        super().__init__(settings, Catalogue.load(settings.models.dir))
         self._words = words
 
     async def _load_stt(self) -> None:
@@ -76,8 +76,8 @@ class VoiceEngines(LocalEngines):
 class HearingModel(ChatModel):
     """The chat model at the other end, which is asked with sound."""
 
-    def __init__(self, endpoint: Endpoint, settings: Settings, utterances: Utterances) -> None:
-        super().__init__(endpoint, settings.llm)
+    def __init__(self, server: ChatServer, settings: Settings, utterances: Utterances) -> None:
+        super().__init__(server, settings.llm)
         self._utterances = utterances
 
     async def reach(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.errors import CascadeError
 from pipeline.events import Event, Failure, ToolCall, ToolCancelled, Usage
 from pipeline.speech_to_speech.duplex import Duplex
-from pipeline.speech_to_speech.secrets import shown
+from pipeline.speech_to_speech.keys import shown
 
 PIECE_CHARS = 1500
 """About 500 tokens: what one message to the model may hold."""

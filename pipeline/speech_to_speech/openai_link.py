@@ -20,8 +20,8 @@ from websockets.exceptions import ConnectionClosed
 
 from pipeline.clock import NS_PER_S
 from pipeline.errors import BadInput, StageError
+from pipeline.speech_to_speech import keys
 from pipeline.speech_to_speech import openai_words as words
-from pipeline.speech_to_speech import secrets
 from pipeline.speech_to_speech.brief import Brief, Target
 from pipeline.speech_to_speech.realtime_core import UPDATE, Core
 from pipeline.speech_to_speech.realtime_wishes import Wishes, session
@@ -123,10 +123,10 @@ def place(target: Target, environ: Mapping[str, str] = os.environ) -> Place:
         base = environ.get("OPENAI_BASE_URL", "").strip() or OPENAI_URL
         if _split(base) is None:
             raise BadInput("OPENAI_BASE_URL is not a usable URL; write it as https://HOST/v1")
-        key = secrets.key(environ, secrets.OPENAI)
+        key = keys.key(environ, keys.OPENAI)
         if not key:
-            raise BadInput(f"{target.name}: there is no key; set {secrets.OPENAI}")
-        return Place(base, target.model or MODELS[target.kind], key, secrets.OPENAI, own=True)
+            raise BadInput(f"{target.name}: there is no key; set {keys.OPENAI}")
+        return Place(base, target.model or MODELS[target.kind], key, keys.OPENAI, own=True)
     parts = _split(target.url)
     if parts is None:
         raise BadInput(f"{target.name}: not a usable URL; write it as ws://HOST:PORT/v1/realtime")
@@ -134,12 +134,8 @@ def place(target: Target, environ: Mapping[str, str] = os.environ) -> Place:
     path = parts.path.rstrip("/")
     path = path.removesuffix("/realtime") if path.endswith("/realtime") else path or "/v1"
     base = parts._replace(path=path, fragment="").geturl()
-    name = (
-        secrets.OPENAI
-        if _is_openai(parts) and secrets.key(environ, secrets.OPENAI)
-        else secrets.REALTIME
-    )
-    return Place(base, target.model, secrets.key(environ, name) or PLACEHOLDER, name, own=False)
+    name = keys.OPENAI if _is_openai(parts) and keys.key(environ, keys.OPENAI) else keys.REALTIME
+    return Place(base, target.model, keys.key(environ, name) or PLACEHOLDER, name, own=False)
 
 
 def split_model(url: str) -> tuple[str, str]:
@@ -175,7 +171,7 @@ def client(where: Place) -> openai.AsyncOpenAI:
 
 def native(where: Place, open_s: float) -> dict[str, Any]:
     """What the WebSocket client is told, beside what the SDK tells it."""
-    options = {"open_timeout": open_s, "close_timeout": CLOSE_S, "logger": secrets.QUIET}
+    options = {"open_timeout": open_s, "close_timeout": CLOSE_S, "logger": keys.QUIET}
     return {**options, "proxy": None} if where.loopback else options
 
 

@@ -13,15 +13,15 @@ import openai
 from websockets import exceptions
 
 from pipeline.errors import StageError
-from pipeline.speech_to_speech import secrets
-from pipeline.speech_to_speech.secrets import shown
+from pipeline.speech_to_speech import keys
+from pipeline.speech_to_speech.keys import shown
 
 _CODES = {"api_key|authenti|permission": 401, "model": 404, "quota|rate_limit": 429}
 """The HTTP status that stands for a code in an `error` event."""
 
 
 def unreachable(
-    error: Exception, host: str, model: str, *, wait_s: float, key: str = secrets.OPENAI
+    error: Exception, host: str, model: str, *, wait_s: float, key: str = keys.OPENAI
 ) -> StageError:
     """Why no connection was made.
 
@@ -58,7 +58,7 @@ def unreachable(
 
 
 def status(
-    code: int, said: str, host: str, model: str, *, retry_after: str = "", key: str = secrets.OPENAI
+    code: int, said: str, host: str, model: str, *, retry_after: str = "", key: str = keys.OPENAI
 ) -> StageError:
     """What an HTTP status other than 101 means."""
     said = f": {shown(said)}" if said else ""

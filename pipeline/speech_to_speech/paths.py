@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from pipeline.errors import BadInput
-from pipeline.speech_to_speech.brief import Brief, Direct, Target
+from pipeline.speech_to_speech.brief import Brief, Direct, Target, given
 
 if TYPE_CHECKING:
     from pipeline.clock import Clock
@@ -24,9 +24,6 @@ FORMS = (
 
 MODELS = ("openai", "openai-live", "gemini")
 """Kinds that are followed by a model, or by nothing."""
-
-PROTOCOLS = ("realtime", "gemini")
-"""What a simulated server can speak."""
 
 SECRET = re.compile(r"key|token(?!s)|secret|passw|auth|signature|credential", re.I)
 """Names of what is not shown."""
@@ -93,16 +90,8 @@ def check(target: Target, environ: Mapping[str, str]) -> None:
         case "gemini":
             _check_gemini(target, environ)
         case "simulated":
-            protocol = target.options.get("protocol", "realtime")
-            if protocol not in PROTOCOLS:
-                allowed = ", ".join(PROTOCOLS)
-                raise BadInput(f"{target.name}: protocol is one of {allowed}, not {protocol!r}")
             rest = {k: v for k, v in target.options.items() if k != "protocol"}
-            played = Target(target.name, protocol, url="wss://localhost", options=rest)
-            if protocol == "gemini":
-                _check_gemini(played, environ)
-            else:
-                _check_options(played)
+            _check_options(Target(target.name, "realtime", url="ws://localhost", options=rest))
         case "audio-llm":
             from pipeline.speech_to_speech.audio_llm import dotted
 
@@ -132,7 +121,7 @@ def connect(target: Target, brief: Brief, trace: Trace, clock: Clock) -> Direct:
             return LiveSession(target, brief, trace, clock)
         case "gemini":
             _need_genai(target)
-            from pipeline.speech_to_speech.gemini_live import GeminiSession
+            from pipeline.speech_to_speech.gemini import GeminiSession
 
             return GeminiSession(target, brief, trace, clock)
     raise ValueError(f"a path of kind {target.kind} is not connected to")
@@ -148,7 +137,7 @@ def address(target: Target, environ: Mapping[str, str] = os.environ) -> str:
 
             return environ.get("OPENAI_BASE_URL", "").strip() or OPENAI_URL
         case "gemini":
-            from pipeline.speech_to_speech.gemini_link import HOST, URL
+            from pipeline.speech_to_speech.gemini import HOST, URL
 
             return environ.get(URL, "").strip() or f"https://{HOST}"
     return ""
@@ -220,10 +209,10 @@ def _check_live(target: Target, environ: Mapping[str, str]) -> None:
 
 
 def _check_gemini(target: Target, environ: Mapping[str, str]) -> None:
-    from pipeline.speech_to_speech.gemini_link import place, wishes
+    from pipeline.speech_to_speech.gemini import OPTIONS, place
 
     _need_genai(target)
-    wishes(target)
+    given(target, OPTIONS)
     place(target, environ)
 
 

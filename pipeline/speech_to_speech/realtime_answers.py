@@ -15,10 +15,10 @@ from typing import Any, Literal
 
 from pipeline.speech_to_speech import realtime_fields as fields
 from pipeline.speech_to_speech.encoding import Encoding
+from pipeline.speech_to_speech.keys import shown
 from pipeline.speech_to_speech.realtime_book import Book, Turn
 from pipeline.speech_to_speech.realtime_calls import Calls, Response
 from pipeline.speech_to_speech.realtime_replies import Piece, Reply
-from pipeline.speech_to_speech.secrets import shown
 
 REMEMBERED = 64
 """So many ended responses are known again when more comes of them."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.events import Usage
+from pipeline.speech_to_speech.keys import shown
 from pipeline.speech_to_speech.openai_words import reason
-from pipeline.speech_to_speech.secrets import shown
 
 
 def broken(status: str, details: Mapping[str, Any]) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pipeline.audio.resample import Resampler
-from pipeline.conversation.history import CHARS_PER_SECOND
 from pipeline.text.alignment import whole_words
+from pipeline.text.spoken import CHARS_PER_SECOND
 
 PLAYED_MS = 20
 """A reply of which no more than this is missing counts as played to its end: a device's rate and

@@ -29,7 +29,7 @@ class Clause:
     """A stretch of a reply that is spoken in one go.
 
     Attributes:
-        text: What the voice says, see `speech_text.speakable`. Something in it can be pronounced.
+        text: What the voice says, see `speakable`. Something in it can be pronounced.
         start: Where it begins in the source (all deltas, one after the other), in characters.
         end: Where it ends there, exclusive. Spans are in order and do not overlap; what is between
             them is not spoken.
@@ -131,9 +131,8 @@ class Chunker:
     """Cuts one reply into clauses.
 
     The result does not depend on how the text is cut into deltas. Fenced code and what cannot be
-    pronounced are left out; a model's thoughts are no part of its text (`ThinkFilter`). Places in
-    the text are counted in visible characters since the beginning; one at or before `_base` is
-    spent.
+    pronounced are left out; a model's thoughts are no part of its text (`ThinkFilter`). Places are
+    counted in characters of the source; one at or before `_start` is spent.
     """
 
     def __init__(
@@ -167,16 +166,15 @@ class Chunker:
         self._begun = False  # whether a clause was given
         self._hurry = True
 
-        self._taken = 0  # characters of the source so far
-        self._text = ""  # visible, not yet given
-        self._at: list[int] = []  # where each of its characters is in the source
-        self._base = 0  # place of its first character
-        self._line_start = True  # whether it begins a line
+        self._source = ""
+        self._seen = 0  # how much of it has been looked at
+        self._start = 0  # where what is not yet given begins
+        self._line_start = True  # whether that begins a line
 
         self._word = 0  # where the current word begins
-        self._end: int | None = None  # where it ended, while what follows is not known
-        self._next: int | None = None  # where the next begins, while only openers of it are known
-        self._held: int | None = None  # a `HOLD` that waits for the current word to end
+        self._end = 0  # where it ended, while what follows is not known; 0: it goes on
+        self._next = 0  # where the next begins, while only openers of it are known; 0: no
+        self._held = 0  # the last `HOLD`, while it waits for the current word to end
         self._clause = self._gap = self._glue = 0  # the last place of each kind
 
         self._construct = _Construct()
@@ -190,9 +188,10 @@ class Chunker:
             hurry: Little audio is in hand: cut at the earliest clause boundary. Otherwise only
                 sentences are cut; they are not joined, for Piper takes them one by one anyway.
         """
-        if hurry and not self._hurry and self._clause > self._base and self._enough(self._clause):
+        if hurry and not self._hurry and self._clause > self._start and self._enough(self._clause):
             self._close(self._clause)
         self._hurry = hurry
+        self._source += delta
         for char in delta:
             self._step(char)
         return self._given()
@@ -204,12 +203,12 @@ class Chunker:
         least two words (or `first_chars` characters) are given: no voice sounds well word by word.
         """
         cut = self._gap
-        if self._end is not None:
+        if self._end:
             if self._judge(self._end, "") not in (Cut.GLUE, Cut.HOLD):
                 cut = self._end
         elif not self._construct.open and self._text.rstrip(_CLOSERS)[-1:] in WIDE_STOPS:
-            cut = self._base + len(self._text)
-        if cut > self._base:
+            cut = self._seen
+        if cut > self._start:
             words, chars = self._size(cut)
             if words >= 2 or chars >= self._first_chars:
                 self._close(cut)
@@ -217,9 +216,15 @@ class Chunker:
 
     def flush(self) -> list[Clause]:
         """The text is over: gives the rest."""
+        self._source += "\n"
         self._step("\n")
-        self._close(self._base + len(self._text))
+        self._close(self._seen)
         return self._given()
+
+    @property
+    def _text(self) -> str:
+        """What was looked at and is not yet given."""
+        return self._source[self._start : self._seen]
 
     def _given(self) -> list[Clause]:
         out, self._out = self._out, []
@@ -227,85 +232,81 @@ class Chunker:
 
     def _step(self, char: str) -> None:
         """One more character. All that decides is past, so deltas cannot matter."""
-        at = self._taken
-        self._taken += 1
-        if self._fence.open and self._fence.take(char):
-            return
+        at = self._seen
+        self._seen += 1
         space = char.isspace()
-        if space and not self._text:
-            self._line_start = self._line_start or char == "\n"
+        if self._fence.open and self._fence.take(char):
+            self._start = self._word = self._seen
             return
-        self._text += char
-        self._at.append(at)
-        if self._text.endswith("```") or (self._line_start and self._text == "~~~"):
-            self._open_fence(char)
+        if space and self._start == at:
+            self._line_start = self._line_start or char == "\n"
+            self._start = self._word = self._seen
+            return
+        if char in "`~" and self._begins_fence(at - 2):
+            self._open_fence(char, at - 2)
         elif not (self._construct.open and self._construct.take(char)):
             if space:
                 self._space(char)
             else:
                 self._visible(char)
-        if len(self._text) > self._max and not self._construct.open:
+        if self._seen - self._start > self._max and not self._construct.open:
             self._shorten()
 
     def _space(self, char: str) -> None:
         """White space: a word is over."""
-        here = self._base + len(self._text)
-        if self._next is not None:
-            self._resolve(self._text[self._next - self._base])
-        if self._end is None:
-            self._settle(here - 1)
-            self._end = here - 1
+        if self._next:
+            self._resolve(self._source[self._next])
+        if not self._end:
+            self._settle(self._seen - 1)
+            self._end = self._seen - 1
         if char != "\n":
             return
         if self._judge(self._end, "\n") is Cut.GLUE:
-            self._glue = here
-            self._end, self._word = None, here
+            self._glue = self._word = self._seen
+            self._end = 0
         else:
-            self._close(here)
+            self._close(self._seen)
 
     def _visible(self, char: str) -> None:
         """A character that is no white space."""
-        start = self._base + len(self._text) - 1
-        if self._end is not None:
-            if self._next is None:
-                self._next = start
+        at = self._seen - 1
+        if self._end:
+            self._next = self._next or at
             if char in OPENERS:
                 return
             self._resolve(char)
         elif char not in CLOSERS and char not in MARKS:
-            self._unspaced(char, start)
+            self._unspaced(char, at)
         if char in "`[<":
             self._construct.begin(char)
 
-    def _unspaced(self, char: str, start: int) -> None:
+    def _unspaced(self, char: str, at: int) -> None:
         """Looks for a place to cut before `char` after a mark that needs no space."""
-        text = self._text
-        i = len(text) - 2
-        while i >= 0 and text[i] in CLOSERS:
+        text = self._source
+        i = at - 1
+        while i >= self._start and text[i] in CLOSERS:
             i -= 1
-        if i < 0 or text[i] not in MARKS:
+        if i < self._start or text[i] not in MARKS:
             return
-        if text[i] in UNSPACED or (is_cjk(char) and i and is_cjk(text[i - 1])):
-            verdict = self._judge(start, char)
+        if text[i] in UNSPACED or (is_cjk(char) and i > self._start and is_cjk(text[i - 1])):
+            verdict = self._judge(at, char)
             if verdict in (Cut.SENTENCE, Cut.CLAUSE):
-                self._settle(start)
-                self._word = start
-                self._apply(verdict, start)
+                self._settle(at)
+                self._word = at
+                self._apply(verdict, at)
 
     def _resolve(self, following: str) -> None:
         """What follows the word that ended is known: judges the gap between them."""
-        assert self._end is not None and self._next is not None
         end, verdict = self._end, self._judge(self._end, following)
-        self._end, self._word, self._next = None, self._next, None
+        self._word, self._end, self._next = self._next, 0, 0
         self._apply(verdict, end)
 
     def _settle(self, end: int) -> None:
         """The word after a `HOLD` ends at `end`: decides."""
-        held, self._held = self._held, None
-        if held is None:
-            return
-        starts = starts_sentence(self._slice(self._word, end))
-        self._apply(Cut.SENTENCE if starts else Cut.GLUE, held)
+        held, self._held = self._held, 0
+        if held > self._start:
+            starts = starts_sentence(self._source[self._word : end])
+            self._apply(Cut.SENTENCE if starts else Cut.GLUE, held)
 
     def _apply(self, verdict: Cut, cut: int) -> None:
         match verdict:
@@ -324,19 +325,16 @@ class Chunker:
 
     def _judge(self, end: int, following: str) -> Cut:
         return judge(
-            self._slice(self._word, end),
+            self._source[self._word : end],
             following,
-            before=self._slice(self._base, self._word).rstrip()[-1:],
-            first=self._line_start and self._word == self._base,
+            before=self._source[self._start : self._word].rstrip()[-1:],
+            first=self._line_start and self._word == self._start,
             language=self._language,
         )
 
-    def _slice(self, start: int, end: int) -> str:
-        return self._text[start - self._base : end - self._base]
-
     def _size(self, cut: int) -> tuple[int, int]:
         """Words and characters that would be said; an ideograph is worth three letters."""
-        said = self._said(self._slice(self._base, cut))
+        said = self._said(cut)
         words = sum(any(map(str.isalnum, word)) for word in said.split())
         return words, len(said) + 2 * sum(map(is_cjk, said))
 
@@ -346,42 +344,37 @@ class Chunker:
         times = 2 if self._begun else 1
         return words >= times * self._first_words or chars >= times * self._first_chars
 
-    def _said(self, text: str) -> str:
-        return speakable(text, language=self._language, line_start=self._line_start)
+    def _said(self, cut: int) -> str:
+        """How what is before `cut` is said."""
+        written = self._source[self._start : cut]
+        return speakable(written, language=self._language, line_start=self._line_start)
 
     def _close(self, cut: int) -> None:
         """Gives what is before `cut`, if it can be pronounced, and goes on after it."""
-        piece = self._slice(self._base, cut)
-        if said := self._said(piece):
-            first, last = len(piece) - len(piece.lstrip()), len(piece.rstrip())
-            self._out.append(Clause(said, self._at[first], self._at[last - 1] + 1))
+        end = self._start + len(self._source[self._start : cut].rstrip())
+        if said := self._said(cut):
+            self._out.append(Clause(said, self._start, end))
             self._begun = True
-        rest = self._text[len(piece) :].lstrip()
-        if piece or self._text:
-            skipped = self._text[: len(self._text) - len(rest)]
-            self._line_start = skipped[len(piece.rstrip()) :].count("\n") > 0
-        del self._at[: len(self._at) - len(rest)]
-        self._base += len(self._text) - len(rest)
-        self._text = rest
-        if self._end is not None and self._end <= self._base:
-            self._end, self._word, self._next = None, self._next or self._base, None
-        self._word = max(self._word, self._base)
-        if self._held is not None and self._held <= self._base:
-            self._held = None
+        if self._text:
+            self._start = self._seen - len(self._source[cut : self._seen].lstrip())
+            self._line_start = "\n" in self._source[end : self._start]
+        self._word = max(self._word, self._start)
+        if self._end <= self._start:
+            self._end = self._next = 0
 
     def _shorten(self) -> None:
         """Cuts at the best place there is, since the text is too long."""
-        while len(self._text) > self._max:
-            places = (self._gap, self._end or 0, self._glue)
-            cut = next((place for place in places if place > self._base), 0)
-            if self._clause > self._base + self._max // 3:
+        while self._seen - self._start > self._max:
+            places = (self._gap, self._end, self._glue)
+            cut = next((place for place in places if place > self._start), 0)
+            if self._clause > self._start + self._max // 3:
                 cut = self._clause
             if not cut:
-                cut = self._base + self._inside_word()
+                cut = self._start + self._inside_word()
                 if _URL_LIKE.search(self._text):
                     if len(self._text) <= _URL_LIMIT:
                         return
-                    cut = self._base + len(self._text)
+                    cut = self._seen
             self._close(cut)
 
     def _inside_word(self) -> int:
@@ -393,12 +386,19 @@ class Chunker:
             cut -= 1
         return cut if cut > 1 else self._max
 
-    def _open_fence(self, char: str) -> None:
+    def _begins_fence(self, place: int) -> bool:
+        """Whether the three characters from `place` on are the marks of a fence."""
+        if self._source.startswith("```", place):
+            return place >= self._start
+        first = self._line_start and place == self._start
+        return first and self._source.startswith("~~~", place)
+
+    def _open_fence(self, char: str, place: int) -> None:
         """Three marks of a fence: what is before them is given."""
-        self._text = self._text[:-3]
-        del self._at[-3:]
         self._construct.open = False
-        self._next = None
-        block = self._line_start and not self._text
-        self._close(self._base + len(self._text))
+        block = self._line_start and place == self._start
+        if not block:
+            self._close(place)
+        self._start = self._word = self._seen
+        self._end = self._next = 0
         self._fence.begin(char, block=block)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
-
 from pipeline.engines.whisper import INVENTED, Transcription, bare
 from pipeline.turns.taker import RATE, Suspected
 
@@ -108,62 +104,3 @@ class OneByOne:
         if said:
             self._said[newest] = said
         return min(earlier, default=None)
-
-
-class WordCheck:
-    """Looks for words in the voice over a reply, one look after the other.
-
-    Args:
-        hear: Recognises what a suspicion has heard so far; gives None when that fails, for long
-            voice interrupts all the same.
-        start: Starts a task that ends with the session.
-        found: Told of a suspicion with words that ask for the turn, and where they began.
-    """
-
-    def __init__(
-        self,
-        hear: Callable[[Suspected], Awaitable[Transcription | None]],
-        start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
-        found: Callable[[Suspected, int], None],
-    ) -> None:
-        self._hear = hear
-        self._start = start
-        self._found = found
-        self._next: Suspected | None = None
-        self._before: tuple[int, str] = (-1, "")
-        self._one_by_one = OneByOne()
-        self._task: asyncio.Task[None] | None = None
-
-    @property
-    def running(self) -> bool:
-        """Whether something is being recognised."""
-        return self._task is not None and not self._task.done()
-
-    def forget(self) -> None:
-        """A turn begins: what was said before it asks for nothing any more."""
-        self._next = None
-        self._before = (-1, "")
-        self._one_by_one = OneByOne()
-
-    def look(self, suspected: Suspected) -> None:
-        """Look for words; of those that come while it looks the last one is looked at next."""
-        self._next = suspected
-        if not self.running:
-            self._task = self._start(self._look())
-
-    async def _look(self) -> None:
-        while (suspected := self._next) is not None:
-            self._next = None
-            words = self._one_by_one
-            heard = await self._hear(suspected)
-            if heard is None:
-                return
-            if words is not self._one_by_one:  # forgotten meanwhile
-                continue
-            voiced, before = self._before
-            self._before = (suspected.voiced, heard.text)
-            since = words.add(suspected, heard)
-            if interrupts(heard, before if voiced == suspected.voiced else ""):
-                since = suspected.voiced if since is None else since
-            if since is not None:
-                self._found(suspected, since)

@@ -12,10 +12,10 @@ windows, at 16 kHz.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from pipeline.config import Turns, Vad
+from pipeline.config import TurnSettings, VadSettings
 from pipeline.engines.vad import Voice
 from pipeline.turns.end_of_turn import Evidence, Hangover, hold_ms, probability
 from pipeline.turns.loudness import UserLevel
@@ -45,6 +45,36 @@ same: a minute holds what a person has to say, and a television never comes to a
 
 ANSWER_S = 10.0
 """Time (s) in which that answer has to begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnTimes:
+    """The times of turn-taking that are no matter of taste.
+
+    Attributes:
+        start_ms: Voiced time that begins a turn; shorter is a click, or half a cough. Of 54 single
+            words of people none is shorter.
+        preroll_ms: Audio kept from before the first voiced window.
+        tail_ms: Silence after the last voice that the recogniser gets: with 200 the embedded one
+            makes twice the errors.
+        max_turn_s: A longer turn is cut here: Whisper's window is 30 s.
+        duck_ms: Voiced time that ducks a reply: what is false does no harm.
+        word_ms: Voiced time after which a word in it interrupts a reply.
+        swell_ms: Silence after which a ducked reply is loud again.
+        idle_times: How often the assistant speaks first, until the user speaks again.
+    """
+
+    start_ms: int = 160
+    preroll_ms: int = 300
+    tail_ms: int = 400
+    max_turn_s: float = 30.0
+    duck_ms: int = 32
+    word_ms: int = 224
+    swell_ms: int = 300
+    idle_times: int = 2
+
+
+TIMES = TurnTimes()
 
 Reason = Literal["silence", "length", "gap"]
 
@@ -114,7 +144,7 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The endpoint: the turn is over.
+    """The turn is over.
 
     Attributes:
         start: Offset of the utterance's first sample, pre-roll included.
@@ -181,6 +211,110 @@ class Idle:
 Decision = Began | Joined | Paused | Settled | Resumed | Ended | Ducked | Suspected | Swelled | Idle
 
 
+@dataclass(slots=True)
+class _Quiet:
+    """Nobody's turn, and no voice."""
+
+
+class _Onset:
+    """Voice that is no turn yet; over a reply, a suspicion.
+
+    Attributes:
+        since: Where the first voice of it began, be it clicks that count no more.
+        begin: Where what counts began.
+        voiced: How much of it is voice (samples).
+        voice_end: One past its last voiced sample.
+        checked: How much of it was voice when it was checked for words; 0: it was not.
+        ducked: Whether the reply is played quietly for it.
+    """
+
+    __slots__ = ("begin", "checked", "ducked", "since", "voice_end", "voiced")
+
+    def __init__(self, begin: int) -> None:
+        self.since = self.begin = self.voice_end = begin
+        self.voiced = self.checked = 0
+        self.ducked = False
+
+    def take(self, voice: Voice) -> None:
+        """One more window of voice."""
+        self.voiced += voice.end - voice.start
+        self.voice_end = voice.end
+
+
+@dataclass(slots=True)
+class _Speech:
+    """The user's turn.
+
+    Attributes:
+        start: Its first sample, pre-roll included.
+        talks_from: Since when the user has been speaking, in a turn that was cut off before too.
+        voiced: How much of it is voice (samples).
+        voice_end: One past its last voiced sample.
+        loud: `voice_end` and `voiced` at the last window that was loud by itself.
+        silence_from: Where the silence after it was known; None: there is none yet.
+    """
+
+    start: int
+    talks_from: int
+    voiced: int
+    voice_end: int
+    loud: tuple[int, int]
+    silence_from: int | None = None
+
+    def take(self, voiced: int, voice_end: int, *, loud: bool) -> None:
+        """More voice of the user's."""
+        self.voiced += voiced
+        self.voice_end, self.silence_from = voice_end, None
+        if loud:
+            self.loud = voice_end, self.voiced
+
+    def fall_back(self) -> None:
+        """Another's voice goes on where the user's faded out: what was soft was not the user's."""
+        (self.voice_end, self.voiced), self.silence_from = self.loud, None
+
+
+@dataclass(slots=True)
+class _Pause:
+    """A pause of the user's turn, which may be its end.
+
+    Attributes:
+        turn: What was said before it.
+        at: When it was told.
+        settled: Whether it is as long as the recogniser wants silence.
+        blip: Voice in it that may be a click (samples).
+        evidence: What is known of it.
+    """
+
+    turn: _Speech
+    at: int
+    settled: bool = False
+    blip: int = 0
+    evidence: Evidence = field(default_factory=Evidence)
+
+    @property
+    def start(self) -> int:
+        """The turn's first sample."""
+        return self.turn.start
+
+
+@dataclass(slots=True)
+class _TalksOn:
+    """Somebody who does not pause is answered: what they say now is the next turn's.
+
+    Attributes:
+        since: When their last turn was cut.
+        answered: Whether the answer has begun.
+        onset: What they said since then, if anything.
+    """
+
+    since: int
+    answered: bool = False
+    onset: _Onset | None = None
+
+
+_State = _Quiet | _Onset | _Speech | _Pause | _TalksOn
+
+
 class TurnTaker:
     """Decides when the user's turns begin and end, and when a reply is interrupted.
 
@@ -191,32 +325,19 @@ class TurnTaker:
     interruption: the next turn begins with it when it pauses, or the reply is over.
     """
 
-    def __init__(self, settings: Turns, vad: Vad) -> None:
+    def __init__(self, settings: TurnSettings, vad: VadSettings, times: TurnTimes = TIMES) -> None:
         self._settings = settings
+        self._times = times
         self._vad = vad
         self._hangover = Hangover(settings)
         self._level = UserLevel()
-        self._in_speech = False
-        self._onset: int | None = None
-        self._since = 0
-        self._ended = -RATE * 60
-        self._voiced = 0
-        self._start = 0
-        self._talks_from = 0
-        self._speech_end = 0
-        self._loud = (0, 0)
-        self._silence_from = 0
-        self._floor = 0
+        self._state: _State = _Quiet()
         self._at = 0
-        self._paused_at: int | None = None
-        self._settled = False
-        self._blip = 0
-        self._evidence = Evidence()
-        self._ducked = False
-        self._checked = 0
+        # Of the last turn: where its voice ended, its audio, and since when the user had talked.
+        self._voice_end = -RATE * 60
+        self._floor = 0
+        self._talks_from = 0
         self._cuts = 0
-        self._answered_from: int | None = None
-        self._was_answered = False
         self._quiet_from = 0
         self._idled = 0
 
@@ -228,22 +349,39 @@ class TurnTaker:
             speaking: A reply is under way, heard or about to be: voice alone does not end it.
         """
         self._at = voice.end
-        begun = self._in_speech or self._onset is not None
+        state, turn = self._state, self._turn
+        begun = turn or (state.onset if isinstance(state, _TalksOn) else isinstance(state, _Onset))
         voiced = voice.probability >= (self._vad.release if begun else self._vad.threshold)
-        own = self._level.own(voice.level_db, voiced=voiced, in_turn=self._in_speech)
-        if self._in_speech:
-            return self._speech(voice, own, voiced)
-        if self._answered_from is not None:
-            return self._outtalk(voice, own, speaking)
-        return self._quiet(voice, own, speaking)
+        own = self._level.own(voice.level_db, voiced=voiced, in_turn=turn is not None)
+        if own or speaking:
+            self._quiet_from = self._at
+        match state:
+            case _Quiet():
+                return self._voice(_Onset(voice.start), voice, speaking) if own else self._silence()
+            case _Onset():
+                return self._voice(state, voice, speaking) if own else self._gap(state, speaking)
+            case _TalksOn():
+                return self._talk_on(state, voice, own, speaking)
+            case _Speech():
+                if voiced and not own:
+                    state.fall_back()
+                decisions = self._speak(state, voice) if own else self._hush(state)
+            case _Pause() if own:
+                decisions = self._blip(state, voice)
+            case _Pause():
+                state.blip = 0
+                decisions = self._hush(state.turn)
+        if self._at - state.start >= int(self._times.max_turn_s * RATE) and self.in_speech:
+            return [*decisions, *self._end("length")]
+        return decisions
 
     def predicted(self, speech_end: int, evidence: Evidence) -> None:
         """Take what is known of the pause after `speech_end`; it counts from the next window on.
 
         What comes too late, for a pause that is over, is left out.
         """
-        if self._in_speech and self._paused_at is not None and speech_end == self._speech_end:
-            self._evidence = evidence
+        if isinstance(self._state, _Pause) and speech_end == self._state.turn.voice_end:
+            self._state.evidence = evidence
 
     def recognised(self, voiced: int, since: int) -> list[Decision]:
         """Words that ask for the turn are in the suspicion that began at `voiced`.
@@ -254,20 +392,18 @@ class TurnTaker:
             voiced: Names the suspicion; one that was given up does not count any more.
             since: Where their first voice began: it may be that of a suspicion before.
         """
-        if self._in_speech or self._onset is None or voiced < self._since:
+        onset = self._state
+        if not isinstance(onset, _Onset) or voiced < onset.since:
             return []
-        self._onset = min(self._onset, max(since, self._floor))
-        return [self._begin(self._at)]
+        onset.begin = min(onset.begin, max(since, self._floor))
+        return [self._begin(onset)]
 
     def lost(self) -> list[Decision]:
         """Audio is missing after the last window: the machine slept, or the microphone stopped.
 
         What the user says now has nothing to do with what was said before.
         """
-        if self._in_speech:
-            return [*self._pause(self._at), self._end(self._at, "gap")]
-        self._answered_from = None
-        return self._give_up(self._at)
+        return self._end("gap") if self._turn else self._give_up()
 
     def another(self) -> None:
         """Another recording begins: how loud the user was says nothing any more."""
@@ -276,218 +412,182 @@ class TurnTaker:
     @property
     def in_speech(self) -> bool:
         """Whether the user's turn is going on."""
-        return self._in_speech
+        return self._turn is not None
 
     @property
     def hold_ms(self) -> float:
         """Silence that ends the turn, as far as is known now (ms)."""
-        p, spoken = probability(self._evidence), self._speech_end - self._talks_from
+        turn = self._turn
+        p = probability(self._state.evidence) if isinstance(self._state, _Pause) else None
+        spoken = turn.voice_end - turn.talks_from if turn else 0
         return hold_ms(self._settings, p, self._hangover.ms, spoken_s=spoken / RATE)
 
-    def _quiet(self, voice: Voice, voiced: bool, speaking: bool) -> list[Decision]:
-        """Nobody's turn: voice begins one, or over a reply, a suspicion."""
-        if speaking or voiced:
-            self._quiet_from = voice.end
-        if not voiced:
-            return self._silence(voice, speaking)
-        # Clicks over a reply do not add up, however long it is ducked for them.
-        if self._onset is None or voice.start - self._speech_end > _samples(ONSET_GAP_MS):
-            self._since = voice.start if self._onset is None else self._since
-            self._onset = voice.start
-            self._voiced = self._checked = 0
-        self._voiced += voice.end - voice.start
-        self._speech_end = self._silence_from = voice.end
-        if self._voiced >= _samples(
-            self._settings.barge_in_ms if speaking else self._settings.start_ms
-        ):
-            return [self._begin(voice.end)]
-        decisions: list[Decision] = []
-        if speaking and not self._ducked and self._voiced >= _samples(self._settings.duck_ms):
-            self._ducked = True
-            decisions.append(Ducked(voice.end))
-        due = self._checked + _samples(RECHECK_MS) if self._checked else 0
-        if speaking and self._voiced >= max(_samples(self._settings.word_ms), due):
-            decisions.append(self._suspect(voice.end))
-        return decisions
+    @property
+    def _turn(self) -> _Speech | None:
+        """The user's turn, if it is going on."""
+        state = self._state
+        if isinstance(state, _Pause):
+            return state.turn
+        return state if isinstance(state, _Speech) else None
 
-    def _outtalk(self, voice: Voice, own: bool, speaking: bool) -> list[Decision]:
-        """Somebody who does not pause is answered: what they say now is the next turn's."""
-        assert self._answered_from is not None
-        self._quiet_from = voice.end
-        if own:
-            if self._onset is None:
-                self._onset = self._since = voice.start
-                self._voiced = self._checked = 0
-            self._voiced += voice.end - voice.start
-            self._speech_end = self._silence_from = voice.end
-        self._was_answered = self._was_answered or speaking
-        paused = voice.end - self._speech_end >= _samples(self._settings.hold_ms)
-        late = voice.end - self._answered_from >= ANSWER_S * RATE
-        if not (paused or (not speaking if self._was_answered else late)):
-            return []
-        self._answered_from = None
-        if self._onset is not None and self._voiced >= _samples(self._settings.start_ms):
-            return [self._begin(voice.end), *([] if own else self._hush(voice))]
-        return self._give_up(voice.end)
-
-    def _silence(self, voice: Voice, speaking: bool) -> list[Decision]:
-        """Nobody's turn and no voice: a suspicion comes to nothing, or the silence gets long."""
-        if self._onset is None:
-            return self._idle(voice)
-        silence = voice.end - self._speech_end
-        if silence > _samples(self._settings.swell_ms if self._ducked else ONSET_GAP_MS):
-            return self._give_up(voice.end)
-        # A single short word is over before there is enough voice: it is whole now.
-        least = max(_samples(self._settings.start_ms), self._checked + 1)
-        if speaking and silence >= _samples(RECHECK_MS) and self._voiced >= least:
-            return [self._suspect(voice.end)]
-        return []
-
-    def _suspect(self, at: int) -> Suspected:
-        assert self._onset is not None
-        self._checked = self._voiced
-        return Suspected(self._from(self._onset), self._onset, _ms(self._voiced), at)
-
-    def _give_up(self, at: int) -> list[Decision]:
-        """What voice there was is forgotten."""
-        self._onset = None
-        ducked, self._ducked = self._ducked, False
-        return [Swelled(at)] if ducked else []
-
-    def _idle(self, voice: Voice) -> list[Decision]:
+    def _silence(self) -> list[Decision]:
+        """No voice at all: when it lasts for long, the assistant may speak."""
         after = self._settings.idle_s
-        if not after or self._idled >= self._settings.idle_times:
+        if not after or self._idled >= self._times.idle_times:
             return []
-        if voice.end - self._quiet_from < int(after * RATE):
+        if self._at - self._quiet_from < int(after * RATE):
             return []
         self._idled += 1
-        self._quiet_from = voice.end
-        return [Idle(voice.end)]
+        self._quiet_from = self._at
+        return [Idle(self._at)]
 
-    def _begin(self, at: int) -> Began:
-        assert self._onset is not None
-        if 0 < (pause_ms := _ms(self._onset - self._ended)) <= CUT_OFF_MS:
-            self._hangover.paused(pause_ms)
-        else:
-            self._talks_from = self._onset
-        self._in_speech = True
-        self._ducked = False
-        self._idled = 0
-        self._go_on()
-        self._start = self._from(self._onset)
-        self._loud = (self._speech_end, self._voiced)
-        return Began(self._start, self._onset, at)
-
-    def _from(self, onset: int) -> int:
-        return max(self._floor, onset - _samples(self._settings.preroll_ms))
-
-    def _speech(self, voice: Voice, own: bool, voiced: bool) -> list[Decision]:
-        """The user's turn: it goes on, pauses, or ends."""
-        if own:
-            decisions = [*self._join(voice), *self._voice(voice)]
-        else:
-            if voiced:
-                self._leave_out()
-            decisions = self._hush(voice)
-        if not self._in_speech:
-            return decisions
-        if voice.end - self._start >= int(self._settings.max_turn_s * RATE):
-            return [*decisions, *self._pause(voice.end), self._end(voice.end, "length")]
-        return decisions
-
-    def _join(self, voice: Voice) -> list[Decision]:
-        """Learn how loud the user is; where a much louder voice has come in, it is the user."""
-        if self._paused_at is not None:  # a knock may be all there is of it
-            return []
-        joined = self._level.learn(voice.level_db, voice.start)
-        if joined is None or self._from(joined) <= self._start:
-            return []
-        self._start, self._talks_from = self._from(joined), joined
-        self._voiced = min(self._voiced, voice.start - joined)
-        return [Joined(self._start, joined, voice.end)]
-
-    def _leave_out(self) -> None:
-        """Another's voice goes on where the user's faded out: what was soft was not the user's."""
-        if self._paused_at is None:
-            self._speech_end, self._voiced = self._loud
-            self._silence_from = self._speech_end
-
-    def _voice(self, voice: Voice) -> list[Decision]:
-        length = voice.end - voice.start
-        if self._paused_at is not None:
-            self._blip += length
-            if self._blip < _samples(BLIP_MS):
-                return []
+    def _voice(self, onset: _Onset, voice: Voice, speaking: bool) -> list[Decision]:
+        """Voice begins a turn once there is enough of it; over a reply, it is suspected first."""
+        self._state = onset
+        # Clicks over a reply do not add up, however long it is ducked for them.
+        if voice.start - onset.voice_end > _samples(ONSET_GAP_MS):
+            onset.begin, onset.voiced, onset.checked = voice.start, 0, 0
+        onset.take(voice)
+        times = self._times
+        enough_ms = self._settings.barge_in_ms if speaking else times.start_ms
+        if onset.voiced >= _samples(enough_ms):
+            return [self._begin(onset)]
         decisions: list[Decision] = []
-        if self._paused_at is not None:
-            pause_ms = _ms(voice.end - self._blip - self._speech_end)
-            self._hangover.paused(pause_ms)
-            decisions = [Resumed(pause_ms, voice.end)]
-            length = self._blip
-            self._loud = (self._speech_end, self._voiced)
-        self._go_on()
-        self._voiced += length
-        self._speech_end = self._silence_from = voice.end
-        if self._level.loud(voice.level_db):
-            self._loud = (self._speech_end, self._voiced)
+        if speaking and not onset.ducked and onset.voiced >= _samples(times.duck_ms):
+            onset.ducked = True
+            decisions.append(Ducked(self._at))
+        due = onset.checked + _samples(RECHECK_MS) if onset.checked else 0
+        if speaking and onset.voiced >= max(_samples(times.word_ms), due):
+            decisions.append(self._suspect(onset))
         return decisions
 
-    def _hush(self, voice: Voice) -> list[Decision]:
-        self._blip = 0
-        if self._silence_from == self._speech_end:
-            self._silence_from = voice.end
-        silence = voice.end - self._speech_end
+    def _gap(self, onset: _Onset, speaking: bool) -> list[Decision]:
+        """The voice pauses before there is enough of it: soon it comes to nothing."""
+        silence = self._at - onset.voice_end
+        if silence > _samples(self._times.swell_ms if onset.ducked else ONSET_GAP_MS):
+            return self._give_up()
+        # A single short word is over before there is enough voice: it is whole now.
+        least = max(_samples(self._times.start_ms), onset.checked + 1)
+        if speaking and silence >= _samples(RECHECK_MS) and onset.voiced >= least:
+            return [self._suspect(onset)]
+        return []
+
+    def _suspect(self, onset: _Onset) -> Suspected:
+        onset.checked = onset.voiced
+        return Suspected(self._start(onset.begin), onset.begin, _ms(onset.voiced), self._at)
+
+    def _give_up(self) -> list[Decision]:
+        """What voice there was is forgotten."""
+        ducked = isinstance(self._state, _Onset) and self._state.ducked
+        self._state = _Quiet()
+        return [Swelled(self._at)] if ducked else []
+
+    def _talk_on(self, talks: _TalksOn, voice: Voice, own: bool, speaking: bool) -> list[Decision]:
+        """Wait for a pause, or for the answer to be over or late."""
+        self._quiet_from = self._at
+        if own:
+            talks.onset = talks.onset or _Onset(voice.start)
+            talks.onset.take(voice)
+        talks.answered = talks.answered or speaking
+        last = talks.onset.voice_end if talks.onset else self._voice_end
+        paused = self._at - last >= _samples(self._settings.hold_ms)
+        late = self._at - talks.since >= ANSWER_S * RATE
+        if not (paused or (not speaking if talks.answered else late)):
+            return []
+        if talks.onset is None or talks.onset.voiced < _samples(self._times.start_ms):
+            return self._give_up()
+        began = self._begin(talks.onset)
+        assert self._turn is not None
+        return [began, *([] if own else self._hush(self._turn))]
+
+    def _begin(self, onset: _Onset) -> Began:
+        """A turn begins; soon after the last one it goes on with it."""
+        talks_from = onset.begin
+        if 0 < (pause_ms := _ms(onset.begin - self._voice_end)) <= CUT_OFF_MS:
+            self._hangover.paused(pause_ms)
+            talks_from = self._talks_from
+        start, end, voiced = self._start(onset.begin), onset.voice_end, onset.voiced
+        self._state = _Speech(start, talks_from, voiced, end, loud=(end, voiced))
+        self._idled = 0
+        return Began(start, onset.begin, self._at)
+
+    def _start(self, voiced: int) -> int:
+        """Where the audio of a turn begins whose voice begins at `voiced`."""
+        return max(self._floor, voiced - _samples(self._times.preroll_ms))
+
+    def _speak(self, turn: _Speech, voice: Voice) -> list[Decision]:
+        """The user speaks on; where a much louder voice has come in, that is the user."""
+        decisions: list[Decision] = []
+        joined = self._level.learn(voice.level_db, voice.start)
+        if joined is not None and self._start(joined) > turn.start:
+            turn.start, turn.talks_from = self._start(joined), joined
+            turn.voiced = min(turn.voiced, voice.start - joined)
+            decisions = [Joined(turn.start, joined, self._at)]
+        turn.take(voice.end - voice.start, voice.end, loud=self._level.loud(voice.level_db))
+        return decisions
+
+    def _blip(self, pause: _Pause, voice: Voice) -> list[Decision]:
+        """Voice in a pause: the user goes on, unless it is a click."""
+        pause.blip += voice.end - voice.start
+        if pause.blip < _samples(BLIP_MS):
+            return []
+        turn = self._state = pause.turn
+        pause_ms = _ms(self._at - pause.blip - turn.voice_end)
+        self._hangover.paused(pause_ms)
+        turn.loud = turn.voice_end, turn.voiced
+        turn.take(pause.blip, voice.end, loud=self._level.loud(voice.level_db))
+        return [Resumed(pause_ms, self._at)]
+
+    def _hush(self, turn: _Speech) -> list[Decision]:
+        """The user is silent: the turn pauses, and ends when the hold is over."""
+        if turn.silence_from is None:
+            turn.silence_from = self._at
+        silence = self._at - turn.voice_end
         if silence >= _samples(self.hold_ms):
-            return [*self._pause(voice.end), self._end(voice.end, "silence")]
+            return self._end("silence")
         if silence < _samples(min(self._settings.provisional_ms, self._settings.hold_ms)):
             return []
-        decisions = self._pause(voice.end)
-        if not self._settled and silence >= _samples(self._settings.tail_ms):
-            self._settled = True
-            end = self._speech_end + _samples(self._settings.tail_ms)
-            decisions.append(Settled(self._start, self._speech_end, end, voice.end))
+        pause, decisions = self._pause(turn)
+        tail = _samples(self._times.tail_ms)
+        if not pause.settled and silence >= tail:
+            pause.settled = True
+            end = turn.voice_end + tail
+            decisions.append(Settled(turn.start, turn.voice_end, end, self._at))
         return decisions
 
-    def _pause(self, at: int) -> list[Decision]:
-        """`Paused`, unless it was said before: every turn has a provisional end before its end."""
-        if self._paused_at is not None:
-            return []
-        self._paused_at = at
-        return [Paused(self._start, self._speech_end, _ms(self._voiced), at)]
+    def _pause(self, turn: _Speech) -> tuple[_Pause, list[Decision]]:
+        """The turn pauses, if it did not before: there is a pause before every end."""
+        if isinstance(self._state, _Pause):
+            return self._state, []
+        self._state = _Pause(turn, self._at)
+        return self._state, [Paused(turn.start, turn.voice_end, _ms(turn.voiced), self._at)]
 
-    def _go_on(self) -> None:
-        """There is no pause now."""
-        self._paused_at = None
-        self._settled = False
-        self._blip = 0
-        self._evidence = Evidence()
-
-    def _end(self, at: int, reason: Reason) -> Ended:
-        assert self._paused_at is not None
-        end = min(at, self._speech_end + _samples(self._settings.tail_ms))
+    def _end(self, reason: Reason) -> list[Decision]:
+        turn = self._turn
+        assert turn is not None
+        pause, decisions = self._pause(turn)
+        end = min(self._at, turn.voice_end + _samples(self._times.tail_ms))
         ended = Ended(
-            self._start,
+            turn.start,
             end,
-            self._speech_end,
-            self._silence_from,
-            self._paused_at,
-            _ms(self._voiced),
-            at,
+            turn.voice_end,
+            turn.voice_end if turn.silence_from is None else turn.silence_from,
+            pause.at,
+            _ms(turn.voiced),
+            self._at,
             reason,
             self.hold_ms,
-            probability(self._evidence),
+            probability(pause.evidence),
         )
-        self._in_speech = False
+        self._state = _Quiet()
         self._cuts = self._cuts + 1 if reason == "length" else 0
         if self._cuts == CUTS:
-            self._cuts, self._answered_from, self._was_answered = 0, at, False
-        self._ended = self._speech_end
-        self._onset = None
-        self._go_on()
-        self._quiet_from = at
+            self._cuts, self._state = 0, _TalksOn(self._at)
+        self._voice_end, self._talks_from = turn.voice_end, turn.talks_from
+        self._quiet_from = self._at
         # What one turn had, the next one's pre-roll does not repeat.
         self._floor = end
-        return ended
+        return [*decisions, ended]
 
 
 def _samples(ms: float) -> int:

@@ -18,10 +18,10 @@ from support import comparison_samples as samples
 from support.report_page import HOSTILE, Elements, content, sounds
 
 from pipeline.compare import cost, report
-from pipeline.compare.record import Call, Check, Conversation, Turn
+from pipeline.compare.record import Check, Conversation, MeasuredCall, Turn
 from pipeline.compare.report import data
+from pipeline.compare.scoring import words
 from pipeline.compare.summary import summarise
-from pipeline.compare.words import words
 from pipeline.measure.record import Record
 from pipeline.speech_to_speech.brief import STAMP
 
@@ -212,7 +212,7 @@ def hostile(text: str) -> Conversation:
         record,
         1,
         server_ms={text: 1.0},
-        calls=(Call(text, text, 1),),
+        calls=(MeasuredCall(text, text, 1),),
         checks=(Check(text, text, None, text, text),),
         kept=text,
     )

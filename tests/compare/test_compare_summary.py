@@ -16,12 +16,11 @@ from hypothesis import strategies as st
 from support import comparison_samples as made
 
 from pipeline.compare.cost import prices
-from pipeline.compare.record import Check, Conversation
-from pipeline.compare.stamp import simulations, titled
+from pipeline.compare.record import Check, Conversation, simulations, titled
 from pipeline.compare.success import tool_ok, turn_ok
 from pipeline.compare.summary import COLUMNS, summarise, write
 from pipeline.errors import StageError
-from pipeline.profile import summary as profile
+from pipeline.measure import summary as profile
 from pipeline.timeline import DIRECT_PARTS, PARTS
 
 STAMPED = f"{made.SIMULATED} [SIMULATED]"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from support import comparison_samples as made
 
 from pipeline.compare.cost import (
+    EnergyMeter,
     Prices,
     Rates,
     bill,
@@ -264,3 +265,30 @@ def test_a_turn_of_an_open_session_pays_its_share() -> None:
     rates = TABLE.models["gpt-live-1"]
     turn = one.turns[0]
     assert of_turn(one, turn, rates) == pytest.approx((turn.end_ns - turn.start_ns) / 60e9 * 0.05)
+
+
+def counter(folder: Path, package: int, spent: int, limit: int = 1_000_000) -> None:
+    """A package's counter of energy, as Linux shows it."""
+    zone = folder / f"intel-rapl:{package}"
+    zone.mkdir(exist_ok=True)
+    (zone / "energy_uj").write_text(f"{spent}\n")
+    (zone / "max_energy_range_uj").write_text(f"{limit}\n")
+
+
+def test_the_energy_of_all_packages_counts(tmp_path: Path) -> None:
+    counter(tmp_path, 0, 100)
+    counter(tmp_path, 1, 900_000)
+    (tmp_path / "intel-rapl:0:0").mkdir()  # a part of package 0
+    meter = EnergyMeter(tmp_path)
+    counter(tmp_path, 0, 500_100)
+    counter(tmp_path, 1, 100_000)  # it began again
+    assert meter.joules() == 0.7
+
+
+def test_energy_that_is_not_told_is_not_known(tmp_path: Path) -> None:
+    assert EnergyMeter(tmp_path / "nowhere").joules() is None
+    meter = EnergyMeter(tmp_path)
+    counter(tmp_path, 0, 1)
+    assert meter.joules() is None
+    (tmp_path / "intel-rapl:0" / "energy_uj").write_text("denied")
+    assert EnergyMeter(tmp_path).joules() is None

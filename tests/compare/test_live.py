@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 from support.cli_child import json_lines, read_wav
-from support.metronome import RATE, Answer, MetronomeWay
+from support.metronome import RATE, Answer, MetronomeSystem
 from support.scripted import Detector
 from support.virtual_time import VirtualClock
 from support.virtual_time import run as in_virtual_time
@@ -31,7 +31,7 @@ from pipeline.compare.scenario import Scenario
 from pipeline.compare.screen import Screen
 from pipeline.compare.switch import FADE_S
 from pipeline.compare.voiced import Voiced
-from pipeline.config import Audio, Vad
+from pipeline.config import AudioSettings, VadSettings
 from pipeline.errors import StageError
 from pipeline.events import Event, Failure, Frame, ReplyAudio, ReplyInterrupted, Samples
 from pipeline.session import Session
@@ -106,7 +106,7 @@ class Spy:
             yield event
 
 
-class Humming(MetronomeWay):
+class Humming(MetronomeSystem):
     """A path to such a session."""
 
     def __init__(self, name: str, hz: float, latency_ms: float, **more: Any) -> None:
@@ -176,7 +176,7 @@ def noise(path: Path, *starts_s: float) -> Path:
 
 def hold(
     folder: Path,
-    ways: Sequence[MetronomeWay],
+    ways: Sequence[MetronomeSystem],
     keys: Mapping[float, str] | None = None,
     *,
     starts_s: Sequence[float] = (LEAD_S,),
@@ -187,7 +187,7 @@ def hold(
     async def work() -> Outcome:
         file = noise(folder / "in.wav", *starts_s)
         ends = Ends(
-            Audio(),
+            AudioSettings(),
             [str(file)],
             str(folder / "out.wav"),
             record=folder / "both.wav",
@@ -203,7 +203,7 @@ def hold(
         rate = ends_rate(ways)
         with Trace(folder / "trace") as trace, screen:
             audition = Audition(
-                ways, scenario, ends, screen, trace, Voiced(Detector(), Vad()), as_json=True
+                ways, scenario, ends, screen, trace, Voiced(Detector(), VadSettings()), as_json=True
             )
             async with ends.open(rate, lambda: False, mixed=audition.mixed):
                 code = await audition.run(Typed(keys))

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from pipeline.compare.rehearsal import PREAMBLE, REPLY, rehearse
-from pipeline.compare.scenario import Expect, Instrumented, Scenario, Step, Wanted
+from pipeline.compare.scenario import CannedTool, Expect, Scenario, Step, Wanted
 from pipeline.compare.scoring import check
-from pipeline.engines.tools import Tool
-from pipeline.simulated.script import Latency, Script, ScriptedTurn
+from pipeline.serve.script import Latency, Script, ScriptedTurn
+
+OWN = (ScriptedTurn(reply="My own."),)
 
 
 def recording(path: Path) -> Path:
@@ -33,17 +34,18 @@ def test_a_conversation_for_each_scenario(tmp_path: Path) -> None:
         Step("Look it up.", path, expect=Expect(tool=Wanted("look", {"item": "lamp"}))),
         Step("Which city?", path, expect=Expect(contains=("Paris|Rome", "France"))),
     )
-    tools = (Instrumented(Tool("look")),)
+    tools = (CannedTool("look"),)
     scenarios = [
         Scenario("shop", "tools", "", steps, tools),
         Scenario("one", "latency", "", steps[:1]),
     ]
-    script = Script("model", latency=Latency("constant", 100))
+    script = Script("model", {"own": OWN}, latency=Latency("constant", 100))
     made = rehearse(script, scenarios)
     assert made.latency == script.latency
     assert {name: len(turns) for name, turns in made.conversations.items()} == {
         "shop": 3,
         "one": 1,
+        "own": 1,
     }
     first, second, third = made.conversations["shop"]
     assert first.transcript == "How much is it?"
@@ -61,13 +63,12 @@ def test_what_it_says_meets_what_is_expected(tmp_path: Path) -> None:
     for expect in (Expect(number=42), Expect(contains=("Anna|Ann", "Max")), Expect(number=3.5)):
         step = Step("words", path, expect=expect)
         scenario = Scenario("one", "understanding", "", (step,))
-        (turn,) = rehearse(Script("model"), [scenario]).conversations["one"]
+        (turn,) = rehearse(Script("model", {"own": OWN}), [scenario]).conversations["one"]
         assert all(one.met for one in check(step, scenario, turn.reply))
 
 
 def test_what_the_script_has_stays(tmp_path: Path) -> None:
     path = recording(tmp_path / "a.wav")
-    own = (ScriptedTurn(reply="My own."),)
     scenarios = [Scenario("one", "latency", "", (Step("words", path),))]
-    script = rehearse(Script("model", conversations={"one": own, "two": own}), scenarios)
-    assert script.conversations == {"one": own, "two": own}
+    script = rehearse(Script("model", {"one": OWN, "two": OWN}), scenarios)
+    assert script.conversations == {"one": OWN, "two": OWN}

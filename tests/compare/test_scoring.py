@@ -12,13 +12,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.compare.record import Call, Check, Turn
+from pipeline.compare.record import Check, MeasuredCall, Turn
 from pipeline.compare.scenario import Expect, Scenario, Step, Wanted
-from pipeline.compare.scoring import check, contains, names_number, scored, word_errors
-from pipeline.compare.words import TENS, UNITS, numbers, words
+from pipeline.compare.scoring import (
+    check,
+    contains,
+    names_number,
+    numbers,
+    scored,
+    word_errors,
+    words,
+)
 from pipeline.measure.record import Record
 
-SMALL = {value: name for name, value in {**UNITS, **TENS}.items()}
+UNITS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen
+    fifteen sixteen seventeen eighteen nineteen"""
+TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+SMALL = {
+    **dict(enumerate(UNITS.split())),
+    **{10 * tens: name for tens, name in enumerate(TENS.split(), start=2)},
+}
 
 
 def spelled(number: int) -> str:
@@ -38,7 +51,7 @@ def spelled(number: int) -> str:
 def checked(
     expect: Expect,
     reply: str | None = "",
-    *calls: Call,
+    *calls: MeasuredCall,
     kept: str | None = None,
     topic: str = "understanding",
 ) -> list[Check]:
@@ -49,58 +62,42 @@ def checked(
 
 def call(
     name: str = "timer", asked_s: float = 0.5, *, cancelled: bool = False, **given: Any
-) -> Call:
-    return Call(name, json.dumps(given), round(asked_s * 1e9), cancelled=cancelled)
+) -> MeasuredCall:
+    return MeasuredCall(name, json.dumps(given), round(asked_s * 1e9), cancelled=cancelled)
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("Twenty-three!", "23"),
-        ("one hundred and five apples", "105 apples"),
-        ("$1.5 million", "1500000 dollars"),
-        ("€1,000.50", "1000.5 euros"),
-        ("between one hundred and two hundred", "between 100 and 200"),
-        ("two thousand twenty-six", "2026"),
-        ("nineteen ninety-nine", "19 99"),
-        ("one two three", "1 2 3"),
-        ("three point one four", "3.14"),
-        ("a hundred and a thousand", "100 and 1000"),
-        ("Don't; it's John's", "do not it is johns"),
-        ("you’re we'll I'd can't cannot", "you are we will i would can not can not"),
-        ("the twenty-third, the 3rd", "the 23rd the 3rd"),
-        ("five % and 7 per cent", "5 percent and 7 percent"),
-        ("-7 degrees, 4-5", "minus 7 degrees 4 5"),
-        ("at 3 P.M.", "at 3 pm"),
-        ("Zürich, Café", "zurich cafe"),
-        ("room 007", "room 007"),
-        ("12345678901234567890", "12345678901234567890"),
+        ("$1.5 million, or €1,000.50", "$1500000 or €1000.50"),
+        ("Don't; we’re fine", "do not we are fine"),
+        ("five % and 7 per cent", "5 and 7%"),
+        ("the colour of Zürich", "the color of zurich"),
         ("Straße", "strasse"),
-        ("नमस्ते", "नमस त"),
         ("...", ""),
     ],
 )
-def test_words(text: str, expected: str) -> None:
+def test_words_are_those_of_whispers_normaliser(text: str, expected: str) -> None:
     assert " ".join(words(text)) == expected
 
 
 @given(st.integers(0, 999_999))
 def test_a_number_in_words_is_the_one_in_digits(number: int) -> None:
-    assert words(spelled(number)) == [str(number)]
-    assert words(f"{number:,}") == [str(number)]
     assert names_number(f"that makes {spelled(number)} of them", number)
+    assert names_number(f"that makes {number:,} of them", number)
 
 
 @given(st.integers(0, 99), st.text("0123456789", min_size=1, max_size=4))
 def test_a_number_with_a_point(whole: int, digits: str) -> None:
     said = f"{spelled(whole)} point {' '.join(SMALL[int(digit)] for digit in digits)}"
-    assert numbers(said) == [float(f"{whole}.{digits}")]
+    assert float(f"{whole}.{digits}") in numbers(said)
 
 
 @given(st.text())
 def test_any_text_has_words_and_numbers(text: str) -> None:
     plain = words(text)
-    assert all(word and word == word.casefold() and " " not in word for word in plain)
+    assert all(word and " " not in word for word in plain)
     assert contains(text, text) or not text.strip(" |") or "|" in text or not plain
     numbers(text)
 
@@ -138,6 +135,10 @@ def test_word_errors(said: str, heard: str, errors: int) -> None:
         ("none", "twelve | thirteen", False),
         ("I am well 🙂", "🙂", True),
         ("yes", "|", False),
+        ("It is the capital (Paris).", "Paris", True),
+        ("Twenty-eight, twenty-nine, thirty", "thirty", True),
+        ("Twenty-eight, twenty-nine, thirty", "twenty", False),
+        ("Born in nineteen ninety-nine", "1999", True),
     ],
 )
 def test_contains(reply: str, wanted: str, met: bool) -> None:
@@ -161,6 +162,10 @@ def test_contains(reply: str, wanted: str, met: bool) -> None:
         ("ten minus seven is three", 7, True),
         ("In nineteen ninety-nine", 1999, True),
         ("It is 5600.", 56, False),
+        ("It is -7 degrees.", -7, True),
+        ("That costs $12, or 23%", 12, True),
+        ("There is one.", 1, True),
+        ("One, two, three!", 2, True),
         ("Nothing.", 0, False),
     ],
 )
@@ -169,12 +174,9 @@ def test_number(reply: str, number: float, met: bool) -> None:
     assert (found.kind, found.met) == ("number", met)
 
 
-def test_regex_ignores_case_and_a_bad_one_is_undecided() -> None:
+def test_regex_ignores_case() -> None:
     assert [c.met for c in checked(Expect(regex=r"^well\b.*!"), "WELL done!")] == [True]
     assert [c.met for c in checked(Expect(regex="b$"), "abc")] == [False]
-    (found,) = checked(Expect(regex="("), "abc")
-    assert found.met is None
-    assert "no regular expression" in found.found
 
 
 def test_no_reply_meets_nothing() -> None:
@@ -204,11 +206,11 @@ def test_a_reply_without_words_is_undecided() -> None:
         ((call(minutes=1), call(minutes=10)), True, True),
         ((call(minutes=10), call("alarm")), True, True),
         ((call(minutes=1, cancelled=True), call(minutes=10)), True, False),
-        ((Call("timer", "{broken", 0),), False, False),
-        ((Call("timer", "[10]", 0),), False, False),
+        ((MeasuredCall("timer", "{broken", 0),), False, False),
+        ((MeasuredCall("timer", "[10]", 0),), False, False),
     ],
 )
-def test_tool(calls: tuple[Call, ...], met: bool, extra: bool) -> None:
+def test_tool(calls: tuple[MeasuredCall, ...], met: bool, extra: bool) -> None:
     found = checked(Expect(tool=Wanted("timer", {"minutes": 10})), "Done.", *calls)
     assert [(c.kind, c.met) for c in found] == [
         ("tool", met),

@@ -1,40 +1,50 @@
-"""The folder of a comparison: what was written is read again, whatever happened in between."""
+"""The folder of a comparison: what was written is read again, and gone on with as what it was."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support import comparison_samples as made
 from support.comparison_samples import SIMULATED, comparison, header
 
-from pipeline.compare.store import CONVERSATIONS, TRACE, Store, read
+from pipeline.compare.cost import prices
+from pipeline.compare.store import ASKED, CONVERSATIONS, asked_of, resumed
+from pipeline.compare.summary import summarise
 from pipeline.errors import BadInput
+from pipeline.measure.run import TRACE, Journal, Made
+
+SECRET = "x=ws://me:hunter2@host/v1/realtime?api_key=sesame,voice=alloy"
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     conversations = comparison()[1]
-    store = Store(tmp_path)
+    store = Journal(tmp_path, CONVERSATIONS)
     store.begin(header())
     for one in conversations:
-        store.add(one, [{"turn": 1, "mark": "committed", "t_ns": 1}])
-    found, held = read(tmp_path)
+        store.add(Made(one, [{"turn": 1, "mark": "committed", "t_ns": 1}]))
+    found, held = CONVERSATIONS.read(tmp_path / CONVERSATIONS.name)
     assert found["interrupted"]
     assert held == list(conversations)
     store.end({**header(), "interrupted": False}, conversations)
-    found, held = read(tmp_path)
+    found, held = CONVERSATIONS.read(tmp_path / CONVERSATIONS.name)
     assert not found["interrupted"]
     assert held == list(conversations)
 
 
 def test_every_line_of_a_simulation_says_so(tmp_path: Path) -> None:
     conversations = comparison()[1]
-    store = Store(tmp_path)
+    store = Journal(tmp_path, CONVERSATIONS)
     store.begin(header(), conversations)
     for one in conversations:
-        store.add(one, [{"turn": 1, "mark": "committed", "t_ns": 1}])
+        store.add(Made(one, [{"turn": 1, "mark": "committed", "t_ns": 1}]))
     store.close()
-    lines = [json.loads(line) for line in (tmp_path / CONVERSATIONS).read_text().splitlines()[1:]]
+    lines = [
+        json.loads(line) for line in (tmp_path / CONVERSATIONS.name).read_text().splitlines()[1:]
+    ]
     lines += [json.loads(line) for line in (tmp_path / TRACE).read_text().splitlines()[1:]]
     played = [line for line in lines if line["path"] == SIMULATED]
     assert played
@@ -44,11 +54,11 @@ def test_every_line_of_a_simulation_says_so(tmp_path: Path) -> None:
 
 def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
     conversations = comparison()[1]
-    Store(tmp_path).end(header(), conversations)
-    file = tmp_path / CONVERSATIONS
+    Journal(tmp_path, CONVERSATIONS).end(header(), conversations)
+    file = tmp_path / CONVERSATIONS.name
     text = file.read_text()
     file.write_text(text[: len(text) - 200])
-    assert len(read(tmp_path)[1]) == len(conversations) - 1
+    assert len(CONVERSATIONS.read(tmp_path / CONVERSATIONS.name)[1]) == len(conversations) - 1
 
 
 @pytest.mark.parametrize(
@@ -63,19 +73,73 @@ def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
 )
 def test_what_is_no_comparison_is_told(tmp_path: Path, text: str | None, why: str) -> None:
     if text is not None:
-        (tmp_path / CONVERSATIONS).write_text(text)
+        (tmp_path / CONVERSATIONS.name).write_text(text)
     with pytest.raises(BadInput, match=why):
-        read(tmp_path)
+        CONVERSATIONS.read(tmp_path / CONVERSATIONS.name)
 
 
 def test_a_resumed_run_keeps_its_trace(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = Journal(tmp_path, CONVERSATIONS)
     store.begin(header())
     one, *rest = comparison()[1]
-    store.add(one, [{"turn": 1, "mark": "committed", "t_ns": 1}])
+    store.add(Made(one, [{"turn": 1, "mark": "committed", "t_ns": 1}]))
     store.close()
     store.begin(header(), [one])
-    store.add(rest[0], [{"turn": 2, "mark": "committed", "t_ns": 2}])
+    store.add(Made(rest[0], [{"turn": 2, "mark": "committed", "t_ns": 2}]))
     store.close()
     assert len((tmp_path / TRACE).read_text().splitlines()) == 3
-    assert read(tmp_path)[1] == [one, rest[0]]
+    assert CONVERSATIONS.read(tmp_path / CONVERSATIONS.name)[1] == [one, rest[0]]
+
+
+def asked(*paths: str) -> dict[str, Any]:
+    more = {"sources": ("recall",), "paths": paths, "say": Path("lines.txt")}
+    return asked_of(dict.fromkeys(ASKED, 1) | more)
+
+
+def left(folder: Path, *paths: str) -> dict[str, Any]:
+    """A folder of an earlier run, one of whose conversations failed; its header."""
+    header = {**made.header(), "asked": asked(*paths)}
+    one, other, *rest = [one for one in made.comparison()[1] if one.status == "ok" and one.repeat]
+    Journal(folder, CONVERSATIONS).end(
+        header, [dataclasses.replace(one, status="failed"), other, *rest]
+    )
+    return header
+
+
+def test_what_was_asked_is_asked_again(tmp_path: Path) -> None:
+    header = left(tmp_path, "cascade", "ws://host/v1")
+    earlier = resumed(tmp_path, ["cascade"])
+    assert earlier.asked["paths"] == ("cascade", "ws://host/v1")
+    assert earlier.asked["say"] == Path("lines.txt")
+    assert all(one.status == "ok" for one in earlier.kept)
+    assert sum(earlier.retried.values()) == 1
+    earlier.check(header)
+
+
+def test_a_secret_is_not_kept_and_is_given_again(tmp_path: Path) -> None:
+    left(tmp_path, "cascade", SECRET)
+    assert not any(
+        word in file.read_text("utf-8")
+        for file in tmp_path.iterdir()
+        for word in ("hunter", "sesam")
+    )
+    with pytest.raises(BadInput, match="give each --path again"):
+        resumed(tmp_path, ["cascade"])
+    assert resumed(tmp_path, ["cascade", SECRET]).asked["paths"] == ("cascade", SECRET)
+
+
+@pytest.mark.parametrize("name", ["settings", "scenarios", "variants", "models"])
+def test_another_run_is_not_taken_for_the_same(tmp_path: Path, name: str) -> None:
+    header = left(tmp_path, "cascade")
+    with pytest.raises(BadInput, match=f"{name} have changed"):
+        resumed(tmp_path, []).check({**header, name: {}})
+
+
+def test_failures_that_are_tried_again_are_told(tmp_path: Path) -> None:
+    header = left(tmp_path, "cascade")
+    earlier = resumed(tmp_path, [])
+    ((path, _),) = earlier.retried.items()
+    figures = summarise({**header, "retried": earlier.retried}, earlier.kept, prices(None))
+    (told,) = (one for one in figures["warnings"] if "--resume" in one)
+    assert told.startswith(path)
+    assert "1 conversation that failed" in told

@@ -9,18 +9,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.conversation.history import CANCELLED, RUNNING, UNSPOKEN, Conversation, Message, Place
-from pipeline.conversation.message import CHARS_PER_TOKEN, MESSAGE_TOKENS
-from pipeline.engines.prompt import Prompt, arguments, tool_call, tools_of
-from pipeline.engines.tools import Tool, ToolUse
+from pipeline.conversation.history import (
+    CANCELLED,
+    CHARS_PER_TOKEN,
+    MESSAGE_TOKENS,
+    RUNNING,
+    UNSPOKEN,
+    History,
+    Message,
+    ReplyPlace,
+)
+from pipeline.engines.tools import Prompt, Tool, ToolUse, arguments, tool_call, tools_of
 
 TOOL = Tool("weather", "Tells the weather.")
 WEATHER = ToolUse("a", "weather", '{"city": "Rome"}')
 TIME = ToolUse("b", "time", "{}")
 
 
-def conversation(budget: int = 1500, retention: float = 0.6, chars: int = 1500) -> Conversation:
-    return Conversation("Be brief.", budget_tokens=budget, retention=retention, tool_chars=chars)
+def conversation(budget: int = 1500, retention: float = 0.6, chars: int = 1500) -> History:
+    return History("Be brief.", budget_tokens=budget, retention=retention, tool_chars=chars)
 
 
 def check(prompt: Prompt) -> None:
@@ -52,7 +59,7 @@ def cost(prompt: Prompt) -> float:
     return chars / CHARS_PER_TOKEN + MESSAGE_TOKENS * len(prompt)
 
 
-def ask(talk: Conversation, turn: int = 1) -> None:
+def ask(talk: History, turn: int = 1) -> None:
     talk.add("user", "Weather?", turn)
 
 
@@ -90,7 +97,7 @@ def test_no_call_is_ever_without_its_result(
                 uses.append(ToolUse(f"c{calls}", "weather", '{"city": "Rome"}'))
             text += data.draw(st.sampled_from(texts))
             cuts.append(len(text))
-            talk.call(Place(turn), uses)
+            talk.call(ReplyPlace(turn), uses)
             talk.settle(turn, text, cuts=cuts)
             open_calls += uses
             groups.append(tuple(uses))
@@ -130,7 +137,7 @@ def test_results_are_cut_to_what_the_budget_allows(budget: int, sizes: list[int]
     talk = conversation(budget, chars=50_000)
     ask(talk)
     uses = [ToolUse(f"c{i}", "weather", "{}") for i in range(len(sizes))]
-    talk.call(Place(1), uses)
+    talk.call(ReplyPlace(1), uses)
     for use, size in zip(uses, sizes, strict=True):
         talk.result(use.id, "z" * size)
     prompt = talk.prompt()
@@ -150,11 +157,11 @@ def test_words_are_shared_out_at_the_cuts() -> None:
     talk = conversation()
     ask(talk)
     text = "One moment. Still looking. Sunny."
-    talk.call(Place(1), [WEATHER])
+    talk.call(ReplyPlace(1), [WEATHER])
     talk.settle(1, text[:11], cuts=[11])
     talk.result("a", "sunny")
     talk.settle(1, text[:26], cuts=[11])
-    talk.call(Place(1), [TIME])
+    talk.call(ReplyPlace(1), [TIME])
     for heard, words in [
         (text, ["One moment.", "Still looking.", "Sunny."]),
         (text[:17], ["One moment.", "Still", None]),
@@ -174,7 +181,7 @@ def test_words_are_shared_out_at_the_cuts() -> None:
 def test_a_late_result_moves_to_the_end_and_the_words_before_it_stay() -> None:
     talk = conversation()
     ask(talk)
-    talk.call(Place(1), [WEATHER])
+    talk.call(ReplyPlace(1), [WEATHER])
     talk.settle(1, "One moment.", cuts=[11])
     talk.add("user", "What time is it?", 2)
     talk.settle(2, "Nine.")
@@ -201,7 +208,7 @@ def test_a_late_result_moves_to_the_end_and_the_words_before_it_stay() -> None:
 def test_a_call_that_prompts_left_out_comes_back_with_its_late_result() -> None:
     talk = conversation(100, 0.5)
     ask(talk)
-    talk.call(Place(1), [WEATHER])
+    talk.call(ReplyPlace(1), [WEATHER])
     for turn in range(2, 9):
         talk.add("user", "word " * 15, turn)
         talk.settle(turn, "word " * 5)
@@ -218,7 +225,7 @@ def test_who_is_to_be_answered() -> None:
     assert not talk.unanswered
     ask(talk)
     assert talk.unanswered
-    talk.call(Place(1), [WEATHER])
+    talk.call(ReplyPlace(1), [WEATHER])
     assert not talk.unanswered, "more comes when the tool is done"
     talk.result("a", "sunny")
     assert talk.unanswered
@@ -250,7 +257,7 @@ def test_a_saved_history_is_put_right() -> None:
 
 
 def test_tools_come_with_every_prompt_and_count() -> None:
-    talk = Conversation("Be brief.", budget_tokens=300, retention=0.5, tools=[TOOL])
+    talk = History("Be brief.", budget_tokens=300, retention=0.5, tools=[TOOL])
     plain = conversation(300, 0.5)
     for turn in range(1, 12):
         for each in (talk, plain):

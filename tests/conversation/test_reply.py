@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from support import virtual_time
 from support.scripted import Model, Speaker
 
-from pipeline.config import Reply as ReplySettings
-from pipeline.conversation.reply import LULL, Lull, Reply
-from pipeline.engines.llm import Messages, Used
+from pipeline.config import ReplyMode
+from pipeline.conversation.reply import PACE, Reply, ReplyPace
+from pipeline.engines.llm import Messages
 from pipeline.engines.tools import ToolUse
 from pipeline.errors import StageError
 from pipeline.events import Event, ReplyAudio, ReplyText, Usage
@@ -26,6 +26,7 @@ STORY = (
     "It takes about three hours, and there is a dining car. "
     "Would you like me to book a seat for you? "
 ) * 3
+CALL = "CALL:tool:{}"
 MESSAGES = [{"role": "user", "content": "When does the train leave?"}]
 
 
@@ -35,28 +36,35 @@ class Stage:
 
     model: Model
     voice: Speaker = field(default_factory=Speaker)
-    settings: ReplySettings = field(default_factory=ReplySettings)
+    mode: ReplyMode = "speculative"
+    pace: ReplyPace = PACE
     events: list[tuple[float, Event]] = field(default_factory=list)
     marks: list[tuple[str, float]] = field(default_factory=list)
     playing: bool = True
     details: list[tuple[str, Any]] = field(default_factory=list)
+    tool_s: float = 3.0
 
     def reply(self) -> Reply:
         loop = asyncio.get_running_loop()
 
-        async def emit(event: Event) -> None:
-            self.events.append((loop.time(), event))
-
-        return Reply(
+        reply = Reply(
             1,
-            "reply-1",
             model=self.model,
             voice=self.voice,
-            settings=self.settings,
+            mode=self.mode,
+            pace=self.pace,
             clock=virtual_time.VirtualClock(),
-            emit=emit,
+            tell=lambda event: self.events.append((loop.time(), event)),
             mark=self.mark,
+            tools=self.use,
         )
+        reply.begin("reply-1")
+        return reply
+
+    async def use(self, reply: Reply, uses: Sequence[ToolUse]) -> Messages:
+        """The tools take their time."""
+        await asyncio.sleep(self.tool_s)
+        return MESSAGES
 
     def mark(self, name: str, **more: Any) -> None:
         if name in DETAILS:
@@ -81,7 +89,7 @@ class Stage:
 
 async def _run(stage: Stage, *, cancel_after: float | None = None) -> Reply:
     reply = stage.reply()
-    task = asyncio.create_task(reply.run(MESSAGES))
+    task = asyncio.create_task(reply.make(MESSAGES))
     player = asyncio.create_task(stage.play(reply))
     try:
         if cancel_after is not None:
@@ -123,7 +131,7 @@ def test_marks_come_once_and_in_order() -> None:
 def test_details_tell_of_each_token_clause_and_piece_of_sound(
     mode: Literal["overlapped", "sequential"],
 ) -> None:
-    stage = Stage(Model([STORY]), settings=ReplySettings(mode=mode))
+    stage = Stage(Model([STORY]), mode=mode)
     virtual_time.run(_run(stage))
     told = {name: [what for n, what in stage.details if n == name] for name in DETAILS}
     assert "".join(told["token"]) == stage.text()
@@ -148,27 +156,11 @@ def test_usage_is_told() -> None:
     assert [e for _, e in stage.events if isinstance(e, Usage)] == [Usage(1, 10, 5, 1)]
 
 
-class Halting(Model):
-    """Writes its scripts one after the other, with a lull of so many seconds between them."""
-
-    lull_s = 3.0
-
-    async def stream(self, messages: Messages) -> AsyncGenerator[str | Used | Lull, None]:
-        while True:
-            async for piece in super().stream(messages):
-                if not isinstance(piece, ToolUse):
-                    yield piece
-            if not self.scripts:
-                return
-            yield LULL
-            await asyncio.sleep(self.lull_s)
-
-
 @pytest.mark.parametrize("mode", ["overlapped", "sequential"])
-def test_what_was_written_before_a_lull_is_spoken_in_it(mode: str) -> None:
+def test_what_was_written_before_a_lull_is_spoken_in_it(mode: ReplyMode) -> None:
     stage = Stage(
-        Halting(["Let me see ", STORY, "Well"]),
-        settings=ReplySettings.model_validate({"mode": mode}),
+        Model([f"Let me see {CALL}", f"{STORY}{CALL}", "Well"]),
+        mode=mode,
     )
     reply = virtual_time.run(_run(stage))
     assert stage.voice.said[0] == "Let me see"
@@ -193,7 +185,8 @@ def test_after_a_lull_a_pass_begins_as_a_reply_does() -> None:
     """The deadline cuts the first clause of each pass; no pass begins with a single word."""
     words = " ".join(["word"] * 20)
     stage = Stage(
-        Halting([words, words], token_s=0.05), settings=ReplySettings(first_deadline_ms=300)
+        Model([f"{words} {CALL}", words], token_s=0.05),
+        pace=ReplyPace(first_deadline_ms=300),
     )
     virtual_time.run(_run(stage))
     clauses = [what for name, what in stage.details if name == "clause"]
@@ -207,12 +200,12 @@ def test_after_a_lull_a_pass_begins_as_a_reply_does() -> None:
 @settings(max_examples=60)
 @given(cut=st.floats(0, 20), heard=st.integers(0, 30_000))
 def test_cut_in_or_after_a_lull_it_knows_what_was_heard(cut: float, heard: int) -> None:
-    stage = Stage(Halting(["**Let me see.** ", STORY]))
+    stage = Stage(Model([f"**Let me see.** {CALL}", STORY]))
 
     async def scene() -> None:
         reply = await _run(stage, cancel_after=cut)
         assert stage.model.open == stage.voice.open == 0
-        reply.stopped = True
+        reply.stop()
         reply.played(heard)
         assert stage.text().startswith(reply.heard_text())
 
@@ -220,12 +213,12 @@ def test_cut_in_or_after_a_lull_it_knows_what_was_heard(cut: float, heard: int) 
 
 
 def test_it_knows_when_all_before_a_lull_was_heard() -> None:
-    stage = Stage(Halting(["Let me see. ", "Fine."]))
+    stage = Stage(Model([f"Let me see. {CALL}", "Fine."]))
     lulled: list[tuple[float, bool]] = []
 
     async def scene() -> None:
         reply = stage.reply()
-        task = asyncio.create_task(reply.run(MESSAGES))
+        task = asyncio.create_task(reply.make(MESSAGES))
         player = asyncio.create_task(stage.play(reply))
         while not task.done():
             lulled.append((asyncio.get_running_loop().time(), reply.lulled))
@@ -240,12 +233,12 @@ def test_it_knows_when_all_before_a_lull_was_heard() -> None:
 
 
 def test_no_more_is_made_ahead_than_the_lead() -> None:
-    stage = Stage(Model([STORY]), settings=ReplySettings(lead_s=2.0))
+    stage = Stage(Model([STORY]), pace=ReplyPace(lead_s=2.0))
     ahead: list[float] = []
 
     async def watch() -> None:
         reply = stage.reply()
-        task = asyncio.create_task(reply.run(MESSAGES))
+        task = asyncio.create_task(reply.make(MESSAGES))
         position = 0
         while not task.done():
             await asyncio.sleep(0.02)
@@ -261,14 +254,14 @@ def test_no_more_is_made_ahead_than_the_lead() -> None:
 
 def test_without_punctuation_the_deadline_cuts_the_first_clause() -> None:
     words = " ".join(["word"] * 60)
-    stage = Stage(Model([words], token_s=0.05), settings=ReplySettings(first_deadline_ms=300))
+    stage = Stage(Model([words], token_s=0.05), pace=ReplyPace(first_deadline_ms=300))
     virtual_time.run(_run(stage))
     marks = dict(stage.marks)
     assert marks["clause.first"] - marks["llm.first_token"] == pytest.approx(0.3, abs=0.06)
 
 
 def test_sequential_mode_does_one_thing_after_another() -> None:
-    stage = Stage(Model([STORY]), settings=ReplySettings(mode="sequential"))
+    stage = Stage(Model([STORY]), mode="sequential")
     virtual_time.run(_run(stage))
     last_word = max(t for t, e in stage.events if isinstance(e, ReplyText))
     audio = [t for t, e in stage.events if isinstance(e, ReplyAudio)]
@@ -278,10 +271,10 @@ def test_sequential_mode_does_one_thing_after_another() -> None:
 
 
 @pytest.mark.parametrize("mode", ["overlapped", "sequential"])
-def test_a_model_that_breaks_off_is_heard_so_far_and_then_fails(mode: str) -> None:
+def test_a_model_that_breaks_off_is_heard_so_far_and_then_fails(mode: ReplyMode) -> None:
     stage = Stage(
         Model(["It leaves at nine from BREAK platform four."]),
-        settings=ReplySettings.model_validate({"mode": mode}),
+        mode=mode,
     )
     with pytest.raises(StageError, match="broke off"):
         virtual_time.run(_run(stage))
@@ -305,9 +298,9 @@ def test_an_empty_reply_ends() -> None:
 @settings(max_examples=60)
 @given(cut=st.floats(0, 15), mode=st.sampled_from(["overlapped", "sequential"]))
 def test_cancelled_at_any_instant_it_stops_at_once_and_knows_what_was_heard(
-    cut: float, mode: str
+    cut: float, mode: ReplyMode
 ) -> None:
-    stage = Stage(Model([STORY]), settings=ReplySettings.model_validate({"mode": mode}))
+    stage = Stage(Model([STORY]), mode=mode)
 
     async def scene() -> None:
         reply = await _run(stage, cancel_after=cut)
@@ -316,7 +309,7 @@ def test_cancelled_at_any_instant_it_stops_at_once_and_knows_what_was_heard(
         assert stage.voice.open == 0
         await asyncio.sleep(5)
         assert len(stage.events) == count
-        reply.stopped = True
+        reply.stop()
         heard = reply.heard_text()
         assert stage.text().startswith(heard)
         assert STORY.split()[: len(heard.split())] == heard.split()
@@ -329,7 +322,7 @@ def test_heard_text_follows_the_playing() -> None:
 
     async def scene() -> list[int]:
         reply = stage.reply()
-        task = asyncio.create_task(reply.run(MESSAGES))
+        task = asyncio.create_task(reply.make(MESSAGES))
         counts = []
         for position in range(0, 40_000, 500):
             await asyncio.sleep(0.5)

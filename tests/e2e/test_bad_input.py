@@ -44,7 +44,7 @@ from support.cli_child import (
     scripted,
 )
 
-from pipeline.models.model import File, sha256, write_fetched
+from pipeline.models.catalogue import File, sha256, write_fetched
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX limits and devices")
 QUESTION = recording(5)

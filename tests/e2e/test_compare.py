@@ -152,12 +152,9 @@ def test_paths_of_known_latency_are_measured_as_such(tmp_path: Path) -> None:
 
 
 def test_paths_that_are_told_when_the_user_has_finished(tmp_path: Path) -> None:
-    paths: list[str] = []
-    for protocol in ("realtime", "gemini"):
-        told = script(tmp_path, protocol) + f",turns=manual,protocol={protocol}"
-        paths += ["--path", told]
+    told = script(tmp_path, "model") + ",turns=manual"
     file = scenario(tmp_path, {}, {}, name="noise")
-    made = compare(tmp_path / "results", file, *paths, *QUICK)
+    made = compare(tmp_path / "results", file, "--path", told, *QUICK)
     assert made.outcome.code == 0, made.outcome.err
     for turn in (turn for one in made.conversations for turn in one.turns):
         # A server that finds the end itself waits 500 ms.
@@ -280,6 +277,7 @@ def test_an_interrupted_run_is_resumed(tmp_path: Path) -> None:
         (("recall", "--path", "cascade,stt=nothing"), "nothing"),
         (("recall", "--path", "cascade,colour=red"), "colour is no setting"),
         (("recall", "--path", "simulated:nothing"), "gpt-realtime-2.1"),
+        (("recall", "--path", "simulated:gpt-realtime-2.1,protocol=gemini"), "write realtime"),
         (("recall", "--path", "ws://127.0.0.1:1,turns=never"), "turns"),
         (("--resume", "nowhere"), "name a folder that `compare` made"),
         (("recall", "--judge", "telepathy"), "telepathy"),

@@ -30,8 +30,8 @@ from test_bad_input import limit_files
 
 from pipeline.audio.audible import onset
 from pipeline.audio.files import WavWriter, read_audio
-from pipeline.measure.record import Record, read
-from pipeline.measure.witness import begin_of, stereo
+from pipeline.measure.record import RECORDS, Record
+from pipeline.measure.wav import begin_of, stereo
 from pipeline.timeline import PARTS
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals and limits")
@@ -58,11 +58,11 @@ class Profiled:
 
     @property
     def header(self) -> dict[str, Any]:
-        return read(self.folder / "records.jsonl")[0]
+        return RECORDS.read(self.folder / RECORDS.name)[0]
 
     @property
     def records(self) -> list[Record]:
-        return read(self.folder / "records.jsonl")[1]
+        return RECORDS.read(self.folder / RECORDS.name)[1]
 
     @property
     def summary(self) -> dict[str, Any]:

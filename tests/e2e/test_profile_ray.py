@@ -26,9 +26,10 @@ from support.ray_bench import Bench, of, read
 from pipeline.config import Settings
 from pipeline.errors import BadInput, StageError
 from pipeline.measure.corpus import Item
-from pipeline.measure.executor import Job, Made
-from pipeline.measure.plan import Variant, order
-from pipeline.measure.ray_executor import RETRIES, RayExecutor
+from pipeline.measure.plan import Job, Variant, order
+from pipeline.measure.ray import RETRIES, RayExecutor
+from pipeline.measure.record import Record
+from pipeline.measure.run import Made
 from pipeline.profile.instrument import Bounds
 from pipeline.profile.run import make
 
@@ -87,14 +88,15 @@ def jobs(folder: Path, *names: str, items: int = 2, repeats: int = 2) -> list[Jo
 def executor(head: Any, todo: Sequence[Job], folder: Path, **more: Any) -> RayExecutor:
     tested = list({job.variant.name: job.variant for job in todo}.values())
     maker = functools.partial(Bench, folder=folder)
-    return RayExecutor(tested, Bounds(), head.address, maker=maker, **more)
+    return RayExecutor(tested, maker, head.address, **more)
 
 
 async def collect(
-    turns: AsyncIterator[Made], each: Callable[[list[Made]], None] = lambda made: None
-) -> tuple[list[Made], StageError | None]:
+    turns: AsyncIterator[Made[Record]],
+    each: Callable[[list[Made[Record]]], None] = lambda made: None,
+) -> tuple[list[Made[Record]], StageError | None]:
     """All turns, and what ended the run early if anything did."""
-    made: list[Made] = []
+    made: list[Made[Record]] = []
     try:
         async for one in turns:
             made.append(one)
@@ -104,12 +106,12 @@ async def collect(
     return made, None
 
 
-def whole(made: Sequence[Made], todo: Sequence[Job], folder: Path) -> None:
+def whole(made: Sequence[Made[Record]], todo: Sequence[Job], folder: Path) -> None:
     """Every turn is there, once, with its names, its trace and its WAV."""
-    assert Counter(one.record.order for one in made) == Counter(job.order for job in todo)
+    assert Counter(one.result.order for one in made) == Counter(job.order for job in todo)
     by_order = {job.order: job for job in todo}
     for one in made:
-        record, job = one.record, by_order[one.record.order]
+        record, job = one.result, by_order[one.result.order]
         assert (record.variant, record.file) == (job.variant.name, job.item.name)
         assert record.repeat == job.repeat
         assert record.reply == job.item.path.read_text()
@@ -142,22 +144,22 @@ async def test_each_variant_has_a_node_to_itself(
     facts = runner.facts()
     assert sorted(v for node in facts["nodes"].values() for v in node["variants"]) == sorted(where)
     for name in where:
-        orders = [one.record.order for one in made if one.record.variant == name]
+        orders = [one.result.order for one in made if one.result.variant == name]
         assert orders == sorted(orders)
-        assert len({one.record.node for one in made if one.record.variant == name}) == 1
+        assert len({one.result.node for one in made if one.result.variant == name}) == 1
     # A reading before each turn and one at the end of each variant.
     assert facts["noise"]["readings"] == len(todo) + 3
 
 
-async def test_a_lost_node_costs_only_what_had_not_come_back(
+async def test_what_came_back_from_a_lost_node_comes_no_second_time(
     head: Any, nodes: list[Any], profile: Path
 ) -> None:
     todo = jobs(profile, "clings", "other", items=3)
     runner = executor(head, todo, profile)
 
-    def kill(made: list[Made]) -> None:
-        mine = [one for one in made if one.record.variant == "clings"]
-        if made[-1].record.variant == "clings" and len(mine) == 2:
+    def kill(made: list[Made[Record]]) -> None:
+        mine = [one for one in made if one.result.variant == "clings"]
+        if made[-1].result.variant == "clings" and len(mine) == 2:
             doomed = next(one["node"] for one in read(profile) if one["variant"] == "clings")
             node = next(node for node in nodes if node.node_id == doomed)
             head.remove_node(node, allow_graceful=False)
@@ -170,27 +172,26 @@ async def test_a_lost_node_costs_only_what_had_not_come_back(
     opened = [one for one in of(log, "open") if one["variant"] == "clings"]
     assert len(opened) == 2
     assert opened[0]["node"] != opened[1]["node"]
-    clings = [one.record for one in made if one.record.variant == "clings"]
+    clings = [one.result for one in made if one.result.variant == "clings"]
     assert len({record.node for record in clings[:2]}) == 1
     assert {record.node for record in clings[2:]}.isdisjoint({clings[0].node})
-    # The new process was warmed too, and that is in no record; nothing else was measured again.
-    done = Counter(one["order"] for one in of(log, "done") if one["variant"] == "clings")
-    warm_up = clings[0].order
-    assert done == {record.order: 1 + (record.order == warm_up) for record in clings}
 
 
 async def test_a_variant_that_kills_its_process_is_given_up_and_the_others_are_not(
     head: Any, nodes: list[Any], profile: Path
 ) -> None:
-    todo = jobs(profile, "dies", "refuses", "sound")
+    todo = jobs(profile, "dies", "refuses", "stumbles", "sound")
     made, error = await collect(executor(head, todo, profile).run(todo, profile))
     assert error is not None
     assert f"was lost {RETRIES + 1} times" in str(error)
     assert "no such model here" in str(error)
-    measured = Counter(one.record.variant for one in made)
+    assert "stumbles (1 of 5 turns measured): ValueError: a defect" in str(error)
+    measured = Counter(one.result.variant for one in made)
     # The warm-up came back once.
-    assert measured == {"dies": 1, "sound": 5}
-    assert len([one for one in of(read(profile), "open") if one["variant"] == "dies"]) == 3
+    assert measured == {"dies": 1, "stumbles": 1, "sound": 5}
+    assert (
+        len([one for one in of(read(profile), "open") if one["variant"] == "dies"]) == RETRIES + 1
+    )
 
 
 async def test_a_cluster_that_is_busy_says_so(head: Any, nodes: list[Any], profile: Path) -> None:
@@ -221,14 +222,14 @@ async def test_closing_it_stops_the_work_and_keeps_what_came_back(
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert [one.record.order for one in made] == [0, 1]
+    assert [one.result.order for one in made] == [0, 1]
     assert not ray.is_initialized()
     # The nodes are free again.
     again = executor(head, todo := jobs(profile, "next"), profile)
     whole((await collect(again.run(todo, profile)))[0], todo, profile)
 
 
-async def take(turns: Any, made: list[Made]) -> None:
+async def take(turns: Any, made: list[Made[Record]]) -> None:
     async with contextlib.aclosing(turns) as all_turns:
         async for one in all_turns:
             made.append(one)

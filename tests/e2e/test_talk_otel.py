@@ -207,11 +207,11 @@ def test_without_the_extra_it_is_named_and_the_conversation_is_held(tmp_path: Pa
         done = talk(tmp_path, llm.url, recording(5), OTEL_TRACES_EXPORTER="otlp", PYTHONPATH=path)
     assert done.code == 0, done.err
     assert "It is open until nine." in done.err
-    warnings = [line for line in done.err.splitlines() if line.startswith("warning: ")]
-    assert warnings == [
+    missed = (
         "warning: no spans of the turns: OpenTelemetry is not installed; "
         "pip install 'voice-cascade[otel]' brings it"
-    ]
+    )
+    assert done.err.splitlines().count(missed) == 1
 
 
 def objects(text: str) -> Iterator[dict[str, Any]]:

@@ -16,15 +16,16 @@ from hypothesis import strategies as st
 
 from pipeline.errors import BadInput, CascadeError
 from pipeline.models import catalogue as catalogue_module
-from pipeline.models.catalogue import Catalogue, download_dir
-from pipeline.models.model import (
+from pipeline.models.catalogue import (
     KINDS,
     PIPER_VOICE,
+    Catalogue,
     File,
     Hub,
     Kind,
-    Model,
+    ModelEntry,
     Wheel,
+    download_dir,
     piper_voice,
     write_fetched,
 )
@@ -38,10 +39,10 @@ def known(path: str, data: bytes) -> File:
     return File(path, len(data), sha256(data).hexdigest())
 
 
-def toy(name: str = "toy", kind: Kind = "llm", **fields: object) -> Model:
+def toy(name: str = "toy", kind: Kind = "llm", **fields: object) -> ModelEntry:
     files = (known("toy.gguf", GGUF),)
     given = {"files": files, "licence": "MIT", "languages": ("en",), "description": "a toy"}
-    return Model(name=name, kind=kind, **{**given, **fields})  # type: ignore[arg-type]
+    return ModelEntry(name=name, kind=kind, **{**given, **fields})  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def toys(disk: Path, *models: Model) -> Catalogue:
+def toys(disk: Path, *models: ModelEntry) -> Catalogue:
     return Catalogue(models or (toy(),), disk / "home", disk / "models")
 
 
@@ -156,7 +157,7 @@ def test_size_is_known_only_if_that_of_every_file_is() -> None:
 
 def test_the_embedded_models_are_whole_and_found(disk: Path) -> None:
     catalogue = Catalogue.load(disk)
-    assert catalogue.verify_all() == {"whisper-mini-en": [], "en_US-mini": []}
+    assert [catalogue.verify(m) for m in catalogue.models if m.embedded] == [[], []]
     stt = catalogue.resolve("stt", "whisper-mini-en")
     assert (stt.path / "model.bin").is_file()
     assert stt.model is not None and stt.model.short_windows
@@ -256,9 +257,9 @@ def test_a_piper_voice_is_found_by_its_own_name(disk: Path) -> None:
     assert found.path == voice
     assert found.model is not None and found.model.languages == ("pt",)
     assert found.model in catalogue.all()
-    assert catalogue.verify_all()[found.name] == []
+    assert catalogue.verify(found.model) == []
     voice.write_bytes(b"")
-    assert catalogue.verify_all()[found.name] == ["pt_PT-tugão-medium.onnx is empty"]
+    assert catalogue.verify(found.model) == ["pt_PT-tugão-medium.onnx is empty"]
 
 
 @pytest.mark.parametrize(

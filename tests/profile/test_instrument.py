@@ -27,16 +27,18 @@ from servers.llm_server import (
 )
 from support.cli_child import ROOT
 
-from pipeline import config_file
 from pipeline.audio.files import WavWriter, read_audio
 from pipeline.clock import NS_PER_S
+from pipeline.config import load
 from pipeline.engines.local import LocalEngines
 from pipeline.measure.corpus import Item, checked, gather
-from pipeline.measure.lanes import Line
+from pipeline.measure.pool import make_ready
 from pipeline.measure.record import Record
-from pipeline.measure.witness import stereo
-from pipeline.models.shelf import catalogue
-from pipeline.profile.instrument import Bounds, Unwritten, make_ready, measure
+from pipeline.measure.recording import Unwritten
+from pipeline.measure.wav import stereo
+from pipeline.models.catalogue import Catalogue
+from pipeline.profile.instrument import Bounds, measure
+from pipeline.trace import MarkLine
 
 LINE = "It leaves at nine in the morning, and then again at ten. "
 AGREE_NS = 20_000_000
@@ -57,9 +59,9 @@ class Studio:
 
     async def play(
         self, item: Item, *answers: Script, mode: str = "overlapped", **bounds: float
-    ) -> tuple[Record, list[Line]]:
+    ) -> tuple[Record, list[MarkLine]]:
         self._server.then(*answers)
-        settings = config_file.load(None, {"llm.model": self._server.url, "reply.mode": mode})
+        settings = load(None, {"llm.model": self._server.url, "reply.mode": mode})
         await make_ready(settings, self._engines)
         limits = replace(Bounds(reply_s=0.5, timeout_s=20), **bounds)
         return await measure(item, settings, self._engines, self.wav, limits)
@@ -68,8 +70,8 @@ class Studio:
 @asynccontextmanager
 async def opened(folder: Path) -> AsyncGenerator[Studio]:
     async with LlmServer(reply("ready")) as server:
-        settings = config_file.load(None, {"llm.model": server.url})
-        async with LocalEngines(settings, catalogue(settings)) as engines:
+        settings = load(None, {"llm.model": server.url})
+        async with LocalEngines(settings, Catalogue.load(settings.models.dir)) as engines:
             yield Studio(server, engines, folder)
 
 

@@ -17,8 +17,7 @@ from rich.console import Console
 from support.known_turns import header, turn
 
 from pipeline.errors import BadInput
-from pipeline.measure import record
-from pipeline.measure.record import Record
+from pipeline.measure.record import RECORDS, Record
 from pipeline.profile.regression import WORSE, compare, compared
 
 FILES = tuple(f"{letter}.wav" for letter in "abcdefgh")
@@ -42,7 +41,7 @@ def found(old: Sequence[Record], new: Sequence[Record], **new_header: float) -> 
 
 def saved(folder: Path, records: Sequence[Record], head: dict[str, Any] | None = None) -> Path:
     folder.mkdir()
-    record.write(folder / "records.jsonl", head or header("plain"), records)
+    RECORDS.write(folder / RECORDS.name, head or header("plain"), records)
     return folder
 
 

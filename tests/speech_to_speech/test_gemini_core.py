@@ -9,7 +9,7 @@ from google.genai import types
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import CascadeError, StageError
+from pipeline.errors import CascadeError
 from pipeline.events import (
     Event,
     Failure,
@@ -25,9 +25,14 @@ from pipeline.events import (
     Transcript,
     Usage,
 )
-from pipeline.speech_to_speech.gemini_core import GeminiCore
-from pipeline.speech_to_speech.gemini_meter import sample_rate
-from pipeline.speech_to_speech.gemini_outbox import LEAD_S, Outbox, Parcel
+from pipeline.speech_to_speech.connection import Outbox
+from pipeline.speech_to_speech.gemini import (
+    LEAD_S,
+    GeminiCore,
+    RememberingOutbox,
+    sample_rate,
+)
+from pipeline.speech_to_speech.ledger import Parcel
 
 PIECE = 2400
 
@@ -35,17 +40,32 @@ PIECE = 2400
 class Told:
     """A core, its marks, and all that it told."""
 
-    def __init__(self, *, blocking: bool = False, manual: bool = False) -> None:
+    def __init__(self, **how: Any) -> None:
         self.marks: list[tuple[int, str]] = []
         self.core = GeminiCore(
-            lambda turn, name, _: self.marks.append((turn, name)), blocking=blocking, manual=manual
+            lambda turn, name, _: self.marks.append((turn, name)), **{"blocking": False, **how}
         )
         self.events: list[Event] = []
 
-    def take(self, **message: Any) -> list[Event]:
-        events = self.core.message(types.LiveServerMessage.model_validate(message), 7)
+    def collect(self) -> list[Event]:
+        events = self.core.ledger.take()
         self.events += events
         return events
+
+    def take(self, **message: Any) -> list[Event]:
+        self.core.message(types.LiveServerMessage.model_validate(message), 7)
+        return self.collect()
+
+    def played(self, reply: str, samples: int) -> None:
+        self.core.ledger.played(reply, samples)
+
+    def result(self, call_id: str = "c1", output: str = "4") -> list[Event]:
+        self.core.result(call_id, output, 7)
+        return self.collect()
+
+    def lost(self, why: str = "gone", *, fatal: bool = False) -> list[Event]:
+        self.core.lost(why, 9, fatal=fatal)
+        return self.collect()
 
     def content(self, **content: Any) -> list[Event]:
         return self.take(server_content=content)
@@ -76,7 +96,7 @@ class Told:
     def listen_to_the_end(self) -> None:
         for event in self.events:
             if isinstance(event, ReplyAudio):
-                self.core.played(event.id, event.frame.offset + len(event.frame.samples))
+                self.played(event.id, event.frame.offset + len(event.frame.samples))
 
     def turn(self, said: str = "hello", reply: str = "hi") -> None:
         self.start()
@@ -145,13 +165,13 @@ def test_an_interruption_keeps_what_was_heard_by_share_of_the_sound() -> None:
     told.start()
     told.end()
     told.says("one two three four", pieces=4)
-    told.core.played("reply-1", PIECE)
+    told.played("reply-1", PIECE)
     events = told.content(interrupted=True)
     assert ReplyInterrupted(1, "reply-1", "one") in events
     assert ReplyDone(1, "reply-1", "interrupted") in events
     assert events[-1] == SpeechStarted(2)
     assert told.complete() == []
-    told.core.played("reply-1", 2 * PIECE)  # reported right after
+    told.played("reply-1", 2 * PIECE)  # reported right after
     assert history(told) == [("assistant", "one two", 1)]
     told.heard("wait")
     told.says("yes")
@@ -190,7 +210,7 @@ def test_a_whole_reply_that_is_still_played_is_interrupted_but_not_done_twice() 
     told.end()
     told.says("one two", pieces=2)
     told.complete()
-    told.core.played("reply-1", PIECE)
+    told.played("reply-1", PIECE)
     assert told.start() == [ReplyInterrupted(1, "reply-1", "one"), SpeechStarted(2)]
 
 
@@ -214,11 +234,11 @@ def test_a_tool_that_is_waited_for() -> None:
     assert kinds(told.call()) == ["ReplyStarted", "ToolCall"]
     assert told.events[-1] == ToolCall(1, "c1", "weather", '{"x": 1}')
     assert not told.core.quiet
-    assert told.core.answered("c1") == ("weather", [])
+    assert told.result() == []
     told.says("sunny")
     assert told.complete() == [ReplyDone(1, "reply-1", "completed")]
     with pytest.raises(CascadeError, match="no tool call 'c1'"):
-        told.core.answered("c1")
+        told.result()
 
 
 @pytest.mark.parametrize("early", [True, False])
@@ -229,11 +249,11 @@ def test_a_tool_that_is_not_waited_for(early: bool) -> None:
     told.says("Let me see")
     told.call()
     if early:
-        told.core.answered("c1")
+        told.result()
     told.says("wait")
     assert told.complete() == []
     if not early:
-        told.core.answered("c1")
+        told.result()
     assert kinds(told.says("sunny")) == ["ReplyAudio", "ReplyText"]
     assert told.complete() == [ReplyDone(1, "reply-1", "completed")]
     # What comes after a call, or in another breath, is a sentence of its own.
@@ -241,13 +261,13 @@ def test_a_tool_that_is_not_waited_for(early: bool) -> None:
 
 
 def test_a_silent_result_ends_the_turn() -> None:
-    told = Told()
+    told = Told(scheduling="silent")
     told.start()
     told.end()
     told.says("noted")
     told.call()
     assert told.complete() == []
-    assert told.core.answered("c1", silent=True)[1] == [ReplyDone(1, "reply-1", "completed")]
+    assert told.result() == [ReplyDone(1, "reply-1", "completed")]
 
 
 def test_a_late_result_is_one_more_reply_of_the_turn_of_its_call() -> None:
@@ -264,7 +284,7 @@ def test_a_late_result_is_one_more_reply_of_the_turn_of_its_call() -> None:
     assert told.complete() == [ReplyDone(2, "reply-2", "completed")]
     told.listen_to_the_end()
     assert not told.core.quiet
-    told.core.answered("c1")
+    told.result()
     assert told.says("sunny")[0] == ReplyStarted(1, "reply-1-2")
     assert told.complete() == [ReplyDone(1, "reply-1-2", "completed")]
     assert [turn for _, _, turn in history(told)] == [1, 2, 1]
@@ -272,7 +292,7 @@ def test_a_late_result_is_one_more_reply_of_the_turn_of_its_call() -> None:
 
 
 def test_a_result_that_interrupts_is_no_word_of_the_users() -> None:
-    told = Told()
+    told = Told(scheduling="interrupt")
     told.start()
     told.end()
     told.says("Let me see")
@@ -282,21 +302,21 @@ def test_a_result_that_interrupts_is_no_word_of_the_users() -> None:
     told.start()
     told.end()
     told.says("one two", pieces=2)
-    told.core.answered("c1", interrupting=True)
+    told.result()
     events = told.content(interrupted=True)
     assert kinds(events) == ["ReplyInterrupted", "ReplyDone"]
     assert told.complete() == []
     assert told.says("sunny")[0] == ReplyStarted(1, "reply-1-2")
-    assert told.core.turn == 2
+    assert told.core.ledger.number == 2
 
 
 def test_a_result_that_interrupts_its_own_filler() -> None:
-    told = Told()
+    told = Told(scheduling="interrupt")
     told.start()
     told.end()
     told.call()
     told.says("Let me see")
-    told.core.answered("c1", interrupting=True)
+    told.result()
     assert told.content(interrupted=True) == told.complete() == []
     assert kinds(told.says("sunny")) == ["ReplyAudio", "ReplyText"]
     assert told.complete() == [ReplyDone(1, "reply-1", "completed")]
@@ -309,7 +329,7 @@ def test_cancelled_calls_are_dropped() -> None:
     told.call()
     told.start()
     assert told.take(tool_call_cancellation={"ids": ["c1", "nobody's"]}) == [ToolCancelled(1, "c1")]
-    assert told.core.answered("c1") == ("", [])
+    assert told.result() == told.core.take() == []
     told.content(interrupted=True)
     told.complete()
     told.end()
@@ -399,8 +419,9 @@ def test_a_filler_of_a_thinking_model_does_not_end_the_turn() -> None:
 
 def test_by_hand_the_servers_signs_count_for_nothing() -> None:
     told = Told(manual=True)
-    told.events += told.core.user_began(1)
-    told.events += told.core.user_stopped(2)
+    told.core.user_began(1)
+    told.core.user_stopped(2)
+    assert kinds(told.collect()) == ["SpeechStarted", "SpeechStopped"]
     assert told.start() == told.end() == []
     told.says("yes")
     assert told.complete() == [ReplyDone(1, "reply-1", "completed")]
@@ -412,7 +433,7 @@ def test_a_connection_lost_in_a_reply() -> None:
     told.end()
     told.says("one")
     told.call()
-    events = told.core.lost("gone", 9, fatal=False)
+    events = told.lost()
     assert events == [
         Failure(1, "direct", "gone", False),
         ToolCancelled(1, "c1"),
@@ -426,7 +447,7 @@ def test_a_connection_lost_before_the_reply_loses_nothing() -> None:
     told.start()
     told.heard("hello")
     told.end()
-    assert told.core.lost("gone", 9, fatal=False) == []
+    assert told.lost() == []
     told.core.resumed()
     assert told.start() == told.end() == []
     told.heard("hello")
@@ -437,7 +458,7 @@ def test_a_connection_lost_before_the_reply_loses_nothing() -> None:
 def test_a_connection_lost_for_good_ends_the_turn() -> None:
     told = Told()
     told.start()
-    events = told.core.lost("gone", 9, fatal=True)
+    events = told.lost(fatal=True)
     assert events == [Failure(1, "direct", "gone", True), ReplyDone(1, "", "failed")]
 
 
@@ -471,11 +492,15 @@ MOVES = (
 )
 
 
-@given(st.lists(st.sampled_from(MOVES), max_size=40), st.booleans(), st.data())
+@given(
+    st.lists(st.sampled_from(MOVES), max_size=40),
+    st.booleans(),
+    st.sampled_from(["", "silent", "interrupt"]),
+)
 def test_whatever_comes_turns_and_replies_are_in_order(
-    moves: list[str], blocking: bool, data: st.DataObject
+    moves: list[str], blocking: bool, scheduling: str
 ) -> None:
-    told, calls = Told(blocking=blocking), 0
+    told, calls = Told(blocking=blocking, scheduling=scheduling), 0
     for move in moves:
         match move:
             case "start":
@@ -496,13 +521,12 @@ def test_whatever_comes_turns_and_replies_are_in_order(
             case "cancel":
                 told.take(tool_call_cancellation={"ids": [f"c{calls}"]})
             case "answer":
-                silent = data.draw(st.booleans())
                 with contextlib.suppress(CascadeError):
-                    told.events += told.core.answered(f"c{calls}", silent=silent)[1]
+                    told.result(f"c{calls}")
             case "lost":
-                told.events += told.core.lost("gone", 9, fatal=False)
+                told.lost()
                 told.core.resumed()
-    told.events += told.core.lost("over", 9, fatal=True)
+    told.lost("over", fatal=True)
     check(told.events)
     assert len(told.marks) == len(set(told.marks))
 
@@ -539,55 +563,68 @@ def check(events: list[Event]) -> None:
 
 
 def sound(value: int, seconds: float = 0.02) -> Parcel:
-    return Parcel("sound", np.full(round(seconds * 16_000), value, np.int16).tobytes())
+    samples = np.full(round(seconds * 16_000), value, np.int16)
+    return Parcel(samples.tobytes(), seconds, lasting=True)
+
+
+def silent(parcel: Parcel) -> bool:
+    return not np.frombuffer(parcel.message, np.int16).any()
 
 
 @given(st.lists(st.booleans(), max_size=60), st.integers(0, 60))
 def test_nothing_that_was_said_is_lost_by_a_new_connection(loud: list[bool], sent: int) -> None:
-    box = Outbox()
+    box = RememberingOutbox(lambda: True)
     parcels = [sound(9000 + place if each else 0) for place, each in enumerate(loud)]
     for parcel in parcels:
         box.put(parcel)
     for _ in range(min(sent, len(parcels))):
-        box.sent(open_turn=True)
-    box.again(broken=True)
+        box.sent()
+    box.broken()
+    box.again()
     left = []
-    while (parcel := box.first) is not None:
-        left.append(parcel)
-        box.sent(open_turn=True)
+    while box.first is not None:
+        left.append(box.sent())
     assert left == parcels[len(parcels) - len(left) :]
-    assert [p for p in left if not p.silent] == [p for p in parcels if not p.silent]
+    assert [p for p in left if not silent(p)] == [p for p in parcels if not silent(p)]
 
 
 def test_silence_is_not_sent_again_but_for_what_leads_to_speech() -> None:
-    box = Outbox()
+    box = RememberingOutbox(lambda: False)
     for parcel in [sound(0, 3.0), sound(0, LEAD_S), sound(9000), sound(0)]:
         box.put(parcel)
-        box.sent(open_turn=False)
-    box.again(broken=False)
+        box.sent()
+    box.again()
     assert box.first == sound(0, LEAD_S)
 
 
 def test_results_are_not_given_to_another_connection_if_the_first_broke() -> None:
-    for broken in (True, False):
-        box = Outbox()
-        box.put(Parcel.of_tool("c1", "f", "42", ""))
-        box.again(broken=broken)
-        assert (box.first is None) is broken
+    box = RememberingOutbox(lambda: True)
+    box.put(Parcel({"id": "c1"}))
+    box.again()
+    assert box.first is not None
+    box.broken()
+    assert box.first is None
 
 
-def test_a_server_that_takes_nothing() -> None:
-    box = Outbox()
-    with pytest.raises(StageError, match="has taken no sound"):
-        for _ in range(32):
-            box.put(sound(0, 1.0))
+def test_sound_that_nobody_takes_does_not_pile_up() -> None:
+    box = Outbox(ahead_s=3.0)
+    for _ in range(9):
+        box.put(sound(0, 1.0))
+    box.put(Parcel("a message"))
+    left = []
+    while box.first is not None:
+        left.append(box.sent())
+    assert [parcel.seconds for parcel in left] == [1.0, 1.0, 1.0, 0.0]
 
 
 def test_results_of_tools() -> None:
-    assert Parcel.of_tool("i", "f", '{"a": 1}', "silent").result == {
-        **{"id": "i", "name": "f", "response": {"a": 1}, "scheduling": "SILENT"}
-    }
-    for text in ("4", "[1]", "no JSON", "[" * 100_000):
-        assert Parcel.of_tool("i", "f", text, "").result == {
-            **{"id": "i", "name": "f", "response": {"output": text}}
+    for text in ('{"a": 1}', "4", "[1]", "no JSON", "[" * 100_000):
+        told = Told(scheduling="silent")
+        told.start()
+        told.call()
+        told.result("c1", text)
+        (parcel,) = told.core.take()
+        response = {"a": 1} if text.startswith("{") else {"output": text}
+        assert parcel.message == {
+            **{"id": "c1", "name": "weather", "response": response, "scheduling": "SILENT"}
         }

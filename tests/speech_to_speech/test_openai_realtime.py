@@ -28,8 +28,7 @@ from pipeline.events import (
     Transcript,
     Usage,
 )
-from pipeline.simulated.realtime_server import RealtimeServer
-from pipeline.simulated.script import (
+from pipeline.serve.script import (
     Fault,
     FaultKind,
     FaultTime,
@@ -39,7 +38,8 @@ from pipeline.simulated.script import (
     ScriptedCall,
     ScriptedTurn,
 )
-from pipeline.simulated.voice import speak
+from pipeline.serve.simulated import SimulatedServer
+from pipeline.serve.speech import speak
 from pipeline.speech_to_speech import openai_realtime
 from pipeline.speech_to_speech.brief import Brief, Target
 from pipeline.speech_to_speech.openai_realtime import RealtimeSession
@@ -56,14 +56,14 @@ WEATHER = Brief("Be brief.", (Tool("weather", "Tells the weather."),))
 async def serving(*turns: ScriptedTurn, **fields: Any) -> AsyncIterator[Target]:
     script = Script(
         "fake",
-        "a test",
         {"first": turns or (HI,), "other": (ScriptedTurn("Other?", "Another."),)},
+        "a test",
         latency=fields.pop("latency", Latency("constant", 60)),
         silence_ms=120,
         voice="tone",
         **fields,
     )
-    async with RealtimeServer(script, speak(script)) as server:
+    async with SimulatedServer(script, speak(script)) as server:
         yield Target("it", "realtime", "gpt-realtime-2.1", server.url)
 
 

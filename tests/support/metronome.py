@@ -182,8 +182,8 @@ class Metronome:
 
 
 @dataclass
-class MetronomeWay:
-    """A path to it. `refuses`: it cannot be had at all."""
+class MetronomeSystem:
+    """It, as a system. `refuses`: it cannot be had at all."""
 
     latency_ms: float = 500.0
     ends_s: Sequence[float] = ()

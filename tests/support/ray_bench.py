@@ -10,67 +10,76 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from pipeline.errors import BadInput
-from pipeline.measure.executor import Job, Made
-from pipeline.measure.noise import Reading
-from pipeline.measure.plan import Variant
-from pipeline.measure.ray_node import Sent
+from pipeline.measure.noise import Noise, Reading
+from pipeline.measure.plan import Job, Variant
 from pipeline.measure.record import Record
-from pipeline.profile.instrument import Bounds
+from pipeline.measure.run import Made
 
 WAIT_S = 50.0
 """Whoever waits longer for another hangs."""
 
 
 class Bench:
-    """Answers every recording with its bytes.
+    """Answers every recording with its bytes: what measures in place of `LocalExecutor`.
 
     A variant's name tells what else it does, in words:
         meets: its first turn goes on once another variant's has begun as well.
         clings: from its third turn on it stops until another bench has opened the same variant.
         dies: its process ends at its second turn.
         refuses: it cannot be opened.
+        stumbles: its second turn is a defect.
     """
 
-    def __init__(self, variant: Variant, bounds: Bounds, *, folder: Path) -> None:
+    def __init__(self, variant: Variant, noise: Noise, *, folder: Path) -> None:
         self.name = variant.name
         self.words = variant.name.split()
         self.folder = folder
-        self.turns = 0
+        self.noise = noise
+        self.models: Mapping[str, str] = {}
 
-    async def open(self) -> None:
+    def prepare(self, console: Console) -> None:
         if "refuses" in self.words:
             raise BadInput("no such model here")
-        self.note("open")
 
-    async def measure(self, job: Job, sound: bytes) -> Sent:
-        self.turns += 1
+    async def run(self, jobs: Sequence[Job], folder: Path) -> AsyncGenerator[Made[Record], None]:
+        self.note("open")
+        for number, job in enumerate(jobs, start=1):
+            yield await self.measure(number, job, folder)
+        self.noise.readings.append(Reading(3_000_000, 0.5, None))
+        self.note("close")
+
+    async def measure(self, number: int, job: Job, folder: Path) -> Made[Record]:
         begun_ns = time.monotonic_ns()
         self.note("turn", order=job.order)
         if "meets" in self.words:
             await self.until(lambda log: len({one["variant"] for one in of(log, "turn")}) > 1)
-        if "clings" in self.words and self.turns > 2 and self.times("open") == 1:
+        if "clings" in self.words and number > 2 and self.times("open") == 1:
             await self.until(lambda log: self.times("open") > 1)
-        if "dies" in self.words and self.turns == 2:
+        if "dies" in self.words and number == 2:
             os._exit(1)
-        record = Record("", "", 0, 0, "ok", reply=sound.decode(), wav="made there")
-        lines = [{"turn": 1, "mark": "committed", "t_ns": begun_ns}]
-        self.note("done", order=job.order, begun_ns=begun_ns)
-        return Sent(Made(record, lines), b"RIFF" + sound, [Reading(2_000_000, 0.5, None)])
+        if "stumbles" in self.words and number == 2:
+            raise ValueError("a defect")
+        sound = job.item.path.read_bytes()
+        (folder / job.wav).write_bytes(b"RIFF" + sound)
+        record = Record("", "", 0, 0, "ok", reply=sound.decode(), wav=job.wav)
+        self.noise.readings.append(Reading(2_000_000, 0.5, None))
+        return Made(record, [{"turn": 1, "mark": "committed", "t_ns": begun_ns}])
 
-    async def close(self) -> Sequence[Reading]:
-        self.note("close")
-        return [Reading(3_000_000, 0.5, None)]
+    def facts(self) -> Mapping[str, Any]:
+        return {}
 
     def times(self, what: str) -> int:
         return sum(one["variant"] == self.name for one in of(read(self.folder), what))
 
     def note(self, what: str, **more: Any) -> None:
-        import ray  # as on every node; the tests without a cluster do without
+        import ray
 
         node = ray.get_runtime_context().get_node_id()
         entry = {"what": what, "variant": self.name, "node": node, "t_ns": time.monotonic_ns()}

@@ -17,9 +17,9 @@ from openai.types.realtime.realtime_server_event import RealtimeServerEvent
 from pydantic import BaseModel
 from websockets.exceptions import ConnectionClosed
 
-from pipeline.simulated.realtime_server import RealtimeServer
-from pipeline.simulated.script import Latency, Script, ScriptedTurn
-from pipeline.simulated.voice import speak
+from pipeline.serve.script import Latency, Script, ScriptedTurn
+from pipeline.serve.simulated import SimulatedServer
+from pipeline.serve.speech import speak
 from support.realtime_grammar import Grammar
 
 RATE = 24_000
@@ -54,7 +54,7 @@ def strictly(event: dict[str, Any]) -> list[str]:
 def scripted(*turns: ScriptedTurn, latency_ms: float = 20, **more: Any) -> Script:
     """A script that hums."""
     latency = Latency(median_ms=latency_ms)
-    return Script("test", conversations={"only": turns}, latency=latency, voice="tone", **more)
+    return Script("test", {"only": turns}, latency=latency, voice="tone", **more)
 
 
 def voice(seconds: float) -> np.ndarray:
@@ -154,7 +154,7 @@ class Client:
 
 @asynccontextmanager
 async def connected(
-    server: RealtimeServer, model: str = "gpt-realtime-2.1"
+    server: SimulatedServer, model: str = "gpt-realtime-2.1"
 ) -> AsyncIterator[Client]:
     """A client of a server that listens; what it receives is kept."""
     sdk = AsyncOpenAI(api_key="none", base_url=server.url.replace("ws", "http"))
@@ -170,8 +170,8 @@ async def connected(
 
 
 @asynccontextmanager
-async def serving(script: Script) -> AsyncIterator[RealtimeServer]:
-    async with RealtimeServer(script, speak(script)) as server:
+async def serving(script: Script) -> AsyncIterator[SimulatedServer]:
+    async with SimulatedServer(script, speak(script)) as server:
         yield server
 
 

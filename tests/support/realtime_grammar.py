@@ -6,11 +6,81 @@ not every order that a server of OpenAI happens to keep.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pipeline.realtime.events import FIELDS, NOT_ON_WEBSOCKET, NULLABLE, UNCHECKED, Event
+from pipeline.serve.requests import Event
+
+_ITEM = ("item", "previous_item_id")
+_PART = ("response_id", "item_id", "output_index", "content_index")
+_CALL = ("response_id", "item_id", "output_index", "call_id")
+_TRANSCRIPTION = "conversation.item.input_audio_transcription"
+
+FIELDS: Mapping[str, tuple[str, ...]] = {
+    "session.created": ("session",),
+    "session.updated": ("session",),
+    "conversation.created": ("conversation",),
+    "conversation.item.added": _ITEM,
+    "conversation.item.done": _ITEM,
+    "conversation.item.retrieved": ("item",),
+    "conversation.item.deleted": ("item_id",),
+    "conversation.item.truncated": ("item_id", "content_index", "audio_end_ms"),
+    f"{_TRANSCRIPTION}.delta": ("item_id", "content_index", "delta"),
+    f"{_TRANSCRIPTION}.completed": ("item_id", "content_index", "transcript", "usage"),
+    f"{_TRANSCRIPTION}.failed": ("item_id", "content_index", "error"),
+    "input_audio_buffer.committed": ("item_id", "previous_item_id"),
+    "input_audio_buffer.cleared": (),
+    "input_audio_buffer.speech_started": ("item_id", "audio_start_ms"),
+    "input_audio_buffer.speech_stopped": ("item_id", "audio_end_ms"),
+    "input_audio_buffer.timeout_triggered": ("item_id", "audio_start_ms", "audio_end_ms"),
+    "response.created": ("response",),
+    "response.done": ("response",),
+    "response.output_item.added": ("response_id", "output_index", "item"),
+    "response.output_item.done": ("response_id", "output_index", "item"),
+    "response.content_part.added": (*_PART, "part"),
+    "response.content_part.done": (*_PART, "part"),
+    "response.output_audio.delta": (*_PART, "delta"),
+    "response.output_audio.done": _PART,
+    "response.output_audio_transcript.delta": (*_PART, "delta"),
+    "response.output_audio_transcript.done": (*_PART, "transcript"),
+    "response.output_text.delta": (*_PART, "delta"),
+    "response.output_text.done": (*_PART, "text"),
+    "response.function_call_arguments.delta": (*_CALL, "delta"),
+    "response.function_call_arguments.done": (*_CALL, "name", "arguments"),
+    "rate_limits.updated": ("rate_limits",),
+    "error": ("error",),
+}
+"""The fields of each event besides `type` and `event_id`; all are required, some nullable."""
+
+NULLABLE = frozenset({"previous_item_id"})
+"""Fields that may be null, and that other servers may leave out."""
+
+UNCHECKED = frozenset(
+    {
+        "conversation.item.created",
+        f"{_TRANSCRIPTION}.segment",
+        "response.mcp_call_arguments.delta",
+        "response.mcp_call_arguments.done",
+        "response.mcp_call.in_progress",
+        "response.mcp_call.completed",
+        "response.mcp_call.failed",
+        "mcp_list_tools.in_progress",
+        "mcp_list_tools.completed",
+        "mcp_list_tools.failed",
+    }
+)
+"""Events of the protocol that no server of ours sends."""
+
+NOT_ON_WEBSOCKET = frozenset(
+    {
+        "output_audio_buffer.started",
+        "output_audio_buffer.stopped",
+        "output_audio_buffer.cleared",
+        "input_audio_buffer.dtmf_event_received",
+    }
+)
+"""Events of WebRTC and SIP."""
 
 _STATUS = ("completed", "cancelled", "failed", "incomplete")
 _REASONS = {

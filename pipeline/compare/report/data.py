@@ -11,9 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.clock import NS_PER_S
-from pipeline.compare.record import Call, Check, Conversation, Turn
-from pipeline.compare.stamp import simulations, source_of, titled
-from pipeline.compare.words import words
+from pipeline.compare.record import (
+    Check,
+    Conversation,
+    MeasuredCall,
+    Turn,
+    simulations,
+    source_of,
+    titled,
+)
+from pipeline.compare.scoring import words
 from pipeline.measure import waterfall
 from pipeline.measure.waterfall import in_ms
 from pipeline.timeline import DIRECT_PARTS, PARTS
@@ -100,7 +107,7 @@ def _turn(
     }
 
 
-def _call(call: Call) -> dict[str, Any]:
+def _call(call: MeasuredCall) -> dict[str, Any]:
     return {
         "name": call.name,
         "arguments": call.arguments[:SHOWN] + ("…" if len(call.arguments) > SHOWN else ""),
@@ -124,8 +131,8 @@ def _check(check: Check) -> dict[str, Any]:
 def diff(said: str, heard: str) -> list[list[str]]:
     """How the words understood differ from those said, as stretches: [kind, said, heard].
 
-    A kind is `same`, `changed`, `missing` or `extra`; words are as `words.words` has them, which is
-    how they are counted. Empty where nothing differs or one of them is not known.
+    A kind is `same`, `changed`, `missing` or `extra`; words are as `scoring.words` has them: so
+    they are counted. Empty where nothing differs or one of them is not known.
     """
     before, after = words(said), words(heard)
     if not before or not after or before == after:

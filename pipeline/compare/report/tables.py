@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.compare.report.cells import Cell, cell, group, median, of, row, share
 from pipeline.compare.report.figures import Variant, by_path
-from pipeline.measure.statistics import LEVEL
+from pipeline.measure.stats import LEVEL
 from pipeline.measure.waterfall import LABELS
 
 TOPICS = {

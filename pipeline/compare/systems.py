@@ -1,0 +1,323 @@
+"""The systems that are compared, each ready to hold a conversation: cascades, APIs, simulations."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from rich.console import Console
+
+from pipeline.clock import Clock
+from pipeline.compare.rehearsal import rehearse
+from pipeline.compare.scenario import Scenario
+from pipeline.config import Settings
+from pipeline.conversation.cascade import Cascade
+from pipeline.conversation.history import CHARS_PER_TOKEN
+from pipeline.engines.local import LocalEngines, check_models
+from pipeline.errors import BadInput
+from pipeline.measure.plan import SECRET, SHORT, Load
+from pipeline.measure.pool import Pool, make_ready
+from pipeline.models.catalogue import Catalogue
+from pipeline.models.fetch import provide
+from pipeline.serve import script
+from pipeline.serve.command import check_protocol, serving
+from pipeline.session import Session
+from pipeline.speech_to_speech import paths
+from pipeline.speech_to_speech.audio_llm import AudioLlmSession, dotted, voice_engines
+from pipeline.speech_to_speech.brief import Brief, Direct, Target
+from pipeline.speech_to_speech.hearing_model import VoiceEngines
+from pipeline.speech_to_speech.rtt import rtt
+from pipeline.trace import Trace
+
+API_RATE = 24_000
+"""At which the APIs speak (Hz)."""
+
+ROUND_TRIPS = 3
+"""Measured before each conversation."""
+
+
+class System(Protocol):
+    """What a scenario can be held with."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        ...
+
+    @property
+    def rate(self) -> int:
+        """Of its replies, and so of the WAV (Hz)."""
+        ...
+
+    @property
+    def manual(self) -> bool:
+        """Whether it is told when the user has finished: its latency has no wait for that."""
+        ...
+
+    async def ready(self, scenario: Scenario) -> tuple[float, ...]:
+        """Undo what earlier conversations did; gives round trips to the server (ms)."""
+        ...
+
+    def session(self, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
+        """A new session for a scenario.
+
+        Raises:
+            CascadeError: It cannot be had.
+        """
+        ...
+
+    def facts(self, session: Session) -> Mapping[str, Any]:
+        """What the session found at the other end, once it was entered."""
+        ...
+
+
+class CascadeSystem:
+    """The cascade, with engines that are loaded once. It finds the end of a turn itself."""
+
+    manual = False
+
+    def __init__(self, target: Target, settings: Settings, engines: LocalEngines) -> None:
+        """Take loaded engines and the settings that this cascade differs by."""
+        self.name = target.name
+        self.rate = engines.voice.rate
+        self._settings = settings
+        self._engines = engines
+
+    async def ready(self, scenario: Scenario) -> tuple[float, ...]:
+        """Let the model forget the last conversation; there is no server to ping."""
+        await make_ready(_with_room(self._settings, scenario.instructions), self._engines)
+        return ()
+
+    def session(self, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
+        """A new conversation with the cascade."""
+        tools = [one.tool for one in scenario.tools]
+        settings = _with_room(self._settings, scenario.instructions)
+        return Cascade(self._engines, settings, trace, clock, tools=tools)
+
+    def facts(self, session: Session) -> Mapping[str, Any]:
+        """Nothing that its settings do not tell."""
+        return {}
+
+
+class ApiSystem:
+    """A speech-to-speech API."""
+
+    def __init__(self, target: Target, language: str, name: str = "", rate: int = API_RATE) -> None:
+        """Take what the command line says of it.
+
+        Args:
+            target: Where, and which model.
+            language: Code of what is spoken; empty: not known.
+            name: What reports call it, if not what the target is called.
+            rate: Of its voice (Hz).
+        """
+        self.name = name or target.name
+        self.rate = rate
+        self.manual = target.options.get("turns") == "manual"
+        self._target = target
+        self._language = language
+
+    async def ready(self, scenario: Scenario) -> tuple[float, ...]:
+        """Measure the way to the server."""
+        return await rtt(paths.address(self._target), ROUND_TRIPS)
+
+    def session(self, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
+        """A new connection, which is made when the session is entered."""
+        tools = tuple(one.tool for one in scenario.tools)
+        brief = Brief(scenario.instructions, tools, self._language)
+        return self._connect(brief, scenario, trace, clock)
+
+    def facts(self, session: Session) -> Mapping[str, Any]:
+        """What it found at the other end; empty where it never got there."""
+        found = cast(Direct, session).facts
+        return {} if found is None else dataclasses.asdict(found)
+
+    def _connect(self, brief: Brief, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
+        return paths.connect(self._target, brief, trace, clock)
+
+
+class AudioLlmSystem(ApiSystem):
+    """A chat model that takes sound, and a Piper voice that is loaded once."""
+
+    def __init__(self, target: Target, settings: Settings, engines: VoiceEngines) -> None:
+        """Take the settings of the system, and loaded engines."""
+        super().__init__(target, settings.stt.language, rate=engines.voice.rate)
+        self._settings = settings
+        self._engines = engines
+
+    def _connect(self, brief: Brief, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
+        return AudioLlmSession(
+            self._target, brief, trace, clock, settings=self._settings, engines=self._engines
+        )
+
+
+class SimulatedSystem(ApiSystem):
+    """One of our own servers, which is told by the model's name what script to replay."""
+
+    def __init__(self, target: Target, language: str, name: str, played: script.Script) -> None:
+        """Take where the server is, and what it replays (see `ApiSystem`)."""
+        super().__init__(target, language, name)
+        self._played = played
+
+    def facts(self, session: Session) -> Mapping[str, Any]:
+        """What the session found; that it was simulated also where it never got there."""
+        found = super().facts(session)
+        model = {"model": f"simulated:{self._played.name}"}
+        stamp = found.get("simulated") or self._played.describe()
+        return {**model, **found, "simulated": stamp}
+
+    def _connect(self, brief: Brief, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
+        model = f"{self._target.model}{script.MODEL_SEPARATOR}{scenario.name}"
+        target = dataclasses.replace(self._target, model=model)
+        return paths.connect(target, brief, trace, clock)
+
+
+def parse(texts: Sequence[str]) -> list[Target]:
+    """The systems that are given on the command line as `--path`.
+
+    Raises:
+        BadInput: One is none, is there twice, or does not go together with another.
+    """
+    targets = [paths.parse(text) for text in texts]
+    names = [target.name for target in targets]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise BadInput(
+            f"--path {twice[0]}: is given twice; name one as in `--path mine={twice[0]}`"
+        )
+    real = [one.name for one in targets if one.kind not in ("cascade", "simulated", "realtime")]
+    played = [one.name for one in targets if one.kind == "simulated"]
+    if real and played:
+        raise BadInput(
+            f"--path {played[0]} is a simulation, and {real[0]} is not: compare them in two runs, "
+            "so that nobody takes the one for the other"
+        )
+    return targets
+
+
+class Systems:
+    """All systems of a comparison: checked first, then opened together."""
+
+    def __init__(
+        self, targets: Sequence[Target], load: Load, scenarios: Sequence[Scenario]
+    ) -> None:
+        """Find what each system needs.
+
+        Args:
+            targets: The systems, as parsed and checked.
+            load: Gives the settings of a cascade.
+            scenarios: What will be held; simulated servers are given a script for it.
+
+        Raises:
+            BadInput: A model, a setting or a simulation does not exist.
+        """
+        self._targets = targets
+        self._scenarios = scenarios
+        self._base = load({})
+        self._settings: dict[str, Settings] = {}
+        self._loaded: dict[str, Settings] = {}
+        self._voices: dict[str, VoiceEngines] = {}
+        self._pool = Pool()
+        for target in targets:
+            match target.kind:
+                case "cascade":
+                    longest = max((one.instructions for one in scenarios), key=len, default="")
+                    settings = self._settings[target.name] = load(_settings(target))
+                    check_models(settings, Catalogue.load(settings.models.dir))
+                    self._loaded[target.name] = _with_room(settings, longest)
+                case "audio-llm":
+                    settings = self._settings[target.name] = load(dotted(target))
+                    self._voices[target.name] = voice_engines(target, settings)
+                case "simulated":
+                    _script(target)
+
+    @property
+    def models(self) -> Mapping[str, str]:
+        """Names of the first cascade's models, by kind; empty where there is none."""
+        return next((self._pool.get(one).names for one in self._loaded.values()), {})
+
+    def prepare(self, console: Console) -> None:
+        """Fetch the default models that a cascade needs and that are missing.
+
+        Raises:
+            CascadeError: It cannot be had.
+        """
+        for settings in self._loaded.values():
+            provide(settings, console)
+            self._pool.need(settings)
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncGenerator[list[System]]:
+        """Load engines and start simulated servers; the systems in their order.
+
+        Raises:
+            CascadeError: One cannot be had.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(self._pool.loaded())
+            yield [await self._system(target, stack) for target in self._targets]
+
+    async def _system(self, target: Target, stack: contextlib.AsyncExitStack) -> System:
+        match target.kind:
+            case "cascade":
+                engines = self._pool.get(self._loaded[target.name])
+                return CascadeSystem(target, self._settings[target.name], engines)
+            case "audio-llm":
+                voice = await stack.enter_async_context(self._voices[target.name])
+                return AudioLlmSystem(target, self._settings[target.name], voice)
+            case "simulated":
+                played = rehearse(_script(target), self._scenarios)
+                server = await stack.enter_async_context(serving(played, target.options))
+                return SimulatedSystem(server, self._base.stt.language, target.name, played)
+            case _:
+                return ApiSystem(target, self._base.stt.language)
+
+
+def _with_room(settings: Settings, instructions: str) -> Settings:
+    """The settings with these instructions, and as much room beside them as before.
+
+    Else the history would be the shorter the longer the instructions are, and what is compared
+    would be a setting.
+    """
+    more = max(0, len(instructions) - len(settings.llm.instructions)) / CHARS_PER_TOKEN
+    llm, conversation = settings.llm, settings.conversation
+    return settings.model_copy(
+        update={
+            "llm": llm.model_copy(update={"instructions": instructions}),
+            "conversation": conversation.model_copy(
+                update={"budget_tokens": conversation.budget_tokens + math.ceil(more)}
+            ),
+        }
+    )
+
+
+def _script(target: Target) -> script.Script:
+    """What a simulated server replays: a preset by its name, or a file of the user's.
+
+    Raises:
+        BadInput: There is no such preset, the file is no script, or no server speaks the protocol.
+    """
+    check_protocol(target.options.get("protocol", "realtime"))
+    file = Path(target.model)
+    return script.load(file) if file.suffix in (".yaml", ".yml") else script.preset(target.model)
+
+
+def _settings(target: Target) -> dict[str, str]:
+    """The settings that a cascade differs by.
+
+    Raises:
+        BadInput: It is none that can be named there.
+    """
+    found = {}
+    for label, value in target.options.items():
+        key = SHORT.get(label, label)
+        if key.count(".") != 1 or key == SECRET:
+            raise BadInput(
+                f"--path {target.name}: {label} is no setting; allowed: {', '.join(SHORT)}, or a "
+                "dotted name that `cascade config` shows, such as turns.hold_ms"
+            )
+        found[key] = value
+    return found

@@ -1,0 +1,523 @@
+"""The replies of a session: begun, held, dropped, spoken, interrupted, told late.
+
+Here is written what the history keeps of them, and nowhere else. How turns are found is the
+cascade's business, which tells what the user does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import string
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pipeline.clock import Clock
+from pipeline.config import Settings
+from pipeline.conversation.history import History, ReplyPlace
+from pipeline.conversation.reply import (
+    PACE,
+    TOOL_ROUNDS,
+    Engines,
+    Reply,
+    ReplyPace,
+    ReplyState,
+    Tell,
+)
+from pipeline.engines.llm import Messages, ToolsRefused, Used, Writer
+from pipeline.engines.tools import ToolUse
+from pipeline.engines.whisper import Transcription
+from pipeline.errors import CascadeError, StageError
+from pipeline.events import (
+    Failure,
+    ReplyDone,
+    ReplyDucked,
+    ReplyInterrupted,
+    ReplyStatus,
+    ReplySwelled,
+    ToolCall,
+    ToolCancelled,
+    Transcript,
+)
+from pipeline.session import Inbox
+from pipeline.timeline import DETAILS
+from pipeline.trace import Trace
+
+log = logging.getLogger(__name__)
+
+Recognise = Callable[[], Awaitable[Transcription]]
+"""Gives what was said."""
+
+Judge = Callable[[Messages, Transcription], Awaitable[None]]
+"""Gets the prompt (empty where there is nothing to answer) and what was said, once that is known,
+and is waited for before the model is asked."""
+
+
+@dataclass(slots=True, eq=False)
+class CallGroup:
+    """The calls of one pass of the model, which goes on when all of them have results.
+
+    Attributes:
+        turn: Of the reply that asked.
+        uses: The calls, by ids that are unlike all others of the session.
+        asked: How often tools were called in this turn, this time included.
+        open: Calls without a result.
+        answered: Set when all results are there.
+        left: Whether the reply waits no more.
+    """
+
+    turn: int
+    uses: tuple[ToolUse, ...]
+    asked: int
+    open: set[str] = field(init=False)
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
+    left: bool = False
+
+    def __post_init__(self) -> None:
+        self.open = {use.id for use in self.uses}
+
+
+class OpenCalls:
+    """The tool calls of a session: which are open, and which results nobody waits for any more.
+
+    A reply waits for its group. If the user goes on meanwhile, the reply leaves; what comes then is
+    told in one more reply, when nobody is speaking.
+    """
+
+    def __init__(self, used: Iterable[str] = ()) -> None:
+        """Start with none; these ids are used up."""
+        self._ids = set(used)
+        self._named = 0
+        self._groups: dict[str, CallGroup] = {}
+        self._cancelled: set[str] = set()
+        self._late: deque[CallGroup] = deque()
+
+    def add(self, turn: int, uses: Sequence[ToolUse], asked: int) -> CallGroup:
+        """The model calls tools: their ids are made unlike all others, if they are not."""
+        group = CallGroup(turn, tuple(map(self._unlike, uses)), asked)
+        self._groups |= dict.fromkeys(group.open, group)
+        return group
+
+    def answer(self, call_id: str) -> bool:
+        """A call has its result. Gives whether that is wanted: not once all were cancelled.
+
+        Raises:
+            CascadeError: No such call is open.
+        """
+        if call_id in self._cancelled:
+            return False
+        group = self._groups.pop(call_id, None)
+        if group is None:
+            raise CascadeError(
+                f"no tool call {call_id!r} is open; answer each ToolCall once, by its id"
+            )
+        group.open.remove(call_id)
+        if not group.open:
+            group.answered.set()
+            if group.left:
+                self._late.append(group)
+        return True
+
+    def leave(self, group: CallGroup) -> None:
+        """Nobody waits for a group any more; it may be complete all the same."""
+        group.left = True
+        if not group.open:
+            self._late.append(group)
+
+    def next_late(self) -> CallGroup | None:
+        """A group that is complete, and was left: it is to be told now."""
+        return self._late.popleft() if self._late else None
+
+    def cancel(self) -> list[tuple[int, str]]:
+        """No result is wanted any more. Gives the open calls, as turn and id."""
+        calls = [(group.turn, call_id) for call_id, group in self._groups.items()]
+        self._cancelled |= self._groups.keys()
+        self._groups.clear()
+        self._late.clear()
+        return calls
+
+    def _unlike(self, use: ToolUse) -> ToolUse:
+        name = use.id
+        while not name or name in self._ids:
+            # Nine letters and digits: Mistral's templates take no other.
+            self._named += 1
+            name = f"call{self._named:05}"
+        self._ids.add(name)
+        return replace(use, id=name)
+
+
+class Dictated:
+    """A model that writes what it was told to."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    async def stream(self, messages: Messages) -> AsyncGenerator[str | Used | ToolUse, None]:
+        """Yield the text."""
+        yield self._text
+
+
+class Replies:
+    """The reply that is held, the one that is under way, and the calls that are open.
+
+    All methods are acts of the session's inbox.
+
+    Attributes:
+        turn: The newest turn, counted from 1 (0: none yet).
+        attempts: How often a reply to it was begun.
+        held: The reply that is made while the turn may go on; None: none is.
+    """
+
+    def __init__(
+        self,
+        engines: Engines,
+        settings: Settings,
+        *,
+        history: History,
+        trace: Trace,
+        clock: Clock,
+        tell: Tell,
+        inbox: Inbox,
+        judge: Judge,
+        read_on: Callable[[], None],
+        pace: ReplyPace = PACE,
+        tool_rounds: int = TOOL_ROUNDS,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            engines: Recognise, write and speak.
+            settings: Of the run.
+            history: What was said before; gets what is said.
+            trace: Takes the marks.
+            clock: The session's.
+            tell: Takes the events.
+            inbox: The session's.
+            judge: Is waited for before the model is asked.
+            read_on: Called when a reply is made whole, and nobody has spoken meanwhile. The history
+                is for this moment as if all of it were heard.
+            pace: See `ReplyPace`.
+            tool_rounds: See `TOOL_ROUNDS`.
+        """
+        before = history.history
+        self.turn = max((m.turn for m in before), default=0)
+        self.attempts = 0
+        self.held: Reply | None = None
+        self._engines = engines
+        self._mode = settings.reply.mode
+        self._pace = pace
+        self._rounds = tool_rounds
+        self._history = history
+        self._calls = OpenCalls(use.id for message in before for use in message.calls)
+        self._trace = trace
+        self._clock = clock
+        self._tell = tell
+        self._inbox = inbox
+        self._judge = judge
+        self._read_on = read_on
+        self._current: Reply | None = None
+        self._ducked: Reply | None = None
+        self._stopping: asyncio.Task[None] | None = None
+        self._late: dict[int, int] = {}
+
+    @property
+    def speaking(self) -> bool:
+        """Whether a reply is under way, heard or about to be."""
+        return self._current is not None and self._current.speaking
+
+    @property
+    def preparing(self) -> bool:
+        """Whether a reply is made that nobody waits for yet."""
+        return self.held is not None and self.held.preparing
+
+    def new_turn(self) -> None:
+        """The user begins to speak."""
+        self._interrupt()
+        self.turn += 1
+        self.attempts = 0
+
+    def begin(self, recognise: Recognise) -> None:
+        """Begin a reply to the turn, which is held."""
+        self.attempts += 1
+        self.held = self._new(self.turn, held=True)
+        self._start(self.held, functools.partial(self._answer, self.held, recognise))
+
+    def commit(self) -> None:
+        """The turn is over: what was made ahead is told."""
+        reply, self.held = self.held, None
+        assert reply is not None
+        self._current = reply
+        reply.commit()
+        self._keep_words(reply)
+        if reply.status is not None:
+            self._tell_end(reply)
+
+    def say(self, line: str) -> None:
+        """Begin a turn of the assistant's own accord: speak a line."""
+        self.turn += 1
+        self.attempts = 1
+        self._current = self._new(self.turn, model=Dictated(line))
+        self._current.begin(f"reply-{self.turn}")
+        self._start(self._current, functools.partial(self._respond, self._current, []))
+
+    def tell_late(self) -> None:
+        """Nobody speaks: if nothing is to be answered, tell what tools gave too late."""
+        if self.held is not None or (self._current is not None and not self._current.over):
+            return
+        group = self._calls.next_late()
+        if group is None:
+            return
+        place = self._history.follow_up(group.uses, self.turn)
+        self._current = self._new(group.turn, place=place, asked=group.asked)
+        self._current.begin(self._late_id(group.turn))
+        messages = self._history.prompt()
+        self._start(self._current, functools.partial(self._respond, self._current, messages))
+
+    def drop(self, reason: str) -> None:
+        """Throw away the reply that is held: nobody has learnt of it."""
+        reply, self.held = self.held, None
+        if reply is None:
+            return
+        self._stop(reply)
+        reply.mark(
+            "discarded",
+            reason=reason,
+            transcribed=reply.words is not None,
+            characters=len(reply.text),
+            speech_ms=round(reply.made_s * 1000),
+        )
+
+    def duck(self) -> None:
+        """There is voice over the reply: play it quietly."""
+        if self._current is not None:
+            self._ducked = self._current
+            self._tell(ReplyDucked(self._current.turn, self._current.id))
+
+    def swell(self) -> None:
+        """The voice meant nothing."""
+        reply, self._ducked = self._ducked, None
+        if reply is not None:
+            self._tell(ReplySwelled(reply.turn, reply.id))
+
+    def heard(self, reply_id: str, samples: int) -> None:
+        """Take the playout position of a reply."""
+        reply = self._current
+        if reply is not None and reply.id == reply_id:
+            reply.played(samples)
+            # What is not made whole is settled when it is, or when it is interrupted.
+            if not reply.making:
+                self.settle()
+
+    def settle(self) -> None:
+        """The history's last reply is what was heard of it."""
+        if self._current is not None:
+            self._settle(self._current, self._current.heard_text())
+
+    def tool_result(self, call_id: str, output: str) -> None:
+        """Take a tool's result; what is not wanted any more is dropped.
+
+        Raises:
+            CascadeError: No such call is open.
+        """
+        if self._calls.answer(call_id):
+            self._history.result(call_id, output)
+
+    def close(self) -> list[ToolCancelled]:
+        """All work has stopped: settle the history. Gives what is to be told of open calls."""
+        self.settle()
+        calls = self._calls.cancel()
+        for _, call_id in calls:
+            self._history.cancel(call_id)
+        return [ToolCancelled(turn, call_id) for turn, call_id in calls]
+
+    def _new(
+        self,
+        turn: int,
+        *,
+        model: Writer | None = None,
+        place: ReplyPlace | None = None,
+        asked: int = 0,
+        held: bool = False,
+    ) -> Reply:
+        generation = self.attempts
+
+        def mark(name: str, **more: Any) -> None:
+            # The marks of a turn are those of its first reply.
+            if place is None or name in DETAILS:
+                self._trace.mark(turn, name, self._clock.now_ns(), generation=generation, **more)
+
+        return Reply(
+            turn,
+            model=model or self._engines.model,
+            voice=self._engines.voice,
+            mode=self._mode,
+            pace=self._pace,
+            clock=self._clock,
+            tell=self._tell,
+            mark=mark,
+            tools=self._use,
+            rounds=self._rounds,
+            asked=asked,
+            place=place,
+            held=held,
+        )
+
+    def _late_id(self, turn: int) -> str:
+        """A name for one more reply in a turn: reply-3b, reply-3c, and so on."""
+        number = self._late[turn] = self._late.get(turn, 0) + 1
+        letters = string.ascii_lowercase
+        return f"reply-{turn}{letters[number] if number < len(letters) else f'-{number}'}"
+
+    # --- the work on a reply ---
+
+    def _start(self, reply: Reply, work: Callable[[], Awaitable[ReplyStatus]]) -> None:
+        reply.task = self._inbox.start(self._see_through(reply, work), self._made)
+
+    async def _see_through(
+        self, reply: Reply, work: Callable[[], Awaitable[ReplyStatus]]
+    ) -> tuple[Reply, ReplyStatus, Exception | None]:
+        """Work on a reply to the end of its making: how that ended, and what failed."""
+        if self._stopping is not None:
+            # The one before has to let go of the model and the voice.
+            await asyncio.wait([self._stopping])
+        try:
+            return reply, await work(), None
+        except StageError as error:
+            return reply, "failed", error
+        except Exception as error:
+            log.exception("turn %d", reply.turn)
+            return reply, "failed", error
+
+    async def _answer(self, reply: Reply, recognise: Recognise) -> ReplyStatus:
+        """Recognise what was said, and respond to it."""
+        reply.mark("stt.start")
+        heard = await recognise()
+        self._inbox.put(self._understood, reply, heard)
+        # What was said before and got no reply is answered with this, be this but a cough.
+        if not heard.text and not self._history.unanswered:
+            await self._judge([], heard)
+            return "skipped"
+        messages = self._history.prompt(said=heard.text if reply.held else "")
+        if self._wanted(reply):
+            await self._judge(messages, heard)
+        if not self._wanted(reply):
+            return "interrupted"
+        reply.begin(f"reply-{reply.turn}")
+        return await self._respond(reply, messages)
+
+    async def _respond(self, reply: Reply, messages: Messages) -> ReplyStatus:
+        await reply.make(messages)
+        # The user may have learnt of a late result from another reply meanwhile.
+        if not reply.text.strip() and not reply.place.part:
+            raise StageError("llm", "the model had nothing to say; ask again, or take another one")
+        return "completed"
+
+    async def _use(self, reply: Reply, uses: Sequence[ToolUse]) -> Messages:
+        """Call tools once the turn is over, and wait for their results."""
+        await reply.until(lambda: not reply.held)
+        group = self._calls.add(reply.turn, uses, reply.asked)
+        self._inbox.put(self._call, reply, group)
+        try:
+            await group.answered.wait()
+        except asyncio.CancelledError:
+            self._inbox.put(self._calls.leave, group)
+            raise
+        self._inbox.put(self._settle, reply, reply.text)
+        return self._history.prompt()
+
+    def _wanted(self, reply: Reply) -> bool:
+        """Whether the user has not gone on since."""
+        return reply is self.held or reply is self._current
+
+    # --- what becomes of it ---
+
+    def _understood(self, reply: Reply, heard: Transcription) -> None:
+        """What the user said is known."""
+        reply.mark("stt.final", dropped=heard.dropped)
+        reply.words = heard.text
+        reply.tell(Transcript(reply.turn, heard.text, True))
+        if not reply.held:
+            self._keep_words(reply)
+
+    def _keep_words(self, reply: Reply) -> None:
+        """Once the turn is over and the words are known, they are part of the conversation."""
+        if reply.words is not None:
+            self._history.add("user", reply.words, reply.turn)
+
+    def _call(self, reply: Reply, group: CallGroup) -> None:
+        """The model calls tools: the history has the words before, and the calls."""
+        self._history.call(reply.place, group.uses)
+        self._settle(reply, reply.text)
+        for use in group.uses:
+            self._tell(ToolCall(reply.turn, use.id, use.name, use.arguments))
+
+    def _made(self, outcome: tuple[Reply, ReplyStatus, Exception | None]) -> None:
+        """A reply is made, or failed; nothing is told before the commit."""
+        reply, status, error = outcome
+        reply.made(status, error)
+        if not reply.held:
+            self._tell_end(reply)
+
+    def _tell_end(self, reply: Reply) -> None:
+        """Tell how a reply went that is made, and whose turn is over."""
+        assert reply.status is not None
+        if reply.state is ReplyState.STOPPED:
+            return  # which was told already
+        error = reply.error
+        if error is not None:
+            if isinstance(error, ToolsRefused):
+                self._history.offer(())  # from now on: it is told just now
+            failure = _failure(reply.turn, error)
+            reply.mark("failed", stage=failure.stage)
+            self._tell(failure)
+        self._tell(ReplyDone(reply.turn, reply.id, reply.status))
+        if not reply.id:
+            return
+        if error is None:
+            self._settle(reply, reply.text)
+        if reply.place.turn == self.turn:
+            self._read_on()
+        self._settle(reply, reply.heard_text())
+
+    def _interrupt(self) -> None:
+        """The user speaks: stop the reply, and keep of it what was heard.
+
+        A recognition goes on: what was said is not lost. So do tools.
+        """
+        reply = self._current
+        if reply is None or not reply.speaking:
+            if reply is not None and reply.state is ReplyState.LISTENING:
+                self._current = None  # its words are answered with the next ones
+            self.swell()
+            return
+        # All there is of it was heard, and the rest waits for tools: nothing is cut short.
+        between, making = reply.lulled, reply.making
+        self._stop(reply)
+        self.settle()
+        if between:
+            self.swell()
+            self._tell(ReplyDone(reply.turn, reply.id, "completed"))
+            return
+        self._ducked = None
+        reply.mark("interrupted")
+        self._tell(ReplyInterrupted(reply.turn, reply.id, reply.heard_text()))
+        if making:
+            self._tell(ReplyDone(reply.turn, reply.id, "interrupted"))
+
+    def _stop(self, reply: Reply) -> None:
+        reply.stop()
+        self._stopping = reply.task
+
+    def _settle(self, reply: Reply, heard: str) -> None:
+        """The history has these words of a reply."""
+        turn, part = reply.place
+        self._history.settle(turn, heard, part=part, cuts=reply.cuts)
+
+
+def _failure(turn: int, error: Exception) -> Failure:
+    if isinstance(error, StageError):
+        return Failure(turn, error.stage, str(error), error.fatal)
+    return Failure(turn, "cascade", f"{type(error).__name__}: {error}", False)

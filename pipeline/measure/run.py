@@ -1,0 +1,404 @@
+"""One run of a command that measures: its folder, its journal, its end.
+
+`cascade profile` and `cascade compare` are front-ends of `Run`. Results come one by one, and each
+is on the disk before the next is begun: a crash costs one of them. Whatever ends the run early, all
+that can be made of the results until then is written and shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import csv
+import json
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Generic, TypeVar
+
+from rich.console import Console
+
+from pipeline.console import show_error, stdout
+from pipeline.errors import BadInput, CascadeError, StageError
+from pipeline.measure.terminal import progress
+from pipeline.trace import VERSION, MarkLine
+
+WAVS = "wav"
+"""Folder of the WAVs, in that of the run."""
+
+TRACE = "trace.jsonl"
+
+REPORT = "report.html"
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as of every program."""
+
+DESCRIBED = ("started", "machine", "versions", "models", "settings")
+"""What the first line of the trace says, of all that is known of a run."""
+
+T = TypeVar("T")
+
+
+def new_folder(out: Path | None, kind: str, *, resumable: bool = False) -> Path:
+    """Make the folder of the results.
+
+    Args:
+        out: What the user named; None: one named after the time, in `runs`.
+        kind: Of run: `profile` or `compare`.
+        resumable: Whether one can go on with a folder that holds something.
+
+    Raises:
+        BadInput: It cannot be made, or holds something.
+    """
+    folder = out or Path("runs") / time.strftime(f"{kind}-%Y%m%d-%H%M%S")
+    try:
+        if folder.is_dir() and any(folder.iterdir()):
+            hint = f", or go on with --resume {folder}" if resumable else ""
+            raise BadInput(f"--out {folder}: is not empty; name a new folder{hint}")
+        (folder / WAVS).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"--out {folder}: cannot be made: {error.strerror}") from None
+    return folder
+
+
+@dataclass(frozen=True, slots=True)
+class Made(Generic[T]):
+    """One result of a run, and all lines of its trace."""
+
+    result: T
+    lines: Sequence[MarkLine]
+
+
+@dataclass(frozen=True)
+class Form(Generic[T]):
+    """A file of results as JSON lines: the first describes the run, each other is one result.
+
+    Attributes:
+        name: Of the file.
+        kind: The key of the first line that holds the version.
+        version: Of the format; a reader refuses another one.
+        made_by: The command that makes such a file.
+        plain: What the line of a result says.
+        parse: Makes a result of that, or raises an error of Python's if it cannot.
+        stamp: What each line of the trace says of the result that it belongs to.
+    """
+
+    name: str
+    kind: str
+    version: int
+    made_by: str
+    plain: Callable[[T], dict[str, Any]]
+    parse: Callable[[dict[str, Any]], T]
+    stamp: Callable[[T], dict[str, Any]]
+
+    def line(self, result: T) -> str:
+        """The line of a result."""
+        return json.dumps(self.plain(result)) + "\n"
+
+    def write(self, path: Path, header: Mapping[str, Any], results: Iterable[T]) -> None:
+        """Write a whole file."""
+        with path.open("w", encoding="utf-8") as file:
+            file.write(json.dumps({self.kind: self.version, **header}) + "\n")
+            file.writelines(map(self.line, results))
+
+    def read(self, path: Path) -> tuple[dict[str, Any], list[T]]:
+        """Read a file: what describes the run, and its results.
+
+        A last line that was cut off by a crash or a full disk is left out.
+
+        Raises:
+            BadInput: It is missing, damaged, or of another version.
+        """
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except OSError as error:
+            raise BadInput(
+                f"{path}: {error.strerror}; name a folder that `{self.made_by}` made"
+            ) from None
+        try:
+            header = json.loads(lines[0])
+            found = header.pop(self.kind)
+        except (IndexError, ValueError, KeyError, AttributeError):
+            raise BadInput(f"{path}: is no {self.kind}'s records") from None
+        if found != self.version:
+            raise BadInput(
+                f"{path}: version {found} of the format; this Cascade reads {self.version}"
+            )
+        results = []
+        for number, line in enumerate(lines[1:], start=2):
+            try:
+                results.append(self.parse(json.loads(line)))
+            except (ValueError, TypeError, KeyError, AttributeError):
+                if number == len(lines):
+                    break
+                raise BadInput(f"{path}: line {number} is damaged") from None
+        return header, results
+
+
+class Journal(Generic[T]):
+    """The files that grow with each result: the results, and their traces."""
+
+    def __init__(self, folder: Path, form: Form[T]) -> None:
+        """Prepare; `begin` opens the files.
+
+        Args:
+            folder: Of the run.
+            form: Of its results.
+        """
+        self._folder = folder
+        self._form = form
+        self._files: list[IO[str]] = []
+
+    def begin(self, header: Mapping[str, Any], results: Sequence[T] = ()) -> None:
+        """Begin the files, with what an earlier run has left.
+
+        Raises:
+            StageError: They cannot be written.
+        """
+        trace = self._folder / TRACE
+        with self._told():
+            # As long as nobody has ended it properly, it counts as interrupted.
+            self._rewrite({**header, "interrupted": True}, results)
+            if not trace.exists():
+                first = {key: header[key] for key in DESCRIBED if key in header}
+                trace.write_text(json.dumps({"trace": VERSION, **first}) + "\n", "utf-8")
+            for path in (trace, self._folder / self._form.name):
+                self._files.append(path.open("a", encoding="utf-8"))
+
+    def add(self, made: Made[T]) -> None:
+        """Append a result and its trace.
+
+        Raises:
+            StageError: The disk does not take it.
+        """
+        stamp = self._form.stamp(made.result)
+        trace, results = self._files
+        with self._told():
+            trace.writelines(json.dumps({**line, **stamp}) + "\n" for line in made.lines)
+            results.write(self._form.line(made.result))
+            for file in self._files:
+                file.flush()
+
+    def end(self, header: Mapping[str, Any], results: Iterable[T]) -> None:
+        """Write the results again, with what is known of the run now.
+
+        Raises:
+            StageError: The disk does not take it; then they are there as they were.
+        """
+        self.close()
+        with self._told():
+            self._rewrite(header, results)
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in self._files:
+            with contextlib.suppress(OSError):  # what did not fit has been told
+                file.close()
+        self._files.clear()
+
+    def _rewrite(self, header: Mapping[str, Any], results: Iterable[T]) -> None:
+        """Write the file of results anew, all of it or nothing."""
+        part = self._folder / f"{self._form.name}.part"
+        try:
+            self._form.write(part, header, results)
+            part.replace(self._folder / self._form.name)
+        finally:
+            part.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """What the disk does not take is told as a failure of stage `save`."""
+        try:
+            yield
+        except OSError as error:
+            raise StageError(
+                "save", f"{self._folder}: cannot be written: {error.strerror}; make room"
+            ) from None
+
+
+class Run(ABC, Generic[T]):
+    """One run: all results one by one, then everything that is made of them.
+
+    Attributes:
+        folder: Where everything is written.
+        header: What describes the run.
+        results: What was measured so far, in the order in which it was made.
+        console: For people who wait.
+    """
+
+    form: Form[T]
+    """Of the file of results."""
+
+    noun = "turns were measured"
+    """What a message says of the results, after their number."""
+
+    def __init__(
+        self,
+        folder: Path,
+        header: Mapping[str, Any],
+        console: Console,
+        *,
+        as_json: bool,
+        results: Iterable[T] = (),
+    ) -> None:
+        """Prepare; `run` does the work.
+
+        Args:
+            folder: Where everything is written; it is there.
+            header: What describes the run.
+            console: For people.
+            as_json: Print a line of JSON for each result, and the summary, on stdout.
+            results: What an earlier run has left.
+        """
+        self.folder = folder
+        self.header = dict(header)
+        self.console = console
+        self.results = [*results]
+        self._as_json = as_json
+        self._failure = ""
+        self._interrupted = False
+
+    @property
+    @abstractmethod
+    def total(self) -> int:
+        """How many results there will be, without those of an earlier run."""
+
+    @abstractmethod
+    def measure(self) -> AsyncGenerator[Made[T], None]:
+        """Measure, and yield each result as soon as it is made.
+
+        Raises:
+            CascadeError: No more can be measured; what was yielded counts.
+        """
+
+    @abstractmethod
+    def line(self, result: T) -> str:
+        """A result in a few words."""
+
+    @abstractmethod
+    def figures(self, result: T) -> dict[str, Any]:
+        """A result as a line of JSON for machines."""
+
+    async def complete(self) -> None:
+        """Do what is left to do once everything is measured, before the results are written."""
+
+    @abstractmethod
+    def facts(self) -> Mapping[str, Any]:
+        """What the header says once the run is over."""
+
+    @abstractmethod
+    def summarise(self) -> dict[str, Any]:
+        """What `summary.json` holds."""
+
+    @abstractmethod
+    def writes(self, summary: Mapping[str, Any]) -> Iterable[Callable[[], object]]:
+        """Write a part of the results each; raises CascadeError or OSError where that fails."""
+
+    @abstractmethod
+    def show(self, console: Console, summary: Mapping[str, Any]) -> None:
+        """Show the summary to a person."""
+
+    @abstractmethod
+    def succeeded(self) -> bool:
+        """Whether there is something to show for it."""
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether somebody has stopped it."""
+        return self._interrupted
+
+    async def run(self) -> int:
+        """Measure, then write and show; gives the exit code.
+
+        Returns:
+            0; 1 if there is nothing to show for it, or the results could not be written whole;
+            130 if it was interrupted.
+
+        Raises:
+            CascadeError: It cannot begin.
+        """
+        journal = Journal(self.folder, self.form)
+        with contextlib.closing(journal), progress(self.console, self.total) as tell:
+            journal.begin(self.header, self.results)
+            try:
+                tell(0, "loading")
+                async with contextlib.aclosing(self.measure()) as measured:
+                    number = 0
+                    async for made in measured:
+                        number += 1
+                        self.results.append(made.result)
+                        journal.add(made)
+                        if self._as_json:
+                            print(json.dumps(self.figures(made.result)), flush=True)
+                        tell(number, self.line(made.result))
+            except asyncio.CancelledError:
+                if not self.results:
+                    raise
+                self._interrupted = True
+                if (task := asyncio.current_task()) is not None:
+                    task.uncancel()
+            except (StageError, BadInput) as error:
+                if not self.results:
+                    raise
+                self._failure = str(error)
+        await self.complete()
+        return self._finish(journal)
+
+    def _finish(self, journal: Journal[T]) -> int:
+        """Write and show all that can be made of the results."""
+        self.header |= {
+            **self.facts(),
+            "interrupted": self._interrupted or bool(self._failure),
+        }
+        if self._failure:
+            self._complain(f"{self._failure}; {len(self.results)} {self.noun}")
+        summary = self.summarise()
+        whole = not self._failure
+        for write in (lambda: journal.end(self.header, self.results), *self.writes(summary)):
+            try:
+                write()
+            except CascadeError as error:
+                self._complain(str(error))
+                whole = False
+            except OSError as error:
+                self._complain(f"{self.folder}: {error.strerror}; make room")
+                whole = False
+        if self._as_json:
+            last = {"type": self.form.kind, "folder": str(self.folder), "summary": summary}
+            print(json.dumps(last), flush=True)
+        else:
+            out = stdout()
+            self.show(out, summary)
+            out.print(f"\n{self.folder / REPORT}", soft_wrap=True)
+        if self._interrupted:
+            return INTERRUPTED
+        return 0 if whole and self.succeeded() else 1
+
+    def _complain(self, text: str) -> None:
+        show_error(self.console, text)
+
+
+def write_figures(
+    folder: Path,
+    summary: Mapping[str, Any],
+    columns: Sequence[str],
+    rows: Iterable[Mapping[str, str]],
+) -> None:
+    """Write `summary.json` and `turns.csv`.
+
+    Raises:
+        StageError: Of stage `save`: they cannot be written.
+    """
+    try:
+        text = json.dumps(summary, indent=2, ensure_ascii=False)
+        (folder / "summary.json").write_text(text + "\n", encoding="utf-8")
+        with (folder / "turns.csv").open("w", encoding="utf-8", newline="") as file:
+            table = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+            table.writeheader()
+            table.writerows(rows)
+    except OSError as error:
+        raise StageError(
+            "save", f"{folder}: the summary cannot be written: {error.strerror}"
+        ) from None

@@ -1,0 +1,187 @@
+"""What the stereo WAV of a turn says: when the user stopped, and when the reply was heard.
+
+The WAV decides, and knows nothing of the trace: both times are found in the sound itself, where the
+user's speech ends by `turns.speech_end`, where the reply begins by `audio.audible`.
+"""
+
+from __future__ import annotations
+
+import wave
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.audio.audible import onset
+from pipeline.audio.files import read_audio
+from pipeline.audio.resample import Resampler
+from pipeline.clock import NS_PER_S
+from pipeline.errors import BadInput
+from pipeline.events import Samples
+from pipeline.measure.record import Status
+from pipeline.timeline import Timeline
+from pipeline.turns.speech_end import UNMEASURABLE, SpeechEnd, end_of_speech
+
+CHECK_RATE = 16_000
+"""At which a recording is compared with what was played of it (Hz): the microphone's rate."""
+
+MISSED = CHECK_RATE // 2
+"""So much of a recording's beginning may be missing in the WAV (samples)."""
+
+ALREADY_S = 0.1
+"""A reply with sound this close before the end of speech was under way already. Fillers between two
+words are shorter, and so is the fade of a reply that was interrupted in time."""
+
+
+CONTRADICTED = (
+    "by the WAV the reply began before the speech ended, by the trace after it; "
+    "correct end_of_speech_s"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HeardTurn:
+    """A turn by its sound; times from the beginning of the WAV (ns).
+
+    Attributes:
+        end_ns: True end of the user's speech.
+        reply_ns: The first audible sample of the reply; None if there is none. Before `end_ns`
+            where it was heard before the user had finished.
+        level_dbfs: Of the user's voice.
+        snr_db: By how much it is above the noise.
+        measurable: Whether the end is known: it is labelled, or noise leaves it to be told.
+    """
+
+    end_ns: int
+    reply_ns: int | None
+    level_dbfs: float
+    snr_db: float
+    measurable: bool
+
+
+def listen(wav: Path, recording: Path, label_s: float | None) -> HeardTurn | None:
+    """Find the times in a turn's WAV.
+
+    Args:
+        wav: User left, reply right.
+        recording: What the user's side was played from.
+        label_s: Where speech ends in the recording (s); None to find it in the sound.
+
+    Returns:
+        None where nothing of the user is in it.
+
+    Raises:
+        BadInput: One of the two cannot be read.
+    """
+    left, right, rate = stereo(wav)
+    found, end = true_end(left, rate, recording, label_s)
+    if found is None:
+        return None
+    end = min(max(end, 0), len(right))
+    first = first_reply(right, rate, end)
+    return HeardTurn(
+        _ns(end, rate),
+        None if first is None else _ns(first, rate),
+        found.level_dbfs,
+        found.snr_db,
+        found.measurable or label_s is not None,
+    )
+
+
+def true_end(
+    user: Samples, rate: int, recording: Path, label_s: float | None
+) -> tuple[SpeechEnd | None, int]:
+    """What the sound says of the end of speech; and its index, by the label where there is one.
+
+    Where nothing of the user is in the sound the first is None, and the second its length.
+
+    Args:
+        user: What was played of a recording.
+        rate: Of it (Hz).
+        recording: The recording.
+        label_s: Where speech ends in the recording (s); None to find it in the sound.
+
+    Raises:
+        BadInput: The recording cannot be read.
+    """
+    found = end_of_speech(user, rate)
+    if found is None:
+        return None, len(user)
+    if label_s is None:
+        return found, found.end
+    return found, begin_of(recording, user, rate) + round(label_s * rate)
+
+
+def begin_of(recording: Path, left: Samples, rate: int) -> int:
+    """Index at which a recording begins in what was played of it: where the two agree best.
+
+    Below zero where its first samples are missing.
+
+    Raises:
+        BadInput: It cannot be read.
+    """
+    clean = np.concatenate([*read_audio(recording, CHECK_RATE), np.zeros(1, np.int16)])
+    resampler = Resampler(rate, CHECK_RATE)
+    played = np.concatenate([resampler.push(left), resampler.flush()])
+    size = 1 << (len(clean) + len(played)).bit_length()
+    spectra = (np.fft.rfft(one.astype(np.float64), size) for one in (played, clean))
+    agreement = np.fft.irfft(next(spectra) * np.conj(next(spectra)), size)
+    # A WAV may begin a frame after the recording: what is before its beginning is at the end.
+    begin = int(np.roll(agreement, MISSED)[: len(played) + MISSED].argmax()) - MISSED
+    return begin * rate // CHECK_RATE
+
+
+def measurable(
+    latency_ns: int | None, known: bool, marks: Mapping[str, int], replies: int
+) -> tuple[Status, str]:
+    """Whether a reply that the trace tells of can be timed in the WAV; and why not, or a remark.
+
+    Args:
+        latency_ns: From the end of speech to the reply, by the WAV; None: the WAV has no reply.
+        known: Whether the end of speech is known.
+        marks: Of the turn, as traced.
+        replies: How many were heard.
+    """
+    if latency_ns is None:
+        return "failed", "the trace tells of a reply that is not in the WAV"
+    if not known:
+        return "unmeasurable", UNMEASURABLE
+    if contradicted(latency_ns, marks):
+        return "unmeasurable", CONTRADICTED
+    return "ok", f"answered {replies} times: pauses were taken for the end" if replies > 1 else ""
+
+
+def contradicted(latency_ns: int, marks: Mapping[str, int]) -> bool:
+    """Whether a reply is before the end of speech by the WAV, and after it by the trace."""
+    timeline = Timeline.from_marks(marks)
+    return latency_ns < 0 and timeline is not None and timeline.total_ns >= 0
+
+
+def first_reply(right: Samples, rate: int, end: int) -> int | None:
+    """Index of the first audible sample of the reply to speech that ends at `end`."""
+    if onset(right[max(0, end - int(ALREADY_S * rate)) : end], rate) is not None:
+        return onset(right, rate)
+    after = onset(right[end:], rate)
+    return None if after is None else end + after
+
+
+def stereo(path: Path) -> tuple[Samples, Samples, int]:
+    """Both channels of a 16-bit stereo WAV, and its rate (Hz).
+
+    Raises:
+        BadInput: It is no such file.
+    """
+    try:
+        with wave.open(str(path), "rb") as file:
+            if (file.getnchannels(), file.getsampwidth()) != (2, 2):
+                raise BadInput(f"{path}: is no 16-bit stereo WAV")
+            data = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2)
+            rate = file.getframerate()
+    except (OSError, EOFError, wave.Error, ValueError) as error:
+        raise BadInput(f"{path}: cannot be read: {error}") from None
+    return data[:, 0].astype(np.int16), data[:, 1].astype(np.int16), rate
+
+
+def _ns(index: int, rate: int) -> int:
+    return index * NS_PER_S // rate

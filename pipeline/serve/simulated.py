@@ -1,0 +1,505 @@
+"""A Realtime server on a real socket that replays a script."""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
+
+from pipeline.clock import NS_PER_MS, Clock
+from pipeline.errors import BadInput
+from pipeline.events import Samples
+from pipeline.serve.protocol import (
+    Author,
+    KeptItem,
+    RealtimeResponse,
+    ServerSide,
+    Status,
+)
+from pipeline.serve.requests import RATE, Event, RequestRefused
+from pipeline.serve.script import (
+    MODEL_SEPARATOR,
+    Fault,
+    FaultTime,
+    Latencies,
+    Script,
+    ScriptedTurn,
+)
+from pipeline.serve.speech import (
+    ReplyPiece,
+    Sounds,
+    UtteranceEdge,
+    UtteranceFinder,
+    at_rate,
+    hum,
+    pieces,
+)
+from pipeline.serve.wire import Wire, sleep_until
+from pipeline.speech_to_speech.brief import STAMP
+
+PATH = "/v1/realtime"
+SUBPROTOCOL = Subprotocol("realtime")
+
+LARGEST = 22 * 1024 * 1024
+"""Bytes of a message: 15 MiB of sound in base64, and what is around it."""
+
+CLOSE_S = 1.0
+"""How long a client may take to answer that the connection is closed."""
+
+SESSION_S = 3600
+"""A session lasts an hour, says OpenAI's guide."""
+
+KEPT_S = 2
+"""So much sound from before an utterance is kept, for the padding."""
+
+OPEN_NS = 5 * NS_PER_MS
+"""So long before a reply's first sound its message begins and has its first word."""
+
+LIMITS = {"requests": 10_000, "tokens": 1_000_000}
+"""What `rate_limits.updated` shows; nothing is limited."""
+
+QUOTA = {
+    "type": "insufficient_quota",
+    "code": "insufficient_quota",
+    "message": "You exceeded your current quota, please check your plan and billing details.",
+}
+
+_REFUSALS = {
+    401: ("invalid_request_error", "invalid_api_key", "Incorrect API key provided."),
+    404: ("invalid_request_error", "model_not_found", "The model does not exist."),
+    429: ("insufficient_quota", "insufficient_quota", QUOTA["message"]),
+}
+
+
+class SimulatedServer:
+    """Listens while it is entered.
+
+    Args:
+        script: What is replayed, to each client from its beginning.
+        sounds: All that the script says.
+        host: Where to listen.
+        port: 0 takes one that is free.
+
+    Raises:
+        BadInput: On entering: the port cannot be had.
+    """
+
+    def __init__(
+        self,
+        script: Script,
+        sounds: Sounds,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        self._script = script
+        self._sounds = sounds
+        self._host = host
+        self._port = port
+        self._clock = Clock()
+        self._clients = 0
+        self._server: Server | None = None
+
+    @property
+    def url(self) -> str:
+        """What a client gives as its base URL: the path up to `/realtime`."""
+        assert self._server is not None, "it does not listen"
+        port = next(iter(self._server.sockets)).getsockname()[1]
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"ws://{host}:{port}/v1"
+
+    async def __aenter__(self) -> Self:
+        try:
+            self._server = await serve(
+                self._talk,
+                self._host,
+                self._port,
+                process_request=self._admit,
+                select_subprotocol=_select,
+                max_size=LARGEST,
+                compression=None,
+                close_timeout=CLOSE_S,
+            )
+        except OSError as error:
+            raise BadInput(f"{self._host}:{self._port}: cannot listen: {error.strerror}") from None
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        await self._server.wait_closed()
+
+    def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
+        """None for a client that may come in; else why it may not."""
+        if self._script.refuse:
+            return _refusal(connection, self._script.refuse, self._script.retry_after_s)
+        if urlsplit(request.path).path != PATH:
+            return _refusal(connection, 404)
+        try:
+            self._script.conversation(_model(request))
+        except BadInput as error:
+            return _refusal(connection, 404, message=str(error))
+        return None
+
+    async def _talk(self, connection: ServerConnection) -> None:
+        assert connection.request is not None
+        seed = f"{self._script.seed}/{self._clients}"
+        self._clients += 1
+        wire = Wire(connection, self._script.network, seed, self._clock)
+        model = _model(connection.request)
+        await _Session(self._script, model, self._sounds, wire, seed, self._clock).run()
+
+
+def _refusal(
+    connection: ServerConnection, status: int, retry_after_s: float = 0, message: str = ""
+) -> Response:
+    """The answer to a client that may not come in: an error in JSON, as OpenAI's servers give."""
+    kind, code, text = _REFUSALS[status]
+    error = {"message": message or text, "type": kind, "param": None, "code": code}
+    response = connection.respond(http.HTTPStatus(status), json.dumps({"error": error}) + "\n")
+    del response.headers["Content-Type"]
+    response.headers["Content-Type"] = "application/json"
+    if status == 429:
+        response.headers["Retry-After"] = f"{retry_after_s:.0f}"
+    return response
+
+
+def _model(request: Request) -> str:
+    """The model that a client asks for; empty if it asks for none."""
+    return parse_qs(urlsplit(request.path).query).get("model", [""])[0]
+
+
+def _select(_: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    """`realtime` for clients that offer it; those that offer none get none."""
+    return SUBPROTOCOL if SUBPROTOCOL in offered else None
+
+
+class _Over(Exception):
+    """The client is gone, and with it all that is done for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """Something to be answered.
+
+    Attributes:
+        number: Of the user's turn, from 0.
+        first_ns: When the first sound of the answer is due.
+        follow_up: Its tools were called, so that the reply is due.
+    """
+
+    number: int
+    first_ns: int
+    follow_up: bool = False
+
+
+class _Session:
+    """A conversation with one client: what it sends is heard, done and answered.
+
+    Args:
+        script: What to do.
+        model: The model that the client asked for.
+        sounds: All that is said.
+        wire: The connection.
+        seed: Of what is drawn, such as `"1/0"`.
+        clock: The time.
+    """
+
+    def __init__(
+        self, script: Script, model: str, sounds: Sounds, wire: Wire, seed: str, clock: Clock
+    ) -> None:
+        self._turns = script.conversation(model)
+        self._sounds = sounds
+        self._wire = wire
+        self._clock = clock
+        self._author = Author(f"{seed.replace('/', '_')}_", lambda e: wire.send(json.dumps(e)))
+        self._side = ServerSide(
+            self._author,
+            f"simulated:{script.name}",
+            int(time.time()) + SESSION_S,
+            asked=model.partition(MODEL_SEPARATOR)[0],
+            tracing={"workflow_name": STAMP, "metadata": script.describe()},
+        )
+        assert self._side.detection is not None
+        self._side.detection["silence_duration_ms"] = round(script.silence_ms)
+        self._finder = UtteranceFinder(RATE, script.silence_ms)
+        self._latencies = Latencies(script.latency, seed)
+        self._tasks = asyncio.TaskGroup()
+        # What the user said, and what of it is to be answered next.
+        self._users = 0
+        self._last = (0, False)
+        self._ended: UtteranceEdge | None = None
+        # What is answered now, and what waits until that is over.
+        self._task: asyncio.Task[None] | None = None
+        self._waiting: asyncio.Task[None] | None = None
+        self._free = asyncio.Event()
+        self._free.set()
+        self._calls: dict[str, int] = {}
+        self._expect()
+
+    async def run(self) -> None:
+        """Serve the client until it is gone."""
+        self._side.begin()
+        try:
+            async with self._tasks as tasks:
+                moving = tasks.create_task(self._wire.run())
+                working = tasks.create_task(self._work())
+                await asyncio.wait([moving, working], return_when=asyncio.FIRST_COMPLETED)
+                raise _Over
+        except* _Over:
+            pass
+
+    async def _work(self) -> None:
+        async for arrived_ns, message in self._wire.messages():
+            event = self._side.receive(message)
+            if event is not None:
+                self._do(event, arrived_ns)
+
+    def _do(self, event: Event, arrived_ns: int) -> None:
+        match event["type"]:
+            case "session.update":
+                detection = self._side.detection or {}
+                self._finder.silence_ms = detection.get(
+                    "silence_duration_ms", self._finder.silence_ms
+                )
+            case "input_audio_buffer.append":
+                self._hear(event["audio"], arrived_ns)
+            case "input_audio_buffer.commit":
+                self._ended = self._finder.stop() or self._ended
+                self._withdraw()
+                speaks = self._side.speech is not None
+                self._heard(self._side.speech_stopped() if speaks else self._side.commit())
+            case "input_audio_buffer.clear":
+                self._withdraw()
+                self._finder.reset()
+                self._ended = None
+            case "conversation.item.create":
+                self._created(event["item"])
+            case "response.create":
+                self._respond(event.get("response") or {})
+            case "response.cancel":
+                self._cancel("client_cancelled")
+
+    def _created(self, item: Event) -> None:
+        if item.get("role") == "user":
+            self._next_turn()
+        elif item["type"] == "function_call_output":
+            self._last = (self._calls.get(item["call_id"], max(0, self._users - 1)), True)
+
+    def _hear(self, samples: Samples, arrived_ns: int) -> None:
+        side = self._side
+        for edge in self._finder.hear(samples, arrived_ns):
+            if not edge.is_end:
+                self._start(edge.sample)
+            elif side.detection is None:
+                self._ended = edge
+            else:
+                self._stop(edge)
+        if side.detection is not None and side.speech is None:
+            side.buffer.forget(side.buffer.end - KEPT_S * RATE)
+
+    def _start(self, sample: int) -> None:
+        """The user begins to speak."""
+        side = self._side
+        if side.detection is not None:
+            if side.speech is not None:
+                # The utterance before is over, but that was not said yet.
+                self._heard(side.speech_stopped())
+                self._withdraw()
+            side.speech_started(sample)
+            if side.detection["interrupt_response"]:
+                self._withdraw()
+                self._cancel("turn_detected")
+        self._tasks.create_task(self._fault(self._users, "speech"))
+
+    def _stop(self, ended: UtteranceEdge) -> None:
+        """The user's utterance is over; say so a little later, and answer."""
+        number, turn = self._users, self._turn(self._users)
+        latency = self._latencies.draw_ns()
+        pause = min(round(self._finder.silence_ms * NS_PER_MS), latency // 2)
+        is_told = turn.ends_s is not None or turn.early_s is not None
+
+        async def answer() -> None:
+            if is_told:
+                await sleep_until(ended.t_ns + pause, self._clock)
+            self._heard(self._side.speech_stopped())
+            detection = self._side.detection
+            if detection is None or not detection["create_response"]:
+                self._ended = ended
+                return
+            self._last = (number, True)
+            await self._free.wait()
+            self._answer(_Due(number, ended.t_ns + latency), {})
+
+        self._waiting = self._tasks.create_task(answer())
+
+    def _heard(self, item: KeptItem) -> None:
+        """An utterance has become an item of the conversation."""
+        self._side.transcribed(item, self._turn(self._users).transcript)
+        self._next_turn()
+
+    def _next_turn(self) -> None:
+        """The user's turn is what a response answers now; another one may follow."""
+        self._last = (self._users, False)
+        self._users += 1
+        self._expect()
+
+    def _expect(self) -> None:
+        """Tell the finder of the next utterance."""
+        turn = self._turn(self._users)
+        self._finder.expect(turn.ends_s, turn.early_s)
+
+    def _turn(self, number: int) -> ScriptedTurn:
+        """The turn of that number, from 0; past the last they begin again."""
+        return self._turns[number % len(self._turns)]
+
+    def _respond(self, options: Event) -> None:
+        number, follow_up = self._last
+        now = self._clock.now_ns()
+        from_ns = now if self._ended is None else self._ended.t_ns
+        self._ended = None
+        due = max(from_ns + self._latencies.draw_ns(), now)
+        self._answer(_Due(number, due, follow_up), options)
+        # Asked again, it does not call again.
+        self._last = (number, True)
+
+    def _answer(self, due: _Due, options: Event) -> None:
+        """Begin a response; `options` are those of the client's `response.create`."""
+        response = self._side.respond(options)
+        task = self._tasks.create_task(self._make(due, response))
+        if response.in_band:
+            self._task = task
+            self._free.clear()
+
+    def _withdraw(self) -> None:
+        """Do not answer what waits to be answered."""
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    def _cancel(self, reason: str) -> None:
+        """End the response that is under way, if there is one."""
+        if self._side.active is not None and self._task is not None:
+            self._task.cancel()
+            self._end(self._side.active, "cancelled", reason=reason)
+
+    def _end(self, response: RealtimeResponse, status: Status, **details: Any) -> None:
+        """End a response."""
+        self._side.end(response, status, **details)
+        limits = [
+            {"name": name, "limit": limit, "remaining": limit, "reset_seconds": 0.0}
+            for name, limit in LIMITS.items()
+        ]
+        self._author.tell("rate_limits.updated", rate_limits=limits)
+        if response.in_band:
+            self._task = None
+            self._free.set()
+
+    async def _make(self, due: _Due, response: RealtimeResponse) -> None:
+        """Make a response: the turn's calls, or its reply."""
+        turn, first_ns = self._turn(due.number), due.first_ns
+        calls = () if due.follow_up else turn.calls
+        if not calls and await self._fault(due.number, "before reply"):
+            return
+        response.begin()
+        for call in calls:
+            if call.preamble:
+                await self._say(response, self._pieces(call.preamble), first_ns)
+                response.close()
+                first_ns = 0
+            await sleep_until(first_ns, self._clock)
+            call_id = self._author.new_id("call")
+            self._calls[call_id] = due.number
+            response.call(call.name, json.dumps(dict(call.arguments)), call_id)
+        if not calls and not await self._reply(response, due):
+            return
+        self._end(response, "completed")
+        if not calls:
+            await self._fault(due.number, "after reply")
+
+    async def _reply(self, response: RealtimeResponse, due: _Due) -> bool:
+        """Say the turn's reply, with its fault; whether it is to be ended as completed."""
+        turn = self._turn(due.number)
+        kind = turn.fault.kind if turn.fault is not None else ""
+        said = self._pieces(turn.reply, turn.fault)
+        middle = max(1, len(said) // 2)
+        if kind == "quota":
+            if turn.fault is not None and turn.fault.at == "mid reply":
+                await self._say(response, said[:middle], due.first_ns)
+            self._end(response, "failed", error=QUOTA)
+            return False
+        if not turn.reply:
+            await sleep_until(due.first_ns, self._clock)
+            return True
+        await self._say(response, said[:middle], due.first_ns)
+        if kind != "half":
+            if await self._fault(due.number, "mid reply"):
+                return False
+            await self._say_more(response, said[middle:])
+        response.close()
+        return True
+
+    async def _say(
+        self, response: RealtimeResponse, said: Sequence[ReplyPiece], first_ns: int
+    ) -> None:
+        """Open a message; its first sound leaves at `first_ns`."""
+        await sleep_until(first_ns - OPEN_NS, self._clock)
+        response.open()
+        response.text(said[0].text)
+        if response.speaks:
+            await sleep_until(first_ns, self._clock)
+            response.audio(said[0].samples)
+            self._side.spoke = True
+        await self._say_more(response, said[1:])
+
+    async def _say_more(self, response: RealtimeResponse, said: Iterable[ReplyPiece]) -> None:
+        due = self._clock.now_ns()
+        for piece in said:
+            due += piece.wait_ns
+            await self._clock.sleep_until(due)
+            if piece.text:
+                response.text(piece.text)
+            if response.speaks:
+                response.audio(piece.samples)
+
+    def _pieces(self, text: str, fault: Fault | None = None) -> list[ReplyPiece]:
+        sound = self._sounds.get(text)
+        if sound is None:
+            sound = hum(text)
+        if fault is not None and fault.kind == "rate":
+            sound = at_rate(sound, fault.rate)
+        return list(pieces(text, sound))
+
+    async def _fault(self, number: int, at: FaultTime) -> bool:
+        """Let go wrong what goes wrong in that turn at that time; whether nothing comes after."""
+        fault = self._turn(number).fault
+        if fault is None or fault.at != at:
+            return False
+        match fault.kind:
+            case "close":
+                self._wire.close(fault.code, fault.message)
+            case "drop":
+                self._wire.drop()
+            case "silence":
+                self._wire.mute()
+            case "malformed":
+                self._wire.send('{"type": "response.output_audio.delta", "delta": ')
+            case "unknown":
+                self._author.tell("response.dreamt")
+            case "error":
+                message = fault.message or "The server had an error while processing your request."
+                self._author.refuse(RequestRefused(str(fault.code), message), "server_error")
+        return fault.kind in ("close", "drop", "silence")

@@ -1,0 +1,860 @@
+"""A session with the Gemini Live API, through Google's own client.
+
+The protocol has turns of the model's, but hardly any of the user's: nothing promises a sign that
+the user began or stopped. A turn therefore begins with the first of: the server's voice activity, a
+piece of what it understood, an interruption, the model's first output. It is committed with the
+first of: the end of that activity (or our own `activity_end`), the model's first output. Where only
+the latter comes, the wait for the end of the turn and the model's own time cannot be told apart.
+
+Connections of this API last some minutes. When the server says that it will go away, the session
+moves to a new connection as soon as nothing is under way, and goes on where it was; sound waits
+meanwhile. It does the same when a connection breaks, if the server has given it a handle to go on
+with: what the user had said and was not answered is then sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import re
+import ssl
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from pipeline.audio.audible import is_audible, onset
+from pipeline.clock import NS_PER_S, Clock
+from pipeline.errors import BadInput, CascadeError, StageError
+from pipeline.events import Frame, Samples, Usage
+from pipeline.speech_to_speech import keys
+from pipeline.speech_to_speech.brief import Brief, Facts, Target, given, stamp
+from pipeline.speech_to_speech.connection import ApiSession, Outbox
+from pipeline.speech_to_speech.keys import shown
+from pipeline.speech_to_speech.ledger import (
+    Mark,
+    Parcel,
+    ProtocolCore,
+    ReplyEntry,
+    ReplyPart,
+    TurnEntry,
+)
+from pipeline.speech_to_speech.wire_errors import WireErrors
+from pipeline.trace import Trace
+
+if TYPE_CHECKING:
+    from google.genai import types
+    from google.genai.live import AsyncSession
+
+MODEL = "gemini-3.8-live"
+"""What is asked for unless the command line names another."""
+
+NON_BLOCKING = ("gemini-3.8-live",)
+"""Models (by how their names begin) whose tools do not hold up the conversation unless asked to."""
+
+RATE_IN, RATE_OUT = 16_000, 24_000
+"""Of the sound that is sent, and of the model's (Hz)."""
+
+HOST = "generativelanguage.googleapis.com"
+
+URL, CERTIFICATE = "CASCADE_GEMINI_URL", "CASCADE_GEMINI_CERTIFICATE"
+"""In the environment: another server, and the certificate that it is to be trusted by."""
+
+EXTRA = "gemini: needs an optional package: pip install 'voice-cascade[gemini]'"
+"""Said where the client library is not installed."""
+
+READY_S = 15.0
+"""From the attempt to connect to a session that is set up."""
+
+CLOSE_S = 0.3
+"""How long the closing of a connection may take."""
+
+LARGEST = 2**24
+"""Of a message (bytes): a reply's sound may come in one."""
+
+LOSSES, RETRIES_S = 3, (0.0, 0.5, 1.0, 2.0)
+"""So many connections may break in a minute; waits before each attempt to connect again."""
+
+MARGIN_S = 1.0
+"""A connection that will be closed is left so long before, whatever is under way."""
+
+KEPT_S = 30.0
+"""Of an utterance that is not answered, so much is kept to be sent again."""
+
+IDLE_S = 5.0
+"""The same while nobody is known to speak: the server may be the last to notice."""
+
+LEAD_S = 1.0
+"""So much before the first audible sound is sent again with it."""
+
+OPTIONS: Mapping[str, Sequence[str] | range] = {
+    "turns": ("server", "manual"),
+    "voice": (),
+    "silence_ms": range(1, 10_001),
+    "start": ("low", "high"),
+    "end": ("low", "high"),
+    "behavior": ("blocking", "non_blocking"),
+    "scheduling": ("interrupt", "when_idle", "silent"),
+    "certificate": (),
+}
+"""What the command line can say, and the values that are allowed; none listed: any."""
+
+FINE = ("TURN_COMPLETE_REASON_UNSPECIFIED", "NEED_MORE_INPUT")
+"""Reasons for the end of the model's turn that say nothing bad."""
+
+log = logging.getLogger(__name__)
+
+
+class GeminiCore(ProtocolCore):
+    """The state of a conversation with Gemini.
+
+    Args:
+        mark: Takes the marks.
+        blocking: The model waits for the results of its tools, and goes on in the same breath;
+            else it finishes what it says, and speaks of a result in another one.
+        manual: We say when the user begins and stops; what the server says of it is no news.
+        scheduling: When a result is spoken about (see `OPTIONS`); empty: when the model is idle.
+
+    Attributes:
+        speaking: Whether the user speaks, as far as anybody has said so.
+        generating: The model has begun to answer and has not said that it is done.
+        handle: Stands for the session at the server, to go on with; empty: it gave none.
+    """
+
+    def __init__(
+        self, mark: Mark, *, blocking: bool, manual: bool = False, scheduling: str = ""
+    ) -> None:
+        super().__init__(mark, RATE_OUT)
+        self.speaking = False
+        self.generating = False
+        self.handle = ""
+        self._blocking = blocking
+        self._manual = manual
+        self._scheduling = scheduling
+        self._leave_ns: int | None = None
+        self._active: TurnEntry | None = None
+        self._rates = {RATE_OUT}
+        # Turns of which a result was given that the model has not spoken about yet; of these, the
+        # ones that were over by then, in order.
+        self._owed: set[TurnEntry] = set()
+        self._late: list[TurnEntry] = []
+        # What the model says next is a sentence of its own.
+        self._parted = False
+        # The server tells of voice activity: nothing else need be taken for a sign of it.
+        self._signals = False
+        # What the user has spoken over may still come, until the server says that it has ended.
+        self._stale = False
+        # After `interrupted` a `turn_complete` follows that ends nothing new.
+        self._ending = False
+        # What was not answered is said again to another connection: it is the same turn.
+        self._repeated = False
+        # A result of ours interrupts the model: that it stops is not the user's doing.
+        self._forced = False
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is under way: nobody speaks, nothing is owed, no tool works."""
+        last = self.ledger.last
+        busy = self.speaking or self.generating or self._late or self.ledger.open_calls()
+        return not busy and (last is None or last.done)
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether the user has said something that the model has not begun to answer."""
+        last = self.ledger.last
+        return last is not None and not last.done and last.reply is None
+
+    def message(self, message: types.LiveServerMessage, now_ns: int) -> None:
+        """Take a message of the server's that arrived at `now_ns`."""
+        self.ledger.now_ns = now_ns
+        update, away = message.session_resumption_update, message.go_away
+        if update is not None and update.resumable and update.new_handle:
+            self.handle = update.new_handle
+        if away is not None:
+            self._leave_ns = now_ns + _duration_ns(away.time_left or "")
+        content = message.server_content
+        if message.voice_activity is not None:
+            kind = message.voice_activity.voice_activity_type
+            self._activity(kind.value if kind is not None else "")
+        if content is not None:
+            self._content(content)
+        if message.tool_call is not None:
+            for call in message.tool_call.function_calls or []:
+                self._call(call)
+        if message.tool_call_cancellation is not None:
+            self._cancel(message.tool_call_cancellation.ids or [])
+        if message.usage_metadata is not None:
+            replies = self.ledger.replies
+            turn = replies[-1].turn.number if replies else self.ledger.number
+            self.ledger.add(usage(message.usage_metadata, turn))
+        if content is not None and content.turn_complete:
+            self._complete(content)
+
+    def user_began(self, now_ns: int) -> None:
+        """The user speaks: a new turn, and the end of what the model was saying."""
+        self.ledger.now_ns = now_ns
+        if self.speaking:
+            return
+        if self._repeated and self.unanswered:
+            self._repeated, self.speaking = False, True
+            return
+        waits = self._blocking and self._active and self.ledger.open_calls(self._active)
+        self._stale = self.generating and not waits
+        self._cut_short()
+        self.generating = self._ending = False
+        self.speaking = True
+        self.ledger.open(began_ns=now_ns)
+
+    def user_stopped(self, now_ns: int) -> None:
+        """The user's turn is over."""
+        self.ledger.now_ns = now_ns
+        last = self.ledger.last
+        if self.speaking and last is not None:
+            self.speaking = False
+            self.ledger.commit(last)
+
+    def result(self, call_id: str, output: str, now_ns: int) -> None:
+        """Take a tool's result: an object as it is, anything else as its `output`."""
+        self.ledger.now_ns = now_ns
+        if (call := self.ledger.answered(call_id, output)) is None:
+            return
+        response: Any = None
+        with contextlib.suppress(ValueError, RecursionError):
+            response = json.loads(output)
+        if not isinstance(response, dict):
+            response = {"output": output}
+        scheduling = {"scheduling": self._scheduling.upper()} if self._scheduling else {}
+        self._say({"id": call_id, "name": call.name, "response": response, **scheduling})
+        call.sent = True
+        if self._scheduling == "silent":
+            self._finish(call.turn)
+            return
+        self._forced = self._scheduling == "interrupt" and self.generating
+        self._owe(call.turn)
+
+    def failed(self, why: str, now_ns: int) -> None:
+        """Something went wrong that ends nothing."""
+        self.ledger.now_ns = now_ns
+        self.ledger.fail(self.ledger.last, why)
+
+    def lost(self, why: str, now_ns: int, *, fatal: bool) -> None:
+        """The connection is gone.
+
+        Unless for good, what the user has said is said again to the next one, so that only a reply
+        that had begun is lost, and the tools that were at work.
+        """
+        self.ledger.now_ns = now_ns
+        broken = [
+            turn
+            for turn in self.ledger.turns
+            if (turn is self._active and self.generating)
+            or turn in self._owed
+            or (not turn.done and (fatal or self.ledger.open_calls(turn)))
+        ]
+        if fatal or broken:
+            self.ledger.fail(self.ledger.last, why, fatal=fatal)
+        self.ledger.cancel(self.ledger.open_calls())
+        for turn in broken:
+            self._owed.discard(turn)
+            self._done(turn, "failed")
+        self._late.clear()
+        self._active = None
+        self.generating = self._stale = self._ending = self._forced = False
+
+    def resumed(self) -> None:
+        """The conversation goes on over a new connection, where what was not answered is repeated.
+
+        The server will tell of it, and understand it, once more.
+        """
+        self._leave_ns, self.leave = None, False
+        last = self.ledger.last
+        self._repeated = self.unanswered and not self.speaking
+        if last is not None and self.unanswered and not last.told:
+            last.said = ""
+
+    def tick(self, now_ns: int) -> None:
+        """Leave a connection that will be closed: when nothing is under way, or just before.
+
+        A reply that is being made would be lost; it may be whole before the server goes.
+        """
+        if self._leave_ns is not None and self.handle:
+            pressing = now_ns >= self._leave_ns - round(MARGIN_S * NS_PER_S)
+            self.leave = self.quiet or (pressing and not self.generating)
+
+    def _activity(self, kind: str) -> None:
+        if kind not in ("ACTIVITY_START", "ACTIVITY_END"):
+            self.strange(f"voice activity {kind or 'of no kind'}")
+            return
+        self._signals = True
+        if not self._manual:
+            happens = self.user_began if kind.endswith("START") else self.user_stopped
+            happens(self.ledger.now_ns)
+
+    def _content(self, content: types.LiveServerContent) -> None:
+        if content.interrupted:
+            self._interrupted()
+        if (heard := content.input_transcription) is not None:
+            self._understood(heard.text or "", finished=bool(heard.finished))
+        if content.model_turn is not None:
+            for part in content.model_turn.parts or []:
+                self._take_part(part)
+        spoken = content.output_transcription
+        # Between an interruption and the end of that turn only its own text can still come.
+        if spoken is not None and spoken.text and not (self._stale or self._ending):
+            reply = self._output()
+            self.ledger.text(reply, self._part(reply), spoken.text)
+
+    def _take_part(self, part: types.Part) -> None:
+        blob = part.inline_data
+        if blob is not None and blob.data:
+            self._sound(blob.data, blob.mime_type or "")
+        elif not part.text:
+            # Text of an audio model's turn is what it thinks; what it says is a transcription.
+            self.strange("a part that is neither sound nor text")
+
+    def _sound(self, data: bytes, mime_type: str) -> None:
+        if self._stale:
+            return
+        rate = sample_rate(mime_type)
+        if rate is None:
+            self.strange(f"sound of type {mime_type[:40]!r}")
+            return
+        reply = self._output()
+        if rate not in self._rates:
+            self._rates.add(rate)
+            why = f"the server sends sound at {rate} Hz instead of {RATE_OUT} Hz; it was converted"
+            self.ledger.fail(self.ledger.last, why)
+        samples = np.frombuffer(data[: len(data) // 2 * 2], "<i2").astype(np.int16, copy=False)
+        self.ledger.sound(reply, self._part(reply), samples, rate)
+
+    def _call(self, call: types.FunctionCall) -> None:
+        if self._stale:
+            return
+        if not call.id or not call.name:
+            self.strange("a tool call without id or name")
+            return
+        reply = self._output()
+        arguments = json.dumps(call.args or {}, ensure_ascii=False)
+        self.ledger.called(reply.turn, call.id, call.name, arguments)
+        self._parted = True
+
+    def _cancel(self, ids: list[str]) -> None:
+        calls = [self.ledger.calls[name] for name in ids if name in self.ledger.calls]
+        self.ledger.cancel(calls)
+        for turn in {call.turn.number: call.turn for call in calls}.values():
+            self._finish(turn)
+
+    def _output(self) -> ReplyEntry:
+        """The model says something: in which reply, begun if need be."""
+        self._ending = False
+        if not self.generating or self._active is None:
+            self._active, self.generating = self._addressee(), True
+            self._owed.discard(self._active)
+            self._parted = True
+        elif self._blocking:
+            self._owed.discard(self._active)
+        reply = self.ledger.reply(self._active)
+        if not reply.late:
+            self.ledger.mark(self._active, "model.start")
+        return reply
+
+    def _part(self, reply: ReplyEntry) -> ReplyPart:
+        if self._parted or not reply.parts:
+            self._parted = False
+            return reply.new_part()
+        return reply.parts[-1]
+
+    def _addressee(self) -> TurnEntry:
+        """The turn that the model begins to answer; committed or opened where nobody said so."""
+        last = self.ledger.last
+        if last is not None and not last.done and not (self._late and self.speaking):
+            self.speaking = False
+            self.ledger.commit(last)
+            return last
+        if self._late:
+            return self._late.pop(0)
+        if last is not None and last.called and last.done and not self.speaking:
+            # Each of several results may bring a reply of its own.
+            return last
+        last = self.ledger.open(began_ns=self.ledger.now_ns)
+        self.speaking = False
+        self.ledger.commit(last)
+        return last
+
+    def _interrupted(self) -> None:
+        """The server says that it stopped generating."""
+        was_stale, forced = self._stale, self._forced
+        self._stale = self._forced = False
+        if not (was_stale or self.speaking or forced):
+            self.user_began(self.ledger.now_ns)
+            self._stale = False
+        elif forced and not was_stale and self._active is not None and self._late:
+            self._cut(self._active)
+        self.generating, self._ending = False, True
+
+    def _understood(self, text: str, *, finished: bool) -> None:
+        """The server understood more of what the user says."""
+        last = self.ledger.last
+        if last is None or (last.done and last.said.strip() and not self._signals):
+            if not text.strip():
+                return
+            self.user_began(self.ledger.now_ns)
+            last = self.ledger.turns[-1]
+        if text or finished:
+            said = last.said + text
+            final = bool(said.strip()) and (finished or last.done)
+            self.ledger.understood(last, said, final=final)
+
+    def _complete(self, content: types.LiveServerContent) -> None:
+        """The model has said all that it has to say for now."""
+        if self._stale or self._ending:
+            self._stale = self._ending = False
+            self._active = None
+            return
+        self.generating = self._forced = False
+        status = content.interaction_status
+        if status is not None and status.value == "IN_PROGRESS":
+            return
+        active, self._active = self._active, None
+        if active is None:
+            active = self.ledger.last
+            if active is None or active.done or not active.committed:
+                return
+        reason = content.turn_complete_reason
+        if reason is not None and reason.value not in FINE:
+            words = reason.value.lower().replace("_", " ")
+            self.ledger.fail(self.ledger.last, f"the model gave no answer: {words}")
+            self._done(active, "failed")
+        elif active.reply is None:
+            self._done(active, "skipped")
+        else:
+            self._finish(active)
+
+    def _finish(self, turn: TurnEntry) -> None:
+        """End a turn of which nothing more is to come."""
+        making = self.generating and self._active is turn
+        if turn.reply and not (making or turn in self._owed or self.ledger.open_calls(turn)):
+            self._done(turn, "completed")
+
+    def _cut_short(self) -> None:
+        """The user speaks: end what is being said, or played, or awaited."""
+        for turn in self.ledger.turns:
+            reply = turn.reply
+            waits = self._blocking and self.ledger.open_calls(turn)
+            making = self.generating and self._active is turn and not waits
+            if reply is None:
+                self._done(turn, "interrupted")
+            elif making or (reply is self.ledger.replies[-1] and reply.playing):
+                self._cut(turn)
+            else:
+                self._done(turn, "completed")
+
+    def _cut(self, turn: TurnEntry) -> None:
+        """Stop the latest reply to a turn where it is."""
+        reply = turn.reply
+        if reply is not None and not reply.interrupted:
+            over = reply.done
+            self.ledger.finish_transcript(turn)
+            self.ledger.interrupt(reply)
+            if turn in self._owed and not over:
+                self._owe(turn)
+
+    def _done(self, turn: TurnEntry, status: Any) -> None:
+        """Nothing more comes for a turn, for now."""
+        if turn.done and (turn.reply is None or turn.reply.done):
+            return
+        self.ledger.finish_transcript(turn)
+        self.ledger.close(turn, status)
+        if turn in self._owed:
+            self._owe(turn)
+
+    def _owe(self, turn: TurnEntry) -> None:
+        """The model will speak of a result; of a closed turn's in a reply of its own."""
+        self._owed.add(turn)
+        if turn.done and turn not in self._late:
+            self._late.append(turn)
+
+
+def sample_rate(mime_type: str) -> int | None:
+    """Samples per second of a type such as `audio/pcm;rate=24000`; None if it is none of those."""
+    kind, *parameters = (part.strip() for part in mime_type.lower().split(";"))
+    if kind != "audio/pcm":
+        return None
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name == "rate":
+            usable = value.isascii() and value.isdecimal() and 1000 <= int(value) <= 192_000
+            return int(value) if usable else None
+    return RATE_OUT
+
+
+def usage(usage: types.UsageMetadata, turn: int) -> Usage:
+    """What a turn has cost, sound apart from the rest; results of tools count as read."""
+
+    def audio(details: list[types.ModalityTokenCount] | None) -> int:
+        return sum(
+            one.token_count or 0
+            for one in details or []
+            if one.modality is not None and one.modality.value == "AUDIO"
+        )
+
+    return Usage(
+        turn,
+        (usage.prompt_token_count or 0) + (usage.tool_use_prompt_token_count or 0),
+        usage.cached_content_token_count or 0,
+        (usage.response_token_count or 0) + (usage.thoughts_token_count or 0),
+        input_audio_tokens=audio(usage.prompt_tokens_details),
+        cached_audio_tokens=audio(usage.cache_tokens_details),
+        output_audio_tokens=audio(usage.response_tokens_details),
+    )
+
+
+class RememberingOutbox(Outbox):
+    """An outbox that keeps what was sent and not answered, for another connection.
+
+    A server that goes away takes it along, for the state that a session is resumed from is older.
+
+    Args:
+        unanswered: Whether the user has said something that is not answered: all of it is kept.
+    """
+
+    def __init__(self, unanswered: Callable[[], bool]) -> None:
+        super().__init__()
+        self._unanswered = unanswered
+        self._sent: deque[Parcel] = deque()
+        self._sent_s = 0.0
+
+    def sent(self) -> Parcel:
+        """The first parcel was sent; gives it."""
+        parcel = super().sent()
+        if parcel.lasting:
+            self._sent.append(parcel)
+            self._sent_s += parcel.seconds
+        most = KEPT_S if self._unanswered() else IDLE_S
+        while self._sent_s > most:
+            self._sent_s -= self._sent.popleft().seconds
+        return parcel
+
+    def answered(self) -> None:
+        """What was sent has reached its goal."""
+        self._sent.clear()
+        self._sent_s = 0.0
+
+    def again(self) -> None:
+        """Send again what was not answered, but not the silence before it; then all else."""
+        again = list(self._sent)
+        self.answered()
+        first = next((i for i, parcel in enumerate(again) if not _silent(parcel)), len(again))
+        lead = 0.0
+        while first > 0 and lead < LEAD_S:
+            first -= 1
+            lead += again[first].seconds
+        self._waiting.extendleft(reversed(again[first:]))
+        self._waiting_s += sum(parcel.seconds for parcel in again[first:])
+        self.filled.set()
+
+
+def _silent(parcel: Parcel) -> bool:
+    """Whether it is sound that nobody can hear."""
+    return parcel.seconds > 0 and not is_audible(np.frombuffer(parcel.message, np.int16))
+
+
+@dataclass(frozen=True, slots=True)
+class _Linked:
+    """A connection, and what closes it."""
+
+    session: AsyncSession
+    stack: contextlib.AsyncExitStack
+
+
+class GeminiSession(ApiSession[_Linked]):
+    """A `Direct` session with Gemini Live: 16 kHz in, 24 kHz out."""
+
+    def __init__(
+        self,
+        target: Target,
+        brief: Brief,
+        trace: Trace,
+        clock: Clock,
+        *,
+        ready_s: float = READY_S,
+        retries_s: Sequence[float] = RETRIES_S,
+    ) -> None:
+        """Prepare; entering it connects.
+
+        Args:
+            target: Which model, where, with what options (`OPTIONS`).
+            brief: Instructions and tools.
+            trace: Takes the marks.
+            clock: The one clock.
+            ready_s: See `READY_S`.
+            retries_s: See `RETRIES_S`.
+
+        Raises:
+            BadInput: The client library or the key is missing, or an option is wrong.
+        """
+        self._options = given(target, OPTIONS)
+        self._model = target.model or MODEL
+        self._brief = brief
+        self._ready_s = ready_s
+        self._manual = self._options.get("turns") == "manual"
+        base, host, key = place(target)
+        certificate = self._options.get("certificate") or os.environ.get(CERTIFICATE, "").strip()
+        self._client = _client(base, key, certificate)
+        self._gemini = GeminiCore(
+            trace.mark,
+            blocking=_blocking(self._model, self._options),
+            manual=self._manual,
+            scheduling=self._options.get("scheduling", ""),
+        )
+        self._memory = RememberingOutbox(lambda: self._gemini.speaking or self._gemini.unanswered)
+        super().__init__(
+            self._gemini,
+            WireErrors(host, self._model, keys.GEMINI[0], "Gemini Live", renewable=None),
+            clock,
+            rate=RATE_IN,
+            outbox=self._memory,
+            losses=LOSSES,
+            retries_s=retries_s,
+        )
+
+    async def send(self, frame: Frame) -> None:
+        """Take the next of the microphone; where turns are ours to tell, sound begins one."""
+        silent = not self._manual or self._gemini.speaking or self._over
+        if not silent and onset(frame.samples, frame.rate) is not None:
+            self._gemini.user_began(self._clock.now_ns())
+            self._outbox.put(Parcel("activity_start", lasting=True))
+            self._carry_out()
+        await super().send(frame)
+
+    async def commit(self) -> None:
+        """End the user's turn; nothing happens where nothing was said.
+
+        Raises:
+            CascadeError: The server ends turns itself.
+        """
+        if not self._manual:
+            raise CascadeError("this session ends turns itself; use turns=manual to end them")
+        if self._gemini.speaking:
+            self._gemini.user_stopped(self._clock.now_ns())
+            self._outbox.put(Parcel("activity_end", lasting=True))
+            self._carry_out()
+
+    def _pack(self, samples: Samples) -> bytes:
+        return samples.astype("<i2", copy=False).tobytes()
+
+    async def _connect(self) -> _Linked:
+        if self._facts is not None and not self._gemini.handle:
+            why = f"{self._errors.host} gave nothing to go on with"
+            raise StageError("direct", why, fatal=True)
+        config = configuration(self._model, self._options, self._brief, self._gemini.handle)
+        async with contextlib.AsyncExitStack() as stack:
+            opened = self._client.aio.live.connect(model=self._model, config=config)
+            try:
+                async with asyncio.timeout(self._ready_s):
+                    session = await stack.enter_async_context(opened)
+            except Exception as error:
+                raise self._unreachable(error) from None
+            if session.setup_complete is None:
+                raise self._errors.unreachable(ValueError(), self._ready_s)
+            return _Linked(session, stack.pop_all())
+
+    def _unreachable(self, error: Exception) -> StageError:
+        from google.genai import errors
+
+        if isinstance(error, errors.APIError) and isinstance(error.code, int):
+            said = _details(error)
+            if 400 <= error.code < 600:
+                return self._errors.status(error.code, said)
+            return self._errors.closed_with(error.code, said)
+        return self._errors.unreachable(error, self._ready_s)
+
+    async def _deliver(self, connection: _Linked, parcel: Parcel) -> None:
+        from google.genai import types
+
+        session = connection.session
+        match parcel.message:
+            case bytes() as sound:
+                blob = types.Blob(data=sound, mime_type=f"audio/pcm;rate={RATE_IN}")
+                await session.send_realtime_input(audio=blob)
+            case "activity_start":
+                await session.send_realtime_input(activity_start=types.ActivityStart())
+            case "activity_end":
+                await session.send_realtime_input(activity_end=types.ActivityEnd())
+            case result:
+                response = types.FunctionResponse.model_validate(result)
+                await session.send_tool_response(function_responses=response)
+
+    async def _listen(self, connection: _Linked) -> None:
+        from google.genai import errors
+
+        messages = connection.session.receive()
+        while True:
+            try:
+                message = await anext(messages, None)
+            except (ValueError, TypeError, AttributeError) as error:
+                # The client cannot read it; of a message of an unknown kind it makes a TypeError.
+                self._core.strange("a malformed or unknown message")
+                log.debug("not understood: %s", shown(str(error)))
+                continue
+            except errors.APIError as error:
+                if not isinstance(error.details, dict):
+                    why = self._errors.closed_with(error.code, str(error.details or ""))
+                    why.fatal = why.fatal or not self._gemini.handle
+                    raise why from None
+                said = f"{shown(_details(error))} ({error.code})"
+                self._gemini.failed(said, self._clock.now_ns())
+            else:
+                if message is None:
+                    # One iteration of the client's ends with each turn of the model's, or an error.
+                    messages = connection.session.receive()
+                    continue
+                self._gemini.message(message, self._clock.now_ns())
+                if self._gemini.generating:
+                    self._memory.answered()
+            await self._took()
+
+    async def _shut(self, connection: _Linked) -> None:
+        with contextlib.suppress(Exception):
+            await connection.stack.aclose()
+
+    async def _release(self) -> None:
+        with contextlib.suppress(Exception):
+            await self._client.aio.aclose()
+            self._client.close()
+
+    def _resume(self) -> None:
+        self._memory.again()
+        self._gemini.resumed()
+
+    def _found(self, connection: _Linked, connect_ms: float) -> Facts:
+        simulated = stamp(connection.session.session_id)
+        model = self._model.partition("#")[0]
+        if simulated is not None:
+            model = f"simulated:{simulated.get('name', model)}"
+        return Facts(model, self._errors.host, connect_ms, simulated)
+
+
+def configuration(
+    model: str, options: Mapping[str, str], brief: Brief, handle: str = ""
+) -> types.LiveConnectConfig:
+    """What is asked of the server; with a handle, to go on with the session it stands for."""
+    from google.genai import types
+
+    manual = options.get("turns") == "manual"
+    silence, start, end = (options.get(name) for name in ("silence_ms", "start", "end"))
+    detection = types.AutomaticActivityDetection(disabled=True) if manual else None
+    if not manual and (silence or start or end):
+        detection = types.AutomaticActivityDetection(
+            silence_duration_ms=int(silence) if silence else None
+        )
+        if start:
+            sensitivity = types.StartSensitivity(f"START_SENSITIVITY_{start.upper()}")
+            detection.start_of_speech_sensitivity = sensitivity
+        if end:
+            detection.end_of_speech_sensitivity = types.EndSensitivity(
+                f"END_SENSITIVITY_{end.upper()}"
+            )
+    speech = None
+    if voice := options.get("voice"):
+        prebuilt = types.PrebuiltVoiceConfig(voice_name=voice)
+        speech = types.SpeechConfig(voice_config=types.VoiceConfig(prebuilt_voice_config=prebuilt))
+    behavior = options.get("behavior", "").upper()
+    functions = [
+        types.FunctionDeclaration(
+            name=tool.name,
+            description=tool.description,
+            parameters_json_schema=dict(tool.parameters),
+            behavior=types.Behavior(behavior) if behavior else None,
+        )
+        for tool in brief.tools
+    ]
+    return types.LiveConnectConfig(
+        response_modalities=[types.Modality.AUDIO],
+        system_instruction=brief.instructions or None,
+        tools=[types.Tool(function_declarations=functions)] if functions else None,
+        speech_config=speech,
+        input_audio_transcription=types.AudioTranscriptionConfig(),
+        output_audio_transcription=types.AudioTranscriptionConfig(),
+        realtime_input_config=types.RealtimeInputConfig(
+            automatic_activity_detection=detection,
+            activity_handling=types.ActivityHandling.START_OF_ACTIVITY_INTERRUPTS,
+        ),
+        context_window_compression=types.ContextWindowCompressionConfig(
+            sliding_window=types.SlidingWindow()
+        ),
+        session_resumption=types.SessionResumptionConfig(handle=handle or None),
+    )
+
+
+def place(target: Target, environ: Mapping[str, str] = os.environ) -> tuple[str, str, str]:
+    """Where a system's server is: what the client is told, how messages show it, and the key.
+
+    Raises:
+        BadInput: There is no key, or it cannot be one, or the URL cannot be used.
+    """
+    url = target.url or environ.get(URL, "").strip()
+    try:
+        parts = urlsplit(url or f"https://{HOST}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host or parts.scheme not in ("https", "wss"):
+        raise BadInput(f"{target.name}: not a usable URL; write it as wss://HOST:PORT")
+    key = keys.key(environ, *keys.GEMINI)
+    if not key and not url:
+        raise BadInput(f"{target.name}: there is no key; set {' or '.join(keys.GEMINI)}")
+    shown = f"[{host}]" if ":" in host else host
+    there = f"{shown}:{port}" if port else shown
+    # Servers elsewhere may need no key, but the client does.
+    return f"https://{there}{parts.path.rstrip('/')}", there, key or "none"
+
+
+def _client(base: str, key: str, certificate: str) -> Any:
+    try:
+        from google import genai
+    except ImportError:
+        raise BadInput(EXTRA) from None
+    arguments: dict[str, Any] = {
+        "close_timeout": CLOSE_S,
+        "compression": None,
+        "max_size": LARGEST,
+        "logger": keys.QUIET,
+    }
+    if certificate:
+        try:
+            arguments["ssl"] = ssl.create_default_context(cafile=certificate)
+        except ssl.SSLError:
+            raise BadInput(f"{certificate}: is no certificate in PEM form") from None
+        except OSError as error:
+            raise BadInput(f"{certificate}: cannot be read: {error.strerror}") from None
+    options: Any = {"base_url": base, "async_client_args": arguments}
+    return genai.Client(vertexai=False, api_key=key, http_options=options)
+
+
+def _blocking(model: str, options: Mapping[str, str]) -> bool:
+    """Whether the model waits for its tools."""
+    if behavior := options.get("behavior"):
+        return behavior == "blocking"
+    return not model.startswith(NON_BLOCKING)
+
+
+def _details(error: Any) -> str:
+    """What an error of the client's tells of the server's reason."""
+    details = error.details
+    if isinstance(details, dict):
+        inner = details.get("error", details)
+        return str(inner.get("message", "") if isinstance(inner, dict) else inner)
+    return str(details if details is not None else error)
+
+
+def _duration_ns(text: str) -> int:
+    """A duration such as `9.5s` (ns); 0 for anything else."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)s", text.strip())
+    return round(float(found[1]) * NS_PER_S) if found else 0

@@ -1,1 +1,0 @@
-"""What the two model recipes have in common."""

@@ -1,0 +1,186 @@
+"""Scenarios held in real time with a session whose latency is known: the instrument's own error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.metronome import Answer, MetronomeSystem
+from support.noise import LEAD_S, SPEECH_S, TAIL_S, utterance
+
+from pipeline.audio.files import WavWriter, read_audio
+from pipeline.clock import NS_PER_MS
+from pipeline.compare.conduct import hold
+from pipeline.compare.record import Conversation
+from pipeline.compare.scenario import Canned, CannedTool, Scenario, Step
+from pipeline.turns.speech_end import UNMEASURABLE
+
+ERROR_MS = 15.0
+"""What the project allows its instrument."""
+
+
+def scenario(folder: Path, *steps: dict[str, object], tools: Sequence[CannedTool] = ()) -> Scenario:
+    path = utterance(folder / "noise.wav")
+    known = {
+        "end_of_speech_s": LEAD_S + SPEECH_S,
+        "seconds": LEAD_S + SPEECH_S + TAIL_S,
+        "pause_s": 0.2,
+        "patience_s": 3.0,
+    }
+    said = tuple(Step("words", **{"path": path, **known, **more}) for more in steps)  # type: ignore[arg-type]
+    return Scenario("noise", "latency", "", said, tuple(tools))
+
+
+async def held(
+    system: MetronomeSystem, said: Scenario, folder: Path, listen_s: float | None = None
+) -> Conversation:
+    return (await hold(system, said, folder / "both.wav", listen_s=listen_s)).result
+
+
+@pytest.mark.parametrize("latency_ms", [100, 500, 1500])
+async def test_a_known_latency_is_measured(tmp_path: Path, latency_ms: float) -> None:
+    conversation = await held(
+        MetronomeSystem(latency_ms), scenario(tmp_path, {}, {}), tmp_path, 0.3
+    )
+    assert conversation.status == "ok"
+    for turn in conversation.turns:
+        assert turn.record.status == "ok", turn.record.reason
+        assert turn.record.wav_voice_to_voice_ns is not None
+        error_ms = turn.record.wav_voice_to_voice_ns / NS_PER_MS - latency_ms
+        assert abs(error_ms) <= ERROR_MS
+        timeline = turn.record.timeline
+        assert timeline is not None
+        assert sum(timeline.parts.values()) == timeline.total_ns
+        assert set(timeline.parts) == {"endpoint", "model", "device", "own"}
+        assert turn.answering_ns == turn.record.wav_voice_to_voice_ns
+
+
+def noisy(path: Path, below_db: float) -> Path:
+    """The utterance of `path` with noise all through, and a second of it afterwards."""
+    sound = np.pad(np.concatenate([*read_audio(path, 16_000)]).astype(float), (0, 16_000))
+    level = np.sqrt(np.mean(sound[sound != 0] ** 2))
+    hiss = np.random.default_rng(1).standard_normal(len(sound)) * level / 10 ** (below_db / 20)
+    made = path.with_name(f"noisy-{below_db:g}.wav")
+    with WavWriter(made, 16_000) as wav:
+        wav.write(np.rint(sound + hiss).clip(-32768, 32767).astype(np.int16))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("below_db", "label", "status"),
+    [(20, None, "ok"), (6, None, "unmeasurable"), (6, LEAD_S + SPEECH_S, "ok")],
+)
+async def test_noise_moves_no_latency(
+    tmp_path: Path, below_db: float, label: float | None, status: str
+) -> None:
+    path = noisy(utterance(tmp_path / "noise.wav"), below_db)
+    step = {"path": path, "end_of_speech_s": label, "seconds": 2.2}
+    said = scenario(tmp_path, step)
+    # Its ear takes the noise for the beginning.
+    system = MetronomeSystem(1800, ends_s=[LEAD_S + SPEECH_S])
+    (turn,) = (await held(system, said, tmp_path, 0.3)).turns
+    assert turn.record.status == status, turn.record.reason
+    assert turn.record.snr_db == pytest.approx(below_db, abs=3)
+    latency_ns = turn.record.wav_voice_to_voice_ns
+    if status == "ok":
+        assert latency_ns is not None
+        assert abs(latency_ns / NS_PER_MS - 1800) <= ERROR_MS + (0 if label else 60)
+    else:
+        assert turn.record.reason == UNMEASURABLE
+        assert (latency_ns, turn.answering_ns) == (None, None)
+        assert turn.record.answered
+
+
+async def test_a_filler_is_no_answer(tmp_path: Path) -> None:
+    tool = CannedTool("look", responses=(Canned("found", delay_s=1.0),))
+    system = MetronomeSystem(300, answers=[Answer(tool="look", filler_s=0.4, seconds=0.5)])
+    (turn,) = (await held(system, scenario(tmp_path, {}, tools=[tool]), tmp_path)).turns
+    assert turn.record.wav_voice_to_voice_ns is not None
+    assert turn.answering_ns is not None
+    assert turn.record.wav_voice_to_voice_ns / NS_PER_MS == pytest.approx(300, abs=ERROR_MS)
+    # The tool takes a second from the call, which comes with the filler's sound.
+    assert turn.answering_ns / NS_PER_MS == pytest.approx(1300, abs=40)
+    (call,) = turn.calls
+    assert call.answered_ns is not None
+    assert (call.answered_ns - call.asked_ns) / NS_PER_MS == pytest.approx(1000, abs=40)
+    assert turn.record.reply == "[found] Here you are."
+    assert "tools" in {span.lane for span in turn.record.spans}
+
+
+async def test_an_interruption(tmp_path: Path) -> None:
+    system = MetronomeSystem(200, answers=[Answer(seconds=20), Answer(seconds=0.5)])
+    first, second = (
+        await held(system, scenario(tmp_path, {}, {"interrupt_s": 0.5}), tmp_path)
+    ).turns
+    assert second.interrupts
+    assert second.silence_ns is not None
+    # It is stopped at the first frame that is audible, and fades.
+    assert 0 < second.silence_ns / NS_PER_MS < 100
+    assert first.kept == "Here"
+    assert second.kept == "Here you are."
+    assert second.record.wav_voice_to_voice_ns is not None
+    assert second.record.wav_voice_to_voice_ns / NS_PER_MS == pytest.approx(200, abs=ERROR_MS)
+
+
+async def test_one_turn_that_fails_leaves_the_others(tmp_path: Path) -> None:
+    answers = [Answer(seconds=0.3), Answer(fails="the model is tired"), Answer(seconds=0.3)]
+    conversation = await held(
+        MetronomeSystem(100, answers=answers), scenario(tmp_path, {}, {}, {}), tmp_path
+    )
+    assert [turn.record.status for turn in conversation.turns] == ["ok", "failed", "ok"]
+    assert conversation.turns[1].record.reason == "direct: the model is tired"
+
+
+async def test_nothing_for_long(tmp_path: Path) -> None:
+    answers = [Answer(mute=True), Answer(seconds=0.3)]
+    conversation = await held(
+        MetronomeSystem(100, answers=answers), scenario(tmp_path, {"patience_s": 1.0}, {}), tmp_path
+    )
+    assert [turn.record.status for turn in conversation.turns] == ["timeout", "ok"]
+    assert conversation.turns[0].record.reason == "no reply within 1 s"
+
+
+async def test_a_path_that_cannot_be_had(tmp_path: Path) -> None:
+    system = MetronomeSystem(refuses="the key is refused (401); set OPENAI_API_KEY")
+    conversation = await held(system, scenario(tmp_path, {}, {}), tmp_path)
+    assert conversation.status == "failed"
+    assert conversation.reason == "the key is refused (401); set OPENAI_API_KEY"
+    assert [turn.record.status for turn in conversation.turns] == ["failed", "failed"]
+    assert all(turn.record.reason == conversation.reason for turn in conversation.turns)
+
+
+async def test_a_tool_that_is_spoken_over(tmp_path: Path) -> None:
+    tool = CannedTool("look", responses=(Canned("found", delay_s=2.0),))
+    answers = [Answer(tool="look", filler_s=0.2, seconds=0.3), Answer(seconds=0.3)]
+    said = scenario(tmp_path, {}, {"after_call_s": 0.3}, tools=[tool])
+    conversation = await held(MetronomeSystem(100, answers=answers), said, tmp_path)
+    assert conversation.turns[1].record.status == "ok"
+
+
+def latency_ms(conversation: Conversation, number: int) -> float:
+    measured = conversation.turns[number - 1].record.wav_voice_to_voice_ns
+    assert measured is not None
+    return measured / NS_PER_MS
+
+
+async def test_a_reply_that_comes_too_late_is_not_the_next_one(tmp_path: Path) -> None:
+    """It sounds between the end of the second utterance and the reply to that."""
+    answers = [Answer(seconds=0.3, late_s=1.9), Answer(seconds=0.3)]
+    said = scenario(tmp_path, {"patience_s": 1.0}, {})
+    conversation = await held(MetronomeSystem(800, answers=answers), said, tmp_path)
+    first, second = (turn.record for turn in conversation.turns)
+    assert (first.status, first.reason) == ("timeout", "no reply within 1 s")
+    assert second.status == "ok"
+    assert latency_ms(conversation, 2) == pytest.approx(800, abs=ERROR_MS)
+
+
+async def test_the_answer_of_a_tool_may_come_after_the_next_utterance(tmp_path: Path) -> None:
+    tool = CannedTool("look", responses=(Canned("found", delay_s=2.5),))
+    answers = [Answer(tool="look", seconds=0.3), Answer(seconds=0.3)]
+    said = scenario(tmp_path, {}, {"after_call_s": 0.3}, tools=[tool])
+    conversation = await held(MetronomeSystem(100, answers=answers), said, tmp_path)
+    assert [turn.record.status for turn in conversation.turns] == ["ok", "ok"]
+    assert latency_ms(conversation, 1) == pytest.approx(2600, abs=40)
+    assert latency_ms(conversation, 2) == pytest.approx(100, abs=ERROR_MS)

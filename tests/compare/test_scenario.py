@@ -1,0 +1,227 @@
+"""Scenarios as people write them, what they are told when they slip, and tools with answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.compare.scenario import (
+    LENGTHS,
+    TOPICS,
+    UNSPOKEN,
+    Canned,
+    CannedTool,
+    Scenario,
+    Toolbox,
+    Wanted,
+    agrees,
+    builtin,
+    gather_scenarios,
+    lengthened,
+    unspoken,
+)
+from pipeline.errors import BadInput
+
+CORPUS = Path(__file__).parents[1] / "data" / "corpus"
+
+
+def read(folder: Path, text: str) -> list[Scenario]:
+    file = folder / "mine.yaml"
+    file.write_text(text)
+    return gather_scenarios([str(file)], instructions="Be kind.", patience_s=60)[0]
+
+
+def test_those_that_come_along_are_sound() -> None:
+    scenarios, _ = gather_scenarios(builtin(), instructions="", patience_s=60)
+    assert {one.topic for one in scenarios} >= set(TOPICS) - {"latency"}
+    lengths = [one for one in scenarios if one.name.startswith("tools by turn")]
+    assert [one.length for one in lengths] == list(LENGTHS)
+    assert all(len(one.steps) == 10 for one in lengths)
+    assert len(unspoken(scenarios)) > 20
+
+
+def test_everything_that_can_be_said(tmp_path: Path) -> None:
+    (scenario,) = read(
+        tmp_path,
+        """
+topic: tools
+tools:
+  - name: weather
+    description: The weather.
+    parameters: {type: object, properties: {city: {type: string}}}
+    responses: [{when: {city: Paris}, give: {sky: clear}, delay: 2, size: 100}]
+turns:
+  - say: "What is the  weather\\n in Paris?"
+    expect:
+      tool: {name: weather, arguments: {city: Paris}, within: 3}
+      contains: [clear|sunny]
+      lacks: [rain]
+      number: 3
+      regex: "c.*r"
+      judge: Is it kind?
+      history: [clear]
+      history_lacks: [rain]
+    patience: 12
+  - say: Stop.
+    interrupt: 1.5
+    pause: 1
+    expect: {tool: none}
+""",
+    )
+    first, second = scenario.steps
+    assert scenario.name == "mine"
+    assert scenario.instructions == "Be kind."
+    assert first.said == "What is the weather in Paris?"
+    assert first.path == UNSPOKEN
+    assert first.patience_s == 12
+    assert first.expect.tool is not None
+    assert first.expect.tool.within_s == 3
+    assert first.expect.number == 3
+    assert scenario.tools[0].responses[0].delay_s == 2
+    assert second.interrupt_s == 1.5
+    assert second.expect.tool is not None
+    assert second.expect.tool.name == ""
+
+
+def test_a_corpus_is_a_conversation_each() -> None:
+    scenarios, _ = gather_scenarios([str(CORPUS)], instructions="Be kind.", patience_s=9)
+    assert len(scenarios) == 10
+    one = scenarios[0]
+    assert one.topic == "latency"
+    assert one.steps[0].said
+    assert one.steps[0].patience_s == 9
+    assert one.steps[0].end_of_speech_s
+
+
+def test_recordings_beside_the_file(tmp_path: Path) -> None:
+    sound = sorted(CORPUS.glob("*.flac"))[0]
+    (tmp_path / "a.flac").write_bytes(sound.read_bytes())
+    (scenario,) = read(tmp_path, "turns: [{file: a.flac, text: Hello, end_of_speech: 1.0}]")
+    (step,) = scenario.steps
+    assert (step.said, step.path, step.end_of_speech_s) == ("Hello", tmp_path / "a.flac", 1.0)
+    assert step.seconds > 1
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "is no scenario"),
+        ("turns: []", "turns: needs a list of at least one turn"),
+        ("turns: [{say: a, file: b}]", "turn 1: needs either `say`"),
+        ("turns: [{}]", "turn 1: needs either `say`"),
+        ("turns: [{say: a, interrupt: 1}]", "nothing before it"),
+        ("turns: [{say: a, shout: 1}]", "turns.1.shout: is not known here"),
+        ("turns: [{say: a, expect: {tool: {name: b}}}]", "which `tools` does not have"),
+        ("turns: [{say: a, expect: {tool: maybe}}]", "turns.1.expect.tool"),
+        ("turns: [{say: a, expect: {tool: {within: 3}}}]", "turns.1.expect.tool: needs a `name`"),
+        ("turns: [{say: a, expect: {regex: 1}}]", "turns.1.expect.regex: input should be"),
+        ("turns: [a]", "turn 1: needs either `say`"),
+        ("turns: [{say: a, expect: {regex: '('}}]", "turns.1.expect.regex: is no reg"),
+        ("turns: [{say: a, expect: {contains: ['']}}]", "turns.1.expect.contains.1"),
+        ("turns: [{file: gone.wav}]", "there is no file"),
+        ("topic: fun\nturns: [{say: a}]", "topic: input should be 'latency'"),
+        ("lengths: [8k]\nturns: [{say: a}]", "allowed: short, 4k, 16k, 64k"),
+        ("turns: [{say: a}", "line 1: is no YAML"),
+        ("tools: [{name: 'a b'}]\nturns: [{say: a}]", "tools.1.name"),
+    ],
+)
+def test_slips_are_told_with_their_place(tmp_path: Path, text: str, why: str) -> None:
+    with pytest.raises(BadInput, match=r"mine\.yaml") as error:
+        read(tmp_path, text)
+    assert why in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_date_is_text(tmp_path: Path) -> None:
+    """A scenario is kept as JSON, and so are a tool's arguments and results."""
+    (scenario,) = read(
+        tmp_path,
+        """
+tools: [{name: book, responses: [{give: {day: 2026-11-21}}]}]
+turns: [{say: a, expect: {tool: {name: book, arguments: {day: 2026-11-21}}}}]
+""",
+    )
+    assert (scenario.steps[0].expect.tool or Wanted()).arguments == {"day": "2026-11-21"}
+    assert scenario.tools[0].responses[0].give == {"day": "2026-11-21"}
+
+
+def test_what_is_not_there_is_told_with_what_is() -> None:
+    with pytest.raises(BadInput, match="tools-by-turn"):
+        gather_scenarios(["nothing"], instructions="", patience_s=1)
+
+
+def test_names_are_unlike(tmp_path: Path) -> None:
+    for name in ("a.yaml", "b.yml"):
+        (tmp_path / name).write_text("name: same\nturns: [{say: hello}]")
+    with pytest.raises(BadInput, match="two scenarios are called 'same'"):
+        gather_scenarios([str(tmp_path)], instructions="", patience_s=1)
+
+
+@pytest.mark.parametrize("length", list(LENGTHS))
+def test_instructions_are_as_long_as_their_name_says(length: str) -> None:
+    text = lengthened("Be kind.", length)
+    wanted = max(LENGTHS[length], len("Be kind."))
+    assert wanted * 0.98 <= len(text) <= wanted
+    assert text.startswith("Be kind.")
+
+
+WEATHER = CannedTool(
+    "weather",
+    responses=(
+        Canned({"sky": "clear"}, when={"city": "Paris"}),
+        Canned("rain", when={"city": "Oslo"}, delay_s=2.0),
+        Canned("snow", when={"city": "Oslo"}),
+    ),
+)
+
+
+def test_the_first_response_that_fits_is_used_up_but_not_the_last() -> None:
+    box = Toolbox([WEATHER])
+    oslo = json.dumps({"city": "oslo"})
+    assert box.answer("weather", oslo) == ("rain", 2.0)
+    assert box.answer("weather", oslo) == ("snow", 0.0)
+    assert box.answer("weather", oslo) == ("snow", 0.0)
+    assert box.answer("weather", '{"city": "Paris, France"}') == ('{"sky": "clear"}', 0.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "why"),
+    [
+        ("time", "{}", "no tool"),
+        ("weather", "{", "no JSON"),
+        ("weather", "[]", "no JSON"),
+        ("weather", '{"city": "Rome"}', "nothing is known"),
+        ("weather", "", "nothing is known"),
+    ],
+)
+def test_what_cannot_be_answered_is_an_error_for_the_model(
+    name: str, arguments: str, why: str
+) -> None:
+    output, _ = Toolbox([WEATHER]).answer(name, arguments)
+    assert why in json.loads(output)["error"]
+
+
+def test_a_result_is_filled_up_to_its_size() -> None:
+    filled = Canned({"year": 1950}, size=1_000_000).text
+    assert len(filled.encode()) == 1_000_000
+    assert filled.startswith('{"year": 1950}\n')
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given", "same"),
+    [
+        ({"n": 2}, {"n": "2"}, True),
+        ({"n": 2}, {"n": 2.0}, True),
+        ({"n": 2}, {"n": 3}, False),
+        ({"item": "lamp"}, {"item": " Lamp "}, True),
+        ({"item": "lamp"}, {"item": "lampshade"}, False),
+        ({"item": "lamp"}, {}, False),
+        ({}, {"anything": 1}, True),
+        ({"list": [1, 2]}, {"list": [1, 2]}, True),
+        ({"item": ""}, {"item": "lamp"}, False),
+    ],
+)
+def test_arguments_agree(wanted: dict[str, object], given: dict[str, object], same: bool) -> None:
+    assert agrees(wanted, given) is same

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.serve.protocol import Author, InputBuffer, Items, KeptItem, Meter, ReadPart
+from pipeline.serve.requests import RATE, Event, RequestRefused
+
+
+def _message(text: str, **more: Any) -> dict[str, Any]:
+    content = [{"type": "input_text", "text": text}]
+    return {"item": {"type": "message", "role": "user", "content": content, **more}}
+
+
+class _Written:
+    """Items, with the events that were told."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.items = Items(Author("t", self.events.append))
+
+    def spoken(self, text: str, seconds: float, words: Any = ()) -> str:
+        content = [{"type": "output_audio", "transcript": text}]
+        about = {"id": "item_a", "type": "message", "role": "assistant", "content": content}
+        self.items.begin(KeptItem(about, np.zeros(round(seconds * RATE), np.int16), words))
+        return "item_a"
+
+    def part(self, item_id: str) -> Any:
+        self.items.retrieve(item_id)
+        return self.events[-1]["item"]["content"][0]
+
+
+def test_items_go_where_they_are_asked_to() -> None:
+    written = _Written()
+    items = written.items
+    items.create(_message("b", id="b"))
+    items.create(_message("a", id="a") | {"previous_item_id": "root"})
+    items.create(_message("ab", id="ab") | {"previous_item_id": "a"})
+    assert [item.id for item in items.kept] == ["a", "ab", "b"]
+    added, done = written.events[-2:]
+    assert added["type"] == "conversation.item.added"
+    assert done["type"] == "conversation.item.done"
+    assert added["previous_item_id"] == "a"
+    with pytest.raises(RequestRefused, match="previous_item"):
+        items.create(_message("c") | {"previous_item_id": "nowhere"})
+    with pytest.raises(RequestRefused, match="taken"):
+        items.create(_message("a", id="a"))
+    items.delete("ab")
+    assert [item.id for item in items.kept] == ["a", "b"]
+
+
+@given(st.integers(0, 3000), st.integers(0, 3000))
+def test_a_truncated_reply_keeps_what_was_heard(first_ms: int, second_ms: int) -> None:
+    text = "one two three four five six"
+    written = _Written()
+    items, name = written.items, written.spoken(text, 3)
+    items.truncate(name, 0, first_ms)
+    part = written.part(name)
+    assert text.startswith(part["transcript"]) and not part["transcript"].endswith(" ")
+    assert len(base64.b64decode(part["audio"])) == 2 * (first_ms * RATE // 1000)
+    if second_ms <= first_ms:
+        items.truncate(name, 0, second_ms)
+        assert part["transcript"].startswith(written.part(name)["transcript"])
+    else:
+        with pytest.raises(RequestRefused, match="there are"):
+            items.truncate(name, 0, second_ms)
+
+
+def test_known_word_ends_decide_what_was_heard() -> None:
+    written = _Written()
+    name = written.spoken("Well. Then it rains", 4, [(3 * RATE, len("Well."))])
+    written.items.truncate(name, 0, 3000)
+    assert written.part(name)["transcript"] == "Well."
+
+
+def test_only_sound_of_the_assistant_is_truncated() -> None:
+    items = _Written().items
+    items.create(_message("a", id="a"))
+    for name, code in (("a", "invalid_value"), ("b", "item_truncate_invalid_item_id")):
+        with pytest.raises(RequestRefused, match=code):
+            items.truncate(name, 0, 0)
+
+
+def test_what_is_cached_is_what_was_read_before() -> None:
+    meter = Meter()
+    told, first, second = (
+        ReadPart("told", text=100),
+        ReadPart("a/0", audio=20),
+        ReadPart("b/0", 5, 40),
+    )
+    assert meter.usage([told, first], 5, 40)["input_token_details"]["cached_tokens"] == 0
+    usage = meter.usage([told, first, second, ReadPart("c", audio=10)], 0, 0)
+    assert usage["input_tokens"] == 100 + 20 + 45 + 10
+    assert usage["input_token_details"]["cached_tokens"] == 120
+    # What changed is read anew, and all that follows it.
+    usage = meter.usage([told, ReadPart("a/1", audio=10), second], 0, 0)
+    assert usage["input_token_details"]["cached_tokens_details"] == {
+        "text_tokens": 100,
+        "audio_tokens": 0,
+        "image_tokens": 0,
+    }
+
+
+@given(st.lists(st.integers(0, 50), max_size=20), st.data())
+def test_the_buffer_keeps_every_sample_in_its_place(sizes: list[int], data: st.DataObject) -> None:
+    buffer, whole = InputBuffer(), np.arange(sum(sizes), dtype=np.int16)
+    done = kept = 0
+    for size in sizes:
+        buffer.push(whole[done : done + size])
+        done += size
+        if data.draw(st.booleans()):
+            kept = data.draw(st.integers(kept, done))
+            buffer.forget(kept)
+    start = data.draw(st.integers(0, done))
+    end = data.draw(st.integers(start, done))
+    assert buffer.end == done and buffer.start <= kept
+    np.testing.assert_array_equal(buffer.between(start, end), whole[max(start, buffer.start) : end])
+    buffer.clear()
+    assert len(buffer) == 0 and buffer.end == done

@@ -1,0 +1,563 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from openai import AsyncOpenAI
+from support.realtime_client import (
+    RATE,
+    Client,
+    connected,
+    scripted,
+    serving,
+    silence,
+    talking,
+    voice,
+)
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from pipeline.audio.audible import onset
+from pipeline.errors import BadInput
+from pipeline.serve.requests import MOST_APPENDED
+from pipeline.serve.script import Fault, Network, ScriptedCall, ScriptedTurn
+from pipeline.serve.simulated import SimulatedServer
+from pipeline.serve.speech import hum, speak
+
+SHORT = "Good morning to you."
+LONG = "This reply is so long that somebody will interrupt it. " * 3
+
+HELLO = ScriptedTurn("hello there", SHORT, ends_s=0.3)
+SPEECH = (silence(0.2), voice(0.3), silence(0.5))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_breaks(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """What fails inside the server ends a connection and is logged, no more."""
+    yield
+    assert [record.getMessage() for record in caplog.records if record.levelno >= 40] == []
+
+
+async def _one_turn(client: Client, count: int = 1) -> dict[str, Any]:
+    await client.hear(*SPEECH)
+    return (await client.event("response.done", count))["response"]
+
+
+async def test_a_turn_with_server_vad() -> None:
+    async with talking(scripted(HELLO)) as client:
+        session = await client.setup(instructions="Be brief.")
+        assert session["instructions"] == "Be brief."
+        assert session["audio"]["input"]["turn_detection"]["type"] == "server_vad"
+        done = await _one_turn(client)
+        await client.event("rate_limits.updated")
+        assert done["status"] == "completed"
+        assert done["output"][0]["content"] == [{"type": "output_audio", "transcript": SHORT}]
+        assert client.wrong == [] and client.grammar.finish() == []
+        heard = client.heard()
+        np.testing.assert_array_equal(heard, hum(SHORT))
+        assert onset(heard, RATE) == 0
+        (started,) = client.of("input_audio_buffer.speech_started")
+        (stopped,) = client.of("input_audio_buffer.speech_stopped")
+        (committed,) = client.of("input_audio_buffer.committed")
+        assert started["item_id"] == stopped["item_id"] == committed["item_id"]
+        assert stopped["audio_end_ms"] >= 500
+        transcript = client.of("conversation.item.input_audio_transcription.completed")[0]
+        assert transcript["transcript"] == "hello there"
+        assert transcript["item_id"] == started["item_id"]
+
+
+async def test_it_says_that_it_is_simulated() -> None:
+    script = scripted(HELLO, source="someone's figures")
+    async with talking(script) as client:
+        for session in (client.events[0]["session"], await client.setup(tracing="auto")):
+            assert session["model"] == "simulated:test"
+            assert session["tracing"]["workflow_name"] == "SIMULATED"
+            assert session["tracing"]["metadata"]["source"] == "someone's figures"
+            assert session["tracing"]["metadata"]["latency"] == "constant 20 ms"
+
+
+async def test_turns_follow_each_other_and_begin_again() -> None:
+    script = scripted(HELLO, ScriptedTurn("second", "Two.", ends_s=0.3))
+    async with talking(script) as client:
+        await client.setup()
+        for count in (1, 2, 3):
+            await _one_turn(client, count)
+        said = [e["transcript"] for e in client.of("response.output_audio_transcript.done")]
+        assert said == [SHORT, "Two.", SHORT]
+        assert client.wrong == []
+
+
+async def test_silence_ends_a_turn_of_unknown_length() -> None:
+    turn = ScriptedTurn("with a pause", SHORT)
+    async with talking(scripted(turn, silence_ms=400)) as client:
+        session = await client.setup()
+        assert session["audio"]["input"]["turn_detection"]["silence_duration_ms"] == 400
+        await client.hear(voice(0.3), silence(0.3), voice(0.2), silence(0.38))
+        await asyncio.sleep(0.1)
+        assert client.of("input_audio_buffer.speech_stopped") == []
+        await client.hear(silence(0.1))
+        await client.event("response.done")
+        assert len(client.of("input_audio_buffer.speech_started")) == 1
+        assert client.wrong == []
+
+
+async def test_semantic_vad_and_no_response_unless_asked() -> None:
+    async with talking(scripted(HELLO)) as client:
+        vad = {"type": "semantic_vad", "create_response": False}
+        session = await client.setup(vad)
+        assert session["audio"]["input"]["turn_detection"] == {
+            "type": "semantic_vad",
+            "eagerness": "auto",
+            "create_response": False,
+            "interrupt_response": True,
+        }
+        await client.hear(*SPEECH)
+        await client.event("input_audio_buffer.committed")
+        await asyncio.sleep(0.1)
+        assert client.of("response.created") == []
+        await client.sdk.response.create()
+        await client.event("response.done")
+        assert client.wrong == []
+
+
+async def test_manual_commit() -> None:
+    async with talking(scripted(HELLO)) as client:
+        await client.setup(None)
+        await client.hear(silence(0.05))
+        await client.sdk.input_audio_buffer.commit(event_id="mine")
+        error = (await client.event("error"))["error"]
+        assert (error["code"], error["event_id"]) == ("input_audio_buffer_commit_empty", "mine")
+        await client.hear(*SPEECH)
+        await client.sdk.input_audio_buffer.commit()
+        await client.event("conversation.item.done")
+        await asyncio.sleep(0.05)
+        assert client.of("response.created") == []
+        await client.sdk.response.create()
+        done = await client.event("response.done")
+        assert done["response"]["output"][0]["content"][0]["transcript"] == SHORT
+        assert not client.of("input_audio_buffer.speech_started")
+        assert client.wrong == []
+
+
+async def test_a_tool_call_with_a_preamble() -> None:
+    calls = (ScriptedCall("weather", {"city": "Bern"}, preamble="Let me look."),)
+    turn = ScriptedTurn("weather?", "It rains.", ends_s=0.3, calls=calls)
+    async with talking(scripted(turn)) as client:
+        await client.setup(tools=[{"type": "function", "name": "weather", "parameters": {}}])
+        done = await _one_turn(client)
+        preamble, call = done["output"]
+        assert preamble["content"][0]["transcript"] == "Let me look."
+        assert (call["name"], json.loads(call["arguments"])) == ("weather", {"city": "Bern"})
+        assert call["status"] == "completed"
+        output = {"type": "function_call_output", "call_id": call["call_id"], "output": "rain"}
+        await client.sdk.conversation.item.create(item=output)
+        await client.sdk.response.create()
+        done = (await client.event("response.done", 2))["response"]
+        assert done["output"][0]["content"][0]["transcript"] == "It rains."
+        assert client.wrong == [] and client.grammar.finish() == []
+
+
+async def test_a_late_result_is_answered_after_another_turn() -> None:
+    asked = ScriptedTurn("slow?", "The slow answer.", ends_s=0.3, calls=(ScriptedCall("f", {}),))
+    async with talking(scripted(asked, HELLO)) as client:
+        await client.setup()
+        call = (await _one_turn(client))["output"][0]
+        between = await _one_turn(client, 2)
+        assert between["output"][0]["content"][0]["transcript"] == SHORT
+        output = {"type": "function_call_output", "call_id": call["call_id"], "output": "42"}
+        await client.sdk.conversation.item.create(item=output)
+        await client.sdk.response.create()
+        late = (await client.event("response.done", 3))["response"]
+        assert late["output"][0]["content"][0]["transcript"] == "The slow answer."
+        assert client.wrong == []
+
+
+async def test_barge_in_and_truncation() -> None:
+    turn = ScriptedTurn("tell me", LONG, ends_s=0.3)
+    async with talking(scripted(turn, HELLO)) as client:
+        await client.setup()
+        await client.hear(*SPEECH)
+        item = (await client.event("response.output_audio.delta", 3))["item_id"]
+        await client.hear(voice(0.1))
+        done = (await client.event("response.done"))["response"]
+        assert done["status"] == "cancelled"
+        assert done["status_details"]["reason"] == "turn_detected"
+        assert done["output"][0]["status"] == "incomplete"
+        kinds = client.kinds
+        assert kinds.index("response.done") > len(kinds) - kinds[::-1].index(
+            "input_audio_buffer.speech_started"
+        )
+        await client.sdk.conversation.item.truncate(item_id=item, content_index=0, audio_end_ms=400)
+        truncated = await client.event("conversation.item.truncated")
+        assert truncated["audio_end_ms"] == 400
+        await client.sdk.conversation.item.retrieve(item_id=item)
+        part = (await client.event("conversation.item.retrieved"))["item"]["content"][0]
+        assert 0 < len(part["transcript"]) < 12 and LONG.startswith(part["transcript"])
+        assert len(base64.b64decode(part["audio"])) == 2 * 400 * RATE // 1000
+        await client.hear(voice(0.2), silence(0.5))
+        await client.event("response.done", 2)
+        assert client.wrong == [] and client.grammar.finish() == []
+
+
+async def test_speech_after_the_last_delta_only_starts() -> None:
+    async with talking(scripted(HELLO)) as client:
+        await client.setup()
+        await _one_turn(client)
+        await client.hear(voice(0.1))
+        await client.event("input_audio_buffer.speech_started", 2)
+        await asyncio.sleep(0.1)
+        assert len(client.of("response.done")) == 1
+        assert client.wrong == []
+
+
+async def test_no_interruption_where_none_is_wanted() -> None:
+    turn = ScriptedTurn("tell me", LONG[:60], ends_s=0.3)
+    async with talking(scripted(turn, HELLO)) as client:
+        await client.setup({"type": "server_vad", "interrupt_response": False})
+        await client.hear(*SPEECH)
+        await client.event("response.output_audio.delta", 2)
+        await client.hear(*SPEECH)
+        done = [(await client.event("response.done", count))["response"] for count in (1, 2)]
+        assert [each["status"] for each in done] == ["completed", "completed"]
+        assert client.wrong == []
+
+
+async def test_response_cancel() -> None:
+    async with talking(scripted(ScriptedTurn("x", LONG, ends_s=0.3))) as client:
+        await client.setup()
+        await client.sdk.response.cancel(event_id="early")
+        error = (await client.event("error"))["error"]
+        assert (error["code"], error["event_id"]) == ("response_cancel_not_active", "early")
+        await client.hear(*SPEECH)
+        await client.event("response.output_audio.delta")
+        await client.sdk.response.create()
+        busy = (await client.event("error", 2))["error"]
+        assert busy["code"] == "conversation_already_has_active_response"
+        await client.sdk.response.cancel()
+        done = (await client.event("response.done"))["response"]
+        assert done["status_details"] == {"type": "cancelled", "reason": "client_cancelled"}
+        assert client.wrong == []
+
+
+async def test_text_in_text_out_and_out_of_band() -> None:
+    async with talking(scripted(HELLO)) as client:
+        await client.setup(output_modalities=["text"])
+        content = [{"type": "input_text", "text": "hello"}]
+        item = {"type": "message", "role": "user", "content": content}
+        await client.sdk.conversation.item.create(item=item)
+        await client.sdk.response.create()
+        done = (await client.event("response.done"))["response"]
+        assert done["output"][0]["content"] == [{"type": "output_text", "text": SHORT}]
+        added = len(client.of("conversation.item.added"))
+        aside = {"conversation": "none", "metadata": {"topic": "aside"}}
+        await client.sdk.response.create(response=aside)
+        done = (await client.event("response.done", 2))["response"]
+        assert done["conversation_id"] is None and done["metadata"] == {"topic": "aside"}
+        assert len(client.of("conversation.item.added")) == added
+        assert client.wrong == []
+
+
+async def test_history_that_is_told_again_counts_as_turns() -> None:
+    async with talking(scripted(HELLO, ScriptedTurn("", "Two.", ends_s=0.3))) as client:
+        await client.setup()
+        for role, kind, text in (("user", "input_text", "a"), ("assistant", "output_text", "b")):
+            item = {"type": "message", "role": role, "content": [{"type": kind, "text": text}]}
+            await client.sdk.conversation.item.create(item=item)
+        done = await _one_turn(client)
+        assert done["output"][0]["content"][0]["transcript"] == "Two."
+        assert client.wrong == []
+
+
+async def test_items_are_deleted_and_missed() -> None:
+    async with talking(scripted(HELLO)) as client:
+        done = await _one_turn(client)
+        item = done["output"][0]["id"]
+        await client.sdk.conversation.item.truncate(
+            item_id=item, content_index=0, audio_end_ms=600_000
+        )
+        assert (await client.event("error"))["error"]["code"] == "invalid_value"
+        await client.sdk.conversation.item.delete(item_id=item)
+        await client.event("conversation.item.deleted")
+        await client.sdk.conversation.item.retrieve(item_id=item, event_id="e1")
+        error = (await client.event("error", 2))["error"]
+        assert (error["code"], error["event_id"]) == ("item_retrieve_invalid_item_id", "e1")
+        assert client.wrong == []
+
+
+async def test_usage_is_read_again_every_time_and_cached() -> None:
+    async with talking(scripted(HELLO)) as client:
+        await client.setup(instructions="x" * 400)
+        first, second = [(await _one_turn(client, count))["usage"] for count in (1, 2)]
+        assert first["input_token_details"]["text_tokens"] == 100
+        assert first["input_token_details"]["cached_tokens"] == 0
+        sound_ms = len(hum(SHORT)) * 1000 / RATE
+        assert first["output_token_details"]["audio_tokens"] == np.ceil(sound_ms / 50)
+        reread = second["input_token_details"]
+        assert reread["cached_tokens"] == first["input_tokens"]
+        more = first["output_token_details"]["audio_tokens"]
+        # The second turn's own sound comes on top.
+        assert reread["audio_tokens"] > first["input_token_details"]["audio_tokens"] + more
+        assert second["total_tokens"] == second["input_tokens"] + second["output_tokens"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        ("no json", "invalid_event"),
+        ("[]", "invalid_event"),
+        (b"\x00\x01", "invalid_event"),
+        ('{"type": "session.dream"}', "invalid_event"),
+        ('{"type": "session.update"}', "missing_required_parameter"),
+        ('{"type": "session.update", "session": {}}', "missing_required_parameter"),
+        (
+            '{"type": "session.update", "session": {"type": "realtime", "modalities": []}}',
+            "unknown_parameter",
+        ),
+        ('{"type": "input_audio_buffer.append", "audio": "%"}', "invalid_value"),
+        ('{"type": "input_audio_buffer.append", "audio": "AAAA"}', "invalid_value"),
+        ('{"type": "conversation.item.create", "item": {"type": "dream"}}', "invalid_value"),
+    ],
+)
+async def test_bad_events_are_refused_and_the_session_goes_on(sent: Any, code: str) -> None:
+    async with talking(scripted(HELLO)) as client:
+        await client.sdk._connection.send(sent)
+        assert (await client.event("error"))["error"]["code"] == code
+        assert (await _one_turn(client))["status"] == "completed"
+        assert client.wrong == []
+
+
+async def test_the_voice_is_fixed_once_it_was_heard() -> None:
+    async with talking(scripted(HELLO)) as client:
+        change = {"type": "realtime", "audio": {"output": {"voice": "cedar"}}}
+        await client.sdk.session.update(session=change)
+        await client.event("session.updated")
+        await _one_turn(client)
+        change["audio"]["output"]["voice"] = "marin"
+        await client.sdk.session.update(session=change)
+        assert (await client.event("error"))["error"]["code"] == "cannot_update_voice"
+
+
+async def test_conversations_are_chosen_by_the_model() -> None:
+    script = scripted(HELLO)
+    script = type(script)(
+        "test",
+        {"a": (HELLO,), "b": (ScriptedTurn("", "From b.", ends_s=0.3),)},
+        latency=script.latency,
+        voice="tone",
+    )
+    async with serving(script) as server:
+        for name, reply in (("a", SHORT), ("b", "From b.")):
+            async with connected(server, f"gpt-realtime-2.1#{name}") as client:
+                done = await _one_turn(client)
+                assert done["output"][0]["content"][0]["transcript"] == reply
+        with pytest.raises(InvalidStatus) as refused:
+            async with connected(server, "gpt-realtime-2.1#c"):
+                pass
+        assert refused.value.response.status_code == 404
+
+
+@pytest.mark.parametrize("status", [401, 404, 429])
+async def test_refused_at_the_door(status: int) -> None:
+    async with serving(scripted(HELLO, refuse=status, retry_after_s=7)) as server:
+        sdk = AsyncOpenAI(api_key="none", base_url=server.url.replace("ws", "http"))
+        with pytest.raises(InvalidStatus) as refused:
+            async with sdk.realtime.connect(model="gpt-realtime-2.1"):
+                pass
+        response = refused.value.response
+        assert response.status_code == status
+        assert json.loads(response.body)["error"]["code"]
+        assert response.headers.get("Retry-After") == ("7" if status == 429 else None)
+
+
+async def test_clients_with_and_without_a_subprotocol() -> None:
+    async with serving(scripted(HELLO)) as server:
+        for offered, chosen in (
+            (["realtime", "openai-insecure-api-key.x"], "realtime"),
+            (None, None),
+        ):
+            url = f"{server.url}/realtime?model=x"
+            async with connect(url, subprotocols=offered) as socket:
+                assert socket.subprotocol == chosen
+                assert json.loads(await socket.recv())["type"] == "session.created"
+
+
+async def test_closed_with_a_code() -> None:
+    fault = Fault("close", code=4001, message="enough")
+    async with talking(scripted(ScriptedTurn("", LONG, 0.3, fault=fault))) as client:
+        await client.hear(*SPEECH)
+        closed = await client.end()
+        assert closed.rcvd is not None
+        assert (closed.rcvd.code, closed.rcvd.reason) == (4001, "enough")
+        assert client.of("response.output_audio.delta") and not client.of("response.done")
+
+
+async def test_dropped_without_a_word() -> None:
+    fault = Fault("drop", at="before reply")
+    async with talking(scripted(ScriptedTurn("", LONG, 0.3, fault=fault))) as client:
+        await client.hear(*SPEECH)
+        closed = await client.end()
+        assert closed.rcvd is None
+        assert client.of("input_audio_buffer.committed") and not client.of("response.created")
+
+
+async def test_closed_while_the_user_speaks() -> None:
+    fault = Fault("close", at="speech")
+    async with talking(scripted(ScriptedTurn("", LONG, 0.3, fault=fault))) as client:
+        await client.hear(silence(0.1), voice(0.1))
+        closed = await client.end()
+        assert closed.rcvd is not None and closed.rcvd.code == 1011
+        assert not client.of("input_audio_buffer.speech_stopped")
+
+
+@pytest.mark.parametrize("at", ["speech", "before reply", "mid reply", "after reply"])
+async def test_an_error_in_between_ends_nothing(at: Any) -> None:
+    fault = Fault("error", at=at, code=500, message="hiccup")
+    async with talking(scripted(ScriptedTurn("", SHORT, 0.3, fault=fault))) as client:
+        assert (await _one_turn(client))["status"] == "completed"
+        error = (await client.event("error"))["error"]
+        assert (error["type"], error["code"]) == ("server_error", "500")
+        assert error["message"] == "hiccup"
+        assert client.wrong == []
+
+
+async def test_malformed_and_unknown_messages() -> None:
+    turns = [ScriptedTurn("", SHORT, 0.3, fault=Fault(kind)) for kind in ("malformed", "unknown")]
+    async with talking(scripted(*turns)) as client:
+        await _one_turn(client)
+        assert [problem[:7] for problem in client.wrong] == ["no JSON"]
+        await _one_turn(client, 2)
+        assert "response.dreamt" in client.wrong[1]
+
+
+async def test_quota_fails_the_response() -> None:
+    for at in ("before reply", "mid reply"):
+        fault = Fault("quota", at=at)
+        async with talking(scripted(ScriptedTurn("", LONG, 0.3, fault=fault), HELLO)) as client:
+            done = await _one_turn(client)
+            assert done["status"] == "failed"
+            assert done["status_details"]["error"]["code"] == "insufficient_quota"
+            assert bool(client.of("response.output_audio.delta")) == (at == "mid reply")
+            assert (await _one_turn(client, 2))["status"] == "completed"
+            assert client.wrong == []
+
+
+async def test_nothing_more_is_sent() -> None:
+    fault = Fault("silence", at="before reply")
+    async with talking(scripted(ScriptedTurn("", SHORT, 0.3, fault=fault))) as client:
+        await client.hear(*SPEECH)
+        await client.event("conversation.item.done")
+        before = len(client.events)
+        await client.hear(*SPEECH)
+        await asyncio.sleep(0.2)
+        assert len([k for k in client.kinds[before:] if k.startswith("response")]) == 0
+        assert client.closed is None
+
+
+async def test_half_a_reply() -> None:
+    async with talking(scripted(ScriptedTurn("", LONG, 0.3, fault=Fault("half")))) as client:
+        done = await _one_turn(client)
+        assert done["status"] == "completed"
+        assert 0 < len(client.heard()) < 0.6 * len(hum(LONG))
+        assert client.wrong == []
+
+
+async def test_it_answers_too_early() -> None:
+    turn = ScriptedTurn("", SHORT, ends_s=3.0, fault=Fault("early"))
+    async with talking(scripted(turn, HELLO)) as client:
+        await client.hear(voice(1.6))
+        await client.event("response.done")
+        await client.hear(voice(1.4), silence(0.5))
+        assert (await _one_turn(client, 2))["status"] == "completed"
+        assert len(client.of("input_audio_buffer.speech_started")) == 2
+        assert client.wrong == []
+
+
+async def test_sound_at_the_wrong_rate() -> None:
+    fault = Fault("rate", rate=48_000)
+    async with talking(scripted(ScriptedTurn("", SHORT, 0.3, fault=fault))) as client:
+        await _one_turn(client)
+        assert len(client.heard()) == pytest.approx(2 * len(hum(SHORT)), abs=2)
+
+
+async def test_over_a_slow_and_jittery_network() -> None:
+    network = Network(rtt_ms=60, jitter_ms=30, stall_every_s=0.3, stall_ms=50)
+    async with talking(scripted(HELLO, network=network)) as client:
+        await client.setup()
+        for count in (1, 2):
+            assert (await _one_turn(client, count))["status"] == "completed"
+        assert client.wrong == [] and client.grammar.finish() == []
+
+
+async def test_many_clients_at_once_and_none_is_left() -> None:
+    async with serving(scripted(HELLO)) as server:
+
+        async def talk() -> None:
+            async with connected(server) as client:
+                await _one_turn(client)
+                assert client.wrong == []
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(5):
+                group.create_task(talk())
+    assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+
+
+async def test_the_server_leaves_in_the_middle_of_a_reply() -> None:
+    script = scripted(ScriptedTurn("", LONG, 0.3))
+    server = SimulatedServer(script, speak(script))
+    await server.__aenter__()
+    async with connected(server) as client:
+        await client.hear(*SPEECH)
+        await client.event("response.output_audio.delta")
+        await server.__aexit__(None, None, None)
+        closed = await client.end()
+        assert closed.rcvd is not None and closed.rcvd.code == 1001
+
+
+async def test_the_sdk_reads_every_event_by_itself() -> None:
+    async with serving(scripted(HELLO)) as server:
+        sdk = AsyncOpenAI(api_key="none", base_url=server.url.replace("ws", "http"))
+        async with sdk.realtime.connect(model="gpt-realtime-2.1") as connection:
+            client = Client(connection)
+            await client.hear(*SPEECH)
+            async for event in connection:
+                if event.type == "response.done":
+                    assert event.response.status == "completed"
+                    break
+
+
+async def test_a_port_that_is_taken() -> None:
+    script = scripted(HELLO)
+    async with serving(script) as server:
+        port = int(server.url.split(":")[2].split("/")[0])
+        with pytest.raises(BadInput, match="cannot listen"):
+            async with SimulatedServer(script, speak(script), port=port):
+                pass
+
+
+async def test_a_big_message() -> None:
+    most = base64.b64encode(bytes(MOST_APPENDED)).decode()
+    async with serving(scripted(HELLO)) as server, connect(f"{server.url}/realtime") as socket:
+        for audio in (most, most + "AAAA"):
+            append = {"type": "input_audio_buffer.append", "audio": audio}
+            await socket.send(json.dumps(append))
+        kinds = [json.loads(await socket.recv())["type"] for _ in range(3)]
+        assert kinds == ["session.created", "conversation.created", "error"]
+
+
+async def test_speech_before_the_answer_takes_it_back() -> None:
+    async with talking(scripted(HELLO, ScriptedTurn("", "Two.", 0.3), latency_ms=900)) as client:
+        await client.setup()
+        await client.hear(*SPEECH)
+        await client.hear(silence(0.3), voice(0.1))
+        await client.event("input_audio_buffer.speech_started", 2)
+        await client.hear(voice(0.2), silence(0.5))
+        done = (await client.event("response.done"))["response"]
+        assert done["output"][0]["content"][0]["transcript"] == "Two."
+        assert len(client.of("input_audio_buffer.committed")) == 2
+        assert client.wrong == [] and client.grammar.finish() == []
