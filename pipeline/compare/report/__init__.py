@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.compare.record import Conversation
-from pipeline.compare.report import data, figures, tables
+from pipeline.compare.report import data, figures
 from pipeline.measure import report, waterfall
 from pipeline.measure.report import Axis
 from pipeline.speech_to_speech.brief import STAMP
@@ -82,9 +82,9 @@ def content(
         "header": dict(header),
         "sections": SECTIONS,
         "paths": paths,
-        "verdict": figures.verdict(summary),
-        "warnings": figures.warnings(summary),
-        "measures": tables.measures(summary, names, header),
+        "verdict": summary.get("verdict") or [],
+        "warnings": summary.get("warnings") or [],
+        "measures": figures.measures(summary, names, header),
         "strips": figures.strips(summary, turns, names, data.PART_NAMES),
         "curves": figures.curves(summary, names),
         "prices": figures.prices(summary),
