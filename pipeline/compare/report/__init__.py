@@ -1,26 +1,24 @@
 """The report of a comparison: one file, in which every utterance's replies are seen and heard.
 
-All figures come from the summary; the script only draws. Where a simulated server had a part in the
-run, the stamp is in the markup itself: on the title, above the page, and in every section; the
-script adds it to every table and figure.
+All figures come from the summary; here they are only laid out. Where a simulated server had a part
+in the run, the stamp is in the markup: on the title, above the page, and on every section, table
+and figure.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from pipeline.compare.record import Conversation
 from pipeline.compare.report import data, figures
-from pipeline.measure.html import page, sound
-from pipeline.measure.html.page import Kit, Page
-from pipeline.measure.html.turns import parts
-from pipeline.profile.report import SHARED
+from pipeline.measure import report, waterfall
+from pipeline.measure.report import Axis
 from pipeline.speech_to_speech.brief import STAMP
 
-NAME = "report.html"
+NAME = report.NAME
 
 SECTIONS = (
     ("verdict", "Verdict"),
@@ -32,17 +30,13 @@ SECTIONS = (
     ("failures", "What failed"),
     ("method", "How it was measured"),
 )
-"""What the script draws, by name, and its title."""
+"""Blocks of the template, and their headings."""
 
-KIT = Kit(
-    styles=((SHARED, "base.css"), (__package__, "report.css")),
-    scripts=(
-        *((SHARED, name) for name in ("dom.js", "strips.js", "sound.js", "waterfall.js")),
-        *((SHARED, name) for name in ("navigate.js", "list.js", "frame.js")),
-        *((__package__, name) for name in ("paths.js", "curves.js", "utterances.js")),
-        *((__package__, name) for name in ("history.js", "method.js", "report.js")),
-    ),
-)
+COLUMNS = 4
+"""So many paths have a column in the table of utterances; the others are in its rows."""
+
+CURVE_PX, NARROW_PX, LETTER_PX = 210, 330, 6.8
+"""Height of a curve, its width on a phone, and the width of a letter on its axis."""
 
 
 def write(
@@ -51,7 +45,7 @@ def write(
     conversations: Sequence[Conversation],
     summary: Mapping[str, Any],
     *,
-    sound_bytes: int = sound.MOST_BYTES,
+    sound_bytes: int = waterfall.MOST_BYTES,
 ) -> Path:
     """Write `report.html` into a comparison's folder, in which the conversations' WAVs are.
 
@@ -68,27 +62,26 @@ def write(
     Raises:
         StageError: Of stage `save`: the file cannot be written.
     """
-    drawn = content(header, conversations, summary)
-    sounds = data.embed(folder, conversations, drawn["turns"], sound_bytes)
-    return page.write(folder / NAME, KIT, made(drawn, sounds))
+    shown = content(header, conversations, summary)
+    sounds = data.embed(folder, conversations, shown["turns"], sound_bytes)
+    return report.write(folder / NAME, page(shown, sounds))
 
 
 def content(
     header: Mapping[str, Any], conversations: Sequence[Conversation], summary: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What the script draws."""
+    """What the report shows."""
     paths = data.paths(header, conversations)
     names = [path["name"] for path in paths]
     labels = {path["name"]: path["label"] for path in paths}
     turns = data.turns(conversations, labels)
     stamped = any(path["simulated"] for path in paths)
     return {
+        "title": "Cascade comparison",
         "stamp": STAMP if stamped else "",
         "header": dict(header),
-        "sections": list(SECTIONS),
+        "sections": SECTIONS,
         "paths": paths,
-        "parts": parts(data.PART_NAMES),
-        "peak_ms": sound.PEAK_MS,
         "verdict": summary.get("verdict") or [],
         "warnings": summary.get("warnings") or [],
         "measures": figures.measures(summary, names, header),
@@ -101,52 +94,157 @@ def content(
     }
 
 
-def made(drawn: Mapping[str, Any], sounds: Mapping[int, str]) -> Page:
-    """The page with its markup: title, banner and the sections that the script fills."""
-    stamp = str(drawn.get("stamp") or "")
-    title = "Cascade comparison"
-    return Page(
-        f"{stamp}: {title}" if stamp else title,
-        drawn,
-        main="".join(
-            _section(number, name, heading, drawn)
-            for number, (name, heading) in enumerate(SECTIONS, start=1)
-        ),
-        banner=_banner(drawn) if stamp else "",
-        sounds=sounds,
-    )
+def page(shown: Mapping[str, Any], sounds: Mapping[int, str]) -> str:
+    """The file.
+
+    Args:
+        shown: Of `content`, each turn with what `data.embed` told of its sound.
+        sounds: Base64 FLAC by number of turn.
+    """
+    turns, paths, header = shown["turns"], shown["paths"], shown["header"]
+    places = {(turn["conversation"], turn["number"]): turn for turn in turns}
+    followed = [
+        (turn, after)
+        for turn in turns
+        if turn["repeat"] and (after := places.get((turn["conversation"], turn["number"] + 1)))
+    ]
+    values = {
+        **shown,
+        "counted": [turn for turn in turns if turn["repeat"]],
+        "interrupted": [
+            (turn, after, [one for one in turn["checks"] if one["kind"].startswith("history")])
+            for turn, after in followed
+            if after["interrupts"]
+        ],
+        "unmet": [
+            (turn, check)
+            for turn in turns
+            for check in turn["checks"]
+            if turn["repeat"] and check["met"] is not True
+        ],
+        "standings": sorted({standing for turn in turns for standing in _standing(turn)}),
+        "rows": [_row(row, turns) for row in shown["rows"]],
+        "columns": _columns(paths),
+        "column_count": COLUMNS,
+        "setups": {one["label"]: _mapping(header, "variants").get(one["name"]) for one in paths},
+        "scenarios": _texts(header.get("scenarios")),
+        "strips": [_strip(one, turns, paths) for one in shown["strips"]],
+        "curves": [_curve(one, paths) for one in shown["curves"]],
+    }
+    return report.render("pipeline.compare", "compare.html", values, turns, sounds)
 
 
-def _banner(drawn: Mapping[str, Any]) -> str:
-    stamp = escape(str(drawn["stamp"]))
-    names = [escape(path["name"]) for path in drawn["paths"] if path["simulated"]]
-    what = (
-        f"Nothing said here of {' and '.join(names)} was measured at a real service: a local "
-        "server replayed a script."
-    )
-    return (
-        f'<div id="stamp" role="note"><b>{stamp}</b> <span>{what}</span></div>\n'
-        f'<div class="watermark" aria-hidden="true">{stamp}</div>\n'
-    )
+def _mapping(header: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A mapping of the header; empty if it is none."""
+    found = header.get(name)
+    return found if isinstance(found, Mapping) else {}
 
 
-def _section(number: int, name: str, heading: str, drawn: Mapping[str, Any]) -> str:
-    stamp = escape(str(drawn.get("stamp") or ""))
-    badge = f' <b class="stamped">{stamp}</b>' if stamp else ""
-    inner = _verdict(drawn) if name == "verdict" else ""
-    return (
-        f'<section id="section-{number}" data-name="{name}" '
-        f'aria-labelledby="section-{number}-title"><h2 id="section-{number}-title">'
-        f'<span class="number">{number}</span>{heading}{badge}</h2>{inner}</section>\n'
-    )
+def _texts(scenarios: Any) -> dict[str, str]:
+    """The scenarios by name, as text."""
+    if isinstance(scenarios, Sequence):
+        scenarios = {one["name"]: one for one in scenarios}
+    return {
+        name: one if isinstance(one, str) else json.dumps(one, indent=2, ensure_ascii=False)
+        for name, one in (scenarios or {}).items()
+    }
 
 
-def _verdict(drawn: Mapping[str, Any]) -> str:
-    """The verdict, readable without the script."""
-    sentences = "".join(f"<li>{escape(one)}</li>" for one in drawn.get("verdict") or ())
-    without = (
-        "<noscript><p>The rest of this report is drawn by the script inside it; the same figures "
-        "are in summary.json and turns.csv beside it.</p></noscript>"
-    )
-    found = f'<ol class="verdict">{sentences}</ol>' if sentences else "<p>There is none.</p>"
-    return found + without
+def _columns(paths: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
+    """Of the table of utterances: key, label, class, and what it is."""
+    latency = "Voice-to-voice latency by the WAV (ms)"
+    return [
+        ("utterance", "Utterance", "file", ""),
+        ("said", "Said", "wide text", ""),
+        ("topic", "Topic", "wide", ""),
+        ("repeat", "Rep.", "num", "Repetition"),
+        *((f"path {one['name']}", one["label"], "wide num", latency) for one in paths[:COLUMNS]),
+    ]
+
+
+def _row(row: Mapping[str, Any], turns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """An utterance with its turns, and what it is found by."""
+    mine = [turns[number] for number in row["turns"]]
+    words = [row["scenario"], row["said"]]
+    for turn in mine:
+        words += [turn["transcript"], turn["reply"], turn["reason"]]
+        words += [call["name"] for call in turn["calls"]]
+    facets = [
+        {"Path": [turn["title"]], "Scenario": [row["scenario"]], "Status": _standing(turn)}
+        for turn in mine
+    ]
+    return {**row, "mine": mine, "words": words, "facets": facets}
+
+
+def _standing(turn: Mapping[str, Any]) -> list[str]:
+    """What a turn may be filtered by."""
+    met = [check["met"] for check in turn["checks"]]
+    unmet = ["check not met"] if False in met else []
+    undecided = ["check undecided"] if None in met else []
+    return [turn["shown"], *unmet, *undecided]
+
+
+def _strip(
+    one: Mapping[str, Any], turns: Sequence[Mapping[str, Any]], paths: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """A distribution of `figures.strips`, laid out."""
+
+    def about(number: int) -> str:
+        turn = turns[number]
+        where = f"{turn['scenario']} turn {turn['number']}, repeat {turn['repeat']}"
+        return f"{where}\n{turn['title']}"
+
+    total = one["kind"] == "total"
+    groups = [
+        {
+            "label": paths[group["path"]]["label"],
+            "mark": f"p-{group['path'] % 6}" if total else "",
+            "stats": group["stats"],
+            "dots": [(value, number, about(number)) for value, number in group["dots"]],
+        }
+        for group in one["groups"]
+    ]
+    return {**one, "drawn": report.strips(groups, share=total, bins=180 if total else 90)}
+
+
+def _curve(one: Mapping[str, Any], paths: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A curve of `figures.curves`, laid out: places across in percent, down in pixels."""
+    low, high = one["ticks"][0][0], one["ticks"][-1][0]
+    axis = Axis(low, high, pad=11) if high > low else Axis(low - 1, high + 1, pad=11)
+    labels = dict(one["ticks"])
+    apart = min(1.2, 50 / len(labels) / (len(one["series"]) + 1))
+
+    def down(share: float) -> float:
+        return round(16 + (1 - share) * CURVE_PX, 1)
+
+    def point(series: Mapping[str, Any], row: int, found: Mapping[str, Any]) -> dict[str, Any]:
+        told = [
+            f"{report.in_unit(found['share'], 'share')} ({found['met']} of {found['n']})",
+            paths[series["path"]]["label"],
+            f"{one['axis']} {labels[found['x']]}",
+            f"95 % interval {report.span(found['ci'], 'share')} %" if found["ci"] else "",
+        ]
+        return {
+            **found,
+            "at": found["x"],
+            "x": round(axis.at(found["x"]) + (row - (len(one["series"]) - 1) / 2) * apart, 2),
+            "y": down(found["share"]),
+            "ends": [down(end) for end in found["ci"] or ()],
+            "about": [text for text in told if text],
+        }
+
+    ticks, taken = [], -100.0
+    for value, label in one["ticks"]:
+        half = len(label) * LETTER_PX / 2 / NARROW_PX * 100
+        fits = axis.at(value) - half > taken
+        taken = axis.at(value) + half if fits else taken
+        ticks.append({"x": axis.at(value), "at": value, "text": label, "fits": fits})
+    return {
+        **one,
+        "ticks": ticks,
+        "levels": [(down(share), f"{100 * share:.0f} %") for share in (0, 0.25, 0.5, 0.75, 1)],
+        "series": [
+            {**series, "points": [point(series, row, found) for found in series["points"]]}
+            for row, series in enumerate(one["series"])
+        ],
+    }

@@ -21,9 +21,8 @@ from pipeline.compare.record import (
     titled,
 )
 from pipeline.compare.scoring import words
-from pipeline.measure.html import sound
-from pipeline.measure.html import turns as drawn
-from pipeline.measure.html.turns import in_ms
+from pipeline.measure import waterfall
+from pipeline.measure.waterfall import in_ms
 from pipeline.timeline import DIRECT_PARTS, PARTS
 
 SHOWN = 2_000
@@ -80,9 +79,9 @@ def _turn(
 ) -> dict[str, Any]:
     record = turn.record
     start_s, end_s = turn.start_ns / NS_PER_S, turn.end_ns / NS_PER_S
-    zero = drawn.zero_ns(record)
+    zero = waterfall.zero_ns(record)
     return {
-        **drawn.turn(number, record),
+        **waterfall.turn(number, record),
         "path": conversation.path,
         "title": label,
         "conversation": index,
@@ -205,7 +204,7 @@ def embed(
     What went wrong comes first, then the first repeat of all paths, so that what can be heard of
     an utterance can be heard of each; the warm-up comes last.
     """
-    room = sound.Room(most)
+    room = waterfall.Room(most)
     by_conversation: dict[int, list[dict[str, Any]]] = {}
     for turn in turns:
         by_conversation.setdefault(turn["conversation"], []).append(turn)
@@ -216,17 +215,17 @@ def embed(
         return one.repeat == 0, well, one.repeat, one.scenario, one.order
 
     for index in sorted(by_conversation, key=urgency):
-        path = sound.recording(folder, conversations[index].wav)
-        whole = sound.read(path) if path else None
+        path = waterfall.recording(folder, conversations[index].wav)
+        whole = waterfall.read(path) if path else None
         for turn, recorded in zip(by_conversation[index], conversations[index].turns, strict=True):
             turn |= room.take(turn["id"], _window(whole, recorded))
     return room.inside
 
 
-def _window(whole: sound.Stereo | None, turn: Turn) -> sound.Stereo | None:
+def _window(whole: waterfall.Stereo | None, turn: Turn) -> waterfall.Stereo | None:
     """A turn's part of its conversation's sound; None if there is none."""
     if whole is None:
         return None
-    first, last = (ns * sound.RATE // NS_PER_S for ns in (turn.start_ns, turn.end_ns))
+    first, last = (ns * waterfall.RATE // NS_PER_S for ns in (turn.start_ns, turn.end_ns))
     cut = whole[max(0, first) : max(0, last)]
     return cut if len(cut) else None

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pipeline.measure.html.turns import LABELS
 from pipeline.measure.stats import LEVEL
+from pipeline.measure.waterfall import LABELS
 
 TOPICS = {
     "answer": "Answers",
