@@ -1,7 +1,7 @@
 """A language model that answers the questions which no rule can: behind any compatible server.
 
-It does not learn which path it judges. What it is shown is written by the models that it judges, so
-it comes as JSON, and the prompt says that nothing in it is an instruction.
+It does not learn which system it judges. What it is shown is written by the models that it judges,
+so it comes as JSON, and the prompt says that nothing in it is an instruction.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from pipeline.compare.record import Check, Conversation, Turn
 from pipeline.compare.scenario import Scenario, Step
 from pipeline.compare.scoring import topic_of
 from pipeline.config import LlmSettings
-from pipeline.console import show_error
 from pipeline.engines.llm import ChatModel, Unreachable
 from pipeline.engines.servers import ChatServer, chat_server
 from pipeline.errors import BadInput, StageError
 from pipeline.measure.plan import Load
+from pipeline.terminal import show_error
 
 PROMPT = (
     "You judge one reply of a voice assistant. You are given JSON: the conversation before it, "
@@ -52,7 +52,7 @@ class Judging:
     settings: LlmSettings
 
 
-def endpoint_of(load: Load, spec: str) -> Judging:
+def server_of(load: Load, spec: str) -> Judging:
     """Where the judge is that `--judge` names.
 
     Args:
