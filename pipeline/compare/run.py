@@ -20,7 +20,6 @@ from pipeline.compare.scenario import Scenario, gather_scenarios, unspoken, with
 from pipeline.compare.store import CONVERSATIONS, Earlier, asked_of, resumed
 from pipeline.compare.systems import System, Systems
 from pipeline.config import Settings
-from pipeline.console import show_error, stderr
 from pipeline.errors import BadInput
 from pipeline.measure import corpus
 from pipeline.measure.noise import Noise
@@ -29,6 +28,7 @@ from pipeline.measure.run import WAVS, Made, Run, new_folder
 from pipeline.models.catalogue import Catalogue
 from pipeline.speech_to_speech import paths
 from pipeline.speech_to_speech.brief import STAMP, Target
+from pipeline.terminal import show_error, stderr
 from pipeline.trace import description
 
 

@@ -23,7 +23,7 @@ from pipeline.compare.record import (
 from pipeline.compare.scoring import words
 from pipeline.measure import waterfall
 from pipeline.measure.waterfall import in_ms
-from pipeline.timeline import DIRECT_PARTS, PARTS
+from pipeline.trace import DIRECT_PARTS, PARTS
 
 SHOWN = 2_000
 """Of a call's arguments so many characters are shown: a model may write megabytes."""
