@@ -17,13 +17,14 @@ import numpy as np
 import numpy.typing as npt
 import sounds
 from bench_latency import recording
-from counting import Counter, resampled
+from counting import Counter
 from figures import Aims, median, show_all
 from servers.llm_server import reply
 from studio import RATE, Outside, Play, Studio, Talk, cut, index
 from support.cli_child import scripted
 
 from pipeline.audio.audible import ending, onset
+from pipeline.audio.resample import resampled
 from pipeline.clock import NS_PER_S
 from pipeline.config import Settings, Tts
 from pipeline.engines.piper import Piper
