@@ -15,9 +15,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.config import PACES, Settings, Turns
-from pipeline.console import log_to_stderr, show_error, stderr, stdout
+from pipeline.config import PACES, Settings, TurnSettings, document, load
 from pipeline.errors import BadInput, CascadeError
+from pipeline.terminal import log_to_stderr, show_error, stderr, stdout
 
 Config = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="Settings; default ./cascade.toml")
@@ -214,8 +214,6 @@ def doctor(
 @app.command("config")
 def config_command() -> None:
     """Print every setting at its default, as a commented cascade.toml."""
-    from pipeline.config_file import document
-
     print(document())
 
 
@@ -481,13 +479,11 @@ def compare(
         return settings_of(config, {**flags, **more})
 
     if live:
-        from pipeline.compare.live import LiveOptions
         from pipeline.compare.live import prepare as prepare_live
+        from pipeline.talk import TalkOptions
 
-        inputs = tuple(input or ["mic"])
-        return run_to_end(
-            prepare_live(load, LiveOptions(paths, inputs, output, record, trace, json))
-        )
+        files = TalkOptions(tuple(input or ["mic"]), output, record, trace, json=json)
+        return run_to_end(prepare_live(load, paths, files))
     if input or record or trace or output != "speaker":
         raise BadInput("compare: --input, --output, --record and --trace go with --live")
     from pipeline.compare import run
@@ -550,7 +546,7 @@ def engines(
         "stt.model": stt,
         "tts.voice": voice,
         "llm.model": llm,
-        "vad.judge": vad,
+        "vad.engine": vad,
         "stt.language": language,
         "llm.instructions": instructions,
     }
@@ -562,8 +558,6 @@ def settings_of(config: Path | None, flags: dict[str, Any]) -> Settings:
     Raises:
         BadInput: One is wrong, or the file is.
     """
-    from pipeline.config_file import load
-
     return load(config, flags)
 
 
@@ -585,5 +579,8 @@ def _pace(name: str | None) -> dict[str, int]:
         return {}
     if name not in PACES:
         raise BadInput(f"--turns is {name!r}; allowed: {' | '.join(PACES)}")
-    pace = {**{key: Turns.model_fields[key].default for key in PACES["eager"]}, **PACES[name]}
+    pace = {
+        **{key: TurnSettings.model_fields[key].default for key in PACES["eager"]},
+        **PACES[name],
+    }
     return {f"turns.{key}": value for key, value in pace.items()}

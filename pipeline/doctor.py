@@ -19,10 +19,10 @@ from pipeline.audio import devices
 from pipeline.audio.playout import Playout
 from pipeline.audio.portaudio import find_device, list_devices
 from pipeline.config import Settings
-from pipeline.console import stderr
 from pipeline.engines.local import find_language_model, start_language_model
 from pipeline.errors import BadInput, CascadeError
 from pipeline.models.catalogue import Catalogue, Kind
+from pipeline.terminal import stderr
 from pipeline.trace import versions
 
 PARTS = ("devices", "models", "llm", "versions")

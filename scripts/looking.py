@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import config_file
+from pipeline.config import load
 from pipeline.engines.local import LocalEngines
 from pipeline.measure.corpus import gather
 from pipeline.measure.pool import make_ready
@@ -23,8 +23,7 @@ from pipeline.measure.record import Record
 from pipeline.measure.recording import MemoryTrace
 from pipeline.models.catalogue import Catalogue
 from pipeline.profile.instrument import Bounds, measure
-from pipeline.timeline import DETAILS
-from pipeline.trace import Trace
+from pipeline.trace import DETAILS, Trace
 
 ROOT = Path(__file__).parent.parent
 
@@ -85,7 +84,7 @@ async def main() -> None:
     parser.add_argument("--mode", default="speculative", help="default speculative")
     parser.add_argument("--file", action="store_true", help="with a file, as `talk --trace`")
     arguments = parser.parse_args()
-    settings = config_file.load(None, {"reply.mode": arguments.mode})
+    settings = load(None, {"reply.mode": arguments.mode})
     items = gather([ROOT / "tests/data/corpus"]).items
     seen: list[tuple[Record, Timed]] = []
     unseen: list[Record] = []

@@ -20,7 +20,7 @@ from pipeline.audio.portaudio import Device, find_device
 from pipeline.audio.recorder import Recorder
 from pipeline.audio.virtual import VirtualCard
 from pipeline.clock import Clock, FastClock
-from pipeline.config import Audio
+from pipeline.config import AudioSettings
 from pipeline.errors import BadInput, StageError
 from pipeline.events import Frame, Samples
 
@@ -67,7 +67,7 @@ class Ends:
 
     def __init__(
         self,
-        settings: Audio,
+        settings: AudioSettings,
         inputs: Sequence[str],
         output: str,
         *,

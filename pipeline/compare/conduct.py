@@ -22,8 +22,7 @@ from pipeline.compare.instrument import Tracks, measure, windows
 from pipeline.compare.record import Conversation, Turn
 from pipeline.compare.scenario import Scenario, Step, Toolbox
 from pipeline.compare.systems import System
-from pipeline.config import Audio
-from pipeline.console import Display
+from pipeline.config import AudioSettings
 from pipeline.conversation.history import Message
 from pipeline.errors import BadInput, CascadeError
 from pipeline.measure.record import Record
@@ -32,6 +31,7 @@ from pipeline.measure.run import Made
 from pipeline.measure.wav import stereo
 from pipeline.speech_to_speech.brief import Direct
 from pipeline.talk import Driver
+from pipeline.terminal import Display
 
 PARTS = 4
 """Of a frame of 20 ms: a reply is heard at most 5 ms after its sound has come."""
@@ -53,7 +53,7 @@ class ScriptedEnds(Ends):
             BadInput: A recording cannot be read.
         """
         recordings = [str(step.path) for step in steps]
-        super().__init__(Audio(), recordings, str(reply), record=wav, parts=PARTS)
+        super().__init__(AudioSettings(), recordings, str(reply), record=wav, parts=PARTS)
         self._cues = cues
 
     @property

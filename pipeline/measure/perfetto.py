@@ -18,7 +18,7 @@ from pipeline.measure.html.page import plain
 from pipeline.measure.html.turns import zero_ns
 from pipeline.measure.record import Record
 from pipeline.profile.report.data import variants
-from pipeline.timeline import PARTS
+from pipeline.trace import PARTS
 
 NAME = "trace.perfetto.json"
 

@@ -1,119 +1,425 @@
 """`cascade profile --what-if`: what a change would buy, from a profile's records, without running.
 
-Every turn is replayed (`graph.replay`), so a prediction is a distribution, and is compared with
-what was measured turn by turn.
+A turn is a chain of marks: each comes some time after the one that it waits for, and the reply may
+be heard once its sound is made and the turn is over. The replay keeps these times as they were
+measured, except the costs that are changed, and adds them up again:
+
+    STT ─▶ request ─▶ first token ─▶ first clause ─▶ TTS ─┬─▶ playout ─▶ audible
+    speech's end ─▶ hold ─▶ committed ────────────────────┘
+
+So what was hidden may come to light, and the other way round. STT waits for the commit where it did
+so when the turn was recorded. With no change the replay gives what was measured, to the nanosecond.
 """
 
 from __future__ import annotations
 
+import difflib
+import itertools
 import json
+import math
+import re
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.console import LABELS
+from pipeline.clock import NS_PER_MS, NS_PER_S
 from pipeline.errors import BadInput
-from pipeline.measure.record import RECORDS, Record
-from pipeline.measure.stats import Distribution, Interval, describe, difference
-from pipeline.profile.change import Change, parse
-from pipeline.profile.graph import WHOLE, Prediction, Setup, lacking, replay
-from pipeline.timeline import PARTS
+from pipeline.measure.record import DROPPED, RECORDS, WAITING, Record
+from pipeline.measure.stats import difference
+from pipeline.measure.summary import described
+from pipeline.measure.terminal import NONE, count
+from pipeline.terminal import LABELS
+from pipeline.trace import PARTS, Timeline
 
-"""The file of a profile's folder that predictions are made from."""
+COSTS = {
+    "stt": ("stt.start", "stt.final"),
+    "llm.first_token": ("llm.request", "llm.first_token"),
+    "llm.tokens": ("llm.first_token", "clause.first"),
+    "tts": ("tts.start", "tts.first_audio"),
+    "device": ("playout.first", "heard.first"),
+}
+"""What can be made to cost something else, and the marks around it. `llm.tokens` is the time from
+one token to the next, which moves the first clause."""
+
+HOLD = "turns.hold_ms"
+"""The setting of time that can be changed: it moves the end of the turn."""
+
+DEADLINE = "reply.first_deadline_ms"
+
+WORDS = 2
+"""So many whole words a clause that is overdue has at least: the token after them shows it."""
+
+MEASURED = {
+    "reply.mode": "--mode speculative,overlapped",
+    "turns.provisional_ms": "--vary turns.provisional_ms=64,128",
+}
+"""Settings that decide what waits for what, and how to measure them, for records do not tell."""
+
+LONGEST_S = 3600
+LARGEST = 1000
+"""A change beyond these is a slip of the hand."""
 
 NAMED_MS = 1.0
 """A part that moves by less than this in the median is not worth a line."""
 
+_COST = re.compile(r"(?P<sign>[+-]?)(?P<number>\d+(?:\.\d*)?|\.\d+)(?P<unit>ms|s|x|)", re.ASCII)
+_HOW = "=200ms (set), =0.5x (multiply), =+300ms and =-50ms (move)"
+
 
 @dataclass(frozen=True, slots=True)
-class Forecast:
-    """What a change would make of a variant.
+class ChangedCost:
+    """A cost that is set to `value`, multiplied by it, or moved by it (ns)."""
+
+    kind: Literal["set", "scale", "shift"]
+    value: float
+
+    def of(self, ns: int) -> int:
+        """What took `ns` takes this now: never less than nothing."""
+        if self.kind == "scale":
+            changed = round(ns * self.value)
+        else:
+            changed = round(self.value) + (ns if self.kind == "shift" else 0)
+        return max(changed, min(ns, 0))
+
+
+Change = Mapping[str, ChangedCost]
+"""What is different, by name: those of `COSTS`, and `HOLD`."""
+
+
+def parse(spec: str) -> dict[str, ChangedCost]:
+    """Read changes such as `llm.first_token=200ms,stt=0.5x`.
+
+    Raises:
+        BadInput: There is no such cost, or it cannot be changed like that.
+    """
+    change: dict[str, ChangedCost] = {}
+    for part in spec.split(","):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if name in MEASURED:
+            raise BadInput(
+                f"--what-if {name}: cannot be told from records, for it changes what waits for "
+                f"what; measure it: cascade profile CORPUS {MEASURED[name]}"
+            )
+        if name not in (*COSTS, HOLD):
+            raise BadInput(_unknown(part.strip(), name))
+        if not equals or not value:
+            raise BadInput(f"--what-if {name}: says not what; {_allowed(name)}")
+        if name in change:
+            raise BadInput(f"--what-if {spec}: changes {name} twice; once is enough")
+        change[name] = _cost(name, value)
+    return change
+
+
+def _cost(name: str, value: str) -> ChangedCost:
+    match = _COST.fullmatch(value)
+    # Only a setting has a unit of its own.
+    if match is None or (not match["unit"] and name != HOLD):
+        raise BadInput(f"--what-if {name}={value}: {_allowed(name)}")
+    number = float(match["number"])
+    if match["unit"] == "x":
+        if match["sign"] or number > LARGEST:
+            raise BadInput(f"--what-if {name}={value}: a factor is between 0 and {LARGEST}")
+        return ChangedCost("scale", number)
+    ns = number * (NS_PER_S if match["unit"] == "s" else NS_PER_MS)
+    if ns > LONGEST_S * NS_PER_S:
+        raise BadInput(f"--what-if {name}={value}: is more than an hour")
+    if not match["sign"]:
+        return ChangedCost("set", ns)
+    return ChangedCost("shift", -ns if match["sign"] == "-" else ns)
+
+
+def _allowed(name: str) -> str:
+    return "allowed: " + f"{name}{_HOW}".replace(" =", f" {name}=")
+
+
+def _unknown(part: str, name: str) -> str:
+    names = (*COSTS, HOLD)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return (
+        f"--what-if {part!r}: there is no such thing to change{hint} "
+        f"There are {', '.join(names)}; {_HOW}"
+    )
+
+
+# ---- the replay --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A turn as it would have been.
 
     Attributes:
-        variant: Its name.
-        turns: Each turn, as measured and as predicted.
-        left_out: Turns that no reply was heard in: a change of costs does not mend them.
-        cannot: What the prediction does not cover, a sentence each.
+        marks: As a record's; what comes after the reply's first sound moves along with it.
+        timeline: Its parts.
+        voice_to_voice_ns: Its latency: the measured one, of the WAV, and as much more or less as
+            the trace's would be.
     """
 
-    variant: str
-    turns: Sequence[tuple[Record, Prediction]]
-    left_out: int
-    cannot: Sequence[str]
+    marks: Mapping[str, int]
+    timeline: Timeline
+    voice_to_voice_ns: int
 
-    @property
-    def measured_ms(self) -> list[float]:
-        """Latencies as measured, turn by turn."""
-        return [_measured_ns(record) / 1e6 for record, _ in self.turns]
 
-    @property
-    def predicted_ms(self) -> list[float]:
-        """Latencies as predicted, turn by turn."""
-        return [prediction.voice_to_voice_ns / 1e6 for _, prediction in self.turns]
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """The settings of a run that the replay needs.
 
-    def parts_ms(self, part: str) -> tuple[list[float], list[float]]:
-        """A part's time turn by turn, as measured and as predicted."""
-        was = [record.timeline for record, _ in self.turns]
-        now = [prediction.timeline for _, prediction in self.turns]
-        return (
-            [timeline.parts[part] / 1e6 for timeline in was if timeline is not None],
-            [timeline.parts[part] / 1e6 for timeline in now],
-        )
+    Attributes:
+        hold_ms: `turns.hold_ms`.
+        deadline_ms: `reply.first_deadline_ms`, after which the first clause is cut where it is.
+        whole: The reply was made whole before any of it was heard: mode `sequential`.
+    """
 
-    @property
-    def underrun_ms(self) -> tuple[float, float]:
-        """Silence inside the reply because its next sound was not there: mean of a turn."""
-        was = [record.underrun_ns / 1e6 for record, _ in self.turns]
-        now = [prediction.underrun_ns / 1e6 for _, prediction in self.turns]
-        return (statistics.fmean(was), statistics.fmean(now)) if self.turns else (0.0, 0.0)
+    hold_ms: float
+    deadline_ms: float = math.inf
+    whole: bool = False
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any], variant: Mapping[str, Any]) -> Setup:
+        """From the settings that a run describes itself with, and a variant's (`a.b`: value).
+
+        Raises:
+            BadInput: One is no number.
+        """
+
+        def value(name: str, missing: Any) -> Any:
+            section, key = name.split(".")
+            return variant.get(name, (settings.get(section) or {}).get(key, missing))
+
+        try:
+            hold, deadline = float(value(HOLD, 0)), float(value(DEADLINE, math.inf))
+        except (TypeError, ValueError):
+            raise BadInput("the profile's settings are damaged; record it again") from None
+        return cls(hold, deadline, value("reply.mode", "") == "sequential")
+
+
+def replay(record: Record, change: Change, setup: Setup) -> Prediction:
+    """Replay a turn with changed costs.
+
+    Args:
+        record: A turn whose reply was heard.
+        change: What is different now.
+        setup: What it was recorded with.
+
+    Raises:
+        ValueError: No reply was heard in it.
+    """
+    measured = record.timeline
+    if measured is None:
+        raise ValueError("a turn without a reply has no latency to predict")
+    was = record.marks
+    spoken = ("speech.start", "speech.end", "vad.stop", "provisional")
+    now = {name: was[name] for name in spoken if name in was}
+    now["committed"] = was["committed"] + _hold_moves_ns(record, change, setup.hold_ms)
+    written = ["llm.last_token"] if setup.whole else []
+    made = ["tts.last_audio"] if setup.whole else []
+    chain = [
+        *("stt.start", "stt.final", "llm.request", "llm.first_token", *written, "clause.first"),
+        *("tts.start", "tts.first_audio", *made),
+    ]
+    before = "committed"
+    for name in chain:
+        if name not in was:
+            continue
+        if before == "committed" and was[name] < was["committed"]:
+            now[name] = was[name]
+        else:
+            now[name] = now[before] + _took_ns(record, before, name, change)
+        if name == "clause.first" and before == "llm.first_token":
+            now[name] = _in_time(record, now, change, setup)
+        before = name
+    ready = [max(marks[before], marks["committed"]) for marks in (was, now)]
+    if "playout.first" in was:
+        now["playout.first"] = ready[1] + was["playout.first"] - ready[0]
+        took = _took_ns(record, "playout.first", "heard.first", change)
+        now["heard.first"] = now["playout.first"] + took
+    else:
+        now["heard.first"] = ready[1] + was["heard.first"] - ready[0]
+    moved = now["heard.first"] - was["heard.first"]
+    marks = {name: now.get(name, at + moved) for name, at in was.items()}
+    timeline = Timeline.from_marks(marks)
+    assert timeline is not None
+    by_wav = record.wav_voice_to_voice_ns
+    latency_ns = measured.total_ns if by_wav is None else by_wav
+    return Prediction(marks, timeline, latency_ns + timeline.total_ns - measured.total_ns)
+
+
+def lacking(record: Record, change: Change) -> set[str]:
+    """The changed costs that cannot be told from this record: it does not say what they were."""
+    missing = {
+        name for name in change if name in COSTS and not record.marks.keys() >= set(COSTS[name])
+    }
+    counted = change.get("llm.tokens")
+    if counted is not None and counted.kind != "scale" and not arrivals(record):
+        missing.add("llm.tokens")
+    return missing
+
+
+def arrivals(record: Record) -> list[int]:
+    """When the tokens that were traced arrived (ns), in order."""
+    first = record.marks.get("llm.first_token", 0)
+    return sorted(
+        span.end_ns
+        for span in record.spans
+        if span.lane == "llm"
+        and span.end_ns >= first
+        and span.name != WAITING
+        and not span.name.startswith(DROPPED)
+    )
+
+
+def _hold_moves_ns(record: Record, change: Change, hold_ms: float) -> int:
+    """By how much another hold moves the end of the turn (ns): only where it was the usual one."""
+    if HOLD not in change or record.hold_ms not in (None, hold_ms):
+        return 0
+    was = round(hold_ms * NS_PER_MS)
+    return change[HOLD].of(was) - was
+
+
+def _took_ns(record: Record, before: str, name: str, change: Change) -> int:
+    """What it takes now from one mark to the next (ns)."""
+    took = record.marks[name] - record.marks[before]
+    for cost, (first, last) in COSTS.items():
+        if cost in change and (before, name) == (first, last) and cost != "llm.tokens":
+            return change[cost].of(took)
+    if "llm.tokens" in change and before == "llm.first_token":
+        return _written_ns(record, name, change["llm.tokens"])
+    voice = change.get("tts")
+    if voice is not None and voice.kind == "scale" and name == "tts.last_audio":
+        return voice.of(took)
+    return took
+
+
+def _written_ns(record: Record, name: str, cost: ChangedCost) -> int:
+    """How long the model writes from its first token to a mark, with other times between tokens."""
+    begin, end = record.marks["llm.first_token"], record.marks[name]
+    times = [begin, *(at for at in arrivals(record) if begin < at <= end)]
+    if len(times) == 1:
+        return cost.of(end - begin) if cost.kind == "scale" else end - begin
+    return sum(cost.of(b - a) for a, b in itertools.pairwise(times)) + end - times[-1]
+
+
+def _in_time(record: Record, now: Mapping[str, int], change: Change, setup: Setup) -> int:
+    """When the first clause is cut (ns): it is whole, or the deadline finds two words of it."""
+    was, first = record.marks, now["llm.first_token"]
+    usual = first + was["clause.first"] - was["llm.first_token"]
+    cut = now["clause.first"]
+    if cut <= usual or math.isinf(setup.deadline_ms):
+        return cut
+    overdue = max(first + round(setup.deadline_ms * NS_PER_MS), now["committed"])
+    if len(times := arrivals(record)) > WORDS:
+        slower = change["llm.tokens"]
+        gaps = itertools.pairwise([was["llm.first_token"], *times[1 : WORDS + 1]])
+        overdue = max(overdue, first + sum(slower.of(b - a) for a, b in gaps))
+    return max(usual, min(cut, overdue))
+
+
+# ---- forecasts ---------------------------------------------------------------------------------
 
 
 def forecast(
     header: Mapping[str, Any], records: Sequence[Record], change: Change
-) -> list[Forecast]:
+) -> dict[str, dict[str, Any]]:
     """Predict every variant of a profile.
+
+    Returns:
+        By name of the variant: `n` turns; `left_out`, those that no reply was heard in; latencies
+        and parts (ms) as measured and as predicted, and how the latter differ, turn by turn; gaps
+        in the reply, whose prediction is None where the change moves them; `cannot_predict`: what
+        the prediction does not cover, a sentence each.
 
     Raises:
         BadInput: The records do not say what the change needs.
     """
     counted = [record for record in records if record.repeat > 0]
     variants = header.get("variants") or {}
-    names = list(dict.fromkeys([*variants, *(record.variant for record in counted)]))
     by_wav = any(record.wav_voice_to_voice_ns is not None for record in counted)
-    forecasts = []
+    forecasts = {}
     missing: set[str] = set()
-    for name in names:
+    for name in dict.fromkeys([*variants, *(record.variant for record in counted)]):
         own = [record for record in counted if record.variant == name]
         heard = [record for record in own if _usable(record, by_wav)]
-        setup = _setup(header, variants.get(name) or {})
         able = [record for record in heard if not lacking(record, change)]
         missing.update(*(lacking(record, change) for record in heard))
-        turns = [(record, replay(record, setup, change)) for record in able]
-        cannot = limits(setup, change)
+        setup = Setup.of(header.get("settings") or {}, variants.get(name) or {})
+        turns = [(record, replay(record, change, setup)) for record in able]
+        cannot = limits(change)
         if len(able) < len(heard):
             cannot.append(
                 f"{len(heard) - len(able)} of {len(heard)} turns of {name}: "
                 "their traces lack what is changed"
             )
-        forecasts.append(Forecast(name, turns, len(own) - len(heard), cannot))
-    if missing and not any(one.turns for one in forecasts):
-        raise BadInput(_untold(missing))
+        forecasts[name] = {
+            "n": len(able),
+            "left_out": len(own) - len(heard),
+            **_figures(turns, gaps_move="llm.tokens" in change or "tts" in change),
+            "cannot_predict": cannot,
+        }
+    if missing and not any(one["n"] for one in forecasts.values()):
+        raise BadInput(
+            f"--what-if: the records do not say how long {', '.join(sorted(missing))} took; "
+            "record them again with this version of Cascade"
+        )
     return forecasts
 
 
-def _untold(missing: set[str]) -> str:
-    """What is wrong if no record says what is needed, and what to do."""
-    advice = "a larger --reply-seconds" if WHOLE in missing else "this version of Cascade"
-    names = ", ".join(sorted(missing))
-    return (
-        f"--what-if: the records do not say how long {names} took; record them again with {advice}"
-    )
+def limits(change: Change) -> list[str]:
+    """What a prediction of this change does not cover, a sentence each."""
+    told = [
+        "contention: a stage is taken to cost the same however many run beside it, "
+        "which on few cores they do not"
+    ]
+    if "stt" in change:
+        told.append("the words: another recogniser may hear others, and be answered otherwise")
+    if "stt" in change or "llm.first_token" in change:
+        told.append("the hold: words that are known sooner or later may end the turn elsewhere")
+    if HOLD in change:
+        told.append("cut-ins: how often another hold ends a turn in the middle of a sentence")
+        told.append("turns whose words moved the hold: it is taken to stay as it was")
+    if "llm.tokens" in change or "tts" in change:
+        told.append("gaps in the reply, where the model or the voice is slower than the speech")
+    return told
+
+
+def _usable(record: Record, by_wav: bool) -> bool:
+    """Whether its latency is known: from the WAV, if any of them has one."""
+    heard = record.timeline is not None
+    return heard and (not by_wav or record.wav_voice_to_voice_ns is not None)
+
+
+def _figures(turns: Sequence[tuple[Record, Prediction]], *, gaps_move: bool) -> dict[str, Any]:
+    """What is measured of turns, and predicted (ms)."""
+    was, now = [], []
+    parts: dict[str, tuple[list[float], list[float]]] = {part: ([], []) for part in PARTS}
+    for record, prediction in turns:
+        timeline = record.timeline
+        assert timeline is not None
+        moved_ns = prediction.timeline.total_ns - timeline.total_ns
+        now.append(prediction.voice_to_voice_ns / 1e6)
+        was.append((prediction.voice_to_voice_ns - moved_ns) / 1e6)
+        for part, (before, after) in parts.items():
+            before.append(timeline.parts[part] / 1e6)
+            after.append(prediction.timeline.parts[part] / 1e6)
+    gaps = [record.underrun_ns / 1e6 for record, _ in turns]
+    silent_ms = statistics.fmean(gaps) if gaps else 0.0
+    compared = difference(was, now)
+    return {
+        "measured_ms": described(was),
+        "predicted_ms": described(now),
+        "difference_ms": compared and {"median": compared.median, "ci95": compared.ci95},
+        "parts_ms": {
+            part: {"measured": statistics.median(before), "predicted": statistics.median(after)}
+            for part, (before, after) in parts.items()
+            if before
+        },
+        "underrun_ms": {"measured": silent_ms, "predicted": None if gaps_move else silent_ms},
+    }
 
 
 def predict(folder: Path, specs: Sequence[str], console: Console, *, as_json: bool = False) -> int:
@@ -121,7 +427,7 @@ def predict(folder: Path, specs: Sequence[str], console: Console, *, as_json: bo
 
     Args:
         folder: A profile's.
-        specs: Changes, see `change.parse`; each is a prediction of its own.
+        specs: Changes, see `parse`; each is a prediction of its own.
         console: Where a person reads it.
         as_json: Print it on stdout for machines instead.
 
@@ -135,179 +441,74 @@ def predict(folder: Path, specs: Sequence[str], console: Console, *, as_json: bo
         raise BadInput("--what-if: says not what; such as --what-if llm.first_token=200ms,stt=0.5x")
     changes = [parse(spec) for spec in specs]
     header, records = RECORDS.read(folder / RECORDS.name)
-    predictions = [forecast(header, records, change) for change in changes]
-    if not any(one.turns for one in predictions[0]):
+    predictions: list[dict[str, Any]] = [
+        {"what_if": spec, "variants": forecast(header, records, change)}
+        for spec, change in zip(specs, changes, strict=True)
+    ]
+    if not any(one["n"] for one in predictions[0]["variants"].values()):
         raise BadInput(f"{folder}: no turn in it was answered, so there is nothing to predict from")
     if as_json:
-        document = [_document(s, of) for s, of in zip(specs, predictions, strict=True)]
-        print(json.dumps({"predictions": document}, ensure_ascii=False))
+        print(json.dumps({"predictions": predictions}, ensure_ascii=False))
         return 0
-    for spec, forecasts in zip(specs, predictions, strict=True):
-        _show(console, spec, forecasts)
+    for one in predictions:
+        _show(console, one["what_if"], one["variants"])
     return 0
 
 
-def limits(setup: Setup, change: Change) -> list[str]:
-    """What a prediction of this change does not cover, a sentence each."""
-    costs, mode = change.costs, change.mode
-    told = [
-        "contention: a stage is taken to cost the same however many run beside it, "
-        "which on few cores they do not"
-    ]
-    if "stt" in costs:
-        told.append("the words: another recogniser may hear others, and be answered otherwise")
-        if setup.reply.mode == "speculative" and setup.turns.predict:
-            told.append("a longer hold, where words that were known too late read unfinished")
-    if "turns.hold_ms" in costs:
-        told.append("cut-ins: how often another hold ends a turn in the middle of a sentence")
-        if setup.turns.predict:
-            told.append(
-                "what the words say of the end: they move the hold by the same share as before, "
-                "and where they are sure it is turns.shortest_ms whatever turns.hold_ms is"
-            )
-    if "turns.provisional_ms" in costs:
-        told.append("attempts in vain: a shorter pause begins more of them, on less sound")
-    if mode is not None and mode != setup.reply.mode:
-        told += _limits_of_mode(setup, mode)
-    if "llm.tokens" in costs:
-        told.append(
-            "how the voice draws out words that come one by one: gaps in the reply are an estimate"
-        )
-    if "tts" in costs:
-        told.append(
-            "gaps in the reply that the voice would make: it is replayed to its first sound"
-        )
-    return told
-
-
-def _limits_of_mode(setup: Setup, mode: str) -> list[str]:
-    if mode == "speculative":
-        told = ["attempts in vain, and what they take from the others"]
-        if setup.turns.predict:
-            told.append(
-                "what the language model makes of the words: speculation reads them before the "
-                "hold is over; how finished they read is judged by rules alone"
-            )
-        return told
-    if mode == "sequential":
-        return ["the making of the whole reply: while it plays, the voice waits for room"]
-    if setup.reply.mode == "sequential":
-        return ["the first clause may be a shorter one, with its sound sooner"]
-    return ["a hold that follows the speaker: it is taken to be turns.hold_ms"]
-
-
-def _usable(record: Record, by_wav: bool) -> bool:
-    """Whether its latency is known: from the WAV, if any of them has one."""
-    heard = record.timeline is not None
-    return heard and (not by_wav or record.wav_voice_to_voice_ns is not None)
-
-
-def _measured_ns(record: Record) -> int:
-    if record.wav_voice_to_voice_ns is not None:
-        return record.wav_voice_to_voice_ns
-    assert record.timeline is not None
-    return record.timeline.total_ns
-
-
-def _setup(header: Mapping[str, Any], variant: Mapping[str, Any]) -> Setup:
-    try:
-        return Setup.of(header.get("settings") or {}, variant)
-    except ValidationError as error:
-        place = ".".join(map(str, error.errors()[0]["loc"]))
-        raise BadInput(f"the profile's settings are damaged at {place}; record it again") from None
-
-
-def _document(spec: str, forecasts: Iterable[Forecast]) -> dict[str, Any]:
-    return {"what_if": spec, "variants": {one.variant: _figures(one) for one in forecasts}}
-
-
-def _figures(one: Forecast) -> dict[str, Any]:
-    """A forecast for machines (ms)."""
-    compared = difference(one.measured_ms, one.predicted_ms)
-    parts = {}
-    for part in PARTS:
-        was, now = map(describe, one.parts_ms(part))
-        if was is not None and now is not None:
-            parts[part] = {"measured": was.median, "predicted": now.median}
-    return {
-        "n": len(one.turns),
-        "left_out": one.left_out,
-        "measured_ms": _plain(describe(one.measured_ms)),
-        "predicted_ms": _plain(describe(one.predicted_ms)),
-        "difference_ms": compared and {"median": compared.median, "ci95": compared.ci95},
-        "parts_ms": parts,
-        "underrun_ms": dict(zip(("measured", "predicted"), one.underrun_ms, strict=True)),
-        "cannot_predict": list(one.cannot),
-    }
-
-
-def _plain(found: Distribution | None) -> dict[str, Any] | None:
-    return None if found is None else asdict(found)
-
-
-def _show(console: Console, spec: str, forecasts: Sequence[Forecast]) -> None:
+def _show(console: Console, spec: str, variants: Mapping[str, Mapping[str, Any]]) -> None:
+    told: dict[str, None] = {}
     console.print(f"what if {spec}", style="bold")
-    for one in forecasts:
+    for name, one in variants.items():
+        told |= dict.fromkeys(one["cannot_predict"])
         console.print()
-        left_out = f", {one.left_out} without a reply left out" if one.left_out else ""
-        console.print(f"{one.variant}: {_turns(len(one.turns))}{left_out}")
-        if one.turns:
+        left_out = f", {one['left_out']} without a reply left out" if one["left_out"] else ""
+        console.print(f"{name}: {count(one['n'], 'turn')}{left_out}")
+        if one["n"]:
             console.print(_table(one))
-            console.print(_conclusion(one), soft_wrap=True)
+            console.print(_conclusion(one["parts_ms"]), soft_wrap=True)
     console.print()
-    for sentence in dict.fromkeys(sentence for one in forecasts for sentence in one.cannot):
+    for sentence in told:
         console.print(f"not predicted: {sentence}", style="dim", soft_wrap=True)
     console.print()
 
 
-def _turns(n: int) -> str:
-    return "1 turn" if n == 1 else f"{n} turns"
-
-
-def _table(one: Forecast) -> Table:
+def _table(one: Mapping[str, Any]) -> Table:
     table = Table("voice-to-voice (ms)", box=None, pad_edge=False)
     for heading in ("measured", "predicted", "difference"):
         table.add_column(heading, justify="right")
-    was, now = describe(one.measured_ms), describe(one.predicted_ms)
-    compared = difference(one.measured_ms, one.predicted_ms)
-    assert was is not None and now is not None and compared is not None
-    table.add_row(
-        "median",
-        _with_interval(was.median, was.ci95),
-        _with_interval(now.median, now.ci95),
-        _with_interval(compared.median, compared.ci95, sign="+"),
-    )
-    table.add_row("p90", f"{was.p90:.0f}", f"{now.p90:.0f}", f"{now.p90 - was.p90:+.0f}")
-    for part in PARTS:
-        before, after = (statistics.median(values) for values in one.parts_ms(part))
-        if before or after:
-            table.add_row(f"  {LABELS[part]}", *_plainly(before, after))
-    if any(one.underrun_ms):
-        table.add_row("gaps in the reply, mean", *_plainly(*one.underrun_ms))
+    was, now, apart = one["measured_ms"], one["predicted_ms"], one["difference_ms"]
+    table.add_row("median", _sure(was), _sure(now), _sure(apart, sign="+"))
+    rows = {"p90": {"measured": was["p90"], "predicted": now["p90"]}}
+    rows |= {f"  {LABELS[part]}": values for part, values in one["parts_ms"].items()}
+    rows["gaps in the reply, mean"] = one["underrun_ms"]
+    for label, values in rows.items():
+        before, after = values["measured"], values["predicted"]
+        if after is None:
+            table.add_row(label, f"{before:.0f}", NONE, NONE)
+        elif before or after:
+            moved = f"{round(after) - round(before):+d}"
+            table.add_row(label, f"{before:.0f}", f"{after:.0f}", moved)
     return table
 
 
-def _plainly(before: float, after: float) -> tuple[str, str, str]:
-    return f"{before:.0f}", f"{after:.0f}", f"{round(after) - round(before):+d}"
-
-
-def _with_interval(middle: float, interval: Interval | None, *, sign: str = "") -> str:
+def _sure(found: Mapping[str, Any], *, sign: str = "") -> str:
+    """A median with its interval."""
+    middle, interval = found["median"], found["ci95"]
     if interval is None:
         return f"{middle:{sign}.0f}"
     return f"{middle:{sign}.0f} ({interval[0]:{sign}.0f} … {interval[1]:{sign}.0f})"
 
 
-def _conclusion(one: Forecast) -> str:
+def _conclusion(parts: Mapping[str, Mapping[str, float]]) -> str:
     """Which parts the change moved, in a sentence."""
-    moved = {
-        part: statistics.median(b - a for a, b in zip(*one.parts_ms(part), strict=True))
-        for part in PARTS
-    }
-    grown = [part for part in PARTS if moved[part] >= NAMED_MS]
-    shrunk = [part for part in PARTS if moved[part] <= -NAMED_MS]
-    if not grown and not shrunk:
-        return "  no part moves in the middle turn: the change is hidden, or small"
+    moved = {part: values["predicted"] - values["measured"] for part, values in parts.items()}
     told = []
-    for verb, parts in (("shrinks", shrunk), ("grows", grown)):
-        told += [f"{LABELS[part]} {verb} by {abs(moved[part]):.0f} ms" for part in parts]
+    for verb, sign in (("shrinks", -1), ("grows", 1)):
+        told += [
+            f"{LABELS[part]} {verb} by {abs(ms):.0f} ms"
+            for part, ms in moved.items()
+            if sign * ms >= NAMED_MS
+        ]
+    if not told:
+        return "  no part moves in the middle turn: the change is hidden, or small"
     return f"  {', '.join(told)}"

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.audio.resample import resampled
-from pipeline.config import Vad
+from pipeline.config import VadSettings
 from pipeline.engines.vad import RATE, WINDOW, VoiceDetector
 from pipeline.events import Samples
 
@@ -176,7 +176,7 @@ def _judged_until(sound: Samples) -> tuple[int, bool]:
     """One past the last sample of the speaker's voice, as it is judged; whether there is voice."""
     peak = int(np.abs(sound.astype(np.int32)).max(initial=0))
     level = sound * np.float32(max(1.0, PEAK / max(1, peak)))
-    settings = Vad()
+    settings = VadSettings()
     heard, on = [], False
     for voice in VoiceDetector(settings).push(np.rint(level).astype(np.int16)):
         on = voice.probability >= (settings.release if on else settings.threshold)

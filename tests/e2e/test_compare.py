@@ -19,7 +19,7 @@ from test_profile import part_of_corpus
 
 from pipeline.clock import NS_PER_MS
 from pipeline.compare.record import Conversation
-from pipeline.compare.store import read
+from pipeline.compare.store import CONVERSATIONS
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 CORPUS = ROOT / "tests" / "data" / "corpus"
@@ -49,6 +49,10 @@ class Compared:
 
     def of(self, path: str) -> list[Conversation]:
         return [one for one in self.conversations if one.path == path]
+
+
+def read(folder: Path) -> tuple[dict[str, Any], list[Conversation]]:
+    return CONVERSATIONS.read(folder / CONVERSATIONS.name)
 
 
 def compare(folder: Path, *args: str | Path, **more: Any) -> Compared:

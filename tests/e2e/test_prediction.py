@@ -29,8 +29,7 @@ from servers.llm_server import (
 from support.cli_child import HUMAN, needs_people, recording, run, scripted
 
 from pipeline.audio.files import read_audio
-from pipeline.config import Settings
-from pipeline.config_file import load
+from pipeline.config import Settings, load
 from pipeline.engines.local import LocalEngines
 from pipeline.measure.corpus import Item
 from pipeline.measure.record import RECORDS, Record
@@ -73,7 +72,7 @@ class Profile:
     async def make(self) -> None:
         async with LlmServer(otherwise=self.answer) as server:
             settings = {
-                # What-if knows how stages overlap, not what the words do to the hold.
+                # What-if knows what stages cost, not what the words do to the hold.
                 mode: load(
                     None,
                     {"llm.model": server.url, "reply.mode": mode, "turns.predict": False},
@@ -145,18 +144,6 @@ def test_one_model_predicts_another(
     for predicted, measured in ((quick, was_slow), (slow, was_quick)):
         median = predicted["predicted_ms"]["median"]
         assert median == pytest.approx(measured, rel=TOLERANCE, abs=TOLERANCE_MS)
-
-
-def test_speculation_is_predicted_from_turns_without_it(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    console = Console(file=io.StringIO())
-    assert predict(folder, ["reply.mode=speculative"], console, as_json=True) == 0
-    [told] = json.loads(capsys.readouterr().out)["predictions"]
-    for model in DELAYS:
-        predicted = told["variants"][f"overlapped {model}"]["predicted_ms"]["median"]
-        measured = told["variants"][f"speculative {model}"]["measured_ms"]["median"]
-        assert predicted == pytest.approx(measured, rel=TOLERANCE, abs=TOLERANCE_MS)
 
 
 @needs_people

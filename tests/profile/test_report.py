@@ -24,7 +24,7 @@ from pipeline.measure.html import page as pages
 from pipeline.measure.html import sound, turns
 from pipeline.measure.record import Record
 from pipeline.profile import report
-from pipeline.timeline import MARKS, Timeline
+from pipeline.trace import MARKS, Timeline
 
 FEW = tuple(samples.SAID)[:4]
 

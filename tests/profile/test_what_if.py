@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,20 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from pipeline.errors import BadInput
-from pipeline.measure.record import RECORDS, Record
-from pipeline.profile.change import COSTS, WAITS, Change, Cost, parse
-from pipeline.profile.what_if import forecast, predict
+from pipeline.measure.record import RECORDS, Record, Span
+from pipeline.profile.what_if import (
+    COSTS,
+    HOLD,
+    Change,
+    ChangedCost,
+    Setup,
+    forecast,
+    lacking,
+    parse,
+    predict,
+    replay,
+)
+from pipeline.trace import MARKS, PARTS, Timeline
 
 MS = 1_000_000
 
@@ -79,18 +91,13 @@ def shown(folder: Path, *specs: str) -> str:
 
 
 def test_changes_are_read() -> None:
-    assert parse("llm.first_token=200ms, stt=0.5x,tts=+0.3s,llm.tokens=-5ms") == Change(
-        {
-            "llm.first_token": Cost("set", 200 * MS),
-            "stt": Cost("scale", 0.5),
-            "tts": Cost("shift", 300 * MS),
-            "llm.tokens": Cost("shift", -5 * MS),
-        }
-    )
-    assert parse("turns.hold_ms=300,reply.mode=sequential") == Change(
-        {"turns.hold_ms": Cost("set", 300 * MS)}, "sequential"
-    )
-    assert parse("turns.provisional_ms=+32").costs["turns.provisional_ms"].kind == "shift"
+    assert parse("llm.first_token=200ms, stt=0.5x,tts=+0.3s,llm.tokens=-5ms") == {
+        "llm.first_token": ChangedCost("set", 200 * MS),
+        "stt": ChangedCost("scale", 0.5),
+        "tts": ChangedCost("shift", 300 * MS),
+        "llm.tokens": ChangedCost("shift", -5 * MS),
+    }
+    assert parse("turns.hold_ms=300") == {"turns.hold_ms": ChangedCost("set", 300 * MS)}
 
 
 @pytest.mark.parametrize(
@@ -107,7 +114,8 @@ def test_changes_are_read() -> None:
         ("stt=2001x", "a factor is between"),
         ("tts=9999s", "more than an hour"),
         ("tts=1ms,tts=2ms", "twice"),
-        ("reply.mode=fast", "speculative | overlapped | sequential"),
+        ("reply.mode=speculative", "cascade profile CORPUS --mode speculative,overlapped"),
+        ("turns.provisional_ms=64", "cascade profile CORPUS --vary turns.provisional_ms"),
         ("stt=0.5x,,tts=1ms", "no such thing"),
     ],
 )
@@ -118,13 +126,13 @@ def test_nonsense_is_refused_with_what_is_allowed(spec: str, told: str) -> None:
     assert "\n" not in str(refused.value)
 
 
-@given(st.text(max_size=20), st.sampled_from(["", *COSTS, *WAITS, "reply.mode"]))
+@given(st.text(max_size=20), st.sampled_from(["", *COSTS, HOLD]))
 def test_any_text_is_read_or_refused(text: str, name: str) -> None:
     try:
         change = parse(f"{name}={text}")
     except BadInput:
         return
-    assert change.costs or change.mode
+    assert change
 
 
 # ---- what is told -----------------------------------------------------------------------------
@@ -143,19 +151,19 @@ def test_a_faster_stage_shows_as_that_stage(folder: Path) -> None:
     assert "speculative: 0 turns" in text
 
 
-def test_what_is_hidden_shows_as_no_change(folder: Path) -> None:
-    text = shown(folder, "turns.provisional_ms=64")
+def test_what_is_too_small_to_see_shows_as_no_change(folder: Path) -> None:
+    text = shown(folder, "device=+0.4ms")
     assert "no part moves" in text
 
 
 def test_a_shorter_hold_is_no_promise(folder: Path) -> None:
     text = shown(folder, "turns.hold_ms=0.5x")
-    assert "endpoint shrinks by 256 ms" in text
+    assert "endpoint shrinks by 250 ms" in text
     assert "not predicted: cut-ins" in text
 
 
 def test_machines_get_the_same(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    specs = ["stt=10ms", "reply.mode=speculative"]
+    specs = ["stt=10ms", "tts=+10ms"]
     assert predict(folder, specs, Console(file=io.StringIO()), as_json=True) == 0
     first, second = json.loads(capsys.readouterr().out)["predictions"]
     assert first["what_if"] == "stt=10ms"
@@ -165,22 +173,24 @@ def test_machines_get_the_same(folder: Path, capsys: pytest.CaptureFixture[str])
     assert told["predicted_ms"]["median"] == 587
     assert told["difference_ms"] == {"median": -40, "ci95": [-40, -40]}
     assert told["parts_ms"]["stt"] == {"measured": 50, "predicted": 10}
-    hidden = second["variants"]["overlapped"]
-    assert hidden["parts_ms"]["stt"] == {"measured": 50, "predicted": 0}
-    assert any("the hold" in sentence for sentence in hidden["cannot_predict"])
+    assert told["underrun_ms"] == {"measured": 0, "predicted": 0}
+    slower = second["variants"]["overlapped"]
+    assert slower["parts_ms"]["tts_first_audio"] == {"measured": 20, "predicted": 30}
+    assert slower["underrun_ms"] == {"measured": 0, "predicted": None}
+    assert any("gaps in the reply" in sentence for sentence in slower["cannot_predict"])
     assert second["variants"]["speculative"]["measured_ms"] is None
 
 
 def test_turns_that_do_not_say_what_is_changed_are_counted() -> None:
     told = turn(1)
     untold = turn(2, marks={k: v for k, v in told.marks.items() if not k.startswith("tts")})
-    [one, _] = forecast(HEADER, [told, untold], parse("tts=10ms"))
-    assert len(one.turns) == 1
-    assert any("1 of 2 turns" in sentence for sentence in one.cannot)
+    one = forecast(HEADER, [told, untold], parse("tts=10ms"))["overlapped"]
+    assert one["n"] == 1
+    assert any("1 of 2 turns" in sentence for sentence in one["cannot_predict"])
     with pytest.raises(BadInput, match="do not say how long tts took"):
         forecast(HEADER, [untold], parse("tts=10ms"))
-    with pytest.raises(BadInput, match=r"whole reply took; .* a larger --reply-seconds"):
-        forecast(HEADER, [told], parse("reply.mode=sequential"))
+    assert lacking(told, parse("llm.tokens=10ms")) == {"llm.tokens"}
+    assert lacking(told, parse("llm.tokens=2x")) == set()
 
 
 def test_gaps_in_the_reply_are_told_of(folder: Path) -> None:
@@ -189,12 +199,12 @@ def test_gaps_in_the_reply_are_told_of(folder: Path) -> None:
 
 
 def test_records_without_a_wav_are_judged_by_their_traces() -> None:
-    [one, _] = forecast(HEADER, [turn(1, wav_voice_to_voice_ns=None)], parse("stt=0x"))
-    assert one.measured_ms == [621]
-    assert one.predicted_ms == [571]
+    untold = turn(1, wav_voice_to_voice_ns=None)
+    one = forecast(HEADER, [untold], parse("stt=0x"))["overlapped"]
+    assert (one["measured_ms"]["median"], one["predicted_ms"]["median"]) == (621, 571)
     # Where others have one, this turn's reply was not found in its WAV, and has no latency.
-    [one, _] = forecast(HEADER, [turn(1, wav_voice_to_voice_ns=None), turn(2)], parse("stt=0x"))
-    assert (len(one.turns), one.left_out) == (1, 1)
+    one = forecast(HEADER, [untold, turn(2)], parse("stt=0x"))["overlapped"]
+    assert (one["n"], one["left_out"]) == (1, 1)
 
 
 def test_a_folder_that_holds_nothing_to_predict_from(tmp_path: Path) -> None:
@@ -210,5 +220,197 @@ def test_a_folder_that_holds_nothing_to_predict_from(tmp_path: Path) -> None:
 
 def test_damaged_settings_are_told_of() -> None:
     damaged = {**HEADER, "settings": {"turns": {"hold_ms": "soon"}}}
-    with pytest.raises(BadInput, match="damaged at hold_ms"):
+    with pytest.raises(BadInput, match="settings are damaged"):
         forecast(damaged, [turn(1)], parse("stt=0.5x"))
+
+
+# ---- the replay -------------------------------------------------------------------------------
+
+
+def record(marks: Mapping[str, int], **more: Any) -> Record:
+    return Record("v", "f.wav", 1, 0, "ok", marks=marks, **more)
+
+
+def marks_of(**ms: float) -> dict[str, int]:
+    """Marks given in milliseconds, with `__` for the dot in their names."""
+    return {name.replace("__", "."): round(at * MS) for name, at in ms.items()}
+
+
+NEEDED = ("speech.end", "committed", "heard.first")
+CHAIN = (
+    *("stt.start", "stt.final", "llm.request", "llm.first_token", "clause.first"),
+    *("tts.start", "tts.first_audio", "playout.first", "heard.first"),
+)
+anything = st.fixed_dictionaries(
+    dict.fromkeys(NEEDED, st.integers(0, 10**12)),
+    optional={
+        name: st.integers(0, 10**12)
+        for name in MARKS
+        # What a speech-to-speech model does is not replayed.
+        if name not in NEEDED and not name.startswith("model.")
+    },
+)
+costs = st.one_of(
+    st.builds(ChangedCost, st.just("set"), st.integers(0, 10**9)),
+    st.builds(ChangedCost, st.just("scale"), st.floats(0, 5)),
+    st.builds(ChangedCost, st.just("shift"), st.integers(-(10**9), 10**9)),
+)
+changes = st.dictionaries(st.sampled_from([*COSTS, HOLD]), costs, max_size=4)
+
+
+@st.composite
+def in_order(draw: st.DrawFn) -> Record:
+    """A turn whose work begins before the commit or at it, one mark after another."""
+    marks = {"speech.end": 0, "committed": draw(st.integers(0, 10**9))}
+    at = draw(st.sampled_from([0, marks["committed"]]))
+    for name in CHAIN:
+        at = max(at, marks["committed"]) if name == "playout.first" else at
+        at += draw(st.integers(0, 4 * 10**8))
+        marks[name] = at
+    return record(marks)
+
+
+@given(anything, st.booleans(), st.none() | st.integers(-(10**9), 10**10))
+def test_no_change_gives_what_was_measured_whatever_the_marks(
+    marks: dict[str, int], whole: bool, wav: int | None
+) -> None:
+    turn = record(marks, wav_voice_to_voice_ns=wav)
+    same = replay(turn, {}, Setup(500, whole=whole))
+    assert same.marks == marks
+    assert same.timeline == turn.timeline
+    expected = marks["heard.first"] - marks["speech.end"] if wav is None else wav
+    assert same.voice_to_voice_ns == expected
+
+
+@given(anything, st.booleans(), changes)
+def test_parts_sum_to_the_latency_whatever_the_marks_and_the_change(
+    marks: dict[str, int], whole: bool, change: Change
+) -> None:
+    predicted = replay(record(marks), change, Setup(500, whole=whole))
+    assert predicted.marks.keys() == marks.keys()
+    assert tuple(predicted.timeline.parts) == PARTS
+    assert sum(predicted.timeline.parts.values()) == predicted.timeline.total_ns
+    assert predicted.timeline == Timeline.from_marks(predicted.marks)
+    assert predicted.voice_to_voice_ns == predicted.timeline.total_ns
+
+
+@given(
+    in_order(),
+    st.sampled_from([*COSTS, HOLD]),
+    st.integers(0, 10**9),
+    st.integers(0, 10**9),
+    changes,
+)
+def test_a_slower_stage_never_makes_the_reply_earlier(
+    turn: Record, name: str, slow: int, more: int, others: dict[str, ChangedCost]
+) -> None:
+    def at(cost: ChangedCost) -> int:
+        return replay(turn, {**others, name: cost}, Setup(500)).voice_to_voice_ns
+
+    assert at(ChangedCost("shift", slow)) <= at(ChangedCost("shift", slow + more))
+    assert at(ChangedCost("set", slow)) <= at(ChangedCost("set", slow + more))
+    assert at(ChangedCost("scale", 1.0)) <= at(ChangedCost("scale", 1.5))
+
+
+SPECULATIVE = marks_of(
+    speech__end=1000,
+    provisional=1128,
+    stt__start=1135,
+    stt__final=1165,
+    llm__request=1170,
+    llm__first_token=1270,
+    clause__first=1300,
+    tts__start=1301,
+    tts__first_audio=1341,
+    committed=1520,
+    playout__first=1540,
+    heard__first=1550,
+)
+
+
+def test_a_faster_recogniser_buys_nothing_where_all_was_hidden() -> None:
+    faster = replay(record(SPECULATIVE), parse("stt=0x"), Setup(500))
+    assert faster.marks["stt.final"] == 1135 * MS
+    assert faster.voice_to_voice_ns == 550 * MS
+
+
+def test_what_comes_to_light_is_what_the_hold_no_longer_hides() -> None:
+    predicted = replay(record(SPECULATIVE), parse("llm.first_token=+300ms"), Setup(500))
+    assert predicted.marks["llm.first_token"] == 1570 * MS
+    # First sound at 1641, 121 ms after the commit; 20 to the loudspeaker, 10 to the ear.
+    assert predicted.voice_to_voice_ns == (1641 + 20 + 10 - 1000) * MS
+    parts = predicted.timeline.parts
+    assert (parts["endpoint"], parts["llm_first_token"], parts["stt"]) == (520 * MS, 50 * MS, 0)
+    # A longer hold hides it again.
+    hidden = replay(
+        record(SPECULATIVE), parse("llm.first_token=+300ms,turns.hold_ms=700"), Setup(500)
+    )
+    assert hidden.voice_to_voice_ns == 750 * MS
+
+
+def test_a_hold_that_the_words_moved_stays() -> None:
+    change = parse("turns.hold_ms=1000")
+    assert replay(record(SPECULATIVE, hold_ms=256.0), change, Setup(500)).marks == SPECULATIVE
+    moved = replay(record(SPECULATIVE, hold_ms=500.0), change, Setup(500))
+    assert moved.marks["committed"] == 2020 * MS
+
+
+def test_the_first_clause_waits_for_its_words() -> None:
+    """Four tokens, 10 ms apart, before the first clause is cut."""
+    times = [1270, 1280, 1290, 1300, 1310]
+    spans = tuple(Span("llm", "word", (at - 10) * MS, at * MS) for at in times)
+    turn = record(SPECULATIVE, spans=spans)
+
+    def clause(spec: str) -> int:
+        return replay(turn, parse(spec), Setup(500)).marks["clause.first"] // MS
+
+    assert clause("llm.tokens=0.5x") == 1285
+    assert clause("llm.tokens=2ms") == 1276
+    assert clause("llm.tokens=+20ms") == 1360
+
+
+def test_a_clause_that_takes_long_is_cut_at_the_deadline() -> None:
+    """Of tokens that come 40 ms apart three are there after 80 ms."""
+    times = [1270, 1280, 1290, 1300]
+    spans = tuple(Span("llm", "word", (at - 10) * MS, at * MS) for at in times)
+    # The end of the turn is past: before it nothing is overdue.
+    turn = record({**SPECULATIVE, "committed": 1200 * MS}, spans=spans)
+
+    def clause(spec: str, deadline_ms: float) -> int:
+        return replay(turn, parse(spec), Setup(500, deadline_ms)).marks["clause.first"] // MS
+
+    assert clause("llm.tokens=4x", 1000) == 1270 + 120
+    assert clause("llm.tokens=4x", 100) == 1270 + 100
+    assert clause("llm.tokens=4x", 50) == 1270 + 80
+    assert clause("llm.tokens=1x", 10) == 1300
+
+
+def test_the_settings_are_the_variants_where_it_differs() -> None:
+    settings = {"turns": {"hold_ms": 700}, "reply": {"mode": "overlapped"}}
+    assert Setup.of(settings, {"reply.mode": "sequential"}) == Setup(700, whole=True)
+    assert Setup.of(settings, {"turns.hold_ms": 300, "stt.model": "x"}) == Setup(300)
+
+
+def test_the_textbook_cascade_waits_for_the_last_word_and_the_last_sound() -> None:
+    marks = marks_of(
+        speech__end=1000,
+        committed=1500,
+        stt__start=1500,
+        stt__final=1600,
+        llm__request=1600,
+        llm__first_token=1700,
+        llm__last_token=1900,
+        clause__first=1900,
+        tts__start=1900,
+        tts__first_audio=1950,
+        tts__last_audio=2150,
+        playout__first=2160,
+        heard__first=2170,
+    )
+    faster = replay(record(marks), parse("llm.tokens=0.5x,tts=0.5x"), Setup(500, whole=True))
+    assert faster.voice_to_voice_ns == (1170 - 100 - 25 - 100) * MS
+
+
+def test_a_turn_without_a_reply_is_refused() -> None:
+    with pytest.raises(ValueError, match="no latency"):
+        replay(record({"speech.end": 0}), {}, Setup(500))

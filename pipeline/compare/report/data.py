@@ -24,7 +24,7 @@ from pipeline.compare.scoring import words
 from pipeline.measure.html import sound
 from pipeline.measure.html import turns as drawn
 from pipeline.measure.html.turns import in_ms
-from pipeline.timeline import DIRECT_PARTS, PARTS
+from pipeline.trace import DIRECT_PARTS, PARTS
 
 SHOWN = 2_000
 """Of a call's arguments so many characters are shown: a model may write megabytes."""

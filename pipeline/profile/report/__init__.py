@@ -14,7 +14,7 @@ from pipeline.measure.html.page import Kit, Page
 from pipeline.measure.record import Record
 from pipeline.measure.summary import summarise
 from pipeline.profile.report import data
-from pipeline.timeline import PARTS
+from pipeline.trace import PARTS
 
 NAME = "report.html"
 

@@ -1,0 +1,370 @@
+"""How well people are heard: `scripts/bench hear FOLDER`.
+
+The recogniser hears every recording of a folder at several lengths of the encoder's input, and as
+the product sets it. FOLDER has a `manifest.tsv` (path, transcript; optional: kind, channels,
+sample_rate, note), or other tables with `file` and `transcript`, or a `.txt` beside each recording.
+Single words may be named by their file. Times are processor time of one thread.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import argparse
+import csv
+import hashlib
+import re
+import statistics
+import sys
+import tempfile
+import time
+import wave
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import jiwer
+import numpy as np
+from figures import show_machine
+from whisper_normalizer.english import EnglishTextNormalizer
+
+from pipeline.audio.files import read_audio
+from pipeline.config import Settings, load
+from pipeline.engines.vad import VoiceDetector
+from pipeline.engines.whisper import (
+    COMPUTE_TYPE,
+    FULL_S,
+    RATE,
+    WINDOW_S,
+    Audio,
+    Transcription,
+    Whisper,
+    said_twice,
+)
+from pipeline.errors import CascadeError
+from pipeline.events import Samples
+from pipeline.models.catalogue import Catalogue
+from pipeline.turns.taker import Ended, Suspected, TurnTaker
+
+WINDOWS = (5.0, 10.0, 12.0, 15.0, 20.0, FULL_S)
+"""Lengths of the encoder's input (s) to compare with the product's own."""
+
+RAW = (".raw", ".pcm")
+"""Names of files without a header: 16-bit, of the manifest's rate and channels."""
+
+SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".webm")
+"""Names of recordings in a folder without a table."""
+
+SHORT_S = 3.6
+"""Recordings up to this long count as short utterances; a quarter of them is the word itself."""
+
+CHUNKS = ((1.5, 7.0), (3.0, 9.0))
+"""Pieces of a long noise that are heard as they are: (length, distance), in seconds."""
+
+LOUDER = 5.6
+"""Factor (15 dB) by which sounds are also played louder: as recorded, few pass the detector."""
+
+DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+
+_NUMBER = re.compile(r"\d")
+_NAMES = (
+    re.compile(r"(?P<word>[a-z]+)_[0-9a-f]{8}_nohash_\d+"),  # Speech Commands
+    re.compile(r"(?P<digit>\d)_[a-z]+_\d+"),  # Free Spoken Digits
+    re.compile(r"(?P<word>[a-z]+(_[a-z]+)*)_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
+)
+
+normal = EnglishTextNormalizer()
+"""Whisper's own: words as published word error rates count them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A recording, or a piece of one.
+
+    Attributes:
+        name: Path in its folder; pieces of one recording share it.
+        pcm: int16, mono, 16 kHz.
+        said: What is said; empty where nobody says.
+        noise: Whether nothing is said.
+        voiced_ms: How much of it the voice detector takes for speech.
+    """
+
+    name: str
+    pcm: Samples
+    said: str
+    noise: bool
+    voiced_ms: float
+
+    @property
+    def text(self) -> str:
+        """What is said, as the normaliser writes it."""
+        return normal(self.said)
+
+    @property
+    def audio(self) -> Audio:
+        """As the recogniser takes it."""
+        return self.pcm.astype(np.float32) / np.float32(32768)
+
+    @property
+    def half(self) -> str:
+        """The half it belongs to: the guard was fitted on one and is reported on the other."""
+        return "fitted" if hashlib.sha256(self.name.encode()).digest()[0] % 2 else "held out"
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What was made of a clip, and the processor time it took (s)."""
+
+    clip: Clip
+    found: Transcription
+    took_s: float
+
+    @property
+    def text(self) -> str:
+        """As the normaliser writes it."""
+        return normal(self.found.text)
+
+
+def named(path: str) -> str:
+    """The words that a file's name says are in it; empty if it says nothing."""
+    for pattern in _NAMES:
+        if match := pattern.fullmatch(Path(path).stem):
+            found = match.groupdict()
+            return DIGITS[int(found["digit"])] if found.get("digit") else found["word"]
+    return ""
+
+
+def rows(folder: Path) -> Iterator[dict[str, str]]:
+    """One row for each recording of the folder: path, transcript, and what else is known."""
+    manifest = folder / "manifest.tsv"
+    tables = [manifest] if manifest.exists() else sorted(folder.glob("*.tsv"))
+    for table in tables:
+        with table.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file, delimiter="\t"):
+                path = row.get("path") or row.get("file") or ""
+                yield {**row, "path": path, "transcript": row.get("transcript") or named(path)}
+    if tables:
+        return
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SOUNDS):
+        text = path.with_suffix(".txt")
+        said = text.read_text(encoding="utf-8").strip() if text.exists() else ""
+        name = str(path.relative_to(folder))
+        yield {"path": name, "transcript": said or named(name)}
+
+
+def read(path: Path, row: dict[str, str]) -> Samples:
+    """A recording through the product's own reader; one without a header gets one."""
+    if path.suffix not in RAW:
+        return np.concatenate(list(read_audio(path, RATE)))
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, "raw.wav")
+        with wave.open(str(copy), "wb") as file:
+            file.setnchannels(int(row.get("channels") or 1))
+            file.setsampwidth(2)
+            file.setframerate(int(row.get("sample_rate") or RATE))
+            file.writeframes(path.read_bytes())
+        return np.concatenate(list(read_audio(copy, RATE)))
+
+
+def clips_of(folder: Path, settings: Settings) -> list[Clip]:
+    """All recordings of the folder; what cannot be read is told and left out."""
+    clips = []
+    for row in rows(folder):
+        if row["path"].startswith("rir"):
+            continue  # rooms, not sounds
+        try:
+            pcm = read(folder / row["path"], row)
+        except (CascadeError, OSError, ValueError) as error:
+            print(f"  not read: {error}".splitlines()[0])
+            continue
+        noise = row.get("kind") == "noise"
+        said = "" if noise else row["transcript"]
+        clips.append(Clip(row["path"], pcm, said, noise, voiced_ms(pcm, settings)))
+    return clips
+
+
+def voiced_ms(pcm: Samples, settings: Settings) -> float:
+    """How much of a recording the voice detector takes for speech, with silence after it (ms)."""
+    verdicts = VoiceDetector(settings.vad).push(np.concatenate([pcm, np.zeros(RATE, np.int16)]))
+    voiced = [v for v in verdicts if v.probability >= settings.vad.release]
+    return sum(v.end - v.start for v in voiced) * 1000 / RATE
+
+
+def cuts(clip: Clip, settings: Settings, *, speaking: bool) -> list[Clip]:
+    """What of a recording would reach the recogniser: turns, or looks at a voice over a reply."""
+    pcm = np.concatenate([np.zeros(RATE // 2, np.int16), clip.pcm, np.zeros(2 * RATE, np.int16)])
+    taker, found = TurnTaker(settings.turns, settings.vad), []
+    for voice in VoiceDetector(settings.vad).push(pcm):
+        for decision in taker.push(voice, speaking=speaking and not taker.in_speech):
+            match decision:
+                case Ended() if not speaking:
+                    part = pcm[decision.start : decision.end]
+                case Suspected():
+                    part = pcm[decision.start : decision.at]
+                case _:
+                    continue
+            found.append(Clip(clip.name, part, clip.said, clip.noise, decision.voiced_ms))
+    return found
+
+
+def chunks(clip: Clip, settings: Settings) -> list[Clip]:
+    """The recording itself, or pieces of it where it is long."""
+    if len(clip.pcm) <= 8 * RATE:
+        return [clip]
+    found = []
+    for length, distance in CHUNKS:
+        step, n = int(distance * RATE), int(length * RATE)
+        for start in range(0, len(clip.pcm) - n + 1, step):
+            part = clip.pcm[start : start + n]
+            found.append(Clip(clip.name, part, "", True, voiced_ms(part, settings)))
+    return found
+
+
+def hear(whisper: Whisper, clips: Sequence[Clip]) -> list[Heard]:
+    """Recognise them all, as they are."""
+    found = []
+    for clip in clips:
+        audio = clip.audio
+        began = time.process_time()
+        transcription = whisper.transcribe(audio, voiced_ms=clip.voiced_ms)
+        found.append(Heard(clip, transcription, time.process_time() - began))
+    return found
+
+
+def print_windows(heard: dict[str, list[Heard]]) -> None:
+    """Errors and times by length of the encoder's input."""
+    print(
+        f"  {'window':<12}{'word errors':>12}{'exactly right':>15}{'median time':>13}"
+        f"{'of 30 s':>9}{'mean':>7}{'to 30 s':>9}{'said twice':>12}"
+    )
+    full = heard["30 s"]
+    for title, ones in heard.items():
+        ratios = [one.took_s / other.took_s for one, other in zip(ones, full, strict=True)]
+        mean = sum(one.took_s for one in ones) / sum(one.took_s for one in full)
+        short = [one for one in ones if len(one.clip.pcm) < (FULL_S - 1) * RATE]
+        back = 0 if title == "30 s" else sum(one.found.window_s == FULL_S for one in short)
+        twice = sum(bool(said_twice(one.text)) and not said_twice(one.clip.text) for one in ones)
+        print(
+            f"  {title:<12}{errors(ones):>10.1f} %{right(ones):>13.1f} %"
+            f"{statistics.median(one.took_s for one in ones) * 1000:>10.0f} ms"
+            f"{statistics.median(ratios):>9.2f}{mean:>7.2f}{back:>9}{twice:>12}"
+        )
+
+
+def digits(text: str) -> str:
+    """The digits of a text, spaced; words for numbers are numbers, but a mere "oh" is no zero."""
+    return " ".join(_NUMBER.findall(normal(re.sub(r"(?i)\boh\b", " ", text))))
+
+
+def errors(heard: Sequence[Heard]) -> float:
+    """Word errors (%)."""
+    return 100 * float(jiwer.wer([one.clip.text for one in heard], [one.text for one in heard]))
+
+
+def right(heard: Sequence[Heard]) -> float:
+    """Recordings without an error (%)."""
+    return 100 * sum(one.text == one.clip.text for one in heard) / len(heard)
+
+
+def print_numbers(heard: dict[str, list[Heard]]) -> None:
+    """How spoken numbers fare: digits of the transcripts that were heard, in order."""
+    print("  numbers: recordings with digits in the transcript")
+    for title, ones in heard.items():
+        some = [one for one in ones if digits(one.clip.said)]
+        if not some:
+            print("    none")
+            return
+        said = [digits(one.clip.said) for one in some]
+        got = [digits(one.found.text) for one in some]
+        found = jiwer.process_words(said, got)
+        print(
+            f"    {title:<12}{sum(a == b for a, b in zip(said, got, strict=True)):>4} of "
+            f"{len(some)} have all their digits; of {sum(len(t.split()) for t in said)} digits "
+            f"{found.deletions} lost, {found.substitutions} wrong, {found.insertions} too many"
+        )
+
+
+def print_guard(whisper: Whisper, clips: Sequence[Clip], settings: Settings) -> None:
+    """What share of sounds gives words, and of short utterances none, by half."""
+    sounds = [part for clip in clips if clip.noise for part in chunks(clip, settings)]
+    short = [c for c in clips if c.text and len(c.pcm) <= SHORT_S * RATE]
+    kinds = {
+        "sounds, as they are": sounds,
+        "sounds, cut as turns": _cut([c for c in clips if c.noise], settings, speaking=False),
+        "sounds, over a reply": _cut([c for c in clips if c.noise], settings, speaking=True),
+        "short utterances, as they are": short,
+        "short utterances, cut as turns": _cut(short, settings, speaking=False),
+    }
+    print("  guard: sounds that give words (at most 5 %), short utterances lost (at most 2 %)")
+    for title, some in kinds.items():
+        heard = hear(whisper, some)
+        cells = []
+        for half in ("fitted", "held out"):
+            ones = [one for one in heard if one.clip.half == half]
+            bad = sum((one.found.text == "") != one.clip.noise for one in ones)
+            share = f"{100 * bad / len(ones):.1f} %" if ones else "-"
+            cells.append(f"{half} {bad:>3} of {len(ones):<4}{share:>7}")
+        print(f"    {title:<32}{'   '.join(cells)}")
+
+
+def _cut(clips: Sequence[Clip], settings: Settings, *, speaking: bool) -> list[Clip]:
+    loud = [
+        replace(c, pcm=np.clip(c.pcm * LOUDER, -32768, 32767).astype(np.int16))
+        for c in clips
+        if c.noise
+    ]
+    return [part for c in [*clips, *loud] for part in cuts(c, settings, speaking=speaking)]
+
+
+def bench(name: str, clips: Sequence[Clip], settings: Settings, *, guard: bool) -> None:
+    """Print everything about one model."""
+    model = Catalogue.load().resolve("stt", name)
+    short = model.model is not None and model.model.short_windows
+    print(f"{name}, {COMPUTE_TYPE}, one thread")
+    said = [clip for clip in clips if clip.text]
+    paths: dict[str, tuple[dict[str, str], float]] = {
+        f"{w:g} s": ({"window": "padded"}, w) for w in WINDOWS if w < FULL_S
+    }
+    paths |= {"30 s": ({"window": "full"}, FULL_S), "default": ({}, WINDOW_S)}
+    whispers = {}
+    for title, (changes, window_s) in paths.items():
+        stt = settings.stt.model_copy(update={**changes, "threads": 1})
+        whispers[title] = Whisper(model.path, stt, short_windows=short, window_s=window_s)
+        whispers[title].warm()
+    # They take turns, so that a machine whose speed drifts does the same to all.
+    heard: dict[str, list[Heard]] = {title: [] for title in paths}
+    for clip in said:
+        for title, whisper in whispers.items():
+            heard[title] += hear(whisper, [clip])
+    if said:
+        print(f"  {len(said)} recordings of people with a transcript")
+        print_windows(heard)
+        print_numbers(heard)
+    if guard:
+        print_guard(whispers["default"], clips, settings)
+
+
+def main() -> None:
+    """Parse, measure, print."""
+    parser = argparse.ArgumentParser(prog="scripts/bench hear", description=__doc__)
+    parser.add_argument("folder", type=Path, help="recordings")
+    parser.add_argument(
+        "--model", action="append", help="a name or folder (default: the settings')"
+    )
+    options = parser.parse_args()
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    show_machine()
+    settings = load()
+    if not options.folder.is_dir():
+        parser.error(f"{options.folder}: there is no such folder")
+    clips = clips_of(options.folder, settings)
+    if not clips:
+        parser.error(f"{options.folder}: no recordings; a manifest.tsv, or texts beside them?")
+    for name in options.model or [settings.stt.model]:
+        bench(name, clips, settings, guard=any(clip.noise or clip.text for clip in clips))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,888 @@
+"""The Realtime core alone: events in, events and messages out, no connection, no clock."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.engines.tools import Tool
+from pipeline.errors import BadInput, CascadeError
+from pipeline.events import (
+    Event,
+    Failure,
+    ReplyAudio,
+    ReplyDone,
+    ReplyInterrupted,
+    ReplyStarted,
+    ReplyText,
+    SpeechStarted,
+    SpeechStopped,
+    ToolCall,
+    ToolCancelled,
+    Transcript,
+    Usage,
+)
+from pipeline.speech_to_speech.brief import Brief, Target
+from pipeline.speech_to_speech.encoding import Encoding, read
+from pipeline.speech_to_speech.openai_realtime import IGNORED, RealtimeCore, options_of, session
+
+SECOND = 24_000
+
+
+def sound(samples: int, level: int = 1000) -> str:
+    return base64.b64encode(np.full(samples, level, "<i2").tobytes()).decode()
+
+
+class Line:
+    """A core with a server's and a driver's side to it, and a time that goes on by itself."""
+
+    def __init__(self, *, manual: bool = False, interrupts: bool = True) -> None:
+        self.core = RealtimeCore(self._mark, manual=manual, patience_s=60)
+        self.now = 0
+        self.events: list[Event] = []
+        self.messages: list[dict[str, Any]] = []
+        self.marks: dict[tuple[int, str], int] = {}
+        detection = {"type": "server_vad", "interrupt_response": interrupts}
+        described = {"type": "realtime", "audio": {"input": {"turn_detection": detection}}}
+        if not manual:
+            self.server("session.updated", session=described)
+        self.core.configured = True
+
+    def server(self, kind: str, **fields: Any) -> None:
+        self.now += 1_000_000
+        self.core.receive({"type": kind, "event_id": "e", **fields}, self.now)
+        self.collect()
+
+    def _mark(self, turn: int, name: str, t_ns: int) -> None:
+        assert (turn, name) not in self.marks
+        self.marks[turn, name] = t_ns
+
+    def collect(self) -> None:
+        for parcel in self.core.take():
+            json.dumps(parcel.message)
+            self.messages.append(parcel.message)
+        for event in self.core.ledger.take():
+            self.events.append(event)
+            if isinstance(event, ReplyInterrupted):
+                self.core.ledger.noticed(event.id)
+
+    def heard(self, reply: str, samples: int) -> None:
+        if (settled := self.core.ledger.played(reply, samples)) is not None:
+            self.core.settled(settled)
+        self.collect()
+
+    def result(self, call: str, output: str = "4") -> None:
+        self.core.result(call, output, self.now)
+        self.collect()
+
+    def of(self, *kinds: type[Event]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kinds)]
+
+    def said(self, kind: str) -> list[dict[str, Any]]:
+        return [message for message in self.messages if message["type"] == kind]
+
+    def user(self, item: str, words: str | None = None) -> None:
+        self.server("input_audio_buffer.speech_started", item_id=item, audio_start_ms=0)
+        self.server("input_audio_buffer.speech_stopped", item_id=item, audio_end_ms=0)
+        self.server("input_audio_buffer.committed", item_id=item)
+        if words is not None:
+            self.transcript(item, words)
+
+    def transcript(self, item: str, words: str) -> None:
+        kind = "conversation.item.input_audio_transcription.completed"
+        usage = {"type": "duration", "seconds": 2.5}
+        self.server(kind, item_id=item, content_index=0, transcript=words, usage=usage)
+
+    def begin(self, response: str, metadata: dict[str, str] | None = None) -> None:
+        described = {"id": response, "status": "in_progress", "metadata": metadata}
+        self.server("response.created", response=described)
+
+    def item(self, response: str, item: str, words: str, samples: int, **more: Any) -> None:
+        described = {"id": item, "type": "message", "role": "assistant", **more}
+        at = {"response_id": response, "item_id": item, "output_index": 0, "content_index": 0}
+        self.server("response.output_item.added", response_id=response, item=described)
+        self.server("response.output_audio_transcript.delta", delta=words, **at)
+        self.server("response.output_audio.delta", delta=sound(samples), **at)
+
+    def end(self, response: str, status: str = "completed", **more: Any) -> None:
+        self.server("response.done", response={"id": response, "status": status, **more})
+
+    def reply(self, response: str, item: str, words: str, samples: int = SECOND) -> None:
+        self.begin(response)
+        self.item(response, item, words, samples)
+        at = {"response_id": response, "item_id": item}
+        self.server("response.output_audio.done", **at)
+        self.end(response)
+
+    def calls(self, response: str, *calls: str, metadata: dict[str, str] | None = None) -> None:
+        self.begin(response, metadata)
+        for call in calls:
+            item = {
+                **{"id": f"item-{call}", "type": "function_call", "status": "completed"},
+                **{"call_id": call, "name": "sum", "arguments": '{"a": 1}'},
+            }
+            self.server("response.output_item.done", response_id=response, item=item)
+        self.end(response)
+
+    def asked(self) -> dict[str, str]:
+        metadata: dict[str, str] = self.said("response.create")[-1]["response"]["metadata"]
+        return metadata
+
+
+def test_a_turn_has_its_events_and_marks_in_order() -> None:
+    line = Line()
+    line.user("u1", "Hello?")
+    line.reply("r1", "a1", "Hello there.")
+    assert [type(event) for event in line.events] == [
+        *(SpeechStarted, SpeechStopped, Transcript, Usage),
+        *(ReplyStarted, ReplyText, ReplyAudio, ReplyDone),
+    ]
+    assert {event.turn for event in line.events} == {1}
+    assert line.of(ReplyDone)[0].status == "completed"
+    names = ["speech.start", "committed", "model.start", "model.first_text", "model.first_audio"]
+    times = [line.marks[1, name] for name in names]
+    assert times == sorted(times)
+    assert line.marks[1, "tts.last_audio"] == line.marks[1, "model.first_audio"]
+    assert [(m.role, m.content) for m in line.core.history] == [
+        ("user", "Hello?"),
+        ("assistant", "Hello there."),
+    ]
+    assert line.messages == []
+
+
+def test_several_items_are_one_reply_and_commentary_is_filler() -> None:
+    line = Line()
+    line.user("u1")
+    line.begin("r1")
+    line.item("r1", "a1", "Let me think.", 100, phase="commentary")
+    line.item("r1", "a2", "It is four.", 200, phase="final_answer")
+    line.end("r1")
+    first, second = line.of(ReplyAudio)
+    assert (first.id, first.filler, first.frame.offset) == (second.id, True, 0)
+    assert (second.filler, second.frame.offset, len(second.frame.samples)) == (False, 100, 200)
+    assert "".join(text.delta for text in line.of(ReplyText)) == "Let me think. It is four."
+    assert len(line.of(ReplyStarted)) == len(line.of(ReplyDone)) == 1
+
+
+def test_transcripts_come_late_and_out_of_order() -> None:
+    line = Line()
+    line.user("u1")
+    line.reply("r1", "a1", "One.")
+    line.user("u2")
+    line.transcript("u2", "second")
+    line.transcript("u1", "first")
+    assert [(t.turn, t.text, t.final) for t in line.of(Transcript)] == [
+        (2, "second", True),
+        (1, "first", True),
+    ]
+    assert [u.seconds for u in line.of(Usage)] == [2.5, 2.5]
+
+
+def test_partial_transcripts_add_up() -> None:
+    line = Line()
+    line.user("u1")
+    for delta in ("How ", "are you?"):
+        kind = "conversation.item.input_audio_transcription.delta"
+        line.server(kind, item_id="u1", delta=delta)
+    line.transcript("u1", "How are you?")
+    assert [t.text for t in line.of(Transcript)] == ["How", "How are you?", "How are you?"]
+
+
+def test_barge_in_truncates_at_what_was_heard_and_history_holds_that() -> None:
+    line = Line()
+    line.user("u1", "Count.")
+    line.begin("r1")
+    line.item("r1", "a1", "one two three four", SECOND)
+    line.server("response.output_audio.done", response_id="r1", item_id="a1")
+    line.item("r1", "a2", "five six", SECOND)
+    reply = line.of(ReplyStarted)[0].id
+    line.heard(reply, SECOND // 4)
+    assert not line.messages
+    line.server("input_audio_buffer.speech_started", item_id="u2")
+    interrupted = line.of(ReplyInterrupted)[0]
+    assert (interrupted.turn, interrupted.id, interrupted.heard_text) == (1, reply, "one")
+    assert line.of(ReplyDone)[0].status == "interrupted"
+    assert line.events.index(line.of(SpeechStarted)[1]) > line.events.index(line.of(ReplyDone)[0])
+    line.server("response.output_audio.delta", response_id="r1", item_id="a2", delta=sound(50))
+    line.end("r1", "cancelled", status_details={"type": "cancelled", "reason": "turn_detected"})
+    assert len(line.of(ReplyAudio)) == 2
+    line.heard(reply, SECOND // 2)
+    cuts = [(m["item_id"], m["audio_end_ms"]) for m in line.said("conversation.item.truncate")]
+    assert cuts == [("a1", 500), ("a2", 0)]
+    assert line.core.history[-1].content == "one two"
+    line.heard(reply, SECOND)
+    assert len(line.said("conversation.item.truncate")) == 2
+    assert not line.said("response.cancel")
+    line.server("conversation.item.truncated", item_id="a1", content_index=0, audio_end_ms=500)
+    assert line.said("conversation.item.retrieve")[0]["item_id"] == "a1"
+    content = [{"type": "output_audio", "transcript": "one two th"}]
+    line.server("conversation.item.retrieved", item={"id": "a1", "content": content})
+    assert line.core.history[-1].content == "one two th"
+    assert len(line.of(ReplyDone)) == 1
+    assert line.marks[1, "interrupted"]
+
+
+def test_a_reply_that_is_complete_but_still_played_is_interrupted() -> None:
+    line = Line()
+    line.user("u1")
+    line.reply("r1", "a1", "one two three four")
+    line.heard("reply-1", SECOND // 2)
+    line.server("input_audio_buffer.speech_started", item_id="u2")
+    assert line.of(ReplyInterrupted)[0].heard_text == "one two"
+    # The contract: one `ReplyDone` for a turn.
+    assert [done.status for done in line.of(ReplyDone)] == ["completed"]
+    line.heard("reply-1", SECOND // 2)
+    assert line.said("conversation.item.truncate")[0]["audio_end_ms"] == 500
+
+
+def test_a_reply_played_to_its_end_is_not_interrupted() -> None:
+    line = Line()
+    line.user("u1")
+    line.reply("r1", "a1", "one two")
+    line.heard("reply-1", SECOND - 100)
+    line.user("u2")
+    assert not line.of(ReplyInterrupted)
+    assert not line.messages
+
+
+def test_nothing_heard_leaves_nothing() -> None:
+    line = Line()
+    line.user("u1")
+    line.begin("r1")
+    line.item("r1", "a1", "one two", 4800)
+    line.server("input_audio_buffer.speech_started", item_id="u2")
+    line.heard("reply-1", 0)
+    assert line.said("conversation.item.truncate")[0]["audio_end_ms"] == 0
+    assert [m for m in line.core.history if m.role == "assistant"] == []
+
+
+def test_a_server_that_does_not_cancel_is_told_to() -> None:
+    line = Line(interrupts=False)
+    line.user("u1")
+    line.begin("r1")
+    line.item("r1", "a1", "one two", 4800)
+    line.server("input_audio_buffer.speech_started", item_id="u2")
+    assert line.said("response.cancel")[0]["response_id"] == "r1"
+    error = {"code": "response_cancel_not_active", "message": "none"}
+    line.server("error", error=error)
+    assert not line.of(Failure)
+
+
+def test_a_turn_without_an_answer_is_closed_when_the_user_goes_on() -> None:
+    line = Line()
+    line.user("u1")
+    line.user("u2")
+    assert [(d.turn, d.id, d.status) for d in line.of(ReplyDone)] == [(1, "", "interrupted")]
+    line.reply("r2", "a2", "Yes.")
+    assert [(d.turn, d.status) for d in line.of(ReplyDone)][1:] == [(2, "completed")]
+
+
+def test_a_response_that_comes_when_the_user_has_gone_on_is_not_heard() -> None:
+    line = Line()
+    line.user("u1")
+    line.server("input_audio_buffer.speech_started", item_id="u2")
+    line.begin("r1")
+    line.item("r1", "a1", "too late", 100)
+    line.end("r1", "cancelled")
+    assert not line.of(ReplyStarted, ReplyAudio, ReplyInterrupted)
+    line.server("input_audio_buffer.speech_stopped", item_id="u2")
+    line.reply("r2", "a2", "In time.")
+    assert [a.turn for a in line.of(ReplyAudio)] == [2]
+
+
+def test_an_answer_in_the_middle_of_the_utterance_is_that_turns() -> None:
+    line = Line()
+    line.server("input_audio_buffer.speech_started", item_id="u1")
+    line.begin("r1")
+    line.item("r1", "a1", "Early.", 100)
+    line.server("input_audio_buffer.speech_stopped", item_id="u1")
+    line.end("r1")
+    kinds = [SpeechStarted, SpeechStopped, ReplyStarted, ReplyText, ReplyAudio, ReplyDone]
+    assert [type(event) for event in line.events] == kinds
+
+
+def test_a_tool_call_keeps_the_turn_open_until_its_answer_was_spoken() -> None:
+    line = Line()
+    line.user("u1", "One and one?")
+    line.begin("r1")
+    line.item("r1", "a1", "Let me see.", 100)
+    item = {"id": "f", "type": "function_call", "call_id": "c1", "name": "sum", "arguments": "{}"}
+    line.server("response.output_item.done", response_id="r1", item={**item, "status": "completed"})
+    assert [(c.turn, c.id, c.name) for c in line.of(ToolCall)] == [(1, "c1", "sum")]
+    line.result("c1", "2")
+    assert not line.messages, "a result while the response is under way"
+    line.end("r1")
+    assert not line.of(ReplyDone)
+    sent, ask = line.messages
+    assert sent["item"] == {"type": "function_call_output", "call_id": "c1", "output": "2"}
+    assert ask["type"] == "response.create"
+    line.begin("r2", line.asked())
+    line.item("r2", "a2", "Two.", 200)
+    line.end("r2")
+    assert [d.status for d in line.of(ReplyDone)] == ["completed"]
+    assert len(line.of(ReplyStarted)) == 1
+    assert [a.frame.offset for a in line.of(ReplyAudio)] == [0, 100]
+    assert line.core.history[-1].content == "Let me see. Two."
+    with pytest.raises(CascadeError, match="no tool call 'c1'"):
+        line.result("c1")
+
+
+def test_two_calls_are_answered_with_one_response() -> None:
+    line = Line()
+    line.user("u1")
+    line.calls("r1", "c1", "c2")
+    line.result("c2")
+    assert not line.said("response.create")
+    line.result("c1")
+    assert len(line.said("conversation.item.create")) == 2
+    assert len(line.said("response.create")) == 1
+
+
+def test_a_late_result_is_one_more_reply_of_its_turn() -> None:
+    line = Line()
+    line.user("u1", "Slow one.")
+    line.calls("r1", "c1")
+    line.user("u2", "And you?")
+    assert [(d.turn, d.status) for d in line.of(ReplyDone)] == [(1, "completed")]
+    line.begin("r2")
+    line.result("c1", "done")
+    assert line.said("conversation.item.create")
+    assert not line.said("response.create"), "over another response"
+    line.item("r2", "a2", "Fine.", 100)
+    line.end("r2")
+    line.begin("r3", line.asked())
+    line.item("r3", "a3", "It is done.", 300)
+    line.end("r3")
+    first, second, third = line.of(ReplyStarted)
+    assert (first.turn, second.turn, third.turn) == (1, 2, 1)
+    assert len({first.id, second.id, third.id}) == 3
+    assert [(d.turn, d.id) for d in line.of(ReplyDone)][1:] == [(2, second.id), (1, third.id)]
+    assert line.of(ReplyAudio)[-1].frame.offset == 0
+    assert [m.turn for m in line.core.history] == [1, 2, 2, 1]
+
+
+def test_a_late_result_waits_until_the_user_was_answered() -> None:
+    line = Line()
+    line.user("u1")
+    line.calls("r1", "c1")
+    line.server("input_audio_buffer.speech_started", item_id="u2")
+    line.result("c1")
+    assert not line.said("response.create")
+    line.server("input_audio_buffer.speech_stopped", item_id="u2")
+    assert not line.said("response.create")
+    line.reply("r2", "a2", "Yes.")
+    assert len(line.said("response.create")) == 1
+
+
+@pytest.mark.parametrize("echoes", [True, False])
+def test_an_answer_to_a_result_that_the_user_speaks_over_comes_again(echoes: bool) -> None:
+    line = Line()
+    line.user("u1")
+    line.calls("r1", "c1")
+    line.result("c1")
+    asked = line.asked()
+    line.server("input_audio_buffer.speech_started", item_id="u2")
+    line.begin("r2", asked if echoes else None)
+    line.item("r2", "a2", "It is four.", 100)
+    line.end("r2", "cancelled")
+    assert not line.of(ReplyAudio)
+    line.server("input_audio_buffer.speech_stopped", item_id="u2")
+    line.reply("r3", "a3", "What?")
+    assert len(line.said("response.create")) == 2
+    line.begin("r4", line.asked() if echoes else None)
+    line.item("r4", "a4", "It is four.", 100)
+    line.end("r4")
+    assert [a.turn for a in line.of(ReplyAudio)] == [2, 1]
+
+
+def test_a_response_asked_for_too_early_is_asked_for_again() -> None:
+    line = Line()
+    line.user("u1")
+    line.calls("r1", "c1")
+    line.result("c1")
+    error = {"code": "conversation_already_has_active_response", "message": "wait"}
+    line.server("error", error=error)
+    assert not line.of(Failure)
+    assert len(line.said("response.create")) == 1
+    line.end("r0")
+    assert len(line.said("response.create")) == 2
+
+
+def test_calls_that_come_only_as_arguments_or_only_at_the_end() -> None:
+    line = Line()
+    line.user("u1")
+    fields = {"call_id": "c1", "name": "sum", "arguments": "{}", "item_id": "f"}
+    line.server("response.function_call_arguments.done", response_id="r1", **fields)
+    assert not line.of(ToolCall)
+    output = {"type": "function_call", "call_id": "c2", "name": "sum", "arguments": "{}"}
+    line.end("r1", output=[output])
+    assert sorted(call.id for call in line.of(ToolCall)) == ["c1", "c2"]
+
+
+def test_incomplete_calls_are_not_made() -> None:
+    line = Line()
+    line.user("u1")
+    line.begin("r1")
+    fields = {"call_id": "c1", "name": "sum", "arguments": "{", "item_id": "f"}
+    line.server("response.function_call_arguments.done", response_id="r1", **fields)
+    item = {"type": "function_call", "status": "incomplete", "call_id": "c1", "name": "sum"}
+    line.server("response.output_item.done", response_id="r1", item=item)
+    line.end("r1", "cancelled")
+    assert not line.of(ToolCall)
+
+
+@pytest.mark.parametrize(
+    ("status", "details", "said"),
+    [
+        (
+            "failed",
+            {"error": {"code": "insufficient_quota", "message": "You exceeded your quota."}},
+            "the response failed: You exceeded your quota. (insufficient_quota)",
+        ),
+        ("failed", {}, "the response failed: no reason given"),
+        (
+            "incomplete",
+            {"reason": "max_output_tokens"},
+            "the response was cut short: max_output_tokens",
+        ),
+    ],
+)
+def test_a_broken_response_is_the_turns_failure(
+    status: str, details: dict[str, Any], said: str
+) -> None:
+    line = Line()
+    line.user("u1")
+    line.begin("r1")
+    line.end("r1", status, status_details=details)
+    failure = line.of(Failure)[0]
+    assert (failure.turn, failure.stage, failure.message) == (1, "direct", said)
+    assert not failure.fatal
+    assert line.of(ReplyDone)[0].status == "failed"
+    assert line.marks[1, "failed"]
+    line.user("u2")
+    line.reply("r2", "a2", "Again.")
+    assert line.of(ReplyDone)[1].status == "completed"
+
+
+def test_usage_is_what_the_bill_says() -> None:
+    line = Line()
+    line.user("u1")
+    line.begin("r1")
+    usage = {
+        "input_tokens": 100,
+        "output_tokens": 50,
+        "input_token_details": {
+            "cached_tokens": 60,
+            "audio_tokens": 30,
+            "cached_tokens_details": {"audio_tokens": 20, "text_tokens": 40},
+        },
+        "output_token_details": {"audio_tokens": 40, "text_tokens": 10},
+    }
+    line.end("r1", usage=usage)
+    assert line.of(Usage) == [Usage(1, 100, 60, 50, 30, 20, 40)]
+
+
+def test_an_error_event_is_told_and_the_session_goes_on() -> None:
+    line = Line()
+    line.user("u1")
+    line.server("error", error={"type": "server_error", "message": "oops", "code": None})
+    assert line.of(Failure)[0].message == "the server reports: oops (server_error)"
+    line.reply("r1", "a1", "Still here.")
+    assert line.of(ReplyDone)[0].status == "completed"
+
+
+def test_a_server_that_says_nothing_fails_in_that_turn() -> None:
+    line = Line()
+    line.user("u1")
+    line.core.tick(line.now + 59_999_999_999)
+    line.collect()
+    assert not line.of(Failure)
+    line.core.tick(line.now + 60_000_000_000)
+    line.collect()
+    assert line.of(Failure)[0].message == "the server sent nothing for 60 s"
+    assert line.of(ReplyDone)[0].status == "failed"
+
+
+def test_a_tool_that_takes_long_is_not_the_servers_fault() -> None:
+    line = Line()
+    line.user("u1")
+    line.calls("r1", "c1")
+    line.core.tick(line.now + 600_000_000_000)
+    line.collect()
+    assert not line.of(Failure)
+
+
+def test_what_is_lost_with_the_connection() -> None:
+    line = Line()
+    line.user("u1", "Hello.")
+    line.reply("r1", "a1", "Hi.")
+    line.heard("reply-1", SECOND)
+    line.user("u2", "More.")
+    line.calls("r2", "c1")
+    line.core.lost("gone", line.now, fatal=False)
+    line.collect()
+    assert [(f.turn, f.message, f.fatal) for f in line.of(Failure)] == [(2, "gone", False)]
+    assert line.of(ReplyDone)[-1].status == "failed"
+    assert line.of(ToolCancelled)[0].id == "c1"
+    line.result("c1")
+    assert not line.messages
+    assert [(m.role, m.content) for m in line.core.history] == [
+        *(("user", "Hello."), ("assistant", "Hi."), ("user", "More.")),
+    ]
+    line.core.configured = True
+    line.user("u1")
+    line.reply("r1b", "a1", "Back.")
+    assert [d.turn for d in line.of(ReplyDone)] == [1, 2, 3]
+
+
+def test_a_connection_lost_between_turns_is_no_failure() -> None:
+    line = Line()
+    line.user("u1")
+    line.reply("r1", "a1", "Hi.")
+    line.core.lost("gone", line.now, fatal=False)
+    line.collect()
+    assert not line.of(Failure)
+
+
+def test_manual_turns_are_committed_and_asked_for() -> None:
+    line = Line(manual=True)
+    line.core.commit(5)
+    line.collect()
+    assert [m["type"] for m in line.messages] == ["input_audio_buffer.commit", "response.create"]
+    line.server("input_audio_buffer.committed", item_id="u1")
+    line.transcript("u1", "Hello.")
+    line.begin("r1", line.asked())
+    line.item("r1", "a1", "one two three", SECOND)
+    line.core.commit(line.now)
+    line.collect()
+    assert [i.turn for i in line.of(ReplyInterrupted)] == [1]
+    assert line.said("response.cancel")[0]["response_id"] == "r1"
+    assert len(line.said("response.create")) == 1, "over the response that is being cancelled"
+    line.end("r1", "cancelled")
+    line.begin("r2", line.asked())
+    line.item("r2", "a2", "Yes.", 100)
+    line.end("r2")
+    assert [(d.turn, d.status) for d in line.of(ReplyDone)] == [
+        (1, "interrupted"),
+        (2, "completed"),
+    ]
+    assert line.marks[1, "committed"] == 5
+
+
+def test_an_empty_commit_fails_that_turn() -> None:
+    line = Line(manual=True)
+    line.core.commit(5)
+    error = {"code": "input_audio_buffer_commit_empty", "message": "empty", "event_id": "commit-1"}
+    line.server("error", error=error)
+    assert [(d.turn, d.status) for d in line.of(ReplyDone)] == [(1, "failed")]
+
+
+def test_only_manual_sessions_are_committed() -> None:
+    with pytest.raises(CascadeError, match="turns=manual"):
+        RealtimeCore(lambda *_: None).commit(0)
+
+
+def test_a_server_that_names_nothing() -> None:
+    """No speech events, no response.created, no ids, no transcripts, beta names."""
+    line = Line()
+    for _ in range(2):
+        line.server("response.audio.delta", delta=sound(240))
+        line.server("response.audio_transcript.done", transcript="Hello.")
+        line.server("response.done", response={})
+    assert [d.turn for d in line.of(ReplyDone)] == [1, 2]
+    assert [t.delta for t in line.of(ReplyText)] == ["Hello.", "Hello."]
+    assert [type(event) for event in line.events[:3]] == [
+        *(SpeechStarted, SpeechStopped, ReplyStarted),
+    ]
+    assert (1, "committed") in line.marks
+    assert (1, "model.start") not in line.marks
+
+
+def test_a_transcript_may_be_the_first_sign_of_a_turn() -> None:
+    line = Line()
+    line.transcript("x", "Hello?")
+    line.reply("r1", "a1", "Yes.")
+    line.transcript("y", "Again?")
+    line.reply("r2", "a2", "Yes.")
+    assert [(t.turn, t.text) for t in line.of(Transcript)] == [(1, "Hello?"), (2, "Again?")]
+    assert [d.turn for d in line.of(ReplyDone)] == [1, 2]
+
+
+def test_the_text_may_come_whole_only() -> None:
+    line = Line()
+    line.user("u1")
+    line.begin("r1")
+    at = {"response_id": "r1", "item_id": "a1"}
+    line.server("response.output_audio_transcript.delta", delta="One ", **at)
+    line.server("response.output_audio_transcript.done", transcript="One two.", **at)
+    content = [{"type": "output_audio", "transcript": "One two."}]
+    item = {"id": "a1", "type": "message", "content": content, "status": "completed"}
+    line.server("response.output_item.done", response_id="r1", item=item)
+    line.end("r1", output=[item])
+    assert [t.delta for t in line.of(ReplyText)] == ["One ", "two."]
+
+
+def test_sound_split_in_the_middle_of_a_sample() -> None:
+    line = Line()
+    line.user("u1")
+    data = np.arange(100, dtype="<i2").tobytes()
+    for piece in (data[:33], data[33:34], data[34:]):
+        delta = base64.b64encode(piece).decode()
+        line.server("response.output_audio.delta", response_id="r", item_id="a", delta=delta)
+    whole = np.concatenate([a.frame.samples for a in line.of(ReplyAudio)])
+    assert whole.tolist() == list(range(100))
+
+
+def test_the_rate_is_what_the_session_says() -> None:
+    line = Line()
+    stated = {"audio": {"output": {"format": {"type": "audio/pcm", "rate": 16000}}}}
+    line.server("session.updated", session=stated)
+    line.user("u1")
+    line.reply("r1", "a1", "Hi.", 1600)
+    assert [(a.frame.rate, len(a.frame.samples)) for a in line.of(ReplyAudio)] == [(16000, 1600)]
+    line.heard("reply-1", 400)
+    line.server("input_audio_buffer.speech_started", item_id="u2")
+    line.heard("reply-1", 400)
+    assert line.said("conversation.item.truncate")[0]["audio_end_ms"] == 25
+
+
+def test_a_rate_that_changes_within_a_reply_is_converted() -> None:
+    line = Line()
+    line.user("u1")
+    line.begin("r1")
+    line.item("r1", "a1", "Hi.", 2400)
+    stated = {"audio": {"output": {"format": {"type": "audio/pcm", "rate": 48000}}}}
+    line.server("session.updated", session=stated)
+    line.item("r1", "a1", "", 9600)
+    frames = [a.frame for a in line.of(ReplyAudio)]
+    assert {frame.rate for frame in frames} == {24000}
+    assert frames[1].offset == 2400
+    assert 4700 <= len(frames[1].samples) <= 4800
+
+
+def test_oddities_are_counted_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    line = Line()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            line.server("response.sparkles", response_id="r9")
+            line.core.receive([1, 2], 0)
+    assert sum(line.core.odd.values()) == 6
+    assert len(caplog.records) == 2
+    assert line.events == []
+
+
+@pytest.mark.parametrize("kind", sorted(IGNORED))
+def test_known_events_that_tell_nothing(kind: str) -> None:
+    line = Line()
+    line.server(kind, item={"type": "message", "role": "user"}, item_id="x")
+    assert (line.events, line.messages, line.core.odd) == ([], [], {})
+
+
+KINDS = sorted(RealtimeCore(lambda *_: None)._handlers)
+IDS = st.sampled_from(["", "a", "b", "c"])
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 10**9) | st.floats() | st.text(max_size=5) | IDS,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+STATUS = st.sampled_from(["completed", "cancelled", "failed", "incomplete", "in_progress", ""])
+ITEM = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": IDS,
+        "type": st.sampled_from(["message", "function_call", "other"]),
+        "call_id": IDS,
+        "name": st.sampled_from(["", "sum"]),
+        "arguments": st.just("{}"),
+        "status": STATUS | ANYTHING,
+        "phase": st.sampled_from(["commentary", "final_answer"]) | ANYTHING,
+        "content": st.lists(
+            st.fixed_dictionaries({"transcript": st.sampled_from(["", "one two"])}) | ANYTHING
+        )
+        | ANYTHING,
+    },
+)
+EVENT = st.fixed_dictionaries(
+    {"type": st.sampled_from(KINDS) | st.text(max_size=5)},
+    optional={
+        "item_id": IDS | ANYTHING,
+        "response_id": IDS | ANYTHING,
+        "call_id": IDS,
+        "name": st.just("sum"),
+        "content_index": st.integers(0, 2) | ANYTHING,
+        "delta": st.sampled_from([sound(480), sound(7), "one ", "?", "AAA="]) | ANYTHING,
+        "transcript": st.sampled_from(["one two", ""]) | ANYTHING,
+        "session": ANYTHING,
+        "item": ITEM | ANYTHING,
+        "usage": ANYTHING,
+        "error": st.fixed_dictionaries(
+            {},
+            optional={
+                "code": st.sampled_from(["x", "conversation_already_has_active_response"]),
+                "message": ANYTHING,
+                "event_id": st.sampled_from(["ask-1", "commit-1", "truncate-x"]) | ANYTHING,
+            },
+        )
+        | ANYTHING,
+        "response": st.fixed_dictionaries(
+            {},
+            optional={
+                "id": IDS,
+                "status": STATUS,
+                "output": st.lists(ITEM | ANYTHING, max_size=2) | ANYTHING,
+                "usage": ANYTHING,
+                "status_details": ANYTHING,
+                "metadata": st.fixed_dictionaries({"cascade_ask": st.sampled_from("1234")})
+                | ANYTHING,
+            },
+        )
+        | ANYTHING,
+    },
+)
+STEP = st.one_of(
+    EVENT,
+    st.tuples(st.just("heard"), st.integers(1, 3), st.integers(0, 2000)),
+    st.tuples(st.just("result"), IDS),
+    st.tuples(st.just("commit")),
+    st.tuples(st.just("tick"), st.integers(0, 100)),
+    st.tuples(st.just("lost"), st.booleans()),
+)
+
+
+@given(st.booleans(), st.lists(STEP, max_size=40))
+def test_any_server_yields_a_lawful_conversation(manual: bool, steps: list[Any]) -> None:
+    line = Line(manual=manual)
+    for step in steps:
+        if isinstance(step, dict):
+            line.core.receive(step, line.now)
+        elif step[0] == "heard":
+            line.heard(f"reply-{step[1]}", step[2])
+        elif step[0] == "result":
+            # An answer to what was never asked is refused; that is all.
+            try:
+                line.core.result(step[1], "4", line.now)
+            except CascadeError as error:
+                assert "no tool call" in str(error)
+        elif step[0] == "commit" and manual:
+            line.core.commit(line.now)
+        elif step[0] == "tick":
+            line.now += step[1] * 1_000_000_000
+            line.core.tick(line.now)
+        elif step[0] == "lost":
+            line.core.lost("gone", line.now, fatal=step[1])
+            line.core.configured = True
+        line.collect()
+    lawful(line)
+
+
+def lawful(line: Line) -> None:
+    turns = [event.turn for event in line.of(SpeechStarted)]
+    assert turns == list(range(1, len(turns) + 1))
+    begun: dict[str, int] = {}
+    done: set[str] = set()
+    interrupted: set[str] = set()
+    closed: set[int] = set()
+    samples: dict[str, int] = {}
+    for event in line.events:
+        match event:
+            case ReplyStarted():
+                assert event.id not in begun
+                begun[event.id] = event.turn
+            case ReplyText() | ReplyAudio():
+                assert begun[event.id] == event.turn
+                assert event.id not in done | interrupted
+                if isinstance(event, ReplyAudio):
+                    assert event.frame.offset == samples.get(event.id, 0)
+                    samples[event.id] = event.frame.offset + len(event.frame.samples)
+            case ReplyInterrupted():
+                assert event.id in begun
+                assert event.id not in interrupted
+                interrupted.add(event.id)
+            case ReplyDone():
+                assert event.id not in done
+                if event.id:
+                    done.add(event.id)
+                else:
+                    assert event.turn not in closed
+                closed.add(event.turn)
+    calls = [event.id for event in line.of(ToolCall)]
+    assert len(calls) == len(set(calls))
+    truncated = line.said("conversation.item.truncate")
+    assert all(m["audio_end_ms"] >= 0 and m["item_id"] for m in truncated)
+    finals = [t.turn for t in line.of(Transcript) if t.final]
+    assert len(finals) == len(set(finals))
+
+
+@given(st.integers(0, 255).map(lambda code: bytes([code])))
+def test_g711_codes_survive(code: bytes) -> None:
+    for kind in ("pcmu", "pcma"):
+        encoding = Encoding(kind, 8000)  # type: ignore[arg-type]
+        assert encoding.decode(encoding.encode(encoding.decode(code))) == encoding.decode(code)
+
+
+def test_g711_levels() -> None:
+    """Against values of ITU-T G.711: silence, the smallest steps and the largest."""
+    mu, a = Encoding("pcmu", 8000), Encoding("pcma", 8000)
+    assert mu.decode(b"\xff\x7f\x00\x80").tolist() == [0, 0, -32124, 32124]
+    assert a.decode(b"\xd5\x55\x2a\xaa").tolist() == [8, -8, -32256, 32256]
+    tone = (8000 * np.sin(np.arange(800) / 5)).astype(np.int16)
+    for encoding in (mu, a):
+        error = encoding.decode(encoding.encode(tone)).astype(float) - tone
+        assert 10 * np.log10(np.mean(tone.astype(float) ** 2) / np.mean(error**2)) > 30
+
+
+@pytest.mark.parametrize(
+    ("stated", "found"),
+    [
+        ({"type": "audio/pcm", "rate": 16000}, Encoding("pcm", 16000)),
+        ({"type": "audio/pcm"}, Encoding()),
+        ({"type": "audio/pcmu"}, Encoding("pcmu", 8000)),
+        ("g711_alaw", Encoding("pcma", 8000)),
+        ({"rate": -5}, Encoding()),
+        (None, Encoding()),
+    ],
+)
+def test_stated_formats(stated: object, found: Encoding) -> None:
+    assert read({"output": {"format": stated}}, "output", Encoding()) == found
+    assert read(None, "output", found) == found
+
+
+def test_what_is_asked_for() -> None:
+    tool = Tool("sum", "Adds.", {"type": "object", "properties": {"a": {"type": "number"}}})
+    options = {"turns": "semantic", "eagerness": "high", "voice": "marin", "effort": "low"}
+    brief = Brief("Be brief.", (tool,), "en")
+    asked = session(options_of(Target("x", "openai", options=options)), brief)
+    heard = asked["audio"]["input"]
+    assert heard["turn_detection"]["type"] == "semantic_vad"
+    assert heard["turn_detection"]["eagerness"] == "high"
+    assert heard["transcription"] == {"model": "gpt-transcribe", "language": "en"}
+    assert asked["audio"]["output"]["voice"] == "marin"
+    assert asked["reasoning"] == {"effort": "low"}
+    assert asked["tools"][0]["name"] == "sum"
+    manual = session(options_of(Target("x", "openai", options={"turns": "manual"})), Brief())
+    assert manual["audio"]["input"]["turn_detection"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"turn": "server"}, "no option 'turn'"),
+        ({"turns": "mine"}, "turns is one of server, semantic, manual"),
+        ({"silence_ms": "soon"}, "silence_ms is a number"),
+        ({"silence_ms": "300", "turns": "manual"}, "silence_ms goes with turns=server"),
+        ({"eagerness": "high"}, "eagerness goes with turns=semantic"),
+        ({"effort": "huge"}, "effort is one of"),
+    ],
+)
+def test_options_that_cannot_be(options: dict[str, str], said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        options_of(Target("x", "openai", options=options))

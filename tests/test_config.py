@@ -1,0 +1,401 @@
+"""Where settings come from, and that whatever is wrong with them is said in a useful way."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic.fields import FieldInfo
+
+from pipeline.config import (
+    DEFAULT_FILE,
+    REMOVED,
+    Section,
+    Settings,
+    TurnSettings,
+    VadSettings,
+    document,
+    load,
+)
+from pipeline.errors import BadInput
+
+FIELDS: dict[str, FieldInfo] = {
+    f"{name}.{key}": field
+    for name, section in Settings.model_fields.items()
+    for key, field in (section.annotation or Section).model_fields.items()
+}
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty current folder and an environment that sets nothing."""
+    for variable in os.environ:
+        if variable.upper().startswith("CASCADE_"):
+            monkeypatch.delenv(variable)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(text: str, name: str = DEFAULT_FILE) -> Path:
+    file = Path(name)
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"CASCADE_{name.replace('.', '__')}".upper()
+
+
+def refusal(file: Path | None = None, flags: dict[str, Any] | None = None) -> str:
+    """The message of the error, one or two lines."""
+    with pytest.raises(BadInput) as error:
+        load(file, flags)
+    message = str(error.value)
+    assert len(message.splitlines()) in (1, 2)
+    return message
+
+
+# --- precedence ---
+
+
+def test_with_nothing_set_all_is_default() -> None:
+    assert load().model_dump() == Settings().model_dump()
+
+
+SOURCES = ("file", "environment", "flag")
+
+
+@pytest.mark.parametrize(
+    "given", [[s for i, s in enumerate(SOURCES) if n >> i & 1] for n in range(8)]
+)
+def test_a_flag_wins_over_the_environment_over_the_file_over_the_default(
+    given: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {"file": 0.11, "environment": 0.22, "flag": 0.33}
+    if "file" in given:
+        write(f"[llm]\ntemperature = {values['file']}\n")
+    if "environment" in given:
+        monkeypatch.setenv("CASCADE_LLM__TEMPERATURE", str(values["environment"]))
+    flags = {"llm.temperature": values["flag"] if "flag" in given else None}
+    expected = values[given[-1]] if given else Settings().llm.temperature
+    assert load(flags=flags).llm.temperature == expected
+
+
+def test_sources_are_merged_key_by_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flag in a section does not hide what the file says of other keys there."""
+    write('[stt]\nmodel = "from-file"\nlanguage = "fr"\nthreads = 3\n[tts]\nspeed = 2\n')
+    monkeypatch.setenv("CASCADE_STT__LANGUAGE", "de")
+    monkeypatch.setenv("CASCADE_TURNS__PREDICT", "false")
+    settings = load(flags={"stt.threads": 5})
+    assert (settings.stt.model, settings.stt.language, settings.stt.threads) == (
+        "from-file",
+        "de",
+        5,
+    )
+    assert (settings.tts.speed, settings.turns.predict) == (2.0, False)
+
+
+def test_a_flag_that_was_not_given_sets_nothing() -> None:
+    flags = dict.fromkeys(FIELDS)
+    assert load(flags=flags).model_dump() == Settings().model_dump()
+
+
+def test_a_named_file_is_read_instead_of_the_one_in_the_folder() -> None:
+    write("[llm]\nmax_tokens = 11\n")
+    other = write("[llm]\ntemperature = 1\n", "other.toml")
+    settings = load(other)
+    assert settings.llm.temperature == 1.0
+    assert settings.llm.max_tokens == Settings().llm.max_tokens
+
+
+def test_variables_of_other_programs_and_in_other_cases_are_understood(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CASCADES", "elsewhere")
+    monkeypatch.setenv("cascade_stt__model", "lower")
+    assert load().stt.model == "lower"
+
+
+@pytest.mark.parametrize("text", ["123", "true", "[1]", '{"a": 1}', ""])
+def test_text_in_the_environment_stays_text(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CASCADE_LLM__INSTRUCTIONS", text)
+    assert load().llm.instructions == text
+
+
+def test_a_byte_order_mark_as_windows_editors_write_it_is_no_error() -> None:
+    Path(DEFAULT_FILE).write_bytes(b"\xef\xbb\xbf[llm]\r\nmax_tokens = 11\r\n")
+    assert load().llm.max_tokens == 11
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(Exception, match="frozen"):
+        load().stt.model = "other"  # type: ignore[misc]
+
+
+# --- what is wrong, and where ---
+
+
+@pytest.mark.parametrize("missing", ["nowhere.toml", "no/such/folder.toml"])
+def test_a_file_that_is_missing_is_named_with_what_to_do(missing: str) -> None:
+    message = refusal(Path(missing))
+    assert message.startswith(str(Path(missing)))
+    assert "no such file" in message
+    assert "cascade config" in message
+
+
+def test_a_folder_is_no_file(bare: Path) -> None:
+    assert refusal(bare).startswith(f"{bare}: cannot be read")
+
+
+def test_a_file_that_is_not_utf8_is_named() -> None:
+    Path(DEFAULT_FILE).write_bytes(b'[stt]\nmodel = "\xff\xfe"\n')
+    assert refusal().startswith("cascade.toml: cannot be read")
+
+
+@pytest.mark.parametrize("text", ["[stt", "stt.model = ", "= 3", "[stt]\na = 1\na = 2\n", "\0"])
+def test_a_file_that_is_not_toml_is_named_with_the_line(text: str) -> None:
+    write(text)
+    message = refusal()
+    assert message.startswith("cascade.toml: not TOML: ")
+    assert "line" in message or "end of document" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[sst]\nmodel = 'x'\n", "unknown key sst; did you mean stt?"),
+        ("[stt]\nmodle = 'x'\n", "unknown key stt.modle; did you mean model?"),
+        ("[zzz]\n", "unknown key zzz; allowed: audio, vad, turns, stt, llm, tts,"),
+        ("[models]\nzzz = 1\n", "unknown key models.zzz; allowed: dir"),
+        ("model = 'x'\n", "unknown key model; did you mean models?"),
+        ("stt = 'whisper'\n", "stt is a table, [stt]; allowed in it: model, language,"),
+        ("[[stt]]\nmodel = 'x'\n", "stt is a table, [stt]; allowed in it: model, language,"),
+        ("[stt.model]\nname = 'x'\n", "stt.model is {'name': 'x'}; allowed: text"),
+        ("[stt]\nmodel = 3\n", "stt.model is 3; allowed: text"),
+        ("[stt]\nmodel = ['a']\n", "stt.model is ['a']; allowed: text"),
+        (
+            "[stt]\nthreads = 0\n",
+            "stt.threads is 0; allowed: a whole number at least 1 and at most 64",
+        ),
+        (
+            "[stt]\nthreads = 2.0\n",
+            "stt.threads is 2.0; allowed: a whole number at least 1 and at most 64",
+        ),
+        (
+            "[stt]\nthreads = '2'\n",
+            "stt.threads is '2'; allowed: a whole number at least 1 and at most 64",
+        ),
+        (
+            "[stt]\nthreads = true\n",
+            "stt.threads is True; allowed: a whole number at least 1 and at most 64",
+        ),
+        ("[vad]\nthreshold = 1\n", "vad.threshold is 1; allowed: a number above 0.0 and below 1.0"),
+        (
+            "[tts]\nvolume = nan\n",
+            "tts.volume is nan; allowed: a number above 0.0 and at most 4.0",
+        ),
+        (
+            "[tts]\nvolume = inf\n",
+            "tts.volume is inf; allowed: a number above 0.0 and at most 4.0",
+        ),
+        ("[turns]\npredict = 'yes'\n", "turns.predict is 'yes'; allowed: true | false"),
+        ("[turns]\npredict = 1\n", "turns.predict is 1; allowed: true | false"),
+        ("[vad]\nengine = 'Silero'\n", "vad.engine is 'Silero'; allowed: silero | webrtc"),
+        ("[vad]\nengine = 1979-05-27\n", "allowed: silero | webrtc"),
+    ],
+)
+def test_a_wrong_key_or_value_in_a_file_is_named_with_what_is_allowed(text: str, says: str) -> None:
+    file = write(text, "my.toml")
+    message = refusal(file)
+    assert message.startswith("my.toml: ")
+    assert says.replace(".0", "") in message.replace(".0", "")
+
+
+BAD = [
+    ("stt.threads", "many", "allowed: a whole number at least 1 and at most 64"),
+    ("stt.threads", "", "allowed: a whole number at least 1 and at most 64"),
+    ("llm.temperature", "9", "allowed: a number at least 0 and at most 2"),
+    ("turns.predict", "perhaps", "allowed: true | false"),
+    ("reply.mode", "parallel", "allowed: speculative | overlapped | sequential"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "says"), BAD)
+def test_a_wrong_value_in_the_environment_is_named_with_what_is_allowed(
+    name: str, value: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable(name), value)
+    message = refusal()
+    assert message.startswith(f"environment: {name} is {value!r}; ")
+    assert says in message.replace(".0", "")
+
+
+@pytest.mark.parametrize(("name", "value", "says"), BAD)
+def test_a_wrong_value_on_the_command_line_is_named_with_what_is_allowed(
+    name: str, value: str, says: str
+) -> None:
+    message = refusal(flags={name: value})
+    assert message.startswith(f"command line: {name} is {value!r}; ")
+    assert says in message.replace(".0", "")
+
+
+def test_a_wrong_value_is_an_error_even_where_another_source_wins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would come to light on the day the flag is left out."""
+    write("[stt]\nthreads = 0\n")
+    monkeypatch.setenv("CASCADE_STT__THREADS", "2")
+    assert refusal(flags={"stt.threads": 3}).startswith("cascade.toml: stt.threads is 0")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("CASCADE_STT__MODLE", "did you mean CASCADE_STT__MODEL?"),
+        ("CASCADE_STT_MODEL", "did you mean CASCADE_STT__MODEL?"),
+        ("CASCADE_MODEL", "did you mean CASCADE_"),
+        ("CASCADE_XYZZY_PLUGH_42", "`cascade config` lists them"),
+        ("CASCADE_STT", ""),
+    ],
+)
+def test_a_variable_that_names_no_setting_is_an_error_that_names_a_near_one(
+    name: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "x")
+    message = refusal()
+    assert message.startswith(f"environment: {name} names no setting; ")
+    assert says in message
+
+
+def test_an_unknown_key_on_the_command_line_is_an_error() -> None:
+    assert refusal(flags={"stt.modle": "x"}) == (
+        "command line: unknown key stt.modle; did you mean model?"
+    )
+
+
+def test_a_turn_cannot_end_before_it_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    write("[turns]\nhold_ms = 300\n")
+    assert load().turns.hold_ms == 300
+    monkeypatch.setenv("CASCADE_TURNS__PROVISIONAL_MS", "301")
+    message = refusal()
+    assert "turns.hold_ms is 300" in message
+    assert "turns.provisional_ms (301)" in message
+
+
+def test_what_is_put_right_by_another_source_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    write("[turns]\nhold_ms = 64\nprovisional_ms = 128\n")
+    monkeypatch.setenv("CASCADE_TURNS__HOLD_MS", "128")
+    assert load().turns.hold_ms == 128
+
+
+def test_settings_that_do_not_go_together_are_refused_in_code_too() -> None:
+    with pytest.raises(ValueError, match="shorter than turns"):
+        TurnSettings(hold_ms=64, provisional_ms=128)
+
+
+@given(st.floats(0.001, 0.999))
+def test_speech_ends_below_the_probability_that_begins_it(threshold: float) -> None:
+    assert 0 < VadSettings(threshold=threshold).release < threshold
+
+
+# --- what was a setting once ---
+
+
+@pytest.mark.parametrize("name", REMOVED)
+def test_a_setting_that_is_gone_says_what_to_do(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert name not in FIELDS
+    says = f"{name} is no setting any more: {REMOVED[name]}; leave it out"
+    assert refusal(flags={name: 1}) == f"command line: {says}"
+    section, key = name.split(".")
+    assert refusal(write(f"[{section}]\n{key} = 1\n")) == f"cascade.toml: {says}"
+    Path(DEFAULT_FILE).unlink()
+    monkeypatch.setenv(variable(name), "1")
+    assert refusal() == f"environment: {variable(name)}: {says}"
+
+
+characters = "ab1-. \n\0é"
+
+
+def values() -> st.SearchStrategy[Any]:
+    return st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(),
+        st.text(characters, max_size=10),
+        st.lists(st.integers(), max_size=2),
+        st.dictionaries(st.text(characters, max_size=3), st.integers(), max_size=2),
+    )
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from(sorted(FIELDS)), values(), max_size=3))
+def test_any_values_are_taken_or_refused_in_words(flags: dict[str, Any]) -> None:
+    """Never a traceback from a library, and what is taken keeps to its type and bounds."""
+    try:
+        settings = load(flags=flags)
+    except BadInput as error:
+        assert str(error).startswith(("command line: ", "settings: "))
+        assert "allowed: " in str(error)
+    else:
+        Settings.model_validate(settings.model_dump(), strict=True)
+
+
+# --- the document ---
+
+
+def test_the_document_is_toml_and_loads_back_to_the_defaults() -> None:
+    text = document()
+    parsed = tomllib.loads(text)
+    assert parsed == Settings().model_dump()
+    write(text)
+    assert load().model_dump() == Settings().model_dump()
+
+
+def test_the_document_names_every_setting_after_its_description_and_what_is_allowed() -> None:
+    lines = document().splitlines()
+    for name, field in FIELDS.items():
+        section, key = name.split(".")
+        within = lines[lines.index(f"[{section}]") + 1 :]
+        at = next(i for i, line in enumerate(within) if line.startswith(f"{key} = "))
+        comment = within[at - 1]
+        assert comment.startswith(f"# {field.description} (")
+        assert re.fullmatch(r"# .+ \(.+\)", comment)
+        if get_origin(field.annotation) is Literal:
+            assert comment.endswith(f"({' | '.join(get_args(field.annotation))})")
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_setting_has_a_description(name: str) -> None:
+    description = FIELDS[name].description
+    assert description
+    assert len(description) > 10
+    assert not description.endswith(".")
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_section_has_a_description(name: str) -> None:
+    section = Settings.model_fields[name].annotation
+    assert section is not None
+    assert (section.__doc__ or "").strip().endswith(".")
+    assert "\n" not in (section.__doc__ or "").strip(), "it is one comment line of the document"
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_setting_can_be_set_in_the_environment(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To its default here, as text; the value that comes out is the same, with its type."""
+    section, key = name.split(".")
+    default = FIELDS[name].default
+    monkeypatch.setenv(variable(name), str(default))
+    value = getattr(getattr(load(), section), key)
+    assert value == default
+    assert type(value) is type(default)
