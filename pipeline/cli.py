@@ -15,7 +15,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.config import PACES, Settings, Turns
+from pipeline.config import PACES, Settings, TurnSettings, document, load
+from pipeline.terminal import log_to_stderr, show_error, stderr, stdout
 from pipeline.errors import BadInput, CascadeError
 from pipeline.terminal import log_to_stderr, show_error, stderr, stdout
 
@@ -214,8 +215,6 @@ def doctor(
 @app.command("config")
 def config_command() -> None:
     """Print every setting at its default, as a commented cascade.toml."""
-    from pipeline.config_file import document
-
     print(document())
 
 
@@ -550,7 +549,7 @@ def engines(
         "stt.model": stt,
         "tts.voice": voice,
         "llm.model": llm,
-        "vad.judge": vad,
+        "vad.engine": vad,
         "stt.language": language,
         "llm.instructions": instructions,
     }
@@ -562,8 +561,6 @@ def settings_of(config: Path | None, flags: dict[str, Any]) -> Settings:
     Raises:
         BadInput: One is wrong, or the file is.
     """
-    from pipeline.config_file import load
-
     return load(config, flags)
 
 
@@ -585,5 +582,8 @@ def _pace(name: str | None) -> dict[str, int]:
         return {}
     if name not in PACES:
         raise BadInput(f"--turns is {name!r}; allowed: {' | '.join(PACES)}")
-    pace = {**{key: Turns.model_fields[key].default for key in PACES["eager"]}, **PACES[name]}
+    pace = {
+        **{key: TurnSettings.model_fields[key].default for key in PACES["eager"]},
+        **PACES[name],
+    }
     return {f"turns.{key}": value for key, value in pace.items()}

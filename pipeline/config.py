@@ -1,19 +1,32 @@
-"""Every setting: its default, unit, bounds and reason.
+"""Every setting: its default, unit, bounds and reason; and where the settings of a run come from.
 
-Settings come from, first to last: a command-line flag, the environment (`CASCADE_STT__MODEL`),
-`cascade.toml` (`[stt] model = …`), the default below. `cascade config` prints them all as a
-commented `cascade.toml`.
+First wins: a command-line flag, the environment (`CASCADE_STT__MODEL`), `cascade.toml`
+(`[stt] model = …`), the default below. `cascade config` prints them all as a commented
+`cascade.toml`. What is wrong is an error that names where it was set, the key, and what is allowed.
+
+What is no matter of taste is no setting: it is a constant, with its reason, where it is used.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails, PydanticCustomError
 
+from pipeline.errors import BadInput
+
+DEFAULT_FILE = "cascade.toml"
 ENV_PREFIX = "CASCADE_"
-ENV_DELIMITER = "__"
+
+TOGETHER = "together"
+"""The type of an error of values that are right each by itself, and do not go together."""
 
 INSTRUCTIONS = "You are a helpful voice assistant. Answer in one short sentence."
 """Short, because small models follow little, and because it is read before the first turn."""
@@ -24,7 +37,14 @@ PACES: dict[str, dict[str, int]] = {
     "balanced": {},
     "patient": {"shortest_ms": 500, "hold_ms": 900, "longest_ms": 3000},
 }
-"""What `--turns` sets in `Turns`: how soon silence ends a turn. Balanced are the defaults."""
+"""What `--turns` sets in `[turns]`: how soon silence ends a turn. Balanced are the defaults."""
+
+
+WindowKind = Literal["auto", "own", "padded", "full"]
+"""How much of Whisper's 30 s its encoder gets."""
+
+ReplyMode = Literal["speculative", "overlapped", "sequential"]
+"""How the stages of a reply overlap."""
 
 
 class Section(BaseModel):
@@ -33,7 +53,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Audio(Section):
+class AudioSettings(Section):
     """Microphone and speaker."""
 
     input_device: str = Field("", description="Input device by name or number; empty: the system's")
@@ -51,40 +71,23 @@ class Audio(Section):
     )
 
 
-class Vad(Section):
+class VadSettings(Section):
     """Voice activity: which 32 ms windows hold speech."""
 
-    judge: Literal["silero", "webrtc"] = Field(
+    engine: Literal["silero", "webrtc"] = Field(
         "silero", description="Who decides; silero survives noise, webrtc needs no model"
     )
     threshold: float = Field(0.5, gt=0, lt=1, description="Probability above which speech begins")
-    release: float = Field(
-        0.35, gt=0, lt=1, description="Probability below which it ends; lower, so that it holds"
-    )
-    gate_mode: int = Field(
-        1, ge=0, le=3, description="webrtcvad as the gate; above 1 it stays shut on quiet speech"
-    )
-    webrtc_mode: int = Field(
-        2, ge=0, le=3, description="webrtcvad as the judge; 2: least stuck and fewest gaps"
-    )
-    gate_hold_ms: int = Field(
-        600, ge=100, le=10_000, description="The gate stays open this long after its last voice"
-    )
+
+    @property
+    def release(self) -> float:
+        """Probability below which speech ends: lower, so that it holds (by 0.15, as Silero's)."""
+        return max(self.threshold - 0.15, self.threshold / 2)
 
 
-class Turns(Section):
+class TurnSettings(Section):
     """When the user's turn begins and ends, and what interrupts a reply."""
 
-    start_ms: int = Field(
-        160,
-        ge=32,
-        le=1000,
-        description="Voiced time that begins a turn; shorter is a click, or half a cough. Of 54 "
-        "single words of people none is shorter",
-    )
-    preroll_ms: int = Field(
-        300, ge=0, le=2000, description="Audio kept from before the first voiced window"
-    )
     provisional_ms: int = Field(
         64,
         ge=32,
@@ -106,36 +109,12 @@ class Turns(Section):
     )
     predict: bool = Field(
         True,
-        description="Whether words and melody move the hold between shortest_ms and longest_ms",
+        description="Whether words and melody move the hold between shortest_ms and longest_ms, "
+        "and the speaker's own pauses move hold_ms; else silence of hold_ms alone ends a turn",
     )
     endpoint_model: str = Field(
         "smart-turn-v3.2",
         description="Hears whether a turn is over, if it is downloaded; empty: none",
-    )
-    adapt: bool = Field(
-        True, description="Whether hold_ms follows the pauses of who speaks, by half of it at most"
-    )
-    attempts: int = Field(
-        8,
-        ge=0,
-        le=100,
-        description="Answers begun before the end of one turn is certain; 0: no speculation",
-    )
-    tail_ms: int = Field(
-        400,
-        ge=0,
-        le=1000,
-        description="Silence after the last voice that the recogniser gets: "
-        "with 200 the embedded one makes twice the errors",
-    )
-    max_turn_s: float = Field(
-        30.0, ge=1, le=30, description="A longer turn is cut here: Whisper's window is 30 s"
-    )
-    duck_ms: int = Field(
-        32, ge=32, le=1000, description="Voiced time that ducks a reply: what is false does no harm"
-    )
-    word_ms: int = Field(
-        224, ge=32, le=3000, description="Voiced time after which a word in it interrupts a reply"
     )
     barge_in_ms: int = Field(
         2000,
@@ -144,17 +123,24 @@ class Turns(Section):
         description="Voiced time that interrupts a reply without a known word; "
         "coughs, mm-hm and most laughter are shorter",
     )
-    swell_ms: int = Field(
-        300, ge=32, le=3000, description="Silence after which a ducked reply is loud again"
-    )
     idle_s: float = Field(
         0.0, ge=0, le=3600, description="Silence after which the assistant speaks first; 0: never"
     )
     idle_text: str = Field("Are you still there?", description="What it says then")
-    idle_times: int = Field(2, ge=1, le=100, description="So often, until the user speaks again")
+
+    @model_validator(mode="after")
+    def _ends_after_it_pauses(self) -> Self:
+        if self.provisional_ms > self.hold_ms:
+            raise PydanticCustomError(
+                TOGETHER,
+                "turns.hold_ms is {hold_ms}, shorter than turns.provisional_ms ({provisional_ms}); "
+                "allowed: at least that",
+                {"hold_ms": self.hold_ms, "provisional_ms": self.provisional_ms},
+            )
+        return self
 
 
-class Stt(Section):
+class SttSettings(Section):
     """Speech to text: faster-whisper."""
 
     model: str = Field(
@@ -163,37 +149,17 @@ class Stt(Section):
     language: str = Field(
         "", description="Code such as en; empty: the model's, or detected once and then kept"
     )
-    compute_type: str = Field(
-        "int8", description="CTranslate2 arithmetic; half the time of float32"
-    )
     threads: int = Field(
         1, ge=1, le=64, description="More do not help short windows and starve the other stages"
     )
-    beam_size: int = Field(1, ge=1, le=10, description="1 is greedy: a third less time than 5")
-    window: Literal["auto", "own", "padded", "full"] = Field(
+    window: WindowKind = Field(
         "auto",
-        description="Encoder input: the utterance's own length, padded to window_s, or 30 s; "
+        description="Encoder input: the utterance's own length, padded to 8 s, or 30 s; "
         "auto: own where the model was trained for it, else padded",
     )
-    window_s: float = Field(
-        8.0, ge=1, le=30, description="Padded length; encoded silence fills the rest"
-    )
-    max_compression: float = Field(
-        2.4, gt=1, description="Text that compresses better repeats itself: decoded again at 30 s"
-    )
-    partial_ms: int = Field(
-        600, ge=0, le=10_000, description="Time between transcripts while the user speaks; 0: none"
-    )
-    min_voiced_ms: int = Field(
-        100, ge=0, le=2000, description="Less voiced time than this is not sent to the recogniser"
-    )
-    no_speech: float = Field(
-        0.55, gt=0, le=1, description="Dropped when no-speech is above this and log_prob is below"
-    )
-    log_prob: float = Field(-1.0, lt=0, description="Mean log-probability per token; see no_speech")
 
 
-class Llm(Section):
+class LlmSettings(Section):
     """The language model, behind any OpenAI-compatible server."""
 
     model: str = Field(
@@ -215,108 +181,258 @@ class Llm(Section):
         le=1000,
         description="The embedded model is stopped after so many, for it rambles; 0: never",
     )
-    context_tokens: int = Field(
-        2048, ge=256, le=1_000_000, description="The server's context; embedded: what is reserved"
-    )
-    repeat_penalty: float = Field(
-        1.1, ge=1, le=2, description="Embedded; without it small models fall into loops"
-    )
     threads: int = Field(
         0, ge=0, le=256, description="Embedded; 0: one on two cores, else all but two"
     )
-    batch: int = Field(
-        64, ge=8, le=4096, description="Embedded; small, because a cancel waits for the batch"
-    )
-    connect_timeout_s: float = Field(5.0, gt=0, le=120, description="To reach the server")
     first_token_timeout_s: float = Field(30.0, gt=0, le=600, description="From request to token")
     token_timeout_s: float = Field(10.0, gt=0, le=600, description="From one token to the next")
 
 
-class Tts(Section):
+class TtsSettings(Section):
     """Text to speech: Piper."""
 
     voice: str = Field("en_US-joe-medium", description="Name of a Piper voice or path of its .onnx")
     speed: float = Field(1.0, ge=0.25, le=4, description="1.2 speaks a fifth faster")
     volume: float = Field(1.0, gt=0, le=4, description="Factor on the samples")
-    threads: int = Field(1, ge=1, le=64, description="Two spinning threads cost 1.8 times the CPU")
-    stream: bool = Field(
-        True, description="Split VITS voices at the vocoder so that audio flows inside a clause"
-    )
-    stream_frames: int = Field(
-        20, ge=4, le=1000, description="Vocoder frames per piece: 20 are 0.23 s at 22.05 kHz"
-    )
-    context_frames: int = Field(
-        10, ge=0, le=100, description="Frames of context on each side; 10 are exact"
-    )
 
 
-class Reply(Section):
+class ReplySettings(Section):
     """How stages overlap within one reply."""
 
-    mode: Literal["speculative", "overlapped", "sequential"] = Field(
+    mode: ReplyMode = Field(
         "speculative",
         description="speculative begins before the turn is surely over; overlapped after it; "
         "sequential waits for each stage to finish: the textbook cascade",
     )
-    first_words: int = Field(3, ge=1, le=50, description="Words that the first clause needs")
-    first_deadline_ms: int = Field(
-        30, ge=0, le=5000, description="After the first token: speak what there is, at a word gap"
-    )
-    max_clause_chars: int = Field(240, ge=20, le=2000, description="Longest clause")
-    lead_in_ms: int = Field(
-        10, ge=0, le=1000, description="Silence kept before a reply's first sound: voices bring 90"
-    )
-    comfort_s: float = Field(
-        1.5, ge=0, le=30, description="With more audio than this in hand clauses grow to sentences"
-    )
-    lead_s: float = Field(
-        4.0, ge=0.5, le=60, description="Audio made ahead of what is heard; the rest waits"
-    )
 
 
-class Conversation(Section):
+class ConversationSettings(Section):
     """What the model is reminded of."""
 
     budget_tokens: int = Field(
         1000, ge=64, le=1_000_000, description="Prompt size above which old turns are dropped"
     )
-    retention: float = Field(
-        0.5,
-        gt=0,
-        le=1,
-        description="Share of the budget kept when dropping: seldom and much, so that the "
-        "server's prefix cache survives",
-    )
-    tool_rounds: int = Field(
-        5, ge=1, le=20, description="How often a reply may wait for tools before it fails"
-    )
-    tool_chars: int = Field(
-        1500, ge=100, le=1_000_000, description="Longest tool result; the rest is cut off"
-    )
 
 
-class Models(Section):
+class ModelSettings(Section):
     """Where models live."""
 
     dir: str = Field("", description="Folder for downloads; empty: the checkout's, or the user's")
 
 
-class Settings(BaseSettings):
+class Settings(Section):
     """All settings of a run, checked and frozen."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX,
-        env_nested_delimiter=ENV_DELIMITER,
-        extra="forbid",
-        frozen=True,
-    )
+    audio: AudioSettings = AudioSettings()
+    vad: VadSettings = VadSettings()
+    turns: TurnSettings = TurnSettings()
+    stt: SttSettings = SttSettings()
+    llm: LlmSettings = LlmSettings()
+    tts: TtsSettings = TtsSettings()
+    reply: ReplySettings = ReplySettings()
+    conversation: ConversationSettings = ConversationSettings()
+    models: ModelSettings = ModelSettings()
 
-    audio: Audio = Audio()
-    vad: Vad = Vad()
-    turns: Turns = Turns()
-    stt: Stt = Stt()
-    llm: Llm = Llm()
-    tts: Tts = Tts()
-    reply: Reply = Reply()
-    conversation: Conversation = Conversation()
-    models: Models = Models()
+
+REMOVED = {
+    "vad.judge": "vad.engine replaces it",
+    "vad.release": "it is 0.15 below vad.threshold",
+    "vad.gate_mode": "it is fixed at 1",
+    "vad.webrtc_mode": "it is fixed at 2",
+    "vad.gate_hold_ms": "it is fixed at 600 ms",
+    "turns.start_ms": "it is fixed at 160 ms",
+    "turns.preroll_ms": "it is fixed at 300 ms",
+    "turns.adapt": "turns.predict = false switches that off too",
+    "turns.attempts": 'it is fixed at 8; reply.mode = "overlapped" begins none',
+    "turns.tail_ms": "it is fixed at 400 ms",
+    "turns.max_turn_s": "it is fixed at 30 s, Whisper's window",
+    "turns.duck_ms": "it is fixed at 32 ms",
+    "turns.word_ms": "it is fixed at 224 ms",
+    "turns.swell_ms": "it is fixed at 300 ms",
+    "turns.idle_times": "it is fixed at 2",
+    "stt.compute_type": "it is fixed at int8",
+    "stt.beam_size": "it is fixed at 1; a larger stt.model makes fewer errors",
+    "stt.window_s": "it is fixed at 8 s; stt.window chooses among three",
+    "stt.max_compression": "it is fixed at 2.4",
+    "stt.partial_ms": "it is fixed at 600 ms",
+    "stt.min_voiced_ms": "it is fixed at 100 ms",
+    "stt.no_speech": "it is fixed at 0.55",
+    "stt.log_prob": "it is fixed at -1.0",
+    "llm.context_tokens": "it follows conversation.budget_tokens and llm.max_tokens",
+    "llm.repeat_penalty": "it is fixed at 1.1",
+    "llm.batch": "it is fixed at 64",
+    "llm.connect_timeout_s": "it is fixed at 5 s",
+    "tts.threads": "it is fixed at 1",
+    "tts.stream": "voices that can be split are",
+    "tts.stream_frames": "it is fixed at 20",
+    "tts.context_frames": "it is fixed at 10",
+    "reply.first_words": "it is fixed at 3",
+    "reply.first_deadline_ms": "it is fixed at 30 ms",
+    "reply.max_clause_chars": "it is fixed at 240",
+    "reply.lead_in_ms": "it is fixed at 10 ms",
+    "reply.comfort_s": "it is fixed at 1.5 s",
+    "reply.lead_s": "it is fixed at 4 s",
+    "conversation.retention": "it is fixed at 0.5",
+    "conversation.tool_rounds": "it is fixed at 5",
+    "conversation.tool_chars": "it is fixed at 1500",
+}
+"""What was a setting once, and what is in its place."""
+
+Values = dict[str, Any]
+
+
+def load(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
+    """Read the settings of a run.
+
+    Args:
+        file: The configuration file; None takes `cascade.toml` in the current folder, if any.
+        flags: What the command line set, by dotted name (`{"stt.model": "base.en"}`); None as a
+            value means that the flag was not given.
+
+    Raises:
+        BadInput: A file that is missing or not TOML, an unknown key, a wrong type, a value out of
+            range; the message names where it was set, the key and what is allowed.
+    """
+    path = file or (Path(DEFAULT_FILE) if Path(DEFAULT_FILE).is_file() else None)
+    merged: Values = {}
+    if path is not None:
+        _merge(merged, _checked(_read_toml(path), str(path), strict=True))
+    _merge(merged, _checked(_environment(), "environment"))
+    _merge(merged, _checked(_nest(flags or {}), "command line"))
+    try:
+        return Settings(**merged)
+    except ValidationError as error:  # each source is right, and together they are not
+        raise BadInput(f"settings: {error.errors()[0]['msg']}") from None
+
+
+def document() -> str:
+    """All settings at their defaults as a commented `cascade.toml`."""
+    lines = ["# Cascade's settings and their defaults. Keep what you change.", ""]
+    for name in Settings.model_fields:
+        lines += [f"# {(_section(name).__doc__ or '').strip()}", f"[{name}]"]
+        for key, field in _fields(name).items():
+            lines.append(f"# {field.description} ({_allowed(field)})")
+            lines.append(f"{key} = {_toml(field.default)}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return str(value)
+
+
+def _read_toml(path: Path) -> Values:
+    try:
+        # Windows editors begin a file with a byte order mark, which is not TOML.
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise BadInput(f"{path}: there is no such file; `cascade config` prints one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{path}: not TOML: {error}") from None
+
+
+def _environment() -> Values:
+    """What `CASCADE_*` variables set, as text; one that names no setting is an error."""
+    known = {
+        f"{ENV_PREFIX}{name}__{key}".upper(): (name, key)
+        for name in Settings.model_fields
+        for key in _fields(name)
+    }
+    values: Values = {}
+    for variable, text in os.environ.items():
+        if not variable.upper().startswith(ENV_PREFIX):
+            continue
+        if variable.upper() not in known:
+            old = variable.upper().removeprefix(ENV_PREFIX).replace("__", ".").lower()
+            if old in REMOVED:
+                raise BadInput(f"environment: {variable}: {_gone(old)}")
+            close = difflib.get_close_matches(variable.upper(), sorted(known), n=1)
+            hint = f"did you mean {close[0]}?" if close else "`cascade config` lists them"
+            raise BadInput(f"environment: {variable} names no setting; {hint}")
+        name, key = known[variable.upper()]
+        values.setdefault(name, {})[key] = text
+    return values
+
+
+def _nest(flags: Mapping[str, Any]) -> Values:
+    nested: Values = {}
+    for name, value in flags.items():
+        if value is not None:
+            section, key = name.split(".")
+            nested.setdefault(section, {})[key] = value
+    return nested
+
+
+def _merge(into: Values, values: Values) -> None:
+    for name, table in values.items():
+        into[name] = {**into.get(name, {}), **table}
+
+
+def _checked(values: Values, where: str, *, strict: bool = False) -> Values:
+    """The values of one source, unchanged; `strict` takes no text for a number."""
+    try:
+        Settings.model_validate(values, strict=strict)
+    except ValidationError as error:
+        # What only does not go together may yet be put right by another source.
+        wrong = [details for details in error.errors() if details["type"] != TOGETHER]
+        if wrong:
+            raise BadInput(f"{where}: {_complaint(wrong[0])}") from None
+    return values
+
+
+def _complaint(wrong: ErrorDetails) -> str:
+    """What is wrong with a value, and what is allowed there."""
+    name, *inner = map(str, wrong["loc"])
+    if name not in Settings.model_fields:
+        return f"unknown key {name}; {_nearest(name, Settings.model_fields)}"
+    fields = _fields(name)
+    if not inner:
+        return f"{name} is a table, [{name}]; allowed in it: {', '.join(fields)}"
+    key = inner[0]
+    if key not in fields:
+        old = f"{name}.{key}"
+        return _gone(old) if old in REMOVED else f"unknown key {old}; {_nearest(key, fields)}"
+    shown = "hidden" if key == "api_key" else repr(wrong["input"])
+    return f"{name}.{key} is {shown}; allowed: {_allowed(fields[key])}"
+
+
+def _gone(name: str) -> str:
+    return f"{name} is no setting any more: {REMOVED[name]}; leave it out"
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, names := list(names), n=1)
+    return f"did you mean {close[0]}?" if close else f"allowed: {', '.join(names)}"
+
+
+def _section(name: str) -> type[Section]:
+    section = Settings.model_fields[name].annotation
+    assert isinstance(section, type)
+    assert issubclass(section, Section)
+    return section
+
+
+def _fields(name: str) -> dict[str, FieldInfo]:
+    return _section(name).model_fields
+
+
+def _allowed(field: FieldInfo) -> str:
+    """What a field may hold, for people: its choices, or its type and bounds."""
+    if get_origin(field.annotation) is Literal:
+        return " | ".join(map(str, get_args(field.annotation)))
+    kinds = {bool: "true | false", int: "a whole number", float: "a number", str: "text"}
+    kind = kinds[field.annotation]  # type: ignore[index]
+    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    bounds = [
+        f"{word} {getattr(constraint, name)}"
+        for constraint in field.metadata
+        for name, word in words.items()
+        if getattr(constraint, name, None) is not None
+    ]
+    return " ".join([kind, " and ".join(bounds)]).strip()

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import config_file
+from pipeline.config import load
 from pipeline.engines.local import LocalEngines
 from pipeline.measure.corpus import gather
 from pipeline.measure.pool import make_ready
@@ -84,7 +84,7 @@ async def main() -> None:
     parser.add_argument("--mode", default="speculative", help="default speculative")
     parser.add_argument("--file", action="store_true", help="with a file, as `talk --trace`")
     arguments = parser.parse_args()
-    settings = config_file.load(None, {"reply.mode": arguments.mode})
+    settings = load(None, {"reply.mode": arguments.mode})
     items = gather([ROOT / "tests/data/corpus"]).items
     seen: list[tuple[Record, Timed]] = []
     unseen: list[Record] = []

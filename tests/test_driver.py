@@ -13,8 +13,10 @@ from support import virtual_time
 from support.scripted import LOUD, RATE, Engines, Model
 
 from pipeline.audio.playout import Playout
-from pipeline.config import Settings, Turns
+from pipeline.config import Settings, TurnSettings
+from pipeline.terminal import Display
 from pipeline.conversation.cascade import Cascade
+from pipeline.conversation.reply import PACE
 from pipeline.events import Frame
 from pipeline.talk import Driver
 from pipeline.terminal import Display
@@ -55,7 +57,7 @@ def test_a_reply_is_heard_to_its_end_though_the_microphone_gives_nothing() -> No
     line = StuckMicrophone(clock)
 
     async def talk() -> None:
-        settings = Settings(turns=Turns(predict=False, hold_ms=300))
+        settings = Settings(turns=TurnSettings(predict=False, hold_ms=300))
         trace = Trace()
         session = Cascade(engines, settings, trace, clock)
         display = Display(Console(file=io.StringIO()))
@@ -67,4 +69,4 @@ def test_a_reply_is_heard_to_its_end_though_the_microphone_gives_nothing() -> No
         assert reply.content.strip() == LONG.strip()
 
     virtual_time.run(talk())
-    assert line.sounding_s > 2 * Settings().reply.lead_s  # so much is made ahead of what is heard
+    assert line.sounding_s > 2 * PACE.lead_s  # so much is made ahead of what is heard

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config import Llm, Settings
+from pipeline.config import LlmSettings, Settings
 from pipeline.errors import BadInput
 from pipeline.trace import DETAILS, MARKS, PACKAGES, VERSION, WORK, Trace, description
 
@@ -209,7 +209,7 @@ def test_a_disk_that_fills_up_during_a_session_keeps_what_was_written(
 def test_the_description_says_what_a_run_depended_on_but_not_the_key() -> None:
     secret = "sk-do-not-tell-anyone"
     url = f"http://me:{secret}@here/v1"
-    settings = Settings().model_copy(update={"llm": Llm(api_key=secret, model=url)})
+    settings = Settings().model_copy(update={"llm": LlmSettings(api_key=secret, model=url)})
     told = description(settings, {"stt": "mini", "llm": "http://here/v1"})
     text = json.dumps(told)
     assert secret not in text

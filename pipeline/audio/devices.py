@@ -18,7 +18,7 @@ from pipeline.audio.playout import Sounding
 from pipeline.audio.portaudio import (
     WORDS,
     Device,
-    Kind,
+    DeviceKind,
     cannot_open,
     find_device,
     list_devices,
@@ -30,7 +30,7 @@ from pipeline.events import Frame, Samples
 
 __all__ = [
     "Device",
-    "Kind",
+    "DeviceKind",
     "Level",
     "Microphone",
     "Speaker",
@@ -97,7 +97,7 @@ class _Stream:
         self._seen = 0
         self._idle_looks = 0
 
-    async def _open(self, kind: Kind, block_s: float, rate: int) -> None:
+    async def _open(self, kind: DeviceKind, block_s: float, rate: int) -> None:
         def open_stream(sounddevice: Any) -> None:
             make = sounddevice.InputStream if kind == "input" else sounddevice.OutputStream
             try:

@@ -18,12 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.audio.audible import is_audible
-from pipeline.audio.recorder import Track
+from pipeline.audio.drift import JUMP_S, SMOOTHING, STEP_S, Track
 from pipeline.clock import NS_PER_S
 from pipeline.errors import BadInput
 from pipeline.events import Frame, Samples
 
-Mode = Literal["auto", "cancel", "half-duplex", "off"]
+EchoMode = Literal["auto", "cancel", "half-duplex", "off"]
 
 PACKAGE = "pywebrtc_audio"
 """WebRTC's echo canceller (AEC3), which the extra `echo` brings: what browsers use in calls. Of its
@@ -72,13 +72,6 @@ DELAY_S = 0.009
 (measured: 8.0 ms, 9.0 to 9.7 ms at 22 to 48 kHz). Where frames are no whole number of its blocks of
 10 ms, one such block comes on top."""
 
-JUMP_S = 0.020
-STEP_S = 0.005
-SMOOTHING = 1 / 16
-"""The microphone's sound is timed by count. Times that differ from that by more than `JUMP_S` twice
-in a row are believed at once, others by their average over 16 frames if that exceeds `STEP_S`: each
-correction makes the canceller look for the echo anew, which takes it some tenths of a second."""
-
 GAP_S = 2.0
 """A reference that is interrupted for longer begins anew; what was missing is silence."""
 
@@ -107,7 +100,7 @@ class Echo(Protocol):
         """The frame without echo: as many samples, timed by when these were captured."""
 
 
-def choose(mode: Mode, *, live: bool) -> tuple[Callable[[], Echo] | None, str]:
+def choose(mode: EchoMode, *, live: bool) -> tuple[Callable[[], Echo] | None, str]:
     """What to do against echo.
 
     Args:
@@ -238,7 +231,12 @@ class _Near:
         self._ready: Samples = np.zeros(0, np.int16)
 
     def time(self, frame: Frame) -> int:
-        """When a frame was captured (ns), without the jitter of its own time."""
+        """When a frame was captured (ns), without the jitter of its own time.
+
+        Times that differ from the count by more than `JUMP_S` twice in a row are believed at once,
+        others by their average over 16 frames if that exceeds `STEP_S`: each correction makes the
+        canceller look for the echo anew, which takes it some tenths of a second.
+        """
         count_ns = frame.offset * NS_PER_S // self.rate
         if self._anchor_ns is None:
             self._anchor_ns = frame.t_ns - count_ns

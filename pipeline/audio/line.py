@@ -19,7 +19,7 @@ from pipeline.audio.playout import Playout, Sounding, Tap
 from pipeline.audio.recorder import Recorder
 from pipeline.audio.virtual import VirtualCard
 from pipeline.clock import Clock, FastClock
-from pipeline.config import Audio
+from pipeline.config import AudioSettings
 from pipeline.errors import BadInput, StageError
 from pipeline.events import Frame, Samples
 
@@ -59,13 +59,14 @@ class Ends:
     Attributes:
         failed: A file could not be written, or not to its end. The conversation goes on without.
         echo_note: What is done against echo, in a line for the user, if they did not ask for it.
+        card: What plays recordings and drives a file, once it is open; None between two devices.
     """
 
     playout: Playout
 
     def __init__(
         self,
-        settings: Audio,
+        settings: AudioSettings,
         inputs: Sequence[str],
         output: str,
         *,
@@ -109,7 +110,7 @@ class Ends:
         self._record = record
         self._patience_ns = int(patience_s * 1e9)
         self._parts = parts
-        self._card: VirtualCard | None = None
+        self.card: VirtualCard | None = None
         self._input_device: devices.Device | None = None
         self._output_device: devices.Device | None = None
         self._microphone: devices.Microphone | None = None
@@ -127,7 +128,7 @@ class Ends:
     @property
     def late_ns(self) -> int:
         """How late a block of a file came at worst (ns): normally a millisecond or two."""
-        return self._card.latest_ns if self._card is not None else 0
+        return self.card.latest_ns if self.card is not None else 0
 
     async def find(self) -> None:
         """Find the devices, before anything slow is done; in a thread, for they may be slow too.
@@ -185,7 +186,7 @@ class Ends:
                 sink = functools.partial(self._write, wav)
             if self._files or sink is not None:
                 playout = sound if sink is not None else None
-                self._card = VirtualCard(
+                self.card = VirtualCard(
                     self.clock,
                     self._files,
                     playout,
@@ -209,7 +210,7 @@ class Ends:
         Raises:
             StageError: The microphone is gone.
         """
-        card, microphone = self._card, self._microphone
+        card, microphone = self.card, self._microphone
         source = microphone.frames() if microphone is not None else None
         if source is None:
             assert card is not None
@@ -228,8 +229,8 @@ class Ends:
         """
         if self._speaker is not None:
             await self._speaker.watch()
-        elif self._microphone is not None and self._card is not None:
-            await self._card.run()
+        elif self._microphone is not None and self.card is not None:
+            await self.card.run()
 
     def go_on(self, quiet: bool, turns: int) -> bool:
         """With recordings: begin the next one once all is quiet; False when all are over.
@@ -238,7 +239,7 @@ class Ends:
             quiet: Nobody speaks, thinks or is about to.
             turns: How many turns have begun so far.
         """
-        card = self._card
+        card = self.card
         if card is None or not self._files:
             return True
         if not quiet or len(card.spans) < self._begun:

@@ -23,10 +23,10 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-Kind = Literal["input", "output"]
+DeviceKind = Literal["input", "output"]
 
-WORDS: dict[Kind, str] = {"input": "microphone", "output": "loudspeaker"}
-SETTINGS: dict[Kind, str] = {"input": "audio.input_device", "output": "audio.output_device"}
+WORDS: dict[DeviceKind, str] = {"input": "microphone", "output": "loudspeaker"}
+SETTINGS: dict[DeviceKind, str] = {"input": "audio.input_device", "output": "audio.output_device"}
 
 RATES = (48000, 44100, 16000)
 """Sample rates to try where a device refuses the one that it calls its own (Hz)."""
@@ -66,7 +66,7 @@ class Device:
     index: int
     name: str
     host: str
-    kind: Kind
+    kind: DeviceKind
     rate: int
     channels: int
     default: bool
@@ -85,7 +85,7 @@ def list_devices() -> list[Device]:
     return owner().submit(_list).result()
 
 
-def find_device(kind: Kind, wanted: str = "") -> Device:
+def find_device(kind: DeviceKind, wanted: str = "") -> Device:
     """Choose a device, and the rate and channels at which it opens.
 
     Args:
@@ -105,7 +105,7 @@ def _list(sounddevice: Any) -> list[Device]:
     preferred = next((host for host in hosts if host["name"] == PREFERRED_HOST), None)
     if preferred is None and hosts:
         preferred = hosts[sounddevice.default.hostapi]
-    kinds: tuple[Kind, Kind] = ("input", "output")
+    kinds: tuple[DeviceKind, DeviceKind] = ("input", "output")
     return [
         Device(
             index=info["index"],
@@ -122,7 +122,7 @@ def _list(sounddevice: Any) -> list[Device]:
     ]
 
 
-def _find(kind: Kind, wanted: str, sounddevice: Any) -> Device:
+def _find(kind: DeviceKind, wanted: str, sounddevice: Any) -> Device:
     every = _list(sounddevice)
     device = _choose(kind, wanted, [device for device in every if device.kind == kind])
     most = sounddevice.query_devices(device.index)[f"max_{kind}_channels"]
@@ -140,7 +140,7 @@ def _find(kind: Kind, wanted: str, sounddevice: Any) -> Device:
     raise cannot_open(device, refused)
 
 
-def _choose(kind: Kind, wanted: str, devices: Sequence[Device]) -> Device:
+def _choose(kind: DeviceKind, wanted: str, devices: Sequence[Device]) -> Device:
     """The device that goes by a name or a number."""
     word, setting = WORDS[kind], SETTINGS[kind]
     if not devices:

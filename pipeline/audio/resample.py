@@ -107,6 +107,6 @@ def _graph(rate_in: int, rate_out: int, taps: int) -> Graph:
 
 
 def resampled(samples: Samples, rate_in: int, rate_out: int) -> Samples:
-    """The whole of a mono int16 sound at another rate (Hz), for which nobody waits."""
-    resampler = Resampler(rate_in, rate_out, taps=FINE_TAPS)
+    """The whole of a mono int16 sound, at another rate (Hz)."""
+    resampler = Resampler(rate_in, rate_out)
     return np.concatenate([resampler.push(samples), resampler.flush()])

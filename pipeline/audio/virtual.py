@@ -31,7 +31,7 @@ LOOK_NS = 2 * NS_PER_MS
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class Playing:
     """When a file was spoken into the microphone, from its first sample to its last (ns)."""
 
     path: Path
@@ -83,7 +83,7 @@ class VirtualCard:
         parts: int = 1,
         busy: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.spans: list[Span] = []
+        self.spans: list[Playing] = []
         self.late = 0
         self.latest_ns = 0
         self._clock = clock
@@ -155,7 +155,7 @@ class VirtualCard:
         samples, over = tape.take(n)
         if over:
             end_ns = t_ns + len(samples) * NS_PER_S // self._rate
-            self.spans.append(Span(tape.path, tape.start_ns, end_ns))
+            self.spans.append(Playing(tape.path, tape.start_ns, end_ns))
             self._current += 1
         return np.concatenate([samples, np.zeros(n - len(samples), np.int16)]), begins
 

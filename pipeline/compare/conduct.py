@@ -14,7 +14,7 @@ from typing import Any, cast
 from rich.console import Console
 
 from pipeline.audio.line import Ends
-from pipeline.audio.virtual import Span as Playing
+from pipeline.audio.virtual import Playing
 from pipeline.clock import NS_PER_S
 from pipeline.compare.cost import EnergyMeter
 from pipeline.compare.cues import Cues, Observed
@@ -22,7 +22,8 @@ from pipeline.compare.instrument import Tracks, measure, windows
 from pipeline.compare.record import Conversation, Turn
 from pipeline.compare.scenario import Scenario, Step, Toolbox
 from pipeline.compare.systems import System
-from pipeline.config import Audio
+from pipeline.config import AudioSettings
+from pipeline.terminal import Display
 from pipeline.conversation.history import Message
 from pipeline.errors import BadInput, CascadeError
 from pipeline.measure.record import Record
@@ -53,17 +54,17 @@ class ScriptedEnds(Ends):
             BadInput: A recording cannot be read.
         """
         recordings = [str(step.path) for step in steps]
-        super().__init__(Audio(), recordings, str(reply), record=wav, parts=PARTS)
+        super().__init__(AudioSettings(), recordings, str(reply), record=wav, parts=PARTS)
         self._cues = cues
 
     @property
     def played(self) -> list[Playing]:
         """The recordings that have been played to their end, and when."""
-        return self._card.spans if self._card is not None else []
+        return self.card.spans if self.card is not None else []
 
     def go_on(self, quiet: bool, turns: int) -> bool:
         """Begin the next recording when it is time; False when the conversation is over."""
-        card, cues = self._card, self._cues
+        card, cues = self.card, self._cues
         assert card is not None
         now_ns = self.clock.now_ns()
         if card.begun_ns is not None:

@@ -1,6 +1,6 @@
 """What a conversation's WAV, marks and events say of each of its turns.
 
-The WAV decides: the true end of the user's speech (`audio.speech_end`) is on its left side, the
+The WAV decides: the true end of the user's speech (`turns.speech_end`) is on its left side, the
 first audible sample of the reply on its right. Everything that a server says of itself stands
 beside that as `FIGURES`.
 """
@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.audio.audible import ending, onset
-from pipeline.audio.speech_end import SpeechEnd
-from pipeline.audio.virtual import Span as Playing
+from pipeline.audio.virtual import Playing
 from pipeline.clock import NS_PER_MS, NS_PER_S
 from pipeline.compare.cues import Asked, Observed, Said
 from pipeline.compare.record import MeasuredCall, Turn
@@ -21,6 +20,7 @@ from pipeline.measure.record import Record, Span, Status, lanes, wasted
 from pipeline.measure.recording import MemoryTrace
 from pipeline.measure.wav import first_reply, measurable, true_end
 from pipeline.trace import MarkLine
+from pipeline.turns.speech_end import SpeechEnd
 
 FIGURES: Mapping[str, tuple[str, str, str]] = {
     "endpointing": (

@@ -1,4 +1,4 @@
-"""A language model that answers the questions which no rule can: behind any compatible endpoint.
+"""A language model that answers the questions which no rule can: behind any compatible server.
 
 It does not learn which path it judges. What it is shown is written by the models that it judges, so
 it comes as JSON, and the prompt says that nothing in it is an instruction.
@@ -19,9 +19,10 @@ from rich.console import Console
 from pipeline.compare.record import Check, Conversation, Turn
 from pipeline.compare.scenario import Scenario, Step
 from pipeline.compare.scoring import topic_of
-from pipeline.config import Llm
+from pipeline.config import LlmSettings
+from pipeline.terminal import show_error
 from pipeline.engines.llm import ChatModel, Unreachable
-from pipeline.engines.servers import Endpoint, endpoint
+from pipeline.engines.servers import ChatServer, chat_server
 from pipeline.errors import BadInput, StageError
 from pipeline.measure.plan import Load
 from pipeline.terminal import show_error
@@ -48,8 +49,8 @@ _MARKED = re.compile(r"\b(?:answer|verdict|judge?ment|result)\b\W*(?:is\W+)?(yes
 class Judging:
     """Where the judge is, and how it is asked."""
 
-    endpoint: Endpoint
-    settings: Llm
+    server: ChatServer
+    settings: LlmSettings
 
 
 def endpoint_of(load: Load, spec: str) -> Judging:
@@ -74,7 +75,7 @@ def endpoint_of(load: Load, spec: str) -> Judging:
         }
     )
     try:
-        found = endpoint(judging)
+        found = chat_server(judging)
     except BadInput as error:
         words = str(error).replace("--llm ", "--judge ", 1)
         words = words.replace(", or use --llm embedded", "")
@@ -102,9 +103,9 @@ async def judge(
         console: For what failed.
 
     Raises:
-        BadInput: The endpoint cannot be used at all.
+        BadInput: The server cannot be used at all.
     """
-    bench = _Bench(ChatModel(judging.endpoint, judging.settings), console)
+    bench = _Bench(ChatModel(judging.server, judging.settings), console)
     steps = {one.name: one for one in scenarios}
     async with contextlib.aclosing(bench):
         return [

@@ -27,7 +27,7 @@ from pipeline.audio.line import RATE
 from pipeline.engines.tools import Tool
 from pipeline.errors import BadInput
 from pipeline.measure.corpus import Item, checked, gather
-from pipeline.turns.listener import end_of_speech
+from pipeline.turns.speech_end import end_of_speech
 
 SUFFIXES = (".yaml", ".yml")
 

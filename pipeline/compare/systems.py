@@ -286,12 +286,7 @@ def _with_room(settings: Settings, instructions: str) -> Settings:
     llm, conversation = settings.llm, settings.conversation
     return settings.model_copy(
         update={
-            "llm": llm.model_copy(
-                update={
-                    "instructions": instructions,
-                    "context_tokens": llm.context_tokens + math.ceil(more),
-                }
-            ),
+            "llm": llm.model_copy(update={"instructions": instructions}),
             "conversation": conversation.model_copy(
                 update={"budget_tokens": conversation.budget_tokens + math.ceil(more)}
             ),

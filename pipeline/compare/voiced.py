@@ -6,9 +6,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pipeline.audio.speech_end import RATE
-from pipeline.config import Vad
-from pipeline.engines.vad import WINDOW
+from pipeline.config import VadSettings
+from pipeline.engines.vad import RATE, WINDOW
 from pipeline.events import Frame
 from pipeline.trace import Trace
 from pipeline.turns.listener import Detector, Hearing
@@ -20,7 +19,7 @@ KEPT_S = 120.0
 class Voiced:
     """Listens to the microphone for voice, as the cascade does."""
 
-    def __init__(self, detector: Detector, settings: Vad) -> None:
+    def __init__(self, detector: Detector, settings: VadSettings) -> None:
         """Judge by `detector`, with the thresholds of `settings`."""
         self._hearing = Hearing(detector, KEPT_S)
         self._settings = settings

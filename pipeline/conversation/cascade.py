@@ -15,7 +15,7 @@ from pipeline.config import Settings
 from pipeline.conversation.ahead import Foresight, Partials, ReadAhead, Recogniser, WordCheck
 from pipeline.conversation.history import History, Message
 from pipeline.conversation.replies import Replies
-from pipeline.conversation.reply import Engines, Reply
+from pipeline.conversation.reply import PACE, TOOL_ROUNDS, Engines, Reply, ReplyPace
 from pipeline.engines.llm import Messages
 from pipeline.engines.tools import Tool
 from pipeline.engines.whisper import Transcription, bare
@@ -25,6 +25,7 @@ from pipeline.trace import Trace
 from pipeline.turns.listener import Hearing
 from pipeline.turns.taker import (
     RATE,
+    TIMES,
     Began,
     Decision,
     Ducked,
@@ -37,6 +38,7 @@ from pipeline.turns.taker import (
     Suspected,
     Swelled,
     TurnTaker,
+    TurnTimes,
 )
 
 RESERVE_TOKENS = 100
@@ -48,6 +50,12 @@ TAPE_SLACK_S = 5.0
 LEAD_S = 0.3
 """Silence (s) put before what is said over a reply. Of three people's "Stop", half heard and whole,
 cut at 45 places, tiny.en understood 39; 24 without it, 35 with 0.2 s, 33 with 0.4 s."""
+
+ATTEMPTS = 8
+"""Answers begun before the end of one turn is certain."""
+
+PARTIAL_MS = 600
+"""Time between transcripts while the user speaks; 0: none."""
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +82,12 @@ class Cascade:
         clock: Clock,
         history: Sequence[Message] = (),
         tools: Sequence[Tool] = (),
+        *,
+        times: TurnTimes = TIMES,
+        pace: ReplyPace = PACE,
+        attempts: int = ATTEMPTS,
+        partial_ms: int = PARTIAL_MS,
+        tool_rounds: int = TOOL_ROUNDS,
     ) -> None:
         """Prepare a session.
 
@@ -84,21 +98,25 @@ class Cascade:
             clock: The one clock.
             history: A conversation to go on with.
             tools: The model may call them; whoever reads the events runs them.
+            times: See `TurnTimes`.
+            pace: See `ReplyPace`.
+            attempts: See `ATTEMPTS`.
+            partial_ms: See `PARTIAL_MS`.
+            tool_rounds: See `TOOL_ROUNDS`.
         """
         self._settings = settings
+        self._attempts = attempts
         self._trace = trace
         self._clock = clock
         self._history = History(
             settings.llm.instructions,
             budget_tokens=settings.conversation.budget_tokens,
-            retention=settings.conversation.retention,
             tools=tools,
-            tool_chars=settings.conversation.tool_chars,
         )
         self._history.restore(history)
-        self._turns = TurnTaker(settings.turns, settings.vad)
-        self._tail = settings.turns.tail_ms * RATE // 1000
-        self._hearing = Hearing(engines.new_detector(), settings.turns.max_turn_s + TAPE_SLACK_S)
+        self._turns = TurnTaker(settings.turns, settings.vad, times)
+        self._tail = times.tail_ms * RATE // 1000
+        self._hearing = Hearing(engines.new_detector(), times.max_turn_s + TAPE_SLACK_S)
         self._utterance: Began | Joined | None = None
         self._events = EventQueue()
         self._inbox = Inbox()
@@ -112,6 +130,8 @@ class Cascade:
             inbox=self._inbox,
             judge=self._judge,
             read_on=self._read_on,
+            pace=pace,
+            tool_rounds=tool_rounds,
         )
         self._recogniser = Recogniser(engines)
         self._foresight = Foresight(engines, self._inbox, self._turns.predicted)
@@ -119,7 +139,7 @@ class Cascade:
         self._read_ahead = ReadAhead(engines, self._inbox)
         self._partials = Partials(
             self._recogniser.aside,
-            every_ms=settings.stt.partial_ms,
+            every_ms=partial_ms,
             clock=clock,
             inbox=self._inbox,
             tell=self._said_so_far,
@@ -263,9 +283,8 @@ class Cascade:
 
     def _speculate(self, paused: Paused) -> None:
         """The turn may be over: begin to answer it, and see how likely it is."""
-        turns = self._settings.turns
-        begin = self._speculates and self._replies.attempts < turns.attempts
-        if turns.predict:
+        begin = self._speculates and self._replies.attempts < self._attempts
+        if self._settings.turns.predict:
             self._foresight.begin(paused.speech_end, self._hearing.sound(paused.start, paused.at))
         if not begin:
             return
@@ -315,7 +334,7 @@ class Cascade:
         async def known() -> Transcription:
             return heard
 
-        if self._replies.attempts < self._settings.turns.attempts:
+        if self._replies.attempts < self._attempts:
             self._replies.begin(known)
 
     async def _words_over(self, suspected: Suspected) -> Transcription | None:

@@ -13,14 +13,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
-from pipeline.engines.prompt import Prompt, tool_call, tools_of
-from pipeline.engines.tools import Tool, ToolUse
+from pipeline.engines.tools import Prompt, Tool, ToolUse, tool_call, tools_of
 
 Role = Literal["system", "user", "assistant", "tool"]
 
 CHARS_PER_TOKEN = 3.5
 """For the context budget. English text has about 4 characters a token with the usual vocabularies;
 3.5 errs towards dropping a turn too early rather than overflowing the server's context."""
+
+RETENTION = 0.5
+"""Share of the budget kept when dropping: seldom and much, so that the server's prefix cache
+survives."""
+
+TOOL_CHARS = 1500
+"""Longest tool result; the rest is cut off."""
 
 MESSAGE_TOKENS = 6
 """What a chat template adds around each message, about."""
@@ -89,9 +95,9 @@ class History:
         instructions: str,
         *,
         budget_tokens: int,
-        retention: float,
+        retention: float = RETENTION,
         tools: Sequence[Tool] = (),
-        tool_chars: int = 1500,
+        tool_chars: int = TOOL_CHARS,
     ) -> None:
         """Start empty.
 

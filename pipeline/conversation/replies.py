@@ -18,7 +18,15 @@ from typing import Any
 from pipeline.clock import Clock
 from pipeline.config import Settings
 from pipeline.conversation.history import History, ReplyPlace
-from pipeline.conversation.reply import Engines, Reply, ReplyState, Tell
+from pipeline.conversation.reply import (
+    PACE,
+    TOOL_ROUNDS,
+    Engines,
+    Reply,
+    ReplyPace,
+    ReplyState,
+    Tell,
+)
 from pipeline.engines.llm import Messages, ToolsRefused, Used, Writer
 from pipeline.engines.tools import ToolUse
 from pipeline.engines.whisper import Transcription
@@ -174,6 +182,8 @@ class Replies:
         inbox: Inbox,
         judge: Judge,
         read_on: Callable[[], None],
+        pace: ReplyPace = PACE,
+        tool_rounds: int = TOOL_ROUNDS,
     ) -> None:
         """Prepare.
 
@@ -188,13 +198,17 @@ class Replies:
             judge: Is waited for before the model is asked.
             read_on: Called when a reply is made whole, and nobody has spoken meanwhile. The history
                 is for this moment as if all of it were heard.
+            pace: See `ReplyPace`.
+            tool_rounds: See `TOOL_ROUNDS`.
         """
         before = history.history
         self.turn = max((m.turn for m in before), default=0)
         self.attempts = 0
         self.held: Reply | None = None
         self._engines = engines
-        self._settings = settings
+        self._mode = settings.reply.mode
+        self._pace = pace
+        self._rounds = tool_rounds
         self._history = history
         self._calls = OpenCalls(use.id for message in before for use in message.calls)
         self._trace = trace
@@ -338,12 +352,13 @@ class Replies:
             turn,
             model=model or self._engines.model,
             voice=self._engines.voice,
-            settings=self._settings.reply,
+            mode=self._mode,
+            pace=self._pace,
             clock=self._clock,
             tell=self._tell,
             mark=mark,
             tools=self._use,
-            rounds=self._settings.conversation.tool_rounds,
+            rounds=self._rounds,
             asked=asked,
             place=place,
             held=held,

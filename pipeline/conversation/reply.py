@@ -19,12 +19,12 @@ import enum
 import math
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pipeline.audio.audible import onset
 from pipeline.clock import Clock
-from pipeline.config import Reply as ReplySettings
+from pipeline.config import ReplyMode
 from pipeline.conversation.history import ReplyPlace
 from pipeline.engines.llm import Messages, Used, Writer
 from pipeline.engines.tools import ToolUse
@@ -49,6 +49,33 @@ CLAUSES_AHEAD = 8
 
 STARVING_S = 0.3
 """With less sound than this in hand a word gap is better than a hole: about what a clause takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyPace:
+    """How far the stages of a reply run ahead of what is heard.
+
+    Attributes:
+        first_words: Words that the first clause needs.
+        first_deadline_ms: After the first token: speak what there is, at a word gap.
+        max_clause_chars: Longest clause.
+        lead_in_ms: Silence kept before a reply's first sound: voices bring 90.
+        comfort_s: With more audio than this in hand clauses grow to sentences.
+        lead_s: Audio made ahead of what is heard; the rest waits.
+    """
+
+    first_words: int = 3
+    first_deadline_ms: int = 30
+    max_clause_chars: int = 240
+    lead_in_ms: int = 10
+    comfort_s: float = 1.5
+    lead_s: float = 4.0
+
+
+PACE = ReplyPace()
+
+TOOL_ROUNDS = 5
+"""How often a reply may wait for tools before it fails."""
 
 Tell = Callable[[Event], None]
 """Takes an event."""
@@ -173,12 +200,13 @@ class Reply:
         *,
         model: Writer,
         voice: Synthesiser,
-        settings: ReplySettings,
+        mode: ReplyMode,
         clock: Clock,
         tell: Tell,
         mark: Mark,
         tools: Callable[[Reply, Sequence[ToolUse]], Awaitable[Messages]],
-        rounds: int = 5,
+        pace: ReplyPace = PACE,
+        rounds: int = TOOL_ROUNDS,
         asked: int = 0,
         place: ReplyPlace | None = None,
         held: bool = False,
@@ -189,12 +217,13 @@ class Reply:
             turn: Its turn.
             model: Writes it.
             voice: Speaks it.
-            settings: How stages overlap.
+            mode: How stages overlap.
             clock: The session's.
             tell: Takes the events, once it is committed.
             mark: Takes the trace's marks, each once, and its details.
             tools: Waits for the commit, calls tools, waits for their results, and gives the prompt
                 that goes on from them.
+            pace: See `ReplyPace`.
             rounds: How often tools may be called.
             asked: How often they have been, in a reply before this one that it completes.
             place: Where it stands in the history; None: it is the reply of its turn.
@@ -216,9 +245,9 @@ class Reply:
         self._rounds = rounds
         self._model = model
         self._voice = voice
-        self._settings = settings
-        self._sequential = settings.mode == "sequential"
-        self._lead = math.inf if self._sequential else settings.lead_s * voice.rate
+        self._pace = pace
+        self._sequential = mode == "sequential"
+        self._lead = math.inf if self._sequential else pace.lead_s * voice.rate
         self._clock = clock
         self._tell = tell
         self._tools = tools
@@ -259,7 +288,7 @@ class Reply:
     def preparing(self) -> bool:
         """Whether it is computed ahead of the commit, and nobody has to wait for it yet."""
         working = self.state in (ReplyState.LISTENING, ReplyState.SPEAKING)
-        return self.held and working and self.made_s < self._settings.comfort_s
+        return self.held and working and self.made_s < self._pace.comfort_s
 
     @property
     def lulled(self) -> bool:
@@ -406,13 +435,13 @@ class Reply:
         self.tell(ReplyText(self.turn, self.id, delta))
         if self._sequential:
             return
-        self._cut(self._chunker.push(delta, hurry=self._in_hand_s() < self._settings.comfort_s))
+        self._cut(self._chunker.push(delta, hurry=self._in_hand_s() < self._pace.comfort_s))
         if self._overdue or (self._begun and self._in_hand_s() < STARVING_S):
             self._cut(self._chunker.force())
 
     async def _deadline(self) -> None:
         """Cut the pass's first clause at a word gap if the text gives no better place in time."""
-        await asyncio.sleep(self._settings.first_deadline_ms / 1000)
+        await asyncio.sleep(self._pace.first_deadline_ms / 1000)
         await self.until(lambda: not self.held)
         if not self._begun:
             self._overdue = True
@@ -457,8 +486,8 @@ class Reply:
 
     def _new_chunker(self) -> Chunker:
         return Chunker(
-            first_words=self._settings.first_words,
-            max_chars=self._settings.max_clause_chars,
+            first_words=self._pace.first_words,
+            max_chars=self._pace.max_clause_chars,
             language=self._voice.language,
         )
 
@@ -519,7 +548,7 @@ class Reply:
         first = onset(piece.samples, self._voice.rate)
         if first is None:
             return piece.without_first(len(piece))
-        lead_in = self._settings.lead_in_ms * self._voice.rate // 1000
+        lead_in = self._pace.lead_in_ms * self._voice.rate // 1000
         return piece.without_first(max(0, first - lead_in))
 
     def _in_hand_s(self) -> float:

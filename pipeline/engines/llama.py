@@ -3,22 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import importlib
 import os
 import secrets
-import sys
-import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from pipeline.config import Llm
-from pipeline.engines.servers import TEMPLATE_OFF, Endpoint
+from pipeline.config import LlmSettings, Settings
+from pipeline.engines.servers import TEMPLATE_OFF, ChatServer
 from pipeline.errors import StageError
+
+REPEAT_PENALTY = 1.1
+"""Without it small models fall into loops."""
 
 PENALTY_TOKENS = 256
 """How far back a repetition counts: the reply, and the one before it."""
+
+BATCH = 64
+"""Tokens read at once. A cancelled request is noticed only between batches: 64 tokens take a tenth
+longer to read than 2048, and are let go of in under a second instead of four."""
+
+CONTEXT_TOKENS = 2048
+"""What is reserved at least; ample for the default budget of 1,000 tokens."""
+
+
+def context_tokens(settings: Settings) -> int:
+    """Tokens to reserve: for a prompt, whose size the budget only guesses, and for a reply."""
+    room = 3 * settings.conversation.budget_tokens // 2 + settings.llm.max_tokens
+    return max(CONTEXT_TOKENS, room)
+
+
+def unusable(error: ImportError) -> str:
+    """Why llama.cpp cannot be loaded, and what to do. Its wheel brings no OpenMP library."""
+    return (
+        f"the embedded model cannot run here ({error}); install what is missing "
+        "(on Debian and Ubuntu: sudo apt-get install libgomp1)"
+    )
 
 
 def thread_count(setting: int, cores: int) -> int:
@@ -33,20 +54,23 @@ def thread_count(setting: int, cores: int) -> int:
 class LocalServer:
     """Runs a `.gguf` behind a loopback port of its own choosing, with a key of its own.
 
-    An async context manager; `endpoint` is valid inside it. No Python runs while it starts (0.4 s
+    An async context manager; `address` is valid inside it. No Python runs while it starts (0.4 s
     for a small model) and stops (0.03 s): xllamacpp does not release the interpreter's lock then.
     """
 
-    def __init__(self, path: Path, settings: Llm) -> None:
+    def __init__(
+        self, path: Path, settings: LlmSettings, *, context_tokens: int = CONTEXT_TOKENS
+    ) -> None:
         self._path = path
         self._settings = settings
+        self._context_tokens = context_tokens
         self._server: Any = None
         self._key = secrets.token_urlsafe(24)
 
     @property
-    def endpoint(self) -> Endpoint:
+    def address(self) -> ChatServer:
         """How to reach it."""
-        return Endpoint(
+        return ChatServer(
             f"{self._server.listening_address}/v1",
             self._path.stem,
             self._key,
@@ -65,10 +89,7 @@ class LocalServer:
             self._server = await asyncio.to_thread(self._start)
         except ImportError as error:
             raise StageError(
-                "llm",
-                f"the embedded model cannot run here ({error}); install what is missing "
-                "(libgomp1 on Debian and Ubuntu), or use another --llm",
-                fatal=True,
+                "llm", f"{unusable(error)}, or use another --llm", fatal=True
             ) from None
         except (RuntimeError, ValueError, OSError):
             # Its own words are always the same: "Failed to init server".
@@ -81,23 +102,20 @@ class LocalServer:
         return self
 
     def _start(self) -> Any:
-        xllamacpp = _xllamacpp()
-        settings = self._settings
+        xllamacpp = importlib.import_module("xllamacpp")
         params = xllamacpp.CommonParams()
         params.model.path = str(self._path)
         params.hostnames = ["127.0.0.1"]
         params.port = 0
         params.api_keys = [self._key]
-        params.n_ctx = settings.context_tokens
+        params.n_ctx = self._context_tokens
         # One conversation: a second slot would halve the context and split the cache.
         params.n_parallel = 1
-        threads = thread_count(settings.threads, os.cpu_count() or 1)
+        threads = thread_count(self._settings.threads, os.cpu_count() or 1)
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
-        # A cancelled request is noticed only between batches: 64 tokens take a tenth longer to
-        # read than 2048, and are let go of in under a second instead of four.
-        params.n_batch = params.n_ubatch = settings.batch
+        params.n_batch = params.n_ubatch = BATCH
         params.cache_prompt = True
-        params.sampling.penalty_repeat = settings.repeat_penalty
+        params.sampling.penalty_repeat = REPEAT_PENALTY
         params.sampling.penalty_last_n = PENALTY_TOKENS
         # A closed stream is noticed at the next ping at the latest.
         params.sse_ping_interval = 1
@@ -118,30 +136,3 @@ class LocalServer:
         Close the client first: an open stream can delay the stop until the next ping but one.
         """
         self._server = None
-
-
-def _xllamacpp() -> Any:
-    """Import llama.cpp.
-
-    Its wheel expects the system to have GCC's OpenMP library, which slim images lack. CTranslate2's
-    wheel brings that library under a name of its own; a copy that is called by the usual name
-    again, once loaded, is what the import finds.
-
-    Raises:
-        ImportError: It cannot be loaded, even so.
-    """
-    try:
-        return importlib.import_module("xllamacpp")
-    except ImportError:
-        if sys.platform != "linux":
-            raise
-        import ctranslate2
-
-        beside = Path(ctranslate2.__file__).parent.parent / "ctranslate2.libs"
-        for lent in beside.glob("libgomp-*.so*"):
-            name = b"libgomp.so.1".ljust(len(lent.name), b"\0")
-            with tempfile.NamedTemporaryFile(suffix=".so") as copy:
-                copy.write(lent.read_bytes().replace(lent.name.encode(), name))
-                copy.flush()
-                ctypes.CDLL(copy.name, ctypes.RTLD_GLOBAL)
-        return importlib.import_module("xllamacpp")

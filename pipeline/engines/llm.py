@@ -8,35 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import re
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import openai
 
-from pipeline.config import Llm
-from pipeline.engines.llm_chunk import Piece, Used, read_chunk
-from pipeline.engines.prompt import tools_of
-from pipeline.engines.servers import TEMPLATE_OFF, Endpoint, endpoint
-from pipeline.engines.tool_calls import Assembly
-from pipeline.engines.tools import ToolUse
+from pipeline.config import LlmSettings
+from pipeline.engines.servers import ChatServer
+from pipeline.engines.tools import ToolUse, tools_of
 from pipeline.errors import BadInput, StageError
 from pipeline.text.speakable import ThinkFilter
 
-__all__ = [
-    "TEMPLATE_OFF",
-    "ChatModel",
-    "Endpoint",
-    "Messages",
-    "ToolsRefused",
-    "Unreachable",
-    "Used",
-    "Writer",
-    "endpoint",
-]
-
 Messages = Sequence[Mapping[str, Any]]
-"""As the chat API takes them; a `prompt.Prompt` brings the tools too."""
+"""As the chat API takes them; a `tools.Prompt` brings the tools too."""
+
+CONNECT_TIMEOUT_S = 5.0
+"""To reach the server."""
 
 
 class Unreachable(StageError):
@@ -45,6 +35,15 @@ class Unreachable(StageError):
 
 class ToolsRefused(StageError):
     """The server, or the model behind it, takes no tools; without them it may answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """Tokens of one reply: read, of those from the server's cache, and written."""
+
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
 
 
 class Writer(Protocol):
@@ -56,49 +55,56 @@ class Writer(Protocol):
 
 
 class ChatModel:
-    """A model behind an endpoint, as an async client.
+    """A model behind a server, as an async client.
 
     Raises:
         BadInput: The URL, or the proxy that the environment names for it, cannot be used.
     """
 
-    def __init__(self, endpoint: Endpoint, settings: Llm) -> None:
-        self._endpoint = endpoint
+    def __init__(
+        self,
+        server: ChatServer,
+        settings: LlmSettings,
+        *,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    ) -> None:
+        self._server = server
         self._settings = settings
-        self._model = endpoint.model
+        self._connect_timeout_s = connect_timeout_s
+        self._model = server.model
         # OpenAI's reasoning models take no temperature, and some servers count no tokens.
         self._optional: dict[str, Any] = {
             "temperature": settings.temperature,
             "stream_options": {"include_usage": True},
-            **endpoint.optional,
+            **server.optional,
         }
         self._answered = False
         try:
             self._client = openai.AsyncOpenAI(
-                base_url=endpoint.base_url,
-                api_key=endpoint.api_key,
+                base_url=server.base_url,
+                api_key=server.api_key,
                 # A voice cannot wait for a second try; the user repeats the question sooner.
                 max_retries=0,
                 # All other waiting is timed here.
-                timeout=openai.Timeout(None, connect=settings.connect_timeout_s),
+                timeout=openai.Timeout(None, connect=connect_timeout_s),
                 # The environment's proxy cannot reach this machine's own loopback.
-                http_client=openai.DefaultAsyncHttpxClient(trust_env=not endpoint.on_loopback),
+                http_client=openai.DefaultAsyncHttpxClient(trust_env=not server.on_loopback),
             )
         except Exception as error:
             # The HTTP client has no common class for a URL, or a proxy, that it cannot use.
             raise BadInput(
-                f"{endpoint.label} cannot be used: {error}; check the URL and the proxy settings"
+                f"{server.label} cannot be used: {error}; check the URL and the proxy settings"
             ) from None
 
     @property
     def model(self) -> str:
         """The model's name; known once `warm` has asked a server that was given none."""
-        return self._model or self._endpoint.label
+        return self._model or self._server.label
 
     @property
-    def endpoint(self) -> Endpoint:
+    def server(self) -> ChatServer:
         """Where it is."""
-        return self._endpoint
+        return self._server
 
     async def warm(self, messages: Messages) -> None:
         """Find the model, open the connection, and let the server read the system prompt.
@@ -130,7 +136,7 @@ class ChatModel:
                 stream in the middle; what was yielded before stands.
         """
         thinking = ThinkFilter()
-        calls = Assembly()
+        calls = ToolCalls()
         used: Used | None = None
         finish = ""
         came = said = False
@@ -156,7 +162,7 @@ class ChatModel:
             yield text
         if used:
             yield used
-        label = self._endpoint.label
+        label = self._server.label
         if not came:
             kind = stream.response.headers.get("content-type", "nothing")
             raise StageError(
@@ -184,7 +190,7 @@ class ChatModel:
 
     async def _first_model(self) -> str:
         """The first model that the server lists."""
-        label = self._endpoint.label
+        label = self._server.label
         listed: object = None
         try:
             async with asyncio.timeout(self._settings.first_token_timeout_s):
@@ -226,7 +232,7 @@ class ChatModel:
                             model=self._model,
                             messages=list(messages),
                             stream=True,
-                            extra_body={self._endpoint.limit: max_tokens, **optional, **offered},
+                            extra_body={self._server.limit: max_tokens, **optional, **offered},
                         )
                 except openai.APIStatusError as error:
                     if offered and _names_tools(error, messages):
@@ -256,17 +262,17 @@ class ChatModel:
     def _refused(self, error: openai.APIStatusError) -> ToolsRefused:
         return ToolsRefused(
             "llm",
-            f"{self._endpoint.label} refuses the tools ({error.status_code}: {_message(error)}); "
+            f"{self._server.label} refuses the tools ({error.status_code}: {_message(error)}); "
             "going on without them; take a model that can call tools",
         )
 
-    async def _next(self, stream: openai.AsyncStream[Any], limit_s: float) -> Piece | None:
+    async def _next(self, stream: openai.AsyncStream[Any], limit_s: float) -> _Chunk | None:
         """The stream's next piece, within this time; None at its end."""
-        label = self._endpoint.label
+        label = self._server.label
         try:
             async with asyncio.timeout(limit_s):
                 with self._readable():
-                    return read_chunk(await anext(stream))
+                    return _read_chunk(await anext(stream))
         except StopAsyncIteration:
             return None
         except TimeoutError:
@@ -285,21 +291,21 @@ class ChatModel:
         except ValueError:
             raise StageError(
                 "llm",
-                f"{self._endpoint.label} sends what is no chat stream; "
+                f"{self._server.label} sends what is no chat stream; "
                 "check that it is an OpenAI-compatible API",
             ) from None
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
         """Turn the client's errors into words."""
-        label = self._endpoint.label
+        label = self._server.label
         try:
             yield
         except openai.APITimeoutError:
-            wait = self._settings.connect_timeout_s
+            wait = self._connect_timeout_s
             raise Unreachable(
                 "llm",
-                f"{label} cannot be reached within {wait:g} s; {self._endpoint.remedy}",
+                f"{label} cannot be reached within {wait:g} s; {self._server.remedy}",
             ) from None
         except TimeoutError:
             wait = self._settings.first_token_timeout_s
@@ -311,12 +317,12 @@ class ChatModel:
         except openai.APIConnectionError as error:
             raise Unreachable(
                 "llm",
-                f"{label} cannot be reached ({error.__cause__ or error}); {self._endpoint.remedy}",
+                f"{label} cannot be reached ({error.__cause__ or error}); {self._server.remedy}",
             ) from None
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             raise StageError(
                 "llm",
-                f"{label} refuses the key ({error.status_code}); set {self._endpoint.key_setting}",
+                f"{label} refuses the key ({error.status_code}); set {self._server.key_setting}",
                 fatal=True,
             ) from None
         except openai.NotFoundError as error:
@@ -373,3 +379,158 @@ def _message(error: openai.APIError) -> str:
     text = "".join(char if char.isprintable() else " " for char in text)
     text = " ".join(text.split()) or "no reason given"
     return text if len(text) <= 200 else text[:199] + "…"
+
+
+# ---- what the chunks of a stream bring ---------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """What one chunk of a stream brings."""
+
+    text: str
+    finish: str
+    used: Used | None
+    calls: Sequence[CallPart]
+
+
+def _read_chunk(chunk: Any) -> _Chunk:
+    """Read a chunk, which the client builds from any JSON without looking.
+
+    Raises:
+        ValueError: It has not the shape of one.
+    """
+    try:
+        choices = chunk.choices or ()
+        deltas = [choice.delta for choice in choices if choice.delta]
+        contents = [delta.content for delta in deltas]
+        calls = [part for delta in deltas for part in call_parts(delta.tool_calls)]
+        finish = next((choice.finish_reason for choice in choices if choice.finish_reason), "")
+        used = None
+        if usage := chunk.usage:
+            details = usage.prompt_tokens_details
+            cached = details.cached_tokens if details else None
+            used = Used(*map(_count, (usage.prompt_tokens, cached, usage.completion_tokens)))
+    except (AttributeError, TypeError):
+        raise ValueError("not a chunk of a chat completion") from None
+    # A content that is no text is some server's way of sending thoughts.
+    return _Chunk("".join(text for text in contents if isinstance(text, str)), finish, used, calls)
+
+
+def _count(tokens: object) -> int:
+    """A number of tokens; 0 where the server gives none."""
+    return tokens if isinstance(tokens, int) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class CallPart:
+    """What one entry of a chunk's `tool_calls` brings; empty where it brings nothing.
+
+    Attributes:
+        index: Of the call among those of the reply; None: not told.
+        id: Of the call.
+        name: Of the tool.
+        arguments: More of their text.
+    """
+
+    index: int | None
+    id: str
+    name: str
+    arguments: str
+
+
+def call_parts(entries: Any) -> list[CallPart]:
+    """Read a chunk's `tool_calls`, which the client builds from any JSON without looking.
+
+    Raises:
+        AttributeError, TypeError: They have not the shape of that.
+    """
+    return [_part(entry) for entry in entries or ()]
+
+
+class ToolCalls:
+    """The tool calls of one reply, put together as a server streams them; `push` parts in order.
+
+    The OpenAI API sends the id and the name of a call first, then its arguments in pieces, all
+    under the call's index. Others send whole calls in one piece, leave out index or id, use one
+    index for all, repeat id and name with every piece, or make up a new id for each.
+    """
+
+    def __init__(self) -> None:
+        self._calls: list[_Call] = []
+        self._at: dict[int | None, _Call] = {}
+
+    def push(self, part: CallPart) -> None:
+        """Take the next part."""
+        call = self._at.get(part.index) if part.index is not None else self._last()
+        if call is None or _begins(part, call):
+            call = _Call(part.id, part.name)
+            self._calls.append(call)
+        else:
+            call.id = call.id or part.id
+            # A name in pieces is told apart from one that is repeated.
+            if part.name and part.name != call.name:
+                call.name += part.name
+        call.arguments += part.arguments
+        self._at[part.index] = call
+
+    @property
+    def uses(self) -> tuple[ToolUse, ...]:
+        """The calls so far, in order. Without a name there is none. Ids may be empty, or alike."""
+        return tuple(ToolUse(c.id, c.name, c.arguments) for c in self._calls if c.name)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the last call's arguments are no beginning of something longer."""
+        return not self._calls or _complete(self._calls[-1].arguments)
+
+    def _last(self) -> _Call | None:
+        return self._calls[-1] if self._calls else None
+
+
+@dataclass(slots=True)
+class _Call:
+    id: str
+    name: str
+    arguments: str = ""
+
+
+def _begins(part: CallPart, call: _Call) -> bool:
+    """Whether a part begins a new call, and does not go on with this one of the same index.
+
+    What brings no name never does, whatever its id. A name under another id does; under no id, if
+    the call before it is complete, or could be, since nothing told its index.
+    """
+    if not part.name or not call.name:
+        return False
+    if part.id and call.id:
+        return part.id != call.id
+    return _complete(call.arguments) or (part.index is None and not call.arguments)
+
+
+def _complete(arguments: str) -> bool:
+    try:
+        json.loads(arguments)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _part(entry: Any) -> CallPart:
+    function = entry.function
+    index = entry.index
+    return CallPart(
+        index if isinstance(index, int) else None,
+        _text(entry.id),
+        _text(getattr(function, "name", None)),
+        _arguments(getattr(function, "arguments", None)),
+    )
+
+
+def _arguments(given: object) -> str:
+    """The text of arguments; some servers send the object itself."""
+    return json.dumps(given) if isinstance(given, dict) else _text(given)
+
+
+def _text(given: object) -> str:
+    return given if isinstance(given, str) else ""

@@ -13,10 +13,9 @@ from typing import Any
 
 import openai
 
-from pipeline.config import Llm
-from pipeline.engines.llm import Messages
-from pipeline.engines.prompt import tools_of
-from pipeline.engines.servers import Endpoint
+from pipeline.engines.llm import CONNECT_TIMEOUT_S, Messages
+from pipeline.engines.servers import ChatServer
+from pipeline.engines.tools import tools_of
 
 CANDIDATES = 40
 """Tokens whose probability is asked for; ten times as many change the answer by less than 0.01."""
@@ -41,19 +40,14 @@ class TextJudge:
     that in the cache, so that its first token is 12 ms later than without the judge.
     """
 
-    def __init__(self, endpoint: Endpoint, settings: Llm) -> None:
-        """Prepare a client; nothing is asked yet.
-
-        Args:
-            endpoint: Of the running `LocalServer`.
-            settings: Timeouts of the connection.
-        """
+    def __init__(self, server: ChatServer) -> None:
+        """Prepare a client of the running `LocalServer`; nothing is asked yet."""
         self._client = openai.AsyncOpenAI(
-            base_url=endpoint.base_url.removesuffix("/v1"),
-            api_key=endpoint.api_key,
+            base_url=server.base_url.removesuffix("/v1"),
+            api_key=server.api_key,
             max_retries=0,
-            timeout=openai.Timeout(TIMEOUT_S, connect=settings.connect_timeout_s),
-            http_client=openai.DefaultAsyncHttpxClient(trust_env=not endpoint.on_loopback),
+            timeout=openai.Timeout(TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+            http_client=openai.DefaultAsyncHttpxClient(trust_env=not server.on_loopback),
         )
 
     async def probability(self, messages: Messages) -> float | None:

@@ -11,13 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pipeline.config import Settings, Turns
+from pipeline.config import Settings, TurnSettings
 from pipeline.engines.brevity import Shortened
-from pipeline.engines.llama import LocalServer
+from pipeline.engines.llama import LocalServer, context_tokens
 from pipeline.engines.llm import ChatModel, Messages, Unreachable, Writer
 from pipeline.engines.llm_judge import TextJudge
 from pipeline.engines.piper import Piper
-from pipeline.engines.servers import Endpoint, endpoint
+from pipeline.engines.servers import ChatServer, chat_server
 from pipeline.engines.smart_turn import SmartTurn
 from pipeline.engines.vad import VoiceDetector
 from pipeline.engines.whisper import Audio, Transcription, Whisper
@@ -55,7 +55,7 @@ class Speaker:
         return self._worker.stream(lambda stop: self._piper.synthesize(text, stop))
 
 
-def find_language_model(settings: Settings, catalogue: Catalogue) -> Path | Endpoint:
+def find_language_model(settings: Settings, catalogue: Catalogue) -> Path | ChatServer:
     """What `llm.model` names: a `.gguf` to run here, or a server.
 
     Raises:
@@ -64,7 +64,7 @@ def find_language_model(settings: Settings, catalogue: Catalogue) -> Path | Endp
     name = settings.llm.model
     if name == "embedded" or name.endswith(".gguf"):
         return catalogue.resolve("llm", name).path
-    return endpoint(settings.llm)
+    return chat_server(settings.llm)
 
 
 def check_models(settings: Settings, catalogue: Catalogue) -> None:
@@ -93,13 +93,13 @@ def _endpoint_model(settings: Settings, catalogue: Catalogue) -> Path | None:
     try:
         return catalogue.resolve("endpoint", name).path
     except BadInput:
-        if name != Turns().endpoint_model:
+        if name != TurnSettings().endpoint_model:
             raise
         return None
 
 
 async def start_language_model(
-    where: Path | Endpoint,
+    where: Path | ChatServer,
     settings: Settings,
     stack: contextlib.AsyncExitStack,
     *,
@@ -117,8 +117,10 @@ async def start_language_model(
         StageError: It cannot be loaded or reached, refuses, or does not answer well.
     """
     if isinstance(where, Path):
-        server = await stack.enter_async_context(LocalServer(where, settings.llm))
-        where = server.endpoint
+        server = await stack.enter_async_context(
+            LocalServer(where, settings.llm, context_tokens=context_tokens(settings))
+        )
+        where = server.address
     model = ChatModel(where, settings.llm)
     # Closed before the server stops, or that would wait for the client's open connection.
     stack.push_async_callback(model.close)
@@ -271,7 +273,7 @@ class LocalEngines:
         settings = self._settings.llm
         model = await start_language_model(self._llm, self._settings, stack, lenient=True)
         if isinstance(self._llm, Path) and self._settings.turns.predict:
-            self._judge = TextJudge(model.endpoint, settings)
+            self._judge = TextJudge(model.server)
             stack.push_async_callback(self._judge.close)
         self.model = self._chat = model
         if settings.model == "embedded" and settings.sentences:

@@ -18,8 +18,16 @@ from piper.config import PhonemeType, PiperConfig
 from piper.const import BOS, PAD
 from piper.voice import PiperVoice
 
-from pipeline.config import Tts
-from pipeline.engines.piper_onnx import Ends, Feeds, Floats, brief, load
+from pipeline.config import TtsSettings
+from pipeline.engines.piper_onnx import (
+    CONTEXT_FRAMES,
+    PIECE_FRAMES,
+    Ends,
+    Feeds,
+    Floats,
+    brief,
+    load,
+)
 from pipeline.engines.worker import Stop
 from pipeline.errors import BadInput, StageError
 from pipeline.events import Samples
@@ -49,11 +57,26 @@ class Piper:
     Attributes:
         rate: Samples per second (Hz).
         language: Code of what it speaks, such as `en`.
-        streams: Whether sound flows inside a sentence: a VITS voice, and `tts.stream` is on.
+        streams: Whether sound flows inside a sentence: a VITS voice that was not left whole.
     """
 
-    def __init__(self, path: Path, settings: Tts) -> None:
+    def __init__(
+        self,
+        path: Path,
+        settings: TtsSettings,
+        *,
+        stream: bool = True,
+        piece_frames: int = PIECE_FRAMES,
+        context_frames: int = CONTEXT_FRAMES,
+    ) -> None:
         """Load the voice: its `.onnx` and the `.onnx.json` beside it.
+
+        Args:
+            path: The `.onnx`.
+            settings: Speed and volume.
+            stream: False: the sound of a sentence comes in one piece, of a VITS voice too.
+            piece_frames: See `piper_onnx.PIECE_FRAMES`.
+            context_frames: See `piper_onnx.CONTEXT_FRAMES`.
 
         Raises:
             BadInput: A file is missing or damaged, or no Piper voice.
@@ -61,7 +84,13 @@ class Piper:
         self._name = path.name.removesuffix(".onnx")
         self._settings = settings
         self._config = _read_config(path)
-        self._engine = load(path, settings, self._config.hop_length)
+        self._engine = load(
+            path,
+            self._config.hop_length,
+            stream=stream,
+            piece_frames=piece_frames,
+            context_frames=context_frames,
+        )
         self.rate = self._config.sample_rate
         self.language = self._config.espeak_voice.split("-")[0]
         self.streams = self._engine.streams

@@ -11,9 +11,17 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 
-from pipeline.config import Tts
 from pipeline.engines import vits
 from pipeline.errors import BadInput
+
+THREADS = 1
+"""Two spinning threads cost 1.8 times the CPU."""
+
+PIECE_FRAMES = 20
+"""Vocoder frames of a VITS voice's first piece of sound: 0.23 s at 22.05 kHz."""
+
+CONTEXT_FRAMES = 10
+"""Frames of context on each side of a piece; 10 are exact."""
 
 _INPUTS = {"input", "input_lengths", "scales", "sid"}
 
@@ -74,12 +82,12 @@ class _Split:
 
     streams = True
 
-    def __init__(self, halves: vits.Halves, settings: Tts) -> None:
-        self.session = _session(halves.encoder, settings.threads)
-        self._vocoder = _session(halves.vocoder, settings.threads)
+    def __init__(self, halves: vits.Halves, piece_frames: int, context_frames: int) -> None:
+        self.session = _session(halves.encoder)
+        self._vocoder = _session(halves.vocoder)
         self._latent = halves.latent
-        self._first = settings.stream_frames
-        self._context = settings.context_frames
+        self._first = piece_frames
+        self._context = context_frames
         # Samples per frame, or 0 if the vocoder gives no fixed number.
         self.hop = self._measured_hop()
 
@@ -165,13 +173,22 @@ def _audible(sound: Floats, hop: int) -> int:
     return int(loud[-1] + 1) * hop if len(loud) else 0
 
 
-def load(path: Path, settings: Tts, hop: int) -> Engine:
-    """The voice in `path`, cut in two if it can be and `tts.stream` is on.
+def load(
+    path: Path,
+    hop: int,
+    *,
+    stream: bool = True,
+    piece_frames: int = PIECE_FRAMES,
+    context_frames: int = CONTEXT_FRAMES,
+) -> Engine:
+    """The voice in `path`, cut in two if it can be, so that sound flows inside a sentence.
 
     Args:
         path: An `.onnx`.
-        settings: How it is to compute.
         hop: Samples per frame of its durations; a voice that is cut shows its own.
+        stream: False: leave it whole.
+        piece_frames: See `PIECE_FRAMES`.
+        context_frames: See `CONTEXT_FRAMES`.
 
     Raises:
         BadInput: The file is damaged, or no Piper voice.
@@ -180,12 +197,12 @@ def load(path: Path, settings: Tts, hop: int) -> Engine:
         # The graphs are cut anew at each start. That takes a fifth of what onnxruntime needs to
         # build a session from them: too little to keep copies of every voice on disk.
         model = onnx.load(path)
-        halves = vits.split(model) if settings.stream else None
-        split = _Split(halves, settings) if halves else None
+        halves = vits.split(model) if stream else None
+        split = _Split(halves, piece_frames, context_frames) if halves else None
         if split and split.hop:
             engine: Engine = split
         else:
-            engine = _Whole(_session(vits.timed(model) or str(path), settings.threads), hop)
+            engine = _Whole(_session(vits.timed(model) or str(path)), hop)
     except Exception as error:
         raise BadInput(
             f"{path}: cannot be loaded, it may be damaged: {brief(error)}\n"
@@ -200,9 +217,9 @@ def load(path: Path, settings: Tts, hop: int) -> Engine:
     return engine
 
 
-def _session(model: str | bytes, threads: int) -> ort.InferenceSession:
+def _session(model: str | bytes) -> ort.InferenceSession:
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = THREADS
     options.inter_op_num_threads = 1
     # Threads that spin between runs take the core from the language model.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

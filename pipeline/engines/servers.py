@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pipeline.config import Llm
+from pipeline.config import LlmSettings
 from pipeline.errors import BadInput
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -18,7 +18,7 @@ OPENAI_URL = "https://api.openai.com/v1"
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class ChatServer:
     """A server and the model to ask it for.
 
     Attributes:
@@ -57,8 +57,8 @@ EFFORT_OFF = {"reasoning_effort": "none"}
 """Switches thinking off in Ollama and in OpenAI's models that can do without."""
 
 
-def endpoint(settings: Llm) -> Endpoint:
-    """The endpoint that `llm.model` names, for all but the embedded model and `.gguf` files.
+def chat_server(settings: LlmSettings) -> ChatServer:
+    """The server that `llm.model` names, for all but the embedded model and `.gguf` files.
 
     Raises:
         BadInput: It names none, or its key is missing or cannot be one.
@@ -70,7 +70,7 @@ def endpoint(settings: Llm) -> Endpoint:
     if kind == "ollama":
         url = _ollama_url(os.environ.get("OLLAMA_HOST", ""))
         key = _key(settings.api_key or "ollama", "llm.api_key")
-        return Endpoint(f"{url}/v1", name, key, f"Ollama ({url})", optional=EFFORT_OFF)
+        return ChatServer(f"{url}/v1", name, key, f"Ollama ({url})", optional=EFFORT_OFF)
     if kind == "openai":
         key = _key(settings.api_key or os.environ.get("OPENAI_API_KEY", ""), "OPENAI_API_KEY")
         if not key:
@@ -81,7 +81,7 @@ def endpoint(settings: Llm) -> Endpoint:
         if elsewhere := os.environ.get("OPENAI_BASE_URL", "").strip():
             url, shown = _api_url(elsewhere, "OPENAI_BASE_URL=")
             label = f"the OpenAI API at {shown}"
-        return Endpoint(
+        return ChatServer(
             url,
             name,
             key,
@@ -94,7 +94,7 @@ def endpoint(settings: Llm) -> Endpoint:
     if spec.startswith(("http://", "https://")):
         url, label = _api_url(spec, "--llm ")
         key = _key(settings.api_key or "none", "llm.api_key")
-        return Endpoint(url, settings.name, key, label, optional=TEMPLATE_OFF)
+        return ChatServer(url, settings.name, key, label, optional=TEMPLATE_OFF)
     raise BadInput(
         f"--llm {spec}: not a model; give embedded, a .gguf file, a URL, ollama:NAME or openai:NAME"
     )

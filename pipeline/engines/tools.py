@@ -1,10 +1,15 @@
-"""Tools that a model may call: what every session is told of them."""
+"""What a chat model is asked with: tools that it may call, and prompts that bring them. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+NAME_CHARS = 64
+"""Longest name of a function that the OpenAI API takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +42,55 @@ class ToolUse:
     id: str
     name: str
     arguments: str
+
+
+class Prompt(list[dict[str, Any]]):
+    """Messages, and the tools that the model may call in answer to them.
+
+    Attributes:
+        tools: May be called; empty: none.
+    """
+
+    def __init__(self, messages: Iterable[dict[str, Any]], tools: Iterable[Tool] = ()) -> None:
+        super().__init__(messages)
+        self.tools = tuple(tools)
+
+
+def tools_of(messages: object) -> list[dict[str, Any]]:
+    """The tools that come with messages, as a request's `tools`; mere messages come with none."""
+    if not isinstance(messages, Prompt):
+        return []
+    return [
+        {
+            "type": "function",
+            "function": {
+                "name": tool.name,
+                "description": tool.description,
+                "parameters": dict(tool.parameters),
+            },
+        }
+        for tool in messages.tools
+    ]
+
+
+def tool_call(use: ToolUse) -> Mapping[str, Any]:
+    """A call, as a message of the assistant's has it in `tool_calls`.
+
+    Servers refuse, or fail to write into their chat template, names with odd characters, and
+    arguments that are no JSON object: what a model wrote amiss once must not spoil every request
+    that follows.
+    """
+    name = re.sub(r"[^a-zA-Z0-9_-]", "_", use.name)[:NAME_CHARS]
+    function = {"name": name, "arguments": arguments(use.arguments)}
+    return {"id": use.id, "type": "function", "function": function}
+
+
+def arguments(text: str) -> str:
+    """The arguments of a call as the JSON text of an object, whatever the model wrote."""
+    try:
+        good = isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        good = False
+    if good:
+        return text
+    return json.dumps({"unreadable": text}) if text.strip() else "{}"

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import webrtcvad
 
-from pipeline.config import Vad
+from pipeline.config import VadSettings
 from pipeline.errors import StageError
 from pipeline.events import Samples
 
@@ -28,8 +28,17 @@ RATE = 16_000
 WINDOW = 512
 """Samples per verdict: the window that Silero was trained on at 16 kHz."""
 
+GATE_MODE = 1
+"""How aggressive webrtcvad is as the gate; above 1 it stays shut on quiet speech."""
+
+WEBRTC_MODE = 2
+"""How aggressive it is as the only engine; 2: least stuck and fewest gaps."""
+
+GATE_HOLD_MS = 600
+"""The gate stays open this long (ms) after its last voice."""
+
 _CONTEXT = 64  # samples from before the window that Silero wants in front of it
-# Windows that the judge hears again when the gate opens, for its state to settle. At ordinary
+# Windows that Silero hears again when the gate opens, for its state to settle. At ordinary
 # levels 4 are as good as 8; of speech at -50 dBFS, 8 halve the difference that is left.
 _REPLAY = 8
 _FRAME = 160  # 10 ms, the shortest that webrtcvad takes: three or four end in each window
@@ -65,18 +74,20 @@ class VoiceDetector:
     0.15 ms while it is open, and 1 ms when it opens: call it from the event loop. Not thread-safe.
 
     Args:
-        settings: Who judges, how aggressive the gate is and how long it stays open. Thresholds on
-            the probability are the caller's business.
+        settings: The engine. Thresholds on the probability are the caller's business.
+        gate_mode: See `GATE_MODE`.
+        gate_hold_ms: See `GATE_HOLD_MS`.
 
     Raises:
         StageError: Silero's model is missing or cannot be loaded.
     """
 
-    def __init__(self, settings: Vad) -> None:
-        self._hold = settings.gate_hold_ms * RATE // 1000
-        is_judge = settings.judge == "webrtc"
-        self._gate_mode = settings.webrtc_mode if is_judge else settings.gate_mode
-        self._judge = _Silero() if settings.judge == "silero" else None
+    def __init__(
+        self, settings: VadSettings, *, gate_mode: int = GATE_MODE, gate_hold_ms: int = GATE_HOLD_MS
+    ) -> None:
+        self._hold = gate_hold_ms * RATE // 1000
+        self._silero = _Silero() if settings.engine == "silero" else None
+        self._gate_mode = gate_mode if self._silero else WEBRTC_MODE
         self.reset()
 
     def reset(self) -> None:
@@ -89,10 +100,10 @@ class VoiceDetector:
         self._open = False
 
     def warm(self) -> None:
-        """Run the judge once, so that the first window is as fast as the others."""
-        # With the gate closed the judge's state is free: it is reset when the gate opens.
-        if self._judge is not None and not self._open:
-            self._judge.probability(self._recent[: _CONTEXT + WINDOW])
+        """Run Silero once, so that the first window is as fast as the others."""
+        # With the gate closed its state is free: it is reset when the gate opens.
+        if self._silero is not None and not self._open:
+            self._silero.probability(self._recent[: _CONTEXT + WINDOW])
 
     def push(self, samples: Samples) -> list[Voice]:
         """Take more audio; return the verdicts on the windows it completes.
@@ -117,7 +128,7 @@ class VoiceDetector:
         self._position = end
         level = _level_db(window)
         voiced = self._gate.voiced(window)
-        if self._judge is None:
+        if self._silero is None:
             return Voice(voiced, start, end, level)
         self._recent = np.concatenate((self._recent[WINDOW:], window.astype(np.float32) / 32768))
         if voiced:
@@ -126,16 +137,16 @@ class VoiceDetector:
         if not self._open:
             return Voice(0.0, start, end, level)
         if not was_open:
-            self._rouse(self._judge, self._recent[:-WINDOW])
-        heard = self._judge.probability(self._recent[-_CONTEXT - WINDOW :])
+            self._rouse(self._silero, self._recent[:-WINDOW])
+        heard = self._silero.probability(self._recent[-_CONTEXT - WINDOW :])
         return Voice(heard, start, end, level)
 
     @staticmethod
-    def _rouse(judge: _Silero, audio: npt.NDArray[np.float32]) -> None:
-        """Let the judge hear `audio` (context, then whole windows) as if it had never slept."""
-        judge.reset()
+    def _rouse(silero: _Silero, audio: npt.NDArray[np.float32]) -> None:
+        """Let Silero hear `audio` (context, then whole windows) as if it had never slept."""
+        silero.reset()
         for i in range(0, len(audio) - _CONTEXT, WINDOW):
-            judge.probability(audio[i : i + _CONTEXT + WINDOW])
+            silero.probability(audio[i : i + _CONTEXT + WINDOW])
 
 
 def _level_db(window: Samples) -> float:
@@ -182,7 +193,7 @@ class _Silero:
 
 def _session() -> Any:
     """An onnxruntime session on Silero: one thread that does not spin while it waits."""
-    import onnxruntime  # 0.1 s, and the webrtc judge does not need it
+    import onnxruntime  # 0.1 s, and webrtcvad alone does not need it
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -192,7 +203,9 @@ def _session() -> Any:
     # Found, not imported: faster_whisper takes 0.3 s to import and only its data is needed.
     package = find_spec("faster_whisper")
     if package is None or package.origin is None:
-        raise StageError("vad", "faster-whisper is not installed: its Silero judges", fatal=True)
+        raise StageError(
+            "vad", "faster-whisper is not installed: Silero is a part of it", fatal=True
+        )
     path = Path(package.origin).parent / "assets" / _MODEL
     try:
         return onnxruntime.InferenceSession(
@@ -202,6 +215,6 @@ def _session() -> Any:
         raise StageError(
             "vad",
             f"{path}: cannot be loaded: {str(error).splitlines()[0]}\n"
-            'Reinstall faster-whisper, or set vad.judge = "webrtc"',
+            'Reinstall faster-whisper, or set vad.engine = "webrtc"',
             fatal=True,
         ) from error

@@ -24,7 +24,7 @@ from faster_whisper import WhisperModel
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_suppressed_tokens
 
-from pipeline.config import Stt
+from pipeline.config import SttSettings, WindowKind
 from pipeline.errors import BadInput, StageError
 
 Audio = npt.NDArray[np.float32]
@@ -38,6 +38,27 @@ FULL_S = 30.0
 
 MAX_TOKENS = 224
 """The longest text Whisper may write for one window: half its 448 positions."""
+
+WINDOW_S = 8.0
+"""Padded length of the encoder's input (s); encoded silence fills the rest of 30 s."""
+
+COMPUTE_TYPE = "int8"
+"""CTranslate2's arithmetic: half the time of float32, and it works everywhere."""
+
+BEAM_SIZE = 1
+"""Greedy: a third less time than a beam of 5."""
+
+MIN_VOICED_MS = 100
+"""Less voiced time (ms) than this is not sent to the recogniser."""
+
+MAX_COMPRESSION = 2.4
+"""Text that compresses better repeats itself: Whisper's own test, which only long loops meet."""
+
+NO_SPEECH = 0.55
+"""Text is dropped when the probability of no speech is above this and its words are unlikely."""
+
+LOG_PROB = -1.0
+"""Mean log-probability per token below which words are unlikely."""
 
 INVENTED = frozenset(
     {"you", "thank you", "thank you very much", "thanks", "thanks for watching"}
@@ -87,19 +108,21 @@ class Transcription:
     sure: bool = False
 
 
-def choose_window(settings: Stt, seconds: float, *, short_windows: bool) -> float:
+def choose_window(
+    kind: WindowKind, seconds: float, *, short_windows: bool, window_s: float = WINDOW_S
+) -> float:
     """How much the encoder gets (s) for so many seconds of audio: never less, at most 30.
 
     Args:
-        settings: `window` and `window_s`.
+        kind: The setting `stt.window`.
         seconds: Length of the audio.
         short_windows: Whether the model was trained on windows of any length.
+        window_s: Padded length.
     """
-    kind = settings.window
     if kind == "auto":
         kind = "own" if short_windows else "padded"
     seconds += _MARGIN_S if kind == "padded" else 0.0
-    least = {"own": _MIN_S, "padded": settings.window_s, "full": FULL_S}[kind]
+    least = {"own": _MIN_S, "padded": window_s, "full": FULL_S}[kind]
     steps = math.ceil(round(max(seconds, least) / _STEP_S, 6))
     return min(FULL_S, round(steps * _STEP_S, 1))
 
@@ -159,18 +182,16 @@ def _syllables(text: str) -> int:
     return sum(max(1, len(re.findall(r"[aeiouy]+|\d", word))) for word in bare(text))
 
 
-def looks_repetitive(text: str, max_compression: float, *, phrases: bool = True) -> bool:
+def looks_repetitive(text: str, *, phrases: bool = True) -> bool:
     """Whether a text goes round in circles.
 
     Args:
         text: What the model wrote.
-        max_compression: Text that shrinks by more than this is a loop: Whisper's own test, which
-            only long loops meet.
         phrases: Whether three or more words said twice in a row are one too, as stock models write
             them in short windows. People say such things now and then.
     """
     data = text.encode()
-    if len(data) > max_compression * len(zlib.compress(data)):
+    if len(data) > MAX_COMPRESSION * len(zlib.compress(data)):
         return True
     if not phrases:
         return False
@@ -182,24 +203,23 @@ def looks_repetitive(text: str, max_compression: float, *, phrases: bool = True)
     )
 
 
-def guard(settings: Stt, text: str, *, no_speech: float, log_prob: float, endless: bool) -> str:
+def guard(text: str, *, no_speech: float, log_prob: float, endless: bool) -> str:
     """Why `text` is not what somebody said; empty if it may be.
 
     `scripts/bench hear` counts what gets through, and what of people's is lost.
 
     Args:
-        settings: Thresholds.
         text: What the model wrote.
         no_speech: Probability of there being no speech; high on its own for quiet voices too.
         log_prob: Mean log-probability per token; low on its own for rare words too.
         endless: Whether the model was stopped rather than came to an end.
     """
-    if no_speech > settings.no_speech and log_prob < settings.log_prob:
+    if no_speech > NO_SPEECH and log_prob < LOG_PROB:
         return "no speech"
     if no_speech > _NOBODY and " ".join(bare(text)) in INVENTED:
         return "no speech"
-    unlikely = endless or no_speech > settings.no_speech
-    if unlikely and looks_repetitive(text, settings.max_compression, phrases=endless):
+    unlikely = endless or no_speech > NO_SPEECH
+    if unlikely and looks_repetitive(text, phrases=endless):
         return "a loop"
     if text and not any(character.isalnum() for character in text):
         return "no words"
@@ -244,19 +264,29 @@ class Whisper:
         path: Folder of a Whisper model in CTranslate2's format.
         settings: Everything else.
         short_windows: Whether the model was trained on windows shorter than 30 s.
+        compute_type: CTranslate2's arithmetic.
+        window_s: Padded length of the encoder's input.
 
     Raises:
-        BadInput: The folder holds no model; a setting does not fit the model or this processor.
+        BadInput: The folder holds no model; the language is none of the model's.
         StageError: The model is damaged.
     """
 
-    def __init__(self, path: Path, settings: Stt, *, short_windows: bool = False) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        path: Path,
+        settings: SttSettings,
+        *,
+        short_windows: bool = False,
+        compute_type: str = COMPUTE_TYPE,
+        window_s: float = WINDOW_S,
+    ) -> None:
+        self._window: WindowKind = settings.window
+        self._window_s = window_s
         self._short_windows = short_windows
-        kind = settings.window
-        self._fills = kind == "padded" or (kind == "auto" and not short_windows)
+        self._fills = self._window == "padded" or (self._window == "auto" and not short_windows)
         self._nothing: Audio | None = None
-        self._model = _load(path, settings)
+        self._model = _load(path, compute_type, settings.threads)
         self._multilingual = bool(self._model.model.is_multilingual)
         self._language = _given_language(self._model, path, settings.language)
         self._suppressed = _suppressed(self._model, path)
@@ -286,7 +316,7 @@ class Whisper:
         if audio.dtype != np.float32 or audio.ndim != 1 or not np.isfinite(audio).all():
             raise ValueError(f"audio is {audio.dtype} {audio.shape}, not finite float32 (n,)")
         language = self._language or language
-        if len(audio) == 0 or (voiced_ms is not None and voiced_ms < self._settings.min_voiced_ms):
+        if len(audio) == 0 or (voiced_ms is not None and voiced_ms < MIN_VOICED_MS):
             return Transcription("", language, 0.0, 1.0, 0.0, "too little voice")
         try:
             if len(pieces := split(audio)) == 1:
@@ -304,7 +334,7 @@ class Whisper:
         """
         seconds = 3.0
         silence = np.zeros(int(seconds * RATE), np.float32)
-        window_s = choose_window(self._settings, seconds, short_windows=self._short_windows)
+        window_s = self._window_for(seconds)
         try:
             self._decode(self._features(silence), window_s, 2, self._language)
         except RuntimeError as error:
@@ -321,17 +351,15 @@ class Whisper:
         self, audio: Audio, voice_s: float, language: str, prefix: str
     ) -> tuple[Transcription, int]:
         """One window's transcription, and how many tokens it took."""
-        settings = self._settings
         seconds = len(audio) / RATE
         features = self._features(audio)
-        window_s = choose_window(settings, seconds, short_windows=self._short_windows)
+        window_s = self._window_for(seconds)
         budget = token_budget(voice_s, language) if window_s < FULL_S else MAX_TOKENS
         found = self._decode(features, window_s, budget, language, prefix)
         if window_s < FULL_S and self._is_doubtful(found, voice_s):
             window_s = FULL_S
             found = self._decode(features, window_s, MAX_TOKENS, language)
         dropped = guard(
-            settings,
             found.text,
             no_speech=found.no_speech,
             log_prob=found.log_prob,
@@ -347,12 +375,15 @@ class Whisper:
             found.tokens,
         )
 
+    def _window_for(self, seconds: float) -> float:
+        return choose_window(
+            self._window, seconds, short_windows=self._short_windows, window_s=self._window_s
+        )
+
     def _is_doubtful(self, found: _Decoded, voice_s: float) -> bool:
         """Whether a short window may have made the model say something else, or too much."""
         stock = not self._short_windows
-        if found.endless or looks_repetitive(
-            found.text, self._settings.max_compression, phrases=stock
-        ):
+        if found.endless or looks_repetitive(found.text, phrases=stock):
             return True
         unsure = 0 < found.tokens <= _FEW_TOKENS and found.log_prob < _UNSURE
         return stock and (unsure or bool(said_twice(collapse(found.text, voice_s))))
@@ -385,7 +416,7 @@ class Whisper:
         (result,) = self._model.model.generate(
             encoded,
             [[*tokenizer.sot_sequence, tokenizer.no_timestamps, *known]],
-            beam_size=self._settings.beam_size,
+            beam_size=BEAM_SIZE,
             max_length=2 * budget,  # CTranslate2 stops at half of what it is told
             return_scores=True,
             return_no_speech_prob=True,
@@ -436,7 +467,7 @@ def _join(made: Iterable[tuple[Transcription, int]]) -> Transcription:
     )
 
 
-def _load(path: Path, settings: Stt) -> WhisperModel:
+def _load(path: Path, compute_type: str, threads: int) -> WhisperModel:
     missing = [name for name in _REQUIRED if not (path / name).is_file()]
     if missing:
         raise BadInput(
@@ -447,15 +478,10 @@ def _load(path: Path, settings: Stt) -> WhisperModel:
         model = WhisperModel(
             str(path),
             device="cpu",
-            compute_type=settings.compute_type,
-            cpu_threads=settings.threads,
+            compute_type=compute_type,
+            cpu_threads=threads,
             num_workers=1,
         )
-    except ValueError as error:
-        raise BadInput(
-            f"stt.compute_type is {settings.compute_type!r}: {_first_line(error)}\n"
-            "int8 and float32 work everywhere"
-        ) from error
     except Exception as error:  # the tokenizer's errors are of no narrower class
         raise _damaged(path, error) from error
     if model.model.n_mels != model.feature_extractor.mel_filters.shape[0]:

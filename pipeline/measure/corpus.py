@@ -26,7 +26,7 @@ import platformdirs
 from pipeline.audio.audible import ending
 from pipeline.audio.files import check_audio, read_audio
 from pipeline.audio.line import RATE
-from pipeline.config import Tts
+from pipeline.config import TtsSettings
 from pipeline.engines.piper import Piper
 from pipeline.engines.worker import Stop
 from pipeline.errors import BadInput, StageError
@@ -239,7 +239,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 def say(
-    lines: Sequence[str], voice: Found, settings: Tts, folder: Path | None = None
+    lines: Sequence[str], voice: Found, settings: TtsSettings, folder: Path | None = None
 ) -> list[Item]:
     """Speak lines with a Piper voice, or take what was spoken before.
 
@@ -339,7 +339,7 @@ def _fingerprint(voice: Path) -> str:
     return digest.hexdigest()
 
 
-def _key(line: str, who: str, settings: Tts) -> str:
+def _key(line: str, who: str, settings: TtsSettings) -> str:
     what = [FORMAT, who, settings.speed, settings.volume, LEAD_S, TAIL_S, line]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
 

@@ -29,8 +29,8 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from pipeline.clock import Clock
-from pipeline.config import Llm
-from pipeline.engines.servers import endpoint
+from pipeline.config import LlmSettings
+from pipeline.engines.servers import chat_server
 from pipeline.errors import BadInput
 from pipeline.events import Usage
 from pipeline.trace import Timeline
@@ -190,7 +190,7 @@ def wanted() -> bool:
 
 @contextlib.asynccontextmanager
 async def exported(
-    session: str, llm: Llm, names: Mapping[str, str], clock: Clock
+    session: str, llm: LlmSettings, names: Mapping[str, str], clock: Clock
 ) -> AsyncGenerator[TurnSpans | None]:
     """Spans that go where the environment says (`OTEL_TRACES_EXPORTER` and what it names).
 
@@ -225,12 +225,12 @@ async def exported(
             log.warning("the last turns' spans could not be sent within %g s", CLOSE_S)
 
 
-def _models(llm: Llm, names: Mapping[str, str]) -> tuple[dict[str, str], str]:
+def _models(llm: LlmSettings, names: Mapping[str, str]) -> tuple[dict[str, str], str]:
     """Names of the models by kind, and who runs the language model."""
     if llm.model == "embedded" or llm.model.endswith(".gguf"):
         return dict(names), LOCAL
     # What messages call a server is no model's name; without one it takes what it has.
-    models = {**names, "llm": endpoint(llm).model}
+    models = {**names, "llm": chat_server(llm).model}
     # By the conventions it is whose API is spoken that counts.
     return models, "ollama" if llm.model.startswith("ollama:") else "openai"
 

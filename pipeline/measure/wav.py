@@ -1,7 +1,7 @@
 """What the stereo WAV of a turn says: when the user stopped, and when the reply was heard.
 
 The WAV decides, and knows nothing of the trace: both times are found in the sound itself, where the
-user's speech ends by `audio.speech_end`, where the reply begins by `audio.audible`.
+user's speech ends by `turns.speech_end`, where the reply begins by `audio.audible`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ import numpy as np
 from pipeline.audio.audible import onset
 from pipeline.audio.files import read_audio
 from pipeline.audio.resample import Resampler
-from pipeline.audio.speech_end import UNMEASURABLE, SpeechEnd
 from pipeline.clock import NS_PER_S
 from pipeline.errors import BadInput
 from pipeline.events import Samples
 from pipeline.measure.record import Status
 from pipeline.trace import Timeline
-from pipeline.turns.listener import end_of_speech
+from pipeline.turns.speech_end import UNMEASURABLE, SpeechEnd, end_of_speech
 
 CHECK_RATE = 16_000
 """At which a recording is compared with what was played of it (Hz): the microphone's rate."""

@@ -22,13 +22,13 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-from pipeline import config_file
 from pipeline.clock import NS_PER_MS, Clock
-from pipeline.config import Settings
+from pipeline.config import Settings, load
 from pipeline.conversation.cascade import Cascade
 from pipeline.conversation.history import Message
 from pipeline.conversation.reply import Engines
-from pipeline.engines.servers import OPENAI_URL, Endpoint, endpoint
+from pipeline.engines.servers import OPENAI_URL, ChatServer, chat_server
+from pipeline.engines.whisper import MIN_VOICED_MS
 from pipeline.errors import BadInput, CascadeError, StageError
 from pipeline.events import Event, Frame, ReplyDone, Transcript
 from pipeline.speech_to_speech import keys
@@ -76,11 +76,11 @@ class AudioLlmSession:
             BadInput: The URL, the key, a setting or an option cannot be, or a model is missing.
         """
         self._keep, self._listens = _options(target)
-        base = settings or config_file.load(flags=dotted(target))
+        base = settings or load(flags=dotted(target))
         self._settings = prepared(base, target, brief)
-        self._endpoint = _endpoint(self._settings)
+        self._server = _server(self._settings)
         self._utterances = Utterances(self._keep)
-        self._model = HearingModel(self._endpoint, self._settings, self._utterances)
+        self._model = HearingModel(self._server, self._settings, self._utterances)
         own = engines is None
         self._own = VoiceEngines(self._settings, words=self._listens) if own else None
         self._local = self._own if engines is None else engines
@@ -110,14 +110,17 @@ class AudioLlmSession:
             if self._own is not None:
                 await stack.enter_async_context(self._own)
             assert self._local is not None
-            ears: Engines = Ears(
-                self._local, self._model, self._utterances, self._settings.stt.min_voiced_ms
-            )
+            ears: Engines = Ears(self._local, self._model, self._utterances, MIN_VOICED_MS)
             self._cascade = Cascade(
-                ears, self._settings, self._trace, self._clock, tools=self._brief.tools
+                ears,
+                self._settings,
+                self._trace,
+                self._clock,
+                tools=self._brief.tools,
+                partial_ms=0,
             )
             await stack.enter_async_context(self._cascade)
-            host = urlsplit(self._endpoint.base_url).netloc.rpartition("@")[2]
+            host = urlsplit(self._server.base_url).netloc.rpartition("@")[2]
             self._facts = Facts(self._model.model, host, took_ms)
             self._stack = stack.pop_all()
         return self
@@ -263,10 +266,9 @@ def prepared(settings: Settings, target: Target, brief: Brief) -> Settings:
             "instructions": brief.instructions,
         }
     )
-    stt = settings.stt.model_copy(update={"partial_ms": 0})
     barge_in_ms = min(settings.turns.barge_in_ms, BARGE_IN_MS)
     turns = settings.turns.model_copy(update={"barge_in_ms": barge_in_ms})
-    return settings.model_copy(update={"llm": llm, "stt": stt, "turns": turns})
+    return settings.model_copy(update={"llm": llm, "turns": turns})
 
 
 def voice_engines(target: Target, settings: Settings) -> VoiceEngines:
@@ -310,8 +312,8 @@ def _place(url: str) -> tuple[str, str]:
         return "", url
 
 
-def _endpoint(settings: Settings) -> Endpoint:
-    found = endpoint(settings.llm)
+def _server(settings: Settings) -> ChatServer:
+    found = chat_server(settings.llm)
     setting = (
         keys.AUDIO_LLM
         if not settings.llm.api_key or os.environ.get(keys.AUDIO_LLM, "").strip()

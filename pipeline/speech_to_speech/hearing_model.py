@@ -13,7 +13,7 @@ from pipeline.config import Settings
 from pipeline.conversation.reply import Synthesiser
 from pipeline.engines.llm import ChatModel, Messages, Used
 from pipeline.engines.local import LocalEngines
-from pipeline.engines.servers import Endpoint
+from pipeline.engines.servers import ChatServer
 from pipeline.engines.tools import ToolUse
 from pipeline.engines.whisper import Audio, Transcription
 from pipeline.errors import StageError
@@ -76,8 +76,8 @@ class VoiceEngines(LocalEngines):
 class HearingModel(ChatModel):
     """The chat model at the other end, which is asked with sound."""
 
-    def __init__(self, endpoint: Endpoint, settings: Settings, utterances: Utterances) -> None:
-        super().__init__(endpoint, settings.llm)
+    def __init__(self, server: ChatServer, settings: Settings, utterances: Utterances) -> None:
+        super().__init__(server, settings.llm)
         self._utterances = utterances
 
     async def reach(self) -> None:

@@ -32,7 +32,7 @@ from websockets.exceptions import ConnectionClosed
 
 from pipeline.audio.resample import Resampler
 from pipeline.clock import NS_PER_MS, Clock
-from pipeline.config import Turns, Vad
+from pipeline.config import TurnSettings, VadSettings
 from pipeline.conversation.history import Message
 from pipeline.engines.vad import VoiceDetector
 from pipeline.errors import CascadeError, StageError, first_of
@@ -48,9 +48,9 @@ from pipeline.speech_to_speech.keys import shown
 from pipeline.speech_to_speech.live_work import Work, text
 from pipeline.trace import Trace
 from pipeline.turns.listener import Hearing
-from pipeline.turns.taker import Began, Ended, TurnTaker
+from pipeline.turns.taker import TIMES, Began, Ended, TurnTaker
 
-TURNS = Turns(predict=False, adapt=False, hold_ms=700, barge_in_ms=800)
+TURNS = TurnSettings(predict=False, hold_ms=700, barge_in_ms=800)
 """When the user's turn begins and ends for us. Nothing waits for its end, so that the hold may be
 long and a pause in a sentence makes no turn of its own."""
 
@@ -99,7 +99,7 @@ class LiveSession:
         self._duplex = Duplex(PCM_RATE, lambda turn, name, t_ns: trace.mark(turn, name, t_ns))
         self._work = Work(self._duplex, tools=bool(brief.tools))
         self._hearing: Hearing
-        self._turns = TurnTaker(TURNS, Vad())
+        self._turns = TurnTaker(TURNS, VadSettings())
         self._resampler: Resampler | None = None
         self._outbox: asyncio.Queue[Samples] = asyncio.Queue(AHEAD)
         self._events = EventQueue()
@@ -119,8 +119,8 @@ class LiveSession:
             StageError: The server cannot be used; the message says why.
         """
         try:
-            detector = await asyncio.to_thread(VoiceDetector, Vad())
-            self._hearing = Hearing(detector, TURNS.max_turn_s)
+            detector = await asyncio.to_thread(VoiceDetector, VadSettings())
+            self._hearing = Hearing(detector, TIMES.max_turn_s)
             began = self._clock.now_ns()
             resource = await self._connect([])
             took_ms = (self._clock.now_ns() - began) / NS_PER_MS

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.engines.llm import Messages
-from pipeline.engines.prompt import Prompt
+from pipeline.engines.tools import Prompt
 from pipeline.engines.whisper import RATE, Audio
 
 SPOKEN = "(The user said something here; its sound is not kept.)"

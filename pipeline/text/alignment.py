@@ -207,7 +207,7 @@ def reached(said: str, source: str, char: int) -> int:
     """How far in a written text one has come who has heard part of how it is said.
 
     Args:
-        said: What the voice says for `source` (`speech_text.speakable`): without markup, with
+        said: What the voice says for `source` (`speakable.speakable`): without markup, with
             symbols and abbreviations in words.
         source: The text as it was written.
         char: End of the last word of `said` that was heard.

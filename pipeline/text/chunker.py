@@ -29,7 +29,7 @@ class Clause:
     """A stretch of a reply that is spoken in one go.
 
     Attributes:
-        text: What the voice says, see `speech_text.speakable`. Something in it can be pronounced.
+        text: What the voice says, see `speakable`. Something in it can be pronounced.
         start: Where it begins in the source (all deltas, one after the other), in characters.
         end: Where it ends there, exclusive. Spans are in order and do not overlap; what is between
             them is not spoken.

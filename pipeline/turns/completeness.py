@@ -2,7 +2,7 @@
 
 Sure of one thing only: nobody stops for good after "I want to book a". That a text could stop where
 it does says less, for most could also go on. The numbers here only put the cases in order; what
-they are worth as evidence, `endpoint.probability` knows.
+they are worth as evidence, `end_of_turn.probability` knows.
 """
 
 from __future__ import annotations

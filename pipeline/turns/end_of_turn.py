@@ -12,7 +12,7 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
-from pipeline.config import Turns
+from pipeline.config import TurnSettings
 from pipeline.turns.completeness import HANGING
 
 # Logistic regression on every silence in one half of people's orders, as `scripts/bench turns
@@ -73,9 +73,9 @@ class Evidence:
     """What is known of a pause, each a probability that the turn is over; None: not known.
 
     Attributes:
-        melody: From the sound (`stages.endpoint.SmartTurn`).
+        melody: From the sound (`engines.smart_turn.SmartTurn`).
         words: From the words so far (`completeness.completeness`).
-        judged: From the words so far, by the language model (`stages.llm_judge.TextJudge`).
+        judged: From the words so far, by the language model (`engines.llm_judge.TextJudge`).
         sure: How sure the recogniser is of the words, 0 to 1: e to the power of
             `Transcription.log_prob`.
         asked: Whether the assistant had asked a question: a fragment is a whole answer.
@@ -117,7 +117,7 @@ def log_odds(p: float) -> float:
 
 
 def hold_ms(
-    settings: Turns, p: float | None, hangover_ms: float, *, spoken_s: float = 0.0
+    settings: TurnSettings, p: float | None, hangover_ms: float, *, spoken_s: float = 0.0
 ) -> float:
     """Silence that ends the turn (ms).
 
@@ -155,7 +155,7 @@ class Hangover:
     what it saw; predictions, which hold longer after open ends, let it see longer ones.
     """
 
-    def __init__(self, settings: Turns) -> None:
+    def __init__(self, settings: TurnSettings) -> None:
         self._settings = settings
         self._pauses: deque[float] = deque(maxlen=REMEMBERED)
 
@@ -165,9 +165,9 @@ class Hangover:
 
     @property
     def ms(self) -> float:
-        """The hold (ms): `hold_ms` at first, and within half of it always."""
+        """The hold (ms): `hold_ms` at first and without predicting; within half of it always."""
         middle, n = float(self._settings.hold_ms), len(self._pauses)
-        if not n or not self._settings.adapt:
+        if not n or not self._settings.predict:
             return middle
         wanted = MARGIN * sorted(self._pauses)[min(n - 1, int(QUANTILE * n))]
         moved = (TRUSTED * middle + n * wanted) / (TRUSTED + n)

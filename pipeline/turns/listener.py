@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections import deque
 from typing import Protocol
 
 import numpy as np
 
 from pipeline.audio.resample import Resampler
-from pipeline.audio.speech_end import RATE, SpeechEnd, speech_end
-from pipeline.audio.tape import Tape
-from pipeline.config import Vad
-from pipeline.engines.vad import WINDOW, Voice, VoiceDetector
+from pipeline.engines.vad import RATE, Voice
 from pipeline.engines.whisper import Audio
 from pipeline.events import Frame, Samples
-
-AROUND = RATE
-"""How much sound (samples) before and after the end of a voice tells where it is."""
-
-OTHERS_DB = 20.0
-"""In a recording a voice so far below the loudest is not the speaker's."""
-
-TONES_DB = 6.0
-"""What is no voice lasts as long as it is within this of its loudest."""
-
-PAUSE = 10
-"""Windows without voice after which another may speak: 0.3 s."""
-
-PEAK = 16_384
-"""To which a recording is turned up before it is judged: the gate stays shut on quiet sound."""
+from pipeline.turns.speech_end import AROUND, speech_end
 
 LOST_S = 0.5
 """So much lost sound (s), and what comes has nothing to do with what was."""
 
 
 class Detector(Protocol):
-    """Judges voice (`stages.vad.VoiceDetector`)."""
+    """Judges voice (`engines.vad.VoiceDetector`)."""
 
     def push(self, samples: Samples) -> list[Voice]:
         """Take 16 kHz audio, give the verdicts on its 32 ms windows."""
@@ -52,7 +35,7 @@ class Hearing:
 
     def __init__(self, detector: Detector, seconds: float) -> None:
         self._detector = detector
-        self._tape = Tape(RATE, seconds)
+        self._kept = RingBuffer(RATE, seconds)
         self._resampler: Resampler | None = None
         self._lag_ns = 0
         self._last: Frame | None = None
@@ -60,7 +43,7 @@ class Hearing:
     @property
     def end(self) -> int:
         """How many samples have been heard."""
-        return self._tape.end
+        return self._kept.end
 
     def follows(self, frame: Frame) -> bool:
         """Whether `frame` goes on where the last one ended; not so after a machine slept.
@@ -81,21 +64,21 @@ class Hearing:
             self._lag_ns = 0
         samples = self._resampler.push(frame.samples)
         # The resampler holds samples back: the first to come out went in that much earlier.
-        self._tape.append(samples, frame.t_ns - self._lag_ns)
+        self._kept.append(samples, frame.t_ns - self._lag_ns)
         self._lag_ns += frame.duration_ns - len(samples) * 1_000_000_000 // RATE
         return self._detector.push(samples)
 
     def time_of(self, offset: int) -> int:
         """When the sample at `offset` was captured (ns)."""
-        return self._tape.time_of(offset)
+        return self._kept.time_of(offset)
 
     def last_sound(self, judged: int) -> int:
-        """Where the voice ended that was judged to end at `judged` (see `audio.speech_end`).
+        """Where the voice ended that was judged to end at `judged` (see `speech_end`).
 
         Only what was heard so far is looked at.
         """
-        start = max(0, judged - AROUND, self._tape.begin)
-        found = speech_end(self._tape.cut(start, judged + AROUND), judged - start)
+        start = max(0, judged - AROUND, self._kept.begin)
+        found = speech_end(self._kept.cut(start, judged + AROUND), judged - start)
         return start + found.end
 
     def sound(self, start: int, end: int, *, until: int = 0) -> Audio:
@@ -103,52 +86,56 @@ class Hearing:
 
         float32 in ±1, as the recogniser takes it.
         """
-        audio = self._tape.cut(start, end).astype(np.float32) / np.float32(32768)
+        audio = self._kept.cut(start, end).astype(np.float32) / np.float32(32768)
         return np.pad(audio, (0, max(0, until - end)))
 
 
-def end_of_speech(samples: Samples, rate: int) -> SpeechEnd | None:
-    """Where the speech in a whole recording ends; indices are at `rate`.
+class RingBuffer:
+    """Keeps the newest audio of a stream, and knows when each sample was captured.
 
-    Args:
-        samples: Mono int16.
-        rate: Hz.
-
-    Returns:
-        None of silence. Where the detector hears no voice, as in tones, the loudest sound counts;
-        if that goes on to the recording's end, it is noise.
+    Offsets count samples since the stream began, at `rate`.
     """
-    resampler = Resampler(rate, RATE)
-    sound = np.concatenate([resampler.push(samples), resampler.flush()])
-    judged, voice = _judged_until(sound)
-    if not judged:
-        return None
-    # Digital silence after it is what a microphone that falls silent gives.
-    found = speech_end(np.pad(sound, (0, AROUND)), judged)
-    end = min(found.end * rate // RATE, len(samples))
-    told = voice or found.end < len(sound)
-    return dataclasses.replace(found, end=end, measurable=found.measurable and told)
 
+    def __init__(self, rate: int, seconds: float) -> None:
+        """Keep at least `seconds` of audio at `rate` Hz."""
+        self.rate = rate
+        self._keep = int(seconds * rate)
+        self._blocks: deque[tuple[int, int, Samples]] = deque()
+        self.end = 0
 
-def _judged_until(sound: Samples) -> tuple[int, bool]:
-    """One past the last sample of the speaker's voice, as it is judged; whether there is voice."""
-    peak = int(np.abs(sound.astype(np.int32)).max(initial=0))
-    level = sound * np.float32(max(1.0, PEAK / max(1, peak)))
-    settings = Vad()
-    heard, on = [], False
-    for voice in VoiceDetector(settings).push(np.rint(level).astype(np.int16)):
-        on = voice.probability >= (settings.release if on else settings.threshold)
-        if on:
-            heard.append(voice.start // WINDOW)
-    windows = len(sound) // WINDOW
-    loudness = np.square(level[: windows * WINDOW]).reshape(windows, WINDOW).mean(axis=1)
-    if not heard:
-        loudest = loudness >= max(loudness.max(initial=0) / 10 ** (TONES_DB / 10), 1e-9)
-        return (int(np.flatnonzero(loudest).max(initial=-1)) + 1) * WINDOW if peak else 0, False
-    # Words of one speaker are of one level, give or take; the last of them fades.
-    numbers = np.array(heard)
-    utterances = np.split(numbers, np.flatnonzero(np.diff(numbers) > PAUSE) + 1)
-    peaks = [loudness[one].max() for one in utterances]
-    theirs = [peak >= max(peaks) / 10 ** (OTHERS_DB / 10) for peak in peaks]
-    last = utterances[len(theirs) - 1 - theirs[::-1].index(True)][-1]
-    return (int(last) + 1) * WINDOW, True
+    @property
+    def begin(self) -> int:
+        """Offset of the oldest sample that is kept."""
+        return self._blocks[0][0] if self._blocks else self.end
+
+    def append(self, samples: Samples, t_ns: int) -> None:
+        """Add what follows; `t_ns` is when its first sample was captured."""
+        if not len(samples):
+            return
+        self._blocks.append((self.end, t_ns, samples))
+        self.end += len(samples)
+        while self._blocks and self._blocks[0][0] + len(self._blocks[0][2]) < self.end - self._keep:
+            self._blocks.popleft()
+
+    def cut(self, start: int, end: int) -> Samples:
+        """A copy of the samples from `start` to before `end`, as far as they are still kept."""
+        parts = [
+            block[max(0, start - first) : max(0, end - first)]
+            for first, _, block in self._blocks
+            if first < end and first + len(block) > start
+        ]
+        return np.concatenate(parts) if parts else np.zeros(0, np.int16)
+
+    def time_of(self, offset: int) -> int:
+        """When the sample at `offset` was captured (ns); beyond what is kept it is extrapolated.
+
+        Each block has its own capture time, so a device clock that drifts does no harm.
+        """
+        if not self._blocks:
+            return 0
+        first, t_ns, _ = self._blocks[0]
+        for start, time, _ in reversed(self._blocks):
+            if start <= offset:
+                first, t_ns = start, time
+                break
+        return t_ns + (offset - first) * 1_000_000_000 // self.rate

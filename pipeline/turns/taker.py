@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pipeline.config import Turns, Vad
+from pipeline.config import TurnSettings, VadSettings
 from pipeline.engines.vad import Voice
 from pipeline.turns.end_of_turn import Evidence, Hangover, hold_ms, probability
 from pipeline.turns.loudness import UserLevel
@@ -45,6 +45,36 @@ same: a minute holds what a person has to say, and a television never comes to a
 
 ANSWER_S = 10.0
 """Time (s) in which that answer has to begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnTimes:
+    """The times of turn-taking that are no matter of taste.
+
+    Attributes:
+        start_ms: Voiced time that begins a turn; shorter is a click, or half a cough. Of 54 single
+            words of people none is shorter.
+        preroll_ms: Audio kept from before the first voiced window.
+        tail_ms: Silence after the last voice that the recogniser gets: with 200 the embedded one
+            makes twice the errors.
+        max_turn_s: A longer turn is cut here: Whisper's window is 30 s.
+        duck_ms: Voiced time that ducks a reply: what is false does no harm.
+        word_ms: Voiced time after which a word in it interrupts a reply.
+        swell_ms: Silence after which a ducked reply is loud again.
+        idle_times: How often the assistant speaks first, until the user speaks again.
+    """
+
+    start_ms: int = 160
+    preroll_ms: int = 300
+    tail_ms: int = 400
+    max_turn_s: float = 30.0
+    duck_ms: int = 32
+    word_ms: int = 224
+    swell_ms: int = 300
+    idle_times: int = 2
+
+
+TIMES = TurnTimes()
 
 Reason = Literal["silence", "length", "gap"]
 
@@ -114,7 +144,7 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The endpoint: the turn is over.
+    """The turn is over.
 
     Attributes:
         start: Offset of the utterance's first sample, pre-roll included.
@@ -295,8 +325,9 @@ class TurnTaker:
     interruption: the next turn begins with it when it pauses, or the reply is over.
     """
 
-    def __init__(self, settings: Turns, vad: Vad) -> None:
+    def __init__(self, settings: TurnSettings, vad: VadSettings, times: TurnTimes = TIMES) -> None:
         self._settings = settings
+        self._times = times
         self._vad = vad
         self._hangover = Hangover(settings)
         self._level = UserLevel()
@@ -340,7 +371,7 @@ class TurnTaker:
             case _Pause():
                 state.blip = 0
                 decisions = self._hush(state.turn)
-        if self._at - state.start >= int(self._settings.max_turn_s * RATE) and self.in_speech:
+        if self._at - state.start >= int(self._times.max_turn_s * RATE) and self.in_speech:
             return [*decisions, *self._end("length")]
         return decisions
 
@@ -402,7 +433,7 @@ class TurnTaker:
     def _silence(self) -> list[Decision]:
         """No voice at all: when it lasts for long, the assistant may speak."""
         after = self._settings.idle_s
-        if not after or self._idled >= self._settings.idle_times:
+        if not after or self._idled >= self._times.idle_times:
             return []
         if self._at - self._quiet_from < int(after * RATE):
             return []
@@ -417,25 +448,26 @@ class TurnTaker:
         if voice.start - onset.voice_end > _samples(ONSET_GAP_MS):
             onset.begin, onset.voiced, onset.checked = voice.start, 0, 0
         onset.take(voice)
-        settings = self._settings
-        if onset.voiced >= _samples(settings.barge_in_ms if speaking else settings.start_ms):
+        times = self._times
+        enough_ms = self._settings.barge_in_ms if speaking else times.start_ms
+        if onset.voiced >= _samples(enough_ms):
             return [self._begin(onset)]
         decisions: list[Decision] = []
-        if speaking and not onset.ducked and onset.voiced >= _samples(settings.duck_ms):
+        if speaking and not onset.ducked and onset.voiced >= _samples(times.duck_ms):
             onset.ducked = True
             decisions.append(Ducked(self._at))
         due = onset.checked + _samples(RECHECK_MS) if onset.checked else 0
-        if speaking and onset.voiced >= max(_samples(settings.word_ms), due):
+        if speaking and onset.voiced >= max(_samples(times.word_ms), due):
             decisions.append(self._suspect(onset))
         return decisions
 
     def _gap(self, onset: _Onset, speaking: bool) -> list[Decision]:
         """The voice pauses before there is enough of it: soon it comes to nothing."""
         silence = self._at - onset.voice_end
-        if silence > _samples(self._settings.swell_ms if onset.ducked else ONSET_GAP_MS):
+        if silence > _samples(self._times.swell_ms if onset.ducked else ONSET_GAP_MS):
             return self._give_up()
         # A single short word is over before there is enough voice: it is whole now.
-        least = max(_samples(self._settings.start_ms), onset.checked + 1)
+        least = max(_samples(self._times.start_ms), onset.checked + 1)
         if speaking and silence >= _samples(RECHECK_MS) and onset.voiced >= least:
             return [self._suspect(onset)]
         return []
@@ -462,7 +494,7 @@ class TurnTaker:
         late = self._at - talks.since >= ANSWER_S * RATE
         if not (paused or (not speaking if talks.answered else late)):
             return []
-        if talks.onset is None or talks.onset.voiced < _samples(self._settings.start_ms):
+        if talks.onset is None or talks.onset.voiced < _samples(self._times.start_ms):
             return self._give_up()
         began = self._begin(talks.onset)
         assert self._turn is not None
@@ -481,7 +513,7 @@ class TurnTaker:
 
     def _start(self, voiced: int) -> int:
         """Where the audio of a turn begins whose voice begins at `voiced`."""
-        return max(self._floor, voiced - _samples(self._settings.preroll_ms))
+        return max(self._floor, voiced - _samples(self._times.preroll_ms))
 
     def _speak(self, turn: _Speech, voice: Voice) -> list[Decision]:
         """The user speaks on; where a much louder voice has come in, that is the user."""
@@ -516,7 +548,7 @@ class TurnTaker:
         if silence < _samples(min(self._settings.provisional_ms, self._settings.hold_ms)):
             return []
         pause, decisions = self._pause(turn)
-        tail = _samples(self._settings.tail_ms)
+        tail = _samples(self._times.tail_ms)
         if not pause.settled and silence >= tail:
             pause.settled = True
             end = turn.voice_end + tail
@@ -534,7 +566,7 @@ class TurnTaker:
         turn = self._turn
         assert turn is not None
         pause, decisions = self._pause(turn)
-        end = min(self._at, turn.voice_end + _samples(self._settings.tail_ms))
+        end = min(self._at, turn.voice_end + _samples(self._times.tail_ms))
         ended = Ended(
             turn.start,
             end,

@@ -19,10 +19,11 @@ from pipeline.audio import echo
 from pipeline.audio.echo import HEAD_S, TAIL_S, EchoCanceller, HalfDuplex, choose
 from pipeline.audio.line import Ends
 from pipeline.clock import NS_PER_MS, NS_PER_S
-from pipeline.config import Audio, Settings
+from pipeline.config import AudioSettings, Settings
 from pipeline.engines.vad import WINDOW, VoiceDetector
 from pipeline.errors import BadInput
 from pipeline.events import Frame, Samples
+from pipeline.turns.taker import TIMES
 
 VAD_RATE = 16_000
 SETTINGS = Settings()
@@ -91,7 +92,7 @@ def test_an_echo_is_no_voice_and_a_user_is(room: Room, reply: Samples) -> None:
     stretches = [(a, b) for a, b in edges.reshape(-1, 2) if b - a > 12]
     assert len(stretches) >= len(USER)
     for begin, end in stretches:
-        assert voiced_ms(kept[begin : end + 4]) >= SETTINGS.turns.word_ms
+        assert voiced_ms(kept[begin : end + 4]) >= TIMES.word_ms
 
 
 @pytest.mark.parametrize("room", ODD, ids=str)
@@ -320,7 +321,7 @@ def test_without_the_extra_it_is_deaf_and_says_so() -> None:
 @pytest.mark.usefixtures("not_installed")
 def test_asking_for_the_canceller_without_the_extra_tells_how_to_get_it() -> None:
     with pytest.raises(BadInput, match=r'pip install "voice-cascade\[echo\]"'):
-        Ends(Audio(echo="cancel"), ["mic"], "speaker")
+        Ends(AudioSettings(echo="cancel"), ["mic"], "speaker")
 
 
 def test_what_is_asked_for_is_done_without_a_word() -> None:
@@ -331,7 +332,10 @@ def test_what_is_asked_for_is_done_without_a_word() -> None:
 
 async def test_the_ends_clean_what_they_hear(tmp_path: Path) -> None:
     ends = Ends(
-        Audio(echo="half-duplex"), [str(recording(20))], str(tmp_path / "out.wav"), fast=True
+        AudioSettings(echo="half-duplex"),
+        [str(recording(20))],
+        str(tmp_path / "out.wav"),
+        fast=True,
     )
     heard: list[Frame] = []
     async with ends.open(VAD_RATE, lambda: False):

@@ -12,7 +12,7 @@ import pytest
 from support.fake_portaudio import LAPTOP, FakePortAudio, Install, PortAudioError
 
 from pipeline.audio import portaudio
-from pipeline.audio.portaudio import Kind, Owner, find_device, list_devices
+from pipeline.audio.portaudio import DeviceKind, Owner, find_device, list_devices
 from pipeline.errors import BadInput, CascadeError, StageError
 
 
@@ -40,7 +40,7 @@ def test_lists_what_there_is(install: Install) -> None:
         ("output", "USB", 1),  # the camera has no loudspeaker
     ],
 )
-def test_finds_a_device(install: Install, kind: Kind, wanted: str, index: int) -> None:
+def test_finds_a_device(install: Install, kind: DeviceKind, wanted: str, index: int) -> None:
     install(FakePortAudio(*LAPTOP))
     device = find_device(kind, wanted)
     assert (device.index, device.kind, device.rate, device.channels) == (index, kind, 48000, 1)
@@ -56,7 +56,9 @@ def test_finds_a_device(install: Install, kind: Kind, wanted: str, index: int) -
         ("input", "7", "no microphone number 7"),
     ],
 )
-def test_says_which_names_there_are(install: Install, kind: Kind, wanted: str, words: str) -> None:
+def test_says_which_names_there_are(
+    install: Install, kind: DeviceKind, wanted: str, words: str
+) -> None:
     install(FakePortAudio(*LAPTOP))
     with pytest.raises(BadInput, match=words):
         find_device(kind, wanted)

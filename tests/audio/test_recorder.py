@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.audio import recorder as module
+from pipeline.audio.drift import Track
 from pipeline.audio.playout import Playout
-from pipeline.audio.recorder import Recorder, Track
+from pipeline.audio.recorder import Recorder
 from pipeline.clock import NS_PER_MS, NS_PER_S
 from pipeline.errors import StageError
 from pipeline.events import Frame, Samples

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.audio.files import WavWriter, read_audio
 from pipeline.audio.playout import Playout
-from pipeline.audio.virtual import Span, VirtualCard
+from pipeline.audio.virtual import Playing, VirtualCard
 from pipeline.clock import NS_PER_MS, NS_PER_S, Clock, FastClock
 from pipeline.errors import BadInput
 from pipeline.events import Frame, Samples
@@ -60,7 +60,7 @@ async def test_the_microphone_hears_the_file_and_then_silence(tmp_path: Path) ->
     assert {frame.rate for frame in frames} == {RATE}
     assert card.exhausted
     assert card.spans == [
-        Span(tmp_path / "a.wav", 7 * NS_PER_S, 7 * NS_PER_S + 1000 * NS_PER_S // RATE)
+        Playing(tmp_path / "a.wav", 7 * NS_PER_S, 7 * NS_PER_S + 1000 * NS_PER_S // RATE)
     ]
 
 

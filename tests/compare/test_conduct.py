@@ -11,11 +11,11 @@ from support.metronome import Answer, MetronomeSystem
 from support.noise import LEAD_S, SPEECH_S, TAIL_S, utterance
 
 from pipeline.audio.files import WavWriter, read_audio
-from pipeline.audio.speech_end import UNMEASURABLE
 from pipeline.clock import NS_PER_MS
 from pipeline.compare.conduct import hold
 from pipeline.compare.record import Conversation
 from pipeline.compare.scenario import Canned, CannedTool, Scenario, Step
+from pipeline.turns.speech_end import UNMEASURABLE
 
 ERROR_MS = 15.0
 """What the project allows its instrument."""

@@ -31,7 +31,7 @@ from pipeline.compare.scenario import Scenario
 from pipeline.compare.screen import Screen
 from pipeline.compare.switch import FADE_S
 from pipeline.compare.voiced import Voiced
-from pipeline.config import Audio, Vad
+from pipeline.config import AudioSettings, VadSettings
 from pipeline.errors import StageError
 from pipeline.events import Event, Failure, Frame, ReplyAudio, ReplyInterrupted, Samples
 from pipeline.session import Session
@@ -187,7 +187,7 @@ def hold(
     async def work() -> Outcome:
         file = noise(folder / "in.wav", *starts_s)
         ends = Ends(
-            Audio(),
+            AudioSettings(),
             [str(file)],
             str(folder / "out.wav"),
             record=folder / "both.wav",
@@ -203,7 +203,7 @@ def hold(
         rate = ends_rate(ways)
         with Trace(folder / "trace") as trace, screen:
             audition = Audition(
-                ways, scenario, ends, screen, trace, Voiced(Detector(), Vad()), as_json=True
+                ways, scenario, ends, screen, trace, Voiced(Detector(), VadSettings()), as_json=True
             )
             async with ends.open(rate, lambda: False, mixed=audition.mixed):
                 code = await audition.run(Typed(keys))

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import comparison_samples as made
 
-from pipeline.audio.speech_end import UNMEASURABLE
 from pipeline.compare.cost import prices
 from pipeline.compare.record import Conversation
 from pipeline.compare.summary import summarise
 from pipeline.compare.verdict import verdict
+from pipeline.turns.speech_end import UNMEASURABLE
 
 TABLE = prices()
 

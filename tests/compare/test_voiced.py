@@ -14,7 +14,7 @@ from support.scripted import LOUD, Detector
 
 from pipeline.clock import NS_PER_MS, NS_PER_S
 from pipeline.compare.voiced import PathTrace, Voiced
-from pipeline.config import Vad
+from pipeline.config import VadSettings
 from pipeline.events import Frame
 from pipeline.trace import Trace
 
@@ -30,7 +30,7 @@ def heard(*spoken_s: tuple[float, float], seconds: float = 4.0, rate: int = RATE
     sound = np.zeros(int(seconds * rate), np.int16)
     for begin, end in spoken_s:
         sound[int(begin * rate) : int(end * rate)] = LOUD
-    voiced = Voiced(Detector(), Vad())
+    voiced = Voiced(Detector(), VadSettings())
     size = rate // 50
     for at in range(0, len(sound) - size + 1, size):
         voiced.push(Frame(sound[at : at + size], rate, at, T0 + at * NS_PER_S // rate))

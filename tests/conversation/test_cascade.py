@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import ANY
 
 import numpy as np
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from support import virtual_time
 from support.scripted import LOUD, RATE, Engines, Model
 
-from pipeline.config import Settings, Stt, Turns
+from pipeline.config import Settings, TurnSettings
 from pipeline.conversation.cascade import Cascade
 from pipeline.conversation.history import Message
 from pipeline.engines.whisper import Transcription
@@ -37,13 +38,15 @@ from pipeline.events import (
     SpeechStopped,
     Transcript,
 )
-from pipeline.trace import Timeline, Trace
+from pipeline.trace import Timeline
+from pipeline.trace import Trace
+from pipeline.turns.taker import TIMES, TurnTimes
 
 FRAME = RATE // 50
 LONG = "The train leaves at nine in the morning, from platform four, and it takes three hours. " * 4
 
 
-BLUNT = Settings(turns=Turns(predict=False))
+BLUNT = Settings(turns=TurnSettings(predict=False))
 """The endpoint is silence of one length, whatever was said."""
 
 
@@ -56,11 +59,14 @@ class Scene:
         history: Sequence[Message] = (),
         options: Settings | None = None,
         file: Path | None = None,
+        **fixed: Any,
     ) -> None:
         self.engines = engines
         self.trace = Trace(file)
         self.clock = virtual_time.VirtualClock()
-        self.session = Cascade(engines, options or Settings(), self.trace, self.clock, history)
+        self.session = Cascade(
+            engines, options or Settings(), self.trace, self.clock, history, **fixed
+        )
         self.events: list[Event] = []
         self.offset = 0
         self.said = 0
@@ -163,8 +169,7 @@ def test_the_latency_adds_up_and_the_endpoint_is_the_hold() -> None:
 def test_the_recogniser_gets_preroll_and_tail_but_not_the_whole_hold() -> None:
     scene = run(Scene(Engines(["Yes."], Model(["Good."]))), (1.0, False), (1.0, True), (2.0, False))
     _, seconds = scene.engines.heard[-1]
-    turns = Settings().turns
-    assert abs(seconds - (1.0 + (turns.preroll_ms + turns.tail_ms) / 1000)) < 0.07
+    assert abs(seconds - (1.0 + (TIMES.preroll_ms + TIMES.tail_ms) / 1000)) < 0.07
 
 
 def test_speaking_over_the_reply_ends_it_and_keeps_what_was_heard() -> None:
@@ -232,8 +237,7 @@ def test_a_voice_that_never_ends_is_answered_after_two_turns_and_told_of(
 ) -> None:
     """The voice that goes on neither stops the reply nor is lost."""
     engines = Engines(["one"] * 9, Model(["Yes.", "Well.", "So."]), recognise_s=0.5)
-    options = Settings(stt=Stt(partial_ms=0))
-    scene = run(Scene(engines, options=options), (0.5, False), (140.0, True), (8.0, False))
+    scene = run(Scene(engines, partial_ms=0), (0.5, False), (140.0, True), (8.0, False))
     done = [event for event in scene.of(ReplyDone) if isinstance(event, ReplyDone)]
     assert [event for event in done if event.status == "completed"] == [
         ReplyDone(2, "reply-2", "completed"),
@@ -264,8 +268,10 @@ class Television(Scene):
 
 def test_a_television_is_neither_heard_nor_answered_once_the_user_has_spoken() -> None:
     engines = Engines(["Buy now.", "What time is it?"], Model(["It is nine. " * 20]))
-    options = Settings(turns=Turns(predict=False, preroll_ms=0, tail_ms=0))
-    scene = run(Television(engines, options=options), (3.2, False), (1.6, True), (9.0, False))
+    times = TurnTimes(preroll_ms=0, tail_ms=0)
+    scene = run(
+        Television(engines, options=BLUNT, times=times), (3.2, False), (1.6, True), (9.0, False)
+    )
     told = [event for event in scene.of(Transcript) if isinstance(event, Transcript)]
     assert told[0].text == "Buy now."
     assert "Buy now. What time is it?" not in [event.text for event in told]
@@ -404,9 +410,8 @@ def test_what_was_done_in_vain_is_in_the_trace(tmp_path: Path) -> None:
 
 
 def test_attempts_are_bounded() -> None:
-    turns = Turns(attempts=2)
     engines = Engines(["word"] * 9, Model(["Fine."] * 9))
-    scene = Scene(engines, options=Settings(turns=turns))
+    scene = Scene(engines, attempts=2)
     run(scene, (0.5, False), *[(0.3, True), (0.35, False)] * 6, (4.0, False))
     assert len(engines.model.prompts) == 3
     assert scene.of(ReplyDone) == [ReplyDone(1, "reply-1", "completed")]
@@ -468,7 +473,7 @@ def test_words_move_the_endpoint(text: str, likely: float, hold: str) -> None:
 
 
 def test_the_assistant_speaks_first_after_a_long_silence_but_not_for_ever() -> None:
-    turns = Turns(idle_s=5, idle_times=2)
+    turns = TurnSettings(idle_s=5)
     engines = Engines(["Yes."], Model(["Good."]))
     scene = Scene(engines, options=Settings(turns=turns))
     run(scene, (30.0, False), (0.6, True), (3.0, False))
@@ -536,7 +541,7 @@ def test_one_task_may_send_and_read() -> None:
 
 async def _alone(engines: Engines) -> list[Event]:
     """All that a session tells a task that reads it only when it has sent everything."""
-    held = Settings(turns=Turns(predict=False, hold_ms=1500))
+    held = Settings(turns=TurnSettings(predict=False, hold_ms=1500))
     session = Cascade(engines, held, Trace(None), virtual_time.VirtualClock())
     async with session:
         for i, level in enumerate([0] * 25 + [LOUD] * 30 + [0] * 200):

@@ -16,12 +16,11 @@ from support.llm_client import HANG_GUARD_S, client, hermetic
 from support.scripted import Engines, Model
 from test_cascade import LONG, Scene, run
 
-from pipeline.config import Conversation, Settings, Turns
+from pipeline.config import ConversationSettings, Settings, TurnSettings
 from pipeline.conversation.cascade import Cascade
 from pipeline.conversation.history import CANCELLED, RUNNING, UNSPOKEN, Message
 from pipeline.engines.llm import ToolsRefused
-from pipeline.engines.prompt import Prompt
-from pipeline.engines.tools import Tool
+from pipeline.engines.tools import Prompt, Tool
 from pipeline.errors import CascadeError, StageError
 from pipeline.events import (
     Event,
@@ -54,10 +53,11 @@ class ToolScene(Scene):
         results: Sequence[tuple[float, str]] = ((0.5, "sunny"),) * 9,
         options: Settings | None = None,
         history: Sequence[Message] = (),
+        **fixed: Any,
     ) -> None:
         super().__init__(engines, history, options)
         self.session = Cascade(
-            engines, options or Settings(), self.trace, self.clock, history, [WEATHER]
+            engines, options or Settings(), self.trace, self.clock, history, [WEATHER], **fixed
         )
         self.results = list(results)
         self.tasks: list[asyncio.Task[None]] = []
@@ -201,9 +201,8 @@ def test_all_calls_of_a_pass_are_answered_before_the_model_goes_on() -> None:
 
 
 def test_tools_after_tools_and_then_enough() -> None:
-    options = Settings(conversation=Conversation(tool_rounds=2))
     model = Model([ROME, OSLO, f"Once more. {ROME}"])
-    scene = run(ToolScene(Engines(["Weather?"], model), options=options), *QUESTION, (9.0, False))
+    scene = run(ToolScene(Engines(["Weather?"], model), tool_rounds=2), *QUESTION, (9.0, False))
     assert len(scene.of(ToolCall)) == 2
     [failed] = scene.of(Failure)
     assert isinstance(failed, Failure)
@@ -350,7 +349,7 @@ def test_leaving_the_session_cancels_what_is_open() -> None:
 
 @pytest.mark.parametrize("budget", [64, 300, 100_000])
 def test_a_megabyte_is_cut_to_what_the_prompt_has_room_for(budget: int) -> None:
-    options = Settings(conversation=Conversation(budget_tokens=budget))
+    options = Settings(conversation=ConversationSettings(budget_tokens=budget))
     model = Model([ROME, "That is a lot."])
     scene = ToolScene(Engines(["Weather?"], model), [(1, "sunny " * 180_000)], options)
     run(scene, *QUESTION, (9.0, False))
@@ -481,7 +480,7 @@ async def test_over_real_sockets_a_tool_works_while_the_user_goes_on() -> None:
     answers = [Answer(called), reply("Nine."), reply("Sunny.")]
     server = LlmServer(*answers, otherwise=Answer(called))
     async with server, client(server.url) as model:
-        options = Settings(turns=Turns(predict=False))
+        options = Settings(turns=TurnSettings(predict=False))
         scene = ToolScene(Engines(["Weather?", "When is that?"], model), [], options)  # type: ignore[arg-type]
         async with scene.session, asyncio.timeout(HANG_GUARD_S):
             reader = asyncio.create_task(scene.read())

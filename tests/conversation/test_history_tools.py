@@ -19,8 +19,7 @@ from pipeline.conversation.history import (
     Message,
     ReplyPlace,
 )
-from pipeline.engines.prompt import Prompt, arguments, tool_call, tools_of
-from pipeline.engines.tools import Tool, ToolUse
+from pipeline.engines.tools import Prompt, Tool, ToolUse, arguments, tool_call, tools_of
 
 TOOL = Tool("weather", "Tells the weather.")
 WEATHER = ToolUse("a", "weather", '{"city": "Rome"}')

@@ -15,11 +15,10 @@ from support.llm_client import HANG_GUARD_S, client, hermetic
 from support.scripted import Engines, Model
 
 from pipeline.clock import Clock
-from pipeline.config import Reply as ReplySettings
 from pipeline.config import Settings
 from pipeline.conversation.history import History
 from pipeline.conversation.replies import CallGroup, OpenCalls, Replies
-from pipeline.conversation.reply import Reply
+from pipeline.conversation.reply import Reply, ReplyPace
 from pipeline.engines.llm import Messages, Writer
 from pipeline.engines.tools import Tool, ToolUse
 from pipeline.engines.whisper import Transcription
@@ -60,7 +59,7 @@ class Attempt:
         self.inbox = Inbox()
         self.replies = Replies(
             self.engines,
-            Settings(reply=ReplySettings(lead_s=30)),
+            Settings(),
             history=self.history,
             trace=Trace(),
             clock=clock or virtual_time.VirtualClock(),
@@ -68,6 +67,7 @@ class Attempt:
             inbox=self.inbox,
             judge=self.judge,
             read_on=lambda: self.read.append(self.history.prompt()),
+            pace=ReplyPace(lead_s=30),
         )
 
     def tell(self, event: Event) -> None:

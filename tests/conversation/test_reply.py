@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from support import virtual_time
 from support.scripted import Model, Speaker
 
-from pipeline.config import Reply as ReplySettings
-from pipeline.conversation.reply import Reply
+from pipeline.config import ReplyMode
+from pipeline.conversation.reply import PACE, Reply, ReplyPace
 from pipeline.engines.llm import Messages
 from pipeline.engines.tools import ToolUse
 from pipeline.errors import StageError
@@ -36,7 +36,8 @@ class Stage:
 
     model: Model
     voice: Speaker = field(default_factory=Speaker)
-    settings: ReplySettings = field(default_factory=ReplySettings)
+    mode: ReplyMode = "speculative"
+    pace: ReplyPace = PACE
     events: list[tuple[float, Event]] = field(default_factory=list)
     marks: list[tuple[str, float]] = field(default_factory=list)
     playing: bool = True
@@ -50,7 +51,8 @@ class Stage:
             1,
             model=self.model,
             voice=self.voice,
-            settings=self.settings,
+            mode=self.mode,
+            pace=self.pace,
             clock=virtual_time.VirtualClock(),
             tell=lambda event: self.events.append((loop.time(), event)),
             mark=self.mark,
@@ -129,7 +131,7 @@ def test_marks_come_once_and_in_order() -> None:
 def test_details_tell_of_each_token_clause_and_piece_of_sound(
     mode: Literal["overlapped", "sequential"],
 ) -> None:
-    stage = Stage(Model([STORY]), settings=ReplySettings(mode=mode))
+    stage = Stage(Model([STORY]), mode=mode)
     virtual_time.run(_run(stage))
     told = {name: [what for n, what in stage.details if n == name] for name in DETAILS}
     assert "".join(told["token"]) == stage.text()
@@ -155,10 +157,10 @@ def test_usage_is_told() -> None:
 
 
 @pytest.mark.parametrize("mode", ["overlapped", "sequential"])
-def test_what_was_written_before_a_lull_is_spoken_in_it(mode: str) -> None:
+def test_what_was_written_before_a_lull_is_spoken_in_it(mode: ReplyMode) -> None:
     stage = Stage(
         Model([f"Let me see {CALL}", f"{STORY}{CALL}", "Well"]),
-        settings=ReplySettings.model_validate({"mode": mode}),
+        mode=mode,
     )
     reply = virtual_time.run(_run(stage))
     assert stage.voice.said[0] == "Let me see"
@@ -184,7 +186,7 @@ def test_after_a_lull_a_pass_begins_as_a_reply_does() -> None:
     words = " ".join(["word"] * 20)
     stage = Stage(
         Model([f"{words} {CALL}", words], token_s=0.05),
-        settings=ReplySettings(first_deadline_ms=300),
+        pace=ReplyPace(first_deadline_ms=300),
     )
     virtual_time.run(_run(stage))
     clauses = [what for name, what in stage.details if name == "clause"]
@@ -231,7 +233,7 @@ def test_it_knows_when_all_before_a_lull_was_heard() -> None:
 
 
 def test_no_more_is_made_ahead_than_the_lead() -> None:
-    stage = Stage(Model([STORY]), settings=ReplySettings(lead_s=2.0))
+    stage = Stage(Model([STORY]), pace=ReplyPace(lead_s=2.0))
     ahead: list[float] = []
 
     async def watch() -> None:
@@ -252,14 +254,14 @@ def test_no_more_is_made_ahead_than_the_lead() -> None:
 
 def test_without_punctuation_the_deadline_cuts_the_first_clause() -> None:
     words = " ".join(["word"] * 60)
-    stage = Stage(Model([words], token_s=0.05), settings=ReplySettings(first_deadline_ms=300))
+    stage = Stage(Model([words], token_s=0.05), pace=ReplyPace(first_deadline_ms=300))
     virtual_time.run(_run(stage))
     marks = dict(stage.marks)
     assert marks["clause.first"] - marks["llm.first_token"] == pytest.approx(0.3, abs=0.06)
 
 
 def test_sequential_mode_does_one_thing_after_another() -> None:
-    stage = Stage(Model([STORY]), settings=ReplySettings(mode="sequential"))
+    stage = Stage(Model([STORY]), mode="sequential")
     virtual_time.run(_run(stage))
     last_word = max(t for t, e in stage.events if isinstance(e, ReplyText))
     audio = [t for t, e in stage.events if isinstance(e, ReplyAudio)]
@@ -269,10 +271,10 @@ def test_sequential_mode_does_one_thing_after_another() -> None:
 
 
 @pytest.mark.parametrize("mode", ["overlapped", "sequential"])
-def test_a_model_that_breaks_off_is_heard_so_far_and_then_fails(mode: str) -> None:
+def test_a_model_that_breaks_off_is_heard_so_far_and_then_fails(mode: ReplyMode) -> None:
     stage = Stage(
         Model(["It leaves at nine from BREAK platform four."]),
-        settings=ReplySettings.model_validate({"mode": mode}),
+        mode=mode,
     )
     with pytest.raises(StageError, match="broke off"):
         virtual_time.run(_run(stage))
@@ -296,9 +298,9 @@ def test_an_empty_reply_ends() -> None:
 @settings(max_examples=60)
 @given(cut=st.floats(0, 15), mode=st.sampled_from(["overlapped", "sequential"]))
 def test_cancelled_at_any_instant_it_stops_at_once_and_knows_what_was_heard(
-    cut: float, mode: str
+    cut: float, mode: ReplyMode
 ) -> None:
-    stage = Stage(Model([STORY]), settings=ReplySettings.model_validate({"mode": mode}))
+    stage = Stage(Model([STORY]), mode=mode)
 
     async def scene() -> None:
         reply = await _run(stage, cancel_after=cut)

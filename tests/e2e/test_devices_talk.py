@@ -40,7 +40,7 @@ from support.pulse import RATE, Pulse
 from pipeline.audio.audible import AUDIBLE_DBFS
 from pipeline.audio.resample import Resampler
 from pipeline.clock import NS_PER_S
-from pipeline.config import Stt
+from pipeline.config import SttSettings
 from pipeline.engines.whisper import Whisper
 from pipeline.events import Samples
 from pipeline.models.catalogue import Catalogue
@@ -149,7 +149,7 @@ def by_turn(*texts: str) -> Callable[[Request], Answer]:
 def read_back() -> ReadBack:
     """The recogniser: sound and its rate (Hz) in, words out."""
     path = Catalogue.load().resolve("stt", "whisper-mini-en").path
-    whisper = Whisper(path, Stt(), short_windows=True)
+    whisper = Whisper(path, SttSettings(), short_windows=True)
 
     def read(sound: Samples, rate: int) -> str:
         quiet = np.zeros(rate * 3 // 10, np.int16)

@@ -29,8 +29,7 @@ from servers.llm_server import (
 from support.cli_child import HUMAN, needs_people, recording, run, scripted
 
 from pipeline.audio.files import read_audio
-from pipeline.config import Settings
-from pipeline.config_file import load
+from pipeline.config import Settings, load
 from pipeline.engines.local import LocalEngines
 from pipeline.measure.corpus import Item
 from pipeline.measure.record import RECORDS, Record

@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from servers.llm_server import DONE, ROLE, Answer, LlmServer, Request, delta, fi
 from support.cli_child import ROOT
 
 from pipeline.audio.files import WavWriter, read_audio
-from pipeline.config import Settings
-from pipeline.config_file import load
+from pipeline.config import Settings, TtsSettings, load
+from pipeline.conversation.cascade import Cascade
+from pipeline.conversation.reply import ReplyPace
 from pipeline.engines import local
 from pipeline.engines.local import LocalEngines
 from pipeline.engines.piper import Piper
@@ -33,6 +35,7 @@ from pipeline.measure.pool import make_ready
 from pipeline.measure.record import Record
 from pipeline.measure.summary import summarise
 from pipeline.models.catalogue import Catalogue
+from pipeline.profile import instrument
 from pipeline.profile.instrument import Bounds, measure
 from pipeline.text.alignment import Sound
 from pipeline.trace import PARTS, description
@@ -119,7 +122,13 @@ class SlowWhisper(Whisper):
 
 
 class SlowPiper(Piper):
-    """The real one; slowed, every piece of sound takes `TTS_TIMES` its time."""
+    """The real one; slowed, every piece of sound takes `TTS_TIMES` its time.
+
+    Its first sound is the whole reply: enough work to see it by.
+    """
+
+    def __init__(self, path: Path, settings: TtsSettings) -> None:
+        super().__init__(path, settings, stream=False)
 
     def synthesize(self, text: str, stop: Stop) -> Iterator[Sound]:
         pieces = super().synthesize(text, stop)
@@ -178,12 +187,7 @@ class Profile:
                     "llm.model": server.url,
                     "reply.mode": "overlapped",
                     "turns.predict": "false",
-                    "turns.adapt": "false",
                     "turns.hold_ms": "200",
-                    "stt.partial_ms": "0",
-                    # The voice's first sound is the whole reply: enough work to see it by.
-                    "tts.stream": "false",
-                    "reply.first_words": f"{len(REPLY.split())}",
                 },
             )
             async with LocalEngines(settings, Catalogue.load(settings.models.dir)) as loaded:
@@ -218,6 +222,8 @@ def profile(tmp_path_factory: pytest.TempPathFactory) -> Profile:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(local, "Whisper", SlowWhisper)
         patch.setattr(local, "Piper", SlowPiper)
+        pace = ReplyPace(first_words=len(REPLY.split()))
+        patch.setattr(instrument, "Cascade", partial(Cascade, pace=pace, partial_ms=0))
         asyncio.run(made.make())
     return made
 

@@ -34,7 +34,7 @@ from pipeline.audio.audible import AUDIBLE_DBFS, onset
 from pipeline.audio.files import WavWriter, read_audio
 from pipeline.audio.resample import Resampler
 from pipeline.clock import NS_PER_S
-from pipeline.config import Settings, Stt
+from pipeline.config import Settings, SttSettings
 from pipeline.engines.whisper import Whisper, bare
 from pipeline.events import Samples
 from pipeline.models.catalogue import Catalogue
@@ -172,7 +172,7 @@ def test_a_conversation_with_the_default_models(tmp_path: Path) -> None:
     assert (first["models"]["stt"], first["models"]["tts"]) == ("tiny.en", "en_US-joe-medium")
     # What it says is understood again.
     voice = np.concatenate([*read_audio(tmp_path / "out.wav", RATE)]) / np.float32(32768)
-    whisper = Whisper(Catalogue.load().resolve("stt", "tiny.en").path, Stt())
+    whisper = Whisper(Catalogue.load().resolve("stt", "tiny.en").path, SttSettings())
     heard = set(bare(whisper.transcribe(voice).text))
     said = set(bare(" ".join(text for who, text in talked.files.said if who == "assistant")))
     assert len(heard & said) > 0.7 * len(said)
@@ -268,7 +268,9 @@ def test_the_reply_can_be_understood(fast: Talked) -> None:
     begin, end = stretches(right, rate, gap_s=1.0)[-1]
     sound = Resampler(rate, RATE).push(right[int(begin * rate) : int((end + 0.3) * rate)])
     path = Catalogue.load().resolve("stt", "whisper-mini-en").path
-    heard = Whisper(path, Stt(), short_windows=True).transcribe(sound.astype(np.float32) / 32768)
+    heard = Whisper(path, SttSettings(), short_windows=True).transcribe(
+        sound.astype(np.float32) / 32768
+    )
     same = set(words(heard.text)) & set(words(ANSWER))
     assert len(same) >= 0.7 * len(words(ANSWER)), heard.text
 

@@ -17,11 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config import Llm
-from pipeline.engines.llama import LocalServer, thread_count
+from pipeline.config import LlmSettings, load
+from pipeline.engines.llama import CONTEXT_TOKENS, LocalServer, context_tokens, thread_count
 from pipeline.engines.llm import ChatModel, Messages, Used
-from pipeline.engines.prompt import Prompt, tool_call
-from pipeline.engines.tools import Tool, ToolUse
+from pipeline.engines.tools import Prompt, Tool, ToolUse, tool_call
 from pipeline.errors import BadInput, StageError
 from pipeline.models.catalogue import Catalogue
 
@@ -29,7 +28,7 @@ HANG_GUARD_S = 120
 ROOT = Path(__file__).resolve().parents[2]
 # A test machine may stand still for seconds; `HANG_GUARD_S` ends what never ends.
 PATIENCE = {"first_token_timeout_s": 100.0, "token_timeout_s": 100.0}
-SETTINGS = Llm(temperature=0, **PATIENCE)
+SETTINGS = LlmSettings(temperature=0, **PATIENCE)
 QUESTION = [
     {"role": "system", "content": "You are a friendly voice assistant."},
     {"role": "user", "content": "What is the capital of France?"},
@@ -49,10 +48,11 @@ def gguf() -> Path:
 
 
 @contextlib.asynccontextmanager
-async def running(path: Path, settings: Llm = SETTINGS) -> AsyncIterator[ChatModel]:
+async def running(path: Path, context_tokens: int = CONTEXT_TOKENS) -> AsyncIterator[ChatModel]:
     """A server and a client of it."""
-    async with asyncio.timeout(HANG_GUARD_S), LocalServer(path, settings) as server:
-        model = ChatModel(server.endpoint, settings)
+    local = LocalServer(path, SETTINGS, context_tokens=context_tokens)
+    async with asyncio.timeout(HANG_GUARD_S), local as server:
+        model = ChatModel(server.address, SETTINGS)
         try:
             yield model
         finally:
@@ -92,8 +92,7 @@ class TestReplies:
         assert used.output_tokens == 7
 
     async def test_prompt_longer_than_the_context(self, gguf: Path) -> None:
-        settings = Llm(context_tokens=256, temperature=0, **PATIENCE)
-        async with running(gguf, settings) as model:
+        async with running(gguf, context_tokens=256) as model:
             with pytest.raises(StageError, match=r"the embedded model answers 400.*context"):
                 await take(model, [{"role": "user", "content": "word " * 400}])
             text, _ = await take(model, QUESTION)
@@ -127,9 +126,9 @@ class TestReplies:
 class TestAccess:
     async def test_only_on_loopback_and_only_with_its_key(self, gguf: Path) -> None:
         async with LocalServer(gguf, SETTINGS) as server:
-            assert urlsplit(server.endpoint.base_url).hostname == "127.0.0.1"
-            for key in ("", "none", server.endpoint.api_key[:-1]):
-                stranger = dataclasses.replace(server.endpoint, api_key=key or "none")
+            assert urlsplit(server.address.base_url).hostname == "127.0.0.1"
+            for key in ("", "none", server.address.api_key[:-1]):
+                stranger = dataclasses.replace(server.address, api_key=key or "none")
                 model = ChatModel(stranger, SETTINGS)
                 with pytest.raises(StageError, match=r"refuses the key \(401\)") as caught:
                     await take(model, QUESTION)
@@ -138,9 +137,9 @@ class TestAccess:
 
     async def test_each_server_has_its_own_key_and_port(self, gguf: Path) -> None:
         async with LocalServer(gguf, SETTINGS) as one, LocalServer(gguf, SETTINGS) as two:
-            assert one.endpoint.api_key != two.endpoint.api_key
-            assert one.endpoint.base_url != two.endpoint.base_url
-            assert len(one.endpoint.api_key) >= 32
+            assert one.address.api_key != two.address.api_key
+            assert one.address.base_url != two.address.base_url
+            assert len(one.address.api_key) >= 32
 
     async def test_a_proxy_is_not_asked(self, gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
@@ -199,8 +198,8 @@ class TestStopping:
         for _ in range(2):
             before = set(threading.enumerate())
             async with LocalServer(gguf, SETTINGS) as server:
-                parts = urlsplit(server.endpoint.base_url)
-                model = ChatModel(server.endpoint, SETTINGS)
+                parts = urlsplit(server.address.base_url)
+                model = ChatModel(server.address, SETTINGS)
                 await take(model, QUESTION)
                 await model.close()
             with socket.socket() as probe:
@@ -212,7 +211,7 @@ class TestStopping:
     async def test_with_a_stream_still_open(self, gguf: Path) -> None:
         async with asyncio.timeout(HANG_GUARD_S):
             async with LocalServer(gguf, SETTINGS) as server:
-                model = ChatModel(server.endpoint, SETTINGS)
+                model = ChatModel(server.address, SETTINGS)
                 stream = model.stream(STORY, max_tokens=1500)
                 await anext(stream)
             with pytest.raises(StageError, match="the embedded model"):
@@ -258,7 +257,7 @@ class TestFiles:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(sys.modules, "xllamacpp", None)
-        with pytest.raises(StageError, match=r"cannot run here.*another --llm") as caught:
+        with pytest.raises(StageError, match=r"cannot run here.*libgomp1.*another --llm") as caught:
             async with LocalServer(tmp_path / "any.gguf", SETTINGS):
                 pass
         assert caught.value.fatal
@@ -274,15 +273,21 @@ class TestThreads:
         assert thread_count(setting, cores) == setting
 
 
+def test_a_longer_history_has_room() -> None:
+    assert context_tokens(load()) == CONTEXT_TOKENS
+    settings = load(flags={"conversation.budget_tokens": 8000, "llm.max_tokens": 500})
+    assert context_tokens(settings) > 8500
+
+
 CHILD = """
 import asyncio, contextlib, sys
 from pathlib import Path
-from pipeline.config import Llm
+from pipeline.config import LlmSettings
 from pipeline.errors import CascadeError
 from pipeline.engines.llm import ChatModel
 from pipeline.engines.llama import LocalServer
 
-SETTINGS = Llm(temperature=0)
+SETTINGS = LlmSettings(temperature=0)
 STORY = [{"role": "user", "content": "Tell me a very long story about a dragon."}]
 kept = []
 
@@ -294,7 +299,7 @@ async def listen(model, started):
 
 async def main(end):
     async with LocalServer(Path(sys.argv[1]), SETTINGS) as server:
-        model = ChatModel(server.endpoint, SETTINGS)
+        model = ChatModel(server.address, SETTINGS)
         started = asyncio.Event()
         task = asyncio.create_task(listen(model, started))
         await started.wait()

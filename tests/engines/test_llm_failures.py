@@ -27,7 +27,8 @@ from servers.llm_server import (
 )
 from support.llm_client import QUESTION, check, client, failure, hermetic, settings, take
 
-from pipeline.engines.llm import ChatModel, Unreachable, Used, endpoint
+from pipeline.engines.llm import ChatModel, Unreachable, Used
+from pipeline.engines.servers import chat_server
 from pipeline.errors import StageError
 from pipeline.text.speakable import ThinkFilter
 
@@ -164,7 +165,7 @@ class TestNoApi:
     def test_any_json(self) -> None:
         with LlmServer().in_thread() as server, asyncio.Runner() as runner:
             chosen = settings(server.url)
-            model = ChatModel(endpoint(chosen), chosen)
+            model = ChatModel(chat_server(chosen), chosen)
 
             @hypothesis.settings(deadline=None)
             @given(ANY_JSON)

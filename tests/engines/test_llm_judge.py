@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config import Llm
+from pipeline.config import LlmSettings
 from pipeline.engines.llama import LocalServer
 from pipeline.engines.llm import ChatModel, Messages, Used
 from pipeline.engines.llm_judge import TextJudge, share_of_ends
-from pipeline.engines.servers import Endpoint
+from pipeline.engines.servers import ChatServer
 from pipeline.errors import BadInput
 from pipeline.models.catalogue import Catalogue
 
 HANG_GUARD_S = 120
-SETTINGS = Llm(temperature=0, first_token_timeout_s=100.0, token_timeout_s=100.0)
+SETTINGS = LlmSettings(temperature=0, first_token_timeout_s=100.0, token_timeout_s=100.0)
 
 tokens = st.sampled_from(["", ".", "?", " !", "\n", ",", " the", " France", "istic", "。"])
 candidates = st.lists(
@@ -44,7 +44,7 @@ async def running(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     # A test machine may stand still for seconds.
     monkeypatch.setattr("pipeline.engines.llm_judge.TIMEOUT_S", 100.0)
     async with asyncio.timeout(HANG_GUARD_S), LocalServer(path, SETTINGS) as server:
-        judge = TextJudge(server.endpoint, SETTINGS)
+        judge = TextJudge(server.address)
         try:
             yield judge
         finally:
@@ -111,7 +111,7 @@ async def test_no_words_say_nothing(gguf: Path, monkeypatch: pytest.MonkeyPatch)
 async def test_the_reply_finds_what_the_judge_read(gguf: Path) -> None:
     text = "What is the capital of France?"
     async with asyncio.timeout(HANG_GUARD_S), LocalServer(gguf, SETTINGS) as server:
-        judge, model = TextJudge(server.endpoint, SETTINGS), ChatModel(server.endpoint, SETTINGS)
+        judge, model = TextJudge(server.address), ChatModel(server.address, SETTINGS)
         try:
             while await judge.probability(prompt(text)) is None:
                 pass
@@ -125,8 +125,8 @@ async def test_the_reply_finds_what_the_judge_read(gguf: Path) -> None:
 
 
 async def test_a_server_that_is_gone_says_nothing() -> None:
-    nobody = Endpoint("http://127.0.0.1:9/v1", "none", "key", "nobody")
-    judge = TextJudge(nobody, SETTINGS)
+    nobody = ChatServer("http://127.0.0.1:9/v1", "none", "key", "nobody")
+    judge = TextJudge(nobody)
     try:
         async with asyncio.timeout(HANG_GUARD_S):
             assert await judge.probability(prompt("Hello there.")) is None

@@ -28,8 +28,7 @@ from servers.llm_server import (
 from support.llm_client import QUESTION, check, client, hermetic
 
 from pipeline.engines.llm import ChatModel, Messages, ToolsRefused, Used
-from pipeline.engines.prompt import Prompt
-from pipeline.engines.tools import Tool, ToolUse
+from pipeline.engines.tools import Prompt, Tool, ToolUse
 from pipeline.errors import StageError
 
 pytestmark = pytest.mark.usefixtures(hermetic.__name__)

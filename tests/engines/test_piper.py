@@ -22,7 +22,7 @@ from piper.config import SynthesisConfig
 from piper.voice import PiperVoice
 from test_vits import ENDLESS_IDS, HOP, save_voice, tiny_voice
 
-from pipeline.config import Tts
+from pipeline.config import TtsSettings
 from pipeline.engines import piper
 from pipeline.engines.piper import Piper
 from pipeline.engines.worker import Stop, Worker
@@ -55,14 +55,14 @@ def rms(sound: Samples) -> float:
 
 @pytest.fixture(scope="module")
 def mini() -> Piper:
-    voice = Piper(MINI, Tts())
+    voice = Piper(MINI, TtsSettings())
     voice.warm()
     return voice
 
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Piper:
-    return Piper(save_voice(tmp_path, tiny_voice()), Tts())
+    return Piper(save_voice(tmp_path, tiny_voice()), TtsSettings())
 
 
 class TestEmbeddedVoice:
@@ -119,7 +119,7 @@ class TestStreaming:
     def test_streamed_sound_is_the_whole_sound(self, tmp_path: Path) -> None:
         # The noise has a seed, so that both draw the same: once a sentence, not once a piece.
         path = save_voice(tmp_path, tiny_voice(seed=5.0))
-        whole, streamed = (Piper(path, Tts(stream=stream)) for stream in (False, True))
+        whole, streamed = (Piper(path, TtsSettings(), stream=stream) for stream in (False, True))
         assert not whole.streams
         assert streamed.streams
         for text in (CLAUSE, "I like sandwiches. And beer!"):
@@ -130,7 +130,7 @@ class TestStreaming:
 
     def test_without_context_it_is_not(self, tmp_path: Path) -> None:
         path = save_voice(tmp_path, tiny_voice(), **NO_NOISE)
-        whole, cut = (Piper(path, Tts(context_frames=frames)) for frames in (10, 0))
+        whole, cut = (Piper(path, TtsSettings(), context_frames=frames) for frames in (10, 0))
         difference = joined(speak(whole, CLAUSE)).astype(int) - joined(speak(cut, CLAUSE))
         assert np.abs(difference).max() > 1000
 
@@ -143,7 +143,7 @@ class TestStreaming:
         self, tmp_path: Path, frames: int
     ) -> None:
         path = save_voice(tmp_path, tiny_voice(), **NO_NOISE)
-        voice = Piper(path, Tts(stream_frames=frames))
+        voice = Piper(path, TtsSettings(), piece_frames=frames)
         lengths = [len(piece) for piece in speak(voice, CLAUSE * 2)]
         assert lengths[:3] == [frames * HOP, 2 * frames * HOP, 4 * frames * HOP]
 
@@ -162,7 +162,7 @@ class TestStreaming:
     )
     def test_voices_that_cannot_stream_speak(self, tmp_path: Path, model: Any) -> None:
         path = save_voice(tmp_path, model, **NO_NOISE)
-        voice, whole = Piper(path, Tts()), Piper(path, Tts(stream=False))
+        voice, whole = Piper(path, TtsSettings()), Piper(path, TtsSettings(), stream=False)
         assert not voice.streams
         pieces = speak(voice, "I like sandwiches. And beer!")
         assert len(pieces) == 2
@@ -177,7 +177,8 @@ class TestSettings:
             config = NO_NOISE | {"num_speakers": 3, "default_speaker_id": speaker}
             path = save_voice(tmp_path, model, **config)
             streamed, whole = (
-                joined(speak(Piper(path, Tts(stream=stream)), CLAUSE)) for stream in (True, False)
+                joined(speak(Piper(path, TtsSettings(), stream=stream), CLAUSE))
+                for stream in (True, False)
             )
             np.testing.assert_allclose(streamed, whole, rtol=0, atol=1)
             sounds.append(streamed.astype(int))
@@ -187,7 +188,7 @@ class TestSettings:
     def test_speed(self, tmp_path: Path, stream: bool) -> None:
         path = save_voice(tmp_path, tiny_voice(), **NO_NOISE)
         plain, fast = (
-            len(joined(speak(Piper(path, Tts(stream=stream, speed=speed)), CLAUSE)))
+            len(joined(speak(Piper(path, TtsSettings(speed=speed), stream=stream), CLAUSE)))
             for speed in (0.5, 1.0)
         )
         # Durations are whole frames, which keeps the ratio a little under 2.
@@ -196,26 +197,26 @@ class TestSettings:
     def test_volume(self, tmp_path: Path) -> None:
         path = save_voice(tmp_path, tiny_voice(), **NO_NOISE)
         loud, soft = (
-            rms(joined(speak(Piper(path, Tts(volume=volume)), CLAUSE))) for volume in (0.8, 0.2)
+            rms(joined(speak(Piper(path, TtsSettings(volume=volume)), CLAUSE)))
+            for volume in (0.8, 0.2)
         )
         assert loud / soft == pytest.approx(4, rel=0.02)
 
     @pytest.mark.parametrize("path", [MINI, None], ids=["embedded", "tiny"])
     def test_voices_are_alike_in_level(self, tmp_path: Path, path: Path | None) -> None:
-        voice = Piper(path or save_voice(tmp_path, tiny_voice(), **NO_NOISE), Tts())
+        voice = Piper(path or save_voice(tmp_path, tiny_voice(), **NO_NOISE), TtsSettings())
         sound = np.asarray(joined(speak(voice, CLAUSE)) / 32767, np.float32)
         assert 20 * np.log10(piper.level(sound, voice.rate)) == pytest.approx(piper.LEVEL_DB, abs=3)
 
     def test_loudness_does_not_depend_on_the_day(self, tmp_path: Path) -> None:
         path = save_voice(tmp_path, tiny_voice(seed=None))
-        first, second = Piper(path, Tts()), Piper(path, Tts())
+        first, second = Piper(path, TtsSettings()), Piper(path, TtsSettings())
         for voice in (first, second):
             voice.warm()
         assert first._gain == second._gain
 
-    @pytest.mark.parametrize("threads", [1, 2])
-    def test_sessions_compute_in_so_many_threads_that_do_not_spin(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
+    def test_sessions_compute_in_one_thread_that_does_not_spin(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         made: list[ort.SessionOptions] = []
         real = ort.InferenceSession
@@ -226,10 +227,10 @@ class TestSettings:
 
         monkeypatch.setattr(ort, "InferenceSession", session)
         for stream in (True, False):
-            Piper(save_voice(tmp_path, tiny_voice()), Tts(threads=threads, stream=stream))
+            Piper(save_voice(tmp_path, tiny_voice()), TtsSettings(), stream=stream)
         assert len(made) == 3
         for options in made:
-            assert options.intra_op_num_threads == threads
+            assert options.intra_op_num_threads == 1
             assert options.inter_op_num_threads == 1
             assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
             assert options.enable_cpu_mem_arena
@@ -253,7 +254,7 @@ class TestWords:
     @pytest.mark.parametrize("stream", [True, False])
     def test_each_ends_once_and_in_order(self, tmp_path: Path, stream: bool) -> None:
         path = save_voice(tmp_path, tiny_voice(), **NO_NOISE)
-        for voice in (Piper(path, Tts(stream=stream)), Piper(MINI, Tts())):
+        for voice in (Piper(path, TtsSettings(), stream=stream), Piper(MINI, TtsSettings())):
             found = ends(voice, self.TEXT)
             assert [word for word, _ in found] == self.TEXT.split()
             samples = [sample for _, sample in found]
@@ -272,18 +273,20 @@ class TestWords:
                 expected.append(at)
             at += aligned.num_samples
         for stream in (True, False):
-            assert [end for _, end in ends(Piper(path, Tts(stream=stream)), text)] == expected
+            assert [
+                end for _, end in ends(Piper(path, TtsSettings(), stream=stream), text)
+            ] == expected
 
     def test_they_do_not_depend_on_the_pieces(self, tmp_path: Path) -> None:
         path = save_voice(tmp_path, tiny_voice(), **NO_NOISE)
         found = [
-            ends(Piper(path, settings), self.TEXT)
-            for settings in (Tts(stream=False), Tts(stream_frames=4), Tts(stream_frames=50))
+            ends(Piper(path, TtsSettings(), stream=stream, piece_frames=frames), self.TEXT)
+            for stream, frames in ((False, 20), (True, 4), (True, 50))
         ]
         assert found[0] == found[1] == found[2]
 
     def test_they_keep_to_the_speed(self) -> None:
-        plain, fast = (dict(ends(Piper(MINI, Tts(speed=s)), self.TEXT)) for s in (1.0, 2.0))
+        plain, fast = (dict(ends(Piper(MINI, TtsSettings(speed=s)), self.TEXT)) for s in (1.0, 2.0))
         for word, end in plain.items():
             # What is said before a voice begins, and its steps, do not shrink to the sample.
             assert fast[word] == pytest.approx(end / 2, rel=0.1, abs=1000)
@@ -293,7 +296,7 @@ class TestWords:
         [ceil] = [node for node in model.graph.node if node.op_type == "Ceil"]
         ceil.op_type = "Round"
         for stream in (True, False):
-            voice = Piper(save_voice(tmp_path, model, **NO_NOISE), Tts(stream=stream))
+            voice = Piper(save_voice(tmp_path, model, **NO_NOISE), TtsSettings(), stream=stream)
             pieces = list(voice.synthesize(CLAUSE, Stop()))
             assert pieces
             assert all(piece.words is None for piece in pieces)
@@ -301,13 +304,13 @@ class TestWords:
     def test_outputs_that_are_no_durations_are_not_believed(self, tmp_path: Path) -> None:
         # A hop of the settings that is not the voice's own.
         path = save_voice(tmp_path, tiny_voice(), hop_length=1024, **NO_NOISE)
-        [piece] = Piper(path, Tts(stream=False)).synthesize(CLAUSE, Stop())
+        [piece] = Piper(path, TtsSettings(), stream=False).synthesize(CLAUSE, Stop())
         assert piece.words is None
 
     def test_a_voice_of_letters_tells_its_words(self, tmp_path: Path) -> None:
         symbols = {symbol: [i] for i, symbol in enumerate("_^$ абвгде")}
         config = {"phoneme_type": "text", "phoneme_id_map": symbols}
-        voice = Piper(save_voice(tmp_path, tiny_voice(), **config), Tts())
+        voice = Piper(save_voice(tmp_path, tiny_voice(), **config), TtsSettings())
         found = ends(voice, "абв где ба")
         assert [word for word, _ in found] == ["абв", "где", "ба"]
         assert 0 < found[0][1] < found[1][1] < found[2][1]
@@ -387,7 +390,7 @@ class TestStop:
 
     @pytest.mark.parametrize("stream", [True, False])
     def test_while_it_computes(self, tmp_path: Path, stream: bool) -> None:
-        voice = Piper(save_voice(tmp_path, tiny_voice(endless=True)), Tts(stream=stream))
+        voice = Piper(save_voice(tmp_path, tiny_voice(endless=True)), TtsSettings(), stream=stream)
         before = speak(voice, "Turn on the light.")
         stop, heard = Stop(), list[Sound]()
         thread = threading.Thread(
@@ -405,7 +408,7 @@ class TestStop:
         assert speak(voice, "Turn on the light.")
 
     async def test_by_a_reader_who_leaves(self, tmp_path: Path) -> None:
-        voice = Piper(save_voice(tmp_path, tiny_voice(endless=True)), Tts())
+        voice = Piper(save_voice(tmp_path, tiny_voice(endless=True)), TtsSettings())
         worker = Worker("tts")
         text = "Turn on the light. And count: " + "one " * ENDLESS_IDS
         stream = worker.stream(lambda stop: voice.synthesize(text, stop))
@@ -418,13 +421,13 @@ class TestStop:
 class TestErrors:
     def test_no_such_voice(self, tmp_path: Path) -> None:
         with pytest.raises(BadInput, match=r"nobody\.onnx: there is no such file"):
-            Piper(tmp_path / "nobody.onnx", Tts())
+            Piper(tmp_path / "nobody.onnx", TtsSettings())
 
     def test_no_settings(self, tmp_path: Path) -> None:
         path = save_voice(tmp_path, tiny_voice())
         path.with_name("tiny.onnx.json").unlink()
         with pytest.raises(BadInput, match=r"tiny\.onnx\.json: there is no such file"):
-            Piper(path, Tts())
+            Piper(path, TtsSettings())
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -443,7 +446,7 @@ class TestErrors:
         path = save_voice(tmp_path, tiny_voice())
         path.with_name("tiny.onnx.json").write_text(text, encoding="utf-8")
         with pytest.raises(BadInput, match=message):
-            Piper(path, Tts())
+            Piper(path, TtsSettings())
 
     @pytest.mark.parametrize("stream", [True, False])
     @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
@@ -452,7 +455,7 @@ class TestErrors:
         whole = path.read_bytes()
         path.write_bytes(whole[: int(len(whole) * share)])
         with pytest.raises(BadInput, match="may be damaged") as caught:
-            Piper(path, Tts(stream=stream))
+            Piper(path, TtsSettings(), stream=stream)
         assert len(str(caught.value).splitlines()) == 2
 
     def test_another_model(self, tmp_path: Path) -> None:
@@ -463,19 +466,19 @@ class TestErrors:
         opset = [helper.make_opsetid("", 15)]
         path = save_voice(tmp_path, helper.make_model(graph, opset_imports=opset, ir_version=8))
         with pytest.raises(BadInput, match="not a Piper voice: it takes image"):
-            Piper(path, Tts())
+            Piper(path, TtsSettings())
 
     def test_an_unknown_language_shows_when_warmed(self, tmp_path: Path) -> None:
         path = save_voice(tmp_path, tiny_voice(), espeak={"voice": "klingon-upper"})
         with pytest.raises(StageError, match="tiny cannot speak") as caught:
-            Piper(path, Tts()).warm()
+            Piper(path, TtsSettings()).warm()
         assert caught.value.stage == "tts"
         assert caught.value.fatal
 
     def test_a_failed_computation(self, tmp_path: Path) -> None:
         # The voice has fewer symbols than its settings say.
         path = save_voice(tmp_path, tiny_voice(), phoneme_id_map=_far_apart())
-        voice = Piper(path, Tts())
+        voice = Piper(path, TtsSettings())
         assert speak(voice, "no")
         with pytest.raises(StageError, match="tiny cannot speak") as caught:
             speak(voice, "be")
@@ -493,14 +496,14 @@ class TestOtherAlphabets:
     def test_a_voice_of_letters_is_warmed_with_its_own(self, tmp_path: Path) -> None:
         symbols = {symbol: [i] for i, symbol in enumerate("_^$ абвгде")}
         config = {"phoneme_type": "text", "phoneme_id_map": symbols}
-        voice = Piper(save_voice(tmp_path, tiny_voice(), **config), Tts())
+        voice = Piper(save_voice(tmp_path, tiny_voice(), **config), TtsSettings())
         voice.warm()
         assert speak(voice, "абв где")
 
     def test_letters_that_a_voice_does_not_know_have_no_sound(self, tmp_path: Path) -> None:
         symbols = {symbol: [i] for i, symbol in enumerate("_^$ абвгде")}
         config = {"phoneme_type": "text", "phoneme_id_map": symbols}
-        voice = Piper(save_voice(tmp_path, tiny_voice(), **config), Tts())
+        voice = Piper(save_voice(tmp_path, tiny_voice(), **config), TtsSettings())
         assert speak(voice, "hello") == []
 
 

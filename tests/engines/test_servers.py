@@ -4,8 +4,9 @@ import pytest
 from servers.llm_server import LlmServer, refusing, reply, status
 from support.llm_client import QUESTION, check, client, hermetic, settings, take
 
-from pipeline.config import Llm
-from pipeline.engines.llm import ChatModel, endpoint
+from pipeline.config import LlmSettings
+from pipeline.engines.llm import ChatModel
+from pipeline.engines.servers import chat_server
 from pipeline.errors import BadInput, StageError
 
 pytestmark = pytest.mark.usefixtures(hermetic.__name__)
@@ -38,7 +39,7 @@ class TestEndpoint:
     def test_ollama(self, monkeypatch: pytest.MonkeyPatch, host: str | None, url: str) -> None:
         if host is not None:
             monkeypatch.setenv("OLLAMA_HOST", host)
-        found = endpoint(Llm(model="ollama:qwen3:4b"))
+        found = chat_server(LlmSettings(model="ollama:qwen3:4b"))
         assert found.base_url == f"{url}/v1"
         assert found.model == "qwen3:4b"
         assert found.label == f"Ollama ({url})"
@@ -48,27 +49,27 @@ class TestEndpoint:
     def test_ollama_host_that_is_none(self, monkeypatch: pytest.MonkeyPatch, host: str) -> None:
         monkeypatch.setenv("OLLAMA_HOST", host)
         with pytest.raises(BadInput, match="OLLAMA_HOST"):
-            endpoint(Llm(model="ollama:m"))
+            chat_server(LlmSettings(model="ollama:m"))
 
     def test_openai(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("OPENAI_API_KEY", " key-1\n")
-        found = endpoint(Llm(model="openai:gpt-x"))
+        found = chat_server(LlmSettings(model="openai:gpt-x"))
         assert found.base_url == "https://api.openai.com/v1"
         assert (found.model, found.api_key) == ("gpt-x", "key-1")
         assert found.limit == "max_completion_tokens"
-        assert endpoint(Llm(model="openai:gpt-x", api_key="key-2")).api_key == "key-2"
+        assert chat_server(LlmSettings(model="openai:gpt-x", api_key="key-2")).api_key == "key-2"
 
     @pytest.mark.parametrize("key", ["", " ", "\n"])
     def test_openai_without_a_key(self, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
         monkeypatch.setenv("OPENAI_API_KEY", key)
         with pytest.raises(BadInput, match="there is no key; set OPENAI_API_KEY"):
-            endpoint(Llm(model="openai:gpt-x"))
+            chat_server(LlmSettings(model="openai:gpt-x"))
 
     @pytest.mark.parametrize("key", ["schlüssel", "two\nlines", "a\x00b"])
     @pytest.mark.parametrize("model", ["openai:gpt-x", "http://127.0.0.1:1", "ollama:m"])
     def test_a_key_that_cannot_be_sent(self, model: str, key: str) -> None:
         with pytest.raises(BadInput, match="cannot be in a key") as caught:
-            endpoint(Llm(model=model, api_key=key))
+            chat_server(LlmSettings(model=model, api_key=key))
         assert key not in str(caught.value)
 
     async def test_what_openai_is_asked(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +117,7 @@ class TestEndpoint:
         ],
     )
     def test_url(self, url: str, base_url: str) -> None:
-        found = endpoint(Llm(model=url, name="m", api_key="k"))
+        found = chat_server(LlmSettings(model=url, name="m", api_key="k"))
         assert (found.base_url, found.label) == (base_url, base_url)
         assert (found.model, found.api_key) == ("m", "k")
 
@@ -129,7 +130,7 @@ class TestEndpoint:
             assert server.requests[0].path == "/v1/chat/completions"
 
     def test_password_in_a_url_is_not_shown(self) -> None:
-        found = endpoint(Llm(model="http://me:secret@box:8000/v1"))
+        found = chat_server(LlmSettings(model="http://me:secret@box:8000/v1"))
         assert found.base_url == "http://me:secret@box:8000/v1"
         assert found.label == "http://box:8000/v1"
 
@@ -157,14 +158,14 @@ class TestEndpoint:
     )
     def test_nonsense(self, spec: str) -> None:
         with pytest.raises(BadInput) as caught:
-            endpoint(Llm(model=spec, api_key="k"))
+            chat_server(LlmSettings(model=spec, api_key="k"))
         assert spec.strip() in str(caught.value)
         assert len(str(caught.value).splitlines()) <= 2
 
     def test_a_url_that_only_the_client_refuses(self) -> None:
         chosen = settings("http://exa\x01mple/v1")
         with pytest.raises(BadInput, match="cannot be used"):
-            ChatModel(endpoint(chosen), chosen)
+            ChatModel(chat_server(chosen), chosen)
 
 
 class TestProxy:
@@ -194,5 +195,5 @@ class TestProxy:
             assert "Hello." in await take(model)
         chosen = settings("http://model.example:8000")
         with pytest.raises(BadInput, match="proxy") as caught:
-            ChatModel(endpoint(chosen), chosen)
+            ChatModel(chat_server(chosen), chosen)
         assert "http://model.example:8000" in str(caught.value)

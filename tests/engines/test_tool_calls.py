@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.engines.tool_calls import Assembly, Part, parts
+from pipeline.engines.llm import CallPart, ToolCalls, call_parts
 
-NOTHING = Part(None, "", "", "")
+NOTHING = CallPart(None, "", "", "")
 CALLS = st.lists(
     st.tuples(
         st.sampled_from(["weather", "book", "time"]),
@@ -23,11 +23,11 @@ CALLS = st.lists(
 Called = list[tuple[str, dict[str, Any]]]
 
 
-def assembled(*given: Part) -> list[tuple[str, str, str]]:
-    assembly = Assembly()
+def assembled(*given: CallPart) -> list[tuple[str, str, str]]:
+    calls = ToolCalls()
     for part in given:
-        assembly.push(part)
-    return [(use.id, use.name, use.arguments) for use in assembly.uses]
+        calls.push(part)
+    return [(use.id, use.name, use.arguments) for use in calls.uses]
 
 
 def split(data: st.DataObject, text: str) -> list[str]:
@@ -38,10 +38,10 @@ def split(data: st.DataObject, text: str) -> list[str]:
 
 @given(CALLS, st.data())
 def test_as_the_openai_api_streams_them(calls: Called, data: st.DataObject) -> None:
-    given: list[Part] = []
+    given: list[CallPart] = []
     for index, (name, arguments) in enumerate(calls):
-        given.append(Part(index, f"id{index}", name, ""))
-        given += [Part(index, "", "", piece) for piece in split(data, json.dumps(arguments))]
+        given.append(CallPart(index, f"id{index}", name, ""))
+        given += [CallPart(index, "", "", piece) for piece in split(data, json.dumps(arguments))]
     found = assembled(*given)
     assert found == [(f"id{i}", n, json.dumps(a)) for i, (n, a) in enumerate(calls)]
 
@@ -50,8 +50,8 @@ def test_as_the_openai_api_streams_them(calls: Called, data: st.DataObject) -> N
 def test_calls_that_are_interleaved(calls: Called, data: st.DataObject) -> None:
     queues = [
         [
-            Part(i, f"id{i}", n, ""),
-            *(Part(i, "", "", piece) for piece in split(data, json.dumps(a))),
+            CallPart(i, f"id{i}", n, ""),
+            *(CallPart(i, "", "", piece) for piece in split(data, json.dumps(a))),
         ]
         for i, (n, a) in enumerate(calls)
     ]
@@ -65,7 +65,7 @@ def test_calls_that_are_interleaved(calls: Called, data: st.DataObject) -> None:
 def test_whole_calls_in_one_piece(calls: Called, index: str, ids: bool) -> None:
     """Without index or id, and with one index for all, as Ollama and Gemini were seen to send."""
     given = [
-        Part(
+        CallPart(
             {"none": None, "zero": 0, "count": i}[index],
             f"id{i}" if ids else "",
             name,
@@ -79,7 +79,7 @@ def test_whole_calls_in_one_piece(calls: Called, index: str, ids: bool) -> None:
 @given(CALLS, st.data())
 def test_id_and_name_in_every_piece(calls: Called, data: st.DataObject) -> None:
     given = [
-        Part(i, f"id{i}", name, piece)
+        CallPart(i, f"id{i}", name, piece)
         for i, (name, arguments) in enumerate(calls)
         for piece in split(data, json.dumps(arguments))
     ]
@@ -88,29 +88,39 @@ def test_id_and_name_in_every_piece(calls: Called, data: st.DataObject) -> None:
 
 def test_a_new_id_for_every_piece() -> None:
     """As vLLM was seen to send."""
-    given = [Part(0, "a", "book", ""), Part(0, "b", "", '{"x"'), Part(0, "c", "", ": 1}")]
+    given = [
+        CallPart(0, "a", "book", ""),
+        CallPart(0, "b", "", '{"x"'),
+        CallPart(0, "c", "", ": 1}"),
+    ]
     assert assembled(*given) == [("a", "book", '{"x": 1}')]
 
 
 def test_a_name_in_pieces() -> None:
-    given = [Part(0, "a", "get_", ""), Part(0, "", "weather", ""), Part(0, "", "", "{}")]
+    given = [
+        CallPart(0, "a", "get_", ""),
+        CallPart(0, "", "weather", ""),
+        CallPart(0, "", "", "{}"),
+    ]
     assert assembled(*given) == [("a", "get_weather", "{}")]
 
 
 def test_no_name_is_no_call() -> None:
-    assert assembled(NOTHING, Part(0, "a", "", "{}")) == []
+    assert assembled(NOTHING, CallPart(0, "a", "", "{}")) == []
 
 
 @pytest.mark.parametrize(("text", "whole"), [("{}", True), ('{"a": 1', False), ("", False)])
 def test_whether_the_last_call_is_whole(text: str, whole: bool) -> None:
-    assembly = Assembly()
-    assert assembly.whole
-    assembly.push(Part(0, "a", "book", text))
-    assert assembly.whole == whole
+    calls = ToolCalls()
+    assert calls.whole
+    calls.push(CallPart(0, "a", "book", text))
+    assert calls.whole == whole
 
 
-@given(st.lists(st.builds(Part, st.integers(0, 2) | st.none(), *[st.text("a{}", max_size=3)] * 3)))
-def test_any_parts_lose_no_arguments_of_calls_with_names(given: list[Part]) -> None:
+@given(
+    st.lists(st.builds(CallPart, st.integers(0, 2) | st.none(), *[st.text("a{}", max_size=3)] * 3))
+)
+def test_any_parts_lose_no_arguments_of_calls_with_names(given: list[CallPart]) -> None:
     found = assembled(*given)
     assert sum(len(a) for _, _, a in found) <= sum(len(p.arguments) for p in given)
     assert all(name for _, name, _ in found)
@@ -122,11 +132,14 @@ def test_what_chunks_are_read_as() -> None:
     function = SimpleNamespace(name="book", arguments={"x": 1})
     entry = SimpleNamespace(index=None, id=None, function=function)
     bare = SimpleNamespace(index=1, id=5, function=None)
-    assert parts([entry, bare]) == [Part(None, "", "book", '{"x": 1}'), Part(1, "", "", "")]
-    assert parts(None) == []
+    assert call_parts([entry, bare]) == [
+        CallPart(None, "", "book", '{"x": 1}'),
+        CallPart(1, "", "", ""),
+    ]
+    assert call_parts(None) == []
 
 
 @pytest.mark.parametrize("odd", ["text", [None], 5, [{"index": 0}]])
 def test_what_is_no_list_of_calls(odd: object) -> None:
     with pytest.raises((AttributeError, TypeError)):
-        parts(odd)
+        call_parts(odd)

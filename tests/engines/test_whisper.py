@@ -17,7 +17,7 @@ from support.cli_child import HUMAN, needs_people
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from pipeline.audio.files import read_audio
-from pipeline.config import Stt
+from pipeline.config import SttSettings, WindowKind
 from pipeline.conversation.ahead import Agreement
 from pipeline.engines.whisper import (
     FULL_S,
@@ -64,8 +64,8 @@ def noise(seconds: float, level: float) -> Audio:
     return np.random.default_rng(0).normal(0, level, int(seconds * RATE)).astype(np.float32)
 
 
-def settings(**changes: object) -> Stt:
-    return Stt.model_validate(changes)
+def settings(**changes: object) -> SttSettings:
+    return SttSettings.model_validate(changes)
 
 
 def words(text: str) -> str:
@@ -84,7 +84,7 @@ def utterances() -> list[tuple[Audio, str]]:
 
 @pytest.fixture(scope="module")
 def mini() -> Whisper:
-    return Whisper(MINI, Stt(), short_windows=True)
+    return Whisper(MINI, SttSettings(), short_windows=True)
 
 
 class TestChooseWindow:
@@ -95,10 +95,9 @@ class TestChooseWindow:
         short=st.booleans(),
     )
     def test_it_holds_the_audio_and_fits_whisper(
-        self, seconds: float, kind: str, window_s: float, short: bool
+        self, seconds: float, kind: WindowKind, window_s: float, short: bool
     ) -> None:
-        given_ = settings(window=kind, window_s=window_s)
-        chosen = choose_window(given_, seconds, short_windows=short)
+        chosen = choose_window(kind, seconds, short_windows=short, window_s=window_s)
         assert seconds - 1e-6 <= chosen <= FULL_S
         assert chosen >= 1
         assert abs(chosen * 5 - round(chosen * 5)) < 1e-9
@@ -117,8 +116,8 @@ class TestChooseWindow:
             ("own", True, 29.95, 30.0),
         ],
     )
-    def test_kinds(self, kind: str, short: bool, seconds: float, expected: float) -> None:
-        assert choose_window(settings(window=kind), seconds, short_windows=short) == expected
+    def test_kinds(self, kind: WindowKind, short: bool, seconds: float, expected: float) -> None:
+        assert choose_window(kind, seconds, short_windows=short) == expected
 
 
 class TestLooksRepetitive:
@@ -133,7 +132,7 @@ class TestLooksRepetitive:
         ],
     )
     def test_loops(self, text: str) -> None:
-        assert looks_repetitive(text, 2.4)
+        assert looks_repetitive(text)
 
     @pytest.mark.parametrize(
         "text",
@@ -146,7 +145,7 @@ class TestLooksRepetitive:
         ],
     )
     def test_manners_of_speaking(self, text: str) -> None:
-        assert not looks_repetitive(text, 2.4)
+        assert not looks_repetitive(text)
 
     @given(
         before=st.lists(st.sampled_from("abc"), max_size=4),
@@ -157,12 +156,14 @@ class TestLooksRepetitive:
         self, before: list[str], phrase: list[str], after: list[str]
     ) -> None:
         text = " ".join([*before, *phrase, *phrase, *after])
-        assert looks_repetitive(text, 2.4)
-        assert not looks_repetitive(text, 10.0, phrases=False)
+        assert looks_repetitive(text)
 
-    @given(st.sets(st.integers(), max_size=40))
+    def test_people_say_a_phrase_twice(self) -> None:
+        assert not looks_repetitive("So I want a refund, I want a refund, please", phrases=False)
+
+    @given(st.sets(st.integers(0, 999), max_size=20))
     def test_words_said_once(self, numbers: set[int]) -> None:
-        assert not looks_repetitive(" ".join(map(str, numbers)), 10.0)
+        assert not looks_repetitive(" ".join(map(str, numbers)))
 
 
 class TestGuard:
@@ -171,29 +172,29 @@ class TestGuard:
         [(0.9, -1.5, "no speech"), (0.9, -0.5, ""), (0.1, -1.5, ""), (0.1, -0.5, "")],
     )
     def test_no_speech_needs_both(self, no_speech: float, log_prob: float, reason: str) -> None:
-        found = guard(Stt(), "Hello", no_speech=no_speech, log_prob=log_prob, endless=False)
+        found = guard("Hello", no_speech=no_speech, log_prob=log_prob, endless=False)
         assert found == reason
 
     @pytest.mark.parametrize("text", ["Thank you.", "you", "Bye-bye.", "I'm so sorry."])
     def test_what_whisper_says_where_nobody_spoke(self, text: str) -> None:
-        assert guard(Stt(), text, no_speech=0.83, log_prob=-0.83, endless=False) == "no speech"
-        assert guard(Stt(), text, no_speech=0.3, log_prob=-0.83, endless=False) == ""
+        assert guard(text, no_speech=0.83, log_prob=-0.83, endless=False) == "no speech"
+        assert guard(text, no_speech=0.3, log_prob=-0.83, endless=False) == ""
 
     def test_a_loop_is_long_or_endless(self) -> None:
         said = {"no_speech": 0.0, "log_prob": -0.1}
         study = "We're going to study. " * 9
-        assert guard(Stt(), study, no_speech=0.6, log_prob=-0.1, endless=False) == "a loop"
-        assert guard(Stt(), study, endless=False, **said) == ""
+        assert guard(study, no_speech=0.6, log_prob=-0.1, endless=False) == "a loop"
+        assert guard(study, endless=False, **said) == ""
         loop = "go on and go on and go on and"
-        assert guard(Stt(), loop, endless=True, **said) == "a loop"
-        assert guard(Stt(), loop, endless=False, **said) == ""
-        assert guard(Stt(), "go on and on", endless=True, **said) == ""
+        assert guard(loop, endless=True, **said) == "a loop"
+        assert guard(loop, endless=False, **said) == ""
+        assert guard("go on and on", endless=True, **said) == ""
 
     def test_marks_are_no_words(self) -> None:
         said = {"no_speech": 0.0, "log_prob": -0.1}
-        assert guard(Stt(), "...", endless=False, **said) == "no words"
-        assert guard(Stt(), "", endless=False, **said) == ""
-        assert guard(Stt(), "好", endless=False, **said) == ""
+        assert guard("...", endless=False, **said) == "no words"
+        assert guard("", endless=False, **said) == ""
+        assert guard("好", endless=False, **said) == ""
 
 
 @given(st.floats(0, 30), st.floats(0, 30))
@@ -303,7 +304,7 @@ class TestEmbeddedModel:
         first = mini.transcribe(one)
         mini.transcribe(two)
         assert mini.transcribe(one) == first
-        fresh = Whisper(MINI, Stt(), short_windows=True)
+        fresh = Whisper(MINI, SttSettings(), short_windows=True)
         fresh.warm()
         assert fresh.transcribe(one) == first
 
@@ -369,8 +370,8 @@ class TestEmbeddedModel:
         with pytest.raises(ValueError, match="not finite float32"):
             mini.transcribe(audio)
 
-    def test_a_beam_works_too(self, utterances: list[tuple[Audio, str]]) -> None:
-        whisper = Whisper(MINI, settings(beam_size=3, threads=2), short_windows=True)
+    def test_two_threads_hear_the_same(self, utterances: list[tuple[Audio, str]]) -> None:
+        whisper = Whisper(MINI, settings(threads=2), short_windows=True)
         assert whisper.transcribe(utterances[0][0]).text == utterances[0][1]
 
 
@@ -386,13 +387,13 @@ class TestLoading:
 
     def test_a_folder_without_a_model(self, tmp_path: Path) -> None:
         with pytest.raises(BadInput, match=r"no model\.bin and no config\.json"):
-            Whisper(tmp_path, Stt())
+            Whisper(tmp_path, SttSettings())
         with pytest.raises(BadInput, match="not a Whisper model"):
-            Whisper(tmp_path / "nowhere", Stt())
+            Whisper(tmp_path / "nowhere", SttSettings())
 
     def test_it_never_goes_to_the_network_for_a_tokenizer(self, tmp_path: Path) -> None:
         with pytest.raises(BadInput, match=r"no tokenizer\.json"):
-            Whisper(self.broken(tmp_path, "tokenizer.json", None), Stt())
+            Whisper(self.broken(tmp_path, "tokenizer.json", None), SttSettings())
 
     @pytest.mark.parametrize(
         ("name", "content"),
@@ -408,7 +409,7 @@ class TestLoading:
     )
     def test_a_damaged_model(self, tmp_path: Path, name: str, content: bytes | None) -> None:
         with pytest.raises(StageError, match="damaged") as caught:
-            Whisper(self.broken(tmp_path, name, content), Stt())
+            Whisper(self.broken(tmp_path, name, content), SttSettings())
         assert caught.value.fatal
         assert caught.value.stage == "stt"
         assert str(tmp_path) in str(caught.value)
@@ -417,11 +418,7 @@ class TestLoading:
     def test_a_tokenizer_of_another_model(self, tmp_path: Path) -> None:
         plain = Tokenizer(models.BPE(vocab={"a": 0}, merges=[])).to_str().encode()
         with pytest.raises(StageError, match="special tokens"):
-            Whisper(self.broken(tmp_path, "tokenizer.json", plain), Stt())
-
-    def test_arithmetic_that_there_is_not(self) -> None:
-        with pytest.raises(BadInput, match=r"stt\.compute_type is 'int3'"):
-            Whisper(MINI, settings(compute_type="int3"))
+            Whisper(self.broken(tmp_path, "tokenizer.json", plain), SttSettings())
 
     def test_an_english_model_asked_for_german(self) -> None:
         with pytest.raises(BadInput, match="English only"):
@@ -429,7 +426,7 @@ class TestLoading:
         assert Whisper(MINI, settings(language="en"))
 
     def test_a_failing_model(self) -> None:
-        whisper = Whisper(MINI, Stt(), short_windows=True)
+        whisper = Whisper(MINI, SttSettings(), short_windows=True)
         whisper._model.model.unload_model()
         with pytest.raises(StageError, match="Whisper failed") as caught:
             whisper.transcribe(noise(1, 0.1))
@@ -568,7 +565,7 @@ class TestStockModels:
     audio = noise(3, 0.1)
 
     def test_silence_after_a_short_window_keeps_it_from_looping(self, tmp_path: Path) -> None:
-        whisper = Whisper(scripted(tmp_path / "m"), settings(compute_type="float32"))
+        whisper = Whisper(scripted(tmp_path / "m"), SttSettings(), compute_type="float32")
         whisper.warm()
         counted = Counted(whisper)
         found = whisper.transcribe(self.audio)
@@ -576,7 +573,9 @@ class TestStockModels:
         assert counted.calls["encode"] == counted.calls["generate"] == 1
 
     def test_a_loop_in_a_short_window_is_decoded_again_at_full_length(self, tmp_path: Path) -> None:
-        whisper = Whisper(scripted(tmp_path / "m"), settings(window="own", compute_type="float32"))
+        whisper = Whisper(
+            scripted(tmp_path / "m"), SttSettings(window="own"), compute_type="float32"
+        )
         counted = Counted(whisper)
         found = whisper.transcribe(self.audio)
         assert found.text == TEXT
@@ -595,7 +594,7 @@ class TestStockModels:
         assert found.window_s == FULL_S
 
     def test_what_is_no_loop_stays_short(self, tmp_path: Path) -> None:
-        whisper = Whisper(scripted(tmp_path / "m", ends="always"), Stt())
+        whisper = Whisper(scripted(tmp_path / "m", ends="always"), SttSettings())
         whisper.warm()
         counted = Counted(whisper)
         found = whisper.transcribe(self.audio)
@@ -609,7 +608,7 @@ class TestStockModels:
         assert (found.text, found.dropped, found.window_s) == ("", "a loop", FULL_S)
 
     def test_the_language_is_detected_and_encodes_nothing_twice(self, tmp_path: Path) -> None:
-        whisper = Whisper(scripted(tmp_path / "m", ends="always"), Stt())
+        whisper = Whisper(scripted(tmp_path / "m", ends="always"), SttSettings())
         whisper.warm()
         counted = Counted(whisper)
         found = whisper.transcribe(self.audio)
@@ -617,7 +616,7 @@ class TestStockModels:
         assert counted.calls["detect_language"] == counted.calls["encode"] == 1
 
     def test_a_known_language_is_not_detected_and_a_model_keeps_none(self, tmp_path: Path) -> None:
-        whisper = Whisper(scripted(tmp_path / "m", ends="always"), Stt())
+        whisper = Whisper(scripted(tmp_path / "m", ends="always"), SttSettings())
         counted = Counted(whisper)
         assert whisper.transcribe(self.audio, language="es").language == "es"
         assert counted.calls["detect_language"] == 0
@@ -625,7 +624,7 @@ class TestStockModels:
         assert whisper.transcribe(self.audio[:0]).language == ""
 
     def test_a_doubtful_language_is_told_as_such(self, tmp_path: Path) -> None:
-        whisper = Whisper(scripted(tmp_path / "m", ends="always", detect=0.05), Stt())
+        whisper = Whisper(scripted(tmp_path / "m", ends="always", detect=0.05), SttSettings())
         found = whisper.transcribe(self.audio)
         assert (found.language, found.sure) == ("de", False)
 
@@ -654,7 +653,7 @@ class TestStockModels:
         path = scripted(
             tmp_path / "m", ends="always", detect=0.5, no_speech=no_speech, certainty=certainty
         )
-        found = Whisper(path, Stt()).transcribe(self.audio)
+        found = Whisper(path, SttSettings()).transcribe(self.audio)
         assert found.dropped == dropped
         assert (found.text == "") == (dropped != "")
         assert (found.no_speech > 0.6) == (no_speech > 0)
@@ -664,7 +663,7 @@ class TestStockModels:
         path = scripted(tmp_path / "m")
         (path / "preprocessor_config.json").write_text(json.dumps({"feature_size": 128}))
         with pytest.raises(StageError, match="does not fit"):
-            Whisper(path, Stt())
+            Whisper(path, SttSettings())
 
 
 TINY = ROOT / "models" / "tiny.en"
@@ -685,7 +684,7 @@ def clips(pattern: str) -> dict[str, Audio]:
 
 @pytest.fixture(scope="module")
 def tiny() -> Whisper:
-    whisper = Whisper(TINY, Stt())
+    whisper = Whisper(TINY, SttSettings())
     whisper.warm()
     return whisper
 

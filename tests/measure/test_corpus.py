@@ -9,7 +9,7 @@ from support.cli_child import ROOT, recording
 
 from pipeline.audio.audible import ending
 from pipeline.audio.files import WavWriter, read_audio
-from pipeline.config import Tts
+from pipeline.config import TtsSettings
 from pipeline.errors import BadInput
 from pipeline.measure import corpus
 from pipeline.measure.corpus import gather, keep, read_lines, say
@@ -163,7 +163,7 @@ def test_a_table_that_is_no_manifest_is_refused(tmp_path: Path) -> None:
 def test_lines_are_spoken_once_and_end_where_it_is_said(tmp_path: Path) -> None:
     voice = Catalogue.load().resolve("tts", "en_US-mini")
     lines = ["What time does the museum leave?", "Turn on the light."]
-    items = say(lines, voice, Tts(), tmp_path)
+    items = say(lines, voice, TtsSettings(), tmp_path)
     assert [item.text for item in items] == lines
     made = {item.path: item.path.stat().st_mtime_ns for item in items}
     for item in items:
@@ -171,16 +171,16 @@ def test_lines_are_spoken_once_and_end_where_it_is_said(tmp_path: Path) -> None:
         assert item.end_of_speech_s == ending(samples, 22_050) / 22_050  # type: ignore[operator]
         assert not samples[int(item.end_of_speech_s * 22_050) + 1 :].any()
         assert not samples[: int(corpus.LEAD_S * 22_050)].any()
-    assert say(lines, voice, Tts(), tmp_path) == items
+    assert say(lines, voice, TtsSettings(), tmp_path) == items
     assert {path: path.stat().st_mtime_ns for path in made} == made
-    faster = say(lines[:1], voice, Tts(speed=2.0), tmp_path)
+    faster = say(lines[:1], voice, TtsSettings(speed=2.0), tmp_path)
     assert faster[0].path not in made
     assert gather([], items).items[0].seconds > 1
 
 
 def test_spoken_lines_can_be_kept_and_played_again(tmp_path: Path) -> None:
     voice = Catalogue.load().resolve("tts", "en_US-mini")
-    items = say(["Turn on the light."], voice, Tts(), tmp_path / "cache")
+    items = say(["Turn on the light."], voice, TtsSettings(), tmp_path / "cache")
     keep(items, tmp_path / "kept")
     (item,) = gather([tmp_path / "kept"]).items
     assert item.text == "Turn on the light."
@@ -190,7 +190,7 @@ def test_spoken_lines_can_be_kept_and_played_again(tmp_path: Path) -> None:
 def test_a_line_without_sound_is_refused(tmp_path: Path) -> None:
     voice = Catalogue.load().resolve("tts", "en_US-mini")
     with pytest.raises(BadInput, match="has no sound in this voice"):
-        say(["..."], voice, Tts(), tmp_path)
+        say(["..."], voice, TtsSettings(), tmp_path)
     assert [*tmp_path.iterdir()] == []
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pipeline.clock import Clock
-from pipeline.config import Llm
+from pipeline.config import LlmSettings
 from pipeline.events import Usage
 from pipeline.trace import Timeline
 
@@ -139,11 +139,11 @@ EXPORT = """
 import asyncio
 from test_otel import MARKS, MODELS
 from pipeline.clock import Clock
-from pipeline.config import Llm
+from pipeline.config import LlmSettings
 from pipeline.measure.otel import exported
 
 async def export():
-    async with exported("abc", Llm(), MODELS, Clock()) as spans:
+    async with exported("abc", LlmSettings(), MODELS, Clock()) as spans:
         spans.turn(1, MARKS)
 
 asyncio.run(export())
@@ -180,7 +180,7 @@ async def test_there_are_spans_where_they_are_asked_for(
         monkeypatch.setenv(name, value)
     assert wanted() is asked
     if not asked:
-        async with exported("a", Llm(), MODELS, Clock()) as spans:
+        async with exported("a", LlmSettings(), MODELS, Clock()) as spans:
             assert spans is None
 
 
@@ -198,7 +198,7 @@ async def test_who_runs_the_model_is_told(
     monkeypatch: pytest.MonkeyPatch, model: str, provider: str, name: str
 ) -> None:
     memory = in_memory(monkeypatch)
-    llm = Llm(model=model, api_key="key")
+    llm = LlmSettings(model=model, api_key="key")
     async with exported("a", llm, MODELS, Clock()) as spans:
         assert spans is not None
         spans.turn(1, MARKS)
@@ -211,7 +211,7 @@ async def test_an_exporter_that_is_not_there_is_a_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "pigeon")
-    async with exported("a", Llm(), MODELS, Clock()) as spans:
+    async with exported("a", LlmSettings(), MODELS, Clock()) as spans:
         assert spans is None
     assert "pigeon: there is no such exporter" in caplog.text
 
@@ -224,7 +224,7 @@ async def test_an_exporter_that_breaks_breaks_nothing(
             raise OSError("no line")
 
     in_memory(monkeypatch, Broken())
-    async with exported("a", Llm(), MODELS, Clock()) as spans:
+    async with exported("a", LlmSettings(), MODELS, Clock()) as spans:
         assert spans is not None
         spans.turn(1, MARKS)
         spans.turn(2, {**MARKS, "speech.end": "no time"})  # type: ignore[dict-item]
@@ -247,7 +247,7 @@ async def test_the_loop_goes_on_while_an_exporter_hangs(
     monkeypatch.setattr(otel, "CLOSE_S", 0.2)
 
     async def export() -> None:
-        async with exported("a", Llm(), MODELS, Clock()) as spans:
+        async with exported("a", LlmSettings(), MODELS, Clock()) as spans:
             assert spans is not None
             spans.turn(1, MARKS)
 

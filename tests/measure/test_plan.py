@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import config_file
+from pipeline import config
 from pipeline.config import Settings
 from pipeline.errors import BadInput
 from pipeline.measure.plan import order, variants
@@ -17,7 +17,7 @@ SMALL = st.integers(1, 5)
 
 
 def load(more: Mapping[str, str]) -> Settings:
-    return config_file.load(None, more)
+    return config.load(None, more)
 
 
 # ---- the grid --------------------------------------------------------------------------------

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline import config_file
-from pipeline.config import Settings
+from pipeline.config import Settings, load
 from pipeline.errors import BadInput
 from pipeline.measure.pool import Pool
 
@@ -12,7 +11,7 @@ URL = "http://127.0.0.1:9/v1"
 
 def settings(**more: str) -> Settings:
     named = {key.replace("__", "."): value for key, value in more.items()}
-    return config_file.load(None, {"llm.model": URL, **named})
+    return load(None, {"llm.model": URL, **named})
 
 
 @pytest.mark.parametrize(
@@ -20,7 +19,6 @@ def settings(**more: str) -> Settings:
     [
         {"reply__mode": "sequential"},
         {"turns__hold_ms": "700"},
-        {"reply__first_words": "5"},
         {"conversation__budget_tokens": "500"},
     ],
 )
@@ -38,7 +36,7 @@ def test_variants_that_compute_alike_share_engines(more: dict[str, str]) -> None
         {"tts__speed": "1.5"},
         {"llm__temperature": "0.5"},
         {"llm__model": "http://127.0.0.1:10/v1"},
-        {"vad__judge": "webrtc"},
+        {"vad__engine": "webrtc"},
         {"turns__predict": "false"},
     ],
 )

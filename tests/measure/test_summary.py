@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from rich.console import Console
 from support.known_turns import PLAIN, header, turn
 
-from pipeline.audio.speech_end import UNMEASURABLE
 from pipeline.errors import StageError
 from pipeline.measure.record import Record, Status
 from pipeline.measure.run import write_figures
 from pipeline.measure.summary import COLUMNS, HIDEABLE, row, summarise
 from pipeline.profile.terminal import PATTERNS, bar, show
 from pipeline.trace import PARTS
+from pipeline.turns.speech_end import UNMEASURABLE
 
 FILES = ("a.wav", "b.wav", "c.wav", "d.wav", "e.wav", "f.wav")
 STATUSES: tuple[Status, ...] = ("ok", "no reply", "failed", "timeout", "unmeasurable")

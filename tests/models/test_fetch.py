@@ -33,7 +33,7 @@ from support.local_hub import (
     serve,
 )
 
-from pipeline.config import Llm, Settings, Stt, Tts, Turns
+from pipeline.config import LlmSettings, Settings, SttSettings, TtsSettings, TurnSettings
 from pipeline.errors import BadInput, CascadeError
 from pipeline.models import fetch
 from pipeline.models.catalogue import Catalogue, File, Found, Hub, ModelEntry, Wheel
@@ -632,7 +632,7 @@ def test_a_python_without_pip(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> 
 
 # ---- what a run is provided with ---------------------------------------------------------------
 
-DEFAULTS = Settings(stt=Stt(), tts=Tts(), llm=Llm(), turns=Turns())
+DEFAULTS = Settings(stt=SttSettings(), tts=TtsSettings(), llm=LlmSettings(), turns=TurnSettings())
 
 TOYS: dict[str, dict[str, bytes]] = {
     "tiny.en": {"model.bin": b"\6\0\0\0\x0c\0WhisperSpec\0" + GGUF, "tokenizer.json": b"{}"},
@@ -712,10 +712,10 @@ def test_what_was_named_and_is_no_default_is_left_alone(
     server: Server, defaults: Catalogue
 ) -> None:
     settings = Settings(
-        stt=Stt(model="whisper-mini-en"),
-        tts=Tts(voice="en_US-mini"),
-        llm=Llm(model="http://127.0.0.1:9"),
-        turns=Turns(predict=False),
+        stt=SttSettings(model="whisper-mini-en"),
+        tts=TtsSettings(voice="en_US-mini"),
+        llm=LlmSettings(model="http://127.0.0.1:9"),
+        turns=TurnSettings(predict=False),
     )
     assert provide(settings, quiet(), catalogue=defaults) == settings
     assert not server.asked

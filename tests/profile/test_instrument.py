@@ -27,9 +27,9 @@ from servers.llm_server import (
 )
 from support.cli_child import ROOT
 
-from pipeline import config_file
 from pipeline.audio.files import WavWriter, read_audio
 from pipeline.clock import NS_PER_S
+from pipeline.config import load
 from pipeline.engines.local import LocalEngines
 from pipeline.measure.corpus import Item, checked, gather
 from pipeline.measure.pool import make_ready
@@ -61,7 +61,7 @@ class Studio:
         self, item: Item, *answers: Script, mode: str = "overlapped", **bounds: float
     ) -> tuple[Record, list[MarkLine]]:
         self._server.then(*answers)
-        settings = config_file.load(None, {"llm.model": self._server.url, "reply.mode": mode})
+        settings = load(None, {"llm.model": self._server.url, "reply.mode": mode})
         await make_ready(settings, self._engines)
         limits = replace(Bounds(reply_s=0.5, timeout_s=20), **bounds)
         return await measure(item, settings, self._engines, self.wav, limits)
@@ -70,7 +70,7 @@ class Studio:
 @asynccontextmanager
 async def opened(folder: Path) -> AsyncGenerator[Studio]:
     async with LlmServer(reply("ready")) as server:
-        settings = config_file.load(None, {"llm.model": server.url})
+        settings = load(None, {"llm.model": server.url})
         async with LocalEngines(settings, Catalogue.load(settings.models.dir)) as engines:
             yield Studio(server, engines, folder)
 

@@ -34,9 +34,10 @@ from support.cli_child import read_wav, recording
 from support.scripted import LOUD, Detector, Speaker
 
 from pipeline.clock import NS_PER_S, Clock
-from pipeline.config import Llm, Settings, Turns
+from pipeline.config import LlmSettings, Settings, TurnSettings
+from pipeline.engines.servers import ChatServer
 from pipeline.engines.tools import Tool
-from pipeline.engines.whisper import Transcription
+from pipeline.engines.whisper import MIN_VOICED_MS, Transcription
 from pipeline.errors import BadInput, CascadeError, StageError
 from pipeline.events import (
     Event,
@@ -55,8 +56,10 @@ from pipeline.events import (
 )
 from pipeline.speech_to_speech.audio_llm import AudioLlmSession
 from pipeline.speech_to_speech.brief import Brief, Target
-from pipeline.speech_to_speech.utterances import SPOKEN
-from pipeline.trace import Timeline, Trace
+from pipeline.speech_to_speech.hearing_model import Ears, HearingModel
+from pipeline.speech_to_speech.utterances import SPOKEN, Utterances
+from pipeline.trace import Timeline
+from pipeline.trace import Trace
 
 KEY = "sk-test-0123456789-secret"
 GUARD_S = 60
@@ -64,7 +67,7 @@ RATE = 16_000
 FRAME = 320
 BRIEF = Brief("Be short.")
 TOOL = Tool("weather", "Tells the weather.")
-SETTINGS = Settings(turns=Turns(predict=False))
+SETTINGS = Settings(turns=TurnSettings(predict=False))
 LONG = "The train leaves at nine in the morning, from platform four, and it takes three hours. " * 4
 
 
@@ -321,12 +324,17 @@ async def test_a_tool_is_called() -> None:
 
 
 async def test_a_click_is_not_sent() -> None:
-    settings = Settings(turns=Turns(predict=False, start_ms=32))
-    async with LlmServer() as server, talk(server, settings=settings) as talking:
-        await talking.say(1, 0.06)
-        done = await talking.until(ReplyDone)
-        assert server.requests == []
-    assert done.status == "skipped"
+    utterances = Utterances(keep=1)
+    async with LlmServer() as server:
+        model = HearingModel(
+            ChatServer(server.url, "any", "none", "the server"), SETTINGS, utterances
+        )
+        ears = Ears(Local(), model, utterances, MIN_VOICED_MS)
+        heard = await ears.transcribe(np.ones(1600, np.float32), 60.0)
+        assert (heard.text, heard.dropped) == ("", "short")
+        heard = await ears.transcribe(np.ones(1600, np.float32), 100.0)
+        assert utterances.sound(heard.text) is not None
+        await model.close()
 
 
 async def test_the_first_model_is_taken_that_the_server_lists() -> None:
@@ -439,7 +447,7 @@ async def hang_a_little() -> None:
 
 
 async def test_a_server_that_falls_silent() -> None:
-    settings = Settings(turns=Turns(predict=False), llm=Llm(token_timeout_s=0.2))
+    settings = Settings(turns=TurnSettings(predict=False), llm=LlmSettings(token_timeout_s=0.2))
     silent = Answer([ROLE, delta("Well, "), hang])
     async with LlmServer(silent) as server, talk(server, settings=settings) as talking:
         await talking.say()

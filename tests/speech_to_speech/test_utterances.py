@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.conversation.history import History
-from pipeline.engines.prompt import Prompt
-from pipeline.engines.tools import Tool
+from pipeline.engines.tools import Prompt, Tool
 from pipeline.engines.whisper import bare
 from pipeline.speech_to_speech.utterances import SPOKEN, UNUSED, Utterances, numbers, wav
 

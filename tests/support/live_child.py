@@ -13,7 +13,7 @@ import asyncio, json, sys
 from pathlib import Path
 
 from pipeline.compare.live import LiveOptions, prepare
-from pipeline.config_file import load
+from pipeline.config import load
 from pipeline.terminal import log_to_stderr, show_error, stderr
 from pipeline.errors import CascadeError
 

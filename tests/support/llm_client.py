@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from servers.llm_server import LlmServer, Script
 
-from pipeline.config import Llm
-from pipeline.engines.llm import ChatModel, Used, endpoint
+from pipeline.config import LlmSettings
+from pipeline.engines.llm import ChatModel, Used
+from pipeline.engines.servers import chat_server
 from pipeline.errors import StageError
 
 HANG_GUARD_S = 120
@@ -28,16 +29,16 @@ def hermetic(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.lower(), raising=False)
 
 
-def settings(url: str, **more: Any) -> Llm:
+def settings(url: str, **more: Any) -> LlmSettings:
     """Settings of a test: patient, as a test machine may stand still for seconds."""
-    patient = {"connect_timeout_s": 100, "first_token_timeout_s": 100, "token_timeout_s": 100}
-    return Llm(**{"model": url, "name": "scripted", **patient, **more})
+    patient = {"first_token_timeout_s": 100, "token_timeout_s": 100}
+    return LlmSettings(**{"model": url, "name": "scripted", **patient, **more})
 
 
 @contextlib.asynccontextmanager
-async def client(url: str, **more: Any) -> AsyncIterator[ChatModel]:
+async def client(url: str, connect_timeout_s: float = 100, **more: Any) -> AsyncIterator[ChatModel]:
     chosen = settings(url, **more)
-    model = ChatModel(endpoint(chosen), chosen)
+    model = ChatModel(chat_server(chosen), chosen, connect_timeout_s=connect_timeout_s)
     try:
         async with asyncio.timeout(HANG_GUARD_S):
             yield model

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pipeline.config import Turns
+from pipeline.config import TurnSettings
 from pipeline.turns.completeness import completeness
 from pipeline.turns.end_of_turn import Evidence, Hangover, hold_ms, probability
 
-SETTINGS = Turns()
+SETTINGS = TurnSettings()
 HOLD = float(SETTINGS.hold_ms)
 
 probabilities = st.floats(0, 1)
@@ -26,7 +26,7 @@ evidence = st.builds(
 milliseconds = st.floats(0, 10_000)
 kinds = st.sampled_from(["melody", "words", "judged"])
 sections = st.builds(
-    Turns,
+    TurnSettings,
     shortest_ms=st.integers(64, 5000),
     hold_ms=st.integers(64, 5000),
     longest_ms=st.integers(64, 10_000),
@@ -63,7 +63,7 @@ def test_more_evidence_of_an_end_never_makes_it_less_likely(
 
 @given(sections, probabilities, probabilities, milliseconds)
 def test_the_surer_the_end_the_shorter_the_hold(
-    settings: Turns, one: float, other: float, hangover: float
+    settings: TurnSettings, one: float, other: float, hangover: float
 ) -> None:
     low, high = sorted((one, other))
     assert hold_ms(settings, high, hangover) <= hold_ms(settings, low, hangover)
@@ -71,20 +71,20 @@ def test_the_surer_the_end_the_shorter_the_hold(
 
 @given(sections, probabilities, milliseconds, milliseconds)
 def test_a_longer_hangover_never_shortens_the_hold(
-    settings: Turns, p: float, one: float, other: float
+    settings: TurnSettings, p: float, one: float, other: float
 ) -> None:
     low, high = sorted((one, other))
     assert hold_ms(settings, p, low) <= hold_ms(settings, p, high)
 
 
 @given(sections, probabilities, milliseconds)
-def test_the_hold_is_within_its_bounds(settings: Turns, p: float, hangover: float) -> None:
+def test_the_hold_is_within_its_bounds(settings: TurnSettings, p: float, hangover: float) -> None:
     assume(settings.shortest_ms <= settings.longest_ms)
     assert settings.shortest_ms <= hold_ms(settings, p, hangover) <= settings.longest_ms
 
 
 @given(sections, milliseconds)
-def test_certainty_meets_the_bounds(settings: Turns, hangover: float) -> None:
+def test_certainty_meets_the_bounds(settings: TurnSettings, hangover: float) -> None:
     assume(settings.shortest_ms <= settings.longest_ms)
     assert hold_ms(settings, 0.0, hangover) == settings.longest_ms
     assert hold_ms(settings, 1.0, hangover) == settings.shortest_ms
@@ -92,7 +92,7 @@ def test_certainty_meets_the_bounds(settings: Turns, hangover: float) -> None:
 
 @given(sections, st.none() | probabilities, milliseconds, st.floats(0, 60), st.floats(0, 60))
 def test_the_longer_somebody_speaks_the_longer_they_are_waited_for(
-    settings: Turns, p: float | None, hangover: float, one: float, other: float
+    settings: TurnSettings, p: float | None, hangover: float, one: float, other: float
 ) -> None:
     short, long = sorted((one, other))
     holds = [hold_ms(settings, p, hangover, spoken_s=spoken) for spoken in (short, long)]
@@ -163,7 +163,7 @@ def test_a_fragment_that_is_plainly_open_is_waited_for_whatever_was_asked() -> N
     assert fragment("For the", 0.04, asked=True) > 2 * HOLD
 
 
-def taught(pauses: list[float], settings: Turns = SETTINGS) -> float:
+def taught(pauses: list[float], settings: TurnSettings = SETTINGS) -> float:
     hangover = Hangover(settings)
     for pause in pauses:
         hangover.paused(pause)
@@ -191,12 +191,12 @@ def test_old_pauses_are_forgotten() -> None:
 
 
 def test_the_hold_stays_where_it_is_without_adapting() -> None:
-    assert taught([700.0] * 10, Turns(adapt=False)) == HOLD
+    assert taught([700.0] * 10, TurnSettings(predict=False)) == HOLD
 
 
 @given(st.lists(milliseconds, max_size=60), sections)
 def test_the_hangover_keeps_within_half_of_its_setting(
-    pauses: list[float], settings: Turns
+    pauses: list[float], settings: TurnSettings
 ) -> None:
     assert 0.5 * settings.hold_ms <= taught(pauses, settings) <= 1.5 * settings.hold_ms
 
@@ -208,7 +208,7 @@ def test_longer_pauses_never_shorten_the_hangover(pairs: list[tuple[float, float
 
 def test_the_melody_alone_holds_no_longer_than_a_sentence_that_may_go_on() -> None:
     def hold(melody: float, words: float | None = None) -> float:
-        return hold_ms(Turns(), probability(Evidence(melody=melody, words=words)), 500)
+        return hold_ms(TurnSettings(), probability(Evidence(melody=melody, words=words)), 500)
 
     assert hold(0.001) == hold(0.05) < 1300
     assert hold(0.05) > hold(0.3) > hold(0.9)

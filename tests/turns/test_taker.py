@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config import Turns, Vad
+from pipeline.config import TurnSettings, VadSettings
 from pipeline.engines.vad import WINDOW, Voice
 from pipeline.turns.end_of_turn import Evidence
 from pipeline.turns.taker import (
     ONSET_GAP_MS,
     RATE,
+    TIMES,
     Began,
     Decision,
     Ducked,
@@ -28,6 +29,7 @@ from pipeline.turns.taker import (
     Suspected,
     Swelled,
     TurnTaker,
+    TurnTimes,
 )
 
 WINDOW_MS = WINDOW * 1000 / RATE
@@ -42,24 +44,31 @@ def runs(most: int = 60) -> st.SearchStrategy[list[tuple[float, bool]]]:
     return st.lists(run, max_size=14).map(lambda r: [(p, s) for p, s, n in r for _ in range(n)])
 
 
+Kind = tuple[TurnSettings, TurnTimes]
+
+
 @st.composite
-def settings_of_any_kind(draw: st.DrawFn) -> Turns:
+def any_kind(draw: st.DrawFn) -> Kind:
+    """Settings and times of any kind, with a hold that does not adapt."""
     provisional = draw(st.integers(32, 600))
-    return Turns(
-        start_ms=draw(st.integers(32, 400)),
-        preroll_ms=draw(st.integers(0, 600)),
+    settings = TurnSettings(
         provisional_ms=provisional,
         shortest_ms=64,
         hold_ms=draw(st.integers(max(64, provisional), 1200)),
         longest_ms=2000,
-        adapt=False,
+        predict=False,
+        barge_in_ms=draw(st.integers(32, 1000)),
+    )
+    times = TurnTimes(
+        start_ms=draw(st.integers(32, 400)),
+        preroll_ms=draw(st.integers(0, 600)),
         tail_ms=draw(st.integers(0, 1000)),
         max_turn_s=draw(st.floats(1, 4)),
         duck_ms=draw(st.integers(32, 200)),
         word_ms=draw(st.integers(32, 600)),
-        barge_in_ms=draw(st.integers(32, 1000)),
         swell_ms=draw(st.integers(32, 600)),
     )
+    return settings, times
 
 
 def samples(ms: float) -> int:
@@ -70,13 +79,14 @@ def samples(ms: float) -> int:
 class Heard:
     """A turn taker and all it decided."""
 
-    settings: Turns = field(default_factory=Turns)
-    vad: Vad = field(default_factory=Vad)
+    settings: TurnSettings = field(default_factory=TurnSettings)
+    times: TurnTimes = TIMES
+    vad: VadSettings = field(default_factory=VadSettings)
     decisions: list[Decision] = field(default_factory=list)
     windows: int = 0
 
     def __post_init__(self) -> None:
-        self.taker = TurnTaker(self.settings, self.vad)
+        self.taker = TurnTaker(self.settings, self.vad, self.times)
 
     def push(
         self, probability: float, *, speaking: bool = False, level_db: float = 0.0
@@ -116,12 +126,12 @@ class Heard:
 
 
 @settings(deadline=None)
-@given(settings_of_any_kind(), runs(), st.data())
+@given(any_kind(), runs(), st.data())
 def test_decisions_follow_the_protocol(
-    settings: Turns, windows: list[tuple[float, bool]], data: st.DataObject
+    kind: Kind, windows: list[tuple[float, bool]], data: st.DataObject
 ) -> None:
     """Whatever is heard, predicted and recognised, each decision has its place."""
-    heard = Heard(settings)
+    heard = Heard(*kind)
     state = "quiet"
     step = {
         ("quiet", Began): "speech",
@@ -159,31 +169,32 @@ def test_decisions_follow_the_protocol(
 
 
 @settings(deadline=None)
-@given(settings_of_any_kind(), runs())
+@given(any_kind(), runs())
 def test_decisions_are_made_at_the_window_that_was_pushed(
-    settings: Turns, windows: list[tuple[float, bool]]
+    kind: Kind, windows: list[tuple[float, bool]]
 ) -> None:
     """So `at` never runs backwards, nor ahead of the audio."""
-    heard = Heard(settings)
+    heard = Heard(*kind)
     for probability, speaking in windows:
         for decision in heard.push(probability, speaking=speaking):
             assert decision.at == heard.windows * WINDOW
 
 
 @settings(deadline=None)
-@given(settings_of_any_kind(), runs())
+@given(any_kind(), runs())
 def test_utterances_do_not_overlap_and_hold_their_speech(
-    settings: Turns, windows: list[tuple[float, bool]]
+    kind: Kind, windows: list[tuple[float, bool]]
 ) -> None:
+    settings, times = kind
     floor = 0
     began: Began | None = None
     speech_end = 0
-    for decision in Heard(settings).all(windows):
+    for decision in Heard(*kind).all(windows):
         match decision:
             case Began():
                 began = decision
                 assert floor <= began.start <= began.voiced < began.at
-                assert began.voiced - began.start <= samples(settings.preroll_ms)
+                assert began.voiced - began.start <= samples(times.preroll_ms)
                 speech_end = began.voiced
             case Paused():
                 assert speech_end <= decision.speech_end <= decision.at
@@ -192,23 +203,22 @@ def test_utterances_do_not_overlap_and_hold_their_speech(
                 assert began is not None
                 assert decision.start == began.start
                 assert began.voiced < decision.speech_end <= decision.end <= decision.at
-                assert decision.end <= decision.speech_end + samples(settings.tail_ms)
+                assert decision.end <= decision.speech_end + samples(times.tail_ms)
                 assert decision.speech_end <= decision.silence_from <= decision.at
                 assert decision.voiced_ms <= (decision.speech_end - began.voiced) * 1000 / RATE
-                assert decision.voiced_ms >= math.floor(
-                    min(settings.start_ms, settings.barge_in_ms)
-                )
+                assert decision.voiced_ms >= math.floor(min(times.start_ms, settings.barge_in_ms))
                 floor = decision.end
 
 
 @settings(deadline=None)
-@given(settings_of_any_kind(), runs())
+@given(any_kind(), runs())
 def test_a_turn_ends_at_the_first_window_at_which_it_is_silent_or_long_enough(
-    settings: Turns, windows: list[tuple[float, bool]]
+    kind: Kind, windows: list[tuple[float, bool]]
 ) -> None:
-    hold, longest = samples(settings.hold_ms), int(settings.max_turn_s * RATE)
+    settings, times = kind
+    hold, longest = samples(settings.hold_ms), int(times.max_turn_s * RATE)
     began: Began | None = None
-    for decision in Heard(settings).all(windows):
+    for decision in Heard(*kind).all(windows):
         if isinstance(decision, Began):
             began = decision
         elif isinstance(decision, Ended):
@@ -225,12 +235,13 @@ def test_a_turn_ends_at_the_first_window_at_which_it_is_silent_or_long_enough(
 
 
 @settings(deadline=None)
-@given(settings_of_any_kind(), runs())
+@given(any_kind(), runs())
 def test_pauses_are_told_once_the_silence_is_long_enough(
-    settings: Turns, windows: list[tuple[float, bool]]
+    kind: Kind, windows: list[tuple[float, bool]]
 ) -> None:
+    settings, _ = kind
     provisional = samples(settings.provisional_ms)
-    decisions = Heard(settings).all(windows)
+    decisions = Heard(*kind).all(windows)
     ends = {d.at for d in decisions if isinstance(d, Ended)}
     begins = {d.at for d in decisions if isinstance(d, Began)}
     for pause in decisions:
@@ -262,7 +273,7 @@ def test_clicks_never_begin_a_turn(
 
 
 def test_a_stop_inside_the_first_syllable_does_not_begin_it_anew() -> None:
-    heard = Heard(Turns(start_ms=96))
+    heard = Heard(times=TurnTimes(start_ms=96))
     heard.repeat(VOICE, 2)
     assert heard.repeat(SILENCE, 3) == []
     [began] = heard.push(VOICE)
@@ -272,12 +283,13 @@ def test_a_stop_inside_the_first_syllable_does_not_begin_it_anew() -> None:
 
 @pytest.mark.parametrize("speaking", [False, True])
 @settings(deadline=None)
-@given(settings=settings_of_any_kind())
+@given(kind=any_kind())
 def test_it_takes_the_voice_asked_for_to_begin_and_more_while_the_assistant_speaks(
-    speaking: bool, settings: Turns
+    speaking: bool, kind: Kind
 ) -> None:
-    heard = Heard(settings)
-    needed = math.ceil((settings.barge_in_ms if speaking else settings.start_ms) / WINDOW_MS)
+    settings, times = kind
+    heard = Heard(*kind)
+    needed = math.ceil((settings.barge_in_ms if speaking else times.start_ms) / WINDOW_MS)
     heard.repeat(VOICE, needed - 1, speaking=speaking)
     assert heard.turns() == []
     [began] = heard.push(VOICE, speaking=speaking)
@@ -373,7 +385,7 @@ def test_a_prediction_moves_the_end_of_its_own_pause_only(lead: int) -> None:
     assert ends == sorted(ends, reverse=True)
     assert ends[-1] < fixed < ends[0]
     assert end(1.0, stale=True) == fixed
-    assert samples(Turns().shortest_ms) <= ends[-1] <= ends[0] < samples(2000) + WINDOW
+    assert samples(TurnSettings().shortest_ms) <= ends[-1] <= ends[0] < samples(2000) + WINDOW
 
 
 def test_a_prediction_is_forgotten_when_speech_resumes() -> None:
@@ -383,7 +395,7 @@ def test_a_prediction_is_forgotten_when_speech_resumes() -> None:
     assert isinstance(paused, Paused)
     heard.taker.predicted(paused.speech_end, Evidence(0.0))
     heard.repeat(VOICE, 10)
-    assert heard.taker.hold_ms <= 1.5 * Turns().hold_ms
+    assert heard.taker.hold_ms <= 1.5 * TurnSettings().hold_ms
 
 
 def test_the_hold_learns_from_a_turn_that_it_cut_off() -> None:
@@ -394,13 +406,13 @@ def test_the_hold_learns_from_a_turn_that_it_cut_off() -> None:
             heard.repeat(SILENCE, pause)
         return heard.taker.hold_ms
 
-    assert hold_after(20) > Turns().hold_ms
-    assert hold_after(200) == Turns().hold_ms
+    assert hold_after(20) > TurnSettings().hold_ms
+    assert hold_after(200) == TurnSettings().hold_ms
 
 
 def test_a_turn_ends_once() -> None:
     """Its silence and its length are enough at the same window."""
-    heard = Heard(Turns(max_turn_s=1, preroll_ms=0, hold_ms=320, predict=False))
+    heard = Heard(TurnSettings(hold_ms=320, predict=False), TurnTimes(max_turn_s=1, preroll_ms=0))
     heard.repeat(VOICE, 22)
     heard.repeat(SILENCE, 40)
     assert [type(d) for d in heard.decisions].count(Ended) == 1
@@ -429,7 +441,7 @@ def test_no_turn_ends_while_there_is_voice() -> None:
 
 
 def test_silence_without_end_calls_the_assistant_so_many_times() -> None:
-    settings = Turns(idle_s=3, idle_times=2)
+    settings = TurnSettings(idle_s=3)
     heard = Heard(settings)
     windows = math.ceil(20 * RATE / WINDOW)
     heard.repeat(SILENCE, windows)
@@ -443,7 +455,7 @@ def test_silence_without_end_calls_the_assistant_so_many_times() -> None:
 
 
 def test_nobody_is_idle_while_a_reply_is_under_way() -> None:
-    heard = Heard(Turns(idle_s=3))
+    heard = Heard(TurnSettings(idle_s=3))
     heard.repeat(SILENCE, 500, speaking=True)
     assert heard.decisions == []
 
@@ -472,15 +484,16 @@ def test_between_release_and_threshold_nothing_begins_and_nothing_ends(
 
 
 @settings(deadline=None)
-@given(settings_of_any_kind(), st.integers(1, 20))
-def test_silence_ends_the_turn_exactly_at_the_hold(settings: Turns, more: int) -> None:
-    heard = Heard(settings)
+@given(any_kind(), st.integers(1, 20))
+def test_silence_ends_the_turn_exactly_at_the_hold(kind: Kind, more: int) -> None:
+    settings, times = kind
+    heard = Heard(*kind)
     heard.until(Began, VOICE)
     heard.repeat(VOICE, min(more, 20))
     ended_early = [d for d in heard.decisions if isinstance(d, Ended)]
     speech_end = heard.windows * WINDOW
     windows = math.ceil(samples(settings.hold_ms) / WINDOW)
-    if ended_early or speech_end + windows * WINDOW >= settings.max_turn_s * RATE:
+    if ended_early or speech_end + windows * WINDOW >= times.max_turn_s * RATE:
         return  # the length ended it, see below
     heard.repeat(SILENCE, windows - 1)
     assert not any(isinstance(d, Ended) for d in heard.decisions)
@@ -489,7 +502,7 @@ def test_silence_ends_the_turn_exactly_at_the_hold(settings: Turns, more: int) -
     assert ended.reason == "silence"
     assert ended.speech_end == speech_end
     assert ended.silence_from == speech_end + WINDOW
-    assert ended.end == min(ended.at, speech_end + samples(settings.tail_ms))
+    assert ended.end == min(ended.at, speech_end + samples(times.tail_ms))
 
 
 def test_the_defaults_pause_at_64_and_end_at_512_ms() -> None:
@@ -520,7 +533,7 @@ def test_the_defaults_pause_at_64_and_end_at_512_ms() -> None:
 
 
 def test_a_turn_that_ends_at_its_first_pause_is_told_of_both() -> None:
-    heard = Heard(Turns(provisional_ms=500, hold_ms=500))
+    heard = Heard(TurnSettings(provisional_ms=500, hold_ms=500))
     heard.repeat(VOICE, 10)
     heard.repeat(SILENCE, 16)
     assert [(type(d), d.at) for d in heard.decisions[1:]] == [
@@ -546,7 +559,7 @@ def test_voice_after_a_pause_resumes_the_turn_and_moves_its_end() -> None:
 
 
 def test_a_monologue_is_cut_at_the_longest_turn_and_no_sample_is_lost_or_repeated() -> None:
-    heard = Heard(Turns(max_turn_s=2))
+    heard = Heard(times=TurnTimes(max_turn_s=2))
     heard.repeat(VOICE, 140)
     heard.repeat(VOICE, 40, speaking=True)
     heard.repeat(VOICE, 80)
@@ -559,7 +572,7 @@ def test_a_monologue_is_cut_at_the_longest_turn_and_no_sample_is_lost_or_repeate
 
 
 def test_a_turn_cut_for_length_while_paused_has_no_second_pause() -> None:
-    heard = Heard(Turns(max_turn_s=1, preroll_ms=0, hold_ms=500, provisional_ms=64))
+    heard = Heard(times=TurnTimes(max_turn_s=1, preroll_ms=0))
     heard.repeat(VOICE, 28)
     heard.repeat(SILENCE, 4)
     assert [type(d) for d in heard.decisions] == [Began, Paused, Ended]
@@ -570,7 +583,7 @@ def test_a_turn_cut_for_length_while_paused_has_no_second_pause() -> None:
 
 
 def test_the_next_turns_preroll_does_not_reach_into_the_last_turn() -> None:
-    heard = Heard(Turns(preroll_ms=2000))
+    heard = Heard(times=TurnTimes(preroll_ms=2000))
     heard.repeat(VOICE, 10)
     first = heard.until(Ended, SILENCE)
     second = heard.until(Began, VOICE)
@@ -680,7 +693,7 @@ def test_a_user_who_was_silent_for_long_is_no_louder_voice_that_joins() -> None:
 
 
 def test_whoever_talks_on_over_the_answer_is_heard_from_the_last_cut_on() -> None:
-    heard = Heard(Turns(max_turn_s=2))
+    heard = Heard(times=TurnTimes(max_turn_s=2))
     heard.repeat(VOICE, 130)
     cut = heard.decisions[-1]
     assert isinstance(cut, Ended)
@@ -688,7 +701,7 @@ def test_whoever_talks_on_over_the_answer_is_heard_from_the_last_cut_on() -> Non
     [began] = heard.push(VOICE)
     assert isinstance(began, Began)
     assert began.start == began.voiced == cut.end
-    heard = Heard(Turns(max_turn_s=2))
+    heard = Heard(times=TurnTimes(max_turn_s=2))
     heard.repeat(VOICE, 130)
     made = heard.repeat(VOICE, 5, speaking=True) + heard.repeat(SILENCE, 20, speaking=True)
     assert [type(d) for d in made] == [Began, Paused, Ended]
@@ -698,7 +711,7 @@ def test_who_was_cut_off_is_waited_for_as_if_they_had_not_been() -> None:
     """After seven seconds of talk the hold is longer, in how many turns ever they came."""
 
     def hold_after(pause: int) -> float:
-        heard = Heard(Turns(adapt=False, idle_s=0))
+        heard = Heard(TurnSettings(predict=False))
         heard.repeat(VOICE, 100)
         first = heard.until(Ended, SILENCE)
         assert isinstance(first, Ended)

@@ -1,14 +1,16 @@
-"""Frames of any rate become 16 kHz sound that knows when it was captured."""
+"""Frames of any rate become 16 kHz sound that is found again by offset and by time."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.scripted import LOUD, Detector
 
-from pipeline.audio.speech_end import RATE
-from pipeline.events import Frame
-from pipeline.turns.listener import LOST_S, Hearing
+from pipeline.engines.vad import RATE
+from pipeline.events import Frame, Samples
+from pipeline.turns.listener import LOST_S, Hearing, RingBuffer
 
 
 def feed(hearing: Hearing, rate: int, frames: int, start_ns: int = 0) -> int:
@@ -78,3 +80,82 @@ def test_neither_gain_nor_a_loud_room_moves_it(level: float, floor: float) -> No
 
 def test_before_anything_was_heard_there_is_nothing_to_look_at() -> None:
     assert Hearing(Detector(), 5.0).last_sound(0) == 0
+
+
+SLOW = 1000  # a sample a millisecond: times are read off
+MS = 1_000_000
+
+lengths_of_blocks = st.lists(st.integers(0, 60), max_size=40)
+
+
+def count_up(lengths: list[int], seconds: float) -> tuple[RingBuffer, Samples]:
+    """A buffer in which each sample is its own offset, and all that went on it."""
+    kept = RingBuffer(SLOW, seconds)
+    everything = np.arange(sum(lengths), dtype=np.int16)
+    for length in lengths:
+        kept.append(everything[kept.end : kept.end + length], kept.end * MS)
+    return kept, everything
+
+
+@settings(deadline=None)
+@given(lengths_of_blocks, st.floats(0, 1), st.data())
+def test_a_cut_is_what_went_in_as_far_as_it_is_kept(
+    lengths: list[int], seconds: float, data: st.DataObject
+) -> None:
+    """At least the last `seconds` are there; what is gone is missing at the start only."""
+    kept, everything = count_up(lengths, seconds)
+    assert kept.end == len(everything)
+    assert len(kept.cut(0, kept.end)) <= int(seconds * SLOW) + 60  # and one block
+    start = data.draw(st.integers(-10, kept.end + 10))
+    end = data.draw(st.integers(-10, kept.end + 10))
+    cut = kept.cut(start, end)
+    assert cut.dtype == np.int16
+    wanted = everything[max(0, start) : max(0, end)]
+    surely = everything[max(0, start, kept.end - int(seconds * SLOW)) : max(0, end)]
+    assert len(surely) <= len(cut) <= len(wanted)
+    assert np.array_equal(cut, wanted[len(wanted) - len(cut) :])
+
+
+@settings(deadline=None)
+@given(lengths_of_blocks, st.floats(0, 1), st.integers(-100, 3000))
+def test_of_a_steady_clock_the_time_of_every_offset_is_known_kept_or_not(
+    lengths: list[int], seconds: float, offset: int
+) -> None:
+    kept, _ = count_up(lengths, seconds)
+    if kept.end:
+        assert kept.time_of(offset) == offset * MS
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 5 * MS)), min_size=1, max_size=30))
+def test_each_block_has_its_own_time_so_a_drifting_clock_does_no_harm(
+    late: list[tuple[int, int]],
+) -> None:
+    kept = RingBuffer(SLOW, 60)
+    captured = []
+    drift = 0
+    for length, more in late:
+        drift += more
+        captured += [(kept.end + i) * MS + drift for i in range(length)]
+        kept.append(np.zeros(length, np.int16), kept.end * MS + drift)
+    times = [kept.time_of(offset) for offset in range(kept.end)]
+    assert times == captured
+    assert kept.time_of(kept.end + 9) == times[-1] + 10 * MS
+
+
+def test_times_are_whole_nanoseconds_at_any_rate() -> None:
+    kept = RingBuffer(44_100, 1)
+    kept.append(np.zeros(100, np.int16), 5)
+    assert kept.time_of(0) == 5
+    assert kept.time_of(1) == 5 + 22_675
+    assert kept.time_of(44_100) == 5 + 1_000_000_000
+    assert isinstance(kept.time_of(3), int)
+
+
+def test_an_empty_kept_gives_no_audio() -> None:
+    kept = RingBuffer(SLOW, 1)
+    kept.append(np.zeros(0, np.int16), 77)
+    assert kept.end == 0
+    assert len(kept.cut(0, 100)) == 0
+    assert kept.cut(0, 100).dtype == np.int16
+    assert kept.time_of(5) == 0

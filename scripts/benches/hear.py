@@ -31,9 +31,18 @@ from figures import show_machine
 from whisper_normalizer.english import EnglishTextNormalizer
 
 from pipeline.audio.files import read_audio
-from pipeline.config import Settings
+from pipeline.config import Settings, load
 from pipeline.engines.vad import VoiceDetector
-from pipeline.engines.whisper import FULL_S, RATE, Audio, Transcription, Whisper, said_twice
+from pipeline.engines.whisper import (
+    COMPUTE_TYPE,
+    FULL_S,
+    RATE,
+    WINDOW_S,
+    Audio,
+    Transcription,
+    Whisper,
+    said_twice,
+)
 from pipeline.errors import CascadeError
 from pipeline.events import Samples
 from pipeline.models.catalogue import Catalogue
@@ -159,7 +168,7 @@ def read(path: Path, row: dict[str, str]) -> Samples:
         return np.concatenate(list(read_audio(copy, RATE)))
 
 
-def load(folder: Path, settings: Settings) -> list[Clip]:
+def clips_of(folder: Path, settings: Settings) -> list[Clip]:
     """All recordings of the folder; what cannot be read is told and left out."""
     clips = []
     for row in rows(folder):
@@ -313,14 +322,16 @@ def bench(name: str, clips: Sequence[Clip], settings: Settings, *, guard: bool) 
     """Print everything about one model."""
     model = Catalogue.load().resolve("stt", name)
     short = model.model is not None and model.model.short_windows
-    print(f"{name}, {settings.stt.compute_type}, one thread")
+    print(f"{name}, {COMPUTE_TYPE}, one thread")
     said = [clip for clip in clips if clip.text]
-    paths = {f"{w:g} s": {"window": "padded", "window_s": w} for w in WINDOWS if w < FULL_S}
-    paths |= {"30 s": {"window": "full"}, "default": {}}
+    paths: dict[str, tuple[dict[str, str], float]] = {
+        f"{w:g} s": ({"window": "padded"}, w) for w in WINDOWS if w < FULL_S
+    }
+    paths |= {"30 s": ({"window": "full"}, FULL_S), "default": ({}, WINDOW_S)}
     whispers = {}
-    for title, changes in paths.items():
+    for title, (changes, window_s) in paths.items():
         stt = settings.stt.model_copy(update={**changes, "threads": 1})
-        whispers[title] = Whisper(model.path, stt, short_windows=short)
+        whispers[title] = Whisper(model.path, stt, short_windows=short, window_s=window_s)
         whispers[title].warm()
     # They take turns, so that a machine whose speed drifts does the same to all.
     heard: dict[str, list[Heard]] = {title: [] for title in paths}
@@ -345,10 +356,10 @@ def main() -> None:
     options = parser.parse_args()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     show_machine()
-    settings = Settings()
+    settings = load()
     if not options.folder.is_dir():
         parser.error(f"{options.folder}: there is no such folder")
-    clips = load(options.folder, settings)
+    clips = clips_of(options.folder, settings)
     if not clips:
         parser.error(f"{options.folder}: no recordings; a manifest.tsv, or texts beside them?")
     for name in options.model or [settings.stt.model]:

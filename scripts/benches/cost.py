@@ -9,8 +9,8 @@ from random import Random
 from typing import Any
 
 import numpy as np
-from bench_latency import SHORT, recording
 from figures import Aims, show
+from latency import SHORT, recording
 from studio import Studio, Talk
 
 from pipeline.audio.audible import ending, onset
@@ -25,7 +25,6 @@ SHORTEST_S, LONGEST_S = 0.25, 0.6
 
 PATIENT = {
     "CASCADE_TURNS__PREDICT": "false",
-    "CASCADE_TURNS__ADAPT": "false",
     "CASCADE_TURNS__HOLD_MS": "900",
 }
 """A hold that survives all of the pauses, so that each costs what was begun in it."""

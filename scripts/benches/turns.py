@@ -13,17 +13,17 @@ import sys
 import time
 from pathlib import Path
 
-from bench_cost import cost
-from bench_interruption import interruption
-from bench_latency import latency
-from bench_stability import stability
-from bench_voices import voices
+from cost import cost
 from figures import Aims, show_machine
+from interruption import interruption
+from latency import latency
 from people import people
+from stability import stability
 from studio import ROOT, Studio
 from support.cli_child import HUMAN
+from voices import voices
 
-from pipeline.config import Settings
+from pipeline.config import load
 
 DEVICES = {"latency": latency, "interruption": interruption, "cost": cost}
 """What is measured on devices."""
@@ -61,11 +61,11 @@ def main() -> None:
         elif section == "people":
             for folder in folders or [PEOPLE]:
                 if folder.is_dir():
-                    people(Settings(), aims, folder, quick=options.quick, only_fit=options.fit)
+                    people(load(), aims, folder, quick=options.quick, only_fit=options.fit)
                 else:
                     print(f" people: skipped, there is no folder {folder}")
         elif section == "voices":
-            voices(Settings(), quick=options.quick)
+            voices(load(), quick=options.quick)
         else:
             stability(aims, rounds, quick=options.quick)
         print(f" {section}: {time.monotonic() - began:.0f} s")

@@ -12,8 +12,6 @@ import asyncio
 import contextlib
 import csv
 import io
-import itertools
-import json
 import os
 import subprocess
 import sys
@@ -27,10 +25,10 @@ from typing import Any, Self
 from figures import show, show_machine
 from rich.console import Console
 
-from pipeline import config_file
 from pipeline.audio.files import WavWriter, read_audio
 from pipeline.audio.line import Ends
-from pipeline.config import Settings
+from pipeline.config import Settings, load
+from pipeline.terminal import Display
 from pipeline.conversation.cascade import Cascade
 from pipeline.engines.llm import Used
 from pipeline.engines.local import LocalEngines
@@ -38,13 +36,12 @@ from pipeline.engines.vad import VoiceDetector
 from pipeline.events import Event, Samples, Usage
 from pipeline.models.catalogue import Catalogue
 from pipeline.talk import Driver
-from pipeline.terminal import Display
-from pipeline.trace import PARTS, Timeline, Trace
+from pipeline.trace import Trace
 
 # isort: split
 import numpy as np
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 RECORDINGS = ROOT / "tests/data/recordings"
 RATE = 16_000
 QUESTIONS = ("dev_11.wav", "dev_14.wav", "dev_02.wav", "dev_29.wav", "dev_08.wav", "dev_20.wav")
@@ -167,50 +164,14 @@ async def one_reply(
 
 
 def voice_to_voice(rounds: int) -> None:
-    """The loop in its three modes, same engines, same recordings, in turn."""
+    """The loop in its three modes, same recordings, in turn: `cascade profile` measures it."""
     print("voice-to-voice, from the last voiced sample to the first audible one of the reply")
-    modes = ("speculative", "overlapped", "sequential")
-    turns: dict[str, list[list[Timeline]]] = {mode: [] for mode in modes}
-    for number in range(rounds):
-        for mode in modes if number % 2 == 0 else reversed(modes):
-            turns[mode].append(one_run(mode))
-    for mode in modes:
-        flat = [t for run in turns[mode] for t in run]
-        show(mode, [t.total_ns / 1e6 for t in flat], "ms")
-        for part in PARTS:
-            show(f"    {part}", [t.parts[part] / 1e6 for t in flat], "ms")
-    for quick, slow in itertools.pairwise(modes):
-        pairs = [
-            pair
-            for runs in zip(turns[quick], turns[slow], strict=True)
-            for pair in zip(*runs, strict=False)
-        ]
-        ratios = [a.total_ns / b.total_ns for a, b in pairs]
-        show(f"{quick} / {slow}, turn by turn", ratios, "×")
-
-
-def one_run(mode: str) -> list[Timeline]:
-    """Timelines of one conversation held through `cascade talk` in a child process."""
     with tempfile.TemporaryDirectory() as folder:
-        trace = Path(folder) / "trace.jsonl"
-        # Fast: what is waited for is skipped, what is computed takes its time.
-        command = [sys.executable, "-m", "pipeline", "talk", "--fast", "--mode", mode]
-        for name in QUESTIONS:
-            command += ["--input", str(RECORDINGS / name)]
-        command += ["--output", str(Path(folder) / "reply.wav"), "--trace", str(trace)]
-        # The same replies in both modes: no sampling.
-        environ = {
-            **os.environ,
-            "CASCADE_LLM__TEMPERATURE": "0",
-            "CASCADE_LLM__MAX_TOKENS": "60",
-        }
-        subprocess.run(command, check=True, cwd=ROOT, env=environ, capture_output=True)
-        marks: dict[int, dict[str, int]] = {}
-        for line in trace.read_text(encoding="utf-8").splitlines()[1:]:
-            entry = json.loads(line)
-            marks.setdefault(entry["turn"], {})[entry["mark"]] = entry["t_ns"]
-    timelines = [Timeline.from_marks(m) for m in marks.values()]
-    return [t for t in timelines if t is not None]
+        command = [sys.executable, "-m", "pipeline", "profile"]
+        command += [str(RECORDINGS / name) for name in QUESTIONS]
+        command += ["--mode", "speculative,overlapped,sequential", "--repeat", str(rounds)]
+        environ = {**os.environ, "CASCADE_LLM__MAX_TOKENS": "60"}
+        subprocess.run([*command, "--out", folder], check=True, cwd=ROOT, env=environ)
 
 
 @dataclass(frozen=True)
@@ -300,7 +261,7 @@ async def main() -> None:
     rounds = max(1, parser.parse_args().rounds)
     os.chdir(ROOT)
     # Replies that are stopped tell no number of tokens.
-    settings = config_file.load(None, {"llm.sentences": "0"})
+    settings = load(None, {"llm.sentences": "0"})
     show_machine()
     start_up(rounds)
     async with LocalEngines(settings, Catalogue.load(settings.models.dir)) as engines:

@@ -19,7 +19,6 @@ QUESTIONS = (11, 14, 2, 29, 8, 25)
 
 FIXED = {
     "CASCADE_TURNS__PREDICT": "false",
-    "CASCADE_TURNS__ADAPT": "false",
     "CASCADE_TURNS__HOLD_MS": "500",
 }
 """The same endpoint whatever is said: a hold at least as long as the stages need."""

@@ -13,8 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic.fields import FieldInfo
 
-from pipeline.config import Section, Settings
-from pipeline.config_file import DEFAULT_FILE, document, load
+from pipeline.config import (
+    DEFAULT_FILE,
+    REMOVED,
+    Section,
+    Settings,
+    TurnSettings,
+    VadSettings,
+    document,
+    load,
+)
 from pipeline.errors import BadInput
 
 FIELDS: dict[str, FieldInfo] = {
@@ -84,14 +92,14 @@ def test_sources_are_merged_key_by_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """A flag in a section does not hide what the file says of other keys there."""
     write('[stt]\nmodel = "from-file"\nlanguage = "fr"\nthreads = 3\n[tts]\nspeed = 2\n')
     monkeypatch.setenv("CASCADE_STT__LANGUAGE", "de")
-    monkeypatch.setenv("CASCADE_TTS__STREAM", "false")
+    monkeypatch.setenv("CASCADE_TURNS__PREDICT", "false")
     settings = load(flags={"stt.threads": 5})
     assert (settings.stt.model, settings.stt.language, settings.stt.threads) == (
         "from-file",
         "de",
         5,
     )
-    assert (settings.tts.speed, settings.tts.stream) == (2.0, False)
+    assert (settings.tts.speed, settings.turns.predict) == (2.0, False)
 
 
 def test_a_flag_that_was_not_given_sets_nothing() -> None:
@@ -197,10 +205,10 @@ def test_a_file_that_is_not_toml_is_named_with_the_line(text: str) -> None:
             "[tts]\nvolume = inf\n",
             "tts.volume is inf; allowed: a number above 0.0 and at most 4.0",
         ),
-        ("[tts]\nstream = 'yes'\n", "tts.stream is 'yes'; allowed: true | false"),
-        ("[tts]\nstream = 1\n", "tts.stream is 1; allowed: true | false"),
-        ("[vad]\njudge = 'Silero'\n", "vad.judge is 'Silero'; allowed: silero | webrtc"),
-        ("[vad]\njudge = 1979-05-27\n", "allowed: silero | webrtc"),
+        ("[turns]\npredict = 'yes'\n", "turns.predict is 'yes'; allowed: true | false"),
+        ("[turns]\npredict = 1\n", "turns.predict is 1; allowed: true | false"),
+        ("[vad]\nengine = 'Silero'\n", "vad.engine is 'Silero'; allowed: silero | webrtc"),
+        ("[vad]\nengine = 1979-05-27\n", "allowed: silero | webrtc"),
     ],
 )
 def test_a_wrong_key_or_value_in_a_file_is_named_with_what_is_allowed(text: str, says: str) -> None:
@@ -214,7 +222,7 @@ BAD = [
     ("stt.threads", "many", "allowed: a whole number at least 1 and at most 64"),
     ("stt.threads", "", "allowed: a whole number at least 1 and at most 64"),
     ("llm.temperature", "9", "allowed: a number at least 0 and at most 2"),
-    ("tts.stream", "perhaps", "allowed: true | false"),
+    ("turns.predict", "perhaps", "allowed: true | false"),
     ("reply.mode", "parallel", "allowed: speculative | overlapped | sequential"),
 ]
 
@@ -281,12 +289,35 @@ def test_a_turn_cannot_end_before_it_pauses(monkeypatch: pytest.MonkeyPatch) -> 
     assert "turns.provisional_ms (301)" in message
 
 
-def test_speech_cannot_end_above_the_probability_that_begins_it() -> None:
-    """Hysteresis upside down: voice just above the threshold would begin nothing."""
-    message = refusal(flags={"vad.threshold": 0.3})
-    assert "vad.release is 0.35" in message
-    assert "vad.threshold (0.3)" in message
-    assert load(flags={"vad.threshold": 0.3, "vad.release": 0.3}).vad.release == 0.3
+def test_what_is_put_right_by_another_source_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    write("[turns]\nhold_ms = 64\nprovisional_ms = 128\n")
+    monkeypatch.setenv("CASCADE_TURNS__HOLD_MS", "128")
+    assert load().turns.hold_ms == 128
+
+
+def test_settings_that_do_not_go_together_are_refused_in_code_too() -> None:
+    with pytest.raises(ValueError, match="shorter than turns"):
+        TurnSettings(hold_ms=64, provisional_ms=128)
+
+
+@given(st.floats(0.001, 0.999))
+def test_speech_ends_below_the_probability_that_begins_it(threshold: float) -> None:
+    assert 0 < VadSettings(threshold=threshold).release < threshold
+
+
+# --- what was a setting once ---
+
+
+@pytest.mark.parametrize("name", REMOVED)
+def test_a_setting_that_is_gone_says_what_to_do(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert name not in FIELDS
+    says = f"{name} is no setting any more: {REMOVED[name]}; leave it out"
+    assert refusal(flags={name: 1}) == f"command line: {says}"
+    section, key = name.split(".")
+    assert refusal(write(f"[{section}]\n{key} = 1\n")) == f"cascade.toml: {says}"
+    Path(DEFAULT_FILE).unlink()
+    monkeypatch.setenv(variable(name), "1")
+    assert refusal() == f"environment: {variable(name)}: {says}"
 
 
 characters = "ab1-. \n\0é"

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from support.cli_child import HUMAN, ROOT, needs_people
 
 from pipeline.audio.files import read_audio
-from pipeline.audio.speech_end import RATE, SpeechEnd, speech_end
 from pipeline.events import Samples
-from pipeline.turns.listener import end_of_speech
+from pipeline.turns.speech_end import RATE, SpeechEnd, end_of_speech, speech_end
 
 Floats = npt.NDArray[np.float64]
 

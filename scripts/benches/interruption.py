@@ -16,16 +16,16 @@ from random import Random
 import numpy as np
 import numpy.typing as npt
 import sounds
-from bench_latency import recording
 from counting import Counter, resampled
 from figures import Aims, median, show_all
+from latency import recording
 from servers.llm_server import reply
 from studio import RATE, Outside, Play, Studio, Talk, cut, index
 from support.cli_child import scripted
 
 from pipeline.audio.audible import ending, onset
 from pipeline.clock import NS_PER_S
-from pipeline.config import Settings, Tts
+from pipeline.config import TtsSettings, load
 from pipeline.engines.piper import Piper
 from pipeline.engines.worker import Stop
 from pipeline.events import Samples
@@ -128,7 +128,7 @@ ASKING = ("sentence", "command")
 
 def _sounds(quick: bool) -> list[tuple[str, str, Samples]]:
     """What is played: kind, name, sound."""
-    voice = Piper(Catalogue.load().resolve("tts", Settings().tts.voice).path, Tts())
+    voice = Piper(Catalogue.load().resolve("tts", load().tts.voice).path, TtsSettings())
     few = slice(0, 1 if quick else None)
     return [
         *(("sentence", f"dev_{n:02}", recording(n)) for n in SENTENCES[few]),
@@ -315,8 +315,8 @@ def _count(studio: Studio, aims: Aims, times: int) -> None:
     """Interrupt a reply that counts, and compare the last word kept with the last one heard."""
     print("last word kept in the history against the last word heard, of a reply that counts")
     random, plays = Random(3), []
-    voice_path = Catalogue.load().resolve("tts", Settings().tts.voice).path
-    voice = Piper(voice_path, Tts())
+    voice_path = Catalogue.load().resolve("tts", load().tts.voice).path
+    voice = Piper(voice_path, TtsSettings())
     made = [("Stop.", spoken(voice, "Stop.")), ("Wait a moment.", spoken(voice, "Wait a moment."))]
     made += [(f"dev_{n:02}", recording(n)) for n in SENTENCES[:2]]
     with (

@@ -1,4 +1,4 @@
-"""Conversations on devices made of nothing, heard from outside: for `bench_turns.py`.
+"""Conversations on devices made of nothing, heard from outside: for `turns.py`.
 
 What the microphone hears and what the loudspeaker plays is recorded at the sound server, on the
 clock that `cascade`'s trace uses too, so that what it says of itself can be compared. The sound
@@ -31,7 +31,7 @@ from pipeline.clock import NS_PER_S
 from pipeline.events import Samples
 from pipeline.trace import WORK
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 HANG_S = 60
 """A conversation in which so long nothing happens that has to is given up."""
 
@@ -148,7 +148,12 @@ class Talk:
         self.events: list[dict[str, Any]] = []
         self.folder = studio.folder()
         files = (f"--trace={self.folder / 'trace'}", f"--save={self.folder / 'said'}")
-        command = [sys.executable, str(ROOT / "scripts/overheard.py"), str(self.folder), "talk"]
+        command = [
+            sys.executable,
+            str(ROOT / "scripts/benches/overheard.py"),
+            str(self.folder),
+            "talk",
+        ]
         self._errors = (self.folder / "errors").open("wb")
         self._child = subprocess.Popen(
             [*command, "--json", "--echo", "off", *files, *words],

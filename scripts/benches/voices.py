@@ -29,7 +29,7 @@ from pipeline.models.catalogue import Catalogue
 from pipeline.turns.barge_in import interrupts
 from pipeline.turns.completeness import completeness
 from pipeline.turns.end_of_turn import Evidence
-from pipeline.turns.taker import RATE, Began, Ducked, Ended, Paused, Suspected, TurnTaker
+from pipeline.turns.taker import RATE, TIMES, Began, Ducked, Ended, Paused, Suspected, TurnTaker
 
 ORDERS, ROOM, CLEAN = (
     "picovoice_orders",
@@ -54,7 +54,7 @@ SLACK = RATE // 5
 """A turn that ends so much before the last voice has lost nothing."""
 
 PREDICTED = RATE * 60 // 1000
-"""From a pause to what is foreseen of it (samples); see `politeness.py`."""
+"""From a pause to what is foreseen of it (samples); see `people.py`."""
 
 
 @dataclass(slots=True)
@@ -197,15 +197,14 @@ def orders(ears: Ears, every: int) -> list[Order]:
         voices = ears.detect(audio)
         voiced = [v for v in voices if v.probability >= 0.5]
         first, last = voiced[0].start, voiced[-1].end
-        text = ears.hear(audio, *_around(ears.settings, first, last)).text
+        text = ears.hear(audio, *_around(first, last)).text
         words = bare(text.replace("-", " "))
         made.append(Order(path.stem, audio, level_db(audio, voices), first, last, words))
     return made
 
 
-def _around(settings: Settings, first: int, last: int) -> tuple[int, int]:
-    turns = settings.turns
-    return first - turns.preroll_ms * RATE // 1000, last + turns.tail_ms * RATE // 1000
+def _around(first: int, last: int) -> tuple[int, int]:
+    return first - TIMES.preroll_ms * RATE // 1000, last + TIMES.tail_ms * RATE // 1000
 
 
 def _others(text: str, alone: Sequence[str]) -> int:
@@ -274,7 +273,7 @@ def _under(
         sound = np.concatenate([before, sound])
         first, last, end = (len(before) + at for at in (lead + order.first, last, end))
         heard = ears.detect(sound)
-        exact += _others(ears.hear(sound, *_around(ears.settings, first, last)).text, order.words)
+        exact += _others(ears.hear(sound, *_around(first, last)).text, order.words)
         for known in (False, True):
             course = ears.follow(sound, _levels(heard, known), predict=True)
             ended = course.ended(last)

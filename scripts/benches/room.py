@@ -29,12 +29,12 @@ from support.cli_child import HUMAN
 from pipeline.audio.audible import onset
 from pipeline.audio.files import WavWriter, read_audio
 from pipeline.measure.wav import begin_of, stereo
-from pipeline.turns.listener import end_of_speech
+from pipeline.turns.speech_end import end_of_speech
 
 # isort: split
 import numpy as np
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 RATE = 16_000
 END = "end_of_speech_s"
 CORPUS = ROOT / "tests/data/corpus"
@@ -55,7 +55,6 @@ CELLS = (
 
 ENVIRONMENT = {
     "CASCADE_TURNS__PREDICT": "false",
-    "CASCADE_TURNS__ADAPT": "false",
     "CASCADE_TURNS__HOLD_MS": "500",
     "CASCADE_LLM__MAX_TOKENS": "12",
 }

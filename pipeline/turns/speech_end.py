@@ -19,18 +19,19 @@ that nothing was fitted on; who label such recordings agree to some 50 ms.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.audio.resample import resampled
+from pipeline.config import VadSettings
+from pipeline.engines.vad import RATE, WINDOW, VoiceDetector
 from pipeline.events import Samples
 
 UNMEASURABLE = "noise after the speech; give end_of_speech_s"
 """Why a turn's latency is unmeasurable, and what to do."""
-
-RATE = 16_000
-"""The only sample rate (Hz) this module takes: the microphone's, as it is judged."""
 
 FALL_DB = 17.0
 """So far below its loudest moment a voice is over."""
@@ -71,18 +72,33 @@ ACTIVE_DB = 15.0
 QUANTISATION = 1 / 12 / 32768**2
 """Power of the noise of 16-bit samples: no floor is lower."""
 
-_WINDOW, _HOP, _SMOOTH = 320, 80, 7
+OTHERS_DB = 20.0
+"""In a recording a voice so far below the loudest is not the speaker's."""
+
+TONES_DB = 6.0
+"""What is no voice lasts as long as it is within this of its loudest."""
+
+PAUSE = 10
+"""Windows without voice after which another may speak: 0.3 s."""
+
+PEAK = 16_384
+"""To which a recording is turned up before it is judged: the gate stays shut on quiet sound."""
+
+AROUND = RATE
+"""How much sound (samples) before and after the end of a voice tells where it is."""
+
+_LENGTH, _HOP, _SMOOTH = 320, 80, 7
 _EDGES_HZ = np.array([100, 500, 1000, 1800, 3000, 5000, 8000])
 _HZ = np.fft.rfftfreq(512, 1 / RATE)
 _WITHIN = (_HZ[:, None] >= _EDGES_HZ[:-1]) & (_HZ[:, None] < _EDGES_HZ[1:])
 _BANDS: npt.NDArray[np.float64] = np.where(_WITHIN, 2 / 512, 0.0)
 # Voices fall off towards high frequencies, and many a quiet end is an s or an sh.
 _WEIGHT = np.sqrt((_EDGES_HZ[:-1] + _EDGES_HZ[1:]) / 2000)
-_TAPER = np.hanning(_WINDOW + 1)[:-1] / np.sqrt(np.sum(np.hanning(_WINDOW + 1)[:-1] ** 2))
-_OUTSTANDING = 1 + 4 / np.sqrt(np.diff(_EDGES_HZ) * (_HOP * (_SMOOTH - 1) + _WINDOW / 2) / RATE)
+_TAPER = np.hanning(_LENGTH + 1)[:-1] / np.sqrt(np.sum(np.hanning(_LENGTH + 1)[:-1] ** 2))
+_OUTSTANDING = 1 + 4 / np.sqrt(np.diff(_EDGES_HZ) * (_HOP * (_SMOOTH - 1) + _LENGTH / 2) / RATE)
 """Four standard deviations of noise in a band, as a factor of its mean power."""
 
-Floats = npt.NDArray[np.float64]
+_Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,25 +150,71 @@ def speech_end(samples: Samples, judged: int) -> SpeechEnd:
     return SpeechEnd(min(end, len(samples)), level, noise, measurable)
 
 
-def _power(samples: Samples) -> Floats:
+def end_of_speech(samples: Samples, rate: int) -> SpeechEnd | None:
+    """Where the speech in a whole recording ends; indices are at `rate`.
+
+    Args:
+        samples: Mono int16.
+        rate: Hz.
+
+    Returns:
+        None of silence. Where the detector hears no voice, as in tones, the loudest sound counts;
+        if that goes on to the recording's end, it is noise.
+    """
+    sound = resampled(samples, rate, RATE)
+    judged, voice = _judged_until(sound)
+    if not judged:
+        return None
+    # Digital silence after it is what a microphone that falls silent gives.
+    found = speech_end(np.pad(sound, (0, AROUND)), judged)
+    end = min(found.end * rate // RATE, len(samples))
+    told = voice or found.end < len(sound)
+    return dataclasses.replace(found, end=end, measurable=found.measurable and told)
+
+
+def _judged_until(sound: Samples) -> tuple[int, bool]:
+    """One past the last sample of the speaker's voice, as it is judged; whether there is voice."""
+    peak = int(np.abs(sound.astype(np.int32)).max(initial=0))
+    level = sound * np.float32(max(1.0, PEAK / max(1, peak)))
+    settings = VadSettings()
+    heard, on = [], False
+    for voice in VoiceDetector(settings).push(np.rint(level).astype(np.int16)):
+        on = voice.probability >= (settings.release if on else settings.threshold)
+        if on:
+            heard.append(voice.start // WINDOW)
+    windows = len(sound) // WINDOW
+    loudness = np.square(level[: windows * WINDOW]).reshape(windows, WINDOW).mean(axis=1)
+    if not heard:
+        loudest = loudness >= max(loudness.max(initial=0) / 10 ** (TONES_DB / 10), 1e-9)
+        return (int(np.flatnonzero(loudest).max(initial=-1)) + 1) * WINDOW if peak else 0, False
+    # Words of one speaker are of one level, give or take; the last of them fades.
+    numbers = np.array(heard)
+    utterances = np.split(numbers, np.flatnonzero(np.diff(numbers) > PAUSE) + 1)
+    peaks = [loudness[one].max() for one in utterances]
+    theirs = [peak >= max(peaks) / 10 ** (OTHERS_DB / 10) for peak in peaks]
+    last = utterances[len(theirs) - 1 - theirs[::-1].index(True)][-1]
+    return (int(last) + 1) * WINDOW, True
+
+
+def _power(samples: Samples) -> _Floats:
     """Power by time and band: a frame each `_HOP` samples, centred there, of full scale 1."""
-    padded = np.pad(samples.astype(np.float64) / 32768, (_WINDOW // 2, _WINDOW // 2))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::_HOP] * _TAPER
+    padded = np.pad(samples.astype(np.float64) / 32768, (_LENGTH // 2, _LENGTH // 2))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, _LENGTH)[::_HOP] * _TAPER
     spectrum = np.fft.rfft(frames, 512)
-    found: Floats = (spectrum.real**2 + spectrum.imag**2) @ _BANDS
+    found: _Floats = (spectrum.real**2 + spectrum.imag**2) @ _BANDS
     return found
 
 
-def _averaged(power: Floats, frames: int) -> Floats:
+def _averaged(power: _Floats, frames: int) -> _Floats:
     """The mean over so many frames (odd) around each."""
     before = frames // 2
     padded = np.pad(power, ((before + 1, before), (0, 0)), "edge")
     total = np.cumsum(padded, axis=0)
-    mean: Floats = (total[frames:] - total[:-frames]) / frames
+    mean: _Floats = (total[frames:] - total[:-frames]) / frames
     return np.maximum(mean, 0.0)
 
 
-def _floor(power: Floats, place: float) -> Floats:
+def _floor(power: _Floats, place: float) -> _Floats:
     frames = int(FLOOR_S * RATE / _HOP)
     begin = max(0, int(place - DOUBT_S * RATE / _HOP))
     after = power[begin : int(place + FLOOR_WITHIN_S * RATE / _HOP)]
@@ -160,7 +222,7 @@ def _floor(power: Floats, place: float) -> Floats:
         after = power[-frames:]
     stretches = np.lib.stride_tricks.sliding_window_view(after, min(frames, len(after)), axis=0)
     means = stretches.mean(axis=-1)
-    quietest: Floats = means[means.sum(axis=1).argmin()]
+    quietest: _Floats = means[means.sum(axis=1).argmin()]
     return quietest
 
 
@@ -177,7 +239,7 @@ def _last(above: npt.NDArray[np.intp], place: float) -> int | None:
     return last
 
 
-def _levels(power: Floats, floor: Floats, last: int) -> tuple[float, float]:
+def _levels(power: _Floats, floor: _Floats, last: int) -> tuple[float, float]:
     """Of the voice up to frame `last` and of the noise (dBFS); 0 dBFS is a square wave."""
     heard = power[: last + 1].sum(axis=1)
     loudest = np.percentile(heard, 95) if len(heard) else 0.0

@@ -30,7 +30,6 @@ from support import virtual_time
 from support.scripted import Engines, Model, Speaker
 
 from pipeline.audio.files import read_audio
-from pipeline.audio.speech_end import speech_end
 from pipeline.config import Settings
 from pipeline.conversation.cascade import Cascade
 from pipeline.conversation.history import Message
@@ -40,7 +39,7 @@ from pipeline.engines.llm import Messages
 from pipeline.engines.llm_judge import TextJudge
 from pipeline.engines.smart_turn import SmartTurn
 from pipeline.engines.vad import WINDOW, Voice, VoiceDetector
-from pipeline.engines.whisper import Audio, Transcription, Whisper
+from pipeline.engines.whisper import MIN_VOICED_MS, Audio, Transcription, Whisper
 from pipeline.errors import BadInput
 from pipeline.events import Event, Frame, ReplyAudio, ReplyInterrupted, Samples, Transcript
 from pipeline.measure.stats import share
@@ -48,7 +47,8 @@ from pipeline.models.catalogue import Catalogue
 from pipeline.trace import Trace
 from pipeline.turns.completeness import completeness
 from pipeline.turns.end_of_turn import JUDGED_MIDDLE, WORDS_MIDDLE, log_odds
-from pipeline.turns.taker import Paused, TurnTaker
+from pipeline.turns.speech_end import speech_end
+from pipeline.turns.taker import TIMES, Paused, TurnTaker
 
 RATE = 16_000
 FRAME = RATE // 50
@@ -134,7 +134,7 @@ class Ears(Engines):
         self._server = LocalServer(self._path, self.settings.llm)
         self._really(self._server.__aenter__())
         llm_judge.TIMEOUT_S = 60.0  # how busy the machine is must not matter
-        self._judge = TextJudge(self._server.endpoint, self.settings.llm)
+        self._judge = TextJudge(self._server.address)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -163,7 +163,7 @@ class Ears(Engines):
         language: str = "",
     ) -> Transcription:
         """Recognise, in `WORDS_S`; who asks meanwhile waits."""
-        least = self.settings.stt.min_voiced_ms
+        least = MIN_VOICED_MS
         long = voiced_ms if voiced_ms is not None and voiced_ms < least else None
         async with self._turn:
             await asyncio.sleep(WORDS_S)
@@ -192,7 +192,7 @@ class Ears(Engines):
 
         None: there are no words.
         """
-        tail = np.zeros(self.settings.turns.tail_ms * RATE // 1000, np.float32)
+        tail = np.zeros(TIMES.tail_ms * RATE // 1000, np.float32)
         heard = self._whisper.transcribe(np.concatenate([audio, tail]))
         words = completeness(heard.text, heard.language)
         said = {"role": "user", "content": heard.text}
@@ -556,7 +556,7 @@ def _cases(
 ) -> list[tuple[bool, float, float, float]]:
     """Of each silence in a recording: whether it is the end, and the three kinds of evidence."""
     patient = dict.fromkeys(("hold_ms", "shortest_ms", "longest_ms"), 3000)
-    turns = settings.turns.model_copy(update={**patient, "adapt": False, "provisional_ms": 32})
+    turns = settings.turns.model_copy(update={**patient, "predict": False, "provisional_ms": 32})
     taker, found = TurnTaker(turns, settings.vad), []
     audio = one.samples.astype(np.float32) / np.float32(32768)
     for voice in ears.new_detector().push(one.samples):
