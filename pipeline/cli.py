@@ -16,7 +16,6 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.config import PACES, Settings, TurnSettings, document, load
-from pipeline.terminal import log_to_stderr, show_error, stderr, stdout
 from pipeline.errors import BadInput, CascadeError
 from pipeline.terminal import log_to_stderr, show_error, stderr, stdout
 

@@ -14,7 +14,6 @@ from support.scripted import LOUD, RATE, Engines, Model
 
 from pipeline.audio.playout import Playout
 from pipeline.config import Settings, TurnSettings
-from pipeline.terminal import Display
 from pipeline.conversation.cascade import Cascade
 from pipeline.conversation.reply import PACE
 from pipeline.events import Frame

@@ -23,7 +23,6 @@ from pipeline.compare.record import Conversation, Turn
 from pipeline.compare.scenario import Scenario, Step, Toolbox
 from pipeline.compare.systems import System
 from pipeline.config import AudioSettings
-from pipeline.terminal import Display
 from pipeline.conversation.history import Message
 from pipeline.errors import BadInput, CascadeError
 from pipeline.measure.record import Record

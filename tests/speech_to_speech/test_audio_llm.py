@@ -58,8 +58,7 @@ from pipeline.speech_to_speech.audio_llm import AudioLlmSession
 from pipeline.speech_to_speech.brief import Brief, Target
 from pipeline.speech_to_speech.hearing_model import Ears, HearingModel
 from pipeline.speech_to_speech.utterances import SPOKEN, Utterances
-from pipeline.trace import Timeline
-from pipeline.trace import Trace
+from pipeline.trace import Timeline, Trace
 
 KEY = "sk-test-0123456789-secret"
 GUARD_S = 60
