@@ -14,9 +14,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import pydantic
+from pydantic import Field
 
 from pipeline.compare.record import Conversation, Turn
+from pipeline.compare.results import Costs
 from pipeline.errors import BadInput
 from pipeline.measure.stats import ratio_interval
 
@@ -32,7 +36,10 @@ _VERSION = re.compile(r"(?:-(?:preview|latest|\d{2,8}))*\Z")
 """What may follow a model's name without making it another model: a date, `preview`."""
 
 
-@dataclass(frozen=True, slots=True)
+Price = Annotated[float, Field(ge=0, lt=1e6, strict=True)]
+
+
+@pydantic.dataclasses.dataclass(frozen=True, slots=True, config={"extra": "forbid"})
 class Rates:
     """Prices of one model in US dollars; None: not known, or there is no such thing.
 
@@ -49,14 +56,14 @@ class Rates:
     """
 
     source: str = ""
-    text_in: float | None = None
-    text_cached: float | None = None
-    text_out: float | None = None
-    audio_in: float | None = None
-    audio_cached: float | None = None
-    audio_out: float | None = None
-    session_minute: float | None = None
-    transcription_minute: float | None = None
+    text_in: Price | None = None
+    text_cached: Price | None = None
+    text_out: Price | None = None
+    audio_in: Price | None = None
+    audio_cached: Price | None = None
+    audio_out: Price | None = None
+    session_minute: Price | None = None
+    transcription_minute: Price | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,29 +217,38 @@ def of_turn(conversation: Conversation, turn: Turn, rates: Rates | None) -> floa
 
 def summary(
     conversations: Sequence[Conversation], header: Mapping[str, Any], table: Prices
-) -> dict[str, Any]:
-    """What one path costs, over all conversations of it that count.
-
-    Each figure is of the conversations of which it is known, with at least one answer:
-    `conversations` says how many.
-    `per_speech_minute_usd` is by the minutes that the user spoke; a path of which nothing is billed
-    has `usd` None and says so in `note`.
-    """
+) -> Costs:
+    """What one system costs, over all conversations of it that count and have an answer."""
     counted = [one for one in conversations if one.repeat > 0 and one.seconds > 0]
-    models = list(dict.fromkeys(model_of(one, header) for one in counted))
-    model = next(filter(None, models), "")
+    model = next(filter(None, (model_of(one, header) for one in counted)), "")
     rates = table.of(model) if model else None
     answered = [one for one in counted if any(turn.record.answered for turn in one.turns)]
     bills = [(one, bill(one.usage, rates, one.seconds)) for one in answered] if rates else []
-    known = [(one, found.dollars) for one, found in bills if found.dollars is not None]
+    known = [(one, found, found.dollars) for one, found in bills if found.dollars is not None]
+    dollars = [usd for _, _, usd in known]
+    usd = sum(dollars) if known else None
+    billed = [one for one, _, _ in known]
+    cpu_s = sum(one.cpu_s for one in counted) if counted else None
+    metered = [one for one in counted if one.joules is not None]
+    joules = sum(one.joules or 0.0 for one in metered) if metered else None
     return {
         "model": model,
-        **_dollars(known),
-        "parts_usd": _parts([found for _, found in bills if found.dollars is not None]),
+        "conversations": len(known),
+        "usd": usd,
+        "per_turn_usd": _by(usd, _answers(billed)),
+        "per_minute_usd": _by(usd, sum(_minutes(billed))),
+        "per_minute_ci95": ratio_interval(dollars, _minutes(billed)),
+        "per_speech_minute_usd": _by(usd, sum(map(speech_s, billed)) / 60),
+        "parts_usd": _parts([found for _, found, _ in known]),
         "prices_as_of": table.as_of if rates else None,
         "source": rates.source if rates else "",
         "note": _note(model, rates, [found for _, found in bills], bool(counted), bool(known)),
-        **_machine(counted),
+        "cpu_s": cpu_s,
+        "cpu_s_per_turn": _by(cpu_s, _answers(counted)),
+        "cpu_s_per_minute": _by(cpu_s, sum(_minutes(counted))),
+        "cpu_s_per_minute_ci95": ratio_interval([o.cpu_s for o in counted], _minutes(counted)),
+        "joules": joules,
+        "joules_per_minute": _by(joules, sum(_minutes(metered))),
     }
 
 
@@ -244,37 +260,12 @@ def speech_s(conversation: Conversation) -> float:
     return sum(span.end_ns - span.start_ns for span in spans) / 1e9
 
 
-def _dollars(known: Sequence[tuple[Conversation, float]]) -> dict[str, Any]:
-    usd = sum(dollars for _, dollars in known) if known else None
-    turns = sum(turn.record.answered for one, _ in known for turn in one.turns)
-    minutes = [one.seconds / 60 for one, _ in known]
-    spoken = sum(speech_s(one) for one, _ in known) / 60
-    interval = ratio_interval([dollars for _, dollars in known], minutes)
-    return {
-        "conversations": len(known),
-        "usd": usd,
-        "per_turn_usd": _by(usd, turns),
-        "per_minute_usd": _by(usd, sum(minutes)),
-        "per_minute_ci95": interval,
-        "per_speech_minute_usd": _by(usd, spoken),
-    }
+def _answers(conversations: Iterable[Conversation]) -> int:
+    return sum(turn.record.answered for one in conversations for turn in one.turns)
 
 
-def _machine(counted: Sequence[Conversation]) -> dict[str, Any]:
-    """Processor time and energy of this machine."""
-    cpu_s = sum(one.cpu_s for one in counted) if counted else None
-    turns = sum(turn.record.answered for one in counted for turn in one.turns)
-    minutes = [one.seconds / 60 for one in counted]
-    metered = [one for one in counted if one.joules is not None]
-    joules = sum(one.joules or 0.0 for one in metered) if metered else None
-    return {
-        "cpu_s": cpu_s,
-        "cpu_s_per_turn": _by(cpu_s, turns),
-        "cpu_s_per_minute": _by(cpu_s, sum(minutes)),
-        "cpu_s_per_minute_ci95": ratio_interval([one.cpu_s for one in counted], minutes),
-        "joules": joules,
-        "joules_per_minute": _by(joules, sum(one.seconds for one in metered) / 60),
-    }
+def _minutes(conversations: Iterable[Conversation]) -> list[float]:
+    return [one.seconds / 60 for one in conversations]
 
 
 def _note(
@@ -355,17 +346,17 @@ def _table(plain: Mapping[str, Any], name: str) -> Prices:
     models = plain.get("models")
     if not isinstance(models, dict) or not isinstance(plain.get("as_of"), str):
         raise BadInput(f"--prices {name}: needs `as_of` (a date as text) and tables `models.NAME`")
-    fields = {one.name for one in dataclasses.fields(Rates)}
-    found = {}
-    for model, row in models.items():
-        if not isinstance(row, dict):
-            raise BadInput(f"--prices {name}: models.{model} is no table")
-        for key, value in row.items():
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if key not in fields:
-                allowed = ", ".join(sorted(fields))
-                raise BadInput(f"--prices {name}: models.{model}.{key}: allowed are {allowed}")
-            if not (isinstance(value, str) if key == "source" else number and 0 <= value < 1e6):
-                raise BadInput(f"--prices {name}: models.{model}.{key} is {value!r}: no price")
-        found[model] = Rates(**row)
-    return Prices(plain["as_of"], found)
+    try:
+        return Prices(plain["as_of"], _RATES.validate_python(models))
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        if first["type"] == "unexpected_keyword_argument":
+            allowed = ", ".join(sorted(field.name for field in dataclasses.fields(Rates)))
+            raise BadInput(f"--prices {name}: models.{place}: allowed are {allowed}") from None
+        raise BadInput(
+            f"--prices {name}: models.{place} is {first['input']!r}: {first['msg'].lower()}"
+        ) from None
+
+
+_RATES = pydantic.TypeAdapter(dict[str, Rates])

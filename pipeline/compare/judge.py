@@ -1,7 +1,7 @@
 """A language model that answers the questions which no rule can: behind any compatible server.
 
-It does not learn which path it judges. What it is shown is written by the models that it judges, so
-it comes as JSON, and the prompt says that nothing in it is an instruction.
+It does not learn which system it judges. What it is shown is written by the models that it judges,
+so it comes as JSON, and the prompt says that nothing in it is an instruction.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Judging:
     settings: LlmSettings
 
 
-def endpoint_of(load: Load, spec: str) -> Judging:
+def server_of(load: Load, spec: str) -> Judging:
     """Where the judge is that `--judge` names.
 
     Args:

@@ -3,7 +3,7 @@
 The folder of a comparison holds `conversations.jsonl`, one `Conversation` a line, in the order in
 which they were held; everything else in it can be computed from that file, the scenarios in its
 header, and the WAVs. Within a turn, `Record` is what a profile measures of it: its `variant` is the
-path's name and its `file` is `scenario#turn`.
+system's name and its `file` is `scenario#turn`.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Turn:
             leave out parts of what a user waits for.
         calls: Tools, in order.
         checks: Expectations, in order; those that the judge decides are added after the run.
-        word_errors: Substitutions, deletions and insertions against what was said; None: the path
+        word_errors: Substitutions, deletions and insertions against what was said; None: the system
             gave no transcript, or the words are not known.
         words: Words that were said.
         interrupts: Whether it is said into the reply before it.
@@ -111,7 +111,7 @@ class Conversation:
     """One scenario held with one path, once.
 
     Attributes:
-        path: The path's name.
+        path: Name of the system, as `--path` gave it.
         scenario: The scenario's name, with its length of instructions if that varies.
         repeat: From 1; 0 is the warm-up, which no statistic counts.
         order: Position in the run, from 0, over all paths.
@@ -158,16 +158,16 @@ class Conversation:
 
 
 def titled(path: str, simulated: bool) -> str:
-    """What a path is called wherever a person or a program reads of it."""
+    """What a system is called wherever a person or a program reads of it."""
     return f"{path} [{STAMP}]" if simulated else path
 
 
 def simulations(
     header: Mapping[str, Any], conversations: Iterable[Conversation]
 ) -> dict[str, dict[str, str]]:
-    """The simulated paths, with the parameters that their servers told of themselves.
+    """The simulated systems, with the parameters that their servers told of themselves.
 
-    A path is simulated if it was asked to be, or if the other end of any conversation was. The
+    A system is simulated if it was asked to be, or if the other end of any conversation was. The
     parameters are empty where no conversation came to be.
     """
     found: dict[str, dict[str, str]] = {

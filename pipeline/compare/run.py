@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 
@@ -15,6 +15,7 @@ from pipeline.compare import cost, judge, report, scoring, summary, systems, ter
 from pipeline.compare.conduct import hold
 from pipeline.compare.instrument import FIGURES
 from pipeline.compare.record import Conversation, Turn
+from pipeline.compare.results import Summary
 from pipeline.compare.scenario import Scenario, gather_scenarios, unspoken, with_recordings
 from pipeline.compare.store import CONVERSATIONS, Earlier, asked_of, resumed
 from pipeline.compare.systems import System, Systems
@@ -91,7 +92,7 @@ def prepare(load: Load, options: CompareOptions) -> Coroutine[Any, Any, int]:
         paths.check(target, os.environ)
     table = cost.prices(options.prices)
     scenarios = _scenarios(base, options, console)
-    judging = judge.endpoint_of(load, options.judge) if options.judge else None
+    judging = judge.server_of(load, options.judge) if options.judge else None
     compared = Systems(targets, load, scenarios)
     compared.prepare(console)
     folder = options.resume or new_folder(options.out, "compare", resumable=True)
@@ -311,19 +312,20 @@ class Comparison(Run[Conversation]):
 
     def summarise(self) -> dict[str, Any]:
         """What `summary.json` holds."""
-        return summary.summarise(self.header, self.results, self._table)
+        return cast("dict[str, Any]", summary.summarise(self.header, self.results, self._table))
 
     def writes(self, figures: Mapping[str, Any]) -> Iterable[Callable[[], object]]:
         """Write the summary and the report."""
         folder, header, held = self.folder, self.header, self.results
+        found = cast(Summary, figures)
         return (
-            lambda: summary.write(folder, figures, held, self._table),
+            lambda: summary.write(folder, found, held, self._table),
             lambda: report.write(folder, header, held, figures),
         )
 
     def show(self, console: Console, figures: Mapping[str, Any]) -> None:
         """Show the summary to a person."""
-        terminal.show(console, figures)
+        terminal.show(console, cast(Summary, figures))
 
     def succeeded(self) -> bool:
         """Whether every path has something to show."""

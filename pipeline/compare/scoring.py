@@ -4,6 +4,9 @@ Rules only; what a language model is to decide, `judge` adds after the run. Word
 `EnglishTextNormalizer`, which OpenAI published with Whisper (Radford et al. 2022, appendix C), so
 that case, punctuation and the way a number is written do not matter, and word error rates compare
 with published ones.
+
+The second half counts: shares of expectations met, along turns and lengths of the instructions. An
+expectation of which nobody could tell whether it was met counts only as `undecided`.
 """
 
 from __future__ import annotations
@@ -11,15 +14,29 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from typing import cast
 
 import jiwer
 from text_to_num import alpha2digit
 from whisper_normalizer.english import EnglishTextNormalizer
 
-from pipeline.compare.record import Check, MeasuredCall, Turn
+from pipeline.compare.record import Check, Conversation, MeasuredCall, Turn
+from pipeline.compare.results import (
+    Checked,
+    HeavyToolCalls,
+    Interrupted,
+    Met,
+    RightTools,
+    SharesApart,
+    Spread,
+    TurnPoint,
+    WordErrors,
+)
 from pipeline.compare.scenario import Expect, Scenario, Step, Wanted, agrees
+from pipeline.measure.stats import ratio_interval, share, share_difference
+from pipeline.measure.summary import described
 
 CLOSE = 1e-9
 """Numbers that differ by less, as a share, are the same."""
@@ -28,6 +45,15 @@ SHOWN = 120
 """Characters of a reply or a call that a check shows at most."""
 
 NO_REPLY = "no reply"
+
+HISTORY = ("history", "history lacks")
+"""Kinds of checks that are about what the model remembers."""
+
+Counted = tuple[Conversation, Turn]
+"""A turn, and the conversation that it is of."""
+
+PairKey = tuple[str, int, int]
+"""Scenario, turn, repeat: what pairs the turns of two systems."""
 
 BRACKETS = str.maketrans("()[]<>", "      ")
 """What stands in brackets the normaliser takes for a note about the sound; a reply says it."""
@@ -50,7 +76,7 @@ def scored(turn: Turn, step: Step, scenario: Scenario) -> Turn:
     if step.said:
         errors, said = word_errors(step.said, record.transcript)
         if not record.transcript.strip() and record.status != "no reply":
-            errors = None  # The path tells no transcript, or was gone before it had one.
+            errors = None  # The system tells no transcript, or was gone before it had one.
     return dataclasses.replace(turn, checks=checks, word_errors=errors, words=said)
 
 
@@ -120,7 +146,7 @@ def names_number(text: str, wanted: float) -> bool:
 def numbers(text: str) -> list[float]:
     """All numbers that a text names, in digits or English words, by either reading."""
     found: list[float] = []
-    for plain in (_apart(text).casefold(), " ".join(words(text))):
+    for plain in (_in_digits(text).casefold(), " ".join(words(text))):
         for match in _NUMBER.finditer(plain):
             value = float(match["digits"].replace(",", "") + (match["rest"] or ""))
             if match["minus"]:
@@ -144,10 +170,10 @@ def _readings(text: str) -> tuple[list[str], list[str]]:
     ninety-nine" is 1999. In the second reading each number stands alone, as in counting.
     """
     plain = text.translate(BRACKETS)
-    return words(plain), words(_apart(plain))
+    return words(plain), words(_in_digits(plain))
 
 
-def _apart(text: str) -> str:
+def _in_digits(text: str) -> str:
     """The text with each number word in digits."""
     digits: str = alpha2digit(text.encode("utf-8", "replace").decode("utf-8"), "en", 0)
     return digits
@@ -244,3 +270,207 @@ def _shown(reply: str | None) -> str:
 
 def _cut(text: str) -> str:
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+
+
+def counted(conversations: Iterable[Conversation]) -> list[Counted]:
+    """All turns that count: those of the warm-up do not."""
+    return [(one, turn) for one in conversations if one.repeat > 0 for turn in one.turns]
+
+
+def tool_ok(turn: Turn) -> bool | None:
+    """Whether all was right with the tools of a turn; None where nothing was expected of them."""
+    return _all(turn, lambda check: check.topic == "tools")
+
+
+def turn_ok(turn: Turn) -> bool | None:
+    """Whether all expectations of a turn were met; None where there were none."""
+    return _all(turn, lambda check: True)
+
+
+def topics(turns: Iterable[Counted]) -> dict[str, Checked]:
+    """Expectations met, by what they are about."""
+    by_topic: dict[str, list[Check]] = {}
+    for _, turn in turns:
+        for check in turn.checks:
+            by_topic.setdefault(check.topic, []).append(check)
+    return {topic: _share_of(checks) for topic, checks in by_topic.items()}
+
+
+def overall(turns: Iterable[Counted]) -> Checked | None:
+    """All expectations together."""
+    checks = [check for _, turn in turns for check in turn.checks]
+    return _share_of(checks) if checks else None
+
+
+def tools(turns: Sequence[Counted], lengths: Mapping[str, str]) -> RightTools | None:
+    """How often the right tool was called, rightly: in all, by turn, by length of instructions.
+
+    Args:
+        turns: Of one system.
+        lengths: Name of the length of the instructions by scenario; empty where it does not vary.
+    """
+    done = [(one, turn, ok) for one, turn in turns if (ok := tool_ok(turn)) is not None]
+    if not done:
+        return None
+    chars: dict[str, int] = {}
+    by_length: dict[str, list[tuple[int, bool]]] = {}
+    for one, turn, ok in done:
+        if length := lengths.get(one.scenario, ""):
+            chars[length] = max(chars.get(length, 0), one.instruction_chars)
+            by_length.setdefault(length, []).append((turn.number, ok))
+    order = sorted(chars, key=lambda length: chars[length])
+    return {
+        "overall": _share([ok for _, _, ok in done]),
+        "by_turn": curve((turn.number, ok) for _, turn, ok in done),
+        "by_length": [
+            {
+                "length": length,
+                "instruction_chars": chars[length],
+                **_share([ok for _, ok in by_length[length]]),
+            }
+            for length in order
+        ],
+        "by_length_and_turn": [
+            point for length in order for point in curve(by_length[length], length)
+        ],
+        "asked_ms": spread([call.asked_ns / 1e6 for _, turn, _ in done for call in turn.calls[:1]]),
+    }
+
+
+def along(turns: Iterable[Counted], topic: str) -> list[TurnPoint]:
+    """How often the expectations of a topic were met, by turn."""
+    return curve(
+        (turn.number, ok)
+        for _, turn in turns
+        if (ok := _all(turn, lambda check: check.topic == topic)) is not None
+    )
+
+
+def curve(points: Iterable[tuple[int, bool]], length: str = "") -> list[TurnPoint]:
+    """Shares by turn, in the order of the turns; of one length of the instructions, if any."""
+    by_turn: dict[int, list[bool]] = {}
+    for number, ok in points:
+        by_turn.setdefault(number, []).append(ok)
+    about = {"length": length} if length else {}
+    return [
+        cast(TurnPoint, {**about, "turn": number, **_share(by_turn[number])})
+        for number in sorted(by_turn)
+    ]
+
+
+def spread(values: Sequence[float]) -> Spread | None:
+    """What there is to say of some values; None of none."""
+    return cast("Spread | None", described(values))
+
+
+def word_error_rate(turns: Iterable[Counted]) -> WordErrors | None:
+    """Wrong words by words said, over all turns with a transcript; None if no words are known."""
+    spoken = [turn for _, turn in turns if turn.words > 0]
+    if not spoken:
+        return None
+    heard = [turn for turn in spoken if turn.word_errors is not None]
+    if not any(turn.record.answered for turn in heard):
+        # A system that never tells what it understood has not misheard what it left unanswered.
+        heard = []
+    errors = [turn.word_errors or 0 for turn in heard]
+    words = [turn.words for turn in heard]
+    return {
+        "turns": len(heard),
+        "without_transcript": sum(
+            turn.word_errors is None and turn.record.answered for turn in spoken
+        ),
+        "errors": sum(errors),
+        "words": sum(words),
+        "rate": sum(errors) / sum(words) if heard else None,
+        "ci95": ratio_interval(errors, words),
+    }
+
+
+def interruption(turns: Sequence[Counted]) -> Interrupted | None:
+    """What became of replies that were interrupted; None if none was."""
+    cut = [turn for _, turn in turns if turn.interrupts]
+    checks = [c for _, turn in turns for c in turn.checks if c.kind in HISTORY]
+    if not cut and not checks:
+        return None
+    silences = [turn.silence_ns / 1e6 for turn in cut if turn.silence_ns is not None]
+    return {
+        "n": len(cut),
+        "silence_ms": spread(silences),
+        "without_silence": len(cut) - len(silences),
+        "history": _share_of(checks) if checks else None,
+    }
+
+
+def heavy_tools(conversations: Iterable[Conversation]) -> HeavyToolCalls | None:
+    """Whether tools that are slow or return much broke anything; None if there were none."""
+    heavy = [one for one in conversations if one.repeat > 0 and one.topic == "heavy tools"]
+    if not heavy:
+        return None
+    turns = [turn for one in heavy for turn in one.turns]
+    calls = [call for turn in turns for call in turn.calls]
+    waits = [
+        (call.answered_ns - call.asked_ns) / 1e9 for call in calls if call.answered_ns is not None
+    ]
+    return {
+        "connected": _share([one.status == "ok" for one in heavy]),
+        "answering": _share([turn.record.answered for turn in turns]),
+        "reconnects": sum(one.reconnects for one in heavy),
+        "calls": len(calls),
+        "cancelled": sum(call.cancelled for call in calls),
+        "slowest_s": max(waits, default=None),
+        "largest_bytes": max((call.result_bytes for call in calls), default=None),
+    }
+
+
+def compared(first: Sequence[Counted], second: Sequence[Counted]) -> dict[str, SharesApart | None]:
+    """How two systems differ in what they did right, as `AgainstFirst` has it."""
+    tool = _keyed(first, tool_ok), _keyed(second, tool_ok)
+    numbers = {number for of in tool for _, number, _ in of}
+    begin, last = min(numbers, default=0), max(numbers, default=0)
+    return {
+        "success": _apart(_keyed(first, turn_ok), _keyed(second, turn_ok)),
+        "tools": _apart(*tool),
+        "tools_first_turn": _apart(*tool, turn=begin),
+        "tools_last_turn": _apart(*tool, turn=last) if last > begin else None,
+    }
+
+
+def _apart(
+    first: Mapping[PairKey, bool], second: Mapping[PairKey, bool], turn: int | None = None
+) -> SharesApart | None:
+    """The difference of two shares: of all turns, or of those with one number."""
+    keys = [key for key in first if key in second and turn in (None, key[1])]
+    # A conversation that breaks off takes all of its turns along.
+    conversations = [(scenario, repeat) for scenario, _, repeat in keys]
+    found = share_difference(
+        [first[key] for key in keys], [second[key] for key in keys], conversations
+    )
+    if found is None:
+        return None
+    number = {} if turn is None else {"turn": turn}
+    return cast(SharesApart, {**number, **dataclasses.asdict(found)})
+
+
+def _keyed(turns: Iterable[Counted], judged: Callable[[Turn], bool | None]) -> dict[PairKey, bool]:
+    return {
+        (one.scenario, turn.number, one.repeat): ok
+        for one, turn in turns
+        if (ok := judged(turn)) is not None
+    }
+
+
+def _all(turn: Turn, about: Callable[[Check], bool]) -> bool | None:
+    decided = [check.met for check in turn.checks if about(check) and check.met is not None]
+    return all(decided) if decided else None
+
+
+def _share_of(checks: Sequence[Check]) -> Checked:
+    decided = [bool(check.met) for check in checks if check.met is not None]
+    return {**_share(decided), "undecided": len(checks) - len(decided)}
+
+
+def _share(met: Sequence[bool]) -> Met:
+    found = share(met)
+    if found is None:
+        return {"n": 0, "met": 0, "share": None, "ci95": None}
+    return cast(Met, dataclasses.asdict(found))

@@ -1,7 +1,7 @@
 """A comparison in figures: `summary.json`, `turns.csv`, and what the terminal and the report show.
 
-The format is a profile's, with paths as variants; what a comparison adds stands beside it. All of
-it is computed from the conversations. Wherever the other end was simulated, the name of the path
+The format is a profile's, with systems as variants; what a comparison adds stands beside it. All of
+it is computed from the conversations. Wherever the other end was simulated, the name of the system
 says so, and `simulated` is true in the summary, in the variant, and in what is compared with it.
 """
 
@@ -11,10 +11,11 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from pipeline.compare import cost, success
+from pipeline.compare import cost, scoring
 from pipeline.compare.record import Conversation, Turn, simulations, titled
+from pipeline.compare.results import AnswerTimes, Apart, FailedTurn, Spread, Summary, SystemResult
 from pipeline.compare.verdict import verdict
 from pipeline.measure.record import Record
 from pipeline.measure.run import write_figures
@@ -23,7 +24,6 @@ from pipeline.measure.summary import (
     DESCRIBED,
     HIDEABLE,
     against,
-    described,
     figures,
     noise_of,
     rounded,
@@ -57,7 +57,7 @@ COLUMNS = (
 
 def summarise(
     header: Mapping[str, Any], conversations: Sequence[Conversation], table: cost.Prices
-) -> dict[str, Any]:
+) -> Summary:
     """What `summary.json` holds.
 
     Args:
@@ -67,9 +67,9 @@ def summarise(
     """
     noise = noise_of(header)
     simulated = simulations(header, conversations)
-    paths = _by_path(header, conversations)
+    paths = _by_system(header, conversations)
     records = {path: _records(of, titled(path, path in simulated)) for path, of in paths.items()}
-    variants: dict[str, Any] = {}
+    variants: dict[str, SystemResult] = {}
     first = next(iter(paths), "")
     for path, of in paths.items():
         name = titled(path, path in simulated)
@@ -84,33 +84,34 @@ def summarise(
                 **_against(titled(first, first in simulated), paths, records, (first, path), noise),
             }
         bill = rounded(cost.summary(of, header, table), USD_DIGITS)
-        variants[name] = {**rounded(found), "cost": bill}
-    summary: dict[str, Any] = {
+        variants[name] = cast(SystemResult, {**rounded(found), "cost": bill})
+    summary: Summary = {
         "simulated": bool(simulated),
         "verdict": [],
         "variants": variants,
         "sound": rounded(sound(record for of in records.values() for record in of), 1),
         "scenarios": len({one.scenario for one in conversations}),
         "conversations": sum(one.repeat > 0 for one in conversations),
-        **{key: header[key] for key in TAKEN if key in header},
+        "warnings": [],
     }
-    summary["verdict"] = list(verdict(summary))
+    taken = {key: header[key] for key in TAKEN if key in header}
     every = [record for of in records.values() for record in of]
-    told = warnings(summary, noise, every, failures=False)
+    told = warnings({**summary, **taken}, noise, every, failures=False)
     summary["warnings"] = [*told, *_warnings(variants)]
-    return summary
+    summary["verdict"] = list(verdict(summary))
+    return cast(Summary, {**summary, **taken})
 
 
 def _manual(header: Mapping[str, Any], path: str) -> bool:
-    """Whether a path was told when the user had finished, and had not to find out."""
+    """Whether a system was told when the user had finished, and had not to find out."""
     about = (header.get("variants") or {}).get(path)
     return isinstance(about, Mapping) and about.get("turns") == "manual"
 
 
-def _by_path(
+def _by_system(
     header: Mapping[str, Any], conversations: Iterable[Conversation]
 ) -> dict[str, list[Conversation]]:
-    """Conversations by path, in the header's order; a path that was never tried has none."""
+    """Conversations by system, in the header's order; a system that was never tried has none."""
     found: dict[str, list[Conversation]] = {path: [] for path in header.get("variants") or {}}
     for one in conversations:
         found.setdefault(one.path, []).append(one)
@@ -131,7 +132,7 @@ def _records(conversations: Iterable[Conversation], name: str) -> list[Record]:
 def _variant(
     conversations: Sequence[Conversation], records: Sequence[Record], header: Mapping[str, Any]
 ) -> dict[str, Any]:
-    turns = success.held(conversations)
+    turns = scoring.counted(conversations)
     counted = [one for one in conversations if one.repeat > 0]
     parts = _parts(records)
     hideable = DIRECT_HIDEABLE if parts is DIRECT_PARTS else HIDEABLE
@@ -144,8 +145,8 @@ def _variant(
         "too_soon": sum((_first_ns(turn) or 0) < 0 for _, turn in turns),
         "answering": _answering(turns),
         "server_ms": _server(turns),
-        "rtt_ms": described([ms for one in counted for ms in one.rtt_ms]),
-        "connect_ms": described(
+        "rtt_ms": scoring.spread([ms for one in counted for ms in one.rtt_ms]),
+        "connect_ms": scoring.spread(
             [one.facts["connect_ms"] for one in counted if "connect_ms" in one.facts]
         ),
         "conversations": {
@@ -154,14 +155,14 @@ def _variant(
             "reconnects": sum(one.reconnects for one in counted),
             "seconds": sum(one.seconds for one in counted),
         },
-        "wer": success.word_error_rate(turns),
-        "expectations": success.overall(turns),
-        "checks": success.topics(turns),
-        "tools": success.tools(turns, _lengths(header)),
-        "instructions_by_turn": success.along(turns, "instructions"),
-        "recall_by_turn": success.along(turns, "recall"),
-        "interruption": success.interruption(turns),
-        "heavy_tools": success.heavy_tools(conversations),
+        "wer": scoring.word_error_rate(turns),
+        "expectations": scoring.overall(turns),
+        "checks": scoring.topics(turns),
+        "tools": scoring.tools(turns, _lengths(header)),
+        "instructions_by_turn": scoring.along(turns, "instructions"),
+        "recall_by_turn": scoring.along(turns, "recall"),
+        "interruption": scoring.interruption(turns),
+        "heavy_tools": scoring.heavy_tools(conversations),
         "failures": _failures(counted),
     }
 
@@ -178,12 +179,12 @@ def _lengths(header: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(about.get("length") or "") for name, about in scenarios.items()}
 
 
-def _answering(turns: Iterable[success.Held]) -> dict[str, Any]:
+def _answering(turns: Iterable[scoring.Counted]) -> AnswerTimes:
     """Latency to the first sound that answers: later than the first where that was a filler."""
     heard = [turn for _, turn in turns if _first_ns(turn) is not None]
     answered = [turn for turn in heard if turn.answering_ns is not None]
     return {
-        "ms": described([(turn.answering_ns or 0) / 1e6 for turn in answered]),
+        "ms": scoring.spread([(turn.answering_ns or 0) / 1e6 for turn in answered]),
         "fillers": sum((turn.answering_ns or 0) > (_first_ns(turn) or 0) for turn in answered),
         "never": len(heard) - len(answered),
     }
@@ -193,40 +194,41 @@ def _first_ns(turn: Turn) -> int | None:
     return turn.record.wav_voice_to_voice_ns if turn.record.status == "ok" else None
 
 
-def _server(turns: Iterable[success.Held]) -> dict[str, Any]:
+def _server(turns: Iterable[scoring.Counted]) -> dict[str, Spread | None]:
     """Figures of the other side's making."""
     found: dict[str, list[float]] = {}
     for _, turn in turns:
         if turn.record.status == "ok":
             for name, ms in turn.server_ms.items():
                 found.setdefault(name, []).append(ms)
-    return {name: described(values) for name, values in found.items()}
+    return {name: scoring.spread(values) for name, values in found.items()}
 
 
-def _failures(conversations: Iterable[Conversation]) -> list[dict[str, Any]]:
+def _failures(conversations: Iterable[Conversation]) -> list[FailedTurn]:
     """What went wrong: a conversation that ended early once, else each turn without an answer."""
-    found: list[dict[str, Any]] = []
+    found: list[FailedTurn] = []
+
+    def tell(one: Conversation, turn: int | None, turns: int, status: str, reason: str) -> None:
+        found.append(
+            {
+                "scenario": one.scenario,
+                "repeat": one.repeat,
+                "order": one.order,
+                "turn": turn,
+                "turns": turns,
+                "status": status,
+                "reason": reason,
+            }
+        )
+
     for one in conversations:
         bad = [turn for turn in one.turns if not turn.record.answered]
-        where = {"scenario": one.scenario, "repeat": one.repeat, "order": one.order}
         if one.status == "failed":
             first = bad[0].number if bad else None
-            reason = one.reason or "ended early"
-            found.append(
-                {**where, "turn": first, "turns": len(bad), "status": "failed", "reason": reason}
-            )
+            tell(one, first, len(bad), "failed", one.reason or "ended early")
             continue
         for turn in bad:
-            record = turn.record
-            found.append(
-                {
-                    **where,
-                    "turn": turn.number,
-                    "turns": 1,
-                    "status": record.status,
-                    "reason": record.reason,
-                }
-            )
+            tell(one, turn.number, 1, turn.record.status, turn.record.reason)
     return found
 
 
@@ -237,22 +239,22 @@ def _against(
     pair: tuple[str, str],
     noise: float | None,
 ) -> dict[str, Any]:
-    """How the second path of a pair differs from the first, which is called `name`."""
+    """How the second system of a pair differs from the first, which is called `name`."""
     first, second = pair
     mine, other = _parts(records[first]), _parts(records[second])
     # What is left over when other stages are told apart is another thing.
     parts = mine if mine == other else tuple(p for p in mine if p in other and p != "own")
-    before, after = success.held(paths[first]), success.held(paths[second])
+    before, after = scoring.counted(paths[first]), scoring.counted(paths[second])
     return {
         **against(name, records[first], records[second], noise, parts),
         "answering_ms": _answering_apart(before, after, noise),
-        **success.compared(before, after),
+        **scoring.compared(before, after),
     }
 
 
 def _answering_apart(
-    first: Iterable[success.Held], second: Iterable[success.Held], noise: float | None
-) -> dict[str, Any] | None:
+    first: Iterable[scoring.Counted], second: Iterable[scoring.Counted], noise: float | None
+) -> Apart | None:
     before, after = (
         {
             (one.scenario, turn.number, one.repeat): turn.answering_ns / 1e6
@@ -263,10 +265,10 @@ def _answering_apart(
     )
     keys = [key for key in before if key in after]
     found = difference([before[key] for key in keys], [after[key] for key in keys], noise)
-    return None if found is None else asdict(found)
+    return None if found is None else cast(Apart, asdict(found))
 
 
-def _warnings(variants: Mapping[str, Any]) -> list[str]:
+def _warnings(variants: Mapping[str, SystemResult]) -> list[str]:
     told = []
     for name, variant in variants.items():
         if variant.get("manual"):
@@ -302,7 +304,7 @@ def _warnings(variants: Mapping[str, Any]) -> list[str]:
 
 def write(
     folder: Path,
-    summary: Mapping[str, Any],
+    summary: Summary,
     conversations: Iterable[Conversation],
     table: cost.Prices,
 ) -> None:
@@ -321,7 +323,7 @@ def write(
 
 
 def rows(
-    summary: Mapping[str, Any], conversations: Iterable[Conversation], table: cost.Prices
+    summary: Summary, conversations: Iterable[Conversation], table: cost.Prices
 ) -> Iterable[dict[str, str]]:
     """The rows of `turns.csv`, by column."""
     variants = {one["path"]: (name, one) for name, one in summary["variants"].items()}
@@ -342,7 +344,7 @@ def rows(
 
 
 def _measured(turn: Turn) -> dict[str, str]:
-    tool = success.tool_ok(turn)
+    tool = scoring.tool_ok(turn)
     decided = [check.met for check in turn.checks if check.met is not None]
     found = {
         "checks_met": str(sum(decided)) if decided else "",

@@ -29,7 +29,6 @@ from pipeline.session import Session
 from pipeline.speech_to_speech import paths
 from pipeline.speech_to_speech.audio_llm import AudioLlmSession, dotted, voice_engines
 from pipeline.speech_to_speech.brief import Brief, Direct, Target
-from pipeline.speech_to_speech.hearing_model import VoiceEngines
 from pipeline.speech_to_speech.rtt import rtt
 from pipeline.trace import Trace
 
@@ -143,7 +142,7 @@ class ApiSystem:
 class AudioLlmSystem(ApiSystem):
     """A chat model that takes sound, and a Piper voice that is loaded once."""
 
-    def __init__(self, target: Target, settings: Settings, engines: VoiceEngines) -> None:
+    def __init__(self, target: Target, settings: Settings, engines: LocalEngines) -> None:
         """Take the settings of the system, and loaded engines."""
         super().__init__(target, settings.stt.language, rate=engines.voice.rate)
         self._settings = settings
@@ -219,7 +218,7 @@ class Systems:
         self._base = load({})
         self._settings: dict[str, Settings] = {}
         self._loaded: dict[str, Settings] = {}
-        self._voices: dict[str, VoiceEngines] = {}
+        self._voices: dict[str, LocalEngines] = {}
         self._pool = Pool()
         for target in targets:
             match target.kind:

@@ -1,7 +1,7 @@
 """A comparison's summary on a terminal: what it comes to, side by side, along turns, what failed.
 
-It reads in 80 columns, without colour, and where only ASCII can be written. Where a path was
-simulated, the first line and every heading say so, and so does the path's name.
+It reads in 80 columns, without colour, and where only ASCII can be written. Where a system was
+simulated, the first line and every heading say so, and so does the system's name.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.compare.record import source_of
+from pipeline.compare.results import Costs, Met, Summary, SystemResult, TurnPoint
 from pipeline.measure.terminal import NONE, recordings, table
 from pipeline.speech_to_speech.brief import STAMP
 
@@ -24,10 +25,10 @@ DIGITS = "0123456789"
 MOST = 8
 """Failures that are told one by one."""
 
-Variants = Mapping[str, Mapping[str, Any]]
+Variants = Mapping[str, SystemResult]
 
 
-def show(console: Console, summary: Mapping[str, Any]) -> None:
+def show(console: Console, summary: Summary) -> None:
     """Show what `summary.summarise` found."""
     variants: Variants = summary["variants"]
     simulated = bool(summary["simulated"])
@@ -103,21 +104,21 @@ def _heading(text: str, simulated: bool) -> Text:
 
 
 def _latencies(variants: Variants) -> Table:
-    hidden = ["unmeasurable"] if any(one["unmeasurable"] for one in variants.values()) else []
-    made = table("path", "n", *hidden, "failed", "median", "95 % interval", "p95", "answer")
+    hidden = any(one["unmeasurable"] for one in variants.values())
+    columns = ["unmeasurable"] if hidden else []
+    made = table("path", "n", *columns, "failed", "median", "95 % interval", "p95", "answer")
     for name, one in variants.items():
-        found = one["voice_to_voice_ms"] or {}
-        interval = found.get("ci95")
-        answer = (one["answering"]["ms"] or {}).get("median")
+        whole, answer = one["voice_to_voice_ms"], one["answering"]["ms"]
+        interval = whole and whole["ci95"]
         made.add_row(
             Text(name),
             str(one["n"]),
-            *(Text(str(one[key]), "yellow") for key in hidden),
+            *([Text(str(one["unmeasurable"]), "yellow")] if hidden else []),
             Text(str(one["failed"]), "bold red" if one["failed"] else ""),
-            Text(_ms(found.get("median")), "bold"),
-            "{:.0f} to {:.0f}".format(*interval) if interval else "too few" if found else NONE,
-            _ms(found.get("p95")),
-            _ms(answer),
+            Text(_ms(whole and whole["median"]), "bold"),
+            "{:.0f} to {:.0f}".format(*interval) if interval else "too few" if whole else NONE,
+            _ms(whole and whole["p95"]),
+            _ms(answer and answer["median"]),
         )
     return made
 
@@ -141,24 +142,18 @@ def _beside(variants: Variants) -> Iterable[Text]:
 def _rights(variants: Variants) -> Table:
     made = table("path", "misheard", "as expected", "right tool", "a minute")
     for name, one in variants.items():
-        words = (one["wer"] or {}).get("rate")
-        expected = one["expectations"] or {}
+        words, tools = one["wer"], one["tools"]
         made.add_row(
             Text(name),
-            NONE if words is None else f"{100 * words:.1f} %",
-            _share(expected.get("share"), expected.get("ci95")),
-            _share(*_tool(one)),
+            NONE if words is None or words["rate"] is None else f"{100 * words['rate']:.1f} %",
+            _share(one["expectations"]),
+            _share(tools and tools["overall"]),
             _cost(one["cost"]),
         )
     return made
 
 
-def _tool(one: Mapping[str, Any]) -> tuple[float | None, Sequence[float] | None]:
-    overall = (one["tools"] or {}).get("overall") or {}
-    return overall.get("share"), overall.get("ci95")
-
-
-def _cost(cost: Mapping[str, Any]) -> str:
+def _cost(cost: Costs) -> str:
     if cost["per_minute_usd"] is not None:
         return f"${cost['per_minute_usd']:.3g}"
     if cost["model"] or cost["cpu_s_per_minute"] is None:
@@ -166,23 +161,25 @@ def _cost(cost: Mapping[str, Any]) -> str:
     return f"{cost['cpu_s_per_minute']:.0f} CPU-s"
 
 
-def _curves(variants: Variants) -> Iterable[tuple[str, dict[str, list[Mapping[str, Any]]]]]:
-    """Curves by turn of all paths that have one, with what they are of."""
-    found = {
+def _curves(variants: Variants) -> Iterable[tuple[str, dict[str, Sequence[TurnPoint]]]]:
+    """Curves by turn of all systems that have one, with what they are of."""
+    found: dict[str, dict[str, Sequence[TurnPoint]]] = {
         "Right tool, by turn": {
-            name: (one["tools"] or {}).get("by_turn") or [] for name, one in variants.items()
+            name: one["tools"]["by_turn"] if one["tools"] else [] for name, one in variants.items()
         },
         "Instructions followed, by turn": {
             name: one["instructions_by_turn"] for name, one in variants.items()
         },
         "Recalled, by turn": {name: one["recall_by_turn"] for name, one in variants.items()},
     }
-    for title, curves in found.items():
-        if any(len(points) > 1 for points in curves.values()):
-            yield title, curves
+    return [
+        (title, curves)
+        for title, curves in found.items()
+        if any(len(points) > 1 for points in curves.values())
+    ]
 
 
-def _drawn(curves: Mapping[str, Sequence[Mapping[str, Any]]], marks: str) -> Table:
+def _drawn(curves: Mapping[str, Sequence[TurnPoint]], marks: str) -> Table:
     last = max(point["turn"] for points in curves.values() for point in points)
     low, high = (f"{mark} {end} %" for mark, end in ((marks[0], 0), (marks[-1], 100)))
     made = table("path", f"turn 1 to {last}", "first", "last")
@@ -198,23 +195,26 @@ def _drawn(curves: Mapping[str, Sequence[Mapping[str, Any]]], marks: str) -> Tab
     return made
 
 
-def _point(point: Mapping[str, Any]) -> str:
+def _point(point: TurnPoint) -> str:
     return f"{point['met']} of {point['n']}, turn {point['turn']}"
 
 
 def _lengths(variants: Variants) -> Table | None:
-    found = {name: (one["tools"] or {}).get("by_length") or [] for name, one in variants.items()}
-    order: dict[str, int] = {}
-    for points in found.values():
-        order |= {point["length"]: point["instruction_chars"] for point in points}
-    if not order:
+    found = {
+        name: {point["length"]: point for point in one["tools"]["by_length"]}
+        if one["tools"]
+        else {}
+        for name, one in variants.items()
+    }
+    sizes = {
+        length: point["instruction_chars"] for of in found.values() for length, point in of.items()
+    }
+    if not sizes:
         return None
-    lengths = sorted(order, key=lambda length: order[length])
+    lengths = sorted(sizes, key=lambda length: sizes[length])
     made = table("path", *lengths)
     for name, points in found.items():
-        shares = {point["length"]: (point["share"], point["ci95"]) for point in points}
-        cells = [_share(*shares.get(length, (None, None))) for length in lengths]
-        made.add_row(Text(name), *cells)
+        made.add_row(Text(name), *(_share(points.get(length)) for length in lengths))
     return made
 
 
@@ -243,7 +243,7 @@ def _heavy(variants: Variants) -> Iterable[Text]:
 
 
 def _failures(variants: Variants) -> Iterable[Text]:
-    every = [(name, one) for name, path in variants.items() for one in path["failures"]]
+    every = [(name, one) for name, system in variants.items() for one in system["failures"]]
     for name, one in every[:MOST]:
         turn = "" if one["turn"] is None else f" turn {one['turn']}"
         lost = f", {one['turns']} turns lost" if one["turns"] > 1 else ""
@@ -254,7 +254,7 @@ def _failures(variants: Variants) -> Iterable[Text]:
         yield Text(f"and {len(every) - MOST} more, in summary.json")
 
 
-def _notes(summary: Mapping[str, Any]) -> Iterable[Text]:
+def _notes(summary: Summary) -> Iterable[Text]:
     for name, one in summary["variants"].items():
         if one["cost"]["note"] and one["cost"]["model"]:
             yield Text("note: ", "dim") + Text(f"{name}: {one['cost']['note']}")
@@ -262,16 +262,14 @@ def _notes(summary: Mapping[str, Any]) -> Iterable[Text]:
         yield Text("warning: ", "yellow") + Text(warning)
 
 
-def _share(share: float | None, interval: Sequence[float] | None) -> str:
-    if share is None:
+def _share(found: Met | None) -> str:
+    if found is None or found["share"] is None:
         return NONE
-    if interval is None:
-        return f"{100 * share:.0f} %"
-    low, high = interval
-    return f"{100 * share:.0f} % ({100 * low:.0f} to {100 * high:.0f})"
+    low, high = found["ci95"] or (0.0, 0.0)
+    return f"{100 * found['share']:.0f} % ({100 * low:.0f} to {100 * high:.0f})"
 
 
-def _of(found: Mapping[str, Any]) -> str:
+def _of(found: Met) -> str:
     return f"{found['met']} of {found['n']}"
 
 

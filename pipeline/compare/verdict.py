@@ -1,7 +1,7 @@
 """A comparison in three sentences: who answers first, who does what was asked, what it costs. Pure.
 
 They are made from the summary's figures alone, each with its interval. Nothing is called a
-difference whose interval holds zero. Where a path was simulated the first sentence says so, with
+difference whose interval holds zero. Where a system was simulated the first sentence says so, with
 the source of its latency, and every sentence carries the stamp.
 """
 
@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from pipeline.compare.record import source_of
+from pipeline.compare.results import Costs, Met, SharesApart, Summary, SystemResult, TurnPoint
 from pipeline.speech_to_speech.brief import STAMP
 
 FILLER_MS = 50.0
 """An answer this much later than the first sound is worth a word."""
 
-Variants = Mapping[str, Mapping[str, Any]]
+Variants = Mapping[str, SystemResult]
 
 
-def verdict(summary: Mapping[str, Any]) -> tuple[str, str, str]:
+def verdict(summary: Summary) -> tuple[str, str, str]:
     """The three sentences.
 
     Args:
@@ -44,7 +44,7 @@ def _notice(variants: Variants) -> str:
     played = {name: one for name, one in variants.items() if one.get("simulated")}
     if not played:
         return ""
-    # What follows a colon or semicolon is how it was derived, which stands beside the path.
+    # What follows a colon or semicolon is how it was derived, which stands beside the system.
     names = [source_of(one.get("simulation") or {}) for one in played.values()]
     sources = list(dict.fromkeys(re.split(r"[:;]\s", name)[0] for name in names))
     who = _listed([*played])
@@ -64,7 +64,7 @@ def _latency(variants: Variants) -> str:
     return f"{'; '.join(told)}; {', '.join(alone)}"
 
 
-def _faster(first: str, base: Mapping[str, Any], name: str, other: Mapping[str, Any]) -> str:
+def _faster(first: str, base: SystemResult, name: str, other: SystemResult) -> str:
     """Who of two is heard first."""
     against = other["against_first"]
     whole = against["voice_to_voice_ms"]
@@ -94,8 +94,8 @@ def _faster(first: str, base: Mapping[str, Any], name: str, other: Mapping[str, 
     )
 
 
-def _heard(name: str, one: Mapping[str, Any], verb: str = "") -> str:
-    """When a path is heard: its median, and where the answer comes later than the first sound."""
+def _heard(name: str, one: SystemResult, verb: str = "") -> str:
+    """When a system is heard: its median, and where the answer comes later than the first sound."""
     whole = one["voice_to_voice_ms"]
     if whole is None:
         return f"{name} {verb}in no turn"
@@ -118,45 +118,48 @@ def _heard(name: str, one: Mapping[str, Any], verb: str = "") -> str:
 
 def _right(variants: Variants) -> str:
     if not any(one["expectations"] or one["tools"] for one in variants.values()):
-        words = [_wer(name, one) for name, one in variants.items() if _rate(one) is not None]
-        if words:
-            told = "; ".join(words)
+        heard = [
+            f"{name} misheard {words}" for name, one in variants.items() if (words := _words(one))
+        ]
+        if heard:
+            told = "; ".join(heard)
             return f"Nothing was expected of the answers, so only words can be told: {told}"
         names = f" of {_listed([*variants])}" if variants else ""
         return f"Nothing was expected of the answers{names}, so who understands cannot be said"
     return "; ".join(_does(name, one) for name, one in variants.items())
 
 
-def _does(name: str, one: Mapping[str, Any]) -> str:
-    """What a path does right; the tools of all but the first as they differ from the first's."""
+def _does(name: str, one: SystemResult) -> str:
+    """What a system does right; the tools of all but the first as they differ from the first's."""
     expectations, tools = one["expectations"], one["tools"]
-    against = one.get("against_first") or {}
+    against = one.get("against_first")
     if not expectations or not expectations["n"]:
         text = f"of {name} nothing is known to be right or wrong"
     else:
         text = f"{name} does {_share(expectations)} of what was expected"
-        text += _apart(against.get("success"), " in turns done right")
+        text += _apart(against and against["success"], " in turns done right")
     if tools:
-        points = tools["by_turn"]
-        text += f" and calls the right tool in {_point(points[0], against, 'tools_first_turn')}"
-        if len(points) > 1:
-            text += f" and in {_point(points[-1], against, 'tools_last_turn')}"
-    if _rate(one) is not None:
-        text += f", having misheard {_words(one)}"
+        first, *others = tools["by_turn"]
+        compared = against and against["tools_first_turn"]
+        text += f" and calls the right tool in {_point(first, compared)}"
+        if others:
+            compared = against and against["tools_last_turn"]
+            text += f" and in {_point(others[-1], compared)}"
+    if words := _words(one):
+        text += f", having misheard {words}"
     return text
 
 
-def _point(point: Mapping[str, Any], against: Mapping[str, Any], key: str) -> str:
+def _point(point: TurnPoint, compared: SharesApart | None) -> str:
     """A turn of a curve, such as `5 of 9 of turn 10 (…)`."""
     text = f"{point['met']} of {point['n']} of turn {point['turn']}"
-    compared = against.get(key)
-    if compared and compared["turn"] == point["turn"]:
+    if compared and compared.get("turn") == point["turn"]:
         return text + _apart(compared)
     return f"{text} ({_interval(point['ci95'], '{:.0f} to {:.0f}', 100)} %)"
 
 
-def _apart(found: Mapping[str, Any] | None, what: str = "") -> str:
-    """How a share differs from the first path's, in brackets; nothing where that is not known."""
+def _apart(found: SharesApart | None, what: str = "") -> str:
+    """How a share differs from the first system's, in brackets; nothing where that is not known."""
     if found is None:
         return ""
     paired = _pairs(found["n"])
@@ -173,7 +176,7 @@ def _apart(found: Mapping[str, Any] | None, what: str = "") -> str:
 def _cost(variants: Variants) -> str:
     told = [_costs(name, one["cost"], one.get("simulated")) for name, one in variants.items()]
     dates = dict.fromkeys(
-        one["cost"]["prices_as_of"]
+        str(one["cost"]["prices_as_of"])
         for one in variants.values()
         if one["cost"]["per_minute_usd"] is not None
     )
@@ -181,7 +184,7 @@ def _cost(variants: Variants) -> str:
     return f"{text} (prices of {_listed([*dates])})" if dates else text
 
 
-def _costs(name: str, cost: Mapping[str, Any], simulated: object) -> str:
+def _costs(name: str, cost: Costs, simulated: object) -> str:
     if cost["per_minute_usd"] is not None:
         interval = _interval(cost["per_minute_ci95"], "${:.3g} to ${:.3g}")
         text = f"{name} costs ${cost['per_minute_usd']:.3g} a minute of conversation"
@@ -201,26 +204,18 @@ def _costs(name: str, cost: Mapping[str, Any], simulated: object) -> str:
     return f"{text} a minute of conversation"
 
 
-def _rate(one: Mapping[str, Any]) -> float | None:
+def _words(one: SystemResult) -> str:
+    """How much of the words was misheard; empty where that is not known."""
     words = one["wer"]
-    rate: float | None = words["rate"] if words else None
-    return rate
-
-
-def _wer(name: str, one: Mapping[str, Any]) -> str:
-    return f"{name} misheard {_words(one)}"
-
-
-def _words(one: Mapping[str, Any]) -> str:
-    words = one["wer"]
+    if words is None or words["rate"] is None:
+        return ""
     interval = _interval(words["ci95"], "{:.1f} to {:.1f}", 100)
-    inside = f" ({interval})" if interval else ""
-    return f"{100 * words['rate']:.1f} % of the words{inside}"
+    return f"{100 * words['rate']:.1f} % of the words" + (f" ({interval})" if interval else "")
 
 
-def _share(found: Mapping[str, Any]) -> str:
+def _share(found: Met) -> str:
     interval = _interval(found["ci95"], "{:.0f} to {:.0f}", 100)
-    return f"{100 * found['share']:.0f} % ({interval}, {found['met']} of {found['n']})"
+    return f"{100 * (found['share'] or 0):.0f} % ({interval}, {found['met']} of {found['n']})"
 
 
 def _interval(ends: Sequence[float] | None, form: str, factor: float = 1) -> str:

@@ -116,6 +116,25 @@ class ChatModel:
             async for _ in deltas:
                 pass
 
+    async def find(self) -> None:
+        """Find the server and the model, and leave the connection open; nothing is asked of it.
+
+        Raises:
+            StageError: The server cannot be used.
+        """
+        with self._explained():
+            if not self._model:
+                self._model = await self._first_model()
+                return
+            try:
+                async with asyncio.timeout(self._settings.first_token_timeout_s):
+                    await self._client.get("/models", cast_to=object)
+            except ValueError:
+                pass
+            except openai.APIStatusError as error:
+                if error.status_code not in _NOT_LISTED:
+                    raise
+
     async def stream(
         self, messages: Messages, *, max_tokens: int | None = None
     ) -> AsyncGenerator[str | Used | ToolUse, None]:
@@ -190,7 +209,7 @@ class ChatModel:
 
     async def _first_model(self) -> str:
         """The first model that the server lists."""
-        label = self._server.label
+        label, remedy = self._server.label, self._server.name_remedy
         listed: object = None
         try:
             async with asyncio.timeout(self._settings.first_token_timeout_s):
@@ -202,11 +221,11 @@ class ChatModel:
                 return name
             case {"data": [] | None}:
                 raise StageError(
-                    "llm", f"{label} lists no model; load one there, or set llm.name", fatal=True
+                    "llm", f"{label} lists no model; load one there, or {remedy}", fatal=True
                 )
         raise StageError(
             "llm",
-            f"{label} does not list its models; set llm.name, and check that the URL is an "
+            f"{label} does not list its models; {remedy}, and check that the URL is an "
             "OpenAI-compatible API",
             fatal=True,
         )
@@ -333,7 +352,9 @@ class ChatModel:
                 fatal=True,
             ) from None
         except openai.APIStatusError as error:
-            hint = "; try again later" if error.status_code >= 429 else ""
+            after = error.response.headers.get("retry-after", "")
+            when = f"in {after} s" if after.isdecimal() else "later"
+            hint = f"; try again {when}" if error.status_code >= 429 else ""
             raise StageError(
                 "llm", f"{label} answers {error.status_code}: {_message(error)}{hint}"
             ) from None
@@ -342,6 +363,9 @@ class ChatModel:
 
 
 _MORE = "raise llm.max_tokens"
+
+_NOT_LISTED = (400, 404, 405, 501)
+"""What a server answers that does not list its models."""
 
 _BAD_REQUEST = (openai.BadRequestError, openai.UnprocessableEntityError)
 

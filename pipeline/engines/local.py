@@ -142,13 +142,27 @@ class LocalEngines:
     model: Writer
     voice: Speaker
 
-    def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        catalogue: Catalogue,
+        *,
+        recognises: bool = True,
+        writes: bool = True,
+    ) -> None:
         """Find the models; nothing is loaded yet.
+
+        Args:
+            settings: Of the run.
+            catalogue: Where the models are.
+            recognises: Whether the recogniser is needed.
+            writes: Whether the language model is needed.
 
         Raises:
             BadInput: A model is unknown, incomplete, or not downloaded.
         """
         self._settings = settings
+        self._recognises, self._writes = recognises, writes
         self._stt = catalogue.resolve("stt", settings.stt.model)
         self._tts = catalogue.resolve("tts", settings.tts.voice)
         self._llm = find_language_model(settings, catalogue)
@@ -182,11 +196,11 @@ class LocalEngines:
             stack.callback(self._foreseeing.close)
             # Gathered to the end even if one fails, so that what did load is stopped again.
             results = await asyncio.gather(
-                self._load_stt(),
                 self._load_tts(),
-                self._load_llm(stack),
                 self._load_vad(),
                 self._load_endpoint(),
+                *([self._load_stt()] if self._recognises else []),
+                *([self._load_llm(stack)] if self._writes else []),
                 return_exceptions=True,
             )
             for result in results:

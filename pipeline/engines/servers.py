@@ -31,6 +31,7 @@ class ChatServer:
             refuse; they are dropped when it does.
         key_setting: Where the user sets the key.
         remedy: What to do when it cannot be reached.
+        name_remedy: What to do when the model has to be named.
     """
 
     base_url: str
@@ -41,6 +42,7 @@ class ChatServer:
     optional: Mapping[str, Any] = field(default_factory=dict)
     key_setting: str = "llm.api_key"
     remedy: str = "start the server, or use --llm embedded"
+    name_remedy: str = "set llm.name"
 
     @property
     def on_loopback(self) -> bool:

@@ -16,8 +16,7 @@ import asyncio
 import contextlib
 import dataclasses
 import os
-from collections import deque
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -26,25 +25,115 @@ from pipeline.clock import NS_PER_MS, Clock
 from pipeline.config import Settings, load
 from pipeline.conversation.cascade import Cascade
 from pipeline.conversation.history import Message
-from pipeline.conversation.reply import Engines
+from pipeline.conversation.reply import Engines, Synthesiser
+from pipeline.engines.llm import ChatModel, Messages, Used
+from pipeline.engines.local import LocalEngines
 from pipeline.engines.servers import OPENAI_URL, ChatServer, chat_server
-from pipeline.engines.whisper import MIN_VOICED_MS
+from pipeline.engines.tools import ToolUse
+from pipeline.engines.whisper import MIN_VOICED_MS, Audio, Transcription
 from pipeline.errors import BadInput, CascadeError, StageError
 from pipeline.events import Event, Frame, ReplyDone, Transcript
+from pipeline.models.catalogue import Catalogue
+from pipeline.session import EventQueue
 from pipeline.speech_to_speech import keys
 from pipeline.speech_to_speech.brief import Brief, Facts, Target
-from pipeline.speech_to_speech.hearing_model import Ears, HearingModel, Local, VoiceEngines
+from pipeline.speech_to_speech.keys import shown
 from pipeline.speech_to_speech.utterances import Utterances
 from pipeline.trace import Trace
+from pipeline.turns.listener import Detector
 
 KEEP = 8
 """How many of the user's newest utterances the model hears again with every request."""
 
 OPTIONS = ("model", "keep", "transcript")
-"""What can be said of the path, beside settings by dotted name."""
+"""What the command line can say, beside settings by dotted name."""
 
 BARGE_IN_MS = 800
 """Voice that interrupts a reply, at most: nobody finds words in it, and coughs are shorter."""
+
+
+class SoundWriter:
+    """Asks a chat model with sound: placeholders of utterances in a prompt become what was said.
+
+    Args:
+        chat: The model.
+        utterances: Keeps what was said.
+    """
+
+    def __init__(self, chat: ChatModel, utterances: Utterances) -> None:
+        self._chat = chat
+        self._utterances = utterances
+
+    async def find(self) -> None:
+        """Find the server and the model, and leave the connection open.
+
+        Nothing is asked of the model: text alone many of these refuse, and sound is the user's.
+
+        Raises:
+            StageError: The server cannot be used.
+        """
+        with _without_keys():
+            await self._chat.find()
+
+    async def stream(self, messages: Messages) -> AsyncGenerator[str | Used | ToolUse, None]:
+        """Yield the reply, as `ChatModel.stream`."""
+        with _without_keys():
+            pieces = self._chat.stream(self._utterances.spoken(messages))
+            async with contextlib.aclosing(pieces):
+                async for piece in pieces:
+                    yield piece
+
+
+class Ears:
+    """The engines of a cascade that hears without words.
+
+    Args:
+        local: What computes here; its language model is not used.
+        model: What answers.
+        utterances: Keeps what was said.
+        least_ms: Less voice than this is none.
+    """
+
+    def __init__(
+        self, local: Engines, model: SoundWriter, utterances: Utterances, least_ms: float
+    ) -> None:
+        self.model = model
+        self._local = local
+        self._utterances = utterances
+        self._least_ms = least_ms
+
+    @property
+    def voice(self) -> Synthesiser:
+        """Speaks the replies."""
+        return self._local.voice
+
+    def new_detector(self) -> Detector:
+        """A judge of voice for one session."""
+        return self._local.new_detector()
+
+    async def melody(self, audio: Audio) -> float | None:
+        """Whether the speaker sounds finished."""
+        return await self._local.melody(audio)
+
+    async def transcribe(
+        self,
+        audio: Audio,
+        voiced_ms: float | None = None,
+        *,
+        prefix: str = "",
+        language: str = "",
+    ) -> Transcription:
+        """Take the utterance, at once, and give its placeholder for its words."""
+        if voiced_ms is not None and voiced_ms < self._least_ms:
+            return Transcription("", "", 0.0, 0.0, 0.0, "short")
+        return Transcription(self._utterances.take(audio), "", 0.0, 0.0, 0.0)
+
+    async def read_ahead(self, messages: Messages) -> None:
+        """Do nothing: servers keep their own caches."""
+
+    async def judge(self, messages: Messages) -> float | None:
+        """Give None: there are no words to be judged."""
+        return None
 
 
 class AudioLlmSession:
@@ -58,7 +147,7 @@ class AudioLlmSession:
         clock: Clock,
         *,
         settings: Settings | None = None,
-        engines: Local | None = None,
+        engines: Engines | None = None,
     ) -> None:
         """Prepare a session; nothing is loaded, or connected.
 
@@ -75,23 +164,24 @@ class AudioLlmSession:
         Raises:
             BadInput: The URL, the key, a setting or an option cannot be, or a model is missing.
         """
-        self._keep, self._listens = _options(target)
+        keep, self._listens = _options(target)
         base = settings or load(flags=dotted(target))
         self._settings = prepared(base, target, brief)
-        self._server = _server(self._settings)
-        self._utterances = Utterances(self._keep)
-        self._model = HearingModel(self._server, self._settings, self._utterances)
-        own = engines is None
-        self._own = VoiceEngines(self._settings, words=self._listens) if own else None
-        self._local = self._own if engines is None else engines
+        where = _server(self._settings)
+        self._host = urlsplit(where.base_url).netloc.rpartition("@")[2]
+        self._utterances = Utterances(keep)
+        self._chat = ChatModel(where, self._settings.llm)
+        self._own = voice_engines(target, base) if engines is None else None
+        self._local = engines
         self._brief = brief
         self._trace = trace
         self._clock = clock
         self._stack = contextlib.AsyncExitStack()
         self._cascade: Cascade
         self._facts: Facts | None = None
+        self._events = EventQueue()
         self._asked: dict[int, str] = {}
-        self._listening: set[asyncio.Task[Transcript | None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         """Load what is missing and reach the server.
@@ -100,17 +190,18 @@ class AudioLlmSession:
             CascadeError: It cannot be made ready.
         """
         async with contextlib.AsyncExitStack() as stack:
-            stack.push_async_callback(self._model.close)
-            began = self._clock.now_ns()
+            stack.push_async_callback(self._chat.close)
+            writer = SoundWriter(self._chat, self._utterances)
+            began_ns = self._clock.now_ns()
             try:
-                await self._model.reach()
+                await writer.find()
             except StageError as error:
                 raise StageError("direct", str(error), fatal=True) from None
-            took_ms = (self._clock.now_ns() - began) / NS_PER_MS
+            took_ms = (self._clock.now_ns() - began_ns) / NS_PER_MS
             if self._own is not None:
-                await stack.enter_async_context(self._own)
+                self._local = await stack.enter_async_context(self._own)
             assert self._local is not None
-            ears: Engines = Ears(self._local, self._model, self._utterances, MIN_VOICED_MS)
+            ears = Ears(self._local, writer, self._utterances, MIN_VOICED_MS)
             self._cascade = Cascade(
                 ears,
                 self._settings,
@@ -120,9 +211,9 @@ class AudioLlmSession:
                 partial_ms=0,
             )
             await stack.enter_async_context(self._cascade)
-            host = urlsplit(self._server.base_url).netloc.rpartition("@")[2]
-            self._facts = Facts(self._model.model, host, took_ms)
+            self._facts = Facts(self._chat.model, self._host, took_ms)
             self._stack = stack.pop_all()
+        self._following = asyncio.create_task(self._follow())
         return self
 
     async def __aexit__(
@@ -131,11 +222,18 @@ class AudioLlmSession:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop all work."""
-        for task in self._listening:
+        """Stop all work; whoever still reads gets the end."""
+        # Nobody waits for a transcript.
+        self._listens = False
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._listening, return_exceptions=True)
-        await self._stack.__aexit__(exc_type, exc, traceback)
+        try:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._stack.__aexit__(exc_type, exc, traceback)
+            await self._following
+        finally:
+            self._following.cancel()
+            self._events.end()
 
     @property
     def facts(self) -> Facts | None:
@@ -158,7 +256,7 @@ class AudioLlmSession:
     @property
     def preparing(self) -> bool:
         """Whether something is computed that nobody waits for yet."""
-        return self._cascade.preparing or bool(self._listening)
+        return self._cascade.preparing or bool(self._tasks)
 
     async def send(self, frame: Frame) -> None:
         """Take the next of the microphone."""
@@ -184,60 +282,37 @@ class AudioLlmSession:
         """
         raise CascadeError("the half cascade ends turns itself")
 
-    async def events(self) -> AsyncGenerator[Event, None]:
+    def events(self) -> AsyncGenerator[Event, None]:
         """What happens, until the session is left; a transcript comes after its reply was made."""
-        stream = self._cascade.events()
-        late: deque[Event] = deque()
-        coming = asyncio.ensure_future(anext(stream, None))
-        try:
-            while True:
-                done, _ = await asyncio.wait(
-                    {coming, *self._listening}, return_when=asyncio.FIRST_COMPLETED
-                )
-                for task in done & self._listening:
-                    self._listening.discard(task)
-                    if not task.cancelled() and (transcript := task.result()):
-                        late.append(transcript)
-                while late:
-                    yield late.popleft()
-                if not coming.done():
-                    continue
-                event = coming.result()
-                if event is None:
-                    return
-                if not isinstance(event, Transcript):
-                    yield event
-                self._note(event)
-                coming = asyncio.ensure_future(anext(stream, None))
-        finally:
-            coming.cancel()
-            await asyncio.wait([coming])
-            await stream.aclose()
+        return self._events.read()
 
-    def _note(self, event: Event) -> None:
-        """Listen to an utterance oneself, once there is time for that."""
-        if not self._listens:
-            return
-        if isinstance(event, Transcript) and event.final:
-            self._asked[event.turn] = event.text
-        if isinstance(event, ReplyDone) and (text := self._asked.pop(event.turn, "")):
-            task = asyncio.ensure_future(self._recognise(event.turn, text))
-            self._listening.add(task)
+    async def _follow(self) -> None:
+        """Pass the cascade's events on, without the placeholders that are its transcripts."""
+        async for event in self._cascade.events():
+            if not isinstance(event, Transcript):
+                self._events.tell(event)
+            elif event.final and self._listens:
+                self._asked[event.turn] = event.text
+            text = self._asked.pop(event.turn, "") if isinstance(event, ReplyDone) else ""
+            if text and self._listens:
+                # Now there is time to listen to the utterance oneself.
+                task = asyncio.create_task(self._recognise(event.turn, text))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
 
-    async def _recognise(self, turn: int, text: str) -> Transcript | None:
+    async def _recognise(self, turn: int, text: str) -> None:
         audio = self._utterances.sound(text)
         if audio is None or self._local is None:
-            return None
-        try:
+            return
+        # The model has heard it all the same.
+        with contextlib.suppress(StageError):
             heard = await self._local.transcribe(audio)
-        except StageError:
-            return None  # the model has heard it all the same
-        self._utterances.know(text, heard.text)
-        return Transcript(turn, heard.text, True)
+            self._utterances.know(text, heard.text)
+            self._events.tell(Transcript(turn, heard.text, True))
 
 
 def dotted(target: Target) -> Mapping[str, str]:
-    """The settings among a path's options, by dotted name.
+    """The settings among a system's options, by dotted name.
 
     Raises:
         BadInput: An option is none of `OPTIONS` and no setting either.
@@ -253,7 +328,7 @@ def dotted(target: Target) -> Mapping[str, str]:
 
 
 def prepared(settings: Settings, target: Target, brief: Brief) -> Settings:
-    """The settings of a session: those of a run, with the path's server and what it is told.
+    """The settings of a session: those of a run, with the system's server and what it is told.
 
     Raises:
         BadInput: There is no key for OpenAI's API.
@@ -271,16 +346,30 @@ def prepared(settings: Settings, target: Target, brief: Brief) -> Settings:
     return settings.model_copy(update={"llm": llm, "turns": turns})
 
 
-def voice_engines(target: Target, settings: Settings) -> VoiceEngines:
-    """Engines that serve many sessions of a path, one after the other; not yet loaded.
+def voice_engines(target: Target, settings: Settings) -> LocalEngines:
+    """Engines that serve many sessions of a system, one after the other; not yet loaded.
 
     Raises:
         BadInput: A key, an option or a model is missing or cannot be.
     """
-    return VoiceEngines(prepared(settings, target, Brief()), words=_options(target)[1])
+    wanted = prepared(settings, target, Brief())
+    _, listens = _options(target)
+    catalogue = Catalogue.load(wanted.models.dir)
+    return LocalEngines(wanted, catalogue, recognises=listens, writes=False)
+
+
+@contextlib.contextmanager
+def _without_keys() -> Iterator[None]:
+    """Show no key that a server repeats in an error."""
+    try:
+        yield
+    except StageError as error:
+        error.args = (shown(str(error)),)
+        raise
 
 
 def _options(target: Target) -> tuple[int, bool]:
+    """How many utterances are kept, and whether Whisper listens."""
     keep = target.options.get("keep", str(KEEP))
     if not keep.isdecimal() or int(keep) < 1:
         raise BadInput(f"{target.name}: keep is {keep!r}; allowed: a number from 1")
@@ -293,12 +382,12 @@ def _options(target: Target) -> tuple[int, bool]:
 
 def _key(target: Target) -> str:
     """The key for a server: OpenAI's goes to nobody else."""
-    if key := os.environ.get(keys.AUDIO_LLM, "").strip():
+    if key := keys.key(os.environ, keys.AUDIO_LLM):
         return key
     hosts = [OPENAI_URL, os.environ.get("OPENAI_BASE_URL", "").strip()]
     if _place(target.url) not in [_place(url) for url in hosts if url]:
         return ""
-    if key := os.environ.get(keys.OPENAI, "").strip():
+    if key := keys.key(os.environ, keys.OPENAI):
         return key
     raise BadInput(f"{target.name}: there is no key; set {keys.OPENAI}")
 
@@ -313,12 +402,11 @@ def _place(url: str) -> tuple[str, str]:
 
 
 def _server(settings: Settings) -> ChatServer:
-    found = chat_server(settings.llm)
-    setting = (
-        keys.AUDIO_LLM
-        if not settings.llm.api_key or os.environ.get(keys.AUDIO_LLM, "").strip()
-        else keys.OPENAI
-    )
+    """The server, with what the user is told to do when something is wrong with it."""
+    openais = settings.llm.api_key and not os.environ.get(keys.AUDIO_LLM, "").strip()
     return dataclasses.replace(
-        found, key_setting=setting, remedy="start the server, or check the URL of the path"
+        chat_server(settings.llm),
+        key_setting=keys.OPENAI if openais else keys.AUDIO_LLM,
+        remedy="start the server, or check the URL of the path",
+        name_remedy="add ,model=NAME to the path",
     )

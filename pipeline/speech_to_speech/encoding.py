@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import av
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.events import Samples
 
@@ -19,6 +20,9 @@ G711_RATE = 8_000
 
 RATES = (4_000, 192_000)
 """A rate outside of these is none (Hz)."""
+
+PCM = {"type": "audio/pcm", "rate": PCM_RATE}
+"""What we ask for, as `session.update` names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +47,13 @@ class Encoding:
         if self.kind == "pcm":
             whole = len(data) // 2 * 2
             return np.frombuffer(data[:whole], "<i2").astype(np.int16)
-        table = _MU_LAW if self.kind == "pcmu" else _A_LAW
-        return table[np.frombuffer(data, np.uint8)]
+        return _levels(self.kind)[np.frombuffer(data, np.uint8)]
 
     def encode(self, samples: Samples) -> bytes:
         """Sound as bytes."""
         if self.kind == "pcm":
-            return samples.astype("<i2").tobytes()
-        table = _MU_LAW if self.kind == "pcmu" else _A_LAW
+            return samples.astype("<i2", copy=False).tobytes()
+        table = _levels(self.kind)
         order = np.argsort(table, kind="stable")
         levels = table[order].astype(np.int32)
         # The code whose level is nearest: what is halfway or above takes the upper one.
@@ -64,7 +67,7 @@ def read(audio: object, side: Literal["input", "output"], before: Encoding) -> E
     Also understood are the names of the beta API and a bare rate.
     """
     side_of = audio.get(side) if isinstance(audio, Mapping) else None
-    stated = side_of.get("format") if isinstance(side_of, Mapping) else None
+    stated: Any = side_of.get("format") if isinstance(side_of, Mapping) else None
     match stated:
         case {"type": "audio/pcmu"} | "g711_ulaw" | "audio/pcmu":
             return Encoding("pcmu", G711_RATE)
@@ -77,30 +80,11 @@ def read(audio: object, side: Literal["input", "output"], before: Encoding) -> E
     return before
 
 
-def asked(encoding: Encoding) -> dict[str, Any]:
-    """The encoding as `session.update` names it."""
-    return {"type": "audio/pcm", "rate": encoding.rate}
-
-
-def _mu_law() -> npt.NDArray[np.int16]:
-    """The level of each code (ITU-T G.711, table 2; 14 bits, here in 16)."""
-    code = ~np.arange(256, dtype=np.uint8)
-    exponent = (code >> 4) & 7
-    mantissa = (code & 15).astype(np.int32)
-    level = (((mantissa << 3) + 0x84) << exponent) - 0x84
-    return np.where(code & 0x80, -level, level).astype(np.int16)
-
-
-def _a_law() -> npt.NDArray[np.int16]:
-    """The level of each code (ITU-T G.711, table 1; 13 bits, here in 16)."""
-    code = np.arange(256, dtype=np.uint8) ^ 0x55
-    exponent = ((code >> 4) & 7).astype(np.int32)
-    mantissa = (code & 15).astype(np.int32)
-    level = np.where(
-        exponent == 0, (mantissa << 4) + 8, ((mantissa << 4) + 0x108) << np.maximum(exponent - 1, 0)
-    )
-    return np.where(code & 0x80, level, -level).astype(np.int16)
-
-
-_MU_LAW = _mu_law()
-_A_LAW = _a_law()
+@functools.cache
+def _levels(kind: Literal["pcmu", "pcma"]) -> Samples:
+    """The level of each code (ITU-T G.711), as FFmpeg has it."""
+    codec = av.CodecContext.create({"pcmu": "pcm_mulaw", "pcma": "pcm_alaw"}[kind], "r")
+    assert isinstance(codec, av.AudioCodecContext)
+    codec.sample_rate, codec.layout = G711_RATE, "mono"
+    (frame,) = codec.decode(av.Packet(bytes(range(256))))
+    return np.asarray(frame.to_ndarray()[0], np.int16)

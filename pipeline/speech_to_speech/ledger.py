@@ -235,6 +235,7 @@ class Ledger:
         before: Stands for the turn of what is said before the user's first one.
         replies: All, in order of their beginning.
         calls: All, by id.
+        whole: The model remembers its replies whole, also those that were cut.
     """
 
     def __init__(self, mark: Mark, rate: int = 0) -> None:
@@ -243,6 +244,7 @@ class Ledger:
         self.before = TurnEntry(0)
         self.replies: list[ReplyEntry] = []
         self.calls: dict[str, CallEntry] = {}
+        self.whole = False
         self._take_mark = mark
         self._rate = rate
         self._order: list[TurnEntry | ReplyEntry] = [self.before]
@@ -264,7 +266,9 @@ class Ledger:
         messages = [
             Message("user", entry.said.strip(), entry.number)
             if isinstance(entry, TurnEntry)
-            else Message("assistant", entry.remembered, entry.turn.number)
+            else Message(
+                "assistant", entry.text if self.whole else entry.remembered, entry.turn.number
+            )
             for entry in self._order
         ]
         return [message for message in messages if message.content]

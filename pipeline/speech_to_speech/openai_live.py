@@ -1,8 +1,11 @@
 """A session with OpenAI's Live API (`gpt-live-1`), through the `openai` SDK.
 
-The model listens and speaks at once, and tells no turns: `duplex` makes them, from our detector on
-what the user says and a gate on what the model says. So a reply is told to be over only when it has
-been silent for a while, and `committed` is the first sign of a reply.
+The model listens and speaks at once, and tells no turns. So they are made here: a turn is the
+user's, by our own detector; what the model says until the user speaks again is the reply to it, by
+a gate on its sound. A reply is told to be over only when it has been silent for a while, and
+`committed` is the first sign of a reply. The model is not told to stop when the user speaks: it
+listens, and decides. Where its sound ends while the user speaks over it, it gave way, which is an
+interruption. A reply that happened to be over just then looks the same, and counts as one too.
 
 Work is delegated: by `delegation=responses` (used where there are tools) to a text model of OpenAI,
 `backend=MODEL`, which calls the tools; the text model gets the instructions too. By
@@ -19,98 +22,495 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import binascii
 import contextlib
-import logging
-from collections.abc import AsyncGenerator, Mapping
-from types import TracebackType
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Self
 
-import numpy as np
 import openai
 from openai.resources.live.live import AsyncLiveConnection
 from websockets.exceptions import ConnectionClosed
 
-from pipeline.audio.resample import Resampler
 from pipeline.clock import NS_PER_MS, Clock
 from pipeline.config import TurnSettings, VadSettings
 from pipeline.conversation.history import Message
 from pipeline.engines.vad import VoiceDetector
-from pipeline.errors import CascadeError, StageError, first_of
-from pipeline.events import Event, Failure, Frame, Samples, Usage
-from pipeline.session import EventQueue
-from pipeline.speech_to_speech import live_link
-from pipeline.speech_to_speech import openai_link as link
-from pipeline.speech_to_speech import openai_words as words
-from pipeline.speech_to_speech.brief import Brief, Facts, Target, stamp
-from pipeline.speech_to_speech.duplex import Duplex
-from pipeline.speech_to_speech.encoding import PCM_RATE
+from pipeline.errors import CascadeError, StageError
+from pipeline.events import Failure, Frame, ReplyStatus, Samples, Usage
+from pipeline.speech_to_speech import encoding
+from pipeline.speech_to_speech.brief import Brief, Facts, Target, given, stamp
+from pipeline.speech_to_speech.gate import SoundGate, Stretch
 from pipeline.speech_to_speech.keys import shown
-from pipeline.speech_to_speech.live_work import Work, text
+from pipeline.speech_to_speech.ledger import Mark, ProtocolCore, ReplyEntry, ReplyPart, TurnEntry
+from pipeline.speech_to_speech.openai_server import (
+    OpenAiSession,
+    as_item,
+    functions,
+    server_of,
+    shut,
+)
+from pipeline.speech_to_speech.wire_errors import WireErrors, reason, text_in
 from pipeline.trace import Trace
 from pipeline.turns.listener import Hearing
 from pipeline.turns.taker import TIMES, Began, Ended, TurnTaker
+
+OPTIONS: Mapping[str, Sequence[str] | range] = {
+    "voice": (),
+    "delegation": ("responses", "client"),
+    "backend": (),
+}
+"""What the command line can say, and the values that are allowed; none listed: any."""
+
+BACKEND = "gpt-5.5"
+"""Which text model works on what is delegated, unless the command line names another."""
 
 TURNS = TurnSettings(predict=False, hold_ms=700, barge_in_ms=800)
 """When the user's turn begins and ends for us. Nothing waits for its end, so that the hold may be
 long and a pause in a sentence makes no turn of its own."""
 
+READY_S = 15.0
+"""From the attempt to connect to a session that has started."""
+
 CLOSE_S = 0.6
 """How long leaving waits for the final usage."""
 
-AHEAD = 500
-"""Frames (20 ms) that may wait to be sent, and kinds of odd messages to be told of."""
+HISTORY = 128
+"""Messages that a new session can be given."""
 
-_IGNORED = frozenset(
+PAUSE_MS = 1000.0
+"""Silence that ends a reply: longer than the pauses between sentences."""
+
+YIELD_MS = 300.0
+"""The same once the user has spoken on: a pause that may be the one before the next answer."""
+
+STALL_MS = 500.0
+"""A stream that stops altogether is silence after this much more time: networks stall."""
+
+LATE_MS = 1500.0
+"""How much later than its sound a reply's text may come."""
+
+OWED_MS = 4000.0
+"""How long a reply waits, in silence, for what the model makes of a finished task, or for the
+sound of a text that came first."""
+
+PIECE_CHARS = 1500
+"""About 500 tokens: what one message to the model may hold."""
+
+PIECES = 8
+"""A client delegation's result has at most so many."""
+
+DELEGATION = "delegation"
+"""What the tool is called that stands for a delegation to us."""
+
+NO_BACKEND = "Nothing can be looked up in this session. Answer from what you know."
+"""Told silently to a model that delegates though there is nobody to work."""
+
+IGNORED = frozenset(
     {"session.started", "session.updated", "session.commentary.appended", "info"}
     | {"session.thinking.appended", "session.instructions.appended"}
 )
+"""Messages that tell nothing that others do not."""
 
-log = logging.getLogger(__name__)
 
-
-class LiveSession:
-    """A `Direct` session with a full-duplex model.
+@dataclass(slots=True, eq=False)
+class LiveTask:
+    """Work that the model has given away.
 
     Attributes:
-        oddities: How many messages were malformed, or of a type that nobody knows.
+        turn: In which turn.
+        ours: It was given to us, not to a text model.
+        calls: Of tools, not answered yet: their ids.
+        called: Whether the text model's latest response called any.
+        ended: Whether that response is complete.
     """
 
-    def __init__(self, target: Target, brief: Brief, trace: Trace, clock: Clock) -> None:
+    turn: TurnEntry
+    ours: bool = False
+    calls: set[str] = field(default_factory=set)
+    called: bool = False
+    ended: bool = False
+
+
+class LiveCore(ProtocolCore):
+    """Turns for a model that has none: who speaks when, in a full-duplex conversation.
+
+    Args:
+        mark: Takes the marks.
+        host: What to call the server.
+        tools: Whether we can do anything for the model.
+        rate: Of the model's sound (Hz).
+
+    Attributes:
+        speaking: Whether the user speaks.
+        ended: Why the server has ended the session; None: it has not.
+    """
+
+    def __init__(
+        self, mark: Mark, *, host: str = "", tools: bool = False, rate: int = encoding.PCM_RATE
+    ) -> None:
+        super().__init__(mark)
+        # It cannot be told that a reply was cut.
+        self.ledger.whole = True
+        self.speaking = False
+        self.ended: str | None = None
+        self._host = host
+        self._tools = tools
+        self._rate = rate
+        self._gate = SoundGate(rate)
+        self._came_ns = 0
+        self._billed_s = 0.0
+        # What the model says now, and until when more of it is expected though it is silent.
+        self._reply: ReplyEntry | None = None
+        self._owed_ns = 0
+        self._tasks: dict[str, LiveTask] = {}
+        self._called_by: dict[str, str] = {}
+
+    def begin(self) -> None:
+        """Another session of the server's begins."""
+        self.ended, self._billed_s = None, 0.0
+
+    def receive(self, event: Any, now_ns: int) -> None:
+        """Take a message of the server's: JSON as it was parsed, whatever that is."""
+        self.ledger.now_ns = now_ns
+        match event:
+            case {"type": "session.output_audio.delta", "delta": str(delta)}:
+                try:
+                    sound = base64.b64decode(delta, validate=True)
+                except (binascii.Error, ValueError):
+                    self.strange("sound that is no base64")
+                else:
+                    self.sounded(encoding.Encoding().decode(sound), now_ns)
+            case {"type": "session.input_transcript.delta", "delta": str(delta)}:
+                self.understood(delta)
+            case {"type": "session.output_transcript.delta", "delta": str(delta)}:
+                self.said(delta, now_ns)
+            case {
+                "type": "session.delegation.created",
+                "delegation": {"id": str(name), "target": str(by)},
+            }:
+                self._delegated(name, by)
+            case {"type": "response.event", "event": {"type": str()} as inner}:
+                name = event.get("delegation_id")
+                self._backend(name if isinstance(name, str) else "", inner)
+            case {"type": "session.usage.updated", "usage": {"seconds": float() | int() as total}}:
+                self._bill(float(total))
+            case {"type": "session.closed"}:
+                match event:
+                    case {"usage": {"seconds": float() | int() as total}}:
+                        self._bill(float(total))
+                self.ended = text_in(event, "reason")
+            case {"type": "error"}:
+                why = f"{self._host}: {reason(event.get('error'))}"
+                self.ledger.add(Failure(self.ledger.number, "direct", why, False))
+            case {"type": str(kind)} if kind in IGNORED:
+                pass
+            case {"type": str(kind)}:
+                self.strange(kind)
+            case _:
+                self.strange("a message without a type")
+
+    def user_began(self, voiced_ns: int) -> None:
+        """The user speaks, since `voiced_ns`: a new turn."""
+        self.ledger.finish_transcript(self._turn)
+        if self._reply is not None and not self._gate.open:
+            self._done("completed")
+        before, turn = self.ledger.before, self.ledger.open(began_ns=voiced_ns)
+        self.speaking = True
+        # What was understood before our detector noticed is this turn's.
+        turn.said, before.said = before.said, ""
+
+    def user_stopped(self, now_ns: int) -> None:
+        """The user's turn is over, by our detector; the model may have seen that long before."""
+        self.ledger.now_ns = now_ns
+        self.speaking = False
+        if not self._gate.open:
+            self._owe()
+            # What was said into the user's speech was not the answer.
+            self._turn.marked.clear()
+        self.ledger.commit(self._turn, marked=False)
+
+    def understood(self, delta: str) -> None:
+        """More of what the model understood the user to say. It comes without turns."""
+        turn = self._turn
+        if turn.number:
+            self.ledger.understood(turn, turn.said + delta)
+        else:
+            turn.said += delta
+
+    def said(self, delta: str, now_ns: int) -> None:
+        """More of what the model says."""
+        self.ledger.now_ns = now_ns
+        reply = self._late()
+        if reply is None:
+            reply = self._take_floor()
+            if not reply.samples:
+                self._owe()
+        self.ledger.text(reply, _part(reply), delta)
+
+    def sounded(self, samples: Samples, now_ns: int) -> None:
+        """More of the model's sound, silence included; int16 (n,)."""
+        self.ledger.now_ns = self._came_ns = now_ns
+        for stretch in self._gate.push(samples, self._hold_ms):
+            self._pass_on(stretch)
+
+    def tick(self, now_ns: int) -> None:
+        """Time goes by: end what only silence can end."""
+        self.ledger.now_ns = now_ns
+        silent_ms = (now_ns - self._came_ns) / NS_PER_MS
+        if silent_ms > self._hold_ms + STALL_MS and (last := self._gate.close()):
+            self._pass_on(last)
+        busy = self._gate.open or self.speaking or self._tasks
+        if self._reply is not None and not busy and now_ns >= self._owed_ns:
+            self._done("completed")
+
+    def result(self, call_id: str, output: str, now_ns: int) -> None:
+        """Take a tool's result: the text model goes on once it has those of all its calls.
+
+        Raises:
+            CascadeError: No such call is open.
+        """
+        self.ledger.now_ns = now_ns
+        if (call := self.ledger.answered(call_id, output)) is None:
+            return
+        call.sent = True
+        name = self._called_by[call_id]
+        if (task := self._tasks.get(name)) is None:
+            return
+        task.calls.discard(call_id)
+        if task.ours:
+            self._settle(name)
+            starts = range(0, min(len(output), PIECES * PIECE_CHARS) or 1, PIECE_CHARS)
+            for at in starts:
+                piece = output[at : at + PIECE_CHARS]
+                self._append("session.commentary.append", name, piece)
+            return
+        item = {"type": "function_call_output", "call_id": call_id, "output": output}
+        self._say({"type": "response.item.create", "item": item})
+        self._go_on(task)
+
+    def lost(self, why: str, now_ns: int, *, fatal: bool) -> None:
+        """The connection is gone: what was under way is over."""
+        self.ledger.now_ns = now_ns
+        self.ledger.cancel(self.ledger.open_calls())
+        self._gate.close()
+        self._tasks.clear()
+        self.ledger.fail(self._reply.turn if self._reply else self._turn, why, fatal=fatal)
+        if self._reply is not None:
+            self._done("failed")
+
+    def over(self) -> None:
+        """The session ends: tell what is known of the last turn."""
+        self.ledger.finish_transcript(self._turn)
+
+    @property
+    def _turn(self) -> TurnEntry:
+        return self.ledger.last or self.ledger.before
+
+    @property
+    def _hold_ms(self) -> float:
+        """Silence that ends what the model says now."""
+        old = self._reply is not None and self._reply.turn is not self._turn
+        return YIELD_MS if old else PAUSE_MS
+
+    def _pass_on(self, stretch: Stretch) -> None:
+        """Sound that the gate lets through."""
+        if stretch.begins:
+            reply = self._take_floor()
+            self._owed_ns = 0
+            _part(reply).filler = bool(self._tasks)
+        if self._reply is None:
+            return
+        if len(stretch.samples):
+            silent = stretch.start + len(stretch.samples) - self._gate.sounded
+            part = _part(self._reply)
+            self.ledger.sound(self._reply, part, stretch.samples, self._rate, silent)
+        if stretch.ends:
+            self._fell_silent(self._reply)
+
+    def _fell_silent(self, reply: ReplyEntry) -> None:
+        """The gate has closed behind the reply."""
+        if reply.turn is not self._turn:
+            if self.speaking:
+                # It gave way.
+                self._reply = None
+                self.ledger.interrupt(reply)
+            else:
+                self._done("completed")
+        # A word into the user's speech, or before work that is given away, is not all there is.
+        elif not (self.speaking or self._tasks or self.ledger.now_ns < self._owed_ns):
+            self._done("completed")
+
+    def _done(self, status: ReplyStatus) -> None:
+        reply, self._reply = self._reply, None
+        assert reply is not None
+        if reply.turn is self._turn:
+            self.ledger.finish_transcript(self._turn)
+        self.ledger.end(reply, status)
+
+    def _take_floor(self) -> ReplyEntry:
+        """A sign of a reply: it is under way, or begins."""
+        reply = self._reply
+        old = reply is not None and reply.turn is not self._turn and not self.speaking
+        if old and (not self._gate.open or self._gate.quiet_ms >= YIELD_MS / 2):
+            # The user has spoken since and is done: this is what the model says to that.
+            self._gate.close()
+            self._done("completed")
+        if self._reply is None:
+            self._reply, self._owed_ns = self.ledger.reply(self._turn), 0
+        self.ledger.mark(self._reply.turn, "committed")
+        return self._reply
+
+    def _late(self) -> ReplyEntry | None:
+        """The reply that is over and that a text still belongs to; None: it is a new one's."""
+        if self._reply is not None or not self.ledger.replies:
+            return None
+        last = self.ledger.replies[-1]
+        late = self.ledger.now_ns - last.last_ns <= LATE_MS * NS_PER_MS
+        return last if late and not last.interrupted else None
+
+    def _owe(self) -> None:
+        """More is expected of the reply, soon."""
+        if self._reply is not None:
+            self._owed_ns = self.ledger.now_ns + round(OWED_MS * NS_PER_MS)
+
+    # Work that is given away.
+
+    def _delegated(self, name: str, target: str) -> None:
+        """The model gives work away, and will speak of it later; what it is, it does not say."""
+        ours = target == "client"
+        if ours and not self._tools:
+            self._append("session.thinking.append", name, NO_BACKEND)
+            return
+        task = self._task(name)
+        if ours:
+            task.ours = True
+            self._call(name, name, DELEGATION, json.dumps({"heard": task.turn.said.strip()}))
+
+    def _backend(self, name: str, event: Mapping[str, Any]) -> None:
+        """What the text model does: an event of the Responses API."""
+        match event:
+            case {"type": "response.created"}:
+                task = self._task(name)
+                task.called = task.ended = False
+            case {
+                "type": "response.output_item.done",
+                "item": {
+                    "type": "function_call",
+                    "call_id": str(call_id),
+                    "name": str(tool),
+                    "arguments": str(arguments),
+                },
+            }:
+                self._task(name).called = True
+                self._call(name, call_id, tool, arguments)
+            case {"type": "response.output_item.done", "item": {"type": "function_call"}}:
+                self.strange("a call of a tool that names none")
+            case {"type": "response.completed" | "response.incomplete", "response": response}:
+                task = self._task(name)
+                match response:
+                    case {"usage": {"input_tokens": int(read), "output_tokens": int(made)} as used}:
+                        details = used.get("input_tokens_details") or {}
+                        cached = int(details.get("cached_tokens") or 0)
+                        self.ledger.add(Usage(task.turn.number, read, cached, made))
+                task.ended = True
+                if task.called:
+                    self._go_on(task)
+                else:
+                    self._settle(name)
+            case {"type": "response.failed" | "error"}:
+                task = self._task(name)
+                response = event.get("response")
+                error = response.get("error") if isinstance(response, Mapping) else event
+                said = shown(text_in(error, "message")) or "no reason given"
+                why = f"{self._host}: the text model failed: {said}"
+                self.ledger.add(Failure(task.turn.number, "direct", why, False))
+                self._settle(name)
+
+    def _task(self, name: str) -> LiveTask:
+        """The task of this name, begun if it is new."""
+        if name not in self._tasks:
+            turn = self._take_floor().turn
+            self._tasks[name] = LiveTask(turn)
+        return self._tasks[name]
+
+    def _call(self, name: str, call_id: str, tool: str, arguments: str) -> None:
+        task = self._tasks[name]
+        if self.ledger.called(task.turn, call_id, tool, arguments) is not None:
+            task.calls.add(call_id)
+            self._called_by[call_id] = name
+
+    def _go_on(self, task: LiveTask) -> None:
+        """Let the text model go on once it has all that it asked for, and has finished asking."""
+        if task.called and task.ended and not task.calls:
+            task.called = task.ended = False
+            self._say({"type": "response.create"})
+
+    def _settle(self, name: str) -> None:
+        """The work is done: the model will say what came of it."""
+        if self._tasks.pop(name, None) is not None:
+            self._owe()
+
+    def _append(self, kind: str, task: str, content: str) -> None:
+        self._say({"type": kind, "content": content, "delegation_id": task})
+
+    def _bill(self, total_s: float) -> None:
+        """The API tells totals of a session; events tell what was added."""
+        added, self._billed_s = total_s - self._billed_s, max(total_s, self._billed_s)
+        if added > 0:
+            self.ledger.add(Usage(self.ledger.number, 0, 0, 0, seconds=added, kind="session"))
+
+
+def _part(reply: ReplyEntry) -> ReplyPart:
+    """The one part of a reply: text and sound come without a word of what belongs together."""
+    return reply.part("")
+
+
+class LiveSession(OpenAiSession[AsyncLiveConnection]):
+    """A `Direct` session with a full-duplex model."""
+
+    def __init__(
+        self,
+        target: Target,
+        brief: Brief,
+        trace: Trace,
+        clock: Clock,
+        *,
+        ready_s: float = READY_S,
+        **more: Any,
+    ) -> None:
         """Prepare a session; nothing is connected.
 
         Args:
-            target: `openai-live`, with the options `voice`, `delegation` and `backend`.
+            target: `openai-live`, with the options in `OPTIONS`.
             brief: What the conversation is about.
             trace: Takes the marks.
             clock: The one clock.
+            ready_s: See `READY_S`.
+            more: See `ApiSession`.
 
         Raises:
             BadInput: There is no key, or an option cannot be.
         """
-        self.oddities = 0
-        self._reconnects = 0
-        self._target = target
+        self._options = given(target, OPTIONS)
+        self._server = server_of(target)
         self._brief = brief
-        self._clock = clock
-        live_link.delegation(target, brief)
-        self._place = link.place(target)
-        self._host = self._place.host
-        self._client = link.client(self._place)
-        self._duplex = Duplex(PCM_RATE, lambda turn, name, t_ns: trace.mark(turn, name, t_ns))
-        self._work = Work(self._duplex, tools=bool(brief.tools))
+        self._ready_s = ready_s
+        self._sdk = self._server.client()
+        server = self._server
+        self._live = LiveCore(trace.mark, host=server.host, tools=bool(brief.tools))
         self._hearing: Hearing
         self._turns = TurnTaker(TURNS, VadSettings())
-        self._resampler: Resampler | None = None
-        self._outbox: asyncio.Queue[Samples] = asyncio.Queue(AHEAD)
-        self._events = EventQueue()
-        self._connection: AsyncLiveConnection
-        self._facts: Facts | None = None
-        self._live: asyncio.Task[None] | None = None
+        self._started: Mapping[str, Any] = {}
         self._closed = asyncio.Event()
-        self._over = False
-        self._renewals = link.Renewals()
-        self._billed_s = 0.0
-        self._odd_kinds: set[str] = set()
+        super().__init__(
+            self._live,
+            WireErrors(server.host, server.model, server.key_setting, "WebSocket there"),
+            clock,
+            rate=encoding.PCM_RATE,
+            **more,
+        )
 
     async def __aenter__(self) -> Self:
         """Connect, configure, and wait until the session has started.
@@ -118,95 +518,24 @@ class LiveSession:
         Raises:
             StageError: The server cannot be used; the message says why.
         """
-        try:
-            detector = await asyncio.to_thread(VoiceDetector, VadSettings())
-            self._hearing = Hearing(detector, TIMES.max_turn_s)
-            began = self._clock.now_ns()
-            resource = await self._connect([])
-            took_ms = (self._clock.now_ns() - began) / NS_PER_MS
-        except BaseException:
-            await self._client.close()
-            raise
-        simulated = stamp(getattr(resource, "id", ""))
-        model = str(getattr(resource, "model", "") or self._place.model)
-        self._facts = Facts(model, self._host, took_ms, simulated, duplex=True)
-        self._live = asyncio.create_task(self._run(), name="openai-live")
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close the session, so that the last of its usage is told, and the connection."""
-        if self._live is None:
-            return
-        lost, self._over = self._over, True
-        try:
-            if not lost:
-                with contextlib.suppress(TimeoutError, ConnectionClosed, openai.OpenAIError):
-                    async with asyncio.timeout(CLOSE_S):
-                        await self._connection.session.close()
-                        await self._closed.wait()
-        finally:
-            self._live.cancel()
-            await asyncio.wait([self._live])
-            await self._client.close()
-            self._end(self._duplex.over())
-
-    @property
-    def facts(self) -> Facts | None:
-        """What was found at the other end; None before the session is entered."""
-        return self._facts
-
-    @property
-    def history(self) -> list[Message]:
-        """What the model remembers: all that was said, since nothing can be truncated."""
-        return self._duplex.history
-
-    @property
-    def reconnects(self) -> int:
-        """How often the connection was lost and made again."""
-        return self._reconnects
+        detector = await asyncio.to_thread(VoiceDetector, VadSettings())
+        self._hearing = Hearing(detector, TIMES.max_turn_s)
+        return await super().__aenter__()
 
     async def send(self, frame: Frame) -> None:
         """Take the next of the microphone; every frame is sent, silence too."""
-        if self._over:
-            return
-        if frame.begins:
-            self._turns.another()
-        for verdict in self._hearing.push(frame):
-            for decision in self._turns.push(verdict, speaking=False):
-                match decision:
-                    case Began():
-                        voiced = self._hearing.time_of(decision.voiced)
-                        self._events.tell(*self._duplex.user_began(voiced))
-                    case Ended():
-                        self._events.tell(*self._duplex.user_stopped(self._clock.now_ns()))
-        self._events.tell(*self._duplex.tick(self._clock.now_ns()))
-        if self._resampler is None or self._resampler.rate_in != frame.rate:
-            self._resampler = Resampler(frame.rate, PCM_RATE)
-        if len(samples := self._resampler.push(frame.samples)):
-            await self._outbox.put(samples)
-
-    def events(self) -> AsyncGenerator[Event, None]:
-        """What happens, until the session is left or lost."""
-        return self._events.read()
-
-    async def heard(self, reply_id: str, samples: int) -> None:
-        """Take the playout position of a reply: only for what its `heard_text` says."""
-        self._duplex.played(reply_id, samples)
-
-    async def tool_result(self, call_id: str, output: str) -> None:
-        """Answer a `ToolCall`: the backend goes on once it has the results of all its calls.
-
-        Raises:
-            CascadeError: No such call is open.
-        """
-        events, messages = self._work.result(call_id, output, self._clock.now_ns())
-        self._events.tell(*events)
-        await self._say(messages)
+        if not self._over:
+            if frame.begins:
+                self._turns.another()
+            for verdict in self._hearing.push(frame):
+                for decision in self._turns.push(verdict, speaking=False):
+                    match decision:
+                        case Began():
+                            self._live.user_began(self._hearing.time_of(decision.voiced))
+                        case Ended():
+                            self._live.user_stopped(self._clock.now_ns())
+            self._carry_out()
+        await super().send(frame)
 
     async def commit(self) -> None:
         """The API has no turns to be committed.
@@ -214,143 +543,93 @@ class LiveSession:
         Raises:
             CascadeError: Always.
         """
-        raise CascadeError(f"{self._place.model} decides itself when a turn is over")
+        raise CascadeError(f"{self._server.model} decides itself when a turn is over")
 
-    async def _connect(self, history: list[Message]) -> Any:
-        """Begin a session that goes on with `history`; gives what the server says of it."""
-        config = live_link.configuration(self._target, self._place.model, self._brief, history)
-        self._connection, resource = await live_link.start(self._client, self._place, config)
-        self._billed_s = 0.0
-        return resource
+    def _pack(self, samples: Samples) -> dict[str, str]:
+        sound = base64.b64encode(samples.astype("<i2", copy=False).tobytes()).decode()
+        return {"type": "session.input_audio.append", "audio": sound}
 
-    async def _run(self) -> None:
-        """Hold the session, over one connection after the other."""
+    async def _connect(self) -> AsyncLiveConnection:
+        wanted = configuration(self._options, self._server.model, self._brief, self.history)
+        options = self._server.websocket_options(self._ready_s)
+        connection: AsyncLiveConnection | None = None
         try:
-            while True:
-                why, fatal = await self._hold(self._connection)
-                if self._over:
-                    return
-                events = self._work.forget()
-                message, fatal = await self._again(f"{self._host}: {why}", fatal)
-                events += self._duplex.lost(message, self._clock.now_ns(), fatal=fatal)
-                if fatal:
-                    self._end(events)
-                    return
-                self._events.tell(*events)
-        except Exception as error:
-            log.exception("openai-live")
-            cause = first_of(error) if isinstance(error, BaseExceptionGroup) else error
-            message = f"{type(cause).__name__}: {shown(str(cause))}"
-            self._end([Failure(self._duplex.turn, "direct", message, True)])
+            async with asyncio.timeout(self._ready_s):
+                connection = await self._sdk.live.connect(
+                    websocket_connection_options=options
+                ).enter()
+                await connection.send_raw(json.dumps({"type": "session.start", "session": wanted}))
+                self._started = await self._start(connection)
+        except BaseException as error:
+            if connection is not None:
+                await shut(connection)
+            if isinstance(error, Exception):
+                raise self._errors.unreachable(error, self._ready_s) from None
+            raise
+        self._live.begin()
+        return connection
 
-    async def _again(self, message: str, fatal: bool) -> tuple[str, bool]:
-        """Connect anew, unless that was just done: what to tell, and whether it is the end."""
-        if fatal or not self._renewals.allowed(self._clock.now_ns()):
-            return message, True
-        try:
-            await self._connect(self._duplex.history)
-        except StageError as error:
-            return f"{message}; {error}", True
-        self._reconnects += 1
-        return f"{message}; connected again, with what had been said as text", False
+    async def _start(self, connection: AsyncLiveConnection) -> Mapping[str, Any]:
+        """Wait until the session has started; gives what the server says of it."""
+        while True:
+            event: Any = None
+            with contextlib.suppress(ValueError, RecursionError):
+                event = json.loads(await connection.recv_bytes())
+            match event:
+                case {"type": "session.started"}:
+                    session = event.get("session")
+                    return session if isinstance(session, dict) else {}
+                case {"type": "error"}:
+                    error = event.get("error")
+                    raise self._errors.refused(text_in(error, "code", "type"), reason(error))
 
-    async def _hold(self, connection: AsyncLiveConnection) -> tuple[str, bool]:
-        """Send and receive until the connection ends; why it did, and whether that is for good."""
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                sender = tasks.create_task(self._send_all(connection))
-                try:
-                    while (end := await self._take(await connection.recv_bytes())) is None:
-                        await self._events.room()
-                    return end
-                except ConnectionClosed as error:
-                    return words.closed(error), not link.renewable(error)
-                finally:
-                    sender.cancel()
-        finally:
-            await link.shut(connection)
-
-    async def _send_all(self, connection: AsyncLiveConnection) -> None:
-        with contextlib.suppress(ConnectionClosed, openai.OpenAIError):
-            while True:
-                sound = (await self._outbox.get()).astype("<i2").tobytes()
-                await connection.session.input_audio.append(audio=base64.b64encode(sound).decode())
-
-    async def _say(self, messages: list[Mapping[str, Any]]) -> None:
-        """Send messages; a connection that is gone is noticed by who receives."""
-        with contextlib.suppress(ConnectionClosed, openai.OpenAIError):
-            for message in messages:
-                command: Any = message
-                await self._connection.send(command)
-
-    async def _take(self, data: bytes) -> tuple[str, bool] | None:
-        """Act upon a message; gives how the session ended, if it tells that."""
-        kind: object = None
-        try:
-            event: Any = self._connection.parse_event(data)
-            kind = getattr(event, "type", None)
-            if kind == "session.closed":
-                return await self._was_closed(event)
-            await self._act(kind, event)
-        except (AttributeError, LookupError, TypeError, ValueError, RecursionError):
-            self._odd("malformed", kind)
-        return None
-
-    async def _act(self, kind: object, event: Any) -> None:
-        now = self._clock.now_ns()
-        duplex = self._duplex
-        match kind:
-            case "session.output_audio.delta":
-                sound = base64.b64decode(event.delta, validate=True)
-                samples = np.frombuffer(sound, "<i2").astype(np.int16)
-                self._events.tell(*duplex.sounded(samples, now))
-            case "session.input_transcript.delta":
-                self._events.tell(*duplex.understood(text(event.delta)))
-            case "session.output_transcript.delta":
-                self._events.tell(*duplex.said(text(event.delta), now))
-            case "session.delegation.created":
-                name, by = text(event.delegation.id), text(event.delegation.target)
-                await self._outcome(*self._work.delegated(name, by, now))
-            case "response.event":
-                name = event.delegation_id or ""
-                await self._outcome(*self._work.backend(name, event.event, now, self._host))
-            case "session.usage.updated":
-                await self._bill(float(event.usage.seconds))
-            case "error":
-                message = f"{self._host}: {words.reason(event.error)}"
-                self._events.tell(Failure(duplex.turn, "direct", message, False))
-            case _ if kind not in _IGNORED:
-                self._odd("unknown", kind)
-
-    async def _outcome(self, events: list[Event], messages: list[Mapping[str, Any]]) -> None:
-        self._events.tell(*events)
-        await self._say(messages)
-
-    async def _was_closed(self, event: Any) -> tuple[str, bool]:
-        with contextlib.suppress(AttributeError, TypeError, ValueError):
-            await self._bill(float(event.usage.seconds))
+    async def _listen(self, connection: AsyncLiveConnection) -> None:
+        while self._live.ended is None:
+            message = await connection.recv_bytes()
+            try:
+                event: object = json.loads(message)
+            except (ValueError, RecursionError):
+                self._live.strange("a message that is no JSON")
+                continue
+            self._live.receive(event, self._clock.now_ns())
+            await self._took()
         self._closed.set()
-        reason = str(getattr(event, "reason", ""))
-        return f"the session ended ({shown(reason)})", reason == "content"
+        why = f"{self._server.host}: the session ended ({shown(self._live.ended)})"
+        raise StageError("direct", why, fatal=self._live.ended == "content")
 
-    async def _bill(self, total_s: float) -> None:
-        """The API tells totals of a session; events tell what was added."""
-        added, self._billed_s = total_s - self._billed_s, max(total_s, self._billed_s)
-        if added > 0:
-            usage = Usage(self._duplex.turn, 0, 0, 0, seconds=added, kind="session")
-            self._events.tell(usage)
+    async def _leave(self, connection: AsyncLiveConnection) -> None:
+        """Close the session, so that the last of its usage is told."""
+        with contextlib.suppress(TimeoutError, ConnectionClosed, openai.OpenAIError):
+            async with asyncio.timeout(CLOSE_S):
+                await connection.send_raw(json.dumps({"type": "session.close"}))
+                await self._closed.wait()
 
-    def _odd(self, what: str, kind: object) -> None:
-        """A message that cannot be acted upon: the first of each kind is worth a warning."""
-        self.oddities += 1
-        name = f"{what} {shown(str(kind))}"
-        if name not in self._odd_kinds and len(self._odd_kinds) < AHEAD:
-            self._odd_kinds.add(name)
-            log.warning("%s sent something %s; going on without it", self._host, name)
+    def _found(self, connection: AsyncLiveConnection, connect_ms: float) -> Facts:
+        simulated = stamp(text_in(self._started, "id"))
+        model = text_in(self._started, "model") or self._server.model
+        return Facts(model, self._server.host, connect_ms, simulated, duplex=True)
 
-    def _end(self, events: list[Event]) -> None:
-        """Whoever reads gets the last events and the end; whoever sends is not kept waiting."""
-        self._over = True
-        self._events.end(*events)
-        while not self._outbox.empty():
-            self._outbox.get_nowait()
+
+def configuration(
+    options: Mapping[str, str], model: str, brief: Brief, history: Sequence[Message]
+) -> dict[str, Any]:
+    """What `session.start` says; nothing more, for the API refuses fields that it does not know.
+
+    Args:
+        options: As the command line gives them.
+        model: Which model.
+        brief: Instructions and tools.
+        history: What to go on with; of more messages than the API takes, the last.
+    """
+    audio: dict[str, Any] = {"format": encoding.PCM}
+    if voice := options.get("voice"):
+        audio["output"] = {"voice": voice}
+    instructions = {"instructions": brief.instructions} if brief.instructions else {}
+    config: dict[str, Any] = {"model": model, "audio": audio, **instructions}
+    if options.get("delegation", "responses" if brief.tools else "client") == "responses":
+        name = options.get("backend", BACKEND)
+        backend = {"model": name, **instructions, "tools": functions(brief)}
+        config["delegation"] = {"type": "responses", "responses": backend}
+    if history:
+        config["input"] = [as_item(message) for message in history[-HISTORY:]]
+    return config

@@ -1,310 +1,1001 @@
 """A session with a server that speaks OpenAI's Realtime protocol, through the `openai` SDK.
 
-What to make of the server's events is `realtime_core`'s to decide; here are the connection, the
-sound on its way there, and a new connection when one is lost: with the history as text, at most
-once in `openai_link.RECONNECT_S`.
+Written for servers that leave out what they may and add what they like: only the type of an event
+is trusted, nothing that it should hold. A lost connection is made again, with the history as text.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import binascii
+import contextlib
+import itertools
 import json
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
 from websockets.exceptions import ConnectionClosed
 
-from pipeline.audio.resample import Resampler
-from pipeline.clock import NS_PER_MS, Clock
-from pipeline.conversation.history import Message
-from pipeline.errors import CascadeError, StageError
-from pipeline.events import Event, Frame, ReplyInterrupted
-from pipeline.session import EventQueue
-from pipeline.speech_to_speech import openai_link as link
-from pipeline.speech_to_speech import openai_words as words
-from pipeline.speech_to_speech.brief import STAMP, Brief, Facts, Target, parameters
-from pipeline.speech_to_speech.realtime_book import Mark, Say
-from pipeline.speech_to_speech.realtime_core import Core
-from pipeline.speech_to_speech.realtime_wishes import read
+from pipeline.clock import NS_PER_S, Clock
+from pipeline.errors import BadInput, CascadeError, StageError
+from pipeline.events import Samples, Usage
+from pipeline.speech_to_speech import encoding
+from pipeline.speech_to_speech.brief import STAMP, Brief, Facts, Target, given, parameters
+from pipeline.speech_to_speech.keys import shown
+from pipeline.speech_to_speech.ledger import (
+    CallEntry,
+    Mark,
+    ProtocolCore,
+    ReplyEntry,
+    ReplyPart,
+    TurnEntry,
+)
+from pipeline.speech_to_speech.openai_server import (
+    OpenAiSession,
+    as_item,
+    functions,
+    server_of,
+    shut,
+)
+from pipeline.speech_to_speech.wire_errors import Denied, WireErrors, reason
+from pipeline.speech_to_speech.wire_errors import text_in as text
 from pipeline.trace import Trace
 
-STALL_S = 20.0
-"""A server that takes nothing for so long is lost. websockets' own pings find out no sooner."""
+TRANSCRIPTION = "gpt-transcribe"
+"""Which model is asked to write down what the user says, unless the command line names another."""
 
-AHEAD = 3000
-"""Messages that may wait to be sent: a minute of sound, more than a stall and a new connection
-take. What comes beyond is lost."""
+OPTIONS: Mapping[str, Sequence[str] | range] = {
+    "turns": ("server", "semantic", "manual"),
+    "silence_ms": range(1, 10_001),
+    "eagerness": ("low", "medium", "high", "auto"),
+    "voice": (),
+    "effort": ("none", "minimal", "low", "medium", "high", "xhigh"),
+    "transcription": (),
+}
+"""What the command line can say, and the values that are allowed; none listed: any.
 
-TICK_S = 1.0
-"""How often it is looked whether the server still says anything."""
+`turns`: who ends the user's turn: the server by silence (`silence_ms`), the server by meaning
+(`eagerness`), or the driver. `effort`: how much a model that can reason does so.
+"""
+
+ALIASES = {
+    "response.audio.delta": "response.output_audio.delta",
+    "response.audio.done": "response.output_audio.done",
+    "response.audio_transcript.delta": "response.output_audio_transcript.delta",
+    "response.audio_transcript.done": "response.output_audio_transcript.done",
+    "response.text.delta": "response.output_text.delta",
+    "response.text.done": "response.output_text.done",
+}
+"""Names of the beta API, which some servers still use."""
+
+IGNORED = frozenset(
+    {
+        "conversation.created",
+        "conversation.item.added",
+        "conversation.item.created",
+        "conversation.item.done",
+        "conversation.item.deleted",
+        "conversation.item.input_audio_transcription.segment",
+        "input_audio_buffer.cleared",
+        "input_audio_buffer.timeout_triggered",
+        "rate_limits.updated",
+        "response.content_part.added",
+        "response.content_part.done",
+        "response.function_call_arguments.delta",
+    }
+)
+"""Events that are known and tell nothing that others do not."""
+
+HARMLESS = ("truncate-", "delete-", "retrieve-", "cancel-")
+"""How the ids of messages begin whose refusal is no failure: a server need not be able to do that,
+or what was asked for had just happened by itself."""
+
+NOT_ACTIVE = "response_cancel_not_active"
+"""The code for the latter."""
+
+BUSY = "conversation_already_has_active_response"
+"""The code for a response that was asked for too early."""
+
+EXPIRED = "session_expired"
+"""The code for a session that has lasted too long."""
+
+UPDATE = "update"
+"""The id of the message that configures a session."""
+
+ASK = "cascade_ask"
+"""Key of a response's metadata by which our own requests are known again."""
+
+REMEMBERED = 64
+"""So many ended responses are known again when more comes of them."""
+
+PATIENCE_S = 60.0
+"""A server that sends nothing for so long, while the user waits, has failed in that turn."""
+
+LONGEST_ID = 512
+"""Of a message's id (characters)."""
+
+ServerEvent = Mapping[str, Any]
 
 log = logging.getLogger(__name__)
 
 
-class RealtimeSession:
-    """A `Direct` session with a Realtime server.
+@dataclass(frozen=True, slots=True)
+class RealtimeWaits:
+    """How long a server is waited for (s).
 
     Attributes:
-        reconnects: How often the connection was lost and made again.
+        connect_s: For the connection, the secure one, and the handshake together.
+        ready_s: From then on until the server has said something of the session.
+        grace_s: From then on until it has taken our settings; a server that does not say so has
+            taken them.
+        patience_s: See `PATIENCE_S`.
     """
 
-    def __init__(self, target: Target, brief: Brief, trace: Trace, clock: Clock) -> None:
-        """Prepare a session; nothing is connected.
+    connect_s: float = 10.0
+    ready_s: float = 10.0
+    grace_s: float = 3.0
+    patience_s: float = PATIENCE_S
 
-        Args:
-            target: `openai` or `realtime`, with the options in `realtime_wishes.OPTIONS`.
-            brief: What the conversation is about.
-            trace: Takes the marks.
-            clock: The one clock.
 
-        Raises:
-            BadInput: There is no key, or an option or the URL cannot be.
-        """
-        self.reconnects = 0
-        self._wishes = read(target)
-        self._place = link.place(target)
-        self._brief = brief
-        self._trace = trace
-        self._clock = clock
-        self._core = Core(manual=self._wishes.turns == "manual")
-        self._sdk = link.client(self._place)
-        self._events = EventQueue()
-        self._outbox: deque[tuple[bool, str]] = deque()
-        self._waiting = asyncio.Event()
-        self._resampler: Resampler | None = None
-        self._tasks = asyncio.TaskGroup()
-        self._run: asyncio.Task[None] | None = None
-        self._facts: Facts | None = None
-        self._connection: AsyncRealtimeConnection | None = None
-        self._ended = False
+@dataclass(slots=True, eq=False)
+class ServerResponse:
+    """A response that the server makes.
 
-    async def __aenter__(self) -> Self:
-        """Connect, and wait until the server is ready.
+    Attributes:
+        id: The server's.
+        reply: What it is part of.
+        dropped: Nothing of it is wanted any more.
+        over: The server has ended it.
+        fillers: Items that only bridge the time until the answer.
+        rests: Half a sample of an item, to be completed by what comes next.
+        announced: Calls that came in full, but not yet as complete items: name and arguments by id.
+        calls: Those made.
+    """
 
-        Raises:
-            StageError: It cannot be had; the message says why.
-        """
-        begin_ns = self._clock.now_ns()
-        try:
-            connection = await self._open()
-        except BaseException:
-            await self._sdk.close()
-            raise
-        self._connection = connection
-        self._facts = self._found((self._clock.now_ns() - begin_ns) / NS_PER_MS)
-        await self._tasks.__aenter__()
-        self._run = self._tasks.create_task(self._keep(connection))
-        return self
+    id: str
+    reply: ReplyEntry
+    dropped: bool = False
+    over: bool = False
+    fillers: set[str] = field(default_factory=set)
+    rests: dict[str, bytes] = field(default_factory=dict)
+    announced: dict[str, tuple[str, str]] = field(default_factory=dict)
+    calls: list[CallEntry] = field(default_factory=list)
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close the connection; whoever still reads gets the end."""
-        self._ended = True
-        if self._run is not None:
-            self._run.cancel()
-        # What went wrong outside is told as it is, not as one of a group.
-        cancelled = exc_type is not None and issubclass(exc_type, asyncio.CancelledError)
-        why = (exc_type, exc, traceback) if cancelled else (None, None, None)
-        try:
-            await self._tasks.__aexit__(*why)
-        finally:
-            self._events.end()
-            # Here, for a task that is cancelled before its first step closes nothing.
-            await self._shut()
-            await self._sdk.close()
 
-    @property
-    def facts(self) -> Facts | None:
-        """What was found at the other end; None before the session is entered."""
-        return self._facts
+@dataclass(frozen=True, slots=True, eq=False)
+class ResponseRequest:
+    """A response to be asked for, in a turn."""
 
-    @property
-    def history(self) -> list[Message]:
-        """What the model remembers so far, as far as is known."""
-        return self._core.history
+    number: int
+    turn: TurnEntry
 
-    async def send(self, frame: Frame) -> None:
-        """Take the next of the microphone, at any rate."""
-        if self._ended:
+
+class RealtimeCore(ProtocolCore):
+    """One conversation, over as many server sessions as it takes.
+
+    A response to nothing that the server said it heard makes a turn of its own, or, where the
+    server does say what it hears, one more reply of the newest turn. A tool's result goes to the
+    server once the response that made the call is over; the next response is asked for when all
+    calls of that one are answered, nothing else is being said, and the user is silent.
+
+    Args:
+        mark: Takes the marks.
+        manual: The driver ends the user's turns.
+        patience_s: See `PATIENCE_S`.
+
+    Attributes:
+        session: What the server says the session is.
+        created: The server has said something of the session.
+        configured: The server has taken `session.update`.
+        refusal: Code and reason why it did not; empty: it has not said so.
+        expired: The server says that the session is over.
+        input: How the server wants the sound.
+    """
+
+    def __init__(self, mark: Mark, *, manual: bool = False, patience_s: float = PATIENCE_S) -> None:
+        super().__init__(mark)
+        self.session: Mapping[str, Any] = {}
+        self.created = False
+        self.configured = False
+        self.refusal = ("", "")
+        self.expired = False
+        self.input = encoding.Encoding()
+        self._output = encoding.Encoding()
+        self._manual = manual
+        self._patience_s = patience_s
+        self._last_ns = 0
+        # Somebody tells when the user speaks: the server or the driver.
+        self._hears = manual
+        # Responses are to be cancelled by us when the user speaks.
+        self._cancels = True
+        self._active: dict[str, ServerResponse] = {}
+        self._ended: deque[str] = deque(maxlen=REMEMBERED)
+        self._made_by: dict[str, ServerResponse] = {}
+        self._requests: deque[ResponseRequest] = deque()
+        self._numbers = itertools.count(1)
+        self._asked: ResponseRequest | None = None
+        # A request was refused, for a response is under way that we did not know of.
+        self._busy = False
+        self._handlers: dict[str, Callable[[ServerEvent], None]] = {
+            "session.created": self._session,
+            "session.updated": self._session,
+            "input_audio_buffer.speech_started": self._speech_started,
+            "input_audio_buffer.speech_stopped": self._speech_stopped,
+            "input_audio_buffer.committed": self._committed,
+            "conversation.item.input_audio_transcription.delta": self._transcribing,
+            "conversation.item.input_audio_transcription.completed": self._transcribed,
+            "conversation.item.input_audio_transcription.failed": self._not_transcribed,
+            "conversation.item.truncated": self._truncated,
+            "conversation.item.retrieved": self._retrieved,
+            "response.created": self._response_created,
+            "response.output_item.added": self._item_added,
+            "response.output_item.done": self._item_done,
+            "response.output_audio.delta": self._audio,
+            "response.output_audio.done": self._audio_done,
+            "response.output_audio_transcript.delta": self._text_delta,
+            "response.output_audio_transcript.done": self._text_done,
+            "response.output_text.delta": self._text_delta,
+            "response.output_text.done": self._text_done,
+            "response.function_call_arguments.done": self._arguments_done,
+            "response.done": self._response_done,
+            "error": self._error,
+        }
+
+    def receive(self, event: object, now_ns: int) -> None:
+        """Take an event of the server's: JSON as it was parsed, whatever that is."""
+        self.ledger.now_ns = self._last_ns = now_ns
+        kind = event.get("type") if isinstance(event, dict) else None
+        if not isinstance(event, dict) or not isinstance(kind, str):
+            self.strange("an event without a type")
             return
-        rate = self._core.input.rate
-        if self._resampler is None or (self._resampler.rate_in, self._resampler.rate_out) != (
-            frame.rate,
-            rate,
-        ):
-            self._resampler = Resampler(frame.rate, rate)
-        samples = self._resampler.push(frame.samples)
-        if not len(samples):
-            return
-        if len(self._outbox) >= AHEAD:
-            log.debug("the server takes no sound: 20 ms of it are lost")
-            return
-        sound = base64.b64encode(self._core.input.encode(samples)).decode()
-        self._post(json.dumps({"type": "input_audio_buffer.append", "audio": sound}), sound=True)
+        kind = ALIASES.get(kind, kind)
+        if handler := self._handlers.get(kind):
+            handler(event)
+        elif kind not in IGNORED:
+            self.strange(kind)
+        self._ask_next()
 
-    async def events(self) -> AsyncGenerator[Event, None]:
-        """What happens, until the session is left or fails for good."""
-        async for event in self._events.read():
-            if isinstance(event, ReplyInterrupted):
-                self._core.told(event.id)
-            yield event
-
-    async def heard(self, reply_id: str, samples: int) -> None:
-        """Take the playout position of a reply."""
-        self._core.heard(reply_id, samples)
-        self._carry_out()
-
-    async def tool_result(self, call_id: str, output: str) -> None:
-        """Answer a tool call.
+    def result(self, call_id: str, output: str, now_ns: int) -> None:
+        """Take a tool's result.
 
         Raises:
             CascadeError: No such call is open.
         """
-        self._core.result(call_id, output, self._clock.now_ns())
-        self._carry_out()
+        # From now on it is the server that is waited for.
+        self.ledger.now_ns = self._last_ns = now_ns
+        if self.ledger.answered(call_id, output) is not None:
+            response = self._made_by[call_id]
+            if response.over:
+                self._deliver(response)
+        self._ask_next()
 
-    async def commit(self) -> None:
-        """Say that the user's turn is over.
+    def commit(self, now_ns: int) -> None:
+        """The driver says that the user's turn is over.
 
         Raises:
-            StageError: The session ends turns itself.
+            CascadeError: The server ends turns itself.
         """
-        self._core.commit(self._clock.now_ns())
+        if not self._manual:
+            raise CascadeError("this session ends turns itself; use turns=manual to end them")
+        self.ledger.now_ns = self._last_ns = now_ns
+        self._stop()
+        turn = self.ledger.open()
+        self._tell("input_audio_buffer.commit", f"commit-{turn.number}")
+        self.ledger.commit(turn)
+        self._requests.appendleft(ResponseRequest(next(self._numbers), turn))
+        self._ask_next()
+
+    def tick(self, now_ns: int) -> None:
+        """Time passes: a server that has sent nothing for long has failed in this turn."""
+        self.ledger.now_ns = now_ns
+        turn = self.ledger.last
+        if turn is None or turn.done or not turn.committed or self.ledger.open_calls(turn):
+            return
+        if now_ns - self._last_ns >= self._patience_s * NS_PER_S:
+            self.ledger.fail(turn, f"the server sent nothing for {self._patience_s:g} s")
+            self.ledger.close(turn, "failed")
+            self._asked = None
+            self._ask_next()
+
+    def lost(self, why: str, now_ns: int, *, fatal: bool) -> None:
+        """The connection is gone: what was under way has failed."""
+        self.ledger.now_ns = now_ns
+        under_way = [turn for turn in self.ledger.turns if not turn.done]
+        late = [reply for reply in self.ledger.replies if reply.late and not reply.done]
+        if under_way or late or fatal:
+            self.ledger.fail(under_way[-1] if under_way else self.ledger.last, why, fatal=fatal)
+        self.ledger.cancel(self.ledger.calls.values())
+        self._requests.clear()
+        self._asked = None
+        self._active.clear()
+        self._busy = False
+        for turn in under_way:
+            turn.answered = True
+            self.ledger.close(turn, "failed")
+        for reply in late:
+            self.ledger.end(reply, "failed")
+        # The server's ids mean nothing any more: it is another server session.
+        for turn in self.ledger.turns:
+            turn.item = ""
+        for reply in self.ledger.replies:
+            for part in reply.parts:
+                part.key = ""
+        self.created = self.configured = self.expired = False
+        self.refusal = ("", "")
+
+    def settled(self, reply: ReplyEntry) -> None:
+        """Tell the server where an interrupted reply was stopped."""
+        for part in reply.parts:
+            played = reply.played - part.start
+            if not part.key or (played >= part.samples and not part.ahead):
+                continue
+            if not part.samples:
+                self._tell("conversation.item.delete", f"delete-{reply.id}", item_id=part.key)
+                continue
+            # More than came cannot have been heard, and a longer item cannot be asked for.
+            heard_ms = min(max(0, played), part.samples) * 1000 // reply.rate
+            self._tell(
+                "conversation.item.truncate",
+                f"truncate-{reply.id}",
+                item_id=part.key,
+                content_index=part.index,
+                audio_end_ms=heard_ms,
+            )
+
+    def _tell(self, kind: str, event_id: str, **fields: Any) -> None:
+        """Send the server a message."""
+        self._say({"type": kind, "event_id": event_id[:LONGEST_ID], **fields})
+
+    def _session(self, event: ServerEvent) -> None:
+        self.created = True
+        self.configured = self.configured or event["type"] == "session.updated"
+        self.session = {**self.session, **mapping(event, "session")}
+        audio = mapping(event, "session").get("audio")
+        self.input = encoding.read(audio, "input", self.input)
+        self._output = encoding.read(audio, "output", self._output)
+        if detection := mapping(mapping(audio, "input"), "turn_detection"):
+            # Where the server says that it cancels responses itself, it is left to do so.
+            self._cancels = detection.get("interrupt_response") is not True
+
+    # What the user says.
+
+    def _speech_started(self, event: ServerEvent) -> None:
+        self._hears = True
+        turn, item = self.ledger.last, text(event, "item_id")
+        if turn is not None and not turn.committed and not turn.done:
+            turn.item = item or turn.item
+            return
+        self._stop()
+        self.ledger.open(item, began_ns=self.ledger.now_ns)
+
+    def _speech_stopped(self, event: ServerEvent) -> None:
+        self._hears = True
+        turn, item = self.ledger.last, text(event, "item_id")
+        if turn is None or (turn.committed and item and turn.item and item != turn.item):
+            # Nobody said that it began.
+            turn = self._open(item)
+        self._over(turn, item)
+
+    def _committed(self, event: ServerEvent) -> None:
+        turn, item = self.ledger.last, text(event, "item_id")
+        if turn is None or (turn.item and turn.item != item and not self._hears):
+            turn = self._open(item)
+        elif turn.item and turn.item != item:
+            return
+        self._over(turn, item)
+
+    def _open(self, item: str = "") -> TurnEntry:
+        """Begin a turn of which nobody said when it began."""
+        self._stop()
+        return self.ledger.open(item)
+
+    def _over(self, turn: TurnEntry, item: str) -> None:
+        """The user's turn is over."""
+        turn.item = turn.item or item
+        if not turn.done:
+            self.ledger.commit(turn)
+
+    def _stop(self) -> None:
+        """The user speaks: what is said ends, and so does the turn that was open."""
+        for reply in self.ledger.replies:
+            if reply.interrupted or not (reply.playing or not reply.done):
+                continue
+            # A reply that was played as far as it came, and only waits for a tool, is not cut.
+            making = [r for r in self._active.values() if r.reply is reply and not r.dropped]
+            if making or reply.playing:
+                self.ledger.interrupt(reply)
+            for response in making:
+                self._drop(response)
+        if (turn := self.ledger.last) is not None:
+            self.ledger.close(turn, "completed" if turn.answered else "interrupted")
+
+    def _said(self, event: ServerEvent) -> TurnEntry | None:
+        """The turn that a transcript belongs to; begun where it is the first sign of one."""
+        item, turns = text(event, "item_id"), self.ledger.turns
+        for turn in turns:
+            if item and turn.item == item:
+                return turn
+        for turn in turns:
+            if not turn.item and not turn.told:
+                turn.item = item
+                return turn
+        if self._hears:
+            # Its id may be another one than that of the speech.
+            return next((turn for turn in turns if not turn.told), None)
+        return self._open(item)
+
+    def _transcribing(self, event: ServerEvent) -> None:
+        turn, delta = self._said(event), text(event, "delta")
+        if turn is not None and delta and not turn.told:
+            self.ledger.understood(turn, turn.said + delta)
+
+    def _transcribed(self, event: ServerEvent) -> None:
+        turn = self._said(event)
+        if turn is None:
+            self.strange("a transcript of nothing that was said")
+        elif not turn.told:
+            self.ledger.understood(turn, text(event, "transcript").strip(), final=True)
+            if not self._hears and not turn.done:
+                self.ledger.commit(turn)
+        number = turn.number if turn is not None else self.ledger.number
+        if usage := transcription_usage(number, event.get("usage")):
+            self.ledger.add(usage)
+
+    def _not_transcribed(self, event: ServerEvent) -> None:
+        log.warning("the server could not transcribe: %s", reason(event.get("error")))
+
+    def _truncated(self, event: ServerEvent) -> None:
+        item = text(event, "item_id")
+        if self._cut_part(item) is not None:
+            self._tell("conversation.item.retrieve", f"retrieve-{item}", item_id=item)
+
+    def _retrieved(self, event: ServerEvent) -> None:
+        item = mapping(event, "item")
+        part = self._cut_part(text(item, "id"))
+        # Some servers drop the text of what they cut altogether, though its sound is kept.
+        if part is not None and (kept := words_of(item)):
+            part.kept = kept
+
+    def _cut_part(self, item: str) -> ReplyPart | None:
+        """What an item added to a reply of which the server was told where it was stopped."""
+        for reply in reversed(self.ledger.replies):
+            for part in reply.parts if reply.settled and item else []:
+                if part.key == item:
+                    return part
+        return None
+
+    # What the model says.
+
+    def _response_created(self, event: ServerEvent) -> None:
+        made = mapping(event, "response")
+        name = text(made, "id")
+        if name and (name in self._ended or name in self._active):
+            return
+        response = self._begin(name, made.get("metadata"))
+        if not response.reply.late and not response.dropped:
+            self.ledger.mark(response.reply.turn, "model.start")
+
+    def _begin(self, name: str, metadata: object = None) -> ServerResponse:
+        """A response begins: find what it answers."""
+        # Two at a time cannot be in one conversation: the end of the one before was left out.
+        for before in list(self._active.values()):
+            self._end(before, "completed")
+        self._busy = False
+        turn, wanted = self._addressee(metadata)
+        if wanted:
+            response = ServerResponse(name, self.ledger.reply(turn))
+        else:
+            response = ServerResponse(name, ReplyEntry("", turn, late=True, done=True))
+            self._drop(response)
+        self._active[name] = response
+        return response
+
+    def _addressee(self, metadata: object) -> tuple[TurnEntry, bool]:
+        """The turn that a new response is for, and whether anybody still wants it."""
+        turns, turn, asked = self.ledger.turns, self.ledger.last, self._asked
+        named = metadata.get(ASK) if isinstance(metadata, dict) else None
+        echoed = asked is not None and named == str(asked.number)
+        if not echoed and turn is not None and self._pending:
+            mine = asked is not None and asked.turn is turn
+            before = turns[-2] if len(turns) > 1 else None
+            if turn.committed or mine or (asked is None and (not before or before.answered)):
+                # If the user still speaks, the server took the turn for over too early.
+                self.ledger.commit(turn)
+                if mine:
+                    self._asked = None
+                return turn, True
+            if asked is None and before is not None:
+                before.answered = True
+                return before, False
+        if asked is not None:
+            self._asked = None
+            if self._pending and asked.turn is not turn:
+                # The user has begun to speak meanwhile: the result is told afterwards.
+                self._request(asked.turn)
+                return asked.turn, False
+            return asked.turn, True
+        if turn is None or not self._hears:
+            turn = self._open()
+            self.ledger.commit(turn)
+        return turn, True
+
+    @property
+    def _pending(self) -> bool:
+        """Whether the user speaks, or waits for the response to what was said."""
+        turn = self.ledger.last
+        return turn is not None and not (turn.done or turn.answered)
+
+    def _response(self, event: ServerEvent) -> ServerResponse | None:
+        """What an event belongs to; begun where that was not said. None: that is over."""
+        name = text(event, "response_id")
+        if name in self._active:
+            return self._active[name]
+        if name and name in self._ended:
+            return None
+        if self._active and (not name or "" in self._active):
+            return next(reversed(self._active.values()))
+        return self._begin(name)
+
+    def _wanted(self, event: ServerEvent) -> ServerResponse | None:
+        """What an event belongs to, if anybody still wants to hear of it."""
+        response = self._response(event)
+        return None if response is None or response.dropped else response
+
+    def _part(self, response: ServerResponse, event: ServerEvent) -> ReplyPart:
+        item, index = text(event, "item_id"), event.get("content_index")
+        index = index if isinstance(index, int) else 0
+        part = response.reply.part(item, index, ahead=True)
+        part.filler = item in response.fillers
+        return part
+
+    def _drop(self, response: ServerResponse) -> None:
+        """Nobody wants to hear a response any more."""
+        response.dropped = True
+        if self._cancels:
+            which = {"response_id": response.id} if response.id else {}
+            self._tell("response.cancel", f"cancel-{response.id}", **which)
+
+    def _item_added(self, event: ServerEvent) -> None:
+        response, item = self._response(event), mapping(event, "item")
+        if response is not None and item.get("phase") == "commentary":
+            response.fillers.add(text(item, "id"))
+
+    def _audio(self, event: ServerEvent) -> None:
+        response = self._wanted(event)
+        if response is None:
+            return
+        try:
+            data = base64.b64decode(text(event, "delta"), validate=True)
+        except (binascii.Error, ValueError):
+            self.strange("sound that is no base64")
+            return
+        part = self._part(response, event)
+        data = response.rests.pop(part.key, b"") + data
+        whole = len(data) // self._output.width * self._output.width
+        response.rests[part.key] = data[whole:]
+        sound = self._output.decode(data[:whole])
+        self.ledger.sound(response.reply, part, sound, self._output.rate)
+
+    def _audio_done(self, event: ServerEvent) -> None:
+        if response := self._wanted(event):
+            self._part(response, event).ahead = False
+
+    def _text_delta(self, event: ServerEvent) -> None:
+        if response := self._wanted(event):
+            part = self._part(response, event)
+            self.ledger.text(response.reply, part, text(event, "delta"))
+
+    def _text_done(self, event: ServerEvent) -> None:
+        if response := self._wanted(event):
+            self._rest(response, event, text(event, "transcript", "text"))
+
+    def _rest(self, response: ServerResponse, event: ServerEvent, whole: str) -> None:
+        """The whole text of an item: what of it did not come as deltas comes now."""
+        if whole and not response.dropped:
+            part = self._part(response, event)
+            if whole.startswith(part.text):
+                self.ledger.text(response.reply, part, whole[len(part.text) :])
+
+    def _arguments_done(self, event: ServerEvent) -> None:
+        response = self._response(event)
+        call, name = text(event, "call_id"), text(event, "name")
+        if response is not None and call and name:
+            response.announced[call] = (name, text(event, "arguments"))
+
+    def _item_done(self, event: ServerEvent) -> None:
+        response = self._response(event)
+        if response is not None:
+            self._item(response, mapping(event, "item"))
+
+    def _item(self, response: ServerResponse, item: ServerEvent) -> None:
+        """An item of a response is whole."""
+        kind, name, status = item.get("type"), text(item, "id"), item.get("status")
+        if kind == "function_call" and status in (None, "", "completed"):
+            call = text(item, "call_id") or name
+            self._called(response, call, text(item, "name"), text(item, "arguments"))
+        elif kind == "message" and status != "incomplete":
+            self._rest(response, {"item_id": name}, words_of(item))
+            for part in response.reply.parts:
+                part.ahead = part.ahead and part.key != name
+
+    def _response_done(self, event: ServerEvent) -> None:
+        made = mapping(event, "response")
+        name = text(made, "id")
+        response = self._active.get(name)
+        if response is None and not (name and name in self._ended):
+            known = [each for key, each in self._active.items() if not (key and name)]
+            response = known[-1] if known else self._begin(name, made.get("metadata"))
+        turn = response.reply.turn.number if response is not None else self.ledger.number
+        if usage := response_usage(turn, made):
+            self.ledger.add(usage)
+        if response is None:
+            return
+        status = text(made, "status") or "completed"
+        if status == "completed":
+            output = made.get("output")
+            for item in output if isinstance(output, list) else []:
+                if isinstance(item, dict):
+                    self._item(response, item)
+            for call, (what, arguments) in response.announced.items():
+                self._called(response, call, what, arguments)
+        self._end(response, status, mapping(made, "status_details"))
+
+    def _end(
+        self, response: ServerResponse, status: str, details: ServerEvent | None = None
+    ) -> None:
+        """A response has ended."""
+        reply = response.reply
+        response.over = True
+        self._active.pop(response.id, None)
+        self._busy = False
+        self._ended.append(response.id)
+        if not response.dropped:
+            if status in ("failed", "incomplete"):
+                self.ledger.fail(reply.turn, broken(status, details or {}))
+                self.ledger.end(reply, "failed")
+            elif status == "cancelled":
+                self.ledger.interrupt(reply)
+        self._deliver(response)
+        if reply.late or not self._awaits_more(reply.turn):
+            self.ledger.end(reply, "completed")
+
+    # Tools, and the responses to their results.
+
+    def _called(self, response: ServerResponse, call_id: str, name: str, arguments: str) -> None:
+        call = self.ledger.called(response.reply.turn, call_id, name, arguments)
+        if call is not None:
+            response.calls.append(call)
+            self._made_by[call_id] = response
+
+    def _deliver(self, response: ServerResponse) -> None:
+        """Send what results there are of an ended response's calls."""
+        for call in response.calls:
+            if call.output is None or call.sent or call.cancelled:
+                continue
+            call.sent = True
+            item = {"type": "function_call_output", "call_id": call.id, "output": call.output}
+            self._tell("conversation.item.create", f"result-{call.id}", item=item)
+            if all(each.sent for each in response.calls):
+                self._request(call.turn)
+
+    def _awaits_more(self, turn: TurnEntry) -> bool:
+        """Whether calls of this turn await their result, or its response is still to come."""
+        calls = self.ledger.calls.values()
+        waiting = any(c.turn is turn and not c.sent and not c.cancelled for c in calls)
+        return waiting or any(
+            request.turn is turn for request in [self._asked, *self._requests] if request
+        )
+
+    def _request(self, turn: TurnEntry) -> None:
+        """Ask for a response in this turn as soon as that can be."""
+        self._requests.append(ResponseRequest(next(self._numbers), turn))
+
+    def _ask_next(self) -> None:
+        """Ask for the next response, if nothing is in the way."""
+        if self._asked or self._active or self._busy or not self._requests:
+            return
+        request = self._requests[0]
+        # Neither over the user's words, nor before the response that the server makes to them.
+        if self._pending and request.turn is not self.ledger.last:
+            return
+        self._asked = self._requests.popleft()
+        metadata = {ASK: str(request.number)}
+        self._tell("response.create", f"ask-{request.number}", response={"metadata": metadata})
+
+    def _error(self, event: ServerEvent) -> None:
+        error = mapping(event, "error")
+        code, about, why = text(error, "code"), text(error, "event_id"), reason(error)
+        asked, turn = self._asked, self.ledger.last
+        if code == EXPIRED:
+            self.expired = True
+        elif not self.configured and about in ("", UPDATE):
+            self.refusal = self.refusal if self.refusal[1] else (code, why)
+        elif code == NOT_ACTIVE or about.startswith(HARMLESS):
+            log.info("the server would not: %s", why)
+        elif code == BUSY and asked is not None:
+            # Ask again when a response is over.
+            self._requests.appendleft(asked)
+            self._asked, self._busy = None, True
+        else:
+            self.ledger.fail(asked.turn if asked else turn, f"the server reports: {why}")
+            if asked is not None and about == f"ask-{asked.number}":
+                self._asked = None
+                self.ledger.close(asked.turn, "failed")
+            elif turn is not None and about == f"commit-{turn.number}":
+                self._asked = None
+                self.ledger.close(turn, "failed")
+
+
+def mapping(data: object, key: str) -> Mapping[str, Any]:
+    """An object in an object; empty where there is none."""
+    value = data.get(key) if isinstance(data, Mapping) else None
+    return value if isinstance(value, Mapping) else {}
+
+
+def count(data: Mapping[str, Any], key: str) -> int:
+    """A number in an object; 0 where there is none."""
+    value = data.get(key)
+    return value if isinstance(value, int) else 0
+
+
+def words_of(item: Mapping[str, Any]) -> str:
+    """The words in an item's content, in order."""
+    content = item.get("content")
+    parts = content if isinstance(content, list) else []
+    texts = (text(part, "transcript", "text") for part in parts)
+    return " ".join(found.strip() for found in texts if found.strip())
+
+
+def broken(status: str, details: Mapping[str, Any]) -> str:
+    """Why a response is not whole."""
+    error = details.get("error")
+    if isinstance(error, dict):
+        return f"the response failed: {reason(error)}"
+    why = shown(text(details, "reason")) or "no reason given"
+    what = "failed" if status == "failed" else "was cut short"
+    return f"the response {what}: {why}"
+
+
+def response_usage(turn: int, response: Mapping[str, Any]) -> Usage | None:
+    """What a response is billed."""
+    usage = mapping(response, "usage")
+    if not usage:
+        return None
+    read, written = mapping(usage, "input_token_details"), mapping(usage, "output_token_details")
+    return Usage(
+        turn,
+        count(usage, "input_tokens"),
+        count(read, "cached_tokens"),
+        count(usage, "output_tokens"),
+        count(read, "audio_tokens"),
+        count(mapping(read, "cached_tokens_details"), "audio_tokens"),
+        count(written, "audio_tokens"),
+    )
+
+
+def transcription_usage(turn: int, usage: object) -> Usage | None:
+    """What a transcription is billed."""
+    if not isinstance(usage, dict):
+        return None
+    seconds = usage.get("seconds")
+    return Usage(
+        turn,
+        count(usage, "input_tokens"),
+        0,
+        count(usage, "output_tokens"),
+        count(mapping(usage, "input_token_details"), "audio_tokens"),
+        seconds=float(seconds) if isinstance(seconds, int | float) else 0.0,
+        kind="transcription",
+    )
+
+
+class RealtimeSession(OpenAiSession[AsyncRealtimeConnection]):
+    """A `Direct` session with a Realtime server."""
+
+    def __init__(
+        self,
+        target: Target,
+        brief: Brief,
+        trace: Trace,
+        clock: Clock,
+        *,
+        waits: RealtimeWaits = RealtimeWaits(),
+        **more: Any,
+    ) -> None:
+        """Prepare a session; nothing is connected.
+
+        Args:
+            target: `openai` or `realtime`, with the options in `OPTIONS`.
+            brief: What the conversation is about.
+            trace: Takes the marks.
+            clock: The one clock.
+            waits: How long the server is waited for.
+            more: See `ApiSession`.
+
+        Raises:
+            BadInput: There is no key, or an option or the URL cannot be.
+        """
+        self._options = options_of(target)
+        self._server = server_of(target)
+        self._brief = brief
+        self._waits = waits
+        self._sdk = self._server.client()
+        manual = self._options.get("turns") == "manual"
+        self._realtime = RealtimeCore(trace.mark, manual=manual, patience_s=waits.patience_s)
+        server = self._server
+        super().__init__(
+            self._realtime,
+            WireErrors(server.host, server.model, server.key_setting, "WebSocket there"),
+            clock,
+            rate=self._realtime.input.rate,
+            **more,
+        )
+
+    async def commit(self) -> None:
+        """End the user's turn.
+
+        Raises:
+            CascadeError: The session ends turns itself.
+        """
+        self._realtime.commit(self._clock.now_ns())
         self._carry_out()
 
-    async def _shut(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await link.shut(connection)
+    def _pack(self, samples: Samples) -> dict[str, str]:
+        sound = base64.b64encode(self._realtime.input.encode(samples)).decode()
+        return {"type": "input_audio_buffer.append", "audio": sound}
 
-    async def _open(self) -> AsyncRealtimeConnection:
-        """A connection with a server that is ready."""
-        connection = await link.connect(self._sdk, self._place)
+    async def _connect(self) -> AsyncRealtimeConnection:
+        connect_s = self._waits.connect_s
+        options = self._server.websocket_options(connect_s)
+        model: Any = {"model": self._server.model} if self._server.model else {}
         try:
-            await link.configure(
-                connection, self._core, self._hear, self._place, self._wishes, self._brief
-            )
-            for message in self._core.replay():
-                await connection.send_raw(json.dumps(message))
+            async with asyncio.timeout(connect_s):
+                connection = await self._sdk.realtime.connect(
+                    **model, websocket_connection_options=options
+                ).enter()
+        except Exception as error:
+            raise self._errors.unreachable(error, connect_s) from None
+        try:
+            await self._configure(connection)
+            for message in self.history:
+                item = {"type": "conversation.item.create", "item": as_item(message)}
+                await connection.send_raw(json.dumps(item))
         except BaseException as error:
-            await link.shut(connection)
-            if isinstance(error, ConnectionClosed):
-                why = words.closed(error)
-                raise StageError("direct", f"{self._place.host}: {why}") from None
+            await shut(connection)
+            if isinstance(error, ConnectionClosed | OSError):
+                raise self._errors.unreachable(error, connect_s) from None
             raise
         return connection
 
-    def _found(self, connect_ms: float) -> Facts:
-        session = self._core.session
-        model, tracing = session.get("model"), session.get("tracing")
-        simulated = None
-        if isinstance(tracing, dict) and tracing.get("workflow_name") == STAMP:
-            simulated = parameters(tracing.get("metadata"))
-        said = model if isinstance(model, str) and model else self._place.model
-        return Facts(said, self._place.host, connect_ms, simulated)
+    async def _configure(self, connection: AsyncRealtimeConnection) -> None:
+        """Say what the session is to be, and wait until the server has taken it.
 
-    async def _keep(self, connection: AsyncRealtimeConnection) -> None:
-        """Hold the conversation, over as many connections as it may take."""
-        renewals = link.Renewals()
-        while True:
-            why, renewable = await self._hold(connection)
-            await self._shut()
-            now_ns = self._clock.now_ns()
-            renewable = renewable and renewals.allowed(now_ns)
-            why = f"{self._place.host}: {why}"
-            self._core.lost(why, now_ns, fatal=not renewable)
-            # The server that knew what these were about is gone; sound is for any.
-            self._outbox = deque(each for each in self._outbox if each[0])
-            self._carry_out()
-            if renewable:
-                log.warning("%s; connecting again", why)
-                try:
-                    self._connection = connection = await self._open()
-                except CascadeError as error:
-                    again = f"{why}; and then: {error}"
-                    self._core.lost(again, self._clock.now_ns(), fatal=True)
-                    self._carry_out()
-                else:
-                    self.reconnects += 1
-                    continue
-            self._ended = True
-            self._events.end()
-            return
+        A server that is not OpenAI's, and refuses, is asked once more for the least only.
 
-    async def _hold(self, connection: AsyncRealtimeConnection) -> tuple[str, bool]:
-        """Converse until the connection is lost: why, and whether a new one may be had."""
-        async with asyncio.TaskGroup() as tasks:
-            writer = tasks.create_task(self._write(connection))
-            reader = tasks.create_task(self._read(connection))
-            ticker = tasks.create_task(self._tick())
-            await asyncio.wait((writer, reader), return_when=asyncio.FIRST_COMPLETED)
-            for task in (writer, reader, ticker):
-                task.cancel()
-        ended = reader if not reader.cancelled() else writer
-        return ended.result()
+        Raises:
+            StageError: It refuses, or says nothing.
+            ConnectionClosed: It closes the connection.
+        """
+        core, loop = self._realtime, asyncio.get_running_loop()
+        deadline = loop.time() + self._waits.ready_s
+        bare = created = False
+        try:
+            await self._update(connection, session(self._options, self._brief))
+            while not core.configured:
+                if core.created and not created:
+                    created, deadline = True, min(deadline, loop.time() + self._waits.grace_s)
+                async with asyncio.timeout_at(deadline):
+                    self._hear(await connection.recv_bytes())
+                if core.refusal[1] and not core.configured:
+                    refusal = self._errors.refused(*core.refusal)
+                    if self._server.own or bare or isinstance(refusal, Denied):
+                        raise refusal
+                    bare, core.refusal = True, ("", "")
+                    await self._update(connection, bare_session(self._brief))
+        except TimeoutError:
+            if not core.created:
+                what = f"sends nothing for {self._waits.ready_s:g} s"
+                raise StageError(
+                    "direct",
+                    f"{self._server.host} takes the connection but {what}; "
+                    "check that it is a Realtime server",
+                    fatal=True,
+                ) from None
+            core.configured = True
+        except ConnectionClosed:
+            # What it said before is there still.
+            with contextlib.suppress(ConnectionClosed):
+                while True:
+                    self._hear(await connection.recv_bytes())
+            if core.refusal[1]:
+                raise self._errors.refused(*core.refusal) from None
+            raise
 
-    async def _read(self, connection: AsyncRealtimeConnection) -> tuple[str, bool]:
-        while not self._core.expired:
-            try:
-                message = await connection.recv_bytes()
-            except ConnectionClosed as error:
-                return words.closed(error), self._core.expired or link.renewable(error)
-            self._hear(message)
-            self._carry_out()
-            await self._events.room()
-        return "the session had lasted as long as it may", True
+    async def _update(self, connection: AsyncRealtimeConnection, wanted: Mapping[str, Any]) -> None:
+        message = {"type": "session.update", "event_id": UPDATE, "session": wanted}
+        await connection.send_raw(json.dumps(message))
 
-    async def _write(self, connection: AsyncRealtimeConnection) -> tuple[str, bool]:
-        while True:
-            while self._outbox:
-                try:
-                    async with asyncio.timeout(STALL_S):
-                        await connection.send_raw(self._outbox[0][1])
-                except TimeoutError:
-                    return f"the server takes nothing for {STALL_S:g} s", True
-                except (ConnectionClosed, OSError):
-                    # The reader finds out why; it may still have messages to read.
-                    await asyncio.Event().wait()
-                self._outbox.popleft()
-            self._waiting.clear()
-            await self._waiting.wait()
-
-    async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(TICK_S)
-            self._core.tick(self._clock.now_ns())
-            self._carry_out()
+    async def _listen(self, connection: AsyncRealtimeConnection) -> None:
+        while not self._realtime.expired:
+            self._hear(await connection.recv_bytes())
+            await self._took()
+        why = f"{self._server.host}: the session had lasted as long as it may"
+        raise StageError("direct", why)
 
     def _hear(self, message: bytes) -> None:
         """Take a message of the server's."""
         try:
             event: Any = json.loads(message)
         except (ValueError, RecursionError):
-            self._core.garbled()
+            self._core.strange("a message that is no JSON")
             return
-        self._core.receive(event, self._clock.now_ns())
+        self._realtime.receive(event, self._clock.now_ns())
+        self._rate = self._realtime.input.rate
 
-    def _carry_out(self) -> None:
-        """Do what was decided."""
-        for out in self._core.take():
-            match out:
-                case Say():
-                    self._post(json.dumps(out.message), sound=False)
-                case Mark():
-                    self._trace.mark(out.turn, out.name, out.t_ns)
-                case _:
-                    self._events.tell(out)
+    def _found(self, connection: AsyncRealtimeConnection, connect_ms: float) -> Facts:
+        said = self._realtime.session
+        tracing, simulated = mapping(said, "tracing"), None
+        if tracing.get("workflow_name") == STAMP:
+            simulated = parameters(tracing.get("metadata"))
+        model = text(said, "model") or self._server.model
+        return Facts(model, self._server.host, connect_ms, simulated)
 
-    def _post(self, message: str, *, sound: bool) -> None:
-        if not self._ended:
-            self._outbox.append((sound, message))
-            self._waiting.set()
+
+def options_of(target: Target) -> dict[str, str]:
+    """What the command line says of the session.
+
+    Raises:
+        BadInput: There is no such option, or it cannot be that, or not with the others.
+    """
+    options = given(target, OPTIONS)
+    turns = options.setdefault("turns", "server")
+    for name, needed in (("silence_ms", "server"), ("eagerness", "semantic")):
+        if name in options and turns != needed:
+            raise BadInput(f"{target.name}: {name} goes with turns={needed} only")
+    return options
+
+
+def bare_session(brief: Brief) -> dict[str, Any]:
+    """What no conversation can be without, for a server that refuses more."""
+    return {"type": "realtime", "instructions": brief.instructions, "tools": functions(brief)}
+
+
+def session(options: Mapping[str, str], brief: Brief) -> dict[str, Any]:
+    """The session to ask for: what goes into `session.update`."""
+    detection: dict[str, Any] | None = {
+        "type": "semantic_vad" if options["turns"] == "semantic" else "server_vad",
+        "create_response": True,
+        "interrupt_response": True,
+    }
+    if detection and "silence_ms" in options:
+        detection["silence_duration_ms"] = int(options["silence_ms"])
+    if detection and "eagerness" in options:
+        detection["eagerness"] = options["eagerness"]
+    if options["turns"] == "manual":
+        detection = None
+    transcription = {"model": options.get("transcription", TRANSCRIPTION)}
+    if brief.language:
+        transcription["language"] = brief.language
+    heard = {
+        "format": encoding.PCM,
+        "transcription": transcription,
+        "turn_detection": detection,
+    }
+    spoken: dict[str, Any] = {"format": encoding.PCM}
+    if "voice" in options:
+        spoken["voice"] = options["voice"]
+    wanted = {
+        **bare_session(brief),
+        "output_modalities": ["audio"],
+        "audio": {"input": heard, "output": spoken},
+    }
+    if brief.tools:
+        wanted["tool_choice"] = "auto"
+    if "effort" in options:
+        wanted["reasoning"] = {"effort": options["effort"]}
+    return wanted

@@ -133,7 +133,7 @@ def address(target: Target, environ: Mapping[str, str] = os.environ) -> str:
         return target.url
     match target.kind:
         case "openai" | "openai-live":
-            from pipeline.speech_to_speech.openai_link import OPENAI_URL
+            from pipeline.speech_to_speech.openai_server import OPENAI_URL
 
             return environ.get("OPENAI_BASE_URL", "").strip() or OPENAI_URL
         case "gemini":
@@ -167,7 +167,7 @@ def _shown_url(url: str) -> str:
 
 
 def _realtime(name: str, url: str, options: dict[str, str]) -> Target:
-    from pipeline.speech_to_speech.openai_link import split_model
+    from pipeline.speech_to_speech.openai_server import split_model
 
     if not _is_url(url, ("ws", "wss")):
         raise BadInput(
@@ -188,24 +188,24 @@ def _is_url(text: str, schemes: tuple[str, ...]) -> bool:
 
 
 def _check_realtime(target: Target, environ: Mapping[str, str]) -> None:
-    from pipeline.speech_to_speech.openai_link import place
+    from pipeline.speech_to_speech.openai_server import server_of
 
-    place(target, environ)
+    server_of(target, environ)
     _check_options(target)
 
 
 def _check_options(target: Target) -> None:
-    from pipeline.speech_to_speech.realtime_wishes import read
+    from pipeline.speech_to_speech.openai_realtime import options_of
 
-    read(target)
+    options_of(target)
 
 
 def _check_live(target: Target, environ: Mapping[str, str]) -> None:
-    from pipeline.speech_to_speech.live_link import delegation
-    from pipeline.speech_to_speech.openai_link import place
+    from pipeline.speech_to_speech.openai_live import OPTIONS
+    from pipeline.speech_to_speech.openai_server import server_of
 
-    place(target, environ)
-    delegation(target, Brief())
+    server_of(target, environ)
+    given(target, OPTIONS)
 
 
 def _check_gemini(target: Target, environ: Mapping[str, str]) -> None:

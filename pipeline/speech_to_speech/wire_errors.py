@@ -119,7 +119,7 @@ class WireErrors:
         for status, pattern in _SIGNS.items():
             if re.search(pattern, code, re.IGNORECASE):
                 return self.status(status, said)
-        return _denied(f"{self.host} refuses the session: {said}")
+        return _failed(f"{self.host} refuses the session: {said}")
 
     def closed(self, error: ConnectionClosed, how: str = "closed the connection") -> StageError:
         """What it means that a connection ends; `fatal` where a new one would end as well."""

@@ -166,7 +166,7 @@ def test_a_table_of_ones_own(tmp_path: Path) -> None:
         ('as_of = "x"', "models.NAME"),
         ("as_of = 1\n[models.a]", "as_of"),
         ("[", "is no TOML"),
-        ('as_of = "x"\nmodels.a = 1', "models.a is no table"),
+        ('as_of = "x"\nmodels.a = 1', "models.a is 1"),
         ('as_of = "x"\n[models.a]\naudio = 1', r"models.a.audio: allowed are audio_cached"),
         ('as_of = "x"\n[models.a]\naudio_in = "1"', "models.a.audio_in is '1'"),
         ('as_of = "x"\n[models.a]\naudio_in = -1', "models.a.audio_in is -1"),

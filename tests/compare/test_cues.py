@@ -38,17 +38,21 @@ def said(cues: Cues, turn: int, begun_s: float) -> None:
     cues.over(at(begun_s), at(begun_s + 1.5))
 
 
+def looked(cues: Cues, *times: tuple[float, bool, str]) -> None:
+    """See what the cues say at each time, quiet or not."""
+    for seconds, quiet, cue in times:
+        assert cues.look(at(seconds), quiet) == cue, seconds
+
+
 def test_waits_for_the_reply_and_its_pause() -> None:
     cues = Cues([step(), step(pause_s=0.7)], 0)
-    assert cues.look(at(1.0), True) == "wait"
+    looked(cues, (1.0, True, "wait"))
     said(cues, 1, 0)
-    assert cues.look(at(1.6), False) == "wait"
+    looked(cues, (1.6, False, "wait"), (1.7, True, "wait"))  # silence before any answer is no end
     cues.event(ReplyDone(1, "r", "completed"), at(2.0))
     cues.heard(at(2.1))
-    assert cues.look(at(2.5), False) == "wait"
-    assert cues.look(at(4.0), True) == "wait"
-    assert cues.look(at(4.6), True) == "wait"
-    assert cues.look(at(4.71), True) == "next"
+    looked(cues, (2.5, False, "wait"), (4.0, True, "wait"), (4.6, True, "wait"))
+    looked(cues, (4.71, True, "next"))
 
 
 def test_nobody_has_finished_before_the_recording_has_begun() -> None:
@@ -62,35 +66,27 @@ def test_nobody_has_finished_before_the_recording_has_begun() -> None:
     assert not cues.finished(at(20))
 
 
-def test_silence_before_any_answer_is_no_end() -> None:
-    cues = Cues([step()], 0)
-    said(cues, 1, 0)
-    assert cues.look(at(10), True) == "wait"
-
-
 def test_a_turn_that_ended_before_the_speech_did_is_no_answer() -> None:
     cues = Cues([step()], 0)
     cues.event(SpeechStarted(1), at(0.2))
     cues.event(ReplyDone(1, "r", "interrupted"), at(0.8))
     cues.over(0, at(1.5))
-    assert cues.look(at(3), True) == "wait"
+    looked(cues, (3, True, "wait"))
     cues.event(SpeechStarted(2), at(0.9))
     cues.event(ReplyDone(2, "s", "completed"), at(3))
-    cues.look(at(3.1), True)
-    assert cues.look(at(3.1 + LAST_PAUSE_S), True) == "end"
+    looked(cues, (3.1, True, "wait"), (3.1 + LAST_PAUSE_S, True, "end"))
 
 
 def test_the_end_of_an_interrupted_reply_is_no_answer_to_what_interrupted_it() -> None:
     cues = Cues([step(), step(interrupt_s=1.0), step()], 0)
     said(cues, 1, 0)
     cues.heard(at(2.0))
-    assert cues.look(at(2.9), False) == "wait"
-    assert cues.look(at(3.0), False) == "next"
+    looked(cues, (2.9, False, "wait"), (3.0, False, "next"))
     cues.next(at(3.0))
     said(cues, 2, 3.0)
     cues.event(ReplyInterrupted(1, "r", ""), at(5.0))
     cues.event(ReplyDone(1, "r", "interrupted"), at(5.0))
-    assert cues.look(at(7.0), True) == "wait"
+    looked(cues, (7.0, True, "wait"))
 
 
 def test_an_interruption_that_comes_too_late_is_said_after_the_reply() -> None:
@@ -98,107 +94,76 @@ def test_an_interruption_that_comes_too_late_is_said_after_the_reply() -> None:
     said(cues, 1, 0)
     cues.heard(at(2.0))
     cues.event(ReplyDone(1, "r", "completed"), at(2.0))
-    cues.look(at(3.0), True)
-    assert cues.look(at(3.6), True) == "next"
+    looked(cues, (3.0, True, "wait"), (3.6, True, "next"))
 
 
-def test_calls_are_waited_for() -> None:
-    cues = Cues([step(), step()], 0)
-    said(cues, 1, 0)
-    cues.event(ToolCall(1, "c", "report", "{}"), at(2.0))
-    cues.event(ReplyDone(1, "r", "completed"), at(2.1))
-    assert cues.look(at(5.0), True) == "wait"
-    cues.result("c")
-    assert cues.look(at(6.0), True) == "wait"
-    cues.event(ReplyDone(1, "r2", "completed"), at(7.0))
-    cues.look(at(7.0), True)
-    assert cues.look(at(7.6), True) == "next"
-
-
-def test_a_cancelled_call_is_not() -> None:
-    cues = Cues([step(), step()], 0)
-    said(cues, 1, 0)
-    cues.event(ToolCall(1, "c", "report", "{}"), at(2.0))
-    cues.event(ReplyDone(1, "r", "completed"), at(2.1))
-    cues.event(ToolCancelled(1, "c"), at(2.2))
-    cues.look(at(2.3), True)
-    assert cues.look(at(3.0), True) == "next"
+def test_calls_are_waited_for_unless_they_are_cancelled() -> None:
+    for cancelled in (False, True):
+        cues = Cues([step(), step()], 0)
+        said(cues, 1, 0)
+        cues.event(ToolCall(1, "c", "report", "{}"), at(2.0))
+        cues.event(ReplyDone(1, "r", "completed"), at(2.1))
+        if cancelled:
+            cues.event(ToolCancelled(1, "c"), at(2.2))
+            looked(cues, (2.3, True, "wait"), (3.0, True, "next"))
+            continue
+        looked(cues, (5.0, True, "wait"))
+        cues.result("c")
+        looked(cues, (6.0, True, "wait"))
+        cues.event(ReplyDone(1, "r2", "completed"), at(7.0))
+        looked(cues, (7.0, True, "wait"), (7.6, True, "next"))
 
 
 def test_or_spoken_over() -> None:
     cues = Cues([step(), step(after_call_s=2.0)], 0)
     said(cues, 1, 0)
-    assert cues.look(at(3.0), True) == "wait"
+    looked(cues, (3.0, True, "wait"))
     cues.event(ToolCall(1, "c", "report", "{}"), at(3.0))
-    assert cues.look(at(4.9), False) == "wait"
-    assert cues.look(at(5.0), False) == "next"
+    looked(cues, (4.9, False, "wait"), (5.0, False, "next"))
 
 
 def test_patience_ends() -> None:
     cues = Cues([step(patience_s=10), step(patience_s=10)], 0)
     said(cues, 1, 0)
-    assert cues.look(at(11.4), False) == "wait"
-    assert cues.look(at(11.5), False) == "next"
+    # An open session is billed: that is no sign of life.
+    cues.event(Usage(1, 0, 0, 0, seconds=9, kind="session"), at(10))
+    looked(cues, (11.4, False, "wait"), (11.5, False, "next"))
     assert cues.said[0].late
     cues.next(at(11.5))
     said(cues, 2, 11.5)
-    assert cues.look(at(23.1), False) == "end"
+    looked(cues, (23.1, False, "end"))
 
 
 def test_patience_is_not_spent_on_our_own_tools() -> None:
     cues = Cues([step(patience_s=10)], 0)
     said(cues, 1, 0)
     cues.event(ToolCall(1, "c", "report", "{}"), at(2.0))
-    assert cues.look(at(31.9), False) == "wait"
+    looked(cues, (31.9, False, "wait"))
     cues.result("c", at(32.0))
-    assert cues.look(at(41.9), False) == "wait"
-    assert cues.look(at(42.0), False) == "end"
+    looked(cues, (41.9, False, "wait"), (42.0, False, "end"))
 
 
-def test_a_reply_that_never_ends_is_left() -> None:
+def test_patience_is_for_silence_and_a_reply_that_never_ends_is_left() -> None:
     cues = Cues([step(patience_s=10)], 0)
     said(cues, 1, 0)
     for second in range(2, int(LONGEST_S) + 11):
         cues.heard(at(second))
-        assert cues.look(at(second), False) == "wait"
+        looked(cues, (second, False, "wait"))
     cues.heard(at(LONGEST_S + 11.5))
-    assert cues.look(at(LONGEST_S + 11.5), False) == "end"
+    looked(cues, (LONGEST_S + 11.5, False, "end"))
     assert cues.said[0].late
 
 
-def test_patience_is_for_silence_and_not_for_length() -> None:
-    cues = Cues([step(patience_s=10)], 0)
-    said(cues, 1, 0)
-    for second in range(2, 60):
-        cues.heard(at(second))
-        assert cues.look(at(second + 0.5), False) == "wait"
-
-
-def test_enough_of_the_last_reply() -> None:
-    cues = Cues([step()], 0, listen_s=4)
-    said(cues, 1, 0)
-    cues.heard(at(2))
-    assert cues.look(at(5.9), False) == "wait"
-    assert cues.look(at(6), False) == "end"
-
-
-def test_what_is_heard_of_an_earlier_reply_is_not_the_reply() -> None:
+def test_enough_of_the_last_reply_and_not_of_an_earlier_one() -> None:
     cues = Cues([step(), step(interrupt_s=1.0)], 0, listen_s=4)
     said(cues, 1, 0)
     cues.heard(at(2.0), 1)
     cues.next(at(3.0))
     said(cues, 2, 3.0)
     cues.heard(at(5.0), 1)
-    assert cues.look(at(9.0), False) == "wait"
+    looked(cues, (9.0, False, "wait"))
     cues.heard(at(9.5), 2)
-    assert cues.look(at(13.5), False) == "end"
-
-
-def test_a_bill_is_no_sign_of_life() -> None:
-    cues = Cues([step(patience_s=10)], 0)
-    said(cues, 1, 0)
-    cues.event(Usage(1, 0, 0, 0, seconds=9, kind="session"), at(10))
-    assert cues.look(at(11.5), False) == "end"
+    looked(cues, (13.4, False, "wait"), (13.5, False, "end"))
 
 
 def test_a_failure_is_of_the_utterance_that_it_is_about() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from servers import llm_server as server
 
-from pipeline.compare.judge import PROMPT, answer, endpoint_of, judge
+from pipeline.compare.judge import PROMPT, answer, judge, server_of
 from pipeline.compare.record import Check, Conversation, Turn
 from pipeline.compare.scenario import Expect, Scenario, Step
 from pipeline.config import Settings
@@ -48,7 +48,7 @@ async def judged(
 ) -> tuple[list[list[Check]], str]:
     """The checks of all turns, and what was told."""
     console = Console(file=io.StringIO(), width=200)
-    found = await judge(conversations, [scenario], endpoint_of(load, spec), console)
+    found = await judge(conversations, [scenario], server_of(load, spec), console)
     assert isinstance(console.file, io.StringIO)
     return [[*turn.checks] for one in found for turn in one.turns], console.file.getvalue()
 
@@ -165,7 +165,7 @@ async def test_what_is_not_to_be_judged_stays_as_it_is() -> None:
 @pytest.mark.parametrize("spec", ["embedded", "model.gguf", "openai:", "ollama:", "nonsense"])
 def test_what_is_no_judge(spec: str) -> None:
     with pytest.raises(BadInput, match="--judge") as error:
-        endpoint_of(load, spec)
+        server_of(load, spec)
     assert "--llm" not in str(error.value)
     assert "embedded," not in str(error.value)
 
@@ -175,4 +175,4 @@ def test_a_judge_needs_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         BadInput, match=r"--judge openai:gpt-5: there is no key; set OPENAI_API_KEY$"
     ):
-        endpoint_of(load, "openai:gpt-5")
+        server_of(load, "openai:gpt-5")

@@ -25,12 +25,10 @@ from support.virtual_time import run as in_virtual_time
 
 from pipeline.audio.audible import ending, onset
 from pipeline.audio.line import Ends
-from pipeline.compare.audition import Audition, ends_rate
 from pipeline.compare.keys import Keys
+from pipeline.compare.live import FADE_S, LiveComparison, UserVoice
+from pipeline.compare.panes import Screen
 from pipeline.compare.scenario import Scenario
-from pipeline.compare.screen import Screen
-from pipeline.compare.switch import FADE_S
-from pipeline.compare.voiced import Voiced
 from pipeline.config import AudioSettings, VadSettings
 from pipeline.errors import StageError
 from pipeline.events import Event, Failure, Frame, ReplyAudio, ReplyInterrupted, Samples
@@ -154,7 +152,6 @@ class Outcome:
     screen: Screen
     out: Samples
     folder: Path
-    rate: int
 
 
 def noise(path: Path, *starts_s: float) -> Path:
@@ -200,15 +197,13 @@ def hold(
         names = [way.name for way in ways]
         screen = Screen(Console(file=said, width=300), names, [False] * len(names))
         scenario = Scenario("live", "latency", "", ())
-        rate = ends_rate(ways)
         with Trace(folder / "trace") as trace, screen:
-            audition = Audition(
-                ways, scenario, ends, screen, trace, Voiced(Detector(), VadSettings()), as_json=True
-            )
-            async with ends.open(rate, lambda: False, mixed=audition.mixed):
-                code = await audition.run(Typed(keys))
+            voice = UserVoice(Detector(), VadSettings())
+            live = LiveComparison(ways, scenario, ends, screen, trace, voice, as_json=True)
+            async with ends.open(live.rate, lambda: False, mixed=live.mixed):
+                code = await live.run(Typed(keys))
         out, _ = read_wav(folder / "out.wav")
-        return Outcome(code, said.getvalue(), screen, out[:, 0], folder, rate)
+        return Outcome(code, said.getvalue(), screen, out[:, 0], folder)
 
     return in_virtual_time(work())
 

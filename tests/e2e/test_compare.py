@@ -53,6 +53,10 @@ class Compared:
         return [one for one in self.conversations if one.path == path]
 
 
+def read(folder: Path) -> tuple[dict[str, Any], list[Conversation]]:
+    return CONVERSATIONS.read(folder / CONVERSATIONS.name)
+
+
 def compare(folder: Path, *args: str | Path, **more: Any) -> Compared:
     return Compared(run("compare", *args, "--out", folder, **more), folder)
 

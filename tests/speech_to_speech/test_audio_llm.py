@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from pipeline.speech_to_speech.hearing_model import Ears, HearingModel
 from servers.llm_server import (
     DONE,
     ROLE,
@@ -56,7 +57,6 @@ from pipeline.events import (
 )
 from pipeline.speech_to_speech.audio_llm import AudioLlmSession
 from pipeline.speech_to_speech.brief import Brief, Target
-from pipeline.speech_to_speech.hearing_model import Ears, HearingModel
 from pipeline.speech_to_speech.utterances import SPOKEN, Utterances
 from pipeline.trace import Timeline, Trace
 
@@ -83,6 +83,7 @@ def hermetic(monkeypatch: pytest.MonkeyPatch) -> None:
 class Local:
     """Engines that follow a script: loud is voice, and says which it is by its level."""
 
+    model: Any = None
     voice: Speaker = field(default_factory=Speaker)
     recognised: list[int] = field(default_factory=list)
     stuck: bool = False
@@ -92,6 +93,12 @@ class Local:
 
     async def melody(self, audio: npt.NDArray[np.float32]) -> float | None:
         return None
+
+    async def judge(self, messages: Any) -> float | None:
+        raise AssertionError("there are no words to be judged")
+
+    async def read_ahead(self, messages: Any) -> None:
+        raise AssertionError("a server reads by itself")
 
     async def transcribe(
         self,

@@ -40,9 +40,8 @@ from pipeline.serve.script import (
 )
 from pipeline.serve.simulated import SimulatedServer
 from pipeline.serve.speech import speak
-from pipeline.speech_to_speech import openai_realtime
 from pipeline.speech_to_speech.brief import Brief, Target
-from pipeline.speech_to_speech.openai_realtime import RealtimeSession
+from pipeline.speech_to_speech.openai_realtime import RealtimeSession, RealtimeWaits
 from pipeline.trace import Trace
 
 KEY = "sk-very-secret-0123456789"
@@ -289,14 +288,10 @@ async def test_a_server_that_decides_against_this_client_is_not_asked_again() ->
         assert talk.session.reconnects == 0
 
 
-async def test_a_server_that_falls_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    patient = openai_realtime.Core
-    monkeypatch.setattr(
-        openai_realtime, "Core", lambda manual: patient(manual=manual, patience_s=0.3)
-    )
-    monkeypatch.setattr(openai_realtime, "TICK_S", 0.05)
+async def test_a_server_that_falls_silent() -> None:
+    waits = RealtimeWaits(patience_s=0.3)
     bad = ScriptedTurn("Hello?", "Fine.", fault=Fault("silence", "before reply"))
-    async with serving(bad) as target, talking(target) as talk:
+    async with serving(bad) as target, talking(target, waits=waits) as talk:
         talk.say()
         await talk.answered()
         assert talk.of(Failure)[0].message == "the server sent nothing for 0.3 s"

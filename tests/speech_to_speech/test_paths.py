@@ -13,8 +13,8 @@ from pipeline.clock import Clock
 from pipeline.errors import BadInput
 from pipeline.speech_to_speech import paths
 from pipeline.speech_to_speech.brief import Brief, Target
-from pipeline.speech_to_speech.openai_link import PLACEHOLDER, place
 from pipeline.speech_to_speech.openai_realtime import RealtimeSession
+from pipeline.speech_to_speech.openai_server import PLACEHOLDER, server_of
 from pipeline.speech_to_speech.paths import check, parse
 from pipeline.speech_to_speech.rtt import rtt
 from pipeline.trace import Trace
@@ -145,7 +145,7 @@ def test_any_text_is_a_path_or_refused(text: str) -> None:
         ("openai-live", {}, "there is no key; set OPENAI_API_KEY"),
         ("openai-live", {"OPENAI_API_KEY": "käse"}, "characters that cannot be in a key"),
         ("openai-live,turns=server", OPENAI, "no option 'turns'"),
-        ("openai-live,delegation=me", OPENAI, "delegation is responses or client"),
+        ("openai-live,delegation=me", OPENAI, "delegation is one of responses, client"),
         ("gemini", {}, "there is no key; set GEMINI_API_KEY or GOOGLE_API_KEY"),
         ("gemini", {"GOOGLE_API_KEY": "käse"}, "characters that cannot be in a key"),
         ("gemini", {"CASCADE_GEMINI_URL": "ws://h"}, "write it as wss://HOST:PORT"),
@@ -197,7 +197,7 @@ def test_gemini_without_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_whose_key_goes_where(url: str, environ: dict[str, str], key: str) -> None:
-    where = place(Target("x", "realtime", url=url), environ)
+    where = server_of(Target("x", "realtime", url=url), environ)
     assert where.key == key
     assert key == PLACEHOLDER or key not in repr(where)
 
@@ -214,7 +214,7 @@ def test_whose_key_goes_where(url: str, environ: dict[str, str], key: str) -> No
     ],
 )
 def test_where_a_url_leads(url: str, base: str) -> None:
-    assert place(Target("x", "realtime", url=url), {}).base == base
+    assert server_of(Target("x", "realtime", url=url), {}).base == base
 
 
 def test_where_the_servers_are() -> None:

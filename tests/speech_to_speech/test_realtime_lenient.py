@@ -15,19 +15,22 @@ from typing import Any
 import numpy as np
 import pytest
 import trustme
-from support.direct_talk import Talk, only, talking
+from support import direct_talk
+from support.direct_talk import Talk, only
 from websockets.asyncio.server import ServerConnection, serve
 
 from pipeline.clock import Clock
 from pipeline.engines.tools import Tool
 from pipeline.errors import StageError
 from pipeline.events import Failure, ReplyAudio, ReplyDone, ReplyText, ToolCall, Transcript
-from pipeline.session import EventQueue
-from pipeline.speech_to_speech import openai_link, openai_realtime
 from pipeline.speech_to_speech.brief import Brief, Target
 from pipeline.speech_to_speech.encoding import Encoding
-from pipeline.speech_to_speech.openai_realtime import RealtimeSession
+from pipeline.speech_to_speech.openai_realtime import RealtimeSession, RealtimeWaits
 from pipeline.trace import Trace
+
+HURRIED = RealtimeWaits(connect_s=1.0, ready_s=1.0, grace_s=0.1)
+
+talking = functools.partial(direct_talk.talking, waits=HURRIED)
 
 Act = Callable[["Peer"], Awaitable[None]]
 
@@ -84,14 +87,7 @@ async def peer(*acts: Act, **options: Any) -> AsyncIterator[tuple[Target, list[P
 
 
 def enter(target: Target) -> Awaitable[RealtimeSession]:
-    return RealtimeSession(target, Brief(), Trace(), Clock()).__aenter__()
-
-
-@pytest.fixture(autouse=True)
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openai_link, "READY_S", 1.0)
-    monkeypatch.setattr(openai_link, "GRACE_S", 0.1)
-    monkeypatch.setattr(openai_link, "CONNECT_S", 1.0)
+    return RealtimeSession(target, Brief(), Trace(), Clock(), waits=HURRIED).__aenter__()
 
 
 async def test_a_server_that_never_confirms_and_names_nothing() -> None:
@@ -364,8 +360,7 @@ async def test_hosts_that_are_not_there() -> None:
         await enter(Target("it", "realtime", "", "ws://no.such.invalid/v1"))
 
 
-async def test_events_that_nobody_reads_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openai_realtime, "EventQueue", functools.partial(EventQueue, 5))
+async def test_events_that_nobody_reads_do_not_pile_up() -> None:
     sent = asyncio.Event()
 
     async def act(peer: Peer) -> None:
@@ -378,7 +373,7 @@ async def test_events_that_nobody_reads_do_not_pile_up(monkeypatch: pytest.Monke
 
     async with peer(act) as (target, _):
         trace = Trace()
-        async with RealtimeSession(target, Brief(), trace, Clock()) as session:
+        async with RealtimeSession(target, Brief(), trace, Clock(), ahead=5) as session:
             await sent.wait()
             while len(session._events) < 5:
                 await asyncio.sleep(0.01)
@@ -392,20 +387,8 @@ async def test_events_that_nobody_reads_do_not_pile_up(monkeypatch: pytest.Monke
         assert [failure.message for failure in talk.of(Failure)] == told
 
 
-async def test_leaving_a_server_that_neither_reads_nor_closes(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_leaving_a_server_that_neither_reads_nor_closes() -> None:
     leave = asyncio.Event()
-    lines: list[Any] = []
-    connect = openai_link.connect
-
-    async def noted(*args: Any) -> Any:
-        connection = await connect(*args)
-        transport = connection._connection.transport
-        lines.append(transport.get_extra_info("socket"))
-        return connection
-
-    monkeypatch.setattr(openai_link, "connect", noted)
 
     async def act(peer: Peer) -> None:
         await peer.greet()
@@ -430,10 +413,11 @@ async def test_leaving_a_server_that_neither_reads_nor_closes(
 
     for one in (act, calling):
         leave.clear()
-        session = RealtimeSession
         async with peer(one) as (target, _):
             trace = Trace()
-            async with asyncio.timeout(8), session(target, Brief(), trace, Clock()) as entered:
+            session = RealtimeSession(target, Brief(), trace, Clock())
+            async with asyncio.timeout(8), session as entered:
+                line = entered._connection._connection.transport.get_extra_info("socket")
                 if one is calling:
                     talk = Talk(entered, trace, None)
                     follow = asyncio.create_task(talk.follow())
@@ -442,4 +426,4 @@ async def test_leaving_a_server_that_neither_reads_nor_closes(
                     follow.cancel()
             leave.set()
         # The socket is let go of, though nobody closed its other end then.
-        assert lines.pop().fileno() == -1
+        assert line.fileno() == -1

@@ -105,11 +105,12 @@ async def talking(
     brief: Brief | None = None,
     *,
     tool: Callable[[str], str] | None = None,
+    **more: Any,
 ) -> AsyncIterator[Talk]:
     """A session that somebody talks with; when it is left nothing of it is left."""
     before = asyncio.all_tasks()
     trace = Trace()
-    session = RealtimeSession(target, brief or Brief("Be brief."), trace, Clock())
+    session = RealtimeSession(target, brief or Brief("Be brief."), trace, Clock(), **more)
     talk = Talk(session, trace, tool)
     async with session:
         tasks = [asyncio.create_task(talk.follow()), asyncio.create_task(talk.speak())]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.compare.record import Conversation
-from pipeline.compare.report import data, figures, tables
+from pipeline.compare.report import data, figures
 from pipeline.measure.html import page, sound
 from pipeline.measure.html.page import Kit, Page
 from pipeline.measure.html.turns import parts
@@ -89,9 +89,9 @@ def content(
         "paths": paths,
         "parts": parts(data.PART_NAMES),
         "peak_ms": sound.PEAK_MS,
-        "verdict": figures.verdict(summary),
-        "warnings": figures.warnings(summary),
-        "measures": tables.measures(summary, names, header),
+        "verdict": summary.get("verdict") or [],
+        "warnings": summary.get("warnings") or [],
+        "measures": figures.measures(summary, names, header),
         "strips": figures.strips(summary, turns, names, data.PART_NAMES),
         "curves": figures.curves(summary, names),
         "prices": figures.prices(summary),

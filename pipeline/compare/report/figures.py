@@ -1,13 +1,36 @@
-"""The summary's distributions and curves, laid out as the report draws them. None is made here."""
+"""The summary's figures as the report shows them: tables, distributions, curves. None is made here.
+
+A table's row holds a cell for each path: `value` in the row's `unit`, its 95 % interval `ci`, a
+`note`, and the `difference` from the first path; a path without the figure has None.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.measure.html.turns import LABELS
+from pipeline.measure.stats import LEVEL
+
+TOPICS = {
+    "answer": "Answers",
+    "tools": "Tools",
+    "instructions": "Instructions followed",
+    "recall": "Recall",
+    "interruption": "Memory of interrupted replies",
+}
+"""What checks are about, as the report calls it."""
+
+UNDECIDED = "no difference shown"
+"""The verdict of a difference that might as well be none."""
+
+WHOLE = "voice_to_voice_ms"
 
 Variant = Mapping[str, Any]
+Cell = dict[str, Any]
+Figure = Callable[[Variant], Cell | None]
+Row = tuple[str, str, Figure, str]
+"""Label, unit, what gives the cell of a path, and what the row is."""
 
 
 def by_path(summary: Mapping[str, Any]) -> dict[str, Variant]:
@@ -16,14 +39,344 @@ def by_path(summary: Mapping[str, Any]) -> dict[str, Variant]:
     return {one.get("path", name): one for name, one in found.items()}
 
 
-def verdict(summary: Mapping[str, Any]) -> list[str]:
-    """Its sentences."""
-    return [str(sentence) for sentence in summary.get("verdict") or ()]
+def measures(
+    summary: Mapping[str, Any], paths: Sequence[str], header: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """The tables of all paths side by side; rows of which no path has anything are left out."""
+    variants = by_path(summary)
+    each = [variants.get(path, {}) for path in paths]
+    found = []
+    for title, caption, rows in _tables(each, header):
+        made = [
+            {"label": label, "unit": unit, "note": note, "cells": [figure(one) for one in each]}
+            for label, unit, figure, note in rows
+        ]
+        filled = [row for row in made if any(row["cells"])]
+        if filled:
+            found.append({"title": title, "caption": caption, "rows": filled})
+    return found
 
 
-def warnings(summary: Mapping[str, Any]) -> list[str]:
-    """What a reader should bear in mind."""
-    return [str(sentence) for sentence in summary.get("warnings") or ()]
+def _tables(
+    each: Sequence[Variant], header: Mapping[str, Any]
+) -> Iterator[tuple[str, str, list[Row]]]:
+    """Title, caption and rows of each table."""
+    yield (
+        "Latency",
+        "From the true end of the user's speech to the first audible sample of the reply, both by "
+        f"the stereo WAV, with {100 * LEVEL:.0f} % intervals of the median.",
+        [
+            ("Median", "ms", _median(WHOLE, f"against_first.{WHOLE}"), ""),
+            ("90th percentile", "ms", _value(f"{WHOLE}.p90"), ""),
+            ("95th percentile", "ms", _value(f"{WHOLE}.p95"), ""),
+            (
+                "Unmeasurable turns",
+                "count",
+                lambda one: _value("unmeasurable")(one) if one.get("unmeasurable") else None,
+                "They were answered, but noise after the speech hides when it ended.",
+            ),
+            ("Slowest", "ms", _value(f"{WHOLE}.max"), ""),
+            (
+                "Median to the answer",
+                "ms",
+                _median("answering.ms", "against_first.answering_ms", _fillers),
+                "To the first audible sample that is no filler such as \u201cone moment\u201d.",
+            ),
+        ],
+    )
+    yield (
+        "Where the time went",
+        "Medians of the parts of that latency, as traced here: they need not sum to the median of "
+        "the whole. A speech model is one part: what it does inside is not told.",
+        [
+            (
+                LABELS[name],
+                "ms",
+                _median(f"parts_ms.{name}", f"against_first.parts_ms.{name}"),
+                "",
+            )
+            for name in _keys(each, "parts_ms", LABELS)
+        ],
+    )
+    about = header.get("figures") or {}
+    yield (
+        "The server's own figures",
+        "Medians of what events of the other side tell. Published figures are mostly of these "
+        "kinds, and leave out parts of what a user waits for: they do not compare with the latency "
+        "above. The round trip, a part of most of them, is shown apart.",
+        [
+            *(
+                (
+                    name.replace("_", " ").capitalize(),
+                    "ms",
+                    _median(f"server_ms.{name}"),
+                    str(about.get(name, "")),
+                )
+                for name in _keys(each, "server_ms", about)
+            ),
+            (
+                "Round trip",
+                "ms",
+                _median("rtt_ms"),
+                "To the server and back, measured beside each conversation.",
+            ),
+            (
+                "Connecting",
+                "ms",
+                _median("connect_ms"),
+                "Until the server was ready to hear; in no latency, for the connection is open.",
+            ),
+        ],
+    )
+    yield (
+        "Understanding and doing",
+        "Shares of expectations that were met, with Wilson's 95 % intervals. A turn without a "
+        "reply has met none.",
+        [
+            (
+                "Word error rate",
+                "share",
+                _word_errors,
+                "Of the transcript that the path gave, against what was said; less is better.",
+            ),
+            (
+                "All expectations",
+                "share",
+                _share("expectations", "against_first.success"),
+                "The difference is of turns in which all were met.",
+            ),
+            *(
+                (TOPICS.get(topic, topic), "share", _share(f"checks.{topic}"), "")
+                for topic in _keys(each, "checks", TOPICS)
+            ),
+        ],
+    )
+    yield (
+        "Tools",
+        "Turns in which the right tool was called with the right arguments, and on time; Section 4 "
+        "has them by turn and by length of the instructions.",
+        [
+            ("All turns", "share", _share("tools.overall", "against_first.tools"), ""),
+            ("On the first turn", "share", _share_at(each, "tools_first_turn", min), ""),
+            ("On the last turn", "share", _share_at(each, "tools_last_turn", max), ""),
+            (
+                "Median time to the call",
+                "ms",
+                _median("tools.asked_ms"),
+                "From the true end of the user's speech.",
+            ),
+        ],
+    )
+    yield (
+        "Interruptions",
+        "What becomes of a reply when the user speaks into it.",
+        [
+            (
+                "Median time to silence",
+                "ms",
+                _median("interruption.silence_ms", note=_loud),
+                "From the first voiced sample of the interruption to the last audible one of the "
+                "reply.",
+            ),
+            (
+                "Right memory",
+                "share",
+                _share("interruption.history", undecided=False),
+                "Whether the model's history holds what was heard, and nothing that was not.",
+            ),
+        ],
+    )
+    yield (
+        "Heavy tools",
+        "A tool takes half a minute or returns a great deal, while the user keeps talking.",
+        [
+            ("Still connected", "share", _share("heavy_tools.connected"), ""),
+            ("Still answering", "share", _share("heavy_tools.answering"), ""),
+            ("Slowest tool", "s", _value("heavy_tools.slowest_s"), ""),
+            ("Largest result", "bytes", _value("heavy_tools.largest_bytes"), ""),
+            ("Calls taken back", "count", _value("heavy_tools.cancelled"), ""),
+        ],
+    )
+    dates = sorted({date for one in each if (date := _of(one, "cost.prices_as_of"))})
+    when = f" Prices are of {', '.join(dates)}." if dates else ""
+    yield (
+        "Cost",
+        "From the usage that was told and a table of prices; what is not known is not taken for "
+        f"free.{when}",
+        [
+            (
+                "Per minute of conversation",
+                "usd",
+                lambda one: _cell(
+                    _of(one, "cost.per_minute_usd"),
+                    _of(one, "cost.per_minute_ci95"),
+                    _of(one, "cost.note") or "",
+                ),
+                "",
+            ),
+            ("Per minute that the user spoke", "usd", _value("cost.per_speech_minute_usd"), ""),
+            ("Per turn", "usd", _value("cost.per_turn_usd"), ""),
+            ("In all", "usd", _in_all, ""),
+            (
+                "Processor, per minute",
+                "s",
+                _value("cost.cpu_s_per_minute", "cost.cpu_s_per_minute_ci95"),
+                "Processor time of this machine; that of others, behind an API, is in the price.",
+            ),
+            ("Processor, per turn", "s", _value("cost.cpu_s_per_turn"), ""),
+            (
+                "Energy, per minute",
+                "J",
+                _value("cost.joules_per_minute"),
+                "Of the processor, where the machine tells.",
+            ),
+        ],
+    )
+    yield (
+        "Failures",
+        "Turns without a reply are in no latency; Section 7 has the reasons.",
+        [
+            ("Turns that failed", "count", _failed_turns, ""),
+            ("Conversations that broke off", "count", _failed_conversations, ""),
+            (
+                "Connections lost and made again",
+                "count",
+                _value("conversations.reconnects"),
+                "",
+            ),
+            (
+                "Replies with gaps",
+                "count",
+                _value("underruns.turns"),
+                "The next sound was not there in time.",
+            ),
+        ],
+    )
+
+
+def _keys(each: Sequence[Variant], name: str, known: Iterable[str]) -> list[str]:
+    """The keys of a mapping that any path has: the known ones first, in their order."""
+    keys = dict.fromkeys(key for one in each for key in one.get(name) or ())
+    return list(dict.fromkeys([*(key for key in known if key in keys), *keys]))
+
+
+def _of(found: Any, name: str) -> Any:
+    """A value inside nested mappings by its dotted name; None where it ends early."""
+    for key in name.split("."):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
+
+
+def _cell(value: float | None, ci: Any = None, note: str = "", apart: Any = None) -> Cell | None:
+    """A figure; None where there is neither a value nor something to say of it."""
+    if value is None and not note:
+        return None
+    return {"value": value, "ci": ci, "note": note, "difference": apart}
+
+
+def _value(name: str, ci: str = "") -> Figure:
+    return lambda one: _cell(_of(one, name), _of(one, ci) if ci else None)
+
+
+def _median(name: str, against: str = "", note: Callable[[Variant], str] | None = None) -> Figure:
+    """The median of a distribution, with what it is compared by."""
+
+    def figure(one: Variant) -> Cell | None:
+        if not (stats := _of(one, name)):
+            return None
+        told = "; ".join(filter(None, (f"n {stats['n']}", note(one) if note else "")))
+        return _cell(stats["median"], stats.get("ci95"), told, _difference(one, against))
+
+    return figure
+
+
+def _share(name: str, against: str = "", undecided: bool = True) -> Figure:
+    """How many of some things are so."""
+
+    def figure(one: Variant) -> Cell | None:
+        stats = _of(one, name)
+        unknown = (stats or {}).get("undecided") if undecided else 0
+        note = f"{unknown} undecided" if unknown else ""
+        return _share_cell(stats, note, _difference(one, against))
+
+    return figure
+
+
+def _share_at(each: Sequence[Variant], name: str, end: Callable[[Iterable[int]], int]) -> Figure:
+    """The first or last turn in which a tool was wanted, as the difference has it."""
+    compared = [found["turn"] for one in each if (found := _of(one, f"against_first.{name}"))]
+    turns = [point["turn"] for one in each for point in _of(one, "tools.by_turn") or ()]
+    wanted = compared[0] if compared else end(turns) if turns else None
+
+    def figure(one: Variant) -> Cell | None:
+        points = _of(one, "tools.by_turn") or ()
+        found = next((point for point in points if point["turn"] == wanted), None)
+        return _share_cell(found, f"turn {wanted}", _difference(one, f"against_first.{name}"))
+
+    return figure
+
+
+def _share_cell(stats: Any, note: str, apart: Any) -> Cell | None:
+    if not stats or not stats.get("n"):
+        return None
+    told = "; ".join(filter(None, (f"{stats['met']} of {stats['n']}", note)))
+    return _cell(stats["share"], stats["ci95"], told, apart)
+
+
+def _difference(one: Variant, name: str) -> dict[str, Any] | None:
+    """A difference of medians, or of shares."""
+    found = _of(one, name) if name else None
+    if not found:
+        return None
+    clear = found["verdict"] != UNDECIDED
+    noisy = clear and bool(found.get("within_noise"))
+    return {
+        "value": found.get("median", found.get("difference")),
+        "ci": found.get("ci95"),
+        "n": found.get("n"),
+        "verdict": found["verdict"] + (", within the machine's noise" if noisy else ""),
+        "clear": clear,
+    }
+
+
+def _fillers(one: Variant) -> str:
+    count, never = (_of(one, f"answering.{name}") for name in ("fillers", "never"))
+    return "; ".join(
+        [*([f"{count} after a filler"] if count else []), *([f"{never} never"] if never else [])]
+    )
+
+
+def _loud(one: Variant) -> str:
+    count = _of(one, "interruption.without_silence")
+    return f"{count} never fell silent" if count else ""
+
+
+def _word_errors(one: Variant) -> Cell | None:
+    if not (stats := one.get("wer")):
+        return None
+    without = stats["without_transcript"]
+    told = [f"{stats['errors']} of {stats['words']} words"] if stats["turns"] else []
+    told += [f"{without} turns without a transcript"] if without else []
+    return _cell(stats["rate"], stats["ci95"], "; ".join(told))
+
+
+def _in_all(one: Variant) -> Cell | None:
+    usd = _of(one, "cost.usd")
+    held = _of(one, "cost.conversations")
+    return None if usd is None else _cell(usd, note=f"{held} conversations")
+
+
+def _failed_turns(one: Variant) -> Cell | None:
+    if "failed" not in one:
+        return None
+    statuses = one.get("statuses") or {}
+    bad = [f"{count} {name}" for name, count in statuses.items() if count and name != "ok"]
+    return _cell(one["failed"], note="; ".join([f"of {sum(statuses.values())}", *bad]))
+
+
+def _failed_conversations(one: Variant) -> Cell | None:
+    stats = one.get("conversations")
+    return _cell(stats["failed"], note=f"of {stats['n']}") if stats else None
 
 
 def prices(summary: Mapping[str, Any]) -> dict[str, Any]:

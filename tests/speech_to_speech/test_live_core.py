@@ -21,7 +21,14 @@ from pipeline.events import (
     SpeechStopped,
     Transcript,
 )
-from pipeline.speech_to_speech.duplex import LATE_MS, OWED_MS, PAUSE_MS, STALL_MS, YIELD_MS, Duplex
+from pipeline.speech_to_speech.openai_live import (
+    LATE_MS,
+    OWED_MS,
+    PAUSE_MS,
+    STALL_MS,
+    YIELD_MS,
+    LiveCore,
+)
 
 RATE = 8000
 STEP = 20
@@ -32,21 +39,26 @@ class Line:
 
     def __init__(self) -> None:
         self.marks: dict[int, dict[str, int]] = {}
-        self.duplex = Duplex(RATE, self._mark)
-        self.events: list[Event] = []
+        self.core = LiveCore(self._mark, tools=True, rate=RATE)
         self.ms = 0
+        self._told: list[Event] = []
 
     @property
     def now(self) -> int:
         return self.ms * NS_PER_MS
+
+    @property
+    def events(self) -> list[Event]:
+        self._told += self.core.ledger.take()
+        return self._told
 
     def model(self, ms: int, level: int = 3000) -> None:
         """The model speaks, or by level 0 is silent."""
         for _ in range(ms // STEP):
             self.ms += STEP
             piece = np.resize(np.array([level, -level], np.int16), STEP * RATE // 1000)
-            self.events += self.duplex.sounded(piece, self.now)
-            self.events += self.duplex.tick(self.now)
+            self.core.sounded(piece, self.now)
+            self.core.tick(self.now)
 
     def silence(self, ms: int) -> None:
         self.model(ms, level=0)
@@ -55,32 +67,34 @@ class Line:
         """The model sends nothing at all."""
         for _ in range(ms // STEP):
             self.ms += STEP
-            self.events += self.duplex.tick(self.now)
+            self.core.tick(self.now)
 
     def text(self, words: str) -> None:
-        self.events += self.duplex.said(words, self.now)
+        self.core.said(words, self.now)
 
     def user(self, ms: int, words: str = "") -> None:
         """The user speaks while the model is silent."""
         self.begin()
         self.silence(ms)
         if words:
-            self.events += self.duplex.understood(words)
+            self.core.understood(words)
         self.stop()
 
     def begin(self) -> None:
-        self.events += self.duplex.user_began(self.now)
+        self.core.user_began(self.now)
 
     def stop(self) -> None:
-        self.events += self.duplex.user_stopped(self.now)
+        self.core.user_stopped(self.now)
 
-    def delegate(self, name: str = "d1") -> int:
-        turn, events = self.duplex.delegated(name, self.now)
-        self.events += events
-        return turn
+    def delegate(self, name: str = "d1") -> None:
+        delegation = {"id": name, "target": "responses"}
+        created = {"type": "session.delegation.created", "delegation": delegation}
+        self.core.receive(created, self.now)
 
     def settle(self, name: str = "d1") -> None:
-        self.duplex.settled(name, self.now)
+        done = {"type": "response.completed", "response": {}}
+        event = {"type": "response.event", "delegation_id": name, "event": done}
+        self.core.receive(event, self.now)
 
     def of(self, kind: type[Any]) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]
@@ -132,7 +146,7 @@ def test_sound_that_ends_while_the_user_speaks_was_interrupted() -> None:
     line.model(1000)
     line.begin()
     line.model(200)
-    line.duplex.played("reply-1", round(0.6 * RATE))
+    line.core.ledger.played("reply-1", round(0.6 * RATE))
     line.silence(int(YIELD_MS) - 2 * STEP)
     assert not line.of(ReplyDone)
     line.silence(4 * STEP)
@@ -172,7 +186,7 @@ def test_an_answer_that_comes_soon_after_an_interruption_is_the_next_turn_s() ->
     line.stop()
     line.silence(1500)
     assert line.of(ReplyDone)[1:] == [ReplyDone(2, "reply-2", "completed")]
-    assert [m.content for m in line.duplex.history] == ["Once upon a time", "Yes?"]
+    assert [m.content for m in line.core.history] == ["Once upon a time", "Yes?"]
     assert line.marks[2]["committed"] == line.marks[2]["model.first_text"]
 
 
@@ -208,7 +222,7 @@ def test_a_word_into_the_user_s_speech_without_any_answer_ends_in_the_end() -> N
 def test_a_turn_stays_open_while_work_is_given_away() -> None:
     line = Line()
     line.user(500)
-    assert line.delegate() == 1
+    line.delegate()
     line.text("Let me see.")
     line.model(400)
     line.silence(20_000)
@@ -258,20 +272,20 @@ def test_late_text_belongs_to_the_reply_that_was_heard() -> None:
     line.silence(int(LATE_MS))
     line.text("Are you there?")
     assert line.of(ReplyStarted)[-1] == ReplyStarted(1, "reply-1-2")
-    assert [m.content for m in line.duplex.history] == ["It is five.", "Are you there?"]
+    assert [m.content for m in line.core.history] == ["It is five.", "Are you there?"]
 
 
 def test_what_was_understood_before_the_detector_is_the_turn_s() -> None:
     line = Line()
-    line.events += line.duplex.understood("Hel")
+    line.core.understood("Hel")
     line.begin()
-    line.events += line.duplex.understood("lo.")
+    line.core.understood("lo.")
     line.stop()
     assert line.of(Transcript) == [Transcript(1, "Hello.", False)]
     line.begin()
     assert line.of(Transcript)[-1] == Transcript(1, "Hello.", True)
-    line.events += line.duplex.understood("Bye.")
-    line.events += line.duplex.over()
+    line.core.understood("Bye.")
+    line.core.over()
     assert line.of(Transcript)[-1] == Transcript(2, "Bye.", True)
 
 
@@ -279,7 +293,7 @@ def test_a_lost_connection_ends_the_reply() -> None:
     line = Line()
     line.user(500)
     line.model(400)
-    line.events += line.duplex.lost("gone", line.now, fatal=False)
+    line.core.lost("gone", line.now, fatal=False)
     assert line.events[-2:] == [
         Failure(1, "direct", "gone", False),
         ReplyDone(1, "reply-1", "failed"),
@@ -321,17 +335,17 @@ def test_whatever_happens_replies_begin_and_end_once_and_in_order(
                 getattr(line, move)(n * 40)
             case "text":
                 line.text(f"{n} ")
-            case "begin" if not line.duplex.speaking:
+            case "begin" if not line.core.speaking:
                 line.begin()
-            case "stop" if line.duplex.speaking:
+            case "stop" if line.core.speaking:
                 line.stop()
             case "heard":
-                line.events += line.duplex.understood(f"{n} ")
+                line.core.understood(f"{n} ")
             case "delegate":
                 line.delegate(f"d{n % 3}")
             case "settle":
                 line.settle(f"d{n % 3}")
-    line.events += line.duplex.over()
+    line.core.over()
 
     begun: list[str] = []
     open_id, samples, turns = "", 0, 0
@@ -361,5 +375,5 @@ def test_whatever_happens_replies_begin_and_end_once_and_in_order(
     finals = [event.turn for event in line.of(Transcript) if event.final]
     assert finals == sorted(set(finals))
     texts = "".join(event.delta for event in line.of(ReplyText))
-    said = [m.content for m in line.duplex.history if m.role == "assistant"]
+    said = [m.content for m in line.core.history if m.role == "assistant"]
     assert texts.split() == " ".join(said).split()

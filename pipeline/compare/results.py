@@ -1,0 +1,261 @@
+"""The form of `summary.json`: what a comparison comes to, for verdict, terminal and report.
+
+Every key of the file is named here. Durations are in milliseconds (`_ms`) or seconds (`_s`), money
+in dollars (`_usd`); `ci95` is a 95 % interval, None where there are too few values for one. What is
+not known is None; a key that is not always there is `NotRequired`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NotRequired, TypedDict
+
+from pipeline.measure.stats import Interval
+
+
+class Spread(TypedDict):
+    """Some values: of `measure.stats.Distribution`."""
+
+    n: int
+    median: float
+    p90: float
+    p95: float
+    max: float
+    mean: float
+    ci95: Interval | None
+
+
+class Apart(TypedDict):
+    """How far a system's values are above the first's: of `measure.stats.Difference`."""
+
+    n: int
+    median: float
+    ci95: Interval | None
+    relative: float | None
+    verdict: str
+    within_noise: bool | None
+
+
+class SharesApart(TypedDict):
+    """The same of shares: of `measure.stats.ShareDifference`; `turn` where it is of one."""
+
+    n: int
+    first: float
+    second: float
+    difference: float
+    ci95: Interval | None
+    verdict: str
+    groups: int
+    turn: NotRequired[int]
+
+
+class Met(TypedDict):
+    """How many of some things are so: of `measure.stats.Share`, or of nothing."""
+
+    n: int
+    met: int
+    share: float | None
+    ci95: Interval | None
+
+
+class Checked(Met):
+    """Expectations met, and of how many nobody could tell: they count nowhere."""
+
+    undecided: int
+
+
+class TurnPoint(Met):
+    """A share at one turn; `length` where it is of one length of the instructions."""
+
+    turn: int
+    length: NotRequired[str]
+
+
+class LengthPoint(Met):
+    """A share at one length of the instructions."""
+
+    length: str
+    instruction_chars: int
+
+
+class RightTools(TypedDict):
+    """How often the right tool was called, rightly; and when (the first call of each turn)."""
+
+    overall: Met
+    by_turn: list[TurnPoint]
+    by_length: list[LengthPoint]
+    by_length_and_turn: list[TurnPoint]
+    asked_ms: Spread | None
+
+
+class WordErrors(TypedDict):
+    """Wrong words (`errors`) by words said, over `turns` with a transcript."""
+
+    turns: int
+    without_transcript: int
+    errors: int
+    words: int
+    rate: float | None
+    ci95: Interval | None
+
+
+class Interrupted(TypedDict):
+    """What became of `n` replies that were interrupted, and of what the model remembers of them."""
+
+    n: int
+    silence_ms: Spread | None
+    without_silence: int
+    history: Checked | None
+
+
+class HeavyToolCalls(TypedDict):
+    """Whether tools that are slow or return much broke anything."""
+
+    connected: Met
+    answering: Met
+    reconnects: int
+    calls: int
+    cancelled: int
+    slowest_s: float | None
+    largest_bytes: int | None
+
+
+class AnswerTimes(TypedDict):
+    """Latency to the first sound that is no filler; `never` where only a filler was heard."""
+
+    ms: Spread | None
+    fillers: int
+    never: int
+
+
+class Conversations(TypedDict):
+    """All conversations that count."""
+
+    n: int
+    failed: int
+    reconnects: int
+    seconds: float
+
+
+class FailedTurn(TypedDict):
+    """A turn without an answer; or a conversation that ended early, with how many it took along."""
+
+    scenario: str
+    repeat: int
+    order: int
+    turn: int | None
+    turns: int
+    status: str
+    reason: str
+
+
+class Costs(TypedDict):
+    """What a system costs: each figure of the conversations of which it is known.
+
+    `per_speech_minute_usd` is by the minutes that the user spoke. A system of which nothing is
+    billed has `usd` None and says so in `note`.
+    """
+
+    model: str
+    conversations: int
+    usd: float | None
+    per_turn_usd: float | None
+    per_minute_usd: float | None
+    per_minute_ci95: Interval | None
+    per_speech_minute_usd: float | None
+    parts_usd: Mapping[str, float]
+    prices_as_of: str | None
+    source: str
+    note: str
+    cpu_s: float | None
+    cpu_s_per_turn: float | None
+    cpu_s_per_minute: float | None
+    cpu_s_per_minute_ci95: Interval | None
+    joules: float | None
+    joules_per_minute: float | None
+
+
+class AgainstFirst(TypedDict):
+    """How a system differs from the first, called `variant`, in `n` pairs of turns.
+
+    `success` is of turns of which all expectations were met; the others of turns of which all was
+    right with the tools: all of them, those of the first turn, and those of the last.
+    """
+
+    simulated: NotRequired[bool]
+    variant: str
+    n: int
+    voice_to_voice_ms: Apart | None
+    parts_ms: Mapping[str, Apart]
+    moved: Sequence[str]
+    answering_ms: Apart | None
+    success: SharesApart | None
+    tools: SharesApart | None
+    tools_first_turn: SharesApart | None
+    tools_last_turn: SharesApart | None
+
+
+class TurnFigures(TypedDict):
+    """What a profile says of a variant as well (see `measure.summary.figures`)."""
+
+    n: int
+    failed: int
+    unmeasurable: int
+    statuses: Mapping[str, int]
+    voice_to_voice_ms: Spread | None
+    parts_ms: Mapping[str, Spread | None]
+    hidden_ms: Mapping[str, Spread | None]
+    disagreement_ms: Mapping[str, Any] | None
+    underruns: Mapping[str, Any]
+    wasted: Mapping[str, float]
+    warm_up: Mapping[str, Any]
+
+
+class SystemResult(TurnFigures):
+    """One system.
+
+    `simulated` and the parameters in `simulation` stand where its other end replayed a script,
+    `manual` where it was told when the user had finished, `retried` where conversations that failed
+    were held again. `too_soon` counts replies that began before the user had finished.
+    """
+
+    path: str
+    simulated: NotRequired[bool]
+    simulation: NotRequired[Mapping[str, str]]
+    manual: NotRequired[bool]
+    retried: NotRequired[int]
+    model: str
+    host: str
+    duplex: bool
+    too_soon: int
+    answering: AnswerTimes
+    server_ms: Mapping[str, Spread | None]
+    rtt_ms: Spread | None
+    connect_ms: Spread | None
+    conversations: Conversations
+    wer: WordErrors | None
+    expectations: Checked | None
+    checks: Mapping[str, Checked]
+    tools: RightTools | None
+    instructions_by_turn: Sequence[TurnPoint]
+    recall_by_turn: Sequence[TurnPoint]
+    interruption: Interrupted | None
+    heavy_tools: HeavyToolCalls | None
+    failures: Sequence[FailedTurn]
+    against_first: NotRequired[AgainstFirst]
+    cost: Costs
+
+
+class Summary(TypedDict):
+    """The whole file; beside these keys it has those of the header that `summary.TAKEN` names.
+
+    `variants` is by what each system is called: its name, stamped where it was simulated.
+    """
+
+    simulated: bool
+    verdict: Sequence[str]
+    variants: Mapping[str, SystemResult]
+    sound: Mapping[str, Mapping[str, Any]]
+    scenarios: int
+    conversations: int
+    warnings: Sequence[str]
