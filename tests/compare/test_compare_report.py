@@ -19,7 +19,6 @@ from support.report_page import HOSTILE, Elements, content, sounds
 
 from pipeline.compare import cost, report
 from pipeline.compare.record import Check, Conversation, MeasuredCall, Turn
-from pipeline.compare.report import data
 from pipeline.compare.scoring import words
 from pipeline.compare.summary import summarise
 from pipeline.measure.record import Record
@@ -65,7 +64,7 @@ def sections(page: str) -> list[str]:
 
 def test_a_simulation_is_stamped_before_any_script_has_run(page: str) -> None:
     assert re.search(rf"<title>{STAMP}\b", page)
-    [banner] = re.findall(r'<div id="stamp".*?</div>', page)
+    [banner] = re.findall(r'<div id="stamp".*?</div>', page, re.S)
     assert STAMP in banner and samples.SIMULATED in banner
     assert f'<div class="watermark" aria-hidden="true">{STAMP}</div>' in page
     assert len(sections(page)) == len(report.SECTIONS)
@@ -305,21 +304,21 @@ def test_the_axis_of_a_turns_sound_begins_at_the_end_of_speech(
 
 
 def test_the_words_that_differ_are_marked() -> None:
-    assert data.diff("Set a timer for five minutes.", "set the time for 5 minutes please") == [
+    assert report.diff("Set a timer for five minutes.", "set the time for 5 minutes please") == [
         ["same", "set", "set"],
         ["changed", "a timer", "the time"],
         ["same", "for 5 minutes", "for 5 minutes"],
         ["extra", "", "please"],
     ]
-    assert data.diff("Twenty-three, please.", "23 please") == []
-    assert data.diff("", "anything") == data.diff("anything", "") == []
+    assert report.diff("Twenty-three, please.", "23 please") == []
+    assert report.diff("", "anything") == report.diff("anything", "") == []
 
 
 @given(st.lists(st.sampled_from("abcdef")), st.lists(st.sampled_from("abcdef")))
 def test_no_word_is_lost_between_what_is_the_same_and_what_differs(
     said: list[str], heard: list[str]
 ) -> None:
-    found = data.diff(" ".join(said), " ".join(heard))
+    found = report.diff(" ".join(said), " ".join(heard))
     if found:
         assert " ".join(filter(None, (part[1] for part in found))).split() == words(" ".join(said))
         assert " ".join(filter(None, (part[2] for part in found))).split() == words(" ".join(heard))
