@@ -64,7 +64,7 @@ def sections(page: str) -> list[str]:
 
 def test_a_simulation_is_stamped_before_any_script_has_run(page: str) -> None:
     assert re.search(rf"<title>{STAMP}\b", page)
-    [banner] = re.findall(r'<div id="stamp".*?</div>', page)
+    [banner] = re.findall(r'<div id="stamp".*?</div>', page, re.S)
     assert STAMP in banner and samples.SIMULATED in banner
     assert f'<div class="watermark" aria-hidden="true">{STAMP}</div>' in page
     assert len(sections(page)) == len(report.SECTIONS)
