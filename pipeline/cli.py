@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.config import PACES, Settings, TurnSettings, document, load
-from pipeline.console import log_to_stderr, show_error, stderr, stdout
 from pipeline.errors import BadInput, CascadeError
+from pipeline.terminal import log_to_stderr, show_error, stderr, stdout
 
 Config = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="Settings; default ./cascade.toml")
@@ -479,13 +479,11 @@ def compare(
         return settings_of(config, {**flags, **more})
 
     if live:
-        from pipeline.compare.live import LiveOptions
         from pipeline.compare.live import prepare as prepare_live
+        from pipeline.talk import TalkOptions
 
-        inputs = tuple(input or ["mic"])
-        return run_to_end(
-            prepare_live(load, LiveOptions(paths, inputs, output, record, trace, json))
-        )
+        files = TalkOptions(tuple(input or ["mic"]), output, record, trace, json=json)
+        return run_to_end(prepare_live(load, paths, files))
     if input or record or trace or output != "speaker":
         raise BadInput("compare: --input, --output, --record and --trace go with --live")
     from pipeline.compare import run

@@ -17,11 +17,12 @@ from rich.text import Text
 
 from pipeline.audio import devices
 from pipeline.audio.playout import Playout
+from pipeline.audio.portaudio import find_device, list_devices
 from pipeline.config import Settings
-from pipeline.console import stderr
 from pipeline.engines.local import find_language_model, start_language_model
 from pipeline.errors import BadInput, CascadeError
 from pipeline.models.catalogue import Catalogue, Kind
+from pipeline.terminal import stderr
 from pipeline.trace import versions
 
 PARTS = ("devices", "models", "llm", "versions")
@@ -93,7 +94,7 @@ def _print(console: Console, finding: Finding) -> None:
 
 async def _devices(settings: Settings, console: Console) -> AsyncIterator[Finding]:
     try:
-        for device in await asyncio.to_thread(devices.list_devices):
+        for device in await asyncio.to_thread(list_devices):
             yield Finding("devices", "found", "ok", str(device))
     except CascadeError as error:
         yield Finding("devices", "PortAudio", "problem", str(error))
@@ -108,13 +109,13 @@ async def _devices(settings: Settings, console: Console) -> AsyncIterator[Findin
 async def _microphone(settings: Settings, console: Console) -> Finding:
     """Listen for a moment, with a meter on the screen."""
     wanted = settings.audio.input_device
-    device = await asyncio.to_thread(devices.find_device, "input", wanted)
+    device = await asyncio.to_thread(find_device, "input", wanted)
     loudest = devices.FLOOR_DBFS
     with Status(f"listening to {device.name}: say something", console=console) as status:
-        async for level in devices.meter(device, METER_S, settings.audio.latency_ms):
-            loudest = max(loudest, level.peak_dbfs)
-            bar = "█" * max(0, int(METER_WIDTH * (1 + level.peak_dbfs / METER_RANGE_DB)))
-            status.update(f"{device.name} {bar:<{METER_WIDTH}} {level.peak_dbfs:4.0f} dBFS")
+        async for peak_dbfs in devices.meter(device, METER_S, settings.audio.latency_ms):
+            loudest = max(loudest, peak_dbfs)
+            bar = "█" * max(0, int(METER_WIDTH * (1 + peak_dbfs / METER_RANGE_DB)))
+            status.update(f"{device.name} {bar:<{METER_WIDTH}} {peak_dbfs:4.0f} dBFS")
     if loudest <= SILENT_DBFS:
         hint = "digital silence; is it muted, or is another one meant (audio.input_device)?"
         return Finding("devices", "microphone", "warning", f"{device.name}: {hint}")
@@ -125,7 +126,7 @@ async def _microphone(settings: Settings, console: Console) -> Finding:
 async def _speaker(settings: Settings, console: Console) -> Finding:
     """Play a soft tone."""
     wanted = settings.audio.output_device
-    device = await asyncio.to_thread(devices.find_device, "output", wanted)
+    device = await asyncio.to_thread(find_device, "output", wanted)
     playout = Playout(device.rate)
     time_s = np.arange(int(TONE_S * device.rate)) / device.rate
     # A raised cosine, so that it neither clicks nor startles.

@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from pipeline import transcript, waterfall
+from pipeline import transcript
 from pipeline.audio.line import MICROPHONE, SPEAKER, Ends, Line
 from pipeline.config import Settings
-from pipeline.console import Display, Shown, stderr
 from pipeline.conversation.history import Message
 from pipeline.errors import BadInput, StageError, first_of
 from pipeline.events import (
@@ -39,8 +38,8 @@ from pipeline.measure import otel
 from pipeline.models.catalogue import Catalogue
 from pipeline.models.fetch import provide
 from pipeline.session import Session
-from pipeline.timeline import Timeline
-from pipeline.trace import Trace, description
+from pipeline.terminal import Display, Shown, stderr, waterfall
+from pipeline.trace import Timeline, Trace, description
 
 if TYPE_CHECKING:
     from pipeline.engines.local import LocalEngines
@@ -135,7 +134,7 @@ async def _hold(
     saved = True
     async with contextlib.AsyncExitStack() as stack:
         trace = stack.enter_context(Trace(options.trace, description(settings, engines.names)))
-        draw = waterfall.lines if options.profile else None
+        draw = waterfall if options.profile else None
         display = stack.enter_context(Display(console, draw))
         display.note(f"loading {', '.join(engines.names.values())}")
         spans = await stack.enter_async_context(

@@ -23,8 +23,7 @@ from pipeline.measure.record import Record
 from pipeline.measure.recording import MemoryTrace
 from pipeline.models.catalogue import Catalogue
 from pipeline.profile.instrument import Bounds, measure
-from pipeline.timeline import DETAILS
-from pipeline.trace import Trace
+from pipeline.trace import DETAILS, Trace
 
 ROOT = Path(__file__).parent.parent
 

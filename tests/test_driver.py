@@ -14,11 +14,11 @@ from support.scripted import LOUD, RATE, Engines, Model
 
 from pipeline.audio.playout import Playout
 from pipeline.config import Settings, TurnSettings
-from pipeline.console import Display
 from pipeline.conversation.cascade import Cascade
 from pipeline.conversation.reply import PACE
 from pipeline.events import Frame
 from pipeline.talk import Driver
+from pipeline.terminal import Display
 from pipeline.trace import Trace
 
 LONG = "It leaves at nine in the morning, from platform four, and it takes three hours. " * 6

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pipeline.timeline import DIRECT_PARTS, DIRECT_STAGES, MARKS, PARTS, STAGES, Timeline
+from pipeline.trace import DIRECT_PARTS, DIRECT_STAGES, MARKS, PARTS, STAGES, Timeline
 
 NEEDED = ("speech.end", "committed", "heard.first")
 CHAIN = tuple(dict.fromkeys(mark for _, first, last in STAGES for mark in (first, last)))

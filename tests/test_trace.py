@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 from pipeline.config import LlmSettings, Settings
 from pipeline.errors import BadInput
-from pipeline.timeline import DETAILS, MARKS, WORK
-from pipeline.trace import PACKAGES, VERSION, Trace, description
+from pipeline.trace import DETAILS, MARKS, PACKAGES, VERSION, WORK, Trace, description
 
 FULL = Path("/dev/full")
 

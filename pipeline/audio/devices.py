@@ -8,7 +8,6 @@ import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
@@ -20,25 +19,11 @@ from pipeline.audio.portaudio import (
     Device,
     DeviceKind,
     cannot_open,
-    find_device,
-    list_devices,
     owner,
 )
 from pipeline.clock import NS_PER_S
 from pipeline.errors import StageError
 from pipeline.events import Frame, Samples
-
-__all__ = [
-    "Device",
-    "DeviceKind",
-    "Level",
-    "Microphone",
-    "Speaker",
-    "find_device",
-    "level",
-    "list_devices",
-    "meter",
-]
 
 FRAME_S = 0.020
 """Length of a microphone's frames."""
@@ -62,11 +47,11 @@ WARM_S = 1.5
 """Until a microphone has run for this long, nothing is believed that exceeds its own buffer:
 PulseAudio claims 0.2 s to 0.6 s in the first second of a recording, and means 0.02 s."""
 
-LOOK_S = 0.25
 SILENT_S = 4.0
-"""A device that has not asked or answered for this long is lost. Looked at this often, and counted
-in looks, so that a laptop that slept does not lose its devices. A sound server that wakes a card
-takes up to 2 s."""
+LOOKS = 16
+"""A device that has not asked or answered for this long is lost. It is looked at so often in that
+time, and the looks are counted, so that a laptop that slept does not lose its devices. A sound
+server that wakes a card takes up to 2 s."""
 
 STEADY_S = 0.1
 PATIENCE_S = 3.0
@@ -87,8 +72,10 @@ class _Stream:
     falls silent; either raises a fatal `StageError` in whoever waits for it.
     """
 
-    def __init__(self, device: Device, latency_ms: float) -> None:
+    def __init__(self, device: Device, latency_ms: float, silent_s: float, close_s: float) -> None:
         self.device = device
+        self._look_s = silent_s / LOOKS
+        self._close_s = close_s
         self._suggested_s = latency_ms / 1000
         self._latency_s = self._suggested_s
         self._stream: Any = None
@@ -138,7 +125,7 @@ class _Stream:
 
         # A driver that hangs here is left behind: the conversation is over anyway.
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_S):
+            async with asyncio.timeout(self._close_s):
                 # Not given up with it: what opens late is closed late.
                 await asyncio.shield(asyncio.wrap_future(owner().submit(close_stream)))
 
@@ -149,11 +136,11 @@ class _Stream:
         self._ended = True
 
     def _look(self) -> None:
-        """Raise if the device is gone; to be called every `LOOK_S`."""
+        """Raise if the device is gone; to be called every `_look_s`."""
         moved = self._beats != self._seen
         self._seen = self._beats
         self._idle_looks = 0 if moved else self._idle_looks + 1
-        if self._ended or self._idle_looks * LOOK_S >= SILENT_S:
+        if self._ended or self._idle_looks >= LOOKS:
             raise StageError(
                 "audio",
                 f"{WORDS[self.device.kind]} {self.device.name}: is gone: it was unplugged, or its "
@@ -165,23 +152,29 @@ class _Stream:
 class Microphone(_Stream):
     """A microphone, as an async context manager that yields frames.
 
+    Frames that nobody takes for 2 s are lost. The times of those that follow tell where sound is
+    missing, and their offsets where it is more than `LOST_S`.
+
     Args:
         device: From `find_device("input", …)`.
         latency_ms: Buffer to ask the device for.
-
-    Attributes:
-        overflows: How often sound was lost: frames that nobody took for 2 s, and what the device
-            itself reports. The times of later frames tell where, and their offsets where it was
-            more than `LOST_S`.
+        silent_s: After so much time in which it brings nothing it is gone.
+        close_s: How long it may take to close.
 
     Raises:
         StageError: Of stage `audio`, fatal, on entering: it does not open.
     """
 
-    def __init__(self, device: Device, latency_ms: float = 20.0) -> None:
-        super().__init__(device, latency_ms)
+    def __init__(
+        self,
+        device: Device,
+        latency_ms: float = 20.0,
+        *,
+        silent_s: float = SILENT_S,
+        close_s: float = CLOSE_S,
+    ) -> None:
+        super().__init__(device, latency_ms, silent_s, close_s)
         self.rate = device.rate
-        self.overflows = 0
         self._captured = 0
         self._next_ns = 0
         self._frames: deque[Frame] = deque()
@@ -206,7 +199,7 @@ class Microphone(_Stream):
             while self._frames:
                 yield self._frames.popleft()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_S):
+                async with asyncio.timeout(self._look_s):
                     await self._arrived.wait()
             self._arrived.clear()
             self._look()
@@ -230,11 +223,8 @@ class Microphone(_Stream):
             self._captured += (t_ns - self._next_ns) * self.rate // NS_PER_S
         self._next_ns = t_ns + block_ns
         self._beats += 1
-        if status.input_overflow:
-            self.overflows += 1
         if len(self._frames) >= MOST_FRAMES:
             self._frames.popleft()
-            self.overflows += 1
         self._frames.append(Frame(_mono(data), self.rate, self._captured, t_ns))
         self._captured += n
         self._wake()
@@ -261,6 +251,8 @@ class Speaker(_Stream):
         playout: What it plays; its rate should be the device's.
         device: From `find_device("output", …)`.
         latency_ms: Buffer to ask the device for.
+        silent_s: After so much time in which it asks for nothing it is gone.
+        steady_s: How long it may take to play steadily.
 
     Attributes:
         underflows: How often the device ran out of sound because this program was too slow.
@@ -269,8 +261,17 @@ class Speaker(_Stream):
         StageError: Of stage `audio`, fatal, on entering: it does not open.
     """
 
-    def __init__(self, playout: Sounding, device: Device, latency_ms: float = 20.0) -> None:
-        super().__init__(device, latency_ms)
+    def __init__(
+        self,
+        playout: Sounding,
+        device: Device,
+        latency_ms: float = 20.0,
+        *,
+        silent_s: float = SILENT_S,
+        steady_s: float = PATIENCE_S,
+    ) -> None:
+        super().__init__(device, latency_ms, silent_s, CLOSE_S)
+        self._steady_s = steady_s
         self.underflows = 0
         self._playout = playout
         self._next_ns = 0
@@ -281,7 +282,7 @@ class Speaker(_Stream):
             await self._open("output", SPEAKER_BLOCK_S, self._playout.rate)
             enough = (self._latency_s + STEADY_S) * self._playout.rate
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(PATIENCE_S):
+                async with asyncio.timeout(self._steady_s):
                     while self._taken < enough and not self._ended:
                         await asyncio.sleep(SPEAKER_BLOCK_S)
             if self._ended:
@@ -298,7 +299,7 @@ class Speaker(_Stream):
             StageError: Of stage `audio`, fatal: the device is gone.
         """
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(self._look_s)
             self._look()
 
     def _callback(self, data: npt.NDArray[np.int16], n: int, times: Any, status: Any) -> None:
@@ -333,28 +334,14 @@ def _mono(data: npt.NDArray[np.int16]) -> Samples:
     return mean
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
-    """How loud a stretch of sound is, relative to full scale (dBFS); -120 is digital silence."""
-
-    peak_dbfs: float
-    rms_dbfs: float
+def peak_dbfs(samples: Samples) -> float:
+    """How loud int16 (n,) gets, relative to full scale (dBFS); -120 is digital silence."""
+    peak = int(np.abs(samples.astype(np.int32)).max(initial=0))
+    return 20 * math.log10(peak / 32768) if peak else FLOOR_DBFS
 
 
-def level(samples: Samples) -> Level:
-    """Measure int16 (n,)."""
-    sound = samples.astype(np.float64) / 32768
-
-    def dbfs(value: float) -> float:
-        return max(FLOOR_DBFS, 20 * math.log10(value)) if value > 0 else FLOOR_DBFS
-
-    if len(sound) == 0:
-        return Level(FLOOR_DBFS, FLOOR_DBFS)
-    return Level(dbfs(float(np.abs(sound).max())), dbfs(float(np.sqrt(np.mean(sound**2)))))
-
-
-async def meter(device: Device, seconds: float, latency_ms: float = 20.0) -> AsyncIterator[Level]:
-    """Listen to a microphone for some seconds and give its level every 100 ms.
+async def meter(device: Device, seconds: float, latency_ms: float = 20.0) -> AsyncIterator[float]:
+    """Listen to a microphone for some seconds and give its peak (dBFS) every 100 ms.
 
     Raises:
         StageError: Of stage `audio`: it does not open, or is gone.
@@ -366,7 +353,7 @@ async def meter(device: Device, seconds: float, latency_ms: float = 20.0) -> Asy
         async for frame in microphone.frames():
             heard.append(frame.samples)
             if len(heard) == per_level:
-                yield level(np.concatenate(heard))
+                yield peak_dbfs(np.concatenate(heard))
                 heard = []
                 wanted -= 1
             if wanted <= 0:

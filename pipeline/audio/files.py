@@ -64,20 +64,6 @@ def check_audio(path: Path) -> None:
     container.close()
 
 
-def duration_s(path: Path) -> float:
-    """How long the sound of a file is (seconds): what its header states, else by decoding it.
-
-    Raises:
-        BadInput: As `read_audio`.
-    """
-    container, stream = _open(path)
-    with container:
-        if (seconds := _stated_s(container, stream)) > 0:
-            return seconds
-    rate = 16000
-    return sum(map(len, read_audio(path, rate))) / rate
-
-
 def _stated_s(container: InputContainer, stream: AudioStream) -> float:
     """The length that a file's header states (seconds); 0 where it states none."""
     if container.format.name in GUESSED:
@@ -186,17 +172,21 @@ class WavWriter:
         path: The file; replaced if it exists.
         rate: Hz.
         channels: 1 or more, interleaved.
+        most_bytes: Of the file, at most what its header can state.
 
     Raises:
         BadInput: The file cannot be created there.
         StageError: Of stage `audio`: the disk is full already.
     """
 
-    def __init__(self, path: Path, rate: int, channels: int = 1) -> None:
+    def __init__(
+        self, path: Path, rate: int, channels: int = 1, *, most_bytes: int = MOST_BYTES
+    ) -> None:
         self.path = path
         self.rate = rate
         self.channels = channels
         self._frame_bytes = channels * BYTES_PER_SAMPLE
+        self._most_bytes = most_bytes
         self._data_bytes = 0
         self._stated_bytes = 0
         self._file: BinaryIO | None = None
@@ -232,7 +222,7 @@ class WavWriter:
         if self._file is None:
             return
         data = np.ascontiguousarray(samples, dtype="<i2").tobytes()
-        room = MOST_BYTES - HEADER_BYTES - self._data_bytes
+        room = self._most_bytes - HEADER_BYTES - self._data_bytes
         try:
             fitting = data[: room // self._frame_bytes * self._frame_bytes]
             self._write_all(fitting)

@@ -16,6 +16,7 @@ from typing import Protocol
 from pipeline.audio import devices, echo
 from pipeline.audio.files import WavWriter, read_audio
 from pipeline.audio.playout import Playout, Sounding, Tap
+from pipeline.audio.portaudio import Device, find_device
 from pipeline.audio.recorder import Recorder
 from pipeline.audio.virtual import VirtualCard
 from pipeline.clock import Clock, FastClock
@@ -111,8 +112,8 @@ class Ends:
         self._patience_ns = int(patience_s * 1e9)
         self._parts = parts
         self.card: VirtualCard | None = None
-        self._input_device: devices.Device | None = None
-        self._output_device: devices.Device | None = None
+        self._input_device: Device | None = None
+        self._output_device: Device | None = None
         self._microphone: devices.Microphone | None = None
         self._speaker: devices.Speaker | None = None
         self._begun = 1
@@ -136,7 +137,7 @@ class Ends:
         Raises:
             CascadeError: One is missing, or refuses.
         """
-        find, settings = devices.find_device, self._settings
+        find, settings = find_device, self._settings
         if not self._files:
             self._input_device = await asyncio.to_thread(find, "input", settings.input_device)
         if self._output is None:

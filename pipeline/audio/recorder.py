@@ -10,7 +10,7 @@ from queue import SimpleQueue
 import numpy as np
 
 from pipeline.audio.drift import Track
-from pipeline.audio.files import WavWriter
+from pipeline.audio.files import MOST_BYTES, WavWriter
 from pipeline.errors import StageError
 from pipeline.events import Frame, Samples
 
@@ -40,6 +40,8 @@ class Recorder:
     Args:
         path: The WAV file; replaced if it exists.
         rate: Its sample rate (Hz).
+        most_bytes: How large it may become.
+        most_waiting: Blocks that may wait for the disk.
 
     Attributes:
         start_ns: When the file's first sample was heard (ns); None before anything was.
@@ -50,11 +52,19 @@ class Recorder:
         StageError: Of stage `audio`: the disk is full already.
     """
 
-    def __init__(self, path: Path, rate: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        rate: int,
+        *,
+        most_bytes: int = MOST_BYTES,
+        most_waiting: int = MOST_WAITING,
+    ) -> None:
         self.start_ns: int | None = None
         self.dropped = 0
-        self._writer = WavWriter(path, rate, 2)
+        self._writer = WavWriter(path, rate, 2, most_bytes=most_bytes)
         self._rate = rate
+        self._most_waiting = most_waiting
         self._tracks: list[Track] = []
         self._error: StageError | None = None
         self._ended = False
@@ -107,7 +117,7 @@ class Recorder:
             return
         if self.start_ns is None:
             self.start_ns = t_ns
-        if self._waiting.qsize() < MOST_WAITING:
+        if self._waiting.qsize() < self._most_waiting:
             self._waiting.put((channel, samples, rate, t_ns))
         else:
             self.dropped += 1

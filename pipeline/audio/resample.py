@@ -22,11 +22,11 @@ class Resampler:
     """Converts a stream of mono int16 audio from one rate to another, piece by piece.
 
     Sound keeps its place: output sample `k` is the input at time `k / rate_out`, and after `flush`
-    the output is `round(n * rate_out / rate_in)` samples long. Output is held back by `delay_s`
-    only: 16 samples of the lower rate, 1 ms at 16 kHz, whatever the size of the pieces (twice that
-    until the filter has filled). That is why this is libswresample (which PyAV brings) and not
-    soxr's stream, which converts in blocks and holds back 21 ms on average and 41 ms at worst:
-    time that every turn would lose.
+    the output is `round(n * rate_out / rate_in)` samples long. Half the filter is held back: 16
+    samples of the lower rate, 1 ms at 16 kHz, whatever the size of the pieces (twice that until the
+    filter has filled). That is why this is libswresample (which PyAV brings) and not soxr's stream,
+    which converts in blocks and holds back 21 ms on average and 41 ms at worst: time that every
+    turn would lose.
 
     The filter is 32 samples long at the lower rate: flat to 80 % of its band, aliases above 112 %
     of it are 60 dB down, and a step rings for less than 1 ms to either side.
@@ -49,12 +49,6 @@ class Resampler:
         self._graph: Graph | None = None
         self._taken = 0
         self._given = 0
-
-    @property
-    def delay_s(self) -> float:
-        """How much of the newest input is held back until more comes (seconds)."""
-        lower = min(self.rate_in, self.rate_out)
-        return 0.0 if self.rate_in == self.rate_out else self._taps / 2 / lower
 
     def push(self, samples: Samples) -> Samples:
         """Convert the next piece; int16 (n,) at `rate_in`, any n. Returns what is ready."""

@@ -21,7 +21,7 @@ FRAMES_PER_S = 50
 """Frames of 20 ms, as from a device."""
 
 LATE_NS = 100 * NS_PER_MS
-"""A block this late is counted: a device would have lost sound by then."""
+"""Of a block this late the user is told: a device would have lost sound by then."""
 
 LOST_NS = 1000 * NS_PER_MS
 """A block this late moves the schedule: the machine slept, and what it missed is not made up."""
@@ -64,8 +64,6 @@ class VirtualCard:
 
     Attributes:
         spans: The files that have been spoken so far, and when.
-        late: Blocks that came more than 100 ms late, because the machine or the event loop was
-            held up.
         latest_ns: The latest that a block came (ns).
 
     Raises:
@@ -84,7 +82,6 @@ class VirtualCard:
         busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self.spans: list[Playing] = []
-        self.late = 0
         self.latest_ns = 0
         self._clock = clock
         self._playout = playout
@@ -95,17 +92,13 @@ class VirtualCard:
         self._tapes = [_Tape(path, rate) for path in sources]
         self._current = 0
         self._granted = 1
+        self._late = False
 
     @property
     def begun_ns(self) -> int | None:
         """When the file that is being spoken began; None in the silence around files."""
         tape = self._tapes[self._current] if self._current < len(self._tapes) else None
         return tape.start_ns if tape is not None else None
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether all files have been heard to their end."""
-        return self._current == len(self._tapes)
 
     def next(self) -> bool:
         """Let one more file begin, as soon as the current one is over; False if there is none."""
@@ -175,13 +168,12 @@ class VirtualCard:
         now_ns = clock.now_ns()
         late_ns = now_ns - due_ns
         self.latest_ns = max(self.latest_ns, late_ns)
-        if late_ns > LATE_NS:
-            if self.late == 0:
-                log.warning(
-                    "the machine is too busy to keep real time: a block of sound came %d ms late",
-                    late_ns // NS_PER_MS,
-                )
-            self.late += 1
+        if late_ns > LATE_NS and not self._late:
+            self._late = True
+            log.warning(
+                "the machine is too busy to keep real time: a block of sound came %d ms late",
+                late_ns // NS_PER_MS,
+            )
         return now_ns
 
 

@@ -23,15 +23,15 @@ from pipeline.compare.record import Conversation, Turn
 from pipeline.compare.scenario import Scenario, Step, Toolbox
 from pipeline.compare.systems import System
 from pipeline.config import AudioSettings
-from pipeline.console import Display
 from pipeline.conversation.history import Message
 from pipeline.errors import BadInput, CascadeError
 from pipeline.measure.record import Record
 from pipeline.measure.recording import MemoryTrace, opened
 from pipeline.measure.run import Made
 from pipeline.measure.wav import stereo
-from pipeline.speech_to_speech.brief import Direct
+from pipeline.speech_to_speech.brief import SpeechToSpeech
 from pipeline.talk import Driver
+from pipeline.terminal import Display
 
 PARTS = 4
 """Of a frame of 20 ms: a reply is heard at most 5 ms after its sound has come."""
@@ -117,7 +117,7 @@ async def hold(
             turns = tuple(_unreached(scenario, 0, str(error)))
             broken = dataclasses.replace(held, status="failed", reason=str(error), turns=turns)
             return Made(broken, ())
-        commit = cast(Direct, session).commit if system.manual else None
+        commit = cast(SpeechToSpeech, session).commit if system.manual else None
         observed = Observed(session, ends, cues, Toolbox(scenario.tools), commit)
         began_ns, cpu_s, meter = ends.clock.now_ns(), time.process_time(), EnergyMeter()
         async with opened(ends, system.rate, wav):

@@ -20,11 +20,11 @@ from pipeline.compare.record import Check, Conversation, Turn
 from pipeline.compare.scenario import Scenario, Step
 from pipeline.compare.scoring import topic_of
 from pipeline.config import LlmSettings
-from pipeline.console import show_error
 from pipeline.engines.llm import ChatModel, Unreachable
 from pipeline.engines.servers import ChatServer, chat_server
 from pipeline.errors import BadInput, StageError
 from pipeline.measure.plan import Load
+from pipeline.terminal import show_error
 
 PROMPT = (
     "You judge one reply of a voice assistant. You are given JSON: the conversation before it, "

@@ -22,7 +22,7 @@ from pipeline.measure import report, waterfall
 from pipeline.measure.report import Axis
 from pipeline.measure.waterfall import in_ms
 from pipeline.speech_to_speech.brief import STAMP
-from pipeline.timeline import DIRECT_PARTS, PARTS
+from pipeline.trace import DIRECT_PARTS, PARTS
 
 NAME = report.NAME
 

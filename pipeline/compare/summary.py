@@ -32,7 +32,7 @@ from pipeline.measure.summary import (
     warnings,
 )
 from pipeline.speech_to_speech.brief import STAMP
-from pipeline.timeline import DIRECT_PARTS, DIRECT_STAGES, PARTS
+from pipeline.trace import DIRECT_PARTS, DIRECT_STAGES, PARTS
 
 TAKEN = (*DESCRIBED, "repeat", "figures", "judge")
 """What the summary takes over from the conversations' header."""

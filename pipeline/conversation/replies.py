@@ -43,8 +43,7 @@ from pipeline.events import (
     Transcript,
 )
 from pipeline.session import Inbox
-from pipeline.timeline import DETAILS
-from pipeline.trace import Trace
+from pipeline.trace import DETAILS, Trace
 
 log = logging.getLogger(__name__)
 

@@ -33,7 +33,7 @@ from pipeline.config import LlmSettings
 from pipeline.engines.servers import chat_server
 from pipeline.errors import BadInput
 from pipeline.events import Usage
-from pipeline.timeline import Timeline
+from pipeline.trace import Timeline
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

@@ -17,7 +17,7 @@ from pipeline.errors import StageError
 from pipeline.measure.record import Record
 from pipeline.measure.report import plain
 from pipeline.measure.waterfall import variants, zero_ns
-from pipeline.timeline import PARTS
+from pipeline.trace import PARTS
 
 NAME = "trace.perfetto.json"
 

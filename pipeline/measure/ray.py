@@ -29,13 +29,13 @@ from typing import Any
 
 from rich.console import Console
 
-from pipeline.console import stderr
 from pipeline.errors import BadInput, CascadeError, StageError
 from pipeline.measure.noise import Noise, Reading, summarise
 from pipeline.measure.plan import Executor, Job, Variant, without_password
 from pipeline.measure.record import Record
 from pipeline.measure.recording import Unwritten
 from pipeline.measure.run import WAVS, Made
+from pipeline.terminal import stderr
 from pipeline.trace import machine
 
 RETRIES = 2

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pipeline.measure.run import Form
-from pipeline.timeline import WORK, Timeline
-from pipeline.trace import MarkLine
+from pipeline.trace import WORK, MarkLine, Timeline
 
 DROPPED = "dropped: "
 """Before the name of work that was thrown away."""
@@ -56,7 +55,7 @@ class Record:
         order: Position in the run, from 0, over all variants.
         status: How it went.
         reason: What went wrong; empty where nothing did.
-        marks: Of the committed generation: names of `timeline.MARKS`, times (ns, monotonic).
+        marks: Of the committed generation: names of `trace.MARKS`, times (ns, monotonic).
         wav_voice_to_voice_ns: From the true end of speech to the first audible sample of the reply,
             both from the stereo WAV: this is the latency; the trace explains it.
         end_of_speech: Where the true end of speech comes from: the corpus's `label`, or the

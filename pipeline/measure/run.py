@@ -20,9 +20,9 @@ from typing import IO, Any, Generic, TypeVar
 
 from rich.console import Console
 
-from pipeline.console import show_error, stdout
 from pipeline.errors import BadInput, CascadeError, StageError
 from pipeline.measure.terminal import progress
+from pipeline.terminal import show_error, stdout
 from pipeline.trace import VERSION, MarkLine
 
 WAVS = "wav"
@@ -289,15 +289,15 @@ class Run(ABC, Generic[T]):
         """What the header says once the run is over."""
 
     @abstractmethod
-    def summarise(self) -> dict[str, Any]:
+    def summarise(self) -> Mapping[str, object]:
         """What `summary.json` holds."""
 
     @abstractmethod
-    def writes(self, summary: Mapping[str, Any]) -> Iterable[Callable[[], object]]:
+    def writes(self, summary: Any) -> Iterable[Callable[[], object]]:
         """Write a part of the results each; raises CascadeError or OSError where that fails."""
 
     @abstractmethod
-    def show(self, console: Console, summary: Mapping[str, Any]) -> None:
+    def show(self, console: Console, summary: Any) -> None:
         """Show the summary to a person."""
 
     @abstractmethod
@@ -382,7 +382,7 @@ class Run(ABC, Generic[T]):
 
 def write_figures(
     folder: Path,
-    summary: Mapping[str, Any],
+    summary: Mapping[str, object],
     columns: Sequence[str],
     rows: Iterable[Mapping[str, str]],
 ) -> None:

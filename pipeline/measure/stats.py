@@ -173,19 +173,7 @@ def mean_interval(values: Sequence[float]) -> Interval | None:
 
     Some 10 ms of work for every 100 values, so it is no part of `describe`.
     """
-    n = len(values)
-    if n < SMALLEST:
-        return None
-    ordered = np.sort(np.asarray(values, dtype=np.float64))
-    random = np.random.default_rng(SEED)
-    kind = np.uint16 if n <= 2**16 else np.uint32
-    means = np.empty(RESAMPLES)
-    rows = max(1, BLOCK // n)
-    for first in range(0, RESAMPLES, rows):
-        count = min(rows, RESAMPLES - first)
-        chosen = random.integers(0, n, (count, n), dtype=kind)
-        means[first : first + count] = ordered.take(chosen, mode="clip").mean(axis=1)
-    return _percentiles(means)
+    return ratio_interval(values, [1.0] * len(values))
 
 
 def ratio_interval(parts: Sequence[float], wholes: Sequence[float]) -> Interval | None:
@@ -197,14 +185,16 @@ def ratio_interval(parts: Sequence[float], wholes: Sequence[float]) -> Interval 
     n = len(pairs)
     if n < SMALLEST:
         return None
-    values = np.asarray(pairs, dtype=np.float64)
+    part, whole = np.asarray(pairs, dtype=np.float64).T
     random = np.random.default_rng(SEED)
+    kind = np.uint16 if n <= 2**16 else np.uint32
     ratios = np.empty(RESAMPLES)
     rows = max(1, BLOCK // n)
     for first in range(0, RESAMPLES, rows):
         count = min(rows, RESAMPLES - first)
-        sums = values[random.integers(0, n, (count, n))].sum(axis=1)
-        ratios[first : first + count] = sums[:, 0] / sums[:, 1]
+        chosen = random.integers(0, n, (count, n), dtype=kind)
+        sums = (one.take(chosen, mode="clip").sum(axis=1) for one in (part, whole))
+        ratios[first : first + count] = next(sums) / next(sums)
     return _percentiles(ratios)
 
 

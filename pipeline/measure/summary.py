@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from statistics import median
-from typing import Any, get_args
+from typing import Any, NotRequired, TypedDict, cast, get_args
 
 from pipeline.measure.record import Record, Status
-from pipeline.measure.stats import Difference, describe, difference, mean_interval
-from pipeline.timeline import PARTS, STAGES
+from pipeline.measure.stats import Difference, Interval, describe, difference, mean_interval
+from pipeline.trace import PARTS, STAGES
 
 LATENCY = "voice_to_voice"
 """What the whole is called among the parts."""
@@ -40,6 +40,102 @@ DESCRIBED = ("started", "interrupted", "seed", "noise", "machine", "versions", "
 
 Measures = Mapping[str, float]
 """Milliseconds of one turn by part, with the whole as `LATENCY`."""
+
+
+class Spread(TypedDict):
+    """Some values, as `stats.Distribution`; `mean_ci95` where the interval of the mean is given."""
+
+    n: int
+    median: float
+    p90: float
+    p95: float
+    max: float
+    mean: float
+    ci95: Interval | None
+    mean_ci95: NotRequired[Interval | None]
+
+
+class Apart(TypedDict):
+    """By how much values differ from others that they pair up with, as `stats.Difference`."""
+
+    n: int
+    median: float
+    ci95: Interval | None
+    relative: float | None
+    verdict: str
+    within_noise: bool | None
+
+
+class Against(TypedDict):
+    """How a variant differs from another, over `n` pairs; `moved` names parts, most moved first."""
+
+    variant: str
+    n: int
+    voice_to_voice_ms: Apart | None
+    parts_ms: dict[str, Apart]
+    moved: list[str]
+
+
+class Disagreement(TypedDict):
+    """Distances between the latencies of WAV and trace (ms); `over` `DISAGREEMENT_MS`."""
+
+    n: int
+    median: float
+    max: float
+    over: int
+
+
+class Underruns(TypedDict):
+    """Replies with holes: in how many turns, how long in all, and at worst (ms)."""
+
+    turns: int
+    total_ms: float
+    max_ms: float
+
+
+class WarmUp(TypedDict):
+    """Turns that no other figure counts."""
+
+    n: int
+    failed: int
+    median_ms: float | None
+    max_ms: float | None
+
+
+class VariantFigures(TypedDict):
+    """A variant: `n` turns with a latency, `unmeasurable` and `failed` ones, and all by status."""
+
+    n: int
+    failed: int
+    unmeasurable: int
+    statuses: dict[str, int]
+    voice_to_voice_ms: Spread | None
+    parts_ms: dict[str, Spread | None]
+    hidden_ms: dict[str, Spread | None]
+    disagreement_ms: Disagreement | None
+    underruns: Underruns
+    wasted: dict[str, float]
+    warm_up: WarmUp
+    against_first: NotRequired[Against]
+
+
+class RecordingSound(TypedDict):
+    """A recording: medians over its turns; None where nobody spoke."""
+
+    level_dbfs: float | None
+    snr_db: float | None
+    end_of_speech: str
+
+
+class ProfileSummary(TypedDict):
+    """What `summary.json` holds; beside it `DESCRIBED`, taken over from the records' header."""
+
+    variants: dict[str, VariantFigures]
+    recordings: int
+    sound: dict[str, RecordingSound]
+    warnings: list[str]
+    interrupted: NotRequired[bool]
+    seed: NotRequired[int]
 
 
 def measures(record: Record) -> dict[str, float]:
@@ -97,7 +193,7 @@ def moved(compared: Mapping[str, Difference], whole_ms: float) -> list[str]:
     return sorted(parts, key=lambda name: -abs(compared[name].median))
 
 
-def summarise(header: Mapping[str, Any], records: Sequence[Record]) -> dict[str, Any]:
+def summarise(header: Mapping[str, Any], records: Sequence[Record]) -> ProfileSummary:
     """What `summary.json` holds.
 
     For each variant: `n` turns with a latency, `unmeasurable` ones that were answered, and `failed`
@@ -107,7 +203,7 @@ def summarise(header: Mapping[str, Any], records: Sequence[Record]) -> dict[str,
     """
     noise = noise_of(header)
     turns = by_variant(header, records)
-    variants: dict[str, Any] = {name: figures(of) for name, of in turns.items()}
+    variants = {name: figures(of) for name, of in turns.items()}
     for name in list(turns)[1:]:
         first = next(iter(turns))
         variants[name]["against_first"] = against(first, turns[first], turns[name], noise)
@@ -117,13 +213,12 @@ def summarise(header: Mapping[str, Any], records: Sequence[Record]) -> dict[str,
         "sound": rounded(sound(records), 1),
         **{key: header[key] for key in DESCRIBED if key in header},
     }
-    summary["warnings"] = warnings(summary, noise, records)
-    return summary
+    return cast(ProfileSummary, {**summary, "warnings": warnings(summary, noise, records)})
 
 
 def figures(
     records: Sequence[Record], parts: Sequence[str] = PARTS, hideable: Sequence[str] = HIDEABLE
-) -> dict[str, Any]:
+) -> VariantFigures:
     """What the summary says of a variant with these turns.
 
     Args:
@@ -159,7 +254,7 @@ def figures(
     }
 
 
-def sound(records: Iterable[Record]) -> dict[str, dict[str, Any]]:
+def sound(records: Iterable[Record]) -> dict[str, RecordingSound]:
     """Level (dBFS) and signal-to-noise ratio (dB) of each recording: medians over its turns.
 
     Where nobody spoke there is no such ratio: it is None.
@@ -183,10 +278,15 @@ def _median(values: Iterable[float | None]) -> float | None:
     return median(known) if known else None
 
 
-def described(values: Sequence[float]) -> dict[str, Any] | None:
+def described(values: Sequence[float]) -> Spread | None:
     """A distribution as the summary holds it; None of no values."""
     found = describe(values)
-    return None if found is None else asdict(found)
+    return None if found is None else cast(Spread, asdict(found))
+
+
+def apart(found: Difference) -> Apart:
+    """A difference as the summary holds it."""
+    return cast(Apart, asdict(found))
 
 
 def disagreement_ms(record: Record) -> float | None:
@@ -197,7 +297,7 @@ def disagreement_ms(record: Record) -> float | None:
     return (timeline.total_ns - record.wav_voice_to_voice_ns) / 1e6
 
 
-def _disagreement(records: Iterable[Record]) -> dict[str, Any] | None:
+def _disagreement(records: Iterable[Record]) -> Disagreement | None:
     sizes = [abs(ms) for record in records if (ms := disagreement_ms(record)) is not None]
     found = describe(sizes)
     if found is None:
@@ -206,12 +306,12 @@ def _disagreement(records: Iterable[Record]) -> dict[str, Any] | None:
     return {"n": len(sizes), "median": found.median, "max": found.max, "over": over}
 
 
-def _underruns(records: Iterable[Record]) -> dict[str, Any]:
+def _underruns(records: Iterable[Record]) -> Underruns:
     holes = [record.underrun_ns / 1e6 for record in records if record.underrun_ns > 0]
     return {"turns": len(holes), "total_ms": sum(holes), "max_ms": max(holes, default=0.0)}
 
 
-def _warm_up(records: Sequence[Record]) -> dict[str, Any]:
+def _warm_up(records: Sequence[Record]) -> WarmUp:
     latencies = [found[LATENCY] for record in records if (found := measures(record))]
     whole = describe(latencies)
     return {
@@ -228,7 +328,7 @@ def against(
     second: Iterable[Record],
     noise: float | None,
     parts: Sequence[str] = PARTS,
-) -> dict[str, Any]:
+) -> Against:
     """How the second's turns differ from the first's, called `name`; paired by file and repeat."""
     before, after = (
         {(r.file, r.repeat): found for r in of if r.repeat > 0 and (found := measures(r))}
@@ -240,8 +340,8 @@ def against(
     return {
         "variant": name,
         "n": len(pairs),
-        "voice_to_voice_ms": asdict(compared[LATENCY]) if compared else None,
-        "parts_ms": {part: asdict(compared[part]) for part in parts if part in compared},
+        "voice_to_voice_ms": apart(compared[LATENCY]) if compared else None,
+        "parts_ms": {part: apart(compared[part]) for part in parts if part in compared},
         "moved": moved(compared, whole.median) if whole else [],
     }
 
@@ -279,12 +379,12 @@ def warnings(
         )
         told.append(f"not all was measured on one machine: {where}; compare them with care")
     worst = max(counted, key=lambda record: abs(disagreement_ms(record) or 0.0), default=None)
-    apart = (disagreement_ms(worst) or 0.0) if worst is not None else 0.0
-    if worst is not None and abs(apart) > DISAGREEMENT_MS:
+    off_ms = (disagreement_ms(worst) or 0.0) if worst is not None else 0.0
+    if worst is not None and abs(off_ms) > DISAGREEMENT_MS:
         over = sum(abs(disagreement_ms(r) or 0.0) > DISAGREEMENT_MS for r in counted)
         told.append(
             f"WAV and trace disagree by more than {DISAGREEMENT_MS:.0f} ms in {over} of "
-            f"{len(counted)} turns, most in {_turn(worst)}: the trace says {apart:+.0f} ms"
+            f"{len(counted)} turns, most in {_turn(worst)}: the trace says {off_ms:+.0f} ms"
         )
     return told
 

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.console import LABELS
+from pipeline.terminal import LABELS
 
 NAME_WIDTH = 24
 """A longer name of a variant is wrapped in tables, and has a line of its own above its bars."""
@@ -115,6 +115,13 @@ def colour(whole: Mapping[str, Any]) -> str:
 def count(number: int, noun: str) -> str:
     """Such as `1 turn` or `12 turns`."""
     return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def interval(found: Mapping[str, Any]) -> str:
+    """The interval of a distribution, such as `310 to 350`; `NONE` where nothing was measured."""
+    if not found:
+        return NONE
+    return "{:.0f} to {:.0f}".format(*found["ci95"]) if found["ci95"] else "too few"
 
 
 def ms(value: float | None) -> str:

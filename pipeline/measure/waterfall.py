@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from pipeline.clock import NS_PER_MS
 from pipeline.measure.record import Record
-from pipeline.timeline import DIRECT_STAGES, MARKS, STAGES
+from pipeline.trace import DIRECT_STAGES, MARKS, STAGES
 
 OWNERS = {
     "endpoint": "setting",

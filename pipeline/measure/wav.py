@@ -20,7 +20,7 @@ from pipeline.clock import NS_PER_S
 from pipeline.errors import BadInput
 from pipeline.events import Samples
 from pipeline.measure.record import Status
-from pipeline.timeline import Timeline
+from pipeline.trace import Timeline
 from pipeline.turns.speech_end import UNMEASURABLE, SpeechEnd, end_of_speech
 
 CHECK_RATE = 16_000

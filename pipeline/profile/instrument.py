@@ -17,7 +17,6 @@ from rich.console import Console
 from pipeline.audio.line import Ends
 from pipeline.clock import NS_PER_S
 from pipeline.config import Settings
-from pipeline.console import Display
 from pipeline.conversation.cascade import Cascade
 from pipeline.engines.local import LocalEngines, check_models
 from pipeline.errors import BadInput, CascadeError
@@ -34,6 +33,7 @@ from pipeline.models.catalogue import Catalogue
 from pipeline.models.fetch import provide
 from pipeline.session import Session
 from pipeline.talk import PATIENCE_S, Driver
+from pipeline.terminal import Display
 from pipeline.trace import MarkLine
 
 QUIET_DBFS = -55.0

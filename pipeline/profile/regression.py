@@ -31,7 +31,7 @@ from pipeline.measure.summary import (
     noise_of,
     rounded,
 )
-from pipeline.timeline import PARTS
+from pipeline.trace import PARTS
 
 WORSE_SHARE = 0.05
 WORSE_MS = 10.0

@@ -13,7 +13,7 @@ from pipeline.measure import report, waterfall
 from pipeline.measure.record import Record
 from pipeline.measure.report import NAME, Axis, ms
 from pipeline.measure.summary import summarise
-from pipeline.timeline import PARTS
+from pipeline.trace import PARTS
 
 SECTIONS = (
     ("summary", "Summary"),

@@ -12,7 +12,6 @@ from typing import Any
 from rich.console import Console
 
 from pipeline.config import Settings
-from pipeline.console import show_error, stderr
 from pipeline.errors import BadInput
 from pipeline.measure import corpus, perfetto, summary
 from pipeline.measure.corpus import Corpus, Item, gather
@@ -20,10 +19,11 @@ from pipeline.measure.noise import Noise
 from pipeline.measure.plan import Executor, Job, Load, Variant, order, variants
 from pipeline.measure.record import RECORDS, Record
 from pipeline.measure.run import Made, Run, new_folder, write_figures
-from pipeline.measure.summary import COLUMNS, row
+from pipeline.measure.summary import COLUMNS, ProfileSummary, row
 from pipeline.models.catalogue import Catalogue
 from pipeline.profile import report, terminal
 from pipeline.profile.instrument import Bounds, LocalExecutor
+from pipeline.terminal import show_error, stderr
 from pipeline.trace import description
 
 EXECUTORS = ("local", "ray")
@@ -206,11 +206,11 @@ class Profile(Run[Record]):
         """What the header says once the run is over: how steady the machine was."""
         return self._executor.facts()
 
-    def summarise(self) -> dict[str, Any]:
+    def summarise(self) -> ProfileSummary:
         """What `summary.json` holds."""
         return summary.summarise(self.header, self.results)
 
-    def writes(self, summary: Mapping[str, Any]) -> Iterable[Callable[[], object]]:
+    def writes(self, summary: ProfileSummary) -> Iterable[Callable[[], object]]:
         """Write the summary, the trace for Perfetto, the report."""
         folder, header, records = self.folder, self.header, self.results
         return (
@@ -219,7 +219,7 @@ class Profile(Run[Record]):
             lambda: report.write(folder, header, records),
         )
 
-    def show(self, console: Console, summary: Mapping[str, Any]) -> None:
+    def show(self, console: Console, summary: ProfileSummary) -> None:
         """Show the summary to a person."""
         terminal.show(console, summary)
 

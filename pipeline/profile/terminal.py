@@ -14,20 +14,22 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.console import LABELS
+from pipeline.measure.summary import Against, ProfileSummary, Spread, VariantFigures
 from pipeline.measure.terminal import (
     NAME_WIDTH,
     NONE,
     change,
     colour,
     count,
+    interval,
     moved,
     ms,
     recordings,
     table,
     verdict,
 )
-from pipeline.timeline import PARTS
+from pipeline.terminal import LABELS
+from pipeline.trace import PARTS
 
 OWNERS = {"endpoint": "setting", "device": "device", "own": "own code"}
 """Who can change a part; a stage where nothing is said."""
@@ -40,14 +42,11 @@ COLOURS = dict(
     zip(PARTS, ("blue", "green", "yellow", "magenta", "cyan", "bright_blue", "red"), strict=True)
 )
 
-COUNTS = ("n", "unmeasurable", "failed")
-"""What all turns of a variant are counted by."""
-
 SEEN_MS = 0.5
 """Less is shown as nothing."""
 
 
-def show(console: Console, summary: Mapping[str, Any]) -> None:
+def show(console: Console, summary: ProfileSummary) -> None:
     """Show what `summary.summarise` found."""
     variants = summary["variants"]
     console.print(_heading(summary))
@@ -79,9 +78,9 @@ def show(console: Console, summary: Mapping[str, Any]) -> None:
             console.print(mark + Text(note))
 
 
-def _heading(summary: Mapping[str, Any]) -> Text:
+def _heading(summary: ProfileSummary) -> Text:
     variants = summary["variants"].values()
-    turns = sum(sum(variant[key] for key in COUNTS) for variant in variants)
+    turns = sum(one["n"] + one["unmeasurable"] + one["failed"] for one in variants)
     said = [count(summary["recordings"], "recording"), count(len(variants), "variant")]
     said.append(count(turns, "turn"))
     if "seed" in summary:
@@ -89,26 +88,24 @@ def _heading(summary: Mapping[str, Any]) -> Text:
     return Text(f"Voice-to-voice latency, ms: {', '.join(said)}", "bold")
 
 
-def _latencies(variants: Mapping[str, Any]) -> Table:
-    some = any(variant["unmeasurable"] for variant in variants.values())
-    hidden = ["unmeasurable"] if some else []
+def _latencies(variants: Mapping[str, VariantFigures]) -> Table:
+    hidden = ["unmeasurable"] if any(one["unmeasurable"] for one in variants.values()) else []
     made = table("variant", "n", *hidden, "failed", "median", "95 % interval", "p90", "p95", "max")
     for name, variant in variants.items():
-        found = variant["voice_to_voice_ms"] or {}
-        interval = found.get("ci95")
+        found: Mapping[str, Any] = variant["voice_to_voice_ms"] or {}
         made.add_row(
             Text(name),
             str(variant["n"]),
-            *(Text(str(variant[key]), "yellow") for key in hidden),
+            *(Text(str(variant["unmeasurable"]), "yellow") for _ in hidden),
             Text(str(variant["failed"]), "bold red" if variant["failed"] else ""),
             Text(ms(found.get("median")), "bold"),
-            "{:.0f} to {:.0f}".format(*interval) if interval else "too few" if found else NONE,
+            interval(found),
             *(ms(found.get(key)) for key in ("p90", "p95", "max")),
         )
     return made
 
 
-def _parts(variants: Mapping[str, Any], marks: Mapping[str, str]) -> Table:
+def _parts(variants: Mapping[str, VariantFigures], marks: Mapping[str, str]) -> Table:
     """A row a variant, and one below it for what was hidden; its head is the key to the bars."""
     heads = []
     for name in PARTS:
@@ -127,7 +124,9 @@ def _parts(variants: Mapping[str, Any], marks: Mapping[str, str]) -> Table:
     return made
 
 
-def _bars(variants: Mapping[str, Any], marks: Mapping[str, str], width: int) -> Iterable[Text]:
+def _bars(
+    variants: Mapping[str, VariantFigures], marks: Mapping[str, str], width: int
+) -> Iterable[Text]:
     """A bar a variant, all of one scale; below it, ending at the commit, what was hidden."""
     stacks = {
         name: (_medians(variant["parts_ms"]), _medians(variant["hidden_ms"]))
@@ -144,10 +143,11 @@ def _bars(variants: Mapping[str, Any], marks: Mapping[str, str], width: int) -> 
     for name, (parts, hidden) in stacks.items():
         if aside:
             yield Text(name)
-        whole = variants[name]["voice_to_voice_ms"]["median"]
+        whole = variants[name]["voice_to_voice_ms"]
+        assert whole is not None
         start = Text("" if aside else name)
         start.append(" " * (indent - start.cell_len))
-        yield start + bar(parts, scale, marks) + Text(f" {whole:.0f} ms", "bold")
+        yield start + bar(parts, scale, marks) + Text(f" {whole['median']:.0f} ms", "bold")
         if _seen(hidden):
             drawn = bar(hidden, scale, marks)
             lead = max(0, round(parts.get("endpoint", 0) * scale) - len(drawn))
@@ -172,7 +172,7 @@ def bar(parts: Mapping[str, float], scale: float, marks: Mapping[str, str]) -> T
     return drawn
 
 
-def _against(name: str, against: Mapping[str, Any]) -> Text:
+def _against(name: str, against: Against) -> Text:
     whole = against["voice_to_voice_ms"]
     line = Text.assemble((name, "bold"), f" against {against['variant']}: ")
     if whole is None:
@@ -183,7 +183,7 @@ def _against(name: str, against: Mapping[str, Any]) -> Text:
     return line.append(f"; moved: {parts}" if parts else "")
 
 
-def _notes(variants: Mapping[str, Any]) -> Iterable[str]:
+def _notes(variants: Mapping[str, VariantFigures]) -> Iterable[str]:
     """What was lost beside latency: holes in replies, speculation in vain."""
     for name, variant in variants.items():
         holes = variant["underruns"]
@@ -203,7 +203,7 @@ def _amount(what: str, much: float) -> str:
     return f"{what.removesuffix('_ms').replace('_', ' ')} {much:.0f}{unit}"
 
 
-def _medians(described: Mapping[str, Any]) -> dict[str, float]:
+def _medians(described: Mapping[str, Spread | None]) -> dict[str, float]:
     return {name: one["median"] for name, one in described.items() if one is not None}
 
 

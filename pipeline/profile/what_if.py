@@ -19,8 +19,8 @@ import json
 import math
 import re
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,12 +28,13 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.clock import NS_PER_MS, NS_PER_S
-from pipeline.console import LABELS
 from pipeline.errors import BadInput
 from pipeline.measure.record import DROPPED, RECORDS, WAITING, Record
-from pipeline.measure.stats import Distribution, Interval, describe, difference
+from pipeline.measure.stats import difference
+from pipeline.measure.summary import described
 from pipeline.measure.terminal import NONE, count
-from pipeline.timeline import PARTS, Timeline
+from pipeline.terminal import LABELS
+from pipeline.trace import PARTS, Timeline
 
 COSTS = {
     "stt": ("stt.start", "stt.final"),
@@ -322,52 +323,16 @@ def _in_time(record: Record, now: Mapping[str, int], change: Change, setup: Setu
 # ---- forecasts ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """What a change would make of a variant.
-
-    Attributes:
-        variant: Its name.
-        turns: Each turn, as measured and as predicted.
-        left_out: Turns that no reply was heard in: a change of costs does not mend them.
-        cannot: What the prediction does not cover, a sentence each.
-    """
-
-    variant: str
-    turns: Sequence[tuple[Record, Prediction]]
-    left_out: int
-    cannot: Sequence[str]
-
-    @property
-    def measured_ms(self) -> list[float]:
-        """Latencies as measured, turn by turn."""
-        return [_measured_ns(record) / 1e6 for record, _ in self.turns]
-
-    @property
-    def predicted_ms(self) -> list[float]:
-        """Latencies as predicted, turn by turn."""
-        return [prediction.voice_to_voice_ns / 1e6 for _, prediction in self.turns]
-
-    def parts_ms(self, part: str) -> tuple[list[float], list[float]]:
-        """A part's time turn by turn, as measured and as predicted."""
-        was = [record.timeline for record, _ in self.turns]
-        now = [prediction.timeline for _, prediction in self.turns]
-        return (
-            [timeline.parts[part] / 1e6 for timeline in was if timeline is not None],
-            [timeline.parts[part] / 1e6 for timeline in now],
-        )
-
-    @property
-    def underrun_ms(self) -> float:
-        """Silence inside the reply because its next sound was not there: mean of a turn."""
-        silent = [record.underrun_ns / 1e6 for record, _ in self.turns]
-        return statistics.fmean(silent) if silent else 0.0
-
-
 def forecast(
     header: Mapping[str, Any], records: Sequence[Record], change: Change
-) -> list[Forecast]:
+) -> dict[str, dict[str, Any]]:
     """Predict every variant of a profile.
+
+    Returns:
+        By name of the variant: `n` turns; `left_out`, those that no reply was heard in; latencies
+        and parts (ms) as measured and as predicted, and how the latter differ, turn by turn; gaps
+        in the reply, whose prediction is None where the change moves them; `cannot_predict`: what
+        the prediction does not cover, a sentence each.
 
     Raises:
         BadInput: The records do not say what the change needs.
@@ -375,7 +340,7 @@ def forecast(
     counted = [record for record in records if record.repeat > 0]
     variants = header.get("variants") or {}
     by_wav = any(record.wav_voice_to_voice_ns is not None for record in counted)
-    forecasts = []
+    forecasts = {}
     missing: set[str] = set()
     for name in dict.fromkeys([*variants, *(record.variant for record in counted)]):
         own = [record for record in counted if record.variant == name]
@@ -390,13 +355,71 @@ def forecast(
                 f"{len(heard) - len(able)} of {len(heard)} turns of {name}: "
                 "their traces lack what is changed"
             )
-        forecasts.append(Forecast(name, turns, len(own) - len(heard), cannot))
-    if missing and not any(one.turns for one in forecasts):
+        forecasts[name] = {
+            "n": len(able),
+            "left_out": len(own) - len(heard),
+            **_figures(turns, gaps_move="llm.tokens" in change or "tts" in change),
+            "cannot_predict": cannot,
+        }
+    if missing and not any(one["n"] for one in forecasts.values()):
         raise BadInput(
             f"--what-if: the records do not say how long {', '.join(sorted(missing))} took; "
             "record them again with this version of Cascade"
         )
     return forecasts
+
+
+def limits(change: Change) -> list[str]:
+    """What a prediction of this change does not cover, a sentence each."""
+    told = [
+        "contention: a stage is taken to cost the same however many run beside it, "
+        "which on few cores they do not"
+    ]
+    if "stt" in change:
+        told.append("the words: another recogniser may hear others, and be answered otherwise")
+    if "stt" in change or "llm.first_token" in change:
+        told.append("the hold: words that are known sooner or later may end the turn elsewhere")
+    if HOLD in change:
+        told.append("cut-ins: how often another hold ends a turn in the middle of a sentence")
+        told.append("turns whose words moved the hold: it is taken to stay as it was")
+    if "llm.tokens" in change or "tts" in change:
+        told.append("gaps in the reply, where the model or the voice is slower than the speech")
+    return told
+
+
+def _usable(record: Record, by_wav: bool) -> bool:
+    """Whether its latency is known: from the WAV, if any of them has one."""
+    heard = record.timeline is not None
+    return heard and (not by_wav or record.wav_voice_to_voice_ns is not None)
+
+
+def _figures(turns: Sequence[tuple[Record, Prediction]], *, gaps_move: bool) -> dict[str, Any]:
+    """What is measured of turns, and predicted (ms)."""
+    was, now = [], []
+    parts: dict[str, tuple[list[float], list[float]]] = {part: ([], []) for part in PARTS}
+    for record, prediction in turns:
+        timeline = record.timeline
+        assert timeline is not None
+        moved_ns = prediction.timeline.total_ns - timeline.total_ns
+        now.append(prediction.voice_to_voice_ns / 1e6)
+        was.append((prediction.voice_to_voice_ns - moved_ns) / 1e6)
+        for part, (before, after) in parts.items():
+            before.append(timeline.parts[part] / 1e6)
+            after.append(prediction.timeline.parts[part] / 1e6)
+    gaps = [record.underrun_ns / 1e6 for record, _ in turns]
+    silent_ms = statistics.fmean(gaps) if gaps else 0.0
+    compared = difference(was, now)
+    return {
+        "measured_ms": described(was),
+        "predicted_ms": described(now),
+        "difference_ms": compared and {"median": compared.median, "ci95": compared.ci95},
+        "parts_ms": {
+            part: {"measured": statistics.median(before), "predicted": statistics.median(after)}
+            for part, (before, after) in parts.items()
+            if before
+        },
+        "underrun_ms": {"measured": silent_ms, "predicted": None if gaps_move else silent_ms},
+    }
 
 
 def predict(folder: Path, specs: Sequence[str], console: Console, *, as_json: bool = False) -> int:
@@ -418,144 +441,74 @@ def predict(folder: Path, specs: Sequence[str], console: Console, *, as_json: bo
         raise BadInput("--what-if: says not what; such as --what-if llm.first_token=200ms,stt=0.5x")
     changes = [parse(spec) for spec in specs]
     header, records = RECORDS.read(folder / RECORDS.name)
-    predictions = [forecast(header, records, change) for change in changes]
-    if not any(one.turns for one in predictions[0]):
+    predictions: list[dict[str, Any]] = [
+        {"what_if": spec, "variants": forecast(header, records, change)}
+        for spec, change in zip(specs, changes, strict=True)
+    ]
+    if not any(one["n"] for one in predictions[0]["variants"].values()):
         raise BadInput(f"{folder}: no turn in it was answered, so there is nothing to predict from")
-    asked = list(zip(specs, changes, predictions, strict=True))
     if as_json:
-        document = [
-            {"what_if": spec, "variants": {one.variant: _figures(one, change) for one in forecasts}}
-            for spec, change, forecasts in asked
-        ]
-        print(json.dumps({"predictions": document}, ensure_ascii=False))
+        print(json.dumps({"predictions": predictions}, ensure_ascii=False))
         return 0
-    for spec, change, forecasts in asked:
-        _show(console, spec, change, forecasts)
+    for one in predictions:
+        _show(console, one["what_if"], one["variants"])
     return 0
 
 
-def limits(change: Change) -> list[str]:
-    """What a prediction of this change does not cover, a sentence each."""
-    told = [
-        "contention: a stage is taken to cost the same however many run beside it, "
-        "which on few cores they do not"
-    ]
-    if "stt" in change:
-        told.append("the words: another recogniser may hear others, and be answered otherwise")
-    if "stt" in change or "llm.first_token" in change:
-        told.append("the hold: words that are known sooner or later may end the turn elsewhere")
-    if HOLD in change:
-        told.append("cut-ins: how often another hold ends a turn in the middle of a sentence")
-        told.append("turns whose words moved the hold: it is taken to stay as it was")
-    if _gaps_move(change):
-        told.append("gaps in the reply: they are shown as they were measured")
-    return told
-
-
-def _gaps_move(change: Change) -> bool:
-    return "llm.tokens" in change or "tts" in change
-
-
-def _usable(record: Record, by_wav: bool) -> bool:
-    """Whether its latency is known: from the WAV, if any of them has one."""
-    heard = record.timeline is not None
-    return heard and (not by_wav or record.wav_voice_to_voice_ns is not None)
-
-
-def _measured_ns(record: Record) -> int:
-    if record.wav_voice_to_voice_ns is not None:
-        return record.wav_voice_to_voice_ns
-    assert record.timeline is not None
-    return record.timeline.total_ns
-
-
-def _figures(one: Forecast, change: Change) -> dict[str, Any]:
-    """A forecast for machines (ms)."""
-    compared = difference(one.measured_ms, one.predicted_ms)
-    parts = {}
-    for part in PARTS:
-        was, now = map(describe, one.parts_ms(part))
-        if was is not None and now is not None:
-            parts[part] = {"measured": was.median, "predicted": now.median}
-    silent_ms = one.underrun_ms
-    return {
-        "n": len(one.turns),
-        "left_out": one.left_out,
-        "measured_ms": _plain(describe(one.measured_ms)),
-        "predicted_ms": _plain(describe(one.predicted_ms)),
-        "difference_ms": compared and {"median": compared.median, "ci95": compared.ci95},
-        "parts_ms": parts,
-        "underrun_ms": {
-            "measured": silent_ms,
-            "predicted": None if _gaps_move(change) else silent_ms,
-        },
-        "cannot_predict": list(one.cannot),
-    }
-
-
-def _plain(found: Distribution | None) -> dict[str, Any] | None:
-    return None if found is None else asdict(found)
-
-
-def _show(console: Console, spec: str, change: Change, forecasts: Iterable[Forecast]) -> None:
+def _show(console: Console, spec: str, variants: Mapping[str, Mapping[str, Any]]) -> None:
     told: dict[str, None] = {}
     console.print(f"what if {spec}", style="bold")
-    for one in forecasts:
-        told |= dict.fromkeys(one.cannot)
+    for name, one in variants.items():
+        told |= dict.fromkeys(one["cannot_predict"])
         console.print()
-        left_out = f", {one.left_out} without a reply left out" if one.left_out else ""
-        console.print(f"{one.variant}: {count(len(one.turns), 'turn')}{left_out}")
-        if one.turns:
-            console.print(_table(one, change))
-            console.print(_conclusion(one), soft_wrap=True)
+        left_out = f", {one['left_out']} without a reply left out" if one["left_out"] else ""
+        console.print(f"{name}: {count(one['n'], 'turn')}{left_out}")
+        if one["n"]:
+            console.print(_table(one))
+            console.print(_conclusion(one["parts_ms"]), soft_wrap=True)
     console.print()
     for sentence in told:
         console.print(f"not predicted: {sentence}", style="dim", soft_wrap=True)
     console.print()
 
 
-def _table(one: Forecast, change: Change) -> Table:
+def _table(one: Mapping[str, Any]) -> Table:
     table = Table("voice-to-voice (ms)", box=None, pad_edge=False)
     for heading in ("measured", "predicted", "difference"):
         table.add_column(heading, justify="right")
-    was, now = describe(one.measured_ms), describe(one.predicted_ms)
-    compared = difference(one.measured_ms, one.predicted_ms)
-    assert was is not None and now is not None and compared is not None
-    table.add_row(
-        "median",
-        _with_interval(was.median, was.ci95),
-        _with_interval(now.median, now.ci95),
-        _with_interval(compared.median, compared.ci95, sign="+"),
-    )
-    table.add_row("p90", f"{was.p90:.0f}", f"{now.p90:.0f}", f"{now.p90 - was.p90:+.0f}")
-    for part in PARTS:
-        before, after = (statistics.median(values) for values in one.parts_ms(part))
-        if before or after:
+    was, now, apart = one["measured_ms"], one["predicted_ms"], one["difference_ms"]
+    table.add_row("median", _sure(was), _sure(now), _sure(apart, sign="+"))
+    rows = {"p90": {"measured": was["p90"], "predicted": now["p90"]}}
+    rows |= {f"  {LABELS[part]}": values for part, values in one["parts_ms"].items()}
+    rows["gaps in the reply, mean"] = one["underrun_ms"]
+    for label, values in rows.items():
+        before, after = values["measured"], values["predicted"]
+        if after is None:
+            table.add_row(label, f"{before:.0f}", NONE, NONE)
+        elif before or after:
             moved = f"{round(after) - round(before):+d}"
-            table.add_row(f"  {LABELS[part]}", f"{before:.0f}", f"{after:.0f}", moved)
-    if silent_ms := one.underrun_ms:
-        same = (NONE, NONE) if _gaps_move(change) else (f"{silent_ms:.0f}", "+0")
-        table.add_row("gaps in the reply, mean", f"{silent_ms:.0f}", *same)
+            table.add_row(label, f"{before:.0f}", f"{after:.0f}", moved)
     return table
 
 
-def _with_interval(middle: float, interval: Interval | None, *, sign: str = "") -> str:
+def _sure(found: Mapping[str, Any], *, sign: str = "") -> str:
+    """A median with its interval."""
+    middle, interval = found["median"], found["ci95"]
     if interval is None:
         return f"{middle:{sign}.0f}"
     return f"{middle:{sign}.0f} ({interval[0]:{sign}.0f} … {interval[1]:{sign}.0f})"
 
 
-def _conclusion(one: Forecast) -> str:
+def _conclusion(parts: Mapping[str, Mapping[str, float]]) -> str:
     """Which parts the change moved, in a sentence."""
-    moved = {
-        part: statistics.median(b - a for a, b in zip(*one.parts_ms(part), strict=True))
-        for part in PARTS
-    }
-    grown = [part for part in PARTS if moved[part] >= NAMED_MS]
-    shrunk = [part for part in PARTS if moved[part] <= -NAMED_MS]
-    if not grown and not shrunk:
-        return "  no part moves in the middle turn: the change is hidden, or small"
+    moved = {part: values["predicted"] - values["measured"] for part, values in parts.items()}
     told = []
-    for verb, parts in (("shrinks", shrunk), ("grows", grown)):
-        told += [f"{LABELS[part]} {verb} by {abs(moved[part]):.0f} ms" for part in parts]
+    for verb, sign in (("shrinks", -1), ("grows", 1)):
+        told += [
+            f"{LABELS[part]} {verb} by {abs(ms):.0f} ms"
+            for part, ms in moved.items()
+            if sign * ms >= NAMED_MS
+        ]
+    if not told:
+        return "  no part moves in the middle turn: the change is hidden, or small"
     return f"  {', '.join(told)}"

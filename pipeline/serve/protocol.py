@@ -21,7 +21,7 @@ import numpy as np
 from pipeline.events import Samples
 from pipeline.serve.requests import (
     RATE,
-    Event,
+    JsonObject,
     RequestRefused,
     invalid,
     new_session,
@@ -34,7 +34,7 @@ from pipeline.text.alignment import whole_words
 LEAST_COMMIT_MS = 100
 """A commit by the client needs so much sound."""
 
-Status = Literal["completed", "cancelled", "failed", "incomplete"]
+ResponseStatus = Literal["completed", "cancelled", "failed", "incomplete"]
 
 
 class Author:
@@ -45,7 +45,7 @@ class Author:
         send: Is given each event.
     """
 
-    def __init__(self, tag: str, send: Callable[[Event], None]) -> None:
+    def __init__(self, tag: str, send: Callable[[JsonObject], None]) -> None:
         self._tag = tag
         self._send = send
         self._count = 0
@@ -125,7 +125,7 @@ class KeptItem:
         cuts: How often it was truncated.
     """
 
-    about: Event
+    about: JsonObject
     sound: Samples | None = None
     words: Sequence[tuple[int, int]] = ()
     cuts: int = 0
@@ -162,7 +162,7 @@ class Items:
         """The id of the newest item."""
         return self.kept[-1].id if self.kept else None
 
-    def create(self, event: Event) -> None:
+    def create(self, event: JsonObject) -> None:
         """Do a client's `conversation.item.create`, as `parse` gave it.
 
         Raises:
@@ -265,7 +265,7 @@ class Items:
 
 
 class RealtimeResponse:
-    """One response: `begin`, then `open`, `text`, `audio`, `close` and `call`, then `end`.
+    """One response: `begin`, then `open`, `text`, `audio`, `close` and `call`.
 
     Args:
         author: Writes the connection's events.
@@ -283,7 +283,9 @@ class RealtimeResponse:
         made_audio: Tokens of sound that it made so far.
     """
 
-    def __init__(self, author: Author, session: Event, options: Event, items: Items) -> None:
+    def __init__(
+        self, author: Author, session: JsonObject, options: JsonObject, items: Items
+    ) -> None:
         self._author = author
         self._items = items
         self.id = author.new_id("resp")
@@ -291,7 +293,7 @@ class RealtimeResponse:
         self.output: list[KeptItem] = []
         self.made_text = self.made_audio = 0
         audio = session["audio"]["output"] | options.get("audio", {}).get("output", {})
-        self._about: Event = {
+        self._about: JsonObject = {
             "object": "realtime.response",
             "id": self.id,
             "conversation_id": items.id if self.in_band else None,
@@ -309,7 +311,7 @@ class RealtimeResponse:
 
     def begin(self) -> None:
         """Say that it begins."""
-        self._author.tell("response.created", response=self._now("in_progress"))
+        self._author.tell("response.created", response=self.now("in_progress"))
 
     def open(self) -> None:
         """Begin a message, still empty."""
@@ -367,19 +369,10 @@ class RealtimeResponse:
         self.made_text += text_tokens(name) + text_tokens(arguments)
         self._finish(item, "completed")
 
-    def end(self, status: Status, usage: Event, **details: Any) -> None:
-        """Say that it is over, after `close`.
-
-        Args:
-            status: How it ended.
-            usage: From a `Meter`.
-            details: `reason` for `cancelled` (`turn_detected`, `client_cancelled`) and
-                `incomplete` (`max_output_tokens`, `content_filter`); `error` for `failed` (`type`,
-                `code` and `message`).
-        """
-        more = None if status == "completed" else {"type": status, **details}
-        response = self._now(status) | {"status_details": more, "usage": usage}
-        self._author.tell("response.done", response=response)
+    def now(self, status: ResponseStatus | Literal["in_progress"]) -> JsonObject:
+        """What it is now."""
+        output = [copy.deepcopy(item.about) for item in self.output]
+        return {**self._about, "output": output, "status": status, "status_details": None}
 
     def _add(self, kind: str, **fields: Any) -> KeptItem:
         about = {"id": self._author.new_id("item"), "object": "realtime.item"}
@@ -406,14 +399,10 @@ class RealtimeResponse:
         where["output_index"] = len(self.output) - 1
         self._author.tell(f"response.{kind}", **where, **fields)
 
-    def _part(self) -> Event:
+    def _part(self) -> JsonObject:
         if self.speaks:
             return {"type": "audio", "transcript": self._text}
         return {"type": "text", "text": self._text}
-
-    def _now(self, status: Status | Literal["in_progress"]) -> Event:
-        output = [copy.deepcopy(item.about) for item in self.output]
-        return {**self._about, "output": output, "status": status, "status_details": None}
 
 
 def user_tokens(ms: float) -> int:
@@ -468,7 +457,7 @@ class Meter:
     def __init__(self) -> None:
         self._read: list[ReadPart] = []
 
-    def usage(self, read: Sequence[ReadPart], made_text: int, made_audio: int) -> Event:
+    def usage(self, read: Sequence[ReadPart], made_text: int, made_audio: int) -> JsonObject:
         """The usage of a response, as `response.done` has it.
 
         Args:
@@ -543,9 +532,9 @@ class ServerSide:
         self._meter = Meter()
 
     @property
-    def detection(self) -> Event | None:
+    def detection(self) -> JsonObject | None:
         """The settings of turn detection; None: the client says itself when a turn is over."""
-        found: Event | None = self.session["audio"]["input"]["turn_detection"]
+        found: JsonObject | None = self.session["audio"]["input"]["turn_detection"]
         return found
 
     def begin(self) -> None:
@@ -554,7 +543,7 @@ class ServerSide:
         about = {"id": self.items.id, "object": "realtime.conversation"}
         self.author.tell("conversation.created", conversation=about)
 
-    def receive(self, message: str | bytes) -> Event | None:
+    def receive(self, message: str | bytes) -> JsonObject | None:
         """Do what a client asks for, as far as that is the protocol's own.
 
         Returns:
@@ -621,15 +610,23 @@ class ServerSide:
         usage = {"type": "duration", "seconds": item.ms / 1000}
         self.author.tell(f"{kind}.completed", **where, transcript=text, usage=usage)
 
-    def respond(self, options: Event | None = None) -> RealtimeResponse:
+    def respond(self, options: JsonObject | None = None) -> RealtimeResponse:
         """A response, which is to be begun; `options` are those of `response.create`."""
         response = RealtimeResponse(self.author, self.session, options or {}, self.items)
         if response.in_band:
             self.active = response
         return response
 
-    def end(self, response: RealtimeResponse, status: Status, **details: Any) -> None:
-        """End a response and say what it cost; see `RealtimeResponse.end`."""
+    def end(self, response: RealtimeResponse, status: ResponseStatus, **details: Any) -> None:
+        """End a response and say what it cost.
+
+        Args:
+            response: Which; an open message of it ends as incomplete.
+            status: How it ended.
+            details: `reason` for `cancelled` (`turn_detected`, `client_cancelled`) and
+                `incomplete` (`max_output_tokens`, `content_filter`); `error` for `failed` (`type`,
+                `code` and `message`).
+        """
         response.close("incomplete")
         session = self.session
         told = [session["instructions"], json.dumps(session["tools"]) if session["tools"] else ""]
@@ -637,11 +634,13 @@ class ServerSide:
         # A model does not read what it says itself.
         read += [ReadPart.of(item) for item in self.items.kept if item not in response.output]
         usage = self._meter.usage(read, response.made_text, response.made_audio)
-        response.end(status, usage, **details)
+        more = None if status == "completed" else {"type": status, **details}
+        done = response.now(status) | {"status_details": more, "usage": usage}
+        self.author.tell("response.done", response=done)
         if response is self.active:
             self.active = None
 
-    def _do(self, event: Event) -> None:
+    def _do(self, event: JsonObject) -> None:
         match event["type"]:
             case "session.update":
                 self._update(event["session"])
@@ -678,7 +677,7 @@ class ServerSide:
                     message = "Cancellation failed: no active response found."
                     raise RequestRefused("response_cancel_not_active", message)
 
-    def _update(self, update: Event) -> None:
+    def _update(self, update: JsonObject) -> None:
         update = dict(update)
         if update.get("model") == self._asked:
             del update["model"]

@@ -33,7 +33,7 @@ RATE = 24_000
 MOST_APPENDED = 15 * 1024 * 1024
 """Bytes of sound in one append, as the protocol allows."""
 
-Event = dict[str, Any]
+JsonObject = dict[str, Any]
 """An event, an item or the session, as it goes into JSON."""
 
 INVALID_EVENT = "invalid_event"
@@ -163,6 +163,10 @@ class _Session(_Options):
     audio: _Audio = _Audio()
 
 
+class _ResponseAudio(_Exact):
+    output: _Output = _Output()
+
+
 _Name = Annotated[str, Field(max_length=64)]
 _Value = Annotated[str, Field(max_length=512)]
 
@@ -171,7 +175,7 @@ class _Response(_Options):
     conversation: Literal["auto", "none"] = "auto"
     input: list[Any] | None = None
     metadata: Annotated[dict[_Name, _Value], Field(max_length=16)] | None = None
-    audio: dict[str, Any] = {}
+    audio: _ResponseAudio = _ResponseAudio()
 
 
 class _Text(_Lenient):
@@ -274,7 +278,7 @@ _REQUEST: TypeAdapter[_Request] = TypeAdapter(
 )
 
 
-def parse(message: str | bytes) -> Event:
+def parse(message: str | bytes) -> JsonObject:
     """Read a client's event: its type is known, its fields are there and of their types.
 
     Raises:
@@ -300,7 +304,7 @@ def parse(message: str | bytes) -> Event:
     return event
 
 
-def sound_of(event: Event) -> Samples:
+def sound_of(event: JsonObject) -> Samples:
     """The sound of `input_audio_buffer.append`: int16, as it was sent.
 
     Raises:
@@ -317,7 +321,7 @@ def sound_of(event: Event) -> Samples:
     return np.frombuffer(data, "<i2").astype(np.int16)
 
 
-def new_session(session_id: str, model: str, expires_at: int) -> Event:
+def new_session(session_id: str, model: str, expires_at: int) -> JsonObject:
     """A session as it is before any update.
 
     Args:
@@ -329,7 +333,7 @@ def new_session(session_id: str, model: str, expires_at: int) -> Event:
     return session.model_dump(exclude={"reasoning", "parallel_tool_calls"})
 
 
-def updated(session: Event, update: Event, *, voice_fixed: bool = False) -> Event:
+def updated(session: JsonObject, update: JsonObject, *, voice_fixed: bool = False) -> JsonObject:
     """The session after a client's `session.update`; the one given is left as it is.
 
     What an update does not name stays as it is; null, an empty text or an empty list clears.

@@ -169,7 +169,7 @@ class Network:
         return ", ".join(said)
 
 
-Turns = Annotated[tuple[ScriptedTurn, ...], Field(min_length=1)]
+ScriptedTurns = Annotated[tuple[ScriptedTurn, ...], Field(min_length=1)]
 """A conversation; after its last turn it begins again."""
 
 
@@ -192,7 +192,7 @@ class Script:
     """
 
     name: Annotated[str, Field(min_length=1)]
-    conversations: Annotated[Mapping[str, Turns], Field(min_length=1)]
+    conversations: Annotated[Mapping[str, ScriptedTurns], Field(min_length=1)]
     source: str = ""
     latency: Latency = Latency()
     network: Network = Network()

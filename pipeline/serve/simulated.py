@@ -7,7 +7,6 @@ import http
 import json
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
@@ -23,10 +22,10 @@ from pipeline.serve.protocol import (
     Author,
     KeptItem,
     RealtimeResponse,
+    ResponseStatus,
     ServerSide,
-    Status,
 )
-from pipeline.serve.requests import RATE, Event, RequestRefused
+from pipeline.serve.requests import RATE, JsonObject, RequestRefused
 from pipeline.serve.script import (
     MODEL_SEPARATOR,
     Fault,
@@ -64,9 +63,6 @@ KEPT_S = 2
 
 OPEN_NS = 5 * NS_PER_MS
 """So long before a reply's first sound its message begins and has its first word."""
-
-LIMITS = {"requests": 10_000, "tokens": 1_000_000}
-"""What `rate_limits.updated` shows; nothing is limited."""
 
 QUOTA = {
     "type": "insufficient_quota",
@@ -192,21 +188,6 @@ class _Over(Exception):
     """The client is gone, and with it all that is done for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Due:
-    """Something to be answered.
-
-    Attributes:
-        number: Of the user's turn, from 0.
-        first_ns: When the first sound of the answer is due.
-        follow_up: Its tools were called, so that the reply is due.
-    """
-
-    number: int
-    first_ns: int
-    follow_up: bool = False
-
-
 class _Session:
     """A conversation with one client: what it sends is heard, done and answered.
 
@@ -226,7 +207,8 @@ class _Session:
         self._sounds = sounds
         self._wire = wire
         self._clock = clock
-        self._author = Author(f"{seed.replace('/', '_')}_", lambda e: wire.send(json.dumps(e)))
+        tag = f"{seed.replace('/', '_')}_"
+        self._author = Author(tag, lambda event: wire.send(json.dumps(event)))
         self._side = ServerSide(
             self._author,
             f"simulated:{script.name}",
@@ -269,7 +251,7 @@ class _Session:
             if event is not None:
                 self._do(event, arrived_ns)
 
-    def _do(self, event: Event, arrived_ns: int) -> None:
+    def _do(self, event: JsonObject, arrived_ns: int) -> None:
         match event["type"]:
             case "session.update":
                 detection = self._side.detection or {}
@@ -294,7 +276,7 @@ class _Session:
             case "response.cancel":
                 self._cancel("client_cancelled")
 
-    def _created(self, item: Event) -> None:
+    def _created(self, item: JsonObject) -> None:
         if item.get("role") == "user":
             self._next_turn()
         elif item["type"] == "function_call_output":
@@ -324,7 +306,7 @@ class _Session:
             if side.detection["interrupt_response"]:
                 self._withdraw()
                 self._cancel("turn_detected")
-        self._tasks.create_task(self._fault(self._users, "speech"))
+        self._tasks.create_task(self._fault(self._turn(self._users), "speech"))
 
     def _stop(self, ended: UtteranceEdge) -> None:
         """The user's utterance is over; say so a little later, and answer."""
@@ -343,7 +325,7 @@ class _Session:
                 return
             self._last = (number, True)
             await self._free.wait()
-            self._answer(_Due(number, ended.t_ns + latency), {})
+            self._answer(number, ended.t_ns + latency)
 
         self._waiting = self._tasks.create_task(answer())
 
@@ -367,20 +349,34 @@ class _Session:
         """The turn of that number, from 0; past the last they begin again."""
         return self._turns[number % len(self._turns)]
 
-    def _respond(self, options: Event) -> None:
+    def _respond(self, options: JsonObject) -> None:
         number, follow_up = self._last
         now = self._clock.now_ns()
         from_ns = now if self._ended is None else self._ended.t_ns
         self._ended = None
-        due = max(from_ns + self._latencies.draw_ns(), now)
-        self._answer(_Due(number, due, follow_up), options)
+        first_ns = max(from_ns + self._latencies.draw_ns(), now)
+        self._answer(number, first_ns, options, follow_up=follow_up)
         # Asked again, it does not call again.
         self._last = (number, True)
 
-    def _answer(self, due: _Due, options: Event) -> None:
-        """Begin a response; `options` are those of the client's `response.create`."""
+    def _answer(
+        self,
+        number: int,
+        first_ns: int,
+        options: JsonObject | None = None,
+        *,
+        follow_up: bool = False,
+    ) -> None:
+        """Begin a response.
+
+        Args:
+            number: Of the user's turn, from 0.
+            first_ns: When its first sound is due.
+            options: Those of the client's `response.create`.
+            follow_up: The turn's tools were called, so that the reply is due.
+        """
         response = self._side.respond(options)
-        task = self._tasks.create_task(self._make(due, response))
+        task = self._tasks.create_task(self._make(response, number, first_ns, follow_up))
         if response.in_band:
             self._task = task
             self._free.clear()
@@ -396,23 +392,20 @@ class _Session:
             self._task.cancel()
             self._end(self._side.active, "cancelled", reason=reason)
 
-    def _end(self, response: RealtimeResponse, status: Status, **details: Any) -> None:
+    def _end(self, response: RealtimeResponse, status: ResponseStatus, **details: Any) -> None:
         """End a response."""
         self._side.end(response, status, **details)
-        limits = [
-            {"name": name, "limit": limit, "remaining": limit, "reset_seconds": 0.0}
-            for name, limit in LIMITS.items()
-        ]
-        self._author.tell("rate_limits.updated", rate_limits=limits)
         if response.in_band:
             self._task = None
             self._free.set()
 
-    async def _make(self, due: _Due, response: RealtimeResponse) -> None:
+    async def _make(
+        self, response: RealtimeResponse, number: int, first_ns: int, follow_up: bool
+    ) -> None:
         """Make a response: the turn's calls, or its reply."""
-        turn, first_ns = self._turn(due.number), due.first_ns
-        calls = () if due.follow_up else turn.calls
-        if not calls and await self._fault(due.number, "before reply"):
+        turn = self._turn(number)
+        calls = () if follow_up else turn.calls
+        if not calls and await self._fault(turn, "before reply"):
             return
         response.begin()
         for call in calls:
@@ -422,31 +415,30 @@ class _Session:
                 first_ns = 0
             await sleep_until(first_ns, self._clock)
             call_id = self._author.new_id("call")
-            self._calls[call_id] = due.number
+            self._calls[call_id] = number
             response.call(call.name, json.dumps(dict(call.arguments)), call_id)
-        if not calls and not await self._reply(response, due):
+        if not calls and not await self._reply(response, turn, first_ns):
             return
         self._end(response, "completed")
         if not calls:
-            await self._fault(due.number, "after reply")
+            await self._fault(turn, "after reply")
 
-    async def _reply(self, response: RealtimeResponse, due: _Due) -> bool:
+    async def _reply(self, response: RealtimeResponse, turn: ScriptedTurn, first_ns: int) -> bool:
         """Say the turn's reply, with its fault; whether it is to be ended as completed."""
-        turn = self._turn(due.number)
         kind = turn.fault.kind if turn.fault is not None else ""
         said = self._pieces(turn.reply, turn.fault)
         middle = max(1, len(said) // 2)
         if kind == "quota":
             if turn.fault is not None and turn.fault.at == "mid reply":
-                await self._say(response, said[:middle], due.first_ns)
+                await self._say(response, said[:middle], first_ns)
             self._end(response, "failed", error=QUOTA)
             return False
         if not turn.reply:
-            await sleep_until(due.first_ns, self._clock)
+            await sleep_until(first_ns, self._clock)
             return True
-        await self._say(response, said[:middle], due.first_ns)
+        await self._say(response, said[:middle], first_ns)
         if kind != "half":
-            if await self._fault(due.number, "mid reply"):
+            if await self._fault(turn, "mid reply"):
                 return False
             await self._say_more(response, said[middle:])
         response.close()
@@ -483,9 +475,9 @@ class _Session:
             sound = at_rate(sound, fault.rate)
         return list(pieces(text, sound))
 
-    async def _fault(self, number: int, at: FaultTime) -> bool:
+    async def _fault(self, turn: ScriptedTurn, at: FaultTime) -> bool:
         """Let go wrong what goes wrong in that turn at that time; whether nothing comes after."""
-        fault = self._turn(number).fault
+        fault = turn.fault
         if fault is None or fault.at != at:
             return False
         match fault.kind:

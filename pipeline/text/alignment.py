@@ -72,7 +72,7 @@ class Sound:
         return Sound(self.samples[samples:], words)
 
 
-class Place(NamedTuple):
+class PhonemePlace(NamedTuple):
     """Where a word ends in phonemes: after so many of those of a sentence."""
 
     sentence: int
@@ -91,13 +91,19 @@ def words(text: str) -> list[Word]:
     return [Word(m.group(), m.end()) for m in _WORD.finditer(text)]
 
 
-def places(sentences: Sequence[Sequence[str]], alone: Sequence[Sequence[str]]) -> list[Place]:
+def places(
+    sentences: Sequence[Sequence[str]],
+    alone: Sequence[Sequence[str]],
+    *,
+    largest: int = LARGEST,
+) -> list[PhonemePlace]:
     """Where words end in the phonemes of the sentences that they make up.
 
     Args:
         sentences: Phonemes of the text, by sentence, with spaces and punctuation.
         alone: Phonemes of each word as if it were all of the text; [] for one without sound,
             which then ends with the word before it.
+        largest: Pairs of phonemes that are compared.
 
     Returns:
         One place for each word, in order. The last is after all that sounds.
@@ -109,15 +115,15 @@ def places(sentences: Sequence[Sequence[str]], alone: Sequence[Sequence[str]]) -
         ends.append(len(expected))
         expected.append(" ")
     # How far the sounding phonemes go, after each symbol that is compared.
-    spoken, sounding = list[str](), [Place(0, 0)]
+    spoken, sounding = list[str](), [PhonemePlace(0, 0)]
     for s, sentence in enumerate(sentences):
         for i, phoneme in enumerate([*sentence, " "]):
             if _is_compared(phoneme):
                 spoken.append(phoneme)
-                sounding.append(sounding[-1] if phoneme == " " else Place(s, i + 1))
+                sounding.append(sounding[-1] if phoneme == " " else PhonemePlace(s, i + 1))
             elif _prolongs(phoneme) and spoken and spoken[-1] != " ":
-                sounding[-1] = Place(s, i + 1)
-    reached = _aligned(expected, spoken)
+                sounding[-1] = PhonemePlace(s, i + 1)
+    reached = _aligned(expected, spoken, largest)
     found = [sounding[reached[end]] for end in ends]
     begin = 0
     for i, end in enumerate(ends):
@@ -147,10 +153,10 @@ def _sounding_end(phonemes: Sequence[str]) -> int:
     return next((i + 1 for i in reversed(range(len(phonemes))) if phonemes[i] != " "), 0)
 
 
-def _aligned(left: Sequence[str], right: Sequence[str]) -> list[int]:
+def _aligned(left: Sequence[str], right: Sequence[str], largest: int) -> list[int]:
     """For each symbol of `left`, and for its end: how many of `right` come before it."""
     rows, columns = len(left), len(right)
-    if rows * columns > LARGEST:
+    if rows * columns > largest:
         return [i * columns // rows for i in range(rows + 1)]
     costs, total = _costs(left, right)
     reached = [columns] * (rows + 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -78,7 +77,8 @@ class Spoken:
         expected = len(clause.text) / CHARS_PER_SECOND * self._rate
         length = sound.samples if sound.complete else max(sound.samples, expected)
         reached = clause.start + int((clause.end - clause.start) * played / length)
-        return _word_end(text, clause.start, reached)
+        kept = alignment.whole_words(text[clause.start :], reached - clause.start)
+        return clause.start + len(kept) if kept else 0
 
     def _by_words(self, text: str, sound: _Sound, played: int) -> int:
         clause = sound.clause
@@ -94,13 +94,3 @@ class _Sound:
     samples: int = 0
     words: list[tuple[int, int]] | None = None
     complete: bool = False
-
-
-def _word_end(text: str, start: int, reached: int) -> int:
-    """The end of the last word of `text[start:]` that ends at or before `reached`; else 0."""
-    ends = [m.end() for m in re.finditer(r"\S+", text[start:reached])]
-    if not ends:
-        return 0
-    if reached >= len(text) or text[reached].isspace() or start + ends[-1] < reached:
-        return start + ends[-1]
-    return start + ends[-2] if len(ends) > 1 else 0

@@ -12,7 +12,7 @@ from studio import ROOT, Outside, Play, Studio, Talk
 from pipeline.audio.files import read_audio
 from pipeline.clock import NS_PER_S
 from pipeline.events import Samples
-from pipeline.timeline import PARTS, Timeline
+from pipeline.trace import PARTS, Timeline
 
 QUESTIONS = (11, 14, 2, 29, 8, 25)
 """Development recordings: whole sentences, five voices of three synthesisers."""

@@ -28,7 +28,6 @@ from rich.console import Console
 from pipeline.audio.files import WavWriter, read_audio
 from pipeline.audio.line import Ends
 from pipeline.config import Settings, load
-from pipeline.console import Display
 from pipeline.conversation.cascade import Cascade
 from pipeline.engines.llm import Used
 from pipeline.engines.local import LocalEngines
@@ -36,6 +35,7 @@ from pipeline.engines.vad import VoiceDetector
 from pipeline.events import Event, Samples, Usage
 from pipeline.models.catalogue import Catalogue
 from pipeline.talk import Driver
+from pipeline.terminal import Display
 from pipeline.trace import Trace
 
 # isort: split

@@ -29,7 +29,7 @@ from pipeline.audio.audible import ending, onset
 from pipeline.audio.files import WavWriter
 from pipeline.clock import NS_PER_S
 from pipeline.events import Samples
-from pipeline.timeline import WORK
+from pipeline.trace import WORK
 
 ROOT = Path(__file__).resolve().parents[2]
 HANG_S = 60

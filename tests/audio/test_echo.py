@@ -296,38 +296,39 @@ def test_half_duplex_hears_nothing_of_an_echo(room: Room) -> None:
     assert not voiced(heard.clean).any()
 
 
-@pytest.fixture
-def not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("mode", "live", "installed", "means", "note"),
+    [
+        ("auto", True, True, EchoCanceller, "--echo off"),
+        ("auto", True, False, HalfDuplex, "voice-cascade[echo]"),
+        ("auto", False, True, None, ""),
+        ("auto", False, False, None, ""),
+        ("cancel", True, True, EchoCanceller, ""),
+        ("half-duplex", False, False, HalfDuplex, ""),
+        ("off", True, True, None, ""),
+    ],
+)
+def test_what_is_done_is_said_in_a_line_unless_it_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+    mode: echo.EchoMode,
+    live: bool,
+    installed: bool,
+    means: type[echo.Echo] | None,
+    note: str,
+) -> None:
+    monkeypatch.setattr(echo, "find_spec", lambda name: name if installed else None)
+    made, told = choose(mode, live=live)
+    assert made is means
+    assert note in told and bool(told) == bool(note)
+    assert "\n" not in told
+
+
+def test_asking_for_the_canceller_without_the_extra_tells_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(echo, "find_spec", lambda name: None)
-
-
-def test_auto_cancels_between_devices() -> None:
-    make, note = choose("auto", live=True)
-    assert make is EchoCanceller
-    assert "--echo off" in note
-    assert choose("auto", live=False) == (None, "")
-
-
-@pytest.mark.usefixtures("not_installed")
-def test_without_the_extra_it_is_deaf_and_says_so() -> None:
-    make, note = choose("auto", live=True)
-    assert make is HalfDuplex
-    assert "half-duplex" in note
-    assert "voice-cascade[echo]" in note
-    assert "\n" not in note
-    assert choose("auto", live=False) == (None, "")
-
-
-@pytest.mark.usefixtures("not_installed")
-def test_asking_for_the_canceller_without_the_extra_tells_how_to_get_it() -> None:
     with pytest.raises(BadInput, match=r'pip install "voice-cascade\[echo\]"'):
         Ends(AudioSettings(echo="cancel"), ["mic"], "speaker")
-
-
-def test_what_is_asked_for_is_done_without_a_word() -> None:
-    assert choose("cancel", live=True) == (EchoCanceller, "")
-    assert choose("half-duplex", live=False) == (HalfDuplex, "")
-    assert choose("off", live=True) == (None, "")
 
 
 async def test_the_ends_clean_what_they_hear(tmp_path: Path) -> None:

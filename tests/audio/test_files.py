@@ -16,8 +16,7 @@ import pytest
 from av.audio.stream import AudioStream
 from av.video.stream import VideoStream
 
-from pipeline.audio import files
-from pipeline.audio.files import WavWriter, duration_s, read_audio
+from pipeline.audio.files import WavWriter, read_audio
 from pipeline.errors import BadInput, StageError
 from pipeline.events import Samples
 
@@ -72,7 +71,6 @@ def test_reads_any_format(tmp_path: Path, name: str, codec: str, channels: int, 
     path = encode(tmp_path / name, codec, sound, 48000)
     heard = read(path, rate).astype(float) / 32768
     assert abs(len(heard) / rate - 1) < 0.05  # lossy formats pad their ends
-    assert abs(duration_s(path) - 1) < 0.05
     middle = heard[rate // 4 : -rate // 4]
     assert 0.32 < np.sqrt(np.mean(middle**2)) < 0.38  # 0.5 / sqrt(2)
     spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle))))
@@ -94,7 +92,6 @@ def test_reads_a_recording() -> None:
         rate, frames = file.getframerate(), file.getnframes()
         expected = np.frombuffer(file.readframes(frames), np.int16)
     np.testing.assert_array_equal(read(RECORDING, rate), expected)
-    assert duration_s(RECORDING) == pytest.approx(frames / rate)
 
 
 def test_does_not_load_a_long_file_into_memory(tmp_path: Path) -> None:
@@ -147,8 +144,6 @@ def test_says_what_is_wrong_with_a_file(tmp_path: Path, index: int) -> None:
         read(path, 16000)
     assert str(path) in str(caught.value)
     assert len(str(caught.value).splitlines()) <= 2
-    with pytest.raises(BadInput):
-        print(duration_s(path) or read(path, 16000))
 
 
 def test_bad_files_are_noticed_before_iterating(tmp_path: Path) -> None:
@@ -181,19 +176,18 @@ def test_gives_what_decodes_of_a_damaged_file(
     assert str(damaged) in caplog.text
 
 
-def test_gives_what_there_is_of_a_recording_that_crashed(tmp_path: Path) -> None:
-    path = tmp_path / "cut.wav"
-    data = RECORDING.read_bytes()
-    path.write_bytes(data[: len(data) // 2])
-    assert len(read(path, 16000)) == pytest.approx(len(read(RECORDING, 16000)) / 2, rel=0.02)
-
-
-def test_says_so_when_a_file_is_cut_short(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = encode(tmp_path / "a.flac", "flac", tone(16000, 4)[np.newaxis], 16000)
+@pytest.mark.parametrize("codec", ["flac", "pcm_s16le"])
+def test_gives_what_there_is_of_a_file_that_is_cut_short(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, codec: str
+) -> None:
+    """As a recording is whose program crashed."""
+    name = "a.flac" if codec == "flac" else "a.wav"
+    path = encode(tmp_path / name, codec, tone(16000, 4)[np.newaxis], 16000)
     os.truncate(path, path.stat().st_size // 2)
     with caplog.at_level(logging.WARNING):
         assert 16000 < len(read(path, 16000)) < 3 * 16000
-    assert "cut short" in caplog.text
+    # Of a WAV FFmpeg takes what is there for its length.
+    assert ("cut short" in caplog.text) == (codec == "flac")
 
 
 def test_says_so_when_nothing_decodes(tmp_path: Path) -> None:
@@ -291,9 +285,8 @@ def test_a_disk_that_is_full_from_the_start() -> None:
         WavWriter(Path("/dev/full"), 16000)
 
 
-def test_ends_where_the_format_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "MOST_BYTES", 44 + 1001)
-    writer = WavWriter(tmp_path / "a.wav", 16000)
+def test_ends_where_the_format_ends(tmp_path: Path) -> None:
+    writer = WavWriter(tmp_path / "a.wav", 16000, most_bytes=44 + 1001)
     writer.write(np.zeros(400, np.int16))
     with pytest.raises(StageError, match="4 GiB"):
         writer.write(np.zeros(400, np.int16))

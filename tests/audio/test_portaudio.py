@@ -119,10 +119,10 @@ def test_says_how_to_install_portaudio() -> None:
     code = """
         import ctypes.util, json
         ctypes.util.find_library = lambda name: None
-        from pipeline.audio import devices
+        from pipeline.audio.portaudio import find_device
         from pipeline.errors import CascadeError
         try:
-            devices.find_device("input")
+            find_device("input")
         except CascadeError as error:
             print(json.dumps([str(error), error.exit_code]))
     """

@@ -23,7 +23,8 @@ def tone(seconds: float) -> Samples:
 LISTEN = """
     import asyncio, json, sys
     import numpy as np
-    from pipeline.audio.devices import Microphone, find_device
+    from pipeline.audio.devices import Microphone
+    from pipeline.audio.portaudio import find_device
 
     async def main():
         device = find_device("input")
@@ -67,8 +68,9 @@ def test_a_real_microphone_hears(pulse: Pulse, tmp_path: Path) -> None:
 SPEAK = """
     import asyncio, json, time
     import numpy as np
-    from pipeline.audio.devices import Speaker, find_device
+    from pipeline.audio.devices import Speaker
     from pipeline.audio.playout import Playout
+    from pipeline.audio.portaudio import find_device
 
     async def main():
         device = find_device("output")
@@ -126,7 +128,8 @@ def test_a_real_loudspeaker_plays_and_stops(pulse: Pulse) -> None:
 
 LOSE = """
     import asyncio, json
-    from pipeline.audio.devices import Microphone, Speaker, find_device
+    from pipeline.audio.devices import Microphone, Speaker
+    from pipeline.audio.portaudio import find_device
     from pipeline.audio.playout import Playout
     from pipeline.errors import StageError
 
@@ -171,7 +174,7 @@ def test_a_device_that_is_lost_ends_the_conversation(start_pulse: Callable[[], P
 def test_real_devices_are_listed_and_named(pulse: Pulse) -> None:
     told = pulse.run("""
         import json
-        from pipeline.audio.devices import find_device, list_devices
+        from pipeline.audio.portaudio import find_device, list_devices
         from pipeline.errors import BadInput
         try:
             find_device("input", "defualt")
@@ -193,7 +196,7 @@ def test_a_machine_without_devices(pulse: Pulse) -> None:
     told = pulse.run("""
         import json, os
         os.environ["PULSE_SERVER"] = "unix:/nowhere"
-        from pipeline.audio.devices import find_device, list_devices
+        from pipeline.audio.portaudio import find_device, list_devices
         from pipeline.errors import CascadeError
         if list_devices():
             print(json.dumps("hardware"))

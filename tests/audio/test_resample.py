@@ -3,14 +3,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.audio.resample import Resampler
+from pipeline.audio.resample import FINE_TAPS, TAPS, Resampler
 from pipeline.events import Samples
 
 RATES = [8000, 11025, 16000, 22050, 24000, 44100, 48000, 96000]
 
 
-def convert(samples: Samples, rate_in: int, rate_out: int, step: int) -> Samples:
-    resampler = Resampler(rate_in, rate_out)
+def convert(samples: Samples, rate_in: int, rate_out: int, step: int, taps: int = TAPS) -> Samples:
+    resampler = Resampler(rate_in, rate_out, taps=taps)
     pieces = [resampler.push(samples[i : i + step]) for i in range(0, len(samples), step)]
     return np.concatenate([*pieces, resampler.flush()])
 
@@ -25,9 +25,12 @@ def tone(rate: int, hz: float, seconds: float = 0.5, level: float = 16000) -> Sa
     rate_in=st.sampled_from(RATES),
     rate_out=st.sampled_from(RATES),
     step=st.integers(1, 1500),
+    taps=st.sampled_from([TAPS, FINE_TAPS]),
 )
-def test_output_has_the_length_of_the_input(n: int, rate_in: int, rate_out: int, step: int) -> None:
-    out = convert(np.full(n, 1000, np.int16), rate_in, rate_out, step)
+def test_output_has_the_length_of_the_input(
+    n: int, rate_in: int, rate_out: int, step: int, taps: int
+) -> None:
+    out = convert(np.full(n, 1000, np.int16), rate_in, rate_out, step, taps)
     assert len(out) == round(n * rate_out / rate_in)
     assert out.dtype == np.int16
 
@@ -40,12 +43,13 @@ def test_output_has_the_length_of_the_input(n: int, rate_in: int, rate_out: int,
 )
 def test_holds_back_no_more_than_its_delay(rate_in: int, rate_out: int, step: int) -> None:
     resampler = Resampler(rate_in, rate_out)
+    delay_s = 0.0 if rate_in == rate_out else TAPS / 2 / min(rate_in, rate_out)
     given_s = 0.0
     for fed in range(step, rate_in // 2, step):
         given_s += len(resampler.push(np.zeros(step, np.int16))) / rate_out
         held_s = fed / rate_in - given_s
-        full = fed / rate_in > 3 * resampler.delay_s
-        allowed_s = resampler.delay_s * (1 if full else 2)
+        full = fed / rate_in > 3 * delay_s
+        allowed_s = delay_s * (1 if full else 2)
         assert held_s <= allowed_s + 3 / min(rate_in, rate_out)
         assert held_s >= -1 / rate_out
 
@@ -72,6 +76,13 @@ def test_keeps_a_tone_and_takes_an_alias_out(rate_in: int, rate_out: int) -> Non
         assert np.abs(alias[middle].astype(int)).max() < 16
 
 
+def test_where_nobody_waits_the_filter_is_sharper() -> None:
+    kept = convert(tone(48000, 7200), 48000, 16000, 960, FINE_TAPS)[2000:-2000].astype(float)
+    assert np.sqrt(np.mean(kept**2)) == pytest.approx(16000 / np.sqrt(2), rel=0.01)
+    alias = convert(tone(48000, 8200), 48000, 16000, 960, FINE_TAPS)[2000:-2000]
+    assert np.abs(alias.astype(int)).max() < 2
+
+
 def test_full_scale_does_not_wrap() -> None:
     square = np.repeat(np.array([32767, -32768] * 50, np.int16), 220)
     out = convert(square, 22050, 48000, 441).astype(int)
@@ -84,7 +95,6 @@ def test_equal_rates_pass_through_untouched() -> None:
     resampler = Resampler(16000, 16000)
     assert resampler.push(samples) is samples
     assert len(resampler.flush()) == 0
-    assert resampler.delay_s == 0
 
 
 def test_begins_anew_after_a_flush() -> None:

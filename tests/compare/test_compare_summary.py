@@ -22,7 +22,7 @@ from pipeline.compare.scoring import tool_ok, turn_ok
 from pipeline.compare.summary import COLUMNS, summarise, write
 from pipeline.errors import StageError
 from pipeline.measure import summary as profile
-from pipeline.timeline import DIRECT_PARTS, PARTS
+from pipeline.trace import DIRECT_PARTS, PARTS
 
 STAMPED = f"{made.SIMULATED} [SIMULATED]"
 TABLE = prices()

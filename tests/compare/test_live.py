@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
 import wave
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,12 +24,10 @@ from support.virtual_time import run as in_virtual_time
 
 from pipeline.audio.audible import ending, onset
 from pipeline.audio.line import Ends
-from pipeline.compare.audition import Audition, ends_rate
 from pipeline.compare.keys import Keys
+from pipeline.compare.live import FADE_S, LiveComparison, UserVoice
+from pipeline.compare.panes import Screen
 from pipeline.compare.scenario import Scenario
-from pipeline.compare.screen import Screen
-from pipeline.compare.switch import FADE_S
-from pipeline.compare.voiced import Voiced
 from pipeline.config import AudioSettings, VadSettings
 from pipeline.errors import StageError
 from pipeline.events import Event, Failure, Frame, ReplyAudio, ReplyInterrupted, Samples
@@ -154,7 +151,6 @@ class Outcome:
     screen: Screen
     out: Samples
     folder: Path
-    rate: int
 
 
 def noise(path: Path, *starts_s: float) -> Path:
@@ -200,15 +196,13 @@ def hold(
         names = [way.name for way in ways]
         screen = Screen(Console(file=said, width=300), names, [False] * len(names))
         scenario = Scenario("live", "latency", "", ())
-        rate = ends_rate(ways)
         with Trace(folder / "trace") as trace, screen:
-            audition = Audition(
-                ways, scenario, ends, screen, trace, Voiced(Detector(), VadSettings()), as_json=True
-            )
-            async with ends.open(rate, lambda: False, mixed=audition.mixed):
-                code = await audition.run(Typed(keys))
+            voice = UserVoice(Detector(), VadSettings())
+            live = LiveComparison(ways, scenario, ends, screen, trace, voice, as_json=True)
+            async with ends.open(live.rate, lambda: False, mixed=live.mixed):
+                code = await live.run(Typed(keys))
         out, _ = read_wav(folder / "out.wav")
-        return Outcome(code, said.getvalue(), screen, out[:, 0], folder, rate)
+        return Outcome(code, said.getvalue(), screen, out[:, 0], folder)
 
     return in_virtual_time(work())
 
@@ -289,9 +283,8 @@ def test_both_latencies_are_measured(tmp_path: Path) -> None:
     assert len({line["session"] for line in lines}) == 2
 
 
-@pytest.mark.parametrize("key", ["2", "b", "\t", " "])
-def test_a_key_switches_in_the_middle_of_a_reply_without_a_click(tmp_path: Path, key: str) -> None:
-    outcome = hold(tmp_path, two(), {2.6: key})
+def test_a_key_switches_in_the_middle_of_a_reply_without_a_click(tmp_path: Path) -> None:
+    outcome = hold(tmp_path, two(), {2.6: "2"})
     pressed = 2.6 + 0.03
     assert share(cut(outcome, END_S + 0.4, 2.59), LOW) > 0.98
     assert share(cut(outcome, pressed + BLOCK_S + 0.015, 3.9), HIGH) > 0.98
@@ -462,15 +455,6 @@ def test_a_disk_that_is_full_is_no_end(tmp_path: Path) -> None:
     outcome = hold(tmp_path, two(), before=fill)
     assert outcome.code == 1
     assert outcome.out.any()
-
-
-def test_events_are_json_with_nothing_else_on_stdout(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    hold(tmp_path, two(), {2.5: "2q"})
-    out = capsys.readouterr().out
-    assert out
-    assert all("path" in json.loads(line) for line in out.splitlines())
 
 
 def test_the_words_are_on_plain_lines(tmp_path: Path) -> None:

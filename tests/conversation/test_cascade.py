@@ -38,8 +38,7 @@ from pipeline.events import (
     SpeechStopped,
     Transcript,
 )
-from pipeline.timeline import Timeline
-from pipeline.trace import Trace
+from pipeline.trace import Timeline, Trace
 from pipeline.turns.taker import TIMES, TurnTimes
 
 FRAME = RATE // 50

@@ -19,7 +19,7 @@ from pipeline.engines.llm import Messages
 from pipeline.engines.tools import ToolUse
 from pipeline.errors import StageError
 from pipeline.events import Event, ReplyAudio, ReplyText, Usage
-from pipeline.timeline import DETAILS
+from pipeline.trace import DETAILS
 
 STORY = (
     "Well, the train to Madrid leaves at nine in the morning, from platform four. "

@@ -24,7 +24,7 @@ from support.pulse import Pulse
 
 from pipeline.audio.audible import ending, onset
 from pipeline.speech_to_speech.brief import STAMP
-from pipeline.timeline import Timeline
+from pipeline.trace import Timeline
 
 QUESTION = 8
 SPOKEN = "When does the train to Madrid leave?"

@@ -44,7 +44,7 @@ from pipeline.config import SttSettings
 from pipeline.engines.whisper import Whisper
 from pipeline.events import Samples
 from pipeline.models.catalogue import Catalogue
-from pipeline.timeline import Timeline
+from pipeline.trace import Timeline
 from pipeline.turns.taker import RATE as STT_RATE
 
 ReadBack = Callable[[Samples, int], str]

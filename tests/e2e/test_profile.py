@@ -32,7 +32,7 @@ from pipeline.audio.audible import onset
 from pipeline.audio.files import WavWriter, read_audio
 from pipeline.measure.record import RECORDS, Record
 from pipeline.measure.wav import begin_of, stereo
-from pipeline.timeline import PARTS
+from pipeline.trace import PARTS
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals and limits")
 CORPUS = ROOT / "tests" / "data" / "corpus"

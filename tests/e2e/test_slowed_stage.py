@@ -38,8 +38,7 @@ from pipeline.models.catalogue import Catalogue
 from pipeline.profile import instrument
 from pipeline.profile.instrument import Bounds, measure
 from pipeline.text.alignment import Sound
-from pipeline.timeline import PARTS
-from pipeline.trace import description
+from pipeline.trace import PARTS, description
 from pipeline.turns.taker import RATE
 
 CORPUS = ROOT / "tests" / "data" / "corpus"

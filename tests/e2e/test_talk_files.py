@@ -38,7 +38,7 @@ from pipeline.config import Settings, SttSettings
 from pipeline.engines.whisper import Whisper, bare
 from pipeline.events import Samples
 from pipeline.models.catalogue import Catalogue
-from pipeline.timeline import Timeline
+from pipeline.trace import Timeline
 from pipeline.turns.taker import RATE
 
 SPOKEN = {

@@ -22,7 +22,7 @@ from servers.llm_server import reply, status
 from support.cli_child import ROOT, Outcome, read_trace, read_wav, recording, run, scripted
 
 from pipeline.audio.files import WavWriter
-from pipeline.timeline import Timeline
+from pipeline.trace import Timeline
 
 
 def _installed() -> bool:

@@ -7,8 +7,8 @@ from pathlib import Path
 from servers.llm_server import reply
 from support.cli_child import read_trace, recording, run, scripted
 
-from pipeline.timeline import MARKS
-from pipeline.waterfall import lines
+from pipeline.terminal import waterfall
+from pipeline.trace import MARKS
 
 
 def test_each_turn_is_drawn_from_its_marks(tmp_path: Path) -> None:
@@ -26,6 +26,6 @@ def test_each_turn_is_drawn_from_its_marks(tmp_path: Path) -> None:
     assert sorted(turns) == [1, 2]
     for marks in turns.values():
         drawn = [
-            line.plain for line in lines({name: marks[name] for name in MARKS if name in marks})
+            line.plain for line in waterfall({name: marks[name] for name in MARKS if name in marks})
         ]
         assert "\n".join(drawn) in done.err

@@ -16,7 +16,7 @@ import pytest
 from pipeline.clock import Clock
 from pipeline.config import LlmSettings
 from pipeline.events import Usage
-from pipeline.timeline import Timeline
+from pipeline.trace import Timeline
 
 sdk = pytest.importorskip("opentelemetry.sdk.trace", reason="the extra otel is not installed")
 

@@ -15,7 +15,7 @@ from support import samples
 from pipeline.errors import StageError
 from pipeline.measure import perfetto
 from pipeline.measure.record import Record, Span
-from pipeline.timeline import PARTS
+from pipeline.trace import PARTS
 
 FEW = tuple(samples.SAID)[:4]
 

@@ -23,7 +23,7 @@ from pipeline.measure.record import Record, Status
 from pipeline.measure.run import write_figures
 from pipeline.measure.summary import COLUMNS, HIDEABLE, row, summarise
 from pipeline.profile.terminal import PATTERNS, bar, show
-from pipeline.timeline import PARTS
+from pipeline.trace import PARTS
 from pipeline.turns.speech_end import UNMEASURABLE
 
 FILES = ("a.wav", "b.wav", "c.wav", "d.wav", "e.wav", "f.wav")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support import samples
 
 from pipeline.measure import waterfall
-from pipeline.timeline import MARKS, Timeline
+from pipeline.trace import MARKS, Timeline
 
 
 def test_a_turn_is_drawn_as_it_was_measured() -> None:

@@ -27,7 +27,7 @@ from pipeline.profile.what_if import (
     predict,
     replay,
 )
-from pipeline.timeline import MARKS, PARTS, Timeline
+from pipeline.trace import MARKS, PARTS, Timeline
 
 MS = 1_000_000
 
@@ -184,9 +184,9 @@ def test_machines_get_the_same(folder: Path, capsys: pytest.CaptureFixture[str])
 def test_turns_that_do_not_say_what_is_changed_are_counted() -> None:
     told = turn(1)
     untold = turn(2, marks={k: v for k, v in told.marks.items() if not k.startswith("tts")})
-    [one, _] = forecast(HEADER, [told, untold], parse("tts=10ms"))
-    assert len(one.turns) == 1
-    assert any("1 of 2 turns" in sentence for sentence in one.cannot)
+    one = forecast(HEADER, [told, untold], parse("tts=10ms"))["overlapped"]
+    assert one["n"] == 1
+    assert any("1 of 2 turns" in sentence for sentence in one["cannot_predict"])
     with pytest.raises(BadInput, match="do not say how long tts took"):
         forecast(HEADER, [untold], parse("tts=10ms"))
     assert lacking(told, parse("llm.tokens=10ms")) == {"llm.tokens"}
@@ -199,12 +199,12 @@ def test_gaps_in_the_reply_are_told_of(folder: Path) -> None:
 
 
 def test_records_without_a_wav_are_judged_by_their_traces() -> None:
-    [one, _] = forecast(HEADER, [turn(1, wav_voice_to_voice_ns=None)], parse("stt=0x"))
-    assert one.measured_ms == [621]
-    assert one.predicted_ms == [571]
+    untold = turn(1, wav_voice_to_voice_ns=None)
+    one = forecast(HEADER, [untold], parse("stt=0x"))["overlapped"]
+    assert (one["measured_ms"]["median"], one["predicted_ms"]["median"]) == (621, 571)
     # Where others have one, this turn's reply was not found in its WAV, and has no latency.
-    [one, _] = forecast(HEADER, [turn(1, wav_voice_to_voice_ns=None), turn(2)], parse("stt=0x"))
-    assert (len(one.turns), one.left_out) == (1, 1)
+    one = forecast(HEADER, [untold, turn(2)], parse("stt=0x"))["overlapped"]
+    assert (one["n"], one["left_out"]) == (1, 1)
 
 
 def test_a_folder_that_holds_nothing_to_predict_from(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.serve.protocol import Author, InputBuffer, Items, KeptItem, Meter, ReadPart
-from pipeline.serve.requests import RATE, Event, RequestRefused
+from pipeline.serve.requests import RATE, JsonObject, RequestRefused
 
 
 def _message(text: str, **more: Any) -> dict[str, Any]:
@@ -21,7 +21,7 @@ class _Written:
     """Items, with the events that were told."""
 
     def __init__(self) -> None:
-        self.events: list[Event] = []
+        self.events: list[JsonObject] = []
         self.items = Items(Author("t", self.events.append))
 
     def spoken(self, text: str, seconds: float, words: Any = ()) -> str:

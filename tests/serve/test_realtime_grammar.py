@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from support.realtime_grammar import Grammar, violations
 
 from pipeline.serve.protocol import Author, ServerSide
-from pipeline.serve.requests import Event
+from pipeline.serve.requests import JsonObject
 
 SOUND = np.arange(4800, dtype=np.int16)
 
 
-def begun(**update: Any) -> tuple[ServerSide, list[Event]]:
+def begun(**update: Any) -> tuple[ServerSide, list[JsonObject]]:
     """A connection that has begun, and the events of it."""
-    events: list[Event] = []
+    events: list[JsonObject] = []
     side = ServerSide(Author("t", events.append), "m", 0)
     side.begin()
     if update:
@@ -29,7 +29,7 @@ def begun(**update: Any) -> tuple[ServerSide, list[Event]]:
     return side, events
 
 
-def conversation(*, text: bool = False, out_of_band: bool = False) -> list[Event]:
+def conversation(*, text: bool = False, out_of_band: bool = False) -> list[JsonObject]:
     """What a server sends for one spoken turn that calls a tool after a preamble."""
     heard = {"audio": {"input": {"transcription": {"model": "whisper-1"}}}}
     side, events = begun(output_modalities=["text" if text else "audio"], **heard)
@@ -100,7 +100,7 @@ def test_any_order_is_survived(order: list[int]) -> None:
         assert any("before session.created" in problem for problem in problems)
 
 
-def _late(events: list[Event], kind: str, after: str) -> list[Event]:
+def _late(events: list[JsonObject], kind: str, after: str) -> list[JsonObject]:
     """The same with the first event of a type moved after the first of another."""
     moved = next(event for event in events if event["type"] == kind)
     rest = [event for event in events if event is not moved]
@@ -126,7 +126,7 @@ def test_what_comes_too_late(kind: str, after: str) -> None:
     assert violations(_late(WHOLE, kind, after)) != []
 
 
-def _changed(kind: str, **fields: Any) -> list[Event]:
+def _changed(kind: str, **fields: Any) -> list[JsonObject]:
     events = copy.deepcopy(WHOLE)
     next(event for event in events if event["type"] == kind).update(fields)
     return events
@@ -140,13 +140,10 @@ def _changed(kind: str, **fields: Any) -> list[Event]:
         (_changed("response.output_item.added", output_index=3), "output_index"),
         (_changed("response.output_audio.delta", response_id="resp_x"), "not created"),
         (_changed("input_audio_buffer.committed", item_id="item_x"), "speech stopped for"),
-        (_changed("session.created", type="output_audio_buffer.started"), "WebRTC"),
-        (_changed("session.created", type="response.cancelled"), "no such event"),
-        (_changed("session.created", session=None), "lacks session"),
         (_changed("session.created", event_id=""), "no event_id"),
     ],
 )
-def test_what_is_wrong_is_named(events: list[Event], word: str) -> None:
+def test_what_is_wrong_is_named(events: list[JsonObject], word: str) -> None:
     assert any(word in problem for problem in violations(events))
 
 

@@ -12,20 +12,19 @@ PROGRAM = """
 import asyncio, json, sys
 from pathlib import Path
 
-from pipeline.compare.live import LiveOptions, prepare
+from pipeline.compare.live import prepare
 from pipeline.config import load
-from pipeline.console import log_to_stderr, show_error, stderr
+from pipeline.terminal import log_to_stderr, show_error, stderr
 from pipeline.errors import CascadeError
+from pipeline.talk import TalkOptions
 
 log_to_stderr(False)
 flags, options = map(json.loads, sys.argv[1:])
 for name in ("record", "trace"):
     options[name] = Path(options[name]) if name in options else None
-for name in ("paths", "inputs"):
-    if name in options:
-        options[name] = tuple(options[name])
 try:
-    work = prepare(lambda more: load(None, {**flags, **more}), LiveOptions(**options))
+    paths = options.pop("paths")
+    work = prepare(lambda more: load(None, {**flags, **more}), paths, TalkOptions(**options))
     sys.exit(asyncio.run(work))
 except CascadeError as error:
     show_error(stderr(), str(error))
@@ -36,7 +35,7 @@ except KeyboardInterrupt:
 
 
 def command(flags: Mapping[str, Any], **options: Any) -> Sequence[str]:
-    """The command line of a child, with these settings and `LiveOptions`."""
+    """The command line of a child, with these settings, paths and `TalkOptions`."""
     plain = {
         name: str(value) if isinstance(value, Path) else value for name, value in options.items()
     }

@@ -93,7 +93,7 @@ class Client:
             except ValueError:
                 self.wrong.append(f"no JSON: {data!r}")
             else:
-                self.wrong += strictly(event) + self.grammar.feed(event)
+                self.wrong += strictly(event) or self.grammar.feed(event)
                 self.events.append(event)
             self._news.set()
 

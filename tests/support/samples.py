@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.audio.files import WavWriter
 from pipeline.measure.record import Record, Span
-from pipeline.timeline import Timeline
+from pipeline.trace import Timeline
 
 MS = 1_000_000
 RATE = 16000

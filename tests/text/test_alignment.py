@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from piper.phonemize_espeak import EspeakPhonemizer
 
-from pipeline.text import alignment
 from pipeline.text.alignment import (
-    Place,
+    PhonemePlace,
     Sound,
     WordEnd,
     places,
@@ -38,7 +37,7 @@ def split(text: str) -> list[str]:
     """What each word of a text sounds like in it, without stress and punctuation."""
     sentences = phonemes(text)
     alone = [[p for part in phonemes(word.text) for p in part] for word in words(text)]
-    parts, before = [], Place(0, 0)
+    parts, before = [], PhonemePlace(0, 0)
     for place in places(sentences, alone):
         part = [
             phoneme
@@ -115,7 +114,7 @@ class TestPlaces:
         sentences, expected = [list[str]()], []
         for word in said:
             sentences[-1] += word
-            expected.append(Place(len(sentences) - 1, len(sentences[-1])))
+            expected.append(PhonemePlace(len(sentences) - 1, len(sentences[-1])))
             sentences[-1] += data.draw(st.sampled_from(["", " ", ", "]))
             if data.draw(st.integers(0, 5)) == 0:
                 sentences.append([])
@@ -137,7 +136,7 @@ class TestPlaces:
             i for i, word in enumerate(alone) if any(p.isalpha() for p in word if p in "abuə")
         ]
         last = [
-            Place(s, i + 1)
+            PhonemePlace(s, i + 1)
             for s, sentence in enumerate(sentences)
             for i, phoneme in enumerate(sentence)
             if phoneme in "abə"
@@ -145,12 +144,14 @@ class TestPlaces:
         if sounding and last:
             assert found[sounding[-1]] >= last[-1]
 
-    def test_a_text_too_long_to_compare_is_placed_in_proportion(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(alignment, "LARGEST", 10)
-        found = places([list("kæt kæt kæt kæt")], [list("kæt")] * 4)
-        assert found == [Place(0, 3), Place(0, 7), Place(0, 11), Place(0, 15)]
+    def test_a_text_too_long_to_compare_is_placed_in_proportion(self) -> None:
+        found = places([list("kæt kæt kæt kæt")], [list("kæt")] * 4, largest=10)
+        assert found == [
+            PhonemePlace(0, 3),
+            PhonemePlace(0, 7),
+            PhonemePlace(0, 11),
+            PhonemePlace(0, 15),
+        ]
 
 
 class TestReached:

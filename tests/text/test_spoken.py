@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pipeline.text import alignment
@@ -24,18 +24,13 @@ class Sound:
 
 @st.composite
 def replies(draw: st.DrawFn) -> tuple[str, list[Sound]]:
-    """A reply's text cut into clauses at word gaps, with unspoken text here and there."""
-    text = ""
-    sounds = []
-    word = st.text("abc'.,é你", min_size=1, max_size=8)
-    for _ in range(draw(st.integers(1, 5))):
-        text += draw(st.sampled_from(["", " ", "\n\n", "**", " ``` x ``` "]))
-        start = len(text)
-        text += " ".join(draw(st.lists(word, min_size=1, max_size=6)))
-        pieces = draw(st.lists(st.integers(1, 400), min_size=1, max_size=4))
-        sounds.append(Sound(Clause(text[start:], start, len(text)), pieces))
-        text += draw(st.sampled_from([" ", "\n", "** "]))
-    return text, sounds
+    """A reply, and the sound of the clauses that the chunker cuts it into."""
+    text = draw(st.text("ab .,!—\n*`1$&é你", min_size=1, max_size=120))
+    chunker = Chunker(first_words=1, max_chars=40)
+    pieces = st.lists(st.integers(1, 400), min_size=1, max_size=4)
+    clauses = [*chunker.push(text), *chunker.flush()]
+    assume(clauses)
+    return text, [Sound(clause, draw(pieces)) for clause in clauses]
 
 
 def speak(sounds: list[Sound], rate: int = 100) -> Spoken:
@@ -103,21 +98,6 @@ def test_a_reply_still_being_made_is_heard_no_further_than_it_is_made(
         spoken.extend(piece)
     check(text, sounds[:count], spoken)
     assert len(spoken.heard(text, 10**9)) <= current.clause.end
-
-
-@settings(deadline=None)
-@given(
-    st.text("ab .,!—\n*`1", max_size=120),
-    st.lists(st.integers(1, 30), min_size=1, max_size=6),
-)
-def test_it_holds_of_the_clauses_that_the_chunker_cuts(text: str, pieces: list[int]) -> None:
-    chunker = Chunker(first_words=1, max_chars=40)
-    clauses = [*chunker.push(text), *chunker.flush()]
-    sounds = [Sound(clause, pieces) for clause in clauses]
-    spoken = speak(sounds)
-    check(text, sounds, spoken)
-    if clauses:
-        assert spoken.heard(text, spoken.samples) == text[: clauses[-1].end].rstrip()
 
 
 @pytest.mark.parametrize(
@@ -210,30 +190,26 @@ def test_words_that_were_heard_are_found_in_the_text_as_it_was_written() -> None
 
 
 @settings(deadline=None)
-@given(
-    st.text("ab .,!—\n*`1$&你", max_size=120),
-    st.lists(st.integers(1, 400), min_size=1, max_size=5),
-    st.data(),
-)
+@given(replies(), st.data())
 def test_words_by_their_ends_are_heard_whole_and_in_order(
-    text: str, pieces: list[int], data: st.DataObject
+    reply: tuple[str, list[Sound]], data: st.DataObject
 ) -> None:
-    chunker = Chunker(first_words=1, max_chars=40)
-    spoken, sounds = Spoken(1000), list[Sound]()
-    for clause in [*chunker.push(text), *chunker.flush()]:
-        chars = [word.end for word in alignment.words(clause.text)]
-        spoken.begin(clause)
-        for i, samples in enumerate(pieces):
-            here = chars if i + 1 == len(pieces) else chars[: data.draw(st.integers(0, len(chars)))]
+    text, sounds = reply
+    spoken = Spoken(1000)
+    for sound in sounds:
+        chars = [word.end for word in alignment.words(sound.clause.text)]
+        spoken.begin(sound.clause)
+        for i, samples in enumerate(sound.pieces):
+            last = i + 1 == len(sound.pieces)
+            here = chars if last else chars[: data.draw(st.integers(0, len(chars)))]
             chars = chars[len(here) :]
             at = st.lists(st.integers(0, samples), min_size=len(here), max_size=len(here))
             spoken.extend(samples, list(map(WordEnd, here, sorted(data.draw(at)))))
         spoken.end()
-        sounds.append(Sound(clause, pieces))
     check(text, sounds, spoken)
     played = 0
     for sound in sounds:
-        played += sum(pieces)
+        played += sum(sound.pieces)
         assert spoken.heard(text, played) == text[: sound.clause.end].rstrip()
 
 

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from pipeline.compare.pane import Pane
-from pipeline.compare.screen import BESIDE, Screen
+from pipeline.compare.panes import BESIDE, Pane, Screen
 from pipeline.events import (
     Failure,
     ReplyDone,

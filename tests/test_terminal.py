@@ -9,10 +9,18 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from pipeline import waterfall
-from pipeline.console import LABELS, Display
-from pipeline.timeline import MARKS, Timeline
-from pipeline.waterfall import ASCII, BLOCKS, bars, lines, strip, whole_ms
+from pipeline.terminal import (
+    ASCII,
+    BLOCKS,
+    COMMIT,
+    LABELS,
+    Display,
+    bars,
+    waterfall,
+    waterfall_strip,
+    whole_ms,
+)
+from pipeline.trace import MARKS, Timeline
 
 MS = 1_000_000
 NEEDED = ("speech.end", "committed", "heard.first")
@@ -52,7 +60,7 @@ def timeline_of(marks: dict[str, int]) -> Timeline:
 
 def rows(marks: dict[str, int], width: int = 80, *, ascii_only: bool = False) -> dict[str, str]:
     """The lines by their label."""
-    made = [line.plain for line in lines(marks, width, ascii_only=ascii_only)]
+    made = [line.plain for line in waterfall(marks, width, ascii_only=ascii_only)]
     label = max(map(len, LABELS.values()))
     return {line[:label].strip(): line for line in made}
 
@@ -69,7 +77,7 @@ def numbers(line: str) -> tuple[int, int]:
 def test_it_is_never_wider_than_the_width(
     marks: dict[str, int], width: int, ascii_only: bool
 ) -> None:
-    for line in lines(marks, width, ascii_only=ascii_only):
+    for line in waterfall(marks, width, ascii_only=ascii_only):
         assert line.cell_len <= width
         assert "\n" not in line.plain
 
@@ -77,7 +85,7 @@ def test_it_is_never_wider_than_the_width(
 @given(some_marks)
 def test_the_order_of_the_marks_does_not_matter(marks: dict[str, int]) -> None:
     backwards = dict(reversed(marks.items()))
-    assert lines(marks) == lines(backwards)
+    assert waterfall(marks) == waterfall(backwards)
 
 
 @given(some_marks)
@@ -115,22 +123,22 @@ def test_rounding_moves_no_part_by_a_millisecond(parts: dict[str, int]) -> None:
 
 @given(some_marks, widths)
 def test_ascii_is_ascii(marks: dict[str, int], width: int) -> None:
-    assert all(line.plain.isascii() for line in lines(marks, width, ascii_only=True))
+    assert all(line.plain.isascii() for line in waterfall(marks, width, ascii_only=True))
 
 
 @given(some_marks, widths, st.integers(0, 10_000 * MS))
 def test_an_axis_that_is_longer_says_the_same(
     marks: dict[str, int], width: int, until_ns: int
 ) -> None:
-    drawn = lines(marks, width, until_ns=until_ns)
+    drawn = waterfall(marks, width, until_ns=until_ns)
     assert all(line.cell_len <= width for line in drawn)
     numbers = [line.plain[:27].split() for line in drawn][1:]
-    assert numbers == [line.plain[:27].split() for line in lines(marks, width)][1:]
+    assert numbers == [line.plain[:27].split() for line in waterfall(marks, width)][1:]
 
 
 def test_two_turns_have_one_axis() -> None:
     later = {**SPECULATIVE, "playout.first": 2350 * MS, "heard.first": 2400 * MS}
-    short, long = lines(SPECULATIVE, 100, until_ns=1400 * MS), lines(later, 100)
+    short, long = waterfall(SPECULATIVE, 100, until_ns=1400 * MS), waterfall(later, 100)
     assert short[0] == long[0]
     assert short[-1].cell_len < long[-1].cell_len
     assert rows(later, 100)["endpoint"] == short[1].plain
@@ -140,14 +148,14 @@ def test_two_turns_have_one_axis() -> None:
 def test_a_strip_is_as_long_as_the_turn(
     marks: dict[str, int], width: int, ascii_only: bool, until_ns: int
 ) -> None:
-    drawn = strip(marks, width, ascii_only=ascii_only, until_ns=until_ns)
+    drawn = waterfall_strip(marks, width, ascii_only=ascii_only, until_ns=until_ns)
     total = max(0, timeline_of(marks).total_ns)
     assert drawn.cell_len == round(total * width / max(1, total, until_ns))
     assert drawn.plain.isascii() or not ascii_only
 
 
 def test_a_strip_has_every_part() -> None:
-    assert strip(SPECULATIVE, 70, ascii_only=True).plain == "-" * 50 + "#" * 15 + "." * 5
+    assert waterfall_strip(SPECULATIVE, 70, ascii_only=True).plain == "-" * 50 + "#" * 15 + "." * 5
 
 
 def test_work_in_the_hold_is_lighter_than_work_that_is_waited_for() -> None:
@@ -174,7 +182,7 @@ def test_all_lines_have_one_axis() -> None:
     assert shown["endpoint"].index(BLOCKS.begin) == origin
     assert "hold" in shown["endpoint"]
     commit = shown["endpoint"].index(BLOCKS.end)
-    assert shown["endpoint"][commit + 1 :] == waterfall.COMMIT
+    assert shown["endpoint"][commit + 1 :] == COMMIT
     assert shown["STT"].index(BLOCKS.commit) == commit
     assert shown["first audio"].index(BLOCKS.waited) == commit
     # 500 of 700 ms, and the axis is as long as the total's span.
@@ -195,8 +203,8 @@ def test_a_reply_before_the_end_of_speech_has_numbers_and_no_bars() -> None:
 
 
 def test_a_turn_without_a_reply_is_not_drawn() -> None:
-    assert lines({"speech.end": 0, "committed": 5 * MS}) == []
-    assert lines({}) == []
+    assert waterfall({"speech.end": 0, "committed": 5 * MS}) == []
+    assert waterfall({}) == []
 
 
 def test_the_screen_shows_it_in_place_of_the_line_of_latencies() -> None:
@@ -204,14 +212,16 @@ def test_the_screen_shows_it_in_place_of_the_line_of_latencies() -> None:
         raw = io.BytesIO()
         file = io.TextIOWrapper(raw, encoding=encoding)
         console = Console(file=file, width=80, markup=False, emoji=False, highlight=False)
-        with Display(console, lines) as display:
+        with Display(console, waterfall) as display:
             display.heard(timeline_of(SPECULATIVE))
             display.profile(SPECULATIVE)
         file.flush()
         said = raw.getvalue().decode(encoding)
         first, *drawn = said.splitlines()
         assert first == "listening"
-        assert drawn == [line.plain for line in lines(SPECULATIVE, ascii_only=encoding == "ascii")]
+        assert drawn == [
+            line.plain for line in waterfall(SPECULATIVE, ascii_only=encoding == "ascii")
+        ]
         assert glyphs.hidden in said
 
 

@@ -1,0 +1,335 @@
+"""The screen of a live comparison: all systems beside each other, and which of them is heard.
+
+All of it goes to stderr. On a terminal the panes are alive, and what was said stays above them;
+elsewhere there are plain lines.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Self
+
+from rich.box import HEAVY, ROUNDED
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.clock import NS_PER_MS
+from pipeline.compare.record import titled
+from pipeline.events import (
+    Event,
+    Failure,
+    ReplyAudio,
+    ReplyDone,
+    ReplyInterrupted,
+    ReplyStarted,
+    ReplyText,
+    SpeechStarted,
+    SpeechStopped,
+    Transcript,
+)
+from pipeline.speech_to_speech.brief import STAMP
+from pipeline.terminal import (
+    STATE_COLOURS,
+    State,
+    latency_line,
+    show_error,
+    waterfall,
+    waterfall_strip,
+)
+from pipeline.text.spoken import CHARS_PER_SECOND
+from pipeline.trace import Timeline
+
+YOU_ROWS = 2
+REPLY_ROWS = 3
+"""So much of what was said last is shown."""
+
+FULL_ROWS = 1 + YOU_ROWS + REPLY_ROWS + 1 + 9
+"""Rows of a pane in which everything has its place: state, words, latency, a waterfall."""
+
+FEWEST_ROWS = 3
+
+BESIDE = 54
+"""Cells that a pane needs so that panes may stand side by side."""
+
+FRAME = 4
+"""Cells, of a pane's width, that its frame takes."""
+
+
+class Pane:
+    """One system (`Shown`). It keeps what is to be drawn; `Screen` draws it.
+
+    Attributes:
+        name: Of the system.
+        simulated: Whether one of our own servers is at the other end.
+        failed: Why it is over; empty while it goes on.
+        marks: Of the last turn that was answered (ns).
+        latencies_ms: Voice-to-voice, of every turn that was answered.
+        told: Is given every event first.
+    """
+
+    def __init__(self, name: str, say: Callable[[Text], None], *, simulated: bool = False) -> None:
+        """Show a system.
+
+        Args:
+            name: Its name.
+            say: Takes the lines that stay: what was said, and what it took.
+            simulated: It is known to be simulated already.
+        """
+        self.name = name
+        self.simulated = simulated
+        self.failed = ""
+        self.marks: Mapping[str, int] = {}
+        self.latencies_ms: list[float] = []
+        self.told: Callable[[Event], None] = lambda event: None
+        self._say = say
+        self._about = ""
+        self._state: State = "loading"
+        self._you = Text()
+        self._reply = ""
+        self._reply_told = True
+        self._spoken = 0
+        self._total_s = 0.0
+        self._whole = False
+
+    @property
+    def title(self) -> str:
+        """Its name, with the stamp of a simulation."""
+        return titled(self.name, self.simulated)
+
+    def found(self, about: str, simulated: bool) -> None:
+        """It is connected; `about` is what was found at the other end."""
+        self._about = about
+        self.simulated = self.simulated or simulated
+
+    def fail(self, reason: str) -> None:
+        """It is over."""
+        self.failed = reason
+
+    def state(self, state: State) -> None:
+        """What the session does now."""
+        self._state = state
+
+    def event(self, event: Event) -> None:
+        """Show what an event means, if anything."""
+        self.told(event)
+        match event:
+            case SpeechStarted():
+                self.state("hearing")
+            case SpeechStopped():
+                self.state("thinking")
+            case Transcript():
+                self._you = Text(event.text, "" if event.final else "dim")
+                if event.final:
+                    self._line("you", event.text or "(no words)", "green")
+            case ReplyStarted():
+                self._reply, self._reply_told = "", False
+                self._spoken, self._total_s, self._whole = 0, 0.0, False
+            case ReplyText():
+                self._reply += event.delta
+            case ReplyAudio():
+                self._total_s += len(event.frame.samples) / event.frame.rate
+                self.state("speaking")
+            case ReplyInterrupted():
+                self._reply = f"{event.heard_text} — (interrupted)".lstrip()
+                self._reply_over()
+            case ReplyDone():
+                self._whole = True
+            case Failure(fatal=False):
+                message = f"turn {event.turn}: {event.stage}: {event.message}"
+                self._line("error", message, "bold red")
+
+    def playing(self, played_s: float) -> None:
+        """How much of the reply has been played, be it heard or not."""
+        total = self._total_s if self._whole else max(1e-9, len(self._reply) / CHARS_PER_SECOND)
+        self._spoken = int(len(self._reply) * min(1.0, played_s / max(total, 1e-9)))
+
+    def heard(self, timeline: Timeline | None) -> None:
+        """The reply has been played to its end."""
+        self._reply_over()
+        self.state("listening")
+
+    def profile(self, marks: Mapping[str, int]) -> None:
+        """Nothing more: `answered` has told."""
+
+    def answered(self, marks: Mapping[str, int]) -> None:
+        """A reply begins to be audible; these are the marks of its turn (ns)."""
+        timeline = Timeline.from_marks(marks)
+        if timeline is None:
+            return
+        self.marks = dict(marks)
+        self.latencies_ms.append(timeline.total_ns / NS_PER_MS)
+        self._line("", latency_line(timeline), "dim")
+
+    def summary(self) -> str:
+        """What it took so far, in a line."""
+        latencies = self.latencies_ms
+        if not latencies:
+            return "no reply was timed"
+        turns = f"{len(latencies)} turn{'s' if len(latencies) > 1 else ''}"
+        return f"median voice-to-voice {statistics.median(latencies):.0f} ms of {turns}"
+
+    def heading(self, number: int, heard: bool, width: int) -> Text:
+        """Its title in at most `width` cells: the stamp stays, whatever has to go."""
+        stamp = f" [{STAMP}]" if self.simulated else ""
+        state = " HEARD" if heard else " silent"
+        room = width - len(f"{number} {stamp}{state}")
+        name = self.name
+        if cell_len(name) > room:
+            name = f"{set_cell_size(name, room - 1)}…" if room > 0 else ""
+        return Text.assemble(
+            (f"{number} {name}", "bold" if heard else "default"),
+            (stamp, "bold yellow"),
+            (state, "bold reverse" if heard else "dim"),
+        )
+
+    def rows(self, console: Console, width: int, rows: int, until_ns: int) -> list[Text]:
+        """What is to be seen now.
+
+        Args:
+            console: Measures text.
+            width: Cells that a row may have.
+            rows: How many there may be.
+            until_ns: Length of the time axis at least (ns), so that panes may be compared.
+        """
+
+        def wrapped(*parts: str | Text | tuple[str, str]) -> list[Text]:
+            return list(Text.assemble(*parts).wrap(console, max(1, width)))
+
+        if self.failed:
+            return wrapped((self.failed, "red"))[:rows]
+        shown = wrapped((self._state, STATE_COLOURS[self._state]), (f"  {self._about}", "dim"))[:1]
+        shown += wrapped(("you    ", "bold green"), self._you)[-YOU_ROWS:]
+        label, spoken = "reply  ", self._reply[: self._spoken]
+        reply = wrapped((label, "bold cyan"), spoken, (self._reply[self._spoken :], "dim"))
+        # So much of the reply as has its place, around what is being spoken.
+        ends = itertools.accumulate(len(row) + 1 for row in reply)
+        reached = (i for i, end in enumerate(ends) if end >= len(label + spoken))
+        first = max(0, min(next(reached, len(reply)) - 1, len(reply) - REPLY_ROWS))
+        shown += reply[first : first + REPLY_ROWS]
+        timeline = Timeline.from_marks(self.marks)
+        if timeline is None:
+            return shown[:rows]
+        latest = f"{timeline.total_ns / NS_PER_MS:.0f} ms; {self.summary()}"
+        shown += wrapped((latest, "bold"))[:1]
+        ascii_only = console.options.ascii_only
+        drawn = list(waterfall(self.marks, width, ascii_only=ascii_only, until_ns=until_ns))
+        if len(shown) + len(drawn) > rows:
+            strip = waterfall_strip(self.marks, width, ascii_only=ascii_only, until_ns=until_ns)
+            drawn = [strip, *wrapped((latency_line(timeline), "dim"))]
+        return [*shown, *drawn][:rows]
+
+    def _reply_over(self) -> None:
+        if self._reply and not self._reply_told:
+            self._line("reply", self._reply.strip(), "cyan")
+        self._reply_told = True
+        self._spoken = len(self._reply)
+
+    def _line(self, who: str, text: str, style: str) -> None:
+        self._say(Text.assemble((f"{self.title}  ", "bold"), (f"{who:>5}  ", style), text))
+
+
+class Screen:
+    """Panes of all systems. A context manager, so that the terminal is left as it was.
+
+    Attributes:
+        panes: In the order of the systems.
+        heard: Index of the system that is heard.
+        help: What the keys do.
+    """
+
+    def __init__(self, console: Console, names: Sequence[str], simulated: Sequence[bool]) -> None:
+        """Show on `console`, which is for people.
+
+        Args:
+            console: Where.
+            names: Of the systems.
+            simulated: Which of them are known to be simulated.
+        """
+        self._console = console
+        self.heard = 0
+        self.help = ""
+        self.panes = [
+            Pane(name, self._print, simulated=stamp)
+            for name, stamp in zip(names, simulated, strict=True)
+        ]
+        self._live = Live(
+            console=console,
+            refresh_per_second=12,
+            transient=True,
+            get_renderable=self._render,
+            redirect_stdout=sys.stdout.isatty(),
+        )
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._live.stop()
+        for pane in self.panes:
+            if pane.latencies_ms:
+                self._print(Text(f"{pane.title}: {pane.summary()}", "bold"))
+
+    def note(self, message: str) -> None:
+        """Say something that the person should know."""
+        self._print(Text(message, "dim"))
+
+    def warn(self, message: str) -> None:
+        """Say what went wrong, and is survived."""
+        show_error(self._console, message)
+
+    def keys(self, text: str) -> None:
+        """Say what the keys do: always in sight on a terminal, else said once."""
+        self.help = text
+        if not self._console.is_terminal:
+            self.note(text)
+
+    def select(self, heard: int) -> None:
+        """Show that another system is heard now."""
+        self.heard = heard
+        self.note(f"now heard: {self.panes[heard].title}")
+
+    def _print(self, text: Text) -> None:
+        # Wrapped by the terminal, not by us: a log keeps one line a message.
+        self._console.print(text, soft_wrap=True)
+
+    def _render(self) -> RenderableType:
+        """The panes, side by side where there is room, else one above the other; and the keys."""
+        width, height = self._console.size
+        count = len(self.panes)
+        timelines = [Timeline.from_marks(pane.marks) for pane in self.panes]
+        until_ns = max((one.total_ns for one in timelines if one is not None), default=0)
+        beside = width // count >= BESIDE
+        # One row for the keys, one that stays free, and two of each frame.
+        room = height - 4 if beside else (height - 2) // count - 2
+        rows = max(FEWEST_ROWS, min(FULL_ROWS, room))
+        each = width // count if beside else width
+        panels = [self._panel(index, each, rows, until_ns) for index in range(count)]
+        grid = Table.grid(expand=True)
+        if beside:
+            for _ in panels:
+                grid.add_column(ratio=1)
+            grid.add_row(*panels)
+        bottom = Text(self.help, "dim", no_wrap=True, overflow="ellipsis")
+        return Group(*([grid] if beside else panels), bottom)
+
+    def _panel(self, index: int, width: int, rows: int, until_ns: int) -> Panel:
+        pane, heard = self.panes[index], index == self.heard
+        inside = max(1, width - FRAME)
+        return Panel(
+            Group(*pane.rows(self._console, inside, rows, until_ns)),
+            title=pane.heading(index + 1, heard, inside - 2),
+            title_align="left",
+            box=HEAVY if heard else ROUNDED,
+            border_style="red" if pane.failed else "bold cyan" if heard else "dim",
+            width=width,
+            height=rows + 2,
+        )

@@ -1,0 +1,515 @@
+"""What a person sees of a conversation: state, words, and where the time of each turn went.
+
+All of it goes to stderr; stdout belongs to machines. On a terminal one line is alive (the state,
+and the words as they form); elsewhere there are plain lines. `waterfall` draws a turn:
+
+                ms hidden  0         100        200       300        400
+    endpoint   300         ├──────────── hold ────────────┤ commit
+         STT     0     85           ░░░░░░░░              │
+ first token    31     24                   ░░            ▇▇▇
+
+Every line has the same axis, in milliseconds from the last voiced sample. Each part of the latency
+has a line, with what it added; work that nobody waited for is drawn lighter.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol, Self, TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from pipeline.clock import NS_PER_MS
+from pipeline.events import (
+    Event,
+    Failure,
+    ReplyAudio,
+    ReplyDone,
+    ReplyInterrupted,
+    ReplyText,
+    SpeechStarted,
+    SpeechStopped,
+    Transcript,
+)
+from pipeline.text.spoken import CHARS_PER_SECOND
+from pipeline.trace import DIRECT_STAGES, STAGES, Timeline
+
+State = Literal["loading", "listening", "hearing", "thinking", "speaking"]
+
+STATE_COLOURS: Mapping[State, str] = {
+    "loading": "dim",
+    "listening": "green",
+    "hearing": "bold green",
+    "thinking": "yellow",
+    "speaking": "bold cyan",
+}
+
+LABELS = {
+    "endpoint": "endpoint",
+    "stt": "STT",
+    "llm_first_token": "first token",
+    "first_clause": "first clause",
+    "tts_first_audio": "first audio",
+    "model": "model",
+    "device": "device",
+    "own": "own",
+}
+"""The parts of a turn, in the words of the latency line."""
+
+
+class Draw(Protocol):
+    """Draws the waterfall of a turn."""
+
+    def __call__(self, marks: Mapping[str, int], width: int, *, ascii_only: bool) -> Iterable[Text]:
+        """Lines of at most `width` cells, from a turn's marks (ns)."""
+        ...
+
+
+class Shown(Protocol):
+    """What a driver shows: `Display`, or one pane of a screen that shows several sessions."""
+
+    def state(self, state: State) -> None:
+        """What the session does now."""
+        ...
+
+    def event(self, event: Event) -> None:
+        """Show what an event means, if anything."""
+        ...
+
+    def playing(self, played_s: float) -> None:
+        """How much of the reply has been heard."""
+        ...
+
+    def heard(self, timeline: Timeline | None) -> None:
+        """The reply has been heard to its end; `timeline` is where its latency went."""
+        ...
+
+    def profile(self, marks: Mapping[str, int]) -> None:
+        """A reply is over, with these marks of its turn (ns)."""
+        ...
+
+
+def latency_line(timeline: Timeline) -> str:
+    """A turn's voice-to-voice latency and its parts, in whole milliseconds."""
+    parts = [f"{LABELS[name]} {ns / 1e6:.0f}" for name, ns in timeline.parts.items()]
+    return f"voice-to-voice {timeline.total_ns / 1e6:.0f} ms = {' + '.join(parts)}"
+
+
+def stderr() -> Console:
+    """For people. What it is given is shown as it is: paths may hold brackets and colons."""
+    return Console(stderr=True, markup=False, emoji=False, highlight=False)
+
+
+def stdout() -> Console:
+    """For results that were asked for; as `stderr`."""
+    return Console(markup=False, emoji=False, highlight=False)
+
+
+def show_error(console: Console, message: str) -> None:
+    """Say what went wrong."""
+    console.print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
+
+
+def log_to_stderr(debug: bool) -> None:
+    """Show what is logged: our warnings and everybody's errors, as messages for people.
+
+    Args:
+        debug: Show everything, with its logger's name and with tracebacks.
+    """
+    handler = _Stderr()
+    if not debug:
+        handler.setFormatter(_Plain())
+    form = "%(name)s: %(message)s"
+    level = logging.DEBUG if debug else logging.ERROR
+    logging.basicConfig(level=level, format=form, handlers=[handler])
+    if not debug:
+        logging.getLogger(__package__).setLevel(logging.WARNING)
+
+
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes to whatever is stderr now: with a live line on it, what is written goes above it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
+class _Plain(logging.Formatter):
+    """`warning: …` or `error: …`, and no traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"{record.levelname.lower()}: {record.getMessage()}"
+
+
+class Display:
+    """Shows a conversation. Used as a context manager, so that the terminal is left as it was."""
+
+    def __init__(self, console: Console, draw: Draw | None = None) -> None:
+        """Show on `console`; its live line appears only on a terminal.
+
+        Args:
+            console: For people.
+            draw: Draws where a turn's time went; None: a line of latencies tells it.
+        """
+        self._console = console
+        self._draw = draw
+        self._state: State = "loading"
+        self._partial = ""
+        self._reply = ""
+        self._spoken = 0
+        self._total_s = 0.0
+        self._whole = False
+        self._live = (
+            Live(
+                console=console,
+                refresh_per_second=12,
+                transient=True,
+                get_renderable=self._line,
+                # Machine-readable lines go where stdout goes, unless that is this screen.
+                redirect_stdout=sys.stdout.isatty(),
+            )
+            if console.is_terminal
+            else None
+        )
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def note(self, message: str) -> None:
+        """Something the person should know."""
+        self._print(message, "dim")
+
+    def warn(self, message: str) -> None:
+        """Something that went wrong, and is survived."""
+        show_error(self._console, message)
+
+    def state(self, state: State) -> None:
+        """What the session does now."""
+        if state == self._state:
+            return
+        self._state = state
+        if self._live is None and state == "listening":
+            self._print("listening")
+
+    def event(self, event: Event) -> None:
+        """Show what an event means, if anything."""
+        match event:
+            case SpeechStarted():
+                self.state("hearing")
+            case SpeechStopped():
+                self.state("thinking")
+            case Transcript(final=False):
+                self._partial = event.text
+            case Transcript():
+                self._partial = ""
+                self._said("you", event.text or "(no words)", "green")
+            case ReplyText():
+                self._reply += event.delta
+            case ReplyAudio():
+                self._total_s += len(event.frame.samples) / event.frame.rate
+                self.state("speaking")
+            case ReplyInterrupted():
+                self._said("cascade", f"{event.heard_text} — (interrupted)".lstrip(" "), "cyan")
+                self._forget()
+            case ReplyDone(status="completed" | "failed"):
+                self._whole = True
+            case Failure(fatal=False):
+                # A fatal one ends the run, which says why.
+                self.warn(f"turn {event.turn}: {event.stage}: {event.message}")
+
+    def playing(self, played_s: float) -> None:
+        """How much of the reply has been heard, so that its words light up as they are spoken."""
+        total = self._total_s if self._whole else max(1e-9, len(self._reply) / CHARS_PER_SECOND)
+        self._spoken = int(len(self._reply) * min(1.0, played_s / max(total, 1e-9)))
+
+    def heard(self, timeline: Timeline | None) -> None:
+        """The reply has been heard to its end; `timeline` is where its latency went."""
+        if self._reply:
+            self._said("cascade", self._reply.strip(), "cyan")
+        self._forget()
+        if timeline is not None and self._draw is None:
+            self._print(f"{'':11}{latency_line(timeline)}", "dim")
+        self.state("listening")
+
+    def profile(self, marks: Mapping[str, int]) -> None:
+        """A reply is over; draw its turn, if that is wanted."""
+        if self._draw is not None:
+            options = self._console.options
+            drawn = self._draw(marks, options.max_width, ascii_only=options.ascii_only)
+            if lines := list(drawn):
+                self._console.print(Text("\n").join(lines), soft_wrap=True)
+
+    def _said(self, who: str, text: str, colour: str) -> None:
+        self._print(Text.assemble((f"{who:>9}  ", f"bold {colour}"), text))
+
+    def _print(self, what: str | Text, style: str = "default") -> None:
+        text = Text(what, style) if isinstance(what, str) else what
+        # Wrapped by the terminal, not by us: a log keeps one line a message.
+        self._console.print(text, soft_wrap=True)
+
+    def _forget(self) -> None:
+        self._reply = ""
+        self._spoken = 0
+        self._total_s = 0.0
+        self._whole = False
+
+    def _line(self) -> Text:
+        """The live line: the state, and the words as they form."""
+        line = Text(f"{self._state:>9}  ", style=STATE_COLOURS[self._state])
+        if self._reply:
+            line.append(self._reply[: self._spoken], "default")
+            line.append(self._reply[self._spoken :], "dim")
+        elif self._partial:
+            line.append(self._partial, "dim green")
+        return line
+
+
+# ---- the waterfall of one turn: marks in, lines out ---------------------------------------------
+
+WIDEST = 120
+"""A wider terminal gains nothing (cells)."""
+
+NARROWEST = 16
+"""With less room than this for the axis (cells) only the numbers are shown."""
+
+STEPS_MS = (1, 2, 5)
+"""The axis has a tick at every multiple of one of these, times a power of ten (ms)."""
+
+TICK_ROOM = 10
+"""Cells from one tick to the next, at least: its label and space."""
+
+PART_COLOURS = {"endpoint": "blue", "device": "bright_blue", "own": "red"}
+STAGE_COLOUR = "green"
+
+COMMIT = " commit"
+"""Behind the end of the hold."""
+
+_LABEL = max(map(len, LABELS.values()))
+_GUTTER = " " * (_LABEL + len(" 00000 000000  "))
+
+
+@dataclass(frozen=True, slots=True)
+class Glyphs:
+    """What bars are drawn with.
+
+    Attributes:
+        waited: Work that somebody waited for.
+        hidden: Work that nobody waited for.
+        short: Less than half a cell of either.
+        begin, line, end: A span of time.
+        commit: Where the turn was taken for over.
+    """
+
+    waited: str
+    hidden: str
+    short: str
+    begin: str
+    line: str
+    end: str
+    commit: str
+
+
+BLOCKS = Glyphs("▇", "░", "·", "├", "─", "┤", "│")
+ASCII = Glyphs("#", ":", ".", "|", "-", "|", "|")
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One part of a latency (ns from the last voiced sample).
+
+    Attributes:
+        busy: When its stage worked, from the beginning to the end; None: it has no stage.
+        waited: When somebody waited for it, in order.
+    """
+
+    busy: tuple[int, int] | None
+    waited: tuple[tuple[int, int], ...]
+
+
+def waterfall(
+    marks: Mapping[str, int], width: int = 80, *, ascii_only: bool = False, until_ns: int = 0
+) -> list[Text]:
+    """Draw a turn.
+
+    Args:
+        marks: Of the turn, by name (ns).
+        width: Cells that a line may have.
+        ascii_only: Where nothing else can be written.
+        until_ns: The axis is so long at least (ns), that turns may be compared.
+
+    Returns:
+        Lines no wider than `width`; none if no reply was heard.
+    """
+    timeline = Timeline.from_marks(marks)
+    if timeline is None:
+        return []
+    width = max(0, min(width, WIDEST))
+    room = width - len(_GUTTER)
+    drawn = timeline.total_ns > 0 and room >= NARROWEST
+    axis = _Axis(timeline, room, ASCII if ascii_only else BLOCKS, until_ns) if drawn else None
+    waited, hidden = whole_ms(timeline.parts), whole_ms(timeline.hidden)
+    made = [_row("", "ms", "hidden", axis.scale() if axis else Text(), style="dim")]
+    for name, bar in bars(marks, timeline).items():
+        picture = axis.bar(name, bar) if axis else Text()
+        made.append(_row(LABELS[name], str(waited[name]), str(hidden.get(name) or ""), picture))
+    span = axis.span("voice-to-voice", timeline.total_ns) if axis else Text()
+    total, ahead = sum(waited.values()), sum(hidden.values())
+    made.append(_row("total", str(total), str(ahead or ""), span, style="bold"))
+    for line in made:
+        line.rstrip()
+        line.truncate(width)
+    return made
+
+
+def waterfall_strip(
+    marks: Mapping[str, int], width: int, *, ascii_only: bool, until_ns: int = 0
+) -> Text:
+    """A turn in one line, where there is no room for more: its parts, one after another.
+
+    Args and axis are those of `waterfall`; the line is empty if no reply was heard.
+    """
+    timeline = Timeline.from_marks(marks)
+    drawn = Text()
+    if timeline is None or timeline.total_ns <= 0:
+        return drawn
+    glyphs = ASCII if ascii_only else BLOCKS
+    axis_ns = max(timeline.total_ns, until_ns)
+    passed_ns = 0
+    for name, ns in timeline.parts.items():
+        passed_ns += ns
+        cells = round(passed_ns * width / axis_ns) - len(drawn)
+        glyph = {"endpoint": glyphs.line, "own": glyphs.short}.get(name, glyphs.waited)
+        drawn.append(glyph * cells, PART_COLOURS.get(name, STAGE_COLOUR))
+    return drawn
+
+
+def whole_ms(parts_ns: Mapping[str, int]) -> dict[str, int]:
+    """Parts (ns) in whole milliseconds, which sum to the rounded sum.
+
+    All are rounded down, and those that lost most get the rest, a millisecond each.
+    """
+    shown = {name: ns // NS_PER_MS for name, ns in parts_ns.items()}
+    missing = round(sum(parts_ns.values()) / NS_PER_MS) - sum(shown.values())
+    by_loss = sorted(parts_ns, key=lambda name: -(parts_ns[name] % NS_PER_MS))
+    for name in by_loss[:missing]:
+        shown[name] += 1
+    return shown
+
+
+def bars(marks: Mapping[str, int], timeline: Timeline) -> dict[str, Bar]:
+    """When each part was worked on and waited for; what is waited for follows without gaps."""
+    start = marks["speech.end"]
+    cursor = max(0, timeline.parts["endpoint"])
+    made = {"endpoint": Bar(None, ((0, cursor),))}
+    own: list[tuple[int, int]] = []
+    for name, first, last in DIRECT_STAGES if "model" in timeline.parts else STAGES:
+        busy = None
+        waited: tuple[tuple[int, int], ...] = ()
+        if first in marks and last in marks:
+            busy = (marks[first] - start, max(marks[first], marks[last]) - start)
+            begin = min(max(busy[0], cursor), max(0, timeline.total_ns))
+            if timeline.parts[name]:
+                waited = ((begin, begin + timeline.parts[name]),)
+            own.append((cursor, begin))
+            cursor = begin + timeline.parts[name]
+        made[name] = Bar(busy, waited)
+    own.append((cursor, max(cursor, timeline.total_ns)))
+    made["own"] = Bar(None, tuple(gap for gap in own if gap[0] < gap[1]))
+    return made
+
+
+class _Axis:
+    """The time from the last voiced sample to the first audible one at least, in cells."""
+
+    def __init__(self, timeline: Timeline, room: int, glyphs: Glyphs, until_ns: int) -> None:
+        self._heard_ns = timeline.total_ns
+        self._total_ns = max(timeline.total_ns, until_ns)
+        self._room = room
+        self._glyphs = glyphs
+        self._commit = self._cell(timeline.parts["endpoint"])
+
+    def scale(self) -> Text:
+        """The labels of the ticks, each beginning where its tick is."""
+        step_ns = self._step_ns()
+        line = ""
+        for at_ns in range(0, self._total_ns + 1, step_ns):
+            label = f"{at_ns // NS_PER_MS}"
+            cell = self._cell(at_ns)
+            if cell + len(label) <= self._room:
+                line = line.ljust(cell) + label
+        return Text(line)
+
+    def bar(self, name: str, bar: Bar) -> Text:
+        """The line of a part."""
+        colour = PART_COLOURS.get(name, STAGE_COLOUR)
+        if name == "endpoint":
+            hold = self.span("hold", bar.waited[0][1], colour)
+            fits = len(hold) + len(COMMIT) <= self._room
+            return hold.append(COMMIT, "dim") if fits else hold
+        cells = [(" ", "")] * self._room
+        cells[self._commit] = (self._glyphs.commit, "dim")
+        if bar.busy is not None:
+            self._fill(cells, bar.busy, (self._glyphs.hidden, f"dim {colour}"))
+        for waited in bar.waited:
+            self._fill(cells, waited, (self._glyphs.waited, colour))
+        return Text.assemble(*cells)
+
+    def span(self, name: str, until_ns: int, style: str = "") -> Text:
+        """A line from the last voiced sample to `until_ns`, with its name in it if that fits."""
+        length = self._cell(until_ns) + 1
+        if length < 2:
+            return Text(self._glyphs.end, style)
+        inside = length - 2
+        name = f" {name} " if len(name) + 4 <= inside else ""
+        drawn = name.center(inside, self._glyphs.line) if name else self._glyphs.line * inside
+        return Text(self._glyphs.begin + drawn + self._glyphs.end, style)
+
+    def _fill(
+        self, cells: list[tuple[str, str]], time: tuple[int, int], cell: tuple[str, str]
+    ) -> None:
+        """Draw a stretch of time; its ends are rounded, not its length."""
+        begin, end = (min(max(0, at), self._heard_ns) for at in time)
+        if begin == end:
+            return
+        first, after = self._edge(begin), self._edge(end)
+        if first == after:
+            place = min(first, self._room - 1)
+            if cells[place][0] in (" ", self._glyphs.hidden, self._glyphs.commit):
+                cells[place] = (self._glyphs.short, cell[1])
+            return
+        cells[first:after] = [cell] * (after - first)
+
+    def _edge(self, at_ns: int) -> int:
+        """Which edge between two cells is nearest, from 0 to `room`."""
+        return round(at_ns * self._room / self._total_ns)
+
+    def _cell(self, at_ns: int) -> int:
+        """Which cell a moment lies in."""
+        return min(self._room - 1, max(0, self._edge(at_ns)))
+
+    def _step_ns(self) -> int:
+        """From tick to tick."""
+        least = self._total_ns * TICK_ROOM / self._room
+        scale = NS_PER_MS
+        while True:
+            for step in STEPS_MS:
+                if step * scale >= least:
+                    return step * scale
+            scale *= 10
+
+
+def _row(label: str, ms: str, hidden: str, picture: Text, style: str = "") -> Text:
+    """A line: name, milliseconds waited for, milliseconds hidden, bar."""
+    line = Text(f"{label:>{_LABEL}} {ms:>5} {hidden:>6}  ", style)
+    return line.append_text(picture)
