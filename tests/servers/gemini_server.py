@@ -33,7 +33,6 @@ from pipeline.serve.requests import RATE
 from pipeline.serve.script import Fault, FaultTime, Latencies, Script, ScriptedTurn
 from pipeline.serve.speech import ReplyPiece, UtteranceFinder, hum, pieces
 from pipeline.serve.wire import Wire, sleep_until
-from pipeline.speech_to_speech.brief import STAMP
 from pipeline.speech_to_speech.gemini import NON_BLOCKING
 
 HEARD_RATE = 16_000
@@ -216,8 +215,7 @@ class Talk:
             for function in snake(tool)["function_declarations"]:
                 if (function.get("behavior") or by_default) == "BLOCKING":
                     self._blocking.add(function["name"])
-        told = base64.urlsafe_b64encode(json.dumps(script.describe()).encode()).decode()
-        self._tell(setupComplete={"sessionId": f"{STAMP}.{told.rstrip('=')}"})
+        self._tell(setupComplete={"sessionId": "a-session"})
         self._resumption(True)
         self._expect()
 
