@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from pipeline import transcript
 from pipeline.audio.line import MICROPHONE, SPEAKER, Ends, Line
 from pipeline.config import Settings
+from pipeline.conversation import transcript
 from pipeline.conversation.history import Message
 from pipeline.errors import BadInput, StageError, first_of
 from pipeline.events import (

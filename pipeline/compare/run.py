@@ -255,8 +255,6 @@ class Comparison(Run[Conversation]):
         held = await hold(system, scenario, self.folder / wav, listen_s=listen_s)
         conversation = dataclasses.replace(
             held.result,
-            path=system.name,
-            scenario=scenario.name,
             repeat=trial.repeat,
             order=position,
             wav=self._stamped(wav, held.result.simulated),
