@@ -19,7 +19,7 @@ from support.cli_child import read_wav, recording
 
 from pipeline.clock import Clock
 from pipeline.engines.tools import Tool
-from pipeline.errors import BadInput, CascadeError, StageError
+from pipeline.errors import CascadeError, StageError
 from pipeline.events import (
     Event,
     Failure,
@@ -396,16 +396,6 @@ async def test_nobody_there() -> None:
         pass
     error = await refusal(server)
     assert "cannot be reached" in str(error)
-
-
-async def test_no_key_and_a_wrong_option_are_told_before_anything_runs(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    with pytest.raises(BadInput, match="delegation is one of responses, client, not 'x'"):
-        LiveSession(target(delegation="x"), BRIEF, Trace(), Clock())
-    monkeypatch.setenv("OPENAI_API_KEY", " ")
-    with pytest.raises(BadInput, match="there is no key; set OPENAI_API_KEY"):
-        LiveSession(target(), BRIEF, Trace(), Clock())
 
 
 async def test_a_server_that_closes_in_the_middle_of_a_reply_and_does_so_again() -> None:
