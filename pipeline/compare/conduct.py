@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import itertools
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
-
-from rich.console import Console
 
 from pipeline.audio.line import Ends
 from pipeline.audio.virtual import Playing
@@ -31,7 +28,6 @@ from pipeline.measure.run import Made
 from pipeline.measure.wav import stereo
 from pipeline.speech_to_speech.brief import SpeechToSpeech
 from pipeline.talk import Driver
-from pipeline.terminal import Display
 
 PARTS = 4
 """Of a frame of 20 ms: a reply is heard at most 5 ms after its sound has come."""
@@ -146,13 +142,12 @@ def _numbered(usage: Sequence[Mapping[str, Any]], cues: Cues) -> list[dict[str, 
 
 async def _converse(ends: ScriptedEnds, session: Observed, tape: MemoryTrace) -> str:
     """Hold the conversation to its end; gives why it ended before that, or nothing."""
-    with Display(Console(file=io.StringIO())) as display:
-        try:
-            await Driver(session, ends, display, tape, as_json=False).run()
-        except BadInput:
-            raise
-        except CascadeError as error:
-            return str(error)
+    try:
+        await Driver(session, ends, tape).run()
+    except BadInput:
+        raise
+    except CascadeError as error:
+        return str(error)
     return ""
 
 

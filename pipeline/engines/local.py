@@ -145,7 +145,7 @@ class LocalEngines:
     def __init__(
         self,
         settings: Settings,
-        catalogue: Catalogue,
+        catalogue: Catalogue | None = None,
         *,
         recognises: bool = True,
         writes: bool = True,
@@ -154,13 +154,14 @@ class LocalEngines:
 
         Args:
             settings: Of the run.
-            catalogue: Where the models are.
+            catalogue: Where the models are; None: where the settings say.
             recognises: Whether the recogniser is needed.
             writes: Whether the language model is needed.
 
         Raises:
             BadInput: A model is unknown, incomplete, or not downloaded.
         """
+        catalogue = catalogue or Catalogue.load(settings.models.dir)
         self._settings = settings
         self._recognises, self._writes = recognises, writes
         self._stt = catalogue.resolve("stt", settings.stt.model)

@@ -27,7 +27,6 @@ from pipeline.engines.llm import Used
 from pipeline.engines.local import LocalEngines
 from pipeline.engines.vad import VoiceDetector
 from pipeline.events import Samples
-from pipeline.models.catalogue import Catalogue
 
 # isort: split
 import numpy as np
@@ -175,7 +174,7 @@ async def main() -> None:
     settings = load(None, {"llm.sentences": "0"})
     show_machine()
     start_up(rounds)
-    async with LocalEngines(settings, Catalogue.load(settings.models.dir)) as engines:
+    async with LocalEngines(settings) as engines:
         await engines_alone(engines, settings)
     voice_to_voice(rounds)
 

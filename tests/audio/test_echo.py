@@ -340,7 +340,7 @@ async def test_the_ends_clean_what_they_hear(tmp_path: Path) -> None:
         fast=True,
     )
     heard: list[Frame] = []
-    async with ends.open(VAD_RATE, lambda: False):
+    async with ends.open(VAD_RATE):
         async for frame in ends.frames():
             heard.append(frame)
             if len(heard) == 30:
