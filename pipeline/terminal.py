@@ -18,7 +18,7 @@ import logging
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self, TextIO
+from typing import Literal, Self, TextIO
 
 from rich.console import Console
 from rich.live import Live
@@ -62,28 +62,23 @@ LABELS = {
 """The parts of a turn, in the words of the latency line."""
 
 
-class Shown(Protocol):
-    """What a driver shows: `Display`, or one pane of a screen that shows several sessions."""
+class Shown:
+    """What a driver shows: by itself nothing; `Display` and the panes of `compare --live` do."""
 
     def state(self, state: State) -> None:
         """What the session does now."""
-        ...
 
     def event(self, event: Event) -> None:
         """Show what an event means, if anything."""
-        ...
 
     def playing(self, played_s: float) -> None:
         """How much of the reply has been heard."""
-        ...
 
     def heard(self, timeline: Timeline | None) -> None:
         """The reply has been heard to its end; `timeline` is where its latency went."""
-        ...
 
     def profile(self, marks: Mapping[str, int]) -> None:
         """A reply is over, with these marks of its turn (ns)."""
-        ...
 
 
 def latency_line(timeline: Timeline) -> str:
@@ -138,7 +133,7 @@ class _Plain(logging.Formatter):
         return f"{record.levelname.lower()}: {record.getMessage()}"
 
 
-class Display:
+class Display(Shown):
     """Shows a conversation. Used as a context manager, so that the terminal is left as it was."""
 
     def __init__(self, console: Console, *, drawn: bool = False) -> None:

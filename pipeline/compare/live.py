@@ -36,8 +36,8 @@ from pipeline.errors import BadInput, CascadeError, first_of
 from pipeline.events import Event, Frame, ReplyAudio, Samples, to_json
 from pipeline.measure.plan import Load
 from pipeline.session import Session
-from pipeline.speech_to_speech import paths
-from pipeline.speech_to_speech.brief import Target
+from pipeline.speech_to_speech import specs
+from pipeline.speech_to_speech.specs import SystemSpec
 from pipeline.terminal import stderr
 from pipeline.trace import Trace, description
 from pipeline.turns.listener import Detector, Hearing
@@ -95,7 +95,7 @@ def prepare(
         raise BadInput(f"--live: needs 2 to {MOST} paths; give each as --path")
     targets = parse(systems)
     for target in targets:
-        paths.check(target, os.environ)
+        specs.check(target, os.environ)
         if target.options.get("turns") == "manual":
             raise BadInput(f"--path {target.name}: turns=manual is for recordings; leave it out")
     talk.check_files(options)
@@ -109,16 +109,16 @@ def prepare(
         parts=PARTS,
     )
     scenario = Scenario("live", "latency", base.llm.instructions, (ANYTHING,))
-    ways = Systems(targets, load, [scenario])
+    opening = Systems(targets, load, [scenario])
     asyncio.run(ends.find())
-    ways.prepare(console)
-    return _hold(base, targets, ways, scenario, options, ends, console)
+    opening.prepare(console)
+    return _hold(base, targets, opening, scenario, options, ends, console)
 
 
 async def _hold(
     base: Settings,
-    targets: Sequence[Target],
-    ways: Systems,
+    targets: Sequence[SystemSpec],
+    opening: Systems,
     scenario: Scenario,
     options: talk.TalkOptions,
     ends: Ends,
@@ -132,17 +132,17 @@ async def _hold(
     async with contextlib.AsyncExitStack() as stack:
         names = [target.name for target in targets]
         simulated = [target.kind == "simulated" for target in targets]
-        about = {**description(base, ways.models), "paths": names, "simulated": any(simulated)}
+        about = {**description(base, opening.models), "paths": names, "simulated": any(simulated)}
         trace = stack.enter_context(Trace(options.trace, about))
         keys = stack.enter_context(Keys())
         screen = stack.enter_context(Screen(console, names, simulated))
         screen.note(f"loading {', '.join(pane.title for pane in screen.panes)}")
-        opened = await stack.enter_async_context(ways.open())
+        opened = await stack.enter_async_context(opening.open())
         detector = await asyncio.to_thread(VoiceDetector, base.vad)
         detector.warm()
         voice = UserVoice(detector, base.vad)
         live = LiveComparison(opened, scenario, ends, screen, trace, voice, as_json=options.json)
-        line = ends.open(live.rate, lambda: False, mixed=live.mixed)
+        line = ends.open(live.rate, mixed=live.mixed)
         await stack.enter_async_context(line)
         if ends.echo_note:
             screen.note(ends.echo_note)
@@ -158,7 +158,7 @@ class LiveComparison:
 
     def __init__(
         self,
-        ways: Sequence[System],
+        systems: Sequence[System],
         scenario: Scenario,
         ends: Ends,
         screen: Screen,
@@ -170,7 +170,7 @@ class LiveComparison:
         """Prepare; open `ends` with `mixed`, then `run`.
 
         Args:
-            ways: The systems, two or more.
+            systems: Two or more.
             scenario: What they are told before it begins; its steps are not said.
             ends: Where sound comes from and goes to.
             screen: With a pane for each system.
@@ -178,7 +178,7 @@ class LiveComparison:
             voice: Is told what the microphone hears.
             as_json: Print every event on stdout.
         """
-        self._ways = ways
+        self._all = systems
         self._scenario = scenario
         self._ends = ends
         self._screen = screen
@@ -190,11 +190,11 @@ class LiveComparison:
     @property
     def rate(self) -> int:
         """The rate of a file that stands for the loudspeaker (Hz): what no system loses by."""
-        return max(way.rate for way in self._ways)
+        return max(system.rate for system in self._all)
 
     def mixed(self, rate: int, tap: Tap | None) -> Sounding:
         """What is to be heard, for `Ends.open`."""
-        self._mixer = Mixer(len(self._ways), rate, tap)
+        self._mixer = Mixer(len(self._all), rate, tap)
         return self._mixer
 
     async def run(self, keys: Keys) -> int:
@@ -211,9 +211,9 @@ class LiveComparison:
         """
         told = _print if self._as_json else lambda line: None
         self._systems = [
-            LiveSystem(way, playout, pane, self._ends.clock, told)
-            for way, playout, pane in zip(
-                self._ways, self._mixer.playouts, self._screen.panes, strict=True
+            LiveSystem(system, playout, pane, self._ends.clock, told)
+            for system, playout, pane in zip(
+                self._all, self._mixer.playouts, self._screen.panes, strict=True
             )
         ]
         try:
@@ -318,7 +318,7 @@ class LiveSystem:
     """One system and its share of the microphone and the loudspeaker: a `Line` for its driver.
 
     Attributes:
-        way: Makes its session.
+        system: Makes its session.
         playout: What it says.
         pane: What is shown of it.
         labels: What each line about it says of it, for machines.
@@ -330,17 +330,17 @@ class LiveSystem:
 
     def __init__(
         self,
-        way: System,
+        system: System,
         playout: Playout,
         pane: Pane,
         clock: Clock,
         told: Callable[[Mapping[str, Any]], None],
     ) -> None:
         """Make its share; `told` is given what machines are told of it."""
-        self.way = way
+        self.system = system
         self.playout = playout
         self.pane = pane
-        self.labels: dict[str, Any] = {"path": way.name}
+        self.labels: dict[str, Any] = {"path": system.name}
         if pane.simulated:
             self.labels["simulated"] = True
         self.ready = asyncio.Event()
@@ -378,9 +378,9 @@ class LiveSystem:
         Raises:
             CascadeError: It cannot be had, or breaks off.
         """
-        self._rtt_ms = await self.way.ready(scenario)
-        self._session = self.way.session(scenario, trace, self._clock)
-        self._driver = talk.Driver(self._session, self, self.pane, trace, as_json=False)
+        self._rtt_ms = await self.system.ready(scenario)
+        self._session = self.system.session(scenario, trace, self._clock)
+        self._driver = talk.Driver(self._session, self, trace, self.pane)
         await self._driver.run()
 
     def tell(self, line: Mapping[str, Any]) -> None:
@@ -434,7 +434,7 @@ class LiveSystem:
         """Note what is at the other end."""
         if self._session is None:
             return
-        facts = self.way.facts(self._session)
+        facts = self.system.facts(self._session)
         about = [str(facts[key]) for key in ("model", "host") if facts.get(key)]
         if self._rtt_ms:
             about.append(f"round trip {statistics.median(self._rtt_ms):.0f} ms")

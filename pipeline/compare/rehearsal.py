@@ -61,4 +61,6 @@ def _ends_s(step: Step, onsets: dict[Path, float]) -> float | None:
     if step.path not in onsets:
         sound = np.concatenate([*read_audio(step.path, CHECK_RATE)])
         onsets[step.path] = (onset(sound, CHECK_RATE) or 0) / CHECK_RATE
-    return step.end_of_speech_s - onsets[step.path]
+    ends_s = step.end_of_speech_s - onsets[step.path]
+    # A mark from before the first sound tells nothing; then silence does.
+    return ends_s if ends_s > 0 else None

@@ -26,8 +26,9 @@ from pipeline.measure.noise import Noise
 from pipeline.measure.plan import Load, Trial, order
 from pipeline.measure.run import WAVS, Made, Run, new_folder
 from pipeline.models.catalogue import Catalogue
-from pipeline.speech_to_speech import paths
-from pipeline.speech_to_speech.brief import STAMP, Target
+from pipeline.speech_to_speech import specs
+from pipeline.speech_to_speech.brief import STAMP
+from pipeline.speech_to_speech.specs import SystemSpec
 from pipeline.terminal import show_error, stderr
 from pipeline.trace import description
 
@@ -89,7 +90,7 @@ def prepare(load: Load, options: CompareOptions) -> Coroutine[Any, Any, int]:
     targets = systems.parse(options.paths)
     base = load({})
     for target in targets:
-        paths.check(target, os.environ)
+        specs.check(target, os.environ)
     table = cost.prices(options.prices)
     scenarios = _scenarios(base, options, console)
     judging = judge.server_of(load, options.judge) if options.judge else None
@@ -144,7 +145,7 @@ class Comparison(Run[Conversation]):
     def __init__(
         self,
         base: Settings,
-        targets: Sequence[Target],
+        targets: Sequence[SystemSpec],
         compared: Systems,
         scenarios: Sequence[Scenario],
         options: CompareOptions,
@@ -222,7 +223,7 @@ class Comparison(Run[Conversation]):
                 self.results, self._scenarios, self._judging, self.console
             )
             self.header["judge"] = {
-                "model": paths.shown(self._options.judge),
+                "model": specs.shown(self._options.judge),
                 "prompt": judge.PROMPT,
             }
 
@@ -254,8 +255,6 @@ class Comparison(Run[Conversation]):
         held = await hold(system, scenario, self.folder / wav, listen_s=listen_s)
         conversation = dataclasses.replace(
             held.result,
-            path=system.name,
-            scenario=scenario.name,
             repeat=trial.repeat,
             order=position,
             wav=self._stamped(wav, held.result.simulated),
@@ -350,8 +349,8 @@ def _signed(turn: Turn, conversation: Conversation, scenario: Scenario) -> Turn:
     return scoring.scored(dataclasses.replace(turn, record=record), step, scenario)
 
 
-def _about(target: Target) -> dict[str, Any]:
-    options = {name: paths.shown(value) for name, value in target.options.items()}
+def _about(target: SystemSpec) -> dict[str, Any]:
+    options = {name: specs.shown(value) for name, value in target.options.items()}
     return {"kind": target.kind, "model": target.model, **options}
 
 

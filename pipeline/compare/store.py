@@ -18,7 +18,7 @@ from pipeline.errors import BadInput
 from pipeline.measure.record import Record, Span
 from pipeline.measure.run import Form
 from pipeline.speech_to_speech.brief import STAMP
-from pipeline.speech_to_speech.paths import shown
+from pipeline.speech_to_speech.specs import shown
 
 ASKED = ("sources", "say", "paths", "repeat", "seed", "speaker", "listen_s", "patience_s")
 """Options of a run that it is resumed with."""

@@ -26,10 +26,10 @@ from pipeline.models.fetch import provide
 from pipeline.serve import script
 from pipeline.serve.command import check_protocol, serving
 from pipeline.session import Session
-from pipeline.speech_to_speech import paths
+from pipeline.speech_to_speech import specs
 from pipeline.speech_to_speech.audio_llm import AudioLlmSession, dotted, voice_engines
-from pipeline.speech_to_speech.brief import Brief, Direct, Target
-from pipeline.speech_to_speech.rtt import rtt
+from pipeline.speech_to_speech.brief import Brief, SpeechToSpeech
+from pipeline.speech_to_speech.specs import SystemSpec, round_trips
 from pipeline.trace import Trace
 
 API_RATE = 24_000
@@ -79,7 +79,7 @@ class CascadeSystem:
 
     manual = False
 
-    def __init__(self, target: Target, settings: Settings, engines: LocalEngines) -> None:
+    def __init__(self, target: SystemSpec, settings: Settings, engines: LocalEngines) -> None:
         """Take loaded engines and the settings that this cascade differs by."""
         self.name = target.name
         self.rate = engines.voice.rate
@@ -105,7 +105,9 @@ class CascadeSystem:
 class ApiSystem:
     """A speech-to-speech API."""
 
-    def __init__(self, target: Target, language: str, name: str = "", rate: int = API_RATE) -> None:
+    def __init__(
+        self, target: SystemSpec, language: str, name: str = "", rate: int = API_RATE
+    ) -> None:
         """Take what the command line says of it.
 
         Args:
@@ -122,7 +124,7 @@ class ApiSystem:
 
     async def ready(self, scenario: Scenario) -> tuple[float, ...]:
         """Measure the way to the server."""
-        return await rtt(paths.address(self._target), ROUND_TRIPS)
+        return await round_trips(specs.address(self._target), ROUND_TRIPS)
 
     def session(self, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
         """A new connection, which is made when the session is entered."""
@@ -132,17 +134,17 @@ class ApiSystem:
 
     def facts(self, session: Session) -> Mapping[str, Any]:
         """What it found at the other end; empty where it never got there."""
-        found = cast(Direct, session).facts
+        found = cast(SpeechToSpeech, session).facts
         return {} if found is None else dataclasses.asdict(found)
 
     def _connect(self, brief: Brief, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
-        return paths.connect(self._target, brief, trace, clock)
+        return specs.connect(self._target, brief, trace, clock)
 
 
 class AudioLlmSystem(ApiSystem):
     """A chat model that takes sound, and a Piper voice that is loaded once."""
 
-    def __init__(self, target: Target, settings: Settings, engines: LocalEngines) -> None:
+    def __init__(self, target: SystemSpec, settings: Settings, engines: LocalEngines) -> None:
         """Take the settings of the system, and loaded engines."""
         super().__init__(target, settings.stt.language, rate=engines.voice.rate)
         self._settings = settings
@@ -157,7 +159,7 @@ class AudioLlmSystem(ApiSystem):
 class SimulatedSystem(ApiSystem):
     """One of our own servers, which is told by the model's name what script to replay."""
 
-    def __init__(self, target: Target, language: str, name: str, played: script.Script) -> None:
+    def __init__(self, target: SystemSpec, language: str, name: str, played: script.Script) -> None:
         """Take where the server is, and what it replays (see `ApiSystem`)."""
         super().__init__(target, language, name)
         self._played = played
@@ -172,16 +174,16 @@ class SimulatedSystem(ApiSystem):
     def _connect(self, brief: Brief, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
         model = f"{self._target.model}{script.MODEL_SEPARATOR}{scenario.name}"
         target = dataclasses.replace(self._target, model=model)
-        return paths.connect(target, brief, trace, clock)
+        return specs.connect(target, brief, trace, clock)
 
 
-def parse(texts: Sequence[str]) -> list[Target]:
+def parse(texts: Sequence[str]) -> list[SystemSpec]:
     """The systems that are given on the command line as `--path`.
 
     Raises:
         BadInput: One is none, is there twice, or does not go together with another.
     """
-    targets = [paths.parse(text) for text in texts]
+    targets = [specs.parse(text) for text in texts]
     names = [target.name for target in targets]
     if twice := [name for name in names if names.count(name) > 1]:
         raise BadInput(
@@ -201,7 +203,7 @@ class Systems:
     """All systems of a comparison: checked first, then opened together."""
 
     def __init__(
-        self, targets: Sequence[Target], load: Load, scenarios: Sequence[Scenario]
+        self, targets: Sequence[SystemSpec], load: Load, scenarios: Sequence[Scenario]
     ) -> None:
         """Find what each system needs.
 
@@ -259,7 +261,7 @@ class Systems:
             await stack.enter_async_context(self._pool.loaded())
             yield [await self._system(target, stack) for target in self._targets]
 
-    async def _system(self, target: Target, stack: contextlib.AsyncExitStack) -> System:
+    async def _system(self, target: SystemSpec, stack: contextlib.AsyncExitStack) -> System:
         match target.kind:
             case "cascade":
                 engines = self._pool.get(self._loaded[target.name])
@@ -293,7 +295,7 @@ def _with_room(settings: Settings, instructions: str) -> Settings:
     )
 
 
-def _script(target: Target) -> script.Script:
+def _script(target: SystemSpec) -> script.Script:
     """What a simulated server replays: a preset by its name, or a file of the user's.
 
     Raises:
@@ -304,7 +306,7 @@ def _script(target: Target) -> script.Script:
     return script.load(file) if file.suffix in (".yaml", ".yml") else script.preset(target.model)
 
 
-def _settings(target: Target) -> dict[str, str]:
+def _settings(target: SystemSpec) -> dict[str, str]:
     """The settings that a cascade differs by.
 
     Raises:

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import StageError
-from pipeline.measure.html.page import plain
-from pipeline.measure.html.turns import zero_ns
 from pipeline.measure.record import Record
-from pipeline.profile.report.data import variants
+from pipeline.measure.report import plain
+from pipeline.measure.waterfall import variants, zero_ns
 from pipeline.trace import PARTS
 
 NAME = "trace.perfetto.json"

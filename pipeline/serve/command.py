@@ -19,7 +19,7 @@ from pipeline.errors import BadInput, StageError
 from pipeline.serve.script import PRESETS, Script, dump, load, preset
 from pipeline.serve.simulated import SimulatedServer
 from pipeline.serve.speech import speak
-from pipeline.speech_to_speech.brief import Target
+from pipeline.speech_to_speech.specs import SystemSpec
 
 START_S = 60.0
 """How long a child may take until it listens: it speaks its replies first."""
@@ -86,7 +86,7 @@ def check_protocol(protocol: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def serving(script: Script, options: Mapping[str, str]) -> AsyncGenerator[Target]:
+async def serving(script: Script, options: Mapping[str, str]) -> AsyncGenerator[SystemSpec]:
     """Run a server for the script in a process of its own; gives where it is, to connect to.
 
     Its work does not slow down what measures it.
@@ -115,7 +115,7 @@ async def serving(script: Script, options: Mapping[str, str]) -> AsyncGenerator[
         try:
             url = await _url(child, said)
             rest = {key: value for key, value in options.items() if key != "protocol"}
-            yield Target(script.name, "realtime", script.name, url, rest)
+            yield SystemSpec(script.name, "realtime", script.name, url, rest)
         finally:
             await _stop(child)
 

@@ -36,8 +36,9 @@ from pipeline.events import Event, Frame, ReplyDone, Transcript
 from pipeline.models.catalogue import Catalogue
 from pipeline.session import EventQueue
 from pipeline.speech_to_speech import keys
-from pipeline.speech_to_speech.brief import Brief, Facts, Target
+from pipeline.speech_to_speech.brief import Brief, Facts
 from pipeline.speech_to_speech.keys import shown
+from pipeline.speech_to_speech.specs import SystemSpec
 from pipeline.speech_to_speech.utterances import Utterances
 from pipeline.trace import Trace
 from pipeline.turns.listener import Detector
@@ -137,11 +138,11 @@ class Ears:
 
 
 class AudioLlmSession:
-    """A `Direct` session with a chat model that takes sound."""
+    """A `SpeechToSpeech` session with a chat model that takes sound."""
 
     def __init__(
         self,
-        target: Target,
+        spec: SystemSpec,
         brief: Brief,
         trace: Trace,
         clock: Clock,
@@ -152,7 +153,7 @@ class AudioLlmSession:
         """Prepare a session; nothing is loaded, or connected.
 
         Args:
-            target: `audio-llm`, with the options `model=NAME` (else the first that the server
+            spec: `audio-llm`, with the options `model=NAME` (else the first that the server
                 lists), `keep=N` (utterances that the model hears again), `transcript=stt`, and
                 settings by dotted name.
             brief: What the conversation is about.
@@ -164,14 +165,14 @@ class AudioLlmSession:
         Raises:
             BadInput: The URL, the key, a setting or an option cannot be, or a model is missing.
         """
-        keep, self._listens = _options(target)
-        base = settings or load(flags=dotted(target))
-        self._settings = prepared(base, target, brief)
+        keep, self._listens = _options(spec)
+        base = settings or load(flags=dotted(spec))
+        self._settings = prepared(base, spec, brief)
         where = _server(self._settings)
         self._host = urlsplit(where.base_url).netloc.rpartition("@")[2]
         self._utterances = Utterances(keep)
         self._chat = ChatModel(where, self._settings.llm)
-        self._own = voice_engines(target, base) if engines is None else None
+        self._own = voice_engines(spec, base) if engines is None else None
         self._local = engines
         self._brief = brief
         self._trace = trace
@@ -311,23 +312,23 @@ class AudioLlmSession:
             self._events.tell(Transcript(turn, heard.text, True))
 
 
-def dotted(target: Target) -> Mapping[str, str]:
+def dotted(spec: SystemSpec) -> Mapping[str, str]:
     """The settings among a system's options, by dotted name.
 
     Raises:
         BadInput: An option is none of `OPTIONS` and no setting either.
     """
-    found = {name: value for name, value in target.options.items() if name not in OPTIONS}
+    found = {name: value for name, value in spec.options.items() if name not in OPTIONS}
     for name in found:
         if name.count(".") != 1 or name.startswith("llm.api_key"):
             raise BadInput(
-                f"{target.name}: {name} is no option; allowed: {', '.join(OPTIONS)}, or a setting "
+                f"{spec.name}: {name} is no option; allowed: {', '.join(OPTIONS)}, or a setting "
                 "by its dotted name, such as turns.hold_ms"
             )
     return found
 
 
-def prepared(settings: Settings, target: Target, brief: Brief) -> Settings:
+def prepared(settings: Settings, spec: SystemSpec, brief: Brief) -> Settings:
     """The settings of a session: those of a run, with the system's server and what it is told.
 
     Raises:
@@ -335,9 +336,9 @@ def prepared(settings: Settings, target: Target, brief: Brief) -> Settings:
     """
     llm = settings.llm.model_copy(
         update={
-            "model": target.url,
-            "name": target.model or target.options.get("model", ""),
-            "api_key": _key(target),
+            "model": spec.url,
+            "name": spec.model or spec.options.get("model", ""),
+            "api_key": _key(spec),
             "instructions": brief.instructions,
         }
     )
@@ -346,14 +347,14 @@ def prepared(settings: Settings, target: Target, brief: Brief) -> Settings:
     return settings.model_copy(update={"llm": llm, "turns": turns})
 
 
-def voice_engines(target: Target, settings: Settings) -> LocalEngines:
+def voice_engines(spec: SystemSpec, settings: Settings) -> LocalEngines:
     """Engines that serve many sessions of a system, one after the other; not yet loaded.
 
     Raises:
         BadInput: A key, an option or a model is missing or cannot be.
     """
-    wanted = prepared(settings, target, Brief())
-    _, listens = _options(target)
+    wanted = prepared(settings, spec, Brief())
+    _, listens = _options(spec)
     catalogue = Catalogue.load(wanted.models.dir)
     return LocalEngines(wanted, catalogue, recognises=listens, writes=False)
 
@@ -368,28 +369,28 @@ def _without_keys() -> Iterator[None]:
         raise
 
 
-def _options(target: Target) -> tuple[int, bool]:
+def _options(spec: SystemSpec) -> tuple[int, bool]:
     """How many utterances are kept, and whether Whisper listens."""
-    keep = target.options.get("keep", str(KEEP))
+    keep = spec.options.get("keep", str(KEEP))
     if not keep.isdecimal() or int(keep) < 1:
-        raise BadInput(f"{target.name}: keep is {keep!r}; allowed: a number from 1")
-    transcript = target.options.get("transcript", "")
+        raise BadInput(f"{spec.name}: keep is {keep!r}; allowed: a number from 1")
+    transcript = spec.options.get("transcript", "")
     if transcript not in ("", "stt", "none"):
-        raise BadInput(f"{target.name}: transcript is {transcript!r}; allowed: stt, none")
-    dotted(target)
+        raise BadInput(f"{spec.name}: transcript is {transcript!r}; allowed: stt, none")
+    dotted(spec)
     return int(keep), transcript == "stt"
 
 
-def _key(target: Target) -> str:
+def _key(spec: SystemSpec) -> str:
     """The key for a server: OpenAI's goes to nobody else."""
     if key := keys.key(os.environ, keys.AUDIO_LLM):
         return key
     hosts = [OPENAI_URL, os.environ.get("OPENAI_BASE_URL", "").strip()]
-    if _place(target.url) not in [_place(url) for url in hosts if url]:
+    if _place(spec.url) not in [_place(url) for url in hosts if url]:
         return ""
     if key := keys.key(os.environ, keys.OPENAI):
         return key
-    raise BadInput(f"{target.name}: there is no key; set {keys.OPENAI}")
+    raise BadInput(f"{spec.name}: there is no key; set {keys.OPENAI}")
 
 
 def _place(url: str) -> tuple[str, str]:

@@ -1,23 +1,19 @@
-"""What a direct session is told before it begins, and what it tells of itself once it has."""
+"""What a session with an API is told before it begins, and what it tells of itself after that."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pipeline.conversation.history import Message
 from pipeline.engines.tools import Tool
-from pipeline.errors import BadInput
 from pipeline.session import Session
 
 
 @dataclass(frozen=True, slots=True)
 class Brief:
-    """What a conversation is about; the same for every path of a comparison.
+    """What a conversation is about; the same for every system of a comparison.
 
     Attributes:
         instructions: The system prompt.
@@ -50,7 +46,7 @@ class Facts:
     duplex: bool = False
 
 
-class Direct(Session, Protocol):
+class SpeechToSpeech(Session, Protocol):
     """A `Session` that is a speech-to-speech API."""
 
     @property
@@ -69,7 +65,7 @@ class Direct(Session, Protocol):
         ...
 
     async def commit(self) -> None:
-        """Say that the user's turn is over; only where the path was asked for `turns=manual`.
+        """Say that the user's turn is over; only where `turns=manual` was asked for.
 
         Raises:
             CascadeError: The session ends turns itself.
@@ -84,66 +80,3 @@ STAMP = "SIMULATED"
 def parameters(stamped: object) -> Mapping[str, Any]:
     """What a simulated server says of itself; never empty: what is stamped is simulated."""
     return dict(stamped) if isinstance(stamped, dict) and stamped else {"name": "unknown"}
-
-
-def stamp(session_id: object) -> Mapping[str, Any] | None:
-    """The parameters of a simulated server, from the id of its session; None: it is a real one.
-
-    Such an id is `STAMP`, a dot, and JSON in URL-safe base64.
-    """
-    mark, _, text = str(session_id or "").partition(".")
-    if mark != STAMP:
-        return None
-    try:
-        found = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-    except (ValueError, binascii.Error):
-        found = None
-    return parameters(found)
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A path of a comparison, as `paths.parse` reads it from the command line.
-
-    Attributes:
-        name: What reports call it: the text as given, without keys and passwords.
-        kind: `cascade`, `openai`, `openai-live`, `gemini`, `realtime` (any URL), `audio-llm`, or
-            `simulated`.
-        model: Which model to ask for; empty where the server decides.
-        url: Where, for `realtime` and `audio-llm`.
-        options: What else was said: `turns`, `voice`, …; for the cascade settings by dotted name.
-    """
-
-    name: str
-    kind: str
-    model: str = ""
-    url: str = ""
-    options: Mapping[str, str] = field(default_factory=dict)
-
-
-def given(target: Target, known: Mapping[str, Sequence[str] | range]) -> dict[str, str]:
-    """What the command line says of a system; an option without a value is not given.
-
-    Args:
-        target: The system.
-        known: The options there are: which values each can have, or which numbers; none: any text.
-
-    Raises:
-        BadInput: There is no such option, or it cannot have that value.
-    """
-    options = {name: value for name, value in target.options.items() if value}
-    for name in target.options:
-        if name not in known:
-            raise BadInput(f"{target.name}: no option {name!r}; there are {', '.join(known)}")
-    for name, value in options.items():
-        match known[name]:
-            case range() as numbers:
-                if not (value.isascii() and value.isdecimal() and int(value) in numbers):
-                    raise BadInput(
-                        f"{target.name}: {name} is a number from {numbers[0]} to {numbers[-1]}, "
-                        f"not {value!r}"
-                    )
-            case allowed if allowed and value not in allowed:
-                said = f"{name} is one of {', '.join(allowed)}, not {value!r}"
-                raise BadInput(f"{target.name}: {said}")
-    return options

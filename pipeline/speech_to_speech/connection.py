@@ -86,7 +86,7 @@ class Outbox:
 
 
 class ApiSession(ABC, Generic[Link]):
-    """A `Direct` session over connections of type `Link`, one after the other.
+    """A `SpeechToSpeech` session over connections of type `Link`, one after the other.
 
     Args:
         core: Takes what comes, and decides.
@@ -375,6 +375,7 @@ class ApiSession(ABC, Generic[Link]):
         """The conversation is lost for good."""
         if not self._over:
             self._core.lost(why, self._clock.now_ns(), fatal=True)
+            self._core.over()
             self._carry_out()
             self._over = True
-        self._events.end()
+            self._events.end()

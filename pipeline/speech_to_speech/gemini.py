@@ -34,17 +34,18 @@ from pipeline.clock import NS_PER_S, Clock
 from pipeline.errors import BadInput, CascadeError, StageError
 from pipeline.events import Frame, Samples, Usage
 from pipeline.speech_to_speech import keys
-from pipeline.speech_to_speech.brief import Brief, Facts, Target, given, stamp
+from pipeline.speech_to_speech.brief import Brief, Facts
 from pipeline.speech_to_speech.connection import ApiSession, Outbox
 from pipeline.speech_to_speech.keys import shown
 from pipeline.speech_to_speech.ledger import (
-    Mark,
     Parcel,
     ProtocolCore,
     ReplyEntry,
     ReplyPart,
+    TakeMark,
     TurnEntry,
 )
+from pipeline.speech_to_speech.specs import SystemSpec, given
 from pipeline.speech_to_speech.wire_errors import WireErrors
 from pipeline.trace import Trace
 
@@ -128,7 +129,7 @@ class GeminiCore(ProtocolCore):
     """
 
     def __init__(
-        self, mark: Mark, *, blocking: bool, manual: bool = False, scheduling: str = ""
+        self, mark: TakeMark, *, blocking: bool, manual: bool = False, scheduling: str = ""
     ) -> None:
         super().__init__(mark, RATE_OUT)
         self.speaking = False
@@ -574,11 +575,11 @@ class _Linked:
 
 
 class GeminiSession(ApiSession[_Linked]):
-    """A `Direct` session with Gemini Live: 16 kHz in, 24 kHz out."""
+    """A `SpeechToSpeech` session with Gemini Live: 16 kHz in, 24 kHz out."""
 
     def __init__(
         self,
-        target: Target,
+        spec: SystemSpec,
         brief: Brief,
         trace: Trace,
         clock: Clock,
@@ -589,7 +590,7 @@ class GeminiSession(ApiSession[_Linked]):
         """Prepare; entering it connects.
 
         Args:
-            target: Which model, where, with what options (`OPTIONS`).
+            spec: Which model, where, with what options (`OPTIONS`).
             brief: Instructions and tools.
             trace: Takes the marks.
             clock: The one clock.
@@ -599,12 +600,12 @@ class GeminiSession(ApiSession[_Linked]):
         Raises:
             BadInput: The client library or the key is missing, or an option is wrong.
         """
-        self._options = given(target, OPTIONS)
-        self._model = target.model or MODEL
+        self._options = given(spec, OPTIONS)
+        self._model = spec.model or MODEL
         self._brief = brief
         self._ready_s = ready_s
         self._manual = self._options.get("turns") == "manual"
-        base, host, key = place(target)
+        base, host, key = place(spec)
         certificate = self._options.get("certificate") or os.environ.get(CERTIFICATE, "").strip()
         self._client = _client(base, key, certificate)
         self._gemini = GeminiCore(
@@ -734,11 +735,7 @@ class GeminiSession(ApiSession[_Linked]):
         self._gemini.resumed()
 
     def _found(self, connection: _Linked, connect_ms: float) -> Facts:
-        simulated = stamp(connection.session.session_id)
-        model = self._model.partition("#")[0]
-        if simulated is not None:
-            model = f"simulated:{simulated.get('name', model)}"
-        return Facts(model, self._errors.host, connect_ms, simulated)
+        return Facts(self._model, self._errors.host, connect_ms)
 
 
 def configuration(
@@ -793,23 +790,23 @@ def configuration(
     )
 
 
-def place(target: Target, environ: Mapping[str, str] = os.environ) -> tuple[str, str, str]:
+def place(spec: SystemSpec, environ: Mapping[str, str] = os.environ) -> tuple[str, str, str]:
     """Where a system's server is: what the client is told, how messages show it, and the key.
 
     Raises:
         BadInput: There is no key, or it cannot be one, or the URL cannot be used.
     """
-    url = target.url or environ.get(URL, "").strip()
+    url = spec.url or environ.get(URL, "").strip()
     try:
         parts = urlsplit(url or f"https://{HOST}")
         host, port = parts.hostname, parts.port
     except ValueError:
         host = port = None
     if not host or parts.scheme not in ("https", "wss"):
-        raise BadInput(f"{target.name}: not a usable URL; write it as wss://HOST:PORT")
+        raise BadInput(f"{spec.name}: not a usable URL; write it as wss://HOST:PORT")
     key = keys.key(environ, *keys.GEMINI)
     if not key and not url:
-        raise BadInput(f"{target.name}: there is no key; set {' or '.join(keys.GEMINI)}")
+        raise BadInput(f"{spec.name}: there is no key; set {' or '.join(keys.GEMINI)}")
     shown = f"[{host}]" if ":" in host else host
     there = f"{shown}:{port}" if port else shown
     # Servers elsewhere may need no key, but the client does.

@@ -37,7 +37,7 @@ from pipeline.events import (
     Transcript,
 )
 from pipeline.speech_to_speech.keys import shown
-from pipeline.text.alignment import whole_words
+from pipeline.text.alignment import spoken
 from pipeline.text.spoken import CHARS_PER_SECOND
 
 PLAYED_MS = 50
@@ -47,7 +47,7 @@ its rate round the position."""
 ODD_KINDS = 500
 """So many kinds of odd messages are told apart; a server may send any number of them."""
 
-Mark = Callable[[int, str, int], None]
+TakeMark = Callable[[int, str, int], None]
 """Takes turn, name and time (ns) of a mark."""
 
 log = logging.getLogger(__name__)
@@ -87,13 +87,13 @@ class ReplyPart:
         """
         if not rate:
             return self.text
-        played, length = position - self.start, float(self.voiced)
+        played, length = position - self.start, self.voiced
         if self.ahead:
-            length = max(length, len(self.text) / CHARS_PER_SECOND * rate)
-        if played >= length:
+            length = max(length, round(len(self.text) / CHARS_PER_SECOND * rate))
+        if played >= length and not self.samples and position <= 0:
             # Words without a sound of their own go with the sound before them.
-            return self.text if self.samples or position > 0 else ""
-        return whole_words(self.text, int(len(self.text) * max(0.0, played / length)))
+            return ""
+        return spoken(self.text, max(0, played), length)
 
 
 @dataclass(slots=True, eq=False)
@@ -238,7 +238,7 @@ class Ledger:
         whole: The model remembers its replies whole, also those that were cut.
     """
 
-    def __init__(self, mark: Mark, rate: int = 0) -> None:
+    def __init__(self, mark: TakeMark, rate: int = 0) -> None:
         self.now_ns = 0
         self.turns: list[TurnEntry] = []
         self.before = TurnEntry(0)
@@ -490,7 +490,7 @@ class ProtocolCore(ABC):
         leave: Whether the connection is to be left for a new one, though it is not broken.
     """
 
-    def __init__(self, mark: Mark, rate: int = 0) -> None:
+    def __init__(self, mark: TakeMark, rate: int = 0) -> None:
         """Begin with nothing said (see `Ledger`)."""
         self.ledger = Ledger(mark, rate)
         self.odd: Counter[str] = Counter()

@@ -40,10 +40,16 @@ from pipeline.engines.vad import VoiceDetector
 from pipeline.errors import CascadeError, StageError
 from pipeline.events import Failure, Frame, ReplyStatus, Samples, Usage
 from pipeline.speech_to_speech import encoding
-from pipeline.speech_to_speech.brief import Brief, Facts, Target, given, stamp
+from pipeline.speech_to_speech.brief import Brief, Facts
 from pipeline.speech_to_speech.gate import SoundGate, Stretch
 from pipeline.speech_to_speech.keys import shown
-from pipeline.speech_to_speech.ledger import Mark, ProtocolCore, ReplyEntry, ReplyPart, TurnEntry
+from pipeline.speech_to_speech.ledger import (
+    ProtocolCore,
+    ReplyEntry,
+    ReplyPart,
+    TakeMark,
+    TurnEntry,
+)
 from pipeline.speech_to_speech.openai_server import (
     OpenAiSession,
     as_item,
@@ -51,6 +57,7 @@ from pipeline.speech_to_speech.openai_server import (
     server_of,
     shut,
 )
+from pipeline.speech_to_speech.specs import SystemSpec, given
 from pipeline.speech_to_speech.wire_errors import WireErrors, reason, text_in
 from pipeline.trace import Trace
 from pipeline.turns.listener import Hearing
@@ -148,7 +155,7 @@ class LiveCore(ProtocolCore):
     """
 
     def __init__(
-        self, mark: Mark, *, host: str = "", tools: bool = False, rate: int = encoding.PCM_RATE
+        self, mark: TakeMark, *, host: str = "", tools: bool = False, rate: int = encoding.PCM_RATE
     ) -> None:
         super().__init__(mark)
         # It cannot be told that a reply was cut.
@@ -188,7 +195,7 @@ class LiveCore(ProtocolCore):
                 self.said(delta, now_ns)
             case {
                 "type": "session.delegation.created",
-                "delegation": {"id": str(name), "target": str(by)},
+                "delegation": {"id": str(name), "spec": str(by)},
             }:
                 self._delegated(name, by)
             case {"type": "response.event", "event": {"type": str()} as inner}:
@@ -377,9 +384,9 @@ class LiveCore(ProtocolCore):
 
     # Work that is given away.
 
-    def _delegated(self, name: str, target: str) -> None:
+    def _delegated(self, name: str, spec: str) -> None:
         """The model gives work away, and will speak of it later; what it is, it does not say."""
-        ours = target == "client"
+        ours = spec == "client"
         if ours and not self._tools:
             self._append("session.thinking.append", name, NO_BACKEND)
             return
@@ -468,11 +475,11 @@ def _part(reply: ReplyEntry) -> ReplyPart:
 
 
 class LiveSession(OpenAiSession[AsyncLiveConnection]):
-    """A `Direct` session with a full-duplex model."""
+    """A `SpeechToSpeech` session with a full-duplex model."""
 
     def __init__(
         self,
-        target: Target,
+        spec: SystemSpec,
         brief: Brief,
         trace: Trace,
         clock: Clock,
@@ -483,7 +490,7 @@ class LiveSession(OpenAiSession[AsyncLiveConnection]):
         """Prepare a session; nothing is connected.
 
         Args:
-            target: `openai-live`, with the options in `OPTIONS`.
+            spec: `openai-live`, with the options in `OPTIONS`.
             brief: What the conversation is about.
             trace: Takes the marks.
             clock: The one clock.
@@ -493,8 +500,8 @@ class LiveSession(OpenAiSession[AsyncLiveConnection]):
         Raises:
             BadInput: There is no key, or an option cannot be.
         """
-        self._options = given(target, OPTIONS)
-        self._server = server_of(target)
+        self._options = given(spec, OPTIONS)
+        self._server = server_of(spec)
         self._brief = brief
         self._ready_s = ready_s
         self._sdk = self._server.client()
@@ -605,9 +612,8 @@ class LiveSession(OpenAiSession[AsyncLiveConnection]):
                 await self._closed.wait()
 
     def _found(self, connection: AsyncLiveConnection, connect_ms: float) -> Facts:
-        simulated = stamp(text_in(self._started, "id"))
         model = text_in(self._started, "model") or self._server.model
-        return Facts(model, self._server.host, connect_ms, simulated, duplex=True)
+        return Facts(model, self._server.host, connect_ms, duplex=True)
 
 
 def configuration(

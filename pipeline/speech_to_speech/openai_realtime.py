@@ -25,14 +25,14 @@ from pipeline.clock import NS_PER_S, Clock
 from pipeline.errors import BadInput, CascadeError, StageError
 from pipeline.events import Samples, Usage
 from pipeline.speech_to_speech import encoding
-from pipeline.speech_to_speech.brief import STAMP, Brief, Facts, Target, given, parameters
+from pipeline.speech_to_speech.brief import STAMP, Brief, Facts, parameters
 from pipeline.speech_to_speech.keys import shown
 from pipeline.speech_to_speech.ledger import (
     CallEntry,
-    Mark,
     ProtocolCore,
     ReplyEntry,
     ReplyPart,
+    TakeMark,
     TurnEntry,
 )
 from pipeline.speech_to_speech.openai_server import (
@@ -42,6 +42,7 @@ from pipeline.speech_to_speech.openai_server import (
     server_of,
     shut,
 )
+from pipeline.speech_to_speech.specs import SystemSpec, given
 from pipeline.speech_to_speech.wire_errors import Denied, WireErrors, reason
 from pipeline.speech_to_speech.wire_errors import text_in as text
 from pipeline.trace import Trace
@@ -197,7 +198,9 @@ class RealtimeCore(ProtocolCore):
         input: How the server wants the sound.
     """
 
-    def __init__(self, mark: Mark, *, manual: bool = False, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self, mark: TakeMark, *, manual: bool = False, patience_s: float = PATIENCE_S
+    ) -> None:
         super().__init__(mark)
         self.session: Mapping[str, Any] = {}
         self.created = False
@@ -443,8 +446,8 @@ class RealtimeCore(ProtocolCore):
             if not self._hears and not turn.done:
                 self.ledger.commit(turn)
         number = turn.number if turn is not None else self.ledger.number
-        if usage := transcription_usage(number, event.get("usage")):
-            self.ledger.add(usage)
+        if usage := mapping(event, "usage"):
+            self.ledger.add(transcription_usage(number, usage))
 
     def _not_transcribed(self, event: ServerEvent) -> None:
         log.warning("the server could not transcribe: %s", reason(event.get("error")))
@@ -631,8 +634,8 @@ class RealtimeCore(ProtocolCore):
             known = [each for key, each in self._active.items() if not (key and name)]
             response = known[-1] if known else self._begin(name, made.get("metadata"))
         turn = response.reply.turn.number if response is not None else self.ledger.number
-        if usage := response_usage(turn, made):
-            self.ledger.add(usage)
+        if usage := mapping(made, "usage"):
+            self.ledger.add(response_usage(turn, usage))
         if response is None:
             return
         status = text(made, "status") or "completed"
@@ -737,10 +740,11 @@ def mapping(data: object, key: str) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def count(data: Mapping[str, Any], key: str) -> int:
-    """A number in an object; 0 where there is none."""
-    value = data.get(key)
-    return value if isinstance(value, int) else 0
+def count(data: object, *keys: str) -> int:
+    """A number in an object, or in objects in it; 0 where there is none."""
+    for key in keys:
+        data = data.get(key) if isinstance(data, Mapping) else None
+    return data if isinstance(data, int) else 0
 
 
 def words_of(item: Mapping[str, Any]) -> str:
@@ -761,45 +765,40 @@ def broken(status: str, details: Mapping[str, Any]) -> str:
     return f"the response {what}: {why}"
 
 
-def response_usage(turn: int, response: Mapping[str, Any]) -> Usage | None:
+def response_usage(turn: int, usage: Mapping[str, Any]) -> Usage:
     """What a response is billed."""
-    usage = mapping(response, "usage")
-    if not usage:
-        return None
-    read, written = mapping(usage, "input_token_details"), mapping(usage, "output_token_details")
+    read = "input_token_details"
     return Usage(
         turn,
         count(usage, "input_tokens"),
-        count(read, "cached_tokens"),
+        count(usage, read, "cached_tokens"),
         count(usage, "output_tokens"),
-        count(read, "audio_tokens"),
-        count(mapping(read, "cached_tokens_details"), "audio_tokens"),
-        count(written, "audio_tokens"),
+        count(usage, read, "audio_tokens"),
+        count(usage, read, "cached_tokens_details", "audio_tokens"),
+        count(usage, "output_token_details", "audio_tokens"),
     )
 
 
-def transcription_usage(turn: int, usage: object) -> Usage | None:
+def transcription_usage(turn: int, usage: Mapping[str, Any]) -> Usage:
     """What a transcription is billed."""
-    if not isinstance(usage, dict):
-        return None
     seconds = usage.get("seconds")
     return Usage(
         turn,
         count(usage, "input_tokens"),
         0,
         count(usage, "output_tokens"),
-        count(mapping(usage, "input_token_details"), "audio_tokens"),
+        count(usage, "input_token_details", "audio_tokens"),
         seconds=float(seconds) if isinstance(seconds, int | float) else 0.0,
         kind="transcription",
     )
 
 
 class RealtimeSession(OpenAiSession[AsyncRealtimeConnection]):
-    """A `Direct` session with a Realtime server."""
+    """A `SpeechToSpeech` session with a Realtime server."""
 
     def __init__(
         self,
-        target: Target,
+        spec: SystemSpec,
         brief: Brief,
         trace: Trace,
         clock: Clock,
@@ -810,7 +809,7 @@ class RealtimeSession(OpenAiSession[AsyncRealtimeConnection]):
         """Prepare a session; nothing is connected.
 
         Args:
-            target: `openai` or `realtime`, with the options in `OPTIONS`.
+            spec: `openai` or `realtime`, with the options in `OPTIONS`.
             brief: What the conversation is about.
             trace: Takes the marks.
             clock: The one clock.
@@ -820,8 +819,8 @@ class RealtimeSession(OpenAiSession[AsyncRealtimeConnection]):
         Raises:
             BadInput: There is no key, or an option or the URL cannot be.
         """
-        self._options = options_of(target)
-        self._server = server_of(target)
+        self._options = options_of(spec)
+        self._server = server_of(spec)
         self._brief = brief
         self._waits = waits
         self._sdk = self._server.client()
@@ -946,17 +945,17 @@ class RealtimeSession(OpenAiSession[AsyncRealtimeConnection]):
         return Facts(model, self._server.host, connect_ms, simulated)
 
 
-def options_of(target: Target) -> dict[str, str]:
+def options_of(spec: SystemSpec) -> dict[str, str]:
     """What the command line says of the session.
 
     Raises:
         BadInput: There is no such option, or it cannot be that, or not with the others.
     """
-    options = given(target, OPTIONS)
+    options = given(spec, OPTIONS)
     turns = options.setdefault("turns", "server")
     for name, needed in (("silence_ms", "server"), ("eagerness", "semantic")):
         if name in options and turns != needed:
-            raise BadInput(f"{target.name}: {name} goes with turns={needed} only")
+            raise BadInput(f"{spec.name}: {name} goes with turns={needed} only")
     return options
 
 

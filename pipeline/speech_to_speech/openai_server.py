@@ -20,9 +20,10 @@ from openai.resources.realtime.realtime import AsyncRealtimeConnection
 from pipeline.conversation.history import Message
 from pipeline.errors import BadInput
 from pipeline.speech_to_speech import keys
-from pipeline.speech_to_speech.brief import Brief, Target
+from pipeline.speech_to_speech.brief import Brief
 from pipeline.speech_to_speech.connection import ApiSession
 from pipeline.speech_to_speech.ledger import Parcel
+from pipeline.speech_to_speech.specs import SystemSpec
 
 MODELS = {"openai": "gpt-realtime-2.1", "openai-live": "gpt-live-1"}
 """What OpenAI is asked for, by the kind of system, unless the command line names another."""
@@ -95,23 +96,23 @@ class ApiServer:
         return host == "localhost"
 
 
-def server_of(target: Target, environ: Mapping[str, str] = os.environ) -> ApiServer:
+def server_of(spec: SystemSpec, environ: Mapping[str, str] = os.environ) -> ApiServer:
     """The server of a system, and the key for it.
 
     Raises:
         BadInput: There is no key, or it cannot be one, or the URL cannot be used.
     """
-    if target.kind in MODELS:
+    if spec.kind in MODELS:
         base = environ.get("OPENAI_BASE_URL", "").strip() or OPENAI_URL
         if _split(base) is None:
             raise BadInput("OPENAI_BASE_URL is not a usable URL; write it as https://HOST/v1")
         key = keys.key(environ, keys.OPENAI)
         if not key:
-            raise BadInput(f"{target.name}: there is no key; set {keys.OPENAI}")
-        return ApiServer(base, target.model or MODELS[target.kind], key, keys.OPENAI, own=True)
-    parts = _split(target.url)
+            raise BadInput(f"{spec.name}: there is no key; set {keys.OPENAI}")
+        return ApiServer(base, spec.model or MODELS[spec.kind], key, keys.OPENAI, own=True)
+    parts = _split(spec.url)
     if parts is None:
-        raise BadInput(f"{target.name}: not a usable URL; write it as ws://HOST:PORT/v1/realtime")
+        raise BadInput(f"{spec.name}: not a usable URL; write it as ws://HOST:PORT/v1/realtime")
     # The SDK adds the last part of the path itself.
     path = parts.path.rstrip("/")
     path = path.removesuffix("/realtime") if path.endswith("/realtime") else path or "/v1"
@@ -119,7 +120,7 @@ def server_of(target: Target, environ: Mapping[str, str] = os.environ) -> ApiSer
     host = parts.hostname or ""
     openais = parts.scheme == "wss" and (host == "openai.com" or host.endswith(".openai.com"))
     name = keys.OPENAI if openais and keys.key(environ, keys.OPENAI) else keys.REALTIME
-    return ApiServer(base, target.model, keys.key(environ, name) or PLACEHOLDER, name, own=False)
+    return ApiServer(base, spec.model, keys.key(environ, name) or PLACEHOLDER, name, own=False)
 
 
 def split_model(url: str) -> tuple[str, str]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
 import wave
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -200,7 +199,7 @@ def hold(
         with Trace(folder / "trace") as trace, screen:
             voice = UserVoice(Detector(), VadSettings())
             live = LiveComparison(ways, scenario, ends, screen, trace, voice, as_json=True)
-            async with ends.open(live.rate, lambda: False, mixed=live.mixed):
+            async with ends.open(live.rate, mixed=live.mixed):
                 code = await live.run(Typed(keys))
         out, _ = read_wav(folder / "out.wav")
         return Outcome(code, said.getvalue(), screen, out[:, 0], folder)
@@ -284,9 +283,8 @@ def test_both_latencies_are_measured(tmp_path: Path) -> None:
     assert len({line["session"] for line in lines}) == 2
 
 
-@pytest.mark.parametrize("key", ["2", "b", "\t", " "])
-def test_a_key_switches_in_the_middle_of_a_reply_without_a_click(tmp_path: Path, key: str) -> None:
-    outcome = hold(tmp_path, two(), {2.6: key})
+def test_a_key_switches_in_the_middle_of_a_reply_without_a_click(tmp_path: Path) -> None:
+    outcome = hold(tmp_path, two(), {2.6: "2"})
     pressed = 2.6 + 0.03
     assert share(cut(outcome, END_S + 0.4, 2.59), LOW) > 0.98
     assert share(cut(outcome, pressed + BLOCK_S + 0.015, 3.9), HIGH) > 0.98
@@ -457,15 +455,6 @@ def test_a_disk_that_is_full_is_no_end(tmp_path: Path) -> None:
     outcome = hold(tmp_path, two(), before=fill)
     assert outcome.code == 1
     assert outcome.out.any()
-
-
-def test_events_are_json_with_nothing_else_on_stdout(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    hold(tmp_path, two(), {2.5: "2q"})
-    out = capsys.readouterr().out
-    assert out
-    assert all("path" in json.loads(line) for line in out.splitlines())
 
 
 def test_the_words_are_on_plain_lines(tmp_path: Path) -> None:

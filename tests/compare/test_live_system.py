@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.cli_child import json_lines
-from support.metronome import MetronomeWay
+from support.metronome import MetronomeSystem
 from support.scripted import LOUD, Detector
 from support.virtual_time import VirtualClock
 from support.virtual_time import run as in_virtual_time
@@ -28,7 +28,7 @@ from pipeline.compare.live import (
     UserVoice,
 )
 from pipeline.compare.panes import Pane
-from pipeline.config import Vad
+from pipeline.config import VadSettings
 from pipeline.events import Frame, Samples
 from pipeline.trace import Trace
 
@@ -40,7 +40,7 @@ def frame(number: int) -> Frame:
 
 
 def system() -> LiveSystem:
-    way, pane = MetronomeWay(0, [], []), Pane("it", lambda text: None)
+    way, pane = MetronomeSystem(0, [], []), Pane("it", lambda text: None)
     clock: Any = VirtualClock()
     return LiveSystem(way, Playout(RATE), pane, clock, lambda line: None)
 
@@ -138,7 +138,7 @@ def heard(
     sound = np.zeros(int(seconds * rate), np.int16)
     for begin, end in spoken_s:
         sound[int(begin * rate) : int(end * rate)] = LOUD
-    voice = UserVoice(Detector(), Vad())
+    voice = UserVoice(Detector(), VadSettings())
     size = rate // 50
     for at in range(0, len(sound) - size + 1, size):
         voice.push(Frame(sound[at : at + size], rate, at, START_NS + at * NS_PER_S // rate))

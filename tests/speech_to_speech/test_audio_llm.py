@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from pipeline.speech_to_speech.hearing_model import Ears, HearingModel
 from servers.llm_server import (
     DONE,
     ROLE,
@@ -36,7 +35,6 @@ from support.scripted import LOUD, Detector, Speaker
 
 from pipeline.clock import NS_PER_S, Clock
 from pipeline.config import LlmSettings, Settings, TurnSettings
-from pipeline.engines.servers import ChatServer
 from pipeline.engines.tools import Tool
 from pipeline.engines.whisper import MIN_VOICED_MS, Transcription
 from pipeline.errors import BadInput, CascadeError, StageError
@@ -55,8 +53,9 @@ from pipeline.events import (
     Transcript,
     Usage,
 )
-from pipeline.speech_to_speech.audio_llm import AudioLlmSession
-from pipeline.speech_to_speech.brief import Brief, Target
+from pipeline.speech_to_speech.audio_llm import AudioLlmSession, Ears, SoundWriter
+from pipeline.speech_to_speech.brief import Brief
+from pipeline.speech_to_speech.specs import SystemSpec
 from pipeline.speech_to_speech.utterances import SPOKEN, Utterances
 from pipeline.trace import Timeline, Trace
 
@@ -160,8 +159,10 @@ class Talk:
         await self.session.heard(reply_id, sum(len(frame.samples) for frame in frames))
 
 
-def target(url: str, **options: str) -> Target:
-    return Target(f"audio-llm:{url}", "audio-llm", url=url, options={"model": "ears", **options})
+def target(url: str, **options: str) -> SystemSpec:
+    return SystemSpec(
+        f"audio-llm:{url}", "audio-llm", url=url, options={"model": "ears", **options}
+    )
 
 
 @contextlib.asynccontextmanager
@@ -331,16 +332,12 @@ async def test_a_tool_is_called() -> None:
 
 async def test_a_click_is_not_sent() -> None:
     utterances = Utterances(keep=1)
-    async with LlmServer() as server:
-        model = HearingModel(
-            ChatServer(server.url, "any", "none", "the server"), SETTINGS, utterances
-        )
-        ears = Ears(Local(), model, utterances, MIN_VOICED_MS)
-        heard = await ears.transcribe(np.ones(1600, np.float32), 60.0)
-        assert (heard.text, heard.dropped) == ("", "short")
-        heard = await ears.transcribe(np.ones(1600, np.float32), 100.0)
-        assert utterances.sound(heard.text) is not None
-        await model.close()
+    chat: Any = None
+    ears = Ears(Local(), SoundWriter(chat, utterances), utterances, MIN_VOICED_MS)
+    heard = await ears.transcribe(np.ones(1600, np.float32), 60.0)
+    assert (heard.text, heard.dropped) == ("", "short")
+    heard = await ears.transcribe(np.ones(1600, np.float32), 100.0)
+    assert utterances.sound(heard.text) is not None
 
 
 async def test_the_first_model_is_taken_that_the_server_lists() -> None:

@@ -8,6 +8,7 @@ import pytest
 from google.genai import types
 from hypothesis import given
 from hypothesis import strategies as st
+from support.lawful import lawful
 
 from pipeline.errors import CascadeError
 from pipeline.events import (
@@ -17,7 +18,6 @@ from pipeline.events import (
     ReplyDone,
     ReplyInterrupted,
     ReplyStarted,
-    ReplyText,
     SpeechStarted,
     SpeechStopped,
     ToolCall,
@@ -527,39 +527,10 @@ def test_whatever_comes_turns_and_replies_are_in_order(
                 told.lost()
                 told.core.resumed()
     told.lost("over", fatal=True)
-    check(told.events)
+    seen = lawful(told.events)
+    assert seen.ended == set(range(1, seen.turns + 1))
+    assert seen.begun.keys() == seen.done
     assert len(told.marks) == len(set(told.marks))
-
-
-def check(events: list[Event]) -> None:
-    """What holds of any stream of events."""
-    started: dict[str, int] = {}
-    done: dict[str, int] = {}
-    ended: set[int] = set()
-    made: dict[str, int] = {}
-    turns = 0
-    for event in events:
-        assert 0 <= event.turn <= turns + isinstance(event, SpeechStarted)
-        match event:
-            case SpeechStarted():
-                turns += 1
-                assert event.turn == turns
-            case ReplyStarted():
-                assert event.id not in started
-                started[event.id] = event.turn
-            case ReplyAudio():
-                assert started[event.id] == event.turn and event.id not in done
-                assert event.frame.offset == made.get(event.id, 0)
-                made[event.id] = event.frame.offset + len(event.frame.samples)
-            case ReplyText():
-                assert started[event.id] == event.turn and event.id not in done
-            case ReplyDone():
-                assert event.id not in done or not event.id
-                assert event.id or event.turn not in ended
-                done[event.id] = event.turn
-                ended.add(event.turn)
-    assert ended == set(range(1, turns + 1))
-    assert started.keys() <= done.keys()
 
 
 def sound(value: int, seconds: float = 0.02) -> Parcel:

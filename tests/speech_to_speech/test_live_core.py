@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.lawful import lawful
 
 from pipeline.clock import NS_PER_MS
+from pipeline.errors import CascadeError
 from pipeline.events import (
     Event,
     Failure,
@@ -17,14 +20,18 @@ from pipeline.events import (
     ReplyInterrupted,
     ReplyStarted,
     ReplyText,
-    SpeechStarted,
-    SpeechStopped,
+    ToolCall,
+    ToolCancelled,
     Transcript,
+    Usage,
 )
 from pipeline.speech_to_speech.openai_live import (
     LATE_MS,
+    NO_BACKEND,
     OWED_MS,
     PAUSE_MS,
+    PIECE_CHARS,
+    PIECES,
     STALL_MS,
     YIELD_MS,
     LiveCore,
@@ -87,14 +94,32 @@ class Line:
         self.core.user_stopped(self.now)
 
     def delegate(self, name: str = "d1") -> None:
-        delegation = {"id": name, "target": "responses"}
-        created = {"type": "session.delegation.created", "delegation": delegation}
-        self.core.receive(created, self.now)
+        self.server("session.delegation.created", delegation={"id": name, "target": "responses"})
 
     def settle(self, name: str = "d1") -> None:
-        done = {"type": "response.completed", "response": {}}
-        event = {"type": "response.event", "delegation_id": name, "event": done}
-        self.core.receive(event, self.now)
+        self.backend("response.completed", name, response={})
+
+    def backend(self, kind: str, name: str = "d1", **fields: Any) -> None:
+        """The text model does something."""
+        self.server("response.event", delegation_id=name, event={"type": kind, **fields})
+
+    def calls(self, *ids: str) -> None:
+        """The text model calls a tool so often, in one response."""
+        self.backend("response.created")
+        for name in ids:
+            item = {"type": "function_call", "call_id": name, "name": "sum", "arguments": "{}"}
+            self.backend("response.output_item.done", item=item)
+
+    def server(self, kind: str, **fields: Any) -> None:
+        self.core.receive({"type": kind, **fields}, self.now)
+
+    def result(self, call_id: str, output: str = "4") -> list[Any]:
+        """A tool has answered; gives what the server is sent then."""
+        self.core.result(call_id, output, self.now)
+        return self.sent()
+
+    def sent(self) -> list[Any]:
+        return [parcel.message for parcel in self.core.take()]
 
     def of(self, kind: type[Any]) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]
@@ -313,6 +338,112 @@ def test_a_model_may_speak_first() -> None:
     assert line.of(ReplyDone) == [ReplyDone(0, "reply-0", "completed")]
 
 
+USED = {"input_tokens": 90, "output_tokens": 7, "input_tokens_details": {"cached_tokens": 64}}
+
+
+def test_the_text_model_goes_on_once_it_has_the_results_of_all_its_calls() -> None:
+    line = Line()
+    line.user(500)
+    line.calls("c1", "c2")
+    assert [(call.turn, call.id) for call in line.of(ToolCall)] == [(1, "c1"), (1, "c2")]
+    [first] = line.result("c1")
+    assert first["item"] == {"type": "function_call_output", "call_id": "c1", "output": "4"}
+    # Its response is not complete.
+    [second] = line.result("c2", "x" * 900_000)
+    assert len(second["item"]["output"]) == 900_000
+    line.backend("response.completed", response={"usage": USED})
+    assert line.sent() == [{"type": "response.create"}]
+    assert line.of(Usage) == [Usage(1, 90, 64, 7)]
+    with pytest.raises(CascadeError, match="no tool call 'c1' is open"):
+        line.result("c1")
+    assert not line.of(ReplyDone)
+
+
+def test_a_text_model_that_fails_is_told_and_the_turn_goes_on() -> None:
+    line = Line()
+    line.user(500)
+    line.calls()
+    line.backend("response.failed", response={"error": {"message": "boom sk-123"}})
+    assert line.of(Failure) == [Failure(1, "direct", ": the text model failed: boom [key]", False)]
+    line.model(400)
+    line.silence(1100)
+    assert line.of(ReplyDone) == [ReplyDone(1, "reply-1", "completed")]
+
+
+@pytest.mark.parametrize("length", [10, PIECE_CHARS + 10, 1_000_000])
+def test_a_delegation_to_us_is_a_call_of_a_tool_that_holds_what_was_understood(
+    length: int,
+) -> None:
+    line = Line()
+    line.user(500, "Is it raining?")
+    line.server("session.delegation.created", delegation={"id": "d7", "target": "client"})
+    assert line.of(ToolCall) == [ToolCall(1, "d7", "delegation", '{"heard": "Is it raining?"}')]
+    sent = line.result("d7", "x" * length)
+    assert {(message["type"], message["delegation_id"]) for message in sent} == {
+        ("session.commentary.append", "d7")
+    }
+    assert sum(len(m["content"]) for m in sent) == min(length, PIECES * PIECE_CHARS)
+    assert max(len(m["content"]) for m in sent) <= PIECE_CHARS
+    line.silence(int(OWED_MS) + STEP)
+    assert line.of(ReplyDone)
+
+
+def test_a_model_that_delegates_though_nobody_works_is_told_so_silently() -> None:
+    core = LiveCore(lambda *_: None)
+    created = {"id": "d7", "target": "client"}
+    core.receive({"type": "session.delegation.created", "delegation": created}, 0)
+    [parcel] = core.take()
+    assert parcel.message["content"] == NO_BACKEND
+    assert core.ledger.take() == []
+
+
+def test_a_call_that_is_open_when_the_connection_is_lost_is_cancelled() -> None:
+    line = Line()
+    line.user(500)
+    line.calls("c1")
+    line.core.lost("gone", line.now, fatal=False)
+    assert line.of(ToolCancelled) == [ToolCancelled(1, "c1")]
+    assert line.result("c1") == []
+
+
+def test_usage_is_told_in_parts() -> None:
+    line = Line()
+    for seconds in (15.0, 30.5, 30.5):
+        line.server("session.usage.updated", usage={"seconds": seconds})
+    line.server("session.closed", reason="expired", usage={"seconds": 31})
+    assert [u.seconds for u in line.of(Usage)] == [15.0, 15.5, 0.5]
+    assert line.core.ended == "expired"
+
+
+ODD: list[Any] = [
+    [],
+    "text",
+    {"no": "type"},
+    {"type": 5},
+    {"type": "session.frobnicated"},
+    {"type": "session.output_audio.delta", "delta": "%%%"},
+    {"type": "session.output_audio.delta"},
+    {"type": "session.output_transcript.delta", "delta": 7},
+    {"type": "session.delegation.created"},
+    {"type": "session.usage.updated", "usage": {"seconds": "many"}},
+    {"type": "response.event", "event": []},
+    {
+        "type": "response.event",
+        "event": {"type": "response.output_item.done", "item": {"type": "function_call"}},
+    },
+]
+
+
+def test_what_means_nothing_is_counted_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    line = Line()
+    for _ in range(2):
+        for message in ODD:
+            line.core.receive(message, 0)
+    assert line.core.odd.total() == 2 * len(ODD)
+    assert line.events == line.sent() == []
+    assert len([r for r in caplog.records if "frobnicated" in r.message]) == 1
+
+
 moves = st.lists(
     st.tuples(
         st.sampled_from(
@@ -347,33 +478,7 @@ def test_whatever_happens_replies_begin_and_end_once_and_in_order(
                 line.settle(f"d{n % 3}")
     line.core.over()
 
-    begun: list[str] = []
-    open_id, samples, turns = "", 0, 0
-    for event in line.events:
-        match event:
-            case ReplyStarted():
-                assert not open_id
-                assert event.id not in begun
-                begun.append(event.id)
-                open_id, samples = event.id, 0
-            case ReplyAudio():
-                assert event.id == open_id
-                assert event.frame.offset == samples
-                samples += len(event.frame.samples)
-            case ReplyText():
-                assert event.id == begun[-1]
-            case ReplyInterrupted():
-                assert event.id == open_id
-            case ReplyDone():
-                assert event.id == open_id
-                open_id = ""
-            case SpeechStarted():
-                turns += 1
-                assert event.turn == turns
-            case SpeechStopped():
-                assert event.turn == turns
-    finals = [event.turn for event in line.of(Transcript) if event.final]
-    assert finals == sorted(set(finals))
+    lawful(line.events, late_text=True)
     texts = "".join(event.delta for event in line.of(ReplyText))
     said = [m.content for m in line.core.history if m.role == "assistant"]
     assert texts.split() == " ".join(said).split()

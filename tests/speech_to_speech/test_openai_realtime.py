@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -33,15 +32,15 @@ from pipeline.serve.script import (
     FaultKind,
     FaultTime,
     Latency,
-    Network,
     Script,
     ScriptedCall,
     ScriptedTurn,
 )
 from pipeline.serve.simulated import SimulatedServer
 from pipeline.serve.speech import speak
-from pipeline.speech_to_speech.brief import Brief, Target
+from pipeline.speech_to_speech.brief import Brief
 from pipeline.speech_to_speech.openai_realtime import RealtimeSession, RealtimeWaits
+from pipeline.speech_to_speech.specs import SystemSpec
 from pipeline.trace import Trace
 
 KEY = "sk-very-secret-0123456789"
@@ -52,7 +51,7 @@ WEATHER = Brief("Be brief.", (Tool("weather", "Tells the weather."),))
 
 
 @contextlib.asynccontextmanager
-async def serving(*turns: ScriptedTurn, **fields: Any) -> AsyncIterator[Target]:
+async def serving(*turns: ScriptedTurn, **fields: Any) -> AsyncIterator[SystemSpec]:
     script = Script(
         "fake",
         {"first": turns or (HI,), "other": (ScriptedTurn("Other?", "Another."),)},
@@ -63,7 +62,7 @@ async def serving(*turns: ScriptedTurn, **fields: Any) -> AsyncIterator[Target]:
         **fields,
     )
     async with SimulatedServer(script, speak(script)) as server:
-        yield Target("it", "realtime", "gpt-realtime-2.1", server.url)
+        yield SystemSpec("it", "realtime", "gpt-realtime-2.1", server.url)
 
 
 async def test_a_turn_from_end_to_end() -> None:
@@ -102,7 +101,7 @@ async def test_what_was_found() -> None:
 
 async def test_the_models_name_is_passed_as_it_is() -> None:
     async with serving() as target:
-        other = Target("it", "realtime", "gpt-realtime-2.1#other", target.url)
+        other = SystemSpec("it", "realtime", "gpt-realtime-2.1#other", target.url)
         async with talking(other) as talk:
             talk.say()
             await talk.answered()
@@ -113,7 +112,7 @@ async def test_openai_base_url_is_honoured(monkeypatch: pytest.MonkeyPatch) -> N
     async with serving() as target:
         monkeypatch.setenv("OPENAI_BASE_URL", target.url.replace("ws://", "http://"))
         monkeypatch.setenv("OPENAI_API_KEY", KEY)
-        async with talking(Target("it", "openai")) as talk:
+        async with talking(SystemSpec("it", "openai")) as talk:
             talk.say()
             await talk.answered()
             assert talk.of(ReplyDone)[0].status == "completed"
@@ -122,7 +121,7 @@ async def test_openai_base_url_is_honoured(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("options", [{"turns": "semantic"}, {"silence_ms": "200"}])
 async def test_turn_detection(options: Mapping[str, str]) -> None:
     async with serving() as target:
-        wanted = Target("it", "realtime", "m", target.url, options)
+        wanted = SystemSpec("it", "realtime", "m", target.url, options)
         async with talking(wanted) as talk:
             talk.say()
             await talk.answered()
@@ -131,7 +130,7 @@ async def test_turn_detection(options: Mapping[str, str]) -> None:
 
 async def test_manual_turns() -> None:
     async with serving(HI, ScriptedTurn("More?", "No.")) as target:
-        manual = Target("it", "realtime", "m", target.url, {"turns": "manual"})
+        manual = SystemSpec("it", "realtime", "m", target.url, {"turns": "manual"})
         async with talking(manual) as talk:
             for turn in (1, 2):
                 talk.say(0.3)
@@ -185,24 +184,6 @@ async def test_a_tool_is_called_and_its_result_spoken() -> None:
         assert "".join(t.delta for t in talk.of(ReplyText)).endswith("Sunny.")
         with pytest.raises(CascadeError, match="no tool call"):
             await talk.session.tool_result("nothing", "")
-
-
-async def test_a_result_that_comes_after_the_user_went_on() -> None:
-    preamble = ScriptedCall("weather", {}, "Let me look.")
-    slow = ScriptedTurn("Weather?", "Sunny.", calls=(preamble,))
-    async with serving(slow, HI) as target, talking(target, WEATHER) as talk:
-        talk.say()
-        await talk.until(lambda t: t.of(ToolCall))
-        await talk.until(lambda t: t.played and max(t.played.values()) > 0)
-        talk.say()
-        await talk.until(lambda t: [d for d in t.of(ReplyDone) if d.turn == 2])
-        await talk.session.tool_result(talk.of(ToolCall)[0].id, "x" * 1_000_000)
-        await talk.answered(3)
-        assert [d.turn for d in talk.of(ReplyDone)] == [1, 2, 1]
-        assert len({r.id for r in talk.of(ReplyStarted)}) == 3
-        last = talk.of(ReplyStarted)[-1].id
-        assert "".join(t.delta for t in talk.of(ReplyText) if t.id == last) == "Sunny."
-        assert talk.of(Failure) == []
 
 
 FAULTS: list[tuple[FaultKind, FaultTime, str]] = [
@@ -265,19 +246,6 @@ async def test_a_reply_after_which_the_connection_closes_is_whole() -> None:
         assert [m.content for m in talk.session.history] == ["Hello?", "Fine."]
 
 
-async def test_a_connection_lost_twice_within_a_minute_is_the_end() -> None:
-    bad = ScriptedTurn("Hello?", "Fine.", fault=Fault("close", "before reply", 1011, "gone"))
-    async with serving(bad) as target, talking(target) as talk:
-        talk.say()
-        await talk.until(lambda t: t.session.reconnects)
-        talk.say()
-        await talk.until(lambda t: t.ended)
-        first, second = talk.of(Failure)
-        assert (first.fatal, second.fatal) == (False, True)
-        assert "closed the connection (1011: gone)" in second.message
-        assert talk.session.reconnects == 1
-
-
 async def test_a_server_that_decides_against_this_client_is_not_asked_again() -> None:
     bad = ScriptedTurn("Hello?", "Fine.", fault=Fault("close", "mid reply", 4000, "no more"))
     async with serving(bad) as target, talking(target) as talk:
@@ -298,16 +266,6 @@ async def test_a_server_that_falls_silent() -> None:
         assert talk.of(ReplyDone)[0].status == "failed"
 
 
-async def test_a_network_with_jitter_and_stalls() -> None:
-    network = Network(rtt_ms=40, jitter_ms=30, stall_every_s=0.5, stall_ms=200)
-    async with serving(LONG, network=network) as target, talking(target) as talk:
-        talk.say()
-        await talk.answered()
-        assert talk.of(ReplyDone)[0].status == "completed"
-        offsets = [(a.frame.offset, len(a.frame.samples)) for a in talk.of(ReplyAudio)]
-        assert all(x + n == y for (x, n), (y, _) in itertools.pairwise(offsets))
-
-
 @pytest.mark.parametrize(
     ("status", "said"),
     [
@@ -322,7 +280,7 @@ async def test_refusals(monkeypatch: pytest.MonkeyPatch, kind: str, status: int,
         monkeypatch.setenv("OPENAI_BASE_URL", target.url.replace("ws://", "http://"))
         monkeypatch.setenv("OPENAI_API_KEY", KEY)
         session = RealtimeSession(
-            Target("it", kind, target.model, target.url), Brief(), Trace(), Clock()
+            SystemSpec("it", kind, target.model, target.url), Brief(), Trace(), Clock()
         )
         with pytest.raises(StageError) as caught:
             await session.__aenter__()
@@ -409,7 +367,7 @@ async def test_the_key_is_nowhere(
         async with serving() as target:
             monkeypatch.setenv("OPENAI_BASE_URL", target.url.replace("ws://", "http://"))
             for kind in ("openai", "realtime"):
-                async with talking(Target("it", kind, "m", target.url)) as talk:
+                async with talking(SystemSpec("it", kind, "m", target.url)) as talk:
                     talk.say()
                     await talk.answered()
                     session = talk.session

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.lawful import lawful
 
 from pipeline.engines.tools import Tool
 from pipeline.errors import BadInput, CascadeError
@@ -29,9 +30,10 @@ from pipeline.events import (
     Transcript,
     Usage,
 )
-from pipeline.speech_to_speech.brief import Brief, Target
+from pipeline.speech_to_speech.brief import Brief, parameters
 from pipeline.speech_to_speech.encoding import Encoding, read
 from pipeline.speech_to_speech.openai_realtime import IGNORED, RealtimeCore, options_of, session
+from pipeline.speech_to_speech.specs import SystemSpec
 
 SECOND = 24_000
 
@@ -781,45 +783,9 @@ def test_any_server_yields_a_lawful_conversation(manual: bool, steps: list[Any])
             line.core.lost("gone", line.now, fatal=step[1])
             line.core.configured = True
         line.collect()
-    lawful(line)
-
-
-def lawful(line: Line) -> None:
-    turns = [event.turn for event in line.of(SpeechStarted)]
-    assert turns == list(range(1, len(turns) + 1))
-    begun: dict[str, int] = {}
-    done: set[str] = set()
-    interrupted: set[str] = set()
-    closed: set[int] = set()
-    samples: dict[str, int] = {}
-    for event in line.events:
-        match event:
-            case ReplyStarted():
-                assert event.id not in begun
-                begun[event.id] = event.turn
-            case ReplyText() | ReplyAudio():
-                assert begun[event.id] == event.turn
-                assert event.id not in done | interrupted
-                if isinstance(event, ReplyAudio):
-                    assert event.frame.offset == samples.get(event.id, 0)
-                    samples[event.id] = event.frame.offset + len(event.frame.samples)
-            case ReplyInterrupted():
-                assert event.id in begun
-                assert event.id not in interrupted
-                interrupted.add(event.id)
-            case ReplyDone():
-                assert event.id not in done
-                if event.id:
-                    done.add(event.id)
-                else:
-                    assert event.turn not in closed
-                closed.add(event.turn)
-    calls = [event.id for event in line.of(ToolCall)]
-    assert len(calls) == len(set(calls))
+    lawful(line.events)
     truncated = line.said("conversation.item.truncate")
     assert all(m["audio_end_ms"] >= 0 and m["item_id"] for m in truncated)
-    finals = [t.turn for t in line.of(Transcript) if t.final]
-    assert len(finals) == len(set(finals))
 
 
 @given(st.integers(0, 255).map(lambda code: bytes([code])))
@@ -856,11 +822,16 @@ def test_stated_formats(stated: object, found: Encoding) -> None:
     assert read(None, "output", found) == found
 
 
+def test_what_is_stamped_is_never_taken_for_real() -> None:
+    for told in (None, {}, [], "text"):
+        assert parameters(told) == {"name": "unknown"}
+
+
 def test_what_is_asked_for() -> None:
     tool = Tool("sum", "Adds.", {"type": "object", "properties": {"a": {"type": "number"}}})
     options = {"turns": "semantic", "eagerness": "high", "voice": "marin", "effort": "low"}
     brief = Brief("Be brief.", (tool,), "en")
-    asked = session(options_of(Target("x", "openai", options=options)), brief)
+    asked = session(options_of(SystemSpec("x", "openai", options=options)), brief)
     heard = asked["audio"]["input"]
     assert heard["turn_detection"]["type"] == "semantic_vad"
     assert heard["turn_detection"]["eagerness"] == "high"
@@ -868,7 +839,7 @@ def test_what_is_asked_for() -> None:
     assert asked["audio"]["output"]["voice"] == "marin"
     assert asked["reasoning"] == {"effort": "low"}
     assert asked["tools"][0]["name"] == "sum"
-    manual = session(options_of(Target("x", "openai", options={"turns": "manual"})), Brief())
+    manual = session(options_of(SystemSpec("x", "openai", options={"turns": "manual"})), Brief())
     assert manual["audio"]["input"]["turn_detection"] is None
 
 
@@ -885,4 +856,4 @@ def test_what_is_asked_for() -> None:
 )
 def test_options_that_cannot_be(options: dict[str, str], said: str) -> None:
     with pytest.raises(BadInput, match=said):
-        options_of(Target("x", "openai", options=options))
+        options_of(SystemSpec("x", "openai", options=options))

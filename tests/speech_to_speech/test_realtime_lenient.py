@@ -23,9 +23,10 @@ from pipeline.clock import Clock
 from pipeline.engines.tools import Tool
 from pipeline.errors import StageError
 from pipeline.events import Failure, ReplyAudio, ReplyDone, ReplyText, ToolCall, Transcript
-from pipeline.speech_to_speech.brief import Brief, Target
+from pipeline.speech_to_speech.brief import Brief
 from pipeline.speech_to_speech.encoding import Encoding
 from pipeline.speech_to_speech.openai_realtime import RealtimeSession, RealtimeWaits
+from pipeline.speech_to_speech.specs import SystemSpec
 from pipeline.trace import Trace
 
 HURRIED = RealtimeWaits(connect_s=1.0, ready_s=1.0, grace_s=0.1)
@@ -71,7 +72,7 @@ class Peer:
 
 
 @contextlib.asynccontextmanager
-async def peer(*acts: Act, **options: Any) -> AsyncIterator[tuple[Target, list[Peer]]]:
+async def peer(*acts: Act, **options: Any) -> AsyncIterator[tuple[SystemSpec, list[Peer]]]:
     """A server that does this with its first client, that with its second, and so on."""
     peers: list[Peer] = []
 
@@ -83,11 +84,11 @@ async def peer(*acts: Act, **options: Any) -> AsyncIterator[tuple[Target, list[P
 
     async with serve(handle, "127.0.0.1", 0, max_size=None, **options) as server:
         port = server.sockets[0].getsockname()[1]
-        yield Target("it", "realtime", "", f"ws://127.0.0.1:{port}/v1/realtime"), peers
+        yield SystemSpec("it", "realtime", "", f"ws://127.0.0.1:{port}/v1/realtime"), peers
 
 
-def enter(target: Target) -> Awaitable[RealtimeSession]:
-    return RealtimeSession(target, Brief(), Trace(), Clock(), waits=HURRIED).__aenter__()
+def enter(spec: SystemSpec) -> Awaitable[RealtimeSession]:
+    return RealtimeSession(spec, Brief(), Trace(), Clock(), waits=HURRIED).__aenter__()
 
 
 async def test_a_server_that_never_confirms_and_names_nothing() -> None:
@@ -159,7 +160,7 @@ async def test_a_server_that_refuses_everything(monkeypatch: pytest.MonkeyPatch)
         url = target.url.replace("ws://", "http://").removesuffix("/realtime")
         monkeypatch.setenv("OPENAI_BASE_URL", url)
         with pytest.raises(StageError, match="no such voice"):
-            await enter(Target("it", "openai"))
+            await enter(SystemSpec("it", "openai"))
     await only(before)
 
 
@@ -269,7 +270,7 @@ async def test_a_server_that_is_gone_for_good() -> None:
 
     async with serve(lambda connection: act(Peer(connection)), "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        async with talking(Target("it", "realtime", "", f"ws://127.0.0.1:{port}")) as talk:
+        async with talking(SystemSpec("it", "realtime", "", f"ws://127.0.0.1:{port}")) as talk:
             await talk.until(lambda t: t.ended)
             assert talk.of(Failure)[-1].fatal
             assert "the connection broke" in talk.of(Failure)[-1].message
@@ -291,7 +292,7 @@ async def test_what_another_server_is_told_of_us(monkeypatch: pytest.MonkeyPatch
         async with talking(target):
             pass
         named = target.url.replace("ws://", "ws://me:pw@")
-        async with talking(Target("it", "realtime", "m#n", named)) as talk:
+        async with talking(SystemSpec("it", "realtime", "m#n", named)) as talk:
             assert "pw" not in repr(talk.session.facts)
     for one in peers:
         assert one.connection.request is not None
@@ -338,7 +339,7 @@ async def test_servers_that_are_none(scheme: str, answer: bytes | None, said: st
     before = asyncio.all_tasks()
     async with tcp(answer) as host:
         with pytest.raises(StageError, match=said) as caught:
-            await enter(Target("it", "realtime", "", f"{scheme}://{host}/v1"))
+            await enter(SystemSpec("it", "realtime", "", f"{scheme}://{host}/v1"))
         assert host in str(caught.value)
     await only(before)
 
@@ -348,16 +349,16 @@ async def test_a_certificate_that_nobody_trusts() -> None:
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
     async with peer(Peer.hear_on, ssl=context) as (target, _):
         with pytest.raises(StageError, match="no secure connection"):
-            await enter(Target("it", "realtime", "", target.url.replace("ws://", "wss://")))
+            await enter(SystemSpec("it", "realtime", "", target.url.replace("ws://", "wss://")))
 
 
 async def test_hosts_that_are_not_there() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with pytest.raises(StageError, match="cannot be reached"):
-        await enter(Target("it", "realtime", "", f"ws://127.0.0.1:{port}/v1"))
+        await enter(SystemSpec("it", "realtime", "", f"ws://127.0.0.1:{port}/v1"))
     with pytest.raises(StageError, match=r"no\.such\.invalid.* cannot be reached"):
-        await enter(Target("it", "realtime", "", "ws://no.such.invalid/v1"))
+        await enter(SystemSpec("it", "realtime", "", "ws://no.such.invalid/v1"))
 
 
 async def test_events_that_nobody_reads_do_not_pile_up() -> None:

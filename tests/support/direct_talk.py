@@ -20,8 +20,9 @@ from pipeline.events import (
     Samples,
     ToolCall,
 )
-from pipeline.speech_to_speech.brief import Brief, Direct, Target
+from pipeline.speech_to_speech.brief import Brief, SpeechToSpeech
 from pipeline.speech_to_speech.openai_realtime import RealtimeSession
+from pipeline.speech_to_speech.specs import SystemSpec
 from pipeline.trace import Trace
 
 RATE = 16_000
@@ -38,7 +39,9 @@ def utterance(seconds: float = 0.4) -> Samples:
 class Talk:
     """Drives a session: says what it is told to, plays what comes, answers tools if it can."""
 
-    def __init__(self, session: Direct, trace: Trace, tool: Callable[[str], str] | None) -> None:
+    def __init__(
+        self, session: SpeechToSpeech, trace: Trace, tool: Callable[[str], str] | None
+    ) -> None:
         self.session = session
         self.trace = trace
         self.events: list[Event] = []
@@ -101,7 +104,7 @@ class Talk:
 
 @contextlib.asynccontextmanager
 async def talking(
-    target: Target,
+    target: SystemSpec,
     brief: Brief | None = None,
     *,
     tool: Callable[[str], str] | None = None,

@@ -12,8 +12,9 @@ from servers.gemini_server import GeminiServer
 from pipeline.clock import Clock
 from pipeline.events import Event, Frame, ReplyAudio, Samples
 from pipeline.serve.script import FaultTime, Latency, Script, ScriptedTurn
-from pipeline.speech_to_speech.brief import Brief, Target
+from pipeline.speech_to_speech.brief import Brief
 from pipeline.speech_to_speech.gemini import GeminiSession
+from pipeline.speech_to_speech.specs import SystemSpec
 from pipeline.trace import Trace
 
 RATE = 16_000
@@ -68,7 +69,7 @@ class Client:
     ) -> Self:
         options = {"certificate": str(server.certificate), **options}
         trace = Trace()
-        target = Target("gemini", "gemini", model, server.url, options)
+        target = SystemSpec("gemini", "gemini", model, server.url, options)
         return cls(
             GeminiSession(target, brief or Brief("Be kind."), trace, Clock()), trace, hears=hears
         )

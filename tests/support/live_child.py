@@ -35,7 +35,7 @@ except KeyboardInterrupt:
 
 
 def command(flags: Mapping[str, Any], **options: Any) -> Sequence[str]:
-    """The command line of a child, with these settings, paths and `Options`."""
+    """The command line of a child, with these settings, paths and `TalkOptions`."""
     plain = {
         name: str(value) if isinstance(value, Path) else value for name, value in options.items()
     }

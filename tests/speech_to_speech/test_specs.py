@@ -11,54 +11,58 @@ from hypothesis import strategies as st
 
 from pipeline.clock import Clock
 from pipeline.errors import BadInput
-from pipeline.speech_to_speech import paths
-from pipeline.speech_to_speech.brief import Brief, Target
+from pipeline.speech_to_speech import specs
+from pipeline.speech_to_speech.brief import Brief
 from pipeline.speech_to_speech.openai_realtime import RealtimeSession
 from pipeline.speech_to_speech.openai_server import PLACEHOLDER, server_of
-from pipeline.speech_to_speech.paths import check, parse
-from pipeline.speech_to_speech.rtt import rtt
+from pipeline.speech_to_speech.specs import SystemSpec, check, parse, round_trips
 from pipeline.trace import Trace
 
 OPENAI = {"OPENAI_API_KEY": "sk-1"}
 
 
 @pytest.mark.parametrize(
-    ("text", "target"),
+    ("text", "spec"),
     [
-        ("cascade", Target("cascade", "cascade")),
+        ("cascade", SystemSpec("cascade", "cascade")),
         (
             "cascade,llm.model=ollama:x,turns.hold_ms=400",
-            Target(
+            SystemSpec(
                 "cascade,llm.model=ollama:x,turns.hold_ms=400",
                 "cascade",
                 options={"llm.model": "ollama:x", "turns.hold_ms": "400"},
             ),
         ),
-        ("openai", Target("openai", "openai")),
-        ("openai:gpt-x#one", Target("openai:gpt-x#one", "openai", "gpt-x#one")),
+        ("openai", SystemSpec("openai", "openai")),
+        ("openai:gpt-x#one", SystemSpec("openai:gpt-x#one", "openai", "gpt-x#one")),
         (
             "mine=openai:gpt-x,turns=manual",
-            Target("mine", "openai", "gpt-x", options={"turns": "manual"}),
+            SystemSpec("mine", "openai", "gpt-x", options={"turns": "manual"}),
         ),
-        ("openai-live:gpt-live-1", Target("openai-live:gpt-live-1", "openai-live", "gpt-live-1")),
-        ("gemini", Target("gemini", "gemini")),
+        (
+            "openai-live:gpt-live-1",
+            SystemSpec("openai-live:gpt-live-1", "openai-live", "gpt-live-1"),
+        ),
+        ("gemini", SystemSpec("gemini", "gemini")),
         (
             "ws://h:1/v1/realtime?model=m#one",
-            Target("ws://h:1/v1/realtime?model=m#one", "realtime", "m#one", "ws://h:1/v1/realtime"),
+            SystemSpec(
+                "ws://h:1/v1/realtime?model=m#one", "realtime", "m#one", "ws://h:1/v1/realtime"
+            ),
         ),
         (
             "a=wss://me:pw@h/v1?token=t&x=1,model=m,voice=v",
-            Target("a", "realtime", "m", "wss://me:pw@h/v1?token=t&x=1", {"voice": "v"}),
+            SystemSpec("a", "realtime", "m", "wss://me:pw@h/v1?token=t&x=1", {"voice": "v"}),
         ),
         (
             "audio-llm:http://h:1/v1,model=m",
-            Target(
+            SystemSpec(
                 "audio-llm:http://h:1/v1,model=m", "audio-llm", "m", "http://h:1/v1", {"model": "m"}
             ),
         ),
         (
             "simulated:gpt-realtime-2.1,turns=manual",
-            Target(
+            SystemSpec(
                 "simulated:gpt-realtime-2.1,turns=manual",
                 "simulated",
                 "gpt-realtime-2.1",
@@ -67,7 +71,7 @@ OPENAI = {"OPENAI_API_KEY": "sk-1"}
         ),
         (
             "cascade,llm.instructions=Hello, you.",
-            Target(
+            SystemSpec(
                 "cascade,llm.instructions=Hello, you.",
                 "cascade",
                 options={"llm.instructions": "Hello, you."},
@@ -75,8 +79,8 @@ OPENAI = {"OPENAI_API_KEY": "sk-1"}
         ),
     ],
 )
-def test_paths(text: str, target: Target) -> None:
-    assert parse(text) == target
+def test_paths(text: str, spec: SystemSpec) -> None:
+    assert parse(text) == spec
 
 
 @pytest.mark.parametrize(
@@ -197,7 +201,7 @@ def test_gemini_without_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_whose_key_goes_where(url: str, environ: dict[str, str], key: str) -> None:
-    where = server_of(Target("x", "realtime", url=url), environ)
+    where = server_of(SystemSpec("x", "realtime", url=url), environ)
     assert where.key == key
     assert key == PLACEHOLDER or key not in repr(where)
 
@@ -214,38 +218,38 @@ def test_whose_key_goes_where(url: str, environ: dict[str, str], key: str) -> No
     ],
 )
 def test_where_a_url_leads(url: str, base: str) -> None:
-    assert server_of(Target("x", "realtime", url=url), {}).base == base
+    assert server_of(SystemSpec("x", "realtime", url=url), {}).base == base
 
 
 def test_where_the_servers_are() -> None:
-    assert paths.address(parse("openai"), {}) == "https://api.openai.com/v1"
-    assert paths.address(parse("openai"), {"OPENAI_BASE_URL": "http://h/v1"}) == "http://h/v1"
-    assert paths.address(parse("gemini"), {}).startswith("https://generativelanguage")
-    assert paths.address(parse("ws://h/v1"), {}) == "ws://h/v1"
-    assert paths.address(parse("cascade"), {}) == ""
+    assert specs.address(parse("openai"), {}) == "https://api.openai.com/v1"
+    assert specs.address(parse("openai"), {"OPENAI_BASE_URL": "http://h/v1"}) == "http://h/v1"
+    assert specs.address(parse("gemini"), {}).startswith("https://generativelanguage")
+    assert specs.address(parse("ws://h/v1"), {}) == "ws://h/v1"
+    assert specs.address(parse("cascade"), {}) == ""
 
 
 def test_sessions_by_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
     monkeypatch.setenv("GEMINI_API_KEY", "g")
     for text in ("openai", "ws://h/v1"):
-        session = paths.connect(parse(text), Brief(), Trace(), Clock())
+        session = specs.connect(parse(text), Brief(), Trace(), Clock())
         assert isinstance(session, RealtimeSession)
     for text in ("openai-live", "gemini"):
-        assert paths.connect(parse(text), Brief(), Trace(), Clock()).reconnects == 0
+        assert specs.connect(parse(text), Brief(), Trace(), Clock()).reconnects == 0
     with pytest.raises(ValueError, match="cascade"):
-        paths.connect(parse("cascade"), Brief(), Trace(), Clock())
+        specs.connect(parse("cascade"), Brief(), Trace(), Clock())
 
 
 async def test_round_trips() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        found = await rtt(f"ws://127.0.0.1:{port}/v1", 3)
+        found = await round_trips(f"ws://127.0.0.1:{port}/v1", 3)
         assert len(found) == 3
         assert all(ms > 0 for ms in found)
-    assert await rtt(f"ws://127.0.0.1:{port}/v1", 3) == ()
+    assert await round_trips(f"ws://127.0.0.1:{port}/v1", 3) == ()
 
 
 @pytest.mark.parametrize("url", ["", "ws://", "ws://h:x", "ws://[", "http://no.such.invalid/", "x"])
 async def test_round_trips_to_nowhere(url: str) -> None:
-    assert await rtt(url) == ()
+    assert await round_trips(url) == ()
