@@ -38,7 +38,7 @@ from pipeline.measure import otel
 from pipeline.models.catalogue import Catalogue
 from pipeline.models.fetch import provide
 from pipeline.session import Session
-from pipeline.terminal import Display, Shown, stderr, waterfall
+from pipeline.terminal import Display, Shown, stderr
 from pipeline.trace import Timeline, Trace, description
 
 if TYPE_CHECKING:
@@ -134,8 +134,7 @@ async def _hold(
     saved = True
     async with contextlib.AsyncExitStack() as stack:
         trace = stack.enter_context(Trace(options.trace, description(settings, engines.names)))
-        draw = waterfall if options.profile else None
-        display = stack.enter_context(Display(console, draw))
+        display = stack.enter_context(Display(console, drawn=options.profile))
         display.note(f"loading {', '.join(engines.names.values())}")
         spans = await stack.enter_async_context(
             otel.exported(trace.session, settings.llm, engines.names, ends.clock)
