@@ -1,6 +1,29 @@
-"""Cascade: microphone → VAD → Whisper → streaming LLM → Piper → speaker, every stage overlapped."""
+"""Cascade: microphone → VAD → Whisper → streaming LLM → Piper → speaker, every stage overlapped.
 
+What a program needs is here (`from pipeline import Cascade`), and is imported when it is first
+asked for: the engines' libraries take a second. What happens in a session are the classes of
+`pipeline.events`.
+"""
+
+from __future__ import annotations
+
+import importlib
 import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.audio.line import Ends
+    from pipeline.compare.run import CompareOptions
+    from pipeline.compare.run import prepare as prepare_compare
+    from pipeline.config import Settings
+    from pipeline.config import load as load_settings
+    from pipeline.conversation.cascade import Cascade
+    from pipeline.engines.local import LocalEngines
+    from pipeline.profile.run import ProfileOptions
+    from pipeline.profile.run import prepare as prepare_profile
+    from pipeline.talk import Driver, TalkOptions
+    from pipeline.talk import prepare as prepare_talk
+    from pipeline.trace import Timeline, Trace
 
 # Both are read when the libraries load, so they are set before anything imports numpy or an engine.
 # PASSIVE: an OpenMP pool whose threads spin between two jobs starves the other stages; on two cores
@@ -8,3 +31,44 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # numpy's own BLAS threads spin too, and no matrix here is large enough to need a second one.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+__all__ = (
+    "Cascade",
+    "CompareOptions",
+    "Driver",
+    "Ends",
+    "LocalEngines",
+    "ProfileOptions",
+    "Settings",
+    "TalkOptions",
+    "Timeline",
+    "Trace",
+    "load_settings",
+    "prepare_compare",
+    "prepare_profile",
+    "prepare_talk",
+)
+
+_HOMES = {
+    "Cascade": "conversation.cascade",
+    "CompareOptions": "compare.run",
+    "Driver": "talk",
+    "Ends": "audio.line",
+    "LocalEngines": "engines.local",
+    "ProfileOptions": "profile.run",
+    "Settings": "config",
+    "TalkOptions": "talk",
+    "Timeline": "trace",
+    "Trace": "trace",
+    "load_settings": "config",
+    "prepare_compare": "compare.run",
+    "prepare_profile": "profile.run",
+    "prepare_talk": "talk",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = importlib.import_module(f"{__name__}.{_HOMES[name]}")
+    return getattr(home, name.partition("_")[0] if name[0].islower() else name)

@@ -204,7 +204,7 @@ def doctor(
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Say what works, what does not, and what to do: devices, models, LLM endpoint, versions."""
+    """Say what works, what does not, and what to do: devices, models, language model, versions."""
     settings = settings_of(config, engines(stt, voice, llm))
     from pipeline.doctor import PARTS, examine
 

@@ -160,11 +160,12 @@ class Inbox:
         Raises:
             Exception: What the act raises.
         """
-        self._acts.append(functools.partial(act, *args))
         if self._acting:
+            self._acts.append(functools.partial(act, *args))
             return
         self._acting = True
         try:
+            act(*args)
             while self._acts:
                 self._acts.popleft()()
         finally:

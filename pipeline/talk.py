@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from pipeline import transcript
 from pipeline.audio.line import MICROPHONE, SPEAKER, Ends, Line
 from pipeline.config import Settings
+from pipeline.conversation import transcript
 from pipeline.conversation.history import Message
 from pipeline.errors import BadInput, StageError, first_of
 from pipeline.events import (
@@ -38,7 +38,7 @@ from pipeline.measure import otel
 from pipeline.models.catalogue import Catalogue
 from pipeline.models.fetch import provide
 from pipeline.session import Session
-from pipeline.terminal import Display, Shown, stderr, waterfall
+from pipeline.terminal import Display, Shown, stderr
 from pipeline.trace import Timeline, Trace, description
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def prepare(settings: Settings, options: TalkOptions) -> Coroutine[Any, Any, int
     check_models(settings, Catalogue.load(settings.models.dir))
     asyncio.run(ends.find())
     settings = provide(settings, console, instead=True)
-    engines = LocalEngines(settings, Catalogue.load(settings.models.dir))
+    engines = LocalEngines(settings)
     return _hold(settings, options, history, ends, engines, console)
 
 
@@ -134,15 +134,14 @@ async def _hold(
     saved = True
     async with contextlib.AsyncExitStack() as stack:
         trace = stack.enter_context(Trace(options.trace, description(settings, engines.names)))
-        draw = waterfall if options.profile else None
-        display = stack.enter_context(Display(console, draw))
+        display = stack.enter_context(Display(console, drawn=options.profile))
         display.note(f"loading {', '.join(engines.names.values())}")
         spans = await stack.enter_async_context(
             otel.exported(trace.session, settings.llm, engines.names, ends.clock)
         )
         await stack.enter_async_context(engines)
         session = Cascade(engines, settings, trace, ends.clock, history)
-        driver = Driver(session, ends, display, trace, as_json=options.json, spans=spans)
+        driver = Driver(session, ends, trace, display, as_json=options.json, spans=spans)
 
         def busy() -> bool:
             return session.preparing or driver.busy()
@@ -216,10 +215,10 @@ class Driver:
         self,
         session: Session,
         ends: Line,
-        display: Shown,
         trace: Trace,
+        display: Shown | None = None,
         *,
-        as_json: bool,
+        as_json: bool = False,
         spans: otel.TurnSpans | None = None,
     ) -> None:
         """Prepare; `run` does the work.
@@ -227,15 +226,15 @@ class Driver:
         Args:
             session: Who is talked to.
             ends: Where sound comes from and goes to.
-            display: What the person sees.
             trace: Takes the marks of the playing; the session gives it all others.
+            display: What the person sees, if there is one.
             as_json: Print every event on stdout.
             spans: Takes the marks of every turn that is over, if anybody wants them.
         """
         self.failed = False
         self._session = session
         self._ends = ends
-        self._display = display
+        self._display = display or Shown()
         self._trace = trace
         self._as_json = as_json
         self._spans = spans

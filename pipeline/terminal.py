@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self, TextIO
+from typing import Literal, Self, TextIO
 
 from rich.console import Console
 from rich.live import Live
@@ -62,36 +62,23 @@ LABELS = {
 """The parts of a turn, in the words of the latency line."""
 
 
-class Draw(Protocol):
-    """Draws the waterfall of a turn."""
-
-    def __call__(self, marks: Mapping[str, int], width: int, *, ascii_only: bool) -> Iterable[Text]:
-        """Lines of at most `width` cells, from a turn's marks (ns)."""
-        ...
-
-
-class Shown(Protocol):
-    """What a driver shows: `Display`, or one pane of a screen that shows several sessions."""
+class Shown:
+    """What a driver shows: by itself nothing; `Display` and the panes of `compare --live` do."""
 
     def state(self, state: State) -> None:
         """What the session does now."""
-        ...
 
     def event(self, event: Event) -> None:
         """Show what an event means, if anything."""
-        ...
 
     def playing(self, played_s: float) -> None:
         """How much of the reply has been heard."""
-        ...
 
     def heard(self, timeline: Timeline | None) -> None:
         """The reply has been heard to its end; `timeline` is where its latency went."""
-        ...
 
     def profile(self, marks: Mapping[str, int]) -> None:
         """A reply is over, with these marks of its turn (ns)."""
-        ...
 
 
 def latency_line(timeline: Timeline) -> str:
@@ -146,18 +133,18 @@ class _Plain(logging.Formatter):
         return f"{record.levelname.lower()}: {record.getMessage()}"
 
 
-class Display:
+class Display(Shown):
     """Shows a conversation. Used as a context manager, so that the terminal is left as it was."""
 
-    def __init__(self, console: Console, draw: Draw | None = None) -> None:
+    def __init__(self, console: Console, *, drawn: bool = False) -> None:
         """Show on `console`; its live line appears only on a terminal.
 
         Args:
             console: For people.
-            draw: Draws where a turn's time went; None: a line of latencies tells it.
+            drawn: Draw where each turn's time went; else a line of latencies tells it.
         """
         self._console = console
-        self._draw = draw
+        self._drawn = drawn
         self._state: State = "loading"
         self._partial = ""
         self._reply = ""
@@ -238,16 +225,16 @@ class Display:
         if self._reply:
             self._said("cascade", self._reply.strip(), "cyan")
         self._forget()
-        if timeline is not None and self._draw is None:
+        if timeline is not None and not self._drawn:
             self._print(f"{'':11}{latency_line(timeline)}", "dim")
         self.state("listening")
 
     def profile(self, marks: Mapping[str, int]) -> None:
         """A reply is over; draw its turn, if that is wanted."""
-        if self._draw is not None:
+        if self._drawn:
             options = self._console.options
-            drawn = self._draw(marks, options.max_width, ascii_only=options.ascii_only)
-            if lines := list(drawn):
+            lines = waterfall(marks, options.max_width, ascii_only=options.ascii_only)
+            if lines:
                 self._console.print(Text("\n").join(lines), soft_wrap=True)
 
     def _said(self, who: str, text: str, colour: str) -> None:

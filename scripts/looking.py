@@ -21,7 +21,6 @@ from pipeline.measure.corpus import gather
 from pipeline.measure.pool import make_ready
 from pipeline.measure.record import Record
 from pipeline.measure.recording import MemoryTrace
-from pipeline.models.catalogue import Catalogue
 from pipeline.profile.instrument import Bounds, measure
 from pipeline.trace import DETAILS, Trace
 
@@ -88,7 +87,7 @@ async def main() -> None:
     items = gather([ROOT / "tests/data/corpus"]).items
     seen: list[tuple[Record, Timed]] = []
     unseen: list[Record] = []
-    async with LocalEngines(settings, Catalogue.load(settings.models.dir)) as engines:
+    async with LocalEngines(settings) as engines:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             for number, item in enumerate(items * arguments.rounds):

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 from collections.abc import AsyncGenerator
 
 import numpy as np
-from rich.console import Console
 from support import virtual_time
 from support.scripted import LOUD, RATE, Engines, Model
 
@@ -18,7 +16,6 @@ from pipeline.conversation.cascade import Cascade
 from pipeline.conversation.reply import PACE
 from pipeline.events import Frame
 from pipeline.talk import Driver
-from pipeline.terminal import Display
 from pipeline.trace import Trace
 
 LONG = "It leaves at nine in the morning, from platform four, and it takes three hours. " * 6
@@ -59,8 +56,7 @@ def test_a_reply_is_heard_to_its_end_though_the_microphone_gives_nothing() -> No
         settings = Settings(turns=TurnSettings(predict=False, hold_ms=300))
         trace = Trace()
         session = Cascade(engines, settings, trace, clock)
-        display = Display(Console(file=io.StringIO()))
-        driver = Driver(session, line, display, trace, as_json=False)
+        driver = Driver(session, line, trace)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(driver.run(), 120)
         assert "heard.last" in trace.marks(1)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from support.cli_child import ROOT, run
+from support.cli_child import HANG_S, QUICK, ROOT, run
 
+import pipeline
 from pipeline.config import Settings
+from pipeline.trace import PARTS
 
 PAGES = (ROOT / "README.md", *sorted((ROOT / "pipeline" / "docs").glob("*.md")))
 
@@ -54,3 +59,31 @@ def test_every_command_and_option_exists() -> None:
     for command, options in used.items():
         told = run(command, "--help").out
         assert not {option for option in options if option not in told}, command
+
+
+def test_the_example_holds_a_conversation_as_it_is_printed(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", PAGES[0].read_text(encoding="utf-8"), re.DOTALL)
+    assert len(example.splitlines()) <= 20
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    done = subprocess.run(
+        [sys.executable, "-c", example],
+        cwd=tmp_path,
+        env={**os.environ, **QUICK, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=HANG_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said, answered, *parts = done.stdout.splitlines()
+    assert said == "user: What time does the museum leave?"
+    assert answered.startswith("assistant: ")
+    assert [line.split()[0] for line in parts[-7:]] == list(PARTS)
+    assert (tmp_path / "reply.wav").stat().st_size > 10_000
+
+
+def test_all_that_the_package_exports_is_there() -> None:
+    for name in pipeline.__all__:
+        assert getattr(pipeline, name) is not None
+    with pytest.raises(AttributeError, match="nothing_such"):
+        _ = pipeline.nothing_such

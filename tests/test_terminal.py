@@ -212,7 +212,7 @@ def test_the_screen_shows_it_in_place_of_the_line_of_latencies() -> None:
         raw = io.BytesIO()
         file = io.TextIOWrapper(raw, encoding=encoding)
         console = Console(file=file, width=80, markup=False, emoji=False, highlight=False)
-        with Display(console, waterfall) as display:
+        with Display(console, drawn=True) as display:
             display.heard(timeline_of(SPECULATIVE))
             display.profile(SPECULATIVE)
         file.flush()

@@ -147,7 +147,7 @@ class Ends:
     async def open(
         self,
         reply_rate: int,
-        busy: Callable[[], bool],
+        busy: Callable[[], bool] = lambda: False,
         *,
         mixed: Callable[[int, Tap | None], Sounding] | None = None,
     ) -> AsyncGenerator[None]:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import itertools
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
-
-from rich.console import Console
 
 from pipeline.audio.line import Ends
 from pipeline.audio.virtual import Playing
@@ -31,7 +28,6 @@ from pipeline.measure.run import Made
 from pipeline.measure.wav import stereo
 from pipeline.speech_to_speech.brief import SpeechToSpeech
 from pipeline.talk import Driver
-from pipeline.terminal import Display
 
 PARTS = 4
 """Of a frame of 20 ms: a reply is heard at most 5 ms after its sound has come."""
@@ -89,7 +85,7 @@ async def hold(
         listen_s: So much of the last reply is listened to (s); None: all of it.
 
     Returns:
-        The conversation, without the names that only the run knows.
+        The conversation, save what only the run knows: its repeat, its order, where its WAV is.
 
     Raises:
         Unwritten: The WAV cannot be written.
@@ -100,42 +96,42 @@ async def hold(
     with tempfile.TemporaryDirectory() as folder:
         cues = Cues(scenario.steps, time.monotonic_ns(), listen_s)
         ends = ScriptedEnds(scenario.steps, cues, wav, Path(folder) / "reply.wav")
-        rtt_ms = await system.ready(scenario)
+        held = Conversation(
+            path=system.name,
+            scenario=scenario.name,
+            repeat=0,
+            order=0,
+            status="ok",
+            topic=scenario.topic,
+            instruction_chars=len(scenario.instructions),
+            rtt_ms=await system.ready(scenario),
+            started=started,
+        )
         try:
             session = system.session(scenario, tape, ends.clock)
         except CascadeError as error:
-            return Made(_unheld(scenario, str(error), started, rtt_ms), ())
+            turns = tuple(_unreached(scenario, 0, str(error)))
+            broken = dataclasses.replace(held, status="failed", reason=str(error), turns=turns)
+            return Made(broken, ())
         commit = cast(SpeechToSpeech, session).commit if system.manual else None
         observed = Observed(session, ends, cues, Toolbox(scenario.tools), commit)
         began_ns, cpu_s, meter = ends.clock.now_ns(), time.process_time(), EnergyMeter()
         async with opened(ends, system.rate, wav):
             reason = await _converse(ends, observed, tape)
-        cpu_s, joules = time.process_time() - cpu_s, meter.joules()
-        seconds = (ends.clock.now_ns() - began_ns) / NS_PER_S
-    turns = _turns(scenario, cues, ends, observed, tape, wav, reason)
-    history = getattr(session, "history", None)
-    return Made(
-        Conversation(
-            path="",
-            scenario="",
-            repeat=0,
-            order=0,
+        held = dataclasses.replace(
+            held,
             status="failed" if reason else "ok",
             reason=reason,
             facts=system.facts(session),
-            topic=scenario.topic,
-            instruction_chars=len(scenario.instructions),
-            rtt_ms=rtt_ms,
             usage=tuple(_numbered(observed.usage, cues)),
-            seconds=seconds,
-            cpu_s=cpu_s,
-            joules=joules,
+            seconds=(ends.clock.now_ns() - began_ns) / NS_PER_S,
+            cpu_s=time.process_time() - cpu_s,
+            joules=meter.joules(),
             reconnects=getattr(session, "reconnects", 0),
-            started=started,
-            turns=tuple(_kept(turns, cues, history)),
-        ),
-        tape.lines,
-    )
+        )
+    found = _turns(scenario, cues, ends, observed, tape, wav, reason)
+    kept = _kept(found, cues, getattr(session, "history", None))
+    return Made(dataclasses.replace(held, turns=tuple(kept)), tape.lines)
 
 
 def _numbered(usage: Sequence[Mapping[str, Any]], cues: Cues) -> list[dict[str, Any]]:
@@ -146,13 +142,12 @@ def _numbered(usage: Sequence[Mapping[str, Any]], cues: Cues) -> list[dict[str, 
 
 async def _converse(ends: ScriptedEnds, session: Observed, tape: MemoryTrace) -> str:
     """Hold the conversation to its end; gives why it ended before that, or nothing."""
-    with Display(Console(file=io.StringIO())) as display:
-        try:
-            await Driver(session, ends, display, tape, as_json=False).run()
-        except BadInput:
-            raise
-        except CascadeError as error:
-            return str(error)
+    try:
+        await Driver(session, ends, tape).run()
+    except BadInput:
+        raise
+    except CascadeError as error:
+        return str(error)
     return ""
 
 
@@ -177,25 +172,6 @@ def _turns(
             record = dataclasses.replace(turn.record, late_ns=ends.late_ns)
             turns.append(dataclasses.replace(turn, record=record))
     return [*turns, *_unreached(scenario, len(turns), reason or "the conversation ended before it")]
-
-
-def _unheld(
-    scenario: Scenario, reason: str, started: str, rtt_ms: tuple[float, ...]
-) -> Conversation:
-    """A conversation that could not begin."""
-    return Conversation(
-        path="",
-        scenario="",
-        repeat=0,
-        order=0,
-        status="failed",
-        reason=reason,
-        topic=scenario.topic,
-        instruction_chars=len(scenario.instructions),
-        rtt_ms=rtt_ms,
-        started=started,
-        turns=tuple(_unreached(scenario, 0, reason)),
-    )
 
 
 def _unreached(scenario: Scenario, held: int, reason: str) -> list[Turn]:

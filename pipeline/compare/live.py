@@ -142,7 +142,7 @@ async def _hold(
         detector.warm()
         voice = UserVoice(detector, base.vad)
         live = LiveComparison(opened, scenario, ends, screen, trace, voice, as_json=options.json)
-        line = ends.open(live.rate, lambda: False, mixed=live.mixed)
+        line = ends.open(live.rate, mixed=live.mixed)
         await stack.enter_async_context(line)
         if ends.echo_note:
             screen.note(ends.echo_note)
@@ -380,7 +380,7 @@ class LiveSystem:
         """
         self._rtt_ms = await self.system.ready(scenario)
         self._session = self.system.session(scenario, trace, self._clock)
-        self._driver = talk.Driver(self._session, self, self.pane, trace, as_json=False)
+        self._driver = talk.Driver(self._session, self, trace, self.pane)
         await self._driver.run()
 
     def tell(self, line: Mapping[str, Any]) -> None:

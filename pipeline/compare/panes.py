@@ -37,6 +37,7 @@ from pipeline.events import (
 from pipeline.speech_to_speech.brief import STAMP
 from pipeline.terminal import (
     STATE_COLOURS,
+    Shown,
     State,
     latency_line,
     show_error,
@@ -62,7 +63,7 @@ FRAME = 4
 """Cells, of a pane's width, that its frame takes."""
 
 
-class Pane:
+class Pane(Shown):
     """One system (`Shown`). It keeps what is to be drawn; `Screen` draws it.
 
     Attributes:

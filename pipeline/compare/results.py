@@ -8,32 +8,10 @@ not known is None; a key that is not always there is `NotRequired`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 from pipeline.measure.stats import Interval
-
-
-class Spread(TypedDict):
-    """Some values: of `measure.stats.Distribution`."""
-
-    n: int
-    median: float
-    p90: float
-    p95: float
-    max: float
-    mean: float
-    ci95: Interval | None
-
-
-class Apart(TypedDict):
-    """How far a system's values are above the first's: of `measure.stats.Difference`."""
-
-    n: int
-    median: float
-    ci95: Interval | None
-    relative: float | None
-    verdict: str
-    within_noise: bool | None
+from pipeline.measure.summary import Against, Apart, RecordingSound, Spread, TurnFigures
 
 
 class SharesApart(TypedDict):
@@ -175,7 +153,7 @@ class Costs(TypedDict):
     joules_per_minute: float | None
 
 
-class AgainstFirst(TypedDict):
+class AgainstFirst(Against):
     """How a system differs from the first, called `variant`, in `n` pairs of turns.
 
     `success` is of turns of which all expectations were met; the others of turns of which all was
@@ -183,32 +161,11 @@ class AgainstFirst(TypedDict):
     """
 
     simulated: NotRequired[bool]
-    variant: str
-    n: int
-    voice_to_voice_ms: Apart | None
-    parts_ms: Mapping[str, Apart]
-    moved: Sequence[str]
     answering_ms: Apart | None
     success: SharesApart | None
     tools: SharesApart | None
     tools_first_turn: SharesApart | None
     tools_last_turn: SharesApart | None
-
-
-class TurnFigures(TypedDict):
-    """What a profile says of a variant as well (see `measure.summary.figures`)."""
-
-    n: int
-    failed: int
-    unmeasurable: int
-    statuses: Mapping[str, int]
-    voice_to_voice_ms: Spread | None
-    parts_ms: Mapping[str, Spread | None]
-    hidden_ms: Mapping[str, Spread | None]
-    disagreement_ms: Mapping[str, Any] | None
-    underruns: Mapping[str, Any]
-    wasted: Mapping[str, float]
-    warm_up: Mapping[str, Any]
 
 
 class SystemResult(TurnFigures):
@@ -255,7 +212,7 @@ class Summary(TypedDict):
     simulated: bool
     verdict: Sequence[str]
     variants: Mapping[str, SystemResult]
-    sound: Mapping[str, Mapping[str, Any]]
+    sound: Mapping[str, RecordingSound]
     scenarios: int
     conversations: int
     warnings: Sequence[str]

@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from rich.console import Console
 
@@ -255,8 +255,6 @@ class Comparison(Run[Conversation]):
         held = await hold(system, scenario, self.folder / wav, listen_s=listen_s)
         conversation = dataclasses.replace(
             held.result,
-            path=system.name,
-            scenario=scenario.name,
             repeat=trial.repeat,
             order=position,
             wav=self._stamped(wav, held.result.simulated),
@@ -311,22 +309,21 @@ class Comparison(Run[Conversation]):
             "simulated": any(one.simulated for one in self.results),
         }
 
-    def summarise(self) -> dict[str, Any]:
+    def summarise(self) -> Summary:
         """What `summary.json` holds."""
-        return cast("dict[str, Any]", summary.summarise(self.header, self.results, self._table))
+        return summary.summarise(self.header, self.results, self._table)
 
-    def writes(self, figures: Mapping[str, Any]) -> Iterable[Callable[[], object]]:
+    def writes(self, figures: Summary) -> Iterable[Callable[[], object]]:
         """Write the summary and the report."""
         folder, header, held = self.folder, self.header, self.results
-        found = cast(Summary, figures)
         return (
-            lambda: summary.write(folder, found, held, self._table),
+            lambda: summary.write(folder, figures, held, self._table),
             lambda: report.write(folder, header, held, figures),
         )
 
-    def show(self, console: Console, figures: Mapping[str, Any]) -> None:
+    def show(self, console: Console, figures: Summary) -> None:
         """Show the summary to a person."""
-        terminal.show(console, cast(Summary, figures))
+        terminal.show(console, figures)
 
     def succeeded(self) -> bool:
         """Whether every path has something to show."""

@@ -30,7 +30,6 @@ from pipeline.compare.results import (
     Met,
     RightTools,
     SharesApart,
-    Spread,
     TurnPoint,
     WordErrors,
 )
@@ -333,7 +332,9 @@ def tools(turns: Sequence[Counted], lengths: Mapping[str, str]) -> RightTools | 
         "by_length_and_turn": [
             point for length in order for point in curve(by_length[length], length)
         ],
-        "asked_ms": spread([call.asked_ns / 1e6 for _, turn, _ in done for call in turn.calls[:1]]),
+        "asked_ms": described(
+            [call.asked_ns / 1e6 for _, turn, _ in done for call in turn.calls[:1]]
+        ),
     }
 
 
@@ -356,11 +357,6 @@ def curve(points: Iterable[tuple[int, bool]], length: str = "") -> list[TurnPoin
         cast(TurnPoint, {**about, "turn": number, **_share(by_turn[number])})
         for number in sorted(by_turn)
     ]
-
-
-def spread(values: Sequence[float]) -> Spread | None:
-    """What there is to say of some values; None of none."""
-    return cast("Spread | None", described(values))
 
 
 def word_error_rate(turns: Iterable[Counted]) -> WordErrors | None:
@@ -395,7 +391,7 @@ def interruption(turns: Sequence[Counted]) -> Interrupted | None:
     silences = [turn.silence_ns / 1e6 for turn in cut if turn.silence_ns is not None]
     return {
         "n": len(cut),
-        "silence_ms": spread(silences),
+        "silence_ms": described(silences),
         "without_silence": len(cut) - len(silences),
         "history": _share_of(checks) if checks else None,
     }

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
 from pipeline.compare import cost, scoring
 from pipeline.compare.record import Conversation, Turn, simulations, titled
-from pipeline.compare.results import AnswerTimes, Apart, FailedTurn, Spread, Summary, SystemResult
+from pipeline.compare.results import AnswerTimes, FailedTurn, Summary, SystemResult
 from pipeline.compare.verdict import verdict
 from pipeline.measure.record import Record
 from pipeline.measure.run import write_figures
@@ -23,7 +22,11 @@ from pipeline.measure.stats import difference
 from pipeline.measure.summary import (
     DESCRIBED,
     HIDEABLE,
+    Apart,
+    Spread,
     against,
+    apart,
+    described,
     figures,
     noise_of,
     rounded,
@@ -145,8 +148,8 @@ def _variant(
         "too_soon": sum((_first_ns(turn) or 0) < 0 for _, turn in turns),
         "answering": _answering(turns),
         "server_ms": _server(turns),
-        "rtt_ms": scoring.spread([ms for one in counted for ms in one.rtt_ms]),
-        "connect_ms": scoring.spread(
+        "rtt_ms": described([ms for one in counted for ms in one.rtt_ms]),
+        "connect_ms": described(
             [one.facts["connect_ms"] for one in counted if "connect_ms" in one.facts]
         ),
         "conversations": {
@@ -184,7 +187,7 @@ def _answering(turns: Iterable[scoring.Counted]) -> AnswerTimes:
     heard = [turn for _, turn in turns if _first_ns(turn) is not None]
     answered = [turn for turn in heard if turn.answering_ns is not None]
     return {
-        "ms": scoring.spread([(turn.answering_ns or 0) / 1e6 for turn in answered]),
+        "ms": described([(turn.answering_ns or 0) / 1e6 for turn in answered]),
         "fillers": sum((turn.answering_ns or 0) > (_first_ns(turn) or 0) for turn in answered),
         "never": len(heard) - len(answered),
     }
@@ -201,7 +204,7 @@ def _server(turns: Iterable[scoring.Counted]) -> dict[str, Spread | None]:
         if turn.record.status == "ok":
             for name, ms in turn.server_ms.items():
                 found.setdefault(name, []).append(ms)
-    return {name: scoring.spread(values) for name, values in found.items()}
+    return {name: described(values) for name, values in found.items()}
 
 
 def _failures(conversations: Iterable[Conversation]) -> list[FailedTurn]:
@@ -265,7 +268,7 @@ def _answering_apart(
     )
     keys = [key for key in before if key in after]
     found = difference([before[key] for key in keys], [after[key] for key in keys], noise)
-    return None if found is None else cast(Apart, asdict(found))
+    return None if found is None else apart(found)
 
 
 def _warnings(variants: Mapping[str, SystemResult]) -> list[str]:

@@ -79,9 +79,9 @@ class CascadeSystem:
 
     manual = False
 
-    def __init__(self, target: SystemSpec, settings: Settings, engines: LocalEngines) -> None:
+    def __init__(self, spec: SystemSpec, settings: Settings, engines: LocalEngines) -> None:
         """Take loaded engines and the settings that this cascade differs by."""
-        self.name = target.name
+        self.name = spec.name
         self.rate = engines.voice.rate
         self._settings = settings
         self._engines = engines
@@ -106,25 +106,25 @@ class ApiSystem:
     """A speech-to-speech API."""
 
     def __init__(
-        self, target: SystemSpec, language: str, name: str = "", rate: int = API_RATE
+        self, spec: SystemSpec, language: str, name: str = "", rate: int = API_RATE
     ) -> None:
         """Take what the command line says of it.
 
         Args:
-            target: Where, and which model.
+            spec: Where, and which model.
             language: Code of what is spoken; empty: not known.
-            name: What reports call it, if not what the target is called.
+            name: What reports call it, if not what the spec is called.
             rate: Of its voice (Hz).
         """
-        self.name = name or target.name
+        self.name = name or spec.name
         self.rate = rate
-        self.manual = target.options.get("turns") == "manual"
-        self._target = target
+        self.manual = spec.options.get("turns") == "manual"
+        self._spec = spec
         self._language = language
 
     async def ready(self, scenario: Scenario) -> tuple[float, ...]:
         """Measure the way to the server."""
-        return await round_trips(specs.address(self._target), ROUND_TRIPS)
+        return await round_trips(specs.address(self._spec), ROUND_TRIPS)
 
     def session(self, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
         """A new connection, which is made when the session is entered."""
@@ -138,30 +138,30 @@ class ApiSystem:
         return {} if found is None else dataclasses.asdict(found)
 
     def _connect(self, brief: Brief, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
-        return specs.connect(self._target, brief, trace, clock)
+        return specs.connect(self._spec, brief, trace, clock)
 
 
 class AudioLlmSystem(ApiSystem):
     """A chat model that takes sound, and a Piper voice that is loaded once."""
 
-    def __init__(self, target: SystemSpec, settings: Settings, engines: LocalEngines) -> None:
+    def __init__(self, spec: SystemSpec, settings: Settings, engines: LocalEngines) -> None:
         """Take the settings of the system, and loaded engines."""
-        super().__init__(target, settings.stt.language, rate=engines.voice.rate)
+        super().__init__(spec, settings.stt.language, rate=engines.voice.rate)
         self._settings = settings
         self._engines = engines
 
     def _connect(self, brief: Brief, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
         return AudioLlmSession(
-            self._target, brief, trace, clock, settings=self._settings, engines=self._engines
+            self._spec, brief, trace, clock, settings=self._settings, engines=self._engines
         )
 
 
 class SimulatedSystem(ApiSystem):
     """One of our own servers, which is told by the model's name what script to replay."""
 
-    def __init__(self, target: SystemSpec, language: str, name: str, played: script.Script) -> None:
+    def __init__(self, spec: SystemSpec, language: str, name: str, played: script.Script) -> None:
         """Take where the server is, and what it replays (see `ApiSystem`)."""
-        super().__init__(target, language, name)
+        super().__init__(spec, language, name)
         self._played = played
 
     def facts(self, session: Session) -> Mapping[str, Any]:
@@ -172,9 +172,9 @@ class SimulatedSystem(ApiSystem):
         return {**model, **found, "simulated": stamp}
 
     def _connect(self, brief: Brief, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
-        model = f"{self._target.model}{script.MODEL_SEPARATOR}{scenario.name}"
-        target = dataclasses.replace(self._target, model=model)
-        return specs.connect(target, brief, trace, clock)
+        model = f"{self._spec.model}{script.MODEL_SEPARATOR}{scenario.name}"
+        spec = dataclasses.replace(self._spec, model=model)
+        return specs.connect(spec, brief, trace, clock)
 
 
 def parse(texts: Sequence[str]) -> list[SystemSpec]:
@@ -183,57 +183,57 @@ def parse(texts: Sequence[str]) -> list[SystemSpec]:
     Raises:
         BadInput: One is none, is there twice, or does not go together with another.
     """
-    targets = [specs.parse(text) for text in texts]
-    names = [target.name for target in targets]
+    found = [specs.parse(text) for text in texts]
+    names = [spec.name for spec in found]
     if twice := [name for name in names if names.count(name) > 1]:
         raise BadInput(
             f"--path {twice[0]}: is given twice; name one as in `--path mine={twice[0]}`"
         )
-    real = [one.name for one in targets if one.kind not in ("cascade", "simulated", "realtime")]
-    played = [one.name for one in targets if one.kind == "simulated"]
+    real = [one.name for one in found if one.kind not in ("cascade", "simulated", "realtime")]
+    played = [one.name for one in found if one.kind == "simulated"]
     if real and played:
         raise BadInput(
             f"--path {played[0]} is a simulation, and {real[0]} is not: compare them in two runs, "
             "so that nobody takes the one for the other"
         )
-    return targets
+    return found
 
 
 class Systems:
     """All systems of a comparison: checked first, then opened together."""
 
     def __init__(
-        self, targets: Sequence[SystemSpec], load: Load, scenarios: Sequence[Scenario]
+        self, specs: Sequence[SystemSpec], load: Load, scenarios: Sequence[Scenario]
     ) -> None:
         """Find what each system needs.
 
         Args:
-            targets: The systems, as parsed and checked.
+            specs: The systems, as parsed and checked.
             load: Gives the settings of a cascade.
             scenarios: What will be held; simulated servers are given a script for it.
 
         Raises:
             BadInput: A model, a setting or a simulation does not exist.
         """
-        self._targets = targets
+        self._specs = specs
         self._scenarios = scenarios
         self._base = load({})
         self._settings: dict[str, Settings] = {}
         self._loaded: dict[str, Settings] = {}
         self._voices: dict[str, LocalEngines] = {}
         self._pool = Pool()
-        for target in targets:
-            match target.kind:
+        for spec in specs:
+            match spec.kind:
                 case "cascade":
                     longest = max((one.instructions for one in scenarios), key=len, default="")
-                    settings = self._settings[target.name] = load(_settings(target))
+                    settings = self._settings[spec.name] = load(_settings(spec))
                     check_models(settings, Catalogue.load(settings.models.dir))
-                    self._loaded[target.name] = _with_room(settings, longest)
+                    self._loaded[spec.name] = _with_room(settings, longest)
                 case "audio-llm":
-                    settings = self._settings[target.name] = load(dotted(target))
-                    self._voices[target.name] = voice_engines(target, settings)
+                    settings = self._settings[spec.name] = load(dotted(spec))
+                    self._voices[spec.name] = voice_engines(spec, settings)
                 case "simulated":
-                    _script(target)
+                    _script(spec)
 
     @property
     def models(self) -> Mapping[str, str]:
@@ -259,22 +259,22 @@ class Systems:
         """
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(self._pool.loaded())
-            yield [await self._system(target, stack) for target in self._targets]
+            yield [await self._system(spec, stack) for spec in self._specs]
 
-    async def _system(self, target: SystemSpec, stack: contextlib.AsyncExitStack) -> System:
-        match target.kind:
+    async def _system(self, spec: SystemSpec, stack: contextlib.AsyncExitStack) -> System:
+        match spec.kind:
             case "cascade":
-                engines = self._pool.get(self._loaded[target.name])
-                return CascadeSystem(target, self._settings[target.name], engines)
+                engines = self._pool.get(self._loaded[spec.name])
+                return CascadeSystem(spec, self._settings[spec.name], engines)
             case "audio-llm":
-                voice = await stack.enter_async_context(self._voices[target.name])
-                return AudioLlmSystem(target, self._settings[target.name], voice)
+                voice = await stack.enter_async_context(self._voices[spec.name])
+                return AudioLlmSystem(spec, self._settings[spec.name], voice)
             case "simulated":
-                played = rehearse(_script(target), self._scenarios)
-                server = await stack.enter_async_context(serving(played, target.options))
-                return SimulatedSystem(server, self._base.stt.language, target.name, played)
+                played = rehearse(_script(spec), self._scenarios)
+                server = await stack.enter_async_context(serving(played, spec.options))
+                return SimulatedSystem(server, self._base.stt.language, spec.name, played)
             case _:
-                return ApiSystem(target, self._base.stt.language)
+                return ApiSystem(spec, self._base.stt.language)
 
 
 def _with_room(settings: Settings, instructions: str) -> Settings:
@@ -295,29 +295,29 @@ def _with_room(settings: Settings, instructions: str) -> Settings:
     )
 
 
-def _script(target: SystemSpec) -> script.Script:
+def _script(spec: SystemSpec) -> script.Script:
     """What a simulated server replays: a preset by its name, or a file of the user's.
 
     Raises:
         BadInput: There is no such preset, the file is no script, or no server speaks the protocol.
     """
-    check_protocol(target.options.get("protocol", "realtime"))
-    file = Path(target.model)
-    return script.load(file) if file.suffix in (".yaml", ".yml") else script.preset(target.model)
+    check_protocol(spec.options.get("protocol", "realtime"))
+    file = Path(spec.model)
+    return script.load(file) if file.suffix in (".yaml", ".yml") else script.preset(spec.model)
 
 
-def _settings(target: SystemSpec) -> dict[str, str]:
+def _settings(spec: SystemSpec) -> dict[str, str]:
     """The settings that a cascade differs by.
 
     Raises:
         BadInput: It is none that can be named there.
     """
     found = {}
-    for label, value in target.options.items():
+    for label, value in spec.options.items():
         key = SHORT.get(label, label)
         if key.count(".") != 1 or key == SECRET:
             raise BadInput(
-                f"--path {target.name}: {label} is no setting; allowed: {', '.join(SHORT)}, or a "
+                f"--path {spec.name}: {label} is no setting; allowed: {', '.join(SHORT)}, or a "
                 "dotted name that `cascade config` shows, such as turns.hold_ms"
             )
         found[key] = value

@@ -312,8 +312,9 @@ class Replies:
 
     def settle(self) -> None:
         """The history's last reply is what was heard of it."""
-        if self._current is not None:
-            self._settle(self._current, self._current.heard_text())
+        reply = self._current
+        if reply is not None and (heard := reply.heard_text()) != reply.kept:
+            self._settle(reply, heard)
 
     def tool_result(self, call_id: str, output: str) -> None:
         """Take a tool's result; what is not wanted any more is dropped.
@@ -379,7 +380,7 @@ class Replies:
         self, reply: Reply, work: Callable[[], Awaitable[ReplyStatus]]
     ) -> tuple[Reply, ReplyStatus, Exception | None]:
         """Work on a reply to the end of its making: how that ended, and what failed."""
-        if self._stopping is not None:
+        if self._stopping is not None and not self._stopping.done():
             # The one before has to let go of the model and the voice.
             await asyncio.wait([self._stopping])
         try:
@@ -512,6 +513,7 @@ class Replies:
 
     def _settle(self, reply: Reply, heard: str) -> None:
         """The history has these words of a reply."""
+        reply.kept = heard
         turn, part = reply.place
         self._history.settle(turn, heard, part=part, cuts=reply.cuts)
 

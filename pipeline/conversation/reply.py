@@ -20,7 +20,7 @@ import math
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from pipeline.audio.audible import onset
 from pipeline.clock import Clock
@@ -190,6 +190,7 @@ class Reply:
         held: Whether what it tells is held, since the turn may go on.
         status: How the making of it ended, once it has.
         error: What failed.
+        kept: What the history has of it.
         task: The work on it.
         mark: Takes its marks in the trace.
     """
@@ -240,6 +241,7 @@ class Reply:
         self.held = held
         self.status: ReplyStatus | None = None
         self.error: Exception | None = None
+        self.kept: str | None = None
         self.task: asyncio.Task[None] | None = None
         self.mark = mark
         self._rounds = rounds
@@ -308,10 +310,10 @@ class Reply:
         self.tell(ReplyStarted(self.turn, id))
 
     def tell(self, event: Event) -> None:
-        """Tell an event, or hold it."""
+        """Tell an event, or hold it; of what was stopped nothing more is told."""
         if self.held:
             self._kept.append(event)
-        else:
+        elif self.state is not ReplyState.STOPPED:
             self._tell(event)
 
     def commit(self) -> None:
@@ -430,7 +432,7 @@ class Reply:
             # The first words after a call stand apart from those before it.
             delta = delta if self.text[-1].isspace() or delta[:1].isspace() else f" {delta}"
         self._once("llm.first_token")
-        self.mark("token", text=delta)
+        self._note("token", text=delta)
         self.text += delta
         self.tell(ReplyText(self.turn, self.id, delta))
         if self._sequential:
@@ -477,7 +479,7 @@ class Reply:
         """Hand clauses to the voice, with their spans in the text of the whole reply."""
         for clause in clauses:
             self._once("clause.first")
-            self.mark("clause", text=clause.text)
+            self._note("clause", text=clause.text)
             self._begun = True
             self._overdue = False
             start, end = clause.start + self._passed, clause.end + self._passed
@@ -508,12 +510,12 @@ class Reply:
     async def _say(self, clause: Clause) -> None:
         """Make a clause's sound, no more of it ahead of the playing than the lead."""
         self._once("tts.start")
-        self.mark("tts.clause", text=clause.text)
+        self._note("tts.clause", text=clause.text)
         self._spoken.begin(clause)
         async with contextlib.aclosing(self._voice.speak(clause.text)) as pieces:
             async for piece in pieces:
                 self._once("tts.first_audio")
-                self.mark("tts.piece", samples=len(piece))
+                self._note("tts.piece", samples=len(piece))
                 self._sounding = len(clause.text)
                 await self.until(lambda: self._spoken.samples - self._played < self._lead)
                 self._send(piece, clause)
@@ -560,4 +562,9 @@ class Reply:
     def _once(self, name: str) -> None:
         if name not in self._marked:
             self._marked.add(name)
-            self.mark(name)
+            self._note(name)
+
+    def _note(self, name: str, **more: Any) -> None:
+        # Parts of the work may take one more step when it is stopped.
+        if self.state is not ReplyState.STOPPED:
+            self.mark(name, **more)

@@ -33,7 +33,7 @@ audio frames were seen to wait 12 ms."""
 log = logging.getLogger(__name__)
 
 
-class Speaker:
+class LocalVoice:
     """A Piper voice in a thread of its own, as the reply wants it (`reply.Synthesiser`)."""
 
     def __init__(self, piper: Piper, worker: Worker) -> None:
@@ -81,7 +81,7 @@ def check_models(settings: Settings, catalogue: Catalogue) -> None:
         find_language_model(settings, catalogue)
 
 
-def _endpoint_model(settings: Settings, catalogue: Catalogue) -> Path | None:
+def _end_of_turn_model(settings: Settings, catalogue: Catalogue) -> Path | None:
     """What `turns.endpoint_model` names; None if that is nothing, or the default is not there.
 
     Raises:
@@ -140,12 +140,12 @@ class LocalEngines:
     """
 
     model: Writer
-    voice: Speaker
+    voice: LocalVoice
 
     def __init__(
         self,
         settings: Settings,
-        catalogue: Catalogue,
+        catalogue: Catalogue | None = None,
         *,
         recognises: bool = True,
         writes: bool = True,
@@ -154,20 +154,21 @@ class LocalEngines:
 
         Args:
             settings: Of the run.
-            catalogue: Where the models are.
+            catalogue: Where the models are; None: where the settings say.
             recognises: Whether the recogniser is needed.
             writes: Whether the language model is needed.
 
         Raises:
             BadInput: A model is unknown, incomplete, or not downloaded.
         """
+        catalogue = catalogue or Catalogue.load(settings.models.dir)
         self._settings = settings
         self._recognises, self._writes = recognises, writes
         self._stt = catalogue.resolve("stt", settings.stt.model)
         self._tts = catalogue.resolve("tts", settings.tts.voice)
         self._llm = find_language_model(settings, catalogue)
         self._stack = contextlib.AsyncExitStack()
-        self._endpoint = _endpoint_model(settings, catalogue)
+        self._end_of_turn = _end_of_turn_model(settings, catalogue)
         self._recognising = Worker("stt")
         self._speaking = Worker("tts")
         self._foreseeing = Worker("endpoint")
@@ -198,7 +199,7 @@ class LocalEngines:
             results = await asyncio.gather(
                 self._load_tts(),
                 self._load_vad(),
-                self._load_endpoint(),
+                self._load_end_of_turn(),
                 *([self._load_stt()] if self._recognises else []),
                 *([self._load_llm(stack)] if self._writes else []),
                 return_exceptions=True,
@@ -281,7 +282,7 @@ class LocalEngines:
             piper.warm()
             return piper
 
-        self.voice = Speaker(await self._speaking.run(load), self._speaking)
+        self.voice = LocalVoice(await self._speaking.run(load), self._speaking)
 
     async def _load_llm(self, stack: contextlib.AsyncExitStack) -> None:
         settings = self._settings.llm
@@ -293,10 +294,10 @@ class LocalEngines:
         if settings.model == "embedded" and settings.sentences:
             self.model = Shortened(model, settings.sentences, settings.max_tokens)
 
-    async def _load_endpoint(self) -> None:
-        if self._endpoint is None:
+    async def _load_end_of_turn(self) -> None:
+        if self._end_of_turn is None:
             return
-        path = self._endpoint
+        path = self._end_of_turn
 
         def load() -> SmartTurn:
             turn = SmartTurn(path)

@@ -22,9 +22,9 @@ from pipeline.config import TtsSettings
 from pipeline.engines.piper_onnx import (
     CONTEXT_FRAMES,
     PIECE_FRAMES,
-    Ends,
     Feeds,
     Floats,
+    IdEnds,
     brief,
     load,
 )
@@ -155,7 +155,7 @@ class Piper:
 
     def _sentence(
         self, ids: list[int], sounding: int, options: ort.RunOptions, stop: Stop
-    ) -> Iterator[tuple[Ends | None, Floats]]:
+    ) -> Iterator[tuple[IdEnds | None, Floats]]:
         """The sound of one sentence, as far as it is wanted; with each piece, where ids end."""
         if stop.is_set:
             return
@@ -247,7 +247,7 @@ class Piper:
 
 
 def _ending(
-    words: _WordIds | None, ends: Ends | None, start: int, samples: int
+    words: _WordIds | None, ends: IdEnds | None, start: int, samples: int
 ) -> tuple[WordEnd, ...] | None:
     """The words that end in a piece of a sentence, which begins at `start`."""
     if words is None or ends is None:

@@ -1,17 +1,26 @@
-"""A voice's graph in our own ONNX sessions: phoneme ids in, sound out."""
+"""A voice's graph in our own ONNX sessions: phoneme ids in, sound out.
+
+A VITS voice is cut in two at its vocoder, so that its sound can be made piece by piece. VITS first
+turns a whole sentence into latent frames (text, durations, flow: here the *encoder*), then every
+stretch of frames into sound (HiFi-GAN: here the *vocoder*). The second step looks only a few frames
+to each side, so that frames with some context give the very samples that the whole sentence would
+have given there. Kim et al. 2021, arXiv:2106.06103.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime as ort
+from onnx import helper
 
-from pipeline.engines import vits
 from pipeline.errors import BadInput
 
 THREADS = 1
@@ -23,14 +32,30 @@ PIECE_FRAMES = 20
 CONTEXT_FRAMES = 10
 """Frames of context on each side of a piece; 10 are exact."""
 
+_NODE = "dec/conv_pre"
+_WEIGHT = "dec.conv_pre.weight"
 _INPUTS = {"input", "input_lengths", "scales", "sid"}
+
+GROWTH = 2
+"""Each piece is this much longer than the one before.
+
+The first should be short, to be heard early; long ones waste less on context. While a piece plays,
+one of twice the length plus context on both sides must be made: with a first piece of 20 frames and
+a context of 10 that is 60 frames in the time of 20, so a vocoder that needs up to a third of real
+time keeps up. Piper's low and medium voices need 0.02 to 0.08. Its high ones need 0.3 on a fast
+processor and 0.6 on a slow one, where whole sentences (`tts.stream` off) have no gaps.
+"""
+
+LONGEST = 8
+"""The longest piece, in first pieces: there context is an eighth of the work, and more would save
+little but fill the speaker's queue in lumps of seconds."""
 
 Feeds = dict[str, npt.NDArray[Any]]
 """What the graph is given, by name."""
 
 Floats = npt.NDArray[np.float32]
 
-Ends = npt.NDArray[np.int64]
+IdEnds = npt.NDArray[np.int64]
 """The sample at which each phoneme id of a sentence ends, shape (ids,)."""
 
 
@@ -42,7 +67,7 @@ class Engine(Protocol):
 
     def run(
         self, feeds: Feeds, options: ort.RunOptions, sounding: int
-    ) -> tuple[Ends | None, Iterator[Floats]]:
+    ) -> tuple[IdEnds | None, Iterator[Floats]]:
         """One sentence.
 
         Args:
@@ -68,7 +93,7 @@ class _Whole:
 
     def run(
         self, feeds: Feeds, options: ort.RunOptions, sounding: int
-    ) -> tuple[Ends | None, Iterator[Floats]]:
+    ) -> tuple[IdEnds | None, Iterator[Floats]]:
         sound, *others = _compute(self.session, feeds, options)
         sound = sound.reshape(-1).astype(np.float32, copy=False)
         ends = _ends(others, self._hop, feeds, len(sound))
@@ -82,7 +107,7 @@ class _Split:
 
     streams = True
 
-    def __init__(self, halves: vits.Halves, piece_frames: int, context_frames: int) -> None:
+    def __init__(self, halves: Halves, piece_frames: int, context_frames: int) -> None:
         self.session = _session(halves.encoder)
         self._vocoder = _session(halves.vocoder)
         self._latent = halves.latent
@@ -93,7 +118,7 @@ class _Split:
 
     def run(
         self, feeds: Feeds, options: ort.RunOptions, sounding: int
-    ) -> tuple[Ends | None, Iterator[Floats]]:
+    ) -> tuple[IdEnds | None, Iterator[Floats]]:
         latent, *others = _compute(self.session, feeds, options)
         ends = _ends(others, self.hop, feeds, latent.shape[2] * self.hop)
         return ends, self._pieces(latent, feeds, options)
@@ -101,7 +126,7 @@ class _Split:
     def _pieces(
         self, latent: npt.NDArray[Any], feeds: Feeds, options: ort.RunOptions
     ) -> Iterator[Floats]:
-        for piece in vits.pieces(latent.shape[2], self._first, self._context):
+        for piece in pieces(latent.shape[2], self._first, self._context):
             part = latent[:, :, piece.left : piece.right]
             start = (piece.start - piece.left) * self.hop
             stop = (piece.stop - piece.left) * self.hop
@@ -136,7 +161,7 @@ def _compute(
 
 def _ends(
     durations: Sequence[npt.NDArray[Any]], hop: int, feeds: Feeds, samples: int
-) -> Ends | None:
+) -> IdEnds | None:
     """Where the ids of a sentence end, if `durations` (frames, one output or none) tells that.
 
     An output that is something else does not have one number for each id that add up to the sound.
@@ -151,7 +176,7 @@ def _ends(
     return np.minimum(np.rint(ends).astype(np.int64), samples)
 
 
-def _stretched(ends: Ends, sounding: int, audible: int) -> Ends:
+def _stretched(ends: IdEnds, sounding: int, audible: int) -> IdEnds:
     """`ends`, of which the one after which it should be silent is where it falls silent indeed.
 
     The frames of VITS are repeated by whole durations, which are exact. Fractions are from a voice
@@ -161,7 +186,7 @@ def _stretched(ends: Ends, sounding: int, audible: int) -> Ends:
     if last <= first or audible <= last:
         return ends
     stretched = np.rint(first + (ends - first) * ((audible - first) / (last - first)))
-    result: Ends = np.minimum(stretched.astype(np.int64), audible)
+    result: IdEnds = np.minimum(stretched.astype(np.int64), audible)
     return result
 
 
@@ -197,12 +222,12 @@ def load(
         # The graphs are cut anew at each start. That takes a fifth of what onnxruntime needs to
         # build a session from them: too little to keep copies of every voice on disk.
         model = onnx.load(path)
-        halves = vits.split(model) if stream else None
-        split = _Split(halves, piece_frames, context_frames) if halves else None
-        if split and split.hop:
-            engine: Engine = split
+        halves = split(model) if stream else None
+        in_two = _Split(halves, piece_frames, context_frames) if halves else None
+        if in_two and in_two.hop:
+            engine: Engine = in_two
         else:
-            engine = _Whole(_session(vits.timed(model) or str(path)), hop)
+            engine = _Whole(_session(timed(model) or str(path)), hop)
     except Exception as error:
         raise BadInput(
             f"{path}: cannot be loaded, it may be damaged: {brief(error)}\n"
@@ -232,3 +257,182 @@ def _session(model: str | bytes) -> ort.InferenceSession:
 def brief(error: Exception) -> str:
     """The first line of what an error says."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+@dataclass(frozen=True, slots=True)
+class Halves:
+    """The two graphs of a cut voice, serialised for onnxruntime.
+
+    Attributes:
+        encoder: From the voice's inputs to `latent`.
+        vocoder: From `latent` (and `sid`, if several speakers share the voice) to the sound.
+        latent: The tensor at the cut, shape (1, channels, frames): the encoder's first output.
+        timed: Whether the encoder's second output is `durations`.
+    """
+
+    encoder: bytes
+    vocoder: bytes
+    latent: str
+    timed: bool
+
+
+def durations(model: onnx.ModelProto) -> onnx.ValueInfoProto | None:
+    """The tensor that tells how long each phoneme id lasts, in frames.
+
+    A voice that Piper's tool has patched, or that was made so, has it as its second output. In
+    others it is what Piper's `patch_voice_with_alignment` would make one: the only rounding up in
+    the graph, VITS's `w_ceil`, of the shape (1, 1, ids).
+
+    Returns:
+        None for a voice without, or with several tensors that might be it.
+    """
+    outputs = model.graph.output
+    if len(outputs) > 1:
+        found: onnx.ValueInfoProto = outputs[1]
+        return found
+    rounded = {name for node in model.graph.node if node.op_type == "Ceil" for name in node.output}
+    if len(rounded) != 1 or not outputs:
+        return None
+    kind = outputs[0].type.tensor_type.elem_type
+    return helper.make_tensor_value_info(rounded.pop(), kind, [1, 1, "ids"])
+
+
+def timed(model: onnx.ModelProto) -> bytes | None:
+    """The voice with its `durations` as second output; None if it has none, or has it so."""
+    found = durations(model)
+    if found is None or len(model.graph.output) > 1:
+        return None
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    copy.graph.output.append(found)
+    serialised: bytes = copy.SerializeToString()
+    return serialised
+
+
+def split(model: onnx.ModelProto) -> Halves | None:
+    """Cut a voice where its vocoder begins.
+
+    The vocoder's first convolution is found by the name that PyTorch's exporter gives it (from 1.13
+    on `/dec/conv_pre/Conv`) or by that of its weights, which older and newer exporters keep too.
+
+    Returns:
+        None for a voice that has no such place, or whose vocoder needs anything of the sentence but
+        its frames, or draws noise of its own: it must be run whole.
+    """
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    first = next((node for node in model.graph.node if _begins_vocoder(node)), None)
+    if first is None or first.input[1] not in weights or not model.graph.output:
+        return None
+    latent, weight = first.input[0], weights[first.input[1]]
+    nodes = [_Node(node, frozenset(_reads(node))) for node in model.graph.node]
+    encoder = _needed(nodes, latent)
+    vocoder = _needed(nodes, model.graph.output[0].name, given=latent)
+    inputs = {value.name for value in model.graph.input} - weights.keys()
+    if _read(vocoder) & (inputs - {"sid"}) or any(_draws(node.proto) for node in vocoder):
+        return None
+    cut = helper.make_tensor_value_info(latent, weight.data_type, [1, weight.dims[1], "frames"])
+    lasting = durations(model)
+    made = {name for node in encoder for name in node.proto.output}
+    told = [lasting] if lasting is not None and lasting.name in made else []
+    return Halves(
+        encoder=_serialised(model, encoder, None, [cut, *told]),
+        vocoder=_serialised(model, vocoder, cut, [model.graph.output[0]]),
+        latent=latent,
+        timed=bool(told),
+    )
+
+
+class _Node(NamedTuple):
+    proto: onnx.NodeProto
+    reads: frozenset[str]
+
+
+def _begins_vocoder(node: onnx.NodeProto) -> bool:
+    return (
+        node.op_type == "Conv"
+        and len(node.input) > 1
+        and (_NODE in node.name or node.input[1].endswith(_WEIGHT))
+    )
+
+
+def _draws(node: onnx.NodeProto) -> bool:
+    return node.op_type.startswith(("Random", "Bernoulli", "Multinomial"))
+
+
+def _reads(node: onnx.NodeProto) -> Iterator[str]:
+    """The tensors a node reads, those inside its branches and loops included."""
+    yield from node.input
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                yield from _reads(inner)
+
+
+def _read(nodes: list[_Node]) -> frozenset[str]:
+    return frozenset().union(*(node.reads for node in nodes))
+
+
+def _needed(nodes: list[_Node], tensor: str, *, given: str | None = None) -> list[_Node]:
+    """The nodes that `tensor` is computed by, in order, where `given` is already there."""
+    makers = {name: i for i, node in enumerate(nodes) for name in node.proto.output}
+    wanted, needed = [tensor], set[int]()
+    while wanted:
+        name = wanted.pop()
+        i = makers.get(name)
+        if name == given or i is None or i in needed:
+            continue
+        needed.add(i)
+        wanted.extend(nodes[i].reads)
+    return [nodes[i] for i in sorted(needed)]
+
+
+def _serialised(
+    model: onnx.ModelProto,
+    nodes: list[_Node],
+    given: onnx.ValueInfoProto | None,
+    outputs: list[onnx.ValueInfoProto],
+) -> bytes:
+    """A model of `nodes` alone, with the inputs and weights that they read."""
+    read = _read(nodes)
+    half = onnx.ModelProto(
+        ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions
+    )
+    graph = half.graph
+    graph.name = "half"
+    graph.node.extend(node.proto for node in nodes)
+    graph.input.extend([given] if given else [])
+    graph.input.extend(value for value in model.graph.input if value.name in read)
+    graph.initializer.extend(t for t in model.graph.initializer if t.name in read)
+    graph.output.extend(outputs)
+    serialised: bytes = half.SerializeToString()
+    return serialised
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Frames `start` to `stop` of a sentence, to be made from frames `left` to `right`."""
+
+    start: int
+    stop: int
+    left: int
+    right: int
+
+
+def pieces(frames: int, first: int, context: int) -> list[Piece]:
+    """How to cut a sentence of so many frames.
+
+    Args:
+        frames: Latent frames of the sentence.
+        first: Frames in the first piece; see `GROWTH` for the others.
+        context: Frames on each side that a piece is made with, as far as the sentence has them.
+    """
+    cuts, length = [0], first
+    while cuts[-1] < frames:
+        rest = frames - cuts[-1] - length
+        # A crumb at the end would cost more context than it holds frames.
+        cuts.append(cuts[-1] + length if rest > first // 2 else frames)
+        length = min(length * GROWTH, first * LONGEST)
+    return [
+        Piece(start, stop, max(0, start - context), min(frames, stop + context))
+        for start, stop in pairwise(cuts)
+    ]

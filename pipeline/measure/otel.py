@@ -24,7 +24,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
@@ -183,32 +183,40 @@ def wanted() -> bool:
     """Whether the environment asks for spans: it names an exporter, or a collector for them."""
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return False
-    if _wanted():
-        return any(name != "none" for name in _wanted())
-    return any(os.environ.get(name) for name in ENDPOINTS)
+    return bool(_named()) or (
+        not os.environ.get("OTEL_TRACES_EXPORTER", "").strip()
+        and any(os.environ.get(name) for name in ENDPOINTS)
+    )
 
 
 @contextlib.asynccontextmanager
 async def exported(
-    session: str, llm: LlmSettings, names: Mapping[str, str], clock: Clock
+    session: str,
+    llm: LlmSettings,
+    names: Mapping[str, str],
+    clock: Clock,
+    *,
+    exporters: Callable[[], Sequence[SpanExporter]] | None = None,
+    close_s: float = CLOSE_S,
 ) -> AsyncGenerator[TurnSpans | None]:
     """Spans that go where the environment says (`OTEL_TRACES_EXPORTER` and what it names).
 
-    None where it asks for no spans, or, with a warning, where there can be none. At the end the
-    last spans are sent, for `CLOSE_S` at most.
+    None where it asks for no spans, or, with a warning, where there can be none.
 
     Args:
         session: The session's name (`Trace.session`).
         llm: Settings of the language model.
         names: Names of the models by kind, as in a trace's first line.
         clock: The session's. Where it is put forward (`--fast`), spans are ahead of the time.
+        exporters: Makes what sends them, whatever the environment says; None: as it says.
+        close_s: How long the last spans may take to be sent, at the end (s).
     """
-    if not wanted():
+    if exporters is None and not wanted():
         yield None
         return
     try:
         # What it imports takes its time, and exporters may do anything.
-        provider = await asyncio.to_thread(_provider)
+        provider = await asyncio.to_thread(_provider, exporters or _exporters)
         spans = TurnSpans(provider, session, *_models(llm, names), time.time_ns() - clock.now_ns())
     except Exception as error:
         log.warning("no spans of the turns: %s", error)
@@ -220,9 +228,9 @@ async def exported(
         # A thread that nobody has to wait for: not the loop, and not the end of the process.
         closing = threading.Thread(target=provider.shutdown, name="otel-close", daemon=True)
         closing.start()
-        await asyncio.to_thread(closing.join, CLOSE_S)
+        await asyncio.to_thread(closing.join, close_s)
         if closing.is_alive():
-            log.warning("the last turns' spans could not be sent within %g s", CLOSE_S)
+            log.warning("the last turns' spans could not be sent within %g s", close_s)
 
 
 def _models(llm: LlmSettings, names: Mapping[str, str]) -> tuple[dict[str, str], str]:
@@ -235,7 +243,7 @@ def _models(llm: LlmSettings, names: Mapping[str, str]) -> tuple[dict[str, str],
     return models, "ollama" if llm.model.startswith("ollama:") else "openai"
 
 
-def _provider() -> TracerProvider:
+def _provider(exporters: Callable[[], Sequence[SpanExporter]]) -> TracerProvider:
     """Takes spans, and sends them in a thread of its own.
 
     Raises:
@@ -252,25 +260,31 @@ def _provider() -> TracerProvider:
     # What the environment calls the service goes before.
     named = {} if os.environ.get("OTEL_SERVICE_NAME") else {SERVICE_NAME: SCOPE}
     provider = TracerProvider(resource=Resource.create(named), shutdown_on_exit=False)
-    for exporter in _exporters():
+    for exporter in exporters():
         provider.add_span_processor(BatchSpanProcessor(exporter))
     return provider
 
 
-def _wanted() -> list[str]:
-    """The exporters that `OTEL_TRACES_EXPORTER` names."""
+def _named() -> list[str]:
+    """The exporters that `OTEL_TRACES_EXPORTER` names, without `none`."""
     names = os.environ.get("OTEL_TRACES_EXPORTER", "").split(",")
-    return [name.strip() for name in names if name.strip()]
+    return [name.strip() for name in names if name.strip() not in ("", "none")]
 
 
 def _exporters() -> list[SpanExporter]:
-    """Those that `OTEL_TRACES_EXPORTER` names, `otlp` if it names none."""
+    """Those that `OTEL_TRACES_EXPORTER` names, `otlp` if it names none.
+
+    Raises:
+        BadInput: One is not installed.
+    """
+    protocol = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or os.environ.get(
+        "OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"
+    )
+    otlp = "otlp_proto_grpc" if protocol == "grpc" else "otlp_proto_http"
+    registered = {point.name: point for point in entry_points(group=GROUP)}
     found: list[SpanExporter] = []
-    for name in _wanted() or ["otlp"]:
-        if name == "none":
-            continue
-        registered = {point.name: point for point in entry_points(group=GROUP)}
-        point = registered.get(_otlp() if name == "otlp" else name)
+    for name in _named() or ["otlp"]:
+        point = registered.get(otlp if name == "otlp" else name)
         if point is None:
             there = ", ".join(sorted(registered)) or "none"
             raise BadInput(
@@ -278,11 +292,3 @@ def _exporters() -> list[SpanExporter]:
             )
         found.append(point.load()())
     return found
-
-
-def _otlp() -> str:
-    """The name under which the exporter for the wanted protocol is registered."""
-    protocol = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or os.environ.get(
-        "OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"
-    )
-    return "otlp_proto_grpc" if protocol == "grpc" else "otlp_proto_http"

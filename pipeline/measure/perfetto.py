@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import StageError
-from pipeline.measure.html.page import plain
-from pipeline.measure.html.turns import zero_ns
 from pipeline.measure.record import Record
-from pipeline.profile.report.data import variants
+from pipeline.measure.report import plain
+from pipeline.measure.waterfall import variants, zero_ns
 from pipeline.trace import PARTS
 
 NAME = "trace.perfetto.json"
@@ -28,7 +27,7 @@ LANES = ("turn", "marks", "user", "endpoint", "stt", "llm", "tts", "speaker", "g
 SHORTEST_NS = 1
 """Slices are at least as long as the clock's step: viewers may leave out those without length."""
 
-Event = dict[str, Any]
+TraceEvent = dict[str, Any]
 
 
 def write(path: Path, header: Mapping[str, Any], records: Sequence[Record]) -> None:
@@ -48,7 +47,7 @@ def write(path: Path, header: Mapping[str, Any], records: Sequence[Record]) -> N
         raise StageError("save", f"{path}: the trace cannot be written: {error.strerror}") from None
 
 
-def events(header: Mapping[str, Any], records: Sequence[Record]) -> list[Event]:
+def events(header: Mapping[str, Any], records: Sequence[Record]) -> list[TraceEvent]:
     """What `traceEvents` holds: names first, then everything by time (µs from the first event)."""
     processes = {name: pid for pid, name in enumerate(variants(header, records), start=1)}
     pieces = [
@@ -73,7 +72,7 @@ class _Piece:
     name: str
     begin_ns: int
     end_ns: int
-    args: Event
+    args: TraceEvent
 
 
 class _Threads:
@@ -103,7 +102,7 @@ class _Threads:
         return tid
 
 
-def _names(processes: Mapping[str, int], threads: _Threads) -> Iterator[Event]:
+def _names(processes: Mapping[str, int], threads: _Threads) -> Iterator[TraceEvent]:
     for name, pid in processes.items():
         yield _meta("process_name", pid, 0, {"name": name})
         yield _meta("process_sort_index", pid, 0, {"sort_index": pid})
@@ -112,11 +111,11 @@ def _names(processes: Mapping[str, int], threads: _Threads) -> Iterator[Event]:
         yield _meta("thread_sort_index", pid, tid, {"sort_index": tid})
 
 
-def _meta(name: str, pid: int, tid: int, args: Event) -> Event:
+def _meta(name: str, pid: int, tid: int, args: TraceEvent) -> TraceEvent:
     return {"ph": "M", "name": name, "pid": pid, "tid": tid, "ts": 0, "args": args}
 
 
-def _event(piece: _Piece, tid: int, origin: int) -> Event:
+def _event(piece: _Piece, tid: int, origin: int) -> TraceEvent:
     common = {
         "name": piece.name or "-",
         "cat": piece.lane,
@@ -146,7 +145,7 @@ def _pieces(number: int, record: Record, pid: int) -> Iterator[_Piece]:
         yield _Piece(pid, span.lane, span.name, span.start_ns, span.end_ns, {"turn": number})
 
 
-def _about(number: int, record: Record) -> Event:
+def _about(number: int, record: Record) -> TraceEvent:
     timeline = record.timeline
     parts = timeline.parts if timeline else {}
     wav = record.wav_voice_to_voice_ns

@@ -11,7 +11,6 @@ from collections.abc import AsyncGenerator
 from pipeline.config import Settings
 from pipeline.engines.local import LocalEngines
 from pipeline.errors import CascadeError
-from pipeline.models.catalogue import Catalogue
 
 NEUTRAL = "Good morning."
 """The model reads this before every turn, so that none finds its own question in the model's cache
@@ -35,7 +34,7 @@ class Pool:
         """
         key = self._key(settings)
         if key not in self._engines:
-            self._engines[key] = LocalEngines(settings, Catalogue.load(settings.models.dir))
+            self._engines[key] = LocalEngines(settings)
 
     def get(self, settings: Settings) -> LocalEngines:
         """The engines for settings that were needed before."""

@@ -167,6 +167,7 @@ class RayExecutor:
                 elif job is not None and came.made is not None:
                     del left[job.order]
                     yield self._kept(job, came, folder)
+            await asyncio.gather(*followed)  # raises where one met a defect
         finally:
             for task in followed:
                 task.cancel()

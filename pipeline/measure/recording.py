@@ -46,7 +46,7 @@ async def opened(ends: Ends, rate: int, wav: Path) -> AsyncGenerator[None]:
     """
     async with contextlib.AsyncExitStack() as stack:
         try:
-            await stack.enter_async_context(ends.open(rate, lambda: False))
+            await stack.enter_async_context(ends.open(rate))
         except CascadeError as error:
             raise Unwritten(wav, str(error)) from None
         yield

@@ -226,6 +226,7 @@ class Run(ABC, Generic[T]):
         header: What describes the run.
         results: What was measured so far, in the order in which it was made.
         console: For people who wait.
+        interrupted: Somebody has stopped it.
     """
 
     form: Form[T]
@@ -258,7 +259,7 @@ class Run(ABC, Generic[T]):
         self.results = [*results]
         self._as_json = as_json
         self._failure = ""
-        self._interrupted = False
+        self.interrupted = False
 
     @property
     @abstractmethod
@@ -304,11 +305,6 @@ class Run(ABC, Generic[T]):
     def succeeded(self) -> bool:
         """Whether there is something to show for it."""
 
-    @property
-    def interrupted(self) -> bool:
-        """Whether somebody has stopped it."""
-        return self._interrupted
-
     async def run(self) -> int:
         """Measure, then write and show; gives the exit code.
 
@@ -336,7 +332,7 @@ class Run(ABC, Generic[T]):
             except asyncio.CancelledError:
                 if not self.results:
                     raise
-                self._interrupted = True
+                self.interrupted = True
                 if (task := asyncio.current_task()) is not None:
                     task.uncancel()
             except (StageError, BadInput) as error:
@@ -350,7 +346,7 @@ class Run(ABC, Generic[T]):
         """Write and show all that can be made of the results."""
         self.header |= {
             **self.facts(),
-            "interrupted": self._interrupted or bool(self._failure),
+            "interrupted": self.interrupted or bool(self._failure),
         }
         if self._failure:
             self._complain(f"{self._failure}; {len(self.results)} {self.noun}")
@@ -372,7 +368,7 @@ class Run(ABC, Generic[T]):
             out = stdout()
             self.show(out, summary)
             out.print(f"\n{self.folder / REPORT}", soft_wrap=True)
-        if self._interrupted:
+        if self.interrupted:
             return INTERRUPTED
         return 0 if whole and self.succeeded() else 1
 

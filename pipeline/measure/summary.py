@@ -102,8 +102,8 @@ class WarmUp(TypedDict):
     max_ms: float | None
 
 
-class VariantFigures(TypedDict):
-    """A variant: `n` turns with a latency, `unmeasurable` and `failed` ones, and all by status."""
+class TurnFigures(TypedDict):
+    """Turns: `n` with a latency, `unmeasurable` and `failed` ones, and all by status."""
 
     n: int
     failed: int
@@ -116,6 +116,11 @@ class VariantFigures(TypedDict):
     underruns: Underruns
     wasted: dict[str, float]
     warm_up: WarmUp
+
+
+class VariantFigures(TurnFigures):
+    """The turns of a variant, and how it differs from the first one."""
+
     against_first: NotRequired[Against]
 
 
@@ -203,7 +208,7 @@ def summarise(header: Mapping[str, Any], records: Sequence[Record]) -> ProfileSu
     """
     noise = noise_of(header)
     turns = by_variant(header, records)
-    variants = {name: figures(of) for name, of in turns.items()}
+    variants = {name: cast(VariantFigures, figures(of)) for name, of in turns.items()}
     for name in list(turns)[1:]:
         first = next(iter(turns))
         variants[name]["against_first"] = against(first, turns[first], turns[name], noise)
@@ -218,7 +223,7 @@ def summarise(header: Mapping[str, Any], records: Sequence[Record]) -> ProfileSu
 
 def figures(
     records: Sequence[Record], parts: Sequence[str] = PARTS, hideable: Sequence[str] = HIDEABLE
-) -> VariantFigures:
+) -> TurnFigures:
     """What the summary says of a variant with these turns.
 
     Args:

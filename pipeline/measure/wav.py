@@ -15,7 +15,7 @@ import numpy as np
 
 from pipeline.audio.audible import onset
 from pipeline.audio.files import read_audio
-from pipeline.audio.resample import Resampler
+from pipeline.audio.resample import resampled
 from pipeline.clock import NS_PER_S
 from pipeline.errors import BadInput
 from pipeline.events import Samples
@@ -122,8 +122,7 @@ def begin_of(recording: Path, left: Samples, rate: int) -> int:
         BadInput: It cannot be read.
     """
     clean = np.concatenate([*read_audio(recording, CHECK_RATE), np.zeros(1, np.int16)])
-    resampler = Resampler(rate, CHECK_RATE)
-    played = np.concatenate([resampler.push(left), resampler.flush()])
+    played = resampled(left, rate, CHECK_RATE)
     size = 1 << (len(clean) + len(played)).bit_length()
     spectra = (np.fft.rfft(one.astype(np.float64), size) for one in (played, clean))
     agreement = np.fft.irfft(next(spectra) * np.conj(next(spectra)), size)

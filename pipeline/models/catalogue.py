@@ -29,7 +29,7 @@ NOUNS: dict[Kind, str] = {
     "stt": "speech recogniser",
     "tts": "voice",
     "llm": "language model",
-    "endpoint": "endpoint model",
+    "endpoint": "end-of-turn model",
 }
 
 TOML = "catalogue.toml"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import io
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -33,7 +32,6 @@ from pipeline.models.catalogue import Catalogue
 from pipeline.models.fetch import provide
 from pipeline.session import Session
 from pipeline.talk import PATIENCE_S, Driver
-from pipeline.terminal import Display
 from pipeline.trace import MarkLine
 
 QUIET_DBFS = -55.0
@@ -151,27 +149,26 @@ async def _converse(
     length_ns, reply_ns = (int(s * NS_PER_S) for s in (item.seconds, bounds.reply_s))
     session = Timed(cascade, tape, ends, length_ns, reply_ns)
     run = _Run(tape, session, ends)
-    with Display(Console(file=io.StringIO())) as display:
-        driver = Driver(session, ends, display, tape, as_json=False)
-        cpu_ns = time.process_time_ns()
-        work = asyncio.create_task(driver.run())
-        enough = asyncio.create_task(session.enough.wait())
-        try:
-            limit_s = item.seconds + bounds.timeout_s
-            done, _ = await asyncio.wait(
-                {work, enough}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED
-            )
-            run.timed_out = not done
-            run.over_ns = ends.clock.now_ns()
-            run.cpu_ns = time.process_time_ns() - cpu_ns
-        finally:
-            enough.cancel()
-            work.cancel()
-            await asyncio.wait({work})
-        if not work.cancelled() and (error := work.exception()) is not None:
-            if not isinstance(error, CascadeError):
-                raise error
-            run.error = str(error)
+    driver = Driver(session, ends, tape)
+    cpu_ns = time.process_time_ns()
+    work = asyncio.create_task(driver.run())
+    enough = asyncio.create_task(session.enough.wait())
+    try:
+        limit_s = item.seconds + bounds.timeout_s
+        done, _ = await asyncio.wait(
+            {work, enough}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED
+        )
+        run.timed_out = not done
+        run.over_ns = ends.clock.now_ns()
+        run.cpu_ns = time.process_time_ns() - cpu_ns
+    finally:
+        enough.cancel()
+        work.cancel()
+        await asyncio.wait({work})
+    if not work.cancelled() and (error := work.exception()) is not None:
+        if not isinstance(error, CascadeError):
+            raise error
+        run.error = str(error)
     last = cascade.history[-1:]
     run.heard_text = last[0].content if last and last[0].role == "assistant" else ""
     return run

@@ -121,11 +121,11 @@ def _profile(folder: Path) -> tuple[dict[str, Any], list[Record]]:
     return RECORDS.read(folder / RECORDS.name)
 
 
-Turns = Mapping[str, Mapping[int, Measures]]
+ByRecording = Mapping[str, Mapping[int, Measures]]
 """Of one variant: what was measured, by recording and repeat; empty where no reply was heard."""
 
 
-def _turns(records: Iterable[Record]) -> Turns:
+def _turns(records: Iterable[Record]) -> ByRecording:
     found: dict[str, dict[int, Measures]] = {}
     for record in records:
         if record.repeat > 0 and record.status != "unmeasurable":
@@ -133,7 +133,9 @@ def _turns(records: Iterable[Record]) -> Turns:
     return found
 
 
-def _variant(was: Turns, now: Turns, shared: Sequence[str], noise: float | None) -> dict[str, Any]:
+def _variant(
+    was: ByRecording, now: ByRecording, shared: Sequence[str], noise: float | None
+) -> dict[str, Any]:
     answered = [file for file in shared if any(was[file].values()) and any(now[file].values())]
     lost = [file for file in shared if any(was[file].values()) and file not in answered]
     pairs: list[tuple[Measures, Measures]] = [
@@ -182,7 +184,7 @@ def _slower(whole: Difference, noise: float | None) -> bool:
     return whole.verdict == "slower" and whole.median > WORSE_MS and enough
 
 
-def _failed(turns: Turns, files: Iterable[str]) -> int:
+def _failed(turns: ByRecording, files: Iterable[str]) -> int:
     return sum(not turn for file in files for turn in turns[file].values())
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import difflib
 import itertools
 import json
-import math
 import re
 import statistics
 from collections.abc import Mapping, Sequence
@@ -28,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.clock import NS_PER_MS, NS_PER_S
+from pipeline.conversation.reply import PACE
 from pipeline.errors import BadInput
 from pipeline.measure.record import DROPPED, RECORDS, WAITING, Record
 from pipeline.measure.stats import difference
@@ -48,8 +48,6 @@ one token to the next, which moves the first clause."""
 
 HOLD = "turns.hold_ms"
 """The setting of time that can be changed: it moves the end of the turn."""
-
-DEADLINE = "reply.first_deadline_ms"
 
 WORDS = 2
 """So many whole words a clause that is overdue has at least: the token after them shows it."""
@@ -166,46 +164,14 @@ class Prediction:
     voice_to_voice_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """The settings of a run that the replay needs.
-
-    Attributes:
-        hold_ms: `turns.hold_ms`.
-        deadline_ms: `reply.first_deadline_ms`, after which the first clause is cut where it is.
-        whole: The reply was made whole before any of it was heard: mode `sequential`.
-    """
-
-    hold_ms: float
-    deadline_ms: float = math.inf
-    whole: bool = False
-
-    @classmethod
-    def of(cls, settings: Mapping[str, Any], variant: Mapping[str, Any]) -> Setup:
-        """From the settings that a run describes itself with, and a variant's (`a.b`: value).
-
-        Raises:
-            BadInput: One is no number.
-        """
-
-        def value(name: str, missing: Any) -> Any:
-            section, key = name.split(".")
-            return variant.get(name, (settings.get(section) or {}).get(key, missing))
-
-        try:
-            hold, deadline = float(value(HOLD, 0)), float(value(DEADLINE, math.inf))
-        except (TypeError, ValueError):
-            raise BadInput("the profile's settings are damaged; record it again") from None
-        return cls(hold, deadline, value("reply.mode", "") == "sequential")
-
-
-def replay(record: Record, change: Change, setup: Setup) -> Prediction:
+def replay(record: Record, change: Change, hold_ms: float, *, whole: bool = False) -> Prediction:
     """Replay a turn with changed costs.
 
     Args:
         record: A turn whose reply was heard.
         change: What is different now.
-        setup: What it was recorded with.
+        hold_ms: `turns.hold_ms` when it was recorded.
+        whole: The reply was made whole before any of it was heard: mode `sequential`.
 
     Raises:
         ValueError: No reply was heard in it.
@@ -216,9 +182,9 @@ def replay(record: Record, change: Change, setup: Setup) -> Prediction:
     was = record.marks
     spoken = ("speech.start", "speech.end", "vad.stop", "provisional")
     now = {name: was[name] for name in spoken if name in was}
-    now["committed"] = was["committed"] + _hold_moves_ns(record, change, setup.hold_ms)
-    written = ["llm.last_token"] if setup.whole else []
-    made = ["tts.last_audio"] if setup.whole else []
+    now["committed"] = was["committed"] + _hold_moves_ns(record, change, hold_ms)
+    written = ["llm.last_token"] if whole else []
+    made = ["tts.last_audio"] if whole else []
     chain = [
         *("stt.start", "stt.final", "llm.request", "llm.first_token", *written, "clause.first"),
         *("tts.start", "tts.first_audio", *made),
@@ -232,7 +198,7 @@ def replay(record: Record, change: Change, setup: Setup) -> Prediction:
         else:
             now[name] = now[before] + _took_ns(record, before, name, change)
         if name == "clause.first" and before == "llm.first_token":
-            now[name] = _in_time(record, now, change, setup)
+            now[name] = _in_time(record, now, change)
         before = name
     ready = [max(marks[before], marks["committed"]) for marks in (was, now)]
     if "playout.first" in was:
@@ -305,14 +271,14 @@ def _written_ns(record: Record, name: str, cost: ChangedCost) -> int:
     return sum(cost.of(b - a) for a, b in itertools.pairwise(times)) + end - times[-1]
 
 
-def _in_time(record: Record, now: Mapping[str, int], change: Change, setup: Setup) -> int:
+def _in_time(record: Record, now: Mapping[str, int], change: Change) -> int:
     """When the first clause is cut (ns): it is whole, or the deadline finds two words of it."""
     was, first = record.marks, now["llm.first_token"]
     usual = first + was["clause.first"] - was["llm.first_token"]
     cut = now["clause.first"]
-    if cut <= usual or math.isinf(setup.deadline_ms):
+    if cut <= usual:
         return cut
-    overdue = max(first + round(setup.deadline_ms * NS_PER_MS), now["committed"])
+    overdue = max(first + PACE.first_deadline_ms * NS_PER_MS, now["committed"])
     if len(times := arrivals(record)) > WORDS:
         slower = change["llm.tokens"]
         gaps = itertools.pairwise([was["llm.first_token"], *times[1 : WORDS + 1]])
@@ -347,8 +313,9 @@ def forecast(
         heard = [record for record in own if _usable(record, by_wav)]
         able = [record for record in heard if not lacking(record, change)]
         missing.update(*(lacking(record, change) for record in heard))
-        setup = Setup.of(header.get("settings") or {}, variants.get(name) or {})
-        turns = [(record, replay(record, change, setup)) for record in able]
+        hold_ms, mode = _settings(header.get("settings") or {}, variants.get(name) or {})
+        whole = mode == "sequential"
+        turns = [(record, replay(record, change, hold_ms, whole=whole)) for record in able]
         cannot = limits(change)
         if len(able) < len(heard):
             cannot.append(
@@ -385,6 +352,16 @@ def limits(change: Change) -> list[str]:
     if "llm.tokens" in change or "tts" in change:
         told.append("gaps in the reply, where the model or the voice is slower than the speech")
     return told
+
+
+def _settings(settings: Mapping[str, Any], variant: Mapping[str, Any]) -> tuple[float, str]:
+    """`turns.hold_ms` and `reply.mode`: a variant's own, or those that the run describes."""
+    hold = variant.get(HOLD, (settings.get("turns") or {}).get("hold_ms", 0))
+    mode = variant.get("reply.mode", (settings.get("reply") or {}).get("mode", ""))
+    try:
+        return float(hold), str(mode)
+    except (TypeError, ValueError):
+        raise BadInput("the profile's settings are damaged; record it again") from None
 
 
 def _usable(record: Record, by_wav: bool) -> bool:

@@ -15,6 +15,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
+from pipeline.audio.resample import resampled
 from pipeline.clock import NS_PER_MS, Clock
 from pipeline.errors import BadInput
 from pipeline.events import Samples
@@ -39,7 +40,6 @@ from pipeline.serve.speech import (
     Sounds,
     UtteranceEdge,
     UtteranceFinder,
-    at_rate,
     hum,
     pieces,
 )
@@ -472,7 +472,7 @@ class _Session:
         if sound is None:
             sound = hum(text)
         if fault is not None and fault.kind == "rate":
-            sound = at_rate(sound, fault.rate)
+            sound = resampled(sound, RATE, fault.rate)
         return list(pieces(text, sound))
 
     async def _fault(self, turn: ScriptedTurn, at: FaultTime) -> bool:

@@ -15,7 +15,6 @@ import numpy as np
 
 from pipeline.audio.audible import Ear, ending, onset
 from pipeline.audio.files import read_audio
-from pipeline.audio.resample import Resampler
 from pipeline.clock import NS_PER_MS, NS_PER_S
 from pipeline.config import Settings
 from pipeline.errors import BadInput
@@ -213,12 +212,6 @@ def hum(text: str) -> Samples:
     t = np.arange(round(len(text) / CHARS_PER_SECOND * RATE)) / RATE
     # A cosine is loud from its first sample on.
     return (6000 * np.cos(2 * np.pi * 220 * t)).astype(np.int16)
-
-
-def at_rate(samples: Samples, rate: int) -> Samples:
-    """Sound of `RATE` at another rate: what a server sends that does not keep to its word."""
-    resampler = Resampler(RATE, rate)
-    return np.concatenate([resampler.push(samples), resampler.flush()])
 
 
 class ReplyPiece(NamedTuple):

@@ -195,7 +195,7 @@ class LiveCore(ProtocolCore):
                 self.said(delta, now_ns)
             case {
                 "type": "session.delegation.created",
-                "delegation": {"id": str(name), "spec": str(by)},
+                "delegation": {"id": str(name), "target": str(by)},
             }:
                 self._delegated(name, by)
             case {"type": "response.event", "event": {"type": str()} as inner}:
@@ -384,9 +384,9 @@ class LiveCore(ProtocolCore):
 
     # Work that is given away.
 
-    def _delegated(self, name: str, spec: str) -> None:
+    def _delegated(self, name: str, by: str) -> None:
         """The model gives work away, and will speak of it later; what it is, it does not say."""
-        ours = spec == "client"
+        ours = by == "client"
         if ours and not self._tools:
             self._append("session.thinking.append", name, NO_BACKEND)
             return

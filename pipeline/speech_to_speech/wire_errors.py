@@ -130,11 +130,13 @@ class WireErrors:
         """The same, of a connection that the server closed with a code and a reason."""
         if code == BROKEN:
             return StageError("direct", f"{self.host}: the connection broke")
+        # Where codes tell nothing, the reason may tell that the server has decided.
+        fatal = self._renewable is not None and code not in self._renewable
+        telling = fatal or self._renewable is None
         for status, pattern in _SIGNS.items():
-            if re.search(pattern, reason, re.IGNORECASE):
+            if telling and re.search(pattern, reason, re.IGNORECASE):
                 return self.status(status, reason)
         why = f": {shown(reason)}" if reason else ""
-        fatal = self._renewable is not None and code not in self._renewable
         return StageError("direct", f"{self.host} {how} ({code}{why})", fatal=fatal)
 
 

@@ -41,90 +41,36 @@ class Clause:
 
 
 _CONSTRUCT_LIMIT = 400  # characters a link, tag or code span may have; a longer one is plain text
-_INFO_LIMIT = 100  # characters kept of the line that a fence begins on
+_INFO_LIMIT = 100  # characters looked at of the line that a fence begins on
 _URL_LIMIT = 2000  # characters a word with a URL in it may have; a longer one is cut
 _URL_LIKE = re.compile(r"://|\bwww\.|\]\(")
 _TAG_BEGUN = re.compile(r"<(?:[!|]|/?(?:(?P<name>[A-Za-z][A-Za-z0-9]*)(?P<more>\s)?|$))")
+_CODE_SPAN = re.compile(r"(`+)[^`].*\1", re.DOTALL)
+_LABELS = re.compile(r"(?:\[[^\]]*\])+")
 _STUCK = frozenset("\u200c\u200d\ufe0e\ufe0f")
 _CLOSERS = "".join(CLOSERS)
 
 
-class _Construct:
-    """Follows a link, an HTML tag or a code span, which is one word to the chunker."""
+def _goes_on(text: str) -> bool | None:
+    """Whether a link, an HTML tag or a code span goes on after `text`, with which it begins.
 
-    def __init__(self) -> None:
-        self.open = False
-        self._text = ""
-        self._awaits = ""  # the character it began or goes on with
-        self._depth = 0  # of parentheses in a link's target
-
-    def begin(self, char: str) -> None:
-        """`char` is one of "`[<" and may begin one."""
-        self.open, self._text, self._awaits = True, char, char
-
-    def take(self, char: str) -> bool:
-        """Whether `char` is part of it. Afterwards `open` tells whether it goes on."""
-        self._text += char
-        if char == "\n" or len(self._text) > _CONSTRUCT_LIMIT:
-            self.open = False
-            return False
-        match self._awaits:
-            case "`":
-                ticks = len(self._text) - len(self._text.lstrip("`")) if char == "`" else 0
-                self.open = ticks in (0, len(self._text)) or self._text[-ticks:] != "`" * ticks
-            case "[":
-                self._awaits = "]" if char == "]" else "["
-            case "]" if char in "([":
-                self._awaits, self._depth = char, 1
-            case "(":
-                self._depth += (char == "(") - (char == ")")
-                self.open = self._depth > 0
-            case "<" if self._may_be_tag():
-                self.open = char != ">"
-            case _:
-                self.open = False
-                return False
-        return True
-
-    def _may_be_tag(self) -> bool:
-        begun = _TAG_BEGUN.match(self._text)
+    Returns:
+        None where `text` is none of them: its last character is not part of it.
+    """
+    if text[-1] == "\n" or len(text) > _CONSTRUCT_LIMIT:
+        return None
+    if text[0] == "`":
+        return _CODE_SPAN.fullmatch(text) is None
+    if text[0] == "<":
+        begun = _TAG_BEGUN.match(text)
         name = begun["name"] if begun else None
-        return begun is not None and not (name and begun["more"] and name.lower() not in HTML_TAGS)
-
-
-class _Fence:
-    """Follows fenced code, which is not spoken."""
-
-    def __init__(self) -> None:
-        self.open = False
-        self._mark = ""
-        self._run = 0  # how many marks in a row
-        self._line: str | None = None  # the rest of the line it began on, while on it
-        self._block = False  # whether it began a line: then only another fence ends it
-
-    def begin(self, char: str, *, block: bool) -> None:
-        """The third `char` in a row."""
-        self.open, self._mark, self._run = True, char, 3
-        self._line, self._block = "", block
-
-    def take(self, char: str) -> bool:
-        """Whether `char` is part of it. Afterwards `open` tells whether it goes on."""
-        if char == self._mark:
-            self._run += 1
-            return True
-        if self._run >= 3 and self._line != "":
-            self.open = False
-            return False
-        self._run = 0
-        if self._line is None:
-            return True
-        if char != "\n":
-            self._line += char if len(self._line) < _INFO_LIMIT else ""
-            return True
-        # "Use ``` for code" has no language after the marks, and the reply goes on after it.
-        self.open = self._block or len(self._line.split()) <= 1
-        self._line = None
-        return self.open
+        no_tag = begun is None or (name and begun["more"] and name.lower() not in HTML_TAGS)
+        return None if no_tag else text[-1] != ">"
+    labels = _LABELS.match(text)
+    target = text[labels.end() :] if labels else text
+    if target.startswith("("):
+        return target.count("(") > target.count(")")
+    return True if target[:1] in ("", "[") else None
 
 
 class Chunker:
@@ -177,8 +123,9 @@ class Chunker:
         self._held = 0  # the last `HOLD`, while it waits for the current word to end
         self._clause = self._gap = self._glue = 0  # the last place of each kind
 
-        self._construct = _Construct()
-        self._fence = _Fence()
+        self._construct: int | None = None  # where the link, tag or code span begins that is open
+        self._fence: int | None = None  # where the fenced code begins that is open
+        self._block = False  # whether that began a line: then only another fence ends it
 
     def push(self, delta: str, *, hurry: bool = True) -> list[Clause]:
         """Takes more text, gives the clauses that are now certain.
@@ -206,7 +153,7 @@ class Chunker:
         if self._end:
             if self._judge(self._end, "") not in (Cut.GLUE, Cut.HOLD):
                 cut = self._end
-        elif not self._construct.open and self._text.rstrip(_CLOSERS)[-1:] in WIDE_STOPS:
+        elif self._construct is None and self._text.rstrip(_CLOSERS)[-1:] in WIDE_STOPS:
             cut = self._seen
         if cut > self._start:
             words, chars = self._size(cut)
@@ -235,7 +182,7 @@ class Chunker:
         at = self._seen
         self._seen += 1
         space = char.isspace()
-        if self._fence.open and self._fence.take(char):
+        if self._fence is not None and self._fenced(char, self._fence):
             self._start = self._word = self._seen
             return
         if space and self._start == at:
@@ -243,13 +190,13 @@ class Chunker:
             self._start = self._word = self._seen
             return
         if char in "`~" and self._begins_fence(at - 2):
-            self._open_fence(char, at - 2)
-        elif not (self._construct.open and self._construct.take(char)):
+            self._open_fence(at - 2)
+        elif not self._constructed():
             if space:
                 self._space(char)
             else:
                 self._visible(char)
-        if self._seen - self._start > self._max and not self._construct.open:
+        if self._seen - self._start > self._max and self._construct is None:
             self._shorten()
 
     def _space(self, char: str) -> None:
@@ -278,7 +225,7 @@ class Chunker:
         elif char not in CLOSERS and char not in MARKS:
             self._unspaced(char, at)
         if char in "`[<":
-            self._construct.begin(char)
+            self._construct = at
 
     def _unspaced(self, char: str, at: int) -> None:
         """Looks for a place to cut before `char` after a mark that needs no space."""
@@ -386,6 +333,15 @@ class Chunker:
             cut -= 1
         return cut if cut > 1 else self._max
 
+    def _constructed(self) -> bool:
+        """Whether the newest character is part of a link, a tag or a code span."""
+        if self._construct is None:
+            return False
+        goes_on = _goes_on(self._source[self._construct : self._seen])
+        if not goes_on:
+            self._construct = None
+        return goes_on is not None
+
     def _begins_fence(self, place: int) -> bool:
         """Whether the three characters from `place` on are the marks of a fence."""
         if self._source.startswith("```", place):
@@ -393,12 +349,25 @@ class Chunker:
         first = self._line_start and place == self._start
         return first and self._source.startswith("~~~", place)
 
-    def _open_fence(self, char: str, place: int) -> None:
+    def _open_fence(self, place: int) -> None:
         """Three marks of a fence: what is before them is given."""
-        self._construct.open = False
-        block = self._line_start and place == self._start
-        if not block:
+        self._block = self._line_start and place == self._start
+        if not self._block:
             self._close(place)
         self._start = self._word = self._seen
         self._end = self._next = 0
-        self._fence.begin(char, block=block)
+        self._construct, self._fence = None, place
+
+    def _fenced(self, char: str, begin: int) -> bool:
+        """Whether the newest character is part of the fenced code that begins at `begin`."""
+        source, at = self._source, self._seen - 1
+        mark = source[begin]
+        closed = char != mark and source.endswith(mark * 3, begin, at)
+        if closed and source[begin:at].strip(mark):
+            self._fence = None
+        elif char == "\n" and not self._block and "\n" not in source[begin:at]:
+            # "Use ``` for code" has no language after the marks, and the reply goes on after it.
+            info = source[begin:at].replace(mark, "")[:_INFO_LIMIT]
+            if len(info.split()) > 1:
+                self._fence = None
+        return self._fence is not None

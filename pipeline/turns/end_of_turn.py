@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pipeline.config import TurnSettings
 from pipeline.turns.completeness import HANGING
 
-# Logistic regression on every silence in one half of people's orders, as `scripts/bench turns
-# people ../shared/human/picovoice_orders --fit` prints it: area under the curve on the other half
-# 0.92, of the melody alone 0.93, of the model's opinion alone 0.86. Each kind of evidence counts by
-# how much its log-odds are above its middle.
+# Logistic regression on every silence in one half of people's orders, by `scripts/people.py --fit`
+# of commit 2ef0025 (`scripts/bench turns people` reports both halves): area under the curve on the
+# other half 0.92, of the melody alone 0.93, of the model's opinion alone 0.86. Each kind of
+# evidence counts by how much its log-odds are above its middle.
 MELODY = 0.55
 """Smart Turn's opinion at the beginning of the pause; its middle is 0."""
 

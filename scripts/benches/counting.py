@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from piper import PiperVoice, SynthesisConfig
 
-from pipeline.audio.resample import Resampler
+from pipeline.audio.resample import resampled
 from pipeline.events import Samples
 
 RATE = 16_000
@@ -70,12 +70,6 @@ class Counter:
         path = _warp(_features(resampled(samples, rate, RATE)), self._features)
         frame = min(position * RATE // rate // HOP, len(path) - 1)
         return sum(end <= path[frame] for end in self._ends)
-
-
-def resampled(samples: Samples, rate: int, to: int) -> Samples:
-    """A whole sound at another rate."""
-    resampler = Resampler(rate, to)
-    return np.concatenate([resampler.push(samples), resampler.flush()])
 
 
 def _features(samples: Samples) -> Floats:

@@ -16,7 +16,7 @@ from random import Random
 import numpy as np
 import numpy.typing as npt
 import sounds
-from counting import Counter, resampled
+from counting import Counter
 from figures import Aims, median, show_all
 from latency import recording
 from servers.llm_server import reply
@@ -24,6 +24,7 @@ from studio import RATE, Outside, Play, Studio, Talk, cut, index
 from support.cli_child import scripted
 
 from pipeline.audio.audible import ending, onset
+from pipeline.audio.resample import resampled
 from pipeline.clock import NS_PER_S
 from pipeline.config import TtsSettings, load
 from pipeline.engines.piper import Piper

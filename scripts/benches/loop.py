@@ -11,32 +11,22 @@ import argparse
 import asyncio
 import contextlib
 import csv
-import io
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
 
 from figures import show, show_machine
-from rich.console import Console
 
 from pipeline.audio.files import WavWriter, read_audio
-from pipeline.audio.line import Ends
 from pipeline.config import Settings, load
-from pipeline.conversation.cascade import Cascade
 from pipeline.engines.llm import Used
 from pipeline.engines.local import LocalEngines
 from pipeline.engines.vad import VoiceDetector
-from pipeline.events import Event, Samples, Usage
-from pipeline.models.catalogue import Catalogue
-from pipeline.talk import Driver
-from pipeline.terminal import Display
-from pipeline.trace import Trace
+from pipeline.events import Samples
 
 # isort: split
 import numpy as np
@@ -164,7 +154,7 @@ async def one_reply(
 
 
 def voice_to_voice(rounds: int) -> None:
-    """The loop in its three modes, same recordings, in turn: `cascade profile` measures it."""
+    """The loop in its three modes, by `cascade profile`, which measures its CPU time too."""
     print("voice-to-voice, from the last voiced sample to the first audible one of the reply")
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pipeline", "profile"]
@@ -172,86 +162,6 @@ def voice_to_voice(rounds: int) -> None:
         command += ["--mode", "speculative,overlapped,sequential", "--repeat", str(rounds)]
         environ = {**os.environ, "CASCADE_LLM__MAX_TOKENS": "60"}
         subprocess.run([*command, "--out", folder], check=True, cwd=ROOT, env=environ)
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a conversation took: CPU of the event loop's thread (s), time (s), tokens written."""
-
-    cpu_s: float
-    wall_s: float
-    tokens: int
-
-
-class Counting:
-    """A session that passes everything on, and adds up the tokens it sees."""
-
-    def __init__(self, session: Cascade) -> None:
-        self.tokens = 0
-        self._session = session
-        self.send, self.heard = session.send, session.heard
-        self.tool_result = session.tool_result
-
-    async def __aenter__(self) -> Self:
-        await self._session.__aenter__()
-        return self
-
-    async def __aexit__(self, *exc: Any) -> None:
-        await self._session.__aexit__(*exc)
-
-    async def events(self) -> AsyncGenerator[Event, None]:
-        """The session's events, counted."""
-        async for event in self._session.events():
-            if isinstance(event, Usage):
-                self.tokens += event.output_tokens
-            yield event
-
-
-async def conversation(
-    engines: LocalEngines, settings: Settings, recording: Path, folder: Path
-) -> Cost:
-    """Hold one turn in this process, as `cascade talk` does, and count what it costs."""
-    ends = Ends(settings.audio, [str(recording)], str(folder / "reply.wav"))
-    trace = Trace()
-    session = Counting(Cascade(engines, settings, trace, ends.clock))
-    with Display(Console(file=io.StringIO())) as display:
-        await ends.find()
-        driver = Driver(session, ends, display, trace, as_json=False)
-        async with ends.open(engines.voice.rate, driver.busy):
-            cpu, wall = time.thread_time(), time.perf_counter()
-            await driver.run()
-    return Cost(time.thread_time() - cpu, time.perf_counter() - wall, session.tokens)
-
-
-async def own_cost(engines: LocalEngines, settings: Settings) -> None:
-    """CPU time of the event loop's thread for a turn, beyond what the engines need.
-
-    That thread runs our own code, the voice detector, the file that stands for a sound card, and
-    the HTTP client. What detector and card cost is measured on silence of the same length, what the
-    client costs on a request alone, token by token; both are taken off. The rest is ours.
-    """
-    print("CPU time of the loop itself, for a turn: one question and its reply")
-    totals, clients, detectors, own = [], [], [], []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        silence = folder / "silence.wav"
-        with WavWriter(silence, RATE) as wav:
-            wav.write(np.zeros(RATE * 3, np.int16))
-        for question in QUESTIONS:
-            still = await conversation(engines, settings, silence, folder)
-            turn = await conversation(engines, settings, RECORDINGS / question, folder)
-            began = time.thread_time()
-            _, _, tokens = await one_reply(engines, settings, "Tell me how a car works.")
-            client = (time.thread_time() - began) / max(1, tokens) * turn.tokens
-            detector = still.cpu_s / still.wall_s * turn.wall_s
-            totals.append(turn.cpu_s * 1e3)
-            clients.append(client * 1e3)
-            detectors.append(detector * 1e3)
-            own.append((turn.cpu_s - client - detector) * 1e3)
-    show("event loop's thread in all", totals, "ms")
-    show("of it HTTP client", clients, "ms")
-    show("of it sound card and voice detector", detectors, "ms")
-    show("left: the loop itself", own, "ms")
 
 
 async def main() -> None:
@@ -264,9 +174,8 @@ async def main() -> None:
     settings = load(None, {"llm.sentences": "0"})
     show_machine()
     start_up(rounds)
-    async with LocalEngines(settings, Catalogue.load(settings.models.dir)) as engines:
+    async with LocalEngines(settings) as engines:
         await engines_alone(engines, settings)
-        await own_cost(engines, settings)
     voice_to_voice(rounds)
 
 

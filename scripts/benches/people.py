@@ -6,8 +6,8 @@ else uses: only waiting takes no time, so that what is measured does not depend 
 machine is. Models and settings are the defaults, or the environment's. The model that replies and
 the voice are scripted: nothing here depends on what they say.
 
-The recordings are divided by a hash of their names. What is fitted (`--fit` prints the weights of
-`end_of_turn`) is fitted on the one half.
+The recordings are divided by a hash of their names: the weights of `end_of_turn` were fitted on the
+one half (by `scripts/people.py` of commit 2ef0025), and are reported on the other.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import asyncio
 import hashlib
 import math
 import threading
-import time
 import zlib
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 import sounds
-from figures import Aims, median, quantile, show
+from figures import Aims, median, quantile
 from support import virtual_time
 from support.scripted import Engines, Model, Speaker
 
@@ -45,10 +44,7 @@ from pipeline.events import Event, Frame, ReplyAudio, ReplyInterrupted, Samples,
 from pipeline.measure.stats import share
 from pipeline.models.catalogue import Catalogue
 from pipeline.trace import Trace
-from pipeline.turns.completeness import completeness
-from pipeline.turns.end_of_turn import JUDGED_MIDDLE, WORDS_MIDDLE, log_odds
 from pipeline.turns.speech_end import speech_end
-from pipeline.turns.taker import TIMES, Paused, TurnTaker
 
 RATE = 16_000
 FRAME = RATE // 50
@@ -87,9 +83,6 @@ SIGNS_OF_PEOPLE = (
     ("pyannote/tst01.wav", 29.0, 29.4),
 )
 """Where in conversations somebody laughs, or says "okay", "mm-hm", "hm", "yeah", "oh" (s)."""
-
-RIDGE = 0.02
-"""Keeps the fitted weights small: there are few pauses."""
 
 Half = Literal["fit", "report"]
 T = TypeVar("T")
@@ -186,47 +179,6 @@ class Ears(Engines):
             return None
         await asyncio.sleep(MELODY_S)
         return self._once(("melody", _digest(audio)), lambda: smart_turn.probability(audio))
-
-    def evidence(self, audio: Audio) -> tuple[float, float, float] | None:
-        """The log-odds of melody, words and their judge, weighed as `endpoint.probability` does.
-
-        None: there are no words.
-        """
-        tail = np.zeros(TIMES.tail_ms * RATE // 1000, np.float32)
-        heard = self._whisper.transcribe(np.concatenate([audio, tail]))
-        words = completeness(heard.text, heard.language)
-        said = {"role": "user", "content": heard.text}
-        system = {"role": "system", "content": self.settings.llm.instructions}
-        judged = self._really(self._judge.probability([system, said])) if heard.text else None
-        if words is None or judged is None or self._smart_turn is None:
-            return None
-        sure = math.exp(heard.log_prob)
-        return (
-            log_odds(self._smart_turn.probability(audio)),
-            sure * (log_odds(words) - WORDS_MIDDLE),
-            sure * (log_odds(judged) - JUDGED_MIDDLE),
-        )
-
-    def print_beside(self, found: Sequence[Recording]) -> None:
-        """What the recogniser takes alone, and while Smart Turn listens, in real time."""
-        if (smart_turn := self._smart_turn) is None:
-            return
-        alone: list[float] = []
-        beside: list[float] = []
-        for number, one in enumerate(found):
-            audio = one.samples[one.begin : one.end].astype(np.float32) / np.float32(32768)
-            for took in (alone, beside) if number % 2 else (beside, alone):
-                other = threading.Thread(target=smart_turn.probability, args=(audio,))
-                began = time.perf_counter()
-                if took is beside:
-                    other.start()
-                self._whisper.transcribe(audio)
-                took.append(1000 * (time.perf_counter() - began))
-                if took is beside:
-                    other.join()
-        print("the recogniser at a pause, in real time, on the machine as it is")
-        show("alone", alone, "ms")
-        show("while Smart Turn listens", beside, "ms")
 
     def _once(self, key: Any, work: Callable[[], T]) -> T:
         if key not in self.known:
@@ -477,9 +429,7 @@ class Outcome:
         )
 
 
-def people(
-    settings: Settings, aims: Aims, folder: Path, *, quick: bool, only_fit: bool = False
-) -> None:
+def people(settings: Settings, aims: Aims, folder: Path, *, quick: bool) -> None:
     """Measure and print.
 
     Args:
@@ -487,20 +437,15 @@ def people(
         aims: Takes what was aimed at.
         folder: Recordings of people, one request each. Beside it may be `PHRASES` and `noise`.
         quick: Only every fourth.
-        only_fit: Print the weights of `end_of_turn` from the one half, and nothing else.
     """
     few = slice(None, None, 4 if quick else 1)
     with Ears(settings) as ears:
-        if only_fit:
-            fit(ears, recordings(folder, settings)[few], settings)
-            return
         orders(ears, recordings(folder, settings)[few], settings, aims)
         beside = [folder.parent / name for name in PHRASES if (folder.parent / name).is_dir()]
         short = [one for path in beside for one in recordings(path, settings)][few]
         if short:
             short_answers(ears, short, settings, aims)
         interruptions(ears, folder.parent, settings, aims, few)
-        ears.print_beside(recordings(folder, settings)[few][:20])
 
 
 def orders(ears: Ears, found: Sequence[Recording], settings: Settings, aims: Aims) -> None:
@@ -527,64 +472,6 @@ def orders(ears: Ears, found: Sequence[Recording], settings: Settings, aims: Aim
     aims.most("people cut into", 100 * sum(bool(o.cut) for o in outcomes) / len(outcomes), 3, "%")
     aims.most("people, endpoint, median", median(delays), 400, "ms")
     aims.most("turns without words", sum(one.empty for one in outcomes), 0)
-
-
-def fit(ears: Ears, found: Sequence[Recording], settings: Settings) -> None:
-    """Print the weights of `end_of_turn` from the one half, and what they tell of the other.
-
-    Logistic regression with no negative weight. Every silence of a window is a case.
-    """
-    cases = [(one.half, *case) for one in found for case in _cases(ears, one, settings)]
-    columns, over = (
-        np.array([list(case[2:]) for case in cases]),
-        np.array([case[1] for case in cases], float),
-    )
-    mine = np.array([case[0] == "fit" for case in cases])
-    weights, prior = _regression(columns[mine], over[mine])
-    print(f"  of {mine.sum()} silences, {over[mine].sum():.0f} of them ends:")
-    print(f"  melody, words, judged: {np.round(weights, 2)}, prior {prior:.2f}")
-    print("  area under the ROC curve (0.5 is chance), of the one half and the other")
-    for name, scores in (
-        *zip(("melody", "words", "judged"), columns.T, strict=True),
-        ("together", columns @ weights),
-    ):
-        print(f"    {name:<10}{_auc(scores, over, mine):6.2f}{_auc(scores, over, ~mine):6.2f}")
-
-
-def _cases(
-    ears: Ears, one: Recording, settings: Settings
-) -> list[tuple[bool, float, float, float]]:
-    """Of each silence in a recording: whether it is the end, and the three kinds of evidence."""
-    patient = dict.fromkeys(("hold_ms", "shortest_ms", "longest_ms"), 3000)
-    turns = settings.turns.model_copy(update={**patient, "predict": False, "provisional_ms": 32})
-    taker, found = TurnTaker(turns, settings.vad), []
-    audio = one.samples.astype(np.float32) / np.float32(32768)
-    for voice in ears.new_detector().push(one.samples):
-        for paused in taker.push(voice, speaking=False):
-            if isinstance(paused, Paused):
-                evidence = ears.evidence(audio[paused.start : paused.at])
-                over = paused.speech_end > one.end - RATE // 5
-                found += [(over, *evidence)] if evidence is not None else []
-    return found
-
-
-def _regression(columns: Any, over: Any) -> tuple[Any, float]:
-    """Weights, none below 0, and offset of a logistic regression, by gradient descent."""
-    weights, offset = np.zeros(columns.shape[1]), 0.0
-    for _ in range(20_000):
-        wrong = 1 / (1 + np.exp(-(columns @ weights + offset))) - over
-        weights = np.maximum(
-            0.0, weights - 0.05 * (columns.T @ wrong / len(over) + RIDGE * weights)
-        )
-        offset -= 0.05 * float(wrong.mean())
-    return weights, offset
-
-
-def _auc(scores: Any, over: Any, which: Any) -> float:
-    """How often an end has the higher score than a pause."""
-    ends, pauses = scores[which & (over > 0)], scores[which & (over == 0)]
-    above = ends[:, None] - pauses[None]
-    return float((above > 0).mean() + (above == 0).mean() / 2)
 
 
 def short_answers(ears: Ears, found: Sequence[Recording], settings: Settings, aims: Aims) -> None:

@@ -255,11 +255,6 @@ class Talk:
         [path] = self.folder.glob(f"reply-{turn}.*.raw")
         return np.fromfile(path, np.int16), int(path.name.split(".")[1])
 
-    def cpu_s(self) -> float:
-        """CPU time that it has used, all its threads together (s)."""
-        fields = Path(f"/proc/{self._child.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
     def _read(self) -> None:
         assert self._child.stdout is not None
         for line in self._child.stdout:

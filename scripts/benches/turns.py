@@ -13,7 +13,6 @@ import sys
 import time
 from pathlib import Path
 
-from cost import cost
 from figures import Aims, show_machine
 from interruption import interruption
 from latency import latency
@@ -25,10 +24,10 @@ from voices import voices
 
 from pipeline.config import load
 
-DEVICES = {"latency": latency, "interruption": interruption, "cost": cost}
+DEVICES = {"latency": latency, "interruption": interruption}
 """What is measured on devices."""
 
-SECTIONS = ("latency", "people", "voices", "interruption", "cost", "stability")
+SECTIONS = ("latency", "people", "voices", "interruption", "stability")
 
 PEOPLE = HUMAN / "picovoice_orders"
 """Recordings of people, where no folder is named; without it there is no such section."""
@@ -39,7 +38,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench turns", description=__doc__)
     parser.add_argument("--rounds", type=int, default=1, help="repetitions (default 1)")
     parser.add_argument("--quick", action="store_true", help="less of everything: a first look")
-    parser.add_argument("--fit", action="store_true", help="people: print the weights alone")
     parser.add_argument(
         "sections", nargs="*", metavar="SECTION", help=f"{', '.join(SECTIONS)}; people FOLDER"
     )
@@ -61,7 +59,7 @@ def main() -> None:
         elif section == "people":
             for folder in folders or [PEOPLE]:
                 if folder.is_dir():
-                    people(load(), aims, folder, quick=options.quick, only_fit=options.fit)
+                    people(load(), aims, folder, quick=options.quick)
                 else:
                     print(f" people: skipped, there is no folder {folder}")
         elif section == "voices":

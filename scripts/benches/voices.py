@@ -15,12 +15,11 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
+from people import read
 from support.cli_child import HUMAN
 
-from pipeline.audio.files import read_audio
 from pipeline.config import Settings
 from pipeline.engines.vad import Voice, VoiceDetector
 from pipeline.engines.whisper import Transcription, Whisper, bare
@@ -88,11 +87,6 @@ class Order:
     first: int
     last: int
     words: list[str]
-
-
-def read(path: Path) -> Samples:
-    """A recording, mono at 16 kHz."""
-    return np.concatenate([*read_audio(path, RATE)])
 
 
 def level_db(audio: Samples, voices: Sequence[Voice]) -> float:

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.cli_child import recording
-from support.room import T0, Heard, Room, converted, hold, speech
+from support.room import T0, Heard, Room, hold, speech
 
 from pipeline.audio import echo
 from pipeline.audio.echo import HEAD_S, TAIL_S, EchoCanceller, HalfDuplex, choose
 from pipeline.audio.line import Ends
+from pipeline.audio.resample import resampled
 from pipeline.clock import NS_PER_MS, NS_PER_S
 from pipeline.config import AudioSettings, Settings
 from pipeline.engines.vad import WINDOW, VoiceDetector
@@ -56,7 +57,7 @@ def power_db(sound: npt.NDArray[Any]) -> float:
 
 def voiced(sound: Samples, rate: int = VAD_RATE) -> npt.NDArray[np.bool_]:
     """Which 32 ms the detector takes for speech, by the settings' threshold."""
-    verdicts = VoiceDetector(SETTINGS.vad).push(converted(sound, rate, VAD_RATE))
+    verdicts = VoiceDetector(SETTINGS.vad).push(resampled(sound, rate, VAD_RATE))
     return np.array([voice.probability > SETTINGS.vad.threshold for voice in verdicts])
 
 
@@ -196,7 +197,7 @@ def test_without_a_reply_the_user_is_unchanged_and_the_delay_is_told(
     rate: int, frame_s: float
 ) -> None:
     guard = EchoCanceller()
-    user = converted(speech([20], 0.2, before_s=0.1)[: 2 * VAD_RATE], VAD_RATE, rate)
+    user = resampled(speech([20], 0.2, before_s=0.1)[: 2 * VAD_RATE], VAD_RATE, rate)
     size = int(frame_s * rate)
     cleaned, last = [], T0
     for at in range(0, len(user) - size, size):
@@ -339,7 +340,7 @@ async def test_the_ends_clean_what_they_hear(tmp_path: Path) -> None:
         fast=True,
     )
     heard: list[Frame] = []
-    async with ends.open(VAD_RATE, lambda: False):
+    async with ends.open(VAD_RATE):
         async for frame in ends.frames():
             heard.append(frame)
             if len(heard) == 30:

@@ -199,7 +199,7 @@ def hold(
         with Trace(folder / "trace") as trace, screen:
             voice = UserVoice(Detector(), VadSettings())
             live = LiveComparison(ways, scenario, ends, screen, trace, voice, as_json=True)
-            async with ends.open(live.rate, lambda: False, mixed=live.mixed):
+            async with ends.open(live.rate, mixed=live.mixed):
                 code = await live.run(Typed(keys))
         out, _ = read_wav(folder / "out.wav")
         return Outcome(code, said.getvalue(), screen, out[:, 0], folder)

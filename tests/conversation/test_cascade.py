@@ -651,7 +651,12 @@ def test_any_dialogue_leaves_a_sane_state(
     assert stopped == started
     assert sorted(done) == sorted(set(done))
     assert engines.model.open == engines.voice.open == 0
+    stopped_replies: set[str] = set()
     for event in scene.events:
+        if isinstance(event, ReplyInterrupted):
+            stopped_replies.add(event.id)
+        if isinstance(event, ReplyAudio | ReplyText):
+            assert event.id not in stopped_replies
         if isinstance(event, ReplyAudio):
             assert scene.events.index(SpeechStopped(event.turn)) < scene.events.index(event)
 

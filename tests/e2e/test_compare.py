@@ -40,7 +40,9 @@ class Compared:
 
     @property
     def conversations(self) -> list[Conversation]:
-        return [one for one in read(self.folder)[1] if one.repeat > 0]
+        return [
+            one for one in CONVERSATIONS.read(self.folder / CONVERSATIONS.name)[1] if one.repeat > 0
+        ]
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -256,12 +258,12 @@ def test_an_interrupted_run_is_resumed(tmp_path: Path) -> None:
     child.signal(signal.SIGINT)
     outcome = child.finish()
     assert outcome.code == 130
-    header, before = read(folder)
+    header, before = CONVERSATIONS.read(folder / CONVERSATIONS.name)
     assert header["interrupted"]
     assert 1 <= len(before) < 3
     resumed = run("compare", "--resume", folder)
     assert resumed.code == 0, resumed.err
-    header, after = read(folder)
+    header, after = CONVERSATIONS.read(folder / CONVERSATIONS.name)
     assert not header["interrupted"]
     assert len(after) == 3
     assert {one.started for one in before} <= {one.started for one in after}

@@ -33,7 +33,6 @@ from pipeline.config import Settings, load
 from pipeline.engines.local import LocalEngines
 from pipeline.measure.corpus import Item
 from pipeline.measure.record import RECORDS, Record
-from pipeline.models.catalogue import Catalogue
 from pipeline.profile.instrument import Bounds, measure
 from pipeline.profile.what_if import predict
 from pipeline.trace import description
@@ -80,7 +79,7 @@ class Profile:
                 for mode in MODES
             }
             first = settings[MODES[0]]
-            async with LocalEngines(first, Catalogue.load(first.models.dir)) as engines:
+            async with LocalEngines(first) as engines:
                 await self.turn(NUMBERS[0], "quick", first, engines, repeat=0)
                 for number in NUMBERS:
                     for mode in MODES:

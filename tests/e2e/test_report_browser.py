@@ -1,29 +1,46 @@
-"""The report in a real browser: it draws, sorts, zooms, plays, and asks nothing of the network."""
+"""Both reports in a real browser: drawn, sorted, zoomed, heard; without the network or an error."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from support import samples
+from support import comparison_samples as samples
 from support.browser import Page, chromium
+from support.report_page import HOSTILE, KINDS, write
 
-from pipeline.profile import report
+from pipeline.compare import cost
+from pipeline.compare import report as comparison
+from pipeline.measure.record import Record
+from pipeline.profile import report as profile
+from pipeline.speech_to_speech.brief import STAMP
 
 pytestmark = pytest.mark.skipif(
     chromium() is None, reason="no Chromium or Chrome is on the PATH, or this is Windows"
 )
 
-FEW = tuple(samples.SAID)[:4]
-FIRST = "#section-4 tbody tr.turn"
+SECTIONS = {"profile": profile.SECTIONS, "comparison": comparison.SECTIONS}
+LISTS = {"profile": "#section-4", "comparison": "#section-5"}
+ROWS = {kind: f"{section} tbody:not([hidden]) tr.turn" for kind, section in LISTS.items()}
+LATENCY = {"profile": "wav_ms", "comparison": f"path {samples.DIRECT}"}
+PATHS = len(samples.PATHS)
+OPEN = "document.querySelector('tr.open + .detailrow')"
+TIP = "document.getElementById('tip')"
+LABEL = "document.activeElement.getAttribute('aria-label')"
 
 
 @pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("profile")
-    return report.write(folder, *samples.profile(folder, files=FEW))
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Reports with sound, by kind."""
+    found = {}
+    for kind, repeats in zip(KINDS, (3, 1), strict=True):
+        folder = tmp_path_factory.mktemp(kind)
+        found[kind] = write(kind, folder, sound=folder, repeats=repeats)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -32,58 +49,152 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
         yield page
 
 
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def page(browser: Page, file: Path) -> Iterator[Page]:
-    """The report, freshly loaded; afterwards nothing may have gone wrong in it."""
+def clean(browser: Page) -> Iterator[Page]:
+    """The browser; nothing may go wrong in it, and nothing but a report may be asked for."""
     browser.errors.clear()
     browser.requests.clear()
     browser.open("about:blank")
-    browser.open(file.as_uri())
     yield browser
     assert browser.errors == []
     outside = [url for url in browser.requests if not url.startswith(("data:", "about:"))]
-    assert outside == [file.as_uri()]
+    assert all(re.fullmatch(r"file:.*(/report\.html|\.wav)", url) for url in outside)
 
 
-def column(page: Page, key: str) -> list[str]:
-    """What the measured turns' table shows in a column, top to bottom."""
+@pytest.fixture
+def page(clean: Page, files: dict[str, Path], kind: str) -> Page:
+    clean.open(files[kind].as_uri())
+    return clean
+
+
+@pytest.fixture
+def compared(clean: Page, files: dict[str, Path]) -> Page:
+    clean.open(files["comparison"].as_uri())
+    return clean
+
+
+@pytest.fixture
+def profiled(clean: Page, files: dict[str, Path]) -> Page:
+    clean.open(files["profile"].as_uri())
+    return clean
+
+
+def texts(page: Page, selector: str) -> list[str]:
     found: list[str] = page.run(
-        f"""(() => {{
-          const heads = [...document.querySelectorAll("#section-4 thead th")];
-          const index = heads.findIndex((head) => head.dataset.key === "{key}");
-          return [...document.querySelectorAll("{FIRST}")].map((row) => row.cells[index].innerText);
-        }})()"""
+        f"[...document.querySelectorAll('{selector}')].map((one) => one.innerText)"
     )
     return found
 
 
-def test_every_section_is_drawn(page: Page) -> None:
-    assert page.run("document.querySelectorAll('main > section').length") == 7
-    assert page.run("document.querySelectorAll('.bars .bar svg rect.solid').length") > 3 * 3
-    assert page.run("document.querySelectorAll('.bars rect.outline[fill^=\"url(\"]').length") >= 3
-    assert page.run("document.querySelectorAll('.strip .dots').length") == 8 * 3
-    assert page.run(f"document.querySelectorAll('{FIRST}').length") == 3 * 4 * 3
-    assert page.run("document.querySelectorAll('#section-6 tbody tr.turn').length") == 3
-    failures = page.run("document.querySelector('#section-5').innerText")
+def column(page: Page, kind: str, key: str) -> list[str]:
+    """The first lines of what a table's rows show in a column, top to bottom."""
+    head = f"document.querySelector('{LISTS[kind]} th[data-key=\"{key}\"]')"
+    found: list[str] = page.run(
+        f"[...document.querySelectorAll('{ROWS[kind]}')]"
+        f".map((row) => row.cells[{head}.cellIndex].innerText.split('\\n')[0])"
+    )
+    return found
+
+
+def choose(page: Page, kind: str, field: str, value: str) -> None:
+    """Choose in a list of the filters, or type into the search."""
+    page.run(
+        f"""(() => {{
+          const field = document.querySelector("{LISTS[kind]} .filters {field}");
+          field.value = "{value}";
+          field.dispatchEvent(new Event("input", {{ bubbles: true }}));
+        }})()"""
+    )
+
+
+def open_turn(page: Page, number: int) -> None:
+    page.run(f"location.hash = 'turn-{number}'")
+    page.wait(f"Boolean({OPEN}?.querySelector('.canvas'))")
+    page.settle()
+
+
+def open_row(page: Page, name: str) -> None:
+    """Opens an utterance of a comparison, such as `capital #1`."""
+    page.run(
+        f"[...document.querySelectorAll('button.open')]"
+        f".find((button) => button.textContent === '{name}').click()"
+    )
+    page.settle()
+
+
+def middle(page: Page, element: str) -> tuple[float, float]:
+    """Where the middle of an element is, which is brought into sight."""
+    page.run(f"{element}.scrollIntoView({{ block: 'center' }})")
+    page.settle()
+    box = f"{element}.getBoundingClientRect()"
+    x, y = page.run(f"(({{x, y, width, height}}) => [x + width / 2, y + height / 2])({box})")
+    return x, y
+
+
+def test_every_section_is_drawn(page: Page, kind: str) -> None:
+    number = len(SECTIONS[kind])
+    assert page.run("document.querySelectorAll('main > section').length") == number
+    for section in range(1, number + 1):
+        assert len(page.run(f"document.querySelector('#section-{section}').innerText")) > 100
+    assert page.run("document.querySelectorAll('.strip .dot').length") > 100
+
+
+def test_a_profiles_parts_and_failures_are_shown(profiled: Page) -> None:
+    count = "document.querySelectorAll('.bar {}').length"
+    assert profiled.run(count.format("rect.solid")) > 3 * 3
+    assert profiled.run(count.format("rect.outline")) >= 3
+    assert len(texts(profiled, ROWS["profile"])) == 3 * 4 * 3
+    assert len(texts(profiled, "#section-6 tr.turn")) == 3
+    [failures] = texts(profiled, "#section-5")
     assert "no reply within 15 s" in failures
     assert "the server closed the connection" in failures
 
 
+def test_a_comparisons_tables_curves_and_failures_are_shown(compared: Page) -> None:
+    assert len(texts(compared, ".verdict li")) == 3
+    assert len(texts(compared, "#section-2 table")) == 9
+    assert compared.run("document.querySelectorAll('.curve [data-row]').length") > PATHS
+    said = sum(len(one.steps) for one in samples.scenarios())
+    assert len(texts(compared, ROWS["comparison"])) == said + 1
+    told = compared.run("document.querySelector('#section-7').textContent")
+    for reason in (samples.QUOTA, samples.CLOSED, "nothing was understood", "no reply within 60 s"):
+        assert reason in told
+    method = compared.run("document.querySelector('#section-8').textContent")
+    for part in ("Answer yes or no.", samples.SOURCE, "pipecat", cost.prices().as_of):
+        assert part in method
+    rows = texts(compared, "#section-6 tbody tr")
+    assert len(rows) == PATHS
+    for row in rows:
+        assert "It opened nothing at all." in row and "A fox found a key under an oak" in row
+    compared.run("document.querySelector('#section-7 a').click()")
+    compared.wait(f"Boolean({OPEN})")
+
+
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [390, 768, 1440])
-def test_it_fits_the_window(page: Page, file: Path, width: int, dark: bool) -> None:
-    page.requests.clear()
-    page.open("about:blank")
-    page.open(file.as_uri(), width=width, dark=dark)
-    page.run(f"document.querySelector('{FIRST} button').click()")
-    page.settle()
-    assert page.run("document.documentElement.scrollWidth") <= width
-    assert page.run("document.querySelector('.fall svg').clientWidth") <= width
-    color = page.run("getComputedStyle(document.body).backgroundColor")
+def test_it_fits_the_window(
+    clean: Page, files: dict[str, Path], kind: str, width: int, dark: bool
+) -> None:
+    clean.open(files[kind].as_uri(), width=width, dark=dark)
+    open_turn(clean, 20)
+    clean.run("document.querySelectorAll('details').forEach((one) => (one.open = true))")
+    clean.settle()
+    assert clean.run("document.documentElement.scrollWidth") <= width
+    assert clean.run(f"{OPEN}.querySelector('.fall').clientWidth") <= width
+    color = clean.run("getComputedStyle(document.body).backgroundColor")
     assert (color == "rgb(255, 255, 255)") != dark
 
 
-def test_text_can_be_read_against_its_background(page: Page, file: Path) -> None:
+@pytest.mark.parametrize("dark", [False, True])
+def test_text_and_shapes_stand_out_from_their_background(
+    clean: Page, files: dict[str, Path], dark: bool
+) -> None:
+    clean.open(files["comparison"].as_uri(), dark=dark)
     script = """(() => {
       const canvas = document.createElement("canvas").getContext("2d");
       const style = getComputedStyle(document.documentElement);
@@ -98,220 +209,361 @@ def test_text_can_be_read_against_its_background(page: Page, file: Path) -> None
         const [x, y] = [light(a), light(b)].sort((p, q) => q - p);
         return (x + 0.05) / (y + 0.05);
       };
-      const parts = PARTS_LIST.map((part) => ["--on", `--${part}`]);
-      const texts = ["--ink", "--quiet", "--accent", "--bad"];
-      return [...parts, ...texts.flatMap((t) => [[t, "--paper"], [t, "--raised"]])]
-        .map(([a, b]) => [a, b, contrast(a, b)]).filter(([, , ratio]) => ratio < 4.5);
+      const parts = ["endpoint", "stt", "llm_first_token", "first_clause", "tts_first_audio",
+        "device", "own", "model"].map((part) => ["--on", `--${part}`, 4.5]);
+      const texts = ["--ink", "--quiet", "--accent", "--bad", "--good"];
+      const pairs = [["--stampink", "--stamp", 4.5], ...parts,
+        ...texts.flatMap((t) => [[t, "--paper", 4.5], [t, "--raised", 4.5]]),
+        ...[0, 1, 2, 3, 4, 5].map((n) => [`--p${n}`, "--paper", 3])];
+      return pairs.map(([a, b, least]) => [a, b, least, contrast(a, b)])
+        .filter(([, , least, ratio]) => !(ratio >= least));
     })()"""
-    parts = "['endpoint','stt','llm_first_token','first_clause','tts_first_audio','device','own']"
-    for dark in (False, True):
-        page.requests.clear()
-        page.open("about:blank")
-        page.open(file.as_uri(), dark=dark)
-        assert page.run(script.replace("PARTS_LIST", parts)) == []
+    assert clean.run(script) == []
 
 
-def test_the_table_sorts_both_ways(page: Page) -> None:
-    button = "document.querySelector('#section-4 th[data-key=wav_ms] button')"
+def test_the_table_sorts_both_ways(page: Page, kind: str) -> None:
+    button = f"document.querySelector('{LISTS[kind]} th[data-key=\"{LATENCY[kind]}\"] button')"
     for direction in ("ascending", "descending"):
         page.run(f"{button}.click()")
-        head = f"{button}.closest('th').getAttribute('aria-sort')"
-        assert page.run(head) == direction
-        shown = [text for text in column(page, "wav_ms") if text != "–"]
-        values = [float(text) for text in shown]
-        assert len(values) == 3 * 4 * 3 - 3
+        assert page.run(f"{button}.closest('th').getAttribute('aria-sort')") == direction
+        shown = column(page, kind, LATENCY[kind])
+        values = [float(text) for text in shown if text[:1].isdigit()]
+        assert len(values) > 30
         assert values == sorted(values, reverse=direction == "descending")
-        assert column(page, "wav_ms")[-3:] == ["–"] * 3
+        assert not any(text[:1].isdigit() for text in shown[len(values) :])
 
 
-def test_the_table_filters(page: Page) -> None:
-    page.run(
-        """(() => {
-          const [variant, status] = document.querySelectorAll(".filters select");
-          variant.value = "speculative";
-          variant.dispatchEvent(new Event("change"));
-        })()"""
+def test_a_profiles_table_filters(profiled: Page) -> None:
+    choose(profiled, "profile", "select", "speculative")
+    assert set(column(profiled, "profile", "variant")) == {"speculative"}
+    assert texts(profiled, ".filters output") == ["12 of 36 turns"]
+    choose(profiled, "profile", "input", "TIMER")
+    assert set(column(profiled, "profile", "file")) == {"timer-ten-minutes.wav"}
+    profiled.run("location.hash = 'turn-5'")  # a link leads past all filters
+    profiled.wait(f"Boolean({OPEN})")
+    assert texts(profiled, ".filters output") == ["36 of 36 turns"]
+
+
+def test_a_comparisons_table_filters_by_path_scenario_status_and_words(compared: Page) -> None:
+    def names() -> list[str]:
+        return texts(compared, f"{ROWS['comparison']} button.open")
+
+    def pick(facet: str, value: str) -> None:
+        choose(compared, "comparison", f"[data-facet={facet}]", value)
+
+    pick("Status", "failed")
+    assert "timers 64k #6" in names() and "capital #1" in names()
+    pick("Path", samples.CASCADE)
+    assert texts(compared, ".filters output")[0].startswith("0 of ")
+    pick("Status", "no reply")
+    assert names() == ["sums #2"]
+    pick("Status", "")
+    pick("Scenario", "names")
+    assert set(names()) == {f"names #{n}" for n in range(1, 5)}
+    pick("Scenario", "")
+    choose(compared, "comparison", "input", "SEARCH_ARCHIVE")
+    assert names() == ["archive #1"]
+
+
+def test_a_turn_opens_its_waterfall_which_zooms_and_scrolls(profiled: Page) -> None:
+    open_turn(profiled, 5)
+    fall = f"{OPEN}.querySelector('.fall')"
+    assert profiled.run(f"{fall}.querySelectorAll('.item').length") > 20
+    assert profiled.run(
+        f"Boolean({fall}.querySelector('.commit') && {fall}.querySelector('.heard'))"
     )
-    assert set(column(page, "variant")) == {"speculative"}
-    assert page.run("document.querySelector('.filters output').textContent") == "12 of 36 turns"
-    page.run(
-        """(() => {
-          const search = document.querySelector(".filters input");
-          search.value = "TIMER";
-          search.dispatchEvent(new Event("input"));
-        })()"""
-    )
-    assert set(column(page, "file")) == {"timer-ten-minutes.wav"}
+    waves = f"[...{fall}.querySelectorAll('.wave path')].map((one) => one.getAttribute('d').length)"
+    assert min(profiled.run(waves)) > 100
+    shown = f"[...{fall}.querySelectorAll('.ticks span')].map((tick) => tick.textContent).join()"
+    hold = f"{fall}.querySelector('.item.c-endpoint').getBoundingClientRect()"
+    seen = f"(({{left, right}}) => [left, right])({fall}.getBoundingClientRect())"
+    before, width, left = (profiled.run(one) for one in (shown, f"{hold}.width", f"{hold}.left"))
+    first, last = profiled.run(seen)
+    assert first < left and left + width < last, "the wait is what is shown"
+    profiled.run(f"{fall}.focus()")
+    profiled.press("+")
+    profiled.settle()
+    assert profiled.run(shown) != before
+    assert profiled.run(f"{hold}.width") > width * 1.5
+    zoomed = profiled.run(f"{hold}.left")
+    profiled.press("ArrowRight", shift=True)
+    profiled.settle()
+    assert profiled.run(f"{hold}.left") < zoomed
+    profiled.press("0")
+    profiled.settle()
+    assert profiled.run(shown) == before
+    assert profiled.run(f"{hold}.left") == pytest.approx(left, abs=2)
+    profiled.run(f"{OPEN}.querySelector('[data-act=\"1\"]').click()")
+    profiled.settle()
+    assert profiled.run(f"{fall}.scrollWidth <= {fall}.clientWidth + 1")
+    x, y = middle(profiled, fall)
+    wheel = {"type": "mouseWheel", "x": x, "y": y, "deltaX": 0, "deltaY": -300, "modifiers": 2}
+    profiled.call("Input.dispatchMouseEvent", **wheel)
+    profiled.wait(f"{fall}.scrollWidth > {fall}.clientWidth * 1.5")
 
 
-def test_a_turn_opens_its_waterfall_which_zooms_and_pans(page: Page) -> None:
-    page.run("location.hash = 'turn-5'")
-    page.wait("Boolean(document.querySelector('#turn-5 + .detailrow .fall path.commit'))")
-    fall = "document.querySelector('#turn-5 + .detailrow .fall')"
-    assert page.run(f"{fall}.querySelectorAll('g.item').length") > 20
-    assert page.run(
-        f"Boolean({fall}.querySelector('path.commit') && {fall}.querySelector('path.heard'))"
-    )
-    waves = f"[...{fall}.querySelectorAll('.wave')].map((wave) => wave.getAttribute('d').length)"
-    assert min(page.run(waves)) > 100
-    shown = f"[...{fall}.querySelectorAll('text.tick')].map((tick) => tick.textContent).join()"
-    hold = f"{fall}.querySelector('g.item.c-endpoint rect').getBoundingClientRect()"
-    before, width = page.run(shown), page.run(f"{hold}.width")
-    page.run(f"{fall}.focus()")
-    page.press("+")
+def test_the_keyboard_reaches_a_turn_and_every_piece_of_work(page: Page, kind: str) -> None:
+    page.run(f"document.querySelector('{LISTS[kind]} .filters input').focus()")
+    for matched in ("button.open", ".fall"):
+        for _ in range(60):
+            page.press("Tab")
+            if page.run(f"document.activeElement.matches('{matched}')"):
+                break
+        if matched == "button.open":
+            assert page.run("document.activeElement.getAttribute('aria-expanded')") == "false"
+            page.press("Enter")
+            assert page.run("document.activeElement.getAttribute('aria-expanded')") == "true"
     page.settle()
-    assert page.run(shown) != before
-    assert page.run(f"{hold}.width") > width * 1.5
-    left = page.run(f"{hold}.left")
-    page.press("ArrowRight", shift=True)
-    page.settle()
-    assert page.run(f"{hold}.left") < left
-    page.press("0")
-    page.settle()
-    assert page.run(shown) == before
-    box = page.run(
-        f"(() => {{ const b = {fall}.getBoundingClientRect(); return [b.x + 300, b.y + 40] }})()"
-    )
-    x, y = box
-    left = page.run(f"{hold}.left")
-    for kind, at in (("mousePressed", x), ("mouseMoved", x + 50), ("mouseReleased", x + 50)):
-        page.call(
-            "Input.dispatchMouseEvent", type=kind, x=at, y=y, button="left", buttons=1, clickCount=1
-        )
-    page.settle()
-    assert page.run(f"{hold}.left") == pytest.approx(left + 50, abs=1)
-
-
-def test_the_keyboard_reaches_a_turn_and_every_piece_of_work(page: Page) -> None:
-    page.run("document.querySelector('#section-4 .filters input').focus()")
-    for _ in range(40):
-        page.press("Tab")
-        if page.run("document.activeElement.matches('button.open')"):
-            break
-    assert page.run("document.activeElement.getAttribute('aria-expanded')") == "false"
-    page.press("Enter")
-    assert page.run("document.activeElement.getAttribute('aria-expanded')") == "true"
-    for _ in range(6):
-        page.press("Tab")
-        if page.run("document.activeElement.matches('.fall')"):
-            break
-    page.settle()
-    assert page.run("document.activeElement.getAttribute('aria-label')").startswith(
-        "Waterfall of turn"
-    )
+    assert page.run(LABEL).startswith("Waterfall of ")
     page.press("ArrowDown")
-    assert page.run("document.activeElement.getAttribute('aria-label')").startswith(
-        "waited for: endpoint hold"
-    )
-    tip = page.run(
-        "(() => { const t = document.getElementById('tip'); return !t.hidden && t.innerText })()"
-    )
-    assert "owner: setting" in tip
+    assert page.run(LABEL).startswith("waited for: endpoint hold")
+    assert "owner: setting" in page.run(f"!{TIP}.hidden && {TIP}.innerText")
     page.press("ArrowRight")
-    second = page.run("document.activeElement.getAttribute('aria-label')")
+    second = page.run(LABEL)
     assert second.startswith("waited for: ") and "endpoint" not in second
-    assert page.run("getComputedStyle(document.activeElement.firstChild).strokeWidth") == "2px"
+    assert page.run("getComputedStyle(document.activeElement).outlineWidth") == "2px"
     page.press("Escape")
-    assert page.run("document.getElementById('tip').hidden")
+    assert page.run(f"{TIP}.hidden")
+    seen = set()
+    for _ in range(40):
+        page.press("ArrowDown")
+        seen.add(page.run(LABEL).rpartition(". ")[2])
+    assert kind == "profile" or {samples.CASCADE, f"{samples.SIMULATED} [{STAMP}]"} <= seen
 
 
 @pytest.mark.parametrize("side", ["both", "left", "right"])
-def test_the_sound_plays_in_place_from_either_side(page: Page, side: str) -> None:
-    page.run("location.hash = 'turn-6'")
-    row = "document.querySelector('#turn-6 + .detailrow')"
-    page.wait(f"Boolean({row})")
-    audio = f"{row}.querySelector('audio')"
-    page.wait(f"{audio}.readyState >= 2")
-    assert page.run(f"{audio}.duration") > 2
-    page.run(f"{row}.querySelector('input[value={side}]').click()")
-    page.run(f"{audio}.play()")
-    page.wait(f"{audio}.currentTime > 0")
-    page.wait(f"{row}.querySelector('.playhead').hasAttribute('d')")
-    page.run(f"{audio}.pause()")
-
-
-def test_a_dot_names_and_opens_its_turn(page: Page) -> None:
-    page.run("document.querySelector('#section-3').scrollIntoView()")
-    page.settle()
-    box = page.run(
-        """(() => {
-          const svg = document.querySelector(".strip.c-total svg");
-          const [x, y] = svg.querySelector(".dots").getAttribute("d").slice(1).split(/[ h]/);
-          const box = svg.getBoundingClientRect();
-          return [box.left + Number(x), box.top + Number(y)];
-        })()"""
-    )
-    x, y = box
-    page.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
-    assert ".wav" in page.run("document.getElementById('tip').innerText")
+def test_the_sound_plays_in_place_from_either_side(profiled: Page, side: str) -> None:
+    open_turn(profiled, 6)
+    audio = f"{OPEN}.querySelector('audio')"
+    profiled.wait(f"{audio}.readyState >= 2")
+    assert profiled.run(f"{audio}.duration") > 2
+    profiled.run(f"{OPEN}.querySelector('input[value={side}]').click()")
+    profiled.run(f"{audio}.play()")
+    profiled.wait(f"{audio}.currentTime > 0")
+    profiled.wait(f"{OPEN}.querySelector('.playhead').style.left !== ''")
+    profiled.run(f"{audio}.pause()")
+    x, y = middle(profiled, f"{OPEN}.querySelector('.c-endpoint')")
+    before = profiled.run(f"{audio}.currentTime")
     for kind in ("mousePressed", "mouseReleased"):
-        page.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
-    page.wait("document.querySelectorAll('#section-4 .detailrow').length === 1")
+        profiled.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+    profiled.wait(f"{audio}.currentTime > {before} + 0.1")
 
 
-def test_sound_that_is_not_inside_plays_from_the_folder(browser: Page, tmp_path: Path) -> None:
-    header, records = samples.profile(tmp_path, files=FEW, repeats=1)
-    path = report.write(tmp_path, header, records, sound_bytes=0)
-    browser.errors.clear()
-    browser.open("about:blank")
-    browser.open(path.as_uri())
-    browser.run("location.hash = 'turn-5'")
-    audio = "document.querySelector('#turn-5 + .detailrow audio')"
-    browser.wait(f"Boolean({audio})")
-    browser.run(f"{audio}.play()")
-    browser.wait(f"{audio}.currentTime > 0")
+def test_every_paths_reply_can_be_heard_one_at_a_time(compared: Page) -> None:
+    open_row(compared, "names #1")
+    sounds = f"[...{OPEN}.querySelectorAll('audio')]"
+    assert compared.run(f"{sounds}.length") == PATHS
+    for number in range(PATHS):
+        compared.wait(f"{sounds}[{number}].readyState >= 2")
+        assert compared.run(f"{sounds}[{number}].duration") > 2
+    compared.run(f"{sounds}[0].play()")
+    compared.wait(f"{sounds}[0].currentTime > 0")
+    compared.run(f"{sounds}[1].play()")
+    compared.wait(f"{sounds}[1].currentTime > 0 && {sounds}[0].paused")
+    heads = f"[...{OPEN}.querySelectorAll('.playhead')]"
+    compared.wait(f"!{heads}[1].hidden")
+    assert compared.run(f"{heads}[2].hidden")
+    compared.run(f"{sounds}[1].pause()")
+
+
+def test_sound_that_is_not_inside_plays_from_the_folder(
+    clean: Page, tmp_path: Path, kind: str
+) -> None:
+    path = write(kind, tmp_path, sound=tmp_path, most=0, repeats=1, summarised=False)
+    clean.open(path.as_uri())
+    open_turn(clean, 9)
+    audio = f"{OPEN}.querySelector('audio')"
+    clean.run(f"{audio}.play()")
+    window = clean.run(f"{audio}.src").partition("#t=")[2]
+    assert bool(window) == (kind == "comparison")
+    clean.wait(f"{audio}.currentTime > {window.split(',')[0] or 0}")
+    clean.wait(f"!{OPEN}.querySelector('.playhead').hidden")
     # The script cannot route the sound of another file.
-    sides = "document.querySelectorAll('#turn-5 + .detailrow .sides input:disabled')"
-    assert browser.run(f"{sides}.length") == 2
-    assert browser.errors == []
+    assert clean.run(f"{OPEN}.querySelector('.sides').querySelectorAll(':disabled').length") == 2
+    clean.run(f"{audio}.pause()")
 
 
-def test_many_variants_with_long_names_fit_a_phone(browser: Page, tmp_path: Path) -> None:
+def test_a_dot_names_and_opens_its_turn(page: Page, kind: str) -> None:
+    x, y = middle(page, "document.querySelector('#section-3 .strip .dot')")
+    page.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+    told = page.run(f"{TIP}.innerText")
+    assert " ms" in told and (".wav" if kind == "profile" else samples.CASCADE) in told
+    for press in ("mousePressed", "mouseReleased"):
+        page.call("Input.dispatchMouseEvent", type=press, x=x, y=y, button="left", clickCount=1)
+    page.wait(f"document.querySelectorAll('{LISTS[kind]} tr.open').length === 1")
+
+
+def test_all_waterfalls_of_a_row_share_one_axis(compared: Page) -> None:
+    open_row(compared, "names #3")
+    fall = f"{OPEN}.querySelector('.fall')"
+    names = compared.run(f"[...{fall}.querySelectorAll('.groupname')].map((one) => one.innerText)")
+    assert [name.split(" [")[0] for name in names] == [*samples.PATHS]
+    assert STAMP in names[-1]
+    spoken = compared.run(
+        f"[...{OPEN}.querySelectorAll('.partsof tfoot td:nth-child(2)')]"
+        ".map((one) => parseFloat(one.textContent))"
+    )
+
+    def scales() -> list[float]:
+        """Pixels a millisecond by each path's latency as traced, from one zero."""
+        zeros, heard = (
+            compared.run(
+                f"[...{fall}.querySelectorAll('.{kind}')]"
+                ".map((one) => one.getBoundingClientRect().x)"
+            )
+            for kind in ("zero", "heard")
+        )
+        assert len(zeros) == len(heard) == PATHS and len(set(zeros)) == 1
+        return [(x - zeros[0]) / ms for x, ms in zip(heard, spoken, strict=True)]
+
+    before = scales()
+    assert before == pytest.approx([before[0]] * PATHS, rel=0.01)
+    compared.run(f"{fall}.focus()")
+    compared.press("+")
+    compared.settle()
+    after = scales()
+    assert after == pytest.approx([after[0]] * PATHS, rel=0.01)
+    assert after[0] > before[0] * 1.3
+    assert compared.run(f"{fall}.querySelectorAll('.wave').length") == 2 * PATHS
+
+
+def test_a_row_shows_what_each_path_heard_said_and_did(compared: Page) -> None:
+    open_row(compared, "archive #1")
+    panels = f"[...{OPEN}.querySelectorAll('.pathpanel')]"
+    assert compared.run(f"{panels}.map((one) => one.dataset.path)") == [*samples.PATHS]
+    for path in range(PATHS):
+        told = compared.run(f"{panels}[{path}].innerText")
+        assert "search_archive(" in told and "1000000 bytes" in told
+        assert "I am looking." in told
+    assert compared.run(f"{panels}[1].innerText").count("met:") >= 1
+
+
+def test_the_keyboard_and_the_pointer_go_along_a_curve(compared: Page) -> None:
+    compared.run("document.querySelector('.curve').focus()")
+    compared.press("ArrowRight")
+    assert "turn 1" in compared.run(LABEL)
+    compared.press("ArrowRight")
+    first = compared.run(LABEL)
+    assert "turn 2" in first and "95 % interval" in first and samples.CASCADE in first
+    assert not compared.run(f"{TIP}.hidden")
+    compared.press("ArrowDown")
+    assert samples.DIRECT in compared.run(LABEL) and "turn 2" in compared.run(LABEL)
+    compared.press("ArrowDown")
+    assert STAMP in compared.run(LABEL)
+    compared.run("document.querySelector('#section-4 details summary').click()")
+    [shown, *_] = texts(compared, "#section-4 details table")
+    assert first.split("%")[0].strip() in shown
+    x, y = middle(compared, "document.querySelector('.point .solid')")
+    compared.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+    compared.wait(f"!{TIP}.hidden && {TIP}.innerText.includes('turn 1')")
+
+
+def unstamped(page: Page) -> list[str]:
+    """Figures, tables and sections on which the stamp cannot be seen; names that stand without."""
+    found: list[str] = page.run(
+        f"""(() => {{
+          const shown = (node) => Boolean(node && node.getClientRects().length);
+          const bare = [];
+          for (const one of document.querySelectorAll("main > section")) {{
+            if (!shown(one.querySelector("h2 .stamped"))) bare.push(one.id);
+          }}
+          for (const one of document.querySelectorAll("figure")) {{
+            if (!one.querySelector("figcaption .stamped")) bare.push(one.innerText.slice(0, 80));
+          }}
+          for (const one of document.querySelectorAll("table")) {{
+            const of = one.querySelector("caption .stamped")
+              || one.closest("figure")?.querySelector("figcaption .stamped");
+            if (!of) bare.push(one.outerHTML.slice(0, 120));
+          }}
+          const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+          for (let node = walker.nextNode(); node; node = walker.nextNode()) {{
+            const outer = node.parentElement.closest("script, style, pre, #stamp, .compared");
+            if (outer || !node.data.includes("{samples.SIMULATED}")) continue;
+            const near = node.parentElement.textContent;
+            if (!near.includes("{STAMP}")) bare.push(near.slice(0, 100));
+          }}
+          return bare;
+        }})()"""
+    )
+    return found
+
+
+def test_the_stamp_is_on_everything_and_stays_in_sight(compared: Page) -> None:
+    assert compared.run("document.title").startswith(STAMP)
+    open_row(compared, "capital #1")
+    assert unstamped(compared) == []
+    compared.run("window.scrollTo(0, document.documentElement.scrollHeight)")
+    compared.settle()
+    box = "document.getElementById('stamp').getBoundingClientRect()"
+    assert compared.run(f"{box}.top") == 0 and compared.run(f"{box}.height") > 15
+    compared.call("Emulation.setEmulatedMedia", media="print")
+    try:
+        shown = "getComputedStyle(document.querySelector('.watermark'))"
+        assert compared.run(f"{shown}.display") == "block"
+        assert compared.run(f"{shown}.position") == "fixed"
+        assert compared.run("document.getElementById('stamp').getClientRects().length") == 1
+    finally:
+        compared.call("Emulation.setEmulatedMedia", media="")
+
+
+def test_measured_paths_bear_no_stamp(clean: Page, tmp_path: Path) -> None:
+    paths = (samples.CASCADE, samples.DIRECT)
+    clean.open(write("comparison", tmp_path, paths=paths, repeats=1).as_uri())
+    open_row(clean, "sums #1")
+    assert STAMP not in clean.run("document.body.innerText")
+    assert clean.run("document.querySelectorAll('.stamped, #stamp, .watermark').length") == 0
+
+
+def test_many_variants_with_long_names_fit_a_phone(clean: Page, tmp_path: Path) -> None:
     grid = [f"speculative stt=base.en llm=model-{size} turns.hold=0.{size}" for size in range(3, 9)]
-    names = (*grid, "x" * 80)
-    path = report.write(tmp_path, *samples.profile(None, variants=names, files=FEW, repeats=6))
-    browser.errors.clear()
-    browser.open("about:blank")
+    path = write("profile", tmp_path, variants=(*grid, "x" * 80), repeats=6)
     for width in (390, 1440):
-        browser.open(path.as_uri(), width=width)
-        assert browser.run("document.documentElement.scrollWidth") <= width
-        assert browser.run(f"document.querySelectorAll('{FIRST}').length") == 100
-        browser.run("document.querySelector('.more').click()")
-        assert browser.run(f"document.querySelectorAll('{FIRST}').length") == 7 * 4 * 6
-    browser.run("location.hash = 'turn-170'")
-    browser.wait("Boolean(document.querySelector('#turn-170 + .detailrow'))")
-    assert browser.errors == []
+        clean.open(path.as_uri(), width=width)
+        assert clean.run("document.documentElement.scrollWidth") <= width
+        assert len(texts(clean, ROWS["profile"])) == 7 * 4 * 6
 
 
-def test_hostile_texts_are_shown_as_they_are(browser: Page, tmp_path: Path) -> None:
-    hostile = "</script><b id='evil'>x</b><img src=x onerror=document.title='evil'>"
-    header, records = samples.profile(tmp_path, files=FEW, repeats=1)
-    records = [replace(one, file=hostile, transcript=hostile, reply=hostile) for one in records]
-    path = report.write(tmp_path, header | {"models": {"stt": hostile}}, records)
-    browser.errors.clear()
-    browser.open(path.as_uri())
-    browser.run(f"document.querySelector('{FIRST} button').click()")
-    assert browser.run("document.querySelector('#evil, img')") is None
-    assert browser.run("document.title") == "Cascade profile"
-    assert browser.run(f"document.querySelector('{FIRST} button').textContent") == hostile
-    assert browser.errors == []
+def test_hostile_texts_are_shown_as_they_are(clean: Page, tmp_path: Path, kind: str) -> None:
+    hostile = HOSTILE.replace("\0", "")  # of which markup has none
+
+    def change(one: Record) -> Record:
+        return replace(one, file=hostile, transcript=hostile, reply=hostile, reason=hostile)
+
+    header = {"models": {"stt": hostile}, "judge": {"model": hostile, "prompt": hostile}}
+    path = write(kind, tmp_path, change, header=header, repeats=1, summarised=False)
+    clean.open(path.as_uri())
+    clean.run(f"document.querySelector('{ROWS[kind]} button').click()")
+    clean.settle()
+    assert clean.run("document.querySelector('#evil, img')") is None
+    assert clean.run("document.title").endswith(f"Cascade {kind}")
+    shown = clean.run(f"{OPEN}.textContent")
+    assert hostile in shown
 
 
-@pytest.mark.parametrize("size", ["none failed", "all failed", "no turns"])
-def test_a_poor_profile_is_drawn_too(browser: Page, tmp_path: Path, size: str) -> None:
-    header, records = samples.profile(None, files=FEW, repeats=1)
-    if size == "all failed":
-        records = [replace(one, status="timeout", marks={}, spans=()) for one in records]
-    elif size == "no turns":
-        records = []
-    else:
-        records = [one for one in records if one.status == "ok"]
-    path = report.write(tmp_path, header | {"interrupted": True}, records)
-    browser.errors.clear()
-    browser.open("about:blank")
-    browser.open(path.as_uri())
-    browser.run("document.querySelectorAll('button.open').forEach((button) => button.click())")
-    browser.settle()
-    assert browser.run("document.querySelectorAll('main > section').length") == 7
-    assert "was interrupted" in browser.run("document.getElementById('top').innerText")
-    assert browser.errors == []
+def poor(kind: str, what: str) -> dict[str, Any]:
+    """Options of `write` for a run of which there is little, or much."""
+    if what == "all failed":
+        return {"change": lambda one: replace(one, status="failed", marks={}, spans=())}
+    if what == "none failed":
+        return {"keep": lambda one: one.status == "ok"}
+    if what == "nothing measured":
+        return {"keep": lambda one: False}
+    rich = {"profile": {"variants": tuple("abcdefgh")}}
+    return rich.get(kind, {"paths": (*samples.PATHS, "x" * 80, "a b", "wss")})
+
+
+@pytest.mark.parametrize("what", ["none failed", "all failed", "nothing measured", "many systems"])
+def test_a_poor_or_a_rich_run_is_drawn_too(
+    clean: Page, tmp_path: Path, kind: str, what: str
+) -> None:
+    header = {"interrupted": True}
+    path = write(kind, tmp_path, header=header, repeats=1, **poor(kind, what))
+    for width in (390, 1440):
+        clean.open(path.as_uri(), width=width)
+        clean.run(
+            "[...document.querySelectorAll('button.open')].slice(0, 3).forEach((b) => b.click())"
+        )
+        clean.settle()
+        assert clean.run("document.documentElement.scrollWidth") <= width
+    assert clean.run("document.querySelectorAll('main > section').length") == len(SECTIONS[kind])
+    assert "was interrupted" in clean.run("document.getElementById('top').innerText")

@@ -34,7 +34,6 @@ from pipeline.measure.corpus import Item, gather
 from pipeline.measure.pool import make_ready
 from pipeline.measure.record import Record
 from pipeline.measure.summary import summarise
-from pipeline.models.catalogue import Catalogue
 from pipeline.profile import instrument
 from pipeline.profile.instrument import Bounds, measure
 from pipeline.text.alignment import Sound
@@ -190,7 +189,7 @@ class Profile:
                     "turns.hold_ms": "200",
                 },
             )
-            async with LocalEngines(settings, Catalogue.load(settings.models.dir)) as loaded:
+            async with LocalEngines(settings) as loaded:
                 await self._turn("", items[NUMBERS[0]], 0, settings, loaded)
                 for repeat, number in enumerate(NUMBERS, start=1):
                     for stage in ("", *SLOWED):

@@ -13,7 +13,6 @@ import jiwer
 import numpy as np
 import onnxruntime as ort
 import pytest
-import soxr
 from faster_whisper import WhisperModel
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +21,7 @@ from piper.config import SynthesisConfig
 from piper.voice import PiperVoice
 from test_vits import ENDLESS_IDS, HOP, save_voice, tiny_voice
 
+from pipeline.audio.resample import resampled
 from pipeline.config import TtsSettings
 from pipeline.engines import piper
 from pipeline.engines.piper import Piper
@@ -103,9 +103,9 @@ class TestEmbeddedVoice:
         whisper = WhisperModel(str(model), "cpu", compute_type="int8", cpu_threads=1)
         heard = []
         for text in said:
-            sound = joined(speak(mini, text)).astype(np.float32) / 32768
+            sound = resampled(joined(speak(mini, text)), mini.rate, 16000)
             segments, _ = whisper.transcribe(
-                soxr.resample(sound, mini.rate, 16000), language="en", beam_size=1
+                sound.astype(np.float32) / 32768, language="en", beam_size=1
             )
             heard.append(" ".join(segment.text for segment in segments))
         assert jiwer.wer([plain(t) for t in said], [plain(t) for t in heard]) <= 0.1
@@ -323,7 +323,7 @@ def whisper() -> WhisperModel:
 
 
 def recognised(whisper: WhisperModel, sound: Samples, rate: int) -> list[str]:
-    heard = soxr.resample(sound.astype(np.float32) / 32768, rate, 16000)
+    heard = resampled(sound, rate, 16000).astype(np.float32) / 32768
     segments, _ = whisper.transcribe(heard, language="en", beam_size=1)
     return plain(" ".join(segment.text for segment in segments)).split()
 

@@ -24,7 +24,7 @@ from onnx import TensorProto, helper, numpy_helper
 from piper.patch_voice_with_alignment import add_alignment_output
 from piper.phoneme_ids import DEFAULT_PHONEME_ID_MAP
 
-from pipeline.engines import vits
+from pipeline.engines import piper_onnx
 
 CHANNELS = 6
 HOP = 256
@@ -248,10 +248,10 @@ def inputs_of(model: bytes) -> set[str]:
     return {value.name for value in ort.InferenceSession(model).get_inputs()}
 
 
-def in_pieces(halves: vits.Halves, latent: Floats, context: int, **also: Any) -> Floats:
+def in_pieces(halves: piper_onnx.Halves, latent: Floats, context: int, **also: Any) -> Floats:
     session = ort.InferenceSession(halves.vocoder)
     sounds = []
-    for piece in vits.pieces(latent.shape[2], 20, context):
+    for piece in piper_onnx.pieces(latent.shape[2], 20, context):
         part = latent[:, :, piece.left : piece.right]
         sound = session.run(None, {halves.latent: part, **also})[0].reshape(-1)
         sounds.append(sound[(piece.start - piece.left) * HOP :][: (piece.stop - piece.start) * HOP])
@@ -262,7 +262,7 @@ class TestSplit:
     def test_pieces_with_ten_frames_of_context_are_the_whole(self) -> None:
         model = tiny_voice()
         whole = compute(model.SerializeToString(), feeds()).reshape(-1)
-        halves = vits.split(model)
+        halves = piper_onnx.split(model)
         assert halves is not None
         latent = compute(halves.encoder, feeds())
         assert len(whole) == latent.shape[2] * HOP
@@ -272,14 +272,14 @@ class TestSplit:
 
     def test_less_context_is_audible(self) -> None:
         # Without this the test above could pass for a vocoder that looks nowhere but here.
-        halves = vits.split(tiny_voice())
+        halves = piper_onnx.split(tiny_voice())
         assert halves is not None
         latent = compute(halves.encoder, feeds())
         whole = compute(halves.vocoder, {halves.latent: latent}).reshape(-1)
         assert np.abs(in_pieces(halves, latent, 4) - whole).max() > 1e-3
 
     def test_noise_is_drawn_in_the_encoder_alone(self) -> None:
-        halves = vits.split(tiny_voice())
+        halves = piper_onnx.split(tiny_voice())
         assert halves is not None
         session = ort.InferenceSession(halves.encoder)
         given = feeds() | {"scales": np.array([0.7, 2, 0], np.float32)}
@@ -290,7 +290,7 @@ class TestSplit:
 
     def test_halves_share_nothing(self) -> None:
         model = tiny_voice(endless=True)
-        halves = vits.split(model)
+        halves = piper_onnx.split(model)
         assert halves is not None
         encoder, vocoder = (
             onnx.load_model_from_string(half) for half in (halves.encoder, halves.vocoder)
@@ -306,7 +306,7 @@ class TestSplit:
 
     def test_a_speaker_is_passed_to_the_vocoder(self) -> None:
         model = tiny_voice(speakers=3)
-        halves = vits.split(model)
+        halves = piper_onnx.split(model)
         assert halves is not None
         assert inputs_of(halves.encoder) == {"input", "input_lengths", "scales"}
         assert inputs_of(halves.vocoder) == {halves.latent, "sid"}
@@ -326,7 +326,7 @@ class TestSplit:
         ],
     )
     def test_names_that_exporters_give(self, pre: str, weight: str) -> None:
-        halves = vits.split(tiny_voice(pre=pre, weight=weight))
+        halves = piper_onnx.split(tiny_voice(pre=pre, weight=weight))
         assert halves is not None
         assert halves.latent == "/Mul_7_output_0"
 
@@ -341,13 +341,13 @@ class TestSplit:
         ids=["no vocoder", "needs the settings", "draws noise", "nothing"],
     )
     def test_what_cannot_be_cut_is_left_whole(self, model: onnx.ModelProto) -> None:
-        assert vits.split(model) is None
+        assert piper_onnx.split(model) is None
 
 
 class TestDurations:
     def test_they_are_what_pipers_own_tool_shows(self) -> None:
         model = tiny_voice()
-        found = vits.durations(model)
+        found = piper_onnx.durations(model)
         patched = onnx.ModelProto()
         patched.CopyFrom(model)
         assert found is not None
@@ -355,7 +355,7 @@ class TestDurations:
         session = ort.InferenceSession(patched.SerializeToString())
         sound, expected = session.run(None, feeds())
         assert expected.sum() * HOP == sound.size
-        halves, whole = vits.split(model), vits.timed(model)
+        halves, whole = piper_onnx.split(model), piper_onnx.timed(model)
         assert halves is not None
         assert halves.timed
         for told in (halves.encoder, whole):
@@ -366,10 +366,10 @@ class TestDurations:
     def test_a_voice_that_was_patched_is_taken_as_it_is(self) -> None:
         model = tiny_voice()
         name = add_alignment_output(model)
-        found, halves = vits.durations(model), vits.split(model)
+        found, halves = piper_onnx.durations(model), piper_onnx.split(model)
         assert found is not None
         assert found.name == name
-        assert vits.timed(model) is None
+        assert piper_onnx.timed(model) is None
         assert halves is not None
         assert halves.timed
         outputs = [o.name for o in ort.InferenceSession(halves.encoder).get_outputs()]
@@ -383,9 +383,9 @@ class TestDurations:
             model.graph.node.append(helper.make_node("Ceil", ["/enc_p/Gather_output_0"], ["x"]))
         else:
             ceil.op_type = "Round"
-        halves = vits.split(model)
-        assert vits.durations(model) is None
-        assert vits.timed(model) is None
+        halves = piper_onnx.split(model)
+        assert piper_onnx.durations(model) is None
+        assert piper_onnx.timed(model) is None
         assert halves is not None
         assert not halves.timed
 
@@ -394,7 +394,7 @@ class TestDurations:
         [ceil] = [node for node in model.graph.node if node.op_type == "Ceil"]
         ceil.op_type = "Round"
         model.graph.node.append(helper.make_node("Ceil", ["/dec/sound"], ["x"]))
-        halves = vits.split(model)
+        halves = piper_onnx.split(model)
         assert halves is not None
         assert not halves.timed
         assert len(ort.InferenceSession(halves.encoder).get_outputs()) == 1
@@ -403,7 +403,7 @@ class TestDurations:
 class TestPieces:
     @given(frames=st.integers(1, 5000), first=st.integers(4, 1000), context=st.integers(0, 100))
     def test_each_frame_once_and_in_order(self, frames: int, first: int, context: int) -> None:
-        pieces = vits.pieces(frames, first, context)
+        pieces = piper_onnx.pieces(frames, first, context)
         assert pieces[0].start == 0
         assert pieces[-1].stop == frames
         assert all(a.stop == b.start for a, b in pairwise(pieces))
@@ -414,21 +414,21 @@ class TestPieces:
 
     @given(frames=st.integers(1, 5000), first=st.integers(4, 200))
     def test_lengths_grow_to_a_bound(self, frames: int, first: int) -> None:
-        lengths = [p.stop - p.start for p in vits.pieces(frames, first, 10)]
+        lengths = [p.stop - p.start for p in piper_onnx.pieces(frames, first, 10)]
         assert lengths[0] <= first + first // 2
         for before, length in pairwise(lengths[:-1]):
-            assert length == min(before * vits.GROWTH, first * vits.LONGEST)
-        assert lengths[-1] <= first * vits.LONGEST + first // 2
+            assert length == min(before * piper_onnx.GROWTH, first * piper_onnx.LONGEST)
+        assert lengths[-1] <= first * piper_onnx.LONGEST + first // 2
         assert len(lengths) == 1 or lengths[-1] > first // 2
 
     def test_no_frames_no_pieces(self) -> None:
-        assert vits.pieces(0, 20, 10) == []
+        assert piper_onnx.pieces(0, 20, 10) == []
 
     @given(frames=st.integers(1, 5000), first=st.integers(20, 200))
     def test_a_piece_is_made_while_those_before_it_play(self, frames: int, first: int) -> None:
-        # The claim of `vits.GROWTH`: at 0.3 of real time, from the first piece on, without a gap.
+        # The claim of `GROWTH`: at 0.3 of real time, from the first piece on, without a gap.
         made = played_to = 0.0
-        for i, piece in enumerate(vits.pieces(frames, first, 10)):
+        for i, piece in enumerate(piper_onnx.pieces(frames, first, 10)):
             made += 0.3 * (piece.right - piece.left)
             if i == 0:
                 played_to = made

@@ -27,7 +27,6 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import (  # noqa: E4
 )
 from opentelemetry.trace import SpanKind, StatusCode  # noqa: E402
 
-from pipeline.measure import otel  # noqa: E402
 from pipeline.measure.otel import LOCAL, TurnSpans, exported, wanted  # noqa: E402
 
 MS = 1_000_000
@@ -194,12 +193,10 @@ async def test_there_are_spans_where_they_are_asked_for(
         ("http://user:secret@127.0.0.1:1", "openai", "chat"),
     ],
 )
-async def test_who_runs_the_model_is_told(
-    monkeypatch: pytest.MonkeyPatch, model: str, provider: str, name: str
-) -> None:
-    memory = in_memory(monkeypatch)
+async def test_who_runs_the_model_is_told(model: str, provider: str, name: str) -> None:
+    memory = InMemorySpanExporter()
     llm = LlmSettings(model=model, api_key="key")
-    async with exported("a", llm, MODELS, Clock()) as spans:
+    async with exported("a", llm, MODELS, Clock(), exporters=lambda: [memory]) as spans:
         assert spans is not None
         spans.turn(1, MARKS)
     chat = {span.name: span for span in memory.get_finished_spans()}[name]
@@ -216,15 +213,13 @@ async def test_an_exporter_that_is_not_there_is_a_warning(
     assert "pigeon: there is no such exporter" in caplog.text
 
 
-async def test_an_exporter_that_breaks_breaks_nothing(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_an_exporter_that_breaks_breaks_nothing(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(InMemorySpanExporter):
         def export(self, spans: Any) -> Any:
             raise OSError("no line")
 
-    in_memory(monkeypatch, Broken())
-    async with exported("a", LlmSettings(), MODELS, Clock()) as spans:
+    exporters = lambda: [Broken()]  # noqa: E731
+    async with exported("a", LlmSettings(), MODELS, Clock(), exporters=exporters) as spans:
         assert spans is not None
         spans.turn(1, MARKS)
         spans.turn(2, {**MARKS, "speech.end": "no time"})  # type: ignore[dict-item]
@@ -233,7 +228,7 @@ async def test_an_exporter_that_breaks_breaks_nothing(
 
 
 async def test_the_loop_goes_on_while_an_exporter_hangs(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     arrived, answer = threading.Event(), threading.Event()
 
@@ -243,11 +238,13 @@ async def test_the_loop_goes_on_while_an_exporter_hangs(
             answer.wait()
             return super().export(spans)
 
-    memory = in_memory(monkeypatch, Hanging())
-    monkeypatch.setattr(otel, "CLOSE_S", 0.2)
+    memory = Hanging()
+    settings = LlmSettings()
 
     async def export() -> None:
-        async with exported("a", LlmSettings(), MODELS, Clock()) as spans:
+        async with exported(
+            "a", settings, MODELS, Clock(), exporters=lambda: [memory], close_s=0.2
+        ) as spans:
             assert spans is not None
             spans.turn(1, MARKS)
 
@@ -261,13 +258,3 @@ async def test_the_loop_goes_on_while_an_exporter_hangs(
     assert memory.get_finished_spans() == ()
     assert "could not be sent" in caplog.text
     answer.set()
-
-
-def in_memory(
-    monkeypatch: pytest.MonkeyPatch, memory: InMemorySpanExporter | None = None
-) -> InMemorySpanExporter:
-    """Have spans go to memory, or to an exporter that misbehaves."""
-    memory = memory or InMemorySpanExporter()
-    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "memory")
-    monkeypatch.setattr(otel, "_exporters", lambda: [memory])
-    return memory

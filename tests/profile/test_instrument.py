@@ -36,7 +36,6 @@ from pipeline.measure.pool import make_ready
 from pipeline.measure.record import Record
 from pipeline.measure.recording import Unwritten
 from pipeline.measure.wav import stereo
-from pipeline.models.catalogue import Catalogue
 from pipeline.profile.instrument import Bounds, measure
 from pipeline.trace import MarkLine
 
@@ -71,7 +70,7 @@ class Studio:
 async def opened(folder: Path) -> AsyncGenerator[Studio]:
     async with LlmServer(reply("ready")) as server:
         settings = load(None, {"llm.model": server.url})
-        async with LocalEngines(settings, Catalogue.load(settings.models.dir)) as engines:
+        async with LocalEngines(settings) as engines:
             yield Studio(server, engines, folder)
 
 

@@ -20,7 +20,6 @@ from pipeline.profile.what_if import (
     HOLD,
     Change,
     ChangedCost,
-    Setup,
     forecast,
     lacking,
     parse,
@@ -275,7 +274,7 @@ def test_no_change_gives_what_was_measured_whatever_the_marks(
     marks: dict[str, int], whole: bool, wav: int | None
 ) -> None:
     turn = record(marks, wav_voice_to_voice_ns=wav)
-    same = replay(turn, {}, Setup(500, whole=whole))
+    same = replay(turn, {}, 500, whole=whole)
     assert same.marks == marks
     assert same.timeline == turn.timeline
     expected = marks["heard.first"] - marks["speech.end"] if wav is None else wav
@@ -286,7 +285,7 @@ def test_no_change_gives_what_was_measured_whatever_the_marks(
 def test_parts_sum_to_the_latency_whatever_the_marks_and_the_change(
     marks: dict[str, int], whole: bool, change: Change
 ) -> None:
-    predicted = replay(record(marks), change, Setup(500, whole=whole))
+    predicted = replay(record(marks), change, 500, whole=whole)
     assert predicted.marks.keys() == marks.keys()
     assert tuple(predicted.timeline.parts) == PARTS
     assert sum(predicted.timeline.parts.values()) == predicted.timeline.total_ns
@@ -305,7 +304,7 @@ def test_a_slower_stage_never_makes_the_reply_earlier(
     turn: Record, name: str, slow: int, more: int, others: dict[str, ChangedCost]
 ) -> None:
     def at(cost: ChangedCost) -> int:
-        return replay(turn, {**others, name: cost}, Setup(500)).voice_to_voice_ns
+        return replay(turn, {**others, name: cost}, 500).voice_to_voice_ns
 
     assert at(ChangedCost("shift", slow)) <= at(ChangedCost("shift", slow + more))
     assert at(ChangedCost("set", slow)) <= at(ChangedCost("set", slow + more))
@@ -329,29 +328,27 @@ SPECULATIVE = marks_of(
 
 
 def test_a_faster_recogniser_buys_nothing_where_all_was_hidden() -> None:
-    faster = replay(record(SPECULATIVE), parse("stt=0x"), Setup(500))
+    faster = replay(record(SPECULATIVE), parse("stt=0x"), 500)
     assert faster.marks["stt.final"] == 1135 * MS
     assert faster.voice_to_voice_ns == 550 * MS
 
 
 def test_what_comes_to_light_is_what_the_hold_no_longer_hides() -> None:
-    predicted = replay(record(SPECULATIVE), parse("llm.first_token=+300ms"), Setup(500))
+    predicted = replay(record(SPECULATIVE), parse("llm.first_token=+300ms"), 500)
     assert predicted.marks["llm.first_token"] == 1570 * MS
     # First sound at 1641, 121 ms after the commit; 20 to the loudspeaker, 10 to the ear.
     assert predicted.voice_to_voice_ns == (1641 + 20 + 10 - 1000) * MS
     parts = predicted.timeline.parts
     assert (parts["endpoint"], parts["llm_first_token"], parts["stt"]) == (520 * MS, 50 * MS, 0)
     # A longer hold hides it again.
-    hidden = replay(
-        record(SPECULATIVE), parse("llm.first_token=+300ms,turns.hold_ms=700"), Setup(500)
-    )
+    hidden = replay(record(SPECULATIVE), parse("llm.first_token=+300ms,turns.hold_ms=700"), 500)
     assert hidden.voice_to_voice_ns == 750 * MS
 
 
 def test_a_hold_that_the_words_moved_stays() -> None:
     change = parse("turns.hold_ms=1000")
-    assert replay(record(SPECULATIVE, hold_ms=256.0), change, Setup(500)).marks == SPECULATIVE
-    moved = replay(record(SPECULATIVE, hold_ms=500.0), change, Setup(500))
+    assert replay(record(SPECULATIVE, hold_ms=256.0), change, 500).marks == SPECULATIVE
+    moved = replay(record(SPECULATIVE, hold_ms=500.0), change, 500)
     assert moved.marks["committed"] == 2020 * MS
 
 
@@ -362,33 +359,32 @@ def test_the_first_clause_waits_for_its_words() -> None:
     turn = record(SPECULATIVE, spans=spans)
 
     def clause(spec: str) -> int:
-        return replay(turn, parse(spec), Setup(500)).marks["clause.first"] // MS
+        return replay(turn, parse(spec), 500).marks["clause.first"] // MS
 
     assert clause("llm.tokens=0.5x") == 1285
     assert clause("llm.tokens=2ms") == 1276
     assert clause("llm.tokens=+20ms") == 1360
 
 
-def test_a_clause_that_takes_long_is_cut_at_the_deadline() -> None:
-    """Of tokens that come 40 ms apart three are there after 80 ms."""
+def test_a_clause_that_is_overdue_is_cut_at_its_second_word() -> None:
+    """Of tokens that come 40 ms apart three are there after 80 ms: later than the deadline."""
     times = [1270, 1280, 1290, 1300]
     spans = tuple(Span("llm", "word", (at - 10) * MS, at * MS) for at in times)
-    # The end of the turn is past: before it nothing is overdue.
-    turn = record({**SPECULATIVE, "committed": 1200 * MS}, spans=spans)
 
-    def clause(spec: str, deadline_ms: float) -> int:
-        return replay(turn, parse(spec), Setup(500, deadline_ms)).marks["clause.first"] // MS
+    def clause(spec: str, committed_ms: int) -> int:
+        marks = {**SPECULATIVE, "committed": committed_ms * MS}
+        return replay(record(marks, spans=spans), parse(spec), 500).marks["clause.first"] // MS
 
-    assert clause("llm.tokens=4x", 1000) == 1270 + 120
-    assert clause("llm.tokens=4x", 100) == 1270 + 100
-    assert clause("llm.tokens=4x", 50) == 1270 + 80
-    assert clause("llm.tokens=1x", 10) == 1300
+    assert clause("llm.tokens=4x", 1200) == 1270 + 80
+    assert clause("llm.tokens=1x", 1200) == 1300
+    # Before the end of the turn nothing is overdue.
+    assert clause("llm.tokens=4x", 1520) == 1270 + 120
 
 
 def test_the_settings_are_the_variants_where_it_differs() -> None:
-    settings = {"turns": {"hold_ms": 700}, "reply": {"mode": "overlapped"}}
-    assert Setup.of(settings, {"reply.mode": "sequential"}) == Setup(700, whole=True)
-    assert Setup.of(settings, {"turns.hold_ms": 300, "stt.model": "x"}) == Setup(300)
+    header = {**HEADER, "variants": {"overlapped": {"turns.hold_ms": 300}}}
+    one = forecast(header, [turn(1)], parse("turns.hold_ms=2x"))["overlapped"]
+    assert one["difference_ms"]["median"] == 300
 
 
 def test_the_textbook_cascade_waits_for_the_last_word_and_the_last_sound() -> None:
@@ -407,10 +403,10 @@ def test_the_textbook_cascade_waits_for_the_last_word_and_the_last_sound() -> No
         playout__first=2160,
         heard__first=2170,
     )
-    faster = replay(record(marks), parse("llm.tokens=0.5x,tts=0.5x"), Setup(500, whole=True))
+    faster = replay(record(marks), parse("llm.tokens=0.5x,tts=0.5x"), 500, whole=True)
     assert faster.voice_to_voice_ns == (1170 - 100 - 25 - 100) * MS
 
 
 def test_a_turn_without_a_reply_is_refused() -> None:
     with pytest.raises(ValueError, match="no latency"):
-        replay(record({"speech.end": 0}), {}, Setup(500))
+        replay(record({"speech.end": 0}), {}, 500)

@@ -25,7 +25,7 @@ from pipeline.serve.script import (
     load,
     preset,
 )
-from pipeline.serve.speech import at_rate, hum, pieces, speak, texts
+from pipeline.serve.speech import pieces, speak, texts
 
 FAULTS = st.none() | st.builds(
     Fault,
@@ -197,7 +197,3 @@ def test_pieces_make_up_the_reply(text: str, samples: int) -> None:
     # Faster than it plays.
     total = sum(piece.wait_ns for piece in made)
     assert total <= samples * 1_000_000_000 // RATE // 4
-
-
-def test_sound_at_another_rate_has_its_length() -> None:
-    assert len(at_rate(hum("a" * 15), 16_000)) == 16_000

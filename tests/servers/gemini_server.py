@@ -26,11 +26,12 @@ import trustme
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 
+from pipeline.audio.resample import resampled
 from pipeline.clock import NS_PER_MS, Clock
 from pipeline.errors import BadInput
 from pipeline.serve.requests import RATE
 from pipeline.serve.script import Fault, FaultTime, Latencies, Script, ScriptedTurn
-from pipeline.serve.speech import ReplyPiece, UtteranceFinder, at_rate, hum, pieces
+from pipeline.serve.speech import ReplyPiece, UtteranceFinder, hum, pieces
 from pipeline.serve.wire import Wire, sleep_until
 from pipeline.speech_to_speech.gemini import NON_BLOCKING
 
@@ -466,7 +467,7 @@ class Talk:
 def made(text: str, rate: int = RATE) -> list[ReplyPiece]:
     """A reply in pieces, hummed."""
     sound = hum(text)
-    return list(pieces(text, sound if rate == RATE else at_rate(sound, rate)))
+    return list(pieces(text, sound if rate == RATE else resampled(sound, RATE, rate)))
 
 
 def snake(message: Message) -> Message:

@@ -14,9 +14,11 @@ from pipeline.events import Event, Failure, Frame, Samples
 from pipeline.speech_to_speech.brief import Facts
 from pipeline.speech_to_speech.connection import ApiSession
 from pipeline.speech_to_speech.ledger import Parcel, ProtocolCore
-from pipeline.speech_to_speech.wire_errors import Denied, WireErrors
+from pipeline.speech_to_speech.wire_errors import RENEWABLE, Denied, WireErrors
 
 GUARD_S = 10
+
+KEY = "AIzaSyNobodyMayEverReadThis-0123456789"
 
 
 class Core(ProtocolCore):
@@ -164,3 +166,37 @@ async def test_a_session_that_cannot_begin_keeps_nothing() -> None:
     with pytest.raises(StageError, match="no"):
         await session.__aenter__()
     assert session.released and session.facts is None
+
+
+async def test_a_session_can_be_left_while_it_connects_again() -> None:
+    wire = Wire()
+    wire.end.set_exception(lost())
+    async with asyncio.timeout(GUARD_S), Session(wire, Wire(), retries_s=(GUARD_S,)) as session:
+        while not wire.closed:
+            await asyncio.sleep(0.01)
+    assert session.released and session.reconnects == 0
+
+
+@pytest.mark.parametrize(
+    ("renewable", "code", "reason", "said", "definite"),
+    [
+        (None, 1007, f"API key {KEY} not valid. Pass a valid one.", "refuses the key", True),
+        (None, 1011, "You exceeded your current quota, please check your plan", "quota", True),
+        (None, 1008, "models/x is not found for API version v1", "no model 'm'", True),
+        (None, 1008, "Internal error.", r"closed the connection \(1008: Internal", False),
+        (None, 1000, "", r"closed the connection \(1000\)$", False),
+        (RENEWABLE, 1011, "You exceeded your quota", "closed the connection .*quota", False),
+        (RENEWABLE, 3000, "invalid_api_key", "refuses the key .*set A_KEY", True),
+        (RENEWABLE, 4000, "no more", r"closed the connection \(4000: no more\)", True),
+        (None, 1006, "Abnormal closure.", "the connection broke", False),
+    ],
+)
+def test_reasons_for_closing(
+    renewable: tuple[int, ...] | None, code: int, reason: str, said: str, definite: bool
+) -> None:
+    errors = WireErrors("host", "m", "A_KEY", "this", renewable)
+    error = errors.closed_with(code, reason)
+    assert error.fatal is definite
+    assert KEY not in str(error)
+    with pytest.raises(StageError, match=said):
+        raise error

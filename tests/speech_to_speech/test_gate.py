@@ -55,11 +55,6 @@ def test_silence_does_not_pass() -> None:
     assert passed(silence(2000), [160]) == []
 
 
-def test_hiss_below_the_threshold_does_not_pass() -> None:
-    hiss = np.random.default_rng(1).integers(-60, 60, RATE).astype(np.int16)
-    assert passed(hiss, [160]) == []
-
-
 def test_a_click_does_not_pass() -> None:
     stream = silence(500)
     stream[1000:1004] = 20_000
@@ -71,11 +66,6 @@ def test_sound_passes_with_its_pauses_until_the_hold_is_over() -> None:
     [(start, end)] = spans(passed(stream, [FRAME]))
     assert start == RATE // 10
     assert end == 600 * RATE // 1000 + HOLD
-
-
-def test_sound_after_the_hold_begins_anew() -> None:
-    stream = np.concatenate([sound(100), silence(400), sound(100), silence(400)])
-    assert len(spans(passed(stream, [160]))) == 2
 
 
 def test_a_piece_passes_from_its_start_on_so_that_sound_keeps_its_time() -> None:

@@ -406,6 +406,13 @@ def test_a_call_that_is_open_when_the_connection_is_lost_is_cancelled() -> None:
     assert line.result("c1") == []
 
 
+def test_an_error_that_ends_nothing_is_told_without_a_key() -> None:
+    line = Line()
+    error = {"type": "server_error", "code": "oops", "message": "Sorry about sk-1234."}
+    line.server("error", error=error)
+    assert line.of(Failure) == [Failure(0, "direct", ": Sorry about [key] (oops)", False)]
+
+
 def test_usage_is_told_in_parts() -> None:
     line = Line()
     for seconds in (15.0, 30.5, 30.5):

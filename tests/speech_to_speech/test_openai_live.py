@@ -19,21 +19,19 @@ from support.cli_child import read_wav, recording
 
 from pipeline.clock import Clock
 from pipeline.engines.tools import Tool
-from pipeline.errors import BadInput, CascadeError, StageError
+from pipeline.errors import CascadeError, StageError
 from pipeline.events import (
     Event,
     Failure,
     Frame,
     ReplyAudio,
     ReplyDone,
-    ReplyInterrupted,
     ReplyStarted,
     ReplyText,
     Samples,
     SpeechStarted,
     SpeechStopped,
     ToolCall,
-    ToolCancelled,
     Transcript,
     Usage,
 )
@@ -255,33 +253,6 @@ async def test_without_tools_nothing_is_delegated_to_a_backend() -> None:
     assert "delegation" not in server.calls[0].config
 
 
-async def test_the_model_gives_way_to_the_user() -> None:
-    async def script(call: Call) -> None:
-        await call.said("Once upon a time ", "there was ")
-        await call.sound(2000)
-        await call.heard(0.8)
-        await call.silence(400)
-        await call.heard(3.5)
-        await call.said("Yes?")
-        await call.sound(500)
-        await call.silence()
-
-    async with LiveServer(script) as server, talk(server) as talking:
-        while sum(len(e.frame.samples) for e in talking.of(ReplyAudio)) < 2 * RATE:
-            await asyncio.sleep(0.005)
-        await talking.session.heard("reply-0", RATE)
-        await talking.say(spoken())
-        stopped = await talking.until(ReplyInterrupted)
-        done = await talking.until(ReplyDone, 2)
-    assert stopped == ReplyInterrupted(0, "reply-0", "Once upon a")
-    assert talking.of(ReplyDone)[0] == ReplyDone(0, "reply-0", "interrupted")
-    assert done == ReplyDone(1, "reply-1", "completed")
-    assert [m.content for m in talking.session.history] == [
-        "Once upon a time there was",
-        "Yes?",
-    ]
-
-
 CALL = {"type": "function_call", "status": "completed", "name": "weather"}
 USED = {"input_tokens": 90, "output_tokens": 7, "input_tokens_details": {"cached_tokens": 64}}
 
@@ -427,16 +398,6 @@ async def test_nobody_there() -> None:
     assert "cannot be reached" in str(error)
 
 
-async def test_no_key_and_a_wrong_option_are_told_before_anything_runs(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    with pytest.raises(BadInput, match="delegation is one of responses, client, not 'x'"):
-        LiveSession(target(delegation="x"), BRIEF, Trace(), Clock())
-    monkeypatch.setenv("OPENAI_API_KEY", " ")
-    with pytest.raises(BadInput, match="there is no key; set OPENAI_API_KEY"):
-        LiveSession(target(), BRIEF, Trace(), Clock())
-
-
 async def test_a_server_that_closes_in_the_middle_of_a_reply_and_does_so_again() -> None:
     async def script(call: Call) -> None:
         await call.heard(1.0)
@@ -457,23 +418,6 @@ async def test_a_server_that_closes_in_the_middle_of_a_reply_and_does_so_again()
     assert ReplyDone(1, "reply-1", "failed") in talking.events
     assert isinstance(talking.events[-1], ReplyDone) and talking.events[-1].status == "failed"
     assert "failed" in talking.trace.marks(1)
-
-
-async def test_a_call_that_is_open_when_the_connection_is_lost_is_cancelled() -> None:
-    async def script(call: Call) -> None:
-        await call.heard(1.0)
-        await calling(call, "c1")
-        call.socket.transport.abort()
-
-    async with LiveServer(script, idle) as server, talk(server, WITH_TOOLS) as talking:
-        await talking.say(spoken())
-        await talking.until(ToolCall)
-        cancelled = await talking.until(ToolCancelled)
-        await talking.session.tool_result("c1", "too late")
-        while not talking.session.reconnects:
-            await talking.quiet(20)
-    assert cancelled == ToolCancelled(1, "c1")
-    assert not server.calls[1].of("response.item.create")
 
 
 async def test_a_connection_that_the_server_denies_is_not_made_again() -> None:
@@ -522,21 +466,6 @@ async def test_a_lost_connection_is_made_again_with_the_history_as_text() -> Non
     assert [u.seconds for u in talking.of(Usage)] == [3.0]
 
 
-async def test_a_connection_that_cannot_be_made_again_is_the_end() -> None:
-
-    async def script(call: Call) -> None:
-        await call.heard(0.5)
-        server._refuse = 503
-        call.socket.transport.abort()
-
-    async with LiveServer(script) as server, talk(server) as talking:
-        await talking.say(spoken())
-        failure = await talking.until(Failure, 2)
-    assert failure.fatal
-    assert "the connection broke; and then: 127.0.0.1" in failure.message
-    assert "answers 503" in failure.message
-
-
 @pytest.mark.parametrize(("reason", "again"), [("expired", True), ("content", False)])
 async def test_a_session_that_the_server_ends(reason: str, again: bool) -> None:
 
@@ -552,20 +481,6 @@ async def test_a_session_that_the_server_ends(reason: str, again: bool) -> None:
     assert f"the session ended ({reason})" in failure.message
     assert failure.fatal is not again
     assert talking.of(Usage)[0].seconds == 9
-
-
-async def test_errors_that_the_session_survives() -> None:
-    async def script(call: Call) -> None:
-        error = {"type": "server_error", "code": "oops", "message": f"Sorry about {KEY}."}
-        await call.event("error", error=error)
-        await answering("It is five.")(call)
-
-    async with LiveServer(script) as server, talk(server) as talking:
-        await talking.say(spoken())
-        failure = await talking.until(Failure)
-        await talking.until(ReplyDone)
-    assert not failure.fatal
-    assert failure.message.endswith("Sorry about [key]. (oops)")
 
 
 async def test_messages_that_nobody_can_read_are_survived(
@@ -589,36 +504,6 @@ async def test_a_server_that_says_nothing_at_all_can_be_left() -> None:
         await talking.quiet(2000)
     assert {type(event) for event in talking.events} == {SpeechStarted, SpeechStopped}
     assert server.calls[0].of("session.close")
-
-
-async def test_leaving_a_server_that_neither_reads_nor_closes() -> None:
-    leave = asyncio.Event()
-    ids = [f"c{number}" for number in range(20)]
-
-    async def script(call: Call) -> None:
-        await call.heard(1.0)
-        await calling(call, *ids)
-        call.socket.transport.pause_reading()
-        await leave.wait()
-        call.socket.transport.abort()
-
-    async def fill(talking: Talk) -> None:
-        """More than any buffer on the way takes."""
-        for name in ids:
-            await talking.session.tool_result(name, "x" * 1_000_000)
-
-    async with LiveServer(script) as server:
-        async with asyncio.timeout(8), talk(server, WITH_TOOLS) as talking:
-            await talking.say(spoken())
-            await talking.until(ToolCall, len(ids))
-            filling = asyncio.create_task(fill(talking))
-            line = talking.session._connection._connection.transport
-            while not line.get_write_buffer_size():
-                await asyncio.sleep(0.01)
-            filling.cancel()
-        leave.set()
-    # The socket is let go of, though nobody closed its other end then.
-    assert line.get_extra_info("socket").fileno() == -1
 
 
 async def test_leaving_in_the_middle_of_a_reply() -> None:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from pipeline.audio.echo import Echo
 from pipeline.audio.playout import Playout
-from pipeline.audio.resample import Resampler
+from pipeline.audio.resample import resampled
 from pipeline.clock import NS_PER_S
 from pipeline.events import Frame, Samples
 from support.cli_child import read_wav, recording
@@ -65,7 +65,7 @@ class Room:
         response = late * 0.5 / np.sqrt(np.sum(late**2))
         response[0] = 1
         response *= 10 ** (self.gain_db / 20) / np.sqrt(np.sum(response**2))
-        sound = converted(played, self.speaker_rate, self.mic_rate).astype(float)
+        sound = resampled(played, self.speaker_rate, self.mic_rate).astype(float)
         length = 1 << (len(sound) + size).bit_length()
         spectrum = np.fft.rfft(sound, length) * np.fft.rfft(response, length)
         shift = int(self.delay_s * self.mic_rate)
@@ -95,12 +95,6 @@ class Heard:
     frames: list[tuple[Frame, Frame]] = field(default_factory=list)
 
 
-def converted(samples: Samples, rate_in: int, rate_out: int) -> Samples:
-    """The same sound at another rate."""
-    resampler = Resampler(rate_in, rate_out)
-    return np.concatenate([resampler.push(samples), resampler.flush()])
-
-
 def speech(numbers: Sequence[int], pause_s: float, *, before_s: float = 0.0) -> Samples:
     """Recordings one after the other, with pauses; 16 kHz."""
     pieces = [np.zeros(int(before_s * 16_000), np.int16)]
@@ -126,7 +120,7 @@ def hold(room: Room, echo: Echo, reply: Samples, user: Samples) -> Heard:
     n = int(seconds * room.mic_rate)
     back = room.echo(np.concatenate(played), n)
     voice = np.zeros(n)
-    spoken = converted(user, 16_000, room.mic_rate)[:n]
+    spoken = resampled(user, 16_000, room.mic_rate)[:n]
     voice[: len(spoken)] = spoken
     sound = back + voice + rng.normal(0, NOISE, n)
     mic = np.clip(np.rint(sound), -32768, 32767).astype(np.int16)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pipeline.measure.html.turns import LABELS
 from pipeline.measure.stats import LEVEL
+from pipeline.measure.waterfall import LABELS
 
 TOPICS = {
     "answer": "Answers",
@@ -26,11 +26,30 @@ UNDECIDED = "no difference shown"
 
 WHOLE = "voice_to_voice_ms"
 
+NOTES = {
+    "Unmeasurable turns": "They were answered, but noise after the speech hides when it ended.",
+    "Median to the answer": "To the first audible sample that is no filler such as “one moment”.",
+    "Round trip": "To the server and back, measured beside each conversation.",
+    "Connecting": "Until the server was ready to hear; in no latency, for the connection is open.",
+    "Word error rate": "Of the transcript that the path gave, against what was said; less is "
+    "better.",
+    "All expectations": "The difference is of turns in which all were met.",
+    "Median time to the call": "From the true end of the user's speech.",
+    "Median time to silence": "From the first voiced sample of the interruption to the last "
+    "audible one of the reply.",
+    "Right memory": "Whether the model's history holds what was heard, and nothing that was not.",
+    "Processor, per minute": "Processor time of this machine; that of others, behind an API, is in "
+    "the price.",
+    "Energy, per minute": "Of the processor, where the machine tells.",
+    "Replies with gaps": "The next sound was not there in time.",
+}
+"""What a row is, where its label does not say so."""
+
 Variant = Mapping[str, Any]
 Cell = dict[str, Any]
 Figure = Callable[[Variant], Cell | None]
-Row = tuple[str, str, Figure, str]
-"""Label, unit, what gives the cell of a path, and what the row is."""
+Row = tuple[str, str, Figure]
+"""Label, unit, what gives the cell of a path."""
 
 
 def by_path(summary: Mapping[str, Any]) -> dict[str, Variant]:
@@ -45,16 +64,28 @@ def measures(
     """The tables of all paths side by side; rows of which no path has anything are left out."""
     variants = by_path(summary)
     each = [variants.get(path, {}) for path in paths]
+    about = {_name(key): str(told) for key, told in (header.get("figures") or {}).items()}
+    notes = {**NOTES, **about}
     found = []
     for title, caption, rows in _tables(each, header):
         made = [
-            {"label": label, "unit": unit, "note": note, "cells": [figure(one) for one in each]}
-            for label, unit, figure, note in rows
+            {
+                "label": label,
+                "unit": unit,
+                "note": notes.get(label, ""),
+                "cells": [figure(one) for one in each],
+            }
+            for label, unit, figure in rows
         ]
         filled = [row for row in made if any(row["cells"])]
         if filled:
             found.append({"title": title, "caption": caption, "rows": filled})
     return found
+
+
+def _name(key: str) -> str:
+    """What a figure of the server's is called."""
+    return key.replace("_", " ").capitalize()
 
 
 def _tables(
@@ -66,21 +97,15 @@ def _tables(
         "From the true end of the user's speech to the first audible sample of the reply, both by "
         f"the stereo WAV, with {100 * LEVEL:.0f} % intervals of the median.",
         [
-            ("Median", "ms", _median(WHOLE, f"against_first.{WHOLE}"), ""),
-            ("90th percentile", "ms", _value(f"{WHOLE}.p90"), ""),
-            ("95th percentile", "ms", _value(f"{WHOLE}.p95"), ""),
-            (
-                "Unmeasurable turns",
-                "count",
-                lambda one: _value("unmeasurable")(one) if one.get("unmeasurable") else None,
-                "They were answered, but noise after the speech hides when it ended.",
-            ),
-            ("Slowest", "ms", _value(f"{WHOLE}.max"), ""),
+            ("Median", "ms", _median(WHOLE, f"against_first.{WHOLE}")),
+            ("90th percentile", "ms", _value(f"{WHOLE}.p90")),
+            ("95th percentile", "ms", _value(f"{WHOLE}.p95")),
+            ("Unmeasurable turns", "count", _value("unmeasurable", least=1)),
+            ("Slowest", "ms", _value(f"{WHOLE}.max")),
             (
                 "Median to the answer",
                 "ms",
                 _median("answering.ms", "against_first.answering_ms", _fillers),
-                "To the first audible sample that is no filler such as \u201cone moment\u201d.",
             ),
         ],
     )
@@ -89,16 +114,10 @@ def _tables(
         "Medians of the parts of that latency, as traced here: they need not sum to the median of "
         "the whole. A speech model is one part: what it does inside is not told.",
         [
-            (
-                LABELS[name],
-                "ms",
-                _median(f"parts_ms.{name}", f"against_first.parts_ms.{name}"),
-                "",
-            )
-            for name in _keys(each, "parts_ms", LABELS)
+            (LABELS[key], "ms", _median(f"parts_ms.{key}", f"against_first.parts_ms.{key}"))
+            for key in _keys(each, "parts_ms", LABELS)
         ],
     )
-    about = header.get("figures") or {}
     yield (
         "The server's own figures",
         "Medians of what events of the other side tell. Published figures are mostly of these "
@@ -106,26 +125,11 @@ def _tables(
         "above. The round trip, a part of most of them, is shown apart.",
         [
             *(
-                (
-                    name.replace("_", " ").capitalize(),
-                    "ms",
-                    _median(f"server_ms.{name}"),
-                    str(about.get(name, "")),
-                )
-                for name in _keys(each, "server_ms", about)
+                (_name(key), "ms", _median(f"server_ms.{key}"))
+                for key in _keys(each, "server_ms", header.get("figures") or ())
             ),
-            (
-                "Round trip",
-                "ms",
-                _median("rtt_ms"),
-                "To the server and back, measured beside each conversation.",
-            ),
-            (
-                "Connecting",
-                "ms",
-                _median("connect_ms"),
-                "Until the server was ready to hear; in no latency, for the connection is open.",
-            ),
+            ("Round trip", "ms", _median("rtt_ms")),
+            ("Connecting", "ms", _median("connect_ms")),
         ],
     )
     yield (
@@ -133,20 +137,10 @@ def _tables(
         "Shares of expectations that were met, with Wilson's 95 % intervals. A turn without a "
         "reply has met none.",
         [
-            (
-                "Word error rate",
-                "share",
-                _word_errors,
-                "Of the transcript that the path gave, against what was said; less is better.",
-            ),
-            (
-                "All expectations",
-                "share",
-                _share("expectations", "against_first.success"),
-                "The difference is of turns in which all were met.",
-            ),
+            ("Word error rate", "share", _word_errors),
+            ("All expectations", "share", _share("expectations", "against_first.success")),
             *(
-                (TOPICS.get(topic, topic), "share", _share(f"checks.{topic}"), "")
+                (TOPICS.get(topic, topic), "share", _share(f"checks.{topic}"))
                 for topic in _keys(each, "checks", TOPICS)
             ),
         ],
@@ -156,45 +150,29 @@ def _tables(
         "Turns in which the right tool was called with the right arguments, and on time; Section 4 "
         "has them by turn and by length of the instructions.",
         [
-            ("All turns", "share", _share("tools.overall", "against_first.tools"), ""),
-            ("On the first turn", "share", _share_at(each, "tools_first_turn", min), ""),
-            ("On the last turn", "share", _share_at(each, "tools_last_turn", max), ""),
-            (
-                "Median time to the call",
-                "ms",
-                _median("tools.asked_ms"),
-                "From the true end of the user's speech.",
-            ),
+            ("All turns", "share", _share("tools.overall", "against_first.tools")),
+            ("On the first turn", "share", _share_at(each, "tools_first_turn", min)),
+            ("On the last turn", "share", _share_at(each, "tools_last_turn", max)),
+            ("Median time to the call", "ms", _median("tools.asked_ms")),
         ],
     )
     yield (
         "Interruptions",
         "What becomes of a reply when the user speaks into it.",
         [
-            (
-                "Median time to silence",
-                "ms",
-                _median("interruption.silence_ms", note=_loud),
-                "From the first voiced sample of the interruption to the last audible one of the "
-                "reply.",
-            ),
-            (
-                "Right memory",
-                "share",
-                _share("interruption.history", undecided=False),
-                "Whether the model's history holds what was heard, and nothing that was not.",
-            ),
+            ("Median time to silence", "ms", _median("interruption.silence_ms", note=_loud)),
+            ("Right memory", "share", _share("interruption.history", undecided=False)),
         ],
     )
     yield (
         "Heavy tools",
         "A tool takes half a minute or returns a great deal, while the user keeps talking.",
         [
-            ("Still connected", "share", _share("heavy_tools.connected"), ""),
-            ("Still answering", "share", _share("heavy_tools.answering"), ""),
-            ("Slowest tool", "s", _value("heavy_tools.slowest_s"), ""),
-            ("Largest result", "bytes", _value("heavy_tools.largest_bytes"), ""),
-            ("Calls taken back", "count", _value("heavy_tools.cancelled"), ""),
+            ("Still connected", "share", _share("heavy_tools.connected")),
+            ("Still answering", "share", _share("heavy_tools.answering")),
+            ("Slowest tool", "s", _value("heavy_tools.slowest_s")),
+            ("Largest result", "bytes", _value("heavy_tools.largest_bytes")),
+            ("Calls taken back", "count", _value("heavy_tools.cancelled")),
         ],
     )
     dates = sorted({date for one in each if (date := _of(one, "cost.prices_as_of"))})
@@ -204,52 +182,27 @@ def _tables(
         "From the usage that was told and a table of prices; what is not known is not taken for "
         f"free.{when}",
         [
-            (
-                "Per minute of conversation",
-                "usd",
-                lambda one: _cell(
-                    _of(one, "cost.per_minute_usd"),
-                    _of(one, "cost.per_minute_ci95"),
-                    _of(one, "cost.note") or "",
-                ),
-                "",
-            ),
-            ("Per minute that the user spoke", "usd", _value("cost.per_speech_minute_usd"), ""),
-            ("Per turn", "usd", _value("cost.per_turn_usd"), ""),
-            ("In all", "usd", _in_all, ""),
+            ("Per minute of conversation", "usd", _per_minute),
+            ("Per minute that the user spoke", "usd", _value("cost.per_speech_minute_usd")),
+            ("Per turn", "usd", _value("cost.per_turn_usd")),
+            ("In all", "usd", _in_all),
             (
                 "Processor, per minute",
                 "s",
-                _value("cost.cpu_s_per_minute", "cost.cpu_s_per_minute_ci95"),
-                "Processor time of this machine; that of others, behind an API, is in the price.",
+                _value("cost.cpu_s_per_minute", ci="cost.cpu_s_per_minute_ci95"),
             ),
-            ("Processor, per turn", "s", _value("cost.cpu_s_per_turn"), ""),
-            (
-                "Energy, per minute",
-                "J",
-                _value("cost.joules_per_minute"),
-                "Of the processor, where the machine tells.",
-            ),
+            ("Processor, per turn", "s", _value("cost.cpu_s_per_turn")),
+            ("Energy, per minute", "J", _value("cost.joules_per_minute")),
         ],
     )
     yield (
         "Failures",
         "Turns without a reply are in no latency; Section 7 has the reasons.",
         [
-            ("Turns that failed", "count", _failed_turns, ""),
-            ("Conversations that broke off", "count", _failed_conversations, ""),
-            (
-                "Connections lost and made again",
-                "count",
-                _value("conversations.reconnects"),
-                "",
-            ),
-            (
-                "Replies with gaps",
-                "count",
-                _value("underruns.turns"),
-                "The next sound was not there in time.",
-            ),
+            ("Turns that failed", "count", _failed_turns),
+            ("Conversations that broke off", "count", _failed_conversations),
+            ("Connections lost and made again", "count", _value("conversations.reconnects")),
+            ("Replies with gaps", "count", _value("underruns.turns")),
         ],
     )
 
@@ -274,8 +227,16 @@ def _cell(value: float | None, ci: Any = None, note: str = "", apart: Any = None
     return {"value": value, "ci": ci, "note": note, "difference": apart}
 
 
-def _value(name: str, ci: str = "") -> Figure:
-    return lambda one: _cell(_of(one, name), _of(one, ci) if ci else None)
+def _value(name: str, *, ci: str = "", least: float | None = None) -> Figure:
+    """A number, if it is known and not below `least`."""
+
+    def figure(one: Variant) -> Cell | None:
+        value = _of(one, name)
+        if value is not None and least is not None and value < least:
+            return None
+        return _cell(value, _of(one, ci) if ci else None)
+
+    return figure
 
 
 def _median(name: str, against: str = "", note: Callable[[Variant], str] | None = None) -> Figure:
@@ -358,6 +319,13 @@ def _word_errors(one: Variant) -> Cell | None:
     told = [f"{stats['errors']} of {stats['words']} words"] if stats["turns"] else []
     told += [f"{without} turns without a transcript"] if without else []
     return _cell(stats["rate"], stats["ci95"], "; ".join(told))
+
+
+def _per_minute(one: Variant) -> Cell | None:
+    usd, ci, note = (
+        _of(one, f"cost.{key}") for key in ("per_minute_usd", "per_minute_ci95", "note")
+    )
+    return _cell(usd, ci, note or "")
 
 
 def _in_all(one: Variant) -> Cell | None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline import transcript
+from pipeline.conversation import transcript
 from pipeline.conversation.history import Message
 from pipeline.engines.tools import ToolUse
 from pipeline.errors import BadInput, StageError

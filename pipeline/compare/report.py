@@ -1,0 +1,455 @@
+"""The report of a comparison: one file, in which every utterance's replies are seen and heard.
+
+All figures come from the summary; here they are only laid out. Where a simulated server had a part
+in the run, the stamp is in the markup: on the title, above the page, and on every section, table
+and figure.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.clock import NS_PER_S
+from pipeline.compare import figures
+from pipeline.compare.record import Conversation, MeasuredCall, Turn, simulations, source_of, titled
+from pipeline.compare.scoring import words
+from pipeline.measure import report, waterfall
+from pipeline.measure.report import Axis
+from pipeline.measure.waterfall import in_ms
+from pipeline.speech_to_speech.brief import STAMP
+from pipeline.trace import DIRECT_PARTS, PARTS
+
+NAME = report.NAME
+
+SECTIONS = (
+    ("verdict", "Verdict"),
+    ("paths", "Side by side"),
+    ("latency", "Latency of every turn"),
+    ("curves", "Along the conversation"),
+    ("utterances", "Utterances"),
+    ("history", "After interruptions"),
+    ("failures", "What failed"),
+    ("method", "How it was measured"),
+)
+"""Blocks of the template, and their headings."""
+
+COLUMNS = 4
+"""So many paths have a column in the table of utterances; the others are in its rows."""
+
+CURVE_PX, NARROW_PX, LETTER_PX = 210, 330, 6.8
+"""Height of a curve, its width on a phone, and the width of a letter on its axis."""
+
+SHOWN = 2_000
+"""Of a call's arguments so many characters are shown: a model may write megabytes."""
+
+PART_NAMES = tuple(dict.fromkeys([*PARTS[:-2], *DIRECT_PARTS]))
+"""Parts of the latency of either kind of path, in order."""
+
+
+def write(
+    folder: Path,
+    header: Mapping[str, Any],
+    conversations: Sequence[Conversation],
+    summary: Mapping[str, Any],
+    *,
+    sound_bytes: int = waterfall.MOST_BYTES,
+) -> Path:
+    """Write `report.html` into a comparison's folder, in which the conversations' WAVs are.
+
+    Args:
+        folder: The comparison's.
+        header: What describes the run.
+        conversations: All of them, warm-up included.
+        summary: Of `compare.summary.summarise`.
+        sound_bytes: Most sound to embed (bytes of base64).
+
+    Returns:
+        The file's path.
+
+    Raises:
+        StageError: Of stage `save`: the file cannot be written.
+    """
+    shown = content(header, conversations, summary)
+    sounds = embed(folder, conversations, shown["turns"], sound_bytes)
+    return report.write(folder / NAME, page(shown, sounds))
+
+
+def content(
+    header: Mapping[str, Any], conversations: Sequence[Conversation], summary: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the report shows."""
+    listed = systems(header, conversations)
+    names = [one["name"] for one in listed]
+    labels = {one["name"]: one["label"] for one in listed}
+    turns = drawn_turns(conversations, labels)
+    stamped = any(one["simulated"] for one in listed)
+    return {
+        "title": "Cascade comparison",
+        "stamp": STAMP if stamped else "",
+        "header": dict(header),
+        "sections": SECTIONS,
+        "paths": listed,
+        "verdict": summary.get("verdict") or [],
+        "warnings": summary.get("warnings") or [],
+        "measures": figures.measures(summary, names, header),
+        "strips": figures.strips(summary, turns, names, PART_NAMES),
+        "curves": figures.curves(summary, names),
+        "prices": figures.prices(summary),
+        "turns": turns,
+        "rows": rows(turns, header, names),
+        "broken": broken(conversations, labels),
+    }
+
+
+def page(shown: Mapping[str, Any], sounds: Mapping[int, str]) -> str:
+    """The file.
+
+    Args:
+        shown: Of `content`, each turn with what `embed` told of its sound.
+        sounds: Base64 FLAC by number of turn.
+    """
+    turns, paths, header = shown["turns"], shown["paths"], shown["header"]
+    places = {(turn["conversation"], turn["number"]): turn for turn in turns}
+    followed = [
+        (turn, after)
+        for turn in turns
+        if turn["repeat"] and (after := places.get((turn["conversation"], turn["number"] + 1)))
+    ]
+    values = {
+        **shown,
+        "counted": [turn for turn in turns if turn["repeat"]],
+        "interrupted": [
+            (turn, after, [one for one in turn["checks"] if one["kind"].startswith("history")])
+            for turn, after in followed
+            if after["interrupts"]
+        ],
+        "unmet": [
+            (turn, check)
+            for turn in turns
+            for check in turn["checks"]
+            if turn["repeat"] and check["met"] is not True
+        ],
+        "standings": sorted({standing for turn in turns for standing in _standing(turn)}),
+        "rows": [_row(row, turns) for row in shown["rows"]],
+        "columns": _columns(paths),
+        "column_count": COLUMNS,
+        "setups": {one["label"]: _mapping(header, "variants").get(one["name"]) for one in paths},
+        "scenarios": _texts(header.get("scenarios")),
+        "strips": [_strip(one, turns, paths) for one in shown["strips"]],
+        "curves": [_curve(one, paths) for one in shown["curves"]],
+    }
+    return report.render("pipeline.compare", "compare.html", values, turns, sounds)
+
+
+def _mapping(header: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A mapping of the header; empty if it is none."""
+    found = header.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _texts(scenarios: Any) -> dict[str, str]:
+    """The scenarios by name, as text."""
+    if isinstance(scenarios, Sequence):
+        scenarios = {one["name"]: one for one in scenarios}
+    return {
+        name: one if isinstance(one, str) else json.dumps(one, indent=2, ensure_ascii=False)
+        for name, one in (scenarios or {}).items()
+    }
+
+
+def _columns(paths: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
+    """Of the table of utterances: key, label, class, and what it is."""
+    latency = "Voice-to-voice latency by the WAV (ms)"
+    return [
+        ("utterance", "Utterance", "file", ""),
+        ("said", "Said", "wide text", ""),
+        ("topic", "Topic", "wide", ""),
+        ("repeat", "Rep.", "num", "Repetition"),
+        *((f"path {one['name']}", one["label"], "wide num", latency) for one in paths[:COLUMNS]),
+    ]
+
+
+def _row(row: Mapping[str, Any], turns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """An utterance with its turns, and what it is found by."""
+    mine = [turns[number] for number in row["turns"]]
+    words = [row["scenario"], row["said"]]
+    for turn in mine:
+        words += [turn["transcript"], turn["reply"], turn["reason"]]
+        words += [call["name"] for call in turn["calls"]]
+    facets = [
+        {"Path": [turn["title"]], "Scenario": [row["scenario"]], "Status": _standing(turn)}
+        for turn in mine
+    ]
+    return {**row, "mine": mine, "words": words, "facets": facets}
+
+
+def _standing(turn: Mapping[str, Any]) -> list[str]:
+    """What a turn may be filtered by."""
+    met = [check["met"] for check in turn["checks"]]
+    unmet = ["check not met"] if False in met else []
+    undecided = ["check undecided"] if None in met else []
+    return [turn["shown"], *unmet, *undecided]
+
+
+def _strip(
+    one: Mapping[str, Any], turns: Sequence[Mapping[str, Any]], paths: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """A distribution of `figures.strips`, laid out."""
+
+    def about(number: int) -> str:
+        turn = turns[number]
+        where = f"{turn['scenario']} turn {turn['number']}, repeat {turn['repeat']}"
+        return f"{where}\n{turn['title']}"
+
+    total = one["kind"] == "total"
+    groups = [
+        {
+            "label": paths[group["path"]]["label"],
+            "mark": f"p-{group['path'] % 6}" if total else "",
+            "stats": group["stats"],
+            "dots": [(value, number, about(number)) for value, number in group["dots"]],
+        }
+        for group in one["groups"]
+    ]
+    return {**one, "drawn": report.strips(groups, share=total, bins=180 if total else 90)}
+
+
+def _curve(one: Mapping[str, Any], paths: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A curve of `figures.curves`, laid out: places across in percent, down in pixels."""
+    low, high = one["ticks"][0][0], one["ticks"][-1][0]
+    axis = Axis(low, high, pad=11) if high > low else Axis(low - 1, high + 1, pad=11)
+    labels = dict(one["ticks"])
+    apart = min(1.2, 50 / len(labels) / (len(one["series"]) + 1))
+
+    def down(share: float) -> float:
+        return round(16 + (1 - share) * CURVE_PX, 1)
+
+    def point(series: Mapping[str, Any], row: int, found: Mapping[str, Any]) -> dict[str, Any]:
+        told = [
+            f"{report.in_unit(found['share'], 'share')} ({found['met']} of {found['n']})",
+            paths[series["path"]]["label"],
+            f"{one['axis']} {labels[found['x']]}",
+            f"95 % interval {report.span(found['ci'], 'share')} %" if found["ci"] else "",
+        ]
+        return {
+            **found,
+            "at": found["x"],
+            "x": round(axis.at(found["x"]) + (row - (len(one["series"]) - 1) / 2) * apart, 2),
+            "y": down(found["share"]),
+            "ends": [down(end) for end in found["ci"] or ()],
+            "about": [text for text in told if text],
+        }
+
+    ticks, taken = [], -100.0
+    for value, label in one["ticks"]:
+        half = len(label) * LETTER_PX / 2 / NARROW_PX * 100
+        fits = axis.at(value) - half > taken
+        taken = axis.at(value) + half if fits else taken
+        ticks.append({"x": axis.at(value), "at": value, "text": label, "fits": fits})
+    return {
+        **one,
+        "ticks": ticks,
+        "levels": [(down(share), f"{100 * share:.0f} %") for share in (0, 0.25, 0.5, 0.75, 1)],
+        "series": [
+            {**series, "points": [point(series, row, found) for found in series["points"]]}
+            for row, series in enumerate(one["series"])
+        ],
+    }
+
+
+def systems(
+    header: Mapping[str, Any], conversations: Sequence[Conversation]
+) -> list[dict[str, Any]]:
+    """The systems as the header lists them, then those that only conversations have.
+
+    `label` is what is shown: the name, with the stamp if any conversation of it was simulated.
+    """
+    listed = header.get("variants")
+    names = list(listed) if isinstance(listed, Mapping) else []
+    names = list(dict.fromkeys([*names, *(one.path for one in conversations)]))
+    played = simulations(header, conversations)
+    return [_path(name, conversations, played) for name in names]
+
+
+def _path(
+    name: str, conversations: Sequence[Conversation], played: Mapping[str, Mapping[str, str]]
+) -> dict[str, Any]:
+    facts = next((one.facts for one in conversations if one.path == name and one.facts), {})
+    simulated = name in played
+    return {
+        "name": name,
+        "label": titled(name, simulated),
+        "simulated": simulated,
+        "simulation": {**played[name], "source": source_of(played[name])} if simulated else {},
+        "duplex": bool(facts.get("duplex")),
+        "model": facts.get("model", ""),
+        "host": facts.get("host", ""),
+    }
+
+
+def drawn_turns(
+    conversations: Sequence[Conversation], labels: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """All turns of all conversations, each with its number in this list as `id`.
+
+    Args:
+        conversations: In the order in which they were held.
+        labels: What each path is called, stamp included.
+    """
+    found: list[dict[str, Any]] = []
+    for index, conversation in enumerate(conversations):
+        for turn in conversation.turns:
+            found.append(_turn(len(found), index, conversation, turn, labels[conversation.path]))
+    return found
+
+
+def _turn(
+    number: int, index: int, conversation: Conversation, turn: Turn, label: str
+) -> dict[str, Any]:
+    record = turn.record
+    start_s, end_s = turn.start_ns / NS_PER_S, turn.end_ns / NS_PER_S
+    zero = waterfall.zero_ns(record)
+    return {
+        **waterfall.turn(number, record),
+        "path": conversation.path,
+        "title": label,
+        "conversation": index,
+        "scenario": conversation.scenario,
+        "topic": conversation.topic,
+        "repeat": conversation.repeat,
+        "number": turn.number,
+        "instruction_chars": conversation.instruction_chars,
+        "conversation_reason": conversation.reason,
+        "answering_ms": in_ms(turn.answering_ns),
+        "server_ms": dict(turn.server_ms),
+        "silence_ms": in_ms(turn.silence_ns),
+        "interrupts": turn.interrupts,
+        "kept": turn.kept,
+        "word_errors": turn.word_errors,
+        "words": turn.words,
+        "diff": diff(record.expected, record.transcript),
+        "calls": [_call(call) for call in turn.calls],
+        "checks": [dataclasses.asdict(check) for check in turn.checks],
+        "wav_start_ms": in_ms(record.wav_start_ns + turn.start_ns - zero),
+        "offset_s": start_s,
+        "window": f"#t={start_s:.3f},{end_s:.3f}" if end_s > start_s else "",
+    }
+
+
+def _call(call: MeasuredCall) -> dict[str, Any]:
+    return {
+        "name": call.name,
+        "arguments": call.arguments[:SHOWN] + ("…" if len(call.arguments) > SHOWN else ""),
+        "asked_ms": in_ms(call.asked_ns),
+        "answered_ms": in_ms(call.answered_ns),
+        "cancelled": call.cancelled,
+        "bytes": call.result_bytes,
+    }
+
+
+def diff(said: str, heard: str) -> list[list[str]]:
+    """How the words understood differ from those said, as stretches: [kind, said, heard].
+
+    A kind is `same`, `changed`, `missing` or `extra`; words are as `scoring.words` has them: so
+    they are counted. Empty where nothing differs or one of them is not known.
+    """
+    before, after = words(said), words(heard)
+    if not before or not after or before == after:
+        return []
+    kinds = {"equal": "same", "replace": "changed", "delete": "missing", "insert": "extra"}
+    matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
+    return [
+        [kinds[kind], " ".join(before[a:b]), " ".join(after[c:d])]
+        for kind, a, b, c, d in matcher.get_opcodes()
+    ]
+
+
+def rows(
+    turns: Sequence[Mapping[str, Any]], header: Mapping[str, Any], names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The utterances: of each scenario, repeat and number, which turns (ids) the paths have.
+
+    In the order of the scenarios, the warm-up last; the turns in the order of the paths' `names`.
+    """
+    listed = header.get("scenarios")
+    known = list(listed) if isinstance(listed, Mapping) else []
+    order = list(dict.fromkeys([*known, *(turn["scenario"] for turn in turns)]))
+    found: dict[tuple[str, int, int], dict[str, Any]] = {}
+    for turn in sorted(turns, key=lambda turn: names.index(turn["path"])):
+        key = (turn["scenario"], turn["repeat"], turn["number"])
+        row = found.setdefault(
+            key,
+            {
+                "scenario": turn["scenario"],
+                "topic": turn["topic"],
+                "repeat": turn["repeat"],
+                "number": turn["number"],
+                "said": "",
+                "turns": [],
+            },
+        )
+        row["said"] = row["said"] or turn["expected"]
+        row["turns"].append(turn["id"])
+    keys = sorted(found, key=lambda key: (key[1] == 0, order.index(key[0]), key[1], key[2]))
+    return [{"id": number, **found[key]} for number, key in enumerate(keys)]
+
+
+def broken(
+    conversations: Sequence[Conversation], labels: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Conversations that failed or lost their connection on the way, with the reason."""
+    return [
+        {
+            "title": labels[one.path],
+            "scenario": one.scenario,
+            "repeat": one.repeat,
+            "status": one.status,
+            "reason": one.reason,
+            "reconnects": one.reconnects,
+        }
+        for one in conversations
+        if one.status != "ok" or one.reconnects
+    ]
+
+
+def embed(
+    folder: Path,
+    conversations: Sequence[Conversation],
+    turns: Sequence[dict[str, Any]],
+    most: int,
+) -> dict[int, str]:
+    """Sound by number of turn, as much as fits; tells each turn what there is of its own.
+
+    What went wrong comes first, then the first repeat of all paths, so that what can be heard of
+    an utterance can be heard of each; the warm-up comes last.
+    """
+    room = waterfall.Room(most)
+    by_conversation: dict[int, list[dict[str, Any]]] = {}
+    for turn in turns:
+        by_conversation.setdefault(turn["conversation"], []).append(turn)
+
+    def urgency(index: int) -> tuple[bool, bool, int, str, int]:
+        one = conversations[index]
+        well = all(turn["status"] == "ok" for turn in by_conversation[index])
+        return one.repeat == 0, well, one.repeat, one.scenario, one.order
+
+    for index in sorted(by_conversation, key=urgency):
+        path = waterfall.recording(folder, conversations[index].wav)
+        whole = waterfall.read(path) if path else None
+        for turn, recorded in zip(by_conversation[index], conversations[index].turns, strict=True):
+            turn |= room.take(turn["id"], _window(whole, recorded))
+    return room.inside
+
+
+def _window(whole: waterfall.Stereo | None, turn: Turn) -> waterfall.Stereo | None:
+    """A turn's part of its conversation's sound; None if there is none."""
+    if whole is None:
+        return None
+    first, last = (ns * waterfall.RATE // NS_PER_S for ns in (turn.start_ns, turn.end_ns))
+    cut = whole[max(0, first) : max(0, last)]
+    return cut if len(cut) else None

@@ -1,1 +1,0 @@
-"""What reports are made of: one self-contained page, its drawing, its sound."""
