@@ -137,7 +137,7 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
-class Network:
+class ScriptedNetwork:
     """What lies between client and server, both ways (ms).
 
     Attributes:
@@ -159,7 +159,7 @@ class Network:
         return self
 
     def __str__(self) -> str:
-        if self == Network():
+        if self == ScriptedNetwork():
             return "none added"
         said = [f"round trip {self.rtt_ms:g} ms"]
         if self.jitter_ms:
@@ -195,7 +195,7 @@ class Script:
     conversations: Annotated[Mapping[str, ScriptedTurns], Field(min_length=1)]
     source: str = ""
     latency: Latency = Latency()
-    network: Network = Network()
+    network: ScriptedNetwork = ScriptedNetwork()
     silence_ms: Annotated[float, Field(gt=0)] = 500.0
     seed: int = 1
     refuse: Literal[0, 401, 404, 429] = 0

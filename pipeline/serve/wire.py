@@ -11,7 +11,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from pipeline.clock import NS_PER_MS, NS_PER_S, Clock
-from pipeline.serve.script import Network
+from pipeline.serve.script import ScriptedNetwork
 
 MOST_WAITING = 4096
 """Messages of a client that are on the way; it must wait to send more."""
@@ -42,7 +42,7 @@ class Delay:
         opened_ns: When the connection was made; stalls are counted from here.
     """
 
-    def __init__(self, network: Network, seed: str, opened_ns: int) -> None:
+    def __init__(self, network: ScriptedNetwork, seed: str, opened_ns: int) -> None:
         self._network = network
         self._random = random.Random(f"network/{seed}")
         self._opened_ns = self._latest_ns = opened_ns
@@ -62,7 +62,7 @@ class Delay:
 
 
 class Wire:
-    """Sends and receives with the delays of a `Network`.
+    """Sends and receives with the delays of a `ScriptedNetwork`.
 
     `run` has to run all the while: it moves the messages.
 
@@ -73,7 +73,9 @@ class Wire:
         clock: The time.
     """
 
-    def __init__(self, socket: ServerConnection, network: Network, seed: str, clock: Clock) -> None:
+    def __init__(
+        self, socket: ServerConnection, network: ScriptedNetwork, seed: str, clock: Clock
+    ) -> None:
         self._socket = socket
         self._clock = clock
         opened = clock.now_ns()

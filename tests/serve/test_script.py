@@ -17,9 +17,9 @@ from pipeline.serve.script import (
     Fault,
     Latencies,
     Latency,
-    Network,
     Script,
     ScriptedCall,
+    ScriptedNetwork,
     ScriptedTurn,
     dump,
     load,
@@ -56,7 +56,7 @@ SCRIPTS = st.builds(
         st.text(max_size=8), st.lists(TURNS, min_size=1, max_size=3).map(tuple), min_size=1
     ),
     latency=st.builds(Latency, median_ms=st.floats(1, 5000)),
-    network=st.builds(Network, rtt_ms=st.floats(0, 500), jitter_ms=st.floats(0, 100)),
+    network=st.builds(ScriptedNetwork, rtt_ms=st.floats(0, 500), jitter_ms=st.floats(0, 100)),
     seed=st.integers(0, 1000),
     voice=st.sampled_from(["piper", "tone"]),
 )
@@ -130,7 +130,7 @@ def test_conversations_by_the_models_name() -> None:
 
 
 def test_the_stamp_says_every_parameter() -> None:
-    network = Network(rtt_ms=40, jitter_ms=5, stall_every_s=9, stall_ms=200)
+    network = ScriptedNetwork(rtt_ms=40, jitter_ms=5, stall_every_s=9, stall_ms=200)
     latency = Latency("lognormal", median_ms=1504, p95_ms=2676)
     turns = {"a": (ScriptedTurn(),)}
     assert Script("s", turns, "somebody", latency, network, seed=7).describe() == {

@@ -25,7 +25,7 @@ from websockets.exceptions import InvalidStatus
 from pipeline.audio.audible import onset
 from pipeline.errors import BadInput
 from pipeline.serve.requests import MOST_APPENDED
-from pipeline.serve.script import Fault, Network, ScriptedCall, ScriptedTurn
+from pipeline.serve.script import Fault, ScriptedCall, ScriptedNetwork, ScriptedTurn
 from pipeline.serve.simulated import SimulatedServer
 from pipeline.serve.speech import hum, speak
 
@@ -489,7 +489,7 @@ async def test_sound_at_the_wrong_rate() -> None:
 
 
 async def test_over_a_slow_and_jittery_network() -> None:
-    network = Network(rtt_ms=60, jitter_ms=30, stall_every_s=0.3, stall_ms=50)
+    network = ScriptedNetwork(rtt_ms=60, jitter_ms=30, stall_every_s=0.3, stall_ms=50)
     async with talking(scripted(HELLO, network=network)) as client:
         await client.setup()
         for count in (1, 2):

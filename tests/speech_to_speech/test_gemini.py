@@ -38,8 +38,8 @@ from pipeline.serve.script import (
     Fault,
     FaultTime,
     Latency,
-    Network,
     ScriptedCall,
+    ScriptedNetwork,
     ScriptedTurn,
 )
 from pipeline.speech_to_speech import gemini
@@ -125,7 +125,7 @@ async def test_a_conversation() -> None:
 
 
 async def test_a_slow_network_keeps_the_order() -> None:
-    slow = Network(rtt_ms=40, jitter_ms=30, stall_every_s=0.2, stall_ms=50)
+    slow = ScriptedNetwork(rtt_ms=40, jitter_ms=30, stall_every_s=0.2, stall_ms=50)
     async with serve(script(HELLO, AGAIN, network=slow)) as server, Client.of(server) as client:
         for turn in (1, 2):
             await client.say()
