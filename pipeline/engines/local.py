@@ -33,7 +33,7 @@ audio frames were seen to wait 12 ms."""
 log = logging.getLogger(__name__)
 
 
-class Speaker:
+class VoiceThread:
     """A Piper voice in a thread of its own, as the reply wants it (`reply.Synthesiser`)."""
 
     def __init__(self, piper: Piper, worker: Worker) -> None:
@@ -140,7 +140,7 @@ class LocalEngines:
     """
 
     model: Writer
-    voice: Speaker
+    voice: VoiceThread
 
     def __init__(
         self,
@@ -282,7 +282,7 @@ class LocalEngines:
             piper.warm()
             return piper
 
-        self.voice = Speaker(await self._speaking.run(load), self._speaking)
+        self.voice = VoiceThread(await self._speaking.run(load), self._speaking)
 
     async def _load_llm(self, stack: contextlib.AsyncExitStack) -> None:
         settings = self._settings.llm
