@@ -20,11 +20,10 @@ from pipeline.compare.record import Conversation, MeasuredCall, Turn, simulation
 from pipeline.compare.scoring import words
 from pipeline.measure import report, waterfall
 from pipeline.measure.report import Axis
+from pipeline.measure.run import REPORT
 from pipeline.measure.waterfall import in_ms
 from pipeline.speech_to_speech.brief import STAMP
 from pipeline.trace import DIRECT_PARTS, PARTS
-
-NAME = report.NAME
 
 SECTIONS = (
     ("verdict", "Verdict"),
@@ -76,7 +75,7 @@ def write(
     """
     shown = content(header, conversations, summary)
     sounds = embed(folder, conversations, shown["turns"], sound_bytes)
-    return report.write(folder / NAME, page(shown, sounds))
+    return report.write(folder / REPORT, page(shown, sounds))
 
 
 def content(

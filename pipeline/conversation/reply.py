@@ -2,7 +2,7 @@
 
 The model writes, the chunker cuts, the voice speaks, all at once: the first clause is heard while
 the third is being written. What waits between them is bounded, and no more sound is made ahead of
-what the user has heard than `reply.lead_s`.
+what the user has heard than `ReplyPace.lead_s`.
 
 The model may call tools. What it wrote before is spoken while they work; then it goes on in the
 same reply.

@@ -43,7 +43,7 @@ The first should be short, to be heard early; long ones waste less on context. W
 one of twice the length plus context on both sides must be made: with a first piece of 20 frames and
 a context of 10 that is 60 frames in the time of 20, so a vocoder that needs up to a third of real
 time keeps up. Piper's low and medium voices need 0.02 to 0.08. Its high ones need 0.3 on a fast
-processor and 0.6 on a slow one, where whole sentences (`tts.stream` off) have no gaps.
+processor and 0.6 on a slow one, where whole sentences have no gaps.
 """
 
 LONGEST = 8

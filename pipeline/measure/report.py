@@ -23,8 +23,6 @@ import jinja2
 from pipeline.errors import StageError
 from pipeline.measure import waterfall
 
-NAME = "report.html"
-
 MINUS = "\u2212"
 NONE = "\u2013"
 """What stands where there is nothing."""

@@ -11,7 +11,8 @@ from typing import Any
 
 from pipeline.measure import report, waterfall
 from pipeline.measure.record import Record
-from pipeline.measure.report import NAME, Axis, ms
+from pipeline.measure.report import Axis, ms
+from pipeline.measure.run import REPORT
 from pipeline.measure.summary import summarise
 from pipeline.trace import PARTS
 
@@ -55,7 +56,7 @@ def write(
     sounds = _embed(folder, records, turns, sound_bytes)
     values = content(header, records, turns)
     page = report.render("pipeline.profile", "profile.html", values, turns, sounds)
-    return report.write(folder / NAME, page)
+    return report.write(folder / REPORT, page)
 
 
 def content(

@@ -75,46 +75,33 @@ class Session:
 
 @settings(deadline=None)
 @given(turns, budgets, retentions)
-def test_a_prompt_begins_with_the_instructions_then_the_user_and_ends_with_the_user(
+def test_every_prompt_keeps_to_its_form_and_its_budget(
     turns: list[Turn], budget: int, retention: float
 ) -> None:
-    """Never with an assistant's message, whatever was dropped; roles alternate in between."""
-    session = Session(conversation(budget, retention))
-    for turn in turns:
-        messages = said(session.turn(turn))
-        roles = [role for role, _ in messages]
-        assert roles == (["user", "assistant"] * len(roles))[: len(roles)]
-        assert roles[-1] == "user"
-        assert messages[-1][1].endswith(turn.user.strip())
+    """Instructions, user, assistant, …, user: never with an assistant's message first.
 
-
-@settings(deadline=None)
-@given(turns, budgets, retentions)
-def test_a_prompt_keeps_to_its_budget_but_for_the_newest_words(
-    turns: list[Turn], budget: int, retention: float
-) -> None:
-    session = Session(conversation(budget, retention))
-    for turn in turns:
-        prompt = session.turn(turn)
-        assert cost(prompt) <= budget or said(prompt) == [("user", turn.user.strip())]
-
-
-@settings(deadline=None)
-@given(turns, budgets, retentions)
-def test_the_start_of_the_prompt_is_stable_between_drops_and_drops_go_down_to_the_retention(
-    turns: list[Turn], budget: int, retention: float
-) -> None:
-    """Each prompt goes on from the last one, unless turns were dropped; then enough of them."""
+    Each prompt goes on from the last one, unless turns were dropped; then enough of them, and what
+    is left out stays in the history.
+    """
     session = Session(conversation(budget, retention))
     before = ""
     for turn in turns:
         prompt = session.turn(turn)
-        text = "\n".join(content for _, content in said(prompt))
+        messages = said(prompt)
+        roles = [role for role, _ in messages]
+        assert roles == (["user", "assistant"] * len(roles))[: len(roles)]
+        assert roles[-1] == "user"
+        assert messages[-1][1].endswith(turn.user.strip())
+        newest_only = messages == [("user", turn.user.strip())]
+        assert cost(prompt) <= budget or newest_only
         # Joined neighbours are one message longer, so it is the text that goes on.
-        if not text.replace("\n", " ").startswith(before):
-            newest_only = said(prompt) == [("user", turn.user.strip())]
+        text = " ".join(content for _, content in messages)
+        if not text.startswith(before):
             assert cost(prompt) <= budget * retention + 1e-6 or newest_only
-        before = text.replace("\n", " ")
+        before = text
+    history = session.conversation.history
+    assert [m.content for m in history if m.role == "user"] == session.users
+    assert [m.turn for m in history] == sorted(m.turn for m in history)
 
 
 @settings(deadline=None)
@@ -129,19 +116,6 @@ def test_nothing_is_dropped_within_the_budget(turns: list[Turn]) -> None:
         heard = turn.reply[: round(len(turn.reply) * turn.heard)]
         expected += [turn.user.strip(), heard.strip()]
     assert last == " ".join(t for t in expected if t)
-
-
-@settings(deadline=None)
-@given(turns, budgets, retentions)
-def test_what_prompts_leave_out_stays_in_the_history(
-    turns: list[Turn], budget: int, retention: float
-) -> None:
-    session = Session(conversation(budget, retention))
-    for turn in turns:
-        session.turn(turn)
-    history = session.conversation.history
-    assert [m.content for m in history if m.role == "user"] == session.users
-    assert [m.turn for m in history] == sorted(m.turn for m in history)
 
 
 changes = st.one_of(
@@ -245,29 +219,14 @@ def test_neighbours_of_one_role_are_joined_in_the_prompt_only() -> None:
     assert said(talk.prompt()) == said(talk.prompt())
 
 
-def test_an_interrupted_reply_is_cut_to_what_was_heard() -> None:
-    talk = conversation()
-    talk.add("user", "Tell me a story.", 1)
-    talk.add("assistant", "Once upon a time there was a king.", 1)
-    talk.settle(1, "Once upon")
-    assert said(talk.prompt()) == [("user", "Tell me a story."), ("assistant", "Once upon")]
-
-
-def test_settling_again_replaces_what_was_settled() -> None:
+@pytest.mark.parametrize("heard", ["Good", "Good morning to you.", "", "  \n"])
+def test_settling_a_reply_replaces_what_was_settled_by_what_was_heard(heard: str) -> None:
     talk = conversation()
     talk.add("user", "Hi.", 1)
-    for heard in ("Good", "Good morning", "Good morning to you."):
-        talk.settle(1, heard)
-    assert said(talk.prompt()) == [("user", "Hi."), ("assistant", "Good morning to you.")]
-
-
-@pytest.mark.parametrize("nothing", ["", "  \n"])
-def test_a_reply_of_which_nothing_was_heard_is_dropped(nothing: str) -> None:
-    talk = conversation()
-    talk.add("user", "Hi.", 1)
-    talk.add("assistant", "Hello.", 1)
-    talk.settle(1, nothing)
-    assert said(talk.prompt()) == [("user", "Hi.")]
+    for before in ("Good morning", "Good", heard):
+        talk.settle(1, before)
+    expected = [("assistant", heard)] if heard.strip() else []
+    assert said(talk.prompt()) == [("user", "Hi."), *expected]
 
 
 def test_a_reply_settled_after_the_user_went_on_comes_before_the_users_next_words() -> None:

@@ -384,7 +384,7 @@ def test_ctrl_c_in_the_middle_of_a_reply(tmp_path: Path) -> None:
     text = LONG[:110]
     with scripted(reply("ready"), reply(text)) as server:
         child = Child("talk", "--json", *files.options, *inputs(5), "--llm", server.url)
-        # No more than `reply.lead_s` is made ahead, and this reply is longer than that.
+        # No more than `ReplyPace.lead_s` is made ahead, and this reply is longer than that.
         child.wait_for("reply_done", "out")
         child.signal(signal.SIGINT)
         outcome = child.finish()
