@@ -37,7 +37,7 @@ from pipeline.events import Event, Frame, ReplyAudio, Samples, to_json
 from pipeline.measure.plan import Load
 from pipeline.session import Session
 from pipeline.speech_to_speech import specs
-from pipeline.speech_to_speech.specs import SystemSpec
+from pipeline.speech_to_speech.brief import SystemSpec
 from pipeline.terminal import stderr
 from pipeline.trace import Trace, description
 from pipeline.turns.listener import Detector, Hearing

@@ -27,8 +27,7 @@ from pipeline.measure.plan import Load, Trial, order
 from pipeline.measure.run import WAVS, Made, Run, new_folder
 from pipeline.models.catalogue import Catalogue
 from pipeline.speech_to_speech import specs
-from pipeline.speech_to_speech.brief import STAMP
-from pipeline.speech_to_speech.specs import SystemSpec
+from pipeline.speech_to_speech.brief import STAMP, SystemSpec
 from pipeline.terminal import show_error, stderr
 from pipeline.trace import description
 

@@ -28,8 +28,8 @@ from pipeline.serve.command import check_protocol, serving
 from pipeline.session import Session
 from pipeline.speech_to_speech import specs
 from pipeline.speech_to_speech.audio_llm import AudioLlmSession, dotted, voice_engines
-from pipeline.speech_to_speech.brief import Brief, SpeechToSpeech
-from pipeline.speech_to_speech.specs import SystemSpec, round_trips
+from pipeline.speech_to_speech.brief import Brief, SpeechToSpeech, SystemSpec
+from pipeline.speech_to_speech.specs import round_trips
 from pipeline.trace import Trace
 
 API_RATE = 24_000

@@ -19,7 +19,7 @@ from pipeline.errors import BadInput, StageError
 from pipeline.serve.script import PRESETS, Script, dump, load, preset
 from pipeline.serve.simulated import SimulatedServer
 from pipeline.serve.speech import speak
-from pipeline.speech_to_speech.specs import SystemSpec
+from pipeline.speech_to_speech.brief import SystemSpec
 
 START_S = 60.0
 """How long a child may take until it listens: it speaks its replies first."""

@@ -36,9 +36,8 @@ from pipeline.events import Event, Frame, ReplyDone, Transcript
 from pipeline.models.catalogue import Catalogue
 from pipeline.session import EventQueue
 from pipeline.speech_to_speech import keys
-from pipeline.speech_to_speech.brief import Brief, Facts
+from pipeline.speech_to_speech.brief import Brief, Facts, SystemSpec
 from pipeline.speech_to_speech.keys import shown
-from pipeline.speech_to_speech.specs import SystemSpec
 from pipeline.speech_to_speech.utterances import Utterances
 from pipeline.trace import Trace
 from pipeline.turns.listener import Detector

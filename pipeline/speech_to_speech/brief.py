@@ -1,14 +1,61 @@
-"""What a session with an API is told before it begins, and what it tells of itself after that."""
+"""What is asked for, what a session with an API is told, and what it tells of itself."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pipeline.conversation.history import Message
 from pipeline.engines.tools import Tool
+from pipeline.errors import BadInput
 from pipeline.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class SystemSpec:
+    """A system, as the command line describes it.
+
+    Attributes:
+        name: What reports call it: the text as given, without keys and passwords.
+        kind: `cascade`, `openai`, `openai-live`, `gemini`, `realtime` (any URL), `audio-llm`, or
+            `simulated`.
+        model: Which model to ask for; empty where the server decides.
+        url: Where, for `realtime` and `audio-llm`.
+        options: What else was said: `turns`, `voice`, …; for the cascade settings by dotted name.
+    """
+
+    name: str
+    kind: str
+    model: str = ""
+    url: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+def given(spec: SystemSpec, known: Mapping[str, Sequence[str] | range]) -> dict[str, str]:
+    """What the command line says of a system; an option without a value is not given.
+
+    Args:
+        spec: The system.
+        known: The options there are: which values each can have, or which numbers; none: any text.
+
+    Raises:
+        BadInput: There is no such option, or it cannot have that value.
+    """
+    options = {name: value for name, value in spec.options.items() if value}
+    for name in spec.options:
+        if name not in known:
+            raise BadInput(f"{spec.name}: no option {name!r}; there are {', '.join(known)}")
+    for name, value in options.items():
+        allowed, said = known[name], ""
+        if isinstance(allowed, range):
+            if not (value.isascii() and value.isdecimal() and int(value) in allowed):
+                said = f"a number from {allowed[0]} to {allowed[-1]}"
+        elif allowed and value not in allowed:
+            said = f"one of {', '.join(allowed)}"
+        if said:
+            raise BadInput(f"{spec.name}: {name} is {said}, not {value!r}")
+    return options
 
 
 @dataclass(frozen=True, slots=True)

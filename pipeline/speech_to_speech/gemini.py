@@ -34,7 +34,7 @@ from pipeline.clock import NS_PER_S, Clock
 from pipeline.errors import BadInput, CascadeError, StageError
 from pipeline.events import Frame, Samples, Usage
 from pipeline.speech_to_speech import keys
-from pipeline.speech_to_speech.brief import Brief, Facts
+from pipeline.speech_to_speech.brief import Brief, Facts, SystemSpec, given
 from pipeline.speech_to_speech.connection import ApiSession, Outbox
 from pipeline.speech_to_speech.keys import shown
 from pipeline.speech_to_speech.ledger import (
@@ -45,7 +45,6 @@ from pipeline.speech_to_speech.ledger import (
     TakeMark,
     TurnEntry,
 )
-from pipeline.speech_to_speech.specs import SystemSpec, given
 from pipeline.speech_to_speech.wire_errors import WireErrors
 from pipeline.trace import Trace
 

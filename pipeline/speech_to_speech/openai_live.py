@@ -40,7 +40,7 @@ from pipeline.engines.vad import VoiceDetector
 from pipeline.errors import CascadeError, StageError
 from pipeline.events import Failure, Frame, ReplyStatus, Samples, Usage
 from pipeline.speech_to_speech import encoding
-from pipeline.speech_to_speech.brief import Brief, Facts
+from pipeline.speech_to_speech.brief import Brief, Facts, SystemSpec, given
 from pipeline.speech_to_speech.gate import SoundGate, Stretch
 from pipeline.speech_to_speech.keys import shown
 from pipeline.speech_to_speech.ledger import (
@@ -57,7 +57,6 @@ from pipeline.speech_to_speech.openai_server import (
     server_of,
     shut,
 )
-from pipeline.speech_to_speech.specs import SystemSpec, given
 from pipeline.speech_to_speech.wire_errors import WireErrors, reason, text_in
 from pipeline.trace import Trace
 from pipeline.turns.listener import Hearing

@@ -25,7 +25,7 @@ from pipeline.clock import NS_PER_S, Clock
 from pipeline.errors import BadInput, CascadeError, StageError
 from pipeline.events import Samples, Usage
 from pipeline.speech_to_speech import encoding
-from pipeline.speech_to_speech.brief import STAMP, Brief, Facts, parameters
+from pipeline.speech_to_speech.brief import STAMP, Brief, Facts, SystemSpec, given, parameters
 from pipeline.speech_to_speech.keys import shown
 from pipeline.speech_to_speech.ledger import (
     CallEntry,
@@ -42,7 +42,6 @@ from pipeline.speech_to_speech.openai_server import (
     server_of,
     shut,
 )
-from pipeline.speech_to_speech.specs import SystemSpec, given
 from pipeline.speech_to_speech.wire_errors import Denied, WireErrors, reason
 from pipeline.speech_to_speech.wire_errors import text_in as text
 from pipeline.trace import Trace

@@ -20,10 +20,9 @@ from openai.resources.realtime.realtime import AsyncRealtimeConnection
 from pipeline.conversation.history import Message
 from pipeline.errors import BadInput
 from pipeline.speech_to_speech import keys
-from pipeline.speech_to_speech.brief import Brief
+from pipeline.speech_to_speech.brief import Brief, SystemSpec
 from pipeline.speech_to_speech.connection import ApiSession
 from pipeline.speech_to_speech.ledger import Parcel
-from pipeline.speech_to_speech.specs import SystemSpec
 
 MODELS = {"openai": "gpt-realtime-2.1", "openai-live": "gpt-live-1"}
 """What OpenAI is asked for, by the kind of system, unless the command line names another."""

@@ -9,13 +9,14 @@ import os
 import re
 import socket
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from pipeline.clock import NS_PER_MS
 from pipeline.errors import BadInput
+from pipeline.speech_to_speech.brief import SystemSpec, given
 
 if TYPE_CHECKING:
     from pipeline.clock import Clock
@@ -42,26 +43,6 @@ PORTS = {"ws": 80, "http": 80, "wss": 443, "https": 443}
 
 _NAMED = re.compile(r"([^,=:/?#]*)=(.*)", re.S)
 _NEXT_OPTION = re.compile(r",(?=[A-Za-z_][\w.-]*=)")
-
-
-@dataclass(frozen=True, slots=True)
-class SystemSpec:
-    """A system, as the command line describes it.
-
-    Attributes:
-        name: What reports call it: the text as given, without keys and passwords.
-        kind: `cascade`, `openai`, `openai-live`, `gemini`, `realtime` (any URL), `audio-llm`, or
-            `simulated`.
-        model: Which model to ask for; empty where the server decides.
-        url: Where, for `realtime` and `audio-llm`.
-        options: What else was said: `turns`, `voice`, …; for the cascade settings by dotted name.
-    """
-
-    name: str
-    kind: str
-    model: str = ""
-    url: str = ""
-    options: Mapping[str, str] = field(default_factory=dict)
 
 
 def parse(text: str) -> SystemSpec:
@@ -109,32 +90,6 @@ def parse(text: str) -> SystemSpec:
             raise wrong(f"which one? Write {kind}:NAME")
         return SystemSpec(name, kind, rest, options=options)
     raise wrong(f"not a path; give {FORMS}")
-
-
-def given(spec: SystemSpec, known: Mapping[str, Sequence[str] | range]) -> dict[str, str]:
-    """What the command line says of a system; an option without a value is not given.
-
-    Args:
-        spec: The system.
-        known: The options there are: which values each can have, or which numbers; none: any text.
-
-    Raises:
-        BadInput: There is no such option, or it cannot have that value.
-    """
-    options = {name: value for name, value in spec.options.items() if value}
-    for name in spec.options:
-        if name not in known:
-            raise BadInput(f"{spec.name}: no option {name!r}; there are {', '.join(known)}")
-    for name, value in options.items():
-        allowed, said = known[name], ""
-        if isinstance(allowed, range):
-            if not (value.isascii() and value.isdecimal() and int(value) in allowed):
-                said = f"a number from {allowed[0]} to {allowed[-1]}"
-        elif allowed and value not in allowed:
-            said = f"one of {', '.join(allowed)}"
-        if said:
-            raise BadInput(f"{spec.name}: {name} is {said}, not {value!r}")
-    return options
 
 
 def check(spec: SystemSpec, environ: Mapping[str, str]) -> None:

@@ -54,8 +54,7 @@ from pipeline.events import (
     Usage,
 )
 from pipeline.speech_to_speech.audio_llm import AudioLlmSession, Ears, SoundWriter
-from pipeline.speech_to_speech.brief import Brief
-from pipeline.speech_to_speech.specs import SystemSpec
+from pipeline.speech_to_speech.brief import Brief, SystemSpec
 from pipeline.speech_to_speech.utterances import SPOKEN, Utterances
 from pipeline.trace import Timeline, Trace
 

@@ -43,9 +43,8 @@ from pipeline.serve.script import (
     ScriptedTurn,
 )
 from pipeline.speech_to_speech import gemini
-from pipeline.speech_to_speech.brief import Brief
+from pipeline.speech_to_speech.brief import Brief, SystemSpec
 from pipeline.speech_to_speech.gemini import GeminiSession
-from pipeline.speech_to_speech.specs import SystemSpec
 from pipeline.trace import Trace
 
 KEY = "AIzaSyNobodyMayEverReadThis-0123456789"

@@ -35,12 +35,11 @@ from pipeline.events import (
     Transcript,
     Usage,
 )
-from pipeline.speech_to_speech.brief import Brief
+from pipeline.speech_to_speech.brief import Brief, SystemSpec
 from pipeline.speech_to_speech.openai_live import (
     READY_S,
     LiveSession,
 )
-from pipeline.speech_to_speech.specs import SystemSpec
 from pipeline.trace import Trace
 
 KEY = "sk-test-0123456789-secret"

@@ -38,9 +38,8 @@ from pipeline.serve.script import (
 )
 from pipeline.serve.simulated import SimulatedServer
 from pipeline.serve.speech import speak
-from pipeline.speech_to_speech.brief import Brief
+from pipeline.speech_to_speech.brief import Brief, SystemSpec
 from pipeline.speech_to_speech.openai_realtime import RealtimeSession, RealtimeWaits
-from pipeline.speech_to_speech.specs import SystemSpec
 from pipeline.trace import Trace
 
 KEY = "sk-very-secret-0123456789"

@@ -30,10 +30,9 @@ from pipeline.events import (
     Transcript,
     Usage,
 )
-from pipeline.speech_to_speech.brief import Brief, parameters
+from pipeline.speech_to_speech.brief import Brief, SystemSpec, parameters
 from pipeline.speech_to_speech.encoding import Encoding, read
 from pipeline.speech_to_speech.openai_realtime import IGNORED, RealtimeCore, options_of, session
-from pipeline.speech_to_speech.specs import SystemSpec
 
 SECOND = 24_000
 

@@ -23,10 +23,9 @@ from pipeline.clock import Clock
 from pipeline.engines.tools import Tool
 from pipeline.errors import StageError
 from pipeline.events import Failure, ReplyAudio, ReplyDone, ReplyText, ToolCall, Transcript
-from pipeline.speech_to_speech.brief import Brief
+from pipeline.speech_to_speech.brief import Brief, SystemSpec
 from pipeline.speech_to_speech.encoding import Encoding
 from pipeline.speech_to_speech.openai_realtime import RealtimeSession, RealtimeWaits
-from pipeline.speech_to_speech.specs import SystemSpec
 from pipeline.trace import Trace
 
 HURRIED = RealtimeWaits(connect_s=1.0, ready_s=1.0, grace_s=0.1)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from pipeline.clock import Clock
 from pipeline.errors import BadInput
 from pipeline.speech_to_speech import specs
-from pipeline.speech_to_speech.brief import Brief
+from pipeline.speech_to_speech.brief import Brief, SystemSpec
 from pipeline.speech_to_speech.openai_realtime import RealtimeSession
 from pipeline.speech_to_speech.openai_server import PLACEHOLDER, server_of
-from pipeline.speech_to_speech.specs import SystemSpec, check, parse, round_trips
+from pipeline.speech_to_speech.specs import check, parse, round_trips
 from pipeline.trace import Trace
 
 OPENAI = {"OPENAI_API_KEY": "sk-1"}

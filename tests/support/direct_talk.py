@@ -20,9 +20,8 @@ from pipeline.events import (
     Samples,
     ToolCall,
 )
-from pipeline.speech_to_speech.brief import Brief, SpeechToSpeech
+from pipeline.speech_to_speech.brief import Brief, SpeechToSpeech, SystemSpec
 from pipeline.speech_to_speech.openai_realtime import RealtimeSession
-from pipeline.speech_to_speech.specs import SystemSpec
 from pipeline.trace import Trace
 
 RATE = 16_000

@@ -12,9 +12,8 @@ from servers.gemini_server import GeminiServer
 from pipeline.clock import Clock
 from pipeline.events import Event, Frame, ReplyAudio, Samples
 from pipeline.serve.script import FaultTime, Latency, Script, ScriptedTurn
-from pipeline.speech_to_speech.brief import Brief
+from pipeline.speech_to_speech.brief import Brief, SystemSpec
 from pipeline.speech_to_speech.gemini import GeminiSession
-from pipeline.speech_to_speech.specs import SystemSpec
 from pipeline.trace import Trace
 
 RATE = 16_000

@@ -1,0 +1,71 @@
+"""Imports flow downward: no module imports one of a higher layer, and there is no cycle."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "pipeline"
+
+LAYERS = (
+    "errors clock events",
+    "config trace session yaml_file",
+    "audio text",
+    "terminal",
+    "models",
+    "engines",
+    "turns",
+    "conversation",
+    "speech_to_speech",
+    "measure",
+    "serve",
+    "doctor talk",
+    "profile",
+    "compare",
+    "cli __main__ __init__",
+)
+"""From the bottom up; what stands in one line may import each other, if that makes no cycle."""
+
+HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names.split()}
+
+
+def imports() -> dict[str, set[str]]:
+    """The modules of the package that each module imports, wherever in it."""
+    paths = {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in PACKAGE.rglob("*.py")
+    }
+    found: dict[str, set[str]] = {}
+    for name, path in paths.items():
+        found[name] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                whole = f"{node.module}."
+                for alias in node.names:
+                    inside = (whole + alias.name).removeprefix("pipeline.")
+                    outside = whole.removeprefix("pipeline.").removesuffix(".")
+                    if whole.startswith("pipeline."):
+                        found[name].add(inside if inside in paths else outside)
+            elif isinstance(node, ast.Import):
+                assert not any(alias.name.startswith("pipeline") for alias in node.names), path
+    return found
+
+
+IMPORTS = imports()
+
+
+@pytest.mark.parametrize("name", sorted(IMPORTS))
+def test_nothing_imports_from_a_higher_layer(name: str) -> None:
+    own = HEIGHT[name.split(".")[0]]
+    higher = [other for other in IMPORTS[name] if HEIGHT[other.split(".")[0]] > own]
+    assert not higher
+
+
+def test_there_is_no_cycle() -> None:
+    try:
+        TopologicalSorter(IMPORTS).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
