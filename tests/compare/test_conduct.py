@@ -17,6 +17,8 @@ from pipeline.compare.record import Conversation, Turn
 from pipeline.compare.scenario import Canned, CannedTool, Scenario, Step
 from pipeline.turns.speech_end import UNMEASURABLE
 
+pytestmark = pytest.mark.alone
+
 ERROR_MS = 15.0
 """What the project allows its instrument."""
 

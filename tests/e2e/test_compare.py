@@ -140,6 +140,7 @@ def test_all_that_a_simulation_has_a_part_in_says_so(small: Compared) -> None:
             assert bool(line.get("simulated")) == (line["path"] == "model")
 
 
+@pytest.mark.alone
 def test_paths_of_known_latency_are_measured_as_such(tmp_path: Path) -> None:
     """The instrument's own error, over real sockets, with real recordings."""
     paths: list[str] = []

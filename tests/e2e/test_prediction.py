@@ -38,6 +38,8 @@ from pipeline.profile.what_if import predict
 from pipeline.trace import description
 from pipeline.turns.taker import RATE
 
+pytestmark = pytest.mark.alone
+
 NUMBERS = (5, 2, 10, 7, 12)
 MODES = ("overlapped", "speculative")
 DELAYS = {"quick": (0.25, 0.010), "slow": (0.55, 0.045)}

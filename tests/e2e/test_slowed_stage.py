@@ -40,6 +40,8 @@ from pipeline.text.alignment import Sound
 from pipeline.trace import PARTS, description
 from pipeline.turns.taker import RATE
 
+pytestmark = pytest.mark.alone
+
 CORPUS = ROOT / "tests" / "data" / "corpus"
 NUMBERS = (7, 10, 7, 10, 7)
 """The recordings, by repeat; with five pairs differences have an interval, without which the
