@@ -34,6 +34,7 @@ from pipeline.measure.stats import difference
 from pipeline.measure.summary import described
 from pipeline.measure.terminal import NONE, count
 from pipeline.terminal import LABELS
+from pipeline.text.chunker import Chunker
 from pipeline.trace import PARTS, Timeline
 
 COSTS = {
@@ -46,11 +47,11 @@ COSTS = {
 """What can be made to cost something else, and the marks around it. `llm.tokens` is the time from
 one token to the next, which moves the first clause."""
 
+WRITING = {"llm.first_token", "llm.tokens"}
+"""Those that move the first clause against the deadline that it has."""
+
 HOLD = "turns.hold_ms"
 """The setting of time that can be changed: it moves the end of the turn."""
-
-WORDS = 2
-"""So many whole words a clause that is overdue has at least: the token after them shows it."""
 
 MEASURED = {
     "reply.mode": "--mode speculative,overlapped",
@@ -197,8 +198,9 @@ def replay(record: Record, change: Change, hold_ms: float, *, whole: bool = Fals
             now[name] = was[name]
         else:
             now[name] = now[before] + _took_ns(record, before, name, change)
-        if name == "clause.first" and before == "llm.first_token":
-            now[name] = _in_time(record, now, change)
+        if name == "clause.first" and before == "llm.first_token" and set(change) & WRITING:
+            was_cut = _cut_ns(record, was, None)
+            now[name] = was[name] + _cut_ns(record, now, change.get("llm.tokens")) - was_cut
         before = name
     ready = [max(marks[before], marks["committed"]) for marks in (was, now)]
     if "playout.first" in was:
@@ -227,11 +229,11 @@ def lacking(record: Record, change: Change) -> set[str]:
     return missing
 
 
-def arrivals(record: Record) -> list[int]:
-    """When the tokens that were traced arrived (ns), in order."""
+def arrivals(record: Record) -> list[tuple[int, str]]:
+    """When the tokens that were traced arrived (ns), in order, and what they were."""
     first = record.marks.get("llm.first_token", 0)
     return sorted(
-        span.end_ns
+        (span.end_ns, span.name)
         for span in record.spans
         if span.lane == "llm"
         and span.end_ns >= first
@@ -265,25 +267,49 @@ def _took_ns(record: Record, before: str, name: str, change: Change) -> int:
 def _written_ns(record: Record, name: str, cost: ChangedCost) -> int:
     """How long the model writes from its first token to a mark, with other times between tokens."""
     begin, end = record.marks["llm.first_token"], record.marks[name]
-    times = [begin, *(at for at in arrivals(record) if begin < at <= end)]
+    times = [begin, *(at for at, _ in arrivals(record) if begin < at <= end)]
     if len(times) == 1:
         return cost.of(end - begin) if cost.kind == "scale" else end - begin
     return sum(cost.of(b - a) for a, b in itertools.pairwise(times)) + end - times[-1]
 
 
-def _in_time(record: Record, now: Mapping[str, int], change: Change) -> int:
-    """When the first clause is cut (ns): it is whole, or the deadline finds two words of it."""
-    was, first = record.marks, now["llm.first_token"]
-    usual = first + was["clause.first"] - was["llm.first_token"]
-    cut = now["clause.first"]
-    if cut <= usual:
-        return cut
-    overdue = max(first + PACE.first_deadline_ms * NS_PER_MS, now["committed"])
-    if len(times := arrivals(record)) > WORDS:
-        slower = change["llm.tokens"]
-        gaps = itertools.pairwise([was["llm.first_token"], *times[1 : WORDS + 1]])
-        overdue = max(overdue, first + sum(slower.of(b - a) for a, b in gaps))
-    return max(usual, min(cut, overdue))
+def _cut_ns(record: Record, marks: Mapping[str, int], tokens: ChangedCost | None) -> int:
+    """When the first clause is cut (ns): it is whole, or the deadline finds enough of it.
+
+    Args:
+        record: Has the tokens.
+        marks: When the first of them comes, and the turn is over: before that nothing is overdue.
+        tokens: What the time from one token to the next is now.
+    """
+    first = marks["llm.first_token"]
+    written = arrivals(record)
+    if not written:
+        took = record.marks["clause.first"] - record.marks["llm.first_token"]
+        return first + (took if tokens is None else tokens.of(took))
+    gaps = [b - a for (a, _), (b, _) in itertools.pairwise(written)]
+    changed = gaps if tokens is None else map(tokens.of, gaps)
+    times = list(itertools.accumulate(changed, initial=first))
+    whole, forced = _cut_by([text for _, text in written])
+    deadline = max(first + PACE.first_deadline_ms * NS_PER_MS, marks["committed"])
+    return min(times[whole], max(deadline, times[forced]))
+
+
+def _cut_by(texts: Sequence[str]) -> tuple[int, int]:
+    """Which token makes the first clause whole, and which makes it long enough when overdue."""
+    chunker, forced = _chunker(), None
+    for i, text in enumerate(texts):
+        if chunker.push(text, hurry=True):
+            return i, i if forced is None else forced
+        if forced is None:
+            probe = _chunker()
+            probe.push("".join(texts[: i + 1]))
+            forced = i if probe.force() else None
+    last = len(texts) - 1
+    return last, last if forced is None else forced
+
+
+def _chunker() -> Chunker:
+    return Chunker(first_words=PACE.first_words, max_chars=PACE.max_clause_chars)
 
 
 # ---- forecasts ---------------------------------------------------------------------------------

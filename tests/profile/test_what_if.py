@@ -352,11 +352,21 @@ def test_a_hold_that_the_words_moved_stays() -> None:
     assert moved.marks["committed"] == 2020 * MS
 
 
+TOKENS = tuple(
+    Span("llm", text, (at - 10) * MS, at * MS)
+    for text, at in [
+        ("It ", 1270),
+        ("leaves ", 1280),
+        ("now. ", 1290),
+        ("We ", 1300),
+        ("go ", 1310),
+    ]
+)
+"""10 ms apart; the fourth shows that the first clause is whole."""
+
+
 def test_the_first_clause_waits_for_its_words() -> None:
-    """Four tokens, 10 ms apart, before the first clause is cut."""
-    times = [1270, 1280, 1290, 1300, 1310]
-    spans = tuple(Span("llm", "word", (at - 10) * MS, at * MS) for at in times)
-    turn = record(SPECULATIVE, spans=spans)
+    turn = record(SPECULATIVE, spans=TOKENS)
 
     def clause(spec: str) -> int:
         return replay(turn, parse(spec), 500).marks["clause.first"] // MS
@@ -367,17 +377,16 @@ def test_the_first_clause_waits_for_its_words() -> None:
 
 
 def test_a_clause_that_is_overdue_is_cut_at_its_second_word() -> None:
-    """Of tokens that come 40 ms apart three are there after 80 ms: later than the deadline."""
-    times = [1270, 1280, 1290, 1300]
-    spans = tuple(Span("llm", "word", (at - 10) * MS, at * MS) for at in times)
+    """Of tokens that come 40 ms apart two are there after 40 ms: later than the deadline."""
 
     def clause(spec: str, committed_ms: int) -> int:
         marks = {**SPECULATIVE, "committed": committed_ms * MS}
-        return replay(record(marks, spans=spans), parse(spec), 500).marks["clause.first"] // MS
+        return replay(record(marks, spans=TOKENS), parse(spec), 500).marks["clause.first"] // MS
 
-    assert clause("llm.tokens=4x", 1200) == 1270 + 80
+    assert clause("llm.tokens=4x", 1200) == 1270 + 40
     assert clause("llm.tokens=1x", 1200) == 1300
-    # Before the end of the turn nothing is overdue.
+    # Before the end of the turn nothing is overdue. A first token after it is soon overdue.
+    assert clause("llm.first_token=+400ms,llm.tokens=4x", 1520) == 1670 + 40
     assert clause("llm.tokens=4x", 1520) == 1270 + 120
 
 
