@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, get_args, get_origin
 
@@ -234,8 +234,11 @@ class Settings(Section):
     models: ModelSettings = ModelSettings()
 
 
+OTHERS = {"CASCADE_REALTIME_KEY", "CASCADE_GEMINI_URL", "CASCADE_GEMINI_CERTIFICATE"}
+"""Variables with the prefix that are no settings: keys and addresses of other servers."""
+
 REMOVED = {
-    "vad.judge": "vad.engine replaces it",
+    "vad.judge": "write vad.engine instead",
     "vad.release": "it is 0.15 below vad.threshold",
     "vad.gate_mode": "it is fixed at 1",
     "vad.webrtc_mode": "it is fixed at 2",
@@ -345,18 +348,22 @@ def _environment() -> Values:
         for key in _fields(name)
     }
     values: Values = {}
+    gone: list[str] = []
     for variable, text in os.environ.items():
-        if not variable.upper().startswith(ENV_PREFIX):
+        if not variable.upper().startswith(ENV_PREFIX) or variable.upper() in OTHERS:
+            continue
+        old = variable.upper().removeprefix(ENV_PREFIX).replace("__", ".").lower()
+        if old in REMOVED:
+            gone.append(old)
             continue
         if variable.upper() not in known:
-            old = variable.upper().removeprefix(ENV_PREFIX).replace("__", ".").lower()
-            if old in REMOVED:
-                raise BadInput(f"environment: {variable}: {_gone(old)}")
             close = difflib.get_close_matches(variable.upper(), sorted(known), n=1)
             hint = f"did you mean {close[0]}?" if close else "`cascade config` lists them"
             raise BadInput(f"environment: {variable} names no setting; {hint}")
         name, key = known[variable.upper()]
         values.setdefault(name, {})[key] = text
+    if gone:
+        raise BadInput(f"environment: {_gone(gone)}")
     return values
 
 
@@ -381,6 +388,8 @@ def _checked(values: Values, where: str, *, strict: bool = False) -> Values:
     except ValidationError as error:
         # What only does not go together may yet be put right by another source.
         wrong = [details for details in error.errors() if details["type"] != TOGETHER]
+        if gone := [name for name in map(_dotted, wrong) if name in REMOVED]:
+            raise BadInput(f"{where}: {_gone(gone)}") from None
         if wrong:
             raise BadInput(f"{where}: {_complaint(wrong[0])}") from None
     return values
@@ -396,14 +405,23 @@ def _complaint(wrong: ErrorDetails) -> str:
         return f"{name} is a table, [{name}]; allowed in it: {', '.join(fields)}"
     key = inner[0]
     if key not in fields:
-        old = f"{name}.{key}"
-        return _gone(old) if old in REMOVED else f"unknown key {old}; {_nearest(key, fields)}"
+        return f"unknown key {name}.{key}; {_nearest(key, fields)}"
     shown = "hidden" if key == "api_key" else repr(wrong["input"])
     return f"{name}.{key} is {shown}; allowed: {_allowed(fields[key])}"
 
 
-def _gone(name: str) -> str:
-    return f"{name} is no setting any more: {REMOVED[name]}; leave it out"
+def _dotted(wrong: ErrorDetails) -> str:
+    return ".".join(map(str, wrong["loc"]))
+
+
+def _gone(names: Sequence[str]) -> str:
+    """What to do about settings that are none any more: all at once."""
+    if len(names) == 1:
+        (name,) = names
+        done = "" if REMOVED[name].startswith("write ") else "; leave it out"
+        return f"{name} is no setting any more: {REMOVED[name]}{done}"
+    why = ", ".join(f"{name} ({REMOVED[name]})" for name in names)
+    return f"{len(names)} keys are no settings any more; leave them out: {why}"
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:

@@ -24,6 +24,7 @@ from pipeline.config import (
     load,
 )
 from pipeline.errors import BadInput
+from pipeline.speech_to_speech import gemini, keys
 
 FIELDS: dict[str, FieldInfo] = {
     f"{name}.{key}": field
@@ -311,13 +312,34 @@ def test_speech_ends_below_the_probability_that_begins_it(threshold: float) -> N
 @pytest.mark.parametrize("name", REMOVED)
 def test_a_setting_that_is_gone_says_what_to_do(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert name not in FIELDS
-    says = f"{name} is no setting any more: {REMOVED[name]}; leave it out"
+    told = "" if name == "vad.judge" else "; leave it out"
+    says = f"{name} is no setting any more: {REMOVED[name]}{told}"
     assert refusal(flags={name: 1}) == f"command line: {says}"
     section, key = name.split(".")
     assert refusal(write(f"[{section}]\n{key} = 1\n")) == f"cascade.toml: {says}"
     Path(DEFAULT_FILE).unlink()
     monkeypatch.setenv(variable(name), "1")
-    assert refusal() == f"environment: {variable(name)}: {says}"
+    assert refusal() == f"environment: {says}"
+
+
+def test_all_settings_that_are_gone_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = ["vad.judge", "turns.adapt", "turns.tail_ms"]
+    why = ", ".join(f"{name} ({REMOVED[name]})" for name in gone)
+    says = f"3 keys are no settings any more; leave them out: {why}"
+    path = write('[turns]\nhold_ms = "wrong too"\nadapt = true\ntail_ms = 1\n[vad]\njudge = 1\n')
+    assert refusal(path) == f"cascade.toml: {says}"
+    Path(DEFAULT_FILE).unlink()
+    for name in gone:
+        monkeypatch.setenv(variable(name), "1")
+    assert refusal() == f"environment: {says}"
+
+
+def test_keys_and_addresses_of_other_servers_are_no_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in (keys.REALTIME, gemini.URL, gemini.CERTIFICATE):
+        monkeypatch.setenv(name, "wss://127.0.0.1:1")
+    assert load() == Settings()
 
 
 characters = "ab1-. \n\0é"

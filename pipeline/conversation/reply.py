@@ -458,8 +458,7 @@ class Reply:
         if self.asked >= self._rounds:
             raise StageError(
                 "llm",
-                f"the model called tools {self.asked} times and wants more; "
-                "ask for less at once, or raise conversation.tool_rounds",
+                f"the model called tools {self.asked} times and wants more; ask for less at once",
             )
         self.asked += 1
         self.cuts.append(len(self.text))

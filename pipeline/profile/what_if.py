@@ -23,10 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
 from pipeline.clock import NS_PER_MS, NS_PER_S
+from pipeline.config import TurnSettings
 from pipeline.conversation.reply import PACE
 from pipeline.errors import BadInput
 from pipeline.measure.record import DROPPED, RECORDS, WAITING, Record
@@ -36,6 +38,7 @@ from pipeline.measure.terminal import NONE, count
 from pipeline.terminal import LABELS
 from pipeline.text.chunker import Chunker
 from pipeline.trace import PARTS, Timeline
+from pipeline.turns.end_of_turn import moved_hold_ms
 
 COSTS = {
     "stt": ("stt.start", "stt.final"),
@@ -165,13 +168,15 @@ class Prediction:
     voice_to_voice_ns: int
 
 
-def replay(record: Record, change: Change, hold_ms: float, *, whole: bool = False) -> Prediction:
+def replay(
+    record: Record, change: Change, turns: TurnSettings, *, whole: bool = False
+) -> Prediction:
     """Replay a turn with changed costs.
 
     Args:
         record: A turn whose reply was heard.
         change: What is different now.
-        hold_ms: `turns.hold_ms` when it was recorded.
+        turns: The settings when it was recorded.
         whole: The reply was made whole before any of it was heard: mode `sequential`.
 
     Raises:
@@ -183,7 +188,7 @@ def replay(record: Record, change: Change, hold_ms: float, *, whole: bool = Fals
     was = record.marks
     spoken = ("speech.start", "speech.end", "vad.stop", "provisional")
     now = {name: was[name] for name in spoken if name in was}
-    now["committed"] = was["committed"] + _hold_moves_ns(record, change, hold_ms)
+    now["committed"] = was["committed"] + _hold_moves_ns(record, change, turns)
     written = ["llm.last_token"] if whole else []
     made = ["tts.last_audio"] if whole else []
     chain = [
@@ -242,12 +247,13 @@ def arrivals(record: Record) -> list[tuple[int, str]]:
     )
 
 
-def _hold_moves_ns(record: Record, change: Change, hold_ms: float) -> int:
-    """By how much another hold moves the end of the turn (ns): only where it was the usual one."""
-    if HOLD not in change or record.hold_ms not in (None, hold_ms):
+def _hold_moves_ns(record: Record, change: Change, turns: TurnSettings) -> int:
+    """By how much another hold moves the end of the turn (ns); as sure an end as it was."""
+    if HOLD not in change:
         return 0
-    was = round(hold_ms * NS_PER_MS)
-    return change[HOLD].of(was) - was
+    was_ms = turns.hold_ms if record.hold_ms is None else record.hold_ms
+    usual_ms = change[HOLD].of(turns.hold_ms * NS_PER_MS) / NS_PER_MS
+    return round((moved_hold_ms(turns, was_ms, usual_ms) - was_ms) * NS_PER_MS)
 
 
 def _took_ns(record: Record, before: str, name: str, change: Change) -> int:
@@ -339,9 +345,9 @@ def forecast(
         heard = [record for record in own if _usable(record, by_wav)]
         able = [record for record in heard if not lacking(record, change)]
         missing.update(*(lacking(record, change) for record in heard))
-        hold_ms, mode = _settings(header.get("settings") or {}, variants.get(name) or {})
+        then, mode = _settings(header.get("settings") or {}, variants.get(name) or {})
         whole = mode == "sequential"
-        turns = [(record, replay(record, change, hold_ms, whole=whole)) for record in able]
+        turns = [(record, replay(record, change, then, whole=whole)) for record in able]
         cannot = limits(change)
         if len(able) < len(heard):
             cannot.append(
@@ -374,19 +380,21 @@ def limits(change: Change) -> list[str]:
         told.append("the hold: words that are known sooner or later may end the turn elsewhere")
     if HOLD in change:
         told.append("cut-ins: how often another hold ends a turn in the middle of a sentence")
-        told.append("turns whose words moved the hold: it is taken to stay as it was")
+        told.append("pauses: how sure an end was is taken to be the same")
     if "llm.tokens" in change or "tts" in change:
         told.append("gaps in the reply, where the model or the voice is slower than the speech")
     return told
 
 
-def _settings(settings: Mapping[str, Any], variant: Mapping[str, Any]) -> tuple[float, str]:
-    """`turns.hold_ms` and `reply.mode`: a variant's own, or those that the run describes."""
-    hold = variant.get(HOLD, (settings.get("turns") or {}).get("hold_ms", 0))
+def _settings(settings: Mapping[str, Any], variant: Mapping[str, Any]) -> tuple[TurnSettings, str]:
+    """`turns` and `reply.mode`: a variant's own, or those that the run describes."""
+    turns = settings.get("turns") or {}
+    own = {name.removeprefix("turns."): value for name, value in variant.items()}
+    known = {k: v for k, v in {**turns, **own}.items() if k in TurnSettings.model_fields}
     mode = variant.get("reply.mode", (settings.get("reply") or {}).get("mode", ""))
     try:
-        return float(hold), str(mode)
-    except (TypeError, ValueError):
+        return TurnSettings(**known), str(mode)
+    except ValidationError:
         raise BadInput("the profile's settings are damaged; record it again") from None
 
 

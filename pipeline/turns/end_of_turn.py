@@ -141,6 +141,30 @@ def hold_ms(
     return _between(middle, shortest, (p - EVEN) / (SURE - EVEN))
 
 
+def moved_hold_ms(settings: TurnSettings, hold: float, usual_ms: float) -> float:
+    """What is waited for where `hold` was, with another `turns.hold_ms`: as sure an end (ms).
+
+    Args:
+        settings: The bounds, and `hold_ms` then.
+        hold: What was waited for (ms).
+        usual_ms: `turns.hold_ms` now.
+    """
+    was = float(settings.hold_ms)
+    if not settings.predict:
+        return hold * usual_ms / was
+    if hold == was:
+        return usual_ms
+    shortest, longest = settings.shortest_ms, max(settings.shortest_ms, settings.longest_ms)
+    middle, moved = (min(max(ms, shortest), longest) for ms in (was, usual_ms))
+    if hold == middle:
+        return moved
+    far = shortest if hold < middle else longest
+    if far == middle:
+        return hold
+    share = math.log(max(hold, 1.0) / middle) / math.log(far / middle)
+    return _between(moved, far, share)
+
+
 def _between(first: float, last: float, share: float) -> float:
     """From `first` at a share of 0 to `last` at 1, by equal factors; no further."""
     if share <= 0:

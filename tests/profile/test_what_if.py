@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from pipeline.config import TurnSettings
 from pipeline.errors import BadInput
 from pipeline.measure.record import RECORDS, Record, Span
 from pipeline.profile.what_if import (
@@ -27,6 +28,7 @@ from pipeline.profile.what_if import (
     replay,
 )
 from pipeline.trace import MARKS, PARTS, Timeline
+from pipeline.turns.end_of_turn import hold_ms, moved_hold_ms
 
 MS = 1_000_000
 
@@ -230,6 +232,9 @@ def record(marks: Mapping[str, int], **more: Any) -> Record:
     return Record("v", "f.wav", 1, 0, "ok", marks=marks, **more)
 
 
+TURNS = TurnSettings(predict=True, hold_ms=500, shortest_ms=320, longest_ms=2000)
+
+
 def marks_of(**ms: float) -> dict[str, int]:
     """Marks given in milliseconds, with `__` for the dot in their names."""
     return {name.replace("__", "."): round(at * MS) for name, at in ms.items()}
@@ -274,7 +279,7 @@ def test_no_change_gives_what_was_measured_whatever_the_marks(
     marks: dict[str, int], whole: bool, wav: int | None
 ) -> None:
     turn = record(marks, wav_voice_to_voice_ns=wav)
-    same = replay(turn, {}, 500, whole=whole)
+    same = replay(turn, {}, TURNS, whole=whole)
     assert same.marks == marks
     assert same.timeline == turn.timeline
     expected = marks["heard.first"] - marks["speech.end"] if wav is None else wav
@@ -285,7 +290,7 @@ def test_no_change_gives_what_was_measured_whatever_the_marks(
 def test_parts_sum_to_the_latency_whatever_the_marks_and_the_change(
     marks: dict[str, int], whole: bool, change: Change
 ) -> None:
-    predicted = replay(record(marks), change, 500, whole=whole)
+    predicted = replay(record(marks), change, TURNS, whole=whole)
     assert predicted.marks.keys() == marks.keys()
     assert tuple(predicted.timeline.parts) == PARTS
     assert sum(predicted.timeline.parts.values()) == predicted.timeline.total_ns
@@ -304,7 +309,7 @@ def test_a_slower_stage_never_makes_the_reply_earlier(
     turn: Record, name: str, slow: int, more: int, others: dict[str, ChangedCost]
 ) -> None:
     def at(cost: ChangedCost) -> int:
-        return replay(turn, {**others, name: cost}, 500).voice_to_voice_ns
+        return replay(turn, {**others, name: cost}, TURNS).voice_to_voice_ns
 
     assert at(ChangedCost("shift", slow)) <= at(ChangedCost("shift", slow + more))
     assert at(ChangedCost("set", slow)) <= at(ChangedCost("set", slow + more))
@@ -328,28 +333,41 @@ SPECULATIVE = marks_of(
 
 
 def test_a_faster_recogniser_buys_nothing_where_all_was_hidden() -> None:
-    faster = replay(record(SPECULATIVE), parse("stt=0x"), 500)
+    faster = replay(record(SPECULATIVE), parse("stt=0x"), TURNS)
     assert faster.marks["stt.final"] == 1135 * MS
     assert faster.voice_to_voice_ns == 550 * MS
 
 
 def test_what_comes_to_light_is_what_the_hold_no_longer_hides() -> None:
-    predicted = replay(record(SPECULATIVE), parse("llm.first_token=+300ms"), 500)
+    predicted = replay(record(SPECULATIVE), parse("llm.first_token=+300ms"), TURNS)
     assert predicted.marks["llm.first_token"] == 1570 * MS
     # First sound at 1641, 121 ms after the commit; 20 to the loudspeaker, 10 to the ear.
     assert predicted.voice_to_voice_ns == (1641 + 20 + 10 - 1000) * MS
     parts = predicted.timeline.parts
     assert (parts["endpoint"], parts["llm_first_token"], parts["stt"]) == (520 * MS, 50 * MS, 0)
     # A longer hold hides it again.
-    hidden = replay(record(SPECULATIVE), parse("llm.first_token=+300ms,turns.hold_ms=700"), 500)
+    hidden = replay(record(SPECULATIVE), parse("llm.first_token=+300ms,turns.hold_ms=700"), TURNS)
     assert hidden.voice_to_voice_ns == 750 * MS
 
 
-def test_a_hold_that_the_words_moved_stays() -> None:
-    change = parse("turns.hold_ms=1000")
-    assert replay(record(SPECULATIVE, hold_ms=256.0), change, 500).marks == SPECULATIVE
-    moved = replay(record(SPECULATIVE, hold_ms=500.0), change, 500)
-    assert moved.marks["committed"] == 2020 * MS
+@pytest.mark.parametrize(("was", "moved"), [(320, 320), (400, 566), (500, 1000), (2000, 2000)])
+def test_a_hold_is_as_sure_of_the_end_as_it_was(was: float, moved: float) -> None:
+    turn = replay(record(SPECULATIVE, hold_ms=was), parse("turns.hold_ms=1000"), TURNS)
+    assert turn.marks["committed"] / MS == pytest.approx(1520 + moved - was, abs=1)
+
+
+@given(
+    st.sampled_from([320, 500, 900, 2000]),
+    st.floats(0.01, 0.99),
+    st.integers(64, 5000),
+)
+def test_a_moved_hold_is_what_the_turn_taker_would_ask_for(
+    middle: int, p: float, usual: int
+) -> None:
+    settings = TURNS.model_copy(update={"hold_ms": middle})
+    moved = moved_hold_ms(settings, hold_ms(settings, p, middle), usual)
+    if settings.shortest_ms < middle < settings.longest_ms:
+        assert moved == pytest.approx(hold_ms(settings, p, usual), rel=1e-6)
 
 
 TOKENS = tuple(
@@ -369,7 +387,7 @@ def test_the_first_clause_waits_for_its_words() -> None:
     turn = record(SPECULATIVE, spans=TOKENS)
 
     def clause(spec: str) -> int:
-        return replay(turn, parse(spec), 500).marks["clause.first"] // MS
+        return replay(turn, parse(spec), TURNS).marks["clause.first"] // MS
 
     assert clause("llm.tokens=0.5x") == 1285
     assert clause("llm.tokens=2ms") == 1276
@@ -381,7 +399,7 @@ def test_a_clause_that_is_overdue_is_cut_at_its_second_word() -> None:
 
     def clause(spec: str, committed_ms: int) -> int:
         marks = {**SPECULATIVE, "committed": committed_ms * MS}
-        return replay(record(marks, spans=TOKENS), parse(spec), 500).marks["clause.first"] // MS
+        return replay(record(marks, spans=TOKENS), parse(spec), TURNS).marks["clause.first"] // MS
 
     assert clause("llm.tokens=4x", 1200) == 1270 + 40
     assert clause("llm.tokens=1x", 1200) == 1300
@@ -412,10 +430,10 @@ def test_the_textbook_cascade_waits_for_the_last_word_and_the_last_sound() -> No
         playout__first=2160,
         heard__first=2170,
     )
-    faster = replay(record(marks), parse("llm.tokens=0.5x,tts=0.5x"), 500, whole=True)
+    faster = replay(record(marks), parse("llm.tokens=0.5x,tts=0.5x"), TURNS, whole=True)
     assert faster.voice_to_voice_ns == (1170 - 100 - 25 - 100) * MS
 
 
 def test_a_turn_without_a_reply_is_refused() -> None:
     with pytest.raises(ValueError, match="no latency"):
-        replay(record({"speech.end": 0}), {}, 500)
+        replay(record({"speech.end": 0}), {}, TURNS)
