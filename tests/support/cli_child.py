@@ -81,6 +81,16 @@ class Outcome:
         first = next((i for i, line in enumerate(lines) if line.startswith("error: ")), len(lines))
         return lines[first:]
 
+    @property
+    def warnings(self) -> list[str]:
+        """What was warned of, but for a busy machine: tests run beside each other."""
+        lines = self.err.splitlines()
+        return [
+            line.removeprefix("warning: ")
+            for line in lines
+            if line.startswith("warning: ") and "too busy to keep real time" not in line
+        ]
+
     def of(self, kind: str) -> list[dict[str, Any]]:
         """The events of a type."""
         return [event for event in self.events if event["type"] == kind]
