@@ -50,25 +50,25 @@ __all__ = (
 )
 
 _HOMES = {
-    "Cascade": "conversation.cascade",
-    "CompareOptions": "compare.run",
-    "Driver": "talk",
-    "Ends": "audio.line",
-    "LocalEngines": "engines.local",
-    "ProfileOptions": "profile.run",
-    "Settings": "config",
-    "TalkOptions": "talk",
-    "Timeline": "trace",
-    "Trace": "trace",
-    "load_settings": "config",
-    "prepare_compare": "compare.run",
-    "prepare_profile": "profile.run",
-    "prepare_talk": "talk",
+    "Cascade": "conversation.cascade.Cascade",
+    "CompareOptions": "compare.run.CompareOptions",
+    "Driver": "talk.Driver",
+    "Ends": "audio.line.Ends",
+    "LocalEngines": "engines.local.LocalEngines",
+    "ProfileOptions": "profile.run.ProfileOptions",
+    "Settings": "config.Settings",
+    "TalkOptions": "talk.TalkOptions",
+    "Timeline": "trace.Timeline",
+    "Trace": "trace.Trace",
+    "load_settings": "config.load",
+    "prepare_compare": "compare.run.prepare",
+    "prepare_profile": "profile.run.prepare",
+    "prepare_talk": "talk.prepare",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = importlib.import_module(f"{__name__}.{_HOMES[name]}")
-    return getattr(home, name.partition("_")[0] if name[0].islower() else name)
+    home, _, inside = _HOMES[name].rpartition(".")
+    return getattr(importlib.import_module(f"{__name__}.{home}"), inside)

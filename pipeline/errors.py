@@ -33,6 +33,11 @@ class StageError(CascadeError):
         self.fatal = fatal
 
 
+def first_line(error: Exception) -> str:
+    """The first line of what an error of a library says."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
 def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The first error in a task group's error: what went wrong before the rest was cancelled."""
     error = group.exceptions[0]

@@ -22,7 +22,7 @@ from pipeline.compare.scoring import topic_of
 from pipeline.config import LlmSettings
 from pipeline.engines.llm import ChatModel, Unreachable
 from pipeline.engines.servers import ChatServer, chat_server
-from pipeline.errors import BadInput, StageError
+from pipeline.errors import StageError
 from pipeline.measure.plan import Load
 from pipeline.terminal import show_error
 
@@ -73,13 +73,7 @@ def server_of(load: Load, spec: str) -> Judging:
             "name": settings.name if same else "",
         }
     )
-    try:
-        found = chat_server(judging)
-    except BadInput as error:
-        words = str(error).replace("--llm ", "--judge ", 1)
-        words = words.replace(", or use --llm embedded", "")
-        words = words.replace("embedded, a .gguf file, a URL", "a URL")
-        raise BadInput(words) from None
+    found = chat_server(judging, option="--judge", embedded=False)
     remedy = "start the server, or name another --judge"
     return Judging(dataclasses.replace(found, remedy=remedy), judging)
 

@@ -25,11 +25,10 @@ from pipeline.engines.piper_onnx import (
     Feeds,
     Floats,
     IdEnds,
-    brief,
     load,
 )
 from pipeline.engines.worker import Stop
-from pipeline.errors import BadInput, StageError
+from pipeline.errors import BadInput, StageError, first_line
 from pipeline.events import Samples
 from pipeline.text import alignment
 from pipeline.text.alignment import Sound, WordEnd
@@ -243,7 +242,9 @@ class Piper:
         }
 
     def _failed(self, error: Exception, *, fatal: bool = False) -> StageError:
-        return StageError("tts", f"voice {self._name} cannot speak: {brief(error)}", fatal=fatal)
+        return StageError(
+            "tts", f"voice {self._name} cannot speak: {first_line(error)}", fatal=fatal
+        )
 
 
 def _ending(
@@ -274,7 +275,9 @@ def _read_config(path: Path) -> PiperConfig:
     except KeyError as error:
         raise BadInput(f"{config}: not the settings of a Piper voice: no {error}") from error
     except Exception as error:
-        raise BadInput(f"{config}: not the settings of a Piper voice: {brief(error)}") from error
+        raise BadInput(
+            f"{config}: not the settings of a Piper voice: {first_line(error)}"
+        ) from error
 
 
 def _sounds(phoneme: str) -> bool:

@@ -21,10 +21,11 @@ import onnx
 import onnxruntime as ort
 from onnx import helper
 
-from pipeline.errors import BadInput
+from pipeline.engines.worker import onnx_session
+from pipeline.errors import BadInput, first_line
 
-THREADS = 1
-"""Two spinning threads cost 1.8 times the CPU."""
+LOG = 3
+"""onnxruntime's errors are told, for a voice may be anybody's."""
 
 PIECE_FRAMES = 20
 """Vocoder frames of a VITS voice's first piece of sound: 0.23 s at 22.05 kHz."""
@@ -108,8 +109,8 @@ class _Split:
     streams = True
 
     def __init__(self, halves: Halves, piece_frames: int, context_frames: int) -> None:
-        self.session = _session(halves.encoder)
-        self._vocoder = _session(halves.vocoder)
+        self.session = onnx_session(halves.encoder, log_severity=LOG)
+        self._vocoder = onnx_session(halves.vocoder, log_severity=LOG)
         self._latent = halves.latent
         self._first = piece_frames
         self._context = context_frames
@@ -227,10 +228,10 @@ def load(
         if in_two and in_two.hop:
             engine: Engine = in_two
         else:
-            engine = _Whole(_session(timed(model) or str(path)), hop)
+            engine = _Whole(onnx_session(timed(model) or path, log_severity=LOG), hop)
     except Exception as error:
         raise BadInput(
-            f"{path}: cannot be loaded, it may be damaged: {brief(error)}\n"
+            f"{path}: cannot be loaded, it may be damaged: {first_line(error)}\n"
             "`cascade models verify` tells; `cascade models pull` with its name fetches it again."
         ) from error
     names = {value.name for value in engine.session.get_inputs()}
@@ -240,23 +241,6 @@ def load(
             f"not {', '.join(sorted(_INPUTS))}"
         )
     return engine
-
-
-def _session(model: str | bytes) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = THREADS
-    options.inter_op_num_threads = 1
-    # Threads that spin between runs take the core from the language model.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Without the arena a run costs a quarter to a half more.
-    options.enable_cpu_mem_arena = True
-    options.log_severity_level = 3
-    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
-def brief(error: Exception) -> str:
-    """The first line of what an error says."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import SplitResult, urlsplit
@@ -59,8 +59,15 @@ EFFORT_OFF = {"reasoning_effort": "none"}
 """Switches thinking off in Ollama and in OpenAI's models that can do without."""
 
 
-def chat_server(settings: LlmSettings) -> ChatServer:
+def chat_server(
+    settings: LlmSettings, *, option: str = "--llm", embedded: bool = True
+) -> ChatServer:
     """The server that `llm.model` names, for all but the embedded model and `.gguf` files.
+
+    Args:
+        settings: Name the server.
+        option: What named it on the command line, for errors.
+        embedded: Whether a model that runs here could be named instead.
 
     Raises:
         BadInput: It names none, or its key is missing or cannot be one.
@@ -68,7 +75,7 @@ def chat_server(settings: LlmSettings) -> ChatServer:
     spec = settings.model
     kind, _, name = spec.partition(":")
     if kind in ("ollama", "openai") and not name:
-        raise BadInput(f"--llm {spec}: which model? Write {kind}:NAME")
+        raise BadInput(f"{option} {spec}: which model? Write {kind}:NAME")
     if kind == "ollama":
         url = _ollama_url(os.environ.get("OLLAMA_HOST", ""))
         key = _key(settings.api_key or "ollama", "llm.api_key")
@@ -76,9 +83,8 @@ def chat_server(settings: LlmSettings) -> ChatServer:
     if kind == "openai":
         key = _key(settings.api_key or os.environ.get("OPENAI_API_KEY", ""), "OPENAI_API_KEY")
         if not key:
-            raise BadInput(
-                f"--llm {spec}: there is no key; set OPENAI_API_KEY, or use --llm embedded"
-            )
+            instead = f", or use {option} embedded" if embedded else ""
+            raise BadInput(f"{option} {spec}: there is no key; set OPENAI_API_KEY{instead}")
         url, label = OPENAI_URL, "the OpenAI API"
         if elsewhere := os.environ.get("OPENAI_BASE_URL", "").strip():
             url, shown = _api_url(elsewhere, "OPENAI_BASE_URL=")
@@ -94,12 +100,11 @@ def chat_server(settings: LlmSettings) -> ChatServer:
             remedy="check the network, or use --llm embedded",
         )
     if spec.startswith(("http://", "https://")):
-        url, label = _api_url(spec, "--llm ")
+        url, label = _api_url(spec, f"{option} ")
         key = _key(settings.api_key or "none", "llm.api_key")
         return ChatServer(url, settings.name, key, label, optional=TEMPLATE_OFF)
-    raise BadInput(
-        f"--llm {spec}: not a model; give embedded, a .gguf file, a URL, ollama:NAME or openai:NAME"
-    )
+    own = "embedded, a .gguf file, " if embedded else ""
+    raise BadInput(f"{option} {spec}: not a model; give {own}a URL, ollama:NAME or openai:NAME")
 
 
 def _key(key: str, setting: str) -> str:
@@ -115,7 +120,7 @@ def _api_url(text: str, origin: str) -> tuple[str, str]:
 
     `/v1` is added where no version is in the path (some services have `/v1beta/openai`).
     """
-    parts = _split(text)
+    parts = split_url(text)
     if parts is None:
         raise BadInput(f"{origin}{text!r}: not a usable URL; write it as http://HOST:PORT/v1")
     path = parts.path.rstrip("/").removesuffix("/chat/completions")
@@ -124,14 +129,14 @@ def _api_url(text: str, origin: str) -> tuple[str, str]:
     return parts.geturl(), parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
-def _split(url: str) -> SplitResult | None:
-    """The parts of a URL that names a host; None for any other text."""
+def split_url(url: str, schemes: Collection[str] = ()) -> SplitResult | None:
+    """The parts of a URL that names a host; None for any other text, and for other schemes."""
     try:
         parts = urlsplit(url)
         usable = parts.hostname and parts.port != 0 and not any(char.isspace() for char in url)
     except ValueError:
         return None
-    return parts if usable else None
+    return parts if usable and (not schemes or parts.scheme in schemes) else None
 
 
 def _ollama_url(host: str) -> str:

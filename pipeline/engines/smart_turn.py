@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import StageError
+from pipeline.engines.worker import onnx_session
+from pipeline.errors import StageError, first_line
 
 RATE = 16_000
 """The only sample rate (Hz) this module takes."""
@@ -70,7 +71,9 @@ class SmartTurn:
         try:
             (result,) = self._session.run(None, {_INPUT: self._features(audio)})
         except Exception as error:  # onnxruntime's own classes share no base but this
-            raise StageError("endpoint", f"{self._path.name} failed: {_brief(error)}") from error
+            raise StageError(
+                "endpoint", f"{self._path.name} failed: {first_line(error)}"
+            ) from error
         # The output is called logits, yet it is a probability already.
         return float(np.clip(np.asarray(result).reshape(-1)[0], 0.0, 1.0))
 
@@ -86,9 +89,7 @@ class SmartTurn:
 
 
 def _session(path: Path) -> Any:
-    """An onnxruntime session on the model: one thread that does not spin while it waits."""
-    import onnxruntime
-
+    """An onnxruntime session on the model."""
     found = sorted(path.glob("*.onnx")) if path.is_dir() else [path]
     if len(found) != 1 or not found[0].is_file():
         raise StageError(
@@ -97,27 +98,16 @@ def _session(path: Path) -> Any:
             "`cascade models pull smart-turn-v3.2` fetches it",
             fatal=True,
         )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 4
     try:
-        session = onnxruntime.InferenceSession(
-            str(found[0]), sess_options=options, providers=["CPUExecutionProvider"]
-        )
+        session = onnx_session(found[0])
         inputs = [value.name for value in session.get_inputs()]
         if inputs != [_INPUT]:
             raise ValueError(f"it takes {', '.join(inputs)}, not {_INPUT}")
     except Exception as error:
         raise StageError(
             "endpoint",
-            f"{found[0]}: cannot be loaded: {_brief(error)}\n"
+            f"{found[0]}: cannot be loaded: {first_line(error)}\n"
             "Delete it and get it again with `cascade models pull smart-turn-v3.2`",
             fatal=True,
         ) from error
     return session
-
-
-def _brief(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -19,7 +19,8 @@ import numpy.typing as npt
 import webrtcvad
 
 from pipeline.config import VadSettings
-from pipeline.errors import StageError
+from pipeline.engines.worker import onnx_session
+from pipeline.errors import StageError, first_line
 from pipeline.events import Samples
 
 RATE = 16_000
@@ -192,14 +193,7 @@ class _Silero:
 
 
 def _session() -> Any:
-    """An onnxruntime session on Silero: one thread that does not spin while it waits."""
-    import onnxruntime  # 0.1 s, and webrtcvad alone does not need it
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 4
+    """An onnxruntime session on Silero."""
     # Found, not imported: faster_whisper takes 0.3 s to import and only its data is needed.
     package = find_spec("faster_whisper")
     if package is None or package.origin is None:
@@ -208,13 +202,11 @@ def _session() -> Any:
         )
     path = Path(package.origin).parent / "assets" / _MODEL
     try:
-        return onnxruntime.InferenceSession(
-            str(path), sess_options=options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # onnxruntime's own classes share no base but this
+        return onnx_session(path)
+    except Exception as error:
         raise StageError(
             "vad",
-            f"{path}: cannot be loaded: {str(error).splitlines()[0]}\n"
+            f"{path}: cannot be loaded: {first_line(error)}\n"
             'Reinstall faster-whisper, or set vad.engine = "webrtc"',
             fatal=True,
         ) from error

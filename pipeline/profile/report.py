@@ -13,7 +13,7 @@ from pipeline.measure import report, waterfall
 from pipeline.measure.record import Record
 from pipeline.measure.report import Axis, ms
 from pipeline.measure.run import REPORT
-from pipeline.measure.summary import summarise
+from pipeline.measure.summary import ProfileSummary
 from pipeline.trace import PARTS
 
 SECTIONS = (
@@ -35,6 +35,7 @@ def write(
     folder: Path,
     header: Mapping[str, Any],
     records: Sequence[Record],
+    summary: ProfileSummary,
     *,
     sound_bytes: int = waterfall.MOST_BYTES,
 ) -> Path:
@@ -44,6 +45,7 @@ def write(
         folder: The profile's.
         header: What describes the run.
         records: All of them, warm-up included.
+        summary: Of `measure.summary.summarise`.
         sound_bytes: Most sound to embed (bytes of base64).
 
     Returns:
@@ -54,13 +56,16 @@ def write(
     """
     turns = [waterfall.turn(number, record) for number, record in enumerate(records)]
     sounds = _embed(folder, records, turns, sound_bytes)
-    values = content(header, records, turns)
+    values = content(header, records, turns, summary)
     page = report.render("pipeline.profile", "profile.html", values, turns, sounds)
     return report.write(folder / REPORT, page)
 
 
 def content(
-    header: Mapping[str, Any], records: Sequence[Record], turns: Sequence[Mapping[str, Any]]
+    header: Mapping[str, Any],
+    records: Sequence[Record],
+    turns: Sequence[Mapping[str, Any]],
+    summary: ProfileSummary,
 ) -> dict[str, Any]:
     """What the template shows.
 
@@ -68,8 +73,8 @@ def content(
         header: What describes the run.
         records: All of them, warm-up included.
         turns: `waterfall.turn` of each.
+        summary: Of `measure.summary.summarise`.
     """
-    summary = summarise(header, records)
     names = waterfall.variants(header, records)
     stats = {name: summary["variants"].get(name, {"n": 0, "failed": 0}) for name in names}
     measured = [turn for turn in turns if turn["repeat"]]

@@ -216,7 +216,7 @@ class Profile(Run[Record]):
         return (
             lambda: write_figures(folder, summary, COLUMNS, map(row, records)),
             lambda: perfetto.write(folder / perfetto.NAME, header, records),
-            lambda: report.write(folder, header, records),
+            lambda: report.write(folder, header, records, summary),
         )
 
     def show(self, console: Console, summary: ProfileSummary) -> None:

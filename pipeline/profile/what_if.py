@@ -201,11 +201,11 @@ def replay(
             continue
         if before == "committed" and was[name] < was["committed"]:
             now[name] = was[name]
-        else:
-            now[name] = now[before] + _took_ns(record, before, name, change)
-        if name == "clause.first" and before == "llm.first_token" and set(change) & WRITING:
+        elif (before, name) == COSTS["llm.tokens"] and set(change) & WRITING:
             was_cut = _cut_ns(record, was, None)
             now[name] = was[name] + _cut_ns(record, now, change.get("llm.tokens")) - was_cut
+        else:
+            now[name] = now[before] + _took_ns(record, before, name, change)
         before = name
     ready = [max(marks[before], marks["committed"]) for marks in (was, now)]
     if "playout.first" in was:

@@ -11,13 +11,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import openai
 from openai.resources.live.live import AsyncLiveConnection
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
 
 from pipeline.conversation.history import Message
+from pipeline.engines.servers import OPENAI_URL, split_url
 from pipeline.errors import BadInput
 from pipeline.speech_to_speech import keys
 from pipeline.speech_to_speech.brief import Brief, SystemSpec
@@ -27,8 +28,8 @@ from pipeline.speech_to_speech.ledger import Parcel
 MODELS = {"openai": "gpt-realtime-2.1", "openai-live": "gpt-live-1"}
 """What OpenAI is asked for, by the kind of system, unless the command line names another."""
 
-OPENAI_URL = "https://api.openai.com/v1"
-"""The OpenAI API, unless OPENAI_BASE_URL says otherwise."""
+SCHEMES = ("ws", "wss", "http", "https")
+"""Of the URLs that a server is reached by."""
 
 PLACEHOLDER = "none"
 """The key for a server that wants none; the SDK insists on one."""
@@ -103,13 +104,13 @@ def server_of(spec: SystemSpec, environ: Mapping[str, str] = os.environ) -> ApiS
     """
     if spec.kind in MODELS:
         base = environ.get("OPENAI_BASE_URL", "").strip() or OPENAI_URL
-        if _split(base) is None:
+        if split_url(base, SCHEMES) is None:
             raise BadInput("OPENAI_BASE_URL is not a usable URL; write it as https://HOST/v1")
         key = keys.key(environ, keys.OPENAI)
         if not key:
             raise BadInput(f"{spec.name}: there is no key; set {keys.OPENAI}")
         return ApiServer(base, spec.model or MODELS[spec.kind], key, keys.OPENAI, own=True)
-    parts = _split(spec.url)
+    parts = split_url(spec.url, SCHEMES)
     if parts is None:
         raise BadInput(f"{spec.name}: not a usable URL; write it as ws://HOST:PORT/v1/realtime")
     # The SDK adds the last part of the path itself.
@@ -185,13 +186,3 @@ async def shut(connection: AsyncRealtimeConnection | AsyncLiveConnection) -> Non
         transport = getattr(getattr(connection, "_connection", None), "transport", None)
         if transport is not None:
             transport.abort()
-
-
-def _split(url: str) -> SplitResult | None:
-    """The parts of a URL that names a host; None for any other text."""
-    try:
-        parts = urlsplit(url)
-        usable = parts.hostname and parts.port != 0 and not any(char.isspace() for char in url)
-    except ValueError:
-        return None
-    return parts if usable and parts.scheme in ("ws", "wss", "http", "https") else None

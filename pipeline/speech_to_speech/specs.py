@@ -162,7 +162,7 @@ def address(spec: SystemSpec, environ: Mapping[str, str] = os.environ) -> str:
         return spec.url
     match spec.kind:
         case "openai" | "openai-live":
-            from pipeline.speech_to_speech.openai_server import OPENAI_URL
+            from pipeline.engines.servers import OPENAI_URL
 
             return environ.get("OPENAI_BASE_URL", "").strip() or OPENAI_URL
         case "gemini":

@@ -144,6 +144,8 @@ def hold_ms(
 def moved_hold_ms(settings: TurnSettings, hold: float, usual_ms: float) -> float:
     """What is waited for where `hold` was, with another `turns.hold_ms`: as sure an end (ms).
 
+    Where it was `hold_ms` itself, nothing was known of the end.
+
     Args:
         settings: The bounds, and `hold_ms` then.
         hold: What was waited for (ms).

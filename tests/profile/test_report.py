@@ -15,6 +15,7 @@ from support.report_page import FEW, HOSTILE, Elements, content, sounds
 from pipeline.measure import waterfall
 from pipeline.measure.record import Record
 from pipeline.measure.report import render
+from pipeline.measure.summary import summarise
 from pipeline.profile import report
 
 Profile = tuple[dict[str, Any], list[Record]]
@@ -32,12 +33,12 @@ def profile(folder: Path) -> Profile:
 
 @pytest.fixture(scope="module")
 def page(folder: Path, profile: Profile) -> str:
-    return report.write(folder, *profile).read_text(encoding="utf-8")
+    return report.write(folder, *profile, summarise(*profile)).read_text(encoding="utf-8")
 
 
 def made(header: dict[str, Any], records: list[Record]) -> str:
     turns = [waterfall.turn(number, record) for number, record in enumerate(records)]
-    values = report.content(header, records, turns)
+    values = report.content(header, records, turns, summarise(header, records))
     return render("pipeline.profile", "profile.html", values, turns, {})
 
 
@@ -67,7 +68,9 @@ def test_what_went_wrong_is_heard_first_and_the_warm_up_last(
     folder: Path, profile: Profile, page: str
 ) -> None:
     most = sum(map(len, sounds(page).values())) // 3
-    small = report.write(folder, *profile, sound_bytes=most).read_text(encoding="utf-8")
+    small = report.write(folder, *profile, summarise(*profile), sound_bytes=most).read_text(
+        encoding="utf-8"
+    )
     inside = set(sounds(small))
     assert {number for number, one in enumerate(profile[1]) if one.status != "ok"} <= inside
     assert not {number for number, one in enumerate(profile[1]) if one.repeat == 0} & inside

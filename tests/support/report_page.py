@@ -17,7 +17,8 @@ import numpy as np
 
 from pipeline.compare import cost
 from pipeline.compare import report as compare_report
-from pipeline.compare.summary import summarise
+from pipeline.compare import summary as compare_summary
+from pipeline.measure import summary as profile_summary
 from pipeline.measure.record import Record
 from pipeline.profile import report as profile_report
 from support import comparison_samples, samples
@@ -68,7 +69,10 @@ def write(
         head, records = samples.profile(sound, files=FEW, **options)
         told = [change(one) for one in records if keep(one)]
         told = [one if wav is None else replace(one, wav=wav) for one in told]
-        return profile_report.write(folder, head | (header or {}), told, **limit)
+        head |= header or {}
+        return profile_report.write(
+            folder, head, told, profile_summary.summarise(head, told), **limit
+        )
     head, held = comparison_samples.comparison(sound, **options)
     held = [one for one in held if any(keep(turn.record) for turn in one.turns)]
     held = [
@@ -80,7 +84,7 @@ def write(
         for one in held
     ]
     head |= header or {}
-    summary = summarise(head, held, cost.prices()) if summarised else {}
+    summary = compare_summary.summarise(head, held, cost.prices()) if summarised else {}
     return compare_report.write(folder, head, held, summary, **limit)
 
 
