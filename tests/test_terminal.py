@@ -8,6 +8,7 @@ import re
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from rich.console import Console
+from support.known_turns import MS, SPECULATIVE
 
 from pipeline.terminal import (
     ASCII,
@@ -22,7 +23,6 @@ from pipeline.terminal import (
 )
 from pipeline.trace import MARKS, Timeline
 
-MS = 1_000_000
 NEEDED = ("speech.end", "committed", "heard.first")
 
 near = st.integers(0, 5_000 * MS)
@@ -32,24 +32,6 @@ some_marks = st.fixed_dictionaries(
     optional={mark: times for mark in MARKS if mark not in NEEDED},
 )
 widths = st.one_of(st.integers(0, 130), st.just(80))
-
-SPECULATIVE = {
-    name: at * MS
-    for name, at in {
-        "speech.end": 1000,
-        "provisional": 1200,
-        "stt.start": 1200,
-        "stt.final": 1300,
-        "llm.request": 1300,
-        "llm.first_token": 1400,
-        "clause.first": 1450,
-        "committed": 1500,
-        "tts.start": 1450,
-        "tts.first_audio": 1600,
-        "playout.first": 1650,
-        "heard.first": 1700,
-    }.items()
-}
 
 
 def timeline_of(marks: dict[str, int]) -> Timeline:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from support.known_turns import MS, SPECULATIVE
 
 from pipeline.compare.panes import BESIDE, Pane, Screen
 from pipeline.events import (
@@ -22,7 +23,6 @@ from pipeline.events import (
 )
 from pipeline.speech_to_speech.brief import STAMP
 
-MS = 1_000_000
 DIRECT = {
     name: at * MS
     for name, at in {
@@ -31,23 +31,6 @@ DIRECT = {
         "model.first_audio": 1800,
         "playout.first": 1810,
         "heard.first": 1830,
-    }.items()
-}
-SPECULATIVE = {
-    name: at * MS
-    for name, at in {
-        "speech.end": 1000,
-        "provisional": 1200,
-        "stt.start": 1200,
-        "stt.final": 1300,
-        "llm.request": 1300,
-        "llm.first_token": 1400,
-        "clause.first": 1450,
-        "committed": 1500,
-        "tts.start": 1450,
-        "tts.first_audio": 1600,
-        "playout.first": 1650,
-        "heard.first": 1700,
     }.items()
 }
 REPLY = "The train to Madrid leaves at nine in the morning from the third platform."

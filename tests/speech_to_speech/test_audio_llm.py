@@ -31,6 +31,7 @@ from servers.llm_server import (
     status,
 )
 from support.cli_child import read_wav, recording
+from support.direct_talk import Reader
 from support.scripted import LOUD, Detector, Speaker
 
 from pipeline.clock import NS_PER_S, Clock
@@ -39,7 +40,6 @@ from pipeline.engines.tools import Tool
 from pipeline.engines.whisper import MIN_VOICED_MS, Transcription
 from pipeline.errors import BadInput, CascadeError, StageError
 from pipeline.events import (
-    Event,
     Failure,
     Frame,
     ReplyAudio,
@@ -113,23 +113,14 @@ class Local:
         return Transcription(f"words {level}", "en", -0.1, 0.0, 1.0)
 
 
-class Talk:
+class Talk(Reader):
     """A session, what it tells, and somebody who speaks to it faster than time goes by."""
 
     def __init__(self, session: AudioLlmSession, local: Local, trace: Trace) -> None:
-        self.session = session
+        super().__init__(session, trace)
         self.local = local
-        self.trace = trace
-        self.events: list[Event] = []
         self._samples = 0
         self._began = Clock().now_ns()
-        self._news = asyncio.Event()
-
-    async def read(self) -> None:
-        async for event in self.session.events():
-            self.events.append(event)
-            self._news.set()
-            self._news = asyncio.Event()
 
     async def hear(self, sound: Samples) -> None:
         for at in range(0, len(sound), FRAME):
@@ -144,12 +135,9 @@ class Talk:
         await self.hear(np.full(round(seconds * RATE), LOUD + number, np.int16))
         await self.hear(np.zeros(RATE, np.int16))
 
-    def of(self, kind: type[Any]) -> list[Any]:
-        return [event for event in self.events if isinstance(event, kind)]
-
     async def until(self, kind: type[Any], number: int = 1) -> Any:
         while len(found := self.of(kind)) < number:
-            await self._news.wait()
+            await self.news.wait()
         return found[number - 1]
 
     async def played(self, reply_id: str) -> None:
@@ -181,15 +169,9 @@ async def talk(
             target(server.url, **options), brief, marks, Clock(), settings=settings, engines=local
         )
         talking = Talk(session, local, marks)
+        async with talking.entered(GUARD_S):
+            yield talking
         async with asyncio.timeout(GUARD_S):
-            async with session:
-                reading = asyncio.ensure_future(talking.read())
-                try:
-                    yield talking
-                except BaseException:
-                    reading.cancel()
-                    raise
-            await reading
             await server.left()
     handlers = server._handlers
     left = {t for t in asyncio.all_tasks() - before - handlers if t is not asyncio.current_task()}

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from servers.live_server import RATE, Call, LiveServer, Script, idle
 from support.cli_child import read_wav, recording
+from support.direct_talk import Reader
 
 from pipeline.clock import Clock
 from pipeline.engines.tools import Tool
 from pipeline.errors import CascadeError, StageError
 from pipeline.events import (
-    Event,
     Failure,
     Frame,
     ReplyAudio,
@@ -66,25 +66,12 @@ def spoken(number: int = 1) -> Samples:
     return sound[:, 0]
 
 
-class Talk:
-    """A session, what it tells, and somebody who speaks to it faster than time goes by.
-
-    Attributes:
-        events: All so far.
-    """
+class Talk(Reader):
+    """A session, what it tells, and somebody who speaks to it faster than time goes by."""
 
     def __init__(self, session: LiveSession, trace: Trace) -> None:
-        self.session = session
-        self.trace = trace
-        self.events: list[Event] = []
-        self._news = asyncio.Event()
+        super().__init__(session, trace)
         self._samples = 0
-
-    async def read(self) -> None:
-        async for event in self.session.events():
-            self.events.append(event)
-            self._news.set()
-            self._news = asyncio.Event()
 
     async def say(self, *parts: Samples) -> None:
         """Speak: 16 kHz, in frames of 20 ms."""
@@ -99,15 +86,12 @@ class Talk:
     async def quiet(self, ms: int = 1000) -> None:
         await self.say(np.zeros(ms * 16, np.int16))
 
-    def of(self, kind: type[Any]) -> list[Any]:
-        return [event for event in self.events if isinstance(event, kind)]
-
     async def until(self, kind: type[Any], number: int = 1) -> Any:
         """The so-manieth event of a kind; silence is heard meanwhile, as in a real session."""
         while len(found := self.of(kind)) < number:
             await self.quiet(20)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), 0.02)
+                await asyncio.wait_for(self.news.wait(), 0.02)
         return found[number - 1]
 
 
@@ -130,15 +114,8 @@ async def talk(
         patch.setenv("OPENAI_BASE_URL", server.url)
         session = LiveSession(target(**options), brief, marks, Clock(), ready_s=ready_s)
         talking = Talk(session, marks)
-        async with asyncio.timeout(GUARD_S):
-            async with session:
-                reading = asyncio.ensure_future(talking.read())
-                try:
-                    yield talking
-                except BaseException:
-                    reading.cancel()
-                    raise
-            await reading
+        async with talking.entered(GUARD_S):
+            yield talking
     ours = {task for task in asyncio.all_tasks() - before if "LiveSession" in task.get_name()}
     assert not ours
     assert_no_key(talking)

@@ -1,4 +1,4 @@
-"""Somebody who talks with a session under test: sound flows in real time, and all is kept."""
+"""Somebody who talks with a session under test; all that it tells is kept."""
 
 from __future__ import annotations
 
@@ -35,8 +35,45 @@ def utterance(seconds: float = 0.4) -> Samples:
     return (8000 * np.cos(2 * np.pi * 300 * t)).astype(np.int16)
 
 
+class Reader:
+    """A session, and what it tells.
+
+    Attributes:
+        events: All so far.
+        news: Set by the next one.
+    """
+
+    def __init__(self, session: Any, trace: Trace) -> None:
+        self.session = session
+        self.trace = trace
+        self.events: list[Event] = []
+        self.news = asyncio.Event()
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    @contextlib.asynccontextmanager
+    async def entered(self, guard_s: float) -> AsyncIterator[None]:
+        """Be in the session, and read it to its end, within a time."""
+        async with asyncio.timeout(guard_s):
+            async with self.session:
+                reading = asyncio.ensure_future(self.read())
+                try:
+                    yield
+                except BaseException:
+                    reading.cancel()
+                    raise
+            await reading
+
+    async def read(self) -> None:
+        async for event in self.session.events():
+            self.events.append(event)
+            self.news.set()
+            self.news = asyncio.Event()
+
+
 class Talk:
-    """Drives a session: says what it is told to, plays what comes, answers tools if it can."""
+    """Drives a session in real time: says what it is told to, plays what comes, answers tools."""
 
     def __init__(
         self, session: SpeechToSpeech, trace: Trace, tool: Callable[[str], str] | None

@@ -9,6 +9,25 @@ from pipeline.measure.record import Record, Status
 
 MS = 1_000_000
 
+SPECULATIVE = {
+    name: at * MS
+    for name, at in {
+        "speech.end": 1000,
+        "provisional": 1200,
+        "stt.start": 1200,
+        "stt.final": 1300,
+        "llm.request": 1300,
+        "llm.first_token": 1400,
+        "clause.first": 1450,
+        "committed": 1500,
+        "tts.start": 1450,
+        "tts.first_audio": 1600,
+        "playout.first": 1650,
+        "heard.first": 1700,
+    }.items()
+}
+"""Marks of a turn that is answered ahead (ns): 700 ms from the end of speech."""
+
 PLAIN: Mapping[str, float] = {
     "endpoint": 500,
     "stt": 200,
