@@ -138,7 +138,7 @@ async def test_each_variant_has_a_node_to_itself(
     log = read(profile)
     never_two_on_a_node(log)
     where = {one["variant"]: one["node"] for one in of(log, "open")}
-    # The first two could go on only together, so each had a node.
+    # These two could go on only together, so each had a node.
     assert where["meets one"] != where["meets two"]
     assert len(of(log, "open")) == len(of(log, "close")) == 3
     facts = runner.facts()

@@ -30,7 +30,7 @@ class Bench:
     """Answers every recording with its bytes: what measures in place of `LocalExecutor`.
 
     A variant's name tells what else it does, in words:
-        meets: its first turn goes on once another variant's has begun as well.
+        meets: its first turn goes on once that of another one that meets has begun as well.
         clings: from its third turn on it stops until another bench has opened the same variant.
         dies: its process ends at its second turn.
         refuses: it cannot be opened.
@@ -59,7 +59,7 @@ class Bench:
         begun_ns = time.monotonic_ns()
         self.note("turn", order=job.order)
         if "meets" in self.words:
-            await self.until(lambda log: len({one["variant"] for one in of(log, "turn")}) > 1)
+            await self.until(lambda log: len(meeting(log)) > 1)
         if "clings" in self.words and number > 2 and self.times("open") == 1:
             await self.until(lambda log: self.times("open") > 1)
         if "dies" in self.words and number == 2:
@@ -96,6 +96,11 @@ def read(folder: Path) -> list[dict[str, Any]]:
     """What all benches have written down."""
     file = folder / "log.jsonl"
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def meeting(log: Sequence[dict[str, Any]]) -> set[str]:
+    """The variants that meet and have begun."""
+    return {one["variant"] for one in of(log, "turn") if "meets" in one["variant"].split()}
 
 
 def of(log: Sequence[dict[str, Any]], what: str) -> list[dict[str, Any]]:
