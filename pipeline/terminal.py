@@ -36,7 +36,7 @@ from pipeline.events import (
     SpeechStopped,
     Transcript,
 )
-from pipeline.text.spoken import CHARS_PER_SECOND
+from pipeline.text.heard import CHARS_PER_SECOND
 from pipeline.trace import DIRECT_STAGES, STAGES, Timeline
 
 State = Literal["loading", "listening", "hearing", "thinking", "speaking"]

@@ -44,7 +44,7 @@ from pipeline.terminal import (
     waterfall,
     waterfall_strip,
 )
-from pipeline.text.spoken import CHARS_PER_SECOND
+from pipeline.text.heard import CHARS_PER_SECOND
 from pipeline.trace import Timeline
 
 YOU_ROWS = 2

@@ -39,9 +39,8 @@ from pipeline.events import (
     ReplyText,
     Usage,
 )
-from pipeline.text.alignment import Sound
 from pipeline.text.chunker import Chunker, Clause
-from pipeline.text.spoken import CHARS_PER_SECOND, Spoken
+from pipeline.text.heard import CHARS_PER_SECOND, Sound, Spoken
 from pipeline.turns.listener import Detector
 
 CLAUSES_AHEAD = 8

@@ -24,7 +24,7 @@ from pipeline.engines.whisper import Audio, Transcription, Whisper
 from pipeline.engines.worker import Worker
 from pipeline.errors import BadInput, StageError
 from pipeline.models.catalogue import Catalogue
-from pipeline.text.alignment import Sound
+from pipeline.text.heard import Sound
 
 SWITCH_INTERVAL_S = 0.0005
 """How long a busy Python thread may keep the interpreter from the others; with the default of 5 ms

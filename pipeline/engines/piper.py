@@ -30,8 +30,8 @@ from pipeline.engines.piper_onnx import (
 from pipeline.engines.worker import Stop
 from pipeline.errors import BadInput, StageError, first_line
 from pipeline.events import Samples
-from pipeline.text import alignment
-from pipeline.text.alignment import Sound, WordEnd
+from pipeline.text import heard
+from pipeline.text.heard import Sound, WordEnd
 
 LEVEL_DB = -18.0
 """Level of speech: RMS of its voiced 10 ms frames, in dB re a full-scale square wave. Speech peaks
@@ -199,10 +199,10 @@ class Piper:
         unknown: list[_WordIds | None] = [None] * len(sentences)
         if self._config.phoneme_type not in (PhonemeType.ESPEAK, PhonemeType.TEXT):
             return unknown
-        words = alignment.words(text)
+        words = heard.words(text)
         counts = [self._id_counts(phonemes) for phonemes in sentences]
         found: list[_WordIds] = [[] for _ in sentences]
-        places = alignment.places(sentences, self._alone([word.text for word in words]))
+        places = heard.places(sentences, self._alone([word.text for word in words]))
         for word, place in zip(words, places, strict=True):
             if sentences:
                 found[place.sentence].append((word.end, counts[place.sentence][place.phonemes]))

@@ -29,7 +29,7 @@ from pipeline.serve.requests import (
     sound_of,
     updated,
 )
-from pipeline.text.alignment import whole_words
+from pipeline.text.heard import whole_words
 
 LEAST_COMMIT_MS = 100
 """A commit by the client needs so much sound."""

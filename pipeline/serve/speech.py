@@ -23,8 +23,7 @@ from pipeline.measure.corpus import say
 from pipeline.models.catalogue import Catalogue
 from pipeline.serve.requests import RATE
 from pipeline.serve.script import Script
-from pipeline.text.alignment import spoken
-from pipeline.text.spoken import CHARS_PER_SECOND
+from pipeline.text.heard import CHARS_PER_SECOND, in_proportion
 
 GAP_MS = 200
 """After the end that a script tells, so much silence makes what follows a new utterance."""
@@ -236,7 +235,7 @@ def pieces(text: str, sound: Samples) -> Iterator[ReplyPiece]:
     said, wait = "", 0
     for start in range(0, max(1, len(sound)), PIECE):
         end = min(start + PIECE, len(sound))
-        words = spoken(text, end, len(sound)) if len(sound) else text
+        words = in_proportion(text, end, len(sound)) if len(sound) else text
         if not words:
             words = text.split(" ", 1)[0]
         # A word that was said is never taken back.

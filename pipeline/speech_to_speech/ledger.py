@@ -37,8 +37,7 @@ from pipeline.events import (
     Transcript,
 )
 from pipeline.speech_to_speech.keys import shown
-from pipeline.text.alignment import spoken
-from pipeline.text.spoken import CHARS_PER_SECOND
+from pipeline.text.heard import CHARS_PER_SECOND, in_proportion
 
 PLAYED_MS = 50
 """With less than this left of it a reply counts as played to its end: the blocks of a device and
@@ -93,7 +92,7 @@ class ReplyPart:
         if played >= length and not self.samples and position <= 0:
             # Words without a sound of their own go with the sound before them.
             return ""
-        return spoken(self.text, max(0, played), length)
+        return in_proportion(self.text, max(0, played), length)
 
 
 @dataclass(slots=True, eq=False)

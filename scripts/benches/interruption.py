@@ -31,7 +31,7 @@ from pipeline.engines.piper import Piper
 from pipeline.engines.worker import Stop
 from pipeline.events import Samples
 from pipeline.models.catalogue import Catalogue
-from pipeline.text.alignment import Sound
+from pipeline.text.heard import Sound
 
 STORY = (
     "How far is it from Toronto to Boston? I need a hotel in Toronto for six nights. "

@@ -36,7 +36,7 @@ from pipeline.measure.record import Record
 from pipeline.measure.summary import summarise
 from pipeline.profile import instrument
 from pipeline.profile.instrument import Bounds, measure
-from pipeline.text.alignment import Sound
+from pipeline.text.heard import Sound
 from pipeline.trace import PARTS, description
 from pipeline.turns.taker import RATE
 

@@ -28,7 +28,7 @@ from pipeline.engines.piper import Piper
 from pipeline.engines.worker import Stop, Worker
 from pipeline.errors import BadInput, StageError
 from pipeline.events import Samples
-from pipeline.text.alignment import Sound
+from pipeline.text.heard import Sound
 
 ROOT = Path(__file__).parents[2]
 MINI = ROOT / "models" / "en_US-mini" / "en_US-mini.onnx"

@@ -16,7 +16,7 @@ from pipeline.engines.vad import Voice
 from pipeline.engines.whisper import Transcription
 from pipeline.errors import StageError
 from pipeline.events import Samples
-from pipeline.text.alignment import Sound
+from pipeline.text.heard import Sound
 
 RATE = 16_000
 WINDOW = 512

@@ -1,8 +1,13 @@
-"""Where the words of a text end in its sound. Pure.
+"""Which words of a text were heard, given how much of its sound was played. Pure.
+
+What a voice says is not what was written (`speakable`), so a word is found in three steps: where it
+ends in the sound (`places`), which words are over by then (`Spoken`), and how far that is in the
+text as it was written (`reached`).
 
 A voice tells how long each phoneme lasts; the phonemiser does not tell which word a phoneme is of:
 it runs words together ("of the"), writes numbers out ("23") and drops punctuation. So each word is
-put into phonemes alone too, and the two sequences are aligned by their edit distance.
+put into phonemes alone too, and the two sequences are aligned by their edit distance. Of a voice
+that tells nothing, words are placed in proportion to their characters.
 """
 
 from __future__ import annotations
@@ -18,6 +23,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.events import Samples
+from pipeline.text.chunker import Clause
+
+CHARS_PER_SECOND = 15.0
+"""How fast a voice reads, about; used only for a clause whose sound is not complete."""
 
 LARGEST = 8_000_000
 """Pairs of phonemes that are compared (32 MB); a longer text, of some ten times the longest clause
@@ -70,6 +79,150 @@ class Sound:
         if words is not None:
             words = tuple(WordEnd(w.char, max(0, w.sample - samples)) for w in words)
         return Sound(self.samples[samples:], words)
+
+
+class Spoken:
+    """Which words of a reply have been heard, given how many samples were played.
+
+    The reply's sound is the sound of its clauses, one after the other; each clause knows the span
+    of the reply's text that it came from.
+    """
+
+    def __init__(self, rate: int) -> None:
+        """Start a reply whose sound has `rate` samples a second."""
+        self._rate = rate
+        self._clauses: list[_Sounding] = []
+        self.samples = 0
+
+    def begin(self, clause: Clause) -> None:
+        """The next samples belong to `clause`."""
+        self._clauses.append(_Sounding(clause, self.samples))
+
+    def extend(self, samples: int, words: Sequence[WordEnd] | None = None) -> None:
+        """The current clause has this many more samples, and these words of it end in them.
+
+        Without words, or with None, see `heard`: it makes a difference whether no word ends there,
+        or nobody knows.
+        """
+        sound = self._clauses[-1]
+        if words is not None:
+            before = sound.words or []
+            sound.words = [*before, *((w.char, sound.samples + w.sample) for w in words)]
+        self.samples += samples
+        sound.samples += samples
+
+    def end(self) -> None:
+        """The current clause's sound is complete."""
+        self._clauses[-1].complete = True
+
+    def heard(self, text: str, samples: int) -> str:
+        """The part of the reply's `text` that was heard once `samples` samples had been played.
+
+        Whole words only: a word that was cut off counts as not heard. Within a clause whose
+        words' ends are not known, words are placed in proportion to their characters.
+        Samples that were not made count as not played.
+        """
+        samples = min(samples, self.samples)
+        end = 0
+        for sound in self._clauses:
+            played = samples - sound.start
+            if played <= 0:
+                break
+            clause = sound.clause
+            if sound.complete and played >= sound.samples:
+                end = clause.end
+                continue
+            if sound.words is None:
+                part = self._in_proportion(text, sound, played)
+            else:
+                char = max((end for end, sample in sound.words if sample <= played), default=0)
+                part = reached(clause.text, text[clause.start : clause.end], char)
+            end = clause.start + part if part else end
+            break
+        return text[:end].rstrip()
+
+    def _in_proportion(self, text: str, sound: _Sounding, played: int) -> int:
+        """How much of a clause was heard of which nobody knows where its words end."""
+        clause = sound.clause
+        expected = len(clause.text) / CHARS_PER_SECOND * self._rate
+        length = sound.samples if sound.complete else max(sound.samples, expected)
+        part = int((clause.end - clause.start) * played / length)
+        return len(whole_words(text[clause.start :], part))
+
+
+@dataclass(slots=True)
+class _Sounding:
+    """A clause, the sound that it has so far, and where its words end in that."""
+
+    clause: Clause
+    start: int
+    samples: int = 0
+    words: list[tuple[int, int]] | None = None
+    complete: bool = False
+
+
+def in_proportion(text: str, heard: int, total: int) -> str:
+    """The words of `text` that are over when `heard` of `total` samples have been heard.
+
+    Nothing more is known of where they are: they are placed in proportion to their characters.
+    """
+    return text if heard >= total else whole_words(text, len(text) * heard // total)
+
+
+def whole_words(text: str, end: int) -> str:
+    """The words of `text` that end within its first `end` characters."""
+    return text[: max((word.end for word in words(text) if word.end <= end), default=0)]
+
+
+def reached(said: str, source: str, char: int) -> int:
+    """How far in a written text one has come who has heard part of how it is said.
+
+    Args:
+        said: What the voice says for `source` (`speakable.speakable`): without markup, with
+            symbols and abbreviations in words.
+        source: The text as it was written.
+        char: End of the last word of `said` that was heard.
+
+    Returns:
+        The end of the last word of `source` all of which was heard; 0 if there is none.
+    """
+    spoken, written = words(said), words(source)
+    heard = sum(word.end <= char for word in spoken)
+    if heard == len(spoken):
+        return len(source)
+    ends = _origins(said, source, [word.end for word in spoken])
+    for i in reversed(range(heard)):
+        here = _past_marks(source, ends[i])
+        # Else the next word has nothing of its own in the source ("$5" is said "5 dollars"), and
+        # what is written is not all heard without it.
+        if ends[i + 1] > here:
+            return max((word.end for word in written if word.end <= here), default=0)
+    return 0
+
+
+def _origins(said: str, source: str, ends: Sequence[int]) -> list[int]:
+    """The places in `source` that those in `said` come from, at which words end."""
+    matcher = SequenceMatcher(None, said, source, autojunk=False)
+    origin: list[int | None] = [None] * len(said)
+    for block in matcher.get_matching_blocks():
+        origin[block.a : block.a + block.size] = range(block.b, block.b + block.size)
+    places, place, done = [], 0, 0
+    for end in ends:
+        for at in origin[done:end]:
+            place = place if at is None else at + 1
+        done = end
+        # Where the space that follows is known, markup before it belongs to the word.
+        following = origin[end] if end < len(said) else len(source)
+        places.append(place if following is None else following)
+    return places
+
+
+def _past_marks(text: str, place: int) -> int:
+    """The end of the word around `place` if only marks of it are left, else `place`."""
+    rest = _WORD.match(text, place)
+    if rest is None or any(map(str.isalnum, rest.group())):
+        return place
+    return rest.end()
 
 
 class PhonemePlace(NamedTuple):
@@ -194,67 +347,3 @@ def _costs(left: Sequence[str], right: Sequence[str]) -> tuple[_Costs, _Costs]:
 
 def _gap(symbol: str) -> int:
     return _SPACE_GAP if symbol == " " else _GAP
-
-
-def spoken(text: str, heard: int, total: int) -> str:
-    """The words of `text` that are over when `heard` of `total` samples have been heard.
-
-    Nothing more is known of where they are: they are placed in proportion to their characters.
-    """
-    return text if heard >= total else whole_words(text, len(text) * heard // total)
-
-
-def whole_words(text: str, end: int) -> str:
-    """The words of `text` that end within its first `end` characters."""
-    return text[: max((word.end for word in words(text) if word.end <= end), default=0)]
-
-
-def reached(said: str, source: str, char: int) -> int:
-    """How far in a written text one has come who has heard part of how it is said.
-
-    Args:
-        said: What the voice says for `source` (`speakable.speakable`): without markup, with
-            symbols and abbreviations in words.
-        source: The text as it was written.
-        char: End of the last word of `said` that was heard.
-
-    Returns:
-        The end of the last word of `source` all of which was heard; 0 if there is none.
-    """
-    spoken, written = words(said), words(source)
-    heard = sum(word.end <= char for word in spoken)
-    if heard == len(spoken):
-        return len(source)
-    ends = _origins(said, source, [word.end for word in spoken])
-    for i in reversed(range(heard)):
-        here = _past_marks(source, ends[i])
-        # Else the next word has nothing of its own in the source ("$5" is said "5 dollars"), and
-        # what is written is not all heard without it.
-        if ends[i + 1] > here:
-            return max((word.end for word in written if word.end <= here), default=0)
-    return 0
-
-
-def _origins(said: str, source: str, ends: Sequence[int]) -> list[int]:
-    """The places in `source` that those in `said` come from, at which words end."""
-    matcher = SequenceMatcher(None, said, source, autojunk=False)
-    origin: list[int | None] = [None] * len(said)
-    for block in matcher.get_matching_blocks():
-        origin[block.a : block.a + block.size] = range(block.b, block.b + block.size)
-    places, place, done = [], 0, 0
-    for end in ends:
-        for at in origin[done:end]:
-            place = place if at is None else at + 1
-        done = end
-        # Where the space that follows is known, markup before it belongs to the word.
-        following = origin[end] if end < len(said) else len(source)
-        places.append(place if following is None else following)
-    return places
-
-
-def _past_marks(text: str, place: int) -> int:
-    """The end of the word around `place` if only marks of it are left, else `place`."""
-    rest = _WORD.match(text, place)
-    if rest is None or any(map(str.isalnum, rest.group())):
-        return place
-    return rest.end()

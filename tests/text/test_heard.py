@@ -1,28 +1,30 @@
-"""Words are found in the phonemes of what is said, and in the text that it was said for."""
+"""Which words were heard: found in the sound, in what is said, and in what was written."""
 
 from __future__ import annotations
 
 import csv
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from piper.phonemize_espeak import EspeakPhonemizer
 
-from pipeline.text.alignment import (
+from pipeline.text.chunker import Chunker, Clause
+from pipeline.text.heard import (
+    CHARS_PER_SECOND,
     PhonemePlace,
     Sound,
+    Spoken,
     WordEnd,
+    in_proportion,
     places,
     reached,
-    spoken,
-    whole_words,
     words,
 )
-from pipeline.text.chunker import Chunker
 from pipeline.text.speakable import speakable
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
@@ -193,12 +195,6 @@ class TestReached:
             assert set(found) <= ends
             assert found[-1] == len(source)
 
-    @given(st.text("ab c", max_size=30), st.text("ab c1$", max_size=30))
-    def test_any_two_texts(self, said: str, source: str) -> None:
-        found = [reached(said, source, char) for char in range(len(said) + 1)]
-        assert found == sorted(found)
-        assert set(found) <= {0, len(source), *(word.end for word in words(source))}
-
     @given(st.text("ab ,.", max_size=60))
     def test_what_is_said_as_written_is_heard_as_said(self, text: str) -> None:
         ends = [word.end for word in words(text)]
@@ -216,16 +212,194 @@ def test_a_piece_without_its_first_samples_keeps_its_words() -> None:
 
 
 @given(st.text("ab ", max_size=30), st.integers(0, 100), st.integers(1, 100))
-def test_spoken_words_are_whole_and_grow(text: str, heard: int, total: int) -> None:
-    said = spoken(text, heard, total)
+def test_words_in_proportion_are_whole_and_grow(text: str, heard: int, total: int) -> None:
+    said = in_proportion(text, heard, total)
     assert text.startswith(said)
     assert said.split() == text.split()[: len(said.split())]
-    assert spoken(text, heard + 1, total).startswith(said)
+    assert in_proportion(text, heard + 1, total).startswith(said)
 
 
-@given(st.text(alphabet="ab \n", max_size=30), st.floats(0, 1))
-def test_whole_words(text: str, share: float) -> None:
-    kept = whole_words(text, int(len(text) * share))
-    assert text.startswith(kept)
-    assert kept.split() == text.split()[: len(kept.split())]
-    assert whole_words(text, len(text)).split() == text.split()
+@dataclass(frozen=True)
+class Made:
+    """A clause and the pieces of sound that it came in."""
+
+    clause: Clause
+    pieces: list[int]
+
+
+@st.composite
+def replies(draw: st.DrawFn) -> tuple[str, list[Made]]:
+    """A reply, and the sound of the clauses that the chunker cuts it into."""
+    text = draw(st.text("ab .,!—\n*`1$&é你", min_size=1, max_size=120))
+    chunker = Chunker(first_words=1, max_chars=40)
+    pieces = st.lists(st.integers(1, 400), min_size=1, max_size=4)
+    clauses = [*chunker.push(text), *chunker.flush()]
+    assume(clauses)
+    return text, [Made(clause, draw(pieces)) for clause in clauses]
+
+
+def speak(sounds: list[Made], rate: int = 100, *, told: st.DataObject | None = None) -> Spoken:
+    """All of the sound, all clauses complete; where words end is drawn, or nobody knows."""
+    spoken = Spoken(rate)
+    for sound in sounds:
+        chars = [word.end for word in words(sound.clause.text)]
+        spoken.begin(sound.clause)
+        for i, samples in enumerate(sound.pieces):
+            ends = None
+            if told is not None:
+                last = i + 1 == len(sound.pieces)
+                here = chars if last else chars[: told.draw(st.integers(0, len(chars)))]
+                chars = chars[len(here) :]
+                at = st.lists(st.integers(0, samples), min_size=len(here), max_size=len(here))
+                ends = list(map(WordEnd, here, sorted(told.draw(at))))
+            spoken.extend(samples, ends)
+        spoken.end()
+    return spoken
+
+
+def check(text: str, sounds: list[Made], spoken: Spoken) -> None:
+    """What holds of the heard text at each moment of the playing."""
+    step = max(1, spoken.samples // 100)
+    last = ""
+    clause_ends = {len(text[: s.clause.end].rstrip()) for s in sounds}
+    for played in [*range(0, spoken.samples, step), spoken.samples, spoken.samples + 10_000]:
+        heard = spoken.heard(text, played)
+        assert text.startswith(heard)
+        assert heard.startswith(last), "it shrank"
+        last = heard
+        rest = text[len(heard) :]
+        whole = not heard or not rest or rest[0].isspace() or len(heard) in clause_ends
+        assert whole, f"cut inside a word: {heard!r} | {rest!r}"
+
+
+@settings(deadline=None)
+@given(replies(), st.booleans(), st.data())
+def test_what_is_heard_grows_by_whole_words_and_to_the_end_of_a_clause_with_its_sound(
+    reply: tuple[str, list[Made]], told: bool, data: st.DataObject
+) -> None:
+    text, sounds = reply
+    spoken = speak(sounds, told=data if told else None)
+    assert spoken.heard(text, 0) == "" or told
+    check(text, sounds, spoken)
+    played = 0
+    for sound in sounds:
+        played += sum(sound.pieces)
+        assert spoken.heard(text, played) == text[: sound.clause.end].rstrip()
+
+
+@settings(deadline=None)
+@given(replies(), st.data())
+def test_a_reply_still_being_made_is_heard_no_further_than_it_is_made(
+    reply: tuple[str, list[Made]], data: st.DataObject
+) -> None:
+    """The current clause has an end of its sound only when it is complete."""
+    text, sounds = reply
+    count = data.draw(st.integers(1, len(sounds)))
+    spoken = speak(sounds[: count - 1])
+    current = sounds[count - 1]
+    spoken.begin(current.clause)
+    for piece in current.pieces[: data.draw(st.integers(0, len(current.pieces)))]:
+        spoken.extend(piece)
+    check(text, sounds[:count], spoken)
+    assert len(spoken.heard(text, 10**9)) <= current.clause.end
+
+
+@pytest.mark.parametrize(
+    ("played", "heard"),
+    [
+        (0, ""),
+        (299, ""),
+        (300, "one"),
+        (699, "one"),
+        (700, "one two"),
+        (1299, "one two"),
+        (1300, "one two three"),
+    ],
+)
+def test_words_are_placed_in_proportion_to_their_characters(played: int, heard: str) -> None:
+    """Thirteen characters in 1300 samples."""
+    spoken = Spoken(16_000)
+    spoken.begin(Clause("one two three", 0, 13))
+    spoken.extend(1000)
+    spoken.extend(300)
+    spoken.end()
+    assert spoken.heard("one two three and more", played) == heard
+
+
+def test_until_a_clause_is_complete_its_length_is_guessed_from_its_characters() -> None:
+    """Else the little that is made would pass for all of it."""
+    rate = round(CHARS_PER_SECOND) * 10  # ten samples a character
+    spoken = Spoken(rate)
+    spoken.begin(Clause("one two three", 0, 13))
+    spoken.extend(75)
+    assert spoken.heard("one two three", 75) == "one two"
+    spoken.end()
+    assert spoken.heard("one two three", 75) == "one two three"
+
+
+def aligned(clause: Clause, pieces: list[tuple[int, list[tuple[str, int]]]]) -> Spoken:
+    """A complete clause in pieces: samples, and for each word that ends there up to which."""
+    spoken = Spoken(16_000)
+    spoken.begin(clause)
+    for samples, ends in pieces:
+        spoken.extend(
+            samples, [WordEnd(clause.text.index(w) + len(w), sample) for w, sample in ends]
+        )
+    spoken.end()
+    return spoken
+
+
+@pytest.mark.parametrize(
+    ("played", "heard"),
+    [
+        (0, ""),
+        (799, ""),
+        (800, "One"),
+        (849, "One"),
+        (850, "One two"),
+        (1049, "One two"),
+        (1050, "One two three."),
+        (1400, "One two three."),
+    ],
+)
+def test_a_word_is_heard_when_its_sound_is_over(played: int, heard: str) -> None:
+    """Whatever its length in characters; the silence after the last is not waited for."""
+    pieces = [(900, [("One", 800), ("two", 850)]), (500, [("three.", 150)])]
+    spoken = aligned(Clause("One two three.", 0, 14), pieces)
+    assert spoken.heard("One two three. Four.", played) == heard
+
+
+def test_a_word_whose_end_is_not_made_yet_was_not_heard() -> None:
+    """It makes a difference whether no word ends in a piece, or nobody knows."""
+    told, untold = Spoken(100), Spoken(100)
+    for spoken in (told, untold):
+        spoken.begin(Clause("one two three", 0, 13))
+    told.extend(75, ())
+    untold.extend(75)
+    assert told.heard("one two three", 75) == ""
+    assert untold.heard("one two three", 75) == "one two"
+    told.extend(30, [WordEnd(3, 10)])
+    assert told.heard("one two three", 105) == "one"
+
+
+def test_words_that_were_heard_are_found_in_the_text_as_it_was_written() -> None:
+    text = "Hello. It is **about** $5, Dr. Who!"
+    spoken = aligned(
+        Clause("It is about 5 dollars, Dr Who!", 7, 35),
+        [(700, [(w, 100 * (i + 1)) for i, w in enumerate(("It", "is", "about", "5", "dollars,"))])],
+    )
+    heard = [spoken.heard(text, played) for played in (100, 300, 400, 500, 600)]
+    about, dollars = "Hello. It is **about**", "Hello. It is **about** $5,"
+    assert heard == ["Hello. It", about, about, dollars, dollars]
+
+
+def test_markup_before_a_clause_is_not_heard_before_its_first_word() -> None:
+    text = "Hello. **World** again."
+    spoken = speak([Made(Clause("Hello.", 0, 6), [60]), Made(Clause("World again.", 9, 23), [120])])
+    assert spoken.heard(text, 60) == "Hello."
+    assert spoken.heard(text, 61) == "Hello."
+    assert spoken.heard(text, 180) == text
+
+
+def test_a_reply_without_sound_was_not_heard() -> None:
+    assert Spoken(16_000).heard("Hello.", 100) == ""
