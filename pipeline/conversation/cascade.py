@@ -12,17 +12,17 @@ import numpy as np
 
 from pipeline.clock import Clock
 from pipeline.config import Settings
-from pipeline.conversation.ahead import Foresight, Partials, ReadAhead, Recogniser, WordCheck
-from pipeline.conversation.history import History, Message
+from pipeline.conversation.history import Message
 from pipeline.conversation.replies import Replies
 from pipeline.conversation.reply import PACE, TOOL_ROUNDS, Engines, Reply, ReplyPace
-from pipeline.engines.llm import Messages
 from pipeline.engines.tools import Tool
 from pipeline.engines.whisper import Transcription, bare
 from pipeline.events import Event, Frame, SpeechStarted, SpeechStopped, Transcript
 from pipeline.session import EventQueue, Inbox
 from pipeline.trace import Trace
-from pipeline.turns.listener import Hearing
+from pipeline.turns.barge_in import WordCheck
+from pipeline.turns.end_of_turn import Foresight
+from pipeline.turns.listener import Hearing, Recogniser
 from pipeline.turns.taker import (
     RATE,
     TIMES,
@@ -40,9 +40,6 @@ from pipeline.turns.taker import (
     TurnTaker,
     TurnTimes,
 )
-
-RESERVE_TOKENS = 100
-"""Room for what the user says next, when the prompt is fitted while a reply plays."""
 
 TAPE_SLACK_S = 5.0
 """Audio kept beyond the longest turn: pre-roll, and what arrives while a decision is made."""
@@ -108,48 +105,39 @@ class Cascade:
         self._attempts = attempts
         self._trace = trace
         self._clock = clock
-        self._history = History(
-            settings.llm.instructions,
-            budget_tokens=settings.conversation.budget_tokens,
-            tools=tools,
-        )
-        self._history.restore(history)
         self._turns = TurnTaker(settings.turns, settings.vad, times)
         self._tail = times.tail_ms * RATE // 1000
         self._hearing = Hearing(engines.new_detector(), times.max_turn_s + TAPE_SLACK_S)
-        self._utterance: Began | Joined | None = None
         self._events = EventQueue()
         self._inbox = Inbox()
-        self._replies = Replies(
-            engines,
-            settings,
-            history=self._history,
-            trace=trace,
-            clock=clock,
-            tell=self._events.tell,
-            inbox=self._inbox,
-            judge=self._judge,
-            read_on=self._read_on,
-            pace=pace,
-            tool_rounds=tool_rounds,
-        )
-        self._recogniser = Recogniser(engines)
-        self._foresight = Foresight(engines, self._inbox, self._turns.predicted)
-        self._check = WordCheck(self._words_over, self._inbox, self._words_found)
-        self._read_ahead = ReadAhead(engines, self._inbox)
-        self._partials = Partials(
-            self._recogniser.aside,
+        self._recogniser = Recogniser(
+            engines.transcribe,
             every_ms=partial_ms,
             clock=clock,
             inbox=self._inbox,
             tell=self._said_so_far,
         )
+        self._check = WordCheck(self._words_over, self._inbox, self._words_found)
+        self._foresight = Foresight(
+            engines.melody, engines.judge, self._inbox, self._turns.predicted
+        )
+        self._replies = Replies(
+            engines,
+            settings,
+            history=history,
+            tools=tools,
+            trace=trace,
+            clock=clock,
+            tell=self._events.tell,
+            inbox=self._inbox,
+            foresight=self._foresight,
+            pace=pace,
+            tool_rounds=tool_rounds,
+        )
 
     async def __aenter__(self) -> Self:
         """Begin to listen; a conversation that goes on, and tools, are read by the model first."""
-        prompt = self._history.prompt(reserve_tokens=RESERVE_TOKENS)
-        if self._history.history or prompt.tools:
-            await self._read_ahead.read(prompt)
+        await self._replies.read_history()
         await self._inbox.__aenter__()
         return self
 
@@ -188,8 +176,7 @@ class Cascade:
     @property
     def history(self) -> list[Message]:
         """What was said and heard so far, in order."""
-        self._replies.settle()
-        return self._history.history
+        return self._replies.history
 
     @property
     def preparing(self) -> bool:
@@ -198,8 +185,7 @@ class Cascade:
         A reply that is held, a partial transcript, a prompt: it takes time all the same, from
         whatever comes next.
         """
-        running = self._partials.running or self._check.running or self._read_ahead.running
-        return running or self._replies.preparing
+        return self._recogniser.running or self._check.running or self._replies.preparing
 
     # --- what the user does ---
 
@@ -211,7 +197,8 @@ class Cascade:
             self._turns.another()
         for verdict in self._hearing.push(frame):
             self._decide(self._turns.push(verdict, speaking=self._replies.speaking))
-        self._transcribe_partly()
+        if self._replies.held is None:
+            self._recogniser.partly(self._hearing)
         if not self._turns.in_speech:
             self._replies.tell_late()
 
@@ -242,15 +229,13 @@ class Cascade:
 
     def _begin_turn(self, began: Began) -> None:
         self._replies.new_turn()
-        self._read_ahead.new_turn()
         self._check.forget()
         self._begin_utterance(began)
         self._events.tell(SpeechStarted(self._turn))
 
     def _begin_utterance(self, began: Began | Joined) -> None:
         """What the user says in this turn begins here."""
-        self._utterance = began
-        self._partials.begin(self._turn, began.start)
+        self._recogniser.begin(self._turn, began.start)
         self._mark("speech.start", self._hearing.time_of(began.voiced))
 
     def _end_turn(self, ended: Ended) -> None:
@@ -272,7 +257,7 @@ class Cascade:
                 (ended.end - ended.start) / RATE,
             )
         self._foresight.end()
-        self._utterance = None
+        self._recogniser.end()
         self._events.tell(SpeechStopped(self._turn))
         if self._replies.held is None:
             audio = self._hearing.sound(ended.start, ended.end)
@@ -291,7 +276,7 @@ class Cascade:
         # Another's voice may have gone on for longer than the tail before the pause was known.
         tail_end = paused.speech_end + self._tail
         audio = self._hearing.sound(paused.start, min(paused.at, tail_end), until=tail_end)
-        stable = self._partials.stable
+        stable = self._recogniser.stable
         self._replies.begin(
             functools.partial(self._recogniser.transcribe, audio, paused.voiced_ms, stable)
         )
@@ -305,23 +290,13 @@ class Cascade:
                 self._recogniser.aside(audio), functools.partial(self._compare, reply)
             )
 
-    def _transcribe_partly(self) -> None:
-        """While the user speaks, now and then recognise what there is."""
-        begun, end = self._utterance, self._hearing.end
-        if begun is None or self._replies.held is not None:
-            return
-        if self._partials.due(end, self._hearing.time_of(end)):
-            self._partials.make(self._hearing.sound(begun.start, end), end)
-
     # --- what is found out ---
 
-    def _said_so_far(self, turn: int, text: str, stable: str) -> None:
+    def _said_so_far(self, text: str, stable: str) -> None:
         """A partial transcript: for the eye, and its stable words for the model to read."""
-        if self._utterance is None or turn != self._turn:
-            return
-        self._events.tell(Transcript(turn, text, False))
-        if self._speculates and self._replies.held is None:
-            self._read_ahead.follow(stable, lambda: self._history.prompt(said=stable))
+        self._events.tell(Transcript(self._turn, text, False))
+        if self._speculates:
+            self._replies.follow(stable)
 
     def _compare(self, reply: Reply, heard: Transcription | None) -> None:
         """Answer other words than before; too late if the turn is over, or went on."""
@@ -347,15 +322,6 @@ class Cascade:
     def _words_found(self, suspected: Suspected, since: int) -> None:
         """There are words in the voice over a reply."""
         self._decide(self._turns.recognised(suspected.voiced, since))
-
-    async def _judge(self, messages: Messages, heard: Transcription) -> None:
-        """The words are known: the model is asked at once, and not for anything else."""
-        self._read_ahead.stop()
-        await self._foresight.read(messages, heard)
-
-    def _read_on(self) -> None:
-        """A reply is made: read it as if all of it were heard, which mostly it will be."""
-        self._read_ahead.begin(self._history.prompt(reserve_tokens=RESERVE_TOKENS))
 
     @property
     def _turn(self) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 
 from pipeline.clock import Clock
 from pipeline.config import Settings
-from pipeline.conversation.history import History, ReplyPlace
+from pipeline.conversation.history import History, Message, ReplyPlace
 from pipeline.conversation.reply import (
     PACE,
     TOOL_ROUNDS,
@@ -28,7 +28,7 @@ from pipeline.conversation.reply import (
     Tell,
 )
 from pipeline.engines.llm import Messages, ToolsRefused, Used, Writer
-from pipeline.engines.tools import ToolUse
+from pipeline.engines.tools import Tool, ToolUse
 from pipeline.engines.whisper import Transcription
 from pipeline.errors import CascadeError, StageError
 from pipeline.events import (
@@ -44,15 +44,18 @@ from pipeline.events import (
 )
 from pipeline.session import Inbox
 from pipeline.trace import DETAILS, Trace
+from pipeline.turns.end_of_turn import Foresight
 
 log = logging.getLogger(__name__)
 
+RESERVE_TOKENS = 100
+"""Room for what the user says next, when a prompt is read ahead."""
+
+READ_WORDS = 2
+"""So many more stable words are worth a request that lets the model read them."""
+
 Recognise = Callable[[], Awaitable[Transcription]]
 """Gives what was said."""
-
-Judge = Callable[[Messages, Transcription], Awaitable[None]]
-"""Gets the prompt (empty where there is nothing to answer) and what was said, once that is known,
-and is waited for before the model is asked."""
 
 
 @dataclass(slots=True, eq=False)
@@ -97,7 +100,7 @@ class OpenCalls:
     def add(self, turn: int, uses: Sequence[ToolUse], asked: int) -> CallGroup:
         """The model calls tools: their ids are made unlike all others, if they are not."""
         group = CallGroup(turn, tuple(map(self._unlike, uses)), asked)
-        self._groups |= dict.fromkeys(group.open, group)
+        self._groups |= {use.id: group for use in group.uses}
         return group
 
     def answer(self, call_id: str) -> bool:
@@ -164,6 +167,10 @@ class Replies:
 
     All methods are acts of the session's inbox.
 
+    The model reads what it will be asked with before it is asked. Mostly it knows the beginning
+    already; after old turns were left out it has to read all of the rest, which would take seconds
+    if it began when the user waits.
+
     Attributes:
         turn: The newest turn, counted from 1 (0: none yet).
         attempts: How often a reply to it was begun.
@@ -175,13 +182,13 @@ class Replies:
         engines: Engines,
         settings: Settings,
         *,
-        history: History,
+        history: Sequence[Message],
+        tools: Sequence[Tool],
         trace: Trace,
         clock: Clock,
         tell: Tell,
         inbox: Inbox,
-        judge: Judge,
-        read_on: Callable[[], None],
+        foresight: Foresight,
         pace: ReplyPace = PACE,
         tool_rounds: int = TOOL_ROUNDS,
     ) -> None:
@@ -190,18 +197,23 @@ class Replies:
         Args:
             engines: Recognise, write and speak.
             settings: Of the run.
-            history: What was said before; gets what is said.
+            history: What was said before.
+            tools: The model may call them.
             trace: Takes the marks.
             clock: The session's.
             tell: Takes the events.
             inbox: The session's.
-            judge: Is waited for before the model is asked.
-            read_on: Called when a reply is made whole, and nobody has spoken meanwhile. The history
-                is for this moment as if all of it were heard.
+            foresight: Gets the words of a pause, and is waited for before the model is asked.
             pace: See `ReplyPace`.
             tool_rounds: See `TOOL_ROUNDS`.
         """
-        before = history.history
+        self._history = History(
+            settings.llm.instructions,
+            budget_tokens=settings.conversation.budget_tokens,
+            tools=tools,
+        )
+        self._history.restore(history)
+        before = self._history.history
         self.turn = max((m.turn for m in before), default=0)
         self.attempts = 0
         self.held: Reply | None = None
@@ -209,14 +221,14 @@ class Replies:
         self._mode = settings.reply.mode
         self._pace = pace
         self._rounds = tool_rounds
-        self._history = history
         self._calls = OpenCalls(use.id for message in before for use in message.calls)
         self._trace = trace
         self._clock = clock
         self._tell = tell
         self._inbox = inbox
-        self._judge = judge
-        self._read_on = read_on
+        self._foresight = foresight
+        self._reading: asyncio.Task[None] | None = None
+        self._read_words = 0
         self._current: Reply | None = None
         self._ducked: Reply | None = None
         self._stopping: asyncio.Task[None] | None = None
@@ -229,14 +241,21 @@ class Replies:
 
     @property
     def preparing(self) -> bool:
-        """Whether a reply is made that nobody waits for yet."""
-        return self.held is not None and self.held.preparing
+        """Whether a reply is made that nobody waits for yet, or a prompt is read."""
+        return self._is_reading or (self.held is not None and self.held.preparing)
+
+    @property
+    def history(self) -> list[Message]:
+        """What was said and heard so far, in order."""
+        self.settle()
+        return self._history.history
 
     def new_turn(self) -> None:
         """The user begins to speak."""
         self._interrupt()
         self.turn += 1
         self.attempts = 0
+        self._read_words = 0
 
     def begin(self, recognise: Recognise) -> None:
         """Begin a reply to the turn, which is held."""
@@ -371,6 +390,40 @@ class Replies:
         letters = string.ascii_lowercase
         return f"reply-{turn}{letters[number] if number < len(letters) else f'-{number}'}"
 
+    # --- what the model reads before it is asked ---
+
+    async def read_history(self) -> None:
+        """Read the conversation that is gone on with, and tools, if there are any."""
+        prompt = self._history.prompt(reserve_tokens=RESERVE_TOKENS)
+        if self._history.history or prompt.tools:
+            await self._read(prompt)
+
+    def follow(self, stable: str) -> None:
+        """The user has surely said so much by now: read that if it is enough, and nothing else is.
+
+        Args:
+            stable: The words.
+        """
+        words = len(stable.split())
+        if self.held is None and words >= self._read_words + READ_WORDS:
+            self._read_words = words
+            if not self._is_reading:
+                self._begin_to_read(self._history.prompt(said=stable))
+
+    @property
+    def _is_reading(self) -> bool:
+        return self._reading is not None and not self._reading.done()
+
+    def _begin_to_read(self, messages: Messages) -> None:
+        self._reading = self._inbox.start(self._read(messages), lambda _: None)
+
+    async def _read(self, messages: Messages) -> None:
+        """Read. It may fail: if that matters, the next turn will tell."""
+        try:
+            await self._engines.read_ahead(messages)
+        except StageError as error:
+            log.debug("reading ahead: %s", error)
+
     # --- the work on a reply ---
 
     def _start(self, reply: Reply, work: Callable[[], Awaitable[ReplyStatus]]) -> None:
@@ -398,15 +451,21 @@ class Replies:
         self._inbox.put(self._understood, reply, heard)
         # What was said before and got no reply is answered with this, be this but a cough.
         if not heard.text and not self._history.unanswered:
-            await self._judge([], heard)
+            await self._foresee([], heard)
             return "skipped"
         messages = self._history.prompt(said=heard.text if reply.held else "")
         if self._wanted(reply):
-            await self._judge(messages, heard)
+            await self._foresee(messages, heard)
         if not self._wanted(reply):
             return "interrupted"
         reply.begin(f"reply-{reply.turn}")
         return await self._respond(reply, messages)
+
+    async def _foresee(self, messages: Messages, heard: Transcription) -> None:
+        """The words are known: the model is asked at once, and not for anything else."""
+        if self._reading is not None:
+            self._reading.cancel()
+        await self._foresight.read(messages, heard)
 
     async def _respond(self, reply: Reply, messages: Messages) -> ReplyStatus:
         await reply.make(messages)
@@ -479,7 +538,8 @@ class Replies:
         if error is None:
             self._settle(reply, reply.text)
         if reply.place.turn == self.turn:
-            self._read_on()
+            # As if all of it were heard, which mostly it will be.
+            self._begin_to_read(self._history.prompt(reserve_tokens=RESERVE_TOKENS))
         self._settle(reply, reply.heard_text())
 
     def _interrupt(self) -> None:

@@ -255,10 +255,9 @@ class Reply:
         self._kept: deque[Event] = deque()
         self._marked: set[str] = set()
         self._changed = asyncio.Event()
-        # This pass of the model: where its text begins, and whether its first clause is cut.
+        # This pass of the model: where its text begins, and whether its first clause is late.
         self._passed = 0
         self._chunker = self._new_chunker()
-        self._begun = False
         self._overdue = False
         # What is written; the first of the clauses is being spoken.
         self._clauses: deque[Clause] = deque()
@@ -399,7 +398,7 @@ class Reply:
         """Ask the model once: its text is cut as it comes. Gives the tools that it calls."""
         self._passed = len(self.text)
         self._chunker = self._new_chunker()
-        self._begun = self._overdue = False
+        self._overdue = False
         uses: list[ToolUse] = []
         deadline: asyncio.Task[None] | None = None
         try:
@@ -437,14 +436,14 @@ class Reply:
         if self._sequential:
             return
         self._cut(self._chunker.push(delta, hurry=self._in_hand_s() < self._pace.comfort_s))
-        if self._overdue or (self._begun and self._in_hand_s() < STARVING_S):
+        if self._in_hand_s() < STARVING_S if self._chunker.begun else self._overdue:
             self._cut(self._chunker.force())
 
     async def _deadline(self) -> None:
         """Cut the pass's first clause at a word gap if the text gives no better place in time."""
         await asyncio.sleep(self._pace.first_deadline_ms / 1000)
         await self.until(lambda: not self.held)
-        if not self._begun:
+        if not self._chunker.begun:
             self._overdue = True
             self._cut(self._chunker.force())
 
@@ -478,8 +477,6 @@ class Reply:
         for clause in clauses:
             self._once("clause.first")
             self._note("clause", text=clause.text)
-            self._begun = True
-            self._overdue = False
             start, end = clause.start + self._passed, clause.end + self._passed
             self._clauses.append(replace(clause, start=start, end=end))
         self.wake()

@@ -79,6 +79,9 @@ class Chunker:
     The result does not depend on how the text is cut into deltas. Fenced code and what cannot be
     pronounced are left out; a model's thoughts are no part of its text (`ThinkFilter`). Places are
     counted in characters of the source; one at or before `_start` is spent.
+
+    Attributes:
+        begun: Whether a clause was given.
     """
 
     def __init__(
@@ -108,8 +111,8 @@ class Chunker:
         self._first_chars = first_chars
         self._max = max_chars
         self._language = language
+        self.begun = False
         self._out: list[Clause] = []
-        self._begun = False  # whether a clause was given
         self._hurry = True
 
         self._source = ""
@@ -288,7 +291,7 @@ class Chunker:
     def _enough(self, cut: int) -> bool:
         """Whether a clause may end at a comma here."""
         words, chars = self._size(cut)
-        times = 2 if self._begun else 1
+        times = 2 if self.begun else 1
         return words >= times * self._first_words or chars >= times * self._first_chars
 
     def _said(self, cut: int) -> str:
@@ -301,7 +304,7 @@ class Chunker:
         end = self._start + len(self._source[self._start : cut].rstrip())
         if said := self._said(cut):
             self._out.append(Clause(said, self._start, end))
-            self._begun = True
+            self.begun = True
         if self._text:
             self._start = self._seen - len(self._source[cut : self._seen].lstrip())
             self._line_start = "\n" in self._source[end : self._start]

@@ -1,8 +1,16 @@
-"""What is said over a reply: a mere sign of listening ("mm-hm", "okay"), or a wish for the turn."""
+"""What is said over a reply: a mere sign of listening ("mm-hm", "okay"), or a wish for the turn.
+
+`WordCheck` looks for words in the voice, and `TurnTaker` hears of those that ask for the turn.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
 from pipeline.engines.whisper import INVENTED, Transcription, bare
+from pipeline.session import Inbox
 from pipeline.turns.taker import RATE, Suspected
 
 SIGNS = frozenset(
@@ -104,3 +112,71 @@ class OneByOne:
         if said:
             self._said[newest] = said
         return min(earlier, default=None)
+
+
+class WordCheck:
+    """Looks for words in the voice over a reply, one look after the other.
+
+    Args:
+        hear: Recognises what a suspicion has heard so far; gives None when that fails, for long
+            voice interrupts all the same.
+        inbox: The session's.
+        found: An act that is told of a suspicion with words that ask for the turn, and where they
+            began.
+    """
+
+    def __init__(
+        self,
+        hear: Callable[[Suspected], Coroutine[Any, Any, Transcription | None]],
+        inbox: Inbox,
+        found: Callable[[Suspected, int], None],
+    ) -> None:
+        self._hear = hear
+        self._inbox = inbox
+        self._found = found
+        self._next: Suspected | None = None
+        self._before: tuple[int, str] = (-1, "")
+        self._one_by_one = OneByOne()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether something is being recognised."""
+        return self._task is not None and not self._task.done()
+
+    def forget(self) -> None:
+        """A turn begins: what was said before it asks for nothing any more."""
+        self._next = None
+        self._before = (-1, "")
+        self._one_by_one = OneByOne()
+
+    def look(self, suspected: Suspected) -> None:
+        """Look for words; of those that come while it looks the last one is looked at next."""
+        if self.running:
+            self._next = suspected
+        else:
+            self._begin(suspected)
+
+    def _begin(self, suspected: Suspected) -> None:
+        words = self._one_by_one
+
+        def heard(found: Transcription | None) -> None:
+            if found is None:
+                self._next = None
+                return
+            if words is self._one_by_one:  # not forgotten meanwhile
+                self._weigh(suspected, found)
+            if self._next is not None:
+                following, self._next = self._next, None
+                self._begin(following)
+
+        self._task = self._inbox.start(self._hear(suspected), heard)
+
+    def _weigh(self, suspected: Suspected, heard: Transcription) -> None:
+        voiced, before = self._before
+        self._before = (suspected.voiced, heard.text)
+        since = self._one_by_one.add(suspected, heard)
+        if interrupts(heard, before if voiced == suspected.voiced else ""):
+            since = suspected.voiced if since is None else since
+        if since is not None:
+            self._found(suspected, since)

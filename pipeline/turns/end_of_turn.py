@@ -1,4 +1,4 @@
-"""How long to wait in silence before the user's turn is over. Pure.
+"""How long to wait in silence before the user's turn is over, and who is asked meanwhile.
 
 A graded delay, not a threshold: the surer the end, the shorter the hold. The melody of the last
 word tells at once; the words, and the language model's opinion of them, a moment later, and only as
@@ -8,12 +8,20 @@ longer than who gives an order.
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import math
 from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.config import TurnSettings
-from pipeline.turns.completeness import HANGING
+from pipeline.engines.llm import Messages
+from pipeline.engines.whisper import Audio, Transcription
+from pipeline.errors import StageError
+from pipeline.session import Inbox
+from pipeline.turns.completeness import HANGING, completeness
 
 # Logistic regression on every silence in one half of people's orders, by `scripts/people.py --fit`
 # of commit 2ef0025 (`scripts/bench turns people` reports both halves): area under the curve on the
@@ -66,6 +74,8 @@ QUANTILE, MARGIN = 0.9, 1.2
 
 REACH = 0.5
 """Share of the setting by which the hold may move."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,3 +208,94 @@ class Hangover:
         wanted = MARGIN * sorted(self._pauses)[min(n - 1, int(QUANTILE * n))]
         moved = (TRUSTED * middle + n * wanted) / (TRUSTED + n)
         return min(max(moved, (1 - REACH) * middle), (1 + REACH) * middle)
+
+
+class Foresight:
+    """Whether a turn is over, foreseen in a pause: asks all who can tell and adds up the answers.
+
+    Args:
+        melody: Whether a sound ends as a turn does (`Engines.melody`).
+        judge: Whether the last words of a prompt do (`Engines.judge`).
+        inbox: The session's.
+        tell: An act that gets the pause (its `speech_end`) and all that is known of it, whenever
+            more is.
+    """
+
+    def __init__(
+        self,
+        melody: Callable[[Audio], Awaitable[float | None]],
+        judge: Callable[[Messages], Awaitable[float | None]],
+        inbox: Inbox,
+        tell: Callable[[int, Evidence], None],
+    ) -> None:
+        self._melody = melody
+        self._judge = judge
+        self._inbox = inbox
+        self._tell = tell
+        self._pause: int | None = None
+        self._evidence = Evidence()
+        self._deaf = False
+
+    def begin(self, speech_end: int, sound: Audio) -> None:
+        """A pause begins.
+
+        The melody is asked now and not again: of people it tells most right after the last word,
+        and nothing after half a second of silence.
+
+        Args:
+            speech_end: Its name.
+            sound: The utterance up to now.
+        """
+        self._pause = speech_end
+        self._evidence = Evidence()
+        if not self._deaf:
+            self._inbox.start(
+                self._listen(sound), lambda melody: self._add(speech_end, melody=melody)
+            )
+
+    def end(self) -> None:
+        """The pause is over: what comes now comes too late."""
+        self._pause = None
+
+    async def read(self, messages: Messages, heard: Transcription) -> None:
+        """The words before the pause are known, and the prompt that ends with them."""
+        pause = self._pause
+        if pause is None:
+            return
+        if not heard.text:
+            # A noise: the turn is yet to come, and what follows soon belongs to it.
+            self._know(pause, words=0.0)
+            return
+        fragment = len(heard.text.split()) <= FRAGMENT_WORDS
+        self._know(
+            pause,
+            words=completeness(heard.text, heard.language),
+            sure=math.exp(heard.log_prob),
+            asked=asks(messages),
+            fragment=fragment,
+        )
+        if not fragment:
+            self._know(pause, judged=await self._judge(messages))
+
+    async def _listen(self, sound: Audio) -> float | None:
+        try:
+            return await self._melody(sound)
+        except StageError as error:
+            self._deaf = True
+            log.warning("turns are ended by words and silence alone from now on: %s", error)
+            return None
+
+    def _know(self, pause: int, **known: Any) -> None:
+        self._inbox.put(lambda: self._add(pause, **known))
+
+    def _add(self, pause: int, **known: Any) -> None:
+        if pause == self._pause:
+            self._evidence = dataclasses.replace(self._evidence, **known)
+            self._tell(pause, self._evidence)
+
+
+def asks(messages: Messages) -> bool:
+    """Whether the last of the messages answers a question: what the assistant said before it."""
+    before = messages[-2] if len(messages) > 1 else {}
+    said = str(before.get("content") or "") if before.get("role") == "assistant" else ""
+    return said.rstrip(" \n\"'”’)").endswith(("?", "？"))

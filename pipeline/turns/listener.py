@@ -1,20 +1,45 @@
-"""What the microphone hears: frames in, verdicts on voice out, and the sound kept for a while."""
+"""What the microphone hears: verdicts on voice, the sound kept for a while, and its words.
+
+The words are recognised when the user pauses; and, for the eye, now and then while they speak.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import numpy as np
 
 from pipeline.audio.resample import Resampler
+from pipeline.clock import Clock
 from pipeline.engines.vad import RATE, Voice
-from pipeline.engines.whisper import Audio
+from pipeline.engines.whisper import Audio, Transcription, bare
+from pipeline.errors import StageError
 from pipeline.events import Frame, Samples
+from pipeline.session import Inbox
 from pipeline.turns.speech_end import AROUND, speech_end
 
 LOST_S = 0.5
 """So much lost sound (s), and what comes has nothing to do with what was."""
+
+BUDGET = 0.25
+"""Share of the time between two partial transcripts that making one may take; with a slow model
+they come less often. A final transcript may have to wait behind a partial one."""
+
+BEHIND_S = 0.15
+"""Audio that is judged later than this shows that the machine cannot keep up: no partial transcript
+is made then."""
+
+MARGIN_WORDS = 1
+"""Words at the end of an agreement that are not trusted: the next sound may still change them."""
+
+MARKS = '.,?!;:…-–—"”'
+"""What may follow a word, and is no part of it."""
+
+log = logging.getLogger(__name__)
 
 
 class Detector(Protocol):
@@ -22,6 +47,16 @@ class Detector(Protocol):
 
     def push(self, samples: Samples) -> list[Voice]:
         """Take 16 kHz audio, give the verdicts on its 32 ms windows."""
+        ...
+
+
+class Transcribe(Protocol):
+    """Recognises an utterance (`Engines.transcribe`)."""
+
+    def __call__(
+        self, audio: Audio, voiced_ms: float | None = None, *, prefix: str = "", language: str = ""
+    ) -> Awaitable[Transcription]:
+        """Take 16 kHz audio, with so much voice in it, and the words that it surely begins with."""
         ...
 
 
@@ -139,3 +174,138 @@ class RingBuffer:
                 first, t_ns = start, time
                 break
         return t_ns + (offset - first) * 1_000_000_000 // self.rate
+
+
+class Recogniser:
+    """The recogniser of a session: it keeps to one language, once that is beyond doubt.
+
+    Attributes:
+        stable: The words that the running utterance surely begins with. They need not be recognised
+            again, and the language model can read them before the user has finished.
+
+    Args:
+        transcribe: Recognises.
+        every_ms: Time between two transcripts of the running utterance; 0 makes none.
+        clock: Measures what they cost.
+        inbox: The session's.
+        tell: An act that gets each transcript of the running utterance, and its stable words.
+    """
+
+    def __init__(
+        self,
+        transcribe: Transcribe,
+        *,
+        every_ms: int,
+        clock: Clock,
+        inbox: Inbox,
+        tell: Callable[[str, str], None],
+    ) -> None:
+        self.stable = ""
+        self._transcribe = transcribe
+        self._every_s = every_ms / 1000
+        self._clock = clock
+        self._inbox = inbox
+        self._tell = tell
+        self._language = ""
+        self._failed = False
+        # The running utterance: its turn (0: there is none), its begin, where the last transcript
+        # of it ended, what they agree on, and what the last one cost.
+        self._turn = self._start = self._until = 0
+        self._agreement = Agreement()
+        self._cost_s = 0.0
+        self._task: asyncio.Task[None] | None = None
+
+    async def transcribe(
+        self, audio: Audio, voiced_ms: float | None, prefix: str = ""
+    ) -> Transcription:
+        """Recognise an utterance (see `Engines.transcribe`).
+
+        Raises:
+            StageError: That fails.
+        """
+        heard = await self._transcribe(audio, voiced_ms, prefix=prefix, language=self._language)
+        if heard.sure:
+            self._language = heard.language
+        return heard
+
+    async def aside(
+        self, audio: Audio, voiced_ms: float | None = None, prefix: str = ""
+    ) -> Transcription | None:
+        """Recognise what the turn can do without; None if that fails, and the first time a line."""
+        try:
+            return await self.transcribe(audio, voiced_ms, prefix)
+        except StageError as error:
+            level = logging.DEBUG if self._failed else logging.WARNING
+            self._failed = True
+            log.log(level, "what is said cannot be recognised while it is said: %s", error)
+            return None
+
+    @property
+    def running(self) -> bool:
+        """Whether a partial transcript is being made."""
+        return self._task is not None and not self._task.done()
+
+    def begin(self, turn: int, start: int) -> None:
+        """The utterance of a turn begins at this sample offset."""
+        self._turn, self._start, self._until = turn, start, start
+        self._agreement = Agreement()
+        self.stable = ""
+
+    def end(self) -> None:
+        """The turn is over."""
+        self._turn = 0
+
+    def partly(self, hearing: Hearing) -> None:
+        """Begin to recognise the utterance so far, if there is one and it is time to."""
+        turn, end, began = self._turn, hearing.end, self._clock.now_ns()
+        if not turn or not self._every_s or self.running:
+            return
+        wait_s = max(self._every_s, self._cost_s / BUDGET)
+        if began - hearing.time_of(end) > BEHIND_S * 1e9 or end - self._until < wait_s * RATE:
+            return
+        self._until = end
+
+        def heard(found: Transcription | None) -> None:
+            self._cost_s = (self._clock.now_ns() - began) / 1e9
+            if turn == self._turn and found is not None and found.text:
+                self.stable = self._agreement.push(found.text)
+                self._tell(found.text, self.stable)
+
+        audio = hearing.sound(self._start, end)
+        self._task = self._inbox.start(self.aside(audio, None, self.stable), heard)
+
+
+class Agreement:
+    """Which words consecutive transcripts of a growing utterance agree on. Pure.
+
+    Local agreement of two: Liu et al. 2020 (arXiv:2005.11185), for Whisper Macháček et al. 2023
+    (arXiv:2307.14743).
+    """
+
+    def __init__(self) -> None:
+        self._last: list[str] = []
+        self._stable = 0
+
+    def push(self, text: str) -> str:
+        """Take the next transcript; gives its stable words: all that were, unless it takes back.
+
+        A mark after a word is among them only where both transcripts have it, with a word after it:
+        audio that stops in the middle of a sentence gets a full stop all the same, and a model that
+        is told to go on from there begins a new sentence, or the same one again.
+        """
+        words = text.split()
+        agreed = 0
+        for old, new in zip(self._last, words, strict=False):
+            if bare(old) != bare(new):
+                break
+            agreed += 1
+        # Of a transcript that takes back what was sure, nothing is trusted but what it confirms.
+        kept = self._stable if agreed >= self._stable else 0
+        self._stable = max(kept, agreed - MARGIN_WORDS)
+        inner = self._last[:-1]
+        self._last = words
+        sure = (
+            word if i < len(inner) and inner[i] == word else word.rstrip(MARKS)
+            for i, word in enumerate(words[: self._stable])
+        )
+        return " ".join(word for word in sure if word)

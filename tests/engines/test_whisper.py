@@ -18,7 +18,6 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from pipeline.audio.files import read_audio
 from pipeline.config import SttSettings, WindowKind
-from pipeline.conversation.ahead import Agreement
 from pipeline.engines.whisper import (
     FULL_S,
     MAX_TOKENS,
@@ -37,6 +36,7 @@ from pipeline.engines.whisper import (
     voiced_s,
 )
 from pipeline.errors import BadInput, StageError
+from pipeline.turns.listener import Agreement
 
 ROOT = Path(__file__).parents[2]
 MINI = ROOT / "models" / "whisper-mini-en"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from pipeline.engines.whisper import Transcription
+from pipeline.session import Inbox
 from pipeline.turns.barge_in import (
     APART_S,
     REMEMBERED_S,
@@ -13,6 +16,7 @@ from pipeline.turns.barge_in import (
     SURE_ALONE,
     SURE_DEMAND,
     OneByOne,
+    WordCheck,
     interrupts,
 )
 from pipeline.turns.taker import Suspected
@@ -114,3 +118,21 @@ def test_a_word_alone_is_forgotten_soon_and_a_part_of_one_is_none() -> None:
 
 def test_a_longer_look_at_a_word_replaces_a_shorter_one() -> None:
     assert one_by_one((1, "Forward"), (1, "Four."), (2, "four")) is None
+
+
+def test_looks_at_different_suspicions_have_nothing_to_do_with_each_other() -> None:
+    async def scene() -> list[int]:
+        found: list[int] = []
+
+        async def hear(suspected: Suspected) -> Transcription:
+            return Transcription("tell me more", "en", -0.1, 0.0, 1.0)
+
+        async with Inbox() as inbox:
+            check = WordCheck(hear, inbox, lambda suspected, _: found.append(suspected.at))
+            for voiced, at in ((0, 1), (100, 2), (100, 3)):  # near each other: not one by one
+                check.look(Suspected(0, voiced, 200.0, at))
+                while check.running:
+                    await asyncio.sleep(0)
+        return found
+
+    assert asyncio.run(scene()) == [3]

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pipeline.config import TurnSettings
+from pipeline.engines.llm import Messages
+from pipeline.engines.whisper import Audio, Transcription
+from pipeline.session import Inbox
 from pipeline.turns.completeness import completeness
-from pipeline.turns.end_of_turn import Evidence, Hangover, hold_ms, probability
+from pipeline.turns.end_of_turn import Evidence, Foresight, Hangover, hold_ms, probability
 
 SETTINGS = TurnSettings()
 HOLD = float(SETTINGS.hold_ms)
@@ -213,3 +218,61 @@ def test_the_melody_alone_holds_no_longer_than_a_sentence_that_may_go_on() -> No
     assert hold(0.001) == hold(0.05) < 1300
     assert hold(0.05) > hold(0.3) > hold(0.9)
     assert hold(0.001, words=0.03) == 2000
+
+
+def foreseen(
+    text: str, before: str = "", *, melodies: tuple[float, ...] = (0.9,)
+) -> tuple[list[Evidence], int, int]:
+    """All that a pause told, how often the melody was asked, and how often the judge."""
+    told: list[Evidence] = []
+    heard, judged = iter(melodies), []
+
+    async def melody(audio: Audio) -> float | None:
+        return next(heard)
+
+    async def judge(messages: Messages) -> float | None:
+        judged.append(messages)
+        return 0.6
+
+    async def scene() -> None:
+        async with Inbox() as inbox:
+            foresight = Foresight(melody, judge, inbox, lambda _, known: told.append(known))
+            foresight.begin(1000, np.zeros(1000, np.float32))
+            while not told:
+                await asyncio.sleep(0)
+            said = [{"role": "assistant", "content": before}] if before else []
+            prompt = [*said, {"role": "user", "content": text}]
+            await foresight.read(prompt, Transcription(text, "en", -0.2, 0.0, 1.0))
+
+    asyncio.run(scene())
+    return told, len(melodies) - len(list(heard)), len(judged)
+
+
+def test_the_melody_is_asked_once_and_before_the_words_are_known() -> None:
+    told, asked, judged = foreseen("I want a medium roast.", melodies=(0.1, 0.9))
+    assert (told[0].melody, told[0].words) == (0.1, None)
+    assert told[-1].melody == 0.1  # no later answer takes its place
+    assert told[-1].words is not None and told[-1].judged == 0.6
+    assert (asked, judged) == (1, 1)
+
+
+def test_the_language_model_is_not_asked_of_a_fragment() -> None:
+    told, _, judged = foreseen("Half an hour.")
+    assert told[-1].fragment and not told[-1].asked
+    assert judged == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "asked"),
+    [
+        ("For how long do you need the room?", True),
+        ("Sure. “How long?” ", True),
+        ("多久？", True),
+        ("The room is booked.", False),
+        ("How long? Let me see.", False),
+        ("", False),
+    ],
+)
+def test_an_answer_follows_a_question(before: str, asked: bool) -> None:
+    told, _, _ = foreseen("Half an hour.", before)
+    assert told[-1].asked is asked

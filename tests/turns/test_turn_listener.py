@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import virtual_time
 from support.scripted import LOUD, Detector
 
 from pipeline.engines.vad import RATE
+from pipeline.engines.whisper import Audio, Transcription, bare
 from pipeline.events import Frame, Samples
-from pipeline.turns.listener import LOST_S, Hearing, RingBuffer
+from pipeline.session import Inbox
+from pipeline.turns.listener import (
+    BUDGET,
+    LOST_S,
+    Agreement,
+    Hearing,
+    Recogniser,
+    RingBuffer,
+)
 
 
 def feed(hearing: Hearing, rate: int, frames: int, start_ns: int = 0) -> int:
@@ -159,3 +171,108 @@ def test_an_empty_kept_gives_no_audio() -> None:
     assert len(kept.cut(0, 100)) == 0
     assert kept.cut(0, 100).dtype == np.int16
     assert kept.time_of(5) == 0
+
+
+# --- words while the user speaks ---
+
+texts = st.lists(st.sampled_from(["a", "A,", "train", "Madrid?", "leaves", "-"]), max_size=8).map(
+    " ".join
+)
+
+
+@pytest.mark.parametrize(
+    ("heard", "stable"),
+    [
+        (["When"], ""),
+        (["When does", "When does the train"], "When"),
+        (["when does", "When, does the", "When does the train to"], "When does"),
+        (["When does the train", "Then does the train"], ""),
+        (["When does the train", "When does the", "When is the"], ""),
+        (["Set a timer for ten", "Set a timer for ten min", "Set a timer for."], "Set a timer for"),
+        (["How many sessions are.", "How many. Sessions are in"], "How many Sessions"),
+        (["How many. Sessions.", "How many sessions are in"], "How many"),
+        (["How many.", "How many. Are there", "How many. Are there in"], "How many. Are"),
+        (["Yes. I do", "Yes. I do think", "Yes. I do think so"], "Yes. I do"),
+    ],
+)
+def test_words_are_sure_once_two_transcripts_agree(heard: list[str], stable: str) -> None:
+    agreement = Agreement()
+    assert [agreement.push(text) for text in heard][-1] == stable
+
+
+@given(st.lists(texts, max_size=10))
+def test_what_is_stable_begins_the_last_transcript_and_the_one_before(heard: list[str]) -> None:
+    agreement = Agreement()
+    before = ""
+    for text in heard:
+        stable = agreement.push(text)
+        assert bare(text)[: len(bare(stable))] == bare(stable)
+        assert bare(before)[: len(bare(stable))] == bare(stable)
+        before = text
+
+
+@given(texts)
+def test_a_transcript_that_stays_the_same_is_sure_but_for_its_last_word(text: str) -> None:
+    agreement = Agreement()
+    agreement.push(text)
+    assert agreement.push(text).split() == text.split()[:-1]
+
+
+class Slow:
+    """A recogniser that takes its time, and knows how often it was asked."""
+
+    def __init__(self, takes_s: float) -> None:
+        self.takes_s = takes_s
+        self.prefixes: list[str] = []
+        self.told: list[tuple[str, str]] = []
+
+    async def transcribe(
+        self, audio: Audio, voiced_ms: float | None = None, *, prefix: str = "", language: str = ""
+    ) -> Transcription:
+        self.prefixes.append(prefix)
+        await asyncio.sleep(self.takes_s)
+        words = ["one", "two", "three", "four", "five", "six", "seven", "eight"]
+        return Transcription(" ".join(words[: len(audio) // RATE]), "en", 0.0, 0.0, 1.0)
+
+    def tell(self, text: str, stable: str) -> None:
+        self.told.append((text, stable))
+
+
+async def _listen(slow: Slow, seconds: float, *, behind_s: float = 0.0) -> Recogniser:
+    clock, hearing = virtual_time.VirtualClock(), Hearing(Detector(), 60.0)
+    async with Inbox() as inbox:
+        recogniser = Recogniser(
+            slow.transcribe, every_ms=600, clock=clock, inbox=inbox, tell=slow.tell
+        )
+        recogniser.begin(1, 0)
+        for frame in range(round(seconds * 50)):
+            captured = clock.now_ns() - round((behind_s + 0.02) * 1e9)
+            hearing.push(Frame(np.zeros(320, np.int16), RATE, frame * 320, captured))
+            recogniser.partly(hearing)
+            await asyncio.sleep(0.02)
+        while recogniser.running:
+            await asyncio.sleep(0.02)
+    return recogniser
+
+
+def test_each_partial_goes_on_from_the_words_that_were_sure() -> None:
+    slow = Slow(0.01)
+    recogniser = virtual_time.run(_listen(slow, 6.0))
+    assert len(slow.prefixes) == 10  # one every 600 ms
+    assert slow.prefixes[0] == ""
+    assert slow.prefixes[-1].startswith("one two three")
+    assert recogniser.stable == slow.told[-1][1]
+
+
+@pytest.mark.parametrize("takes_s", [0.3, 1.0])
+def test_a_slow_recogniser_is_asked_less_often(takes_s: float) -> None:
+    slow = Slow(takes_s)
+    virtual_time.run(_listen(slow, 30.0))
+    assert len(slow.prefixes) * takes_s <= 30 * BUDGET + takes_s
+    assert len(slow.prefixes) >= 5
+
+
+def test_a_machine_that_is_behind_makes_none() -> None:
+    slow = Slow(0.01)
+    virtual_time.run(_listen(slow, 6.0, behind_s=0.5))
+    assert slow.prefixes == []
