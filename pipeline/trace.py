@@ -20,7 +20,7 @@ import platform
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -180,12 +180,17 @@ class Trace:
         self.failed = False
         self._turns: dict[int, dict[str, int]] = {}
         self._generations: dict[int, int] = {}
-        self._writer: _Writer | None = None
+        self._lines: SimpleQueue[MarkLine | None] = SimpleQueue()
+        self._writer: threading.Thread | None = None
         if file is not None:
             try:
-                self._writer = _Writer(file.open("w", encoding="utf-8"), self._fail)
+                opened = file.open("w", encoding="utf-8")
             except OSError as error:
                 raise BadInput(f"{file}: the trace cannot be written: {error.strerror}") from None
+            self._writer = threading.Thread(
+                target=self._write_to, args=(opened,), name="trace", daemon=True
+            )
+            self._writer.start()
             self._write({"trace": VERSION, "session": self.session, **(describe or {})})
 
     def mark(
@@ -233,10 +238,25 @@ class Trace:
 
     def _write(self, line: MarkLine) -> None:
         if self._writer is not None:
-            self._writer.put(line)
+            self._lines.put(line)
 
-    def _fail(self) -> None:
-        self.failed = True
+    def _write_to(self, file: IO[str]) -> None:
+        """Write the lines, in a thread of its own: the loop that marks never waits for a disk.
+
+        What was marked is written as soon as the thread gets to run, so that a crash loses little.
+        """
+        line: MarkLine | None = {}
+        try:
+            with contextlib.closing(file):
+                while (line := self._lines.get()) is not None:
+                    file.write(json.dumps(line) + "\n")
+                    if self._lines.empty():
+                        file.flush()
+        except OSError as error:
+            log.error("%s: the trace ends here: %s", file.name, error.strerror)
+            self.failed = True
+            while line is not None:
+                line = self._lines.get()
 
     def __enter__(self) -> Self:
         return self
@@ -248,45 +268,9 @@ class Trace:
         traceback: TracebackType | None,
     ) -> None:
         if self._writer is not None:
-            self._writer.close()
+            self._lines.put(None)
+            self._writer.join()
             self._writer = None
-
-
-class _Writer:
-    """Writes lines in a thread of its own: the loop that marks them never waits for a disk.
-
-    What was marked is written as soon as the thread gets to run, so that a crash loses little.
-    """
-
-    def __init__(self, file: IO[str], fail: Callable[[], None]) -> None:
-        self._file = file
-        self._fail = fail
-        self._lines: SimpleQueue[MarkLine | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="trace", daemon=True)
-        self._thread.start()
-
-    def put(self, line: MarkLine) -> None:
-        """Write a line soon."""
-        self._lines.put(line)
-
-    def close(self) -> None:
-        """Write what is left and close the file."""
-        self._lines.put(None)
-        self._thread.join()
-
-    def _work(self) -> None:
-        line: MarkLine | None = {}
-        try:
-            with contextlib.closing(self._file):
-                while (line := self._lines.get()) is not None:
-                    self._file.write(json.dumps(line) + "\n")
-                    if self._lines.empty():
-                        self._file.flush()
-        except OSError as error:
-            log.error("%s: the trace ends here: %s", self._file.name, error.strerror)
-            self._fail()
-            while line is not None:
-                line = self._lines.get()
 
 
 def description(settings: Settings, models: Mapping[str, str]) -> dict[str, Any]:

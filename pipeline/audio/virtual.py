@@ -12,6 +12,7 @@ import numpy as np
 
 from pipeline.audio.files import check_audio, read_audio
 from pipeline.audio.playout import Sounding
+from pipeline.audio.stream import Fifo
 from pipeline.clock import NS_PER_MS, NS_PER_S, Clock, FastClock
 from pipeline.events import Frame, Samples
 
@@ -100,6 +101,11 @@ class VirtualCard:
         tape = self._tapes[self._current] if self._current < len(self._tapes) else None
         return tape.start_ns if tape is not None else None
 
+    @property
+    def quiet(self) -> bool:
+        """Whether all the files that may begin so far are over."""
+        return self._current >= min(self._granted, len(self._tapes))
+
     def next(self) -> bool:
         """Let one more file begin, as soon as the current one is over; False if there is none."""
         if self._granted >= len(self._tapes):
@@ -140,7 +146,7 @@ class VirtualCard:
 
     def _listen(self, n: int, t_ns: int) -> tuple[Samples, bool]:
         """The next `n` samples of the microphone, the first at `t_ns`; whether a file begins."""
-        if self._current >= min(self._granted, len(self._tapes)):
+        if self.quiet:
             return np.zeros(n, np.int16), False
         tape = self._tapes[self._current]
         begins = tape.start_ns is None
@@ -211,7 +217,7 @@ class _Tape:
         check_audio(path)
         self._rate = rate
         self._blocks: Iterator[Samples] | None = None
-        self._ready: Samples = np.zeros(0, np.int16)
+        self._ready = Fifo()
 
     def take(self, n: int) -> tuple[Samples, bool]:
         """The next `n` samples, or fewer at the end; and whether that was the end."""
@@ -221,8 +227,6 @@ class _Tape:
         while len(self._ready) <= n:
             block = next(self._blocks, None)
             if block is None:
-                samples, self._ready = self._ready, self._ready[:0]
-                return samples, True
-            self._ready = np.concatenate([self._ready, block])
-        samples, self._ready = self._ready[:n], self._ready[n:]
-        return samples, False
+                return self._ready.take(n), True
+            self._ready.push(block)
+        return self._ready.take(n), False

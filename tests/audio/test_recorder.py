@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.audio.drift import Track
+from pipeline.audio.stream import Track
 from pipeline.audio.playout import Playout
 from pipeline.audio.recorder import Recorder
 from pipeline.clock import NS_PER_MS, NS_PER_S
