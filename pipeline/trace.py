@@ -20,7 +20,7 @@ import platform
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -94,6 +94,12 @@ DIRECT_STAGES = (
 DIRECT_PARTS = ("endpoint", *(name for name, _, _ in DIRECT_STAGES), "own")
 """All parts of such a turn."""
 
+
+def stages_of(marks: Collection[str]) -> tuple[tuple[str, str, str], ...]:
+    """The stages of a turn with these marks: a cascade's, or a speech-to-speech model's."""
+    return DIRECT_STAGES if "model.first_audio" in marks else STAGES
+
+
 MarkLine = Mapping[str, Any]
 """A mark as a line of the trace has it: `turn`, `generation`, `mark`, `t_ns`, and more."""
 
@@ -124,11 +130,14 @@ class Timeline:
             where the reply was heard before the user had finished: then `total_ns` is negative,
             and all of it is `endpoint`'s, which took the turn for over too early.
         hidden: Nanoseconds of each stage's work done before the commit, so that nobody waited.
+        stretches: Which part held the turn up, and when: part, from, to (ns from the end of
+            speech), one after the other. Only `own` has more than one.
     """
 
     total_ns: int
     parts: Mapping[str, int]
     hidden: Mapping[str, int]
+    stretches: tuple[tuple[str, int, int], ...]
 
     @classmethod
     def from_marks(cls, marks: Mapping[str, int]) -> Timeline | None:
@@ -136,23 +145,23 @@ class Timeline:
         if not {"speech.end", "committed", "heard.first"} <= marks.keys():
             return None
         start, end = marks["speech.end"], marks["heard.first"]
-        committed = min(max(marks["committed"], start), end)
-        direct = "model.first_audio" in marks
-        parts = dict.fromkeys(DIRECT_PARTS if direct else PARTS, 0)
+        cursor = committed = min(max(marks["committed"], start), end)
+        found = [("endpoint", start, committed)]
         hidden: dict[str, int] = {}
-        parts["endpoint"] = committed - start
-        cursor = committed
-        for name, first, last in DIRECT_STAGES if direct else STAGES:
+        for name, first, last in stages_of(marks):
             if first not in marks or last not in marks:
                 continue
             hidden[name] = max(0, min(marks[last], committed) - marks[first])
             begin = min(max(marks[first], cursor), end)
             finish = min(max(marks[last], begin), end)
-            parts["own"] += begin - cursor
-            parts[name] = finish - begin
+            found += [("own", cursor, begin), (name, begin, finish)]
             cursor = finish
-        parts["own"] += end - cursor
-        return cls(end - start, parts, hidden)
+        found.append(("own", cursor, end))
+        parts = dict.fromkeys(DIRECT_PARTS if stages_of(marks) is DIRECT_STAGES else PARTS, 0)
+        for name, begin, finish in found:
+            parts[name] += finish - begin
+        stretches = ((name, a - start, b - start) for name, a, b in found if a != b)
+        return cls(end - start, parts, hidden, tuple(stretches))
 
 
 class Trace:

@@ -118,6 +118,14 @@ def test_for_marks_in_any_order(marks: dict[str, int], shift: int) -> None:
     assert min(timeline.parts.values()) >= 0
     assert all(ns >= 0 for ns in timeline.hidden.values())
     assert tuple(timeline.parts) == parts_of(marks)
+    sums = dict.fromkeys(timeline.parts, 0)
+    ends = [0]
+    for name, begin, end in timeline.stretches:
+        assert begin == ends[-1], "there is a gap between two parts"
+        sums[name] += end - begin
+        ends.append(end)
+    assert ends[-1] == timeline.total_ns
+    assert sums == timeline.parts
     bounds = set(NEEDED)
     for name, first, last in stages_of(marks):
         bounds |= {first, last}
@@ -140,6 +148,7 @@ def test_a_reply_heard_before_the_end_of_speech_is_the_endpoints_doing(
     assert timeline is not None
     assert timeline.total_ns == -early
     assert timeline.parts == dict.fromkeys(parts_of(marks), 0) | {"endpoint": -early}
+    assert timeline.stretches == (("endpoint", 0, -early),)
     assert all(ns >= 0 for ns in timeline.hidden.values())
 
 

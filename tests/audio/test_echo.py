@@ -127,7 +127,7 @@ def test_it_lasts(delay_s: float, long: Samples, over_it: Samples) -> None:
     heard = hold(Room(delay_s=delay_s), EchoCanceller(), long, over_it)
     losses = [loss_db(heard, VAD_RATE, *span) for span in ((4, 8), (8, 12), (12, 16), (16, 20))]
     assert min(losses) > 25  # measured: 40 to 43 dB
-    assert kept_share(over_it, heard.clean) > 0.7  # measured: 0.83 to 0.89
+    assert kept_share(over_it, heard.clean) > 0.65  # measured: 0.75; 0.35 without `LEAD_S`
 
 
 def test_without_an_echo_a_reply_costs_the_user_little(long: Samples, over_it: Samples) -> None:
