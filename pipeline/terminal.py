@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Self, TextIO
 
 from rich.console import Console
@@ -37,7 +37,7 @@ from pipeline.events import (
     Transcript,
 )
 from pipeline.text.heard import CHARS_PER_SECOND
-from pipeline.trace import DIRECT_STAGES, STAGES, Timeline
+from pipeline.trace import Timeline, stages_of
 
 State = Literal["loading", "listening", "hearing", "thinking", "speaking"]
 
@@ -397,22 +397,14 @@ def whole_ms(parts_ns: Mapping[str, int]) -> dict[str, int]:
 def bars(marks: Mapping[str, int], timeline: Timeline) -> dict[str, Bar]:
     """When each part was worked on and waited for; what is waited for follows without gaps."""
     start = marks["speech.end"]
-    cursor = max(0, timeline.parts["endpoint"])
-    made = {"endpoint": Bar(None, ((0, cursor),))}
-    own: list[tuple[int, int]] = []
-    for name, first, last in DIRECT_STAGES if "model" in timeline.parts else STAGES:
-        busy = None
-        waited: tuple[tuple[int, int], ...] = ()
-        if first in marks and last in marks:
-            busy = (marks[first] - start, max(marks[first], marks[last]) - start)
-            begin = min(max(busy[0], cursor), max(0, timeline.total_ns))
-            if timeline.parts[name]:
-                waited = ((begin, begin + timeline.parts[name]),)
-            own.append((cursor, begin))
-            cursor = begin + timeline.parts[name]
-        made[name] = Bar(busy, waited)
-    own.append((cursor, max(cursor, timeline.total_ns)))
-    made["own"] = Bar(None, tuple(gap for gap in own if gap[0] < gap[1]))
+    busy = {
+        name: (marks[first] - start, max(marks[first], marks[last]) - start)
+        for name, first, last in stages_of(marks)
+        if first in marks and last in marks
+    }
+    made = {name: Bar(busy.get(name), ()) for name in timeline.parts}
+    for name, begin, end in timeline.stretches:
+        made[name] = replace(made[name], waited=(*made[name].waited, (begin, end)))
     return made
 
 
@@ -424,7 +416,7 @@ class _Axis:
         self._total_ns = max(timeline.total_ns, until_ns)
         self._room = room
         self._glyphs = glyphs
-        self._commit = self._cell(timeline.parts["endpoint"])
+        self._commit_ns = timeline.parts["endpoint"]
 
     def scale(self) -> Text:
         """The labels of the ticks, each beginning where its tick is."""
@@ -441,11 +433,11 @@ class _Axis:
         """The line of a part."""
         colour = PART_COLOURS.get(name, STAGE_COLOUR)
         if name == "endpoint":
-            hold = self.span("hold", bar.waited[0][1], colour)
+            hold = self.span("hold", self._commit_ns, colour)
             fits = len(hold) + len(COMMIT) <= self._room
             return hold.append(COMMIT, "dim") if fits else hold
         cells = [(" ", "")] * self._room
-        cells[self._commit] = (self._glyphs.commit, "dim")
+        cells[self._cell(self._commit_ns)] = (self._glyphs.commit, "dim")
         if bar.busy is not None:
             self._fill(cells, bar.busy, (self._glyphs.hidden, f"dim {colour}"))
         for waited in bar.waited:

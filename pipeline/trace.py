@@ -20,7 +20,7 @@ import platform
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -94,6 +94,12 @@ DIRECT_STAGES = (
 DIRECT_PARTS = ("endpoint", *(name for name, _, _ in DIRECT_STAGES), "own")
 """All parts of such a turn."""
 
+
+def stages_of(marks: Collection[str]) -> tuple[tuple[str, str, str], ...]:
+    """The stages of a turn with these marks: a cascade's, or a speech-to-speech model's."""
+    return DIRECT_STAGES if "model.first_audio" in marks else STAGES
+
+
 MarkLine = Mapping[str, Any]
 """A mark as a line of the trace has it: `turn`, `generation`, `mark`, `t_ns`, and more."""
 
@@ -124,11 +130,14 @@ class Timeline:
             where the reply was heard before the user had finished: then `total_ns` is negative,
             and all of it is `endpoint`'s, which took the turn for over too early.
         hidden: Nanoseconds of each stage's work done before the commit, so that nobody waited.
+        stretches: Which part held the turn up, and when: part, from, to (ns from the end of
+            speech), one after the other. Only `own` has more than one.
     """
 
     total_ns: int
     parts: Mapping[str, int]
     hidden: Mapping[str, int]
+    stretches: tuple[tuple[str, int, int], ...]
 
     @classmethod
     def from_marks(cls, marks: Mapping[str, int]) -> Timeline | None:
@@ -136,23 +145,23 @@ class Timeline:
         if not {"speech.end", "committed", "heard.first"} <= marks.keys():
             return None
         start, end = marks["speech.end"], marks["heard.first"]
-        committed = min(max(marks["committed"], start), end)
-        direct = "model.first_audio" in marks
-        parts = dict.fromkeys(DIRECT_PARTS if direct else PARTS, 0)
+        cursor = committed = min(max(marks["committed"], start), end)
+        found = [("endpoint", start, committed)]
         hidden: dict[str, int] = {}
-        parts["endpoint"] = committed - start
-        cursor = committed
-        for name, first, last in DIRECT_STAGES if direct else STAGES:
+        for name, first, last in stages_of(marks):
             if first not in marks or last not in marks:
                 continue
             hidden[name] = max(0, min(marks[last], committed) - marks[first])
             begin = min(max(marks[first], cursor), end)
             finish = min(max(marks[last], begin), end)
-            parts["own"] += begin - cursor
-            parts[name] = finish - begin
+            found += [("own", cursor, begin), (name, begin, finish)]
             cursor = finish
-        parts["own"] += end - cursor
-        return cls(end - start, parts, hidden)
+        found.append(("own", cursor, end))
+        parts = dict.fromkeys(DIRECT_PARTS if stages_of(marks) is DIRECT_STAGES else PARTS, 0)
+        for name, begin, finish in found:
+            parts[name] += finish - begin
+        stretches = ((name, a - start, b - start) for name, a, b in found if a != b)
+        return cls(end - start, parts, hidden, tuple(stretches))
 
 
 class Trace:
@@ -180,12 +189,17 @@ class Trace:
         self.failed = False
         self._turns: dict[int, dict[str, int]] = {}
         self._generations: dict[int, int] = {}
-        self._writer: _Writer | None = None
+        self._lines: SimpleQueue[MarkLine | None] = SimpleQueue()
+        self._writer: threading.Thread | None = None
         if file is not None:
             try:
-                self._writer = _Writer(file.open("w", encoding="utf-8"), self._fail)
+                opened = file.open("w", encoding="utf-8")
             except OSError as error:
                 raise BadInput(f"{file}: the trace cannot be written: {error.strerror}") from None
+            self._writer = threading.Thread(
+                target=self._write_to, args=(opened,), name="trace", daemon=True
+            )
+            self._writer.start()
             self._write({"trace": VERSION, "session": self.session, **(describe or {})})
 
     def mark(
@@ -233,10 +247,25 @@ class Trace:
 
     def _write(self, line: MarkLine) -> None:
         if self._writer is not None:
-            self._writer.put(line)
+            self._lines.put(line)
 
-    def _fail(self) -> None:
-        self.failed = True
+    def _write_to(self, file: IO[str]) -> None:
+        """Write the lines, in a thread of its own: the loop that marks never waits for a disk.
+
+        What was marked is written as soon as the thread gets to run, so that a crash loses little.
+        """
+        line: MarkLine | None = {}
+        try:
+            with contextlib.closing(file):
+                while (line := self._lines.get()) is not None:
+                    file.write(json.dumps(line) + "\n")
+                    if self._lines.empty():
+                        file.flush()
+        except OSError as error:
+            log.error("%s: the trace ends here: %s", file.name, error.strerror)
+            self.failed = True
+            while line is not None:
+                line = self._lines.get()
 
     def __enter__(self) -> Self:
         return self
@@ -248,45 +277,9 @@ class Trace:
         traceback: TracebackType | None,
     ) -> None:
         if self._writer is not None:
-            self._writer.close()
+            self._lines.put(None)
+            self._writer.join()
             self._writer = None
-
-
-class _Writer:
-    """Writes lines in a thread of its own: the loop that marks them never waits for a disk.
-
-    What was marked is written as soon as the thread gets to run, so that a crash loses little.
-    """
-
-    def __init__(self, file: IO[str], fail: Callable[[], None]) -> None:
-        self._file = file
-        self._fail = fail
-        self._lines: SimpleQueue[MarkLine | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="trace", daemon=True)
-        self._thread.start()
-
-    def put(self, line: MarkLine) -> None:
-        """Write a line soon."""
-        self._lines.put(line)
-
-    def close(self) -> None:
-        """Write what is left and close the file."""
-        self._lines.put(None)
-        self._thread.join()
-
-    def _work(self) -> None:
-        line: MarkLine | None = {}
-        try:
-            with contextlib.closing(self._file):
-                while (line := self._lines.get()) is not None:
-                    self._file.write(json.dumps(line) + "\n")
-                    if self._lines.empty():
-                        self._file.flush()
-        except OSError as error:
-            log.error("%s: the trace ends here: %s", self._file.name, error.strerror)
-            self._fail()
-            while line is not None:
-                line = self._lines.get()
 
 
 def description(settings: Settings, models: Mapping[str, str]) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -32,16 +34,12 @@ def stages_of(marks: dict[str, int]) -> tuple[tuple[str, str, str], ...]:
     return DIRECT_STAGES if "model.first_audio" in marks else STAGES
 
 
-def in_ms(parts: object) -> dict[str, float]:
-    assert isinstance(parts, dict)
-    return {name: ns / 1e6 for name, ns in parts.items()}
+def in_ns(parts: Sequence[int | None]) -> list[int | None]:
+    return [None if part is None else part * 1_000_000 for part in parts]
 
 
-OVERLAPPED = ms(
-    speech__start=100,
+CASCADE = ms(
     speech__end=1000,
-    vad__stop=1032,
-    provisional=1200,
     committed=1500,
     stt__start=1502,
     stt__final=1700,
@@ -52,16 +50,9 @@ OVERLAPPED = ms(
     tts__first_audio=1980,
     playout__first=1990,
     heard__first=2020,
-    llm__last_token=2400,
-    tts__last_audio=2600,
-    playout__last=5000,
-    heard__last=5030,
 )
 SPECULATIVE = ms(
-    speech__start=100,
     speech__end=1000,
-    vad__stop=1032,
-    provisional=1200,
     stt__start=1205,
     stt__final=1290,
     llm__request=1292,
@@ -72,101 +63,53 @@ SPECULATIVE = ms(
     committed=1500,
     playout__first=1503,
     heard__first=1533,
-    heard__last=4000,
 )
+DIRECT = ms(
+    speech__end=1000,
+    committed=1500,
+    model__start=1520,
+    model__first_text=1700,
+    model__first_audio=1750,
+    playout__first=1752,
+    heard__first=1790,
+)
+WITH_GAPS = {k: v for k, v in CASCADE.items() if k not in ("tts.start", "llm.first_token")}
 
 
-def test_an_overlapped_turn_worked_out_by_hand() -> None:
-    timeline = Timeline.from_marks(OVERLAPPED)
-    assert timeline is not None
-    assert timeline.total_ns == 1_020_000_000
-    assert in_ms(timeline.parts) == {
-        "endpoint": 500,
-        "stt": 198,
-        "llm_first_token": 95,
-        "first_clause": 100,
-        "tts_first_audio": 77,
-        "device": 30,
-        "own": 2 + 5 + 0 + 3 + 10,
-    }
-    assert not any(timeline.hidden.values())
-
-
-def test_a_turn_of_a_speech_to_speech_model_worked_out_by_hand() -> None:
-    marks = ms(
-        speech__end=1000,
-        committed=1500,
-        model__start=1520,
-        model__first_text=1700,
-        model__first_audio=1750,
-        playout__first=1752,
-        heard__first=1790,
-    )
+@pytest.mark.parametrize(
+    ("marks", "parts", "hidden"),
+    [
+        (CASCADE, (500, 198, 95, 100, 77, 30, 2 + 5 + 0 + 3 + 10), (0, 0, 0, 0, 0)),
+        # Committed after the first audio was made: all the work is hidden in the endpoint's wait.
+        (SPECULATIVE, (500, 0, 0, 0, 0, 30, 3), (85, 58, 50, 49, 0)),
+        # Committed in the middle of a stage: part of it is hidden, part waited for.
+        (
+            SPECULATIVE | ms(committed=1320),
+            (320, 0, 30, 50, 49, 30, 1 + 1503 - 1450),
+            (85, 28, 0, 0, 0),
+        ),
+        # The time of a stage that has not both its marks is nobody's.
+        (WITH_GAPS, (500, 198, 0, 0, 0, 30, 1020 - 500 - 198 - 30), (0, None, None, None, 0)),
+        (DIRECT, (500, 250, 38, 2), (0, 0)),
+    ],
+    ids=["cascade", "speculative", "half hidden", "gaps", "direct"],
+)
+def test_turns_worked_out_by_hand(
+    marks: dict[str, int], parts: tuple[int, ...], hidden: tuple[int | None, ...]
+) -> None:
     timeline = Timeline.from_marks(marks)
     assert timeline is not None
-    assert in_ms(timeline.parts) == {"endpoint": 500, "model": 250, "device": 38, "own": 2}
-
-
-def test_a_speculative_turn_worked_out_by_hand() -> None:
-    """Committed after the first audio was made: all the work is hidden in the endpoint's wait."""
-    timeline = Timeline.from_marks(SPECULATIVE)
-    assert timeline is not None
-    assert timeline.total_ns == 533_000_000
-    assert in_ms(timeline.parts) == {
-        "endpoint": 500,
-        "stt": 0,
-        "llm_first_token": 0,
-        "first_clause": 0,
-        "tts_first_audio": 0,
-        "device": 30,
-        "own": 3,
-    }
-    assert in_ms(timeline.hidden) == {
-        "stt": 85,
-        "llm_first_token": 58,
-        "first_clause": 50,
-        "tts_first_audio": 49,
-        "device": 0,
-    }
-
-
-def test_a_stage_that_runs_across_the_commit_is_part_hidden_part_waited_for() -> None:
-    marks = SPECULATIVE | ms(committed=1320)
-    timeline = Timeline.from_marks(marks)
-    assert timeline is not None
-    assert timeline.hidden["llm_first_token"] == 28_000_000
-    assert in_ms(timeline.parts) == {
-        "endpoint": 320,
-        "stt": 0,
-        "llm_first_token": 30,
-        "first_clause": 50,
-        "tts_first_audio": 49,
-        "device": 30,
-        "own": 1 + (1503 - 1450),
-    }
-
-
-def test_time_of_a_stage_without_marks_is_nobodys() -> None:
-    marks = {k: v for k, v in OVERLAPPED.items() if k not in ("tts.start", "llm.first_token")}
-    timeline = Timeline.from_marks(marks)
-    assert timeline is not None
-    assert set(timeline.hidden) == {"stt", "device"}
-    assert in_ms(timeline.parts) == {
-        "endpoint": 500,
-        "stt": 198,
-        "llm_first_token": 0,
-        "first_clause": 0,
-        "tts_first_audio": 0,
-        "device": 30,
-        "own": 1020 - 500 - 198 - 30,
-    }
+    assert timeline.total_ns == sum(parts) * 1_000_000
+    assert timeline.parts == dict(zip(parts_of(marks), in_ns(parts), strict=True))
+    names = [name for name, _, _ in stages_of(marks)]
+    known = {name: ns for name, ns in zip(names, in_ns(hidden), strict=True) if ns is not None}
+    assert timeline.hidden == known
 
 
 @settings(deadline=None)
-@given(some_marks)
-def test_parts_sum_to_the_total_and_none_is_negative_for_marks_in_any_order(
-    marks: dict[str, int],
-) -> None:
+@given(some_marks, st.integers(-(10**12), 10**12))
+def test_for_marks_in_any_order(marks: dict[str, int], shift: int) -> None:
+    """Parts sum to the total, none is negative, and only what bounds them matters."""
     assume(marks["heard.first"] >= marks["speech.end"])
     timeline = Timeline.from_marks(marks)
     assert timeline is not None
@@ -175,6 +118,23 @@ def test_parts_sum_to_the_total_and_none_is_negative_for_marks_in_any_order(
     assert min(timeline.parts.values()) >= 0
     assert all(ns >= 0 for ns in timeline.hidden.values())
     assert tuple(timeline.parts) == parts_of(marks)
+    sums = dict.fromkeys(timeline.parts, 0)
+    ends = [0]
+    for name, begin, end in timeline.stretches:
+        assert begin == ends[-1], "there is a gap between two parts"
+        sums[name] += end - begin
+        ends.append(end)
+    assert ends[-1] == timeline.total_ns
+    assert sums == timeline.parts
+    bounds = set(NEEDED)
+    for name, first, last in stages_of(marks):
+        bounds |= {first, last}
+        if name in timeline.hidden:
+            # A stage's time is waited for or hidden, and never both.
+            took = max(0, marks[last] - marks[first])
+            assert timeline.hidden[name] + timeline.parts[name] <= took
+    bare = {name: at + shift for name, at in marks.items() if name in bounds}
+    assert Timeline.from_marks(bare) == timeline
 
 
 @settings(deadline=None)
@@ -188,19 +148,8 @@ def test_a_reply_heard_before_the_end_of_speech_is_the_endpoints_doing(
     assert timeline is not None
     assert timeline.total_ns == -early
     assert timeline.parts == dict.fromkeys(parts_of(marks), 0) | {"endpoint": -early}
+    assert timeline.stretches == (("endpoint", 0, -early),)
     assert all(ns >= 0 for ns in timeline.hidden.values())
-
-
-@settings(deadline=None)
-@given(some_marks)
-def test_a_stages_time_is_waited_for_or_hidden_and_never_both(marks: dict[str, int]) -> None:
-    assume(marks["heard.first"] >= marks["speech.end"])
-    timeline = Timeline.from_marks(marks)
-    assert timeline is not None
-    for name, first, last in stages_of(marks):
-        if name in timeline.hidden:
-            took = max(0, marks[last] - marks[first])
-            assert timeline.hidden[name] + timeline.parts[name] <= took
 
 
 @settings(deadline=None)
@@ -228,33 +177,10 @@ def test_of_work_in_sequence_every_nanosecond_is_hidden_or_waited_for(
     assert timeline.parts["own"] == sum(max(0, b - max(a, committed)) for a, b in gaps)
 
 
-@settings(deadline=None)
-@given(some_marks, st.integers(-(10**12), 10**12))
-def test_only_differences_between_marks_matter(marks: dict[str, int], shift: int) -> None:
-    moved = {name: at + shift for name, at in marks.items()}
-    assert Timeline.from_marks(moved) == Timeline.from_marks(marks)
-
-
-@settings(deadline=None)
-@given(some_marks)
-def test_marks_that_bound_no_part_change_nothing(marks: dict[str, int]) -> None:
-    bounds = {mark for _, first, last in stages_of(marks) for mark in (first, last)}
-    bare = {name: at for name, at in marks.items() if name in {*NEEDED, *bounds}}
-    assert Timeline.from_marks(bare) == Timeline.from_marks(marks)
-
-
 @pytest.mark.parametrize("missing", NEEDED)
-@settings(deadline=None)
-@given(marks=some_marks)
-def test_no_timeline_if_nothing_was_heard_or_the_turn_did_not_end(
-    missing: str, marks: dict[str, int]
-) -> None:
-    del marks[missing]
-    assert Timeline.from_marks(marks) is None
-
-
-def test_no_timeline_without_marks() -> None:
-    assert Timeline.from_marks({}) is None
+def test_no_timeline_if_nothing_was_heard_or_the_turn_did_not_end(missing: str) -> None:
+    for marks in (CASCADE, SPECULATIVE, DIRECT, dict.fromkeys(NEEDED, 1)):
+        assert Timeline.from_marks({k: v for k, v in marks.items() if k != missing}) is None
 
 
 def test_stages_are_bounded_by_known_marks_and_all_parts_have_names_of_their_own() -> None:

@@ -8,19 +8,13 @@ import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.audio.playout import Sounding
-from pipeline.audio.portaudio import (
-    WORDS,
-    Device,
-    DeviceKind,
-    cannot_open,
-    owner,
-)
+from pipeline.audio.portaudio import WORDS, Device, cannot_open, owner
 from pipeline.clock import NS_PER_S
 from pipeline.errors import StageError
 from pipeline.events import Frame, Samples
@@ -68,66 +62,80 @@ FLOOR_DBFS = -120.0
 class _Stream:
     """What microphone and loudspeaker share: opening, closing, and noticing that it is gone.
 
-    PortAudio calls back in its own thread. A device that is unplugged ends its stream, or just
+    An async context manager, which raises a fatal `StageError` if it does not open. PortAudio calls
+    back in its own thread. A device that is unplugged ends its stream, or just
     falls silent; either raises a fatal `StageError` in whoever waits for it.
     """
 
-    def __init__(self, device: Device, latency_ms: float, silent_s: float, close_s: float) -> None:
+    def __init__(
+        self,
+        device: Device,
+        rate: int,
+        block_s: float,
+        *,
+        latency_ms: float,
+        silent_s: float,
+        close_s: float,
+    ) -> None:
         self.device = device
+        self.rate = rate
+        self._block_s = block_s
         self._look_s = silent_s / LOOKS
         self._close_s = close_s
-        self._suggested_s = latency_ms / 1000
-        self._latency_s = self._suggested_s
+        self._latency_s = latency_ms / 1000
         self._stream: Any = None
         self._ended = False
         self._beats = 0
         self._seen = 0
         self._idle_looks = 0
+        self._next_ns = 0
 
-    async def _open(self, kind: DeviceKind, block_s: float, rate: int) -> None:
-        def open_stream(sounddevice: Any) -> None:
-            make = sounddevice.InputStream if kind == "input" else sounddevice.OutputStream
-            try:
-                self._stream = make(
-                    device=self.device.index,
-                    samplerate=rate,
-                    blocksize=int(block_s * rate),
-                    channels=self.device.channels,
-                    dtype="int16",
-                    latency=self._suggested_s,
-                    callback=self._callback,
-                    finished_callback=self._finish,
-                )
-                self._latency_s = self._stream.latency
-                self._stream.start()
-            except sounddevice.PortAudioError as error:
-                raise cannot_open(self.device, error) from error
-
-        await asyncio.wrap_future(owner().submit(open_stream))
-
-    @contextlib.asynccontextmanager
-    async def _closed_unless_entered(self) -> AsyncIterator[None]:
-        """Close what is opened inside if that fails or is cancelled: nobody else would."""
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
         try:
-            yield
+            await asyncio.wrap_future(owner().submit(self._open))
+            await self._settle()
         except BaseException:
-            await self._close()
+            # Failed or cancelled: nobody else would close it.
+            await self.__aexit__()
             raise
+        return self
 
-    async def _close(self) -> None:
-        def close_stream(sounddevice: Any) -> None:
-            # Looked at in this thread, after the stream that may be opening in it.
-            if (stream := self._stream) is None:
-                return
-            # Not `stop`, which plays the buffer to its end.
-            stream.abort(ignore_errors=True)
-            stream.close(ignore_errors=True)
-
+    async def __aexit__(self, *exc: object) -> None:
         # A driver that hangs here is left behind: the conversation is over anyway.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._close_s):
                 # Not given up with it: what opens late is closed late.
-                await asyncio.shield(asyncio.wrap_future(owner().submit(close_stream)))
+                await asyncio.shield(asyncio.wrap_future(owner().submit(self._close)))
+
+    def _open(self, sounddevice: Any) -> None:
+        microphone = self.device.kind == "input"
+        make = sounddevice.InputStream if microphone else sounddevice.OutputStream
+        try:
+            self._stream = make(
+                device=self.device.index,
+                samplerate=self.rate,
+                blocksize=int(self._block_s * self.rate),
+                channels=self.device.channels,
+                dtype="int16",
+                latency=self._latency_s,
+                callback=self._callback,
+                finished_callback=self._finish,
+            )
+            self._latency_s = self._stream.latency
+            self._stream.start()
+        except sounddevice.PortAudioError as error:
+            raise cannot_open(self.device, error) from error
+
+    def _close(self, sounddevice: Any) -> None:
+        # Looked at in this thread, after the stream that may be opening in it.
+        if self._stream is not None:
+            # Not `stop`, which plays the buffer to its end.
+            self._stream.abort(ignore_errors=True)
+            self._stream.close(ignore_errors=True)
+
+    async def _settle(self) -> None:
+        """Wait until it runs as it will."""
 
     def _callback(self, data: npt.NDArray[np.int16], n: int, times: Any, status: Any) -> None:
         raise NotImplementedError
@@ -173,21 +181,17 @@ class Microphone(_Stream):
         silent_s: float = SILENT_S,
         close_s: float = CLOSE_S,
     ) -> None:
-        super().__init__(device, latency_ms, silent_s, close_s)
-        self.rate = device.rate
+        super().__init__(
+            device,
+            device.rate,
+            FRAME_S,
+            latency_ms=latency_ms,
+            silent_s=silent_s,
+            close_s=close_s,
+        )
         self._captured = 0
-        self._next_ns = 0
         self._frames: deque[Frame] = deque()
         self._arrived = asyncio.Event()
-
-    async def __aenter__(self) -> Microphone:
-        self._loop = asyncio.get_running_loop()
-        async with self._closed_unless_entered():
-            await self._open("input", FRAME_S, self.rate)
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self._close()
 
     async def frames(self) -> AsyncIterator[Frame]:
         """What it hears: 20 ms frames at the device's rate, each with the time of its capture.
@@ -270,27 +274,27 @@ class Speaker(_Stream):
         silent_s: float = SILENT_S,
         steady_s: float = PATIENCE_S,
     ) -> None:
-        super().__init__(device, latency_ms, silent_s, CLOSE_S)
+        super().__init__(
+            device,
+            playout.rate,
+            SPEAKER_BLOCK_S,
+            latency_ms=latency_ms,
+            silent_s=silent_s,
+            close_s=CLOSE_S,
+        )
         self._steady_s = steady_s
         self.underflows = 0
         self._playout = playout
-        self._next_ns = 0
         self._taken = 0
 
-    async def __aenter__(self) -> Speaker:
-        async with self._closed_unless_entered():
-            await self._open("output", SPEAKER_BLOCK_S, self._playout.rate)
-            enough = (self._latency_s + STEADY_S) * self._playout.rate
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._steady_s):
-                    while self._taken < enough and not self._ended:
-                        await asyncio.sleep(SPEAKER_BLOCK_S)
-            if self._ended:
-                self._look()
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self._close()
+    async def _settle(self) -> None:
+        enough = (self._latency_s + STEADY_S) * self.rate
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._steady_s):
+                while self._taken < enough and not self._ended:
+                    await asyncio.sleep(self._block_s)
+        if self._ended:
+            self._look()
 
     async def watch(self) -> NoReturn:
         """Wait for ever, and raise when the device is gone. To be run beside the conversation.
@@ -311,7 +315,7 @@ class Speaker(_Stream):
             otherwise_s=self._latency_s,
         )
         # As with a microphone: no block is heard before the one that it follows.
-        block_ns = n * NS_PER_S // self._playout.rate
+        block_ns = n * NS_PER_S // self.rate
         t_ns = max(now_ns + int(ahead_s * NS_PER_S), self._next_ns - block_ns // 2)
         self._next_ns = t_ns + block_ns
         data[:] = self._playout.read(n, t_ns, ahead_ns=t_ns - now_ns)[:, np.newaxis]

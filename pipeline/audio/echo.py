@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.audio.audible import is_audible
-from pipeline.audio.drift import JUMP_S, SMOOTHING, STEP_S, Track
+from pipeline.audio.stream import JUMP_S, SMOOTHING, STEP_S, Fifo, Track
 from pipeline.clock import NS_PER_S
 from pipeline.errors import BadInput
 from pipeline.events import Frame, Samples
@@ -227,8 +227,8 @@ class _Near:
         self._anchor_ns: int | None = None
         self._late_ns = 0.0
         self._doubtful = False
-        self._pending: list[Samples] = [np.zeros(0, np.int16)] * 2
-        self._ready: Samples = np.zeros(0, np.int16)
+        self._pending = Fifo(), Fifo()
+        self._ready = Fifo()
 
     def time(self, frame: Frame) -> int:
         """When a frame was captured (ns), without the jitter of its own time.
@@ -260,18 +260,17 @@ class _Near:
 
     def process(self, near: Samples, far: Samples) -> Samples:
         """Cancel; int16 (n,) each. Returns as many, later by `delay_s`."""
-        sides = [np.concatenate(pair) for pair in zip(self._pending, (near, far), strict=True)]
-        whole = len(sides[0]) - len(sides[0]) % self._block
-        self._pending = [side[whole:] for side in sides]
-        if whole:
-            done = self._processor.process(*(np.ascontiguousarray(side[:whole]) for side in sides))
-            self._ready = np.concatenate([self._ready, done])
+        for side, samples in zip(self._pending, (near, far), strict=True):
+            side.push(samples)
+        if whole := len(self._pending[0]) // self._block * self._block:
+            sides = (np.ascontiguousarray(side.take(whole)) for side in self._pending)
+            self._ready.push(self._processor.process(*sides))
         # Where frames are no whole number of blocks, all wait for the rest of one from then on.
         if len(near) > len(self._ready):
-            self._ready = np.concatenate([np.zeros(self._block - 1, np.int16), self._ready])
-            self.delay_s += (self._block - 1) / self.rate
-        ready, self._ready = self._ready[: len(near)], self._ready[len(near) :]
-        return ready
+            late: Samples = np.zeros(self._block - 1, np.int16)
+            self._ready = Fifo(late, self._ready.take(len(near)))
+            self.delay_s += len(late) / self.rate
+        return self._ready.take(len(near))
 
 
 class _Search:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import logging
 import os
 import shlex
@@ -113,51 +114,51 @@ def _decode(
 ) -> Iterator[Samples]:
     stated_s = _stated_s(container, stream)
     given_s = 0.0
-    damaged = False
-    resampler: Resampler | None = None
-    mixer: av.AudioResampler | None = None
-    layout: tuple[str, str, int] | None = None
+    damage: list[Exception] = []
     with container:
-        packets = container.demux(stream)
-        while True:
-            try:
-                packet = next(packets, None)
-            except (av.error.FFmpegError, OSError):
-                damaged = True
-                break
-            if packet is None:
-                break
-            try:
-                frames = packet.decode()
-            except av.error.FFmpegError:
-                damaged = True
-                continue
+        # The format may change in the middle of a file.
+        for (_, _, own_rate), frames in itertools.groupby(
+            _frames(container, stream, damage),
+            lambda frame: (frame.format.name, frame.layout.name, frame.sample_rate),
+        ):
+            mixer = av.AudioResampler(format="s16", layout="mono")
+            resampler = Resampler(own_rate, rate, taps=FINE_TAPS)
             for frame in frames:
-                if layout != (key := (frame.format.name, frame.layout.name, frame.sample_rate)):
-                    if resampler is not None:
-                        yield resampler.flush()
-                    layout = key
-                    mixer = av.AudioResampler(format="s16", layout="mono")
-                    resampler = Resampler(frame.sample_rate, rate, taps=FINE_TAPS)
-                assert mixer is not None
-                assert resampler is not None
                 frame.pts = None
                 for mono in mixer.resample(frame):
-                    given_s += mono.samples / mono.sample_rate
+                    given_s += mono.samples / own_rate
                     yield resampler.push(mono.to_ndarray()[0])
-        if resampler is not None:
             yield resampler.flush()
     if given_s == 0:
-        why = "is damaged: nothing in it can be decoded" if damaged else "has no sound in it"
+        why = "is damaged: nothing in it can be decoded" if damage else "has no sound in it"
         raise BadInput(f"{path}: {why}; record or copy it again")
     missing_s = stated_s - given_s
-    if damaged or missing_s > NOTICED_S:
+    if damage or missing_s > NOTICED_S:
         log.warning(
             "%s: is damaged or cut short: %.1f s could be read, %.1f s are missing",
             path,
             given_s,
             max(0.0, missing_s),
         )
+
+
+def _frames(
+    container: InputContainer, stream: AudioStream, damage: list[Exception]
+) -> Iterator[av.AudioFrame]:
+    """All frames that decode; what does not is noted in `damage`."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except (av.error.FFmpegError, OSError) as error:
+            damage.append(error)
+            return
+        if packet is None:
+            return
+        try:
+            yield from packet.decode()
+        except av.error.FFmpegError as error:
+            damage.append(error)
 
 
 class WavWriter:

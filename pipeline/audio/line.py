@@ -114,9 +114,8 @@ class Ends:
         self.card: VirtualCard | None = None
         self._input_device: Device | None = None
         self._output_device: Device | None = None
-        self._microphone: devices.Microphone | None = None
+        self._source: devices.Microphone | VirtualCard | None = None
         self._speaker: devices.Speaker | None = None
-        self._begun = 1
         self._turns_before = 0
         self._quiet_from_ns: int | None = None
         self._recorder: Recorder | None = None
@@ -180,26 +179,25 @@ class Ends:
                 sound = self.playout = Playout(rate, tap=tap)
             else:
                 sound = mixed(rate, tap)
+            latency = self._settings.latency_ms
             sink = None
             if self._output is not None:
                 wav = WavWriter(self._output, rate)
                 stack.callback(self._close, wav)
                 sink = functools.partial(self._write, wav)
             if self._files or sink is not None:
-                playout = sound if sink is not None else None
-                self.card = VirtualCard(
+                self._source = self.card = VirtualCard(
                     self.clock,
                     self._files,
-                    playout,
+                    sound if sink is not None else None,
                     sink,
                     rate=RATE,
                     parts=self._parts,
                     busy=busy,
                 )
-            latency = self._settings.latency_ms
             if microphone is not None:
                 opened = devices.Microphone(microphone, latency)
-                self._microphone = await stack.enter_async_context(opened)
+                self._source = await stack.enter_async_context(opened)
             if speaker is not None:
                 playing = devices.Speaker(sound, speaker, latency)
                 self._speaker = await stack.enter_async_context(playing)
@@ -211,12 +209,8 @@ class Ends:
         Raises:
             StageError: The microphone is gone.
         """
-        card, microphone = self.card, self._microphone
-        source = microphone.frames() if microphone is not None else None
-        if source is None:
-            assert card is not None
-            source = card.frames()
-        async for frame in source:
+        assert self._source is not None
+        async for frame in self._source.frames():
             if self._recorder is not None:
                 with self._going_on():
                     self._recorder.user(frame)
@@ -230,7 +224,7 @@ class Ends:
         """
         if self._speaker is not None:
             await self._speaker.watch()
-        elif self._microphone is not None and self.card is not None:
+        elif self.card is not None and self.card is not self._source:
             await self.card.run()
 
     def go_on(self, quiet: bool, turns: int) -> bool:
@@ -243,7 +237,7 @@ class Ends:
         card = self.card
         if card is None or not self._files:
             return True
-        if not quiet or len(card.spans) < self._begun:
+        if not (quiet and card.quiet):
             self._quiet_from_ns = None
             return True
         now = self.clock.now_ns()
@@ -252,10 +246,9 @@ class Ends:
         if now - self._quiet_from_ns < self._patience_ns:
             return True
         if turns == self._turns_before:
-            log.warning("%s: no speech was heard in it", self._files[self._begun - 1])
+            log.warning("%s: no speech was heard in it", card.spans[-1].path)
         self._turns_before = turns
         self._quiet_from_ns = None
-        self._begun += 1
         return card.next()
 
     def _write(self, wav: WavWriter, samples: Samples) -> None:

@@ -12,7 +12,7 @@ import contextlib
 import math
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from pipeline.audio.audible import Ear
 from pipeline.audio.resample import Resampler
+from pipeline.audio.stream import Fifo
 from pipeline.clock import NS_PER_S
 from pipeline.events import Samples
 
@@ -66,11 +67,9 @@ class Played:
     """How far a reply has been played, as of now. Times are when sound leaves the loudspeaker (ns).
 
     Attributes:
-        reply_id: Which reply.
         rate: Hz, of `written` and `position`.
         written: Samples that the session gave.
         position: Samples of these that went to the device.
-        finished: No more will be written.
         stopped: It was cut short by `Playout.stop`.
         done: All that will ever be heard of it has gone to the device.
         first_ns: When its first sample went to the device, which takes a while to make it heard;
@@ -78,22 +77,18 @@ class Played:
         audible_ns: When the first sample above the threshold is heard, silence before it left out.
         last_ns: When the last sample so far has been heard.
         last_audible_ns: When the last one above the threshold is heard.
-        underruns: How often the reply fell silent because its next sound was not there in time.
-        underrun_ns: How long these silences were in all.
+        underrun_ns: How long it was silent in all because its next sound was not there in time.
     """
 
-    reply_id: str
     rate: int
     written: int
     position: int
-    finished: bool
     stopped: bool
     done: bool
     first_ns: int | None
     audible_ns: int | None
     last_ns: int | None
     last_audible_ns: int | None
-    underruns: int
     underrun_ns: int
 
 
@@ -149,7 +144,7 @@ class Playout:
             with self._lock:
                 if not reply.finished:
                     reply.written += len(samples)
-                    reply.append(converted)
+                    reply.waiting.push(converted)
 
     def finish(self, reply_id: str) -> None:
         """Say that no more comes for a reply. Unknown ones are ignored: they had no sound."""
@@ -178,7 +173,7 @@ class Playout:
                 start = min(n, -((t_ns - not_before_ns) * self.rate // NS_PER_S))
             if start < n:
                 self._fill(block, start, t_ns, gains, ahead_ns)
-                self._quiet = not any(reply.queued for reply in self._queue)
+                self._quiet = not any(reply.waiting for reply in self._queue)
             waiting, self._waiting = self._waiting, []
         for loop, taken in waiting:
             with contextlib.suppress(RuntimeError):  # the loop is closed already
@@ -231,12 +226,12 @@ class Playout:
     def pending_ns(self) -> int:
         """How much sound is still queued (ns)."""
         with self._lock:
-            return sum(reply.queued for reply in self._queue) * NS_PER_S // self.rate
+            return sum(len(reply.waiting) for reply in self._queue) * NS_PER_S // self.rate
 
     def _begin(self, reply_id: str, rate: int) -> _Reply:
         for earlier in list(self._replies.values()):
             self._finish(earlier)
-        reply = _Reply(reply_id, rate, self.rate)
+        reply = _Reply(rate, self.rate)
         with self._lock:
             self._replies[reply_id] = reply
             self._queue.append(reply)
@@ -252,7 +247,7 @@ class Playout:
             if not reply.finished:
                 # The resampler's last millisecond is not worth a blip after the sound has ended.
                 if not reply.starving:
-                    reply.append(rest)
+                    reply.waiting.push(rest)
                 reply.finished = True
 
     def _gains(self, n: int) -> Gains | None:
@@ -286,58 +281,41 @@ class Playout:
 class _Reply:
     """One reply's sound, at the device's rate, and what became of it."""
 
-    def __init__(self, reply_id: str, rate: int, device_rate: int) -> None:
-        self.id = reply_id
+    def __init__(self, rate: int, device_rate: int) -> None:
         self.rate = rate
         self.resampler = Resampler(rate, device_rate)
         self.written = 0
         self.finished = False
         self.stopped = False
-        self.queued = 0
-        self._chunks: deque[Samples] = deque()
+        self.waiting = Fifo()
         self._handed = 0
         self._newest = 0
         self._ear = Ear(device_rate)
         self._first_ns: int | None = None
         self._last_ns: int | None = None
         self._dry = 0
-        self._underruns = 0
-        self._underrun_samples = 0
+        self._underrun = 0
 
     @property
     def done(self) -> bool:
-        return self.finished and self.queued == 0
+        return self.finished and not self.waiting
 
     @property
     def starving(self) -> bool:
         return self._dry > 0
-
-    def append(self, samples: Samples) -> None:
-        if len(samples):
-            self._chunks.append(samples)
-            self.queued += len(samples)
 
     def take(self, into: Samples, t_ns: int, gains: Gains | None, ahead_ns: int) -> int:
         """Move queued sound, times `gains`, to the start of `into`; returns how much.
 
         It is heard from `t_ns` on.
         """
-        n = 0
-        while self._chunks and n < len(into):
-            chunk = self._chunks.popleft()
-            part = chunk[: len(into) - n]
-            if len(part) < len(chunk):
-                self._chunks.appendleft(chunk[len(part) :])
-            into[n : n + len(part)] = part
-            n += len(part)
-        if n == 0:
+        sound = self.waiting.take(len(into))
+        if (n := len(sound)) == 0:
             return 0
         self._count_underrun()
-        self.queued -= n
         self._handed += n
-        self._newest = int(into[n - 1])
-        if gains is not None:
-            into[:n] = _scaled(into[:n], gains[:n])
+        self._newest = int(sound[-1])
+        into[:n] = sound if gains is None else _scaled(sound, gains[:n])
         if self._first_ns is None:
             self._first_ns = t_ns - ahead_ns
         self._last_ns = t_ns + n * NS_PER_S // self._ear.rate
@@ -356,60 +334,46 @@ class _Reply:
 
         They stay at the level `gain`, at which it is played now.
         """
-        if self.finished and not self.queued:
+        if self.done:
             return
         if self.stopped:
-            self._chunks = deque(_scaled(chunk, gain) for chunk in self._chunks)
+            self.waiting = Fifo(_scaled(self.waiting.take(fade), gain))
             return
         self._count_underrun()
-        rest: Samples = np.zeros(0, np.int16)
-        if self._handed:
-            rest = _join(self._chunks)[:fade]
-            level = int(rest[-1]) if len(rest) else self._newest
-            if not self.finished and level:
-                # Its sound ends here for now, in the middle of a wave: hold it while it fades.
-                rest = np.concatenate([rest, np.full(fade - len(rest), level, np.int16)])
-            ramp = gain * np.linspace(1, 0, len(rest) + 1)[1:]
-            rest = (rest * ramp).astype(np.int16)
-        self._chunks = deque([rest] if len(rest) else [])
-        self.queued = len(rest)
+        rest = self.waiting.take(fade if self._handed else 0)
+        level = int(rest[-1]) if len(rest) else self._newest
+        if not self.finished and level:
+            # Its sound ends here for now, in the middle of a wave: hold it while it fades.
+            rest = np.concatenate([rest, np.full(fade - len(rest), level, np.int16)])
+        ramp = gain * np.linspace(1, 0, len(rest) + 1)[1:]
+        self.waiting = Fifo((rest * ramp).astype(np.int16))
         self.finished = self.stopped = True
 
     def position(self, device_rate: int) -> int:
         if self.done and not self.stopped:
             return self.written
-        heard = self._handed + (self.queued if self.stopped else 0)
+        heard = self._handed + (len(self.waiting) if self.stopped else 0)
         return min(self.written, heard * self.rate // device_rate)
 
     def snapshot(self, device_rate: int) -> Played:
         return Played(
-            reply_id=self.id,
             rate=self.rate,
             written=self.written,
             position=self.position(device_rate),
-            finished=self.finished,
             stopped=self.stopped,
             done=self.done,
             first_ns=self._first_ns,
             audible_ns=self._ear.audible_ns,
             last_ns=self._last_ns,
             last_audible_ns=self._ear.last_audible_ns,
-            underruns=self._underruns,
-            underrun_ns=self._underrun_samples * NS_PER_S // device_rate,
+            underrun_ns=self._underrun * NS_PER_S // device_rate,
         )
 
     def _count_underrun(self) -> None:
-        if self._dry:
-            self._underruns += 1
-            self._underrun_samples += self._dry
-            self._dry = 0
+        self._underrun += self._dry
+        self._dry = 0
 
 
 def _scaled(samples: Samples, gain: Gains | float) -> Samples:
     scaled: Samples = np.rint(samples * gain).astype(np.int16)
     return scaled
-
-
-def _join(chunks: Iterable[Samples]) -> Samples:
-    chunks = list(chunks)
-    return np.concatenate(chunks) if chunks else np.zeros(0, np.int16)

@@ -9,8 +9,8 @@ from queue import SimpleQueue
 
 import numpy as np
 
-from pipeline.audio.drift import Track
 from pipeline.audio.files import MOST_BYTES, WavWriter
+from pipeline.audio.stream import Track
 from pipeline.errors import StageError
 from pipeline.events import Frame, Samples
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 
 from pipeline.audio.files import check_audio, read_audio
 from pipeline.audio.playout import Sounding
+from pipeline.audio.stream import Fifo
 from pipeline.clock import NS_PER_MS, NS_PER_S, Clock, FastClock
 from pipeline.events import Frame, Samples
 
@@ -100,6 +102,11 @@ class VirtualCard:
         tape = self._tapes[self._current] if self._current < len(self._tapes) else None
         return tape.start_ns if tape is not None else None
 
+    @property
+    def quiet(self) -> bool:
+        """Whether all the files that may begin so far are over."""
+        return self._current >= min(self._granted, len(self._tapes))
+
     def next(self) -> bool:
         """Let one more file begin, as soon as the current one is over; False if there is none."""
         if self._granted >= len(self._tapes):
@@ -114,24 +121,23 @@ class VirtualCard:
         reply is played. A reader that takes long makes the next blocks late; none is lost.
         """
         start_ns = self._clock.now_ns()
-        microphone = _Pieces(self._rate, FRAMES_PER_S)
-        speaker = _Pieces(self._playout.rate if self._playout else 1, FRAMES_PER_S * self._parts)
-        while True:
-            begin_ns = start_ns + microphone.end_ns
-            n = microphone.advance()
-            for _ in range(self._parts):
-                taken = speaker.advance()
-                end_ns = start_ns + speaker.end_ns
+        per_s = FRAMES_PER_S * self._parts
+        for frame in itertools.count():
+            begin_ns = start_ns + frame * NS_PER_S // FRAMES_PER_S
+            for block in range(frame * self._parts, (frame + 1) * self._parts):
+                end_ns = start_ns + (block + 1) * NS_PER_S // per_s
                 now_ns = await self._wait(end_ns)
                 if now_ns - end_ns > LOST_NS:
                     start_ns += now_ns - end_ns
                     end_ns = now_ns
                 if self._playout is not None:
-                    block = self._playout.read(taken, end_ns, not_before_ns=now_ns)
+                    taken = len(_piece(block, self._playout.rate, per_s))
+                    sound = self._playout.read(taken, end_ns, not_before_ns=now_ns)
                     if self._sink is not None:
-                        self._sink(block)
-            samples, begins = self._listen(n, begin_ns)
-            yield Frame(samples, self._rate, microphone.begin, begin_ns, begins)
+                        self._sink(sound)
+            piece = _piece(frame, self._rate, FRAMES_PER_S)
+            samples, begins = self._listen(len(piece), begin_ns)
+            yield Frame(samples, self._rate, piece.start, begin_ns, begins)
 
     async def run(self) -> None:
         """Drive the loudspeaker alone, until cancelled: the microphone is a real one."""
@@ -140,7 +146,7 @@ class VirtualCard:
 
     def _listen(self, n: int, t_ns: int) -> tuple[Samples, bool]:
         """The next `n` samples of the microphone, the first at `t_ns`; whether a file begins."""
-        if self._current >= min(self._granted, len(self._tapes)):
+        if self.quiet:
             return np.zeros(n, np.int16), False
         tape = self._tapes[self._current]
         begins = tape.start_ns is None
@@ -177,29 +183,9 @@ class VirtualCard:
         return now_ns
 
 
-class _Pieces:
-    """Cuts a stream into pieces of equal length without rounding errors that add up.
-
-    Attributes:
-        begin: Index of the current piece's first sample.
-    """
-
-    def __init__(self, rate: int, per_s: int) -> None:
-        self.begin = 0
-        self._rate = rate
-        self._per_s = per_s
-        self._blocks = 0
-
-    @property
-    def end_ns(self) -> int:
-        """When the current piece ends, since the stream began (ns)."""
-        return self._blocks * NS_PER_S // self._per_s
-
-    def advance(self) -> int:
-        """Go on to the next piece; returns its length in samples."""
-        self.begin = self._blocks * self._rate // self._per_s
-        self._blocks += 1
-        return self._blocks * self._rate // self._per_s - self.begin
+def _piece(index: int, rate: int, per_s: int) -> range:
+    """Which samples of a stream are in one of its equal pieces; no rounding errors add up."""
+    return range(index * rate // per_s, (index + 1) * rate // per_s)
 
 
 class _Tape:
@@ -211,7 +197,7 @@ class _Tape:
         check_audio(path)
         self._rate = rate
         self._blocks: Iterator[Samples] | None = None
-        self._ready: Samples = np.zeros(0, np.int16)
+        self._ready = Fifo()
 
     def take(self, n: int) -> tuple[Samples, bool]:
         """The next `n` samples, or fewer at the end; and whether that was the end."""
@@ -221,8 +207,6 @@ class _Tape:
         while len(self._ready) <= n:
             block = next(self._blocks, None)
             if block is None:
-                samples, self._ready = self._ready, self._ready[:0]
-                return samples, True
-            self._ready = np.concatenate([self._ready, block])
-        samples, self._ready = self._ready[:n], self._ready[n:]
-        return samples, False
+                return self._ready.take(n), True
+            self._ready.push(block)
+        return self._ready.take(n), False

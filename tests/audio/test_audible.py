@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.tones import steady, tone
 
 from pipeline.audio.audible import Ear, ending, onset
 from pipeline.clock import NS_PER_S
@@ -9,14 +10,6 @@ from pipeline.events import Samples
 
 RATE = 16000
 T0 = 5 * NS_PER_S
-
-
-def tone(rate: int, seconds: float, hz: float = 440, level: float = 12000) -> Samples:
-    return (level * np.sin(2 * np.pi * hz * np.arange(int(rate * seconds)) / rate)).astype(np.int16)
-
-
-def steady(value: int, n: int) -> Samples:
-    return np.full(n, value, np.int16)
 
 
 @settings(max_examples=60, deadline=None)
@@ -56,11 +49,6 @@ def test_the_ending_is_found_before_clicks(sound: int, silence: int, click: int)
     assert ending(samples, RATE) == end
 
 
-def test_silence_has_no_ending() -> None:
-    assert ending(steady(20, 8000), RATE) is None
-    assert ending(steady(0, 0), RATE) is None
-
-
 @pytest.mark.parametrize(
     "sound",
     [
@@ -71,7 +59,7 @@ def test_silence_has_no_ending() -> None:
     ],
 )
 def test_silence_hiss_and_clicks_are_not_audible(sound: Samples) -> None:
-    assert onset(sound, RATE) is None
+    assert onset(sound, RATE) is ending(sound, RATE) is None
     ear = Ear(RATE)
     ear.hear(sound, T0)
     assert ear.audible_ns is None

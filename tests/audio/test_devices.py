@@ -2,11 +2,10 @@ import asyncio
 import threading
 import time
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
-from support.fake_portaudio import LAPTOP, FakePortAudio, FakeStream, Install
+from support.fake_portaudio import LAPTOP, FakePortAudio, Install
 
 from pipeline.audio import devices, portaudio
 from pipeline.audio.devices import MOST_FRAMES, Device, Microphone, Speaker, meter, peak_dbfs
@@ -191,12 +190,8 @@ async def test_times_of_played_blocks_do_not_go_back(monkeypatch: pytest.MonkeyP
 
 
 async def test_a_loudspeaker_that_ends_at_once_does_not_open(install: Install) -> None:
-    class Ending(FakePortAudio):
-        def OutputStream(self, **settings: Any) -> FakeStream:  # noqa: N802
-            settings["finished_callback"]()
-            return self.InputStream(**settings)
-
-    fake = install(Ending(*LAPTOP))
+    fake = install(FakePortAudio(*LAPTOP))
+    fake.opening = lambda settings: settings["finished_callback"]()
     with pytest.raises(StageError, match="is gone"):
         async with Speaker(Playout(48000), LOUDSPEAKER):
             pass
@@ -208,13 +203,8 @@ async def test_a_stream_that_nobody_waits_for_any_more_is_closed(
     install: Install, opens: bool
 ) -> None:
     go = threading.Event()
-
-    class Slow(FakePortAudio):
-        def OutputStream(self, **settings: Any) -> FakeStream:  # noqa: N802
-            go.wait()
-            return self.InputStream(**settings)
-
-    fake = install(Slow(*LAPTOP))
+    fake = install(FakePortAudio(*LAPTOP))
+    fake.opening = lambda settings: go.wait()
     speaker = Speaker(Playout(48000), LOUDSPEAKER)
     if opens:
         go.set()
@@ -231,13 +221,8 @@ async def test_a_stream_that_nobody_waits_for_any_more_is_closed(
 
 async def test_a_stream_that_opens_late_is_closed_then(install: Install) -> None:
     go = threading.Event()
-
-    class Slow(FakePortAudio):
-        def InputStream(self, **settings: Any) -> FakeStream:  # noqa: N802
-            go.wait()
-            return super().InputStream(**settings)
-
-    fake = install(Slow(*LAPTOP))
+    fake = install(FakePortAudio(*LAPTOP))
+    fake.opening = lambda settings: go.wait()
     entering = asyncio.create_task(Microphone(MICROPHONE, close_s=0.01).__aenter__())
     await asyncio.sleep(0.02)
     entering.cancel()

@@ -35,9 +35,7 @@ USER = (20, 22, 23)
 """And those that are said over it, 2 s after it begins."""
 
 ROOMS = [
-    Room(delay_s=delay_s, gain_db=gain_db)
-    for delay_s in (0.02, 0.1, 0.25)
-    for gain_db in (-6.0, -12.0, -20.0)
+    Room(delay_s=delay_s, gain_db=gain_db) for delay_s in (0.02, 0.25) for gain_db in (-6.0, -20.0)
 ]
 ODD = [
     *(Room(mic_rate=rate) for rate in (8000, 22_050, 44_100, 48_000)),
@@ -99,59 +97,58 @@ def test_an_echo_is_no_voice_and_a_user_is(room: Room, reply: Samples) -> None:
 @pytest.mark.parametrize("room", ODD, ids=str)
 def test_devices_may_be_odd(room: Room, reply: Samples) -> None:
     """Other rates, clocks that run apart, times that jitter, frames that are no whole blocks."""
-    heard = hold(room, EchoCanceller(), reply, SILENCE)
+    heard = hold(room, EchoCanceller(), reply[: 8 * VAD_RATE], SILENCE)
     assert loss_db(heard, room.mic_rate) > 25
     assert voiced_ms(voiced(heard.clean, room.mic_rate)) <= 64
 
 
 @pytest.fixture(scope="module")
-def minute() -> Samples:
-    return speech(range(1, 31), 0.15)[: 60 * VAD_RATE]
+def long() -> Samples:
+    """A reply of half a minute: an echo that the canceller loses is lost within some seconds."""
+    return speech(range(1, 16), 0.15)[: 30 * VAD_RATE]
 
 
 @pytest.fixture(scope="module")
 def over_it() -> Samples:
-    """Somebody who speaks through all of the last 20 s of the minute."""
-    return speech(range(31, 41), 0.15, before_s=40)[: 60 * VAD_RATE]
+    """Somebody who speaks through all of the last 10 s of it."""
+    return speech(range(31, 37), 0.15, before_s=20)[: 30 * VAD_RATE]
 
 
 def kept_share(user: Samples, clean: Samples) -> float:
-    """How much of the user's voice is still voice, by the detector."""
-    n = min(len(user), len(clean))
-    said = voiced(user[:n])
-    return float((said & voiced(clean[:n])).sum() / said.sum())
+    """How much of the user's voice over the long reply is still voice, by the detector."""
+    over = slice(20 * VAD_RATE, len(clean))
+    said = voiced(user[over])
+    return float((said & voiced(clean[over])).sum() / said.sum())
 
 
 @pytest.mark.parametrize("delay_s", [0.0, 0.001, 0.1, 0.48, 0.7])
-def test_it_lasts_for_a_minute(delay_s: float, minute: Samples, over_it: Samples) -> None:
+def test_it_lasts(delay_s: float, long: Samples, over_it: Samples) -> None:
     """However much later the echo is than the loudspeaker's device says."""
-    heard = hold(Room(delay_s=delay_s), EchoCanceller(), minute, over_it)
-    losses = [loss_db(heard, VAD_RATE, *span) for span in ((4, 10), (10, 20), (20, 30), (30, 40))]
+    heard = hold(Room(delay_s=delay_s), EchoCanceller(), long, over_it)
+    losses = [loss_db(heard, VAD_RATE, *span) for span in ((4, 8), (8, 12), (12, 16), (16, 20))]
     assert min(losses) > 25  # measured: 40 to 43 dB
-    overs = slice(40 * VAD_RATE, len(heard.clean))
-    assert kept_share(over_it[overs], heard.clean[overs]) > 0.7  # measured: 0.83 to 0.89
+    assert kept_share(over_it, heard.clean) > 0.65  # measured: 0.75; 0.35 without `LEAD_S`
 
 
-def test_without_an_echo_a_reply_costs_the_user_little(minute: Samples, over_it: Samples) -> None:
+def test_without_an_echo_a_reply_costs_the_user_little(long: Samples, over_it: Samples) -> None:
     """Who wears headphones."""
-    heard = hold(Room(gain_db=-200), EchoCanceller(), minute, over_it)
-    overs = slice(40 * VAD_RATE, len(heard.clean))
-    assert kept_share(over_it[overs], heard.clean[overs]) > 0.8  # measured: 0.96
+    heard = hold(Room(gain_db=-200), EchoCanceller(), long, over_it)
+    assert kept_share(over_it, heard.clean) > 0.8  # measured: 0.96
 
 
 class Exchanged(Room):
-    """From 20 s to 40 s another loudspeaker plays, which hides 0.7 s."""
+    """From 10 s to 20 s another loudspeaker plays, which hides 0.7 s."""
 
     def echo(self, played: Samples, n: int) -> npt.NDArray[np.float64]:
         back, other = super().echo(played, n), Room(delay_s=0.7).echo(played, n)
-        middle = slice(20 * self.mic_rate, 40 * self.mic_rate)
+        middle = slice(10 * self.mic_rate, 20 * self.mic_rate)
         back[middle] = other[middle]
         return back
 
 
-def test_it_follows_a_loudspeaker_that_is_exchanged(minute: Samples) -> None:
-    heard = hold(Exchanged(delay_s=0.1), EchoCanceller(), minute, SILENCE)
-    losses = [loss_db(heard, VAD_RATE, *span) for span in ((4, 20), (28, 40), (48, 60))]
+def test_it_follows_a_loudspeaker_that_is_exchanged(long: Samples) -> None:
+    heard = hold(Exchanged(delay_s=0.1), EchoCanceller(), long, SILENCE)
+    losses = [loss_db(heard, VAD_RATE, *span) for span in ((4, 10), (15, 20), (25, 30))]
     assert min(losses) > 25
 
 
@@ -174,7 +171,8 @@ def test_an_echo_is_found_wherever_it_is(room: Room, reply: Samples) -> None:
 
 @pytest.mark.parametrize("gain_db", [-10.0, -20.0])
 def test_a_late_echo_is_found_before_there_are_words_in_it(gain_db: float, reply: Samples) -> None:
-    heard = hold(Room(delay_s=0.7, gain_db=gain_db), EchoCanceller(), reply, SILENCE)
+    room = Room(delay_s=0.7, gain_db=gain_db)
+    heard = hold(room, EchoCanceller(), reply[: 3 * VAD_RATE], SILENCE)
     assert loss_db(heard, VAD_RATE, 1, 2) > 12  # measured: 21; 5 where two looks must agree
 
 
@@ -184,11 +182,10 @@ def test_a_reference_with_holes_costs_little(reply: Samples) -> None:
     assert voiced_ms(voiced(heard.clean)) < 0.1 * voiced_ms(voiced(heard.mic))
 
 
-def lag_of(one: Samples, other: Samples, most: int) -> int:
-    """How many samples `other` is later."""
-    a = one[most:-most].astype(float)
-    fits = [float(a @ other[most + k : len(other) - most + k]) for k in range(most)]
-    return int(np.argmax(fits))
+def lag_of(one: Samples, later: Samples, most: int) -> int:
+    """How many samples `later` is later."""
+    a, b = one[most:-most].astype(float), later.astype(float)
+    return int(np.argmax([a @ b[most + k : len(b) - most + k] for k in range(most)]))
 
 
 @pytest.mark.parametrize("rate", [16_000, 44_100, 48_000, 22_050, 8000])

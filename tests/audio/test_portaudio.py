@@ -1,9 +1,6 @@
 import functools
-import json
 import platform
-import subprocess
 import sys
-import textwrap
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -112,27 +109,6 @@ def test_says_why_a_device_does_not_open(install: Install) -> None:
         find_device("input")
     assert caught.value.fatal
     assert caught.value.stage == "audio"
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the wheel brings PortAudio")
-def test_says_how_to_install_portaudio() -> None:
-    code = """
-        import ctypes.util, json
-        ctypes.util.find_library = lambda name: None
-        from pipeline.audio.portaudio import find_device
-        from pipeline.errors import CascadeError
-        try:
-            find_device("input")
-        except CascadeError as error:
-            print(json.dumps([str(error), error.exit_code]))
-    """
-    child = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, check=True
-    )
-    message = json.loads(child.stdout)
-    assert "PortAudio library is missing" in message[0]
-    assert "portaudio" in message[0].splitlines()[1]
-    assert message[1] == 1
 
 
 @pytest.mark.parametrize(

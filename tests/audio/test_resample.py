@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.tones import tone
 
 from pipeline.audio.resample import FINE_TAPS, TAPS, Resampler
 from pipeline.events import Samples
 
+LEVEL = 16000
 RATES = [8000, 11025, 16000, 22050, 24000, 44100, 48000, 96000]
 
 
@@ -13,10 +15,6 @@ def convert(samples: Samples, rate_in: int, rate_out: int, step: int, taps: int 
     resampler = Resampler(rate_in, rate_out, taps=taps)
     pieces = [resampler.push(samples[i : i + step]) for i in range(0, len(samples), step)]
     return np.concatenate([*pieces, resampler.flush()])
-
-
-def tone(rate: int, hz: float, seconds: float = 0.5, level: float = 16000) -> Samples:
-    return (level * np.sin(2 * np.pi * hz * np.arange(int(rate * seconds)) / rate)).astype(np.int16)
 
 
 @settings(max_examples=60, deadline=None)
@@ -66,20 +64,22 @@ def test_sound_keeps_its_place(rate_in: int, rate_out: int) -> None:
 
 @pytest.mark.parametrize(("rate_in", "rate_out"), [(48000, 16000), (44100, 16000), (22050, 48000)])
 def test_keeps_a_tone_and_takes_an_alias_out(rate_in: int, rate_out: int) -> None:
-    kept = convert(tone(rate_in, 1000), rate_in, rate_out, rate_in // 50)
-    ideal = tone(rate_out, 1000)
+    kept = convert(tone(rate_in, 0.5, 1000, LEVEL), rate_in, rate_out, rate_in // 50)
+    ideal = tone(rate_out, 0.5, 1000, LEVEL)
     middle = slice(rate_out // 10, -rate_out // 10)
     error = kept[middle].astype(float) - ideal[: len(kept)][middle]
-    assert np.abs(error).max() < 8  # of 16000: -66 dB
+    assert np.abs(error).max() < 8  # of `LEVEL`: -66 dB
     if rate_out < rate_in:
-        alias = convert(tone(rate_in, 10_000), rate_in, rate_out, rate_in // 50)
+        alias = convert(tone(rate_in, 0.5, 10_000, LEVEL), rate_in, rate_out, rate_in // 50)
         assert np.abs(alias[middle].astype(int)).max() < 16
 
 
 def test_where_nobody_waits_the_filter_is_sharper() -> None:
-    kept = convert(tone(48000, 7200), 48000, 16000, 960, FINE_TAPS)[2000:-2000].astype(float)
-    assert np.sqrt(np.mean(kept**2)) == pytest.approx(16000 / np.sqrt(2), rel=0.01)
-    alias = convert(tone(48000, 8200), 48000, 16000, 960, FINE_TAPS)[2000:-2000]
+    kept = convert(tone(48000, 0.5, 7200, LEVEL), 48000, 16000, 960, FINE_TAPS)[2000:-2000].astype(
+        float
+    )
+    assert np.sqrt(np.mean(kept**2)) == pytest.approx(LEVEL / np.sqrt(2), rel=0.01)
+    alias = convert(tone(48000, 0.5, 8200, LEVEL), 48000, 16000, 960, FINE_TAPS)[2000:-2000]
     assert np.abs(alias.astype(int)).max() < 2
 
 
@@ -99,8 +99,8 @@ def test_equal_rates_pass_through_untouched() -> None:
 
 def test_begins_anew_after_a_flush() -> None:
     resampler = Resampler(48000, 16000)
-    first = np.concatenate([resampler.push(tone(48000, 440)), resampler.flush()])
-    second = np.concatenate([resampler.push(tone(48000, 440)), resampler.flush()])
+    first = np.concatenate([resampler.push(tone(48000, 0.5, 440, LEVEL)), resampler.flush()])
+    second = np.concatenate([resampler.push(tone(48000, 0.5, 440, LEVEL)), resampler.flush()])
     np.testing.assert_array_equal(first, second)
 
 

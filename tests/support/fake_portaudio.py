@@ -66,6 +66,7 @@ class FakePortAudio(ModuleType):
         self.default = SimpleNamespace(hostapi=0)
         self.accepts: Callable[[int, int], bool] = lambda rate, channels: True
         self.error = PortAudioError("Invalid sample rate", -9997)
+        self.opening: Callable[[dict[str, Any]], object] = lambda settings: None
         self.streams: list[FakeStream] = []
 
     def _first(self, host: int, kind: str) -> int:
@@ -89,6 +90,7 @@ class FakePortAudio(ModuleType):
     def InputStream(self, **settings: Any) -> FakeStream:  # noqa: N802
         if not self.accepts(settings["samplerate"], settings["channels"]):
             raise self.error
+        self.opening(settings)
         self.streams.append(FakeStream(**settings))
         return self.streams[-1]
 

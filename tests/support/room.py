@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -86,13 +86,11 @@ class Heard:
         echo: What came back from the loudspeaker.
         mic: The microphone: echo, user and noise.
         clean: The same, cleaned, and moved back by the delay that this has.
-        frames: The frames that were cleaned, and what they became.
     """
 
     echo: npt.NDArray[np.float64]
     mic: Samples
     clean: Samples
-    frames: list[tuple[Frame, Frame]] = field(default_factory=list)
 
 
 def speech(numbers: Sequence[int], pause_s: float, *, before_s: float = 0.0) -> Samples:
@@ -136,7 +134,7 @@ def hold(room: Room, echo: Echo, reply: Samples, user: Samples) -> Heard:
     captured = [T0 + int(k * NS_PER_S / rate) for k in range(0, n - size, size)]
     calls += [(t_ns + int(size / rate * NS_PER_S), 1, i) for i, t_ns in enumerate(captured)]
     heapq.heapify(calls)
-    frames = []
+    cleaned = []
     while calls:
         _, kind, i = heapq.heappop(calls)
         if kind == 0:
@@ -145,8 +143,8 @@ def hold(room: Room, echo: Echo, reply: Samples, user: Samples) -> Heard:
         else:
             part = mic[i * size : (i + 1) * size]
             frame = Frame(part, room.mic_rate, i * size, captured[i] + jitter())
-            frames.append((frame, echo.clean(frame)))
-    clean = np.concatenate([cleaned.samples for _, cleaned in frames])
+            cleaned.append(echo.clean(frame).samples)
+    clean = np.concatenate(cleaned)
     late = round(echo.delay_s * room.mic_rate)
     clean = np.concatenate([clean[late:], np.zeros(late, np.int16)])
-    return Heard(back[: len(clean)], mic[: len(clean)], clean, frames)
+    return Heard(back[: len(clean)], mic[: len(clean)], clean)

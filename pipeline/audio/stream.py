@@ -1,4 +1,4 @@
-"""Sound that comes in blocks with times of their own, as one unbroken stream on the clock."""
+"""Sound that comes in blocks, as one stream: taken in pieces of any length, or put on the clock."""
 
 from __future__ import annotations
 
@@ -22,6 +22,44 @@ one sample of each block is doubled or left out until it is not, which is inaudi
 with clocks that are off by 0.2 %; real ones are off by 0.01 %."""
 
 
+class Fifo:
+    """Sound that waits: blocks of any length in, pieces of any length out.
+
+    Args:
+        samples: What waits already.
+    """
+
+    def __init__(self, *samples: Samples) -> None:
+        self._blocks: deque[Samples] = deque()
+        self._waiting = 0
+        for block in samples:
+            self.push(block)
+
+    def __len__(self) -> int:
+        """How many samples wait."""
+        return self._waiting
+
+    def push(self, samples: Samples) -> None:
+        """Add a block to the end; int16 (n,), any n. It is not copied."""
+        if len(samples):
+            self._blocks.append(samples)
+            self._waiting += len(samples)
+
+    def take(self, n: int) -> Samples:
+        """Take the first `n` samples, or all if fewer wait."""
+        n = min(n, self._waiting)
+        self._waiting -= n
+        pieces = [np.zeros(0, np.int16)] if n == 0 else []
+        while n > 0:
+            piece = self._blocks.popleft()
+            if len(piece) > n:
+                self._blocks.appendleft(piece[n:])
+                piece = piece[:n]
+            pieces.append(piece)
+            n -= len(piece)
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
 class Track:
     """One channel: blocks of sound with their times in, one unbroken stream out.
 
@@ -37,7 +75,7 @@ class Track:
         self.rate = rate
         self.end = 0
         self._start_ns = start_ns
-        self._ready: deque[Samples] = deque()
+        self._ready = Fifo()
         self._resampler = Resampler(rate, rate)
         self._base = 0
         self._count = 0
@@ -77,15 +115,7 @@ class Track:
 
     def take(self, n: int) -> Samples:
         """The next `n` samples, no more than up to `end`."""
-        pieces = []
-        while n > 0:
-            piece = self._ready.popleft()
-            if len(piece) > n:
-                self._ready.appendleft(piece[n:])
-                piece = piece[:n]
-            pieces.append(piece)
-            n -= len(piece)
-        return np.concatenate(pieces) if pieces else self._second[:0]
+        return self._ready.take(n)
 
     def finish(self) -> None:
         """Complete the stream with what is held back."""
@@ -148,6 +178,5 @@ class Track:
         self._base = self.end
 
     def _append(self, samples: Samples) -> None:
-        if len(samples):
-            self._ready.append(samples)
-            self.end += len(samples)
+        self._ready.push(samples)
+        self.end += len(samples)
