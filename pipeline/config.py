@@ -300,8 +300,8 @@ def load(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Se
     merged: Values = {}
     if path is not None:
         _merge(merged, _checked(_read_toml(path), str(path), strict=True))
-    _merge(merged, _checked(_environment(), "environment"))
-    _merge(merged, _checked(_nest(flags or {}), "command line"))
+    _merge(merged, _checked(_nested(_environment()), "environment"))
+    _merge(merged, _checked(_nested(flags or {}), "command line"))
     try:
         return Settings(**merged)
     except ValidationError as error:  # each source is right, and together they are not
@@ -340,36 +340,32 @@ def _read_toml(path: Path) -> Values:
         raise BadInput(f"{path}: not TOML: {error}") from None
 
 
-def _environment() -> Values:
-    """What `CASCADE_*` variables set, as text; one that names no setting is an error."""
-    known = {
-        f"{ENV_PREFIX}{name}__{key}".upper(): (name, key)
-        for name in Settings.model_fields
-        for key in _fields(name)
-    }
-    values: Values = {}
-    gone: list[str] = []
+def _environment() -> dict[str, str]:
+    """What `CASCADE_*` variables set, by dotted name; one that names no setting is an error."""
+    here = [f"{name}.{key}" for name in Settings.model_fields for key in _fields(name)]
+    names = {_variable(name): name for name in [*here, *REMOVED]}
+    values = {}
     for variable, text in os.environ.items():
-        if not variable.upper().startswith(ENV_PREFIX) or variable.upper() in OTHERS:
+        upper = variable.upper()
+        if not upper.startswith(ENV_PREFIX) or upper in OTHERS:
             continue
-        old = variable.upper().removeprefix(ENV_PREFIX).replace("__", ".").lower()
-        if old in REMOVED:
-            gone.append(old)
-            continue
-        if variable.upper() not in known:
-            close = difflib.get_close_matches(variable.upper(), sorted(known), n=1)
+        if upper not in names:
+            close = difflib.get_close_matches(upper, map(_variable, here), n=1)
             hint = f"did you mean {close[0]}?" if close else "`cascade config` lists them"
             raise BadInput(f"environment: {variable} names no setting; {hint}")
-        name, key = known[variable.upper()]
-        values.setdefault(name, {})[key] = text
-    if gone:
-        raise BadInput(f"environment: {_gone(gone)}")
+        values[names[upper]] = text
     return values
 
 
-def _nest(flags: Mapping[str, Any]) -> Values:
+def _variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"{ENV_PREFIX}{name.replace('.', '__')}".upper()
+
+
+def _nested(values: Mapping[str, Any]) -> Values:
+    """Values by dotted name as tables; None is a value that was not given."""
     nested: Values = {}
-    for name, value in flags.items():
+    for name, value in values.items():
         if value is not None:
             section, key = name.split(".")
             nested.setdefault(section, {})[key] = value
