@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
 from collections.abc import Mapping
@@ -240,15 +239,7 @@ def load(path: Path) -> Script:
     try:
         return _SCRIPT.validate_python(data)
     except ValidationError as error:
-        problem = error.errors()[0]
-    where = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "unexpected_keyword_argument":
-        raise BadInput(f"{path}: {where}: there is no such field")
-    if problem["type"] in ("missing", "missing_argument"):
-        raise BadInput(f"{path}: {where}: is missing")
-    given = json.dumps(problem["input"], default=str)[:80]
-    why = problem["msg"].removeprefix("Value error, ")
-    raise BadInput(f"{path}: {where}: is {given}; {why[0].lower()}{why[1:]}")
+        raise BadInput(f"{path}: {yaml_file.complaint(error)}") from None
 
 
 def dump(script: Script) -> str:
