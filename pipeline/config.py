@@ -193,7 +193,6 @@ class TtsSettings(Section):
 
     voice: str = Field("en_US-joe-medium", description="Name of a Piper voice or path of its .onnx")
     speed: float = Field(1.0, ge=0.25, le=4, description="1.2 speaks a fifth faster")
-    volume: float = Field(1.0, gt=0, le=4, description="Factor on the samples")
 
 
 class ReplySettings(Section):
@@ -266,6 +265,7 @@ REMOVED = {
     "llm.batch": "it is fixed at 64",
     "llm.connect_timeout_s": "it is fixed at 5 s",
     "tts.threads": "it is fixed at 1",
+    "tts.volume": "all voices are equally loud; turn the loudspeaker up or down",
     "tts.stream": "voices that can be split are",
     "tts.stream_frames": "it is fixed at 20",
     "tts.context_frames": "it is fixed at 10",
