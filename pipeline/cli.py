@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.config import PACES, Settings, TurnSettings, document, load
+from pipeline.config import PACES, Settings, document, load
 from pipeline.errors import BadInput, CascadeError
 from pipeline.terminal import log_to_stderr, show_error, stderr, stdout
 
@@ -570,8 +570,4 @@ def _pace(name: str | None) -> dict[str, int]:
         return {}
     if name not in PACES:
         raise BadInput(f"--turns is {name!r}; allowed: {' | '.join(PACES)}")
-    pace = {
-        **{key: TurnSettings.model_fields[key].default for key in PACES["eager"]},
-        **PACES[name],
-    }
-    return {f"turns.{key}": value for key, value in pace.items()}
+    return {f"turns.{key}": value for key, value in PACES[name].items()}

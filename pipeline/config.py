@@ -32,14 +32,6 @@ INSTRUCTIONS = "You are a helpful voice assistant. Answer in one short sentence.
 """Short, because small models follow little, and because it is read before the first turn."""
 
 
-PACES: dict[str, dict[str, int]] = {
-    "eager": {"shortest_ms": 256, "hold_ms": 350, "longest_ms": 1000},
-    "balanced": {},
-    "patient": {"shortest_ms": 500, "hold_ms": 900, "longest_ms": 3000},
-}
-"""What `--turns` sets in `[turns]`: how soon silence ends a turn. Balanced are the defaults."""
-
-
 WindowKind = Literal["auto", "own", "padded", "full"]
 """How much of Whisper's 30 s its encoder gets."""
 
@@ -138,6 +130,14 @@ class TurnSettings(Section):
                 {"hold_ms": self.hold_ms, "provisional_ms": self.provisional_ms},
             )
         return self
+
+
+PACES: dict[str, dict[str, int]] = {
+    "eager": {"shortest_ms": 256, "hold_ms": 350, "longest_ms": 1000},
+    "balanced": TurnSettings().model_dump(include={"shortest_ms", "hold_ms", "longest_ms"}),
+    "patient": {"shortest_ms": 500, "hold_ms": 900, "longest_ms": 3000},
+}
+"""What `--turns` sets in `[turns]`: how soon silence ends a turn. Balanced are the defaults."""
 
 
 class SttSettings(Section):
