@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.config import PACES, Settings, TurnSettings, document, load
+from pipeline.config import PACES, Settings, document, load
 from pipeline.errors import BadInput, CascadeError
 from pipeline.terminal import log_to_stderr, show_error, stderr, stdout
 
@@ -166,7 +166,7 @@ def talk(
     debug: Debug = False,
 ) -> int:
     """Hold a conversation: on microphone and speaker, or with recordings."""
-    settings = settings_of(
+    settings = load(
         config,
         {
             **engines(stt, voice, llm, vad, language, instructions),
@@ -205,7 +205,7 @@ def doctor(
     debug: Debug = False,
 ) -> int:
     """Say what works, what does not, and what to do: devices, models, language model, versions."""
-    settings = settings_of(config, engines(stt, voice, llm))
+    settings = load(config, engines(stt, voice, llm))
     from pipeline.doctor import PARTS, examine
 
     return run_to_end(examine(settings, check or list(PARTS), json))
@@ -222,7 +222,7 @@ def models_list(config: Config = None, json: Json = False, debug: Debug = False)
     """Show the models that Cascade knows, and those on this disk."""
     from pipeline.models.catalogue import Catalogue
 
-    catalogue = Catalogue.load(settings_of(config, {}).models.dir)
+    catalogue = Catalogue.load(load(config).models.dir)
     titles = ("name", "kind", "size", "state", "languages", "licence", "from", "what it is")
     table = Table(*titles, box=None)
     for model in catalogue.all():
@@ -271,7 +271,7 @@ def models_pull(
     from pipeline.models.catalogue import Catalogue
     from pipeline.models.fetch import Network, pull_and_show, pull_defaults
 
-    catalogue = Catalogue.load(settings_of(config, {}).models.dir)
+    catalogue = Catalogue.load(load(config).models.dir)
     console = stderr()
     if not names:
         return 0 if pull_defaults(catalogue, console) else 1
@@ -292,7 +292,7 @@ def models_verify(
     """Check every byte of models on this disk."""
     from pipeline.models.catalogue import Catalogue
 
-    catalogue = Catalogue.load(settings_of(config, {}).models.dir)
+    catalogue = Catalogue.load(load(config).models.dir)
     present = names or [m.name for m in catalogue.all() if catalogue.folder(m) is not None]
     results = {name: catalogue.verify(catalogue.model(name)) for name in present}
     for name, problems in results.items():
@@ -397,8 +397,8 @@ def profile(
         ray_address=ray_address,
     )
     if keep is not None:
-        return run.keep_spoken(settings_of(config, flags), options)
-    return run_to_end(run.prepare(lambda more: settings_of(config, {**flags, **more}), options))
+        return run.keep_spoken(load(config, flags), options)
+    return run_to_end(run.prepare(lambda more: load(config, {**flags, **more}), options))
 
 
 @app.command()
@@ -475,15 +475,15 @@ def compare(
     flags = engines(stt, voice, llm, vad, language, instructions)
     paths = tuple(path or ["cascade"])
 
-    def load(more: Mapping[str, Any]) -> Settings:
-        return settings_of(config, {**flags, **more})
+    def varied(more: Mapping[str, Any]) -> Settings:
+        return load(config, {**flags, **more})
 
     if live:
         from pipeline.compare.live import prepare as prepare_live
         from pipeline.talk import TalkOptions
 
         files = TalkOptions(tuple(input or ["mic"]), output, record, trace, json=json)
-        return run_to_end(prepare_live(load, paths, files))
+        return run_to_end(prepare_live(varied, paths, files))
     if input or record or trace or output != "speaker":
         raise BadInput("compare: --input, --output, --record and --trace go with --live")
     from pipeline.compare import run
@@ -503,7 +503,7 @@ def compare(
         patience_s=timeout,
         json=json,
     )
-    return run_to_end(run.prepare(load, options))
+    return run_to_end(run.prepare(varied, options))
 
 
 @app.command()
@@ -525,7 +525,7 @@ def simulate(
     debug: Debug = False,
 ) -> int:
     """Serve a simulated speech-to-speech model that replays a script, until Ctrl-C."""
-    settings = settings_of(config, engines(None, voice, None))
+    settings = load(config, engines(None, voice, None))
     from pipeline.serve import command
 
     return run_to_end(
@@ -552,15 +552,6 @@ def engines(
     }
 
 
-def settings_of(config: Path | None, flags: dict[str, Any]) -> Settings:
-    """The settings of a run; a flag of None is one that was not given.
-
-    Raises:
-        BadInput: One is wrong, or the file is.
-    """
-    return load(config, flags)
-
-
 def run_to_end(work: Coroutine[Any, Any, int]) -> int:
     """Run to the end; SIGTERM stops as cleanly as Ctrl-C does."""
 
@@ -579,8 +570,4 @@ def _pace(name: str | None) -> dict[str, int]:
         return {}
     if name not in PACES:
         raise BadInput(f"--turns is {name!r}; allowed: {' | '.join(PACES)}")
-    pace = {
-        **{key: TurnSettings.model_fields[key].default for key in PACES["eager"]},
-        **PACES[name],
-    }
-    return {f"turns.{key}": value for key, value in pace.items()}
+    return {f"turns.{key}": value for key, value in PACES[name].items()}

@@ -32,14 +32,6 @@ INSTRUCTIONS = "You are a helpful voice assistant. Answer in one short sentence.
 """Short, because small models follow little, and because it is read before the first turn."""
 
 
-PACES: dict[str, dict[str, int]] = {
-    "eager": {"shortest_ms": 256, "hold_ms": 350, "longest_ms": 1000},
-    "balanced": {},
-    "patient": {"shortest_ms": 500, "hold_ms": 900, "longest_ms": 3000},
-}
-"""What `--turns` sets in `[turns]`: how soon silence ends a turn. Balanced are the defaults."""
-
-
 WindowKind = Literal["auto", "own", "padded", "full"]
 """How much of Whisper's 30 s its encoder gets."""
 
@@ -140,6 +132,14 @@ class TurnSettings(Section):
         return self
 
 
+PACES: dict[str, dict[str, int]] = {
+    "eager": {"shortest_ms": 256, "hold_ms": 350, "longest_ms": 1000},
+    "balanced": TurnSettings().model_dump(include={"shortest_ms", "hold_ms", "longest_ms"}),
+    "patient": {"shortest_ms": 500, "hold_ms": 900, "longest_ms": 3000},
+}
+"""What `--turns` sets in `[turns]`: how soon silence ends a turn. Balanced are the defaults."""
+
+
 class SttSettings(Section):
     """Speech to text: faster-whisper."""
 
@@ -193,7 +193,6 @@ class TtsSettings(Section):
 
     voice: str = Field("en_US-joe-medium", description="Name of a Piper voice or path of its .onnx")
     speed: float = Field(1.0, ge=0.25, le=4, description="1.2 speaks a fifth faster")
-    volume: float = Field(1.0, gt=0, le=4, description="Factor on the samples")
 
 
 class ReplySettings(Section):
@@ -266,6 +265,7 @@ REMOVED = {
     "llm.batch": "it is fixed at 64",
     "llm.connect_timeout_s": "it is fixed at 5 s",
     "tts.threads": "it is fixed at 1",
+    "tts.volume": "all voices are equally loud; turn the loudspeaker up or down",
     "tts.stream": "voices that can be split are",
     "tts.stream_frames": "it is fixed at 20",
     "tts.context_frames": "it is fixed at 10",
@@ -300,8 +300,8 @@ def load(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Se
     merged: Values = {}
     if path is not None:
         _merge(merged, _checked(_read_toml(path), str(path), strict=True))
-    _merge(merged, _checked(_environment(), "environment"))
-    _merge(merged, _checked(_nest(flags or {}), "command line"))
+    _merge(merged, _checked(_nested(_environment()), "environment"))
+    _merge(merged, _checked(_nested(flags or {}), "command line"))
     try:
         return Settings(**merged)
     except ValidationError as error:  # each source is right, and together they are not
@@ -340,36 +340,32 @@ def _read_toml(path: Path) -> Values:
         raise BadInput(f"{path}: not TOML: {error}") from None
 
 
-def _environment() -> Values:
-    """What `CASCADE_*` variables set, as text; one that names no setting is an error."""
-    known = {
-        f"{ENV_PREFIX}{name}__{key}".upper(): (name, key)
-        for name in Settings.model_fields
-        for key in _fields(name)
-    }
-    values: Values = {}
-    gone: list[str] = []
+def _environment() -> dict[str, str]:
+    """What `CASCADE_*` variables set, by dotted name; one that names no setting is an error."""
+    here = [f"{name}.{key}" for name in Settings.model_fields for key in _fields(name)]
+    names = {_variable(name): name for name in [*here, *REMOVED]}
+    values = {}
     for variable, text in os.environ.items():
-        if not variable.upper().startswith(ENV_PREFIX) or variable.upper() in OTHERS:
+        upper = variable.upper()
+        if not upper.startswith(ENV_PREFIX) or upper in OTHERS:
             continue
-        old = variable.upper().removeprefix(ENV_PREFIX).replace("__", ".").lower()
-        if old in REMOVED:
-            gone.append(old)
-            continue
-        if variable.upper() not in known:
-            close = difflib.get_close_matches(variable.upper(), sorted(known), n=1)
+        if upper not in names:
+            close = difflib.get_close_matches(upper, map(_variable, here), n=1)
             hint = f"did you mean {close[0]}?" if close else "`cascade config` lists them"
             raise BadInput(f"environment: {variable} names no setting; {hint}")
-        name, key = known[variable.upper()]
-        values.setdefault(name, {})[key] = text
-    if gone:
-        raise BadInput(f"environment: {_gone(gone)}")
+        values[names[upper]] = text
     return values
 
 
-def _nest(flags: Mapping[str, Any]) -> Values:
+def _variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"{ENV_PREFIX}{name.replace('.', '__')}".upper()
+
+
+def _nested(values: Mapping[str, Any]) -> Values:
+    """Values by dotted name as tables; None is a value that was not given."""
     nested: Values = {}
-    for name, value in flags.items():
+    for name, value in values.items():
         if value is not None:
             section, key = name.split(".")
             nested.setdefault(section, {})[key] = value

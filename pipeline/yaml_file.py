@@ -1,11 +1,13 @@
-"""Plain YAML that people write by hand: read, or told what is wrong and where."""
+"""YAML that people write by hand: read and checked, or told what is wrong and where."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from pipeline.errors import BadInput
 
@@ -44,3 +46,17 @@ def read(path: Path, otherwise: str) -> dict[Any, Any]:
     if not isinstance(plain, dict):
         raise BadInput(f"{path}: {otherwise}")
     return plain
+
+
+def complaint(error: ValidationError) -> str:
+    """The first thing that is wrong, with its place: `turns.2.expect.tool: …`."""
+    problem = error.errors(include_url=False)[0]
+    # Counted from 1, as a reader counts.
+    place = ".".join(str(p + 1) if isinstance(p, int) else p for p in problem["loc"])
+    if problem["type"] == "unexpected_keyword_argument":
+        return f"{place}: is not known here"
+    if problem["type"] in ("missing", "missing_argument"):
+        return f"{place}: is missing"
+    given = json.dumps(problem["input"], default=str)[:80]
+    why = problem["msg"].removeprefix("Value error, ")
+    return f"{place}: {why[0].lower()}{why[1:]} (it is {given})"

@@ -408,7 +408,7 @@ def _read(file: Path, instructions: str, patience_s: float) -> Iterator[Scenario
                 length=length,
             )
     except Invalid as error:
-        raise BadInput(f"{file}: {_first(error)}") from None
+        raise BadInput(f"{file}: {yaml_file.complaint(error)}") from None
     except BadInput as error:
         raise BadInput(f"{file}: {error}") from None
 
@@ -470,14 +470,3 @@ def _recorded(step: Step, item: Item) -> Step:
         audible_s=(len(sound) if found is None or not found.measurable else found.end) / RATE,
         seconds=item.seconds,
     )
-
-
-def _first(error: Invalid) -> str:
-    """The first thing that is wrong, with its place: `turns.2.expect.tool: …`."""
-    first = error.errors(include_url=False)[0]
-    # Counted from 1, as a reader counts.
-    place = ".".join(str(p + 1) if isinstance(p, int) else p for p in first["loc"])
-    said = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "unexpected_keyword_argument":
-        said = "is not known here"
-    return f"{place}: {said[0].lower()}{said[1:]}"

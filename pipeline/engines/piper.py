@@ -135,7 +135,7 @@ class Piper:
         if self._gain is None:
             self.warm()
         assert self._gain is not None
-        gain = self._gain * self._settings.volume
+        gain = self._gain
         options = ort.RunOptions()
         # onnxruntime logs a run that was asked to stop as an error.
         options.log_severity_level = 4

@@ -246,7 +246,7 @@ def say(
     Args:
         lines: A sentence or two each.
         voice: Who speaks.
-        settings: How: speed and volume.
+        settings: How: at which speed.
         folder: Where spoken lines are kept; None takes the user's cache.
 
     Raises:
@@ -340,7 +340,7 @@ def _fingerprint(voice: Path) -> str:
 
 
 def _key(line: str, who: str, settings: TtsSettings) -> str:
-    what = [FORMAT, who, settings.speed, settings.volume, LEAD_S, TAIL_S, line]
+    what = [FORMAT, who, settings.speed, LEAD_S, TAIL_S, line]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
 
 

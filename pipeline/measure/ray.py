@@ -16,11 +16,9 @@ import importlib.metadata
 import logging
 import os
 import platform
-import signal
 import socket
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -409,8 +407,8 @@ def _joined(address: str | None) -> Any:
     if where != "auto" and not _answers(where):
         raise BadInput(f"--executor ray: no Ray cluster answers at {where}; {how}")
     try:
-        with _signals_kept():
-            ray.init(address=where, log_to_driver=False, logging_level=logging.ERROR)
+        # Ray takes SIGTERM for itself; whoever runs the loop (`cli.run_to_end`) takes it back.
+        ray.init(address=where, log_to_driver=False, logging_level=logging.ERROR)
     except ConnectionError:
         raise BadInput(f"--executor ray: there is no Ray cluster on this machine; {how}") from None
     except (RuntimeError, ValueError) as error:
@@ -427,16 +425,3 @@ def _answers(address: str) -> bool:
             return True
     except (OSError, ValueError, OverflowError):
         return False
-
-
-@contextlib.contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Ray takes SIGTERM for itself; here it stops a run as cleanly as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
 from collections.abc import Mapping
@@ -240,15 +239,7 @@ def load(path: Path) -> Script:
     try:
         return _SCRIPT.validate_python(data)
     except ValidationError as error:
-        problem = error.errors()[0]
-    where = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "unexpected_keyword_argument":
-        raise BadInput(f"{path}: {where}: there is no such field")
-    if problem["type"] in ("missing", "missing_argument"):
-        raise BadInput(f"{path}: {where}: is missing")
-    given = json.dumps(problem["input"], default=str)[:80]
-    why = problem["msg"].removeprefix("Value error, ")
-    raise BadInput(f"{path}: {where}: is {given}; {why[0].lower()}{why[1:]}")
+        raise BadInput(f"{path}: {yaml_file.complaint(error)}") from None
 
 
 def dump(script: Script) -> str:
@@ -305,14 +296,14 @@ _CAPPED = (
 )
 
 _PUBLISHED = {
-    "gpt-realtime-2.1": (1504, 4288, 720),
-    "gpt-realtime-1.5": (1152, 2304, 240),
-    "gpt-realtime": (1536, 4672, 240),
-    "gemini-3.1-flash-live": (1632, 5664, 240),
-    "gemini-2.5-live": (2624, 30_000, 240),
+    "gpt-realtime-2.1": (1504, 4288, 2676, _DERIVED.format(turns=720)),
+    "gpt-realtime-1.5": (1152, 2304, 1774, _DERIVED.format(turns=240)),
+    "gpt-realtime": (1536, 4672, 3072, _DERIVED.format(turns=240)),
+    "gemini-3.1-flash-live": (1632, 5664, 3544, _DERIVED.format(turns=240)),
+    "gemini-2.5-live": (2624, 30_000, 5698, _CAPPED),
 }
-"""Median and maximum (ms), of so many turns without a tool: 24 of the 30 of a conversation, and 30
-conversations of the first model, 10 of each other one."""
+"""Median, maximum and 95th percentile (ms), and where the last is from. Turns without a tool were
+24 of the 30 of a conversation, and 30 conversations of the first model, 10 of each other one."""
 
 PRESETS = tuple(_PUBLISHED)
 """Names of the scripts that come with Cascade."""
@@ -327,25 +318,12 @@ def preset(name: str) -> Script:
     if name not in _PUBLISHED:
         known = ", ".join(PRESETS)
         raise BadInput(f"--preset {name}: there is none of that name; there are {known}")
-    median, maximum, turns = _PUBLISHED[name]
-    source = _AIEWF.format(median=median, maximum=maximum)
-    if name == "gemini-2.5-live":
-        reference = _PUBLISHED["gemini-3.1-flash-live"]
-        p95 = median * _p95(*reference) / reference[0]
-        source += _CAPPED
-    else:
-        p95 = _p95(median, maximum, turns)
-        source += _DERIVED.format(turns=turns)
+    median, maximum, p95, derived = _PUBLISHED[name]
+    source = _AIEWF.format(median=median, maximum=maximum) + derived
     conversation = (
         ScriptedTurn(reply="Hello. I am a simulated model, and I only say what my script holds."),
         ScriptedTurn(reply="That is a good question, and I have no answer to it."),
         ScriptedTurn(reply="Let us leave it at that. Goodbye."),
     )
-    latency = Latency("lognormal", median_ms=median, p95_ms=round(p95))
+    latency = Latency("lognormal", median_ms=median, p95_ms=p95)
     return Script(name, {"hello": conversation}, source, latency)
-
-
-def _p95(median_ms: float, maximum_ms: float, turns: int) -> float:
-    """95th percentile of the lognormal whose maximum of so many draws is about `maximum_ms`."""
-    sigma = math.log(maximum_ms / median_ms) / NormalDist().inv_cdf(turns / (turns + 1))
-    return median_ms * math.exp(_Z95 * sigma)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -132,31 +129,6 @@ def test_a_turn_that_was_stopped_or_failed_has_spans_too() -> None:
     assert set(failed) == {"turn", "endpoint", "chat qwen3:4b"}
     assert "cascade.voice_to_voice_ms" not in told(failed["turn"])
     assert spans_of({}) == {}
-
-
-EXPORT = """
-import asyncio
-from test_otel import MARKS, MODELS
-from pipeline.clock import Clock
-from pipeline.config import LlmSettings
-from pipeline.measure.otel import exported
-
-async def export():
-    async with exported("abc", LlmSettings(), MODELS, Clock()) as spans:
-        spans.turn(1, MARKS)
-
-asyncio.run(export())
-"""
-
-
-def test_the_environment_says_where_they_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    # A process of its own: the SDK's exporter writes to what was stdout when it was imported.
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
-    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none, console")
-    child = [sys.executable, "-c", EXPORT]
-    out = subprocess.run(child, capture_output=True, text=True, check=True).stdout
-    assert '"name": "chat qwen3:4b"' in out
-    assert '"service.name": "voice-cascade"' in out
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,27 @@
+"""The server's side of a connection: its items and its sound, and the order of its events."""
+
 from __future__ import annotations
 
 import base64
+import copy
+import json
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.realtime_grammar import Grammar
 
-from pipeline.serve.protocol import Author, InputBuffer, Items, KeptItem, Meter, ReadPart
+from pipeline.serve.protocol import (
+    Author,
+    InputBuffer,
+    Items,
+    KeptItem,
+    Meter,
+    ReadPart,
+    ServerSide,
+)
 from pipeline.serve.requests import RATE, JsonObject, RequestRefused
 
 
@@ -122,3 +135,92 @@ def test_the_buffer_keeps_every_sample_in_its_place(sizes: list[int], data: st.D
     np.testing.assert_array_equal(buffer.between(start, end), whole[max(start, buffer.start) : end])
     buffer.clear()
     assert len(buffer) == 0 and buffer.end == done
+
+
+SOUND = np.arange(4800, dtype=np.int16)
+
+
+def _conversation(*, text: bool = False, aside: bool = False, **ended: Any) -> list[JsonObject]:
+    """What a server sends for one spoken turn that calls a tool after a preamble."""
+    events: list[JsonObject] = []
+    side = ServerSide(Author("t", events.append), "m", 0)
+    side.begin()
+    heard = {"audio": {"input": {"transcription": {"model": "whisper-1"}}}}
+    session = {"type": "realtime", "output_modalities": ["text" if text else "audio"], **heard}
+    side.receive(json.dumps({"type": "session.update", "session": session}))
+    side.buffer.push(SOUND)
+    side.speech_started(0)
+    side.transcribed(side.speech_stopped(), "hi")
+    response = side.respond({"conversation": "none"} if aside else {})
+    response.begin()
+    response.open()
+    for words in ("One", " moment."):
+        response.text(words)
+        if not text:
+            response.audio(SOUND)
+    if not ended:
+        response.close()
+        response.call("f", '{"a": 1}', "call_1")
+    side.end(response, **(ended or {"status": "completed"}))
+    return events
+
+
+WHOLE = _conversation()
+
+FREE = {
+    "response.output_audio.delta",
+    "conversation.item.input_audio_transcription.delta",
+    "conversation.created",
+    "session.updated",
+}
+"""What may be missing, or come twice, without anybody noticing."""
+
+
+def _wrong(events: list[JsonObject]) -> list[str]:
+    grammar = Grammar()
+    return [problem for event in events for problem in grammar.feed(event)] + grammar.finish()
+
+
+@pytest.mark.parametrize("text", [False, True])
+@pytest.mark.parametrize("aside", [False, True])
+def test_events_come_in_the_order_that_clients_rely_on(text: bool, aside: bool) -> None:
+    assert _wrong(_conversation(text=text, aside=aside)) == []
+
+
+@pytest.mark.parametrize("reason", ["turn_detected", "client_cancelled", "boredom", None])
+def test_a_cancelled_response_is_incomplete_and_says_why(reason: str | None) -> None:
+    events = _conversation(status="cancelled", reason=reason)
+    assert (_wrong(events) == []) == (reason in ("turn_detected", "client_cancelled"))
+    assert events[-1]["response"]["output"][0]["status"] == "incomplete"
+
+
+@pytest.mark.parametrize("place", [i for i, event in enumerate(WHOLE) if event["type"] not in FREE])
+def test_the_checker_misses_any_event_and_sees_it_twice(place: int) -> None:
+    again = {**WHOLE[place], "event_id": "other"}
+    assert _wrong([*WHOLE[: place + 1], again, *WHOLE[place + 1 :]]) != []
+    # Transcription is a separate process; it may never end.
+    if not again["type"].endswith("transcription.completed"):
+        assert _wrong(WHOLE[:place] + WHOLE[place + 1 :]) != []
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "word"),
+    [
+        ("response.output_audio_transcript.done", {"transcript": "Two."}, "deltas"),
+        ("response.function_call_arguments.done", {"arguments": "{}"}, "deltas"),
+        ("response.output_item.added", {"output_index": 3}, "output_index"),
+        ("response.output_audio.delta", {"response_id": "resp_x"}, "not created"),
+        ("input_audio_buffer.committed", {"item_id": "item_x"}, "speech stopped for"),
+        ("session.created", {"event_id": ""}, "no event_id"),
+        ("session.updated", {"event_id": WHOLE[0]["event_id"]}, "was used before"),
+    ],
+)
+def test_the_checker_names_what_is_wrong(kind: str, fields: dict[str, Any], word: str) -> None:
+    events = copy.deepcopy(WHOLE)
+    next(event for event in events if event["type"] == kind).update(fields)
+    assert any(word in problem for problem in _wrong(events))
+
+
+@given(st.permutations(WHOLE))
+def test_the_checker_survives_any_order(events: list[JsonObject]) -> None:
+    assert (events[0] is WHOLE[0]) or any("before session.created" in p for p in _wrong(events))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -43,6 +44,23 @@ def _nothing_breaks(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     assert [record.getMessage() for record in caplog.records if record.levelno >= 40] == []
 
 
+def _said(response: dict[str, Any]) -> str:
+    return str(response["output"][0]["content"][0]["transcript"])
+
+
+async def _error(client: Client, count: int = 1) -> tuple[str, str | None]:
+    """The code of an error, and the client's own id of the event that it is about."""
+    error = (await client.event("error", count))["error"]
+    return error["code"], error["event_id"]
+
+
+async def _write(client: Client, text: str, role: str = "user") -> None:
+    """Add a message in writing to the conversation."""
+    content = [{"type": "output_text" if role == "assistant" else "input_text", "text": text}]
+    item = {"type": "message", "role": role, "content": content}
+    await client.sdk.conversation.item.create(item=item)
+
+
 async def _one_turn(client: Client, count: int = 1) -> dict[str, Any]:
     await client.hear(*SPEECH)
     return (await client.event("response.done", count))["response"]
@@ -56,7 +74,7 @@ async def test_a_turn_with_server_vad() -> None:
         done = await _one_turn(client)
         assert done["status"] == "completed"
         assert done["output"][0]["content"] == [{"type": "output_audio", "transcript": SHORT}]
-        assert client.wrong == [] and client.grammar.finish() == []
+        assert client.grammar.finish() == []
         heard = client.heard()
         np.testing.assert_array_equal(heard, hum(SHORT))
         assert onset(heard, RATE) == 0
@@ -88,7 +106,6 @@ async def test_turns_follow_each_other_and_begin_again() -> None:
             await _one_turn(client, count)
         said = [e["transcript"] for e in client.of("response.output_audio_transcript.done")]
         assert said == [SHORT, "Two.", SHORT]
-        assert client.wrong == []
 
 
 async def test_silence_ends_a_turn_of_unknown_length() -> None:
@@ -102,7 +119,6 @@ async def test_silence_ends_a_turn_of_unknown_length() -> None:
         await client.hear(silence(0.1))
         await client.event("response.done")
         assert len(client.of("input_audio_buffer.speech_started")) == 1
-        assert client.wrong == []
 
 
 async def test_semantic_vad_and_no_response_unless_asked() -> None:
@@ -121,7 +137,6 @@ async def test_semantic_vad_and_no_response_unless_asked() -> None:
         assert client.of("response.created") == []
         await client.sdk.response.create()
         await client.event("response.done")
-        assert client.wrong == []
 
 
 async def test_manual_commit() -> None:
@@ -129,8 +144,7 @@ async def test_manual_commit() -> None:
         await client.setup(None)
         await client.hear(silence(0.05))
         await client.sdk.input_audio_buffer.commit(event_id="mine")
-        error = (await client.event("error"))["error"]
-        assert (error["code"], error["event_id"]) == ("input_audio_buffer_commit_empty", "mine")
+        assert await _error(client) == ("input_audio_buffer_commit_empty", "mine")
         await client.hear(*SPEECH)
         await client.sdk.input_audio_buffer.commit()
         await client.event("conversation.item.done")
@@ -138,9 +152,8 @@ async def test_manual_commit() -> None:
         assert client.of("response.created") == []
         await client.sdk.response.create()
         done = await client.event("response.done")
-        assert done["response"]["output"][0]["content"][0]["transcript"] == SHORT
+        assert _said(done["response"]) == SHORT
         assert not client.of("input_audio_buffer.speech_started")
-        assert client.wrong == []
 
 
 async def test_a_tool_call_with_a_preamble() -> None:
@@ -157,8 +170,8 @@ async def test_a_tool_call_with_a_preamble() -> None:
         await client.sdk.conversation.item.create(item=output)
         await client.sdk.response.create()
         done = (await client.event("response.done", 2))["response"]
-        assert done["output"][0]["content"][0]["transcript"] == "It rains."
-        assert client.wrong == [] and client.grammar.finish() == []
+        assert _said(done) == "It rains."
+        assert client.grammar.finish() == []
 
 
 async def test_a_late_result_is_answered_after_another_turn() -> None:
@@ -167,13 +180,12 @@ async def test_a_late_result_is_answered_after_another_turn() -> None:
         await client.setup()
         call = (await _one_turn(client))["output"][0]
         between = await _one_turn(client, 2)
-        assert between["output"][0]["content"][0]["transcript"] == SHORT
+        assert _said(between) == SHORT
         output = {"type": "function_call_output", "call_id": call["call_id"], "output": "42"}
         await client.sdk.conversation.item.create(item=output)
         await client.sdk.response.create()
         late = (await client.event("response.done", 3))["response"]
-        assert late["output"][0]["content"][0]["transcript"] == "The slow answer."
-        assert client.wrong == []
+        assert _said(late) == "The slow answer."
 
 
 async def test_barge_in_and_truncation() -> None:
@@ -200,7 +212,7 @@ async def test_barge_in_and_truncation() -> None:
         assert len(base64.b64decode(part["audio"])) == 2 * 400 * RATE // 1000
         await client.hear(voice(0.2), silence(0.5))
         await client.event("response.done", 2)
-        assert client.wrong == [] and client.grammar.finish() == []
+        assert client.grammar.finish() == []
 
 
 async def test_speech_after_the_last_delta_only_starts() -> None:
@@ -211,7 +223,6 @@ async def test_speech_after_the_last_delta_only_starts() -> None:
         await client.event("input_audio_buffer.speech_started", 2)
         await asyncio.sleep(0.1)
         assert len(client.of("response.done")) == 1
-        assert client.wrong == []
 
 
 async def test_no_interruption_where_none_is_wanted() -> None:
@@ -223,32 +234,26 @@ async def test_no_interruption_where_none_is_wanted() -> None:
         await client.hear(*SPEECH)
         done = [(await client.event("response.done", count))["response"] for count in (1, 2)]
         assert [each["status"] for each in done] == ["completed", "completed"]
-        assert client.wrong == []
 
 
 async def test_response_cancel() -> None:
     async with talking(scripted(ScriptedTurn("x", LONG, ends_s=0.3))) as client:
         await client.setup()
         await client.sdk.response.cancel(event_id="early")
-        error = (await client.event("error"))["error"]
-        assert (error["code"], error["event_id"]) == ("response_cancel_not_active", "early")
+        assert await _error(client) == ("response_cancel_not_active", "early")
         await client.hear(*SPEECH)
         await client.event("response.output_audio.delta")
         await client.sdk.response.create()
-        busy = (await client.event("error", 2))["error"]
-        assert busy["code"] == "conversation_already_has_active_response"
+        assert (await _error(client, 2))[0] == "conversation_already_has_active_response"
         await client.sdk.response.cancel()
         done = (await client.event("response.done"))["response"]
         assert done["status_details"] == {"type": "cancelled", "reason": "client_cancelled"}
-        assert client.wrong == []
 
 
 async def test_text_in_text_out_and_out_of_band() -> None:
     async with talking(scripted(HELLO)) as client:
         await client.setup(output_modalities=["text"])
-        content = [{"type": "input_text", "text": "hello"}]
-        item = {"type": "message", "role": "user", "content": content}
-        await client.sdk.conversation.item.create(item=item)
+        await _write(client, "hello")
         await client.sdk.response.create()
         done = (await client.event("response.done"))["response"]
         assert done["output"][0]["content"] == [{"type": "output_text", "text": SHORT}]
@@ -258,34 +263,14 @@ async def test_text_in_text_out_and_out_of_band() -> None:
         done = (await client.event("response.done", 2))["response"]
         assert done["conversation_id"] is None and done["metadata"] == {"topic": "aside"}
         assert len(client.of("conversation.item.added")) == added
-        assert client.wrong == []
 
 
 async def test_history_that_is_told_again_counts_as_turns() -> None:
     async with talking(scripted(HELLO, ScriptedTurn("", "Two.", ends_s=0.3))) as client:
         await client.setup()
-        for role, kind, text in (("user", "input_text", "a"), ("assistant", "output_text", "b")):
-            item = {"type": "message", "role": role, "content": [{"type": kind, "text": text}]}
-            await client.sdk.conversation.item.create(item=item)
-        done = await _one_turn(client)
-        assert done["output"][0]["content"][0]["transcript"] == "Two."
-        assert client.wrong == []
-
-
-async def test_items_are_deleted_and_missed() -> None:
-    async with talking(scripted(HELLO)) as client:
-        done = await _one_turn(client)
-        item = done["output"][0]["id"]
-        await client.sdk.conversation.item.truncate(
-            item_id=item, content_index=0, audio_end_ms=600_000
-        )
-        assert (await client.event("error"))["error"]["code"] == "invalid_value"
-        await client.sdk.conversation.item.delete(item_id=item)
-        await client.event("conversation.item.deleted")
-        await client.sdk.conversation.item.retrieve(item_id=item, event_id="e1")
-        error = (await client.event("error", 2))["error"]
-        assert (error["code"], error["event_id"]) == ("item_retrieve_invalid_item_id", "e1")
-        assert client.wrong == []
+        await _write(client, "a")
+        await _write(client, "b", "assistant")
+        assert _said(await _one_turn(client)) == "Two."
 
 
 async def test_usage_is_read_again_every_time_and_cached() -> None:
@@ -304,30 +289,26 @@ async def test_usage_is_read_again_every_time_and_cached() -> None:
         assert second["total_tokens"] == second["input_tokens"] + second["output_tokens"]
 
 
-@pytest.mark.parametrize(
-    ("sent", "code"),
-    [
-        ("no json", "invalid_event"),
-        ("[]", "invalid_event"),
-        (b"\x00\x01", "invalid_event"),
-        ('{"type": "session.dream"}', "invalid_event"),
-        ('{"type": "session.update"}', "missing_required_parameter"),
-        ('{"type": "session.update", "session": {}}', "missing_required_parameter"),
-        (
-            '{"type": "session.update", "session": {"type": "realtime", "modalities": []}}',
-            "unknown_parameter",
-        ),
-        ('{"type": "input_audio_buffer.append", "audio": "%"}', "invalid_value"),
-        ('{"type": "input_audio_buffer.append", "audio": "AAAA"}', "invalid_value"),
-        ('{"type": "conversation.item.create", "item": {"type": "dream"}}', "invalid_value"),
-    ],
-)
-async def test_bad_events_are_refused_and_the_session_goes_on(sent: Any, code: str) -> None:
+async def test_bad_events_are_refused_and_the_session_goes_on() -> None:
     async with talking(scripted(HELLO)) as client:
-        await client.sdk._connection.send(sent)
-        assert (await client.event("error"))["error"]["code"] == code
+        for count, (sent, code) in enumerate(
+            [
+                ("no json", "invalid_event"),
+                ("[]", "invalid_event"),
+                (b"\x00\x01", "invalid_event"),
+                ('{"type": "session.update", "session": {}}', "missing_required_parameter"),
+                ('{"type": "input_audio_buffer.append", "audio": "%"}', "invalid_value"),
+                ('{"type": "input_audio_buffer.append", "audio": "AAAA"}', "invalid_value"),
+                (
+                    '{"type": "conversation.item.delete", "item_id": "x", "event_id": "mine"}',
+                    "item_delete_invalid_item_id",
+                ),
+            ],
+            start=1,
+        ):
+            await client.sdk._connection.send(sent)
+            assert await _error(client, count) == (code, "mine" if "mine" in str(sent) else None)
         assert (await _one_turn(client))["status"] == "completed"
-        assert client.wrong == []
 
 
 async def test_the_voice_is_fixed_once_it_was_heard() -> None:
@@ -338,22 +319,16 @@ async def test_the_voice_is_fixed_once_it_was_heard() -> None:
         await _one_turn(client)
         change["audio"]["output"]["voice"] = "marin"
         await client.sdk.session.update(session=change)
-        assert (await client.event("error"))["error"]["code"] == "cannot_update_voice"
+        assert (await _error(client))[0] == "cannot_update_voice"
 
 
 async def test_conversations_are_chosen_by_the_model() -> None:
-    script = scripted(HELLO)
-    script = type(script)(
-        "test",
-        {"a": (HELLO,), "b": (ScriptedTurn("", "From b.", ends_s=0.3),)},
-        latency=script.latency,
-        voice="tone",
-    )
+    conversations = {"a": (HELLO,), "b": (ScriptedTurn("", "From b.", ends_s=0.3),)}
+    script = dataclasses.replace(scripted(HELLO), conversations=conversations)
     async with serving(script) as server:
         for name, reply in (("a", SHORT), ("b", "From b.")):
             async with connected(server, f"gpt-realtime-2.1#{name}") as client:
-                done = await _one_turn(client)
-                assert done["output"][0]["content"][0]["transcript"] == reply
+                assert _said(await _one_turn(client)) == reply
         with pytest.raises(InvalidStatus) as refused:
             async with connected(server, "gpt-realtime-2.1#c"):
                 pass
@@ -389,23 +364,13 @@ async def test_clients_with_and_without_a_subprotocol() -> None:
     ("fault", "closing", "seen", "unseen"),
     [
         (
-            Fault("close", code=4001, message="enough"),
+            Fault("close", "mid reply", 4001, "enough"),
             (4001, "enough"),
-            "response.output_audio.delta",
+            "audio.delta",
             "response.done",
         ),
-        (
-            Fault("drop", at="before reply"),
-            None,
-            "input_audio_buffer.committed",
-            "response.created",
-        ),
-        (
-            Fault("close", at="speech"),
-            (1011, ""),
-            "session.created",
-            "input_audio_buffer.speech_stopped",
-        ),
+        (Fault("drop", "before reply"), None, "committed", "response.created"),
+        (Fault("close", "speech"), (1011, ""), "session.created", "speech_stopped"),
     ],
 )
 async def test_connections_that_end(
@@ -415,7 +380,8 @@ async def test_connections_that_end(
         await client.hear(*SPEECH)
         rcvd = (await client.end()).rcvd
         assert (rcvd and (rcvd.code, rcvd.reason)) == closing
-        assert client.of(seen) and not client.of(unseen)
+        assert any(kind.endswith(seen) for kind in client.kinds)
+        assert not any(kind.endswith(unseen) for kind in client.kinds)
 
 
 @pytest.mark.parametrize("at", ["speech", "before reply", "mid reply", "after reply"])
@@ -426,16 +392,16 @@ async def test_an_error_in_between_ends_nothing(at: Any) -> None:
         error = (await client.event("error"))["error"]
         assert (error["type"], error["code"]) == ("server_error", "500")
         assert error["message"] == "hiccup"
-        assert client.wrong == []
 
 
 async def test_malformed_and_unknown_messages() -> None:
     turns = [ScriptedTurn("", SHORT, 0.3, fault=Fault(kind)) for kind in ("malformed", "unknown")]
     async with talking(scripted(*turns)) as client:
-        await _one_turn(client)
-        assert [problem[:7] for problem in client.wrong] == ["no JSON"]
-        await _one_turn(client, 2)
-        assert "response.dreamt" in client.wrong[1]
+        for count in (1, 2):
+            await _one_turn(client, count)
+        malformed, unknown = client.wrong
+        assert malformed.startswith("no JSON") and "response.dreamt" in unknown
+        client.wrong.clear()
 
 
 async def test_quota_fails_the_response() -> None:
@@ -447,7 +413,6 @@ async def test_quota_fails_the_response() -> None:
             assert done["status_details"]["error"]["code"] == "insufficient_quota"
             assert bool(client.of("response.output_audio.delta")) == (at == "mid reply")
             assert (await _one_turn(client, 2))["status"] == "completed"
-            assert client.wrong == []
 
 
 async def test_nothing_more_is_sent() -> None:
@@ -467,7 +432,6 @@ async def test_half_a_reply() -> None:
         done = await _one_turn(client)
         assert done["status"] == "completed"
         assert 0 < len(client.heard()) < 0.6 * len(hum(LONG))
-        assert client.wrong == []
 
 
 async def test_it_answers_too_early() -> None:
@@ -478,7 +442,6 @@ async def test_it_answers_too_early() -> None:
         await client.hear(voice(1.4), silence(0.5))
         assert (await _one_turn(client, 2))["status"] == "completed"
         assert len(client.of("input_audio_buffer.speech_started")) == 2
-        assert client.wrong == []
 
 
 async def test_sound_at_the_wrong_rate() -> None:
@@ -494,7 +457,7 @@ async def test_over_a_slow_and_jittery_network() -> None:
         await client.setup()
         for count in (1, 2):
             assert (await _one_turn(client, count))["status"] == "completed"
-        assert client.wrong == [] and client.grammar.finish() == []
+        assert client.grammar.finish() == []
 
 
 async def test_many_clients_at_once_and_none_is_left() -> None:
@@ -503,7 +466,6 @@ async def test_many_clients_at_once_and_none_is_left() -> None:
         async def talk() -> None:
             async with connected(server) as client:
                 await _one_turn(client)
-                assert client.wrong == []
 
         async with asyncio.TaskGroup() as group:
             for _ in range(5):
@@ -550,6 +512,6 @@ async def test_speech_before_the_answer_takes_it_back() -> None:
         await client.event("input_audio_buffer.speech_started", 2)
         await client.hear(voice(0.2), silence(0.5))
         done = (await client.event("response.done"))["response"]
-        assert done["output"][0]["content"][0]["transcript"] == "Two."
+        assert _said(done) == "Two."
         assert len(client.of("input_audio_buffer.committed")) == 2
-        assert client.wrong == [] and client.grammar.finish() == []
+        assert client.grammar.finish() == []

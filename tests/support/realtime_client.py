@@ -156,7 +156,7 @@ class Client:
 async def connected(
     server: SimulatedServer, model: str = "gpt-realtime-2.1"
 ) -> AsyncIterator[Client]:
-    """A client of a server that listens; what it receives is kept."""
+    """A client of a server that listens; what it receives is kept, and is right to the end."""
     sdk = AsyncOpenAI(api_key="none", base_url=server.url.replace("ws", "http"))
     async with sdk.realtime.connect(model=model) as connection:
         client = Client(connection)
@@ -167,6 +167,7 @@ async def connected(
         finally:
             listening.cancel()
     await sdk.close()
+    assert client.wrong == []
 
 
 @asynccontextmanager

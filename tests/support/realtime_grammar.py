@@ -7,7 +7,7 @@ types' to check.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -270,18 +270,6 @@ class Grammar:
                 if output.id == item:
                     return output
         return None
-
-
-def violations(events: Iterable[JsonObject], *, whole: bool = True) -> list[str]:
-    """What is wrong with a sequence of events.
-
-    Args:
-        events: All that a server sent over a connection.
-        whole: The connection ended in peace, so that everything had its end.
-    """
-    grammar = Grammar()
-    found = [problem for event in events for problem in grammar.feed(event)]
-    return found + grammar.finish() if whole else found
 
 
 _CONTENT = {
