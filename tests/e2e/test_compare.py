@@ -13,21 +13,30 @@ from typing import Any
 import pytest
 import yaml
 from servers.llm_server import DONE, ROLE, Answer, Request, delta, finish, reply, tool_call
-from support.cli_child import ROOT, Child, Outcome, embedded_llm, run, scripted
+from support.cli_child import (
+    CORPUS,
+    Child,
+    Outcome,
+    part_of_corpus,
+    require_models,
+    run,
+    run_here,
+    scripted,
+)
 from support.noise import utterance
-from test_profile import part_of_corpus
 
 from pipeline.clock import NS_PER_MS
 from pipeline.compare.record import Conversation
 from pipeline.compare.store import CONVERSATIONS
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
-CORPUS = ROOT / "tests" / "data" / "corpus"
 QUESTIONS = sorted(CORPUS.glob("*.flac"))[:3]
 STAMP = "SIMULATED"
 FILES = ("conversations.jsonl", "report.html", "summary.json", "trace.jsonl", "turns.csv", "wav")
 QUICK = ("--repeat", "1", "--reply-seconds", "0.3", "--timeout", "10")
 INSTRUMENT_MS = 15.0
+SIDE_BY_SIDE = ("--path", "cascade", "--path", "cascade,mode=sequential")
+FROM_FILE = ("--input", str(QUESTIONS[0]))
 KEYLESS = {"OPENAI_API_KEY": "", "GEMINI_API_KEY": "", "GOOGLE_API_KEY": ""}
 
 
@@ -51,10 +60,6 @@ class Compared:
 
     def of(self, path: str) -> list[Conversation]:
         return [one for one in self.conversations if one.path == path]
-
-
-def read(folder: Path) -> tuple[dict[str, Any], list[Conversation]]:
-    return CONVERSATIONS.read(folder / CONVERSATIONS.name)
 
 
 def compare(folder: Path, *args: str | Path, **more: Any) -> Compared:
@@ -89,8 +94,7 @@ def scenario(folder: Path, *turns: dict[str, Any], name: str) -> Path:
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Compared:
     """The cascade beside a simulation, two questions each."""
-    if embedded_llm() is None:
-        pytest.skip("the embedded language model is not on this disk; scripts/setup fetches it")
+    require_models("llm")
     folder = tmp_path_factory.mktemp("compare")
     paths = ("--path", "cascade", "--path", script(folder, "model"))
     made = compare(folder / "results", part_of_corpus(folder / "corpus", 1, 2), *paths, *QUICK)
@@ -295,13 +299,18 @@ def test_an_interrupted_run_is_resumed(tmp_path: Path) -> None:
             ("--live", "--path", "cascade", "--path", "ws://127.0.0.1:1,turns=manual"),
             "turns=manual is for recordings",
         ),
+        (("--live", *SIDE_BY_SIDE, "--path", "nonsense:x"), "nonsense"),
+        (
+            ("--live", *SIDE_BY_SIDE, *FROM_FILE, "--output", "o.wav", "--record", "o.wav"),
+            "is the file of --output too",
+        ),
         (("recall", "--record", "both.wav"), "go with --live"),
     ],
 )
 def test_bad_input_is_told_before_anything_begins(
     tmp_path: Path, args: tuple[str, ...], why: str
 ) -> None:
-    outcome = run("compare", *args, env=KEYLESS, cwd=tmp_path)
+    outcome = run_here("compare", *args, env=KEYLESS, cwd=tmp_path)
     assert outcome.code == 2, outcome.err
     assert why in " ".join(outcome.errors)
     assert len(outcome.errors) <= 3
@@ -309,7 +318,7 @@ def test_bad_input_is_told_before_anything_begins(
 
 
 def test_a_simulation_is_not_set_beside_an_api(tmp_path: Path) -> None:
-    outcome = run(
+    outcome = run_here(
         *("compare", "recall", "--path", "simulated:gpt-realtime-2.1"),
         *("--path", "openai:gpt-realtime-2.1"),
         env={"OPENAI_API_KEY": "sk-secret"},

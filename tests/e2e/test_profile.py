@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import shutil
 import signal
 import sys
 from dataclasses import dataclass
@@ -17,16 +15,18 @@ import numpy as np
 import pytest
 from servers.llm_server import reply
 from support.cli_child import (
-    ROOT,
+    CORPUS,
     Child,
     Outcome,
-    embedded_llm,
     json_lines,
+    limit_files,
+    part_of_corpus,
     recording,
+    require_models,
     run,
+    run_here,
     scripted,
 )
-from test_bad_input import limit_files
 
 from pipeline.audio.audible import onset
 from pipeline.audio.files import WavWriter, read_audio
@@ -35,7 +35,6 @@ from pipeline.measure.wav import begin_of, stereo
 from pipeline.trace import PARTS
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals and limits")
-CORPUS = ROOT / "tests" / "data" / "corpus"
 FILES = (
     "records.jsonl",
     "report.html",
@@ -70,18 +69,6 @@ class Profiled:
         return found
 
 
-def part_of_corpus(folder: Path, *numbers: int) -> Path:
-    """A corpus of some of the starter corpus's recordings."""
-    folder.mkdir(exist_ok=True)
-    head, *rows = (CORPUS / "corpus.tsv").read_text("utf-8").splitlines()
-    kept = [rows[number - 1] for number in numbers]
-    for row in kept:
-        name = row.split("\t")[0]
-        shutil.copyfile(CORPUS / name, folder / name)
-    (folder / "corpus.tsv").write_text("\n".join([head, *kept]) + "\n", "utf-8")
-    return folder
-
-
 def profile(folder: Path, *args: str | Path, **more: Any) -> Profiled:
     return Profiled(run("profile", *args, "--out", folder, **more), folder)
 
@@ -89,10 +76,7 @@ def profile(folder: Path, *args: str | Path, **more: Any) -> Profiled:
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Profiled:
     """Two recordings, two modes, nothing scripted."""
-    if embedded_llm() is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("the embedded language model is not here; scripts/setup fetches it")
-        pytest.skip("the embedded language model has not been fetched")
+    require_models("llm")
     folder = tmp_path_factory.mktemp("small")
     corpus = part_of_corpus(folder / "corpus", 2, 5)
     modes = ("--mode", "sequential,speculative")
@@ -178,7 +162,7 @@ def test_the_trace_has_every_token(small: Profiled) -> None:
 
 
 def test_a_profile_is_no_worse_than_itself(small: Profiled) -> None:
-    outcome = run("profile", "--compare", small.folder, small.folder)
+    outcome = run_here("profile", "--compare", small.folder, small.folder)
     assert outcome.code == 0
     assert outcome.errors == []
 
@@ -225,7 +209,7 @@ def test_bad_input_is_told_in_a_line(tmp_path: Path, args: list[str], says: str)
     (tmp_path / "empty").mkdir()
     late = part_of_corpus(tmp_path / "late", 5) / "corpus.tsv"
     late.write_text(late.read_text("utf-8").replace("2.12122", "99"), "utf-8")
-    outcome = run("profile", *args, cwd=tmp_path)
+    outcome = run_here("profile", *args, cwd=tmp_path)
     assert outcome.code == 2
     assert len(outcome.errors) == 1
     assert says in outcome.err
