@@ -162,17 +162,6 @@ def test_paths_of_known_latency_are_measured_as_such(tmp_path: Path) -> None:
         assert abs(latency_ns / NS_PER_MS - known_ms) <= INSTRUMENT_MS
 
 
-def test_paths_that_are_told_when_the_user_has_finished(tmp_path: Path) -> None:
-    told = script(tmp_path, "model") + ",turns=manual"
-    file = scenario(tmp_path, {}, {}, name="noise")
-    made = compare(tmp_path / "results", file, "--path", told, *QUICK)
-    assert made.outcome.code == 0, made.outcome.err
-    for turn in (turn for one in made.conversations for turn in one.turns):
-        # A server that finds the end itself waits 500 ms.
-        assert turn.server_ms["endpointing"] < 300
-    assert "told when the user had finished" in " ".join(made.outcome.out.split())
-
-
 BREAKING = {
     "close": {"kind": "close", "at": "mid reply", "code": 1011, "message": "out of order"},
     "drop": {"kind": "drop", "at": "before reply"},
@@ -202,13 +191,20 @@ def faulty(fault: dict[str, Any]) -> dict[str, Any]:
     return {"reply": "This takes a little while.", "fault": fault}
 
 
-def test_a_path_that_breaks_leaves_the_other_as_it_is(tmp_path: Path) -> None:
+REFUSED = {401: "key", 404: "model", 429: "20 s"}
+"""Why a server refuses a connection, by the status of its answer."""
+
+
+def test_a_path_that_breaks_or_refuses_leaves_the_other_as_it_is(tmp_path: Path) -> None:
     scripts = {kind: [faulty(fault), {"reply": "Fine."}] for kind, fault in BREAKING.items()}
     files = [scenario(tmp_path, {}, {}, name=kind) for kind in BREAKING]
-    bad = script(tmp_path, "bad", conversations=scripts)
-    good = script(tmp_path, "good")
-    made = compare(tmp_path / "results", *files, "--path", bad, "--path", good, *QUICK)
-    # One path has nothing to show.
+    paths = ["--path", script(tmp_path, "bad", conversations=scripts)]
+    paths += ["--path", script(tmp_path, "good")]
+    for status in REFUSED:
+        paths += ["--path", script(tmp_path, f"bad-{status}", refuse=status)]
+    key = {"OPENAI_API_KEY": "sk-secret-secret"}
+    made = compare(tmp_path / "results", *files, *paths, *QUICK, env=key)
+    # Some paths have nothing to show.
     assert made.outcome.code == 1, made.outcome.err
     for one in made.of("bad"):
         first = one.turns[0].record
@@ -217,40 +213,36 @@ def test_a_path_that_breaks_leaves_the_other_as_it_is(tmp_path: Path) -> None:
         assert one.scenario in made.outcome.out
     for one in made.of("good"):
         assert [turn.record.status for turn in one.turns] == ["ok", "ok"]
+    for status, why in REFUSED.items():
+        refused = made.of(f"bad-{status}")
+        assert len(refused) == len(BREAKING)
+        for one in refused:
+            assert one.status == "failed"
+            assert why in one.reason
+            assert one.simulated  # though it never got there
+    for file in (made.folder / name for name in FILES if name != "wav"):
+        assert "sk-secret" not in file.read_text("utf-8")
+    assert "sk-secret" not in made.outcome.out + made.outcome.err
 
 
 def test_one_turn_that_goes_wrong_leaves_the_others_as_they_are(tmp_path: Path) -> None:
     turns = [*map(faulty, SURVIVED.values()), {"reply": "Fine."}]
-    file = scenario(tmp_path, *({} for _ in turns), name="faults")
-    path = script(tmp_path, conversations={"faults": turns})
-    made = compare(tmp_path / "results", file, "--path", path, *QUICK)
+    file = scenario(tmp_path, *({} for _ in turns), name="noise")
+    faults = script(tmp_path, "faults", conversations={"noise": turns})
+    told = script(tmp_path, "told") + ",turns=manual"
+    made = compare(tmp_path / "results", file, "--path", faults, "--path", told, *QUICK)
     assert made.outcome.code == 0, made.outcome.err
-    records = [turn.record for turn in made.conversations[0].turns]
-    for kind, record in zip([*SURVIVED, "none"], records, strict=True):
-        assert record.status == ("failed" if kind in WHY else "ok"), (kind, record.reason)
-        assert WHY.get(kind, "") in record.reason
-
-
-def test_servers_that_refuse(tmp_path: Path) -> None:
-    refusals = {401: "key", 404: "model", 429: "20 s"}
-    paths = ["--path", script(tmp_path, "good")]
-    for status in refusals:
-        paths += ["--path", script(tmp_path, f"bad-{status}", refuse=status)]
-    made = compare(
-        *(tmp_path / "results", QUESTIONS[0], *paths, *QUICK),
-        env={"OPENAI_API_KEY": "sk-secret-secret"},
-    )
-    assert made.outcome.code == 1
-    for status, why in refusals.items():
-        (failed,) = made.of(f"bad-{status}")
-        assert failed.status == "failed"
-        assert why in failed.reason
-        assert failed.simulated  # though it never got there
-    (fine,) = made.of("good")
-    assert fine.status == "ok"
-    for file in (made.folder / name for name in FILES if name != "wav"):
-        assert "sk-secret" not in file.read_text("utf-8")
-    assert "sk-secret" not in made.outcome.out + made.outcome.err
+    (one,) = made.of("faults")
+    for kind, turn in zip([*SURVIVED, "none"], one.turns, strict=True):
+        assert turn.record.status == ("failed" if kind in WHY else "ok"), (kind, turn.record.reason)
+        assert WHY.get(kind, "") in turn.record.reason
+    # A server that finds the end of a turn itself waits 500 ms; one that is told does not.
+    assert one.turns[-1].server_ms["endpointing"] >= 300
+    (one,) = made.of("told")
+    for turn in one.turns:
+        assert turn.record.status == "ok"
+        assert turn.server_ms["endpointing"] < 300
+    assert "told when the user had finished" in " ".join(made.outcome.out.split())
 
 
 @POSIX

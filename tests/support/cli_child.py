@@ -268,6 +268,14 @@ def environment(more: Mapping[str, str]) -> dict[str, str]:
     return {**kept, **quiet, **own, **more}
 
 
+def without_portaudio(folder: Path) -> dict[str, str]:
+    """Variables of a machine where sounddevice does not find its library."""
+    stub = folder / "stub"
+    stub.mkdir()
+    (stub / "sounddevice.py").write_text('raise OSError("PortAudio library not found")\n')
+    return {"PYTHONPATH": os.pathsep.join([str(stub), str(ROOT)])}
+
+
 def limit_files(size: int) -> None:
     """Let no file grow above `size` bytes: in a child, what a full disk is (POSIX)."""
     import resource
