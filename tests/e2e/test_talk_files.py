@@ -162,7 +162,6 @@ def test_offline_with_nothing_scripted(offline: Talked) -> None:
     assert all(event["output_tokens"] > 3 for event in offline.outcome.of("usage"))
 
 
-@pytest.mark.alone
 def test_a_conversation_with_the_default_models(tmp_path: Path) -> None:
     require_models("stt", "llm", "tts")
     talked = talk(tmp_path, *inputs(10, 2), **REAL)
