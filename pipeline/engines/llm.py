@@ -14,10 +14,8 @@ from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import openai
-
 from pipeline.config import LlmSettings
-from pipeline.engines.servers import ChatServer
+from pipeline.engines.servers import ChatServer, openai
 from pipeline.engines.tools import ToolUse, tools_of
 from pipeline.errors import BadInput, StageError
 from pipeline.text.speakable import ThinkFilter
@@ -256,7 +254,7 @@ class ChatModel:
                 except openai.APIStatusError as error:
                     if offered and _names_tools(error, messages):
                         raise self._refused(error) from None
-                    if not isinstance(error, _BAD_REQUEST) or not (optional or offered):
+                    if error.status_code not in _BAD_REQUEST or not (optional or offered):
                         raise
                     refusal = error
                     if optional:
@@ -367,7 +365,7 @@ _MORE = "raise llm.max_tokens"
 _NOT_LISTED = (400, 404, 405, 501)
 """What a server answers that does not list its models."""
 
-_BAD_REQUEST = (openai.BadRequestError, openai.UnprocessableEntityError)
+_BAD_REQUEST = (400, 422)
 
 
 def _names_tools(error: openai.APIStatusError, messages: Messages) -> bool:
@@ -382,7 +380,7 @@ def _names_tools(error: openai.APIStatusError, messages: Messages) -> bool:
     text = _message(error)
     if not re.search(r"\b(tools?|tool_choice|functions?|function.calling)\b", text, re.I):
         return False
-    return isinstance(error, _BAD_REQUEST) or bool(re.search("support|require", text, re.I))
+    return error.status_code in _BAD_REQUEST or bool(re.search("support|require", text, re.I))
 
 
 def _without_refused(parameters: Mapping[str, Any], refusal: str) -> dict[str, Any]:

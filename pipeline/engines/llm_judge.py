@@ -11,10 +11,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import openai
-
 from pipeline.engines.llm import CONNECT_TIMEOUT_S, Messages
-from pipeline.engines.servers import ChatServer
+from pipeline.engines.servers import ChatServer, openai
 from pipeline.engines.tools import tools_of
 
 CANDIDATES = 40

@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
+import importlib.util
 import ipaddress
 import os
 import re
+import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from pipeline.config import LlmSettings
 from pipeline.errors import BadInput
+
+if TYPE_CHECKING:
+    import openai as openai
+
+
+def _lazily(name: str) -> ModuleType:
+    """A module that is imported when something in it is first asked for."""
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.find_spec(name)
+    assert spec is not None and spec.loader is not None
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+# Its thousands of classes take as long to import as all other engines: not before what was asked
+# for is known to be right, and then while the other engines load in their threads.
+if not TYPE_CHECKING:
+    openai = _lazily("openai")
 
 OPENAI_URL = "https://api.openai.com/v1"
 """The OpenAI API, unless OPENAI_BASE_URL says otherwise."""

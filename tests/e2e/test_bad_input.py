@@ -1,6 +1,6 @@
 """What people get wrong, and what breaks: a clear line, the right exit code, no traceback, no hang.
 
-Each case is a child process with the real engines; the language model is the scripted server.
+The engines are the real ones; the language model is the scripted server.
 """
 
 from __future__ import annotations
@@ -8,8 +8,6 @@ from __future__ import annotations
 import shutil
 import socket
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import metadata
@@ -24,23 +22,21 @@ from servers.llm_server import (
     ROLE,
     Answer,
     End,
-    LlmServer,
-    Request,
     delta,
     finish,
     hang,
-    page,
     reply,
     status,
 )
 from support.cli_child import (
     ROOT,
-    Outcome,
+    limit_files,
     read_conversation,
     read_trace,
     read_wav,
     recording,
     run,
+    run_here,
     scripted,
 )
 
@@ -68,6 +64,11 @@ class Case:
     says: str
     env: dict[str, str] = field(default_factory=dict)
     folder: str = "."
+
+    @property
+    def loads(self) -> bool:
+        """Whether it is found out only once libraries load a model."""
+        return self.code == 1 and self.args.startswith("talk")
 
 
 def talk(options: str, code: int, says: str, **more: str) -> Case:
@@ -116,17 +117,8 @@ CASES = {
     "half a command": Case("models", 2, "Missing command"),
     "unknown model": Case("models pull Alice", 2, "unknown model 'Alice'"),
     "LLM refuses the connection": talk(f"--llm {NOWHERE}", 1, "cannot be reached"),
-    "LLM answers 401": talk("--llm {llm}", 1, "(401)", CASCADE_LLM__API_KEY="401"),
-    "LLM answers 404": talk("--llm {llm}", 1, "(404:", CASCADE_LLM__API_KEY="404"),
-    "LLM is a web page": talk("--llm {llm}", 1, "OpenAI-comp", CASCADE_LLM__API_KEY="page"),
+    "LLM refuses the key": talk("--llm {llm}", 1, "(401)"),
 }
-
-
-def as_the_key_says(request: Request) -> Answer:
-    """The server's answer in `CASES`: a web page, or an error."""
-    if request.key == "page":
-        return page(200, "<!doctype html><title>Welcome</title>")
-    return status(int(request.key), "no")
 
 
 @pytest.fixture(scope="module")
@@ -158,30 +150,16 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def outcomes(here: Path) -> Iterator[Callable[[str], Outcome]]:
-    """What became of a case. They run two at a time, before they are asked for."""
-    server = LlmServer(otherwise=as_the_key_says)
-    with server.in_thread(), ThreadPoolExecutor(2) as pool:
-
-        def start(case: Case) -> Outcome:
-            names = {"here": here, "llm": server.url}
-            args = [arg.format_map(names) for arg in case.args.split()]
-            env = {name: value.format_map(names) for name, value in case.env.items()}
-            return run(*args, env=env, cwd=here / case.folder)
-
-        running: dict[str, Future[Outcome]] = {
-            name: pool.submit(start, case) for name, case in CASES.items()
-        }
-        yield lambda name: running[name].result()
-        pool.shutdown(cancel_futures=True)
-
-
 @pytest.mark.parametrize("name", CASES)
-def test_what_cannot_work_is_told_in_a_line_or_two(
-    name: str, outcomes: Callable[[str], Outcome]
-) -> None:
-    case, outcome = CASES[name], outcomes(name)
+def test_what_cannot_work_is_told_in_a_line_or_two(name: str, here: Path) -> None:
+    case = CASES[name]
+    with scripted(otherwise=status(401, "no")) as server:
+        names = {"here": here, "llm": server.url}
+        outcome = (run if case.loads else run_here)(
+            *(arg.format_map(names) for arg in case.args.split()),
+            env={name: value.format_map(names) for name, value in case.env.items()},
+            cwd=here / case.folder,
+        )
     assert outcome.code == case.code, outcome
     assert "listening" not in outcome.err
     if case.says:
@@ -198,7 +176,7 @@ def test_it_tells_its_version() -> None:
 
 
 def test_no_arguments_show_the_help() -> None:
-    outcome = run()
+    outcome = run_here()
     assert outcome.code == 0
     assert "talk" in outcome.out
     assert "doctor" in outcome.out
@@ -361,13 +339,6 @@ def test_a_disk_that_is_full_from_the_start(tmp_path: Path) -> None:
 
 
 # ---- tools -----------------------------------------------------------------------------------
-
-
-def limit_files(size: int) -> None:
-    """Let no file grow above `size` bytes: in the child, what a full disk is."""
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
 def halve(path: Path) -> None:

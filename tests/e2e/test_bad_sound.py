@@ -5,12 +5,11 @@ Each bad sound is followed by a question, which has to be understood and answere
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pytest
 from servers.llm_server import reply
 from support.cli_child import RECORDINGS, read_trace, run, scripted
 
@@ -78,29 +77,34 @@ def clicks(random: np.random.Generator) -> Sound:
 SOUNDS = [noise, music, second_voice, clipping, jumping_level, dropped_frames, clicks]
 
 
-@pytest.mark.parametrize("sound", SOUNDS, ids=lambda sound: sound.__name__)
-def test_bad_sound_does_no_lasting_harm(
-    sound: Callable[[np.random.Generator], Sound], tmp_path: Path
-) -> None:
-    bad = tmp_path / "bad.wav"
-    with WavWriter(bad, RATE) as wav:
-        samples = np.clip(sound(np.random.default_rng(1)), -1, 1) * 32767
-        wav.write(np.concatenate([samples, np.zeros(RATE)]).astype(np.int16))
+def test_bad_sound_does_no_lasting_harm(tmp_path: Path) -> None:
+    inputs: list[str | Path] = []
+    for sound in SOUNDS:
+        bad = tmp_path / f"{sound.__name__}.wav"
+        with WavWriter(bad, RATE) as wav:
+            samples = np.clip(sound(np.random.default_rng(1)), -1, 1) * 32767
+            wav.write(np.concatenate([samples, np.zeros(RATE)]).astype(np.int16))
+        inputs += ["--input", bad, "--input", RECORDINGS / QUESTION]
     with scripted(otherwise=reply(ANSWER)) as server:
         outcome = run(
             *("talk", "--fast", "--json", f"--llm={server.url}", f"--trace={tmp_path / 'trace'}"),
-            *("--input", bad, "--input", RECORDINGS / QUESTION, "--output", tmp_path / "reply.wav"),
+            *(*inputs, "--output", tmp_path / "reply.wav"),
         )
     assert outcome.code == 0, outcome.err
     assert not outcome.errors
-    # The question is understood and answered.
-    assert bare(outcome.texts()[-1]) == bare(WORDS)
-    assert outcome.of("reply_done")[-1]["status"] == "completed"
+    # After each the question is understood and answered, at the latest in the sixth turn.
+    texts = {event["turn"]: event["text"] for event in outcome.of("transcript") if event["final"]}
+    questions = [turn for turn, text in texts.items() if bare(text) == bare(WORDS)]
+    assert len(questions) == len(SOUNDS)
+    assert questions[-1] == max(texts)
+    statuses = {event["turn"]: event["status"] for event in outcome.of("reply_done")}
+    for before, turn in pairwise([0, *questions]):
+        assert turn - before <= 6, SOUNDS[questions.index(turn)].__name__
+        assert statuses[turn] == "completed"
     # What began has ended, and for good.
     started = [event["turn"] for event in outcome.of("speech_started")]
     assert started == [event["turn"] for event in outcome.of("speech_stopped")]
-    assert started == sorted({event["turn"] for event in outcome.of("reply_done")})
-    assert len(started) <= 6
+    assert started == sorted(statuses)
     _, turns = read_trace(tmp_path / "trace")
     for turn in started:
         assert {"speech.start", "speech.end", "committed", "stt.final"} <= turns[turn].keys()

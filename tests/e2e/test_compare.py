@@ -13,21 +13,30 @@ from typing import Any
 import pytest
 import yaml
 from servers.llm_server import DONE, ROLE, Answer, Request, delta, finish, reply, tool_call
-from support.cli_child import ROOT, Child, Outcome, embedded_llm, run, scripted
+from support.cli_child import (
+    CORPUS,
+    Child,
+    Outcome,
+    part_of_corpus,
+    require_models,
+    run,
+    run_here,
+    scripted,
+)
 from support.noise import utterance
-from test_profile import part_of_corpus
 
 from pipeline.clock import NS_PER_MS
 from pipeline.compare.record import Conversation
 from pipeline.compare.store import CONVERSATIONS
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
-CORPUS = ROOT / "tests" / "data" / "corpus"
 QUESTIONS = sorted(CORPUS.glob("*.flac"))[:3]
 STAMP = "SIMULATED"
 FILES = ("conversations.jsonl", "report.html", "summary.json", "trace.jsonl", "turns.csv", "wav")
 QUICK = ("--repeat", "1", "--reply-seconds", "0.3", "--timeout", "10")
 INSTRUMENT_MS = 15.0
+SIDE_BY_SIDE = ("--path", "cascade", "--path", "cascade,mode=sequential")
+FROM_FILE = ("--input", str(QUESTIONS[0]))
 KEYLESS = {"OPENAI_API_KEY": "", "GEMINI_API_KEY": "", "GOOGLE_API_KEY": ""}
 
 
@@ -51,10 +60,6 @@ class Compared:
 
     def of(self, path: str) -> list[Conversation]:
         return [one for one in self.conversations if one.path == path]
-
-
-def read(folder: Path) -> tuple[dict[str, Any], list[Conversation]]:
-    return CONVERSATIONS.read(folder / CONVERSATIONS.name)
 
 
 def compare(folder: Path, *args: str | Path, **more: Any) -> Compared:
@@ -89,8 +94,7 @@ def scenario(folder: Path, *turns: dict[str, Any], name: str) -> Path:
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Compared:
     """The cascade beside a simulation, two questions each."""
-    if embedded_llm() is None:
-        pytest.skip("the embedded language model is not on this disk; scripts/setup fetches it")
+    require_models("llm")
     folder = tmp_path_factory.mktemp("compare")
     paths = ("--path", "cascade", "--path", script(folder, "model"))
     made = compare(folder / "results", part_of_corpus(folder / "corpus", 1, 2), *paths, *QUICK)
@@ -142,31 +146,20 @@ def test_all_that_a_simulation_has_a_part_in_says_so(small: Compared) -> None:
 
 @pytest.mark.alone
 def test_paths_of_known_latency_are_measured_as_such(tmp_path: Path) -> None:
-    """The instrument's own error, over real sockets, with real recordings."""
+    """The instrument's own error, over real sockets, with a real recording."""
     paths: list[str] = []
     for known_ms in (100, 500, 1500):
         latency = {"distribution": "constant", "median_ms": known_ms}
         paths += ["--path", script(tmp_path, f"after-{known_ms}", latency=latency)]
-    corpus = part_of_corpus(tmp_path / "corpus", 1, 2)
+    corpus = part_of_corpus(tmp_path / "corpus", 1)
     made = compare(tmp_path / "results", corpus, *paths, *QUICK)
     assert made.outcome.code == 0, made.outcome.err
-    assert len(made.conversations) == 6
+    assert len(made.conversations) == 3
     for one in made.conversations:
         latency_ns = one.turns[0].record.wav_voice_to_voice_ns
         assert latency_ns is not None
         known_ms = int(one.path.removeprefix("after-"))
         assert abs(latency_ns / NS_PER_MS - known_ms) <= INSTRUMENT_MS
-
-
-def test_paths_that_are_told_when_the_user_has_finished(tmp_path: Path) -> None:
-    told = script(tmp_path, "model") + ",turns=manual"
-    file = scenario(tmp_path, {}, {}, name="noise")
-    made = compare(tmp_path / "results", file, "--path", told, *QUICK)
-    assert made.outcome.code == 0, made.outcome.err
-    for turn in (turn for one in made.conversations for turn in one.turns):
-        # A server that finds the end itself waits 500 ms.
-        assert turn.server_ms["endpointing"] < 300
-    assert "told when the user had finished" in " ".join(made.outcome.out.split())
 
 
 BREAKING = {
@@ -198,13 +191,20 @@ def faulty(fault: dict[str, Any]) -> dict[str, Any]:
     return {"reply": "This takes a little while.", "fault": fault}
 
 
-def test_a_path_that_breaks_leaves_the_other_as_it_is(tmp_path: Path) -> None:
+REFUSED = {401: "key", 404: "model", 429: "20 s"}
+"""Why a server refuses a connection, by the status of its answer."""
+
+
+def test_a_path_that_breaks_or_refuses_leaves_the_other_as_it_is(tmp_path: Path) -> None:
     scripts = {kind: [faulty(fault), {"reply": "Fine."}] for kind, fault in BREAKING.items()}
     files = [scenario(tmp_path, {}, {}, name=kind) for kind in BREAKING]
-    bad = script(tmp_path, "bad", conversations=scripts)
-    good = script(tmp_path, "good")
-    made = compare(tmp_path / "results", *files, "--path", bad, "--path", good, *QUICK)
-    # One path has nothing to show.
+    paths = ["--path", script(tmp_path, "bad", conversations=scripts)]
+    paths += ["--path", script(tmp_path, "good")]
+    for status in REFUSED:
+        paths += ["--path", script(tmp_path, f"bad-{status}", refuse=status)]
+    key = {"OPENAI_API_KEY": "sk-secret-secret"}
+    made = compare(tmp_path / "results", *files, *paths, *QUICK, env=key)
+    # Some paths have nothing to show.
     assert made.outcome.code == 1, made.outcome.err
     for one in made.of("bad"):
         first = one.turns[0].record
@@ -213,40 +213,36 @@ def test_a_path_that_breaks_leaves_the_other_as_it_is(tmp_path: Path) -> None:
         assert one.scenario in made.outcome.out
     for one in made.of("good"):
         assert [turn.record.status for turn in one.turns] == ["ok", "ok"]
+    for status, why in REFUSED.items():
+        refused = made.of(f"bad-{status}")
+        assert len(refused) == len(BREAKING)
+        for one in refused:
+            assert one.status == "failed"
+            assert why in one.reason
+            assert one.simulated  # though it never got there
+    for file in (made.folder / name for name in FILES if name != "wav"):
+        assert "sk-secret" not in file.read_text("utf-8")
+    assert "sk-secret" not in made.outcome.out + made.outcome.err
 
 
 def test_one_turn_that_goes_wrong_leaves_the_others_as_they_are(tmp_path: Path) -> None:
     turns = [*map(faulty, SURVIVED.values()), {"reply": "Fine."}]
-    file = scenario(tmp_path, *({} for _ in turns), name="faults")
-    path = script(tmp_path, conversations={"faults": turns})
-    made = compare(tmp_path / "results", file, "--path", path, *QUICK)
+    file = scenario(tmp_path, *({} for _ in turns), name="noise")
+    faults = script(tmp_path, "faults", conversations={"noise": turns})
+    told = script(tmp_path, "told") + ",turns=manual"
+    made = compare(tmp_path / "results", file, "--path", faults, "--path", told, *QUICK)
     assert made.outcome.code == 0, made.outcome.err
-    records = [turn.record for turn in made.conversations[0].turns]
-    for kind, record in zip([*SURVIVED, "none"], records, strict=True):
-        assert record.status == ("failed" if kind in WHY else "ok"), (kind, record.reason)
-        assert WHY.get(kind, "") in record.reason
-
-
-def test_servers_that_refuse(tmp_path: Path) -> None:
-    refusals = {401: "key", 404: "model", 429: "20 s"}
-    paths = ["--path", script(tmp_path, "good")]
-    for status in refusals:
-        paths += ["--path", script(tmp_path, f"bad-{status}", refuse=status)]
-    made = compare(
-        *(tmp_path / "results", QUESTIONS[0], *paths, *QUICK),
-        env={"OPENAI_API_KEY": "sk-secret-secret"},
-    )
-    assert made.outcome.code == 1
-    for status, why in refusals.items():
-        (failed,) = made.of(f"bad-{status}")
-        assert failed.status == "failed"
-        assert why in failed.reason
-        assert failed.simulated  # though it never got there
-    (fine,) = made.of("good")
-    assert fine.status == "ok"
-    for file in (made.folder / name for name in FILES if name != "wav"):
-        assert "sk-secret" not in file.read_text("utf-8")
-    assert "sk-secret" not in made.outcome.out + made.outcome.err
+    (one,) = made.of("faults")
+    for kind, turn in zip([*SURVIVED, "none"], one.turns, strict=True):
+        assert turn.record.status == ("failed" if kind in WHY else "ok"), (kind, turn.record.reason)
+        assert WHY.get(kind, "") in turn.record.reason
+    # A server that finds the end of a turn itself waits 500 ms; one that is told does not.
+    assert one.turns[-1].server_ms["endpointing"] >= 300
+    (one,) = made.of("told")
+    for turn in one.turns:
+        assert turn.record.status == "ok"
+        assert turn.server_ms["endpointing"] < 300
+    assert "told when the user had finished" in " ".join(made.outcome.out.split())
 
 
 @POSIX
@@ -295,13 +291,18 @@ def test_an_interrupted_run_is_resumed(tmp_path: Path) -> None:
             ("--live", "--path", "cascade", "--path", "ws://127.0.0.1:1,turns=manual"),
             "turns=manual is for recordings",
         ),
+        (("--live", *SIDE_BY_SIDE, "--path", "nonsense:x"), "nonsense"),
+        (
+            ("--live", *SIDE_BY_SIDE, *FROM_FILE, "--output", "o.wav", "--record", "o.wav"),
+            "is the file of --output too",
+        ),
         (("recall", "--record", "both.wav"), "go with --live"),
     ],
 )
 def test_bad_input_is_told_before_anything_begins(
     tmp_path: Path, args: tuple[str, ...], why: str
 ) -> None:
-    outcome = run("compare", *args, env=KEYLESS, cwd=tmp_path)
+    outcome = run_here("compare", *args, env=KEYLESS, cwd=tmp_path)
     assert outcome.code == 2, outcome.err
     assert why in " ".join(outcome.errors)
     assert len(outcome.errors) <= 3
@@ -309,7 +310,7 @@ def test_bad_input_is_told_before_anything_begins(
 
 
 def test_a_simulation_is_not_set_beside_an_api(tmp_path: Path) -> None:
-    outcome = run(
+    outcome = run_here(
         *("compare", "recall", "--path", "simulated:gpt-realtime-2.1"),
         *("--path", "openai:gpt-realtime-2.1"),
         env={"OPENAI_API_KEY": "sk-secret"},

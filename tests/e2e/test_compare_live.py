@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from servers.llm_server import reply
-from support.cli_child import (
-    HANG_S,
-    RECORDINGS,
-    Outcome,
-    environment,
-    json_lines,
-    read_wav,
-    recording,
-)
+from support.cli_child import HANG_S, Outcome, cascade, json_lines, read_wav, recording, run
 from support.cli_child import scripted as llm_server
-from support.live_child import command
 from support.pulse import Pulse
 
 from pipeline.audio.audible import ending, onset
@@ -33,28 +23,20 @@ PATHS = ("cascade", "cascade,mode=sequential")
 SIMULATED = "simulated:gpt-realtime-2.1"
 
 
-def live(folder: Path, env: dict[str, str] | None = None, **options: Any) -> Outcome:
+def command(*paths: str, llm: str, **options: str | Path) -> list[str]:
+    """The words of a command line."""
+    return [
+        *("compare", "--live", "--llm", llm),
+        *(f"--path={path}" for path in paths),
+        *(f"--{name}={value}" for name, value in options.items()),
+    ]
+
+
+def live(folder: Path, *paths: str, **options: Path) -> Outcome:
     """Run it on a recording, to its end."""
-    options = {
-        "paths": PATHS,
-        "inputs": [str(recording(QUESTION))],
-        "output": str(folder / "out.wav"),
-        "json": True,
-        **options,
-    }
+    files = {"input": recording(QUESTION), "output": folder / "out.wav", **options}
     with llm_server(otherwise=reply(*ANSWER)) as llm:
-        child = subprocess.run(
-            command({"llm.model": llm.url}, **options),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            env=environment(env or {}),
-            cwd=RECORDINGS,
-            timeout=HANG_S,
-        )
-    assert "Traceback" not in child.stderr, child.stderr
-    return Outcome(child.returncode, child.stdout, child.stderr)
+        return run(*command(*paths, llm=llm.url, **files), "--json")
 
 
 def of_path(outcome: Outcome, path: str) -> list[dict[str, Any]]:
@@ -68,7 +50,7 @@ def marks(trace: Path, path: str) -> dict[str, int]:
 
 def test_two_cascades_hear_one_recording(tmp_path: Path) -> None:
     files = {"record": tmp_path / "both.wav", "trace": tmp_path / "trace"}
-    outcome = live(tmp_path, **files)
+    outcome = live(tmp_path, *PATHS, **files)
     assert outcome.code == 0, outcome.err
     assert outcome.err.count("no key switches: cascade is heard") == 1
     for path in PATHS:
@@ -99,7 +81,7 @@ def test_two_cascades_hear_one_recording(tmp_path: Path) -> None:
 
 
 def test_a_simulation_is_stamped_everywhere(tmp_path: Path) -> None:
-    outcome = live(tmp_path, paths=("cascade", SIMULATED), trace=tmp_path / "trace")
+    outcome = live(tmp_path, "cascade", SIMULATED, trace=tmp_path / "trace")
     assert outcome.code == 0, outcome.err
     told = of_path(outcome, SIMULATED)
     assert {"speech_started", "reply_text", "reply_done"} <= {event["type"] for event in told}
@@ -117,7 +99,7 @@ def test_a_simulation_is_stamped_everywhere(tmp_path: Path) -> None:
 
 def test_a_server_that_is_not_there_leaves_the_cascade(tmp_path: Path) -> None:
     nobody = "ws://127.0.0.1:9/v1/realtime"
-    outcome = live(tmp_path, paths=(nobody, "cascade"))
+    outcome = live(tmp_path, nobody, "cascade")
     assert outcome.code == 1
     assert any(line.startswith(f"error: {nobody}: ") for line in outcome.errors)
     assert of_path(outcome, "cascade")[-1]["status"] == "completed"
@@ -125,39 +107,14 @@ def test_a_server_that_is_not_there_leaves_the_cascade(tmp_path: Path) -> None:
     assert out.any()
 
 
-@pytest.mark.parametrize(
-    ("paths", "complaint"),
-    [
-        (["cascade"], "--live: needs 2 to 9 paths"),
-        (["cascade", "cascade"], "is given twice"),
-        (["cascade", "nonsense:x"], "nonsense"),
-    ],
-)
-def test_what_cannot_work_is_refused(tmp_path: Path, paths: list[str], complaint: str) -> None:
-    outcome = live(tmp_path, paths=paths)
-    assert outcome.code == 2
-    (error, *_) = outcome.errors
-    assert complaint in error
-    assert not outcome.out
-
-
-def test_a_file_that_is_read_is_not_written(tmp_path: Path) -> None:
-    outcome = live(tmp_path, record=tmp_path / "out.wav")
-    assert outcome.code == 2
-    assert "is the file of --output too" in outcome.err
-
-
-@pytest.mark.parametrize(("key", "code"), [("q", 0), ("\x03", 130)])
-def test_in_a_terminal(tmp_path: Path, key: str, code: int) -> None:
+def test_in_a_terminal(tmp_path: Path) -> None:
     pytest.importorskip("termios", reason="needs a pseudo-terminal")
     from support.terminal_child import in_terminal
 
-    inputs = [str(recording(QUESTION))] * 20
+    inputs = [f"--input={recording(QUESTION)}"] * 20
     with llm_server(otherwise=reply(*ANSWER)) as llm:
-        run = command(
-            {"llm.model": llm.url}, paths=PATHS, inputs=inputs, output=str(tmp_path / "out.wav")
-        )
-        with in_terminal(run, cwd=tmp_path) as terminal:
+        words = [*command(*PATHS, llm=llm.url, output=tmp_path / "out.wav"), *inputs]
+        with in_terminal(cascade(*words), cwd=tmp_path) as terminal:
             terminal.wait_for("listening\n")
             terminal.wait_for("1 cascade HEARD")
             terminal.wait_for("2 cascade,mode=sequential silent")
@@ -167,8 +124,8 @@ def test_in_a_terminal(tmp_path: Path, key: str, code: int) -> None:
             terminal.press("\t")
             terminal.wait_for("now heard: cascade\n")
             terminal.wait_for("first clause")
-            terminal.press(key)
-            assert terminal.finish() == code, terminal.text
+            terminal.press("\x03")
+            assert terminal.finish() == 130, terminal.text
 
 
 @pytest.mark.device
@@ -179,8 +136,8 @@ def test_on_a_microphone_and_a_loudspeaker(pulse: Pulse, tmp_path: Path) -> None
     from support.terminal_child import in_terminal
 
     with llm_server(otherwise=reply(*ANSWER)) as llm, pulse.record() as outside:
-        run = command({"llm.model": llm.url}, paths=PATHS, trace=tmp_path / "trace", json=True)
-        with in_terminal(run, env, tmp_path) as terminal:
+        words = [*command(*PATHS, llm=llm.url, trace=tmp_path / "trace"), "--json"]
+        with in_terminal(cascade(*words), env, tmp_path) as terminal:
             terminal.wait_for("listening\n")
             pulse.play_into_mic(recording(QUESTION))
             until = time.monotonic() + HANG_S

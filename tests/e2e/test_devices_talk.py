@@ -6,7 +6,6 @@ loudspeaker and read back by the recogniser. Replies are scripted in words that 
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -23,21 +22,19 @@ import numpy as np
 import pytest
 from servers.llm_server import Answer, Request, reply
 from support.cli_child import (
-    HANG_S,
-    ROOT,
     Child,
     Outcome,
-    embedded_llm,
     read_conversation,
     read_trace,
     read_wav,
     recording,
     run,
     scripted,
+    without_portaudio,
 )
 from support.pulse import RATE, Pulse
+from support.sound import stretches
 
-from pipeline.audio.audible import AUDIBLE_DBFS
 from pipeline.audio.resample import Resampler
 from pipeline.clock import NS_PER_S
 from pipeline.config import SttSettings
@@ -63,6 +60,9 @@ STORY = (
 )
 ROOMY = {"CASCADE_AUDIO__LATENCY_MS": "80"}
 """A buffer into which a busy machine tears no holes, where every word counts."""
+
+GAP_S = 0.6
+"""Silences are longer between replies, and shorter inside one."""
 
 MARKS = (
     "speech.start",
@@ -91,23 +91,10 @@ class Talk(Child):
     """
 
     def __init__(self, pulse: Pulse, folder: Path, llm: str, env: dict[str, str]) -> None:
-        self.folder = folder
+        self.trace = folder / "trace"
         files = ("--trace=trace", "--record=both.wav", "--save=said")
         env = {**devices(pulse), **env}
         super().__init__("talk", "--json", f"--llm={llm}", *files, env=env, cwd=folder)
-
-    def wait_event(self, kind: str, turn: int) -> None:
-        """Return once this has happened in that turn."""
-        self.wait_for(json.dumps({"type": kind, "turn": turn})[:-1], "out")
-
-    def wait_mark(self, turn: int, mark: str) -> None:
-        """Return once a turn has this mark."""
-        wanted = re.compile(rf'"turn": {turn},.* "mark": "{mark}"')
-        until = time.monotonic() + HANG_S
-        while not wanted.search((self.folder / "trace").read_text("utf-8")):
-            if time.monotonic() > until:
-                raise AssertionError(f"no {mark} in turn {turn}: {self.finish(kill=True)}")
-            time.sleep(0.02)
 
     def interrupt(self) -> Outcome:
         """Ctrl-C."""
@@ -181,15 +168,6 @@ def understood(outcome: Outcome, *questions: int) -> list[str]:
     return texts
 
 
-def stretches(samples: Samples, rate: int) -> list[slice]:
-    """Where there is sound, parted by silences longer than any inside a reply."""
-    loud = np.flatnonzero(np.abs(samples.astype(int)) > 32768 * 10 ** (AUDIBLE_DBFS / 20))
-    breaks = np.flatnonzero(np.diff(loud) > 0.6 * rate)
-    begins = loud[np.concatenate([[0], breaks + 1])] if len(loud) else []
-    ends = loud[np.concatenate([breaks, [-1]])] if len(loud) else []
-    return [slice(int(begin), int(end) + 1) for begin, end in zip(begins, ends, strict=True)]
-
-
 @dataclass(frozen=True)
 class Talked:
     """A conversation that is over, and the loudspeaker as it was heard from outside."""
@@ -210,7 +188,7 @@ class Talked:
     def sides(self) -> tuple[list[slice], list[slice]]:
         """Where there is sound in the recording: the user's, the replies'."""
         both, rate = read_wav(self.folder / "both.wav")
-        return stretches(both[:, 0], rate), stretches(both[:, 1], rate)
+        return stretches(both[:, 0], rate, GAP_S), stretches(both[:, 1], rate, GAP_S)
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +202,7 @@ def whole(pulse: Pulse, tmp_path_factory: pytest.TempPathFactory) -> Talked:
     ):
         for turn, question in enumerate(SPOKEN, 1):
             pulse.play_into_mic(recording(question))
-            talk.wait_mark(turn, "playout.last")
+            talk.wait_mark(talk.trace, "playout.last", turn)
         outcome = talk.interrupt()
     return Talked(folder, outcome, outside[0].samples)
 
@@ -239,10 +217,10 @@ def interrupted(pulse: Pulse, tmp_path_factory: pytest.TempPathFactory) -> Talke
         talking(pulse, folder, llm.url, **ROOMY) as talk,
     ):
         pulse.play_into_mic(recording(QUESTION))
-        talk.wait_mark(1, "heard.first")
+        talk.wait_mark(talk.trace, "heard.first")
         time.sleep(1.5)  # of a reply that takes a quarter of a minute
         pulse.play_into_mic(recording(OTHER_QUESTION))
-        talk.wait_mark(2, "playout.last")
+        talk.wait_mark(talk.trace, "playout.last", 2)
         outcome = talk.interrupt()
     return Talked(folder, outcome, outside[0].samples)
 
@@ -267,7 +245,9 @@ def test_the_trace_has_all_marks_in_order(whole: Talked) -> None:
 
 @pytest.mark.device
 def test_the_replies_are_heard_word_for_word(whole: Talked, read_back: ReadBack) -> None:
-    heard = [read_back(whole.outside[where], RATE) for where in stretches(whole.outside, RATE)]
+    heard = [
+        read_back(whole.outside[where], RATE) for where in stretches(whole.outside, RATE, GAP_S)
+    ]
     assert len(heard) == len(ANSWERS)
     assert [mistakes(*said) <= 1 for said in zip(ANSWERS, heard, strict=True)] == [True] * 2, heard
 
@@ -304,7 +284,7 @@ def test_speaking_over_a_reply_ends_it(interrupted: Talked, read_back: ReadBack)
     # The reply breaks off while the user goes on, and then nothing is heard but the next one.
     (_, over), (broken, _) = interrupted.sides
     assert over.start < broken.stop < over.stop
-    _, answer = stretches(interrupted.outside, RATE)
+    _, answer = stretches(interrupted.outside, RATE, GAP_S)
     assert mistakes(ANSWERS[0], read_back(interrupted.outside[answer], RATE)) <= 1
 
 
@@ -319,7 +299,7 @@ def test_of_a_broken_reply_is_kept_what_was_heard(interrupted: Talked, read_back
     # The reply plays on until the driver takes notice: a word more, at the most two.
     assert STORY.startswith(saved)
     assert 0 <= len(saved.split()) - len(kept.split()) <= 2
-    broken, _ = stretches(interrupted.outside, RATE)
+    broken, _ = stretches(interrupted.outside, RATE, GAP_S)
     heard = read_back(interrupted.outside[broken], RATE)
     beginnings = [" ".join(STORY.split()[:n]) for n in range(len(STORY.split()))]
     closest = min(beginnings, key=lambda beginning: mistakes(beginning, heard))
@@ -334,7 +314,7 @@ def test_the_sound_server_dies(start_pulse: Callable[[], Pulse], tmp_path: Path)
         talking(pulse, tmp_path, llm.url) as talk,
     ):
         pulse.play_into_mic(recording(QUESTION))
-        talk.wait_mark(1, "heard.first")
+        talk.wait_mark(talk.trace, "heard.first")
         time.sleep(1)  # for some words of the reply
         pulse.server.kill()
         outcome = talk.finish()
@@ -349,24 +329,7 @@ def test_the_sound_server_dies(start_pulse: Callable[[], Pulse], tmp_path: Path)
     assert STORY.startswith(kept)
     assert read_trace(tmp_path / "trace")[1].keys() == {1}
     both, rate = read_wav(tmp_path / "both.wav")
-    assert [len(stretches(side, rate)) for side in both.T] == [1, 1]
-
-
-@pytest.mark.device
-def test_a_reply_of_the_embedded_model_is_heard(pulse: Pulse, tmp_path: Path) -> None:
-    if embedded_llm() is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("the embedded language model is not here; scripts/setup fetches it")
-        pytest.skip("the embedded language model has not been fetched")
-    with pulse.record() as outside, talking(pulse, tmp_path, "embedded") as talk:
-        pulse.play_into_mic(recording(QUESTION))
-        talk.wait_mark(1, "heard.first")
-        time.sleep(0.5)
-        outcome = talk.interrupt()
-    assert outcome.code == 130
-    understood(outcome, QUESTION)
-    assert outcome.of("reply_text")
-    assert stretches(outside[0].samples, RATE)
+    assert [len(stretches(side, rate, GAP_S)) for side in both.T] == [1, 1]
 
 
 @pytest.mark.device
@@ -390,7 +353,7 @@ def test_doctor_hears_and_is_heard(pulse: Pulse) -> None:
     detail = {finding["name"]: finding["detail"] for finding in outcome.events}
     assert "loudest" in detail["microphone"]
     assert "a soft tone was played" in detail["speaker"]
-    [tone] = stretches(outside[0].samples, RATE)
+    [tone] = stretches(outside[0].samples, RATE, GAP_S)
     assert tone.stop - tone.start < RATE
 
 
@@ -410,30 +373,9 @@ def test_a_machine_without_sound(pulse: Pulse) -> None:
     assert talked.errors == [f"error: {detail['microphone']}"]
 
 
-@pytest.fixture
-def without_portaudio(tmp_path: Path) -> dict[str, str]:
-    """Variables of a machine where sounddevice does not find its library."""
-    folder = tmp_path / "stub"
-    folder.mkdir()
-    (folder / "sounddevice.py").write_text('raise OSError("PortAudio library not found")\n')
-    return {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
-
-
 @pytest.mark.parametrize("command", [("talk",), ("doctor", "--check=devices")])
-def test_a_machine_without_portaudio(
-    command: tuple[str, ...], without_portaudio: dict[str, str]
-) -> None:
-    outcome = run(*command, env=without_portaudio)
+def test_a_machine_without_portaudio(command: tuple[str, ...], tmp_path: Path) -> None:
+    outcome = run(*command, env=without_portaudio(tmp_path))
     assert outcome.code == 1
     assert "The PortAudio library is missing" in outcome.err
     assert re.search(r"^Install it: .*(portaudio|sounddevice)", outcome.err, re.MULTILINE)
-
-
-def test_files_need_no_portaudio(tmp_path: Path, without_portaudio: dict[str, str]) -> None:
-    files = (f"--input={recording(QUESTION)}", f"--output={tmp_path / 'out.wav'}", "--fast")
-    with scripted(otherwise=by_turn(ANSWERS[0])) as llm:
-        outcome = run("talk", "--json", f"--llm={llm.url}", *files, env=without_portaudio)
-    assert outcome.code == 0
-    assert outcome.texts() == [SPOKEN[QUESTION]]
-    sound, rate = read_wav(tmp_path / "out.wav")
-    assert len(stretches(sound[:, 0], rate)) == 1

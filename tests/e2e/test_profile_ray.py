@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 from servers.llm_server import reply
-from support.cli_child import ROOT, Child, recording, run, scripted
+from support.cli_child import ROOT, Child, recording, scripted
 from support.ray_bench import Bench, of, read
 
 from pipeline.config import Settings
@@ -247,46 +247,31 @@ def test_without_a_cluster_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPatc
         make("ray", None, tested, Bounds())
 
 
-def test_the_command_measures_on_the_nodes(head: Any, nodes: list[Any], tmp_path: Path) -> None:
-    with scripted(otherwise=reply("It is open until nine.")) as llm:
-        done = run(
-            *("profile", recording(5), "--mode", "overlapped,sequential", "--repeat", "1"),
-            *("--llm", llm.url, "--reply-seconds", "0.5", "--out", tmp_path / "out"),
-            *("--executor", "ray", "--ray-address", head.address),
-        )
-    assert done.code == 0, done.err
-    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert {name: one["n"] for name, one in summary["variants"].items()} == {
-        "overlapped": 1,
-        "sequential": 1,
-    }
-    header, *records = map(json.loads, (tmp_path / "out" / "records.jsonl").open())
-    assert len(header["nodes"]) == 2
-    assert {(one["variant"], one["repeat"]) for one in records} == {
-        (mode, repeat) for mode in ("overlapped", "sequential") for repeat in (0, 1)
-    }
-    for one in records:
-        assert one["status"] == "ok"
-        assert (tmp_path / "out" / one["wav"]).read_bytes()[:4] == b"RIFF"
-
-
-async def test_an_interrupted_command_keeps_what_came_back_and_frees_the_nodes(
+@pytest.mark.alone
+async def test_the_command_measures_on_the_nodes_until_it_is_interrupted(
     head: Any, nodes: list[Any], profile: Path
 ) -> None:
-    out = profile / "out"
+    out, modes = profile / "out", {"overlapped", "sequential"}
     with scripted(otherwise=reply("It is open until nine.")) as llm:
         child = Child(
-            *("profile", recording(5), "--mode", "overlapped", "--repeat", "50"),
+            *("profile", recording(5), "--mode", ",".join(modes), "--repeat", "50", "--json"),
             *("--llm", llm.url, "--reply-seconds", "0.5", "--out", out),
             *("--executor", "ray", "--ray-address", head.address),
         )
-        child.wait_for(" 2/51")
+        for mode in modes:
+            child.wait_for(f'"variant": "{mode}"', "out")
         child.signal(signal.SIGINT)
         done = child.finish()
     assert done.code == 130, done.err
     header, *records = map(json.loads, (out / "records.jsonl").open())
     assert header["interrupted"]
-    assert 2 <= len(records) < 51
+    assert len(header["nodes"]) == 2
+    assert {one["variant"] for one in records} == modes
+    assert len(records) < 2 * 51
+    for one in records:
+        assert one["status"] == "ok"
+        assert (out / one["wav"]).read_bytes()[:4] == b"RIFF"
     assert (out / "report.html").exists()
+    # The nodes are free again.
     again = executor(head, todo := jobs(profile, "meets one", "meets two"), profile)
     whole((await collect(again.run(todo, profile)))[0], todo, profile)

@@ -7,7 +7,6 @@ mode is overlapped, the hold is fixed, and nothing is recognised while the user 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import statistics
 import time
 from collections.abc import Iterator
@@ -16,12 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from servers.llm_server import DONE, ROLE, Answer, LlmServer, Request, delta, finish, pause, usage
-from support.cli_child import ROOT
+from support.cli_child import CORPUS
+from support.real_time import in_time, shortened
 
-from pipeline.audio.files import WavWriter, read_audio
 from pipeline.config import Settings, TtsSettings, load
 from pipeline.conversation.cascade import Cascade
 from pipeline.conversation.reply import ReplyPace
@@ -38,11 +36,9 @@ from pipeline.profile import instrument
 from pipeline.profile.instrument import Bounds, measure
 from pipeline.text.heard import Sound
 from pipeline.trace import PARTS, description
-from pipeline.turns.taker import RATE
 
 pytestmark = pytest.mark.alone
 
-CORPUS = ROOT / "tests" / "data" / "corpus"
 NUMBERS = (7, 10, 7, 10, 7)
 """The recordings, by repeat; with five pairs differences have an interval, without which the
 summary names no part."""
@@ -72,11 +68,6 @@ NOISE_MS = 10.0
 
 BLOCK_MS = 20.0
 """A reply waits for the next block of its device: `own` and the whole vary by as much."""
-
-LATE_NS = 40_000_000
-"""A machine that gave sound later than this was busy with something else: once more, then."""
-
-TRIES = 3
 
 
 class Brake:
@@ -150,17 +141,6 @@ def answer(request: Request) -> Answer:
     return Answer([ROLE, pause(first_s), *words, finish(), usage(7, 5, len(words)), DONE])
 
 
-def shortened(item: Item, folder: Path) -> Item:
-    """The end of a recording."""
-    assert item.end_of_speech_s is not None
-    sound = np.concatenate([*read_audio(item.path, RATE)])
-    sound = sound[round((item.end_of_speech_s - SPOKEN_S) * RATE) :]
-    path = folder / f"{item.path.stem}.wav"
-    with contextlib.closing(WavWriter(path, RATE, 1)) as writer:
-        writer.write(sound)
-    return Item(path, path.name, item.text, SPOKEN_S, len(sound) / RATE)
-
-
 class Profile:
     """Takes the same turns with each stage slowed and with none, one after another.
 
@@ -177,7 +157,7 @@ class Profile:
 
     async def make(self) -> None:
         items = {
-            int(item.name[:2]): shortened(item, self._folder)
+            int(item.name[:2]): shortened(item, self._folder, SPOKEN_S)
             for item in gather([CORPUS]).items
             if int(item.name[:2]) in NUMBERS
         }
@@ -203,13 +183,13 @@ class Profile:
     async def _turn(
         self, stage: str, item: Item, repeat: int, settings: Settings, loaded: LocalEngines
     ) -> None:
-        for _ in range(TRIES):
+        async def once() -> Record:
             await make_ready(settings, loaded)
             BRAKE.set(stage)
             wav = self._folder / "turn.wav"
-            record, _ = await measure(item, settings, loaded, wav, Bounds(reply_s=0.1))
-            if record.status == "ok" and record.late_ns < LATE_NS:
-                break
+            return (await measure(item, settings, loaded, wav, Bounds(reply_s=0.1)))[0]
+
+        record = await in_time(once)
         if repeat:
             self.took_ms[stage].append(BRAKE.took_ms)
         self._records.append(

@@ -53,7 +53,7 @@ def test_an_answer_that_is_dropped_stops_at_the_server_and_is_told_nowhere(
             env={"CASCADE_TURNS__PREDICT": "false", "CASCADE_TURNS__HOLD_MS": "800"},
         )
         fates = [
-            r.fate.result(timeout=5)
+            r.fate.result(timeout=30)
             for r in server.requests
             if r.path.endswith("/chat/completions")
         ]

@@ -20,25 +20,27 @@ from support.cli_child import (
     REAL,
     Child,
     Outcome,
-    embedded_llm,
     read_conversation,
     read_trace,
     read_wav,
     recording,
-    require_defaults,
+    require_models,
     run,
+    run_here,
     scripted,
+    without_portaudio,
 )
+from support.sound import in_a_row, stretches
 
-from pipeline.audio.audible import AUDIBLE_DBFS, onset
-from pipeline.audio.files import WavWriter, read_audio
+from pipeline.audio.files import read_audio
 from pipeline.audio.resample import Resampler
 from pipeline.clock import NS_PER_S
 from pipeline.config import Settings, SttSettings
 from pipeline.engines.whisper import Whisper, bare
 from pipeline.events import Samples
 from pipeline.models.catalogue import Catalogue
-from pipeline.trace import Timeline
+from pipeline.terminal import waterfall
+from pipeline.trace import MARKS, Timeline
 from pipeline.turns.taker import RATE
 
 SPOKEN = {
@@ -126,19 +128,18 @@ def inputs(*numbers: int) -> list[str]:
 @pytest.fixture(scope="module")
 def offline(tmp_path_factory: pytest.TempPathFactory) -> Talked:
     """Two turns with nothing scripted."""
-    if embedded_llm() is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("the embedded language model is not here; scripts/setup fetches it")
-        pytest.skip("the embedded language model has not been fetched")
+    require_models("llm")
     return talk(tmp_path_factory.mktemp("offline"), *inputs(5, 2))
 
 
 @pytest.fixture(scope="module")
 def fast(tmp_path_factory: pytest.TempPathFactory) -> Talked:
-    """Three turns; the language model takes its time over the first."""
+    """Three turns, drawn, where there is no PortAudio; the model takes its time over the first."""
+    folder = tmp_path_factory.mktemp("fast")
     slow = reply(*(f"{word} " for word in LONG.split()[:17]), after_s=0.05)
     with scripted(reply("ready"), slow, otherwise=reply(ANSWER)) as server:
-        return talk(tmp_path_factory.mktemp("fast"), *inputs(*SPOKEN), "--llm", server.url)
+        options = ("--llm", server.url, "--profile")
+        return talk(folder, *inputs(*SPOKEN), *options, **without_portaudio(folder))
 
 
 @pytest.fixture(scope="module")
@@ -161,9 +162,8 @@ def test_offline_with_nothing_scripted(offline: Talked) -> None:
     assert all(event["output_tokens"] > 3 for event in offline.outcome.of("usage"))
 
 
-@pytest.mark.alone
 def test_a_conversation_with_the_default_models(tmp_path: Path) -> None:
-    require_defaults()
+    require_models("stt", "llm", "tts")
     talked = talk(tmp_path, *inputs(10, 2), **REAL)
     assert talked.outcome.code == 0
     assert talked.outcome.errors == []
@@ -241,7 +241,7 @@ def test_the_first_line_of_a_trace_tells_of_the_run(fast: Talked) -> None:
 def test_the_recording_bears_the_trace_out(fast: Talked, live: Talked) -> None:
     for talked in (fast, live):
         left, right, rate = talked.files.sides
-        user, replies = stretches(left, rate), stretches(right, rate)
+        user, replies = stretches_s(left, rate), stretches_s(right, rate)
         turns = list(talked.files.turns.values())
         assert len(replies) == len(turns)
         # The file's clock is the trace's, save for where it begins.
@@ -266,8 +266,8 @@ def test_what_the_loudspeaker_played_is_the_right_channel(fast: Talked) -> None:
 
 def test_the_reply_can_be_understood(fast: Talked) -> None:
     _, right, rate = fast.files.sides
-    begin, end = stretches(right, rate, gap_s=1.0)[-1]
-    sound = Resampler(rate, RATE).push(right[int(begin * rate) : int((end + 0.3) * rate)])
+    where = stretches(right, rate, gap_s=1.0)[-1]
+    sound = Resampler(rate, RATE).push(right[where.start : where.stop + 3 * rate // 10])
     path = Catalogue.load().resolve("stt", "whisper-mini-en").path
     heard = Whisper(path, SttSettings(), short_windows=True).transcribe(
         sound.astype(np.float32) / 32768
@@ -280,18 +280,17 @@ def words(text: str) -> list[str]:
     return text.lower().strip(".?!").split()
 
 
-def stretches(samples: Samples, rate: int, gap_s: float = 0.4) -> list[tuple[float, float]]:
-    """Beginnings and ends of sound (s), where silences of `gap_s` part them.
+def stretches_s(samples: Samples, rate: int) -> list[tuple[float, float]]:
+    """Beginnings and ends of sound (s)."""
+    return [(one.start / rate, (one.stop - 1) / rate) for one in stretches(samples, rate, 0.4)]
 
-    A click just before a beginning is none, by the same rule as everywhere.
-    """
-    loud = np.flatnonzero(np.abs(samples.astype(int)) > 32768 * 10 ** (AUDIBLE_DBFS / 20))
-    breaks = np.flatnonzero(np.diff(loud) > gap_s * rate)
-    begins = loud[np.concatenate([[0], breaks + 1])]
-    ends = loud[np.concatenate([breaks, [-1]])]
-    clicks = [onset(samples[a : b + 1], rate) or 0 for a, b in zip(begins, ends, strict=True)]
-    found = zip(begins + clicks, ends, strict=True)
-    return [(int(a) / rate, int(b) / rate) for a, b in found]
+
+def test_each_turn_is_drawn_from_its_marks(fast: Talked) -> None:
+    assert "voice-to-voice " in fast.outcome.err
+    assert " ms = endpoint" not in fast.outcome.err
+    for marks in fast.files.turns.values():
+        drawn = waterfall({name: marks[name] for name in MARKS if name in marks})
+        assert "\n".join(line.plain for line in drawn) in fast.outcome.err
 
 
 # ---- at full speed, one stage after the other, again -----------------------------------------
@@ -309,27 +308,38 @@ def test_full_speed_hears_what_real_time_hears(fast: Talked, live: Talked) -> No
             assert 0.2e9 < timeline.total_ns < 10e9
 
 
-def test_stages_overlap_unless_told_otherwise(fast: Talked, tmp_path: Path) -> None:
-    slow = reply(*(f"{word} " for word in LONG.split()[:17]), after_s=0.05)
+@pytest.fixture(scope="module")
+def resumed(live: Talked, tmp_path_factory: pytest.TempPathFactory) -> tuple[Talked, list[str]]:
+    """The conversation goes on, one stage after the other; and what the model was asked at last."""
+    slow = reply("At ", "nine.", after_s=0.05)
     with scripted(reply("ready"), slow) as server:
-        options = ("--llm", server.url, "--mode", "sequential")
-        sequential = talk(tmp_path, *inputs(5), *options)
-    overlapped = fast.files.turns[1]
-    assert_in_order(overlapped, "tts.start", "heard.first", "llm.last_token")
+        options = (
+            "--llm",
+            server.url,
+            "--mode=sequential",
+            f"--resume={live.files.folder / 'said'}",
+        )
+        talked = talk(tmp_path_factory.mktemp("resumed"), *inputs(10), *options)
+        asked = [message["content"] for message in server.requests[-1].body["messages"]]
+    return talked, asked
+
+
+def test_stages_overlap_unless_told_otherwise(
+    fast: Talked, resumed: tuple[Talked, list[str]]
+) -> None:
+    assert_in_order(fast.files.turns[1], "tts.start", "heard.first", "llm.last_token")
     assert_in_order(
-        sequential.files.turns[1],
+        resumed[0].files.turns[2],
         *("stt.final", "llm.request", "llm.first_token", "llm.last_token"),
         *("tts.start", "tts.first_audio", "tts.last_audio", "playout.first", "heard.first"),
     )
-    assert sequential.outcome.code == 0
-    assert sequential.files.said == fast.files.said[:2]
 
 
-def test_a_conversation_goes_on_where_it_was_saved(live: Talked, tmp_path: Path) -> None:
-    saved = live.files.folder / "said"
-    with scripted(reply("ready"), reply("At nine.")) as server:
-        talked = talk(tmp_path, *inputs(10), "--llm", server.url, f"--resume={saved}")
-        asked = [message["content"] for message in server.requests[-1].body["messages"]]
+def test_a_conversation_goes_on_where_it_was_saved(
+    live: Talked, resumed: tuple[Talked, list[str]]
+) -> None:
+    talked, asked = resumed
+    assert talked.outcome.code == 0
     assert asked[1:] == [SPOKEN[5], ANSWER, SPOKEN[10]]
     assert talked.files.said == [
         *live.files.said,
@@ -340,13 +350,7 @@ def test_a_conversation_goes_on_where_it_was_saved(live: Talked, tmp_path: Path)
 
 
 def test_speaking_over_a_reply_ends_it(tmp_path: Path) -> None:
-    first, rate = read_wav(recording(5))
-    second, same = read_wav(recording(10))
-    assert rate == same
-    silence = np.zeros((5 * rate // 2, 1), np.int16)
-    spoken = tmp_path / "both-questions.wav"
-    with WavWriter(spoken, rate) as wav:
-        wav.write(np.concatenate([first, silence, second, silence])[:, 0])
+    spoken = in_a_row(tmp_path / "spoken.wav", recording(5), recording(10), pause_s=2.5)
     with scripted(reply("ready"), reply(LONG), reply(ANSWER)) as server:
         talked = talk(tmp_path, f"--input={spoken}", "--llm", server.url)
         reminded = [message["content"] for message in server.requests[-1].body["messages"]]
@@ -366,7 +370,7 @@ def test_speaking_over_a_reply_ends_it(tmp_path: Path) -> None:
     # Not a block of it is heard after that, but for what fades out.
     assert one["heard.last"] < one["interrupted"] + 0.05e9
     _, right, rate = talked.files.sides
-    replies = stretches(right, rate)
+    replies = stretches_s(right, rate)
     assert len(replies) == 2
     played_s = (one["heard.last"] - one["heard.first"]) / NS_PER_S
     assert abs(replies[0][1] - replies[0][0] - played_s) < 0.005
@@ -399,7 +403,7 @@ def test_ctrl_c_in_the_middle_of_a_reply(tmp_path: Path) -> None:
     out, rate = files.out
     left, right, _ = files.sides
     assert abs(len(out) - len(right)) < rate
-    assert len(stretches(left, rate)) == len(stretches(right, rate, gap_s=1.0)) == 1
+    assert len(stretches(left, rate, 0.4)) == len(stretches(right, rate, 1.0)) == 1
     assert "heard.first" in files.turns[1]
 
 
@@ -440,15 +444,15 @@ def test_ctrl_c_while_it_loads(tmp_path: Path) -> None:
 
 
 def test_the_settings_that_are_printed_can_be_used(tmp_path: Path) -> None:
-    (tmp_path / "cascade.toml").write_text(run("config").out, encoding="utf-8")
-    outcome = run("models", "list", "--json", cwd=tmp_path)
+    (tmp_path / "cascade.toml").write_text(run_here("config").out, encoding="utf-8")
+    outcome = run_here("models", "list", "--json", cwd=tmp_path)
     assert outcome.code == 0
     models = {model["name"]: model for model in outcome.events}
     assert models["whisper-mini-en"]["state"] == models["en_US-mini"]["state"] == "embedded"
 
 
 def test_models_can_be_checked() -> None:
-    outcome = run("models", "verify", "whisper-mini-en", "en_US-mini")
+    outcome = run_here("models", "verify", "whisper-mini-en", "en_US-mini")
     assert outcome.code == 0
     assert outcome.out == "whisper-mini-en: whole\nen_US-mini: whole\n"
 
@@ -465,7 +469,7 @@ def test_doctor_finds_everything_well(offline: Talked) -> None:
 
 def test_doctor_finds_what_is_broken(tmp_path: Path) -> None:
     with scripted(status(500, "overloaded")) as server:
-        outcome = run(
+        outcome = run_here(
             *("doctor", "--json", "--check=models", "--check=llm"),
             *("--voice", tmp_path / "no.onnx", "--llm", server.url),
         )

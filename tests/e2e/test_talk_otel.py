@@ -16,12 +16,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from servers.llm_server import reply, status
-from support.cli_child import ROOT, Outcome, read_trace, read_wav, recording, run, scripted
+from support.cli_child import ROOT, Outcome, read_trace, recording, run, scripted
+from support.sound import in_a_row
 
-from pipeline.audio.files import WavWriter
 from pipeline.trace import Timeline
 
 
@@ -155,33 +154,25 @@ def test_a_collector_gets_every_turn(tmp_path: Path) -> None:
 
 
 @OTEL
-def test_a_turn_that_failed_is_told_too(tmp_path: Path) -> None:
-    with scripted(reply("Ready."), otherwise=status(500, "overloaded")) as llm:
-        done = talk(tmp_path, llm.url, recording(5), OTEL_TRACES_EXPORTER="console")
-    assert done.code == 1
-    spans = {span["name"]: span for span in objects(done.out)}
-    assert set(spans) == {"turn", "endpoint", "recognise whisper-mini-en", "chat"}
-    assert spans["turn"]["status"]["status_code"] == "ERROR"
-    assert spans["chat"]["attributes"]["gen_ai.operation.name"] == "chat"
-    assert "gen_ai.usage.output_tokens" not in spans["chat"]["attributes"]
-
-
-@OTEL
-def test_a_turn_that_was_interrupted_is_told_once(tmp_path: Path) -> None:
-    first, rate = read_wav(recording(5))
-    second, _ = read_wav(recording(10))
-    silence = np.zeros((5 * rate // 2, 1), np.int16)
-    spoken = tmp_path / "both.wav"
-    with WavWriter(spoken, rate) as wav:
-        wav.write(np.concatenate([first, silence, second, silence])[:, 0])
-    with scripted(reply("Ready."), reply(LONG), reply("At nine.")) as llm:
+def test_turns_that_were_interrupted_or_failed_are_told_once(tmp_path: Path) -> None:
+    spoken = in_a_row(tmp_path / "spoken.wav", recording(5), recording(10), pause_s=2.5)
+    with scripted(reply("Ready."), reply(LONG), otherwise=status(500, "overloaded")) as llm:
         done = talk(tmp_path, llm.url, spoken, OTEL_TRACES_EXPORTER="console")
-    assert done.code == 0, done.err
-    turns = [span for span in objects(done.out) if span["name"] == "turn"]
-    assert [turn["attributes"]["cascade.turn"] for turn in turns] == [1, 2]
-    events = [{event["name"] for event in turn["events"]} for turn in turns]
-    assert "interrupted" in events[0]
-    assert "interrupted" not in events[1]
+    assert done.code == 1
+    spans = [*objects(done.out)]
+    interrupted, failed = (span for span in spans if span["name"] == "turn")
+    assert [one["attributes"]["cascade.turn"] for one in (interrupted, failed)] == [1, 2]
+    events = [{event["name"] for event in turn["events"]} for turn in (interrupted, failed)]
+    assert ["interrupted" in names for names in events] == [True, False]
+    assert failed["status"]["status_code"] == "ERROR"
+    of_failed = {span["name"]: span for span in spans if span["parent_id"] == id_of(failed)}
+    assert set(of_failed) == {"endpoint", "recognise whisper-mini-en", "chat"}
+    assert "gen_ai.usage.output_tokens" not in of_failed["chat"]["attributes"]
+
+
+def id_of(span: dict[str, Any]) -> str:
+    """What the spans inside a span call it."""
+    return str(span["context"]["span_id"])
 
 
 @OTEL

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from servers.llm_server import LlmServer, refusing, reply, status
 from support.llm_client import QUESTION, check, client, hermetic, settings, take
@@ -197,3 +200,17 @@ class TestProxy:
         with pytest.raises(BadInput, match="proxy") as caught:
             ChatModel(chat_server(chosen), chosen)
         assert "http://model.example:8000" in str(caught.value)
+
+
+def test_the_clients_library_is_imported_when_a_client_is_made() -> None:
+    program = """
+import sys
+from pipeline.engines.llm import ChatModel
+from pipeline.engines.servers import chat_server
+from pipeline.config import LlmSettings
+assert "openai.types" not in sys.modules
+settings = LlmSettings(model="http://127.0.0.1:9/v1")
+ChatModel(chat_server(settings), settings)
+assert "openai.types" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -4,16 +4,23 @@
     assert outcome.code == 0
 
 Every child has its own end: whoever is still running after `HANG_S` is killed, and that fails the
-test. None sees this user's settings, or the network.
+test. None sees this user's settings, or the network. What ends before anything begins needs no
+process of its own (`run_here`): those are many, and each would import everything again.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import logging
 import os
+import re
+import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
@@ -26,11 +33,13 @@ import numpy.typing as npt
 import pytest
 from servers.llm_server import LlmServer, Script
 
+from pipeline import cli
 from pipeline.config import ENV_PREFIX
-from pipeline.models.catalogue import KINDS, Catalogue, Found
+from pipeline.models.catalogue import Catalogue, Kind
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDINGS = ROOT / "tests" / "data" / "recordings"
+CORPUS = ROOT / "tests" / "data" / "corpus"
 QUICK = {"CASCADE_STT__MODEL": "whisper-mini-en", "CASCADE_TTS__VOICE": "en_US-mini"}
 """The embedded models, which take a tenth of the time. `REAL` are the defaults, for people."""
 
@@ -119,7 +128,7 @@ class Child:
             before: Run in the child before it becomes Python (POSIX).
         """
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline", *map(str, args)],
+            cascade(*args),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -149,6 +158,15 @@ class Child:
         if not found or text.encode() not in self._said[stream]:
             self.finish(kill=True)
             raise AssertionError(f"never said {text!r}: {self._said}")
+
+    def wait_mark(self, trace: Path, mark: str, turn: int = 1) -> None:
+        """Return once a turn has this mark in the file of a trace."""
+        wanted = re.compile(rf'"turn": {turn},.* "mark": "{mark}"')
+        until = time.monotonic() + HANG_S
+        while not wanted.search(trace.read_text("utf-8")):
+            if time.monotonic() > until:
+                raise AssertionError(f"no {mark} in turn {turn}: {self.finish(kill=True)}")
+            time.sleep(0.02)
 
     def signal(self, number: int) -> None:
         """Send it a signal."""
@@ -191,6 +209,11 @@ class Child:
             self._more.notify_all()
 
 
+def cascade(*args: str | Path) -> list[str]:
+    """The command line of a child."""
+    return [sys.executable, "-m", "pipeline", *map(str, args)]
+
+
 def run(
     *args: str | Path,
     env: Mapping[str, str] | None = None,
@@ -199,6 +222,30 @@ def run(
 ) -> Outcome:
     """Run `cascade` with these arguments to its end."""
     return Child(*args, env=env, cwd=cwd, before=before).finish()
+
+
+def run_here(
+    *args: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> Outcome:
+    """As `run`, in this process: for what is refused before anything begins."""
+    ours, own = logging.getLogger("pipeline"), environment(env or {})
+    level = ours.level
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(io.StringIO()) as out,
+        contextlib.redirect_stderr(io.StringIO()) as err,
+    ):
+        for name in os.environ.keys() - own.keys():
+            patch.delenv(name)
+        for name, value in own.items():
+            patch.setenv(name, value)
+        patch.chdir(cwd or RECORDINGS)
+        patch.setattr(sys, "argv", ["cascade", *map(str, args)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+    ours.setLevel(level)
+    assert isinstance(end.value.code, int)
+    return Outcome(end.value.code, out.getvalue(), err.getvalue())
 
 
 def environment(more: Mapping[str, str]) -> dict[str, str]:
@@ -221,6 +268,21 @@ def environment(more: Mapping[str, str]) -> dict[str, str]:
     return {**kept, **quiet, **own, **more}
 
 
+def without_portaudio(folder: Path) -> dict[str, str]:
+    """Variables of a machine where sounddevice does not find its library."""
+    stub = folder / "stub"
+    stub.mkdir()
+    (stub / "sounddevice.py").write_text('raise OSError("PortAudio library not found")\n')
+    return {"PYTHONPATH": os.pathsep.join([str(stub), str(ROOT)])}
+
+
+def limit_files(size: int) -> None:
+    """Let no file grow above `size` bytes: in a child, what a full disk is (POSIX)."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
 def memory(pid: int) -> int:
     """How much memory a process has now (bytes); 0 where the system does not tell."""
     with suppress(OSError):
@@ -235,17 +297,22 @@ def recording(number: int) -> Path:
     return RECORDINGS / f"dev_{number:02}.wav"
 
 
-def embedded_llm() -> Found | None:
-    """The embedded language model, if it has been fetched."""
-    shelf = Catalogue.load()
-    model = shelf.default("llm")
-    return shelf.resolve("llm", model.name) if shelf.state(model) == "on disk" else None
+def part_of_corpus(folder: Path, *numbers: int) -> Path:
+    """A corpus of some of the starter corpus's recordings."""
+    folder.mkdir(exist_ok=True)
+    head, *rows = (CORPUS / "corpus.tsv").read_text("utf-8").splitlines()
+    kept = [rows[number - 1] for number in numbers]
+    for row in kept:
+        name = row.split("\t")[0]
+        shutil.copyfile(CORPUS / name, folder / name)
+    (folder / "corpus.tsv").write_text("\n".join([head, *kept]) + "\n", "utf-8")
+    return folder
 
 
-def require_defaults() -> None:
-    """Skip a test where the default models have not been fetched; in CI they have been."""
+def require_models(*kinds: Kind) -> None:
+    """Skip a test where the default models of these kinds were not fetched; in CI they were."""
     shelf = Catalogue.load()
-    absent = [m.name for m in map(shelf.default, KINDS) if shelf.state(m) != "on disk"]
+    absent = [m.name for m in map(shelf.default, kinds) if shelf.state(m) != "on disk"]
     if absent and os.environ.get("CI") == "true":
         pytest.fail(f"not here: {', '.join(absent)}; scripts/setup fetches them")
     if absent:

@@ -28,6 +28,7 @@ import numpy as np
 
 from pipeline.clock import NS_PER_S
 from pipeline.events import Samples
+from support.sound import stretches
 
 RATE = 48000
 PROGRAMS = ("pulseaudio", "pactl", "pacat", "paplay", "parec")
@@ -51,17 +52,11 @@ class Heard:
     samples: Samples
     start_ns: int
 
-    def stretches(self, threshold: int = 100, gap_s: float = 0.05) -> list[tuple[int, int]]:
+    def stretches(self, gap_s: float) -> list[tuple[int, int]]:
         """Beginnings and ends of sound in it (ns), where silences of `gap_s` part them."""
-        loud = np.flatnonzero(np.abs(self.samples.astype(int)) > threshold)
-        if len(loud) == 0:
-            return []
-        breaks = np.flatnonzero(np.diff(loud) > gap_s * RATE)
-        begins = loud[np.concatenate([[0], breaks + 1])]
-        ends = loud[np.concatenate([breaks, [-1]])]
         return [
-            (self.start_ns + int(a) * NS_PER_S // RATE, self.start_ns + int(b) * NS_PER_S // RATE)
-            for a, b in zip(begins, ends, strict=True)
+            (self.start_ns + a * NS_PER_S // RATE, self.start_ns + (b - 1) * NS_PER_S // RATE)
+            for a, b in ((one.start, one.stop) for one in stretches(self.samples, RATE, gap_s))
         ]
 
 

@@ -22,7 +22,7 @@ from pipeline.measure.plan import Job, Variant
 from pipeline.measure.record import Record
 from pipeline.measure.run import Made
 
-WAIT_S = 50.0
+WAIT_S = 100.0
 """Whoever waits longer for another hangs."""
 
 
