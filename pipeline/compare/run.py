@@ -13,8 +13,7 @@ from rich.console import Console
 
 from pipeline.compare import cost, judge, report, scoring, summary, systems, terminal
 from pipeline.compare.conduct import hold
-from pipeline.compare.instrument import FIGURES
-from pipeline.compare.record import Conversation, Turn
+from pipeline.compare.record import Conversation
 from pipeline.compare.results import Summary
 from pipeline.compare.scenario import Scenario, gather_scenarios, unspoken, with_recordings
 from pipeline.compare.store import CONVERSATIONS, Earlier, asked_of, resumed
@@ -22,8 +21,10 @@ from pipeline.compare.systems import System, Systems
 from pipeline.config import Settings
 from pipeline.errors import BadInput
 from pipeline.measure import corpus
+from pipeline.measure.instrument import FIGURES
 from pipeline.measure.noise import Noise
 from pipeline.measure.plan import Load, Trial, order
+from pipeline.measure.record import Turn
 from pipeline.measure.run import WAVS, Made, Run, new_folder
 from pipeline.models.catalogue import Catalogue
 from pipeline.speech_to_speech import specs

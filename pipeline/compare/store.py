@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.compare.record import VERSION, Check, Conversation, MeasuredCall, Turn
+from pipeline.compare.record import VERSION, Conversation
 from pipeline.errors import BadInput
-from pipeline.measure.record import Record, Span
+from pipeline.measure.record import turn_of
 from pipeline.measure.run import Form
 from pipeline.speech_to_speech.brief import STAMP
 from pipeline.speech_to_speech.specs import shown
@@ -37,18 +37,10 @@ def _plain(conversation: Conversation) -> dict[str, Any]:
 
 def _conversation(fields: dict[str, Any]) -> Conversation:
     fields.pop("simulated", None)
-    turns = tuple(_turn(turn) for turn in fields.pop("turns"))
+    turns = tuple(turn_of(turn) for turn in fields.pop("turns"))
     for name in ("rtt_ms", "usage"):
         fields[name] = tuple(fields[name])
     return Conversation(**fields, turns=turns)
-
-
-def _turn(fields: dict[str, Any]) -> Turn:
-    record = fields.pop("record")
-    spans = tuple(Span(**span) for span in record.pop("spans"))
-    calls = tuple(MeasuredCall(**call) for call in fields.pop("calls"))
-    checks = tuple(Check(**check) for check in fields.pop("checks"))
-    return Turn(Record(**record, spans=spans), **fields, calls=calls, checks=checks)
 
 
 def _stamp(conversation: Conversation) -> dict[str, Any]:

@@ -30,10 +30,10 @@ from typing import Any
 from rich.console import Console
 
 from pipeline.errors import BadInput, CascadeError, StageError
+from pipeline.measure.conduct import Unwritten
 from pipeline.measure.noise import Noise, Reading, summarise
 from pipeline.measure.plan import Executor, Job, Variant, without_password
 from pipeline.measure.record import Record
-from pipeline.measure.recording import Unwritten
 from pipeline.measure.run import WAVS, Made
 from pipeline.terminal import stderr
 from pipeline.trace import machine
