@@ -13,10 +13,9 @@ from rich.console import Console
 
 from pipeline.compare import cost, judge, report, scoring, summary, systems, terminal
 from pipeline.compare.conduct import hold
-from pipeline.compare.record import Conversation
+from pipeline.compare.record import CONVERSATIONS, Conversation, Earlier, asked_of, resumed
 from pipeline.compare.results import Summary
 from pipeline.compare.scenario import Scenario, gather_scenarios, unspoken, with_recordings
-from pipeline.compare.store import CONVERSATIONS, Earlier, asked_of, resumed
 from pipeline.compare.systems import System, Systems
 from pipeline.config import Settings
 from pipeline.errors import BadInput

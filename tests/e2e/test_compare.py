@@ -18,8 +18,7 @@ from support.noise import utterance
 from test_profile import part_of_corpus
 
 from pipeline.clock import NS_PER_MS
-from pipeline.compare.record import Conversation
-from pipeline.compare.store import CONVERSATIONS
+from pipeline.compare.record import CONVERSATIONS, Conversation
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 CORPUS = ROOT / "tests" / "data" / "corpus"
