@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from pipeline.config import Settings
     from pipeline.config import load as load_settings
     from pipeline.conversation.cascade import Cascade
+    from pipeline.driver import Driver
     from pipeline.engines.local import LocalEngines
     from pipeline.profile.run import ProfileOptions
     from pipeline.profile.run import prepare as prepare_profile
-    from pipeline.talk import Driver, TalkOptions
+    from pipeline.talk import TalkOptions
     from pipeline.talk import prepare as prepare_talk
     from pipeline.trace import Timeline, Trace
 
@@ -52,7 +53,7 @@ __all__ = (
 _HOMES = {
     "Cascade": "conversation.cascade.Cascade",
     "CompareOptions": "compare.run.CompareOptions",
-    "Driver": "talk.Driver",
+    "Driver": "driver.Driver",
     "Ends": "audio.line.Ends",
     "LocalEngines": "engines.local.LocalEngines",
     "ProfileOptions": "profile.run.ProfileOptions",

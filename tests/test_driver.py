@@ -14,8 +14,8 @@ from pipeline.audio.playout import Playout
 from pipeline.config import Settings, TurnSettings
 from pipeline.conversation.cascade import Cascade
 from pipeline.conversation.reply import PACE
+from pipeline.driver import Driver
 from pipeline.events import Frame
-from pipeline.talk import Driver
 from pipeline.trace import Trace
 
 LONG = "It leaves at nine in the morning, from platform four, and it takes three hours. " * 6

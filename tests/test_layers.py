@@ -15,6 +15,7 @@ LAYERS = (
     "config trace session yaml_file",
     "audio text",
     "terminal",
+    "driver",
     "models",
     "engines",
     "turns",

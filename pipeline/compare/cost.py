@@ -19,9 +19,10 @@ from typing import Annotated, Any
 import pydantic
 from pydantic import Field
 
-from pipeline.compare.record import Conversation, Turn
+from pipeline.compare.record import Conversation
 from pipeline.compare.results import Costs
 from pipeline.errors import BadInput
+from pipeline.measure.record import Turn
 from pipeline.measure.stats import ratio_interval
 
 POWERCAP = Path("/sys/class/powercap")

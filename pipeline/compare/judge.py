@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
-from pipeline.compare.record import Check, Conversation, Turn
+from pipeline.compare.record import Conversation
 from pipeline.compare.scenario import Scenario, Step
 from pipeline.compare.scoring import topic_of
 from pipeline.config import LlmSettings
@@ -24,6 +24,7 @@ from pipeline.engines.llm import ChatModel, Unreachable
 from pipeline.engines.servers import ChatServer, chat_server
 from pipeline.errors import StageError
 from pipeline.measure.plan import Load
+from pipeline.measure.record import Check, Turn
 from pipeline.terminal import show_error
 
 PROMPT = (

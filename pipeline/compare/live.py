@@ -25,15 +25,16 @@ from pipeline import talk
 from pipeline.audio.line import Ends
 from pipeline.audio.playout import Playout, Sounding, Tap
 from pipeline.clock import NS_PER_MS, NS_PER_S, Clock
-from pipeline.compare.conduct import PARTS
 from pipeline.compare.keys import MOST, Keys, choose, following
 from pipeline.compare.panes import Pane, Screen
 from pipeline.compare.scenario import Scenario, Step
 from pipeline.compare.systems import System, Systems, parse
 from pipeline.config import Settings, VadSettings
+from pipeline.driver import Driver
 from pipeline.engines.vad import RATE, WINDOW, VoiceDetector
 from pipeline.errors import BadInput, CascadeError, first_of
 from pipeline.events import Event, Frame, ReplyAudio, Samples, to_json
+from pipeline.measure.conduct import PARTS
 from pipeline.measure.plan import Load
 from pipeline.session import Session
 from pipeline.speech_to_speech import specs
@@ -351,7 +352,7 @@ class LiveSystem:
         self._told = told
         self._rtt_ms: tuple[float, ...] = ()
         self._session: Session | None = None
-        self._driver: talk.Driver | None = None
+        self._driver: Driver | None = None
         self._waiting: asyncio.Queue[Frame | None] = asyncio.Queue()
         self._ended = False
         self._quiet = True
@@ -380,7 +381,7 @@ class LiveSystem:
         """
         self._rtt_ms = await self.system.ready(scenario)
         self._session = self.system.session(scenario, trace, self._clock)
-        self._driver = talk.Driver(self._session, self, trace, self.pane)
+        self._driver = Driver(self._session, self, trace, self.pane)
         await self._driver.run()
 
     def tell(self, line: Mapping[str, Any]) -> None:

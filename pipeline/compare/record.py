@@ -1,106 +1,40 @@
-"""What a comparison measures: one `Conversation` of one path, and the turns in it.
+"""What a comparison measures: one `Conversation` of one path, and the folder of all of them.
 
-The folder of a comparison holds `conversations.jsonl`, one `Conversation` a line, in the order in
-which they were held; everything else in it can be computed from that file, the scenarios in its
-header, and the WAVs. Within a turn, `Record` is what a profile measures of it: its `variant` is the
-system's name and its `file` is `scenario#turn`.
+The folder holds `conversations.jsonl`, one `Conversation` a line, in the order in which they were
+held; everything else in it can be computed from that file, the scenarios in its header, and the
+WAVs. Within a turn, `Record` is what a profile measures of it: its `variant` is the system's name
+and its `file` is `scenario#turn`. The file is written as it goes, read again, and gone on with.
+
+No password and no key is kept of what a run was asked: a path that had one has to be given again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.measure.record import Record
+from pipeline.errors import BadInput
+from pipeline.measure.record import Turn, turn_of
+from pipeline.measure.run import Form
 from pipeline.speech_to_speech.brief import STAMP
+from pipeline.speech_to_speech.specs import shown
 
-VERSION = 1
-"""Version of the format; a reader refuses another one."""
+ASKED = ("sources", "say", "paths", "repeat", "seed", "speaker", "listen_s", "patience_s")
+"""Options of a run that it is resumed with."""
+
+ALIKE = ("variants", "scenarios", "models", "settings")
+"""What in the header must not have changed since: else two runs would be taken for one."""
+
+SPOKEN = ("end_of_speech_s", "audible_s", "seconds")
+"""Of a step, what may have: its words are spoken anew where the recording is lost."""
 
 UNSTATED = "no published source"
 """Where the script of a simulated server names none."""
-
-
-@dataclass(frozen=True, slots=True)
-class MeasuredCall:
-    """A tool that was called.
-
-    Attributes:
-        name: Which.
-        arguments: As the model gave them: JSON text, or what was meant to be.
-        asked_ns: From the true end of the user's speech in its turn to the call (ns).
-        answered_ns: To its result, likewise; None: no result was given.
-        cancelled: The model did not want the result any more.
-        result_bytes: Size of the result.
-    """
-
-    name: str
-    arguments: str
-    asked_ns: int
-    answered_ns: int | None = None
-    cancelled: bool = False
-    result_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One expectation of a scenario, and whether it was met.
-
-    Attributes:
-        kind: `contains`, `lacks`, `regex`, `number`, `judge`, `tool`, `no tool`, `on time`,
-            `history`, `history lacks`.
-        wanted: What was expected, in words for a person.
-        met: Whether; None where nobody could tell (the judge failed).
-        found: What was there instead, shortened.
-        topic: What it is about: `answer`, `tools`, `instructions`, `recall`, `interruption`.
-    """
-
-    kind: str
-    wanted: str
-    met: bool | None
-    found: str = ""
-    topic: str = "answer"
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One turn of a conversation.
-
-    Attributes:
-        record: Latency, parts, lanes, transcript, reply, status: as in a profile. Its latency is to
-            the first audible sample of anything; `wav` is the whole conversation's.
-        number: Within the conversation, from 1.
-        answering_ns: As the latency, to the first audible sample that is no filler; None: none.
-        server_ms: Figures of the other side's making, by name (see `instrument.FIGURES`): they
-            leave out parts of what a user waits for.
-        calls: Tools, in order.
-        checks: Expectations, in order; those that the judge decides are added after the run.
-        word_errors: Substitutions, deletions and insertions against what was said; None: the system
-            gave no transcript, or the words are not known.
-        words: Words that were said.
-        interrupts: Whether it is said into the reply before it.
-        silence_ns: From its first voiced sample to the last audible one of the reply that it
-            interrupts; None: it interrupts nothing, or that never fell silent.
-        kept: What the model's history holds of the reply of this turn at the end of the
-            conversation; None: not known.
-        start_ns: Where it begins in the WAV (ns).
-        end_ns: Where it ends in the WAV (ns): where the next one begins.
-    """
-
-    record: Record
-    number: int
-    answering_ns: int | None = None
-    server_ms: Mapping[str, float] = field(default_factory=dict)
-    calls: tuple[MeasuredCall, ...] = ()
-    checks: tuple[Check, ...] = ()
-    word_errors: int | None = None
-    words: int = 0
-    interrupts: bool = False
-    silence_ns: int | None = None
-    kept: str | None = None
-    start_ns: int = 0
-    end_ns: int = 0
 
 
 ConversationStatus = Literal["ok", "failed"]
@@ -186,3 +120,115 @@ def simulations(
 def source_of(simulation: Mapping[str, str]) -> str:
     """Where the latency of a simulated server was published."""
     return simulation.get("source") or UNSTATED
+
+
+def _plain(conversation: Conversation) -> dict[str, Any]:
+    stamp = {"simulated": STAMP} if conversation.simulated else {}
+    return {**stamp, **dataclasses.asdict(conversation)}
+
+
+def _conversation(fields: dict[str, Any]) -> Conversation:
+    fields.pop("simulated", None)
+    turns = tuple(turn_of(turn) for turn in fields.pop("turns"))
+    for name in ("rtt_ms", "usage"):
+        fields[name] = tuple(fields[name])
+    return Conversation(**fields, turns=turns)
+
+
+def _stamp(conversation: Conversation) -> dict[str, Any]:
+    """What the lines of its trace say of it."""
+    stamp = {"simulated": True} if conversation.simulated else {}
+    return {"order": conversation.order, "path": conversation.path, **stamp}
+
+
+CONVERSATIONS = Form[Conversation](
+    "conversations.jsonl",
+    "comparison",
+    1,
+    made_by="compare",
+    plain=_plain,
+    parse=_conversation,
+    stamp=_stamp,
+)
+"""All conversations of a comparison, in its folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What an earlier run left.
+
+    Attributes:
+        folder: Where it is.
+        asked: What it was asked, by `ASKED`.
+        header: What described it.
+        kept: Its conversations that stand; those that failed are held again.
+        retried: How many these are, by path, with those that an earlier resumption held again.
+    """
+
+    folder: Path
+    asked: Mapping[str, Any]
+    header: Mapping[str, Any]
+    kept: Sequence[Conversation]
+    retried: Mapping[str, int]
+
+    def check(self, header: Mapping[str, Any]) -> None:
+        """See that a run with this header is the same one.
+
+        Raises:
+            BadInput: It is another.
+        """
+        was, now = _compared(self.header), _compared(header)
+        if changed := [name for name in ALIKE if was[name] is not None and was[name] != now[name]]:
+            raise BadInput(
+                f"--resume {self.folder}: since then its {' and '.join(changed)} have changed; "
+                "give the same flags and files as then, or begin a new run"
+            )
+
+
+def asked_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What the header keeps of a run's options, by `ASKED`; `withheld` if a secret is missing."""
+    asked = {name: options[name] for name in ASKED}
+    asked["say"] = str(asked["say"] or "")
+    asked["paths"] = [shown(path) for path in options["paths"]]
+    return {**asked, "withheld": asked["paths"] != [*options["paths"]]}
+
+
+def resumed(folder: Path, paths: Sequence[str]) -> Earlier:
+    """What an earlier run left in its folder.
+
+    Args:
+        folder: Of the earlier run.
+        paths: As given now; they count where they are those of the earlier run.
+
+    Raises:
+        BadInput: There is none, it does not tell what was asked, or its paths had secrets.
+    """
+    header, conversations = CONVERSATIONS.read(folder / CONVERSATIONS.name)
+    asked = header.get("asked")
+    if not isinstance(asked, dict) or not set(ASKED) <= asked.keys():
+        raise BadInput(f"--resume {folder}: does not tell what was asked; begin a new run")
+    given = {name: asked[name] for name in ASKED}
+    given["sources"] = tuple(given["sources"])
+    given["say"] = Path(given["say"]) if given["say"] else None
+    if [shown(path) for path in paths] == given["paths"]:
+        given["paths"] = tuple(paths)
+    elif asked.get("withheld"):
+        raise BadInput(
+            f"--resume {folder}: a password or key in its paths was not kept; give each --path "
+            "again as it was"
+        )
+    given["paths"] = tuple(given["paths"])
+    retried = Counter(header.get("retried") or {})
+    retried.update(one.path for one in conversations if one.status != "ok" and one.repeat > 0)
+    kept = [one for one in conversations if one.status == "ok"]
+    return Earlier(folder, given, header, kept, dict(retried))
+
+
+def _compared(header: Mapping[str, Any]) -> dict[str, Any]:
+    # As it is read again: JSON has lists only.
+    plain: dict[str, Any] = json.loads(json.dumps({name: header.get(name) for name in ALIKE}))
+    for scenario in (plain["scenarios"] or {}).values():
+        for step in scenario["steps"]:
+            for name in SPOKEN:
+                step.pop(name, None)
+    return plain

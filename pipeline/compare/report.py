@@ -16,9 +16,10 @@ from typing import Any
 
 from pipeline.clock import NS_PER_S
 from pipeline.compare import figures
-from pipeline.compare.record import Conversation, MeasuredCall, Turn, simulations, source_of, titled
+from pipeline.compare.record import Conversation, simulations, source_of, titled
 from pipeline.compare.scoring import words
 from pipeline.measure import report, waterfall
+from pipeline.measure.record import MeasuredCall, Turn
 from pipeline.measure.report import Axis
 from pipeline.measure.run import REPORT
 from pipeline.measure.waterfall import in_ms

@@ -13,18 +13,18 @@ from rich.console import Console
 
 from pipeline.compare import cost, judge, report, scoring, summary, systems, terminal
 from pipeline.compare.conduct import hold
-from pipeline.compare.instrument import FIGURES
-from pipeline.compare.record import Conversation, Turn
+from pipeline.compare.record import CONVERSATIONS, Conversation, Earlier, asked_of, resumed
 from pipeline.compare.results import Summary
 from pipeline.compare.scenario import Scenario, gather_scenarios, unspoken, with_recordings
-from pipeline.compare.store import CONVERSATIONS, Earlier, asked_of, resumed
 from pipeline.compare.systems import System, Systems
 from pipeline.config import Settings
 from pipeline.errors import BadInput
 from pipeline.measure import corpus
+from pipeline.measure.instrument import FIGURES
 from pipeline.measure.noise import Noise
-from pipeline.measure.plan import Load, Trial, order
-from pipeline.measure.run import WAVS, Made, Run, new_folder
+from pipeline.measure.plan import Job, Load, jobs
+from pipeline.measure.record import Turn
+from pipeline.measure.run import Made, Run, new_folder
 from pipeline.models.catalogue import Catalogue
 from pipeline.speech_to_speech import specs
 from pipeline.speech_to_speech.brief import STAMP, SystemSpec
@@ -194,14 +194,14 @@ class Comparison(Run[Conversation]):
         self._judging = judging
         self._table = table
         self._noise = Noise()
-        self._trials = self._left()
-        if self._trials:  # The warm-up comes anew.
+        self._jobs = self._left()
+        if self._jobs:  # The warm-up comes anew.
             self.results = [one for one in self.results if one.repeat > 0]
 
     @property
     def total(self) -> int:
         """How many conversations are still to be held."""
-        return len(self._trials)
+        return len(self._jobs)
 
     async def measure(self) -> AsyncGenerator[Made[Conversation], None]:
         """Hold all conversations.
@@ -210,8 +210,9 @@ class Comparison(Run[Conversation]):
             CascadeError: The engines cannot be loaded, or a simulated server not be started.
         """
         async with self._systems.open() as opened:
-            for position, trial in self._trials:
-                yield await self._hold(opened[trial.variant], position, trial)
+            systems = {system.name: system for system in opened}
+            for job in self._jobs:
+                yield await self._hold(systems[job.variant.name], job)
             self._noise.look()
 
     async def complete(self) -> None:
@@ -226,40 +227,36 @@ class Comparison(Run[Conversation]):
                 "prompt": judge.PROMPT,
             }
 
-    def _left(self) -> list[tuple[int, Trial]]:
-        """What is still to be held, each with its position in the whole run.
+    def _left(self) -> list[Job[SystemSpec, Scenario]]:
+        """What is still to be held.
 
         A warm-up is for what runs here: with an API it would only be paid for.
         """
-        everything = order(
-            len(self._targets), len(self._scenarios), self._options.repeat, self._options.seed
-        )
         held = {(one.path, one.scenario, one.repeat) for one in self.results}
-        left = []
-        for position, trial in enumerate(everything):
-            target, scenario = self._targets[trial.variant], self._scenarios[trial.item]
-            if trial.repeat == 0 and target.kind not in ("cascade", "audio-llm"):
+        options, left = self._options, []
+        for job in jobs(self._targets, self._scenarios, options.repeat, options.seed):
+            if job.repeat == 0 and job.variant.kind not in ("cascade", "audio-llm"):
                 continue
-            if trial.repeat == 0 or (target.name, scenario.name, trial.repeat) not in held:
-                left.append((position, trial))
-        return left if any(trial.repeat for _, trial in left) else []
+            if job.repeat == 0 or (job.variant.name, job.item.name, job.repeat) not in held:
+                left.append(job)
+        return left if any(job.repeat for job in left) else []
 
-    async def _hold(self, system: System, position: int, trial: Trial) -> Made[Conversation]:
-        scenario = self._scenarios[trial.item]
+    async def _hold(self, system: System, job: Job[SystemSpec, Scenario]) -> Made[Conversation]:
+        scenario = job.item
         self._noise.look()
-        wav = f"{WAVS}/{position:04}.wav"
         checked = any(step.expect != type(step.expect)() for step in scenario.steps)
         # Where the answer is judged, all of it is wanted.
         listen_s = None if checked else self._options.listen_s
-        held = await hold(system, scenario, self.folder / wav, listen_s=listen_s)
+        held = await hold(system, scenario, self.folder / job.wav, listen_s=listen_s)
+        wav = self._stamped(job.wav, held.result.simulated)
         conversation = dataclasses.replace(
             held.result,
-            repeat=trial.repeat,
-            order=position,
-            wav=self._stamped(wav, held.result.simulated),
+            repeat=job.repeat,
+            order=job.order,
+            wav=wav,
+            turns=tuple(_scored(turn, job, wav) for turn in held.result.turns),
         )
-        turns = tuple(_signed(turn, conversation, scenario) for turn in conversation.turns)
-        return Made(dataclasses.replace(conversation, turns=turns), held.lines)
+        return Made(conversation, held.lines)
 
     def _stamped(self, wav: str, simulated: bool) -> str:
         """The name of a WAV, once it says whether its replies come out of a script."""
@@ -268,7 +265,7 @@ class Comparison(Run[Conversation]):
             return ""
         if simulated:
             path = path.replace(path.with_name(f"{path.stem}-{STAMP}{path.suffix}"))
-        return f"{WAVS}/{path.name}"
+        return path.relative_to(self.folder).as_posix()
 
     def line(self, result: Conversation) -> str:
         """A conversation in a few words."""
@@ -334,18 +331,12 @@ class Comparison(Run[Conversation]):
         return measured >= {target.name for target in self._targets}
 
 
-def _signed(turn: Turn, conversation: Conversation, scenario: Scenario) -> Turn:
+def _scored(turn: Turn, job: Job[SystemSpec, Scenario], wav: str) -> Turn:
     """A turn with the names that only the run knows, scored."""
-    step = scenario.steps[turn.number - 1]
-    record = dataclasses.replace(
-        turn.record,
-        variant=conversation.path,
-        file=f"{conversation.scenario}#{turn.number}",
-        repeat=conversation.repeat,
-        order=conversation.order,
-        wav=conversation.wav,
-    )
-    return scoring.scored(dataclasses.replace(turn, record=record), step, scenario)
+    file = f"{job.item.name}#{turn.number}"
+    record = dataclasses.replace(job.signed(turn.record), file=file, wav=wav)
+    step = job.item.steps[turn.number - 1]
+    return scoring.scored(dataclasses.replace(turn, record=record), step, job.item)
 
 
 def _about(target: SystemSpec) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
 from pydantic import ValidationError as Invalid
 from pydantic.dataclasses import dataclass
 
@@ -27,12 +27,11 @@ from pipeline.audio.line import RATE
 from pipeline.engines.tools import Tool
 from pipeline.errors import BadInput
 from pipeline.measure.corpus import Item, checked, gather
+from pipeline.measure.cues import FORM, UNSPOKEN, Utterance
+from pipeline.measure.recording import no_tools
 from pipeline.turns.speech_end import end_of_speech
 
 SUFFIXES = (".yaml", ".yml")
-
-UNSPOKEN = Path()
-"""In place of a recording, until a voice has spoken the words."""
 
 Topic = Literal[
     "latency", "understanding", "tools", "instructions", "recall", "interruption", "heavy tools"
@@ -53,8 +52,6 @@ REFERENCE = "\n\nReference, to be used only when a question is about orders:\n"
 FILLER = "All quiet on the shelf; nothing of interest in this line of the result. "
 """What a tool's result is filled up with."""
 
-_FORM = ConfigDict(extra="forbid", validate_by_name=True, validate_by_alias=True)
-
 
 def _pattern(text: str) -> str:
     try:
@@ -73,7 +70,7 @@ def _wanted(value: object) -> object:
 Words = Annotated[str, Field(min_length=1)]
 
 
-@dataclass(frozen=True, slots=True, config=_FORM)
+@dataclass(frozen=True, slots=True, config=FORM)
 class Wanted:
     """Which tool is to be called in a turn, and how.
 
@@ -88,7 +85,7 @@ class Wanted:
     within_s: float | None = Field(default=None, gt=0, validation_alias="within")
 
 
-@dataclass(frozen=True, slots=True, config=_FORM)
+@dataclass(frozen=True, slots=True, config=FORM)
 class Expect:
     """What a turn's reply is to be like. Every part that is given must hold.
 
@@ -115,38 +112,14 @@ class Expect:
     topic: Literal["", "answer", "instructions", "recall"] = ""
 
 
-@dataclass(frozen=True, slots=True, config=_FORM)
-class Step:
-    """One utterance of the user's.
+@dataclass(frozen=True, slots=True, config=FORM)
+class Step(Utterance):
+    """One utterance of the user's, and what is expected of the reply (`expect`)."""
 
-    Attributes:
-        said: The words; empty if only the recording is there and nobody wrote them down.
-        path: The recording; `UNSPOKEN` until there is one.
-        end_of_speech_s: Where the speech ends in it (s), as labelled; None: to be detected.
-        audible_s: Where the speech ends in it by its sound; where noise hides that, its length (s).
-        seconds: How long it is (s).
-        expect: Of the reply.
-        interrupt_s: It begins so long after the reply before it is first heard (s); None: once that
-            is over.
-        after_call_s: It begins so long after the turn before it called a tool (s), whose result may
-            still be pending; None: calls are waited for.
-        pause_s: Silence after the reply before it, at least (s).
-        patience_s: How long to wait for the reply to it (s).
-    """
-
-    said: str = ""
-    path: Path = UNSPOKEN
-    end_of_speech_s: float | None = Field(default=None, gt=0, validation_alias="end_of_speech")
-    audible_s: float = 0.0
-    seconds: float = 0.0
     expect: Expect = Expect()
-    interrupt_s: float | None = Field(default=None, ge=0, validation_alias="interrupt")
-    after_call_s: float | None = Field(default=None, ge=0, validation_alias="after_call")
-    pause_s: float = Field(default=0.5, ge=0, validation_alias="pause")
-    patience_s: float = Field(default=60.0, gt=0, validation_alias="patience")
 
 
-@dataclass(frozen=True, slots=True, config=_FORM)
+@dataclass(frozen=True, slots=True, config=FORM)
 class Canned:
     """What a tool gives.
 
@@ -174,7 +147,7 @@ class Canned:
         return f"{plain}\n{filler[: max(0, missing - 1)]}"
 
 
-@dataclass(frozen=True, slots=True, config=_FORM)
+@dataclass(frozen=True, slots=True, config=FORM)
 class CannedTool:
     """A tool with what it answers: the first response whose `when` fits, each but the last once.
 
@@ -196,7 +169,7 @@ class CannedTool:
         return Tool(self.name, self.description, self.parameters)
 
 
-@dataclass(frozen=True, slots=True, config=_FORM)
+@dataclass(frozen=True, slots=True, config=FORM)
 class Scenario:
     """A conversation to be held with every system.
 
@@ -234,7 +207,7 @@ class Toolbox:
         as its result, as a real tool would give.
         """
         if name not in self._left:
-            return json.dumps({"error": f"there is no tool {name!r}"}), 0.0
+            return no_tools(name, arguments)
         try:
             given = json.loads(arguments or "{}")
         except ValueError:

@@ -22,7 +22,7 @@ import jiwer
 from text_to_num import alpha2digit
 from whisper_normalizer.english import EnglishTextNormalizer
 
-from pipeline.compare.record import Check, Conversation, MeasuredCall, Turn
+from pipeline.compare.record import Conversation
 from pipeline.compare.results import (
     Checked,
     HeavyToolCalls,
@@ -34,6 +34,7 @@ from pipeline.compare.results import (
     WordErrors,
 )
 from pipeline.compare.scenario import Expect, Scenario, Step, Wanted, agrees
+from pipeline.measure.record import Check, MeasuredCall, Turn
 from pipeline.measure.stats import ratio_interval, share, share_difference
 from pipeline.measure.summary import described
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from pipeline.compare import cost, scoring
-from pipeline.compare.record import Conversation, Turn, simulations, titled
+from pipeline.compare.record import Conversation, simulations, titled
 from pipeline.compare.results import AnswerTimes, FailedTurn, Summary, SystemResult
 from pipeline.compare.verdict import verdict
-from pipeline.measure.record import Record
+from pipeline.measure.record import Record, Turn
 from pipeline.measure.run import write_figures
 from pipeline.measure.stats import difference
 from pipeline.measure.summary import (

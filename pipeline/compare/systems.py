@@ -7,7 +7,7 @@ import dataclasses
 import math
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from rich.console import Console
 
@@ -39,50 +39,59 @@ ROUND_TRIPS = 3
 """Measured before each conversation."""
 
 
-class System(Protocol):
-    """What a scenario can be held with."""
+class System:
+    """What a scenario can be held with: a speech-to-speech API, if no subclass says otherwise.
 
-    @property
-    def name(self) -> str:
-        """What reports call it."""
-        ...
+    Attributes:
+        name: What reports call it.
+        rate: Of its replies, and so of the WAV (Hz).
+        manual: It is told when the user has finished: its latency has no wait for that.
+    """
 
-    @property
-    def rate(self) -> int:
-        """Of its replies, and so of the WAV (Hz)."""
-        ...
+    def __init__(self, spec: SystemSpec, language: str = "", rate: int = API_RATE) -> None:
+        """Take what the command line says of it.
 
-    @property
-    def manual(self) -> bool:
-        """Whether it is told when the user has finished: its latency has no wait for that."""
-        ...
+        Args:
+            spec: Where, and which model.
+            language: Code of what is spoken; empty: not known.
+            rate: Of its voice (Hz).
+        """
+        self.name = spec.name
+        self.rate = rate
+        self.manual = spec.options.get("turns") == "manual"
+        self._spec = spec
+        self._language = language
 
     async def ready(self, scenario: Scenario) -> tuple[float, ...]:
         """Undo what earlier conversations did; gives round trips to the server (ms)."""
-        ...
+        return await round_trips(specs.address(self._spec), ROUND_TRIPS)
 
     def session(self, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
-        """A new session for a scenario.
+        """A new session for a scenario; it is connected when it is entered.
 
         Raises:
             CascadeError: It cannot be had.
         """
-        ...
+        return specs.connect(self._spec, self._brief(scenario), trace, clock)
 
     def facts(self, session: Session) -> Mapping[str, Any]:
-        """What the session found at the other end, once it was entered."""
-        ...
+        """What the session found at the other end; empty where it never got there."""
+        found = cast(SpeechToSpeech, session).facts
+        return {} if found is None else dataclasses.asdict(found)
+
+    def _brief(self, scenario: Scenario) -> Brief:
+        return Brief(
+            scenario.instructions, tuple(one.tool for one in scenario.tools), self._language
+        )
 
 
-class CascadeSystem:
+class CascadeSystem(System):
     """The cascade, with engines that are loaded once. It finds the end of a turn itself."""
-
-    manual = False
 
     def __init__(self, spec: SystemSpec, settings: Settings, engines: LocalEngines) -> None:
         """Take loaded engines and the settings that this cascade differs by."""
-        self.name = spec.name
-        self.rate = engines.voice.rate
+        super().__init__(spec, rate=engines.voice.rate)
+        self.manual = False
         self._settings = settings
         self._engines = engines
 
@@ -102,67 +111,35 @@ class CascadeSystem:
         return {}
 
 
-class ApiSystem:
-    """A speech-to-speech API."""
-
-    def __init__(
-        self, spec: SystemSpec, language: str, name: str = "", rate: int = API_RATE
-    ) -> None:
-        """Take what the command line says of it.
-
-        Args:
-            spec: Where, and which model.
-            language: Code of what is spoken; empty: not known.
-            name: What reports call it, if not what the spec is called.
-            rate: Of its voice (Hz).
-        """
-        self.name = name or spec.name
-        self.rate = rate
-        self.manual = spec.options.get("turns") == "manual"
-        self._spec = spec
-        self._language = language
-
-    async def ready(self, scenario: Scenario) -> tuple[float, ...]:
-        """Measure the way to the server."""
-        return await round_trips(specs.address(self._spec), ROUND_TRIPS)
-
-    def session(self, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
-        """A new connection, which is made when the session is entered."""
-        tools = tuple(one.tool for one in scenario.tools)
-        brief = Brief(scenario.instructions, tools, self._language)
-        return self._connect(brief, scenario, trace, clock)
-
-    def facts(self, session: Session) -> Mapping[str, Any]:
-        """What it found at the other end; empty where it never got there."""
-        found = cast(SpeechToSpeech, session).facts
-        return {} if found is None else dataclasses.asdict(found)
-
-    def _connect(self, brief: Brief, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
-        return specs.connect(self._spec, brief, trace, clock)
-
-
-class AudioLlmSystem(ApiSystem):
+class AudioLlmSystem(System):
     """A chat model that takes sound, and a Piper voice that is loaded once."""
 
     def __init__(self, spec: SystemSpec, settings: Settings, engines: LocalEngines) -> None:
         """Take the settings of the system, and loaded engines."""
-        super().__init__(spec, settings.stt.language, rate=engines.voice.rate)
+        super().__init__(spec, settings.stt.language, engines.voice.rate)
         self._settings = settings
         self._engines = engines
 
-    def _connect(self, brief: Brief, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
-        return AudioLlmSession(
-            self._spec, brief, trace, clock, settings=self._settings, engines=self._engines
-        )
+    def session(self, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
+        """A new conversation with the model."""
+        brief, settings, engines = self._brief(scenario), self._settings, self._engines
+        return AudioLlmSession(self._spec, brief, trace, clock, settings=settings, engines=engines)
 
 
-class SimulatedSystem(ApiSystem):
+class SimulatedSystem(System):
     """One of our own servers, which is told by the model's name what script to replay."""
 
-    def __init__(self, spec: SystemSpec, language: str, name: str, played: script.Script) -> None:
-        """Take where the server is, and what it replays (see `ApiSystem`)."""
-        super().__init__(spec, language, name)
+    def __init__(self, server: SystemSpec, language: str, name: str, played: script.Script) -> None:
+        """Take where the server is, what reports call it, and what it replays."""
+        super().__init__(server, language)
+        self.name = name
         self._played = played
+
+    def session(self, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
+        """A new connection to the server."""
+        model = f"{self._spec.model}{script.MODEL_SEPARATOR}{scenario.name}"
+        spec = dataclasses.replace(self._spec, model=model)
+        return specs.connect(spec, self._brief(scenario), trace, clock)
 
     def facts(self, session: Session) -> Mapping[str, Any]:
         """What the session found; that it was simulated also where it never got there."""
@@ -170,11 +147,6 @@ class SimulatedSystem(ApiSystem):
         model = {"model": f"simulated:{self._played.name}"}
         stamp = found.get("simulated") or self._played.describe()
         return {**model, **found, "simulated": stamp}
-
-    def _connect(self, brief: Brief, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
-        model = f"{self._spec.model}{script.MODEL_SEPARATOR}{scenario.name}"
-        spec = dataclasses.replace(self._spec, model=model)
-        return specs.connect(spec, brief, trace, clock)
 
 
 def parse(texts: Sequence[str]) -> list[SystemSpec]:
@@ -274,7 +246,7 @@ class Systems:
                 server = await stack.enter_async_context(serving(played, spec.options))
                 return SimulatedSystem(server, self._base.stt.language, spec.name, played)
             case _:
-                return ApiSystem(spec, self._base.stt.language)
+                return System(spec, self._base.stt.language)
 
 
 def _with_room(settings: Settings, instructions: str) -> Settings:

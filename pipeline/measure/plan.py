@@ -9,7 +9,7 @@ import re
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from rich.console import Console
 
@@ -47,44 +47,42 @@ class Variant:
     changes: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One recording played to one variant.
+class Named(Protocol):
+    """What has a name in reports."""
 
-    Attributes:
-        variant: Index of the variant.
-        item: Index of the recording.
-        repeat: From 1; 0 is the warm-up.
-    """
+    @property
+    def name(self) -> str:
+        """The name."""
+        ...
 
-    variant: int
-    item: int
-    repeat: int
+
+Who = TypeVar("Who", bound=Named)
+What = TypeVar("What", bound=Named)
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """One turn to measure.
+class Job(Generic[Who, What]):
+    """One thing to measure.
 
     Attributes:
         order: Its position in the run, from 0.
-        variant: With which settings.
-        item: Which recording.
+        variant: Of whom.
+        item: What is said.
         repeat: From 1; 0 is the warm-up.
     """
 
     order: int
-    variant: Variant
-    item: Item
+    variant: Who
+    item: What
     repeat: int
 
     @property
     def wav(self) -> str:
-        """Where its WAV goes, relative to the profile's folder."""
+        """Where its WAV goes, relative to the run's folder."""
         return f"{WAVS}/{self.order:04}.wav"
 
     def signed(self, record: Record) -> Record:
-        """A record of this turn, with the names that only the run knows."""
+        """A record of it, with the names that only the run knows."""
         return dataclasses.replace(
             record,
             variant=self.variant.name,
@@ -93,10 +91,9 @@ class Job:
             order=self.order,
         )
 
-    def failed(self, reason: str) -> Made[Record]:
-        """What becomes of it if it cannot be played."""
-        record = Record("", "", 0, 0, "failed", reason=reason, expected=self.item.text)
-        return Made(self.signed(record), ())
+
+TurnJob = Job[Variant, Item]
+"""One turn of a profile to measure."""
 
 
 class Executor(Protocol):
@@ -115,7 +112,7 @@ class Executor(Protocol):
         """
         ...
 
-    def run(self, jobs: Sequence[Job], folder: Path) -> AsyncGenerator[Made[Record], None]:
+    def run(self, jobs: Sequence[TurnJob], folder: Path) -> AsyncGenerator[Made[Record], None]:
         """Measure all jobs; closing it stops whatever still works.
 
         Args:
@@ -167,24 +164,26 @@ def variants(load: Load, modes: str | None, vary: Sequence[str]) -> list[Variant
     return found
 
 
-def order(variants: int, items: int, repeats: int, seed: int) -> list[Trial]:
-    """Warm-ups, then all trials, so that whatever the machine does is done to all variants alike.
+def jobs(
+    variants: Sequence[Who], items: Sequence[What], repeats: int, seed: int
+) -> list[Job[Who, What]]:
+    """Warm-ups, then all others, so that whatever the machine does is done to all variants alike.
 
-    Within a repeat the recordings come in random order, and for each of them all variants in random
+    Within a repeat the items come in random order, and for each of them all variants in random
     order, one after another: what is compared lies close together in time.
 
     Args:
-        variants: How many.
-        items: How many recordings.
-        repeats: How often each is played to each variant.
+        variants: Who is measured.
+        items: What is said to each of them.
+        repeats: How often each item is said to each variant.
         seed: The same one gives the same order.
     """
     draw = random.Random(seed)
-    trials = [Trial(variant, 0, 0) for variant in range(variants)]
+    trials = [(variant, items[0], 0) for variant in variants]
     for repeat in range(1, repeats + 1):
-        for item in draw.sample(range(items), items):
-            trials += [Trial(v, item, repeat) for v in draw.sample(range(variants), variants)]
-    return trials
+        for item in draw.sample(items, len(items)):
+            trials += [(one, item, repeat) for one in draw.sample(variants, len(variants))]
+    return [Job(number, *trial) for number, trial in enumerate(trials)]
 
 
 def _axis(text: str) -> tuple[str, list[str]]:

@@ -112,9 +112,99 @@ class Record:
         return Timeline.from_marks(self.marks) if self.status == "ok" else None
 
 
-def _parsed(fields: dict[str, Any]) -> Record:
+@dataclass(frozen=True, slots=True)
+class MeasuredCall:
+    """A tool that was called.
+
+    Attributes:
+        name: Which.
+        arguments: As the model gave them: JSON text, or what was meant to be.
+        asked_ns: From the true end of the user's speech in its turn to the call (ns).
+        answered_ns: To its result, likewise; None: no result was given.
+        cancelled: The model did not want the result any more.
+        result_bytes: Size of the result.
+    """
+
+    name: str
+    arguments: str
+    asked_ns: int
+    answered_ns: int | None = None
+    cancelled: bool = False
+    result_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One expectation of a scenario, and whether it was met.
+
+    Attributes:
+        kind: `contains`, `lacks`, `regex`, `number`, `judge`, `tool`, `no tool`, `on time`,
+            `history`, `history lacks`.
+        wanted: What was expected, in words for a person.
+        met: Whether; None where nobody could tell (the judge failed).
+        found: What was there instead, shortened.
+        topic: What it is about: `answer`, `tools`, `instructions`, `recall`, `interruption`.
+    """
+
+    kind: str
+    wanted: str
+    met: bool | None
+    found: str = ""
+    topic: str = "answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn of a conversation.
+
+    Attributes:
+        record: Latency, parts, lanes, transcript, reply, status: as in a profile. Its latency is to
+            the first audible sample of anything; `wav` is the whole conversation's.
+        number: Within the conversation, from 1.
+        answering_ns: As the latency, to the first audible sample that is no filler; None: none.
+        server_ms: Figures of the other side's making, by name (see `instrument.FIGURES`): they
+            leave out parts of what a user waits for.
+        calls: Tools, in order.
+        checks: Expectations, in order; those that the judge decides are added after the run.
+        word_errors: Substitutions, deletions and insertions against what was said; None: the system
+            gave no transcript, or the words are not known.
+        words: Words that were said.
+        interrupts: Whether it is said into the reply before it.
+        silence_ns: From its first voiced sample to the last audible one of the reply that it
+            interrupts; None: it interrupts nothing, or that never fell silent.
+        kept: What the model's history holds of the reply of this turn at the end of the
+            conversation; None: not known.
+        start_ns: Where it begins in the WAV (ns).
+        end_ns: Where it ends in the WAV (ns): where the next one begins.
+    """
+
+    record: Record
+    number: int
+    answering_ns: int | None = None
+    server_ms: Mapping[str, float] = field(default_factory=dict)
+    calls: tuple[MeasuredCall, ...] = ()
+    checks: tuple[Check, ...] = ()
+    word_errors: int | None = None
+    words: int = 0
+    interrupts: bool = False
+    silence_ns: int | None = None
+    kept: str | None = None
+    start_ns: int = 0
+    end_ns: int = 0
+
+
+def record_of(fields: dict[str, Any]) -> Record:
+    """The record that `dataclasses.asdict` made these fields of."""
     spans = tuple(Span(**span) for span in fields.pop("spans"))
     return Record(**fields, spans=spans)
+
+
+def turn_of(fields: dict[str, Any]) -> Turn:
+    """The turn that `dataclasses.asdict` made these fields of."""
+    record = record_of(fields.pop("record"))
+    calls = tuple(MeasuredCall(**call) for call in fields.pop("calls"))
+    checks = tuple(Check(**check) for check in fields.pop("checks"))
+    return Turn(record, **fields, calls=calls, checks=checks)
 
 
 RECORDS = Form[Record](
@@ -123,7 +213,7 @@ RECORDS = Form[Record](
     1,
     made_by="profile",
     plain=dataclasses.asdict,
-    parse=_parsed,
+    parse=record_of,
     stamp=lambda record: {"order": record.order},
 )
 """A profile's records, in its folder."""

@@ -7,8 +7,6 @@ user's speech ends by `turns.speech_end`, where the reply begins by `audio.audib
 from __future__ import annotations
 
 import wave
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +14,9 @@ import numpy as np
 from pipeline.audio.audible import onset
 from pipeline.audio.files import read_audio
 from pipeline.audio.resample import resampled
-from pipeline.clock import NS_PER_S
 from pipeline.errors import BadInput
 from pipeline.events import Samples
-from pipeline.measure.record import Status
-from pipeline.trace import Timeline
-from pipeline.turns.speech_end import UNMEASURABLE, SpeechEnd, end_of_speech
+from pipeline.turns.speech_end import SpeechEnd, end_of_speech
 
 CHECK_RATE = 16_000
 """At which a recording is compared with what was played of it (Hz): the microphone's rate."""
@@ -32,61 +27,6 @@ MISSED = CHECK_RATE // 2
 ALREADY_S = 0.1
 """A reply with sound this close before the end of speech was under way already. Fillers between two
 words are shorter, and so is the fade of a reply that was interrupted in time."""
-
-
-CONTRADICTED = (
-    "by the WAV the reply began before the speech ended, by the trace after it; "
-    "correct end_of_speech_s"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class HeardTurn:
-    """A turn by its sound; times from the beginning of the WAV (ns).
-
-    Attributes:
-        end_ns: True end of the user's speech.
-        reply_ns: The first audible sample of the reply; None if there is none. Before `end_ns`
-            where it was heard before the user had finished.
-        level_dbfs: Of the user's voice.
-        snr_db: By how much it is above the noise.
-        measurable: Whether the end is known: it is labelled, or noise leaves it to be told.
-    """
-
-    end_ns: int
-    reply_ns: int | None
-    level_dbfs: float
-    snr_db: float
-    measurable: bool
-
-
-def listen(wav: Path, recording: Path, label_s: float | None) -> HeardTurn | None:
-    """Find the times in a turn's WAV.
-
-    Args:
-        wav: User left, reply right.
-        recording: What the user's side was played from.
-        label_s: Where speech ends in the recording (s); None to find it in the sound.
-
-    Returns:
-        None where nothing of the user is in it.
-
-    Raises:
-        BadInput: One of the two cannot be read.
-    """
-    left, right, rate = stereo(wav)
-    found, end = true_end(left, rate, recording, label_s)
-    if found is None:
-        return None
-    end = min(max(end, 0), len(right))
-    first = first_reply(right, rate, end)
-    return HeardTurn(
-        _ns(end, rate),
-        None if first is None else _ns(first, rate),
-        found.level_dbfs,
-        found.snr_db,
-        found.measurable or label_s is not None,
-    )
 
 
 def true_end(
@@ -131,32 +71,6 @@ def begin_of(recording: Path, left: Samples, rate: int) -> int:
     return begin * rate // CHECK_RATE
 
 
-def measurable(
-    latency_ns: int | None, known: bool, marks: Mapping[str, int], replies: int
-) -> tuple[Status, str]:
-    """Whether a reply that the trace tells of can be timed in the WAV; and why not, or a remark.
-
-    Args:
-        latency_ns: From the end of speech to the reply, by the WAV; None: the WAV has no reply.
-        known: Whether the end of speech is known.
-        marks: Of the turn, as traced.
-        replies: How many were heard.
-    """
-    if latency_ns is None:
-        return "failed", "the trace tells of a reply that is not in the WAV"
-    if not known:
-        return "unmeasurable", UNMEASURABLE
-    if contradicted(latency_ns, marks):
-        return "unmeasurable", CONTRADICTED
-    return "ok", f"answered {replies} times: pauses were taken for the end" if replies > 1 else ""
-
-
-def contradicted(latency_ns: int, marks: Mapping[str, int]) -> bool:
-    """Whether a reply is before the end of speech by the WAV, and after it by the trace."""
-    timeline = Timeline.from_marks(marks)
-    return latency_ns < 0 and timeline is not None and timeline.total_ns >= 0
-
-
 def first_reply(right: Samples, rate: int, end: int) -> int | None:
     """Index of the first audible sample of the reply to speech that ends at `end`."""
     if onset(right[max(0, end - int(ALREADY_S * rate)) : end], rate) is not None:
@@ -180,7 +94,3 @@ def stereo(path: Path) -> tuple[Samples, Samples, int]:
     except (OSError, EOFError, wave.Error, ValueError) as error:
         raise BadInput(f"{path}: cannot be read: {error}") from None
     return data[:, 0].astype(np.int16), data[:, 1].astype(np.int16), rate
-
-
-def _ns(index: int, rate: int) -> int:
-    return index * NS_PER_S // rate

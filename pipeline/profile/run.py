@@ -16,7 +16,7 @@ from pipeline.errors import BadInput
 from pipeline.measure import corpus, perfetto, summary
 from pipeline.measure.corpus import Corpus, Item, gather
 from pipeline.measure.noise import Noise
-from pipeline.measure.plan import Executor, Job, Load, Variant, order, variants
+from pipeline.measure.plan import Executor, Load, Variant, jobs, variants
 from pipeline.measure.record import RECORDS, Record
 from pipeline.measure.run import Made, Run, new_folder, write_figures
 from pipeline.measure.summary import COLUMNS, ProfileSummary, row
@@ -162,11 +162,7 @@ class Profile(Run[Record]):
         }
         super().__init__(folder, header, console, as_json=options.json)
         self._executor = executor
-        trials = order(len(tested), len(recordings.items), options.repeat, options.seed)
-        self._jobs = [
-            Job(number, tested[t.variant], recordings.items[t.item], t.repeat)
-            for number, t in enumerate(trials)
-        ]
+        self._jobs = jobs(tested, recordings.items, options.repeat, options.seed)
 
     @property
     def total(self) -> int:

@@ -18,10 +18,10 @@ from support import comparison_samples as samples
 from support.report_page import HOSTILE, Elements, content, sounds
 
 from pipeline.compare import cost, report
-from pipeline.compare.record import Check, Conversation, MeasuredCall, Turn
+from pipeline.compare.record import Conversation
 from pipeline.compare.scoring import words
 from pipeline.compare.summary import summarise
-from pipeline.measure.record import Record
+from pipeline.measure.record import Check, MeasuredCall, Record, Turn
 from pipeline.speech_to_speech.brief import STAMP
 
 TABLE = cost.prices()

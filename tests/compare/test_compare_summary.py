@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from support import comparison_samples as made
 
 from pipeline.compare.cost import prices
-from pipeline.compare.record import Check, Conversation, Turn, simulations, titled
+from pipeline.compare.record import Conversation, simulations, titled
 from pipeline.compare.scoring import tool_ok, turn_ok
 from pipeline.compare.summary import COLUMNS, summarise, write
 from pipeline.errors import StageError
 from pipeline.measure import summary as profile
+from pipeline.measure.record import Check, Turn
 from pipeline.trace import DIRECT_PARTS, PARTS
 
 STAMPED = f"{made.SIMULATED} [SIMULATED]"

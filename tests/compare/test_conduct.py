@@ -13,8 +13,9 @@ from support.noise import LEAD_S, SPEECH_S, TAIL_S, utterance
 from pipeline.audio.files import WavWriter, read_audio
 from pipeline.clock import NS_PER_MS
 from pipeline.compare.conduct import hold
-from pipeline.compare.record import Conversation, Turn
+from pipeline.compare.record import Conversation
 from pipeline.compare.scenario import Canned, CannedTool, Scenario, Step
+from pipeline.measure.record import Turn
 from pipeline.turns.speech_end import UNMEASURABLE
 
 pytestmark = pytest.mark.alone

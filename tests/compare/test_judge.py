@@ -14,11 +14,11 @@ from rich.console import Console
 from servers import llm_server as server
 
 from pipeline.compare.judge import PROMPT, answer, judge, server_of
-from pipeline.compare.record import Check, Conversation, Turn
+from pipeline.compare.record import Conversation
 from pipeline.compare.scenario import Expect, Scenario, Step
 from pipeline.config import Settings
 from pipeline.errors import BadInput
-from pipeline.measure.record import Record, Status
+from pipeline.measure.record import Check, Record, Status, Turn
 
 ASKED = "Does it speak like a pirate?"
 

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.compare.record import Check, MeasuredCall, Turn
 from pipeline.compare.scenario import Expect, Scenario, Step, Wanted
 from pipeline.compare.scoring import (
     check,
@@ -23,7 +22,7 @@ from pipeline.compare.scoring import (
     word_errors,
     words,
 )
-from pipeline.measure.record import Record
+from pipeline.measure.record import Check, MeasuredCall, Record, Turn
 
 UNITS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen
     fifteen sixteen seventeen eighteen nineteen"""

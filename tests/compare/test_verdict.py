@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from support import comparison_samples as made
 
 from pipeline.compare.cost import prices
-from pipeline.compare.record import Conversation, Turn
+from pipeline.compare.record import Conversation
 from pipeline.compare.summary import summarise
 from pipeline.compare.verdict import verdict
+from pipeline.measure.record import Turn
 from pipeline.turns.speech_end import UNMEASURABLE
 
 TABLE = prices()

@@ -26,8 +26,7 @@ from support.cli_child import (
 from support.noise import utterance
 
 from pipeline.clock import NS_PER_MS
-from pipeline.compare.record import Conversation
-from pipeline.compare.store import CONVERSATIONS
+from pipeline.compare.record import CONVERSATIONS, Conversation
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 QUESTIONS = sorted(CORPUS.glob("*.flac"))[:3]

@@ -25,8 +25,9 @@ from support.ray_bench import Bench, of, read
 
 from pipeline.config import Settings
 from pipeline.errors import BadInput, StageError
+from pipeline.measure import plan
 from pipeline.measure.corpus import Item
-from pipeline.measure.plan import Job, Variant, order
+from pipeline.measure.plan import TurnJob, Variant
 from pipeline.measure.ray import RETRIES, RayExecutor
 from pipeline.measure.record import Record
 from pipeline.measure.run import Made
@@ -73,7 +74,7 @@ def profile(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def jobs(folder: Path, *names: str, items: int = 2, repeats: int = 2) -> list[Job]:
+def jobs(folder: Path, *names: str, items: int = 2, repeats: int = 2) -> list[TurnJob]:
     """All turns of variants of these names, in the order of a run."""
     tested = [Variant(name, Settings(), {}) for name in names]
     sounds = []
@@ -81,11 +82,10 @@ def jobs(folder: Path, *names: str, items: int = 2, repeats: int = 2) -> list[Jo
         path = folder / f"{number}.wav"
         path.write_bytes(f"sound {number}".encode())
         sounds.append(Item(path, path.name))
-    trials = order(len(tested), items, repeats, seed=1)
-    return [Job(n, tested[t.variant], sounds[t.item], t.repeat) for n, t in enumerate(trials)]
+    return plan.jobs(tested, sounds, repeats, seed=1)
 
 
-def executor(head: Any, todo: Sequence[Job], folder: Path, **more: Any) -> RayExecutor:
+def executor(head: Any, todo: Sequence[TurnJob], folder: Path, **more: Any) -> RayExecutor:
     tested = list({job.variant.name: job.variant for job in todo}.values())
     maker = functools.partial(Bench, folder=folder)
     return RayExecutor(tested, maker, head.address, **more)
@@ -106,7 +106,7 @@ async def collect(
     return made, None
 
 
-def whole(made: Sequence[Made[Record]], todo: Sequence[Job], folder: Path) -> None:
+def whole(made: Sequence[Made[Record]], todo: Sequence[TurnJob], folder: Path) -> None:
     """Every turn is there, once, with its names, its trace and its WAV."""
     assert Counter(one.result.order for one in made) == Counter(job.order for job in todo)
     by_order = {job.order: job for job in todo}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pipeline import config
 from pipeline.config import Settings
 from pipeline.errors import BadInput
-from pipeline.measure.plan import order, variants
+from pipeline.measure.plan import jobs, variants
 
 SMALL = st.integers(1, 5)
 
@@ -94,7 +94,7 @@ def test_what_cannot_be_varied_is_refused(modes: str | None, vary: list[str], sa
 def test_every_variant_hears_every_recording_as_often(
     n: int, items: int, repeats: int, seed: int
 ) -> None:
-    trials = order(n, items, repeats, seed)
+    trials = jobs(range(n), range(items), repeats, seed)
     warm, counted = trials[:n], trials[n:]
     assert [(trial.variant, trial.repeat) for trial in warm] == [(v, 0) for v in range(n)]
     assert Counter((t.variant, t.item, t.repeat) for t in counted) == Counter(
@@ -106,7 +106,7 @@ def test_every_variant_hears_every_recording_as_often(
 def test_variants_follow_each_other_recording_by_recording(
     n: int, items: int, repeats: int, seed: int
 ) -> None:
-    counted = order(n, items, repeats, seed)[n:]
+    counted = jobs(range(n), range(items), repeats, seed)[n:]
     blocks = [[*block] for _, block in groupby(counted, lambda t: (t.repeat, t.item))]
     assert len(blocks) == items * repeats
     for block in blocks:
@@ -116,11 +116,13 @@ def test_variants_follow_each_other_recording_by_recording(
 
 @given(SMALL, SMALL, SMALL, st.integers())
 def test_a_seed_is_an_order(n: int, items: int, repeats: int, seed: int) -> None:
-    assert order(n, items, repeats, seed) == order(n, items, repeats, seed)
+    assert jobs(range(n), range(items), repeats, seed) == jobs(
+        range(n), range(items), repeats, seed
+    )
 
 
 def test_other_seeds_are_other_orders_and_no_variant_is_always_first() -> None:
-    orders = [order(3, 10, 5, seed) for seed in (1, 2)]
+    orders = [jobs(range(3), range(10), 5, seed) for seed in (1, 2)]
     assert orders[0] != orders[1]
     firsts = Counter(trial.variant for trial in orders[0][3::3])
     assert len(firsts) == 3

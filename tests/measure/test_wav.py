@@ -8,7 +8,8 @@ import pytest
 from pipeline.audio.files import WavWriter
 from pipeline.errors import BadInput
 from pipeline.events import Samples
-from pipeline.measure.wav import begin_of, contradicted, listen, stereo
+from pipeline.measure.instrument import contradicted
+from pipeline.measure.wav import begin_of, first_reply, stereo, true_end
 
 RATE = 22_050
 MS = 1_000_000
@@ -24,10 +25,7 @@ def tone(*spans: tuple[float, float], seconds: float = 4.0, rate: int = RATE) ->
     return samples
 
 
-def record(folder: Path, user: Samples, reply: Samples) -> Path:
-    with WavWriter(folder / "both.wav", RATE, 2) as wav:
-        wav.write(np.column_stack([user, reply]))
-    return folder / "both.wav"
+SAID = tone((0.7, 1.7))
 
 
 @pytest.fixture
@@ -38,60 +36,63 @@ def recording(tmp_path: Path) -> Path:
     return tmp_path / "said.wav"
 
 
-def test_the_times_are_found_in_the_sound(tmp_path: Path, recording: Path) -> None:
-    wav = record(tmp_path, tone((0.7, 1.7)), tone((2.3, 3.5)))
-    heard = listen(wav, recording, None)
-    assert heard is not None
-    # A tone that is cut off ends more abruptly than any voice.
-    assert heard.end_ns == pytest.approx(1700 * MS, abs=60 * MS)
-    assert heard.measurable
-    assert heard.reply_ns == pytest.approx(2300 * MS, abs=MS)
-
-
-def test_a_label_counts_from_the_beginning_of_the_recording(
-    tmp_path: Path, recording: Path
-) -> None:
-    # Played 0.2 s after the WAV begins; the label is 0.1 s before the sound ends.
-    heard = listen(record(tmp_path, tone((0.7, 1.7)), tone((2.3, 3.5))), recording, 1.4)
-    assert heard is not None
-    assert heard.end_ns == pytest.approx(1600 * MS, abs=MS)
-
-
 def hiss(level: float) -> Samples:
     made = np.random.default_rng(1).standard_normal(int(4.0 * RATE)) * level
     return made.astype(np.int16)
 
 
-def test_noise_from_15_db_down_does_not_move_it(tmp_path: Path, recording: Path) -> None:
-    quiet = listen(record(tmp_path, tone((0.7, 1.7)), tone((2.3, 3.5))), recording, None)
-    noisy = record(tmp_path, tone((0.7, 1.7)) + hiss(900), tone((2.3, 3.5)))
-    heard = listen(noisy, recording, None)
-    assert heard is not None
-    assert quiet is not None
-    assert heard.measurable
-    assert heard.end_ns == pytest.approx(quiet.end_ns, abs=20 * MS)
-    assert heard.snr_db == pytest.approx(17, abs=3)
+def test_the_end_is_found_in_the_sound_and_noise_15_db_down_does_not_move_it(
+    recording: Path,
+) -> None:
+    found, quiet = true_end(SAID, RATE, recording, None)
+    assert found is not None
+    assert found.measurable
+    # A tone that is cut off ends more abruptly than any voice.
+    assert quiet / RATE == pytest.approx(1.7, abs=0.06)
+    found, noisy = true_end(SAID + hiss(900), RATE, recording, None)
+    assert found is not None
+    assert found.measurable
+    assert noisy / RATE == pytest.approx(quiet / RATE, abs=0.02)
+    assert found.snr_db == pytest.approx(17, abs=3)
 
 
-def test_what_noise_hides_only_a_label_tells(tmp_path: Path) -> None:
-    user = tone((0.7, 1.7)) + hiss(3000)
-    with WavWriter(tmp_path / "said.wav", 16_000) as wav:
-        wav.write(user[:: RATE // 16_000][: 2 * RATE])
-    wav = record(tmp_path, user, tone((2.3, 3.5)))
-    unknown = listen(wav, tmp_path / "said.wav", None)
-    assert unknown is not None
-    assert not unknown.measurable
-    known = listen(wav, tmp_path / "said.wav", 1.7)
-    assert known is not None
-    assert known.measurable
+def test_a_label_counts_from_the_beginning_of_the_recording(recording: Path) -> None:
+    # Played 0.2 s after the WAV begins; the label is 0.1 s before the sound ends.
+    assert true_end(SAID, RATE, recording, 1.4)[1] / RATE == pytest.approx(1.6, abs=0.001)
 
 
-def test_a_recording_is_found_in_what_was_played_of_it(tmp_path: Path, recording: Path) -> None:
-    left = tone((0.7, 1.7)) + hiss(900)
+def test_noise_can_hide_the_end(recording: Path) -> None:
+    found, _ = true_end(SAID + hiss(3000), RATE, recording, None)
+    assert found is not None
+    assert not found.measurable
+
+
+def test_silence_has_no_end(recording: Path) -> None:
+    assert true_end(tone(), RATE, recording, 1.4) == (None, len(tone()))
+
+
+def test_a_recording_is_found_in_what_was_played_of_it(recording: Path) -> None:
+    left = SAID + hiss(900)
     assert begin_of(recording, left, RATE) / RATE == pytest.approx(0.2, abs=0.002)
     # The first frames may be missing.
     assert begin_of(recording, left[int(0.3 * RATE) :], RATE) / RATE == pytest.approx(
         -0.1, abs=0.002
+    )
+
+
+@pytest.mark.parametrize(
+    ("reply", "begins"),
+    [
+        ([(2.3, 3.5)], 2.3),
+        ([(0.9, 1.2), (2.3, 3.5)], 2.3),  # half a sentence was answered, and then the whole
+        ([(1.2, 3.5)], 1.2),  # it began before the user had finished
+        ([], None),
+    ],
+)
+def test_where_a_reply_begins(reply: list[tuple[float, float]], begins: float | None) -> None:
+    first = first_reply(tone(*reply), RATE, int(1.7 * RATE))
+    assert (
+        first is None if begins is None else first == pytest.approx(begins * RATE, abs=RATE / 1e3)
     )
 
 
@@ -101,29 +102,6 @@ def test_a_latency_below_zero_is_no_number_if_the_trace_says_otherwise() -> None
     assert not contradicted(400 * MS, marks)
     assert not contradicted(-100 * MS, marks | {"heard.first": -90 * MS})
     assert not contradicted(-100 * MS, {})
-
-
-def test_a_reply_to_half_a_sentence_is_not_the_reply(tmp_path: Path, recording: Path) -> None:
-    heard = listen(
-        record(tmp_path, tone((0.7, 1.7)), tone((0.9, 1.2), (2.3, 3.5))), recording, None
-    )
-    assert heard is not None
-    assert heard.reply_ns == pytest.approx(2300 * MS, abs=MS)
-
-
-def test_a_reply_that_begins_too_early_has_a_negative_latency(
-    tmp_path: Path, recording: Path
-) -> None:
-    heard = listen(record(tmp_path, tone((0.7, 1.7)), tone((1.2, 3.5))), recording, None)
-    assert heard is not None
-    assert heard.reply_ns == pytest.approx(1200 * MS, abs=MS)
-
-
-def test_without_a_reply_there_is_none(tmp_path: Path, recording: Path) -> None:
-    heard = listen(record(tmp_path, tone((0.7, 1.7)), tone()), recording, None)
-    assert heard is not None
-    assert heard.reply_ns is None
-    assert listen(record(tmp_path, tone(), tone()), recording, None) is None
 
 
 def test_what_is_no_stereo_wav_is_refused(tmp_path: Path, recording: Path) -> None:

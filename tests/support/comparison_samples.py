@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.audio.files import WavWriter
-from pipeline.compare.instrument import FIGURES
-from pipeline.compare.record import Check, Conversation, MeasuredCall, Turn
+from pipeline.compare.record import Conversation
 from pipeline.compare.scenario import Canned, CannedTool, Expect, Scenario, Step, Wanted
-from pipeline.measure.record import Record, Span, Status
+from pipeline.measure.instrument import FIGURES
+from pipeline.measure.record import Check, MeasuredCall, Record, Span, Status, Turn
 from support import samples
 
 MS = 1_000_000

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from pipeline.audio.audible import ending, onset
 from pipeline.audio.virtual import Playing
 from pipeline.clock import NS_PER_MS, NS_PER_S
-from pipeline.compare.cues import Asked, Observed, Said
-from pipeline.compare.record import MeasuredCall, Turn
 from pipeline.events import Samples
-from pipeline.measure.record import Record, Span, Status, lanes, wasted
-from pipeline.measure.recording import MemoryTrace
-from pipeline.measure.wav import first_reply, measurable, true_end
-from pipeline.trace import MarkLine
-from pipeline.turns.speech_end import SpeechEnd
+from pipeline.measure.cues import Said
+from pipeline.measure.record import MeasuredCall, Record, Span, Status, Turn, lanes, wasted
+from pipeline.measure.recording import MemoryTrace, NotedCall, NotedSession, NotedTurn
+from pipeline.measure.wav import first_reply, true_end
+from pipeline.trace import MarkLine, Timeline
+from pipeline.turns.speech_end import UNMEASURABLE, SpeechEnd
 
 FIGURES: Mapping[str, tuple[str, str, str]] = {
     "endpointing": (
@@ -55,8 +54,17 @@ FIGURES: Mapping[str, tuple[str, str, str]] = {
 """Figures beside the latency, by name: from which mark, to which, and what it is, for a reader.
 Published figures are mostly of these kinds, and so leave out parts of what a user waits for."""
 
+QUIET_DBFS = -55.0
+"""Speech this quiet may be lost on the detectors: their gate is made for telephones."""
+
 SETTLED_S = 0.1
 """A reply that is cut short may fade this long and still be the earlier one (s)."""
+
+
+CONTRADICTED = (
+    "by the WAV the reply began before the speech ended, by the trace after it; "
+    "correct end_of_speech_s"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +119,7 @@ def measure(
     said: Said,
     window: Window,
     tracks: Tracks,
-    session: Observed,
+    session: NotedSession,
     tape: MemoryTrace,
 ) -> Turn:
     """One turn, from everything that is known of it.
@@ -125,16 +133,21 @@ def measure(
         tape: The marks.
     """
     replied = [turn for turn in said.turns if "heard.first" in tape.marks(turn)]
-    turn = (replied or said.turns or [0])[-1]
+    open_turns = [turn for turn in said.turns if session.turn(turn).status != "skipped"]
+    turn = (replied or open_turns or said.turns or [0])[-1]
+    noted = session.turn(turn)
     traced = tape.marks(turn)
     marks = dict(traced)
     end_ns = tracks.time(window.over)
     direct = "model.start" in marks or "model.first_audio" in marks
+    # Who wrote the label knows better than the detector: the parts count from there.
     labelled = said.step.end_of_speech_s is not None
     if direct or labelled or "speech.end" not in marks:
         marks["speech.end"] = end_ns
     until_ns = tracks.time(window.end)
     status, reason = _status(said, turn, marks, session, until_ns)
+    if status == "no reply" and window.found is not None and window.found.level_dbfs < QUIET_DBFS:
+        reason += f"; its level is {window.found.level_dbfs:.0f} dBFS: record it louder"
     own = _own_sound(said, window, tracks, tape)
     earlier_end = _earlier_reply(window, tracks, own, said)
     first = _first(window, tracks, own)
@@ -142,7 +155,7 @@ def measure(
     if status == "ok":
         known = labelled or (window.found is not None and window.found.measurable)
         status, reason = measurable(latency_ns, known, traced, len(replied))
-    answering = _answering(turn, window, tracks, session, first) if status == "ok" else None
+    answering = _answering(noted, window, tracks, first) if status == "ok" else None
     record = Record(
         variant="",
         file="",
@@ -155,17 +168,15 @@ def measure(
         end_of_speech="label" if labelled else "detector",
         spans=_spans(tape.lines, turn, marks, until_ns, session),
         wav_start_ns=tracks.start_ns,
-        transcript=" ".join(session.said[t] for t in said.turns if session.said.get(t)),
+        transcript=" ".join(heard for t in said.turns if (heard := session.turn(t).said)),
         expected=said.step.said,
-        reply=session.interrupted.get(turn, session.answered.get(turn, "")),
-        underrun_ns=sum(
-            end - begin
-            for reply in session.order.get(turn, [])
-            for begin, end in session.gaps.get(reply, [])
-        ),
+        reply=noted.answered if noted.heard is None else noted.heard,
+        underrun_ns=sum(end - begin for reply in noted.replies for begin, end in reply.gaps),
         wasted=wasted([line for line in tape.lines if line["turn"] in said.turns]),
+        hold_ms=_hold_ms(tape.lines, turn),
         level_dbfs=None if window.found is None else window.found.level_dbfs,
-        snr_db=None if window.found is None else window.found.snr_db,
+        # Where nobody spoke there is only noise.
+        snr_db=None if window.found is None or not said.turns else window.found.snr_db,
     )
     return Turn(
         record,
@@ -181,19 +192,57 @@ def measure(
 
 
 def _status(
-    said: Said, turn: int, marks: Mapping[str, int], session: Observed, until_ns: int
+    said: Said, turn: int, marks: Mapping[str, int], session: NotedSession, until_ns: int
 ) -> tuple[Status, str]:
-    failures = [session.failures[t] for t in said.turns if t in session.failures]
-    reason = failures[-1] if failures else said.failed
+    """How an utterance was answered, in `turn` if at all; and why not."""
     # What is heard only once the user has lost patience and gone on is no reply in time.
-    if "heard.first" in marks and not (said.late and marks["heard.first"] >= until_ns):
+    heard = "heard.first" in marks and not (said.late and marks["heard.first"] >= until_ns)
+    # Of a turn before the one that was answered, nobody heard that it failed.
+    counted = [session.turn(t) for t in said.turns if t >= turn or not heard]
+    failures = [one.failed for one in counted if one.failed]
+    if reason := failures[-1] if failures else said.failed:
         # A reply that broke off was heard, and is no whole answer.
-        return ("failed", reason) if reason else ("ok", "")
-    if reason:
         return "failed", reason
+    if heard:
+        return "ok", ""
     if said.late:
         return "timeout", f"no reply within {said.step.patience_s:g} s"
-    return session.silent(turn)
+    if not turn:
+        return "no reply", "no speech was heard in it"
+    if session.turn(turn).status == "skipped":
+        return "no reply", "no words were understood"
+    return "no reply", "the reply had no sound"
+
+
+def measurable(
+    latency_ns: int | None, known: bool, marks: Mapping[str, int], replies: int
+) -> tuple[Status, str]:
+    """Whether a reply that the trace tells of can be timed in the WAV; and why not, or a remark.
+
+    Args:
+        latency_ns: From the end of speech to the reply, by the WAV; None: the WAV has no reply.
+        known: Whether the end of speech is known.
+        marks: Of the turn, as traced.
+        replies: How many were heard.
+    """
+    if latency_ns is None:
+        return "failed", "the trace tells of a reply that is not in the WAV"
+    if not known:
+        return "unmeasurable", UNMEASURABLE
+    if contradicted(latency_ns, marks):
+        return "unmeasurable", CONTRADICTED
+    return "ok", f"answered {replies} times: pauses were taken for the end" if replies > 1 else ""
+
+
+def contradicted(latency_ns: int, marks: Mapping[str, int]) -> bool:
+    """Whether a reply is before the end of speech by the WAV, and after it by the trace."""
+    timeline = Timeline.from_marks(marks)
+    return latency_ns < 0 and timeline is not None and timeline.total_ns >= 0
+
+
+def _hold_ms(lines: Sequence[MarkLine], turn: int) -> float | None:
+    found = [line for line in lines if line["turn"] == turn and line["mark"] == "committed"]
+    return found[-1].get("hold_ms") if found else None
 
 
 def _end_of_speech(
@@ -256,22 +305,18 @@ def _silence(window: Window, tracks: Tracks, earlier_end: int | None, said: Said
     return (earlier_end - window.begin - voiced) * NS_PER_S // tracks.rate
 
 
-def _answering(
-    turn: int, window: Window, tracks: Tracks, session: Observed, first: int | None
-) -> int | None:
+def _answering(noted: NotedTurn, window: Window, tracks: Tracks, first: int | None) -> int | None:
     """Index of the first audible sample that is no filler; None if there was none in time."""
-    filler = session.fillers.get(turn)
-    if filler is None:
+    if noted.filler is None:
         return first
-    replies = session.order.get(turn, [])
-    later = replies[replies.index(filler.reply_id) :]
-    for reply_id in later:
-        gone = filler.samples if reply_id == filler.reply_id else 0
-        for t_ns, samples in session.positions.get(reply_id, []):
+    filler, bridged = noted.filler
+    for reply in noted.replies[noted.replies.index(filler) :]:
+        gone = bridged if reply is filler else 0
+        for t_ns, samples in reply.positions:
             if samples <= gone:
                 continue
             # Positions are told once a block; the block before it may hold the first sample.
-            begin = tracks.index(t_ns - (samples - gone) * NS_PER_S // session.rates[reply_id])
+            begin = tracks.index(t_ns - (samples - gone) * NS_PER_S // reply.rate)
             found = onset(tracks.reply[begin:], tracks.rate)
             return None if found is None else begin + found
     return None
@@ -287,7 +332,7 @@ def _figures(marks: Mapping[str, int], direct: bool) -> dict[str, float]:
     }
 
 
-def _call(call: Asked, end_ns: int) -> MeasuredCall:
+def _call(call: NotedCall, end_ns: int) -> MeasuredCall:
     answered = None if call.answered_ns is None else call.answered_ns - end_ns
     return MeasuredCall(
         call.name,
@@ -300,7 +345,11 @@ def _call(call: Asked, end_ns: int) -> MeasuredCall:
 
 
 def _spans(
-    lines: Sequence[MarkLine], turn: int, marks: Mapping[str, int], until_ns: int, session: Observed
+    lines: Sequence[MarkLine],
+    turn: int,
+    marks: Mapping[str, int],
+    until_ns: int,
+    session: NotedSession,
 ) -> tuple[Span, ...]:
     """The lanes of a turn: a cascade's stages, or a model in between; tools in either."""
     end = {"turn": turn, "generation": 1, "mark": "speech.end", "t_ns": marks["speech.end"]}
@@ -315,6 +364,6 @@ def _spans(
         if call.turn == turn:
             over_ns = until_ns if call.answered_ns is None else call.answered_ns
             spans.append(Span("tools", call.name, call.asked_ns, max(call.asked_ns, over_ns)))
-    for reply in session.order.get(turn, []):
-        spans += [Span("gap", "gap", begin, end) for begin, end in session.gaps.get(reply, [])]
+    for reply in session.turn(turn).replies:
+        spans += [Span("gap", "gap", begin, end) for begin, end in reply.gaps]
     return tuple(sorted(spans, key=lambda span: span.start_ns))

@@ -12,7 +12,7 @@ from support import comparison_samples as made
 from support.comparison_samples import SIMULATED, comparison, header
 
 from pipeline.compare.cost import prices
-from pipeline.compare.store import ASKED, CONVERSATIONS, asked_of, resumed
+from pipeline.compare.record import ASKED, CONVERSATIONS, asked_of, resumed
 from pipeline.compare.summary import summarise
 from pipeline.errors import BadInput
 from pipeline.measure.run import TRACE, Journal, Made

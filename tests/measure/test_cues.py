@@ -8,8 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.clock import NS_PER_S
-from pipeline.compare.cues import LAST_PAUSE_S, LONGEST_S, Cues
-from pipeline.compare.scenario import Step
 from pipeline.events import (
     Event,
     Failure,
@@ -20,12 +18,13 @@ from pipeline.events import (
     ToolCancelled,
     Usage,
 )
+from pipeline.measure.cues import LAST_PAUSE_S, LONGEST_S, Cues, Limits, Utterance
 
 S = NS_PER_S
 
 
-def step(**more: object) -> Step:
-    return Step("words", Path("a.wav"), end_of_speech_s=1.0, seconds=1.5, **more)  # type: ignore[arg-type]
+def step(**more: object) -> Utterance:
+    return Utterance("words", Path("a.wav"), end_of_speech_s=1.0, seconds=1.5, **more)  # type: ignore[arg-type]
 
 
 def at(seconds: float) -> int:
@@ -154,8 +153,34 @@ def test_patience_is_for_silence_and_a_reply_that_never_ends_is_left() -> None:
     assert cues.said[0].late
 
 
+def test_a_reply_may_begin_in_the_silence_at_the_end_of_a_recording() -> None:
+    cues = Cues([step()], 0, Limits(listen_s=1))
+    cues.event(SpeechStarted(1), at(0.3))
+    cues.begins(0)
+    cues.heard(at(0.9), 1)  # before the user has finished it answers something else
+    cues.heard(at(1.2), 1)
+    looked(cues, (2.3, False, "wait"))
+    cues.over(0, at(1.5))
+    looked(cues, (2.1, False, "wait"), (2.2, False, "end"))
+
+
+def test_who_answers_soon_or_never_is_not_waited_for() -> None:
+    cues = Cues([step(patience_s=10)], 0, Limits(settled_s=0.8))
+    cues.over(0, at(1.5))
+    looked(cues, (2.2, True, "wait"), (2.4, False, "wait"), (2.4, True, "end"))
+    assert not cues.said[0].late
+
+
+def test_a_limit_counts_from_the_end_of_the_recording_whatever_happens() -> None:
+    cues = Cues([step(patience_s=2)], 0, Limits(longest_s=0))
+    said(cues, 1, 0)
+    cues.event(ToolCall(1, "c", "report", "{}"), at(3.0))
+    looked(cues, (3.4, False, "wait"), (3.5, False, "end"))
+    assert cues.said[0].late
+
+
 def test_enough_of_the_last_reply_and_not_of_an_earlier_one() -> None:
-    cues = Cues([step(), step(interrupt_s=1.0)], 0, listen_s=4)
+    cues = Cues([step(), step(interrupt_s=1.0)], 0, Limits(listen_s=4))
     said(cues, 1, 0)
     cues.heard(at(2.0), 1)
     cues.next(at(3.0))
@@ -166,16 +191,16 @@ def test_enough_of_the_last_reply_and_not_of_an_earlier_one() -> None:
     looked(cues, (13.4, False, "wait"), (13.5, False, "end"))
 
 
-def test_a_failure_is_of_the_utterance_that_it_is_about() -> None:
+def test_a_failure_of_no_turn_is_of_the_utterance_that_is_being_answered() -> None:
     cues = Cues([step(), step(interrupt_s=1.0)], 0)
     said(cues, 1, 0)
     cues.heard(at(2.0))
     cues.next(at(3.0))
     cues.event(SpeechStarted(2), at(3.3))
     cues.event(Failure(1, "direct", "broke off", False), at(3.4))
-    assert [one.failed for one in cues.said] == ["direct: broke off", ""]
+    assert [one.failed for one in cues.said] == ["", ""]  # the turn is known, and has it
     cues.event(Failure(0, "direct", "gone", True), at(3.5))
-    assert cues.said[1].failed == "direct: gone"
+    assert [one.failed for one in cues.said] == ["", "direct: gone"]
 
 
 EVENTS = st.one_of(

@@ -1,0 +1,203 @@
+"""Moves sound and events between a session and the ends of the line.
+
+The driver moves frames from the microphone to the session and from the session to the speaker,
+tells the session what was heard, and shows and traces what happens. It knows only the `Session`
+protocol's events; the conversation itself is kept by the session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from pipeline.audio.line import Line
+from pipeline.errors import StageError, first_of
+from pipeline.events import (
+    Failure,
+    ReplyAudio,
+    ReplyDone,
+    ReplyDucked,
+    ReplyInterrupted,
+    ReplySwelled,
+    SpeechStarted,
+    SpeechStopped,
+    Usage,
+    to_json,
+)
+from pipeline.session import Session
+from pipeline.terminal import Shown
+from pipeline.trace import Timeline, Trace
+
+Over = Callable[[int, Mapping[str, int], Usage | None], None]
+"""Is told that a turn is over: its number, its marks (ns), and what its reply cost, if known."""
+
+PLAYING = ("playout.first", "heard.first", "playout.last", "heard.last")
+"""The marks that the driver gives a turn."""
+
+COMFORT_NS = 500_000_000
+"""With this much of a reply still to be heard nobody waits for the stages that make the rest."""
+
+
+@dataclass(slots=True)
+class _Playing:
+    """The reply that is being heard."""
+
+    turn: int
+    id: str
+    marked: set[str] = field(default_factory=set)
+
+
+class Driver:
+    """Moves sound and events between a session and the ends of the line."""
+
+    def __init__(
+        self,
+        session: Session,
+        ends: Line,
+        trace: Trace,
+        display: Shown | None = None,
+        *,
+        as_json: bool = False,
+        over: Over | None = None,
+    ) -> None:
+        """Prepare; `run` does the work.
+
+        Args:
+            session: Who is talked to.
+            ends: Where sound comes from and goes to.
+            trace: Takes the marks of the playing; the session gives it all others.
+            display: What the person sees, if there is one.
+            as_json: Print every event on stdout.
+            over: Is told of every turn that is over, if anybody wants to know.
+        """
+        self.failed = False
+        self._session = session
+        self._ends = ends
+        self._display = display or Shown()
+        self._trace = trace
+        self._as_json = as_json
+        self._tell_over = over
+        self._usage: dict[int, Usage] = {}
+        self._turns = 0
+        self._open: set[int] = set()
+        self._helpers: set[asyncio.Task[None]] = set()
+        self._thinking: set[int] = set()
+        self._playing: _Playing | None = None
+        self._tasks = asyncio.TaskGroup()
+
+    async def run(self) -> None:
+        """Talk until the input is over, or for ever with a microphone.
+
+        Raises:
+            StageError: A device is gone, or a stage failed for good.
+        """
+        try:
+            async with self._session, self._tasks:
+                self._helpers = {
+                    self._tasks.create_task(self._follow()),
+                    self._tasks.create_task(self._ends.watch()),
+                }
+                self._display.state("listening")
+                await self._listen()
+                for task in self._helpers:
+                    task.cancel()
+        except BaseExceptionGroup as group:
+            raise first_of(group) from None
+
+    def busy(self) -> bool:
+        """Whether a stage computes that somebody may soon wait for."""
+        return bool(self._thinking) and self._ends.playout.pending_ns < COMFORT_NS
+
+    async def _listen(self) -> None:
+        """Microphone → session, until the recordings are over and answered."""
+        async with contextlib.aclosing(self._ends.frames()) as frames:
+            async for frame in frames:
+                await self._session.send(frame)
+                quiet = not self._open and self._playing is None
+                if not self._ends.go_on(quiet, self._turns):
+                    return
+
+    async def _follow(self) -> None:
+        """Session → speaker, screen and stdout."""
+        playout = self._ends.playout
+        async for event in self._session.events():
+            if self._as_json and not isinstance(event, ReplyAudio):
+                print(json.dumps(to_json(event)), flush=True)
+            self._display.event(event)
+            match event:
+                case SpeechStarted():
+                    self._turns += 1
+                    self._open.add(event.turn)
+                case SpeechStopped():
+                    self._thinking.add(event.turn)
+                case ReplyAudio():
+                    if self._playing is None or self._playing.id != event.id:
+                        self._playing = self._begin(event)
+                    playout.write(event.id, event.frame.samples, event.frame.rate)
+                case ReplyDucked():
+                    playout.duck()
+                case ReplySwelled():
+                    playout.swell()
+                case ReplyInterrupted():
+                    playout.stop()
+                    await self._session.heard(event.id, playout.position(event.id))
+                case Usage():
+                    self._usage[event.turn] = event
+                case ReplyDone():
+                    self._thinking.discard(event.turn)
+                    self._open.discard(event.turn)
+                    playout.finish(event.id)
+                    if playout.played(event.id) is None:
+                        self._over(event.turn)
+                        if event.status != "interrupted":
+                            self._display.heard(None)
+                case Failure():
+                    self.failed = True
+                    if event.fatal:
+                        self._over(event.turn)
+                        raise StageError(event.stage, event.message, fatal=True)
+
+    def _begin(self, event: ReplyAudio) -> _Playing:
+        """A reply has sound. A turn's marks are its first reply's: a later one is a late answer."""
+        late = "playout.first" in self._trace.marks(event.turn)
+        playing = _Playing(event.turn, event.id, set(PLAYING) if late else set())
+        task = self._tasks.create_task(self._report_on(playing))
+        self._helpers.add(task)
+        task.add_done_callback(self._helpers.discard)
+        return playing
+
+    async def _report_on(self, playing: _Playing) -> None:
+        """Tell session, screen and trace what is heard, with every block that the device takes."""
+        while True:
+            await self._ends.playout.moved()
+            played = self._ends.playout.played(playing.id)
+            if played is None:
+                continue
+            await self._session.heard(playing.id, played.position)
+            self._display.playing(played.position / played.rate)
+            self._mark(playing, "playout.first", played.first_ns)
+            self._mark(playing, "heard.first", played.audible_ns)
+            if played.done:
+                break
+        self._mark(playing, "playout.last", played.last_ns)
+        self._mark(playing, "heard.last", played.last_audible_ns)
+        if self._playing is playing:
+            self._playing = None
+        if not played.stopped:
+            self._display.heard(Timeline.from_marks(self._trace.marks(playing.turn)))
+        self._display.profile(self._trace.marks(playing.turn))
+        self._over(playing.turn)
+
+    def _over(self, turn: int) -> None:
+        """Nothing more happens in a turn."""
+        usage = self._usage.pop(turn, None)
+        if self._tell_over is not None:
+            self._tell_over(turn, self._trace.marks(turn), usage)
+
+    def _mark(self, playing: _Playing, name: str, t_ns: int | None) -> None:
+        if t_ns is not None and name not in playing.marked:
+            playing.marked.add(name)
+            self._trace.mark(playing.turn, name, t_ns)

@@ -1,0 +1,216 @@
+"""Holds a conversation with a session in real time, so that it can be measured.
+
+Recordings are played when the cues say so; both sides are recorded on one clock; what the session
+tells, and when, is noted. Nothing else is done meanwhile: what the sound says is found afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import tempfile
+import time
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from pipeline.audio.line import Ends
+from pipeline.audio.virtual import Playing
+from pipeline.clock import NS_PER_S
+from pipeline.config import AudioSettings
+from pipeline.conversation.history import Message
+from pipeline.driver import Driver
+from pipeline.errors import BadInput, CascadeError, StageError
+from pipeline.measure.cues import Cues, Limits, Utterance
+from pipeline.measure.instrument import Tracks, measure, windows
+from pipeline.measure.record import Record, Turn
+from pipeline.measure.recording import Answering, MemoryTrace, NotedSession, no_tools
+from pipeline.measure.wav import stereo
+from pipeline.session import Session
+from pipeline.speech_to_speech.brief import SpeechToSpeech
+
+PARTS = 4
+"""Of a frame of 20 ms: a reply is heard at most 5 ms after its sound has come."""
+
+UNREACHED = "the conversation ended before it"
+
+
+class Unwritten(StageError):
+    """The stereo WAV could not be written to its end: nothing can be measured without it."""
+
+    def __init__(self, wav: Path, reason: str = "the disk did not take all of it") -> None:
+        super().__init__("audio", f"{wav}: {reason}; make room, or name another --out")
+
+
+class ScriptedEnds(Ends):
+    """Both ends of a conversation, made of files: recordings begin when the cues say so."""
+
+    def __init__(
+        self, steps: Sequence[Utterance], cues: Cues, wav: Path, reply: Path, audio: AudioSettings
+    ) -> None:
+        """Prepare to play the steps' recordings.
+
+        Args:
+            steps: What is said.
+            cues: Say when.
+            wav: Stereo WAV of both sides to write.
+            reply: WAV of the replies to write.
+            audio: What is done to the sound on its way.
+
+        Raises:
+            BadInput: A recording cannot be read.
+        """
+        recordings = [str(step.path) for step in steps]
+        super().__init__(audio, recordings, str(reply), record=wav, parts=PARTS)
+        self._cues = cues
+
+    @property
+    def played(self) -> list[Playing]:
+        """The recordings that have been played to their end, and when."""
+        return self.card.spans if self.card is not None else []
+
+    def go_on(self, quiet: bool, turns: int) -> bool:
+        """Begin the next recording when it is time; False when the conversation is over."""
+        card, cues = self.card, self._cues
+        assert card is not None
+        now_ns = self.clock.now_ns()
+        if card.begun_ns is not None:
+            cues.begins(card.begun_ns)
+        if len(card.spans) == len(cues.said):
+            cues.over(card.spans[-1].start_ns, card.spans[-1].end_ns)
+        cue = cues.look(now_ns, quiet)
+        if cue == "next":
+            cues.next(now_ns)
+            card.next()
+        return cue != "end"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A conversation that is over.
+
+    Attributes:
+        steps: What was to be said.
+        session: With whom it was held.
+        noted: What happened in it.
+        cues: When what was said.
+        ends: Where it was held.
+        tape: Its marks.
+        wav: Both sides of it.
+        reason: Why it ended before its last turn was over; empty: it did not.
+        seconds: How long it lasted (s).
+        cpu_ns: Processor time of the whole process meanwhile.
+    """
+
+    steps: Sequence[Utterance]
+    session: Session
+    noted: NotedSession
+    cues: Cues
+    ends: ScriptedEnds
+    tape: MemoryTrace
+    wav: Path
+    reason: str
+    seconds: float
+    cpu_ns: int
+
+    def turns(self) -> list[Turn]:
+        """All turns: those that were held as they were, those never reached as failed.
+
+        Raises:
+            BadInput: A recording cannot be read any more.
+        """
+        turns: list[Turn] = []
+        if played := self.ends.played:
+            user, reply, rate = stereo(self.wav)
+            start_ns = self.ends.recorded_from_ns or played[0].start_ns
+            tracks = Tracks(user, reply, rate, start_ns)
+            said = self.cues.said
+            for number, window in enumerate(windows(tracks, said, played), start=1):
+                one = said[number - 1]
+                turn = measure(number, one, window, tracks, self.noted, self.tape)
+                record = dataclasses.replace(turn.record, late_ns=self.ends.late_ns)
+                turns.append(dataclasses.replace(turn, record=record, kept=self._kept(one.turns)))
+        return [*turns, *unreached(self.steps, self.reason or UNREACHED, len(turns))]
+
+    def _kept(self, turns: Sequence[int]) -> str | None:
+        """What the model remembers of its replies in these turns; None: nobody can tell."""
+        history: Sequence[Message] | None = getattr(self.session, "history", None)
+        if history is None or not turns:
+            return None
+        mine = [one for one in history if one.role == "assistant" and one.turn in turns]
+        mine.sort(key=lambda one: turns.index(one.turn))
+        return " ".join(one.content for one in mine).strip()
+
+
+def unreached(steps: Sequence[Utterance], reason: str, held: int = 0) -> list[Turn]:
+    """The turns of a conversation that were never held: all but the first `held`."""
+    return [
+        Turn(Record("", "", 0, 0, "failed", reason, expected=step.said), number)
+        for number, step in enumerate(steps[held:], start=held + 1)
+    ]
+
+
+async def hold(
+    session: Session,
+    tape: MemoryTrace,
+    steps: Sequence[Utterance],
+    wav: Path,
+    rate: int,
+    *,
+    answer: Answering = no_tools,
+    limits: Limits | None = None,
+    manual: bool = False,
+    audio: AudioSettings | None = None,
+) -> Held:
+    """Hold a conversation. What goes wrong there is part of the result.
+
+    Args:
+        session: With whom; it is entered here.
+        tape: Where its marks go.
+        steps: What is said.
+        wav: Stereo WAV to write.
+        rate: Of the replies (Hz).
+        answer: Answers its calls.
+        limits: When it is over.
+        manual: The session is told when the user has finished.
+        audio: What is done to the sound on its way; None: nothing unusual.
+
+    Raises:
+        Unwritten: The WAV cannot be written.
+        BadInput: A recording cannot be read any more.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        cues = Cues(steps, time.monotonic_ns(), limits)
+        reply = Path(folder) / "reply.wav"
+        ends = ScriptedEnds(steps, cues, wav, reply, audio or AudioSettings())
+        commit = cast(SpeechToSpeech, session).commit if manual else None
+        noted = NotedSession(session, ends, cues, answer, commit)
+        began_ns, cpu_ns, reason = ends.clock.now_ns(), time.process_time_ns(), ""
+        async with _opened(ends, rate, wav):
+            try:
+                await Driver(noted, ends, tape).run()
+            except BadInput:
+                raise
+            except CascadeError as error:
+                reason = cues.current.failed = str(error)
+        seconds = (ends.clock.now_ns() - began_ns) / NS_PER_S
+        cpu_ns = time.process_time_ns() - cpu_ns
+    return Held(steps, session, noted, cues, ends, tape, wav, reason, seconds, cpu_ns)
+
+
+@contextlib.asynccontextmanager
+async def _opened(ends: Ends, rate: int, wav: Path) -> AsyncGenerator[None]:
+    """Both ends, open, with the WAV that they write.
+
+    Raises:
+        Unwritten: The WAV cannot be written; told at the latest when all of it should be there.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(ends.open(rate))
+        except CascadeError as error:
+            raise Unwritten(wav, str(error)) from None
+        yield
+    if ends.failed:
+        raise Unwritten(wav)
