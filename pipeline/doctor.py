@@ -25,9 +25,6 @@ from pipeline.models.catalogue import Catalogue, Kind
 from pipeline.terminal import stderr
 from pipeline.trace import versions
 
-PARTS = ("devices", "models", "llm", "versions")
-"""What can be examined."""
-
 METER_S = 2.0
 """How long the microphone is listened to."""
 
@@ -65,19 +62,13 @@ async def examine(settings: Settings, parts: Sequence[str], as_json: bool) -> in
     Raises:
         BadInput: A part that does not exist.
     """
-    looks: dict[str, Callable[[Settings, Console], AsyncIterator[Finding]]] = {
-        "devices": _devices,
-        "models": _models,
-        "llm": _llm,
-        "versions": _versions,
-    }
-    unknown = [part for part in parts if part not in looks]
+    unknown = [part for part in parts if part not in PARTS]
     if unknown:
         raise BadInput(f"--check {unknown[0]}: allowed: {' | '.join(PARTS)}")
     console = stderr()
     broken = False
     for part in parts:
-        async for finding in looks[part](settings, console):
+        async for finding in PARTS[part](settings, console):
             broken = broken or finding.state == "problem"
             if as_json:
                 print(json.dumps(asdict(finding)), flush=True)
@@ -183,3 +174,12 @@ async def _llm(settings: Settings, console: Console) -> AsyncIterator[Finding]:
 async def _versions(settings: Settings, console: Console) -> AsyncIterator[Finding]:
     for name, version in versions().items():
         yield Finding("versions", name, "ok", version)
+
+
+PARTS: dict[str, Callable[[Settings, Console], AsyncIterator[Finding]]] = {
+    "devices": _devices,
+    "models": _models,
+    "llm": _llm,
+    "versions": _versions,
+}
+"""What can be examined, and what examines it."""

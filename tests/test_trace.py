@@ -115,11 +115,15 @@ def test_the_marks_of_the_last_turns_are_kept_and_no_older_ones(
 
 
 def test_a_later_attempt_at_a_reply_replaces_the_marks_of_the_first() -> None:
+    """And one that is discarded takes its marks back."""
     trace = Trace()
     trace.mark(1, "llm.request", 1)
     trace.mark(1, "llm.request", 9, generation=2)
     trace.marks(1).clear()  # a copy
     assert trace.marks(1) == {"llm.request": 9}
+    trace.mark(1, "vad.stop", 10)
+    trace.mark(1, "discarded", 11, generation=2)
+    assert trace.marks(1) == {"vad.stop": 10, "discarded": 11}
 
 
 @pytest.mark.parametrize("where", ["missing/trace.jsonl", "."])

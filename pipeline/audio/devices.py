@@ -67,19 +67,11 @@ class _Stream:
     falls silent; either raises a fatal `StageError` in whoever waits for it.
     """
 
-    def __init__(
-        self,
-        device: Device,
-        rate: int,
-        block_s: float,
-        *,
-        latency_ms: float,
-        silent_s: float,
-        close_s: float,
-    ) -> None:
+    block_s: float
+
+    def __init__(self, device: Device, latency_ms: float, silent_s: float, close_s: float) -> None:
         self.device = device
-        self.rate = rate
-        self._block_s = block_s
+        self.rate = device.rate
         self._look_s = silent_s / LOOKS
         self._close_s = close_s
         self._latency_s = latency_ms / 1000
@@ -115,7 +107,7 @@ class _Stream:
             self._stream = make(
                 device=self.device.index,
                 samplerate=self.rate,
-                blocksize=int(self._block_s * self.rate),
+                blocksize=int(self.block_s * self.rate),
                 channels=self.device.channels,
                 dtype="int16",
                 latency=self._latency_s,
@@ -173,6 +165,8 @@ class Microphone(_Stream):
         StageError: Of stage `audio`, fatal, on entering: it does not open.
     """
 
+    block_s = FRAME_S
+
     def __init__(
         self,
         device: Device,
@@ -181,14 +175,7 @@ class Microphone(_Stream):
         silent_s: float = SILENT_S,
         close_s: float = CLOSE_S,
     ) -> None:
-        super().__init__(
-            device,
-            device.rate,
-            FRAME_S,
-            latency_ms=latency_ms,
-            silent_s=silent_s,
-            close_s=close_s,
-        )
+        super().__init__(device, latency_ms, silent_s, close_s)
         self._captured = 0
         self._frames: deque[Frame] = deque()
         self._arrived = asyncio.Event()
@@ -265,6 +252,8 @@ class Speaker(_Stream):
         StageError: Of stage `audio`, fatal, on entering: it does not open.
     """
 
+    block_s = SPEAKER_BLOCK_S
+
     def __init__(
         self,
         playout: Sounding,
@@ -274,14 +263,8 @@ class Speaker(_Stream):
         silent_s: float = SILENT_S,
         steady_s: float = PATIENCE_S,
     ) -> None:
-        super().__init__(
-            device,
-            playout.rate,
-            SPEAKER_BLOCK_S,
-            latency_ms=latency_ms,
-            silent_s=silent_s,
-            close_s=CLOSE_S,
-        )
+        super().__init__(device, latency_ms, silent_s, CLOSE_S)
+        self.rate = playout.rate
         self._steady_s = steady_s
         self.underflows = 0
         self._playout = playout
@@ -292,7 +275,7 @@ class Speaker(_Stream):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._steady_s):
                 while self._taken < enough and not self._ended:
-                    await asyncio.sleep(self._block_s)
+                    await asyncio.sleep(self.block_s)
         if self._ended:
             self._look()
 

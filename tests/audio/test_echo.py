@@ -164,7 +164,7 @@ FAR = [
 
 @pytest.mark.parametrize("room", FAR, ids=str)
 def test_an_echo_is_found_wherever_it_is(room: Room, reply: Samples) -> None:
-    heard = hold(room, EchoCanceller(), reply, SILENCE)
+    heard = hold(room, EchoCanceller(), reply[: 10 * VAD_RATE], SILENCE)
     # Measured: 30 to 41 dB, and 24 dB where all is odd.
     assert loss_db(heard, room.mic_rate, 5) > 20
 
