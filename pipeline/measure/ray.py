@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import importlib
 import importlib.metadata
-import itertools
 import logging
 import os
 import platform
@@ -29,6 +28,7 @@ from typing import Any
 from rich.console import Console
 
 from pipeline.errors import BadInput, CascadeError, StageError
+from pipeline.measure.corpus import apart
 from pipeline.measure.noise import Noise, Reading, summarise
 from pipeline.measure.plan import Executor, Job, Variant, without_password
 from pipeline.measure.record import Record
@@ -261,9 +261,7 @@ class RayExecutor:
         """The node that sends: its host's name, with a number behind it if another has the same."""
         if sent.node not in self._nodes:
             taken = {node.name for node in self._nodes.values()}
-            numbered = (f"{sent.host} ({number})" for number in itertools.count(2))
-            name = next(one for one in itertools.chain([sent.host], numbered) if one not in taken)
-            self._nodes[sent.node] = _Node(name, sent.machine)
+            self._nodes[sent.node] = _Node(apart(sent.host, taken), sent.machine)
         return self._nodes[sent.node]
 
     def _largest(self) -> tuple[float, float]:
