@@ -27,7 +27,7 @@ from typing import Any
 
 from rich.console import Console
 
-from pipeline.errors import BadInput, CascadeError, StageError
+from pipeline.errors import BadInput, CascadeError, StageError, first_line
 from pipeline.measure.corpus import apart
 from pipeline.measure.noise import Noise, Reading, summarise
 from pipeline.measure.plan import Executor, Job, Variant, without_password
@@ -236,13 +236,12 @@ class RayExecutor:
         """
         if not isinstance(error, importlib.import_module("ray.exceptions").RayError):
             raise error
-        said = str(error).strip().splitlines() or [type(error).__name__]
         if "No module named" in str(error):
             return "a node cannot be used: Cascade is not installed there, or not all of it"
         cause = getattr(error, "cause", None)
         if cause is not None:
             return f"{type(cause).__name__}: {cause}"
-        return f"its node or its process was lost {RETRIES + 1} times: {said[0]}"
+        return f"its node or its process was lost {RETRIES + 1} times: {first_line(error)}"
 
     def _kept(self, job: Job, sent: Sent, folder: Path) -> Made[Record]:
         """A turn on this machine's clock, signed, with its WAV written here."""
@@ -412,8 +411,8 @@ def _joined(address: str | None) -> Any:
     except ConnectionError:
         raise BadInput(f"--executor ray: there is no Ray cluster on this machine; {how}") from None
     except (RuntimeError, ValueError) as error:
-        said = str(error).strip().splitlines()
-        raise BadInput(f"--executor ray: cannot join the cluster at {where}: {said[0]}") from None
+        why = first_line(error)
+        raise BadInput(f"--executor ray: cannot join the cluster at {where}: {why}") from None
     return ray
 
 
