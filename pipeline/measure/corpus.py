@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import itertools
 import json
 import math
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -211,13 +212,15 @@ def _named_apart(items: Sequence[Item]) -> Iterator[Item]:
         name = item.name
         if name in taken:
             name = f"{item.path.resolve().parent.name}/{re.sub('^.*/', '', name)}"
-        number = 2
-        unnumbered = name
-        while name in taken:
-            name = f"{unnumbered} ({number})"
-            number += 1
+        name = apart(name, taken)
         taken.add(name)
         yield replace(item, name=name)
+
+
+def apart(name: str, taken: Collection[str]) -> str:
+    """The name, with a number behind it if it is taken."""
+    numbered = (f"{name} ({number})" for number in itertools.count(2))
+    return next(one for one in itertools.chain([name], numbered) if one not in taken)
 
 
 def read_lines(path: Path) -> list[str]:

@@ -21,14 +21,15 @@ import statistics
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from pipeline.errors import BadInput, CascadeError, StageError
+from pipeline.errors import BadInput, CascadeError, StageError, first_line
 from pipeline.measure.conduct import Unwritten
+from pipeline.measure.corpus import apart
 from pipeline.measure.noise import Noise, Reading, summarise
 from pipeline.measure.plan import Executor, TurnJob, Variant, without_password
 from pipeline.measure.record import Record
@@ -86,6 +87,16 @@ class Sent:
     refusal: str = ""
 
 
+@dataclass(slots=True)
+class _Node:
+    """What is known of a node: its name here, what it is, and what it has measured."""
+
+    name: str
+    machine: dict[str, Any]
+    measured: set[str] = field(default_factory=set)
+    readings: list[Reading] = field(default_factory=list)
+
+
 class RayExecutor:
     """Measures variants side by side, each on a node of its own."""
 
@@ -112,10 +123,7 @@ class RayExecutor:
         self._tested = tested
         self._maker = maker
         self._patience_s = patience_s
-        self._names: dict[str, str] = {}
-        self._readings: dict[str, list[Reading]] = {}
-        self._machines: dict[str, dict[str, Any]] = {}
-        self._measured: dict[str, set[str]] = {}
+        self._nodes: dict[str, _Node] = {}
         self._ray = _joined(address)
         self._claim = self._largest()
         if not self._claim[0]:
@@ -178,15 +186,16 @@ class RayExecutor:
 
     def facts(self) -> Mapping[str, Any]:
         """How steady the nodes were, and what each is and has measured."""
+        used = [node for node in self._nodes.values() if node.measured]
         nodes = {
-            name: {
-                "machine": self._machines[name],
-                "variants": sorted(self._measured.get(name, ())),
-                "noise": summarise(self._readings.get(name, [])),
+            node.name: {
+                "machine": node.machine,
+                "variants": sorted(node.measured),
+                "noise": summarise(node.readings),
             }
-            for name in self._machines
+            for node in used
         }
-        return {"noise": pooled(self._readings), "nodes": nodes}
+        return {"noise": pooled([node.readings for node in used]), "nodes": nodes}
 
     async def _follow(
         self,
@@ -209,9 +218,11 @@ class RayExecutor:
                 sent = await reference
                 wrong = sent.refusal or _unlike(sent)
                 if wrong:
-                    wrong = f"{self._name(sent)}: {wrong}"
+                    wrong = f"{self._node(sent).name}: {wrong}"
                     break
-                self._note(variant, sent)
+                self._node(sent).readings += sent.readings
+                if sent.made is not None:
+                    self._node(sent).measured.add(variant.name)
                 inbox.put_nowait((None if sent.made is None else left.pop(0), sent))
         except Exception as error:
             wrong = self._lost(error)
@@ -227,21 +238,12 @@ class RayExecutor:
         """
         if not isinstance(error, importlib.import_module("ray.exceptions").RayError):
             raise error
-        said = str(error).strip().splitlines() or [type(error).__name__]
         if "No module named" in str(error):
             return "a node cannot be used: Cascade is not installed there, or not all of it"
         cause = getattr(error, "cause", None)
         if cause is not None:
             return f"{type(cause).__name__}: {cause}"
-        return f"its node or its process was lost {RETRIES + 1} times: {said[0]}"
-
-    def _note(self, variant: Variant, sent: Sent) -> None:
-        """Note what a node says of itself."""
-        name = self._name(sent)
-        self._machines[name] = sent.machine
-        self._readings.setdefault(name, []).extend(sent.readings)
-        if sent.made is not None:
-            self._measured.setdefault(name, set()).add(variant.name)
+        return f"its node or its process was lost {RETRIES + 1} times: {first_line(error)}"
 
     def _kept(self, job: TurnJob, sent: Sent, folder: Path) -> Made[Record]:
         """A turn on this machine's clock, signed, with its WAV written here."""
@@ -253,18 +255,15 @@ class RayExecutor:
             except OSError:
                 raise Unwritten(wav) from None
         made = shifted(sent.made, sent.ahead_ns - ahead_ns())
-        record = replace(made.result, wav=job.wav if sent.wav else "", node=self._name(sent))
+        record = replace(made.result, wav=job.wav if sent.wav else "", node=self._node(sent).name)
         return Made(job.signed(record), made.lines)
 
-    def _name(self, sent: Sent) -> str:
-        """The node's host; with a number behind it if another node has the same."""
-        if sent.node not in self._names:
-            taken = set(self._names.values())
-            name, number = sent.host, 2
-            while name in taken:
-                name, number = f"{sent.host} ({number})", number + 1
-            self._names[sent.node] = name
-        return self._names[sent.node]
+    def _node(self, sent: Sent) -> _Node:
+        """The node that sends: its host's name, with a number behind it if another has the same."""
+        if sent.node not in self._nodes:
+            taken = {node.name for node in self._nodes.values()}
+            self._nodes[sent.node] = _Node(apart(sent.host, taken), sent.machine)
+        return self._nodes[sent.node]
 
     def _largest(self) -> tuple[float, float]:
         """Processors and accelerators of the largest node that is alive."""
@@ -368,20 +367,20 @@ def shifted(made: Made[Record], by_ns: int) -> Made[Record]:
     return Made(moved, [{**line, "t_ns": line["t_ns"] + by_ns} for line in made.lines])
 
 
-def pooled(readings: Mapping[str, Sequence[Reading]]) -> dict[str, Any]:
+def pooled(readings: Sequence[Sequence[Reading]]) -> dict[str, Any]:
     """The noise of several machines as if it were one's (see `noise.summarise`).
 
     Machines that differ in speed are noisy, however steady each is: `relative` is the largest of
     each one's own and of half the distance between the slowest and the fastest; `drift` the largest
     of any.
     """
-    by_node = [summarise(made) for made in readings.values() if made]
+    by_node = [summarise(made) for made in readings if made]
     if not by_node:
         return {}
     medians = [one["loop_ms"]["median"] for one in by_node]
     between = (max(medians) - min(medians)) / 2 / statistics.median(medians)
     return {
-        **summarise([reading for made in readings.values() for reading in made]),
+        **summarise([reading for made in readings for reading in made]),
         "relative": round(max(between, *(one["relative"] for one in by_node)), 5),
         "drift": max((one["drift"] for one in by_node), key=abs),
     }
@@ -414,8 +413,8 @@ def _joined(address: str | None) -> Any:
     except ConnectionError:
         raise BadInput(f"--executor ray: there is no Ray cluster on this machine; {how}") from None
     except (RuntimeError, ValueError) as error:
-        said = str(error).strip().splitlines()
-        raise BadInput(f"--executor ray: cannot join the cluster at {where}: {said[0]}") from None
+        why = first_line(error)
+        raise BadInput(f"--executor ray: cannot join the cluster at {where}: {why}") from None
     return ray
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import copy
 import json
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -350,7 +349,7 @@ def updated(session: JsonObject, update: JsonObject, *, voice_fixed: bool = Fals
         raise RequestRefused(MISSING, "Missing required parameter: 'session.type'.", "session.type")
     fixed = {name: session[name] for name in ("id", "object", "expires_at")}
     audio = _overlaid(session["audio"], update.get("audio", {}))
-    result = copy.deepcopy(session | update | fixed | {"audio": audio})
+    result = session | update | fixed | {"audio": audio}
     for name, empty in (("instructions", ""), ("tools", [])):
         result[name] = empty if result[name] is None else result[name]
     try:

@@ -38,6 +38,9 @@ FaultKind = Literal[
 
 FaultTime = Literal["speech", "before reply", "mid reply", "after reply"]
 
+_Z95 = NormalDist().inv_cdf(0.95)
+"""95 % of a normal distribution lie below so many standard deviations."""
+
 NotNegative = Annotated[float, Field(ge=0)]
 
 _CONFIG = ConfigDict(extra="forbid")
@@ -124,6 +127,18 @@ class Latency:
         if self.distribution == "lognormal" and self.p95_ms < self.median_ms:
             raise ValueError("`p95_ms` is `median_ms` at least")
         return self
+
+    def draw_ns(self, draw: random.Random) -> int:
+        """One of them (ns), 1 ms at least: a reply follows what it answers."""
+        match self.distribution:
+            case "constant":
+                ms = self.median_ms
+            case "uniform":
+                ms = draw.uniform(self.low_ms, self.high_ms)
+            case "lognormal":
+                sigma = math.log(self.p95_ms / self.median_ms) / _Z95
+                ms = self.median_ms * math.exp(draw.gauss(0, sigma))
+        return max(NS_PER_MS, round(ms * NS_PER_MS))
 
     def __str__(self) -> str:
         match self.distribution:
@@ -248,35 +263,6 @@ def dump(script: Script) -> str:
     data = _SCRIPT.dump_python(script, mode="json", exclude_defaults=True)
     return yaml.safe_dump(data, sort_keys=False)
 
-
-class Latencies:
-    """Draws latencies, the same ones for the same seed.
-
-    Args:
-        latency: The distribution.
-        seed: Of the draws, such as `"1/0"`: the script's seed and the connection's number.
-    """
-
-    def __init__(self, latency: Latency, seed: str) -> None:
-        self._latency = latency
-        self._random = random.Random(f"latency/{seed}")
-
-    def draw_ns(self) -> int:
-        """The next one (ns), 1 ms at least: a reply follows what it answers."""
-        latency = self._latency
-        match latency.distribution:
-            case "constant":
-                ms = latency.median_ms
-            case "uniform":
-                ms = self._random.uniform(latency.low_ms, latency.high_ms)
-            case "lognormal":
-                sigma = math.log(latency.p95_ms / latency.median_ms) / _Z95
-                ms = latency.median_ms * math.exp(self._random.gauss(0, sigma))
-        return max(NS_PER_MS, round(ms * NS_PER_MS))
-
-
-_Z95 = NormalDist().inv_cdf(0.95)
-"""95 % of a normal distribution lie below so many standard deviations."""
 
 _AIEWF = (
     "kwindla/aiewf-eval README, read 2026-11-20: voice-to-voice of turns without a tool, median "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http
 import json
+import random
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Self
@@ -30,7 +31,6 @@ from pipeline.serve.script import (
     MODEL_SEPARATOR,
     Fault,
     FaultTime,
-    Latencies,
     Script,
     ScriptedTurn,
 )
@@ -213,7 +213,8 @@ class _Session:
         assert self._side.detection is not None
         self._side.detection["silence_duration_ms"] = round(script.silence_ms)
         self._finder = UtteranceFinder(RATE, script.silence_ms)
-        self._latencies = Latencies(script.latency, seed)
+        self._latency = script.latency
+        self._random = random.Random(f"latency/{seed}")
         self._tasks = asyncio.TaskGroup()
         # What the user said, and what of it is to be answered next.
         self._users = 0
@@ -305,7 +306,7 @@ class _Session:
     def _stop(self, ended: UtteranceEdge) -> None:
         """The user's utterance is over; say so a little later, and answer."""
         number, turn = self._users, self._turn(self._users)
-        latency = self._latencies.draw_ns()
+        latency = self._latency.draw_ns(self._random)
         pause = min(round(self._finder.silence_ms * NS_PER_MS), latency // 2)
         is_told = turn.ends_s is not None or turn.early_s is not None
 
@@ -348,7 +349,7 @@ class _Session:
         now = self._clock.now_ns()
         from_ns = now if self._ended is None else self._ended.t_ns
         self._ended = None
-        first_ns = max(from_ns + self._latencies.draw_ns(), now)
+        first_ns = max(from_ns + self._latency.draw_ns(self._random), now)
         self._answer(number, first_ns, options, follow_up=follow_up)
         # Asked again, it does not call again.
         self._last = (number, True)

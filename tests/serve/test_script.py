@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from pipeline.serve.requests import RATE
 from pipeline.serve.script import (
     PRESETS,
     Fault,
-    Latencies,
     Latency,
     Script,
     ScriptedCall,
@@ -135,7 +135,8 @@ def test_presets_name_their_source(name: str) -> None:
     script = preset(name)
     assert f"median {script.latency.median_ms:g} ms" in script.source
     assert "aiewf-eval" in script.source and "p95" in script.source
-    drawn = [Latencies(script.latency, str(seed)).draw_ns() / 1e6 for seed in range(4000)]
+    draw = random.Random(1)
+    drawn = [script.latency.draw_ns(draw) / 1e6 for _ in range(4000)]
     assert np.median(drawn) == pytest.approx(script.latency.median_ms, rel=0.05)
     assert np.percentile(drawn, 95) == pytest.approx(script.latency.p95_ms, rel=0.1)
 
@@ -145,14 +146,13 @@ def test_no_preset_of_that_name() -> None:
         preset("gpt-9")
 
 
-def test_draws_are_those_of_the_seed_and_in_their_bounds() -> None:
+def test_draws_are_in_their_bounds() -> None:
+    draw = random.Random(1)
     uniform = Latency("uniform", low_ms=200, high_ms=300)
-    first, again, other = (Latencies(uniform, seed) for seed in ("1/0", "1/0", "1/1"))
-    draws = [[each.draw_ns() for _ in range(50)] for each in (first, again, other)]
-    assert draws[0] == draws[1] != draws[2]
-    assert all(200e6 <= ns <= 300e6 for ns in draws[0])
-    assert Latencies(Latency(median_ms=500), "1").draw_ns() == 500_000_000
-    assert Latencies(Latency(median_ms=0.001), "1").draw_ns() == 1_000_000
+    drawn = {uniform.draw_ns(draw) for _ in range(50)}
+    assert len(drawn) > 1 and all(200e6 <= ns <= 300e6 for ns in drawn)
+    assert Latency(median_ms=500).draw_ns(draw) == 500_000_000
+    assert Latency(median_ms=0.001).draw_ns(draw) == 1_000_000
 
 
 def test_replies_are_spoken_once_each_and_trimmed() -> None:

@@ -13,11 +13,13 @@ import contextlib
 import http
 import json
 import math
+import random
 import ssl
 import tempfile
 import uuid
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from pipeline.audio.resample import resampled
 from pipeline.clock import NS_PER_MS, Clock
 from pipeline.errors import BadInput
 from pipeline.serve.requests import RATE
-from pipeline.serve.script import Fault, FaultTime, Latencies, Script, ScriptedTurn
+from pipeline.serve.script import Fault, FaultTime, Script, ScriptedTurn
 from pipeline.serve.speech import ReplyPiece, UtteranceFinder, hum, pieces
 from pipeline.serve.wire import Wire, sleep_until
 from pipeline.speech_to_speech.gemini import NON_BLOCKING
@@ -54,7 +56,7 @@ Message = dict[str, Any]
 class Memory:
     """What outlives a connection: number of the next turn, tokens, faults that have been."""
 
-    latencies: Latencies
+    draw_ns: Callable[[], int]
     number: int = 0
     read: int = 0
     heard: float = 0.0
@@ -125,7 +127,9 @@ class GeminiServer:
         self._clients += 1
         clock = Clock()
         wire = Wire(connection, self.script.network, seed, clock)
-        talk = Talk(self, wire, clock, Memory(Latencies(self.script.latency, seed)))
+        talk = Talk(
+            self, wire, clock, Memory(partial(self.script.latency.draw_ns, random.Random(seed)))
+        )
         async with stopping() as tasks:
             tasks.create_task(talk.work(tasks))
             await wire.run()
@@ -270,7 +274,7 @@ class Talk:
         turn, self.pending = self._turn, self.memory.number
         self.memory.number += 1
         self._expect()
-        latency = self.memory.latencies.draw_ns()
+        latency = self.memory.draw_ns()
         first_ns = ended_ns + latency
         pause = min(round(self._finder.silence_ms * NS_PER_MS), latency // 2)
 
@@ -336,7 +340,7 @@ class Talk:
         self._asked.remove(asked)
         if asked.silent:
             return
-        due = self._clock.now_ns() + self.memory.latencies.draw_ns()
+        due = self._clock.now_ns() + self.memory.draw_ns()
         if blocks:
             self._say(self._follow_up(asked.turn, due))
             return

@@ -9,11 +9,55 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
 
 from pipeline.serve.requests import JsonObject
 
-_STATUS = ("completed", "cancelled", "failed", "incomplete")
+_BEGUN = {"conversation.item.added", "response.output_item.added"}
+_SOUND = {
+    "response.content_part.added",
+    "response.output_audio.delta",
+    "response.output_audio_transcript.delta",
+}
+_TEXT = {"response.content_part.added", "response.output_text.delta"}
+_CALL = _BEGUN | {"response.function_call_arguments.delta"}
+_MADE = {"response.content_part.done", "response.function_call_arguments.done"}
+_THERE = {
+    "response.output_item.done",
+    *(f"conversation.item.{what}" for what in ("done", "retrieved", "truncated")),
+}
+
+NEW = "nothing"
+
+FOLLOWS = {
+    "input_audio_buffer.speech_started": {NEW},
+    "input_audio_buffer.speech_stopped": {"input_audio_buffer.speech_started"},
+    "input_audio_buffer.committed": {NEW, "input_audio_buffer.speech_stopped"},
+    "conversation.item.added": {NEW, "input_audio_buffer.committed", "response.output_item.added"},
+    "conversation.item.done": {"conversation.item.added", *_MADE},
+    "conversation.item.retrieved": _THERE,
+    "conversation.item.truncated": _THERE,
+    "conversation.item.deleted": _THERE,
+    "response.output_item.added": {NEW},
+    "response.content_part.added": _BEGUN,
+    "response.output_audio.delta": _SOUND,
+    "response.output_audio_transcript.delta": _SOUND,
+    "response.output_audio.done": _SOUND,
+    "response.output_audio_transcript.done": {"response.output_audio.done"},
+    "response.output_text.delta": _TEXT,
+    "response.output_text.done": _TEXT,
+    "response.content_part.done": {
+        "response.output_audio_transcript.done",
+        "response.output_text.done",
+    },
+    "response.function_call_arguments.delta": _CALL,
+    "response.function_call_arguments.done": _CALL,
+    "response.output_item.done": {"conversation.item.done", *_MADE},
+}
+"""In the life of an item: what each event may come right after."""
+
+_TOLD = {"transcript", "text", "arguments"}
+"""Fields that repeat what the deltas were."""
+
 _REASONS = {
     "completed": (None,),
     "cancelled": ("turn_detected", "client_cancelled"),
@@ -23,40 +67,19 @@ _REASONS = {
 
 
 @dataclass(slots=True)
-class _Part:
-    """A content part that is being made."""
+class _Life:
+    """What was told of an item so far; `text` is what the deltas make up."""
 
-    kind: str
+    kinds: list[str] = field(default_factory=lambda: [NEW])
     text: str = ""
-    finished: set[str] = field(default_factory=set)
-
-
-@dataclass(slots=True)
-class _Output:
-    """An output item that is being made."""
-
-    id: str
-    kind: str
-    part: _Part | None = None
-    parts: int = 0
-    arguments: str | None = None
-    deltas: str = ""
-    announced: bool = False
-    done: bool = False
 
 
 @dataclass(slots=True)
 class _Open:
     """A response that is being made."""
 
-    id: str
     in_band: bool
-    items: list[_Output] = field(default_factory=list)
-
-    @property
-    def growing(self) -> _Output | None:
-        """The output item that is not done."""
-        return self.items[-1] if self.items and not self.items[-1].done else None
+    items: list[str] = field(default_factory=list)
 
 
 class Grammar:
@@ -68,254 +91,133 @@ class Grammar:
 
     def __init__(self) -> None:
         self._ids: set[str] = set()
-        self._started = False
-        self._speech: str | None = None
-        self._stopped: str | None = None
-        self._committed: list[str] = []
-        self._added: dict[str, Literal["added", "done", "deleted"]] = {}
+        self._lives: dict[str, _Life] = {}
         self._transcribed: set[str] = set()
         self._responses: dict[str, _Open] = {}
         self._over: set[str] = set()
 
     def feed(self, event: JsonObject) -> list[str]:
         """The next event; what is wrong with it, nothing as a rule."""
-        kind = event.get("type")
-        return [f"{kind}: {problem}" for problem in self._check(kind, event)]
+        return [f"{event.get('type')}: {problem}" for problem in self._check(event)]
 
     def finish(self) -> list[str]:
         """The connection was closed in peace: what should have ended, and has not."""
-        missing = [f"{item}: committed, but no item" for item in self._committed]
-        if self._stopped is not None:
-            missing.append(f"{self._stopped}: speech stopped, but never committed")
-        return missing + [f"{response}: never done" for response in self._responses]
+        return self._unheard() + [f"{response}: never done" for response in self._responses]
 
-    def _check(self, kind: Any, event: JsonObject) -> Iterator[str]:
+    def _unheard(self) -> list[str]:
+        """What the user said that is no whole item of the conversation yet."""
+        unfinished = {"input_audio_buffer.speech_stopped", "input_audio_buffer.committed"}
+        return [
+            f"{item}: comes after {life.kinds[-1]}, before its item is done"
+            for item, life in self._lives.items()
+            if life.kinds[-1] in unfinished
+            or life.kinds[-2:] == ["input_audio_buffer.committed", "conversation.item.added"]
+        ]
+
+    def _check(self, event: JsonObject) -> Iterator[str]:
+        kind = str(event.get("type"))
         if not isinstance(event_id := event.get("event_id"), str) or not event_id:
             yield "has no event_id"
         elif event_id in self._ids:
             yield f"event_id {event_id} was used before"
-        else:
-            self._ids.add(event_id)
-        if (kind == "session.created") == self._started:
-            yield "comes twice" if self._started else "comes before session.created"
-        self._started = True
-        match str(kind).split("."):
-            case ["input_audio_buffer", what]:
-                yield from self._input(what, event)
-            case ["conversation", "item", "input_audio_transcription", what]:
-                yield from self._transcription(what, event["item_id"])
-            case ["conversation", "item", what]:
-                yield from self._item(what, event)
-            case ["response", "created"]:
-                yield from self._created(event["response"])
-            case ["response", *what]:
-                yield from self._response(what, event)
+        if (kind == "session.created") == bool(self._ids):
+            yield "comes twice" if self._ids else "comes before session.created"
+        self._ids.add(str(event_id))
+        if kind == "response.created":
+            yield from self._created(event["response"])
+        elif kind.startswith("response."):
+            yield from self._of_response(kind, event)
+        item = str(event["item"].get("id") if "item" in event else event.get("item_id"))
+        if "input_audio_transcription" in kind:
+            yield from self._transcription(kind, item)
+        elif kind in FOLLOWS:
+            yield from self._of_item(kind, event, item)
 
-    def _input(self, what: str, event: JsonObject) -> Iterator[str]:
-        item = event.get("item_id")
-        match what:
-            case "speech_started":
-                if self._speech is not None:
-                    yield "speech has started already"
-                self._speech = item
-            case "speech_stopped":
-                if self._speech != item:
-                    yield f"speech of {item} has not started"
-                self._speech, self._stopped = None, item
-            case "committed":
-                if self._speech == item:
-                    yield f"speech of {item} has not stopped"
-                if self._stopped not in (None, item):
-                    yield f"speech stopped for {self._stopped}, not for {item}"
-                if item in self._added:
-                    yield f"{item} is an item already"
-                self._stopped = None
-                self._committed.append(str(item))
-            case "cleared":
-                self._speech = self._stopped = None
+    def _of_item(self, kind: str, event: JsonObject, item: str) -> Iterator[str]:
+        life = self._lives.setdefault(item, _Life())
+        if life.kinds[-1] not in FOLLOWS[kind]:
+            yield f"{item}: comes after {life.kinds[-1]}"
+        parts = life.kinds.count("response.content_part.done")
+        if kind.startswith("response.") and event.get("content_index", parts) != parts:
+            yield f"content_index is {event['content_index']}, not {parts}"
+        life.kinds.append(kind)
+        about = event.get("item", event.get("part", event))
+        if kind == "conversation.item.added" and "response.output_item.added" in life.kinds:
+            if (about.get("status"), about.get("content", [])) != ("in_progress", []):
+                yield f"{item} is not in progress and empty"
+        elif kind == "response.content_part.added":
+            life.text = ""
+        elif kind.endswith(".delta") and kind != "response.output_audio.delta":
+            life.text += event["delta"]
+        elif kind.startswith("response.") and kind.endswith(".done"):
+            for told in _TOLD & set(about):
+                if about[told] != life.text:
+                    yield f"{about[told]!r} is not what the deltas were: {life.text!r}"
+        if kind == "response.output_item.done" and about["status"] not in (
+            "completed",
+            "incomplete",
+        ):
+            yield f"{item} is {about['status']}"
 
-    def _item(self, what: str, event: JsonObject) -> Iterator[str]:
-        if what in ("added", "done"):
-            yield from self._announced(what, event["item"])
-            return
-        item = str(event["item"].get("id") if what == "retrieved" else event.get("item_id"))
-        if self._added.get(item) in (None, "deleted"):
-            yield f"there is no item {item}"
-        if what == "deleted":
-            self._added[item] = "deleted"
-
-    def _announced(self, what: str, item: JsonObject) -> Iterator[str]:
-        name = item.get("id")
-        before = self._added.get(str(name))
-        if what == "added":
-            if before is not None:
-                yield f"{name} was added before"
-            self._added[str(name)] = "added"
-        else:
-            if before != "added":
-                yield f"{name} is {before or 'not added'}"
-            self._added[str(name)] = "done"
-            if name in self._committed:
-                self._committed.remove(str(name))
-        output = self._output(name)
-        if output is not None:
-            output.announced = True
-            if what == "added" and (item.get("status"), item.get("content", [])) != (
-                "in_progress",
-                [],
-            ):
-                yield f"{name} is not in progress and empty"
-            if what == "done" and output.part is not None:
-                yield f"{name} has an open part"
-
-    def _transcription(self, what: str, item: str) -> Iterator[str]:
-        if item not in self._added:
+    def _transcription(self, kind: str, item: str) -> Iterator[str]:
+        if "conversation.item.added" not in self._lives.get(item, _Life()).kinds:
             yield f"there is no item {item}"
         if item in self._transcribed:
             yield f"{item} is transcribed already"
-        if what in ("completed", "failed"):
+        if not kind.endswith(".delta"):
             self._transcribed.add(item)
 
     def _created(self, response: JsonObject) -> Iterator[str]:
-        name = response.get("id")
-        if not isinstance(name, str) or name in self._responses or name in self._over:
+        name = response["id"]
+        if name in self._responses or name in self._over:
             yield f"{name} is no new id"
-            return
         if response.get("status") != "in_progress":
             yield f"status is {response.get('status')}, not in_progress"
         in_band = response.get("conversation_id") is not None
         if in_band and any(other.in_band for other in self._responses.values()):
             yield "another response of the conversation is active"
-        if in_band and self._stopped is not None:
-            yield f"before {self._stopped} was committed"
-        if in_band and self._committed:
-            yield f"before the item of {self._committed[0]}, which was committed"
-        self._responses[name] = _Open(name, in_band)
+        if in_band:
+            yield from self._unheard()
+        self._responses[name] = _Open(in_band)
 
-    def _response(self, what: list[str], event: JsonObject) -> Iterator[str]:
-        name = event["response"].get("id") if what == ["done"] else event.get("response_id")
+    def _of_response(self, kind: str, event: JsonObject) -> Iterator[str]:
+        """An event of a response: the response is open, and the item is the one that grows."""
+        is_done, is_new = kind == "response.done", kind == "response.output_item.added"
+        name = event["response"].get("id") if is_done else event.get("response_id")
         response = self._responses.get(str(name))
         if response is None:
             yield f"response {name} is {'over' if name in self._over else 'not created'}"
             return
-        if what == ["done"]:
+        last = self._lives[response.items[-1]].kinds if response.items else []
+        if (is_done or is_new) and last and last[-1] != "response.output_item.done":
+            yield f"{response.items[-1]} is not done"
+        if is_done:
             yield from self._done(response, event["response"])
+            del self._responses[str(name)]
+            self._over.add(str(name))
             return
-        if what == ["output_item", "added"]:
-            yield from self._begun(response, event)
-            return
-        output = response.growing
+        if is_new:
+            response.items.append(str(event["item"].get("id")))
         item = event["item"].get("id") if "item" in event else event["item_id"]
-        if output is None or output.id != item:
+        if not response.items or item != response.items[-1]:
             yield f"{item} is not the item that grows"
-            return
+        elif not is_new and ("conversation.item.added" in last) != response.in_band:
+            yield f"{item}: only what is in the conversation is added to it"
+        elif (
+            kind == "response.output_item.done"
+            and response.in_band
+            and last[-1] != "conversation.item.done"
+        ):
+            yield f"{item} is not done in the conversation"
         if event["output_index"] != len(response.items) - 1:
             yield f"output_index is {event['output_index']}, not {len(response.items) - 1}"
-        if response.in_band and not output.announced:
-            yield f"{item} was not added to the conversation"
-        match what:
-            case ["output_item", "done"]:
-                yield from self._ended(response, output, event["item"])
-            case ["function_call_arguments", step]:
-                yield from _arguments(output, step, event)
-            case ["content_part", "added"]:
-                if output.part is not None or event["content_index"] != output.parts:
-                    yield "the part before it is open, or its index is wrong"
-                output.part = _Part(event["part"].get("type", ""))
-            case [kind, step]:
-                yield from _content(output, kind, step, event)
-
-    def _begun(self, response: _Open, event: JsonObject) -> Iterator[str]:
-        if response.growing is not None:
-            yield f"{response.growing.id} is not done"
-        if event["output_index"] != len(response.items):
-            yield f"output_index is {event['output_index']}, not {len(response.items)}"
-        item = event["item"]
-        response.items.append(_Output(str(item.get("id")), str(item.get("type"))))
-
-    def _ended(self, response: _Open, output: _Output, item: JsonObject) -> Iterator[str]:
-        if output.part is not None:
-            yield f"{output.id} has an open part"
-        if response.in_band and self._added.get(output.id) == "added":
-            yield f"{output.id} is not done in the conversation"
-        if output.kind == "function_call":
-            if output.arguments is None or item.get("arguments") != output.arguments:
-                yield f"{output.id} has other arguments than were sent"
-            if item.get("status") not in ("completed", "incomplete"):
-                yield f"{output.id} is {item.get('status')}"
-        elif item.get("status") not in ("completed", "incomplete"):
-            yield f"{output.id} is {item.get('status')}"
-        output.done = True
 
     def _done(self, response: _Open, about: JsonObject) -> Iterator[str]:
-        if response.growing is not None:
-            yield f"{response.growing.id} is not done"
-        status = about.get("status")
-        reason = (about.get("status_details") or {}).get("reason")
-        if status not in _STATUS:
-            yield f"status is {status}"
-        elif reason not in _REASONS[status]:
-            yield f"{status} for the reason {reason}"
-        if status == "failed" and not (about.get("status_details") or {}).get("error"):
+        status, details = about.get("status"), about.get("status_details") or {}
+        if details.get("reason") not in _REASONS.get(str(status), ()):
+            yield f"{status} for the reason {details.get('reason')}"
+        if status == "failed" and not details.get("error"):
             yield "failed without an error"
         output = [item.get("id") for item in about.get("output") or []]
-        if output != [item.id for item in response.items]:
-            yield f"output is {output}, not what was sent"
-        del self._responses[response.id]
-        self._over.add(response.id)
-
-    def _output(self, item: Any) -> _Output | None:
-        for response in self._responses.values():
-            for output in response.items:
-                if output.id == item:
-                    return output
-        return None
-
-
-_CONTENT = {
-    "output_audio": ("audio", None),
-    "output_audio_transcript": ("audio", "transcript"),
-    "output_text": ("text", "text"),
-}
-
-
-def _content(output: _Output, kind: str, step: str, event: JsonObject) -> Iterator[str]:
-    """Deltas and ends of a content part."""
-    part = output.part
-    if part is None or event["content_index"] != output.parts:
-        yield "no such part is open"
-        return
-    if kind == "content_part":
-        wanted = {name for name, (of, _) in _CONTENT.items() if of == part.kind}
-        if part.finished != wanted:
-            yield f"{', '.join(sorted(wanted - part.finished))} not done"
-        text = event["part"].get("transcript" if part.kind == "audio" else "text")
-        if text != part.text:
-            yield f"its text is {text!r}, not {part.text!r}"
-        output.part = None
-        output.parts += 1
-        return
-    of, name = _CONTENT.get(kind, ("", None))
-    if of != part.kind:
-        yield f"the part is {part.kind}"
-    if kind in part.finished:
-        yield "is done already"
-    if step == "delta" and name is not None:
-        part.text += event["delta"]
-    if step == "done":
-        part.finished.add(kind)
-        if name is not None and event[name] != part.text:
-            yield f"{event[name]!r} is not what the deltas were: {part.text!r}"
-
-
-def _arguments(output: _Output, step: str, event: JsonObject) -> Iterator[str]:
-    if output.kind != "function_call":
-        yield f"{output.id} is no function call"
-    if output.arguments is not None:
-        yield "is done already"
-    if step == "delta":
-        output.deltas += event["delta"]
-        return
-    if event["arguments"] != output.deltas:
-        yield f"{event['arguments']!r} is not what the deltas were: {output.deltas!r}"
-    output.arguments = event["arguments"]
+        if output != response.items:
+            yield f"output is {output}, not {response.items}"
