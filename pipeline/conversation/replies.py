@@ -18,15 +18,7 @@ from typing import Any
 from pipeline.clock import Clock
 from pipeline.config import Settings
 from pipeline.conversation.history import History, Message, ReplyPlace
-from pipeline.conversation.reply import (
-    PACE,
-    TOOL_ROUNDS,
-    Engines,
-    Reply,
-    ReplyPace,
-    ReplyState,
-    Tell,
-)
+from pipeline.conversation.reply import Engines, Reply, ReplyPace, ReplyState, Tell
 from pipeline.engines.llm import Messages, ToolsRefused, Used, Writer
 from pipeline.engines.tools import Tool, ToolUse
 from pipeline.engines.whisper import Transcription
@@ -189,8 +181,8 @@ class Replies:
         tell: Tell,
         inbox: Inbox,
         foresight: Foresight,
-        pace: ReplyPace = PACE,
-        tool_rounds: int = TOOL_ROUNDS,
+        pace: ReplyPace,
+        tool_rounds: int,
     ) -> None:
         """Prepare.
 
@@ -380,7 +372,7 @@ class Replies:
             tools=self._use,
             rounds=self._rounds,
             asked=asked,
-            place=place,
+            place=place or ReplyPlace(turn),
             held=held,
         )
 

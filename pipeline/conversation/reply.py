@@ -205,11 +205,11 @@ class Reply:
         tell: Tell,
         mark: Mark,
         tools: Callable[[Reply, Sequence[ToolUse]], Awaitable[Messages]],
-        pace: ReplyPace = PACE,
-        rounds: int = TOOL_ROUNDS,
-        asked: int = 0,
-        place: ReplyPlace | None = None,
-        held: bool = False,
+        pace: ReplyPace,
+        rounds: int,
+        asked: int,
+        place: ReplyPlace,
+        held: bool,
     ) -> None:
         """Prepare a reply.
 
@@ -226,11 +226,11 @@ class Reply:
             pace: See `ReplyPace`.
             rounds: How often tools may be called.
             asked: How often they have been, in a reply before this one that it completes.
-            place: Where it stands in the history; None: it is the reply of its turn.
+            place: Where it stands in the history.
             held: Whether the turn may go on: nothing is told before `commit`, and nothing hurries.
         """
         self.turn = turn
-        self.place = place or ReplyPlace(turn)
+        self.place = place
         self.id = ""
         self.words: str | None = None
         self.text = ""

@@ -14,9 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from pipeline.conversation.history import Message
-from pipeline.engines.tools import ToolUse
 from pipeline.errors import BadInput, StageError
+
+_MESSAGE = TypeAdapter(Message)
 
 
 def check(file: Path) -> None:
@@ -74,7 +77,7 @@ def load(file: Path) -> list[Message]:
             continue
         try:
             messages.append(_message(json.loads(line)))
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except ValueError:
             raise BadInput(
                 f"{file}, line {number}: not a message of a conversation saved with --save"
             ) from None
@@ -83,37 +86,24 @@ def load(file: Path) -> list[Message]:
 
 def _entry(message: Message) -> dict[str, Any]:
     """A message as its line has it; what only tools need is there only where they were called."""
-    entry: dict[str, Any] = {
-        "role": message.role,
-        "content": message.content,
-        "turn": message.turn,
-    }
-    if message.calls:
-        entry["calls"] = [dataclasses.asdict(use) for use in message.calls]
-    if message.call_id:
-        entry["call_id"] = message.call_id
-    return entry
+    entry = dataclasses.asdict(message)
+    del entry["part"]
+    return {name: value for name, value in entry.items() if value or name in ("content", "turn")}
 
 
 def _message(entry: Any) -> Message:
     """The message of a line.
 
     Raises:
-        KeyError, TypeError, ValueError: It is none.
+        ValueError: It is none.
     """
-    role, content, turn = entry["role"], entry["content"], int(entry["turn"])
-    calls = tuple(
-        ToolUse(*(call[name] for name in ("id", "name", "arguments")))
-        for call in entry.get("calls", ())
-    )
-    call_id = entry.get("call_id", "")
-    texts = [content, call_id, *(text for use in calls for text in dataclasses.astuple(use))]
-    tool = role == "tool"
-    if role not in ("user", "assistant", "tool") or not all(isinstance(t, str) for t in texts):
+    message = _MESSAGE.validate_python(entry)
+    calls_in_vain = bool(message.calls) and message.role != "assistant"
+    if message.role == "system" or calls_in_vain:
         raise ValueError
-    if tool != bool(call_id) or (calls and role != "assistant"):
+    if (message.role == "tool") != bool(message.call_id):
         raise ValueError
-    return Message(role, content, turn, calls, call_id)
+    return message
 
 
 def _beside(file: Path) -> Path:

@@ -101,12 +101,7 @@ class Chunker:
             max_chars: A clause with more written characters is cut at the best place before: a
                 comma, a word gap, or within the word if it is that long.
             language: Of the voice, as "en" or "en-US".
-
-        Raises:
-            ValueError: A size is below 1.
         """
-        if min(first_words, first_chars, max_chars) < 1:
-            raise ValueError("first_words, first_chars and max_chars must be at least 1")
         self._first_words = first_words
         self._first_chars = first_chars
         self._max = max_chars

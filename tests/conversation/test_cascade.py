@@ -275,9 +275,12 @@ def test_an_answer_is_ready_when_the_turn_ends() -> None:
     assert timeline.hidden["llm_first_token"] == 70e6
 
 
-def test_speaking_on_drops_the_answer_without_a_trace() -> None:
+def test_speaking_on_drops_the_answer_and_nobody_learns_of_it_but_from_the_trace(
+    tmp_path: Path,
+) -> None:
     engines = Engines(["I want", "a ticket."], Model([LONG, "Fine."]))
-    scene = run(Scene(engines), *ASKS, (0.4, False), (0.6, True), (4.0, False))
+    scene = Scene(engines, file=tmp_path / "trace.jsonl")
+    run(scene, *ASKS, (0.4, False), (0.6, True), (4.0, False))
     assert [m["content"] for m in engines.model.prompts[0][1:]] == ["I want"]
     assert [m["content"] for m in engines.model.prompts[1][1:]] == ["I want a ticket."]
     assert scene.kept() == [
@@ -289,12 +292,6 @@ def test_speaking_on_drops_the_answer_without_a_trace() -> None:
     assert [e.text for e in scene.of(Transcript) if e.final] == ["I want a ticket."]
     assert engines.model.open == engines.voice.open == 0
     assert engines.model.written < 40
-
-
-def test_what_was_done_in_vain_is_in_the_trace(tmp_path: Path) -> None:
-    engines = Engines(["I want", "a ticket."], Model([LONG, "Fine."]))
-    scene = Scene(engines, file=tmp_path / "trace.jsonl")
-    run(scene, *ASKS, (0.4, False), (0.6, True), (4.0, False))
     lines = [json.loads(line) for line in (tmp_path / "trace.jsonl").open()][1:]
     [dropped] = [line for line in lines if line["mark"] == "discarded"]
     assert dropped["generation"] == 1
@@ -502,18 +499,27 @@ def test_a_failing_turn_is_told_and_the_next_one_works() -> None:
         Failure(2, "llm", "refused", False),
         Failure(3, "llm", ANY, False),
         Failure(4, "tts", "the voice failed", False),
+        Failure(5, "cascade", "ValueError: ours", False),
     ]
-    model = Model([StageError("llm", "refused"), "", "This will FAIL. " + LONG, "It is nine."])
-    engines = Engines(["FAIL", "One?", "Two?", "Three?", "Four?"], model)
-    scene = run(Scene(engines), *[*ASKS, (2.0, False)] * 5)
+    model = Model(
+        [
+            StageError("llm", "refused"),
+            "",
+            "This will FAIL. " + LONG,
+            ValueError("ours"),
+            "It is nine.",
+        ]
+    )
+    engines = Engines(["FAIL", "One?", "Two?", "Three?", "Four?", "Five?"], model)
+    scene = run(Scene(engines), *[*ASKS, (2.0, False)] * 6)
     assert scene.of(Failure) == told
     assert "nothing to say" in scene.of(Failure)[2].message
-    assert [done.status for done in scene.of(ReplyDone)] == ["failed"] * 4 + ["completed"]
+    assert [done.status for done in scene.of(ReplyDone)] == ["failed"] * 5 + ["completed"]
     assert scene.kept() == [
-        *(("user", text) for text in ("One?", "Two?", "Three?", "Four?")),
+        *(("user", text) for text in ("One?", "Two?", "Three?", "Four?", "Five?")),
         ("assistant", "It is nine."),
     ]
-    assert model.prompts[-1][-1]["content"] == "One? Two? Three? Four?"
+    assert model.prompts[-1][-1]["content"] == "One? Two? Three? Four? Five?"
     assert max(seconds for _, seconds in engines.heard) < 1.5, "each is recognised alone"
     assert model.open == engines.voice.open == 0
     assert model.written < 40

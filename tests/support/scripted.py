@@ -30,7 +30,7 @@ class Model:
     A word `CALL:name:arguments` (no spaces) calls a tool at the end.
     """
 
-    scripts: list[str | StageError]
+    scripts: list[str | Exception]
     first_token_s: float = 0.07
     token_s: float = 0.01
     prompts: list[Messages] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Model:
         self.open += 1
         try:
             await asyncio.sleep(self.first_token_s)
-            if isinstance(script, StageError):
+            if isinstance(script, Exception):
                 raise script
             words = script.split(" ")
             calls = [word.split(":", 2)[1:] for word in words if word.startswith("CALL:")]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import itertools
 import random
 import re
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.text.boundaries import Cut, judge
 from pipeline.text.chunker import Chunker, Clause
 from pipeline.text.speakable import ThinkFilter
 
@@ -58,7 +57,6 @@ CASES: list[tuple[str, str, list[str]]] = [
     ("thousands", "It has 1,000 rooms, they say.", ["It has 1,000 rooms,", "they say."]),
     ("time", "Come at 10:30 sharp.", ["Come at 10:30 sharp."]),
     ("version", "Get v1.2.3 today.", ["Get v1.2.3 today."]),
-    ("price", "It costs $5.50 now.", ["It costs 5 dollars 50 now."]),
     ("percent", "About 3.5% of it.", ["About 3.5% of it."]),
     ("subtraction", "So 10 - 5 is 5.", ["So 10 − 5 is 5."]),
     ("range", "In 1990 – 2000 it was.", ["In 1990 to 2000 it was."]),
@@ -89,12 +87,10 @@ CASES: list[tuple[str, str, list[str]]] = [
     ("initial-inside", "George W. Bush won. So?", ["George W Bush won.", "So?"]),
     ("pm-within", "At 5 p.m. Monday we go.", ["At 5 p.m. Monday we go."]),
     ("pm-at-end", "Come at 5 p.m. We wait.", ["Come at 5 p.m.", "We wait."]),
-    ("no-number", "See No. 5 there.", ["See Number 5 there."]),
     ("no-answer", "No. I would not.", ["No.", "I would not."]),
-    ("saint", "St. John was there.", ["St John was there."]),
+    ("title-lower", "Do one rep. Then rest.", ["Do one rep.", "Then rest."]),
     ("street", "It is on Main St. The end.", ["It is on Main St.", "The end."]),
     ("company", "Apple Inc. CEO Tim Cook.", ["Apple Inc CEO Tim Cook."]),
-    ("month", "On Jan. 5 we met.", ["On January 5 we met."]),
     # URLs, addresses, files
     ("www", "Go to www.x.org. Then read.", ["Go to x.org.", "Then read."]),
     (
@@ -145,16 +141,10 @@ CASES: list[tuple[str, str, list[str]]] = [
     ("windows-lines", "One two\r\nthree four\r\n", ["One two", "three four"]),
     ("title-over-lines", "Ask Dr.\nSmith.", ["Ask Dr Smith."]),
     # Markdown, HTML
-    ("bold", "It is **very** good.", ["It is very good."]),
     ("bold-sentence", "**Stop it.** Now.", ["Stop it.", "Now."]),
-    ("italic", "It is _so_ good, *yes*.", ["It is so good,", "yes."]),
-    ("strike", "It is ~~bad~~ good.", ["It is bad good."]),
-    ("snake-case", "Call get_my_name now.", ["Call get_my_name now."]),
-    ("product", "So 2 * 3 is 6.", ["So 2 × 3 is 6."]),
     ("link", "Read [the docs, page 2](https://x.org/a_(b)) now.", ["Read the docs, page 2 now."]),
     ("link-title", "Read [it](x.org 'So. Yes.') now.", ["Read it now."]),
     ("reference-link", "Read [the docs][1] now.", ["Read the docs now."]),
-    ("image", "See ![a cat](cat.png) here.", ["See a cat here."]),
     ("brackets", "An [odd, old] thing. Ok.", ["An [odd, old] thing.", "Ok."]),
     ("footnote", "So it is[^1]. Ok.", ["So it is.", "Ok."]),
     ("html", 'Be <b class="x, y">bold</b>. Ok.', ["Be bold.", "Ok."]),
@@ -166,7 +156,6 @@ CASES: list[tuple[str, str, list[str]]] = [
     # Code
     ("code-span", "Call `a.b(c, d)` now.", ["Call a.b(c, d) now."]),
     ("code-span-stop", "Call `f()`. Then wait.", ["Call f().", "Then wait."]),
-    ("code-span-double", "Type ``a, b c`` now.", ["Type a, b c now."]),
     (
         "code-block",
         "Here it is:\n```python\nx = 1. Y\n# no, no\n```\nDone.",
@@ -180,12 +169,7 @@ CASES: list[tuple[str, str, list[str]]] = [
     ("fence-mentioned", "Use ``` to begin it.\nThat is all.", ["Use", "That is all."]),
     # Emoji
     ("emoji-after", "Hi there! 😊 How are you?", ["Hi there!", "How are you?"]),
-    ("emoji-attached", "Hi there!😊 Bye.", ["Hi there!", "Bye."]),
-    ("emoji-family", "We 👨‍👩‍👧 are 👍🏽 fine 🇩🇪.", ["We are fine."]),
-    ("emoji-keycap", "1️⃣ Sit #️⃣ down.", ["1 Sit down."]),
     ("emoji-only", "👍", []),
-    ("heart", "I ❤️ it.", ["I it."]),
-    ("emoticon", "Good :) bye.", ["Good bye."]),
     # Scripts
     (
         "chinese",
@@ -236,11 +220,6 @@ CASES: list[tuple[str, str, list[str]]] = [
 ]
 
 
-def test_ids_of_the_table_are_unique() -> None:
-    ids = [name for name, _, _ in CASES]
-    assert len(ids) == len(set(ids)) >= 80
-
-
 @pytest.mark.parametrize(("source", "said"), [pytest.param(s, t, id=i) for i, s, t in CASES])
 def test_in_a_hurry(source: str, said: list[str]) -> None:
     assert texts(source) == said
@@ -276,12 +255,6 @@ def test_a_clause_is_given_as_soon_as_the_next_word_begins() -> None:
     assert chunker.push(" what?\n") == [Clause("So what?", 9, 17)]
 
 
-def test_a_stop_that_may_be_a_decimal_point_waits() -> None:
-    chunker = Chunker()
-    assert chunker.push("It is 3.") == []
-    assert chunker.push("14 metres long. A") == [Clause("It is 3.14 metres long.", 0, 23)]
-
-
 def test_hurry_that_comes_later_cuts_what_was_passed_over() -> None:
     chunker = Chunker()
     assert chunker.push("If it rains today, stay", hurry=False) == []
@@ -297,47 +270,25 @@ def test_sizes_of_the_first_clause_can_be_set() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["first_words", "first_chars", "max_chars"])
-def test_sizes_below_one_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="at least 1"):
-        Chunker(**cast(Any, {name: 0}))
-
-
 # Too long a clause
 
 
-def test_too_long_is_cut_at_a_word_gap() -> None:
-    said = texts("word " * 30, max_chars=22)
-    assert said == ["word word word word"] * 7 + ["word word"]
-
-
-def test_too_long_is_cut_at_a_comma_if_there_is_one() -> None:
-    assert texts("one two three, four five six", hurry=False, max_chars=20) == [
-        "one two three,",
-        "four five six",
-    ]
-
-
-def test_too_long_a_word_is_cut_within() -> None:
-    assert texts("x" * 25, max_chars=10) == ["x" * 10, "x" * 10, "x" * 5]
-
-
-def test_too_long_a_word_keeps_its_accents() -> None:
-    source = "e\u0301" * 12
-    assert texts(source, max_chars=9) == ["e\u0301" * 4] * 3
-
-
-def test_a_cut_within_a_word_settles_what_that_word_would_have_decided() -> None:
-    assert texts("U.S. Abcthere so", max_chars=8) == ["U.S Abc", "there so"]
-
-
-def test_ideographs_need_no_gaps() -> None:
-    assert texts("好" * 25, max_chars=10) == ["好" * 10, "好" * 10, "好" * 5]
-
-
-def test_a_long_url_is_not_cut() -> None:
-    address = "https://www.example.com/" + "a1b2/" * 100
-    assert texts(f"See {address} now.", max_chars=50) == ["See", "example.com", "now."]
+@pytest.mark.parametrize(
+    ("source", "longest", "said"),
+    [
+        ("word " * 30, 22, ["word word word word"] * 7 + ["word word"]),
+        ("one two three, four five six", 20, ["one two three,", "four five six"]),
+        ("x" * 25, 10, ["x" * 10, "x" * 10, "x" * 5]),
+        ("e\u0301" * 12, 9, ["e\u0301" * 4] * 3),  # a letter keeps its accent
+        ("U.S. Abcthere so", 8, ["U.S Abc", "there so"]),  # a cut word decides as a whole one
+        ("好" * 25, 10, ["好" * 10, "好" * 10, "好" * 5]),
+        (f"See https://www.example.com/{'a1b2/' * 100} now.", 50, ["See", "example.com", "now."]),
+    ],
+)
+def test_too_long_a_clause_is_cut_at_the_best_place(
+    source: str, longest: int, said: list[str]
+) -> None:
+    assert texts(source, hurry=False, max_chars=longest) == said
 
 
 # A deadline has passed
@@ -401,43 +352,6 @@ def test_spans_point_into_the_source() -> None:
         ("See it.", "- See [it](y.z) 😊."),
         ("Bye", "Bye"),
     ]
-
-
-# A place to cut
-
-
-@pytest.mark.parametrize(
-    ("word", "following", "cut"),
-    [
-        ("home.", "S", Cut.SENTENCE),
-        ("home.", "s", Cut.SENTENCE),
-        ('home."', "s", Cut.CLAUSE),
-        ("home?", "s", Cut.CLAUSE),
-        ("home?", "你", Cut.SENTENCE),
-        ("home,", "s", Cut.CLAUSE),
-        ("home", "s", Cut.GAP),
-        ("**home.**", "S", Cut.SENTENCE),
-        ("home.)", "S", Cut.SENTENCE),
-        ("3.", "S", Cut.SENTENCE),
-        ("Dr.", "S", Cut.GLUE),
-        ("rep.", "S", Cut.SENTENCE),
-        ("e.g.", "S", Cut.GLUE),
-        ("e.g.,", "s", Cut.GLUE),
-        ("No.", "5", Cut.GLUE),
-        ("No.", "I", Cut.SENTENCE),
-        ("U.S.", "A", Cut.HOLD),
-        ("U.S.", "a", Cut.GAP),
-        ("U.S.", "\n", Cut.SENTENCE),
-        ("U.S.", "", Cut.GLUE),
-        ("&amp;", "s", Cut.GAP),
-        ("😊", "S", Cut.GAP),
-        ("10", "0", Cut.GLUE),
-        ("10", "", Cut.GLUE),
-        ("10", "p", Cut.GAP),
-    ],
-)
-def test_judge(word: str, following: str, cut: Cut) -> None:
-    assert judge(word, following) is cut
 
 
 # What holds for every text
@@ -532,14 +446,6 @@ def test_thinking_is_filtered_alike_however_it_is_cut(text: str, seed: int) -> N
     whole, pieces = ThinkFilter(), ThinkFilter()
     visible = "".join(pieces.push(d) for d in split(text, seed)) + pieces.flush()
     assert visible == whole.push(text) + whole.flush()
-
-
-@given(text=messy)
-def test_no_thinking_is_left(text: str) -> None:
-    text = text.replace("`", "").replace("<", "")
-    source = f"<think>{text}</think>Hello there, and <thinking>{text}</thinking>good day."
-    think = ThinkFilter()
-    assert think.push(source) + think.flush() == "Hello there, and good day."
 
 
 @pytest.mark.parametrize(

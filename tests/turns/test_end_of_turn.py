@@ -88,13 +88,6 @@ def test_the_hold_is_within_its_bounds(settings: TurnSettings, p: float, hangove
     assert settings.shortest_ms <= hold_ms(settings, p, hangover) <= settings.longest_ms
 
 
-@given(sections, milliseconds)
-def test_certainty_meets_the_bounds(settings: TurnSettings, hangover: float) -> None:
-    assume(settings.shortest_ms <= settings.longest_ms)
-    assert hold_ms(settings, 0.0, hangover) == settings.longest_ms
-    assert hold_ms(settings, 1.0, hangover) == settings.shortest_ms
-
-
 @given(sections, st.none() | probabilities, milliseconds, st.floats(0, 60), st.floats(0, 60))
 def test_the_longer_somebody_speaks_the_longer_they_are_waited_for(
     settings: TurnSettings, p: float | None, hangover: float, one: float, other: float
@@ -175,28 +168,24 @@ def taught(pauses: list[float], settings: TurnSettings = SETTINGS) -> float:
     return hangover.ms
 
 
-def test_a_new_speaker_gets_the_settings_hold() -> None:
-    assert taught([]) == HOLD
-
-
-def test_somebody_with_long_pauses_is_waited_for() -> None:
-    assert taught([600.0] * 6) > 600
-
-
-def test_somebody_with_short_pauses_waits_less() -> None:
-    assert taught([150.0] * 12) < 0.75 * HOLD
-
-
-def test_one_long_pause_does_not_count_for_much() -> None:
-    assert taught([700.0]) < 1.25 * HOLD
+@pytest.mark.parametrize(
+    ("pauses", "least", "most"),
+    [
+        ([], HOLD, HOLD),
+        ([600.0] * 6, 600, 1.5 * HOLD),  # who makes long pauses is waited for
+        ([150.0] * 12, 0.5 * HOLD, 0.75 * HOLD),
+        ([700.0], HOLD, 1.25 * HOLD),  # one does not count for much
+    ],
+)
+def test_the_hangover_follows_the_speakers_pauses(
+    pauses: list[float], least: float, most: float
+) -> None:
+    assert least <= taught(pauses) <= most
+    assert taught(pauses, TurnSettings(predict=False)) == HOLD
 
 
 def test_old_pauses_are_forgotten() -> None:
     assert taught([1000.0] * 30 + [150.0] * 60) == taught([150.0] * 60)
-
-
-def test_the_hold_stays_where_it_is_without_adapting() -> None:
-    assert taught([700.0] * 10, TurnSettings(predict=False)) == HOLD
 
 
 @given(st.lists(milliseconds, max_size=60), sections)

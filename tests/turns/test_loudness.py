@@ -85,16 +85,6 @@ def test_a_bang_takes_over_nothing() -> None:
     assert level.own(-35.0, voiced=True, in_turn=False)
 
 
-def test_whoever_is_heard_again_from_afar_is_the_user_from_then_on() -> None:
-    level = known(-20.0, 60)
-    for _ in range(60_000 // WINDOW_MS):
-        level.own(-90.0, voiced=False, in_turn=False)
-    told = [level.own(-45.0, voiced=True, in_turn=False) for _ in range(5)]
-    assert told[2:] == [True] * 3
-    level.learn(-45.0, 0)
-    assert level.own(-48.0, voiced=True, in_turn=True)
-
-
 def after(turns: Sequence[float], *, gap_s: float = 2) -> UserLevel:
     """What is known after turns of a second, each of one level, with silence after each."""
     level = UserLevel()
@@ -145,14 +135,6 @@ def test_in_a_quiet_turn_the_line_is_lower_and_in_others_not() -> None:
     assert quiet.loud(-40.0)
     assert not quiet.loud(-44.0)
     assert not usual.loud(-36.0)
-
-
-def test_another_recording_begins_with_nothing_known() -> None:
-    level = after([-20.0] * 4)
-    assert not begins(level, -50.0)
-    level.forget()
-    assert begins(level, -50.0)
-    assert level.own(-80.0, voiced=True, in_turn=True)
 
 
 def test_who_joins_softly_is_heard_from_their_first_word_on() -> None:

@@ -261,15 +261,6 @@ def test_clicks_never_begin_a_turn(
     assert speaking or heard.decisions == []
 
 
-def test_a_stop_inside_the_first_syllable_does_not_begin_it_anew() -> None:
-    heard = Heard(times=TurnTimes(start_ms=96))
-    heard.repeat(VOICE, 2)
-    assert heard.repeat(SILENCE, 3) == []
-    [began] = heard.push(VOICE)
-    assert isinstance(began, Began)
-    assert began.voiced == 0
-
-
 @pytest.mark.parametrize("speaking", [False, True])
 @settings(deadline=None)
 @given(kind=any_kind())
@@ -283,18 +274,6 @@ def test_it_takes_the_voice_asked_for_to_begin_and_more_while_the_assistant_spea
     assert heard.turns() == []
     [began] = heard.push(VOICE, speaking=speaking)
     assert began == Began(0, 0, needed * WINDOW)
-
-
-@settings(deadline=None)
-@given(runs())
-def test_no_voice_interrupts_earlier_than_it_would_begin_a_turn(
-    windows: list[tuple[float, bool]],
-) -> None:
-    def first(speaking: bool) -> float:
-        decisions = Heard().all((p, speaking) for p, _ in windows)
-        return next((d.at for d in decisions if isinstance(d, Began)), math.inf)
-
-    assert first(speaking=False) <= first(speaking=True)
 
 
 def test_a_cough_over_a_reply_ducks_it_for_a_moment_and_begins_no_turn() -> None:
@@ -323,14 +302,14 @@ def test_a_word_over_a_reply_begins_a_turn_with_its_first_sound() -> None:
     assert ended.start == began.start
 
 
-def test_a_word_that_is_known_only_after_a_second_sound_begins_the_turn_with_the_first() -> None:
-    heard = Heard()
-    heard.repeat(VOICE, 6, speaking=True)
-    heard.repeat(SILENCE, 6, speaking=True)
-    heard.repeat(VOICE, 2, speaking=True)
-    [began] = heard.taker.recognised(0, 0)
+@pytest.mark.parametrize(("gap", "begins"), [(3, 0), (4, 5)])
+def test_a_stop_inside_the_first_syllable_does_not_begin_it_anew(gap: int, begins: int) -> None:
+    heard = Heard(times=TurnTimes(start_ms=96))
+    heard.repeat(VOICE, 2 if begins == 0 else 1)
+    assert heard.repeat(SILENCE, gap) == []
+    began = heard.until(Began, VOICE)
     assert isinstance(began, Began)
-    assert began.voiced == 0
+    assert began.voiced == begins * WINDOW
 
 
 def test_words_of_a_suspicion_before_belong_to_the_turn() -> None:
@@ -399,14 +378,6 @@ def test_the_hold_learns_from_a_turn_that_it_cut_off() -> None:
     assert hold_after(200) == TurnSettings().hold_ms
 
 
-def test_a_turn_ends_once() -> None:
-    """Its silence and its length are enough at the same window."""
-    heard = Heard(TurnSettings(hold_ms=320, predict=False), TurnTimes(max_turn_s=1, preroll_ms=0))
-    heard.repeat(VOICE, 22)
-    heard.repeat(SILENCE, 40)
-    assert [type(d) for d in heard.decisions].count(Ended) == 1
-
-
 def test_a_click_in_a_pause_neither_resumes_the_turn_nor_delays_its_end() -> None:
     heard = Heard()
     heard.repeat(VOICE, 20)
@@ -470,28 +441,6 @@ def test_between_release_and_threshold_nothing_begins_and_nothing_ends(
     heard.repeat(VOICE, 10)
     assert [type(d) for d in heard.decisions] == [Began]
     assert [d for p in between for d in heard.push(p)] == []
-
-
-@settings(deadline=None)
-@given(any_kind(), st.integers(1, 20))
-def test_silence_ends_the_turn_exactly_at_the_hold(kind: Kind, more: int) -> None:
-    settings, times = kind
-    heard = Heard(*kind)
-    heard.until(Began, VOICE)
-    heard.repeat(VOICE, min(more, 20))
-    ended_early = [d for d in heard.decisions if isinstance(d, Ended)]
-    speech_end = heard.windows * WINDOW
-    windows = math.ceil(samples(settings.hold_ms) / WINDOW)
-    if ended_early or speech_end + windows * WINDOW >= times.max_turn_s * RATE:
-        return  # the length ended it, see below
-    heard.repeat(SILENCE, windows - 1)
-    assert not any(isinstance(d, Ended) for d in heard.decisions)
-    *_, ended = heard.push(SILENCE)
-    assert isinstance(ended, Ended)
-    assert ended.reason == "silence"
-    assert ended.speech_end == speech_end
-    assert ended.silence_from == speech_end + WINDOW
-    assert ended.end == min(ended.at, speech_end + samples(times.tail_ms))
 
 
 def test_the_defaults_pause_at_64_and_end_at_512_ms() -> None:
@@ -560,17 +509,6 @@ def test_a_monologue_is_cut_at_the_longest_turn_and_no_sample_is_lost_or_repeate
     assert [e.start for e in ended] == [0, *(e.end for e in ended[:-1])]
 
 
-def test_a_turn_cut_for_length_while_paused_has_no_second_pause() -> None:
-    heard = Heard(times=TurnTimes(max_turn_s=1, preroll_ms=0))
-    heard.repeat(VOICE, 28)
-    heard.repeat(SILENCE, 4)
-    assert [type(d) for d in heard.decisions] == [Began, Paused, Ended]
-    ended = heard.decisions[-1]
-    assert isinstance(ended, Ended)
-    assert ended.reason == "length"
-    assert ended.speech_end == 28 * WINDOW
-
-
 USER, TELEVISION = -20.0, -45.0
 
 
@@ -631,17 +569,6 @@ def test_a_user_who_moved_away_is_heard_again_after_a_while_of_quiet() -> None:
     assert not heard_after(40, USER - 30)
     assert heard_after(60, USER - 30)
     assert not heard_after(60, USER - 20, television=True)
-
-
-def test_a_shout_does_not_shut_out_the_users_own_voice() -> None:
-    heard = Heard()
-    for level_db in (USER, USER, USER, USER + 15):
-        heard.repeat(VOICE, 30, level_db=level_db)
-        heard.repeat(SILENCE, 60)
-    assert heard.repeat(VOICE, 60, speaking=True, level_db=TELEVISION) == []
-    heard.repeat(SILENCE, 60)
-    [began] = heard.repeat(VOICE, 10, level_db=USER)
-    assert isinstance(began, Began)
 
 
 def test_a_quieter_recording_is_heard_after_a_louder_one() -> None:

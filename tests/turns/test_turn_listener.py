@@ -48,14 +48,8 @@ def test_what_follows_and_what_does_not() -> None:
     assert hearing.follows(Frame(nothing, RATE, 0, 10**9))
     end_ns = feed(hearing, RATE, 5, start_ns=10**9)
     most = 5 * 320 + int(LOST_S * RATE)
-    assert hearing.follows(Frame(nothing, RATE, most, end_ns))
+    assert hearing.follows(Frame(nothing, RATE, most, end_ns + 60 * 10**9))  # late is not lost
     assert not hearing.follows(Frame(nothing, RATE, most + 1, end_ns))
-
-
-def test_a_whole_file_follows_however_late_it_is_read() -> None:
-    hearing = Hearing(Detector(), 5.0)
-    end_ns = feed(hearing, RATE, 5)
-    assert hearing.follows(Frame(np.zeros(320, np.int16), RATE, 5 * 320, end_ns + 60 * 10**9))
 
 
 def test_an_utterance_is_padded_with_silence_that_has_not_been_heard_yet() -> None:
@@ -155,15 +149,6 @@ def test_each_block_has_its_own_time_so_a_drifting_clock_does_no_harm(
     assert kept.time_of(kept.end + 9) == times[-1] + 10 * MS
 
 
-def test_times_are_whole_nanoseconds_at_any_rate() -> None:
-    kept = RingBuffer(44_100, 1)
-    kept.append(np.zeros(100, np.int16), 5)
-    assert kept.time_of(0) == 5
-    assert kept.time_of(1) == 5 + 22_675
-    assert kept.time_of(44_100) == 5 + 1_000_000_000
-    assert isinstance(kept.time_of(3), int)
-
-
 def test_an_empty_kept_gives_no_audio() -> None:
     kept = RingBuffer(SLOW, 1)
     kept.append(np.zeros(0, np.int16), 77)
@@ -209,13 +194,6 @@ def test_what_is_stable_begins_the_last_transcript_and_the_one_before(heard: lis
         assert bare(text)[: len(bare(stable))] == bare(stable)
         assert bare(before)[: len(bare(stable))] == bare(stable)
         before = text
-
-
-@given(texts)
-def test_a_transcript_that_stays_the_same_is_sure_but_for_its_last_word(text: str) -> None:
-    agreement = Agreement()
-    agreement.push(text)
-    assert agreement.push(text).split() == text.split()[:-1]
 
 
 class Slow:
