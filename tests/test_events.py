@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import events
@@ -104,23 +103,11 @@ def test_every_event_has_its_json_checked_here() -> None:
     assert known == {type(event) for event, _ in AS_JSON}
 
 
-@pytest.mark.parametrize("event", [event for event, _ in AS_JSON], ids=lambda e: type(e).__name__)
-def test_events_do_not_change(event: Event) -> None:
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        event.turn = 5  # type: ignore[misc]
-
-
-@settings(deadline=None)
 @given(st.integers(0, 100_000), st.sampled_from([8000, 16_000, 22_050, 44_100, 48_000]))
 def test_a_frame_lasts_as_long_as_its_samples_to_the_nanosecond(count: int, rate: int) -> None:
     duration = Frame(np.zeros(count, np.int16), rate).duration_ns
     assert isinstance(duration, int)
     assert 0 <= count * 1_000_000_000 - duration * rate < rate
-
-
-def test_twenty_milliseconds_are_twenty_milliseconds() -> None:
-    assert Frame(np.zeros(320, np.int16), 16_000).duration_ns == 20_000_000
-    assert FRAME.duration_ns == 20_000_000
 
 
 def test_frames_are_told_apart_by_identity() -> None:

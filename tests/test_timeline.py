@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from support.known_turns import NEEDED, marks_at
 
 from pipeline.trace import DIRECT_PARTS, DIRECT_STAGES, MARKS, PARTS, STAGES, Timeline
 
-NEEDED = ("speech.end", "committed", "heard.first")
 CHAIN = tuple(dict.fromkeys(mark for _, first, last in STAGES for mark in (first, last)))
 
 times = st.integers(0, 10**13)
-some_marks = st.fixed_dictionaries(
-    dict.fromkeys(NEEDED, times),
-    optional={mark: times for mark in MARKS if mark not in NEEDED},
-)
+some_marks = marks_at(times)
 
 
 def ms(**marks: int) -> dict[str, int]:
@@ -162,7 +159,6 @@ def test_time_of_a_stage_without_marks_is_nobodys() -> None:
     }
 
 
-@settings(deadline=None)
 @given(some_marks)
 def test_parts_sum_to_the_total_and_none_is_negative_for_marks_in_any_order(
     marks: dict[str, int],
@@ -177,7 +173,6 @@ def test_parts_sum_to_the_total_and_none_is_negative_for_marks_in_any_order(
     assert tuple(timeline.parts) == parts_of(marks)
 
 
-@settings(deadline=None)
 @given(some_marks, st.integers(1, 10**12))
 def test_a_reply_heard_before_the_end_of_speech_is_the_endpoints_doing(
     marks: dict[str, int], early: int
@@ -191,7 +186,6 @@ def test_a_reply_heard_before_the_end_of_speech_is_the_endpoints_doing(
     assert all(ns >= 0 for ns in timeline.hidden.values())
 
 
-@settings(deadline=None)
 @given(some_marks)
 def test_a_stages_time_is_waited_for_or_hidden_and_never_both(marks: dict[str, int]) -> None:
     assume(marks["heard.first"] >= marks["speech.end"])
@@ -203,7 +197,6 @@ def test_a_stages_time_is_waited_for_or_hidden_and_never_both(marks: dict[str, i
             assert timeline.hidden[name] + timeline.parts[name] <= took
 
 
-@settings(deadline=None)
 @given(
     st.lists(times, min_size=len(CHAIN), max_size=len(CHAIN)).map(sorted), st.data(), st.booleans()
 )
@@ -228,14 +221,12 @@ def test_of_work_in_sequence_every_nanosecond_is_hidden_or_waited_for(
     assert timeline.parts["own"] == sum(max(0, b - max(a, committed)) for a, b in gaps)
 
 
-@settings(deadline=None)
 @given(some_marks, st.integers(-(10**12), 10**12))
 def test_only_differences_between_marks_matter(marks: dict[str, int], shift: int) -> None:
     moved = {name: at + shift for name, at in marks.items()}
     assert Timeline.from_marks(moved) == Timeline.from_marks(marks)
 
 
-@settings(deadline=None)
 @given(some_marks)
 def test_marks_that_bound_no_part_change_nothing(marks: dict[str, int]) -> None:
     bounds = {mark for _, first, last in stages_of(marks) for mark in (first, last)}
@@ -244,7 +235,6 @@ def test_marks_that_bound_no_part_change_nothing(marks: dict[str, int]) -> None:
 
 
 @pytest.mark.parametrize("missing", NEEDED)
-@settings(deadline=None)
 @given(marks=some_marks)
 def test_no_timeline_if_nothing_was_heard_or_the_turn_did_not_end(
     missing: str, marks: dict[str, int]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config import LlmSettings, Settings
@@ -76,17 +76,6 @@ def test_a_line_is_in_the_file_before_the_trace_is_closed(tmp_path: Path) -> Non
         assert len(lines(file)) == 2
 
 
-def test_sessions_have_names_of_their_own() -> None:
-    assert Trace().session != Trace().session
-
-
-@pytest.mark.parametrize("name", MARKS)
-def test_every_mark_of_a_turn_is_taken(name: str) -> None:
-    trace = Trace()
-    trace.mark(1, name, 7)
-    assert trace.marks(1) == {name: 7}
-
-
 @pytest.mark.parametrize("name", DETAILS)
 def test_a_detail_goes_to_the_file_alone(tmp_path: Path, name: str) -> None:
     file = tmp_path / "trace.jsonl"
@@ -109,7 +98,6 @@ def test_an_unknown_mark_is_refused_and_not_written(tmp_path: Path, name: str) -
     assert trace.marks(1) == {}
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.sampled_from(MARKS), st.integers(0, 10**15))),
 )
