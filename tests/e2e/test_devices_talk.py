@@ -18,13 +18,7 @@ import jiwer
 import numpy as np
 import pytest
 from servers.llm_server import Answer, Request, reply
-from support.cli_child import (
-    Outcome,
-    recording,
-    run,
-    scripted,
-    without_portaudio,
-)
+from support.cli_child import Outcome, recording, run, scripted, without_portaudio
 from support.device_talk import ALONE, GAP_S, ROOMY, Talked, devices, talking
 from support.pulse import RATE, Pulse
 from support.sound import stretches

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.events import Samples
-from support.cli_child import Child, Outcome, read_conversation, read_trace, read_wav
+from support.cli_child import HANG_S, Child, Outcome, read_conversation, read_trace, read_wav
 from support.pulse import Pulse
 from support.sound import stretches
 
@@ -35,7 +37,12 @@ class Talk(Child):
 
     def wait_turn(self, turn: int, mark: str) -> None:
         """Return once a turn has this mark."""
-        self.wait_mark(self.folder / "trace", mark, turn)
+        wanted = re.compile(rf'"turn": {turn},.* "mark": "{mark}"')
+        until = time.monotonic() + HANG_S
+        while not wanted.search((self.folder / "trace").read_text("utf-8")):
+            if self.over or time.monotonic() > until:
+                raise AssertionError(f"no {mark} in turn {turn}: {self.finish(kill=True)}")
+            time.sleep(0.02)
 
     def interrupt(self) -> Outcome:
         """Ctrl-C."""
