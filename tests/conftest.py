@@ -41,9 +41,12 @@ def _start() -> Pulse:
         pytest.skip(str(reason))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pulse() -> Iterator[Pulse]:
-    """A sound server with a default microphone and loudspeaker, for child processes."""
+    """A sound server with a default microphone and loudspeaker, for child processes.
+
+    Not for longer than it is needed: it takes a tenth of a processor.
+    """
     server = _start()
     yield server
     server.close()

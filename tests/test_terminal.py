@@ -8,7 +8,7 @@ import re
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from rich.console import Console
-from support.known_turns import MS, SPECULATIVE
+from support.known_turns import MS, SPECULATIVE, marks_at
 
 from pipeline.terminal import (
     ASCII,
@@ -21,16 +21,11 @@ from pipeline.terminal import (
     waterfall_strip,
     whole_ms,
 )
-from pipeline.trace import MARKS, Timeline
-
-NEEDED = ("speech.end", "committed", "heard.first")
+from pipeline.trace import Timeline
 
 near = st.integers(0, 5_000 * MS)
 times = st.one_of(near, st.integers(0, 10**15), st.sampled_from([0, 1, MS, 500 * MS]))
-some_marks = st.fixed_dictionaries(
-    dict.fromkeys(NEEDED, times),
-    optional={mark: times for mark in MARKS if mark not in NEEDED},
-)
+some_marks = marks_at(times)
 widths = st.one_of(st.integers(0, 130), st.just(80))
 
 

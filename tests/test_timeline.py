@@ -7,17 +7,14 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from support.known_turns import NEEDED, marks_at
 
 from pipeline.trace import DIRECT_PARTS, DIRECT_STAGES, MARKS, PARTS, STAGES, Timeline
 
-NEEDED = ("speech.end", "committed", "heard.first")
 CHAIN = tuple(dict.fromkeys(mark for _, first, last in STAGES for mark in (first, last)))
 
 times = st.integers(0, 10**13)
-some_marks = st.fixed_dictionaries(
-    dict.fromkeys(NEEDED, times),
-    optional={mark: times for mark in MARKS if mark not in NEEDED},
-)
+some_marks = marks_at(times)
 
 
 def ms(**marks: int) -> dict[str, int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config import LlmSettings, Settings
@@ -93,7 +93,6 @@ def test_an_unknown_mark_is_refused_and_not_written(tmp_path: Path, name: str) -
     assert trace.marks(1) == {}
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.sampled_from(MARKS), st.integers(0, 10**15))),
 )

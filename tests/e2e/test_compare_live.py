@@ -80,9 +80,15 @@ def test_two_cascades_hear_one_recording(tmp_path: Path) -> None:
     assert (end - begin) / rate == pytest.approx(length_s, abs=0.05)
 
 
-def test_a_simulation_is_stamped_everywhere(tmp_path: Path) -> None:
-    outcome = live(tmp_path, "cascade", SIMULATED, trace=tmp_path / "trace")
-    assert outcome.code == 0, outcome.err
+def test_beside_a_simulation_and_a_server_that_is_not_there(tmp_path: Path) -> None:
+    nobody = "ws://127.0.0.1:9/v1/realtime"
+    outcome = live(tmp_path, nobody, "cascade", SIMULATED, trace=tmp_path / "trace")
+    assert outcome.code == 1
+    assert any(line.startswith(f"error: {nobody}: ") for line in outcome.errors)
+    assert of_path(outcome, "cascade")[-1]["status"] == "completed"
+    out, _ = read_wav(tmp_path / "out.wav")
+    assert out.any()
+    # The simulation is called one everywhere.
     told = of_path(outcome, SIMULATED)
     assert {"speech_started", "reply_text", "reply_done"} <= {event["type"] for event in told}
     assert all(event["simulated"] is True for event in told)
@@ -95,16 +101,6 @@ def test_a_simulation_is_stamped_everywhere(tmp_path: Path) -> None:
     timeline = Timeline.from_marks(marks(tmp_path / "trace", SIMULATED))
     assert timeline is not None
     assert set(timeline.parts) == {"endpoint", "model", "device", "own"}
-
-
-def test_a_server_that_is_not_there_leaves_the_cascade(tmp_path: Path) -> None:
-    nobody = "ws://127.0.0.1:9/v1/realtime"
-    outcome = live(tmp_path, nobody, "cascade")
-    assert outcome.code == 1
-    assert any(line.startswith(f"error: {nobody}: ") for line in outcome.errors)
-    assert of_path(outcome, "cascade")[-1]["status"] == "completed"
-    out, _ = read_wav(tmp_path / "out.wav")
-    assert out.any()
 
 
 def test_in_a_terminal(tmp_path: Path) -> None:

@@ -6,13 +6,10 @@ loudspeaker and read back by the recogniser. Replies are scripted in words that 
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -21,17 +18,8 @@ import jiwer
 import numpy as np
 import pytest
 from servers.llm_server import Answer, Request, reply
-from support.cli_child import (
-    Child,
-    Outcome,
-    read_conversation,
-    read_trace,
-    read_wav,
-    recording,
-    run,
-    scripted,
-    without_portaudio,
-)
+from support.cli_child import Outcome, recording, run, scripted, without_portaudio
+from support.device_talk import ALONE, GAP_S, ROOMY, Talked, devices, talking
 from support.pulse import RATE, Pulse
 from support.sound import stretches
 
@@ -58,12 +46,6 @@ STORY = (
     "What is eighteen plus nine plus ten? The jacket I bought never arrived. "
     "I am not happy with my order. Set the brightness to forty four percent."
 )
-ROOMY = {"CASCADE_AUDIO__LATENCY_MS": "80"}
-"""A buffer into which a busy machine tears no holes, where every word counts."""
-
-GAP_S = 0.6
-"""Silences are longer between replies, and shorter inside one."""
-
 MARKS = (
     "speech.start",
     "speech.end",
@@ -82,44 +64,6 @@ MARKS = (
     "playout.last",
 )
 """Marks of a turn that nobody interrupts, in the order of their times."""
-
-
-class Talk(Child):
-    """A conversation on the devices of a sound server.
-
-    It traces to `trace`, records to `both.wav` and saves to `said` in its folder.
-    """
-
-    def __init__(self, pulse: Pulse, folder: Path, llm: str, env: dict[str, str]) -> None:
-        self.trace = folder / "trace"
-        files = ("--trace=trace", "--record=both.wav", "--save=said")
-        env = {**devices(pulse), **env}
-        super().__init__("talk", "--json", f"--llm={llm}", *files, env=env, cwd=folder)
-
-    def interrupt(self) -> Outcome:
-        """Ctrl-C."""
-        self.signal(signal.SIGINT)
-        return self.finish()
-
-
-@contextmanager
-def talking(pulse: Pulse, folder: Path, llm: str, **env: str) -> Iterator[Talk]:
-    """A conversation that has begun to listen, and does not outlive the test."""
-    talk = Talk(pulse, folder, llm, env)
-    try:
-        talk.wait_for("listening")
-        yield talk
-    finally:
-        talk.finish(kill=True)
-
-
-def devices(pulse: Pulse) -> dict[str, str]:
-    """The variables that make a sound server's devices the system's.
-
-    Nothing of the loudspeaker gets into this microphone: it is as with headphones.
-    """
-    env = {**pulse.env, "CASCADE_AUDIO__ECHO": "off"}
-    return {name: value for name, value in env.items() if os.environ.get(name) != value}
 
 
 def by_turn(*texts: str) -> Callable[[Request], Answer]:
@@ -169,74 +113,58 @@ def understood(outcome: Outcome, *questions: int) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Talked:
+class Heard(Talked):
     """A conversation that is over, and the loudspeaker as it was heard from outside."""
 
-    folder: Path
-    outcome: Outcome
     outside: Samples
-
-    @property
-    def said(self) -> list[tuple[str, str]]:
-        return read_conversation(self.folder / "said")
-
-    @property
-    def turns(self) -> dict[int, dict[str, int]]:
-        return read_trace(self.folder / "trace")[1]
-
-    @property
-    def sides(self) -> tuple[list[slice], list[slice]]:
-        """Where there is sound in the recording: the user's, the replies'."""
-        both, rate = read_wav(self.folder / "both.wav")
-        return stretches(both[:, 0], rate, GAP_S), stretches(both[:, 1], rate, GAP_S)
 
 
 @pytest.fixture(scope="module")
-def whole(pulse: Pulse, tmp_path_factory: pytest.TempPathFactory) -> Talked:
+def whole(pulse: Pulse, tmp_path_factory: pytest.TempPathFactory) -> Heard:
     """Two turns that are heard to their ends, and then Ctrl-C."""
     folder = tmp_path_factory.mktemp("whole")
     with (
         scripted(otherwise=by_turn(*ANSWERS)) as llm,
         pulse.record() as outside,
-        talking(pulse, folder, llm.url, **ROOMY) as talk,
+        talking(pulse, folder, llm.url, **ROOMY, **ALONE) as talk,
     ):
         for turn, question in enumerate(SPOKEN, 1):
             pulse.play_into_mic(recording(question))
-            talk.wait_mark(talk.trace, "playout.last", turn)
+            talk.wait_turn(turn, "playout.last")
         outcome = talk.interrupt()
-    return Talked(folder, outcome, outside[0].samples)
+    return Heard(folder, outcome, outside[0].samples)
 
 
 @pytest.fixture(scope="module")
-def interrupted(pulse: Pulse, tmp_path_factory: pytest.TempPathFactory) -> Talked:
+def interrupted(pulse: Pulse, tmp_path_factory: pytest.TempPathFactory) -> Heard:
     """The second question falls into the middle of the first one's reply."""
     folder = tmp_path_factory.mktemp("interrupted")
     with (
         scripted(otherwise=by_turn(STORY, ANSWERS[0])) as llm,
         pulse.record() as outside,
-        talking(pulse, folder, llm.url, **ROOMY) as talk,
+        talking(pulse, folder, llm.url, **ROOMY, **ALONE) as talk,
     ):
         pulse.play_into_mic(recording(QUESTION))
-        talk.wait_mark(talk.trace, "heard.first")
+        talk.wait_turn(1, "heard.first")
         time.sleep(1.5)  # of a reply that takes a quarter of a minute
         pulse.play_into_mic(recording(OTHER_QUESTION))
-        talk.wait_mark(talk.trace, "playout.last", 2)
+        talk.wait_turn(2, "playout.last")
         outcome = talk.interrupt()
-    return Talked(folder, outcome, outside[0].samples)
+    return Heard(folder, outcome, outside[0].samples)
 
 
 @pytest.mark.device
-def test_two_turns_are_understood_and_answered(whole: Talked) -> None:
+def test_two_turns_are_understood_and_answered(whole: Heard) -> None:
     assert whole.outcome.code == 130
     assert whole.outcome.errors == []
     texts = understood(whole.outcome, *SPOKEN)
-    assert [event["status"] for event in whole.outcome.of("reply_done")] == ["completed"] * 2
+    assert whole.statuses == ["completed"] * 2
     pairs = zip(texts, ANSWERS, strict=True)
     assert whole.said == [m for q, a in pairs for m in (("user", q), ("assistant", a))]
 
 
 @pytest.mark.device
-def test_the_trace_has_all_marks_in_order(whole: Talked) -> None:
+def test_the_trace_has_all_marks_in_order(whole: Heard) -> None:
     for marks in whole.turns.values():
         times = [marks[name] for name in MARKS]
         assert times == sorted(times)
@@ -244,7 +172,7 @@ def test_the_trace_has_all_marks_in_order(whole: Talked) -> None:
 
 
 @pytest.mark.device
-def test_the_replies_are_heard_word_for_word(whole: Talked, read_back: ReadBack) -> None:
+def test_the_replies_are_heard_word_for_word(whole: Heard, read_back: ReadBack) -> None:
     heard = [
         read_back(whole.outside[where], RATE) for where in stretches(whole.outside, RATE, GAP_S)
     ]
@@ -253,18 +181,18 @@ def test_the_replies_are_heard_word_for_word(whole: Talked, read_back: ReadBack)
 
 
 @pytest.mark.device
-def test_the_recording_has_both_sides(whole: Talked, read_back: ReadBack) -> None:
-    both, rate = read_wav(whole.folder / "both.wav")
-    for side, texts in enumerate((SPOKEN.values(), ANSWERS)):
-        for where, text in zip(whole.sides[side], texts, strict=True):
-            assert mistakes(text, read_back(both[where, side], rate)) <= 1
+def test_the_recording_has_both_sides(whole: Heard, read_back: ReadBack) -> None:
+    *both, rate = whole.both
+    for sound, side, texts in zip(both, whole.sides, (SPOKEN.values(), ANSWERS), strict=True):
+        for where, text in zip(side, texts, strict=True):
+            assert mistakes(text, read_back(sound[where], rate)) <= 1
     in_turn = [where for turn in zip(*whole.sides, strict=True) for where in turn]
     assert all(one.stop < other.start for one, other in pairwise(in_turn))
 
 
 @pytest.mark.device
-def test_trace_recording_and_screen_agree(whole: Talked) -> None:
-    _, rate = read_wav(whole.folder / "both.wav")
+def test_trace_recording_and_screen_agree(whole: Heard) -> None:
+    *_, rate = whole.both
     for marks, user, answer in zip(whole.turns.values(), *whole.sides, strict=True):
         timeline = Timeline.from_marks(marks)
         assert timeline is not None
@@ -275,12 +203,11 @@ def test_trace_recording_and_screen_agree(whole: Talked) -> None:
 
 
 @pytest.mark.device
-def test_speaking_over_a_reply_ends_it(interrupted: Talked, read_back: ReadBack) -> None:
+def test_speaking_over_a_reply_ends_it(interrupted: Heard, read_back: ReadBack) -> None:
     assert interrupted.outcome.code == 130
     turns = interrupted.turns
     assert turns[1]["heard.first"] < turns[2]["speech.start"] < turns[1]["interrupted"]
-    statuses = [event["status"] for event in interrupted.outcome.of("reply_done")]
-    assert statuses == ["interrupted", "completed"]
+    assert interrupted.statuses == ["interrupted", "completed"]
     # The reply breaks off while the user goes on, and then nothing is heard but the next one.
     (_, over), (broken, _) = interrupted.sides
     assert over.start < broken.stop < over.stop
@@ -289,7 +216,7 @@ def test_speaking_over_a_reply_ends_it(interrupted: Talked, read_back: ReadBack)
 
 
 @pytest.mark.device
-def test_of_a_broken_reply_is_kept_what_was_heard(interrupted: Talked, read_back: ReadBack) -> None:
+def test_of_a_broken_reply_is_kept_what_was_heard(interrupted: Heard, read_back: ReadBack) -> None:
     first, second = understood(interrupted.outcome, *SPOKEN)
     [event] = interrupted.outcome.of("reply_interrupted")
     kept = event["heard_text"]
@@ -311,10 +238,10 @@ def test_the_sound_server_dies(start_pulse: Callable[[], Pulse], tmp_path: Path)
     pulse = start_pulse()
     with (
         scripted(otherwise=by_turn(STORY)) as llm,
-        talking(pulse, tmp_path, llm.url) as talk,
+        talking(pulse, tmp_path, llm.url, **ALONE) as talk,
     ):
         pulse.play_into_mic(recording(QUESTION))
-        talk.wait_mark(talk.trace, "heard.first")
+        talk.wait_turn(1, "heard.first")
         time.sleep(1)  # for some words of the reply
         pulse.server.kill()
         outcome = talk.finish()
@@ -324,12 +251,12 @@ def test_the_sound_server_dies(start_pulse: Callable[[], Pulse], tmp_path: Path)
         r"error: (microphone|loudspeaker) default: is gone: it was unplugged, or", error
     )
     [asked] = understood(outcome, QUESTION)
-    question, (who, kept) = read_conversation(tmp_path / "said")
+    talked = Talked(tmp_path, outcome)
+    question, (who, kept) = talked.said
     assert (question, who) == (("user", asked), "assistant")
     assert STORY.startswith(kept)
-    assert read_trace(tmp_path / "trace")[1].keys() == {1}
-    both, rate = read_wav(tmp_path / "both.wav")
-    assert [len(stretches(side, rate, GAP_S)) for side in both.T] == [1, 1]
+    assert talked.turns.keys() == {1}
+    assert [len(side) for side in talked.sides] == [1, 1]
 
 
 @pytest.mark.device

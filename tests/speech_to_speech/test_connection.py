@@ -16,7 +16,7 @@ from pipeline.speech_to_speech.connection import ApiSession
 from pipeline.speech_to_speech.ledger import Parcel, ProtocolCore
 from pipeline.speech_to_speech.wire_errors import RENEWABLE, Denied, WireErrors
 
-GUARD_S = 10
+GUARD_S = 60
 
 KEY = "AIzaSyNobodyMayEverReadThis-0123456789"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import shutil
@@ -160,15 +159,6 @@ class Page:
         common = {"key": key, "windowsVirtualKeyCode": codes.get(key, 0), "modifiers": 8 * shift}
         self.call("Input.dispatchKeyEvent", type="keyDown", text=text, **common)
         self.call("Input.dispatchKeyEvent", type="keyUp", **common)
-
-    def screenshot(self, path: Path, *, whole: bool = False) -> None:
-        """Save what the window shows, or the whole page, as PNG."""
-        clip = {}
-        if whole:
-            size = self.call("Page.getLayoutMetrics")["cssContentSize"]
-            clip = {"clip": {**size, "scale": 1}, "captureBeyondViewport": True}
-        picture = self.call("Page.captureScreenshot", format="png", **clip)
-        path.write_bytes(base64.b64decode(picture["data"]))
 
     def close(self) -> None:
         """Close the browser."""

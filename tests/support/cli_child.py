@@ -15,12 +15,10 @@ import io
 import json
 import logging
 import os
-import re
 import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
@@ -153,20 +151,11 @@ class Child:
         """Return once the child has said `text` on `out` or `err`."""
         with self._more:
             found = self._more.wait_for(
-                lambda: text.encode() in self._said[stream] or self._over, HANG_S
+                lambda: text.encode() in self._said[stream] or self.over, HANG_S
             )
         if not found or text.encode() not in self._said[stream]:
             self.finish(kill=True)
             raise AssertionError(f"never said {text!r}: {self._said}")
-
-    def wait_mark(self, trace: Path, mark: str, turn: int = 1) -> None:
-        """Return once a turn has this mark in the file of a trace."""
-        wanted = re.compile(rf'"turn": {turn},.* "mark": "{mark}"')
-        until = time.monotonic() + HANG_S
-        while not wanted.search(trace.read_text("utf-8")):
-            if time.monotonic() > until:
-                raise AssertionError(f"no {mark} in turn {turn}: {self.finish(kill=True)}")
-            time.sleep(0.02)
 
     def signal(self, number: int) -> None:
         """Send it a signal."""
@@ -194,7 +183,8 @@ class Child:
         return Outcome(code, out, err, growth)
 
     @property
-    def _over(self) -> bool:
+    def over(self) -> bool:
+        """Whether it has ended."""
         return not any(reader.is_alive() for reader in self._readers)
 
     def _read(self, name: str, pipe: IO[bytes]) -> None:

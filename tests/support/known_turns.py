@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hypothesis import strategies as st
+
 from pipeline.measure.record import Record, Status
+from pipeline.trace import MARKS
 
 MS = 1_000_000
 
@@ -27,6 +30,18 @@ SPECULATIVE = {
     }.items()
 }
 """Marks of a turn that is answered ahead (ns): 700 ms from the end of speech."""
+
+NEEDED = ("speech.end", "committed", "heard.first")
+"""The marks without which a turn has no latency."""
+
+
+def marks_at(times: st.SearchStrategy[int]) -> st.SearchStrategy[dict[str, int]]:
+    """Marks in any order: those that a latency needs, and any others."""
+    return st.fixed_dictionaries(
+        dict.fromkeys(NEEDED, times),
+        optional={mark: times for mark in MARKS if mark not in NEEDED},
+    )
+
 
 PLAIN: Mapping[str, float] = {
     "endpoint": 500,

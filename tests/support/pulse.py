@@ -214,12 +214,6 @@ class Pulse:
         data = b"".join(data for _, data in pieces)
         heard.append(Heard(np.frombuffer(data[: len(data) // 2 * 2], np.int16), min(starts)))
 
-    def record_speaker(self, seconds: float) -> Heard:
-        """Record what the loudspeaker plays for some seconds."""
-        with self.record() as heard:
-            time.sleep(seconds)
-        return heard[0]
-
 
 def result(child: subprocess.Popen[str]) -> Any:
     """Wait for a child and return the last line that it printed, read as JSON."""
