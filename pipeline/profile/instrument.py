@@ -13,7 +13,7 @@ from rich.console import Console
 from pipeline.clock import Clock
 from pipeline.config import Settings
 from pipeline.conversation.cascade import Cascade
-from pipeline.engines.local import LocalEngines, check_models
+from pipeline.engines.local import LocalEngines
 from pipeline.errors import BadInput
 from pipeline.measure.conduct import hold
 from pipeline.measure.corpus import Item
@@ -24,8 +24,6 @@ from pipeline.measure.pool import Pool, make_ready
 from pipeline.measure.record import Record
 from pipeline.measure.recording import MemoryTrace
 from pipeline.measure.run import Made
-from pipeline.models.catalogue import Catalogue
-from pipeline.models.fetch import provide
 from pipeline.talk import PATIENCE_S
 from pipeline.trace import MarkLine
 
@@ -108,17 +106,14 @@ class LocalExecutor:
         Raises:
             BadInput: One is not there, and is no default.
         """
-        self._tested = tested
         self._bounds = bounds
-        self._pool = Pool()
+        self._pool = Pool(variant.settings for variant in tested)
         self._noise = noise or Noise()
-        for variant in tested:
-            check_models(variant.settings, Catalogue.load(variant.settings.models.dir))
 
     @property
     def models(self) -> Mapping[str, str]:
         """Names of the first variant's models, by kind."""
-        return self._pool.get(self._tested[0].settings).names
+        return self._pool.models
 
     def prepare(self, console: Console) -> None:
         """Fetch the default models that are missing.
@@ -126,10 +121,7 @@ class LocalExecutor:
         Raises:
             CascadeError: A model cannot be had.
         """
-        for variant in self._tested:
-            provide(variant.settings, console)
-        for variant in self._tested:
-            self._pool.need(variant.settings)
+        self._pool.prepare(console)
 
     async def run(
         self, jobs: Sequence[TurnJob], folder: Path
