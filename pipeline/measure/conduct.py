@@ -47,7 +47,13 @@ class ScriptedEnds(Ends):
     """Both ends of a conversation, made of files: recordings begin when the cues say so."""
 
     def __init__(
-        self, steps: Sequence[Utterance], cues: Cues, wav: Path, reply: Path, audio: AudioSettings
+        self,
+        steps: Sequence[Utterance],
+        cues: Cues,
+        wav: Path,
+        reply: Path,
+        audio: AudioSettings,
+        parts: int,
     ) -> None:
         """Prepare to play the steps' recordings.
 
@@ -57,12 +63,13 @@ class ScriptedEnds(Ends):
             wav: Stereo WAV of both sides to write.
             reply: WAV of the replies to write.
             audio: What is done to the sound on its way.
+            parts: Of a frame, after each of which a reply may begin (see `VirtualCard`).
 
         Raises:
             BadInput: A recording cannot be read.
         """
         recordings = [str(step.path) for step in steps]
-        super().__init__(audio, recordings, str(reply), record=wav, parts=PARTS)
+        super().__init__(audio, recordings, str(reply), record=wav, parts=parts)
         self._cues = cues
 
     @property
@@ -162,6 +169,7 @@ async def hold(
     limits: Limits | None = None,
     manual: bool = False,
     audio: AudioSettings | None = None,
+    parts: int = PARTS,
 ) -> Held:
     """Hold a conversation. What goes wrong there is part of the result.
 
@@ -175,6 +183,7 @@ async def hold(
         limits: When it is over.
         manual: The session is told when the user has finished.
         audio: What is done to the sound on its way; None: nothing unusual.
+        parts: Of a frame, after each of which a reply may begin (see `VirtualCard`).
 
     Raises:
         Unwritten: The WAV cannot be written.
@@ -183,7 +192,7 @@ async def hold(
     with tempfile.TemporaryDirectory() as folder:
         cues = Cues(steps, time.monotonic_ns(), limits)
         reply = Path(folder) / "reply.wav"
-        ends = ScriptedEnds(steps, cues, wav, reply, audio or AudioSettings())
+        ends = ScriptedEnds(steps, cues, wav, reply, audio or AudioSettings(), parts)
         commit = cast(SpeechToSpeech, session).commit if manual else None
         noted = NotedSession(session, ends, cues, answer, commit)
         began_ns, cpu_ns, reason = ends.clock.now_ns(), time.process_time_ns(), ""

@@ -83,6 +83,8 @@ async def measure(
         engines.voice.rate,
         limits=Limits(bounds.reply_s, settings.turns.hold_ms / 1000 + PATIENCE_S, longest_s=0.0),
         audio=settings.audio,
+        # A reply waits for the next block of 20 ms, as in `talk`: that wait is part of a profile.
+        parts=1,
     )
     (turn,) = held.turns()
     # Only what was heard of the reply counts, for it may have been cut off.
