@@ -19,7 +19,7 @@ from pipeline.conversation.cascade import Cascade
 from pipeline.conversation.history import CHARS_PER_TOKEN
 from pipeline.engines.local import LocalEngines
 from pipeline.errors import BadInput
-from pipeline.measure.plan import SECRET, SHORT, Load
+from pipeline.measure.plan import Load, setting
 from pipeline.measure.pool import Pool, make_ready
 from pipeline.serve import script
 from pipeline.serve.command import check_protocol, serving
@@ -279,13 +279,7 @@ def _settings(spec: SystemSpec) -> dict[str, str]:
     Raises:
         BadInput: It is none that can be named there.
     """
-    found = {}
-    for label, value in spec.options.items():
-        key = SHORT.get(label, label)
-        if key.count(".") != 1 or key == SECRET:
-            raise BadInput(
-                f"--path {spec.name}: {label} is no setting; allowed: {', '.join(SHORT)}, or a "
-                "dotted name that `cascade config` shows, such as turns.hold_ms"
-            )
-        found[key] = value
-    return found
+    return {
+        setting(label, f"--path {spec.name}: {label}"): value
+        for label, value in spec.options.items()
+    }

@@ -144,7 +144,7 @@ def variants(load: Load, modes: str | None, vary: Sequence[str]) -> list[Variant
     given = [f"mode={modes}"] if modes is not None else []
     for text in [*given, *vary]:
         label, values = _axis(text)
-        key = SHORT.get(label, label)
+        key = setting(label, f"--vary {label}:")
         if key in axes:
             raise BadInput(f"--vary {text}: {label} is varied twice; name all its values in one")
         axes[key] = (label, values)
@@ -186,6 +186,25 @@ def jobs(
     return [Job(number, *trial) for number, trial in enumerate(trials)]
 
 
+def setting(label: str, where: str) -> str:
+    """The dotted name of a setting that may differ from one run to another.
+
+    Args:
+        label: That name, or one of `SHORT`.
+        where: Begins the message if it is none.
+
+    Raises:
+        BadInput: It is none.
+    """
+    key = SHORT.get(label, label)
+    if key.count(".") != 1 or key == SECRET:
+        raise BadInput(
+            f"{where} is no setting that can be varied; allowed: {', '.join(SHORT)}, or a dotted "
+            "name that `cascade config` shows, such as turns.hold_ms"
+        )
+    return key
+
+
 def _axis(text: str) -> tuple[str, list[str]]:
     label, equals, listed = text.partition("=")
     label = label.strip()
@@ -193,12 +212,6 @@ def _axis(text: str) -> tuple[str, list[str]]:
     if not equals or not values:
         raise BadInput(
             f"--vary {text}: say which setting and which values, as in stt=whisper-mini-en,base.en"
-        )
-    key = SHORT.get(label, label)
-    if key.count(".") != 1 or key == SECRET:
-        raise BadInput(
-            f"--vary {label}: is no setting that can be varied; allowed: {', '.join(SHORT)}, or a "
-            "dotted name that `cascade config` shows, such as turns.hold_ms"
         )
     return label, values
 
