@@ -147,7 +147,7 @@ class Held:
             return None
         mine = [one for one in history if one.role == "assistant" and one.turn in turns]
         mine.sort(key=lambda one: turns.index(one.turn))
-        return " ".join(one.content for one in mine).strip()
+        return " ".join(one.content for one in mine if one.content)
 
 
 def unreached(steps: Sequence[Utterance], reason: str, held: int = 0) -> list[Turn]:
@@ -202,7 +202,9 @@ async def hold(
             except BadInput:
                 raise
             except CascadeError as error:
-                reason = cues.current.failed = str(error)
+                reason = str(error)
+                if not cues.current.answered:
+                    cues.current.failed = reason
         seconds = (ends.clock.now_ns() - began_ns) / NS_PER_S
         cpu_ns = time.process_time_ns() - cpu_ns
     return Held(steps, session, noted, cues, ends, tape, wav, reason, seconds, cpu_ns)
