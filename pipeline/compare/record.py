@@ -18,8 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import TypeAdapter
+
 from pipeline.errors import BadInput
-from pipeline.measure.record import Turn, turn_of
+from pipeline.measure.record import Turn
 from pipeline.measure.run import Form
 from pipeline.speech_to_speech.brief import STAMP
 from pipeline.speech_to_speech.specs import shown
@@ -127,14 +129,6 @@ def _plain(conversation: Conversation) -> dict[str, Any]:
     return {**stamp, **dataclasses.asdict(conversation)}
 
 
-def _conversation(fields: dict[str, Any]) -> Conversation:
-    fields.pop("simulated", None)
-    turns = tuple(turn_of(turn) for turn in fields.pop("turns"))
-    for name in ("rtt_ms", "usage"):
-        fields[name] = tuple(fields[name])
-    return Conversation(**fields, turns=turns)
-
-
 def _stamp(conversation: Conversation) -> dict[str, Any]:
     """What the lines of its trace say of it."""
     stamp = {"simulated": True} if conversation.simulated else {}
@@ -147,7 +141,7 @@ CONVERSATIONS = Form[Conversation](
     1,
     made_by="compare",
     plain=_plain,
-    parse=_conversation,
+    parse=TypeAdapter(Conversation).validate_python,
     stamp=_stamp,
 )
 """All conversations of a comparison, in its folder."""

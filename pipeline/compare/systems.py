@@ -17,12 +17,10 @@ from pipeline.compare.scenario import Scenario
 from pipeline.config import Settings
 from pipeline.conversation.cascade import Cascade
 from pipeline.conversation.history import CHARS_PER_TOKEN
-from pipeline.engines.local import LocalEngines, check_models
+from pipeline.engines.local import LocalEngines
 from pipeline.errors import BadInput
-from pipeline.measure.plan import SECRET, SHORT, Load
+from pipeline.measure.plan import Load, setting
 from pipeline.measure.pool import Pool, make_ready
-from pipeline.models.catalogue import Catalogue
-from pipeline.models.fetch import provide
 from pipeline.serve import script
 from pipeline.serve.command import check_protocol, serving
 from pipeline.session import Session
@@ -193,24 +191,23 @@ class Systems:
         self._settings: dict[str, Settings] = {}
         self._loaded: dict[str, Settings] = {}
         self._voices: dict[str, LocalEngines] = {}
-        self._pool = Pool()
         for spec in specs:
             match spec.kind:
                 case "cascade":
                     longest = max((one.instructions for one in scenarios), key=len, default="")
                     settings = self._settings[spec.name] = load(_settings(spec))
-                    check_models(settings, Catalogue.load(settings.models.dir))
                     self._loaded[spec.name] = _with_room(settings, longest)
                 case "audio-llm":
                     settings = self._settings[spec.name] = load(dotted(spec))
                     self._voices[spec.name] = voice_engines(spec, settings)
                 case "simulated":
                     _script(spec)
+        self._pool = Pool(self._loaded.values())
 
     @property
     def models(self) -> Mapping[str, str]:
         """Names of the first cascade's models, by kind; empty where there is none."""
-        return next((self._pool.get(one).names for one in self._loaded.values()), {})
+        return self._pool.models
 
     def prepare(self, console: Console) -> None:
         """Fetch the default models that a cascade needs and that are missing.
@@ -218,9 +215,7 @@ class Systems:
         Raises:
             CascadeError: It cannot be had.
         """
-        for settings in self._loaded.values():
-            provide(settings, console)
-            self._pool.need(settings)
+        self._pool.prepare(console)
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncGenerator[list[System]]:
@@ -284,13 +279,7 @@ def _settings(spec: SystemSpec) -> dict[str, str]:
     Raises:
         BadInput: It is none that can be named there.
     """
-    found = {}
-    for label, value in spec.options.items():
-        key = SHORT.get(label, label)
-        if key.count(".") != 1 or key == SECRET:
-            raise BadInput(
-                f"--path {spec.name}: {label} is no setting; allowed: {', '.join(SHORT)}, or a "
-                "dotted name that `cascade config` shows, such as turns.hold_ms"
-            )
-        found[key] = value
-    return found
+    return {
+        setting(label, f"--path {spec.name}: {label}"): value
+        for label, value in spec.options.items()
+    }

@@ -21,11 +21,11 @@ from pipeline.clock import NS_PER_S
 from pipeline.config import AudioSettings
 from pipeline.conversation.history import Message
 from pipeline.driver import Driver
-from pipeline.errors import BadInput, CascadeError, StageError
+from pipeline.errors import BadInput, CascadeError
 from pipeline.measure.cues import Cues, Limits, Utterance
 from pipeline.measure.instrument import Tracks, measure, windows
 from pipeline.measure.record import Record, Turn
-from pipeline.measure.recording import Answering, MemoryTrace, NotedSession, no_tools
+from pipeline.measure.recording import Answering, MemoryTrace, NotedSession, Unwritten, no_tools
 from pipeline.measure.wav import stereo
 from pipeline.session import Session
 from pipeline.speech_to_speech.brief import SpeechToSpeech
@@ -36,18 +36,17 @@ PARTS = 4
 UNREACHED = "the conversation ended before it"
 
 
-class Unwritten(StageError):
-    """The stereo WAV could not be written to its end: nothing can be measured without it."""
-
-    def __init__(self, wav: Path, reason: str = "the disk did not take all of it") -> None:
-        super().__init__("audio", f"{wav}: {reason}; make room, or name another --out")
-
-
 class ScriptedEnds(Ends):
     """Both ends of a conversation, made of files: recordings begin when the cues say so."""
 
     def __init__(
-        self, steps: Sequence[Utterance], cues: Cues, wav: Path, reply: Path, audio: AudioSettings
+        self,
+        steps: Sequence[Utterance],
+        cues: Cues,
+        wav: Path,
+        reply: Path,
+        audio: AudioSettings,
+        parts: int,
     ) -> None:
         """Prepare to play the steps' recordings.
 
@@ -57,12 +56,13 @@ class ScriptedEnds(Ends):
             wav: Stereo WAV of both sides to write.
             reply: WAV of the replies to write.
             audio: What is done to the sound on its way.
+            parts: Of a frame, after each of which a reply may begin (see `VirtualCard`).
 
         Raises:
             BadInput: A recording cannot be read.
         """
         recordings = [str(step.path) for step in steps]
-        super().__init__(audio, recordings, str(reply), record=wav, parts=PARTS)
+        super().__init__(audio, recordings, str(reply), record=wav, parts=parts)
         self._cues = cues
 
     @property
@@ -140,7 +140,7 @@ class Held:
             return None
         mine = [one for one in history if one.role == "assistant" and one.turn in turns]
         mine.sort(key=lambda one: turns.index(one.turn))
-        return " ".join(one.content for one in mine).strip()
+        return " ".join(one.content for one in mine if one.content)
 
 
 def unreached(steps: Sequence[Utterance], reason: str, held: int = 0) -> list[Turn]:
@@ -162,6 +162,7 @@ async def hold(
     limits: Limits | None = None,
     manual: bool = False,
     audio: AudioSettings | None = None,
+    parts: int = PARTS,
 ) -> Held:
     """Hold a conversation. What goes wrong there is part of the result.
 
@@ -175,6 +176,7 @@ async def hold(
         limits: When it is over.
         manual: The session is told when the user has finished.
         audio: What is done to the sound on its way; None: nothing unusual.
+        parts: Of a frame, after each of which a reply may begin (see `VirtualCard`).
 
     Raises:
         Unwritten: The WAV cannot be written.
@@ -183,7 +185,7 @@ async def hold(
     with tempfile.TemporaryDirectory() as folder:
         cues = Cues(steps, time.monotonic_ns(), limits)
         reply = Path(folder) / "reply.wav"
-        ends = ScriptedEnds(steps, cues, wav, reply, audio or AudioSettings())
+        ends = ScriptedEnds(steps, cues, wav, reply, audio or AudioSettings(), parts)
         commit = cast(SpeechToSpeech, session).commit if manual else None
         noted = NotedSession(session, ends, cues, answer, commit)
         began_ns, cpu_ns, reason = ends.clock.now_ns(), time.process_time_ns(), ""
@@ -193,7 +195,9 @@ async def hold(
             except BadInput:
                 raise
             except CascadeError as error:
-                reason = cues.current.failed = str(error)
+                reason = str(error)
+                if not cues.current.answered:
+                    cues.current.failed = reason
         seconds = (ends.clock.now_ns() - began_ns) / NS_PER_S
         cpu_ns = time.process_time_ns() - cpu_ns
     return Held(steps, session, noted, cues, ends, tape, wav, reason, seconds, cpu_ns)

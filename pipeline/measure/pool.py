@@ -6,11 +6,15 @@ import asyncio
 import contextlib
 import gc
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable, Mapping
+
+from rich.console import Console
 
 from pipeline.config import Settings
-from pipeline.engines.local import LocalEngines
+from pipeline.engines.local import LocalEngines, check_models
 from pipeline.errors import CascadeError
+from pipeline.models.catalogue import Catalogue
+from pipeline.models.fetch import provide
 
 NEUTRAL = "Good morning."
 """The model reads this before every turn, so that none finds its own question in the model's cache
@@ -23,21 +27,37 @@ SETTLE_S = 0.1
 class Pool:
     """Engines that are loaded once for all variants that can share them."""
 
-    def __init__(self) -> None:
-        self._engines: dict[str, LocalEngines] = {}
-
-    def need(self, settings: Settings) -> None:
-        """Say that engines for these settings will be wanted.
+    def __init__(self, wanted: Iterable[Settings]) -> None:
+        """Find the models that engines for these settings need.
 
         Raises:
-            BadInput: A model is not there.
+            BadInput: One is not there, and is no default.
         """
-        key = self._key(settings)
-        if key not in self._engines:
-            self._engines[key] = LocalEngines(settings)
+        self._wanted = [*wanted]
+        self._engines: dict[str, LocalEngines] = {}
+        for settings in self._wanted:
+            check_models(settings, Catalogue.load(settings.models.dir))
+
+    @property
+    def models(self) -> Mapping[str, str]:
+        """Names of the first settings' models, by kind; empty where nothing is wanted."""
+        return next((self.get(settings).names for settings in self._wanted), {})
+
+    def prepare(self, console: Console) -> None:
+        """Fetch the default models that are missing.
+
+        Raises:
+            CascadeError: One cannot be had.
+        """
+        for settings in self._wanted:
+            provide(settings, console)
+        for settings in self._wanted:
+            key = self._key(settings)
+            if key not in self._engines:
+                self._engines[key] = LocalEngines(settings)
 
     def get(self, settings: Settings) -> LocalEngines:
-        """The engines for settings that were needed before."""
+        """The engines for some of these settings, once they are prepared."""
         return self._engines[self._key(settings)]
 
     @contextlib.asynccontextmanager

@@ -9,7 +9,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
+
+from pydantic import TypeAdapter
 
 from pipeline.measure.run import Form
 from pipeline.trace import WORK, MarkLine, Timeline
@@ -193,27 +195,13 @@ class Turn:
     end_ns: int = 0
 
 
-def record_of(fields: dict[str, Any]) -> Record:
-    """The record that `dataclasses.asdict` made these fields of."""
-    spans = tuple(Span(**span) for span in fields.pop("spans"))
-    return Record(**fields, spans=spans)
-
-
-def turn_of(fields: dict[str, Any]) -> Turn:
-    """The turn that `dataclasses.asdict` made these fields of."""
-    record = record_of(fields.pop("record"))
-    calls = tuple(MeasuredCall(**call) for call in fields.pop("calls"))
-    checks = tuple(Check(**check) for check in fields.pop("checks"))
-    return Turn(record, **fields, calls=calls, checks=checks)
-
-
 RECORDS = Form[Record](
     "records.jsonl",
     "profile",
     1,
     made_by="profile",
     plain=dataclasses.asdict,
-    parse=record_of,
+    parse=TypeAdapter(Record).validate_python,
     stamp=lambda record: {"order": record.order},
 )
 """A profile's records, in its folder."""

@@ -65,39 +65,6 @@ def table(*columns: str) -> Table:
     return made
 
 
-def latencies(
-    what: str,
-    figures: Mapping[str, Mapping[str, Any]],
-    more: Mapping[str, Callable[[Mapping[str, Any]], float | None]],
-) -> Table:
-    """Voice-to-voice latency (ms), a row each: median, interval, and how many turns have none.
-
-    Args:
-        what: Has a row, such as `variant`.
-        figures: Of each, by name: `n`, `unmeasurable`, `failed` and `voice_to_voice_ms`.
-        more: Columns beside the median, and how each is found (ms).
-    """
-    hidden = ["unmeasurable"] if any(one["unmeasurable"] for one in figures.values()) else []
-    made = table(what, "n", *hidden, "failed", "median", "95 % interval", *more)
-    for name, one in figures.items():
-        found: Mapping[str, Any] = one["voice_to_voice_ms"] or {}
-        made.add_row(
-            Text(name),
-            str(one["n"]),
-            *(Text(str(one["unmeasurable"]), "yellow") for _ in hidden),
-            Text(str(one["failed"]), "bold red" if one["failed"] else ""),
-            Text(ms(found.get("median")), "bold"),
-            interval(found),
-            *(ms(value(one)) for value in more.values()),
-        )
-    return made
-
-
-def spread(name: str) -> Callable[[Mapping[str, Any]], float | None]:
-    """Finds one figure of the latency's distribution, such as `p95` (ms)."""
-    return lambda one: (one["voice_to_voice_ms"] or {}).get(name)
-
-
 def recordings(sound: Mapping[str, Any]) -> Table | None:
     """Level and signal-to-noise ratio, a row a recording, the noisiest first; None without any."""
     if not sound:

@@ -13,19 +13,17 @@ from rich.console import Console
 from pipeline.clock import Clock
 from pipeline.config import Settings
 from pipeline.conversation.cascade import Cascade
-from pipeline.engines.local import LocalEngines, check_models
+from pipeline.engines.local import LocalEngines
 from pipeline.errors import BadInput
 from pipeline.measure.conduct import hold
 from pipeline.measure.corpus import Item
 from pipeline.measure.cues import Limits, Utterance
 from pipeline.measure.noise import Noise
-from pipeline.measure.plan import TurnJob, Variant
+from pipeline.measure.plan import Job, Variant
 from pipeline.measure.pool import Pool, make_ready
 from pipeline.measure.record import Record
 from pipeline.measure.recording import MemoryTrace
 from pipeline.measure.run import Made
-from pipeline.models.catalogue import Catalogue
-from pipeline.models.fetch import provide
 from pipeline.talk import PATIENCE_S
 from pipeline.trace import MarkLine
 
@@ -85,6 +83,8 @@ async def measure(
         engines.voice.rate,
         limits=Limits(bounds.reply_s, settings.turns.hold_ms / 1000 + PATIENCE_S, longest_s=0.0),
         audio=settings.audio,
+        # A reply waits for the next block of 20 ms, as in `talk`: that wait is part of a profile.
+        parts=1,
     )
     (turn,) = held.turns()
     # Only what was heard of the reply counts, for it may have been cut off.
@@ -108,17 +108,14 @@ class LocalExecutor:
         Raises:
             BadInput: One is not there, and is no default.
         """
-        self._tested = tested
         self._bounds = bounds
-        self._pool = Pool()
+        self._pool = Pool(variant.settings for variant in tested)
         self._noise = noise or Noise()
-        for variant in tested:
-            check_models(variant.settings, Catalogue.load(variant.settings.models.dir))
 
     @property
     def models(self) -> Mapping[str, str]:
         """Names of the first variant's models, by kind."""
-        return self._pool.get(self._tested[0].settings).names
+        return self._pool.models
 
     def prepare(self, console: Console) -> None:
         """Fetch the default models that are missing.
@@ -126,14 +123,9 @@ class LocalExecutor:
         Raises:
             CascadeError: A model cannot be had.
         """
-        for variant in self._tested:
-            provide(variant.settings, console)
-        for variant in self._tested:
-            self._pool.need(variant.settings)
+        self._pool.prepare(console)
 
-    async def run(
-        self, jobs: Sequence[TurnJob], folder: Path
-    ) -> AsyncGenerator[Made[Record], None]:
+    async def run(self, jobs: Sequence[Job], folder: Path) -> AsyncGenerator[Made[Record], None]:
         """Measure all jobs.
 
         Raises:
@@ -149,7 +141,7 @@ class LocalExecutor:
         """How steady the machine was."""
         return {"noise": self._noise.summary()}
 
-    async def _measured(self, job: TurnJob, engines: LocalEngines, wav: Path) -> Made[Record]:
+    async def _measured(self, job: Job, engines: LocalEngines, wav: Path) -> Made[Record]:
         """Measure a turn, with its readings of the noise.
 
         Raises:

@@ -7,6 +7,7 @@ differ in pattern, and every number is in a table.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -20,11 +21,10 @@ from pipeline.measure.terminal import (
     change,
     colour,
     count,
-    latencies,
+    interval,
     moved,
     ms,
     recordings,
-    spread,
     table,
     verdict,
 )
@@ -51,8 +51,7 @@ def show(console: Console, summary: ProfileSummary) -> None:
     variants = summary["variants"]
     console.print(_heading(summary))
     console.print()
-    beside = {name: spread(name) for name in ("p90", "p95", "max")}
-    console.print(latencies("variant", variants, beside))
+    console.print(_latencies(variants))
     warm = {name: ms(variant["warm_up"]["median_ms"]) for name, variant in variants.items()}
     if told := ", ".join(f"{name} {ms}" for name, ms in warm.items() if ms != NONE):
         console.print(Text(f"warm-up, not counted: {told}", "dim"))
@@ -87,6 +86,23 @@ def _heading(summary: ProfileSummary) -> Text:
     if "seed" in summary:
         said.append(f"seed {summary['seed']}")
     return Text(f"Voice-to-voice latency, ms: {', '.join(said)}", "bold")
+
+
+def _latencies(variants: Mapping[str, VariantFigures]) -> Table:
+    hidden = ["unmeasurable"] if any(one["unmeasurable"] for one in variants.values()) else []
+    made = table("variant", "n", *hidden, "failed", "median", "95 % interval", "p90", "p95", "max")
+    for name, variant in variants.items():
+        found: Mapping[str, Any] = variant["voice_to_voice_ms"] or {}
+        made.add_row(
+            Text(name),
+            str(variant["n"]),
+            *(Text(str(variant["unmeasurable"]), "yellow") for _ in hidden),
+            Text(str(variant["failed"]), "bold red" if variant["failed"] else ""),
+            Text(ms(found.get("median")), "bold"),
+            interval(found),
+            *(ms(found.get(key)) for key in ("p90", "p95", "max")),
+        )
+    return made
 
 
 def _parts(variants: Mapping[str, VariantFigures], marks: Mapping[str, str]) -> Table:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from support.metronome import Answer, MetronomeSystem
+from support.metronome import RATE, Answer, MetronomeSystem
 from support.noise import LEAD_S, SPEECH_S, TAIL_S, utterance
 
 from pipeline.audio.files import WavWriter, read_audio
@@ -15,6 +16,7 @@ from pipeline.clock import NS_PER_MS
 from pipeline.compare.conduct import hold
 from pipeline.compare.record import Conversation
 from pipeline.compare.scenario import Canned, CannedTool, Scenario, Step
+from pipeline.errors import StageError
 from pipeline.measure.record import Turn
 from pipeline.turns.speech_end import UNMEASURABLE
 
@@ -143,6 +145,29 @@ async def test_nothing_for_long(tmp_path: Path) -> None:
     )
     assert [turn.record.status for turn in conversation.turns] == ["timeout", "ok"]
     assert conversation.turns[0].record.reason == "no reply within 1 s"
+
+
+async def test_a_conversation_that_breaks_off_keeps_the_turns_before_it(tmp_path: Path) -> None:
+    """The line is cut in the second reply; there is no third turn."""
+
+    def cut(session: Any) -> Any:
+        heard = session.heard
+
+        async def until_cut(reply_id: str, samples: int) -> None:
+            await heard(reply_id, samples)
+            if reply_id == "r2" and samples > 0.2 * RATE:
+                raise StageError("direct", "the line is cut")
+
+        session.heard = until_cut
+        return session
+
+    system = MetronomeSystem(100, wrap=cut)
+    conversation = await held(system, scenario(tmp_path, {}, {}, {}), tmp_path)
+    reason = "the line is cut"
+    assert (conversation.status, conversation.reason) == ("failed", reason)
+    told = [(turn.record.status, turn.record.reason) for turn in conversation.turns]
+    assert told == [("ok", ""), ("failed", reason), ("failed", reason)]
+    assert "heard.first" in conversation.turns[1].record.marks
 
 
 async def test_a_path_that_cannot_be_had(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
+from rich.console import Console
 
 from pipeline.config import Settings, load
 from pipeline.errors import BadInput
@@ -14,6 +17,14 @@ def settings(**more: str) -> Settings:
     return load(None, {"llm.model": URL, **named})
 
 
+def shared(more: Mapping[str, str]) -> bool:
+    """Whether two variants have the same engines."""
+    one, other = settings(), settings(**more)
+    pool = Pool([one, other])
+    pool.prepare(Console(stderr=True))
+    return pool.get(one) is pool.get(other)
+
+
 @pytest.mark.parametrize(
     "more",
     [
@@ -23,10 +34,7 @@ def settings(**more: str) -> Settings:
     ],
 )
 def test_variants_that_compute_alike_share_engines(more: dict[str, str]) -> None:
-    pool = Pool()
-    pool.need(settings())
-    pool.need(settings(**more))
-    assert pool.get(settings()) is pool.get(settings(**more))
+    assert shared(more)
 
 
 @pytest.mark.parametrize(
@@ -41,12 +49,9 @@ def test_variants_that_compute_alike_share_engines(more: dict[str, str]) -> None
     ],
 )
 def test_others_have_their_own(more: dict[str, str]) -> None:
-    pool = Pool()
-    pool.need(settings())
-    pool.need(settings(**more))
-    assert pool.get(settings()) is not pool.get(settings(**more))
+    assert not shared(more)
 
 
 def test_a_model_that_is_not_there_is_told_before_anything_is_loaded() -> None:
     with pytest.raises(BadInput, match="nothing-such"):
-        Pool().need(settings(stt__model="nothing-such"))
+        Pool([settings(stt__model="nothing-such")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from support import known_turns as known
 
 from pipeline.config import TurnSettings
 from pipeline.errors import BadInput
@@ -33,33 +35,10 @@ from pipeline.turns.end_of_turn import hold_ms, moved_hold_ms
 MS = 1_000_000
 
 
-def turn(number: int, variant: str = "overlapped", stt_ms: int = 50, **more: Any) -> Record:
-    """A turn with the work after the commit; 600 ms and a little more with every number."""
-    begin = 1000 + number
-    times = {
-        "speech.end": 1000,
-        "vad.stop": 1032,
-        "provisional": 1128,
-        "committed": 1512,
-        "stt.start": 1512,
-        "stt.final": 1512 + stt_ms,
-        "llm.request": 1513 + stt_ms,
-        "llm.first_token": 1513 + stt_ms + begin - 1000 + 20,
-        "clause.first": 1540 + stt_ms + begin - 1000,
-        "tts.start": 1540 + stt_ms + begin - 1000,
-        "tts.first_audio": 1560 + stt_ms + begin - 1000,
-        "playout.first": 1570 + stt_ms + begin - 1000,
-        "heard.first": 1570 + stt_ms + begin - 1000,
-    }
-    marks = {name: ms * MS for name, ms in times.items()}
-    fields: dict[str, Any] = {
-        "repeat": 1,
-        "order": number,
-        "status": "ok",
-        "marks": marks,
-        "wav_voice_to_voice_ns": marks["heard.first"] - marks["speech.end"] + 3 * MS,
-    }
-    return Record(variant, f"{number}.wav", **{**fields, **more})
+def turn(number: int, **more: Any) -> Record:
+    """A turn of 1070 ms, 200 of them STT, and one more with every number; 3 more by the WAV."""
+    made = known.turn("overlapped", f"{number}.wav", wav_off_ms=3, llm_first_token=100 + number)
+    return replace(made, **more)
 
 
 HEADER = {
@@ -74,7 +53,7 @@ HEADER = {
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     records = [
-        turn(0, repeat=0, stt_ms=2000),
+        turn(2000, repeat=0),
         *(turn(number) for number in range(1, 8)),
         turn(8, status="timeout", reason="no reply", marks={}, wav_voice_to_voice_ns=None),
     ]
@@ -143,11 +122,11 @@ def test_a_faster_stage_shows_as_that_stage(folder: Path) -> None:
     text = shown(folder, "stt=10ms")
     assert "what if stt=10ms" in text
     assert "overlapped: 7 turns, 1 without a reply left out" in text
-    assert "STT shrinks by 40 ms" in text
+    assert "STT shrinks by 190 ms" in text
     assert "grows" not in text
-    # 627 measured in the middle turn, with what the WAV says on top of the trace.
-    assert "627" in text
-    assert "587" in text
+    # 1077 measured in the middle turn, with what the WAV says on top of the trace.
+    assert "1077" in text
+    assert "887" in text
     assert "not predicted: contention" in text
     assert "speculative: 0 turns" in text
 
@@ -170,13 +149,13 @@ def test_machines_get_the_same(folder: Path, capsys: pytest.CaptureFixture[str])
     assert first["what_if"] == "stt=10ms"
     told = first["variants"]["overlapped"]
     assert (told["n"], told["left_out"]) == (7, 1)
-    assert told["measured_ms"]["median"] == 627
-    assert told["predicted_ms"]["median"] == 587
-    assert told["difference_ms"] == {"median": -40, "ci95": [-40, -40]}
-    assert told["parts_ms"]["stt"] == {"measured": 50, "predicted": 10}
+    assert told["measured_ms"]["median"] == 1077
+    assert told["predicted_ms"]["median"] == 887
+    assert told["difference_ms"] == {"median": -190, "ci95": [-190, -190]}
+    assert told["parts_ms"]["stt"] == {"measured": 200, "predicted": 10}
     assert told["underrun_ms"] == {"measured": 0, "predicted": 0}
     slower = second["variants"]["overlapped"]
-    assert slower["parts_ms"]["tts_first_audio"] == {"measured": 20, "predicted": 30}
+    assert slower["parts_ms"]["tts_first_audio"] == {"measured": 80, "predicted": 90}
     assert slower["underrun_ms"] == {"measured": 0, "predicted": None}
     assert any("gaps in the reply" in sentence for sentence in slower["cannot_predict"])
     assert second["variants"]["speculative"]["measured_ms"] is None
@@ -202,7 +181,7 @@ def test_gaps_in_the_reply_are_told_of(folder: Path) -> None:
 def test_records_without_a_wav_are_judged_by_their_traces() -> None:
     untold = turn(1, wav_voice_to_voice_ns=None)
     one = forecast(HEADER, [untold], parse("stt=0x"))["overlapped"]
-    assert (one["measured_ms"]["median"], one["predicted_ms"]["median"]) == (621, 571)
+    assert (one["measured_ms"]["median"], one["predicted_ms"]["median"]) == (1071, 871)
     # Where others have one, this turn's reply was not found in its WAV, and has no latency.
     one = forecast(HEADER, [untold, turn(2)], parse("stt=0x"))["overlapped"]
     assert (one["n"], one["left_out"]) == (1, 1)
