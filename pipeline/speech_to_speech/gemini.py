@@ -170,7 +170,7 @@ class GeminiCore(ProtocolCore):
         last = self.ledger.last
         return last is not None and not last.done and last.reply is None
 
-    def message(self, message: types.LiveServerMessage, now_ns: int) -> None:
+    def receive(self, message: types.LiveServerMessage, now_ns: int) -> None:
         """Take a message of the server's that arrived at `now_ns`."""
         self.ledger.now_ns = now_ns
         update, away = message.session_resumption_update, message.go_away
@@ -584,7 +584,7 @@ class GeminiSession(ApiSession[_Linked]):
         clock: Clock,
         *,
         ready_s: float = READY_S,
-        retries_s: Sequence[float] = RETRIES_S,
+        **more: Any,
     ) -> None:
         """Prepare; entering it connects.
 
@@ -594,7 +594,7 @@ class GeminiSession(ApiSession[_Linked]):
             trace: Takes the marks.
             clock: The one clock.
             ready_s: See `READY_S`.
-            retries_s: See `RETRIES_S`.
+            more: See `ApiSession`.
 
         Raises:
             BadInput: The client library or the key is missing, or an option is wrong.
@@ -621,7 +621,7 @@ class GeminiSession(ApiSession[_Linked]):
             rate=RATE_IN,
             outbox=self._memory,
             losses=LOSSES,
-            retries_s=retries_s,
+            **{"retries_s": RETRIES_S, **more},
         )
 
     async def send(self, frame: Frame) -> None:
@@ -698,7 +698,7 @@ class GeminiSession(ApiSession[_Linked]):
         while True:
             try:
                 message = await anext(messages, None)
-            except (ValueError, TypeError, AttributeError) as error:
+            except (ValueError, TypeError, AttributeError, RecursionError) as error:
                 # The client cannot read it; of a message of an unknown kind it makes a TypeError.
                 self._core.strange("a malformed or unknown message")
                 log.debug("not understood: %s", shown(str(error)))
@@ -715,7 +715,7 @@ class GeminiSession(ApiSession[_Linked]):
                     # One iteration of the client's ends with each turn of the model's, or an error.
                     messages = connection.session.receive()
                     continue
-                self._gemini.message(message, self._clock.now_ns())
+                self._gemini.receive(message, self._clock.now_ns())
                 if self._gemini.generating:
                     self._memory.answered()
             await self._took()

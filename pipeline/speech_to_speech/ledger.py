@@ -531,9 +531,12 @@ class ProtocolCore(ABC):
     def strange(self, kind: str) -> None:
         """Count what means nothing to us; the first of each kind is worth a warning."""
         kind = shown(kind)
-        if kind not in self.odd and len(self.odd) < ODD_KINDS:
-            log.warning("the server sends what is not understood: %s", kind)
-        self.odd[kind if len(self.odd) < ODD_KINDS else "others"] += 1
+        if kind not in self.odd:
+            if len(self.odd) < ODD_KINDS:
+                log.warning("the server sends what is not understood: %s", kind)
+            else:
+                kind = "others"
+        self.odd[kind] += 1
 
     def _say(self, message: Mapping[str, Any]) -> None:
         """Send the server of this connection a message."""

@@ -113,6 +113,15 @@ ASK = "cascade_ask"
 REMEMBERED = 64
 """So many ended responses are known again when more comes of them."""
 
+CONNECT_S = 10.0
+"""For the connection, the secure one, and the handshake together."""
+
+READY_S = 10.0
+"""From then on until the server has said something of the session."""
+
+GRACE_S = 3.0
+"""From then on until it has taken our settings; a server that does not say so has taken them."""
+
 PATIENCE_S = 60.0
 """A server that sends nothing for so long, while the user waits, has failed in that turn."""
 
@@ -122,24 +131,6 @@ LONGEST_ID = 512
 ServerEvent = Mapping[str, Any]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class RealtimeWaits:
-    """How long a server is waited for (s).
-
-    Attributes:
-        connect_s: For the connection, the secure one, and the handshake together.
-        ready_s: From then on until the server has said something of the session.
-        grace_s: From then on until it has taken our settings; a server that does not say so has
-            taken them.
-        patience_s: See `PATIENCE_S`.
-    """
-
-    connect_s: float = 10.0
-    ready_s: float = 10.0
-    grace_s: float = 3.0
-    patience_s: float = PATIENCE_S
 
 
 @dataclass(slots=True, eq=False)
@@ -315,6 +306,7 @@ class RealtimeCore(ProtocolCore):
         self._requests.clear()
         self._asked = None
         self._active.clear()
+        self._ended.clear()
         self._busy = False
         for turn in under_way:
             turn.answered = True
@@ -802,7 +794,10 @@ class RealtimeSession(OpenAiSession[AsyncRealtimeConnection]):
         trace: Trace,
         clock: Clock,
         *,
-        waits: RealtimeWaits = RealtimeWaits(),
+        connect_s: float = CONNECT_S,
+        ready_s: float = READY_S,
+        grace_s: float = GRACE_S,
+        patience_s: float = PATIENCE_S,
         **more: Any,
     ) -> None:
         """Prepare a session; nothing is connected.
@@ -812,7 +807,10 @@ class RealtimeSession(OpenAiSession[AsyncRealtimeConnection]):
             brief: What the conversation is about.
             trace: Takes the marks.
             clock: The one clock.
-            waits: How long the server is waited for.
+            connect_s: See `CONNECT_S`.
+            ready_s: See `READY_S`.
+            grace_s: See `GRACE_S`.
+            patience_s: See `PATIENCE_S`.
             more: See `ApiSession`.
 
         Raises:
@@ -821,10 +819,10 @@ class RealtimeSession(OpenAiSession[AsyncRealtimeConnection]):
         self._options = options_of(spec)
         self._server = server_of(spec)
         self._brief = brief
-        self._waits = waits
+        self._connect_s, self._ready_s, self._grace_s = connect_s, ready_s, grace_s
         self._sdk = self._server.client()
         manual = self._options.get("turns") == "manual"
-        self._realtime = RealtimeCore(trace.mark, manual=manual, patience_s=waits.patience_s)
+        self._realtime = RealtimeCore(trace.mark, manual=manual, patience_s=patience_s)
         server = self._server
         super().__init__(
             self._realtime,
@@ -848,7 +846,7 @@ class RealtimeSession(OpenAiSession[AsyncRealtimeConnection]):
         return {"type": "input_audio_buffer.append", "audio": sound}
 
     async def _connect(self) -> AsyncRealtimeConnection:
-        connect_s = self._waits.connect_s
+        connect_s = self._connect_s
         options = self._server.websocket_options(connect_s)
         model: Any = {"model": self._server.model} if self._server.model else {}
         try:
@@ -880,13 +878,13 @@ class RealtimeSession(OpenAiSession[AsyncRealtimeConnection]):
             ConnectionClosed: It closes the connection.
         """
         core, loop = self._realtime, asyncio.get_running_loop()
-        deadline = loop.time() + self._waits.ready_s
+        deadline = loop.time() + self._ready_s
         bare = created = False
         try:
             await self._update(connection, session(self._options, self._brief))
             while not core.configured:
                 if core.created and not created:
-                    created, deadline = True, min(deadline, loop.time() + self._waits.grace_s)
+                    created, deadline = True, min(deadline, loop.time() + self._grace_s)
                 async with asyncio.timeout_at(deadline):
                     self._hear(await connection.recv_bytes())
                 if core.refusal[1] and not core.configured:
@@ -897,7 +895,7 @@ class RealtimeSession(OpenAiSession[AsyncRealtimeConnection]):
                     await self._update(connection, bare_session(self._brief))
         except TimeoutError:
             if not core.created:
-                what = f"sends nothing for {self._waits.ready_s:g} s"
+                what = f"sends nothing for {self._ready_s:g} s"
                 raise StageError(
                     "direct",
                     f"{self._server.host} takes the connection but {what}; "
