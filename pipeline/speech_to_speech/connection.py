@@ -258,7 +258,7 @@ class ApiSession(ABC, Generic[Link]):
         Raises:
             CascadeError: No such call is open.
         """
-        self._core.result(call_id, output, self._clock.now_ns())
+        self._core.result(call_id, output)
         self._carry_out()
 
     def _carry_out(self) -> None:
@@ -302,7 +302,7 @@ class ApiSession(ABC, Generic[Link]):
                 raise StageError("direct", f"{why}; again and again: given up", fatal=True)
             self._lost_ns.append(now_ns)
             log.warning("%s; connecting again", why)
-            self._core.lost(why, now_ns, fatal=False)
+            self._core.lost(why, fatal=False)
             self._outbox.broken()
             self._carry_out()
         for number, wait_s in enumerate(self._retries_s, start=1):
@@ -361,7 +361,7 @@ class ApiSession(ABC, Generic[Link]):
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            self._core.tick(self._clock.now_ns())
+            self._core.tick()
             self._carry_out()
             if self._core.leave:
                 raise Leave
@@ -374,7 +374,7 @@ class ApiSession(ABC, Generic[Link]):
     def _end(self, why: str) -> None:
         """The conversation is lost for good."""
         if not self._over:
-            self._core.lost(why, self._clock.now_ns(), fatal=True)
+            self._core.lost(why, fatal=True)
             self._core.over()
             self._carry_out()
             self._over = True

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import contextlib
 import itertools
 import json
@@ -29,6 +28,7 @@ from pipeline.speech_to_speech.brief import STAMP, Brief, Facts, SystemSpec, giv
 from pipeline.speech_to_speech.keys import shown
 from pipeline.speech_to_speech.ledger import (
     CallEntry,
+    Now,
     ProtocolCore,
     ReplyEntry,
     ReplyPart,
@@ -40,9 +40,9 @@ from pipeline.speech_to_speech.openai_server import (
     as_item,
     functions,
     server_of,
-    shut,
+    sound_in,
 )
-from pipeline.speech_to_speech.wire_errors import Denied, WireErrors, reason
+from pipeline.speech_to_speech.wire_errors import Denied, reason
 from pipeline.speech_to_speech.wire_errors import text_in as text
 from pipeline.trace import Trace
 
@@ -176,6 +176,7 @@ class RealtimeCore(ProtocolCore):
 
     Args:
         mark: Takes the marks.
+        now: Tells the time.
         manual: The driver ends the user's turns.
         patience_s: See `PATIENCE_S`.
 
@@ -189,9 +190,9 @@ class RealtimeCore(ProtocolCore):
     """
 
     def __init__(
-        self, mark: TakeMark, *, manual: bool = False, patience_s: float = PATIENCE_S
+        self, mark: TakeMark, now: Now, *, manual: bool = False, patience_s: float = PATIENCE_S
     ) -> None:
-        super().__init__(mark)
+        super().__init__(mark, now)
         self.session: Mapping[str, Any] = {}
         self.created = False
         self.configured = False
@@ -239,9 +240,9 @@ class RealtimeCore(ProtocolCore):
             "error": self._error,
         }
 
-    def receive(self, event: object, now_ns: int) -> None:
+    def receive(self, event: object) -> None:
         """Take an event of the server's: JSON as it was parsed, whatever that is."""
-        self.ledger.now_ns = self._last_ns = now_ns
+        self._last_ns = self.ledger.now_ns
         kind = event.get("type") if isinstance(event, dict) else None
         if not isinstance(event, dict) or not isinstance(kind, str):
             self.strange("an event without a type")
@@ -253,21 +254,21 @@ class RealtimeCore(ProtocolCore):
             self.strange(kind)
         self._ask_next()
 
-    def result(self, call_id: str, output: str, now_ns: int) -> None:
+    def result(self, call_id: str, output: str) -> None:
         """Take a tool's result.
 
         Raises:
             CascadeError: No such call is open.
         """
         # From now on it is the server that is waited for.
-        self.ledger.now_ns = self._last_ns = now_ns
+        self._last_ns = self.ledger.now_ns
         if self.ledger.answered(call_id, output) is not None:
             response = self._made_by[call_id]
             if response.over:
                 self._deliver(response)
         self._ask_next()
 
-    def commit(self, now_ns: int) -> None:
+    def commit(self) -> None:
         """The driver says that the user's turn is over.
 
         Raises:
@@ -275,7 +276,7 @@ class RealtimeCore(ProtocolCore):
         """
         if not self._manual:
             raise CascadeError("this session ends turns itself; use turns=manual to end them")
-        self.ledger.now_ns = self._last_ns = now_ns
+        self._last_ns = self.ledger.now_ns
         self._stop()
         turn = self.ledger.open()
         self._tell("input_audio_buffer.commit", f"commit-{turn.number}")
@@ -283,21 +284,19 @@ class RealtimeCore(ProtocolCore):
         self._requests.appendleft(ResponseRequest(next(self._numbers), turn))
         self._ask_next()
 
-    def tick(self, now_ns: int) -> None:
+    def tick(self) -> None:
         """Time passes: a server that has sent nothing for long has failed in this turn."""
-        self.ledger.now_ns = now_ns
         turn = self.ledger.last
         if turn is None or turn.done or not turn.committed or self.ledger.open_calls(turn):
             return
-        if now_ns - self._last_ns >= self._patience_s * NS_PER_S:
+        if self.ledger.now_ns - self._last_ns >= self._patience_s * NS_PER_S:
             self.ledger.fail(turn, f"the server sent nothing for {self._patience_s:g} s")
             self.ledger.close(turn, "failed")
             self._asked = None
             self._ask_next()
 
-    def lost(self, why: str, now_ns: int, *, fatal: bool) -> None:
+    def lost(self, why: str, *, fatal: bool) -> None:
         """The connection is gone: what was under way has failed."""
-        self.ledger.now_ns = now_ns
         under_way = [turn for turn in self.ledger.turns if not turn.done]
         late = [reply for reply in self.ledger.replies if reply.late and not reply.done]
         if under_way or late or fatal:
@@ -563,9 +562,8 @@ class RealtimeCore(ProtocolCore):
         response = self._wanted(event)
         if response is None:
             return
-        try:
-            data = base64.b64decode(text(event, "delta"), validate=True)
-        except (binascii.Error, ValueError):
+        data = sound_in(event.get("delta"))
+        if data is None:
             self.strange("sound that is no base64")
             return
         part = self._part(response, event)
@@ -817,20 +815,14 @@ class RealtimeSession(OpenAiSession[AsyncRealtimeConnection]):
             BadInput: There is no key, or an option or the URL cannot be.
         """
         self._options = options_of(spec)
-        self._server = server_of(spec)
         self._brief = brief
-        self._connect_s, self._ready_s, self._grace_s = connect_s, ready_s, grace_s
-        self._sdk = self._server.client()
+        self._ready_s, self._grace_s = ready_s, grace_s
         manual = self._options.get("turns") == "manual"
-        self._realtime = RealtimeCore(trace.mark, manual=manual, patience_s=patience_s)
-        server = self._server
-        super().__init__(
-            self._realtime,
-            WireErrors(server.host, server.model, server.key_setting, "WebSocket there"),
-            clock,
-            rate=self._realtime.input.rate,
-            **more,
+        self._realtime = RealtimeCore(
+            trace.mark, clock.now_ns, manual=manual, patience_s=patience_s
         )
+        server, rate = server_of(spec), self._realtime.input.rate
+        super().__init__(self._realtime, server, clock, connect_s=connect_s, rate=rate, **more)
 
     async def commit(self) -> None:
         """End the user's turn.
@@ -838,35 +830,24 @@ class RealtimeSession(OpenAiSession[AsyncRealtimeConnection]):
         Raises:
             CascadeError: The session ends turns itself.
         """
-        self._realtime.commit(self._clock.now_ns())
+        self._realtime.commit()
         self._carry_out()
 
     def _pack(self, samples: Samples) -> dict[str, str]:
         sound = base64.b64encode(self._realtime.input.encode(samples)).decode()
         return {"type": "input_audio_buffer.append", "audio": sound}
 
-    async def _connect(self) -> AsyncRealtimeConnection:
-        connect_s = self._connect_s
-        options = self._server.websocket_options(connect_s)
+    async def _open(self, options: Any) -> AsyncRealtimeConnection:
         model: Any = {"model": self._server.model} if self._server.model else {}
-        try:
-            async with asyncio.timeout(connect_s):
-                connection = await self._sdk.realtime.connect(
-                    **model, websocket_connection_options=options
-                ).enter()
-        except Exception as error:
-            raise self._errors.unreachable(error, connect_s) from None
-        try:
-            await self._configure(connection)
-            for message in self.history:
-                item = {"type": "conversation.item.create", "item": as_item(message)}
-                await connection.send_raw(json.dumps(item))
-        except BaseException as error:
-            await shut(connection)
-            if isinstance(error, ConnectionClosed | OSError):
-                raise self._errors.unreachable(error, connect_s) from None
-            raise
-        return connection
+        return await self._sdk.realtime.connect(
+            **model, websocket_connection_options=options
+        ).enter()
+
+    async def _set_up(self, connection: AsyncRealtimeConnection) -> None:
+        await self._configure(connection)
+        for message in self.history:
+            item = {"type": "conversation.item.create", "item": as_item(message)}
+            await connection.send_raw(json.dumps(item))
 
     async def _configure(self, connection: AsyncRealtimeConnection) -> None:
         """Say what the session is to be, and wait until the server has taken it.
@@ -886,7 +867,7 @@ class RealtimeSession(OpenAiSession[AsyncRealtimeConnection]):
                 if core.created and not created:
                     created, deadline = True, min(deadline, loop.time() + self._grace_s)
                 async with asyncio.timeout_at(deadline):
-                    self._hear(await connection.recv_bytes())
+                    await self._hear(connection)
                 if core.refusal[1] and not core.configured:
                     refusal = self._errors.refused(*core.refusal)
                     if self._server.own or bare or isinstance(refusal, Denied):
@@ -907,7 +888,7 @@ class RealtimeSession(OpenAiSession[AsyncRealtimeConnection]):
             # What it said before is there still.
             with contextlib.suppress(ConnectionClosed):
                 while True:
-                    self._hear(await connection.recv_bytes())
+                    await self._hear(connection)
             if core.refusal[1]:
                 raise self._errors.refused(*core.refusal) from None
             raise
@@ -918,19 +899,14 @@ class RealtimeSession(OpenAiSession[AsyncRealtimeConnection]):
 
     async def _listen(self, connection: AsyncRealtimeConnection) -> None:
         while not self._realtime.expired:
-            self._hear(await connection.recv_bytes())
+            await self._hear(connection)
             await self._took()
         why = f"{self._server.host}: the session had lasted as long as it may"
         raise StageError("direct", why)
 
-    def _hear(self, message: bytes) -> None:
-        """Take a message of the server's."""
-        try:
-            event: Any = json.loads(message)
-        except (ValueError, RecursionError):
-            self._core.strange("a message that is no JSON")
-            return
-        self._realtime.receive(event, self._clock.now_ns())
+    async def _hear(self, connection: AsyncRealtimeConnection) -> None:
+        """Take the next message of the server's."""
+        self._realtime.receive(await self._receive(connection))
         self._rate = self._realtime.input.rate
 
     def _found(self, connection: AsyncRealtimeConnection, connect_ms: float) -> Facts:

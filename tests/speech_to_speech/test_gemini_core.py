@@ -220,8 +220,8 @@ def test_a_filler_of_a_thinking_model_does_not_end_the_turn() -> None:
 
 def test_by_hand_the_servers_signs_count_for_nothing() -> None:
     stage = GeminiStage(manual=True)
-    stage.core.user_began(1)
-    stage.core.user_stopped(2)
+    stage.core.user_began()
+    stage.core.user_stopped()
     assert stage.collect() == [SpeechStarted(1), SpeechStopped(1)]
     assert stage.began() == stage.ended() == []
     stage.reply("yes")

@@ -44,7 +44,7 @@ class Line(LiveStage):
         for _ in range(ms // STEP):
             self.now += STEP * NS_PER_MS
             piece = np.resize(np.array([level, -level], np.int16), STEP * RATE // 1000)
-            self.core.sounded(piece, self.now)
+            self.core.sounded(piece)
             self.tick(0)
 
     def silence(self, ms: int) -> None:
@@ -56,7 +56,7 @@ class Line(LiveStage):
             self.tick(STEP / 1000)
 
     def text(self, words: str) -> None:
-        self.core.said(words, self.now)
+        self.core.said(words)
         self.collect()
 
     def speaks(self, ms: int, words: str = "") -> None:
@@ -316,9 +316,9 @@ def test_a_delegation_to_us_is_a_call_of_a_tool_that_holds_what_was_understood(
 
 
 def test_a_model_that_delegates_though_nobody_works_is_told_so_silently() -> None:
-    core = LiveCore(lambda *_: None)
+    core = LiveCore(lambda *_: None, lambda: 0)
     created = {"id": "d7", "target": "client"}
-    core.receive({"type": "session.delegation.created", "delegation": created}, 0)
+    core.receive({"type": "session.delegation.created", "delegation": created})
     [parcel] = core.take()
     assert parcel.message["content"] == NO_BACKEND
     assert core.ledger.take() == []
@@ -355,7 +355,7 @@ ODD: list[Any] = [
 def test_what_means_nothing_is_counted_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
     line = Line()
     for message in ODD * 2:
-        line.core.receive(message, 0)
+        line.core.receive(message)
     assert line.core.odd.total() == 2 * len(ODD)
     assert line.collect() == line.sent == []
     assert len([r for r in caplog.records if "frobnicated" in r.message]) == 1

@@ -48,7 +48,7 @@ class Stage:
         return self.tell([{"type": kind, **fields}])
 
     def feed(self, message: Message) -> None:
-        self.core.receive(message, self.now)
+        self.core.receive(message)
 
     def began(self) -> list[Event]:
         """The user begins to speak."""
@@ -81,12 +81,12 @@ class Stage:
 
     def result(self, call_id: str = "c1", output: str = "4") -> list[Event]:
         """A tool has answered."""
-        self.core.result(call_id, output, self.now)
+        self.core.result(call_id, output)
         return self.collect()
 
     def lost(self, *, fatal: bool = False) -> list[Event]:
         """The connection is gone."""
-        self.core.lost("gone", self.now, fatal=fatal)
+        self.core.lost("gone", fatal=fatal)
         return self.collect()
 
     def resumed(self) -> None:
@@ -95,7 +95,7 @@ class Stage:
     def tick(self, seconds: float) -> list[Event]:
         """Time goes by."""
         self.now += round(seconds * NS_PER_S)
-        self.core.tick(self.now)
+        self.core.tick()
         return self.collect()
 
     def collect(self) -> list[Event]:
@@ -124,6 +124,9 @@ class Stage:
     def history(self) -> list[tuple[str, str, int]]:
         return [(m.role, m.content, m.turn) for m in self.core.history]
 
+    def _now(self) -> int:
+        return self.now
+
     def _mark(self, turn: int, name: str, t_ns: int) -> None:
         assert (turn, name) not in self.marks
         self.marks[turn, name] = t_ns
@@ -131,7 +134,7 @@ class Stage:
 
 class RealtimeStage(Stage):
     def __init__(self, *, manual: bool = False, interrupts: bool = True) -> None:
-        core = RealtimeCore(self._mark, manual=manual, patience_s=60)
+        core = RealtimeCore(self._mark, self._now, manual=manual, patience_s=60)
         super().__init__(core, Realtime())
         detection = {"type": "server_vad", "interrupt_response": interrupts}
         session = {"audio": {"input": {"turn_detection": None if manual else detection}}}
@@ -146,13 +149,13 @@ class LiveStage(Stage):
     """Our own detector tells of the user; time goes on with the model's sound."""
 
     def __init__(self, **how: Any) -> None:
-        super().__init__(LiveCore(self._mark, **{"tools": True, **how}), Live())
+        super().__init__(LiveCore(self._mark, self._now, **{"tools": True, **how}), Live())
 
     def feed(self, message: Message) -> None:
         super().feed(message)
         if message["type"] == "session.output_audio.delta":
             self.now += 99 * NS_PER_MS
-            self.core.tick(self.now)
+            self.core.tick()
 
     def began(self) -> list[Event]:
         if not self.core.speaking:
@@ -161,7 +164,7 @@ class LiveStage(Stage):
 
     def ended(self) -> list[Event]:
         if self.core.speaking:
-            self.core.user_stopped(self.now)
+            self.core.user_stopped()
         return self.collect()
 
     def _mark(self, turn: int, name: str, t_ns: int) -> None:
@@ -171,13 +174,13 @@ class LiveStage(Stage):
 
 class GeminiStage(Stage):
     def __init__(self, *, signals: bool = True, **how: Any) -> None:
-        core = GeminiCore(self._mark, **{"blocking": True, **how})
+        core = GeminiCore(self._mark, self._now, **{"blocking": True, **how})
         super().__init__(core, Gemini(signals=signals))
 
     def feed(self, message: Message) -> None:
         if (activity := message.get("voiceActivity")) is not None:
             message = {"voiceActivity": {"voiceActivityType": activity.get("type")}}
-        self.core.receive(types.LiveServerMessage.model_validate(message), self.now)
+        self.core.receive(types.LiveServerMessage.model_validate(message))
 
     def content(self, **fields: Any) -> list[Event]:
         """The server tells of the model's turn."""
