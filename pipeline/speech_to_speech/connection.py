@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 from pipeline.audio.resample import Resampler
 from pipeline.clock import NS_PER_MS, NS_PER_S, Clock
 from pipeline.conversation.history import Message
-from pipeline.errors import StageError, first_of
+from pipeline.errors import CascadeError, StageError, first_of
 from pipeline.events import Event, Frame, ReplyInterrupted, Samples
 from pipeline.session import EventQueue
 from pipeline.speech_to_speech.brief import Facts
@@ -260,6 +260,14 @@ class ApiSession(ABC, Generic[Link]):
         """
         self._core.result(call_id, output)
         self._carry_out()
+
+    async def commit(self) -> None:
+        """End the user's turn, where `turns=manual` was asked for.
+
+        Raises:
+            CascadeError: The session ends turns itself.
+        """
+        raise CascadeError("this session ends turns itself; use turns=manual to end them")
 
     def _carry_out(self) -> None:
         """Do what the core decided."""

@@ -31,7 +31,7 @@ import numpy as np
 
 from pipeline.audio.audible import is_audible, onset
 from pipeline.clock import NS_PER_S, Clock
-from pipeline.errors import BadInput, CascadeError, StageError
+from pipeline.errors import BadInput, StageError
 from pipeline.events import Frame, Samples, Usage
 from pipeline.speech_to_speech import keys
 from pipeline.speech_to_speech.brief import Brief, Facts, SystemSpec, given
@@ -637,13 +637,9 @@ class GeminiSession(ApiSession[_Linked]):
         await super().send(frame)
 
     async def commit(self) -> None:
-        """End the user's turn; nothing happens where nothing was said.
-
-        Raises:
-            CascadeError: The server ends turns itself.
-        """
+        """End the user's turn; nothing happens where nothing was said."""
         if not self._manual:
-            raise CascadeError("this session ends turns itself; use turns=manual to end them")
+            await super().commit()
         if self._gemini.speaking:
             self._gemini.user_stopped()
             self._outbox.put(Parcel("activity_end", lasting=True))

@@ -21,7 +21,7 @@ from openai.resources.realtime.realtime import AsyncRealtimeConnection
 from websockets.exceptions import ConnectionClosed
 
 from pipeline.clock import NS_PER_S, Clock
-from pipeline.errors import BadInput, CascadeError, StageError
+from pipeline.errors import BadInput, StageError
 from pipeline.events import Samples, Usage
 from pipeline.speech_to_speech import encoding
 from pipeline.speech_to_speech.brief import STAMP, Brief, Facts, SystemSpec, given, parameters
@@ -269,13 +269,7 @@ class RealtimeCore(ProtocolCore):
         self._ask_next()
 
     def commit(self) -> None:
-        """The driver says that the user's turn is over.
-
-        Raises:
-            CascadeError: The server ends turns itself.
-        """
-        if not self._manual:
-            raise CascadeError("this session ends turns itself; use turns=manual to end them")
+        """The driver says that the user's turn is over."""
         self._last_ns = self.ledger.now_ns
         self._stop()
         turn = self.ledger.open()
@@ -817,19 +811,17 @@ class RealtimeSession(OpenAiSession[AsyncRealtimeConnection]):
         self._options = options_of(spec)
         self._brief = brief
         self._ready_s, self._grace_s = ready_s, grace_s
-        manual = self._options.get("turns") == "manual"
+        self._manual = self._options.get("turns") == "manual"
         self._realtime = RealtimeCore(
-            trace.mark, clock.now_ns, manual=manual, patience_s=patience_s
+            trace.mark, clock.now_ns, manual=self._manual, patience_s=patience_s
         )
         server, rate = server_of(spec), self._realtime.input.rate
         super().__init__(self._realtime, server, clock, connect_s=connect_s, rate=rate, **more)
 
     async def commit(self) -> None:
-        """End the user's turn.
-
-        Raises:
-            CascadeError: The session ends turns itself.
-        """
+        """End the user's turn."""
+        if not self._manual:
+            await super().commit()
         self._realtime.commit()
         self._carry_out()
 

@@ -50,9 +50,6 @@ class Session(ApiSession[Wire]):
         self.wires = list(wires)
         self.released = False
 
-    async def commit(self) -> None:
-        raise NotImplementedError
-
     async def _connect(self) -> Wire:
         wire = self.wires.pop(0)
         if isinstance(wire, Exception):

@@ -403,11 +403,6 @@ def test_an_empty_commit_fails_that_turn() -> None:
     assert [(d.turn, d.status) for d in line.of(ReplyDone)] == [(1, "failed")]
 
 
-def test_only_manual_sessions_are_committed() -> None:
-    with pytest.raises(CascadeError, match="turns=manual"):
-        RealtimeCore(lambda *_: None, lambda: 0).commit()
-
-
 def test_a_server_that_names_nothing() -> None:
     """No speech events, no response.created, no ids, no transcripts, beta names."""
     line = Line()
