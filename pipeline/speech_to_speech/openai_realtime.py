@@ -390,7 +390,7 @@ class RealtimeCore(ProtocolCore):
     def _stop(self) -> None:
         """The user speaks: what is said ends, and so does the turn that was open."""
         for reply in self.ledger.replies:
-            if reply.interrupted or not (reply.playing or not reply.done):
+            if reply.done and not reply.playing:
                 continue
             # A reply that was played as far as it came, and only waits for a tool, is not cut.
             making = [r for r in self._active.values() if r.reply is reply and not r.dropped]
