@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import dataclasses
 import os
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -36,7 +36,7 @@ from pipeline.events import Event, Frame, ReplyDone, Transcript
 from pipeline.models.catalogue import Catalogue
 from pipeline.session import EventQueue
 from pipeline.speech_to_speech import keys
-from pipeline.speech_to_speech.brief import Brief, Facts, SystemSpec
+from pipeline.speech_to_speech.brief import Brief, Facts, SystemSpec, given
 from pipeline.speech_to_speech.keys import shown
 from pipeline.speech_to_speech.utterances import Utterances
 from pipeline.trace import Trace
@@ -45,8 +45,13 @@ from pipeline.turns.listener import Detector
 KEEP = 8
 """How many of the user's newest utterances the model hears again with every request."""
 
-OPTIONS = ("model", "keep", "transcript")
-"""What the command line can say, beside settings by dotted name."""
+OPTIONS: Mapping[str, Sequence[str] | range] = {
+    "model": (),
+    "keep": range(1, 10_001),
+    "transcript": ("stt", "none"),
+}
+"""What the command line can say, beside settings by dotted name, and the values that are allowed;
+none listed: any."""
 
 BARGE_IN_MS = 800
 """Voice that interrupts a reply, at most: nobody finds words in it, and coughs are shorter."""
@@ -370,14 +375,10 @@ def _without_keys() -> Iterator[None]:
 
 def _options(spec: SystemSpec) -> tuple[int, bool]:
     """How many utterances are kept, and whether Whisper listens."""
-    keep = spec.options.get("keep", str(KEEP))
-    if not keep.isdecimal() or int(keep) < 1:
-        raise BadInput(f"{spec.name}: keep is {keep!r}; allowed: a number from 1")
-    transcript = spec.options.get("transcript", "")
-    if transcript not in ("", "stt", "none"):
-        raise BadInput(f"{spec.name}: transcript is {transcript!r}; allowed: stt, none")
-    dotted(spec)
-    return int(keep), transcript == "stt"
+    settings = dotted(spec)
+    ours = {name: value for name, value in spec.options.items() if name not in settings}
+    options = given(dataclasses.replace(spec, options=ours), OPTIONS)
+    return int(options.get("keep", KEEP)), options.get("transcript") == "stt"
 
 
 def _key(spec: SystemSpec) -> str:

@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 from pipeline.audio.resample import Resampler
 from pipeline.clock import NS_PER_MS, NS_PER_S, Clock
 from pipeline.conversation.history import Message
-from pipeline.errors import StageError, first_of
+from pipeline.errors import CascadeError, StageError, first_of
 from pipeline.events import Event, Frame, ReplyInterrupted, Samples
 from pipeline.session import EventQueue
 from pipeline.speech_to_speech.brief import Facts
@@ -258,8 +258,16 @@ class ApiSession(ABC, Generic[Link]):
         Raises:
             CascadeError: No such call is open.
         """
-        self._core.result(call_id, output, self._clock.now_ns())
+        self._core.result(call_id, output)
         self._carry_out()
+
+    async def commit(self) -> None:
+        """End the user's turn, where `turns=manual` was asked for.
+
+        Raises:
+            CascadeError: The session ends turns itself.
+        """
+        raise CascadeError("this session ends turns itself; use turns=manual to end them")
 
     def _carry_out(self) -> None:
         """Do what the core decided."""
@@ -302,7 +310,7 @@ class ApiSession(ABC, Generic[Link]):
                 raise StageError("direct", f"{why}; again and again: given up", fatal=True)
             self._lost_ns.append(now_ns)
             log.warning("%s; connecting again", why)
-            self._core.lost(why, now_ns, fatal=False)
+            self._core.lost(why, fatal=False)
             self._outbox.broken()
             self._carry_out()
         for number, wait_s in enumerate(self._retries_s, start=1):
@@ -361,7 +369,7 @@ class ApiSession(ABC, Generic[Link]):
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            self._core.tick(self._clock.now_ns())
+            self._core.tick()
             self._carry_out()
             if self._core.leave:
                 raise Leave
@@ -374,7 +382,7 @@ class ApiSession(ABC, Generic[Link]):
     def _end(self, why: str) -> None:
         """The conversation is lost for good."""
         if not self._over:
-            self._core.lost(why, self._clock.now_ns(), fatal=True)
+            self._core.lost(why, fatal=True)
             self._core.over()
             self._carry_out()
             self._over = True

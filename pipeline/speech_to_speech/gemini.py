@@ -31,13 +31,14 @@ import numpy as np
 
 from pipeline.audio.audible import is_audible, onset
 from pipeline.clock import NS_PER_S, Clock
-from pipeline.errors import BadInput, CascadeError, StageError
+from pipeline.errors import BadInput, StageError
 from pipeline.events import Frame, Samples, Usage
 from pipeline.speech_to_speech import keys
 from pipeline.speech_to_speech.brief import Brief, Facts, SystemSpec, given
 from pipeline.speech_to_speech.connection import ApiSession, Outbox
 from pipeline.speech_to_speech.keys import shown
 from pipeline.speech_to_speech.ledger import (
+    Now,
     Parcel,
     ProtocolCore,
     ReplyEntry,
@@ -116,6 +117,7 @@ class GeminiCore(ProtocolCore):
 
     Args:
         mark: Takes the marks.
+        now: Tells the time.
         blocking: The model waits for the results of its tools, and goes on in the same breath;
             else it finishes what it says, and speaks of a result in another one.
         manual: We say when the user begins and stops; what the server says of it is no news.
@@ -128,9 +130,15 @@ class GeminiCore(ProtocolCore):
     """
 
     def __init__(
-        self, mark: TakeMark, *, blocking: bool, manual: bool = False, scheduling: str = ""
+        self,
+        mark: TakeMark,
+        now: Now,
+        *,
+        blocking: bool,
+        manual: bool = False,
+        scheduling: str = "",
     ) -> None:
-        super().__init__(mark, RATE_OUT)
+        super().__init__(mark, now, RATE_OUT)
         self.speaking = False
         self.generating = False
         self.handle = ""
@@ -170,14 +178,13 @@ class GeminiCore(ProtocolCore):
         last = self.ledger.last
         return last is not None and not last.done and last.reply is None
 
-    def message(self, message: types.LiveServerMessage, now_ns: int) -> None:
-        """Take a message of the server's that arrived at `now_ns`."""
-        self.ledger.now_ns = now_ns
+    def receive(self, message: types.LiveServerMessage) -> None:
+        """Take a message of the server's."""
         update, away = message.session_resumption_update, message.go_away
         if update is not None and update.resumable and update.new_handle:
             self.handle = update.new_handle
         if away is not None:
-            self._leave_ns = now_ns + _duration_ns(away.time_left or "")
+            self._leave_ns = self.ledger.now_ns + _duration_ns(away.time_left or "")
         content = message.server_content
         if message.voice_activity is not None:
             kind = message.voice_activity.voice_activity_type
@@ -196,9 +203,8 @@ class GeminiCore(ProtocolCore):
         if content is not None and content.turn_complete:
             self._complete(content)
 
-    def user_began(self, now_ns: int) -> None:
+    def user_began(self) -> None:
         """The user speaks: a new turn, and the end of what the model was saying."""
-        self.ledger.now_ns = now_ns
         if self.speaking:
             return
         if self._repeated and self.unanswered:
@@ -209,19 +215,17 @@ class GeminiCore(ProtocolCore):
         self._cut_short()
         self.generating = self._ending = False
         self.speaking = True
-        self.ledger.open(began_ns=now_ns)
+        self.ledger.open(began_ns=self.ledger.now_ns)
 
-    def user_stopped(self, now_ns: int) -> None:
+    def user_stopped(self) -> None:
         """The user's turn is over."""
-        self.ledger.now_ns = now_ns
         last = self.ledger.last
         if self.speaking and last is not None:
             self.speaking = False
             self.ledger.commit(last)
 
-    def result(self, call_id: str, output: str, now_ns: int) -> None:
+    def result(self, call_id: str, output: str) -> None:
         """Take a tool's result: an object as it is, anything else as its `output`."""
-        self.ledger.now_ns = now_ns
         if (call := self.ledger.answered(call_id, output)) is None:
             return
         response: Any = None
@@ -238,18 +242,16 @@ class GeminiCore(ProtocolCore):
         self._forced = self._scheduling == "interrupt" and self.generating
         self._owe(call.turn)
 
-    def failed(self, why: str, now_ns: int) -> None:
+    def failed(self, why: str) -> None:
         """Something went wrong that ends nothing."""
-        self.ledger.now_ns = now_ns
         self.ledger.fail(self.ledger.last, why)
 
-    def lost(self, why: str, now_ns: int, *, fatal: bool) -> None:
+    def lost(self, why: str, *, fatal: bool) -> None:
         """The connection is gone.
 
         Unless for good, what the user has said is said again to the next one, so that only a reply
         that had begun is lost, and the tools that were at work.
         """
-        self.ledger.now_ns = now_ns
         broken = [
             turn
             for turn in self.ledger.turns
@@ -278,13 +280,13 @@ class GeminiCore(ProtocolCore):
         if last is not None and self.unanswered and not last.told:
             last.said = ""
 
-    def tick(self, now_ns: int) -> None:
+    def tick(self) -> None:
         """Leave a connection that will be closed: when nothing is under way, or just before.
 
         A reply that is being made would be lost; it may be whole before the server goes.
         """
         if self._leave_ns is not None and self.handle:
-            pressing = now_ns >= self._leave_ns - round(MARGIN_S * NS_PER_S)
+            pressing = self.ledger.now_ns >= self._leave_ns - round(MARGIN_S * NS_PER_S)
             self.leave = self.quiet or (pressing and not self.generating)
 
     def _activity(self, kind: str) -> None:
@@ -294,7 +296,7 @@ class GeminiCore(ProtocolCore):
         self._signals = True
         if not self._manual:
             happens = self.user_began if kind.endswith("START") else self.user_stopped
-            happens(self.ledger.now_ns)
+            happens()
 
     def _content(self, content: types.LiveServerContent) -> None:
         if content.interrupted:
@@ -392,7 +394,7 @@ class GeminiCore(ProtocolCore):
         was_stale, forced = self._stale, self._forced
         self._stale = self._forced = False
         if not (was_stale or self.speaking or forced):
-            self.user_began(self.ledger.now_ns)
+            self.user_began()
             self._stale = False
         elif forced and not was_stale and self._active is not None and self._late:
             self._cut(self._active)
@@ -404,7 +406,7 @@ class GeminiCore(ProtocolCore):
         if last is None or (last.done and last.said.strip() and not self._signals):
             if not text.strip():
                 return
-            self.user_began(self.ledger.now_ns)
+            self.user_began()
             last = self.ledger.turns[-1]
         if text or finished:
             said = last.said + text
@@ -584,7 +586,7 @@ class GeminiSession(ApiSession[_Linked]):
         clock: Clock,
         *,
         ready_s: float = READY_S,
-        retries_s: Sequence[float] = RETRIES_S,
+        **more: Any,
     ) -> None:
         """Prepare; entering it connects.
 
@@ -594,7 +596,7 @@ class GeminiSession(ApiSession[_Linked]):
             trace: Takes the marks.
             clock: The one clock.
             ready_s: See `READY_S`.
-            retries_s: See `RETRIES_S`.
+            more: See `ApiSession`.
 
         Raises:
             BadInput: The client library or the key is missing, or an option is wrong.
@@ -609,6 +611,7 @@ class GeminiSession(ApiSession[_Linked]):
         self._client = _client(base, key, certificate)
         self._gemini = GeminiCore(
             trace.mark,
+            clock.now_ns,
             blocking=_blocking(self._model, self._options),
             manual=self._manual,
             scheduling=self._options.get("scheduling", ""),
@@ -621,28 +624,24 @@ class GeminiSession(ApiSession[_Linked]):
             rate=RATE_IN,
             outbox=self._memory,
             losses=LOSSES,
-            retries_s=retries_s,
+            **{"retries_s": RETRIES_S, **more},
         )
 
     async def send(self, frame: Frame) -> None:
         """Take the next of the microphone; where turns are ours to tell, sound begins one."""
         silent = not self._manual or self._gemini.speaking or self._over
         if not silent and onset(frame.samples, frame.rate) is not None:
-            self._gemini.user_began(self._clock.now_ns())
+            self._gemini.user_began()
             self._outbox.put(Parcel("activity_start", lasting=True))
             self._carry_out()
         await super().send(frame)
 
     async def commit(self) -> None:
-        """End the user's turn; nothing happens where nothing was said.
-
-        Raises:
-            CascadeError: The server ends turns itself.
-        """
+        """End the user's turn; nothing happens where nothing was said."""
         if not self._manual:
-            raise CascadeError("this session ends turns itself; use turns=manual to end them")
+            await super().commit()
         if self._gemini.speaking:
-            self._gemini.user_stopped(self._clock.now_ns())
+            self._gemini.user_stopped()
             self._outbox.put(Parcel("activity_end", lasting=True))
             self._carry_out()
 
@@ -698,7 +697,7 @@ class GeminiSession(ApiSession[_Linked]):
         while True:
             try:
                 message = await anext(messages, None)
-            except (ValueError, TypeError, AttributeError) as error:
+            except (ValueError, TypeError, AttributeError, RecursionError) as error:
                 # The client cannot read it; of a message of an unknown kind it makes a TypeError.
                 self._core.strange("a malformed or unknown message")
                 log.debug("not understood: %s", shown(str(error)))
@@ -709,13 +708,13 @@ class GeminiSession(ApiSession[_Linked]):
                     why.fatal = why.fatal or not self._gemini.handle
                     raise why from None
                 said = f"{shown(_details(error))} ({error.code})"
-                self._gemini.failed(said, self._clock.now_ns())
+                self._gemini.failed(said)
             else:
                 if message is None:
                     # One iteration of the client's ends with each turn of the model's, or an error.
                     messages = connection.session.receive()
                     continue
-                self._gemini.message(message, self._clock.now_ns())
+                self._gemini.receive(message)
                 if self._gemini.generating:
                     self._memory.answered()
             await self._took()

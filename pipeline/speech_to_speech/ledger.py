@@ -49,6 +49,9 @@ ODD_KINDS = 500
 TakeMark = Callable[[int, str, int], None]
 """Takes turn, name and time (ns) of a mark."""
 
+Now = Callable[[], int]
+"""Tells the time (ns)."""
+
 log = logging.getLogger(__name__)
 
 
@@ -226,10 +229,10 @@ class Ledger:
 
     Args:
         mark: Takes the marks; of each name the first in a turn. Late replies are not marked.
+        now: Tells the time.
         rate: Of all replies (Hz); 0: each keeps the rate that it begins with.
 
     Attributes:
-        now_ns: The time of what is entered; set it before.
         turns: All, in order.
         before: Stands for the turn of what is said before the user's first one.
         replies: All, in order of their beginning.
@@ -237,17 +240,22 @@ class Ledger:
         whole: The model remembers its replies whole, also those that were cut.
     """
 
-    def __init__(self, mark: TakeMark, rate: int = 0) -> None:
-        self.now_ns = 0
+    def __init__(self, mark: TakeMark, now: Now, rate: int = 0) -> None:
         self.turns: list[TurnEntry] = []
         self.before = TurnEntry(0)
         self.replies: list[ReplyEntry] = []
         self.calls: dict[str, CallEntry] = {}
         self.whole = False
         self._take_mark = mark
+        self._now = now
         self._rate = rate
         self._order: list[TurnEntry | ReplyEntry] = [self.before]
         self._events: list[Event] = []
+
+    @property
+    def now_ns(self) -> int:
+        """The time of what is entered now."""
+        return self._now()
 
     @property
     def last(self) -> TurnEntry | None:
@@ -370,11 +378,11 @@ class Ledger:
         if not len(samples):
             return
         self._mark_reply(reply, "model.first_audio")
-        frame = Frame(samples, reply.rate, reply.samples, self.now_ns)
+        reply.last_ns = self.now_ns
+        frame = Frame(samples, reply.rate, reply.samples, reply.last_ns)
         reply.samples += len(samples)
         part.samples += len(samples)
         part.voiced = max(part.voiced, part.samples - silent)
-        reply.last_ns = self.now_ns
         self.add(ReplyAudio(reply.turn.number, reply.id, frame, part.filler))
 
     def interrupt(self, reply: ReplyEntry) -> None:
@@ -489,9 +497,9 @@ class ProtocolCore(ABC):
         leave: Whether the connection is to be left for a new one, though it is not broken.
     """
 
-    def __init__(self, mark: TakeMark, rate: int = 0) -> None:
+    def __init__(self, mark: TakeMark, now: Now, rate: int = 0) -> None:
         """Begin with nothing said (see `Ledger`)."""
-        self.ledger = Ledger(mark, rate)
+        self.ledger = Ledger(mark, now, rate)
         self.odd: Counter[str] = Counter()
         self.leave = False
         self._out: list[Parcel] = []
@@ -507,7 +515,7 @@ class ProtocolCore(ABC):
         return out
 
     @abstractmethod
-    def result(self, call_id: str, output: str, now_ns: int) -> None:
+    def result(self, call_id: str, output: str) -> None:
         """Take a tool's result.
 
         Raises:
@@ -515,13 +523,13 @@ class ProtocolCore(ABC):
         """
 
     @abstractmethod
-    def lost(self, why: str, now_ns: int, *, fatal: bool) -> None:
+    def lost(self, why: str, *, fatal: bool) -> None:
         """The connection is gone, for good if `fatal`: what was under way has failed."""
 
     def settled(self, reply: ReplyEntry) -> None:  # noqa: B027 - most need not care
         """It is known where an interrupted reply was stopped."""
 
-    def tick(self, now_ns: int) -> None:  # noqa: B027 - most need not care
+    def tick(self) -> None:  # noqa: B027 - most need not care
         """Time goes by."""
 
     def over(self) -> None:  # noqa: B027 - most need not care
@@ -530,9 +538,12 @@ class ProtocolCore(ABC):
     def strange(self, kind: str) -> None:
         """Count what means nothing to us; the first of each kind is worth a warning."""
         kind = shown(kind)
-        if kind not in self.odd and len(self.odd) < ODD_KINDS:
-            log.warning("the server sends what is not understood: %s", kind)
-        self.odd[kind if len(self.odd) < ODD_KINDS else "others"] += 1
+        if kind not in self.odd:
+            if len(self.odd) < ODD_KINDS:
+                log.warning("the server sends what is not understood: %s", kind)
+            else:
+                kind = "others"
+        self.odd[kind] += 1
 
     def _say(self, message: Mapping[str, Any]) -> None:
         """Send the server of this connection a message."""

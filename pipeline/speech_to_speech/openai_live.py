@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
@@ -44,6 +43,7 @@ from pipeline.speech_to_speech.brief import Brief, Facts, SystemSpec, given
 from pipeline.speech_to_speech.gate import SoundGate, Stretch
 from pipeline.speech_to_speech.keys import shown
 from pipeline.speech_to_speech.ledger import (
+    Now,
     ProtocolCore,
     ReplyEntry,
     ReplyPart,
@@ -55,9 +55,9 @@ from pipeline.speech_to_speech.openai_server import (
     as_item,
     functions,
     server_of,
-    shut,
+    sound_in,
 )
-from pipeline.speech_to_speech.wire_errors import WireErrors, reason, text_in
+from pipeline.speech_to_speech.wire_errors import reason, text_in
 from pipeline.trace import Trace
 from pipeline.turns.listener import Hearing
 from pipeline.turns.taker import TIMES, Began, Ended, TurnTaker
@@ -144,6 +144,7 @@ class LiveCore(ProtocolCore):
 
     Args:
         mark: Takes the marks.
+        now: Tells the time.
         host: What to call the server.
         tools: Whether we can do anything for the model.
         rate: Of the model's sound (Hz).
@@ -154,9 +155,15 @@ class LiveCore(ProtocolCore):
     """
 
     def __init__(
-        self, mark: TakeMark, *, host: str = "", tools: bool = False, rate: int = encoding.PCM_RATE
+        self,
+        mark: TakeMark,
+        now: Now,
+        *,
+        host: str = "",
+        tools: bool = False,
+        rate: int = encoding.PCM_RATE,
     ) -> None:
-        super().__init__(mark)
+        super().__init__(mark, now)
         # It cannot be told that a reply was cut.
         self.ledger.whole = True
         self.speaking = False
@@ -177,21 +184,18 @@ class LiveCore(ProtocolCore):
         """Another session of the server's begins."""
         self.ended, self._billed_s = None, 0.0
 
-    def receive(self, event: Any, now_ns: int) -> None:
+    def receive(self, event: Any) -> None:
         """Take a message of the server's: JSON as it was parsed, whatever that is."""
-        self.ledger.now_ns = now_ns
         match event:
             case {"type": "session.output_audio.delta", "delta": str(delta)}:
-                try:
-                    sound = base64.b64decode(delta, validate=True)
-                except (binascii.Error, ValueError):
+                if (sound := sound_in(delta)) is None:
                     self.strange("sound that is no base64")
                 else:
-                    self.sounded(encoding.Encoding().decode(sound), now_ns)
+                    self.sounded(encoding.Encoding().decode(sound))
             case {"type": "session.input_transcript.delta", "delta": str(delta)}:
                 self.understood(delta)
             case {"type": "session.output_transcript.delta", "delta": str(delta)}:
-                self.said(delta, now_ns)
+                self.said(delta)
             case {
                 "type": "session.delegation.created",
                 "delegation": {"id": str(name), "target": str(by)},
@@ -227,9 +231,8 @@ class LiveCore(ProtocolCore):
         # What was understood before our detector noticed is this turn's.
         turn.said, before.said = before.said, ""
 
-    def user_stopped(self, now_ns: int) -> None:
+    def user_stopped(self) -> None:
         """The user's turn is over, by our detector; the model may have seen that long before."""
-        self.ledger.now_ns = now_ns
         self.speaking = False
         if not self._gate.open:
             self._owe()
@@ -245,9 +248,8 @@ class LiveCore(ProtocolCore):
         else:
             turn.said += delta
 
-    def said(self, delta: str, now_ns: int) -> None:
+    def said(self, delta: str) -> None:
         """More of what the model says."""
-        self.ledger.now_ns = now_ns
         reply = self._late()
         if reply is None:
             reply = self._take_floor()
@@ -255,29 +257,27 @@ class LiveCore(ProtocolCore):
                 self._owe()
         self.ledger.text(reply, _part(reply), delta)
 
-    def sounded(self, samples: Samples, now_ns: int) -> None:
+    def sounded(self, samples: Samples) -> None:
         """More of the model's sound, silence included; int16 (n,)."""
-        self.ledger.now_ns = self._came_ns = now_ns
+        self._came_ns = self.ledger.now_ns
         for stretch in self._gate.push(samples, self._hold_ms):
             self._pass_on(stretch)
 
-    def tick(self, now_ns: int) -> None:
+    def tick(self) -> None:
         """Time goes by: end what only silence can end."""
-        self.ledger.now_ns = now_ns
-        silent_ms = (now_ns - self._came_ns) / NS_PER_MS
+        silent_ms = (self.ledger.now_ns - self._came_ns) / NS_PER_MS
         if silent_ms > self._hold_ms + STALL_MS and (last := self._gate.close()):
             self._pass_on(last)
         busy = self._gate.open or self.speaking or self._tasks
-        if self._reply is not None and not busy and now_ns >= self._owed_ns:
+        if self._reply is not None and not busy and self.ledger.now_ns >= self._owed_ns:
             self._done("completed")
 
-    def result(self, call_id: str, output: str, now_ns: int) -> None:
+    def result(self, call_id: str, output: str) -> None:
         """Take a tool's result: the text model goes on once it has those of all its calls.
 
         Raises:
             CascadeError: No such call is open.
         """
-        self.ledger.now_ns = now_ns
         if (call := self.ledger.answered(call_id, output)) is None:
             return
         call.sent = True
@@ -296,9 +296,8 @@ class LiveCore(ProtocolCore):
         self._say({"type": "response.item.create", "item": item})
         self._go_on(task)
 
-    def lost(self, why: str, now_ns: int, *, fatal: bool) -> None:
+    def lost(self, why: str, *, fatal: bool) -> None:
         """The connection is gone: what was under way is over."""
-        self.ledger.now_ns = now_ns
         self.ledger.cancel(self.ledger.open_calls())
         self._gate.close()
         self._tasks.clear()
@@ -500,23 +499,16 @@ class LiveSession(OpenAiSession[AsyncLiveConnection]):
             BadInput: There is no key, or an option cannot be.
         """
         self._options = given(spec, OPTIONS)
-        self._server = server_of(spec)
         self._brief = brief
         self._ready_s = ready_s
-        self._sdk = self._server.client()
-        server = self._server
-        self._live = LiveCore(trace.mark, host=server.host, tools=bool(brief.tools))
+        server = server_of(spec)
+        self._live = LiveCore(trace.mark, clock.now_ns, host=server.host, tools=bool(brief.tools))
         self._hearing: Hearing
         self._turns = TurnTaker(TURNS, VadSettings())
         self._started: Mapping[str, Any] = {}
         self._closed = asyncio.Event()
-        super().__init__(
-            self._live,
-            WireErrors(server.host, server.model, server.key_setting, "WebSocket there"),
-            clock,
-            rate=encoding.PCM_RATE,
-            **more,
-        )
+        rate = encoding.PCM_RATE
+        super().__init__(self._live, server, clock, connect_s=ready_s, rate=rate, **more)
 
     async def __aenter__(self) -> Self:
         """Connect, configure, and wait until the session has started.
@@ -539,7 +531,7 @@ class LiveSession(OpenAiSession[AsyncLiveConnection]):
                         case Began():
                             self._live.user_began(self._hearing.time_of(decision.voiced))
                         case Ended():
-                            self._live.user_stopped(self._clock.now_ns())
+                            self._live.user_stopped()
             self._carry_out()
         await super().send(frame)
 
@@ -555,33 +547,20 @@ class LiveSession(OpenAiSession[AsyncLiveConnection]):
         sound = base64.b64encode(samples.astype("<i2", copy=False).tobytes()).decode()
         return {"type": "session.input_audio.append", "audio": sound}
 
-    async def _connect(self) -> AsyncLiveConnection:
+    async def _open(self, options: Any) -> AsyncLiveConnection:
+        return await self._sdk.live.connect(websocket_connection_options=options).enter()
+
+    async def _set_up(self, connection: AsyncLiveConnection) -> None:
         wanted = configuration(self._options, self._server.model, self._brief, self.history)
-        options = self._server.websocket_options(self._ready_s)
-        connection: AsyncLiveConnection | None = None
-        try:
-            async with asyncio.timeout(self._ready_s):
-                connection = await self._sdk.live.connect(
-                    websocket_connection_options=options
-                ).enter()
-                await connection.send_raw(json.dumps({"type": "session.start", "session": wanted}))
-                self._started = await self._start(connection)
-        except BaseException as error:
-            if connection is not None:
-                await shut(connection)
-            if isinstance(error, Exception):
-                raise self._errors.unreachable(error, self._ready_s) from None
-            raise
+        await connection.send_raw(json.dumps({"type": "session.start", "session": wanted}))
+        async with asyncio.timeout(self._ready_s):
+            self._started = await self._start(connection)
         self._live.begin()
-        return connection
 
     async def _start(self, connection: AsyncLiveConnection) -> Mapping[str, Any]:
         """Wait until the session has started; gives what the server says of it."""
         while True:
-            event: Any = None
-            with contextlib.suppress(ValueError, RecursionError):
-                event = json.loads(await connection.recv_bytes())
-            match event:
+            match event := await self._receive(connection):
                 case {"type": "session.started"}:
                     session = event.get("session")
                     return session if isinstance(session, dict) else {}
@@ -591,13 +570,7 @@ class LiveSession(OpenAiSession[AsyncLiveConnection]):
 
     async def _listen(self, connection: AsyncLiveConnection) -> None:
         while self._live.ended is None:
-            message = await connection.recv_bytes()
-            try:
-                event: object = json.loads(message)
-            except (ValueError, RecursionError):
-                self._live.strange("a message that is no JSON")
-                continue
-            self._live.receive(event, self._clock.now_ns())
+            self._live.receive(await self._receive(connection))
             await self._took()
         self._closed.set()
         why = f"{self._server.host}: the session ended ({shown(self._live.ended)})"

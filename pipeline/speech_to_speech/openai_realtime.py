@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import contextlib
 import itertools
 import json
@@ -22,13 +21,14 @@ from openai.resources.realtime.realtime import AsyncRealtimeConnection
 from websockets.exceptions import ConnectionClosed
 
 from pipeline.clock import NS_PER_S, Clock
-from pipeline.errors import BadInput, CascadeError, StageError
+from pipeline.errors import BadInput, StageError
 from pipeline.events import Samples, Usage
 from pipeline.speech_to_speech import encoding
 from pipeline.speech_to_speech.brief import STAMP, Brief, Facts, SystemSpec, given, parameters
 from pipeline.speech_to_speech.keys import shown
 from pipeline.speech_to_speech.ledger import (
     CallEntry,
+    Now,
     ProtocolCore,
     ReplyEntry,
     ReplyPart,
@@ -40,9 +40,9 @@ from pipeline.speech_to_speech.openai_server import (
     as_item,
     functions,
     server_of,
-    shut,
+    sound_in,
 )
-from pipeline.speech_to_speech.wire_errors import Denied, WireErrors, reason
+from pipeline.speech_to_speech.wire_errors import Denied, reason
 from pipeline.speech_to_speech.wire_errors import text_in as text
 from pipeline.trace import Trace
 
@@ -113,6 +113,15 @@ ASK = "cascade_ask"
 REMEMBERED = 64
 """So many ended responses are known again when more comes of them."""
 
+CONNECT_S = 10.0
+"""For the connection, the secure one, and the handshake together."""
+
+READY_S = 10.0
+"""From then on until the server has said something of the session."""
+
+GRACE_S = 3.0
+"""From then on until it has taken our settings; a server that does not say so has taken them."""
+
 PATIENCE_S = 60.0
 """A server that sends nothing for so long, while the user waits, has failed in that turn."""
 
@@ -122,24 +131,6 @@ LONGEST_ID = 512
 ServerEvent = Mapping[str, Any]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class RealtimeWaits:
-    """How long a server is waited for (s).
-
-    Attributes:
-        connect_s: For the connection, the secure one, and the handshake together.
-        ready_s: From then on until the server has said something of the session.
-        grace_s: From then on until it has taken our settings; a server that does not say so has
-            taken them.
-        patience_s: See `PATIENCE_S`.
-    """
-
-    connect_s: float = 10.0
-    ready_s: float = 10.0
-    grace_s: float = 3.0
-    patience_s: float = PATIENCE_S
 
 
 @dataclass(slots=True, eq=False)
@@ -185,6 +176,7 @@ class RealtimeCore(ProtocolCore):
 
     Args:
         mark: Takes the marks.
+        now: Tells the time.
         manual: The driver ends the user's turns.
         patience_s: See `PATIENCE_S`.
 
@@ -198,9 +190,9 @@ class RealtimeCore(ProtocolCore):
     """
 
     def __init__(
-        self, mark: TakeMark, *, manual: bool = False, patience_s: float = PATIENCE_S
+        self, mark: TakeMark, now: Now, *, manual: bool = False, patience_s: float = PATIENCE_S
     ) -> None:
-        super().__init__(mark)
+        super().__init__(mark, now)
         self.session: Mapping[str, Any] = {}
         self.created = False
         self.configured = False
@@ -248,9 +240,9 @@ class RealtimeCore(ProtocolCore):
             "error": self._error,
         }
 
-    def receive(self, event: object, now_ns: int) -> None:
+    def receive(self, event: object) -> None:
         """Take an event of the server's: JSON as it was parsed, whatever that is."""
-        self.ledger.now_ns = self._last_ns = now_ns
+        self._last_ns = self.ledger.now_ns
         kind = event.get("type") if isinstance(event, dict) else None
         if not isinstance(event, dict) or not isinstance(kind, str):
             self.strange("an event without a type")
@@ -262,29 +254,23 @@ class RealtimeCore(ProtocolCore):
             self.strange(kind)
         self._ask_next()
 
-    def result(self, call_id: str, output: str, now_ns: int) -> None:
+    def result(self, call_id: str, output: str) -> None:
         """Take a tool's result.
 
         Raises:
             CascadeError: No such call is open.
         """
         # From now on it is the server that is waited for.
-        self.ledger.now_ns = self._last_ns = now_ns
+        self._last_ns = self.ledger.now_ns
         if self.ledger.answered(call_id, output) is not None:
             response = self._made_by[call_id]
             if response.over:
                 self._deliver(response)
         self._ask_next()
 
-    def commit(self, now_ns: int) -> None:
-        """The driver says that the user's turn is over.
-
-        Raises:
-            CascadeError: The server ends turns itself.
-        """
-        if not self._manual:
-            raise CascadeError("this session ends turns itself; use turns=manual to end them")
-        self.ledger.now_ns = self._last_ns = now_ns
+    def commit(self) -> None:
+        """The driver says that the user's turn is over."""
+        self._last_ns = self.ledger.now_ns
         self._stop()
         turn = self.ledger.open()
         self._tell("input_audio_buffer.commit", f"commit-{turn.number}")
@@ -292,21 +278,19 @@ class RealtimeCore(ProtocolCore):
         self._requests.appendleft(ResponseRequest(next(self._numbers), turn))
         self._ask_next()
 
-    def tick(self, now_ns: int) -> None:
+    def tick(self) -> None:
         """Time passes: a server that has sent nothing for long has failed in this turn."""
-        self.ledger.now_ns = now_ns
         turn = self.ledger.last
         if turn is None or turn.done or not turn.committed or self.ledger.open_calls(turn):
             return
-        if now_ns - self._last_ns >= self._patience_s * NS_PER_S:
+        if self.ledger.now_ns - self._last_ns >= self._patience_s * NS_PER_S:
             self.ledger.fail(turn, f"the server sent nothing for {self._patience_s:g} s")
             self.ledger.close(turn, "failed")
             self._asked = None
             self._ask_next()
 
-    def lost(self, why: str, now_ns: int, *, fatal: bool) -> None:
+    def lost(self, why: str, *, fatal: bool) -> None:
         """The connection is gone: what was under way has failed."""
-        self.ledger.now_ns = now_ns
         under_way = [turn for turn in self.ledger.turns if not turn.done]
         late = [reply for reply in self.ledger.replies if reply.late and not reply.done]
         if under_way or late or fatal:
@@ -315,6 +299,7 @@ class RealtimeCore(ProtocolCore):
         self._requests.clear()
         self._asked = None
         self._active.clear()
+        self._ended.clear()
         self._busy = False
         for turn in under_way:
             turn.answered = True
@@ -405,7 +390,7 @@ class RealtimeCore(ProtocolCore):
     def _stop(self) -> None:
         """The user speaks: what is said ends, and so does the turn that was open."""
         for reply in self.ledger.replies:
-            if reply.interrupted or not (reply.playing or not reply.done):
+            if reply.done and not reply.playing:
                 continue
             # A reply that was played as far as it came, and only waits for a tool, is not cut.
             making = [r for r in self._active.values() if r.reply is reply and not r.dropped]
@@ -571,9 +556,8 @@ class RealtimeCore(ProtocolCore):
         response = self._wanted(event)
         if response is None:
             return
-        try:
-            data = base64.b64decode(text(event, "delta"), validate=True)
-        except (binascii.Error, ValueError):
+        data = sound_in(event.get("delta"))
+        if data is None:
             self.strange("sound that is no base64")
             return
         part = self._part(response, event)
@@ -802,7 +786,10 @@ class RealtimeSession(OpenAiSession[AsyncRealtimeConnection]):
         trace: Trace,
         clock: Clock,
         *,
-        waits: RealtimeWaits = RealtimeWaits(),
+        connect_s: float = CONNECT_S,
+        ready_s: float = READY_S,
+        grace_s: float = GRACE_S,
+        patience_s: float = PATIENCE_S,
         **more: Any,
     ) -> None:
         """Prepare a session; nothing is connected.
@@ -812,63 +799,47 @@ class RealtimeSession(OpenAiSession[AsyncRealtimeConnection]):
             brief: What the conversation is about.
             trace: Takes the marks.
             clock: The one clock.
-            waits: How long the server is waited for.
+            connect_s: See `CONNECT_S`.
+            ready_s: See `READY_S`.
+            grace_s: See `GRACE_S`.
+            patience_s: See `PATIENCE_S`.
             more: See `ApiSession`.
 
         Raises:
             BadInput: There is no key, or an option or the URL cannot be.
         """
         self._options = options_of(spec)
-        self._server = server_of(spec)
         self._brief = brief
-        self._waits = waits
-        self._sdk = self._server.client()
-        manual = self._options.get("turns") == "manual"
-        self._realtime = RealtimeCore(trace.mark, manual=manual, patience_s=waits.patience_s)
-        server = self._server
-        super().__init__(
-            self._realtime,
-            WireErrors(server.host, server.model, server.key_setting, "WebSocket there"),
-            clock,
-            rate=self._realtime.input.rate,
-            **more,
+        self._ready_s, self._grace_s = ready_s, grace_s
+        self._manual = self._options.get("turns") == "manual"
+        self._realtime = RealtimeCore(
+            trace.mark, clock.now_ns, manual=self._manual, patience_s=patience_s
         )
+        server, rate = server_of(spec), self._realtime.input.rate
+        super().__init__(self._realtime, server, clock, connect_s=connect_s, rate=rate, **more)
 
     async def commit(self) -> None:
-        """End the user's turn.
-
-        Raises:
-            CascadeError: The session ends turns itself.
-        """
-        self._realtime.commit(self._clock.now_ns())
+        """End the user's turn."""
+        if not self._manual:
+            await super().commit()
+        self._realtime.commit()
         self._carry_out()
 
     def _pack(self, samples: Samples) -> dict[str, str]:
         sound = base64.b64encode(self._realtime.input.encode(samples)).decode()
         return {"type": "input_audio_buffer.append", "audio": sound}
 
-    async def _connect(self) -> AsyncRealtimeConnection:
-        connect_s = self._waits.connect_s
-        options = self._server.websocket_options(connect_s)
+    async def _open(self, options: Any) -> AsyncRealtimeConnection:
         model: Any = {"model": self._server.model} if self._server.model else {}
-        try:
-            async with asyncio.timeout(connect_s):
-                connection = await self._sdk.realtime.connect(
-                    **model, websocket_connection_options=options
-                ).enter()
-        except Exception as error:
-            raise self._errors.unreachable(error, connect_s) from None
-        try:
-            await self._configure(connection)
-            for message in self.history:
-                item = {"type": "conversation.item.create", "item": as_item(message)}
-                await connection.send_raw(json.dumps(item))
-        except BaseException as error:
-            await shut(connection)
-            if isinstance(error, ConnectionClosed | OSError):
-                raise self._errors.unreachable(error, connect_s) from None
-            raise
-        return connection
+        return await self._sdk.realtime.connect(
+            **model, websocket_connection_options=options
+        ).enter()
+
+    async def _set_up(self, connection: AsyncRealtimeConnection) -> None:
+        await self._configure(connection)
+        for message in self.history:
+            item = {"type": "conversation.item.create", "item": as_item(message)}
+            await connection.send_raw(json.dumps(item))
 
     async def _configure(self, connection: AsyncRealtimeConnection) -> None:
         """Say what the session is to be, and wait until the server has taken it.
@@ -880,15 +851,15 @@ class RealtimeSession(OpenAiSession[AsyncRealtimeConnection]):
             ConnectionClosed: It closes the connection.
         """
         core, loop = self._realtime, asyncio.get_running_loop()
-        deadline = loop.time() + self._waits.ready_s
+        deadline = loop.time() + self._ready_s
         bare = created = False
         try:
             await self._update(connection, session(self._options, self._brief))
             while not core.configured:
                 if core.created and not created:
-                    created, deadline = True, min(deadline, loop.time() + self._waits.grace_s)
+                    created, deadline = True, min(deadline, loop.time() + self._grace_s)
                 async with asyncio.timeout_at(deadline):
-                    self._hear(await connection.recv_bytes())
+                    await self._hear(connection)
                 if core.refusal[1] and not core.configured:
                     refusal = self._errors.refused(*core.refusal)
                     if self._server.own or bare or isinstance(refusal, Denied):
@@ -897,7 +868,7 @@ class RealtimeSession(OpenAiSession[AsyncRealtimeConnection]):
                     await self._update(connection, bare_session(self._brief))
         except TimeoutError:
             if not core.created:
-                what = f"sends nothing for {self._waits.ready_s:g} s"
+                what = f"sends nothing for {self._ready_s:g} s"
                 raise StageError(
                     "direct",
                     f"{self._server.host} takes the connection but {what}; "
@@ -909,7 +880,7 @@ class RealtimeSession(OpenAiSession[AsyncRealtimeConnection]):
             # What it said before is there still.
             with contextlib.suppress(ConnectionClosed):
                 while True:
-                    self._hear(await connection.recv_bytes())
+                    await self._hear(connection)
             if core.refusal[1]:
                 raise self._errors.refused(*core.refusal) from None
             raise
@@ -920,19 +891,14 @@ class RealtimeSession(OpenAiSession[AsyncRealtimeConnection]):
 
     async def _listen(self, connection: AsyncRealtimeConnection) -> None:
         while not self._realtime.expired:
-            self._hear(await connection.recv_bytes())
+            await self._hear(connection)
             await self._took()
         why = f"{self._server.host}: the session had lasted as long as it may"
         raise StageError("direct", why)
 
-    def _hear(self, message: bytes) -> None:
-        """Take a message of the server's."""
-        try:
-            event: Any = json.loads(message)
-        except (ValueError, RecursionError):
-            self._core.strange("a message that is no JSON")
-            return
-        self._realtime.receive(event, self._clock.now_ns())
+    async def _hear(self, connection: AsyncRealtimeConnection) -> None:
+        """Take the next message of the server's."""
+        self._realtime.receive(await self._receive(connection))
         self._rate = self._realtime.input.rate
 
     def _found(self, connection: AsyncRealtimeConnection, connect_ms: float) -> Facts:

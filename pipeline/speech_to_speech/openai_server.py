@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import ipaddress
 import json
 import logging
 import os
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -17,13 +19,15 @@ import openai
 from openai.resources.live.live import AsyncLiveConnection
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
 
+from pipeline.clock import Clock
 from pipeline.conversation.history import Message
 from pipeline.engines.servers import OPENAI_URL, split_url
 from pipeline.errors import BadInput
 from pipeline.speech_to_speech import keys
 from pipeline.speech_to_speech.brief import Brief, SystemSpec
 from pipeline.speech_to_speech.connection import ApiSession
-from pipeline.speech_to_speech.ledger import Parcel
+from pipeline.speech_to_speech.ledger import Parcel, ProtocolCore
+from pipeline.speech_to_speech.wire_errors import WireErrors
 
 MODELS = {"openai": "gpt-realtime-2.1", "openai-live": "gpt-live-1"}
 """What OpenAI is asked for, by the kind of system, unless the command line names another."""
@@ -159,9 +163,59 @@ OpenAiConnection = TypeVar("OpenAiConnection", AsyncRealtimeConnection, AsyncLiv
 
 
 class OpenAiSession(ApiSession[OpenAiConnection]):
-    """What sessions over the SDK's connections have in common."""
+    """What sessions over the SDK's connections have in common.
 
-    _sdk: openai.AsyncOpenAI
+    Args:
+        core: Takes what comes, and decides.
+        server: Where to.
+        clock: The one clock.
+        connect_s: How long a connection may take (s).
+        more: See `ApiSession`.
+    """
+
+    def __init__(
+        self, core: ProtocolCore, server: ApiServer, clock: Clock, *, connect_s: float, **more: Any
+    ) -> None:
+        self._server = server
+        self._sdk = server.client()
+        self._connect_s = connect_s
+        errors = WireErrors(server.host, server.model, server.key_setting, "WebSocket there")
+        super().__init__(core, errors, clock, **more)
+
+    @abstractmethod
+    async def _open(self, options: Any) -> OpenAiConnection:
+        """Connect; `options` are the WebSocket client's."""
+
+    @abstractmethod
+    async def _set_up(self, connection: OpenAiConnection) -> None:
+        """Say what the session is to be, and wait until the server has taken it.
+
+        Raises:
+            Exception: It does not, or is none; an error of this session's says why.
+        """
+
+    async def _connect(self) -> OpenAiConnection:
+        connection: OpenAiConnection | None = None
+        try:
+            async with asyncio.timeout(self._connect_s):
+                connection = await self._open(self._server.websocket_options(self._connect_s))
+            await self._set_up(connection)
+        except BaseException as error:
+            if connection is not None:
+                await shut(connection)
+            if isinstance(error, Exception):
+                raise self._errors.unreachable(error, self._connect_s) from None
+            raise
+        return connection
+
+    async def _receive(self, connection: OpenAiConnection) -> Any:
+        """The next message that is JSON."""
+        while True:
+            message = await connection.recv_bytes()
+            try:
+                return json.loads(message)
+            except (ValueError, RecursionError):
+                self._core.strange("a message that is no JSON")
 
     async def _deliver(self, connection: OpenAiConnection, parcel: Parcel) -> None:
         await connection.send_raw(json.dumps(parcel.message))
@@ -171,6 +225,14 @@ class OpenAiSession(ApiSession[OpenAiConnection]):
 
     async def _release(self) -> None:
         await self._sdk.close()
+
+
+def sound_in(text: object) -> bytes | None:
+    """The bytes of a sound in base64; None if it is none."""
+    try:
+        return base64.b64decode(text, validate=True) if isinstance(text, str) else None
+    except ValueError:
+        return None
 
 
 async def shut(connection: AsyncRealtimeConnection | AsyncLiveConnection) -> None:

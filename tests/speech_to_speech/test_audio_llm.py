@@ -30,18 +30,16 @@ from servers.llm_server import (
     reply,
     status,
 )
-from support.cli_child import read_wav, recording
-from support.direct_talk import Reader
+from support.api_talk import RATE, Talk, silence, speech
 from support.scripted import LOUD, Detector, Speaker
 
-from pipeline.clock import NS_PER_S, Clock
+from pipeline.clock import Clock
 from pipeline.config import LlmSettings, Settings, TurnSettings
 from pipeline.engines.tools import Tool
 from pipeline.engines.whisper import MIN_VOICED_MS, Transcription
 from pipeline.errors import BadInput, CascadeError, StageError
 from pipeline.events import (
     Failure,
-    Frame,
     ReplyAudio,
     ReplyDone,
     ReplyInterrupted,
@@ -60,8 +58,6 @@ from pipeline.trace import Timeline, Trace
 
 KEY = "sk-test-0123456789-secret"
 GUARD_S = 60
-RATE = 16_000
-FRAME = 320
 BRIEF = Brief("Be short.")
 TOOL = Tool("weather", "Tells the weather.")
 SETTINGS = Settings(turns=TurnSettings(predict=False))
@@ -113,37 +109,10 @@ class Local:
         return Transcription(f"words {level}", "en", -0.1, 0.0, 1.0)
 
 
-class Talk(Reader):
-    """A session, what it tells, and somebody who speaks to it faster than time goes by."""
-
-    def __init__(self, session: AudioLlmSession, local: Local, trace: Trace) -> None:
-        super().__init__(session, trace)
-        self.local = local
-        self._samples = 0
-        self._began = Clock().now_ns()
-
-    async def hear(self, sound: Samples) -> None:
-        for at in range(0, len(sound), FRAME):
-            piece = sound[at : at + FRAME]
-            t_ns = self._began + self._samples * NS_PER_S // RATE
-            await self.session.send(Frame(piece, RATE, self._samples, t_ns))
-            self._samples += len(piece)
-            await asyncio.sleep(0)
-
-    async def say(self, number: int = 0, seconds: float = 1.0) -> None:
-        """Say something, and fall silent."""
-        await self.hear(np.full(round(seconds * RATE), LOUD + number, np.int16))
-        await self.hear(np.zeros(RATE, np.int16))
-
-    async def until(self, kind: type[Any], number: int = 1) -> Any:
-        while len(found := self.of(kind)) < number:
-            await self.news.wait()
-        return found[number - 1]
-
-    async def played(self, reply_id: str) -> None:
-        """All that was made of a reply is heard."""
-        frames = [e.frame for e in self.of(ReplyAudio) if e.id == reply_id]
-        await self.session.heard(reply_id, sum(len(frame.samples) for frame in frames))
+def voice(number: int = 0, seconds: float = 1.0) -> Samples:
+    """Somebody says something, and falls silent."""
+    loud = np.full(round(seconds * RATE), LOUD + number, np.int16)
+    return np.concatenate([loud, silence(1.0)])
 
 
 def target(url: str, **options: str) -> SystemSpec:
@@ -159,23 +128,21 @@ async def talk(
     *,
     trace: Path | None = None,
     settings: Settings = SETTINGS,
+    hears: bool = True,
     **options: str,
 ) -> AsyncIterator[Talk]:
     """Talk to a server; afterwards nothing that was begun is left."""
-    before = asyncio.all_tasks()
     local = Local()
     with Trace(trace) as marks:
         session = AudioLlmSession(
             target(server.url, **options), brief, marks, Clock(), settings=settings, engines=local
         )
-        talking = Talk(session, local, marks)
-        async with talking.entered(GUARD_S):
+        talking = Talk(session, marks, hears=hears)
+        talking.local = local
+        async with talking.entered():
             yield talking
         async with asyncio.timeout(GUARD_S):
             await server.left()
-    handlers = server._handlers
-    left = {t for t in asyncio.all_tasks() - before - handlers if t is not asyncio.current_task()}
-    assert not left
     assert local.voice.open == 0
     assert KEY not in repr(talking.events)
 
@@ -204,9 +171,8 @@ async def test_a_conversation(tmp_path: Path) -> None:
     async with LlmServer(reply("It is ", "five.")) as server:
         async with talk(server, trace=tmp_path / "trace") as talking:
             assert server.requests == []
-            await talking.say(7, 0.8)
-            done = await talking.until(ReplyDone)
-            await talking.played("reply-1")
+            await talking.say(voice(7, 0.8))
+            done = await talking.see(ReplyDone)
             marks = talking.trace.marks(1)
             assert talking.session.facts.model == "ears"
             assert talking.session.facts.host == f"127.0.0.1:{server.port}"
@@ -240,9 +206,8 @@ async def test_the_model_hears_the_newest_utterances_again() -> None:
     async with LlmServer(reply("One."), reply("Two."), reply("Three.")) as server:
         async with talk(server, keep="2") as talking:
             for number in (1, 2, 3):
-                await talking.say(number)
-                await talking.until(ReplyDone, number)
-                await talking.played(f"reply-{number}")
+                await talking.say(voice(number))
+                await talking.see(ReplyDone, number)
         last = server.requests[2]
     said = [content(last, i) for i in range(len(last.body["messages"]))]
     assert said == [["Be short."], [SPOKEN], ["One."], [2], ["Two."], [3]]
@@ -251,16 +216,14 @@ async def test_the_model_hears_the_newest_utterances_again() -> None:
 async def test_a_transcript_is_made_beside_after_the_reply() -> None:
     async with LlmServer(reply("One."), reply("Two.")) as server:
         async with talk(server, keep="1", transcript="stt") as talking:
-            await talking.say(1)
-            await talking.until(Transcript)
+            await talking.say(voice(1))
+            await talking.see(Transcript)
             assert talking.events[-2:] == [
                 ReplyDone(1, "reply-1", "completed"),
                 Transcript(1, "words 1", True),
             ]
-            await talking.played("reply-1")
-            await talking.say(2)
-            await talking.until(Transcript, 2)
-            await talking.played("reply-2")
+            await talking.say(voice(2))
+            await talking.see(Transcript, 2)
             history = talking.session.history
         last = server.requests[1]
     assert [content(last, 1), content(last, 3)] == [["words 1"], [2]]
@@ -270,13 +233,13 @@ async def test_a_transcript_is_made_beside_after_the_reply() -> None:
 
 async def test_long_voice_interrupts_a_reply_of_which_the_heard_part_is_kept() -> None:
     async with LlmServer(reply(LONG), reply("Yes?")) as server:
-        async with talk(server) as talking:
-            await talking.say(1)
-            await talking.until(ReplyAudio)
+        async with talk(server, hears=False) as talking:
+            await talking.say(voice(1))
+            await talking.see(ReplyAudio)
             await talking.session.heard("reply-1", 600)
-            await talking.say(2, 1.5)
-            stopped = await talking.until(ReplyInterrupted)
-            await talking.until(ReplyDone, 2)
+            await talking.say(voice(2, 1.5))
+            stopped = await talking.see(ReplyInterrupted)
+            await talking.see(ReplyDone, 2)
         last = server.requests[1]
     assert 0 < len(stopped.heard_text) < len(LONG) / 4
     assert LONG.startswith(stopped.heard_text)
@@ -295,12 +258,12 @@ def called(name: str, arguments: str) -> Answer:
 async def test_a_tool_is_called() -> None:
     async with LlmServer(called("weather", '{"city": "Rome"}'), reply("It rains.")) as server:
         async with talk(server, Brief("Be short.", (TOOL,))) as talking:
-            await talking.say(1)
-            call = await talking.until(ToolCall)
+            await talking.say(voice(1))
+            call = await talking.see(ToolCall)
             assert (call.name, json.loads(call.arguments)) == ("weather", {"city": "Rome"})
             assert not talking.of(ReplyDone)
             await talking.session.tool_result(call.id, "rain")
-            done = await talking.until(ReplyDone)
+            done = await talking.see(ReplyDone)
             with pytest.raises(CascadeError, match="no tool call"):
                 await talking.session.tool_result("other", "")
         first, second = server.requests
@@ -324,16 +287,16 @@ async def test_a_click_is_not_sent() -> None:
 async def test_the_first_model_is_taken_that_the_server_lists() -> None:
     async with LlmServer(reply("Yes."), models=["first", "second"]) as server:
         async with talk(server, model="") as talking:
-            await talking.say()
-            await talking.until(ReplyDone)
+            await talking.say(voice())
+            await talking.see(ReplyDone)
             assert talking.session.facts.model == "first"
         assert server.requests[0].body["model"] == "first"
 
 
 async def test_a_server_that_does_not_list_its_models_will_do() -> None:
     async with LlmServer(reply("Yes."), models=status(404)) as server, talk(server) as talking:
-        await talking.say()
-        done = await talking.until(ReplyDone)
+        await talking.say(voice())
+        done = await talking.see(ReplyDone)
     assert done.status == "completed"
 
 
@@ -393,9 +356,9 @@ async def test_no_model_at_all() -> None:
 async def test_a_request_that_fails(answer: Answer, why: str, fatal: bool) -> None:
     # Refused, it is sent again without what a server may not know; twice is enough here.
     async with LlmServer(answer, otherwise=answer) as server, talk(server) as talking:
-        await talking.say()
-        failure = await talking.until(Failure)
-        done = await talking.until(ReplyDone)
+        await talking.say(voice())
+        failure = await talking.see(Failure)
+        done = await talking.see(ReplyDone)
     assert why in failure.message
     assert failure.fatal is fatal
     assert done.status == "failed"
@@ -405,8 +368,8 @@ async def test_a_key_that_a_server_repeats_is_not_shown(monkeypatch: pytest.Monk
     monkeypatch.setenv("AUDIO_LLM_API_KEY", "our-own-gateway")
     answer = status(400, "Nothing here for our-own-gateway.")
     async with LlmServer(answer, otherwise=answer) as server, talk(server) as talking:
-        await talking.say()
-        failure = await talking.until(Failure)
+        await talking.say(voice())
+        failure = await talking.see(Failure)
     assert failure.message.endswith("400: Nothing here for [key].")
 
 
@@ -414,12 +377,11 @@ async def test_a_key_that_a_server_repeats_is_not_shown(monkeypatch: pytest.Monk
 async def test_a_server_that_breaks_off(end: End) -> None:
     broken = Answer([ROLE, delta("It is five o'clock. "), delta("And "), hang_a_little, end])
     async with LlmServer(broken, reply("Here again.")) as server, talk(server) as talking:
-        await talking.say(1)
-        failure = await talking.until(Failure)
-        await talking.until(ReplyDone)
-        await talking.played("reply-1")
-        await talking.say(2)
-        done = await talking.until(ReplyDone, 2)
+        await talking.say(voice(1))
+        failure = await talking.see(Failure)
+        await talking.see(ReplyDone)
+        await talking.say(voice(2))
+        done = await talking.see(ReplyDone, 2)
     assert "broke off in the middle of the reply" in failure.message
     assert not failure.fatal
     assert done.status == "completed"
@@ -434,8 +396,8 @@ async def test_a_server_that_falls_silent() -> None:
     settings = Settings(turns=TurnSettings(predict=False), llm=LlmSettings(token_timeout_s=0.2))
     silent = Answer([ROLE, delta("Well, "), hang])
     async with LlmServer(silent) as server, talk(server, settings=settings) as talking:
-        await talking.say()
-        failure = await talking.until(Failure)
+        await talking.say(voice())
+        failure = await talking.see(Failure)
     assert "sent nothing for 0.2 s" in failure.message
 
 
@@ -443,16 +405,16 @@ async def test_leaving_in_the_middle_of_a_reply_stops_the_server() -> None:
     endless = Answer([ROLE, delta("Well, let me think about it. "), hang])
     async with LlmServer(endless) as server:
         async with talk(server, transcript="stt") as talking:
-            await talking.say()
-            await talking.until(ReplyText)
+            await talking.say(voice())
+            await talking.see(ReplyText)
         assert server.requests[0].fate.result(timeout=GUARD_S) == "abandoned"
 
 
 async def test_leaving_does_not_wait_for_a_transcript() -> None:
     async with LlmServer(reply("Yes.")) as server, talk(server, transcript="stt") as talking:
         talking.local.stuck = True
-        await talking.say(1)
-        await talking.until(ReplyDone)
+        await talking.say(voice(1))
+        await talking.see(ReplyDone)
         while not talking.local.recognised:
             await asyncio.sleep(0.005)
     assert not talking.of(Transcript)
@@ -473,15 +435,15 @@ async def test_what_is_not_known_before_the_session_is_entered() -> None:
 async def test_openai_s_key_goes_to_openai_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     async with LlmServer(reply("Yes.")) as server, talk(server) as talking:
-        await talking.say()
-        await talking.until(ReplyDone)
+        await talking.say(voice())
+        await talking.see(ReplyDone)
         assert server.requests[0].key != KEY
         assert server.lookups[0].key != KEY
     async with LlmServer(reply("Yes.")) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         async with talk(server) as talking:
-            await talking.say()
-            await talking.until(ReplyDone)
+            await talking.say(voice())
+            await talking.see(ReplyDone)
         assert server.requests[0].key == KEY
 
 
@@ -493,9 +455,9 @@ def test_what_cannot_be_is_told_before_anything_runs() -> None:
 
     here = "http://127.0.0.1:1/v1"
     for options, why in (
-        ({"keep": "0"}, "keep is '0'"),
-        ({"keep": "many"}, "keep is 'many'"),
-        ({"transcript": "yes"}, "transcript is 'yes'"),
+        ({"keep": "0"}, "keep is a number from 1 to"),
+        ({"keep": "many"}, "keep is a number .*, not 'many'"),
+        ({"transcript": "yes"}, "transcript is one of stt, none"),
         ({"colour": "red"}, "colour is no option"),
         ({"llm.api_key": KEY}, "llm.api_key is no option"),
     ):
@@ -514,19 +476,16 @@ async def test_turns_end_by_themselves() -> None:
 
 
 async def test_with_the_real_voice_and_detector() -> None:
-    sound, rate = read_wav(recording(1))
-    assert rate == RATE
+    sound = speech()
     async with LlmServer(reply("It is five o'clock.")) as server:
         with Trace() as trace:
             path = target(server.url, **{"reply.mode": "overlapped", "transcript": "stt"})
             session = AudioLlmSession(path, BRIEF, trace, Clock())
-            talking = Talk(session, Local(), trace)
-            async with asyncio.timeout(GUARD_S), session:
-                reading = asyncio.ensure_future(talking.read())
-                await talking.hear(np.concatenate([sound[:, 0], np.zeros(4 * RATE, np.int16)]))
-                await talking.until(ReplyDone)
-                transcript = await talking.until(Transcript)
-            await reading
+            talking = Talk(session, trace)
+            async with talking.entered():
+                await talking.say(speech(), silence(4.0))
+                await talking.see(ReplyDone)
+                transcript = await talking.see(Transcript)
         [request] = server.requests
     [part] = request.body["messages"][1]["content"]
     heard = decoded(part)

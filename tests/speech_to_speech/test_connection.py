@@ -24,10 +24,10 @@ KEY = "AIzaSyNobodyMayEverReadThis-0123456789"
 class Core(ProtocolCore):
     """Says what it is told to; a lost connection is a failure."""
 
-    def result(self, call_id: str, output: str, now_ns: int) -> None:
+    def result(self, call_id: str, output: str) -> None:
         self._say({"result": output})
 
-    def lost(self, why: str, now_ns: int, *, fatal: bool) -> None:
+    def lost(self, why: str, *, fatal: bool) -> None:
         self.ledger.fail(None, why, fatal=fatal)
 
 
@@ -46,12 +46,9 @@ class Session(ApiSession[Wire]):
 
     def __init__(self, *wires: Wire | Exception, **more: Any) -> None:
         errors = WireErrors("host", "m", "A_KEY", "this")
-        super().__init__(Core(lambda *_: None), errors, Clock(), rate=16_000, **more)
+        super().__init__(Core(lambda *_: None, lambda: 0), errors, Clock(), rate=16_000, **more)
         self.wires = list(wires)
         self.released = False
-
-    async def commit(self) -> None:
-        raise NotImplementedError
 
     async def _connect(self) -> Wire:
         wire = self.wires.pop(0)

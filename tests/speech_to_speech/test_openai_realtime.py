@@ -1,19 +1,21 @@
-"""Sessions with the simulated Realtime server, over real sockets, through the unmodified SDK."""
+"""What is particular to Realtime sessions: servers that leave out much, and the simulated one."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
-import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Any
 
+import numpy as np
 import pytest
-from support.direct_talk import Talk, only, talking
+from servers.api_server import ApiServer, Call
+from support.api_talk import only, silence, talking, tone
+from support.dialects import Realtime, pcm
 
-from pipeline.clock import Clock
 from pipeline.engines.tools import Tool
-from pipeline.errors import CascadeError, StageError
+from pipeline.errors import StageError
 from pipeline.events import (
     Failure,
     ReplyAudio,
@@ -39,23 +41,206 @@ from pipeline.serve.script import (
 from pipeline.serve.simulated import SimulatedServer
 from pipeline.serve.speech import speak
 from pipeline.speech_to_speech.brief import Brief, SystemSpec
-from pipeline.speech_to_speech.openai_realtime import RealtimeSession, RealtimeWaits
-from pipeline.trace import Trace
+from pipeline.speech_to_speech.encoding import Encoding
 
-KEY = "sk-very-secret-0123456789"
-HI = ScriptedTurn("How are you?", "Fine.")
-LONG = ScriptedTurn("Count to ten.", "One two three four five six seven eight nine ten. " * 3)
-CALL = ScriptedTurn("Weather?", "Sunny.", calls=(ScriptedCall("weather", {"city": "Bonn"}),))
-WEATHER = Brief("Be brief.", (Tool("weather", "Tells the weather."),))
+HURRIED = {"connect_s": 1.0, "ready_s": 1.0, "grace_s": 0.1}
+
+
+async def refused(where: ApiServer | SystemSpec) -> str:
+    """Why a session cannot begin; nothing of it is left."""
+    before = asyncio.all_tasks()
+    with pytest.raises(StageError) as raised:
+        async with talking(where, **HURRIED):
+            pytest.fail("it began")
+    await only(before)
+    return str(raised.value)
+
+
+async def greet(call: Call) -> dict[str, Any]:
+    """Say that there is a session; gives what the client wants of it."""
+    await call.event("session.created", session={"model": "theirs"})
+    return await call.received("session.update")
+
+
+async def test_a_server_that_never_confirms_and_names_nothing() -> None:
+    async def script(call: Call) -> None:
+        await greet(call)
+        await call.heard(0.1)
+        await call.event("response.output_audio.delta", delta=pcm(0.1))
+        await call.event("response.output_audio_transcript.done", transcript="Hello.")
+        await call.event("response.done", response={"status": "completed"})
+
+    async with (
+        ApiServer(Realtime, script, greets=False) as server,
+        talking(server, **HURRIED) as talk,
+    ):
+        await talk.see(ReplyDone)
+        assert talk.session.facts.model == "theirs"
+    assert [t.delta for t in talk.of(ReplyText)] == ["Hello."]
+    assert talk.done() == [(1, "completed")]
+
+
+async def test_a_server_that_refuses_what_it_does_not_know_is_asked_for_less() -> None:
+    async def script(call: Call) -> None:
+        first = await greet(call)
+        error = {"message": "what is transcription?", "event_id": first["event_id"]}
+        await call.event("error", error=error)
+        second = await call.received("session.update", 2)
+        await call.event("session.updated", session=second["session"])
+
+    async with ApiServer(Realtime, script, greets=False) as server, talking(server):
+        pass
+    [_, wanted] = server.calls[0].of("session.update")
+    assert wanted["session"] == {"type": "realtime", "instructions": "Be kind.", "tools": []}
+
+
+async def test_a_server_that_refuses_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def script(call: Call) -> None:
+        await greet(call)
+        await call.event("error", error={"message": "no such voice", "code": "invalid_value"})
+        await call.received("session.update", 2)
+        await call.event("error", error={"message": "no means no"})
+
+    async with ApiServer(Realtime, script, greets=False) as server:
+        assert "refuses the session: no means no" in await refused(server)
+        # OpenAI itself is taken at its word.
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+        monkeypatch.setenv("OPENAI_BASE_URL", f"http://{server.host}/v1")
+        assert "no such voice" in await refused(SystemSpec("it", "openai"))
+
+
+async def test_a_server_that_closes_with_a_reason_instead_of_a_session() -> None:
+    async def script(call: Call) -> None:
+        said = "Incorrect API key provided: sk-abcdef0123"
+        await call.event("error", error={"message": said, "code": "invalid_api_key"})
+        await call.close(3000, "invalid_request_error.invalid_api_key")
+
+    async with ApiServer(Realtime, script, greets=False) as server:
+        said = await refused(server)
+    assert "Incorrect API key" in said and "set CASCADE_REALTIME_KEY" in said
+    assert "abcdef" not in said
+
+
+@pytest.mark.parametrize(("kind", "name"), [("pcmu", "audio/pcmu"), ("pcma", "audio/pcma")])
+async def test_g711_both_ways(kind: Any, name: str) -> None:
+    encoding = Encoding(kind, 8000)
+    wave = (8000 * np.cos(np.arange(800) * 0.3)).astype(np.int16)
+    heard = b""
+
+    async def script(call: Call) -> None:
+        nonlocal heard
+        await greet(call)
+        audio = {side: {"format": {"type": name}} for side in ("input", "output")}
+        await call.event("session.updated", session={"audio": audio})
+        await call.until(lambda: call.audio.nbytes >= 4000)
+        heard = call.audio.tobytes()
+        sound = base64.b64encode(encoding.encode(wave)).decode()
+        await call.event("response.output_audio.delta", delta=sound)
+        await call.event("response.done", response={})
+
+    async with ApiServer(Realtime, script, greets=False) as server, talking(server) as talk:
+        await talk.say(tone(0.5))
+        await talk.see(ReplyDone)
+    [frame] = [event.frame for event in talk.of(ReplyAudio)]
+    assert (frame.rate, len(frame.samples)) == (8000, 800)
+    assert np.corrcoef(frame.samples, wave)[0, 1] > 0.99
+    loudness = np.abs(encoding.decode(heard).astype(float))
+    assert 4000 < np.mean(loudness[1000:3000]) < 6000
+
+
+async def test_what_another_server_is_told_of_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.setenv(name, f"private-{name}")
+    monkeypatch.delenv("CASCADE_REALTIME_KEY", raising=False)
+    for name in ("http_proxy", "https_proxy", "all_proxy", "ws_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    async with ApiServer(Realtime) as server:
+        url = server.spec().url
+        async with talking(SystemSpec("it", "realtime", url=url)):
+            pass
+        named = url.replace("ws://", "ws://me:pw@")
+        async with talking(SystemSpec("it", "realtime", "m#n", named)) as talk:
+            assert "pw" not in repr(talk.session.facts)
+    first, second = server.requests
+    assert "private" not in f"{first.headers} {second.headers}"
+    assert first.headers.get_all("Authorization") == ["Bearer none"]
+    assert first.path == "/v1/realtime"
+    basic = base64.b64encode(b"me:pw").decode()
+    assert second.headers.get_all("Authorization") == [f"Basic {basic}"]
+    assert second.path == "/v1/realtime?model=m%23n"
 
 
 @contextlib.asynccontextmanager
-async def serving(*turns: ScriptedTurn, **fields: Any) -> AsyncIterator[SystemSpec]:
+async def tcp(answer: bytes | None) -> AsyncIterator[str]:
+    """A server that answers anything with this, or with nothing."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        if answer is not None:
+            writer.write(answer)
+        else:
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    async with server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "answer", "said"),
+    [
+        ("ws", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "answers 200"),
+        ("ws", b"220 smtp ready\r\n", "does not speak WebSocket"),
+        ("ws", b"", "does not speak WebSocket"),
+        ("ws", None, "did not answer within 1 s"),
+        ("wss", b"HTTP/1.1 200 OK\r\n\r\n", "no secure connection"),
+    ],
+)
+async def test_servers_that_are_none(scheme: str, answer: bytes | None, said: str) -> None:
+    async with tcp(answer) as host:
+        told = await refused(SystemSpec("it", "realtime", "", f"{scheme}://{host}/v1"))
+    assert host in told and said in told
+
+
+async def test_a_host_that_is_not_there() -> None:
+    told = await refused(SystemSpec("it", "realtime", "", "ws://no.such.invalid/v1"))
+    assert "no.such.invalid" in told and "cannot be reached" in told
+
+
+@pytest.mark.parametrize("calls", [0, 20])
+async def test_leaving_a_server_that_neither_reads_nor_closes(calls: int) -> None:
+    left = asyncio.Event()
+
+    async def script(call: Call) -> None:
+        if calls:
+            await call.tell(call.say.calls(*(f"c{number}" for number in range(calls))))
+        call.socket.transport.pause_reading()
+        await left.wait()
+        call.drop()
+
+    async with ApiServer(Realtime, script) as server, talking(server) as talk:
+        line = talk.session._connection._connection.transport.get_extra_info("socket")
+        if calls:
+            await talk.see(ToolCall, calls)
+        for number in range(calls):
+            # More than any buffer on the way takes.
+            await talk.session.tool_result(f"c{number}", "x" * 1_000_000)
+        asyncio.get_running_loop().call_later(2.0, left.set)
+    # The socket is let go of, though nobody closed its other end then.
+    assert line.fileno() == -1
+
+
+HI = ScriptedTurn("How are you?", "Fine.", 0.4)
+LONG = ScriptedTurn("Count to ten.", "One two three four five six seven eight. " * 4, 0.4)
+CALL = ScriptedTurn("Weather?", "Sunny.", 0.4, calls=(ScriptedCall("weather", {"city": "Bonn"}),))
+
+
+@contextlib.asynccontextmanager
+async def simulated(*turns: ScriptedTurn, **fields: Any) -> AsyncIterator[SystemSpec]:
     script = Script(
-        "fake",
-        {"first": turns or (HI,), "other": (ScriptedTurn("Other?", "Another."),)},
-        "a test",
-        latency=fields.pop("latency", Latency("constant", 60)),
+        *("fake", {"first": turns}, "a test"),
+        latency=Latency("constant", 60),
         silence_ms=120,
         voice="tone",
         **fields,
@@ -64,125 +249,52 @@ async def serving(*turns: ScriptedTurn, **fields: Any) -> AsyncIterator[SystemSp
         yield SystemSpec("it", "realtime", "gpt-realtime-2.1", server.url)
 
 
-async def test_a_turn_from_end_to_end() -> None:
-    async with serving() as target, talking(target) as talk:
-        talk.say()
-        await talk.answered()
-        kinds = [type(event) for event in talk.events if not isinstance(event, Transcript | Usage)]
-        order = [kind for i, kind in enumerate(kinds) if i == 0 or kinds[i - 1] is not kind]
-        assert [order[0], order[1], order[2], order[-1]] == [
-            *(SpeechStarted, SpeechStopped, ReplyStarted, ReplyDone),
-        ]
-        assert [t.text for t in talk.of(Transcript) if t.final] == ["How are you?"]
-        assert "".join(t.delta for t in talk.of(ReplyText)) == "Fine."
-        assert {usage.kind for usage in talk.of(Usage)} == {"reply", "transcription"}
-        assert talk.of(ReplyAudio)[0].frame.rate == 24_000
-        marks = talk.trace.marks(1)
-        order = ["speech.start", "committed", "model.start", "model.first_audio", "tts.last_audio"]
-        assert sorted(order, key=lambda name: marks[name]) == order
-        assert [(m.role, m.content) for m in talk.session.history] == [
-            ("user", "How are you?"),
-            ("assistant", "Fine."),
-        ]
-        assert talk.session.reconnects == 0
-
-
-async def test_what_was_found() -> None:
-    async with serving() as target, talking(target) as talk:
+async def test_a_turn_with_the_simulated_server() -> None:
+    async with simulated(HI) as spec, talking(spec) as talk:
         facts = talk.session.facts
-        assert facts.model == "simulated:fake"
-        assert facts.host in target.url
-        assert facts.connect_ms > 0
-        assert facts.simulated is not None
-        assert facts.simulated["name"] == "fake"
-        assert "a test" in facts.simulated["source"]
-
-
-async def test_the_models_name_is_passed_as_it_is() -> None:
-    async with serving() as target:
-        other = SystemSpec("it", "realtime", "gpt-realtime-2.1#other", target.url)
-        async with talking(other) as talk:
-            talk.say()
-            await talk.answered()
-            assert "".join(t.delta for t in talk.of(ReplyText)) == "Another."
-
-
-async def test_openai_base_url_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with serving() as target:
-        monkeypatch.setenv("OPENAI_BASE_URL", target.url.replace("ws://", "http://"))
-        monkeypatch.setenv("OPENAI_API_KEY", KEY)
-        async with talking(SystemSpec("it", "openai")) as talk:
-            talk.say()
-            await talk.answered()
-            assert talk.of(ReplyDone)[0].status == "completed"
-
-
-@pytest.mark.parametrize("options", [{"turns": "semantic"}, {"silence_ms": "200"}])
-async def test_turn_detection(options: Mapping[str, str]) -> None:
-    async with serving() as target:
-        wanted = SystemSpec("it", "realtime", "m", target.url, options)
-        async with talking(wanted) as talk:
-            talk.say()
-            await talk.answered()
-            assert talk.of(ReplyDone)[0].status == "completed"
-
-
-async def test_manual_turns() -> None:
-    async with serving(HI, ScriptedTurn("More?", "No.")) as target:
-        manual = SystemSpec("it", "realtime", "m", target.url, {"turns": "manual"})
-        async with talking(manual) as talk:
-            for turn in (1, 2):
-                talk.say(0.3)
-                await asyncio.sleep(0.6)
-                await talk.session.commit()
-                await talk.answered(turn)
-            assert [(d.turn, d.status) for d in talk.of(ReplyDone)] == [
-                (1, "completed"),
-                (2, "completed"),
-            ]
-            finals = [t.text for t in talk.of(Transcript) if t.final]
-            assert finals == ["How are you?", "More?"]
+        await talk.say(tone(), silence(0.8))
+        await talk.see(ReplyDone)
+        await talk.see(Usage, 2)
+        marks = talk.trace.marks(1)
+    assert (facts.model, facts.simulated["name"]) == ("simulated:fake", "fake")
+    assert "a test" in facts.simulated["source"]
+    kinds = [type(event) for event in talk.events if not isinstance(event, Transcript | Usage)]
+    order = [kind for i, kind in enumerate(kinds) if i == 0 or kinds[i - 1] is not kind]
+    assert [*order[:3], order[-1]] == [SpeechStarted, SpeechStopped, ReplyStarted, ReplyDone]
+    assert [t.text for t in talk.of(Transcript) if t.final] == ["How are you?"]
+    assert "".join(t.delta for t in talk.of(ReplyText)) == "Fine."
+    assert {usage.kind for usage in talk.of(Usage)} == {"reply", "transcription"}
+    order = ["speech.start", "committed", "model.start", "model.first_audio", "tts.last_audio"]
+    assert sorted(order, key=lambda name: marks[name]) == order
 
 
 async def test_barge_in_truncates_and_history_holds_what_the_server_kept() -> None:
-    async with serving(LONG, HI) as target, talking(target) as talk:
-        talk.say()
-        await talk.until(lambda t: t.played and max(t.played.values()) > 24_000)
-        talk.say()
-        await talk.answered(2)
-        interrupted = talk.of(ReplyInterrupted)[0]
-        assert interrupted.heard_text
-        assert LONG.reply.startswith(interrupted.heard_text)
-        assert [d.status for d in talk.of(ReplyDone)][-1] == "completed"
-        kept = talk.session.history[1].content
-        assert 0 < len(kept) < len(LONG.reply) / 2
-        assert LONG.reply.startswith(kept.rstrip())
-        after = talk.events.index(interrupted)
-        assert not [
-            event
-            for event in talk.events[after:]
-            if isinstance(event, ReplyAudio) and event.id == interrupted.id
-        ]
-        assert not talk.of(Failure)
-        assert "interrupted" in talk.trace.marks(1)
+    async with simulated(LONG, HI) as spec, talking(spec, hears=False) as talk:
+        await talk.say(tone(), silence(0.8))
+        await talk.see(ReplyText, 8)
+        await talk.session.heard("reply-1", 24_000)
+        await talk.say(tone(), silence(0.8))
+        cut = await talk.see(ReplyInterrupted)
+        await talk.session.heard("reply-1", 30_000)
+        await talk.see(ReplyDone, 2)
+        await asyncio.sleep(0.2)
+    assert talk.done() == [(1, "interrupted"), (2, "completed")]
+    assert cut.heard_text and LONG.reply.startswith(cut.heard_text)
+    kept = talk.session.history[1].content
+    assert len(cut.heard_text) <= len(kept) < len(LONG.reply) / 2
+    assert LONG.reply.startswith(kept.rstrip())
+    assert not talk.of(Failure)
 
 
-async def test_a_tool_is_called_and_its_result_spoken() -> None:
-    got: list[str] = []
-
-    def tool(arguments: str) -> str:
-        got.append(arguments)
-        return "sunny"
-
-    async with serving(CALL) as target, talking(target, WEATHER, tool=tool) as talk:
-        talk.say()
-        await talk.answered()
-        assert [call.name for call in talk.of(ToolCall)] == ["weather"]
-        assert "Bonn" in got[0]
-        assert len(talk.of(ReplyStarted)) == len(talk.of(ReplyDone)) == 1
-        assert "".join(t.delta for t in talk.of(ReplyText)).endswith("Sunny.")
-        with pytest.raises(CascadeError, match="no tool call"):
-            await talk.session.tool_result("nothing", "")
+async def test_a_tool_of_the_simulated_servers() -> None:
+    brief = Brief("Be brief.", (Tool("weather", "Tells the weather."),))
+    async with simulated(CALL) as spec, talking(spec, brief) as talk:
+        await talk.say(tone(), silence(0.8))
+        call = await talk.see(ToolCall)
+        assert call.name == "weather" and "Bonn" in call.arguments
+        await talk.session.tool_result(call.id, "sunny")
+        await talk.see(ReplyDone)
+    assert "".join(t.delta for t in talk.of(ReplyText)).endswith("Sunny.")
 
 
 FAULTS: list[tuple[FaultKind, FaultTime, str]] = [
@@ -192,10 +304,10 @@ FAULTS: list[tuple[FaultKind, FaultTime, str]] = [
     ("error", "mid reply", "completed"),
     ("quota", "mid reply", "failed"),
     ("half", "mid reply", "completed"),
-    ("early", "speech", "completed"),
     ("rate", "mid reply", "completed"),
     ("close", "before reply", "failed"),
     ("close", "mid reply", "failed"),
+    ("close", "after reply", "completed"),
     ("drop", "before reply", "failed"),
     ("drop", "mid reply", "failed"),
 ]
@@ -204,175 +316,28 @@ FAULTS: list[tuple[FaultKind, FaultTime, str]] = [
 @pytest.mark.parametrize(("kind", "at", "status"), FAULTS)
 async def test_faults(kind: FaultKind, at: FaultTime, status: str) -> None:
     """Each is that turn's, and the next turn is answered as if nothing had been."""
-    fault = Fault(kind, at, rate=16_000)
-    bad = ScriptedTurn("Hello there?", "It is going well, thank you.", fault=fault)
-    async with serving(bad, HI) as target, talking(target) as talk:
-        talk.say(0.8)
-        await talk.answered()
-        assert talk.of(ReplyDone)[0].status == status
-        told = talk.of(Failure)
-        assert bool(told) == (status == "failed" or kind == "error")
-        assert not any(failure.fatal for failure in told)
+    fault = Fault(kind, at, code=1012, rate=16_000)
+    bad = ScriptedTurn("Hello there?", "It is going well, thank you.", 0.4, fault=fault)
+    async with simulated(bad, HI) as spec, talking(spec) as talk:
+        await talk.say(tone(), silence(0.8))
+        await talk.see(ReplyDone)
         lost = kind in ("close", "drop")
-        if lost:
-            await talk.until(lambda t: t.session.reconnects == 1 or t.ended)
-        count = len(talk.of(ReplyDone))
-        await asyncio.sleep(0.5)
-        talk.say()
-        await talk.until(lambda t: len(t.of(ReplyDone)) > count)
-        assert talk.of(ReplyDone)[-1].status == "completed"
-        assert talk.session.reconnects == (1 if lost else 0)
-
-
-async def test_a_connection_lost_while_the_user_speaks_fails_that_turn() -> None:
-    bad = ScriptedTurn("Hello?", "Fine.", fault=Fault("close", "speech", 1012, "restart"))
-    async with serving(bad) as target, talking(target) as talk:
-        talk.say(0.5)
-        await talk.answered()
-        assert not talk.of(Failure)[0].fatal
-        assert (talk.of(ReplyDone)[0].turn, talk.of(ReplyDone)[0].status) == (1, "failed")
-        assert not talk.of(SpeechStopped)
-
-
-async def test_a_reply_after_which_the_connection_closes_is_whole() -> None:
-    bad = ScriptedTurn("Hello?", "Fine.", fault=Fault("close", "after reply"))
-    async with serving(bad, HI) as target, talking(target) as talk:
-        talk.say()
-        await talk.answered()
-        await talk.until(lambda t: t.session.reconnects)
-        assert [d.status for d in talk.of(ReplyDone)] == ["completed"]
-        assert not talk.of(Failure)
-        assert [m.content for m in talk.session.history] == ["Hello?", "Fine."]
-
-
-async def test_a_server_that_decides_against_this_client_is_not_asked_again() -> None:
-    bad = ScriptedTurn("Hello?", "Fine.", fault=Fault("close", "mid reply", 4000, "no more"))
-    async with serving(bad) as target, talking(target) as talk:
-        talk.say()
-        await talk.until(lambda t: t.ended)
-        assert [(f.turn, f.fatal) for f in talk.of(Failure)] == [(1, True)]
-        assert "(4000: no more)" in talk.of(Failure)[0].message
-        assert talk.session.reconnects == 0
+        await talk.until(lambda: talk.session.reconnects == int(lost))
+        await talk.until(lambda: talk.trace.marks(1))
+        await talk.say(silence(0.5), tone(), silence(0.8))
+        await talk.see(ReplyDone, 2)
+        assert talk.session.reconnects == int(lost)
+    assert talk.done()[0] == (1, status)
+    assert talk.done()[-1][1] == "completed"
+    told = talk.of(Failure)
+    assert bool(told) == (status == "failed" or kind == "error")
+    assert not any(failure.fatal for failure in told)
 
 
 async def test_a_server_that_falls_silent() -> None:
-    waits = RealtimeWaits(patience_s=0.3)
-    bad = ScriptedTurn("Hello?", "Fine.", fault=Fault("silence", "before reply"))
-    async with serving(bad) as target, talking(target, waits=waits) as talk:
-        talk.say()
-        await talk.answered()
-        assert talk.of(Failure)[0].message == "the server sent nothing for 0.3 s"
-        assert talk.of(ReplyDone)[0].status == "failed"
-
-
-@pytest.mark.parametrize(
-    ("status", "said"),
-    [
-        (401, "refuses the key (401)"),
-        (404, "has no model 'gpt-realtime-2.1'"),
-        (429, "try again in 20 s"),
-    ],
-)
-@pytest.mark.parametrize("kind", ["openai", "realtime"])
-async def test_refusals(monkeypatch: pytest.MonkeyPatch, kind: str, status: int, said: str) -> None:
-    async with serving(refuse=status) as target:
-        monkeypatch.setenv("OPENAI_BASE_URL", target.url.replace("ws://", "http://"))
-        monkeypatch.setenv("OPENAI_API_KEY", KEY)
-        session = RealtimeSession(
-            SystemSpec("it", kind, target.model, target.url), Brief(), Trace(), Clock()
-        )
-        with pytest.raises(StageError) as caught:
-            await session.__aenter__()
-        assert caught.value.stage == "direct"
-        assert session.facts is None
-        assert session.history == []
-        assert said in str(caught.value)
-        if status == 401:
-            name = "OPENAI_API_KEY" if kind == "openai" else "CASCADE_REALTIME_KEY"
-            assert f"set {name}" in str(caught.value)
-        assert KEY not in str(caught.value)
-
-
-async def leave_at_once(talk: Talk) -> None:
-    """Before anything was said."""
-
-
-async def leave_while_speaking(talk: Talk) -> None:
-    talk.say(2)
-    await talk.until(lambda t: t.of(SpeechStarted))
-
-
-async def leave_before_the_reply(talk: Talk) -> None:
-    talk.say()
-    await talk.until(lambda t: t.of(SpeechStopped))
-
-
-async def leave_in_the_reply(talk: Talk) -> None:
-    talk.say()
-    await talk.until(lambda t: t.of(ReplyAudio))
-
-
-async def leave_with_a_call_open(talk: Talk) -> None:
-    talk.say()
-    await talk.until(lambda t: t.of(ReplyDone))
-    talk.say()
-    await talk.until(lambda t: t.of(ToolCall))
-
-
-@pytest.mark.parametrize(
-    "leave",
-    [
-        leave_at_once,
-        leave_while_speaking,
-        leave_before_the_reply,
-        leave_in_the_reply,
-        leave_with_a_call_open,
-    ],
-)
-async def test_leaving_in_any_state_leaves_nothing(leave: Any) -> None:
-    async with serving(HI, CALL) as target:
-        async with talking(target, WEATHER) as talk:
-            await leave(talk)
-            reader = asyncio.create_task(anext(talk.session.events(), None))
-        # Whoever reads gets the end; `talking` has seen that no task is left.
-        async with asyncio.timeout(5):
-            await reader
-
-
-async def test_being_cancelled_leaves_nothing() -> None:
-    async with serving() as target:
-        before = asyncio.all_tasks()
-        inside = asyncio.Event()
-
-        async def hold() -> None:
-            async with RealtimeSession(target, Brief(), Trace(), Clock()):
-                inside.set()
-                await asyncio.Event().wait()
-
-        task = asyncio.create_task(hold())
-        await inside.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        await only(before)
-
-
-async def test_the_key_is_nowhere(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("CASCADE_REALTIME_KEY", f"{KEY}-too")
-    with caplog.at_level(logging.DEBUG):
-        async with serving() as target:
-            monkeypatch.setenv("OPENAI_BASE_URL", target.url.replace("ws://", "http://"))
-            for kind in ("openai", "realtime"):
-                async with talking(SystemSpec("it", kind, "m", target.url)) as talk:
-                    talk.say()
-                    await talk.answered()
-                    session = talk.session
-                    assert KEY not in repr(session) + repr(vars(session)) + repr(talk.events)
-                    assert KEY not in repr(session.facts)
-    # The server in this process may log what it is told.
-    ours = [record for record in caplog.records if record.name != "websockets.server"]
-    assert ours
-    assert not [record for record in ours if KEY in record.getMessage()]
+    bad = ScriptedTurn("Hello?", "Fine.", 0.4, fault=Fault("silence", "before reply"))
+    async with simulated(bad) as spec, talking(spec, patience_s=0.3) as talk:
+        await talk.say(tone(), silence(0.8))
+        await talk.see(ReplyDone)
+    assert talk.of(Failure)[0].message == "the server sent nothing for 0.3 s"
+    assert talk.done() == [(1, "failed")]

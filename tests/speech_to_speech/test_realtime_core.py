@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import base64
-import json
-import logging
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.cores import RealtimeStage
+from support.dialects import pcm
 from support.lawful import lawful
 
 from pipeline.engines.tools import Tool
 from pipeline.errors import BadInput, CascadeError
 from pipeline.events import (
-    Event,
     Failure,
     ReplyAudio,
     ReplyDone,
@@ -26,7 +25,6 @@ from pipeline.events import (
     SpeechStarted,
     SpeechStopped,
     ToolCall,
-    ToolCancelled,
     Transcript,
     Usage,
 )
@@ -38,58 +36,13 @@ SECOND = 24_000
 
 
 def sound(samples: int, level: int = 1000) -> str:
-    return base64.b64encode(np.full(samples, level, "<i2").tobytes()).decode()
+    return pcm(samples / SECOND, level)
 
 
-class Line:
-    """A core with a server's and a driver's side to it, and a time that goes on by itself."""
+class Line(RealtimeStage):
+    """A stage whose server names its items as a test says."""
 
-    def __init__(self, *, manual: bool = False, interrupts: bool = True) -> None:
-        self.core = RealtimeCore(self._mark, manual=manual, patience_s=60)
-        self.now = 0
-        self.events: list[Event] = []
-        self.messages: list[dict[str, Any]] = []
-        self.marks: dict[tuple[int, str], int] = {}
-        detection = {"type": "server_vad", "interrupt_response": interrupts}
-        described = {"type": "realtime", "audio": {"input": {"turn_detection": detection}}}
-        if not manual:
-            self.server("session.updated", session=described)
-        self.core.configured = True
-
-    def server(self, kind: str, **fields: Any) -> None:
-        self.now += 1_000_000
-        self.core.receive({"type": kind, "event_id": "e", **fields}, self.now)
-        self.collect()
-
-    def _mark(self, turn: int, name: str, t_ns: int) -> None:
-        assert (turn, name) not in self.marks
-        self.marks[turn, name] = t_ns
-
-    def collect(self) -> None:
-        for parcel in self.core.take():
-            json.dumps(parcel.message)
-            self.messages.append(parcel.message)
-        for event in self.core.ledger.take():
-            self.events.append(event)
-            if isinstance(event, ReplyInterrupted):
-                self.core.ledger.noticed(event.id)
-
-    def heard(self, reply: str, samples: int) -> None:
-        if (settled := self.core.ledger.played(reply, samples)) is not None:
-            self.core.settled(settled)
-        self.collect()
-
-    def result(self, call: str, output: str = "4") -> None:
-        self.core.result(call, output, self.now)
-        self.collect()
-
-    def of(self, *kinds: type[Event]) -> list[Any]:
-        return [event for event in self.events if isinstance(event, kinds)]
-
-    def said(self, kind: str) -> list[dict[str, Any]]:
-        return [message for message in self.messages if message["type"] == kind]
-
-    def user(self, item: str, words: str | None = None) -> None:
+    def speaks(self, item: str, words: str | None = None) -> None:
         self.server("input_audio_buffer.speech_started", item_id=item, audio_start_ms=0)
         self.server("input_audio_buffer.speech_stopped", item_id=item, audio_end_ms=0)
         self.server("input_audio_buffer.committed", item_id=item)
@@ -115,7 +68,7 @@ class Line:
     def end(self, response: str, status: str = "completed", **more: Any) -> None:
         self.server("response.done", response={"id": response, "status": status, **more})
 
-    def reply(self, response: str, item: str, words: str, samples: int = SECOND) -> None:
+    def answers(self, response: str, item: str, words: str, samples: int = SECOND) -> None:
         self.begin(response)
         self.item(response, item, words, samples)
         at = {"response_id": response, "item_id": item}
@@ -133,34 +86,13 @@ class Line:
         self.end(response)
 
     def asked(self) -> dict[str, str]:
-        metadata: dict[str, str] = self.said("response.create")[-1]["response"]["metadata"]
+        metadata: dict[str, str] = self.sent_of("response.create")[-1]["response"]["metadata"]
         return metadata
-
-
-def test_a_turn_has_its_events_and_marks_in_order() -> None:
-    line = Line()
-    line.user("u1", "Hello?")
-    line.reply("r1", "a1", "Hello there.")
-    assert [type(event) for event in line.events] == [
-        *(SpeechStarted, SpeechStopped, Transcript, Usage),
-        *(ReplyStarted, ReplyText, ReplyAudio, ReplyDone),
-    ]
-    assert {event.turn for event in line.events} == {1}
-    assert line.of(ReplyDone)[0].status == "completed"
-    names = ["speech.start", "committed", "model.start", "model.first_text", "model.first_audio"]
-    times = [line.marks[1, name] for name in names]
-    assert times == sorted(times)
-    assert line.marks[1, "tts.last_audio"] == line.marks[1, "model.first_audio"]
-    assert [(m.role, m.content) for m in line.core.history] == [
-        ("user", "Hello?"),
-        ("assistant", "Hello there."),
-    ]
-    assert line.messages == []
 
 
 def test_several_items_are_one_reply_and_commentary_is_filler() -> None:
     line = Line()
-    line.user("u1")
+    line.speaks("u1")
     line.begin("r1")
     line.item("r1", "a1", "Let me think.", 100, phase="commentary")
     line.item("r1", "a2", "It is four.", 200, phase="final_answer")
@@ -174,9 +106,9 @@ def test_several_items_are_one_reply_and_commentary_is_filler() -> None:
 
 def test_transcripts_come_late_and_out_of_order() -> None:
     line = Line()
-    line.user("u1")
-    line.reply("r1", "a1", "One.")
-    line.user("u2")
+    line.speaks("u1")
+    line.answers("r1", "a1", "One.")
+    line.speaks("u2")
     line.transcript("u2", "second")
     line.transcript("u1", "first")
     assert [(t.turn, t.text, t.final) for t in line.of(Transcript)] == [
@@ -188,7 +120,7 @@ def test_transcripts_come_late_and_out_of_order() -> None:
 
 def test_partial_transcripts_add_up() -> None:
     line = Line()
-    line.user("u1")
+    line.speaks("u1")
     for delta in ("How ", "are you?"):
         kind = "conversation.item.input_audio_transcription.delta"
         line.server(kind, item_id="u1", delta=delta)
@@ -198,14 +130,14 @@ def test_partial_transcripts_add_up() -> None:
 
 def test_barge_in_truncates_at_what_was_heard_and_history_holds_that() -> None:
     line = Line()
-    line.user("u1", "Count.")
+    line.speaks("u1", "Count.")
     line.begin("r1")
     line.item("r1", "a1", "one two three four", SECOND)
     line.server("response.output_audio.done", response_id="r1", item_id="a1")
     line.item("r1", "a2", "five six", SECOND)
     reply = line.of(ReplyStarted)[0].id
-    line.heard(reply, SECOND // 4)
-    assert not line.messages
+    line.heard(reply, 1 / 4)
+    assert not line.sent
     line.server("input_audio_buffer.speech_started", item_id="u2")
     interrupted = line.of(ReplyInterrupted)[0]
     assert (interrupted.turn, interrupted.id, interrupted.heard_text) == (1, reply, "one")
@@ -214,15 +146,15 @@ def test_barge_in_truncates_at_what_was_heard_and_history_holds_that() -> None:
     line.server("response.output_audio.delta", response_id="r1", item_id="a2", delta=sound(50))
     line.end("r1", "cancelled", status_details={"type": "cancelled", "reason": "turn_detected"})
     assert len(line.of(ReplyAudio)) == 2
-    line.heard(reply, SECOND // 2)
-    cuts = [(m["item_id"], m["audio_end_ms"]) for m in line.said("conversation.item.truncate")]
+    line.heard(reply, 1 / 2)
+    cuts = [(m["item_id"], m["audio_end_ms"]) for m in line.sent_of("conversation.item.truncate")]
     assert cuts == [("a1", 500), ("a2", 0)]
     assert line.core.history[-1].content == "one two"
-    line.heard(reply, SECOND)
-    assert len(line.said("conversation.item.truncate")) == 2
-    assert not line.said("response.cancel")
+    line.heard(reply, 1)
+    assert len(line.sent_of("conversation.item.truncate")) == 2
+    assert not line.sent_of("response.cancel")
     line.server("conversation.item.truncated", item_id="a1", content_index=0, audio_end_ms=500)
-    assert line.said("conversation.item.retrieve")[0]["item_id"] == "a1"
+    assert line.sent_of("conversation.item.retrieve")[0]["item_id"] == "a1"
     content = [{"type": "output_audio", "transcript": "one two th"}]
     line.server("conversation.item.retrieved", item={"id": "a1", "content": content})
     assert line.core.history[-1].content == "one two th"
@@ -230,71 +162,39 @@ def test_barge_in_truncates_at_what_was_heard_and_history_holds_that() -> None:
     assert line.marks[1, "interrupted"]
 
 
-def test_a_reply_that_is_complete_but_still_played_is_interrupted() -> None:
-    line = Line()
-    line.user("u1")
-    line.reply("r1", "a1", "one two three four")
-    line.heard("reply-1", SECOND // 2)
-    line.server("input_audio_buffer.speech_started", item_id="u2")
-    assert line.of(ReplyInterrupted)[0].heard_text == "one two"
-    # The contract: one `ReplyDone` for a turn.
-    assert [done.status for done in line.of(ReplyDone)] == ["completed"]
-    line.heard("reply-1", SECOND // 2)
-    assert line.said("conversation.item.truncate")[0]["audio_end_ms"] == 500
-
-
-def test_a_reply_played_to_its_end_is_not_interrupted() -> None:
-    line = Line()
-    line.user("u1")
-    line.reply("r1", "a1", "one two")
-    line.heard("reply-1", SECOND - 100)
-    line.user("u2")
-    assert not line.of(ReplyInterrupted)
-    assert not line.messages
-
-
 def test_nothing_heard_leaves_nothing() -> None:
     line = Line()
-    line.user("u1")
+    line.speaks("u1")
     line.begin("r1")
     line.item("r1", "a1", "one two", 4800)
     line.server("input_audio_buffer.speech_started", item_id="u2")
     line.heard("reply-1", 0)
-    assert line.said("conversation.item.truncate")[0]["audio_end_ms"] == 0
+    assert line.sent_of("conversation.item.truncate")[0]["audio_end_ms"] == 0
     assert [m for m in line.core.history if m.role == "assistant"] == []
 
 
 def test_a_server_that_does_not_cancel_is_told_to() -> None:
     line = Line(interrupts=False)
-    line.user("u1")
+    line.speaks("u1")
     line.begin("r1")
     line.item("r1", "a1", "one two", 4800)
     line.server("input_audio_buffer.speech_started", item_id="u2")
-    assert line.said("response.cancel")[0]["response_id"] == "r1"
+    assert line.sent_of("response.cancel")[0]["response_id"] == "r1"
     error = {"code": "response_cancel_not_active", "message": "none"}
     line.server("error", error=error)
     assert not line.of(Failure)
 
 
-def test_a_turn_without_an_answer_is_closed_when_the_user_goes_on() -> None:
-    line = Line()
-    line.user("u1")
-    line.user("u2")
-    assert [(d.turn, d.id, d.status) for d in line.of(ReplyDone)] == [(1, "", "interrupted")]
-    line.reply("r2", "a2", "Yes.")
-    assert [(d.turn, d.status) for d in line.of(ReplyDone)][1:] == [(2, "completed")]
-
-
 def test_a_response_that_comes_when_the_user_has_gone_on_is_not_heard() -> None:
     line = Line()
-    line.user("u1")
+    line.speaks("u1")
     line.server("input_audio_buffer.speech_started", item_id="u2")
     line.begin("r1")
     line.item("r1", "a1", "too late", 100)
     line.end("r1", "cancelled")
     assert not line.of(ReplyStarted, ReplyAudio, ReplyInterrupted)
     line.server("input_audio_buffer.speech_stopped", item_id="u2")
-    line.reply("r2", "a2", "In time.")
+    line.answers("r2", "a2", "In time.")
     assert [a.turn for a in line.of(ReplyAudio)] == [2]
 
 
@@ -309,53 +209,33 @@ def test_an_answer_in_the_middle_of_the_utterance_is_that_turns() -> None:
     assert [type(event) for event in line.events] == kinds
 
 
-def test_a_tool_call_keeps_the_turn_open_until_its_answer_was_spoken() -> None:
+def test_a_result_waits_for_the_end_of_the_response_that_made_the_call() -> None:
     line = Line()
-    line.user("u1", "One and one?")
+    line.speaks("u1", "One and one?")
     line.begin("r1")
     line.item("r1", "a1", "Let me see.", 100)
     item = {"id": "f", "type": "function_call", "call_id": "c1", "name": "sum", "arguments": "{}"}
     line.server("response.output_item.done", response_id="r1", item={**item, "status": "completed"})
     assert [(c.turn, c.id, c.name) for c in line.of(ToolCall)] == [(1, "c1", "sum")]
     line.result("c1", "2")
-    assert not line.messages, "a result while the response is under way"
+    assert not line.sent
     line.end("r1")
     assert not line.of(ReplyDone)
-    sent, ask = line.messages
+    sent, ask = line.sent
     assert sent["item"] == {"type": "function_call_output", "call_id": "c1", "output": "2"}
     assert ask["type"] == "response.create"
-    line.begin("r2", line.asked())
-    line.item("r2", "a2", "Two.", 200)
-    line.end("r2")
-    assert [d.status for d in line.of(ReplyDone)] == ["completed"]
-    assert len(line.of(ReplyStarted)) == 1
-    assert [a.frame.offset for a in line.of(ReplyAudio)] == [0, 100]
-    assert line.core.history[-1].content == "Let me see. Two."
-    with pytest.raises(CascadeError, match="no tool call 'c1'"):
-        line.result("c1")
-
-
-def test_two_calls_are_answered_with_one_response() -> None:
-    line = Line()
-    line.user("u1")
-    line.calls("r1", "c1", "c2")
-    line.result("c2")
-    assert not line.said("response.create")
-    line.result("c1")
-    assert len(line.said("conversation.item.create")) == 2
-    assert len(line.said("response.create")) == 1
 
 
 def test_a_late_result_is_one_more_reply_of_its_turn() -> None:
     line = Line()
-    line.user("u1", "Slow one.")
+    line.speaks("u1", "Slow one.")
     line.calls("r1", "c1")
-    line.user("u2", "And you?")
+    line.speaks("u2", "And you?")
     assert [(d.turn, d.status) for d in line.of(ReplyDone)] == [(1, "completed")]
     line.begin("r2")
     line.result("c1", "done")
-    assert line.said("conversation.item.create")
-    assert not line.said("response.create"), "over another response"
+    assert line.sent_of("conversation.item.create")
+    assert not line.sent_of("response.create"), "over another response"
     line.item("r2", "a2", "Fine.", 100)
     line.end("r2")
     line.begin("r3", line.asked())
@@ -371,21 +251,21 @@ def test_a_late_result_is_one_more_reply_of_its_turn() -> None:
 
 def test_a_late_result_waits_until_the_user_was_answered() -> None:
     line = Line()
-    line.user("u1")
+    line.speaks("u1")
     line.calls("r1", "c1")
     line.server("input_audio_buffer.speech_started", item_id="u2")
     line.result("c1")
-    assert not line.said("response.create")
+    assert not line.sent_of("response.create")
     line.server("input_audio_buffer.speech_stopped", item_id="u2")
-    assert not line.said("response.create")
-    line.reply("r2", "a2", "Yes.")
-    assert len(line.said("response.create")) == 1
+    assert not line.sent_of("response.create")
+    line.answers("r2", "a2", "Yes.")
+    assert len(line.sent_of("response.create")) == 1
 
 
 @pytest.mark.parametrize("echoes", [True, False])
 def test_an_answer_to_a_result_that_the_user_speaks_over_comes_again(echoes: bool) -> None:
     line = Line()
-    line.user("u1")
+    line.speaks("u1")
     line.calls("r1", "c1")
     line.result("c1")
     asked = line.asked()
@@ -395,8 +275,8 @@ def test_an_answer_to_a_result_that_the_user_speaks_over_comes_again(echoes: boo
     line.end("r2", "cancelled")
     assert not line.of(ReplyAudio)
     line.server("input_audio_buffer.speech_stopped", item_id="u2")
-    line.reply("r3", "a3", "What?")
-    assert len(line.said("response.create")) == 2
+    line.answers("r3", "a3", "What?")
+    assert len(line.sent_of("response.create")) == 2
     line.begin("r4", line.asked() if echoes else None)
     line.item("r4", "a4", "It is four.", 100)
     line.end("r4")
@@ -405,20 +285,20 @@ def test_an_answer_to_a_result_that_the_user_speaks_over_comes_again(echoes: boo
 
 def test_a_response_asked_for_too_early_is_asked_for_again() -> None:
     line = Line()
-    line.user("u1")
+    line.speaks("u1")
     line.calls("r1", "c1")
     line.result("c1")
     error = {"code": "conversation_already_has_active_response", "message": "wait"}
     line.server("error", error=error)
     assert not line.of(Failure)
-    assert len(line.said("response.create")) == 1
+    assert len(line.sent_of("response.create")) == 1
     line.end("r0")
-    assert len(line.said("response.create")) == 2
+    assert len(line.sent_of("response.create")) == 2
 
 
 def test_calls_that_come_only_as_arguments_or_only_at_the_end() -> None:
     line = Line()
-    line.user("u1")
+    line.speaks("u1")
     fields = {"call_id": "c1", "name": "sum", "arguments": "{}", "item_id": "f"}
     line.server("response.function_call_arguments.done", response_id="r1", **fields)
     assert not line.of(ToolCall)
@@ -429,7 +309,7 @@ def test_calls_that_come_only_as_arguments_or_only_at_the_end() -> None:
 
 def test_incomplete_calls_are_not_made() -> None:
     line = Line()
-    line.user("u1")
+    line.speaks("u1")
     line.begin("r1")
     fields = {"call_id": "c1", "name": "sum", "arguments": "{", "item_id": "f"}
     line.server("response.function_call_arguments.done", response_id="r1", **fields)
@@ -459,7 +339,7 @@ def test_a_broken_response_is_the_turns_failure(
     status: str, details: dict[str, Any], said: str
 ) -> None:
     line = Line()
-    line.user("u1")
+    line.speaks("u1")
     line.begin("r1")
     line.end("r1", status, status_details=details)
     failure = line.of(Failure)[0]
@@ -467,105 +347,43 @@ def test_a_broken_response_is_the_turns_failure(
     assert not failure.fatal
     assert line.of(ReplyDone)[0].status == "failed"
     assert line.marks[1, "failed"]
-    line.user("u2")
-    line.reply("r2", "a2", "Again.")
+    line.speaks("u2")
+    line.answers("r2", "a2", "Again.")
     assert line.of(ReplyDone)[1].status == "completed"
-
-
-def test_usage_is_what_the_bill_says() -> None:
-    line = Line()
-    line.user("u1")
-    line.begin("r1")
-    usage = {
-        "input_tokens": 100,
-        "output_tokens": 50,
-        "input_token_details": {
-            "cached_tokens": 60,
-            "audio_tokens": 30,
-            "cached_tokens_details": {"audio_tokens": 20, "text_tokens": 40},
-        },
-        "output_token_details": {"audio_tokens": 40, "text_tokens": 10},
-    }
-    line.end("r1", usage=usage)
-    assert line.of(Usage) == [Usage(1, 100, 60, 50, 30, 20, 40)]
-
-
-def test_an_error_event_is_told_and_the_session_goes_on() -> None:
-    line = Line()
-    line.user("u1")
-    line.server("error", error={"type": "server_error", "message": "oops", "code": None})
-    assert line.of(Failure)[0].message == "the server reports: oops (server_error)"
-    line.reply("r1", "a1", "Still here.")
-    assert line.of(ReplyDone)[0].status == "completed"
 
 
 def test_a_server_that_says_nothing_fails_in_that_turn() -> None:
     line = Line()
-    line.user("u1")
-    line.core.tick(line.now + 59_999_999_999)
-    line.collect()
+    line.speaks("u1")
+    line.tick(59.9)
     assert not line.of(Failure)
-    line.core.tick(line.now + 60_000_000_000)
-    line.collect()
+    line.tick(0.1)
     assert line.of(Failure)[0].message == "the server sent nothing for 60 s"
     assert line.of(ReplyDone)[0].status == "failed"
 
 
 def test_a_tool_that_takes_long_is_not_the_servers_fault() -> None:
     line = Line()
-    line.user("u1")
+    line.speaks("u1")
     line.calls("r1", "c1")
-    line.core.tick(line.now + 600_000_000_000)
-    line.collect()
-    assert not line.of(Failure)
-
-
-def test_what_is_lost_with_the_connection() -> None:
-    line = Line()
-    line.user("u1", "Hello.")
-    line.reply("r1", "a1", "Hi.")
-    line.heard("reply-1", SECOND)
-    line.user("u2", "More.")
-    line.calls("r2", "c1")
-    line.core.lost("gone", line.now, fatal=False)
-    line.collect()
-    assert [(f.turn, f.message, f.fatal) for f in line.of(Failure)] == [(2, "gone", False)]
-    assert line.of(ReplyDone)[-1].status == "failed"
-    assert line.of(ToolCancelled)[0].id == "c1"
-    line.result("c1")
-    assert not line.messages
-    assert [(m.role, m.content) for m in line.core.history] == [
-        *(("user", "Hello."), ("assistant", "Hi."), ("user", "More.")),
-    ]
-    line.core.configured = True
-    line.user("u1")
-    line.reply("r1b", "a1", "Back.")
-    assert [d.turn for d in line.of(ReplyDone)] == [1, 2, 3]
-
-
-def test_a_connection_lost_between_turns_is_no_failure() -> None:
-    line = Line()
-    line.user("u1")
-    line.reply("r1", "a1", "Hi.")
-    line.core.lost("gone", line.now, fatal=False)
-    line.collect()
+    line.tick(600)
     assert not line.of(Failure)
 
 
 def test_manual_turns_are_committed_and_asked_for() -> None:
     line = Line(manual=True)
-    line.core.commit(5)
+    line.core.commit()
     line.collect()
-    assert [m["type"] for m in line.messages] == ["input_audio_buffer.commit", "response.create"]
+    assert [m["type"] for m in line.sent] == ["input_audio_buffer.commit", "response.create"]
     line.server("input_audio_buffer.committed", item_id="u1")
     line.transcript("u1", "Hello.")
     line.begin("r1", line.asked())
     line.item("r1", "a1", "one two three", SECOND)
-    line.core.commit(line.now)
+    line.core.commit()
     line.collect()
     assert [i.turn for i in line.of(ReplyInterrupted)] == [1]
-    assert line.said("response.cancel")[0]["response_id"] == "r1"
-    assert len(line.said("response.create")) == 1, "over the response that is being cancelled"
+    assert line.sent_of("response.cancel")[0]["response_id"] == "r1"
+    assert len(line.sent_of("response.create")) == 1, "over the response that is being cancelled"
     line.end("r1", "cancelled")
     line.begin("r2", line.asked())
     line.item("r2", "a2", "Yes.", 100)
@@ -574,20 +392,15 @@ def test_manual_turns_are_committed_and_asked_for() -> None:
         (1, "interrupted"),
         (2, "completed"),
     ]
-    assert line.marks[1, "committed"] == 5
+    assert line.marks[1, "committed"] == 1_000_000
 
 
 def test_an_empty_commit_fails_that_turn() -> None:
     line = Line(manual=True)
-    line.core.commit(5)
+    line.core.commit()
     error = {"code": "input_audio_buffer_commit_empty", "message": "empty", "event_id": "commit-1"}
     line.server("error", error=error)
     assert [(d.turn, d.status) for d in line.of(ReplyDone)] == [(1, "failed")]
-
-
-def test_only_manual_sessions_are_committed() -> None:
-    with pytest.raises(CascadeError, match="turns=manual"):
-        RealtimeCore(lambda *_: None).commit(0)
 
 
 def test_a_server_that_names_nothing() -> None:
@@ -609,16 +422,16 @@ def test_a_server_that_names_nothing() -> None:
 def test_a_transcript_may_be_the_first_sign_of_a_turn() -> None:
     line = Line()
     line.transcript("x", "Hello?")
-    line.reply("r1", "a1", "Yes.")
+    line.answers("r1", "a1", "Yes.")
     line.transcript("y", "Again?")
-    line.reply("r2", "a2", "Yes.")
+    line.answers("r2", "a2", "Yes.")
     assert [(t.turn, t.text) for t in line.of(Transcript)] == [(1, "Hello?"), (2, "Again?")]
     assert [d.turn for d in line.of(ReplyDone)] == [1, 2]
 
 
 def test_the_text_may_come_whole_only() -> None:
     line = Line()
-    line.user("u1")
+    line.speaks("u1")
     line.begin("r1")
     at = {"response_id": "r1", "item_id": "a1"}
     line.server("response.output_audio_transcript.delta", delta="One ", **at)
@@ -632,7 +445,7 @@ def test_the_text_may_come_whole_only() -> None:
 
 def test_sound_split_in_the_middle_of_a_sample() -> None:
     line = Line()
-    line.user("u1")
+    line.speaks("u1")
     data = np.arange(100, dtype="<i2").tobytes()
     for piece in (data[:33], data[33:34], data[34:]):
         delta = base64.b64encode(piece).decode()
@@ -645,18 +458,18 @@ def test_the_rate_is_what_the_session_says() -> None:
     line = Line()
     stated = {"audio": {"output": {"format": {"type": "audio/pcm", "rate": 16000}}}}
     line.server("session.updated", session=stated)
-    line.user("u1")
-    line.reply("r1", "a1", "Hi.", 1600)
+    line.speaks("u1")
+    line.answers("r1", "a1", "Hi.", 1600)
     assert [(a.frame.rate, len(a.frame.samples)) for a in line.of(ReplyAudio)] == [(16000, 1600)]
-    line.heard("reply-1", 400)
+    line.heard("reply-1", 400 / SECOND)
     line.server("input_audio_buffer.speech_started", item_id="u2")
-    line.heard("reply-1", 400)
-    assert line.said("conversation.item.truncate")[0]["audio_end_ms"] == 25
+    line.heard("reply-1", 400 / SECOND)
+    assert line.sent_of("conversation.item.truncate")[0]["audio_end_ms"] == 25
 
 
 def test_a_rate_that_changes_within_a_reply_is_converted() -> None:
     line = Line()
-    line.user("u1")
+    line.speaks("u1")
     line.begin("r1")
     line.item("r1", "a1", "Hi.", 2400)
     stated = {"audio": {"output": {"format": {"type": "audio/pcm", "rate": 48000}}}}
@@ -668,25 +481,14 @@ def test_a_rate_that_changes_within_a_reply_is_converted() -> None:
     assert 4700 <= len(frames[1].samples) <= 4800
 
 
-def test_oddities_are_counted_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    line = Line()
-    with caplog.at_level(logging.WARNING):
-        for _ in range(3):
-            line.server("response.sparkles", response_id="r9")
-            line.core.receive([1, 2], 0)
-    assert sum(line.core.odd.values()) == 6
-    assert len(caplog.records) == 2
-    assert line.events == []
-
-
 @pytest.mark.parametrize("kind", sorted(IGNORED))
 def test_known_events_that_tell_nothing(kind: str) -> None:
     line = Line()
     line.server(kind, item={"type": "message", "role": "user"}, item_id="x")
-    assert (line.events, line.messages, line.core.odd) == ([], [], {})
+    assert (line.events, line.sent, line.core.odd) == ([], [], {})
 
 
-KINDS = sorted(RealtimeCore(lambda *_: None)._handlers)
+KINDS = sorted(RealtimeCore(lambda *_: None, lambda: 0)._handlers)
 IDS = st.sampled_from(["", "a", "b", "c"])
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 10**9) | st.floats() | st.text(max_size=5) | IDS,
@@ -764,26 +566,24 @@ def test_any_server_yields_a_lawful_conversation(manual: bool, steps: list[Any])
     line = Line(manual=manual)
     for step in steps:
         if isinstance(step, dict):
-            line.core.receive(step, line.now)
+            line.core.receive(step)
         elif step[0] == "heard":
-            line.heard(f"reply-{step[1]}", step[2])
+            line.heard(f"reply-{step[1]}", step[2] / SECOND)
         elif step[0] == "result":
             # An answer to what was never asked is refused; that is all.
             try:
-                line.core.result(step[1], "4", line.now)
+                line.core.result(step[1], "4")
             except CascadeError as error:
                 assert "no tool call" in str(error)
         elif step[0] == "commit" and manual:
-            line.core.commit(line.now)
+            line.core.commit()
         elif step[0] == "tick":
-            line.now += step[1] * 1_000_000_000
-            line.core.tick(line.now)
+            line.tick(step[1])
         elif step[0] == "lost":
-            line.core.lost("gone", line.now, fatal=step[1])
-            line.core.configured = True
+            line.lost(fatal=step[1])
         line.collect()
     lawful(line.events)
-    truncated = line.said("conversation.item.truncate")
+    truncated = line.sent_of("conversation.item.truncate")
     assert all(m["audio_end_ms"] >= 0 and m["item_id"] for m in truncated)
 
 
