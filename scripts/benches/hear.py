@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 import wave
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -75,7 +75,7 @@ _NAMES = (
     re.compile(r"(?P<word>[a-z]+(_[a-z]+)*)_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
 )
 
-normal = EnglishTextNormalizer()
+normal: Callable[[str], str] = EnglishTextNormalizer()
 """Whisper's own: words as published word error rates count them."""
 
 

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from figures import show, show_machine
@@ -99,7 +100,7 @@ async def engines_alone(engines: LocalEngines, settings: Settings) -> None:
     audio = recordings()
     detector = VoiceDetector(settings.vad)
     detector.warm()
-    factors = [timed(lambda a=a: detector.push(a)) / (len(a) / RATE) * 1e3 for a in audio]
+    factors = [timed(partial(detector.push, a)) / (len(a) / RATE) * 1e3 for a in audio]
     show("VAD, real-time factor × 1000", factors, "")
     milliseconds, factors = [], []
     for samples in audio:
