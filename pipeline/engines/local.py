@@ -281,10 +281,10 @@ class LocalEngines:
                 pass
 
     async def _load_stt(self) -> None:
-        short = self._stt.model is not None and self._stt.model.short_windows
+        found = self._stt
         self._whisper = await _warmed(
             self._recognising,
-            lambda: Whisper(self._stt.path, self._settings.stt, short_windows=short),
+            lambda: Whisper(found.path, self._settings.stt, short_windows=found.short_windows),
         )
 
     async def _load_tts(self) -> None:

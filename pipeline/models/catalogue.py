@@ -209,6 +209,11 @@ class Found:
     path: Path
     model: ModelEntry | None
 
+    @property
+    def short_windows(self) -> bool:
+        """Whether it is a recogniser that was trained on windows of any length."""
+        return self.model is not None and self.model.short_windows
+
 
 class Catalogue:
     """The models that are known, and where on this disk they may lie.

@@ -18,8 +18,8 @@ import numpy.typing as npt
 import sounds
 from counting import Counter
 from figures import Aims, median, show_all
-from latency import recording
 from servers.llm_server import reply
+from sounds import recording
 from studio import Outside, Play, Studio, Talk, cut, index
 from support.cli_child import scripted
 from support.pulse import RATE

@@ -25,10 +25,10 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import sounds
 from figures import Aims, median, quantile
+from sounds import read
 from support import virtual_time
 from support.scripted import Engines, Model, Speaker
 
-from pipeline.audio.files import read_audio
 from pipeline.config import Settings
 from pipeline.conversation.cascade import Cascade
 from pipeline.conversation.history import Message
@@ -109,8 +109,7 @@ class Ears(Engines):
         self.known: dict[Any, Any] = {}
         catalogue = Catalogue.load()
         found = catalogue.resolve("stt", settings.stt.model)
-        short = found.model is not None and found.model.short_windows
-        self._whisper = Whisper(found.path, settings.stt, short_windows=short)
+        self._whisper = Whisper(found.path, settings.stt, short_windows=found.short_windows)
         self._smart_turn: SmartTurn | None = None
         try:
             name = settings.turns.endpoint_model
@@ -325,17 +324,6 @@ def recordings(folder: Path, settings: Settings) -> list[Recording]:
         if span is not None:
             found.append(Recording(f"{folder.name}/{path.name}", samples, *span))
     return found
-
-
-def read(path: Path) -> Samples:
-    """The sound of a file, 16 kHz; bare samples are taken to be that.
-
-    Raises:
-        BadInput: It is none.
-    """
-    if path.suffix in (".raw", ".pcm"):
-        return np.fromfile(path, np.int16)
-    return np.concatenate([*read_audio(path, RATE)])
 
 
 def surrounded(sound: Samples) -> Samples:

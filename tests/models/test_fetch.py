@@ -39,18 +39,18 @@ from pipeline.config import LlmSettings, Settings, SttSettings, TtsSettings, Tur
 from pipeline.errors import BadInput, CascadeError
 from pipeline.models import fetch
 from pipeline.models.catalogue import Catalogue, File, Found, Hub, ModelEntry, Wheel
-from pipeline.models.fetch import ATTEMPTS, FetchProgress, Network, provide, pull_defaults, silent
+from pipeline.models.fetch import ATTEMPTS, FetchProgress, Network, provide, pull_defaults
 
 
 def pull(
     catalogue: Catalogue,
     name: str,
-    progress: FetchProgress = silent,
+    progress: FetchProgress = lambda file, done, total: None,
     network: Network | None = None,
+    **more: Any,
 ) -> Found:
     """`fetch.pull` without waiting between connections."""
-    network = network or Network(retry_wait_s=0.0)
-    return fetch.pull(catalogue, name, progress, network=network)
+    return fetch.pull(catalogue, name, progress, network or Network(retry_wait_s=0.0), **more)
 
 
 @pytest.fixture
@@ -337,7 +337,7 @@ def test_of_two_at_once_the_second_uses_what_the_first_fetched(
     (toy.downloads / ".cache").mkdir(parents=True)
     lock = FileLock(toy.downloads / ".cache" / "toy.lock")
     with lock, pytest.raises(CascadeError, match=r"another process .* for 0\.1 s"):
-        fetch.pull(toy, "toy", patience_s=0.1)
+        pull(toy, "toy", patience_s=0.1)
     lock.acquire()
     with ThreadPoolExecutor() as pool:
         second = pool.submit(pull, toy, "toy")
