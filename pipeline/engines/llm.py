@@ -52,6 +52,39 @@ class Writer(Protocol):
         ...
 
 
+def open_client(
+    server: ChatServer,
+    *,
+    timeout_s: float | None = None,
+    connect_timeout_s: float = CONNECT_TIMEOUT_S,
+) -> openai.AsyncOpenAI:
+    """A client of a server; it is not asked for anything yet.
+
+    Args:
+        server: Its address and key.
+        timeout_s: Silence after which a request has failed; None: the caller sees to it.
+        connect_timeout_s: See `CONNECT_TIMEOUT_S`.
+
+    Raises:
+        BadInput: The URL, or the proxy that the environment names for it, cannot be used.
+    """
+    try:
+        return openai.AsyncOpenAI(
+            base_url=server.base_url,
+            api_key=server.api_key,
+            # A voice cannot wait for a second try; the user repeats the question sooner.
+            max_retries=0,
+            timeout=openai.Timeout(timeout_s, connect=connect_timeout_s),
+            # The environment's proxy cannot reach this machine's own loopback.
+            http_client=openai.DefaultAsyncHttpxClient(trust_env=not server.on_loopback),
+        )
+    except Exception as error:
+        # The HTTP client has no common class for a URL, or a proxy, that it cannot use.
+        raise BadInput(
+            f"{server.label} cannot be used: {error}; check the URL and the proxy settings"
+        ) from None
+
+
 class ChatModel:
     """A model behind a server, as an async client.
 
@@ -77,22 +110,8 @@ class ChatModel:
             **server.optional,
         }
         self._answered = False
-        try:
-            self._client = openai.AsyncOpenAI(
-                base_url=server.base_url,
-                api_key=server.api_key,
-                # A voice cannot wait for a second try; the user repeats the question sooner.
-                max_retries=0,
-                # All other waiting is timed here.
-                timeout=openai.Timeout(None, connect=connect_timeout_s),
-                # The environment's proxy cannot reach this machine's own loopback.
-                http_client=openai.DefaultAsyncHttpxClient(trust_env=not server.on_loopback),
-            )
-        except Exception as error:
-            # The HTTP client has no common class for a URL, or a proxy, that it cannot use.
-            raise BadInput(
-                f"{server.label} cannot be used: {error}; check the URL and the proxy settings"
-            ) from None
+        # All waiting but for the connection is timed here.
+        self._client = open_client(server, connect_timeout_s=connect_timeout_s)
 
     @property
     def model(self) -> str:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from pipeline.engines.llm import CONNECT_TIMEOUT_S, Messages
+from pipeline.engines.llm import Messages, open_client
 from pipeline.engines.servers import ChatServer, openai
 from pipeline.engines.tools import tools_of
 
@@ -40,13 +41,8 @@ class TextJudge:
 
     def __init__(self, server: ChatServer) -> None:
         """Prepare a client of the running `LocalServer`; nothing is asked yet."""
-        self._client = openai.AsyncOpenAI(
-            base_url=server.base_url.removesuffix("/v1"),
-            api_key=server.api_key,
-            max_retries=0,
-            timeout=openai.Timeout(TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
-            http_client=openai.DefaultAsyncHttpxClient(trust_env=not server.on_loopback),
-        )
+        base_url = server.base_url.removesuffix("/v1")
+        self._client = open_client(replace(server, base_url=base_url), timeout_s=TIMEOUT_S)
 
     async def probability(self, messages: Messages) -> float | None:
         """How likely the last message is over, 0 to 1.

@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from pipeline.config import Settings, TurnSettings
 from pipeline.engines.brevity import Shortened
@@ -23,12 +23,15 @@ from pipeline.engines.vad import VoiceDetector
 from pipeline.engines.whisper import Audio, Transcription, Whisper
 from pipeline.engines.worker import Worker
 from pipeline.errors import BadInput, StageError
-from pipeline.models.catalogue import Catalogue
+from pipeline.models.catalogue import Catalogue, Kind
 from pipeline.text.heard import Sound
 
 SWITCH_INTERVAL_S = 0.0005
 """How long a busy Python thread may keep the interpreter from the others; with the default of 5 ms
 audio frames were seen to wait 12 ms."""
+
+Warmable = TypeVar("Warmable", Whisper, Piper, SmartTurn)
+"""What runs once before it is needed."""
 
 log = logging.getLogger(__name__)
 
@@ -73,10 +76,10 @@ def check_models(settings: Settings, catalogue: Catalogue) -> None:
     Raises:
         BadInput: One is unknown, incomplete, or not downloaded.
     """
-    if catalogue.missing("stt", settings.stt.model) is None:
-        catalogue.resolve("stt", settings.stt.model)
-    if catalogue.missing("tts", settings.tts.voice) is None:
-        catalogue.resolve("tts", settings.tts.voice)
+    named: tuple[tuple[Kind, str], ...] = (("stt", settings.stt.model), ("tts", settings.tts.voice))
+    for kind, name in named:
+        if catalogue.missing(kind, name) is None:
+            catalogue.resolve(kind, name)
     if settings.llm.model != "embedded":
         find_language_model(settings, catalogue)
 
@@ -131,6 +134,17 @@ async def start_language_model(
             raise
         log.warning("%s; going on", error)
     return model
+
+
+async def _warmed(worker: Worker, load: Callable[[], Warmable]) -> Warmable:
+    """An engine that is loaded and warmed in the thread in which it will compute."""
+
+    def work() -> Warmable:
+        engine = load()
+        engine.warm()
+        return engine
+
+    return await worker.run(work)
 
 
 class LocalEngines:
@@ -267,22 +281,15 @@ class LocalEngines:
                 pass
 
     async def _load_stt(self) -> None:
-        short = self._stt.model is not None and self._stt.model.short_windows
-
-        def load() -> Whisper:
-            whisper = Whisper(self._stt.path, self._settings.stt, short_windows=short)
-            whisper.warm()
-            return whisper
-
-        self._whisper = await self._recognising.run(load)
+        found = self._stt
+        self._whisper = await _warmed(
+            self._recognising,
+            lambda: Whisper(found.path, self._settings.stt, short_windows=found.short_windows),
+        )
 
     async def _load_tts(self) -> None:
-        def load() -> Piper:
-            piper = Piper(self._tts.path, self._settings.tts)
-            piper.warm()
-            return piper
-
-        self.voice = LocalVoice(await self._speaking.run(load), self._speaking)
+        piper = await _warmed(self._speaking, lambda: Piper(self._tts.path, self._settings.tts))
+        self.voice = LocalVoice(piper, self._speaking)
 
     async def _load_llm(self, stack: contextlib.AsyncExitStack) -> None:
         settings = self._settings.llm
@@ -295,16 +302,8 @@ class LocalEngines:
             self.model = Shortened(model, settings.sentences, settings.max_tokens)
 
     async def _load_end_of_turn(self) -> None:
-        if self._end_of_turn is None:
-            return
-        path = self._end_of_turn
-
-        def load() -> SmartTurn:
-            turn = SmartTurn(path)
-            turn.warm()
-            return turn
-
-        self._smart_turn = await self._foreseeing.run(load)
+        if (path := self._end_of_turn) is not None:
+            self._smart_turn = await _warmed(self._foreseeing, lambda: SmartTurn(path))
 
     async def _load_vad(self) -> None:
         # Later ones find its libraries loaded and its file in memory.

@@ -261,12 +261,6 @@ def _ending(
 
 def _read_config(path: Path) -> PiperConfig:
     config = path.with_name(path.name + ".json")
-    for file in (path, config):
-        if not file.is_file():
-            raise BadInput(
-                f"{file}: there is no such file; a Piper voice is two files, "
-                f"{path.name} and {config.name}"
-            )
     try:
         settings = PiperConfig.from_dict(json.loads(config.read_text(encoding="utf-8")))
         if not isinstance(settings.sample_rate, int) or settings.sample_rate < 1000:

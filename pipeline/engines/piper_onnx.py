@@ -250,14 +250,13 @@ class Halves:
     Attributes:
         encoder: From the voice's inputs to `latent`.
         vocoder: From `latent` (and `sid`, if several speakers share the voice) to the sound.
-        latent: The tensor at the cut, shape (1, channels, frames): the encoder's first output.
-        timed: Whether the encoder's second output is `durations`.
+        latent: The tensor at the cut, shape (1, channels, frames): the encoder's first output;
+            `durations` is the second one, if it makes them.
     """
 
     encoder: bytes
     vocoder: bytes
     latent: str
-    timed: bool
 
 
 def durations(model: onnx.ModelProto) -> onnx.ValueInfoProto | None:
@@ -322,7 +321,6 @@ def split(model: onnx.ModelProto) -> Halves | None:
         encoder=_serialised(model, encoder, None, [cut, *told]),
         vocoder=_serialised(model, vocoder, cut, [model.graph.output[0]]),
         latent=latent,
-        timed=bool(told),
     )
 
 

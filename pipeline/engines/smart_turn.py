@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from faster_whisper.feature_extractor import FeatureExtractor
 
+from pipeline.engines.whisper import RATE, Audio, require_audio
 from pipeline.engines.worker import onnx_session
 from pipeline.errors import StageError, first_line
-
-RATE = 16_000
-"""The only sample rate (Hz) this module takes."""
 
 WINDOW_S = 8
 """How much the model hears (s): the last of it where there is more."""
@@ -20,8 +18,6 @@ WINDOW_S = 8
 _MEL_FRAMES = WINDOW_S * 100  # one each 10 ms
 _EPSILON = 1e-7  # of the variance, as in Whisper's own feature extractor
 _INPUT = "input_features"
-
-Audio = npt.NDArray[np.float32]
 
 
 class SmartTurn:
@@ -43,9 +39,6 @@ class SmartTurn:
         """
         self._path = path
         self._session = _session(path)
-        # Imported here, because it takes 0.3 s and whoever has no model needs none of it.
-        from faster_whisper.feature_extractor import FeatureExtractor
-
         self._extract = FeatureExtractor()
 
     def warm(self) -> None:
@@ -66,8 +59,7 @@ class SmartTurn:
             ValueError: `audio` is not float32, not one-dimensional, or not finite.
             StageError: The model failed.
         """
-        if audio.dtype != np.float32 or audio.ndim != 1 or not np.isfinite(audio).all():
-            raise ValueError(f"audio is {audio.dtype} {audio.shape}, not finite float32 (n,)")
+        require_audio(audio)
         try:
             (result,) = self._session.run(None, {_INPUT: self._features(audio)})
         except Exception as error:  # onnxruntime's own classes share no base but this

@@ -14,7 +14,7 @@ import math
 import re
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_suppressed_tokens
 
 from pipeline.config import SttSettings, WindowKind
-from pipeline.errors import BadInput, StageError
+from pipeline.errors import BadInput, StageError, first_line
 
 Audio = npt.NDArray[np.float32]
 """Mono audio at 16 kHz in ±1, shape (n,)."""
@@ -80,7 +80,6 @@ _FEW_TOKENS = 4  # of a word or two there is no context to correct what a short 
 _UNSURE = -0.9  # log-probability of few tokens below which 30 s often have a better word
 _FASTEST = 8.0  # syllables of voice that people say in a second, at most
 _SURE = 0.5  # probability that settles the language, as in faster-whisper
-_REQUIRED = ("model.bin", "config.json", "tokenizer.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +95,8 @@ class Transcription:
         dropped: Why a guard dropped the text; empty when none did.
         raw: What the model wrote, dropped or not.
         sure: Whether the language is beyond doubt, so that what is said next may be taken for it.
+        tokens: How many the model wrote.
+        endless: Whether it was stopped rather than came to an end.
     """
 
     text: str
@@ -106,6 +107,18 @@ class Transcription:
     dropped: str = ""
     raw: str = ""
     sure: bool = False
+    tokens: int = 0
+    endless: bool = False
+
+
+def require_audio(audio: Audio) -> None:
+    """Check that an engine can take this audio.
+
+    Raises:
+        ValueError: It is not float32, not one-dimensional, or not finite.
+    """
+    if audio.dtype != np.float32 or audio.ndim != 1 or not np.isfinite(audio).all():
+        raise ValueError(f"audio is {audio.dtype} {audio.shape}, not finite float32 (n,)")
 
 
 def choose_window(
@@ -240,19 +253,6 @@ def split(audio: Audio) -> list[Audio]:
     return [*pieces, audio]
 
 
-@dataclass(frozen=True, slots=True)
-class _Decoded:
-    """What one run of the model gave."""
-
-    text: str
-    tokens: int
-    log_prob: float
-    no_speech: float
-    endless: bool
-    language: str
-    sure: bool
-
-
 class Whisper:
     """A loaded model. Blocking, and not thread-safe: it runs in one worker thread.
 
@@ -268,8 +268,8 @@ class Whisper:
         window_s: Padded length of the encoder's input.
 
     Raises:
-        BadInput: The folder holds no model; the language is none of the model's.
-        StageError: The model is damaged.
+        BadInput: The language is none of the model's.
+        StageError: The folder holds no model, or a damaged one.
     """
 
     def __init__(
@@ -313,18 +313,17 @@ class Whisper:
             ValueError: `audio` is not float32, not one-dimensional, or not finite.
             StageError: The model failed.
         """
-        if audio.dtype != np.float32 or audio.ndim != 1 or not np.isfinite(audio).all():
-            raise ValueError(f"audio is {audio.dtype} {audio.shape}, not finite float32 (n,)")
+        require_audio(audio)
         language = self._language or language
         if len(audio) == 0 or (voiced_ms is not None and voiced_ms < MIN_VOICED_MS):
             return Transcription("", language, 0.0, 1.0, 0.0, "too little voice")
         try:
             if len(pieces := split(audio)) == 1:
                 voice = voiced_s(audio) if voiced_ms is None else voiced_ms / 1000
-                return self._recognise(audio, voice, language, prefix)[0]
+                return self._recognise(audio, voice, language, prefix)
             return _join(self._each(pieces, language))
         except RuntimeError as error:
-            raise StageError("stt", f"Whisper failed: {_first_line(error)}") from error
+            raise StageError("stt", f"Whisper failed: {first_line(error)}") from error
 
     def warm(self) -> None:
         """Run everything once, so that the first utterance is as fast as the others.
@@ -338,49 +337,38 @@ class Whisper:
         try:
             self._decode(self._features(silence), window_s, 2, self._language)
         except RuntimeError as error:
-            raise StageError("stt", f"Whisper failed: {_first_line(error)}") from error
+            raise StageError("stt", f"Whisper failed: {first_line(error)}") from error
 
-    def _each(self, pieces: list[Audio], language: str) -> Iterator[tuple[Transcription, int]]:
+    def _each(self, pieces: list[Audio], language: str) -> Iterator[Transcription]:
         """The pieces of one recording: what one leaves no doubt of counts for the next."""
         for piece in pieces:
-            found, tokens = self._recognise(piece, voiced_s(piece), language, "")
+            found = self._recognise(piece, voiced_s(piece), language, "")
             language = found.language if found.sure else language
-            yield found, tokens
+            yield found
 
-    def _recognise(
-        self, audio: Audio, voice_s: float, language: str, prefix: str
-    ) -> tuple[Transcription, int]:
-        """One window's transcription, and how many tokens it took."""
-        seconds = len(audio) / RATE
+    def _recognise(self, audio: Audio, voice_s: float, language: str, prefix: str) -> Transcription:
+        """One window's transcription."""
         features = self._features(audio)
-        window_s = self._window_for(seconds)
+        window_s = self._window_for(len(audio) / RATE)
         budget = token_budget(voice_s, language) if window_s < FULL_S else MAX_TOKENS
         found = self._decode(features, window_s, budget, language, prefix)
         if window_s < FULL_S and self._is_doubtful(found, voice_s):
-            window_s = FULL_S
-            found = self._decode(features, window_s, MAX_TOKENS, language)
+            found = self._decode(features, FULL_S, MAX_TOKENS, language)
         dropped = guard(
-            found.text,
+            found.raw,
             no_speech=found.no_speech,
             log_prob=found.log_prob,
             endless=found.endless,
         )
-        text = "" if dropped else collapse(found.text, voice_s)
-        return (
-            Transcription(
-                *(text, found.language, found.log_prob, found.no_speech, window_s, dropped),
-                found.text,
-                bool(text) and found.sure,
-            ),
-            found.tokens,
-        )
+        text = "" if dropped else collapse(found.raw, voice_s)
+        return replace(found, text=text, dropped=dropped, sure=bool(text) and found.sure)
 
     def _window_for(self, seconds: float) -> float:
         return choose_window(
             self._window, seconds, short_windows=self._short_windows, window_s=self._window_s
         )
 
-    def _is_doubtful(self, found: _Decoded, voice_s: float) -> bool:
+    def _is_doubtful(self, found: Transcription, voice_s: float) -> bool:
         """Whether a short window may have made the model say something else, or too much."""
         stock = not self._short_windows
         if found.endless or looks_repetitive(found.text, phrases=stock):
@@ -395,7 +383,7 @@ class Whisper:
 
     def _decode(
         self, features: Audio, window_s: float, budget: int, language: str, prefix: str = ""
-    ) -> _Decoded:
+    ) -> Transcription:
         """Run the model on `features`, padded to `window_s`, for at most `budget` tokens."""
         frames = round(window_s * RATE / _FRAME)
         padding = max(0, frames - features.shape[1])
@@ -425,15 +413,18 @@ class Whisper:
         )
         tokens = result.sequences_ids[0]
         n = len(tokens)
-        return _Decoded(
-            text=tokenizer.decode(tokens).strip(),  # what was given to begin with is in them
-            tokens=n,
+        text = tokenizer.decode(tokens).strip()  # what was given to begin with is in them
+        return Transcription(
+            text=text,
+            language=language,
             # The score is a mean over the text; the end of it is a token too.
             log_prob=result.scores[0] * n / (n + 1) if n else 0.0,
             no_speech=float(result.no_speech_prob),
-            endless=n >= budget,
-            language=language,
+            window_s=window_s,
+            raw=text,
             sure=sure,
+            tokens=n,
+            endless=n >= budget,
         )
 
     def _silence(self) -> Audio:
@@ -449,31 +440,25 @@ class Whisper:
         )
 
 
-def _join(made: Iterable[tuple[Transcription, int]]) -> Transcription:
+def _join(made: Iterable[Transcription]) -> Transcription:
     """One transcription of consecutive windows."""
-    parts = [*made]
-    found = [part for part, _ in parts]
-    kept = [(part, tokens) for part, tokens in parts if part.text]
-    total = sum(tokens for _, tokens in kept)
-    text = " ".join(part.text for part, _ in kept)
+    found = [*made]
+    kept = [part for part in found if part.text]
+    tokens = sum(part.tokens for part in kept)
+    text = " ".join(part.text for part in kept)
     return Transcription(
         text=text,
-        language=(kept[-1][0] if kept else found[-1]).language,
-        log_prob=sum(part.log_prob * tokens for part, tokens in kept) / total if total else 0.0,
+        language=(kept or found)[-1].language,
+        log_prob=sum(part.log_prob * part.tokens for part in kept) / tokens if tokens else 0.0,
         no_speech=min(part.no_speech for part in found),
         window_s=max(part.window_s for part in found),
         dropped="" if text else next((part.dropped for part in found if part.dropped), ""),
-        sure=bool(kept) and kept[-1][0].sure,
+        sure=bool(kept) and kept[-1].sure,
+        tokens=tokens,
     )
 
 
 def _load(path: Path, compute_type: str, threads: int) -> WhisperModel:
-    missing = [name for name in _REQUIRED if not (path / name).is_file()]
-    if missing:
-        raise BadInput(
-            f"{path}: not a Whisper model in CTranslate2's format: no {' and no '.join(missing)}\n"
-            "`cascade models list` shows the models there are"
-        )
     try:
         model = WhisperModel(
             str(path),
@@ -483,7 +468,7 @@ def _load(path: Path, compute_type: str, threads: int) -> WhisperModel:
             num_workers=1,
         )
     except Exception as error:  # the tokenizer's errors are of no narrower class
-        raise _damaged(path, error) from error
+        raise _damaged(path, first_line(error)) from error
     if model.model.n_mels != model.feature_extractor.mel_filters.shape[0]:
         raise _damaged(path, "preprocessor_config.json does not fit model.bin")
     return model
@@ -514,14 +499,10 @@ def _given_language(model: WhisperModel, path: Path, language: str) -> str:
     return language
 
 
-def _damaged(path: Path, reason: object) -> StageError:
+def _damaged(path: Path, reason: str) -> StageError:
     return StageError(
         "stt",
-        f"{path}: cannot be loaded: {_first_line(reason)}\n"
+        f"{path}: cannot be loaded: {reason}\n"
         "The model is damaged: delete it and get it again with `cascade models pull`",
         fatal=True,
     )
-
-
-def _first_line(error: object) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -209,6 +209,11 @@ class Found:
     path: Path
     model: ModelEntry | None
 
+    @property
+    def short_windows(self) -> bool:
+        """Whether it is a recogniser that was trained on windows of any length."""
+        return self.model is not None and self.model.short_windows
+
 
 class Catalogue:
     """The models that are known, and where on this disk they may lie.
@@ -260,7 +265,7 @@ class Catalogue:
         Such a one is fetched when it is needed; any other is only used if it is there.
         """
         default = self.default(kind)
-        named = name.strip() in (default.name, "embedded" if not self.embedded(kind) else "")
+        named = self._meant(kind, name) == default.name
         return default if named and self.state(default) in ("absent", "damaged") else None
 
     def model(self, name: str, kind: Kind | None = None) -> ModelEntry:
@@ -321,9 +326,7 @@ class Catalogue:
             BadInput: An unknown name, a model that is not downloaded or not whole, a path that
                 holds no such model. The message says what to do.
         """
-        text = name_or_path.strip()
-        if text == "embedded":
-            text = (self.embedded(kind) or self.default(kind)).name
+        text = self._meant(kind, name_or_path)
         if not self._is_name(text, kind) and _is_path(text):
             path = Path(text).expanduser()
             check(kind, path)
@@ -352,6 +355,11 @@ class Catalogue:
         if folder is None:
             return [f"not downloaded: run `cascade models pull {model.name}`"]
         return self._problems(model, folder, checksum=True)
+
+    def _meant(self, kind: Kind, text: str) -> str:
+        """What a setting names, where that is not said by `embedded`."""
+        text = text.strip()
+        return (self.embedded(kind) or self.default(kind)).name if text == "embedded" else text
 
     def _is_name(self, text: str, kind: Kind) -> bool:
         if kind == "tts" and PIPER_VOICE.fullmatch(text):

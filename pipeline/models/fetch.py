@@ -101,10 +101,6 @@ class FetchProgress(Protocol):
         """
 
 
-def silent(file: str, done: int, total: int | None) -> None:
-    """Ignore how far a file is."""
-
-
 class Network:
     """What one command has learnt of the network: nobody waits twice for what does not answer.
 
@@ -232,7 +228,7 @@ def pull_and_show(
         bars.update(tasks[file], completed=done, total=total)
 
     try:
-        return pull(catalogue, model.name, progress, network=network)
+        return pull(catalogue, model.name, progress, network)
     finally:
         if tasks:
             bars.stop()
@@ -241,9 +237,9 @@ def pull_and_show(
 def pull(
     catalogue: Catalogue,
     name: str,
-    progress: FetchProgress = silent,
+    progress: FetchProgress,
+    network: Network,
     *,
-    network: Network | None = None,
     patience_s: float = PATIENCE_S,
 ) -> Found:
     """Bring a model onto this disk, or mend one that is damaged; one that is whole is left alone.
@@ -252,7 +248,7 @@ def pull(
         catalogue: Says what the name means and where downloads go.
         name: A model of the catalogue or any Piper voice.
         progress: Called often while bytes arrive.
-        network: What the command knows of it by now; None: nothing.
+        network: What the command knows of it by now.
         patience_s: See `PATIENCE_S`.
 
     Raises:
@@ -266,7 +262,6 @@ def pull(
             return catalogue.resolve(model.kind, model.name)
         if model.embedded:
             raise CascadeError(f"{model.name}: {problems[0]}; {remedy(model)}")
-    network = network or Network()
     target = catalogue.downloads / model.name
     try:
         with _staging(catalogue.downloads, model, patience_s) as staging:

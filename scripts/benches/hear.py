@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 import wave
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -75,7 +75,7 @@ _NAMES = (
     re.compile(r"(?P<word>[a-z]+(_[a-z]+)*)_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
 )
 
-normal = EnglishTextNormalizer()
+normal: Callable[[str], str] = EnglishTextNormalizer()
 """Whisper's own: words as published word error rates count them."""
 
 
@@ -321,7 +321,6 @@ def _cut(clips: Sequence[Clip], settings: Settings, *, speaking: bool) -> list[C
 def bench(name: str, clips: Sequence[Clip], settings: Settings, *, guard: bool) -> None:
     """Print everything about one model."""
     model = Catalogue.load().resolve("stt", name)
-    short = model.model is not None and model.model.short_windows
     print(f"{name}, {COMPUTE_TYPE}, one thread")
     said = [clip for clip in clips if clip.text]
     paths: dict[str, tuple[dict[str, str], float]] = {
@@ -331,7 +330,9 @@ def bench(name: str, clips: Sequence[Clip], settings: Settings, *, guard: bool) 
     whispers = {}
     for title, (changes, window_s) in paths.items():
         stt = settings.stt.model_copy(update={**changes, "threads": 1})
-        whispers[title] = Whisper(model.path, stt, short_windows=short, window_s=window_s)
+        whispers[title] = Whisper(
+            model.path, stt, short_windows=model.short_windows, window_s=window_s
+        )
         whispers[title].warm()
     # They take turns, so that a machine whose speed drifts does the same to all.
     heard: dict[str, list[Heard]] = {title: [] for title in paths}

@@ -18,10 +18,11 @@ import numpy.typing as npt
 import sounds
 from counting import Counter
 from figures import Aims, median, show_all
-from latency import recording
 from servers.llm_server import reply
-from studio import RATE, Outside, Play, Studio, Talk, cut, index
+from sounds import recording
+from studio import Outside, Play, Studio, Talk, cut, index
 from support.cli_child import scripted
+from support.pulse import RATE
 
 from pipeline.audio.audible import ending, onset
 from pipeline.audio.resample import resampled
@@ -50,7 +51,7 @@ COUNT = (
 )
 QUESTION = 34
 COMMANDS = ("Stop.", "Wait a moment.", "No.", "Please stop.", "Wait.")
-SENTENCES = (8, 2, 20, 29, 25)
+SENTENCES: Sequence[int] = (8, 2, 20, 29, 25)
 SIGNS = ("Uh-huh.", "Okay.", "Yeah.")
 
 FRAME, BLOCK = RATE // 200, RATE // 20
@@ -150,7 +151,7 @@ def spoken(voice: Piper, text: str) -> Samples:
 
 def _effects(studio: Studio, made: Sequence[tuple[str, str, Samples]]) -> list[Effect]:
     """Play all sounds over replies and see what each does."""
-    random, plays = Random(2), []
+    random, plays = Random(2), list[tuple[int, str, Play]]()
     with (
         studio.recording() as outside,
         scripted(reply("ready"), otherwise=reply(STORY)) as llm,
@@ -162,7 +163,7 @@ def _effects(studio: Studio, made: Sequence[tuple[str, str, Samples]]) -> list[E
             plays.append((turn, kind, talk.play(name, samples)))
             time.sleep(LATER_NS / NS_PER_S)
     turns = talk.turns()
-    found = [_effect(outside[0], talk, turns[turn], turn, *play) for turn, *play in plays]
+    found = [_effect(outside[0], talk, turns[n], n, kind, play) for n, kind, play in plays]
     return [effect for effect in found if effect is not None]
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from figures import Aims, median, show, show_all
-from studio import ROOT, Outside, Play, Studio, Talk
+from sounds import recording
+from studio import Outside, Play, Studio, Talk
 
-from pipeline.audio.files import read_audio
 from pipeline.clock import NS_PER_S
 from pipeline.events import Samples
 from pipeline.trace import PARTS, Timeline
@@ -86,12 +85,6 @@ def latency(studio: Studio, aims: Aims, rounds: int, *, quick: bool) -> None:
     for mode, turns in found.items():
         _print(mode, turns, lost[mode])
     _judge(found, aims)
-
-
-def recording(number: int) -> Samples:
-    """A development recording, 16 kHz."""
-    path = ROOT / f"tests/data/recordings/dev_{number:02}.wav"
-    return np.concatenate([*read_audio(path, 16_000)])
 
 
 def _conversation(

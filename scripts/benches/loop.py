@@ -10,23 +10,23 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import csv
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from figures import show, show_machine
+from sounds import read
 
-from pipeline.audio.files import WavWriter, read_audio
+from pipeline.audio.files import WavWriter
 from pipeline.config import Settings, load
 from pipeline.engines.llm import Used
 from pipeline.engines.local import LocalEngines
 from pipeline.engines.vad import VoiceDetector
-from pipeline.events import Samples
 
 # isort: split
 import numpy as np
@@ -86,20 +86,13 @@ def listening_after(command: list[str]) -> float:
     raise SystemExit(f"bench: {' '.join(command)} did not begin to listen")
 
 
-def recordings() -> list[Samples]:
-    """The development recordings, 16 kHz."""
-    with (RECORDINGS / "dev.tsv").open(encoding="utf-8") as table:
-        names = [row["file"] for row in csv.DictReader(table, delimiter="\t")]
-    return [np.concatenate([*read_audio(RECORDINGS / name, RATE)]) for name in names]
-
-
 async def engines_alone(engines: LocalEngines, settings: Settings) -> None:
     """Real-time factors of VAD, STT and TTS; the model's first token and rate."""
     print("engines, one at a time")
-    audio = recordings()
+    audio = [read(path) for path in sorted(RECORDINGS.glob("dev_*.wav"))]
     detector = VoiceDetector(settings.vad)
     detector.warm()
-    factors = [timed(lambda a=a: detector.push(a)) / (len(a) / RATE) * 1e3 for a in audio]
+    factors = [timed(partial(detector.push, a)) / (len(a) / RATE) * 1e3 for a in audio]
     show("VAD, real-time factor × 1000", factors, "")
     milliseconds, factors = [], []
     for samples in audio:

@@ -25,10 +25,10 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import sounds
 from figures import Aims, median, quantile
+from sounds import read
 from support import virtual_time
 from support.scripted import Engines, Model, Speaker
 
-from pipeline.audio.files import read_audio
 from pipeline.config import Settings
 from pipeline.conversation.cascade import Cascade
 from pipeline.conversation.history import Message
@@ -41,9 +41,10 @@ from pipeline.engines.vad import WINDOW, Voice, VoiceDetector
 from pipeline.engines.whisper import MIN_VOICED_MS, Audio, Transcription, Whisper
 from pipeline.errors import BadInput
 from pipeline.events import Event, Frame, ReplyAudio, ReplyInterrupted, Samples, Transcript
+from pipeline.measure.recording import MemoryTrace
 from pipeline.measure.stats import share
 from pipeline.models.catalogue import Catalogue
-from pipeline.trace import Trace
+from pipeline.trace import MarkLine
 from pipeline.turns.speech_end import speech_end
 
 RATE = 16_000
@@ -108,8 +109,7 @@ class Ears(Engines):
         self.known: dict[Any, Any] = {}
         catalogue = Catalogue.load()
         found = catalogue.resolve("stt", settings.stt.model)
-        short = found.model is not None and found.model.short_windows
-        self._whisper = Whisper(found.path, settings.stt, short_windows=short)
+        self._whisper = Whisper(found.path, settings.stt, short_windows=found.short_windows)
         self._smart_turn: SmartTurn | None = None
         try:
             name = settings.turns.endpoint_model
@@ -143,7 +143,7 @@ class Ears(Engines):
         self.model = Model([script] * 1000)
         self.voice = Speaker(rate=1000)
 
-    def new_detector(self) -> VoiceDetector:
+    def new_detector(self) -> VoiceDetector:  # type: ignore[override]
         """The real one."""
         return VoiceDetector(self.settings.vad)
 
@@ -193,21 +193,6 @@ def _digest(audio: Audio) -> bytes:
     return hashlib.blake2b(audio.tobytes(), digest_size=16).digest()
 
 
-class Marks(Trace):
-    """Keeps everything that is marked."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[tuple[int, str, int, dict[str, Any]]] = []
-
-    def mark(
-        self, turn: int, name: str, t_ns: int, *, generation: int | None = None, **more: Any
-    ) -> None:
-        """Note a mark with all its fields."""
-        self.lines.append((turn, name, t_ns, more))
-        super().mark(turn, name, t_ns, generation=generation, **more)
-
-
 @dataclass(slots=True)
 class Taken:
     """One turn of a session. Times from the beginning of what it was played (s).
@@ -250,7 +235,7 @@ async def _play(
     ears: Ears, samples: Samples, settings: Settings, history: Sequence[Message]
 ) -> Session:
     ears.begin()
-    clock, marks, found = virtual_time.VirtualClock(), Marks(), Session()
+    clock, marks, found = virtual_time.VirtualClock(), MemoryTrace(), Session()
     started = clock.now_ns()
     made: dict[str, int] = {}
 
@@ -287,22 +272,21 @@ async def _play(
             captured = clock.now_ns()
             await asyncio.sleep(FRAME / RATE)
             await session.send(Frame(samples[at : at + FRAME], RATE, at, captured))
-            for turn, name, t_ns, more in marks.lines:
-                _note(found, turn, name, (t_ns - started) / 1e9, more)
+            for line in marks.lines:
+                _note(found, line, (line["t_ns"] - started) / 1e9)
             marks.lines.clear()
         player.cancel()
     await reader
     return found
 
 
-def _note(found: Session, turn: int, name: str, t: float, more: dict[str, Any]) -> None:
-    if name == "speech.start":
-        found.turns[turn] = Taken(t)
-    elif name == "committed" and turn in found.turns:
-        taken = found.turns[turn]
+def _note(found: Session, line: MarkLine, t: float) -> None:
+    if line["mark"] == "speech.start":
+        found.turns[line["turn"]] = Taken(t)
+    elif line["mark"] == "committed" and (taken := found.turns.get(line["turn"])):
         taken.ended = t
-        taken.hold_ms = more["hold_ms"]
-        taken.probability = more["probability"]
+        taken.hold_ms = line["hold_ms"]
+        taken.probability = line["probability"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,17 +324,6 @@ def recordings(folder: Path, settings: Settings) -> list[Recording]:
         if span is not None:
             found.append(Recording(f"{folder.name}/{path.name}", samples, *span))
     return found
-
-
-def read(path: Path) -> Samples:
-    """The sound of a file, 16 kHz; bare samples are taken to be that.
-
-    Raises:
-        BadInput: It is none.
-    """
-    if path.suffix in (".raw", ".pcm"):
-        return np.fromfile(path, np.int16)
-    return np.concatenate([*read_audio(path, RATE)])
 
 
 def surrounded(sound: Samples) -> Samples:
@@ -585,8 +558,8 @@ def _asking_nothing(beside: Path) -> dict[str, list[tuple[str, Samples]]]:
 
 def amplified(sound: Samples, gain_db: float) -> Samples:
     """A sound at another level."""
-    louder = sound * 10 ** (gain_db / 20)
-    return np.clip(np.rint(louder), -32768, 32767).astype(np.int16)
+    louder = np.rint(sound * 10 ** (gain_db / 20))
+    return np.asarray(np.clip(louder, -32768, 32767), np.int16)
 
 
 def _excerpts(folder: Path) -> list[tuple[str, Samples]]:

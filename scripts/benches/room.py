@@ -19,8 +19,9 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from figures import show_machine
@@ -139,33 +140,26 @@ def talk(cascade: Path, recordings: Sequence[Recording], folder: Path, *, fast: 
     return told
 
 
-def profile(cascade: Path, recordings: Sequence[Recording], folder: Path) -> list[Told]:
-    """All recordings in one profile."""
-    out = folder / "profile"
-    arguments = ["profile", *(str(one.path) for one in recordings), "--repeat", "1"]
+def batch(
+    cascade: Path, recordings: Sequence[Recording], folder: Path, *, compare: bool
+) -> list[Told]:
+    """All recordings in one profile, or in one comparison with nobody."""
+    out = folder / ("compare" if compare else "profile")
+    key, lines = ("scenario", "conversations.jsonl") if compare else ("file", "records.jsonl")
+    arguments = [out.name, *(str(one.path) for one in recordings), "--repeat", "1"]
+    arguments += ["--path", "cascade"] if compare else []
     _run(cascade, [*arguments, "--reply-seconds", "0.5", "--out", str(out)])
-    rows = {row["file"]: row for row in _rows(out) if row["repeat"] == "1"}
-    wavs = {row["file"]: row for row in _records(out)}
-    return [
-        _of_row(rows[one.path.name], one, out / wavs[one.path.name]["wav"]) for one in recordings
-    ]
-
-
-def compare(cascade: Path, recordings: Sequence[Recording], folder: Path) -> list[Told]:
-    """All recordings in one comparison with nobody."""
-    out = folder / "compare"
-    arguments = ["compare", *(str(one.path) for one in recordings), "--repeat", "1"]
-    _run(cascade, [*arguments, "--path", "cascade", "--reply-seconds", "0.5", "--out", str(out)])
-    rows = {row["scenario"]: row for row in _rows(out) if row["repeat"] == "1"}
-    wavs = {row["scenario"]: row for row in _records(out, "conversations.jsonl")}
-    return [
-        _of_row(rows[one.path.name], one, out / wavs[one.path.name]["wav"]) for one in recordings
-    ]
-
-
-def _of_row(row: Mapping[str, str], one: Recording, wav: Path) -> Told:
-    latency = row["wav_voice_to_voice_ms"]
-    return _told(float(latency) if latency else None, one, wav, row["status"])
+    with (out / "turns.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row[key]: row for row in csv.DictReader(file) if row["repeat"] == "1"}
+    records = map(json.loads, (out / lines).read_text("utf-8").splitlines()[1:])
+    wavs = {record[key]: out / record["wav"] for record in records if record["repeat"] == 1}
+    told = []
+    for one in recordings:
+        row = rows[one.path.name]
+        latency = row["wav_voice_to_voice_ms"]
+        ms = float(latency) if latency else None
+        told.append(_told(ms, one, wavs[one.path.name], row["status"]))
+    return told
 
 
 def _told(ms: float | None, one: Recording, wav: Path, why: str) -> Told:
@@ -200,16 +194,6 @@ def _run(cascade: Path, arguments: Sequence[str]) -> str:
     return done.stderr
 
 
-def _rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / "turns.csv").open(encoding="utf-8", newline="") as file:
-        return [*csv.DictReader(file)]
-
-
-def _records(folder: Path, name: str = "records.jsonl") -> list[dict[str, str]]:
-    _, *lines = (folder / name).read_text("utf-8").splitlines()
-    return [one for line in lines if (one := json.loads(line))["repeat"] == 1]
-
-
 def spread(told: Sequence[Told]) -> str:
     """How far the errors lie apart, and how many cells there are."""
     wrong = [one.off_ms for one in told if one.off_ms is not None]
@@ -233,10 +217,10 @@ def main() -> None:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     show_machine()
     run: dict[str, Callable[[Path, Sequence[Recording], Path], list[Told]]] = {
-        "fast": lambda c, r, f: talk(c, r, f, fast=True),
-        "talk": lambda c, r, f: talk(c, r, f, fast=False),
-        "profile": profile,
-        "compare": compare,
+        "fast": partial(talk, fast=True),
+        "talk": partial(talk, fast=False),
+        "profile": partial(batch, compare=False),
+        "compare": partial(batch, compare=True),
     }
     ways = [way for way in WAYS if way in options.ways.split(",")]
     with tempfile.TemporaryDirectory() as name:

@@ -7,11 +7,14 @@ range; they stand in for recordings, which would need a licence and be in other 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from support import cli_child
 
+from pipeline.audio.files import read_audio
 from pipeline.events import Samples
 
 RATE = 16_000
@@ -21,6 +24,22 @@ Floats = npt.NDArray[np.float64]
 
 LEVEL_DB = -23.0
 """RMS of a hum (dB re full scale): that of the development recordings, within 3 dB."""
+
+
+def read(path: Path) -> Samples:
+    """The sound of a file, 16 kHz; bare samples are taken to be that.
+
+    Raises:
+        BadInput: It is none.
+    """
+    if path.suffix in (".raw", ".pcm"):
+        return np.fromfile(path, np.int16)
+    return np.concatenate([*read_audio(path, RATE)])
+
+
+def recording(number: int) -> Samples:
+    """A development recording, 16 kHz."""
+    return read(cli_child.recording(number))
 
 
 def hum(seed: int) -> Samples:

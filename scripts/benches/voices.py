@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from people import read
+from sounds import read
 from support.cli_child import HUMAN
 
 from pipeline.config import Settings
@@ -115,9 +115,8 @@ class Ears:
 
     def __init__(self, settings: Settings) -> None:
         found = Catalogue.load().resolve("stt", settings.stt.model)
-        short = found.model is not None and found.model.short_windows
         self.settings = settings
-        self.whisper = Whisper(found.path, settings.stt, short_windows=short)
+        self.whisper = Whisper(found.path, settings.stt, short_windows=found.short_windows)
         self._heard: dict[int, Transcription] = {}
 
     def detect(self, audio: Samples) -> list[Voice]:

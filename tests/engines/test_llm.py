@@ -24,8 +24,8 @@ from servers.llm_server import (
     usage,
 )
 from support.llm_client import (
-    HANG_GUARD_S,
     QUESTION,
+    Pieces,
     check,
     client,
     converse,
@@ -68,20 +68,17 @@ class TestReply:
             "chat_template_kwargs": {"enable_thinking": False},
         }
 
-    async def test_used_comes_last(self) -> None:
-        pieces = await converse(reply("Hello ", "there."))
-        assert pieces == ["Hello ", "there.", Used(7, 5, 2)]
-
     @pytest.mark.parametrize(
         ("counts", "used"),
         [
+            ([usage(7, 5, 2)], [Used(7, 5, 2)]),
             ([usage(30, None, 4)], [Used(30, 0, 4)]),
             ([event({"choices": [], "usage": {}})], [Used(0, 0, 0)]),
             ([event({"choices": [], "usage": {"prompt_tokens": 3}})], [Used(3, 0, 0)]),
             ([], []),
         ],
     )
-    async def test_counts_that_servers_leave_out(
+    async def test_counts_come_last_and_may_be_left_out(
         self, counts: list[bytes], used: list[Used]
     ) -> None:
         pieces = await converse(Answer([delta("Hello."), finish(), *counts, DONE]))
@@ -112,9 +109,6 @@ class TestReply:
     async def test_chunks_without_text_do_no_harm(self, odd: bytes) -> None:
         answer = Answer([odd, delta("Hello "), odd, delta("there."), odd, finish(), odd, DONE])
         assert await converse(answer) == ["Hello ", "there."]
-
-    async def test_no_done_at_the_end(self) -> None:
-        assert await converse(Answer([delta("Hello."), finish()])) == ["Hello."]
 
     async def test_one_connection_for_all_replies(self) -> None:
         answers = [reply("One."), reply("Two."), reply("Three.")]
@@ -149,13 +143,14 @@ class TestThinking:
     async def test_text_that_only_looks_like_a_tag_is_kept(self) -> None:
         assert await converse(Answer([delta("1 "), delta("<th"), finish(), DONE])) == ["1 ", "<th"]
 
-    async def test_reasoning_apart(self) -> None:
-        answer = Answer([ROLE, reasoning("secret"), reasoning("more"), delta("Hello."), finish()])
+    @pytest.mark.parametrize(
+        "thought",
+        [reasoning("secret"), chunk({"content": [{"type": "thinking", "thinking": "secret"}]})],
+        ids=["apart", "structured content"],
+    )
+    async def test_thoughts_that_are_told_as_such(self, thought: bytes) -> None:
+        answer = Answer([ROLE, thought, thought, delta("Hello."), finish()])  # without DONE
         assert await converse(answer) == ["Hello."]
-
-    async def test_thoughts_as_structured_content(self) -> None:
-        thought = {"content": [{"type": "thinking", "thinking": "secret"}]}
-        assert await converse(Answer([chunk(thought), delta("Hello."), finish()])) == ["Hello."]
 
     @pytest.mark.parametrize("thought", [delta("<think>secret"), reasoning("secret")])
     async def test_nothing_but_thoughts(self, thought: bytes) -> None:
@@ -223,35 +218,25 @@ class TestStopping:
             assert await asyncio.wrap_future(request.fate) == "abandoned"
             assert "Next." in await take(model)
 
-    @pytest.mark.parametrize("steps", [[hang], [PING, hang], [delta("On "), hang]])
+    @pytest.mark.parametrize(
+        "steps", [[hang], [PING, hang], [delta("On "), hang], [delta("word ")] * 100_000]
+    )
     async def test_cancelling_the_task_closes_the_connection(self, steps: list[Any]) -> None:
+        """Before an answer, before a token, after one, and while text pours in."""
         async with (
             LlmServer(Answer(steps), reply("Next.")) as server,
             client(server.url) as model,
         ):
-            pieces: list[str | Used] = []
+            pieces: Pieces = []
             task = asyncio.create_task(take(model, pieces))
             request = await server.arrival()
-            while len(steps) == 2 and steps[0] != PING and not pieces:
+            while steps[0] not in (hang, PING) and not pieces:
                 await asyncio.sleep(0)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
             assert await asyncio.wrap_future(request.fate) == "abandoned"
             assert "Next." in await take(model)
-
-    async def test_cancelling_while_text_pours_in(self) -> None:
-        pouring = Answer([delta("word ")] * 100_000)
-        async with LlmServer(pouring) as server, client(server.url) as model:
-            pieces: list[str | Used] = []
-            task = asyncio.create_task(take(model, pieces))
-            request = await server.arrival()
-            while not pieces:
-                await asyncio.sleep(0)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            assert await asyncio.wrap_future(request.fate) == "abandoned"
 
     async def test_closing_the_client_ends_a_stream(self) -> None:
         async with LlmServer(Answer([delta("On "), hang])) as server, client(server.url) as model:
@@ -334,24 +319,3 @@ class TestWarm:
             with pytest.raises(StageError, match=r"did not answer within 0\.1 s") as caught:
                 await model.warm(QUESTION)
             check(caught.value, server.url)
-
-
-class TestServer:
-    """The scripted server itself, where the tests above do not show it."""
-
-    def test_in_a_thread(self) -> None:
-        async def run(url: str) -> list[str | Used]:
-            async with client(url) as model:
-                return await take(model)
-
-        with LlmServer(reply("Hello ", "there.", after_s=0.01)).in_thread() as server:
-            assert asyncio.run(run(server.url))[:2] == ["Hello ", "there."]
-            assert server.requests[0].fate.result(HANG_GUARD_S) == "complete"
-
-    async def test_a_request_too_many_shows(self) -> None:
-        async with LlmServer(reply("One.")) as server, client(server.url) as model:
-            await take(model)
-            server.then(reply("Two."))
-            assert "Two." in await take(model)
-            with pytest.raises(StageError, match="no more answers"):
-                await take(model)

@@ -25,7 +25,7 @@ from servers.llm_server import (
     reply,
     status,
 )
-from support.llm_client import QUESTION, check, client, failure, hermetic, settings, take
+from support.llm_client import QUESTION, Pieces, check, client, failure, hermetic, settings, take
 
 from pipeline.engines.llm import ChatModel, Unreachable, Used
 from pipeline.engines.servers import chat_server
@@ -271,7 +271,7 @@ class TestSilence:
         self, steps: list[Any], limits: dict[str, float], came: list[str], words: str
     ) -> None:
         async with LlmServer(Answer(steps)) as server, client(server.url, **limits) as model:
-            pieces: list[str | Used] = []
+            pieces: Pieces = []
             with pytest.raises(StageError) as caught:
                 await take(model, pieces)
             check(caught.value, server.url)

@@ -3,21 +3,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.real_engines import fetched
 
 from pipeline.config import LlmSettings
 from pipeline.engines.llama import LocalServer
 from pipeline.engines.llm import ChatModel, Messages, Used
 from pipeline.engines.llm_judge import TextJudge, share_of_ends
 from pipeline.engines.servers import ChatServer
-from pipeline.errors import BadInput
-from pipeline.models.catalogue import Catalogue
 
 HANG_GUARD_S = 120
 SETTINGS = LlmSettings(temperature=0, first_token_timeout_s=100.0, token_timeout_s=100.0)
@@ -30,13 +28,7 @@ candidates = st.lists(
 
 @pytest.fixture(scope="module")
 def gguf() -> Path:
-    """The embedded model. It is not in the repository: `cascade models pull` fetches it."""
-    try:
-        return Catalogue.load().resolve("llm", "embedded").path
-    except BadInput as error:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(error))
-        pytest.skip(str(error))
+    return fetched("llm", "embedded")
 
 
 @contextlib.asynccontextmanager
@@ -101,10 +93,6 @@ async def test_whole_questions_are_likelier_to_be_over_than_their_beginnings(
             assert open_end < 0.1 < whole <= 1
             # The recogniser's full stop is no sign of anything.
             assert await judge.probability(prompt(begun + ".")) == pytest.approx(open_end, abs=0.01)
-
-
-async def test_no_words_say_nothing(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with running(gguf, monkeypatch) as judge:
         assert await judge.probability(prompt(" … ")) is None
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from servers.llm_server import (
@@ -25,9 +25,9 @@ from servers.llm_server import (
     tool_call,
     usage,
 )
-from support.llm_client import QUESTION, check, client, hermetic
+from support.llm_client import QUESTION, check, client, converse, failure, hermetic, take
 
-from pipeline.engines.llm import ChatModel, Messages, ToolsRefused, Used
+from pipeline.engines.llm import ToolsRefused, Used
 from pipeline.engines.tools import Prompt, Tool, ToolUse
 from pipeline.errors import StageError
 
@@ -39,29 +39,6 @@ PROMPT = Prompt([dict(message) for message in QUESTION], [WEATHER])
 ROME = '{"city": "Rome"}'
 CALL = ToolUse("a", "weather", ROME)
 WHOLE = tool_call(ROME, index=0, id="a", name="weather")
-Pieces = list[str | Used | ToolUse]
-
-
-async def take(model: ChatModel, prompt: Messages = PROMPT, into: Pieces | None = None) -> Pieces:
-    pieces: Pieces = [] if into is None else into
-    async with contextlib.aclosing(model.stream(prompt)) as stream:
-        async for piece in stream:
-            pieces.append(piece)
-    return pieces
-
-
-async def converse(*answers: Script) -> Pieces:
-    async with LlmServer(*answers) as server, client(server.url) as model:
-        return await take(model)
-
-
-async def failure(*answers: Script, **more: int) -> tuple[Pieces, StageError]:
-    pieces: Pieces = []
-    async with LlmServer(*answers) as server, client(server.url, **more) as model:
-        with pytest.raises(StageError) as caught:
-            await take(model, into=pieces)
-        check(caught.value, server.url)
-    return pieces, caught.value
 
 
 def calling(*steps: Step, reason: str = "tool_calls") -> Answer:
@@ -70,7 +47,7 @@ def calling(*steps: Step, reason: str = "tool_calls") -> Answer:
 
 async def test_tools_are_offered_in_the_form_of_the_api() -> None:
     async with LlmServer(reply("No.")) as server, client(server.url) as model:
-        await take(model)
+        await take(model, prompt=PROMPT)
         assert server.requests[0].body["tools"] == [
             {
                 "type": "function",
@@ -81,12 +58,6 @@ async def test_tools_are_offered_in_the_form_of_the_api() -> None:
                 },
             }
         ]
-
-
-async def test_without_tools_the_request_has_none() -> None:
-    async with LlmServer(reply("No.")) as server, client(server.url) as model:
-        await take(model, QUESTION)
-        assert "tools" not in server.requests[0].body
 
 
 async def test_words_come_at_once_and_the_call_at_the_end() -> None:
@@ -121,45 +92,47 @@ async def test_words_come_at_once_and_the_call_at_the_end() -> None:
     ],
 )
 async def test_whole_calls_and_other_ways(steps: list[Step], reason: str) -> None:
-    assert await converse(calling(*steps, reason=reason)) == [Used(7, 5, 2), CALL]
+    assert await converse(calling(*steps, reason=reason), prompt=PROMPT) == [Used(7, 5, 2), CALL]
 
 
 async def test_parallel_calls_without_ids() -> None:
     oslo = '{"city": "Oslo"}'
     steps = [tool_call(ROME, id="", name="weather"), tool_call(oslo, id="", name="weather")]
-    assert (await converse(calling(*steps)))[1:] == [
+    assert (await converse(calling(*steps), prompt=PROMPT))[1:] == [
         ToolUse("", "weather", ROME),
         ToolUse("", "weather", oslo),
     ]
 
 
-async def test_malformed_arguments_are_passed_on() -> None:
-    pieces = await converse(calling(tool_call("{city: Rome", index=0, id="a", name="weather")))
-    assert pieces[-1] == ToolUse("a", "weather", "{city: Rome")
+@pytest.mark.parametrize("arguments", ["{city: Rome", {"city": "Rome"}])
+async def test_arguments_are_passed_on_as_text(arguments: Any) -> None:
+    """Malformed ones too, and those of servers that send the object itself."""
+    answer = calling(tool_call(arguments, index=0, id="a", name="weather"))
+    text = arguments if isinstance(arguments, str) else ROME
+    assert (await converse(answer, prompt=PROMPT))[-1] == ToolUse("a", "weather", text)
 
 
 async def test_calls_that_nobody_offered_are_not_passed_on() -> None:
-    answer = calling(delta("Hm."), tool_call(ROME, index=0, id="a", name="weather"))
-    async with LlmServer(answer) as server, client(server.url) as model:
-        assert await take(model, QUESTION) == ["Hm.", Used(7, 5, 2)]
+    async with LlmServer(calling(delta("Hm."), WHOLE)) as server, client(server.url) as model:
+        assert await take(model) == ["Hm.", Used(7, 5, 2)]
+        assert "tools" not in server.requests[0].body
 
 
 async def test_a_stream_that_breaks_off_calls_nothing() -> None:
-    pieces, error = await failure(Answer([tool_call(ROME, index=0, id="a", name="weather")]))
+    pieces, error = await failure(Answer([WHOLE]), prompt=PROMPT)
     assert pieces == []
     assert "broke off" in str(error)
 
 
 async def test_a_call_that_is_cut_at_the_limit() -> None:
     cut = calling(tool_call('{"city": "Ro', index=0, id="a", name="weather"), reason="length")
-    pieces, error = await failure(cut, max_tokens=9)
+    pieces, error = await failure(cut, prompt=PROMPT, max_tokens=9)
     assert pieces == [Used(7, 5, 2)]
     assert "spent all 9 tokens before its tool call was whole; raise llm.max_tokens" in str(error)
 
 
 async def test_a_whole_call_at_the_limit() -> None:
-    whole = calling(tool_call(ROME, index=0, id="a", name="weather"), reason="length")
-    assert (await converse(whole))[-1] == CALL
+    assert (await converse(calling(WHOLE, reason="length"), prompt=PROMPT))[-1] == CALL
 
 
 class TestRefused:
@@ -178,7 +151,7 @@ class TestRefused:
         ],
     )
     async def test_by_name(self, refusal: Script) -> None:
-        pieces, error = await failure(refusal)
+        pieces, error = await failure(refusal, prompt=PROMPT)
         assert pieces == []
         assert isinstance(error, ToolsRefused)
         assert "refuses the tools" in str(error)
@@ -190,10 +163,10 @@ class TestRefused:
 
         async with LlmServer(otherwise=picky) as server, client(server.url) as model:
             with pytest.raises(ToolsRefused, match="400: bad request") as caught:
-                await take(model)
+                await take(model, prompt=PROMPT)
             check(caught.value, server.url)
             assert "tools" not in server.requests[-1].body
-            assert "Hello." in await take(model, QUESTION)
+            assert "Hello." in await take(model)
 
     async def test_every_time(self) -> None:
         """Who learns of it decides what to do: an answer that was dropped told nobody."""
@@ -201,13 +174,7 @@ class TestRefused:
         async with LlmServer(otherwise=picky) as server, client(server.url) as model:
             for _ in range(2):
                 with pytest.raises(ToolsRefused):
-                    await take(model)
-
-    async def test_other_parameters_are_dropped_as_ever(self) -> None:
-        picky = refusing("chat_template_kwargs", otherwise=reply("Hello."))
-        async with LlmServer(otherwise=picky) as server, client(server.url) as model:
-            assert "Hello." in await take(model)
-            assert "tools" in server.requests[-1].body
+                    await take(model, prompt=PROMPT)
 
     @pytest.mark.parametrize(
         "answer",
@@ -222,7 +189,7 @@ class TestRefused:
     async def test_what_is_no_refusal_of_tools(self, answer: Answer) -> None:
         async with LlmServer(otherwise=answer) as server, client(server.url) as model:
             with pytest.raises(StageError) as caught:
-                await take(model)
+                await take(model, prompt=PROMPT)
             assert not isinstance(caught.value, ToolsRefused)
 
     async def test_messages_of_tools_that_are_refused(self) -> None:
@@ -232,5 +199,5 @@ class TestRefused:
         answer = status(400, "messages with role 'tool' must follow tool calls")
         async with LlmServer(otherwise=answer) as server, client(server.url) as model:
             with pytest.raises(StageError) as caught:
-                await take(model, Prompt([*PROMPT, *past], [WEATHER]))
+                await take(model, prompt=Prompt([*PROMPT, *past], [WEATHER]))
             assert not isinstance(caught.value, ToolsRefused)

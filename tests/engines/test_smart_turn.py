@@ -1,29 +1,20 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from support.cli_child import recording as path_of
+from support.real_engines import fetched, sound
 
-from pipeline.audio.files import read_audio
 from pipeline.engines.smart_turn import RATE, WINDOW_S, Audio, SmartTurn
-from pipeline.errors import BadInput, StageError
-from pipeline.models.catalogue import Catalogue
-
-RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
+from pipeline.errors import StageError
 
 
 @pytest.fixture(scope="module")
 def path() -> Path:
-    """Smart Turn. It is not in the repository: `cascade models pull smart-turn-v3.2` fetches it."""
-    try:
-        return Catalogue.load().resolve("endpoint", "smart-turn-v3.2").path
-    except BadInput as error:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(error))
-        pytest.skip(str(error))
+    return fetched("endpoint", "smart-turn-v3.2")
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +25,7 @@ def model(path: Path) -> SmartTurn:
 
 
 def recording(number: int) -> Audio:
-    samples = np.concatenate([*read_audio(RECORDINGS / f"dev_{number:02}.wav", RATE)])
-    return samples.astype(np.float32) / np.float32(32768)
+    return sound(path_of(number))
 
 
 @pytest.mark.parametrize("number", [2, 4, 6, 14])
@@ -77,17 +67,9 @@ def test_any_length_will_do(model: SmartTurn, n: int) -> None:
     assert 0 <= model.probability(np.zeros(n, np.float32)) <= 1
 
 
-@pytest.mark.parametrize(
-    "audio",
-    [
-        np.zeros(RATE, np.int16),
-        np.zeros((1, RATE), np.float32),
-        np.full(RATE, np.nan, np.float32),
-    ],
-)
-def test_what_is_no_sound_is_refused(model: SmartTurn, audio: Audio) -> None:
+def test_what_is_no_sound_is_refused(model: SmartTurn) -> None:
     with pytest.raises(ValueError, match="not finite float32"):
-        model.probability(audio)
+        model.probability(np.full(RATE, np.nan, np.float32))
 
 
 def test_a_missing_model_says_how_to_get_it(tmp_path: Path) -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.engines.llm import CallPart, ToolCalls, call_parts
+from pipeline.engines.llm import CallPart, ToolCalls
 
-NOTHING = CallPart(None, "", "", "")
 CALLS = st.lists(
     st.tuples(
         st.sampled_from(["weather", "book", "time"]),
@@ -86,27 +84,18 @@ def test_id_and_name_in_every_piece(calls: Called, data: st.DataObject) -> None:
     assert [(n, json.loads(a)) for _, n, a in assembled(*given)] == calls
 
 
-def test_a_new_id_for_every_piece() -> None:
-    """As vLLM was seen to send."""
-    given = [
-        CallPart(0, "a", "book", ""),
-        CallPart(0, "b", "", '{"x"'),
-        CallPart(0, "c", "", ": 1}"),
-    ]
-    assert assembled(*given) == [("a", "book", '{"x": 1}')]
-
-
-def test_a_name_in_pieces() -> None:
-    given = [
-        CallPart(0, "a", "get_", ""),
-        CallPart(0, "", "weather", ""),
-        CallPart(0, "", "", "{}"),
-    ]
-    assert assembled(*given) == [("a", "get_weather", "{}")]
-
-
-def test_no_name_is_no_call() -> None:
-    assert assembled(NOTHING, CallPart(0, "a", "", "{}")) == []
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        # As vLLM was seen to send.
+        ([(0, "a", "book", ""), (0, "b", "", '{"x"'), (0, "c", "", ": 1}")], 'a book {"x": 1}'),
+        ([(0, "a", "get_", ""), (0, "", "weather", ""), (0, "", "", "{}")], "a get_weather {}"),
+        ([(None, "", "", ""), (0, "a", "", "{}")], ""),
+    ],
+    ids=["a new id for every piece", "a name in pieces", "no name is no call"],
+)
+def test_odd_pieces(given: list[tuple[int | None, str, str, str]], found: str) -> None:
+    assert " ".join(sum(assembled(*(CallPart(*part) for part in given)), ())) == found
 
 
 @pytest.mark.parametrize(("text", "whole"), [("{}", True), ('{"a": 1', False), ("", False)])
@@ -126,20 +115,3 @@ def test_any_parts_lose_no_arguments_of_calls_with_names(given: list[CallPart]) 
     assert all(name for _, name, _ in found)
     if given and given[0].name and len({p.index for p in given}) == 1:
         assert "".join(a for _, _, a in found) == "".join(p.arguments for p in given)
-
-
-def test_what_chunks_are_read_as() -> None:
-    function = SimpleNamespace(name="book", arguments={"x": 1})
-    entry = SimpleNamespace(index=None, id=None, function=function)
-    bare = SimpleNamespace(index=1, id=5, function=None)
-    assert call_parts([entry, bare]) == [
-        CallPart(None, "", "book", '{"x": 1}'),
-        CallPart(1, "", "", ""),
-    ]
-    assert call_parts(None) == []
-
-
-@pytest.mark.parametrize("odd", ["text", [None], 5, [{"index": 0}]])
-def test_what_is_no_list_of_calls(odd: object) -> None:
-    with pytest.raises((AttributeError, TypeError)):
-        call_parts(odd)

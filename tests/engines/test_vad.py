@@ -1,5 +1,3 @@
-import wave
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from pipeline.audio.files import read_audio
 from pipeline.config import VadSettings
 from pipeline.engines import vad
 from pipeline.engines.vad import RATE, WINDOW, Voice, VoiceDetector
@@ -23,9 +22,7 @@ Floats = npt.NDArray[np.float32]
 
 
 def read(path: Path) -> Samples:
-    with wave.open(str(path)) as file:
-        assert file.getframerate() == RATE
-        return np.frombuffer(file.readframes(file.getnframes()), np.int16)
+    return np.concatenate([*read_audio(path, RATE)])
 
 
 def quiet(seconds: float) -> Samples:
@@ -95,14 +92,8 @@ def test_a_window_is_judged_with_its_last_sample() -> None:
     for i in range(0, 5 * WINDOW, WINDOW):
         assert detector.push(audio[i : i + WINDOW - 1]) == []
         (voice,) = detector.push(audio[i + WINDOW - 1 : i + WINDOW])
-        assert (voice.start, voice.end) == (i, i + WINDOW)
+        assert (voice.start, voice.end) == (i, i + WINDOW), "they follow each other"
     assert detector.push(audio[:0]) == []
-
-
-def test_windows_follow_each_other(talk: Samples) -> None:
-    voices = VoiceDetector(VadSettings()).push(talk)
-    assert [v.start for v in voices] == list(range(0, len(talk) - WINDOW + 1, WINDOW))
-    assert all(v.end == v.start + WINDOW for v in voices)
 
 
 def test_the_judge_streams_as_faster_whisper_runs_it_in_one_go(talk: Samples) -> None:
@@ -137,18 +128,6 @@ def test_the_gate_costs_no_speech(snr_db: float | None, gain_db: float) -> None:
     assert differ <= 0.02 * total
     assert max(late) <= 6
     assert np.mean(late) <= 1
-
-
-def test_an_opening_gate_lets_the_judge_hear_what_came_before(talk: Samples) -> None:
-    voices = VoiceDetector(VadSettings()).push(talk)
-    audio = talk.astype(np.float32) / np.float32(32768)
-    opened = [b.start for a, b in pairwise(voices) if a.probability == 0 < b.probability]
-    assert len(opened) == 2
-    for start in opened:
-        judge = vad._Silero()
-        for i in range(start - 8 * WINDOW, start + 1, WINDOW):
-            heard = judge.probability(audio[i - 64 : i + WINDOW])
-        assert heard == voices[start // WINDOW].probability
 
 
 def test_the_onset_is_as_probable_as_without_a_gate() -> None:

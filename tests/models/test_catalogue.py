@@ -6,13 +6,11 @@ import json
 import random
 import re
 import shutil
-from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from support.local_hub import COMMIT, known
 
 from pipeline.errors import BadInput, CascadeError
 from pipeline.models import catalogue as catalogue_module
@@ -32,11 +30,6 @@ from pipeline.models.catalogue import (
 
 GGUF = b"GGUF" + random.Random(1).randbytes(5000)
 WHISPER = b"\x06\0\0\0\x0c\0WhisperSpec\0" + random.Random(2).randbytes(3000)
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-def known(path: str, data: bytes) -> File:
-    return File(path, len(data), sha256(data).hexdigest())
 
 
 def toy(name: str = "toy", kind: Kind = "llm", **fields: object) -> ModelEntry:
@@ -194,18 +187,6 @@ def test_a_damaged_embedded_model_is_noticed(disk: Path, harm: str) -> None:
         assert catalogue.state(model) == "damaged"
         with pytest.raises(BadInput, match=r"model\.bin .*install Cascade again"):
             catalogue.resolve("stt", "whisper-mini-en")
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(where=st.integers(0, len(GGUF) - 1), bit=st.integers(0, 7))
-def test_any_flipped_bit_is_noticed(disk: Path, where: int, bit: int) -> None:
-    data = bytearray(GGUF)
-    data[where] ^= 1 << bit
-    catalogue = toys(disk)
-    put(disk / "models" / "toy", toy__gguf=bytes(data))
-    assert "damaged" in catalogue.verify(toy())[0]
-    put(disk / "models" / "toy", toy__gguf=GGUF)
-    assert catalogue.verify(toy()) == []
 
 
 # ---- names -----------------------------------------------------------------------------------
@@ -388,12 +369,6 @@ def test_whisper_folders(tmp_path: Path) -> None:
     assert (found.kind, found.name, found.path, found.model) == ("stt", "w", folder, None)
     (folder / "tokenizer.json").unlink()
     assert "tokenizer.json is missing" in resolve_path("stt", folder)
-
-
-def test_the_real_recogniser_by_its_path(tmp_path: Path) -> None:
-    folder = Catalogue.load().resolve("stt", "whisper-mini-en").path
-    found = Catalogue.load().resolve("stt", str(folder))
-    assert found.path == folder and found.model is None
 
 
 def test_voices(tmp_path: Path) -> None:

@@ -321,7 +321,7 @@ def read_wav(path: Path) -> tuple[npt.NDArray[np.int16], int]:
         channels = stream.channels
         rate = stream.rate
     samples = np.concatenate(blocks, axis=1) if blocks else np.zeros((1, 0), np.int16)
-    return samples.reshape(-1, channels), rate
+    return samples.astype(np.int16, copy=False).reshape(-1, channels), rate
 
 
 def json_lines(text: str) -> list[dict[str, Any]]:

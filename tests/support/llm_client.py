@@ -11,12 +11,14 @@ import pytest
 from servers.llm_server import LlmServer, Script
 
 from pipeline.config import LlmSettings
-from pipeline.engines.llm import ChatModel, Used
+from pipeline.engines.llm import ChatModel, Messages, Used
 from pipeline.engines.servers import chat_server
+from pipeline.engines.tools import ToolUse
 from pipeline.errors import StageError
 
 HANG_GUARD_S = 120
 QUESTION = [{"role": "user", "content": "Hello?"}]
+Pieces = list[str | Used | ToolUse]
 
 
 @pytest.fixture
@@ -46,27 +48,29 @@ async def client(url: str, connect_timeout_s: float = 100, **more: Any) -> Async
         await model.close()
 
 
-async def take(model: ChatModel, into: list[str | Used] | None = None) -> list[str | Used]:
+async def take(model: ChatModel, into: Pieces | None = None, prompt: Messages = QUESTION) -> Pieces:
     """A whole reply; what came before a failure is in `into`."""
-    pieces: list[str | Used] = [] if into is None else into
-    async with contextlib.aclosing(model.stream(QUESTION)) as stream:
+    pieces: Pieces = [] if into is None else into
+    async with contextlib.aclosing(model.stream(prompt)) as stream:
         async for piece in stream:
             pieces.append(piece)
     return pieces
 
 
-async def converse(*answers: Script, **more: Any) -> list[str | Used]:
+async def converse(*answers: Script, prompt: Messages = QUESTION, **more: Any) -> Pieces:
     """The reply of a server with these answers."""
     async with LlmServer(*answers) as server, client(server.url, **more) as model:
-        return await take(model)
+        return await take(model, prompt=prompt)
 
 
-async def failure(*answers: Script, **more: Any) -> tuple[list[str | Used], StageError]:
+async def failure(
+    *answers: Script, prompt: Messages = QUESTION, **more: Any
+) -> tuple[Pieces, StageError]:
     """What came, and the failure after it, from a server with these answers."""
-    pieces: list[str | Used] = []
+    pieces: Pieces = []
     async with LlmServer(*answers) as server, client(server.url, **more) as model:
         with pytest.raises(StageError) as caught:
-            await take(model, pieces)
+            await take(model, pieces, prompt)
         check(caught.value, server.url)
     return pieces, caught.value
 

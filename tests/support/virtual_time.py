@@ -11,6 +11,8 @@ import selectors
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from pipeline.clock import Clock
+
 T = TypeVar("T")
 
 
@@ -35,8 +37,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._jumping.now
 
 
-class VirtualClock:
-    """The running loop's time as a `pipeline.clock.Clock`."""
+class VirtualClock(Clock):
+    """The running loop's time."""
 
     def now_ns(self) -> int:
         return round(asyncio.get_running_loop().time() * 1e9)

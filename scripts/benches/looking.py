@@ -1,19 +1,20 @@
-"""What it costs to look: turns with the trace against turns without, and the time spent in marks.
+"""What it costs to look, `scripts/bench looking`: turns with the trace against turns without.
 
-Marks that measure themselves are exact on any machine. The difference between turns with and
-without them has to be found in the noise, so it needs many turns; both are printed.
+The time spent in marks, which they measure themselves, is exact on any machine. The difference
+between turns with and without them has to be found in the noise, so it needs many turns; both are
+printed.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import statistics
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from figures import show
 
 from pipeline.config import load
 from pipeline.engines.local import LocalEngines
@@ -24,7 +25,7 @@ from pipeline.measure.recording import MemoryTrace
 from pipeline.profile.instrument import Bounds, measure
 from pipeline.trace import DETAILS, Trace
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Timed(MemoryTrace):
@@ -70,15 +71,9 @@ class Blind(MemoryTrace):
         pass
 
 
-def show(name: str, values: Sequence[float], unit: str) -> None:
-    """One line: median, and the range of all values."""
-    middle = statistics.median(values)
-    print(f"  {name:<48} {middle:9.3f} {unit} ({min(values):.3f} to {max(values):.3f})")
-
-
 async def main() -> None:
     """Parse, measure, print."""
-    parser = argparse.ArgumentParser(prog="scripts/looking.py", description=__doc__)
+    parser = argparse.ArgumentParser(prog="scripts/bench looking", description=__doc__)
     parser.add_argument("--rounds", type=int, default=2, help="times the corpus (default 2)")
     parser.add_argument("--mode", default="speculative", help="default speculative")
     parser.add_argument("--file", action="store_true", help="with a file, as `talk --trace`")
