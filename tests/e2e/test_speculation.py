@@ -47,7 +47,7 @@ def test_an_answer_that_is_dropped_stops_at_the_server_and_is_told_nowhere(
 
     with scripted(otherwise=answer) as server:
         outcome = run(
-            *("talk", "--json", f"--llm={server.url}", "--input", paused),
+            *("talk", "--fast", "--json", f"--llm={server.url}", "--input", paused),
             *(f"--output={tmp_path / 'reply.wav'}", f"--save={tmp_path / 'said'}"),
             f"--trace={tmp_path / 'trace'}",
             env={"CASCADE_TURNS__PREDICT": "false", "CASCADE_TURNS__HOLD_MS": "800"},
