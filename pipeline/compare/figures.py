@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pipeline.measure.stats import LEVEL
+from pipeline.measure.stats import LEVEL, UNDECIDED, in_words
 from pipeline.measure.waterfall import LABELS
 
 TOPICS = {
@@ -20,9 +20,6 @@ TOPICS = {
     "interruption": "Memory of interrupted replies",
 }
 """What checks are about, as the report calls it."""
-
-UNDECIDED = "no difference shown"
-"""The verdict of a difference that might as well be none."""
 
 WHOLE = "voice_to_voice_ms"
 
@@ -289,14 +286,12 @@ def _difference(one: Variant, name: str) -> dict[str, Any] | None:
     found = _of(one, name) if name else None
     if not found:
         return None
-    clear = found["verdict"] != UNDECIDED
-    noisy = clear and bool(found.get("within_noise"))
     return {
         "value": found.get("median", found.get("difference")),
         "ci": found.get("ci95"),
         "n": found.get("n"),
-        "verdict": found["verdict"] + (", within the machine's noise" if noisy else ""),
-        "clear": clear,
+        "verdict": in_words(found),
+        "clear": found["verdict"] != UNDECIDED,
     }
 
 

@@ -18,15 +18,11 @@ from pipeline.compare.results import AnswerTimes, FailedTurn, Summary, SystemRes
 from pipeline.compare.verdict import verdict
 from pipeline.measure.record import Record
 from pipeline.measure.run import write_figures
-from pipeline.measure.stats import difference
+from pipeline.measure.stats import Apart, Spread, describe, difference
 from pipeline.measure.summary import (
     DESCRIBED,
     HIDEABLE,
-    Apart,
-    Spread,
     against,
-    apart,
-    described,
     figures,
     noise_of,
     rounded,
@@ -148,8 +144,8 @@ def _variant(
         "too_soon": sum((_first_ns(turn) or 0) < 0 for _, turn in turns),
         "answering": _answering(turns),
         "server_ms": _server(turns),
-        "rtt_ms": described([ms for one in counted for ms in one.rtt_ms]),
-        "connect_ms": described(
+        "rtt_ms": describe([ms for one in counted for ms in one.rtt_ms]),
+        "connect_ms": describe(
             [one.facts["connect_ms"] for one in counted if "connect_ms" in one.facts]
         ),
         "conversations": {
@@ -187,7 +183,7 @@ def _answering(turns: Iterable[scoring.Counted]) -> AnswerTimes:
     heard = [turn for _, turn in turns if _first_ns(turn) is not None]
     answered = [turn for turn in heard if turn.answering_ns is not None]
     return {
-        "ms": described([(turn.answering_ns or 0) / 1e6 for turn in answered]),
+        "ms": describe([(turn.answering_ns or 0) / 1e6 for turn in answered]),
         "fillers": sum((turn.answering_ns or 0) > (_first_ns(turn) or 0) for turn in answered),
         "never": len(heard) - len(answered),
     }
@@ -204,7 +200,7 @@ def _server(turns: Iterable[scoring.Counted]) -> dict[str, Spread | None]:
         if turn.record.status == "ok":
             for name, ms in turn.server_ms.items():
                 found.setdefault(name, []).append(ms)
-    return {name: described(values) for name, values in found.items()}
+    return {name: describe(values) for name, values in found.items()}
 
 
 def _failures(conversations: Iterable[Conversation]) -> list[FailedTurn]:
@@ -267,8 +263,7 @@ def _answering_apart(
         for of in (first, second)
     )
     keys = [key for key in before if key in after]
-    found = difference([before[key] for key in keys], [after[key] for key in keys], noise)
-    return None if found is None else apart(found)
+    return difference([before[key] for key in keys], [after[key] for key in keys], noise)
 
 
 def _warnings(variants: Mapping[str, SystemResult]) -> list[str]:

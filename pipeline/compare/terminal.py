@@ -14,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.compare.record import source_of
-from pipeline.compare.results import Costs, Met, Summary, SystemResult, TurnPoint
+from pipeline.compare.results import Costs, Summary, SystemResult, TurnPoint
+from pipeline.measure.stats import Met
 from pipeline.measure.terminal import NONE, recordings, table
 from pipeline.speech_to_speech.brief import STAMP
 

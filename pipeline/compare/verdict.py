@@ -11,7 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from pipeline.compare.record import source_of
-from pipeline.compare.results import Costs, Met, SharesApart, Summary, SystemResult, TurnPoint
+from pipeline.compare.results import Costs, Summary, SystemResult, TurnPoint
+from pipeline.measure.stats import UNDECIDED, Met, SharesApart
 from pipeline.speech_to_speech.brief import STAMP
 
 FILLER_MS = 50.0
@@ -80,7 +81,7 @@ def _faster(first: str, base: SystemResult, name: str, other: SystemResult) -> s
     if whole["ci95"] is None:
         return f"between {name} and {first} no difference is shown: {paired} are too few"
     low, high = whole["ci95"]
-    if whole["verdict"] == "no difference shown":
+    if whole["verdict"] == UNDECIDED:
         return (
             f"between {name} and {first} no difference is shown ({whole['median']:+.0f} ms, "
             f"95 %: {low:+.0f} to {high:+.0f}, {paired})"
@@ -168,7 +169,7 @@ def _apart(found: SharesApart | None, what: str = "") -> str:
     if found["ci95"] is None:
         return f" (no difference shown{what}: {paired}, too few)"
     inside = f"{_interval(found['ci95'], '{:+.0f} to {:+.0f}', 100)}, {paired}"
-    if found["verdict"] == "no difference shown":
+    if found["verdict"] == UNDECIDED:
         return f" (no difference shown{what}, {inside})"
     return f" ({100 * found['difference']:+.0f} points{what}, {inside})"
 

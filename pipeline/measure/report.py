@@ -22,6 +22,7 @@ import jinja2
 
 from pipeline.errors import StageError
 from pipeline.measure import waterfall
+from pipeline.measure.stats import in_words
 
 MINUS = "\u2212"
 NONE = "\u2013"
@@ -306,6 +307,7 @@ def _environment(package: str) -> jinja2.Environment:
         "signed": signed,
         "interval": interval,
         "whole": whole,
+        "in_words": in_words,
         "words": words,
         "in_unit": in_unit,
         "span": span,

@@ -79,16 +79,6 @@ def recordings(sound: Mapping[str, Any]) -> Table | None:
     return made
 
 
-def verdict(compared: Mapping[str, Any]) -> str:
-    """A difference's verdict in words, with what weakens it."""
-    words: str = compared["verdict"]
-    if compared["ci95"] is None:
-        return "too few pairs to tell"
-    if words != "no difference shown" and compared["within_noise"]:
-        return f"{words}, but within the machine's noise"
-    return words
-
-
 def change(compared: Mapping[str, Any]) -> str:
     """A difference's size, such as `-312 ms (95 %: -335 to -290; -31%)`."""
     inside = []

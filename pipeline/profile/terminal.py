@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.measure.summary import Against, ProfileSummary, Spread, VariantFigures
+from pipeline.measure.stats import Spread, in_words
+from pipeline.measure.summary import Against, ProfileSummary, VariantFigures
 from pipeline.measure.terminal import (
     NAME_WIDTH,
     NONE,
@@ -26,7 +27,6 @@ from pipeline.measure.terminal import (
     ms,
     recordings,
     table,
-    verdict,
 )
 from pipeline.terminal import LABELS
 from pipeline.trace import PARTS
@@ -177,7 +177,7 @@ def _against(name: str, against: Against) -> Text:
     line = Text.assemble((name, "bold"), f" against {against['variant']}: ")
     if whole is None:
         return line + Text("no recording was answered by both, so nothing can be said")
-    line.append(verdict(whole), colour(whole))
+    line.append(in_words(whole), colour(whole))
     line.append(f", {change(whole)}, {count(against['n'], 'pair')}")
     parts = moved(against)
     return line.append(f"; moved: {parts}" if parts else "")
