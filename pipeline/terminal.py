@@ -14,14 +14,16 @@ has a line, with what it added; work that nobody waited for is drawn lighter.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, Self, TextIO
 
 from rich.console import Console
 from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from pipeline.clock import NS_PER_MS
@@ -189,6 +191,33 @@ def log_to_stderr(debug: bool) -> None:
     logging.basicConfig(level=level, format=form, handlers=[handler])
     if not debug:
         logging.getLogger(__package__).setLevel(logging.WARNING)
+
+
+@contextlib.contextmanager
+def progress(console: Console, total: int) -> Iterator[Callable[[int, str], None]]:
+    """Show how far it is and how long it will take: a live bar, or a line each turn in a log."""
+    if not console.is_terminal:
+
+        def tell(done: int, what: str) -> None:
+            console.print(f"{done:>4}/{total} {what}", soft_wrap=True)
+
+        yield tell
+        return
+    columns = (MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
+    text = TextColumn("{task.description}", markup=False)
+    # stdout is redirected only where it is this screen: what machines read goes where it should.
+    stdout = sys.stdout.isatty()
+    with Progress(
+        *columns,
+        text,
+        console=console,
+        redirect_stdout=stdout,
+        transient=True,
+        # Nothing is drawn while a turn is timed.
+        auto_refresh=False,
+    ) as bars:
+        task = bars.add_task("", total=total)
+        yield lambda done, what: bars.update(task, completed=done, description=what, refresh=True)
 
 
 class _Stderr(logging.StreamHandler[TextIO]):

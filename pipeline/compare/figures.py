@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from pipeline.measure.report import of
 from pipeline.measure.stats import LEVEL, UNDECIDED, in_words
 from pipeline.measure.waterfall import LABELS
 
@@ -172,7 +173,7 @@ def _tables(
             ("Calls taken back", "count", _value("heavy_tools.cancelled")),
         ],
     )
-    dates = sorted({date for one in each if (date := _of(one, "cost.prices_as_of"))})
+    dates = sorted({date for one in each if (date := of(one, "cost.prices_as_of"))})
     when = f" Prices are of {', '.join(dates)}." if dates else ""
     yield (
         "Cost",
@@ -210,13 +211,6 @@ def _keys(each: Sequence[Variant], name: str, known: Iterable[str]) -> list[str]
     return list(dict.fromkeys([*(key for key in known if key in keys), *keys]))
 
 
-def _of(found: Any, name: str) -> Any:
-    """A value inside nested mappings by its dotted name; None where it ends early."""
-    for key in name.split("."):
-        found = found.get(key) if isinstance(found, Mapping) else None
-    return found
-
-
 def _cell(value: float | None, ci: Any = None, note: str = "", apart: Any = None) -> Cell | None:
     """A figure; None where there is neither a value nor something to say of it."""
     if value is None and not note:
@@ -228,10 +222,10 @@ def _value(name: str, *, ci: str = "", least: float | None = None) -> Figure:
     """A number, if it is known and not below `least`."""
 
     def figure(one: Variant) -> Cell | None:
-        value = _of(one, name)
+        value = of(one, name)
         if value is not None and least is not None and value < least:
             return None
-        return _cell(value, _of(one, ci) if ci else None)
+        return _cell(value, of(one, ci) if ci else None)
 
     return figure
 
@@ -240,7 +234,7 @@ def _median(name: str, against: str = "", note: Callable[[Variant], str] | None 
     """The median of a distribution, with what it is compared by."""
 
     def figure(one: Variant) -> Cell | None:
-        if not (stats := _of(one, name)):
+        if not (stats := of(one, name)):
             return None
         told = "; ".join(filter(None, (f"n {stats['n']}", note(one) if note else "")))
         return _cell(stats["median"], stats.get("ci95"), told, _difference(one, against))
@@ -252,7 +246,7 @@ def _share(name: str, against: str = "", undecided: bool = True) -> Figure:
     """How many of some things are so."""
 
     def figure(one: Variant) -> Cell | None:
-        stats = _of(one, name)
+        stats = of(one, name)
         unknown = (stats or {}).get("undecided") if undecided else 0
         note = f"{unknown} undecided" if unknown else ""
         return _share_cell(stats, note, _difference(one, against))
@@ -262,12 +256,12 @@ def _share(name: str, against: str = "", undecided: bool = True) -> Figure:
 
 def _share_at(each: Sequence[Variant], name: str, end: Callable[[Iterable[int]], int]) -> Figure:
     """The first or last turn in which a tool was wanted, as the difference has it."""
-    compared = [found["turn"] for one in each if (found := _of(one, f"against_first.{name}"))]
-    turns = [point["turn"] for one in each for point in _of(one, "tools.by_turn") or ()]
+    compared = [found["turn"] for one in each if (found := of(one, f"against_first.{name}"))]
+    turns = [point["turn"] for one in each for point in of(one, "tools.by_turn") or ()]
     wanted = compared[0] if compared else end(turns) if turns else None
 
     def figure(one: Variant) -> Cell | None:
-        points = _of(one, "tools.by_turn") or ()
+        points = of(one, "tools.by_turn") or ()
         found = next((point for point in points if point["turn"] == wanted), None)
         return _share_cell(found, f"turn {wanted}", _difference(one, f"against_first.{name}"))
 
@@ -283,7 +277,7 @@ def _share_cell(stats: Any, note: str, apart: Any) -> Cell | None:
 
 def _difference(one: Variant, name: str) -> dict[str, Any] | None:
     """A difference of medians, or of shares."""
-    found = _of(one, name) if name else None
+    found = of(one, name) if name else None
     if not found:
         return None
     return {
@@ -296,14 +290,14 @@ def _difference(one: Variant, name: str) -> dict[str, Any] | None:
 
 
 def _fillers(one: Variant) -> str:
-    count, never = (_of(one, f"answering.{name}") for name in ("fillers", "never"))
+    count, never = (of(one, f"answering.{name}") for name in ("fillers", "never"))
     return "; ".join(
         [*([f"{count} after a filler"] if count else []), *([f"{never} never"] if never else [])]
     )
 
 
 def _loud(one: Variant) -> str:
-    count = _of(one, "interruption.without_silence")
+    count = of(one, "interruption.without_silence")
     return f"{count} never fell silent" if count else ""
 
 
@@ -318,14 +312,14 @@ def _word_errors(one: Variant) -> Cell | None:
 
 def _per_minute(one: Variant) -> Cell | None:
     usd, ci, note = (
-        _of(one, f"cost.{key}") for key in ("per_minute_usd", "per_minute_ci95", "note")
+        of(one, f"cost.{key}") for key in ("per_minute_usd", "per_minute_ci95", "note")
     )
     return _cell(usd, ci, note or "")
 
 
 def _in_all(one: Variant) -> Cell | None:
-    usd = _of(one, "cost.usd")
-    held = _of(one, "cost.conversations")
+    usd = of(one, "cost.usd")
+    held = of(one, "cost.conversations")
     return None if usd is None else _cell(usd, note=f"{held} conversations")
 
 
@@ -356,60 +350,6 @@ def prices(summary: Mapping[str, Any]) -> dict[str, Any]:
         elif bill.get("note"):
             found[name] = bill["note"]
     return found
-
-
-def strips(
-    summary: Mapping[str, Any],
-    turns: Sequence[Mapping[str, Any]],
-    paths: Sequence[str],
-    parts: Iterable[str],
-) -> list[dict[str, Any]]:
-    """Distributions: of the whole latency, to the answer where that differs, of each part."""
-    variants = by_path(summary)
-    counted = [turn for turn in turns if turn["repeat"] and turn["wav_ms"] is not None]
-
-    def panel(
-        kind: str,
-        title: str,
-        value: Callable[[Mapping[str, Any]], float | None],
-        stats: Callable[[Variant], Any],
-    ) -> dict[str, Any]:
-        groups = []
-        for index, path in enumerate(paths):
-            mine = [(value(turn), turn["id"]) for turn in counted if turn["path"] == path]
-            dots = [[ms, number] for ms, number in mine if ms is not None]
-            if dots:
-                found = stats(variants.get(path, {})) or {}
-                groups.append({"path": index, "stats": found, "dots": dots})
-        return {"kind": kind, "title": title, "groups": groups}
-
-    found = [
-        panel(
-            "total",
-            "Voice to voice (ms, by the WAV)",
-            lambda turn: turn["wav_ms"],
-            lambda variant: variant.get("voice_to_voice_ms"),
-        )
-    ]
-    if any((variant.get("answering") or {}).get("fillers") for variant in variants.values()):
-        found.append(
-            panel(
-                "total",
-                "To the first sound that answers (ms, by the WAV)",
-                lambda turn: turn["answering_ms"],
-                lambda variant: (variant.get("answering") or {}).get("ms"),
-            )
-        )
-    for part in parts:
-        found.append(
-            panel(part, f"{LABELS[part]} (ms)", _part_of("parts", part), _part_of("parts_ms", part))
-        )
-    return [one for one in found if one["groups"]]
-
-
-def _part_of(where: str, part: str) -> Callable[[Mapping[str, Any]], Any]:
-    """Gives a part from the mapping that something holds under a name, if it holds one."""
-    return lambda holder: (holder.get(where) or {}).get(part)
 
 
 def curves(summary: Mapping[str, Any], paths: Sequence[str]) -> list[dict[str, Any]]:

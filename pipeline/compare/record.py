@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, Literal
 
 from pipeline.measure.record import Record
@@ -155,6 +156,10 @@ class Conversation:
     def simulated(self) -> bool:
         """Whether the other end was a server that replays a script."""
         return bool(self.facts.get("simulated"))
+
+
+SYSTEM = attrgetter("path")
+"""Which system a conversation is held with."""
 
 
 def titled(path: str, simulated: bool) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from pipeline.compare import cost, scoring
-from pipeline.compare.record import Conversation, Turn, simulations, titled
+from pipeline.compare.record import SYSTEM, Conversation, Turn, simulations, titled
 from pipeline.compare.results import AnswerTimes, FailedTurn, Summary, SystemResult
 from pipeline.compare.verdict import verdict
 from pipeline.measure.record import Record
@@ -23,6 +23,7 @@ from pipeline.measure.summary import (
     DESCRIBED,
     HIDEABLE,
     against,
+    by_variant,
     figures,
     noise_of,
     rounded,
@@ -66,7 +67,7 @@ def summarise(
     """
     noise = noise_of(header)
     simulated = simulations(header, conversations)
-    paths = _by_system(header, conversations)
+    paths = by_variant(header, conversations, SYSTEM)
     records = {path: _records(of, titled(path, path in simulated)) for path, of in paths.items()}
     variants: dict[str, SystemResult] = {}
     first = next(iter(paths), "")
@@ -105,16 +106,6 @@ def _manual(header: Mapping[str, Any], path: str) -> bool:
     """Whether a system was told when the user had finished, and had not to find out."""
     about = (header.get("variants") or {}).get(path)
     return isinstance(about, Mapping) and about.get("turns") == "manual"
-
-
-def _by_system(
-    header: Mapping[str, Any], conversations: Iterable[Conversation]
-) -> dict[str, list[Conversation]]:
-    """Conversations by system, in the header's order; a system that was never tried has none."""
-    found: dict[str, list[Conversation]] = {path: [] for path in header.get("variants") or {}}
-    for one in conversations:
-        found.setdefault(one.path, []).append(one)
-    return found
 
 
 def _records(conversations: Iterable[Conversation], name: str) -> list[Record]:

@@ -21,8 +21,7 @@ from typing import IO, Any, Generic, TypeVar
 from rich.console import Console
 
 from pipeline.errors import BadInput, CascadeError, StageError
-from pipeline.measure.terminal import progress
-from pipeline.terminal import show_error, stdout
+from pipeline.terminal import progress, show_error, stdout
 from pipeline.trace import VERSION, MarkLine
 
 WAVS = "wav"

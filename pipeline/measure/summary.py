@@ -8,9 +8,10 @@ where the two disagree the summary says by how much.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
 from statistics import median
-from typing import Any, NotRequired, TypedDict, cast, get_args
+from typing import Any, NotRequired, TypedDict, TypeVar, cast, get_args
 
 from pipeline.measure.record import Record, Status
 from pipeline.measure.stats import UNDECIDED, Apart, Spread, describe, difference, mean_interval
@@ -36,6 +37,11 @@ second a share of the whole latency: less is of no use to know."""
 
 DESCRIBED = ("started", "interrupted", "seed", "noise", "machine", "versions", "models", "settings")
 """What the summary takes over from the records' header."""
+
+VARIANT = attrgetter("variant")
+"""Which variant a record is of."""
+
+T = TypeVar("T")
 
 Measures = Mapping[str, float]
 """Milliseconds of one turn by part, with the whole as `LATENCY`."""
@@ -134,11 +140,17 @@ def noise_of(header: Mapping[str, Any]) -> float | None:
     return None if relative is None or noise.get("readings", 0) < 2 else float(relative)
 
 
-def by_variant(header: Mapping[str, Any], records: Iterable[Record]) -> dict[str, list[Record]]:
-    """Turns by variant, in the header's order; a variant that was never run has none."""
-    found: dict[str, list[Record]] = {name: [] for name in header.get("variants") or {}}
-    for record in records:
-        found.setdefault(record.variant, []).append(record)
+def by_variant(
+    header: Mapping[str, Any], results: Iterable[T], name: Callable[[T], str] = VARIANT
+) -> dict[str, list[T]]:
+    """Results by the variant that each is of, in the header's order, then those it does not list.
+
+    A variant that was never run has none.
+    """
+    listed = header.get("variants")
+    found: dict[str, list[T]] = {name: [] for name in listed or {} if isinstance(listed, Mapping)}
+    for one in results:
+        found.setdefault(name(one), []).append(one)
     return found
 
 

@@ -271,7 +271,7 @@ def test_a_comparison_in_which_all_failed_is_written(tmp_path: Path) -> None:
     assert "there is nothing to draw" in written(tmp_path, header, failed, summary)
     found = report.content(header, failed, summary)
     assert len(found["broken"]) == len(failed)
-    assert found["strips"] == [] and found["curves"] == []
+    assert found["panels"] == [] and found["curves"] == []
     assert all(turn["reason"] == "wrong key" for turn in found["turns"])
 
 
