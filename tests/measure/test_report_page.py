@@ -19,13 +19,19 @@ from support.report_page import (
     Elements,
     content,
     decoded,
+    recorded,
     sounds,
     write,
 )
 
+from pipeline.compare import report as compare_report
+from pipeline.compare.record import Check, Conversation, MeasuredCall, Turn
 from pipeline.errors import StageError
-from pipeline.measure import report
+from pipeline.measure import report, waterfall
+from pipeline.measure.record import Record
+from pipeline.measure.summary import summarise
 from pipeline.measure.waterfall import RATE
+from pipeline.profile import report as profile_report
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -67,21 +73,54 @@ def test_its_policy_allows_its_own_script_and_style_and_no_request(page: str) ->
         assert f"{directive} 'sha256-{digest}'" in policy
 
 
-def test_a_hostile_run_is_written_whole(kind: str, tmp_path: Path) -> None:
-    half = HOSTILE + "\ud800"
+def hostile(text: str) -> Conversation:
+    record = Record(text, text, 1, 0, "failed", text, transcript=text, expected=text, reply=text)
+    turn = Turn(
+        record,
+        1,
+        server_ms={text: 1.0},
+        calls=(MeasuredCall(text, text, 1),),
+        checks=(Check(text, text, None, text, text),),
+        kept=text,
+    )
+    facts = {"model": text, "host": text, "connect_ms": 1.0, "simulated": {text: text}}
+    return Conversation(text, text, 1, 0, "failed", text, facts, topic=text, turns=(turn,))
 
-    def tags(text: str) -> list[str]:
-        path = write(
-            kind,
-            tmp_path,
-            lambda one: replace(one, file=text, expected=text, transcript=text, reason=text),
-            header={"models": {"stt": text}, "settings": {text: text}, "judge": {"model": text}},
-            repeats=1,
-            summarised=False,
-        )
-        return [tag for tag, _ in Elements(path.read_text(encoding="utf-8")).found]
 
-    assert tags(half) == tags("plain")
+def told(kind: str, text: str) -> Elements:
+    """A report of a run in which everything is this text."""
+    header = {
+        "variants": {text: {"kind": text}},
+        "scenarios": {text: {"name": text}},
+        "figures": {text: text},
+        "judge": {"model": text, "prompt": text},
+        "models": {"stt": text},
+        "settings": {text: text},
+    }
+    if kind == "comparison":
+        summary = {"verdict": [text], "warnings": [text]}
+        shown = compare_report.content(header, [hostile(text)], summary)
+        return Elements(compare_report.page(shown, {}))
+    record = hostile(text).turns[0].record
+    turns, summary = [waterfall.turn(0, record)], summarise(header, [record])
+    values = profile_report.content(header, [record], turns, summary)
+    return Elements(report.render("pipeline.profile", "profile.html", values, turns, {}))
+
+
+@pytest.mark.parametrize(
+    "text", [HOSTILE, "\ud800 half a pair", "'", '"', "&amp;", "\n", "{{ a }}"]
+)
+def test_no_text_leaves_its_place(kind: str, text: str) -> None:
+    found = told(kind, text)
+    assert text in found.text
+    assert [tag for tag, _ in found.found] == [tag for tag, _ in told(kind, "plain").found]
+
+
+def test_half_of_a_pair_is_written(kind: str, tmp_path: Path) -> None:
+    path = write(
+        kind, tmp_path, lambda one: replace(one, reply="\ud800"), repeats=1, summarised=False
+    )
+    assert "&#55296;" in path.read_text(encoding="utf-8")
 
 
 def test_no_more_sound_is_inside_than_may_be_and_the_rest_is_linked(
@@ -98,6 +137,10 @@ def test_no_more_sound_is_inside_than_may_be_and_the_rest_is_linked(
     assert 0 < sum(map(len, kept.values())) <= most
     turns = content(small)["turns"]
     assert {turn["id"] for turn in turns if turn["sound"] == "inside"} == set(kept)
+    # What went wrong is heard first, and the warm-up last.
+    records = recorded(kind, repeats=1)
+    assert {number for number, one in enumerate(records) if one.status != "ok"} <= kept.keys()
+    assert not {number for number, one in enumerate(records) if one.repeat == 0} & kept.keys()
     linked = [turn for turn in turns if turn["sound"] == "linked"]
     assert len(linked) == len(turns) - len(kept)
     for turn in linked:
