@@ -29,8 +29,8 @@ MEASURED = (samples.CASCADE, samples.DIRECT)
 Compared = tuple[dict[str, Any], list[Conversation], dict[str, Any]]
 
 
-def compared(folder: Path | None = None, **options: Any) -> Compared:
-    header, conversations = samples.comparison(folder, **options)
+def compared(**options: Any) -> Compared:
+    header, conversations = samples.comparison(**options)
     return header, conversations, summarise(header, conversations, TABLE)
 
 
@@ -39,18 +39,13 @@ def written(folder: Path, *args: Any, **options: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("comparison")
+def comparison() -> Compared:
+    return compared(repeats=1)
 
 
 @pytest.fixture(scope="module")
-def comparison(folder: Path) -> Compared:
-    return compared(folder, repeats=2)
-
-
-@pytest.fixture(scope="module")
-def page(folder: Path, comparison: Compared) -> str:
-    return written(folder, *comparison)
+def page(comparison: Compared, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return written(tmp_path_factory.mktemp("comparison"), *comparison)
 
 
 @pytest.fixture(scope="module")

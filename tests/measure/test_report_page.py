@@ -8,10 +8,12 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.comparison_samples import DIRECT
 from support.report_page import (
     HOSTILE,
     KINDS,
@@ -33,6 +35,12 @@ from pipeline.measure.summary import summarise
 from pipeline.measure.waterfall import RATE
 from pipeline.profile import report as profile_report
 
+RUN: dict[str, dict[str, Any]] = {
+    "profile": {"repeats": 1},
+    "comparison": {"repeats": 1, "paths": (DIRECT,)},
+}
+"""Enough of each kind, in which things go wrong."""
+
 
 @pytest.fixture(scope="module", params=KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
@@ -46,7 +54,7 @@ def folder(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def page(kind: str, folder: Path) -> str:
-    return write(kind, folder, sound=folder, repeats=1).read_text(encoding="utf-8")
+    return write(kind, folder, sound=folder, **RUN[kind]).read_text(encoding="utf-8")
 
 
 def test_it_names_nothing_outside_itself(page: str) -> None:
@@ -118,7 +126,7 @@ def test_no_text_leaves_its_place(kind: str, text: str) -> None:
 
 def test_half_of_a_pair_is_written(kind: str, tmp_path: Path) -> None:
     path = write(
-        kind, tmp_path, lambda one: replace(one, reply="\ud800"), repeats=1, summarised=False
+        kind, tmp_path, lambda one: replace(one, reply="\ud800"), **RUN[kind], summarised=False
     )
     assert "&#55296;" in path.read_text(encoding="utf-8")
 
@@ -130,7 +138,7 @@ def test_no_more_sound_is_inside_than_may_be_and_the_rest_is_linked(
     everything = content(page)["turns"]
     assert len(inside) == len(everything)
     most = sum(map(len, inside.values())) // 3
-    small = write(kind, folder, sound=folder, most=most, repeats=1, summarised=False).read_text(
+    small = write(kind, folder, sound=folder, most=most, **RUN[kind], summarised=False).read_text(
         encoding="utf-8"
     )
     kept = sounds(small)
@@ -138,7 +146,7 @@ def test_no_more_sound_is_inside_than_may_be_and_the_rest_is_linked(
     turns = content(small)["turns"]
     assert {turn["id"] for turn in turns if turn["sound"] == "inside"} == set(kept)
     # What went wrong is heard first, and the warm-up last.
-    records = recorded(kind, repeats=1)
+    records = recorded(kind, **RUN[kind])
     assert {number for number, one in enumerate(records) if one.status != "ok"} <= kept.keys()
     assert not {number for number, one in enumerate(records) if one.repeat == 0} & kept.keys()
     linked = [turn for turn in turns if turn["sound"] == "linked"]
@@ -167,7 +175,7 @@ def test_a_recording_that_is_not_there_or_not_the_runs_is_left_out(
     (tmp_path / "inside" / "wav").mkdir(parents=True)
     shutil.copy(folder / content(page)["turns"][0]["wav"], tmp_path / "beside.wav")
     (tmp_path / "inside" / "broken").write_bytes(b"RIFF no sound at all")
-    made = write(kind, tmp_path / "inside", wav=wav, repeats=1, summarised=False)
+    made = write(kind, tmp_path / "inside", wav=wav, **RUN[kind], summarised=False)
     text = made.read_text(encoding="utf-8")
     turns = content(text)["turns"]
     assert turns and all((turn["sound"], turn["wav"]) == ("none", "") for turn in turns)
@@ -176,7 +184,7 @@ def test_a_recording_that_is_not_there_or_not_the_runs_is_left_out(
 
 def test_a_folder_that_cannot_be_written_is_told(kind: str, tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"report\.html: the report cannot be written"):
-        write(kind, tmp_path / "none", repeats=1, summarised=False)
+        write(kind, tmp_path / "none", **RUN[kind], summarised=False)
 
 
 def test_numbers_that_json_has_no_word_for_become_nothing() -> None:

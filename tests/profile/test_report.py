@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,18 +19,13 @@ Profile = tuple[dict[str, Any], list[Record]]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("profile")
+def profile() -> Profile:
+    return samples.profile(files=FEW)
 
 
 @pytest.fixture(scope="module")
-def profile(folder: Path) -> Profile:
-    return samples.profile(folder, files=FEW)
-
-
-@pytest.fixture(scope="module")
-def page(folder: Path, profile: Profile) -> str:
-    return report.write(folder, *profile, summarise(*profile)).read_text(encoding="utf-8")
+def page(profile: Profile) -> str:
+    return made(*profile)
 
 
 def made(header: dict[str, Any], records: list[Record]) -> str:
