@@ -368,19 +368,6 @@ BLOCKS = Glyphs("▇", "░", "·", "├", "─", "┤", "│")
 ASCII = Glyphs("#", ":", ".", "|", "-", "|", "|")
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One part of a latency (ns from the last voiced sample).
-
-    Attributes:
-        busy: When its stage worked, from the beginning to the end; None: it has no stage.
-        waited: When somebody waited for it, in order.
-    """
-
-    busy: tuple[int, int] | None
-    waited: tuple[tuple[int, int], ...]
-
-
 def waterfall(
     marks: Mapping[str, int], width: int = 80, *, ascii_only: bool = False, until_ns: int = 0
 ) -> list[Text]:
@@ -404,8 +391,9 @@ def waterfall(
     axis = _Axis(timeline, room, ASCII if ascii_only else BLOCKS, until_ns) if drawn else None
     waited, hidden = whole_ms(timeline.parts), whole_ms(timeline.hidden)
     made = [_row("", "ms", "hidden", axis.scale() if axis else Text(), style="dim")]
-    for name, bar in bars(marks, timeline).items():
-        picture = axis.bar(name, bar) if axis else Text()
+    busy = dict(_busy(marks))
+    for name in timeline.parts:
+        picture = axis.bar(name, timeline, busy.get(name)) if axis else Text()
         made.append(_row(LABELS[name], str(waited[name]), str(hidden.get(name) or ""), picture))
     span = axis.span("voice-to-voice", timeline.total_ns) if axis else Text()
     total, ahead = sum(waited.values()), sum(hidden.values())
@@ -451,26 +439,13 @@ def whole_ms(parts_ns: Mapping[str, int]) -> dict[str, int]:
     return shown
 
 
-def bars(marks: Mapping[str, int], timeline: Timeline) -> dict[str, Bar]:
-    """When each part was worked on and waited for; what is waited for follows without gaps."""
+def _busy(marks: Mapping[str, int]) -> Iterator[tuple[str, tuple[int, int]]]:
+    """When each stage worked, from its beginning to its end (ns after the end of speech)."""
     start = marks["speech.end"]
-    cursor = max(0, timeline.parts["endpoint"])
-    made = {"endpoint": Bar(None, ((0, cursor),))}
-    own: list[tuple[int, int]] = []
-    for name, first, last in DIRECT_STAGES if "model" in timeline.parts else STAGES:
-        busy = None
-        waited: tuple[tuple[int, int], ...] = ()
+    for name, first, last in (*STAGES, *DIRECT_STAGES):
         if first in marks and last in marks:
-            busy = (marks[first] - start, max(marks[first], marks[last]) - start)
-            begin = min(max(busy[0], cursor), max(0, timeline.total_ns))
-            if timeline.parts[name]:
-                waited = ((begin, begin + timeline.parts[name]),)
-            own.append((cursor, begin))
-            cursor = begin + timeline.parts[name]
-        made[name] = Bar(busy, waited)
-    own.append((cursor, max(cursor, timeline.total_ns)))
-    made["own"] = Bar(None, tuple(gap for gap in own if gap[0] < gap[1]))
-    return made
+            begin = marks[first] - start
+            yield name, (begin, max(begin, marks[last] - start))
 
 
 class _Axis:
@@ -494,19 +469,20 @@ class _Axis:
                 line = line.ljust(cell) + label
         return Text(line)
 
-    def bar(self, name: str, bar: Bar) -> Text:
-        """The line of a part."""
+    def bar(self, name: str, timeline: Timeline, busy: tuple[int, int] | None) -> Text:
+        """The line of a part, whose stage was busy then."""
         colour = PART_COLOURS.get(name, STAGE_COLOUR)
         if name == "endpoint":
-            hold = self.span("hold", bar.waited[0][1], colour)
+            hold = self.span("hold", timeline.parts[name], colour)
             fits = len(hold) + len(COMMIT) <= self._room
             return hold.append(COMMIT, "dim") if fits else hold
         cells = [(" ", "")] * self._room
         cells[self._commit] = (self._glyphs.commit, "dim")
-        if bar.busy is not None:
-            self._fill(cells, bar.busy, (self._glyphs.hidden, f"dim {colour}"))
-        for waited in bar.waited:
-            self._fill(cells, waited, (self._glyphs.waited, colour))
+        if busy is not None:
+            self._fill(cells, busy, (self._glyphs.hidden, f"dim {colour}"))
+        for part, begin, end in timeline.stretches:
+            if part == name:
+                self._fill(cells, (begin, end), (self._glyphs.waited, colour))
         return Text.assemble(*cells)
 
     def span(self, name: str, until_ns: int, style: str = "") -> Text:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.compare.record import VERSION, Check, Conversation, MeasuredCall, Turn
+from pydantic import TypeAdapter
+
+from pipeline.compare.record import VERSION, Conversation
 from pipeline.errors import BadInput
-from pipeline.measure.record import Record, Span
 from pipeline.measure.run import Form
 from pipeline.speech_to_speech.brief import STAMP
 from pipeline.speech_to_speech.specs import shown
@@ -35,22 +36,6 @@ def _plain(conversation: Conversation) -> dict[str, Any]:
     return {**stamp, **dataclasses.asdict(conversation)}
 
 
-def _conversation(fields: dict[str, Any]) -> Conversation:
-    fields.pop("simulated", None)
-    turns = tuple(_turn(turn) for turn in fields.pop("turns"))
-    for name in ("rtt_ms", "usage"):
-        fields[name] = tuple(fields[name])
-    return Conversation(**fields, turns=turns)
-
-
-def _turn(fields: dict[str, Any]) -> Turn:
-    record = fields.pop("record")
-    spans = tuple(Span(**span) for span in record.pop("spans"))
-    calls = tuple(MeasuredCall(**call) for call in fields.pop("calls"))
-    checks = tuple(Check(**check) for check in fields.pop("checks"))
-    return Turn(Record(**record, spans=spans), **fields, calls=calls, checks=checks)
-
-
 def _stamp(conversation: Conversation) -> dict[str, Any]:
     """What the lines of its trace say of it."""
     stamp = {"simulated": True} if conversation.simulated else {}
@@ -63,7 +48,7 @@ CONVERSATIONS = Form[Conversation](
     VERSION,
     made_by="compare",
     plain=_plain,
-    parse=_conversation,
+    parse=TypeAdapter(Conversation).validate_python,
     stamp=_stamp,
 )
 """All conversations of a comparison, in its folder."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
+
+from pydantic import TypeAdapter
 
 from pipeline.measure.run import Form
 from pipeline.trace import WORK, MarkLine, Timeline
@@ -112,18 +114,13 @@ class Record:
         return Timeline.from_marks(self.marks) if self.status == "ok" else None
 
 
-def _parsed(fields: dict[str, Any]) -> Record:
-    spans = tuple(Span(**span) for span in fields.pop("spans"))
-    return Record(**fields, spans=spans)
-
-
 RECORDS = Form[Record](
     "records.jsonl",
     "profile",
     1,
     made_by="profile",
     plain=dataclasses.asdict,
-    parse=_parsed,
+    parse=TypeAdapter(Record).validate_python,
     stamp=lambda record: {"order": record.order},
 )
 """A profile's records, in its folder."""
