@@ -143,7 +143,7 @@ def _save(file: Path, history: list[Message], display: Display) -> bool:
     try:
         transcript.save(file, history)
     except StageError as error:
-        display.warn(str(error))
+        display.survived(str(error))
         return False
     return True
 

@@ -20,7 +20,7 @@ import platform
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -124,11 +124,14 @@ class Timeline:
             where the reply was heard before the user had finished: then `total_ns` is negative,
             and all of it is `endpoint`'s, which took the turn for over too early.
         hidden: Nanoseconds of each stage's work done before the commit, so that nobody waited.
+        stretches: Which part held the turn up, and from when to when (ns after the end of speech):
+            one after another without a gap, none empty. Only `own` can have more than one.
     """
 
     total_ns: int
     parts: Mapping[str, int]
     hidden: Mapping[str, int]
+    stretches: Sequence[tuple[str, int, int]]
 
     @classmethod
     def from_marks(cls, marks: Mapping[str, int]) -> Timeline | None:
@@ -138,9 +141,8 @@ class Timeline:
         start, end = marks["speech.end"], marks["heard.first"]
         committed = min(max(marks["committed"], start), end)
         direct = "model.first_audio" in marks
-        parts = dict.fromkeys(DIRECT_PARTS if direct else PARTS, 0)
         hidden: dict[str, int] = {}
-        parts["endpoint"] = committed - start
+        found = [("endpoint", start, committed)]
         cursor = committed
         for name, first, last in DIRECT_STAGES if direct else STAGES:
             if first not in marks or last not in marks:
@@ -148,11 +150,14 @@ class Timeline:
             hidden[name] = max(0, min(marks[last], committed) - marks[first])
             begin = min(max(marks[first], cursor), end)
             finish = min(max(marks[last], begin), end)
-            parts["own"] += begin - cursor
-            parts[name] = finish - begin
+            found += [("own", cursor, begin), (name, begin, finish)]
             cursor = finish
-        parts["own"] += end - cursor
-        return cls(end - start, parts, hidden)
+        found.append(("own", cursor, end))
+        parts = dict.fromkeys(DIRECT_PARTS if direct else PARTS, 0)
+        for name, begin, finish in found:
+            parts[name] += finish - begin
+        held = [(name, one - start, other - start) for name, one, other in found if one != other]
+        return cls(end - start, parts, hidden, held)
 
 
 class Trace:

@@ -175,6 +175,14 @@ def test_parts_sum_to_the_total_and_none_is_negative_for_marks_in_any_order(
     assert min(timeline.parts.values()) >= 0
     assert all(ns >= 0 for ns in timeline.hidden.values())
     assert tuple(timeline.parts) == parts_of(marks)
+    # What held it up is one thing after another.
+    held = dict.fromkeys(timeline.parts, 0)
+    for name, begin, end in timeline.stretches:
+        held[name] += end - begin
+    assert held == timeline.parts
+    edges = [0, *(end for _, _, end in timeline.stretches)]
+    assert [begin for _, begin, _ in timeline.stretches] == edges[:-1]
+    assert edges[-1] == timeline.total_ns
 
 
 @settings(deadline=None)

@@ -22,29 +22,16 @@ from rich.text import Text
 
 from pipeline.clock import NS_PER_MS
 from pipeline.compare.record import titled
-from pipeline.events import (
-    Event,
-    Failure,
-    ReplyAudio,
-    ReplyDone,
-    ReplyInterrupted,
-    ReplyStarted,
-    ReplyText,
-    SpeechStarted,
-    SpeechStopped,
-    Transcript,
-)
+from pipeline.events import Event
 from pipeline.speech_to_speech.brief import STAMP
 from pipeline.terminal import (
     STATE_COLOURS,
     Shown,
-    State,
     latency_line,
     show_error,
     waterfall,
     waterfall_strip,
 )
-from pipeline.text.spoken import CHARS_PER_SECOND
 from pipeline.trace import Timeline
 
 YOU_ROWS = 2
@@ -72,32 +59,26 @@ class Pane(Shown):
         failed: Why it is over; empty while it goes on.
         marks: Of the last turn that was answered (ns).
         latencies_ms: Voice-to-voice, of every turn that was answered.
-        told: Is given every event first.
+        listener: Is given every event first.
     """
 
-    def __init__(self, name: str, say: Callable[[Text], None], *, simulated: bool = False) -> None:
+    def __init__(self, name: str, put: Callable[[Text], None], *, simulated: bool = False) -> None:
         """Show a system.
 
         Args:
             name: Its name.
-            say: Takes the lines that stay: what was said, and what it took.
+            put: Takes the lines that stay: what was said, and what it took.
             simulated: It is known to be simulated already.
         """
+        super().__init__()
         self.name = name
         self.simulated = simulated
         self.failed = ""
         self.marks: Mapping[str, int] = {}
         self.latencies_ms: list[float] = []
-        self.told: Callable[[Event], None] = lambda event: None
-        self._say = say
+        self.listener: Callable[[Event], None] = lambda event: None
+        self._put = put
         self._about = ""
-        self._state: State = "loading"
-        self._you = Text()
-        self._reply = ""
-        self._reply_told = True
-        self._spoken = 0
-        self._total_s = 0.0
-        self._whole = False
 
     @property
     def title(self) -> str:
@@ -113,51 +94,19 @@ class Pane(Shown):
         """It is over."""
         self.failed = reason
 
-    def state(self, state: State) -> None:
-        """What the session does now."""
-        self._state = state
-
     def event(self, event: Event) -> None:
-        """Show what an event means, if anything."""
-        self.told(event)
-        match event:
-            case SpeechStarted():
-                self.state("hearing")
-            case SpeechStopped():
-                self.state("thinking")
-            case Transcript():
-                self._you = Text(event.text, "" if event.final else "dim")
-                if event.final:
-                    self._line("you", event.text or "(no words)", "green")
-            case ReplyStarted():
-                self._reply, self._reply_told = "", False
-                self._spoken, self._total_s, self._whole = 0, 0.0, False
-            case ReplyText():
-                self._reply += event.delta
-            case ReplyAudio():
-                self._total_s += len(event.frame.samples) / event.frame.rate
-                self.state("speaking")
-            case ReplyInterrupted():
-                self._reply = f"{event.heard_text} — (interrupted)".lstrip()
-                self._reply_over()
-            case ReplyDone():
-                self._whole = True
-            case Failure(fatal=False):
-                message = f"turn {event.turn}: {event.stage}: {event.message}"
-                self._line("error", message, "bold red")
+        """Follow an event."""
+        self.listener(event)
+        super().event(event)
 
-    def playing(self, played_s: float) -> None:
-        """How much of the reply has been played, be it heard or not."""
-        total = self._total_s if self._whole else max(1e-9, len(self._reply) / CHARS_PER_SECOND)
-        self._spoken = int(len(self._reply) * min(1.0, played_s / max(total, 1e-9)))
+    def say(self, who: str, text: str, colour: str) -> None:
+        """Put what was said above the panes, with the system's name."""
+        name = (f"{self.title}  ", "bold")
+        self._put(Text.assemble(name, (f"{who:>5}  ", colour), text))
 
-    def heard(self, timeline: Timeline | None) -> None:
-        """The reply has been played to its end."""
-        self._reply_over()
-        self.state("listening")
-
-    def profile(self, marks: Mapping[str, int]) -> None:
-        """Nothing more: `answered` has told."""
+    def survived(self, message: str) -> None:
+        """Put there what went wrong with a turn."""
+        self.say("error", message, "bold red")
 
     def answered(self, marks: Mapping[str, int]) -> None:
         """A reply begins to be audible; these are the marks of its turn (ns)."""
@@ -166,7 +115,7 @@ class Pane(Shown):
             return
         self.marks = dict(marks)
         self.latencies_ms.append(timeline.total_ns / NS_PER_MS)
-        self._line("", latency_line(timeline), "dim")
+        self.say("", latency_line(timeline), "dim")
 
     def summary(self) -> str:
         """What it took so far, in a line."""
@@ -205,10 +154,11 @@ class Pane(Shown):
 
         if self.failed:
             return wrapped((self.failed, "red"))[:rows]
-        shown = wrapped((self._state, STATE_COLOURS[self._state]), (f"  {self._about}", "dim"))[:1]
-        shown += wrapped(("you    ", "bold green"), self._you)[-YOU_ROWS:]
-        label, spoken = "reply  ", self._reply[: self._spoken]
-        reply = wrapped((label, "bold cyan"), spoken, (self._reply[self._spoken :], "dim"))
+        shown = wrapped((self.doing, STATE_COLOURS[self.doing]), (f"  {self._about}", "dim"))[:1]
+        you = Text(self.you, "" if self.final else "dim")
+        shown += wrapped(("you    ", "bold green"), you)[-YOU_ROWS:]
+        label, spoken = "reply  ", self.reply[: self.spoken]
+        reply = wrapped((label, "bold cyan"), spoken, (self.reply[self.spoken :], "dim"))
         # So much of the reply as has its place, around what is being spoken.
         ends = itertools.accumulate(len(row) + 1 for row in reply)
         reached = (i for i, end in enumerate(ends) if end >= len(label + spoken))
@@ -225,15 +175,6 @@ class Pane(Shown):
             strip = waterfall_strip(self.marks, width, ascii_only=ascii_only, until_ns=until_ns)
             drawn = [strip, *wrapped((latency_line(timeline), "dim"))]
         return [*shown, *drawn][:rows]
-
-    def _reply_over(self) -> None:
-        if self._reply and not self._reply_told:
-            self._line("reply", self._reply.strip(), "cyan")
-        self._reply_told = True
-        self._spoken = len(self._reply)
-
-    def _line(self, who: str, text: str, style: str) -> None:
-        self._say(Text.assemble((f"{self.title}  ", "bold"), (f"{who:>5}  ", style), text))
 
 
 class Screen:

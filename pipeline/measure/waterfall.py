@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from pipeline.clock import NS_PER_MS
 from pipeline.measure.record import Record
-from pipeline.trace import DIRECT_STAGES, MARKS, STAGES
+from pipeline.trace import MARKS
 
 OWNERS = {
     "endpoint": "setting",
@@ -79,6 +79,7 @@ def turn(number: int, record: Record) -> dict[str, Any]:
     both = wav_ns is not None and trace_ns is not None
     return {
         "id": number,
+        "about": f"{record.file}\n{record.variant}, repeat {record.repeat}",
         "variant": record.variant,
         "file": record.file,
         "repeat": record.repeat,
@@ -94,8 +95,8 @@ def turn(number: int, record: Record) -> dict[str, Any]:
         "parts": {name: in_ms(ns) for name, ns in timeline.parts.items()} if timeline else None,
         "hidden": {name: in_ms(ns) for name, ns in timeline.hidden.items()} if timeline else None,
         "blocking": [
-            [name, in_ms(start - zero), in_ms(end - zero)]
-            for name, start, end in (blocking(record.marks) if timeline else ())
+            [name, in_ms(start), in_ms(end)]
+            for name, start, end in (timeline.stretches if timeline else ())
         ],
         "marks": [
             [name, in_ms(record.marks[name] - zero)]
@@ -129,26 +130,6 @@ def zero_ns(record: Record) -> int:
     return min(times, default=record.wav_start_ns)
 
 
-def blocking(marks: Mapping[str, int]) -> list[tuple[str, int, int]]:
-    """Which part held the turn up, and when: (part, from, to), contiguous (ns).
-
-    The lengths of each part's stretches sum to what `Timeline.from_marks` gives it; only `own` can
-    have more than one.
-    """
-    start, end = marks["speech.end"], marks["heard.first"]
-    cursor = min(max(marks["committed"], start), end)
-    found = [("endpoint", start, cursor)]
-    for name, first, last in DIRECT_STAGES if "model.first_audio" in marks else STAGES:
-        if first not in marks or last not in marks:
-            continue
-        begin = min(max(marks[first], cursor), end)
-        finish = min(max(marks[last], begin), end)
-        found += [("own", cursor, begin), (name, begin, finish)]
-        cursor = finish
-    found.append(("own", cursor, end))
-    return [stretch for stretch in found if stretch[1] != stretch[2]]
-
-
 def in_ms(ns: int | None) -> float | None:
     """Nanoseconds as milliseconds, to the microsecond."""
     return None if ns is None else round(ns / NS_PER_MS, 3)
@@ -156,13 +137,6 @@ def in_ms(ns: int | None) -> float | None:
 
 def _rounded(decibels: float | None) -> float | None:
     return None if decibels is None else round(decibels, 1)
-
-
-def variants(header: Mapping[str, Any], records: Iterable[Record]) -> list[str]:
-    """Names of the variants: as the header lists them, then those that only records have."""
-    listed = header.get("variants")
-    names = list(listed) if isinstance(listed, Mapping) else []
-    return list(dict.fromkeys([*names, *(record.variant for record in records)]))
 
 
 def _rank(mark: str) -> int:

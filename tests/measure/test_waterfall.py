@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import base64
-import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from support import samples
 
 from pipeline.measure import waterfall
-from pipeline.trace import MARKS, Timeline
 
 
 def test_a_turn_is_drawn_as_it_was_measured() -> None:
@@ -27,21 +23,6 @@ def test_a_turn_is_drawn_as_it_was_measured() -> None:
         assert turn["difference_ms"] == pytest.approx(turn["trace_ms"] - turn["wav_ms"], abs=0.002)
         assert dict(turn["marks"])["speech.end"] == 0
         assert turn["wav_start_ms"] < 0
-
-
-@given(st.dictionaries(st.sampled_from(MARKS), st.integers(-(10**12), 10**12)))
-def test_what_blocked_is_contiguous_and_sums_to_the_parts(marks: dict[str, int]) -> None:
-    timeline = Timeline.from_marks(marks)
-    if timeline is None:
-        return
-    found = waterfall.blocking(marks)
-    sums = dict.fromkeys(timeline.parts, 0)
-    for part, start, end in found:
-        sums[part] += end - start
-    assert sums == dict(timeline.parts)
-    assert all(a[2] == b[1] for a, b in itertools.pairwise(found))
-    if found:
-        assert (found[0][1], found[-1][2]) == (marks["speech.end"], marks["heard.first"])
 
 
 def test_the_drawn_waveform_shows_each_side_where_it_sounds() -> None:
