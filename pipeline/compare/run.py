@@ -22,7 +22,7 @@ from pipeline.errors import BadInput
 from pipeline.measure import corpus
 from pipeline.measure.instrument import FIGURES
 from pipeline.measure.noise import Noise
-from pipeline.measure.plan import Job, Load, jobs
+from pipeline.measure.plan import Load, Planned, jobs
 from pipeline.measure.record import Turn
 from pipeline.measure.run import Made, Run, new_folder
 from pipeline.models.catalogue import Catalogue
@@ -228,7 +228,7 @@ class Comparison(Run[Conversation]):
                 "prompt": judge.PROMPT,
             }
 
-    def _left(self) -> list[Job[SystemSpec, Scenario]]:
+    def _left(self) -> list[Planned[SystemSpec, Scenario]]:
         """What is still to be held.
 
         A warm-up is for what runs here: with an API it would only be paid for.
@@ -242,7 +242,7 @@ class Comparison(Run[Conversation]):
                 left.append(job)
         return left if any(job.repeat for job in left) else []
 
-    async def _hold(self, system: System, job: Job[SystemSpec, Scenario]) -> Made[Conversation]:
+    async def _hold(self, system: System, job: Planned[SystemSpec, Scenario]) -> Made[Conversation]:
         scenario = job.item
         self._noise.look()
         checked = any(step.expect != type(step.expect)() for step in scenario.steps)
@@ -332,7 +332,7 @@ class Comparison(Run[Conversation]):
         return measured >= {target.name for target in self._targets}
 
 
-def _scored(turn: Turn, job: Job[SystemSpec, Scenario], wav: str) -> Turn:
+def _scored(turn: Turn, job: Planned[SystemSpec, Scenario], wav: str) -> Turn:
     """A turn with the names that only the run knows, scored."""
     file = f"{job.item.name}#{turn.number}"
     record = dataclasses.replace(job.signed(turn.record), file=file, wav=wav)

@@ -21,11 +21,11 @@ from pipeline.clock import NS_PER_S
 from pipeline.config import AudioSettings
 from pipeline.conversation.history import Message
 from pipeline.driver import Driver
-from pipeline.errors import BadInput, CascadeError, StageError
+from pipeline.errors import BadInput, CascadeError
 from pipeline.measure.cues import Cues, Limits, Utterance
 from pipeline.measure.instrument import Tracks, measure, windows
 from pipeline.measure.record import Record, Turn
-from pipeline.measure.recording import Answering, MemoryTrace, NotedSession, no_tools
+from pipeline.measure.recording import Answering, MemoryTrace, NotedSession, Unwritten, no_tools
 from pipeline.measure.wav import stereo
 from pipeline.session import Session
 from pipeline.speech_to_speech.brief import SpeechToSpeech
@@ -34,13 +34,6 @@ PARTS = 4
 """Of a frame of 20 ms: a reply is heard at most 5 ms after its sound has come."""
 
 UNREACHED = "the conversation ended before it"
-
-
-class Unwritten(StageError):
-    """The stereo WAV could not be written to its end: nothing can be measured without it."""
-
-    def __init__(self, wav: Path, reason: str = "the disk did not take all of it") -> None:
-        super().__init__("audio", f"{wav}: {reason}; make room, or name another --out")
 
 
 class ScriptedEnds(Ends):

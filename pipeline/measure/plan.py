@@ -61,7 +61,7 @@ What = TypeVar("What", bound=Named)
 
 
 @dataclass(frozen=True, slots=True)
-class Job(Generic[Who, What]):
+class Planned(Generic[Who, What]):
     """One thing to measure.
 
     Attributes:
@@ -92,7 +92,7 @@ class Job(Generic[Who, What]):
         )
 
 
-TurnJob = Job[Variant, Item]
+Job = Planned[Variant, Item]
 """One turn of a profile to measure."""
 
 
@@ -112,7 +112,7 @@ class Executor(Protocol):
         """
         ...
 
-    def run(self, jobs: Sequence[TurnJob], folder: Path) -> AsyncGenerator[Made[Record], None]:
+    def run(self, jobs: Sequence[Job], folder: Path) -> AsyncGenerator[Made[Record], None]:
         """Measure all jobs; closing it stops whatever still works.
 
         Args:
@@ -166,7 +166,7 @@ def variants(load: Load, modes: str | None, vary: Sequence[str]) -> list[Variant
 
 def jobs(
     variants: Sequence[Who], items: Sequence[What], repeats: int, seed: int
-) -> list[Job[Who, What]]:
+) -> list[Planned[Who, What]]:
     """Warm-ups, then all others, so that whatever the machine does is done to all variants alike.
 
     Within a repeat the items come in random order, and for each of them all variants in random
@@ -183,7 +183,7 @@ def jobs(
     for repeat in range(1, repeats + 1):
         for item in draw.sample(items, len(items)):
             trials += [(one, item, repeat) for one in draw.sample(variants, len(variants))]
-    return [Job(number, *trial) for number, trial in enumerate(trials)]
+    return [Planned(number, *trial) for number, trial in enumerate(trials)]
 
 
 def setting(label: str, where: str) -> str:

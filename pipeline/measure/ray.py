@@ -30,10 +30,10 @@ from typing import Any
 from rich.console import Console
 
 from pipeline.errors import BadInput, CascadeError, StageError
-from pipeline.measure.conduct import Unwritten
 from pipeline.measure.noise import Noise, Reading, summarise
-from pipeline.measure.plan import Executor, TurnJob, Variant, without_password
+from pipeline.measure.plan import Executor, Job, Variant, without_password
 from pipeline.measure.record import Record
+from pipeline.measure.recording import Unwritten
 from pipeline.measure.run import WAVS, Made
 from pipeline.terminal import stderr
 from pipeline.trace import machine
@@ -134,9 +134,7 @@ class RayExecutor:
     def prepare(self, console: Console) -> None:
         """Nothing is missing here: each node fetches what it lacks."""
 
-    async def run(
-        self, jobs: Sequence[TurnJob], folder: Path
-    ) -> AsyncGenerator[Made[Record], None]:
+    async def run(self, jobs: Sequence[Job], folder: Path) -> AsyncGenerator[Made[Record], None]:
         """Measure all jobs; those of one variant in their order.
 
         Raises:
@@ -144,7 +142,7 @@ class RayExecutor:
             StageError: There is no node, or some variants could not be measured whole.
             Unwritten: The disk here does not take a WAV.
         """
-        inbox: asyncio.Queue[tuple[TurnJob | None, Sent | str]] = asyncio.Queue()
+        inbox: asyncio.Queue[tuple[Job | None, Sent | str]] = asyncio.Queue()
         left = {job.order: job for job in jobs}
         problems: list[str] = []
         followed: list[asyncio.Task[None]] = []
@@ -193,9 +191,9 @@ class RayExecutor:
     async def _follow(
         self,
         variant: Variant,
-        jobs: Sequence[TurnJob],
+        jobs: Sequence[Job],
         sounds: Any,
-        inbox: asyncio.Queue[tuple[TurnJob | None, Sent | str]],
+        inbox: asyncio.Queue[tuple[Job | None, Sent | str]],
     ) -> None:
         """Have a variant measured, and pass on what comes of it."""
         cpus, gpus = self._claim
@@ -245,7 +243,7 @@ class RayExecutor:
         if sent.made is not None:
             self._measured.setdefault(name, set()).add(variant.name)
 
-    def _kept(self, job: TurnJob, sent: Sent, folder: Path) -> Made[Record]:
+    def _kept(self, job: Job, sent: Sent, folder: Path) -> Made[Record]:
         """A turn on this machine's clock, signed, with its WAV written here."""
         assert sent.made is not None
         if sent.wav:
@@ -273,7 +271,7 @@ class RayExecutor:
         offered = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         return max(((one.get("CPU", 0), one.get("GPU", 0)) for one in offered), default=(0, 0))
 
-    def _no_node(self, left: Iterable[TurnJob]) -> StageError:
+    def _no_node(self, left: Iterable[Job]) -> StageError:
         names = ", ".join(dict.fromkeys(job.variant.name for job in left))
         return StageError(
             "ray",
@@ -284,7 +282,7 @@ class RayExecutor:
 
 
 def measured(
-    maker: Maker, variant: Variant, jobs: Sequence[TurnJob], sounds: Mapping[str, bytes]
+    maker: Maker, variant: Variant, jobs: Sequence[Job], sounds: Mapping[str, bytes]
 ) -> Iterator[Sent]:
     """What a node runs: measure one variant, in a process that has the node to itself.
 
@@ -323,7 +321,7 @@ async def _next(work: AsyncGenerator[Made[Record], None]) -> Made[Record] | None
     return await anext(work, None)
 
 
-def _here(job: TurnJob, sounds: Mapping[str, bytes], folder: Path) -> TurnJob:
+def _here(job: Job, sounds: Mapping[str, bytes], folder: Path) -> Job:
     """The job with its recording on this machine."""
     path = folder / f"{job.order}{job.item.path.suffix}"
     path.write_bytes(sounds[job.item.name])

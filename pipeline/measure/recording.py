@@ -9,12 +9,13 @@ import json
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 from pipeline.audio.line import Ends
 from pipeline.audio.playout import Played
 from pipeline.clock import NS_PER_S
-from pipeline.errors import CascadeError
+from pipeline.errors import CascadeError, StageError
 from pipeline.events import (
     Event,
     Failure,
@@ -34,6 +35,13 @@ from pipeline.trace import MarkLine, Trace
 
 Answering = Callable[[str, str], tuple[str, float]]
 """From a tool's name and its arguments to its result, and how long it takes (s)."""
+
+
+class Unwritten(StageError):
+    """The stereo WAV could not be written to its end: nothing can be measured without it."""
+
+    def __init__(self, wav: Path, reason: str = "the disk did not take all of it") -> None:
+        super().__init__("audio", f"{wav}: {reason}; make room, or name another --out")
 
 
 def no_tools(name: str, arguments: str) -> tuple[str, float]:

@@ -19,7 +19,7 @@ from pipeline.measure.conduct import hold
 from pipeline.measure.corpus import Item
 from pipeline.measure.cues import Limits, Utterance
 from pipeline.measure.noise import Noise
-from pipeline.measure.plan import TurnJob, Variant
+from pipeline.measure.plan import Job, Variant
 from pipeline.measure.pool import Pool, make_ready
 from pipeline.measure.record import Record
 from pipeline.measure.recording import MemoryTrace
@@ -125,9 +125,7 @@ class LocalExecutor:
         """
         self._pool.prepare(console)
 
-    async def run(
-        self, jobs: Sequence[TurnJob], folder: Path
-    ) -> AsyncGenerator[Made[Record], None]:
+    async def run(self, jobs: Sequence[Job], folder: Path) -> AsyncGenerator[Made[Record], None]:
         """Measure all jobs.
 
         Raises:
@@ -143,7 +141,7 @@ class LocalExecutor:
         """How steady the machine was."""
         return {"noise": self._noise.summary()}
 
-    async def _measured(self, job: TurnJob, engines: LocalEngines, wav: Path) -> Made[Record]:
+    async def _measured(self, job: Job, engines: LocalEngines, wav: Path) -> Made[Record]:
         """Measure a turn, with its readings of the noise.
 
         Raises:

@@ -27,7 +27,7 @@ from pipeline.config import Settings
 from pipeline.errors import BadInput, StageError
 from pipeline.measure import plan
 from pipeline.measure.corpus import Item
-from pipeline.measure.plan import TurnJob, Variant
+from pipeline.measure.plan import Job, Variant
 from pipeline.measure.ray import RETRIES, RayExecutor
 from pipeline.measure.record import Record
 from pipeline.measure.run import Made
@@ -74,7 +74,7 @@ def profile(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def jobs(folder: Path, *names: str, items: int = 2, repeats: int = 2) -> list[TurnJob]:
+def jobs(folder: Path, *names: str, items: int = 2, repeats: int = 2) -> list[Job]:
     """All turns of variants of these names, in the order of a run."""
     tested = [Variant(name, Settings(), {}) for name in names]
     sounds = []
@@ -85,7 +85,7 @@ def jobs(folder: Path, *names: str, items: int = 2, repeats: int = 2) -> list[Tu
     return plan.jobs(tested, sounds, repeats, seed=1)
 
 
-def executor(head: Any, todo: Sequence[TurnJob], folder: Path, **more: Any) -> RayExecutor:
+def executor(head: Any, todo: Sequence[Job], folder: Path, **more: Any) -> RayExecutor:
     tested = list({job.variant.name: job.variant for job in todo}.values())
     maker = functools.partial(Bench, folder=folder)
     return RayExecutor(tested, maker, head.address, **more)
@@ -106,7 +106,7 @@ async def collect(
     return made, None
 
 
-def whole(made: Sequence[Made[Record]], todo: Sequence[TurnJob], folder: Path) -> None:
+def whole(made: Sequence[Made[Record]], todo: Sequence[Job], folder: Path) -> None:
     """Every turn is there, once, with its names, its trace and its WAV."""
     assert Counter(one.result.order for one in made) == Counter(job.order for job in todo)
     by_order = {job.order: job for job in todo}

@@ -31,10 +31,10 @@ from pipeline.audio.files import WavWriter, read_audio
 from pipeline.clock import NS_PER_S
 from pipeline.config import load
 from pipeline.engines.local import LocalEngines
-from pipeline.measure.conduct import Unwritten
 from pipeline.measure.corpus import Item, checked, gather
 from pipeline.measure.pool import make_ready
 from pipeline.measure.record import Record
+from pipeline.measure.recording import Unwritten
 from pipeline.measure.wav import stereo
 from pipeline.profile.instrument import Bounds, measure
 from pipeline.trace import MarkLine

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from pipeline.errors import BadInput
 from pipeline.measure.noise import Noise, Reading
-from pipeline.measure.plan import TurnJob, Variant
+from pipeline.measure.plan import Job, Variant
 from pipeline.measure.record import Record
 from pipeline.measure.run import Made
 
@@ -48,16 +48,14 @@ class Bench:
         if "refuses" in self.words:
             raise BadInput("no such model here")
 
-    async def run(
-        self, jobs: Sequence[TurnJob], folder: Path
-    ) -> AsyncGenerator[Made[Record], None]:
+    async def run(self, jobs: Sequence[Job], folder: Path) -> AsyncGenerator[Made[Record], None]:
         self.note("open")
         for number, job in enumerate(jobs, start=1):
             yield await self.measure(number, job, folder)
         self.noise.readings.append(Reading(3_000_000, 0.5, None))
         self.note("close")
 
-    async def measure(self, number: int, job: TurnJob, folder: Path) -> Made[Record]:
+    async def measure(self, number: int, job: Job, folder: Path) -> Made[Record]:
         begun_ns = time.monotonic_ns()
         self.note("turn", order=job.order)
         if "meets" in self.words:
