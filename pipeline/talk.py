@@ -143,7 +143,7 @@ def _save(file: Path, history: list[Message], display: Display) -> bool:
     try:
         transcript.save(file, history)
     except StageError as error:
-        display.survived(str(error))
+        display.warn(str(error))
         return False
     return True
 

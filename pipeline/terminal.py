@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, Self, TextIO
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
@@ -235,78 +235,94 @@ class _Plain(logging.Formatter):
         return f"{record.levelname.lower()}: {record.getMessage()}"
 
 
-class Display(Shown):
-    """Shows a conversation. Used as a context manager, so that the terminal is left as it was."""
+class Lines:
+    """Lines that stay, and on a terminal something that is alive below them.
+
+    Used as a context manager, so that the terminal is left as it was.
+    """
+
+    def __init__(self, console: Console, render: Callable[[], RenderableType]) -> None:
+        """Write on `console`, which is for people.
+
+        Args:
+            console: Where.
+            render: Gives what is alive; it is asked at once.
+        """
+        self.console = console
+        self._live = Live(
+            console=console,
+            refresh_per_second=12,
+            transient=True,
+            get_renderable=render,
+            # Machine-readable lines go where stdout goes, unless that is this screen.
+            redirect_stdout=sys.stdout.isatty(),
+        )
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._live.stop()
+
+    def note(self, message: str) -> None:
+        """Say something that the person should know."""
+        self.put(Text(message, "dim"))
+
+    def warn(self, message: str) -> None:
+        """Say what went wrong, and is survived."""
+        show_error(self.console, message)
+
+    def put(self, text: Text) -> None:
+        """Write a line that stays."""
+        # Wrapped by the terminal, not by us: a log keeps one line a message.
+        self.console.print(text, soft_wrap=True)
+
+
+class Display(Lines, Shown):
+    """Shows a conversation: what was said stays, and the words are alive as they form."""
 
     def __init__(self, console: Console, *, drawn: bool = False) -> None:
-        """Show on `console`; its live line appears only on a terminal.
+        """Show on `console`.
 
         Args:
             console: For people.
             drawn: Draw where each turn's time went; else a line of latencies tells it.
         """
-        super().__init__()
-        self._console = console
+        Shown.__init__(self)
         self._drawn = drawn
-        self._live = (
-            Live(
-                console=console,
-                refresh_per_second=12,
-                transient=True,
-                get_renderable=self._line,
-                # Machine-readable lines go where stdout goes, unless that is this screen.
-                redirect_stdout=sys.stdout.isatty(),
-            )
-            if console.is_terminal
-            else None
-        )
-
-    def __enter__(self) -> Self:
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-    def note(self, message: str) -> None:
-        """Something the person should know."""
-        self._print(Text(message, "dim"))
+        Lines.__init__(self, console, self._line)
 
     def survived(self, message: str) -> None:
-        """Something that went wrong, and is survived."""
-        show_error(self._console, message)
+        """Show what went wrong with a turn."""
+        self.warn(message)
 
     def state(self, state: State) -> None:
         """What the session does now."""
-        if self._live is None and state == "listening" != self.doing:
-            self._print(Text("listening"))
+        if state == "listening" != self.doing and not self.console.is_terminal:
+            self.put(Text("listening"))
         super().state(state)
 
     def say(self, who: Literal["you", "reply"], text: str, colour: str) -> None:
         """Show what one of the two has said, for good."""
         name = "cascade" if who == "reply" else who
-        self._print(Text.assemble((f"{name:>9}  ", f"bold {colour}"), text))
+        self.put(Text.assemble((f"{name:>9}  ", f"bold {colour}"), text))
 
     def heard(self, timeline: Timeline | None) -> None:
         """The reply has been heard to its end; `timeline` is where its latency went."""
         self._over()
         if timeline is not None and not self._drawn:
-            self._print(Text(f"{'':11}{latency_line(timeline)}", "dim"))
+            self.put(Text(f"{'':11}{latency_line(timeline)}", "dim"))
         self.state("listening")
 
     def profile(self, marks: Mapping[str, int]) -> None:
         """A reply is over; draw its turn, if that is wanted."""
         if self._drawn:
-            options = self._console.options
+            options = self.console.options
             lines = waterfall(marks, options.max_width, ascii_only=options.ascii_only)
             if lines:
-                self._print(Text("\n").join(lines))
-
-    def _print(self, text: Text) -> None:
-        # Wrapped by the terminal, not by us: a log keeps one line a message.
-        self._console.print(text, soft_wrap=True)
+                self.put(Text("\n").join(lines))
 
     def _line(self) -> Text:
         """The live line: the state, and the words as they form."""

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import itertools
 import statistics
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Self
 
 from rich.box import HEAVY, ROUNDED
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -26,9 +23,9 @@ from pipeline.events import Event
 from pipeline.speech_to_speech.brief import STAMP
 from pipeline.terminal import (
     STATE_COLOURS,
+    Lines,
     Shown,
     latency_line,
-    show_error,
     waterfall,
     waterfall_strip,
 )
@@ -177,8 +174,8 @@ class Pane(Shown):
         return [*shown, *drawn][:rows]
 
 
-class Screen:
-    """Panes of all systems. A context manager, so that the terminal is left as it was.
+class Screen(Lines):
+    """Panes of all systems.
 
     Attributes:
         panes: In the order of the systems.
@@ -194,44 +191,24 @@ class Screen:
             names: Of the systems.
             simulated: Which of them are known to be simulated.
         """
-        self._console = console
         self.heard = 0
         self.help = ""
         self.panes = [
-            Pane(name, self._print, simulated=stamp)
+            Pane(name, self.put, simulated=stamp)
             for name, stamp in zip(names, simulated, strict=True)
         ]
-        self._live = Live(
-            console=console,
-            refresh_per_second=12,
-            transient=True,
-            get_renderable=self._render,
-            redirect_stdout=sys.stdout.isatty(),
-        )
-
-    def __enter__(self) -> Self:
-        if self._console.is_terminal:
-            self._live.start()
-        return self
+        super().__init__(console, self._render)
 
     def __exit__(self, *exc: object) -> None:
-        self._live.stop()
+        super().__exit__(*exc)
         for pane in self.panes:
             if pane.latencies_ms:
-                self._print(Text(f"{pane.title}: {pane.summary()}", "bold"))
-
-    def note(self, message: str) -> None:
-        """Say something that the person should know."""
-        self._print(Text(message, "dim"))
-
-    def warn(self, message: str) -> None:
-        """Say what went wrong, and is survived."""
-        show_error(self._console, message)
+                self.put(Text(f"{pane.title}: {pane.summary()}", "bold"))
 
     def keys(self, text: str) -> None:
         """Say what the keys do: always in sight on a terminal, else said once."""
         self.help = text
-        if not self._console.is_terminal:
+        if not self.console.is_terminal:
             self.note(text)
 
     def select(self, heard: int) -> None:
@@ -239,13 +216,9 @@ class Screen:
         self.heard = heard
         self.note(f"now heard: {self.panes[heard].title}")
 
-    def _print(self, text: Text) -> None:
-        # Wrapped by the terminal, not by us: a log keeps one line a message.
-        self._console.print(text, soft_wrap=True)
-
     def _render(self) -> RenderableType:
         """The panes, side by side where there is room, else one above the other; and the keys."""
-        width, height = self._console.size
+        width, height = self.console.size
         count = len(self.panes)
         timelines = [Timeline.from_marks(pane.marks) for pane in self.panes]
         until_ns = max((one.total_ns for one in timelines if one is not None), default=0)
@@ -267,7 +240,7 @@ class Screen:
         pane, heard = self.panes[index], index == self.heard
         inside = max(1, width - FRAME)
         return Panel(
-            Group(*pane.rows(self._console, inside, rows, until_ns)),
+            Group(*pane.rows(self.console, inside, rows, until_ns)),
             title=pane.heading(index + 1, heard, inside - 2),
             title_align="left",
             box=HEAVY if heard else ROUNDED,

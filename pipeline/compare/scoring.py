@@ -45,7 +45,7 @@ CLOSE = 1e-9
 """Numbers that differ by less, as a share, are the same."""
 
 SHOWN = 120
-"""Characters of a reply or a call that a check shows at most."""
+"""Characters of a reply, a call or an answer that a check shows at most."""
 
 NO_REPLY = "no reply"
 
@@ -190,7 +190,7 @@ def _has(text: str, wanted: str) -> bool:
 
 
 def _answer(expect: Expect, reply: str | None, topic: str) -> Iterator[Check]:
-    found = _shown(reply)
+    found = shortened(reply or "") or NO_REPLY
     told = reply or ""
 
     def made(kind: str, wanted: str, met: bool) -> Check:
@@ -215,16 +215,16 @@ def _tools(wanted: Wanted, calls: Sequence[MeasuredCall], reply: str | None) -> 
         if reply == "" and not calls:
             yield Check("no tool", "no tool", False, NO_REPLY, "tools")
         else:
-            yield Check("no tool", "no tool", not calls, _cut(asked), "tools")
+            yield Check("no tool", "no tool", not calls, shortened(asked), "tools")
         return
     right = next((call for call in calls if _right(wanted, call)), None)
     told = _told(wanted)
-    found = "" if right else _cut(asked) or "no call"
+    found = "" if right else shortened(asked) or "no call"
     yield Check("tool", told, right is not None, found, "tools")
     # A call that the model itself has taken back was never answered.
     others = [call for call in calls if call is not right and not call.cancelled]
     if right is not None and others:
-        extra = _cut(", ".join(_call(call) for call in others))
+        extra = shortened(", ".join(_call(call) for call in others))
         yield Check("no tool", f"nothing but {told}", False, extra, "tools")
     if wanted.within_s is not None:
         took_s = None if right is None else right.asked_ns / 1e9
@@ -254,7 +254,7 @@ def _history(expect: Expect, kept: str | None) -> Iterator[Check]:
 
 
 def _of_history(kind: str, wanted: str, met: bool | None, kept: str | None) -> Check:
-    found = "" if met else "not known" if kept is None else _cut(kept) or "nothing"
+    found = "" if met else "not known" if kept is None else shortened(kept) or "nothing"
     return Check(kind, wanted, met, found, "interruption")
 
 
@@ -267,12 +267,10 @@ def _call(call: MeasuredCall) -> str:
     return f"{call.name}({' '.join(call.arguments.split())})"
 
 
-def _shown(reply: str | None) -> str:
-    return _cut(" ".join((reply or "").split())) or NO_REPLY
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+def shortened(text: str) -> str:
+    """A text as a check shows it: in one line, and not all of it where it is long."""
+    plain = " ".join(text.split())
+    return plain if len(plain) <= SHOWN else f"{plain[: SHOWN - 1]}…"
 
 
 def counted(conversations: Iterable[Conversation]) -> list[Counted]:

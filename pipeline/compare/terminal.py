@@ -16,7 +16,7 @@ from rich.text import Text
 from pipeline.compare.record import source_of
 from pipeline.compare.results import Costs, Summary, SystemResult, TurnPoint
 from pipeline.measure.stats import Met
-from pipeline.measure.terminal import NONE, latencies, recordings, table
+from pipeline.measure.terminal import NONE, latencies, recordings, table, tell
 from pipeline.speech_to_speech.brief import STAMP
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -61,10 +61,7 @@ def show(console: Console, summary: Summary) -> None:
         console.print(_heading("\nWhat failed", simulated))
         for line in failures:
             console.print(line)
-    if notes := [*_notes(summary)]:
-        console.print()
-        for line in notes:
-            console.print(line)
+    tell(console, _notes(variants), summary["warnings"])
 
 
 def sparkline(points: Sequence[Mapping[str, Any]], marks: str, last: int) -> str:
@@ -243,12 +240,10 @@ def _failures(variants: Variants) -> Iterable[Text]:
         yield Text(f"and {len(every) - MOST} more, in summary.json")
 
 
-def _notes(summary: Summary) -> Iterable[Text]:
-    for name, one in summary["variants"].items():
+def _notes(variants: Variants) -> Iterable[str]:
+    for name, one in variants.items():
         if one["cost"]["note"] and one["cost"]["model"]:
-            yield Text("note: ", "dim") + Text(f"{name}: {one['cost']['note']}")
-    for warning in summary["warnings"]:
-        yield Text("warning: ", "yellow") + Text(warning)
+            yield f"{name}: {one['cost']['note']}"
 
 
 def _share(found: Met | None) -> str:

@@ -5,10 +5,11 @@ Everything reads in 80 columns, without colour, and where only ASCII can be writ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -75,6 +76,16 @@ def recordings(sound: Mapping[str, Any]) -> Table | None:
     if left := noisiest[MOST:]:
         made.add_row(Text(f"{len(left)} more"), "", f"{ms(left[0][1]['snr_db'])} or more", "")
     return made
+
+
+def tell(console: Console, notes: Iterable[str], warnings: Iterable[str]) -> None:
+    """Tell, below everything else, what a reader of the figures should know."""
+    told = [Text("note: ", "dim") + Text(one) for one in notes]
+    told += [Text("warning: ", "yellow") + Text(one) for one in warnings]
+    if told:
+        console.print()
+    for line in told:
+        console.print(line)
 
 
 def change(compared: Mapping[str, Any]) -> str:

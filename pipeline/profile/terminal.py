@@ -28,6 +28,7 @@ from pipeline.measure.terminal import (
     ms,
     recordings,
     table,
+    tell,
 )
 from pipeline.measure.waterfall import OWNERS
 from pipeline.terminal import LABELS
@@ -73,12 +74,7 @@ def show(console: Console, summary: ProfileSummary) -> None:
     if heard := recordings(summary.get("sound") or {}):
         console.print(Text("\nThe recordings: level of the voice, and its distance from the noise"))
         console.print(heard)
-    if notes := [*_notes(variants), *summary["warnings"]]:
-        console.print()
-        for note in notes:
-            warning = note in summary["warnings"]
-            mark = Text("warning: " if warning else "note: ", "yellow" if warning else "dim")
-            console.print(mark + Text(note))
+    tell(console, _notes(variants), summary["warnings"])
 
 
 def _heading(summary: ProfileSummary) -> Text:

@@ -99,6 +99,18 @@ def test_what_was_measured_bears_no_stamp(tmp_path: Path) -> None:
     assert STAMP not in markup and 'id="stamp"' not in markup and "stamped" not in markup
 
 
+def test_every_turn_that_counts_is_a_dot(found: dict[str, Any]) -> None:
+    whole, answering, *parts = found["panels"]
+    assert [whole["kind"], answering["kind"]] == ["total"] * 2
+    assert [part["kind"] for part in parts] == list(report.PART_NAMES)
+    assert {number for row in whole["drawn"]["rows"] for *_, number, _ in row["dots"]} == {
+        turn["id"] for turn in found["turns"] if turn["repeat"] and turn["wav_ms"] is not None
+    }
+    assert [row["label"] for row in whole["drawn"]["rows"]] == [
+        path["label"] for path in found["paths"]
+    ]
+
+
 def test_an_utterance_is_one_row_with_each_path_in_it(found: dict[str, Any]) -> None:
     turns = found["turns"]
     assert sorted(number for row in found["rows"] for number in row["turns"]) == [

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import statistics
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -218,39 +218,38 @@ def test_the_disk_is_full(tmp_path: Path) -> None:
         write(tmp_path / "none", found, conversations, TABLE)
 
 
-def stamps(found: Any) -> Iterator[bool]:
-    """Whether what has a simulated part in it says so."""
-    yield found["simulated"] is True
-    for name, variant in found["variants"].items():
-        mine = variant["path"] == made.SIMULATED
-        yield (variant.get("simulated") is True) == mine == ("SIMULATED" in name)
-        if "against_first" in variant:
-            against = variant["against_first"]
-            either = mine or "SIMULATED" in against["variant"]
-            yield (against.get("simulated") is True) == either
-    yield all("SIMULATED" in sentence for sentence in found["verdict"])
-
-
-@settings(max_examples=10)
+@settings(max_examples=15)
 @given(
-    st.permutations(made.PATHS).flatmap(
-        lambda paths: st.integers(1, 3).map(lambda n: tuple(paths[:n]))
+    st.permutations([*made.PATHS, "ws://host:1/v1"]).flatmap(
+        lambda paths: st.integers(1, 4).map(lambda n: tuple(paths[:n]))
     ),
     st.sets(st.integers(0, 200)),
     st.booleans(),
 )
-def test_no_simulated_figure_lacks_its_stamp(
+def test_what_has_a_simulated_part_is_stamped_and_nothing_else(
     paths: tuple[str, ...], lost: set[int], faults: bool
 ) -> None:
-    if made.SIMULATED not in paths:
-        paths = (*paths, made.SIMULATED)
     header, conversations = made.comparison(paths=paths, repeats=1, faults=faults)
     left = [one for one in conversations if one.order not in lost]
-    found = summarise(header, left, TABLE)
-    assert all(stamps(found))
-    played = [one for one in left if one.path == made.SIMULATED]
-    if played:
-        assert found["variants"][STAMPED]["simulation"] == made.SIMULATION
+    found: Any = summarise(header, left, TABLE)
+    stamped = made.SIMULATED in paths
+    assert found["simulated"] is stamped
+    for name, variant in found["variants"].items():
+        mine = variant["path"] == made.SIMULATED
+        assert (variant.get("simulated") is True) == mine == ("SIMULATED" in name)
+        if mine and any(one.path == made.SIMULATED for one in left):
+            assert variant["simulation"] == made.SIMULATION
+        if "against_first" in variant:
+            against = variant["against_first"]
+            either = mine or "SIMULATED" in against["variant"]
+            assert (against.get("simulated") is True) == either
+    for sentence in found["verdict"]:
+        assert sentence.endswith(".")
+        assert not re.search(r"[.!?]\s|None|nan", sentence)
+        assert ("SIMULATED" in sentence) == stamped
+    every = " ".join(found["verdict"])
+    assert found["verdict"][0].startswith("SIMULATED: ") == stamped
+    assert every.count(made.SIMULATED) == every.count(STAMPED)
 
 
 def test_every_row_of_a_simulated_path_is_stamped(tmp_path: Path) -> None:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import re
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from support import comparison_samples as made
 from support import pages
 
@@ -131,36 +128,6 @@ CASES: dict[str, Callable[[], Any]] = {
 def test_what_is_said_in_each_case() -> None:
     told = (f"# {name}\n" + "\n".join(verdict(case())) for name, case in CASES.items())
     pages.check("verdicts.txt", "\n\n".join(told))
-
-
-@settings(max_examples=15)
-@given(
-    st.permutations([*made.PATHS, OTHER]).flatmap(
-        lambda systems: st.integers(1, 4).map(lambda n: tuple(systems[:n]))
-    ),
-    st.sets(st.sampled_from([one.name for one in made.scenarios()])),
-    st.integers(1, 2),
-    st.booleans(),
-)
-def test_three_sentences_and_never_one_without_its_stamp(
-    systems: tuple[str, ...], lost: set[str], repeats: int, faults: bool
-) -> None:
-    sentences = verdict(
-        summary_of(
-            lambda one: None if one.scenario in lost else one,
-            systems,
-            repeats=repeats,
-            faults=faults,
-        )
-    )
-    for sentence in sentences:
-        assert sentence.endswith(".")
-        assert not re.search(r"[.!?]\s|None|nan", sentence)
-        assert ("SIMULATED" in sentence) == (made.SIMULATED in systems)
-    if made.SIMULATED in systems:
-        assert sentences[0].startswith("SIMULATED: ")
-        every = " ".join(sentences)
-        assert every.count(made.SIMULATED) == every.count(STAMPED) > 0
 
 
 def test_a_system_that_is_told_of_the_end_is_not_faster_without_a_word() -> None:
