@@ -14,14 +14,16 @@ has a line, with what it added; work that nobody waited for is drawn lighter.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Literal, Self, TextIO
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from pipeline.clock import NS_PER_MS
@@ -31,6 +33,7 @@ from pipeline.events import (
     ReplyAudio,
     ReplyDone,
     ReplyInterrupted,
+    ReplyStarted,
     ReplyText,
     SpeechStarted,
     SpeechStopped,
@@ -63,22 +66,94 @@ LABELS = {
 
 
 class Shown:
-    """What a driver shows: by itself nothing; `Display` and the panes of `compare --live` do."""
+    """Follows a conversation for whoever shows it: `Display`, and the panes of `compare --live`.
+
+    By itself it shows nothing.
+
+    Attributes:
+        doing: What the session does now.
+        you: What the user says, or said last, as far as it is recognised.
+        final: Whether that is all of it.
+        reply: The words of the reply, as far as they are known.
+        spoken: How many of its characters have been played.
+        told: Whether the reply is over and `say` was given it.
+    """
+
+    reply: str
+    spoken: int
+    _total_s: float
+    _whole: bool
+
+    def __init__(self) -> None:
+        """Follow a conversation that has not begun."""
+        self.doing: State = "loading"
+        self.you = ""
+        self.final = True
+        self.told = True
+        self._begin()
 
     def state(self, state: State) -> None:
-        """What the session does now."""
+        """Take note of what the session does now."""
+        self.doing = state
 
     def event(self, event: Event) -> None:
-        """Show what an event means, if anything."""
+        """Follow an event."""
+        match event:
+            case SpeechStarted():
+                self.state("hearing")
+            case SpeechStopped():
+                self.state("thinking")
+            case Transcript():
+                self.you, self.final = event.text, event.final
+                if event.final:
+                    self.say("you", event.text or "(no words)", "green")
+            case ReplyStarted() if self.told:
+                self._begin()
+                self.told = False
+            case ReplyText():
+                self.reply += event.delta
+            case ReplyAudio():
+                self._total_s += len(event.frame.samples) / event.frame.rate
+                self.state("speaking")
+            case ReplyInterrupted():
+                self.reply = f"{event.heard_text} — (interrupted)".lstrip()
+                self._over()
+            case ReplyDone(status="completed" | "failed"):
+                self._whole = True
+            case Failure(fatal=False):
+                # A fatal one ends the run, which says why.
+                self.survived(f"turn {event.turn}: {event.stage}: {event.message}")
 
     def playing(self, played_s: float) -> None:
-        """How much of the reply has been heard."""
+        """Take note of how much of the reply has been played: so far its words are spoken."""
+        total = self._total_s if self._whole else max(1e-9, len(self.reply) / CHARS_PER_SECOND)
+        self.spoken = int(len(self.reply) * min(1.0, played_s / max(total, 1e-9)))
 
     def heard(self, timeline: Timeline | None) -> None:
-        """The reply has been heard to its end; `timeline` is where its latency went."""
+        """The reply has been played to its end; `timeline` is where its latency went."""
+        self._over()
+        self.state("listening")
 
     def profile(self, marks: Mapping[str, int]) -> None:
         """A reply is over, with these marks of its turn (ns)."""
+
+    def say(self, who: Literal["you", "reply"], text: str, colour: str) -> None:
+        """Show what one of the two has said, for good."""
+
+    def survived(self, message: str) -> None:
+        """Show what went wrong with a turn."""
+
+    def _begin(self) -> None:
+        self.reply = ""
+        self.spoken = 0
+        self._total_s = 0.0
+        self._whole = False
+
+    def _over(self) -> None:
+        if self.reply and not self.told:
+            self.say("reply", self.reply.strip(), "cyan")
+        self.told = True
+        self.spoken = len(self.reply)
 
 
 def latency_line(timeline: Timeline) -> str:
@@ -118,6 +193,33 @@ def log_to_stderr(debug: bool) -> None:
         logging.getLogger(__package__).setLevel(logging.WARNING)
 
 
+@contextlib.contextmanager
+def progress(console: Console, total: int) -> Iterator[Callable[[int, str], None]]:
+    """Show how far it is and how long it will take: a live bar, or a line each turn in a log."""
+    if not console.is_terminal:
+
+        def tell(done: int, what: str) -> None:
+            console.print(f"{done:>4}/{total} {what}", soft_wrap=True)
+
+        yield tell
+        return
+    columns = (MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
+    text = TextColumn("{task.description}", markup=False)
+    # stdout is redirected only where it is this screen: what machines read goes where it should.
+    stdout = sys.stdout.isatty()
+    with Progress(
+        *columns,
+        text,
+        console=console,
+        redirect_stdout=stdout,
+        transient=True,
+        # Nothing is drawn while a turn is timed.
+        auto_refresh=False,
+    ) as bars:
+        task = bars.add_task("", total=total)
+        yield lambda done, what: bars.update(task, completed=done, description=what, refresh=True)
+
+
 class _Stderr(logging.StreamHandler[TextIO]):
     """Writes to whatever is stderr now: with a live line on it, what is written goes above it."""
 
@@ -133,132 +235,103 @@ class _Plain(logging.Formatter):
         return f"{record.levelname.lower()}: {record.getMessage()}"
 
 
-class Display(Shown):
-    """Shows a conversation. Used as a context manager, so that the terminal is left as it was."""
+class Lines:
+    """Lines that stay, and on a terminal something that is alive below them.
+
+    Used as a context manager, so that the terminal is left as it was.
+    """
+
+    def __init__(self, console: Console, render: Callable[[], RenderableType]) -> None:
+        """Write on `console`, which is for people.
+
+        Args:
+            console: Where.
+            render: Gives what is alive; it is asked at once.
+        """
+        self.console = console
+        self._live = Live(
+            console=console,
+            refresh_per_second=12,
+            transient=True,
+            get_renderable=render,
+            # Machine-readable lines go where stdout goes, unless that is this screen.
+            redirect_stdout=sys.stdout.isatty(),
+        )
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._live.stop()
+
+    def note(self, message: str) -> None:
+        """Say something that the person should know."""
+        self.put(Text(message, "dim"))
+
+    def warn(self, message: str) -> None:
+        """Say what went wrong, and is survived."""
+        show_error(self.console, message)
+
+    def put(self, text: Text) -> None:
+        """Write a line that stays."""
+        # Wrapped by the terminal, not by us: a log keeps one line a message.
+        self.console.print(text, soft_wrap=True)
+
+
+class Display(Lines, Shown):
+    """Shows a conversation: what was said stays, and the words are alive as they form."""
 
     def __init__(self, console: Console, *, drawn: bool = False) -> None:
-        """Show on `console`; its live line appears only on a terminal.
+        """Show on `console`.
 
         Args:
             console: For people.
             drawn: Draw where each turn's time went; else a line of latencies tells it.
         """
-        self._console = console
+        Shown.__init__(self)
         self._drawn = drawn
-        self._state: State = "loading"
-        self._partial = ""
-        self._reply = ""
-        self._spoken = 0
-        self._total_s = 0.0
-        self._whole = False
-        self._live = (
-            Live(
-                console=console,
-                refresh_per_second=12,
-                transient=True,
-                get_renderable=self._line,
-                # Machine-readable lines go where stdout goes, unless that is this screen.
-                redirect_stdout=sys.stdout.isatty(),
-            )
-            if console.is_terminal
-            else None
-        )
+        Lines.__init__(self, console, self._line)
 
-    def __enter__(self) -> Self:
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-    def note(self, message: str) -> None:
-        """Something the person should know."""
-        self._print(message, "dim")
-
-    def warn(self, message: str) -> None:
-        """Something that went wrong, and is survived."""
-        show_error(self._console, message)
+    def survived(self, message: str) -> None:
+        """Show what went wrong with a turn."""
+        self.warn(message)
 
     def state(self, state: State) -> None:
         """What the session does now."""
-        if state == self._state:
-            return
-        self._state = state
-        if self._live is None and state == "listening":
-            self._print("listening")
+        if state == "listening" != self.doing and not self.console.is_terminal:
+            self.put(Text("listening"))
+        super().state(state)
 
-    def event(self, event: Event) -> None:
-        """Show what an event means, if anything."""
-        match event:
-            case SpeechStarted():
-                self.state("hearing")
-            case SpeechStopped():
-                self.state("thinking")
-            case Transcript(final=False):
-                self._partial = event.text
-            case Transcript():
-                self._partial = ""
-                self._said("you", event.text or "(no words)", "green")
-            case ReplyText():
-                self._reply += event.delta
-            case ReplyAudio():
-                self._total_s += len(event.frame.samples) / event.frame.rate
-                self.state("speaking")
-            case ReplyInterrupted():
-                self._said("cascade", f"{event.heard_text} — (interrupted)".lstrip(" "), "cyan")
-                self._forget()
-            case ReplyDone(status="completed" | "failed"):
-                self._whole = True
-            case Failure(fatal=False):
-                # A fatal one ends the run, which says why.
-                self.warn(f"turn {event.turn}: {event.stage}: {event.message}")
-
-    def playing(self, played_s: float) -> None:
-        """How much of the reply has been heard, so that its words light up as they are spoken."""
-        total = self._total_s if self._whole else max(1e-9, len(self._reply) / CHARS_PER_SECOND)
-        self._spoken = int(len(self._reply) * min(1.0, played_s / max(total, 1e-9)))
+    def say(self, who: Literal["you", "reply"], text: str, colour: str) -> None:
+        """Show what one of the two has said, for good."""
+        name = "cascade" if who == "reply" else who
+        self.put(Text.assemble((f"{name:>9}  ", f"bold {colour}"), text))
 
     def heard(self, timeline: Timeline | None) -> None:
         """The reply has been heard to its end; `timeline` is where its latency went."""
-        if self._reply:
-            self._said("cascade", self._reply.strip(), "cyan")
-        self._forget()
+        self._over()
         if timeline is not None and not self._drawn:
-            self._print(f"{'':11}{latency_line(timeline)}", "dim")
+            self.put(Text(f"{'':11}{latency_line(timeline)}", "dim"))
         self.state("listening")
 
     def profile(self, marks: Mapping[str, int]) -> None:
         """A reply is over; draw its turn, if that is wanted."""
         if self._drawn:
-            options = self._console.options
+            options = self.console.options
             lines = waterfall(marks, options.max_width, ascii_only=options.ascii_only)
             if lines:
-                self._console.print(Text("\n").join(lines), soft_wrap=True)
-
-    def _said(self, who: str, text: str, colour: str) -> None:
-        self._print(Text.assemble((f"{who:>9}  ", f"bold {colour}"), text))
-
-    def _print(self, what: str | Text, style: str = "default") -> None:
-        text = Text(what, style) if isinstance(what, str) else what
-        # Wrapped by the terminal, not by us: a log keeps one line a message.
-        self._console.print(text, soft_wrap=True)
-
-    def _forget(self) -> None:
-        self._reply = ""
-        self._spoken = 0
-        self._total_s = 0.0
-        self._whole = False
+                self.put(Text("\n").join(lines))
 
     def _line(self) -> Text:
         """The live line: the state, and the words as they form."""
-        line = Text(f"{self._state:>9}  ", style=STATE_COLOURS[self._state])
-        if self._reply:
-            line.append(self._reply[: self._spoken], "default")
-            line.append(self._reply[self._spoken :], "dim")
-        elif self._partial:
-            line.append(self._partial, "dim green")
+        line = Text(f"{self.doing:>9}  ", style=STATE_COLOURS[self.doing])
+        if self.reply and not self.told:
+            line.append(self.reply[: self.spoken], "default")
+            line.append(self.reply[self.spoken :], "dim")
+        elif not self.final:
+            line.append(self.you, "dim green")
         return line
 
 
@@ -311,19 +384,6 @@ BLOCKS = Glyphs("▇", "░", "·", "├", "─", "┤", "│")
 ASCII = Glyphs("#", ":", ".", "|", "-", "|", "|")
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One part of a latency (ns from the last voiced sample).
-
-    Attributes:
-        busy: When its stage worked, from the beginning to the end; None: it has no stage.
-        waited: When somebody waited for it, in order.
-    """
-
-    busy: tuple[int, int] | None
-    waited: tuple[tuple[int, int], ...]
-
-
 def waterfall(
     marks: Mapping[str, int], width: int = 80, *, ascii_only: bool = False, until_ns: int = 0
 ) -> list[Text]:
@@ -347,8 +407,9 @@ def waterfall(
     axis = _Axis(timeline, room, ASCII if ascii_only else BLOCKS, until_ns) if drawn else None
     waited, hidden = whole_ms(timeline.parts), whole_ms(timeline.hidden)
     made = [_row("", "ms", "hidden", axis.scale() if axis else Text(), style="dim")]
-    for name, bar in bars(marks, timeline).items():
-        picture = axis.bar(name, bar) if axis else Text()
+    busy = dict(_busy(marks))
+    for name in timeline.parts:
+        picture = axis.bar(name, timeline, busy.get(name)) if axis else Text()
         made.append(_row(LABELS[name], str(waited[name]), str(hidden.get(name) or ""), picture))
     span = axis.span("voice-to-voice", timeline.total_ns) if axis else Text()
     total, ahead = sum(waited.values()), sum(hidden.values())
@@ -394,18 +455,13 @@ def whole_ms(parts_ns: Mapping[str, int]) -> dict[str, int]:
     return shown
 
 
-def bars(marks: Mapping[str, int], timeline: Timeline) -> dict[str, Bar]:
-    """When each part was worked on and waited for; what is waited for follows without gaps."""
+def _busy(marks: Mapping[str, int]) -> Iterator[tuple[str, tuple[int, int]]]:
+    """When each stage worked, from its beginning to its end (ns after the end of speech)."""
     start = marks["speech.end"]
-    busy = {
-        name: (marks[first] - start, max(marks[first], marks[last]) - start)
-        for name, first, last in stages_of(marks)
-        if first in marks and last in marks
-    }
-    made = {name: Bar(busy.get(name), ()) for name in timeline.parts}
-    for name, begin, end in timeline.stretches:
-        made[name] = replace(made[name], waited=(*made[name].waited, (begin, end)))
-    return made
+    for name, first, last in stages_of(marks):
+        if first in marks and last in marks:
+            begin = marks[first] - start
+            yield name, (begin, max(begin, marks[last] - start))
 
 
 class _Axis:
@@ -416,7 +472,7 @@ class _Axis:
         self._total_ns = max(timeline.total_ns, until_ns)
         self._room = room
         self._glyphs = glyphs
-        self._commit_ns = timeline.parts["endpoint"]
+        self._commit = self._cell(timeline.parts["endpoint"])
 
     def scale(self) -> Text:
         """The labels of the ticks, each beginning where its tick is."""
@@ -429,19 +485,20 @@ class _Axis:
                 line = line.ljust(cell) + label
         return Text(line)
 
-    def bar(self, name: str, bar: Bar) -> Text:
-        """The line of a part."""
+    def bar(self, name: str, timeline: Timeline, busy: tuple[int, int] | None) -> Text:
+        """The line of a part, whose stage was busy then."""
         colour = PART_COLOURS.get(name, STAGE_COLOUR)
         if name == "endpoint":
-            hold = self.span("hold", self._commit_ns, colour)
+            hold = self.span("hold", timeline.parts[name], colour)
             fits = len(hold) + len(COMMIT) <= self._room
             return hold.append(COMMIT, "dim") if fits else hold
         cells = [(" ", "")] * self._room
-        cells[self._cell(self._commit_ns)] = (self._glyphs.commit, "dim")
-        if bar.busy is not None:
-            self._fill(cells, bar.busy, (self._glyphs.hidden, f"dim {colour}"))
-        for waited in bar.waited:
-            self._fill(cells, waited, (self._glyphs.waited, colour))
+        cells[self._commit] = (self._glyphs.commit, "dim")
+        if busy is not None:
+            self._fill(cells, busy, (self._glyphs.hidden, f"dim {colour}"))
+        for part, begin, end in timeline.stretches:
+            if part == name:
+                self._fill(cells, (begin, end), (self._glyphs.waited, colour))
         return Text.assemble(*cells)
 
     def span(self, name: str, until_ns: int, style: str = "") -> Text:

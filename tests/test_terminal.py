@@ -16,7 +16,6 @@ from pipeline.terminal import (
     COMMIT,
     LABELS,
     Display,
-    bars,
     waterfall,
     waterfall_strip,
     whole_ms,
@@ -75,19 +74,6 @@ def test_what_is_shown_sums_to_what_is_shown(marks: dict[str, int]) -> None:
     )
     assert (sum(waited), sum(hidden)) == numbers(shown["total"])
     assert sum(waited) == round(timeline_of(marks).total_ns / MS)
-
-
-@given(some_marks)
-def test_bars_are_the_parts_one_after_another(marks: dict[str, int]) -> None:
-    timeline = timeline_of(marks)
-    assume(timeline.total_ns >= 0)
-    drawn = bars(marks, timeline)
-    for name in timeline.parts:
-        assert sum(end - begin for begin, end in drawn[name].waited) == timeline.parts[name]
-    pieces = sorted(piece for bar in drawn.values() for piece in bar.waited if piece[0] < piece[1])
-    ends = [0, *(end for _, end in pieces)]
-    assert [begin for begin, _ in pieces] == ends[:-1]
-    assert ends[-1] == timeline.total_ns
 
 
 @given(st.dictionaries(st.text(), st.integers(-(10**15), 10**15)))

@@ -278,6 +278,8 @@ def _note(
         return "runs on this machine: nothing is billed"
     if rates is None:
         return f"no price is known for {model}; add one with --prices FILE"
+    if not bills:
+        return "no turn was answered"
     missing = list(dict.fromkeys(name for one in bills for name in one.missing))
     unpriced = [name for name in missing if name != "usage"]
     told = []

@@ -7,9 +7,10 @@ A table's row holds a cell for each path: `value` in the row's `unit`, its 95 % 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from pipeline.measure.stats import LEVEL
+from pipeline.measure.report import of
+from pipeline.measure.stats import LEVEL, UNDECIDED, in_words
 from pipeline.measure.waterfall import LABELS
 
 TOPICS = {
@@ -21,35 +22,27 @@ TOPICS = {
 }
 """What checks are about, as the report calls it."""
 
-UNDECIDED = "no difference shown"
-"""The verdict of a difference that might as well be none."""
-
 WHOLE = "voice_to_voice_ms"
-
-NOTES = {
-    "Unmeasurable turns": "They were answered, but noise after the speech hides when it ended.",
-    "Median to the answer": "To the first audible sample that is no filler such as “one moment”.",
-    "Round trip": "To the server and back, measured beside each conversation.",
-    "Connecting": "Until the server was ready to hear; in no latency, for the connection is open.",
-    "Word error rate": "Of the transcript that the path gave, against what was said; less is "
-    "better.",
-    "All expectations": "The difference is of turns in which all were met.",
-    "Median time to the call": "From the true end of the user's speech.",
-    "Median time to silence": "From the first voiced sample of the interruption to the last "
-    "audible one of the reply.",
-    "Right memory": "Whether the model's history holds what was heard, and nothing that was not.",
-    "Processor, per minute": "Processor time of this machine; that of others, behind an API, is in "
-    "the price.",
-    "Energy, per minute": "Of the processor, where the machine tells.",
-    "Replies with gaps": "The next sound was not there in time.",
-}
-"""What a row is, where its label does not say so."""
 
 Variant = Mapping[str, Any]
 Cell = dict[str, Any]
 Figure = Callable[[Variant], Cell | None]
-Row = tuple[str, str, Figure]
-"""Label, unit, what gives the cell of a path."""
+
+
+class Row(NamedTuple):
+    """A figure: all that is declared of it.
+
+    Attributes:
+        label: What it is called.
+        unit: Of `report.in_unit`.
+        cell: Gives it of a system.
+        note: What it is, where the label does not say so.
+    """
+
+    label: str
+    unit: str
+    cell: Figure
+    note: str = ""
 
 
 def by_path(summary: Mapping[str, Any]) -> dict[str, Variant]:
@@ -64,18 +57,16 @@ def measures(
     """The tables of all paths side by side; rows of which no path has anything are left out."""
     variants = by_path(summary)
     each = [variants.get(path, {}) for path in paths]
-    about = {_name(key): str(told) for key, told in (header.get("figures") or {}).items()}
-    notes = {**NOTES, **about}
     found = []
     for title, caption, rows in _tables(each, header):
         made = [
             {
-                "label": label,
-                "unit": unit,
-                "note": notes.get(label, ""),
-                "cells": [figure(one) for one in each],
+                "label": row.label,
+                "unit": row.unit,
+                "note": row.note,
+                "cells": [row.cell(one) for one in each],
             }
-            for label, unit, figure in rows
+            for row in rows
         ]
         filled = [row for row in made if any(row["cells"])]
         if filled:
@@ -92,20 +83,27 @@ def _tables(
     each: Sequence[Variant], header: Mapping[str, Any]
 ) -> Iterator[tuple[str, str, list[Row]]]:
     """Title, caption and rows of each table."""
+    about = header.get("figures") or {}
     yield (
         "Latency",
         "From the true end of the user's speech to the first audible sample of the reply, both by "
         f"the stereo WAV, with {100 * LEVEL:.0f} % intervals of the median.",
         [
-            ("Median", "ms", _median(WHOLE, f"against_first.{WHOLE}")),
-            ("90th percentile", "ms", _value(f"{WHOLE}.p90")),
-            ("95th percentile", "ms", _value(f"{WHOLE}.p95")),
-            ("Unmeasurable turns", "count", _value("unmeasurable", least=1)),
-            ("Slowest", "ms", _value(f"{WHOLE}.max")),
-            (
+            Row("Median", "ms", _median(WHOLE, f"against_first.{WHOLE}")),
+            Row("90th percentile", "ms", _value(f"{WHOLE}.p90")),
+            Row("95th percentile", "ms", _value(f"{WHOLE}.p95")),
+            Row(
+                "Unmeasurable turns",
+                "count",
+                _value("unmeasurable", least=1),
+                "They were answered, but noise after the speech hides when it ended.",
+            ),
+            Row("Slowest", "ms", _value(f"{WHOLE}.max")),
+            Row(
                 "Median to the answer",
                 "ms",
                 _median("answering.ms", "against_first.answering_ms", _fillers),
+                "To the first audible sample that is no filler such as “one moment”.",
             ),
         ],
     )
@@ -114,7 +112,7 @@ def _tables(
         "Medians of the parts of that latency, as traced here: they need not sum to the median of "
         "the whole. A speech model is one part: what it does inside is not told.",
         [
-            (LABELS[key], "ms", _median(f"parts_ms.{key}", f"against_first.parts_ms.{key}"))
+            Row(LABELS[key], "ms", _median(f"parts_ms.{key}", f"against_first.parts_ms.{key}"))
             for key in _keys(each, "parts_ms", LABELS)
         ],
     )
@@ -125,11 +123,21 @@ def _tables(
         "above. The round trip, a part of most of them, is shown apart.",
         [
             *(
-                (_name(key), "ms", _median(f"server_ms.{key}"))
-                for key in _keys(each, "server_ms", header.get("figures") or ())
+                Row(_name(key), "ms", _median(f"server_ms.{key}"), str(about.get(key, "")))
+                for key in _keys(each, "server_ms", about)
             ),
-            ("Round trip", "ms", _median("rtt_ms")),
-            ("Connecting", "ms", _median("connect_ms")),
+            Row(
+                "Round trip",
+                "ms",
+                _median("rtt_ms"),
+                "To the server and back, measured beside each conversation.",
+            ),
+            Row(
+                "Connecting",
+                "ms",
+                _median("connect_ms"),
+                "Until the server was ready to hear; in no latency, for the connection is open.",
+            ),
         ],
     )
     yield (
@@ -137,10 +145,20 @@ def _tables(
         "Shares of expectations that were met, with Wilson's 95 % intervals. A turn without a "
         "reply has met none.",
         [
-            ("Word error rate", "share", _word_errors),
-            ("All expectations", "share", _share("expectations", "against_first.success")),
+            Row(
+                "Word error rate",
+                "share",
+                _word_errors,
+                "Of the transcript that the path gave, against what was said; less is better.",
+            ),
+            Row(
+                "All expectations",
+                "share",
+                _share("expectations", "against_first.success"),
+                "The difference is of turns in which all were met.",
+            ),
             *(
-                (TOPICS.get(topic, topic), "share", _share(f"checks.{topic}"))
+                Row(TOPICS.get(topic, topic), "share", _share(f"checks.{topic}"))
                 for topic in _keys(each, "checks", TOPICS)
             ),
         ],
@@ -150,59 +168,86 @@ def _tables(
         "Turns in which the right tool was called with the right arguments, and on time; Section 4 "
         "has them by turn and by length of the instructions.",
         [
-            ("All turns", "share", _share("tools.overall", "against_first.tools")),
-            ("On the first turn", "share", _share_at(each, "tools_first_turn", min)),
-            ("On the last turn", "share", _share_at(each, "tools_last_turn", max)),
-            ("Median time to the call", "ms", _median("tools.asked_ms")),
+            Row("All turns", "share", _share("tools.overall", "against_first.tools")),
+            Row("On the first turn", "share", _share_at(each, "tools_first_turn", min)),
+            Row("On the last turn", "share", _share_at(each, "tools_last_turn", max)),
+            Row(
+                "Median time to the call",
+                "ms",
+                _median("tools.asked_ms"),
+                "From the true end of the user's speech.",
+            ),
         ],
     )
     yield (
         "Interruptions",
         "What becomes of a reply when the user speaks into it.",
         [
-            ("Median time to silence", "ms", _median("interruption.silence_ms", note=_loud)),
-            ("Right memory", "share", _share("interruption.history", undecided=False)),
+            Row(
+                "Median time to silence",
+                "ms",
+                _median("interruption.silence_ms", note=_loud),
+                "From the first voiced sample of the interruption to the last audible one of the "
+                "reply.",
+            ),
+            Row(
+                "Right memory",
+                "share",
+                _share("interruption.history", undecided=False),
+                "Whether the model's history holds what was heard, and nothing that was not.",
+            ),
         ],
     )
     yield (
         "Heavy tools",
         "A tool takes half a minute or returns a great deal, while the user keeps talking.",
         [
-            ("Still connected", "share", _share("heavy_tools.connected")),
-            ("Still answering", "share", _share("heavy_tools.answering")),
-            ("Slowest tool", "s", _value("heavy_tools.slowest_s")),
-            ("Largest result", "bytes", _value("heavy_tools.largest_bytes")),
-            ("Calls taken back", "count", _value("heavy_tools.cancelled")),
+            Row("Still connected", "share", _share("heavy_tools.connected")),
+            Row("Still answering", "share", _share("heavy_tools.answering")),
+            Row("Slowest tool", "s", _value("heavy_tools.slowest_s")),
+            Row("Largest result", "bytes", _value("heavy_tools.largest_bytes")),
+            Row("Calls taken back", "count", _value("heavy_tools.cancelled")),
         ],
     )
-    dates = sorted({date for one in each if (date := _of(one, "cost.prices_as_of"))})
+    dates = sorted({date for one in each if (date := of(one, "cost.prices_as_of"))})
     when = f" Prices are of {', '.join(dates)}." if dates else ""
     yield (
         "Cost",
         "From the usage that was told and a table of prices; what is not known is not taken for "
         f"free.{when}",
         [
-            ("Per minute of conversation", "usd", _per_minute),
-            ("Per minute that the user spoke", "usd", _value("cost.per_speech_minute_usd")),
-            ("Per turn", "usd", _value("cost.per_turn_usd")),
-            ("In all", "usd", _in_all),
-            (
+            Row("Per minute of conversation", "usd", _per_minute),
+            Row("Per minute that the user spoke", "usd", _value("cost.per_speech_minute_usd")),
+            Row("Per turn", "usd", _value("cost.per_turn_usd")),
+            Row("In all", "usd", _in_all),
+            Row(
                 "Processor, per minute",
                 "s",
                 _value("cost.cpu_s_per_minute", ci="cost.cpu_s_per_minute_ci95"),
+                "Processor time of this machine; that of others, behind an API, is in the price.",
             ),
-            ("Processor, per turn", "s", _value("cost.cpu_s_per_turn")),
-            ("Energy, per minute", "J", _value("cost.joules_per_minute")),
+            Row("Processor, per turn", "s", _value("cost.cpu_s_per_turn")),
+            Row(
+                "Energy, per minute",
+                "J",
+                _value("cost.joules_per_minute"),
+                "Of the processor, where the machine tells.",
+            ),
         ],
     )
     yield (
         "Failures",
         "Turns without a reply are in no latency; Section 7 has the reasons.",
         [
-            ("Turns that failed", "count", _failed_turns),
-            ("Conversations that broke off", "count", _failed_conversations),
-            ("Connections lost and made again", "count", _value("conversations.reconnects")),
-            ("Replies with gaps", "count", _value("underruns.turns")),
+            Row("Turns that failed", "count", _failed_turns),
+            Row("Conversations that broke off", "count", _failed_conversations),
+            Row("Connections lost and made again", "count", _value("conversations.reconnects")),
+            Row(
+                "Replies with gaps",
+                "count",
+                _value("underruns.turns"),
+                "The next sound was not there in time.",
+            ),
         ],
     )
 
@@ -211,13 +256,6 @@ def _keys(each: Sequence[Variant], name: str, known: Iterable[str]) -> list[str]
     """The keys of a mapping that any path has: the known ones first, in their order."""
     keys = dict.fromkeys(key for one in each for key in one.get(name) or ())
     return list(dict.fromkeys([*(key for key in known if key in keys), *keys]))
-
-
-def _of(found: Any, name: str) -> Any:
-    """A value inside nested mappings by its dotted name; None where it ends early."""
-    for key in name.split("."):
-        found = found.get(key) if isinstance(found, Mapping) else None
-    return found
 
 
 def _cell(value: float | None, ci: Any = None, note: str = "", apart: Any = None) -> Cell | None:
@@ -231,10 +269,10 @@ def _value(name: str, *, ci: str = "", least: float | None = None) -> Figure:
     """A number, if it is known and not below `least`."""
 
     def figure(one: Variant) -> Cell | None:
-        value = _of(one, name)
+        value = of(one, name)
         if value is not None and least is not None and value < least:
             return None
-        return _cell(value, _of(one, ci) if ci else None)
+        return _cell(value, of(one, ci) if ci else None)
 
     return figure
 
@@ -243,7 +281,7 @@ def _median(name: str, against: str = "", note: Callable[[Variant], str] | None 
     """The median of a distribution, with what it is compared by."""
 
     def figure(one: Variant) -> Cell | None:
-        if not (stats := _of(one, name)):
+        if not (stats := of(one, name)):
             return None
         told = "; ".join(filter(None, (f"n {stats['n']}", note(one) if note else "")))
         return _cell(stats["median"], stats.get("ci95"), told, _difference(one, against))
@@ -255,7 +293,7 @@ def _share(name: str, against: str = "", undecided: bool = True) -> Figure:
     """How many of some things are so."""
 
     def figure(one: Variant) -> Cell | None:
-        stats = _of(one, name)
+        stats = of(one, name)
         unknown = (stats or {}).get("undecided") if undecided else 0
         note = f"{unknown} undecided" if unknown else ""
         return _share_cell(stats, note, _difference(one, against))
@@ -265,12 +303,12 @@ def _share(name: str, against: str = "", undecided: bool = True) -> Figure:
 
 def _share_at(each: Sequence[Variant], name: str, end: Callable[[Iterable[int]], int]) -> Figure:
     """The first or last turn in which a tool was wanted, as the difference has it."""
-    compared = [found["turn"] for one in each if (found := _of(one, f"against_first.{name}"))]
-    turns = [point["turn"] for one in each for point in _of(one, "tools.by_turn") or ()]
+    compared = [found["turn"] for one in each if (found := of(one, f"against_first.{name}"))]
+    turns = [point["turn"] for one in each for point in of(one, "tools.by_turn") or ()]
     wanted = compared[0] if compared else end(turns) if turns else None
 
     def figure(one: Variant) -> Cell | None:
-        points = _of(one, "tools.by_turn") or ()
+        points = of(one, "tools.by_turn") or ()
         found = next((point for point in points if point["turn"] == wanted), None)
         return _share_cell(found, f"turn {wanted}", _difference(one, f"against_first.{name}"))
 
@@ -286,29 +324,27 @@ def _share_cell(stats: Any, note: str, apart: Any) -> Cell | None:
 
 def _difference(one: Variant, name: str) -> dict[str, Any] | None:
     """A difference of medians, or of shares."""
-    found = _of(one, name) if name else None
+    found = of(one, name) if name else None
     if not found:
         return None
-    clear = found["verdict"] != UNDECIDED
-    noisy = clear and bool(found.get("within_noise"))
     return {
         "value": found.get("median", found.get("difference")),
         "ci": found.get("ci95"),
         "n": found.get("n"),
-        "verdict": found["verdict"] + (", within the machine's noise" if noisy else ""),
-        "clear": clear,
+        "verdict": in_words(found),
+        "clear": found["verdict"] != UNDECIDED,
     }
 
 
 def _fillers(one: Variant) -> str:
-    count, never = (_of(one, f"answering.{name}") for name in ("fillers", "never"))
+    count, never = (of(one, f"answering.{name}") for name in ("fillers", "never"))
     return "; ".join(
         [*([f"{count} after a filler"] if count else []), *([f"{never} never"] if never else [])]
     )
 
 
 def _loud(one: Variant) -> str:
-    count = _of(one, "interruption.without_silence")
+    count = of(one, "interruption.without_silence")
     return f"{count} never fell silent" if count else ""
 
 
@@ -323,14 +359,14 @@ def _word_errors(one: Variant) -> Cell | None:
 
 def _per_minute(one: Variant) -> Cell | None:
     usd, ci, note = (
-        _of(one, f"cost.{key}") for key in ("per_minute_usd", "per_minute_ci95", "note")
+        of(one, f"cost.{key}") for key in ("per_minute_usd", "per_minute_ci95", "note")
     )
     return _cell(usd, ci, note or "")
 
 
 def _in_all(one: Variant) -> Cell | None:
-    usd = _of(one, "cost.usd")
-    held = _of(one, "cost.conversations")
+    usd = of(one, "cost.usd")
+    held = of(one, "cost.conversations")
     return None if usd is None else _cell(usd, note=f"{held} conversations")
 
 
@@ -361,60 +397,6 @@ def prices(summary: Mapping[str, Any]) -> dict[str, Any]:
         elif bill.get("note"):
             found[name] = bill["note"]
     return found
-
-
-def strips(
-    summary: Mapping[str, Any],
-    turns: Sequence[Mapping[str, Any]],
-    paths: Sequence[str],
-    parts: Iterable[str],
-) -> list[dict[str, Any]]:
-    """Distributions: of the whole latency, to the answer where that differs, of each part."""
-    variants = by_path(summary)
-    counted = [turn for turn in turns if turn["repeat"] and turn["wav_ms"] is not None]
-
-    def panel(
-        kind: str,
-        title: str,
-        value: Callable[[Mapping[str, Any]], float | None],
-        stats: Callable[[Variant], Any],
-    ) -> dict[str, Any]:
-        groups = []
-        for index, path in enumerate(paths):
-            mine = [(value(turn), turn["id"]) for turn in counted if turn["path"] == path]
-            dots = [[ms, number] for ms, number in mine if ms is not None]
-            if dots:
-                found = stats(variants.get(path, {})) or {}
-                groups.append({"path": index, "stats": found, "dots": dots})
-        return {"kind": kind, "title": title, "groups": groups}
-
-    found = [
-        panel(
-            "total",
-            "Voice to voice (ms, by the WAV)",
-            lambda turn: turn["wav_ms"],
-            lambda variant: variant.get("voice_to_voice_ms"),
-        )
-    ]
-    if any((variant.get("answering") or {}).get("fillers") for variant in variants.values()):
-        found.append(
-            panel(
-                "total",
-                "To the first sound that answers (ms, by the WAV)",
-                lambda turn: turn["answering_ms"],
-                lambda variant: (variant.get("answering") or {}).get("ms"),
-            )
-        )
-    for part in parts:
-        found.append(
-            panel(part, f"{LABELS[part]} (ms)", _part_of("parts", part), _part_of("parts_ms", part))
-        )
-    return [one for one in found if one["groups"]]
-
-
-def _part_of(where: str, part: str) -> Callable[[Mapping[str, Any]], Any]:
-    """Gives a part from the mapping that something holds under a name, if it holds one."""
-    return lambda holder: (holder.get(where) or {}).get(part)
 
 
 def curves(summary: Mapping[str, Any], paths: Sequence[str]) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from pipeline.compare.record import Conversation
 from pipeline.compare.scenario import Scenario, Step
-from pipeline.compare.scoring import topic_of
+from pipeline.compare.scoring import shortened, topic_of
 from pipeline.config import LlmSettings
 from pipeline.engines.llm import ChatModel, Unreachable
 from pipeline.engines.servers import ChatServer, chat_server
@@ -38,9 +38,6 @@ PROMPT = (
 
 TOKENS = 512
 """Limit on an answer: one word is asked for, and some models think first."""
-
-SHOWN = 120
-"""Characters of an answer, or of a reply, that a check shows at most."""
 
 _MARKED = re.compile(r"\b(?:answer|verdict|judge?ment|result)\b\W*(?:is\W+)?(yes|no)\b")
 
@@ -209,10 +206,10 @@ class _Bench:
             return Check("judge", asked, None, why)
         met = answer(text)
         if met is None:
-            told = f"the judge said neither yes nor no: {_cut(text) or 'nothing'}"
+            told = f"the judge said neither yes nor no: {shortened(text) or 'nothing'}"
             self._tell(told)
             return Check("judge", asked, None, told)
-        return Check("judge", asked, met, "" if met else _cut(reply))
+        return Check("judge", asked, met, "" if met else shortened(reply))
 
     async def _written(self, messages: Sequence[Mapping[str, str]]) -> str:
         parts: list[str] = []
@@ -226,8 +223,3 @@ class _Bench:
         if not self._told:
             show_error(self._console, f"--judge: {why}; such checks count as undecided")
             self._told = True
-
-
-def _cut(text: str) -> str:
-    plain = " ".join(text.split())
-    return plain if len(plain) <= SHOWN else f"{plain[: SHOWN - 1]}…"

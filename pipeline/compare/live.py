@@ -357,7 +357,7 @@ class LiveSystem:
         self._ended = False
         self._quiet = True
         self._stirred_ns = 0
-        pane.told = self._event
+        pane.listener = self._event
 
     @property
     def failed(self) -> bool:

@@ -8,43 +8,27 @@ from __future__ import annotations
 
 import itertools
 import statistics
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Self
 
 from rich.box import HEAVY, ROUNDED
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from pipeline.clock import NS_PER_MS
 from pipeline.compare.record import titled
-from pipeline.events import (
-    Event,
-    Failure,
-    ReplyAudio,
-    ReplyDone,
-    ReplyInterrupted,
-    ReplyStarted,
-    ReplyText,
-    SpeechStarted,
-    SpeechStopped,
-    Transcript,
-)
+from pipeline.events import Event
 from pipeline.speech_to_speech.brief import STAMP
 from pipeline.terminal import (
     STATE_COLOURS,
+    Lines,
     Shown,
-    State,
     latency_line,
-    show_error,
     waterfall,
     waterfall_strip,
 )
-from pipeline.text.heard import CHARS_PER_SECOND
 from pipeline.trace import Timeline
 
 YOU_ROWS = 2
@@ -72,32 +56,26 @@ class Pane(Shown):
         failed: Why it is over; empty while it goes on.
         marks: Of the last turn that was answered (ns).
         latencies_ms: Voice-to-voice, of every turn that was answered.
-        told: Is given every event first.
+        listener: Is given every event first.
     """
 
-    def __init__(self, name: str, say: Callable[[Text], None], *, simulated: bool = False) -> None:
+    def __init__(self, name: str, put: Callable[[Text], None], *, simulated: bool = False) -> None:
         """Show a system.
 
         Args:
             name: Its name.
-            say: Takes the lines that stay: what was said, and what it took.
+            put: Takes the lines that stay: what was said, and what it took.
             simulated: It is known to be simulated already.
         """
+        super().__init__()
         self.name = name
         self.simulated = simulated
         self.failed = ""
         self.marks: Mapping[str, int] = {}
         self.latencies_ms: list[float] = []
-        self.told: Callable[[Event], None] = lambda event: None
-        self._say = say
+        self.listener: Callable[[Event], None] = lambda event: None
+        self._put = put
         self._about = ""
-        self._state: State = "loading"
-        self._you = Text()
-        self._reply = ""
-        self._reply_told = True
-        self._spoken = 0
-        self._total_s = 0.0
-        self._whole = False
 
     @property
     def title(self) -> str:
@@ -113,51 +91,19 @@ class Pane(Shown):
         """It is over."""
         self.failed = reason
 
-    def state(self, state: State) -> None:
-        """What the session does now."""
-        self._state = state
-
     def event(self, event: Event) -> None:
-        """Show what an event means, if anything."""
-        self.told(event)
-        match event:
-            case SpeechStarted():
-                self.state("hearing")
-            case SpeechStopped():
-                self.state("thinking")
-            case Transcript():
-                self._you = Text(event.text, "" if event.final else "dim")
-                if event.final:
-                    self._line("you", event.text or "(no words)", "green")
-            case ReplyStarted():
-                self._reply, self._reply_told = "", False
-                self._spoken, self._total_s, self._whole = 0, 0.0, False
-            case ReplyText():
-                self._reply += event.delta
-            case ReplyAudio():
-                self._total_s += len(event.frame.samples) / event.frame.rate
-                self.state("speaking")
-            case ReplyInterrupted():
-                self._reply = f"{event.heard_text} — (interrupted)".lstrip()
-                self._reply_over()
-            case ReplyDone():
-                self._whole = True
-            case Failure(fatal=False):
-                message = f"turn {event.turn}: {event.stage}: {event.message}"
-                self._line("error", message, "bold red")
+        """Follow an event."""
+        self.listener(event)
+        super().event(event)
 
-    def playing(self, played_s: float) -> None:
-        """How much of the reply has been played, be it heard or not."""
-        total = self._total_s if self._whole else max(1e-9, len(self._reply) / CHARS_PER_SECOND)
-        self._spoken = int(len(self._reply) * min(1.0, played_s / max(total, 1e-9)))
+    def say(self, who: str, text: str, colour: str) -> None:
+        """Put what was said above the panes, with the system's name."""
+        name = (f"{self.title}  ", "bold")
+        self._put(Text.assemble(name, (f"{who:>5}  ", colour), text))
 
-    def heard(self, timeline: Timeline | None) -> None:
-        """The reply has been played to its end."""
-        self._reply_over()
-        self.state("listening")
-
-    def profile(self, marks: Mapping[str, int]) -> None:
-        """Nothing more: `answered` has told."""
+    def survived(self, message: str) -> None:
+        """Put there what went wrong with a turn."""
+        self.say("error", message, "bold red")
 
     def answered(self, marks: Mapping[str, int]) -> None:
         """A reply begins to be audible; these are the marks of its turn (ns)."""
@@ -166,7 +112,7 @@ class Pane(Shown):
             return
         self.marks = dict(marks)
         self.latencies_ms.append(timeline.total_ns / NS_PER_MS)
-        self._line("", latency_line(timeline), "dim")
+        self.say("", latency_line(timeline), "dim")
 
     def summary(self) -> str:
         """What it took so far, in a line."""
@@ -205,10 +151,11 @@ class Pane(Shown):
 
         if self.failed:
             return wrapped((self.failed, "red"))[:rows]
-        shown = wrapped((self._state, STATE_COLOURS[self._state]), (f"  {self._about}", "dim"))[:1]
-        shown += wrapped(("you    ", "bold green"), self._you)[-YOU_ROWS:]
-        label, spoken = "reply  ", self._reply[: self._spoken]
-        reply = wrapped((label, "bold cyan"), spoken, (self._reply[self._spoken :], "dim"))
+        shown = wrapped((self.doing, STATE_COLOURS[self.doing]), (f"  {self._about}", "dim"))[:1]
+        you = Text(self.you, "" if self.final else "dim")
+        shown += wrapped(("you    ", "bold green"), you)[-YOU_ROWS:]
+        label, spoken = "reply  ", self.reply[: self.spoken]
+        reply = wrapped((label, "bold cyan"), spoken, (self.reply[self.spoken :], "dim"))
         # So much of the reply as has its place, around what is being spoken.
         ends = itertools.accumulate(len(row) + 1 for row in reply)
         reached = (i for i, end in enumerate(ends) if end >= len(label + spoken))
@@ -226,18 +173,9 @@ class Pane(Shown):
             drawn = [strip, *wrapped((latency_line(timeline), "dim"))]
         return [*shown, *drawn][:rows]
 
-    def _reply_over(self) -> None:
-        if self._reply and not self._reply_told:
-            self._line("reply", self._reply.strip(), "cyan")
-        self._reply_told = True
-        self._spoken = len(self._reply)
 
-    def _line(self, who: str, text: str, style: str) -> None:
-        self._say(Text.assemble((f"{self.title}  ", "bold"), (f"{who:>5}  ", style), text))
-
-
-class Screen:
-    """Panes of all systems. A context manager, so that the terminal is left as it was.
+class Screen(Lines):
+    """Panes of all systems.
 
     Attributes:
         panes: In the order of the systems.
@@ -253,44 +191,24 @@ class Screen:
             names: Of the systems.
             simulated: Which of them are known to be simulated.
         """
-        self._console = console
         self.heard = 0
         self.help = ""
         self.panes = [
-            Pane(name, self._print, simulated=stamp)
+            Pane(name, self.put, simulated=stamp)
             for name, stamp in zip(names, simulated, strict=True)
         ]
-        self._live = Live(
-            console=console,
-            refresh_per_second=12,
-            transient=True,
-            get_renderable=self._render,
-            redirect_stdout=sys.stdout.isatty(),
-        )
-
-    def __enter__(self) -> Self:
-        if self._console.is_terminal:
-            self._live.start()
-        return self
+        super().__init__(console, self._render)
 
     def __exit__(self, *exc: object) -> None:
-        self._live.stop()
+        super().__exit__(*exc)
         for pane in self.panes:
             if pane.latencies_ms:
-                self._print(Text(f"{pane.title}: {pane.summary()}", "bold"))
-
-    def note(self, message: str) -> None:
-        """Say something that the person should know."""
-        self._print(Text(message, "dim"))
-
-    def warn(self, message: str) -> None:
-        """Say what went wrong, and is survived."""
-        show_error(self._console, message)
+                self.put(Text(f"{pane.title}: {pane.summary()}", "bold"))
 
     def keys(self, text: str) -> None:
         """Say what the keys do: always in sight on a terminal, else said once."""
         self.help = text
-        if not self._console.is_terminal:
+        if not self.console.is_terminal:
             self.note(text)
 
     def select(self, heard: int) -> None:
@@ -298,13 +216,9 @@ class Screen:
         self.heard = heard
         self.note(f"now heard: {self.panes[heard].title}")
 
-    def _print(self, text: Text) -> None:
-        # Wrapped by the terminal, not by us: a log keeps one line a message.
-        self._console.print(text, soft_wrap=True)
-
     def _render(self) -> RenderableType:
         """The panes, side by side where there is room, else one above the other; and the keys."""
-        width, height = self._console.size
+        width, height = self.console.size
         count = len(self.panes)
         timelines = [Timeline.from_marks(pane.marks) for pane in self.panes]
         until_ns = max((one.total_ns for one in timelines if one is not None), default=0)
@@ -326,7 +240,7 @@ class Screen:
         pane, heard = self.panes[index], index == self.heard
         inside = max(1, width - FRAME)
         return Panel(
-            Group(*pane.rows(self._console, inside, rows, until_ns)),
+            Group(*pane.rows(self.console, inside, rows, until_ns)),
             title=pane.heading(index + 1, heard, inside - 2),
             title_align="left",
             box=HEAVY if heard else ROUNDED,

@@ -15,6 +15,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -91,6 +92,10 @@ class Conversation:
     def simulated(self) -> bool:
         """Whether the other end was a server that replays a script."""
         return bool(self.facts.get("simulated"))
+
+
+SYSTEM = attrgetter("path")
+"""Which system a conversation is held with."""
 
 
 def titled(path: str, simulated: bool) -> str:

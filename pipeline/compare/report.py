@@ -16,12 +16,13 @@ from typing import Any
 
 from pipeline.clock import NS_PER_S
 from pipeline.compare import figures
-from pipeline.compare.record import Conversation, simulations, source_of, titled
+from pipeline.compare.record import SYSTEM, Conversation, simulations, source_of, titled
 from pipeline.compare.scoring import words
 from pipeline.measure import report, waterfall
 from pipeline.measure.record import MeasuredCall, Turn
 from pipeline.measure.report import Axis
 from pipeline.measure.run import REPORT
+from pipeline.measure.summary import by_variant
 from pipeline.measure.waterfall import in_ms
 from pipeline.speech_to_speech.brief import STAMP
 from pipeline.trace import DIRECT_PARTS, PARTS
@@ -88,6 +89,7 @@ def content(
     labels = {one["name"]: one["label"] for one in listed}
     turns = drawn_turns(conversations, labels)
     stamped = any(one["simulated"] for one in listed)
+    variants = figures.by_path(summary)
     return {
         "title": "Cascade comparison",
         "stamp": STAMP if stamped else "",
@@ -97,7 +99,19 @@ def content(
         "verdict": summary.get("verdict") or [],
         "warnings": summary.get("warnings") or [],
         "measures": figures.measures(summary, names, header),
-        "strips": figures.strips(summary, turns, names, PART_NAMES),
+        "panels": report.distributions(
+            [
+                report.Group(
+                    one["label"],
+                    variants.get(one["name"], {}),
+                    [turn for turn in turns if turn["path"] == one["name"]],
+                    f"p-{index % 6}",
+                )
+                for index, one in enumerate(listed)
+            ],
+            PART_NAMES,
+            answers=any(report.of(one, "answering.fillers") for one in variants.values()),
+        ),
         "curves": figures.curves(summary, names),
         "prices": figures.prices(summary),
         "turns": turns,
@@ -140,7 +154,6 @@ def page(shown: Mapping[str, Any], sounds: Mapping[int, str]) -> str:
         "column_count": COLUMNS,
         "setups": {one["label"]: _mapping(header, "variants").get(one["name"]) for one in paths},
         "scenarios": _texts(header.get("scenarios")),
-        "strips": [_strip(one, turns, paths) for one in shown["strips"]],
         "curves": [_curve(one, paths) for one in shown["curves"]],
     }
     return report.render("pipeline.compare", "compare.html", values, turns, sounds)
@@ -196,29 +209,6 @@ def _standing(turn: Mapping[str, Any]) -> list[str]:
     return [turn["shown"], *unmet, *undecided]
 
 
-def _strip(
-    one: Mapping[str, Any], turns: Sequence[Mapping[str, Any]], paths: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
-    """A distribution of `figures.strips`, laid out."""
-
-    def about(number: int) -> str:
-        turn = turns[number]
-        where = f"{turn['scenario']} turn {turn['number']}, repeat {turn['repeat']}"
-        return f"{where}\n{turn['title']}"
-
-    total = one["kind"] == "total"
-    groups = [
-        {
-            "label": paths[group["path"]]["label"],
-            "mark": f"p-{group['path'] % 6}" if total else "",
-            "stats": group["stats"],
-            "dots": [(value, number, about(number)) for value, number in group["dots"]],
-        }
-        for group in one["groups"]
-    ]
-    return {**one, "drawn": report.strips(groups, share=total, bins=180 if total else 90)}
-
-
 def _curve(one: Mapping[str, Any], paths: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A curve of `figures.curves`, laid out: places across in percent, down in pixels."""
     low, high = one["ticks"][0][0], one["ticks"][-1][0]
@@ -269,11 +259,10 @@ def systems(
 
     `label` is what is shown: the name, with the stamp if any conversation of it was simulated.
     """
-    listed = header.get("variants")
-    names = list(listed) if isinstance(listed, Mapping) else []
-    names = list(dict.fromkeys([*names, *(one.path for one in conversations)]))
     played = simulations(header, conversations)
-    return [_path(name, conversations, played) for name in names]
+    return [
+        _path(name, conversations, played) for name in by_variant(header, conversations, SYSTEM)
+    ]
 
 
 def _path(
@@ -314,10 +303,12 @@ def _turn(
     record = turn.record
     start_s, end_s = turn.start_ns / NS_PER_S, turn.end_ns / NS_PER_S
     zero = waterfall.zero_ns(record)
+    where = f"{conversation.scenario} turn {turn.number}"
     return {
         **waterfall.turn(number, record),
         "path": conversation.path,
         "title": label,
+        "about": f"{where}, repeat {conversation.repeat}\n{label}",
         "conversation": index,
         "scenario": conversation.scenario,
         "topic": conversation.topic,

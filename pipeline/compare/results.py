@@ -10,30 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NotRequired, TypedDict
 
-from pipeline.measure.stats import Interval
-from pipeline.measure.summary import Against, Apart, RecordingSound, Spread, TurnFigures
-
-
-class SharesApart(TypedDict):
-    """The same of shares: of `measure.stats.ShareDifference`; `turn` where it is of one."""
-
-    n: int
-    first: float
-    second: float
-    difference: float
-    ci95: Interval | None
-    verdict: str
-    groups: int
-    turn: NotRequired[int]
-
-
-class Met(TypedDict):
-    """How many of some things are so: of `measure.stats.Share`, or of nothing."""
-
-    n: int
-    met: int
-    share: float | None
-    ci95: Interval | None
+from pipeline.measure.stats import Apart, Interval, Met, SharesApart, Spread
+from pipeline.measure.summary import Against, RecordingSound, TurnFigures
 
 
 class Checked(Met):

@@ -140,6 +140,7 @@ class Comparison(Run[Conversation]):
 
     form = CONVERSATIONS
     noun = "conversations were held"
+    resumable = True
 
     def __init__(
         self,

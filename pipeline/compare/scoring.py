@@ -27,22 +27,25 @@ from pipeline.compare.results import (
     Checked,
     HeavyToolCalls,
     Interrupted,
-    Met,
     RightTools,
-    SharesApart,
     TurnPoint,
     WordErrors,
 )
 from pipeline.compare.scenario import Expect, Scenario, Step, Wanted, agrees
 from pipeline.measure.record import Check, MeasuredCall, Turn
-from pipeline.measure.stats import ratio_interval, share, share_difference
-from pipeline.measure.summary import described
+from pipeline.measure.stats import (
+    SharesApart,
+    describe,
+    ratio_interval,
+    share,
+    share_difference,
+)
 
 CLOSE = 1e-9
 """Numbers that differ by less, as a share, are the same."""
 
 SHOWN = 120
-"""Characters of a reply or a call that a check shows at most."""
+"""Characters of a reply, a call or an answer that a check shows at most."""
 
 NO_REPLY = "no reply"
 
@@ -187,7 +190,7 @@ def _has(text: str, wanted: str) -> bool:
 
 
 def _answer(expect: Expect, reply: str | None, topic: str) -> Iterator[Check]:
-    found = _shown(reply)
+    found = shortened(reply or "") or NO_REPLY
     told = reply or ""
 
     def made(kind: str, wanted: str, met: bool) -> Check:
@@ -212,16 +215,16 @@ def _tools(wanted: Wanted, calls: Sequence[MeasuredCall], reply: str | None) -> 
         if reply == "" and not calls:
             yield Check("no tool", "no tool", False, NO_REPLY, "tools")
         else:
-            yield Check("no tool", "no tool", not calls, _cut(asked), "tools")
+            yield Check("no tool", "no tool", not calls, shortened(asked), "tools")
         return
     right = next((call for call in calls if _right(wanted, call)), None)
     told = _told(wanted)
-    found = "" if right else _cut(asked) or "no call"
+    found = "" if right else shortened(asked) or "no call"
     yield Check("tool", told, right is not None, found, "tools")
     # A call that the model itself has taken back was never answered.
     others = [call for call in calls if call is not right and not call.cancelled]
     if right is not None and others:
-        extra = _cut(", ".join(_call(call) for call in others))
+        extra = shortened(", ".join(_call(call) for call in others))
         yield Check("no tool", f"nothing but {told}", False, extra, "tools")
     if wanted.within_s is not None:
         took_s = None if right is None else right.asked_ns / 1e9
@@ -251,7 +254,7 @@ def _history(expect: Expect, kept: str | None) -> Iterator[Check]:
 
 
 def _of_history(kind: str, wanted: str, met: bool | None, kept: str | None) -> Check:
-    found = "" if met else "not known" if kept is None else _cut(kept) or "nothing"
+    found = "" if met else "not known" if kept is None else shortened(kept) or "nothing"
     return Check(kind, wanted, met, found, "interruption")
 
 
@@ -264,12 +267,10 @@ def _call(call: MeasuredCall) -> str:
     return f"{call.name}({' '.join(call.arguments.split())})"
 
 
-def _shown(reply: str | None) -> str:
-    return _cut(" ".join((reply or "").split())) or NO_REPLY
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+def shortened(text: str) -> str:
+    """A text as a check shows it: in one line, and not all of it where it is long."""
+    plain = " ".join(text.split())
+    return plain if len(plain) <= SHOWN else f"{plain[: SHOWN - 1]}…"
 
 
 def counted(conversations: Iterable[Conversation]) -> list[Counted]:
@@ -320,20 +321,20 @@ def tools(turns: Sequence[Counted], lengths: Mapping[str, str]) -> RightTools | 
             by_length.setdefault(length, []).append((turn.number, ok))
     order = sorted(chars, key=lambda length: chars[length])
     return {
-        "overall": _share([ok for _, _, ok in done]),
+        "overall": share([ok for _, _, ok in done]),
         "by_turn": curve((turn.number, ok) for _, turn, ok in done),
         "by_length": [
             {
                 "length": length,
                 "instruction_chars": chars[length],
-                **_share([ok for _, ok in by_length[length]]),
+                **share([ok for _, ok in by_length[length]]),
             }
             for length in order
         ],
         "by_length_and_turn": [
             point for length in order for point in curve(by_length[length], length)
         ],
-        "asked_ms": described(
+        "asked_ms": describe(
             [call.asked_ns / 1e6 for _, turn, _ in done for call in turn.calls[:1]]
         ),
     }
@@ -355,7 +356,7 @@ def curve(points: Iterable[tuple[int, bool]], length: str = "") -> list[TurnPoin
         by_turn.setdefault(number, []).append(ok)
     about = {"length": length} if length else {}
     return [
-        cast(TurnPoint, {**about, "turn": number, **_share(by_turn[number])})
+        cast(TurnPoint, {**about, "turn": number, **share(by_turn[number])})
         for number in sorted(by_turn)
     ]
 
@@ -392,7 +393,7 @@ def interruption(turns: Sequence[Counted]) -> Interrupted | None:
     silences = [turn.silence_ns / 1e6 for turn in cut if turn.silence_ns is not None]
     return {
         "n": len(cut),
-        "silence_ms": described(silences),
+        "silence_ms": describe(silences),
         "without_silence": len(cut) - len(silences),
         "history": _share_of(checks) if checks else None,
     }
@@ -409,8 +410,8 @@ def heavy_tools(conversations: Iterable[Conversation]) -> HeavyToolCalls | None:
         (call.answered_ns - call.asked_ns) / 1e9 for call in calls if call.answered_ns is not None
     ]
     return {
-        "connected": _share([one.status == "ok" for one in heavy]),
-        "answering": _share([turn.record.answered for turn in turns]),
+        "connected": share([one.status == "ok" for one in heavy]),
+        "answering": share([turn.record.answered for turn in turns]),
         "reconnects": sum(one.reconnects for one in heavy),
         "calls": len(calls),
         "cancelled": sum(call.cancelled for call in calls),
@@ -442,10 +443,9 @@ def _apart(
     found = share_difference(
         [first[key] for key in keys], [second[key] for key in keys], conversations
     )
-    if found is None:
-        return None
-    number = {} if turn is None else {"turn": turn}
-    return cast(SharesApart, {**number, **dataclasses.asdict(found)})
+    if found is not None and turn is not None:
+        found["turn"] = turn
+    return found
 
 
 def _keyed(turns: Iterable[Counted], judged: Callable[[Turn], bool | None]) -> dict[PairKey, bool]:
@@ -463,11 +463,4 @@ def _all(turn: Turn, about: Callable[[Check], bool]) -> bool | None:
 
 def _share_of(checks: Sequence[Check]) -> Checked:
     decided = [bool(check.met) for check in checks if check.met is not None]
-    return {**_share(decided), "undecided": len(checks) - len(decided)}
-
-
-def _share(met: Sequence[bool]) -> Met:
-    found = share(met)
-    if found is None:
-        return {"n": 0, "met": 0, "share": None, "ci95": None}
-    return cast(Met, dataclasses.asdict(found))
+    return {**share(decided), "undecided": len(checks) - len(decided)}

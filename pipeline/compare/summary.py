@@ -13,20 +13,17 @@ from pathlib import Path
 from typing import Any, cast
 
 from pipeline.compare import cost, scoring
-from pipeline.compare.record import Conversation, simulations, titled
+from pipeline.compare.record import SYSTEM, Conversation, simulations, titled
 from pipeline.compare.results import AnswerTimes, FailedTurn, Summary, SystemResult
 from pipeline.compare.verdict import verdict
 from pipeline.measure.record import Record, Turn
 from pipeline.measure.run import write_figures
-from pipeline.measure.stats import difference
+from pipeline.measure.stats import Apart, Spread, describe, difference
 from pipeline.measure.summary import (
     DESCRIBED,
     HIDEABLE,
-    Apart,
-    Spread,
     against,
-    apart,
-    described,
+    by_variant,
     figures,
     noise_of,
     rounded,
@@ -70,7 +67,7 @@ def summarise(
     """
     noise = noise_of(header)
     simulated = simulations(header, conversations)
-    paths = _by_system(header, conversations)
+    paths = by_variant(header, conversations, SYSTEM)
     records = {path: _records(of, titled(path, path in simulated)) for path, of in paths.items()}
     variants: dict[str, SystemResult] = {}
     first = next(iter(paths), "")
@@ -111,16 +108,6 @@ def _manual(header: Mapping[str, Any], path: str) -> bool:
     return isinstance(about, Mapping) and about.get("turns") == "manual"
 
 
-def _by_system(
-    header: Mapping[str, Any], conversations: Iterable[Conversation]
-) -> dict[str, list[Conversation]]:
-    """Conversations by system, in the header's order; a system that was never tried has none."""
-    found: dict[str, list[Conversation]] = {path: [] for path in header.get("variants") or {}}
-    for one in conversations:
-        found.setdefault(one.path, []).append(one)
-    return found
-
-
 def _records(conversations: Iterable[Conversation], name: str) -> list[Record]:
     """All turns as a profile has them, each called after its path, scenario and number."""
     return [
@@ -148,8 +135,8 @@ def _variant(
         "too_soon": sum((_first_ns(turn) or 0) < 0 for _, turn in turns),
         "answering": _answering(turns),
         "server_ms": _server(turns),
-        "rtt_ms": described([ms for one in counted for ms in one.rtt_ms]),
-        "connect_ms": described(
+        "rtt_ms": describe([ms for one in counted for ms in one.rtt_ms]),
+        "connect_ms": describe(
             [one.facts["connect_ms"] for one in counted if "connect_ms" in one.facts]
         ),
         "conversations": {
@@ -187,7 +174,7 @@ def _answering(turns: Iterable[scoring.Counted]) -> AnswerTimes:
     heard = [turn for _, turn in turns if _first_ns(turn) is not None]
     answered = [turn for turn in heard if turn.answering_ns is not None]
     return {
-        "ms": described([(turn.answering_ns or 0) / 1e6 for turn in answered]),
+        "ms": describe([(turn.answering_ns or 0) / 1e6 for turn in answered]),
         "fillers": sum((turn.answering_ns or 0) > (_first_ns(turn) or 0) for turn in answered),
         "never": len(heard) - len(answered),
     }
@@ -204,7 +191,7 @@ def _server(turns: Iterable[scoring.Counted]) -> dict[str, Spread | None]:
         if turn.record.status == "ok":
             for name, ms in turn.server_ms.items():
                 found.setdefault(name, []).append(ms)
-    return {name: described(values) for name, values in found.items()}
+    return {name: describe(values) for name, values in found.items()}
 
 
 def _failures(conversations: Iterable[Conversation]) -> list[FailedTurn]:
@@ -267,8 +254,7 @@ def _answering_apart(
         for of in (first, second)
     )
     keys = [key for key in before if key in after]
-    found = difference([before[key] for key in keys], [after[key] for key in keys], noise)
-    return None if found is None else apart(found)
+    return difference([before[key] for key in keys], [after[key] for key in keys], noise)
 
 
 def _warnings(variants: Mapping[str, SystemResult]) -> list[str]:

@@ -14,8 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.compare.record import source_of
-from pipeline.compare.results import Costs, Met, Summary, SystemResult, TurnPoint
-from pipeline.measure.terminal import NONE, recordings, table
+from pipeline.compare.results import Costs, Summary, SystemResult, TurnPoint
+from pipeline.measure.stats import Met
+from pipeline.measure.terminal import NONE, latencies, recordings, table, tell
 from pipeline.speech_to_speech.brief import STAMP
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -37,7 +38,7 @@ def show(console: Console, summary: Summary) -> None:
     for sentence in summary["verdict"]:
         console.print(Text(sentence))
     console.print(_heading("\nVoice-to-voice latency, ms", simulated))
-    console.print(_latencies(variants))
+    console.print(latencies("path", variants, p95=_p95, answer=_answer))
     for note in _beside(variants):
         console.print(note)
     console.print(_heading("\nUnderstanding, tools, cost", simulated))
@@ -60,10 +61,7 @@ def show(console: Console, summary: Summary) -> None:
         console.print(_heading("\nWhat failed", simulated))
         for line in failures:
             console.print(line)
-    if notes := [*_notes(summary)]:
-        console.print()
-        for line in notes:
-            console.print(line)
+    tell(console, _notes(variants), summary["warnings"])
 
 
 def sparkline(points: Sequence[Mapping[str, Any]], marks: str, last: int) -> str:
@@ -103,24 +101,12 @@ def _heading(text: str, simulated: bool) -> Text:
     return Text(f"{text} [{STAMP}]" if simulated else text, "bold")
 
 
-def _latencies(variants: Variants) -> Table:
-    hidden = any(one["unmeasurable"] for one in variants.values())
-    columns = ["unmeasurable"] if hidden else []
-    made = table("path", "n", *columns, "failed", "median", "95 % interval", "p95", "answer")
-    for name, one in variants.items():
-        whole, answer = one["voice_to_voice_ms"], one["answering"]["ms"]
-        interval = whole and whole["ci95"]
-        made.add_row(
-            Text(name),
-            str(one["n"]),
-            *([Text(str(one["unmeasurable"]), "yellow")] if hidden else []),
-            Text(str(one["failed"]), "bold red" if one["failed"] else ""),
-            Text(_ms(whole and whole["median"]), "bold"),
-            "{:.0f} to {:.0f}".format(*interval) if interval else "too few" if whole else NONE,
-            _ms(whole and whole["p95"]),
-            _ms(answer and answer["median"]),
-        )
-    return made
+def _p95(one: SystemResult) -> float | None:
+    return one["voice_to_voice_ms"] and one["voice_to_voice_ms"]["p95"]
+
+
+def _answer(one: SystemResult) -> float | None:
+    return one["answering"]["ms"] and one["answering"]["ms"]["median"]
 
 
 def _beside(variants: Variants) -> Iterable[Text]:
@@ -254,12 +240,10 @@ def _failures(variants: Variants) -> Iterable[Text]:
         yield Text(f"and {len(every) - MOST} more, in summary.json")
 
 
-def _notes(summary: Summary) -> Iterable[Text]:
-    for name, one in summary["variants"].items():
+def _notes(variants: Variants) -> Iterable[str]:
+    for name, one in variants.items():
         if one["cost"]["note"] and one["cost"]["model"]:
-            yield Text("note: ", "dim") + Text(f"{name}: {one['cost']['note']}")
-    for warning in summary["warnings"]:
-        yield Text("warning: ", "yellow") + Text(warning)
+            yield f"{name}: {one['cost']['note']}"
 
 
 def _share(found: Met | None) -> str:
@@ -271,7 +255,3 @@ def _share(found: Met | None) -> str:
 
 def _of(found: Met) -> str:
     return f"{found['met']} of {found['n']}"
-
-
-def _ms(value: float | None) -> str:
-    return NONE if value is None else f"{value:.0f}"

@@ -11,7 +11,9 @@ import re
 from collections.abc import Mapping, Sequence
 
 from pipeline.compare.record import source_of
-from pipeline.compare.results import Costs, Met, SharesApart, Summary, SystemResult, TurnPoint
+from pipeline.compare.results import Costs, Summary, SystemResult, TurnPoint
+from pipeline.measure.stats import UNDECIDED, Met, SharesApart
+from pipeline.measure.terminal import count
 from pipeline.speech_to_speech.brief import STAMP
 
 FILLER_MS = 50.0
@@ -76,11 +78,11 @@ def _faster(first: str, base: SystemResult, name: str, other: SystemResult) -> s
             else "no turn was answered by both"
         )
         return f"whether {name} or {first} is heard first cannot be said, for {why}"
-    paired = _pairs(against["n"])
+    paired = count(against["n"], "pair")
     if whole["ci95"] is None:
         return f"between {name} and {first} no difference is shown: {paired} are too few"
     low, high = whole["ci95"]
-    if whole["verdict"] == "no difference shown":
+    if whole["verdict"] == UNDECIDED:
         return (
             f"between {name} and {first} no difference is shown ({whole['median']:+.0f} ms, "
             f"95 %: {low:+.0f} to {high:+.0f}, {paired})"
@@ -104,7 +106,7 @@ def _heard(name: str, one: SystemResult, verb: str = "") -> str:
     answering = one["answering"]["ms"]
     if answering is not None and answering["median"] > whole["median"] + FILLER_MS:
         text += f" with its answer after {answering['median']:.0f} ms"
-    inside = [f"median of {_turns(one['n'])}"]
+    inside = [f"median of {count(one['n'], 'turn')}"]
     if whole["ci95"] is not None:
         inside.append(_interval(whole["ci95"], "{:.0f} to {:.0f}"))
     if one["too_soon"]:
@@ -162,13 +164,13 @@ def _apart(found: SharesApart | None, what: str = "") -> str:
     """How a share differs from the first system's, in brackets; nothing where that is not known."""
     if found is None:
         return ""
-    paired = _pairs(found["n"])
+    paired = count(found["n"], "pair")
     if found["groups"] < found["n"]:
-        paired += f" of {found['groups']} conversation" + ("" if found["groups"] == 1 else "s")
+        paired += f" of {count(found['groups'], 'conversation')}"
     if found["ci95"] is None:
         return f" (no difference shown{what}: {paired}, too few)"
     inside = f"{_interval(found['ci95'], '{:+.0f} to {:+.0f}', 100)}, {paired}"
-    if found["verdict"] == "no difference shown":
+    if found["verdict"] == UNDECIDED:
         return f" (no difference shown{what}, {inside})"
     return f" ({100 * found['difference']:+.0f} points{what}, {inside})"
 
@@ -222,14 +224,6 @@ def _interval(ends: Sequence[float] | None, form: str, factor: float = 1) -> str
     if ends is None:
         return ""
     return "95 %: " + form.format(*(factor * end for end in ends))
-
-
-def _pairs(number: int) -> str:
-    return f"{number} pair" + ("" if number == 1 else "s")
-
-
-def _turns(number: int) -> str:
-    return f"{number} turn" + ("" if number == 1 else "s")
 
 
 def _listed(texts: Sequence[str]) -> str:

@@ -16,7 +16,8 @@ from typing import Any
 from pipeline.errors import StageError
 from pipeline.measure.record import Record
 from pipeline.measure.report import plain
-from pipeline.measure.waterfall import variants, zero_ns
+from pipeline.measure.summary import by_variant
+from pipeline.measure.waterfall import zero_ns
 from pipeline.trace import PARTS
 
 NAME = "trace.perfetto.json"
@@ -49,7 +50,7 @@ def write(path: Path, header: Mapping[str, Any], records: Sequence[Record]) -> N
 
 def events(header: Mapping[str, Any], records: Sequence[Record]) -> list[TraceEvent]:
     """What `traceEvents` holds: names first, then everything by time (µs from the first event)."""
-    processes = {name: pid for pid, name in enumerate(variants(header, records), start=1)}
+    processes = {name: pid for pid, name in enumerate(by_variant(header, records), start=1)}
     pieces = [
         piece
         for number, record in enumerate(records)

@@ -12,7 +12,7 @@ import functools
 import hashlib
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -22,6 +22,8 @@ import jinja2
 
 from pipeline.errors import StageError
 from pipeline.measure import waterfall
+from pipeline.measure.stats import in_words
+from pipeline.measure.terminal import count
 
 MINUS = "\u2212"
 NONE = "\u2013"
@@ -128,11 +130,6 @@ def words(text: str) -> list[str]:
     return re.sub(r"[^\w\s]|_", "", text.lower()).split()
 
 
-def plural(count: int, one: str, many: str) -> str:
-    """So many of something."""
-    return f"{count} {one if count == 1 else many}"
-
-
 def in_unit(value: Any, unit: str) -> str:
     """A figure in its unit, such as `ms`, `share` or `usd`; a dash where there is none."""
     if isinstance(value, str):
@@ -233,6 +230,64 @@ class Axis:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What has a row of its own in every distribution: a variant, a system.
+
+    Attributes:
+        label: Its name.
+        figures: What the summary says of it.
+        turns: Its turns as the page has them, each with what is told `about` it.
+        mark: Class of its colour in the panels of the whole latency.
+    """
+
+    label: str
+    figures: Mapping[str, Any]
+    turns: Sequence[Mapping[str, Any]]
+    mark: str = ""
+
+
+def distributions(
+    groups: Sequence[Group], parts: Iterable[str], *, answers: bool = False
+) -> list[dict[str, Any]]:
+    """Panels in which each turn is a dot: `kind`, `title`, and what is `drawn` (see `strips`).
+
+    Args:
+        groups: Whose turns; the warm-up and what has no latency are left out.
+        parts: Of the latency, each of which has a panel below that of the whole.
+        answers: Whether there is a panel of the latency to the answer, after fillers.
+    """
+    # Kind, title; where a turn has the value; where the summary has its statistics.
+    panels = [("total", "Voice to voice (ms, by the WAV)", "wav_ms", "voice_to_voice_ms")]
+    if answers:
+        title = "To the first sound that answers (ms, by the WAV)"
+        panels.append(("total", title, "answering_ms", "answering.ms"))
+    for part in parts:
+        title = f"{waterfall.LABELS[part]} (ms)"
+        panels.append((part, title, f"parts.{part}", f"parts_ms.{part}"))
+    found = []
+    for kind, title, value, stats in panels:
+        total = kind == "total"
+        rows = []
+        for group in groups:
+            counted = (one for one in group.turns if one["repeat"] and one["wav_ms"] is not None)
+            measured = ((of(one, value), one["id"], one["about"]) for one in counted)
+            if dots := [dot for dot in measured if dot[0] is not None]:
+                mark = group.mark if total else ""
+                about = {"label": group.label, "mark": mark, "stats": of(group.figures, stats)}
+                rows.append({**about, "dots": dots})
+        if drawn := strips(rows, share=total, bins=180 if total else 90):
+            found.append({"kind": kind, "title": title, "drawn": drawn})
+    return found
+
+
+def of(found: Any, name: str) -> Any:
+    """A value inside nested mappings by its dotted name; None where it ends early."""
+    for key in name.split("."):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
+
+
 def strips(groups: Sequence[dict[str, Any]], share: bool, bins: int) -> dict[str, Any] | None:
     """Every turn as a dot, a strip for each group; None where there is nothing to draw.
 
@@ -306,10 +361,11 @@ def _environment(package: str) -> jinja2.Environment:
         "signed": signed,
         "interval": interval,
         "whole": whole,
+        "in_words": in_words,
         "words": words,
         "in_unit": in_unit,
         "span": span,
-        "plural": plural,
+        "count": count,
         "started": started,
         "setting": setting,
         "lines": lines,

@@ -21,8 +21,7 @@ from typing import IO, Any, Generic, TypeVar
 from rich.console import Console
 
 from pipeline.errors import BadInput, CascadeError, StageError
-from pipeline.measure.terminal import progress
-from pipeline.terminal import show_error, stdout
+from pipeline.terminal import progress, show_error, stdout
 from pipeline.trace import VERSION, MarkLine
 
 WAVS = "wav"
@@ -235,6 +234,9 @@ class Run(ABC, Generic[T]):
     noun = "turns were measured"
     """What a message says of the results, after their number."""
 
+    resumable = False
+    """Whether a run that was stopped can be gone on with: `--resume FOLDER`."""
+
     def __init__(
         self,
         folder: Path,
@@ -330,6 +332,9 @@ class Run(ABC, Generic[T]):
                             print(json.dumps(self.figures(made.result)), flush=True)
                         tell(number, self.line(made.result))
             except asyncio.CancelledError:
+                if self.resumable:
+                    hint = f"stopped; go on with --resume {self.folder}"
+                    self.console.print(hint, soft_wrap=True)
                 if not self.results:
                     raise
                 self.interrupted = True

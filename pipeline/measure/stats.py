@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,14 +40,14 @@ BLOCK = 100_000
 
 Interval = tuple[float, float]
 
-Verdict = Literal["faster", "slower", "no difference shown"]
+UNDECIDED: Final = "no difference shown"
+"""The verdict of a difference that might as well be none."""
 
-ShareVerdict = Literal["more", "fewer", "no difference shown"]
+Verdict = Literal["faster", "slower", "more", "fewer", "no difference shown"]
 
 
-@dataclass(frozen=True, slots=True)
-class Distribution:
-    """What there is to say of some values.
+class Spread(TypedDict):
+    """What there is to say of some values, in their own unit.
 
     Attributes:
         n: How many; at least 1.
@@ -58,6 +57,7 @@ class Distribution:
         max: The largest.
         mean: Their sum by their number.
         ci95: 95 % interval of the median; None for fewer than `SMALLEST` values.
+        mean_ci95: Of the mean, where somebody asked for it (`mean_interval`).
     """
 
     n: int
@@ -67,11 +67,11 @@ class Distribution:
     max: float
     mean: float
     ci95: Interval | None
+    mean_ci95: NotRequired[Interval | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """How much one thing differs from another, both measured under the same conditions.
+class Apart(TypedDict):
+    """By how much values differ from others that they pair up with.
 
     Attributes:
         n: How many pairs.
@@ -90,25 +90,23 @@ class Difference:
     within_noise: bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Met(TypedDict):
     """How many of some things are so.
 
     Attributes:
-        n: How many things; at least 1.
+        n: How many things.
         met: How many of them are so.
-        share: Of them, from 0 to 1.
+        share: Of them, from 0 to 1; None of no things.
         ci95: 95 % interval of it, Wilson's: also right for few things, and near 0 and 1.
     """
 
     n: int
     met: int
-    share: float
-    ci95: Interval
+    share: float | None
+    ci95: Interval | None
 
 
-@dataclass(frozen=True, slots=True)
-class ShareDifference:
+class SharesApart(TypedDict):
     """By how much two shares differ, of things that pair up.
 
     Attributes:
@@ -119,6 +117,7 @@ class ShareDifference:
         ci95: 95 % interval of it; None where there are too few pairs for one.
         verdict: `more` or `fewer` if the interval is wholly on that side of zero.
         groups: How many groups the pairs are of, each of which may stand or fall together.
+        turn: Of which turn of a conversation they are, where they are of one.
     """
 
     n: int
@@ -126,28 +125,38 @@ class ShareDifference:
     second: float
     difference: float
     ci95: Interval | None
-    verdict: ShareVerdict
+    verdict: Verdict
     groups: int
+    turn: NotRequired[int]
 
 
-def describe(values: Sequence[float]) -> Distribution | None:
+def in_words(found: Apart | SharesApart) -> str:
+    """The verdict of a difference as everybody is told it, with what weakens it."""
+    if found["ci95"] is None:
+        return "too few pairs to tell"
+    if found["verdict"] != UNDECIDED and found.get("within_noise"):
+        return f"{found['verdict']}, but within the machine's noise"
+    return found["verdict"]
+
+
+def describe(values: Sequence[float]) -> Spread | None:
     """Describe values, in any order; None if there are none."""
     if not len(values):
         return None
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     median, p90, p95 = np.quantile(ordered, [0.5, 0.9, 0.95])
-    return Distribution(
-        n=len(ordered),
-        median=float(median),
-        p90=float(p90),
-        p95=float(p95),
-        max=float(ordered[-1]),
-        mean=float(ordered.mean()),
-        ci95=median_interval(values),
-    )
+    return {
+        "n": len(ordered),
+        "median": float(median),
+        "p90": float(p90),
+        "p95": float(p95),
+        "max": float(ordered[-1]),
+        "mean": float(ordered.mean()),
+        "ci95": median_interval(values),
+    }
 
 
-def median_interval(values: Sequence[float]) -> Interval | None:
+def median_interval(values: Sequence[float], resamples: int = RESAMPLES) -> Interval | None:
     """The 95 % interval of the median; None for fewer than `SMALLEST` values.
 
     A resample is `n` uniform positions among the sorted values, and its median needs only the
@@ -160,23 +169,25 @@ def median_interval(values: Sequence[float]) -> Interval | None:
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     random = np.random.default_rng(SEED)
     k = (n + 1) // 2
-    position = random.beta(k, n + 1 - k, RESAMPLES)
+    position = random.beta(k, n + 1 - k, resamples)
     medians = _at(ordered, position)
     if n % 2 == 0:
-        beyond = 1 - (1 - position) * random.random(RESAMPLES) ** (1 / (n - k))
+        beyond = 1 - (1 - position) * random.random(resamples) ** (1 / (n - k))
         medians = (medians + _at(ordered, beyond)) / 2
     return _percentiles(medians)
 
 
-def mean_interval(values: Sequence[float]) -> Interval | None:
+def mean_interval(values: Sequence[float], resamples: int = RESAMPLES) -> Interval | None:
     """The 95 % interval of the mean; None for fewer than `SMALLEST` values.
 
     Some 10 ms of work for every 100 values, so it is no part of `describe`.
     """
-    return ratio_interval(values, [1.0] * len(values))
+    return ratio_interval(values, [1.0] * len(values), resamples)
 
 
-def ratio_interval(parts: Sequence[float], wholes: Sequence[float]) -> Interval | None:
+def ratio_interval(
+    parts: Sequence[float], wholes: Sequence[float], resamples: int = RESAMPLES
+) -> Interval | None:
     """The 95 % interval of the sum of parts by the sum of wholes; they are drawn in pairs.
 
     None for fewer than `SMALLEST` pairs with a whole above zero. Some 10 ms of work for every 100.
@@ -188,34 +199,35 @@ def ratio_interval(parts: Sequence[float], wholes: Sequence[float]) -> Interval 
     part, whole = np.asarray(pairs, dtype=np.float64).T
     random = np.random.default_rng(SEED)
     kind = np.uint16 if n <= 2**16 else np.uint32
-    ratios = np.empty(RESAMPLES)
+    ratios = np.empty(resamples)
     rows = max(1, BLOCK // n)
-    for first in range(0, RESAMPLES, rows):
-        count = min(rows, RESAMPLES - first)
+    for first in range(0, resamples, rows):
+        count = min(rows, resamples - first)
         chosen = random.integers(0, n, (count, n), dtype=kind)
         sums = (one.take(chosen, mode="clip").sum(axis=1) for one in (part, whole))
         ratios[first : first + count] = next(sums) / next(sums)
     return _percentiles(ratios)
 
 
-def share(met: Sequence[bool]) -> Share | None:
-    """Describe how many of some things are so; None if there are none.
+def share(met: Sequence[bool]) -> Met:
+    """Describe how many of some things are so.
 
     The interval is that of E. B. Wilson, "Probable Inference" (JASA 22, 1927).
     """
     n = len(met)
     if not n:
-        return None
+        return {"n": 0, "met": 0, "share": None, "ci95": None}
     found = sum(met)
     p, z2 = found / n, Z * Z
     middle = (p + z2 / (2 * n)) / (1 + z2 / n)
     reach = Z / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-    return Share(n, found, p, (max(0.0, middle - reach), min(1.0, middle + reach)))
+    interval = max(0.0, middle - reach), min(1.0, middle + reach)
+    return {"n": n, "met": found, "share": p, "ci95": interval}
 
 
 def share_difference(
     first: Sequence[bool], second: Sequence[bool], groups: Sequence[Hashable] | None = None
-) -> ShareDifference | None:
+) -> SharesApart | None:
     """Compare two lists of what is so and what is not, paired by position; None if they are empty.
 
     What is of one group, such as the turns of one conversation, may stand or fall together: whole
@@ -251,14 +263,22 @@ def share_difference(
             interval = mean_interval([*apart, 1.0, -1.0])
         else:
             interval = ratio_interval([*apart, 1.0, -1.0], [*sizes.values(), 1, 1])
-    verdict: ShareVerdict = "no difference shown"
+    verdict: Verdict = UNDECIDED
     if interval is not None and not interval[0] <= 0 <= interval[1]:
         if _differ(apart):
             verdict = "more" if interval[0] > 0 else "fewer"
         else:
             interval = None
     before, after = sum(first) / n, sum(second) / n
-    return ShareDifference(n, before, after, after - before, interval, verdict, len(apart))
+    return {
+        "n": n,
+        "first": before,
+        "second": after,
+        "difference": after - before,
+        "ci95": interval,
+        "verdict": verdict,
+        "groups": len(apart),
+    }
 
 
 def _differ(apart: Sequence[float]) -> bool:
@@ -280,7 +300,7 @@ def _differ(apart: Sequence[float]) -> bool:
 
 def difference(
     first: Sequence[float], second: Sequence[float], noise: float | None = None
-) -> Difference | None:
+) -> Apart | None:
     """Compare two lists whose values pair up, position by position; None if they are empty.
 
     Args:
@@ -301,19 +321,19 @@ def difference(
     interval = median_interval(apart.tolist())
     relative = median / base if base > 0 else None
     within = None if noise is None or relative is None else abs(relative) <= noise
-    return Difference(
-        n=len(apart),
-        median=median,
-        ci95=interval,
-        relative=relative,
-        verdict=_verdict(interval),
-        within_noise=within,
-    )
+    return {
+        "n": len(apart),
+        "median": median,
+        "ci95": interval,
+        "relative": relative,
+        "verdict": _verdict(interval),
+        "within_noise": within,
+    }
 
 
 def _verdict(interval: Interval | None) -> Verdict:
     if interval is None or interval[0] <= 0 <= interval[1]:
-        return "no difference shown"
+        return UNDECIDED
     return "slower" if interval[0] > 0 else "faster"
 
 

@@ -8,13 +8,13 @@ where the two disagree the summary says by how much.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
 from statistics import median
-from typing import Any, NotRequired, TypedDict, cast, get_args
+from typing import Any, NotRequired, TypedDict, TypeVar, cast, get_args
 
 from pipeline.measure.record import Record, Status
-from pipeline.measure.stats import Difference, Interval, describe, difference, mean_interval
+from pipeline.measure.stats import UNDECIDED, Apart, Spread, describe, difference, mean_interval
 from pipeline.trace import PARTS, STAGES
 
 LATENCY = "voice_to_voice"
@@ -38,32 +38,13 @@ second a share of the whole latency: less is of no use to know."""
 DESCRIBED = ("started", "interrupted", "seed", "noise", "machine", "versions", "models", "settings")
 """What the summary takes over from the records' header."""
 
+VARIANT = attrgetter("variant")
+"""Which variant a record is of."""
+
+T = TypeVar("T")
+
 Measures = Mapping[str, float]
 """Milliseconds of one turn by part, with the whole as `LATENCY`."""
-
-
-class Spread(TypedDict):
-    """Some values, as `stats.Distribution`; `mean_ci95` where the interval of the mean is given."""
-
-    n: int
-    median: float
-    p90: float
-    p95: float
-    max: float
-    mean: float
-    ci95: Interval | None
-    mean_ci95: NotRequired[Interval | None]
-
-
-class Apart(TypedDict):
-    """By how much values differ from others that they pair up with, as `stats.Difference`."""
-
-    n: int
-    median: float
-    ci95: Interval | None
-    relative: float | None
-    verdict: str
-    within_noise: bool | None
 
 
 class Against(TypedDict):
@@ -159,11 +140,17 @@ def noise_of(header: Mapping[str, Any]) -> float | None:
     return None if relative is None or noise.get("readings", 0) < 2 else float(relative)
 
 
-def by_variant(header: Mapping[str, Any], records: Iterable[Record]) -> dict[str, list[Record]]:
-    """Turns by variant, in the header's order; a variant that was never run has none."""
-    found: dict[str, list[Record]] = {name: [] for name in header.get("variants") or {}}
-    for record in records:
-        found.setdefault(record.variant, []).append(record)
+def by_variant(
+    header: Mapping[str, Any], results: Iterable[T], name: Callable[[T], str] = VARIANT
+) -> dict[str, list[T]]:
+    """Results by the variant that each is of, in the header's order, then those it does not list.
+
+    A variant that was never run has none.
+    """
+    listed = header.get("variants")
+    found: dict[str, list[T]] = {name: [] for name in listed or {} if isinstance(listed, Mapping)}
+    for one in results:
+        found.setdefault(name(one), []).append(one)
     return found
 
 
@@ -171,7 +158,7 @@ def differences(
     pairs: Sequence[tuple[Measures, Measures]],
     noise: float | None,
     parts: Sequence[str] = PARTS,
-) -> dict[str, Difference]:
+) -> dict[str, Apart]:
     """How much the second of each pair differs from the first, for the whole and for each part."""
     found = {}
     for name in (LATENCY, *parts):
@@ -182,7 +169,7 @@ def differences(
     return found
 
 
-def moved(compared: Mapping[str, Difference], whole_ms: float) -> list[str]:
+def moved(compared: Mapping[str, Apart], whole_ms: float) -> list[str]:
     """Which parts differ enough to be named, most moved first.
 
     Args:
@@ -193,9 +180,9 @@ def moved(compared: Mapping[str, Difference], whole_ms: float) -> list[str]:
     parts = [
         name
         for name, one in compared.items()
-        if name != LATENCY and one.verdict != "no difference shown" and abs(one.median) > least
+        if name != LATENCY and one["verdict"] != UNDECIDED and abs(one["median"]) > least
     ]
-    return sorted(parts, key=lambda name: -abs(compared[name].median))
+    return sorted(parts, key=lambda name: -abs(compared[name]["median"]))
 
 
 def summarise(header: Mapping[str, Any], records: Sequence[Record]) -> ProfileSummary:
@@ -241,7 +228,7 @@ def figures(
     statuses = Counter(record.status for record in counted)
     hidden_ends = statuses["unmeasurable"]
     latencies = [found[LATENCY] for found in measured]
-    whole = described(latencies)
+    whole = describe(latencies)
     return {
         "n": len(measured),
         "failed": len(counted) - len(measured) - hidden_ends,
@@ -249,9 +236,9 @@ def figures(
         "statuses": {status: statuses[status] for status in get_args(Status)},
         "voice_to_voice_ms": whole and {**whole, "mean_ci95": mean_interval(latencies)},
         "parts_ms": {
-            name: described([found[name] for found in measured if name in found]) for name in parts
+            name: describe([found[name] for found in measured if name in found]) for name in parts
         },
-        "hidden_ms": {name: described(values) for name, values in hidden.items()},
+        "hidden_ms": {name: describe(values) for name, values in hidden.items()},
         "disagreement_ms": _disagreement(counted),
         "underruns": _underruns(counted),
         "wasted": dict(sum((Counter(record.wasted) for record in counted), Counter[str]())),
@@ -283,17 +270,6 @@ def _median(values: Iterable[float | None]) -> float | None:
     return median(known) if known else None
 
 
-def described(values: Sequence[float]) -> Spread | None:
-    """A distribution as the summary holds it; None of no values."""
-    found = describe(values)
-    return None if found is None else cast(Spread, asdict(found))
-
-
-def apart(found: Difference) -> Apart:
-    """A difference as the summary holds it."""
-    return cast(Apart, asdict(found))
-
-
 def disagreement_ms(record: Record) -> float | None:
     """By how much the trace's latency is above the WAV's; None if the turn lacks one of them."""
     timeline = record.timeline
@@ -308,7 +284,7 @@ def _disagreement(records: Iterable[Record]) -> Disagreement | None:
     if found is None:
         return None
     over = sum(size > DISAGREEMENT_MS for size in sizes)
-    return {"n": len(sizes), "median": found.median, "max": found.max, "over": over}
+    return {"n": len(sizes), "median": found["median"], "max": found["max"], "over": over}
 
 
 def _underruns(records: Iterable[Record]) -> Underruns:
@@ -322,8 +298,8 @@ def _warm_up(records: Sequence[Record]) -> WarmUp:
     return {
         "n": len(latencies),
         "failed": len(records) - len(latencies),
-        "median_ms": whole.median if whole else None,
-        "max_ms": whole.max if whole else None,
+        "median_ms": whole["median"] if whole else None,
+        "max_ms": whole["max"] if whole else None,
     }
 
 
@@ -345,9 +321,9 @@ def against(
     return {
         "variant": name,
         "n": len(pairs),
-        "voice_to_voice_ms": apart(compared[LATENCY]) if compared else None,
-        "parts_ms": {part: apart(compared[part]) for part in parts if part in compared},
-        "moved": moved(compared, whole.median) if whole else [],
+        "voice_to_voice_ms": compared[LATENCY] if compared else None,
+        "parts_ms": {part: compared[part] for part in parts if part in compared},
+        "moved": moved(compared, whole["median"]) if whole else [],
     }
 
 

@@ -1,21 +1,19 @@
-"""What a profile and a comparison show alike on a terminal: progress, tables, differences in words.
+"""What a profile and a comparison show alike on a terminal: tables, differences in words.
 
 Everything reads in 80 columns, without colour, and where only ASCII can be written.
 """
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.measure.summary import TurnFigures
 from pipeline.terminal import LABELS
 
 NAME_WIDTH = 24
@@ -28,33 +26,6 @@ NONE = "-"
 """Stands where there is no figure."""
 
 
-@contextlib.contextmanager
-def progress(console: Console, total: int) -> Iterator[Callable[[int, str], None]]:
-    """Show how far it is and how long it will take: a live bar, or a line each turn in a log."""
-    if not console.is_terminal:
-
-        def tell(done: int, what: str) -> None:
-            console.print(f"{done:>4}/{total} {what}", soft_wrap=True)
-
-        yield tell
-        return
-    columns = (MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
-    text = TextColumn("{task.description}", markup=False)
-    # stdout is redirected only where it is this screen: what machines read goes where it should.
-    stdout = sys.stdout.isatty()
-    with Progress(
-        *columns,
-        text,
-        console=console,
-        redirect_stdout=stdout,
-        transient=True,
-        # Nothing is drawn while a turn is timed.
-        auto_refresh=False,
-    ) as bars:
-        task = bars.add_task("", total=total)
-        yield lambda done, what: bars.update(task, completed=done, description=what, refresh=True)
-
-
 def table(*columns: str) -> Table:
     """An open table: the first column is text and wraps, all others are numbers and do not."""
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
@@ -62,6 +33,34 @@ def table(*columns: str) -> Table:
     made.add_column(first, overflow="fold", max_width=NAME_WIDTH, vertical="bottom")
     for name in others:
         made.add_column(name, justify="right", no_wrap=True, vertical="bottom")
+    return made
+
+
+F = TypeVar("F", bound=TurnFigures)
+
+
+def latencies(what: str, variants: Mapping[str, F], **more: Callable[[F], float | None]) -> Table:
+    """How many turns there were, and their latency: a row a variant.
+
+    Args:
+        what: Variants are called here.
+        variants: By name.
+        more: Further columns by their head: what gives the milliseconds of a variant.
+    """
+    hidden = ["unmeasurable"] if any(one["unmeasurable"] for one in variants.values()) else []
+    made = table(what, "n", *hidden, "failed", "median", "95 % interval", *more)
+    for name, one in variants.items():
+        whole = one["voice_to_voice_ms"]
+        interval = whole and whole["ci95"]
+        made.add_row(
+            Text(name),
+            str(one["n"]),
+            *(Text(str(one["unmeasurable"]), "yellow") for _ in hidden),
+            Text(str(one["failed"]), "bold red" if one["failed"] else ""),
+            Text(ms(whole and whole["median"]), "bold"),
+            "{:.0f} to {:.0f}".format(*interval) if interval else "too few" if whole else NONE,
+            *(ms(figure(one)) for figure in more.values()),
+        )
     return made
 
 
@@ -79,14 +78,14 @@ def recordings(sound: Mapping[str, Any]) -> Table | None:
     return made
 
 
-def verdict(compared: Mapping[str, Any]) -> str:
-    """A difference's verdict in words, with what weakens it."""
-    words: str = compared["verdict"]
-    if compared["ci95"] is None:
-        return "too few pairs to tell"
-    if words != "no difference shown" and compared["within_noise"]:
-        return f"{words}, but within the machine's noise"
-    return words
+def tell(console: Console, notes: Iterable[str], warnings: Iterable[str]) -> None:
+    """Tell, below everything else, what a reader of the figures should know."""
+    told = [Text("note: ", "dim") + Text(one) for one in notes]
+    told += [Text("warning: ", "yellow") + Text(one) for one in warnings]
+    if told:
+        console.print()
+    for line in told:
+        console.print(line)
 
 
 def change(compared: Mapping[str, Any]) -> str:
@@ -115,13 +114,6 @@ def colour(whole: Mapping[str, Any]) -> str:
 def count(number: int, noun: str) -> str:
     """Such as `1 turn` or `12 turns`."""
     return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
-def interval(found: Mapping[str, Any]) -> str:
-    """The interval of a distribution, such as `310 to 350`; `NONE` where nothing was measured."""
-    if not found:
-        return NONE
-    return "{:.0f} to {:.0f}".format(*found["ci95"]) if found["ci95"] else "too few"
 
 
 def ms(value: float | None) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -79,6 +79,7 @@ def turn(number: int, record: Record) -> dict[str, Any]:
     both = wav_ns is not None and trace_ns is not None
     return {
         "id": number,
+        "about": f"{record.file}\n{record.variant}, repeat {record.repeat}",
         "variant": record.variant,
         "file": record.file,
         "repeat": record.repeat,
@@ -136,13 +137,6 @@ def in_ms(ns: int | None) -> float | None:
 
 def _rounded(decibels: float | None) -> float | None:
     return None if decibels is None else round(decibels, 1)
-
-
-def variants(header: Mapping[str, Any], records: Iterable[Record]) -> list[str]:
-    """Names of the variants: as the header lists them, then those that only records have."""
-    listed = header.get("variants")
-    names = list(listed) if isinstance(listed, Mapping) else []
-    return list(dict.fromkeys([*names, *(record.variant for record in records)]))
 
 
 def _rank(mark: str) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,7 +19,7 @@ from rich.text import Text
 from pipeline.errors import BadInput
 from pipeline.measure import terminal
 from pipeline.measure.record import RECORDS, Record
-from pipeline.measure.stats import SMALLEST, Difference
+from pipeline.measure.stats import SMALLEST, Apart, in_words
 from pipeline.measure.summary import (
     LATENCY,
     Measures,
@@ -162,8 +161,8 @@ def _variant(
         "paired_by": by,
         "old_ms": old_ms,
         "new_ms": new_ms,
-        "voice_to_voice_ms": asdict(found[LATENCY]) if found else None,
-        "parts_ms": {part: asdict(found[part]) for part in PARTS if part in found},
+        "voice_to_voice_ms": found[LATENCY] if found else None,
+        "parts_ms": {part: found[part] for part in PARTS if part in found},
         "moved": moved(found, old_ms) if old_ms is not None else [],
     }
 
@@ -178,10 +177,11 @@ def _typical(turns: Iterable[Measures]) -> dict[str, float]:
     }
 
 
-def _slower(whole: Difference, noise: float | None) -> bool:
+def _slower(whole: Apart, noise: float | None) -> bool:
     """Whether it is slower by enough, for sure, and not by the machine's doing."""
-    enough = whole.relative is None or whole.relative > max(WORSE_SHARE, noise or 0.0)
-    return whole.verdict == "slower" and whole.median > WORSE_MS and enough
+    relative = whole["relative"]
+    enough = relative is None or relative > max(WORSE_SHARE, noise or 0.0)
+    return whole["verdict"] == "slower" and whole["median"] > WORSE_MS and enough
 
 
 def _failed(turns: ByRecording, files: Iterable[str]) -> int:
@@ -287,7 +287,7 @@ def _line(name: str, one: Mapping[str, Any]) -> Text:
     line = Text.assemble((name, "bold"), ": ")
     if whole is None:
         return line.append("no recording was replied to in both, so nothing can be said of it")
-    line.append(terminal.verdict(whole), terminal.colour(whole))
+    line.append(in_words(whole), terminal.colour(whole))
     if whole["verdict"] == "slower" and not one["worse"] and not whole["within_noise"]:
         line.append(f" (less than {WORSE_SHARE:.0%} or {WORSE_MS:.0f} ms)")
     line.append(

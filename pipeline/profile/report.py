@@ -13,7 +13,7 @@ from pipeline.measure import report, waterfall
 from pipeline.measure.record import Record
 from pipeline.measure.report import Axis, ms
 from pipeline.measure.run import REPORT
-from pipeline.measure.summary import ProfileSummary
+from pipeline.measure.summary import ProfileSummary, by_variant
 from pipeline.trace import PARTS
 
 SECTIONS = (
@@ -75,13 +75,13 @@ def content(
         turns: `waterfall.turn` of each.
         summary: Of `measure.summary.summarise`.
     """
-    names = waterfall.variants(header, records)
+    names = list(by_variant(header, records))
     stats = {name: summary["variants"].get(name, {"n": 0, "failed": 0}) for name in names}
     measured = [turn for turn in turns if turn["repeat"]]
     labelled = waterfall.parts(PARTS)
-    panels = [
-        (part["name"], f"{part['label']} (ms)", _distribution(part["name"], stats, measured))
-        for part in labelled
+    groups = [
+        report.Group(name, one, [turn for turn in turns if turn["variant"] == name])
+        for name, one in stats.items()
     ]
     return {
         "title": "Cascade profile",
@@ -93,8 +93,7 @@ def content(
         "sound": summary.get("sound") or {},
         "parts": labelled,
         "bars": _bars(stats),
-        "whole": _distribution("total", stats, measured),
-        "panels": [panel for panel in panels if panel[2]],
+        "panels": report.distributions(groups, PARTS),
         "measured": measured,
         "warm": [turn for turn in turns if not turn["repeat"]],
     }
@@ -178,24 +177,6 @@ def _segments(
 def _fitting(texts: Sequence[str], width_px: float) -> str:
     """The first text for which there is room; empty if there is none."""
     return next((text for text in texts if len(text) * LETTER_PX < width_px - 10), "")
-
-
-def _distribution(
-    kind: str, stats: Mapping[str, Any], turns: Sequence[Mapping[str, Any]]
-) -> dict[str, Any] | None:
-    """Each variant's turns with a latency, as dots of its whole (`total`) or of a part."""
-    groups = []
-    for name, one in stats.items():
-        dots = []
-        for turn in turns:
-            if turn["variant"] == name and turn["wav_ms"] is not None:
-                value = turn["wav_ms"] if kind == "total" else (turn["parts"] or {}).get(kind)
-                about = f"{turn['file']}\n{name}, repeat {turn['repeat']}"
-                dots += [] if value is None else [(value, turn["id"], about)]
-        whole = one.get("voice_to_voice_ms")
-        found = whole if kind == "total" else (one.get("parts_ms") or {}).get(kind)
-        groups.append({"label": name, "stats": found, "dots": dots})
-    return report.strips(groups, share=kind == "total", bins=180 if kind == "total" else 90)
 
 
 def _embed(

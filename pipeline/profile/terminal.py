@@ -7,6 +7,7 @@ differ in pattern, and every number is in a table.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from rich.cells import cell_len
@@ -14,25 +15,24 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.measure.summary import Against, ProfileSummary, Spread, VariantFigures
+from pipeline.measure.stats import Spread, in_words
+from pipeline.measure.summary import Against, ProfileSummary, TurnFigures, VariantFigures
 from pipeline.measure.terminal import (
     NAME_WIDTH,
     NONE,
     change,
     colour,
     count,
-    interval,
+    latencies,
     moved,
     ms,
     recordings,
     table,
-    verdict,
+    tell,
 )
+from pipeline.measure.waterfall import OWNERS
 from pipeline.terminal import LABELS
 from pipeline.trace import PARTS
-
-OWNERS = {"endpoint": "setting", "device": "device", "own": "own code"}
-"""Who can change a part; a stage where nothing is said."""
 
 PATTERNS = dict(zip(PARTS, "░█▓▒▞▬·", strict=True))
 LETTERS = dict(zip(PARTS, "eSTCAdo", strict=True))
@@ -51,7 +51,11 @@ def show(console: Console, summary: ProfileSummary) -> None:
     variants = summary["variants"]
     console.print(_heading(summary))
     console.print()
-    console.print(_latencies(variants))
+    console.print(
+        latencies(
+            "variant", variants, **{key: partial(_of_whole, key) for key in ("p90", "p95", "max")}
+        )
+    )
     warm = {name: ms(variant["warm_up"]["median_ms"]) for name, variant in variants.items()}
     if told := ", ".join(f"{name} {ms}" for name, ms in warm.items() if ms != NONE):
         console.print(Text(f"warm-up, not counted: {told}", "dim"))
@@ -70,12 +74,7 @@ def show(console: Console, summary: ProfileSummary) -> None:
     if heard := recordings(summary.get("sound") or {}):
         console.print(Text("\nThe recordings: level of the voice, and its distance from the noise"))
         console.print(heard)
-    if notes := [*_notes(variants), *summary["warnings"]]:
-        console.print()
-        for note in notes:
-            warning = note in summary["warnings"]
-            mark = Text("warning: " if warning else "note: ", "yellow" if warning else "dim")
-            console.print(mark + Text(note))
+    tell(console, _notes(variants), summary["warnings"])
 
 
 def _heading(summary: ProfileSummary) -> Text:
@@ -88,28 +87,16 @@ def _heading(summary: ProfileSummary) -> Text:
     return Text(f"Voice-to-voice latency, ms: {', '.join(said)}", "bold")
 
 
-def _latencies(variants: Mapping[str, VariantFigures]) -> Table:
-    hidden = ["unmeasurable"] if any(one["unmeasurable"] for one in variants.values()) else []
-    made = table("variant", "n", *hidden, "failed", "median", "95 % interval", "p90", "p95", "max")
-    for name, variant in variants.items():
-        found: Mapping[str, Any] = variant["voice_to_voice_ms"] or {}
-        made.add_row(
-            Text(name),
-            str(variant["n"]),
-            *(Text(str(variant["unmeasurable"]), "yellow") for _ in hidden),
-            Text(str(variant["failed"]), "bold red" if variant["failed"] else ""),
-            Text(ms(found.get("median")), "bold"),
-            interval(found),
-            *(ms(found.get(key)) for key in ("p90", "p95", "max")),
-        )
-    return made
+def _of_whole(key: str, one: TurnFigures) -> float | None:
+    found: Mapping[str, Any] = one["voice_to_voice_ms"] or {}
+    return found.get(key)
 
 
 def _parts(variants: Mapping[str, VariantFigures], marks: Mapping[str, str]) -> Table:
     """A row a variant, and one below it for what was hidden; its head is the key to the bars."""
     heads = []
     for name in PARTS:
-        owner = OWNERS.get(name, "stage").replace(" ", "\n")
+        owner = OWNERS[name].replace(" ", "\n")
         label = "" if name in ("device", "own") else LABELS[name].replace(" ", "\n")
         heads.append("\n".join(filter(None, (owner, label, marks[name]))))
     made = table("", *heads)
@@ -177,7 +164,7 @@ def _against(name: str, against: Against) -> Text:
     line = Text.assemble((name, "bold"), f" against {against['variant']}: ")
     if whole is None:
         return line + Text("no recording was answered by both, so nothing can be said")
-    line.append(verdict(whole), colour(whole))
+    line.append(in_words(whole), colour(whole))
     line.append(f", {change(whole)}, {count(against['n'], 'pair')}")
     parts = moved(against)
     return line.append(f"; moved: {parts}" if parts else "")

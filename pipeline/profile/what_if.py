@@ -32,8 +32,7 @@ from pipeline.config import TurnSettings
 from pipeline.conversation.reply import PACE
 from pipeline.errors import BadInput
 from pipeline.measure.record import DROPPED, RECORDS, WAITING, Record
-from pipeline.measure.stats import difference
-from pipeline.measure.summary import described
+from pipeline.measure.stats import describe, difference
 from pipeline.measure.terminal import NONE, count
 from pipeline.terminal import LABELS
 from pipeline.text.chunker import Chunker
@@ -421,9 +420,9 @@ def _figures(turns: Sequence[tuple[Record, Prediction]], *, gaps_move: bool) -> 
     silent_ms = statistics.fmean(gaps) if gaps else 0.0
     compared = difference(was, now)
     return {
-        "measured_ms": described(was),
-        "predicted_ms": described(now),
-        "difference_ms": compared and {"median": compared.median, "ci95": compared.ci95},
+        "measured_ms": describe(was),
+        "predicted_ms": describe(now),
+        "difference_ms": compared and {key: compared[key] for key in ("median", "ci95")},
         "parts_ms": {
             part: {"measured": statistics.median(before), "predicted": statistics.median(after)}
             for part, (before, after) in parts.items()

@@ -477,10 +477,11 @@ def interruptions(ears: Ears, beside: Path, settings: Settings, aims: Aims, few:
         mine = [f"{name} {db:+.0f} dB after {s:.1f} s" for name, db, s in over if s is not None]
         print(f"  {kind:<34} {len(mine):>3} of {len(over):>3} ended it", *mine, sep="\n    ")
         ended += [s is not None for _, _, s in over]
-    if (of := share(ended)) is not None:
-        most = 100 * of.ci95[1]
-        print(f"  {of.met} of {of.n} ended the reply: at most {most:.1f} %, with 95 % confidence")
-        aims.most("replies ended by what asks for nothing", 100 * of.share, 2, "%")
+    of = share(ended)
+    if of["ci95"] is not None and of["share"] is not None:
+        told = f"{of['met']} of {of['n']} ended the reply: at most {100 * of['ci95'][1]:.1f} %"
+        print(f"  {told}, with 95 % confidence")
+        aims.most("replies ended by what asks for nothing", 100 * of["share"], 2, "%")
     if not (digits := beside / "fsdd_digits_8k").is_dir():
         return
     words_one_by_one(ears, digits, settings, aims)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import statistics
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -122,19 +122,9 @@ def test_tools_by_turn_and_length() -> None:
     assert sum(p["n"] for p in by_both) == sum(p["n"] for p in tools["by_length"])
 
 
-def test_the_other_topics() -> None:
+def test_words_that_were_misheard() -> None:
     found, conversations = compared()
     direct = found["variants"][made.DIRECT]
-    assert [point["turn"] for point in direct["recall_by_turn"]] == [3, 4]
-    assert [point["turn"] for point in direct["instructions_by_turn"]] == [1, 2, 3, 4]
-    cut = direct["interruption"]
-    assert (cut["n"], cut["without_silence"]) == (3, 0)
-    assert 250 <= cut["silence_ms"]["median"] <= 420
-    assert cut["history"]["n"] == 6
-    heavy = direct["heavy_tools"]
-    assert (heavy["connected"]["met"], heavy["connected"]["n"]) == (2, 3)
-    assert heavy["reconnects"] == 1
-    assert (heavy["slowest_s"], heavy["largest_bytes"]) == (30, 10**6)
     words = direct["wer"]
     turns = [turn for one in of(conversations, made.DIRECT) for turn in one.turns]
     heard = [turn for turn in turns if turn.word_errors is not None]
@@ -151,41 +141,6 @@ def test_an_answer_after_a_filler_is_later_than_the_first_sound() -> None:
         t.number == 1 and t.record.file.startswith("archive") for t in fillers
     )
     assert direct["answering"]["ms"]["mean"] > direct["voice_to_voice_ms"]["mean"] + 10
-    assert {*direct["server_ms"]} == {"endpointing", "first_audio", "first_audio_after_stop"}
-    assert direct["rtt_ms"]["median"] > 15
-    assert direct["connect_ms"]["median"] == 412
-
-
-def test_what_failed_is_told_once() -> None:
-    found, _ = compared()
-    told = [
-        (name, one["scenario"], one["turn"], one["turns"], one["status"])
-        for name, variant in found["variants"].items()
-        for one in variant["failures"]
-    ]
-    assert sorted(told) == [
-        (made.CASCADE, "sums", 2, 1, "no reply"),
-        (made.DIRECT, "archive", 2, 2, "failed"),
-        (made.DIRECT, "capital", 1, 1, "failed"),
-        (made.DIRECT, "timers 64k", 6, 5, "failed"),
-        (STAMPED, "capital", 1, 1, "timeout"),
-    ]
-    reasons = [one["reason"] for one in found["variants"][made.DIRECT]["failures"]]
-    assert {made.QUOTA, made.CLOSED} <= {*reasons}
-
-
-def test_the_undecided_count_nowhere() -> None:
-    found, conversations = compared()
-    checks = [
-        check
-        for one in of(conversations, made.CASCADE)
-        for turn in one.turns
-        for check in turn.checks
-    ]
-    expected = found["variants"][made.CASCADE]["expectations"]
-    assert expected["undecided"] == sum(check.met is None for check in checks) > 0
-    assert expected["n"] == sum(check.met is not None for check in checks)
-    assert any("nobody could tell" in one for one in found["warnings"])
 
 
 def test_a_path_that_tells_nothing_of_itself() -> None:
@@ -263,39 +218,38 @@ def test_the_disk_is_full(tmp_path: Path) -> None:
         write(tmp_path / "none", found, conversations, TABLE)
 
 
-def stamps(found: Any) -> Iterator[bool]:
-    """Whether what has a simulated part in it says so."""
-    yield found["simulated"] is True
-    for name, variant in found["variants"].items():
-        mine = variant["path"] == made.SIMULATED
-        yield (variant.get("simulated") is True) == mine == ("SIMULATED" in name)
-        if "against_first" in variant:
-            against = variant["against_first"]
-            either = mine or "SIMULATED" in against["variant"]
-            yield (against.get("simulated") is True) == either
-    yield all("SIMULATED" in sentence for sentence in found["verdict"])
-
-
-@settings(max_examples=10)
+@settings(max_examples=15)
 @given(
-    st.permutations(made.PATHS).flatmap(
-        lambda paths: st.integers(1, 3).map(lambda n: tuple(paths[:n]))
+    st.permutations([*made.PATHS, "ws://host:1/v1"]).flatmap(
+        lambda paths: st.integers(1, 4).map(lambda n: tuple(paths[:n]))
     ),
     st.sets(st.integers(0, 200)),
     st.booleans(),
 )
-def test_no_simulated_figure_lacks_its_stamp(
+def test_what_has_a_simulated_part_is_stamped_and_nothing_else(
     paths: tuple[str, ...], lost: set[int], faults: bool
 ) -> None:
-    if made.SIMULATED not in paths:
-        paths = (*paths, made.SIMULATED)
     header, conversations = made.comparison(paths=paths, repeats=1, faults=faults)
     left = [one for one in conversations if one.order not in lost]
-    found = summarise(header, left, TABLE)
-    assert all(stamps(found))
-    played = [one for one in left if one.path == made.SIMULATED]
-    if played:
-        assert found["variants"][STAMPED]["simulation"] == made.SIMULATION
+    found: Any = summarise(header, left, TABLE)
+    stamped = made.SIMULATED in paths
+    assert found["simulated"] is stamped
+    for name, variant in found["variants"].items():
+        mine = variant["path"] == made.SIMULATED
+        assert (variant.get("simulated") is True) == mine == ("SIMULATED" in name)
+        if mine and any(one.path == made.SIMULATED for one in left):
+            assert variant["simulation"] == made.SIMULATION
+        if "against_first" in variant:
+            against = variant["against_first"]
+            either = mine or "SIMULATED" in against["variant"]
+            assert (against.get("simulated") is True) == either
+    for sentence in found["verdict"]:
+        assert sentence.endswith(".")
+        assert not re.search(r"[.!?]\s|None|nan", sentence)
+        assert ("SIMULATED" in sentence) == stamped
+    every = " ".join(found["verdict"])
+    assert found["verdict"][0].startswith("SIMULATED: ") == stamped
+    assert every.count(made.SIMULATED) == every.count(STAMPED)
 
 
 def test_every_row_of_a_simulated_path_is_stamped(tmp_path: Path) -> None:
@@ -325,11 +279,20 @@ def test_a_path_is_simulated_if_its_server_says_so() -> None:
     assert titled("ws://x", False) == "ws://x"
 
 
-@given(st.lists(st.sampled_from([True, False, None]), max_size=6))
-def test_a_turn_is_right_if_all_that_is_decided_is(met: list[bool | None]) -> None:
-    _, conversations = made.comparison(paths=(made.CASCADE,), repeats=1, faults=False)
+@pytest.mark.parametrize(
+    ("met", "right"),
+    [
+        ([], None),
+        ([None], None),
+        ([True, None], True),
+        ([True, False], False),
+        ([None, False], False),
+    ],
+)
+def test_a_turn_is_right_if_all_that_is_decided_is(
+    met: list[bool | None], right: bool | None
+) -> None:
     checks = tuple(Check("contains", "a", one, topic="answer") for one in met)
-    turn = replace(conversations[0].turns[0], checks=checks)
-    decided = [one for one in met if one is not None]
-    assert turn_ok(turn) == (all(decided) if decided else None)
+    turn = replace(compared()[1][0].turns[0], checks=checks)
+    assert turn_ok(turn) is right
     assert tool_ok(turn) is None

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 from support import comparison_samples as made
+from support.pages import on_terminal
 
 from pipeline.compare.cost import prices
 from pipeline.compare.summary import summarise
@@ -23,51 +22,23 @@ def summary(paths: tuple[str, ...] = made.PATHS, **asked: Any) -> dict[str, Any]
     return summarise(header, conversations, TABLE)
 
 
-def shown(found: dict[str, Any], *, width: int = 80, encoding: str = "utf-8") -> str:
-    file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
-    show(Console(file=file, width=width, markup=False, highlight=False), found)
-    file.flush()
-    assert isinstance(file.buffer, io.BytesIO)
-    return file.buffer.getvalue().decode(encoding)
-
-
-def flat(text: str) -> str:
-    return " ".join(text.split())
-
-
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_it_fits(width: int) -> None:
-    assert all(len(line) <= width for line in shown(summary(), width=width).splitlines())
-
-
-def test_all_of_it_is_there() -> None:
-    found = summary()
-    text = flat(shown(found, width=400))
-    for sentence in found["verdict"]:
-        assert sentence in text
-    for variant in found["variants"].values():
-        whole = variant["voice_to_voice_ms"]
-        assert f"{whole['median']:.0f}" in text
-        assert f"{whole['p95']:.0f}" in text
-        assert "{:.0f} to {:.0f}".format(*whole["ci95"]) in text
-        for one in variant["failures"]:
-            assert one["reason"] in text
-    for warning in found["warnings"]:
-        assert warning in text
-    assert f"${found['variants'][made.DIRECT]['cost']['per_minute_usd']:.3g}" in text
-    for title in ("Right tool, by turn", "Recalled", "Instructions followed", "by length"):
-        assert title in text
+    assert all(
+        len(line) <= width for line in on_terminal(show, summary(), width=width).splitlines()
+    )
 
 
 def test_ascii_only() -> None:
-    text = shown(summary(paths=(made.CASCADE, made.DIRECT)), encoding="ascii")
+    text = on_terminal(show, summary(paths=(made.CASCADE, made.DIRECT)), encoding="ascii")
     assert not set(text) & set(BLOCKS)
     assert "0 0 % to 9 100 %" in text
+    assert "SIMULATED" not in text
 
 
 def test_every_heading_and_row_of_a_simulation_says_so() -> None:
     found = summary()
-    text = shown(found, width=3000)
+    text = on_terminal(show, found, width=3000)
     assert text.splitlines()[0].strip().startswith("SIMULATED")
     assert made.SOURCE in text.splitlines()[0]
     assert "seed 1" in text.splitlines()[0]
@@ -81,18 +52,14 @@ def test_every_heading_and_row_of_a_simulation_says_so() -> None:
         assert all(line.endswith("[SIMULATED]") for line in headings)
 
 
-def test_what_is_measured_has_no_stamp() -> None:
-    assert "SIMULATED" not in shown(summary(paths=(made.CASCADE, made.DIRECT)))
-
-
 def test_missing_figures_are_shown_as_missing() -> None:
     found = summary(paths=("ws://host:1/v1",))
-    text = shown(found)
+    text = on_terminal(show, found)
     assert "not known" in text
     assert "None" not in text
-    empty = shown(summarise({}, [], TABLE))
+    empty = on_terminal(show, summarise({}, [], TABLE))
     assert "Nothing was compared." in empty
-    never = shown(summarise(made.header(), [], TABLE))
+    never = on_terminal(show, summarise(made.header(), [], TABLE))
     assert "None" not in never
     assert "[SIMULATED]" in never
 
@@ -112,7 +79,7 @@ def test_many_failures_are_counted() -> None:
         }
         for n in range(11)
     ]
-    text = shown(found)
+    text = on_terminal(show, found)
     assert "s7 repeat 1, failed" in text
     assert "s8" not in text
     assert "and 3 more, in summary.json" in text

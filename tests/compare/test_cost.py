@@ -254,10 +254,12 @@ def test_the_cascade_costs_processor_time() -> None:
     assert unmetered["joules"] is unmetered["joules_per_minute"] is None
 
 
-def test_nothing_was_held() -> None:
+def test_nothing_was_held_or_answered() -> None:
     found = summary([held(repeat=0)], made.header(), TABLE)
     assert found["usd"] is found["cpu_s"] is None
     assert found["note"] == "no conversation was held"
+    mute = summary([held(turns=())], made.header(), TABLE)
+    assert (mute["usd"], mute["note"]) == (None, "no turn was answered")
 
 
 def test_a_turn_of_an_open_session_pays_its_share() -> None:

@@ -224,26 +224,35 @@ def two(**more: Any) -> list[Humming]:
     return [Humming("quick", LOW, 300, **more), Humming("slow", HIGH, 700, **more)]
 
 
-def test_all_sessions_hear_the_same(tmp_path: Path) -> None:
+Held = tuple[list[Humming], Outcome]
+
+
+@pytest.fixture(scope="module")
+def held(tmp_path_factory: pytest.TempPathFactory) -> Held:
+    """A conversation in which nobody touches a key."""
     ways = two()
-    outcome = hold(tmp_path, ways)
+    return ways, hold(tmp_path_factory.mktemp("live"), ways, {})
+
+
+def test_all_sessions_hear_the_same(held: Held) -> None:
+    ways, outcome = held
     assert outcome.code == 0
     heard = [[(f.t_ns, f.offset, f.samples.tobytes()) for f in way.spy.frames] for way in ways]
     assert heard[0] == heard[1]
     sound = np.concatenate([frame.samples for frame in ways[0].spy.frames])
-    said, _ = read_wav(tmp_path / "in.wav")
+    said, _ = read_wav(outcome.folder / "in.wav")
     np.testing.assert_array_equal(sound[: len(said)], said[:, 0])
 
 
-def test_only_the_first_is_heard(tmp_path: Path) -> None:
-    outcome = hold(tmp_path, two())
+def test_only_the_first_is_heard(held: Held) -> None:
+    _, outcome = held
     begin, end = onset(outcome.out, RATE), ending(outcome.out, RATE)
     assert begin is not None
     assert end is not None
     assert (begin / RATE - END_S) * 1000 == pytest.approx(300, abs=25)
     assert (end - begin) / RATE == pytest.approx(2, abs=0.05)
     assert share(outcome.out[begin:end], LOW) > 0.98
-    both, rate = read_wav(tmp_path / "both.wav")
+    both, rate = read_wav(outcome.folder / "both.wav")
     assert rate == RATE
     spoken = onset(both[:, 0], rate)
     replied = onset(both[:, 1], rate)
@@ -253,9 +262,8 @@ def test_only_the_first_is_heard(tmp_path: Path) -> None:
     assert (replied - spoken) / rate - SPEECH_S == pytest.approx(0.3, abs=0.025)
 
 
-def test_what_is_not_heard_is_played_in_real_time(tmp_path: Path) -> None:
-    ways = two()
-    hold(tmp_path, ways)
+def test_what_is_not_heard_is_played_in_real_time(held: Held) -> None:
+    ways, _ = held
     for way, latency_s in zip(ways, (0.3, 0.7), strict=True):
         moving = [(at, n) for at, n in way.spy.positions if 0 < n < 2 * RATE]
         assert len(moving) > 90
@@ -266,8 +274,8 @@ def test_what_is_not_heard_is_played_in_real_time(tmp_path: Path) -> None:
         assert way.spy.positions[-1][1] == 2 * RATE
 
 
-def test_both_latencies_are_measured(tmp_path: Path) -> None:
-    outcome = hold(tmp_path, two())
+def test_both_latencies_are_measured(held: Held) -> None:
+    _, outcome = held
     latencies = [pane.latencies_ms for pane in outcome.screen.panes]
     # What is cut off ends more abruptly than a voice, for whose fade there is some allowance.
     [late_s] = {pane.marks["speech.end"] / 1e9 - END_S for pane in outcome.screen.panes}
@@ -276,7 +284,7 @@ def test_both_latencies_are_measured(tmp_path: Path) -> None:
     assert latencies[1] == [pytest.approx(700 - late_s * 1000, abs=ERROR_MS)]
     for pane in outcome.screen.panes:
         assert f"{pane.name}: median voice-to-voice {pane.latencies_ms[0]:.0f} ms" in outcome.said
-    _, *lines = json_lines((tmp_path / "trace").read_text("utf-8"))
+    _, *lines = json_lines((outcome.folder / "trace").read_text("utf-8"))
     names = [[line["mark"] for line in lines if line["path"] == n] for n in ("quick", "slow")]
     assert sorted(names[0]) == sorted(names[1])
     assert {"committed", "speech.end", "heard.first", "heard.last"} <= set(names[0])
@@ -325,11 +333,13 @@ def test_q_ends_it_while_a_path_still_connects(tmp_path: Path) -> None:
     assert len(outcome.out) == 0
 
 
-def test_without_a_terminal_it_is_said_once_that_no_key_switches(tmp_path: Path) -> None:
+def test_without_a_terminal_it_is_said_once_that_no_key_switches(
+    held: Held, tmp_path: Path
+) -> None:
     outcome = hold(tmp_path, two(), None)
     assert outcome.said.count("no key switches") == 1
     assert "Tab" not in outcome.said
-    assert "1 2 or Tab: hear another path · q: end" in hold(tmp_path, two(), {}).said
+    assert "1 2 or Tab: hear another path · q: end" in held[1].said
 
 
 def test_events_of_both_are_told_with_their_path(
@@ -389,14 +399,10 @@ def test_a_path_that_breaks_off_leaves_the_other(
     }
     done = [line["path"] for line in told if line["type"] == "reply_done"]
     assert done == ["works"]
-
-
-def test_a_path_breaks_off_that_nobody_hears(tmp_path: Path) -> None:
-    broken = Humming("broken", HIGH, 100, breaks="the connection was lost")
-    outcome = hold(tmp_path, [Humming("works", LOW, 300), broken])
-    assert outcome.code == 1
-    assert outcome.screen.heard == 0
-    assert share(cut(outcome, END_S + 0.4, END_S + 2.2), LOW) > 0.98
+    # Nor does one that nobody hears take anybody along.
+    unheard = hold(tmp_path, [Humming("works", LOW, 300), Humming("lost", HIGH, 100, breaks="x")])
+    assert (unheard.code, unheard.screen.heard) == (1, 0)
+    assert share(cut(unheard, END_S + 0.4, END_S + 2.2), LOW) > 0.98
 
 
 def test_it_ends_when_no_path_is_left(tmp_path: Path) -> None:
@@ -457,8 +463,7 @@ def test_a_disk_that_is_full_is_no_end(tmp_path: Path) -> None:
     assert outcome.out.any()
 
 
-def test_the_words_are_on_plain_lines(tmp_path: Path) -> None:
-    said = hold(tmp_path, two()).said
+def test_the_words_are_on_plain_lines(held: Held) -> None:
     for name in ("quick", "slow"):
-        assert f"{name}    you  what was said" in said
-        assert f"{name}  reply  Here you are." in said
+        assert f"{name}    you  what was said" in held[1].said
+        assert f"{name}  reply  Here you are." in held[1].said

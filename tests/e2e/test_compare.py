@@ -254,6 +254,7 @@ def test_an_interrupted_run_is_resumed(tmp_path: Path) -> None:
     child.signal(signal.SIGINT)
     outcome = child.finish()
     assert outcome.code == 130
+    assert f"go on with --resume {folder}" in outcome.err
     header, before = CONVERSATIONS.read(folder / CONVERSATIONS.name)
     assert header["interrupted"]
     assert 1 <= len(before) < 3

@@ -8,10 +8,12 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.comparison_samples import DIRECT
 from support.report_page import (
     HOSTILE,
     KINDS,
@@ -19,13 +21,25 @@ from support.report_page import (
     Elements,
     content,
     decoded,
+    recorded,
     sounds,
     write,
 )
 
+from pipeline.compare import report as compare_report
+from pipeline.compare.record import Conversation
 from pipeline.errors import StageError
-from pipeline.measure import report
+from pipeline.measure import report, waterfall
+from pipeline.measure.record import Check, MeasuredCall, Record, Turn
+from pipeline.measure.summary import summarise
 from pipeline.measure.waterfall import RATE
+from pipeline.profile import report as profile_report
+
+RUN: dict[str, dict[str, Any]] = {
+    "profile": {"repeats": 1},
+    "comparison": {"repeats": 1, "paths": (DIRECT,)},
+}
+"""Enough of each kind, in which things go wrong."""
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -40,7 +54,7 @@ def folder(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def page(kind: str, folder: Path) -> str:
-    return write(kind, folder, sound=folder, repeats=1).read_text(encoding="utf-8")
+    return write(kind, folder, sound=folder, **RUN[kind]).read_text(encoding="utf-8")
 
 
 def test_it_names_nothing_outside_itself(page: str) -> None:
@@ -67,21 +81,54 @@ def test_its_policy_allows_its_own_script_and_style_and_no_request(page: str) ->
         assert f"{directive} 'sha256-{digest}'" in policy
 
 
-def test_a_hostile_run_is_written_whole(kind: str, tmp_path: Path) -> None:
-    half = HOSTILE + "\ud800"
+def hostile(text: str) -> Conversation:
+    record = Record(text, text, 1, 0, "failed", text, transcript=text, expected=text, reply=text)
+    turn = Turn(
+        record,
+        1,
+        server_ms={text: 1.0},
+        calls=(MeasuredCall(text, text, 1),),
+        checks=(Check(text, text, None, text, text),),
+        kept=text,
+    )
+    facts = {"model": text, "host": text, "connect_ms": 1.0, "simulated": {text: text}}
+    return Conversation(text, text, 1, 0, "failed", text, facts, topic=text, turns=(turn,))
 
-    def tags(text: str) -> list[str]:
-        path = write(
-            kind,
-            tmp_path,
-            lambda one: replace(one, file=text, expected=text, transcript=text, reason=text),
-            header={"models": {"stt": text}, "settings": {text: text}, "judge": {"model": text}},
-            repeats=1,
-            summarised=False,
-        )
-        return [tag for tag, _ in Elements(path.read_text(encoding="utf-8")).found]
 
-    assert tags(half) == tags("plain")
+def told(kind: str, text: str) -> Elements:
+    """A report of a run in which everything is this text."""
+    header = {
+        "variants": {text: {"kind": text}},
+        "scenarios": {text: {"name": text}},
+        "figures": {text: text},
+        "judge": {"model": text, "prompt": text},
+        "models": {"stt": text},
+        "settings": {text: text},
+    }
+    if kind == "comparison":
+        summary = {"verdict": [text], "warnings": [text]}
+        shown = compare_report.content(header, [hostile(text)], summary)
+        return Elements(compare_report.page(shown, {}))
+    record = hostile(text).turns[0].record
+    turns, summary = [waterfall.turn(0, record)], summarise(header, [record])
+    values = profile_report.content(header, [record], turns, summary)
+    return Elements(report.render("pipeline.profile", "profile.html", values, turns, {}))
+
+
+@pytest.mark.parametrize(
+    "text", [HOSTILE, "\ud800 half a pair", "'", '"', "&amp;", "\n", "{{ a }}"]
+)
+def test_no_text_leaves_its_place(kind: str, text: str) -> None:
+    found = told(kind, text)
+    assert text in found.text
+    assert [tag for tag, _ in found.found] == [tag for tag, _ in told(kind, "plain").found]
+
+
+def test_half_of_a_pair_is_written(kind: str, tmp_path: Path) -> None:
+    path = write(
+        kind, tmp_path, lambda one: replace(one, reply="\ud800"), **RUN[kind], summarised=False
+    )
+    assert "&#55296;" in path.read_text(encoding="utf-8")
 
 
 def test_no_more_sound_is_inside_than_may_be_and_the_rest_is_linked(
@@ -91,13 +138,17 @@ def test_no_more_sound_is_inside_than_may_be_and_the_rest_is_linked(
     everything = content(page)["turns"]
     assert len(inside) == len(everything)
     most = sum(map(len, inside.values())) // 3
-    small = write(kind, folder, sound=folder, most=most, repeats=1, summarised=False).read_text(
+    small = write(kind, folder, sound=folder, most=most, **RUN[kind], summarised=False).read_text(
         encoding="utf-8"
     )
     kept = sounds(small)
     assert 0 < sum(map(len, kept.values())) <= most
     turns = content(small)["turns"]
     assert {turn["id"] for turn in turns if turn["sound"] == "inside"} == set(kept)
+    # What went wrong is heard first, and the warm-up last.
+    records = recorded(kind, **RUN[kind])
+    assert {number for number, one in enumerate(records) if one.status != "ok"} <= kept.keys()
+    assert not {number for number, one in enumerate(records) if one.repeat == 0} & kept.keys()
     linked = [turn for turn in turns if turn["sound"] == "linked"]
     assert len(linked) == len(turns) - len(kept)
     for turn in linked:
@@ -124,7 +175,7 @@ def test_a_recording_that_is_not_there_or_not_the_runs_is_left_out(
     (tmp_path / "inside" / "wav").mkdir(parents=True)
     shutil.copy(folder / content(page)["turns"][0]["wav"], tmp_path / "beside.wav")
     (tmp_path / "inside" / "broken").write_bytes(b"RIFF no sound at all")
-    made = write(kind, tmp_path / "inside", wav=wav, repeats=1, summarised=False)
+    made = write(kind, tmp_path / "inside", wav=wav, **RUN[kind], summarised=False)
     text = made.read_text(encoding="utf-8")
     turns = content(text)["turns"]
     assert turns and all((turn["sound"], turn["wav"]) == ("none", "") for turn in turns)
@@ -133,7 +184,7 @@ def test_a_recording_that_is_not_there_or_not_the_runs_is_left_out(
 
 def test_a_folder_that_cannot_be_written_is_told(kind: str, tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"report\.html: the report cannot be written"):
-        write(kind, tmp_path / "none", repeats=1, summarised=False)
+        write(kind, tmp_path / "none", **RUN[kind], summarised=False)
 
 
 def test_numbers_that_json_has_no_word_for_become_nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
@@ -111,6 +112,15 @@ async def test_what_ends_it_early_costs_no_result(
     header, count = kept(tmp_path)
     assert (header["interrupted"], count) == (True, 2)
     assert says in run.said.getvalue()
+
+
+@pytest.mark.parametrize("done", [0, 2])
+async def test_whoever_stops_it_is_told_how_to_go_on(tmp_path: Path, done: int) -> None:
+    run = Counting(tmp_path, done, asyncio.CancelledError())
+    run.resumable = True
+    with contextlib.suppress(asyncio.CancelledError):
+        await run.run()
+    assert f"go on with --resume {tmp_path}" in run.said.getvalue()
 
 
 @pytest.mark.parametrize("then", [StageError("tts", "gone"), asyncio.CancelledError()])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import itertools
 import json
 import re
@@ -15,8 +14,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 from support.known_turns import PLAIN, header, turn
+from support.pages import on_terminal
 
 from pipeline.errors import StageError
 from pipeline.measure.record import Record, Status
@@ -30,6 +29,10 @@ FILES = ("a.wav", "b.wav", "c.wav", "d.wav", "e.wav", "f.wav")
 STATUSES: tuple[Status, ...] = ("ok", "no reply", "failed", "timeout", "unmeasurable")
 
 
+def shown(head: dict[str, Any], records: list[Record], **options: Any) -> str:
+    return on_terminal(show, summarise(head, records), **options)
+
+
 def two_variants(relative: float = 0.01) -> tuple[dict[str, Any], list[Record]]:
     """`slow` takes 300 ms longer to the first token, in every recording."""
     records = []
@@ -39,16 +42,6 @@ def two_variants(relative: float = 0.01) -> tuple[dict[str, Any], list[Record]]:
             records.append(turn("plain", file, repeat, stt=stt))
             records.append(turn("slow", file, repeat, stt=stt, llm_first_token=400))
     return header("plain", "slow", relative=relative), records
-
-
-def shown(
-    head: dict[str, Any], records: list[Record], *, width: int = 80, encoding: str = "utf-8"
-) -> str:
-    file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
-    show(Console(file=file, width=width), summarise(head, records))
-    file.flush()
-    assert isinstance(file.buffer, io.BytesIO)
-    return file.buffer.getvalue().decode(encoding)
 
 
 def test_figures_of_a_variant() -> None:
@@ -255,16 +248,6 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 
 def flat(text: str) -> str:
     return re.sub(r"\s+", " ", text)
-
-
-def test_the_terminal_shows_figures_differences_and_warnings() -> None:
-    head, records = two_variants()
-    records.append(turn("slow", "g.wav", status="failed", more={"reason": "llm: [gone] :smile:"}))
-    text = flat(shown(head, records))
-    assert "slow 12 1 1472" in text
-    assert "slow against plain: slower, +300 ms (95 %: +300 to +300; +26%), 12 pairs" in text
-    assert "moved: first token +300" in text
-    assert "llm: [gone] :smile:" in text
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])

@@ -125,12 +125,15 @@ class Conversation:
         """Talk for so many of the user's turns, and see what is left."""
         before = len(asyncio.all_tasks())
         threads = threading.active_count()
-        warm = 0
+        warm, warm_after = 0, min(WARM_TURNS, turns // 2)
         async with self.session:
             helpers = [asyncio.create_task(self._read()), asyncio.create_task(self._play())]
             idle = len(asyncio.all_tasks())
             while len(self.begun) < turns:
-                if not warm and len(self.begun) >= min(WARM_TURNS, turns // 2):
+                # Whoever traces allocations is four times slower, so not from the beginning.
+                if len(self.begun) >= warm_after // 2 and not tracemalloc.is_tracing():
+                    tracemalloc.start()
+                if not warm and len(self.begun) >= warm_after:
                     warm = _allocated()
                 await self._turn()
                 tasks = len(asyncio.all_tasks()) - idle
@@ -221,7 +224,6 @@ class Conversation:
 
 def hold(turns: int, seed: int = 1) -> Report:
     """Hold a conversation of so many of the user's turns, in virtual time."""
-    tracemalloc.start()
     try:
         return virtual_time.run(Conversation(seed).hold(turns))
     finally:

@@ -88,6 +88,14 @@ def write(
     return compare_report.write(folder, head, held, summary, **limit)
 
 
+def recorded(kind: str, **options: Any) -> list[Record]:
+    """The records of the synthetic run, in the order of the turns in its report."""
+    if kind == "profile":
+        return samples.profile(files=FEW, **options)[1]
+    held = comparison_samples.comparison(**options)[1]
+    return [turn.record for one in held for turn in one.turns]
+
+
 class Elements(HTMLParser):
     """Start tags of a page with their attributes, and all of its text."""
 

@@ -1,0 +1,47 @@
+"""What terminals and reports say of a run, word for word (`support.pages` says how it is kept)."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import comparison_samples, pages, samples
+
+from pipeline.compare import cost
+from pipeline.compare import report as compare_report
+from pipeline.compare import summary as compare_summary
+from pipeline.compare import terminal as compare_terminal
+from pipeline.measure import summary as profile_summary
+from pipeline.profile import report as profile_report
+from pipeline.profile import terminal as profile_terminal
+
+KINDS: dict[str, tuple[Any, Any]] = {
+    "profile": (profile_terminal, profile_report),
+    "comparison": (compare_terminal, compare_report),
+}
+
+
+@cache
+def run(kind: str) -> tuple[Any, Any, Any]:
+    """Header, results and summary of a synthetic run in which things go wrong."""
+    if kind == "profile":
+        header, records = samples.profile()
+        return header, records, profile_summary.summarise(header, records)
+    header, held = comparison_samples.comparison(repeats=2)
+    return header, held, compare_summary.summarise(header, held, cost.prices())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_terminal_says_what_is_kept(kind: str) -> None:
+    terminal, _ = KINDS[kind]
+    pages.check(f"{kind}.terminal.txt", pages.on_terminal(terminal.show, run(kind)[2], width=100))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_report_says_what_is_kept(kind: str, tmp_path: Path) -> None:
+    _, report = KINDS[kind]
+    page = report.write(tmp_path, *run(kind)).read_text(encoding="utf-8")
+    text = pages.Read(page, skip=("turns", "warmup", "utterances")).text
+    pages.check(f"{kind}.report.txt", text)
