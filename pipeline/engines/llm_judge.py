@@ -39,10 +39,10 @@ class TextJudge:
     that in the cache, so that its first token is 12 ms later than without the judge.
     """
 
-    def __init__(self, server: ChatServer) -> None:
+    def __init__(self, server: ChatServer, *, timeout_s: float = TIMEOUT_S) -> None:
         """Prepare a client of the running `LocalServer`; nothing is asked yet."""
         base_url = server.base_url.removesuffix("/v1")
-        self._client = open_client(replace(server, base_url=base_url), timeout_s=TIMEOUT_S)
+        self._client = open_client(replace(server, base_url=base_url), timeout_s=timeout_s)
 
     async def probability(self, messages: Messages) -> float | None:
         """How likely the last message is over, 0 to 1.

@@ -18,19 +18,18 @@ import hashlib
 import re
 import statistics
 import sys
-import tempfile
 import time
-import wave
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jiwer
 import numpy as np
+import sounds
 from figures import show_machine
 from whisper_normalizer.english import EnglishTextNormalizer
 
-from pipeline.audio.files import read_audio
+from pipeline.audio.resample import resampled
 from pipeline.config import Settings, load
 from pipeline.engines.vad import VoiceDetector
 from pipeline.engines.whisper import (
@@ -155,17 +154,12 @@ def rows(folder: Path) -> Iterator[dict[str, str]]:
 
 
 def read(path: Path, row: dict[str, str]) -> Samples:
-    """A recording through the product's own reader; one without a header gets one."""
+    """A recording, 16 kHz; one without a header has the rate and channels of its row."""
     if path.suffix not in RAW:
-        return np.concatenate(list(read_audio(path, RATE)))
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder, "raw.wav")
-        with wave.open(str(copy), "wb") as file:
-            file.setnchannels(int(row.get("channels") or 1))
-            file.setsampwidth(2)
-            file.setframerate(int(row.get("sample_rate") or RATE))
-            file.writeframes(path.read_bytes())
-        return np.concatenate(list(read_audio(copy, RATE)))
+        return sounds.read(path)
+    channels = np.fromfile(path, np.int16).reshape(-1, int(row.get("channels") or 1))
+    samples = channels.mean(axis=1).astype(np.int16)
+    return resampled(samples, int(row.get("sample_rate") or RATE), RATE)
 
 
 def clips_of(folder: Path, settings: Settings) -> list[Clip]:
@@ -288,10 +282,10 @@ def print_numbers(heard: dict[str, list[Heard]]) -> None:
 
 def print_guard(whisper: Whisper, clips: Sequence[Clip], settings: Settings) -> None:
     """What share of sounds gives words, and of short utterances none, by half."""
-    sounds = [part for clip in clips if clip.noise for part in chunks(clip, settings)]
+    noises = [part for clip in clips if clip.noise for part in chunks(clip, settings)]
     short = [c for c in clips if c.text and len(c.pcm) <= SHORT_S * RATE]
     kinds = {
-        "sounds, as they are": sounds,
+        "sounds, as they are": noises,
         "sounds, cut as turns": _cut([c for c in clips if c.noise], settings, speaking=False),
         "sounds, over a reply": _cut([c for c in clips if c.noise], settings, speaking=True),
         "short utterances, as they are": short,

@@ -32,7 +32,6 @@ from support.scripted import Engines, Model, Speaker
 from pipeline.config import Settings
 from pipeline.conversation.cascade import Cascade
 from pipeline.conversation.history import Message
-from pipeline.engines import llm_judge
 from pipeline.engines.llama import LocalServer
 from pipeline.engines.llm import Messages
 from pipeline.engines.llm_judge import TextJudge
@@ -126,8 +125,8 @@ class Ears(Engines):
         self._thread.start()
         self._server = LocalServer(self._path, self.settings.llm)
         self._really(self._server.__aenter__())
-        llm_judge.TIMEOUT_S = 60.0  # how busy the machine is must not matter
-        self._judge = TextJudge(self._server.address)
+        # How busy the machine is must not matter.
+        self._judge = TextJudge(self._server.address, timeout_s=60.0)
         return self
 
     def __exit__(self, *exc: object) -> None:

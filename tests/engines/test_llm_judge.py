@@ -32,11 +32,10 @@ def gguf() -> Path:
 
 
 @contextlib.asynccontextmanager
-async def running(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[TextJudge]:
-    # A test machine may stand still for seconds.
-    monkeypatch.setattr("pipeline.engines.llm_judge.TIMEOUT_S", 100.0)
+async def running(path: Path) -> AsyncIterator[TextJudge]:
     async with asyncio.timeout(HANG_GUARD_S), LocalServer(path, SETTINGS) as server:
-        judge = TextJudge(server.address)
+        # A test machine may stand still for seconds.
+        judge = TextJudge(server.address, timeout_s=100.0)
         try:
             yield judge
         finally:
@@ -77,10 +76,8 @@ def test_more_candidates_never_make_it_less(
     assert share_of_ends(some) <= share_of_ends(some + more)
 
 
-async def test_whole_questions_are_likelier_to_be_over_than_their_beginnings(
-    gguf: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with running(gguf, monkeypatch) as judge:
+async def test_whole_questions_are_likelier_to_be_over_than_their_beginnings(gguf: Path) -> None:
+    async with running(gguf) as judge:
         for text, cut in [
             ("What is the capital of France?", 3),
             ("I want to book a flight to Paris on Friday.", 5),
