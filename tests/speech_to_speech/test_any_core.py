@@ -117,6 +117,9 @@ def test_a_whole_reply_that_is_still_played_is_interrupted_but_not_done_twice(
     stage.heard("reply-1", 0.5)
     assert stage.began() == [ReplyInterrupted(1, "reply-1", "one two"), SpeechStarted(2)]
     assert stage.done() == [(1, "reply-1", "completed")]
+    stage.ended()
+    stage.began()
+    assert len(stage.of(ReplyInterrupted)) == 1
 
 
 def test_a_reply_that_was_heard_is_not_interrupted(stage: Stage) -> None:
@@ -157,6 +160,12 @@ def test_tools_keep_the_turn_open_until_the_model_has_spoken_of_them(stage: Stag
     stage.reply(" It rains.")
     assert stage.done() == [(1, "reply-1", "completed")]
     assert stage.history()[-1] == ("assistant", "Let me see. It rains.", 1)
+
+
+def test_a_call_is_told_once(stage: Stage) -> None:
+    stage.user()
+    stage.tell(stage.say.calls("c1", "c1"))
+    assert [call.id for call in stage.of(ToolCall)] == ["c1"]
 
 
 def result_of(stage: Stage, message: Any) -> Any:
