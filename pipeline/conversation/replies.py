@@ -274,8 +274,8 @@ class Replies:
         self._start(self._current, functools.partial(self._respond, self._current, []))
 
     def tell_late(self) -> None:
-        """Nobody speaks: if nothing is to be answered, tell what tools gave too late."""
-        if self.held is not None or (self._current is not None and not self._current.over):
+        """No turn is going on: if nothing is to be answered, tell what tools gave too late."""
+        if self._current is not None and not self._current.over:
             return
         group = self._calls.next_late()
         if group is None:

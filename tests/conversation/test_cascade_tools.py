@@ -219,6 +219,19 @@ def test_speaking_over_the_words_before_the_call_keeps_what_was_heard() -> None:
     assert said[-2:] == [("tool", "sunny"), ("assistant", "It is sunny.")]
 
 
+def test_speaking_over_the_words_after_the_call_keeps_all_that_was_heard() -> None:
+    before = "Let me see what I can find out for you."
+    model = Model([f"{before} {ROME}", LONG, "Fine."])
+    scene = with_tools(Engines(["Weather?", "Stop that."], model))
+    run(scene, *QUESTION, (9.0, False), (1.0, True), (5.0, False))
+    [interrupted] = scene.of(ReplyInterrupted)
+    played = scene.position["reply-1"] / scene.engines.voice.samples_per_char
+    assert interrupted.heard_text.startswith(f"{before} The train leaves")
+    assert len(interrupted.heard_text) == pytest.approx(played, abs=15)
+    assert scene.kept()[1] == ("assistant", before)
+    assert f"{before} {scene.kept()[3][1]}".startswith(interrupted.heard_text)
+
+
 def test_a_late_reply_can_be_interrupted_too_and_calls_again() -> None:
     model = Model([ROME, "Nine.", f"Sunny. {OSLO}", "Ten.", "It is cold in Oslo."])
     engines = Engines(["Weather?", "What time is it?", "And now?"], model)

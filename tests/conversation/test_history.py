@@ -317,6 +317,21 @@ def test_settling_a_reply_replaces_what_was_settled_by_what_was_heard(heard: str
     assert said(talk.prompt()) == [("user", "Hi."), *expected]
 
 
+def test_settling_a_turn_that_prompts_leave_out_does_not_change_them() -> None:
+    talk = conversation(round(SYSTEM_COST) + 100, 0.5)
+    for turn in range(1, 8):
+        talk.add("user", of_tokens(10, f"u{turn}"), turn)
+        before = talk.prompt()
+        if turn < 7:
+            talk.settle(turn, of_tokens(10, f"a{turn}"))
+    assert said(before)[0][1].split()[0] not in ("u1", "u2"), "turns 1 and 2 were to be dropped"
+    for heard in ("", "Yes", "Yes indeed, a great deal more than before."):
+        talk.settle(1, heard)
+        talk.settle(2, heard)
+        assert talk.prompt() == before
+    assert [m.turn for m in talk.history] == sorted(m.turn for m in talk.history)
+
+
 def test_silence_is_nothing_said() -> None:
     talk = conversation()
     talk.add("user", "  ", 1)

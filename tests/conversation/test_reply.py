@@ -130,19 +130,22 @@ def test_no_more_is_made_ahead_than_the_lead() -> None:
     assert " ".join(scene.engines.voice.said).split() == STORY.split()
 
 
+@pytest.mark.parametrize(("deadline_ms", "least", "most"), [(300, 4, 8), (30, 2, 2)])
 def test_without_punctuation_the_deadline_cuts_the_first_clause_of_each_pass(
-    tmp_path: Path,
+    deadline_ms: int, least: int, most: int, tmp_path: Path
 ) -> None:
-    """No pass begins with a single word."""
+    """No pass begins with a single word, however late it is."""
     words = " ".join(["word"] * 20)
-    pace = ReplyPace(first_deadline_ms=300)
+    pace = ReplyPace(first_deadline_ms=deadline_ms)
     scene = answer(f"{words} {CALL}", words, token_s=0.05, pace=pace, file=tmp_path / "trace.jsonl")
     marks = scene.trace.marks(1)
-    assert marks["clause.first"] - marks["llm.first_token"] == pytest.approx(3e8, abs=6e7)
+    late_ns = marks["clause.first"] - marks["llm.first_token"]
+    assert late_ns == pytest.approx(deadline_ms * 1e6, abs=8e7)
     clauses = [line["text"] for line in details(tmp_path / "trace.jsonl")["clause"]]
     first = next(i for i in range(len(clauses)) if sum(map(len, clauses[:i])) >= len(words) * 0.8)
     assert all(len(clause.split()) >= 2 for clause in clauses)
-    assert 4 <= len(clauses[first].split()) <= 8
+    assert least <= len(clauses[first].split()) <= most
+    assert least <= len(clauses[0].split()) <= most
     tokens = [scene.times[i] for i, e in enumerate(scene.events) if isinstance(e, ReplyText)]
     assert tokens[20] - tokens[19] > 3
 
