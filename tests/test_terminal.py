@@ -5,21 +5,25 @@ from __future__ import annotations
 import io
 import re
 
+import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from rich.console import Console
 from support.known_turns import MS, SPECULATIVE, marks_at
 
+from pipeline.events import Frame, ReplyAudio, ReplyDone, ReplyStarted, ReplyText
 from pipeline.terminal import (
     ASCII,
     BLOCKS,
     COMMIT,
     LABELS,
     Display,
+    Shown,
     waterfall,
     waterfall_strip,
     whole_ms,
 )
+from pipeline.text.heard import CHARS_PER_SECOND
 from pipeline.trace import Timeline
 
 near = st.integers(0, 5_000 * MS)
@@ -195,3 +199,35 @@ def test_without_it_there_is_the_line_of_latencies_alone() -> None:
         display.profile(SPECULATIVE)
     assert file.getvalue().count("\n") == 2
     assert "voice-to-voice 700 ms" in file.getvalue()
+
+
+def test_a_reply_that_begins_while_another_is_played_costs_no_words() -> None:
+    file = io.StringIO()
+    with Display(Console(file=file, width=200)) as display:
+        for event in (
+            ReplyStarted(1, "a"),
+            ReplyText(1, "a", "Let me look. "),
+            ReplyStarted(1, "b"),
+            ReplyText(1, "b", "It is nine."),
+        ):
+            display.event(event)
+        display.heard(None)
+        display.event(ReplyStarted(2, "c"))
+        display.heard(None)
+    assert "cascade  Let me look. It is nine.\n" in file.getvalue()
+    assert file.getvalue().count("nine") == 1
+
+
+def test_words_light_up_as_they_are_spoken() -> None:
+    shown = Shown()
+    sound = Frame(np.zeros(16_000, np.int16), 8_000, 0, 0)
+    for event in (ReplyStarted(1, "a"), ReplyText(1, "a", "x" * 100), ReplyAudio(1, "a", sound)):
+        shown.event(event)
+    # As long as not all of it is made, how long it lasts is guessed.
+    shown.playing(0.5)
+    assert shown.spoken == int(0.5 * CHARS_PER_SECOND)
+    shown.event(ReplyDone(1, "a", "completed"))
+    shown.playing(0.5)
+    assert shown.spoken == 25
+    shown.heard(None)
+    assert (shown.spoken, shown.doing) == (100, "listening")
