@@ -61,6 +61,7 @@ def test_every_command_and_option_exists() -> None:
         assert not {option for option in options if option not in told}, command
 
 
+@pytest.mark.slow
 def test_the_example_holds_a_conversation_as_it_is_printed(tmp_path: Path) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", PAGES[0].read_text(encoding="utf-8"), re.DOTALL)
     assert len(example.splitlines()) <= 20

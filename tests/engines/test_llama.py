@@ -35,6 +35,8 @@ QUESTION = [
 ]
 STORY = [{"role": "user", "content": "Tell me a very long story about a dragon and a lighthouse."}]
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def gguf() -> Path:

@@ -279,6 +279,7 @@ class TestWords:
         assert piece.words is None
 
 
+@pytest.mark.slow
 class TestWordsHeard:
     """Where words end is where a recogniser, which knows nothing of the voice, hears them end."""
 

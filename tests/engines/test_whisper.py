@@ -625,6 +625,7 @@ def tiny() -> Whisper:
 
 
 @real
+@pytest.mark.slow
 class TestTinyEn:
     """The stock model that is the default, on real sound."""
 

@@ -42,6 +42,8 @@ from pipeline.trace import MarkLine
 LINE = "It leaves at nine in the morning, and then again at ten. "
 AGREE_NS = 20_000_000
 
+pytestmark = pytest.mark.slow
+
 
 def question() -> Item:
     corpus = gather([ROOT / "tests" / "data" / "corpus"])

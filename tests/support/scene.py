@@ -89,13 +89,14 @@ class Scene:
 
     async def script(self, *parts: tuple[float, bool]) -> None:
         """Speak part after part in a session, from its beginning to its end."""
-        async with self.session:
-            reader = asyncio.create_task(self.read())
-            player = asyncio.create_task(self.play())
-            for seconds, loud in parts:
-                await self.speak(seconds, loud=loud)
-            player.cancel()
-        await reader
+        with self.trace:
+            async with self.session:
+                reader = asyncio.create_task(self.read())
+                player = asyncio.create_task(self.play())
+                for seconds, loud in parts:
+                    await self.speak(seconds, loud=loud)
+                player.cancel()
+            await reader
 
     async def read(self) -> None:
         """Take the events; tools begin to work when they are called."""
