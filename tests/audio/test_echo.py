@@ -121,6 +121,7 @@ def kept_share(user: Samples, clean: Samples) -> float:
     return float((said & voiced(clean[over])).sum() / said.sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delay_s", [0.0, 0.001, 0.1, 0.48, 0.7])
 def test_it_lasts(delay_s: float, long: Samples, over_it: Samples) -> None:
     """However much later the echo is than the loudspeaker's device says."""

@@ -103,8 +103,8 @@ def test_it_can_be_closed_when_nothing_comes() -> None:
 
 
 streams = st.lists(
-    st.tuples(st.sampled_from([0, 40, 80, 3000, 20_000]), st.integers(1, 900)),
-    max_size=12,
+    st.tuples(st.sampled_from([0, 40, 80, 3000, 20_000]), st.integers(1, 600)),
+    max_size=8,
 ).map(lambda parts: np.concatenate([silence(0), *(sound(ms, level) for level, ms in parts)]))
 cuts = st.lists(st.integers(1, 3 * FRAME), min_size=1, max_size=5)
 
