@@ -40,6 +40,10 @@ Instructions = Annotated[
 Debug = Annotated[bool, typer.Option("--debug", help="Log everything; show tracebacks")]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable lines on stdout")]
 
+REPEATED_S = 1.0
+"""Launchers such as `uv run` pass on the Ctrl-C that the terminal has sent already: of two signals
+within this time the second asks for nothing more (s)."""
+
 app = typer.Typer(
     name="cascade",
     add_completion=False,
@@ -70,6 +74,7 @@ def main() -> None:
         show_error(console, str(error))
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort, asyncio.CancelledError):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is saved; one more cannot stop it sooner
         code = 130
     except OSError as error:
         if debug:
@@ -149,7 +154,7 @@ def talk(
     echo: Annotated[
         str | None,
         typer.Option(
-            metavar="cancel|half-duplex|off", help="What keeps it from hearing itself; default auto"
+            metavar="auto|cancel|half-duplex|off", help="What keeps it from hearing itself"
         ),
     ] = None,
     profile: Annotated[
@@ -553,12 +558,28 @@ def engines(
 
 
 def run_to_end(work: Coroutine[Any, Any, int]) -> int:
-    """Run to the end; SIGTERM stops as cleanly as Ctrl-C does."""
+    """Run to the end; SIGTERM stops as cleanly as Ctrl-C does.
+
+    A second signal within `REPEATED_S` is the same wish; later, Ctrl-C ends what does not stop.
+    """
 
     async def interruptible() -> int:
         task = asyncio.current_task()
-        if sys.platform != "win32" and task is not None:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        assert task is not None
+        loop, asked_s = asyncio.get_running_loop(), -1.0
+
+        def stop(number: int) -> None:
+            nonlocal asked_s
+            if asked_s < 0:
+                asked_s = loop.time()
+                task.cancel()
+            elif number == signal.SIGINT and loop.time() - asked_s > REPEATED_S:
+                raise KeyboardInterrupt
+
+        if sys.platform != "win32":
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    loop.add_signal_handler(number, stop, number)
         return await work
 
     return asyncio.run(interruptible())

@@ -412,12 +412,14 @@ def _dotted(wrong: ErrorDetails) -> str:
 
 def _gone(names: Sequence[str]) -> str:
     """What to do about settings that are none any more: all at once."""
+    why = {
+        name: REMOVED[name] + ("" if REMOVED[name].startswith("write ") else "; leave it out")
+        for name in names
+    }
     if len(names) == 1:
-        (name,) = names
-        done = "" if REMOVED[name].startswith("write ") else "; leave it out"
-        return f"{name} is no setting any more: {REMOVED[name]}{done}"
-    why = ", ".join(f"{name} ({REMOVED[name]})" for name in names)
-    return f"{len(names)} keys are no settings any more; leave them out: {why}"
+        return f"{names[0]} is no setting any more: {why[names[0]]}"
+    told = ", ".join(f"{name} ({reason})" for name, reason in why.items())
+    return f"{len(names)} keys are no settings any more: {told}"
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:

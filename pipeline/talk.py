@@ -133,7 +133,8 @@ async def _hold(
         try:
             await driver.run()
         finally:
-            if options.save is not None:
+            # Where nothing was said, what the file holds of another conversation stays.
+            if options.save is not None and session.history:
                 saved = _save(options.save, session.history, display)
     return 1 if driver.failed or ends.failed or trace.failed or not saved else 0
 

@@ -198,6 +198,8 @@ class Comparison(Run[Conversation]):
         self._jobs = self._left()
         if self._jobs:  # The warm-up comes anew.
             self.results = [one for one in self.results if one.repeat > 0]
+        elif earlier is not None:
+            self.header["noise"] = earlier.header.get("noise", self._noise.summary())
 
     @property
     def total(self) -> int:
@@ -210,6 +212,8 @@ class Comparison(Run[Conversation]):
         Raises:
             CascadeError: The engines cannot be loaded, or a simulated server not be started.
         """
+        if not self._jobs:
+            return  # a run that was over is only judged and shown again
         async with self._systems.open() as opened:
             systems = {system.name: system for system in opened}
             for job in self._jobs:
@@ -300,11 +304,12 @@ class Comparison(Run[Conversation]):
         return {"type": "conversation", **stamp, **plain, "turns": turns}
 
     def facts(self) -> Mapping[str, Any]:
-        """What the header says once the run is over: the noise, and what was a simulation."""
-        return {
-            "noise": self._noise.summary(),
-            "simulated": any(one.simulated for one in self.results),
-        }
+        """What the header says once the run is over: the noise, and what was a simulation.
+
+        A run that was over before keeps its noise.
+        """
+        looked = {"noise": self._noise.summary()} if self._jobs else {}
+        return {**looked, "simulated": any(one.simulated for one in self.results)}
 
     def summarise(self) -> Summary:
         """What `summary.json` holds."""

@@ -161,7 +161,7 @@ class History:
         Args:
             turn: Where it stands.
             heard: The words.
-            part: Likewise.
+            part: 0 for the reply of the turn, counted on for those that came late.
             cuts: Where in its text tools were called: so many characters were written before.
         """
         place = ReplyPlace(turn, part)

@@ -197,7 +197,7 @@ def _status(
     """How an utterance was answered, in `turn` if at all; and why not."""
     # What is heard only once the user has lost patience and gone on is no reply in time.
     heard = "heard.first" in marks and not (said.late and marks["heard.first"] >= until_ns)
-    # Of a turn before the one that was answered, nobody heard that it failed.
+    # A turn that failed before the one that was answered is no failure: nobody heard of it.
     counted = [session.turn(t) for t in said.turns if t >= turn or not heard]
     failures = [one.failed for one in counted if one.failed]
     if reason := failures[-1] if failures else said.failed:

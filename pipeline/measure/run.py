@@ -34,7 +34,7 @@ REPORT = "report.html"
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as of every program."""
 
-DESCRIBED = ("started", "machine", "versions", "models", "settings")
+TRACED = ("started", "machine", "versions", "models", "settings")
 """What the first line of the trace says, of all that is known of a run."""
 
 T = TypeVar("T")
@@ -161,7 +161,7 @@ class Journal(Generic[T]):
             # As long as nobody has ended it properly, it counts as interrupted.
             self._rewrite({**header, "interrupted": True}, results)
             if not trace.exists():
-                first = {key: header[key] for key in DESCRIBED if key in header}
+                first = {key: header[key] for key in TRACED if key in header}
                 trace.write_text(json.dumps({"trace": VERSION, **first}) + "\n", "utf-8")
             for path in (trace, self._folder / self._form.name):
                 self._files.append(path.open("a", encoding="utf-8"))
@@ -333,8 +333,9 @@ class Run(ABC, Generic[T]):
                         tell(number, self.line(made.result))
             except asyncio.CancelledError:
                 if self.resumable:
-                    hint = f"stopped; go on with --resume {self.folder}"
-                    self.console.print(hint, soft_wrap=True)
+                    self._hint(f"stopped; go on with --resume {self.folder}")
+                elif not self.results:
+                    self._hint(f"stopped before anything was measured; delete {self.folder}")
                 if not self.results:
                     raise
                 self.interrupted = True
@@ -376,6 +377,9 @@ class Run(ABC, Generic[T]):
         if self.interrupted:
             return INTERRUPTED
         return 0 if whole and self.succeeded() else 1
+
+    def _hint(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True)
 
     def _complain(self, text: str) -> None:
         show_error(self.console, text)

@@ -26,7 +26,7 @@ LEVEL = 0.95
 """How often an interval is to hold the true value."""
 
 Z = 1.959964
-"""Of the normal distribution, that many standard deviations enclose `LEVEL`."""
+"""So many standard deviations of the normal distribution enclose `LEVEL`."""
 
 SMALLEST = 5
 """Fewer values have no interval: even their smallest and largest enclose the true median less often

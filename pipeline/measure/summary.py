@@ -58,7 +58,7 @@ class Against(TypedDict):
 
 
 class Disagreement(TypedDict):
-    """Distances between the latencies of WAV and trace (ms); `over` `DISAGREEMENT_MS`."""
+    """How far WAV and trace are apart (ms); `over` counts those above `DISAGREEMENT_MS`."""
 
     n: int
     median: float

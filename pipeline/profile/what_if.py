@@ -141,7 +141,7 @@ def _allowed(name: str) -> str:
 def _unknown(part: str, name: str) -> str:
     names = (*COSTS, HOLD)
     close = difflib.get_close_matches(name, names, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
+    hint = f"; did you mean {close[0]}?" if close else "."
     return (
         f"--what-if {part!r}: there is no such thing to change{hint} "
         f"There are {', '.join(names)}; {_HOW}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -251,7 +250,7 @@ def test_an_interrupted_run_is_resumed(tmp_path: Path) -> None:
         *("compare", *QUESTIONS, "--path", script(tmp_path), "--out", folder, *QUICK, "--json")
     )
     child.wait_for('"type": "conversation"', "out")
-    child.signal(signal.SIGINT)
+    child.interrupt_twice()
     outcome = child.finish()
     assert outcome.code == 130
     assert f"go on with --resume {folder}" in outcome.err
@@ -264,6 +263,12 @@ def test_an_interrupted_run_is_resumed(tmp_path: Path) -> None:
     assert not header["interrupted"]
     assert len(after) == 3
     assert {one.started for one in before} <= {one.started for one in after}
+    # Of a run that is over nothing is measured again, nor what the machine was like.
+    again = run("compare", "--resume", folder)
+    assert again.code == 0, again.err
+    last, results = CONVERSATIONS.read(folder / CONVERSATIONS.name)
+    assert results == after
+    assert last["noise"] == header["noise"]
 
 
 @pytest.mark.parametrize(

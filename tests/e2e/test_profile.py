@@ -294,8 +294,12 @@ def test_an_interrupted_profile_reports_what_was_measured(tmp_path: Path) -> Non
         manifest.write("missing.wav\tNothing.\t\nbroken.wav\t\t\n")
     (corpus / "broken.wav").write_bytes(b"RIFF")
     with scripted(otherwise=reply("It leaves at nine.")) as server:
-        options = ("--out", tmp_path / "out", "--llm", server.url, "--repeat", "50")
-        child = Child("profile", corpus, *options, "--reply-seconds", "0.3")
+        options = ("--llm", server.url, "--repeat", "50", "--out")
+        child = Child("profile", corpus, *options, tmp_path / "none")
+        child.wait_for("loading")
+        child.signal(signal.SIGINT)
+        none = child.finish()
+        child = Child("profile", corpus, *options, tmp_path / "out", "--reply-seconds", "0.3")
         child.wait_for("3/101 ")
         child.signal(signal.SIGINT)
         outcome = child.finish()
@@ -306,6 +310,8 @@ def test_an_interrupted_profile_reports_what_was_measured(tmp_path: Path) -> Non
     assert len(made.records) >= 3
     assert {record.status for record in made.records} == {"ok"}
     assert "interrupted" in outcome.out
+    assert none.code == 130
+    assert f"before anything was measured; delete {tmp_path / 'none'}" in none.err
     # Recordings that cannot be played have not kept it from those that can.
     told = [line for line in outcome.err.splitlines() if line.startswith("error: left out: ")]
     assert ["missing.wav" in told[0], "broken.wav" in told[1]] == [True, True]

@@ -366,7 +366,7 @@ def test_ctrl_c_in_the_middle_of_a_reply(tmp_path: Path) -> None:
         child = Child("talk", "--json", *files.options, *inputs(5), "--llm", server.url)
         # No more than `ReplyPace.lead_s` is made ahead, and this reply is longer than that.
         child.wait_for("reply_done", "out")
-        child.signal(signal.SIGINT)
+        child.interrupt_twice()
         outcome = child.finish()
     assert outcome.code == 130
     assert outcome.errors == []
@@ -402,12 +402,16 @@ def test_sigterm_while_the_model_writes(tmp_path: Path) -> None:
 
 
 @POSIX
-def test_ctrl_c_while_it_loads(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("at", "answer"), [("loading", Answer([hang])), ("listening", reply("ready"))]
+)
+def test_ctrl_c_before_anything_is_said(tmp_path: Path, at: str, answer: Answer) -> None:
+    """What was said in another conversation stays."""
     files = Files(tmp_path)
     (tmp_path / "said").write_text('{"role": "user", "content": "Hello.", "turn": 1}\n')
-    with scripted(Answer([hang])) as server:
+    with scripted(answer) as server:
         child = Child("talk", *files.options, *inputs(5), "--llm", server.url)
-        child.wait_for("loading")
+        child.wait_for(at)
         child.signal(signal.SIGINT)
         outcome = child.finish()
     assert outcome.code == 130

@@ -16,9 +16,11 @@ import json
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
@@ -160,6 +162,12 @@ class Child:
     def signal(self, number: int) -> None:
         """Send it a signal."""
         self._process.send_signal(number)
+
+    def interrupt_twice(self) -> None:
+        """Ctrl-C, with a launcher between that passes it on."""
+        for _ in range(2):
+            self.signal(signal.SIGINT)
+            time.sleep(0.01)
 
     def finish(self, *, kill: bool = False) -> Outcome:
         """Wait for its end and tell what it left.
