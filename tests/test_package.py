@@ -64,7 +64,7 @@ def test_it_is_the_wheel_that_answers(installed: Path) -> None:
 def test_it_holds_the_licence_and_the_command(installed: Path) -> None:
     [info] = installed.glob("*.dist-info")
     assert (info / "licenses" / "LICENSE").is_file()
-    assert "cascade = pipeline.cli:main" in (info / "entry_points.txt").read_text()
+    assert "cascade = pipeline.__main__:main" in (info / "entry_points.txt").read_text()
 
 
 def test_every_dependency_is_pinned_with_hashes_and_without_addresses() -> None:

@@ -103,37 +103,38 @@ def test_devices_may_be_odd(room: Room, reply: Samples) -> None:
 
 
 @pytest.fixture(scope="module")
-def long() -> Samples:
-    """A reply of half a minute: an echo that the canceller loses is lost within some seconds."""
-    return speech(range(1, 16), 0.15)[: 30 * VAD_RATE]
+def minute() -> Samples:
+    """A reply of a minute: some echoes are cancelled for half of it, and then no more."""
+    return speech(range(1, 31), 0.15)[: 60 * VAD_RATE]
 
 
 @pytest.fixture(scope="module")
 def over_it() -> Samples:
-    """Somebody who speaks through all of the last 10 s of it."""
-    return speech(range(31, 37), 0.15, before_s=20)[: 30 * VAD_RATE]
+    """Somebody who speaks through all of the last 20 s of it."""
+    return speech(range(31, 41), 0.15, before_s=40)[: 60 * VAD_RATE]
 
 
 def kept_share(user: Samples, clean: Samples) -> float:
-    """How much of the user's voice over the long reply is still voice, by the detector."""
-    over = slice(20 * VAD_RATE, len(clean))
+    """How much of the user's voice over the reply is still voice, by the detector."""
+    over = slice(40 * VAD_RATE, len(clean))
     said = voiced(user[over])
     return float((said & voiced(clean[over])).sum() / said.sum())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("delay_s", [0.0, 0.001, 0.1, 0.48, 0.7])
-def test_it_lasts(delay_s: float, long: Samples, over_it: Samples) -> None:
+def test_it_lasts_for_a_minute(delay_s: float, minute: Samples, over_it: Samples) -> None:
     """However much later the echo is than the loudspeaker's device says."""
-    heard = hold(Room(delay_s=delay_s), EchoCanceller(), long, over_it)
-    losses = [loss_db(heard, VAD_RATE, *span) for span in ((4, 8), (8, 12), (12, 16), (16, 20))]
+    heard = hold(Room(delay_s=delay_s), EchoCanceller(), minute, over_it)
+    losses = [loss_db(heard, VAD_RATE, *span) for span in ((4, 10), (10, 20), (20, 30), (30, 40))]
     assert min(losses) > 25  # measured: 40 to 43 dB
-    assert kept_share(over_it, heard.clean) > 0.65  # measured: 0.75; 0.35 without `LEAD_S`
+    assert kept_share(over_it, heard.clean) > 0.7  # measured: 0.83 to 0.89
 
 
-def test_without_an_echo_a_reply_costs_the_user_little(long: Samples, over_it: Samples) -> None:
+@pytest.mark.slow
+def test_without_an_echo_a_reply_costs_the_user_little(minute: Samples, over_it: Samples) -> None:
     """Who wears headphones."""
-    heard = hold(Room(gain_db=-200), EchoCanceller(), long, over_it)
+    heard = hold(Room(gain_db=-200), EchoCanceller(), minute, over_it)
     assert kept_share(over_it, heard.clean) > 0.8  # measured: 0.96
 
 
@@ -147,8 +148,8 @@ class Exchanged(Room):
         return back
 
 
-def test_it_follows_a_loudspeaker_that_is_exchanged(long: Samples) -> None:
-    heard = hold(Exchanged(delay_s=0.1), EchoCanceller(), long, SILENCE)
+def test_it_follows_a_loudspeaker_that_is_exchanged(minute: Samples) -> None:
+    heard = hold(Exchanged(delay_s=0.1), EchoCanceller(), minute[: 30 * VAD_RATE], SILENCE)
     losses = [loss_db(heard, VAD_RATE, *span) for span in ((4, 10), (15, 20), (25, 30))]
     assert min(losses) > 25
 
