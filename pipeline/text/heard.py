@@ -276,8 +276,8 @@ def places(
                 sounding.append(sounding[-1] if phoneme == " " else PhonemePlace(s, i + 1))
             elif _prolongs(phoneme) and spoken and spoken[-1] != " ":
                 sounding[-1] = PhonemePlace(s, i + 1)
-    reached = _aligned(expected, spoken, largest)
-    found = [sounding[reached[end]] for end in ends]
+    aligned = _aligned(expected, spoken, largest)
+    found = [sounding[aligned[end]] for end in ends]
     begin = 0
     for i, end in enumerate(ends):
         if begin == end:
@@ -312,7 +312,7 @@ def _aligned(left: Sequence[str], right: Sequence[str], largest: int) -> list[in
     if rows * columns > largest:
         return [i * columns // rows for i in range(rows + 1)]
     costs, total = _costs(left, right)
-    reached = [columns] * (rows + 1)
+    aligned = [columns] * (rows + 1)
     i, j = rows, columns
     while i:
         if j and total[i][j] == total[i - 1][j - 1] + costs[i - 1][j - 1]:
@@ -322,8 +322,8 @@ def _aligned(left: Sequence[str], right: Sequence[str], largest: int) -> list[in
         else:
             j -= 1
             continue
-        reached[i] = j
-    return reached
+        aligned[i] = j
+    return aligned
 
 
 def _costs(left: Sequence[str], right: Sequence[str]) -> tuple[_Costs, _Costs]:

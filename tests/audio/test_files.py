@@ -16,7 +16,7 @@ import pytest
 from av.audio.stream import AudioStream
 from av.video.stream import VideoStream
 from support.cli_child import recording
-from support.tones import tone
+from support.sound import tone
 
 from pipeline.audio.files import WavWriter, check_audio, read_audio
 from pipeline.errors import BadInput, StageError

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.tones import steady, tone
+from support.sound import steady, tone
 
 from pipeline.audio.playout import (
     DUCK_GAIN,

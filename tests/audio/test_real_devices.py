@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.pulse import Pulse, result
-from support.tones import tone
+from support.sound import tone
 
 from pipeline.audio.files import WavWriter
 from pipeline.clock import NS_PER_S

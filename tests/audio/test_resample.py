@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.tones import tone
+from support.sound import tone
 
 from pipeline.audio.resample import FINE_TAPS, TAPS, Resampler
 from pipeline.events import Samples

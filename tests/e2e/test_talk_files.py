@@ -19,10 +19,9 @@ from servers.llm_server import ROLE, Answer, delta, hang, reply, status
 from support.cli_child import (
     REAL,
     Child,
+    Files,
     Outcome,
-    read_conversation,
     read_trace,
-    read_wav,
     recording,
     require_models,
     run,
@@ -72,38 +71,6 @@ ORDER = (
     "usage",
     "reply_done",
 )
-
-
-@dataclass(frozen=True)
-class Files:
-    """What a conversation writes, in a folder of its own."""
-
-    folder: Path
-
-    @property
-    def options(self) -> list[str]:
-        names = {"output": "out.wav", "record": "both.wav", "trace": "trace", "save": "said"}
-        return [f"--{flag}={self.folder / name}" for flag, name in names.items()]
-
-    @property
-    def said(self) -> list[tuple[str, str]]:
-        return read_conversation(self.folder / "said")
-
-    @property
-    def turns(self) -> dict[int, dict[str, int]]:
-        return read_trace(self.folder / "trace")[1]
-
-    @property
-    def out(self) -> tuple[Samples, int]:
-        """The loudspeaker's sound and its rate (Hz)."""
-        samples, rate = read_wav(self.folder / "out.wav")
-        return samples[:, 0], rate
-
-    @property
-    def sides(self) -> tuple[Samples, Samples, int]:
-        """Left, right and their rate (Hz)."""
-        samples, rate = read_wav(self.folder / "both.wav")
-        return samples[:, 0], samples[:, 1], rate
 
 
 @dataclass(frozen=True)
@@ -231,7 +198,7 @@ def test_the_first_line_of_a_trace_tells_of_the_run(fast: Talked) -> None:
 
 def test_the_recording_bears_the_trace_out(fast: Talked, live: Talked) -> None:
     for talked in (fast, live):
-        left, right, rate = talked.files.sides
+        left, right, rate = talked.files.both
         user, replies = stretches_s(left, rate), stretches_s(right, rate)
         turns = list(talked.files.turns.values())
         assert len(replies) == len(turns)
@@ -248,7 +215,7 @@ def test_the_recording_bears_the_trace_out(fast: Talked, live: Talked) -> None:
 
 def test_what_the_loudspeaker_played_is_the_right_channel(fast: Talked) -> None:
     out, rate = fast.files.out
-    _, right, same = fast.files.sides
+    _, right, same = fast.files.both
     assert rate == same
     n = min(len(out), len(right))
     assert abs(len(out) - len(right)) < rate
@@ -344,7 +311,7 @@ def test_speaking_over_a_reply_ends_it(tmp_path: Path) -> None:
     assert_in_order(one, "heard.first", "interrupted")
     # Not a block of it is heard after that, but for what fades out.
     assert one["heard.last"] < one["interrupted"] + 0.05e9
-    _, right, rate = talked.files.sides
+    _, right, rate = talked.files.both
     replies = stretches_s(right, rate)
     assert len(replies) == 2
     played_s = (one["heard.last"] - one["heard.first"]) / NS_PER_S
@@ -376,7 +343,7 @@ def test_ctrl_c_in_the_middle_of_a_reply(tmp_path: Path) -> None:
     assert text.startswith(heard)
     assert 0 < len(heard.split()) < len(text.split())
     out, rate = files.out
-    left, right, _ = files.sides
+    left, right, _ = files.both
     assert abs(len(out) - len(right)) < rate
     assert len(stretches(left, rate, 0.4)) == len(stretches(right, rate, 1.0)) == 1
     assert "heard.first" in files.turns[1]
@@ -397,7 +364,7 @@ def test_sigterm_while_the_model_writes(tmp_path: Path) -> None:
     assert outcome.events[-1]["type"] == "reply_text"
     assert files.said[0] == ("user", SPOKEN[5])
     assert len(files.out[0]) > 0
-    assert len(files.sides[0]) > 0
+    assert len(files.both[0]) > 0
     assert "llm.first_token" in files.turns[1]
 
 

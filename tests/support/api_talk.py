@@ -19,6 +19,7 @@ from pipeline.speech_to_speech.gemini import GeminiSession
 from pipeline.speech_to_speech.openai_live import LiveSession
 from pipeline.speech_to_speech.openai_realtime import RealtimeSession
 from pipeline.trace import Trace
+from support import sound
 from support.cli_child import read_wav, recording
 
 RATE = 16_000
@@ -35,19 +36,18 @@ SESSIONS: dict[str, Any] = {
 
 def tone(seconds: float = 0.4, rate: int = RATE) -> Samples:
     """Something loud for so long."""
-    wave = 8000 * np.cos(2 * np.pi * 300 * np.arange(round(seconds * rate)) / rate)
-    return wave.astype(np.int16)
+    return sound.hum(rate, seconds)
 
 
 def silence(seconds: float) -> Samples:
-    return np.zeros(round(seconds * RATE), np.int16)
+    return sound.silence(RATE, seconds)
 
 
 def speech() -> Samples:
     """Somebody says something."""
-    sound, rate = read_wav(recording(1))
+    said, rate = read_wav(recording(1))
     assert rate == RATE
-    return sound[:, 0]
+    return said[:, 0]
 
 
 class Talk:

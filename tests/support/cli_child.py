@@ -35,6 +35,7 @@ from servers.llm_server import LlmServer, Script
 
 from pipeline import cli
 from pipeline.config import ENV_PREFIX
+from pipeline.events import Samples
 from pipeline.models.catalogue import Catalogue, Kind
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -351,6 +352,41 @@ def read_conversation(path: Path) -> list[tuple[str, str]]:
     """A saved conversation: who, and what."""
     lines = json_lines(path.read_text("utf-8"))
     return [(line["role"], line["content"]) for line in lines]
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a conversation writes, in a folder of its own."""
+
+    folder: Path
+
+    @property
+    def options(self) -> list[str]:
+        """The options that have it written."""
+        names = {"output": "out.wav", "record": "both.wav", "trace": "trace", "save": "said"}
+        return [f"--{flag}={self.folder / name}" for flag, name in names.items()]
+
+    @property
+    def said(self) -> list[tuple[str, str]]:
+        """Who said what."""
+        return read_conversation(self.folder / "said")
+
+    @property
+    def turns(self) -> dict[int, dict[str, int]]:
+        """The marks of each turn."""
+        return read_trace(self.folder / "trace")[1]
+
+    @property
+    def out(self) -> tuple[Samples, int]:
+        """The loudspeaker's sound and its rate (Hz)."""
+        samples, rate = read_wav(self.folder / "out.wav")
+        return samples[:, 0], rate
+
+    @property
+    def both(self) -> tuple[Samples, Samples, int]:
+        """The recording: the user's side, the replies', and their rate (Hz)."""
+        both, rate = read_wav(self.folder / "both.wav")
+        return both[:, 0], both[:, 1], rate
 
 
 def scripted(

@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.events import Samples
-from support.cli_child import HANG_S, Child, Outcome, read_conversation, read_trace, read_wav
+from support.cli_child import HANG_S, Child, Files, Outcome
 from support.pulse import Pulse
 from support.sound import stretches
 
@@ -67,32 +66,15 @@ def devices(pulse: Pulse) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Talked:
+class Talked(Files):
     """A conversation that is over; what it left in its folder."""
 
-    folder: Path
     outcome: Outcome
 
     @property
     def statuses(self) -> list[str]:
         """How each reply ended."""
         return [event["status"] for event in self.outcome.of("reply_done")]
-
-    @property
-    def said(self) -> list[tuple[str, str]]:
-        """Who said what."""
-        return read_conversation(self.folder / "said")
-
-    @property
-    def turns(self) -> dict[int, dict[str, int]]:
-        """The marks of each turn."""
-        return read_trace(self.folder / "trace")[1]
-
-    @property
-    def both(self) -> tuple[Samples, Samples, int]:
-        """The recording: the user's side, the replies', and their rate (Hz)."""
-        both, rate = read_wav(self.folder / "both.wav")
-        return both[:, 0], both[:, 1], rate
 
     @property
     def sides(self) -> tuple[list[slice], list[slice]]:

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
-
 from pipeline.audio.audible import onset
 from pipeline.clock import NS_PER_MS, NS_PER_S, Clock
 from pipeline.compare.scenario import Scenario
@@ -33,14 +31,9 @@ from pipeline.events import (
 from pipeline.session import Session
 from pipeline.trace import Trace
 from support.noise import SPEECH_S
+from support.sound import hum
 
 RATE = 24_000
-
-
-def tone(seconds: float) -> np.ndarray[Any, np.dtype[np.int16]]:
-    """A hum that is audible from its first sample to its last."""
-    at = np.arange(int(seconds * RATE)) / RATE
-    return (8000 * np.cos(2 * np.pi * 220 * at)).astype(np.int16)
 
 
 @dataclass(frozen=True)
@@ -171,7 +164,7 @@ class Metronome:
         self._tell(ReplyDone(turn, f"r{turn}", "completed"))
 
     def _say(self, turn: int, seconds: float) -> None:
-        frame = Frame(tone(seconds), RATE, 0, self.clock.now_ns())
+        frame = Frame(hum(RATE, seconds, 220), RATE, 0, self.clock.now_ns())
         self._tell(ReplyAudio(turn, f"r{turn}", frame))
 
     def _mark(self, turn: int, name: str) -> None:

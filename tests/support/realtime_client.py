@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed
 from pipeline.serve.script import Latency, Script, ScriptedTurn
 from pipeline.serve.simulated import SimulatedServer
 from pipeline.serve.speech import speak
+from support import sound
 from support.realtime_grammar import Grammar
 
 RATE = 24_000
@@ -59,12 +60,11 @@ def scripted(*turns: ScriptedTurn, latency_ms: float = 20, **more: Any) -> Scrip
 
 def voice(seconds: float) -> np.ndarray:
     """What the user says: audible from its first sample to its last."""
-    t = np.arange(round(seconds * RATE)) / RATE
-    return (8000 * np.cos(2 * np.pi * 300 * t)).astype(np.int16)
+    return sound.hum(RATE, seconds)
 
 
 def silence(seconds: float) -> np.ndarray:
-    return np.zeros(round(seconds * RATE), np.int16)
+    return sound.silence(RATE, seconds)
 
 
 class Client:

@@ -12,14 +12,34 @@ from pipeline.events import Samples
 from support.cli_child import read_wav
 
 
+def tone(rate: int, seconds: float, hz: float = 440, level: float = 12000) -> Samples:
+    """A sine, from its first zero on."""
+    return (level * np.sin(2 * np.pi * hz * np.arange(int(rate * seconds)) / rate)).astype(np.int16)
+
+
+def hum(rate: int, seconds: float, hz: float = 300) -> Samples:
+    """Something that is audible from its first sample to its last."""
+    at = np.arange(round(rate * seconds)) / rate
+    return (8000 * np.cos(2 * np.pi * hz * at)).astype(np.int16)
+
+
+def silence(rate: int, seconds: float) -> Samples:
+    """Nothing."""
+    return np.zeros(round(rate * seconds), np.int16)
+
+
+def steady(value: int, n: int) -> Samples:
+    """`n` samples that are all the same."""
+    return np.full(n, value, np.int16)
+
+
 def in_a_row(path: Path, *recordings: Path, pause_s: float) -> Path:
     """Write recordings of one rate into one file, silence after each."""
     sounds = [read_wav(each) for each in recordings]
     [rate] = {rate for _, rate in sounds}
-    silence = np.zeros(round(pause_s * rate), np.int16)
     with WavWriter(path, rate) as wav:
         for sound, _ in sounds:
-            wav.write(np.concatenate([sound[:, 0], silence]))
+            wav.write(np.concatenate([sound[:, 0], silence(rate, pause_s)]))
     return path
 
 
