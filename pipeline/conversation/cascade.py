@@ -197,6 +197,8 @@ class Cascade:
             self._turns.another()
         for verdict in self._hearing.push(frame):
             self._decide(self._turns.push(verdict, speaking=self._replies.speaking))
+        if self._turns.closing:
+            self._replies.hurry()
         if self._replies.held is None:
             self._recogniser.partly(self._hearing)
         if not self._turns.in_speech:

@@ -255,6 +255,11 @@ class Replies:
         self.held = self._new(self.turn, held=True)
         self._start(self.held, functools.partial(self._answer, self.held, recognise))
 
+    def hurry(self) -> None:
+        """The turn is nearly over: what is held shall have its first sound by then."""
+        if self.held is not None:
+            self.held.hurry()
+
     def commit(self) -> None:
         """The turn is over: what was made ahead is told."""
         reply, self.held = self.held, None

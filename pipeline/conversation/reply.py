@@ -227,7 +227,8 @@ class Reply:
             rounds: How often tools may be called.
             asked: How often they have been, in a reply before this one that it completes.
             place: Where it stands in the history.
-            held: Whether the turn may go on: nothing is told before `commit`, and nothing hurries.
+            held: Whether the turn may go on: nothing is told before `commit`, and nothing hurries before
+                `hurry`.
         """
         self.turn = turn
         self.place = place
@@ -259,6 +260,7 @@ class Reply:
         self._passed = 0
         self._chunker = self._new_chunker()
         self._overdue = False
+        self._hurried = not held
         # What is written; the first of the clauses is being spoken.
         self._clauses: deque[Clause] = deque()
         self._sounding = 0
@@ -314,9 +316,15 @@ class Reply:
         elif self.state is not ReplyState.STOPPED:
             self._tell(event)
 
+    def hurry(self) -> None:
+        """The turn is nearly over: the first clause waits for no better place any more."""
+        self._hurried = True
+        self.wake()
+
     def commit(self) -> None:
         """The turn is over: tell what was held, and from now on everything at once."""
         self.held = False
+        self._hurried = True
         while self._kept:
             self._tell(self._kept.popleft())
         self.wake()
@@ -442,7 +450,7 @@ class Reply:
     async def _deadline(self) -> None:
         """Cut the pass's first clause at a word gap if the text gives no better place in time."""
         await asyncio.sleep(self._pace.first_deadline_ms / 1000)
-        await self.until(lambda: not self.held)
+        await self.until(lambda: self._hurried)
         if not self._chunker.begun:
             self._overdue = True
             self._cut(self._chunker.force())

@@ -53,13 +53,18 @@ FRAGMENT, SENTENCE = -0.5, -1.1
 """The least log-odds of words that are not plainly open: a fragment waits 0.8 s with these, more
 words 1.2 s, which nine of ten pauses in free speech are shorter than."""
 
+ENOUGH = 0.75
+"""So sure an end by melody and words needs no opinion of the language model, and the reply is asked
+for at once. Of 125 pauses in people's recordings that were 92, and without their opinions no more
+turns were cut into (12 of 120 either way) and the endpoint came as soon (331 ms in the median)."""
+
 LEAST = 0.001
 """Probabilities are taken to be at least this far from 0 and 1."""
 
 UNLIKELY, EVEN, SURE = 0.1, 0.5, 0.85
 """Probabilities at which the hold is the longest, the hangover, the shortest."""
 
-ORDER_S, STORY_S, STORY_HOLD = 6.0, 12.0, 3.0
+ORDER_S, STORY_S, STORY_HOLD = 6.0, 12.0, 3.75
 """Orders are no longer than this; from then on the shortest hold grows, up to so many times at the
 second length. Of the pauses in free speech a quarter are above 0.7 s, in orders 2 % above 0.5 s."""
 
@@ -274,8 +279,14 @@ class Foresight:
             asked=asks(messages),
             fragment=fragment,
         )
-        if not fragment:
+        if not fragment and not self._surely_over:
             self._know(pause, judged=await self._judge(messages))
+
+    @property
+    def _surely_over(self) -> bool:
+        """Whether the end is so likely that it need not be judged; never by words alone."""
+        p = probability(self._evidence)
+        return self._evidence.melody is not None and p is not None and p >= ENOUGH
 
     async def _listen(self, sound: Audio) -> float | None:
         try:

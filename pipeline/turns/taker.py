@@ -35,6 +35,10 @@ RECHECK_MS = 96
 """More voice than at the last check after which a suspected interruption is checked for words
 again: less than a syllable."""
 
+CLOSING_MS = 96
+"""A turn is nearly over so long before its end (ms): what a voice takes for the first sound of a
+clause. A first clause that is cut then is heard at the end of the turn, and not later."""
+
 CUT_OFF_MS = 1500
 """Speech that begins again this soon after the end of a turn goes on with it: the turn was cut off,
 and the hangover learns from the pause. Few replies are heard and answered in that time."""
@@ -413,6 +417,14 @@ class TurnTaker:
     def in_speech(self) -> bool:
         """Whether the user's turn is going on."""
         return self._turn is not None
+
+    @property
+    def closing(self) -> bool:
+        """Whether the user's turn is nearly over: it ends in `CLOSING_MS` unless they go on."""
+        state = self._state
+        if not isinstance(state, _Pause):
+            return False
+        return self._at - state.turn.voice_end >= _samples(self.hold_ms - CLOSING_MS)
 
     @property
     def hold_ms(self) -> float:

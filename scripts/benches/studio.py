@@ -79,6 +79,15 @@ def models() -> dict[str, str]:
     return {name: os.environ.get(name, default) for name, default in REAL.items()}
 
 
+def cpu_s(pid: int) -> tuple[float, float]:
+    """CPU time that a process has taken so far, and of it the thread of its event loop (s)."""
+    times = []
+    for stat in (f"/proc/{pid}/stat", f"/proc/{pid}/task/{pid}/stat"):
+        fields = Path(stat).read_text("utf-8").rpartition(")")[2].split()
+        times.append((int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"))
+    return times[0], times[1]
+
+
 def index(heard: Heard, t_ns: int) -> int:
     """Which sample of a recording was heard at that time."""
     return min(max(0, (t_ns - heard.start_ns) * RATE // NS_PER_S), len(heard.samples))
@@ -141,28 +150,40 @@ class Talk:
     Attributes:
         events: What `--json` printed so far, save transcripts that are not final.
         folder: Where its trace, its conversation and its replies' sound are.
+        pid: Of its process.
+        listening_s: From the command to "listening" (s).
     """
 
-    def __init__(self, studio: Studio, *words: str, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        studio: Studio,
+        *words: str,
+        env: Mapping[str, str] | None = None,
+        tree: Path = ROOT,
+    ) -> None:
+        """Start it, with the code of a tree."""
         self.studio = studio
         self.events: list[dict[str, Any]] = []
         self.folder = studio.folder()
         files = (f"--trace={self.folder / 'trace'}", f"--save={self.folder / 'said'}")
         command = [
             sys.executable,
-            str(ROOT / "scripts/benches/overheard.py"),
+            str(tree / "scripts/benches/overheard.py"),
             str(self.folder),
             "talk",
         ]
         self._errors = (self.folder / "errors").open("wb")
+        self.listening_s = 0.0
+        self._began = time.monotonic()
         self._child = subprocess.Popen(
             [*command, "--json", "--echo", "off", *files, *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=environment({**models(), **studio.devices, **(env or {})}),
+            env=environment({**models(), **studio.devices, "PYTHONPATH": str(tree), **(env or {})}),
             cwd=self.folder,
         )
+        self.pid = self._child.pid
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
         self._lines: list[dict[str, Any]] = []
@@ -174,6 +195,7 @@ class Talk:
         except BaseException:
             self.__exit__()
             raise
+        self.listening_s = time.monotonic() - self._began
         return self
 
     def __exit__(self, *exc: object) -> None:

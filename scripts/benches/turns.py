@@ -15,8 +15,7 @@ from pathlib import Path
 
 from figures import Aims, show_machine
 from interruption import interruption
-from latency import latency
-from people import people
+from orders import people
 from studio import ROOT, Studio
 from support import endurance
 from support.cli_child import HUMAN
@@ -24,10 +23,7 @@ from voices import voices
 
 from pipeline.config import load
 
-DEVICES = {"latency": latency, "interruption": interruption}
-"""What is measured on devices."""
-
-SECTIONS = ("latency", "people", "voices", "interruption", "stability")
+SECTIONS = ("orders", "voices", "interruption", "stability")
 
 PEOPLE = HUMAN / "picovoice_orders"
 """Recordings of people, where no folder is named; without it there is no such section."""
@@ -67,7 +63,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1, help="repetitions (default 1)")
     parser.add_argument("--quick", action="store_true", help="less of everything: a first look")
     parser.add_argument(
-        "sections", nargs="*", metavar="SECTION", help=f"{', '.join(SECTIONS)}; people FOLDER"
+        "sections", nargs="*", metavar="SECTION", help=f"{', '.join(SECTIONS)}; orders FOLDER"
     )
     options = parser.parse_intermixed_args()
     folders = [Path(word).resolve() for word in options.sections if word not in SECTIONS]
@@ -81,15 +77,15 @@ def main() -> None:
     aims = Aims()
     for section in sections or SECTIONS:
         began = time.monotonic()
-        if section in DEVICES:
+        if section == "interruption":
             with Studio() as studio:
-                DEVICES[section](studio, aims, rounds, quick=options.quick)
-        elif section == "people":
+                interruption(studio, aims, rounds, quick=options.quick)
+        elif section == "orders":
             for folder in folders or [PEOPLE]:
                 if folder.is_dir():
                     people(load(), aims, folder, quick=options.quick)
                 else:
-                    print(f" people: skipped, there is no folder {folder}")
+                    print(f" orders: skipped, there is no folder {folder}")
         elif section == "voices":
             voices(load(), quick=options.quick)
         else:

@@ -275,6 +275,17 @@ def test_an_answer_is_ready_when_the_turn_ends() -> None:
     assert timeline.hidden["llm_first_token"] == 70e6
 
 
+def test_a_first_clause_waits_for_a_place_to_cut_until_the_turn_is_nearly_over() -> None:
+    engines = Engines(["What time is it?"], Model(["word " * 60], token_s=0.02))
+    engines.voice.delay_s = 0.07
+    scene = run(Scene(engines, options=BLUNT), (0.5, False), (1.2, True), (6.0, False))
+    marks = scene.trace.marks(1)
+    assert marks["clause.first"] > marks["committed"] - 1e8
+    assert marks["clause.first"] > marks["llm.first_token"] + 1e8
+    assert marks["tts.first_audio"] < marks["committed"]
+    assert len(engines.voice.said[0].split()) > 4
+
+
 def test_speaking_on_drops_the_answer_and_nobody_learns_of_it_but_from_the_trace(
     tmp_path: Path,
 ) -> None:

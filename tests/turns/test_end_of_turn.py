@@ -251,6 +251,11 @@ def test_the_language_model_is_not_asked_of_a_fragment() -> None:
     assert judged == 0
 
 
+def test_the_language_model_is_not_asked_of_what_is_surely_over() -> None:
+    _, _, judged = foreseen("I want a medium roast.", melodies=(0.99,))
+    assert judged == 0
+
+
 @pytest.mark.parametrize(
     ("before", "asked"),
     [
