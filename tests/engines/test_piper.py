@@ -13,8 +13,10 @@ import onnxruntime as ort
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from piper.config import SynthesisConfig
+from piper.const import BOS
+from piper.phoneme_ids import DEFAULT_PHONEME_ID_MAP
 from piper.voice import PiperVoice
 from support.cli_child import ROOT
 from support.real_engines import development, recognised, words
@@ -23,6 +25,7 @@ from test_vits import ENDLESS_IDS, HOP, save_voice, tiny_voice
 from pipeline.config import TtsSettings
 from pipeline.engines import piper
 from pipeline.engines.piper import Piper
+from pipeline.engines.piper_onnx import LEAD_FRAMES, PIECE_FRAMES
 from pipeline.engines.worker import Stop, Worker
 from pipeline.errors import BadInput, StageError
 from pipeline.events import Samples
@@ -117,18 +120,39 @@ class TestStreaming:
         difference = joined(speak(whole, CLAUSE)).astype(int) - joined(speak(cut, CLAUSE))
         assert np.abs(difference).max() > 1000
 
+    @pytest.mark.parametrize("flow", ["/flow/flows.", "/other."])
+    def test_a_late_beginning_is_left_out(self, tmp_path: Path, flow: str) -> None:
+        model = tiny_voice(flow=flow)
+        [lasting] = [weight for weight in model.graph.initializer if weight.name == "dp.w"]
+        logarithms = numpy_helper.to_array(lasting).copy()
+        logarithms[DEFAULT_PHONEME_ID_MAP[BOS][0]] = np.log(40)
+        lasting.CopyFrom(numpy_helper.from_array(logarithms, lasting.name))
+        path = save_voice(tmp_path, model, **NO_NOISE)
+        for speed in (0.75, 1.5):
+            cut, whole = (
+                Piper(path, TtsSettings(speed=speed), stream=stream) for stream in (True, False)
+            )
+            cut._gain = whole._gain = 1.0
+            sound, expected = joined(speak(cut, CLAUSE)), joined(speak(whole, CLAUSE))
+            late = int(np.ceil(40 * 1.5 / speed)) - round(LEAD_FRAMES * 1.5 / speed)
+            assert len(expected) - len(sound) == late * HOP
+            # Some frames near the cut are another beginning's; all others are the same.
+            near = 20 * HOP
+            np.testing.assert_allclose(sound[near:], expected[late * HOP + near :], atol=1)
+            assert ends(cut, CLAUSE) == [(w, end - late * HOP) for w, end in ends(whole, CLAUSE)]
+
     def test_noise_differs_each_time(self, tiny: Piper) -> None:
         first, second = (joined(speak(tiny, CLAUSE)) for _ in range(2))
         assert len(first) != len(second) or np.abs(first.astype(int) - second).max() > 100
 
     @pytest.mark.parametrize("frames", [4, 20])
-    def test_the_first_piece_is_short_and_the_next_are_longer(
+    def test_the_first_piece_is_short_and_later_ones_are_longer(
         self, tmp_path: Path, frames: int
     ) -> None:
         path = save_voice(tmp_path, tiny_voice(), **NO_NOISE)
         voice = Piper(path, TtsSettings(), piece_frames=frames)
         lengths = [len(piece) for piece in speak(voice, CLAUSE * 2)]
-        assert lengths[:3] == [frames * HOP, 2 * frames * HOP, 4 * frames * HOP]
+        assert lengths[:4] == [frames * HOP, frames * HOP, 2 * frames * HOP, 4 * frames * HOP]
 
     @pytest.mark.parametrize(
         "model",
@@ -199,7 +223,7 @@ class TestSettings:
         monkeypatch.setattr(ort, "InferenceSession", session)
         for stream in (True, False):
             Piper(save_voice(tmp_path, tiny_voice()), TtsSettings(), stream=stream)
-        assert len(made) == 3
+        assert len(made) == 4
         for options in made:
             assert options.intra_op_num_threads == 1
             assert options.inter_op_num_threads == 1
@@ -362,7 +386,7 @@ class TestStop:
         worker = Worker("tts")
         text = "Turn on the light. And count: " + "one " * ENDLESS_IDS
         stream = worker.stream(lambda stop: voice.synthesize(text, stop))
-        assert len(await asyncio.wait_for(anext(stream), timeout=60)) == 20 * HOP
+        assert len(await asyncio.wait_for(anext(stream), timeout=60)) == PIECE_FRAMES * HOP
         await asyncio.wait_for(stream.aclose(), timeout=60)
         assert await worker.run(lambda: speak(voice, "Turn on the light."))
         worker.close()
