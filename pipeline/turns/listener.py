@@ -198,9 +198,9 @@ class RingBuffer:
 class Recogniser:
     """The recogniser of a session: it keeps to one language, once that is beyond doubt.
 
-    Of a long utterance only the end is recognised again. What was said before a pause is kept once
-    the transcript that was made in the pause and those made while the user spoke on have the same
-    words there.
+    Of a long utterance only the end is recognised again. What was said before a pause is kept where
+    the transcript that was made in the pause and one made while the user spoke on have the same
+    words.
 
     Attributes:
         stable: The words that the running utterance surely begins with. They need not be recognised
@@ -343,8 +343,8 @@ class Recogniser:
         wait_s = max(self._every_s, self._cost_s / BUDGET)
         if began - hearing.time_of(end) > BEHIND_S * 1e9 or end - self._until < wait_s * RATE:
             return
-        self._until = end
         self._keep_before(end)
+        self._until = end
 
         def heard(found: Transcription | None) -> None:
             self._cost_s = (self._clock.now_ns() - began) / 1e9
@@ -365,14 +365,15 @@ class Recogniser:
         """
         if end - self._from <= PIECE_S * RATE:
             return
-        sure, kept = self.stable.split(), None
+        last, kept = self._agreement.words, None
         for at, text in self._pauses:
-            before = sure[: len(text.split())]
-            if end - at < LEAST_S * RATE or bare(" ".join(before)) != bare(text):
-                continue
-            kept = at, before
-            if end - at <= PIECE_S * RATE:
+            before = last[: len(text.split())]
+            if at + LEAST_S * RATE > end or at > self._until:
                 break
+            if bare(" ".join(before)) == bare(text):
+                kept = at, before
+                if end - at <= PIECE_S * RATE:
+                    break
         if kept is not None:
             self._from, self._known = kept[0], " ".join(kept[1])
             self._pauses = [pause for pause in self._pauses if pause[0] > self._from]
@@ -396,7 +397,7 @@ class Agreement:
         self._stable = 0
 
     def keep(self, words: int) -> None:
-        """Of the stable words only the first ones are, until another transcript confirms more."""
+        """So many words are stable now, until another transcript confirms more."""
         self._stable = words
 
     def push(self, text: str) -> str:

@@ -382,6 +382,18 @@ def test_a_pause_in_which_other_words_were_heard_is_no_place_to_cut() -> None:
     assert max(seconds for _, seconds in engines.heard) > 20.0
 
 
+def test_words_that_are_left_out_where_others_come_before_are_not_lost() -> None:
+    class Skipping(Engines):
+        """Hears a phrase only where the sound begins with it."""
+
+        def understood(self, heard: Transcription, voiced_ms: float | None) -> Transcription:
+            return replace(heard, text=heard.text.replace(" phrase b", ""))
+
+    engines = Skipping(PHRASES, Model(["Yes."] * 99))
+    scene = run(Scene(engines, options=BLUNT), *TALE)
+    assert scene.session.history[0].content == " ".join(PHRASES)
+
+
 def test_the_answer_to_a_long_utterance_is_ready_at_its_end() -> None:
     engines = Engines(PHRASES, Model(["Yes."] * 99))
     scene = run(Scene(engines, options=BLUNT), *TALE)
