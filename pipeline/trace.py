@@ -79,11 +79,15 @@ STAGES = (
     ("tts_first_audio", "tts.start", "tts.first_audio"),
     ("device", "playout.first", "heard.first"),
 )
-"""The parts that a stage owns: name, first mark, last mark, in the order in which they happen."""
+"""The parts that a stage owns: name, first mark, last mark, in the order in which they happen.
+
+A stage begins when it is asked for, and not when it gets to compute: who waits for a recogniser
+that is busy with a partial transcript, or for a model that reads ahead, judges whether the user has
+finished, or has yet to let go of an answer that was thrown away, waits for that stage."""
 
 PARTS = ("endpoint", *(name for name, _, _ in STAGES), "own")
 """All parts, in order. `endpoint` is the wait for the end of the turn; `own` is what no stage owns:
-our code, queues and gaps."""
+our code, and gaps between two stages."""
 
 DIRECT_STAGES = (
     ("model", "committed", "model.first_audio"),

@@ -16,7 +16,7 @@ from pipeline.conversation.history import Message
 from pipeline.conversation.replies import Replies
 from pipeline.conversation.reply import PACE, TOOL_ROUNDS, Engines, Reply, ReplyPace
 from pipeline.engines.tools import Tool
-from pipeline.engines.whisper import Transcription, bare
+from pipeline.engines.whisper import Transcription, same_words
 from pipeline.events import Event, Frame, SpeechStarted, SpeechStopped, Transcript
 from pipeline.session import EventQueue, Inbox
 from pipeline.trace import Trace
@@ -48,8 +48,9 @@ LEAD_S = 0.3
 """Silence (s) put before what is said over a reply. Of three people's "Stop", half heard and whole,
 cut at 45 places, tiny.en understood 39; 24 without it, 35 with 0.2 s, 33 with 0.4 s."""
 
-ATTEMPTS = 8
-"""Answers begun before the end of one turn is certain."""
+ATTEMPTS, ATTEMPTS_S = 8, 10.0
+"""Answers begun before the end of one turn is certain; of a turn that is longer than so many
+seconds, in each of those."""
 
 PARTIAL_MS = 600
 """Time between transcripts while the user speaks; 0: none."""
@@ -217,6 +218,7 @@ class Cascade:
                     self._look_again(decision)
                 case Resumed():
                     self._foresight.end()
+                    self._recogniser.resumed(decision.pause_ms)
                     self._replies.drop("the user went on")
                 case Ended():
                     self._end_turn(decision)
@@ -262,34 +264,39 @@ class Cascade:
         self._recogniser.end()
         self._events.tell(SpeechStopped(self._turn))
         if self._replies.held is None:
-            audio = self._hearing.sound(ended.start, ended.end)
             self._replies.begin(
-                functools.partial(self._recogniser.transcribe, audio, ended.voiced_ms)
+                self._recogniser.utterance(self._hearing, ended.end, ended.voiced_ms)
             )
         self._replies.commit()
 
     def _speculate(self, paused: Paused) -> None:
         """The turn may be over: begin to answer it, and see how likely it is."""
-        begin = self._speculates and self._replies.attempts < self._attempts
+        spoken_s = (paused.speech_end - paused.start) / RATE
+        allowed = self._attempts * max(1.0, spoken_s / ATTEMPTS_S)
+        begin = self._speculates and self._replies.attempts < allowed
         if self._settings.turns.predict:
             self._foresight.begin(paused.speech_end, self._hearing.sound(paused.start, paused.at))
         if not begin:
             return
         # Another's voice may have gone on for longer than the tail before the pause was known.
         tail_end = paused.speech_end + self._tail
-        audio = self._hearing.sound(paused.start, min(paused.at, tail_end), until=tail_end)
-        stable = self._recogniser.stable
-        self._replies.begin(
-            functools.partial(self._recogniser.transcribe, audio, paused.voiced_ms, stable)
+        words = self._recogniser.utterance(
+            self._hearing,
+            min(paused.at, tail_end),
+            paused.voiced_ms,
+            until=tail_end,
+            stable=True,
+            pause=paused.speech_end,
         )
+        self._replies.begin(words)
 
     def _look_again(self, settled: Settled) -> None:
         """The pause goes on: see whether a soft last syllable makes other words of it."""
         reply = self._replies.held
         if reply is not None and reply.words is not None:
-            audio = self._hearing.sound(settled.start, settled.end)
+            words = self._recogniser.utterance(self._hearing, settled.end)
             self._inbox.start(
-                self._recogniser.aside(audio), functools.partial(self._compare, reply)
+                self._recogniser.aside(words), functools.partial(self._compare, reply)
             )
 
     # --- what is found out ---
@@ -304,7 +311,7 @@ class Cascade:
         """Answer other words than before; too late if the turn is over, or went on."""
         if heard is None or reply is not self._replies.held:
             return
-        if bare(heard.text) == bare(reply.words or ""):
+        if same_words(heard.text, reply.words or ""):
             return
         self._replies.drop("other words")
 
@@ -319,7 +326,9 @@ class Cascade:
         until = suspected.at + self._tail
         audio = self._hearing.sound(suspected.start, suspected.at, until=until)
         audio = np.pad(audio, (int(LEAD_S * RATE), 0))
-        return await self._recogniser.aside(audio, suspected.voiced_ms)
+        return await self._recogniser.aside(
+            functools.partial(self._recogniser.transcribe, audio, suspected.voiced_ms)
+        )
 
     def _words_found(self, suspected: Suspected, since: int) -> None:
         """There are words in the voice over a reply."""

@@ -165,11 +165,9 @@ class History:
             cuts: Where in its text tools were called: so many characters were written before.
         """
         place = ReplyPlace(turn, part)
-        for messages in (self._left_out, self._kept):
-            messages[:] = [
-                m for m in messages if m.role != "assistant" or m.place != place or m.calls
-            ]
-        calling = [m for m in self.history if m.calls and m.place == place]
+        messages = self._around(place)
+        messages[:] = [m for m in messages if m.role != "assistant" or m.place != place or m.calls]
+        calling = [m for m in messages if m.calls and m.place == place]
         begin = 0
         for message, end in zip(calling, cuts, strict=False):
             message.content = heard[begin:end].strip()
@@ -268,11 +266,15 @@ class History:
         joined = _shortened(joined, self._fixed + reserve_tokens - self._budget)
         return Prompt(map(wire, (self._system, *joined)), self._tools)
 
+    def _around(self, place: ReplyPlace) -> list[Message]:
+        """The messages among which this place is: those that prompts leave out, or the others."""
+        # The reply to a question that prompts leave out stays out with it.
+        out = self._left_out and self._kept and place < self._kept[0].place
+        return self._left_out if out else self._kept
+
     def _insert(self, message: Message) -> None:
         """Put a message where it stands: behind all before it, and those of the same place."""
-        # The reply to a question that prompts leave out stays out with it.
-        out = self._left_out and self._kept and message.place < self._kept[0].place
-        messages = self._left_out if out else self._kept
+        messages = self._around(message.place)
         behind = (i for i, m in enumerate(messages) if m.place > message.place)
         messages.insert(next(behind, len(messages)), message)
 

@@ -430,9 +430,6 @@ class Replies:
         self, reply: Reply, work: Callable[[], Awaitable[ReplyStatus]]
     ) -> tuple[Reply, ReplyStatus, Exception | None]:
         """Work on a reply to the end of its making: how that ended, and what failed."""
-        if self._stopping is not None and not self._stopping.done():
-            # The one before has to let go of the model and the voice.
-            await asyncio.wait([self._stopping])
         try:
             return reply, await work(), None
         except StageError as error:
@@ -452,6 +449,7 @@ class Replies:
             return "skipped"
         messages = self._history.prompt(said=heard.text if reply.held else "")
         if self._wanted(reply):
+            reply.ask()
             await self._foresee(messages, heard)
         if not self._wanted(reply):
             return "interrupted"
@@ -465,6 +463,10 @@ class Replies:
         await self._foresight.read(messages, heard)
 
     async def _respond(self, reply: Reply, messages: Messages) -> ReplyStatus:
+        reply.ask()
+        if self._stopping is not None and not self._stopping.done():
+            # The one before has to let go of the model and the voice.
+            await asyncio.wait([self._stopping])
         await reply.make(messages)
         # The user may have learnt of a late result from another reply meanwhile.
         if not reply.text.strip() and not reply.place.part:

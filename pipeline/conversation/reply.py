@@ -309,6 +309,10 @@ class Reply:
         self.state = ReplyState.SPEAKING
         self.tell(ReplyStarted(self.turn, id))
 
+    def ask(self) -> None:
+        """From now on the model is waited for, be it for its opinion of the user's words first."""
+        self._once("llm.request")
+
     def tell(self, event: Event) -> None:
         """Tell an event, or hold it; of what was stopped nothing more is told."""
         if self.held:
@@ -388,7 +392,7 @@ class Reply:
 
     async def _write(self, messages: Messages, tasks: asyncio.TaskGroup) -> StageError | None:
         """Model → clauses, pass after pass as long as it calls tools. Gives what went wrong."""
-        self._once("llm.request")
+        self.ask()
         failure: StageError | None = None
         try:
             while uses := await self._pass(messages, tasks):

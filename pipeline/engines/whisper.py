@@ -79,6 +79,14 @@ _LOOP_WORDS = 3  # so many words said twice in a row are a loop; fewer are a man
 _FEW_TOKENS = 4  # of a word or two there is no context to correct what a short window misheard
 _UNSURE = -0.9  # log-probability of few tokens below which 30 s often have a better word
 _FASTEST = 8.0  # syllables of voice that people say in a second, at most
+_SMALL = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen"
+)
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+_NUMBERS = {word: str(number) for number, word in enumerate(_SMALL.split())} | {
+    word: f"{number}0" for number, word in enumerate(_TENS.split(), 2)
+}
 _SURE = 0.5  # probability that settles the language, as in faster-whisper
 
 
@@ -188,6 +196,22 @@ def bare(text: str) -> list[str]:
     """The words of a text without case and punctuation, for comparing transcripts."""
     words = ("".join(c for c in word if c.isalnum()) for word in text.casefold().split())
     return [word for word in words if word]
+
+
+def same_words(one: str, other: str) -> bool:
+    """Whether two transcripts have the same words, however they write them.
+
+    A word in one piece or in two ("work house"), and a number below a hundred in digits or in
+    letters, are the same: what is said to either is the same answer.
+    """
+    return _run(one) == _run(other)
+
+
+def _run(text: str) -> str:
+    """A text as one run of letters and digits, small numbers as digits."""
+    apart = re.sub(r"(?<=\d)\.(?=\d)", " point ", text).replace("-", " ")
+    words = " ".join(_NUMBERS.get(word, word) for word in bare(apart))
+    return re.sub(r"\b([2-9])0 ([1-9])\b", r"\1\2", words).replace(" ", "")
 
 
 def _syllables(text: str) -> int:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -32,6 +33,20 @@ they come less often. A final transcript may have to wait behind a partial one."
 BEHIND_S = 0.15
 """Audio that is judged later than this shows that the machine cannot keep up: no partial transcript
 is made then."""
+
+PIECE_S = 6.0
+"""Of a longer utterance only the end is recognised again, where a pause lets it be cut: with what
+is said until the next look, the silence after it and Whisper's margin that is a window of 8 s."""
+
+LEAST_S = 2.0
+"""So much sound (s) is recognised at least: single words are misheard more often than sentences."""
+
+PAUSE_MS = 200
+"""A shorter silence is no place to cut: it may be inside a word."""
+
+WORDS_A_SECOND = 0.7
+"""Of sound with fewer words than this, pauses included, some were not recognised: Whisper now and
+then ends its text at a pause. People who speak slowly say 1.5."""
 
 MARGIN_WORDS = 1
 """Words at the end of an agreement that are not trusted: the next sound may still change them."""
@@ -58,6 +73,10 @@ class Transcribe(Protocol):
     ) -> Awaitable[Transcription]:
         """Take 16 kHz audio, with so much voice in it, and the words that it surely begins with."""
         ...
+
+
+Recognise = Callable[[], Awaitable[Transcription]]
+"""Gives what was said."""
 
 
 class Hearing:
@@ -179,6 +198,10 @@ class RingBuffer:
 class Recogniser:
     """The recogniser of a session: it keeps to one language, once that is beyond doubt.
 
+    Of a long utterance only the end is recognised again. What was said before a pause is kept where
+    the transcript that was made in the pause and one made while the user spoke on have the same
+    words.
+
     Attributes:
         stable: The words that the running utterance surely begins with. They need not be recognised
             again, and the language model can read them before the user has finished.
@@ -208,12 +231,18 @@ class Recogniser:
         self._tell = tell
         self._language = ""
         self._failed = False
-        # The running utterance: its turn (0: there is none), its begin, where the last transcript
-        # of it ended, what they agree on, and what the last one cost.
-        self._turn = self._start = self._until = 0
+        # The running utterance: its turn (0: there is none), where the last transcript of it ended,
+        # what they agree on, and what the last one cost.
+        self._turn = self._until = 0
         self._agreement = Agreement()
         self._cost_s = 0.0
         self._task: asyncio.Task[None] | None = None
+        # From where on it is recognised, and the words before that; where it paused, oldest first,
+        # and the words before each pause. The last one may be going on.
+        self._from, self._known = 0, ""
+        self._pauses: list[tuple[int, str]] = []
+        self._pause: tuple[int, str] | None = None
+        self._doubted = False
 
     async def transcribe(
         self, audio: Audio, voiced_ms: float | None, prefix: str = ""
@@ -228,12 +257,10 @@ class Recogniser:
             self._language = heard.language
         return heard
 
-    async def aside(
-        self, audio: Audio, voiced_ms: float | None = None, prefix: str = ""
-    ) -> Transcription | None:
+    async def aside(self, recognise: Recognise) -> Transcription | None:
         """Recognise what the turn can do without; None if that fails, and the first time a line."""
         try:
-            return await self.transcribe(audio, voiced_ms, prefix)
+            return await recognise()
         except StageError as error:
             level = logging.DEBUG if self._failed else logging.WARNING
             self._failed = True
@@ -247,13 +274,66 @@ class Recogniser:
 
     def begin(self, turn: int, start: int) -> None:
         """The utterance of a turn begins at this sample offset."""
-        self._turn, self._start, self._until = turn, start, start
+        self._turn, self._until = turn, start
         self._agreement = Agreement()
         self.stable = ""
+        self._from, self._known = start, ""
+        self._pauses, self._pause, self._doubted = [], None, False
 
     def end(self) -> None:
         """The turn is over."""
         self._turn = 0
+
+    def utterance(
+        self,
+        hearing: Hearing,
+        end: int,
+        voiced_ms: float | None = None,
+        *,
+        until: int = 0,
+        stable: bool = False,
+        pause: int = 0,
+    ) -> Recognise:
+        """What recognises the utterance up to `end`, with silence up to `until` if that is later.
+
+        Args:
+            hearing: Has its sound.
+            end: One past its last sample.
+            voiced_ms: How much of it is voiced, if known.
+            until: See `Hearing.sound`.
+            stable: Whether the stable words are taken as they are.
+            pause: Where the speech ended, if a pause goes on.
+        """
+        audio, known, turn = hearing.sound(self._from, end, until=until), self._known, self._turn
+        prefix = " ".join(self.stable.split()[len(known.split()) :]) if stable else ""
+
+        async def recognise() -> Transcription:
+            heard = await self.transcribe(audio, None if known else voiced_ms, prefix)
+            if known:
+                heard = replace(heard, text=f"{known} {heard.text}".strip())
+            if pause and heard.text and not heard.dropped:
+                self._inbox.put(self._paused, turn, pause, heard.text)
+            return heard
+
+        return recognise
+
+    def _paused(self, turn: int, speech_end: int, text: str) -> None:
+        """This is what was said before a pause, unless it lacks words that were heard before it."""
+        least = len(self._agreement.words) - MARGIN_WORDS
+        if turn == self._turn and len(text.split()) >= least:
+            self._pause = speech_end, text
+
+    def resumed(self, pause_ms: float) -> None:
+        """The pause is over, after so long; the user goes on."""
+        pause, self._pause = self._pause, None
+        if pause is None or pause_ms < PAUSE_MS:
+            return
+        (speech_end, text), at = pause, pause[0] + int(pause_ms * RATE / 2000)
+        since, before = self._pauses[-1] if self._pauses else (self._from, self._known)
+        words = len(text.split()) - len(before.split())
+        self._doubted = self._doubted or words < WORDS_A_SECOND * (speech_end - since) / RATE
+        if not self._doubted:
+            self._pauses.append((at, text))
 
     def partly(self, hearing: Hearing) -> None:
         """Begin to recognise the utterance so far, if there is one and it is time to."""
@@ -263,16 +343,43 @@ class Recogniser:
         wait_s = max(self._every_s, self._cost_s / BUDGET)
         if began - hearing.time_of(end) > BEHIND_S * 1e9 or end - self._until < wait_s * RATE:
             return
+        self._keep_before(end)
         self._until = end
 
         def heard(found: Transcription | None) -> None:
             self._cost_s = (self._clock.now_ns() - began) / 1e9
-            if turn == self._turn and found is not None and found.text:
+            if found is None or found.dropped or not found.text:
+                return
+            if turn == self._turn:
                 self.stable = self._agreement.push(found.text)
                 self._tell(found.text, self.stable)
 
-        audio = hearing.sound(self._start, end)
-        self._task = self._inbox.start(self.aside(audio, None, self.stable), heard)
+        words = self.utterance(hearing, end, stable=True)
+        self._task = self._inbox.start(self.aside(words), heard)
+
+    def _keep_before(self, end: int) -> None:
+        """Recognise no more than `PIECE_S` again: keep what was said before a pause.
+
+        The first pause that leaves so little is the one, or the last that leaves `LEAST_S`. What
+        follows is recognised afresh, and is stable again where that agrees with what was heard.
+        """
+        if end - self._from <= PIECE_S * RATE:
+            return
+        last, kept = self._agreement.words, None
+        for at, text in self._pauses:
+            before = last[: len(text.split())]
+            if at + LEAST_S * RATE > end or at > self._until:
+                break
+            if bare(" ".join(before)) == bare(text):
+                kept = at, before
+                if end - at <= PIECE_S * RATE:
+                    break
+        if kept is not None:
+            self._from, self._known = kept[0], " ".join(kept[1])
+            self._pauses = [pause for pause in self._pauses if pause[0] > self._from]
+            self._doubted = False
+            self._agreement.keep(len(kept[1]))
+            self.stable = self._known
 
 
 class Agreement:
@@ -280,11 +387,18 @@ class Agreement:
 
     Local agreement of two: Liu et al. 2020 (arXiv:2005.11185), for Whisper Macháček et al. 2023
     (arXiv:2307.14743).
+
+    Attributes:
+        words: Those of the last transcript.
     """
 
     def __init__(self) -> None:
-        self._last: list[str] = []
+        self.words: list[str] = []
         self._stable = 0
+
+    def keep(self, words: int) -> None:
+        """So many words are stable now, until another transcript confirms more."""
+        self._stable = words
 
     def push(self, text: str) -> str:
         """Take the next transcript; gives its stable words: all that were, unless it takes back.
@@ -295,15 +409,15 @@ class Agreement:
         """
         words = text.split()
         agreed = 0
-        for old, new in zip(self._last, words, strict=False):
+        for old, new in zip(self.words, words, strict=False):
             if bare(old) != bare(new):
                 break
             agreed += 1
         # Of a transcript that takes back what was sure, nothing is trusted but what it confirms.
         kept = self._stable if agreed >= self._stable else 0
         self._stable = max(kept, agreed - MARGIN_WORDS)
-        inner = self._last[:-1]
-        self._last = words
+        inner = self.words[:-1]
+        self.words = words
         sure = (
             word if i < len(inner) and inner[i] == word else word.rstrip(MARKS)
             for i, word in enumerate(words[: self._stable])

@@ -4,6 +4,9 @@ The recogniser hears every recording of a folder at several lengths of the encod
 the product sets it. FOLDER has a `manifest.tsv` (path, transcript; optional: kind, channels,
 sample_rate, note), or other tables with `file` and `transcript`, or a `.txt` beside each recording.
 Single words may be named by their file. Times are processor time of one thread.
+
+Several recordings of one folder, one after the other, make long utterances, which are heard whole
+and as a session hears them, in virtual time.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
+import asyncio
 import csv
 import hashlib
 import re
@@ -27,10 +31,13 @@ import jiwer
 import numpy as np
 import sounds
 from figures import show_machine
+from support import virtual_time
+from support.scripted import Engines, Model, Speaker
 from whisper_normalizer.english import EnglishTextNormalizer
 
 from pipeline.audio.resample import resampled
-from pipeline.config import Settings, load
+from pipeline.config import Settings, TurnSettings, load
+from pipeline.conversation.cascade import Cascade
 from pipeline.engines.vad import VoiceDetector
 from pipeline.engines.whisper import (
     COMPUTE_TYPE,
@@ -43,8 +50,9 @@ from pipeline.engines.whisper import (
     said_twice,
 )
 from pipeline.errors import CascadeError
-from pipeline.events import Samples
+from pipeline.events import Frame, Samples, Transcript
 from pipeline.models.catalogue import Catalogue
+from pipeline.trace import Trace
 from pipeline.turns.taker import Ended, Suspected, TurnTaker
 
 WINDOWS = (5.0, 10.0, 12.0, 15.0, 20.0, FULL_S)
@@ -56,6 +64,12 @@ RAW = (".raw", ".pcm")
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".webm")
 """Names of recordings in a folder without a table."""
 
+FRAME = RATE // 50
+"""Samples that a session gets at once."""
+
+SENTENCE_WORDS = 3
+"""Fewer words are no sentence of a long utterance."""
+
 SHORT_S = 3.6
 """Recordings up to this long count as short utterances; a quarter of them is the word itself."""
 
@@ -64,6 +78,13 @@ CHUNKS = ((1.5, 7.0), (3.0, 9.0))
 
 LOUDER = 5.6
 """Factor (15 dB) by which sounds are also played louder: as recorded, few pass the detector."""
+
+LONG_S, GAPS_S, ORDERS = 28.0, (0.25, 0.9), 3
+"""Long utterances have so many seconds at most, pauses between these lengths (s), which half of the
+pauses in free speech have, and their sentences in so many orders."""
+
+TOOK_S = 0.12
+"""What recognising takes in a session (s): see `people.WORDS_S`."""
 
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
@@ -312,11 +333,115 @@ def _cut(clips: Sequence[Clip], settings: Settings, *, speaking: bool) -> list[C
     return [part for c in [*clips, *loud] for part in cuts(c, settings, speaking=speaking)]
 
 
+def long_clips(clips: Sequence[Clip], settings: Settings) -> Iterator[Clip]:
+    """Utterances of several sentences of one folder, with quiet around them."""
+    folders: dict[Path, list[Clip]] = {}
+    for clip in clips:
+        if len(clip.text.split()) >= SENTENCE_WORDS:
+            folders.setdefault(Path(clip.name).parent, []).append(clip)
+    for folder, sentences in folders.items():
+        if sum(len(clip.pcm) for clip in sentences) < LONG_S / 2 * RATE:
+            continue
+        for seed in range(ORDERS):
+            draw = np.random.default_rng(seed)
+            parts, said, length = [quiet(0.5, draw)], [], 0
+            for i in draw.permutation(len(sentences)):
+                pcm = trimmed(sentences[i].pcm, settings)
+                if length + len(pcm) > LONG_S * RATE:
+                    break
+                parts += [pcm, quiet(draw.uniform(*GAPS_S), draw)]
+                length += sum(map(len, parts[-2:]))
+                said.append(sentences[i].said)
+            pcm = np.concatenate([*parts, quiet(3.0, draw)])
+            yield Clip(
+                f"{folder}, order {seed}", pcm, " ".join(said), False, voiced_ms(pcm, settings)
+            )
+
+
+def quiet(seconds: float, draw: np.random.Generator) -> Samples:
+    """Room noise at -70 dB."""
+    return draw.normal(0, 10, int(seconds * RATE)).round().astype(np.int16)
+
+
+def trimmed(pcm: Samples, settings: Settings) -> Samples:
+    """A recording from its first voice to its last, and 0.1 s around, all of them as loud."""
+    verdicts = VoiceDetector(settings.vad).push(np.concatenate([pcm, np.zeros(RATE, np.int16)]))
+    voice = [v for v in verdicts if v.probability >= settings.vad.threshold]
+    around = RATE // 10
+    return sounds.to_level(pcm[max(0, voice[0].start - around) : voice[-1].end + around])
+
+
+class Ear(Engines):
+    """The real recogniser and voice detector, behind which nobody writes or speaks."""
+
+    def __init__(self, whisper: Whisper, settings: Settings) -> None:
+        super().__init__([], Model(["Yes."] * 999), Speaker(rate=1000))
+        self._whisper = whisper
+        self._settings = settings
+        self.took: list[tuple[float, float]] = []
+
+    def new_detector(self) -> VoiceDetector:  # type: ignore[override]
+        """The real one."""
+        return VoiceDetector(self._settings.vad)
+
+    async def transcribe(
+        self, audio: Audio, voiced_ms: float | None = None, *, prefix: str = "", language: str = ""
+    ) -> Transcription:
+        """Recognise, in `TOOK_S`; what it took, and the window, are noted."""
+        await asyncio.sleep(TOOK_S)
+        began = time.process_time()
+        found = self._whisper.transcribe(audio, voiced_ms=voiced_ms, prefix=prefix)
+        self.took.append((time.process_time() - began, found.window_s))
+        return found
+
+
+async def in_session(ear: Ear, pcm: Samples) -> str:
+    """What a session hears that takes no pause in it for the end."""
+    turns, clock = TurnSettings(predict=False, hold_ms=2500), virtual_time.VirtualClock()
+    session, texts = Cascade(ear, Settings(turns=turns), Trace(), clock), []
+
+    async def read_on() -> None:
+        async for event in session.events():
+            if isinstance(event, Transcript) and event.final:
+                texts.append(event.text)
+
+    async with session:
+        reading = asyncio.create_task(read_on())
+        for at in range(0, len(pcm) - FRAME, FRAME):
+            captured = clock.now_ns()
+            await asyncio.sleep(FRAME / RATE)
+            await session.send(Frame(pcm[at : at + FRAME], RATE, at, captured))
+    await reading
+    return " ".join(texts)
+
+
+def print_long(whisper: Whisper, clips: Sequence[Clip], settings: Settings) -> None:
+    """Errors and times of long utterances, whole and as a session hears them."""
+    long = [*long_clips(clips, settings)]
+    if not long:
+        return
+    whole, parts = hear(whisper, long), []
+    for clip in long:
+        ear = Ear(whisper, settings)
+        text = virtual_time.run(in_session(ear, clip.pcm))
+        last_s, window_s = ear.took[-1]
+        found = Transcription(text, "en", 0.0, 0.0, window_s)
+        parts.append(Heard(clip, found, last_s))
+    print(f"  {len(long)} long utterances; the last recognition of each")
+    for title, ones in (("whole", whole), ("as it is said", parts)):
+        windows = [one.found.window_s for one in ones]
+        print(
+            f"    {title:<15}{errors(ones):>6.1f} % word errors, median "
+            f"{statistics.median(one.took_s for one in ones) * 1000:.0f} ms, window "
+            f"{statistics.median(windows):.0f} s, at most {max(windows):.0f} s"
+        )
+
+
 def bench(name: str, clips: Sequence[Clip], settings: Settings, *, guard: bool) -> None:
     """Print everything about one model."""
     model = Catalogue.load().resolve("stt", name)
     print(f"{name}, {COMPUTE_TYPE}, one thread")
-    said = [clip for clip in clips if clip.text]
+    people = [clip for clip in clips if clip.text]
     paths: dict[str, tuple[dict[str, str], float]] = {
         f"{w:g} s": ({"window": "padded"}, w) for w in WINDOWS if w < FULL_S
     }
@@ -330,13 +455,14 @@ def bench(name: str, clips: Sequence[Clip], settings: Settings, *, guard: bool) 
         whispers[title].warm()
     # They take turns, so that a machine whose speed drifts does the same to all.
     heard: dict[str, list[Heard]] = {title: [] for title in paths}
-    for clip in said:
+    for clip in people:
         for title, whisper in whispers.items():
             heard[title] += hear(whisper, [clip])
-    if said:
-        print(f"  {len(said)} recordings of people with a transcript")
+    if people:
+        print(f"  {len(people)} recordings of people with a transcript")
         print_windows(heard)
         print_numbers(heard)
+        print_long(whispers["default"], people, settings)
     if guard:
         print_guard(whispers["default"], clips, settings)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import ANY
 
 import numpy as np
@@ -15,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import virtual_time
 from support.scene import ASKS, BLUNT, FRAME, LONG, Scene, run
-from support.scripted import LOUD, RATE, Engines, Model
+from support.scripted import LOUD, RATE, Engines, Model, Speaker
 
 from pipeline.config import Settings, TurnSettings
 from pipeline.conversation.cascade import Cascade
@@ -37,6 +39,7 @@ from pipeline.events import (
     SpeechStopped,
     Transcript,
 )
+from pipeline.text.heard import Sound
 from pipeline.trace import Trace
 from pipeline.turns.taker import TIMES, TurnTimes
 
@@ -272,7 +275,7 @@ def test_an_answer_is_ready_when_the_turn_ends() -> None:
     assert scene.events.index(SpeechStopped(1)) < scene.events.index(audio)
     timeline = scene.timeline()
     assert sum(timeline.parts.values()) - timeline.parts["endpoint"] <= 21e6
-    assert timeline.hidden["llm_first_token"] == 70e6
+    assert timeline.hidden["llm_first_token"] == 80e6  # the judge is asked first
 
 
 def test_a_first_clause_waits_for_a_place_to_cut_until_the_turn_is_nearly_over() -> None:
@@ -342,6 +345,108 @@ def test_other_words_in_the_end_are_answered_instead() -> None:
     scene = run(Scene(engines), (0.5, False), (0.5, True), (3.0, False))
     assert [m.content for m in scene.session.history] == ["Call Anna.", "Anna."]
     assert scene.of(ReplyDone) == [ReplyDone(1, "reply-1", "completed")]
+
+
+def test_the_same_words_in_another_writing_are_answered_already() -> None:
+    class Spelt(Engines):
+        """With the real silence after it a word comes in two pieces."""
+
+        def understood(self, heard: Transcription, voiced_ms: float | None) -> Transcription:
+            return replace(heard, text="The workhouse." if voiced_ms else "The work house.")
+
+    engines = Spelt(["The workhouse."], Model(["It is gone."]))
+    scene = run(Scene(engines), (0.5, False), (0.5, True), (3.0, False))
+    assert [m.content for m in scene.session.history] == ["The workhouse.", "It is gone."]
+
+
+PHRASES = [f"phrase {word}" for word in "abcdefghij"]
+TALE = ((0.5, False), *((2.4, True), (0.3, False)) * (len(PHRASES) - 1), (2.4, True), (3.0, False))
+"""Half a minute, with pauses that no turn ends in."""
+
+
+@pytest.mark.parametrize("recognise_s", [0.02, 0.2])
+def test_of_a_long_utterance_only_the_end_is_recognised_again(recognise_s: float) -> None:
+    engines = Engines(PHRASES, Model(["Yes."] * 99), recognise_s=recognise_s)
+    scene = run(Scene(engines, options=BLUNT), *TALE)
+    assert scene.session.history[0].content == " ".join(PHRASES)
+    assert max(seconds for _, seconds in engines.heard) < 8.0
+    told = [event.text for event in scene.of(Transcript) if not event.final]
+    assert all(text == " ".join(PHRASES[: len(text.split()) // 2]) for text in told)
+    assert len(told) > 20
+
+
+def test_without_pauses_all_of_it_is_recognised_again() -> None:
+    engines = Engines(["one"], Model(["Yes."]))
+    run(Scene(engines), (0.5, False), (20.0, True), (3.0, False))
+    assert max(seconds for _, seconds in engines.heard) > 20.0
+
+
+def test_a_pause_in_which_other_words_were_heard_is_no_place_to_cut() -> None:
+    class Fickle(Engines):
+        """In a pause it hears more than is said."""
+
+        def understood(self, heard: Transcription, voiced_ms: float | None) -> Transcription:
+            return replace(heard, text=f"Oh, {heard.text}") if voiced_ms else heard
+
+    engines = Fickle(PHRASES, Model(["Yes."] * 99))
+    run(Scene(engines, options=BLUNT), *TALE)
+    assert max(seconds for _, seconds in engines.heard) > 20.0
+
+
+def test_words_that_are_left_out_where_others_come_before_are_not_lost() -> None:
+    class Skipping(Engines):
+        """Hears a phrase only where the sound begins with it."""
+
+        def understood(self, heard: Transcription, voiced_ms: float | None) -> Transcription:
+            return replace(heard, text=heard.text.replace(" phrase b", ""))
+
+    engines = Skipping(PHRASES, Model(["Yes."] * 99))
+    scene = run(Scene(engines, options=BLUNT), *TALE)
+    assert scene.session.history[0].content == " ".join(PHRASES)
+
+
+def test_the_answer_to_a_long_utterance_is_ready_at_its_end() -> None:
+    engines = Engines(PHRASES, Model(["Yes."] * 99))
+    scene = run(Scene(engines, options=BLUNT), *TALE)
+    marks = scene.trace.marks(1)
+    assert marks["tts.first_audio"] < marks["committed"]
+
+
+class Judging(Engines):
+    """Its model takes its time to judge whether the user has finished."""
+
+    async def judge(self, messages: Sequence[Mapping[str, Any]]) -> float | None:
+        await asyncio.sleep(0.4)
+        return None
+
+
+class LettingGo(Speaker):
+    """Takes its time to stop."""
+
+    async def speak(self, text: str) -> AsyncGenerator[Sound, None]:
+        try:
+            async for sound in super().speak(text):
+                yield sound
+                await asyncio.sleep(1.0)
+        finally:
+            await asyncio.sleep(0.4)
+
+
+@pytest.mark.parametrize(
+    "engines",
+    [
+        Judging(["What time is it now?"], Model(["It is nine."] * 2)),
+        Engines(["What time", "is it?"], Model(["It is nine."] * 2), LettingGo()),
+        Engines(["What time", "is it?"], Model(["It is nine."] * 2), recognise_s=0.6),
+    ],
+    ids=["the judge", "the answer before", "the recogniser"],
+)
+def test_who_is_waited_for_is_told(engines: Engines) -> None:
+    """Whatever the reply waits for before its stages compute, it is none of our own time."""
+    scene = run(Scene(engines), *ASKS, (0.3, False), (0.6, True), (5.0, False))
+    timeline = scene.timeline()
+    assert sum(timeline.parts.values()) == timeline.total_ns
+    assert timeline.parts["own"] <= 25e6
 
 
 def test_whoever_foresees_the_end_may_fail() -> None:

@@ -27,6 +27,7 @@ from pipeline.engines.whisper import (
     guard,
     looks_repetitive,
     said_twice,
+    same_words,
     split,
     token_budget,
     voiced_s,
@@ -229,6 +230,24 @@ class TestSaidTwice:
         self, text: str, voice_s: float, left: str
     ) -> None:
         assert collapse(text, voice_s) == left
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("The work house.", "the workhouse", True),
+        ("An e-mail, please!", "an email please", True),
+        ("At 10.", "At ten.", True),
+        ("At twenty-one, no, 42.", "At 21, no, forty two.", True),
+        ("It is 3.5", "It is three point five", True),
+        ("It is 3.5", "It is 35", False),
+        ("Call Ann.", "Call Anna.", False),
+        ("At ten.", "At two.", False),
+        ("", "...", True),
+    ],
+)
+def test_words_are_the_same_however_they_are_written(one: str, other: str, same: bool) -> None:
+    assert same_words(one, other) == same
 
 
 class TestSplit:
