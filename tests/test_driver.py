@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncGenerator
 
 import numpy as np
+import pytest
 from support import virtual_time
 from support.scripted import LOUD, RATE, Engines, Model
 
@@ -14,7 +15,7 @@ from pipeline.audio.playout import Playout
 from pipeline.config import Settings, TurnSettings
 from pipeline.conversation.cascade import Cascade
 from pipeline.conversation.reply import PACE
-from pipeline.driver import Driver
+from pipeline.driver import REPORT_S, Driver
 from pipeline.events import Frame
 from pipeline.trace import Trace
 
@@ -57,11 +58,20 @@ def test_a_reply_is_heard_to_its_end_though_the_microphone_gives_nothing() -> No
         trace = Trace()
         session = Cascade(engines, settings, trace, clock)
         driver = Driver(session, line, trace)
+        heard = session.heard
+
+        async def count(reply_id: str, samples: int) -> None:
+            reports.append(samples)
+            await heard(reply_id, samples)
+
+        session.heard = count  # type: ignore[method-assign]
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(driver.run(), 120)
         assert "heard.last" in trace.marks(1)
         (_, reply) = session.history
         assert reply.content.strip() == LONG.strip()
 
+    reports: list[int] = []
     virtual_time.run(talk())
+    assert len(reports) * REPORT_S == pytest.approx(line.sounding_s, rel=0.1)
     assert line.sounding_s > 2 * PACE.lead_s  # so much is made ahead of what is heard

@@ -13,6 +13,7 @@ from typing import Any, NoReturn, Self
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.audio.audible import is_audible
 from pipeline.audio.playout import Sounding
 from pipeline.audio.portaudio import WORDS, Device, cannot_open, owner
 from pipeline.clock import NS_PER_S
@@ -27,6 +28,10 @@ SPEAKER_BLOCK_S = 0.010
 
 MOST_FRAMES = 100
 """Frames (2 s) that may wait for a reader; older ones are dropped."""
+
+QUIET_FRAMES = 5
+"""So many quiet frames (100 ms) wait for one another where nobody is in a hurry: waking the loop
+for each costs as much as hearing it."""
 
 OLDEST_S = 0.25
 FURTHEST_S = 1.0
@@ -155,6 +160,10 @@ class Microphone(_Stream):
     Frames that nobody takes for 2 s are lost. The times of those that follow tell where sound is
     missing, and their offsets where it is more than `LOST_S`.
 
+    Attributes:
+        patient: Nobody speaks and nothing is played: frames come by `QUIET_FRAMES` until one of
+            them is audible.
+
     Args:
         device: From `find_device("input", …)`.
         latency_ms: Buffer to ask the device for.
@@ -176,6 +185,7 @@ class Microphone(_Stream):
         close_s: float = CLOSE_S,
     ) -> None:
         super().__init__(device, latency_ms, silent_s, close_s)
+        self.patient = False
         self._captured = 0
         self._frames: deque[Frame] = deque()
         self._arrived = asyncio.Event()
@@ -216,9 +226,11 @@ class Microphone(_Stream):
         self._beats += 1
         if len(self._frames) >= MOST_FRAMES:
             self._frames.popleft()
-        self._frames.append(Frame(_mono(data), self.rate, self._captured, t_ns))
+        samples = _mono(data)
+        self._frames.append(Frame(samples, self.rate, self._captured, t_ns))
         self._captured += n
-        self._wake()
+        if not self.patient or len(self._frames) >= QUIET_FRAMES or is_audible(samples):
+            self._wake()
 
     def _finish(self) -> None:
         super()._finish()

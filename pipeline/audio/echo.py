@@ -73,7 +73,9 @@ DELAY_S = 0.009
 10 ms, one such block comes on top."""
 
 GAP_S = 2.0
-"""A reference that is interrupted for longer begins anew; what was missing is silence."""
+"""A reference that is interrupted for longer begins anew; what was missing is silence. After so
+much silence of it no echo is left either, not of a wireless loudspeaker in a hall: what is heard
+then is heard as it is, which costs nothing, and no delay."""
 
 MOST_BLOCKS = 512
 """Blocks of reference, 5 s, that may wait for a frame."""
@@ -173,31 +175,45 @@ class EchoCanceller:
     one that is more than 0.43 s late, or early, is heard until it has been found, about half a
     second. Speech that is as loud as the echo or louder comes through; its softest parts do not.
     A second of sound costs some 10 ms, a frame of 20 ms some 0.2 ms; looking for the echo costs
-    1 ms every 0.25 s while a reply is played, and every 2 s once found. Call it from the event
-    loop.
+    1 ms every 0.25 s while a reply is played, and every 2 s once found. While nothing is played it
+    sleeps: what is heard comes through at once, as it is. Call it from the event loop.
 
     Attributes:
-        delay_s: By how much `clean` delays sound (seconds); known from the first frame on.
+        delay_s: By how much `clean` delays sound (seconds): the frame that it gave last.
     """
 
     def __init__(self) -> None:
-        self.delay_s = DELAY_16K_S
+        self.delay_s = 0.0
         self._waiting: deque[tuple[Samples, int, int]] = deque(maxlen=MOST_BLOCKS)
         self._sides: tuple[_Near, _Far, _Search] | None = None
         self._late_s = 0.0
+        self._echo_until_ns = 0
+        self._slept: Samples | None = None
 
     def reference(self, samples: Samples, rate: int, t_ns: int) -> None:
         """What is played: int16 (n,) at `rate` Hz, heard from `t_ns` on. Any thread; no wait."""
-        self._waiting.append((samples, rate, t_ns))
+        if samples.any():
+            self._echo_until_ns = t_ns + int(GAP_S * NS_PER_S)
+        if t_ns < self._echo_until_ns:
+            self._waiting.append((samples, rate, t_ns))
 
     def clean(self, frame: Frame) -> Frame:
         """The frame without echo: as many samples, timed by when these were captured."""
         if self._sides is None or self._sides[0].rate != frame.rate:
             self._sides = _Near(frame.rate), _Far(frame.rate), _Search(frame.rate)
+            self._slept = frame.samples[:0]
         near, far, search = self._sides
+        t_ns = near.time(frame)
+        if not self._waiting and t_ns >= self._echo_until_ns:
+            self.delay_s, self._slept = 0.0, frame.samples
+            return frame
+        if self._slept is not None:
+            # What the canceller holds of the time before it slept comes out first.
+            near.process(self._slept, np.zeros_like(self._slept))
+            search.forget()
+            self._slept = None
         for _ in range(len(self._waiting)):
             far.push(*self._waiting.popleft())
-        t_ns = near.time(frame)
         lead_s = LEAD_S - self._late_s
         reference = far.read(t_ns + int(lead_s * NS_PER_S), len(frame.samples))
         after_s = search.push(frame.samples, reference, lead_s)
@@ -313,9 +329,11 @@ class _Search:
         return found_s
 
     def _look(self, lead_s: float) -> float | None:
-        near, far = (self._slowed(side) for side in zip(*self._sides, strict=True))
+        near_sides, far_sides = zip(*self._sides, strict=True)
+        far = self._slowed(far_sides)
         if np.sqrt(np.mean(far**2)) < AUDIBLE:
             return None
+        near = self._slowed(near_sides)
         first, end = (int((late_s + lead_s) * self._rate) for late_s in SEARCH_S)
         size = -(-(len(near) + max(-first, end)) // FFT_STEP) * FFT_STEP
         cross = np.fft.rfft(near, size) * np.conj(np.fft.rfft(far, size))
@@ -353,11 +371,11 @@ class _Far:
             self._known, self._first = self._known[:0], 0
         self._end_ns = t_ns + len(samples) * NS_PER_S // rate
         self._track.push(samples, rate, t_ns)
-        taken = self._first + len(self._known)
-        self._known = np.concatenate([self._known, self._track.take(self._track.end - taken)])
 
     def read(self, t_ns: int, n: int) -> Samples:
         """The `n` samples heard from `t_ns` on; silence where nothing is known."""
+        taken = self._first + len(self._known)
+        self._known = np.concatenate([self._known, self._track.take(self._track.end - taken)])
         out = np.zeros(n, np.int16)
         at = (t_ns - self._start_ns) * self._rate // NS_PER_S - self._first
         begin, end = max(at, 0), min(at + n, len(self._known))

@@ -228,12 +228,16 @@ class Ends:
             await self.card.run()
 
     def go_on(self, quiet: bool, turns: int) -> bool:
-        """With recordings: begin the next one once all is quiet; False when all are over.
+        """Let a microphone take its time while all is quiet.
+
+        With recordings: begin the next one once all is quiet; False when all are over.
 
         Args:
             quiet: Nobody speaks, thinks or is about to.
             turns: How many turns have begun so far.
         """
+        if isinstance(self._source, devices.Microphone):
+            self._source.patient = quiet
         card = self.card
         if card is None or not self._files:
             return True

@@ -115,13 +115,19 @@ class Playout:
         self._quiet = True
         self._gain = 1.0
         self._ducked = False
-        self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+        self._taken = 0
+        self._waiting: list[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = []
 
-    async def moved(self) -> None:
-        """Wait until the device has taken its next block, be there sound in it or not."""
+    async def moved(self, seconds: float = 0.0) -> None:
+        """Wait until the device has taken its next block, be there sound in it or not.
+
+        Args:
+            seconds: And so much in all.
+        """
         taken = asyncio.Event()
         with self._lock:
-            self._waiting.append((asyncio.get_running_loop(), taken))
+            due = self._taken + int(seconds * self.rate)
+            self._waiting.append((due, asyncio.get_running_loop(), taken))
         await taken.wait()
 
     def write(self, reply_id: str, samples: Samples, rate: int) -> None:
@@ -174,10 +180,14 @@ class Playout:
             if start < n:
                 self._fill(block, start, t_ns, gains, ahead_ns)
                 self._quiet = not any(reply.waiting for reply in self._queue)
-            waiting, self._waiting = self._waiting, []
-        for loop, taken in waiting:
-            with contextlib.suppress(RuntimeError):  # the loop is closed already
-                loop.call_soon_threadsafe(taken.set)
+            self._taken += n
+            waiting = self._waiting
+            if waiting:
+                self._waiting = [one for one in waiting if one[0] > self._taken]
+        for due, loop, taken in waiting:
+            if due <= self._taken:
+                with contextlib.suppress(RuntimeError):  # the loop is closed already
+                    loop.call_soon_threadsafe(taken.set)
         if self._tap is not None:
             self._tap(block, t_ns)
         return block

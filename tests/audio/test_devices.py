@@ -8,9 +8,19 @@ import pytest
 from support.fake_portaudio import LAPTOP, FakePortAudio, Install
 
 from pipeline.audio import devices, portaudio
-from pipeline.audio.devices import MOST_FRAMES, Device, Microphone, Speaker, meter, peak_dbfs
+from pipeline.audio.devices import (
+    MOST_FRAMES,
+    QUIET_FRAMES,
+    Device,
+    Microphone,
+    Speaker,
+    meter,
+    peak_dbfs,
+)
+from pipeline.audio.line import Ends
 from pipeline.audio.playout import Playout
 from pipeline.clock import NS_PER_MS, NS_PER_S
+from pipeline.config import AudioSettings
 from pipeline.errors import StageError
 from pipeline.events import Frame
 
@@ -130,6 +140,36 @@ async def test_a_reader_that_stalls_loses_the_oldest(install: Install) -> None:
         frames = await take(microphone, MOST_FRAMES)
     assert [int(frame.samples[0]) for frame in frames] == list(range(7, MOST_FRAMES + 7))
     assert frames[0].offset == 7 * 960
+
+
+async def test_quiet_frames_wait_for_one_another_where_nobody_is_in_a_hurry(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    microphone = Microphone(MICROPHONE)
+    wakes: list[int] = []
+    monkeypatch.setattr(microphone, "_wake", lambda: wakes.append(len(microphone._frames)))
+    quiet, loud = np.full((960, 1), 50, np.int16), np.full((960, 1), 500, np.int16)
+
+    def hear(*blocks: np.ndarray) -> list[int]:
+        wakes.clear()
+        microphone._frames.clear()
+        for block in blocks:
+            microphone._callback(block, 960, times(1, 1), flags())
+        return list(wakes)
+
+    assert hear(quiet, quiet, loud) == [1, 2, 3]
+    microphone.patient = True
+    assert hear(quiet, quiet) == []
+    assert hear(quiet, loud, quiet, loud) == [2, 4]
+    assert hear(*[quiet] * QUIET_FRAMES) == [QUIET_FRAMES]
+
+
+def test_a_microphone_takes_its_time_while_all_is_quiet() -> None:
+    ends = Ends(AudioSettings(echo="off"), ["mic"], "speaker")
+    ends._source = microphone = Microphone(MICROPHONE)
+    for quiet in (True, False):
+        assert ends.go_on(quiet, 0)
+        assert microphone.patient == quiet
 
 
 async def test_a_device_that_ends_is_a_fatal_error(install: Install) -> None:

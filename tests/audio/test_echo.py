@@ -190,24 +190,57 @@ def lag_of(one: Samples, later: Samples, most: int) -> int:
     return int(np.argmax([a @ b[most + k : len(b) - most + k] for k in range(most)]))
 
 
+def cleaned(
+    guard: EchoCanceller, user: Samples, rate: int, frame_s: float, level: int
+) -> list[Frame]:
+    """A user's frames, while the loudspeaker plays a faint hum of that level."""
+    size = int(frame_s * rate)
+    frames = []
+    for at in range(0, len(user) - size, size):
+        frame = Frame(user[at : at + size], rate, at, T0 + at * NS_PER_S // rate)
+        guard.reference(np.full(size, level, np.int16), rate, frame.t_ns + 30 * NS_PER_MS)
+        frames.append(guard.clean(frame))
+    return frames
+
+
 @pytest.mark.parametrize("rate", [16_000, 44_100, 48_000, 22_050, 8000])
 @pytest.mark.parametrize("frame_s", [0.020, 0.013])
-def test_without_a_reply_the_user_is_unchanged_and_the_delay_is_told(
+def test_without_an_echo_the_user_is_unchanged_and_the_delay_is_told(
     rate: int, frame_s: float
 ) -> None:
     guard = EchoCanceller()
     user = resampled(speech([20], 0.2, before_s=0.1)[: 2 * VAD_RATE], VAD_RATE, rate)
-    size = int(frame_s * rate)
-    cleaned, last = [], T0
+    frames = cleaned(guard, user, rate, frame_s, level=1)
+    out = np.concatenate([frame.samples for frame in frames])
+    assert abs(lag_of(user[: len(out)], out, rate // 40) / rate - guard.delay_s) < 0.0025
+    assert 0 < guard.delay_s < 0.025
+    last_ns = T0 + frames[-1].offset * NS_PER_S // rate
+    assert frames[-1].t_ns == last_ns - int(guard.delay_s * NS_PER_S)
+    assert abs(power_db(out) - power_db(user)) < 1.5
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_while_nothing_is_played_the_user_comes_through_at_once(rate: int) -> None:
+    guard = EchoCanceller()
+    user = resampled(speech([20, 22, 23], 0.1)[: 8 * VAD_RATE], VAD_RATE, rate)
+    size = rate // 50
+    out: list[Samples] = []
     for at in range(0, len(user) - size, size):
         frame = Frame(user[at : at + size], rate, at, T0 + at * NS_PER_S // rate)
-        cleaned.append(guard.clean(frame))
-        last = frame.t_ns
-    out = np.concatenate([frame.samples for frame in cleaned])
-    assert abs(lag_of(user[: len(out)], out, rate // 40) / rate - guard.delay_s) < 0.0025
-    assert guard.delay_s < 0.025
-    assert cleaned[-1].t_ns == last - int(guard.delay_s * NS_PER_S)
-    assert abs(power_db(out) - power_db(user)) < 1.5
+        # A reply from 2 s to 3 s.
+        level = 100 if 2 * rate <= at < 3 * rate else 0
+        guard.reference(np.full(size, level, np.int16), rate, frame.t_ns + 30 * NS_PER_MS)
+        clean = guard.clean(frame)
+        asleep = not 1.9 * rate < at < 5.1 * rate
+        if asleep:
+            assert (guard.delay_s, clean.t_ns) == (0.0, frame.t_ns)
+            np.testing.assert_array_equal(clean.samples, frame.samples)
+        out.append(clean.samples)
+    # While it is awake there is the delay, and at its beginning nothing that was heard long ago.
+    awake = np.concatenate(out[100:150])
+    assert lag_of(user[100 * size : 150 * size], awake, rate // 40) > 0
+    early = power_db(np.concatenate(out[98:102])) - power_db(user[98 * size : 102 * size])
+    assert abs(early) < 3
 
 
 def test_silence_is_left_silent(reply: Samples) -> None:

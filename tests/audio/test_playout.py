@@ -1,3 +1,4 @@
+import asyncio
 import dataclasses
 import threading
 
@@ -272,6 +273,19 @@ def test_the_tap_gets_all_that_is_played() -> None:
         blocks.append(playout.read(160, T0 + i * 10 * NS_PER_MS))
     np.testing.assert_array_equal(np.concatenate([s for s, _ in tapped]), np.concatenate(blocks))
     assert [t for _, t in tapped] == [T0 + i * 10 * NS_PER_MS for i in range(8)]
+
+
+async def test_it_tells_when_the_device_has_moved() -> None:
+    playout = Playout(RATE)
+    next_block = asyncio.create_task(playout.moved())
+    later = asyncio.create_task(playout.moved(0.05))
+    for i in range(5):
+        await asyncio.sleep(0)
+        assert (next_block.done(), later.done()) == (i > 0, False)
+        playout.read(160, T0 + i * 10 * NS_PER_MS)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    await asyncio.wait_for(later, 1)
 
 
 def test_forgets_old_replies_but_no_waiting_ones() -> None:
