@@ -59,7 +59,7 @@ def interrupts(heard: Transcription, before: str = "") -> bool:
 
     A demand does. Other words do if there are two different ones, and the look before began with
     the same: a hum, a laugh or a sigh is often taken for a word, but seldom twice for the same
-    words. `scripts/bench turns people` counts what gets through.
+    words. `scripts/bench turns orders` counts what gets through.
 
     Args:
         heard: What has been said so far.

@@ -24,7 +24,7 @@ from pipeline.session import Inbox
 from pipeline.turns.completeness import HANGING, completeness
 
 # Logistic regression on every silence in one half of people's orders, by `scripts/people.py --fit`
-# of commit 2ef0025 (`scripts/bench turns people` reports both halves): area under the curve on the
+# of commit 2ef0025 (`scripts/bench turns orders` reports both halves): area under the curve on the
 # other half 0.92, of the melody alone 0.93, of the model's opinion alone 0.86. Each kind of
 # evidence counts by how much its log-odds are above its middle.
 MELODY = 0.55
