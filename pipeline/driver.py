@@ -42,8 +42,8 @@ COMFORT_NS = 500_000_000
 
 
 REPORT_S = 0.05
-"""How often it is told what is heard of a reply (s). Every block of the device, 10 ms, costs a
-tenth of a core, and nobody has a use for it."""
+"""How often it is told what is heard of a reply (s). Each time wakes the loop, which takes 0.15 ms,
+and nobody has a use for every block of the device (10 ms)."""
 
 
 @dataclass(slots=True)

