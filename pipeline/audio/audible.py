@@ -11,6 +11,9 @@ from pipeline.events import Samples
 AUDIBLE_DBFS = -50.0
 """Sound starts to be audible above this peak; a Piper voice hisses at -57 before its first word."""
 
+THRESHOLD = 32768 * 10 ** (AUDIBLE_DBFS / 20)
+"""The same, as a sample."""
+
 CONFIRM_S = 0.005
 CONFIRM_SHARE = 0.25
 """A sample is the onset of sound if this share of the samples in this time after it is above the
@@ -31,7 +34,7 @@ def ending(samples: Samples, rate: int) -> int | None:
 
 def is_audible(samples: Samples) -> bool:
     """Whether any of mono int16 sound is above the threshold, be it a click."""
-    return bool(_loud(samples).any())
+    return len(samples) > 0 and max(int(samples.max()), -int(samples.min())) > THRESHOLD
 
 
 class Ear:
@@ -75,8 +78,7 @@ class Ear:
 
 
 def _loud(samples: Samples) -> npt.NDArray[np.bool_]:
-    threshold = 32768 * 10 ** (AUDIBLE_DBFS / 20)
-    loud: npt.NDArray[np.bool_] = np.abs(samples.astype(np.int32)) > threshold
+    loud: npt.NDArray[np.bool_] = np.abs(samples.astype(np.int32)) > THRESHOLD
     return loud
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any, NoReturn, Self
 
 import numpy as np
@@ -20,6 +22,8 @@ from pipeline.clock import NS_PER_S
 from pipeline.errors import StageError
 from pipeline.events import Frame, Samples
 
+log = logging.getLogger(__name__)
+
 FRAME_S = 0.020
 """Length of a microphone's frames."""
 
@@ -30,8 +34,10 @@ MOST_FRAMES = 100
 """Frames (2 s) that may wait for a reader; older ones are dropped."""
 
 QUIET_FRAMES = 5
-"""So many quiet frames (100 ms) wait for one another where nobody is in a hurry: waking the loop
-for each costs as much as hearing it."""
+HUSH_FRAMES = 50
+"""So many frames (100 ms) wait for one another where nobody is in a hurry, and after so many (1 s)
+in which there was nothing to be heard: waking the loop for one takes 0.15 ms, which is more than
+hearing it."""
 
 OLDEST_S = 0.25
 FURTHEST_S = 1.0
@@ -56,6 +62,13 @@ STEADY_S = 0.1
 PATIENCE_S = 3.0
 """A loudspeaker is steady when it has taken this much more than its buffer holds; many take the
 first blocks in a burst and then pause. After that time it is good enough."""
+
+REST_S = 5.0
+RESTING_S = 0.5
+"""After so long in which nothing is said or played a loudspeaker rests: its fine blocks, which cost
+1 s of CPU a minute, give way to silence in coarse ones, with a buffer of this length, which cost
+less than a tenth of that. The device stays awake: many cut off what is played to them first. From
+there it takes 3 ms until blocks are asked for again (PulseAudio, `Pa_StartStream`)."""
 
 CLOSE_S = 2.0
 """How long a device may take to close before it is left behind."""
@@ -106,15 +119,10 @@ class _Stream:
                 await asyncio.shield(asyncio.wrap_future(owner().submit(self._close)))
 
     def _open(self, sounddevice: Any) -> None:
-        microphone = self.device.kind == "input"
-        make = sounddevice.InputStream if microphone else sounddevice.OutputStream
         try:
-            self._stream = make(
-                device=self.device.index,
-                samplerate=self.rate,
+            self._stream = self._make(
+                sounddevice,
                 blocksize=int(self.block_s * self.rate),
-                channels=self.device.channels,
-                dtype="int16",
                 latency=self._latency_s,
                 callback=self._callback,
                 finished_callback=self._finish,
@@ -123,6 +131,18 @@ class _Stream:
             self._stream.start()
         except sounddevice.PortAudioError as error:
             raise cannot_open(self.device, error) from error
+
+    def _make(self, sounddevice: Any, **settings: Any) -> Any:
+        """A stream of this device's."""
+        microphone = self.device.kind == "input"
+        make = sounddevice.InputStream if microphone else sounddevice.OutputStream
+        return make(
+            device=self.device.index,
+            samplerate=self.rate,
+            channels=self.device.channels,
+            dtype="int16",
+            **settings,
+        )
 
     def _close(self, sounddevice: Any) -> None:
         # Looked at in this thread, after the stream that may be opening in it.
@@ -161,8 +181,8 @@ class Microphone(_Stream):
     missing, and their offsets where it is more than `LOST_S`.
 
     Attributes:
-        patient: Nobody speaks and nothing is played: frames come by `QUIET_FRAMES` until one of
-            them is audible.
+        patient: No turn of the user's is going on: in a hush frames come by `QUIET_FRAMES` in one,
+            until one of them is audible.
 
     Args:
         device: From `find_device("input", …)`.
@@ -186,6 +206,7 @@ class Microphone(_Stream):
     ) -> None:
         super().__init__(device, latency_ms, silent_s, close_s)
         self.patient = False
+        self._hushed = 0
         self._captured = 0
         self._frames: deque[Frame] = deque()
         self._arrived = asyncio.Event()
@@ -193,17 +214,28 @@ class Microphone(_Stream):
     async def frames(self) -> AsyncIterator[Frame]:
         """What it hears: 20 ms frames at the device's rate, each with the time of its capture.
 
+        In a hush they come by up to `QUIET_FRAMES` in one (see `patient`).
+
         Raises:
             StageError: Of stage `audio`, fatal: the device is gone.
         """
         while True:
             while self._frames:
-                yield self._frames.popleft()
+                yield self._next(QUIET_FRAMES if self.patient else 1)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._look_s):
                     await self._arrived.wait()
             self._arrived.clear()
             self._look()
+
+    def _next(self, most: int) -> Frame:
+        """The frames that wait as one, as far as they follow one another, and no more of them."""
+        first = self._frames.popleft()
+        pieces, end = [first.samples], first.offset + len(first.samples)
+        while self._frames and len(pieces) < most and self._frames[0].offset == end:
+            pieces.append(self._frames.popleft().samples)
+            end += len(pieces[-1])
+        return replace(first, samples=np.concatenate(pieces)) if len(pieces) > 1 else first
 
     def _callback(self, data: npt.NDArray[np.int16], n: int, times: Any, status: Any) -> None:
         now_ns = time.monotonic_ns()
@@ -229,7 +261,9 @@ class Microphone(_Stream):
         samples = _mono(data)
         self._frames.append(Frame(samples, self.rate, self._captured, t_ns))
         self._captured += n
-        if not self.patient or len(self._frames) >= QUIET_FRAMES or is_audible(samples):
+        self._hushed = 0 if is_audible(samples) else self._hushed + 1
+        waits = self.patient and self._hushed > HUSH_FRAMES
+        if not waits or len(self._frames) >= QUIET_FRAMES:
             self._wake()
 
     def _finish(self) -> None:
@@ -245,10 +279,12 @@ class Speaker(_Stream):
     """A loudspeaker that plays a playout, as an async context manager.
 
     It stays open and plays silence between replies: opening takes long, and cuts off what is played
-    first. After `Playout.stop` it is silent within its block (10 ms), the fade (5 ms) and the
-    device's buffer, which is about `latency_ms`: 25 ms in all on PulseAudio by default. No more is
-    needed for that than a small block and a small latency, which PortAudio hands to the sound
-    server as the size of its buffer; `PULSE_LATENCY_MSEC` does not make it shorter.
+    first. When all is quiet for long it plays that in coarse blocks (see `rest`).
+
+    After `Playout.stop` it is silent within its block (10 ms), the fade (5 ms) and the device's
+    buffer, which is about `latency_ms`: 25 ms in all on PulseAudio by default. No more is needed
+    for that than a small block and a small latency, which PortAudio hands to the sound server as
+    the size of its buffer; `PULSE_LATENCY_MSEC` does not make it shorter.
 
     Args:
         playout: What it plays; its rate should be the device's.
@@ -281,6 +317,10 @@ class Speaker(_Stream):
         self.underflows = 0
         self._playout = playout
         self._taken = 0
+        # Since when all is quiet (ns; 0: it is not), what plays silence then, and how far it is.
+        self._quiet_from_ns = 0
+        self._silence: Any = None
+        self._rests = self._stopped = False
 
     async def _settle(self) -> None:
         enough = (self._latency_s + STEADY_S) * self.rate
@@ -300,6 +340,57 @@ class Speaker(_Stream):
         while True:
             await asyncio.sleep(self._look_s)
             self._look()
+
+    def rest(self, quiet: bool) -> None:
+        """Rest when all is quiet for long, until it is not; to be called again and again.
+
+        Where the device cannot be opened twice it does not rest.
+        """
+        now_ns = time.monotonic_ns()
+        self._quiet_from_ns = (self._quiet_from_ns or now_ns) if quiet else 0
+        rests = quiet and now_ns - self._quiet_from_ns >= REST_S * NS_PER_S
+        if rests != self._rests:
+            self._rests = rests
+            owner().submit(self._lie_down if rests else self._get_up)
+
+    def _lie_down(self, sounddevice: Any) -> None:
+        try:
+            if self._silence is None:
+                self._silence = self._make(
+                    sounddevice,
+                    blocksize=int(RESTING_S / 2 * self.rate),
+                    latency=RESTING_S,
+                    callback=self._be_silent,
+                    finished_callback=super()._finish,
+                )
+                self._silence.start()
+        except sounddevice.PortAudioError as error:
+            log.debug("%s does not rest: %s", self.device.name, error)
+            return
+        self._stopped = True
+        self._stream.abort(ignore_errors=True)
+
+    def _get_up(self, sounddevice: Any) -> None:
+        if self._stopped:
+            try:
+                self._stream.start()
+            except sounddevice.PortAudioError:
+                super()._finish()
+            self._stopped = False
+
+    def _be_silent(self, data: npt.NDArray[np.int16], n: int, times: Any, status: Any) -> None:
+        data[:] = 0
+        self._beats += 1
+
+    def _finish(self) -> None:
+        if not self._stopped:
+            super()._finish()
+
+    def _close(self, sounddevice: Any) -> None:
+        super()._close(sounddevice)
+        if self._silence is not None:
+            self._silence.abort(ignore_errors=True)
+            self._silence.close(ignore_errors=True)
 
     def _callback(self, data: npt.NDArray[np.int16], n: int, times: Any, status: Any) -> None:
         now_ns = time.monotonic_ns()

@@ -46,7 +46,7 @@ class Line(Protocol):
         """Keep the other end going beside `frames`."""
         ...
 
-    def go_on(self, quiet: bool, turns: int) -> bool:
+    def go_on(self, quiet: bool, turns: int, *, speech: bool) -> bool:
         """Take notice of what happens; False when the conversation is over."""
         ...
 
@@ -227,17 +227,20 @@ class Ends:
         elif self.card is not None and self.card is not self._source:
             await self.card.run()
 
-    def go_on(self, quiet: bool, turns: int) -> bool:
-        """Let a microphone take its time while all is quiet.
+    def go_on(self, quiet: bool, turns: int, *, speech: bool) -> bool:
+        """Let microphone and loudspeaker take their time where nobody waits for them.
 
         With recordings: begin the next one once all is quiet; False when all are over.
 
         Args:
             quiet: Nobody speaks, thinks or is about to.
             turns: How many turns have begun so far.
+            speech: The user's turn is going on, which may end any time.
         """
         if isinstance(self._source, devices.Microphone):
-            self._source.patient = quiet
+            self._source.patient = not speech
+        if self._speaker is not None:
+            self._speaker.rest(quiet)
         card = self.card
         if card is None or not self._files:
             return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from fractions import Fraction
 
 import av
@@ -46,7 +45,7 @@ class Resampler:
         self._start()
 
     def _start(self) -> None:
-        self._graph: Graph | None = None
+        self._graph: _Graph | None = None
         self._taken = 0
         self._given = 0
 
@@ -74,30 +73,38 @@ class Resampler:
         return rest
 
     def _convert(self, samples: Samples) -> Samples:
+        if self._graph is None:
+            self._graph = _Graph(self.rate_in, self.rate_out, self._taps)
+        return self._graph.convert(samples)
+
+
+class _Graph:
+    """FFmpeg's filter graph around libswresample, which gives one piece, or none, for each."""
+
+    def __init__(self, rate_in: int, rate_out: int, taps: int) -> None:
+        self._rate_in = rate_in
+        self._graph = Graph()
+        # Both ends are kept: the graph looks for them anew with each piece.
+        self._source = self._graph.add_abuffer(
+            format="s16", sample_rate=rate_in, layout="mono", time_base=Fraction(1, rate_in)
+        )
+        self._sink = self._graph.add("abuffersink")
+        resample = self._graph.add("aresample", f"{rate_out}:filter_size={taps}")
+        self._graph.link_nodes(self._source, resample, self._sink).configure()
+
+    def convert(self, samples: Samples) -> Samples:
         frame = av.AudioFrame.from_ndarray(
             np.ascontiguousarray(samples[np.newaxis]), format="s16", layout="mono"
         )
-        frame.sample_rate = self.rate_in
-        graph = self._graph = self._graph or _graph(self.rate_in, self.rate_out, self._taps)
-        graph.push(frame)
-        pieces = []
-        with contextlib.suppress(BlockingIOError):  # it has no more
-            while True:
-                pieces.append(graph.pull().to_ndarray()[0])
-        return np.concatenate(pieces) if pieces else np.zeros(0, np.int16)
-
-
-def _graph(rate_in: int, rate_out: int, taps: int) -> Graph:
-    """FFmpeg's filter graph around libswresample."""
-    graph = Graph()
-    graph.link_nodes(
-        graph.add_abuffer(
-            format="s16", sample_rate=rate_in, layout="mono", time_base=Fraction(1, rate_in)
-        ),
-        graph.add("aresample", f"{rate_out}:filter_size={taps}"),
-        graph.add("abuffersink"),
-    ).configure()
-    return graph
+        frame.sample_rate = self._rate_in
+        self._source.push(frame)
+        try:
+            ready = self._sink.pull()
+        except BlockingIOError:
+            return np.zeros(0, np.int16)
+        assert isinstance(ready, av.AudioFrame)
+        converted: Samples = ready.to_ndarray()[0]
+        return converted
 
 
 def resampled(samples: Samples, rate_in: int, rate_out: int) -> Samples:

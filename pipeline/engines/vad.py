@@ -127,11 +127,12 @@ class VoiceDetector:
     def _verdict(self, window: Samples) -> Voice:
         start, end = self._position, self._position + WINDOW
         self._position = end
-        level = _level_db(window)
+        audio = window.astype(np.float32) / np.float32(32768)
+        level = _level_db(audio)
         voiced = self._gate.voiced(window)
         if self._silero is None:
             return Voice(voiced, start, end, level)
-        self._recent = np.concatenate((self._recent[WINDOW:], window.astype(np.float32) / 32768))
+        self._recent = np.concatenate((self._recent[WINDOW:], audio))
         if voiced:
             self._open_until = end + self._hold
         was_open, self._open = self._open, end <= self._open_until
@@ -150,9 +151,9 @@ class VoiceDetector:
             silero.probability(audio[i : i + _CONTEXT + WINDOW])
 
 
-def _level_db(window: Samples) -> float:
-    """RMS (dB re full scale), of silence -100: one step of 16 bits is -90."""
-    return min(_LOUDEST_DB, 10 * math.log10(float(np.mean(np.square(window / 32768))) + 1e-10))
+def _level_db(audio: npt.NDArray[np.float32]) -> float:
+    """RMS (dB re full scale, which is ±1), of silence -100: one step of 16 bits is -90."""
+    return min(_LOUDEST_DB, 10 * math.log10(float(audio @ audio) / len(audio) + 1e-10))
 
 
 class _Gate:

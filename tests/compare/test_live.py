@@ -29,6 +29,7 @@ from pipeline.compare.live import FADE_S, LiveComparison, UserVoice
 from pipeline.compare.panes import Screen
 from pipeline.compare.scenario import Scenario
 from pipeline.config import AudioSettings, VadSettings
+from pipeline.driver import REPORT_S
 from pipeline.errors import StageError
 from pipeline.events import Event, Failure, Frame, ReplyAudio, ReplyInterrupted, Samples
 from pipeline.session import Session
@@ -266,7 +267,7 @@ def test_what_is_not_heard_is_played_in_real_time(held: Held) -> None:
     ways, _ = held
     for way, latency_s in zip(ways, (0.3, 0.7), strict=True):
         moving = [(at, n) for at, n in way.spy.positions if 0 < n < 2 * RATE]
-        assert len(moving) > 90
+        assert len(moving) > 0.9 * 2 / REPORT_S
         begin_s, first = moving[0]
         assert begin_s == pytest.approx(END_S + latency_s, abs=2 * BLOCK_S)
         for at, n in moving:
