@@ -343,43 +343,58 @@ class Recogniser:
         wait_s = max(self._every_s, self._cost_s / BUDGET)
         if began - hearing.time_of(end) > BEHIND_S * 1e9 or end - self._until < wait_s * RATE:
             return
-        self._keep_before(end)
+        cut = self._place_to_cut(end)
         self._until = end
 
         def heard(found: Transcription | None) -> None:
             self._cost_s = (self._clock.now_ns() - began) / 1e9
-            if found is None or found.dropped or not found.text:
+            if turn != self._turn or found is None:
                 return
-            if turn == self._turn:
+            if cut is not None:
+                self._keep(*cut, found.text.split())
+            elif found.text and not found.dropped:
                 self.stable = self._agreement.push(found.text)
                 self._tell(found.text, self.stable)
 
-        words = self.utterance(hearing, end, stable=True)
+        if cut is None:
+            words = self.utterance(hearing, end, stable=True)
+        else:
+            words = self.utterance(hearing, cut[0])
         self._task = self._inbox.start(self.aside(words), heard)
 
-    def _keep_before(self, end: int) -> None:
-        """Recognise no more than `PIECE_S` again: keep what was said before a pause.
+    def _place_to_cut(self, end: int) -> tuple[int, list[str]] | None:
+        """A pause before which words can be kept, and these; None: there is none, or no need.
 
-        The first pause that leaves so little is the one, or the last that leaves `LEAST_S`. What
-        follows is recognised afresh, and is stable again where that agrees with what was heard.
+        The first pause that leaves no more than `PIECE_S`, or the last that leaves `LEAST_S`.
         """
+        found = None
         if end - self._from <= PIECE_S * RATE:
-            return
-        last, kept = self._agreement.words, None
+            return None
         for at, text in self._pauses:
-            before = last[: len(text.split())]
+            before = self._agreement.words[: len(text.split())]
             if at + LEAST_S * RATE > end or at > self._until:
                 break
             if bare(" ".join(before)) == bare(text):
-                kept = at, before
+                found = at, before
                 if end - at <= PIECE_S * RATE:
                     break
-        if kept is not None:
-            self._from, self._known = kept[0], " ".join(kept[1])
-            self._pauses = [pause for pause in self._pauses if pause[0] > self._from]
-            self._doubted = False
-            self._agreement.keep(len(kept[1]))
-            self.stable = self._known
+        return found
+
+    def _keep(self, at: int, before: list[str], afresh: list[str]) -> None:
+        """Keep the words before a pause, as they are heard once more with no beginning given.
+
+        What follows is recognised afresh: stable is what agrees with what was heard of it.
+        """
+        words = afresh if len(afresh) >= len(before) else before
+        self._agreement.begin(len(before), words)
+        self.stable = self._known = " ".join(words)
+        self._from = at
+        self._pauses = [
+            (later, " ".join(words + text.split()[len(before) :]))
+            for later, text in self._pauses
+            if later > at
+        ]
+        self._doubted = False
 
 
 class Agreement:
@@ -396,9 +411,15 @@ class Agreement:
         self.words: list[str] = []
         self._stable = 0
 
-    def keep(self, words: int) -> None:
-        """So many words are stable now, until another transcript confirms more."""
-        self._stable = words
+    def begin(self, before: int, words: list[str]) -> None:
+        """The first words of the last transcript are these, and only they are stable.
+
+        Args:
+            before: How many they are instead of.
+            words: The words.
+        """
+        self.words = words + self.words[before:]
+        self._stable = len(words)
 
     def push(self, text: str) -> str:
         """Take the next transcript; gives its stable words: all that were, unless it takes back.
