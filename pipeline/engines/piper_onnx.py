@@ -222,13 +222,13 @@ def load(
     try:
         # The graphs are cut anew at each start. That takes a fifth of what onnxruntime needs to
         # build a session from them: too little to keep copies of every voice on disk.
-        model = onnx.load(path)
-        halves = split(model) if stream else None
+        # What is read is let go of before the sessions are built, for it is the size of the voice.
+        halves = split(onnx.load(path)) if stream else None
         in_two = _Split(halves, piece_frames, context_frames) if halves else None
         if in_two and in_two.hop:
             engine: Engine = in_two
         else:
-            engine = _Whole(onnx_session(timed(model) or path, log_severity=LOG), hop)
+            engine = _Whole(onnx_session(timed(onnx.load(path)) or path, log_severity=LOG), hop)
     except Exception as error:
         raise BadInput(
             f"{path}: cannot be loaded, it may be damaged: {first_line(error)}\n"
