@@ -220,8 +220,9 @@ def load(
         BadInput: The file is damaged, or no Piper voice.
     """
     try:
-        # The graphs are cut anew at each start. That takes a fifth of what onnxruntime needs to
-        # build a session from them: too little to keep copies of every voice on disk.
+        # The graphs are cut anew at each start. That takes half of what onnxruntime needs to build
+        # sessions from them, 0.1 s on a quiet machine: too little to keep copies of every voice on
+        # disk.
         # What is read is let go of before the sessions are built, for it is the size of the voice.
         halves = split(onnx.load(path)) if stream else None
         in_two = _Split(halves, piece_frames, context_frames) if halves else None
