@@ -3,9 +3,9 @@
 faster-whisper loads the model, computes the features and knows the tokens. Its `transcribe` is not
 used, because it pads every utterance to 30 s: CTranslate2's encoder takes any length up to that,
 and 3 s cost it a thirtieth. The decoder of a model that was not trained on short windows loops when
-it is shown one: it never learnt to stop without the silence that fills the 30 s. So its encoder
-gets a short window, and its decoder what the encoder made of that, followed by what it makes of
-silence, which is computed once. What still looks doubtful is encoded again at 30 s.
+it is shown one: it never learnt to stop without a long silence. So its encoder gets a short window,
+and its decoder what the encoder made of that, followed by what it makes of silence, which is
+computed once. What still looks doubtful is encoded again at 30 s.
 """
 
 from __future__ import annotations
@@ -40,7 +40,12 @@ MAX_TOKENS = 224
 """The longest text Whisper may write for one window: half its 448 positions."""
 
 WINDOW_S = 8.0
-"""Padded length of the encoder's input (s); encoded silence fills the rest of 30 s."""
+"""Padded length of the encoder's input (s)."""
+
+SILENCE_S = 7.0
+"""Encoded silence (s) that the decoder gets behind a short window. With 8 s and this it takes a
+fifth less time than with all the rest of 30 s, and hears as well: of 89 recordings of people it had
+8.8 % of the words wrong either way. Whisper as published is no worse on 15 s than on 30."""
 
 COMPUTE_TYPE = "int8"
 """CTranslate2's arithmetic: half the time of float32, and it works everywhere."""
@@ -415,7 +420,7 @@ class Whisper:
         encoded = self._model.encode(np.pad(features[:, :frames], ((0, 0), (0, padding))))
         if self._fills and window_s < FULL_S:
             heard = np.asarray(encoded)
-            rest = self._silence()[:, heard.shape[1] :]
+            rest = self._silence()[:, heard.shape[1] :][:, : round(SILENCE_S * RATE / _POSITION)]
             encoded = StorageView.from_array(np.concatenate([heard, rest], axis=1))
         sure = bool(language)
         if not language:

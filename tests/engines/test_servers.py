@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ssl
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ from servers.llm_server import LlmServer, refusing, reply, status
 from support.llm_client import QUESTION, check, client, hermetic, settings, take
 
 from pipeline.config import LlmSettings
-from pipeline.engines.llm import ChatModel
+from pipeline.engines.llm import ChatModel, open_client
 from pipeline.engines.servers import chat_server
 from pipeline.errors import BadInput, StageError
 
@@ -204,3 +205,15 @@ ChatModel(chat_server(settings), settings)
 assert "openai.types" in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+async def test_certificates_are_read_for_what_is_encrypted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise OSError("certificates are read")
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", refuse)
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", refuse)
+    await open_client(chat_server(LlmSettings(model="http://127.0.0.1:1/v1"))).close()
+    for url in ("https://127.0.0.1:1/v1", "http://192.0.2.1:1/v1"):
+        with pytest.raises(BadInput, match="certificates are read"):
+            open_client(chat_server(LlmSettings(model=url)))

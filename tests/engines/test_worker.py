@@ -10,14 +10,17 @@ import asyncio
 import contextlib
 import gc
 import itertools
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
-from pipeline.engines.worker import Stop, Worker
+from pipeline.engines.worker import Stop, Worker, onnx_session
 
 HANG_S = 60.0
 
@@ -403,3 +406,15 @@ async def test_a_stream_whose_turn_never_comes_ends_with_the_worker(
         await queued
     await reading.aclose()
     assert complaints == []
+
+
+def test_a_session_keeps_nothing_of_what_it_was_made_from() -> None:
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    other = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
+    graph = helper.make_graph([helper.make_node("Neg", ["x"], ["y"])], "g", [value], [other])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)], ir_version=8)
+    data = model.SerializeToString()
+    kept = sys.getrefcount(data)
+    session = onnx_session(data)
+    assert session.run(None, {"x": np.ones(1, np.float32)})[0] == -1
+    assert sys.getrefcount(data) == kept
