@@ -227,8 +227,8 @@ class Reply:
             rounds: How often tools may be called.
             asked: How often they have been, in a reply before this one that it completes.
             place: Where it stands in the history.
-            held: Whether the turn may go on: nothing is told before `commit`, and nothing hurries before
-                `hurry`.
+            held: Whether the turn may go on: nothing is told before `commit`, and the first clause
+                waits for `hurry`.
         """
         self.turn = turn
         self.place = place
