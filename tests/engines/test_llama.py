@@ -102,6 +102,18 @@ class TestReplies:
         assert second.cached_tokens > first.cached_tokens
         assert second.cached_tokens >= second.input_tokens - 1
 
+    async def test_what_old_turns_are_left_out_of_is_not_read_again(self, gguf: Path) -> None:
+        told = [
+            {"role": role, "content": f"The {word} train leaves at nine in the morning. " * 6}
+            for word in ("first", "second")
+            for role in ("user", "assistant")
+        ]
+        async with running(gguf) as model:
+            await take(model, [*QUESTION[:1], *told, QUESTION[1]], max_tokens=1)
+            text, used = await take(model, [*QUESTION[:1], *told[2:], QUESTION[1]])
+        assert used.cached_tokens > used.input_tokens // 2
+        assert "Paris" in text
+
     async def test_prompt_longer_than_the_context(self, gguf: Path) -> None:
         async with running(gguf, context_tokens=256) as model:
             with pytest.raises(StageError, match=r"the embedded model answers 400.*context"):
