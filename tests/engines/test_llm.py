@@ -128,7 +128,6 @@ class TestReply:
             model = ChatModel(where, settings(server.url))
             for number, _ in enumerate(answers, 1):
                 await take(model)
-                await server.left()
                 assert server.connections == number
             await model.close()
 
