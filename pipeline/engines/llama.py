@@ -81,6 +81,9 @@ class LocalServer:
             self._key,
             "the embedded model",
             optional=TEMPLATE_OFF,
+            # It says that it keeps a connection and closes it all the same when a stream ends: a
+            # request sent in that moment is lost.
+            keeps=False,
             remedy="start Cascade again",
         )
 

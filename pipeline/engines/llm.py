@@ -81,6 +81,7 @@ def open_client(
             http_client=openai.DefaultAsyncHttpxClient(
                 trust_env=not server.on_loopback, verify=certified
             ),
+            default_headers={} if server.keeps else {"Connection": "close"},
         )
     except Exception as error:
         # The HTTP client has no common class for a URL, or a proxy, that it cannot use.
@@ -251,14 +252,12 @@ class ChatModel:
             fatal=True,
         )
 
-    async def _open(self, messages: Messages, max_tokens: int) -> openai.AsyncStream[Any]:
+    async def _open(self, messages: Messages, max_tokens: int) -> openai.AsyncStream[object]:
         """Send the request; again without the optional parameters that the server refuses.
 
         Tools are no such parameter. What refuses a request for no reason that is told is asked
         without them too, only to know that they are the reason.
         """
-        # The client's overloads describe message types that a plain mapping cannot prove to be.
-        create: Any = self._client.chat.completions.create
         optional = self._optional
         tools = tools_of(messages)
         offered = {"tools": tools} if tools else {}
@@ -268,11 +267,20 @@ class ChatModel:
             while True:
                 try:
                     with self._readable():
-                        stream: openai.AsyncStream[Any] = await create(
-                            model=self._model,
-                            messages=list(messages),
+                        # As plain objects: the client's own take 0.2 ms each to make, these 0.02.
+                        stream = await self._client.post(
+                            "/chat/completions",
+                            cast_to=object,
+                            body={
+                                "model": self._model,
+                                "messages": list(messages),
+                                "stream": True,
+                                self._server.limit: max_tokens,
+                                **optional,
+                                **offered,
+                            },
                             stream=True,
-                            extra_body={self._server.limit: max_tokens, **optional, **offered},
+                            stream_cls=openai.AsyncStream[object],
                         )
                 except openai.APIStatusError as error:
                     if offered and _names_tools(error, messages):
@@ -306,7 +314,7 @@ class ChatModel:
             "going on without them; take a model that can call tools",
         )
 
-    async def _next(self, stream: openai.AsyncStream[Any], limit_s: float) -> _Chunk | None:
+    async def _next(self, stream: openai.AsyncStream[object], limit_s: float) -> _Chunk | None:
         """The stream's next piece, within this time; None at its end."""
         label = self._server.label
         try:
@@ -440,22 +448,22 @@ class _Chunk:
 
 
 def _read_chunk(chunk: Any) -> _Chunk:
-    """Read a chunk, which the client builds from any JSON without looking.
+    """Read a chunk, which is whatever JSON the server sent.
 
     Raises:
         ValueError: It has not the shape of one.
     """
     try:
-        choices = chunk.choices or ()
-        deltas = [choice.delta for choice in choices if choice.delta]
-        contents = [delta.content for delta in deltas]
-        calls = [part for delta in deltas for part in call_parts(delta.tool_calls)]
-        finish = next((choice.finish_reason for choice in choices if choice.finish_reason), "")
+        choices = chunk.get("choices") or ()
+        deltas = [delta for choice in choices if (delta := choice.get("delta"))]
+        contents = [delta.get("content") for delta in deltas]
+        calls = [part for delta in deltas for part in call_parts(delta.get("tool_calls"))]
+        finish = next((reason for choice in choices if (reason := choice.get("finish_reason"))), "")
         used = None
-        if usage := chunk.usage:
-            details = usage.prompt_tokens_details
-            cached = details.cached_tokens if details else None
-            used = Used(*map(_count, (usage.prompt_tokens, cached, usage.completion_tokens)))
+        if (usage := chunk.get("usage")) is not None:
+            cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
+            written = usage.get("completion_tokens")
+            used = Used(*map(_count, (usage.get("prompt_tokens"), cached, written)))
     except (AttributeError, TypeError):
         raise ValueError("not a chunk of a chat completion") from None
     # A content that is no text is some server's way of sending thoughts.
@@ -485,7 +493,7 @@ class CallPart:
 
 
 def call_parts(entries: Any) -> list[CallPart]:
-    """Read a chunk's `tool_calls`, which the client builds from any JSON without looking.
+    """Read a chunk's `tool_calls`, which are whatever JSON the server sent.
 
     Raises:
         AttributeError, TypeError: They have not the shape of that.
@@ -562,13 +570,13 @@ def _complete(arguments: str) -> bool:
 
 
 def _part(entry: Any) -> CallPart:
-    function = entry.function
-    index = entry.index
+    function = entry.get("function") or {}
+    index = entry.get("index")
     return CallPart(
         index if isinstance(index, int) else None,
-        _text(entry.id),
-        _text(getattr(function, "name", None)),
-        _arguments(getattr(function, "arguments", None)),
+        _text(entry.get("id")),
+        _text(function.get("name")),
+        _arguments(function.get("arguments")),
     )
 
 

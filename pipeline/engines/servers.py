@@ -54,6 +54,7 @@ class ChatServer:
         limit: The name of the parameter that limits the reply's length.
         optional: Parameters that help (such as switching thinking off) but that a server may
             refuse; they are dropped when it does.
+        keeps: Whether it may be asked again on the same connection.
         key_setting: Where the user sets the key.
         remedy: What to do when it cannot be reached.
         name_remedy: What to do when the model has to be named.
@@ -65,6 +66,7 @@ class ChatServer:
     label: str
     limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     optional: Mapping[str, Any] = field(default_factory=dict)
+    keeps: bool = True
     key_setting: str = "llm.api_key"
     remedy: str = "start the server, or use --llm embedded"
     name_remedy: str = "set llm.name"

@@ -31,10 +31,12 @@ from support.llm_client import (
     converse,
     failure,
     hermetic,
+    settings,
     take,
 )
 
-from pipeline.engines.llm import Used
+from pipeline.engines.llm import ChatModel, Used
+from pipeline.engines.servers import ChatServer
 from pipeline.errors import StageError
 
 pytestmark = pytest.mark.usefixtures(hermetic.__name__)
@@ -118,6 +120,16 @@ class TestReply:
             assert server.connections == 1
             await model.close()
             await server.left()
+
+    async def test_a_connection_for_each_reply_of_a_server_that_keeps_none(self) -> None:
+        answers = [reply("One."), reply("Two."), reply("Three.")]
+        async with LlmServer(*answers) as server:
+            where = ChatServer(server.url, "scripted", "key", "the server", keeps=False)
+            model = ChatModel(where, settings(server.url))
+            for number, _ in enumerate(answers, 1):
+                await take(model)
+                assert server.connections == number
+            await model.close()
 
     async def test_nothing_to_say_is_a_reply(self) -> None:
         assert await converse(reply()) == [Used(7, 5, 0)]
