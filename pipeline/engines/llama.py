@@ -124,6 +124,9 @@ class LocalServer:
         params.n_batch = params.n_ubatch = BATCH
         params.cache_prompt = True
         params.n_cache_reuse = REUSED
+        # One that is read over is forgotten: by default up to 8 GB of them are kept, 5 MB of each
+        # 240 tokens, and a conversation does not come back to what it has cut off.
+        params.cache_ram_mib = 0
         params.sampling.penalty_repeat = REPEAT_PENALTY
         params.sampling.penalty_last_n = PENALTY_TOKENS
         # A closed stream is noticed at the next ping at the latest.

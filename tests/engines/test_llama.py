@@ -114,6 +114,17 @@ class TestReplies:
         assert used.cached_tokens > used.input_tokens // 2
         assert "Paris" in text
 
+    async def test_keeps_one_prompt_in_memory(self, gguf: Path) -> None:
+        one, other = (
+            [{"role": "user", "content": " ".join(f"{word} {i}" for i in range(60))}]
+            for word in ("train", "river")
+        )
+        async with running(gguf) as model:
+            await take(model, one, max_tokens=1)
+            await take(model, other, max_tokens=1)
+            _, again = await take(model, one, max_tokens=1)
+        assert again.cached_tokens < again.input_tokens / 2
+
     async def test_prompt_longer_than_the_context(self, gguf: Path) -> None:
         async with running(gguf, context_tokens=256) as model:
             with pytest.raises(StageError, match=r"the embedded model answers 400.*context"):
