@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import math
 import time
 from collections import deque
@@ -21,8 +20,6 @@ from pipeline.audio.portaudio import WORDS, Device, cannot_open, owner
 from pipeline.clock import NS_PER_S
 from pipeline.errors import StageError
 from pipeline.events import Frame, Samples
-
-log = logging.getLogger(__name__)
 
 FRAME_S = 0.020
 """Length of a microphone's frames."""
@@ -62,13 +59,6 @@ STEADY_S = 0.1
 PATIENCE_S = 3.0
 """A loudspeaker is steady when it has taken this much more than its buffer holds; many take the
 first blocks in a burst and then pause. After that time it is good enough."""
-
-REST_S = 5.0
-RESTING_S = 0.5
-"""After so long in which nothing is said or played a loudspeaker rests: its fine blocks, which cost
-1 s of CPU a minute, give way to silence in coarse ones, with a buffer of this length, which cost
-less than a tenth of that. The device stays awake: many cut off what is played to them first. From
-there it takes 3 ms until blocks are asked for again (PulseAudio, `Pa_StartStream`)."""
 
 CLOSE_S = 2.0
 """How long a device may take to close before it is left behind."""
@@ -119,10 +109,15 @@ class _Stream:
                 await asyncio.shield(asyncio.wrap_future(owner().submit(self._close)))
 
     def _open(self, sounddevice: Any) -> None:
+        microphone = self.device.kind == "input"
+        make = sounddevice.InputStream if microphone else sounddevice.OutputStream
         try:
-            self._stream = self._make(
-                sounddevice,
+            self._stream = make(
+                device=self.device.index,
+                samplerate=self.rate,
                 blocksize=int(self.block_s * self.rate),
+                channels=self.device.channels,
+                dtype="int16",
                 latency=self._latency_s,
                 callback=self._callback,
                 finished_callback=self._finish,
@@ -131,18 +126,6 @@ class _Stream:
             self._stream.start()
         except sounddevice.PortAudioError as error:
             raise cannot_open(self.device, error) from error
-
-    def _make(self, sounddevice: Any, **settings: Any) -> Any:
-        """A stream of this device's."""
-        microphone = self.device.kind == "input"
-        make = sounddevice.InputStream if microphone else sounddevice.OutputStream
-        return make(
-            device=self.device.index,
-            samplerate=self.rate,
-            channels=self.device.channels,
-            dtype="int16",
-            **settings,
-        )
 
     def _close(self, sounddevice: Any) -> None:
         # Looked at in this thread, after the stream that may be opening in it.
@@ -279,12 +262,10 @@ class Speaker(_Stream):
     """A loudspeaker that plays a playout, as an async context manager.
 
     It stays open and plays silence between replies: opening takes long, and cuts off what is played
-    first. When all is quiet for long it plays that in coarse blocks (see `rest`).
-
-    After `Playout.stop` it is silent within its block (10 ms), the fade (5 ms) and the device's
-    buffer, which is about `latency_ms`: 25 ms in all on PulseAudio by default. No more is needed
-    for that than a small block and a small latency, which PortAudio hands to the sound server as
-    the size of its buffer; `PULSE_LATENCY_MSEC` does not make it shorter.
+    first. After `Playout.stop` it is silent within its block (10 ms), the fade (5 ms) and the
+    device's buffer, which is about `latency_ms`: 25 ms in all on PulseAudio by default. No more is
+    needed for that than a small block and a small latency, which PortAudio hands to the sound
+    server as the size of its buffer; `PULSE_LATENCY_MSEC` does not make it shorter.
 
     Args:
         playout: What it plays; its rate should be the device's.
@@ -317,10 +298,6 @@ class Speaker(_Stream):
         self.underflows = 0
         self._playout = playout
         self._taken = 0
-        # Since when all is quiet (ns; 0: it is not), what plays silence then, and how far it is.
-        self._quiet_from_ns = 0
-        self._silence: Any = None
-        self._rests = self._stopped = False
 
     async def _settle(self) -> None:
         enough = (self._latency_s + STEADY_S) * self.rate
@@ -340,57 +317,6 @@ class Speaker(_Stream):
         while True:
             await asyncio.sleep(self._look_s)
             self._look()
-
-    def rest(self, quiet: bool) -> None:
-        """Rest when all is quiet for long, until it is not; to be called again and again.
-
-        Where the device cannot be opened twice it does not rest.
-        """
-        now_ns = time.monotonic_ns()
-        self._quiet_from_ns = (self._quiet_from_ns or now_ns) if quiet else 0
-        rests = quiet and now_ns - self._quiet_from_ns >= REST_S * NS_PER_S
-        if rests != self._rests:
-            self._rests = rests
-            owner().submit(self._lie_down if rests else self._get_up)
-
-    def _lie_down(self, sounddevice: Any) -> None:
-        try:
-            if self._silence is None:
-                self._silence = self._make(
-                    sounddevice,
-                    blocksize=int(RESTING_S / 2 * self.rate),
-                    latency=RESTING_S,
-                    callback=self._be_silent,
-                    finished_callback=super()._finish,
-                )
-                self._silence.start()
-        except sounddevice.PortAudioError as error:
-            log.debug("%s does not rest: %s", self.device.name, error)
-            return
-        self._stopped = True
-        self._stream.abort(ignore_errors=True)
-
-    def _get_up(self, sounddevice: Any) -> None:
-        if self._stopped:
-            try:
-                self._stream.start()
-            except sounddevice.PortAudioError:
-                super()._finish()
-            self._stopped = False
-
-    def _be_silent(self, data: npt.NDArray[np.int16], n: int, times: Any, status: Any) -> None:
-        data[:] = 0
-        self._beats += 1
-
-    def _finish(self) -> None:
-        if not self._stopped:
-            super()._finish()
-
-    def _close(self, sounddevice: Any) -> None:
-        super()._close(sounddevice)
-        if self._silence is not None:
-            self._silence.abort(ignore_errors=True)
-            self._silence.close(ignore_errors=True)
 
     def _callback(self, data: npt.NDArray[np.int16], n: int, times: Any, status: Any) -> None:
         now_ns = time.monotonic_ns()

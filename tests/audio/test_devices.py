@@ -181,85 +181,12 @@ async def test_frames_that_waited_come_as_one(install: Install) -> None:
     assert (after.offset, len(after.samples)) == (3 * 960, 4 * 960)
 
 
-def done() -> None:
-    """All that PortAudio's owner was asked for before."""
-    portaudio.owner().submit(lambda _: None).result()
-
-
-def silence_for(speaker: Speaker, seconds: float) -> None:
-    """All has been quiet for so long."""
-    speaker.rest(quiet=True)
-    speaker._quiet_from_ns -= int(seconds * NS_PER_S)
-    speaker.rest(quiet=True)
-    done()
-
-
-async def test_a_loudspeaker_rests_when_all_is_quiet_for_long(install: Install) -> None:
-    fake = install(FakePortAudio(*LAPTOP))
-    async with Speaker(Playout(48000), LOUDSPEAKER, silent_s=0.02, steady_s=0.01) as speaker:
-        fine = fake.streams[0]
-        silence_for(speaker, devices.REST_S - 1)
-        assert (fine.log, len(fake.streams)) == (["start"], 1)
-        speaker.rest(quiet=False)
-        silence_for(speaker, devices.REST_S + 1)
-        coarse = fake.streams[1]
-        assert (fine.log, coarse.log) == (["start", "abort"], ["start"])
-        assert coarse.settings["blocksize"] >= 10 * fine.settings["blocksize"]
-        fine.finished()  # as PortAudio says of what is stopped
-
-        # It is watched all the same, and plays nothing but silence.
-        block = np.full((12000, 1), 9, np.int16)
-        for _ in range(3 * devices.LOOKS):
-            coarse.callback(block, 12000, times(0, 0), flags())
-            speaker._look()
-        assert not block.any()
-
-        speaker.rest(quiet=False)
-        done()
-        assert fine.log == ["start", "abort", "start"]
-        silence_for(speaker, devices.REST_S + 1)
-        assert (fine.log[-1], len(fake.streams)) == ("abort", 2)
-        coarse.finished()
-        with pytest.raises(StageError, match="Loud: is gone"):
-            speaker._look()
-    assert fine.log[-1] == coarse.log[-1] == "close"
-
-
-async def test_a_loudspeaker_that_opens_once_does_not_rest(install: Install) -> None:
-    fake = install(FakePortAudio(*LAPTOP))
-    async with Speaker(Playout(48000), LOUDSPEAKER, steady_s=0.01) as speaker:
-        fake.accepts = lambda rate, channels: False
-        silence_for(speaker, devices.REST_S + 1)
-        speaker.rest(quiet=False)
-        done()
-        assert fake.streams[0].log == ["start"]
-
-
-async def test_a_loudspeaker_that_does_not_get_up_is_gone(install: Install) -> None:
-    fake = install(FakePortAudio(*LAPTOP))
-
-    def refuse() -> None:
-        raise fake.error
-
-    async with Speaker(Playout(48000), LOUDSPEAKER, steady_s=0.01) as speaker:
-        silence_for(speaker, devices.REST_S + 1)
-        fake.streams[0].start = refuse  # type: ignore[method-assign]
-        speaker.rest(quiet=False)
-        done()
-        with pytest.raises(StageError, match="Loud: is gone"):
-            speaker._look()
-
-
-def test_devices_take_their_time_while_all_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_microphone_takes_its_time_while_the_user_does_not_speak() -> None:
     ends = Ends(AudioSettings(echo="off"), ["mic"], "speaker")
     ends._source = microphone = Microphone(MICROPHONE)
-    ends._speaker = speaker = Speaker(Playout(48000), LOUDSPEAKER)
-    told: list[bool] = []
-    monkeypatch.setattr(speaker, "rest", told.append)
     for quiet, speech in ((True, False), (False, False), (False, True)):
         assert ends.go_on(quiet, 0, speech=speech)
         assert microphone.patient == (not speech)
-    assert told == [True, False, False]
 
 
 async def test_a_device_that_ends_is_a_fatal_error(install: Install) -> None:
