@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support import endurance
 
-TURNS = 60
+TURNS = 120
 """So many, that everything happens; memory is compared with what it was after half of them."""
 
 

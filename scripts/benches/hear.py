@@ -348,7 +348,7 @@ def long_clips(clips: Sequence[Clip], settings: Settings) -> Iterator[Clip]:
             for i in draw.permutation(len(sentences)):
                 pcm = trimmed(sentences[i].pcm, settings)
                 if length + len(pcm) > LONG_S * RATE:
-                    break
+                    continue
                 parts += [pcm, quiet(draw.uniform(*GAPS_S), draw)]
                 length += sum(map(len, parts[-2:]))
                 said.append(sentences[i].said)

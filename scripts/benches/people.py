@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,6 +39,9 @@ RATE = 16_000
 
 SHORT = {"CASCADE_LLM__MAX_TOKENS": "24"}
 """Replies of a sentence: how they begin is measured, and nobody waits for the rest."""
+
+SILENCE_S = 20.0
+"""So long nothing is said at the beginning of a conversation (s), to see what that costs."""
 
 LATE_NS = 10 * NS_PER_S
 """A reply that has not begun so long after the speech is none."""
@@ -90,6 +94,7 @@ class Found:
         listening_s: From the command to "listening", of each conversation (s).
         cpu_s: CPU time of the process for each recording, its reply included (s).
         loop_ms: Of that, the event loop's thread (ms).
+        silence_s: CPU time of the process in a minute of silence (s).
         memory_mb: The most memory that each conversation took (MB).
     """
 
@@ -97,6 +102,7 @@ class Found:
     listening_s: list[float] = field(default_factory=list)
     cpu_s: list[float] = field(default_factory=list)
     loop_ms: list[float] = field(default_factory=list)
+    silence_s: list[float] = field(default_factory=list)
     memory_mb: list[float] = field(default_factory=list)
 
 
@@ -148,6 +154,9 @@ def hold(studio: Studio, tree: Path, asked: Sequence[Recording], found: Found) -
     plays = []
     with studio.recording() as outside, Talk(studio, env=SHORT, tree=tree) as talk:
         found.listening_s.append(talk.listening_s)
+        before, _ = cpu_s(talk.pid)
+        time.sleep(SILENCE_S)
+        found.silence_s.append((cpu_s(talk.pid)[0] - before) * 60 / SILENCE_S)
         for one in asked:
             before, loop = cpu_s(talk.pid)
             plays.append(talk.ask(one.name, one.samples))
@@ -215,6 +224,7 @@ def _print(name: str, found: Found) -> None:
     show("  their sound", [one.wasted_s for one in answers], "s")
     show("CPU, a turn", found.cpu_s, "s")
     show("  of it the event loop", found.loop_ms, "ms")
+    show("CPU, a minute of silence", found.silence_s, "s")
     show("memory, at most", found.memory_mb, "MB")
     show("from the command to listening", found.listening_s, "s")
 
