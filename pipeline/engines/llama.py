@@ -59,7 +59,7 @@ def thread_count(setting: int, cores: int) -> int:
 class LocalServer:
     """Runs a `.gguf` behind a loopback port of its own choosing, with a key of its own.
 
-    An async context manager; `address` is valid inside it. No Python runs while it starts (0.2 s
+    An async context manager; `address` is valid inside it. No Python runs while it starts (0.4 s
     for a small model) and stops (0.03 s): xllamacpp does not release the interpreter's lock then.
     """
 
@@ -139,9 +139,6 @@ class LocalServer:
         params.ui = params.endpoint_slots = False
         # -1 is silence; errors are raised all the same.
         params.verbosity = -1
-        # The model would be loaded once more before, to see how much of it fits on graphics cards:
-        # that doubles the start. Nor is it run once: the client that warms it has more to read.
-        params.fit_params = params.warmup = False
         return xllamacpp.Server(params)
 
     async def __aexit__(
