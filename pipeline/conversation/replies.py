@@ -37,6 +37,7 @@ from pipeline.events import (
 from pipeline.session import Inbox
 from pipeline.trace import DETAILS, Trace
 from pipeline.turns.end_of_turn import Foresight
+from pipeline.turns.listener import Recognise
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +46,6 @@ RESERVE_TOKENS = 100
 
 READ_WORDS = 2
 """So many more stable words are worth a request that lets the model read them."""
-
-Recognise = Callable[[], Awaitable[Transcription]]
-"""Gives what was said."""
 
 
 @dataclass(slots=True, eq=False)

@@ -328,10 +328,9 @@ class Reply:
     def commit(self) -> None:
         """The turn is over: tell what was held, and from now on everything at once."""
         self.held = False
-        self._hurried = True
         while self._kept:
             self._tell(self._kept.popleft())
-        self.wake()
+        self.hurry()
 
     def made(self, status: ReplyStatus, error: Exception | None) -> None:
         """The work on it is over: how that ended, and what failed."""
@@ -392,7 +391,6 @@ class Reply:
 
     async def _write(self, messages: Messages, tasks: asyncio.TaskGroup) -> StageError | None:
         """Model → clauses, pass after pass as long as it calls tools. Gives what went wrong."""
-        self.ask()
         failure: StageError | None = None
         try:
             while uses := await self._pass(messages, tasks):

@@ -31,6 +31,7 @@ import jiwer
 import numpy as np
 import sounds
 from figures import show_machine
+from orders import WORDS_S, speak
 from support import virtual_time
 from support.scripted import Engines, Model, Speaker
 from whisper_normalizer.english import EnglishTextNormalizer
@@ -50,7 +51,7 @@ from pipeline.engines.whisper import (
     said_twice,
 )
 from pipeline.errors import CascadeError
-from pipeline.events import Frame, Samples, Transcript
+from pipeline.events import Samples, Transcript
 from pipeline.models.catalogue import Catalogue
 from pipeline.trace import Trace
 from pipeline.turns.taker import Ended, Suspected, TurnTaker
@@ -63,9 +64,6 @@ RAW = (".raw", ".pcm")
 
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".webm")
 """Names of recordings in a folder without a table."""
-
-FRAME = RATE // 50
-"""Samples that a session gets at once."""
 
 SENTENCE_WORDS = 3
 """Fewer words are no sentence of a long utterance."""
@@ -82,9 +80,6 @@ LOUDER = 5.6
 LONG_S, GAPS_S, ORDERS = 28.0, (0.25, 0.9), 3
 """Long utterances have so many seconds at most, pauses between these lengths (s), which half of the
 pauses in free speech have, and their sentences in so many orders."""
-
-TOOK_S = 0.12
-"""What recognising takes in a session (s): see `people.WORDS_S`."""
 
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
@@ -387,8 +382,8 @@ class Ear(Engines):
     async def transcribe(
         self, audio: Audio, voiced_ms: float | None = None, *, prefix: str = "", language: str = ""
     ) -> Transcription:
-        """Recognise, in `TOOK_S`; what it took, and the window, are noted."""
-        await asyncio.sleep(TOOK_S)
+        """Recognise, in `WORDS_S`; what it took, and the window, are noted."""
+        await asyncio.sleep(WORDS_S)
         began = time.process_time()
         found = self._whisper.transcribe(audio, voiced_ms=voiced_ms, prefix=prefix)
         self.took.append((time.process_time() - began, found.window_s))
@@ -407,10 +402,8 @@ async def in_session(ear: Ear, pcm: Samples) -> str:
 
     async with session:
         reading = asyncio.create_task(read_on())
-        for at in range(0, len(pcm) - FRAME, FRAME):
-            captured = clock.now_ns()
-            await asyncio.sleep(FRAME / RATE)
-            await session.send(Frame(pcm[at : at + FRAME], RATE, at, captured))
+        async for _ in speak(session, clock, pcm):
+            pass
     await reading
     return " ".join(texts)
 

@@ -17,7 +17,7 @@ import hashlib
 import math
 import threading
 import zlib
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -267,16 +267,24 @@ async def _play(
     async with session:
         reader = asyncio.create_task(read())
         player = asyncio.create_task(listen())
-        for at in range(0, len(samples) - FRAME, FRAME):
-            captured = clock.now_ns()
-            await asyncio.sleep(FRAME / RATE)
-            await session.send(Frame(samples[at : at + FRAME], RATE, at, captured))
+        async for _ in speak(session, clock, samples):
             for line in marks.lines:
                 _note(found, line, (line["t_ns"] - started) / 1e9)
             marks.lines.clear()
         player.cancel()
     await reader
     return found
+
+
+async def speak(
+    session: Cascade, clock: virtual_time.VirtualClock, samples: Samples
+) -> AsyncIterator[None]:
+    """Let a session hear a sound, 16 kHz, at its pace; yields after each frame."""
+    for at in range(0, len(samples) - FRAME, FRAME):
+        captured = clock.now_ns()
+        await asyncio.sleep(FRAME / RATE)
+        await session.send(Frame(samples[at : at + FRAME], RATE, at, captured))
+        yield
 
 
 def _note(found: Session, line: MarkLine, t: float) -> None:

@@ -25,6 +25,7 @@ import sounds
 from figures import Aims, median, quantile, show, show_all, show_machine
 from orders import surrounded
 from studio import ROOT, Outside, Play, Studio, Talk, cpu_s, cut
+from support.cli_child import memory
 from support.pulse import RATE as MIC_RATE
 
 from pipeline.audio.files import WavWriter
@@ -163,7 +164,7 @@ def hold(studio: Studio, tree: Path, asked: Sequence[Recording], found: Found) -
             after, loop_after = cpu_s(talk.pid)
             found.cpu_s.append(after - before)
             found.loop_ms.append(1000 * (loop_after - loop))
-        found.memory_mb.append(_most_memory_mb(talk.pid))
+        found.memory_mb.append(memory(talk.pid, "VmHWM") / 1e6)
     for one, play in zip(asked, plays, strict=True):
         found.answers.append(_answer(outside[0], studio, talk, one, play))
 
@@ -197,13 +198,6 @@ def _answer(outside: Outside, studio: Studio, talk: Talk, one: Recording, play: 
         len(thrown),
         sum(line["speech_ms"] for line in thrown) / 1000,
     )
-
-
-def _most_memory_mb(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text("utf-8").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1000
-    return 0.0
 
 
 def _print(name: str, found: Found) -> None:

@@ -282,11 +282,11 @@ def limit_files(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
-def memory(pid: int) -> int:
-    """How much memory a process has now (bytes); 0 where the system does not tell."""
+def memory(pid: int, kind: str = "VmRSS") -> int:
+    """How much memory a process has now, or another kind (bytes); 0: the system does not tell."""
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
+            if line.startswith(f"{kind}:"):
                 return int(line.split()[1]) * 1024
     return 0
 
