@@ -50,18 +50,20 @@ def true_end(
         return None, len(user)
     if label_s is None:
         return found, found.end
-    return found, begin_of(recording, user, rate) + round(label_s * rate)
+    clean = np.concatenate([*read_audio(recording, CHECK_RATE), np.zeros(1, np.int16)])
+    return found, begin_of(clean, user, rate) + round(label_s * rate)
 
 
-def begin_of(recording: Path, left: Samples, rate: int) -> int:
+def begin_of(clean: Samples, left: Samples, rate: int) -> int:
     """Index at which a recording begins in what was played of it: where the two agree best.
 
     Below zero where its first samples are missing.
 
-    Raises:
-        BadInput: It cannot be read.
+    Args:
+        clean: The recording, at `CHECK_RATE`.
+        left: What was played.
+        rate: Of that, and of the index (Hz).
     """
-    clean = np.concatenate([*read_audio(recording, CHECK_RATE), np.zeros(1, np.int16)])
     played = resampled(left, rate, CHECK_RATE)
     size = 1 << (len(clean) + len(played)).bit_length()
     spectra = (np.fft.rfft(one.astype(np.float64), size) for one in (played, clean))

@@ -1,12 +1,17 @@
-"""How figures are printed: medians with their range, and aims that are met or missed."""
+"""How figures are printed: medians with their range, and aims that are met or missed.
+
+A value that is None was not measured, and counts nowhere.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+
+from pipeline.measure.stats import describe
 
 
 def show_machine() -> None:
@@ -15,35 +20,41 @@ def show_machine() -> None:
     print(f"load before: {', '.join(f'{x:.2f}' for x in os.getloadavg())}")
 
 
-def show(name: str, values: Sequence[float], unit: str) -> None:
+def show(name: str, values: Iterable[float | None], unit: str) -> None:
     """One line: median, and the range of all values."""
-    if not values:
+    if not (known := measured(values)):
         print(f"  {name:<44} nothing measured")
         return
-    middle = statistics.median(values)
     print(
-        f"  {name:<44} {middle:9.2f} {unit}   ({min(values):.2f} to {max(values):.2f}, "
-        f"n = {len(values)})"
+        f"  {name:<44} {statistics.median(known):9.2f} {unit}   "
+        f"({min(known):.2f} to {max(known):.2f}, n = {len(known)})"
     )
 
 
-def show_all(name: str, values: Sequence[float], unit: str) -> None:
+def show_all(name: str, values: Iterable[float | None], unit: str) -> None:
     """As `show`, and below it the 90th percentile and every value, in order of size."""
-    show(name, values, unit)
-    if values:
-        print(
-            f"      p90 {quantile(values, 0.9):.0f}; all: {' '.join(map(_short, sorted(values)))}"
-        )
+    known = measured(values)
+    show(name, known, unit)
+    if known:
+        every = " ".join(f"{value:.0f}" for value in sorted(known))
+        print(f"      p90 {p90(known):.0f}; all: {every}")
 
 
-def quantile(values: Sequence[float], share: float) -> float:
-    """The smallest of `values` that at least this share of them does not exceed."""
-    ordered = sorted(values)
-    return ordered[max(0, -int(-share * len(ordered) // 1) - 1)]
+def measured(values: Iterable[float | None]) -> list[float]:
+    """Those that were measured."""
+    return [value for value in values if value is not None]
 
 
-def _short(value: float) -> str:
-    return f"{value:.0f}"
+def median(values: Iterable[float | None]) -> float | None:
+    """The median, or None of nothing."""
+    known = measured(values)
+    return statistics.median(known) if known else None
+
+
+def p90(values: Iterable[float | None]) -> float | None:
+    """The 90th percentile, as a profile has it, or None of nothing."""
+    found = describe(measured(values))
+    return None if found is None else found["p90"]
 
 
 @dataclass
@@ -63,8 +74,3 @@ class Aims:
         """Print them all."""
         print("aims")
         print("\n".join(self.lines) or "  none measured")
-
-
-def median(values: Sequence[float]) -> float | None:
-    """The median, or None of nothing."""
-    return statistics.median(values) if values else None

@@ -2,8 +2,7 @@
 
 The recogniser hears every recording of a folder at several lengths of the encoder's input, and as
 the product sets it. FOLDER has a `manifest.tsv` (path, transcript; optional: kind, channels,
-sample_rate, note), or other tables with `file` and `transcript`, or a `.txt` beside each recording.
-Single words may be named by their file. Times are processor time of one thread.
+sample_rate), or what `cascade profile` reads. Times are processor time of one thread.
 
 Several recordings of one folder, one after the other, make long utterances, which are heard whole
 and as a session hears them, in virtual time.
@@ -16,7 +15,6 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
-import asyncio
 import csv
 import hashlib
 import re
@@ -31,14 +29,11 @@ import jiwer
 import numpy as np
 import sounds
 from figures import show_machine
-from orders import WORDS_S, speak
-from support import virtual_time
-from support.scripted import Engines, Model, Speaker
+from orders import Ears, play
+from support.real_engines import as_audio
 from whisper_normalizer.english import EnglishTextNormalizer
 
-from pipeline.audio.resample import resampled
 from pipeline.config import Settings, TurnSettings, load
-from pipeline.conversation.cascade import Cascade
 from pipeline.engines.vad import VoiceDetector
 from pipeline.engines.whisper import (
     COMPUTE_TYPE,
@@ -50,20 +45,20 @@ from pipeline.engines.whisper import (
     Whisper,
     said_twice,
 )
-from pipeline.errors import CascadeError
-from pipeline.events import Samples, Transcript
+from pipeline.errors import BadInput, CascadeError
+from pipeline.events import Samples
+from pipeline.measure.corpus import gather
 from pipeline.models.catalogue import Catalogue
-from pipeline.trace import Trace
 from pipeline.turns.taker import Ended, Suspected, TurnTaker
 
 WINDOWS = (5.0, 10.0, 12.0, 15.0, 20.0, FULL_S)
 """Lengths of the encoder's input (s) to compare with the product's own."""
 
-RAW = (".raw", ".pcm")
-"""Names of files without a header: 16-bit, of the manifest's rate and channels."""
+UNSTATED = {"sample_rate": RATE, "channels": 1}
+"""Of a recording without a header, where the manifest does not tell."""
 
-SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".webm")
-"""Names of recordings in a folder without a table."""
+QUIET_DBFS = -70.0
+"""RMS of the pauses in long utterances."""
 
 SENTENCE_WORDS = 3
 """Fewer words are no sentence of a long utterance."""
@@ -81,14 +76,7 @@ LONG_S, GAPS_S, ORDERS = 28.0, (0.25, 0.9), 3
 """Long utterances have so many seconds at most, pauses between these lengths (s), which half of the
 pauses in free speech have, and their sentences in so many orders."""
 
-DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-
 _NUMBER = re.compile(r"\d")
-_NAMES = (
-    re.compile(r"(?P<word>[a-z]+)_[0-9a-f]{8}_nohash_\d+"),  # Speech Commands
-    re.compile(r"(?P<digit>\d)_[a-z]+_\d+"),  # Free Spoken Digits
-    re.compile(r"(?P<word>[a-z]+(_[a-z]+)*)_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
-)
 
 normal: Callable[[str], str] = EnglishTextNormalizer()
 """Whisper's own: words as published word error rates count them."""
@@ -120,7 +108,7 @@ class Clip:
     @property
     def audio(self) -> Audio:
         """As the recogniser takes it."""
-        return self.pcm.astype(np.float32) / np.float32(32768)
+        return as_audio(self.pcm)
 
     @property
     def half(self) -> str:
@@ -142,40 +130,19 @@ class Heard:
         return normal(self.found.text)
 
 
-def named(path: str) -> str:
-    """The words that a file's name says are in it; empty if it says nothing."""
-    for pattern in _NAMES:
-        if match := pattern.fullmatch(Path(path).stem):
-            found = match.groupdict()
-            return DIGITS[int(found["digit"])] if found.get("digit") else found["word"]
-    return ""
-
-
 def rows(folder: Path) -> Iterator[dict[str, str]]:
-    """One row for each recording of the folder: path, transcript, and what else is known."""
+    """One row for each recording of the folder: path, transcript, and what else is known.
+
+    Raises:
+        BadInput: There is none.
+    """
     manifest = folder / "manifest.tsv"
-    tables = [manifest] if manifest.exists() else sorted(folder.glob("*.tsv"))
-    for table in tables:
-        with table.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file, delimiter="\t"):
-                path = row.get("path") or row.get("file") or ""
-                yield {**row, "path": path, "transcript": row.get("transcript") or named(path)}
-    if tables:
+    if manifest.exists():
+        with manifest.open(encoding="utf-8", newline="") as file:
+            yield from csv.DictReader(file, delimiter="\t")
         return
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SOUNDS):
-        text = path.with_suffix(".txt")
-        said = text.read_text(encoding="utf-8").strip() if text.exists() else ""
-        name = str(path.relative_to(folder))
-        yield {"path": name, "transcript": said or named(name)}
-
-
-def read(path: Path, row: dict[str, str]) -> Samples:
-    """A recording, 16 kHz; one without a header has the rate and channels of its row."""
-    if path.suffix not in RAW:
-        return sounds.read(path)
-    channels = np.fromfile(path, np.int16).reshape(-1, int(row.get("channels") or 1))
-    samples = channels.mean(axis=1).astype(np.int16)
-    return resampled(samples, int(row.get("sample_rate") or RATE), RATE)
+    for item in gather([folder]).items:
+        yield {"path": str(item.path.relative_to(folder)), "transcript": item.text}
 
 
 def clips_of(folder: Path, settings: Settings) -> list[Clip]:
@@ -185,7 +152,8 @@ def clips_of(folder: Path, settings: Settings) -> list[Clip]:
         if row["path"].startswith("rir"):
             continue  # rooms, not sounds
         try:
-            pcm = read(folder / row["path"], row)
+            rate, channels = (int(row.get(key) or n) for key, n in UNSTATED.items())
+            pcm = sounds.read(folder / row["path"], rate, channels)
         except (CascadeError, OSError, ValueError) as error:
             print(f"  not read: {error}".splitlines()[0])
             continue
@@ -339,23 +307,18 @@ def long_clips(clips: Sequence[Clip], settings: Settings) -> Iterator[Clip]:
             continue
         for seed in range(ORDERS):
             draw = np.random.default_rng(seed)
-            parts, said, length = [quiet(0.5, draw)], [], 0
+            parts, said, length = [sounds.quiet(0.5, QUIET_DBFS, draw)], [], 0
             for i in draw.permutation(len(sentences)):
                 pcm = trimmed(sentences[i].pcm, settings)
                 if length + len(pcm) > LONG_S * RATE:
                     continue
-                parts += [pcm, quiet(draw.uniform(*GAPS_S), draw)]
+                parts += [pcm, sounds.quiet(draw.uniform(*GAPS_S), QUIET_DBFS, draw)]
                 length += sum(map(len, parts[-2:]))
                 said.append(sentences[i].said)
-            pcm = np.concatenate([*parts, quiet(3.0, draw)])
+            pcm = np.concatenate([*parts, sounds.quiet(3.0, QUIET_DBFS, draw)])
             yield Clip(
                 f"{folder}, order {seed}", pcm, " ".join(said), False, voiced_ms(pcm, settings)
             )
-
-
-def quiet(seconds: float, draw: np.random.Generator) -> Samples:
-    """Room noise at -70 dB."""
-    return draw.normal(0, 10, int(seconds * RATE)).round().astype(np.int16)
 
 
 def trimmed(pcm: Samples, settings: Settings) -> Samples:
@@ -366,60 +329,21 @@ def trimmed(pcm: Samples, settings: Settings) -> Samples:
     return sounds.to_level(pcm[max(0, voice[0].start - around) : voice[-1].end + around])
 
 
-class Ear(Engines):
-    """The real recogniser and voice detector, behind which nobody writes or speaks."""
-
-    def __init__(self, whisper: Whisper, settings: Settings) -> None:
-        super().__init__([], Model(["Yes."] * 999), Speaker(rate=1000))
-        self._whisper = whisper
-        self._settings = settings
-        self.took: list[tuple[float, float]] = []
-
-    def new_detector(self) -> VoiceDetector:  # type: ignore[override]
-        """The real one."""
-        return VoiceDetector(self._settings.vad)
-
-    async def transcribe(
-        self, audio: Audio, voiced_ms: float | None = None, *, prefix: str = "", language: str = ""
-    ) -> Transcription:
-        """Recognise, in `WORDS_S`; what it took, and the window, are noted."""
-        await asyncio.sleep(WORDS_S)
-        began = time.process_time()
-        found = self._whisper.transcribe(audio, voiced_ms=voiced_ms, prefix=prefix)
-        self.took.append((time.process_time() - began, found.window_s))
-        return found
-
-
-async def in_session(ear: Ear, pcm: Samples) -> str:
-    """What a session hears that takes no pause in it for the end."""
-    turns, clock = TurnSettings(predict=False, hold_ms=2500), virtual_time.VirtualClock()
-    session, texts = Cascade(ear, Settings(turns=turns), Trace(), clock), []
-
-    async def read_on() -> None:
-        async for event in session.events():
-            if isinstance(event, Transcript) and event.final:
-                texts.append(event.text)
-
-    async with session:
-        reading = asyncio.create_task(read_on())
-        async for _ in speak(session, clock, pcm):
-            pass
-    await reading
-    return " ".join(texts)
-
-
 def print_long(whisper: Whisper, clips: Sequence[Clip], settings: Settings) -> None:
-    """Errors and times of long utterances, whole and as a session hears them."""
+    """Errors and times of long utterances, whole and as a session hears them.
+
+    The session takes no pause in them for the end.
+    """
     long = [*long_clips(clips, settings)]
     if not long:
         return
-    whole, parts = hear(whisper, long), []
+    whole, parts, ears = hear(whisper, long), [], Ears(settings)
+    patient = Settings(turns=TurnSettings(predict=False, hold_ms=2500))
     for clip in long:
-        ear = Ear(whisper, settings)
-        text = virtual_time.run(in_session(ear, clip.pcm))
-        last_s, window_s = ear.took[-1]
-        found = Transcription(text, "en", 0.0, 0.0, window_s)
-        parts.append(Heard(clip, found, last_s))
+        turns = play(ears, clip.pcm, patient).turns.values()
+        last_s, window_s = ears.took[-1]
+        text = " ".join(turn.text for turn in turns)
+        parts.append(Heard(clip, Transcription(text, "en", 0.0, 0.0, window_s), last_s))
     print(f"  {len(long)} long utterances; the last recognition of each")
     for title, ones in (("whole", whole), ("as it is said", parts)):
         windows = [one.found.window_s for one in ones]
@@ -430,8 +354,10 @@ def print_long(whisper: Whisper, clips: Sequence[Clip], settings: Settings) -> N
         )
 
 
-def bench(name: str, clips: Sequence[Clip], settings: Settings, *, guard: bool) -> None:
+def bench(name: str, clips: Sequence[Clip], settings: Settings) -> None:
     """Print everything about one model."""
+    stt = settings.stt.model_copy(update={"model": name, "threads": 1})
+    settings = settings.model_copy(update={"stt": stt})
     model = Catalogue.load().resolve("stt", name)
     print(f"{name}, {COMPUTE_TYPE}, one thread")
     people = [clip for clip in clips if clip.text]
@@ -441,9 +367,9 @@ def bench(name: str, clips: Sequence[Clip], settings: Settings, *, guard: bool) 
     paths |= {"30 s": ({"window": "full"}, FULL_S), "default": ({}, WINDOW_S)}
     whispers = {}
     for title, (changes, window_s) in paths.items():
-        stt = settings.stt.model_copy(update={**changes, "threads": 1})
+        set_so = stt.model_copy(update=changes)
         whispers[title] = Whisper(
-            model.path, stt, short_windows=model.short_windows, window_s=window_s
+            model.path, set_so, short_windows=model.short_windows, window_s=window_s
         )
         whispers[title].warm()
     # They take turns, so that a machine whose speed drifts does the same to all.
@@ -456,8 +382,7 @@ def bench(name: str, clips: Sequence[Clip], settings: Settings, *, guard: bool) 
         print_windows(heard)
         print_numbers(heard)
         print_long(whispers["default"], people, settings)
-    if guard:
-        print_guard(whispers["default"], clips, settings)
+    print_guard(whispers["default"], clips, settings)
 
 
 def main() -> None:
@@ -471,13 +396,12 @@ def main() -> None:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     show_machine()
     settings = load()
-    if not options.folder.is_dir():
-        parser.error(f"{options.folder}: there is no such folder")
-    clips = clips_of(options.folder, settings)
-    if not clips:
-        parser.error(f"{options.folder}: no recordings; a manifest.tsv, or texts beside them?")
+    try:
+        clips = clips_of(options.folder, settings)
+    except BadInput as error:
+        parser.error(str(error))
     for name in options.model or [settings.stt.model]:
-        bench(name, clips, settings, guard=any(clip.noise or clip.text for clip in clips))
+        bench(name, clips, settings)
 
 
 if __name__ == "__main__":

@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import sounds
 from counting import Counter
-from figures import Aims, median, show_all
+from figures import Aims, measured, median, show_all
 from servers.llm_server import reply
 from sounds import recording
-from studio import Outside, Play, Studio, Talk, cut, index
+from studio import Outside, Play, Studio, Talk
 from support.cli_child import scripted
 from support.pulse import RATE
 
@@ -108,18 +108,22 @@ def interruption(studio: Studio, aims: Aims, rounds: int, *, quick: bool) -> Non
     print("sounds over a reply, at the sound server; times from the sound's first audible sample")
     made = _sounds(quick) * rounds
     Random(1).shuffle(made)
-    effects = _effects(studio, made)
+    outside, talk, plays = _over_replies(studio, STORY, [sound[1:] for sound in made], 45.0)
+    found = [
+        _effect(outside, talk, turn, kind, play)
+        for (kind, _, _), (turn, play) in zip(made, plays, strict=True)
+    ]
+    effects = [effect for effect in found if effect is not None]
     for kind in dict.fromkeys(kind for kind, _, _ in made):
         _print(kind, [e for e in effects if e.kind == kind])
     asked = [e for e in effects if e.kind in ASKING]
     other = [e for e in effects if e.kind not in ASKING]
-    aims.most("interruption, ducked, median", _middle([e.ducked for e in asked]), 150, "ms")
-    aims.most("interruption, silent, median", _middle([e.silent for e in asked]), 500, "ms")
-    missed = [e.name for e in asked if e.silent is None]
-    aims.most("interruptions that did not end the reply", len(missed), 0)
-    ended = [e.name for e in other if e.silent is not None]
-    aims.most(f"replies ended by what asks for nothing, of {len(other)}", len(ended), 0)
-    restored = [e.restored for e in other if e.restored is not None]
+    aims.most("interruption, ducked, median", median(e.ducked for e in asked), 150, "ms")
+    aims.most("interruption, silent, median", median(e.silent for e in asked), 500, "ms")
+    aims.most("interruptions that did not end the reply", sum(e.silent is None for e in asked), 0)
+    ended = len(measured(e.silent for e in other))
+    aims.most(f"replies ended by what asks for nothing, of {len(other)}", ended, 0)
+    restored = measured(e.restored for e in other)
     slow = sum(ms > 1000 for ms in restored)
     aims.most(f"replies not restored within 1 s, of {len(restored)}", slow, 0)
     _count(studio, aims, (3 if quick else 20) * rounds)
@@ -149,25 +153,35 @@ def spoken(voice: Piper, text: str) -> Samples:
     return samples[onset(samples, 16_000) : ending(samples, 16_000)]
 
 
-def _effects(studio: Studio, made: Sequence[tuple[str, str, Samples]]) -> list[Effect]:
-    """Play all sounds over replies and see what each does."""
-    random, plays = Random(2), list[tuple[int, str, Play]]()
+def _over_replies(
+    studio: Studio, text: str, made: Sequence[tuple[str, Samples]], most_s: float
+) -> tuple[Outside, Talk, list[tuple[int, Play]]]:
+    """A conversation in which sounds are played over replies.
+
+    Args:
+        studio: The devices.
+        text: Of each reply.
+        made: The sounds: name, sound.
+        most_s: No sound is played over a reply that has been heard for longer (s).
+
+    Returns:
+        What was heard of it, the conversation, and of each sound the turn and when it was played.
+    """
+    random, plays = Random(2), list[tuple[int, Play]]()
     with (
         studio.recording() as outside,
-        scripted(reply("ready"), otherwise=reply(STORY)) as llm,
+        scripted(reply("ready"), otherwise=reply(text)) as llm,
         Talk(studio, "--llm", llm.url) as talk,
     ):
-        for kind, name, samples in made:
-            turn = speaking(talk)
-            time.sleep(random.uniform(1.0, 2.5))
-            plays.append((turn, kind, talk.play(name, samples)))
+        for name, samples in made:
+            turn = speaking(talk, most_s)
+            time.sleep(random.uniform(0.5, 7.0))
+            plays.append((turn, studio.play(name, samples)))
             time.sleep(LATER_NS / NS_PER_S)
-    turns = talk.turns()
-    found = [_effect(outside[0], talk, turns[n], n, kind, play) for n, kind, play in plays]
-    return [effect for effect in found if effect is not None]
+    return outside[0], talk, plays
 
 
-def speaking(talk: Talk, most_s: float = 45.0) -> int:
+def speaking(talk: Talk, most_s: float) -> int:
     """The turn of a reply that is heard and goes on for a while; one is asked for if need be."""
     deadline = time.monotonic() + 4.0  # for the reply to what was said last
     while time.monotonic() < deadline:
@@ -178,17 +192,15 @@ def speaking(talk: Talk, most_s: float = 45.0) -> int:
                 return turn
         time.sleep(0.05)
     talk.wait(lambda: talk.speaking() is None, "fell silent", 90)
-    talk.play("question", recording(QUESTION))
+    talk.studio.play("question", recording(QUESTION))
     talk.wait(lambda: talk.speaking() is not None, "replied")
     turn = talk.speaking()
     assert turn is not None
     return turn
 
 
-def _effect(
-    outside: Outside, talk: Talk, marks: dict[str, int], turn: int, kind: str, play: Play
-) -> Effect | None:
-    heard = outside.sound_of(play)
+def _effect(outside: Outside, talk: Talk, turn: int, kind: str, play: Play) -> Effect | None:
+    heard, marks = outside.sound_of(play), talk.turns()[turn]
     if heard is None:
         return None
     first, last = heard
@@ -204,13 +216,10 @@ def _effect(
     if silent is None:
         since = last if ducked is None else max(last, first + int(ducked * 1e6))
         restored = (_restored(gains, since) - last) / 1e6 if ducked is not None else 0.0
-    return Effect(kind, play.name, ducked, silent, restored, _taken_for(talk, turn))
-
-
-def _taken_for(talk: Talk, turn: int) -> str:
-    """What was understood over the reply of this turn; empty where nothing was."""
-    said = [e["text"] for e in talk.events if e["type"] == "transcript" and e["turn"] == turn + 1]
-    return said[-1] if said else ""
+    # What was understood is of the next turn, which the sound began.
+    said = [e for e in talk.events() if e["type"] == "transcript" and e["turn"] == turn + 1]
+    taken_for = next((e["text"] for e in said if e["final"]), "")
+    return Effect(kind, play.name, ducked, silent, restored, taken_for)
 
 
 def _ducked(gains: Sequence[tuple[int, float]], first: int, silent: float | None) -> float | None:
@@ -238,7 +247,7 @@ def _gains(
     """How loud (dB) the reply was played, in steps of 5 ms, where it has any sound (ns)."""
     samples, rate = talk.sound_of(turn)
     made = resampled(samples, rate, RATE).astype(float)
-    played = cut(outside.speaker, first - NS_PER_S // 2, until).astype(float)
+    played = outside.speaker.between(first - NS_PER_S // 2, until).samples.astype(float)
     # On a busy machine the reply may stumble in between, and be later from there on.
     half = RATE // 2
     before, after = place(made, played[:half]), place(made, played[-half:])
@@ -286,21 +295,20 @@ def place(made: Floats, piece: Floats) -> int | None:
 
 def silent_at(outside: Outside, first: int, stopped: int) -> int:
     """When the loudspeaker played its last sound of a reply that was stopped (ns)."""
-    window = cut(outside.speaker, first, stopped + NS_PER_S // 5)
-    loud = np.flatnonzero(np.abs(window.astype(int)) > 2)
-    return first + int(loud[-1] if len(loud) else 0) * NS_PER_S // RATE
+    window = outside.speaker.between(first, stopped + NS_PER_S // 5)
+    loud = np.flatnonzero(np.abs(window.samples.astype(int)) > 2)
+    return window.at(int(loud[-1]) if len(loud) else 0)
 
 
 def _print(kind: str, effects: Sequence[Effect]) -> None:
     print(f" {kind}, n = {len(effects)}")
-    show_all("ducked by 20 dB", [e.ducked for e in effects if e.ducked is not None], "ms")
+    show_all("ducked by 20 dB", [e.ducked for e in effects], "ms")
     if kind in ASKING:
-        show_all("silent", [e.silent for e in effects if e.silent is not None], "ms")
+        show_all("silent", [e.silent for e in effects], "ms")
         wrong = [e.name for e in effects if e.silent is None]
         print(f"  did not end the reply: {', '.join(wrong) or 'none'}")
         return
-    restored = [e.restored for e in effects if e.restored is not None]
-    show_all("full level again, after the sound's end", restored, "ms")
+    show_all("full level again, after the sound's end", [e.restored for e in effects], "ms")
     wrong = [
         f"{e.name} (after {e.silent:.0f} ms, as {e.taken_for!r})"
         for e in effects
@@ -309,41 +317,28 @@ def _print(kind: str, effects: Sequence[Effect]) -> None:
     print(f"  ended the reply: {', '.join(wrong) or 'none'}")
 
 
-def _middle(values: Sequence[float | None]) -> float | None:
-    return median([value for value in values if value is not None])
-
-
 def _count(studio: Studio, aims: Aims, times: int) -> None:
     """Interrupt a reply that counts, and compare the last word kept with the last one heard."""
     print("last word kept in the history against the last word heard, of a reply that counts")
-    random, plays = Random(3), []
     voice_path = Catalogue.load().resolve("tts", load().tts.voice).path
     voice = Piper(voice_path, TtsSettings())
-    made = [("Stop.", spoken(voice, "Stop.")), ("Wait a moment.", spoken(voice, "Wait a moment."))]
+    made = [(text, spoken(voice, text)) for text in COMMANDS[:2]]
     made += [(f"dev_{n:02}", recording(n)) for n in SENTENCES[:2]]
-    with (
-        studio.recording() as outside,
-        scripted(reply("ready"), otherwise=reply(COUNT)) as llm,
-        Talk(studio, "--llm", llm.url) as talk,
-    ):
-        for number in range(times):
-            turn = speaking(talk, 5.0)
-            time.sleep(random.uniform(0.5, 7.0))
-            plays.append((turn, talk.play(*made[number % len(made)])))
-            time.sleep(0.8)
+    some = [made[number % len(made)] for number in range(times)]
+    outside, talk, plays = _over_replies(studio, COUNT, some, 5.0)
     turns = talk.turns()
     kept = {m["turn"]: m["content"] for m in talk.said() if m["role"] == "assistant"}
     counter = Counter(voice_path, COUNT)
     differences = []
     deaf = 0
     for turn, play in plays:
-        sound, stopped = outside[0].sound_of(play), turns[turn].get("interrupted")
+        sound, stopped = outside.sound_of(play), turns[turn].get("interrupted")
         if sound is None or stopped is None:
             print(f"    {play.name}: did not interrupt")
             deaf += 1
             continue
         samples, rate = talk.sound_of(turn)
-        position = _position(outside[0], samples, rate, sound[0], stopped)
+        position = _position(outside, samples, rate, sound[0], stopped)
         if position is None:
             print(f"    {play.name}: not measured, the reply is not found in what was played")
             continue
@@ -363,7 +358,7 @@ def _position(
 ) -> int | None:
     """How many samples of a reply were heard before it was stopped; None: it cannot be found."""
     made = resampled(samples, rate, RATE).astype(float)
-    end = index(outside.speaker, first)
+    end = outside.speaker.index(first)
     half = RATE // 2
     # Where a busy machine made it stumble it is not to be found: a little earlier it is.
     for back in range(0, 3 * half, half // 2):

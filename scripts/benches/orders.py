@@ -16,15 +16,16 @@ import asyncio
 import hashlib
 import math
 import threading
+import time
 import zlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 import sounds
-from figures import Aims, median, quantile
+from figures import Aims, median, p90
 from sounds import read
 from support import virtual_time
 from support.scripted import Engines, Model, Speaker
@@ -36,15 +37,15 @@ from pipeline.engines.llama import LocalServer
 from pipeline.engines.llm import Messages
 from pipeline.engines.llm_judge import TextJudge
 from pipeline.engines.smart_turn import SmartTurn
-from pipeline.engines.vad import WINDOW, Voice, VoiceDetector
-from pipeline.engines.whisper import MIN_VOICED_MS, Audio, Transcription, Whisper
+from pipeline.engines.vad import WINDOW, VoiceDetector
+from pipeline.engines.whisper import Audio, Transcription, Whisper
 from pipeline.errors import BadInput
 from pipeline.events import Event, Frame, ReplyAudio, ReplyInterrupted, Samples, Transcript
 from pipeline.measure.recording import MemoryTrace
 from pipeline.measure.stats import share
 from pipeline.models.catalogue import Catalogue
 from pipeline.trace import MarkLine
-from pipeline.turns.speech_end import speech_end
+from pipeline.turns.speech_end import end_of_speech
 
 RATE = 16_000
 FRAME = RATE // 50
@@ -96,16 +97,19 @@ def half(name: str) -> Half:
 class Ears(Engines):
     """The real recogniser, judge, Smart Turn and voice detector, at the speed of an idle machine.
 
-    The same sound is recognised once, whoever asks.
+    The same sound is recognised once, whoever asks. As a context manager it has a judge.
 
     Attributes:
+        settings: Of sessions.
         known: What was computed so far.
+        took: CPU time of each recognition, and the window that it took (s).
     """
 
     def __init__(self, settings: Settings) -> None:
         super().__init__([], Model([]), Speaker(rate=1000))
         self.settings = settings
         self.known: dict[Any, Any] = {}
+        self.took: list[tuple[float, float]] = []
         catalogue = Catalogue.load()
         found = catalogue.resolve("stt", settings.stt.model)
         self._whisper = Whisper(found.path, settings.stt, short_windows=found.short_windows)
@@ -136,10 +140,10 @@ class Ears(Engines):
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
-    def begin(self, script: str = "Yes.") -> None:
+    def begin(self) -> None:
         """A new session begins, in an event loop of its own."""
         self._turn = asyncio.Lock()
-        self.model = Model([script] * 1000)
+        self.model = Model(["Yes."] * 1000)
         self.voice = Speaker(rate=1000)
 
     def new_detector(self) -> VoiceDetector:  # type: ignore[override]
@@ -147,24 +151,27 @@ class Ears(Engines):
         return VoiceDetector(self.settings.vad)
 
     async def transcribe(
-        self,
-        audio: Audio,
-        voiced_ms: float | None = None,
-        *,
-        prefix: str = "",
-        language: str = "",
+        self, audio: Audio, voiced_ms: float | None = None, *, prefix: str = "", language: str = ""
     ) -> Transcription:
         """Recognise, in `WORDS_S`; who asks meanwhile waits."""
-        least = MIN_VOICED_MS
-        long = voiced_ms if voiced_ms is not None and voiced_ms < least else None
         async with self._turn:
             await asyncio.sleep(WORDS_S)
-        return self._once(
-            ("words", _digest(audio), prefix, long),
-            lambda: self._whisper.transcribe(
-                audio, voiced_ms=long, prefix=prefix, language=language
-            ),
-        )
+        return self.hear(audio, voiced_ms, prefix=prefix, language=language)
+
+    def hear(
+        self, audio: Audio, voiced_ms: float | None = None, *, prefix: str = "", language: str = ""
+    ) -> Transcription:
+        """Recognise, as soon as the machine can."""
+
+        def recognise() -> Transcription:
+            began = time.process_time()
+            found = self._whisper.transcribe(
+                audio, voiced_ms=voiced_ms, prefix=prefix, language=language
+            )
+            self.took.append((time.process_time() - began, found.window_s))
+            return found
+
+        return self._once(("words", _digest(audio), prefix, voiced_ms), recognise)
 
     async def judge(self, messages: Messages) -> float | None:
         """Judge the words, in `JUDGED_S`."""
@@ -221,10 +228,7 @@ class Session:
 
 
 def play(
-    ears: Ears,
-    samples: Samples,
-    settings: Settings,
-    history: Sequence[Message] = (),
+    ears: Ears, samples: Samples, settings: Settings, history: Sequence[Message] = ()
 ) -> Session:
     """Let a session hear a sound, 16 kHz, in virtual time."""
     return virtual_time.run(_play(ears, samples, settings, history))
@@ -267,24 +271,16 @@ async def _play(
     async with session:
         reader = asyncio.create_task(read())
         player = asyncio.create_task(listen())
-        async for _ in speak(session, clock, samples):
+        for at in range(0, len(samples) - FRAME, FRAME):
+            captured = clock.now_ns()
+            await asyncio.sleep(FRAME / RATE)
+            await session.send(Frame(samples[at : at + FRAME], RATE, at, captured))
             for line in marks.lines:
                 _note(found, line, (line["t_ns"] - started) / 1e9)
             marks.lines.clear()
         player.cancel()
     await reader
     return found
-
-
-async def speak(
-    session: Cascade, clock: virtual_time.VirtualClock, samples: Samples
-) -> AsyncIterator[None]:
-    """Let a session hear a sound, 16 kHz, at its pace; yields after each frame."""
-    for at in range(0, len(samples) - FRAME, FRAME):
-        captured = clock.now_ns()
-        await asyncio.sleep(FRAME / RATE)
-        await session.send(Frame(samples[at : at + FRAME], RATE, at, captured))
-        yield
 
 
 def _note(found: Session, line: MarkLine, t: float) -> None:
@@ -298,18 +294,16 @@ def _note(found: Session, line: MarkLine, t: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A recording, with quiet around it.
+    """What somebody says, with quiet around it: 16 kHz.
 
     Attributes:
         name: Its folder's name and its own.
-        samples: 16 kHz.
-        begin: Offset of the first sound of speech.
-        end: One past the last.
+        samples: The sound.
+        end: One past the last sample of speech.
     """
 
     name: str
     samples: Samples
-    begin: int
     end: int
 
     @property
@@ -318,46 +312,25 @@ class Recording:
         return half(self.name)
 
 
-def recordings(folder: Path, settings: Settings) -> list[Recording]:
-    """Those recordings in a folder in which somebody speaks; what is no sound is left out."""
+def recordings(folder: Path) -> list[Recording]:
+    """Those in a folder whose end of speech can be told; what is no sound is left out."""
     found = []
     for path in sorted(folder.iterdir()):
         try:
-            sound = read(path)
+            samples = surrounded(read(path))
         except BadInput:
             continue
-        samples = surrounded(sound)
-        span = speech(samples, VoiceDetector(settings.vad).push(samples))
-        if span is not None:
-            found.append(Recording(f"{folder.name}/{path.name}", samples, *span))
+        end = end_of_speech(samples, RATE)
+        if end is not None and end.measurable:
+            found.append(Recording(f"{folder.name}/{path.name}", samples, end.end))
     return found
 
 
 def surrounded(sound: Samples) -> Samples:
     """A sound with quiet before and after it."""
     draw = np.random.default_rng(1)
-    lead, rest = (
-        draw.normal(0, 32768 * 10 ** (QUIET_DBFS / 20), int(seconds * RATE)).round()
-        for seconds in (LEAD_S, REST_S)
-    )
-    return np.concatenate([lead, sound, rest]).astype(np.int16)
-
-
-def speech(samples: Samples, verdicts: Sequence[Voice]) -> tuple[int, int] | None:
-    """Where the speech of a recording begins and ends (samples); None: there is none.
-
-    Voice for less than three windows in a row is a click.
-    """
-    runs: list[list[Voice]] = [[]]
-    for verdict in verdicts:
-        if verdict.probability >= 0.5:
-            runs[-1].append(verdict)
-        elif runs[-1]:
-            runs.append([])
-    voiced = [run for run in runs if len(run) > 2]
-    if not voiced:
-        return None
-    return voiced[0][0].start, speech_end(samples, voiced[-1][-1].end).end
+    lead, rest = (sounds.quiet(seconds, QUIET_DBFS, draw) for seconds in (LEAD_S, REST_S))
+    return np.concatenate([lead, sound, rest])
 
 
 STORY = "one two three four five six seven eight nine ten " * 8
@@ -420,9 +393,9 @@ def people(settings: Settings, aims: Aims, folder: Path, *, quick: bool) -> None
     """
     few = slice(None, None, 4 if quick else 1)
     with Ears(settings) as ears:
-        orders(ears, recordings(folder, settings)[few], settings, aims)
+        orders(ears, recordings(folder)[few], settings, aims)
         beside = [folder.parent / name for name in PHRASES if (folder.parent / name).is_dir()]
-        short = [one for path in beside for one in recordings(path, settings)][few]
+        short = [one for path in beside for one in recordings(path)][few]
         if short:
             short_answers(ears, short, settings, aims)
         interruptions(ears, folder.parent, settings, aims, few)
@@ -437,9 +410,9 @@ def orders(ears: Ears, found: Sequence[Recording], settings: Settings, aims: Aim
         mine = [one for one in outcomes if name in (one.recording.half, "all")]
         if not mine:
             continue
-        delays = [one.delay_ms for one in mine if one.delay_ms is not None]
+        delays = [one.delay_ms for one in mine]
         cut, empty = sum(bool(one.cut) for one in mine), sum(one.empty for one in mine)
-        middle, late = median(delays) or 0.0, quantile(delays, 0.9) if delays else 0.0
+        middle, late = median(delays) or 0.0, p90(delays) or 0.0
         print(f"  {name:<8}{len(mine):>4} {cut:>9} {empty:>6} {middle:>4.0f} ms {late:>4.0f} ms")
     for one in outcomes:
         if one.cut:
@@ -448,9 +421,8 @@ def orders(ears: Ears, found: Sequence[Recording], settings: Settings, aims: Aim
             print(f"    a turn without words: {one.recording.name}")
         if one.delay_ms is None:
             print(f"    never ended: {one.recording.name}")
-    delays = [one.delay_ms for one in outcomes if one.delay_ms is not None]
     aims.most("people cut into", 100 * sum(bool(o.cut) for o in outcomes) / len(outcomes), 3, "%")
-    aims.most("people, endpoint, median", median(delays), 400, "ms")
+    aims.most("people, endpoint, median", median(o.delay_ms for o in outcomes), 400, "ms")
     aims.most("turns without words", sum(one.empty for one in outcomes), 0)
 
 
@@ -460,9 +432,9 @@ def short_answers(ears: Ears, found: Sequence[Recording], settings: Settings, ai
     print(f"short phrases ({', '.join(PHRASES)}), n = {len(found)}")
     for name, history, aim in (("after a question", asked, 700), ("elsewhere", (), 1000)):
         outcomes = [Outcome.of(one, play(ears, one.samples, settings, history)) for one in found]
-        delays = [one.delay_ms for one in outcomes if one.delay_ms is not None]
-        late = quantile(delays, 0.9) if delays else 0.0
-        print(f"  {name:<18} median {median(delays) or 0:4.0f} ms, p90 {late:4.0f} ms", end="")
+        delays = [one.delay_ms for one in outcomes]
+        middle, late = median(delays) or 0.0, p90(delays) or 0.0
+        print(f"  {name:<18} median {middle:4.0f} ms, p90 {late:4.0f} ms", end="")
         print(f", cut into {sum(bool(one.cut) for one in outcomes)}")
         slow = sorted(outcomes, key=lambda one: -(one.delay_ms or 9999))[:5]
         shown = (f"{one.recording.name} {one.delay_ms or 0:.0f}" for one in slow)
@@ -522,13 +494,14 @@ def demands(ears: Ears, folder: Path, settings: Settings, aims: Aims) -> None:
     after_ms = []
     for path in paths:
         sound = read(path)
-        span = speech(surrounded(sound), VoiceDetector(settings.vad).push(surrounded(sound)))
-        if span is None:
+        verdicts = VoiceDetector(settings.vad).push(surrounded(sound))
+        first = next((v.start for v in verdicts if v.probability >= settings.vad.threshold), None)
+        if first is None:
             continue
         for shift in range(0, WINDOW, WINDOW // 4):
             shifted = np.concatenate([np.zeros(shift, np.int16), sound])
             after = interrupted(ears, shifted, settings)
-            begin = (span[0] + shift) / RATE - LEAD_S
+            begin = (first + shift) / RATE - LEAD_S
             after_ms.append(math.inf if after is None else 1000 * (after - begin))
     if not after_ms:
         return

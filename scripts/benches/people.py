@@ -15,28 +15,22 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 
-import sounds
-from figures import Aims, median, quantile, show, show_all, show_machine
-from orders import surrounded
-from studio import ROOT, Outside, Play, Studio, Talk, cpu_s, cut
+from figures import Aims, median, p90, show, show_all, show_machine
+from orders import RATE, Recording, recordings
+from studio import ROOT, Outside, Play, Studio, Talk, cpu_s
 from support.cli_child import memory
 from support.pulse import RATE as MIC_RATE
 
-from pipeline.audio.files import WavWriter
 from pipeline.clock import NS_PER_S
-from pipeline.errors import BadInput
-from pipeline.events import Samples
+from pipeline.measure.record import wasted
 from pipeline.measure.wav import begin_of
 from pipeline.trace import PARTS, Timeline
-from pipeline.turns.speech_end import end_of_speech
-
-RATE = 16_000
 
 SHORT = {"CASCADE_LLM__MAX_TOKENS": "24"}
 """Replies of a sentence: how they begin is measured, and nobody waits for the rest."""
@@ -46,21 +40,6 @@ SILENCE_S = 20.0
 
 LATE_NS = 10 * NS_PER_S
 """A reply that has not begun so long after the speech is none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """What somebody says, with quiet around it: 16 kHz.
-
-    Attributes:
-        name: Its folder's name and its own.
-        samples: The sound.
-        end: One past the last sample of speech.
-    """
-
-    name: str
-    samples: Samples
-    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +61,7 @@ class Answer:
     total_ms: float | None
     endpoint_ms: float
     timeline: Timeline | None
-    thrown_away: int
+    thrown_away: float
     wasted_s: float
 
 
@@ -107,29 +86,10 @@ class Found:
     memory_mb: list[float] = field(default_factory=list)
 
 
-def recordings(folders: Iterable[Path], most: int) -> Iterator[Recording]:
-    """The recordings of people in some folders whose end of speech can be told.
-
-    Args:
-        folders: What is no sound in them is left out.
-        most: So many of each folder, spread over it; 0: all.
-    """
-    for folder in folders:
-        paths = sorted(path for path in folder.iterdir() if path.is_file())
-        mine = [one for path in paths if (one := _recording(path)) is not None]
-        step = max(1, len(mine) // most) if most else 1
-        yield from mine[::step][: most or None]
-
-
-def _recording(path: Path) -> Recording | None:
-    try:
-        samples = surrounded(sounds.read(path))
-    except (BadInput, OSError):
-        return None
-    end = end_of_speech(samples, RATE)
-    if end is None or not end.measurable:
-        return None
-    return Recording(f"{path.parent.name}/{path.name}", samples, end.end)
+def spread(found: Sequence[Recording], most: int) -> Sequence[Recording]:
+    """So many of some recordings, from all over them; 0: all."""
+    step = max(1, len(found) // most) if most else 1
+    return found[::step][: most or None]
 
 
 @contextmanager
@@ -166,15 +126,12 @@ def hold(studio: Studio, tree: Path, asked: Sequence[Recording], found: Found) -
             found.loop_ms.append(1000 * (loop_after - loop))
         found.memory_mb.append(memory(talk.pid, "VmHWM") / 1e6)
     for one, play in zip(asked, plays, strict=True):
-        found.answers.append(_answer(outside[0], studio, talk, one, play))
+        found.answers.append(_answer(outside[0], talk, one, play))
 
 
-def _answer(outside: Outside, studio: Studio, talk: Talk, one: Recording, play: Play) -> Answer:
-    path = studio.folder() / "played.wav"
-    with WavWriter(path, RATE) as wav:
-        wav.write(one.samples)
-    heard = cut(outside.mic, play.start_ns, play.end_ns + NS_PER_S)
-    begin_ns = play.start_ns + begin_of(path, heard, MIC_RATE) * NS_PER_S // MIC_RATE
+def _answer(outside: Outside, talk: Talk, one: Recording, play: Play) -> Answer:
+    heard = outside.mic.between(play.start_ns, play.end_ns + NS_PER_S)
+    begin_ns = heard.at(begin_of(one.samples, heard.samples, MIC_RATE))
     end_ns = begin_ns + one.end * NS_PER_S // RATE
     turns = {
         turn: marks
@@ -182,10 +139,9 @@ def _answer(outside: Outside, studio: Studio, talk: Talk, one: Recording, play: 
         if begin_ns < marks.get("speech.start", 0) < end_ns
     }
     early = [t for t, marks in turns.items() if marks.get("committed", end_ns) < end_ns]
-    words = {e["turn"] for e in talk.events if e["type"] == "transcript" and e["text"]}
-    thrown = [
-        line for line in talk.trace() if line["mark"] == "discarded" and line["turn"] in turns
-    ]
+    final = [e for e in talk.events() if e["type"] == "transcript" and e["final"]]
+    words = {e["turn"] for e in final if e["text"]}
+    thrown = wasted(line for line in talk.trace() if line["turn"] in turns)
     last = turns[max(turns)] if turns else {}
     reply = outside.reply_after(end_ns, end_ns + LATE_NS)
     whole = not early and reply is not None and "committed" in last
@@ -195,8 +151,8 @@ def _answer(outside: Outside, studio: Studio, talk: Talk, one: Recording, play: 
         (reply - end_ns) / 1e6 if whole and reply is not None else None,
         (last.get("committed", end_ns) - end_ns) / 1e6,
         Timeline.from_marks(last) if whole else None,
-        len(thrown),
-        sum(line["speech_ms"] for line in thrown) / 1000,
+        thrown.get("attempts", 0),
+        thrown.get("speech_ms", 0) / 1000,
     )
 
 
@@ -206,7 +162,7 @@ def _print(name: str, found: Found) -> None:
     cut_into = [one.name for one in answers if one.cut]
     lost = [one.name for one in answers if one.total_ms is None and not one.cut]
     print(f" {name}: {len(answers)} recordings")
-    show_all("voice-to-voice", [one.total_ms or 0.0 for one in given], "ms")
+    show_all("voice-to-voice", [one.total_ms for one in given], "ms")
     show_all("  endpoint: until committed", [one.endpoint_ms for one in given], "ms")
     show_all("  from there", [_rest(one) for one in given], "ms")
     for part in PARTS[1:]:
@@ -229,10 +185,9 @@ def _rest(one: Answer) -> float:
 
 def _judge(found: dict[str, Found], aims: Aims) -> None:
     mine = [one for one in found["this"].answers if one.total_ms is not None]
-    totals = [one.total_ms or 0.0 for one in mine]
-    aims.most("voice-to-voice, median", median(totals), 400, "ms")
-    aims.most("voice-to-voice, p90", quantile(totals, 0.9) if totals else None, 520, "ms")
-    aims.most("after the endpoint, median", median([_rest(one) for one in mine]), 60, "ms")
+    aims.most("voice-to-voice, median", median(one.total_ms for one in mine), 400, "ms")
+    aims.most("voice-to-voice, p90", p90(one.total_ms for one in mine), 520, "ms")
+    aims.most("after the endpoint, median", median(map(_rest, mine)), 60, "ms")
     aims.most("memory", max(found["this"].memory_mb), 500, "MB")
     aims.most("from the command to listening, median", median(found["this"].listening_s), 2.5, "s")
 
@@ -255,7 +210,7 @@ def main() -> None:
     os.chdir(ROOT)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     show_machine()
-    asked = list(recordings(folders, options.most))
+    asked = [one for folder in folders for one in spread(recordings(folder), options.most)]
     print(f"voice-to-voice, at the sound server: {len(asked)} recordings of people")
     with builds(options.against) as trees, Studio() as studio:
         found = {name: Found() for name in trees}

@@ -12,8 +12,6 @@ so that what is left to vary is the detector's doubt, which is true, and the ins
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import os
 import re
 import subprocess
@@ -24,21 +22,19 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from figures import show_machine
-from support.cli_child import HUMAN
+from sounds import RATE, read
+from support.cli_child import CORPUS, HUMAN, ROOT
+from support.noise import Floats, level, noise
 
 from pipeline.audio.audible import onset
-from pipeline.audio.files import WavWriter, read_audio
-from pipeline.measure.wav import begin_of, stereo
-from pipeline.turns.speech_end import end_of_speech
+from pipeline.audio.files import WavWriter
+from pipeline.compare.record import CONVERSATIONS
+from pipeline.measure.corpus import Item, gather
+from pipeline.measure.record import RECORDS
+from pipeline.measure.wav import stereo, true_end
 
-# isort: split
-import numpy as np
-
-ROOT = Path(__file__).resolve().parents[2]
-RATE = 16_000
-END = "end_of_speech_s"
-CORPUS = ROOT / "tests/data/corpus"
 SENTENCE = "03_how_far_is_it_from_toronto_to_boston.flac"
 REAL = HUMAN / "noise/sb_noise3.wav"
 TAIL_S = 1.5
@@ -60,8 +56,6 @@ ENVIRONMENT = {
     "CASCADE_LLM__MAX_TOKENS": "12",
 }
 
-WAYS = ("fast", "talk", "profile", "compare")
-
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -79,53 +73,38 @@ class Told:
         return f"{self.ms:.0f}{off}"
 
 
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """One that is played; `end_s` is where its speech ends; None: as this checkout hears it."""
-
-    name: str
-    path: Path
-    end_s: float | None
-
-
-def mixtures(folder: Path) -> list[Recording]:
+def mixtures(folder: Path) -> list[Item]:
     """The sentence in all cells; those with real noise only where there is some."""
-    with (CORPUS / "corpus.tsv").open(encoding="utf-8") as table:
-        ends = {row["file"]: float(row[END]) for row in csv.DictReader(table, delimiter="\t")}
-    voice = np.concatenate([*read_audio(CORPUS / SENTENCE, RATE)]).astype(np.float64)
+    [item] = [item for item in gather([CORPUS]).items if item.name == SENTENCE]
+    assert item.end_of_speech_s is not None
+    voice = read(item.path).astype(np.float64)
     sentence = np.pad(voice / np.abs(voice).max() * 16_384, (0, int(TAIL_S * RATE)))
-    spoken = sentence[: int(ends[SENTENCE] * RATE)]
-    frames = np.square(spoken[: len(spoken) // 320 * 320]).reshape(-1, 320).mean(axis=1)
-    level = np.sqrt(frames[frames > frames.max() / 1000].mean())
-    made: list[Recording] = []
+    loud = level(sentence[: int(item.end_of_speech_s * RATE)])
+    made: list[Item] = []
     for kind, snr, gain in CELLS:
         if kind == "real" and not REAL.exists():
             continue
         mixed = sentence
         if snr is not None:
-            noise = _noise(kind, len(sentence))
-            mixed = sentence + noise / np.sqrt(np.square(noise).mean()) * level / 10 ** (snr / 20)
+            mixed = sentence + _noise(kind, len(sentence)) * loud / 10 ** (snr / 20)
         name = f"{kind}{'' if snr is None else f' {snr} dB'}{f', {gain} dB' if gain else ''}"
         path = folder / f"{len(made):02}.wav"
         samples = np.rint(mixed * 10 ** (gain / 20)).clip(-32768, 32767).astype(np.int16)
         with WavWriter(path, RATE) as wav:
             wav.write(samples)
-        made.append(Recording(name, path, ends[SENTENCE]))
+        made.append(Item(path, name, end_of_speech_s=item.end_of_speech_s))
     return made
 
 
-def _noise(kind: str, length: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    if kind == "real":
-        sound = np.concatenate([*read_audio(REAL, RATE)]).astype(np.float64)
-        return np.resize(sound, length)
-    white = np.random.default_rng(1).standard_normal(length)
-    if kind == "white":
-        return white
-    hertz = np.maximum(np.fft.rfftfreq(length, 1 / RATE), 20)
-    return np.fft.irfft(np.fft.rfft(white) / np.sqrt(hertz), length)
+def _noise(kind: str, length: int) -> Floats:
+    """Noise of power 1."""
+    if kind != "real":
+        return noise(kind, length)
+    sound = np.resize(read(REAL), length).astype(np.float64)
+    return np.asarray(sound / np.sqrt(np.mean(sound**2)))
 
 
-def talk(cascade: Path, recordings: Sequence[Recording], folder: Path, *, fast: bool) -> list[Told]:
+def talk(cascade: Path, recordings: Sequence[Item], folder: Path, *, fast: bool) -> list[Told]:
     """One conversation a recording, each timed by the line under its turn."""
     told = []
     for one in recordings:
@@ -140,43 +119,35 @@ def talk(cascade: Path, recordings: Sequence[Recording], folder: Path, *, fast: 
     return told
 
 
-def batch(
-    cascade: Path, recordings: Sequence[Recording], folder: Path, *, compare: bool
-) -> list[Told]:
+def batch(cascade: Path, recordings: Sequence[Item], folder: Path, *, compare: bool) -> list[Told]:
     """All recordings in one profile, or in one comparison with nobody."""
     out = folder / ("compare" if compare else "profile")
-    key, lines = ("scenario", "conversations.jsonl") if compare else ("file", "records.jsonl")
     arguments = [out.name, *(str(one.path) for one in recordings), "--repeat", "1"]
     arguments += ["--path", "cascade"] if compare else []
     _run(cascade, [*arguments, "--reply-seconds", "0.5", "--out", str(out)])
-    with (out / "turns.csv").open(encoding="utf-8", newline="") as file:
-        rows = {row[key]: row for row in csv.DictReader(file) if row["repeat"] == "1"}
-    records = map(json.loads, (out / lines).read_text("utf-8").splitlines()[1:])
-    wavs = {record[key]: out / record["wav"] for record in records if record["repeat"] == 1}
+    if compare:
+        held = CONVERSATIONS.read(out / CONVERSATIONS.name)[1]
+        found = {one.scenario: one.turns[0].record for one in held if one.repeat}
+    else:
+        found = {one.file: one for one in RECORDS.read(out / RECORDS.name)[1] if one.repeat}
     told = []
     for one in recordings:
-        row = rows[one.path.name]
-        latency = row["wav_voice_to_voice_ms"]
-        ms = float(latency) if latency else None
-        told.append(_told(ms, one, wavs[one.path.name], row["status"]))
+        record = found[one.path.name]
+        ns = record.wav_voice_to_voice_ns
+        ms = None if ns is None else ns / 1e6
+        told.append(_told(ms, one, out / record.wav, record.status))
     return told
 
 
-def _told(ms: float | None, one: Recording, wav: Path, why: str) -> Told:
+def _told(ms: float | None, one: Item, wav: Path, why: str) -> Told:
     """With the truth beside it, where the WAV has one reply after the known end."""
     if ms is None:
         return Told(None, None, why)
     left, right, rate = stereo(wav)
-    if one.end_s is None:
-        found = end_of_speech(left, rate)
-        if found is None or not found.measurable:
-            return Told(ms)
-        end = found.end
-    else:
-        end = begin_of(one.path, left, rate) + round(one.end_s * rate)
-    first: int | None = onset(right, rate)
+    _, end = true_end(left, rate, one.path, one.end_of_speech_s)
+    first = onset(right, rate)
     if first is None or first < end:
-        return Told(ms, None)
+        return Told(ms)
     return Told(ms, ms - (first - end) * 1000 / rate)
 
 
@@ -195,46 +166,37 @@ def _run(cascade: Path, arguments: Sequence[str]) -> str:
 
 
 def spread(told: Sequence[Told]) -> str:
-    """How far the errors lie apart, and how many cells there are."""
+    """The smallest and the largest error."""
     wrong = [one.off_ms for one in told if one.off_ms is not None]
-    if not wrong:
-        numbers = [one.ms for one in told if one.ms is not None]
-        return f"{max(numbers) - min(numbers):.0f}" if numbers else "-"
-    return f"{min(wrong):+.0f} to {max(wrong):+.0f}"
+    return f"{min(wrong):+.0f} to {max(wrong):+.0f}" if wrong else "-"
 
 
 def main() -> None:
     """Parse, play, print."""
     parser = argparse.ArgumentParser(prog="scripts/bench room", description=__doc__)
     parser.add_argument("--cascade", type=Path, default=ROOT / ".venv/bin/cascade")
-    parser.add_argument("--ways", default=",".join(WAYS), help=f"of {', '.join(WAYS)}")
     parser.add_argument("--cells", default="", help="only those whose name has this in it")
-    parser.add_argument("recordings", nargs="*", type=Path, help="instead of the mixtures")
     options = parser.parse_args()
     cascade = options.cascade.absolute()
     if cascade.is_dir():
         cascade = cascade / ".venv/bin/cascade"
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     show_machine()
-    run: dict[str, Callable[[Path, Sequence[Recording], Path], list[Told]]] = {
-        "fast": partial(talk, fast=True),
+    ways: dict[str, Callable[[Path, Sequence[Item], Path], list[Told]]] = {
+        "talk --fast": partial(talk, fast=True),
         "talk": partial(talk, fast=False),
         "profile": partial(batch, compare=False),
         "compare": partial(batch, compare=True),
     }
-    ways = [way for way in WAYS if way in options.ways.split(",")]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        recordings = [Recording(path.name, path.absolute(), None) for path in options.recordings]
-        recordings = recordings or mixtures(folder)
-        recordings = [one for one in recordings if options.cells in one.name]
-        told = {way: run[way](cascade, recordings, folder) for way in ways}
+        recordings = [one for one in mixtures(folder) if options.cells in one.name]
+        told = {way: run(cascade, recordings, folder) for way, run in ways.items()}
     print("latency in ms (and by how much that is more than the true one)")
-    heads = {"fast": "talk --fast"}
-    print(f"{'':<20}" + "".join(f"{heads.get(way, way):>20}" for way in ways))
+    print(f"{'':<20}" + "".join(f"{way:>20}" for way in ways))
     for number, one in enumerate(recordings):
         print(f"{one.name:<20}" + "".join(f"{told[way][number]!s:>20}" for way in ways))
-    print(f"{'error, or spread':<20}" + "".join(f"{spread(told[way]):>20}" for way in ways))
+    print(f"{'error':<20}" + "".join(f"{spread(told[way]):>20}" for way in ways))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from typing import Any, Self
 
 import numpy as np
 from support.cli_child import REAL, environment
+from support.device_talk import devices
 from support.pulse import RATE, Heard, Pulse
 
 from pipeline.audio.audible import ending, onset
@@ -57,21 +57,15 @@ class Outside:
 
     def sound_of(self, play: Play) -> tuple[int, int] | None:
         """When the first and the last audible sample of it reached the microphone (ns)."""
-        start, end = play.start_ns, play.end_ns + NS_PER_S // 2
-        heard = cut(self.mic, start, end)
-        first, last = onset(heard, RATE), ending(heard, RATE)
-        if first is None or last is None:
-            return None
-        at = self.mic.start_ns + index(self.mic, start) * NS_PER_S // RATE
-        return at + first * NS_PER_S // RATE, at + last * NS_PER_S // RATE
+        heard = self.mic.between(play.start_ns, play.end_ns + NS_PER_S // 2)
+        first, last = onset(heard.samples, RATE), ending(heard.samples, RATE)
+        return None if first is None or last is None else (heard.at(first), heard.at(last))
 
     def reply_after(self, t_ns: int, until_ns: int) -> int | None:
         """When the loudspeaker's first audible sample came between these times (ns)."""
-        first = onset(cut(self.speaker, t_ns, until_ns), RATE)
-        if first is None:
-            return None
-        at = index(self.speaker, t_ns)
-        return self.speaker.start_ns + (at + first) * NS_PER_S // RATE
+        heard = self.speaker.between(t_ns, until_ns)
+        first = onset(heard.samples, RATE)
+        return None if first is None else heard.at(first)
 
 
 def models() -> dict[str, str]:
@@ -88,14 +82,27 @@ def cpu_s(pid: int) -> tuple[float, float]:
     return times[0], times[1]
 
 
-def index(heard: Heard, t_ns: int) -> int:
-    """Which sample of a recording was heard at that time."""
-    return min(max(0, (t_ns - heard.start_ns) * RATE // NS_PER_S), len(heard.samples))
+class JsonLines:
+    """A file of JSON lines that grows: each is read once.
 
+    Args:
+        path: The file.
+    """
 
-def cut(heard: Heard, start_ns: int, end_ns: int) -> Samples:
-    """What was heard between two times."""
-    return heard.samples[index(heard, start_ns) : index(heard, end_ns)]
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._at = 0
+        self._lines: list[dict[str, Any]] = []
+
+    def read(self) -> list[dict[str, Any]]:
+        """All of its lines so far."""
+        with self._path.open("rb") as file:
+            file.seek(self._at)
+            data = file.read()
+        whole = data.rfind(b"\n") + 1
+        self._at += whole
+        self._lines += map(json.loads, data[:whole].splitlines())
+        return self._lines
 
 
 class Studio:
@@ -116,8 +123,7 @@ class Studio:
     @property
     def devices(self) -> dict[str, str]:
         """The variables that make these devices the system's."""
-        own = self._pulse.env.items()
-        return {name: value for name, value in own if os.environ.get(name) != value}
+        return devices(self._pulse)
 
     def folder(self) -> Path:
         """A new folder, that goes when the studio does."""
@@ -134,10 +140,10 @@ class Studio:
             yield outside
         outside.append(Outside(mic[0], speaker[0]))
 
-    def play(self, name: str, samples: Samples, rate: int = 16_000) -> Play:
-        """Let the microphone hear a sound; returns when it has."""
+    def play(self, name: str, samples: Samples) -> Play:
+        """Let the microphone hear a sound, 16 kHz; returns when it has."""
         path = Path(self._folder.name) / "sound.wav"
-        with WavWriter(path, rate) as wav:
+        with WavWriter(path, 16_000) as wav:
             wav.write(samples)
         start = time.monotonic_ns()
         self._pulse.play_into_mic(path)
@@ -148,7 +154,7 @@ class Talk:
     """A running `cascade talk` on a studio's devices. A context manager; leaving it ends it.
 
     Attributes:
-        events: What `--json` printed so far, save transcripts that are not final.
+        studio: Where it is held.
         folder: Where its trace, its conversation and its replies' sound are.
         pid: Of its process.
         listening_s: From the command to "listening" (s).
@@ -163,31 +169,24 @@ class Talk:
     ) -> None:
         """Start it, with the code of a tree."""
         self.studio = studio
-        self.events: list[dict[str, Any]] = []
         self.folder = studio.folder()
-        files = (f"--trace={self.folder / 'trace'}", f"--save={self.folder / 'said'}")
-        command = [
-            sys.executable,
-            str(tree / "scripts/benches/overheard.py"),
-            str(self.folder),
-            "talk",
-        ]
-        self._errors = (self.folder / "errors").open("wb")
+        self._events, self._trace = (JsonLines(self.folder / name) for name in ("events", "trace"))
+        command = [sys.executable, str(tree / "scripts/benches/overheard.py"), str(self.folder)]
+        command += ["talk", "--json", "--echo", "off", *words]
         self.listening_s = 0.0
         self._began = time.monotonic()
-        self._child = subprocess.Popen(
-            [*command, "--json", "--echo", "off", *files, *words],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env=environment({**models(), **studio.devices, "PYTHONPATH": str(tree), **(env or {})}),
-            cwd=self.folder,
-        )
+        with (self.folder / "events").open("wb") as out, (self.folder / "errors").open("wb") as err:
+            self._child = subprocess.Popen(
+                [*command, "--trace=trace", "--save=said"],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env=environment(
+                    {**models(), **studio.devices, "PYTHONPATH": str(tree), **(env or {})}
+                ),
+                cwd=self.folder,
+            )
         self.pid = self._child.pid
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-        self._lines: list[dict[str, Any]] = []
-        self._trace_at = 0
 
     def __enter__(self) -> Self:
         try:
@@ -199,15 +198,12 @@ class Talk:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._child.poll() is None:
-            self._child.send_signal(signal.SIGINT)
+        self._child.send_signal(signal.SIGINT)
         try:
             self._child.wait(HANG_S)
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
-        self._reader.join()
-        self._errors.close()
 
     def wait(self, done: Callable[[], object], what: str, seconds: float = HANG_S) -> None:
         """Return once `done()` is true.
@@ -222,13 +218,9 @@ class Talk:
                 raise SystemExit(f"bench: cascade talk never {what}; it said:\n{said}")
             time.sleep(0.01)
 
-    def play(self, name: str, samples: Samples, rate: int = 16_000) -> Play:
-        """Let it hear a sound."""
-        return self.studio.play(name, samples, rate)
-
     def ask(self, name: str, samples: Samples) -> Play:
         """Let it hear a question, and its reply to the end."""
-        play = self.play(name, samples)
+        play = self.studio.play(name, samples)
         self.wait(lambda: self.answered(play.start_ns), f"answered {name}")
         time.sleep(PAUSE_S)
         return play
@@ -238,7 +230,7 @@ class Talk:
         turns = self.turns()
         if not turns or (newest := turns[max(turns)]).get("committed", 0) < since_ns:
             return False
-        done = [e for e in self.events if e["type"] == "reply_done" and e["turn"] == max(turns)]
+        done = [e for e in self.events() if e["type"] == "reply_done" and e["turn"] == max(turns)]
         return bool(done) and (done[0]["status"] == "skipped" or "playout.last" in newest)
 
     def speaking(self) -> int | None:
@@ -255,17 +247,13 @@ class Talk:
         """The marks of each turn so far (ns); what was thrown away is left out."""
         return marks_of(self.trace())
 
+    def events(self) -> list[dict[str, Any]]:
+        """What `--json` printed so far."""
+        return self._events.read()
+
     def trace(self) -> list[dict[str, Any]]:
         """The lines of the trace so far, without the first."""
-        path = self.folder / "trace"
-        with path.open("rb") as file:
-            file.seek(self._trace_at)
-            data = file.read()
-        whole = data.rfind(b"\n") + 1
-        self._trace_at += whole
-        lines = [json.loads(line) for line in data[:whole].splitlines()]
-        self._lines += [line for line in lines if "mark" in line]
-        return self._lines
+        return self._trace.read()[1:]
 
     def said(self) -> list[dict[str, Any]]:
         """The conversation that it saved; only after its end."""
@@ -276,13 +264,6 @@ class Talk:
         """What the voice made for a turn's reply, and its rate (Hz)."""
         [path] = self.folder.glob(f"reply-{turn}.*.raw")
         return np.fromfile(path, np.int16), int(path.name.split(".")[1])
-
-    def _read(self) -> None:
-        assert self._child.stdout is not None
-        for line in self._child.stdout:
-            event = json.loads(line)
-            if event["type"] != "transcript" or event["final"]:
-                self.events.append(event)
 
 
 def marks_of(lines: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, int]]:

@@ -17,14 +17,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from orders import Ears
 from sounds import read
 from support.cli_child import HUMAN
+from support.real_engines import as_audio
 
 from pipeline.config import Settings
-from pipeline.engines.vad import Voice, VoiceDetector
-from pipeline.engines.whisper import Transcription, Whisper, bare
+from pipeline.engines.vad import Voice
+from pipeline.engines.whisper import Transcription, bare
 from pipeline.events import Samples
-from pipeline.models.catalogue import Catalogue
 from pipeline.turns.barge_in import interrupts
 from pipeline.turns.completeness import completeness
 from pipeline.turns.end_of_turn import Evidence
@@ -107,79 +108,65 @@ def mixed(order: Samples, other: Samples, gain_db: float, first: int, last: int)
     return np.round(sound * min(1.0, 32767 / float(np.abs(sound).max()))).astype(np.int16)
 
 
-class Ears:
-    """The real detector, recogniser and turn-taking, in no time.
+def follow(
+    ears: Ears,
+    audio: Samples,
+    voices: Sequence[Voice],
+    *,
+    predict: bool = False,
+    reply: tuple[float, float] = (math.inf, math.inf),
+) -> Course:
+    """Take turns over a recording, in no time.
 
-    Of what foresees the end of a turn only the rules on its words are asked.
+    Args:
+        ears: The recogniser. Of what foresees the end of a turn only the rules on its words are
+            asked.
+        audio: The recording.
+        voices: The verdicts on it.
+        predict: Whether words move the end of a turn; without, it is half a second of silence.
+        reply: A reply is under way between these offsets, unless it is stopped.
     """
+    taker, course = TurnTaker(ears.settings.turns, ears.settings.vad), Course()
+    due: tuple[int, int, Evidence] | None = None
+    before = ""
+    for voice in voices:
+        speaking = reply[0] <= voice.start < reply[1] and course.stopped is None
+        if due is not None and voice.start >= due[0]:
+            taker.predicted(due[1], due[2])
+            due = None
+        waiting = taker.push(voice, speaking=speaking)
+        while waiting:
+            decision = waiting.pop(0)
+            match decision:
+                case Began():
+                    course.begun.append(decision.voiced)
+                    if speaking:
+                        course.stopped = decision.at
+                case Paused() if predict:
+                    heard = heard_in(ears, audio, decision.start, decision.at)
+                    known = Evidence(words=completeness(heard.text), sure=math.exp(heard.log_prob))
+                    due = (decision.at + PREDICTED, decision.speech_end, known)
+                case Ended():
+                    course.turns.append((decision.start, decision.end, decision.at))
+                case Ducked():
+                    course.ducked += 1
+                case Suspected():
+                    heard = heard_in(ears, audio, decision.start, decision.at)
+                    words = interrupts(heard, before)
+                    before = heard.text
+                    if words:
+                        waiting += taker.recognised(decision.voiced, decision.voiced)
+    return course
 
-    def __init__(self, settings: Settings) -> None:
-        found = Catalogue.load().resolve("stt", settings.stt.model)
-        self.settings = settings
-        self.whisper = Whisper(found.path, settings.stt, short_windows=found.short_windows)
-        self._heard: dict[int, Transcription] = {}
 
-    def detect(self, audio: Samples) -> list[Voice]:
-        """The verdicts on a recording."""
-        return VoiceDetector(self.settings.vad).push(audio)
+def heard_in(ears: Ears, audio: Samples, start: int, end: int) -> Transcription:
+    """What the recogniser makes of a piece of a recording."""
+    return ears.hear(as_audio(audio[max(0, start) : end]))
 
-    def hear(self, audio: Samples, start: int, end: int) -> Transcription:
-        """What the recogniser makes of a piece; the same one costs nothing the second time."""
-        piece = audio[max(0, start) : end]
-        key = hash(piece.tobytes())
-        if key not in self._heard:
-            self._heard[key] = self.whisper.transcribe(piece.astype(np.float32) / np.float32(32768))
-        return self._heard[key]
 
-    def follow(
-        self,
-        audio: Samples,
-        voices: Sequence[Voice],
-        *,
-        predict: bool = False,
-        reply: tuple[float, float] = (math.inf, math.inf),
-    ) -> Course:
-        """Take turns over a recording.
-
-        Args:
-            audio: The recording.
-            voices: The verdicts on it.
-            predict: Whether words move the end of a turn; without, it is half a second of silence.
-            reply: A reply is under way between these offsets, unless it is stopped.
-        """
-        taker, course = TurnTaker(self.settings.turns, self.settings.vad), Course()
-        due: tuple[int, int, Evidence] | None = None
-        before = ""
-        for voice in voices:
-            speaking = reply[0] <= voice.start < reply[1] and course.stopped is None
-            if due is not None and voice.start >= due[0]:
-                taker.predicted(due[1], due[2])
-                due = None
-            waiting = taker.push(voice, speaking=speaking)
-            while waiting:
-                decision = waiting.pop(0)
-                match decision:
-                    case Began():
-                        course.begun.append(decision.voiced)
-                        if speaking:
-                            course.stopped = decision.at
-                    case Paused() if predict:
-                        heard = self.hear(audio, decision.start, decision.at)
-                        known = Evidence(
-                            words=completeness(heard.text), sure=math.exp(heard.log_prob)
-                        )
-                        due = (decision.at + PREDICTED, decision.speech_end, known)
-                    case Ended():
-                        course.turns.append((decision.start, decision.end, decision.at))
-                    case Ducked():
-                        course.ducked += 1
-                    case Suspected():
-                        heard = self.hear(audio, decision.start, decision.at)
-                        words = interrupts(heard, before)
-                        before = heard.text
-                        if words:
-                            waiting += taker.recognised(decision.voiced, decision.voiced)
-        return course
+def detect(ears: Ears, audio: Samples) -> list[Voice]:
+    """The verdicts on a recording."""
+    return ears.new_detector().push(audio)
 
 
 def orders(ears: Ears, every: int) -> list[Order]:
@@ -187,10 +174,10 @@ def orders(ears: Ears, every: int) -> list[Order]:
     made = []
     for path in sorted((HUMAN / ORDERS).iterdir())[::every]:
         audio = read(path)
-        voices = ears.detect(audio)
+        voices = detect(ears, audio)
         voiced = [v for v in voices if v.probability >= 0.5]
         first, last = voiced[0].start, voiced[-1].end
-        text = ears.hear(audio, *_around(first, last)).text
+        text = heard_in(ears, audio, *_around(first, last)).text
         words = bare(text.replace("-", " "))
         made.append(Order(path.stem, audio, level_db(audio, voices), first, last, words))
     return made
@@ -226,7 +213,7 @@ def voices(settings: Settings, *, quick: bool = False) -> None:
     room = []
     for path in sorted((HUMAN / ROOM).glob("*.wav")):
         audio = read(path)
-        heard = ears.detect(audio)
+        heard = detect(ears, audio)
         if np.mean([v.probability >= 0.5 for v in heard]) > 0.2:  # else hardly anybody speaks
             room.append((audio, level_db(audio, heard)))
     print(f"  {len(made)} orders, {len(room)} conversations of 30 s; {settings.stt.model}")
@@ -265,15 +252,15 @@ def _under(
         before = np.concatenate(once)[: None if later else 0]
         sound = np.concatenate([before, sound])
         first, last, end = (len(before) + at for at in (lead + order.first, last, end))
-        heard = ears.detect(sound)
-        exact += _others(ears.hear(sound, *_around(first, last)).text, order.words)
+        heard = detect(ears, sound)
+        exact += _others(heard_in(ears, sound, *_around(first, last)).text, order.words)
         for known in (False, True):
-            course = ears.follow(sound, _levels(heard, known), predict=True)
+            course = follow(ears, sound, _levels(heard, known), predict=True)
             ended = course.ended(last)
             spans = [(a, b) for a, b, _ in course.turns if b > first and a < last]
             if ended is None:
                 spans.append((course.begun[-1], end))
-            words = _others(" ".join(ears.hear(sound, *s).text for s in spans), order.words)
+            words = _others(" ".join(heard_in(ears, sound, *s).text for s in spans), order.words)
             waits[known].append(math.inf if ended is None else (ended - last) / RATE)
             found[known].update(
                 ended=waits[known][-1] <= LATE_S,
@@ -306,9 +293,9 @@ def _over(
         alone = order.audio[: order.last + RATE]
         other = np.roll(other, -n * RATE)
         sound = mixed(alone, other, order.level_db + down - level, begin, end)
-        heard = ears.detect(sound)
+        heard = detect(ears, sound)
         for known in (False, True):
-            course = ears.follow(sound, _levels(heard, known), reply=(begin, end))
+            course = follow(ears, sound, _levels(heard, known), reply=(begin, end))
             found[known].update(ducked=course.ducked > 0, stopped=course.stopped is not None)
     for when, count in zip(WHEN, found, strict=True):
         print(
@@ -329,7 +316,7 @@ def _quietly(ears: Ears, made: Sequence[Order]) -> None:
                 quiet = np.round(first * 10 ** (down / 20)).astype(np.int16)
                 still = np.zeros(pause * RATE, np.int16)
                 sound = np.concatenate([first, still, quiet, np.zeros(RATE, np.int16)])
-                course = ears.follow(sound, ears.detect(sound))
+                course = follow(ears, sound, detect(ears, sound))
                 onset = len(first) + len(still) + min(RATE, order.first)
                 turns = [turn for turn in course.turns if turn[1] > len(first) + len(still)]
                 whole += len(turns) == 1 and turns[0][0] <= onset
@@ -346,9 +333,9 @@ def _alone(ears: Ears, *, quick: bool) -> None:
         for path in paths[:: 4 if quick else 1]:
             audio = np.concatenate([read(path), np.zeros(3 * RATE, np.int16)])
             audio = np.concatenate([audio, audio])
-            heard = ears.detect(audio)
-            before = ears.follow(audio, _levels(heard, known=False))
-            after = ears.follow(audio, heard)
+            heard = detect(ears, audio)
+            before = follow(ears, audio, _levels(heard, known=False))
+            after = follow(ears, audio, heard)
             total += 1
             same += len(before.turns) == len(after.turns)
             moved += [s for s, _, _ in before.turns] != [s for s, _, _ in after.turns]

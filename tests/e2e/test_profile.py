@@ -31,7 +31,7 @@ from support.cli_child import (
 from pipeline.audio.audible import onset
 from pipeline.audio.files import WavWriter, read_audio
 from pipeline.measure.record import RECORDS, Record
-from pipeline.measure.wav import begin_of, stereo
+from pipeline.measure.wav import stereo, true_end
 from pipeline.trace import PARTS
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals and limits")
@@ -242,7 +242,7 @@ def error_ms(made: Profiled, record: Record) -> float:
     """By how much a latency is wrong: the sentence's end is known, and the reply's begin heard."""
     left, right, rate = stereo(made.folder / record.wav)
     path = made.folder.parent / "corpus" / record.file
-    end = begin_of(path, left, rate) + round(3.03401 * rate)
+    _, end = true_end(left, rate, path, 3.03401)
     first = onset(right, rate)
     assert first is not None
     assert record.wav_voice_to_voice_ns is not None

@@ -52,11 +52,24 @@ class Heard:
     samples: Samples
     start_ns: int
 
+    def at(self, sample: int) -> int:
+        """When a sample of it was heard (ns)."""
+        return self.start_ns + sample * NS_PER_S // RATE
+
+    def index(self, t_ns: int) -> int:
+        """Which sample was heard at that time; the nearest end where none was."""
+        return min(max(0, (t_ns - self.start_ns) * RATE // NS_PER_S), len(self.samples))
+
+    def between(self, start_ns: int, end_ns: int) -> Heard:
+        """What was heard between two times."""
+        first, last = self.index(start_ns), self.index(end_ns)
+        return Heard(self.samples[first:last], self.at(first))
+
     def stretches(self, gap_s: float) -> list[tuple[int, int]]:
         """Beginnings and ends of sound in it (ns), where silences of `gap_s` part them."""
         return [
-            (self.start_ns + a * NS_PER_S // RATE, self.start_ns + (b - 1) * NS_PER_S // RATE)
-            for a, b in ((one.start, one.stop) for one in stretches(self.samples, RATE, gap_s))
+            (self.at(one.start), self.at(one.stop - 1))
+            for one in stretches(self.samples, RATE, gap_s)
         ]
 
 

@@ -6,17 +6,15 @@ import csv
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.cli_child import HUMAN, ROOT, needs_people
+from support.noise import Floats, level, noise
 
 from pipeline.audio.files import read_audio
 from pipeline.events import Samples
 from pipeline.turns.speech_end import RATE, SpeechEnd, end_of_speech, speech_end
-
-Floats = npt.NDArray[np.float64]
 
 CORPUS = ROOT / "tests/data/corpus"
 ORDERS = HUMAN / "picovoice_orders"
@@ -35,21 +33,6 @@ def corpus() -> list[tuple[Floats, int]]:
         sound = np.pad(sound / np.abs(sound).max() * 20_000, (0, RATE * 3 // 2))
         found.append((sound, round(float(row["end_of_speech_s"]) * RATE)))
     return found
-
-
-def noise(kind: str, length: int, seed: int = 1) -> Floats:
-    """White or pink noise of power 1."""
-    made = np.random.default_rng(seed).standard_normal(length)
-    if kind == "pink":
-        hertz = np.maximum(np.fft.rfftfreq(length, 1 / RATE), 20)
-        made = np.fft.irfft(np.fft.rfft(made) / np.sqrt(hertz), length)
-    return np.asarray(made / np.sqrt(np.mean(made**2)))
-
-
-def level(voice: Floats) -> float:
-    """Root mean square where the voice sounds: within 30 dB of its loudest 20 ms."""
-    frames = np.square(voice[: len(voice) // 320 * 320]).reshape(-1, 320).mean(axis=1)
-    return float(np.sqrt(frames[frames > frames.max() / 1000].mean()))
 
 
 def in_noise(number: int, kind: str, snr_db: float, seed: int = 1) -> Samples:
