@@ -88,20 +88,14 @@ def _warp(made: Floats, known: Floats) -> npt.NDArray[np.intp]:
     """For each frame of `made` the frame of `known` that it is; `made` may end before."""
     squares = np.square(made).sum(axis=1)[:, None] + np.square(known).sum(axis=1)
     cost = np.sqrt(np.maximum(squares - 2 * made @ known.T, 0))
-    rows, columns = cost.shape
-    total = np.full((rows, columns), np.inf)
-    total[0, 0] = cost[0, 0]
-    # Along the diagonals that cross the path no cell needs another of the same.
-    for diagonal in range(1, rows + columns - 1):
-        i = np.arange(max(0, diagonal - columns + 1), min(rows, diagonal + 1))
-        j = diagonal - i
-        best = np.full(len(i), np.inf)
-        for di, dj in ((1, 0), (0, 1), (1, 1)):
-            inside = (i >= di) & (j >= dj)
-            best[inside] = np.minimum(best[inside], total[i[inside] - di, j[inside] - dj])
-        total[i, j] = best + cost[i, j]
-    place = np.zeros(rows, np.intp)
-    row, column = rows - 1, int(total[-1].argmin())
+    total = np.cumsum(cost, axis=1)
+    for row in range(1, len(cost)):
+        before, along = total[row - 1], total[row]
+        come = np.minimum(before, np.concatenate([[np.inf], before[:-1]]))
+        # Into a cell from the frame before, or along this one: the sum along it does that at once.
+        total[row] = along + np.minimum.accumulate(come - along + cost[row])
+    place = np.zeros(len(cost), np.intp)
+    row, column = len(cost) - 1, int(total[-1].argmin())
     place[row] = column
     while row > 0:
         steps = [(row - 1, column)]

@@ -19,7 +19,6 @@ import csv
 import hashlib
 import re
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -69,8 +68,8 @@ SHORT_S = 3.6
 CHUNKS = ((1.5, 7.0), (3.0, 9.0))
 """Pieces of a long noise that are heard as they are: (length, distance), in seconds."""
 
-LOUDER = 5.6
-"""Factor (15 dB) by which sounds are also played louder: as recorded, few pass the detector."""
+LOUDER_DB = 15.0
+"""Sounds are also played so much louder."""
 
 LONG_S, GAPS_S, ORDERS = 28.0, (0.25, 0.9), 3
 """Long utterances have so many seconds at most, pauses between these lengths (s), which half of the
@@ -266,14 +265,22 @@ def print_numbers(heard: dict[str, list[Heard]]) -> None:
 
 def print_guard(whisper: Whisper, clips: Sequence[Clip], settings: Settings) -> None:
     """What share of sounds gives words, and of short utterances none, by half."""
-    noises = [part for clip in clips if clip.noise for part in chunks(clip, settings)]
+    noises = [clip for clip in clips if clip.noise]
+    # As recorded, few pass the detector.
+    loud = [replace(one, pcm=sounds.amplified(one.pcm, LOUDER_DB)) for one in noises]
     short = [c for c in clips if c.text and len(c.pcm) <= SHORT_S * RATE]
+    turns, over = (
+        [part for one in [*noises, *loud] for part in cuts(one, settings, speaking=speaking)]
+        for speaking in (False, True)
+    )
     kinds = {
-        "sounds, as they are": noises,
-        "sounds, cut as turns": _cut([c for c in clips if c.noise], settings, speaking=False),
-        "sounds, over a reply": _cut([c for c in clips if c.noise], settings, speaking=True),
+        "sounds, as they are": [part for clip in noises for part in chunks(clip, settings)],
+        "sounds, cut as turns": turns,
+        "sounds, over a reply": over,
         "short utterances, as they are": short,
-        "short utterances, cut as turns": _cut(short, settings, speaking=False),
+        "short utterances, cut as turns": [
+            part for one in short for part in cuts(one, settings, speaking=False)
+        ],
     }
     print("  guard: sounds that give words (at most 5 %), short utterances lost (at most 2 %)")
     for title, some in kinds.items():
@@ -285,15 +292,6 @@ def print_guard(whisper: Whisper, clips: Sequence[Clip], settings: Settings) -> 
             share = f"{100 * bad / len(ones):.1f} %" if ones else "-"
             cells.append(f"{half} {bad:>3} of {len(ones):<4}{share:>7}")
         print(f"    {title:<32}{'   '.join(cells)}")
-
-
-def _cut(clips: Sequence[Clip], settings: Settings, *, speaking: bool) -> list[Clip]:
-    loud = [
-        replace(c, pcm=np.clip(c.pcm * LOUDER, -32768, 32767).astype(np.int16))
-        for c in clips
-        if c.noise
-    ]
-    return [part for c in [*clips, *loud] for part in cuts(c, settings, speaking=speaking)]
 
 
 def long_clips(clips: Sequence[Clip], settings: Settings) -> Iterator[Clip]:
@@ -340,7 +338,7 @@ def print_long(whisper: Whisper, clips: Sequence[Clip], settings: Settings) -> N
     whole, parts, ears = hear(whisper, long), [], Ears(settings)
     patient = Settings(turns=TurnSettings(predict=False, hold_ms=2500))
     for clip in long:
-        turns = play(ears, clip.pcm, patient).turns.values()
+        turns = play(ears, clip.pcm, patient).turns
         last_s, window_s = ears.took[-1]
         text = " ".join(turn.text for turn in turns)
         parts.append(Heard(clip, Transcription(text, "en", 0.0, 0.0, window_s), last_s))
@@ -361,19 +359,20 @@ def bench(name: str, clips: Sequence[Clip], settings: Settings) -> None:
     model = Catalogue.load().resolve("stt", name)
     print(f"{name}, {COMPUTE_TYPE}, one thread")
     people = [clip for clip in clips if clip.text]
-    paths: dict[str, tuple[dict[str, str], float]] = {
-        f"{w:g} s": ({"window": "padded"}, w) for w in WINDOWS if w < FULL_S
-    }
-    paths |= {"30 s": ({"window": "full"}, FULL_S), "default": ({}, WINDOW_S)}
     whispers = {}
-    for title, (changes, window_s) in paths.items():
-        set_so = stt.model_copy(update=changes)
+    for title, window, window_s in (
+        *((f"{window_s:g} s", "padded", window_s) for window_s in WINDOWS),
+        ("default", stt.window, WINDOW_S),
+    ):
         whispers[title] = Whisper(
-            model.path, set_so, short_windows=model.short_windows, window_s=window_s
+            model.path,
+            stt.model_copy(update={"window": window}),
+            short_windows=model.short_windows,
+            window_s=window_s,
         )
         whispers[title].warm()
     # They take turns, so that a machine whose speed drifts does the same to all.
-    heard: dict[str, list[Heard]] = {title: [] for title in paths}
+    heard: dict[str, list[Heard]] = {title: [] for title in whispers}
     for clip in people:
         for title, whisper in whispers.items():
             heard[title] += hear(whisper, [clip])
@@ -393,7 +392,6 @@ def main() -> None:
         "--model", action="append", help="a name or folder (default: the settings')"
     )
     options = parser.parse_args()
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     show_machine()
     settings = load()
     try:

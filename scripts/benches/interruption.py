@@ -21,8 +21,8 @@ from figures import Aims, measured, median, show_all
 from servers.llm_server import reply
 from sounds import recording
 from studio import Outside, Play, Studio, Talk
-from support.cli_child import scripted
-from support.pulse import RATE
+from support.cli_child import RECORDINGS, scripted
+from support.pulse import RATE, Heard
 
 from pipeline.audio.audible import ending, onset
 from pipeline.audio.resample import resampled
@@ -31,16 +31,9 @@ from pipeline.config import TtsSettings, load
 from pipeline.engines.piper import Piper
 from pipeline.engines.worker import Stop
 from pipeline.events import Samples
+from pipeline.measure.corpus import gather
 from pipeline.models.catalogue import Catalogue
 from pipeline.text.heard import Sound
-
-STORY = (
-    "How far is it from Toronto to Boston? I need a hotel in Toronto for six nights. "
-    "What is the oldest city in the world? Remind me to pay the bills on Tuesday. "
-    "What is eighteen plus nine plus ten? The jacket I bought never arrived. "
-    "I am not happy with my order. Set the brightness to forty four percent. "
-) * 4
-"""A minute and a half, in words that the embedded models know too."""
 
 COUNT = (
     "One, two, three, four, five, six, seven, eight, nine, ten, eleven, twelve, thirteen, "
@@ -96,19 +89,20 @@ class Effect:
     taken_for: str
 
 
-def interruption(studio: Studio, aims: Aims, rounds: int, *, quick: bool) -> None:
+def interruption(studio: Studio, aims: Aims, *, quick: bool) -> None:
     """Measure and print.
 
     Args:
         studio: The devices.
         aims: Takes what was aimed at.
-        rounds: How often everything is done.
         quick: Do a fifth of it.
     """
     print("sounds over a reply, at the sound server; times from the sound's first audible sample")
-    made = _sounds(quick) * rounds
+    made = _sounds(quick)
+    # In words that the embedded models know too: a minute and a half.
+    story = " ".join(item.text for item in gather([RECORDINGS]).items)
     Random(1).shuffle(made)
-    outside, talk, plays = _over_replies(studio, STORY, [sound[1:] for sound in made], 45.0)
+    outside, talk, plays = _over_replies(studio, story, [sound[1:] for sound in made], 45.0)
     found = [
         _effect(outside, talk, turn, kind, play)
         for (kind, _, _), (turn, play) in zip(made, plays, strict=True)
@@ -126,7 +120,7 @@ def interruption(studio: Studio, aims: Aims, rounds: int, *, quick: bool) -> Non
     restored = measured(e.restored for e in other)
     slow = sum(ms > 1000 for ms in restored)
     aims.most(f"replies not restored within 1 s, of {len(restored)}", slow, 0)
-    _count(studio, aims, (3 if quick else 20) * rounds)
+    _count(studio, aims, 3 if quick else 20)
 
 
 ASKING = ("sentence", "command")
@@ -210,7 +204,9 @@ def _effect(outside: Outside, talk: Talk, turn: int, kind: str, play: Play) -> E
     silent = None
     if stopped < last + LATER_NS:
         silent = (silent_at(outside, first, stopped) - first) / 1e6
-    gains = _gains(outside, talk, turn, first, last + LATER_NS)
+    samples, rate = talk.sound_of(turn)
+    made = resampled(samples, rate, RATE).astype(float)
+    gains = _gains(outside, made, first, last + LATER_NS)
     ducked = _ducked(gains, first, silent)
     restored = None
     if silent is None:
@@ -241,28 +237,22 @@ def _restored(gains: Sequence[tuple[int, float]], since: int) -> int:
     return since + LATER_NS
 
 
-def _gains(
-    outside: Outside, talk: Talk, turn: int, first: int, until: int
-) -> list[tuple[int, float]]:
-    """How loud (dB) the reply was played, in steps of 5 ms, where it has any sound (ns)."""
-    samples, rate = talk.sound_of(turn)
-    made = resampled(samples, rate, RATE).astype(float)
-    played = outside.speaker.between(first - NS_PER_S // 2, until).samples.astype(float)
+def _gains(outside: Outside, made: Floats, first: int, until: int) -> list[tuple[int, float]]:
+    """How loud (dB) a reply was played, in steps of 5 ms, where it has any sound (ns)."""
+    speaker, begin = outside.speaker, first - NS_PER_S // 2
+    played = speaker.between(begin, until).samples.astype(float)
     # On a busy machine the reply may stumble in between, and be later from there on.
-    half = RATE // 2
-    before, after = place(made, played[:half]), place(made, played[-half:])
-    places = [before] if before is not None else []
-    if after is not None and after >= len(played) - half:
-        places.append(after - (len(played) - half))
+    ends = ((t_ns, reply_at(made, speaker, t_ns)) for t_ns in (first, until))
+    starts = [at - speaker.index(t) + speaker.index(begin) for t, at in ends if at is not None]
     found = []
     for block in range(0, len(played) - BLOCK, BLOCK):
         here = played[block : block + BLOCK]
-        there = [made[at + block : at + block + BLOCK] for at in places]
+        there = [made[at + block : at + block + BLOCK] for at in starts if at + block >= 0]
         whole = [sound for sound in there if len(sound) == BLOCK]
         if whole:
             sound = max(whole, key=lambda sound: _likeness(sound, here))
-            begin = first - NS_PER_S // 2 + block * NS_PER_S // RATE
-            found += [(begin + t, gain) for t, gain in _frames(sound, here)]
+            here_ns = begin + block * NS_PER_S // RATE
+            found += [(here_ns + t, gain) for t, gain in _frames(sound, here)]
     return found
 
 
@@ -291,6 +281,18 @@ def place(made: Floats, piece: Floats) -> int | None:
     there = made[at : at + len(piece)]
     scale = float(np.linalg.norm(there) * np.linalg.norm(piece))
     return at if scale and likeness[at] / scale > 0.8 else None
+
+
+def reply_at(made: Floats, speaker: Heard, t_ns: int) -> int | None:
+    """Which sample of a reply the loudspeaker played at that time; None: it cannot be found."""
+    end, half = speaker.index(t_ns), RATE // 2
+    # Where a busy machine made it stumble it is not to be found: a little earlier it is.
+    for back in range(0, 3 * half, half // 2):
+        piece = speaker.samples[max(0, end - back - half) : end - back].astype(float)
+        at = place(made, piece)
+        if at is not None:
+            return at + len(piece) + back
+    return None
 
 
 def silent_at(outside: Outside, first: int, stopped: int) -> int:
@@ -338,10 +340,12 @@ def _count(studio: Studio, aims: Aims, times: int) -> None:
             deaf += 1
             continue
         samples, rate = talk.sound_of(turn)
-        position = _position(outside, samples, rate, sound[0], stopped)
-        if position is None:
+        first = reply_at(resampled(samples, rate, RATE).astype(float), outside.speaker, sound[0])
+        if first is None:
             print(f"    {play.name}: not measured, the reply is not found in what was played")
             continue
+        after_ns = silent_at(outside, sound[0], stopped) - sound[0]
+        position = first * rate // RATE + after_ns * rate // NS_PER_S
         told = kept.get(turn, "").replace(",", "").replace(".", "").split()
         truth = counter.words[: counter.heard(samples, rate, position)]
         differences.append(len(told) - len(truth))
@@ -351,21 +355,3 @@ def _count(studio: Studio, aims: Aims, times: int) -> None:
     off = sum(abs(d) > 1 for d in differences) + deaf
     measured = len(differences) + deaf
     aims.most(f"more than one word's difference, of {measured} interruptions", off, 0)
-
-
-def _position(
-    outside: Outside, samples: Samples, rate: int, first: int, stopped: int
-) -> int | None:
-    """How many samples of a reply were heard before it was stopped; None: it cannot be found."""
-    made = resampled(samples, rate, RATE).astype(float)
-    end = outside.speaker.index(first)
-    half = RATE // 2
-    # Where a busy machine made it stumble it is not to be found: a little earlier it is.
-    for back in range(0, 3 * half, half // 2):
-        piece = outside.speaker.samples[max(0, end - back - half) : end - back].astype(float)
-        at = place(made, piece)
-        if at is not None:
-            heard = at + len(piece) + back
-            heard += (silent_at(outside, first, stopped) - first) * RATE // NS_PER_S
-            return heard * rate // RATE
-    return None

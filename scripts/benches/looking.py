@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from figures import show
+from support.cli_child import CORPUS
 
 from pipeline.config import load
 from pipeline.engines.local import LocalEngines
@@ -24,8 +25,6 @@ from pipeline.measure.record import Record
 from pipeline.measure.recording import MemoryTrace
 from pipeline.profile.instrument import Bounds, measure
 from pipeline.trace import DETAILS, Trace
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class Timed(MemoryTrace):
@@ -75,11 +74,9 @@ async def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(prog="scripts/bench looking", description=__doc__)
     parser.add_argument("--rounds", type=int, default=2, help="times the corpus (default 2)")
-    parser.add_argument("--mode", default="speculative", help="default speculative")
     parser.add_argument("--file", action="store_true", help="with a file, as `talk --trace`")
     arguments = parser.parse_args()
-    settings = load(None, {"reply.mode": arguments.mode})
-    items = gather([ROOT / "tests/data/corpus"]).items
+    settings, items = load(), gather([CORPUS]).items
     seen: list[tuple[Record, Timed]] = []
     unseen: list[Record] = []
     async with LocalEngines(settings) as engines:
@@ -97,7 +94,7 @@ async def main() -> None:
                         seen.append((record, tape))
                     else:
                         unseen.append(record)
-    print(f"{len(seen)} turns with the trace, {len(unseen)} without, {arguments.mode}")
+    print(f"{len(seen)} turns with the trace, {len(unseen)} without")
     show("marks in a turn", [len(tape.lines) for _, tape in seen], "")
     show("time in marks while the user waits", [t.waited_ns / 1e6 for _, t in seen], "ms")
     show("CPU in marks", [tape.cpu_ns / 1e6 for _, tape in seen], "ms")

@@ -11,16 +11,16 @@ import argparse
 import asyncio
 import contextlib
 import os
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
+import numpy as np
 from figures import show, show_machine
-from sounds import read
+from sounds import RATE, read
+from studio import models
+from support.cli_child import RECORDINGS, Child
+from support.real_engines import as_audio
 
 from pipeline.audio.files import WavWriter
 from pipeline.config import Settings, load
@@ -28,25 +28,11 @@ from pipeline.engines.llm import Used
 from pipeline.engines.local import LocalEngines
 from pipeline.engines.vad import VoiceDetector
 
-# isort: split
-import numpy as np
-
-ROOT = Path(__file__).resolve().parents[2]
-RECORDINGS = ROOT / "tests/data/recordings"
-RATE = 16_000
-QUESTIONS = ("dev_11.wav", "dev_14.wav", "dev_02.wav", "dev_29.wav", "dev_08.wav", "dev_20.wav")
 SENTENCES = (
     "The train to Madrid leaves at nine in the morning.",
     "A tomato is red, and sometimes yellow or green.",
     "I think it is the most useful thing that people have ever built.",
 )
-
-
-def timed(work: Callable[[], object]) -> float:
-    """Seconds that `work()` takes."""
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
 
 
 def start_up(rounds: int) -> None:
@@ -57,33 +43,27 @@ def start_up(rounds: int) -> None:
         silence = Path(folder) / "silence.wav"
         with WavWriter(silence, RATE) as wav:
             wav.write(np.zeros(RATE // 10, np.int16))
-        command = [
-            *(sys.executable, "-m", "pipeline", "talk", "--input", str(silence)),
-            *("--output", str(Path(folder) / "out.wav")),
-        ]
+        options = ("--input", silence, "--output", Path(folder) / "out.wav")
         if os.access(cold, os.W_OK):
             values = []
             for _ in range(rounds):
                 os.sync()
                 cold.write_text("3")
-                values.append(listening_after(command))
+                values.append(listening_after(*options))
             show("cold (page cache dropped)", values, "s")
         else:
             print("  cold: not measured, dropping the page cache needs root")
-        show("warm", [listening_after(command) for _ in range(rounds)], "s")
+        show("warm", [listening_after(*options) for _ in range(rounds)], "s")
 
 
-def listening_after(command: list[str]) -> float:
-    """Seconds until the command says that it listens."""
+def listening_after(*options: str | Path) -> float:
+    """Seconds until `cascade talk` says that it listens."""
     began = time.perf_counter()
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as child:
-        assert child.stderr is not None
-        for line in child.stderr:
-            if line.strip() == "listening":
-                took = time.perf_counter() - began
-                child.communicate()
-                return took
-    raise SystemExit(f"bench: {' '.join(command)} did not begin to listen")
+    child = Child("talk", *options, env=models())
+    child.wait_for("listening")
+    took = time.perf_counter() - began
+    child.finish()
+    return took
 
 
 async def engines_alone(engines: LocalEngines, settings: Settings) -> None:
@@ -92,11 +72,15 @@ async def engines_alone(engines: LocalEngines, settings: Settings) -> None:
     audio = [read(path) for path in sorted(RECORDINGS.glob("dev_*.wav"))]
     detector = VoiceDetector(settings.vad)
     detector.warm()
-    factors = [timed(partial(detector.push, a)) / (len(a) / RATE) * 1e3 for a in audio]
+    factors = []
+    for samples in audio:
+        began = time.perf_counter()
+        detector.push(samples)
+        factors.append((time.perf_counter() - began) / (len(samples) / RATE) * 1e3)
     show("VAD, real-time factor × 1000", factors, "")
     milliseconds, factors = [], []
     for samples in audio:
-        heard = samples.astype(np.float32) / np.float32(32768)
+        heard = as_audio(samples)
         began = time.perf_counter()
         await engines.transcribe(heard, None)
         took = time.perf_counter() - began
@@ -118,7 +102,7 @@ async def engines_alone(engines: LocalEngines, settings: Settings) -> None:
     show("TTS, real-time factor × 1000", factors, "")
     firsts, rates = [], []
     for number in range(10):
-        first, rate, _ = await one_reply(engines, settings, f"What is {number} plus nine?")
+        first, rate = await one_reply(engines, settings, f"What is {number} plus nine?")
         firsts.append(first * 1e3)
         rates.append(rate)
     show("LLM, first token of a new question", firsts, "ms")
@@ -127,8 +111,8 @@ async def engines_alone(engines: LocalEngines, settings: Settings) -> None:
 
 async def one_reply(
     engines: LocalEngines, settings: Settings, question: str
-) -> tuple[float, float, int]:
-    """Seconds to the first token, tokens per second after it, tokens."""
+) -> tuple[float, float]:
+    """Seconds to the first token, tokens per second after it."""
     messages = [
         {"role": "system", "content": settings.llm.instructions},
         {"role": "user", "content": question},
@@ -143,18 +127,7 @@ async def one_reply(
                 continue
             last = time.perf_counter()
             first = last if first == began else first
-    return first - began, (tokens - 1) / max(last - first, 1e-9), tokens
-
-
-def voice_to_voice(rounds: int) -> None:
-    """The loop in its three modes, by `cascade profile`, which measures its CPU time too."""
-    print("voice-to-voice, from the last voiced sample to the first audible one of the reply")
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pipeline", "profile"]
-        command += [str(RECORDINGS / name) for name in QUESTIONS]
-        command += ["--mode", "speculative,overlapped,sequential", "--repeat", str(rounds)]
-        environ = {**os.environ, "CASCADE_LLM__MAX_TOKENS": "60"}
-        subprocess.run([*command, "--out", folder], check=True, cwd=ROOT, env=environ)
+    return first - began, (tokens - 1) / max(last - first, 1e-9)
 
 
 async def main() -> None:
@@ -162,14 +135,12 @@ async def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="repetitions (default 5)")
     rounds = max(1, parser.parse_args().rounds)
-    os.chdir(ROOT)
     # Replies that are stopped tell no number of tokens.
     settings = load(None, {"llm.sentences": "0"})
     show_machine()
     start_up(rounds)
     async with LocalEngines(settings) as engines:
         await engines_alone(engines, settings)
-    voice_to_voice(rounds)
 
 
 asyncio.run(main())

@@ -21,12 +21,12 @@ import zlib
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import sounds
 from figures import Aims, median, p90
-from sounds import read
+from sounds import read, sounds_in
 from support import virtual_time
 from support.scripted import Engines, Model, Speaker
 
@@ -44,7 +44,6 @@ from pipeline.events import Event, Frame, ReplyAudio, ReplyInterrupted, Samples,
 from pipeline.measure.recording import MemoryTrace
 from pipeline.measure.stats import share
 from pipeline.models.catalogue import Catalogue
-from pipeline.trace import MarkLine
 from pipeline.turns.speech_end import end_of_speech
 
 RATE = 16_000
@@ -85,13 +84,7 @@ SIGNS_OF_PEOPLE = (
 )
 """Where in conversations somebody laughs, or says "okay", "mm-hm", "hm", "yeah", "oh" (s)."""
 
-Half = Literal["fit", "report"]
 T = TypeVar("T")
-
-
-def half(name: str) -> Half:
-    """Which half a recording is in."""
-    return "fit" if zlib.crc32(name.encode()) % 2 else "report"
 
 
 class Ears(Engines):
@@ -199,30 +192,26 @@ def _digest(audio: Audio) -> bytes:
     return hashlib.blake2b(audio.tobytes(), digest_size=16).digest()
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Taken:
-    """One turn of a session. Times from the beginning of what it was played (s).
+    """One turn of a session.
 
     Attributes:
-        began: First voice.
-        ended: When it was over; None: it never was.
+        ended: When it was over, from the beginning of what the session was played (s).
         text: What was recognised.
-        hold_ms: How much silence was asked of it.
         probability: That it was over.
     """
 
-    began: float
-    ended: float | None = None
-    text: str = ""
-    hold_ms: float = 0.0
-    probability: float | None = None
+    ended: float
+    text: str
+    probability: float | None
 
 
 @dataclass(slots=True)
 class Session:
-    """What a session did with a sound."""
+    """What a session did with a sound: its turns, and when it was interrupted and replied (s)."""
 
-    turns: dict[int, Taken] = field(default_factory=dict)
+    turns: list[Taken] = field(default_factory=list)
     interrupted: list[float] = field(default_factory=list)
     replied: float | None = None
 
@@ -241,6 +230,7 @@ async def _play(
     clock, marks, found = virtual_time.VirtualClock(), MemoryTrace(), Session()
     started = clock.now_ns()
     made: dict[str, int] = {}
+    texts: dict[int, str] = {}
 
     def now() -> float:
         return (clock.now_ns() - started) / 1e9
@@ -256,8 +246,8 @@ async def _play(
                 made[event.id] = made.get(event.id, 0) + len(event.frame.samples)
             case ReplyInterrupted():
                 found.interrupted.append(now())
-            case Transcript(final=True) if event.turn in found.turns:
-                found.turns[event.turn].text = event.text
+            case Transcript(final=True):
+                texts[event.turn] = event.text
 
     async def listen() -> None:
         played = 0
@@ -275,21 +265,14 @@ async def _play(
             captured = clock.now_ns()
             await asyncio.sleep(FRAME / RATE)
             await session.send(Frame(samples[at : at + FRAME], RATE, at, captured))
-            for line in marks.lines:
-                _note(found, line, (line["t_ns"] - started) / 1e9)
-            marks.lines.clear()
         player.cancel()
     await reader
+    for line in marks.lines:
+        if line["mark"] == "committed":
+            ended = (line["t_ns"] - started) / 1e9
+            text = texts.get(line["turn"], "")
+            found.turns.append(Taken(ended, text, line["probability"]))
     return found
-
-
-def _note(found: Session, line: MarkLine, t: float) -> None:
-    if line["mark"] == "speech.start":
-        found.turns[line["turn"]] = Taken(t)
-    elif line["mark"] == "committed" and (taken := found.turns.get(line["turn"])):
-        taken.ended = t
-        taken.hold_ms = line["hold_ms"]
-        taken.probability = line["probability"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,19 +290,16 @@ class Recording:
     end: int
 
     @property
-    def half(self) -> Half:
-        """Which half it is in."""
-        return half(self.name)
+    def half(self) -> str:
+        """Which half it is in: `fit` or `report`."""
+        return "fit" if zlib.crc32(self.name.encode()) % 2 else "report"
 
 
 def recordings(folder: Path) -> list[Recording]:
     """Those in a folder whose end of speech can be told; what is no sound is left out."""
     found = []
-    for path in sorted(folder.iterdir()):
-        try:
-            samples = surrounded(read(path))
-        except BadInput:
-            continue
+    for path, sound in sounds_in(folder):
+        samples = surrounded(sound)
         end = end_of_speech(samples, RATE)
         if end is not None and end.measurable:
             found.append(Recording(f"{folder.name}/{path.name}", samples, end.end))
@@ -371,13 +351,12 @@ class Outcome:
     def of(cls, recording: Recording, found: Session) -> Outcome:
         """What a session made of a recording."""
         end = recording.end / RATE
-        turns = [taken for taken in found.turns.values() if taken.ended is not None]
-        early = [taken for taken in turns if taken.ended is not None and taken.ended < end]
-        late = [taken.ended - end for taken in turns if taken.ended and taken.ended >= end]
+        early = [taken for taken in found.turns if taken.ended < end]
+        late = [taken.ended - end for taken in found.turns if taken.ended >= end]
         return cls(
             recording,
             tuple(f"{taken.text!r} (p = {taken.probability})" for taken in early if taken.text),
-            sum(not taken.text for taken in turns),
+            sum(not taken.text for taken in found.turns),
             1000 * late[0] if late else None,
         )
 
@@ -405,15 +384,8 @@ def orders(ears: Ears, found: Sequence[Recording], settings: Settings, aims: Aim
     """Cut-ins, turns without words and the delay, of each half."""
     outcomes = [Outcome.of(one, play(ears, one.samples, settings)) for one in found]
     print("people: one request a recording, default settings")
-    print(f"  {'':<8}{'n':>4} {'cut into':>9} {'empty':>6} {'delay':>7} {'p90':>7}")
     for name in ("fit", "report", "all"):
-        mine = [one for one in outcomes if name in (one.recording.half, "all")]
-        if not mine:
-            continue
-        delays = [one.delay_ms for one in mine]
-        cut, empty = sum(bool(one.cut) for one in mine), sum(one.empty for one in mine)
-        middle, late = median(delays) or 0.0, p90(delays) or 0.0
-        print(f"  {name:<8}{len(mine):>4} {cut:>9} {empty:>6} {middle:>4.0f} ms {late:>4.0f} ms")
+        tell(name, [one for one in outcomes if name in (one.recording.half, "all")])
     for one in outcomes:
         if one.cut:
             print(f"    cut into: {one.recording.name}: {'; '.join(one.cut)}")
@@ -426,20 +398,26 @@ def orders(ears: Ears, found: Sequence[Recording], settings: Settings, aims: Aim
     aims.most("turns without words", sum(one.empty for one in outcomes), 0)
 
 
+def tell(name: str, outcomes: Sequence[Outcome]) -> None:
+    """A line about some recordings: how many were cut into, turns without words, the delay."""
+    delays = [one.delay_ms for one in outcomes]
+    cut, empty = sum(bool(one.cut) for one in outcomes), sum(one.empty for one in outcomes)
+    print(f"  {name:<18} n = {len(outcomes):<4} cut into {cut}, without words {empty}, ", end="")
+    print(f"delay {median(delays) or 0:.0f} ms, p90 {p90(delays) or 0:.0f} ms")
+
+
 def short_answers(ears: Ears, found: Sequence[Recording], settings: Settings, aims: Aims) -> None:
     """The delay after short phrases: after a question of the assistant's, and elsewhere."""
     asked = (Message("user", "Book a room.", 1), Message("assistant", QUESTION, 1))
     print(f"short phrases ({', '.join(PHRASES)}), n = {len(found)}")
     for name, history, aim in (("after a question", asked, 700), ("elsewhere", (), 1000)):
         outcomes = [Outcome.of(one, play(ears, one.samples, settings, history)) for one in found]
-        delays = [one.delay_ms for one in outcomes]
-        middle, late = median(delays) or 0.0, p90(delays) or 0.0
-        print(f"  {name:<18} median {middle:4.0f} ms, p90 {late:4.0f} ms", end="")
-        print(f", cut into {sum(bool(one.cut) for one in outcomes)}")
+        tell(name, outcomes)
         slow = sorted(outcomes, key=lambda one: -(one.delay_ms or 9999))[:5]
         shown = (f"{one.recording.name} {one.delay_ms or 0:.0f}" for one in slow)
         print(f"    slowest: {', '.join(shown)}")
-        aims.most(f"short phrases, {name}, median", median(delays), aim, "ms")
+        late = median(one.delay_ms for one in outcomes)
+        aims.most(f"short phrases, {name}, median", late, aim, "ms")
 
 
 def interruptions(ears: Ears, beside: Path, settings: Settings, aims: Aims, few: slice) -> None:
@@ -449,7 +427,7 @@ def interruptions(ears: Ears, beside: Path, settings: Settings, aims: Aims, few:
     ended: list[bool] = []
     for kind, found in kinds.items():
         over = [
-            (name, gain_db, interrupted(ears, amplified(sound, gain_db), settings))
+            (name, gain_db, interrupted(ears, sounds.amplified(sound, gain_db), settings))
             for name, sound in found
             for gain_db in (0.0, SOFTER_DB)
         ]
@@ -537,20 +515,10 @@ def _asking_nothing(beside: Path) -> dict[str, list[tuple[str, Samples]]]:
     }
 
 
-def amplified(sound: Samples, gain_db: float) -> Samples:
-    """A sound at another level."""
-    louder = np.rint(sound * 10 ** (gain_db / 20))
-    return np.asarray(np.clip(louder, -32768, 32767), np.int16)
-
-
 def _excerpts(folder: Path) -> list[tuple[str, Samples]]:
     """Five seconds at most of each sound in a folder, all stretches of long ones."""
     found = []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        try:
-            sound = read(path)
-        except BadInput:
-            continue
+    for path, sound in sounds_in(folder) if folder.is_dir() else ():
         starts = range(0, max(1, len(sound) - RATE), EXCERPT)
         found += [(f"{path.name} {at // RATE} s", sound[at : at + EXCERPT]) for at in starts]
     return found

@@ -9,16 +9,13 @@ so that a machine whose speed drifts does the same to all.
 from __future__ import annotations
 
 import argparse
-import os
+import shutil
 import subprocess
-import sys
-import tarfile
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 
 from figures import Aims, median, p90, show, show_all, show_machine
@@ -86,12 +83,6 @@ class Found:
     memory_mb: list[float] = field(default_factory=list)
 
 
-def spread(found: Sequence[Recording], most: int) -> Sequence[Recording]:
-    """So many of some recordings, from all over them; 0: all."""
-    step = max(1, len(found) // most) if most else 1
-    return found[::step][: most or None]
-
-
 @contextmanager
 def builds(commits: Sequence[str]) -> Iterator[dict[str, Path]]:
     """Trees of some commits, each with this one's models, and this tree itself."""
@@ -99,11 +90,9 @@ def builds(commits: Sequence[str]) -> Iterator[dict[str, Path]]:
         trees = {}
         for commit in commits:
             tree = trees[commit] = Path(name) / commit.replace("/", "-")
-            packed = subprocess.run(
-                ["git", "archive", commit], cwd=ROOT, stdout=subprocess.PIPE, check=True
-            )
-            with tarfile.open(fileobj=BytesIO(packed.stdout)) as archive:
-                archive.extractall(tree, filter="data")
+            packed = Path(name) / "packed.tar"
+            subprocess.run(["git", "archive", "--output", packed, commit], cwd=ROOT, check=True)
+            shutil.unpack_archive(packed, tree, filter="data")
             for model in (ROOT / "models").iterdir():
                 if not (tree / "models" / model.name).exists():
                     (tree / "models" / model.name).symlink_to(model)
@@ -204,13 +193,14 @@ def main() -> None:
         "--against", action="append", default=[], metavar="COMMIT", help="another build, in turn"
     )
     options = parser.parse_args()
-    folders = [folder.resolve() for folder in options.folders]
-    if unknown := [str(folder) for folder in folders if not folder.is_dir()]:
+    if unknown := [str(folder) for folder in options.folders if not folder.is_dir()]:
         parser.error(f"no folder: {', '.join(unknown)}")
-    os.chdir(ROOT)
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     show_machine()
-    asked = [one for folder in folders for one in spread(recordings(folder), options.most)]
+    asked: list[Recording] = []
+    for folder in options.folders:
+        mine = recordings(folder)
+        step = max(1, len(mine) // options.most) if options.most else 1
+        asked += mine[::step][: options.most or None]
     print(f"voice-to-voice, at the sound server: {len(asked)} recordings of people")
     with builds(options.against) as trees, Studio() as studio:
         found = {name: Found() for name in trees}

@@ -18,14 +18,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from figures import show_machine
-from sounds import RATE, read
-from support.cli_child import CORPUS, HUMAN, ROOT
+from sounds import RATE, amplified, read
+from support.cli_child import CORPUS, HUMAN, ROOT, cascade
 from support.noise import Floats, level, noise
 
 from pipeline.audio.audible import onset
@@ -57,20 +56,9 @@ ENVIRONMENT = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What was told of a recording: latency (ms), how wrong it is (ms), or why there is none."""
-
-    ms: float | None
-    off_ms: float | None = None
-    why: str = ""
-
-    def __str__(self) -> str:
-        """As a cell of the table."""
-        if self.ms is None:
-            return self.why
-        off = "" if self.off_ms is None else f" ({self.off_ms:+.0f})"
-        return f"{self.ms:.0f}{off}"
+Told = tuple[str, float | None]
+"""What was told of a recording: latency and by how much it is wrong (ms), or why there is none; and
+that error alone, where the truth is known."""
 
 
 def mixtures(folder: Path) -> list[Item]:
@@ -89,9 +77,8 @@ def mixtures(folder: Path) -> list[Item]:
             mixed = sentence + _noise(kind, len(sentence)) * loud / 10 ** (snr / 20)
         name = f"{kind}{'' if snr is None else f' {snr} dB'}{f', {gain} dB' if gain else ''}"
         path = folder / f"{len(made):02}.wav"
-        samples = np.rint(mixed * 10 ** (gain / 20)).clip(-32768, 32767).astype(np.int16)
         with WavWriter(path, RATE) as wav:
-            wav.write(samples)
+            wav.write(amplified(mixed, gain))
         made.append(Item(path, name, end_of_speech_s=item.end_of_speech_s))
     return made
 
@@ -104,27 +91,27 @@ def _noise(kind: str, length: int) -> Floats:
     return np.asarray(sound / np.sqrt(np.mean(sound**2)))
 
 
-def talk(cascade: Path, recordings: Sequence[Item], folder: Path, *, fast: bool) -> list[Told]:
+def talk(tree: Path, recordings: Sequence[Item], folder: Path, *, fast: bool) -> list[Told]:
     """One conversation a recording, each timed by the line under its turn."""
-    told = []
+    told: list[Told] = []
     for one in recordings:
         wav = folder / f"talk-{one.path.stem}-{fast}.wav"
         arguments = ["talk", "--input", str(one.path), "--output", str(folder / "reply.wav")]
         arguments += ["--record", str(wav), *(["--fast"] if fast else [])]
-        lines = re.findall(r"voice-to-voice (-?\d+) ms", _run(cascade, arguments))
+        lines = re.findall(r"voice-to-voice (-?\d+) ms", _run(tree, arguments))
         if len(lines) > 1:
-            told.append(Told(None, None, f"{len(lines)} turns"))
+            told.append((f"{len(lines)} turns", None))
         else:
             told.append(_told(float(lines[0]) if lines else None, one, wav, "no reply"))
     return told
 
 
-def batch(cascade: Path, recordings: Sequence[Item], folder: Path, *, compare: bool) -> list[Told]:
+def batch(tree: Path, recordings: Sequence[Item], folder: Path, *, compare: bool) -> list[Told]:
     """All recordings in one profile, or in one comparison with nobody."""
     out = folder / ("compare" if compare else "profile")
     arguments = [out.name, *(str(one.path) for one in recordings), "--repeat", "1"]
     arguments += ["--path", "cascade"] if compare else []
-    _run(cascade, [*arguments, "--reply-seconds", "0.5", "--out", str(out)])
+    _run(tree, [*arguments, "--reply-seconds", "0.5", "--out", str(out)])
     if compare:
         held = CONVERSATIONS.read(out / CONVERSATIONS.name)[1]
         found = {one.scenario: one.turns[0].record for one in held if one.repeat}
@@ -142,22 +129,24 @@ def batch(cascade: Path, recordings: Sequence[Item], folder: Path, *, compare: b
 def _told(ms: float | None, one: Item, wav: Path, why: str) -> Told:
     """With the truth beside it, where the WAV has one reply after the known end."""
     if ms is None:
-        return Told(None, None, why)
+        return why, None
     left, right, rate = stereo(wav)
     _, end = true_end(left, rate, one.path, one.end_of_speech_s)
     first = onset(right, rate)
     if first is None or first < end:
-        return Told(ms)
-    return Told(ms, ms - (first - end) * 1000 / rate)
+        return f"{ms:.0f}", None
+    off = ms - (first - end) * 1000 / rate
+    return f"{ms:.0f} ({off:+.0f})", off
 
 
-def _run(cascade: Path, arguments: Sequence[str]) -> str:
+def _run(tree: Path, arguments: Sequence[str]) -> str:
     """What the command says on stderr; a warning of ours if it fails."""
     done = subprocess.run(
-        [str(cascade), *arguments],
+        cascade(*arguments),
         capture_output=True,
         text=True,
-        env={**ENVIRONMENT, **os.environ},
+        env={**ENVIRONMENT, **os.environ, "PYTHONPATH": str(tree)},
+        cwd=CORPUS,
         check=False,
     )
     if done.returncode not in (0, 1):
@@ -167,20 +156,17 @@ def _run(cascade: Path, arguments: Sequence[str]) -> str:
 
 def spread(told: Sequence[Told]) -> str:
     """The smallest and the largest error."""
-    wrong = [one.off_ms for one in told if one.off_ms is not None]
+    wrong = [off for _, off in told if off is not None]
     return f"{min(wrong):+.0f} to {max(wrong):+.0f}" if wrong else "-"
 
 
 def main() -> None:
     """Parse, play, print."""
     parser = argparse.ArgumentParser(prog="scripts/bench room", description=__doc__)
-    parser.add_argument("--cascade", type=Path, default=ROOT / ".venv/bin/cascade")
+    parser.add_argument("--cascade", type=Path, default=ROOT, help="another checkout")
     parser.add_argument("--cells", default="", help="only those whose name has this in it")
     options = parser.parse_args()
-    cascade = options.cascade.absolute()
-    if cascade.is_dir():
-        cascade = cascade / ".venv/bin/cascade"
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    tree = options.cascade.absolute()
     show_machine()
     ways: dict[str, Callable[[Path, Sequence[Item], Path], list[Told]]] = {
         "talk --fast": partial(talk, fast=True),
@@ -191,11 +177,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         recordings = [one for one in mixtures(folder) if options.cells in one.name]
-        told = {way: run(cascade, recordings, folder) for way, run in ways.items()}
+        told = {way: run(tree, recordings, folder) for way, run in ways.items()}
     print("latency in ms (and by how much that is more than the true one)")
     print(f"{'':<20}" + "".join(f"{way:>20}" for way in ways))
     for number, one in enumerate(recordings):
-        print(f"{one.name:<20}" + "".join(f"{told[way][number]!s:>20}" for way in ways))
+        print(f"{one.name:<20}" + "".join(f"{told[way][number][0]:>20}" for way in ways))
     print(f"{'error':<20}" + "".join(f"{spread(told[way]):>20}" for way in ways))
 
 

@@ -7,6 +7,7 @@ range; they stand in for recordings, which would need a licence and be in other 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from support import cli_child
 
 from pipeline.audio.files import read_audio
 from pipeline.audio.resample import resampled
+from pipeline.errors import BadInput
 from pipeline.events import Samples
 
 RATE = 16_000
@@ -46,6 +48,16 @@ def read(path: Path, rate: int = RATE, channels: int = 1) -> Samples:
         frames = np.fromfile(path, np.int16).reshape(-1, channels)
         return resampled(frames.mean(axis=1).astype(np.int16), rate, RATE)
     return np.concatenate([*read_audio(path, RATE)])
+
+
+def sounds_in(folder: Path) -> Iterator[tuple[Path, Samples]]:
+    """The sounds of a folder, 16 kHz; what is none is left out."""
+    for path in sorted(folder.iterdir()):
+        try:
+            sound = read(path)
+        except BadInput:
+            continue
+        yield path, sound
 
 
 def quiet(seconds: float, dbfs: float, draw: np.random.Generator) -> Samples:
@@ -158,5 +170,10 @@ def _resonate(source: Floats, frequency: float, width: float) -> Floats:
 def to_level(sound: npt.NDArray[Any], db: float = LEVEL_DB) -> Samples:
     """A sound at an RMS of `db` (dBFS)."""
     rms = float(np.sqrt(np.mean(np.square(sound, dtype=float))))
-    loud = sound * (32768 * 10 ** (db / 20) / rms)
-    return np.clip(np.rint(loud), -32768, 32767).astype(np.int16)
+    return amplified(sound, db - 20 * np.log10(rms / 32768))
+
+
+def amplified(sound: npt.NDArray[Any], gain_db: float) -> Samples:
+    """A sound at another level; it clips where it becomes too loud."""
+    louder = np.rint(sound * 10 ** (gain_db / 20))
+    return np.clip(louder, -32768, 32767).astype(np.int16)

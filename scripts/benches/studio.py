@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,10 +106,10 @@ class JsonLines:
 
 
 class Studio:
-    """The devices. A context manager."""
+    """The devices, of a sound server. A context manager."""
 
     def __init__(self) -> None:
-        self._pulse = Pulse()
+        self.pulse = Pulse()
         self._folder = tempfile.TemporaryDirectory(prefix="cascade-bench-")
         self._number = 0
 
@@ -117,13 +117,8 @@ class Studio:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._pulse.close()
+        self.pulse.close()
         self._folder.cleanup()
-
-    @property
-    def devices(self) -> dict[str, str]:
-        """The variables that make these devices the system's."""
-        return devices(self._pulse)
 
     def folder(self) -> Path:
         """A new folder, that goes when the studio does."""
@@ -136,7 +131,7 @@ class Studio:
     def recording(self) -> Iterator[list[Outside]]:
         """Record both devices while the context lasts; the list then has it."""
         outside: list[Outside] = []
-        with self._pulse.record("cascade_mic") as mic, self._pulse.record() as speaker:
+        with self.pulse.record("cascade_mic") as mic, self.pulse.record() as speaker:
             yield outside
         outside.append(Outside(mic[0], speaker[0]))
 
@@ -146,7 +141,7 @@ class Studio:
         with WavWriter(path, 16_000) as wav:
             wav.write(samples)
         start = time.monotonic_ns()
-        self._pulse.play_into_mic(path)
+        self.pulse.play_into_mic(path)
         return Play(name, start, time.monotonic_ns())
 
 
@@ -182,7 +177,7 @@ class Talk:
                 stdout=out,
                 stderr=err,
                 env=environment(
-                    {**models(), **studio.devices, "PYTHONPATH": str(tree), **(env or {})}
+                    {**models(), **devices(studio.pulse), "PYTHONPATH": str(tree), **(env or {})}
                 ),
                 cwd=self.folder,
             )
@@ -245,7 +240,14 @@ class Talk:
 
     def turns(self) -> dict[int, dict[str, int]]:
         """The marks of each turn so far (ns); what was thrown away is left out."""
-        return marks_of(self.trace())
+        turns: dict[int, dict[str, int]] = {}
+        for line in self.trace():
+            marks = turns.setdefault(line["turn"], {})
+            marks[line["mark"]] = line["t_ns"]
+            if line["mark"] == "discarded":
+                for made in WORK:
+                    marks.pop(made, None)
+        return turns
 
     def events(self) -> list[dict[str, Any]]:
         """What `--json` printed so far."""
@@ -257,22 +259,9 @@ class Talk:
 
     def said(self) -> list[dict[str, Any]]:
         """The conversation that it saved; only after its end."""
-        text = (self.folder / "said").read_text("utf-8")
-        return [json.loads(line) for line in text.splitlines()]
+        return JsonLines(self.folder / "said").read()
 
     def sound_of(self, turn: int) -> tuple[Samples, int]:
         """What the voice made for a turn's reply, and its rate (Hz)."""
         [path] = self.folder.glob(f"reply-{turn}.*.raw")
         return np.fromfile(path, np.int16), int(path.name.split(".")[1])
-
-
-def marks_of(lines: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, int]]:
-    """The marks of each turn (ns), without those of attempts that were thrown away."""
-    turns: dict[int, dict[str, int]] = {}
-    for line in lines:
-        marks = turns.setdefault(line["turn"], {})
-        marks[line["mark"]] = line["t_ns"]
-        if line["mark"] == "discarded":
-            for made in WORK:
-                marks.pop(made, None)
-    return turns

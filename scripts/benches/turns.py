@@ -8,15 +8,13 @@ sound server's devices, and timed there, from outside.
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 import time
 from pathlib import Path
 
 from figures import Aims, show_machine
 from interruption import interruption
 from orders import people
-from studio import ROOT, Studio
+from studio import Studio
 from support import endurance
 from support.cli_child import HUMAN
 from voices import voices
@@ -29,57 +27,41 @@ PEOPLE = HUMAN / "picovoice_orders"
 """Recordings of people, where no folder is named; without it there is no such section."""
 
 
-def stability(aims: Aims, rounds: int, *, quick: bool) -> None:
+def stability(aims: Aims, *, quick: bool) -> None:
     """A thousand turns of one session, in virtual time: hold it and print what it left.
 
     Args:
         aims: Takes what was aimed at.
-        rounds: How many conversations, each with other chances.
         quick: A fifth of the turns.
     """
     print("one session for a thousand turns, in virtual time: pauses, interruptions, failures")
-    for seed in range(1, rounds + 1):
-        began = time.monotonic()
-        report = endurance.hold(200 if quick else 1000, seed)
-        events = ", ".join(f"{name} {n}" for name, n in sorted(report.counts.items()))
-        failures = ", ".join(f"{stage} {n}" for stage, n in sorted(report.failures.items()))
-        print(f"  {report.turns} turns in {time.monotonic() - began:.0f} s; events: {events}")
-        print(f"  failures made: {failures}")
-        print(
-            f"  most tasks at once {report.most_tasks}; left: tasks {report.tasks}, threads "
-            f"{report.threads}, streams of engines {report.open}; memory {report.grown:+,} bytes"
-        )
-        aims.most("tasks and threads left after a long session", report.tasks + report.threads, 0)
-        aims.most("turns without an end", len(report.unanswered), 0)
-        aims.most("stuck states", len(report.stuck), 0)
-        aims.most("memory grown", report.grown / 1000, 500, "kB")
-        for line in report.stuck[:5]:
-            print(f"    {line}")
+    report = endurance.hold(200 if quick else 1000)
+    print(f"  {report}")
+    aims.most("tasks and threads left after a long session", report.tasks + report.threads, 0)
+    aims.most("turns without an end", len(report.unanswered), 0)
+    aims.most("stuck states", len(report.stuck), 0)
+    aims.most("memory grown", report.grown / 1000, 500, "kB")
 
 
 def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(prog="scripts/bench turns", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=1, help="repetitions (default 1)")
     parser.add_argument("--quick", action="store_true", help="less of everything: a first look")
     parser.add_argument(
         "sections", nargs="*", metavar="SECTION", help=f"{', '.join(SECTIONS)}; orders FOLDER"
     )
     options = parser.parse_intermixed_args()
-    folders = [Path(word).resolve() for word in options.sections if word not in SECTIONS]
+    folders = [Path(word) for word in options.sections if word not in SECTIONS]
     if unknown := [str(folder) for folder in folders if not folder.is_dir()]:
         parser.error(f"no such section, or folder: {', '.join(unknown)}")
     sections = [word for word in options.sections if word in SECTIONS]
-    os.chdir(ROOT)
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    rounds = 1 if options.quick else max(1, options.rounds)
     show_machine()
     aims = Aims()
     for section in sections or SECTIONS:
         began = time.monotonic()
         if section == "interruption":
             with Studio() as studio:
-                interruption(studio, aims, rounds, quick=options.quick)
+                interruption(studio, aims, quick=options.quick)
         elif section == "orders":
             for folder in folders or [PEOPLE]:
                 if folder.is_dir():
@@ -89,7 +71,7 @@ def main() -> None:
         elif section == "voices":
             voices(load(), quick=options.quick)
         else:
-            stability(aims, rounds, quick=options.quick)
+            stability(aims, quick=options.quick)
         print(f" {section}: {time.monotonic() - began:.0f} s")
     aims.show()
 

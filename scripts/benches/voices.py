@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from orders import Ears
-from sounds import read
+from sounds import amplified, sounds_in
 from support.cli_child import HUMAN
 from support.real_engines import as_audio
 
@@ -82,7 +82,6 @@ class Course:
 class Order:
     """A user alone: the sound, its level while there is voice, its first and last voice, words."""
 
-    name: str
     audio: Samples
     level_db: float
     first: int
@@ -172,14 +171,13 @@ def detect(ears: Ears, audio: Samples) -> list[Voice]:
 def orders(ears: Ears, every: int) -> list[Order]:
     """The orders, as they are heard alone."""
     made = []
-    for path in sorted((HUMAN / ORDERS).iterdir())[::every]:
-        audio = read(path)
+    for _, audio in [*sounds_in(HUMAN / ORDERS)][::every]:
         voices = detect(ears, audio)
         voiced = [v for v in voices if v.probability >= 0.5]
         first, last = voiced[0].start, voiced[-1].end
         text = heard_in(ears, audio, *_around(first, last)).text
         words = bare(text.replace("-", " "))
-        made.append(Order(path.stem, audio, level_db(audio, voices), first, last, words))
+        made.append(Order(audio, level_db(audio, voices), first, last, words))
     return made
 
 
@@ -211,8 +209,7 @@ def voices(settings: Settings, *, quick: bool = False) -> None:
     ears = Ears(settings)
     made = orders(ears, 4 if quick else 1)
     room = []
-    for path in sorted((HUMAN / ROOM).glob("*.wav")):
-        audio = read(path)
+    for _, audio in sounds_in(HUMAN / ROOM):
         heard = detect(ears, audio)
         if np.mean([v.probability >= 0.5 for v in heard]) > 0.2:  # else hardly anybody speaks
             room.append((audio, level_db(audio, heard)))
@@ -313,7 +310,7 @@ def _quietly(ears: Ears, made: Sequence[Order]) -> None:
             whole = 0
             for order in made:
                 first = order.audio[max(0, order.first - RATE) : order.last + RATE]
-                quiet = np.round(first * 10 ** (down / 20)).astype(np.int16)
+                quiet = amplified(first, down)
                 still = np.zeros(pause * RATE, np.int16)
                 sound = np.concatenate([first, still, quiet, np.zeros(RATE, np.int16)])
                 course = follow(ears, sound, detect(ears, sound))
@@ -329,21 +326,19 @@ def _alone(ears: Ears, *, quick: bool) -> None:
     same = total = moved = 0
     differences: list[float] = []
     for folder in CLEAN:
-        paths = sorted(p for p in (HUMAN / folder).iterdir() if p.suffix in (".wav", ".flac"))
-        for path in paths[:: 4 if quick else 1]:
-            audio = np.concatenate([read(path), np.zeros(3 * RATE, np.int16)])
+        for _, alone in [*sounds_in(HUMAN / folder)][:: 4 if quick else 1]:
+            audio = np.concatenate([alone, np.zeros(3 * RATE, np.int16)])
             audio = np.concatenate([audio, audio])
             heard = detect(ears, audio)
             before = follow(ears, audio, _levels(heard, known=False))
             after = follow(ears, audio, heard)
             total += 1
-            same += len(before.turns) == len(after.turns)
             moved += [s for s, _, _ in before.turns] != [s for s, _, _ in after.turns]
-            if len(before.turns) == len(after.turns):
-                differences += [
-                    (b[2] - a[2]) * 1000 / RATE
-                    for a, b in zip(before.turns, after.turns, strict=True)
-                ]
+            if len(before.turns) != len(after.turns):
+                continue
+            same += 1
+            ends = zip(before.turns, after.turns, strict=True)
+            differences += [(b - a) * 1000 / RATE for (_, _, a), (_, _, b) in ends]
     unlike = [d for d in differences if d]
     print(
         f"  alone, each twice: as many turns {same}/{total}, other starts {moved}; endpoints that"
