@@ -20,24 +20,24 @@ def show_machine() -> None:
     print(f"load before: {', '.join(f'{x:.2f}' for x in os.getloadavg())}")
 
 
-def show(name: str, values: Iterable[float | None], unit: str) -> None:
-    """One line: median, and the range of all values."""
-    if not (known := measured(values)):
+def show(name: str, values: Iterable[float | None], unit: str, *, every: bool = False) -> None:
+    """One line: median, and the range of all values.
+
+    Args:
+        name: What they are.
+        values: In any order.
+        unit: Of each.
+        every: Show the 90th percentile and all values below it, in order of size.
+    """
+    if not (known := sorted(measured(values))):
         print(f"  {name:<44} nothing measured")
         return
     print(
         f"  {name:<44} {statistics.median(known):9.2f} {unit}   "
-        f"({min(known):.2f} to {max(known):.2f}, n = {len(known)})"
+        f"({known[0]:.2f} to {known[-1]:.2f}, n = {len(known)})"
     )
-
-
-def show_all(name: str, values: Iterable[float | None], unit: str) -> None:
-    """As `show`, and below it the 90th percentile and every value, in order of size."""
-    known = measured(values)
-    show(name, known, unit)
-    if known:
-        every = " ".join(f"{value:.0f}" for value in sorted(known))
-        print(f"      p90 {p90(known):.0f}; all: {every}")
+    if every:
+        print(f"      p90 {p90(known):.0f}; all: {' '.join(f'{value:.0f}' for value in known)}")
 
 
 def measured(values: Iterable[float | None]) -> list[float]:

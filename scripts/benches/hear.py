@@ -1,8 +1,8 @@
 """How well people are heard: `scripts/bench hear FOLDER`.
 
 The recogniser hears every recording of a folder at several lengths of the encoder's input, and as
-the product sets it. FOLDER has a `manifest.tsv` (path, transcript; optional: kind, channels,
-sample_rate), or what `cascade profile` reads. Times are processor time of one thread.
+the product sets it. FOLDER has a `manifest.tsv` (path, transcript, and maybe kind), or what
+`cascade profile` reads. Times are processor time of one thread.
 
 Several recordings of one folder, one after the other, make long utterances, which are heard whole
 and as a session hears them, in virtual time.
@@ -39,7 +39,6 @@ from pipeline.engines.whisper import (
     FULL_S,
     RATE,
     WINDOW_S,
-    Audio,
     Transcription,
     Whisper,
     said_twice,
@@ -52,9 +51,6 @@ from pipeline.turns.taker import Ended, Suspected, TurnTaker
 
 WINDOWS = (5.0, 10.0, 12.0, 15.0, 20.0, FULL_S)
 """Lengths of the encoder's input (s) to compare with the product's own."""
-
-UNSTATED = {"sample_rate": RATE, "channels": 1}
-"""Of a recording without a header, where the manifest does not tell."""
 
 QUIET_DBFS = -70.0
 """RMS of the pauses in long utterances."""
@@ -105,11 +101,6 @@ class Clip:
         return normal(self.said)
 
     @property
-    def audio(self) -> Audio:
-        """As the recogniser takes it."""
-        return as_audio(self.pcm)
-
-    @property
     def half(self) -> str:
         """The half it belongs to: the guard was fitted on one and is reported on the other."""
         return "fitted" if hashlib.sha256(self.name.encode()).digest()[0] % 2 else "held out"
@@ -151,8 +142,7 @@ def clips_of(folder: Path, settings: Settings) -> list[Clip]:
         if row["path"].startswith("rir"):
             continue  # rooms, not sounds
         try:
-            rate, channels = (int(row.get(key) or n) for key, n in UNSTATED.items())
-            pcm = sounds.read(folder / row["path"], rate, channels)
+            pcm = sounds.read(folder / row["path"])
         except (CascadeError, OSError, ValueError) as error:
             print(f"  not read: {error}".splitlines()[0])
             continue
@@ -203,7 +193,7 @@ def hear(whisper: Whisper, clips: Sequence[Clip]) -> list[Heard]:
     """Recognise them all, as they are."""
     found = []
     for clip in clips:
-        audio = clip.audio
+        audio = as_audio(clip.pcm)
         began = time.process_time()
         transcription = whisper.transcribe(audio, voiced_ms=clip.voiced_ms)
         found.append(Heard(clip, transcription, time.process_time() - began))

@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from random import Random
 
 import numpy as np
-import numpy.typing as npt
 import sounds
 from counting import Counter
-from figures import Aims, measured, median, show_all
+from figures import Aims, measured, median, show
 from servers.llm_server import reply
-from sounds import recording
+from sounds import Floats, read
 from studio import Outside, Play, Studio, Talk
-from support.cli_child import RECORDINGS, scripted
+from support.cli_child import RECORDINGS, recording, scripted
 from support.pulse import RATE, Heard
 
 from pipeline.audio.audible import ending, onset
@@ -64,8 +63,6 @@ WHILE_NS = 100_000_000
 
 LATER_NS = 1_600_000_000
 """What a sound does to a reply is seen this long after it."""
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +128,7 @@ def _sounds(quick: bool) -> list[tuple[str, str, Samples]]:
     voice = Piper(Catalogue.load().resolve("tts", load().tts.voice).path, TtsSettings())
     few = slice(0, 1 if quick else None)
     return [
-        *(("sentence", f"dev_{n:02}", recording(n)) for n in SENTENCES[few]),
+        *(("sentence", f"dev_{n:02}", read(recording(n))) for n in SENTENCES[few]),
         *(("command", text, spoken(voice, text)) for text in COMMANDS[few]),
         *(("mm-hm", f"mm-hm {n}", sounds.hum(n)) for n in range(6)[few]),
         *(("cough", f"cough {n}", sounds.cough(n)) for n in range(5)[few]),
@@ -186,7 +183,7 @@ def speaking(talk: Talk, most_s: float) -> int:
                 return turn
         time.sleep(0.05)
     talk.wait(lambda: talk.speaking() is None, "fell silent", 90)
-    talk.studio.play("question", recording(QUESTION))
+    talk.studio.play("question", read(recording(QUESTION)))
     talk.wait(lambda: talk.speaking() is not None, "replied")
     turn = talk.speaking()
     assert turn is not None
@@ -304,13 +301,13 @@ def silent_at(outside: Outside, first: int, stopped: int) -> int:
 
 def _print(kind: str, effects: Sequence[Effect]) -> None:
     print(f" {kind}, n = {len(effects)}")
-    show_all("ducked by 20 dB", [e.ducked for e in effects], "ms")
+    show("ducked by 20 dB", [e.ducked for e in effects], "ms", every=True)
     if kind in ASKING:
-        show_all("silent", [e.silent for e in effects], "ms")
+        show("silent", [e.silent for e in effects], "ms", every=True)
         wrong = [e.name for e in effects if e.silent is None]
         print(f"  did not end the reply: {', '.join(wrong) or 'none'}")
         return
-    show_all("full level again, after the sound's end", [e.restored for e in effects], "ms")
+    show("full level again, after the sound's end", [e.restored for e in effects], "ms", every=True)
     wrong = [
         f"{e.name} (after {e.silent:.0f} ms, as {e.taken_for!r})"
         for e in effects
@@ -325,7 +322,7 @@ def _count(studio: Studio, aims: Aims, times: int) -> None:
     voice_path = Catalogue.load().resolve("tts", load().tts.voice).path
     voice = Piper(voice_path, TtsSettings())
     made = [(text, spoken(voice, text)) for text in COMMANDS[:2]]
-    made += [(f"dev_{n:02}", recording(n)) for n in SENTENCES[:2]]
+    made += [(f"dev_{n:02}", read(recording(n))) for n in SENTENCES[:2]]
     some = [made[number % len(made)] for number in range(times)]
     outside, talk, plays = _over_replies(studio, COUNT, some, 5.0)
     turns = talk.turns()
@@ -351,7 +348,7 @@ def _count(studio: Studio, aims: Aims, times: int) -> None:
         differences.append(len(told) - len(truth))
         shown = [" ".join(words[-2:]) or "nothing" for words in (told, truth)]
         print(f"    kept … {shown[0]:<18} heard … {shown[1]:<18} difference {differences[-1]:+d}")
-    show_all("words kept beyond those heard", differences, "words")
+    show("words kept beyond those heard", differences, "words", every=True)
     off = sum(abs(d) > 1 for d in differences) + deaf
     measured = len(differences) + deaf
     aims.most(f"more than one word's difference, of {measured} interruptions", off, 0)

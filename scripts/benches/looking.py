@@ -84,16 +84,15 @@ async def main() -> None:
             folder = Path(name)
             for number, item in enumerate(items * arguments.rounds):
                 file = folder / "trace.jsonl" if arguments.file else None
-                pair: list[MemoryTrace] = [Timed(file), Blind()]
-                for tape in pair if number % 2 else reversed(pair):
+                timed, blind = Timed(file), Blind()
+                made: dict[MemoryTrace, Record] = {}
+                for tape in (timed, blind) if number % 2 else (blind, timed):
                     await make_ready(settings, engines)
-                    record, _ = await measure(
+                    made[tape], _ = await measure(
                         item, settings, engines, folder / "turn.wav", Bounds(1.0), tape=tape
                     )
-                    if isinstance(tape, Timed):
-                        seen.append((record, tape))
-                    else:
-                        unseen.append(record)
+                seen.append((made[timed], timed))
+                unseen.append(made[blind])
     print(f"{len(seen)} turns with the trace, {len(unseen)} without")
     show("marks in a turn", [len(tape.lines) for _, tape in seen], "")
     show("time in marks while the user waits", [t.waited_ns / 1e6 for _, t in seen], "ms")

@@ -1,4 +1,4 @@
-"""What the loop costs on this machine: `scripts/bench`.
+"""What starting up and each engine cost on this machine: `scripts/bench`.
 
 Everything is measured in one run, with the real engines and the default models
 (`CASCADE_STT__MODEL` and `CASCADE_TTS__VOICE` name others). Variants take turns, so that a machine

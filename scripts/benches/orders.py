@@ -13,7 +13,6 @@ one half (by `scripts/people.py` of commit 2ef0025), and are reported on the oth
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import math
 import threading
 import time
@@ -26,7 +25,7 @@ from typing import Any, TypeVar
 import numpy as np
 import sounds
 from figures import Aims, median, p90
-from sounds import read, sounds_in
+from sounds import RATE, read, sounds_in
 from support import virtual_time
 from support.scripted import Engines, Model, Speaker
 
@@ -39,14 +38,12 @@ from pipeline.engines.llm_judge import TextJudge
 from pipeline.engines.smart_turn import SmartTurn
 from pipeline.engines.vad import WINDOW, VoiceDetector
 from pipeline.engines.whisper import Audio, Transcription, Whisper
-from pipeline.errors import BadInput
 from pipeline.events import Event, Frame, ReplyAudio, ReplyInterrupted, Samples, Transcript
 from pipeline.measure.recording import MemoryTrace
 from pipeline.measure.stats import share
 from pipeline.models.catalogue import Catalogue
 from pipeline.turns.speech_end import end_of_speech
 
-RATE = 16_000
 FRAME = RATE // 50
 
 WORDS_S, JUDGED_S, MELODY_S = 0.12, 0.03, 0.05
@@ -106,12 +103,8 @@ class Ears(Engines):
         catalogue = Catalogue.load()
         found = catalogue.resolve("stt", settings.stt.model)
         self._whisper = Whisper(found.path, settings.stt, short_windows=found.short_windows)
-        self._smart_turn: SmartTurn | None = None
-        try:
-            name = settings.turns.endpoint_model
-            self._smart_turn = SmartTurn(catalogue.resolve("endpoint", name).path)
-        except BadInput as error:
-            print(f"  without Smart Turn: {error}")
+        name = settings.turns.endpoint_model
+        self._smart_turn = SmartTurn(catalogue.resolve("endpoint", name).path) if name else None
         self._path = catalogue.resolve("llm", "embedded").path
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
@@ -164,7 +157,7 @@ class Ears(Engines):
             self.took.append((time.process_time() - began, found.window_s))
             return found
 
-        return self._once(("words", _digest(audio), prefix, voiced_ms), recognise)
+        return self._once(("words", hash(audio.tobytes()), prefix, voiced_ms), recognise)
 
     async def judge(self, messages: Messages) -> float | None:
         """Judge the words, in `JUDGED_S`."""
@@ -177,7 +170,7 @@ class Ears(Engines):
         if (smart_turn := self._smart_turn) is None:
             return None
         await asyncio.sleep(MELODY_S)
-        return self._once(("melody", _digest(audio)), lambda: smart_turn.probability(audio))
+        return self._once(("melody", hash(audio.tobytes())), lambda: smart_turn.probability(audio))
 
     def _once(self, key: Any, work: Callable[[], T]) -> T:
         if key not in self.known:
@@ -186,10 +179,6 @@ class Ears(Engines):
 
     def _really(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-
-def _digest(audio: Audio) -> bytes:
-    return hashlib.blake2b(audio.tobytes(), digest_size=16).digest()
 
 
 @dataclass(frozen=True, slots=True)

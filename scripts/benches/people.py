@@ -18,8 +18,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from figures import Aims, median, p90, show, show_all, show_machine
-from orders import RATE, Recording, recordings
+from figures import Aims, median, p90, show, show_machine
+from orders import Recording, recordings
+from sounds import RATE
 from studio import ROOT, Outside, Play, Studio, Talk, cpu_s
 from support.cli_child import memory
 from support.pulse import RATE as MIC_RATE
@@ -151,9 +152,9 @@ def _print(name: str, found: Found) -> None:
     cut_into = [one.name for one in answers if one.cut]
     lost = [one.name for one in answers if one.total_ms is None and not one.cut]
     print(f" {name}: {len(answers)} recordings")
-    show_all("voice-to-voice", [one.total_ms for one in given], "ms")
-    show_all("  endpoint: until committed", [one.endpoint_ms for one in given], "ms")
-    show_all("  from there", [_rest(one) for one in given], "ms")
+    show("voice-to-voice", [one.total_ms for one in given], "ms", every=True)
+    show("  endpoint: until committed", [one.endpoint_ms for one in given], "ms", every=True)
+    show("  from there", [_rest(one) for one in given], "ms", every=True)
     for part in PARTS[1:]:
         times = [one.timeline.parts[part] / 1e6 for one in given if one.timeline]
         show(f"      {part} (the trace's)", times, "ms")

@@ -13,10 +13,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from support import cli_child
 
 from pipeline.audio.files import read_audio
-from pipeline.audio.resample import resampled
 from pipeline.errors import BadInput
 from pipeline.events import Samples
 
@@ -29,24 +27,14 @@ LEVEL_DB = -23.0
 """RMS of a hum (dB re full scale): that of the development recordings, within 3 dB."""
 
 
-RAW = (".raw", ".pcm")
-"""Names of files without a header: 16-bit."""
-
-
-def read(path: Path, rate: int = RATE, channels: int = 1) -> Samples:
-    """The sound of a file, 16 kHz, mono.
-
-    Args:
-        path: The file.
-        rate: Of one without a header (Hz).
-        channels: Of such a one.
+def read(path: Path) -> Samples:
+    """The sound of a file, 16 kHz; bare samples are taken to be that.
 
     Raises:
         BadInput: It is none.
     """
-    if path.suffix in RAW:
-        frames = np.fromfile(path, np.int16).reshape(-1, channels)
-        return resampled(frames.mean(axis=1).astype(np.int16), rate, RATE)
+    if path.suffix in (".raw", ".pcm"):
+        return np.fromfile(path, np.int16)
     return np.concatenate([*read_audio(path, RATE)])
 
 
@@ -64,11 +52,6 @@ def quiet(seconds: float, dbfs: float, draw: np.random.Generator) -> Samples:
     """Room noise: no digital silence, which no microphone gives."""
     noise = draw.normal(0, 32768 * 10 ** (dbfs / 20), int(seconds * RATE))
     return noise.round().astype(np.int16)
-
-
-def recording(number: int) -> Samples:
-    """A development recording, 16 kHz."""
-    return read(cli_child.recording(number))
 
 
 def hum(seed: int) -> Samples:

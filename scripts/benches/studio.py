@@ -111,7 +111,6 @@ class Studio:
     def __init__(self) -> None:
         self.pulse = Pulse()
         self._folder = tempfile.TemporaryDirectory(prefix="cascade-bench-")
-        self._number = 0
 
     def __enter__(self) -> Self:
         return self
@@ -122,10 +121,7 @@ class Studio:
 
     def folder(self) -> Path:
         """A new folder, that goes when the studio does."""
-        self._number += 1
-        folder = Path(self._folder.name) / str(self._number)
-        folder.mkdir()
-        return folder
+        return Path(tempfile.mkdtemp(dir=self._folder.name))
 
     @contextmanager
     def recording(self) -> Iterator[list[Outside]]:

@@ -163,16 +163,11 @@ def heard_in(ears: Ears, audio: Samples, start: int, end: int) -> Transcription:
     return ears.hear(as_audio(audio[max(0, start) : end]))
 
 
-def detect(ears: Ears, audio: Samples) -> list[Voice]:
-    """The verdicts on a recording."""
-    return ears.new_detector().push(audio)
-
-
 def orders(ears: Ears, every: int) -> list[Order]:
     """The orders, as they are heard alone."""
     made = []
     for _, audio in [*sounds_in(HUMAN / ORDERS)][::every]:
-        voices = detect(ears, audio)
+        voices = ears.new_detector().push(audio)
         voiced = [v for v in voices if v.probability >= 0.5]
         first, last = voiced[0].start, voiced[-1].end
         text = heard_in(ears, audio, *_around(first, last)).text
@@ -210,7 +205,7 @@ def voices(settings: Settings, *, quick: bool = False) -> None:
     made = orders(ears, 4 if quick else 1)
     room = []
     for _, audio in sounds_in(HUMAN / ROOM):
-        heard = detect(ears, audio)
+        heard = ears.new_detector().push(audio)
         if np.mean([v.probability >= 0.5 for v in heard]) > 0.2:  # else hardly anybody speaks
             room.append((audio, level_db(audio, heard)))
     print(f"  {len(made)} orders, {len(room)} conversations of 30 s; {settings.stt.model}")
@@ -249,7 +244,7 @@ def _under(
         before = np.concatenate(once)[: None if later else 0]
         sound = np.concatenate([before, sound])
         first, last, end = (len(before) + at for at in (lead + order.first, last, end))
-        heard = detect(ears, sound)
+        heard = ears.new_detector().push(sound)
         exact += _others(heard_in(ears, sound, *_around(first, last)).text, order.words)
         for known in (False, True):
             course = follow(ears, sound, _levels(heard, known), predict=True)
@@ -290,7 +285,7 @@ def _over(
         alone = order.audio[: order.last + RATE]
         other = np.roll(other, -n * RATE)
         sound = mixed(alone, other, order.level_db + down - level, begin, end)
-        heard = detect(ears, sound)
+        heard = ears.new_detector().push(sound)
         for known in (False, True):
             course = follow(ears, sound, _levels(heard, known), reply=(begin, end))
             found[known].update(ducked=course.ducked > 0, stopped=course.stopped is not None)
@@ -313,7 +308,7 @@ def _quietly(ears: Ears, made: Sequence[Order]) -> None:
                 quiet = amplified(first, down)
                 still = np.zeros(pause * RATE, np.int16)
                 sound = np.concatenate([first, still, quiet, np.zeros(RATE, np.int16)])
-                course = follow(ears, sound, detect(ears, sound))
+                course = follow(ears, sound, ears.new_detector().push(sound))
                 onset = len(first) + len(still) + min(RATE, order.first)
                 turns = [turn for turn in course.turns if turn[1] > len(first) + len(still)]
                 whole += len(turns) == 1 and turns[0][0] <= onset
@@ -329,7 +324,7 @@ def _alone(ears: Ears, *, quick: bool) -> None:
         for _, alone in [*sounds_in(HUMAN / folder)][:: 4 if quick else 1]:
             audio = np.concatenate([alone, np.zeros(3 * RATE, np.int16)])
             audio = np.concatenate([audio, audio])
-            heard = detect(ears, audio)
+            heard = ears.new_detector().push(audio)
             before = follow(ears, audio, _levels(heard, known=False))
             after = follow(ears, audio, heard)
             total += 1
