@@ -23,11 +23,7 @@ def show_machine() -> None:
 def show(name: str, values: Iterable[float | None], unit: str, *, every: bool = False) -> None:
     """One line: median, and the range of all values.
 
-    Args:
-        name: What they are.
-        values: In any order.
-        unit: Of each.
-        every: Show the 90th percentile and all values below it, in order of size.
+    With `every` a second one: the 90th percentile, and all values in order of size.
     """
     if not (known := sorted(measured(values))):
         print(f"  {name:<44} nothing measured")

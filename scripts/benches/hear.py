@@ -27,8 +27,8 @@ from pathlib import Path
 import jiwer
 import numpy as np
 import sounds
+from ears import Ears, play
 from figures import show_machine
-from orders import Ears, play
 from support.real_engines import as_audio
 from whisper_normalizer.english import EnglishTextNormalizer
 

@@ -70,7 +70,6 @@ class Effect:
     """What a sound did to the reply that was playing. Times from the sound's first sample (ms).
 
     Attributes:
-        kind: Of the sound.
         name: Of the sound.
         ducked: When the reply was 20 dB quieter; None: never.
         silent: When it had fallen silent; None: it went on.
@@ -78,7 +77,6 @@ class Effect:
         taken_for: What was understood, where it ended the reply.
     """
 
-    kind: str
     name: str
     ducked: float | None
     silent: float | None
@@ -100,15 +98,14 @@ def interruption(studio: Studio, aims: Aims, *, quick: bool) -> None:
     story = " ".join(item.text for item in gather([RECORDINGS]).items)
     Random(1).shuffle(made)
     outside, talk, plays = _over_replies(studio, story, [sound[1:] for sound in made], 45.0)
-    found = [
-        _effect(outside, talk, turn, kind, play)
-        for (kind, _, _), (turn, play) in zip(made, plays, strict=True)
-    ]
-    effects = [effect for effect in found if effect is not None]
-    for kind in dict.fromkeys(kind for kind, _, _ in made):
-        _print(kind, [e for e in effects if e.kind == kind])
-    asked = [e for e in effects if e.kind in ASKING]
-    other = [e for e in effects if e.kind not in ASKING]
+    effects: dict[str, list[Effect]] = {kind: [] for kind, _, _ in made}
+    for (kind, _, _), (turn, play) in zip(made, plays, strict=True):
+        if effect := _effect(outside, talk, turn, play):
+            effects[kind].append(effect)
+    for kind, mine in effects.items():
+        _print(kind, mine)
+    asked = [e for kind, mine in effects.items() if kind in ASKING for e in mine]
+    other = [e for kind, mine in effects.items() if kind not in ASKING for e in mine]
     aims.most("interruption, ducked, median", median(e.ducked for e in asked), 150, "ms")
     aims.most("interruption, silent, median", median(e.silent for e in asked), 500, "ms")
     aims.most("interruptions that did not end the reply", sum(e.silent is None for e in asked), 0)
@@ -190,7 +187,7 @@ def speaking(talk: Talk, most_s: float) -> int:
     return turn
 
 
-def _effect(outside: Outside, talk: Talk, turn: int, kind: str, play: Play) -> Effect | None:
+def _effect(outside: Outside, talk: Talk, turn: int, play: Play) -> Effect | None:
     heard, marks = outside.sound_of(play), talk.turns()[turn]
     if heard is None:
         return None
@@ -212,7 +209,7 @@ def _effect(outside: Outside, talk: Talk, turn: int, kind: str, play: Play) -> E
     # What was understood is of the next turn, which the sound began.
     said = [e for e in talk.events() if e["type"] == "transcript" and e["turn"] == turn + 1]
     taken_for = next((e["text"] for e in said if e["final"]), "")
-    return Effect(kind, play.name, ducked, silent, restored, taken_for)
+    return Effect(play.name, ducked, silent, restored, taken_for)
 
 
 def _ducked(gains: Sequence[tuple[int, float]], first: int, silent: float | None) -> float | None:

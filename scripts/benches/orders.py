@@ -1,10 +1,7 @@
 """How turns are taken with people: `scripts/bench turns orders FOLDER`.
 
-Each recording is played to a session (`cascade.Cascade`) in virtual time. The real
-engines hear it, and say what they have heard so much later as they take on two cores that nothing
-else uses: only waiting takes no time, so that what is measured does not depend on how busy the
-machine is. Models and settings are the defaults, or the environment's. The model that replies and
-the voice are scripted: nothing here depends on what they say.
+Each recording is played to a session in virtual time, in which real engines hear it (`ears`).
+Models and settings are the defaults, or the environment's.
 
 The recordings are divided by a hash of their names: the weights of `end_of_turn` were fitted on the
 one half (by `scripts/people.py` of commit 2ef0025), and are reported on the other.
@@ -12,43 +9,24 @@ one half (by `scripts/people.py` of commit 2ef0025), and are reported on the oth
 
 from __future__ import annotations
 
-import asyncio
 import math
-import threading
-import time
 import zlib
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 import sounds
+from ears import Ears, play
 from figures import Aims, median, p90
 from sounds import RATE, read, sounds_in
-from support import virtual_time
-from support.scripted import Engines, Model, Speaker
 
 from pipeline.config import Settings
-from pipeline.conversation.cascade import Cascade
 from pipeline.conversation.history import Message
-from pipeline.engines.llama import LocalServer
-from pipeline.engines.llm import Messages
-from pipeline.engines.llm_judge import TextJudge
-from pipeline.engines.smart_turn import SmartTurn
-from pipeline.engines.vad import WINDOW, VoiceDetector
-from pipeline.engines.whisper import Audio, Transcription, Whisper
-from pipeline.events import Event, Frame, ReplyAudio, ReplyInterrupted, Samples, Transcript
-from pipeline.measure.recording import MemoryTrace
+from pipeline.engines.vad import WINDOW
+from pipeline.events import Samples
 from pipeline.measure.stats import share
-from pipeline.models.catalogue import Catalogue
 from pipeline.turns.speech_end import end_of_speech
-
-FRAME = RATE // 50
-
-WORDS_S, JUDGED_S, MELODY_S = 0.12, 0.03, 0.05
-"""What the recogniser (tiny.en), the judge of the words and Smart Turn take (s): medians of
-`cascade talk` on two cores."""
 
 LEAD_S, REST_S = 0.5, 3.5
 """Quiet before and after each recording (s): longer than any hold."""
@@ -80,188 +58,6 @@ SIGNS_OF_PEOPLE = (
     ("pyannote/tst01.wav", 29.0, 29.4),
 )
 """Where in conversations somebody laughs, or says "okay", "mm-hm", "hm", "yeah", "oh" (s)."""
-
-T = TypeVar("T")
-
-
-class Ears(Engines):
-    """The real recogniser, judge, Smart Turn and voice detector, at the speed of an idle machine.
-
-    The same sound is recognised once, whoever asks. As a context manager it has a judge.
-
-    Attributes:
-        settings: Of sessions.
-        known: What was computed so far.
-        took: CPU time of each recognition, and the window that it took (s).
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        super().__init__([], Model([]), Speaker(rate=1000))
-        self.settings = settings
-        self.known: dict[Any, Any] = {}
-        self.took: list[tuple[float, float]] = []
-        catalogue = Catalogue.load()
-        found = catalogue.resolve("stt", settings.stt.model)
-        self._whisper = Whisper(found.path, settings.stt, short_windows=found.short_windows)
-        name = settings.turns.endpoint_model
-        self._smart_turn = SmartTurn(catalogue.resolve("endpoint", name).path) if name else None
-        self._path = catalogue.resolve("llm", "embedded").path
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._turn = asyncio.Lock()  # the recogniser hears one thing after the other
-
-    def __enter__(self) -> Ears:
-        """Start the language model, in a loop that runs in real time."""
-        self._thread.start()
-        self._server = LocalServer(self._path, self.settings.llm)
-        self._really(self._server.__aenter__())
-        # How busy the machine is must not matter.
-        self._judge = TextJudge(self._server.address, timeout_s=60.0)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        """Stop it."""
-        self._really(self._judge.close())
-        self._really(self._server.__aexit__(None, None, None))
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-
-    def begin(self) -> None:
-        """A new session begins, in an event loop of its own."""
-        self._turn = asyncio.Lock()
-        self.model = Model(["Yes."] * 1000)
-        self.voice = Speaker(rate=1000)
-
-    def new_detector(self) -> VoiceDetector:  # type: ignore[override]
-        """The real one."""
-        return VoiceDetector(self.settings.vad)
-
-    async def transcribe(
-        self, audio: Audio, voiced_ms: float | None = None, *, prefix: str = "", language: str = ""
-    ) -> Transcription:
-        """Recognise, in `WORDS_S`; who asks meanwhile waits."""
-        async with self._turn:
-            await asyncio.sleep(WORDS_S)
-        return self.hear(audio, voiced_ms, prefix=prefix, language=language)
-
-    def hear(
-        self, audio: Audio, voiced_ms: float | None = None, *, prefix: str = "", language: str = ""
-    ) -> Transcription:
-        """Recognise, as soon as the machine can."""
-
-        def recognise() -> Transcription:
-            began = time.process_time()
-            found = self._whisper.transcribe(
-                audio, voiced_ms=voiced_ms, prefix=prefix, language=language
-            )
-            self.took.append((time.process_time() - began, found.window_s))
-            return found
-
-        return self._once(("words", hash(audio.tobytes()), prefix, voiced_ms), recognise)
-
-    async def judge(self, messages: Messages) -> float | None:
-        """Judge the words, in `JUDGED_S`."""
-        await asyncio.sleep(JUDGED_S)
-        said = tuple((message["role"], message["content"]) for message in messages)
-        return self._once(("judged", said), lambda: self._really(self._judge.probability(messages)))
-
-    async def melody(self, audio: Audio) -> float | None:
-        """Listen to the melody, in `MELODY_S`."""
-        if (smart_turn := self._smart_turn) is None:
-            return None
-        await asyncio.sleep(MELODY_S)
-        return self._once(("melody", hash(audio.tobytes())), lambda: smart_turn.probability(audio))
-
-    def _once(self, key: Any, work: Callable[[], T]) -> T:
-        if key not in self.known:
-            self.known[key] = work()
-        return self.known[key]  # type: ignore[no-any-return]
-
-    def _really(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """One turn of a session.
-
-    Attributes:
-        ended: When it was over, from the beginning of what the session was played (s).
-        text: What was recognised.
-        probability: That it was over.
-    """
-
-    ended: float
-    text: str
-    probability: float | None
-
-
-@dataclass(slots=True)
-class Session:
-    """What a session did with a sound: its turns, and when it was interrupted and replied (s)."""
-
-    turns: list[Taken] = field(default_factory=list)
-    interrupted: list[float] = field(default_factory=list)
-    replied: float | None = None
-
-
-def play(
-    ears: Ears, samples: Samples, settings: Settings, history: Sequence[Message] = ()
-) -> Session:
-    """Let a session hear a sound, 16 kHz, in virtual time."""
-    return virtual_time.run(_play(ears, samples, settings, history))
-
-
-async def _play(
-    ears: Ears, samples: Samples, settings: Settings, history: Sequence[Message]
-) -> Session:
-    ears.begin()
-    clock, marks, found = virtual_time.VirtualClock(), MemoryTrace(), Session()
-    started = clock.now_ns()
-    made: dict[str, int] = {}
-    texts: dict[int, str] = {}
-
-    def now() -> float:
-        return (clock.now_ns() - started) / 1e9
-
-    async def read() -> None:
-        async for event in session.events():
-            tell(event)
-
-    def tell(event: Event) -> None:
-        match event:
-            case ReplyAudio():
-                found.replied = now() if found.replied is None else found.replied
-                made[event.id] = made.get(event.id, 0) + len(event.frame.samples)
-            case ReplyInterrupted():
-                found.interrupted.append(now())
-            case Transcript(final=True):
-                texts[event.turn] = event.text
-
-    async def listen() -> None:
-        played = 0
-        while True:
-            await asyncio.sleep(0.02)
-            for reply in list(made)[-1:]:
-                played = min(played + 20, made[reply])
-                await session.heard(reply, played)
-
-    session = Cascade(ears, settings, marks, clock, history)
-    async with session:
-        reader = asyncio.create_task(read())
-        player = asyncio.create_task(listen())
-        for at in range(0, len(samples) - FRAME, FRAME):
-            captured = clock.now_ns()
-            await asyncio.sleep(FRAME / RATE)
-            await session.send(Frame(samples[at : at + FRAME], RATE, at, captured))
-        player.cancel()
-    await reader
-    for line in marks.lines:
-        if line["mark"] == "committed":
-            ended = (line["t_ns"] - started) / 1e9
-            text = texts.get(line["turn"], "")
-            found.turns.append(Taken(ended, text, line["probability"]))
-    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,8 +105,9 @@ OVER_S = 2.0
 """The sound comes so long after the beginning of the session (s), well within the reply."""
 
 
-def interrupted(ears: Ears, sound: Samples, settings: Settings) -> float | None:
+def interrupted(ears: Ears, sound: Samples) -> float | None:
     """How long after its first sample a sound over a reply stopped that (s); None: it did not."""
+    settings = ears.settings
     talks = settings.turns.model_copy(update={"idle_s": 0.2, "idle_text": STORY})
     quiet = np.zeros(int((OVER_S - LEAD_S) * RATE), np.int16)
     samples = surrounded(np.concatenate([quiet, sound]))
@@ -336,18 +133,18 @@ class Outcome:
     empty: int
     delay_ms: float | None
 
-    @classmethod
-    def of(cls, recording: Recording, found: Session) -> Outcome:
-        """What a session made of a recording."""
-        end = recording.end / RATE
-        early = [taken for taken in found.turns if taken.ended < end]
-        late = [taken.ended - end for taken in found.turns if taken.ended >= end]
-        return cls(
-            recording,
-            tuple(f"{taken.text!r} (p = {taken.probability})" for taken in early if taken.text),
-            sum(not taken.text for taken in found.turns),
-            1000 * late[0] if late else None,
-        )
+
+def outcome(ears: Ears, recording: Recording, history: Sequence[Message] = ()) -> Outcome:
+    """What a session makes of a recording."""
+    turns, end = play(ears, recording.samples, ears.settings, history).turns, recording.end / RATE
+    early = [taken for taken in turns if taken.ended < end]
+    late = [taken.ended - end for taken in turns if taken.ended >= end]
+    return Outcome(
+        recording,
+        tuple(f"{taken.text!r} (p = {taken.probability})" for taken in early if taken.text),
+        sum(not taken.text for taken in turns),
+        1000 * late[0] if late else None,
+    )
 
 
 def people(settings: Settings, aims: Aims, folder: Path, *, quick: bool) -> None:
@@ -361,17 +158,17 @@ def people(settings: Settings, aims: Aims, folder: Path, *, quick: bool) -> None
     """
     few = slice(None, None, 4 if quick else 1)
     with Ears(settings) as ears:
-        orders(ears, recordings(folder)[few], settings, aims)
+        orders(ears, recordings(folder)[few], aims)
         beside = [folder.parent / name for name in PHRASES if (folder.parent / name).is_dir()]
         short = [one for path in beside for one in recordings(path)][few]
         if short:
-            short_answers(ears, short, settings, aims)
-        interruptions(ears, folder.parent, settings, aims, few)
+            short_answers(ears, short, aims)
+        interruptions(ears, folder.parent, aims, few)
 
 
-def orders(ears: Ears, found: Sequence[Recording], settings: Settings, aims: Aims) -> None:
+def orders(ears: Ears, found: Sequence[Recording], aims: Aims) -> None:
     """Cut-ins, turns without words and the delay, of each half."""
-    outcomes = [Outcome.of(one, play(ears, one.samples, settings)) for one in found]
+    outcomes = [outcome(ears, one) for one in found]
     print("people: one request a recording, default settings")
     for name in ("fit", "report", "all"):
         tell(name, [one for one in outcomes if name in (one.recording.half, "all")])
@@ -395,12 +192,12 @@ def tell(name: str, outcomes: Sequence[Outcome]) -> None:
     print(f"delay {median(delays) or 0:.0f} ms, p90 {p90(delays) or 0:.0f} ms")
 
 
-def short_answers(ears: Ears, found: Sequence[Recording], settings: Settings, aims: Aims) -> None:
+def short_answers(ears: Ears, found: Sequence[Recording], aims: Aims) -> None:
     """The delay after short phrases: after a question of the assistant's, and elsewhere."""
     asked = (Message("user", "Book a room.", 1), Message("assistant", QUESTION, 1))
     print(f"short phrases ({', '.join(PHRASES)}), n = {len(found)}")
     for name, history, aim in (("after a question", asked, 700), ("elsewhere", (), 1000)):
-        outcomes = [Outcome.of(one, play(ears, one.samples, settings, history)) for one in found]
+        outcomes = [outcome(ears, one, history) for one in found]
         tell(name, outcomes)
         slow = sorted(outcomes, key=lambda one: -(one.delay_ms or 9999))[:5]
         shown = (f"{one.recording.name} {one.delay_ms or 0:.0f}" for one in slow)
@@ -409,14 +206,14 @@ def short_answers(ears: Ears, found: Sequence[Recording], settings: Settings, ai
         aims.most(f"short phrases, {name}, median", late, aim, "ms")
 
 
-def interruptions(ears: Ears, beside: Path, settings: Settings, aims: Aims, few: slice) -> None:
+def interruptions(ears: Ears, beside: Path, aims: Aims, few: slice) -> None:
     """What ends a reply: sounds that ask for nothing must not, demands must, and soon."""
     kinds = {kind: found[few] for kind, found in _asking_nothing(beside).items()}
     print(f"sounds over a reply that ask for nothing, at their level and {-SOFTER_DB:.0f} dB below")
     ended: list[bool] = []
     for kind, found in kinds.items():
         over = [
-            (name, gain_db, interrupted(ears, sounds.amplified(sound, gain_db), settings))
+            (name, gain_db, interrupted(ears, sounds.amplified(sound, gain_db)))
             for name, sound in found
             for gain_db in (0.0, SOFTER_DB)
         ]
@@ -430,11 +227,11 @@ def interruptions(ears: Ears, beside: Path, settings: Settings, aims: Aims, few:
         aims.most("replies ended by what asks for nothing", 100 * of["share"], 2, "%")
     if not (digits := beside / "fsdd_digits_8k").is_dir():
         return
-    words_one_by_one(ears, digits, settings, aims)
-    demands(ears, beside / "speech_commands", settings, aims)
+    words_one_by_one(ears, digits, aims)
+    demands(ears, beside / "speech_commands", aims)
 
 
-def words_one_by_one(ears: Ears, digits: Path, settings: Settings, aims: Aims) -> None:
+def words_one_by_one(ears: Ears, digits: Path, aims: Aims) -> None:
     """Three digits over a reply, each by itself: they must end it."""
     paths = sorted(digits.iterdir())
     missed, after_s, n = [], [], 0
@@ -443,7 +240,7 @@ def words_one_by_one(ears: Ears, digits: Path, settings: Settings, aims: Aims) -
         for first in range(0, len(paths), 2):
             three = [paths[(5 * first + 4 * k) % len(paths)] for k in range(3)]
             sound = np.concatenate([part for path in three for part in (read(path), quiet)])
-            after = interrupted(ears, sound, settings)
+            after = interrupted(ears, sound)
             n += 1
             if after is None:
                 missed.append(" ".join(path.stem.split("_")[0] for path in three))
@@ -455,19 +252,19 @@ def words_one_by_one(ears: Ears, digits: Path, settings: Settings, aims: Aims) -
     aims.most("three digits that did not end a reply", 100 * len(missed) / n, 10, "%")
 
 
-def demands(ears: Ears, folder: Path, settings: Settings, aims: Aims) -> None:
+def demands(ears: Ears, folder: Path, aims: Aims) -> None:
     """How soon "Stop" ends a reply: each recording at several places of the detector's windows."""
     paths = [p for word in DEMANDS for p in sorted(folder.glob(f"{word}_*"))]
     after_ms = []
     for path in paths:
         sound = read(path)
-        verdicts = VoiceDetector(settings.vad).push(surrounded(sound))
-        first = next((v.start for v in verdicts if v.probability >= settings.vad.threshold), None)
+        verdicts = ears.new_detector().push(surrounded(sound))
+        first = next((v.start for v in verdicts if v.probability >= 0.5), None)
         if first is None:
             continue
         for shift in range(0, WINDOW, WINDOW // 4):
             shifted = np.concatenate([np.zeros(shift, np.int16), sound])
-            after = interrupted(ears, shifted, settings)
+            after = interrupted(ears, shifted)
             begin = (first + shift) / RATE - LEAD_S
             after_ms.append(math.inf if after is None else 1000 * (after - begin))
     if not after_ms:

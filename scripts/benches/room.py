@@ -93,16 +93,14 @@ def _noise(kind: str, length: int) -> Floats:
 
 def talk(tree: Path, recordings: Sequence[Item], folder: Path, *, fast: bool) -> list[Told]:
     """One conversation a recording, each timed by the line under its turn."""
-    told: list[Told] = []
+    told = []
     for one in recordings:
         wav = folder / f"talk-{one.path.stem}-{fast}.wav"
         arguments = ["talk", "--input", str(one.path), "--output", str(folder / "reply.wav")]
         arguments += ["--record", str(wav), *(["--fast"] if fast else [])]
         lines = re.findall(r"voice-to-voice (-?\d+) ms", _run(tree, arguments))
-        if len(lines) > 1:
-            told.append((f"{len(lines)} turns", None))
-        else:
-            told.append(_told(float(lines[0]) if lines else None, one, wav, "no reply"))
+        ms = float(lines[0]) if len(lines) == 1 else None
+        told.append(_told(ms, one, wav, f"{len(lines)} turns"))
     return told
 
 

@@ -106,7 +106,7 @@ class JsonLines:
 
 
 class Studio:
-    """The devices, of a sound server. A context manager."""
+    """The devices: `pulse`, a sound server. A context manager."""
 
     def __init__(self) -> None:
         self.pulse = Pulse()

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from orders import Ears
+from ears import Ears
 from sounds import amplified, sounds_in
 from support.cli_child import HUMAN
 from support.real_engines import as_audio
@@ -54,7 +54,11 @@ SLACK = RATE // 5
 """A turn that ends so much before the last voice has lost nothing."""
 
 PREDICTED = RATE * 60 // 1000
-"""From a pause to what is foreseen of it (samples); see `people.py`."""
+"""From a pause to what is foreseen of it (samples)."""
+
+
+Room = Sequence[tuple[Samples, float]]
+"""Conversations of others, and the level of each (dB re full scale)."""
 
 
 @dataclass(slots=True)
@@ -222,14 +226,7 @@ def _levels(voices: Sequence[Voice], known: bool) -> list[Voice]:
     return [*voices] if known else [replace(voice, level_db=0.0) for voice in voices]
 
 
-def _under(
-    ears: Ears,
-    made: Sequence[Order],
-    room: Sequence[tuple[Samples, float]],
-    down: float,
-    *,
-    later: bool,
-) -> None:
+def _under(ears: Ears, made: Sequence[Order], room: Room, down: float, *, later: bool) -> None:
     """The others speak before, under and after the order; `later`: it is the user's second turn."""
     found = [Counter[str](), Counter[str]()]
     waits: list[list[float]] = [[], []]
@@ -273,9 +270,7 @@ def _under(
         )
 
 
-def _over(
-    ears: Ears, made: Sequence[Order], room: Sequence[tuple[Samples, float]], down: float
-) -> None:
+def _over(ears: Ears, made: Sequence[Order], room: Room, down: float) -> None:
     """The order is heard alone; the others speak over the reply."""
     found = [Counter[str](), Counter[str]()]
     for n, order in enumerate(made):
