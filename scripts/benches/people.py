@@ -3,13 +3,15 @@
 Recordings of people are played into the microphone of a running `cascade talk`, with the default
 models, and its loudspeaker is recorded: both at a private sound server, from outside. Where a
 recording's speech ends is known from its file. Several builds take turns in one run (`--against`),
-so that a machine whose speed drifts does the same to all.
+and other programs (`--beside`), so that a machine whose speed drifts does the same to all.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shlex
+import signal
 import subprocess
 import sys
 import tarfile
@@ -23,8 +25,8 @@ from pathlib import Path
 
 import sounds
 from figures import Aims, median, quantile, show, show_all, show_machine
-from orders import surrounded
-from studio import ROOT, Outside, Play, Studio, Talk, cpu_s, cut
+from orders import REST_S, surrounded
+from studio import HANG_S, ROOT, Outside, Play, Studio, Talk, cpu_s, cut
 from support.cli_child import memory
 from support.pulse import RATE as MIC_RATE
 
@@ -46,6 +48,9 @@ SILENCE_S = 20.0
 
 LATE_NS = 10 * NS_PER_S
 """A reply that has not begun so long after the speech is none."""
+
+OVER_S = 1.5
+"""A loudspeaker that is silent for so long has no more to say (s)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +74,11 @@ class Answer:
 
     Attributes:
         name: Of the recording.
-        cut: Whether a turn with words was ended before the speech was.
+        cut: Whether a turn with words was ended before the speech was; of another program, whether
+            it was heard before.
         total_ms: Voice-to-voice, from outside; None: it was cut into, or got no reply.
-        endpoint_ms: Of it the wait for the end of the turn: until it was committed.
+        endpoint_ms: Of it the wait for the end of the turn: until it was committed. This and what
+            follows is not known of another program.
         timeline: What the trace says.
         thrown_away: Answers that were begun and not given.
         wasted_s: Sound made for them (s).
@@ -88,7 +95,7 @@ class Answer:
 
 @dataclass(slots=True)
 class Found:
-    """What was found of one build.
+    """What was found of one build, or of another program: of that, only how it answered.
 
     Attributes:
         answers: To each recording, in each round.
@@ -169,13 +176,66 @@ def hold(studio: Studio, tree: Path, asked: Sequence[Recording], found: Found) -
         found.answers.append(_answer(outside[0], studio, talk, one, play))
 
 
-def _answer(outside: Outside, studio: Studio, talk: Talk, one: Recording, play: Play) -> Answer:
+def hold_beside(studio: Studio, command: str, asked: Sequence[Recording], found: Found) -> None:
+    """A conversation with another program, of which no more is known than what is heard."""
+    plays = []
+    with studio.recording() as outside, _running(studio, command) as listening_s:
+        found.listening_s.append(listening_s)
+        for one in asked:
+            plays.append(studio.play(one.name, one.samples))
+            time.sleep(LATE_NS / NS_PER_S - REST_S)
+            until = time.monotonic() + HANG_S
+            while not studio.silent(OVER_S) and time.monotonic() < until:
+                pass
+    for one, play in zip(asked, plays, strict=True):
+        begin_ns, end_ns = _speech(outside[0], studio, one, play)
+        early = outside[0].reply_after(begin_ns, end_ns) is not None
+        reply = outside[0].reply_after(end_ns, end_ns + LATE_NS)
+        total_ms = (reply - end_ns) / 1e6 if reply is not None and not early else None
+        found.answers.append(Answer(one.name, early, total_ms, 0.0, None, 0, 0.0))
+
+
+@contextmanager
+def _running(studio: Studio, command: str) -> Iterator[float]:
+    """A program on the devices, and how long after the command it was listening (s)."""
+    errors = studio.folder() / "errors"
+    began = time.monotonic()
+    with errors.open("wb") as file:
+        child = subprocess.Popen(
+            shlex.split(command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=file,
+            env={**os.environ, **studio.devices},
+        )
+    try:
+        while b"listening" not in errors.read_bytes():
+            if child.poll() is not None or time.monotonic() > began + HANG_S:
+                said = errors.read_text("utf-8", "replace")[-2000:]
+                raise SystemExit(f"bench: {command} never says that it is listening, but:\n{said}")
+            time.sleep(0.01)
+        yield time.monotonic() - began
+    finally:
+        child.send_signal(signal.SIGINT)
+        try:
+            child.wait(HANG_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def _speech(outside: Outside, studio: Studio, one: Recording, play: Play) -> tuple[int, int]:
+    """When the microphone heard a recording begin, and the end of its speech (ns)."""
     path = studio.folder() / "played.wav"
     with WavWriter(path, RATE) as wav:
         wav.write(one.samples)
     heard = cut(outside.mic, play.start_ns, play.end_ns + NS_PER_S)
     begin_ns = play.start_ns + begin_of(path, heard, MIC_RATE) * NS_PER_S // MIC_RATE
-    end_ns = begin_ns + one.end * NS_PER_S // RATE
+    return begin_ns, begin_ns + one.end * NS_PER_S // RATE
+
+
+def _answer(outside: Outside, studio: Studio, talk: Talk, one: Recording, play: Play) -> Answer:
+    begin_ns, end_ns = _speech(outside, studio, one, play)
     turns = {
         turn: marks
         for turn, marks in talk.turns().items()
@@ -207,29 +267,35 @@ def _print(name: str, found: Found) -> None:
     lost = [one.name for one in answers if one.total_ms is None and not one.cut]
     print(f" {name}: {len(answers)} recordings")
     show_all("voice-to-voice", [one.total_ms or 0.0 for one in given], "ms")
+    print(f"  cut into: {len(cut_into)} of {len(answers)}  {', '.join(sorted(cut_into))}")
+    print(f"  without a reply: {len(lost)}  {', '.join(sorted(lost))}")
+    show("from the command to listening", found.listening_s, "s")
+    if not found.cpu_s:
+        return
     show_all("  endpoint: until committed", [one.endpoint_ms for one in given], "ms")
     show_all("  from there", [_rest(one) for one in given], "ms")
     for part in PARTS[1:]:
         times = [one.timeline.parts[part] / 1e6 for one in given if one.timeline]
         show(f"      {part} (the trace's)", times, "ms")
-    print(f"  cut into: {len(cut_into)} of {len(answers)}  {', '.join(sorted(cut_into))}")
-    print(f"  without a reply: {len(lost)}  {', '.join(sorted(lost))}")
     show("answers begun and thrown away, a turn", [one.thrown_away for one in answers], "")
     show("  their sound", [one.wasted_s for one in answers], "s")
     show("CPU, a turn", found.cpu_s, "s")
     show("  of it the event loop", found.loop_ms, "ms")
     show("CPU, a minute of silence", found.silence_s, "s")
     show("memory, at most", found.memory_mb, "MB")
-    show("from the command to listening", found.listening_s, "s")
 
 
 def _rest(one: Answer) -> float:
     return (one.total_ms or 0.0) - one.endpoint_ms
 
 
+def _totals(found: Found) -> list[float]:
+    return [one.total_ms for one in found.answers if one.total_ms is not None]
+
+
 def _judge(found: dict[str, Found], aims: Aims) -> None:
     mine = [one for one in found["this"].answers if one.total_ms is not None]
-    totals = [one.total_ms or 0.0 for one in mine]
+    totals = _totals(found["this"])
     aims.most("voice-to-voice, median", median(totals), 400, "ms")
     aims.most("voice-to-voice, p90", quantile(totals, 0.9) if totals else None, 520, "ms")
     aims.most("after the endpoint, median", median([_rest(one) for one in mine]), 60, "ms")
@@ -248,6 +314,14 @@ def main() -> None:
     parser.add_argument(
         "--against", action="append", default=[], metavar="COMMIT", help="another build, in turn"
     )
+    parser.add_argument(
+        "--beside",
+        action="append",
+        default=[],
+        metavar="COMMAND",
+        help="another program, in turn: it uses the default microphone and loudspeaker, says "
+        '"listening" on stderr once it is, and ends on Ctrl-C',
+    )
     options = parser.parse_args()
     folders = [folder.resolve() for folder in options.folders]
     if unknown := [str(folder) for folder in folders if not folder.is_dir()]:
@@ -258,12 +332,18 @@ def main() -> None:
     asked = list(recordings(folders, options.most))
     print(f"voice-to-voice, at the sound server: {len(asked)} recordings of people")
     with builds(options.against) as trees, Studio() as studio:
-        found = {name: Found() for name in trees}
+        found = {name: Found() for name in [*options.beside, *trees]}
         for number in range(options.rounds):
-            for name in trees if number % 2 == 0 else reversed(trees):
-                hold(studio, trees[name], asked, found[name])
+            for name in found if number % 2 == 0 else reversed(found):
+                if name in trees:
+                    hold(studio, trees[name], asked, found[name])
+                else:
+                    hold_beside(studio, name, asked, found[name])
+    mine = median(_totals(found["this"]))
     for name, one in found.items():
         _print(name, one)
+        if name != "this" and mine and (theirs := median(_totals(one))):
+            print(f"  this build's median voice-to-voice is {mine / theirs:.2f} of it")
     aims = Aims()
     _judge(found, aims)
     aims.show()

@@ -134,6 +134,12 @@ class Studio:
             yield outside
         outside.append(Outside(mic[0], speaker[0]))
 
+    def silent(self, seconds: float) -> bool:
+        """Whether the loudspeaker plays nothing for so long, from now on."""
+        with self._pulse.record() as speaker:
+            time.sleep(seconds)
+        return onset(speaker[0].samples, RATE) is None
+
     def play(self, name: str, samples: Samples, rate: int = 16_000) -> Play:
         """Let the microphone hear a sound; returns when it has."""
         path = Path(self._folder.name) / "sound.wav"
