@@ -1,8 +1,7 @@
-"""What it costs to look, `scripts/bench looking`: turns with the trace against turns without.
+"""What it costs to look: `scripts/bench looking`.
 
-The time spent in marks, which they measure themselves, is exact on any machine. The difference
-between turns with and without them has to be found in the noise, so it needs many turns; both are
-printed.
+The marks measure the time that is spent in them, which is exact on any machine. A difference
+between turns with and without them would have to be found in the noise.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from pipeline.measure.pool import make_ready
 from pipeline.measure.record import Record
 from pipeline.measure.recording import MemoryTrace
 from pipeline.profile.instrument import Bounds, measure
-from pipeline.trace import DETAILS, Trace
+from pipeline.trace import Trace
 
 
 class Timed(MemoryTrace):
@@ -56,20 +55,6 @@ class Timed(MemoryTrace):
             self.waited_ns += took_ns
 
 
-class Blind(MemoryTrace):
-    """Only what the turn itself needs: the marks in memory, nothing of the details."""
-
-    def mark(
-        self, turn: int, name: str, t_ns: int, *, generation: int | None = None, **more: Any
-    ) -> None:
-        """Take a mark unless it is a detail."""
-        if name not in DETAILS:
-            super().mark(turn, name, t_ns, generation=generation)
-
-    def _write(self, line: Any) -> None:
-        pass
-
-
 async def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(prog="scripts/bench looking", description=__doc__)
@@ -78,32 +63,21 @@ async def main() -> None:
     arguments = parser.parse_args()
     settings, items = load(), gather([CORPUS]).items
     seen: list[tuple[Record, Timed]] = []
-    unseen: list[Record] = []
     async with LocalEngines(settings) as engines:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            for number, item in enumerate(items * arguments.rounds):
-                file = folder / "trace.jsonl" if arguments.file else None
-                timed, blind = Timed(file), Blind()
-                made: dict[MemoryTrace, Record] = {}
-                for tape in (timed, blind) if number % 2 else (blind, timed):
-                    await make_ready(settings, engines)
-                    made[tape], _ = await measure(
-                        item, settings, engines, folder / "turn.wav", Bounds(1.0), tape=tape
-                    )
-                seen.append((made[timed], timed))
-                unseen.append(made[blind])
-    print(f"{len(seen)} turns with the trace, {len(unseen)} without")
+            for item in items * arguments.rounds:
+                tape = Timed(folder / "trace.jsonl" if arguments.file else None)
+                await make_ready(settings, engines)
+                record, _ = await measure(
+                    item, settings, engines, folder / "turn.wav", Bounds(1.0), tape=tape
+                )
+                seen.append((record, tape))
+    print(f"{len(seen)} turns")
     show("marks in a turn", [len(tape.lines) for _, tape in seen], "")
     show("time in marks while the user waits", [t.waited_ns / 1e6 for _, t in seen], "ms")
     show("CPU in marks", [tape.cpu_ns / 1e6 for _, tape in seen], "ms")
     show("share of the turn's CPU", [100 * t.cpu_ns / r.cpu_ns for r, t in seen], "%")
-    pairs = [(a, b) for (a, _), b in zip(seen, unseen, strict=True)]
-    cpu = [100 * (a.cpu_ns / b.cpu_ns - 1) for a, b in pairs]
-    show("CPU of the turn, with against without", cpu, "%")
-    latencies = [(a.wav_voice_to_voice_ns, b.wav_voice_to_voice_ns) for a, b in pairs]
-    more = [(a - b) / 1e6 for a, b in latencies if a is not None and b is not None]
-    show("voice-to-voice, with minus without", more, "ms")
 
 
 if __name__ == "__main__":

@@ -3,12 +3,13 @@
 Recordings of people are played into the microphone of a running `cascade talk`, with the default
 models, and its loudspeaker is recorded: both at a private sound server, from outside. Where a
 recording's speech ends is known from its file. Several builds take turns in one run (`--against`),
-so that a machine whose speed drifts does the same to all.
+and other programs (`--beside`), so that a machine whose speed drifts does the same to all.
 """
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -19,9 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from figures import Aims, median, p90, show, show_machine
-from orders import Recording, recordings
+from orders import REST_S, Recording, recordings
 from sounds import RATE
-from studio import ROOT, Outside, Play, Studio, Talk, cpu_s
+from studio import ROOT, Outside, Play, Program, Studio, Talk, cpu_s
 from support.cli_child import memory
 from support.pulse import RATE as MIC_RATE
 
@@ -38,6 +39,9 @@ SILENCE_S = 20.0
 
 LATE_NS = 10 * NS_PER_S
 """A reply that has not begun so long after the speech is none."""
+
+OVER_S = 1.5
+"""A loudspeaker that is silent for so long has no more to say (s)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +123,32 @@ def hold(studio: Studio, tree: Path, asked: Sequence[Recording], found: Found) -
         found.answers.append(_answer(outside[0], talk, one, play))
 
 
-def _answer(outside: Outside, talk: Talk, one: Recording, play: Play) -> Answer:
+def hold_beside(studio: Studio, command: str, asked: Sequence[Recording], found: Found) -> None:
+    """A conversation with another program, of which no more is known than what is heard."""
+    plays = []
+    with studio.recording() as outside, Program(studio, shlex.split(command), {}) as program:
+        found.listening_s.append(program.listening_s)
+        for one in asked:
+            plays.append(studio.play(one.name, one.samples))
+            time.sleep(LATE_NS / NS_PER_S - REST_S)
+            program.wait(lambda: studio.silent(OVER_S), "is silent")
+    for one, play in zip(asked, plays, strict=True):
+        begin_ns, end_ns = _speech(outside[0], one, play)
+        early = outside[0].reply_after(begin_ns, end_ns) is not None
+        reply = outside[0].reply_after(end_ns, end_ns + LATE_NS)
+        total_ms = (reply - end_ns) / 1e6 if reply is not None and not early else None
+        found.answers.append(Answer(one.name, early, total_ms, 0.0, None, 0, 0.0))
+
+
+def _speech(outside: Outside, one: Recording, play: Play) -> tuple[int, int]:
+    """When the microphone heard a recording begin, and the end of its speech (ns)."""
     heard = outside.mic.between(play.start_ns, play.end_ns + NS_PER_S)
     begin_ns = heard.at(begin_of(one.samples, heard.samples, MIC_RATE))
-    end_ns = begin_ns + one.end * NS_PER_S // RATE
+    return begin_ns, begin_ns + one.end * NS_PER_S // RATE
+
+
+def _answer(outside: Outside, talk: Talk, one: Recording, play: Play) -> Answer:
+    begin_ns, end_ns = _speech(outside, one, play)
     turns = {
         turn: marks
         for turn, marks in talk.turns().items()
@@ -153,29 +179,35 @@ def _print(name: str, found: Found) -> None:
     lost = [one.name for one in answers if one.total_ms is None and not one.cut]
     print(f" {name}: {len(answers)} recordings")
     show("voice-to-voice", [one.total_ms for one in given], "ms", every=True)
+    print(f"  cut into: {len(cut_into)} of {len(answers)}  {', '.join(sorted(cut_into))}")
+    print(f"  without a reply: {len(lost)}  {', '.join(sorted(lost))}")
+    show("from the command to listening", found.listening_s, "s")
+    if not found.cpu_s:
+        return
     show("  endpoint: until committed", [one.endpoint_ms for one in given], "ms", every=True)
     show("  from there", [_rest(one) for one in given], "ms", every=True)
     for part in PARTS[1:]:
         times = [one.timeline.parts[part] / 1e6 for one in given if one.timeline]
         show(f"      {part} (the trace's)", times, "ms")
-    print(f"  cut into: {len(cut_into)} of {len(answers)}  {', '.join(sorted(cut_into))}")
-    print(f"  without a reply: {len(lost)}  {', '.join(sorted(lost))}")
     show("answers begun and thrown away, a turn", [one.thrown_away for one in answers], "")
     show("  their sound", [one.wasted_s for one in answers], "s")
     show("CPU, a turn", found.cpu_s, "s")
     show("  of it the event loop", found.loop_ms, "ms")
     show("CPU, a minute of silence", found.silence_s, "s")
     show("memory, at most", found.memory_mb, "MB")
-    show("from the command to listening", found.listening_s, "s")
 
 
 def _rest(one: Answer) -> float:
     return (one.total_ms or 0.0) - one.endpoint_ms
 
 
+def _median(found: Found) -> float | None:
+    return median(one.total_ms for one in found.answers if one.total_ms is not None)
+
+
 def _judge(found: dict[str, Found], aims: Aims) -> None:
     mine = [one for one in found["this"].answers if one.total_ms is not None]
-    aims.most("voice-to-voice, median", median(one.total_ms for one in mine), 400, "ms")
+    aims.most("voice-to-voice, median", _median(found["this"]), 400, "ms")
     aims.most("voice-to-voice, p90", p90(one.total_ms for one in mine), 520, "ms")
     aims.most("after the endpoint, median", median(map(_rest, mine)), 60, "ms")
     aims.most("memory", max(found["this"].memory_mb), 500, "MB")
@@ -193,23 +225,37 @@ def main() -> None:
     parser.add_argument(
         "--against", action="append", default=[], metavar="COMMIT", help="another build, in turn"
     )
+    parser.add_argument(
+        "--beside",
+        action="append",
+        default=[],
+        metavar="COMMAND",
+        help="another program, in turn: it uses the default microphone and loudspeaker, says "
+        '"listening" on stderr once it is, and ends on Ctrl-C',
+    )
     options = parser.parse_args()
     if unknown := [str(folder) for folder in options.folders if not folder.is_dir()]:
         parser.error(f"no folder: {', '.join(unknown)}")
     show_machine()
     asked: list[Recording] = []
     for folder in options.folders:
-        mine = recordings(folder)
-        step = max(1, len(mine) // options.most) if options.most else 1
-        asked += mine[::step][: options.most or None]
+        these = recordings(folder)
+        step = max(1, len(these) // options.most) if options.most else 1
+        asked += these[::step][: options.most or None]
     print(f"voice-to-voice, at the sound server: {len(asked)} recordings of people")
     with builds(options.against) as trees, Studio() as studio:
-        found = {name: Found() for name in trees}
+        found = {name: Found() for name in [*options.beside, *trees]}
         for number in range(options.rounds):
-            for name in trees if number % 2 == 0 else reversed(trees):
-                hold(studio, trees[name], asked, found[name])
+            for name in found if number % 2 == 0 else reversed(found):
+                if name in trees:
+                    hold(studio, trees[name], asked, found[name])
+                else:
+                    hold_beside(studio, name, asked, found[name])
+    mine = _median(found["this"])
     for name, one in found.items():
         _print(name, one)
+        if name != "this" and mine and (theirs := _median(one)):
+            print(f"  this build's median voice-to-voice is {mine / theirs:.2f} of it")
     aims = Aims()
     _judge(found, aims)
     aims.show()

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,6 +131,12 @@ class Studio:
             yield outside
         outside.append(Outside(mic[0], speaker[0]))
 
+    def silent(self, seconds: float) -> bool:
+        """Whether the loudspeaker plays nothing for so long, from now on."""
+        with self.pulse.record() as speaker:
+            time.sleep(seconds)
+        return onset(speaker[0].samples, RATE) is None
+
     def play(self, name: str, samples: Samples) -> Play:
         """Let the microphone hear a sound, 16 kHz; returns when it has."""
         path = Path(self._folder.name) / "sound.wav"
@@ -141,40 +147,30 @@ class Studio:
         return Play(name, start, time.monotonic_ns())
 
 
-class Talk:
-    """A running `cascade talk` on a studio's devices. A context manager; leaving it ends it.
+class Program:
+    """A program on a studio's default devices. A context manager; leaving it ends it, by Ctrl-C.
 
     Attributes:
-        studio: Where it is held.
-        folder: Where its trace, its conversation and its replies' sound are.
+        studio: Where it runs.
+        folder: Where it runs too, and what it writes to stdout and stderr is.
         pid: Of its process.
-        listening_s: From the command to "listening" (s).
+        listening_s: From the command to "listening" on stderr (s).
     """
 
-    def __init__(
-        self,
-        studio: Studio,
-        *words: str,
-        env: Mapping[str, str] | None = None,
-        tree: Path = ROOT,
-    ) -> None:
-        """Start it, with the code of a tree."""
+    def __init__(self, studio: Studio, command: Sequence[str], env: Mapping[str, str]) -> None:
+        """Start it."""
         self.studio = studio
         self.folder = studio.folder()
-        self._events, self._trace = (JsonLines(self.folder / name) for name in ("events", "trace"))
-        command = [sys.executable, str(tree / "scripts/benches/overheard.py"), str(self.folder)]
-        command += ["talk", "--json", "--echo", "off", *words]
         self.listening_s = 0.0
+        self._name = " ".join(command)
         self._began = time.monotonic()
         with (self.folder / "events").open("wb") as out, (self.folder / "errors").open("wb") as err:
             self._child = subprocess.Popen(
-                [*command, "--trace=trace", "--save=said"],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                env=environment(
-                    {**models(), **devices(studio.pulse), "PYTHONPATH": str(tree), **(env or {})}
-                ),
+                env=environment({**devices(studio.pulse), **env}),
                 cwd=self.folder,
             )
         self.pid = self._child.pid
@@ -206,8 +202,25 @@ class Talk:
         while not done():
             if time.monotonic() > until or self._child.poll() is not None:
                 said = (self.folder / "errors").read_text("utf-8")[-2000:]
-                raise SystemExit(f"bench: cascade talk never {what}; it said:\n{said}")
+                raise SystemExit(f"bench: {self._name} never {what}; it said:\n{said}")
             time.sleep(0.01)
+
+
+class Talk(Program):
+    """A running `cascade talk`; its folder has its trace, its conversation, its replies' sound."""
+
+    def __init__(
+        self,
+        studio: Studio,
+        *words: str,
+        env: Mapping[str, str] | None = None,
+        tree: Path = ROOT,
+    ) -> None:
+        """Start it, with the code of a tree."""
+        command = [sys.executable, str(tree / "scripts/benches/overheard.py"), ".", "talk"]
+        command += ["--json", "--echo", "off", *words, "--trace=trace", "--save=said"]
+        super().__init__(studio, command, {**models(), "PYTHONPATH": str(tree), **(env or {})})
+        self._events, self._trace = (JsonLines(self.folder / name) for name in ("events", "trace"))
 
     def ask(self, name: str, samples: Samples) -> Play:
         """Let it hear a question, and its reply to the end."""
