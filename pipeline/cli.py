@@ -385,7 +385,7 @@ def profile(
         return prediction.predict(sources[0], what_if, stdout(), as_json=json)
     flags = engines(stt, voice, llm, vad, language, instructions)
     from pipeline.profile import run
-    from pipeline.profile.instrument import Bounds
+    from pipeline.profile.executor import Bounds
 
     options = run.ProfileOptions(
         sources=sources,

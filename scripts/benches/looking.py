@@ -22,7 +22,7 @@ from pipeline.measure.corpus import gather
 from pipeline.measure.pool import make_ready
 from pipeline.measure.record import Record
 from pipeline.measure.recording import MemoryTrace
-from pipeline.profile.instrument import Bounds, measure
+from pipeline.profile.executor import Bounds, measure_turn
 from pipeline.trace import DETAILS, Trace
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,7 +90,7 @@ async def main() -> None:
                 pair: list[MemoryTrace] = [Timed(file), Blind()]
                 for tape in pair if number % 2 else reversed(pair):
                     await make_ready(settings, engines)
-                    record, _ = await measure(
+                    record, _ = await measure_turn(
                         item, settings, engines, folder / "turn.wav", Bounds(1.0), tape=tape
                     )
                     if isinstance(tape, Timed):
