@@ -9,15 +9,18 @@ import sys
 from collections.abc import Coroutine, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.config import PACES, Settings, document, load
+from pipeline.config import PACES, document, load
 from pipeline.errors import BadInput, CascadeError
 from pipeline.terminal import log_to_stderr, show_error, stderr, stdout
+
+if TYPE_CHECKING:
+    from pipeline.measure.plan import Load
 
 Config = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="Settings; default ./cascade.toml")
@@ -403,7 +406,7 @@ def profile(
     )
     if keep is not None:
         return run.keep_spoken(load(config, flags), options)
-    return run_to_end(run.prepare(lambda more: load(config, {**flags, **more}), options))
+    return run_to_end(run.prepare(_varied(config, flags), options))
 
 
 @app.command()
@@ -479,10 +482,7 @@ def compare(
     """Say the same words to the cascade and to speech-to-speech models, and compare."""
     flags = engines(stt, voice, llm, vad, language, instructions)
     paths = tuple(path or ["cascade"])
-
-    def varied(more: Mapping[str, Any]) -> Settings:
-        return load(config, {**flags, **more})
-
+    varied = _varied(config, flags)
     if live:
         from pipeline.compare.live import prepare as prepare_live
         from pipeline.talk import TalkOptions
@@ -583,6 +583,11 @@ def run_to_end(work: Coroutine[Any, Any, int]) -> int:
         return await work
 
     return asyncio.run(interruptible())
+
+
+def _varied(config: Path | None, flags: Mapping[str, Any]) -> Load:
+    """Gives the settings that the user wants, with some of them set otherwise."""
+    return lambda changes, options=None: load(config, {**flags, **changes}, options)
 
 
 def _pace(name: str | None) -> dict[str, int]:
