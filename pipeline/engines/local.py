@@ -23,7 +23,7 @@ from pipeline.engines.piper import Piper
 from pipeline.engines.servers import ChatServer, chat_server
 from pipeline.engines.smart_turn import SmartTurn
 from pipeline.engines.vad import VoiceDetector
-from pipeline.engines.whisper import Audio, Transcription, Whisper
+from pipeline.engines.whisper import Audio, Transcription, Whisper, check_language
 from pipeline.engines.worker import Worker
 from pipeline.errors import BadInput, StageError
 from pipeline.models.catalogue import Catalogue, Kind
@@ -77,12 +77,13 @@ def check_models(settings: Settings, catalogue: Catalogue) -> None:
     """See that all models can be had, save the defaults, which may be fetched yet.
 
     Raises:
-        BadInput: One is unknown, incomplete, or not downloaded.
+        BadInput: One is unknown, incomplete, or not downloaded, or does not know the language.
     """
     named: tuple[tuple[Kind, str], ...] = (("stt", settings.stt.model), ("tts", settings.tts.voice))
     for kind, name in named:
-        if catalogue.missing(kind, name) is None:
-            catalogue.resolve(kind, name)
+        model = catalogue.missing(kind, name) or catalogue.resolve(kind, name).model
+        if kind == "stt" and model is not None:
+            check_language(settings.stt.language, model.languages, model.name)
     if settings.llm.model != "embedded":
         find_language_model(settings, catalogue)
 
