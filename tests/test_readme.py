@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 from support.cli_child import HANG_S, QUICK, ROOT, run
 
 import pipeline
+from pipeline import cli
 from pipeline.config import Settings
 from pipeline.trace import PARTS
 
@@ -48,6 +50,13 @@ def test_every_setting_exists(page: Path) -> None:
     for key in SETTING.findall(page.read_text(encoding="utf-8")):
         section, name = key.split(".")
         assert name in COSTS | type(getattr(Settings(), section)).model_fields.keys(), key
+
+
+def test_the_list_of_commands_is_whole() -> None:
+    blocks = re.findall(r"```\n(.*?)```", PAGES[0].read_text(encoding="utf-8"), re.DOTALL)
+    (listed,) = [block for block in blocks if "cascade doctor" in block]
+    there = typer.main.get_command(cli.app).commands
+    assert {command for command, _ in COMMAND.findall(listed)} == there.keys()
 
 
 def test_every_command_and_option_exists() -> None:
