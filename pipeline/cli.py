@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json as json_lines
+import os
 import signal
 import sys
 from collections.abc import Coroutine, Mapping
@@ -16,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.config import PACES, document, load
-from pipeline.errors import BadInput, CascadeError
+from pipeline.errors import INTERRUPTED, BadInput, CascadeError
 from pipeline.terminal import log_to_stderr, show_error, stderr, stdout
 
 if TYPE_CHECKING:
@@ -78,7 +80,7 @@ def main() -> None:
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort, asyncio.CancelledError):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is saved; one more cannot stop it sooner
-        code = 130
+        code = INTERRUPTED
     except OSError as error:
         if debug:
             raise
@@ -94,6 +96,12 @@ def main() -> None:
             "run again with --debug for the traceback.",
         )
         code = 1
+    if code == INTERRUPTED:
+        # All is closed; but Python waits for engines that still load, which nothing can stop.
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(code)
     sys.exit(code or 0)
 
 

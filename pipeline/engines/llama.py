@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import os
 import secrets
@@ -12,6 +11,7 @@ from typing import Any, Self
 
 from pipeline.config import LlmSettings, Settings
 from pipeline.engines.servers import TEMPLATE_OFF, ChatServer
+from pipeline.engines.worker import apart
 from pipeline.errors import StageError
 
 REPEAT_PENALTY = 1.1
@@ -94,7 +94,7 @@ class LocalServer:
             StageError: The file is no model that llama.cpp can run, or llama.cpp is not installed.
         """
         try:
-            self._server = await asyncio.to_thread(self._start)
+            self._server = await apart(self._start)
         except ImportError as error:
             raise StageError(
                 "llm", f"{unusable(error)}, or use another --llm", fatal=True
@@ -139,7 +139,12 @@ class LocalServer:
         params.ui = params.endpoint_slots = False
         # -1 is silence; errors are raised all the same.
         params.verbosity = -1
-        return xllamacpp.Server(params)
+        # Its answer shows that it has begun to take tasks: one that is told to stop before that
+        # never stops, and nothing else runs any more (2026.10.11549).
+        params.endpoint_metrics = True
+        server = xllamacpp.Server(params)
+        server.handle_metrics()
+        return server
 
     async def __aexit__(
         self,

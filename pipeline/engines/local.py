@@ -24,7 +24,7 @@ from pipeline.engines.servers import ChatServer, chat_server
 from pipeline.engines.smart_turn import SmartTurn
 from pipeline.engines.vad import VoiceDetector
 from pipeline.engines.whisper import Audio, Transcription, Whisper, check_language
-from pipeline.engines.worker import Worker
+from pipeline.engines.worker import Worker, apart
 from pipeline.errors import BadInput, StageError
 from pipeline.models.catalogue import Catalogue, Kind
 from pipeline.text.heard import Sound
@@ -128,7 +128,8 @@ async def start_language_model(
             LocalServer(where, settings.llm, context_tokens=context_tokens(settings))
         )
         where = server.address
-    model = ChatModel(where, settings.llm)
+    # Its library takes long to import.
+    model = await apart(lambda: ChatModel(where, settings.llm))
     # Closed before the server stops, or that would wait for the client's open connection.
     stack.push_async_callback(model.close)
     try:
@@ -337,4 +338,4 @@ class LocalEngines:
 
     async def _load_vad(self) -> None:
         # Later ones find its libraries loaded and its file in memory.
-        await asyncio.to_thread(self.new_detector)
+        await apart(self.new_detector)
