@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from support.cli_child import HANG_S, QUICK, ROOT, run
+from support.cli_child import HANG_S, QUICK, ROOT, run_here
 
 import pipeline
 from pipeline import cli
@@ -66,7 +66,7 @@ def test_every_command_and_option_exists() -> None:
             used.setdefault(command, set()).update(re.findall(r"--[a-z-]+", rest.split(" #")[0]))
     assert {"talk", "profile", "compare", "models"} <= used.keys()
     for command, options in used.items():
-        told = run(command, "--help").out
+        told = run_here(command, "--help").out
         assert not {option for option in options if option not in told}, command
 
 

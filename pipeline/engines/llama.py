@@ -59,8 +59,9 @@ def thread_count(setting: int, cores: int) -> int:
 class LocalServer:
     """Runs a `.gguf` behind a loopback port of its own choosing, with a key of its own.
 
-    An async context manager; `address` is valid inside it. No Python runs while it starts (0.4 s
-    for a small model) and stops (0.03 s): xllamacpp does not release the interpreter's lock then.
+    An async context manager; `address` is valid inside it. No Python runs while it starts (0.3 s
+    for a small model) and stops (0.03 s), Ctrl-C included: xllamacpp does not release the
+    interpreter's lock then.
     """
 
     def __init__(
@@ -137,6 +138,11 @@ class LocalServer:
         params.sse_ping_interval = 1
         # Nobody but the client in this process has a use for these.
         params.ui = params.endpoint_slots = False
+        # What would be fitted is the share of a graphics card. Without one there is nothing to fit,
+        # and to find that out costs as much as loading the model.
+        processor = xllamacpp.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_CPU
+        devices = xllamacpp.get_device_info()
+        params.fit_params = any(device["type"] != processor for device in devices)
         # -1 is silence; errors are raised all the same.
         params.verbosity = -1
         # Its answer shows that it has begun to take tasks: one that is told to stop before that
