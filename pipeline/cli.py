@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json as json_lines
+import os
 import signal
 import sys
 from collections.abc import Coroutine, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.config import PACES, Settings, document, load
-from pipeline.errors import BadInput, CascadeError
+from pipeline.config import PACES, document, load
+from pipeline.errors import INTERRUPTED, BadInput, CascadeError
 from pipeline.terminal import log_to_stderr, show_error, stderr, stdout
+
+if TYPE_CHECKING:
+    from pipeline.measure.plan import Load
 
 Config = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="Settings; default ./cascade.toml")
@@ -75,7 +80,7 @@ def main() -> None:
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort, asyncio.CancelledError):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is saved; one more cannot stop it sooner
-        code = 130
+        code = INTERRUPTED
     except OSError as error:
         if debug:
             raise
@@ -91,6 +96,12 @@ def main() -> None:
             "run again with --debug for the traceback.",
         )
         code = 1
+    if code == INTERRUPTED:
+        # All is closed; but Python waits for engines that still load, which nothing can stop.
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(code)
     sys.exit(code or 0)
 
 
@@ -385,7 +396,7 @@ def profile(
         return prediction.predict(sources[0], what_if, stdout(), as_json=json)
     flags = engines(stt, voice, llm, vad, language, instructions)
     from pipeline.profile import run
-    from pipeline.profile.instrument import Bounds
+    from pipeline.profile.executor import Bounds
 
     options = run.ProfileOptions(
         sources=sources,
@@ -403,7 +414,7 @@ def profile(
     )
     if keep is not None:
         return run.keep_spoken(load(config, flags), options)
-    return run_to_end(run.prepare(lambda more: load(config, {**flags, **more}), options))
+    return run_to_end(run.prepare(_varied(config, flags), options))
 
 
 @app.command()
@@ -479,10 +490,7 @@ def compare(
     """Say the same words to the cascade and to speech-to-speech models, and compare."""
     flags = engines(stt, voice, llm, vad, language, instructions)
     paths = tuple(path or ["cascade"])
-
-    def varied(more: Mapping[str, Any]) -> Settings:
-        return load(config, {**flags, **more})
-
+    varied = _varied(config, flags)
     if live:
         from pipeline.compare.live import prepare as prepare_live
         from pipeline.talk import TalkOptions
@@ -583,6 +591,11 @@ def run_to_end(work: Coroutine[Any, Any, int]) -> int:
         return await work
 
     return asyncio.run(interruptible())
+
+
+def _varied(config: Path | None, flags: Mapping[str, Any]) -> Load:
+    """Gives the settings that the user wants, with some of them set otherwise."""
+    return lambda changes, options=None: load(config, {**flags, **changes}, options)
 
 
 def _pace(name: str | None) -> dict[str, int]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, get_args, get_origin
 
@@ -121,13 +121,20 @@ class TurnSettings(Section):
     idle_text: str = Field("Are you still there?", description="What it says then")
 
     @model_validator(mode="after")
-    def _ends_after_it_pauses(self) -> Self:
+    def _in_order(self) -> Self:
         if self.provisional_ms > self.hold_ms:
             raise PydanticCustomError(
                 TOGETHER,
                 "turns.hold_ms is {hold_ms}, shorter than turns.provisional_ms ({provisional_ms}); "
                 "allowed: at least that",
                 {"hold_ms": self.hold_ms, "provisional_ms": self.provisional_ms},
+            )
+        if self.predict and self.shortest_ms > self.hold_ms:
+            raise PydanticCustomError(
+                TOGETHER,
+                "turns.shortest_ms is {shortest_ms}, longer than turns.hold_ms ({hold_ms}); "
+                "allowed: at most that",
+                {"shortest_ms": self.shortest_ms, "hold_ms": self.hold_ms},
             )
         return self
 
@@ -283,14 +290,23 @@ REMOVED = {
 
 Values = dict[str, Any]
 
+Where = Callable[[str], str]
+"""Tells of a setting, by its dotted name, where it was set, as the user wrote it."""
 
-def load(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
+
+def load(
+    file: Path | None = None,
+    flags: Mapping[str, Any] | None = None,
+    options: Mapping[str, str] | None = None,
+) -> Settings:
     """Read the settings of a run.
 
     Args:
         file: The configuration file; None takes `cascade.toml` in the current folder, if any.
         flags: What the command line set, by dotted name (`{"stt.model": "base.en"}`); None as a
             value means that the flag was not given.
+        options: The option that set one of them, likewise (`{"stt.model": "--vary stt"}`), for
+            errors; any other is told to come from the command line.
 
     Raises:
         BadInput: A file that is missing or not TOML, an unknown key, a wrong type, a value out of
@@ -298,14 +314,29 @@ def load(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Se
     """
     path = file or (Path(DEFAULT_FILE) if Path(DEFAULT_FILE).is_file() else None)
     merged: Values = {}
+    origins: dict[str, str] = {}
+
+    def take(values: Values, where: Where, *, strict: bool = False) -> None:
+        _check(values, where, strict=strict)
+        for name, table in values.items():
+            merged[name] = {**merged.get(name, {}), **table}
+            origins.update({key: where(key) for key in (f"{name}.{part}" for part in table)})
+
     if path is not None:
-        _merge(merged, _checked(_read_toml(path), str(path), strict=True))
-    _merge(merged, _checked(_nested(_environment()), "environment"))
-    _merge(merged, _checked(_nested(flags or {}), "command line"))
+        take(_read_toml(path), lambda _: str(path), strict=True)
+    variables = _environment()
+    take(
+        _nested({name: os.environ[variable] for name, variable in variables.items()}),
+        variables.__getitem__,
+    )
+    take(_nested(flags or {}), lambda name: (options or {}).get(name, "command line"))
     try:
         return Settings(**merged)
     except ValidationError as error:  # each source is right, and together they are not
-        raise BadInput(f"settings: {error.errors()[0]['msg']}") from None
+        wrong = error.errors()[0]
+        names = [f"{_dotted(wrong)}.{key}" for key in wrong["ctx"]]
+        where = _all_of(origins[name] for name in names if name in origins)
+        raise BadInput(f"{where}: {wrong['msg']}") from None
 
 
 def document() -> str:
@@ -341,11 +372,11 @@ def _read_toml(path: Path) -> Values:
 
 
 def _environment() -> dict[str, str]:
-    """What `CASCADE_*` variables set, by dotted name; one that names no setting is an error."""
+    """The `CASCADE_*` variables, by dotted name; one that names no setting is an error."""
     here = [f"{name}.{key}" for name in Settings.model_fields for key in _fields(name)]
     names = {_variable(name): name for name in [*here, *REMOVED]}
-    values = {}
-    for variable, text in os.environ.items():
+    found = {}
+    for variable in os.environ:
         upper = variable.upper()
         if not upper.startswith(ENV_PREFIX) or upper in OTHERS:
             continue
@@ -353,8 +384,8 @@ def _environment() -> dict[str, str]:
             close = difflib.get_close_matches(upper, map(_variable, here), n=1)
             hint = f"did you mean {close[0]}?" if close else "`cascade config` lists them"
             raise BadInput(f"environment: {variable} names no setting; {hint}")
-        values[names[upper]] = text
-    return values
+        found[names[upper]] = variable
+    return found
 
 
 def _variable(name: str) -> str:
@@ -372,23 +403,21 @@ def _nested(values: Mapping[str, Any]) -> Values:
     return nested
 
 
-def _merge(into: Values, values: Values) -> None:
-    for name, table in values.items():
-        into[name] = {**into.get(name, {}), **table}
+def _check(values: Values, where: Where, *, strict: bool = False) -> None:
+    """See that the values of one source are right; `strict` takes no text for a number.
 
-
-def _checked(values: Values, where: str, *, strict: bool = False) -> Values:
-    """The values of one source, unchanged; `strict` takes no text for a number."""
+    Raises:
+        BadInput: One is not.
+    """
     try:
         Settings.model_validate(values, strict=strict)
     except ValidationError as error:
         # What only does not go together may yet be put right by another source.
         wrong = [details for details in error.errors() if details["type"] != TOGETHER]
         if gone := [name for name in map(_dotted, wrong) if name in REMOVED]:
-            raise BadInput(f"{where}: {_gone(gone)}") from None
+            raise BadInput(f"{_all_of(map(where, gone))}: {_gone(gone)}") from None
         if wrong:
-            raise BadInput(f"{where}: {_complaint(wrong[0])}") from None
-    return values
+            raise BadInput(f"{where(_dotted(wrong[0]))}: {_complaint(wrong[0])}") from None
 
 
 def _complaint(wrong: ErrorDetails) -> str:
@@ -408,6 +437,11 @@ def _complaint(wrong: ErrorDetails) -> str:
 
 def _dotted(wrong: ErrorDetails) -> str:
     return ".".join(map(str, wrong["loc"]))
+
+
+def _all_of(origins: Iterable[str]) -> str:
+    """Where settings were set, each place once."""
+    return ", ".join(dict.fromkeys(origins))
 
 
 def _gone(names: Sequence[str]) -> str:

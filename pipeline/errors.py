@@ -6,6 +6,9 @@ prints it and exits with `exit_code`; a traceback appears only with `--debug`.
 
 from __future__ import annotations
 
+INTERRUPTED = 130
+"""The exit code of what Ctrl-C or SIGTERM has stopped, as shells have it for Ctrl-C."""
+
 
 class CascadeError(Exception):
     """Something failed that the user should know about, in words the user can act on."""

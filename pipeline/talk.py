@@ -150,12 +150,12 @@ def _save(file: Path, history: list[Message], display: Display) -> bool:
 
 
 def check_files(options: TalkOptions) -> None:
-    """See that no file that is written is also used otherwise, and that each has a folder.
+    """See that each file that is written can be, and that none of them is also used otherwise.
 
     A conversation may be saved to where it was resumed from.
 
     Raises:
-        BadInput: One is, or has none.
+        BadInput: One cannot, or is.
     """
     read = [("--input", Path(name)) for name in options.inputs if name != MICROPHONE]
     output = None if options.output == SPEAKER else Path(options.output)
@@ -179,3 +179,13 @@ def check_files(options: TalkOptions) -> None:
             # What is no file, such as /dev/null, may be anything.
             if used.resolve() == path.resolve() and (path.is_file() or not path.exists()):
                 raise BadInput(f"{flag} {path}: is the file of {other} too; give it another name")
+    for flag, path in written:
+        try:
+            # What is there stays as it is, and what is no file, such as a pipe, is let alone.
+            if path.is_file():
+                path.open("ab").close()
+            elif not path.exists():
+                path.touch()
+                path.unlink()
+        except OSError as error:
+            raise BadInput(f"{flag} {path}: cannot be written: {error.strerror}") from None

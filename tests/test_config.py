@@ -204,7 +204,7 @@ def test_a_wrong_value_elsewhere_is_named_with_what_is_allowed(
 ) -> None:
     told = refusal(flags={name: value})
     monkeypatch.setenv(variable(name), value)
-    for where, message in (("command line", told), ("environment", refusal())):
+    for where, message in (("command line", told), (variable(name), refusal())):
         assert message.startswith(f"{where}: {name} is {value!r}; ")
         assert says in message.replace(".0", "")
 
@@ -243,16 +243,26 @@ def test_an_unknown_key_on_the_command_line_is_an_error() -> None:
     )
 
 
+SHORT = "turns.hold_ms is 64, shorter than turns.provisional_ms (128); allowed: at least that"
+LONG = "turns.shortest_ms is 256, longer than turns.hold_ms (128); allowed: at most that"
+
+
 def test_what_does_not_go_together_is_an_error_once_all_sources_are_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """It names where the values were set that count."""
     write("[turns]\nhold_ms = 64\nprovisional_ms = 128\n")
-    assert refusal() == (
-        "settings: turns.hold_ms is 64, shorter than turns.provisional_ms (128); "
-        "allowed: at least that"
-    )
+    assert refusal() == f"cascade.toml: {SHORT}"
+    monkeypatch.setenv("CASCADE_TURNS__PROVISIONAL_MS", "128")
+    assert refusal() == f"cascade.toml, CASCADE_TURNS__PROVISIONAL_MS: {SHORT}"
     monkeypatch.setenv("CASCADE_TURNS__HOLD_MS", "128")
-    assert load().turns.hold_ms == 128
+    assert refusal() == f"CASCADE_TURNS__HOLD_MS: {LONG}"
+    assert load(flags={"turns.shortest_ms": 128}).turns.shortest_ms == 128
+    assert refusal(flags={"turns.shortest_ms": 256}) == (
+        f"command line, CASCADE_TURNS__HOLD_MS: {LONG}"
+    )
+    # Where nothing is foreseen, silence of `hold_ms` alone ends a turn.
+    assert load(flags={"turns.predict": "no"}).turns.hold_ms == 128
     with pytest.raises(ValueError, match="shorter than turns"):
         TurnSettings(hold_ms=64, provisional_ms=128)
 
@@ -275,7 +285,7 @@ def test_a_setting_that_is_gone_says_what_to_do(name: str, monkeypatch: pytest.M
     assert refusal(write(f"[{section}]\n{key} = 1\n")) == f"cascade.toml: {says}"
     Path(DEFAULT_FILE).unlink()
     monkeypatch.setenv(variable(name), "1")
-    assert refusal() == f"environment: {says}"
+    assert refusal() == f"{variable(name)}: {says}"
 
 
 def test_all_settings_that_are_gone_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,7 +298,7 @@ def test_all_settings_that_are_gone_are_told_at_once(monkeypatch: pytest.MonkeyP
     Path(DEFAULT_FILE).unlink()
     for name in gone:
         monkeypatch.setenv(variable(name), "1")
-    assert refusal() == f"environment: {says}"
+    assert refusal() == f"{', '.join(map(variable, gone))}: {says}"
 
 
 def test_keys_and_addresses_of_other_servers_are_no_settings(
@@ -316,7 +326,7 @@ def test_any_values_are_taken_or_refused_in_words(flags: dict[str, Any]) -> None
     try:
         settings = load(flags=flags)
     except BadInput as error:
-        assert str(error).startswith(("command line: ", "settings: "))
+        assert str(error).startswith("command line: ")
         assert "allowed: " in str(error)
     else:
         Settings.model_validate(settings.model_dump(), strict=True)

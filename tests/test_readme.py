@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.cli_child import HANG_S, QUICK, ROOT, run
+import typer
+from support.cli_child import HANG_S, QUICK, ROOT, run_here
 
 import pipeline
+from pipeline import cli
 from pipeline.config import Settings
 from pipeline.trace import PARTS
 
@@ -50,6 +52,13 @@ def test_every_setting_exists(page: Path) -> None:
         assert name in COSTS | type(getattr(Settings(), section)).model_fields.keys(), key
 
 
+def test_the_list_of_commands_is_whole() -> None:
+    blocks = re.findall(r"```\n(.*?)```", PAGES[0].read_text(encoding="utf-8"), re.DOTALL)
+    (listed,) = [block for block in blocks if "cascade doctor" in block]
+    there = typer.main.get_command(cli.app).commands
+    assert {command for command, _ in COMMAND.findall(listed)} == there.keys()
+
+
 def test_every_command_and_option_exists() -> None:
     used: dict[str, set[str]] = {}
     for page in PAGES:
@@ -57,7 +66,7 @@ def test_every_command_and_option_exists() -> None:
             used.setdefault(command, set()).update(re.findall(r"--[a-z-]+", rest.split(" #")[0]))
     assert {"talk", "profile", "compare", "models"} <= used.keys()
     for command, options in used.items():
-        told = run(command, "--help").out
+        told = run_here(command, "--help").out
         assert not {option for option in options if option not in told}, command
 
 

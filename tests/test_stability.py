@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from support import endurance
 
+pytestmark = pytest.mark.slow
+
 TURNS = 120
 """So many, that everything happens; memory is compared with what it was after half of them."""
 

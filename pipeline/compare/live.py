@@ -235,7 +235,7 @@ class LiveComparison:
     async def _talk_to(self, system: LiveSystem) -> None:
         """Hold the conversation with a system; its failure is its own."""
         try:
-            trace = SystemTrace(self._trace, system.labels, self._voice, system.pane.answered)
+            trace = SystemTrace(self._trace, system.labels, self._voice, system.pane.audible)
             await system.talk(self._scenario, trace)
         except CascadeError as error:
             system.reason = str(error)

@@ -105,7 +105,7 @@ class Pane(Shown):
         """Put there what went wrong with a turn."""
         self.say("error", message, "bold red")
 
-    def answered(self, marks: Mapping[str, int]) -> None:
+    def audible(self, marks: Mapping[str, int]) -> None:
         """A reply begins to be audible; these are the marks of its turn (ns)."""
         timeline = Timeline.from_marks(marks)
         if timeline is None:

@@ -12,11 +12,11 @@ from typing import Any
 from rich.console import Console
 
 from pipeline.compare import cost, judge, report, scoring, summary, systems, terminal
-from pipeline.compare.conduct import hold
 from pipeline.compare.record import CONVERSATIONS, Conversation, Earlier, asked_of, resumed
 from pipeline.compare.results import Summary
 from pipeline.compare.scenario import Scenario, gather_scenarios, unspoken, with_recordings
 from pipeline.compare.systems import System, Systems
+from pipeline.compare.trial import hold_scenario
 from pipeline.config import Settings
 from pipeline.errors import BadInput
 from pipeline.measure import corpus
@@ -252,7 +252,7 @@ class Comparison(Run[Conversation]):
         checked = any(step.expect != type(step.expect)() for step in scenario.steps)
         # Where the answer is judged, all of it is wanted.
         listen_s = None if checked else self._options.listen_s
-        held = await hold(system, scenario, self.folder / job.wav, listen_s=listen_s)
+        held = await hold_scenario(system, scenario, self.folder / job.wav, listen_s=listen_s)
         wav = self._stamped(job.wav, held.result.simulated)
         conversation = dataclasses.replace(
             held.result,

@@ -191,14 +191,18 @@ class Systems:
         self._settings: dict[str, Settings] = {}
         self._loaded: dict[str, Settings] = {}
         self._voices: dict[str, LocalEngines] = {}
+
+        def given(changes: Mapping[str, str], path: str) -> Settings:
+            return load(changes, dict.fromkeys(changes, f"--path {path}"))
+
         for spec in specs:
             match spec.kind:
                 case "cascade":
                     longest = max((one.instructions for one in scenarios), key=len, default="")
-                    settings = self._settings[spec.name] = load(_settings(spec))
+                    settings = self._settings[spec.name] = given(_settings(spec), spec.name)
                     self._loaded[spec.name] = _with_room(settings, longest)
                 case "audio-llm":
-                    settings = self._settings[spec.name] = load(dotted(spec))
+                    settings = self._settings[spec.name] = given(dotted(spec), spec.name)
                     self._voices[spec.name] = voice_engines(spec, settings)
                 case "simulated":
                     _script(spec)
@@ -270,7 +274,11 @@ def _script(spec: SystemSpec) -> script.Script:
     """
     check_protocol(spec.options.get("protocol", "realtime"))
     file = Path(spec.model)
-    return script.load(file) if file.suffix in (".yaml", ".yml") else script.preset(spec.model)
+    return (
+        script.load(file)
+        if file.suffix in (".yaml", ".yml")
+        else script.preset(spec.model, "--path simulated:")
+    )
 
 
 def _settings(spec: SystemSpec) -> dict[str, str]:

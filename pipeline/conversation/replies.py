@@ -57,7 +57,7 @@ class CallGroup:
         uses: The calls, by ids that are unlike all others of the session.
         asked: How often tools were called in this turn, this time included.
         open: Calls without a result.
-        answered: Set when all results are there.
+        complete: Set when all results are there.
         left: Whether the reply waits no more.
     """
 
@@ -65,7 +65,7 @@ class CallGroup:
     uses: tuple[ToolUse, ...]
     asked: int
     open: set[str] = field(init=False)
-    answered: asyncio.Event = field(default_factory=asyncio.Event)
+    complete: asyncio.Event = field(default_factory=asyncio.Event)
     left: bool = False
 
     def __post_init__(self) -> None:
@@ -108,7 +108,7 @@ class OpenCalls:
             )
         group.open.remove(call_id)
         if not group.open:
-            group.answered.set()
+            group.complete.set()
             if group.left:
                 self._late.append(group)
         return True
@@ -477,7 +477,7 @@ class Replies:
         group = self._calls.add(reply.turn, uses, reply.asked)
         self._inbox.put(self._call, reply, group)
         try:
-            await group.answered.wait()
+            await group.complete.wait()
         except asyncio.CancelledError:
             self._inbox.put(self._calls.leave, group)
             raise

@@ -23,8 +23,8 @@ from pipeline.engines.piper import Piper
 from pipeline.engines.servers import ChatServer, chat_server
 from pipeline.engines.smart_turn import SmartTurn
 from pipeline.engines.vad import VoiceDetector
-from pipeline.engines.whisper import Audio, Transcription, Whisper
-from pipeline.engines.worker import Worker
+from pipeline.engines.whisper import Audio, Transcription, Whisper, check_language
+from pipeline.engines.worker import Worker, apart
 from pipeline.errors import BadInput, StageError
 from pipeline.models.catalogue import Catalogue, Kind
 from pipeline.text.heard import Sound
@@ -77,12 +77,13 @@ def check_models(settings: Settings, catalogue: Catalogue) -> None:
     """See that all models can be had, save the defaults, which may be fetched yet.
 
     Raises:
-        BadInput: One is unknown, incomplete, or not downloaded.
+        BadInput: One is unknown, incomplete, or not downloaded, or does not know the language.
     """
     named: tuple[tuple[Kind, str], ...] = (("stt", settings.stt.model), ("tts", settings.tts.voice))
     for kind, name in named:
-        if catalogue.missing(kind, name) is None:
-            catalogue.resolve(kind, name)
+        model = catalogue.missing(kind, name) or catalogue.resolve(kind, name).model
+        if kind == "stt" and model is not None:
+            check_language(settings.stt.language, model.languages, model.name)
     if settings.llm.model != "embedded":
         find_language_model(settings, catalogue)
 
@@ -127,7 +128,8 @@ async def start_language_model(
             LocalServer(where, settings.llm, context_tokens=context_tokens(settings))
         )
         where = server.address
-    model = ChatModel(where, settings.llm)
+    # Its library takes long to import.
+    model = await apart(lambda: ChatModel(where, settings.llm))
     # Closed before the server stops, or that would wait for the client's open connection.
     stack.push_async_callback(model.close)
     try:
@@ -336,4 +338,4 @@ class LocalEngines:
 
     async def _load_vad(self) -> None:
         # Later ones find its libraries loaded and its file in memory.
-        await asyncio.to_thread(self.new_detector)
+        await apart(self.new_detector)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -513,19 +513,30 @@ def _suppressed(model: WhisperModel, path: Path) -> list[int]:
     return list(get_suppressed_tokens(tokenizer, [-1]))
 
 
+def check_language(language: str, known: Collection[str], name: str) -> None:
+    """See that a model knows the language that is set.
+
+    Args:
+        language: Its code; empty: none is set.
+        known: Codes of what the model knows; `*` is every language of Whisper.
+        name: Of the model.
+
+    Raises:
+        BadInput: It does not.
+    """
+    if language and language not in known and "*" not in known:
+        raise BadInput(
+            f"stt.language is {language!r}; {name} knows: {', '.join(known)}\n"
+            "Name one of these, or another --stt: `cascade models list` shows their languages"
+        )
+
+
 def _given_language(model: WhisperModel, path: Path, language: str) -> str:
     """The language that is fixed from the start; empty if it has to be detected."""
-    if not model.model.is_multilingual:
-        if language not in ("", "en"):
-            raise BadInput(
-                f"stt.language is {language!r}, but {path.name} understands English only\n"
-                "Choose a multilingual model (one without .en in its name)"
-            )
-        return "en"
-    known = [c for c in model.supported_languages if model.hf_tokenizer.token_to_id(f"<|{c}|>")]
-    if language and language not in known:
-        raise BadInput(f"stt.language is {language!r}; {path.name} knows: {', '.join(known)}")
-    return language
+    several, codes = model.model.is_multilingual, model.supported_languages
+    known = [c for c in codes if model.hf_tokenizer.token_to_id(f"<|{c}|>")] if several else ["en"]
+    check_language(language, known, path.name)
+    return language if several else "en"
 
 
 def _damaged(path: Path, reason: str) -> StageError:

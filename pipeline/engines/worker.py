@@ -104,6 +104,19 @@ class Worker:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
+async def apart(work: Callable[[], T]) -> T:
+    """Compute `work()` in a thread of its own, for which nobody waits who is cancelled.
+
+    Native code that loads a model cannot be stopped, and an event loop that closes waits for the
+    threads of `asyncio.to_thread`.
+    """
+    worker = Worker("apart")
+    try:
+        return await worker.run(work)
+    finally:
+        worker.close()
+
+
 def onnx_session(model: Path | bytes, *, log_severity: int = 4) -> Any:
     """An onnxruntime session of one thread that does not spin while it waits.
 

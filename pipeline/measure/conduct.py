@@ -196,7 +196,7 @@ async def hold(
                 raise
             except CascadeError as error:
                 reason = str(error)
-                if not cues.current.answered:
+                if not cues.current.done:
                     cues.current.failed = reason
         seconds = (ends.clock.now_ns() - began_ns) / NS_PER_S
         cpu_ns = time.process_time_ns() - cpu_ns

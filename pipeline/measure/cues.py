@@ -77,12 +77,12 @@ class Limits:
 
     Attributes:
         listen_s: So much of the last reply is listened to (s); None: all of it.
-        settled_s: After so much silence nothing more will be answered (s); None: it may.
+        in_vain_s: After so much silence nothing more will be answered (s); None: it may.
         longest_s: A reply that goes on for longer, patience aside, is not listened to any more (s).
     """
 
     listen_s: float | None = None
-    settled_s: float | None = None
+    in_vain_s: float | None = None
     longest_s: float = LONGEST_S
 
 
@@ -122,7 +122,7 @@ class Said:
         return self.begun_ns + int(end_s * NS_PER_S)
 
     @property
-    def answered(self) -> bool:
+    def done(self) -> bool:
         """Whether a turn was over after the user had finished."""
         # What ends sooner was taken for a turn by mistake: the rest is yet to be answered.
         return any(t_ns >= self.end_ns for t_ns in self.done_ns.values())
@@ -231,14 +231,14 @@ class Cues:
                 return "end"
         elif self._cut_in(said, self._steps[len(self.said)], now_ns):
             return "next"
-        if not (quiet and said.answered and not self._owed):
+        if not (quiet and said.done and not self._owed):
             self._quiet_ns = None
         elif self._quiet_ns is None:
             self._quiet_ns = now_ns
         pause_s = LAST_PAUSE_S if last else self._steps[len(self.said)].pause_s
         if self._quiet_ns is not None and now_ns - self._quiet_ns >= pause_s * NS_PER_S:
             return go_on
-        if quiet and self._settled(now_ns):
+        if quiet and self._in_vain(now_ns):
             return go_on
         if self._impatient(said, now_ns):
             said.late = True
@@ -246,10 +246,10 @@ class Cues:
             return go_on
         return "wait"
 
-    def _settled(self, now_ns: int) -> bool:
+    def _in_vain(self, now_ns: int) -> bool:
         """Whether nothing has happened for so long that nothing will."""
-        settled_s = self._limits.settled_s
-        return settled_s is not None and now_ns - self._active_ns >= settled_s * NS_PER_S
+        in_vain_s = self._limits.in_vain_s
+        return in_vain_s is not None and now_ns - self._active_ns >= in_vain_s * NS_PER_S
 
     def _impatient(self, said: Said, now_ns: int) -> bool:
         """Whether nothing has come for too long, or too much."""

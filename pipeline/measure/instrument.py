@@ -57,8 +57,8 @@ Published figures are mostly of these kinds, and so leave out parts of what a us
 QUIET_DBFS = -55.0
 """Speech this quiet may be lost on the detectors: their gate is made for telephones."""
 
-SETTLED_S = 0.1
-"""A reply that is cut short may fade this long and still be the earlier one (s)."""
+TRAIL_S = 0.1
+"""So long after the end of a recording its last sound may still come (s)."""
 
 
 CONTRADICTED = (
@@ -170,7 +170,7 @@ def measure(
         wav_start_ns=tracks.start_ns,
         transcript=" ".join(heard for t in said.turns if (heard := session.turn(t).said)),
         expected=said.step.said,
-        reply=noted.answered if noted.heard is None else noted.heard,
+        reply=noted.reply if noted.heard is None else noted.heard,
         underrun_ns=sum(end - begin for reply in noted.replies for begin, end in reply.gaps),
         wasted=wasted([line for line in tape.lines if line["turn"] in said.turns]),
         hold_ms=_hold_ms(tape.lines, turn),
@@ -249,7 +249,7 @@ def _end_of_speech(
     tracks: Tracks, begin: int, end: int, said: Said, playing: Playing
 ) -> tuple[int, SpeechEnd | None]:
     """Index of the true end of speech, by the label if there is one; and what the sound says."""
-    stop = min(end, tracks.index(playing.end_ns) + int(SETTLED_S * tracks.rate))
+    stop = min(end, tracks.index(playing.end_ns) + int(TRAIL_S * tracks.rate))
     found, over = true_end(
         tracks.user[begin:stop], tracks.rate, said.step.path, said.step.end_of_speech_s
     )

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import random
 import re
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -28,8 +28,23 @@ SECRET = "llm.api_key"
 
 _PASSWORD = re.compile(r"//[^/@]*@")
 
-Load = Callable[[Mapping[str, str]], Settings]
-"""The settings of a run with some of them set otherwise; raises BadInput."""
+
+class Load(Protocol):
+    """Gives the settings of a run."""
+
+    def __call__(
+        self, changes: Mapping[str, str], options: Mapping[str, str] | None = None, /
+    ) -> Settings:
+        """The settings with some of them set otherwise.
+
+        Args:
+            changes: Their values, by dotted name.
+            options: The option that set each, likewise, for errors (see `config.load`).
+
+        Raises:
+            BadInput: A setting does not exist, or cannot have that value.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +156,7 @@ def variants(load: Load, modes: str | None, vary: Sequence[str]) -> list[Variant
         BadInput: No such setting, a value that it cannot have, or one axis twice.
     """
     axes: dict[str, tuple[str, list[str]]] = {}
+    options: dict[str, str] = {}
     given = [f"mode={modes}"] if modes is not None else []
     for text in [*given, *vary]:
         label, values = _axis(text)
@@ -148,12 +164,13 @@ def variants(load: Load, modes: str | None, vary: Sequence[str]) -> list[Variant
         if key in axes:
             raise BadInput(f"--vary {text}: {label} is varied twice; name all its values in one")
         axes[key] = (label, values)
+        options[key] = "--mode" if text in given else f"--vary {label}"
     if MODE not in axes:
         axes = {MODE: ("mode", [load({}).reply.mode]), **axes}
     found = []
     for combination in itertools.product(*(values for _, values in axes.values())):
         chosen = dict(zip(axes, combination, strict=True))
-        settings = load(chosen)
+        settings = load(chosen, options)
         changes = {key: _value(settings, key) for key in chosen}
         rest = [
             f"{axes[key][0]}={without_password(value)}"

@@ -20,7 +20,7 @@ NEUTRAL = "Good morning."
 """The model reads this before every turn, so that none finds its own question in the model's cache
 from the turn before."""
 
-SETTLE_S = 0.1
+REST_BEFORE_S = 0.1
 """Rest before a turn: the threads of some engines spin for a while after their work."""
 
 
@@ -92,4 +92,4 @@ async def make_ready(settings: Settings, engines: LocalEngines) -> None:
     with contextlib.suppress(CascadeError):  # the turn itself will tell
         await engines.read_ahead(messages)
     gc.collect()
-    await asyncio.sleep(SETTLE_S)
+    await asyncio.sleep(REST_BEFORE_S)

@@ -89,7 +89,7 @@ class NotedTurn:
 
     Attributes:
         said: What was understood.
-        answered: The text of the replies.
+        reply: The text of the replies.
         heard: What was heard of a reply that was cut short; None: none was.
         replies: Those that had sound, in order.
         filler: Of which reply so many samples were only to bridge the time; None: nothing was.
@@ -98,7 +98,7 @@ class NotedTurn:
     """
 
     said: str = ""
-    answered: str = ""
+    reply: str = ""
     heard: str | None = None
     replies: list[NotedReply] = field(default_factory=list)
     filler: tuple[NotedReply, int] | None = None
@@ -224,7 +224,7 @@ class NotedSession:
             case Transcript(final=True):
                 self.turn(event.turn).said = event.text
             case ReplyText():
-                self.turn(event.turn).answered += event.delta
+                self.turn(event.turn).reply += event.delta
             case ReplyAudio():
                 self._sound(event)
             case ReplyInterrupted():

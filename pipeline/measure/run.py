@@ -20,7 +20,7 @@ from typing import IO, Any, Generic, TypeVar
 
 from rich.console import Console
 
-from pipeline.errors import BadInput, CascadeError, StageError
+from pipeline.errors import INTERRUPTED, BadInput, CascadeError, StageError
 from pipeline.terminal import progress, show_error, stdout
 from pipeline.trace import VERSION, MarkLine
 
@@ -30,9 +30,6 @@ WAVS = "wav"
 TRACE = "trace.jsonl"
 
 REPORT = "report.html"
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as of every program."""
 
 TRACED = ("started", "machine", "versions", "models", "settings")
 """What the first line of the trace says, of all that is known of a run."""

@@ -22,7 +22,7 @@ from pipeline.measure.run import Made, Run, new_folder, write_figures
 from pipeline.measure.summary import COLUMNS, ProfileSummary, row
 from pipeline.models.catalogue import Catalogue
 from pipeline.profile import report, terminal
-from pipeline.profile.instrument import Bounds, LocalExecutor
+from pipeline.profile.executor import Bounds, LocalExecutor
 from pipeline.terminal import show_error, stderr
 from pipeline.trace import description
 

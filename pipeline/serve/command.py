@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Settings
+from pipeline.engines.worker import apart
 from pipeline.errors import BadInput, StageError
 from pipeline.serve.script import PRESETS, Script, dump, load, preset
 from pipeline.serve.simulated import SimulatedServer
@@ -57,7 +58,7 @@ async def simulate(
     """
     check_protocol(protocol)
     played = _script(script, published)
-    sounds = await asyncio.to_thread(speak, played, settings)
+    sounds = await apart(lambda: speak(played, settings))
     async with SimulatedServer(played, sounds, host, port) as server:
         said: dict[str, Any] = {"url": server.url}
         if as_json:

@@ -295,15 +295,19 @@ PRESETS = tuple(_PUBLISHED)
 """Names of the scripts that come with Cascade."""
 
 
-def preset(name: str) -> Script:
+def preset(name: str, written: str = "--preset ") -> Script:
     """A script by its name: the published latency of a model, and three replies to try it.
+
+    Args:
+        name: Of the model.
+        written: What the user wrote before the name, for errors.
 
     Raises:
         BadInput: There is none of that name.
     """
     if name not in _PUBLISHED:
         known = ", ".join(PRESETS)
-        raise BadInput(f"--preset {name}: there is none of that name; there are {known}")
+        raise BadInput(f"{written}{name}: there is none of that name; there are {known}")
     median, maximum, p95, derived = _PUBLISHED[name]
     source = _AIEWF.format(median=median, maximum=maximum) + derived
     conversation = (

@@ -249,7 +249,7 @@ class ApiSession(ABC, Generic[Link]):
     async def heard(self, reply_id: str, samples: int) -> None:
         """Take the playout position of a reply."""
         if (reply := self._core.ledger.played(reply_id, samples)) is not None:
-            self._core.settled(reply)
+            self._core.cut(reply)
             self._carry_out()
 
     async def tool_result(self, call_id: str, output: str) -> None:

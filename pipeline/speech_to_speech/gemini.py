@@ -226,7 +226,7 @@ class GeminiCore(ProtocolCore):
 
     def result(self, call_id: str, output: str) -> None:
         """Take a tool's result: an object as it is, anything else as its `output`."""
-        if (call := self.ledger.answered(call_id, output)) is None:
+        if (call := self.ledger.take_result(call_id, output)) is None:
             return
         response: Any = None
         with contextlib.suppress(ValueError, RecursionError):
@@ -543,7 +543,7 @@ class RememberingOutbox(Outbox):
             self._sent_s -= self._sent.popleft().seconds
         return parcel
 
-    def answered(self) -> None:
+    def arrived(self) -> None:
         """What was sent has reached its goal."""
         self._sent.clear()
         self._sent_s = 0.0
@@ -551,7 +551,7 @@ class RememberingOutbox(Outbox):
     def again(self) -> None:
         """Send again what was not answered, but not the silence before it; then all else."""
         again = list(self._sent)
-        self.answered()
+        self.arrived()
         first = next((i for i, parcel in enumerate(again) if not _silent(parcel)), len(again))
         lead = 0.0
         while first > 0 and lead < LEAD_S:
@@ -716,7 +716,7 @@ class GeminiSession(ApiSession[_Linked]):
                     continue
                 self._gemini.receive(message)
                 if self._gemini.generating:
-                    self._memory.answered()
+                    self._memory.arrived()
             await self._took()
 
     async def _shut(self, connection: _Linked) -> None:

@@ -114,7 +114,7 @@ class ReplyEntry:
         done: `ReplyDone` was told.
         interrupted: `ReplyInterrupted` was told.
         noticed: The driver has read that: the next position it reports is where it stopped.
-        settled: That position was reported; no later one counts.
+        cut: That position was reported; no later one counts.
     """
 
     id: str
@@ -128,7 +128,7 @@ class ReplyEntry:
     done: bool = False
     interrupted: bool = False
     noticed: bool = False
-    settled: bool = False
+    cut: bool = False
     resampler: Resampler | None = None
 
     @property
@@ -179,7 +179,7 @@ class TurnEntry:
         said: The transcript so far.
         told: It was told as final.
         committed: The turn is over.
-        answered: The model has begun to answer it.
+        taken_up: The model has begun to answer it.
         called: A tool was called in it.
         done: `ReplyDone` was told for it.
         reply: The latest reply to it.
@@ -191,7 +191,7 @@ class TurnEntry:
     said: str = ""
     told: bool = False
     committed: bool = False
-    answered: bool = False
+    taken_up: bool = False
     called: bool = False
     done: bool = False
     reply: ReplyEntry | None = None
@@ -342,7 +342,7 @@ class Ledger:
         number = sum(reply.turn is turn for reply in self.replies)
         name = f"reply-{turn.number}" + (f"-{number + 1}" if number else "")
         turn.reply = ReplyEntry(name, turn, late=turn.done)
-        turn.answered = True
+        turn.taken_up = True
         self.replies.append(turn.reply)
         self._order.append(turn.reply)
         self.add(ReplyStarted(turn.number, name))
@@ -428,8 +428,8 @@ class Ledger:
         self.add(ToolCall(turn.number, call_id, name, arguments))
         return call
 
-    def answered(self, call_id: str, output: str) -> CallEntry | None:
-        """A call has its result; gives the call, or None where nobody wants the result any more.
+    def take_result(self, call_id: str, output: str) -> CallEntry | None:
+        """Take the result of a call; gives the call, or None where nobody wants that any more.
 
         Raises:
             CascadeError: No such call is open.
@@ -459,11 +459,11 @@ class Ledger:
     def played(self, reply_id: str, samples: int) -> ReplyEntry | None:
         """Take the playout position of a reply; gives the reply where this is its last one."""
         reply = self._named(reply_id)
-        if reply is None or reply.settled:
+        if reply is None or reply.cut:
             return None
         reply.played = max(reply.played, min(samples, reply.samples))
-        reply.settled = reply.interrupted and reply.noticed
-        return reply if reply.settled else None
+        reply.cut = reply.interrupted and reply.noticed
+        return reply if reply.cut else None
 
     def _named(self, reply_id: str) -> ReplyEntry | None:
         return next((reply for reply in reversed(self.replies) if reply.id == reply_id), None)
@@ -526,7 +526,7 @@ class ProtocolCore(ABC):
     def lost(self, why: str, *, fatal: bool) -> None:
         """The connection is gone, for good if `fatal`: what was under way has failed."""
 
-    def settled(self, reply: ReplyEntry) -> None:  # noqa: B027 - most need not care
+    def cut(self, reply: ReplyEntry) -> None:  # noqa: B027 - most need not care
         """It is known where an interrupted reply was stopped."""
 
     def tick(self) -> None:  # noqa: B027 - most need not care

@@ -278,7 +278,7 @@ class LiveCore(ProtocolCore):
         Raises:
             CascadeError: No such call is open.
         """
-        if (call := self.ledger.answered(call_id, output)) is None:
+        if (call := self.ledger.take_result(call_id, output)) is None:
             return
         call.sent = True
         name = self._called_by[call_id]

@@ -262,7 +262,7 @@ class RealtimeCore(ProtocolCore):
         """
         # From now on it is the server that is waited for.
         self._last_ns = self.ledger.now_ns
-        if self.ledger.answered(call_id, output) is not None:
+        if self.ledger.take_result(call_id, output) is not None:
             response = self._made_by[call_id]
             if response.over:
                 self._deliver(response)
@@ -302,7 +302,7 @@ class RealtimeCore(ProtocolCore):
         self._ended.clear()
         self._busy = False
         for turn in under_way:
-            turn.answered = True
+            turn.taken_up = True
             self.ledger.close(turn, "failed")
         for reply in late:
             self.ledger.end(reply, "failed")
@@ -315,7 +315,7 @@ class RealtimeCore(ProtocolCore):
         self.created = self.configured = self.expired = False
         self.refusal = ("", "")
 
-    def settled(self, reply: ReplyEntry) -> None:
+    def cut(self, reply: ReplyEntry) -> None:
         """Tell the server where an interrupted reply was stopped."""
         for part in reply.parts:
             played = reply.played - part.start
@@ -399,7 +399,7 @@ class RealtimeCore(ProtocolCore):
             for response in making:
                 self._drop(response)
         if (turn := self.ledger.last) is not None:
-            self.ledger.close(turn, "completed" if turn.answered else "interrupted")
+            self.ledger.close(turn, "completed" if turn.taken_up else "interrupted")
 
     def _said(self, event: ServerEvent) -> TurnEntry | None:
         """The turn that a transcript belongs to; begun where it is the first sign of one."""
@@ -451,7 +451,7 @@ class RealtimeCore(ProtocolCore):
     def _cut_part(self, item: str) -> ReplyPart | None:
         """What an item added to a reply of which the server was told where it was stopped."""
         for reply in reversed(self.ledger.replies):
-            for part in reply.parts if reply.settled and item else []:
+            for part in reply.parts if reply.cut and item else []:
                 if part.key == item:
                     return part
         return None
@@ -490,14 +490,14 @@ class RealtimeCore(ProtocolCore):
         if not echoed and turn is not None and self._pending:
             mine = asked is not None and asked.turn is turn
             before = turns[-2] if len(turns) > 1 else None
-            if turn.committed or mine or (asked is None and (not before or before.answered)):
+            if turn.committed or mine or (asked is None and (not before or before.taken_up)):
                 # If the user still speaks, the server took the turn for over too early.
                 self.ledger.commit(turn)
                 if mine:
                     self._asked = None
                 return turn, True
             if asked is None and before is not None:
-                before.answered = True
+                before.taken_up = True
                 return before, False
         if asked is not None:
             self._asked = None
@@ -515,7 +515,7 @@ class RealtimeCore(ProtocolCore):
     def _pending(self) -> bool:
         """Whether the user speaks, or waits for the response to what was said."""
         turn = self.ledger.last
-        return turn is not None and not (turn.done or turn.answered)
+        return turn is not None and not (turn.done or turn.taken_up)
 
     def _response(self, event: ServerEvent) -> ServerResponse | None:
         """What an event belongs to; begun where that was not said. None: that is over."""

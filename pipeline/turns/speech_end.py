@@ -62,9 +62,9 @@ UNSTEADY = 0.5
 UNSTEADY_SHARE = 0.1
 """Noise hides the end if this share of the second after it comes as near to the threshold."""
 
-SETTLED_S = 0.1
+UNWATCHED_S = 0.1
 WATCHED_S = 1.0
-"""From when to when after the end noise is watched (s)."""
+"""So long after the end noise is not yet watched, and then for so long (s)."""
 
 ACTIVE_DB = 15.0
 """A voice sounds where it is at most so far below its loudest."""
@@ -143,7 +143,7 @@ def speech_end(samples: Samples, judged: int) -> SpeechEnd:
     last = _last(above, place)
     end = judged if last is None else round((last + 1) * _HOP + FADE_S * RATE)
     level, noise = _levels(power, floor, int(place) if last is None else last)
-    after = (int(place) if last is None else last) + int(SETTLED_S * RATE / _HOP)
+    after = (int(place) if last is None else last) + int(UNWATCHED_S * RATE / _HOP)
     watched = loud[after : after + int(WATCHED_S * RATE / _HOP)]
     steady = not len(watched) or np.mean(watched > UNSTEADY * threshold) <= UNSTEADY_SHARE
     measurable = last is not None and bool(steady) and level - noise >= LEAST_SNR_DB

@@ -22,7 +22,7 @@ from pipeline.measure.corpus import gather
 from pipeline.measure.pool import make_ready
 from pipeline.measure.record import Record
 from pipeline.measure.recording import MemoryTrace
-from pipeline.profile.instrument import Bounds, measure
+from pipeline.profile.executor import Bounds, measure_turn
 from pipeline.trace import Trace
 
 
@@ -69,7 +69,7 @@ async def main() -> None:
             for item in items * arguments.rounds:
                 tape = Timed(folder / "trace.jsonl" if arguments.file else None)
                 await make_ready(settings, engines)
-                record, _ = await measure(
+                record, _ = await measure_turn(
                     item, settings, engines, folder / "turn.wav", Bounds(1.0), tape=tape
                 )
                 seen.append((record, tape))

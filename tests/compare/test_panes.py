@@ -53,7 +53,7 @@ def filled(width: int, height: int, name: str = "simulated:gpt-realtime-2.1") ->
             ReplyDone(1, "r", "completed"),
         ):
             pane.event(event)
-        pane.answered(marks)
+        pane.audible(marks)
     return screen
 
 
@@ -125,9 +125,9 @@ def test_the_running_median() -> None:
     pane = Pane("path", lambda text: None)
     assert pane.summary() == "no reply was timed"
     for later in (0, 100, 500):
-        pane.answered({**DIRECT, "heard.first": DIRECT["heard.first"] + later * MS})
+        pane.audible({**DIRECT, "heard.first": DIRECT["heard.first"] + later * MS})
     assert pane.summary() == "median voice-to-voice 930 ms of 3 turns"
-    pane.answered({"heard.first": 5})
+    pane.audible({"heard.first": 5})
     assert len(pane.latencies_ms) == 3
 
 

@@ -78,6 +78,14 @@ def talk(options: str, code: int, says: str, **more: str) -> Case:
     return Case(f"talk --fast --json {files}{options}", code, says, env=more)
 
 
+NOT_WRITTEN = {
+    f"no file can be made: {flag}": talk(
+        f"{flag} /proc/file.wav", 2, f"{flag} /proc/file.wav: cannot be written"
+    )
+    for flag in ("--output", "--record", "--trace", "--save")
+}
+"""Not even a superuser makes a file in Linux's `/proc`."""
+
 CASES = {
     "missing": talk("--input {here}/nothing.wav", 2, "nothing.wav: there is no such file"),
     "empty": talk("--input {here}/empty.wav", 2, "empty.wav: is empty"),
@@ -87,6 +95,7 @@ CASES = {
     "no samples": talk("--input {here}/header.wav", 2, "header.wav: has no sound in it"),
     "no folder": talk("--output {here}/no/out.wav", 2, "no folder"),
     "not a WAV file": talk("--output {here}/out.mp3", 2, "ends in .wav"),
+    **(NOT_WRITTEN if sys.platform == "linux" else {}),
     "its own input": talk("--input {here}/a.wav --output {here}/a.wav", 2, "file of --input too"),
     "no file to resume": talk("--resume {here}/nothing.jsonl", 2, "cannot be resumed"),
     "not a conversation": talk("--resume {here}/text.wav", 2, "text.wav, line 1"),
@@ -99,6 +108,7 @@ CASES = {
     "half a download, looked at": Case(
         "models verify en_US-half-low", 1, "", {"CASCADE_MODELS__DIR": "{here}"}
     ),
+    "a language that no model knows": talk("--language de", 2, "'de'; whisper-mini-en knows: en"),
     "not downloaded": talk("--stt tiny", 2, "models pull tiny", CASCADE_MODELS__DIR="{here}"),
     "not a model": talk("--llm Alice", 2, "--llm Alice: not a model"),
     "config: unknown key": Case("talk", 2, "did you mean hold_ms?", folder="typo"),
@@ -161,7 +171,7 @@ def test_what_cannot_work_is_told_in_a_line_or_two(name: str, here: Path) -> Non
             cwd=here / case.folder,
         )
     assert outcome.code == case.code, outcome
-    assert "listening" not in outcome.err
+    assert ("listening" if case.loads else "loading") not in outcome.err
     if case.says:
         assert case.says in " ".join(outcome.errors)
         assert len(outcome.errors) <= 2

@@ -33,7 +33,7 @@ from pipeline.config import Settings, load
 from pipeline.engines.local import LocalEngines
 from pipeline.measure.corpus import Item, gather
 from pipeline.measure.record import RECORDS, Record
-from pipeline.profile.instrument import Bounds, measure
+from pipeline.profile.executor import Bounds, measure_turn
 from pipeline.profile.what_if import predict
 from pipeline.trace import description
 
@@ -105,7 +105,7 @@ class Profile:
 
         async def once() -> Record:
             wav = self.folder / "turn.wav"
-            return (await measure(item, settings, engines, wav, Bounds(reply_s=0.2)))[0]
+            return (await measure_turn(item, settings, engines, wav, Bounds(reply_s=0.2)))[0]
 
         record = await in_time(once)
         variant = f"{settings.reply.mode} {model}"

@@ -32,8 +32,8 @@ from pipeline.measure.corpus import Item, gather
 from pipeline.measure.pool import make_ready
 from pipeline.measure.record import Record
 from pipeline.measure.summary import summarise
-from pipeline.profile import instrument
-from pipeline.profile.instrument import Bounds, measure
+from pipeline.profile import executor
+from pipeline.profile.executor import Bounds, measure_turn
 from pipeline.text.heard import Sound
 from pipeline.trace import PARTS, description
 
@@ -187,7 +187,7 @@ class Profile:
             await make_ready(settings, loaded)
             BRAKE.set(stage)
             wav = self._folder / "turn.wav"
-            return (await measure(item, settings, loaded, wav, Bounds(reply_s=0.1)))[0]
+            return (await measure_turn(item, settings, loaded, wav, Bounds(reply_s=0.1)))[0]
 
         record = await in_time(once)
         if repeat:
@@ -204,7 +204,7 @@ def profile(tmp_path_factory: pytest.TempPathFactory) -> Profile:
         patch.setattr(local, "Whisper", SlowWhisper)
         patch.setattr(local, "Piper", SlowPiper)
         pace = ReplyPace(first_words=len(REPLY.split()))
-        patch.setattr(instrument, "Cascade", partial(Cascade, pace=pace, partial_ms=0))
+        patch.setattr(executor, "Cascade", partial(Cascade, pace=pace, partial_ms=0))
         asyncio.run(made.make())
     return made
 

@@ -27,6 +27,7 @@ from support.cli_child import (
     run,
     run_here,
     scripted,
+    with_endless_loading,
     without_portaudio,
 )
 from support.sound import in_a_row, stretches
@@ -370,14 +371,22 @@ def test_sigterm_while_the_model_writes(tmp_path: Path) -> None:
 
 @POSIX
 @pytest.mark.parametrize(
-    ("at", "answer"), [("loading", Answer([hang])), ("listening", reply("ready"))]
+    ("at", "answer", "endless"),
+    [
+        ("loading", Answer([hang]), False),
+        ("loading", reply("ready"), True),
+        ("listening", reply("ready"), False),
+    ],
 )
-def test_ctrl_c_before_anything_is_said(tmp_path: Path, at: str, answer: Answer) -> None:
-    """What was said in another conversation stays."""
+def test_ctrl_c_before_anything_is_said(
+    tmp_path: Path, at: str, answer: Answer, endless: bool
+) -> None:
+    """What was said in another conversation stays; what never stops loading is not waited for."""
     files = Files(tmp_path)
     (tmp_path / "said").write_text('{"role": "user", "content": "Hello.", "turn": 1}\n')
     with scripted(answer) as server:
-        child = Child("talk", *files.options, *inputs(5), "--llm", server.url)
+        env = with_endless_loading(tmp_path) if endless else {}
+        child = Child("talk", *files.options, *inputs(5), "--llm", server.url, env=env)
         child.wait_for(at)
         child.signal(signal.SIGINT)
         outcome = child.finish()

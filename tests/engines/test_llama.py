@@ -169,12 +169,10 @@ class TestAccess:
     async def test_each_server_has_its_own_key_and_port(
         self, gguf: Path, shared: ChatServer
     ) -> None:
-        async with LocalServer(gguf, SETTINGS) as other, asking(other.address) as model:
+        async with LocalServer(gguf, SETTINGS) as other:
             assert other.address.api_key != shared.api_key
             assert other.address.base_url != shared.base_url
             assert len(other.address.api_key) >= 32
-            # One that is stopped before it has answered now and then hangs (2026.10.11549).
-            await take(model, QUESTION, max_tokens=1)
 
     async def test_a_proxy_is_not_asked(
         self, shared: ChatServer, monkeypatch: pytest.MonkeyPatch
@@ -333,6 +331,10 @@ async def listen(model, started):
                 started.set()
 
 async def main(end):
+    if end == "unasked":  # stopped as soon as it is there, several times
+        for _ in range(10):
+            async with LocalServer(Path(sys.argv[1]), SETTINGS):
+                pass
     async with LocalServer(Path(sys.argv[1]), SETTINGS) as server:
         model = ChatModel(server.address, SETTINGS)
         started = asyncio.Event()
@@ -368,7 +370,7 @@ class TestProcess:
             check=False,
         )
 
-    @pytest.mark.parametrize("end", ["close", "exit", "keep"])
+    @pytest.mark.parametrize("end", ["close", "exit", "keep", "unasked"])
     def test_silent(self, gguf: Path, end: str) -> None:
         child = self.run(gguf, end)
         assert child.stderr == ""

@@ -165,7 +165,7 @@ def test_a_reply_may_begin_in_the_silence_at_the_end_of_a_recording() -> None:
 
 
 def test_who_answers_soon_or_never_is_not_waited_for() -> None:
-    cues = Cues([step(patience_s=10)], 0, Limits(settled_s=0.8))
+    cues = Cues([step(patience_s=10)], 0, Limits(in_vain_s=0.8))
     cues.over(0, at(1.5))
     looked(cues, (2.2, True, "wait"), (2.4, False, "wait"), (2.4, True, "end"))
     assert not cues.said[0].late

@@ -16,8 +16,8 @@ from pipeline.measure.plan import jobs, variants
 SMALL = st.integers(1, 5)
 
 
-def load(more: Mapping[str, str]) -> Settings:
-    return config.load(None, more)
+def load(changes: Mapping[str, str], options: Mapping[str, str] | None = None) -> Settings:
+    return config.load(None, changes, options)
 
 
 # ---- the grid --------------------------------------------------------------------------------
@@ -69,14 +69,24 @@ def test_a_password_in_an_address_is_not_shown() -> None:
 @pytest.mark.parametrize(
     ("modes", "vary", "says"),
     [
-        ("fast", [], "reply.mode is 'fast'"),
+        ("fast", [], "--mode: reply.mode is 'fast'"),
         ("", [], "say which setting"),
         (None, ["stt"], "say which setting"),
         (None, ["stt="], "say which setting"),
         (None, ["nonsense=1"], "is no setting that can be varied"),
-        (None, ["turns.hold=0.3"], "unknown key turns.hold; did you mean hold_ms"),
+        (
+            None,
+            ["turns.hold=0.3"],
+            "--vary turns.hold: unknown key turns.hold; did you",
+        ),
         (None, ["nothing.at_all=1"], "unknown key nothing"),
-        (None, ["turns.hold_ms=1"], "turns.hold_ms is '1'; allowed"),
+        (None, ["turns.hold_ms=1"], "--vary turns.hold_ms: turns.hold_ms is '1'; allowed"),
+        (None, ["mode=fast"], "--vary mode: reply.mode is 'fast'; allowed"),
+        (
+            None,
+            ["turns.hold_ms=500,200"],
+            r"--vary turns.hold_ms: turns.shortest_ms is 256, longer than turns.hold_ms \(200\)",
+        ),
         (None, ["llm.api_key=a,b"], "is no setting that can be varied"),
         (None, ["stt=a", "stt.model=b"], "is varied twice"),
         ("overlapped", ["mode=sequential"], "is varied twice"),

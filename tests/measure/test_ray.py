@@ -15,7 +15,7 @@ from pipeline.measure.noise import Reading, summarise
 from pipeline.measure.plan import Variant
 from pipeline.measure.ray import pooled, shifted
 from pipeline.measure.run import Made
-from pipeline.profile.instrument import Bounds
+from pipeline.profile.executor import Bounds
 from pipeline.profile.run import make
 
 

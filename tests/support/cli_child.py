@@ -269,9 +269,21 @@ def environment(more: Mapping[str, str]) -> dict[str, str]:
 
 def without_portaudio(folder: Path) -> dict[str, str]:
     """Variables of a machine where sounddevice does not find its library."""
+    return _beside(folder, "sounddevice", 'raise OSError("PortAudio library not found")\n')
+
+
+def with_endless_loading(folder: Path) -> dict[str, str]:
+    """Variables of a machine on which onnxruntime never comes to the end of loading a model."""
+    session = "lambda *_, **__: time.sleep(1e6)"
+    text = f"import onnxruntime, time\nonnxruntime.InferenceSession = {session}\n"
+    return _beside(folder, "sitecustomize", text)
+
+
+def _beside(folder: Path, module: str, text: str) -> dict[str, str]:
+    """Variables with which a child finds a module of this text before any other of its name."""
     stub = folder / "stub"
     stub.mkdir()
-    (stub / "sounddevice.py").write_text('raise OSError("PortAudio library not found")\n')
+    (stub / f"{module}.py").write_text(text)
     return {"PYTHONPATH": os.pathsep.join([str(stub), str(ROOT)])}
 
 

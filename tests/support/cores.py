@@ -70,8 +70,8 @@ class Stage:
 
     def heard(self, reply: str, seconds: float) -> None:
         """So much of a reply has been played."""
-        if settled := self.core.ledger.played(reply, round(seconds * RATE)):
-            self.core.settled(settled)
+        if cut := self.core.ledger.played(reply, round(seconds * RATE)):
+            self.core.cut(cut)
         self.collect()
 
     def listen(self) -> None:

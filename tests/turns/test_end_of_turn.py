@@ -31,10 +31,11 @@ evidence = st.builds(
 milliseconds = st.floats(0, 10_000)
 kinds = st.sampled_from(["melody", "words", "judged"])
 sections = st.builds(
-    TurnSettings,
-    shortest_ms=st.integers(64, 5000),
-    hold_ms=st.integers(64, 5000),
-    longest_ms=st.integers(64, 10_000),
+    lambda holds, longest: TurnSettings(
+        shortest_ms=min(holds), hold_ms=max(holds), longest_ms=longest
+    ),
+    st.tuples(st.integers(64, 5000), st.integers(64, 5000)),
+    st.integers(64, 10_000),
 )
 
 

@@ -51,9 +51,15 @@ def found(samples: Samples) -> SpeechEnd:
     return ended
 
 
+@cache
+def undisturbed(number: int) -> SpeechEnd:
+    """Where a sentence ends with nothing but silence around it."""
+    return found(clean(number))
+
+
 def test_it_is_near_the_known_end() -> None:
     """An unbiased guess: right in the median; single words fade for up to a tenth of a second."""
-    off_ms = [(found(clean(n)).end - end) / 16 for n, (_, end) in enumerate(corpus())]
+    off_ms = [(undisturbed(n).end - end) / 16 for n, (_, end) in enumerate(corpus())]
     assert abs(np.median(off_ms)) < 20
     assert np.abs(off_ms).max() < 90
 
@@ -62,7 +68,7 @@ def test_it_is_near_the_known_end() -> None:
 @given(number=st.integers(0, 9), gain_db=st.floats(-30, 0))
 def test_gain_does_not_move_it(number: int, gain_db: float) -> None:
     quiet = np.rint(corpus()[number][0] * 10 ** (gain_db / 20)).astype(np.int16)
-    loud, still = found(clean(number)), found(quiet)
+    loud, still = undisturbed(number), found(quiet)
     assert still.measurable
     assert abs(still.end - loud.end) <= NEAR
     assert still.level_dbfs - loud.level_dbfs == pytest.approx(gain_db, abs=0.5)
@@ -76,7 +82,7 @@ def test_noise_does_not_move_it(kind: str, snr_db: float, all_of: int) -> None:
         noisy = found(in_noise(number, kind, snr_db))
         assert noisy.measurable
         assert noisy.snr_db == pytest.approx(snr_db + 3, abs=4)
-        near += abs(noisy.end - found(clean(number)).end) <= NEAR
+        near += abs(noisy.end - undisturbed(number).end) <= NEAR
     assert near >= all_of
 
 
@@ -104,14 +110,14 @@ def test_who_hears_only_what_was_said_so_far_says_the_same(kind: str) -> None:
 
 def test_a_click_after_the_speech_is_not_of_it() -> None:
     samples = clean(4)
-    expected = found(samples).end
+    expected = undisturbed(4).end
     samples[expected + RATE // 3 :][:40] = 20_000
     assert found(samples).end == expected
 
 
 def test_another_voice_far_below_is_not_the_speakers() -> None:
     samples = clean(4).astype(np.float64)
-    expected = found(clean(4)).end
+    expected = undisturbed(4).end
     other, _ = corpus()[7]
     later = np.concatenate([samples, np.zeros(RATE // 2), other / 30])
     assert abs(found(np.rint(later).astype(np.int16)).end - expected) <= NEAR
@@ -129,7 +135,7 @@ def test_other_rates(rate: int) -> None:
 
 def test_clipping_does_not_move_it() -> None:
     clipped = np.clip(corpus()[0][0] * 4, -32768, 32767).astype(np.int16)
-    assert abs(found(clipped).end - found(clean(0)).end) <= 2 * NEAR
+    assert abs(found(clipped).end - undisturbed(0).end) <= 2 * NEAR
 
 
 @needs_people

@@ -13,9 +13,9 @@ from support.noise import LEAD_S, SPEECH_S, TAIL_S, utterance
 
 from pipeline.audio.files import WavWriter, read_audio
 from pipeline.clock import NS_PER_MS
-from pipeline.compare.conduct import hold
 from pipeline.compare.record import Conversation
 from pipeline.compare.scenario import Canned, CannedTool, Scenario, Step
+from pipeline.compare.trial import hold_scenario
 from pipeline.errors import StageError
 from pipeline.measure.record import Turn
 from pipeline.turns.speech_end import UNMEASURABLE
@@ -41,7 +41,7 @@ def scenario(folder: Path, *steps: dict[str, object], tools: Sequence[CannedTool
 async def held(
     system: MetronomeSystem, said: Scenario, folder: Path, listen_s: float | None = None
 ) -> Conversation:
-    return (await hold(system, said, folder / "both.wav", listen_s=listen_s)).result
+    return (await hold_scenario(system, said, folder / "both.wav", listen_s=listen_s)).result
 
 
 def latency_ms(turn: Turn) -> float:

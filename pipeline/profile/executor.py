@@ -41,7 +41,7 @@ class Bounds:
     timeout_s: float = 60.0
 
 
-async def measure(
+async def measure_turn(
     item: Item,
     settings: Settings,
     engines: LocalEngines,
@@ -150,7 +150,7 @@ class LocalExecutor:
         await make_ready(job.variant.settings, engines)
         self._noise.look()
         try:
-            record, lines = await measure(
+            record, lines = await measure_turn(
                 job.item, job.variant.settings, engines, wav, self._bounds
             )
         except BadInput as error:

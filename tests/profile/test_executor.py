@@ -36,7 +36,7 @@ from pipeline.measure.pool import make_ready
 from pipeline.measure.record import Record
 from pipeline.measure.recording import Unwritten
 from pipeline.measure.wav import stereo
-from pipeline.profile.instrument import Bounds, measure
+from pipeline.profile.executor import Bounds, measure_turn
 from pipeline.trace import MarkLine
 
 LINE = "It leaves at nine in the morning, and then again at ten. "
@@ -65,7 +65,7 @@ class Studio:
         settings = load(None, {"llm.model": self._server.url, "reply.mode": mode})
         await make_ready(settings, self._engines)
         limits = replace(Bounds(reply_s=0.5, timeout_s=20), **bounds)
-        return await measure(item, settings, self._engines, self.wav, limits)
+        return await measure_turn(item, settings, self._engines, self.wav, limits)
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ from pipeline.measure.recording import MemoryTrace
 from pipeline.measure.run import Made
 
 
-async def hold(
+async def hold_scenario(
     system: System, scenario: Scenario, wav: Path, *, listen_s: float | None = None
 ) -> Made[Conversation]:
     """Hold a scenario with a system. What goes wrong there is part of the result.
