@@ -81,14 +81,14 @@ class TurnSettings(Section):
     """When the user's turn begins and ends, and what interrupts a reply."""
 
     provisional_ms: int = Field(
-        64,
+        32,
         ge=32,
         le=2000,
         description="Silence after which the melody is heard and the answer begun, to be thrown "
         "away if speech resumes; longer silence changes the words of 1 utterance in 50",
     )
     shortest_ms: int = Field(
-        256, ge=64, le=5000, description="Silence that ends a turn which surely is finished"
+        300, ge=64, le=5000, description="Silence that ends a turn which surely is finished"
     )
     hold_ms: int = Field(
         500,
@@ -140,7 +140,7 @@ class TurnSettings(Section):
 
 
 PACES: dict[str, dict[str, int]] = {
-    "eager": {"shortest_ms": 192, "hold_ms": 350, "longest_ms": 1000},
+    "eager": {"shortest_ms": 224, "hold_ms": 350, "longest_ms": 1000},
     "balanced": TurnSettings().model_dump(include={"shortest_ms", "hold_ms", "longest_ms"}),
     "patient": {"shortest_ms": 500, "hold_ms": 900, "longest_ms": 3000},
 }

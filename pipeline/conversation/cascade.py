@@ -301,11 +301,11 @@ class Cascade:
 
     # --- what is found out ---
 
-    def _said_so_far(self, text: str, stable: str) -> None:
-        """A partial transcript: for the eye, and its stable words for the model to read."""
+    def _said_so_far(self, text: str) -> None:
+        """A partial transcript: for the eye, and for the model to read."""
         self._events.tell(Transcript(self._turn, text, False))
         if self._speculates:
-            self._replies.follow(stable)
+            self._replies.follow(text)
 
     def _compare(self, reply: Reply, heard: Transcription | None) -> None:
         """Answer other words than before; too late if the turn is over, or went on."""

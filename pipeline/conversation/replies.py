@@ -45,7 +45,7 @@ RESERVE_TOKENS = 100
 """Room for what the user says next, when a prompt is read ahead."""
 
 READ_WORDS = 2
-"""So many more stable words are worth a request that lets the model read them."""
+"""So many more words are worth a request that lets the model read them."""
 
 
 @dataclass(slots=True, eq=False)
@@ -393,17 +393,19 @@ class Replies:
         if self._history.history or prompt.tools:
             await self._read(prompt)
 
-    def follow(self, stable: str) -> None:
-        """The user has surely said so much by now: read that if it is enough, and nothing else is.
+    def follow(self, text: str) -> None:
+        """The user has said so much by now: read that if it is enough, and nothing else is.
+
+        What turns out to have been other words is read again from there on.
 
         Args:
-            stable: The words.
+            text: The words; the last may not be whole.
         """
-        words = len(stable.split())
-        if self.held is None and words >= self._read_words + READ_WORDS:
-            self._read_words = words
+        words = text.split()[:-1]
+        if self.held is None and len(words) >= self._read_words + READ_WORDS:
+            self._read_words = len(words)
             if not self._is_reading:
-                self._begin_to_read(self._history.prompt(said=stable))
+                self._begin_to_read(self._history.prompt(said=" ".join(words)))
 
     @property
     def _is_reading(self) -> bool:

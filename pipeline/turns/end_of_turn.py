@@ -64,7 +64,7 @@ LEAST = 0.001
 UNLIKELY, EVEN, SURE = 0.1, 0.5, 0.85
 """Probabilities at which the hold is the longest, the hangover, the shortest."""
 
-ORDER_S, STORY_S, STORY_HOLD = 6.0, 12.0, 3.75
+ORDER_S, STORY_S, STORY_HOLD = 6.0, 12.0, 3.2
 """Orders are no longer than this; from then on the shortest hold grows, up to so many times at the
 second length. Of the pauses in free speech a quarter are above 0.7 s, in orders 2 % above 0.5 s."""
 

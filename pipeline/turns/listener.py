@@ -203,15 +203,15 @@ class Recogniser:
     words.
 
     Attributes:
-        stable: The words that the running utterance surely begins with. They need not be recognised
-            again, and the language model can read them before the user has finished.
+        stable: The words that the running utterance surely begins with, which need not be
+            recognised again.
 
     Args:
         transcribe: Recognises.
         every_ms: Time between two transcripts of the running utterance; 0 makes none.
         clock: Measures what they cost.
         inbox: The session's.
-        tell: An act that gets each transcript of the running utterance, and its stable words.
+        tell: An act that gets each transcript of the running utterance.
     """
 
     def __init__(
@@ -221,7 +221,7 @@ class Recogniser:
         every_ms: int,
         clock: Clock,
         inbox: Inbox,
-        tell: Callable[[str, str], None],
+        tell: Callable[[str], None],
     ) -> None:
         self.stable = ""
         self._transcribe = transcribe
@@ -238,7 +238,7 @@ class Recogniser:
         self._cost_s = 0.0
         self._task: asyncio.Task[None] | None = None
         # From where on it is recognised, and the words before that; where it paused, oldest first,
-        # and the words before each pause. The last one may be going on.
+        # and the words before each pause. The last one may be going on: no words are not known yet.
         self._from, self._known = 0, ""
         self._pauses: list[tuple[int, str]] = []
         self._pause: tuple[int, str] | None = None
@@ -305,6 +305,8 @@ class Recogniser:
             pause: Where the speech ended, if a pause goes on.
         """
         audio, known, turn = hearing.sound(self._from, end, until=until), self._known, self._turn
+        if pause:
+            self._pause = pause, ""
         prefix = " ".join(self.stable.split()[len(known.split()) :]) if stable else ""
 
         async def recognise() -> Transcription:
@@ -318,15 +320,15 @@ class Recogniser:
         return recognise
 
     def _paused(self, turn: int, speech_end: int, text: str) -> None:
-        """This is what was said before a pause, unless it lacks words that were heard before it."""
+        """This was said before the pause that goes on, unless words are missing in it."""
         least = len(self._agreement.words) - MARGIN_WORDS
-        if turn == self._turn and len(text.split()) >= least:
+        if turn == self._turn and self._pause == (speech_end, "") and len(text.split()) >= least:
             self._pause = speech_end, text
 
     def resumed(self, pause_ms: float) -> None:
         """The pause is over, after so long; the user goes on."""
         pause, self._pause = self._pause, None
-        if pause is None or pause_ms < PAUSE_MS:
+        if pause is None or not pause[1] or pause_ms < PAUSE_MS:
             return
         (speech_end, text), at = pause, pause[0] + int(pause_ms * RATE / 2000)
         since, before = self._pauses[-1] if self._pauses else (self._from, self._known)
@@ -354,7 +356,7 @@ class Recogniser:
                 self._keep(*cut, found.text.split())
             elif found.text and not found.dropped:
                 self.stable = self._agreement.push(found.text)
-                self._tell(found.text, self.stable)
+                self._tell(found.text)
 
         if cut is None:
             words = self.utterance(hearing, end, stable=True)

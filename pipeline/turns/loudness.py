@@ -24,6 +24,10 @@ BEGIN_DB = 12.5
 does (at 15 dB one stretch of 8 s in twelve), and of people who speak 9 dB more quietly than before
 all do."""
 
+FADED_DB = 20.0
+"""In a turn sound so much quieter than the turn is no vowel: it may be a consonant, or the fade of
+the last word."""
+
 HOLD = 12
 """Windows (384 ms) for which loud ones count: soft syllables, and consonants, lie 20 to 30 dB below
 the vowels next to them. With 10 and fewer the ends of people's words are lost."""
@@ -115,6 +119,10 @@ class UserLevel:
         """Whether a window of a turn is by itself loud enough to be the user's."""
         now = -math.inf if self._turn is None else self._turn.level_db
         return level_db >= max(now, self._usual_db - self._drop_db - LEEWAY_DB) - LINE_DB
+
+    def faded(self, level_db: float) -> bool:
+        """Whether a window is so much quieter than the turn that its voice may be over."""
+        return self._turn is not None and level_db < self._turn.level_db - FADED_DB
 
     def learn(self, level_db: float, start: int) -> int | None:
         """Take a window of the user's turn, one that is `own`.

@@ -31,6 +31,13 @@ BLIP_MS = 64
 """Voice in a pause up to this long is a click, or the detector's doubt, and not speech that goes
 on: the shortest syllables are longer."""
 
+SURE = 0.8
+"""In a turn the detector is not sure of voice below this probability: as a voice fades it takes
+breath, and the room, for voice for up to 250 ms more, at such probabilities. What is soft too
+(`loudness.FADED_DB`) is silence then. In 53 orders of people the last pause is so known 50 ms after
+the speech, not 100 (medians; nine of ten after 110, not 220), and two pauses instead of one are
+seen before."""
+
 RECHECK_MS = 96
 """More voice than at the last check after which a suspected interruption is checked for words
 again: less than a syllable."""
@@ -356,6 +363,8 @@ class TurnTaker:
         state, turn = self._state, self._turn
         begun = turn or (state.onset if isinstance(state, _TalksOn) else isinstance(state, _Onset))
         voiced = voice.probability >= (self._vad.release if begun else self._vad.threshold)
+        if turn is not None and voice.probability < SURE and self._level.faded(voice.level_db):
+            voiced = False
         own = self._level.own(voice.level_db, voiced=voiced, in_turn=turn is not None)
         if own or speaking:
             self._quiet_from = self._at

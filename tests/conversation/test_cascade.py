@@ -539,7 +539,7 @@ def test_a_turn_ends_where_audio_is_lost() -> None:
     assert [m.content for m in busy.session.history] == ["When is it?", "Nine."]
 
 
-def test_stable_words_are_read_while_the_user_speaks() -> None:
+def test_words_are_read_while_the_user_speaks() -> None:
     text = "Please tell me when the train leaves."
     engines = Engines([text], Model(["At nine."]))
     run(Scene(engines), (0.5, False), (4.0, True), (3.0, False))

@@ -45,7 +45,7 @@ QUICK = {"CASCADE_STT__MODEL": "whisper-mini-en", "CASCADE_TTS__VOICE": "en_US-m
 """The embedded models, which take a tenth of the time. `REAL` are the defaults, for people."""
 
 PATIENT = {"CASCADE_TURNS__PROVISIONAL_MS": "128"}
-"""With the default of 64 ms the stop inside "time" is a pause, in which a model is asked that has
+"""With the default the stop inside "time" is a pause, in which a model is asked that has
 as many scripted answers as there are turns."""
 
 REAL = {"CASCADE_STT__MODEL": "tiny.en", "CASCADE_TTS__VOICE": "en_US-joe-medium"}

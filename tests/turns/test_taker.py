@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from pipeline.config import TurnSettings, VadSettings
 from pipeline.engines.vad import WINDOW, Voice
 from pipeline.turns.end_of_turn import Evidence
+from pipeline.turns.loudness import FADED_DB
 from pipeline.turns.taker import (
     ONSET_GAP_MS,
     RATE,
+    SURE,
     TIMES,
     Began,
     Decision,
@@ -443,7 +445,7 @@ def test_between_release_and_threshold_nothing_begins_and_nothing_ends(
     assert [d for p in between for d in heard.push(p)] == []
 
 
-def test_the_defaults_pause_at_64_and_end_at_512_ms() -> None:
+def test_the_defaults_pause_at_32_and_end_at_512_ms() -> None:
     heard = Heard()
     heard.repeat(SILENCE, 50)
     heard.repeat(VOICE, 30)
@@ -453,14 +455,14 @@ def test_the_defaults_pause_at_64_and_end_at_512_ms() -> None:
     voiced_ms = 30 * WINDOW_MS
     assert heard.decisions == [
         Began(start, onset, onset + 5 * WINDOW),
-        Paused(start, last, voiced_ms, last + 2 * WINDOW),
+        Paused(start, last, voiced_ms, last + WINDOW),
         Settled(start, last, last + tail, last + 13 * WINDOW),
         Ended(
             start=start,
             end=last + tail,
             speech_end=last,
             silence_from=last + WINDOW,
-            paused_at=last + 2 * WINDOW,
+            paused_at=last + WINDOW,
             voiced_ms=voiced_ms,
             at=last + 16 * WINDOW,
             reason="silence",
@@ -468,6 +470,24 @@ def test_the_defaults_pause_at_64_and_end_at_512_ms() -> None:
             probability=None,
         ),
     ]
+
+
+@pytest.mark.parametrize(
+    ("probability", "down_db", "fades"),
+    [
+        (SURE - 0.05, FADED_DB + 1, True),  # breath, and the room
+        (SURE, FADED_DB + 1, False),  # a soft consonant
+        (SURE - 0.05, FADED_DB - 1, False),  # a doubtful vowel
+    ],
+)
+def test_of_a_voice_that_fades_what_is_doubtful_is_silence(
+    probability: float, down_db: float, fades: bool
+) -> None:
+    heard = Heard()
+    heard.repeat(VOICE, 30, level_db=USER)
+    last = heard.windows * WINDOW
+    made = heard.repeat(probability, 6, level_db=USER - down_db)
+    assert [(type(d), d.at) for d in made] == ([(Paused, last + WINDOW)] if fades else [])
 
 
 def test_a_turn_that_ends_at_its_first_pause_is_told_of_both() -> None:

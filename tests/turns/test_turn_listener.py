@@ -18,6 +18,7 @@ from pipeline.session import Inbox
 from pipeline.turns.listener import (
     BUDGET,
     LOST_S,
+    PAUSE_MS,
     Agreement,
     Hearing,
     Recogniser,
@@ -202,7 +203,7 @@ class Slow:
     def __init__(self, takes_s: float) -> None:
         self.takes_s = takes_s
         self.prefixes: list[str] = []
-        self.told: list[tuple[str, str]] = []
+        self.told: list[str] = []
 
     async def transcribe(
         self, audio: Audio, voiced_ms: float | None = None, *, prefix: str = "", language: str = ""
@@ -212,15 +213,12 @@ class Slow:
         words = ["one", "two", "three", "four", "five", "six", "seven", "eight"]
         return Transcription(" ".join(words[: len(audio) // RATE]), "en", 0.0, 0.0, 1.0)
 
-    def tell(self, text: str, stable: str) -> None:
-        self.told.append((text, stable))
-
 
 async def _listen(slow: Slow, seconds: float, *, behind_s: float = 0.0) -> Recogniser:
     clock, hearing = virtual_time.VirtualClock(), Hearing(Detector(), 60.0)
     async with Inbox() as inbox:
         recogniser = Recogniser(
-            slow.transcribe, every_ms=600, clock=clock, inbox=inbox, tell=slow.tell
+            slow.transcribe, every_ms=600, clock=clock, inbox=inbox, tell=slow.told.append
         )
         recogniser.begin(1, 0)
         for frame in range(round(seconds * 50)):
@@ -239,7 +237,8 @@ def test_each_partial_goes_on_from_the_words_that_were_sure() -> None:
     assert len(slow.prefixes) == 10  # one every 600 ms
     assert slow.prefixes[0] == ""
     assert slow.prefixes[-1].startswith("one two three")
-    assert recogniser.stable == slow.told[-1][1]
+    assert slow.told[-1].startswith(recogniser.stable)
+    assert recogniser.stable.startswith(slow.prefixes[-1])
 
 
 @pytest.mark.parametrize("takes_s", [0.3, 1.0])
@@ -254,3 +253,31 @@ def test_a_machine_that_is_behind_makes_none() -> None:
     slow = Slow(0.01)
     virtual_time.run(_listen(slow, 6.0, behind_s=0.5))
     assert slow.prefixes == []
+
+
+def test_what_is_recognised_when_its_pause_is_over_is_no_place_to_cut() -> None:
+    """Two pauses, the first too short for the recogniser: each is cut in where it was."""
+    slow = Slow(0.3)
+
+    async def talk() -> Recogniser:
+        hearing = Hearing(Detector(), 60.0)
+        async with Inbox() as inbox:
+            recogniser = Recogniser(
+                slow.transcribe,
+                every_ms=0,
+                clock=virtual_time.VirtualClock(),
+                inbox=inbox,
+                tell=slow.told.append,
+            )
+            recogniser.begin(1, 0)
+            hearing.push(Frame(np.zeros(3 * RATE, np.int16), RATE, 0, 0))
+            first = recogniser.utterance(hearing, RATE, pause=RATE)
+            recogniser.resumed(100)
+            second = recogniser.utterance(hearing, 3 * RATE, pause=3 * RATE)
+            await first()
+            await asyncio.sleep(0.01)
+            recogniser.resumed(PAUSE_MS)
+            await second()
+        return recogniser
+
+    assert virtual_time.run(talk())._pauses == []
