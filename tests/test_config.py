@@ -244,7 +244,7 @@ def test_an_unknown_key_on_the_command_line_is_an_error() -> None:
 
 
 SHORT = "turns.hold_ms is 64, shorter than turns.provisional_ms (128); allowed: at least that"
-LONG = "turns.shortest_ms is 256, longer than turns.hold_ms (128); allowed: at most that"
+LONG = "turns.shortest_ms is 300, longer than turns.hold_ms (128); allowed: at most that"
 
 
 def test_what_does_not_go_together_is_an_error_once_all_sources_are_read(
