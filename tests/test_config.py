@@ -258,7 +258,7 @@ def test_what_does_not_go_together_is_an_error_once_all_sources_are_read(
     monkeypatch.setenv("CASCADE_TURNS__HOLD_MS", "128")
     assert refusal() == f"CASCADE_TURNS__HOLD_MS: {LONG}"
     assert load(flags={"turns.shortest_ms": 128}).turns.shortest_ms == 128
-    assert refusal(flags={"turns.shortest_ms": 256}) == (
+    assert refusal(flags={"turns.shortest_ms": 300}) == (
         f"command line, CASCADE_TURNS__HOLD_MS: {LONG}"
     )
     # Where nothing is foreseen, silence of `hold_ms` alone ends a turn.
