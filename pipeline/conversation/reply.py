@@ -129,6 +129,7 @@ class Engines(Protocol):
         *,
         prefix: str = "",
         language: str = "",
+        draft: bool = False,
     ) -> Transcription:
         """Recognise an utterance (16 kHz, -1 to 1) with this much voice in it (None: unknown).
 
@@ -137,6 +138,7 @@ class Engines(Protocol):
             voiced_ms: How much of it is voiced (ms).
             prefix: The words that it surely begins with, which need not be recognised again.
             language: Code of the language that is spoken; empty: not known yet.
+            draft: Whether what looks doubtful is dropped rather than looked at for longer.
         """
         ...
 

@@ -277,6 +277,7 @@ class LocalEngines:
         *,
         prefix: str = "",
         language: str = "",
+        draft: bool = False,
     ) -> Transcription:
         """Recognise an utterance (16 kHz, -1 to 1) with this much voice in it (None: unknown).
 
@@ -285,10 +286,11 @@ class LocalEngines:
             voiced_ms: How much of it is voiced (ms).
             prefix: The words that it surely begins with, which need not be recognised again.
             language: Code of the language that is spoken; empty: not known yet.
+            draft: Whether what looks doubtful is dropped rather than looked at for longer.
         """
         return await self._recognising.run(
             lambda: self._whisper.transcribe(
-                audio, voiced_ms=voiced_ms, prefix=prefix, language=language
+                audio, voiced_ms=voiced_ms, prefix=prefix, language=language, draft=draft
             )
         )
 

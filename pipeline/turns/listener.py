@@ -69,9 +69,18 @@ class Transcribe(Protocol):
     """Recognises an utterance (`Engines.transcribe`)."""
 
     def __call__(
-        self, audio: Audio, voiced_ms: float | None = None, *, prefix: str = "", language: str = ""
+        self,
+        audio: Audio,
+        voiced_ms: float | None = None,
+        *,
+        prefix: str = "",
+        language: str = "",
+        draft: bool = False,
     ) -> Awaitable[Transcription]:
-        """Take 16 kHz audio, with so much voice in it, and the words that it surely begins with."""
+        """Take 16 kHz audio, with so much voice in it, and the words that it surely begins with.
+
+        Of a draft what looks doubtful is dropped, and not looked at for longer.
+        """
         ...
 
 
@@ -245,14 +254,16 @@ class Recogniser:
         self._doubted = False
 
     async def transcribe(
-        self, audio: Audio, voiced_ms: float | None, prefix: str = ""
+        self, audio: Audio, voiced_ms: float | None, prefix: str = "", *, draft: bool = False
     ) -> Transcription:
         """Recognise an utterance (see `Engines.transcribe`).
 
         Raises:
             StageError: That fails.
         """
-        heard = await self._transcribe(audio, voiced_ms, prefix=prefix, language=self._language)
+        heard = await self._transcribe(
+            audio, voiced_ms, prefix=prefix, language=self._language, draft=draft
+        )
         if heard.sure:
             self._language = heard.language
         return heard
@@ -293,6 +304,7 @@ class Recogniser:
         until: int = 0,
         stable: bool = False,
         pause: int = 0,
+        draft: bool = False,
     ) -> Recognise:
         """What recognises the utterance up to `end`, with silence up to `until` if that is later.
 
@@ -303,6 +315,7 @@ class Recogniser:
             until: See `Hearing.sound`.
             stable: Whether the stable words are taken as they are.
             pause: Where the speech ended, if a pause goes on.
+            draft: Whether it is soon recognised again.
         """
         audio, known, turn = hearing.sound(self._from, end, until=until), self._known, self._turn
         if pause:
@@ -310,7 +323,7 @@ class Recogniser:
         prefix = " ".join(self.stable.split()[len(known.split()) :]) if stable else ""
 
         async def recognise() -> Transcription:
-            heard = await self.transcribe(audio, None if known else voiced_ms, prefix)
+            heard = await self.transcribe(audio, None if known else voiced_ms, prefix, draft=draft)
             if known:
                 heard = replace(heard, text=f"{known} {heard.text}".strip())
             if pause and heard.text and not heard.dropped:
@@ -359,7 +372,7 @@ class Recogniser:
                 self._tell(found.text)
 
         if cut is None:
-            words = self.utterance(hearing, end, stable=True)
+            words = self.utterance(hearing, end, stable=True, draft=True)
         else:
             words = self.utterance(hearing, cut[0])
         self._task = self._inbox.start(self.aside(words), heard)

@@ -94,27 +94,39 @@ class Ears(Engines):
         return VoiceDetector(self.settings.vad)
 
     async def transcribe(
-        self, audio: Audio, voiced_ms: float | None = None, *, prefix: str = "", language: str = ""
+        self,
+        audio: Audio,
+        voiced_ms: float | None = None,
+        *,
+        prefix: str = "",
+        language: str = "",
+        draft: bool = False,
     ) -> Transcription:
         """Recognise, in `WORDS_S`; who asks meanwhile waits."""
         async with self._turn:
             await asyncio.sleep(WORDS_S)
-        return self.hear(audio, voiced_ms, prefix=prefix, language=language)
+        return self.hear(audio, voiced_ms, prefix=prefix, language=language, draft=draft)
 
     def hear(
-        self, audio: Audio, voiced_ms: float | None = None, *, prefix: str = "", language: str = ""
+        self,
+        audio: Audio,
+        voiced_ms: float | None = None,
+        *,
+        prefix: str = "",
+        language: str = "",
+        draft: bool = False,
     ) -> Transcription:
         """Recognise, as soon as the machine can."""
 
         def recognise() -> Transcription:
             began = time.process_time()
             found = self._whisper.transcribe(
-                audio, voiced_ms=voiced_ms, prefix=prefix, language=language
+                audio, voiced_ms=voiced_ms, prefix=prefix, language=language, draft=draft
             )
             self.took.append((time.process_time() - began, found.window_s))
             return found
 
-        return self._once(("words", hash(audio.tobytes()), prefix, voiced_ms), recognise)
+        return self._once(("words", hash(audio.tobytes()), prefix, voiced_ms, draft), recognise)
 
     async def judge(self, messages: Messages) -> float | None:
         """Judge the words, in `JUDGED_S`."""

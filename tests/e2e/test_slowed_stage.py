@@ -106,9 +106,12 @@ class SlowWhisper(Whisper):
         voiced_ms: float | None = None,
         prefix: str = "",
         language: str = "",
+        draft: bool = False,
     ) -> Transcription:
         began = time.monotonic()
-        heard = super().transcribe(audio, voiced_ms=voiced_ms, prefix=prefix, language=language)
+        heard = super().transcribe(
+            audio, voiced_ms=voiced_ms, prefix=prefix, language=language, draft=draft
+        )
         BRAKE.press("stt", began, STT_MORE_S)
         return heard
 

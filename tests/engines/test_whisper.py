@@ -568,6 +568,26 @@ class TestStockModels:
         assert found.sure == bool(heard), "dropped text leaves its language in doubt"
         assert counted.calls["encode"] == counted.calls["generate"] == runs
 
+    @pytest.mark.parametrize(
+        ("ends", "window", "heard", "dropped", "runs"),
+        [
+            ("full", "auto", TEXT, "", 1),
+            ("full", "own", "", "doubtful", 1),
+            # There is nothing longer to look at.
+            ("never", "full", "", "a loop", 1),
+        ],
+    )
+    def test_what_is_doubtful_in_a_draft_is_dropped_at_once(
+        self, tmp_path: Path, ends: str, window: str, heard: str, dropped: str, runs: int
+    ) -> None:
+        path = scripted(tmp_path / "m", ends=ends)
+        whisper = Whisper(path, settings(window=window), compute_type="float32")
+        whisper.warm()
+        counted = Counted(whisper)
+        found = whisper.transcribe(self.audio, draft=True)
+        assert (found.text, found.dropped, found.sure) == (heard, dropped, bool(heard))
+        assert counted.calls["generate"] == runs
+
     @pytest.mark.parametrize("window", ["padded", "full"])
     def test_a_language_of_many_tokens_is_heard_to_its_end(
         self, tmp_path: Path, window: str

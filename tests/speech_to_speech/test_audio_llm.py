@@ -101,6 +101,7 @@ class Local:
         *,
         prefix: str = "",
         language: str = "",
+        draft: bool = False,
     ) -> Transcription:
         level = round(float(np.abs(audio).max()) * 32768) - LOUD
         self.recognised.append(level)

@@ -146,6 +146,7 @@ class Engines:
         *,
         prefix: str = "",
         language: str = "",
+        draft: bool = False,
     ) -> Transcription:
         self.languages.append(language)
         await asyncio.sleep(self.recognise_s)

@@ -203,12 +203,20 @@ class Slow:
     def __init__(self, takes_s: float) -> None:
         self.takes_s = takes_s
         self.prefixes: list[str] = []
+        self.drafts: list[bool] = []
         self.told: list[str] = []
 
     async def transcribe(
-        self, audio: Audio, voiced_ms: float | None = None, *, prefix: str = "", language: str = ""
+        self,
+        audio: Audio,
+        voiced_ms: float | None = None,
+        *,
+        prefix: str = "",
+        language: str = "",
+        draft: bool = False,
     ) -> Transcription:
         self.prefixes.append(prefix)
+        self.drafts.append(draft)
         await asyncio.sleep(self.takes_s)
         words = ["one", "two", "three", "four", "five", "six", "seven", "eight"]
         return Transcription(" ".join(words[: len(audio) // RATE]), "en", 0.0, 0.0, 1.0)
@@ -231,10 +239,10 @@ async def _listen(slow: Slow, seconds: float, *, behind_s: float = 0.0) -> Recog
     return recogniser
 
 
-def test_each_partial_goes_on_from_the_words_that_were_sure() -> None:
+def test_each_partial_is_a_draft_that_goes_on_from_the_words_that_were_sure() -> None:
     slow = Slow(0.01)
     recogniser = virtual_time.run(_listen(slow, 6.0))
-    assert len(slow.prefixes) == 10  # one every 600 ms
+    assert slow.drafts == [True] * 10  # one every 600 ms
     assert slow.prefixes[0] == ""
     assert slow.prefixes[-1].startswith("one two three")
     assert slow.told[-1].startswith(recogniser.stable)
@@ -281,3 +289,4 @@ def test_what_is_recognised_when_its_pause_is_over_is_no_place_to_cut() -> None:
         return recogniser
 
     assert virtual_time.run(talk())._pauses == []
+    assert slow.drafts == [False, False]
