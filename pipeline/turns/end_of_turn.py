@@ -61,10 +61,11 @@ turns were cut into (12 of 120 either way) and the endpoint came as soon (331 ms
 LEAST = 0.001
 """Probabilities are taken to be at least this far from 0 and 1."""
 
-UNLIKELY, EVEN, SURE = 0.1, 0.5, 0.85
-"""Probabilities at which the hold is the longest, the hangover, the shortest."""
+UNLIKELY, EVEN, LIKELY, SURE = 0.1, 0.5, 0.65, 0.82
+"""Probabilities at which the hold is the longest, the hangover from the second to the third, the
+shortest. Of 53 orders of people all ended at more than 0.75."""
 
-ORDER_S, STORY_S, STORY_HOLD = 6.0, 12.0, 3.2
+ORDER_S, STORY_S, STORY_HOLD = 6.0, 12.0, 3.33
 """Orders are no longer than this; from then on the shortest hold grows, up to so many times at the
 second length. Of the pauses in free speech a quarter are above 0.7 s, in orders 2 % above 0.5 s."""
 
@@ -136,8 +137,8 @@ def hold_ms(
 ) -> float:
     """Silence that ends the turn (ms).
 
-    `longest_ms` up to p = `UNLIKELY`, `hangover_ms` at `EVEN`, `shortest_ms` from `SURE` on;
-    between them each step of p changes it by the same factor. In a long turn none is short.
+    `longest_ms` up to p = `UNLIKELY`, `hangover_ms` from `EVEN` to `LIKELY`, `shortest_ms` from
+    `SURE` on; between them each step of p changes it by the same factor. In a long turn none is short.
 
     Args:
         settings: The bounds; where they cross, the longer one counts.
@@ -153,7 +154,7 @@ def hold_ms(
     middle = min(max(hangover_ms, shortest), longest)
     if p <= EVEN:
         return _between(longest, middle, (p - UNLIKELY) / (EVEN - UNLIKELY))
-    return _between(middle, shortest, (p - EVEN) / (SURE - EVEN))
+    return _between(middle, shortest, (p - LIKELY) / (SURE - LIKELY))
 
 
 def moved_hold_ms(settings: TurnSettings, hold: float, usual_ms: float) -> float:
