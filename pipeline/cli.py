@@ -99,7 +99,8 @@ def main() -> None:
     if code == INTERRUPTED:
         # All is closed; but Python waits for engines that still load, which nothing can stop.
         for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError):
+            # Either may be closed, or none at all.
+            with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()
         os._exit(code)
     sys.exit(code or 0)

@@ -185,7 +185,8 @@ def check_files(options: TalkOptions) -> None:
             if path.is_file():
                 path.open("ab").close()
             elif not path.exists():
-                path.touch()
-                path.unlink()
+                target = path.resolve()  # a link stays one
+                target.touch()
+                target.unlink()
         except OSError as error:
             raise BadInput(f"{flag} {path}: cannot be written: {error.strerror}") from None

@@ -32,6 +32,7 @@ from pipeline.compare.systems import System, Systems, parse
 from pipeline.config import Settings, VadSettings
 from pipeline.driver import Driver
 from pipeline.engines.vad import RATE, WINDOW, VoiceDetector
+from pipeline.engines.worker import apart
 from pipeline.errors import BadInput, CascadeError, first_of
 from pipeline.events import Event, Frame, ReplyAudio, Samples, to_json
 from pipeline.measure.conduct import PARTS
@@ -139,7 +140,7 @@ async def _hold(
         screen = stack.enter_context(Screen(console, names, simulated))
         screen.note(f"loading {', '.join(pane.title for pane in screen.panes)}")
         opened = await stack.enter_async_context(opening.open())
-        detector = await asyncio.to_thread(VoiceDetector, base.vad)
+        detector = await apart(lambda: VoiceDetector(base.vad))
         detector.warm()
         voice = UserVoice(detector, base.vad)
         live = LiveComparison(opened, scenario, ends, screen, trace, voice, as_json=options.json)

@@ -339,7 +339,8 @@ class Whisper:
             language: Code of the language that is spoken; empty: detect it. What the settings or
                 the model say goes before it.
             draft: Whether what looks doubtful is dropped, instead of being decoded at 30 s, which
-                takes several times as long: for what is soon recognised again anyway.
+                takes several times as long: for what is soon recognised again anyway. For audio
+                of one window only.
 
         Raises:
             ValueError: `audio` is not float32, not one-dimensional, or not finite.

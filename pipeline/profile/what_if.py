@@ -393,8 +393,9 @@ def _settings(settings: Mapping[str, Any], variant: Mapping[str, Any]) -> tuple[
     mode = variant.get("reply.mode", (settings.get("reply") or {}).get("mode", ""))
     try:
         return TurnSettings(**known), str(mode)
-    except ValidationError:
-        raise BadInput("the profile's settings are damaged; record it again") from None
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise BadInput(f"the profile's settings cannot be used ({reason}); record again") from None
 
 
 def _usable(record: Record, by_wav: bool) -> bool:

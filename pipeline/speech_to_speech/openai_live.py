@@ -36,6 +36,7 @@ from pipeline.clock import NS_PER_MS, Clock
 from pipeline.config import TurnSettings, VadSettings
 from pipeline.conversation.history import Message
 from pipeline.engines.vad import VoiceDetector
+from pipeline.engines.worker import apart
 from pipeline.errors import CascadeError, StageError
 from pipeline.events import Failure, Frame, ReplyStatus, Samples, Usage
 from pipeline.speech_to_speech import encoding
@@ -516,7 +517,7 @@ class LiveSession(OpenAiSession[AsyncLiveConnection]):
         Raises:
             StageError: The server cannot be used; the message says why.
         """
-        detector = await asyncio.to_thread(VoiceDetector, VadSettings())
+        detector = await apart(lambda: VoiceDetector(VadSettings()))
         self._hearing = Hearing(detector, TIMES.max_turn_s)
         return await super().__aenter__()
 

@@ -138,7 +138,8 @@ def hold_ms(
     """Silence that ends the turn (ms).
 
     `longest_ms` up to p = `UNLIKELY`, `hangover_ms` from `EVEN` to `LIKELY`, `shortest_ms` from
-    `SURE` on; between them each step of p changes it by the same factor. In a long turn none is short.
+    `SURE` on; between them each step of p changes it by the same factor. In a long turn none is
+    short.
 
     Args:
         settings: The bounds; where they cross, the longer one counts.
@@ -160,7 +161,7 @@ def hold_ms(
 def moved_hold_ms(settings: TurnSettings, hold: float, usual_ms: float) -> float:
     """What is waited for where `hold` was, with another `turns.hold_ms`: as sure an end (ms).
 
-    Where it was `hold_ms` itself, nothing was known of the end.
+    Where it was `hold_ms` itself, nothing was known of the end, or it was an even one.
 
     Args:
         settings: The bounds, and `hold_ms` then.

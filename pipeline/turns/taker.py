@@ -31,7 +31,10 @@ BLIP_MS = 64
 """Voice in a pause up to this long is a click, or the detector's doubt, and not speech that goes
 on: the shortest syllables are longer."""
 
-SURE = 0.8
+FAINT_BLIP_MS = 128
+"""The same of voice that is soft (`loudness.FADED_DB`): it may be somebody else's."""
+
+SURE_VOICE = 0.8
 """In a turn the detector is not sure of voice below this probability: as a voice fades it takes
 breath, and the room, for voice for up to 250 ms more, at such probabilities. What is soft too
 (`loudness.FADED_DB`) is silence then. In 53 orders of people the last pause is so known 50 ms after
@@ -291,15 +294,19 @@ class _Pause:
     Attributes:
         turn: What was said before it.
         at: When it was told.
+        speech_end: Where the voice was told to have ended; it names the pause.
         settled: Whether it is as long as the recogniser wants silence.
         blip: Voice in it that may be a click (samples).
+        clear: Whether any of that is not soft.
         evidence: What is known of it.
     """
 
     turn: _Speech
     at: int
+    speech_end: int
     settled: bool = False
     blip: int = 0
+    clear: bool = False
     evidence: Evidence = field(default_factory=Evidence)
 
     @property
@@ -363,7 +370,7 @@ class TurnTaker:
         state, turn = self._state, self._turn
         begun = turn or (state.onset if isinstance(state, _TalksOn) else isinstance(state, _Onset))
         voiced = voice.probability >= (self._vad.release if begun else self._vad.threshold)
-        if turn is not None and voice.probability < SURE and self._level.faded(voice.level_db):
+        if voice.probability < SURE_VOICE and turn and self._level.faded(voice.level_db):
             voiced = False
         own = self._level.own(voice.level_db, voiced=voiced, in_turn=turn is not None)
         if own or speaking:
@@ -382,7 +389,9 @@ class TurnTaker:
             case _Pause() if own:
                 decisions = self._blip(state, voice)
             case _Pause():
-                state.blip = 0
+                state.blip, state.clear = 0, False
+                if voiced:
+                    state.turn.fall_back()
                 decisions = self._hush(state.turn)
         if self._at - state.start >= int(self._times.max_turn_s * RATE) and self.in_speech:
             return [*decisions, *self._end("length")]
@@ -393,7 +402,7 @@ class TurnTaker:
 
         What comes too late, for a pause that is over, is left out.
         """
-        if isinstance(self._state, _Pause) and speech_end == self._state.turn.voice_end:
+        if isinstance(self._state, _Pause) and speech_end == self._state.speech_end:
             self._state.evidence = evidence
 
     def recognised(self, voiced: int, since: int) -> list[Decision]:
@@ -550,12 +559,14 @@ class TurnTaker:
     def _blip(self, pause: _Pause, voice: Voice) -> list[Decision]:
         """Voice in a pause: the user goes on, unless it is a click."""
         pause.blip += voice.end - voice.start
-        if pause.blip < _samples(BLIP_MS):
+        pause.clear = pause.clear or not self._level.faded(voice.level_db)
+        if pause.blip < _samples(BLIP_MS if pause.clear else FAINT_BLIP_MS):
             return []
         turn = self._state = pause.turn
         pause_ms = _ms(self._at - pause.blip - turn.voice_end)
         self._hangover.paused(pause_ms)
-        turn.loud = turn.voice_end, turn.voiced
+        if pause.clear:
+            turn.loud = turn.voice_end, turn.voiced
         turn.take(pause.blip, voice.end, loud=self._level.loud(voice.level_db))
         return [Resumed(pause_ms, self._at)]
 
@@ -580,7 +591,7 @@ class TurnTaker:
         """The turn pauses, if it did not before: there is a pause before every end."""
         if isinstance(self._state, _Pause):
             return self._state, []
-        self._state = _Pause(turn, self._at)
+        self._state = _Pause(turn, self._at, turn.voice_end)
         return self._state, [Paused(turn.start, turn.voice_end, _ms(turn.voiced), self._at)]
 
     def _end(self, reason: Reason) -> list[Decision]:

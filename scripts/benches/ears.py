@@ -64,7 +64,7 @@ class Ears(Engines):
         self._smart_turn = SmartTurn(catalogue.resolve("endpoint", name).path) if name else None
         self._path = catalogue.resolve("llm", "embedded").path
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._turn = asyncio.Lock()  # the recogniser hears one thing after the other
 
     def __enter__(self) -> Ears:

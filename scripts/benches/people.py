@@ -9,6 +9,7 @@ and other programs (`--beside`), so that a machine whose speed drifts does the s
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import shutil
 import subprocess
@@ -126,7 +127,10 @@ def hold(studio: Studio, tree: Path, asked: Sequence[Recording], found: Found) -
 def hold_beside(studio: Studio, command: str, asked: Sequence[Recording], found: Found) -> None:
     """A conversation with another program, of which no more is known than what is heard."""
     plays = []
-    with studio.recording() as outside, Program(studio, shlex.split(command), {}) as program:
+    with (
+        studio.recording() as outside,
+        Program(studio, shlex.split(command), os.environ) as program,
+    ):
         found.listening_s.append(program.listening_s)
         for one in asked:
             plays.append(studio.play(one.name, one.samples))

@@ -1,8 +1,9 @@
-"""Sounds that are no words, made from nothing: "mm-hm", a cough, a door that slams.
+"""Sounds: read, made louder, and made from nothing: "mm-hm", a cough, a door that slams.
 
-Each is different by its seed and the same for the same one. int16, mono, 16 kHz, with no silence
-around it. Pitch, formants and lengths are those of the literature on people's sounds, drawn from a
-range; they stand in for recordings, which would need a licence and be in other rooms.
+What is made is no word, different by its seed and the same for the same one. int16, mono, 16 kHz,
+with no silence around it. Pitch, formants and lengths are those of the literature on people's
+sounds, drawn from a range; they stand in for recordings, which would need a licence and be in other
+rooms.
 """
 
 from __future__ import annotations

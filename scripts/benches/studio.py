@@ -1,4 +1,4 @@
-"""Conversations on devices made of nothing, heard from outside: for `turns.py`.
+"""Conversations on devices made of nothing, heard from outside.
 
 What the microphone hears and what the loudspeaker plays is recorded at the sound server, on the
 clock that `cascade`'s trace uses too, so that what it says of itself can be compared. The sound
@@ -158,7 +158,7 @@ class Program:
     """
 
     def __init__(self, studio: Studio, command: Sequence[str], env: Mapping[str, str]) -> None:
-        """Start it."""
+        """Start it, in this environment and on the devices."""
         self.studio = studio
         self.folder = studio.folder()
         self.listening_s = 0.0
@@ -170,7 +170,7 @@ class Program:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                env=environment({**devices(studio.pulse), **env}),
+                env={**env, **devices(studio.pulse)},
                 cwd=self.folder,
             )
         self.pid = self._child.pid
@@ -219,7 +219,8 @@ class Talk(Program):
         """Start it, with the code of a tree."""
         command = [sys.executable, str(tree / "scripts/benches/overheard.py"), ".", "talk"]
         command += ["--json", "--echo", "off", *words, "--trace=trace", "--save=said"]
-        super().__init__(studio, command, {**models(), "PYTHONPATH": str(tree), **(env or {})})
+        more = {**models(), "PYTHONPATH": str(tree), **(env or {})}
+        super().__init__(studio, command, environment(more))
         self._events, self._trace = (JsonLines(self.folder / name) for name in ("events", "trace"))
 
     def ask(self, name: str, samples: Samples) -> Play:

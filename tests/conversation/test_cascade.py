@@ -539,12 +539,12 @@ def test_a_turn_ends_where_audio_is_lost() -> None:
     assert [m.content for m in busy.session.history] == ["When is it?", "Nine."]
 
 
-def test_words_are_read_while_the_user_speaks() -> None:
+def test_all_words_but_the_last_are_read_while_the_user_speaks() -> None:
     text = "Please tell me when the train leaves."
     engines = Engines([text], Model(["At nine."]))
     run(Scene(engines), (0.5, False), (4.0, True), (3.0, False))
-    assert engines.ahead[0][-1]["role"] == "user"
-    assert text.startswith(engines.ahead[0][-1]["content"])
+    read = engines.ahead[0][-1]
+    assert (read["role"], read["content"]) == ("user", "Please tell me when the train")
 
 
 def test_a_session_keeps_the_language_that_is_beyond_doubt_and_the_next_one_does_not() -> None:

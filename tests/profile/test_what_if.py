@@ -200,7 +200,7 @@ def test_a_folder_that_holds_nothing_to_predict_from(tmp_path: Path) -> None:
 
 def test_damaged_settings_are_told_of() -> None:
     damaged = {**HEADER, "settings": {"turns": {"hold_ms": "soon"}}}
-    with pytest.raises(BadInput, match="settings are damaged"):
+    with pytest.raises(BadInput, match="settings cannot be used"):
         forecast(damaged, [turn(1)], parse("stt=0.5x"))
 
 

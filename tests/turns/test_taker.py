@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import random
+import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -15,9 +17,10 @@ from pipeline.engines.vad import WINDOW, Voice
 from pipeline.turns.end_of_turn import Evidence
 from pipeline.turns.loudness import FADED_DB
 from pipeline.turns.taker import (
+    FAINT_BLIP_MS,
     ONSET_GAP_MS,
     RATE,
-    SURE,
+    SURE_VOICE,
     TIMES,
     Began,
     Decision,
@@ -475,9 +478,9 @@ def test_the_defaults_pause_at_32_and_end_at_512_ms() -> None:
 @pytest.mark.parametrize(
     ("probability", "down_db", "fades"),
     [
-        (SURE - 0.05, FADED_DB + 1, True),  # breath, and the room
-        (SURE, FADED_DB + 1, False),  # a soft consonant
-        (SURE - 0.05, FADED_DB - 1, False),  # a doubtful vowel
+        (SURE_VOICE - 0.05, FADED_DB + 1, True),  # breath, and the room
+        (SURE_VOICE, FADED_DB + 1, False),  # a soft consonant
+        (SURE_VOICE - 0.05, FADED_DB - 1, False),  # a doubtful vowel
     ],
 )
 def test_of_a_voice_that_fades_what_is_doubtful_is_silence(
@@ -488,6 +491,22 @@ def test_of_a_voice_that_fades_what_is_doubtful_is_silence(
     last = heard.windows * WINDOW
     made = heard.repeat(probability, 6, level_db=USER - down_db)
     assert [(type(d), d.at) for d in made] == ([(Paused, last + WINDOW)] if fades else [])
+
+
+def test_a_quieter_voice_in_the_pause_moves_its_end_by_a_syllable_at_most() -> None:
+    """The detector is sure of it now and then."""
+    ends = []
+    for seed in range(100):
+        draw, heard = random.Random(seed), Heard(TurnSettings(predict=False))
+        heard.repeat(VOICE, 30, level_db=USER)
+        last = heard.windows * WINDOW
+        made: list[Decision] = []
+        while not made or not isinstance(made[-1], Ended):
+            made += heard.push(draw.uniform(BETWEEN, 1.0), level_db=TELEVISION)
+        ends.append((made[-1].at - last) / WINDOW)
+        assert made[-1].speech_end - last <= samples(FAINT_BLIP_MS)
+    assert statistics.median(ends) == 16
+    assert max(ends) <= 16 + 5
 
 
 def test_a_turn_that_ends_at_its_first_pause_is_told_of_both() -> None:
