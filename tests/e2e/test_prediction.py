@@ -142,8 +142,8 @@ def test_one_model_predicts_another(
     slow = as_quick["variants"][f"{mode} slow"]
     assert quick["n"] == slow["n"] == len(NUMBERS)
     was_quick, was_slow = (one["measured_ms"]["median"] for one in (quick, slow))
-    # There is something to predict.
-    assert was_slow > was_quick + 0.5 * more
+    # There is something to predict, though most of it is hidden in the hold.
+    assert was_slow > was_quick + 0.25 * more
     for predicted, measured in ((quick, was_slow), (slow, was_quick)):
         median = predicted["predicted_ms"]["median"]
         assert median == pytest.approx(measured, rel=TOLERANCE, abs=TOLERANCE_MS)
