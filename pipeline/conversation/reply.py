@@ -28,7 +28,7 @@ from pipeline.config import ReplyMode
 from pipeline.conversation.history import ReplyPlace
 from pipeline.engines.llm import Messages, Used, Writer
 from pipeline.engines.tools import ToolUse
-from pipeline.engines.whisper import Audio, Transcription
+from pipeline.engines.whisper import Audio
 from pipeline.errors import StageError, first_of
 from pipeline.events import (
     Event,
@@ -41,7 +41,7 @@ from pipeline.events import (
 )
 from pipeline.text.chunker import Chunker, Clause
 from pipeline.text.heard import CHARS_PER_SECOND, Sound, Spoken
-from pipeline.turns.listener import Detector
+from pipeline.turns.listener import Detector, Transcribe
 
 CLAUSES_AHEAD = 8
 """Clauses that may wait for the voice before the model's stream is left unread."""
@@ -122,24 +122,9 @@ class Engines(Protocol):
         """Let the model read a prompt before it is asked to go on from it, where that helps."""
         ...
 
-    async def transcribe(
-        self,
-        audio: Audio,
-        voiced_ms: float | None = None,
-        *,
-        prefix: str = "",
-        language: str = "",
-        draft: bool = False,
-    ) -> Transcription:
-        """Recognise an utterance (16 kHz, -1 to 1) with this much voice in it (None: unknown).
-
-        Args:
-            audio: The utterance.
-            voiced_ms: How much of it is voiced (ms).
-            prefix: The words that it surely begins with, which need not be recognised again.
-            language: Code of the language that is spoken; empty: not known yet.
-            draft: Whether what looks doubtful is dropped rather than looked at for longer.
-        """
+    @property
+    def transcribe(self) -> Transcribe:
+        """Recognises an utterance."""
         ...
 
     async def melody(self, audio: Audio) -> float | None:

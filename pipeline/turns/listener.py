@@ -77,9 +77,14 @@ class Transcribe(Protocol):
         language: str = "",
         draft: bool = False,
     ) -> Awaitable[Transcription]:
-        """Take 16 kHz audio, with so much voice in it, and the words that it surely begins with.
+        """Recognise an utterance (16 kHz, -1 to 1) with this much voice in it (None: unknown).
 
-        Of a draft what looks doubtful is dropped, and not looked at for longer.
+        Args:
+            audio: The utterance.
+            voiced_ms: How much of it is voiced (ms).
+            prefix: The words that it surely begins with, which need not be recognised again.
+            language: Code of the language that is spoken; empty: not known yet.
+            draft: Whether what looks doubtful is dropped rather than looked at for longer.
         """
         ...
 

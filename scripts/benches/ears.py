@@ -94,39 +94,24 @@ class Ears(Engines):
         return VoiceDetector(self.settings.vad)
 
     async def transcribe(
-        self,
-        audio: Audio,
-        voiced_ms: float | None = None,
-        *,
-        prefix: str = "",
-        language: str = "",
-        draft: bool = False,
+        self, audio: Audio, voiced_ms: float | None = None, **more: Any
     ) -> Transcription:
         """Recognise, in `WORDS_S`; who asks meanwhile waits."""
         async with self._turn:
             await asyncio.sleep(WORDS_S)
-        return self.hear(audio, voiced_ms, prefix=prefix, language=language, draft=draft)
+        return self.hear(audio, voiced_ms, **more)
 
-    def hear(
-        self,
-        audio: Audio,
-        voiced_ms: float | None = None,
-        *,
-        prefix: str = "",
-        language: str = "",
-        draft: bool = False,
-    ) -> Transcription:
+    def hear(self, audio: Audio, voiced_ms: float | None = None, **more: Any) -> Transcription:
         """Recognise, as soon as the machine can."""
 
         def recognise() -> Transcription:
             began = time.process_time()
-            found = self._whisper.transcribe(
-                audio, voiced_ms=voiced_ms, prefix=prefix, language=language, draft=draft
-            )
+            found = self._whisper.transcribe(audio, voiced_ms=voiced_ms, **more)
             self.took.append((time.process_time() - began, found.window_s))
             return found
 
-        return self._once(("words", hash(audio.tobytes()), prefix, voiced_ms, draft), recognise)
+        key = "words", hash(audio.tobytes()), voiced_ms, *sorted(more.items())
+        return self._once(key, recognise)
 
     async def judge(self, messages: Messages) -> float | None:
         """Judge the words, in `JUDGED_S`."""

@@ -99,19 +99,9 @@ BRAKE = Brake()
 class SlowWhisper(Whisper):
     """The real one; slowed, it takes `STT_MORE_S` longer."""
 
-    def transcribe(
-        self,
-        audio: Audio,
-        *,
-        voiced_ms: float | None = None,
-        prefix: str = "",
-        language: str = "",
-        draft: bool = False,
-    ) -> Transcription:
+    def transcribe(self, audio: Audio, **more: Any) -> Transcription:
         began = time.monotonic()
-        heard = super().transcribe(
-            audio, voiced_ms=voiced_ms, prefix=prefix, language=language, draft=draft
-        )
+        heard = super().transcribe(audio, **more)
         BRAKE.press("stt", began, STT_MORE_S)
         return heard
 
