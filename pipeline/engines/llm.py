@@ -227,7 +227,9 @@ class ChatModel:
             said = said or bool(text.strip())
             yield text
         label = self._server.label
-        cut = _cut_off(end, said or bool(calls.uses), self._settings.max_tokens)
+        where = "in the middle of the reply" if said else "before it said a word"
+        where = "before its tool call was whole" if calls.uses else where
+        cut = _cut_off(end, where, self._settings.max_tokens)
         if cut and said and not calls.uses and end != FAILED:
             yield Incomplete(f"{label} {cut}")
         if used:
@@ -578,11 +580,12 @@ class Chunks:
 
     def _new(self, delta: str) -> str:
         """What of a delta has not come before."""
-        again = delta.startswith(self._seen) and len(delta) > len(self._seen)
-        if self._seen.strip() and (again or (self._pieces > 2 and self._is_all(delta))):
+        self._pieces += bool(delta)
+        longer = delta.startswith(self._seen) and len(delta) > len(self._seen)
+        # The first pieces may be alike ("Ha", "ha"); later ones are not by chance all there was.
+        if self._seen.strip() and (longer or (self._pieces > 3 and self._is_all(delta))):
             return self._rest(delta)
         self._seen += delta
-        self._pieces += bool(delta)
         return delta
 
     def _rest(self, text: str) -> str:
@@ -629,15 +632,14 @@ def _end(reason: object) -> str:
     return ENDS.get(end, end)
 
 
-def _cut_off(end: str, begun: bool, max_tokens: int) -> str:
+def _cut_off(end: str, where: str, max_tokens: int) -> str:
     """What a server did that cut a reply off, and what to do; empty: the reply is whole."""
-    where = "in the middle of the reply" if begun else "before it said a word"
     match end:
         case "" | "stop":
             return ""
         case "length":
-            other = "" if begun else ", or take a model that does not think"
-            return f"spent all {max_tokens} tokens {where}; raise llm.max_tokens{other}"
+            less = "take a model that thinks less" if "word" in where else "ask for less"
+            return f"spent all {max_tokens} tokens {where}; raise llm.max_tokens, or {less}"
         case "content_filter":
             return f"stopped by its content filter {where}; ask otherwise, or take another model"
         case "error":
