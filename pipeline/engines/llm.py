@@ -211,7 +211,7 @@ class ChatModel:
                         piece = chunks.read(data)
                     if piece.error:
                         raise openai.APIError("", response.request, body=piece.error)
-                    came = came or data != DONE
+                    came = came or not data.startswith(DONE)
                     end = piece.end
                     used = piece.used or used
                     for part in piece.calls:
@@ -227,9 +227,7 @@ class ChatModel:
             said = said or bool(text.strip())
             yield text
         label = self._server.label
-        where = "in the middle of the reply" if said else "before it said a word"
-        where = "before its tool call was whole" if calls.uses else where
-        cut = _cut_off(end, where, self._settings.max_tokens)
+        cut = _cut_off(end, self._settings.max_tokens, said=said, called=bool(calls.uses))
         if cut and said and not calls.uses and end != FAILED:
             yield Incomplete(f"{label} {cut}")
         if used:
@@ -306,7 +304,7 @@ class ChatModel:
                             **offered,
                         },
                         stream=True,
-                        stream_cls=openai.AsyncStream[object],
+                        stream_cls=openai.AsyncStream[object],  # not used, but to be named
                     )
                 except openai.APIStatusError as error:
                     if offered and _names_tools(error, messages):
@@ -351,8 +349,9 @@ class ChatModel:
             raise StageError("llm", f"{label} sent nothing for {limit_s:g} s") from None
         except Exception as error:
             # The HTTP client has no common class for all that a connection can end with.
+            why = str(error) or type(error).__name__
             raise StageError(
-                "llm", f"{label} broke off in the middle of the reply ({error})"
+                "llm", f"{label} broke off in the middle of the reply ({why})"
             ) from None
 
     async def _cost(self, events: AsyncGenerator[str, None], chunks: Chunks) -> Used | None:
@@ -480,13 +479,14 @@ FAILED = "error"
 
 ENDS = {
     **dict.fromkeys(("tool_calls", "function_call", "tool_use"), "stop"),
-    **dict.fromkeys(("eos", "eos_token", "end_turn", "stop_sequence", "complete"), "stop"),
+    **dict.fromkeys(("eos", "eos_token", "end_turn", "stop_sequence"), "stop"),
+    **dict.fromkeys(("complete", "normal"), "stop"),
     **dict.fromkeys(("max_tokens", "max_output_tokens", "model_length"), "length"),
     **dict.fromkeys(("safety", "refusal"), "content_filter"),
     **dict.fromkeys(("null", "none"), ""),
 }
 """How a stream ends, from the names that servers give it (Text Generation Inference, Anthropic,
-Gemini, Cohere, Mistral) to the OpenAI API's; a call of tools ends it as it should."""
+Gemini, Cohere, Mistral, Qianfan) to the OpenAI API's; a call of tools ends it as it should."""
 
 
 async def _events(response: httpx2.Response) -> AsyncGenerator[str, None]:
@@ -569,10 +569,12 @@ class Chunks:
             deltas = [one.get("delta") or {} for one in choices]
             messages = [one.get("message") or {} for one in choices]
             text = self._new("".join(map(_said, deltas)))
+            ends = [_end(one.get("finish_reason")) for one in choices]
+            counts = [_used(one.get("usage")) for one in (chunk, *choices)]
             return Chunk(
                 text or self._rest("".join(map(_said, messages))),
-                next((end for one in choices if (end := _end(one.get("finish_reason")))), ""),
-                next((used for one in (chunk, *choices) if (used := _used(one.get("usage")))), None),
+                next(filter(None, ends), ""),
+                next(filter(None, counts), None),
                 [part for said in (*deltas, *messages) for part in call_parts(said)],
             )
         except (AttributeError, TypeError, RecursionError):
@@ -632,13 +634,22 @@ def _end(reason: object) -> str:
     return ENDS.get(end, end)
 
 
-def _cut_off(end: str, where: str, max_tokens: int) -> str:
-    """What a server did that cut a reply off, and what to do; empty: the reply is whole."""
+def _cut_off(end: str, max_tokens: int, *, said: bool, called: bool) -> str:
+    """What a server did that cut a reply off, and what to do; empty: the reply is whole.
+
+    Args:
+        end: How the stream ended.
+        max_tokens: That the reply might have.
+        said: Whether it had words.
+        called: Whether tools were called in it.
+    """
+    where = "in the middle of the reply" if said else "before it said a word"
+    where = "before its tool call was whole" if called else where
     match end:
         case "" | "stop":
             return ""
         case "length":
-            less = "take a model that thinks less" if "word" in where else "ask for less"
+            less = "ask for less" if said or called else "take a model that thinks less"
             return f"spent all {max_tokens} tokens {where}; raise llm.max_tokens, or {less}"
         case "content_filter":
             return f"stopped by its content filter {where}; ask otherwise, or take another model"
@@ -720,9 +731,10 @@ class ToolCalls:
             # A name in pieces is told apart from one that is repeated.
             if part.name and part.name != call.name:
                 call.name += part.name
-        if part.arguments.strip():
-            whole = _complete(call.arguments)
-            call.arguments = part.arguments if whole else call.arguments + part.arguments
+        if not _complete(call.arguments):
+            call.arguments += part.arguments
+        elif part.arguments.strip():
+            call.arguments = part.arguments
         self._at[part.index] = call
 
     @property

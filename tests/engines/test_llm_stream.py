@@ -224,9 +224,7 @@ class TestEvents:
                     stream = stream.replace(b"data: ", b"data:")
                 stream = stream.replace(b"\n", data.draw(st.sampled_from((b"\n", b"\r\n", b"\r"))))
                 cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=30)))
-                steps = [
-                    stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)
-                ]
+                steps = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
                 server.then(Answer(steps))
                 assert runner.run(take(model)) == [*WORDS, USED]
 
