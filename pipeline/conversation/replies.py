@@ -19,7 +19,7 @@ from pipeline.clock import Clock
 from pipeline.config import Settings
 from pipeline.conversation.history import History, Message, ReplyPlace
 from pipeline.conversation.reply import Engines, Reply, ReplyPace, ReplyState, Tell
-from pipeline.engines.llm import Messages, ToolsRefused, Used, Writer
+from pipeline.engines.llm import Messages, Piece, ToolsRefused, Writer
 from pipeline.engines.tools import Tool, ToolUse
 from pipeline.engines.whisper import Transcription
 from pipeline.errors import CascadeError, StageError
@@ -147,7 +147,7 @@ class Dictated:
     def __init__(self, text: str) -> None:
         self._text = text
 
-    async def stream(self, messages: Messages) -> AsyncGenerator[str | Used | ToolUse, None]:
+    async def stream(self, messages: Messages) -> AsyncGenerator[Piece, None]:
         """Yield the text."""
         yield self._text
 
@@ -471,7 +471,7 @@ class Replies:
         # The user may have learnt of a late result from another reply meanwhile.
         if not reply.text.strip() and not reply.place.part:
             raise StageError("llm", "the model had nothing to say; ask again, or take another one")
-        return "completed"
+        return "completed" if reply.cut is None else "incomplete"
 
     async def _use(self, reply: Reply, uses: Sequence[ToolUse]) -> Messages:
         """Call tools once the turn is over, and wait for their results."""
@@ -531,11 +531,12 @@ class Replies:
             failure = _failure(reply.turn, error)
             reply.mark("failed", stage=failure.stage)
             self._tell(failure)
-        self._tell(ReplyDone(reply.turn, reply.id, reply.status))
+        reason = reply.cut.reason if reply.cut is not None and error is None else ""
+        self._tell(ReplyDone(reply.turn, reply.id, reply.status, reason))
         if not reply.id:
             return
         if error is None:
-            self._settle(reply, reply.text)
+            self._settle(reply, reply.marked(reply.text))
         if reply.place.turn == self.turn:
             # As if all of it were heard, which mostly it will be.
             self._begin_to_read(self._history.prompt(reserve_tokens=RESERVE_TOKENS))
