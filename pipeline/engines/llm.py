@@ -584,8 +584,10 @@ class Chunks:
         """What of a delta has not come before."""
         self._pieces += bool(delta)
         longer = delta.startswith(self._seen) and len(delta) > len(self._seen)
-        # The first pieces may be alike ("Ha", "ha"); later ones are not by chance all there was.
-        if self._seen.strip() and (longer or (self._pieces > 3 and self._is_all(delta))):
+        # The first pieces may be alike ("ha", "ha"; "1", "10"); later ones are not by chance all
+        # there was.
+        again = self._is_all(delta) if self._pieces > 3 else longer and not self._seen.isdigit()
+        if self._seen.strip() and again:
             return self._rest(delta)
         self._seen += delta
         return delta

@@ -344,6 +344,7 @@ class TestText:
         [
             ["No. ", "No. ", "No. ", "Not today."],
             ["Ha", "ha", " ha", "."],
+            ["1", "10", " people"],
             ["1", "1", "1", " is the code."],
             ["The ", "Theory ", "of ", "The ", "Theory "],
             ["\n", "\n\n", "Yes."],
