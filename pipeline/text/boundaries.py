@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from enum import Enum, auto
 
-from pipeline.text.speakable import BEFORE_NUMBER, EMOJI, LATIN, TITLES, words
+from pipeline.text.english import BEFORE_NUMBER, LATIN, TITLES, words
+from pipeline.text.speakable import EMOJI
 
 
 class Cut(Enum):
