@@ -10,6 +10,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+from pipeline.text import directions, formulas
 from pipeline.text.boundaries import (
     CLOSERS,
     MARKS,
@@ -21,7 +22,6 @@ from pipeline.text.boundaries import (
     judge,
     starts_sentence,
 )
-from pipeline.text import formulas
 from pipeline.text.speakable import HTML_TAGS, speakable
 
 
@@ -55,7 +55,9 @@ _CLOSERS = "".join(CLOSERS)
 
 
 def _goes_on(text: str) -> bool | None:
-    """Whether a link, tag, code span or formula goes on after `text`, with which it begins.
+    """Whether a construct goes on after `text`, with which it begins.
+
+    That is a link, a tag, a code span, a formula or a stage direction.
 
     Returns:
         None where `text` is none of them: its last character is not part of it.
@@ -64,6 +66,10 @@ def _goes_on(text: str) -> bool | None:
         return None
     if text[0] in "$\\":
         return formulas.goes_on(text)
+    if text[0] in "*(<":
+        goes_on = directions.goes_on(text)
+        if goes_on is not None or text[0] != "<":
+            return goes_on
     if text[-1] == "\n":
         return None
     if text[0] == "`":
@@ -230,7 +236,7 @@ class Chunker:
             self._resolve(char)
         elif char not in CLOSERS and char not in MARKS:
             self._unspaced(char, at)
-        if char in "`[<\\" or (char == "$" and not self._source[at - 1 : at].isalnum()):
+        if char in "`[<\\*(" or (char == "$" and not self._source[at - 1 : at].isalnum()):
             self._construct = at
 
     def _unspaced(self, char: str, at: int) -> None:

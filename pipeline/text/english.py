@@ -89,9 +89,10 @@ _TENS = (
 )  # fmt: skip
 _ENDINGS = {1: "st", 2: "nd", 3: "rd"}
 _ORDINALS = (
-    "zeroth first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth"
-    " thirteenth fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth"
-).split()
+    "zeroth", "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth",
+    "tenth", "eleventh", "twelfth", "thirteenth", "fourteenth", "fifteenth", "sixteenth",
+    "seventeenth", "eighteenth", "nineteenth", "twentieth",
+)  # fmt: skip
 
 
 def _ordinal(number: int) -> str:
@@ -198,7 +199,7 @@ _TIME = re.compile(
 )
 _RATIO_WORD = re.compile(r"\b(?:ratio|odds|scale|proportions?|mix(?:ed|ture)?|diluted?)\b", re.I)
 _RATIO = re.compile(
-    r"(?<![\d:.])(?P<first>\d+(?:\.\d+)?)\s?:\s?(?P<second>\d+(?:\.\d+)?)(?![\d:]|\.\d)"
+    r"(?<![\w:.-])(?P<first>\d+(?:\.\d+)?)(?:\s:\s|:)(?P<second>\d+(?:\.\d+)?)(?![\w:]|\.\d)"
 )
 
 
@@ -252,8 +253,8 @@ _PHONE = re.compile(
     re.VERBOSE,
 )
 _CALLED = re.compile(
-    r"\b(?P<verb>call(?:ing|ed)?|dial(?:ing|led|ed)?|phone|tel(?:ephone)?|fax|text|reach (?:me|us) at"
-    r"|number)(?P<mid>(?:\s(?:is|me|us|at|on|him|her|them)|[:.])*\s)(?P<number>911|112|999|988|411"
+    r"\b(?P<verb>call(?:ing|ed)?|dial(?:ing|led|ed)?|phone|tel(?:ephone)?|fax|text|number"
+    r"|reach (?:me|us) at)(?P<mid>(?:\s(?:is|me|us|at|on|him|her|them)|[:.])*\s)(?P<number>911|112|999|988|411"
     r"|311|211|\d{3}[- ]\d{4})(?![\d-]|[.,]\d)",
     re.IGNORECASE,
 )
@@ -299,7 +300,7 @@ def _address(match: re.Match[str]) -> str:
 
 # --- Roman numerals ------------------------------------------------------------------------------
 
-_ROMAN = r"(?=[IVXLC])(?:C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})"
+_ROMAN = r"(?=[IVXLC]+\b)(?:C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})"
 _VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100}
 _REIGN = (
     "Adrian|Albert|Alexander|Alfonso|Amenhotep|Benedict|Boniface|Carl|Carlos|Catherine|Celestine"
@@ -321,10 +322,12 @@ _NUMERAL = re.compile(
     rf"\b(?:(?P<king>(?:{_RULER}\s(?:[A-Z][a-z]+\s)*[A-Z][a-z]+|{_REIGN}))\s(?P<nth>{_ROMAN})\b"
     rf"|(?P<counted>(?i:{_COUNTED}))\s(?P<number>{_ROMAN})\b"
     rf"|(?P<century>{_ROMAN})(?=(?:\sand\s{_ROMAN})?\s(?:[Cc]entur|Olympi))"
-    rf"|(?P<before>[a-z,] (?:[A-Z][\w']+\s)+)(?P<more>II|III|VI|VII|VIII|IX|XI{{1,3}})\b)(?!['’]m\b)"
+    r"|\b(?P<more>II|III|VI|VII|VIII|IX|XI{1,3})\b)"
 )
+_NAMED = re.compile(r"[a-z,] (?:[A-Z][\w']+\s)+$")
 _REIGN_VERB = re.compile(
-    r"\s*(?:$|[,.;:!?)]|['’]s|(?:of|was|is|and|had|ruled|reigned|died|became)\b)"
+    r"\s*(?:$|[,.;:!?)]|['’]s|(?:of|was|is|and|had|ruled|reigned|died|became|in|on|to|or|ended|began"
+    r"|broke|veterans?|era|memorial|diabetes|errors?|trials?)\b)"
 )
 
 
@@ -344,14 +347,20 @@ def _numeral(match: re.Match[str]) -> str:
         nth = match["nth"]
         rest = match.string[match.end() :]
         named = re.match(_RULER, match["king"])
-        if nth in ("I", "V", "C", "L") and not (named or nth == "V" or _REIGN_VERB.match(rest)):
+        initial = len(nth) == 1 and (nth in "CL" or re.match(r"\.?\s+[A-Z]", rest))
+        if initial or (nth == "I" and not (named or _REIGN_VERB.match(rest))):
             return match.group()
         number = _roman(nth)
         whose = rest[:1] in "'’" and rest[1:2] == "s" and number < len(_ORDINALS)
         return f"{match['king']} the {_ORDINALS[number] if whose else _ordinal(number)}"
     if match["counted"]:
+        counted, rest = match["counted"], match.string[match.end() :]
+        if match["number"] == "I" and not (counted[0].isupper() and _REIGN_VERB.match(rest)):
+            return match.group()
         return f"{match['counted']} {_roman(match['number'])}"
-    return f"{match['before']}{_roman(match['more'])}"
+    if _NAMED.search(match.string[: match.start()]):
+        return str(_roman(match["more"]))
+    return match.group()
 
 
 # --- ranges, signs, scores -----------------------------------------------------------------------
@@ -362,7 +371,7 @@ _RANGE = re.compile(
 )
 _RANGE_UNIT = re.compile(rf"(?<![\w.,/–-])({_N})-(?={_N}(?:[A-Za-z°%]|-[a-z]))")
 _MINUS = re.compile(
-    rf"(?P<before>^|[\s(\[{{=≈<>≤≥±×+*/:\"'“]|\bto |{_DASH}\s?){_DASH}(?=[$€£¥]?\.?\d)"
+    rf"(?P<before>^|[\s(\[{{=≈<>≤≥±×+*/:\"'“]|\bto |(?<=\s){_DASH}\s){_DASH}(?=[$€£¥]?\.?\d)"
 )
 
 
@@ -384,7 +393,7 @@ def _range(match: re.Match[str]) -> str:
         return f"{first}{unit} to "
     if "," in first or "." in first or unit:
         return f"{first}{unit} to "
-    if first[0] == "0" or second[0] == "0" and len(second) > 1:
+    if first[0] == "0" or (second[0] == "0" and len(second) > 1):
         return match.group()
     alike = len(second) - len(first) <= (2 if rises else 1) and (len(second) < 4 or len(first) > 2)
     near = len(first) < 5 if rises else len(first) - len(second) <= 1 and _value(first) < 200
@@ -518,8 +527,10 @@ def _units() -> dict[str, tuple[str, str]]:
 _UNITS = _units()
 _UNIT = "|".join(re.escape(unit) for unit in sorted(_UNITS, key=len, reverse=True))
 _POWERS = {"²": "square", "^2": "square", "2": "square", "³": "cubic", "^3": "cubic", "3": "cubic"}
-_PER_WORD = "|".join(words("second minute hour day night week month year person piece item user mile"
-                           " gallon acre pound ounce kilo liter page word token"))  # fmt: skip
+_PER_WORD = (
+    "second|minute|hour|day|night|week|month|year|person|piece|item|user|mile|gallon|acre|pound"
+    "|ounce|kilo|liter|page|word|token"
+)
 _FRACTION_N = rf"(?:\d+\s)?\d+/\d+|\d*\s?[½¼¾⅓⅔⅛⅜⅝⅞⅕⅖⅗⅘]|{_N}"
 _MEASURE = re.compile(
     rf"(?<![\w.,/])(?P<n>{_FRACTION_N})(?P<gap>[\s\u00a0\u202f-]?)(?P<unit>{_UNIT})"
@@ -560,7 +571,7 @@ def _measure(match: re.Match[str]) -> str:
     article = re.search(r"\ban?\s$", before, re.IGNORECASE) and re.match(
         r"\s(?!of\b)[a-z]", match.string[match.end() :]
     )
-    part = "/" in number and " " not in number or number in _VULGAR
+    part = ("/" in number and " " not in number) or number in _VULGAR
     one = number == "1" or gap == "-" or bool(article) or part
     name = _UNITS[symbol][0 if one else 1]
     if match["power"]:
@@ -645,8 +656,9 @@ _COMPARED = {
     "≈": "approximately",
 }  # fmt: skip
 _COMPARISON = re.compile(
-    r"(?P<left>(?<![\w.])[A-Za-zα-ωΑ-Ω\ue000-\uf8ff]\s?|[\d)\]%°²³]\s?|[a-z]\s)?(?P<sign>[<>]=|!=|[≤≥≠≈<>])"
-    r"(?P<gap>\s?)(?=(?P<right>[-−$€£√(.\d\ue000-\uf8ff]|[A-Za-z](?!\w)|[A-Za-zα-ω])?)"
+    r"(?P<left>(?<![\w.])[A-Za-zα-ωΑ-Ω\ue000-\uf8ff]|[\d)\]%°²³]|[a-z](?= ))?(?P<before>\s?)"
+    r"(?<![-=<>])(?P<sign>[<>]=|!=|[≤≥≠≈<>])(?!>)(?P<after>\s?)"
+    r"(?=(?P<number>[-−]?[$€£]?\.?\d)|(?P<term>[A-Za-zα-ωΑ-Ω\ue000-\uf8ff](?![\w<>]))|)"
 )
 _LETTER = re.compile(
     r"(?<![\w'’.])a(?=\s(?:is (?:less|greater|not|approx)|equals\b|squared|cubed))"
@@ -665,21 +677,20 @@ def _power(match: re.Match[str]) -> str:
 
 
 def _comparison(match: re.Match[str]) -> str:
-    """x >= 5 as "x is greater than or equal to 5"; with no term before it, "less than 5"."""
-    sign, left, right = match["sign"], match["left"] or "", match["right"] or ""
-    term = not re.search(r"\w[a-z]\s$", match.string[: match.end("left")]) if left else False
-    word = left and not term
-    if sign in "<>" and not (right and (match["gap"] or left[-1:] != " ")):
-        return match.group()
-    if sign in "<>" and right.isalpha() and right.isascii():
-        single = not match.string[match.end() + 1 : match.end() + 2].isalnum()
-        if not (single and term) and not (left[-1:] == " " and match["gap"]):
+    """X >= 5 as "x is greater than or equal to 5"; with no term before it, "less than 5"."""
+    sign, left, before = match["sign"], match["left"] or "", match["before"]
+    word = re.search(r"\w[a-z]$", match.string[: match.end("left")]) if left else None
+    number, term = match["number"], match["term"]
+    if sign in "<>":
+        spaced = before and (match["after"] or number)
+        joined = left and not before and not match["after"] and (number or term)
+        started = not left and not match.string[: match.start()].strip() and number
+        if not (number or (left and not word)) or not (spaced or joined or started):
             return match.group()
     said = _COMPARED[sign]
     if not left or word:
-        return f"{left}{'more than' if sign == '>' else said} "
-    name = left.rstrip()
-    return f"{'eh' if name == 'a' else name} is {said} "
+        return f"{left} {'more than' if sign == '>' else said} "
+    return f"{'eh' if left == 'a' else left} is {said} "
 
 
 # --- all of it -----------------------------------------------------------------------------------
@@ -717,12 +728,13 @@ _NUMBER_RULES: tuple[tuple[re.Pattern[str], _Say], ...] = (
     (re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?!\.?\d)"), _address),
     (
         re.compile(
-            r"(?<![\w.,/-])(?:(?P<iso>\d{4})-(?P<m>\d\d)-(?P<d>\d\d)"
-            r"|(?P<a>\d{1,2})(?P<sep>[./])(?P<b>\d{1,2})(?P=sep)(?P<year>\d{4}|\d\d))(?![\w/-]|[.,]\d)"
+            r"(?<![\w.,/-])(?:(?P<iso>\d{4})(?P<stroke>[-/])(?P<m>\d\d)(?P=stroke)(?P<d>\d\d)"
+            r"|(?P<a>\d{1,2})(?P<sep>[./])(?P<b>\d{1,2})(?P=sep)"
+            r"(?P<year>\d{4}|(?<=/)\d\d))(?![\w/-]|[.,]\d)"
         ),
         _date,
     ),
-    (re.compile(r"(?<![\w.])[vV](?=\d+(?:\.\d+)*\b)"), "version "),
+    (re.compile(r"(?<![\w.-])[vV](?=\d+(?:\.\d+)*\b)"), "version "),
     (_CODE, _code),
     (_PHONE, _phone),
     (re.compile(r"(?<![\d.])(\d+)\.(\d+)\.(\d+)(?!\.?\d)"), r"\1 point \2 point \3"),
@@ -730,7 +742,7 @@ _NUMBER_RULES: tuple[tuple[re.Pattern[str], _Say], ...] = (
     (
         re.compile(
             rf"\b{_MONTH}\s(?P<day>[12]?\d|3[01])(?:st|nd|rd|th)?"
-            r"(?:\s?[-–]\s?(?P<to>[12]?\d|3[01])(?:st|nd|rd|th)?)?(?![\w:%]|[.,]\d|-\d)"
+            r"(?:\s?[-–]\s?(?P<to>[12]?\d|3[01])(?:st|nd|rd|th)?)?(?![\w:%]|[.,]\d|-\d|\speople)"
         ),
         _day,
     ),
@@ -770,6 +782,7 @@ _NUMBER_RULES: tuple[tuple[re.Pattern[str], _Say], ...] = (
     (_MONEY_AFTER, _money_after),
     (re.compile(r"(?<=\d)\s?sq\.?\sft\b\.?"), " square feet"),
     (re.compile(r"(?<=\d)\s?[lL]/100\s?km\b"), " liters per 100 kilometers"),
+    (re.compile(r"(?<![\w.,/-])((?:19|20)\d\d)-(?=\d\d(?![\w/-]|[.,]\d))"), r"\1 to "),
     (_RANGE_UNIT, r"\1 to "),
     (_RANGE, _range),
     (re.compile(rf"(?<![\w.,])({_N})\s?¢"), r"\1 cents"),
@@ -786,7 +799,7 @@ _NUMBER_RULES: tuple[tuple[re.Pattern[str], _Say], ...] = (
         re.compile(
             r"(?<![\w.,:/$€£¥#=^+−-])(?<!= )(?<!equals )(?<!minus )"
             r"(?P<year>1[1-9]\d\d|20[1-4]\d|2000"
-            r"|(?<=\b(?:in|by|of) )(?:10|20)\d\d|(?<=\bIn )10\d\d|(?<=\b(?:year|ince) )(?:10|20)\d\d)"
+            r"|(?<=\b(?i:in|by|of) )(?:10|20)\d\d|(?<=\b(?i:year) )(?:10|20)\d\d)"
             r"(?![\w%°/:^²³-]|[.,]\d|\s(?:million|billion|thousand|to the power)\b)"
             r"(?=(?:\s(?P<noun>[a-z]+)\b)?)"
         ),
@@ -796,7 +809,10 @@ _NUMBER_RULES: tuple[tuple[re.Pattern[str], _Say], ...] = (
 _SIGN_RULES: tuple[tuple[re.Pattern[str], _Say], ...] = (
     (_BARE_UNIT, _bare_unit),
     (_PER, _slash_unit),
-    (re.compile(r"(?<![\w/.:@])([A-Za-z]{2,})/([A-Za-z]{2,})(?![\w/@]|\.\w)"), r"\1 \2"),
+    (
+        re.compile(r"(?<![^\s(\[\"'“])([A-Za-z]{2,})/([A-Za-z]{2,})(?=[\s,;:!?)\]\"'”]|\.?$|\.\s)"),
+        r"\1 \2",
+    ),
     (_POWER, _power),
     (re.compile(r"√\(?\s?([\w.+ -]+)\)?"), r"the square root of \1"),
     (re.compile(r"∛\(?\s?([\w.+ -]+)\)?"), r"the cube root of \1"),
@@ -807,6 +823,9 @@ _SIGN_RULES: tuple[tuple[re.Pattern[str], _Say], ...] = (
 )
 
 
+_SIGNS_WITHIN = re.compile(r"[/<>=^]|[^\x00-\x7f]|bps\b|kWh|mph|^\s*(?:Is|Are)\s")
+
+
 def in_english(text: str) -> str:
     """English with what espeak-ng misspeaks put into words."""
     text = _ABBREVIATION.sub(_abbreviation, text)
@@ -815,8 +834,9 @@ def in_english(text: str) -> str:
     if re.search(r"\d|[½-¾⅐-⅞]", text):
         for pattern, said in _NUMBER_RULES:
             text = pattern.sub(said, text)
-    for pattern, said in _SIGN_RULES:
-        text = pattern.sub(said, text)
-    if re.search(r"\b[IVXLC]+\b", text):
+    if _SIGNS_WITHIN.search(text):
+        for pattern, said in _SIGN_RULES:
+            text = pattern.sub(said, text)
+    if re.search(r"\w\s[IVXLC]+\b|^[XVI]+ ", text):
         text = _NUMERAL.sub(_numeral, text)
     return _LETTER.sub("eh", text).translate(_LOW)

@@ -10,7 +10,7 @@ import functools
 import html
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from xml.etree.ElementTree import Element
 
 _FUNCTIONS = {
@@ -86,14 +86,12 @@ def show(text: str, language: str = "en") -> str:
     return text.translate(_SHOWN)
 
 
-_GREEK = dict(
-    zip(
-        "αβγδεζηθικλμνξοπρστυφχψω",
-        "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho"
-        " sigma tau upsilon phi chi psi omega".split(),
-        strict=True,
-    )
-)
+_GREEK = {
+    "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "ζ": "zeta", "η": "eta",
+    "θ": "theta", "ι": "iota", "κ": "kappa", "λ": "lambda", "μ": "mu", "ν": "nu", "ξ": "xi",
+    "ο": "omicron", "π": "pi", "ρ": "rho", "σ": "sigma", "τ": "tau", "υ": "upsilon", "φ": "phi",
+    "χ": "chi", "ψ": "psi", "ω": "omega",
+}  # fmt: skip
 SYMBOLS = {
     **_GREEK,
     **{letter.upper(): name for letter, name in _GREEK.items()},
@@ -251,7 +249,7 @@ class _Reader:
         }  # fmt: skip
         return rules.get(node.tag, self._row)(node)
 
-    def _row(self, row: Sequence[Element]) -> str:
+    def _row(self, row: Iterable[Element]) -> str:
         """Nodes one after the other."""
         out: list[str] = []
         nodes = list(row)
@@ -379,9 +377,10 @@ class _Reader:
         top, bottom = self.said(above).strip(), self.said(below).strip()
         if node.get("linethickness") == "0":
             return f"{top} choose {bottom}" if self._english else f"{top}, {bottom}"
-        if self._english and top.isdigit() and bottom.isdigit() and int(top) < int(bottom):
-            if int(bottom) in PARTS and len(top) < 3:
-                return parts(int(top), int(bottom))
+        if self._english and top.isdecimal() and bottom.isdecimal():
+            a, b = int(top), int(bottom)
+            if a < b and b in PARTS:
+                return parts(a, b)
         compound = any(_SAME.get(n.text or "", n.text or "") in _OPERATORS for n in above.iter())
         return self._words.get("all over" if compound else "over", "{} / {}").format(top, bottom)
 

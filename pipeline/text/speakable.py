@@ -11,9 +11,9 @@ from __future__ import annotations
 import html
 import re
 
+from pipeline.text.directions import DIRECTION
 from pipeline.text.english import in_english, words
 from pipeline.text.formulas import FORMULA, formula_in_words, is_formula, show
-
 
 HTML_TAGS = words(
     "a abbr article b blockquote body br caption center code dd del details div dl dt em font"
@@ -21,7 +21,7 @@ HTML_TAGS = words(
     " section small span strike strong sub summary sup table tbody td tfoot th thead tr u ul"
     " var wbr speak break prosody emphasis say-as phoneme voice"
 )
-"""Only these count as tags, of HTML and SSML, so that `List<String>` and "a < b" keep their words."""
+"""Only these (HTML's and SSML's) are tags, so that `List<String>` and "a < b" keep their words."""
 
 _EMOJI_CLASS = (
     r"\u2300-\u23ff\u2500-\u27bf\u2b00-\u2bff\u3030\u303d\u3297\u3299"
@@ -57,42 +57,6 @@ _INLINE = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-_ACT = (
-    "sigh laugh chuckl giggl snicker snigger gasp cough sniff sniffl groan moan yawn paus breath"
-    " inhal exhal sob cr(?:y|ies|ied) scream whisper hum(?:m)? sing cheer applau clap(?:p)? gulp"
-    " snort smirk smil grin(?:n)? nod(?:d)? wink shrug wav bow blush whistl mumbl mutter burp"
-    " sneez hiccup swallow wheez grunt growl scoff tsk pout frown stutter stammer"
-).replace(" ", "|")
-_MANNER = (
-    r"(?:\s+(?:\w+ly|again|in|out|to|a|an|the|my|his|her|their|your|myself|himself|herself|bit|deep"
-    r"|long|short|with|and|at|you|away|along|for|effect|throat|head|harder|louder|breath|voice"
-    r"|nervous|moment|hand|hands|air|heavily|knowingly)){0,5}"
-)
-_ACTS = rf"(?:{_ACT})(?:e|es|s|ed|d|t?er|ing|ling|ring|ping|ming|se|ses|use)?"
-_DONE = (  # and these are done, not told of
-    rf"(?:{_ACT})(?:e?s|es)|applauds|clears|takes|leans|tilts|rolls|raises|looks|rubs|scratches"
-    r"|gestures|thinks|stretches"
-)
-_STAGE = re.compile(
-    rf"""
-      (?<!`)\[(?:s\d{{1,2}}
-        |(?:(?:\w+ly|short|long|brief|starts|nervous|soft|loud|light|deep|heavy|strong)\s)?
-         (?:{_ACTS}|applause|music|silence|beat|clears?\sthroat|clearing\sthroat|sound\seffect){_MANNER}
-        |excited|sarcastic|curious|happy|sad|angry|surprised|nervous|cheerful|serious|calm|playful
-        |mischievously|excitedly|sarcastically|softly|quietly|crying
-        |strong\s\w+\saccent|uv_break|lbreak
-       )\](?![(\[])
-    | \((?:(?:{_DONE}|laughter|pause|applause|sigh|{_ACT.replace("|", "ing|")}ing|laughing|smiling)
-         {_MANNER})\)
-    | </?(?:{_ACTS}|clears?[ _]throat|applause|laughter|pause){_MANNER}\s*/?>
-    | (?:(?<=^)|(?<=[.!?…:,;—"”)*]\s)|(?<=\n)|(?<=[\w]\s)(?=\*+clears?\s))
-      (?P<stars>\*{{1,2}})(?:{_DONE}|sigh|cough|gulp|gasp|sniff|yawn|clear\s|ahem)(?:\s[\w' ,]+?)?[.!…]*
-      (?P=stars)(?!\w)
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
-"""Stage directions: what the speaker is to do, in brackets of one kind or another."""
-
 _HOST = re.compile(r"(?:[a-z][a-z0-9+.-]*://)?(?:[^/?#@]*@)?(?:www\.)?([^/?#:]*)", re.IGNORECASE)
 
 _ENTITY = re.compile(r"&(?:#\d+|\w+);|&#x[\da-f]+;", re.IGNORECASE)
@@ -118,9 +82,10 @@ _LEADING = re.compile(r"^(?:[\s,;:!?)\]}”»，、；：。！？]|\.(?!\w))+")
 def speakable(text: str, *, language: str = "en", line_start: bool = True) -> str:
     """What the voice should say for a stretch of model output.
 
-    Markdown, HTML, stage directions, emoji and emoticons are removed; formulas are read out; links are said by their text and bare URLs by
-    their host; dashes and ellipses become pauses the phonemiser understands. Fenced code is the
-    chunker's to leave out. Punctuation stays, for the intonation.
+    Markdown, HTML, stage directions, emoji and emoticons are removed; links are said by their text
+    and bare URLs by their host; formulas are read out; dashes and ellipses become pauses the
+    phonemiser understands. Fenced code is the chunker's to leave out. Punctuation stays, for the
+    intonation.
 
     Args:
         text: Written text; whole constructs (no half links or code spans).
@@ -134,7 +99,7 @@ def speakable(text: str, *, language: str = "en", line_start: bool = True) -> st
     text = _PRIVATE.sub(" ", text)
     if "\\" in text or "$" in text:
         text = FORMULA.sub(lambda found: _formula(found, language), text)
-    text = _STAGE.sub(" ", text)
+    text = DIRECTION.sub(" ", text)
     lines = text.split("\n")
     for i, line in enumerate(lines):
         if i or line_start:
