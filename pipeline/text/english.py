@@ -82,7 +82,8 @@ _MONTHS = (
     "October", "November", "December",
 )  # fmt: skip
 _MONTH = rf"(?P<month>{'|'.join(_MONTHS)}|(?:{'|'.join(m[:3] for m in _MONTHS)}|Sept)(?=\s\d))"
-_DAY_NAMES = "Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday"
+_DAYS = "(?:Mon|Tues?|Wed(?:nes)?|Thu(?:rs)?|Fri|Sat(?:ur)?|Sun)(?:day)?"
+_DAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _TENS = (
     "", "tens", "twenties", "thirties", "forties", "fifties", "sixties", "seventies", "eighties",
     "nineties",
@@ -144,6 +145,11 @@ def _day_first(match: re.Match[str]) -> str:
     return f"{month} {_ordinal(int(match['day']))}"
 
 
+def _days(match: re.Match[str]) -> str:
+    """Mon–Fri as "Monday to Friday"."""
+    return " to ".join(n for day in match.groups() for n in _DAY_NAMES if n[:3] == day[:3])
+
+
 _NO_NOUN = words(
     "was is has as its this plus versus thus perhaps does across towards always us yes various"
     " sometimes besides afterwards process access yours ours theirs whereas unless previous"
@@ -198,6 +204,10 @@ _TIME = re.compile(
     rf"(?:\s?{_DASH}\s?(?P<h2>[01]?\d|2[0-4]):(?P<m2>[0-5]\d)(?=(?P<half2>{_HALF})?))?(?![\d:])"
 )
 _RATIO_WORD = re.compile(r"\b(?:ratio|odds|scale|proportions?|mix(?:ed|ture)?|diluted?)\b", re.I)
+_VERSES = re.compile(
+    r"(?:Genesis|Exodus|Psalms?|Proverbs|Isaiah|Matthew|Mark|Luke|John|Acts|Romans|Corinthians"
+    r"|Hebrews|James|Peter|Revelation|Surah|Quran|[Vv]erses?) $"
+)
 _RATIO = re.compile(
     r"(?<![\w:.-])(?P<first>\d+(?:\.\d+)?)(?:\s:\s|:)(?P<second>\d+(?:\.\d+)?)(?![\w:]|\.\d)"
 )
@@ -213,7 +223,8 @@ def _ratio(match: re.Match[str]) -> str:
     """3:1 as "3 to 1"; 10:30 is left, unless a ratio is spoken of."""
     if _TIME.fullmatch(match.group()) and not _is_ratio(match):
         return match.group()
-    return f"{match['first']} to {match['second']}"
+    joint = " " if _VERSES.search(match.string[: match.start()]) else " to "
+    return match["first"] + joint + match["second"]
 
 
 def _time(match: re.Match[str]) -> str:
@@ -244,7 +255,7 @@ _PHONE = re.compile(
       | (?:1[ .-])?\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4}
       | 555-\d{4}
       | 0\d{2,4}[ /-]\d{4,9}
-      | \d{4}\ \d{4}\ \d{4}\ \d{4}
+      | (?:\d{4}\ ){3,}\d{1,4}
       | \d{3}-\d{2}-\d{4}
       | \d{10,}
       | 00+[1-9]\d* | 0\d{3,}
@@ -254,21 +265,21 @@ _PHONE = re.compile(
 )
 _CALLED = re.compile(
     r"\b(?P<verb>call(?:ing|ed)?|dial(?:ing|led|ed)?|phone|tel(?:ephone)?|fax|text|number"
-    r"|reach (?:me|us) at)(?P<mid>(?:\s(?:is|me|us|at|on|him|her|them)|[:.])*\s)(?P<number>911|112|999|988|411"
-    r"|311|211|\d{3}[- ]\d{4})(?![\d-]|[.,]\d)",
+    r"|reach (?:me|us) at)(?P<mid>(?:\s(?:is|me|us|at|on|him|her|them)|[:.])*\s)"
+    r"(?P<number>911|112|999|988|411|311|211|\d{3}[- ]\d{4})(?![\d-]|[.,]\d)",
     re.IGNORECASE,
 )
 _CODE = re.compile(
     r"\b(?P<what>(?:(?:zip|postal|pin|area|access|security|verification|error|status|promo|dial(?:ing)?"
     r"|country|entry|door|gate|discount|confirmation|tracking|order|account|serial|reference|booking"
     r"|ticket|model|case)\s)?(?:code|number)|zip|pin|postcode|passcode|password|otp|extension|ext\.?"
-    r"|room|suite|apartment|apt\.?|flight|ending in|ends in)"
+    r"|room|suite|apartment|apt\.?|flight|id|ending in|ends in)"
     r"(?P<mid>\s?:|\s(?:is|was|will be|would be|number|no\.?)|\s?[#=])?\s?"
-    r"(?P<air>[A-Z]{2}\s?)?(?P<code>\d{2,}(?:[ -]\d{3,})*)(?![\w-]|[.,:/]\d|%)"
+    r"(?P<air>[A-Z]{2}\s?)?(?P<code>\d{2,}(?:[ -]\d{2,})*)(?![\w-]|[.,:/]\d|%)"
     r"(?!\s(?:lines|characters|words|files|bytes|pages|people|times|of)\b)",
     re.IGNORECASE,
 )
-_SMALL = words("room suite apartment apt apt. flight code number ext ext. extension password")
+_SMALL = words("room suite apartment apt apt. flight id code number ext ext. extension password")
 
 
 def _phone(match: re.Match[str]) -> str:
@@ -290,7 +301,7 @@ def _code(match: re.Match[str]) -> str:
     if what.lower() == "number" and code[0] != "0":
         return match.group()
     head = match.group()[: match.start("code") - match.start()]
-    return head + _digits(code)
+    return head + (" " if head[-1].isalpha() else "") + _digits(code)
 
 
 def _address(match: re.Match[str]) -> str:
@@ -430,14 +441,15 @@ _SCALES = {"k": "thousand", "m": "million", "b": "billion", "bn": "billion", "t"
 _MONEY = re.compile(
     rf"(?<![A-Za-z])(?P<minus>{_DASH})?(?P<land>{'|'.join(_LANDS)})?(?P<coin>[{_SIGNS}])\s?"
     rf"(?P<inner>{_DASH}(?=\d))?"
-    r"(?P<whole>\d+(?:,\d{3})*)?(?:\.(?P<part>\d+))?"
+    r"(?P<whole>\d+(?:,\d{3})*)?(?:\.(?P<part>\d+)|,(?P<cents>\d\d)(?![\d,]))?"
     rf"(?:(?:k|m|bn)?\s?{_DASH}\s?(?P=coin)?(?P<to>{_N})(?![\d-]))?"
     r"(?:(?:\s|(?P<joined>-))?(?P<scale>hundred|thousand|million|billion|trillion)\b"
     r"|\s?(?P<short>bn|mn|[kmbt])\b)?",
     re.IGNORECASE,
 )
 _MONEY_AFTER = re.compile(
-    rf"(?<![\w.,])(?P<amount>{_N})\s?(?P<coin>[{_SIGNS}]|(?:{'|'.join(_ISO)})\b)"
+    rf"(?<![\w.,])(?P<amount>\d+(?:,\d{{3}})*(?:\.\d(?!\d))?)(?:[.,](?P<part>\d\d))?\s?"
+    rf"(?P<coin>[{_SIGNS}]|(?:{'|'.join(_ISO)})\b)"
     rf"|\b(?P<iso>{'|'.join(_ISO)})\s(?P<value>{_N})"
 )
 _BILL = re.compile(
@@ -448,7 +460,7 @@ _BILL = re.compile(
 
 def _money(match: re.Match[str]) -> str:
     """$5.50 as "5 dollars 50", $0.99 as "99 cents", $2 million as "2 million dollars"."""
-    whole, part, to = match["whole"] or "0", match["part"] or "", match["to"]
+    whole, part, to = match["whole"] or "0", match["part"] or match["cents"] or "", match["to"]
     if not match["whole"] and not part:
         return match.group()
     one, many, cent, cents = _COINS[match["coin"]]
@@ -459,7 +471,8 @@ def _money(match: re.Match[str]) -> str:
     if len(part) == 2 and cent and not scale and not to:
         if whole == "0" and int(part):
             return f"{minus}{int(part)} {cent if part == '01' else cents}"
-        part, after = "", str(int(part) or "")
+        few = f"and {int(part)} {cent if part == '01' else cents}" if part[0] == "0" else part
+        part, after = "", few if int(part) else ""
     bill = _BILL.match(match.string[match.end() :]) and match["joined"] is None
     before = match.string[: match.start()]
     article = re.search(r"\b(?:an?|the|this|each|one)\s$", before, re.IGNORECASE)
@@ -475,7 +488,7 @@ def _money_after(match: re.Match[str]) -> str:
     """5€ as "5 euros"."""
     coin, amount = match["coin"] or match["iso"], match["amount"] or match["value"]
     one, many = _ISO[coin] if coin in _ISO else _COINS[coin][:2]
-    return f"{amount} {one if amount == '1' else many}"
+    return f"{amount} {one if amount == '1' else many} {match['part'] or ''}".rstrip()
 
 
 # --- units and fractions -------------------------------------------------------------------------
@@ -534,7 +547,7 @@ _PER_WORD = (
 _FRACTION_N = rf"(?:\d+\s)?\d+/\d+|\d*\s?[½¼¾⅓⅔⅛⅜⅝⅞⅕⅖⅗⅘]|{_N}"
 _MEASURE = re.compile(
     rf"(?<![\w.,/])(?P<n>{_FRACTION_N})(?P<gap>[\s\u00a0\u202f-]?)(?P<unit>{_UNIT})"
-    rf"(?P<power>²|³|\^[23])?(?:/(?P<per>{_UNIT}|{_PER_WORD})(?P<squared>²|³|\^[23])?)?"
+    rf"(?P<power>²|³|\^[23]|(?<=m)[23](?!\d))?(?:/(?P<per>{_UNIT}|{_PER_WORD})(?P<squared>²|³|\^[23])?)?"
     rf"\b(?![\w/^²³'’]|-\d)"
 )
 _BARE_UNIT = re.compile(
@@ -556,7 +569,7 @@ _VULGAR = {
 }  # fmt: skip
 _FRACTION = re.compile(
     rf"(?<![\w/.,:])(?:(?P<whole>\d+)\s)?(?P<a>\d+)/(?P<b>\d+)(?![\w/]|[.,]\d)"
-    rf"|(?P<left>\d+)?\s?(?P<vulgar>[{''.join(_VULGAR)}])"
+    rf"|(?:(?P<left>\d+)\s?)?(?P<vulgar>[{''.join(_VULGAR)}])"
 )
 
 
@@ -709,7 +722,7 @@ _WORD_RULES: tuple[tuple[re.Pattern[str], _Say], ...] = tuple(
         (r"\b(?:ZIP|PIN|RAM|SIM)\b", lambda match: match[0].lower()),
         (r"\bWWI\b", "World War 1"),
         (r"\bWWII\b", "World War 2"),
-        (rf"\b({_DAY_NAMES})[-–]({_DAY_NAMES})\b", r"\1 to \2"),
+        (rf"\b({_DAYS})\.?\s?[-–]\s?({_DAYS})\b", _days),
         (rf"\b({'|'.join(_MONTHS)})[-–]({'|'.join(_MONTHS)})\b", r"\1 to \2"),
         (r"\b([CF])#", r"\1 sharp"),
         (
@@ -737,7 +750,10 @@ _NUMBER_RULES: tuple[tuple[re.Pattern[str], _Say], ...] = (
     (re.compile(r"(?<![\w.-])[vV](?=\d+(?:\.\d+)*\b)"), "version "),
     (_CODE, _code),
     (_PHONE, _phone),
-    (re.compile(r"(?<![\d.])(\d+)\.(\d+)\.(\d+)(?!\.?\d)"), r"\1 point \2 point \3"),
+    (
+        re.compile(r"(?<![\d.])(\d+)\.(?!\d{3}\.\d{3}\b)(\d+)\.(\d+)(?!\.?\d)"),
+        r"\1 point \2 point \3",
+    ),
     (re.compile(r"(?<=, [A-Z]{2} )\d{5}(?:-\d{4})?\b"), lambda match: _digits(match[0])),
     (
         re.compile(
@@ -749,8 +765,8 @@ _NUMBER_RULES: tuple[tuple[re.Pattern[str], _Say], ...] = (
     (
         re.compile(
             r"(?<![\w.,/-])(?P<day>[12]?\d|3[01])\s(?P<month>"
-            + "|".join((*_MONTHS, *(f"{month[:3]}(?= \\d{{4}})" for month in _MONTHS)))
-            + r")\b"
+            + "|".join((*_MONTHS, *(f"{month[:3]}(?!\\w)" for month in _MONTHS)))
+            + r")\b\.?(?=\W|$)"
         ),
         _day_first,
     ),
@@ -768,7 +784,11 @@ _NUMBER_RULES: tuple[tuple[re.Pattern[str], _Say], ...] = (
     (re.compile(r"\b(\d(?:\.\d+)?)[eE]([+-]?\d+)\b"), r"\1 times 10^\2"),
     (re.compile(r"(?<=[\d)])\s/\s(?=[\d(])"), " divided by "),
     (re.compile(r"\b(\d+)\s?x\s?(?=\d+\b)"), r"\1 by "),
-    (re.compile(r"(?<![\w.,])(\d+(?:\.\d+)?)x\b"), r"\1 times"),
+    (
+        re.compile(r"(?<![\w.,])(?<![-+−=*/]\s)(\d+(?:\.\d+)?)x\b(?!\s?[-+−=*/^<>≤≥²³)])"),
+        r"\1 times",
+    ),
+    (re.compile(r"(?<=[=(])(\s?)[-−–](?=[a-z]\b)"), r"\1minus "),
     (re.compile(r"(?<!\w)(\d)['′’]\s?(\d{1,2})(?:[\"″”]|'')"), r"\1 foot \2"),
     (re.compile(r"(?<!\w)(\d+)['′](?=\s(?:tall|high|long|wide|deep|by|x)\b)"), r"\1 feet"),
     (
@@ -780,7 +800,9 @@ _NUMBER_RULES: tuple[tuple[re.Pattern[str], _Say], ...] = (
     ),
     (_MONEY, _money),
     (_MONEY_AFTER, _money_after),
-    (re.compile(r"(?<=\d)\s?sq\.?\sft\b\.?"), " square feet"),
+    (re.compile(r"(?<=\d)\s?sq\.?\s(?=(?:ft|m|km|mi)\b)"), " square "),
+    (re.compile(r"(?<=square )(ft|m|km|mi)\b"), lambda match: _UNITS[match[1]][1]),
+    (re.compile(r"(?<=\d)(\s?ft\s?\d+)\s?in\b"), r"\1 inches"),
     (re.compile(r"(?<=\d)\s?[lL]/100\s?km\b"), " liters per 100 kilometers"),
     (re.compile(r"(?<![\w.,/-])((?:19|20)\d\d)-(?=\d\d(?![\w/-]|[.,]\d))"), r"\1 to "),
     (_RANGE_UNIT, r"\1 to "),
@@ -797,10 +819,10 @@ _NUMBER_RULES: tuple[tuple[re.Pattern[str], _Say], ...] = (
     (re.compile(r"\s?‰"), " per mille"),
     (
         re.compile(
-            r"(?<![\w.,:/$€£¥#=^+−-])(?<!= )(?<!equals )(?<!minus )"
+            r"(?<![\w.,:/$€£¥#=^+−-])(?<!= )(?<!equals )(?<!minus )(?<!\d by )"
             r"(?P<year>1[1-9]\d\d|20[1-4]\d|2000"
             r"|(?<=\b(?i:in|by|of) )(?:10|20)\d\d|(?<=\b(?i:year) )(?:10|20)\d\d)"
-            r"(?![\w%°/:^²³-]|[.,]\d|\s(?:million|billion|thousand|to the power)\b)"
+            r"(?![\w%°/:^²³-]|[.,]\d|\s(?:million|billion|thousand|to the power|by \d+)\b)"
             r"(?=(?:\s(?P<noun>[a-z]+)\b)?)"
         ),
         _year,

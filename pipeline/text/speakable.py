@@ -119,12 +119,11 @@ def speakable(text: str, *, language: str = "en", line_start: bool = True) -> st
 
 
 def _formula(match: re.Match[str], language: str) -> str:
-    """What is said for a formula; what is between the prices of two things stays."""
-    inline = match["inline"]
-    if inline is not None and not is_formula(inline):
-        return match.group()
+    """What is said for a formula; prose between prices or brackets stays prose."""
     latex = next(filter(None, match.groups()))
-    return f" {formula_in_words(latex, language)} "
+    if "\\" in latex or is_formula(latex):
+        return f" {formula_in_words(latex, language)} "
+    return match.group() if match["inline"] else f" {latex} "
 
 
 def _strip_inline(text: str) -> str:

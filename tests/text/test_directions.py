@@ -13,8 +13,9 @@ DIRECTIONS = [
     "[clears throat]", "[starts laughing]", "[strong French accent]", "[whispering softly]",
     "[applause]", "[breath]", "[excited]",
     "(laughs)", "(clears throat)", "(sighs heavily)", "(pause)", "(laughing)", "(smiles)",
-    "*sighs*", "*clears throat*", "*clears her throat*", "*laughs softly*", "*Takes a deep breath.*",
-    "*smiles and waves at you*", "*nods, then smiles*", "**sighs**", "*sigh*",
+    "*sighs*", "*clears throat*", "*clears her throat*", "*laughs softly*",
+    "*Takes a deep breath.*",
+       "*smiles and waves at you*", "*nods, then smiles*", "**sighs**", "*sigh*",
 ]  # fmt: skip
 
 

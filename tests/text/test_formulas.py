@@ -82,6 +82,18 @@ def test_what_is_no_formula_stays(text: str) -> None:
     assert len(heard.split()) >= len(text.replace("/", " ").replace("-", " ").split())
 
 
+@pytest.mark.parametrize(
+    ("text", "heard"),
+    [
+        (r"A \[very important\] note.", "A very important note."),
+        (r"Take \(5 apples\) now.", "Take 5 apples now."),
+        (r"So \(\text{speed} = 5\) ok.", "So speed equals 5 ok."),
+    ],
+)
+def test_prose_between_brackets_stays_prose(text: str, heard: str) -> None:
+    assert speakable(text) == heard
+
+
 def clauses(text: str, *, hurry: bool, size: int = 1) -> list[str]:
     chunker = Chunker()
     out = []
