@@ -669,10 +669,18 @@ _COMPARED = {
     "≈": "approximately",
 }  # fmt: skip
 _COMPARISON = re.compile(
-    r"(?P<left>(?<![\w.])[A-Za-zα-ωΑ-Ω\ue000-\uf8ff]|[\d)\]%°²³]|[a-z](?= ))?(?P<before>\s?)"
+    r"(?P<left>(?<![\w.])[A-Za-zα-ωΑ-Ω\ue000-\uf8ff]|[\d)\]%°²³|]|[a-z](?= ))?(?P<before>\s?)"
     r"(?<![-=<>])(?P<sign>[<>]=|!=|[≤≥≠≈<>])(?!>)(?P<after>\s?)"
     r"(?=(?P<number>[-−]?[$€£]?\.?\d)|(?P<term>[A-Za-zα-ωΑ-Ω\ue000-\uf8ff](?![\w<>]))|)"
 )
+
+
+def _root(match: re.Match[str]) -> str:
+    """√16 as "the square root of 16"."""
+    name = "square" if match[1] == "√" else "cube"
+    return f"the {name} root of {match[2] or ''}"
+
+
 _LETTER = re.compile(
     r"(?<![\w'’.])a(?=\s(?:is (?:less|greater|not|approx)|equals\b|squared|cubed))"
 )
@@ -709,6 +717,23 @@ def _comparison(match: re.Match[str]) -> str:
 # --- all of it -----------------------------------------------------------------------------------
 
 _GREEK_ALONE = re.compile(rf"(?<![\u0370-\u03ff])[{''.join(SYMBOLS)}](?![\u0370-\u03ff])")
+
+
+def _symbol(match: re.Match[str]) -> str:
+    """A sign in words, apart from what it is written next to."""
+    text = match.string
+    before, after = text[: match.start()][-1:].isalnum(), text[match.end() :][:1].isalnum()
+    return f"{' ' if before else ''}{SYMBOLS[match[0]]}{' ' if after else ''}"
+
+
+_EQUATION_RULES: tuple[tuple[re.Pattern[str], _Say], ...] = (
+    (
+        re.compile(r"(?<=[\w)\]²³])(?<![A-Za-z]{2})\s[-–]\s(?=[\d(√]|[^\W\d_](?!\w))"),
+        " minus ",
+    ),
+    (re.compile(r"(?<![\w/])([A-Za-z])/([A-Za-z])(?![\w/])"), r"\1 over \2"),
+)
+"""Where there is an equals sign or a root: there, letters are numbers."""
 _WORD_RULES: tuple[tuple[re.Pattern[str], _Say], ...] = tuple(
     (re.compile(pattern), said)
     for pattern, said in (
@@ -789,6 +814,7 @@ _NUMBER_RULES: tuple[tuple[re.Pattern[str], _Say], ...] = (
         r"\1 times",
     ),
     (re.compile(r"(?<=[=(])(\s?)[-−–](?=[a-z]\b)"), r"\1minus "),
+    (re.compile(r"(?<=\()([a-z])-(?=\d+\))"), r"\1 minus "),
     (re.compile(r"(?<!\w)(\d)['′’]\s?(\d{1,2})(?:[\"″”]|'')"), r"\1 foot \2"),
     (re.compile(r"(?<!\w)(\d+)['′](?=\s(?:tall|high|long|wide|deep|by|x)\b)"), r"\1 feet"),
     (
@@ -836,12 +862,11 @@ _SIGN_RULES: tuple[tuple[re.Pattern[str], _Say], ...] = (
         r"\1 \2",
     ),
     (_POWER, _power),
-    (re.compile(r"√\(?\s?([\w.+ -]+)\)?"), r"the square root of \1"),
-    (re.compile(r"∛\(?\s?([\w.+ -]+)\)?"), r"the cube root of \1"),
+    (re.compile(r"([√∛])(?:\s?\(([^()]+)\)|\s?(?=\w))"), _root),
     (_COMPARISON, _comparison),
     (re.compile(r"(?<=[\w)]) ?== ?(?=[\w(-])"), " equals "),
     (re.compile(r"^(\s*(?:Is|Are)\s+\S+) is (?=less|greater|not equal|approx)"), r"\1 "),
-    (_GREEK_ALONE, lambda match: SYMBOLS[match[0]]),
+    (_GREEK_ALONE, _symbol),
 )
 
 
@@ -853,6 +878,9 @@ def in_english(text: str) -> str:
     text = _ABBREVIATION.sub(_abbreviation, text)
     for pattern, said in _WORD_RULES:
         text = pattern.sub(said, text)
+    if re.search(r"[=√]", text):
+        for pattern, said in _EQUATION_RULES:
+            text = pattern.sub(said, text)
     if re.search(r"\d|[½-¾⅐-⅞]", text):
         for pattern, said in _NUMBER_RULES:
             text = pattern.sub(said, text)

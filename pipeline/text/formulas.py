@@ -34,7 +34,8 @@ FORMULA = re.compile(
       \\\((?P<round>.+?)\\\)
     | \\\[(?P<square>.+?)\\\]
     | \$\$(?P<display>[^$]+)\$\$
-    | (?<![\w\\$])\$(?P<inline>[^\s$](?:[^$\n]*[^\s$\\])?)\$(?![\w$])
+    | \\begin\{(?P<kind>[a-z]+)\*?\}(?P<block>.+?)\\end\{(?P=kind)\*?\}
+    | (?<![\w\\$])\$(?P<inline>[^\s$](?:[^$\n]*[^\s$\\])?|\s[^$\n]*[=^_+\\][^$\n]*\s)\$(?![\d$])
     | (?<![\w:\\/.])(?P<bare>
         \\(?:[dt]?frac|sqrt|sum|int|pi|times|cdot|div|pm|alpha|beta|gamma|delta|theta|lambda|mu
         |sigma|omega|infty|approx|neq|leq|geq|le|ge|ne|Delta|text|boxed)(?![a-zA-Z])
@@ -48,9 +49,12 @@ FORMULA = re.compile(
 
 def is_formula(inner: str) -> bool:
     """Whether what is between two single dollar signs is a formula, and no text between prices."""
-    if _AMOUNT.match(inner) or _STOP.search(inner):
-        return False
-    return _WORDS_LIKE.search(_LATEX_TEXT.sub(" ", inner)) is None
+    return not (_AMOUNT.match(inner) or _STOP.search(inner) or is_prose(inner))
+
+
+def is_prose(inner: str) -> bool:
+    """Whether words are among what is between delimiters, other than LaTeX's own."""
+    return _WORDS_LIKE.search(_LATEX_TEXT.sub(" ", inner)) is not None
 
 
 def goes_on(text: str) -> bool | None:
@@ -62,12 +66,14 @@ def goes_on(text: str) -> bool | None:
     Returns:
         None where `text` is none: its last character is not part of it.
     """
-    if text in ("\\", "$"):
+    if text == "$" or r"\begin{".startswith(text):
         return True
+    if text.startswith(r"\begin{"):
+        return not re.search(r"\\end\{[a-z]+\*?\}$", text)
     for opener, closer in ((r"\(", r"\)"), (r"\[", r"\]"), ("$$", "$$")):
         if text.startswith(opener):
             return not (text.endswith(closer) and len(text) > 3)
-    if text[0] == "\\" or text[1].isspace() or not is_formula(text[1:].rstrip("$")):
+    if text[0] == "\\" or not is_formula(text[1:].rstrip("$")):
         return None
     return text[-1] != "$"
 
@@ -250,9 +256,11 @@ class _Reader:
         return rules.get(node.tag, self._row)(node)
 
     def _row(self, row: Iterable[Element]) -> str:
-        """Nodes one after the other."""
-        out: list[str] = []
+        """Nodes one after the other. Upright letters are a word or a unit, no variables."""
         nodes = list(row)
+        if nodes and all(map(_is_upright, nodes)):
+            return "".join(map(_upright, nodes))
+        out: list[str] = []
         open_bar = False
         for i, node in enumerate(nodes):
             text = node.text or ""
@@ -267,7 +275,7 @@ class _Reader:
             elif text == "!" and self._english:
                 out.append("factorial")
             elif text == ":" and self._english:
-                out.append("to")
+                out.append("from" if i and (nodes[i - 1].text or "") in "fgh" else "to")
             else:
                 out.append(self.said(node))
         return " ".join(out)
@@ -393,6 +401,20 @@ class _Reader:
             )
         which = _ORDINALS.get(degree, f"{degree}th") if self._english else degree
         return self._words.get("root", "{1} √ {0}").format(base, which)
+
+
+def _is_upright(node: Element) -> bool:
+    """Whether a node is of upright letters: a word or a unit."""
+    if node.tag == "msup":
+        return _is_upright(node[0])
+    return node.get("mathvariant") == "normal" or (node.tag == "mo" and node.text == "/")
+
+
+def _upright(node: Element) -> str:
+    """A node of upright letters as text: "m/s^2"."""
+    if node.tag == "msup":
+        return "^".join(map(_upright, node))
+    return (node.text or "") + "".join(map(_upright, node))
 
 
 def _innermost(node: Element) -> Element:

@@ -13,7 +13,7 @@ import re
 
 from pipeline.text.directions import DIRECTION
 from pipeline.text.english import in_english, words
-from pipeline.text.formulas import FORMULA, formula_in_words, is_formula, show
+from pipeline.text.formulas import FORMULA, formula_in_words, is_formula, is_prose, show
 
 HTML_TAGS = words(
     "a abbr article b blockquote body br caption center code dd del details div dl dt em font"
@@ -120,10 +120,16 @@ def speakable(text: str, *, language: str = "en", line_start: bool = True) -> st
 
 def _formula(match: re.Match[str], language: str) -> str:
     """What is said for a formula; prose between prices or brackets stays prose."""
-    latex = next(filter(None, match.groups()))
-    if "\\" in latex or is_formula(latex):
-        return f" {formula_in_words(latex, language)} "
-    return match.group() if match["inline"] else f" {latex} "
+    latex = match["block"] or next(filter(None, match.groups()))
+    if match["inline"] and not is_formula(latex):
+        return match.group()
+    if match["block"]:
+        latex = rf"\begin{{aligned}}{latex}\end{{aligned}}"
+    prose = "\\" not in latex and is_prose(latex)
+    said = latex if prose else formula_in_words(latex, language)
+    before, after = match.string[: match.start()][-1:], match.string[match.end() :]
+    joined = not after[:1].isalnum() or re.match(r"(?:th|st|nd|rd|s)\b", after)
+    return f"{' ' if before.isalnum() else ''}{said.strip()}{'' if joined else ' '}"
 
 
 def _strip_inline(text: str) -> str:
