@@ -36,7 +36,10 @@ DASHES = frozenset("—―")
 UNSPACED = WIDE_STOPS | WIDE_COMMAS | DASHES | {"…"}
 MARKS = UNSPACED | frozenset(".,;:!?")
 
-_MAY_END = words("etc usw a.m p.m ph.d inc ltd co corp bros jr sr st ave blvd rd dept est al vd")
+_MAY_END = words(
+    "etc usw a.m p.m ph.d inc ltd co corp bros jr sr st ave blvd rd dept est al vd"
+    " min hr hrs ft oz lb lbs tsp tbsp"
+)
 _OPERATORS = frozenset("+*/×÷=<>≈≠≤≥−%°€£$")
 _ACRONYM = re.compile(r"(?:[^\W\d_]\.)*[^\W\d_]")
 _LIST_MARK = re.compile(r"[*_]*(?:[-*+•◦▪‣>]|#{1,6}|\|+|(?:\d{1,3}|[A-Za-z])[.)]|\[[xX]?\])[*_]*")

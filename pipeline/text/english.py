@@ -29,7 +29,7 @@ LATIN = words("e.g i.e eg ie cf vs viz approx bzw d.h z.b u.a p.ex")
 """Abbreviations in any case that always lead on to more."""
 
 BEFORE_NUMBER = words(
-    "no nos nr p pp vol fig figs ch sec art eq ver par op ca"
+    "no nos nr p pp vol fig figs ch sec art eq ver par op ca ext apt"
     " jan feb mar apr jun jul aug sep sept oct nov dec"
 )
 """Abbreviations only where a number follows: "No. 5", but "No. I would not." """
@@ -52,7 +52,7 @@ _FULL = {
     "rep": "representative", "pres": "president", "jr": "junior", "sr": "senior", "st": "saint",
     "ave": "avenue", "blvd": "boulevard", "rd": "road", "dept": "department",
     "ltd": "limited", "co": "company", "corp": "corporation",
-    "bros": "brothers",
+    "bros": "brothers", "ext": "extension", "apt": "apartment",
 }  # fmt: skip
 _STOPPED = TITLES | words("vs approx st inc ltd co corp bros jr sr ave blvd rd dept")
 _LAST = "|".join(words("jr sr ave blvd rd dept inc ltd corp bros"))
@@ -81,6 +81,7 @@ _MONTHS = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September",
     "October", "November", "December",
 )  # fmt: skip
+_MONTH_NAMES = "|".join((*_MONTHS, *(month[:3] for month in _MONTHS)))
 _MONTH = rf"(?P<month>{'|'.join(_MONTHS)}|(?:{'|'.join(m[:3] for m in _MONTHS)}|Sept)(?=\s\d))"
 _DAYS = "(?:Mon|Tues?|Wed(?:nes)?|Thu(?:rs)?|Fri|Sat(?:ur)?|Sun)(?:day)?"
 _DAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -133,21 +134,28 @@ def _date(match: re.Match[str]) -> str:
 
 def _day(match: re.Match[str]) -> str:
     """May 5–7 as "May 5th to 7th"."""
-    name = match["month"][:3]
-    month = next(full for full in _MONTHS if full.startswith(name))
     to = f" to {_ordinal(int(match['to']))}" if match["to"] else ""
-    return f"{month} {_ordinal(int(match['day']))}{to}"
+    return f"{_month(match['month'])} {_ordinal(int(match['day']))}{to}"
 
 
 def _day_first(match: re.Match[str]) -> str:
-    name = match["month"][:3]
-    month = next(full for full in _MONTHS if full.startswith(name))
-    return f"{month} {_ordinal(int(match['day']))}"
+    """3 November as "November 3rd"."""
+    return f"{_month(match['month'])} {_ordinal(int(match['day']))}"
 
 
 def _days(match: re.Match[str]) -> str:
     """Mon–Fri as "Monday to Friday"."""
     return " to ".join(n for day in match.groups() for n in _DAY_NAMES if n[:3] == day[:3])
+
+
+def _month(name: str) -> str:
+    """The full name of a month."""
+    return next(full for full in _MONTHS if full.startswith(name[:3]))
+
+
+def _months(match: re.Match[str]) -> str:
+    """Jan–Feb as "January to February"."""
+    return " to ".join(map(_month, match.groups()))
 
 
 _NO_NOUN = words(
@@ -254,7 +262,8 @@ _PHONE = re.compile(
         (?P<plus>\+)\d{1,3}(?:[ .\u00a0-]?\(?\d{1,4}\)?){2,5}
       | (?:1[ .-])?\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4}
       | 555-\d{4}
-      | 0\d{2,4}[ /-]\d{4,9}
+      | \d{3}-\d{3}[1-9]
+      | \(?0\d{2,4}\)?(?:[ /-]\d{3,9})+
       | (?:\d{4}\ ){3,}\d{1,4}
       | \d{3}-\d{2}-\d{4}
       | \d{10,}
@@ -442,7 +451,7 @@ _MONEY = re.compile(
     rf"(?<![A-Za-z])(?P<minus>{_DASH})?(?P<land>{'|'.join(_LANDS)})?(?P<coin>[{_SIGNS}])\s?"
     rf"(?P<inner>{_DASH}(?=\d))?"
     r"(?P<whole>\d+(?:,\d{3})*)?(?:\.(?P<part>\d+)|,(?P<cents>\d\d)(?![\d,]))?"
-    rf"(?:(?:k|m|bn)?\s?{_DASH}\s?(?P=coin)?(?P<to>{_N})(?![\d-]))?"
+    rf"(?:(?:k|m|bn)?(?:-|\s?[–—]\s?)(?P=coin)?(?P<to>{_N})(?![\d-]|\s?=))?"
     r"(?:(?:\s|(?P<joined>-))?(?P<scale>hundred|thousand|million|billion|trillion)\b"
     r"|\s?(?P<short>bn|mn|[kmbt])\b)?",
     re.IGNORECASE,
@@ -508,7 +517,8 @@ Nm newton meter|Pa pascal|hPa hectopascal|kPa kilopascal|MPa megapascal|psi p s 
 bar bar|dB decibel|Ω ohm|kΩ kilohm|MΩ megohm|lm lumen|lx lux lux|mol mole|ha hectare
 B byte|kB kilobyte|KB kilobyte|MB megabyte|GB gigabyte|TB terabyte|PB petabyte|KiB kibibyte
 MiB mebibyte|GiB gibibyte|TiB tebibyte|bit bit|kbit kilobit|Kbit kilobit|Mbit megabit|Gbit gigabit
-Mb megabit|Gb gigabit|kb kilobit|px pixel|mph mile per hour miles per hour|kph kilometer per hour
+Mb megabit|Gb gigabit|kb kilobit|px pixel|atm atmosphere|hp horsepower horsepower
+mph mile per hour miles per hour|kph kilometer per hour
 kmh kilometer per hour|mpg mile per gallon miles per gallon
 fps frame per second frames per second|rpm rotation per minute rotations per minute
 bpm beat per minute beats per minute|bps bit per second|kbps kilobit per second
@@ -523,7 +533,7 @@ def _units() -> dict[str, tuple[str, str]]:
         symbol, name = entry.split(" ", 1)
         one, _, more = name.partition(" per ")
         names = name.split()
-        if len(names) == 2 and symbol[-2:] in ("ft", "Hz", "lx"):
+        if len(names) == 2 and symbol[-2:] in ("ft", "Hz", "lx", "hp"):
             one, many = names
         elif more and " per " in more:
             one, many = f"{one} per {more.split(' ')[0]}", " ".join(names[len(names) // 2 :])
@@ -548,7 +558,7 @@ _FRACTION_N = rf"(?:\d+\s)?\d+/\d+|\d*\s?[½¼¾⅓⅔⅛⅜⅝⅞⅕⅖⅗⅘]|
 _MEASURE = re.compile(
     rf"(?<![\w.,/])(?P<n>{_FRACTION_N})(?P<gap>[\s\u00a0\u202f-]?)(?P<unit>{_UNIT})"
     rf"(?P<power>²|³|\^[23]|(?<=m)[23](?!\d))?(?:/(?P<per>{_UNIT}|{_PER_WORD})(?P<squared>²|³|\^[23])?)?"
-    rf"\b(?![\w/^²³'’]|-\d)"
+    rf"\b(?![\w/^²³'’]|-\d)(?:\.(?=\s+[a-z(]))?"
 )
 _BARE_UNIT = re.compile(
     r"\b(?P<unit>km|m|MB|GB|Mbit|Gbit|kbit|kWh|mi)/(?P<per>h|s|min|kg)(?P<squared>²|\^2)?(?![\w/])"
@@ -568,7 +578,7 @@ _VULGAR = {
     "⅞": (7, 8),
 }  # fmt: skip
 _FRACTION = re.compile(
-    rf"(?<![\w/.,:])(?:(?P<whole>\d+)\s)?(?P<a>\d+)/(?P<b>\d+)(?![\w/]|[.,]\d)"
+    rf"(?<![\w/.,:])(?:(?P<whole>\d+)[\s-])?(?P<a>\d+)/(?P<b>\d+)(?![\w/]|[.,]\d)"
     rf"|(?:(?P<left>\d+)\s?)?(?P<vulgar>[{''.join(_VULGAR)}])"
 )
 
@@ -581,7 +591,7 @@ def _measure(match: re.Match[str]) -> str:
     if symbol in ("B", "pt", "kt", "bar") and match["per"] is None:
         return match.group()
     before = match.string[: match.start()]
-    article = re.search(r"\ban?\s$", before, re.IGNORECASE) and re.match(
+    article = re.search(r"\ban?\s(?:\S+ to )?$", before, re.IGNORECASE) and re.match(
         r"\s(?!of\b)[a-z]", match.string[match.end() :]
     )
     part = ("/" in number and " " not in number) or number in _VULGAR
@@ -643,6 +653,8 @@ def _fraction(match: re.Match[str]) -> str:
     tenths = re.match(r"\s(?:of\b|inch|mile|cup)", rest)
     if stars or a == b or (b in (10, 100) and 1 < a < b and not tenths):
         return f"{lead}{a} out of {b}"
+    if (a, b) == (1, 2) and re.match(r"\s(?:an?|the|of)\b", rest):
+        return f"{lead}half"
     if 0 < a < b and b in PARTS:
         return f"{lead}{parts(a, b)}"
     return f"{lead}{a} over {b}"
@@ -682,7 +694,7 @@ def _root(match: re.Match[str]) -> str:
 
 
 _LETTER = re.compile(
-    r"(?<![\w'’.])a(?=\s(?:is (?:less|greater|not|approx)|equals\b|squared|cubed))"
+    r"(?<![\w'’.])a(?=\s(?:is (?:less|greater|not|approx)|equals\b|squared|cubed|over [b-z]\b))"
 )
 
 
@@ -728,7 +740,7 @@ def _symbol(match: re.Match[str]) -> str:
 
 _EQUATION_RULES: tuple[tuple[re.Pattern[str], _Say], ...] = (
     (
-        re.compile(r"(?<=[\w)\]²³])(?<![A-Za-z]{2})\s[-–]\s(?=[\d(√]|[^\W\d_](?!\w))"),
+        re.compile(r"(?<=[\w)\]²³])(?<![A-Za-z]{2})\s[-–]\s(?=[\d(√$€£]|[^\W\d_](?!\w))"),
         " minus ",
     ),
     (re.compile(r"(?<![\w/])([A-Za-z])/([A-Za-z])(?![\w/])"), r"\1 over \2"),
@@ -748,7 +760,8 @@ _WORD_RULES: tuple[tuple[re.Pattern[str], _Say], ...] = tuple(
         (r"\bWWI\b", "World War 1"),
         (r"\bWWII\b", "World War 2"),
         (rf"\b({_DAYS})\.?\s?[-–]\s?({_DAYS})\b", _days),
-        (rf"\b({'|'.join(_MONTHS)})[-–]({'|'.join(_MONTHS)})\b", r"\1 to \2"),
+        (rf"\b({_MONTH_NAMES})\.?\s?[-–]\s?({_MONTH_NAMES})\b", _months),
+        (r"\bm\.p\.h\b\.?", "mph"),
         (r"\b([CF])#", r"\1 sharp"),
         (
             r"\bIV(?=\s(?:drips?|fluids?|lines?|bags?|pump|antibiotics?|therapy|infusions?)\b)",
@@ -795,6 +808,12 @@ _NUMBER_RULES: tuple[tuple[re.Pattern[str], _Say], ...] = (
         ),
         _day_first,
     ),
+    (re.compile(rf"(?<=\d(?:st|nd|rd|th)) ?[-–] ?(?=(?:{'|'.join(_MONTHS)}) \d)"), " to "),
+    (
+        re.compile(r"(?<![\w./-])((?:19|20)\d\d)/(\d\d|\d{4})(?![\w/-])"),
+        lambda match: f"{_year_said(match[1])} {match[2]}",
+    ),
+    (re.compile(r"(\d+\s?h(?:rs?)?\s?)(\d+)\s?m\b"), r"\1\2 min"),
     (_TIME, _time),
     (re.compile(r"(?<=\d)(\s?[ap]\.?m\.?)\s?[-–]\s?(?=\d)", re.IGNORECASE), r"\1 to "),
     (_RATIO, _ratio),
