@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from enum import Enum, auto
 
-from pipeline.text.english import BEFORE_NUMBER, LATIN, TITLES, words
+from pipeline.text.english.abbreviations import BEFORE_NUMBER, LATIN, TITLES
+from pipeline.text.english.rules import words
 from pipeline.text.speakable import EMOJI
 
 

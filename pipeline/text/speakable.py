@@ -12,7 +12,8 @@ import html
 import re
 
 from pipeline.text.directions import DIRECTION
-from pipeline.text.english import in_english, words
+from pipeline.text.english import in_english
+from pipeline.text.english.rules import words
 from pipeline.text.formulas import FORMULA, formula_in_words, is_formula, is_prose, show
 
 HTML_TAGS = words(
