@@ -111,8 +111,10 @@ def judge(
     if last in DASHES or core in ("-", "–") or core.endswith("--"):
         between = (before if len(core) == 1 else stem[-1:]).isdigit() and following.isdigit()
         return Cut.GLUE if between else Cut.CLAUSE
-    number = following.isdigit() or following in _OPERATORS or not following
-    return Cut.GLUE if last.isdigit() and number else Cut.GAP
+    # "5 km", "May 5", "Henry VIII": a number is read by the word beside it.
+    named = core[0].isupper() and (following.isdigit() or following in "IVX")
+    measured = following.isalnum() or following in _OPERATORS or not following
+    return Cut.GLUE if named or (last.isdigit() and measured) else Cut.GAP
 
 
 def _judge_stop(stem: str, following: str, language: str) -> Cut:

@@ -25,7 +25,7 @@ _WORDS_LIKE = re.compile(
 )
 _LATEX_TEXT = re.compile(r"\\[a-zA-Z]+\*?(?:\{[a-zA-Z /.,-]*\}?)?")
 _AMOUNT = re.compile(
-    r"\d[\d.,]*(?:[kKmMbB]n?)?(?:[.,;:!?)](?:\s|$)|\s+(?![-+*/=<>^\\−×·÷≤≥≠≈±$\s]|$))"
+    r"\d[\d.,]*(?:[kKmMbB]n?)?(?:[.,;:!?)]\s|\s+(?![-+*/=<>^\\−×·÷≤≥≠≈±$\s]|$))"
 )
 _STOP = re.compile(r"[.!?]\s|\n")
 

@@ -110,6 +110,7 @@ def clauses(text: str, *, hurry: bool, size: int = 1) -> list[str]:
     [
         (r"So \( f(x) = 3, x > 0 \) holds.", "f of x equals 3, x is greater than 0"),
         (r"So $f(x) = 3, x > 0$ holds.", "f of x equals 3, x is greater than 0"),
+        (r"So $3.5 \times 2 + 1 = 8$ holds.", "3.5 times 2 plus 1 equals 8"),
         ("So:\n\\[\nx = 1. \\quad y = 2\n\\]\nYes.", "x equals 1. y equals 2"),
         ("So:\n$$\nx = 1\n$$\nYes.", "x equals 1"),
     ],
