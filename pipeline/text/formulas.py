@@ -24,9 +24,7 @@ _WORDS_LIKE = re.compile(
     r"(?<![\\a-zA-Z])(?!(?:" + "|".join(_FUNCTIONS) + r")(?![a-zA-Z]))[^\W\d_]{4,}"
 )
 _LATEX_TEXT = re.compile(r"\\[a-zA-Z]+\*?(?:\{[a-zA-Z /.,-]*\}?)?")
-_AMOUNT = re.compile(
-    r"\d[\d.,]*(?:[kKmMbB]n?)?(?:[.,;:!?)]\s|\s+(?![-+*/=<>^\\−×·÷≤≥≠≈±$\s]|$))"
-)
+_AMOUNT = re.compile(r"\d[\d.,]*(?:[kKmMbB]n?)?(?:[.,;:!?)]\s|\s+(?![-+*/=<>^\\−×·÷≤≥≠≈±$\s]|$))")
 _STOP = re.compile(r"[.!?]\s|\n")
 
 FORMULA = re.compile(
@@ -72,6 +70,8 @@ def goes_on(text: str) -> bool | None:
         return not re.search(r"\\end\{[a-z]+\*?\}$", text)
     for opener, closer in ((r"\(", r"\)"), (r"\[", r"\]"), ("$$", "$$")):
         if text.startswith(opener):
+            if opener == "$$" and "\\" not in text and is_prose(text):
+                return None
             return not (text.endswith(closer) and len(text) > 3)
     if text[0] == "\\" or not is_formula(text[1:].rstrip("$")):
         return None

@@ -73,6 +73,7 @@ ABBREVIATIONS: Rules = (
             (r"\bWWII\b", "World War 2"),
             (r"\bm\.p\.h\b\.?", "mph"),
             (r"\b([CF])#", r"\1 sharp"),
+            (r"(?<!\S)#(?=[A-Za-z])", "hashtag "),
             (
                 r"\bIV(?=\s(?:drips?|fluids?|lines?|bags?|pump|antibiotics?|therapy|infusions?)\b)",
                 "I V",

@@ -12,7 +12,7 @@ _RANGE = re.compile(
 )
 _RANGE_UNIT = re.compile(rf"(?<![\w.,/–-])({NUMBER})-(?={NUMBER}(?:[A-Za-z°%]|-[a-z]))")
 _MINUS = re.compile(
-    rf"(?P<before>^|[\s(\[{{=≈<>≤≥±×+*/:\"'“]|\bto |(?<=\s){DASH}\s){DASH}(?=[$€£¥]?\.?\d)"
+    rf"(?P<before>^|[\s(\[{{=≈<>≤≥±×+*/:|,\"'“]|\bto |(?<=\s){DASH}\s){DASH}(?=[$€£¥]?\.?\d)"
 )
 
 

@@ -86,5 +86,12 @@ DIGITS: Rules = (
         re.compile(r"(?<![\d.])(\d+)\.(?!\d{3}\.\d{3}\b)(\d+)\.(\d+)(?!\.?\d)"),
         r"\1 point \2 point \3",
     ),
+    (
+        re.compile(
+            r"\b(Python|Java|PHP|Ruby|Rust|Go|Node|iOS|macOS|Android|Ubuntu|[Vv]ersion) (\d+)\."
+            r"([1-9]\d)(?!\.?\d)"
+        ),
+        r"\1 \2 point \3",
+    ),
     (re.compile(r"(?<=, [A-Z]{2} )\d{5}(?:-\d{4})?\b"), lambda match: _digits(match[0])),
 )

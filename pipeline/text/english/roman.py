@@ -31,6 +31,7 @@ _NUMERAL = re.compile(
     rf"|(?P<century>{_ROMAN})(?=(?:\sand\s{_ROMAN})?\s(?:[Cc]entur|Olympi))"
     r"|\b(?P<more>II|III|VI|VII|VIII|IX|XI{1,3})\b)"
 )
+_SURELY = ("World War", "Chapter", "Volume", "Act", "Scene", "Appendix", "Phase", "Type")
 _NAMED = re.compile(r"[a-z,] (?:[A-Z][\w']+\s)+$")
 _REIGN_VERB = re.compile(
     r"\s*(?:$|[,.;:!?)]|['’]s|(?:of|was|is|and|had|ruled|reigned|died|became|in|on|to|or|ended|began"
@@ -62,7 +63,8 @@ def _numeral(match: re.Match[str]) -> str:
         return f"{match['king']} the {ORDINALS[number] if whose else ordinal(number)}"
     if match["counted"]:
         counted, rest = match["counted"], match.string[match.end() :]
-        if match["number"] == "I" and not (counted[0].isupper() and _REIGN_VERB.match(rest)):
+        sure = counted in _SURELY or (counted[0].isupper() and _REIGN_VERB.match(rest))
+        if match["number"] == "I" and not sure:
             return match.group()
         return f"{match['counted']} {_roman(match['number'])}"
     if _NAMED.search(match.string[: match.start()]):

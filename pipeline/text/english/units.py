@@ -25,19 +25,20 @@ _UNITS = _units(
     kg kilogram; g gram; mg milligram; µg microgram; μg microgram; mcg microgram; lb pound;
     lbs pound; oz ounce; l liter; L liter; dl deciliter; dL deciliter; cl centiliter;
     ml milliliter; mL milliliter; gal gallon; qt quart; pt pint; tsp teaspoon; tbsp tablespoon;
-    h hour; hr hour; hrs hour; min minute; mins minute; sec second; secs second; s second;
-    ms millisecond; µs microsecond; μs microsecond; ns nanosecond; Hz hertz|hertz;
-    kHz kilohertz|kilohertz; MHz megahertz|megahertz; GHz gigahertz|gigahertz;
-    THz terahertz|terahertz; W watt; kW kilowatt; MW megawatt; GW gigawatt; mW milliwatt;
-    Wh watt hour; kWh kilowatt hour; MWh megawatt hour; GWh gigawatt hour; TWh terawatt hour;
-    mAh milliamp hour; Ah amp hour; mA milliamp; V volt; kV kilovolt; mV millivolt; J joule;
-    kJ kilojoule; MJ megajoule; cal calorie; kcal kilocalorie; N newton; kN kilonewton;
-    Nm newton meter; Pa pascal; hPa hectopascal; kPa kilopascal; MPa megapascal; psi P S I|P S I;
-    dB decibel; Ω ohm; kΩ kilohm; MΩ megohm; lm lumen; lx lux|lux; mol mole; ha hectare;
-    atm atmosphere; hp horsepower|horsepower; kn knot; kts knot; kB kilobyte; KB kilobyte;
-    MB megabyte; GB gigabyte; TB terabyte; PB petabyte; KiB kibibyte; MiB mebibyte; GiB gibibyte;
-    TiB tebibyte; bit bit; kbit kilobit; Kbit kilobit; Mbit megabit; Gbit gigabit; Mb megabit;
-    Gb gigabit; kb kilobit; px pixel; bps bit per second|bits per second;
+    h hour; hr hour; hrs hour; yr year; yrs year; mo month; wk week; wks week; min minute;
+    mins minute; sec second; secs second; s second; ms millisecond; µs microsecond;
+    μs microsecond; ns nanosecond; Hz hertz|hertz; kHz kilohertz|kilohertz;
+    MHz megahertz|megahertz; GHz gigahertz|gigahertz; THz terahertz|terahertz; W watt;
+    kW kilowatt; MW megawatt; GW gigawatt; mW milliwatt; Wh watt hour; kWh kilowatt hour;
+    MWh megawatt hour; GWh gigawatt hour; TWh terawatt hour; mAh milliamp hour; Ah amp hour;
+    mA milliamp; V volt; kV kilovolt; mV millivolt; J joule; kJ kilojoule; MJ megajoule;
+    cal calorie; kcal kilocalorie; N newton; kN kilonewton; Nm newton meter; Pa pascal;
+    hPa hectopascal; kPa kilopascal; MPa megapascal; psi P S I|P S I; dB decibel; Ω ohm;
+    kΩ kilohm; MΩ megohm; lm lumen; lx lux|lux; mol mole; ha hectare; atm atmosphere;
+    hp horsepower|horsepower; kn knot; kts knot; kB kilobyte; KB kilobyte; MB megabyte;
+    GB gigabyte; TB terabyte; PB petabyte; KiB kibibyte; MiB mebibyte; GiB gibibyte; TiB tebibyte;
+    bit bit; kbit kilobit; Kbit kilobit; Mbit megabit; Gbit gigabit; Mb megabit; Gb gigabit;
+    kb kilobit; px pixel; bps bit per second|bits per second;
     kbps kilobit per second|kilobits per second; Kbps kilobit per second|kilobits per second;
     Mbps megabit per second|megabits per second; Gbps gigabit per second|gigabits per second;
     mph mile per hour|miles per hour; kph kilometer per hour|kilometers per hour;
@@ -63,8 +64,10 @@ _BARE_UNIT = re.compile(
     r"\b(?P<unit>km|m|MB|GB|Mbit|Gbit|kbit|kWh|mi)/(?P<per>h|s|min|kg)(?P<squared>²|\^2)?(?![\w/])"
     r"|\b(?P<whole>kWh|mph|Mbps|Gbps|kbps)\b"
 )
-_PER = re.compile(rf"(?<=[A-Za-z\d%])\s?/\s?(?:(?P<word>{_PER_WORD})|(?P<unit>kg|g|lb|h|hr|min|sqft"
-                  rf"|kWh|GB|MB|km|m²|l|L))(?![\w/]|\.\w)")  # fmt: skip
+_PER = re.compile(
+    rf"(?<=[A-Za-z\d%])\s?/\s?(?:(?P<word>{_PER_WORD})"
+    r"|(?P<unit>kg|g|lb|h|hr|min|mo|yr|wk|sqft|kWh|GB|MB|km|m²|l|L))(?![\w/]|\.\w)"
+)
 _DEGREES = {"C": "Celsius", "F": "Fahrenheit"}
 _TEMPERATURE = re.compile(
     rf"(?P<n>{NUMBER})?\s?(?:°\s?(?P<scale>[CF])\b|(?P<sign>[℃℉])|°(?=\s?[NSEW]\b))"
