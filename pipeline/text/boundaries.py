@@ -112,7 +112,7 @@ def judge(
         between = (before if len(core) == 1 else stem[-1:]).isdigit() and following.isdigit()
         return Cut.GLUE if between else Cut.CLAUSE
     # "5 km", "May 5", "Henry VIII": a number is read by the word beside it.
-    named = core[0].isupper() and (following.isdigit() or following in "IVX")
+    named = core[0].isupper() and (following.isdigit() or following in {"I", "V", "X"})
     measured = following.isalnum() or following in _OPERATORS or not following
     return Cut.GLUE if named or (last.isdigit() and measured) else Cut.GAP
 

@@ -34,9 +34,10 @@ FORMULA = re.compile(
     | \$\$(?P<display>[^$]+)\$\$
     | \\begin\{(?P<kind>[a-z]+)\*?\}(?P<block>.+?)\\end\{(?P=kind)\*?\}
     | (?<![\w\\$])\$(?P<inline>[^\s$](?:[^$\n]*[^\s$\\])?|\s[^$\n]*[=^_+\\][^$\n]*\s)\$(?![\d$])
-    | (?<![\w:\\/.])(?P<bare>
+    | (?<![A-Za-z:\\/.])(?P<bare>
         \\(?:[dt]?frac|sqrt|sum|int|pi|times|cdot|div|pm|alpha|beta|gamma|delta|theta|lambda|mu
-        |sigma|omega|infty|approx|neq|leq|geq|le|ge|ne|Delta|text|boxed)(?![a-zA-Z])
+        |sigma|omega|phi|psi|rho|epsilon|infty|approx|neq|leq|geq|le|ge|ne|Delta|text|boxed|mathrm
+        |rightarrow|Rightarrow|ldots|cdots|in|circ)(?![a-zA-Z])
         (?:\[[^\[\]]*\])?(?:\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}){0,2}
       )
     """,

@@ -2,7 +2,7 @@
 
 A language model writes for the eye: markdown, emoji, links, thoughts between tags. `speakable`
 turns a stretch of it into what is said aloud; `ThinkFilter` takes the thoughts out of the stream.
-Numbers and units are left to the phonemiser (espeak-ng, in Piper) except where it misspeaks:
+Plain numbers are left to the phonemiser (espeak-ng, in Piper). What it misspeaks is put into words:
 "$5" comes out as "dollar five", "Dr. Smith" as two sentences, "word—word" without a pause.
 """
 

@@ -314,7 +314,7 @@ def test_too_long_a_clause_is_cut_at_the_best_place(
         ("there were 10 ", ["there were"], ["10"]),
         ("there were 10 000", ["there were"], ["10 000"]),
         ("there were 10 men", ["there were"], ["10 men"]),
-        ("so there was Henry VIII ", ["so there was"], ["Henry the 8th"]),
+        ("so there was Henry VI", ["so there was"], ["Henry the 6th"]),
         ("so it was 3.", ["so it was"], ["3."]),
         ("so it was 3. ", ["so it was 3."], []),
         ("so two plus 2 * 3", ["so two plus"], ["2 × 3"]),

@@ -10,7 +10,7 @@ _RANGE = re.compile(
     rf"(?<![\w.,/–-])(?<!Boeing )(?P<first>[-−]?{NUMBER})(?P<unit>[%°]?)(?P<dash> ?[–—] ?| ?- ?|-)"
     rf"(?=(?P<sign>-)?[$€£]?(?P<second>{NUMBER})(?![\w/-]|[.,]\d)(?P<is>\s?=)?)"
 )
-_RANGE_UNIT = re.compile(rf"(?<![\w.,/–-])({NUMBER})-(?={NUMBER}(?:[A-Za-z°%]|-[a-z]))")
+_RANGE_UNIT = re.compile(rf"(?<![\w.,/–-])({NUMBER})(?:-| ?– ?)(?={NUMBER}(?:[A-Za-z°%]|-[a-z]))")
 _MINUS = re.compile(
     rf"(?P<before>^|[\s(\[{{=≈<>≤≥±×+*/:|,\"'“]|\bto |(?<=\s){DASH}\s){DASH}(?=[$€£¥]?\.?\d)"
 )

@@ -87,6 +87,16 @@ def _months(match: re.Match[str]) -> str:
     return " to ".join(map(_month, match.groups()))
 
 
+def _year_and_more(match: re.Match[str]) -> str:
+    """2024-25 as "20 24 to 25", 2026-11 as "November 20 26"."""
+    year, following = match["year"], int(match["next"])
+    if following == (int(year) + 1) % 100:
+        return f"{_year_said(year)} to {following}"
+    if 1 <= following <= 12:
+        return f"{_MONTHS[following - 1]} {_year_said(year)}"
+    return match.group()
+
+
 _NO_NOUN = words(
     "was is has as its this plus versus thus perhaps does across towards always us yes various"
     " sometimes besides afterwards process access yours ours theirs whereas unless previous"
@@ -137,7 +147,7 @@ def _clock(hour: str, minute: str, *, half: bool, bare: bool = False) -> str:
 
 _HALF = r"\s?[aApP]\.?[mM]\b"
 _TIME = re.compile(
-    rf"(?<![\d:.,/])(?P<h>[01]?\d|2[0-4]):(?P<m>[0-5]\d)(?P<half>{_HALF}\.?)?"
+    rf"(?<![\d:.,/+−-])(?P<h>[01]?\d|2[0-4]):(?P<m>[0-5]\d)(?P<half>{_HALF}\.?)?"
     rf"(?:\s?{DASH}\s?(?P<h2>[01]?\d|2[0-4]):(?P<m2>[0-5]\d)(?=(?P<half2>{_HALF})?))?(?![\d:])"
 )
 _RATIO_WORD = re.compile(r"\b(?:ratio|odds|scale|proportions?|mix(?:ed|ture)?|diluted?)\b", re.I)
@@ -216,7 +226,15 @@ DATES: Rules = (
         ),
         _decade,
     ),
-    (re.compile(r"(?<![\w.,/-])((?:19|20)\d\d)-(?=\d\d(?![\w/-]|[.,]\d))"), r"\1 to "),
+    (
+        re.compile(r"(?<![\w.,/-])(?P<year>(?:19|20)\d\d)-(?P<next>\d\d)(?![\w/-]|[.,]\d)"),
+        _year_and_more,
+    ),
+    (
+        re.compile(r"(?<![\w.,/-])(?P<next>0[1-9]|1[0-2])/(?P<year>20\d\d)(?![\w/-]|[.,]\d)"),
+        _year_and_more,
+    ),
+    (re.compile(r"(?<=ties)[-–](?=\d\d \w+ties)"), " to "),
 )
 
 
@@ -225,7 +243,8 @@ YEARS: Rules = (
         re.compile(
             r"(?<![\w.,:/$€£¥#=^+−-])(?<!= )(?<!equals )(?<!minus )(?<!\d by )"
             r"(?P<year>1[1-9]\d\d|20[1-4]\d|2000"
-            r"|(?<=\b(?i:in|by|of) )(?:10|20)\d\d|(?<=\b(?i:year) )(?:10|20)\d\d)"
+            r"|(?<=\b(?i:in|by|of) )(?:10|20)\d\d|(?<=\b(?i:year|from) )(?:10|20)\d\d"
+            r"|(?<=\b(?i:since|until|after) )(?:10|20)\d\d)"
             r"(?![\w%°/:^²³-]|[.,]\d|\s(?:million|billion|thousand|to the power|by \d+)\b)"
             r"(?=(?:\s(?P<noun>[a-z]+)\b)?)"
         ),
