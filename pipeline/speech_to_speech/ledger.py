@@ -70,7 +70,8 @@ class ReplyPart:
         text: Its words so far.
         filler: Whether it only bridges the time until the answer.
         ahead: Whether its text may have come ahead of its sound, of which more is to come then.
-        kept: What the server says that it kept of the text after a cut; None: it has not said.
+        kept: What of the text is remembered after a cut, as the server says, or nothing where
+            nothing was heard; None: nobody has said.
     """
 
     key: str = ""

@@ -132,12 +132,59 @@ class Forgetful(Gemini):
         return super().greeting(opening)[:1]
 
 
-async def test_without_a_handle_a_connection_is_lost_for_good() -> None:
+async def test_without_a_handle_another_session_is_told_the_history() -> None:
+    async def speaks(call: Call, said: str, answer: str) -> None:
+        await call.heard(0.8)
+        await call.tell(call.say.began(), call.say.understood(said), call.say.ended())
+        await call.tell(call.say.says(answer), call.say.completed())
+
+    async def first(call: Call) -> None:
+        await speaks(call, "Hello?", "Hi.")
+        await call.close(1000)
+
+    options = {"voice": "Kore"}
     async with (
-        ApiServer(Forgetful, lambda call: call.close(1011, "Internal error"), idle) as server,
-        talking(server) as talk,
+        ApiServer(Forgetful, first, lambda call: speaks(call, "And you?", "Fine.")) as server,
+        talking(server, options=options) as talk,
     ):
-        await talk.until(lambda: talk.over)
-        assert talk.session.reconnects == 0
-    [failure] = talk.of(Failure)
-    assert failure.fatal and "Internal error" in failure.message
+        for number in (1, 2):
+            await talk.say(tone(0.4), silence(0.8))
+            await talk.see(ReplyDone, number)
+            await talk.until(lambda: talk.session.reconnects)
+    assert talk.done() == [(1, "completed"), (2, "completed")]
+    assert not talk.of(Failure)
+    before, after = server.calls
+    assert after.opening["setup"].pop("historyConfig") == {
+        "initial_history_in_client_content": True
+    }
+    assert after.opening == before.opening
+    assert after.messages[1]["client_content"] == {
+        "turns": [
+            {"role": "user", "parts": [{"text": "Hello?"}]},
+            {"role": "model", "parts": [{"text": "Hi."}]},
+        ],
+        "turnComplete": True,
+    }
+
+
+async def test_a_handle_that_the_server_takes_no_longer() -> None:
+    async def answering(call: Call) -> None:
+        await call.heard(0.2)
+        await call.tell(call.say.began(), call.say.understood("Hello?"), call.say.ended())
+        await call.tell(call.say.says("Hi."), call.say.completed())
+        await call.close(1000)
+
+    class Stale(Gemini):
+        """A server that gives handles which it does not take."""
+
+        def greeting(self, opening: Message) -> list[Message]:
+            if "handle" in opening["setup"]["sessionResumption"]:
+                raise ConnectionAbortedError
+            return super().greeting(opening)
+
+    async with ApiServer(Stale, answering, idle) as server, talking(server) as talk:
+        await talk.say(tone(0.4), silence(0.8))
+        await talk.until(lambda: talk.session.reconnects)
+    assert [("handle" in str(call.opening)) for call in server.calls] == [False, True, False]
+    assert server.calls[2].of("client_content")
+    assert not talk.of(Failure)
