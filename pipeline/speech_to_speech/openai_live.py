@@ -298,11 +298,13 @@ class LiveCore(ProtocolCore):
         self._go_on(task)
 
     def lost(self, why: str, *, fatal: bool) -> None:
-        """The connection is gone: what was under way is over."""
+        """The connection is gone: what was under way has failed."""
+        waits = self._turn.number and self._turn.reply is None
+        if fatal or self._reply is not None or self._tasks or self.speaking or waits:
+            self.ledger.fail(self._reply.turn if self._reply else self._turn, why, fatal=fatal)
         self.ledger.cancel(self.ledger.open_calls())
         self._gate.close()
         self._tasks.clear()
-        self.ledger.fail(self._reply.turn if self._reply else self._turn, why, fatal=fatal)
         if self._reply is not None:
             self._done("failed")
 
