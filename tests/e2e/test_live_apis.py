@@ -131,8 +131,8 @@ async def test_what_is_new_and_a_connection_that_ends_are_no_end(
         elif isinstance(before.say, Live):
             items = after.opening["session"].pop("input")
         else:
-            resumption = after.opening["setup"]["sessionResumption"]
-            assert (resumption.pop("handle"), items := []) == ("a-handle", [])
+            items = []
+            assert after.opening["setup"]["sessionResumption"].pop("handle") == "a-handle"
         assert after.opening == before.opening
         assert "cedar" in str(after.opening)
         said = ["What time is it?", "It is five."] if items else []

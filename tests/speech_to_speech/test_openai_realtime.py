@@ -341,3 +341,32 @@ async def test_a_server_that_falls_silent() -> None:
         await talk.see(ReplyDone)
     assert talk.of(Failure)[0].message == "the server sent nothing for 0.3 s"
     assert talk.done() == [(1, "failed")]
+
+
+async def test_a_server_that_begins_another_session_is_told_everything_again() -> None:
+    """As one does that stands between, and has connected again."""
+
+    async def script(call: Call) -> None:
+        await call.heard(0.1)
+        await call.tell(call.say.began(), call.say.understood("Hello?"), call.say.ended())
+        await call.tell(call.say.says("Hi."), call.say.completed())
+        for name in ("s1", "s1", "s2"):
+            await call.event("session.created", session={"id": name})
+            await call.event("session.updated", session={"id": name})
+        second = await call.received("session.update", 2)
+        await call.event("session.updated", session=second["session"])
+        await call.received("conversation.item.create", 2)
+        await call.tell(call.say.began(), call.say.ended(), call.say.says("Still here."))
+        await call.tell(call.say.completed())
+
+    async with ApiServer(Realtime, script) as server, talking(server) as talk:
+        await talk.say(tone(0.4), silence(0.8))
+        await talk.see(ReplyDone, 2)
+        assert talk.session.reconnects == 0
+    [call] = server.calls
+    first, second = call.of("session.update")
+    assert first == second
+    items = [m["item"]["content"][0]["text"] for m in call.of("conversation.item.create")]
+    assert items == ["Hello?", "Hi."]
+    assert talk.done() == [(1, "completed"), (2, "completed")]
+    assert not talk.of(Failure)

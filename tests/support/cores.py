@@ -151,7 +151,7 @@ class LiveStage(Stage):
 
     def feed(self, message: Message) -> None:
         super().feed(message)
-        if message["type"] == "session.output_audio.delta":
+        if message.get("type") == "session.output_audio.delta":
             self.now += 99 * NS_PER_MS
             self.core.tick()
 
