@@ -35,9 +35,12 @@ from pipeline.speech_to_speech.keys import shown
 from pipeline.speech_to_speech.ledger import Parcel, ProtocolCore
 from pipeline.speech_to_speech.wire_errors import Denied, WireErrors
 
-WITHIN_S = 60.0
-"""A server that breaks more connections than it may in so many seconds is given up, unless it
+LOSSES, WITHIN_S = 3, 60.0
+"""A server that breaks more connections than so many in so many seconds is given up, unless it
 answered in between."""
+
+RETRIES_S = (0.0, 0.5, 1.0, 2.0)
+"""Waits before each attempt to connect again (s): a server that is restarted takes a moment."""
 
 STALL_S = 20.0
 """A server that takes nothing for so long is lost. websockets' own pings find out no sooner."""
@@ -103,8 +106,8 @@ class ApiSession(ABC, Generic[Link]):
         clock: The one clock.
         rate: Of the sound that is sent (Hz).
         outbox: What waits to be sent; None: a plain one.
-        losses: So many connections may be lost in `WITHIN_S` without a reply in between.
-        retries_s: Waits before each attempt to connect again (s).
+        losses: See `LOSSES`.
+        retries_s: See `RETRIES_S`.
         stall_s: See `STALL_S`.
         ahead: So many events may wait to be read before nothing more is received.
     """
@@ -117,8 +120,8 @@ class ApiSession(ABC, Generic[Link]):
         *,
         rate: int,
         outbox: Outbox | None = None,
-        losses: int = 1,
-        retries_s: Sequence[float] = (0.0,),
+        losses: int = LOSSES,
+        retries_s: Sequence[float] = RETRIES_S,
         stall_s: float = STALL_S,
         ahead: int = 4096,
     ) -> None:

@@ -92,9 +92,6 @@ CLOSE_S = 0.3
 LARGEST = 2**24
 """Of a message (bytes): a reply's sound may come in one."""
 
-LOSSES, RETRIES_S = 3, (0.0, 0.5, 1.0, 2.0)
-"""So many connections may break in a minute; waits before each attempt to connect again."""
-
 MARGIN_S = 1.0
 """A connection that will be closed is left so long before, whatever is under way."""
 
@@ -652,8 +649,7 @@ class GeminiSession(ApiSession[_Linked]):
             clock,
             rate=RATE_IN,
             outbox=self._memory,
-            losses=LOSSES,
-            **{"retries_s": RETRIES_S, **more},
+            **more,
         )
 
     async def send(self, frame: Frame) -> None:

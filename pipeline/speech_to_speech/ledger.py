@@ -212,6 +212,7 @@ class CallEntry:
     Attributes:
         id: The server's.
         name: The tool's.
+        arguments: JSON.
         turn: In which turn.
         output: Its result; None: there is none yet.
         sent: The server has the result.
@@ -220,6 +221,7 @@ class CallEntry:
 
     id: str
     name: str
+    arguments: str
     turn: TurnEntry
     output: str | None = None
     sent: bool = False
@@ -438,7 +440,7 @@ class Ledger:
         before = self.calls.get(call_id)
         if not call_id or (before is not None and not before.sent):
             return None
-        call = self.calls[call_id] = CallEntry(call_id, name, turn)
+        call = self.calls[call_id] = CallEntry(call_id, name, arguments, turn)
         turn.called = True
         self.add(ToolCall(turn.number, call_id, name, arguments))
         return call

@@ -858,9 +858,22 @@ class RealtimeSession(OpenAiSession[AsyncRealtimeConnection]):
 
     async def _set_up(self, connection: AsyncRealtimeConnection) -> None:
         await self._configure(connection)
+        for item in self._remembered:
+            message = {"type": "conversation.item.create", "item": item}
+            await connection.send_raw(json.dumps(message))
+
+    @property
+    def _remembered(self) -> list[dict[str, Any]]:
+        """The history as items; what was called in a turn stands before what was said of it."""
+        items: list[dict[str, Any]] = []
+        untold = [call for call in self._realtime.ledger.calls.values() if call.sent]
         for message in self.history:
-            item = {"type": "conversation.item.create", "item": as_item(message)}
-            await connection.send_raw(json.dumps(item))
+            mine = [call for call in untold if call.turn.number == message.turn]
+            untold = [call for call in untold if call not in mine]
+            calls = [item for call in mine for item in called(call)]
+            said = as_item(message)
+            items += [said, *calls] if message.role == "user" else [*calls, said]
+        return items
 
     async def _configure(self, connection: AsyncRealtimeConnection) -> None:
         """Say what the session is to be, and wait until the server has taken it.
@@ -946,6 +959,15 @@ def options_of(spec: SystemSpec) -> dict[str, str]:
         if name in options and turns != needed:
             raise BadInput(f"{spec.name}: {name} goes with turns={needed} only")
     return options
+
+
+def called(call: CallEntry) -> list[dict[str, Any]]:
+    """A call that has its result, and that result, as items of a conversation."""
+    about = {"call_id": call.id, "name": call.name, "arguments": call.arguments}
+    return [
+        {"type": "function_call", **about},
+        {"type": "function_call_output", "call_id": call.id, "output": call.output},
+    ]
 
 
 def bare_session(brief: Brief) -> dict[str, Any]:

@@ -231,6 +231,23 @@ async def test_a_connection_that_breaks_again_and_again(dialect: type[Dialect]) 
 
 
 @every
+async def test_a_server_that_closes_after_each_reply(dialect: type[Dialect]) -> None:
+    """However often: it has answered."""
+
+    async def script(call: Call) -> None:
+        await conversation("It is five.")(call)
+        await call.close(1000)
+
+    async with ApiServer(dialect, script) as server, talking(server) as talk:
+        for number in range(1, 6):
+            await talk.say()
+            await talk.see(ReplyDone, number)
+            await talk.until(lambda n=number: talk.session.reconnects == n)
+    assert talk.done() == [(number, "completed") for number in range(1, 6)]
+    assert not talk.of(Failure)
+
+
+@every
 async def test_a_server_that_is_gone_for_good(dialect: type[Dialect]) -> None:
     async def script(call: Call) -> None:
         server.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -47,6 +48,23 @@ async def test_a_server_of_another_kind(answer: str) -> None:
         with pytest.raises(StageError, match="does not speak Gemini Live"):
             async with talking(server):
                 pytest.fail("it began")
+
+
+async def test_a_server_that_has_something_else_to_say_first() -> None:
+    async def script(call: Call) -> None:
+        for message in (
+            {"mood": 1},
+            {"usageMetadata": {"mood": 2}},
+            {"setupComplete": {"mood": 3}},
+        ):
+            await call.raw(json.dumps(message))
+        await call.heard(0.2)
+        await call.tell(call.say.says("Hi."), call.say.completed())
+
+    async with ApiServer(Gemini, script, greets=False) as server, talking(server) as talk:
+        await talk.say(tone(0.4))
+        await talk.see(ReplyDone)
+    assert talk.done() == [(1, "completed")]
 
 
 def test_the_extra_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
