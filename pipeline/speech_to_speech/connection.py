@@ -135,7 +135,7 @@ class ApiSession(ABC, Generic[Link]):
         self._events = EventQueue(ahead)
         self._resampler: Resampler | None = None
         self._lost_ns: deque[int] = deque(maxlen=losses)
-        self._replies = 0
+        self._answered = 0
         self._connection: Link | None = None
         self._facts: Facts | None = None
         self._reconnects = 0
@@ -334,9 +334,10 @@ class ApiSession(ABC, Generic[Link]):
             StageError: The conversation cannot go on.
         """
         now_ns = self._clock.now_ns()
-        replies = sum(reply.done for reply in self._core.ledger.replies)
         if why:
-            if replies > self._replies:
+            answered = sum(r.done and not r.broken for r in self._core.ledger.replies)
+            if answered > self._answered:
+                self._answered = answered
                 self._lost_ns.clear()
             often = len(self._lost_ns) == self._lost_ns.maxlen
             if often and now_ns - self._lost_ns[0] < WITHIN_S * NS_PER_S:
@@ -346,7 +347,6 @@ class ApiSession(ABC, Generic[Link]):
             self._core.lost(why, fatal=False)
             self._outbox.broken()
             self._carry_out()
-            self._replies = sum(reply.done for reply in self._core.ledger.replies)
         for number, wait_s in enumerate(self._retries_s, start=1):
             await asyncio.sleep(wait_s)
             try:

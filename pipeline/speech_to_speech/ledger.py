@@ -435,10 +435,11 @@ class Ledger:
     def called(self, turn: TurnEntry, call_id: str, name: str, arguments: str) -> CallEntry | None:
         """A tool is called; gives the call, or None where it was told before.
 
-        Once a call has its result, the same id stands for another: some servers count anew.
+        Once nobody waits for its result, the same id stands for another: some servers count anew,
+        and all do over another connection.
         """
         before = self.calls.get(call_id)
-        if not call_id or (before is not None and not before.sent):
+        if not call_id or (before and not (before.sent or before.cancelled)):
             return None
         call = self.calls[call_id] = CallEntry(call_id, name, arguments, turn)
         turn.called = True

@@ -291,10 +291,16 @@ def test_ids_that_a_server_counts_anew() -> None:
     assert [(call.turn, call.id) for call in line.of(ToolCall)] == [(1, "c"), (2, "c")]
     outputs = [m["item"]["output"] for m in line.sent_of("conversation.item.create")]
     assert outputs == ["1", "2"]
+    line.speaks("u")
+    line.calls("r", "c", "c")
+    line.lost()
+    line.speaks("u")
+    line.calls("r", "c", "c")
+    assert [call.turn for call in line.of(ToolCall)] == [1, 2, 3, 4]
     assert [(t.turn, t.text) for t in line.of(Transcript)] == [
         *((1, "Question 1?"), (2, "Question 2?")),
     ]
-    assert line.done() == [(1, "reply-1", "completed"), (2, "reply-2", "completed")]
+    assert line.done()[:2] == [(1, "reply-1", "completed"), (2, "reply-2", "completed")]
     said = [m.content for m in line.core.history]
     assert said == ["Question 1?", "Answer 1.", "Question 2?", "Answer 2."]
 
