@@ -332,7 +332,7 @@ class GeminiCore(ProtocolCore):
         spoken = text_in(mapping(content, "outputTranscription"), "text")
         # Between an interruption and the end of that turn only its own text can still come.
         if spoken and not (self._stale or self._ending):
-            reply = self._output()
+            reply = self._told_already() or self._output()
             self.ledger.text(reply, self._part(reply), spoken)
 
     def _take_part(self, part: object) -> None:
@@ -392,6 +392,17 @@ class GeminiCore(ProtocolCore):
         if not reply.late:
             self.ledger.mark(self._active, "model.start")
         return reply
+
+    def _told_already(self) -> ReplyEntry | None:
+        """The whole reply that a text comes after; None: it is of one that is made.
+
+        Transcriptions come in no order with what they are of.
+        """
+        last = self.ledger.last
+        if self.generating or self._late or last is None or not last.done or last.called:
+            return None
+        reply = last.reply
+        return None if reply is None or reply.interrupted or reply.broken else reply
 
     def _part(self, reply: ReplyEntry) -> ReplyPart:
         if self._parted or not reply.parts:

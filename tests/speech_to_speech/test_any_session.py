@@ -311,8 +311,8 @@ async def test_messages_that_nobody_understands_are_survived(
     async def script(call: Call) -> None:
         for text in JUNK * 2:
             await call.raw(text)
-        if dialect is not Gemini:
-            await call.raw(b"\xff\xfe\x00")
+        await call.raw(b"\xff\xfe\x00")
+        await call.raw("")
         await conversation("It is five.")(call)
 
     async with ApiServer(dialect, script) as server, talking(server) as talk:

@@ -16,6 +16,7 @@ from pipeline.events import (
     ReplyDone,
     ReplyInterrupted,
     ReplyStarted,
+    ReplyText,
     SpeechStarted,
     SpeechStopped,
     ToolCall,
@@ -399,6 +400,18 @@ def test_before_the_first_sound_nothing_is_heard() -> None:
     [cut] = stage.of(ReplyInterrupted)
     assert cut.heard_text == ""
     assert stage.history() == []
+
+
+def test_a_text_that_comes_after_its_reply_begins_no_other() -> None:
+    stage = asked()
+    stage.reply("It is")
+    [late] = stage.content(outputTranscription={"text": " five."})
+    assert isinstance(late, ReplyText) and late.id == "reply-1"
+    assert stage.history() == [("assistant", "It is five.", 1)]
+    stage.listen()
+    stage.user()
+    stage.reply("Yes.")
+    assert stage.done() == [(1, "reply-1", "completed"), (2, "reply-2", "completed")]
 
 
 def test_a_server_that_goes_away_without_a_handle_is_left_too() -> None:
