@@ -281,7 +281,7 @@ class GeminiCore(ProtocolCore):
             for turn in self.ledger.turns
             if (turn is self._active and self.generating)
             or turn in self._owed
-            or (not turn.done and (fatal or self.ledger.open_calls(turn)))
+            or (not _over(turn) and (fatal or self.ledger.open_calls(turn)))
         ]
         if fatal or broken:
             self.ledger.fail(self.ledger.last, why, fatal=fatal)
@@ -434,7 +434,7 @@ class GeminiCore(ProtocolCore):
         if not (was_stale or self.speaking or forced):
             self.user_began()
             self._stale = False
-        elif forced and not was_stale and self._active is not None and self._late:
+        elif self.generating and not was_stale and self._active and (self._late or not forced):
             self._cut(self._active)
         self.generating, self._ending = False, True
 
@@ -507,7 +507,7 @@ class GeminiCore(ProtocolCore):
 
     def _done(self, turn: TurnEntry, status: Any) -> None:
         """Nothing more comes for a turn, for now."""
-        if turn.done and (turn.reply is None or turn.reply.done):
+        if _over(turn):
             return
         self.ledger.finish_transcript(turn)
         self.ledger.close(turn, status)
@@ -519,6 +519,11 @@ class GeminiCore(ProtocolCore):
         self._owed.add(turn)
         if turn.done and turn not in self._late:
             self._late.append(turn)
+
+
+def _over(turn: TurnEntry) -> bool:
+    """Whether nothing of a turn is under way, nor of a late reply to it."""
+    return turn.done and (turn.reply is None or turn.reply.done)
 
 
 def sample_rate(mime_type: str) -> int | None:

@@ -351,5 +351,5 @@ def test_no_message_that_is_not_as_it_should_be_is_an_end(
     stage.listen()
     stage.user()
     stage.reply()
-    lawful(stage.events, late_text=stage.say.kind == "openai-live")
+    lawful(stage.events, late_text=stage.say.kind != "realtime")
     assert stage.done()[-1][2] == "completed"

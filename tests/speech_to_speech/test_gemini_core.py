@@ -422,3 +422,18 @@ def test_a_server_that_goes_away_without_a_handle_is_left_too() -> None:
     stage.reply()
     stage.tick(0.01)
     assert stage.core.leave
+
+
+@pytest.mark.parametrize("how", ["cut", "lost"])
+def test_a_late_reply_into_the_users_speech_is_ended_too(how: str) -> None:
+    stage = asked(blocking=False, scheduling="interrupt")
+    stage.tell(stage.say.calls("c1"))
+    stage.began()
+    stage.tell(stage.say.completed())
+    stage.result()
+    stage.tell(stage.say.says("It rains."))
+    if how == "cut":
+        stage.tell(stage.say.cut())
+    else:
+        stage.lost(fatal=True)
+    assert "reply-1-2" in [reply for _, reply, _ in stage.done()]
