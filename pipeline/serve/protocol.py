@@ -239,10 +239,12 @@ class Items:
         if audio_end_ms > kept.ms:
             raise invalid("audio_end_ms", f"is {audio_end_ms}; there are {kept.ms:.0f} ms")
         end, text = audio_end_ms * RATE // 1000, part["transcript"]
-        if end < len(sound):
-            points = [point for point in kept.words if point[0] < len(sound)]
-            places, chars = zip((0, 0), *points, (len(sound), len(text)), strict=True)
-            part["transcript"] = whole_words(text, int(np.interp(end, places, chars)))
+        points = [(0, 0), *(point for point in kept.words if point[0] <= len(sound))]
+        if points[-1][0] < len(sound):
+            points.append((len(sound), len(text)))
+        # Words after the last point have no sound: they were to be spoken next.
+        places, chars = zip(*points, strict=True)
+        part["transcript"] = whole_words(text, int(np.interp(end, places, chars)))
         kept.sound = sound[:end].copy()
         kept.cuts += 1
         where = {"item_id": item_id, "content_index": content_index}

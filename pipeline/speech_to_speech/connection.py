@@ -2,17 +2,25 @@
 
 What is the same for every protocol is here. A protocol's session says how a connection is made,
 what is sent over it, and which core takes what comes.
+
+No message ends a session: what is no JSON, of a kind that is not known, or not as it should be, is
+counted by the core and passed over. The end of a connection ends none either, also where the server
+closed it as usual: the next one is a new session to the server, which is told the settings again,
+and what was said as far as the protocol allows. A session ends for good where the server's reason
+for closing will be its reason again (`WireErrors`), where no new connection is to be had, or where
+one after the other is lost with no reply between them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from websockets.exceptions import ConnectionClosed
 
@@ -27,8 +35,12 @@ from pipeline.speech_to_speech.keys import shown
 from pipeline.speech_to_speech.ledger import Parcel, ProtocolCore
 from pipeline.speech_to_speech.wire_errors import Denied, WireErrors
 
-WITHIN_S = 60.0
-"""A server that breaks more connections than it may in so many seconds is given up."""
+LOSSES, WITHIN_S = 3, 60.0
+"""A server that breaks more connections than so many in so many seconds is given up, unless it
+answered in between."""
+
+RETRIES_S = (0.0, 0.5, 1.0, 2.0)
+"""Waits before each attempt to connect again (s): a server that is restarted takes a moment."""
 
 STALL_S = 20.0
 """A server that takes nothing for so long is lost. websockets' own pings find out no sooner."""
@@ -94,8 +106,8 @@ class ApiSession(ABC, Generic[Link]):
         clock: The one clock.
         rate: Of the sound that is sent (Hz).
         outbox: What waits to be sent; None: a plain one.
-        losses: So many connections may be lost in `WITHIN_S`.
-        retries_s: Waits before each attempt to connect again (s).
+        losses: See `LOSSES`.
+        retries_s: See `RETRIES_S`.
         stall_s: See `STALL_S`.
         ahead: So many events may wait to be read before nothing more is received.
     """
@@ -108,8 +120,8 @@ class ApiSession(ABC, Generic[Link]):
         *,
         rate: int,
         outbox: Outbox | None = None,
-        losses: int = 1,
-        retries_s: Sequence[float] = (0.0,),
+        losses: int = LOSSES,
+        retries_s: Sequence[float] = RETRIES_S,
         stall_s: float = STALL_S,
         ahead: int = 4096,
     ) -> None:
@@ -123,6 +135,7 @@ class ApiSession(ABC, Generic[Link]):
         self._events = EventQueue(ahead)
         self._resampler: Resampler | None = None
         self._lost_ns: deque[int] = deque(maxlen=losses)
+        self._answered = 0
         self._connection: Link | None = None
         self._facts: Facts | None = None
         self._reconnects = 0
@@ -140,6 +153,14 @@ class ApiSession(ABC, Generic[Link]):
     @abstractmethod
     async def _deliver(self, connection: Link, parcel: Parcel) -> None:
         """Send a parcel."""
+
+    @abstractmethod
+    async def _read(self, connection: Link) -> str | bytes:
+        """The next message of the server's, as it came.
+
+        Raises:
+            ConnectionClosed: There is none.
+        """
 
     @abstractmethod
     async def _listen(self, connection: Link) -> None:
@@ -281,6 +302,15 @@ class ApiSession(ABC, Generic[Link]):
         self._carry_out()
         await self._events.room()
 
+    async def _receive(self, connection: Link) -> Any:
+        """The next message of the server's that is JSON."""
+        while True:
+            message = await self._read(connection)
+            try:
+                return json.loads(message)
+            except (ValueError, RecursionError):
+                self._core.strange("a message that is no JSON")
+
     async def _keep(self, connection: Link) -> None:
         """Hold the conversation, over as many connections as it may take."""
         try:
@@ -305,6 +335,10 @@ class ApiSession(ABC, Generic[Link]):
         """
         now_ns = self._clock.now_ns()
         if why:
+            answered = sum(r.done and not r.broken for r in self._core.ledger.replies)
+            if answered > self._answered:
+                self._answered = answered
+                self._lost_ns.clear()
             often = len(self._lost_ns) == self._lost_ns.maxlen
             if often and now_ns - self._lost_ns[0] < WITHIN_S * NS_PER_S:
                 raise StageError("direct", f"{why}; again and again: given up", fatal=True)

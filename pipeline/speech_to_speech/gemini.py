@@ -8,8 +8,12 @@ the latter comes, the wait for the end of the turn and the model's own time cann
 
 Connections of this API last some minutes. When the server says that it will go away, the session
 moves to a new connection as soon as nothing is under way, and goes on where it was; sound waits
-meanwhile. It does the same when a connection breaks, if the server has given it a handle to go on
-with: what the user had said and was not answered is then sent again.
+meanwhile. It does the same when a connection ends: what the user had said and was not answered is
+then sent again. Where the server has given no handle to go on with, or takes it no longer, another
+session is begun, which is told the history as text.
+
+Google's client connects, and sends. Its own reading takes a message that is new to it for an error,
+and the usual end of a connection too; so the messages are read here, as JSON.
 """
 
 from __future__ import annotations
@@ -23,19 +27,22 @@ import re
 import ssl
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import numpy as np
+from websockets.asyncio.client import ClientConnection
 
 from pipeline.audio.audible import is_audible, onset
 from pipeline.clock import NS_PER_S, Clock
+from pipeline.conversation.history import Message
 from pipeline.errors import BadInput, StageError
 from pipeline.events import Frame, Samples, Usage
 from pipeline.speech_to_speech import keys
 from pipeline.speech_to_speech.brief import Brief, Facts, SystemSpec, given
 from pipeline.speech_to_speech.connection import ApiSession, Outbox
+from pipeline.speech_to_speech.fields import count, listed, mapping, sound_in, text_in
 from pipeline.speech_to_speech.keys import shown
 from pipeline.speech_to_speech.ledger import (
     Now,
@@ -46,7 +53,7 @@ from pipeline.speech_to_speech.ledger import (
     TakeMark,
     TurnEntry,
 )
-from pipeline.speech_to_speech.wire_errors import WireErrors
+from pipeline.speech_to_speech.wire_errors import WireErrors, error_in, reason
 from pipeline.trace import Trace
 
 if TYPE_CHECKING:
@@ -62,6 +69,9 @@ NON_BLOCKING = ("gemini-3.8-live",)
 RATE_IN, RATE_OUT = 16_000, 24_000
 """Of the sound that is sent, and of the model's (Hz)."""
 
+PCM = "audio/pcm"
+"""What the model's sound is where its type is not told."""
+
 HOST = "generativelanguage.googleapis.com"
 
 URL, CERTIFICATE = "CASCADE_GEMINI_URL", "CASCADE_GEMINI_CERTIFICATE"
@@ -73,14 +83,14 @@ EXTRA = "gemini: needs an optional package: pip install 'voice-cascade[gemini]'"
 READY_S = 15.0
 """From the attempt to connect to a session that is set up."""
 
+GRACE_S = 3.0
+"""From the first thing that a server says until it says that the session is set up."""
+
 CLOSE_S = 0.3
 """How long the closing of a connection may take."""
 
 LARGEST = 2**24
 """Of a message (bytes): a reply's sound may come in one."""
-
-LOSSES, RETRIES_S = 3, (0.0, 0.5, 1.0, 2.0)
-"""So many connections may break in a minute; waits before each attempt to connect again."""
 
 MARGIN_S = 1.0
 """A connection that will be closed is left so long before, whatever is under way."""
@@ -108,6 +118,19 @@ OPTIONS: Mapping[str, Sequence[str] | range] = {
 
 FINE = ("TURN_COMPLETE_REASON_UNSPECIFIED", "NEED_MORE_INPUT")
 """Reasons for the end of the model's turn that say nothing bad."""
+
+BROKEN_OFF = (
+    *("BLOCKLIST", "GENERATED_", "IMAGE_", "INPUT_", "MALFORMED_", "MAX_", "OUTPUT_"),
+    *("PROHIBITED_", "RESPONSE_REJECTED", "UNSAFE_"),
+)
+"""How those begin that say that it was broken off. Others, of a reply that was made, are news."""
+
+KNOWN = frozenset(
+    {"setupComplete", "serverContent", "toolCall", "toolCallCancellation", "usageMetadata"}
+    | {"goAway", "sessionResumptionUpdate", "voiceActivity", "voiceActivityDetectionSignal"}
+    | {"error", "code", "message", "status", "details"}
+)
+"""Fields of the server's messages."""
 
 log = logging.getLogger(__name__)
 
@@ -178,30 +201,35 @@ class GeminiCore(ProtocolCore):
         last = self.ledger.last
         return last is not None and not last.done and last.reply is None
 
-    def receive(self, message: types.LiveServerMessage) -> None:
-        """Take a message of the server's."""
-        update, away = message.session_resumption_update, message.go_away
-        if update is not None and update.resumable and update.new_handle:
-            self.handle = update.new_handle
-        if away is not None:
-            self._leave_ns = self.ledger.now_ns + _duration_ns(away.time_left or "")
-        content = message.server_content
-        if message.voice_activity is not None:
-            kind = message.voice_activity.voice_activity_type
-            self._activity(kind.value if kind is not None else "")
-        if content is not None:
-            self._content(content)
-        if message.tool_call is not None:
-            for call in message.tool_call.function_calls or []:
-                self._call(call)
-        if message.tool_call_cancellation is not None:
-            self._cancel(message.tool_call_cancellation.ids or [])
-        if message.usage_metadata is not None:
+    def receive(self, message: object) -> None:
+        """Take a message of the server's: JSON as it was parsed, whatever that is."""
+        if not isinstance(message, Mapping):
+            self.strange("a message that is no object")
+            return
+        for name in message.keys() - KNOWN:
+            self.strange(str(name))
+        update = mapping(message, "sessionResumptionUpdate")
+        if update.get("resumable") is True:
+            self.handle = text_in(update, "newHandle") or self.handle
+        if message.get("goAway") is not None:
+            left = text_in(mapping(message, "goAway"), "timeLeft")
+            self._leave_ns = self.ledger.now_ns + _duration_ns(left)
+        if message.get("voiceActivity") is not None:
+            self._activity(text_in(mapping(message, "voiceActivity"), "type"))
+        content = mapping(message, "serverContent")
+        self._content(content)
+        for call in listed(mapping(message, "toolCall"), "functionCalls"):
+            self._call(call)
+        if ids := listed(mapping(message, "toolCallCancellation"), "ids"):
+            self._cancel(ids)
+        if used := mapping(message, "usageMetadata"):
             replies = self.ledger.replies
             turn = replies[-1].turn.number if replies else self.ledger.number
-            self.ledger.add(usage(message.usage_metadata, turn))
-        if content is not None and content.turn_complete:
+            self.ledger.add(usage(used, turn))
+        if content.get("turnComplete") is True:
             self._complete(content)
+        if "error" in message or "code" in message:
+            self.ledger.fail(self.ledger.last, f"the server reports: {reason(error_in(message))}")
 
     def user_began(self) -> None:
         """The user speaks: a new turn, and the end of what the model was saying."""
@@ -242,10 +270,6 @@ class GeminiCore(ProtocolCore):
         self._forced = self._scheduling == "interrupt" and self.generating
         self._owe(call.turn)
 
-    def failed(self, why: str) -> None:
-        """Something went wrong that ends nothing."""
-        self.ledger.fail(self.ledger.last, why)
-
     def lost(self, why: str, *, fatal: bool) -> None:
         """The connection is gone.
 
@@ -257,7 +281,7 @@ class GeminiCore(ProtocolCore):
             for turn in self.ledger.turns
             if (turn is self._active and self.generating)
             or turn in self._owed
-            or (not turn.done and (fatal or self.ledger.open_calls(turn)))
+            or (not _over(turn) and (fatal or self.ledger.open_calls(turn)))
         ]
         if fatal or broken:
             self.ledger.fail(self.ledger.last, why, fatal=fatal)
@@ -285,7 +309,7 @@ class GeminiCore(ProtocolCore):
 
         A reply that is being made would be lost; it may be whole before the server goes.
         """
-        if self._leave_ns is not None and self.handle:
+        if self._leave_ns is not None:
             pressing = self.ledger.now_ns >= self._leave_ns - round(MARGIN_S * NS_PER_S)
             self.leave = self.quiet or (pressing and not self.generating)
 
@@ -298,32 +322,34 @@ class GeminiCore(ProtocolCore):
             happens = self.user_began if kind.endswith("START") else self.user_stopped
             happens()
 
-    def _content(self, content: types.LiveServerContent) -> None:
-        if content.interrupted:
+    def _content(self, content: Mapping[str, Any]) -> None:
+        if content.get("interrupted") is True:
             self._interrupted()
-        if (heard := content.input_transcription) is not None:
-            self._understood(heard.text or "", finished=bool(heard.finished))
-        if content.model_turn is not None:
-            for part in content.model_turn.parts or []:
-                self._take_part(part)
-        spoken = content.output_transcription
+        if heard := mapping(content, "inputTranscription"):
+            self._understood(text_in(heard, "text"), finished=heard.get("finished") is True)
+        for part in listed(mapping(content, "modelTurn"), "parts"):
+            self._take_part(part)
+        spoken = text_in(mapping(content, "outputTranscription"), "text")
         # Between an interruption and the end of that turn only its own text can still come.
-        if spoken is not None and spoken.text and not (self._stale or self._ending):
-            reply = self._output()
-            self.ledger.text(reply, self._part(reply), spoken.text)
+        if spoken and not (self._stale or self._ending):
+            reply = self._told_already() or self._output()
+            self.ledger.text(reply, self._part(reply), spoken)
 
-    def _take_part(self, part: types.Part) -> None:
-        blob = part.inline_data
-        if blob is not None and blob.data:
-            self._sound(blob.data, blob.mime_type or "")
-        elif not part.text:
+    def _take_part(self, part: object) -> None:
+        blob = mapping(part, "inlineData")
+        if data := text_in(blob, "data"):
+            self._sound(data, text_in(blob, "mimeType"))
+        elif not text_in(part, "text"):
             # Text of an audio model's turn is what it thinks; what it says is a transcription.
             self.strange("a part that is neither sound nor text")
 
-    def _sound(self, data: bytes, mime_type: str) -> None:
+    def _sound(self, text: str, mime_type: str) -> None:
         if self._stale:
             return
-        rate = sample_rate(mime_type)
+        data, rate = sound_in(text), sample_rate(mime_type or PCM)
+        if data is None:
+            self.strange("sound that is no base64")
+            return
         if rate is None:
             self.strange(f"sound of type {mime_type[:40]!r}")
             return
@@ -335,19 +361,20 @@ class GeminiCore(ProtocolCore):
         samples = np.frombuffer(data[: len(data) // 2 * 2], "<i2").astype(np.int16, copy=False)
         self.ledger.sound(reply, self._part(reply), samples, rate)
 
-    def _call(self, call: types.FunctionCall) -> None:
+    def _call(self, call: object) -> None:
         if self._stale:
             return
-        if not call.id or not call.name:
+        call_id, name = text_in(call, "id"), text_in(call, "name")
+        if not call_id or not name:
             self.strange("a tool call without id or name")
             return
         reply = self._output()
-        arguments = json.dumps(call.args or {}, ensure_ascii=False)
-        self.ledger.called(reply.turn, call.id, call.name, arguments)
+        arguments = json.dumps(mapping(call, "args"), ensure_ascii=False)
+        self.ledger.called(reply.turn, call_id, name, arguments)
         self._parted = True
 
-    def _cancel(self, ids: list[str]) -> None:
-        calls = [self.ledger.calls[name] for name in ids if name in self.ledger.calls]
+    def _cancel(self, ids: list[Any]) -> None:
+        calls = [call for call in self.ledger.calls.values() if call.id in ids]
         self.ledger.cancel(calls)
         for turn in {call.turn.number: call.turn for call in calls}.values():
             self._finish(turn)
@@ -365,6 +392,17 @@ class GeminiCore(ProtocolCore):
         if not reply.late:
             self.ledger.mark(self._active, "model.start")
         return reply
+
+    def _told_already(self) -> ReplyEntry | None:
+        """The whole reply that a text comes after; None: it is of one that is made.
+
+        Transcriptions come in no order with what they are of.
+        """
+        last = self.ledger.last
+        if self.generating or self._late or last is None or not last.done or last.called:
+            return None
+        reply = last.reply
+        return None if reply is None or reply.interrupted or reply.broken else reply
 
     def _part(self, reply: ReplyEntry) -> ReplyPart:
         if self._parted or not reply.parts:
@@ -396,7 +434,7 @@ class GeminiCore(ProtocolCore):
         if not (was_stale or self.speaking or forced):
             self.user_began()
             self._stale = False
-        elif forced and not was_stale and self._active is not None and self._late:
+        elif self.generating and not was_stale and self._active and (self._late or not forced):
             self._cut(self._active)
         self.generating, self._ending = False, True
 
@@ -413,24 +451,24 @@ class GeminiCore(ProtocolCore):
             final = bool(said.strip()) and (finished or last.done)
             self.ledger.understood(last, said, final=final)
 
-    def _complete(self, content: types.LiveServerContent) -> None:
+    def _complete(self, content: Mapping[str, Any]) -> None:
         """The model has said all that it has to say for now."""
         if self._stale or self._ending:
             self._stale = self._ending = False
             self._active = None
             return
         self.generating = self._forced = False
-        status = content.interaction_status
-        if status is not None and status.value == "IN_PROGRESS":
+        if content.get("interactionStatus") == "IN_PROGRESS":
             return
         active, self._active = self._active, None
         if active is None:
             active = self.ledger.last
             if active is None or active.done or not active.committed:
                 return
-        reason = content.turn_complete_reason
-        if reason is not None and reason.value not in FINE:
-            words = reason.value.lower().replace("_", " ")
+        # What a server has no name for it sends as a number.
+        why = str(content.get("turnCompleteReason") or FINE[0])
+        if why not in FINE and (active.reply is None or why.startswith(BROKEN_OFF)):
+            words = shown(why.lower().replace("_", " "))
             self.ledger.fail(self.ledger.last, f"the model gave no answer: {words}")
             self._done(active, "failed")
         elif active.reply is None:
@@ -469,7 +507,7 @@ class GeminiCore(ProtocolCore):
 
     def _done(self, turn: TurnEntry, status: Any) -> None:
         """Nothing more comes for a turn, for now."""
-        if turn.done and (turn.reply is None or turn.reply.done):
+        if _over(turn):
             return
         self.ledger.finish_transcript(turn)
         self.ledger.close(turn, status)
@@ -483,10 +521,15 @@ class GeminiCore(ProtocolCore):
             self._late.append(turn)
 
 
+def _over(turn: TurnEntry) -> bool:
+    """Whether nothing of a turn is under way, nor of a late reply to it."""
+    return turn.done and (turn.reply is None or turn.reply.done)
+
+
 def sample_rate(mime_type: str) -> int | None:
     """Samples per second of a type such as `audio/pcm;rate=24000`; None if it is none of those."""
     kind, *parameters = (part.strip() for part in mime_type.lower().split(";"))
-    if kind != "audio/pcm":
+    if kind != PCM:
         return None
     for parameter in parameters:
         name, _, value = parameter.partition("=")
@@ -496,24 +539,21 @@ def sample_rate(mime_type: str) -> int | None:
     return RATE_OUT
 
 
-def usage(usage: types.UsageMetadata, turn: int) -> Usage:
+def usage(used: Mapping[str, Any], turn: int) -> Usage:
     """What a turn has cost, sound apart from the rest; results of tools count as read."""
 
-    def audio(details: list[types.ModalityTokenCount] | None) -> int:
-        return sum(
-            one.token_count or 0
-            for one in details or []
-            if one.modality is not None and one.modality.value == "AUDIO"
-        )
+    def audio(name: str) -> int:
+        parts = (part for part in listed(used, name) if text_in(part, "modality") == "AUDIO")
+        return sum(count(part, "tokenCount") for part in parts)
 
     return Usage(
         turn,
-        (usage.prompt_token_count or 0) + (usage.tool_use_prompt_token_count or 0),
-        usage.cached_content_token_count or 0,
-        (usage.response_token_count or 0) + (usage.thoughts_token_count or 0),
-        input_audio_tokens=audio(usage.prompt_tokens_details),
-        cached_audio_tokens=audio(usage.cache_tokens_details),
-        output_audio_tokens=audio(usage.response_tokens_details),
+        count(used, "promptTokenCount") + count(used, "toolUsePromptTokenCount"),
+        count(used, "cachedContentTokenCount"),
+        count(used, "responseTokenCount") + count(used, "thoughtsTokenCount"),
+        input_audio_tokens=audio("promptTokensDetails"),
+        cached_audio_tokens=audio("cacheTokensDetails"),
+        output_audio_tokens=audio("responseTokensDetails"),
     )
 
 
@@ -572,6 +612,7 @@ class _Linked:
     """A connection, and what closes it."""
 
     session: AsyncSession
+    wire: ClientConnection
     stack: contextlib.AsyncExitStack
 
 
@@ -608,7 +649,8 @@ class GeminiSession(ApiSession[_Linked]):
         self._manual = self._options.get("turns") == "manual"
         base, host, key = place(spec)
         certificate = self._options.get("certificate") or os.environ.get(CERTIFICATE, "").strip()
-        self._client = _client(base, key, certificate)
+        self._wire: ClientConnection
+        self._client = _client(base, key, certificate, self._made)
         self._gemini = GeminiCore(
             trace.mark,
             clock.now_ns,
@@ -623,8 +665,7 @@ class GeminiSession(ApiSession[_Linked]):
             clock,
             rate=RATE_IN,
             outbox=self._memory,
-            losses=LOSSES,
-            **{"retries_s": RETRIES_S, **more},
+            **more,
         )
 
     async def send(self, frame: Frame) -> None:
@@ -649,20 +690,52 @@ class GeminiSession(ApiSession[_Linked]):
         return samples.astype("<i2", copy=False).tobytes()
 
     async def _connect(self) -> _Linked:
-        if self._facts is not None and not self._gemini.handle:
-            why = f"{self._errors.host} gave nothing to go on with"
-            raise StageError("direct", why, fatal=True)
-        config = configuration(self._model, self._options, self._brief, self._gemini.handle)
+        handle, history = self._gemini.handle, self._told
+        config = configuration(self._model, self._options, self._brief, handle, bool(history))
         async with contextlib.AsyncExitStack() as stack:
             opened = self._client.aio.live.connect(model=self._model, config=config)
             try:
                 async with asyncio.timeout(self._ready_s):
                     session = await stack.enter_async_context(opened)
+                linked = _Linked(session, self._wire, stack)
+                if session.setup_complete is None:
+                    await self._ready(linked)
+                if config.history_config is not None:
+                    await session.send_client_content(turns=turns(history))
             except Exception as error:
-                raise self._unreachable(error) from None
-            if session.setup_complete is None:
-                raise self._errors.unreachable(ValueError(), self._ready_s)
-            return _Linked(session, stack.pop_all())
+                why = self._unreachable(error)
+                if not why.fatal:
+                    # The server closed it, maybe for it does not know the handle any more: the
+                    # next attempt begins anew.
+                    self._gemini.handle = ""
+                raise why from None
+            return replace(linked, stack=stack.pop_all())
+
+    async def _ready(self, connection: _Linked) -> None:
+        """Wait for a session of which the server had something else to say first.
+
+        Raises:
+            ValueError: It is none.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_S):
+                while True:
+                    message = await self._receive(connection)
+                    self._gemini.receive(message)
+                    if isinstance(message, Mapping) and "setupComplete" in message:
+                        return
+        raise ValueError("no session")
+
+    @property
+    def _told(self) -> list[Message]:
+        """What a new session is to know; what is not answered is said to it again as sound."""
+        again = self._gemini.ledger.number if self._gemini.unanswered else 0
+        return [message for message in self.history if message.turn != again]
+
+    def _made(self, *how: Any, **more: Any) -> ClientConnection:
+        """Make the client a connection, and keep it: its own reading ends at what is new to it."""
+        self._wire = ClientConnection(*how, **more)
+        return self._wire
 
     def _unreachable(self, error: Exception) -> StageError:
         from google.genai import errors
@@ -690,33 +763,14 @@ class GeminiSession(ApiSession[_Linked]):
                 response = types.FunctionResponse.model_validate(result)
                 await session.send_tool_response(function_responses=response)
 
-    async def _listen(self, connection: _Linked) -> None:
-        from google.genai import errors
+    async def _read(self, connection: _Linked) -> bytes:
+        return await connection.wire.recv(decode=False)
 
-        messages = connection.session.receive()
+    async def _listen(self, connection: _Linked) -> None:
         while True:
-            try:
-                message = await anext(messages, None)
-            except (ValueError, TypeError, AttributeError, RecursionError) as error:
-                # The client cannot read it; of a message of an unknown kind it makes a TypeError.
-                self._core.strange("a malformed or unknown message")
-                log.debug("not understood: %s", shown(str(error)))
-                continue
-            except errors.APIError as error:
-                if not isinstance(error.details, dict):
-                    why = self._errors.closed_with(error.code, str(error.details or ""))
-                    why.fatal = why.fatal or not self._gemini.handle
-                    raise why from None
-                said = f"{shown(_details(error))} ({error.code})"
-                self._gemini.failed(said)
-            else:
-                if message is None:
-                    # One iteration of the client's ends with each turn of the model's, or an error.
-                    messages = connection.session.receive()
-                    continue
-                self._gemini.receive(message)
-                if self._gemini.generating:
-                    self._memory.arrived()
+            self._gemini.receive(await self._receive(connection))
+            if self._gemini.generating:
+                self._memory.arrived()
             await self._took()
 
     async def _shut(self, connection: _Linked) -> None:
@@ -737,9 +791,17 @@ class GeminiSession(ApiSession[_Linked]):
 
 
 def configuration(
-    model: str, options: Mapping[str, str], brief: Brief, handle: str = ""
+    model: str, options: Mapping[str, str], brief: Brief, handle: str = "", told: bool = False
 ) -> types.LiveConnectConfig:
-    """What is asked of the server; with a handle, to go on with the session it stands for."""
+    """What is asked of the server.
+
+    Args:
+        model: Which model.
+        options: As the command line gives them.
+        brief: Instructions and tools.
+        handle: Stands for a session to go on with; empty: there is none.
+        told: What was said before is told to a session that does not go on with another.
+    """
     from google.genai import types
 
     manual = options.get("turns") == "manual"
@@ -785,7 +847,21 @@ def configuration(
             sliding_window=types.SlidingWindow()
         ),
         session_resumption=types.SessionResumptionConfig(handle=handle or None),
+        history_config=types.HistoryConfig(initial_history_in_client_content=True)
+        if told and not handle
+        else None,
     )
+
+
+def turns(history: Sequence[Message]) -> list[types.ContentOrDict]:
+    """The history as text, as a new session takes it."""
+    return [
+        {
+            "role": "user" if message.role == "user" else "model",
+            "parts": [{"text": message.content}],
+        }
+        for message in history
+    ]
 
 
 def place(spec: SystemSpec, environ: Mapping[str, str] = os.environ) -> tuple[str, str, str]:
@@ -811,12 +887,13 @@ def place(spec: SystemSpec, environ: Mapping[str, str] = os.environ) -> tuple[st
     return f"https://{there}{parts.path.rstrip('/')}", there, key or "none"
 
 
-def _client(base: str, key: str, certificate: str) -> Any:
+def _client(base: str, key: str, certificate: str, made: Callable[..., ClientConnection]) -> Any:
     try:
         from google import genai
     except ImportError:
         raise BadInput(EXTRA) from None
     arguments: dict[str, Any] = {
+        "create_connection": made,
         "close_timeout": CLOSE_S,
         "compression": None,
         "max_size": LARGEST,

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.audio.audible import onset
 from pipeline.audio.resample import Resampler
 from pipeline.conversation.history import Message
 from pipeline.errors import CascadeError
@@ -64,17 +65,20 @@ class ReplyPart:
         index: Which part of the item's content is the sound.
         start: Where its sound begins in the reply (samples).
         samples: How long its sound is so far.
+        lead: Of these, the silence before the first sound.
         voiced: Of these, up to the end of the latest sound; silence may follow.
         text: Its words so far.
         filler: Whether it only bridges the time until the answer.
         ahead: Whether its text may have come ahead of its sound, of which more is to come then.
-        kept: What the server says that it kept of the text after a cut; None: it has not said.
+        kept: What of the text is remembered after a cut, as the server says, or nothing where
+            nothing was heard; None: nobody has said.
     """
 
     key: str = ""
     index: int = 0
     start: int = 0
     samples: int = 0
+    lead: int = 0
     voiced: int = 0
     text: str = ""
     filler: bool = False
@@ -85,17 +89,14 @@ class ReplyPart:
         """The whole words that were heard once the reply was played to `position` (samples).
 
         Words are placed in proportion to their characters. Where the text is ahead, the sound is
-        taken to become as long as a voice needs for it.
+        taken to become as long as a voice needs for it. Before the first sound nothing is heard.
         """
-        if not rate:
-            return self.text
-        played, length = position - self.start, self.voiced
+        played, length = position - self.start - self.lead, self.voiced - self.lead
+        if played <= 0 or length <= 0:
+            return ""
         if self.ahead:
             length = max(length, round(len(self.text) / CHARS_PER_SECOND * rate))
-        if played >= length and not self.samples and position <= 0:
-            # Words without a sound of their own go with the sound before them.
-            return ""
-        return in_proportion(self.text, max(0, played), length)
+        return in_proportion(self.text, played, length)
 
 
 @dataclass(slots=True, eq=False)
@@ -112,6 +113,7 @@ class ReplyEntry:
         parts: What it consists of, in order.
         last_ns: When the latest of its sound came.
         done: `ReplyDone` was told.
+        broken: It ended before it was whole.
         interrupted: `ReplyInterrupted` was told.
         noticed: The driver has read that: the next position it reports is where it stopped.
         cut: That position was reported; no later one counts.
@@ -126,6 +128,7 @@ class ReplyEntry:
     parts: list[ReplyPart] = field(default_factory=list)
     last_ns: int = 0
     done: bool = False
+    broken: bool = False
     interrupted: bool = False
     noticed: bool = False
     cut: bool = False
@@ -148,11 +151,15 @@ class ReplyEntry:
 
     @property
     def remembered(self) -> str:
-        """What the model remembers of it, as far as is known: of a cut reply what was heard."""
-        if not self.interrupted:
+        """What the model remembers of it, as far as is known: of a cut reply what was heard.
+
+        Of one that broke that is all that has a sound, for what came is played.
+        """
+        if not (self.interrupted or self.broken):
             return self.text
+        position = self.played if self.interrupted else self.samples
         return _joined(
-            part.heard(self.played, self.rate) if part.kept is None else part.kept
+            part.heard(position, self.rate) if part.kept is None else part.kept
             for part in self.parts
         )
 
@@ -205,6 +212,7 @@ class CallEntry:
     Attributes:
         id: The server's.
         name: The tool's.
+        arguments: JSON.
         turn: In which turn.
         output: Its result; None: there is none yet.
         sent: The server has the result.
@@ -213,6 +221,7 @@ class CallEntry:
 
     id: str
     name: str
+    arguments: str
     turn: TurnEntry
     output: str | None = None
     sent: bool = False
@@ -382,6 +391,9 @@ class Ledger:
         reply.last_ns = self.now_ns
         frame = Frame(samples, reply.rate, reply.samples, reply.last_ns)
         reply.samples += len(samples)
+        if part.lead == part.samples:
+            begins = onset(samples, reply.rate)
+            part.lead += len(samples) if begins is None else begins
         part.samples += len(samples)
         part.voiced = max(part.voiced, part.samples - silent)
         self.add(ReplyAudio(reply.turn.number, reply.id, frame, part.filler))
@@ -400,6 +412,7 @@ class Ledger:
         if reply.done:
             return
         reply.done = reply.turn.done = True
+        reply.broken = status == "failed"
         if reply.samples:
             self._mark_reply(reply, "tts.last_audio", reply.last_ns)
         for part in reply.parts:
@@ -421,10 +434,15 @@ class Ledger:
         self.add(Failure(turn.number if turn is not None else 0, "direct", message, fatal))
 
     def called(self, turn: TurnEntry, call_id: str, name: str, arguments: str) -> CallEntry | None:
-        """A tool is called; gives the call, or None where it was told before."""
-        if not call_id or call_id in self.calls:
+        """A tool is called; gives the call, or None where it was told before.
+
+        Once nobody waits for its result, the same id stands for another: some servers count anew,
+        and all do over another connection.
+        """
+        before = self.calls.get(call_id)
+        if not call_id or (before and not (before.sent or before.cancelled)):
             return None
-        call = self.calls[call_id] = CallEntry(call_id, name, turn)
+        call = self.calls[call_id] = CallEntry(call_id, name, arguments, turn)
         turn.called = True
         self.add(ToolCall(turn.number, call_id, name, arguments))
         return call

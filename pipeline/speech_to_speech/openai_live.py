@@ -41,6 +41,7 @@ from pipeline.errors import CascadeError, StageError
 from pipeline.events import Failure, Frame, ReplyStatus, Samples, Usage
 from pipeline.speech_to_speech import encoding
 from pipeline.speech_to_speech.brief import Brief, Facts, SystemSpec, given
+from pipeline.speech_to_speech.fields import count, sound_in, text_in
 from pipeline.speech_to_speech.gate import SoundGate, Stretch
 from pipeline.speech_to_speech.keys import shown
 from pipeline.speech_to_speech.ledger import (
@@ -56,9 +57,8 @@ from pipeline.speech_to_speech.openai_server import (
     as_item,
     functions,
     server_of,
-    sound_in,
 )
-from pipeline.speech_to_speech.wire_errors import reason, text_in
+from pipeline.speech_to_speech.wire_errors import error_in, reason
 from pipeline.trace import Trace
 from pipeline.turns.listener import Hearing
 from pipeline.turns.taker import TIMES, Began, Ended, TurnTaker
@@ -213,7 +213,7 @@ class LiveCore(ProtocolCore):
                         self._bill(float(total))
                 self.ended = text_in(event, "reason")
             case {"type": "error"}:
-                why = f"{self._host}: {reason(event.get('error'))}"
+                why = f"{self._host}: {reason(error_in(event))}"
                 self.ledger.add(Failure(self.ledger.number, "direct", why, False))
             case {"type": str(kind)} if kind in IGNORED:
                 pass
@@ -298,11 +298,13 @@ class LiveCore(ProtocolCore):
         self._go_on(task)
 
     def lost(self, why: str, *, fatal: bool) -> None:
-        """The connection is gone: what was under way is over."""
+        """The connection is gone: what was under way has failed."""
+        waits = self._turn.number and self._turn.reply is None
+        if fatal or self._reply is not None or self._tasks or self.speaking or waits:
+            self.ledger.fail(self._reply.turn if self._reply else self._turn, why, fatal=fatal)
         self.ledger.cancel(self.ledger.open_calls())
         self._gate.close()
         self._tasks.clear()
-        self.ledger.fail(self._reply.turn if self._reply else self._turn, why, fatal=fatal)
         if self._reply is not None:
             self._done("failed")
 
@@ -417,8 +419,7 @@ class LiveCore(ProtocolCore):
                 task = self._task(name)
                 match response:
                     case {"usage": {"input_tokens": int(read), "output_tokens": int(made)} as used}:
-                        details = used.get("input_tokens_details") or {}
-                        cached = int(details.get("cached_tokens") or 0)
+                        cached = count(used, "input_tokens_details", "cached_tokens")
                         self.ledger.add(Usage(task.turn.number, read, cached, made))
                 task.ended = True
                 if task.called:
@@ -428,9 +429,8 @@ class LiveCore(ProtocolCore):
             case {"type": "response.failed" | "error"}:
                 task = self._task(name)
                 response = event.get("response")
-                error = response.get("error") if isinstance(response, Mapping) else event
-                said = shown(text_in(error, "message")) or "no reason given"
-                why = f"{self._host}: the text model failed: {said}"
+                failed = response if isinstance(response, Mapping) else event
+                why = f"{self._host}: the text model failed: {reason(error_in(failed))}"
                 self.ledger.add(Failure(task.turn.number, "direct", why, False))
                 self._settle(name)
 
@@ -566,7 +566,7 @@ class LiveSession(OpenAiSession[AsyncLiveConnection]):
                     session = event.get("session")
                     return session if isinstance(session, dict) else {}
                 case {"type": "error"}:
-                    error = event.get("error")
+                    error = error_in(event)
                     raise self._errors.refused(text_in(error, "code", "type"), reason(error))
 
     async def _listen(self, connection: AsyncLiveConnection) -> None:

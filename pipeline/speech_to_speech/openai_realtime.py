@@ -25,6 +25,8 @@ from pipeline.errors import BadInput, StageError
 from pipeline.events import Samples, Usage
 from pipeline.speech_to_speech import encoding
 from pipeline.speech_to_speech.brief import STAMP, Brief, Facts, SystemSpec, given, parameters
+from pipeline.speech_to_speech.fields import count, listed, mapping, sound_in
+from pipeline.speech_to_speech.fields import text_in as text
 from pipeline.speech_to_speech.keys import shown
 from pipeline.speech_to_speech.ledger import (
     CallEntry,
@@ -40,10 +42,8 @@ from pipeline.speech_to_speech.openai_server import (
     as_item,
     functions,
     server_of,
-    sound_in,
 )
-from pipeline.speech_to_speech.wire_errors import Denied, reason
-from pipeline.speech_to_speech.wire_errors import text_in as text
+from pipeline.speech_to_speech.wire_errors import Denied, error_in, reason
 from pipeline.trace import Trace
 
 TRANSCRIPTION = "gpt-transcribe"
@@ -90,6 +90,9 @@ IGNORED = frozenset(
     }
 )
 """Events that are known and tell nothing that others do not."""
+
+SPOKEN = ("", "output_audio", "output_text", "audio", "text")
+"""Types of the parts of a message that are said, also the beta API's; some servers name none."""
 
 HARMLESS = ("truncate-", "delete-", "retrieve-", "cancel-")
 """How the ids of messages begin whose refusal is no failure: a server need not be able to do that,
@@ -143,6 +146,7 @@ class ServerResponse:
         dropped: Nothing of it is wanted any more.
         over: The server has ended it.
         fillers: Items that only bridge the time until the answer.
+        unheard: Messages of it that came when nothing of it was wanted any more.
         rests: Half a sample of an item, to be completed by what comes next.
         announced: Calls that came in full, but not yet as complete items: name and arguments by id.
         calls: Those made.
@@ -153,6 +157,7 @@ class ServerResponse:
     dropped: bool = False
     over: bool = False
     fillers: set[str] = field(default_factory=set)
+    unheard: set[str] = field(default_factory=set)
     rests: dict[str, bytes] = field(default_factory=dict)
     announced: dict[str, tuple[str, str]] = field(default_factory=dict)
     calls: list[CallEntry] = field(default_factory=list)
@@ -319,26 +324,37 @@ class RealtimeCore(ProtocolCore):
         """Tell the server where an interrupted reply was stopped."""
         for part in reply.parts:
             played = reply.played - part.start
-            if not part.key or (played >= part.samples and not part.ahead):
+            if not part.key or (part.samples and played >= part.samples and not part.ahead):
                 continue
+            # More than came cannot have been heard, and a longer item cannot be asked for. The
+            # silence before the first sound is nothing that was heard.
+            heard = min(played, part.samples) if played > part.lead else 0
+            if not heard:
+                part.kept = ""
             if not part.samples:
-                self._tell("conversation.item.delete", f"delete-{reply.id}", item_id=part.key)
+                self._delete(part.key)
                 continue
-            # More than came cannot have been heard, and a longer item cannot be asked for.
-            heard_ms = min(max(0, played), part.samples) * 1000 // reply.rate
             self._tell(
                 "conversation.item.truncate",
                 f"truncate-{reply.id}",
                 item_id=part.key,
                 content_index=part.index,
-                audio_end_ms=heard_ms,
+                audio_end_ms=heard * 1000 // reply.rate,
             )
+
+    def _delete(self, item: str) -> None:
+        """Nothing of an item was heard: the model is not to remember that it said it."""
+        self._tell("conversation.item.delete", f"delete-{item}", item_id=item)
 
     def _tell(self, kind: str, event_id: str, **fields: Any) -> None:
         """Send the server a message."""
         self._say({"type": kind, "event_id": event_id[:LONGEST_ID], **fields})
 
     def _session(self, event: ServerEvent) -> None:
+        if event["type"] == "session.created" and self.configured:
+            named, before = text(mapping(event, "session"), "id"), text(self.session, "id")
+            if named and before and named != before:
+                self.lost("the server began another session", fatal=False)
         self.created = True
         self.configured = self.configured or event["type"] == "session.updated"
         self.session = {**self.session, **mapping(event, "session")}
@@ -404,7 +420,7 @@ class RealtimeCore(ProtocolCore):
     def _said(self, event: ServerEvent) -> TurnEntry | None:
         """The turn that a transcript belongs to; begun where it is the first sign of one."""
         item, turns = text(event, "item_id"), self.ledger.turns
-        for turn in turns:
+        for turn in reversed(turns):
             if item and turn.item == item:
                 return turn
         for turn in turns:
@@ -434,7 +450,7 @@ class RealtimeCore(ProtocolCore):
             self.ledger.add(transcription_usage(number, usage))
 
     def _not_transcribed(self, event: ServerEvent) -> None:
-        log.warning("the server could not transcribe: %s", reason(event.get("error")))
+        log.warning("the server could not transcribe: %s", reason(error_in(event)))
 
     def _truncated(self, event: ServerEvent) -> None:
         item = text(event, "item_id")
@@ -444,15 +460,16 @@ class RealtimeCore(ProtocolCore):
     def _retrieved(self, event: ServerEvent) -> None:
         item = mapping(event, "item")
         part = self._cut_part(text(item, "id"))
-        # Some servers drop the text of what they cut altogether, though its sound is kept.
-        if part is not None and (kept := words_of(item)):
+        # Some servers drop the text of what they cut altogether, though its sound is kept; others
+        # keep all of it.
+        if part is not None and (kept := words_of(item)) not in ("", part.text.strip()):
             part.kept = kept
 
     def _cut_part(self, item: str) -> ReplyPart | None:
-        """What an item added to a reply of which the server was told where it was stopped."""
+        """What was heard of an item of a reply that was stopped, as the server was told."""
         for reply in reversed(self.ledger.replies):
             for part in reply.parts if reply.cut and item else []:
-                if part.key == item:
+                if part.key == item and part.kept != "":
                     return part
         return None
 
@@ -461,8 +478,11 @@ class RealtimeCore(ProtocolCore):
     def _response_created(self, event: ServerEvent) -> None:
         made = mapping(event, "response")
         name = text(made, "id")
-        if name and (name in self._ended or name in self._active):
+        if name and name in self._active:
             return
+        if name in self._ended:
+            # Some servers count anew, or call every response the same.
+            self._ended.remove(name)
         response = self._begin(name, made.get("metadata"))
         if not response.reply.late and not response.dropped:
             self.ledger.mark(response.reply.turn, "model.start")
@@ -531,7 +551,15 @@ class RealtimeCore(ProtocolCore):
     def _wanted(self, event: ServerEvent) -> ServerResponse | None:
         """What an event belongs to, if anybody still wants to hear of it."""
         response = self._response(event)
-        return None if response is None or response.dropped else response
+        if response is not None and response.dropped:
+            self._unheard(response, text(event, "item_id"))
+            return None
+        return response
+
+    def _unheard(self, response: ServerResponse, item: str) -> None:
+        """A message of a response that nobody wants; what it began before has a part."""
+        if item and all(part.key != item for part in response.reply.parts):
+            response.unheard.add(item)
 
     def _part(self, response: ServerResponse, event: ServerEvent) -> ReplyPart:
         item, index = text(event, "item_id"), event.get("content_index")
@@ -549,7 +577,11 @@ class RealtimeCore(ProtocolCore):
 
     def _item_added(self, event: ServerEvent) -> None:
         response, item = self._response(event), mapping(event, "item")
-        if response is not None and item.get("phase") == "commentary":
+        if response is None or item.get("type", "message") != "message":
+            return
+        if response.dropped:
+            self._unheard(response, text(item, "id"))
+        elif item.get("phase") == "commentary":
             response.fillers.add(text(item, "id"))
 
     def _audio(self, event: ServerEvent) -> None:
@@ -604,6 +636,8 @@ class RealtimeCore(ProtocolCore):
         if kind == "function_call" and status in (None, "", "completed"):
             call = text(item, "call_id") or name
             self._called(response, call, text(item, "name"), text(item, "arguments"))
+        elif kind == "message" and response.dropped:
+            self._unheard(response, name)
         elif kind == "message" and status != "incomplete":
             self._rest(response, {"item_id": name}, words_of(item))
             for part in response.reply.parts:
@@ -623,8 +657,7 @@ class RealtimeCore(ProtocolCore):
             return
         status = text(made, "status") or "completed"
         if status == "completed":
-            output = made.get("output")
-            for item in output if isinstance(output, list) else []:
+            for item in listed(made, "output"):
                 if isinstance(item, dict):
                     self._item(response, item)
             for call, (what, arguments) in response.announced.items():
@@ -640,6 +673,8 @@ class RealtimeCore(ProtocolCore):
         self._active.pop(response.id, None)
         self._busy = False
         self._ended.append(response.id)
+        for item in sorted(response.unheard):
+            self._delete(item)
         if not response.dropped:
             if status in ("failed", "incomplete"):
                 self.ledger.fail(reply.turn, broken(status, details or {}))
@@ -694,7 +729,7 @@ class RealtimeCore(ProtocolCore):
         self._tell("response.create", f"ask-{request.number}", response={"metadata": metadata})
 
     def _error(self, event: ServerEvent) -> None:
-        error = mapping(event, "error")
+        error = error_in(event)
         code, about, why = text(error, "code"), text(error, "event_id"), reason(error)
         asked, turn = self._asked, self.ledger.last
         if code == EXPIRED:
@@ -717,23 +752,9 @@ class RealtimeCore(ProtocolCore):
                 self.ledger.close(turn, "failed")
 
 
-def mapping(data: object, key: str) -> Mapping[str, Any]:
-    """An object in an object; empty where there is none."""
-    value = data.get(key) if isinstance(data, Mapping) else None
-    return value if isinstance(value, Mapping) else {}
-
-
-def count(data: object, *keys: str) -> int:
-    """A number in an object, or in objects in it; 0 where there is none."""
-    for key in keys:
-        data = data.get(key) if isinstance(data, Mapping) else None
-    return data if isinstance(data, int) else 0
-
-
 def words_of(item: Mapping[str, Any]) -> str:
-    """The words in an item's content, in order."""
-    content = item.get("content")
-    parts = content if isinstance(content, list) else []
+    """The words in an item's content, in order; not of parts that may be something else."""
+    parts = (part for part in listed(item, "content") if text(part, "type") in SPOKEN)
     texts = (text(part, "transcript", "text") for part in parts)
     return " ".join(found.strip() for found in texts if found.strip())
 
@@ -741,8 +762,8 @@ def words_of(item: Mapping[str, Any]) -> str:
 def broken(status: str, details: Mapping[str, Any]) -> str:
     """Why a response is not whole."""
     error = details.get("error")
-    if isinstance(error, dict):
-        return f"the response failed: {reason(error)}"
+    if error:
+        return f"the response failed: {reason(error_in(details))}"
     why = shown(text(details, "reason")) or "no reason given"
     what = "failed" if status == "failed" else "was cut short"
     return f"the response {what}: {why}"
@@ -837,9 +858,22 @@ class RealtimeSession(OpenAiSession[AsyncRealtimeConnection]):
 
     async def _set_up(self, connection: AsyncRealtimeConnection) -> None:
         await self._configure(connection)
+        for item in self._remembered:
+            message = {"type": "conversation.item.create", "item": item}
+            await connection.send_raw(json.dumps(message))
+
+    @property
+    def _remembered(self) -> list[dict[str, Any]]:
+        """The history as items; what was called in a turn stands before what was said of it."""
+        items: list[dict[str, Any]] = []
+        untold = [call for call in self._realtime.ledger.calls.values() if call.sent]
         for message in self.history:
-            item = {"type": "conversation.item.create", "item": as_item(message)}
-            await connection.send_raw(json.dumps(item))
+            mine = [call for call in untold if call.turn.number == message.turn]
+            untold = [call for call in untold if call not in mine]
+            calls = [item for call in mine for item in called(call)]
+            said = as_item(message)
+            items += [said, *calls] if message.role == "user" else [*calls, said]
+        return items
 
     async def _configure(self, connection: AsyncRealtimeConnection) -> None:
         """Say what the session is to be, and wait until the server has taken it.
@@ -892,6 +926,9 @@ class RealtimeSession(OpenAiSession[AsyncRealtimeConnection]):
     async def _listen(self, connection: AsyncRealtimeConnection) -> None:
         while not self._realtime.expired:
             await self._hear(connection)
+            if not self._realtime.configured:
+                # The server began another session over the same connection: it knows nothing.
+                await self._set_up(connection)
             await self._took()
         why = f"{self._server.host}: the session had lasted as long as it may"
         raise StageError("direct", why)
@@ -922,6 +959,15 @@ def options_of(spec: SystemSpec) -> dict[str, str]:
         if name in options and turns != needed:
             raise BadInput(f"{spec.name}: {name} goes with turns={needed} only")
     return options
+
+
+def called(call: CallEntry) -> list[dict[str, Any]]:
+    """A call that has its result, and that result, as items of a conversation."""
+    about = {"call_id": call.id, "name": call.name, "arguments": call.arguments}
+    return [
+        {"type": "function_call", **about},
+        {"type": "function_call_output", "call_id": call.id, "output": call.output},
+    ]
 
 
 def bare_session(brief: Brief) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import ipaddress
 import json
@@ -208,14 +207,8 @@ class OpenAiSession(ApiSession[OpenAiConnection]):
             raise
         return connection
 
-    async def _receive(self, connection: OpenAiConnection) -> Any:
-        """The next message that is JSON."""
-        while True:
-            message = await connection.recv_bytes()
-            try:
-                return json.loads(message)
-            except (ValueError, RecursionError):
-                self._core.strange("a message that is no JSON")
+    async def _read(self, connection: OpenAiConnection) -> bytes:
+        return await connection.recv_bytes()
 
     async def _deliver(self, connection: OpenAiConnection, parcel: Parcel) -> None:
         await connection.send_raw(json.dumps(parcel.message))
@@ -225,14 +218,6 @@ class OpenAiSession(ApiSession[OpenAiConnection]):
 
     async def _release(self) -> None:
         await self._sdk.close()
-
-
-def sound_in(text: object) -> bytes | None:
-    """The bytes of a sound in base64; None if it is none."""
-    try:
-        return base64.b64decode(text, validate=True) if isinstance(text, str) else None
-    except ValueError:
-        return None
 
 
 async def shut(connection: AsyncRealtimeConnection | AsyncLiveConnection) -> None:

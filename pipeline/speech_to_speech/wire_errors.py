@@ -19,11 +19,12 @@ from websockets.exceptions import (
 )
 
 from pipeline.errors import StageError
+from pipeline.speech_to_speech.fields import count, text_in
 from pipeline.speech_to_speech.keys import shown
 
-RENEWABLE = (1000, 1001, 1005, 1006, 1011, 1012, 1013, 1015)
+RENEWABLE = (1000, 1001, 1005, 1006, 1011, 1012, 1013, 1014, 1015)
 """Close codes after which a new connection may be had; others are the server's decision against
-this client (RFC 6455, 7.4.1; the OpenAI SDK's own list, and 1000)."""
+this client (RFC 6455, 7.4.1; the OpenAI SDK's own list, 1000, and IANA's 1014: a bad gateway)."""
 
 BROKEN = 1006
 """Stands for the end of a connection without any word of its end (RFC 6455, 7.1.5)."""
@@ -140,24 +141,24 @@ class WireErrors:
         return StageError("direct", f"{self.host} {how} ({code}{why})", fatal=fatal)
 
 
-def reason(error: object) -> str:
-    """What an error of the server's says, an object of JSON or of an SDK's.
+def error_in(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The error that an event of a server's tells of, wherever in it that stands."""
+    match event.get("error"):
+        case Mapping() as error:
+            return error
+        case str(said):
+            return {"message": said}
+    return {name: value for name, value in event.items() if name != "type"}
 
-    That is its message, and its code where that adds something.
-    """
-    message, code = shown(text_in(error, "message")), shown(text_in(error, "code", "type"))
+
+def reason(error: Mapping[str, Any]) -> str:
+    """What an error of the server's says: its message, and its code where that adds something."""
+    number = count(error, "code")
+    code = shown(text_in(error, "code", "type", "status")) or (str(number) if number else "")
+    message = shown(text_in(error, "message"))
     if not message:
         return code or "no reason given"
     return f"{message} ({code})" if code and code not in message else message
-
-
-def text_in(data: object, *names: str) -> str:
-    """The first of these fields that is a text and not empty; empty if there is none."""
-    for name in names:
-        value = data.get(name) if isinstance(data, Mapping) else getattr(data, name, None)
-        if value and isinstance(value, str):
-            return value
-    return ""
 
 
 def _body_message(body: bytes | bytearray | None) -> str:

@@ -98,6 +98,27 @@ def test_known_word_ends_decide_what_was_heard() -> None:
     assert written.part(name)["transcript"] == "Well."
 
 
+@pytest.mark.parametrize(
+    ("seconds", "words", "at_ms", "kept"),
+    [
+        # The words came, and no sound of them.
+        (0, (), 0, ""),
+        # So did more of them, of which the sound was to come.
+        (1, ((RATE, 7),), 1000, "one two"),
+        (1, ((RATE, 7),), 0, ""),
+        (2, ((RATE, 3), (2 * RATE, 7)), 1500, "one"),
+    ],
+)
+def test_words_without_a_sound_are_not_kept(
+    seconds: float, words: Any, at_ms: int, kept: str
+) -> None:
+    written = _Written()
+    name = written.spoken("one two three", seconds, words)
+    for _ in range(2):
+        written.items.truncate(name, 0, at_ms)
+        assert written.part(name)["transcript"] == kept
+
+
 def test_only_sound_of_the_assistant_is_truncated() -> None:
     items = _Written().items
     items.create(_message("a", id="a"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 from typing import Any
 
@@ -13,6 +14,7 @@ from support.cores import STAGES, GeminiStage, Stage
 from support.dialects import RATE, USED, USED_AUDIO
 from support.lawful import lawful
 
+from pipeline.clock import NS_PER_S
 from pipeline.errors import CascadeError
 from pipeline.events import (
     Event,
@@ -302,3 +304,52 @@ def test_whatever_comes_turns_and_replies_are_in_order(make: Any, moves: list[An
     texts = "".join(event.delta for event in stage.of(ReplyText))
     said = [reply.text for reply in stage.core.ledger.replies]
     assert texts.split() == " ".join(said).split() or not live
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.floats() | st.text("ab= ", max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("abc"), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+SAYINGS = ("began", "ended", "understood", "says", "calls", "completed", "cut", "billed", "error")
+
+
+def places(data: Any) -> list[tuple[Any, Any]]:
+    """Every field of a message, and in its fields: what holds it, and its name there."""
+    inner = data.items() if isinstance(data, dict) else enumerate(data)
+    return [
+        found
+        for name, value in list(inner)
+        for found in [
+            *(places(value) if isinstance(value, dict | list) else []),
+            (data, name),
+        ]
+    ]
+
+
+@given(st.sampled_from(list(STAGES.values())), st.lists(st.sampled_from(SAYINGS)), st.data())
+def test_no_message_that_is_not_as_it_should_be_is_an_end(
+    make: type[Stage], said: list[str], data: Any
+) -> None:
+    """Fields are missing, null, of another kind, or new; then the conversation goes on."""
+    stage = make()
+    for number, what in enumerate(said):
+        words = (f"word {number}",) if what in ("understood", "says", "calls", "error") else ()
+        for message in copy.deepcopy(getattr(stage.say, what)(*words)):
+            if data.draw(st.booleans()):
+                inside, name = data.draw(st.sampled_from(places(message)))
+                inside[name] = data.draw(JSON)
+                if isinstance(inside, dict) and data.draw(st.booleans()):
+                    inside["brand new"] = inside.pop(name)
+            stage.tell([message])
+    stage.now += NS_PER_S
+    stage.core.receive(data.draw(JSON))
+    stage.lost()
+    stage.resumed()
+    stage.listen()
+    stage.user()
+    stage.reply()
+    lawful(stage.events, late_text=stage.say.kind != "realtime")
+    assert stage.done()[-1][2] == "completed"

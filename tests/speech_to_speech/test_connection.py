@@ -61,6 +61,9 @@ class Session(ApiSession[Wire]):
             await asyncio.Event().wait()
         connection.got.append(parcel.message)
 
+    async def _read(self, connection: Wire) -> str:
+        raise NotImplementedError
+
     async def _listen(self, connection: Wire) -> None:
         await asyncio.shield(connection.end)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -47,6 +48,23 @@ async def test_a_server_of_another_kind(answer: str) -> None:
         with pytest.raises(StageError, match="does not speak Gemini Live"):
             async with talking(server):
                 pytest.fail("it began")
+
+
+async def test_a_server_that_has_something_else_to_say_first() -> None:
+    async def script(call: Call) -> None:
+        for message in (
+            {"mood": 1},
+            {"usageMetadata": {"mood": 2}},
+            {"setupComplete": {"mood": 3}},
+        ):
+            await call.raw(json.dumps(message))
+        await call.heard(0.2)
+        await call.tell(call.say.says("Hi."), call.say.completed())
+
+    async with ApiServer(Gemini, script, greets=False) as server, talking(server) as talk:
+        await talk.say(tone(0.4))
+        await talk.see(ReplyDone)
+    assert talk.done() == [(1, "completed")]
 
 
 def test_the_extra_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,12 +150,59 @@ class Forgetful(Gemini):
         return super().greeting(opening)[:1]
 
 
-async def test_without_a_handle_a_connection_is_lost_for_good() -> None:
+async def test_without_a_handle_another_session_is_told_the_history() -> None:
+    async def speaks(call: Call, said: str, answer: str) -> None:
+        await call.heard(0.8)
+        await call.tell(call.say.began(), call.say.understood(said), call.say.ended())
+        await call.tell(call.say.says(answer), call.say.completed())
+
+    async def first(call: Call) -> None:
+        await speaks(call, "Hello?", "Hi.")
+        await call.close(1000)
+
+    options = {"voice": "Kore"}
     async with (
-        ApiServer(Forgetful, lambda call: call.close(1011, "Internal error"), idle) as server,
-        talking(server) as talk,
+        ApiServer(Forgetful, first, lambda call: speaks(call, "And you?", "Fine.")) as server,
+        talking(server, options=options) as talk,
     ):
-        await talk.until(lambda: talk.over)
-        assert talk.session.reconnects == 0
-    [failure] = talk.of(Failure)
-    assert failure.fatal and "Internal error" in failure.message
+        for number in (1, 2):
+            await talk.say(tone(0.4), silence(0.8))
+            await talk.see(ReplyDone, number)
+            await talk.until(lambda: talk.session.reconnects)
+    assert talk.done() == [(1, "completed"), (2, "completed")]
+    assert not talk.of(Failure)
+    before, after = server.calls
+    assert after.opening["setup"].pop("historyConfig") == {
+        "initial_history_in_client_content": True
+    }
+    assert after.opening == before.opening
+    assert after.messages[1]["client_content"] == {
+        "turns": [
+            {"role": "user", "parts": [{"text": "Hello?"}]},
+            {"role": "model", "parts": [{"text": "Hi."}]},
+        ],
+        "turnComplete": True,
+    }
+
+
+async def test_a_handle_that_the_server_takes_no_longer() -> None:
+    async def answering(call: Call) -> None:
+        await call.heard(0.2)
+        await call.tell(call.say.began(), call.say.understood("Hello?"), call.say.ended())
+        await call.tell(call.say.says("Hi."), call.say.completed())
+        await call.close(1000)
+
+    class Stale(Gemini):
+        """A server that gives handles which it does not take."""
+
+        def greeting(self, opening: Message) -> list[Message]:
+            if "handle" in opening["setup"]["sessionResumption"]:
+                raise ConnectionAbortedError
+            return super().greeting(opening)
+
+    async with ApiServer(Stale, answering, idle) as server, talking(server) as talk:
+        await talk.say(tone(0.4), silence(0.8))
+        await talk.until(lambda: talk.session.reconnects)
+    assert [("handle" in str(call.opening)) for call in server.calls] == [False, True, False]
+    assert server.calls[2].of("client_content")
+    assert not talk.of(Failure)

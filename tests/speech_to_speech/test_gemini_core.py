@@ -14,7 +14,9 @@ from pipeline.events import (
     Failure,
     ReplyAudio,
     ReplyDone,
+    ReplyInterrupted,
     ReplyStarted,
+    ReplyText,
     SpeechStarted,
     SpeechStopped,
     ToolCall,
@@ -339,3 +341,99 @@ def test_sound_that_nobody_takes_does_not_pile_up() -> None:
         box.put(sound(0, 1.0))
     box.put(Parcel("a message"))
     assert [parcel.seconds for parcel in sent_all(box)] == [1.0, 1.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("reason", "answered", "status"),
+    [
+        (None, True, "completed"),
+        ("NEED_MORE_INPUT", True, "completed"),
+        ("BRAND_NEW", True, "completed"),
+        # A value without a name comes as its number.
+        (99, True, "completed"),
+        (99, False, "failed"),
+        ("BRAND_NEW", False, "failed"),
+        ("RESPONSE_REJECTED", True, "failed"),
+        ("GENERATED_AUDIO_SAFETY", False, "failed"),
+    ],
+)
+def test_why_the_model_is_done(reason: object, answered: bool, status: str) -> None:
+    stage = asked()
+    if answered:
+        stage.tell(stage.say.says("Hi."))
+    stage.content(turnComplete=True, turnCompleteReason=reason)
+    assert stage.done() == [(1, "reply-1" if answered else "", status)]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ({"error": {"code": 503, "message": "busy", "status": "UNAVAILABLE"}}, "busy (UNAVAIL"),
+        ({"code": 503, "message": "busy"}, "busy (503)"),
+        ({"code": 99, "brand new": 1}, "99"),
+        ({"error": "busy", "serverContent": {"turnComplete": False}}, "busy"),
+    ],
+)
+def test_errors_that_are_not_known_end_nothing(error: dict[str, object], said: str) -> None:
+    stage = asked()
+    [failure] = stage.tell([error])
+    assert isinstance(failure, Failure) and not failure.fatal
+    assert failure.message.startswith(f"the server reports: {said}")
+    stage.reply()
+    assert stage.done() == [(1, "reply-1", "completed")]
+
+
+def test_a_field_that_is_new_hides_none_that_is_known(caplog: pytest.LogCaptureFixture) -> None:
+    stage = asked()
+    sound = {"data": pcm(0.1).replace("+", "-").replace("/", "_"), "brand": "new"}
+    part = {"inlineData": sound, "brand": "new"}
+    content = {"modelTurn": {"parts": [part], "brand": "new"}, "outputTranscription": None}
+    stage.tell([{"serverContent": content, "brandNew": {}}, {"brandNew": 1}])
+    assert [len(event.frame.samples) for event in stage.of(ReplyAudio)] == [2400]
+    assert [record.args for record in caplog.records] == [("brandNew",)]
+
+
+def test_before_the_first_sound_nothing_is_heard() -> None:
+    stage = asked()
+    stage.content(outputTranscription={"text": "A long story"})
+    stage.began()
+    [cut] = stage.of(ReplyInterrupted)
+    assert cut.heard_text == ""
+    assert stage.history() == []
+
+
+def test_a_text_that_comes_after_its_reply_begins_no_other() -> None:
+    stage = asked()
+    stage.reply("It is")
+    [late] = stage.content(outputTranscription={"text": " five."})
+    assert isinstance(late, ReplyText) and late.id == "reply-1"
+    assert stage.history() == [("assistant", "It is five.", 1)]
+    stage.listen()
+    stage.user()
+    stage.reply("Yes.")
+    assert stage.done() == [(1, "reply-1", "completed"), (2, "reply-2", "completed")]
+
+
+def test_a_server_that_goes_away_without_a_handle_is_left_too() -> None:
+    stage = asked()
+    stage.tell(stage.say.expires())
+    stage.tick(0.01)
+    assert not stage.core.leave, "the user waits for an answer"
+    stage.reply()
+    stage.tick(0.01)
+    assert stage.core.leave
+
+
+@pytest.mark.parametrize("how", ["cut", "lost"])
+def test_a_late_reply_into_the_users_speech_is_ended_too(how: str) -> None:
+    stage = asked(blocking=False, scheduling="interrupt")
+    stage.tell(stage.say.calls("c1"))
+    stage.began()
+    stage.tell(stage.say.completed())
+    stage.result()
+    stage.tell(stage.say.says("It rains."))
+    if how == "cut":
+        stage.tell(stage.say.cut())
+    else:
+        stage.lost(fatal=True)
+    assert "reply-1-2" in [reply for _, reply, _ in stage.done()]

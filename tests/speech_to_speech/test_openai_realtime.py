@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from servers.api_server import ApiServer, Call
+from openai.types.realtime import ConversationItemParam
+from pydantic import TypeAdapter
+from servers.api_server import ApiServer, Call, idle
 from support.api_talk import only, silence, talking, tone
 from support.dialects import Realtime, pcm
 
@@ -341,3 +343,61 @@ async def test_a_server_that_falls_silent() -> None:
         await talk.see(ReplyDone)
     assert talk.of(Failure)[0].message == "the server sent nothing for 0.3 s"
     assert talk.done() == [(1, "failed")]
+
+
+async def test_a_server_that_begins_another_session_is_told_everything_again() -> None:
+    """As one does that stands between, and has connected again."""
+
+    async def script(call: Call) -> None:
+        await call.heard(0.1)
+        await call.tell(call.say.began(), call.say.understood("Hello?"), call.say.ended())
+        await call.tell(call.say.says("Hi."), call.say.completed())
+        for name in ("s1", "s1", "s2"):
+            await call.event("session.created", session={"id": name})
+            await call.event("session.updated", session={"id": name})
+        second = await call.received("session.update", 2)
+        await call.event("session.updated", session=second["session"])
+        await call.received("conversation.item.create", 2)
+        await call.tell(call.say.began(), call.say.ended(), call.say.says("Still here."))
+        await call.tell(call.say.completed())
+
+    async with ApiServer(Realtime, script) as server, talking(server) as talk:
+        await talk.say(tone(0.4), silence(0.8))
+        await talk.see(ReplyDone, 2)
+        assert talk.session.reconnects == 0
+    [call] = server.calls
+    first, second = call.of("session.update")
+    assert first == second
+    items = [m["item"]["content"][0]["text"] for m in call.of("conversation.item.create")]
+    assert items == ["Hello?", "Hi."]
+    assert talk.done() == [(1, "completed"), (2, "completed")]
+    assert not talk.of(Failure)
+
+
+async def test_a_new_connection_is_told_what_tools_were_called_and_what_came_of_it() -> None:
+    async def script(call: Call) -> None:
+        await call.heard(0.1)
+        await call.tell(call.say.began(), call.say.understood("Weather?"), call.say.ended())
+        await call.tell(call.say.calls("c1"))
+        await call.result()
+        await call.tell(call.say.says("Sunny."), call.say.completed())
+        await call.close(1000)
+
+    brief = Brief("Be kind.", (Tool("weather"),))
+    async with ApiServer(Realtime, script, idle) as server, talking(server, brief) as talk:
+        await talk.say(tone(0.4))
+        call = await talk.see(ToolCall)
+        await talk.session.tool_result(call.id, "sun")
+        await talk.until(lambda: talk.session.reconnects)
+        await server.calls[1].received("conversation.item.create", 4)
+    items = [m["item"] for m in server.calls[1].of("conversation.item.create")]
+    assert [item.get("content", [{}])[0].get("text") for item in items] == [
+        *("Weather?", None, None, "Sunny."),
+    ]
+    assert items[1:3] == [
+        {"type": "function_call", "call_id": "c1", "name": "weather", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c1", "output": "sun"},
+    ]
+    checked = TypeAdapter(ConversationItemParam)
+    for item in items:
+        checked.validate_python(item)

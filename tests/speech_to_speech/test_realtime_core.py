@@ -173,6 +173,179 @@ def test_nothing_heard_leaves_nothing() -> None:
     assert [m for m in line.core.history if m.role == "assistant"] == []
 
 
+@pytest.mark.parametrize(
+    ("lead", "made", "played", "words", "cut_ms"),
+    [
+        (0, 0, 0.0, "", None),
+        (0, 1, 0.0, "", 0),
+        (1, 0, 0.5, "", 0),
+        (1, 0, 1.0, "", 0),
+        (1, 2, 0.9, "", 0),
+        # Of what sounds a part was heard, with the silence before it.
+        (1, 2, 2.0, "one two", 2000),
+        # The text is ahead of the sound, and a voice needs longer for it than this.
+        (0, 0.4, 0.4, "one", 400),
+        (0, 2, 2.0, "one two three four", 2000),
+    ],
+)
+def test_before_the_first_sound_nothing_is_heard(
+    lead: float, made: float, played: float, words: str, cut_ms: int | None
+) -> None:
+    line = Line()
+    line.speaks("u1")
+    line.begin("r1")
+    at = {"response_id": "r1", "item_id": "a1", "content_index": 0}
+    kind = "response.output_audio_transcript.delta"
+    line.server(kind, delta="one two three four", **at)
+    for seconds, level in ((lead, 0), (made, 1000)):
+        if seconds:
+            delta = sound(round(seconds * SECOND), level)
+            line.server("response.output_audio.delta", delta=delta, **at)
+    line.heard("reply-1", played)
+    line.server("input_audio_buffer.speech_started", item_id="u2")
+    line.heard("reply-1", played)
+    assert [event.heard_text for event in line.of(ReplyInterrupted)] == [words]
+    cuts = [m["audio_end_ms"] for m in line.sent_of("conversation.item.truncate")]
+    assert cuts == ([] if cut_ms is None else [cut_ms])
+    deleted = [m["item_id"] for m in line.sent_of("conversation.item.delete")]
+    assert deleted == (["a1"] if cut_ms is None else [])
+    # A server that keeps all of the words is not believed.
+    line.server("conversation.item.truncated", item_id="a1")
+    content = [{"type": "output_audio", "transcript": "one two three four"}]
+    line.server("conversation.item.retrieved", item={"id": "a1", "content": content})
+    assert bool(line.sent_of("conversation.item.retrieve")) == bool(cut_ms)
+    assert [m.content for m in line.core.history if m.role == "assistant"] == [words] * bool(words)
+
+
+def test_of_a_reply_that_broke_only_what_has_a_sound_was_said() -> None:
+    line = Line()
+    for number, samples in ((1, SECOND // 2), (2, 0)):
+        line.speaks(f"u{number}")
+        line.begin(f"r{number}")
+        line.item(f"r{number}", f"a{number}", "one two three four five six", samples)
+        line.lost()
+        line.listen()
+    assert [m.content for m in line.core.history if m.role == "assistant"] == ["one two"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=5), st.integers(0, 60))
+def test_a_cut_is_never_later_than_what_was_heard(pieces: list[Any], played: int) -> None:
+    """Of every item the server is told how much was heard; history and words follow from that."""
+    line = Line()
+    line.speaks("u1")
+    line.begin("r1")
+    for number, (tenths, words) in enumerate(pieces):
+        at = {"response_id": "r1", "item_id": f"a{number}"}
+        kind = "response.output_audio_transcript.delta"
+        line.server(kind, delta=f"w{number} " * words, **at)
+        delta = sound(tenths * SECOND // 10)
+        line.server("response.output_audio.delta", delta=delta, **at)
+    line.heard("reply-1", played / 10)
+    line.server("input_audio_buffer.speech_started", item_id="u2")
+    line.heard("reply-1", played / 10)
+    ends = {m["item_id"]: m["audio_end_ms"] for m in line.sent_of("conversation.item.truncate")}
+    deleted = {m["item_id"] for m in line.sent_of("conversation.item.delete")}
+    said = line.of(ReplyInterrupted)[0].heard_text.split()
+    assert said == " ".join(m.content for m in line.core.history).split()
+    start = 0
+    for number, (tenths, words) in enumerate(pieces):
+        heard = max(0, min(played - start, tenths))
+        name = f"a{number}"
+        assert (name in deleted) == (not tenths)
+        assert ends.get(name) == (heard * 100 if tenths else None)
+        assert said.count(f"w{number}") <= (words if heard else 0)
+        start += tenths
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_what_nobody_wants_any_more_is_deleted(announced: bool) -> None:
+    """The model would take for said what was not heard: a late response, and a late message."""
+    line = Line()
+    line.speaks("u1")
+    line.begin("r1")
+    line.item("r1", "a1", "one two", SECOND)
+    line.server("input_audio_buffer.speech_started", item_id="u2")
+    line.heard("reply-1", 0.7)
+    at = {"response_id": "r1", "item_id": "a2"}
+    if announced:
+        for kind in ("message", "function_call", "mood"):
+            item = {"id": "a2" if kind == "message" else kind, "type": kind}
+            line.server("response.output_item.added", response_id="r1", item=item)
+    line.server("response.output_audio_transcript.delta", delta="three", **at)
+    line.server("response.output_audio.delta", delta=sound(100), **at)
+    line.end("r1", "cancelled")
+    assert [m["item_id"] for m in line.sent_of("conversation.item.delete")] == ["a2"]
+    line.server("error", error={"event_id": "delete-a2", "message": "no such item"})
+    assert not line.of(Failure)
+
+
+def test_ids_that_a_server_counts_anew() -> None:
+    """Each response, item and call has the same id: those of another turn are others."""
+    line = Line()
+    for number in (1, 2):
+        line.speaks("u", f"Question {number}?")
+        line.calls("r", "c")
+        line.result("c", f"{number}")
+        line.answers("r", "a", f"Answer {number}.")
+        line.listen()
+    assert [(call.turn, call.id) for call in line.of(ToolCall)] == [(1, "c"), (2, "c")]
+    outputs = [m["item"]["output"] for m in line.sent_of("conversation.item.create")]
+    assert outputs == ["1", "2"]
+    line.speaks("u")
+    line.calls("r", "c", "c")
+    line.lost()
+    line.speaks("u")
+    line.calls("r", "c", "c")
+    assert [call.turn for call in line.of(ToolCall)] == [1, 2, 3, 4]
+    assert [(t.turn, t.text) for t in line.of(Transcript)] == [
+        *((1, "Question 1?"), (2, "Question 2?")),
+    ]
+    assert line.done()[:2] == [(1, "reply-1", "completed"), (2, "reply-2", "completed")]
+    said = [m.content for m in line.core.history]
+    assert said == ["Question 1?", "Answer 1.", "Question 2?", "Answer 2."]
+
+
+def test_parts_of_a_message_that_may_be_no_words_are_not_said() -> None:
+    line = Line()
+    line.speaks("u1")
+    line.begin("r1")
+    content = [
+        {"type": "reasoning_text", "text": "They want the time."},
+        {"type": "output_audio", "transcript": "It is five."},
+        {"type": "mood", "transcript": "cheerful"},
+        None,
+        {"transcript": "Or six."},
+    ]
+    item = {"id": "a1", "type": "message", "status": "completed", "content": content}
+    line.server("response.output_item.done", response_id="r1", item=item)
+    line.server("response.output_item.done", response_id="r1", item={**item, "type": "mood"})
+    line.end("r1", "cheerful")
+    assert [text.delta for text in line.of(ReplyText)] == ["It is five. Or six."]
+    assert line.done() == [(1, "reply-1", "completed")]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ({"error": {"message": "odd", "code": "brand_new"}}, "odd (brand_new)"),
+        ({"error": {"message": "odd", "code": 503}}, "odd (503)"),
+        ({"error": {"message": None, "code": None, "type": "brand_new"}}, "brand_new"),
+        ({"error": "odd"}, "odd"),
+        ({"message": "odd", "code": "brand_new"}, "odd (brand_new)"),
+        ({"error": None}, "no reason given"),
+        ({}, "no reason given"),
+    ],
+)
+def test_errors_that_are_not_known_end_nothing(error: dict[str, Any], said: str) -> None:
+    line = Line()
+    line.speaks("u1")
+    line.server("error", **error)
+    [failure] = line.of(Failure)
+    assert (failure.message, failure.fatal) == (f"the server reports: {said}", False)
+    line.answers("r1", "a1", "It is five.")
+    assert line.done() == [(1, "reply-1", "completed")]
+
+
 def test_a_server_that_does_not_cancel_is_told_to() -> None:
     line = Line(interrupts=False)
     line.speaks("u1")

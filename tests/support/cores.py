@@ -6,8 +6,6 @@ import itertools
 import json
 from typing import Any
 
-from google.genai import types
-
 from pipeline.clock import NS_PER_MS, NS_PER_S
 from pipeline.events import Event, ReplyDone, ReplyInterrupted
 from pipeline.speech_to_speech.gemini import GeminiCore
@@ -153,7 +151,7 @@ class LiveStage(Stage):
 
     def feed(self, message: Message) -> None:
         super().feed(message)
-        if message["type"] == "session.output_audio.delta":
+        if message.get("type") == "session.output_audio.delta":
             self.now += 99 * NS_PER_MS
             self.core.tick()
 
@@ -176,11 +174,6 @@ class GeminiStage(Stage):
     def __init__(self, *, signals: bool = True, **how: Any) -> None:
         core = GeminiCore(self._mark, self._now, **{"blocking": True, **how})
         super().__init__(core, Gemini(signals=signals))
-
-    def feed(self, message: Message) -> None:
-        if (activity := message.get("voiceActivity")) is not None:
-            message = {"voiceActivity": {"voiceActivityType": activity.get("type")}}
-        self.core.receive(types.LiveServerMessage.model_validate(message))
 
     def content(self, **fields: Any) -> list[Event]:
         """The server tells of the model's turn."""
