@@ -19,7 +19,7 @@ from pipeline.clock import Clock
 from pipeline.config import Settings
 from pipeline.conversation.history import History, Message, ReplyPlace
 from pipeline.conversation.reply import Engines, Reply, ReplyPace, ReplyState, Tell
-from pipeline.engines.llm import Messages, ToolsRefused, Used, Writer
+from pipeline.engines.llm import Messages, Piece, ToolsRefused, Writer
 from pipeline.engines.tools import Tool, ToolUse
 from pipeline.engines.whisper import Transcription
 from pipeline.errors import CascadeError, StageError
@@ -147,7 +147,7 @@ class Dictated:
     def __init__(self, text: str) -> None:
         self._text = text
 
-    async def stream(self, messages: Messages) -> AsyncGenerator[str | Used | ToolUse, None]:
+    async def stream(self, messages: Messages) -> AsyncGenerator[Piece, None]:
         """Yield the text."""
         yield self._text
 
@@ -562,7 +562,7 @@ class Replies:
             return
         self._ducked = None
         reply.mark("interrupted")
-        self._tell(ReplyInterrupted(reply.turn, reply.id, reply.heard_text()))
+        self._tell(ReplyInterrupted(reply.turn, reply.id, reply.heard_text().strip()))
         if making:
             self._tell(ReplyDone(reply.turn, reply.id, "interrupted"))
 

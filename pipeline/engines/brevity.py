@@ -9,8 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncGenerator
 
-from pipeline.engines.llm import Messages, Used, Writer
-from pipeline.engines.tools import ToolUse
+from pipeline.engines.llm import Messages, Piece, Unsaid, Used, Writer
 from pipeline.text.chunker import Chunker
 
 FREE_CHARS = 40
@@ -77,7 +76,7 @@ class Shortened:
         self._sentences = sentences
         self._max_tokens = max_tokens
 
-    async def stream(self, messages: Messages) -> AsyncGenerator[str | Used | ToolUse, None]:
+    async def stream(self, messages: Messages) -> AsyncGenerator[Piece, None]:
         """Yield the reply's text, and what else comes; closing it closes the model's stream.
 
         Raises:
@@ -87,6 +86,10 @@ class Shortened:
         rest = False
         async with contextlib.aclosing(self._model.stream(messages)) as pieces:
             async for piece in pieces:
+                if isinstance(piece, Unsaid):
+                    limit = Limit(self._sentences)
+                    yield piece
+                    continue
                 if not isinstance(piece, str):
                     spent = isinstance(piece, Used) and piece.output_tokens >= self._max_tokens
                     if not rest and (text := limit.finish(broken_off=spent)):

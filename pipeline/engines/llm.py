@@ -18,7 +18,7 @@ from pipeline.config import LlmSettings
 from pipeline.engines.servers import ChatServer, openai
 from pipeline.engines.tools import ToolUse, tools_of
 from pipeline.errors import BadInput, StageError
-from pipeline.text.speakable import ThinkFilter
+from pipeline.text.visible import VisibleText
 
 Messages = Sequence[Mapping[str, Any]]
 """As the chat API takes them; a `tools.Prompt` brings the tools too."""
@@ -44,10 +44,19 @@ class Used:
     output_tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class Unsaid:
+    """All text before was a thought, and no part of the reply: only its end was marked."""
+
+
+Piece = str | Used | ToolUse | Unsaid
+"""What comes of a reply while it is written."""
+
+
 class Writer(Protocol):
     """What writes, and may call tools: a `ChatModel`, or what stands between it and the reply."""
 
-    def stream(self, messages: Messages) -> AsyncGenerator[str | Used | ToolUse, None]:
+    def stream(self, messages: Messages) -> AsyncGenerator[Piece, None]:
         """Yield text as it is written, what it cost, and at the end the tools that it calls."""
         ...
 
@@ -115,6 +124,8 @@ class ChatModel:
             **server.optional,
         }
         self._answered = False
+        # Whether its replies begin within a thought that only ends in the text.
+        self._begins_inside = False
         # All waiting but for the connection is timed here.
         self._client = open_client(server, connect_timeout_s=connect_timeout_s)
 
@@ -159,11 +170,11 @@ class ChatModel:
 
     async def stream(
         self, messages: Messages, *, max_tokens: int | None = None
-    ) -> AsyncGenerator[str | Used | ToolUse, None]:
-        """Yield the reply's text as it is written, thinking left out; then `Used`.
+    ) -> AsyncGenerator[Piece, None]:
+        """Yield the reply's text as it is written, without what is not for the user; then `Used`.
 
         Last come the tools that the model asks for, if the prompt brings any; their ids may be
-        empty, or alike.
+        empty, or alike. They may have been written into the text.
 
         Close it (`contextlib.aclosing`) to make the server stop.
 
@@ -174,9 +185,12 @@ class ChatModel:
         Raises:
             ToolsRefused: The prompt brings tools, and without them it would be answered.
             StageError: The server cannot be reached, refuses, is silent for too long, or ends the
-                stream in the middle; what was yielded before stands.
+                stream in the middle, or the model wrote a call that cannot be passed on; what was
+                yielded before stands.
         """
-        thinking = ThinkFilter()
+        functions = [tool["function"] for tool in tools_of(messages)]
+        offered = {function["name"]: function["parameters"] for function in functions}
+        visible = VisibleText(offered, begins_inside=self._begins_inside)
         calls = ToolCalls()
         used: Used | None = None
         finish = ""
@@ -195,12 +209,15 @@ class ChatModel:
                         calls.push(part)
                     if piece.text or piece.calls:
                         patience_s = self._settings.token_timeout_s
-                    if text := thinking.push(piece.text):
-                        said = True
-                        yield text
-        if text := thinking.flush():
-            said = True
-            yield text
+                    for news in self._news(visible, visible.push(piece.text)):
+                        said = isinstance(news, str)
+                        yield news
+        for news in self._news(visible, visible.flush(whole=finish != "length")):
+            said = isinstance(news, str)
+            yield news
+        if not calls.uses:
+            for index, call in enumerate(visible.calls):
+                calls.push(CallPart(index, "", call.name, call.arguments))
         if used:
             yield used
         label = self._server.label
@@ -216,18 +233,35 @@ class ChatModel:
             raise StageError("llm", f"{label} broke off in the middle of the reply")
         if finish == "length" and max_tokens is None:
             spent = f"{label} spent all {self._settings.max_tokens} tokens "
-            if calls.uses and not calls.whole:
+            if visible.written if not calls.uses else not calls.whole:
                 raise StageError("llm", f"{spent}before its tool call was whole; {_MORE}")
             if not said and not calls.uses:
                 raise StageError(
                     "llm", f"{spent}on thinking; {_MORE}, or take a model that does not think"
                 )
-        for use in calls.uses if tools_of(messages) else ():
+        if visible.written and max_tokens is None and not (offered and calls.uses):
+            names = ", ".join(use.name for use in calls.uses)
+            what = (
+                f"calls {names}, and no tool is on offer" if names else "wrote an unreadable call"
+            )
+            raise StageError(
+                "llm", f"the model of {label} {what}; ask again, or take another model"
+            )
+        for use in calls.uses if offered else ():
             yield use
 
     async def close(self) -> None:
         """Close all connections."""
         await self._client.close()
+
+    def _news(self, visible: VisibleText, text: str) -> Iterator[str | Unsaid]:
+        """What is new in a reply, and whether that makes a thought of all before."""
+        learnt = visible.begins_inside and not self._begins_inside
+        self._begins_inside = visible.begins_inside
+        if learnt:
+            yield Unsaid()
+        if text:
+            yield text
 
     async def _first_model(self) -> str:
         """The first model that the server lists."""

@@ -26,10 +26,9 @@ from pipeline.config import Settings, load
 from pipeline.conversation.cascade import Cascade
 from pipeline.conversation.history import Message
 from pipeline.conversation.reply import Engines, Synthesiser
-from pipeline.engines.llm import ChatModel, Messages, Used
+from pipeline.engines.llm import ChatModel, Messages, Piece
 from pipeline.engines.local import LocalEngines
 from pipeline.engines.servers import OPENAI_URL, ChatServer, chat_server
-from pipeline.engines.tools import ToolUse
 from pipeline.engines.whisper import MIN_VOICED_MS, Audio, Transcription
 from pipeline.errors import BadInput, CascadeError, StageError
 from pipeline.events import Event, Frame, ReplyDone, Transcript
@@ -80,7 +79,7 @@ class SoundWriter:
         with _without_keys():
             await self._chat.find()
 
-    async def stream(self, messages: Messages) -> AsyncGenerator[str | Used | ToolUse, None]:
+    async def stream(self, messages: Messages) -> AsyncGenerator[Piece, None]:
         """Yield the reply, as `ChatModel.stream`."""
         with _without_keys():
             pieces = self._chat.stream(self._utterances.spoken(messages))
