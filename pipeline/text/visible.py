@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import enum
 import json
+import re
 
 import regex
 
@@ -56,7 +57,7 @@ _TABLE = (
         r"|reflect(?:ion)?|scratch_?pad|(?:inner|internal)_(?:monologue|thoughts?)|analysis",
     ),
     (_Kind.RESULT, r"(?:tool|function)_(?:response|result|output)s?"),
-    (_Kind.CALL, r"(?:\w+_)?(?:tool|function)_?(?:calls?|use|code|requests?)|tool|function|invoke"),
+    (_Kind.CALL, r"(?:[a-z]\w*_)?(?:tool|function)_?(?:calls?|use|code|requests?)|tool|function|invoke"),
     (_Kind.HEADER, r"start_of_turn"),
     (_Kind.SHOWN, r"final_answer|answer|response|solution|bos|pad|unk|sep|cls"),
     (_Kind.END, r"s|eos|eot|eom|eod|endoftext|end_of_(?:turn|text|sentence|utterance)"),
@@ -93,9 +94,9 @@ def _names(table: tuple[tuple[_Kind, str], ...]) -> str:
 
 _MARK = regex.compile(
     rf"""
-      <(?P<tag>(?i:/?(?:\w{{1,20}}[:|])?(?:(?:start|end)_)?(?:{_names(_TABLE)})))
+      <(?P<tag>(?i:/?(?:[a-z]\w{{0,19}}[:|])?(?:(?:start|end)_)?(?:{_names(_TABLE)})))
       (?:\s[^<>]{{0,80}})?/?>
-    | <(?P<named>(?i:(?:\w{{1,20}}:)?(?:function|invoke)))(?=[=\s])
+    | <(?P<named>(?i:(?:[a-z]\w{{0,19}}:)?(?:function|invoke)))(?=[=\s])
     | <(?P<special>/?[|｜]/?\w[^\s<>]{{0,60}}|[a-z_]{{1,30}}\|)>
     | \[(?P<bracket>/?(?:END_)?(?:{_names(_BRACKETED).upper()}))\]
     | ◁(?P<diamond>/?\w{{1,20}})▷
@@ -129,7 +130,7 @@ _RECIPIENT = regex.compile(r">>>(?=\w+\n)")
 """Functionary's header."""
 
 _HEADER_ENDS = frozenset(("message", "content", "im_middle", "im_sep"))
-_SHORT = frozenset(("im", "turn", "start_of_turn"))
+_SHORT = frozenset(("im", "turn"))
 """Headers of a single word."""
 
 _HEADER_CHARS = 100
@@ -480,7 +481,7 @@ class VisibleText:
             self._enter(kind)
         elif kind is self._kind and name not in (self._name, *self._inner):
             self._inner.append(name)
-        elif kind is _Kind.CALL and not last and self._offered and self._before[-1:] in ("", "\n"):
+        elif kind is _Kind.CALL and not last and self._before[-1:] in ("", "\n"):
             # Some models call in the middle of a thought, and leave it open.
             self._block = mark[0]
             return len(mark[0])
@@ -575,17 +576,16 @@ def _meaning(mark: regex.Match[str]) -> tuple[_Kind, bool, str]:
     """What a mark means: its kind, whether it is the second of two, and its name."""
     form = mark.lastgroup or ""
     written = mark[form].lower().replace("▁", "_").replace("｜", "|")
-    word = regex.split(r"[|:/]+", written.strip("|:/"))[-1]
+    word = re.split(r"[|:/]+", written.strip("|:/"))[-1]
     parts = word.split("_")
     name = "_".join(part for part in parts if part not in _AROUND)
     last = "/" in written or not _LAST.isdisjoint(parts)
     last = last or (form == "special" and written[0] != "|")
     table = {"special": _SPECIAL, "bracket": _BRACKETED}.get(form, _TABLE)
-    kind = next(
-        (k for k, n in table if regex.fullmatch(n, name) or regex.fullmatch(n, word)), _Kind.SHOWN
-    )
+    found = (kind for kind, names in table if any(re.fullmatch(names, n) for n in (name, word)))
+    kind = next(found, _Kind.SHOWN)
     if mark[0].endswith("/>"):
         kind = _Kind.SHOWN
     elif last and kind in (_Kind.HEADER, _Kind.TURN):
         kind = _Kind.END
-    return kind, last, name if kind is not _Kind.HEADER else name or word
+    return kind, last, name

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -146,7 +147,7 @@ _NAMED_TAG = re.compile(r"<[^<>\s]*(?:function|invoke|tool_call)(?:\s*=|\s+name\
 def _python_calls(text: str, offered: Offered) -> list[WrittenCall]:
     """Calls as Python expressions, one after the other or in a list; [] if it is anything else."""
     try:
-        body = ast.parse(text.strip()).body
+        body = _parsed(text)
         values = [line.value for line in body if isinstance(line, ast.Expr | ast.Assign)]
         found = [e for value in values for e in (getattr(value, "elts", None) or [value])]
         return [_python_call(each, offered) for each in found] if len(values) == len(body) else []
@@ -177,14 +178,28 @@ def _python_call(node: ast.expr, offered: Offered) -> WrittenCall:
     return WrittenCall(name, json.dumps(given))
 
 
+def _parsed(text: str) -> list[ast.stmt]:
+    """The statements of a text, as Python.
+
+    Raises:
+        ValueError, SyntaxError, RecursionError, MemoryError: It is none.
+    """
+    with warnings.catch_warnings():
+        # "1a" is not worth a warning on the user's terminal.
+        warnings.simplefilter("ignore")
+        return ast.parse(text.strip()).body
+
+
 def _typed(given: Mapping[str, str], schema: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments without their quotes, as values: JSON, unless the schema says text, or it is."""
     properties = schema.get("properties", {})
     typed: dict[str, Any] = {}
     for key, text in given.items():
-        is_text = properties.get(key, {}).get("type") == "string"
-        value = None if is_text else _loaded(text)
-        typed[key] = text if value is None and text != "null" else value
+        try:
+            is_text = properties.get(key, {}).get("type") == "string"
+            typed[key] = text if is_text else json.loads(text)
+        except (ValueError, RecursionError):
+            typed[key] = text
     return typed
 
 
@@ -217,6 +232,7 @@ def _loaded(text: str) -> Any:
 def _literal(text: str) -> object:
     """The Python literal that a text is, marks aside: some models write their JSON so."""
     try:
-        return ast.literal_eval(_MARKS.sub(" ", text).strip())
+        (line,) = _parsed(_MARKS.sub(" ", text))
+        return ast.literal_eval(line.value) if isinstance(line, ast.Expr) else None
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         return None
