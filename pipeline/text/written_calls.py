@@ -172,7 +172,7 @@ def _python_call(node: ast.expr, offered: Offered) -> WrittenCall:
     values = [ast.literal_eval(each) for each in node.args]
     if len(values) == 1 and isinstance(values[0], dict):
         return WrittenCall(name, json.dumps(values[0]))
-    order = list(offered.get(name, {}).get("properties", {}))
+    order = list(offered.get(name, {}).get("properties") or ())
     given = dict(zip(order, values, strict=False))
     given |= {word.arg or "": ast.literal_eval(word.value) for word in node.keywords}
     return WrittenCall(name, json.dumps(given))
@@ -192,12 +192,15 @@ def _parsed(text: str) -> list[ast.stmt]:
 
 def _typed(given: Mapping[str, str], schema: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments without their quotes, as values: JSON, unless the schema says text, or it is."""
-    properties = schema.get("properties", {})
+    properties = schema.get("properties") or {}
     typed: dict[str, Any] = {}
     for key, text in given.items():
         try:
-            is_text = properties.get(key, {}).get("type") == "string"
-            typed[key] = text if is_text else json.loads(text)
+            match properties.get(key):
+                case {"type": "string"}:
+                    typed[key] = text
+                case _:
+                    typed[key] = json.loads(text)
         except (ValueError, RecursionError):
             typed[key] = text
     return typed

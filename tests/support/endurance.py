@@ -19,8 +19,7 @@ import numpy as np
 
 from pipeline.config import Settings
 from pipeline.conversation.cascade import Cascade
-from pipeline.engines.llm import Messages, Used
-from pipeline.engines.tools import ToolUse
+from pipeline.engines.llm import Messages, Piece, Used
 from pipeline.errors import StageError
 from pipeline.events import (
     Failure,
@@ -98,7 +97,7 @@ class RandomModel(Model):
             return "It is FAIL now."
         return REPLY * self._random.randint(1, 4)
 
-    async def stream(self, messages: Messages) -> AsyncGenerator[str | Used | ToolUse, None]:
+    async def stream(self, messages: Messages) -> AsyncGenerator[Piece, None]:
         """As `Model`; nothing of it is kept, so that memory tells of the session alone."""
         self.scripts = [self.next_script()]
         async for delta in super().stream(messages):

@@ -11,14 +11,13 @@ import pytest
 from servers.llm_server import LlmServer, Script
 
 from pipeline.config import LlmSettings
-from pipeline.engines.llm import ChatModel, Messages, Used
+from pipeline.engines.llm import ChatModel, Messages, Piece
 from pipeline.engines.servers import chat_server
-from pipeline.engines.tools import ToolUse
 from pipeline.errors import StageError
 
 HANG_GUARD_S = 120
 QUESTION = [{"role": "user", "content": "Hello?"}]
-Pieces = list[str | Used | ToolUse]
+Pieces = list[Piece]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.engines.llm import Messages, Used
+from pipeline.engines.llm import Messages, Piece, Unsaid, Used
 from pipeline.engines.tools import ToolUse
 from pipeline.engines.vad import Voice
 from pipeline.engines.whisper import Transcription
@@ -27,7 +27,8 @@ LOUD = 1000
 class Model:
     """Writes one script of words a request, at a fixed pace.
 
-    A word `CALL:name:arguments` (no spaces) calls a tool at the end.
+    A word `CALL:name:arguments` (no spaces) calls a tool at the end; at `UNSAID` all before turns
+    out to be a thought.
     """
 
     scripts: list[str | Exception]
@@ -37,7 +38,7 @@ class Model:
     open: int = 0
     written: int = 0
 
-    async def stream(self, messages: Messages) -> AsyncGenerator[str | Used | ToolUse, None]:
+    async def stream(self, messages: Messages) -> AsyncGenerator[Piece, None]:
         self.prompts.append(messages)
         script = self.scripts.pop(0)
         self.open += 1
@@ -52,7 +53,7 @@ class Model:
                     continue
                 if word == "BREAK":
                     raise StageError("llm", "the server broke off")
-                yield word + " "
+                yield Unsaid() if word == "UNSAID" else f"{word} "
                 self.written += 1
                 await asyncio.sleep(self.token_s)
             yield Used(10, 5, len(script.split()))
