@@ -212,6 +212,9 @@ class ChatModel:
                     for news in self._news(visible, visible.push(piece.text)):
                         said = isinstance(news, str)
                         yield news
+                    if visible.over:
+                        finish = "stop"
+                        break
         for news in self._news(visible, visible.flush(whole=finish != "length")):
             said = isinstance(news, str)
             yield news

@@ -57,7 +57,10 @@ _TABLE = (
         r"|reflect(?:ion)?|scratch_?pad|(?:inner|internal)_(?:monologue|thoughts?)|analysis",
     ),
     (_Kind.RESULT, r"(?:tool|function)_(?:response|result|output)s?"),
-    (_Kind.CALL, r"(?:[a-z]\w*_)?(?:tool|function)_?(?:calls?|use|code|requests?)|tool|function|invoke"),
+    (
+        _Kind.CALL,
+        r"(?:[a-z]\w*_)?(?:tool|function)_?(?:calls?|use|code|requests?)|tool|function|invoke",
+    ),
     (_Kind.HEADER, r"start_of_turn"),
     (_Kind.SHOWN, r"final_answer|answer|response|solution|bos|pad|unk|sep|cls"),
     (_Kind.END, r"s|eos|eot|eom|eod|endoftext|end_of_(?:turn|text|sentence|utterance)"),
@@ -169,8 +172,8 @@ class VisibleText:
 
     Where the stream is cut does not matter, and nothing is held back but what may be the beginning
     of something in the table. What stands in code, in quotes, or in a sentence that is about it, is
-    part of the answer. A thought that does not end lasts to the end, and takes the white space
-    after it along, where nothing stands before it.
+    part of the answer. A thought that does not end lasts to the end. White space after what is
+    taken out goes with it, where nothing stands before it.
 
     Attributes:
         begins_inside: Whether the text begins within a thought, as with models whose server has
@@ -213,6 +216,11 @@ class VisibleText:
         self._thought = False  # there was a thought
         self._talk = False  # the text is about marks
         self._closed = False  # a thought is over that nothing opened
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more can come: the model speaks for somebody else."""
+        return self._kind is _Kind.TURN
 
     @property
     def written(self) -> bool:
@@ -552,12 +560,8 @@ class VisibleText:
             return
         if self._closed:
             self._unsay()
-        if (
-            self._gap
-            and text[0].isalnum()
-            and not self._last.isspace()
-            and self._last not in "<([{"
-        ):
+        joined = not self._last.isspace() and self._last not in "<([{"
+        if self._gap and joined and text[0].isalnum():
             text = f" {text}"
         self._out.append(text)
         self._last = text[-1]

@@ -164,6 +164,13 @@ class TestThinking:
         answer = Answer([ROLE, thought, thought, delta("Hello."), finish()])  # without DONE
         assert await converse(answer) == ["Hello."]
 
+    async def test_who_speaks_for_the_user_is_stopped(self) -> None:
+        mine = delta("Hello.<|im_end|>\n<|im_start|>user\nAnd ")
+        async with LlmServer(Answer([mine, hang])) as server, client(server.url) as model:
+            assert "".join(map(str, await take(model))).strip() == "Hello."
+            request = await server.arrival()
+            assert await asyncio.wrap_future(request.fate) == "abandoned"
+
     async def test_a_thought_without_an_opener_is_unsaid_and_expected_from_then_on(self) -> None:
         late = Answer([delta("Se"), delta("cret</thi"), delta("nk>Hel"), delta("lo."), finish()])
         brief = Answer([delta("Hel"), delta("lo."), finish()])

@@ -177,7 +177,9 @@ class TestWritten:
         assert pieces == [Used(7, 5, 2)]
         assert "wrote an unreadable call" in str(error)
 
-    @pytest.mark.parametrize("text", ['<tool_call>{"name": "wea', f"[TOOL_CALLS]weather{ROME[:-1]}"])
+    @pytest.mark.parametrize(
+        "text", ['<tool_call>{"name": "wea', f"[TOOL_CALLS]weather{ROME[:-1]}"]
+    )
     async def test_that_are_cut_at_the_limit(self, text: str) -> None:
         cut = calling(delta(text), reason="length")
         pieces, error = await failure(cut, prompt=PROMPT, max_tokens=9)

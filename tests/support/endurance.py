@@ -19,7 +19,7 @@ import numpy as np
 
 from pipeline.config import Settings
 from pipeline.conversation.cascade import Cascade
-from pipeline.engines.llm import Messages, Piece, Used
+from pipeline.engines.llm import Messages, Piece
 from pipeline.errors import StageError
 from pipeline.events import (
     Failure,

@@ -305,7 +305,9 @@ class TestTable:
         ):
             assert Read(pieces(text, size), TOOLS).all == ("", [CALL, CALL], True, False)
 
-    @pytest.mark.parametrize("text", ["<think>hm", "<think>hm</thi", "<|channel|>analysis", "<tool_"])
+    @pytest.mark.parametrize(
+        "text", ["<think>hm", "<think>hm</thi", "<|channel|>analysis", "<tool_"]
+    )
     def test_what_does_not_end(self, text: str, size: int) -> None:
         assert Read(pieces(text, size), {}).kept == ("<tool_" if text == "<tool_" else "")
 
