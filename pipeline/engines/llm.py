@@ -142,12 +142,18 @@ class ChatModel:
     async def warm(self, messages: Messages) -> None:
         """Find the model, open the connection, and let the server read the system prompt.
 
+        Where a model that is known to think first begins with anything but a thought's opening
+        mark, that mark is taken to be in the prompt.
+
         Raises:
             StageError: The server cannot be used; `fatal` where trying again cannot help.
         """
+        said = False
         async with contextlib.aclosing(self.stream(messages, max_tokens=1)) as deltas:
-            async for _ in deltas:
-                pass
+            async for piece in deltas:
+                said = said or isinstance(piece, str)
+        if said and _THINKERS.search(self.model) and "reasoning_effort" not in self._optional:
+            self._begins_inside = True
 
     async def find(self) -> None:
         """Find the server and the model, and leave the connection open; nothing is asked of it.
@@ -429,6 +435,11 @@ class ChatModel:
 
 
 _MORE = "raise llm.max_tokens"
+
+_THINKERS = re.compile(r"(?<![a-z\d])r1(?!\d)|qwq|qvq|think|reason|minimax-m", re.I)
+"""Names of models that think first and cannot be told not to (DeepSeek-R1, QwQ, Qwen3-Thinking,
+MiniMax-M2): the chat templates of most open the thought for them. Ollama, which is asked by
+`reasoning_effort`, tells thoughts apart itself."""
 
 _NOT_LISTED = (400, 404, 405, 501)
 """What a server answers that does not list its models."""

@@ -191,6 +191,31 @@ class TestThinking:
             await model.warm(QUESTION)
             assert await take(model) == ["Hello."]
 
+    @pytest.mark.parametrize(
+        ("name", "begun", "expected"),
+        [
+            ("deepseek-ai/DeepSeek-R1-Distill-Qwen-7B", delta("Okay"), True),
+            ("QwQ-32B", delta("\n"), True),
+            ("Qwen3-4B-Thinking-2507", delta("The"), True),
+            # The server tells thoughts apart, or the model opens its own.
+            ("QwQ-32B", reasoning("Okay"), False),
+            ("Qwen3-4B-Thinking-2507", delta("<think>"), False),
+            ("Qwen3-4B-Instruct-2507", delta("Okay"), False),
+            ("mirror1", delta("Okay"), False),
+        ],
+    )
+    async def test_the_warm_up_of_a_model_that_thinks_first(
+        self, name: str, begun: bytes, expected: bool
+    ) -> None:
+        late = Answer([delta("Se"), delta("cret</think>Hel"), delta("lo."), finish()])
+        async with (
+            LlmServer(Answer([begun, finish("length")]), otherwise=late) as server,
+            client(server.url, name=name) as model,
+        ):
+            await model.warm(QUESTION)
+            pieces = await take(model)
+        assert pieces == ["Hel", "lo."] if expected else ["Se", Unsaid(), "Hel", "lo."]
+
     async def test_a_thought_without_an_opener_that_is_cut_at_the_limit(self) -> None:
         late = Answer([delta("Secret</think>Hello."), finish()])
         cut = Answer([delta("Secret"), finish("length")])
