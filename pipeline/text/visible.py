@@ -16,6 +16,7 @@ import re
 import regex
 
 from pipeline.text.written_calls import (
+    ARGUMENT_KEYS,
     CALL_KEYS,
     Offered,
     WrittenCall,
@@ -143,9 +144,13 @@ _SOMEBODY = regex.compile(r"\s*(?:(?P<tool>tool|function|ipython|observation)|us
 _HIDDEN_CHANNEL = regex.compile(r"analysis|commentary|think|thought|reason")
 _TO_TOOL = regex.compile(r"\bto=(?!(?:all|user|assistant)\b)")
 
-_CALL_KEY = regex.compile(rf'(?:\[\s*)?\{{\s*"(?:{"|".join(sorted(CALL_KEYS))})"\s*:')
-_CALL_CUT = regex.compile(r'(?:\[\s*)?\{[^{}]*"[^"]+"\s*:\s*"[\w.-]+"\s*,\s*"\w+"\s*:\s*\{')
-_AFTER_CALL = regex.compile(r"\s*(?:[;,]|(?=[^\s;,]))")
+_CALL_KEY = regex.compile(rf"""(?:\[\s*)?\{{\s*["'](?:{"|".join(sorted(CALL_KEYS))})["']\s*:""")
+_CALL_CUT = regex.compile(
+    rf"""[^{{]*\{{[^{{}}]*["'](?:{"|".join(ARGUMENT_KEYS)})["']\s*:\s*["{{]"""
+)
+"""A call that is JSON, and one that would be had it not been cut off."""
+
+_AFTER_CALL = regex.compile(r"\s*(?:[;,}\]]|(?=[^\s;,}\]]))")
 _PYTHON = regex.compile(r"\[\s*[a-zA-Z_][\w.]*\(")
 _PYTHON_END = regex.compile(r"\)\s*\]")
 _PYTHON_CHARS = 2000
@@ -236,7 +241,11 @@ class VisibleText:
         """The visible part of what is now known to be visible."""
         self._text = self._text[self._at :] + delta
         self._at = 0
-        return self._given()
+        self._out = []
+        if not self._waits or self._past_waiting():
+            while self._at < len(self._text) and self._step():
+                pass
+        return "".join(self._out)
 
     def flush(self, *, whole: bool = True) -> str:
         """The text is over: what was held back.
@@ -250,13 +259,6 @@ class VisibleText:
             self._blocks.append(self._block)
             self._kind = _Kind.SHOWN
         return shown
-
-    def _given(self) -> str:
-        self._out = []
-        if not self._waits or self._past_waiting():
-            while self._at < len(self._text) and self._step():
-                pass
-        return "".join(self._out)
 
     def _past_waiting(self) -> bool:
         """Whether the thought is over that the text is expected to begin in."""
@@ -498,6 +500,7 @@ class VisibleText:
         return len(mark[0])
 
     def _in_call(self) -> int:
+        """In a call: a mark of its own kind ends it, or one that ends the turn."""
         if self._name == "```":
             ticks = self._match(_TICKS) if self._text[self._at] == "`" else None
             if not ticks or len(ticks[0]) < 3:
@@ -519,6 +522,7 @@ class VisibleText:
         return len(mark[0])
 
     def _in_header(self) -> int:
+        """In a header, which says what the text after it is."""
         char = self._text[self._at]
         taken = 0
         if char == "<" and (mark := self._match(_MARK)):

@@ -23,7 +23,8 @@ NAME_KEYS = (
     *("name", "function", "tool", "tool_name", "function_name", "action", "recipient_name"),
 )
 ARGUMENT_KEYS = (
-    *("arguments", "parameters", "args", "input", "action_input", "tool_input", "tool_args"),
+    *("arguments", "parameters", "args", "params", "input"),
+    *("action_input", "tool_input", "tool_args", "tool_arguments"),
 )
 WRAPPERS = frozenset(("tool_calls", "tool_uses", "tool_call", "function_call", "function"))
 """Keys under which a call, or a list of them, may stand."""
@@ -37,7 +38,7 @@ _NAME = r"[a-zA-Z_][\w.-]*"
 _WORD = re.compile(rf"{_NAME}(?:[:/]\w+)*")
 _NAMED = re.compile(
     rf"""
-      (?:function|invoke|tool)(?:\s*=|\s+name\s*=)\s*["']?(?P<tag>{_NAME})["']?
+      (?:function|invoke|tool)\w*(?:\s*=|\s+name\s*=)\s*["']?(?P<tag>{_NAME})["']?
     | \bto=(?P<to>{_NAME})
     | \bcall:(?P<call>{_NAME})(?=\{{)
     | "(?:{"|".join(NAME_KEYS)})"\s*:\s*"(?P<key>{_NAME})"
@@ -101,7 +102,8 @@ def exact_calls(value: object) -> list[WrittenCall]:
     given = next((key for key in ARGUMENT_KEYS if key in value), "")
     if keys != {name, given} or not _WORD.fullmatch(value[name]):
         return []
-    text = value[given] if isinstance(value[given], str) else json.dumps(value[given])
+    written = value[given] or {}
+    text = written if isinstance(written, str) else json.dumps(written)
     return [WrittenCall(_tool(value[name]), text)] if isinstance(_loaded(text), dict) else []
 
 
