@@ -18,9 +18,9 @@ import numpy.typing as npt
 Samples = npt.NDArray[np.int16]
 """Mono 16-bit audio, shape (n,)."""
 
-ReplyStatus = Literal["completed", "interrupted", "failed", "skipped"]
-"""How a turn ended: the reply is whole; the user cut it short; a stage failed; there was nothing to
-answer (no words in the utterance)."""
+ReplyStatus = Literal["completed", "incomplete", "interrupted", "failed", "skipped"]
+"""How a turn ended: the reply is whole; the model was cut off, at a limit or by a filter; the user
+cut it short; a stage failed; there was nothing to answer (no words in the utterance)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,10 +133,12 @@ class ReplyDone(Event):
 
     `id` is empty where the turn ended before a reply began. Where a tool's result comes only after
     the user has gone on, one more reply, with an id of its own, follows for the turn of the call.
+    `reason` says why it is `incomplete`, in a line for people.
     """
 
     id: str
     status: ReplyStatus
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,10 @@ class Shown:
                 self._over()
             case ReplyDone(status="completed" | "failed"):
                 self._whole = True
+            case ReplyDone(status="incomplete"):
+                self._whole = True
+                self.reply = f"{self.reply.rstrip()} — (cut off)"
+                self.survived(f"turn {event.turn}: llm: {event.reason}")
             case Failure(fatal=False):
                 # A fatal one ends the run, which says why.
                 self.survived(f"turn {event.turn}: {event.stage}: {event.message}")

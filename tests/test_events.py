@@ -26,7 +26,7 @@ FORMAT = {
     "reply_ducked": REPLY,
     "reply_swelled": REPLY,
     "reply_interrupted": f"{REPLY} heard_text",
-    "reply_done": f"{REPLY} status",
+    "reply_done": f"{REPLY} status reason",
     "tool_call": "turn id name arguments",
     "tool_cancelled": "turn id",
     "usage": "turn input_tokens cached_tokens output_tokens input_audio_tokens "

@@ -471,7 +471,7 @@ class Replies:
         # The user may have learnt of a late result from another reply meanwhile.
         if not reply.text.strip() and not reply.place.part:
             raise StageError("llm", "the model had nothing to say; ask again, or take another one")
-        return "completed"
+        return "completed" if reply.cut is None else "incomplete"
 
     async def _use(self, reply: Reply, uses: Sequence[ToolUse]) -> Messages:
         """Call tools once the turn is over, and wait for their results."""
@@ -531,11 +531,12 @@ class Replies:
             failure = _failure(reply.turn, error)
             reply.mark("failed", stage=failure.stage)
             self._tell(failure)
-        self._tell(ReplyDone(reply.turn, reply.id, reply.status))
+        reason = reply.cut.reason if reply.cut is not None and error is None else ""
+        self._tell(ReplyDone(reply.turn, reply.id, reply.status, reason))
         if not reply.id:
             return
         if error is None:
-            self._settle(reply, reply.text)
+            self._settle(reply, reply.marked(reply.text))
         if reply.place.turn == self.turn:
             # As if all of it were heard, which mostly it will be.
             self._begin_to_read(self._history.prompt(reserve_tokens=RESERVE_TOKENS))

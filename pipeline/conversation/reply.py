@@ -26,7 +26,7 @@ from pipeline.audio.audible import onset
 from pipeline.clock import Clock
 from pipeline.config import ReplyMode
 from pipeline.conversation.history import ReplyPlace
-from pipeline.engines.llm import Messages, Unsaid, Used, Writer
+from pipeline.engines.llm import CallLost, Incomplete, Messages, Unsaid, Used, Writer
 from pipeline.engines.tools import ToolUse
 from pipeline.engines.whisper import Audio
 from pipeline.errors import StageError, first_of
@@ -72,6 +72,9 @@ class ReplyPace:
 
 
 PACE = ReplyPace()
+
+CUT_MARK = " …"
+"""Stands in the history where the model was cut off."""
 
 TOOL_ROUNDS = 5
 """How often a reply may wait for tools before it fails."""
@@ -176,6 +179,7 @@ class Reply:
         held: Whether what it tells is held, since the turn may go on.
         status: How the making of it ended, once it has.
         error: What failed.
+        cut: Why the model was cut off, if it was.
         kept: What the history has of it.
         task: The work on it.
         mark: Takes its marks in the trace.
@@ -228,6 +232,7 @@ class Reply:
         self.held = held
         self.status: ReplyStatus | None = None
         self.error: Exception | None = None
+        self.cut: Incomplete | None = None
         self.kept: str | None = None
         self.task: asyncio.Task[None] | None = None
         self.mark = mark
@@ -339,10 +344,16 @@ class Reply:
             self.task.cancel()
 
     def heard_text(self) -> str:
-        """What the user has heard of it so far, in whole words."""
+        """What the user has heard of it so far, in whole words, as the history keeps it."""
         if self.state is ReplyState.HEARD and self._spoken.samples:
-            return self.text
-        return self._spoken.heard(self.text, self._played)
+            return self.marked(self.text)
+        return self.marked(self._spoken.heard(self.text, self._played))
+
+    def marked(self, heard: str) -> str:
+        """So much of its text, with a mark if that is all of it and the model was cut off."""
+        text = heard.rstrip()
+        whole = self.cut is None or not text or text != self.text.rstrip()
+        return heard if whole else text + CUT_MARK
 
     async def until(self, ready: Callable[[], bool]) -> None:
         """Wait until something is so that changes with `wake`."""
@@ -386,13 +397,17 @@ class Reply:
         except StageError as error:
             # What was written is still spoken; the failure is told after it.
             failure = error
+            self.cut = None if isinstance(error, CallLost) else Incomplete(str(error))
         self._cut_rest()
         self._written = True
         self.wake()
         return failure
 
     async def _pass(self, messages: Messages, tasks: asyncio.TaskGroup) -> list[ToolUse]:
-        """Ask the model once: its text is cut as it comes. Gives the tools that it calls."""
+        """Ask the model once: its text is cut as it comes. Gives the tools that it calls.
+
+        White space that it begins with is none of the reply, and no first token.
+        """
         self._passed = len(self.text)
         self._chunker = self._new_chunker()
         self._overdue = False
@@ -414,7 +429,9 @@ class Reply:
                                 piece.output_tokens,
                             )
                         )
-                    else:
+                    elif isinstance(piece, Incomplete):
+                        self.cut = piece
+                    elif piece.strip() or len(self.text) > self._passed:
                         deadline = deadline or tasks.create_task(self._deadline())
                         self._take(piece)
                         await self.until(lambda: len(self._clauses) <= CLAUSES_AHEAD)
@@ -425,9 +442,10 @@ class Reply:
 
     def _take(self, delta: str) -> None:
         """More text of this pass."""
-        if len(self.text) == self._passed and self.text:
+        if len(self.text) == self._passed:
             # The first words after a call stand apart from those before it.
-            delta = delta if self.text[-1].isspace() or delta[:1].isspace() else f" {delta}"
+            apart = " " if self.text and not self.text[-1].isspace() else ""
+            delta = apart + delta.lstrip()
         self._once("llm.first_token")
         self._note("token", text=delta)
         self.text += delta

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncGenerator
 
-from pipeline.engines.llm import Messages, Piece, Unsaid, Used, Writer
+from pipeline.engines.llm import Incomplete, Messages, Piece, Unsaid, Writer
 from pipeline.text.chunker import Chunker
 
 FREE_CHARS = 40
@@ -68,13 +68,11 @@ class Shortened:
     Args:
         model: Writes.
         sentences: So many of a reply.
-        max_tokens: With so many tokens a reply was broken off, as its server tells.
     """
 
-    def __init__(self, model: Writer, sentences: int, max_tokens: int) -> None:
+    def __init__(self, model: Writer, sentences: int) -> None:
         self._model = model
         self._sentences = sentences
-        self._max_tokens = max_tokens
 
     async def stream(self, messages: Messages) -> AsyncGenerator[Piece, None]:
         """Yield the reply's text, and what else comes; closing it closes the model's stream.
@@ -91,8 +89,8 @@ class Shortened:
                     yield piece
                     continue
                 if not isinstance(piece, str):
-                    spent = isinstance(piece, Used) and piece.output_tokens >= self._max_tokens
-                    if not rest and (text := limit.finish(broken_off=spent)):
+                    cut = isinstance(piece, Incomplete)
+                    if not rest and (text := limit.finish(broken_off=cut)):
                         yield text
                     rest = True
                     yield piece

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pipeline.config import LlmSettings
-from pipeline.engines.servers import ChatServer, openai
-from pipeline.engines.tools import ToolUse, tools_of
+from pipeline.engines.servers import ChatServer, httpx2, openai
+from pipeline.engines.tools import ToolUse, arguments, tools_of
 from pipeline.errors import BadInput, StageError
 from pipeline.text.visible import VisibleText
 
@@ -26,6 +26,10 @@ Messages = Sequence[Mapping[str, Any]]
 CONNECT_TIMEOUT_S = 5.0
 """To reach the server."""
 
+REST_S = 0.3
+"""After the end of a reply: so long its count of tokens is waited for, and the end of the answer,
+without which the connection cannot be used again."""
+
 
 class Unreachable(StageError):
     """There is no server where one should be."""
@@ -33,6 +37,10 @@ class Unreachable(StageError):
 
 class ToolsRefused(StageError):
     """The server, or the model behind it, takes no tools; without them it may answer."""
+
+
+class CallLost(StageError):
+    """The model wrote a call that cannot be passed on; its words are all there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +57,22 @@ class Unsaid:
     """All text before was a thought, and no part of the reply: only its end was marked."""
 
 
-Piece = str | Used | ToolUse | Unsaid
-"""What comes of a reply while it is written."""
+@dataclass(frozen=True, slots=True)
+class Incomplete:
+    """The text ended before its own end: the server cut it off. `reason` is a line for people."""
+
+    reason: str
+
+
+Piece = str | Unsaid | Incomplete | Used | ToolUse
+"""What comes of a reply."""
 
 
 class Writer(Protocol):
     """What writes, and may call tools: a `ChatModel`, or what stands between it and the reply."""
 
     def stream(self, messages: Messages) -> AsyncGenerator[Piece, None]:
-        """Yield text as it is written, what it cost, and at the end the tools that it calls."""
+        """Yield text as it is written, whether that was cut off, what it cost, and tool calls."""
         ...
 
 
@@ -179,8 +194,9 @@ class ChatModel:
     ) -> AsyncGenerator[Piece, None]:
         """Yield the reply's text as it is written, without what is not for the user; then `Used`.
 
-        Last come the tools that the model asks for, if the prompt brings any; their ids may be
-        empty, or alike. They may have been written into the text.
+        Between the two comes `Incomplete` if the server cut the text off. Last come the tools that
+        the model asks for, if the prompt brings any; their ids may be empty, or alike. They may
+        have been written into the text.
 
         Close it (`contextlib.aclosing`) to make the server stop.
 
@@ -190,72 +206,78 @@ class ChatModel:
 
         Raises:
             ToolsRefused: The prompt brings tools, and without them it would be answered.
+            CallLost: A call is written into the text that cannot be read, or was not offered.
             StageError: The server cannot be reached, refuses, is silent for too long, or ends the
-                stream in the middle, or the model wrote a call that cannot be passed on; what was
-                yielded before stands.
+                stream in the middle; what was yielded before stands.
         """
         functions = [tool["function"] for tool in tools_of(messages)]
         offered = {function["name"]: function["parameters"] for function in functions}
         visible = VisibleText(offered, begins_inside=self._begins_inside)
         calls = ToolCalls()
+        chunks = Chunks()
         used: Used | None = None
-        finish = ""
+        end = ""
         came = said = False
         patience_s = self._settings.first_token_timeout_s
         with self._explained():
             if not self._model:
                 self._model = await self._first_model()
             limit = max_tokens or self._settings.max_tokens
-            async with await self._open(messages, limit) as stream:
-                while piece := await self._next(stream, patience_s):
-                    came = True
+            async with (
+                contextlib.aclosing(await self._open(messages, limit)) as response,
+                contextlib.aclosing(_events(response)) as events,
+            ):
+                while not end and (data := await self._next(events, patience_s)):
+                    with self._readable():
+                        piece = chunks.read(data)
+                    if piece.error:
+                        raise openai.APIError("", response.request, body=piece.error)
+                    came = came or not data.startswith(DONE)
+                    end = piece.end
                     used = piece.used or used
-                    finish = piece.finish or finish
                     for part in piece.calls:
                         calls.push(part)
-                    if piece.text or piece.calls:
+                    if piece.text.strip() or piece.calls:
                         patience_s = self._settings.token_timeout_s
                     for news in self._news(visible, visible.push(piece.text)):
-                        said = isinstance(news, str)
+                        said = isinstance(news, str) and (said or bool(news.strip()))
                         yield news
                     if visible.over:
-                        finish = "stop"
                         break
-        for news in self._news(visible, visible.flush(whole=finish != "length")):
-            said = isinstance(news, str)
+                if end:
+                    used = await self._cost(events, chunks) or used
+        for news in self._news(visible, visible.flush(whole=end != "length")):
+            said = isinstance(news, str) and (said or bool(news.strip()))
             yield news
+        if visible.over:
+            end = "stop"
         if not calls.uses:
             for index, call in enumerate(visible.calls):
                 calls.push(CallPart(index, "", call.name, call.arguments))
+        called = bool(calls.uses) or visible.written
+        label = self._server.label
+        cut = _cut_off(end, self._settings.max_tokens, said=said, called=called)
+        if cut and said and not called and end != FAILED:
+            yield Incomplete(f"{label} {cut}")
         if used:
             yield used
-        label = self._server.label
         if not came:
-            kind = stream.response.headers.get("content-type", "nothing")
+            kind = response.headers.get("content-type", "nothing")
             raise StageError(
                 "llm",
                 f"{label} answers with no reply ({kind}); "
                 "check that it is an OpenAI-compatible API",
                 fatal="event-stream" not in kind,
             )
-        if not finish:
+        if not end:
             raise StageError("llm", f"{label} broke off in the middle of the reply")
-        if finish == "length" and max_tokens is None:
-            spent = f"{label} spent all {self._settings.max_tokens} tokens "
-            if visible.written if not calls.uses else not calls.whole:
-                raise StageError("llm", f"{spent}before its tool call was whole; {_MORE}")
-            if not said and not calls.uses:
-                raise StageError(
-                    "llm", f"{spent}on thinking; {_MORE}, or take a model that does not think"
-                )
+        usable = bool(calls.uses) and calls.whole if called else said
+        if end == FAILED or (cut and not usable and max_tokens is None):
+            raise StageError("llm", f"{label} {cut}")
         if visible.written and max_tokens is None and not (offered and calls.uses):
             names = ", ".join(use.name for use in calls.uses)
-            what = (
-                f"calls {names}, and no tool is on offer" if names else "wrote an unreadable call"
-            )
-            raise StageError(
-                "llm", f"the model of {label} {what}; ask again, or take another model"
-            )
+            what = f"calls {names}, which is not on offer" if names else "wrote an unreadable call"
+            raise CallLost("llm", f"the model of {label} {what}; ask again, or take another model")
         for use in calls.uses if offered else ():
             yield use
 
@@ -295,8 +317,11 @@ class ChatModel:
             fatal=True,
         )
 
-    async def _open(self, messages: Messages, max_tokens: int) -> openai.AsyncStream[object]:
+    async def _open(self, messages: Messages, max_tokens: int) -> httpx2.Response:
         """Send the request; again without the optional parameters that the server refuses.
+
+        What comes is read here: the client fails at events without data, and at the end does not
+        tell whether the server said so or was cut off.
 
         Tools are no such parameter. What refuses a request for no reason that is told is asked
         without them too, only to know that they are the reason.
@@ -309,22 +334,20 @@ class ChatModel:
         async with asyncio.timeout(self._settings.first_token_timeout_s):
             while True:
                 try:
-                    with self._readable():
-                        # As plain objects: the client's own take 0.2 ms each to make, these 0.02.
-                        stream = await self._client.post(
-                            "/chat/completions",
-                            cast_to=object,
-                            body={
-                                "model": self._model,
-                                "messages": list(messages),
-                                "stream": True,
-                                self._server.limit: max_tokens,
-                                **optional,
-                                **offered,
-                            },
-                            stream=True,
-                            stream_cls=openai.AsyncStream[object],
-                        )
+                    response: object = await self._client.post(
+                        "/chat/completions",
+                        cast_to=httpx2.Response,
+                        body={
+                            "model": self._model,
+                            "messages": list(messages),
+                            "stream": True,
+                            self._server.limit: max_tokens,
+                            **optional,
+                            **offered,
+                        },
+                        stream=True,
+                        stream_cls=openai.AsyncStream[object],  # not used, but to be named
+                    )
                 except openai.APIStatusError as error:
                     if offered and _names_tools(error, messages):
                         raise self._refused(error) from None
@@ -342,13 +365,14 @@ class ChatModel:
                         raise
                     may_be_stale = False
                 else:
+                    assert isinstance(response, httpx2.Response)
                     if tools and not offered:
-                        await stream.close()
+                        await response.aclose()
                         raise self._refused(refusal)
                     # Kept only now that it worked: the request may be bad for another reason.
                     self._optional = optional
                     self._answered = True
-                    return stream
+                    return response
 
     def _refused(self, error: openai.APIStatusError) -> ToolsRefused:
         return ToolsRefused(
@@ -357,22 +381,30 @@ class ChatModel:
             "going on without them; take a model that can call tools",
         )
 
-    async def _next(self, stream: openai.AsyncStream[object], limit_s: float) -> _Chunk | None:
-        """The stream's next piece, within this time; None at its end."""
+    async def _next(self, events: AsyncGenerator[str, None], limit_s: float) -> str:
+        """The data of the stream's next event, within this time; empty at its end."""
         label = self._server.label
         try:
             async with asyncio.timeout(limit_s):
-                with self._readable():
-                    return _read_chunk(await anext(stream))
-        except StopAsyncIteration:
-            return None
+                return await anext(events, "")
         except TimeoutError:
             raise StageError("llm", f"{label} sent nothing for {limit_s:g} s") from None
-        except openai.APIConnectionError as error:
+        except Exception as error:
+            # The HTTP client has no common class for all that a connection can end with.
+            why = str(error) or type(error).__name__
             raise StageError(
-                "llm",
-                f"{label} broke off in the middle of the reply ({error.__cause__ or error})",
+                "llm", f"{label} broke off in the middle of the reply ({why})"
             ) from None
+
+    async def _cost(self, events: AsyncGenerator[str, None], chunks: Chunks) -> Used | None:
+        """What a reply cost that is over, if that is told: nothing else that comes is wanted."""
+        used = None
+        with contextlib.suppress(StageError, TimeoutError):
+            async with asyncio.timeout(REST_S):
+                while data := await self._next(events, REST_S):
+                    with self._readable():
+                        used = chunks.read(data).used or used
+        return used
 
     @contextlib.contextmanager
     def _readable(self) -> Iterator[None]:
@@ -434,8 +466,6 @@ class ChatModel:
             raise StageError("llm", f"{label} failed: {_message(error)}") from None
 
 
-_MORE = "raise llm.max_tokens"
-
 _THINKERS = re.compile(r"(?<![a-z\d])r1(?!\d)|qwq|qvq|think|reason|minimax-m", re.I)
 """Names of models that think first and cannot be told not to (DeepSeek-R1, QwQ, Qwen3-Thinking,
 MiniMax-M2): the chat templates of most open the thought for them. Ollama, which is asked by
@@ -477,45 +507,216 @@ def _message(error: openai.APIError) -> str:
             text = error.message
     if page := re.search(r"<(?:!doctype|html)(?:.*?<title[^>]*>(.*?)</title>)?", text, re.I | re.S):
         text = page[1] or "a web page"
-    text = "".join(char if char.isprintable() else " " for char in text)
-    text = " ".join(text.split()) or "no reason given"
+    return _line(text) or "no reason given"
+
+
+def _line(text: str) -> str:
+    """A server's text on one line, of a readable length."""
+    text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return text if len(text) <= 200 else text[:199] + "…"
 
 
-# ---- what the chunks of a stream bring ---------------------------------------------------------
+# ---- what the events of a stream bring ---------------------------------------------------------
+
+DONE = "[DONE]"
+"""The data of the last event of a stream."""
+
+FAILED = "error"
+"""How a stream ends that the server could not finish."""
+
+ENDS = {
+    **dict.fromkeys(("tool_calls", "function_call", "tool_use"), "stop"),
+    **dict.fromkeys(("eos", "eos_token", "end_turn", "stop_sequence"), "stop"),
+    **dict.fromkeys(("complete", "normal"), "stop"),
+    **dict.fromkeys(("max_tokens", "max_output_tokens", "model_length"), "length"),
+    **dict.fromkeys(("safety", "refusal"), "content_filter"),
+    **dict.fromkeys(("null", "none"), ""),
+}
+"""How a stream ends, from the names that servers give it (Text Generation Inference, Anthropic,
+Gemini, Cohere, Mistral, Qianfan) to the OpenAI API's; a call of tools ends it as it should."""
+
+
+async def _events(response: httpx2.Response) -> AsyncGenerator[str, None]:
+    """The data of an answer's events, as they come. Those without are nothing, by the standard.
+
+    A server that does not stream answers in one piece of JSON: that is all of it.
+    """
+    blocks = response.aiter_bytes()
+    first = await anext(blocks, b"")
+    if first.lstrip().startswith(b"{"):
+        rest = [block async for block in blocks]
+        yield b"".join([first, *rest]).decode("utf-8", "replace")
+        yield DONE
+        return
+
+    async def body() -> AsyncGenerator[bytes, None]:
+        yield first
+        async for block in blocks:
+            yield block
+        yield b"\n\n"  # some servers do not end the last event
+
+    # Whatever a server calls it, it is read as what was asked for; a mark at its beginning is none
+    # of its words.
+    stream = httpx2.Response(
+        response.status_code,
+        headers={"content-type": "text/event-stream"},
+        content=body(),
+        request=response.request,
+        default_encoding="utf-8-sig",
+    )
+    async for event in httpx2.EventSource(stream):
+        if event.data:
+            yield event.data
 
 
 @dataclass(frozen=True, slots=True)
-class _Chunk:
-    """What one chunk of a stream brings."""
+class Chunk:
+    """What one event of a stream brings.
 
-    text: str
-    finish: str
-    used: Used | None
-    calls: Sequence[CallPart]
+    Attributes:
+        text: More of the reply's.
+        end: How the stream ends, if it does.
+        used: What the reply has cost so far.
+        calls: More of the tools that are called.
+        error: What went wrong, in whatever shape.
+    """
+
+    text: str = ""
+    end: str = ""
+    used: Used | None = None
+    calls: Sequence[CallPart] = ()
+    error: Any = None
 
 
-def _read_chunk(chunk: Any) -> _Chunk:
-    """Read a chunk, which is whatever JSON the server sent.
+class Chunks:
+    """Reads the events of one reply; `read` them in order.
+
+    The OpenAI API sends the text in pieces, as `delta`. Others send some of it again, or all of it
+    each time, or all of it at the end as a `message`; what came before is left out then.
+    """
+
+    def __init__(self) -> None:
+        self._seen = ""
+        self._pieces = 0
+
+    def read(self, data: str) -> Chunk:
+        """Read an event's data, which is whatever the server sent.
+
+        Raises:
+            ValueError: It is no JSON, or has not the shape of a chunk.
+        """
+        if data.startswith(DONE):
+            return Chunk(end="stop")
+        try:
+            chunk = json.loads(data)
+            # One answer was asked for; a server that gives more numbers them.
+            choices = [one for one in chunk.get("choices") or () if not one.get("index")]
+            if error := _error(chunk, choices):
+                return Chunk(error=error)
+            deltas = [one.get("delta") or {} for one in choices]
+            messages = [one.get("message") or {} for one in choices]
+            text = self._new("".join(map(_said, deltas)))
+            ends = [_end(one.get("finish_reason")) for one in choices]
+            counts = [_used(one.get("usage")) for one in (chunk, *choices)]
+            return Chunk(
+                text or self._rest("".join(map(_said, messages))),
+                next(filter(None, ends), ""),
+                next(filter(None, counts), None),
+                [part for said in (*deltas, *messages) for part in call_parts(said)],
+            )
+        except (AttributeError, TypeError, RecursionError):
+            raise ValueError("not a chunk of a chat completion") from None
+
+    def _new(self, delta: str) -> str:
+        """What of a delta has not come before."""
+        self._pieces += bool(delta)
+        longer = delta.startswith(self._seen) and len(delta) > len(self._seen)
+        # The first pieces may be alike ("ha", "ha"; "1", "10"); later ones are not by chance all
+        # there was.
+        again = self._is_all(delta) if self._pieces > 3 else longer and not self._seen.isdigit()
+        if self._seen.strip() and again:
+            return self._rest(delta)
+        self._seen += delta
+        return delta
+
+    def _rest(self, text: str) -> str:
+        """What has not come before of a text that is all there is so far."""
+        if self._seen.strip() and not self._is_all(text):
+            return ""
+        rest = text[len(self._seen) :] if self._seen.strip() else text
+        self._seen += rest
+        return rest
+
+    def _is_all(self, text: str) -> bool:
+        """Whether a text begins with all that has come."""
+        return text.startswith(self._seen.rstrip())
+
+
+def _error(chunk: Any, choices: Sequence[Any]) -> object:
+    """What a chunk tells of a failure; some servers send an error's own object instead of one."""
+    told = [error for one in (chunk, *choices) if (error := one.get("error"))]
+    if told or "choices" in chunk:
+        return told[0] if told else None
+    return chunk if isinstance(chunk.get("message") or chunk.get("detail"), str) else None
+
+
+def _said(delta: Any) -> str:
+    """The text of a delta or message: what it says, or why it will not."""
+    return _words(delta.get("content")) or _words(delta.get("refusal"))
+
+
+def _words(content: object) -> str:
+    """The text of a content, which may come in parts: thoughts and the like are no text."""
+    parts = content if isinstance(content, list) else [content]
+    texts = (
+        part.get("text") or part.get("refusal")
+        if isinstance(part, dict) and part.get("type") in (None, "text", "output_text", "refusal")
+        else part
+        for part in parts
+    )
+    return "".join(map(_text, texts))
+
+
+def _end(reason: object) -> str:
+    """How a stream ends, by the names of the OpenAI API where there is one."""
+    end = _text(reason).strip().lower().replace("-", "_")
+    return ENDS.get(end, end)
+
+
+def _cut_off(end: str, max_tokens: int, *, said: bool, called: bool) -> str:
+    """What a server did that cut a reply off, and what to do; empty: the reply is whole.
+
+    Args:
+        end: How the stream ended.
+        max_tokens: That the reply might have.
+        said: Whether it had words.
+        called: Whether tools were called in it.
+    """
+    where = "in the middle of the reply" if said else "before it said a word"
+    where = "before its tool call was whole" if called else where
+    match end:
+        case "" | "stop":
+            return ""
+        case "length":
+            less = "ask for less" if said or called else "take a model that thinks less"
+            return f"spent all {max_tokens} tokens {where}; raise llm.max_tokens, or {less}"
+        case "content_filter":
+            return f"stopped by its content filter {where}; ask otherwise, or take another model"
+        case "error":
+            return f"failed {where}; its log may say why"
+    return f"stopped {where} (finish_reason: {_line(end)}); its log may say why"
+
+
+def _used(usage: Any) -> Used | None:
+    """The tokens of a chunk's `usage`, if it has one.
 
     Raises:
-        ValueError: It has not the shape of one.
+        AttributeError: It has not the shape of that.
     """
-    try:
-        choices = chunk.get("choices") or ()
-        deltas = [delta for choice in choices if (delta := choice.get("delta"))]
-        contents = [delta.get("content") for delta in deltas]
-        calls = [part for delta in deltas for part in call_parts(delta.get("tool_calls"))]
-        finish = next((reason for choice in choices if (reason := choice.get("finish_reason"))), "")
-        used = None
-        if (usage := chunk.get("usage")) is not None:
-            cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
-            written = usage.get("completion_tokens")
-            used = Used(*map(_count, (usage.get("prompt_tokens"), cached, written)))
-    except (AttributeError, TypeError):
-        raise ValueError("not a chunk of a chat completion") from None
-    # A content that is no text is some server's way of sending thoughts.
-    return _Chunk("".join(text for text in contents if isinstance(text, str)), finish, used, calls)
+    if usage is None:
+        return None
+    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
+    return Used(*map(_count, (usage.get("prompt_tokens"), cached, usage.get("completion_tokens"))))
 
 
 def _count(tokens: object) -> int:
@@ -540,13 +741,18 @@ class CallPart:
     arguments: str
 
 
-def call_parts(entries: Any) -> list[CallPart]:
-    """Read a chunk's `tool_calls`, which are whatever JSON the server sent.
+def call_parts(said: Any) -> list[CallPart]:
+    """Read the `tool_calls` of a delta or message, which are whatever JSON the server sent.
+
+    A `function_call`, as the OpenAI API had it before, is a call too.
 
     Raises:
         AttributeError, TypeError: They have not the shape of that.
     """
-    return [_part(entry) for entry in entries or ()]
+    entries = [*(said.get("tool_calls") or ())]
+    if function := said.get("function_call"):
+        entries.append({"function": function})
+    return [_part(entry) for entry in entries]
 
 
 class ToolCalls:
@@ -554,7 +760,9 @@ class ToolCalls:
 
     The OpenAI API sends the id and the name of a call first, then its arguments in pieces, all
     under the call's index. Others send whole calls in one piece, leave out index or id, use one
-    index for all, repeat id and name with every piece, or make up a new id for each.
+    index for all, repeat id and name with every piece, or make up a new id for each. Some send
+    empty arguments before the real ones, or a call that is whole again: arguments that are whole
+    cannot go on, so what follows takes their place.
     """
 
     def __init__(self) -> None:
@@ -572,13 +780,20 @@ class ToolCalls:
             # A name in pieces is told apart from one that is repeated.
             if part.name and part.name != call.name:
                 call.name += part.name
-        call.arguments += part.arguments
+        if not _complete(call.arguments):
+            call.arguments += part.arguments
+        elif part.arguments.strip():
+            call.arguments = part.arguments
         self._at[part.index] = call
 
     @property
     def uses(self) -> tuple[ToolUse, ...]:
-        """The calls so far, in order. Without a name there is none. Ids may be empty, or alike."""
-        return tuple(ToolUse(c.id, c.name, c.arguments) for c in self._calls if c.name)
+        """The calls so far, in order, each once. Without a name there is none.
+
+        Ids may be empty, or alike.
+        """
+        uses = (ToolUse(c.id, c.name, c.arguments) for c in self._calls if c.name)
+        return tuple(dict.fromkeys(uses))
 
     @property
     def whole(self) -> bool:
@@ -600,12 +815,15 @@ def _begins(part: CallPart, call: _Call) -> bool:
     """Whether a part begins a new call, and does not go on with this one of the same index.
 
     What brings no name never does, whatever its id. A name under another id does; under no id, if
-    the call before it is complete, or could be, since nothing told its index.
+    the call before it is complete, or could be, since nothing told its index. The same name does
+    not while the call has no real arguments.
     """
     if not part.name or not call.name:
         return False
     if part.id and call.id:
         return part.id != call.id
+    if part.name == call.name and arguments(call.arguments) == "{}":
+        return False
     return _complete(call.arguments) or (part.index is None and not call.arguments)
 
 

@@ -332,7 +332,7 @@ class LocalEngines:
             stack.push_async_callback(self._judge.close)
         self.model = self._chat = model
         if settings.model == "embedded" and settings.sentences:
-            self.model = Shortened(model, settings.sentences, settings.max_tokens)
+            self.model = Shortened(model, settings.sentences)
 
     async def _load_end_of_turn(self) -> None:
         if (path := self._end_of_turn) is not None:

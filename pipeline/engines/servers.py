@@ -17,6 +17,7 @@ from pipeline.config import LlmSettings
 from pipeline.errors import BadInput
 
 if TYPE_CHECKING:
+    import httpx2 as httpx2
     import openai as openai
 
 
@@ -36,6 +37,7 @@ def _lazily(name: str) -> ModuleType:
 # Its thousands of classes take as long to import as all other engines: not before what was asked
 # for is known to be right, and then while the other engines load in their threads.
 if not TYPE_CHECKING:
+    httpx2 = _lazily("httpx2")
     openai = _lazily("openai")
 
 OPENAI_URL = "https://api.openai.com/v1"

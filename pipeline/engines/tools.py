@@ -88,9 +88,9 @@ def tool_call(use: ToolUse) -> Mapping[str, Any]:
 def arguments(text: str) -> str:
     """The arguments of a call as the JSON text of an object, whatever the model wrote."""
     try:
-        good = isinstance(json.loads(text), dict)
+        given = json.loads(text or "{}")
     except (ValueError, RecursionError):
-        good = False
-    if good:
-        return text
-    return json.dumps({"unreadable": text}) if text.strip() else "{}"
+        given = text.strip()
+    if not given:  # nothing, in whatever form
+        return "{}"
+    return text if isinstance(given, dict) else json.dumps({"unreadable": text})

@@ -155,6 +155,7 @@ def measure(
     if status == "ok":
         known = labelled or (window.found is not None and window.found.measurable)
         status, reason = measurable(latency_ns, known, traced, len(replied))
+        reason = reason or noted.cut
     answering = _answering(noted, window, tracks, first) if status == "ok" else None
     record = Record(
         variant="",

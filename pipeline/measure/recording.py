@@ -95,6 +95,7 @@ class NotedTurn:
         filler: Of which reply so many samples were only to bridge the time; None: nothing was.
         failed: What failed.
         status: How it ended; empty until then.
+        cut: Why its reply is incomplete, if it is.
     """
 
     said: str = ""
@@ -104,6 +105,7 @@ class NotedTurn:
     filler: tuple[NotedReply, int] | None = None
     failed: str = ""
     status: str = ""
+    cut: str = ""
 
 
 @dataclass(slots=True)
@@ -231,6 +233,7 @@ class NotedSession:
                 self.turn(event.turn).heard = event.heard_text
             case ReplyDone():
                 self.turn(event.turn).status = event.status
+                self.turn(event.turn).cut = event.reason
             case Failure():
                 self.turn(event.turn).failed = f"{event.stage}: {event.message}"
             case ToolCall():

@@ -352,7 +352,8 @@ class Ledger:
         """Add to a reply's text."""
         if not delta:
             return
-        self._mark_reply(reply, "model.first_text")
+        if delta.strip():
+            self._mark_reply(reply, "model.first_text")
         before = next((each.text for each in reversed(reply.parts) if each.text), "")
         apart = not part.text and before and not (before[-1] + delta[0]).count(" ")
         part.text += delta

@@ -41,6 +41,9 @@ SILENCE_S = 20.0
 LATE_NS = 10 * NS_PER_S
 """A reply that has not begun so long after the speech is none."""
 
+OVER_AT_LAST_S = 30.0
+"""A reply that has not ended so long after the recording will not (s)."""
+
 OVER_S = 1.5
 """A loudspeaker that is silent for so long has no more to say (s)."""
 
@@ -115,7 +118,7 @@ def hold(studio: Studio, tree: Path, asked: Sequence[Recording], found: Found) -
         found.silence_s.append((cpu_s(talk.pid)[0] - before) * 60 / SILENCE_S)
         for one in asked:
             before, loop = cpu_s(talk.pid)
-            plays.append(talk.ask(one.name, one.samples))
+            plays.append(talk.ask(one.name, one.samples, OVER_AT_LAST_S))
             after, loop_after = cpu_s(talk.pid)
             found.cpu_s.append(after - before)
             found.loop_ms.append(1000 * (loop_after - loop))

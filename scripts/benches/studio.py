@@ -223,10 +223,21 @@ class Talk(Program):
         super().__init__(studio, command, environment(more))
         self._events, self._trace = (JsonLines(self.folder / name) for name in ("events", "trace"))
 
-    def ask(self, name: str, samples: Samples) -> Play:
-        """Let it hear a question, and its reply to the end."""
+    def ask(self, name: str, samples: Samples, patience_s: float | None = None) -> Play:
+        """Let it hear a question, and its reply to the end.
+
+        Args:
+            name: Of the question.
+            samples: Its sound, 16 kHz.
+            patience_s: When the answer has not ended after so long (s), go on without it. None: an
+                answer there must be.
+        """
         play = self.studio.play(name, samples)
-        self.wait(lambda: self.answered(play.start_ns), f"answered {name}")
+        until = None if patience_s is None else time.monotonic() + patience_s
+        self.wait(
+            lambda: self.answered(play.start_ns) or (until and time.monotonic() > until),
+            f"answered {name}",
+        )
         time.sleep(PAUSE_S)
         return play
 

@@ -29,13 +29,15 @@ def answer(
     *scripts: str,
     mode: str = "overlapped",
     token_s: float = 0.01,
+    first_token_s: float = 0.07,
     pace: ReplyPace | None = None,
     tool_s: float = 3.0,
     file: Path | None = None,
     total_s: float = 60.0,
 ) -> Scene:
     """The model writes these scripts; each but the last ends with a call."""
-    engines = Engines(["When does the train leave?"], Model(list(scripts), token_s=token_s))
+    model = Model(list(scripts), first_token_s=first_token_s, token_s=token_s)
+    engines = Engines(["When does the train leave?"], model)
     scene = Scene(
         engines,
         options=Settings.model_validate({"reply": {"mode": mode}}),
@@ -156,7 +158,37 @@ def test_a_model_that_breaks_off_is_heard_so_far_and_then_fails(mode: str) -> No
     assert " ".join(scene.engines.voice.said) == "It leaves at nine from"
     assert scene.of(Failure) == [Failure(1, "llm", "the server broke off", False)]
     assert scene.of(ReplyDone) == [ReplyDone(1, "reply-1", "failed")]
-    assert scene.kept()[1:] == [("assistant", "It leaves at nine from")]
+    assert scene.kept()[1:] == [("assistant", "It leaves at nine from …")]
+
+
+@MODES
+def test_a_model_that_is_cut_off_is_heard_so_far_and_the_history_marks_it(mode: str) -> None:
+    scene = answer("It leaves at nine from CUT platform four.", mode=mode)
+    assert " ".join(scene.engines.voice.said) == "It leaves at nine from"
+    assert scene.of(Failure) == []
+    assert scene.of(ReplyDone) == [ReplyDone(1, "reply-1", "incomplete", "the server cut it off")]
+    assert scene.kept()[1:] == [("assistant", "It leaves at nine from …")]
+
+
+def test_what_was_not_heard_of_a_reply_that_was_cut_off_is_not_marked() -> None:
+    scene = answer(f"{STORY}CUT", total_s=8.0)
+    _, kept = scene.kept()[-1]
+    assert 0 < len(kept.split()) < len(STORY.split()), "the conversation ends before the reply"
+    assert "…" not in kept
+
+
+@MODES
+def test_the_first_token_is_the_first_that_is_not_white_space(mode: str, tmp_path: Path) -> None:
+    blank = ["\\n"] * 30
+    scene = answer(" ".join([*blank, STORY]), mode=mode, token_s=0.02, file=tmp_path / "trace")
+    marks = scene.trace.marks(1)
+    assert marks["llm.first_token"] - marks["llm.request"] >= 30 * 20_000_000
+    # The deadline of the first clause counts from there.
+    late = answer(STORY, mode=mode, token_s=0.02, first_token_s=0.67)
+    assert scene.engines.voice.said == late.engines.voice.said
+    assert details(tmp_path / "trace")["token"][0]["text"].strip()
+    assert not scene.of(ReplyText)[0].delta[0].isspace()
+    assert scene.text("reply-1").split() == STORY.split()
 
 
 THOUGHT = "Okay, they want to know when it leaves. So I look at the timetable. It says nine."

@@ -94,7 +94,7 @@ def test_a_call_that_is_written_is_told_in_a_line(tmp_path: Path, call: str) -> 
     outcome, files = talk(tmp_path, 1, reply("ready"), otherwise=written(f"Let me see. {call}"))
     assert outcome.code == 1
     (line,) = [line for line in outcome.errors if line.startswith("error: ")]
-    assert "calls timetable, and no tool is on offer" in line
+    assert "calls timetable, which is not on offer" in line
     assert spoken(files) == ["Let me see."]
     assert shown(outcome) == ["Let me see."]
     assert files.said[1:] == [("assistant", "Let me see.")]

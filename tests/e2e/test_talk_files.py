@@ -61,7 +61,7 @@ FIELDS = {
         *("turn", "kind", "seconds", "input_tokens", "cached_tokens", "output_tokens"),
         *("input_audio_tokens", "cached_audio_tokens", "output_audio_tokens"),
     },
-    "reply_done": {"turn", "id", "status"},
+    "reply_done": {"turn", "id", "status", "reason"},
 }
 ORDER = (
     "speech_started",

@@ -15,6 +15,7 @@ from servers.llm_server import (
     Request,
     Script,
     Step,
+    choice,
     chunk,
     delta,
     finish,
@@ -38,6 +39,7 @@ WEATHER = Tool("weather", "Tells the weather of a city.", SCHEMA)
 PROMPT = Prompt([dict(message) for message in QUESTION], [WEATHER])
 ROME = '{"city": "Rome"}'
 CALL = ToolUse("a", "weather", ROME)
+OF_A_MESSAGE = {"id": "a", "type": "function", "function": {"name": "weather", "arguments": ROME}}
 WHOLE = tool_call(ROME, index=0, id="a", name="weather")
 
 
@@ -89,10 +91,26 @@ async def test_words_come_at_once_and_the_call_at_the_end() -> None:
             tool_call(ROME, index=0, id=None, name=None),
         ],
         [chunk({"content": "", "tool_calls": []}), WHOLE],
+        [WHOLE, WHOLE],
+        [tool_call("null", index=0, id="a", name="weather"), tool_call(ROME, index=0)],
+        [tool_call({}, index=0, id="a", name="weather"), tool_call(ROME, index=0)],
+        [choice(message={"content": None, "tool_calls": [OF_A_MESSAGE]})],
+        [WHOLE, choice(delta={}, message={"tool_calls": [OF_A_MESSAGE]})],
     ],
 )
 async def test_whole_calls_and_other_ways(steps: list[Step], reason: str) -> None:
     assert await converse(calling(*steps, reason=reason), prompt=PROMPT) == [Used(7, 5, 2), CALL]
+
+
+@pytest.mark.parametrize("where", ["delta", "message"])
+async def test_a_function_call_as_it_was_before_there_were_tools(where: str) -> None:
+    first = {"name": "weather", "arguments": '{"city"'}
+    steps = [
+        choice(**{where: {"content": None, "function_call": first}}),
+        choice(**{where: {"function_call": {"arguments": ': "Rome"}'}}}),
+    ]
+    answer = calling(*steps, reason="function_call")
+    assert (await converse(answer, prompt=PROMPT))[-1] == ToolUse("", "weather", ROME)
 
 
 async def test_parallel_calls_without_ids() -> None:
@@ -168,7 +186,7 @@ class TestWritten:
         text = f'<tool_call>{{"name": "weather", "arguments": {ROME}}}</tool_call>'
         pieces, error = await failure(calling(delta("Hm. "), delta(text), reason="stop"))
         assert pieces == ["Hm. ", Used(7, 5, 2)]
-        assert "calls weather, and no tool is on offer" in str(error)
+        assert "calls weather, which is not on offer" in str(error)
         assert not error.fatal
 
     async def test_that_nobody_can_read_are_told(self) -> None:

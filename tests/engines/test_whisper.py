@@ -18,6 +18,7 @@ from pipeline.engines.whisper import (
     FULL_S,
     MAX_TOKENS,
     RATE,
+    UNSURE_S,
     Audio,
     Transcription,
     Whisper,
@@ -701,6 +702,11 @@ class TestTinyEn:
         heard = {name: tiny.transcribe(a).text for name, a in clips("speech_commands/*").items()}
         assert heard
         assert {name: text for name, text in heard.items() if said_twice(text)} == {}
+
+    def test_an_unlikely_word_is_looked_at_in_half_of_whispers_window(self, tiny: Whisper) -> None:
+        found = [tiny.transcribe(audio) for audio in clips("speech_commands/*").values()]
+        assert any(one.window_s == UNSURE_S for one in found)
+        assert sum(one.window_s > UNSURE_S for one in found) < len(found) / 8, "only loops"
 
     @pytest.mark.parametrize("level", [0.0, 0.01, 0.1])
     def test_noise_has_no_words(self, tiny: Whisper, level: float) -> None:

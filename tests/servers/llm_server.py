@@ -87,6 +87,11 @@ def chunk(delta: Mapping[str, Any], *, finish: str | None = None, **more: Any) -
     return event({**_HEAD, "choices": [choice], **more})
 
 
+def choice(**fields: Any) -> bytes:
+    """A chunk whose one choice has these fields, and no others."""
+    return event({**_HEAD, "choices": [fields]})
+
+
 def delta(text: str) -> bytes:
     """A piece of the reply."""
     return chunk({"content": text})

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.engines.llm import Messages, Piece, Unsaid, Used
+from pipeline.engines.llm import Incomplete, Messages, Piece, Unsaid, Used
 from pipeline.engines.tools import ToolUse
 from pipeline.engines.vad import Voice
 from pipeline.engines.whisper import Transcription
@@ -27,8 +27,9 @@ LOUD = 1000
 class Model:
     """Writes one script of words a request, at a fixed pace.
 
-    A word `CALL:name:arguments` (no spaces) calls a tool at the end; at `UNSAID` all before turns
-    out to be a thought.
+    A word `CALL:name:arguments` (no spaces) calls a tool at the end. `BREAK` fails there, `CUT` is
+    where the text is cut off, at `UNSAID` all before turns out to be a thought, `\\n` is a piece of
+    nothing but white space.
     """
 
     scripts: list[str | Exception]
@@ -53,7 +54,13 @@ class Model:
                     continue
                 if word == "BREAK":
                     raise StageError("llm", "the server broke off")
-                yield Unsaid() if word == "UNSAID" else f"{word} "
+                if word == "CUT":
+                    yield Incomplete("the server cut it off")
+                    break
+                if word == "UNSAID":
+                    yield Unsaid()
+                    continue
+                yield "\n" if word == "\\n" else word + " "
                 self.written += 1
                 await asyncio.sleep(self.token_s)
             yield Used(10, 5, len(script.split()))
