@@ -69,7 +69,7 @@ _TABLE = (
 _SPECIAL = (
     *_TABLE,
     (_Kind.CALL, r"tools|python|action|plugin|interpreter"),
-    (_Kind.TURN, r"(?:im_)?(?:user|human|system|developer)"),
+    (_Kind.TURN, r"(?:im_)?(?:user|human|system|developer)(?:_token)?"),
     (_Kind.RESULT, r"observation"),
     (_Kind.HEADER, r"|im|im_assistant|header|role|turn|channel|recipient|from"),
     (_Kind.END, r"return|call"),
@@ -533,7 +533,9 @@ class VisibleText:
                 return taken
         elif char == "\n" or (char == " " and self._block.strip() and self._name in _SHORT):
             taken = 1
-        elif len(self._block) < _HEADER_CHARS:
+        elif len(self._block) < _HEADER_CHARS and not (
+            char.isupper() and self._block.strip() in ("assistant", "model")
+        ):
             return 0
         header, name = self._block, self._name
         tool = name == "recipient" and header.strip() not in ("all", "user")

@@ -118,6 +118,7 @@ ENDS = [
     "<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nAnd back?",
     "<end_of_turn>\n<start_of_turn>user\nAnd back?",
     "<|user|>\nAnd back?",
+    "<|END_OF_TURN_TOKEN|><|START_OF_TURN_TOKEN|><|USER_TOKEN|>And back?",
     "<tool_response>17:00</tool_response>",
 ]
 HEADERS = [
@@ -125,6 +126,9 @@ HEADERS = [
     "<|assistant|>\n",
     "<|im_start|>assistant\n",
     "<|im_start|>assistant ",
+    "<|im_start|>assistant",
+    "<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>",
+    "<|begin_of_box|>",
     "<|start_header_id|>assistant<|end_header_id|>\n\n",
     "<|header_start|>assistant<|header_end|>\n\n",
     "<|start_of_role|>assistant<|end_of_role|>",
