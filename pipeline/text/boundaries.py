@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from enum import Enum, auto
 
-from pipeline.text.speakable import BEFORE_NUMBER, EMOJI, LATIN, TITLES, words
+from pipeline.text.english.abbreviations import BEFORE_NUMBER, LATIN, TITLES
+from pipeline.text.english.rules import words
+from pipeline.text.speakable import EMOJI
 
 
 class Cut(Enum):
@@ -35,7 +37,10 @@ DASHES = frozenset("—―")
 UNSPACED = WIDE_STOPS | WIDE_COMMAS | DASHES | {"…"}
 MARKS = UNSPACED | frozenset(".,;:!?")
 
-_MAY_END = words("etc usw a.m p.m ph.d inc ltd co corp bros jr sr st ave blvd rd dept est al vd")
+_MAY_END = words(
+    "etc usw a.m p.m ph.d inc ltd co corp bros jr sr st ave blvd rd dept est al vd"
+    " min hr hrs ft oz lb lbs tsp tbsp"
+)
 _OPERATORS = frozenset("+*/×÷=<>≈≠≤≥−%°€£$")
 _ACRONYM = re.compile(r"(?:[^\W\d_]\.)*[^\W\d_]")
 _LIST_MARK = re.compile(r"[*_]*(?:[-*+•◦▪‣>]|#{1,6}|\|+|(?:\d{1,3}|[A-Za-z])[.)]|\[[xX]?\])[*_]*")
@@ -106,8 +111,10 @@ def judge(
     if last in DASHES or core in ("-", "–") or core.endswith("--"):
         between = (before if len(core) == 1 else stem[-1:]).isdigit() and following.isdigit()
         return Cut.GLUE if between else Cut.CLAUSE
-    number = following.isdigit() or following in _OPERATORS or not following
-    return Cut.GLUE if last.isdigit() and number else Cut.GAP
+    # "5 km", "May 5", "Henry VIII": a number is read by the word beside it.
+    named = core[0].isupper() and (following.isdigit() or following in {"I", "V", "X"})
+    measured = following.isalnum() or following in _OPERATORS or not following
+    return Cut.GLUE if named or (last.isdigit() and measured) else Cut.GAP
 
 
 def _judge_stop(stem: str, following: str, language: str) -> Cut:

@@ -10,6 +10,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+from pipeline.text import directions, formulas
 from pipeline.text.boundaries import (
     CLOSERS,
     MARKS,
@@ -44,7 +45,9 @@ _CONSTRUCT_LIMIT = 400  # characters a link, tag or code span may have; a longer
 _INFO_LIMIT = 100  # characters looked at of the line that a fence begins on
 _URL_LIMIT = 2000  # characters a word with a URL in it may have; a longer one is cut
 _URL_LIKE = re.compile(r"://|\bwww\.|\]\(")
-_TAG_BEGUN = re.compile(r"<(?:[!|]|/?(?:(?P<name>[A-Za-z][A-Za-z0-9]*)(?P<more>\s)?|$))")
+_TAG_BEGUN = re.compile(
+    r"<(?:[!|]|/?(?:(?P<name>[A-Za-z][A-Za-z0-9-]*)(?P<more>\s(?P<words>\s*[^\s=<>]+\s+[^\s=])?)?|$))"
+)
 _CODE_SPAN = re.compile(r"(`+)[^`].*\1", re.DOTALL)
 _LABELS = re.compile(r"(?:\[[^\]]*\])+")
 _STUCK = frozenset("\u200c\u200d\ufe0e\ufe0f")
@@ -52,19 +55,30 @@ _CLOSERS = "".join(CLOSERS)
 
 
 def _goes_on(text: str) -> bool | None:
-    """Whether a link, an HTML tag or a code span goes on after `text`, with which it begins.
+    """Whether a construct goes on after `text`, with which it begins.
+
+    That is a link, a tag, a code span, a formula or a stage direction.
 
     Returns:
         None where `text` is none of them: its last character is not part of it.
     """
-    if text[-1] == "\n" or len(text) > _CONSTRUCT_LIMIT:
+    if len(text) > _CONSTRUCT_LIMIT:
+        return None
+    if text[0] in "$\\":
+        return formulas.goes_on(text)
+    if text[0] in "*(<":
+        goes_on = directions.goes_on(text)
+        if goes_on is not None or text[0] != "<":
+            return goes_on
+    if text[-1] == "\n":
         return None
     if text[0] == "`":
         return _CODE_SPAN.fullmatch(text) is None
     if text[0] == "<":
         begun = _TAG_BEGUN.match(text)
         name = begun["name"] if begun else None
-        no_tag = begun is None or (name and begun["more"] and name.lower() not in HTML_TAGS)
+        known = name is None or name.lower() in HTML_TAGS
+        no_tag = begun is None or (begun["more"] and not known) or begun["words"]
         return None if no_tag else text[-1] != ">"
     labels = _LABELS.match(text)
     target = text[labels.end() :] if labels else text
@@ -222,7 +236,7 @@ class Chunker:
             self._resolve(char)
         elif char not in CLOSERS and char not in MARKS:
             self._unspaced(char, at)
-        if char in "`[<":
+        if char in "`[<\\*(" or (char == "$" and not self._source[at - 1 : at].isalnum()):
             self._construct = at
 
     def _unspaced(self, char: str, at: int) -> None:

@@ -264,7 +264,10 @@ def places(
     expected: list[str] = []
     ends = []
     for phonemes in alone:
+        begin = len(expected)
         expected += filter(_is_compared, phonemes)
+        while begin < len(expected) and expected[-1] == " ":
+            expected.pop()
         ends.append(len(expected))
         expected.append(" ")
     # How far the sounding phonemes go, after each symbol that is compared.

@@ -2,7 +2,7 @@
 
 A language model writes for the eye: markdown, emoji, links. `speakable` turns a stretch of it into
 what is said aloud.
-Numbers and units are left to the phonemiser (espeak-ng, in Piper) except where it misspeaks:
+Plain numbers are left to the phonemiser (espeak-ng, in Piper). What it misspeaks is put into words:
 "$5" comes out as "dollar five", "Dr. Smith" as two sentences, "word—word" without a pause.
 """
 
@@ -11,34 +11,18 @@ from __future__ import annotations
 import html
 import re
 
-
-def words(text: str) -> frozenset[str]:
-    """A set of words, for tables."""
-    return frozenset(text.split())
-
-
-TITLES = words(
-    "dr mr mrs ms mx prof rev hon gen col capt cmdr lt sgt maj gov sen rep pres mt messrs"
-    " mme mlle hr sra srta"
-)
-"""Abbreviations that, with a capital, lead on to a name: never the end of a sentence."""
-
-LATIN = words("e.g i.e eg ie cf vs viz approx bzw d.h z.b u.a p.ex")
-"""Abbreviations in any case that always lead on to more."""
-
-BEFORE_NUMBER = words(
-    "no nos nr p pp vol fig figs ch sec art eq ver par op ca"
-    " jan feb mar apr jun jul aug sep sept oct nov dec"
-)
-"""Abbreviations only where a number follows: "No. 5", but "No. I would not." """
+from pipeline.text.directions import DIRECTION
+from pipeline.text.english import in_english
+from pipeline.text.english.rules import words
+from pipeline.text.formulas import FORMULA, formula_in_words, is_formula, is_prose, show
 
 HTML_TAGS = words(
     "a abbr article b blockquote body br caption center code dd del details div dl dt em font"
     " footer h1 h2 h3 h4 h5 h6 head header hr html i img ins kbd li main mark nav ol p pre q s"
     " section small span strike strong sub summary sup table tbody td tfoot th thead tr u ul"
-    " var wbr"
+    " var wbr speak break prosody emphasis say-as phoneme voice"
 )
-"""Only these count as tags, so that `List<String>` and "a < b" keep their words."""
+"""Only these (HTML's and SSML's) are tags, so that `List<String>` and "a < b" keep their words."""
 
 _EMOJI_CLASS = (
     r"\u2300-\u23ff\u2500-\u27bf\u2b00-\u2bff\u3030\u303d\u3297\u3299"
@@ -51,7 +35,8 @@ EMOJI = re.compile(
 
 A joiner between letters is spelling (Sinhala, Malayalam) and stays. A keycap keeps its digit."""
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ue000-\uf8ff]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_PRIVATE = re.compile(r"[\ue000-\uf8ff]+")
 _INVISIBLE = re.compile(r"[\u00ad\u20e3\ufe0e\ufe0f\ufeff\u2122\u00ae]")
 
 _LINE_MARK = re.compile(
@@ -65,7 +50,9 @@ _INLINE = re.compile(
     | !?\[(?P<label>[^\[\]\n]*)\]\([^()\n]*(?:\([^()\n]*\)[^()\n]*)*\)
     | \[(?P<reference>[^\[\]\n^]+)\]\[[^\[\]\n]*\]
     | \[\^[^\[\]\n]+\]
-    | (?P<tag></?(?P<name>[a-z][a-z0-9]*)(?:[\s/][^<>]*)?> | <!--.*?--> | <\|[^|<>]*\|>)
+    | (?P<tag></?(?P<name>[a-z][a-z0-9-]*)
+        (?:\s+(?:[\w:-]+\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'<>]+)|open|reversed|hidden))*\s*/?>
+      | <!--.*?--> | <\|[^|<>]*\|>)
     | (?P<url><?(?:\b[a-z][a-z0-9+.-]{1,9}://|\bwww\.)[^\s<>"“”。，、！？；：）」』】]+>?)
     | (?P<mark>\*+ | _+ | ~~)
     """,
@@ -75,7 +62,7 @@ _HOST = re.compile(r"(?:[a-z][a-z0-9+.-]*://)?(?:[^/?#@]*@)?(?:www\.)?([^/?#:]*)
 
 _ENTITY = re.compile(r"&(?:#\d+|\w+);|&#x[\da-f]+;", re.IGNORECASE)
 _TIMES = re.compile(r"(?<=[\w)]) \* (?=[\w(])|(?<=\d)\*(?=\d)")
-_MINUS = re.compile(r"(?<=\d) - (?=\d)")
+_MINUS = re.compile(r"(?<=\d) - (?=[-−]?\d)")
 _EMOTICON = re.compile(r"(?<!\S)[:;=][-']?[()DPp](?=[\s.,!?]|$)")
 _PAUSE = re.compile(
     r"""
@@ -96,9 +83,10 @@ _LEADING = re.compile(r"^(?:[\s,;:!?)\]}”»，、；：。！？]|\.(?!\w))+")
 def speakable(text: str, *, language: str = "en", line_start: bool = True) -> str:
     """What the voice should say for a stretch of model output.
 
-    Markdown, HTML, emoji and emoticons are removed; links are said by their text and bare URLs by
-    their host; dashes and ellipses become pauses the phonemiser understands. Fenced code is the
-    chunker's to leave out. Punctuation stays, for the intonation.
+    Markdown, HTML, stage directions, emoji and emoticons are removed; links are said by their text
+    and bare URLs by their host; formulas are read out; dashes and ellipses become pauses the
+    phonemiser understands. Fenced code is the chunker's to leave out. Punctuation stays, for the
+    intonation.
 
     Args:
         text: Written text; whole constructs (no half links or code spans).
@@ -109,6 +97,10 @@ def speakable(text: str, *, language: str = "en", line_start: bool = True) -> st
     Returns:
         One line of text, or "" if nothing in it can be pronounced.
     """
+    text = _PRIVATE.sub(" ", text)
+    if "\\" in text or "$" in text:
+        text = FORMULA.sub(lambda found: _formula(found, language), text)
+    text = DIRECTION.sub(" ", text)
     lines = text.split("\n")
     for i, line in enumerate(lines):
         if i or line_start:
@@ -119,12 +111,26 @@ def speakable(text: str, *, language: str = "en", line_start: bool = True) -> st
     said = _ENTITY.sub(lambda entity: html.unescape(entity[0]), said)
     said = _INVISIBLE.sub("", EMOJI.sub(" ", said)).replace("\n", " ")
     said = _CONTROL.sub(" ", said)
-    if not any(map(str.isalnum, said)):
+    if not any(map(str.isalnum, show(said))):
         return ""
     said = _MINUS.sub(" − ", _TIMES.sub(" × ", said))
     if language[:2].lower() == "en":
-        said = _in_english(said)
-    return _tidy(said)
+        said = in_english(said)
+    return show(_tidy(said), language)
+
+
+def _formula(match: re.Match[str], language: str) -> str:
+    """What is said for a formula; prose between prices or brackets stays prose."""
+    latex = match["block"] or next(filter(None, match.groups()))
+    if match["inline"] and not is_formula(latex):
+        return match.group()
+    if match["block"]:
+        latex = rf"\begin{{aligned}}{latex}\end{{aligned}}"
+    prose = "\\" not in latex and is_prose(latex)
+    said = latex if prose else formula_in_words(latex, language)
+    before, after = match.string[: match.start()][-1:], match.string[match.end() :]
+    joined = not after[:1].isalnum() or re.match(r"(?:th|st|nd|rd|s)\b", after)
+    return f"{' ' if before.isalnum() else ''}{said.strip()}{'' if joined else ' '}"
 
 
 def _strip_inline(text: str) -> str:
@@ -188,114 +194,3 @@ def _pause(match: re.Match[str]) -> str:
     text = match.string
     beside = text[: match.start()].rstrip()[-1:] + text[match.end() :].lstrip()[:1]
     return " " if any(char in ",;:.!?…" for char in beside) else ", "
-
-
-_COINS = {
-    "$": ("dollar", "dollars", "cent", "cents"),
-    "€": ("euro", "euros", "cent", "cents"),
-    "£": ("pound", "pounds", "penny", "pence"),
-    "¥": ("yen", "yen", "", ""),
-    "₹": ("rupee", "rupees", "", ""),
-}
-_SCALES = {"k": "thousand", "m": "million", "b": "billion", "bn": "billion"}
-_MONEY = re.compile(
-    r"(?<![A-Za-z])(?P<land>US)?(?P<coin>[$€£¥₹])\s?"
-    r"(?P<whole>\d+(?:,\d{3})*)(?:\.(?P<part>\d+))?"
-    r"(?:\s?(?P<scale>hundred|thousand|million|billion|trillion)\b|(?P<short>bn|[kmb])\b)?",
-    re.IGNORECASE,
-)
-_RANGE = re.compile(
-    r"(?<![\d.,/-])(?P<first>\d{1,4})(?P<dash>[%°]? ?– ?|-)"
-    r"(?=[$€£]?(?P<second>\d{1,4})(?![\d/-]|[.,]\d))"
-)
-_DECADE = re.compile(r"\b(?P<century>[12]\d)(?P<ten>\d)0s\b|(?<!\w)['’](?P<short>[1-9])0s\b")
-_TENS = (
-    "", "tens", "twenties", "thirties", "forties", "fifties", "sixties", "seventies", "eighties",
-    "nineties",
-)  # fmt: skip
-_FRACTIONS = {"1/2": "½", "1/4": "¼", "3/4": "¾"}
-_FRACTION = re.compile(r"(?<![\d/.,])[13]/[24](?![\d/])")
-_FULL = {
-    "mt": "mount", "vs": "versus", "approx": "approximately", "no": "number", "nos": "numbers",
-    "fig": "figure", "figs": "figures", "vol": "volume", "ch": "chapter", "sec": "section",
-    "eq": "equation", "p": "page", "pp": "pages", "jan": "January", "feb": "February",
-    "mar": "March", "apr": "April", "jun": "June", "jul": "July", "aug": "August",
-    "sep": "September", "sept": "September", "oct": "October", "nov": "November",
-    "dec": "December",
-}  # fmt: skip
-_STOPPED = TITLES | words("vs approx st inc ltd co corp bros jr sr ave blvd rd dept")
-_ABBREVIATION = re.compile(
-    rf"\b(?:(?P<numbered>{'|'.join(sorted(BEFORE_NUMBER))})\.(?=\s?\d)"
-    rf"|(?P<word>{'|'.join(sorted(_STOPPED))})\.(?=\s+\w))",
-    re.IGNORECASE,
-)
-_IN_WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), said)
-    for pattern, said in (
-        (r"^\s*([A-Z])\.(?=\s+[A-Z]\.)", r"\1"),  # J. K. Rowling: initials end no sentence, but
-        (r"(?<=[\w.][.\s])([A-Z])\.(?=\s+[A-Z])", r"\1"),  # "A. Paris" is a choice
-        (r"\b[eE]\.g\.", "for example"),
-        (r"\b[iI]\.e\.", "that is"),
-        (r"\bPh\.D\b\.?", "PhD"),
-        (r"(?<=\d)[\u00a0\u202f](?=\d{3}\b)", ""),  # 10 000
-        (r"\b(\d{1,2}):00(?=\s?[aApP]\.?[mM]\b)", r"\1"),
-        (r"\b(1[0-2]|[1-9]):00\b(?!:)", r"\1 o'clock"),
-        (r"#(?=\d)", "number "),
-        (r"\b([CF])#", r"\1 sharp"),
-        (r"~\s?(?=[$€£]?\d)", "about "),
-    )
-)
-_PER = re.compile(r"(?<=\w)/(second|minute|hour|day|night|week|month|year|person)\b")
-
-
-def _in_english(text: str) -> str:
-    """English with the symbols and abbreviations that espeak-ng misspeaks put into words."""
-    text = _ABBREVIATION.sub(_abbreviation, text)
-    for pattern, said in _IN_WORDS:
-        text = pattern.sub(said, text)
-    text = _MONEY.sub(_money, _RANGE.sub(_range, text))
-    text = _FRACTION.sub(lambda m: _FRACTIONS.get(m[0], m[0]), _DECADE.sub(_decade, text))
-    return _PER.sub(r" per \1", text)
-
-
-def _abbreviation(match: re.Match[str]) -> str:
-    """An abbreviation without its stop, which espeak-ng takes for a sentence's end."""
-    word: str = match["numbered"] or match["word"]
-    full = _FULL.get(word.lower(), word)
-    space = "" if match.string[match.end()].isspace() else " "
-    return (full[0].upper() + full[1:] if word[0].isupper() else full) + space
-
-
-def _range(match: re.Match[str]) -> str:
-    """10–20 as "10 to 20"; a hyphen only if the numbers rise, so that scores and codes stay."""
-    first, dash, second = match["first"], match["dash"], match["second"]
-    alike = len(second) - len(first) <= 1 and (len(second) < 4 or len(first) == 4)
-    if "–" in dash or (alike and int(first) < int(second)):
-        return f"{first}{dash.rstrip('– -')} to "
-    return match.group()
-
-
-def _money(match: re.Match[str]) -> str:
-    """$5.50 as "5 dollars 50", $0.99 as "99 cents", $2 million as "2 million dollars"."""
-    one, many, cent, cents = _COINS[match["coin"]]
-    land = match["land"] or ""
-    whole, part = match["whole"], match["part"] or ""
-    scale = match["scale"] or _SCALES.get((match["short"] or "").lower(), "")
-    after = ""
-    if len(part) == 2 and cent and not scale:
-        if whole == "0" and int(part):
-            return f"{int(part)} {cent if part == '01' else cents}"
-        part, after = "", str(int(part) or "")
-    unit = one if whole == "1" and not part and not scale else many
-    amount = f"{whole}.{part}" if part else whole
-    return " ".join(filter(None, (amount, scale, land, unit, after)))
-
-
-def _decade(match: re.Match[str]) -> str:
-    """1990s as "19 nineties", 1900s as "19 hundreds", 2000s as "2 thousands"."""
-    if match["short"]:
-        return _TENS[int(match["short"])]
-    century, ten = match["century"], int(match["ten"])
-    if ten:
-        return f"{century} {_TENS[ten]}"
-    return f"{century[0]} thousands" if century[1] == "0" else f"{century} hundreds"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from piper.phonemize_espeak import EspeakPhonemizer
 
@@ -126,6 +126,7 @@ class TestPlaces:
         st.lists(st.lists(st.sampled_from("abə ˈː.,"), max_size=30), min_size=1, max_size=3),
         st.lists(st.lists(st.sampled_from("abuə ˈː."), max_size=8), max_size=12),
     )
+    @example([["a"], [" ", "a"]], [["a", " "], []])  # a space belongs to no word
     def test_any_phonemes_give_places_in_order(
         self, sentences: list[list[str]], alone: list[list[str]]
     ) -> None:
