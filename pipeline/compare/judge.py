@@ -20,7 +20,7 @@ from pipeline.compare.record import Conversation
 from pipeline.compare.scenario import Scenario, Step
 from pipeline.compare.scoring import shortened, topic_of
 from pipeline.config import LlmSettings
-from pipeline.engines.llm import ChatModel, Unreachable
+from pipeline.engines.llm import ChatModel, Unreachable, Unsaid
 from pipeline.engines.servers import ChatServer, chat_server
 from pipeline.errors import StageError
 from pipeline.measure.plan import Load
@@ -217,6 +217,8 @@ class _Bench:
             async for piece in stream:
                 if isinstance(piece, str):
                     parts.append(piece)
+                elif isinstance(piece, Unsaid):
+                    parts.clear()
         return "".join(parts)
 
     def _tell(self, why: str) -> None:

@@ -563,7 +563,7 @@ class Replies:
             return
         self._ducked = None
         reply.mark("interrupted")
-        self._tell(ReplyInterrupted(reply.turn, reply.id, reply.heard_text()))
+        self._tell(ReplyInterrupted(reply.turn, reply.id, reply.heard_text().strip()))
         if making:
             self._tell(ReplyDone(reply.turn, reply.id, "interrupted"))
 

@@ -26,7 +26,7 @@ from pipeline.audio.audible import onset
 from pipeline.clock import Clock
 from pipeline.config import ReplyMode
 from pipeline.conversation.history import ReplyPlace
-from pipeline.engines.llm import Incomplete, Messages, Used, Writer
+from pipeline.engines.llm import CallLost, Incomplete, Messages, Unsaid, Used, Writer
 from pipeline.engines.tools import ToolUse
 from pipeline.engines.whisper import Audio
 from pipeline.errors import StageError, first_of
@@ -397,7 +397,7 @@ class Reply:
         except StageError as error:
             # What was written is still spoken; the failure is told after it.
             failure = error
-            self.cut = Incomplete(str(error))
+            self.cut = None if isinstance(error, CallLost) else Incomplete(str(error))
         self._cut_rest()
         self._written = True
         self.wake()
@@ -418,6 +418,8 @@ class Reply:
                 async for piece in pieces:
                     if isinstance(piece, ToolUse):
                         uses.append(piece)
+                    elif isinstance(piece, Unsaid):
+                        self._unsay()
                     elif isinstance(piece, Used):
                         self.tell(
                             Usage(
@@ -453,6 +455,23 @@ class Reply:
         self._cut(self._chunker.push(delta, hurry=self._in_hand_s() < self._pace.comfort_s))
         if self._in_hand_s() < STARVING_S if self._chunker.begun else self._overdue:
             self._cut(self._chunker.force())
+
+    def _unsay(self) -> None:
+        """What this pass wrote was a thought: nothing more of it is spoken, and nothing kept."""
+        self._clauses.clear()
+        self._sounding = 0
+        self._chunker = self._new_chunker()
+        if self.held:
+            # Nobody has learnt of it.
+            told = (ReplyText, ReplyAudio)
+            self._kept = deque(event for event in self._kept if not isinstance(event, told))
+            self._spoken = Spoken(self._voice.rate)
+            self.text = ""
+        else:
+            # What was heard of it keeps its place.
+            self.text = self.text[: self._passed].ljust(len(self.text))
+            self._passed = len(self.text)
+        self.wake()
 
     async def _deadline(self) -> None:
         """Cut the pass's first clause at a word gap if the text gives no better place in time."""
@@ -509,9 +528,11 @@ class Reply:
             await self.until(lambda: bool(self._clauses) or self._written)
             if not self._clauses:
                 break
-            await self._say(self._clauses[0])
-            self._clauses.popleft()
-            self._sounding = 0
+            clause = self._clauses[0]
+            await self._say(clause)
+            if self._wanted(clause):
+                self._clauses.popleft()
+                self._sounding = 0
             if not self._clauses:
                 self._play_all()
             self.wake()
@@ -521,15 +542,22 @@ class Reply:
         """Make a clause's sound, no more of it ahead of the playing than the lead."""
         self._once("tts.start")
         self._note("tts.clause", text=clause.text)
-        self._spoken.begin(clause)
+        spoken = self._spoken
+        spoken.begin(clause)
         async with contextlib.aclosing(self._voice.speak(clause.text)) as pieces:
             async for piece in pieces:
                 self._once("tts.first_audio")
                 self._note("tts.piece", samples=len(piece))
                 self._sounding = len(clause.text)
                 await self.until(lambda: self._spoken.samples - self._played < self._lead)
+                if not self._wanted(clause):
+                    break
                 self._send(piece, clause)
-        self._spoken.end()
+        spoken.end()
+
+    def _wanted(self, clause: Clause) -> bool:
+        """Whether this is still the clause to be spoken."""
+        return bool(self._clauses) and self._clauses[0] is clause
 
     def _send(self, piece: Sound, clause: Clause) -> None:
         if self._spoken.samples == 0:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncGenerator
 
-from pipeline.engines.llm import Incomplete, Messages, Piece, Writer
+from pipeline.engines.llm import Incomplete, Messages, Piece, Unsaid, Writer
 from pipeline.text.chunker import Chunker
 
 FREE_CHARS = 40
@@ -84,6 +84,10 @@ class Shortened:
         rest = False
         async with contextlib.aclosing(self._model.stream(messages)) as pieces:
             async for piece in pieces:
+                if isinstance(piece, Unsaid):
+                    limit = Limit(self._sentences)
+                    yield piece
+                    continue
                 if not isinstance(piece, str):
                     cut = isinstance(piece, Incomplete)
                     if not rest and (text := limit.finish(broken_off=cut)):

@@ -18,7 +18,7 @@ from pipeline.config import LlmSettings
 from pipeline.engines.servers import ChatServer, httpx2, openai
 from pipeline.engines.tools import ToolUse, arguments, tools_of
 from pipeline.errors import BadInput, StageError
-from pipeline.text.speakable import ThinkFilter
+from pipeline.text.visible import VisibleText
 
 Messages = Sequence[Mapping[str, Any]]
 """As the chat API takes them; a `tools.Prompt` brings the tools too."""
@@ -39,6 +39,10 @@ class ToolsRefused(StageError):
     """The server, or the model behind it, takes no tools; without them it may answer."""
 
 
+class CallLost(StageError):
+    """The model wrote a call that cannot be passed on; its words are all there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Used:
     """Tokens of one reply: read, of those from the server's cache, and written."""
@@ -49,13 +53,18 @@ class Used:
 
 
 @dataclass(frozen=True, slots=True)
+class Unsaid:
+    """All text before was a thought, and no part of the reply: only its end was marked."""
+
+
+@dataclass(frozen=True, slots=True)
 class Incomplete:
     """The text ended before its own end: the server cut it off. `reason` is a line for people."""
 
     reason: str
 
 
-Piece = str | Incomplete | Used | ToolUse
+Piece = str | Unsaid | Incomplete | Used | ToolUse
 """What comes of a reply."""
 
 
@@ -130,6 +139,8 @@ class ChatModel:
             **server.optional,
         }
         self._answered = False
+        # Whether its replies begin within a thought that only ends in the text.
+        self._begins_inside = False
         # All waiting but for the connection is timed here.
         self._client = open_client(server, connect_timeout_s=connect_timeout_s)
 
@@ -146,12 +157,18 @@ class ChatModel:
     async def warm(self, messages: Messages) -> None:
         """Find the model, open the connection, and let the server read the system prompt.
 
+        Where a model that is known to think first begins with anything but a thought's opening
+        mark, that mark is taken to be in the prompt.
+
         Raises:
             StageError: The server cannot be used; `fatal` where trying again cannot help.
         """
+        said = False
         async with contextlib.aclosing(self.stream(messages, max_tokens=1)) as deltas:
-            async for _ in deltas:
-                pass
+            async for piece in deltas:
+                said = said or isinstance(piece, str)
+        if said and _THINKERS.search(self.model) and "reasoning_effort" not in self._optional:
+            self._begins_inside = True
 
     async def find(self) -> None:
         """Find the server and the model, and leave the connection open; nothing is asked of it.
@@ -175,10 +192,11 @@ class ChatModel:
     async def stream(
         self, messages: Messages, *, max_tokens: int | None = None
     ) -> AsyncGenerator[Piece, None]:
-        """Yield the reply's text as it is written, thinking left out; then `Used`.
+        """Yield the reply's text as it is written, without what is not for the user; then `Used`.
 
         Between the two comes `Incomplete` if the server cut the text off. Last come the tools that
-        the model asks for, if the prompt brings any; their ids may be empty, or alike.
+        the model asks for, if the prompt brings any; their ids may be empty, or alike. They may
+        have been written into the text.
 
         Close it (`contextlib.aclosing`) to make the server stop.
 
@@ -188,10 +206,13 @@ class ChatModel:
 
         Raises:
             ToolsRefused: The prompt brings tools, and without them it would be answered.
+            CallLost: A call is written into the text that cannot be read, or was not offered.
             StageError: The server cannot be reached, refuses, is silent for too long, or ends the
                 stream in the middle; what was yielded before stands.
         """
-        thinking = ThinkFilter()
+        functions = [tool["function"] for tool in tools_of(messages)]
+        offered = {function["name"]: function["parameters"] for function in functions}
+        visible = VisibleText(offered, begins_inside=self._begins_inside)
         calls = ToolCalls()
         chunks = Chunks()
         used: Used | None = None
@@ -218,17 +239,25 @@ class ChatModel:
                         calls.push(part)
                     if piece.text.strip() or piece.calls:
                         patience_s = self._settings.token_timeout_s
-                    if text := thinking.push(piece.text):
-                        said = said or bool(text.strip())
-                        yield text
+                    for news in self._news(visible, visible.push(piece.text)):
+                        said = isinstance(news, str) and (said or bool(news.strip()))
+                        yield news
+                    if visible.over:
+                        break
                 if end:
                     used = await self._cost(events, chunks) or used
-        if text := thinking.flush():
-            said = said or bool(text.strip())
-            yield text
+        for news in self._news(visible, visible.flush(whole=end != "length")):
+            said = isinstance(news, str) and (said or bool(news.strip()))
+            yield news
+        if visible.over:
+            end = "stop"
+        if not calls.uses:
+            for index, call in enumerate(visible.calls):
+                calls.push(CallPart(index, "", call.name, call.arguments))
+        called = bool(calls.uses) or visible.written
         label = self._server.label
-        cut = _cut_off(end, self._settings.max_tokens, said=said, called=bool(calls.uses))
-        if cut and said and not calls.uses and end != FAILED:
+        cut = _cut_off(end, self._settings.max_tokens, said=said, called=called)
+        if cut and said and not called and end != FAILED:
             yield Incomplete(f"{label} {cut}")
         if used:
             yield used
@@ -242,15 +271,28 @@ class ChatModel:
             )
         if not end:
             raise StageError("llm", f"{label} broke off in the middle of the reply")
-        usable = calls.whole if calls.uses else said or max_tokens is not None
-        if end == FAILED or (cut and not usable):
+        usable = bool(calls.uses) and calls.whole if called else said
+        if end == FAILED or (cut and not usable and max_tokens is None):
             raise StageError("llm", f"{label} {cut}")
-        for use in calls.uses if tools_of(messages) else ():
+        if visible.written and max_tokens is None and not (offered and calls.uses):
+            names = ", ".join(use.name for use in calls.uses)
+            what = f"calls {names}, which is not on offer" if names else "wrote an unreadable call"
+            raise CallLost("llm", f"the model of {label} {what}; ask again, or take another model")
+        for use in calls.uses if offered else ():
             yield use
 
     async def close(self) -> None:
         """Close all connections."""
         await self._client.close()
+
+    def _news(self, visible: VisibleText, text: str) -> Iterator[str | Unsaid]:
+        """What is new in a reply, and whether that makes a thought of all before."""
+        learnt = visible.begins_inside and not self._begins_inside
+        self._begins_inside = visible.begins_inside
+        if learnt:
+            yield Unsaid()
+        if text:
+            yield text
 
     async def _first_model(self) -> str:
         """The first model that the server lists."""
@@ -423,6 +465,11 @@ class ChatModel:
         except openai.APIError as error:
             raise StageError("llm", f"{label} failed: {_message(error)}") from None
 
+
+_THINKERS = re.compile(r"(?<![a-z\d])r1(?!\d)|qwq|qvq|think|reason|minimax-m", re.I)
+"""Names of models that think first and cannot be told not to (DeepSeek-R1, QwQ, Qwen3-Thinking,
+MiniMax-M2): the chat templates of most open the thought for them. Ollama, which is asked by
+`reasoning_effort`, tells thoughts apart itself."""
 
 _NOT_LISTED = (400, 404, 405, 501)
 """What a server answers that does not list its models."""

@@ -91,7 +91,7 @@ class Chunker:
     """Cuts one reply into clauses.
 
     The result does not depend on how the text is cut into deltas. Fenced code and what cannot be
-    pronounced are left out; a model's thoughts are no part of its text (`ThinkFilter`). Places are
+    pronounced are left out; a model's thoughts are no part of its text (`VisibleText`). Places are
     counted in characters of the source; one at or before `_start` is spent.
 
     Attributes:

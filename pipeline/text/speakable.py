@@ -1,7 +1,7 @@
 """Written text into text that a voice can say.
 
-A language model writes for the eye: markdown, emoji, links, thoughts between tags. `speakable`
-turns a stretch of it into what is said aloud; `ThinkFilter` takes the thoughts out of the stream.
+A language model writes for the eye: markdown, emoji, links. `speakable` turns a stretch of it into
+what is said aloud.
 Plain numbers are left to the phonemiser (espeak-ng, in Piper). What it misspeaks is put into words:
 "$5" comes out as "dollar five", "Dr. Smith" as two sentences, "word—word" without a pause.
 """
@@ -194,60 +194,3 @@ def _pause(match: re.Match[str]) -> str:
     text = match.string
     beside = text[: match.start()].rstrip()[-1:] + text[match.end() :].lstrip()[:1]
     return " " if any(char in ",;:.!?…" for char in beside) else ", "
-
-
-_THINK_TAGS = ("<think>", "<thinking>", "</think>", "</thinking>")
-_THINK = re.compile("|".join(_THINK_TAGS), re.IGNORECASE | re.ASCII)
-
-
-class ThinkFilter:
-    """Removes `<think>…</think>` from a stream of text; also `<thinking>`.
-
-    Tags may be split over deltas, in any case. A block that is never closed lasts to the end. A tag
-    that a backtick precedes is being talked about, and stays. White space after a leading block
-    belongs to it.
-    """
-
-    def __init__(self) -> None:
-        self._held = ""  # the end of the input, if it may be a tag's beginning
-        self._last = ""  # the last visible character
-        self._inside = False
-        self._blank = True  # nothing visible yet but white space
-        self._trim = False
-
-    def push(self, delta: str) -> str:
-        """The visible part of what is now known to be visible."""
-        text = self._held + delta
-        out: list[str] = []
-        done = 0
-        for tag in _THINK.finditer(text):
-            out.append(self._shown(text[done : tag.start()]))
-            if not self._inside and self._last == "`":
-                out.append(self._shown(tag.group()))
-            else:
-                self._inside = tag.group()[1] != "/"
-                self._trim = self._blank
-            done = tag.end()
-        keep = text.rfind("<", done)
-        if keep < 0 or not any(t.startswith(text[keep:].lower()) for t in _THINK_TAGS):
-            keep = len(text)
-        out.append(self._shown(text[done:keep]))
-        self._held = text[keep:]
-        return "".join(out)
-
-    def flush(self) -> str:
-        """The text is over: what was held back because it might have begun a tag."""
-        held, self._held = self._held, ""
-        return self._shown(held)
-
-    def _shown(self, text: str) -> str:
-        """What is visible of the next stretch between two tags."""
-        if self._inside:
-            return ""
-        if self._trim:
-            text = text.lstrip()
-        if text:
-            self._trim = False
-            self._blank = self._blank and text.isspace()
-            self._last = text[-1]
-        return text

@@ -13,7 +13,7 @@ from support.scripted import Engines, Model
 from pipeline.config import Settings
 from pipeline.conversation.reply import ReplyPace
 from pipeline.engines.tools import Tool
-from pipeline.events import Failure, ReplyAudio, ReplyDone, ReplyText
+from pipeline.events import Failure, ReplyAudio, ReplyDone, ReplyInterrupted, ReplyText
 from pipeline.trace import DETAILS
 
 STORY = (
@@ -189,3 +189,44 @@ def test_the_first_token_is_the_first_that_is_not_white_space(mode: str, tmp_pat
     assert details(tmp_path / "trace")["token"][0]["text"].strip()
     assert not scene.of(ReplyText)[0].delta[0].isspace()
     assert scene.text("reply-1").split() == STORY.split()
+
+
+THOUGHT = "Okay, they want to know when it leaves. So I look at the timetable. It says nine."
+ANSWER = "At nine in the morning, from platform four."
+
+
+@MODES
+def test_a_thought_that_is_known_late_is_neither_kept_nor_said_any_more(mode: str) -> None:
+    scene = answer(f"{THOUGHT} UNSAID {ANSWER}", mode=mode, token_s=0.05)
+    said = scene.engines.voice.said
+    assert " ".join(said).endswith(ANSWER)
+    assert "It says nine." not in said
+    assert scene.kept()[1:] == [("assistant", ANSWER)]
+    assert scene.of(ReplyDone) == [ReplyDone(1, "reply-1", "completed")]
+
+
+def test_nothing_of_a_thought_is_told_that_is_known_before_the_turn_is_over() -> None:
+    scene = answer(f"{THOUGHT} UNSAID {ANSWER}", mode="speculative", token_s=0.001)
+    assert len(scene.engines.voice.said) > 1
+    assert scene.text("reply-1").strip() == ANSWER
+    made = sum(len(event.frame.samples) for event in scene.of(ReplyAudio))
+    assert made <= len(ANSWER) * scene.engines.voice.samples_per_char
+    assert scene.of(ReplyAudio)[0].frame.offset == 0
+    assert scene.kept()[1:] == [("assistant", ANSWER)]
+
+
+def test_a_thought_before_a_call_is_not_kept_either() -> None:
+    scene = answer(f"{THOUGHT} UNSAID Let me see. {CALL}", f"Yes. UNSAID {ANSWER}")
+    words = [(who, text) for who, text in scene.kept() if who == "assistant"]
+    assert words == [("assistant", "Let me see."), ("assistant", ANSWER)]
+
+
+def test_of_a_reply_that_is_interrupted_a_thought_is_no_heard_word() -> None:
+    engines = Engines(["When?", "Stop."], Model([f"{THOUGHT} UNSAID {ANSWER * 5}", "Yes."]))
+    engines.model.token_s = 0.05
+    scene = Scene(engines, options=Settings.model_validate({"reply": {"mode": "overlapped"}}))
+    run(scene, *ASKS, (9.0, False), (1.5, True), (4.0, False))
+    (told,) = scene.of(ReplyInterrupted)
+    assert told.heard_text
+    assert (ANSWER * 5).startswith(told.heard_text)
+    assert scene.kept()[1] == ("assistant", told.heard_text)

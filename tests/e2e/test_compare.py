@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -327,18 +328,25 @@ def test_a_simulation_is_not_set_beside_an_api(tmp_path: Path) -> None:
     assert "compare them in two runs" in outcome.err
 
 
-def shopkeeper(request: Request) -> Answer:
+def shopkeeper(call: bytes, request: Request) -> Answer:
     """A language model that looks the weather up, and tells what it has found."""
     messages = request.body["messages"]
     if messages[-1]["role"] == "tool":
         return reply("It is ", messages[-1]["content"], " there today.")
     if not request.body.get("tools"):
         return reply("Fine.")
-    call = tool_call('{"city": "Tokyo"}', index=0, id="call-1", name="get_weather")
     return Answer([ROLE, delta("One moment please. "), call, finish("tool_calls"), DONE])
 
 
-def test_the_cascade_calls_tools_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "call",
+    [
+        tool_call('{"city": "Tokyo"}', index=0, id="call-1", name="get_weather"),
+        delta('<tool_call>{"name": "get_weather", "arguments": {"city": "Tokyo"}}</tool_call>'),
+    ],
+    ids=["told", "written"],
+)
+def test_the_cascade_calls_tools_too(tmp_path: Path, call: bytes) -> None:
     sound = CORPUS / "06_what_is_the_weather_like_in_tokyo.flac"
     (tmp_path / sound.name).write_bytes(sound.read_bytes())
     tool = {"name": "get_weather", "responses": [{"give": "sunny", "delay": 1}]}
@@ -350,7 +358,7 @@ def test_the_cascade_calls_tools_too(tmp_path: Path) -> None:
     }
     file = tmp_path / "weather.yaml"
     file.write_text(yaml.safe_dump({"topic": "tools", "tools": [tool], "turns": [turn]}), "utf-8")
-    with scripted(otherwise=shopkeeper) as server:
+    with scripted(otherwise=partial(shopkeeper, call)) as server:
         made = compare(tmp_path / "results", file, *QUICK, env={"CASCADE_LLM__MODEL": server.url})
     assert made.outcome.code == 0, made.outcome.err
     (turn_held,) = made.conversations[0].turns

@@ -35,7 +35,7 @@ from support.llm_client import (
     take,
 )
 
-from pipeline.engines.llm import ChatModel, Used
+from pipeline.engines.llm import ChatModel, Unsaid, Used
 from pipeline.engines.servers import ChatServer
 from pipeline.errors import StageError
 
@@ -160,6 +160,69 @@ class TestThinking:
     async def test_thoughts_that_are_told_as_such(self, thought: bytes) -> None:
         answer = Answer([ROLE, thought, thought, delta("Hello."), finish()])  # without DONE
         assert await converse(answer) == ["Hello."]
+
+    async def test_who_speaks_for_the_user_is_stopped(self) -> None:
+        mine = delta("Hello.<|im_end|>\n<|im_start|>user\nAnd ")
+        async with LlmServer(Answer([mine, hang])) as server, client(server.url) as model:
+            assert "".join(map(str, await take(model))).strip() == "Hello."
+            request = await server.arrival()
+            assert await asyncio.wrap_future(request.fate) == "abandoned"
+
+    async def test_a_thought_without_an_opener_is_unsaid_and_expected_from_then_on(self) -> None:
+        late = Answer([delta("Se"), delta("cret</thi"), delta("nk>Hel"), delta("lo."), finish()])
+        brief = Answer([delta("Hel"), delta("lo."), finish()])
+        async with (
+            LlmServer(late, late, brief, brief, otherwise=late) as server,
+            client(server.url) as model,
+        ):
+            assert await take(model) == ["Se", "cret", Unsaid(), "Hel", "lo."]
+            assert await take(model) == ["Hel", "lo."]
+            # It thinks no more: that costs the wait of one reply.
+            assert await take(model) == ["Hello."]
+            assert await take(model) == ["Hel", "lo."]
+            assert Unsaid() in await take(model)
+
+    async def test_the_warm_up_may_tell_it(self) -> None:
+        late = Answer([delta("Secret</think>Hello."), finish()])
+        async with LlmServer(otherwise=late) as server, client(server.url) as model:
+            await model.warm(QUESTION)
+            assert await take(model) == ["Hello."]
+
+    @pytest.mark.parametrize(
+        ("name", "begun", "expected"),
+        [
+            ("deepseek-ai/DeepSeek-R1-Distill-Qwen-7B", delta("Okay"), True),
+            ("QwQ-32B", delta("\n"), True),
+            ("Qwen3-4B-Thinking-2507", delta("The"), True),
+            # The server tells thoughts apart, or the model opens its own.
+            ("QwQ-32B", reasoning("Okay"), False),
+            ("Qwen3-4B-Thinking-2507", delta("<think>"), False),
+            ("Qwen3-4B-Instruct-2507", delta("Okay"), False),
+            ("mirror1", delta("Okay"), False),
+        ],
+    )
+    async def test_the_warm_up_of_a_model_that_thinks_first(
+        self, name: str, begun: bytes, expected: bool
+    ) -> None:
+        late = Answer([delta("Se"), delta("cret</think>Hel"), delta("lo."), finish()])
+        async with (
+            LlmServer(Answer([begun, finish("length")]), otherwise=late) as server,
+            client(server.url, name=name) as model,
+        ):
+            await model.warm(QUESTION)
+            pieces = await take(model)
+        assert pieces == ["Hel", "lo."] if expected else ["Se", Unsaid(), "Hel", "lo."]
+
+    async def test_a_thought_without_an_opener_that_is_cut_at_the_limit(self) -> None:
+        late = Answer([delta("Secret</think>Hello."), finish()])
+        cut = Answer([delta("Secret"), finish("length")])
+        async with LlmServer(late, cut, late) as server, client(server.url) as model:
+            await take(model)
+            pieces: Pieces = []
+            with pytest.raises(StageError, match="a model that thinks less"):
+                await take(model, pieces)
+            assert pieces == []
+            assert await take(model) == ["Hello."]
 
     @pytest.mark.parametrize("thought", [delta("<think>secret"), reasoning("secret")])
     async def test_nothing_but_thoughts(self, thought: bytes) -> None:

@@ -30,7 +30,7 @@ from support.llm_client import QUESTION, Pieces, check, client, failure, hermeti
 from pipeline.engines.llm import ChatModel, Unreachable, Used
 from pipeline.engines.servers import chat_server
 from pipeline.errors import StageError
-from pipeline.text.speakable import ThinkFilter
+from pipeline.text.visible import VisibleText
 
 pytestmark = pytest.mark.usefixtures(hermetic.__name__)
 
@@ -153,10 +153,10 @@ class TestNoApi:
     async def test_an_error_of_our_own_is_not_the_servers(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def broken(self: ThinkFilter, text: str) -> str:
+        def broken(self: VisibleText, text: str) -> str:
             raise ValueError("ours")
 
-        monkeypatch.setattr(ThinkFilter, "push", broken)
+        monkeypatch.setattr(VisibleText, "push", broken)
         with pytest.raises(ValueError, match="ours"):
             await failure(Answer([delta("Hello "), finish(), DONE]))
 

@@ -153,6 +153,63 @@ async def test_a_whole_call_at_the_limit() -> None:
     assert (await converse(calling(WHOLE, reason="length"), prompt=PROMPT))[-1] == CALL
 
 
+class TestWritten:
+    """Calls in the text, of a server that does not know its model's way to write them."""
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            f'<tool_call>{{"name": "weather", "arguments": {ROME}}}</tool_call>',
+            f'{{"name": "weather", "parameters": {ROME}}}',
+            f"[TOOL_CALLS]weather[ARGS]{ROME}</s>",
+            "<function=weather><parameter=city>Rome</parameter></function>",
+        ],
+    )
+    async def test_are_calls(self, text: str) -> None:
+        steps = [delta("Let me see. "), *(delta(char) for char in text)]
+        assert await converse(calling(*steps, reason="stop"), prompt=PROMPT) == [
+            "Let me see. ",
+            Used(7, 5, 2),
+            ToolUse("", "weather", ROME),
+        ]
+
+    async def test_several(self) -> None:
+        text = "".join(f'<tool_call>{{"name": "{n}", "arguments": {{}}}}</tool_call>' for n in "ab")
+        pieces = await converse(calling(delta(text), reason="stop"), prompt=PROMPT)
+        assert pieces[1:] == [ToolUse("", "a", "{}"), ToolUse("", "b", "{}")]
+
+    async def test_what_is_called_in_both_ways_is_called_once(self) -> None:
+        text = f'<tool_call>{{"name": "weather", "arguments": {ROME}}}</tool_call>'
+        assert await converse(calling(delta(text), WHOLE), prompt=PROMPT) == [Used(7, 5, 2), CALL]
+
+    async def test_that_nobody_offered_are_told(self) -> None:
+        text = f'<tool_call>{{"name": "weather", "arguments": {ROME}}}</tool_call>'
+        pieces, error = await failure(calling(delta("Hm. "), delta(text), reason="stop"))
+        assert pieces == ["Hm. ", Used(7, 5, 2)]
+        assert "calls weather, which is not on offer" in str(error)
+        assert not error.fatal
+
+    async def test_that_nobody_can_read_are_told(self) -> None:
+        text = "<tool_call>I would like the weather.</tool_call>"
+        pieces, error = await failure(calling(delta(text), reason="stop"), prompt=PROMPT)
+        assert pieces == [Used(7, 5, 2)]
+        assert "wrote an unreadable call" in str(error)
+
+    @pytest.mark.parametrize(
+        "text", ['<tool_call>{"name": "wea', f"[TOOL_CALLS]weather{ROME[:-1]}"]
+    )
+    async def test_that_are_cut_at_the_limit(self, text: str) -> None:
+        cut = calling(delta(text), reason="length")
+        pieces, error = await failure(cut, prompt=PROMPT, max_tokens=9)
+        assert pieces == [Used(7, 5, 2)]
+        assert "spent all 9 tokens before its tool call was whole" in str(error)
+
+    async def test_the_warm_up_minds_none(self) -> None:
+        answer = Answer([delta('<tool_call>{"name": "a"}</tool_call>'), finish(), DONE])
+        async with LlmServer(answer) as server, client(server.url) as model:
+            await model.warm(QUESTION)
+
+
 class TestRefused:
     """Told in words, and never silently left out."""
 

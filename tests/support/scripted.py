@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.engines.llm import Incomplete, Messages, Piece, Used
+from pipeline.engines.llm import Incomplete, Messages, Piece, Unsaid, Used
 from pipeline.engines.tools import ToolUse
 from pipeline.engines.vad import Voice
 from pipeline.engines.whisper import Transcription
@@ -28,7 +28,8 @@ class Model:
     """Writes one script of words a request, at a fixed pace.
 
     A word `CALL:name:arguments` (no spaces) calls a tool at the end. `BREAK` fails there, `CUT` is
-    where the text is cut off, `\\n` is a piece of nothing but white space.
+    where the text is cut off, at `UNSAID` all before turns out to be a thought, `\\n` is a piece of
+    nothing but white space.
     """
 
     scripts: list[str | Exception]
@@ -56,6 +57,9 @@ class Model:
                 if word == "CUT":
                     yield Incomplete("the server cut it off")
                     break
+                if word == "UNSAID":
+                    yield Unsaid()
+                    continue
                 yield "\n" if word == "\\n" else word + " "
                 self.written += 1
                 await asyncio.sleep(self.token_s)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import random
-import re
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.text.chunker import Chunker, Clause
-from pipeline.text.speakable import ThinkFilter
 
 
 def chunk(text: str, *, size: int = 1, hurry: bool = True, **settings: Any) -> list[Clause]:
@@ -444,41 +442,3 @@ def test_plain_text_is_said_whole_and_in_order(
 def test_clauses_are_not_longer_than_they_may_be(text: str, settings: dict[str, Any]) -> None:
     longest = settings.get("max_chars", 240)
     assert all(c.end - c.start <= longest for c in chunk(text, **settings))
-
-
-@given(text=messy, seed=st.integers(0, 999))
-def test_thinking_is_filtered_alike_however_it_is_cut(text: str, seed: int) -> None:
-    whole, pieces = ThinkFilter(), ThinkFilter()
-    visible = "".join(pieces.push(d) for d in split(text, seed)) + pieces.flush()
-    assert visible == whole.push(text) + whole.flush()
-
-
-@pytest.mark.parametrize(
-    ("source", "visible"),
-    [
-        ("a <think>b</think> c", "a  c"),
-        ("<think>b</think>\n\nc", "c"),
-        ("<think>b", ""),
-        ("<think>b</thi", ""),
-        ("<THINK>b</Think>c", "c"),
-        ("<thinking>b</think>c", "c"),
-        ("a</think>b", "ab"),
-        ("a <thin", "a <thin"),
-        ("a < b", "a < b"),
-        ("<<think>b</think>c", "<c"),
-        ("<thinker>b", "<thinker>b"),
-        ("the `<think>` tag", "the `<think>` tag"),
-        (" a", " a"),
-    ],
-)
-def test_think_filter(source: str, visible: str) -> None:
-    for size in (1, 3, 99):
-        think = ThinkFilter()
-        pieces = re.findall(f"(?s).{{1,{size}}}", source)
-        assert "".join(map(think.push, pieces)) + think.flush() == visible
-
-
-def test_think_filter_holds_back_no_more_than_it_must() -> None:
-    think = ThinkFilter()
-    assert [think.push(d) for d in ("a <", "thin", "k", ">b</think>c<")] == ["a ", "", "", "c"]
-    assert think.flush() == "<"
