@@ -180,6 +180,11 @@ class Cascade:
         return self._replies.history
 
     @property
+    def record(self) -> list[Message]:
+        """The history as it is saved while the conversation goes on (see `Replies.record`)."""
+        return self._replies.record
+
+    @property
     def preparing(self) -> bool:
         """Whether something is computed that nobody waits for yet.
 
