@@ -10,7 +10,7 @@ import shlex
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import av
 import av.error
@@ -19,6 +19,7 @@ import numpy.typing as npt
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
+from pipeline.audio.channels import AHEAD, Mix, Sound
 from pipeline.audio.resample import FINE_TAPS, Resampler
 from pipeline.errors import BadInput, StageError
 from pipeline.events import Samples
@@ -36,6 +37,9 @@ GUESSED = {"mp3", "aac", "ac3", "eac3"}
 BARE = {".pcm", ".raw", ".s16", ".s16le", ".sw"}
 """Names of files that hold samples and nothing that says how many a second or of which kind."""
 
+BLOCKS_PER_S = 10
+"""Of a file with several channels: how often it is asked which one has the voice."""
+
 NOTICED_S = 0.1
 """Sound missing from a file that is worth a warning (seconds); encoders round less than this."""
 
@@ -43,9 +47,10 @@ NOTICED_S = 0.1
 def read_audio(path: Path, rate: int) -> Iterator[Samples]:
     """Read the sound of any file that FFmpeg knows, as it is consumed: mono int16 at `rate`.
 
-    Channels are averaged. Blocks are as long as the file's own packets, tens of milliseconds. Of a
-    damaged file everything that decodes is given, and a warning is logged at the end that says how
-    much did not.
+    Channels are averaged, unless that loses a voice (see `channels.Mix`): then a warning says so.
+    Blocks are as long as the file's own packets, tens of milliseconds, or a tenth of a second where
+    there are several channels. Of a damaged file everything that decodes is given, and a warning is
+    logged at the end that says how much did not.
 
     Args:
         path: WAV of any kind, MP3, Ogg, Opus, FLAC, M4A, the sound of a video, …
@@ -121,13 +126,10 @@ def _decode(
             _frames(container, stream, damage),
             lambda frame: (frame.format.name, frame.layout.name, frame.sample_rate),
         ):
-            mixer = av.AudioResampler(format="s16", layout="mono")
             resampler = Resampler(own_rate, rate, taps=FINE_TAPS)
-            for frame in frames:
-                frame.pts = None
-                for mono in mixer.resample(frame):
-                    given_s += mono.samples / own_rate
-                    yield resampler.push(mono.to_ndarray()[0])
+            for mono in _mono(path, frames, own_rate):
+                given_s += len(mono) / own_rate
+                yield resampler.push(mono)
             yield resampler.flush()
     if given_s == 0:
         why = "is damaged: nothing in it can be decoded" if damage else "has no sound in it"
@@ -140,6 +142,48 @@ def _decode(
             given_s,
             max(0.0, missing_s),
         )
+
+
+def _mono(path: Path, frames: Iterator[av.AudioFrame], rate: int) -> Iterator[Samples]:
+    """One channel of frames that are all alike, of one channel or several."""
+    first = next(frames)
+    channels = first.layout.nb_channels
+    # To a packed format, and no more: FFmpeg does not mix channels whose places it does not know,
+    # and PyAV reads beyond the planes of a frame that has eight or more.
+    converter = av.AudioResampler(format="s16" if channels == 1 else "flt")
+    sounds: Iterator[npt.NDArray[Any]] = (
+        piece.to_ndarray().reshape(-1, channels)
+        for frame in itertools.chain([first], frames)
+        for piece in converter.resample(_undated(frame))
+    )
+    if channels == 1:
+        for sound in sounds:
+            yield sound[:, 0]
+        return
+    mix = Mix(str(path), rate, channels, ahead=AHEAD)
+    for block in _blocks(sounds, max(1, rate // BLOCKS_PER_S)):
+        yield mix.push(block * np.float32(32768))
+    yield mix.flush()
+
+
+def _undated(frame: av.AudioFrame) -> av.AudioFrame:
+    """The frame without its time, by which gaps would be filled and overlaps cut."""
+    frame.pts = None
+    return frame
+
+
+def _blocks(sounds: Iterator[Sound], n: int) -> Iterator[Sound]:
+    """The same sound in blocks of `n` samples; the last may be shorter."""
+    rest: list[Sound] = []
+    for sound in sounds:
+        rest.append(sound)
+        if sum(map(len, rest)) >= n:
+            joined = np.concatenate(rest)
+            whole = len(joined) - len(joined) % n
+            yield from np.split(joined[:whole], whole // n)
+            rest = [joined[whole:]]
+    if rest:
+        yield np.concatenate(rest)
 
 
 def _frames(

@@ -14,9 +14,11 @@ import json
 import logging
 import os
 import shutil
+import threading
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -62,7 +64,8 @@ class ConversationFile:
         self._told = False
         self._messages: Sequence[Message] = ()
         self._lines: list[bytes] = []
-        self._thread = ThreadPoolExecutor(1, "save")
+        self._asked: SimpleQueue[Future[None] | None] = SimpleQueue()
+        threading.Thread(target=self._work, name="save", daemon=True).start()
 
     def save(self, messages: Sequence[Message]) -> Future[None]:
         """Have a conversation written, all of it so far.
@@ -74,7 +77,9 @@ class ConversationFile:
             Done when it is in the file, or the disk has refused it.
         """
         self._messages = messages
-        return self._thread.submit(self._write)
+        done: Future[None] = Future()
+        self._asked.put(done)
+        return done
 
     def close(self, messages: Sequence[Message]) -> None:
         """Write a conversation that is over, and wait for that."""
@@ -83,7 +88,12 @@ class ConversationFile:
             self.save(messages).result(CLOSE_S)
         except TimeoutError:
             self._fail("the disk does not respond")
-        self._thread.shutdown(wait=False)
+        self._asked.put(None)
+
+    def _work(self) -> None:
+        while (done := self._asked.get()) is not None:
+            self._write()
+            done.set_result(None)
 
     def _write(self) -> None:
         # The newest, if the disk was too slow for those before.

@@ -102,7 +102,7 @@ async def test_a_run_that_was_killed_is_gone_on_with(tmp_path: Path) -> None:
     for name in (TRACE, RECORDS.name):
         with (tmp_path / name).open("ab") as file:
             file.write(b'{"mark": "comm')
-    header, results = RECORDS.read(tmp_path / RECORDS.name)
+    _, results = RECORDS.read(tmp_path / RECORDS.name)
     assert len(results) == 2
     await Counting(tmp_path, 2, None, results=results).run()
     assert kept(tmp_path)[1] == 4
