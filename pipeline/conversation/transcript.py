@@ -63,7 +63,8 @@ class ConversationFile:
         self._over = False
         self._told = False
         self._messages: Sequence[Message] = ()
-        self._lines: list[bytes] = []
+        self._written: Sequence[Message] = ()
+        self._size = 0
         self._asked: SimpleQueue[Future[None] | None] = SimpleQueue()
         threading.Thread(target=self._work, name="save", daemon=True).start()
 
@@ -78,7 +79,10 @@ class ConversationFile:
         """
         self._messages = messages
         done: Future[None] = Future()
-        self._asked.put(done)
+        if self._once and not self._over:
+            done.set_result(None)
+        else:
+            self._asked.put(done)
         return done
 
     def close(self, messages: Sequence[Message]) -> None:
@@ -96,22 +100,21 @@ class ConversationFile:
             done.set_result(None)
 
     def _write(self) -> None:
-        # The newest, if the disk was too slow for those before.
-        lines = [_line(message) for message in self._messages]
-        if not lines or (self._once and not self._over):
+        messages = self._messages  # the newest, if the disk was too slow for those before
+        if not messages:
             return
         try:
             if self._once:
                 with self._path.open("ab") as file:
-                    file.writelines(lines)
-            elif (more := added(self._lines, lines)) is None or not self._untouched():
-                self._rewrite(lines)
+                    file.write(_lines(messages))
+            elif (more := added(self._written, messages)) is None or not self._untouched():
+                self._rewrite(_lines(messages))
             elif more:
-                self._append(more)
+                self._append(_lines(more))
         except OSError as error:
             self._fail(error.strerror)
         else:
-            self._lines = lines
+            self._written = messages
             self.failed = False
 
     def _fail(self, reason: str | None) -> None:
@@ -124,43 +127,41 @@ class ConversationFile:
                 reason,
             )
 
-    @property
-    def _size(self) -> int:
-        return sum(map(len, self._lines))
-
     def _untouched(self) -> bool:
         """Whether the file is as it was left here, and not deleted or written by others."""
         return self._target.is_file() and self._target.stat().st_size == self._size
 
-    def _append(self, lines: Sequence[bytes]) -> None:
+    def _append(self, lines: bytes) -> None:
         try:
             with self._target.open("ab") as file:
-                file.write(b"".join(lines))
+                file.write(lines)
         except OSError:
             with contextlib.suppress(OSError):
                 os.truncate(self._target, self._size)
             raise
+        self._size += len(lines)
 
-    def _rewrite(self, lines: Sequence[bytes]) -> None:
+    def _rewrite(self, lines: bytes) -> None:
         part = beside(self._target)
         try:
             with part.open("wb") as file:
                 with contextlib.suppress(OSError):  # there is none yet, or modes are not kept here
                     shutil.copymode(self._target, part)
-                file.writelines(lines)
+                file.write(lines)
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(self._target)
         except OSError:
             part.unlink(missing_ok=True)
             raise
+        self._size = len(lines)
 
 
-def added(written: Sequence[bytes], wanted: Sequence[bytes]) -> Sequence[bytes] | None:
-    """The lines that are missing at the end of a file; None where it has to be written anew.
+def added(written: Sequence[Message], wanted: Sequence[Message]) -> Sequence[Message] | None:
+    """What is missing at the end of a file; None where it has to be written anew.
 
     Args:
-        written: The lines that it has; empty: nobody knows.
+        written: The messages that it has; empty: nobody knows.
         wanted: Those that it is to have.
     """
     if not written or wanted[: len(written)] != written:
@@ -226,6 +227,10 @@ def _cut_off(line: bytes) -> bool:
 
 def _damaged(file: Path, number: int) -> BadInput:
     return BadInput(f"{file}, line {number}: not a message of a conversation saved with --save")
+
+
+def _lines(messages: Sequence[Message]) -> bytes:
+    return b"".join(map(_line, messages))
 
 
 def _line(message: Message) -> bytes:

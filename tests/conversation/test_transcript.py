@@ -69,12 +69,12 @@ def test_a_file_from_before_there_were_tools_is_read_and_written_alike(tmp_path:
 
 # ---- turn by turn ----------------------------------------------------------------------------
 
-words = st.lists(st.binary(min_size=1, max_size=3), max_size=6)
+saids = st.lists(st.builds(Message, st.just("user"), st.sampled_from("ab"), st.integers(1, 2)))
 
 
-@given(words, words)
+@given(saids, saids)
 def test_what_is_added_makes_the_file_what_it_is_to_be(
-    written: list[bytes], wanted: list[bytes]
+    written: list[Message], wanted: list[Message]
 ) -> None:
     more = added(written, wanted)
     if more is None:
@@ -181,6 +181,24 @@ def test_a_pipe_gets_the_conversation_when_it_is_over(tmp_path: Path) -> None:
     assert [json.loads(line)["content"] for line in got.splitlines()] == [
         message.content for message in [*SAID, *MORE]
     ]
+
+
+@POSIX
+def test_our_own_output_goes_on_though_it_is_a_file(tmp_path: Path) -> None:
+    """A file that took its place would hold none of the events before."""
+    script = """
+        from pathlib import Path
+        from pipeline.conversation.history import Message
+        from pipeline.conversation.transcript import ConversationFile
+
+        print("an event", flush=True)
+        ConversationFile(Path("/dev/stdout")).close([Message("user", "Hello.", 1)])
+    """
+    with (tmp_path / "out").open("wb") as out:
+        command = [sys.executable, "-c", textwrap.dedent(script)]
+        subprocess.run(command, stdout=out, check=True)
+    event, line = (tmp_path / "out").read_text().splitlines()
+    assert (event, json.loads(line)["content"]) == ("an event", "Hello.")
 
 
 def test_a_full_disk_is_told_once_and_a_turn_later_all_is_saved(
