@@ -129,7 +129,7 @@ async def _hold(
         async def keep() -> None:
             waits = [trace.written(), *ends.written()]
             if saved is not None:
-                waits.append(saved.save(session.record))
+                waits.append(saved.save(session.as_saved))
             await asyncio.wait([asyncio.wrap_future(each) for each in waits], timeout=DISK_S)
 
         driver = Driver(session, ends, trace, display, as_json=options.json, over=over, keep=keep)

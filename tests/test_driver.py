@@ -94,7 +94,7 @@ def test_a_turn_is_kept_before_it_is_told_to_be_over(capsys: pytest.CaptureFixtu
             told += capsys.readouterr().out
             assert ("reply_done" in told) == bool(kept)
             heard = session.history[-1].content
-            (question, reply) = session.record
+            (question, reply) = session.as_saved
             assert (question.content, session.history[-1].content) == ("When?", heard)
             kept.append((reply.content, heard, trace.marks(1).keys() & {"heard.last"}))
 

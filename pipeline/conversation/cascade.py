@@ -180,9 +180,9 @@ class Cascade:
         return self._replies.history
 
     @property
-    def record(self) -> list[Message]:
-        """The history as it is saved while the conversation goes on (see `Replies.record`)."""
-        return self._replies.record
+    def as_saved(self) -> list[Message]:
+        """The history as it is saved while the conversation goes on (see `Replies.as_saved`)."""
+        return self._replies.as_saved
 
     @property
     def preparing(self) -> bool:

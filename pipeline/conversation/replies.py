@@ -241,11 +241,11 @@ class Replies:
         return self._history.history
 
     @property
-    def record(self) -> list[Message]:
-        """The history as a file has it that outlives this process; copies.
+    def as_saved(self) -> list[Message]:
+        """The history as it is saved while the conversation goes on; copies.
 
-        A reply that is made counts as heard, which mostly it will be: who stops it is still here
-        to correct that.
+        A reply that is made counts as heard, which mostly it will be; where it is not, what is
+        saved next says so.
         """
         self.settle()
         reply = self._current
