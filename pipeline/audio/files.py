@@ -154,7 +154,7 @@ def _mono(path: Path, frames: Iterator[av.AudioFrame], rate: int) -> Iterator[Sa
     sounds: Iterator[npt.NDArray[Any]] = (
         piece.to_ndarray().reshape(-1, channels)
         for frame in itertools.chain([first], frames)
-        for piece in converter.resample(_undated(frame))
+        for piece in converter.resample(frame)
     )
     if channels == 1:
         for sound in sounds:
@@ -164,12 +164,6 @@ def _mono(path: Path, frames: Iterator[av.AudioFrame], rate: int) -> Iterator[Sa
     for block in _blocks(sounds, max(1, rate // BLOCKS_PER_S)):
         yield mix.push(block * np.float32(32768))
     yield mix.flush()
-
-
-def _undated(frame: av.AudioFrame) -> av.AudioFrame:
-    """The frame without its time, by which gaps would be filled and overlaps cut."""
-    frame.pts = None
-    return frame
 
 
 def _blocks(sounds: Iterator[Sound], n: int) -> Iterator[Sound]:
@@ -189,7 +183,7 @@ def _blocks(sounds: Iterator[Sound], n: int) -> Iterator[Sound]:
 def _frames(
     container: InputContainer, stream: AudioStream, damage: list[Exception]
 ) -> Iterator[av.AudioFrame]:
-    """All frames that decode; what does not is noted in `damage`."""
+    """All frames that decode, without their times; what does not is noted in `damage`."""
     packets = container.demux(stream)
     while True:
         try:
@@ -200,7 +194,9 @@ def _frames(
         if packet is None:
             return
         try:
-            yield from packet.decode()
+            for frame in packet.decode():
+                frame.pts = None  # by which gaps would be filled, and overlaps cut
+                yield frame
         except av.error.FFmpegError as error:
             damage.append(error)
 
