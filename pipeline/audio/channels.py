@@ -2,8 +2,8 @@
 
 The average loses a voice where channels cancel each other, where only one of many has it, or where
 another one brings noise. Then the channel is heard that has the voice at the moment. Which one that
-is follows from levels alone: a voice comes and goes, noise and hum stay. Hum weighs little, for the
-differences of neighbouring samples are measured.
+is follows from levels alone: a voice comes and goes, noise and hum stay. Hum and rumble weigh
+little, for it is how sharply the wave bends that is compared.
 """
 
 from __future__ import annotations
@@ -53,7 +53,6 @@ SILENCE = 10.0
 
 FADE_S = 0.01
 """One channel fades into another over this long."""
-
 
 log = logging.getLogger(__name__)
 
