@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from pipeline.audio.line import Line
@@ -33,6 +33,9 @@ from pipeline.trace import Timeline, Trace
 
 Over = Callable[[int, Mapping[str, int], Usage | None], None]
 """Is told that a turn is over: its number, its marks (ns), and what its reply cost, if known."""
+
+Keep = Callable[[], Awaitable[None]]
+"""Brings to the disk what there is by now; waited for before it is told that a turn is over."""
 
 PLAYING = ("playout.first", "heard.first", "playout.last", "heard.last")
 """The marks that the driver gives a turn."""
@@ -67,6 +70,7 @@ class Driver:
         *,
         as_json: bool = False,
         over: Over | None = None,
+        keep: Keep | None = None,
     ) -> None:
         """Prepare; `run` does the work.
 
@@ -77,6 +81,7 @@ class Driver:
             display: What the person sees, if there is one.
             as_json: Print every event on stdout.
             over: Is told of every turn that is over, if anybody wants to know.
+            keep: Keeps what a crash must not cost, if anything is kept.
         """
         self.failed = False
         self._session = session
@@ -85,6 +90,7 @@ class Driver:
         self._trace = trace
         self._as_json = as_json
         self._tell_over = over
+        self._keep = keep
         self._usage: dict[int, Usage] = {}
         self._turns = 0
         self._open: set[int] = set()
@@ -130,6 +136,8 @@ class Driver:
         """Session → speaker, screen and stdout."""
         playout = self._ends.playout
         async for event in self._session.events():
+            if isinstance(event, ReplyDone) and self._keep is not None:
+                await self._keep()
             if self._as_json and not isinstance(event, ReplyAudio):
                 print(json.dumps(to_json(event)), flush=True)
             self._display.event(event)
@@ -192,6 +200,8 @@ class Driver:
                 break
         self._mark(playing, "playout.last", played.last_ns)
         self._mark(playing, "heard.last", played.last_audible_ns)
+        if self._keep is not None:
+            await self._keep()
         if self._playing is playing:
             self._playing = None
         if not played.stopped:

@@ -1,7 +1,7 @@
 """`cascade talk`: one session between microphone and speaker, or between files.
 
-What a user asked for is checked, then the models are loaded, then the `Driver` talks; what was said
-is saved, whatever ends it.
+What a user asked for is checked, then the models are loaded, then the `Driver` talks. When a turn
+is over, all of it that was asked for is on the disk, whatever ends the conversation after that.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from pipeline.audio.line import MICROPHONE, SPEAKER, Ends
 from pipeline.config import Settings
 from pipeline.conversation import transcript
 from pipeline.conversation.history import Message
+from pipeline.conversation.transcript import ConversationFile
 from pipeline.driver import Driver
-from pipeline.errors import BadInput, StageError
+from pipeline.errors import BadInput
 from pipeline.measure import otel
 from pipeline.models.catalogue import Catalogue
 from pipeline.models.fetch import provide
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 0.3
 """Beyond the hold: silence after a recording that shows that nothing more will be answered."""
+
+DISK_S = 0.5
+"""How long the end of a turn waits for the disk: mostly a millisecond, and a disk that does not
+respond must not hold up a conversation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +81,6 @@ def prepare(settings: Settings, options: TalkOptions) -> Coroutine[Any, Any, int
     console = stderr()
     check_files(options)
     history = transcript.load(options.resume) if options.resume else []
-    if options.save is not None:
-        transcript.check(options.save)
     ends = Ends(
         settings.audio,
         options.inputs,
@@ -104,14 +107,14 @@ async def _hold(
     engines: LocalEngines,
     console: Console,
 ) -> int:
-    """Hold the conversation; whatever ends it, what was said is saved.
+    """Hold the conversation, and keep it.
 
     Raises:
         CascadeError: The engines cannot be loaded, a device is gone, or a stage failed for good.
     """
     from pipeline.conversation.cascade import Cascade  # as slow to import
 
-    saved = True
+    saved = ConversationFile(options.save) if options.save else None
     async with contextlib.AsyncExitStack() as stack:
         trace = stack.enter_context(Trace(options.trace, description(settings, engines.names)))
         display = stack.enter_context(Display(console, drawn=options.profile))
@@ -122,7 +125,14 @@ async def _hold(
         await stack.enter_async_context(engines)
         session = Cascade(engines, settings, trace, ends.clock, history)
         over = None if spans is None else spans.turn
-        driver = Driver(session, ends, trace, display, as_json=options.json, over=over)
+
+        async def keep() -> None:
+            waits = [trace.written(), *ends.written()]
+            if saved is not None:
+                waits.append(saved.save(session.as_saved))
+            await asyncio.wait([asyncio.wrap_future(each) for each in waits], timeout=DISK_S)
+
+        driver = Driver(session, ends, trace, display, as_json=options.json, over=over, keep=keep)
 
         def busy() -> bool:
             return session.preparing or driver.busy()
@@ -133,20 +143,10 @@ async def _hold(
         try:
             await driver.run()
         finally:
-            # Where nothing was said, what the file holds of another conversation stays.
-            if options.save is not None and session.history:
-                saved = _save(options.save, session.history, display)
-    return 1 if driver.failed or ends.failed or trace.failed or not saved else 0
-
-
-def _save(file: Path, history: list[Message], display: Display) -> bool:
-    """Save the conversation; whether that worked. Why it ended is worth telling all the same."""
-    try:
-        transcript.save(file, history)
-    except StageError as error:
-        display.warn(str(error))
-        return False
-    return True
+            if saved is not None:
+                saved.close(session.history)
+    unsaved = saved is not None and saved.failed
+    return 1 if driver.failed or ends.failed or trace.failed or unsaved else 0
 
 
 def check_files(options: TalkOptions) -> None:
@@ -166,6 +166,8 @@ def check_files(options: TalkOptions) -> None:
         ("--save", options.save),
     ]
     written = [(flag, path) for flag, path in named if path is not None]
+    if options.save is not None and transcript.replaceable(options.save):
+        written.append(("--save", transcript.beside(options.save)))
     if options.resume is not None:
         read.append(("--resume", options.resume))
     for i, (flag, path) in enumerate(written):

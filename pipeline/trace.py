@@ -21,6 +21,7 @@ import threading
 import time
 import uuid
 from collections.abc import Collection, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -193,11 +194,12 @@ class Trace:
         self.failed = False
         self._turns: dict[int, dict[str, int]] = {}
         self._generations: dict[int, int] = {}
-        self._lines: SimpleQueue[MarkLine | None] = SimpleQueue()
+        self._lines: SimpleQueue[MarkLine | Future[None] | None] = SimpleQueue()
         self._writer: threading.Thread | None = None
         if file is not None:
             try:
-                opened = file.open("w", encoding="utf-8")
+                # By lines: a crash leaves whole ones.
+                opened = file.open("w", encoding="utf-8", buffering=1)
             except OSError as error:
                 raise BadInput(f"{file}: the trace cannot be written: {error.strerror}") from None
             self._writer = threading.Thread(
@@ -249,6 +251,15 @@ class Trace:
         """The marks of a recent turn, by name (ns)."""
         return dict(self._turns.get(turn, {}))
 
+    def written(self) -> Future[None]:
+        """Done when all marks so far are in the file, or the disk has refused them."""
+        done: Future[None] = Future()
+        if self._writer is not None:
+            self._lines.put(done)
+        else:
+            done.set_result(None)
+        return done
+
     def _write(self, line: MarkLine) -> None:
         if self._writer is not None:
             self._lines.put(line)
@@ -256,20 +267,23 @@ class Trace:
     def _write_to(self, file: IO[str]) -> None:
         """Write the lines, in a thread of its own: the loop that marks never waits for a disk.
 
-        What was marked is written as soon as the thread gets to run, so that a crash loses little.
+        What was marked is written as soon as the thread gets to run: see `written`.
         """
-        line: MarkLine | None = {}
+        item: MarkLine | Future[None] | None = {}
         try:
             with contextlib.closing(file):
-                while (line := self._lines.get()) is not None:
-                    file.write(json.dumps(line) + "\n")
-                    if self._lines.empty():
-                        file.flush()
+                while (item := self._lines.get()) is not None:
+                    if isinstance(item, Future):
+                        item.set_result(None)
+                    else:
+                        file.write(json.dumps(item) + "\n")
         except OSError as error:
             log.error("%s: the trace ends here: %s", file.name, error.strerror)
             self.failed = True
-            while line is not None:
-                line = self._lines.get()
+            while item is not None:
+                item = self._lines.get()
+                if isinstance(item, Future):
+                    item.set_result(None)
 
     def __enter__(self) -> Self:
         return self

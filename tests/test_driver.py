@@ -75,3 +75,35 @@ def test_a_reply_is_heard_to_its_end_though_the_microphone_gives_nothing() -> No
     virtual_time.run(talk())
     assert len(reports) * REPORT_S == pytest.approx(line.sounding_s, rel=0.1)
     assert line.sounding_s > 2 * PACE.lead_s  # so much is made ahead of what is heard
+
+
+def test_a_turn_is_kept_before_it_is_told_to_be_over(capsys: pytest.CaptureFixture[str]) -> None:
+    """Twice: when its reply is made, which is kept whole, and when that was heard."""
+    engines = Engines(["When?"], Model([LONG]))
+    clock = virtual_time.VirtualClock()
+    kept: list[tuple[str, str, set[str]]] = []
+    told = ""
+
+    async def talk() -> None:
+        trace = Trace()
+        settings = Settings(turns=TurnSettings(predict=False, hold_ms=300))
+        session = Cascade(engines, settings, trace, clock)
+
+        async def keep() -> None:
+            nonlocal told
+            told += capsys.readouterr().out
+            assert ("reply_done" in told) == bool(kept)
+            heard = session.history[-1].content
+            (question, reply) = session.as_saved
+            assert (question.content, session.history[-1].content) == ("When?", heard)
+            kept.append((reply.content, heard, trace.marks(1).keys() & {"heard.last"}))
+
+        driver = Driver(session, StuckMicrophone(clock), trace, as_json=True, keep=keep)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(driver.run(), 120)
+
+    virtual_time.run(talk())
+    (made, so_far, before), (in_the_end, heard, after) = kept
+    assert made == in_the_end == heard == LONG.strip()
+    assert len(so_far) < len(heard)
+    assert (before, after) == (set(), {"heard.last"})

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.audio.audible import is_audible
+from pipeline.audio.channels import Mix
 from pipeline.audio.playout import Sounding
 from pipeline.audio.portaudio import WORDS, Device, cannot_open, owner
 from pipeline.clock import NS_PER_S
@@ -189,6 +190,7 @@ class Microphone(_Stream):
     ) -> None:
         super().__init__(device, latency_ms, silent_s, close_s)
         self.patient = False
+        self._mix = Mix(f"microphone {device.name}", device.rate, device.channels)
         self._hushed = 0
         self._captured = 0
         self._frames: deque[Frame] = deque()
@@ -241,7 +243,10 @@ class Microphone(_Stream):
         self._beats += 1
         if len(self._frames) >= MOST_FRAMES:
             self._frames.popleft()
-        samples = _mono(data)
+        # A copy in any case.
+        samples = (
+            data[:, 0].copy() if data.shape[1] == 1 else self._mix.push(data.astype(np.float32))
+        )
         self._frames.append(Frame(samples, self.rate, self._captured, t_ns))
         self._captured += n
         self._hushed = 0 if is_audible(samples) else self._hushed + 1
@@ -340,14 +345,6 @@ class Speaker(_Stream):
 def plausible(seconds: float, *, at_least_s: float, at_most_s: float, otherwise_s: float) -> float:
     """How far a block is from now, by the device's word if that can be true (seconds)."""
     return seconds if at_least_s <= seconds <= at_most_s else otherwise_s
-
-
-def _mono(data: npt.NDArray[np.int16]) -> Samples:
-    """The mean of all channels; int16 (n, channels) in, (n,) out, a copy."""
-    if data.shape[1] == 1:
-        return data[:, 0].copy()
-    mean: Samples = data.mean(axis=1).astype(np.int16)
-    return mean
 
 
 def peak_dbfs(samples: Samples) -> float:

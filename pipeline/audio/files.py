@@ -10,7 +10,7 @@ import shlex
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import av
 import av.error
@@ -19,6 +19,7 @@ import numpy.typing as npt
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
+from pipeline.audio.channels import AHEAD, Mix, Sound
 from pipeline.audio.resample import FINE_TAPS, Resampler
 from pipeline.errors import BadInput, StageError
 from pipeline.events import Samples
@@ -36,6 +37,9 @@ GUESSED = {"mp3", "aac", "ac3", "eac3"}
 BARE = {".pcm", ".raw", ".s16", ".s16le", ".sw"}
 """Names of files that hold samples and nothing that says how many a second or of which kind."""
 
+BLOCKS_PER_S = 10
+"""Of a file with several channels: how often it is asked which one has the voice."""
+
 NOTICED_S = 0.1
 """Sound missing from a file that is worth a warning (seconds); encoders round less than this."""
 
@@ -43,9 +47,10 @@ NOTICED_S = 0.1
 def read_audio(path: Path, rate: int) -> Iterator[Samples]:
     """Read the sound of any file that FFmpeg knows, as it is consumed: mono int16 at `rate`.
 
-    Channels are averaged. Blocks are as long as the file's own packets, tens of milliseconds. Of a
-    damaged file everything that decodes is given, and a warning is logged at the end that says how
-    much did not.
+    Channels are averaged, unless that loses a voice (see `channels.Mix`): then a warning says so.
+    Blocks are as long as the file's own packets, tens of milliseconds, or a tenth of a second where
+    there are several channels. Of a damaged file everything that decodes is given, and a warning is
+    logged at the end that says how much did not.
 
     Args:
         path: WAV of any kind, MP3, Ogg, Opus, FLAC, M4A, the sound of a video, …
@@ -121,13 +126,10 @@ def _decode(
             _frames(container, stream, damage),
             lambda frame: (frame.format.name, frame.layout.name, frame.sample_rate),
         ):
-            mixer = av.AudioResampler(format="s16", layout="mono")
             resampler = Resampler(own_rate, rate, taps=FINE_TAPS)
-            for frame in frames:
-                frame.pts = None
-                for mono in mixer.resample(frame):
-                    given_s += mono.samples / own_rate
-                    yield resampler.push(mono.to_ndarray()[0])
+            for mono in _mono(path, frames, own_rate):
+                given_s += len(mono) / own_rate
+                yield resampler.push(mono)
             yield resampler.flush()
     if given_s == 0:
         why = "is damaged: nothing in it can be decoded" if damage else "has no sound in it"
@@ -142,10 +144,46 @@ def _decode(
         )
 
 
+def _mono(path: Path, frames: Iterator[av.AudioFrame], rate: int) -> Iterator[Samples]:
+    """One channel of frames that are all alike, of one channel or several."""
+    first = next(frames)
+    channels = first.layout.nb_channels
+    # To a packed format, and no more: FFmpeg does not mix channels whose places it does not know,
+    # and PyAV reads beyond the planes of a frame that has eight or more.
+    converter = av.AudioResampler(format="s16" if channels == 1 else "flt")
+    sounds: Iterator[npt.NDArray[Any]] = (
+        piece.to_ndarray().reshape(-1, channels)
+        for frame in itertools.chain([first], frames)
+        for piece in converter.resample(frame)
+    )
+    if channels == 1:
+        for sound in sounds:
+            yield sound[:, 0]
+        return
+    mix = Mix(str(path), rate, channels, ahead=AHEAD)
+    for block in _blocks(sounds, max(1, rate // BLOCKS_PER_S)):
+        yield mix.push(block * np.float32(32768))
+    yield mix.flush()
+
+
+def _blocks(sounds: Iterator[Sound], n: int) -> Iterator[Sound]:
+    """The same sound in blocks of `n` samples; the last may be shorter."""
+    rest: list[Sound] = []
+    for sound in sounds:
+        rest.append(sound)
+        if sum(map(len, rest)) >= n:
+            joined = np.concatenate(rest)
+            whole = len(joined) - len(joined) % n
+            yield from np.split(joined[:whole], whole // n)
+            rest = [joined[whole:]]
+    if rest:
+        yield np.concatenate(rest)
+
+
 def _frames(
     container: InputContainer, stream: AudioStream, damage: list[Exception]
 ) -> Iterator[av.AudioFrame]:
-    """All frames that decode; what does not is noted in `damage`."""
+    """All frames that decode, without their times; what does not is noted in `damage`."""
     packets = container.demux(stream)
     while True:
         try:
@@ -156,7 +194,9 @@ def _frames(
         if packet is None:
             return
         try:
-            yield from packet.decode()
+            for frame in packet.decode():
+                frame.pts = None  # by which gaps would be filled, and overlaps cut
+                yield frame
         except av.error.FFmpegError as error:
             damage.append(error)
 
@@ -164,10 +204,11 @@ def _frames(
 class WavWriter:
     """Writes a 16-bit WAV file bit by bit; what is on disk is always a valid file.
 
-    The header is brought up to date after every second of sound, so that a crash costs at most
-    that. When the disk is full, or fails otherwise, what was written is kept and closed properly,
-    `write` raises once, and whatever is written later is ignored: a recording that cannot go on
-    must not end the conversation. Sound beyond the 4 GiB that WAV can hold counts as a full disk.
+    The header is brought up to date with every piece of sound, which takes 2 µs: a crash costs
+    nothing that was written. When the disk is full, or fails otherwise, what was written is kept
+    and closed properly, `write` raises once, and whatever is written later is ignored: a recording
+    that cannot go on must not end the conversation. Sound beyond the 4 GiB that WAV can hold counts
+    as a full disk.
 
     Args:
         path: The file; replaced if it exists.
@@ -189,7 +230,6 @@ class WavWriter:
         self._frame_bytes = channels * BYTES_PER_SAMPLE
         self._most_bytes = most_bytes
         self._data_bytes = 0
-        self._stated_bytes = 0
         self._file: BinaryIO | None = None
         try:
             # Unbuffered, so that every byte that was accepted outlives this process.
@@ -228,23 +268,17 @@ class WavWriter:
             fitting = data[: room // self._frame_bytes * self._frame_bytes]
             self._write_all(fitting)
             self._data_bytes += len(fitting)
+            self._state_length()
             if len(fitting) < len(data):
                 raise OSError(errno.EFBIG, "a WAV file holds no more than 4 GiB")
-            if self._data_bytes - self._stated_bytes >= self.rate * self._frame_bytes:
-                self._state_length()
         except OSError as error:
             raise self._give_up(error) from None
 
     def close(self) -> None:
         """Finish the file. Safe to call more than once."""
-        if self._file is None:
-            return
-        try:
-            self._state_length()
-        except OSError as error:
-            raise self._give_up(error) from None
-        self._file.close()
-        self._file = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def __enter__(self) -> WavWriter:
         return self
@@ -263,7 +297,6 @@ class WavWriter:
         self._file.seek(0)
         self._file.write(self._header())
         self._file.seek(0, os.SEEK_END)
-        self._stated_bytes = self._data_bytes
 
     def _header(self) -> bytes:
         return struct.pack(

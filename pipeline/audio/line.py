@@ -10,6 +10,7 @@ import contextlib
 import functools
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Protocol
 
@@ -124,6 +125,10 @@ class Ends:
     def recorded_from_ns(self) -> int | None:
         """When the first sample of the recording of both sides was heard (ns)."""
         return self._recorder.start_ns if self._recorder is not None else None
+
+    def written(self) -> list[Future[None]]:
+        """Done when all that was heard so far is in the files; that of the replies is already."""
+        return [self._recorder.written()] if self._recorder is not None else []
 
     @property
     def late_ns(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from concurrent.futures import Future
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -16,9 +17,6 @@ from pipeline.events import Frame, Samples
 
 log = logging.getLogger(__name__)
 
-WRITE_S = 0.25
-"""Sound is written in pieces of at least this length."""
-
 PATIENCE_S = 5.0
 """A channel this far behind the other is silent: what it has to say later is dropped."""
 
@@ -27,6 +25,9 @@ MOST_WAITING = 5000
 
 CLOSE_S = 10.0
 """How long `close` waits for the disk."""
+
+Block = tuple[int, Samples, int, int]
+"""Channel, samples, rate (Hz), and when the first of them was heard (ns)."""
 
 
 class Recorder:
@@ -68,7 +69,7 @@ class Recorder:
         self._tracks: list[Track] = []
         self._error: StageError | None = None
         self._ended = False
-        self._waiting: SimpleQueue[tuple[int, Samples, int, int] | None] = SimpleQueue()
+        self._waiting: SimpleQueue[Block | Future[None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
 
@@ -91,6 +92,15 @@ class Recorder:
             t_ns: When the first of them was, or will be, heard.
         """
         self._put(1, samples, rate, t_ns)
+
+    def written(self) -> Future[None]:
+        """Done when all that both sides have brought so far is in the file."""
+        done: Future[None] = Future()
+        if self._ended:
+            done.set_result(None)
+        else:
+            self._waiting.put(done)
+        return done
 
     def close(self) -> None:
         """Write what is left and finish the file. Safe to call more than once.
@@ -130,12 +140,15 @@ class Recorder:
     def _work(self) -> None:
         try:
             while (item := self._waiting.get()) is not None:
+                if isinstance(item, Future):
+                    item.set_result(None)
+                    continue
                 channel, samples, rate, t_ns = item
                 if not self._tracks:
                     assert self.start_ns is not None
                     self._tracks = [Track(self._rate, self.start_ns) for _ in range(2)]
                 self._tracks[channel].push(samples, rate, t_ns)
-                self._write(at_least=int(WRITE_S * self._rate))
+                self._write()
             self._end()
         except StageError as error:
             self._error = error
@@ -145,7 +158,7 @@ class Recorder:
         finally:
             self._ended = True
 
-    def _write(self, *, at_least: int) -> None:
+    def _write(self) -> None:
         """Write as far as both channels are complete."""
         user, reply = self._tracks
         ahead = max(user.end, reply.end) - int(PATIENCE_S * self._rate)
@@ -153,8 +166,6 @@ class Recorder:
             if track.end < ahead:
                 track.pad_to(ahead)
         ready = min(user.end, reply.end) - self._writer.frames
-        if ready < at_least:
-            return
         while ready > 0:
             n = min(ready, self._rate)
             self._writer.write(np.column_stack([user.take(n), reply.take(n)]))
@@ -166,5 +177,5 @@ class Recorder:
         for track in self._tracks:
             track.pad_to(max(track.end for track in self._tracks))
         if self._tracks:
-            self._write(at_least=0)
+            self._write()
         self._writer.close()

@@ -180,6 +180,11 @@ class Cascade:
         return self._replies.history
 
     @property
+    def as_saved(self) -> list[Message]:
+        """The history as it is saved while the conversation goes on (see `Replies.as_saved`)."""
+        return self._replies.as_saved
+
+    @property
     def preparing(self) -> bool:
         """Whether something is computed that nobody waits for yet.
 

@@ -240,6 +240,21 @@ class Replies:
         self.settle()
         return self._history.history
 
+    @property
+    def as_saved(self) -> list[Message]:
+        """The history as it is saved while the conversation goes on; copies.
+
+        A reply that is made counts as heard, which mostly it will be; where it is not, what is
+        saved next says so.
+        """
+        self.settle()
+        reply = self._current
+        if reply is not None and reply.state is ReplyState.MADE:
+            self._settle(reply, reply.made_text())
+        kept = [replace(message) for message in self._history.history]
+        self.settle()
+        return kept
+
     def new_turn(self) -> None:
         """The user begins to speak."""
         self._interrupt()

@@ -355,6 +355,12 @@ class Reply:
         whole = self.cut is None or not text or text != self.text.rstrip()
         return heard if whole else text + CUT_MARK
 
+    def made_text(self) -> str:
+        """What the user will have heard of it once all that is made is heard."""
+        if self.error is None and self._spoken.samples:
+            return self.text
+        return self._spoken.heard(self.text, self._spoken.samples)
+
     async def until(self, ready: Callable[[], bool]) -> None:
         """Wait until something is so that changes with `wake`."""
         while not ready():

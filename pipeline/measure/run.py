@@ -157,7 +157,9 @@ class Journal(Generic[T]):
         with self._told():
             # As long as nobody has ended it properly, it counts as interrupted.
             self._rewrite({**header, "interrupted": True}, results)
-            if not trace.exists():
+            trace.touch()
+            cut_torn(trace)
+            if not trace.stat().st_size:
                 first = {key: header[key] for key in TRACED if key in header}
                 trace.write_text(json.dumps({"trace": VERSION, **first}) + "\n", "utf-8")
             for path in (trace, self._folder / self._form.name):
@@ -212,6 +214,12 @@ class Journal(Generic[T]):
             raise StageError(
                 "save", f"{self._folder}: cannot be written: {error.strerror}; make room"
             ) from None
+
+
+def cut_torn(file: Path) -> None:
+    """Take off a last line that has no end, as a crash leaves it: what follows is no part of it."""
+    with file.open("rb+") as lines:
+        lines.truncate(lines.read().rfind(b"\n") + 1)
 
 
 class Run(ABC, Generic[T]):

@@ -1,10 +1,12 @@
 import asyncio
 import threading
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from support.cli_child import recording
 from support.fake_portaudio import LAPTOP, FakePortAudio, Install
 
 from pipeline.audio import devices, portaudio
@@ -18,6 +20,7 @@ from pipeline.audio.devices import (
     meter,
     peak_dbfs,
 )
+from pipeline.audio.files import read_audio
 from pipeline.audio.line import Ends
 from pipeline.audio.playout import Playout
 from pipeline.clock import NS_PER_MS, NS_PER_S
@@ -126,10 +129,33 @@ async def test_sound_that_a_sleeping_machine_lost_counts(monkeypatch: pytest.Mon
 
 async def test_channels_are_averaged(install: Install) -> None:
     fake = install(FakePortAudio(*LAPTOP))
-    async with Microphone(MICROPHONE) as microphone:
+    async with Microphone(replace(MICROPHONE, channels=2)) as microphone:
         block = np.array([[30000, 32000], [-32768, -32768], [5, 0]], np.int16)
         fake.streams[0].callback(block, 3, times(1, 1), flags())
-        assert (await take(microphone, 1))[0].samples.tolist() == [31000, -32768, 2]
+        assert (await take(microphone, 1))[0].samples.tolist() == [31000, -32768, 3]
+
+
+async def test_a_voice_on_one_of_many_channels_is_heard(
+    install: Install, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of an interface that opens with all of its inputs, and one microphone at it."""
+    voice = np.concatenate([*read_audio(recording(5), 48000)])
+    fake = install(FakePortAudio(*LAPTOP))
+    async with Microphone(replace(MICROPHONE, name="Rack", channels=8)) as microphone:
+        heard = []
+        for start in range(0, len(voice) - 960, 960):
+            block = np.zeros((960, 8), np.int16)
+            block[:, 5] = voice[start : start + 960]
+            fake.streams[0].callback(block, 960, times(1, 1), flags())
+            heard += await take(microphone, 1)
+    first = next(i for i, frame in enumerate(heard) if np.abs(frame.samples).max() > 1000)
+    # What comes is not waited for: the voice is known once it has risen from the quiet.
+    for frame in heard[first + 25 :]:
+        at = frame.offset
+        np.testing.assert_array_equal(frame.samples, voice[at : at + 960])
+    assert first * 960 < np.argmax(np.abs(voice) > 1000) + 48000 // 4
+    [line] = caplog.messages
+    assert line.startswith("microphone Rack: the average of its 8 channels loses the voice")
 
 
 async def test_a_reader_that_stalls_loses_the_oldest(install: Install) -> None:

@@ -195,6 +195,19 @@ def test_records_what_a_playout_plays(tmp_path: Path) -> None:
     assert 0.400 < loud[-1] / OUT < 0.406  # where it was stopped, and 5 ms of fade
 
 
+def test_what_has_come_is_in_the_file_before_it_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    with Recorder(path, OUT) as recorder:
+        for i, (samples, t_ns) in enumerate(Device(16000, 320, CLICKS, 9).blocks(), start=1):
+            recorder.user(Frame(samples, 16000, 0, t_ns))
+            recorder.reply(samples, 16000, t_ns)
+            if i % 100 == 0:
+                recorder.written().result(30)
+                # All but what the resamplers hold back.
+                assert i * OUT // 50 - len(read_wav(path)[0]) <= OUT // 500
+    assert recorder.written().done()
+
+
 def test_a_side_that_is_absent_does_not_hold_up_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     with Recorder(path, OUT) as recorder:

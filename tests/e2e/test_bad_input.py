@@ -30,6 +30,7 @@ from servers.llm_server import (
 )
 from support.cli_child import (
     ROOT,
+    json_lines,
     limit_files,
     read_conversation,
     read_trace,
@@ -40,6 +41,7 @@ from support.cli_child import (
     scripted,
 )
 
+from pipeline.audio.files import WavWriter
 from pipeline.models.catalogue import File, sha256, write_fetched
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX limits and devices")
@@ -228,6 +230,60 @@ def test_any_recording_that_has_speech_is_heard(tmp_path: Path) -> None:
     # The sound that went in is 40 MB, and as much came out. What engines take with their first work
     # (Smart Turn 8 MB) counts too.
     assert outcome.growth < 35e6
+
+
+def with_channels(folder: Path) -> dict[Path, bool]:
+    """Recordings of several channels, and whether their average loses the question."""
+    speech, rate = read_wav(QUESTION)
+    voice = np.concatenate([speech[:, 0], np.zeros(rate // 2, np.int16)])
+    none, late = np.zeros_like(voice), np.zeros(8 * rate, np.int16)
+    random = np.random.default_rng(1)
+    hiss = random.normal(0, 2500, len(voice)).astype(np.int16)
+    hum = (9000 * np.sin(2 * np.pi * 50 * np.arange(len(voice)) / rate)).astype(np.int16)
+    silent = np.zeros(len(late) + len(voice), np.int16)
+    made = {
+        "thirty-three": ([*[none] * 20, voice, *[none] * 12], True),
+        "opposite": ([voice, -voice], True),
+        "fourth of six": ([*[none] * 3, voice, *[none] * 2], True),
+        "hiss": ([hiss, voice], True),
+        "hum": ([voice, hum], True),
+        "late": ([*[silent] * 4, np.append(late, voice)], True),
+        "alike": ([voice] * 5, False),
+        "ordinary": ([voice, voice // 2], False),
+    }
+    found = {}
+    for name, (channels, lost) in made.items():
+        path = folder / f"{name}.wav"
+        with WavWriter(path, rate, len(channels)) as wav:
+            wav.write(np.stack(channels, axis=1))
+        found[path] = lost
+    return found
+
+
+def test_a_question_is_heard_on_whichever_channels_it_is(tmp_path: Path) -> None:
+    files = with_channels(tmp_path)
+    inputs = [arg for path in files for arg in ("--input", str(path))]
+    with scripted(otherwise=reply("Yes.")) as server:
+        outcome = run(
+            *("talk", *inputs, "--output", tmp_path / "out.wav", "--fast", "--json"),
+            *("--llm", server.url),
+        )
+    assert outcome.code == 0
+    assert outcome.texts() == ["What time does the museum leave?"] * len(files)
+    told = [line.split(": ")[0] for line in outcome.warnings]
+    assert told == [str(path) for path, lost in files.items() if lost]
+
+
+def test_a_profile_tells_once_how_the_channels_of_a_recording_are_mixed(tmp_path: Path) -> None:
+    path = next(path for path in with_channels(tmp_path) if path.stem == "opposite")
+    with scripted(otherwise=reply("Yes.")) as server:
+        outcome = run(
+            *("profile", path, "--repeat", "2", "--out", tmp_path / "out", "--llm", server.url)
+        )
+    assert outcome.code == 0
+    assert sum(f"{path}: the average of its 2 channels" in line for line in outcome.warnings) == 1
+    _, *records = json_lines((tmp_path / "out" / "records.jsonl").read_text())
+    assert {record["status"] for record in records} == {"ok"}
 
 
 # ---- a language model that fails in the middle of a conversation -----------------------------

@@ -96,6 +96,19 @@ async def test_machines_get_a_line_for_each_result_and_the_summary(
     assert last == {"type": "profile", "folder": str(tmp_path), "summary": {"turns": 2}}
 
 
+async def test_a_run_that_was_killed_is_gone_on_with(tmp_path: Path) -> None:
+    """What was being written then is no part of what is written next."""
+    await Counting(tmp_path, 2, None).run()
+    for name in (TRACE, RECORDS.name):
+        with (tmp_path / name).open("ab") as file:
+            file.write(b'{"mark": "comm')
+    _, results = RECORDS.read(tmp_path / RECORDS.name)
+    assert len(results) == 2
+    await Counting(tmp_path, 2, None, results=results).run()
+    assert kept(tmp_path)[1] == 4
+    assert all(json.loads(line) for line in (tmp_path / TRACE).read_text().splitlines())
+
+
 @pytest.mark.parametrize(
     ("then", "code", "says"),
     [
