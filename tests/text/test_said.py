@@ -36,7 +36,7 @@ def sounds(language: str, text: str) -> tuple[str, ...]:
     """The sounds of a text, sentence by sentence."""
     sentences = EspeakPhonemizer().phonemize(language, text)
     bare = (
-        "".join(sound for sound in sentence if unicodedata.category(sound)[0] == "L")
+        "".join(s for s in sentence if unicodedata.category(s)[0] == "L" and s not in "ˈˌ")
         for sentence in sentences
     )
     return tuple(filter(None, bare))
