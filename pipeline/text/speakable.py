@@ -11,6 +11,8 @@ from __future__ import annotations
 import html
 import re
 
+from pipeline.text.wording import in_words
+
 
 def words(text: str) -> frozenset[str]:
     """A set of words, for tables."""
@@ -124,6 +126,8 @@ def speakable(text: str, *, language: str = "en", line_start: bool = True) -> st
     said = _MINUS.sub(" − ", _TIMES.sub(" × ", said))
     if language[:2].lower() == "en":
         said = _in_english(said)
+    else:
+        said = in_words(said, language, line_start=line_start)
     return _tidy(said)
 
 
