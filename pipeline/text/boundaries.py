@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from enum import Enum, auto
 
-from pipeline.text.wording import Stop, abbreviation, knows_abbreviations, starters
 from pipeline.text.speakable import BEFORE_NUMBER, EMOJI, LATIN, TITLES, words
+from pipeline.text.wording import Stop, abbreviation, knows_abbreviations, starters
 
 
 class Cut(Enum):

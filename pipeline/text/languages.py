@@ -56,6 +56,7 @@ class Language:
         one: The words for a single one of what is counted, masculine and feminine; "" leaves "1".
         cents: What stands between "19 euros" and "95".
         of: What stands between "3 millions" and a word, before a consonant and before a vowel.
+        per: What stands between "5 euros" and "kilo".
         comma: Said for a decimal comma, where espeak-ng says "point".
         mute_point: Whether espeak-ng leaves out the point of "3.5".
         clock: See `Clock`.
@@ -73,6 +74,7 @@ class Language:
     one: tuple[str, str] = ("", "")
     cents: str = " "
     of: tuple[str, str] = (" ", " ")
+    per: str = ""
     comma: str = ""
     mute_point: bool = False
     clock: Clock | None = None
@@ -137,6 +139,7 @@ _GERMAN = Language(
         " von vor wann war waren warum was weil weitere welche wenn wer werden wie wir wird wo"
         " zu zudem zuerst zum zunächst zur zwar zwischen über übrigens"
     ),
+    per="pro",
     counted={
         "US$": "Dollar", "€": "Euro", "$": "Dollar", "£": "Pfund", "CHF": "Franken", "¥": "Yen",
     },
@@ -180,6 +183,7 @@ _FRENCH = Language(
         " lorsque ma mais mon n nous on or ou où par pendant peut plus pour puis quand que qui"
         " sa sans selon si son sur toi tous tout toutes tu un une voici voilà vos votre vous y à"
     ),
+    per="par",
     counted={
         "€": "euro euros", "$": "dollar dollars", "£": "livre livres", "CHF": "franc francs",
         "¥": "yen yens",
@@ -232,6 +236,7 @@ _SPANISH = Language(
         " ser si sin sobre son su sus sí también te tiene todo todos tras tu tú un una uno usted"
         " vamos y ya yo él"
     ),
+    per="por",
     counted={
         "US$": "dólar dólares", "USD": "dólar dólares", "€": "euro euros", "$": "dólar dólares",
         "£": "libra libras", "¥": "yen yenes", "MXN": "peso pesos",
@@ -290,6 +295,7 @@ _ITALIAN = Language(
         " quella quello questa queste questi questo qui se secondo sei senza si sia siamo solo"
         " sono sta sul sulla tra tu tutti tutto un una uno vi voi è"
     ),
+    per="al",
     counted={
         "€": "euro euro", "$": "dollaro dollari", "£": "sterlina sterline", "CHF": "franco franchi",
         "¥": "yen yen",
@@ -353,6 +359,7 @@ _DUTCH = Language(
         " vervolgens via volgens voor waar waarom wanneer want was wat we wel wie wij zal ze zij"
         " zijn zo zonder zou"
     ),
+    per="per",
     counted={"€": "euro", "$": "dollar", "£": "pond", "CHF": "frank", "¥": "yen"},
     mute_point=True,
     clock=Clock(hour=(" uur", " uur"), to="tot", after=r"uur|u\b\.?", letter="u"),
@@ -396,6 +403,7 @@ _POLISH = Language(
         " się stąd są ta tak także tam te tego ten teraz to tu tutaj ty tylko w we więc"
         " wszystkie wtedy z za ze że"
     ),
+    per="za",
     counted={
         "tys": "tysiąc tysiące tysięcy tysiąca", "mln": "milion miliony milionów miliona",
         "mld": "miliard miliardy miliardów miliarda", "zł": "złoty złote złotych złotego",
@@ -444,6 +452,7 @@ _SWEDISH = Language(
         " så sådan tack till trots tyvärr under ut utan var varför varje vem vi vid vilka vilken"
         " vill är även åt över"
     ),
+    per="per",
     counted={
         "kr": "krona kronor", "€": "euro euro", "$": "dollar dollar", "£": "pund pund",
         "¥": "yen yen",
@@ -494,6 +503,7 @@ _PORTUGUESE = Language(
         " outra para pela pelo pois por porque quando que quem se segundo sem ser seu seus sim"
         " sobre sua são também tem teu todo todos tu um uma você vocês à às é"
     ),
+    per="por",
     counted={
         "R$": "real reais", "€": "euro euros", "US$": "dólar dólares", "$": "dólar dólares",
         "£": "libra libras", "¥": "iene ienes",
@@ -524,6 +534,7 @@ _DANISH = Language(
         "m.fl.": "med flere", "etc.": "et cetera", "f.Kr.": "før Kristus", "e.Kr.": "efter Kristus",
         "mio.": "millioner", "mia.": "milliarder",
     },
+    per="per",
     counted={"kr": "krone kroner", "€": "euro euro", "$": "dollar dollars", "£": "pund pund"},
     clock=Clock(to="til", before=r"[Kk]l\.?|[Kk]lokken"),
 )
@@ -546,6 +557,7 @@ _NORWEGIAN = Language(
         "m.fl.": "med flere", "etc.": "et cetera", "f.Kr.": "før Kristus", "e.Kr.": "etter Kristus",
         "mill.": "millioner", "mrd.": "milliarder",
     },
+    per="per",
     counted={"kr": "krone kroner", "€": "euro euro", "$": "dollar dollar", "£": "pund pund"},
     clock=Clock(to="til", before=r"[Kk]l\.?|[Kk]lokk(?:en|a)"),
 )
@@ -567,6 +579,7 @@ _CZECH = Language(
         "př.n.l.": "před naším letopočtem", "n.l.": "našeho letopočtu", "tis.": "tisíc",
         "mil.": "milionů", "r.": "roku", "a.s.": "a s", "s.r.o.": "s r o", "stol.": "století",
     },
+    per="za",
     counted={"Kč": "koruna koruny koruny korun", "€": "euro eura eura eur"},
 )
 
@@ -603,6 +616,7 @@ _FINNISH = Language(
         "jKr.": "jälkeen Kristuksen", "milj.": "miljoonaa", "mrd.": "miljardia",
         "kpl.": "kappaletta", "etc.": "et cetera",
     },
+    per="per",
     counted={"€": "euro euroa", "$": "dollari dollaria"},
 )
 
@@ -626,6 +640,7 @@ _RUSSIAN = Language(
         "коп.": "копеек", "гг.": "годов", "г.н.э.": "года нашей эры", "до н.э.": "до нашей эры",
         "н.э.": "нашей эры", "чел.": "человек", "шт.": "штук", "в.": "века", "вв.": "веков",
     },
+    per="за",
     counted={
         "тыс": "тысяча тысячи тысяч", "млн": "миллион миллиона миллионов",
         "млрд": "миллиард миллиарда миллиардов", "руб": "рубль рубля рублей",
@@ -648,6 +663,7 @@ _UKRAINIAN = Language(
         "і т.ін.": "і таке інше", "тощо.": "тощо", "рр.": "років", "р.": "року",
         "до н.е.": "до нашої ери", "н.е.": "нашої ери", "ст.": "століття",
     },
+    per="за",
     counted={
         "тис": "тисяча тисячі тисяч", "млн": "мільйон мільйони мільйонів",
         "млрд": "мільярд мільярди мільярдів", "грн": "гривня гривні гривень",
@@ -669,6 +685,7 @@ _TURKISH = Language(
         "vb.": "ve benzeri", "vs.": "ve saire", "vd.": "ve diğerleri", "M.Ö.": "milattan önce",
         "M.S.": "milattan sonra", "A.Ş.": "A Ş",
     },
+    per="bölü",
     counted={"₺": "lira lira", "€": "euro euro", "$": "dolar dolar"},
 )
 
@@ -685,6 +702,7 @@ _HUNGARIAN = Language(
         "stb.": "és a többi", "i.e.": "időszámításunk előtt", "i.sz.": "időszámításunk szerint",
         "Kr.e.": "Krisztus előtt", "Kr.u.": "Krisztus után", "Kft.": "kft", "u.": "utca",
     },
+    per="per",
     counted={"Ft": "forint forint", "€": "euró euró", "$": "dollár dollár"},
 )
 
@@ -705,6 +723,7 @@ _ROMANIAN = Language(
         "etc.": "etcetera", "ș.a.m.d.": "și așa mai departe", "ș.a.": "și altele",
         "î.Hr.": "înainte de Hristos", "d.Hr.": "după Hristos", "mil.": "milioane",
     },
+    per="pe",
     counted={"€": "euro euro euro", "$": "dolar dolari dolari"},
 )
 
@@ -722,6 +741,7 @@ _CATALAN = Language(
         "mín.": "mínim",
     },
     ends={"etc.": "etcètera", "a.C.": "abans de Crist", "d.C.": "després de Crist"},
+    per="per",
     counted={"€": "euro euros", "$": "dòlar dòlars"},
 )
 

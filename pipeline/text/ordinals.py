@@ -56,7 +56,9 @@ _DE_DAY = re.compile(
 )
 _DE_RANGE = re.compile(r"(?<=\d\.)\s?[-–]\s?(?=\d{1,2}\.)")
 _DE_BEFORE = re.compile(r"(?:\b(\w+)\s+)?\b(\w+)\s+$")
-_DE_JOINED = re.compile(r"\s*(?:,|und|oder|bis|sowie|beziehungsweise|bis zum|auf den|\w+ (?:und|bis))\s*")
+_DE_JOINED = re.compile(
+    r"\s*(?:,|und|oder|bis|sowie|beziehungsweise|bis zum|auf den|\w+ (?:und|bis))\s*"
+)
 _DE_ARTICLE = re.compile(r"am|im|vom|zum|zur|beim|den|dem|des|der|die|das", re.IGNORECASE)
 _DE_OTHER_CASES = re.compile(
     r"am|im|vom|zum|zur|beim|ab|bis|seit|nach|vor|den|dem|des|anderen?"
@@ -71,7 +73,9 @@ _DE_PREPOSITION = re.compile(
     r"in|mit|nach|seit|von|bei|aus|zu|an|auf|vor|unter|über|neben|hinter|während|wegen|ab|trotz",
     re.IGNORECASE,
 )
-_DE_LISTED = re.compile(rf"\s(?:{'|'.join(_DE_MONTHS)}|Platz|Stock|Advent|Liga|Weltkrieg|bis|und|oder)\b")
+_DE_LISTED = re.compile(
+    rf"\s(?:{'|'.join(_DE_MONTHS)}|Platz|Stock|Advent|Liga|Weltkrieg|bis|und|oder)\b"
+)
 
 
 def _german_stem(number: int) -> str:
@@ -152,7 +156,8 @@ def french(text: str, line_start: bool) -> str:
 def _plain_numeral(match: re.Match[str]) -> str:
     """A Roman numeral after a name or a title, in digits."""
     first, rest, numeral, stop = match.groups()
-    return f"{first}{rest} {_value(numeral)}{stop}" if len(rest) > 2 or first.isupper() else match[0]
+    named = len(rest) > 2 or first.isupper()
+    return f"{first}{rest} {_value(numeral)}{stop}" if named else match[0]
 
 
 def _french_ordinal(match: re.Match[str]) -> str:
@@ -178,7 +183,8 @@ _NUMBERED = frozenset(("siglo", "século", "capítulo", "volumen", "volume", "to
 _FIRST_DAY = re.compile(r"\b1 (?=de \w+(?:bro|eiro|ço|il|io|ho|to)\b)")
 _DEGREE = re.compile(r"\b(\d{1,2})\s?°(?=\s(?:de|piso|lugar|andar|puesto|grado|ano|año|día|dia)\b)")
 _IT_DEGREE = re.compile(
-    r"\b((?:il|al|del|nel|dal|sul|un|lo|primo|È|l['’])\s*\d{1,2})\s?°(?=\s+(?!gradi)[a-zà]|[,;]|[\s.!?]*$)"
+    r"\b((?:il|al|del|nel|dal|sul|un|lo|primo|È|l['’])\s*\d{1,2})\s?°"
+    r"(?=\s+(?!gradi)[a-zà]|[,;]|[\s.!?]*$)"
     r"|\b(1)\s?°(?=\s+[a-zà])"
 )
 _IT_FIRST = re.compile(
@@ -292,7 +298,8 @@ _PL_DAY = re.compile(
 )
 _PL_HOUR = r"(?<![\d:.,])([01]?\d|2[0-4])(?:[:.]([0-5]\d)(?![\d:]|[.,]\d))?"
 _PL_TIME = re.compile(
-    rf"(?P<at>\b(?:[Oo]|[Ww](?= godzinach)|[Pp]o|[Dd]o|[Oo]d|[Pp]rzed|[Oo]koło)\s+)?(?P<word>\bgodzin(?:y|ach)\s)?"
+    r"(?P<at>\b(?:[Oo]|[Ww](?= godzinach)|[Pp]o|[Dd]o|[Oo]d|[Pp]rzed|[Oo]koło)\s+)?"
+    r"(?P<word>\bgodzin(?:y|ach)\s)?"
     rf"{_PL_HOUR}(?:\s?[-–]\s?{_PL_HOUR})?(?!\w|\s?(?:zł|%|€|\$|km|m|kg|proc|pkt|punkt\w*)(?!\w))"
 )
 _PL_SAINT = re.compile(r"\bświęty(?= \w*(\w)\b)")
@@ -304,9 +311,7 @@ def polish(text: str, line_start: bool) -> str:
     """Reads hours, days and centuries as ordinals: "o czternastej 30", "trzeciego maja"."""
     text = _PL_SAINT.sub(_polish_saint, _PL_TIME.sub(_polish_time, text))
     text = _AFTER_NAME.sub(_polish_numeral, _PL_CENTURY.sub(_polish_century, text))
-    text = _PL_WAR.sub(
-        lambda war: _polish_ordinal(_value(war[1]), {"a": "a", "ę": "ą"}.get(war[2], "ej")) + " ", text
-    )
+    text = _PL_WAR.sub(_polish_war, text)
     return _PL_DAY.sub(lambda day: _polish_ordinal(int(day[1]), "ego") + " ", text)
 
 
@@ -327,6 +332,12 @@ def _polish_century(match: re.Match[str]) -> str:
     place = match["in"] or ""
     ending = "ym" if place else "y" if match["u"] == "" else "ego"
     return place + _polish_ordinal(_value(match[2]), ending)
+
+
+def _polish_war(match: re.Match[str]) -> str:
+    """The ending by that of the word after it: "druga wojna", "drugiej wojny"."""
+    ending = {"a": "a", "ę": "ą"}.get(match[2], "ej")
+    return _polish_ordinal(_value(match[1]), ending) + " "
 
 
 def _polish_numeral(match: re.Match[str]) -> str:

@@ -48,7 +48,8 @@ _UNITS = {
     "km": "length-kilometer", "m": "length-meter", "cm": "length-centimeter",
     "mm": "length-millimeter", "км": "length-kilometer", "м": "length-meter",
     "см": "length-centimeter", "мм": "length-millimeter", "kg": "mass-kilogram",
-    "g": "mass-gram", "mg": "mass-milligram", "кг": "mass-kilogram",     "l": "volume-liter", "L": "volume-liter", "dl": "volume-deciliter", "cl": "volume-centiliter",
+    "g": "mass-gram", "mg": "mass-milligram", "кг": "mass-kilogram",
+    "l": "volume-liter", "L": "volume-liter", "dl": "volume-deciliter", "cl": "volume-centiliter",
     "ml": "volume-milliliter", "мл": "volume-milliliter", "л": "volume-liter",
     "h": "duration-hour", "Std": "duration-hour", "tim": "duration-hour", "hod": "duration-hour",
     "min": "duration-minute", "Min": "duration-minute", "мин": "duration-minute",
@@ -171,9 +172,11 @@ def _patterns(code: str) -> _Patterns:
     signs = sorted(table.counted, key=len, reverse=True)
     sign = "|".join(re.escape(sign) + r"(?!\w)" * sign[-1].isalpha() for sign in signs)
     counted = re.compile(
-        rf"(?<![\w.,])(?:(?P<coin>{sign})\s?(?P<amount>{_NUMBER}(?:\s?[–-]\s?{_NUMBER})?)"
-        rf"(?:,[-–—]{{1,2}}|(?P<scale>{_SCALE}))?|(?P<number>{_NUMBER})(?:,[-–—]{{1,2}})?(?P<many>{_SCALE})?\s?"
-        rf"(?P<sign>{sign})(?:\.(?=\s+\w))?|(?<=[^\W\d_][ '’])(?P<alone>[€$£¥₽₴₺])(?!\s?\d))"
+        rf"(?:(?<![\w.,])(?:(?P<coin>{sign})\s?(?P<amount>{_NUMBER}(?:\s?[–-]\s?{_NUMBER})?)"
+        rf"(?:,[-–—]{{1,2}}|(?P<scale>{_SCALE}))?"
+        rf"|(?P<number>{_NUMBER})(?:,[-–—]{{1,2}})?(?P<many>{_SCALE})?\s?(?P<sign>{sign}))"
+        r"|(?<=[^\W\d_][ '’])(?P<alone>[€$£¥₽₴₺])(?!\s?\d))"
+        r"(?:/(?P<each>[^\W\d_]+[²³]?))?(?:\.(?=\s+\w))?"
     )
     try:
         locale = Locale.parse(_LOCALES.get(code, code))
@@ -301,17 +304,27 @@ def _plural(forms: str, number: str, locale: Locale | None) -> str:
 
 
 def _counted(table: Language, locale: Locale | None, match: re.Match[str]) -> str:
-    """€ 20 as "20 euros", 19,95 € as "19 euros 95", 3 millions € as "3 millions d'euros"."""
+    """€ 20 as "20 euros", 19,95 € as "19 euros 95", 3 millions €/mois as "3 … d'euros par mois"."""
+    each = match["each"]
+    said = _amount(table, locale, match)
+    if not each:
+        return said
+    unit = locale and each in _UNITS and _unit_words(Decimal(1), _UNITS[each], None, locale)
+    return f"{said} {table.per} {unit or each}"
+
+
+def _amount(table: Language, locale: Locale | None, match: re.Match[str]) -> str:
+    """What is counted, with its number."""
     if match["alone"]:
         return table.counted.get(match["alone"], match["alone"]).split()[-1]
     number, sign = match["amount"] or match["number"], match["coin"] or match["sign"]
-    scale = (match["scale"] or match["many"] or "").strip()
+    scale = (match["scale"] or match["many"] or "").strip(" .")
     forms = table.counted[sign]
     if scale:
-        many = _plural(table.counted.get(scale.strip("."), scale), number, locale)
+        many = _plural(table.counted.get(scale, scale), number, locale)
         word = forms.split()[:3][-1]
-        of = table.of[word[0] in "aeiou"] if re.match("[bm]i.*[^a]$|mill", many.lower()) else " "
-        return f"{number} {many}{' ' if many == 'mil' else of}{word}"
+        of = table.of[word[0] in "aeiou"] if scale[1:3] == "il" and len(scale) > 5 else " "
+        return f"{number} {many}{of}{word}"
     price = re.fullmatch(r"(.*\d)[.,](\d\d)", number)
     if price and len(sign) < 4:
         said = _with_number(price[1], _plural(forms, price[1], locale), table)
@@ -333,25 +346,30 @@ def _range(match: re.Match[str], to: str) -> str:
 
 def _unit(table: Language, locale: Locale, match: re.Match[str]) -> str:
     """5 km/h as "5 kilometres per hour"."""
+    number, per = match["number"], match["per"]
+    words = _unit_words(_value(number), _UNITS[match["unit"]], per and _PER[per], locale)
+    return _with_number(number, words, table) if words else match[0]
+
+
+def _unit_words(value: Decimal, unit: str, per: str | None, locale: Locale) -> str:
+    """A unit's name in the form that goes with a value; "" if the CLDR has none."""
     from babel.units import format_compound_unit, format_unit
 
-    value, unit, per = _value(match["number"]), _UNITS[match["unit"]], match["per"]
     said = (
-        format_compound_unit(value, unit, denominator_unit=_PER[per], length="long", locale=locale)
+        format_compound_unit(value, unit, denominator_unit=per, length="long", locale=locale)
         if per
         else format_unit(value, unit, "long", locale=locale)
     )
-    words = re.sub(r"[\d.,\s]*\d\s?", "", said or "", count=1)
-    return _with_number(match["number"], words, table) if words else match[0]
+    return re.sub(r"[\d.,\s]*\d\s?", "", said or "", count=1)
 
 
 def _date(match: re.Match[str], locale: Locale) -> str:
     """03.05.2024 or 2024-05-03 with the month in words."""
     from babel.dates import format_date
 
-    day, month, year = (int(match[a] or match[b]) for a, b in zip(
-        ("day", "month", "year"), "DMY", strict=True
-    ))
+    day, month, year = (
+        int(match[a] or match[b]) for a, b in zip(("day", "month", "year"), "DMY", strict=True)
+    )
     try:
         return format_date(datetime.date(year, month, day), "long", locale=locale)
     except ValueError:
