@@ -46,7 +46,6 @@ _ORDINAL_STOP = words("cs da de et fi hr hu is lb lv nb nn no pl sk sl sr tr")
 _CAPITAL_NOUNS = words("de lb")
 """Languages in which a capital begins more than names and sentences."""
 _ORDINAL = re.compile(r"(?:\d{1,2}\.[-–/])?\d{1,3}|[IVX]+|[0-3]?\d\.[01]?\d")
-_LETTER = re.compile(r"[^\W\d_]")
 
 STARTERS = words(
     "a after all also although an and another are as at because before both but by can could"
@@ -137,23 +136,25 @@ def _judge_stop(stem: str, following: str, language: str) -> Cut:
 
 
 def _judge_listed(text: str, stem: str, following: str, language: str) -> Cut:
-    """`_judge_stop` in a language of `languages`; `text` is all up to the stop."""
+    """`_judge_stop` where the abbreviations are listed; `text` is what goes up to the stop."""
     stop = abbreviation(text, following, language)
     if stop is Stop.LEADS:
         return Cut.GLUE
-    ordinal = _ORDINAL.fullmatch(stem) and language[:2].lower() in _ORDINAL_STOP
-    letter = _ACRONYM.fullmatch(stem)
-    if following == "\n" or not (stop or ordinal or letter or following.islower()):
+    ordinal = language[:2].lower() in _ORDINAL_STOP and _ORDINAL.fullmatch(stem)
+    letters = _ACRONYM.fullmatch(stem)
+    if following == "\n" or not (stop or ordinal or letters or following.islower()):
         return Cut.SENTENCE
     if not following.isupper():
         return Cut.GAP if following and not ordinal else Cut.GLUE
+    if stop is Stop.OPEN:
+        return Cut.HOLD
     if stop is Stop.ENDS:
         return Cut.SENTENCE
-    capitals = language[:2].lower() in _CAPITAL_NOUNS
-    name = letter and text[: -len(stem) - 1].split()[-1:]
-    if stop is Stop.OPEN or (ordinal and capitals) or (letter and (capitals or len(stem) > 1)):
+    if language[:2].lower() in _CAPITAL_NOUNS or (letters and len(stem) > 1):
         return Cut.HOLD
-    return Cut.HOLD if name == [] or (name and name[0][:1].isupper()) else Cut.SENTENCE
+    before = text[: -len(stem) - 1].split()[-1:]
+    name = letters and (not before or before[0][0].isupper())
+    return Cut.HOLD if name else Cut.SENTENCE
 
 
 def is_cjk(char: str) -> bool:

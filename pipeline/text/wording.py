@@ -72,7 +72,7 @@ _PER = {"s": "duration-second", "h": "duration-hour", "min": "duration-minute"}
 _UNIT = re.compile(
     rf"(?<![\w.,])(?P<number>{_NUMBER})\s?"
     rf"(?P<unit>{'|'.join(map(re.escape, sorted(_UNITS, key=len, reverse=True)))})"
-    r"(?:/(?P<per>s|h|min)(?!\w))?(?:\.(?=\s+\w))?(?![\w²³/])"
+    r"(?:/(?P<per>s|h|min)(?!\w))?(?:\.(?=\s+\w))?(?![\w²³/'’])"
 )
 _UNIT_STOP = re.compile(rf"\d\s?(?:{'|'.join(filter(str.isalpha, _UNITS))})\.$")
 _MINUS = re.compile(
@@ -93,7 +93,8 @@ _SCALE = (
     r"|duizend|тыс|млн|млрд)\b\.?"
 )
 _INITIAL = re.compile(r"\b([^\W\d_])\.(?=-?\s*([^\W\d_]))")
-_NAME = re.compile(r"(?:^|\W)([^\W\d_])\w*\.? $")
+_NUMERAL = re.compile(r"\s[IVX]+(?!\w)")
+_NAME = re.compile(r"(?:^|\W)([^\W\d_])(?:\w{2,}|\.) $")
 _LOCALES = {"no": "nb", "cmn": "zh", "sr": "sr_Latn"}
 
 
@@ -134,8 +135,8 @@ def starters(language: str) -> frozenset[str]:
     return frozenset(LANGUAGES[_code(language)].starters.split())
 
 
-def _written(key: str) -> str:
-    """A key of a table as a regular expression."""
+def _written(key: str) -> tuple[str, str]:
+    """A key of a table as regular expressions: what stands before it, and itself."""
     plain = key.lstrip("#-").removesuffix("?")
     body = re.escape(plain).replace(r"\ ", _GAP + "+")
     body = re.sub(r"\\\.(?=[^\W\d_])", rf"\\.{_GAP}?", body)
@@ -143,10 +144,12 @@ def _written(key: str) -> str:
         body = f"[{plain[0]}{plain[0].upper()}]" + body[1:]
     if key.endswith("?"):
         body = rf"(?:{body}|{body[:-2]}(?![\w.]))"
+    elif plain[-1] == ".":
+        body += r"(?![^\W\d_])"  # not of "max.meier@web.de"
     elif plain[-1].isalpha() and plain[-1] not in "ºª":
         body += r"(?!\w)"
     number = rf"(?:(?<=\d)|(?<=\d{_GAP}))"
-    return {"-": r"(?<=\w)", "#": number}.get(key[0], r"(?<![\w.–-])") + body
+    return {"-": r"(?<=\w)", "#": number}.get(key[0], r"(?<![\w.–-])"), body
 
 
 @functools.cache
@@ -157,18 +160,25 @@ def _patterns(code: str) -> _Patterns:
     table = LANGUAGES[code]
     found: dict[str, dict[str, str]] = {}
     begun: dict[str, str] = {}
-    written: set[str] = set()
+    written: dict[str, set[str]] = {}
     for kind in ("number", "leads", "ends", "open"):
         for key, said in getattr(table, kind).items():
-            written.add(_written(key))
-            plain = key.strip("#-?").replace(" ", "")
+            before, body = _written(key)
+            written.setdefault(before, set()).add(body)
+            plain = key.strip("-?").replace(" ", "")
             for form in {plain, plain[0].upper() + plain[1:]}:
                 for end in {form, form.removesuffix(".")} if key[-1] == "?" else {form}:
                     found.setdefault(end, {}).setdefault(kind, said)
                 for stop in re.finditer(r"\.(?=[^\W\d_])", form):
                     begun[form[: stop.end()]] = begun.get(form[: stop.end()], "") + form[stop.end()]
-    written |= {_written(start) for start in begun if start not in found}
-    short = re.compile("|".join(sorted(written, key=len, reverse=True))) if written else None
+    for start in begun.keys() - found.keys():
+        before, body = _written(start)
+        written.setdefault(before, set()).add(body)
+    grouped = (
+        f"{before}(?:{'|'.join(sorted(bodies, key=len, reverse=True))})"
+        for before, bodies in written.items()
+    )
+    short = re.compile("|".join(grouped)) if written else None
     signs = sorted(table.counted, key=len, reverse=True)
     sign = "|".join(re.escape(sign) + r"(?!\w)" * sign[-1].isalpha() for sign in signs)
     counted = re.compile(
@@ -200,21 +210,32 @@ def abbreviation(text: str, following: str, language: str) -> Stop | None:
         return counted
     for match in patterns.short.finditer(text, max(0, len(text) - 30)) if patterns.short else ():
         if match.end() == len(text):
-            form = re.sub(_GAP, "", match[0])
+            form = _form(patterns, match)
             begun = patterns.begun.get(form, "")
             if (begun and (following in begun or not following)) or _is_initial(match, following):
                 return Stop.LEADS
-            kind = _kind(patterns.found.get(form, {}), form, following)
-            return kind and {"ends": Stop.ENDS, "open": Stop.OPEN}.get(kind, Stop.LEADS)
+            kinds = patterns.found.get(form, {})
+            if kinds.keys() == {"number"} and following in ("I", "V", "X"):
+                return Stop.OPEN  # "cap. IV", "cap. Il"
+            kind = _kind(kinds, form, following)
+            if kind is None:
+                return None
+            return {"ends": Stop.ENDS, "open": Stop.OPEN}.get(kind, Stop.LEADS)
     number, _, sign = text[:-1].rpartition(" ")
     return counted if sign in table.counted and number[-1:].isdigit() else None
 
 
+def _form(patterns: _Patterns, match: re.Match[str]) -> str:
+    """An abbreviation as it is found in `patterns`: "#" tells of a number before it."""
+    form = re.sub(_GAP, "", match[0])
+    counted = match.string[max(0, match.start() - 2) : match.start()].rstrip()[-1:].isdigit()
+    return "#" + form if counted and "#" + form in patterns.found else form
+
+
 def _kind(kinds: dict[str, str], form: str, following: str) -> str | None:
     """Which of its kinds an abbreviation is, before `following`."""
-    small = following.islower() and len(form) > 2
-    roman = following in ("V", "X") or (following == "I" and form.islower())
-    if "number" in kinds and (following.isdigit() or roman or small or not following):
+    small = following.islower() and len(form) > 2 and len(kinds) == 1
+    if "number" in kinds and (following.isdigit() or small or not following):
         return "number"
     return next((kind for kind in ("leads", "ends", "open") if kind in kinds), None)
 
@@ -253,19 +274,19 @@ def in_words(text: str, language: str, *, line_start: bool = True) -> str:
     if table.mute_point:
         text = _POINT.sub(r"\1,", text)
     text = _RANGE.sub(functools.partial(_range, to=table.to), text)
-    text = _MINUS.sub(f" {table.minus} ", text)
     if patterns.counted:
         text = patterns.counted.sub(functools.partial(_counted, table, patterns.locale), text)
     if patterns.locale:
         text = _UNIT.sub(functools.partial(_unit, table, patterns.locale), text)
+    text = _MINUS.sub(f" {table.minus} ", text)
     return re.sub(r"(?<=\d),(?=\d)", table.comma, text) if table.comma else text
 
 
 def _abbreviated(patterns: _Patterns, match: re.Match[str]) -> str:
     """An abbreviation's words, with a full stop only where that ends the clause."""
     after = match.string[match.end() :]
-    form = re.sub(_GAP, "", match[0])
-    following = after.lstrip()[:1] or "\n"
+    form = _form(patterns, match)
+    following = "4" if _NUMERAL.match(after) else after.lstrip()[:1] or "\n"
     kind = _kind(patterns.found.get(form, {}), form, following)
     unit = _UNIT_STOP.search(match.string, max(0, match.start() - 2), match.end())
     if kind is None or unit or _is_initial(match, following):
