@@ -160,11 +160,11 @@ def _patterns(code: str) -> _Patterns:
     table = LANGUAGES[code]
     found: dict[str, dict[str, str]] = {}
     begun: dict[str, str] = {}
-    written: dict[str, set[str]] = {}
+    written: dict[str, dict[str, int]] = {}  # by what stands before them: bodies and lengths
     for kind in ("number", "leads", "ends", "open"):
         for key, said in getattr(table, kind).items():
             before, body = _written(key)
-            written.setdefault(before, set()).add(body)
+            written.setdefault(before, {})[body] = len(key)
             plain = key.strip("-?").replace(" ", "")
             for form in {plain, plain[0].upper() + plain[1:]}:
                 for end in {form, form.removesuffix(".")} if key[-1] == "?" else {form}:
@@ -173,9 +173,9 @@ def _patterns(code: str) -> _Patterns:
                     begun[form[: stop.end()]] = begun.get(form[: stop.end()], "") + form[stop.end()]
     for start in begun.keys() - found.keys():
         before, body = _written(start)
-        written.setdefault(before, set()).add(body)
+        written.setdefault(before, {})[body] = len(start)
     grouped = (
-        f"{before}(?:{'|'.join(sorted(bodies, key=len, reverse=True))})"
+        f"{before}(?:{'|'.join(sorted(bodies, key=lambda body: -bodies[body]))})"
         for before, bodies in written.items()
     )
     short = re.compile("|".join(grouped)) if written else None
