@@ -53,6 +53,8 @@ class Language:
         starters: Words that begin a sentence where a capital alone does not tell.
         counted: Signs of money and short words that are counted, and their words by plural form:
             "one other", "one few many other".
+        signs: Signs that espeak-ng leaves out or names in English, and their words; "+½" is that
+            of "2½", ":" that of "3:1".
         one: The words for a single one of what is counted, masculine and feminine; "" leaves "1".
         cents: What stands between "19 euros" and "95".
         of: What stands between "3 millions" and a word, before a consonant and before a vowel.
@@ -71,6 +73,7 @@ class Language:
     open: dict[str, str] = field(default_factory=dict)
     starters: str = ""
     counted: dict[str, str] = field(default_factory=dict)
+    signs: dict[str, str] = field(default_factory=dict)
     one: tuple[str, str] = ("", "")
     cents: str = " "
     of: tuple[str, str] = (" ", " ")
@@ -141,6 +144,13 @@ _GERMAN = Language(
         " von vor wann war waren warum was weil weitere welche wenn wer werden wie wir wird wo"
         " zu zudem zuerst zum zunächst zur zwar zwischen über übrigens"
     ),
+    signs={
+        "±": "plus minus", "≈": "ungefähr", "~": "etwa", "=": "gleich", "×": "mal",
+        "÷": "geteilt durch", "&": "und", "<": "kleiner als", ">": "größer als",
+        "≤": "kleiner oder gleich", "≥": "größer oder gleich", "²": "hoch 2", "³": "hoch 3",
+        "½": "ein halb", "+½": "einhalb", "‰": "Promille", "#": "Nummer", "§": "Paragraf",
+        "√": "Wurzel aus", ":": "zu",
+    },
     per="pro",
     counted={
         "US$": "Dollar", "€": "Euro", "$": "Dollar", "£": "Pfund", "CHF": "Franken", "¥": "Yen",
@@ -184,6 +194,13 @@ _FRENCH = Language(
         " lorsque ma mais mon n nous on or ou où par pendant peut plus pour puis quand que qui"
         " sa sans selon si son sur toi tous tout toutes tu un une voici voilà vos votre vous y à"
     ),
+    signs={
+        "±": "plus ou moins", "≈": "environ", "~": "environ", "=": "égale", "×": "fois",
+        "÷": "divisé par", "&": "et", "<": "inférieur à", ">": "supérieur à",
+        "≤": "inférieur ou égal à", "≥": "supérieur ou égal à", "²": "au carré", "³": "au cube",
+        "½": "un demi", "+½": "et demi", "‰": "pour mille", "#": "numéro", "§": "paragraphe",
+        "√": "racine de", ":": "à",
+    },
     per="par",
     counted={
         "€": "euro euros", "$": "dollar dollars", "£": "livre livres", "CHF": "franc francs",
@@ -237,6 +254,13 @@ _SPANISH = Language(
         " ser si sin sobre son su sus sí también te tiene todo todos tras tu tú un una uno usted"
         " vamos y ya yo él"
     ),
+    signs={
+        "±": "más o menos", "≈": "aproximadamente", "~": "aproximadamente", "=": "igual a",
+        "×": "por", "÷": "entre", "&": "y", "<": "menor que", ">": "mayor que",
+        "≤": "menor o igual que", "≥": "mayor o igual que", "²": "al cuadrado", "³": "al cubo",
+        "½": "medio", "+½": "y medio", "‰": "por mil", "#": "número", "§": "sección",
+        "√": "raíz de", ":": "a",
+    },
     per="por",
     counted={
         "US$": "dólar dólares", "USD": "dólar dólares", "€": "euro euros", "$": "dólar dólares",
@@ -246,7 +270,7 @@ _SPANISH = Language(
     cents=" con ",
     of=(" de ", " de "),
     clock=Clock(
-        joint=" y ", to="a", before="las|la", after=r"h\.?|hs\.?|hrs\.?|horas", letter="h",
+        joint=" y ", to="a", before="las|la", after="h|hs|hrs|horas", letter="h",
         bare_hours=" horas",
     ),
     ordinals=ordinals.spanish,
@@ -296,6 +320,13 @@ _ITALIAN = Language(
         " quella quello questa queste questi questo qui se secondo sei senza si sia siamo solo"
         " sono sta sul sulla tra tu tutti tutto un una uno vi voi è"
     ),
+    signs={
+        "±": "più o meno", "≈": "circa", "~": "circa", "=": "uguale a", "×": "per", "÷": "diviso",
+        "&": "e", "<": "minore di", ">": "maggiore di", "≤": "minore o uguale a",
+        "≥": "maggiore o uguale a", "²": "al quadrato", "³": "al cubo", "½": "mezzo",
+        "+½": "e mezzo", "‰": "per mille", "#": "numero", "§": "paragrafo", "√": "radice di",
+        ":": "a",
+    },
     per="al",
     counted={
         "€": "euro euro", "$": "dollaro dollari", "£": "sterlina sterline", "CHF": "franco franchi",
@@ -360,10 +391,17 @@ _DUTCH = Language(
         " vervolgens via volgens voor waar waarom wanneer want was wat we wel wie wij zal ze zij"
         " zijn zo zonder zou"
     ),
+    signs={
+        "±": "plus of min", "≈": "ongeveer", "~": "ongeveer", "=": "is", "×": "keer",
+        "÷": "gedeeld door", "&": "en", "<": "kleiner dan", ">": "groter dan",
+        "≤": "kleiner dan of gelijk aan", "≥": "groter dan of gelijk aan", "²": "kwadraat",
+        "³": "tot de derde", "½": "een half", "+½": "en een half", "‰": "promille", "#": "nummer",
+        "§": "paragraaf", "√": "wortel van",
+    },
     per="per",
     counted={"€": "euro", "$": "dollar", "£": "pond", "CHF": "frank", "¥": "yen"},
     mute_point=True,
-    clock=Clock(hour=(" uur", " uur"), to="tot", after=r"uur|u\b\.?", letter="u"),
+    clock=Clock(hour=(" uur", " uur"), to="tot", after="uur|u", letter="u"),
     ordinals=ordinals.dutch,
 )
 
@@ -404,6 +442,13 @@ _POLISH = Language(
         " się stąd są ta tak także tam te tego ten teraz to tu tutaj ty tylko w we więc"
         " wszystkie wtedy z za ze że"
     ),
+    signs={
+        "±": "plus minus", "≈": "około", "~": "około", "=": "równa się", "×": "razy",
+        "÷": "podzielić przez", "&": "i", "<": "mniejsze niż", ">": "większe niż",
+        "≤": "mniejsze lub równe", "≥": "większe lub równe", "²": "do kwadratu",
+        "³": "do sześcianu", "½": "pół", "+½": "i pół", "‰": "promili", "#": "numer",
+        "§": "paragraf", "√": "pierwiastek z", ":": "do",
+    },
     per="za",
     counted={
         "tys": "tysiąc tysiące tysięcy tysiąca", "mln": "milion miliony milionów miliona",
@@ -419,7 +464,7 @@ _SWEDISH = Language(
     minus="minus",
     to="till",
     leads={
-        "t.ex.": "till exempel", "bl.a.": "bland annat", "d.v.s.": "det vill säga",
+        "d.": "den", "t.ex.": "till exempel", "bl.a.": "bland annat", "d.v.s.": "det vill säga",
         "dvs.?": "det vill säga", "p.g.a.": "på grund av", "pga.?": "på grund av",
         "s.k.": "så kallade", "f.d.": "före detta", "fr.o.m.": "från och med",
         "t.o.m.": "till och med", "f.n.": "för närvarande", "i.e.": "det vill säga",
@@ -453,6 +498,13 @@ _SWEDISH = Language(
         " så sådan tack till trots tyvärr under ut utan var varför varje vem vi vid vilka vilken"
         " vill är även åt över"
     ),
+    signs={
+        "±": "plus minus", "≈": "ungefär", "~": "ungefär", "=": "är lika med", "×": "gånger",
+        "÷": "delat med", "&": "och", "<": "mindre än", ">": "större än",
+        "≤": "mindre än eller lika med", "≥": "större än eller lika med", "²": "i kvadrat",
+        "³": "i kubik", "½": "en halv", "+½": "och en halv", "‰": "promille", "#": "nummer",
+        "§": "paragraf", "√": "roten ur", ":": "mot",
+    },
     per="per",
     counted={
         "kr": "krona kronor", "€": "euro euro", "$": "dollar dollar", "£": "pund pund",
@@ -504,6 +556,12 @@ _PORTUGUESE = Language(
         " outra para pela pelo pois por porque quando que quem se segundo sem ser seu seus sim"
         " sobre sua são também tem teu todo todos tu um uma você vocês à às é"
     ),
+    signs={
+        "±": "mais ou menos", "≈": "aproximadamente", "~": "cerca de", "=": "igual a", "×": "vezes",
+        "÷": "dividido por", "&": "e", "<": "menor que", ">": "maior que", "≤": "menor ou igual a",
+        "≥": "maior ou igual a", "²": "ao quadrado", "³": "ao cubo", "½": "meio", "+½": "e meio",
+        "‰": "por mil", "#": "número", "§": "parágrafo", "√": "raiz de", ":": "a",
+    },
     per="por",
     counted={
         "R$": "real reais", "€": "euro euros", "US$": "dólar dólares", "$": "dólar dólares",
@@ -521,19 +579,23 @@ _DANISH = Language(
     minus="minus",
     to="til",
     leads={
-        "f.eks.": "for eksempel", "fx.?": "for eksempel", "bl.a.": "blandt andet", "ca.?": "cirka",
-        "nr.?": "nummer", "dvs.?": "det vil sige", "d.v.s.": "det vil sige", "pga.?": "på grund af",
-        "p.g.a.": "på grund af", "inkl.": "inklusive", "ekskl.": "eksklusive", "kl.?": "klokken",
-        "evt.": "eventuelt", "hhv.": "henholdsvis", "jf.": "jævnfør", "tlf.": "telefon",
-        "hr.": "herr", "fr.": "fru", "dr.": "doktor", "prof.": "professor",
-        "mht.": "med hensyn til", "vedr.": "vedrørende", "fhv.": "forhenværende", "iflg.": "ifølge",
-        "t.o.m.": "til og med",
+        "d.": "den", "f.eks.": "for eksempel", "fx.?": "for eksempel", "bl.a.": "blandt andet",
+        "ca.?": "cirka", "nr.?": "nummer", "dvs.?": "det vil sige", "d.v.s.": "det vil sige",
+        "pga.?": "på grund af", "p.g.a.": "på grund af", "inkl.": "inklusive",
+        "ekskl.": "eksklusive", "kl.?": "klokken", "evt.": "eventuelt", "hhv.": "henholdsvis",
+        "jf.": "jævnfør", "tlf.": "telefon", "hr.": "herr", "fr.": "fru", "dr.": "doktor",
+        "prof.": "professor", "mht.": "med hensyn til", "vedr.": "vedrørende",
+        "fhv.": "forhenværende", "iflg.": "ifølge", "t.o.m.": "til og med",
     },
     number={"s.": "side", "maks.": "maksimalt", "min.": "minimum"},
     ends={
         "osv.": "og så videre", "o.s.v.": "og så videre", "m.m.": "med mere", "mv.": "med videre",
         "m.fl.": "med flere", "etc.": "et cetera", "f.Kr.": "før Kristus", "e.Kr.": "efter Kristus",
         "mio.": "millioner", "mia.": "milliarder",
+    },
+    signs={
+        "±": "plus minus", "≈": "cirka", "~": "cirka", "½": "en halv", "+½": "og en halv",
+        "‰": "promille",
     },
     per="per",
     counted={"kr": "krone kroner", "€": "euro euro", "$": "dollar dollars", "£": "pund pund"},
@@ -544,8 +606,8 @@ _NORWEGIAN = Language(
     minus="minus",
     to="til",
     leads={
-        "f.eks.": "for eksempel", "bl.a.": "blant annet", "ca.?": "cirka", "nr.?": "nummer",
-        "dvs.?": "det vil si", "d.v.s.": "det vil si", "pga.?": "på grunn av",
+        "d.": "den", "f.eks.": "for eksempel", "bl.a.": "blant annet", "ca.?": "cirka",
+        "nr.?": "nummer", "dvs.?": "det vil si", "d.v.s.": "det vil si", "pga.?": "på grunn av",
         "p.g.a.": "på grunn av", "inkl.": "inkludert", "ekskl.": "ekskludert", "kl.?": "klokken",
         "evt.": "eventuelt", "hhv.": "henholdsvis", "jf.": "jamfør", "tlf.": "telefon",
         "hr.": "herr", "fr.": "fru", "dr.": "doktor", "prof.": "professor",
@@ -557,6 +619,10 @@ _NORWEGIAN = Language(
         "osv.": "og så videre", "o.s.v.": "og så videre", "m.m.": "med mer", "mv.": "med videre",
         "m.fl.": "med flere", "etc.": "et cetera", "f.Kr.": "før Kristus", "e.Kr.": "etter Kristus",
         "mill.": "millioner", "mrd.": "milliarder",
+    },
+    signs={
+        "±": "pluss minus", "≈": "cirka", "~": "cirka", "=": "er lik", "×": "ganger",
+        "÷": "delt på", "½": "en halv", "+½": "og en halv",
     },
     per="per",
     counted={"kr": "krone kroner", "€": "euro euro", "$": "dollar dollar", "£": "pund pund"},
@@ -580,8 +646,10 @@ _CZECH = Language(
         "př.n.l.": "před naším letopočtem", "n.l.": "našeho letopočtu", "tis.": "tisíc",
         "mil.": "milionů", "r.": "roku", "a.s.": "a s", "s.r.o.": "s r o", "stol.": "století",
     },
+    signs={"&": "a", "~": "asi"},
     per="za",
     counted={"Kč": "koruna koruny koruny korun", "€": "euro eura eura eur"},
+    clock=Clock(to="až", after="hod", bare_hours=" hodin"),
 )
 
 _SLOVAK = Language(
@@ -600,6 +668,7 @@ _SLOVAK = Language(
         "pred n.l.": "pred naším letopočtom", "tis.": "tisíc", "mil.": "miliónov", "r.": "roku",
         "s.r.o.": "s r o",
     },
+    clock=Clock(to="až", after="hod", bare_hours=" hodín"),
 )
 
 _FINNISH = Language(
@@ -619,6 +688,7 @@ _FINNISH = Language(
     },
     per="per",
     counted={"€": "euro euroa", "$": "dollari dollaria"},
+    clock=Clock(to="", before="[Kk]lo|[Kk]ello"),
 )
 
 _RUSSIAN = Language(
@@ -640,6 +710,10 @@ _RUSSIAN = Language(
         "и пр.": "и прочее", "т.д.": "так далее", "т.п.": "тому подобное", "др.": "другие",
         "коп.": "копеек", "гг.": "годов", "г.н.э.": "года нашей эры", "до н.э.": "до нашей эры",
         "н.э.": "нашей эры", "чел.": "человек", "шт.": "штук", "в.": "века", "вв.": "веков",
+    },
+    signs={
+        "±": "плюс минус", "≈": "примерно", "~": "примерно", "&": "и", "×": "на", "½": "половина",
+        "+½": "с половиной",
     },
     per="за",
     counted={
@@ -688,6 +762,7 @@ _TURKISH = Language(
     },
     per="bölü",
     counted={"₺": "lira lira", "€": "euro euro", "$": "dolar dolar"},
+    clock=Clock(to="ila", before="[Ss]aat"),
 )
 
 _HUNGARIAN = Language(

@@ -39,7 +39,8 @@ _GAP = "[ \u00a0\u202f]"
 _NUMBER = r"\d+(?:[.,]\d+)*"
 _UNITS = {
     "km/h": "speed-kilometer-per-hour", "km/u": "speed-kilometer-per-hour",
-    "км/ч": "speed-kilometer-per-hour", "км/год": "speed-kilometer-per-hour",
+    "km/t": "speed-kilometer-per-hour", "км/ч": "speed-kilometer-per-hour",
+    "км/год": "speed-kilometer-per-hour",
     "m/s": "speed-meter-per-second", "м/с": "speed-meter-per-second",
     "km²": "area-square-kilometer", "m²": "area-square-meter", "cm²": "area-square-centimeter",
     "км²": "area-square-kilometer", "м²": "area-square-meter", "m2": "area-square-meter",
@@ -70,7 +71,7 @@ _UNITS = {
 
 _PER = {"s": "duration-second", "h": "duration-hour", "min": "duration-minute"}
 _UNIT = re.compile(
-    rf"(?<![\w.,])(?P<number>{_NUMBER})\s?"
+    rf"(?<![\w.,])(?P<number>{_NUMBER}|\d*\s?½)\s?"
     rf"(?P<unit>{'|'.join(map(re.escape, sorted(_UNITS, key=len, reverse=True)))})"
     r"(?:/(?P<per>s|h|min)(?!\w))?(?:\.(?=\s+\w))?(?![\w²³/'’])"
 )
@@ -82,6 +83,13 @@ _RANGE = re.compile(
     r"(?<![\w.,/–-])(?!0\d)(?P<first>[.,\d]*\d)(?P<unit>\s?(?:[%€]|°C?))?(?P<dash>\s?–\s?|-| − )"
     r"(?=[-−]?(?P<second>\d+)(?![\d/-]|[.,]\d+[.,/-])(?P<counts>[.,]?\d*\s?[^\W\d]|\s?[%°€])?)"
 )
+_SIGN = re.compile(
+    r"(?<=\d)\s?(?P<more>½)|(?<=[\w)])(?P<power>[²³])|(?<![\d:.,])(?P<ratio>\d{1,3}:\d{1,3})(?![\d:])"
+    r"|(?P<sign>[±≈×÷≤≥½‰√]|(?<!\S)&(?!\S)|(?<!\S)[<>](?=\s?\d)|(?<=\s)=(?=\s)|(?<=\d)=(?=\d)"
+    r"|[~#§](?=\s?\d))"
+)
+_HALF = re.compile(r"(?<![\d/.,])1/2(?=\s+[^\W\d_]|\W*$)")
+_SLASHED = re.compile(r"\b(24|50)/(7|50)\b")
 _THOUSANDS = re.compile(rf"(?<![\d.,])[1-9]\d{{,2}}(?:{_GAP}\d{{3}})+(?![\d.,]*\d)")
 _POINT = re.compile(r"(?<![\d.,:])(\d+)\.(?=\d{1,2}(?![\d.,:]))")
 _DATE = re.compile(
@@ -271,6 +279,8 @@ def in_words(text: str, language: str, *, line_start: bool = True) -> str:
         text = _INITIAL.sub(_initial, text)
     if table.ordinals:
         text = table.ordinals(text, line_start)
+    if table.signs:
+        text = _SLASHED.sub(r"\1 \2", _HALF.sub("½", text))
     if table.mute_point:
         text = _POINT.sub(r"\1,", text)
     text = _RANGE.sub(functools.partial(_range, to=table.to), text)
@@ -278,6 +288,8 @@ def in_words(text: str, language: str, *, line_start: bool = True) -> str:
         text = patterns.counted.sub(functools.partial(_counted, table, patterns.locale), text)
     if patterns.locale:
         text = _UNIT.sub(functools.partial(_unit, table, patterns.locale), text)
+    if table.signs:
+        text = _SIGN.sub(functools.partial(_sign, table.signs), text)
     text = _MINUS.sub(f" {table.minus} ", text)
     return re.sub(r"(?<=\d),(?=\d)", table.comma, text) if table.comma else text
 
@@ -306,7 +318,7 @@ def _value(number: str) -> Decimal:
     """A number as written with a decimal comma, or with a point that groups no thousands."""
     if re.fullmatch(r"\d{1,3}(?:\.\d{3})+(?:,\d+)?", number):
         number = number.replace(".", "")
-    whole, *rest = re.split(r"[.,]", number)
+    whole, *rest = re.split(r"\s?[.,]", number)
     return Decimal(whole + "." + "".join(rest) if rest else whole)
 
 
@@ -368,7 +380,9 @@ def _range(match: re.Match[str], to: str) -> str:
 def _unit(table: Language, locale: Locale, match: re.Match[str]) -> str:
     """5 km/h as "5 kilometres per hour"."""
     number, per = match["number"], match["per"]
-    words = _unit_words(_value(number), _UNITS[match["unit"]], per and _PER[per], locale)
+    one = number == "½" and "few" not in locale.plural_form.tags
+    value = Decimal(1) if one else _value(number.replace("½", ".5"))
+    words = _unit_words(value, _UNITS[match["unit"]], per and _PER[per], locale)
     return _with_number(number, words, table) if words else match[0]
 
 
@@ -382,6 +396,14 @@ def _unit_words(value: Decimal, unit: str, per: str | None, locale: Locale) -> s
         else format_unit(value, unit, "long", locale=locale)
     )
     return re.sub(r"[\d.,\s]*\d\s?", "", said or "", count=1)
+
+
+def _sign(signs: dict[str, str], match: re.Match[str]) -> str:
+    """A sign's word, if it has one."""
+    if ratio := match["ratio"]:
+        return ratio.replace(":", f" {signs[':']} ") if ":" in signs else ratio
+    word = signs.get("+½" if match["more"] else match[0])
+    return f" {word} " if word else match[0]
 
 
 def _date(match: re.Match[str], locale: Locale) -> str:
@@ -409,7 +431,7 @@ def _times(text: str, clock: Clock) -> str:
     if clock.before:
         before = rf"(?<!\w)(?P<before>(?:{clock.before})\s?)"
         text = re.sub(rf"{before}{hour}\.{minute}", r"\g<before>\2:\3", text)
-    after = rf"\s?(?:{clock.after})(?!\w)" if clock.after else "(?!)"
+    after = rf"\s?(?:{clock.after})(?!\w)(?:\.(?=\s+\w))?" if clock.after else "(?!)"
     times = rf"{hour}:{minute}(?:\s?[-–]\s?([01]?\d|2[0-4])[:.]{minute})?({after})?"
     return re.sub(times, functools.partial(_time, clock), text)
 
