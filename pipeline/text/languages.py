@@ -424,8 +424,8 @@ _POLISH = Language(
     minus="minus",
     to="do",
     leads={
-        "vs.?": "kontra", "dn.": "dnia", "pw.": "pod wezwaniem", "nt.": "na temat",
-        "ws.": "w sprawie", "pon.-pt.": "od poniedziałku do piątku",
+        "za szt.": "za sztukę", "vs.?": "kontra", "dn.": "dnia", "pw.": "pod wezwaniem",
+        "nt.": "na temat", "ws.": "w sprawie", "pon.-pt.": "od poniedziałku do piątku",
         "pon.–pt.": "od poniedziałku do piątku", "tzn.?": "to znaczy", "tj.?": "to jest",
         "np.?": "na przykład", "w godz.": "w godzinach", "n.med.": "nauk medycznych",
         "z o.o.": "z o o", "pkt.?": "punkt", "tzw.": "tak zwany", "m.in.": "między innymi",
@@ -447,7 +447,7 @@ _POLISH = Language(
         "poz.": "pozycja", "t.": "tom", "ust.": "ustęp", "par.": "paragraf",
     },
     ends={
-        "br.": "bieżącego roku", "itp.?": "i tym podobne", "itd.?": "i tak dalej",
+        "szt.": "sztuk", "br.": "bieżącego roku", "itp.?": "i tym podobne", "itd.?": "i tak dalej",
         "etc.": "et cetera", "r.": "roku", "w.": "wieku", "p.n.e.": "przed naszą erą",
         "n.e.": "naszej ery", "m.st.": "miasta stołecznego", "S.A.": "S A", "cd.": "ciąg dalszy",
         "jr.": "junior",

@@ -183,9 +183,9 @@ _NUMBERED = frozenset(("siglo", "século", "capítulo", "volumen", "volume", "to
 _FIRST_DAY = re.compile(r"\b1 (?=de \w+(?:bro|eiro|ço|il|io|ho|to)\b)")
 _DEGREE = re.compile(r"\b(\d{1,2})\s?°(?=\s(?:de|piso|lugar|andar|puesto|grado|ano|año|día|dia)\b)")
 _IT_DEGREE = re.compile(
-    r"\b((?:il|al|del|nel|dal|sul|un|lo|primo|È|l['’])\s*\d{1,2})\s?°"
-    r"(?=\s+(?!gradi)[a-zà]|[,;]|[\s.!?]*$)"
-    r"|\b(1)\s?°(?=\s+[a-zà])"
+    r"\b((?:[Ii]l|al|del|nel|dal|sul|un|lo|primo|È|l['’])\s*\d{1,2})\s?°"
+    r"(?=\s+(?!gradi)[a-zàèé]|[,;]|[\s.!?]*$)"
+    r"|\b(1)\s?°(?=\s+[a-zàèé])"
 )
 _IT_FIRST = re.compile(
     r"\b1 (?=(?:gennaio|febbraio|marzo|aprile|maggio|giugno|luglio|agosto|settembre|ottobre"
