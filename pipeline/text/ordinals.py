@@ -14,7 +14,7 @@ _ROMAN = {"I": 1, "V": 5, "X": 10}
 _DIGITS = r"(?:X{0,3}(?:IX|IV|VI{0,3}|I{1,3})|X{1,3})"
 _NUMERAL = r"(?:X{0,3}(?:IX|IV|VI{0,3}|I{1,3})|X{2,3})(?!\w)"
 _AFTER_NAME = re.compile(rf"(?<![^\W\d_])([^\W\d_])([^\W\d_]+) ({_NUMERAL})(?P<stop>\.?)")
-_FEMININE = re.compile(r"\w*(?:a|e|ie|eth|beth|abel)")
+_FEMININE = re.compile(r"\w*(?:a|e|eth|abel)")
 
 
 def _value(number: str) -> int:
@@ -137,7 +137,7 @@ def _german_numeral(match: re.Match[str]) -> str:
 _FR_TENS = ("", "dix-", "vingt-", "trente-", "quarante-", "cinquante-", "soixante-")
 _FR_ORDINAL = re.compile(
     rf"(?<![\w.,-])(\d{{1,3}}|{_DIGITS})"
-    r"(?:(ers?|ères?|ere|res?)|(nde?s?)|(?:i?[eè]mes?|es?|d))\b"
+    r"(?:(ers?|ères?|ere|res?)|(nde?s?)|(?:i?[eè]mes?|es?))\b"
 )
 _FR_CENTURY = re.compile(r"(?<=[\dIVX]e) s\.(?P<end>\W*$)?")
 _FR_FIRST = re.compile(
@@ -180,7 +180,10 @@ _SHORT = re.compile(
 )
 _POINTED = re.compile(r"(\d)\.(?=[ºª])")
 _NUMBERED = frozenset(("siglo", "século", "capítulo", "volumen", "volume", "tomo", "acto", "ato"))
-_FIRST_DAY = re.compile(r"\b1 (?=de \w+(?:bro|eiro|ço|il|io|ho|to)\b)")
+_PT_FIRST = re.compile(
+    r"\b1 (?=de (?:janeiro|fevereiro|março|abril|maio|junho|julho|agosto|setembro|outubro|novembro"
+    r"|dezembro)\b)"
+)
 _DEGREE = re.compile(r"\b(\d{1,2})\s?°(?=\s(?:de|piso|lugar|andar|puesto|grado|ano|año|día|dia)\b)")
 _IT_DEGREE = re.compile(
     r"\b((?:[Ii]l|al|del|nel|dal|sul|un|lo|primo|È|l['’])\s*\d{1,2})\s?°"
@@ -201,7 +204,7 @@ def spanish(text: str, line_start: bool) -> str:
 
 def portuguese(text: str, line_start: bool) -> str:
     """1.º and 1 de maio as "1º", which espeak-ng reads."""
-    return _FIRST_DAY.sub("1º ", _iberian(text))
+    return _PT_FIRST.sub("1º ", _iberian(text))
 
 
 def _iberian(text: str) -> str:
