@@ -3,7 +3,8 @@
 `said/LANGUAGE.tsv` holds lines `written<TAB>said`: what a model writes, and the same in plain words
 with sentences apart by " | ". "\\n" stands for a line's end; "#" begins a comment. A line is right
 when the whole way of a reply, the chunker's cuts and then espeak-ng's, gives the same sounds in the
-same sentences. Stress, pauses and gaps between words are left out: writers differ in them.
+same sentences. Stress, pauses and gaps between words are left out: writers differ in them. So are
+shades that espeak-ng gives a number in figures and not the same in words.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from piper.phonemize_espeak import EspeakPhonemizer
 
 from pipeline.text.chunker import Chunker
 
+SHADES = {"ᵻ": "ɪ", "ɾ": "t"}
 TABLES = sorted((Path(__file__).parent / "said").glob("*.tsv"))
 
 
@@ -36,7 +38,7 @@ def sounds(language: str, text: str) -> tuple[str, ...]:
     """The sounds of a text, sentence by sentence."""
     sentences = EspeakPhonemizer().phonemize(language, text)
     bare = (
-        "".join(s for s in sentence if unicodedata.category(s)[0] == "L" and s not in "ˈˌ")
+        "".join(SHADES.get(s, s) for s in sentence if unicodedata.category(s) in ("Ll", "Lo"))
         for sentence in sentences
     )
     return tuple(filter(None, bare))
