@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from enum import Enum, auto
 
+from pipeline.text.ordinals import leads_to_ordinal
 from pipeline.text.speakable import BEFORE_NUMBER, EMOJI, LATIN, TITLES, words
 from pipeline.text.wording import Stop, abbreviation, knows_abbreviations, starters
 
@@ -150,10 +151,10 @@ def _judge_listed(text: str, stem: str, following: str, language: str) -> Cut:
         return Cut.HOLD
     if stop is Stop.ENDS:
         return Cut.SENTENCE
-    if language[:2].lower() in _CAPITAL_NOUNS or (letters and len(stem) > 1):
-        return Cut.HOLD
-    before = text[: -len(stem) - 1].split()[-1:]
-    name = letters and (not before or before[0][0].isupper())
+    before = text[: -len(stem) - 1]
+    if language[:2].lower() in _CAPITAL_NOUNS:
+        return Cut.HOLD if letters or leads_to_ordinal(before) else Cut.SENTENCE
+    name = letters and (len(stem) > 1 or not before.strip() or before.split()[-1][0].isupper())
     return Cut.HOLD if name else Cut.SENTENCE
 
 

@@ -78,6 +78,19 @@ _DE_LISTED = re.compile(
 )
 
 
+_DE_LEADS = re.compile(
+    rf"(?:^|[,;:(–-]|\d\.)\s*$|\b(?:{_DE_OTHER_CASES.pattern}|{_DE_DEFINITE.pattern}"
+    rf"|{_DE_PREPOSITION.pattern}|und|oder|als|k?ein|mein|dein|sein|ihr|unser|euer|\w+tag|Mittwoch"
+    r"|jede|bzw\.|(?:Mo|Di|Mi|Do|Fr|Sa|So)\.)\s+$",
+    re.IGNORECASE,
+)
+
+
+def leads_to_ordinal(before: str) -> bool:
+    """Whether "3." may be an ordinal after this German text, and not the end of its sentence."""
+    return _DE_LEADS.search(before, max(0, len(before) - 40)) is not None
+
+
 def _german_stem(number: int) -> str:
     """An ordinal up to the hundredth without its ending: "dritt", "einundzwanzigst"."""
     if number < 20 or number == 100:

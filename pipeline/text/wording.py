@@ -75,6 +75,7 @@ _UNIT = re.compile(
     rf"(?P<unit>{'|'.join(map(re.escape, sorted(_UNITS, key=len, reverse=True)))})"
     r"(?:/(?P<per>s|h|min)(?!\w))?(?:\.(?=\s+\w))?(?![\w²³/'’])"
 )
+_BARE_UNIT = re.compile(rf"(?<= )(?:{'|'.join(map(re.escape, _UNITS))})(?![\w²³/'’])")
 _UNIT_STOP = re.compile(rf"\d\s?(?:{'|'.join(filter(str.isalpha, _UNITS))})\.$")
 _MINUS = re.compile(
     r"(?:(?<![\w.,)\]%°€$£/+–−-])|(?<=[\u3040-\u9fff]))[-–−](?=(?:[€$£]|R\$)?\s?[.,]?\d)|\s*−\s*"
@@ -288,6 +289,7 @@ def in_words(text: str, language: str, *, line_start: bool = True) -> str:
         text = patterns.counted.sub(functools.partial(_counted, table, patterns.locale), text)
     if patterns.locale:
         text = _UNIT.sub(functools.partial(_unit, table, patterns.locale), text)
+        text = _BARE_UNIT.sub(functools.partial(_each, table.per, patterns.locale), text)
     if table.signs:
         text = _SIGN.sub(functools.partial(_sign, table.signs), text)
     text = _MINUS.sub(f" {table.minus} ", text)
@@ -338,12 +340,8 @@ def _plural(forms: str, number: str, locale: Locale | None) -> str:
 
 def _counted(table: Language, locale: Locale | None, match: re.Match[str]) -> str:
     """€ 20 as "20 euros", 19,95 € as "19 euros 95", 3 millions €/mois as "3 … d'euros par mois"."""
-    each = match["each"]
     said = _amount(table, locale, match)
-    if not each:
-        return said
-    unit = locale and each in _UNITS and _unit_words(Decimal(1), _UNITS[each], None, locale)
-    return f"{said} {table.per} {unit or each}"
+    return f"{said} {table.per} {match['each']}" if match["each"] else said
 
 
 def _amount(table: Language, locale: Locale | None, match: re.Match[str]) -> str:
@@ -384,6 +382,13 @@ def _unit(table: Language, locale: Locale, match: re.Match[str]) -> str:
     value = Decimal(1) if one else _value(number.replace("½", ".5"))
     words = _unit_words(value, _UNITS[match["unit"]], per and _PER[per], locale)
     return _with_number(number, words, table) if words else match[0]
+
+
+def _each(per: str, locale: Locale, match: re.Match[str]) -> str:
+    """A unit that stands alone after "per"."""
+    if not per or not match.string.endswith(f" {per} ", 0, match.start()):
+        return match[0]
+    return _unit_words(Decimal(1), _UNITS[match[0]], None, locale) or match[0]
 
 
 def _unit_words(value: Decimal, unit: str, per: str | None, locale: Locale) -> str:
