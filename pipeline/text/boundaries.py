@@ -154,8 +154,7 @@ def _judge_listed(text: str, stem: str, following: str, language: str) -> Cut:
     before = text[: -len(stem) - 1]
     if language[:2].lower() in _CAPITAL_NOUNS:
         return Cut.HOLD if letters or leads_to_ordinal(before) else Cut.SENTENCE
-    name = letters and (len(stem) > 1 or not before.strip() or before.split()[-1][0].isupper())
-    return Cut.HOLD if name else Cut.SENTENCE
+    return Cut.HOLD if letters else Cut.SENTENCE
 
 
 def is_cjk(char: str) -> bool:

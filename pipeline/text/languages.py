@@ -615,6 +615,11 @@ _DANISH = Language(
         "m.fl.": "med flere", "etc.": "et cetera", "f.Kr.": "før Kristus", "e.Kr.": "efter Kristus",
         "mio.": "millioner", "mia.": "milliarder",
     },
+    starters=(
+        "af alle at bagefter da de den der derefter derfor desuden det dette du efter en er et"
+        " for fra han hans har her hun hvad hvis hvor hvordan i ikke ja jeg kan man mange med"
+        " men min nej nu når og også om på senere siden skal som så tak til under ved vi vil"
+    ),
     signs={
         "±": "plus minus", "≈": "cirka", "~": "cirka", "½": "en halv", "+½": "og en halv",
         "‰": "promille",
@@ -642,6 +647,11 @@ _NORWEGIAN = Language(
         "m.fl.": "med flere", "etc.": "et cetera", "f.Kr.": "før Kristus", "e.Kr.": "etter Kristus",
         "mill.": "millioner", "mrd.": "milliarder",
     },
+    starters=(
+        "alle at av da de den der deretter derfor dessuten det dette du en er et etter etterpå"
+        " for fra han hans har her hun hva hvis hvor hvordan i ikke ja jeg kan man mange med men"
+        " min nei nå når og også om på senere siden skal som så takk til under ved vi vil"
+    ),
     signs={
         "±": "pluss minus", "≈": "cirka", "~": "cirka", "=": "er lik", "×": "ganger",
         "÷": "delt på", "½": "en halv", "+½": "og en halv",
@@ -668,6 +678,12 @@ _CZECH = Language(
         "př.n.l.": "před naším letopočtem", "n.l.": "našeho letopočtu", "tis.": "tisíc",
         "mil.": "milionů", "r.": "roku", "a.s.": "a s", "s.r.o.": "s r o", "stol.": "století",
     },
+    starters=(
+        "a ale ano až by byl byla bylo co dnes do jak jako je jeho jejich její jen já k kde kdo"
+        " kdy který mezi my má může na ne nebo ní o od on ona oni pak po pod podle potom poté"
+        " pro proto protože před při s se si ta tak také tam ten to toto tu už v ve vy všechno z"
+        " za ze že"
+    ),
     signs={"&": "a", "~": "asi"},
     per="za",
     counted={"Kč": "koruna koruny koruny korun", "€": "euro eura eura eur"},
@@ -691,6 +707,11 @@ _SLOVAK = Language(
         "s.r.o.": "s r o",
     },
     clock=Clock(to="až", after="hod", bare_hours=" hodín"),
+    starters=(
+        "a aj ale až bol bola bolo by dnes do ich ja je jeho jej k kde keď kto ktorý lebo medzi"
+        " my má môže na nie o od on ona oni po pod podľa potom pre pred preto pri s sa si ta tak"
+        " tam ten to toto tu už v vo vy všetko z za zo áno čo že"
+    ),
 )
 
 _FINNISH = Language(
@@ -708,6 +729,11 @@ _FINNISH = Language(
         "jKr.": "jälkeen Kristuksen", "milj.": "miljoonaa", "mrd.": "miljardia",
         "kpl.": "kappaletta", "etc.": "et cetera",
     },
+    starters=(
+        "ei eli en ennen entä he hän ja jos jälkeen kaikki kiitos koska kuin kun me miksi mikä"
+        " minä missä mitä monet mutta myös ne niin nyt olen on ovat se sen siellä siis sinä"
+        " sitten tai te tämä tässä vaan vain vielä voi"
+    ),
     per="per",
     counted={"€": "euro euroa", "$": "dollari dollaria"},
     clock=Clock(to="", before="[Kk]lo|[Kk]ello"),
@@ -733,6 +759,12 @@ _RUSSIAN = Language(
         "коп.": "копеек", "гг.": "годов", "г.н.э.": "года нашей эры", "до н.э.": "до нашей эры",
         "н.э.": "нашей эры", "чел.": "человек", "шт.": "штук", "в.": "века", "вв.": "веков",
     },
+    starters=(
+        "а без был была было в вам вас вот все всё вы где да для до его ее если есть еще ещё её"
+        " же за здесь и из или их к как какой когда который кто куда мы на над не нет но о об он"
+        " она они оно от по под после потом поэтому при про с сейчас так также там тем теперь то"
+        " тогда тот ты у уже что чтобы это этот я"
+    ),
     signs={
         "±": "плюс минус", "≈": "примерно", "~": "примерно", "&": "и", "×": "на", "½": "половина",
         "+½": "с половиной",
@@ -760,6 +792,11 @@ _UKRAINIAN = Language(
         "і т.ін.": "і таке інше", "тощо.": "тощо", "рр.": "років", "р.": "року",
         "до н.е.": "до нашої ери", "н.е.": "нашої ери", "ст.": "століття",
     },
+    starters=(
+        "а але без був була було в вам вас вже ви вона вони все він для до з за зараз й його"
+        " коли крім мене ми на над не ні ось по потім при про під після та так також там тепер"
+        " ти то тоді тому у хто це цей що щоб я як який якщо є і із їх її"
+    ),
     per="за",
     counted={
         "тис": "тисяча тисячі тисяч", "млн": "мільйон мільйони мільйонів",
@@ -782,6 +819,11 @@ _TURKISH = Language(
         "vb.": "ve benzeri", "vs.": "ve saire", "vd.": "ve diğerleri", "M.Ö.": "milattan önce",
         "M.S.": "milattan sonra", "A.Ş.": "A Ş",
     },
+    starters=(
+        "ama ancak bana ben bir biz bu bugün bunlar böyle böylece daha de en evet eğer fakat"
+        " gibi hayır hem her iki ile ise için ne neden o olan onlar onun oysa sen siz sonra ve"
+        " veya ya yani çok çünkü önce şimdi şu"
+    ),
     per="bölü",
     counted={"₺": "lira lira", "€": "euro euro", "$": "dolar dolar"},
     clock=Clock(to="ila", before="[Ss]aat"),
@@ -800,6 +842,11 @@ _HUNGARIAN = Language(
         "stb.": "és a többi", "i.e.": "időszámításunk előtt", "i.sz.": "időszámításunk szerint",
         "Kr.e.": "Krisztus előtt", "Kr.u.": "Krisztus után", "Kft.": "kft", "u.": "utca",
     },
+    starters=(
+        "a aki akkor ami az azonban azt aztán azért be csak de egy ekkor el előtt ez ezek ezt"
+        " ezért ha hanem hogy hol igen is itt ki később le lehet majd meg mert mi mit most még"
+        " nagyon nem nincs ott pedig sem sok után vagy van én és így ő ők"
+    ),
     per="per",
     counted={"Ft": "forint forint", "€": "euró euró", "$": "dollár dollár"},
 )
@@ -821,6 +868,12 @@ _ROMANIAN = Language(
         "etc.": "etcetera", "ș.a.m.d.": "și așa mai departe", "ș.a.": "și altele",
         "î.Hr.": "înainte de Hristos", "d.Hr.": "după Hristos", "mil.": "milioane",
     },
+    starters=(
+        "a aceasta acest acum am apoi ar are astfel atunci au aș ca cand care ce cei cel cine"
+        " cu cum când da dacă dar de deci deoarece din după e ea ei el ele era este eu fi fără"
+        " iar ieri la mai multe mulți nici noi nu o oricum pe pentru poate prin sau se sub sunt"
+        " un una unde voi vă în încă între și"
+    ),
     per="pe",
     counted={"€": "euro euro euro", "$": "dolar dolari dolari"},
 )
@@ -839,6 +892,12 @@ _CATALAN = Language(
         "mín.": "mínim",
     },
     ends={"etc.": "etcètera", "a.C.": "abans de Crist", "d.C.": "després de Crist"},
+    starters=(
+        "a així al als amb aquest aquesta aquí ara avui bé cada com de del dels després doncs"
+        " el ella ells els en encara era es està fins ha hi i ja jo la les li llavors molt més"
+        " no o on per perquè però pot quan que qui què sense si sí són també tot totes té un una"
+        " va és"
+    ),
     per="per",
     counted={"€": "euro euros", "$": "dòlar dòlars"},
 )

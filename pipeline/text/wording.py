@@ -214,9 +214,8 @@ def abbreviation(text: str, following: str, language: str) -> Stop | None:
     """
     code = _code(language)
     table, patterns = LANGUAGES[code], _patterns(code)
-    counted = Stop.OPEN if table.open else Stop.ENDS
     if _UNIT_STOP.search(text, max(0, len(text) - 8)):
-        return counted
+        return Stop.OPEN if table.open else Stop.ENDS
     for match in patterns.short.finditer(text, max(0, len(text) - 30)) if patterns.short else ():
         if match.end() == len(text):
             form = _form(patterns, match)
@@ -231,7 +230,8 @@ def abbreviation(text: str, following: str, language: str) -> Stop | None:
                 return None
             return {"ends": Stop.ENDS, "open": Stop.OPEN}.get(kind, Stop.LEADS)
     number, _, sign = text[:-1].rpartition(" ")
-    return counted if sign in table.counted and number[-1:].isdigit() else None
+    counted = sign.isalpha() and sign in table.counted and number[-1:].isdigit()
+    return Stop.ENDS if counted else None
 
 
 def _form(patterns: _Patterns, match: re.Match[str]) -> str:
