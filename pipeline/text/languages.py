@@ -56,6 +56,7 @@ class Language:
         signs: Signs that espeak-ng leaves out or names in English, and their words; "+½" is that
             of "2½", ":" that of "3:1".
         one: The words for a single one of what is counted, masculine and feminine; "" leaves "1".
+        cent: The word for hundredths, where there is nothing more.
         cents: What stands between "19 euros" and "95".
         of: What stands between "3 millions" and a word, before a consonant and before a vowel.
         per: What stands between "5 euros" and "kilo".
@@ -75,6 +76,7 @@ class Language:
     counted: dict[str, str] = field(default_factory=dict)
     signs: dict[str, str] = field(default_factory=dict)
     one: tuple[str, str] = ("", "")
+    cent: str = ""
     cents: str = " "
     of: tuple[str, str] = (" ", " ")
     per: str = ""
@@ -162,6 +164,7 @@ _GERMAN = Language(
         "½": "ein halb", "+½": "einhalb", "‰": "Promille", "#": "Nummer", "§": "Paragraf",
         "√": "Wurzel aus", ":": "zu",
     },
+    cent="Cent",
     per="pro",
     counted={
         "US$": "Dollar", "€": "Euro", "$": "Dollar", "£": "Pfund", "CHF": "Franken", "¥": "Yen",
@@ -213,6 +216,7 @@ _FRENCH = Language(
         "½": "un demi", "+½": "et demi", "‰": "pour mille", "#": "numéro", "§": "paragraphe",
         "√": "racine de", ":": "à",
     },
+    cent="centimes",
     per="par",
     counted={
         "€": "euro euros", "$": "dollar dollars", "£": "livre livres", "CHF": "franc francs",
@@ -276,6 +280,7 @@ _SPANISH = Language(
         "½": "medio", "+½": "y medio", "‰": "por mil", "#": "número", "§": "sección",
         "√": "raíz de", ":": "a",
     },
+    cent="céntimos",
     per="por",
     counted={
         "US$": "dólar dólares", "USD": "dólar dólares", "€": "euro euros", "$": "dólar dólares",
@@ -344,6 +349,7 @@ _ITALIAN = Language(
         "+½": "e mezzo", "‰": "per mille", "#": "numero", "§": "paragrafo", "√": "radice di",
         ":": "a",
     },
+    cent="centesimi",
     per="al",
     counted={
         "€": "euro euro", "$": "dollaro dollari", "£": "sterlina sterline", "CHF": "franco franchi",
@@ -421,6 +427,7 @@ _DUTCH = Language(
         "³": "tot de derde", "½": "een half", "+½": "en een half", "‰": "promille", "#": "nummer",
         "§": "paragraaf", "√": "wortel van",
     },
+    cent="cent",
     per="per",
     counted={"€": "euro", "$": "dollar", "£": "pond", "CHF": "frank", "¥": "yen"},
     mute_point=True,
@@ -457,7 +464,7 @@ _POLISH = Language(
         "par.": "paragraf",
     },
     ends={
-        "n.p.m.": "nad poziomem morza", "szt.": "sztuk", "br.": "bieżącego roku",
+        "#os.": "osób", "n.p.m.": "nad poziomem morza", "szt.": "sztuk", "br.": "bieżącego roku",
         "itp.?": "i tym podobne", "itd.?": "i tak dalej", "etc.": "et cetera", "r.": "roku",
         "w.": "wieku", "p.n.e.": "przed naszą erą", "n.e.": "naszej ery",
         "m.st.": "miasta stołecznego", "S.A.": "S A", "cd.": "ciąg dalszy", "jr.": "junior",
@@ -477,6 +484,7 @@ _POLISH = Language(
         "³": "do sześcianu", "½": "pół", "+½": "i pół", "‰": "promili", "#": "numer",
         "§": "paragraf", "√": "pierwiastek z", ":": "do",
     },
+    cent="groszy",
     per="za",
     counted={
         "gr": "grosz grosze groszy", "tys": "tysiąc tysiące tysięcy tysiąca",
@@ -537,6 +545,7 @@ _SWEDISH = Language(
         "³": "i kubik", "½": "en halv", "+½": "och en halv", "‰": "promille", "#": "nummer",
         "§": "paragraf", "√": "roten ur", ":": "mot",
     },
+    cent="öre",
     per="per",
     counted={
         "st": "styck stycken", "kr": "krona kronor", "€": "euro euro", "$": "dollar dollar",
@@ -595,6 +604,7 @@ _PORTUGUESE = Language(
         "≥": "maior ou igual a", "²": "ao quadrado", "³": "ao cubo", "½": "meio", "+½": "e meio",
         "‰": "por mil", "#": "número", "§": "parágrafo", "√": "raiz de", ":": "a",
     },
+    cent="centavos",
     per="por",
     counted={
         "R$": "real reais", "€": "euro euros", "US$": "dólar dólares", "$": "dólar dólares",
@@ -635,6 +645,7 @@ _DANISH = Language(
         "±": "plus minus", "≈": "cirka", "~": "cirka", "½": "en halv", "+½": "og en halv",
         "‰": "promille",
     },
+    cent="øre",
     per="per",
     counted={"kr": "krone kroner", "€": "euro euro", "$": "dollar dollars", "£": "pund pund"},
     clock=Clock(to="til", before=r"[Kk]l\.?|[Kk]lokken"),
@@ -667,6 +678,7 @@ _NORWEGIAN = Language(
         "±": "pluss minus", "≈": "cirka", "~": "cirka", "=": "er lik", "×": "ganger",
         "÷": "delt på", "½": "en halv", "+½": "og en halv",
     },
+    cent="øre",
     per="per",
     counted={"kr": "krone kroner", "€": "euro euro", "$": "dollar dollar", "£": "pund pund"},
     clock=Clock(to="til", before=r"[Kk]l\.?|[Kk]lokk(?:en|a)"),

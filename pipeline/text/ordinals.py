@@ -52,7 +52,7 @@ _DE_ORDINAL = re.compile(
     r"(?<![\w.,:/])(\d{1,2}|100)\.(?=\s+[^\W\d_]|\s+\d{1,2}\.|\s*,\s*\d{1,2}\.|\W*$)"
 )
 _DE_DAY = re.compile(
-    r"(?<![\w.,:/])(0?[1-9]|[12]\d|3[01])\.\s?(0?[1-9]|1[0-2])\.(?=\s+[^\W\d_]|[^\w.]*$)"
+    r"(?<![\w.,:/])(0?[1-9]|[12]\d|3[01])\.\s?(0?[1-9]|1[0-2])\.(?=\s+[^\W\d_]|(?P<end>[^\w.]*$))"
 )
 _DE_RANGE = re.compile(r"(?<=\d\.)\s?[-–]\s?(?=\d{1,2}\.)")
 _DE_BEFORE = re.compile(r"(?:\b(\w+)\s+)?\b(\w+)\s+$")
@@ -116,7 +116,7 @@ def _german_ending(text: str, at: int) -> str:
 def german(text: str, line_start: bool) -> str:
     """Reads "am 3. Mai" and "am 3.5." as "am dritten Mai", "Ludwig XIV." as "… der Vierzehnte"."""
     text = _DE_RANGE.sub(" bis ", text)
-    text = _DE_DAY.sub(lambda day: f"{int(day[1])}. {_DE_MONTHS[int(day[2]) - 1]}", text)
+    text = _DE_DAY.sub(_german_day, text)
     text = _AFTER_NAME.sub(_german_numeral, text)
     said, done, ending = "", 0, ""
     for match in _DE_ORDINAL.finditer(text):
@@ -131,6 +131,15 @@ def german(text: str, line_start: bool) -> str:
         said += text[done:at] + _german_stem(int(match[1])) + ending + "." * last
         done = match.end()
     return said + text[done:]
+
+
+def _german_day(match: re.Match[str]) -> str:
+    """3.5. as "3. Mai": at the end of a sentence only after an article, since 9.1 is a number."""
+    article = _DE_BEFORE.search(match.string, max(0, match.start() - 40), match.start())
+    if match["end"] is not None and not (article and _DE_ARTICLE.fullmatch(article[2])):
+        return match[0]
+    stop = "." * (match["end"] is not None)
+    return f"{int(match[1])}. {_DE_MONTHS[int(match[2]) - 1]}{stop}"
 
 
 def _german_numeral(match: re.Match[str]) -> str:
@@ -149,8 +158,8 @@ def _german_numeral(match: re.Match[str]) -> str:
 
 _FR_TENS = ("", "dix-", "vingt-", "trente-", "quarante-", "cinquante-", "soixante-")
 _FR_ORDINAL = re.compile(
-    rf"(?<![\w.,-])(\d{{1,3}}|{_DIGITS})"
-    r"(?:(ers?|ères?|ere|res?)|(nde?s?)|(?:i?[eè]mes?|es?))\b"
+    rf"(?<![\w.,-])(?:(?P<first>[1I](?:ers?|ères?|ere|res?))|(?P<second>2nde?s?)"
+    rf"|(?P<number>\d{{1,3}}|{_DIGITS})(?:i?[eè]mes?|es?))\b"
 )
 _FR_CENTURY = re.compile(r"(?<=[\dIVX]e) s\.(?P<end>\W*$)?")
 _FR_FIRST = re.compile(
@@ -175,12 +184,12 @@ def _plain_numeral(match: re.Match[str]) -> str:
 
 def _french_ordinal(match: re.Match[str]) -> str:
     """2e as "2ème", which espeak-ng reads, and in words where it reads no word."""
-    number = _value(match[1])
-    if number == 1:
-        feminine = "e" in (match[2] or "").removeprefix("er")
-        return ("première" if feminine else "premier") + "s" * match[0].endswith("s")
-    if match[3]:
-        return "seconde" if "e" in match[3] else "second"
+    if first := match["first"]:
+        masculine = first[1:] in ("er", "ers")
+        return ("premier" if masculine else "première") + "s" * first.endswith("s")
+    if second := match["second"]:
+        return "seconde" if "e" in second else "second"
+    number = _value(match["number"])
     ten, unit = divmod(number, 10)
     word = {4: "quatrième", 8: "huitième", 9: "neuvième"}.get(unit)
     return _FR_TENS[ten] + word if word and ten < len(_FR_TENS) else f"{number}ème"

@@ -65,8 +65,8 @@ _UNITS = {
     "ГБ": "digital-gigabyte", "Mbit": "digital-megabit", "Gbit": "digital-gigabit",
     "kbit": "digital-kilobit", "kHz": "frequency-kilohertz", "MHz": "frequency-megahertz",
     "GHz": "frequency-gigahertz", "Hz": "frequency-hertz", "hPa": "pressure-hectopascal",
-    "°C": "temperature-celsius", "°F": "temperature-fahrenheit", "°": "angle-degree",
-    "%": "concentr-percent",
+    "°C": "temperature-celsius", "ºC": "temperature-celsius",
+    "°F": "temperature-fahrenheit", "°": "angle-degree", "%": "concentr-percent",
 }  # fmt: skip
 """Signs of units, and their names in the CLDR."""
 
@@ -79,7 +79,8 @@ _UNIT = re.compile(
 _BARE_UNIT = re.compile(rf"(?<= )(?:{'|'.join(map(re.escape, _UNITS))})(?![\w²³/'’])")
 _UNIT_STOP = re.compile(rf"\d\s?(?:{'|'.join(filter(str.isalpha, _UNITS))})\.$")
 _MINUS = re.compile(
-    r"(?:(?<![\w.,)\]%°€$£/+–−-])|(?<=[\u3040-\u9fff]))[-–−](?=(?:[€$£]|R\$)?\s?[.,]?\d)|\s*−\s*"
+    r"(?:(?<![\w.,)\]%°€$£/+–−-])|(?<=[\u3040-\u9fff]))[-–−]"
+    r"(?=(?:(?:[€$£]|R\$)\s?)?[.,]?\d)|\s*−\s*"
 )
 _RANGE = re.compile(
     r"(?<![\w.,/–-])(?!0\d)(?P<first>[.,\d]*\d)(?P<unit>\s?(?:[%€]|°C?))?(?P<dash>\s?–\s?|-| − )"
@@ -88,12 +89,13 @@ _RANGE = re.compile(
 _SIGN = re.compile(
     r"(?<=\d)\s?(?P<more>½)|(?<=[\w)])(?P<power>[²³])|(?<![\d:.,])(?P<ratio>\d{1,3}:\d{1,3})(?![\d:])"
     r"|(?P<sign>[±≈×÷≤≥½‰√]|(?<!\S)&(?!\S)|(?<!\S)[<>](?=\s?\d)|(?<=\s)=(?=\s)|(?<=\d)=(?=\d)"
-    r"|[~#§](?=\s?\d))"
+    r"|(?<!\w)[~#§](?=\s?\d))"
 )
 _HALF = re.compile(r"(?<![\d/.,])1/2(?=\s+[^\W\d_]|\W*$)")
 _SLASHED = re.compile(r"\b(24|50)/(7|50)\b")
-_THOUSANDS = re.compile(rf"(?<![\d.,])[1-9]\d{{,2}}(?:{_GAP}\d{{3}})+(?![\d.,]*\d)")
+_THOUSANDS = re.compile(rf"(?<![\d.,])(?<!\d )[1-9]\d{{,2}}(?:{_GAP}\d{{3}})+(?![\d.,]*\d| \d)")
 _POINT = re.compile(r"(?<![\d.,:])(\d+)\.(?=\d{1,2}(?![\d.,:]))")
+_COMMA = re.compile(r"(?<![\d,])(\d+),(\d+)(?!,?\d)")
 _DATE = re.compile(
     r"(?<![\d./-])(?:(?P<day>[0-3]?\d)(?P<sep>[./-])(?P<month>[01]?\d)(?P=sep)(?P<year>[12]\d{3})"
     r"|(?P<Y>[12]\d{3})-(?P<M>[01]\d)-(?P<D>[0-3]\d))(?![\d/-])"
@@ -294,7 +296,7 @@ def in_words(text: str, language: str, *, line_start: bool = True) -> str:
     if table.signs:
         text = _SIGN.sub(functools.partial(_sign, table.signs), text)
     text = _MINUS.sub(f" {table.minus} ", text)
-    return re.sub(r"(?<=\d),(?=\d)", table.comma, text) if table.comma else text
+    return _COMMA.sub(rf"\1{table.comma}\2", text) if table.comma else text
 
 
 def _abbreviated(patterns: _Patterns, match: re.Match[str]) -> str:
@@ -358,6 +360,8 @@ def _amount(table: Language, locale: Locale | None, match: re.Match[str]) -> str
         of = table.of[word[0] in "aeiou"] if scale[1:3] == "il" and len(scale) > 5 else " "
         return f"{number} {many}{of}{word}"
     price = re.fullmatch(r"(.*\d)[.,](\d\d)", number)
+    if price and price[1] == "0" and table.cent:
+        return f"{int(price[2])} {table.cent}"
     if price and len(sign) < 4:
         said = _with_number(price[1], _plural(forms, price[1], locale), table)
         return f"{said}{table.cents}{int(price[2])}" if int(price[2]) else said
