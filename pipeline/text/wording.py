@@ -44,7 +44,7 @@ _UNITS = {
     "m/s": "speed-meter-per-second", "м/с": "speed-meter-per-second",
     "km²": "area-square-kilometer", "m²": "area-square-meter", "cm²": "area-square-centimeter",
     "км²": "area-square-kilometer", "м²": "area-square-meter", "m2": "area-square-meter",
-    "qm": "area-square-meter", "ha": "area-hectare", "m³": "volume-cubic-meter",
+    "qm": "area-square-meter", "m³": "volume-cubic-meter",
     "м³": "volume-cubic-meter", "m3": "volume-cubic-meter", "cm³": "volume-cubic-centimeter",
     "km": "length-kilometer", "m": "length-meter", "cm": "length-centimeter",
     "mm": "length-millimeter", "км": "length-kilometer", "м": "length-meter",
@@ -54,7 +54,7 @@ _UNITS = {
     "ml": "volume-milliliter", "мл": "volume-milliliter", "л": "volume-liter",
     "h": "duration-hour", "Std": "duration-hour", "tim": "duration-hour", "hod": "duration-hour",
     "min": "duration-minute", "Min": "duration-minute", "мин": "duration-minute",
-    "хв": "duration-minute", "mn": "duration-minute", "s": "duration-second",
+    "хв": "duration-minute", "mn": "duration-minute",
     "sec": "duration-second",
     "sek": "duration-second", "Sek": "duration-second", "seg": "duration-second",
     "сек": "duration-second", "ms": "duration-millisecond", "kWh": "energy-kilowatt-hour",
@@ -68,7 +68,7 @@ _UNITS = {
     "°C": "temperature-celsius", "ºC": "temperature-celsius",
     "°F": "temperature-fahrenheit", "°": "angle-degree", "%": "concentr-percent",
 }  # fmt: skip
-"""Signs of units, and their names in the CLDR."""
+"""Signs of units, and their names in the CLDR; not "s" and "ha", which are words after numbers."""
 
 _PER = {"s": "duration-second", "h": "duration-hour", "min": "duration-minute"}
 _UNIT = re.compile(
