@@ -32,6 +32,7 @@ from pipeline.errors import BadInput, StageError, first_line
 from pipeline.events import Samples
 from pipeline.text import heard
 from pipeline.text.heard import Sound, WordEnd
+from pipeline.text.speakable import speakable
 
 LEVEL_DB = -18.0
 """Level of speech: RMS of its voiced 10 ms frames, in dB re a full-scale square wave. Speech peaks
@@ -102,6 +103,7 @@ class Piper:
         Raises:
             StageError: The voice cannot speak (`fatal`).
         """
+        speakable(f"{_SPEECH} km", language=self.language)  # compiles what its language needs
         try:
             phonemes = self._phonemes(_SPEECH) if self._is_espeak() else []
             # A voice without digits gets the letters it knows.

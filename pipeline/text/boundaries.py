@@ -11,7 +11,9 @@ from enum import Enum, auto
 
 from pipeline.text.english.abbreviations import BEFORE_NUMBER, LATIN, TITLES
 from pipeline.text.english.rules import words
+from pipeline.text.ordinals import leads_to_ordinal
 from pipeline.text.speakable import EMOJI
+from pipeline.text.wording import Stop, abbreviation, knows_abbreviations, starters
 
 
 class Cut(Enum):
@@ -42,11 +44,14 @@ _MAY_END = words(
     " min hr hrs ft oz lb lbs tsp tbsp"
 )
 _OPERATORS = frozenset("+*/×÷=<>≈≠≤≥−%°€£$")
-_ACRONYM = re.compile(r"(?:[^\W\d_]\.)*[^\W\d_]")
+_ACRONYM = re.compile(r"(?:[^\W\d_]\.-?)*[^\W\d_]")
 _LIST_MARK = re.compile(r"[*_]*(?:[-*+•◦▪‣>]|#{1,6}|\|+|(?:\d{1,3}|[A-Za-z])[.)]|\[[xX]?\])[*_]*")
 _ENTITY = re.compile(r"&#?\w+;$")
-_ORDINAL_STOP = words("cs da de et fi hr hu lv nb nn no pl sk sl sr tr")
+_ORDINAL_STOP = words("cs da de et fi hr hu is lb lv nb nn no pl sk sl sr tr")
 """Languages that write "3. Mai" for the third of May."""
+_CAPITAL_NOUNS = words("de lb")
+"""Languages in which a capital begins more than names and sentences."""
+_ORDINAL = re.compile(r"(?:\d{1,2}\.[-–/])?\d{1,3}|[IVX]+|[0-3]?\d\.[01]?\d")
 
 STARTERS = words(
     "a after all also although an and another are as at because before both but by can could"
@@ -60,10 +65,11 @@ STARTERS = words(
 _FIRST_WORD = re.compile(r"\W*(?![^\W\d_]\.)([^\W\d_]+)")
 
 
-def starts_sentence(word: str) -> bool:
+def starts_sentence(word: str, language: str = "en") -> bool:
     """Whether a `HOLD` before `word` ends a sentence."""
     letters = _FIRST_WORD.match(word)
-    return letters is not None and letters[1].lower() in STARTERS
+    known = starters(language) if knows_abbreviations(language) else STARTERS
+    return letters is not None and letters[1].lower() in known
 
 
 def judge(
@@ -80,13 +86,13 @@ def judge(
         word: Characters without white space in which a place to cut may be sought, as written.
         following: The next visible character that is no opening quote, bracket or emphasis; "\n" at
             the end of a line; "" if it is not known.
-        before: The character before the word, white space left out.
+        before: What is before the word, without the white space at its end.
         first: Whether the word is the first of its line.
         language: Of the text.
     """
     if first and following != "\n" and _LIST_MARK.fullmatch(word):
         return Cut.GLUE
-    if word in _OPERATORS and before.isdigit():
+    if word in _OPERATORS and before[-1:].isdigit():
         return Cut.GLUE
     core = EMOJI.sub("", word).rstrip("".join(CLOSERS))
     if not core:
@@ -97,7 +103,11 @@ def judge(
     if last == "…" or core.endswith(".."):
         return Cut.SENTENCE if following == "\n" else Cut.CLAUSE
     if last == ".":
-        return Cut.CLAUSE if quoted else _judge_stop(stem, following, language)
+        if quoted:
+            return Cut.CLAUSE
+        if knows_abbreviations(language):
+            return _judge_listed(f"{before} {stem}.", stem, following, language)
+        return _judge_stop(stem, following, language)
     if last in "!?":
         return Cut.CLAUSE if following.islower() else Cut.SENTENCE
     if last in WIDE_STOPS:
@@ -109,7 +119,7 @@ def judge(
             return Cut.GLUE
         return Cut.GAP if _ENTITY.search(core) else Cut.CLAUSE
     if last in DASHES or core in ("-", "–") or core.endswith("--"):
-        between = (before if len(core) == 1 else stem[-1:]).isdigit() and following.isdigit()
+        between = (before[-1:] if len(core) == 1 else stem[-1:]).isdigit() and following.isdigit()
         return Cut.GLUE if between else Cut.CLAUSE
     # "5 km", "May 5", "Henry VIII": a number is read by the word beside it.
     named = core[0].isupper() and (following.isdigit() or following in {"I", "V", "X"})
@@ -131,6 +141,27 @@ def _judge_stop(stem: str, following: str, language: str) -> Cut:
             return Cut.SENTENCE
         return Cut.HOLD if following.isupper() else Cut.GAP if following else Cut.GLUE
     return Cut.SENTENCE
+
+
+def _judge_listed(text: str, stem: str, following: str, language: str) -> Cut:
+    """`_judge_stop` where the abbreviations are listed; `text` is what goes up to the stop."""
+    stop = abbreviation(text, following, language)
+    if stop is Stop.LEADS:
+        return Cut.GLUE
+    ordinal = language[:2].lower() in _ORDINAL_STOP and _ORDINAL.fullmatch(stem)
+    letters = _ACRONYM.fullmatch(stem)
+    if following == "\n" or not (stop or ordinal or letters or following.islower()):
+        return Cut.SENTENCE
+    if not following.isupper():
+        return Cut.GAP if following and not ordinal else Cut.GLUE
+    if stop is Stop.OPEN:
+        return Cut.HOLD
+    if stop is Stop.ENDS:
+        return Cut.SENTENCE
+    before = text[: -len(stem) - 1]
+    if language[:2].lower() in _CAPITAL_NOUNS:
+        return Cut.HOLD if letters or leads_to_ordinal(before) else Cut.SENTENCE
+    return Cut.HOLD if letters else Cut.SENTENCE
 
 
 def is_cjk(char: str) -> bool:

@@ -264,7 +264,7 @@ class Chunker:
         """The word after a `HOLD` ends at `end`: decides."""
         held, self._held = self._held, 0
         if held > self._start:
-            starts = starts_sentence(self._source[self._word : end])
+            starts = starts_sentence(self._source[self._word : end], self._language)
             self._apply(Cut.SENTENCE if starts else Cut.GLUE, held)
 
     def _apply(self, verdict: Cut, cut: int) -> None:
@@ -286,7 +286,7 @@ class Chunker:
         return judge(
             self._source[self._word : end],
             following,
-            before=self._source[self._start : self._word].rstrip()[-1:],
+            before=self._source[self._start : self._word].rstrip(),
             first=self._line_start and self._word == self._start,
             language=self._language,
         )

@@ -245,7 +245,7 @@ def test_without_hurry_only_sentences_are_cut(source: str, said: list[str]) -> N
 
 def test_a_german_ordinal_ends_no_sentence() -> None:
     source = "Am 3. Mai kam er. Gut."
-    assert texts(source, language="de") == ["Am 3. Mai kam er.", "Gut."]
+    assert texts(source, language="de") == ["Am dritten Mai kam er.", "Gut."]
     assert texts(source) == ["Am 3.", "Mai kam er.", "Gut."]
 
 
