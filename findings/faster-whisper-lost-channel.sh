@@ -18,7 +18,7 @@
 #     8 channels: 0.05 0.05 0.07 0.00 0.03 0.03 0.03 0.03
 #
 # Exit code: 0 if it behaves so, 1 if it does not any more, 2 if the packages cannot be had.
-# Needs Python 3.10 or later as python3, and a package index.
+# Needs Python 3.11 or later as python3, and a package index.
 set -eu
 
 folder=$(mktemp -d)

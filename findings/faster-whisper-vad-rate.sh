@@ -11,7 +11,7 @@
 #     16 kHz: speech from 0.6 to the end; 48 kHz: from 0.8 to 3.7 s
 #
 # Exit code: 0 if it behaves so, 1 if it does not any more, 2 if the packages cannot be had.
-# Needs Python 3.10 or later as python3, and a package index.
+# Needs Python 3.11 or later as python3, and a package index.
 set -eu
 
 folder=$(mktemp -d)
