@@ -39,8 +39,10 @@ MARKS = UNSPACED | frozenset(".,;:!?")
 
 _MAY_END = words(
     "etc usw a.m p.m ph.d inc ltd co corp bros jr sr st ave blvd rd dept est al vd"
-    " min hr hrs ft oz lb lbs tsp tbsp"
+    " min hr hrs ft oz lb lbs tsp tbsp mon tue tues wed thu thurs fri"
 )
+_MEASURES = words("in sq cu yd mi")
+"""Abbreviations only where a number is before them."""
 _OPERATORS = frozenset("+*/×÷=<>≈≠≤≥−%°€£$")
 _ACRONYM = re.compile(r"(?:[^\W\d_]\.)*[^\W\d_]")
 _LIST_MARK = re.compile(r"[*_]*(?:[-*+•◦▪‣>]|#{1,6}|\|+|(?:\d{1,3}|[A-Za-z])[.)]|\[[xX]?\])[*_]*")
@@ -97,7 +99,9 @@ def judge(
     if last == "…" or core.endswith(".."):
         return Cut.SENTENCE if following == "\n" else Cut.CLAUSE
     if last == ".":
-        return Cut.CLAUSE if quoted else _judge_stop(stem, following, language)
+        return Cut.CLAUSE if quoted else _judge_stop(stem, following, before, language)
+    if last == "!" and following in _OPERATORS and (stem.isdigit() or len(stem) == 1):
+        return Cut.GLUE  # a factorial
     if last in "!?":
         return Cut.CLAUSE if following.islower() else Cut.SENTENCE
     if last in WIDE_STOPS:
@@ -117,16 +121,21 @@ def judge(
     return Cut.GLUE if named or (last.isdigit() and measured) else Cut.GAP
 
 
-def _judge_stop(stem: str, following: str, language: str) -> Cut:
+def _judge_stop(stem: str, following: str, before: str, language: str) -> Cut:
     """`judge` for a word that ends in a full stop, without the stop."""
     key = stem.lower()
+    tail = re.split("[-–]", key)[-1]
     if key in LATIN or (key in TITLES and stem[0].isupper()):
         return Cut.GLUE
-    if key in BEFORE_NUMBER and (following.isdigit() or not following):
+    if tail in BEFORE_NUMBER and (following.isdigit() or not following):
         return Cut.GLUE
     if stem.isdigit() and language[:2].lower() in _ORDINAL_STOP and following != "\n":
         return Cut.GLUE
-    if key in _MAY_END or (_ACRONYM.fullmatch(stem) and not is_cjk(stem[-1])):
+    if (
+        key in _MAY_END
+        or (key in _MEASURES and before.isdigit())
+        or (_ACRONYM.fullmatch(stem) and not is_cjk(stem[-1]))
+    ):
         if following == "\n":
             return Cut.SENTENCE
         return Cut.HOLD if following.isupper() else Cut.GAP if following else Cut.GLUE

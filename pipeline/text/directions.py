@@ -44,23 +44,26 @@ _HOW = (
 )
 _FIRST = r"(?:(?:\w+ly|short|long|brief|starts|nervous|soft|loud|light|deep|heavy|small)\s)?"
 _MOODS = (
-    "excited|sarcastic|curious|happy|sad|angry|surprised|nervous|cheerful|serious|calm|playful"
+    "excited|whispering|warmly|gently|cheerfully|sadly|angrily|nervously|playfully|calmly|sarcastic|curious|happy|sad|angry|surprised|nervous|cheerful|serious|calm|playful"
     r"|mischievous|softly|quietly|excitedly|mischievously|sarcastically|strong[ ]\w+[ ]accent"
 )
+_LOW = r"in[ ]an?[ ](?:\w+[ ])?(?:whisper|voice|tone)"
 
 DIRECTION = re.compile(
     rf"""
       (?<!`)\[(?:
-        s\d{{1,2}} | {_MOODS} | music | silence | beat
+        s\d{{1,2}} | {_MOODS} | {_LOW} | silence | beat
+      | (?:\w+\ ){{0,2}}music(?:\ (?:play|fad|stop|swell)\w+)?
       | {_FIRST}(?:{_BASE}|{_DOES}|{_DOING}|{_NOUNS}){_HOW}
       )\](?![(\[])
     | \((?:(?:{_DOES}|{_DOING}|{_NOUNS}|pause|sigh){_HOW})\)
-    | </?(?:{_BASE}|{_DOES}|{_DOING}|{_NOUNS}){_HOW}\s*/?>
+    | (?:^|(?<=[.!?…]\s)|(?<=\n))\((?:{_MOODS}|{_LOW}|beat)\)(?=\s+["“]?(?-i:[A-Z]))
+    | </?(?:{_MOODS})> | </?(?:{_BASE}|{_DOES}|{_DOING}|{_NOUNS}){_HOW}\s*/?>
     | (?:^|(?<=[.!?…:,;—"”)*]\s)|(?<=\n)|(?<=\w\s)(?=\*+clears?\s))
-      (?P<stars>\*{{1,2}})
+      (?P<stars>\*{{1,3}}|_|~)
       (?:(?:{_DOES})(?:[ ,][\w' ,-]+)?
-        |(?:sigh|cough|gulp|gasp|sniff|yawn|clear|{_DOING}|{_NOUNS}){_HOW})
-      [.!…]*(?P=stars)(?!\w)
+        |(?:sigh|cough|gulp|gasp|sniff|yawn|clear|{_DOING}|{_NOUNS}){_HOW}|{_LOW})
+      [.!…]*(?P=stars)(?!\w|\s(?:is|was|can|will|helps?|makes?)\b)
     """,
     re.VERBOSE | re.IGNORECASE,
 )

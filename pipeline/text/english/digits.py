@@ -23,6 +23,7 @@ _PHONE = re.compile(
       | \(?0\d{2,4}\)?(?:[ /-]\d{3,9})+
       | (?:\d{4}\ ){3,}\d{1,4}
       | \d{3}-\d{2}-\d{4}
+      | \d{1,4}(?:-\d{1,7}){3,}
       | \d{10,}
       | 00+[1-9]\d* | 0\d{3,}
       )(?![\w-]|[.,]\d)
@@ -32,7 +33,7 @@ _PHONE = re.compile(
 _CALLED = re.compile(
     r"\b(?P<verb>call(?:ing|ed)?|dial(?:ing|led|ed)?|phone|tel(?:ephone)?|fax|text|number"
     r"|reach (?:me|us) at)(?P<mid>(?:\s(?:is|me|us|at|on|him|her|them)|[:.])*\s)"
-    r"(?P<number>911|112|999|988|411|311|211|\d{3}[- ]\d{4})(?![\d-]|[.,]\d)",
+    r"(?P<number>911|112|999|988|411|311|211|\d{3}[- ]?\d{4})(?![\d-]|[.,]\d)",
     re.IGNORECASE,
 )
 _CODE = re.compile(
@@ -75,7 +76,20 @@ def _address(match: re.Match[str]) -> str:
     return " dot ".join(" ".join(part) for part in match.group().split("."))
 
 
+_SERIAL = re.compile(r"\b(?=[A-Z\d]*\d{3})(?:(?:[A-Z]+\d+){2,}[A-Z]*|(?:\d+[A-Z]+)+\d+[A-Z]*)\b")
+
+
+def _serial(match: re.Match[str]) -> str:
+    """7ABC123 as "7 ABC 1 2 3"."""
+    return " ".join(re.findall(r"[A-Z]+|\d", match.group()))
+
+
 DIGITS: Rules = (
+    (_SERIAL, _serial),
+    (
+        re.compile(r"\b([Tt]ext\s\S+\sto\s)(\d{5,6})\b"),
+        lambda match: match[1] + _digits(match[2]),
+    ),
     (re.compile(r"#(?=\d+\b)"), "number "),
     (_CALLED, _called),
     (re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?!\.?\d)"), _address),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 
 from pipeline.text.english.rules import Rules
-from pipeline.text.formulas import SYMBOLS
+from pipeline.text.formulas import FUNCTIONS, SYMBOLS
 
 _HIGH = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "0123456789-+n")
 LOW = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _POWER = re.compile(
-    r"(?P<base>\b[A-Za-z]{1,2}|\d|\))(?:\^[({]?(?P<low>[-−+]?\w+)[)}]?|(?P<high>[⁻⁺]?[⁰¹²³⁴-⁹ⁿ]+))"
+    r"(?P<base>\b(?:sine|cosine|tangent)|\b[A-Za-z]{1,2}|\d|\))(?:\^[({]?(?P<low>[-−+]?\w+)[)}]?|(?P<high>[⁻⁺]?[⁰¹²³⁴-⁹ⁿ]+))"
 )
 _COMPARED = {
     "<": "less than", ">": "greater than", "<=": "less than or equal to",
@@ -41,10 +41,11 @@ def _power(match: re.Match[str]) -> str:
     base, exponent = match["base"], match["low"] or match["high"].translate(_HIGH)
     if len(base) == 2 and base.isalpha():
         base = " ".join(base)
+    apart = " " if match.string[match.end() :][:1].isalpha() else ""
     if exponent in ("2", "3"):
-        return f"{base} {'squared' if exponent == '2' else 'cubed'}"
+        return f"{base} {'squared' if exponent == '2' else 'cubed'}{apart}"
     exponent = re.sub(r"^[-−]", "minus ", exponent)
-    return f"{base} to the power of {exponent}"
+    return f"{base} to the power of {exponent}{apart}"
 
 
 def _comparison(match: re.Match[str]) -> str:
@@ -80,12 +81,15 @@ EQUATIONS: Rules = (
         " minus ",
     ),
     (re.compile(r"(?<![\w/])([A-Za-z])/([A-Za-z])(?![\w/])"), r"\1 over \2"),
+    (re.compile(r"\b(\d+|[a-z])!(?=\s?[-+−*/×÷=(])"), r"\1 factorial"),
 )
 """Where there is an equals sign or a root: there, letters are numbers."""
 
 
 NUMBERS: Rules = (
     (re.compile(r"\b(\d(?:\.\d+)?)[eE]([+-]?\d+)\b"), r"\1 times 10^\2"),
+    (re.compile(r"(?<=[\d)])\*\*(?=\d)"), "^"),
+    (re.compile(r"\bf/(?=\d)"), "f "),
     (re.compile(r"(?<=[\d)])\s/\s(?=[\d(])"), " divided by "),
     (re.compile(r"\b(\d+)\s?x\s?(?=\d+\b)"), r"\1 by "),
     (
@@ -104,6 +108,11 @@ SIGNS: Rules = (
         re.compile(r"(?<![^\s(\[\"'“])([A-Za-z]{2,})/([A-Za-z]{2,})(?=[\s,;:!?)\]\"'”]|\.?$|\.\s)"),
         r"\1 \2",
     ),
+    (
+        re.compile(r"(?<![\w.])(sin|cos|tan)(?=[(²³^\dα-ω]|\s[(\dα-ω])"),
+        lambda match: FUNCTIONS[match[1]],
+    ),
+    (re.compile(r"(?<=\b[a-z])\s?→\s?(?=[-+−]?[\d∞])"), " goes to "),
     (_POWER, _power),
     (re.compile(r"([√∛])(?:\s?\(([^()]+)\)|\s?(?=\w))"), _root),
     (_COMPARISON, _comparison),

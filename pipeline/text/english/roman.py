@@ -31,11 +31,11 @@ _NUMERAL = re.compile(
     rf"|(?P<century>{_ROMAN})(?=(?:\sand\s{_ROMAN})?\s(?:[Cc]entur|Olympi))"
     r"|\b(?P<more>II|III|VI|VII|VIII|IX|XI{1,3})\b)"
 )
-_SURELY = ("World War", "Chapter", "Volume", "Act", "Scene", "Appendix", "Phase", "Type")
+_SURELY = ("World War", "Phase", "Type")
 _NAMED = re.compile(r"[a-z,] (?:[A-Z][\w']+\s)+$")
 _REIGN_VERB = re.compile(
     r"\s*(?:$|[,.;:!?)]|['’]s|(?:of|was|is|and|had|ruled|reigned|died|became|in|on|to|or|ended|began"
-    r"|broke|veterans?|era|memorial|diabetes|errors?|trials?)\b)"
+    r"|broke|veterans?|era|memorial|diabetes|errors?|trials?|(?!always|perhaps|sometimes)[a-z]+[a-rt-z]s)\b)"
 )
 
 
@@ -72,4 +72,10 @@ def _numeral(match: re.Match[str]) -> str:
     return match.group()
 
 
-NUMERALS: Rules = ((_NUMERAL, _numeral),)
+NUMERALS: Rules = (
+    (
+        re.compile(r"\b(Act|Scene|Chapter|Section|Part) (i{2,3}|iv|vi{1,3}|ix)\b"),
+        lambda match: f"{match[1]} {match[2].upper()}",
+    ),
+    (_NUMERAL, _numeral),
+)

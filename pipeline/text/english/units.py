@@ -32,8 +32,9 @@ _UNITS = _units(
     kW kilowatt; MW megawatt; GW gigawatt; mW milliwatt; Wh watt hour; kWh kilowatt hour;
     MWh megawatt hour; GWh gigawatt hour; TWh terawatt hour; mAh milliamp hour; Ah amp hour;
     mA milliamp; V volt; kV kilovolt; mV millivolt; J joule; kJ kilojoule; MJ megajoule;
-    cal calorie; kcal kilocalorie; N newton; kN kilonewton; Nm newton meter; Pa pascal;
-    hPa hectopascal; kPa kilopascal; MPa megapascal; psi P S I|P S I; dB decibel; Ω ohm;
+    cal calorie; kcal kilocalorie; N newton; kN kilonewton; Nm newton meter; N·m newton meter;
+    Pa pascal; hPa hectopascal; kPa kilopascal; MPa megapascal;
+    mmHg millimeters of mercury|millimeters of mercury; psi P S I|P S I; dB decibel; Ω ohm;
     kΩ kilohm; MΩ megohm; lm lumen; lx lux|lux; mol mole; ha hectare; atm atmosphere;
     hp horsepower|horsepower; kn knot; kts knot; kB kilobyte; KB kilobyte; MB megabyte;
     GB gigabyte; TB terabyte; PB petabyte; KiB kibibyte; MiB mebibyte; GiB gibibyte; TiB tebibyte;
@@ -58,7 +59,7 @@ _FRACTION_N = rf"(?:\d+\s)?\d+/\d+|\d*\s?[½¼¾⅓⅔⅛⅜⅝⅞⅕⅖⅗⅘]|
 _MEASURE = re.compile(
     rf"(?<![\w.,/])(?P<n>{_FRACTION_N})(?P<gap>[\s\u00a0\u202f-]?)(?P<unit>{_UNIT})"
     rf"(?P<power>²|³|\^[23]|(?<=m)[23](?!\d))?(?:/(?P<per>{_UNIT}|{_PER_WORD})(?P<squared>²|³|\^[23])?)?"
-    rf"\b(?![\w/^²³'’]|-\d)(?:\.(?=\s+[a-z(]))?"
+    rf"\b(?![\w/^²³'’]|-\d)(?:\.(?=[,;)]|\s+[a-z(]))?"
 )
 _BARE_UNIT = re.compile(
     r"\b(?P<unit>km|m|MB|GB|Mbit|Gbit|kbit|kWh|mi)/(?P<per>h|s|min|kg)(?P<squared>²|\^2)?(?![\w/])"
@@ -66,7 +67,7 @@ _BARE_UNIT = re.compile(
 )
 _PER = re.compile(
     rf"(?<=[A-Za-z\d%])\s?/\s?(?:(?P<word>{_PER_WORD})"
-    r"|(?P<unit>kg|g|lb|h|hr|min|mo|yr|wk|sqft|kWh|GB|MB|km|m²|l|L))(?![\w/]|\.\w)"
+    r"|(?P<unit>kg|g|lb|oz|gal|ft|mi|h|hr|min|mo|yr|wk|sqft|kWh|GB|MB|km|m²|l|L))(?![\w/]|\.\w)"
 )
 _DEGREES = {"C": "Celsius", "F": "Fahrenheit"}
 _TEMPERATURE = re.compile(
@@ -79,6 +80,7 @@ _VULGAR = {
     "⅗": (3, 5), "⅘": (4, 5), "⅙": (1, 6), "⅚": (5, 6), "⅛": (1, 8), "⅜": (3, 8), "⅝": (5, 8),
     "⅞": (7, 8),
 }  # fmt: skip
+_OUT_OF = re.compile(r"(?<![\w.,/])(\d+\.\d+)/(5|10|100)(?![\w/]|[.,]\d)")
 _FRACTION = re.compile(
     rf"(?<![\w/.,:])(?:(?P<whole>\d+)[\s-])?(?P<a>\d+)/(?P<b>\d+)(?![\w/]|[.,]\d)"
     rf"|(?:(?P<left>\d+)\s?)?(?P<vulgar>[{''.join(_VULGAR)}])"
@@ -179,13 +181,29 @@ UNITS: Rules = (
         ),
         r"\1 inch",
     ),
+    (re.compile(r"(?<!\w)(\d*\.\d+|\d+/\d+)[\"″](?=\s[a-z])"), r"\1 inches"),
+    (re.compile(r"(?<=°)\s?(\d+)['′](?!\w)"), r" \1 minutes"),
+    (re.compile(r"(?<!\w)(\d+)″"), r"\1 inches"),
+    (re.compile(r"(?<!\w)(\d+)′"), r"\1 feet"),
+    (
+        re.compile(
+            r"(?<=\d) in(?:\.(?=\s+[a-z])|(?=\.$)|(?=\s(?:deep|wide|long|tall|high|thick|by"
+            r"|of (?:rain|snow))\b))"
+        ),
+        " inches",
+    ),
+    (re.compile(r"(\b[Aa]n? \d+)°(?=\s[a-z])"), r"\1 degree"),
     (re.compile(r"(?<=\d)\s?sq\.?\s(?=(?:ft|m|km|mi)\b)"), " square "),
-    (re.compile(r"(?<=square )(ft|m|km|mi)\b"), lambda match: _UNITS[match[1]][1]),
+    (
+        re.compile(r"(?<=square )(ft|m|km|mi)\b(?:\.(?=[,;)]|\s+[a-z(]))?"),
+        lambda match: _UNITS[match[1]][1],
+    ),
     (re.compile(r"(?<=\d)(\s?ft\s?\d+)\s?in\b"), r"\1 inches"),
     (re.compile(r"(?<=\d)\s?[lL]/100\s?km\b"), " liters per 100 kilometers"),
     (_TEMPERATURE, _temperature),
     (_COMPASS, lambda match: " " + _COMPASS_NAMES[match[1]]),
     (_MEASURE, _measure),
+    (_OUT_OF, r"\1 out of \2"),
     (_FRACTION, _fraction),
 )
 
