@@ -15,7 +15,10 @@ _ACTS = (
     " growl scoff pout frown stutter stammer clear"
 )
 _SOUNDS = "laughter applause breath ahem tsk uv_break lbreak"
-_GESTURES = "takes leans tilts rolls raises looks rubs scratches gestures thinks stretches"
+_GESTURES = (
+    "takes leans tilts rolls raises looks rubs scratches gestures thinks stretches"
+    " adjusts shakes turns folds crosses sips sits stands steps walks pats beams"
+)
 _DOUBLED = frozenset(("hum", "clap", "grin", "nod", "sob", "shrug"))
 
 
@@ -42,28 +45,33 @@ _HOW = (
     r"|harder|louder|throat|head|hands?|eyes|arms?|air|breath|voice|moment|effect|sigh|laugh|smile"
     r"|silence)){0,6}"
 )
-_FIRST = r"(?:(?:\w+ly|short|long|brief|starts|nervous|soft|loud|light|deep|heavy|small)\s)?"
+_FIRST = (
+    r"(?:(?:\w+ly|short|long|brief|starts|nervous|soft|loud|light|deep|heavy|small|dramatic"
+    r"|awkward)\s)?"
+)
 _MOODS = (
-    "excited|whispering|warmly|gently|cheerfully|sadly|angrily|nervously|playfully|calmly|sarcastic|curious|happy|sad|angry|surprised|nervous|cheerful|serious|calm|playful"
-    r"|mischievous|softly|quietly|excitedly|mischievously|sarcastically|strong[ ]\w+[ ]accent"
+    "excited|sarcastic|curious|happy|sad|angry|surprised|nervous|cheerful|serious|calm|playful"
+    r"|mischievous|whispering|strong[ ]\w+[ ]accent"
+    "|(?:excited|sarcastic|curious|happi|sad|angri|nervous|cheerful|serious|calm|playful|soft"
+    "|quiet|mischievous|warm|gent)ly"
 )
 _LOW = r"in[ ]an?[ ](?:\w+[ ])?(?:whisper|voice|tone)"
 
 DIRECTION = re.compile(
     rf"""
       (?<!`)\[(?:
-        s\d{{1,2}} | {_MOODS} | {_LOW} | silence | beat
+        s\d{{1,2}} | {_MOODS} | {_LOW} | silence | beat | sounds?\ of\ [\w ]+
       | (?:\w+\ ){{0,2}}music(?:\ (?:play|fad|stop|swell)\w+)?
       | {_FIRST}(?:{_BASE}|{_DOES}|{_DOING}|{_NOUNS}){_HOW}
       )\](?![(\[])
-    | \((?:(?:{_DOES}|{_DOING}|{_NOUNS}|pause|sigh){_HOW})\)
+    | \((?:(?:{_DOES}|{_DOING}|{_NOUNS}|{_FIRST}(?:pause|sigh|laugh|silence)){_HOW}|{_LOW})\)
     | (?:^|(?<=[.!?…]\s)|(?<=\n))\((?:{_MOODS}|{_LOW}|beat)\)(?=\s+["“]?(?-i:[A-Z]))
     | </?(?:{_MOODS})> | </?(?:{_BASE}|{_DOES}|{_DOING}|{_NOUNS}){_HOW}\s*/?>
     | (?:^|(?<=[.!?…:,;—"”)*]\s)|(?<=\n)|(?<=\w\s)(?=\*+clears?\s))
       (?P<stars>\*{{1,3}}|_|~)
       (?:(?:{_DOES})(?:[ ,][\w' ,-]+)?
-        |(?:sigh|cough|gulp|gasp|sniff|yawn|clear|{_DOING}|{_NOUNS}){_HOW}|{_LOW})
-      [.!…]*(?P=stars)(?!\w|\s(?:is|was|can|will|helps?|makes?)\b)
+        |(?:{_FIRST}(?:pause|silence|sigh|laugh)|cough|gulp|gasp|sniff|yawn|clear|{_DOING}|{_NOUNS}){_HOW}|{_LOW})
+      [.!…]*(?P=stars)(?!\w|\s(?:is|are|was|can|will|helps?|makes?|out|of)\b)
     """,
     re.VERBOSE | re.IGNORECASE,
 )

@@ -85,6 +85,12 @@ def _serial(match: re.Match[str]) -> str:
 
 
 DIGITS: Rules = (
+    (
+        re.compile(
+            r"\b\d{3,8}(?=\s(?:as|is)\s(?:the|your|my)\s(?:\w+\s)?(?:pin|code|passcode|password)\b)"
+        ),
+        lambda match: _digits(match[0]),
+    ),
     (_SERIAL, _serial),
     (
         re.compile(r"\b([Tt]ext\s\S+\sto\s)(\d{5,6})\b"),

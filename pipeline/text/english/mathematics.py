@@ -51,7 +51,7 @@ def _power(match: re.Match[str]) -> str:
 def _comparison(match: re.Match[str]) -> str:
     """X >= 5 as "x is greater than or equal to 5"; with no term before it, "less than 5"."""
     sign, left, before = match["sign"], match["left"] or "", match["before"]
-    word = re.search(r"\w[a-z]$", match.string[: match.end("left")]) if left else None
+    word = re.search(r"[\w'’][a-z]$", match.string[: match.end("left")]) if left else None
     number, term = match["number"], match["term"]
     if sign in "<>":
         spaced = before and (match["after"] or number)
@@ -115,6 +115,7 @@ SIGNS: Rules = (
     (re.compile(r"(?<=\b[a-z])\s?→\s?(?=[-+−]?[\d∞])"), " goes to "),
     (_POWER, _power),
     (re.compile(r"([√∛])(?:\s?\(([^()]+)\)|\s?(?=\w))"), _root),
+    (re.compile(r"\bI <3(?= \w)"), "I love"),
     (_COMPARISON, _comparison),
     (re.compile(r"(?<=[\w)]) ?== ?(?=[\w(-])"), " equals "),
     (re.compile(r"^(\s*(?:Is|Are)\s+\S+) is (?=less|greater|not equal|approx)"), r"\1 "),

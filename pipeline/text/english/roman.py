@@ -64,7 +64,7 @@ def _numeral(match: re.Match[str]) -> str:
     if match["counted"]:
         counted, rest = match["counted"], match.string[match.end() :]
         sure = counted in _SURELY or (counted[0].isupper() and _REIGN_VERB.match(rest))
-        if match["number"] == "I" and not sure:
+        if match["number"] in "CL" or (match["number"] == "I" and not sure):
             return match.group()
         return f"{match['counted']} {_roman(match['number'])}"
     if _NAMED.search(match.string[: match.start()]):

@@ -63,11 +63,11 @@ _MEASURE = re.compile(
 )
 _BARE_UNIT = re.compile(
     r"\b(?P<unit>km|m|MB|GB|Mbit|Gbit|kbit|kWh|mi)/(?P<per>h|s|min|kg)(?P<squared>²|\^2)?(?![\w/])"
-    r"|\b(?P<whole>kWh|mph|Mbps|Gbps|kbps)\b"
+    r"|\b(?<!/)(?P<whole>kWh|mph|Mbps|Gbps|kbps)\b"
 )
 _PER = re.compile(
     rf"(?<=[A-Za-z\d%])\s?/\s?(?:(?P<word>{_PER_WORD})"
-    r"|(?P<unit>kg|g|lb|oz|gal|ft|mi|h|hr|min|mo|yr|wk|sqft|kWh|GB|MB|km|m²|l|L))(?![\w/]|\.\w)"
+    r"|(?P<unit>kg|g|lb|oz|gal|ft|mi|h|hr|min|mo|yr|wk|sqft|kWh|GB|MB|km²|km|m²|m³|l|L))(?![\w/]|\.\w)"
 )
 _DEGREES = {"C": "Celsius", "F": "Fahrenheit"}
 _TEMPERATURE = re.compile(
@@ -129,7 +129,12 @@ def _slash_unit(match: re.Match[str]) -> str:
     if match["word"]:
         return f" per {match['word']}"
     unit = match["unit"]
-    areas = {"m²": "square meter", "sqft": "square foot"}
+    areas = {
+        "m²": "square meter",
+        "km²": "square kilometer",
+        "m³": "cubic meter",
+        "sqft": "square foot",
+    }
     return f" per {areas[unit] if unit in areas else _UNITS[unit][0]}"
 
 
