@@ -17,7 +17,7 @@ _ACTS = (
 _SOUNDS = "laughter applause breath ahem tsk uv_break lbreak"
 _GESTURES = (
     "takes leans tilts rolls raises looks rubs scratches gestures thinks stretches"
-    " adjusts shakes turns folds crosses sips sits stands steps walks pats beams"
+    " adjusts shakes folds crosses sips sits stands steps walks pats beams"
 )
 _DOUBLED = frozenset(("hum", "clap", "grin", "nod", "sob", "shrug"))
 
@@ -36,7 +36,8 @@ def _doing(verb: str) -> str:
 
 
 _BASE = "|".join(_ACTS.split(" "))
-_DOES = "|".join((*map(_third, _ACTS.split(" ")), *_GESTURES.split(" ")))
+_GESTURING = "|".join(_GESTURES.split(" "))  # with a word more: "*looks up*", no "*looks*"
+_DOES = "|".join((*map(_third, _ACTS.split(" ")), _GESTURING))
 _DOING = "|".join(map(_doing, _ACTS.split(" ")))
 _NOUNS = "|".join(_SOUNDS.split(" "))
 _HOW = (
@@ -69,7 +70,7 @@ DIRECTION = re.compile(
     | </?(?:{_MOODS})> | </?(?:{_BASE}|{_DOES}|{_DOING}|{_NOUNS}){_HOW}\s*/?>
     | (?:^|(?<=[.!?…:,;—"”)*]\s)|(?<=\n)|(?<=\w\s)(?=\*+clears?\s))
       (?P<stars>\*{{1,3}}|_|~)
-      (?:(?:{_DOES})(?:[ ,][\w' ,-]+)?
+      (?:(?!(?:{_GESTURING})\*)(?:{_DOES})(?:[ ,][\w' ,-]+)?
         |(?:{_FIRST}(?:pause|silence|sigh|laugh)|cough|gulp|gasp|sniff|yawn|clear|{_DOING}|{_NOUNS}){_HOW}|{_LOW})
       [.!…]*(?P=stars)(?!\w|\s(?:is|are|was|can|will|helps?|makes?|out|of)\b)
     """,

@@ -133,7 +133,7 @@ CASES: list[tuple[str, str, list[str]]] = [
     (
         "table",
         "| Day | Rain |\n|-----|:---:|\n| Mon | 5 mm |\n",
-        ["Day, Rain", "Mon, 5 millimeters"],
+        ["Day, Rain", "Monday, 5 millimeters"],
     ),
     ("lines", "roses are red\nviolets are blue", ["roses are red", "violets are blue"]),
     ("windows-lines", "One two\r\nthree four\r\n", ["One two", "three four"]),

@@ -273,7 +273,7 @@ _DAY = re.compile(rf"{_DAYS}\b\.?")
 _DAY_LIST = re.compile(
     rf"\b{_DAYS}\b\.?(?:(?:\s?[,&/]\s?|\s)(?:(?:and|or|&)\s)?{_DAYS}\b\.?)+"
     rf"|\b{_DAYS}(?=:\s)|\b{_DAYS}\b\.?(?=,?\s(?:{_MONTH_NAMES})\.?\s\d)"
-    rf"|^\s*{_DAYS}(?=\s\|)|(?<=\|\s){_DAYS}(?=\s\||\s?$)"
+    rf"|(?:^|\|)\s*{_DAYS}(?=\s*\|)|\|\s*{_DAYS}(?=\s*$)"
     rf"|(?<=\b[Oo]n\s){_DAYS}\b\.?(?=[,.;!?]|\s[a-z]|$)"
 )
 

@@ -38,15 +38,17 @@ _CALLED = re.compile(
 )
 _CODE = re.compile(
     r"\b(?P<what>(?:(?:zip|postal|pin|area|access|security|verification|error|status|promo|dial(?:ing)?"
-    r"|country|entry|door|gate|discount|confirmation|tracking|order|account|serial|reference|booking"
+    r"|country|entry|door|gate|discount|confirmation|tracking|order|account|serial|reference|booking|invoice"
     r"|ticket|model|case)\s)?(?:code|number)|zip|pin|postcode|passcode|password|otp|extension|ext\.?"
-    r"|room|suite|apartment|apt\.?|flight|id|ending in|ends in)"
-    r"(?P<mid>\s?:|\s(?:is|was|will be|would be|number|no\.?)|\s?[#=])?\s?"
+    r"|room|error|suite|apartment|apt\.?|flight|id|ending in|ends in)"
+    r"(?P<mid>\s?:|['’]s|\s(?:is|was|will be|would be|number|no\.?)|\s?[#=])?\s?"
     r"(?P<air>[A-Z]{2}\s?)?(?P<code>\d{2,}(?:[ -]\d{2,})*)(?![\w-]|[.,:/]\d|%)"
     r"(?!\s(?:lines|characters|words|files|bytes|pages|people|times|of)\b)",
     re.IGNORECASE,
 )
-_SMALL = words("room suite apartment apt apt. flight id code number ext ext. extension password")
+_SMALL = words(
+    "room error suite apartment apt apt. flight id code number ext ext. extension password"
+)
 
 
 def _phone(match: re.Match[str]) -> str:

@@ -90,6 +90,7 @@ NUMBERS: Rules = (
     (re.compile(r"\b(\d(?:\.\d+)?)[eE]([+-]?\d+)\b"), r"\1 times 10^\2"),
     (re.compile(r"(?<=[\d)])\*\*(?=\d)"), "^"),
     (re.compile(r"\bf/(?=\d)"), "f "),
+    (re.compile(r"(?<=[\d)])[-−–](?=\()"), " minus "),
     (re.compile(r"(?<=[\d)])\s/\s(?=[\d(])"), " divided by "),
     (re.compile(r"\b(\d+)\s?x\s?(?=\d+\b)"), r"\1 by "),
     (
@@ -118,6 +119,9 @@ SIGNS: Rules = (
     (re.compile(r"\bI <3(?= \w)"), "I love"),
     (_COMPARISON, _comparison),
     (re.compile(r"(?<=[\w)]) ?== ?(?=[\w(-])"), " equals "),
-    (re.compile(r"^(\s*(?:Is|Are)\s+\S+) is (?=less|greater|not equal|approx)"), r"\1 "),
+    (
+        re.compile(r"((?:^\s*|\bor\s)(?:[Ii]s|[Aa]re)\s+\S+) is (?=less|greater|not equal|approx)"),
+        r"\1 ",
+    ),
     (_GREEK_ALONE, _symbol),
 )

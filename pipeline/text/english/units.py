@@ -24,6 +24,7 @@ _UNITS = _units(
     μm micrometer; nm nanometer; mi mile; ft foot|feet; yd yard; yds yard; nmi nautical mile;
     kg kilogram; g gram; mg milligram; µg microgram; μg microgram; mcg microgram; lb pound;
     lbs pound; oz ounce; l liter; L liter; dl deciliter; dL deciliter; cl centiliter;
+    µl microliter; μl microliter; µL microliter; μL microliter;
     ml milliliter; mL milliliter; gal gallon; qt quart; pt pint; tsp teaspoon; tbsp tablespoon;
     h hour; hr hour; hrs hour; yr year; yrs year; mo month; wk week; wks week; min minute;
     mins minute; sec second; secs second; s second; ms millisecond; µs microsecond;
@@ -198,9 +199,11 @@ UNITS: Rules = (
         " inches",
     ),
     (re.compile(r"(\b[Aa]n? \d+)°(?=\s[a-z])"), r"\1 degree"),
-    (re.compile(r"(?<=\d)\s?sq\.?\s(?=(?:ft|m|km|mi)\b)"), " square "),
+    (re.compile(r"(?<=\d)\s?sq\.?\s(?=(?:ft|m|km|mi|yd)\b)"), " square "),
+    (re.compile(r"(?<=\d)\s?cu\.?\s(?=(?:ft|m|yd)\b)"), " cubic "),
+    (re.compile(r"(?<=\d)\s?fl\.?\s?oz\b"), " fluid ounces"),
     (
-        re.compile(r"(?<=square )(ft|m|km|mi)\b(?:\.(?=[,;)]|\s+[a-z(]))?"),
+        re.compile(r"(?:(?<=square )|(?<=cubic ))(ft|m|km|mi|yd)\b(?:\.(?=[,;)]|\s+[a-z(]))?"),
         lambda match: _UNITS[match[1]][1],
     ),
     (re.compile(r"(?<=\d)(\s?ft\s?\d+)\s?in\b"), r"\1 inches"),
