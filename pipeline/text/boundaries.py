@@ -39,11 +39,14 @@ MARKS = UNSPACED | frozenset(".,;:!?")
 
 _MAY_END = words(
     "etc usw a.m p.m ph.d inc ltd co corp bros jr sr st ave blvd rd dept est al vd"
-    " min hr hrs ft oz lb lbs tsp tbsp mon tue tues wed thu thurs fri"
+    " min hr hrs ft oz lb lbs tsp tbsp"
 )
+_DAYS = words("mon tue tues wed thu thurs fri")
+"""Abbreviations in English; "fri" and "mon" are words elsewhere."""
 _MEASURES = words("in sq cu yd mi")
 """Abbreviations only where a number is before them."""
-_OPERATORS = frozenset("+*/×÷=<>≈≠≤≥−%°€£$")
+_SUM_SIGNS = frozenset("+*/×÷=")
+_OPERATORS = _SUM_SIGNS | frozenset("<>≈≠≤≥−%°€£$")
 _ACRONYM = re.compile(r"(?:[^\W\d_]\.)*[^\W\d_]")
 _LIST_MARK = re.compile(r"[*_]*(?:[-*+•◦▪‣>]|#{1,6}|\|+|(?:\d{1,3}|[A-Za-z])[.)]|\[[xX]?\])[*_]*")
 _ENTITY = re.compile(r"&#?\w+;$")
@@ -100,7 +103,7 @@ def judge(
         return Cut.SENTENCE if following == "\n" else Cut.CLAUSE
     if last == ".":
         return Cut.CLAUSE if quoted else _judge_stop(stem, following, before, language)
-    if last == "!" and following in _OPERATORS and (stem.isdigit() or len(stem) == 1):
+    if last == "!" and following in _SUM_SIGNS and (stem.isdigit() or len(stem) == 1):
         return Cut.GLUE  # a factorial
     if last in "!?":
         return Cut.CLAUSE if following.islower() else Cut.SENTENCE
@@ -134,6 +137,7 @@ def _judge_stop(stem: str, following: str, before: str, language: str) -> Cut:
     if (
         key in _MAY_END
         or (key in _MEASURES and before.isdigit())
+        or (key in _DAYS and language[:2].lower() == "en")
         or (_ACRONYM.fullmatch(stem) and not is_cjk(stem[-1]))
     ):
         if following == "\n":

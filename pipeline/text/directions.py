@@ -71,7 +71,8 @@ DIRECTION = re.compile(
     | (?:^|(?<=[.!?…:,;—"”)*]\s)|(?<=\n)|(?<=\w\s)(?=\*+clears?\s))
       (?P<stars>\*{{1,3}}|_|~)
       (?:(?!(?:{_GESTURING})\*)(?:{_DOES})(?:[ ,][\w' ,-]+)?
-        |(?:{_FIRST}(?:pause|silence|sigh|laugh)|cough|gulp|gasp|sniff|yawn|clear|{_DOING}|{_NOUNS}){_HOW}|{_LOW})
+        |(?:{_FIRST}(?:pause|silence|sigh|laugh)|cough|gulp|gasp|sniff|yawn|clear|{_DOING}
+          |{_NOUNS}){_HOW}|{_LOW})
       [.!…]*(?P=stars)(?!\w|\s(?:is|are|was|can|will|helps?|makes?|out|of)\b)
     """,
     re.VERBOSE | re.IGNORECASE,
@@ -79,6 +80,8 @@ DIRECTION = re.compile(
 """A stage direction. Between stars only where a sentence or a phrase begins."""
 
 _WORDS = tuple(f"{_DOES}|{_DOING}|{_NOUNS}|{_BASE}".split("|"))
+_LED = ("long", "short", "brief", "dramatic", "awkward", "in")
+_LED_ON = re.compile(rf"(?:{'|'.join(_LED)})(?: [a-z]*){{0,3}}")
 _LIMIT = 80
 
 
@@ -97,7 +100,7 @@ def goes_on(text: str) -> bool | None:
     if text[-1] == "\n" or len(text) > _LIMIT or not text[1:2].strip():
         return None if len(text) > 1 else True
     if inner == word:
-        return True if any(known.startswith(word) for known in _WORDS) else None
+        return True if any(known.startswith(word) for known in _WORDS + _LED) else None
     if inner[-1] in "*)>":
         return False
-    return True if word in _WORDS else None
+    return True if word in _WORDS or _LED_ON.fullmatch(inner) else None

@@ -46,6 +46,18 @@ _ABBREVIATION = re.compile(
 )
 
 
+def _abbreviation(match: re.Match[str]) -> str:
+    """An abbreviation in full without its stop, which espeak-ng takes for a sentence's end."""
+    word: str = match["numbered"] or match["word"] or match["last"]
+    full = _FULL.get(word.lower(), word)
+    text, end = match.string, match.end()
+    if word == "St" and re.search(r"[A-Z0-9]\w*\s$", text[: match.start()]):
+        after = text[end:].lstrip()[:1]
+        full = full if after.isupper() else "street"
+    space = "" if match["last"] or text[end : end + 1] in (",", "") or text[end].isspace() else " "
+    return (full[0].upper() + full[1:] if word[0].isupper() else full) + space
+
+
 _STREETS = {
     "St": "Street", "Ave": "Avenue", "Blvd": "Boulevard", "Rd": "Road", "Dr": "Drive", "Ln": "Lane",
     "Ct": "Court", "Pl": "Place", "Sq": "Square", "Pkwy": "Parkway", "Hwy": "Highway",
@@ -78,18 +90,6 @@ def _wind(match: re.Match[str]) -> str:
 def _mail(match: re.Match[str]) -> str:
     """An e-mail address with the signs in it that espeak-ng passes over."""
     return match[0].replace("_", " underscore ").replace("-", " dash ")
-
-
-def _abbreviation(match: re.Match[str]) -> str:
-    """An abbreviation in full without its stop, which espeak-ng takes for a sentence's end."""
-    word: str = match["numbered"] or match["word"] or match["last"]
-    full = _FULL.get(word.lower(), word)
-    text, end = match.string, match.end()
-    if word == "St" and re.search(r"[A-Z0-9]\w*\s$", text[: match.start()]):
-        after = text[end:].lstrip()[:1]
-        full = full if after.isupper() else "street"
-    space = "" if match["last"] or text[end : end + 1] in (",", "") or text[end].isspace() else " "
-    return (full[0].upper() + full[1:] if word[0].isupper() else full) + space
 
 
 ABBREVIATIONS: Rules = (

@@ -10,7 +10,8 @@ from pipeline.text.formulas import FUNCTIONS, SYMBOLS
 _HIGH = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "0123456789-+n")
 LOW = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _POWER = re.compile(
-    r"(?P<base>\b(?:sine|cosine|tangent)|\b[A-Za-z]{1,2}|\d|\))(?:\^[({]?(?P<low>[-−+]?\w+)[)}]?|(?P<high>[⁻⁺]?[⁰¹²³⁴-⁹ⁿ]+))"
+    r"(?P<base>\b(?:sine|cosine|tangent)|\b[A-Za-z]{1,2}|\d|\))"
+    r"(?:\^[({]?(?P<low>[-−+]?\w+)[)}]?|(?P<high>[⁻⁺]?[⁰¹²³⁴-⁹ⁿ]+))"
 )
 _COMPARED = {
     "<": "less than", ">": "greater than", "<=": "less than or equal to",

@@ -68,8 +68,12 @@ _BARE_UNIT = re.compile(
 )
 _PER = re.compile(
     rf"(?<=[A-Za-z\d%])\s?/\s?(?:(?P<word>{_PER_WORD})"
-    r"|(?P<unit>kg|g|lb|oz|gal|ft|mi|h|hr|min|mo|yr|wk|sqft|kWh|GB|MB|km²|km|m²|m³|l|L))(?![\w/]|\.\w)"
+    r"|(?P<unit>kg|g|lb|oz|gal|ft|mi|h|hr|min|mo|yr|wk|sqft|kWh|GB|MB|km²|km|m²|m³|l|L))"
+    r"(?![\w/]|\.\w)"
 )
+_POWERED = {
+    "m²": "square meter", "km²": "square kilometer", "m³": "cubic meter", "sqft": "square foot",
+}  # fmt: skip
 _DEGREES = {"C": "Celsius", "F": "Fahrenheit"}
 _TEMPERATURE = re.compile(
     rf"(?P<n>{NUMBER})?\s?(?:°\s?(?P<scale>[CF])\b|(?P<sign>[℃℉])|°(?=\s?[NSEW]\b))"
@@ -130,13 +134,7 @@ def _slash_unit(match: re.Match[str]) -> str:
     if match["word"]:
         return f" per {match['word']}"
     unit = match["unit"]
-    areas = {
-        "m²": "square meter",
-        "km²": "square kilometer",
-        "m³": "cubic meter",
-        "sqft": "square foot",
-    }
-    return f" per {areas[unit] if unit in areas else _UNITS[unit][0]}"
+    return f" per {_POWERED[unit] if unit in _POWERED else _UNITS[unit][0]}"
 
 
 def _temperature(match: re.Match[str]) -> str:
