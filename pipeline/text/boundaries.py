@@ -41,8 +41,8 @@ _MAY_END = words(
     "etc usw a.m p.m ph.d inc ltd co corp bros jr sr st ave blvd rd dept est al vd"
     " min hr hrs ft oz lb lbs tsp tbsp"
 )
-_DAYS = words("mon tue tues wed thu thurs fri")
-"""Abbreviations in English; "fri" and "mon" are words elsewhere."""
+_DAYS = words("Mon Tue Tues Wed Thu Thurs Fri Sat")
+"""Abbreviations in English, with a capital; "Mon" is a word elsewhere."""
 _MEASURES = words("in sq cu yd mi")
 """Abbreviations only where a number is before them."""
 _SUM_SIGNS = frozenset("+*/×÷=")
@@ -137,7 +137,7 @@ def _judge_stop(stem: str, following: str, before: str, language: str) -> Cut:
     if (
         key in _MAY_END
         or (key in _MEASURES and before.isdigit())
-        or (key in _DAYS and language[:2].lower() == "en")
+        or (stem in _DAYS and language[:2].lower() == "en")
         or (_ACRONYM.fullmatch(stem) and not is_cjk(stem[-1]))
     ):
         if following == "\n":

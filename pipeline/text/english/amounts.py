@@ -82,7 +82,8 @@ _MONEY_AFTER = re.compile(
 )
 _BILL = re.compile(
     r"\s(?:bill|note|coin|prize|gift|fee|fine|ticket|tip|deposit|discount|budget|deal|value|coupon"
-    r"|price|investment|loan|bonus|donation|book|item|menu|meal|lunch|option|plan|subscription)\b"
+    r"|price|investment|loan|bonus|donation|book|item|menu|meal|lunch|option|plan|subscription|home|house|car|salary"
+    r"|grant|award|mortgage|contract|fund)\b"
 )
 
 

@@ -223,8 +223,8 @@ DATES: Rules = (
     ),
     (
         re.compile(
-            r"(?<=\b[Oo]n )(?!9/11)(?P<m>1[0-2]|0?[1-9])/(?P<d>[12]\d|3[01]|0?[1-9])"
-            r"(?![\w/]|[.,]\d)(?!\s(?:an?|the|of|acres?|cups?|scale)\b)"
+            r"(?:(?<=\b[Oo]n )|(?<=[nsr]day )|(?<=[nsr]day, )|(?<=Friday )|(?<=Friday, ))(?!9/11)"
+            r"(?P<m>1[0-2]|0?[1-9])/(?P<d>[12]\d|3[01]|0?[1-9])(?![\w/]|[.,]\d)(?!\s(?:an?|the|of|acres?|cups?|scale)\b)"
         ),
         lambda match: f"{_MONTHS[int(match['m']) - 1]} {ordinal(int(match['d']))}",
     ),
@@ -272,7 +272,7 @@ YEARS: Rules = (
 _DAY = re.compile(rf"{_DAYS}\b\.?")
 _DAY_LIST = re.compile(
     rf"\b{_DAYS}\b\.?(?:(?:\s?[,&/]\s?|\s)(?:(?:and|or|&)\s)?{_DAYS}\b\.?)+"
-    rf"|\b{_DAYS}(?=:\s)|\b{_DAYS}\b\.?(?=,?\s(?:{_MONTH_NAMES})\.?\s\d)"
+    rf"|\b{_DAYS}(?=:\s)|\b{_DAYS}\b\.?(?=,?\s(?:(?:{_MONTH_NAMES})\.?\s\d|\d{{1,2}}(?:[:/–-]\d|\s?[ap]\.?m)))"
     rf"|(?:^|\|)\s*{_DAYS}(?=\s*\|)|\|\s*{_DAYS}(?=\s*$)"
     rf"|(?<=\b[Oo]n\s){_DAYS}\b\.?(?=[,.;!?]|\s[a-z]|$)"
 )

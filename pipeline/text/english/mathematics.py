@@ -118,6 +118,7 @@ SIGNS: Rules = (
     (_POWER, _power),
     (re.compile(r"([√∛])(?:\s?\(([^()]+)\)|\s?(?=\w))"), _root),
     (re.compile(r"\bI <3(?= \w)"), "I love"),
+    (re.compile(r"\s&&\s"), " and "),
     (_COMPARISON, _comparison),
     (re.compile(r"(?<=[\w)]) ?== ?(?=[\w(-])"), " equals "),
     (

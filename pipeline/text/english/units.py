@@ -68,11 +68,12 @@ _BARE_UNIT = re.compile(
 )
 _PER = re.compile(
     rf"(?<=[A-Za-z\d%])\s?/\s?(?:(?P<word>{_PER_WORD})"
-    r"|(?P<unit>kg|g|lb|oz|gal|ft|mi|h|hr|min|mo|yr|wk|sqft|kWh|GB|MB|km²|km|m²|m³|l|L))"
+    r"|(?P<unit>kg|g|lb|oz|gal|ft²|ft|cm²|mi|h|hr|min|mo|yr|wk|sqft|kWh|GB|MB|km²|km|m²|m³|l|L))"
     r"(?![\w/]|\.\w)"
 )
 _POWERED = {
-    "m²": "square meter", "km²": "square kilometer", "m³": "cubic meter", "sqft": "square foot",
+    "m²": "square meter", "km²": "square kilometer", "m³": "cubic meter",
+    "ft²": "square foot", "cm²": "square centimeter", "sqft": "square foot",
 }  # fmt: skip
 _DEGREES = {"C": "Celsius", "F": "Fahrenheit"}
 _TEMPERATURE = re.compile(
@@ -195,6 +196,10 @@ UNITS: Rules = (
             r"|of (?:rain|snow))\b))"
         ),
         " inches",
+    ),
+    (
+        re.compile(r"(?<=\d) ?in([²³])"),
+        lambda match: f" {_POWERS[match[1]]} inches",
     ),
     (re.compile(r"(\b[Aa]n? \d+)°(?=\s[a-z])"), r"\1 degree"),
     (re.compile(r"(?<=\d)\s?sq\.?\s(?=(?:ft|m|km|mi|yd)\b)"), " square "),
