@@ -216,7 +216,12 @@ DATES: Rules = (
         ),
         _day_first,
     ),
-    (re.compile(rf"(?<=\d(?:st|nd|rd|th)) ?[-–] ?(?=(?:{'|'.join(_MONTHS)}) \d)"), " to "),
+    (
+        re.compile(
+            rf"(?<=\d(?:st|nd|rd|th)) ?[-–] ?(?=(?:{'|'.join(_MONTHS)}) \d|\d+(?:st|nd|rd|th)\b)"
+        ),
+        " to ",
+    ),
     (
         re.compile(r"(?<![\w./-])((?:19|20)\d\d)/(\d\d|\d{4})(?![\w/-])"),
         lambda match: f"{_year_said(match[1])} {match[2]}",
@@ -272,7 +277,8 @@ YEARS: Rules = (
 _DAY = re.compile(rf"{_DAYS}\b\.?")
 _DAY_LIST = re.compile(
     rf"\b{_DAYS}\b\.?(?:(?:\s?[,&/]\s?|\s)(?:(?:and|or|&)\s)?{_DAYS}\b\.?)+"
-    rf"|\b{_DAYS}(?=:\s)|\b{_DAYS}\b\.?(?=,?\s(?:(?:{_MONTH_NAMES})\.?\s\d|\d{{1,2}}(?:[:/–-]\d|\s?[ap]\.?m)))"
+    rf"|\b{_DAYS}(?=:\s)|\b{_DAYS}\b\.?(?=,?\s(?:(?:{_MONTH_NAMES})\.?\s\d"
+    rf"|\d{{1,2}}(?:[:/–-]\d|\s?[ap]\.?m|\s(?:{_MONTH_NAMES}))))"
     rf"|(?:^|\|)\s*{_DAYS}(?=\s*\|)|\|\s*{_DAYS}(?=\s*$)"
     rf"|(?<=\b[Oo]n\s){_DAYS}\b\.?(?=[,.;!?]|\s[a-z]|$)"
 )

@@ -101,7 +101,7 @@ DIGITS: Rules = (
     (re.compile(r"#(?=\d+\b)"), "number "),
     (_CALLED, _called),
     (re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?!\.?\d)"), _address),
-    (re.compile(r"(?<![\w.-])[vV](?=\d+(?:\.\d+)*\b)"), "version "),
+    (re.compile(r"(?<![\w.-])(?:v(?=\d+(?:\.\d+)*\b)|V(?=\d+\.\d))"), "version "),
     (_CODE, _code),
     (_PHONE, _phone),
     (

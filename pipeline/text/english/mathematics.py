@@ -91,8 +91,10 @@ NUMBERS: Rules = (
     (re.compile(r"\b(\d(?:\.\d+)?)[eE]([+-]?\d+)\b"), r"\1 times 10^\2"),
     (re.compile(r"(?<=[\d)])\*\*(?=\d)"), "^"),
     (re.compile(r"\bf/(?=\d)"), "f "),
+    (re.compile(r"(?<=\d/\d)\s?[-–]\s?(?=\d/\d)"), " to "),
     (re.compile(r"(?<=[\d)])[-−–](?=\()"), " minus "),
     (re.compile(r"(?<=[\d)])\s/\s(?=[\d(])"), " divided by "),
+    (re.compile(r"(?<=\d)\s?x\s?(?=\d+\s?=)"), " × "),
     (re.compile(r"\b(\d+)\s?x\s?(?=\d+\b)"), r"\1 by "),
     (
         re.compile(r"(?<![\w.,])(?<![-+−=*/]\s)(\d+(?:\.\d+)?)x\b(?!\s?[-+−=*/^<>≤≥²³)])"),

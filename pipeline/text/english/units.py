@@ -87,6 +87,7 @@ _VULGAR = {
     "⅞": (7, 8),
 }  # fmt: skip
 _OUT_OF = re.compile(r"(?<![\w.,/])(\d+\.\d+)/(5|10|100)(?![\w/]|[.,]\d)")
+_PLACE = re.compile(r"\b(?:step|part|page|slide|lap|episode)\s$", re.IGNORECASE)
 _FRACTION = re.compile(
     rf"(?<![\w/.,:])(?:(?P<whole>\d+)[\s-])?(?P<a>\d+)/(?P<b>\d+)(?![\w/]|[.,]\d)"
     rf"|(?:(?P<left>\d+)\s?)?(?P<vulgar>[{''.join(_VULGAR)}])"
@@ -153,6 +154,8 @@ def _fraction(match: re.Match[str]) -> str:
         return _mixed(match["left"], a, b)
     a, b, whole = int(match["a"]), int(match["b"]), match["whole"]
     rest = match.string[match.end() :]
+    if not whole and _PLACE.search(match.string[: match.start()]):
+        return f"{a} of {b}"
     lead = f"{whole} " if whole else ""
     if whole and a < b and b in PARTS:
         return _mixed(whole, a, b)
@@ -186,7 +189,8 @@ UNITS: Rules = (
         ),
         r"\1 inch",
     ),
-    (re.compile(r"(?<!\w)(\d*\.\d+|\d+/\d+)[\"″](?=\s[a-z])"), r"\1 inches"),
+    (re.compile(r"(?<!\w)(\d+/\d+)[\"″](?=\s[a-z])"), r"\1 inch"),
+    (re.compile(r"(?<!\w)(\d*\.\d+)[\"″](?=\s[a-z])"), r"\1 inches"),
     (re.compile(r"(?<=°)\s?(\d+)['′](?!\w)"), r" \1 minutes"),
     (re.compile(r"(?<!\w)(\d+)″"), r"\1 inches"),
     (re.compile(r"(?<!\w)(\d+)′"), r"\1 feet"),
@@ -222,5 +226,7 @@ UNITS: Rules = (
 UNITS_ALONE: Rules = (
     (_BARE_UNIT, _bare_unit),
     (_PER, _slash_unit),
+    (re.compile(r"\breq/s\b"), "requests per second"),
+    (re.compile(r"(?<=\ws)/s\b"), " per second"),
 )
 """Units without a number."""
