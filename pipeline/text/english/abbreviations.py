@@ -107,7 +107,7 @@ ABBREVIATIONS: Rules = (
             (r"\b[iI]\.e\.", "that is"),
             (r"\bPh\.D\b\.?", "PhD"),
             (r"\ba\.?k\.?a\.(?=\s)", "also known as"),
-            (r"(?<=\dth )c\.(?=\s|$)|(?<=\dst )c\.(?=\s|$)", "century"),
+            (r"(?<=\d(?:st|nd|rd|th) )c\.(?=\s|$)", "century"),
             (r"\bc\.\s?(?=\d{3})", "circa "),
             (r"\bb\.\s?(?=\d{4}\b)", "born "),
             (r"\bd\.\s?(?=\d{4}\b)", "died "),

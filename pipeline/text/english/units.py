@@ -68,7 +68,7 @@ _BARE_UNIT = re.compile(
 )
 _PER = re.compile(
     rf"(?<=[A-Za-z\d%])\s?/\s?(?:(?P<word>{_PER_WORD})"
-    r"|(?P<unit>kg|g|lb|oz|gal|ft²|ft|cm²|mi|h|hr|min|mo|yr|wk|sqft|kWh|GB|MB|km²|km|m²|m³|l|L))"
+    r"|(?P<unit>kg|g|lb|oz|gal|ft²|ft|cm²|mi|h|hr|min|mo|yr|wk|sqft|kWh|GB|MB|km²|km|m²|m³|ml|mL|l|L))"
     r"(?![\w/]|\.\w)"
 )
 _POWERED = {
