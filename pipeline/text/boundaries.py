@@ -43,7 +43,12 @@ _MAY_END = words(
     "etc usw a.m p.m ph.d inc ltd co corp bros jr sr st ave blvd rd dept est al vd"
     " min hr hrs ft oz lb lbs tsp tbsp"
 )
-_OPERATORS = frozenset("+*/×÷=<>≈≠≤≥−%°€£$")
+_DAYS = words("Mon Tue Tues Wed Thu Thurs Fri Sat")
+"""Abbreviations in English, with a capital; "Mon" is a word elsewhere."""
+_MEASURES = words("in sq cu yd mi")
+"""Abbreviations only where a number is before them."""
+_SUM_SIGNS = frozenset("+*/×÷=")
+_OPERATORS = _SUM_SIGNS | frozenset("<>≈≠≤≥−%°€£$")
 _ACRONYM = re.compile(r"(?:[^\W\d_]\.-?)*[^\W\d_]")
 _LIST_MARK = re.compile(r"[*_]*(?:[-*+•◦▪‣>]|#{1,6}|\|+|(?:\d{1,3}|[A-Za-z])[.)]|\[[xX]?\])[*_]*")
 _ENTITY = re.compile(r"&#?\w+;$")
@@ -107,7 +112,9 @@ def judge(
             return Cut.CLAUSE
         if knows_abbreviations(language):
             return _judge_listed(f"{before} {stem}.", stem, following, language)
-        return _judge_stop(stem, following, language)
+        return _judge_stop(stem, following, before, language)
+    if last == "!" and following in _SUM_SIGNS and (stem.isdigit() or len(stem) == 1):
+        return Cut.GLUE  # a factorial
     if last in "!?":
         return Cut.CLAUSE if following.islower() else Cut.SENTENCE
     if last in WIDE_STOPS:
@@ -127,16 +134,22 @@ def judge(
     return Cut.GLUE if named or (last.isdigit() and measured) else Cut.GAP
 
 
-def _judge_stop(stem: str, following: str, language: str) -> Cut:
+def _judge_stop(stem: str, following: str, before: str, language: str) -> Cut:
     """`judge` for a word that ends in a full stop, without the stop."""
     key = stem.lower()
+    tail = re.split("[-–]", key)[-1]
     if key in LATIN or (key in TITLES and stem[0].isupper()):
         return Cut.GLUE
-    if key in BEFORE_NUMBER and (following.isdigit() or not following):
+    if tail in BEFORE_NUMBER and (following.isdigit() or not following):
         return Cut.GLUE
     if stem.isdigit() and language[:2].lower() in _ORDINAL_STOP and following != "\n":
         return Cut.GLUE
-    if key in _MAY_END or (_ACRONYM.fullmatch(stem) and not is_cjk(stem[-1])):
+    if (
+        key in _MAY_END
+        or (key in _MEASURES and before[-1:].isdigit())
+        or (stem in _DAYS and language[:2].lower() == "en")
+        or (_ACRONYM.fullmatch(stem) and not is_cjk(stem[-1]))
+    ):
         if following == "\n":
             return Cut.SENTENCE
         return Cut.HOLD if following.isupper() else Cut.GAP if following else Cut.GLUE

@@ -13,15 +13,16 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from xml.etree.ElementTree import Element
 
-_FUNCTIONS = {
+FUNCTIONS = {
     "sin": "sine", "cos": "cosine", "tan": "tangent", "log": "log", "ln": "natural log of",
     "exp": "exp", "lim": "limit", "max": "max", "min": "min", "mod": "mod", "det": "det",
     "gcd": "gcd", "cot": "cotangent", "sec": "secant", "arcsin": "arc sine",
     "arccos": "arc cosine", "arctan": "arc tangent",
 }  # fmt: skip
+"""How functions are named in English."""
 
 _WORDS_LIKE = re.compile(
-    r"(?<![\\a-zA-Z])(?!(?:" + "|".join(_FUNCTIONS) + r")(?![a-zA-Z]))[^\W\d_]{4,}"
+    r"(?<![\\a-zA-Z])(?!(?:" + "|".join(FUNCTIONS) + r")(?![a-zA-Z]))[^\W\d_]{4,}"
 )
 _LATEX_TEXT = re.compile(r"\\[a-zA-Z]+\*?(?:\{[a-zA-Z /.,-]*\}?)?")
 _AMOUNT = re.compile(r"\d[\d.,]*(?:[kKmMbB]n?)?(?:[.,;:!?)]\s|\s+(?![-+*/=<>^\\−×·÷≤≥≠≈±$\s]|$))")
@@ -316,8 +317,8 @@ class _Reader:
             return self._words[text]
         if text in _GREEK or (self._english and text in SYMBOLS):
             return SYMBOLS[text]
-        if self._english and text in _FUNCTIONS:
-            return "the natural log of" if text == "ln" else _FUNCTIONS[text]
+        if self._english and text in FUNCTIONS:
+            return "the natural log of" if text == "ln" else FUNCTIONS[text]
         if len(text) == 1 and leaf.tag == "mi":
             return text.lower().translate(_HIDDEN)
         return text

@@ -55,7 +55,7 @@ _INLINE = re.compile(
         (?:\s+(?:[\w:-]+\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'<>]+)|open|reversed|hidden))*\s*/?>
       | <!--.*?--> | <\|[^|<>]*\|>)
     | (?P<url><?(?:\b[a-z][a-z0-9+.-]{1,9}://|\bwww\.)[^\s<>"“”。，、！？；：）」』】]+>?)
-    | (?P<mark>\*+ | _+ | ~~)
+    | (?P<mark>\*+ | _+ | ~~ | ={2,})
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -160,14 +160,14 @@ def _inline(match: re.Match[str]) -> str:
 
 
 def _emphasis(run: str, before: str, after: str) -> str:
-    """A run of `*`, `_` or `~~` if it is part of the text, "" if it is markup.
+    """A run of `*`, `_`, `~~` or `==` if it is part of the text, "" if it is markup.
 
     Markup hugs a word on one side; `2 * 3`, `a*b` and `snake_case` do not.
     """
     inside = before.isalnum() and after.isalnum()
-    if run[0] == "_":
-        return run if inside else ""
-    if run == "*" and before.isspace() and after.isspace():
+    if run[0] in "_=" and inside:
+        return run
+    if run in ("*", "==") and before.isspace() and after.isspace():
         return run
     digits = before.isdigit() and after.isdigit()
     plain = inside and before.isascii() and after.isascii()

@@ -87,7 +87,7 @@ CASES: list[tuple[str, str, list[str]]] = [
     ("pm-at-end", "Come at 5 p.m. We wait.", ["Come at 5 p.m.", "We wait."]),
     ("no-answer", "No. I would not.", ["No.", "I would not."]),
     ("title-lower", "Do one rep. Then rest.", ["Do one rep.", "Then rest."]),
-    ("street", "It is on Main St. The end.", ["It is on Main St.", "The end."]),
+    ("street", "It is on Main St. The end.", ["It is on Main Street.", "The end."]),
     ("company", "Apple Inc. CEO Tim Cook.", ["Apple Inc CEO Tim Cook."]),
     # URLs, addresses, files
     ("www", "Go to www.x.org. Then read.", ["Go to x.org.", "Then read."]),
@@ -133,7 +133,7 @@ CASES: list[tuple[str, str, list[str]]] = [
     (
         "table",
         "| Day | Rain |\n|-----|:---:|\n| Mon | 5 mm |\n",
-        ["Day, Rain", "Mon, 5 millimeters"],
+        ["Day, Rain", "Monday, 5 millimeters"],
     ),
     ("lines", "roses are red\nviolets are blue", ["roses are red", "violets are blue"]),
     ("windows-lines", "One two\r\nthree four\r\n", ["One two", "three four"]),
@@ -214,7 +214,7 @@ CASES: list[tuple[str, str, list[str]]] = [
         [
             "Sure, here you go:",
             "Dough",
-            "1. Mix 1.5 cups (ca 200 grams) of flour,",
+            "1. Mix 1.5 cups (circa 200 grams) of flour,",
             "and 2 eggs.",
             "2. Wait, 10 o'clock is fine!",
         ],

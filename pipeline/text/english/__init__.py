@@ -20,7 +20,7 @@ from pipeline.text.english.units import UNITS, UNITS_ALONE
 _EQUATION = re.compile(r"[=√]")
 _NUMBER = re.compile(r"\d|[½-¾⅐-⅞]")
 _SIGN = re.compile(r"[/<>=^]|[^\x00-\x7f]|bps\b|kWh|mph|^\s*(?:Is|Are)\s")
-_NUMERAL = re.compile(r"\w\s[IVXLC]+\b|^[XVI]+ ")
+_NUMERAL = re.compile(r"\w\s(?:[IVXLC]+|[ivx]{2,4})\b|^[XVI]+ ")
 
 
 def in_english(text: str) -> str:

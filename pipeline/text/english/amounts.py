@@ -82,7 +82,8 @@ _MONEY_AFTER = re.compile(
 )
 _BILL = re.compile(
     r"\s(?:bill|note|coin|prize|gift|fee|fine|ticket|tip|deposit|discount|budget|deal|value|coupon"
-    r"|price|investment|loan|bonus|donation|book|item|menu|meal|lunch|option|plan|subscription)\b"
+    r"|price|investment|loan|bonus|donation|book|item|menu|meal|lunch|option|plan|subscription|home|house|car|salary"
+    r"|grant|award|mortgage|contract|fund)\b"
 )
 
 
@@ -122,7 +123,8 @@ def _money_after(match: re.Match[str]) -> str:
 AMOUNTS: Rules = (
     (re.compile(r"(?<=\d)[\u00a0\u202f](?=\d{3}\b)"), ""),  # 10 000
     (re.compile(r"(?<![\w./])\.(?=\d)"), "0."),
-    (re.compile(r"~\s?(?=[$€£]?\d)"), "about "),
+    (re.compile(r"(?<=[A-Za-z])~(\d+)~"), r"\1"),  # H~2~O
+    (re.compile(r"(?<!\w)~\s?(?=[$€£]?\d)"), "about "),
     (_MONEY, _money),
     (_MONEY_AFTER, _money_after),
     (_RANGE_UNIT, r"\1 to "),

@@ -77,6 +77,11 @@ def _days(match: re.Match[str]) -> str:
     return " to ".join(n for day in match.groups() for n in _DAY_NAMES if n[:3] == day[:3])
 
 
+def _day_name(match: re.Match[str]) -> str:
+    """Tue as "Tuesday"."""
+    return next(name for name in _DAY_NAMES if name[:3] == match[0][:3])
+
+
 def _month(name: str) -> str:
     """The full name of a month."""
     return next(full for full in _MONTHS if full.startswith(name[:3]))
@@ -170,7 +175,8 @@ def _ratio(match: re.Match[str]) -> str:
     """3:1 as "3 to 1"; 10:30 is left, unless a ratio is spoken of."""
     if _TIME.fullmatch(match.group()) and not _is_ratio(match):
         return match.group()
-    joint = " " if _VERSES.search(match.string[: match.start()]) else " to "
+    lap = re.fullmatch(r"[0-5]\d\.\d+", match["second"])
+    joint = " " if lap or _VERSES.search(match.string[: match.start()]) else " to "
     return match["first"] + joint + match["second"]
 
 
@@ -210,12 +216,26 @@ DATES: Rules = (
         ),
         _day_first,
     ),
-    (re.compile(rf"(?<=\d(?:st|nd|rd|th)) ?[-–] ?(?=(?:{'|'.join(_MONTHS)}) \d)"), " to "),
+    (
+        re.compile(
+            rf"(?<=\d(?:st|nd|rd|th)) ?[-–] ?(?=(?:{'|'.join(_MONTHS)}) \d|\d+(?:st|nd|rd|th)\b)"
+        ),
+        " to ",
+    ),
     (
         re.compile(r"(?<![\w./-])((?:19|20)\d\d)/(\d\d|\d{4})(?![\w/-])"),
         lambda match: f"{_year_said(match[1])} {match[2]}",
     ),
+    (
+        re.compile(
+            r"(?:(?<=\b[Oo]n )|(?<=[nsr]day )|(?<=[nsr]day, )|(?<=Friday )|(?<=Friday, ))(?!9/11)"
+            r"(?P<m>1[0-2]|0?[1-9])/(?P<d>[12]\d|3[01]|0?[1-9])(?![\w/]|[.,]\d)(?!\s(?:an?|the|of|acres?|cups?|scale)\b)"
+        ),
+        lambda match: f"{_MONTHS[int(match['m']) - 1]} {ordinal(int(match['d']))}",
+    ),
     (re.compile(r"(\d+\s?h(?:rs?)?\s?)(\d+)\s?m\b"), r"\1\2 min"),
+    (re.compile(r"\b(\d+)h([0-5]\d)\b"), r"\1 h \2 min"),
+    (re.compile(r"\b(\d+):00(?=\sminutes?\b)"), r"\1"),
     (_TIME, _time),
     (re.compile(r"(?<=\d)(\s?[ap]\.?m\.?)\s?[-–]\s?(?=\d)", re.IGNORECASE), r"\1 to "),
     (_RATIO, _ratio),
@@ -254,7 +274,18 @@ YEARS: Rules = (
 """For what is left when all other numbers have been read."""
 
 
+_DAY = re.compile(rf"{_DAYS}\b\.?")
+_DAY_LIST = re.compile(
+    rf"\b{_DAYS}\b\.?(?:(?:\s?[,&/]\s?|\s)(?:(?:and|or|&)\s)?{_DAYS}\b\.?)+"
+    rf"|\b{_DAYS}(?=:\s)|\b{_DAYS}\b\.?(?=,?\s(?:(?:{_MONTH_NAMES})\.?\s\d"
+    rf"|\d{{1,2}}(?:[:/–-]\d|\s?[ap]\.?m|\s(?:{_MONTH_NAMES}))))"
+    rf"|(?:^|\|)\s*{_DAYS}(?=\s*\|)|\|\s*{_DAYS}(?=\s*$)"
+    rf"|(?<=\b[Oo]n\s){_DAYS}\b\.?(?=[,.;!?]|\s[a-z]|$)"
+)
+
+
 DAYS: Rules = (
+    (_DAY_LIST, lambda match: _DAY.sub(_day_name, match[0])),
     (re.compile(rf"\b({_DAYS})\.?\s?[-–]\s?({_DAYS})\b"), _days),
     (re.compile(rf"\b({_MONTH_NAMES})\.?\s?[-–]\s?({_MONTH_NAMES})\b"), _months),
 )

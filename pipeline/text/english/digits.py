@@ -23,6 +23,7 @@ _PHONE = re.compile(
       | \(?0\d{2,4}\)?(?:[ /-]\d{3,9})+
       | (?:\d{4}\ ){3,}\d{1,4}
       | \d{3}-\d{2}-\d{4}
+      | \d{1,4}(?:-\d{1,7}){3,}
       | \d{10,}
       | 00+[1-9]\d* | 0\d{3,}
       )(?![\w-]|[.,]\d)
@@ -32,20 +33,22 @@ _PHONE = re.compile(
 _CALLED = re.compile(
     r"\b(?P<verb>call(?:ing|ed)?|dial(?:ing|led|ed)?|phone|tel(?:ephone)?|fax|text|number"
     r"|reach (?:me|us) at)(?P<mid>(?:\s(?:is|me|us|at|on|him|her|them)|[:.])*\s)"
-    r"(?P<number>911|112|999|988|411|311|211|\d{3}[- ]\d{4})(?![\d-]|[.,]\d)",
+    r"(?P<number>911|112|999|988|411|311|211|\d{3}[- ]?\d{4})(?![\d-]|[.,]\d)",
     re.IGNORECASE,
 )
 _CODE = re.compile(
     r"\b(?P<what>(?:(?:zip|postal|pin|area|access|security|verification|error|status|promo|dial(?:ing)?"
-    r"|country|entry|door|gate|discount|confirmation|tracking|order|account|serial|reference|booking"
+    r"|country|entry|door|gate|discount|confirmation|tracking|order|account|serial|reference|booking|invoice"
     r"|ticket|model|case)\s)?(?:code|number)|zip|pin|postcode|passcode|password|otp|extension|ext\.?"
-    r"|room|suite|apartment|apt\.?|flight|id|ending in|ends in)"
-    r"(?P<mid>\s?:|\s(?:is|was|will be|would be|number|no\.?)|\s?[#=])?\s?"
+    r"|room|error|suite|apartment|apt\.?|flight|id|ending in|ends in)"
+    r"(?P<mid>\s?:|['’]s|\s(?:is|was|will be|would be|number|no\.?)|\s?[#=])?\s?"
     r"(?P<air>[A-Z]{2}\s?)?(?P<code>\d{2,}(?:[ -]\d{2,})*)(?![\w-]|[.,:/]\d|%)"
     r"(?!\s(?:lines|characters|words|files|bytes|pages|people|times|of)\b)",
     re.IGNORECASE,
 )
-_SMALL = words("room suite apartment apt apt. flight id code number ext ext. extension password")
+_SMALL = words(
+    "room error suite apartment apt apt. flight id code number ext ext. extension password"
+)
 
 
 def _phone(match: re.Match[str]) -> str:
@@ -75,11 +78,30 @@ def _address(match: re.Match[str]) -> str:
     return " dot ".join(" ".join(part) for part in match.group().split("."))
 
 
+_SERIAL = re.compile(r"\b(?=[A-Z\d]*\d{3})(?:(?:[A-Z]+\d+){2,}[A-Z]*|(?:\d+[A-Z]+)+\d+[A-Z]*)\b")
+
+
+def _serial(match: re.Match[str]) -> str:
+    """7ABC123 as "7 ABC 1 2 3"."""
+    return " ".join(re.findall(r"[A-Z]+|\d", match.group()))
+
+
 DIGITS: Rules = (
+    (
+        re.compile(
+            r"\b\d{3,8}(?=\s(?:as|is)\s(?:the|your|my)\s(?:\w+\s)?(?:pin|code|passcode|password)\b)"
+        ),
+        lambda match: _digits(match[0]),
+    ),
+    (_SERIAL, _serial),
+    (
+        re.compile(r"\b([Tt]ext\s\S+\sto\s)(\d{5,6})\b"),
+        lambda match: match[1] + _digits(match[2]),
+    ),
     (re.compile(r"#(?=\d+\b)"), "number "),
     (_CALLED, _called),
     (re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?!\.?\d)"), _address),
-    (re.compile(r"(?<![\w.-])[vV](?=\d+(?:\.\d+)*\b)"), "version "),
+    (re.compile(r"(?<![\w.-])(?:v(?=\d+(?:\.\d+)*\b)|V(?=\d+\.\d))"), "version "),
     (_CODE, _code),
     (_PHONE, _phone),
     (

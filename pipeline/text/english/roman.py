@@ -31,11 +31,13 @@ _NUMERAL = re.compile(
     rf"|(?P<century>{_ROMAN})(?=(?:\sand\s{_ROMAN})?\s(?:[Cc]entur|Olympi))"
     r"|\b(?P<more>II|III|VI|VII|VIII|IX|XI{1,3})\b)"
 )
-_SURELY = ("World War", "Chapter", "Volume", "Act", "Scene", "Appendix", "Phase", "Type")
+_SURELY = ("World War", "Phase", "Type")
 _NAMED = re.compile(r"[a-z,] (?:[A-Z][\w']+\s)+$")
+# What follows a numeral I, and no speaker: names of things, and verbs in the third person.
 _REIGN_VERB = re.compile(
     r"\s*(?:$|[,.;:!?)]|['’]s|(?:of|was|is|and|had|ruled|reigned|died|became|in|on|to|or|ended|began"
-    r"|broke|veterans?|era|memorial|diabetes|errors?|trials?)\b)"
+    r"|broke|veterans?|era|memorial|diabetes|errors?|trials?"
+    r"|(?!always|perhaps|sometimes)[a-z]+[a-rt-z]s)\b)"
 )
 
 
@@ -64,7 +66,7 @@ def _numeral(match: re.Match[str]) -> str:
     if match["counted"]:
         counted, rest = match["counted"], match.string[match.end() :]
         sure = counted in _SURELY or (counted[0].isupper() and _REIGN_VERB.match(rest))
-        if match["number"] == "I" and not sure:
+        if match["number"] in "CL" or (match["number"] == "I" and not sure):
             return match.group()
         return f"{match['counted']} {_roman(match['number'])}"
     if _NAMED.search(match.string[: match.start()]):
@@ -72,4 +74,10 @@ def _numeral(match: re.Match[str]) -> str:
     return match.group()
 
 
-NUMERALS: Rules = ((_NUMERAL, _numeral),)
+NUMERALS: Rules = (
+    (
+        re.compile(r"\b(Act|Scene|Chapter|Section|Part) (i{2,3}|iv|vi{1,3}|ix)\b"),
+        lambda match: f"{match[1]} {match[2].upper()}",
+    ),
+    (_NUMERAL, _numeral),
+)

@@ -24,6 +24,7 @@ _UNITS = _units(
     μm micrometer; nm nanometer; mi mile; ft foot|feet; yd yard; yds yard; nmi nautical mile;
     kg kilogram; g gram; mg milligram; µg microgram; μg microgram; mcg microgram; lb pound;
     lbs pound; oz ounce; l liter; L liter; dl deciliter; dL deciliter; cl centiliter;
+    µl microliter; μl microliter; µL microliter; μL microliter;
     ml milliliter; mL milliliter; gal gallon; qt quart; pt pint; tsp teaspoon; tbsp tablespoon;
     h hour; hr hour; hrs hour; yr year; yrs year; mo month; wk week; wks week; min minute;
     mins minute; sec second; secs second; s second; ms millisecond; µs microsecond;
@@ -32,8 +33,9 @@ _UNITS = _units(
     kW kilowatt; MW megawatt; GW gigawatt; mW milliwatt; Wh watt hour; kWh kilowatt hour;
     MWh megawatt hour; GWh gigawatt hour; TWh terawatt hour; mAh milliamp hour; Ah amp hour;
     mA milliamp; V volt; kV kilovolt; mV millivolt; J joule; kJ kilojoule; MJ megajoule;
-    cal calorie; kcal kilocalorie; N newton; kN kilonewton; Nm newton meter; Pa pascal;
-    hPa hectopascal; kPa kilopascal; MPa megapascal; psi P S I|P S I; dB decibel; Ω ohm;
+    cal calorie; kcal kilocalorie; N newton; kN kilonewton; Nm newton meter; N·m newton meter;
+    Pa pascal; hPa hectopascal; kPa kilopascal; MPa megapascal;
+    mmHg millimeters of mercury|millimeters of mercury; psi P S I|P S I; dB decibel; Ω ohm;
     kΩ kilohm; MΩ megohm; lm lumen; lx lux|lux; mol mole; ha hectare; atm atmosphere;
     hp horsepower|horsepower; kn knot; kts knot; kB kilobyte; KB kilobyte; MB megabyte;
     GB gigabyte; TB terabyte; PB petabyte; KiB kibibyte; MiB mebibyte; GiB gibibyte; TiB tebibyte;
@@ -58,16 +60,21 @@ _FRACTION_N = rf"(?:\d+\s)?\d+/\d+|\d*\s?[½¼¾⅓⅔⅛⅜⅝⅞⅕⅖⅗⅘]|
 _MEASURE = re.compile(
     rf"(?<![\w.,/])(?P<n>{_FRACTION_N})(?P<gap>[\s\u00a0\u202f-]?)(?P<unit>{_UNIT})"
     rf"(?P<power>²|³|\^[23]|(?<=m)[23](?!\d))?(?:/(?P<per>{_UNIT}|{_PER_WORD})(?P<squared>²|³|\^[23])?)?"
-    rf"\b(?![\w/^²³'’]|-\d)(?:\.(?=\s+[a-z(]))?"
+    rf"\b(?![\w/^²³'’]|-\d)(?:\.(?=[,;)]|\s+[a-z(]))?"
 )
 _BARE_UNIT = re.compile(
     r"\b(?P<unit>km|m|MB|GB|Mbit|Gbit|kbit|kWh|mi)/(?P<per>h|s|min|kg)(?P<squared>²|\^2)?(?![\w/])"
-    r"|\b(?P<whole>kWh|mph|Mbps|Gbps|kbps)\b"
+    r"|\b(?<!/)(?P<whole>kWh|mph|Mbps|Gbps|kbps)\b"
 )
 _PER = re.compile(
     rf"(?<=[A-Za-z\d%])\s?/\s?(?:(?P<word>{_PER_WORD})"
-    r"|(?P<unit>kg|g|lb|h|hr|min|mo|yr|wk|sqft|kWh|GB|MB|km|m²|l|L))(?![\w/]|\.\w)"
+    r"|(?P<unit>kg|g|lb|oz|gal|ft²|ft|cm²|mi|h|hr|min|mo|yr|wk|sqft|kWh|GB|MB|km²|km|m²|m³|ml|mL|l|L))"
+    r"(?![\w/]|\.\w)"
 )
+_POWERED = {
+    "m²": "square meter", "km²": "square kilometer", "m³": "cubic meter",
+    "ft²": "square foot", "cm²": "square centimeter", "sqft": "square foot",
+}  # fmt: skip
 _DEGREES = {"C": "Celsius", "F": "Fahrenheit"}
 _TEMPERATURE = re.compile(
     rf"(?P<n>{NUMBER})?\s?(?:°\s?(?P<scale>[CF])\b|(?P<sign>[℃℉])|°(?=\s?[NSEW]\b))"
@@ -79,6 +86,8 @@ _VULGAR = {
     "⅗": (3, 5), "⅘": (4, 5), "⅙": (1, 6), "⅚": (5, 6), "⅛": (1, 8), "⅜": (3, 8), "⅝": (5, 8),
     "⅞": (7, 8),
 }  # fmt: skip
+_OUT_OF = re.compile(r"(?<![\w.,/])(\d+\.\d+)/(5|10|100)(?![\w/]|[.,]\d)")
+_PLACE = re.compile(r"\b(?:step|part|page|slide|lap|episode)\s$", re.IGNORECASE)
 _FRACTION = re.compile(
     rf"(?<![\w/.,:])(?:(?P<whole>\d+)[\s-])?(?P<a>\d+)/(?P<b>\d+)(?![\w/]|[.,]\d)"
     rf"|(?:(?P<left>\d+)\s?)?(?P<vulgar>[{''.join(_VULGAR)}])"
@@ -127,8 +136,7 @@ def _slash_unit(match: re.Match[str]) -> str:
     if match["word"]:
         return f" per {match['word']}"
     unit = match["unit"]
-    areas = {"m²": "square meter", "sqft": "square foot"}
-    return f" per {areas[unit] if unit in areas else _UNITS[unit][0]}"
+    return f" per {_POWERED[unit] if unit in _POWERED else _UNITS[unit][0]}"
 
 
 def _temperature(match: re.Match[str]) -> str:
@@ -146,6 +154,8 @@ def _fraction(match: re.Match[str]) -> str:
         return _mixed(match["left"], a, b)
     a, b, whole = int(match["a"]), int(match["b"]), match["whole"]
     rest = match.string[match.end() :]
+    if not whole and _PLACE.search(match.string[: match.start()]):
+        return f"{a} of {b}"
     lead = f"{whole} " if whole else ""
     if whole and a < b and b in PARTS:
         return _mixed(whole, a, b)
@@ -179,13 +189,36 @@ UNITS: Rules = (
         ),
         r"\1 inch",
     ),
-    (re.compile(r"(?<=\d)\s?sq\.?\s(?=(?:ft|m|km|mi)\b)"), " square "),
-    (re.compile(r"(?<=square )(ft|m|km|mi)\b"), lambda match: _UNITS[match[1]][1]),
+    (re.compile(r"(?<!\w)(\d+/\d+)[\"″](?=\s[a-z])"), r"\1 inch"),
+    (re.compile(r"(?<!\w)(\d*\.\d+)[\"″](?=\s[a-z])"), r"\1 inches"),
+    (re.compile(r"(?<=°)\s?(\d+)['′](?!\w)"), r" \1 minutes"),
+    (re.compile(r"(?<!\w)(\d+)″"), r"\1 inches"),
+    (re.compile(r"(?<!\w)(\d+)′"), r"\1 feet"),
+    (
+        re.compile(
+            r"(?<=\d) in(?:\.(?=\s+[a-z])|(?=\.$)|(?=\s(?:deep|wide|long|tall|high|thick|by"
+            r"|of (?:rain|snow))\b))"
+        ),
+        " inches",
+    ),
+    (
+        re.compile(r"(?<=\d) ?in([²³])"),
+        lambda match: f" {_POWERS[match[1]]} inches",
+    ),
+    (re.compile(r"(\b[Aa]n? \d+)°(?=\s[a-z])"), r"\1 degree"),
+    (re.compile(r"(?<=\d)\s?sq\.?\s(?=(?:ft|m|km|mi|yd)\b)"), " square "),
+    (re.compile(r"(?<=\d)\s?cu\.?\s(?=(?:ft|m|yd)\b)"), " cubic "),
+    (re.compile(r"(?<=\d)\s?fl\.?\s?oz\b"), " fluid ounces"),
+    (
+        re.compile(r"(?:(?<=square )|(?<=cubic ))(ft|m|km|mi|yd)\b(?:\.(?=[,;)]|\s+[a-z(]))?"),
+        lambda match: _UNITS[match[1]][1],
+    ),
     (re.compile(r"(?<=\d)(\s?ft\s?\d+)\s?in\b"), r"\1 inches"),
     (re.compile(r"(?<=\d)\s?[lL]/100\s?km\b"), " liters per 100 kilometers"),
     (_TEMPERATURE, _temperature),
     (_COMPASS, lambda match: " " + _COMPASS_NAMES[match[1]]),
     (_MEASURE, _measure),
+    (_OUT_OF, r"\1 out of \2"),
     (_FRACTION, _fraction),
 )
 
@@ -193,5 +226,7 @@ UNITS: Rules = (
 UNITS_ALONE: Rules = (
     (_BARE_UNIT, _bare_unit),
     (_PER, _slash_unit),
+    (re.compile(r"\breq/s\b"), "requests per second"),
+    (re.compile(r"(?<=\ws)/s\b"), " per second"),
 )
 """Units without a number."""
