@@ -55,20 +55,27 @@ _TABLE = (
     (
         _Kind.THOUGHT,
         r"(?:ant)?think(?:ing|_\w+)?|thoughts?(?:_process)?|chain_of_thought|reason(?:ing)?"
-        r"|reflect(?:ion)?|scratch_?pad|(?:inner|internal)_(?:monologue|thoughts?)|analysis",
+        r"|reflect(?:ion)?|scratch_?pad|(?:inner|internal)_(?:monologue|thoughts?)|analysis|cot|unused9[45]",
     ),
     (_Kind.RESULT, r"(?:tool|function)_(?:response|result|output)s?"),
     (
         _Kind.CALL,
-        r"(?:[a-z]\w*_)?(?:tool|function)_?(?:calls?|use|code|requests?)|tool|function|invoke",
+        r"(?:[a-z]\w*_)?(?:tool|function)_?(?:calls?|use|code|requests?)",
     ),
     (_Kind.HEADER, r"start_of_turn"),
-    (_Kind.SHOWN, r"final_answer|answer|response|solution|bos|pad|unk|sep|cls"),
+    (
+        _Kind.SHOWN,
+        r"final(?:_answer)?|answer|output|response|solution|assistant|bos|pad|unk|sep|cls|0x[\da-f]{2}"
+        r"|(?:extra_id|reserved|special|unused)_?\d+",
+    ),
     (_Kind.END, r"s|eos|eot|eom|eod|endoftext|end_of_(?:turn|text|sentence|utterance)"),
 )
+_PLAIN = (*_TABLE, (_Kind.CALL, r"tools?|function|invoke|action"))
+"""These names are common words: in `<>` they count only around what may be a call."""
+
 _SPECIAL = (
-    *_TABLE,
-    (_Kind.CALL, r"tools|python|action|plugin|interpreter"),
+    *_PLAIN,
+    (_Kind.CALL, r"python|plugin|interpreter"),
     (_Kind.TURN, r"(?:im_)?(?:user|human|system|developer)(?:_token)?"),
     (_Kind.RESULT, r"observation"),
     (_Kind.HEADER, r"|im|im_assistant|header|role|turn|channel|recipient|from"),
@@ -78,7 +85,7 @@ _SPECIAL = (
 
 _BRACKETED = (
     (_Kind.THOUGHT, r"think(?:ing)?"),
-    (_Kind.CALL, r"tool_calls?|tool_request"),
+    (_Kind.CALL, r"(?:tool|function)_calls?|tool_request"),
     (_Kind.RESULT, r"tool_results"),
     (_Kind.TURN, r"inst|system_prompt|available_tools"),
     (_Kind.END, r"eos|bos|pad|unk|sep|cls"),
@@ -88,8 +95,8 @@ _BRACKETED = (
 _AROUND = frozenset(("begin", "start", "of", "end", "section", "id", "prefix", "suffix", "tag"))
 """Words in a mark's name that only say where it stands…"""
 
-_LAST = frozenset(("end", "suffix"))
-"""…and those that say that it is the second of two."""
+_LAST = frozenset(("end", "suffix", "unused95"))
+"""…and those that say that it is the second of two, as MedGemma's does."""
 
 
 def _names(table: tuple[tuple[_Kind, str], ...]) -> str:
@@ -99,9 +106,12 @@ def _names(table: tuple[tuple[_Kind, str], ...]) -> str:
 _MARK = regex.compile(
     rf"""
       <(?P<tag>(?i:/?(?:[a-z]\w{{0,19}}[:|])?(?:(?:start|end)_)?(?:{_names(_TABLE)})))
-      (?:\s[^<>]{{0,80}})?/?>
-    | <(?P<named>(?i:(?:[a-z]\w{{0,19}}:)?(?:function|invoke)))(?=[=\s])
+      (?:\s+(?:[\w:.-]+\s*=[^<>]{{0,80}})?)?/?>
+    | <(?P<tag>(?i:/(?:[a-z]\w{{0,19}}:)?(?:{_PLAIN[-1][1]})))>
+    | <(?P<tag>(?i:(?:{_PLAIN[-1][1]})))>(?=\s*[<\[{{])
+    | <(?P<named>(?i:(?:[a-z]\w{{0,19}}:)?(?:function|invoke|tool)))(?=\s*=|\s+name\s*=|\()
     | <(?P<special>/?[|｜]/?\w[^\s<>]{{0,60}}|[a-z_]{{1,30}}\|)>
+    | \[(?P<special>\|\w{{1,30}}\|)\]
     | \[(?P<bracket>/?(?:END_)?(?:{_names(_BRACKETED).upper()}))\]
     | ◁(?P<diamond>/?\w{{1,20}})▷
     """,
@@ -110,7 +120,14 @@ _MARK = regex.compile(
 _MARK_CHARS = 150
 """No mark is longer."""
 
-_TALK = regex.compile(r"[-.,;:!?)]|[ \t]+(?:(?:and|or)\s|tag|token|block|element|mark)")
+_IS_NAMED = (
+    r"[ \t]+(?:tag|token|block|element|mark"
+    r"|(?:is|are|means|stands|begins|starts|opens|ends|closes)\s)"
+)
+_NAMED = regex.compile(_IS_NAMED)
+"""What follows a mark that begins a sentence about it."""
+
+_TALK = regex.compile(rf"[-.,;:!?)]|[ \t]+(?:and|or|to)\s|{_IS_NAMED}")
 """What follows a mark in the middle of a sentence that is about the mark."""
 
 _SENTENCE_ENDS = frozenset(".!?:…\n")
@@ -118,15 +135,15 @@ _QUOTES = frozenset("\"'“”‘’«»()")
 
 _OPENING = regex.compile(
     r"""
-      (?P<call>(?:assistant\s*)?commentary\s+(?=to=) | functools(?=\[))
+      (?P<call>(?:assistant\s*)?commentary\s+(?=to=) | functools(?=\[\s*\{) | Action:\s*(?=```json))
     | (?P<thought>(?:assistant\s*)?(?:analysis|commentary)(?:\s*(?=[A-Z])|(?=[^\sa-z.,;:!?'’()-])))
-    | (?P<shown>assistant\s*final\s*(?=\S) | final(?=[A-Z]) | assistant[ \t]*\n)
+    | (?P<shown>assistant\s*final\s*(?=\S) | final(?=[A-Z]) | (?:assistant|model)[ \t]*\n)
     | (?P<process>Here(?:['’]s|\ is)\ my\ thought\ process:)
     """,
     regex.VERBOSE,
 )
-"""What a message may begin with: harmony's channels and headers without their marks, Phi's and
-Granite's words."""
+"""What a message may begin with: harmony's channels and headers without their marks, Phi's,
+Command R's and Granite's words."""
 
 _BARE_END = regex.compile(r"assistant\s*(?:(?P<call>commentary\s+(?=to=))|final\s*)")
 _PROCESS_END = regex.compile(r"Here(?:['’]s| is) my response:")
@@ -142,6 +159,7 @@ _HEADER_CHARS = 100
 
 _SOMEBODY = regex.compile(r"\s*(?:(?P<tool>tool|function|ipython|observation)|user|human|system)")
 _HIDDEN_CHANNEL = regex.compile(r"analysis|commentary|think|thought|reason")
+_FINAL_CHANNEL = regex.compile(r"\bfinal\b")
 _TO_TOOL = regex.compile(r"\bto=(?!(?:all|user|assistant)\b)")
 
 _CALL_KEY = regex.compile(rf"""(?:\[\s*)?\{{\s*["'](?:{"|".join(sorted(CALL_KEYS))})["']\s*:""")
@@ -161,6 +179,9 @@ _FENCED = regex.compile(
     rf"```[ \t]*(?:(?i:tool|function)\w*[ \t]*\n|(?:json|xml)?[ \t]*\n\s*"
     rf"(?=(?P<tag><tool_call>|<function=)|(?P<json>{_CALL_KEY.pattern})))"
 )
+
+_INVISIBLE = dict.fromkeys((0x200B, 0x2060, 0xFEFF))
+"""Neither white space nor seen: some models begin with them."""
 
 _SPOT = regex.compile(r"[<\[{◁`>]")
 _WORD = regex.compile(r"\S")
@@ -239,7 +260,7 @@ class VisibleText:
 
     def push(self, delta: str) -> str:
         """The visible part of what is now known to be visible."""
-        self._text = self._text[self._at :] + delta
+        self._text = self._text[self._at :] + delta.translate(_INVISIBLE)
         self._at = 0
         self._out = []
         if not self._waits or self._past_waiting():
@@ -355,6 +376,8 @@ class VisibleText:
             if end == len(self._text) and not self._final:
                 raise _More
             return self._text[end : end + 1] in _QUOTES
+        if not self._before:
+            return self._match(_NAMED, end) is not None
         inside = self._before[1:] == " " and self._before[0] not in _SENTENCE_ENDS
         if inside and not self._talk and self._before[0].isalnum():
             self._talk = self._match(_TALK, end) is not None
@@ -366,11 +389,9 @@ class VisibleText:
         if not last:
             self._enter(kind, name, mark[0])
             return
-        # Not where a thought was opened before: such a mark has nothing to do with it.
-        closed = kind is _Kind.THOUGHT and not self._blank and not self._thought
         self._enter(kind if kind is _Kind.END else _Kind.SHOWN)
-        if closed:
-            self._closed = self._trim = True
+        if kind is _Kind.THOUGHT:
+            self._end_unopened()
 
     def _enter(self, kind: _Kind, name: str = "", block: str = "") -> None:
         """From here on it is another kind of text."""
@@ -388,6 +409,14 @@ class VisibleText:
         self._before = ""
         self._gap = True
         self._trim = self._trim or self._blank
+
+    def _end_unopened(self) -> None:
+        """A thought ends here: if nothing opened it, it is all before.
+
+        Where one was opened before, this has nothing to do with what came after that.
+        """
+        if not self._blank and not self._thought:
+            self._closed = self._trim = True
 
     def _opening(self) -> int:
         """The words that a message may begin with, and that are none of it."""
@@ -547,6 +576,8 @@ class VisibleText:
             self._enter(_Kind.THOUGHT, "channel")
         else:
             self._enter(_Kind.SHOWN)
+            if _FINAL_CHANNEL.search(header):
+                self._end_unopened()
         return taken
 
     def _pass(self, text: str) -> None:
@@ -591,7 +622,7 @@ def _meaning(mark: regex.Match[str]) -> tuple[_Kind, bool, str]:
     name = "_".join(part for part in parts if part not in _AROUND)
     last = "/" in written or not _LAST.isdisjoint(parts)
     last = last or (form == "special" and written[0] != "|")
-    table = {"special": _SPECIAL, "bracket": _BRACKETED}.get(form, _TABLE)
+    table = {"special": _SPECIAL, "bracket": _BRACKETED}.get(form, _PLAIN)
     found = (kind for kind, names in table if any(re.fullmatch(names, n) for n in (name, word)))
     kind = next(found, _Kind.SHOWN)
     if mark[0].endswith("/>"):
