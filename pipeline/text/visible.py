@@ -54,8 +54,8 @@ class _Kind(enum.Enum):
 _TABLE = (
     (
         _Kind.THOUGHT,
-        r"(?:ant)?think(?:ing|_\w+)?|thoughts?(?:_process)?|chain_of_thought|reason(?:ing)?"
-        r"|reflect(?:ion)?|scratch_?pad|(?:inner|internal)_(?:monologue|thoughts?)|analysis|cot|unused9[45]",
+        r"(?:ant|(?:[a-z]+_){1,2})?(?:think(?:ing)?|thoughts?|reasoning|reflection)(?:_\w+)?"
+        r"|(?:[a-z]+_)?monologue|reason|reflect|scratch_?pad|analysis|cot|unused9[45]",
     ),
     (_Kind.RESULT, r"(?:tool|function)_(?:response|result|output)s?"),
     (
@@ -84,19 +84,19 @@ _SPECIAL = (
 """Between `<|` and `|>` common words count too; any other name there is `SHOWN`."""
 
 _BRACKETED = (
-    (_Kind.THOUGHT, r"think(?:ing)?"),
+    (_Kind.THOUGHT, r"think(?:ing)?|begin\ final\ response"),
     (_Kind.CALL, r"(?:tool|function)_calls?|tool_request"),
     (_Kind.RESULT, r"tool_results"),
     (_Kind.TURN, r"inst|system_prompt|available_tools"),
-    (_Kind.END, r"eos|bos|pad|unk|sep|cls"),
+    (_Kind.END, r"eos|bos|pad|unk|sep|cls|end\ final\ response"),
 )
 """In square brackets, in capitals, only these: a template has "[REASON]"."""
 
 _AROUND = frozenset(("begin", "start", "of", "end", "section", "id", "prefix", "suffix", "tag"))
 """Words in a mark's name that only say where it stands…"""
 
-_LAST = frozenset(("end", "suffix", "unused95"))
-"""…and those that say that it is the second of two, as MedGemma's does."""
+_LAST = frozenset(("end", "suffix", "unused95", "begin final response"))
+"""…and those that say that it is the second of two, as MedGemma's and Apriel's do."""
 
 
 def _names(table: tuple[tuple[_Kind, str], ...]) -> str:
@@ -121,13 +121,13 @@ _MARK_CHARS = 150
 """No mark is longer."""
 
 _IS_NAMED = (
-    r"[ \t]+(?:tag|token|block|element|mark"
-    r"|(?:is|are|means|stands|begins|starts|opens|ends|closes)\s)"
+    r"[,;]|[ \t]+(?:tag|token|block|element|mark"
+    r"|(?:is|are|means|stands|begins|starts|opens|ends|closes|comes)\s)"
 )
 _NAMED = regex.compile(_IS_NAMED)
 """What follows a mark that begins a sentence about it."""
 
-_TALK = regex.compile(rf"[-.,;:!?)]|[ \t]+(?:and|or|to)\s|{_IS_NAMED}")
+_TALK = regex.compile(rf"[-.:!?)]|[ \t]+(?:and|or|to)\s|{_IS_NAMED}")
 """What follows a mark in the middle of a sentence that is about the mark."""
 
 _SENTENCE_ENDS = frozenset(".!?:…\n")
@@ -228,7 +228,7 @@ class VisibleText:
         self._kind = _Kind.SHOWN
         self._name = ""  # of the mark that opened what is not shown
         self._inner: list[str] = []  # names of the thoughts within the thought
-        self._phrase: regex.Pattern[str] | None = None  # ends the thought, if no mark does
+        self._bare = False  # the thought is a channel of harmony's without marks
         self._block = ""  # the call so far, or the header
         self._tagged = False  # whether the call is in an XML element
         self._code = ""  # the ticks that opened the code
@@ -301,7 +301,7 @@ class VisibleText:
 
     def _step(self) -> bool:
         """Go on to the next place that may matter, and past it; False: what follows decides."""
-        spots = _WORD if self._phrase or (self._fresh and self._kind is _Kind.SHOWN) else _SPOT
+        spots = _WORD if self._bare or (self._fresh and self._kind is _Kind.SHOWN) else _SPOT
         spots = _EACH if self._kind is _Kind.HEADER else spots
         spot = spots.search(self._text, self._at)
         end = spot.start() if spot else len(self._text)
@@ -375,13 +375,17 @@ class VisibleText:
         if self._before[-1:] in _QUOTES:
             if end == len(self._text) and not self._final:
                 raise _More
-            return self._text[end : end + 1] in _QUOTES
-        if not self._before:
-            return self._match(_NAMED, end) is not None
+            return self._text[end : end + 1] in _QUOTES or self._match(_NAMED, end) is not None
         inside = self._before[1:] == " " and self._before[0] not in _SENTENCE_ENDS
-        if inside and not self._talk and self._before[0].isalnum():
-            self._talk = self._match(_TALK, end) is not None
-        return inside and self._talk
+        if not inside and self._before[-1:].strip():
+            return False
+        if inside and self._talk:
+            return True
+        about = _TALK if inside and self._before[0].isalnum() else _NAMED
+        if self._match(about, end) is None:
+            return False
+        self._talk = True
+        return True
 
     def _meet(self, mark: regex.Match[str]) -> None:
         """A mark counts: what follows it is of its kind."""
@@ -404,7 +408,7 @@ class VisibleText:
         self._name = name
         self._block = block if kind is _Kind.CALL else ""
         self._tagged = block[:1] == "<" and block[1].isalpha()
-        self._inner, self._phrase = [], None
+        self._inner, self._bare = [], False
         self._thought = self._thought or kind is _Kind.THOUGHT
         self._before = ""
         self._gap = True
@@ -423,10 +427,26 @@ class VisibleText:
         found = self._match(_OPENING)
         if found is None:
             return 0
-        kinds = {"call": _Kind.CALL, "shown": _Kind.SHOWN}
-        self._enter(kinds.get(found.lastgroup or "", _Kind.THOUGHT), block=found[0])
-        self._phrase = {"thought": _BARE_END, "process": _PROCESS_END}.get(found.lastgroup or "")
-        return len(found[0])
+        taken = found[0]
+        match found.lastgroup:
+            case "call":
+                self._enter(_Kind.CALL, block=taken)
+            case "thought":
+                self._enter(_Kind.THOUGHT)
+                self._bare = True
+            case "shown":
+                self._enter(_Kind.SHOWN)
+            case _:
+                # An answer may begin so too: what follows decides.
+                end = _PROCESS_END.search(self._text, self._at)
+                if end is None and not self._final:
+                    raise _More
+                if end is None:
+                    return 0
+                self._enter(_Kind.THOUGHT)
+                self._enter(_Kind.SHOWN)
+                taken = self._text[self._at : end.end()]
+        return len(taken)
 
     def _ticks(self) -> int:
         """Code begins or ends, or a call that is fenced as if it were code."""
@@ -501,7 +521,7 @@ class VisibleText:
 
     def _in_hidden(self) -> int:
         """In a thought, or an imagined result."""
-        if self._phrase and (end := self._match(self._phrase)):
+        if self._bare and (end := self._match(_BARE_END)):
             calls = end.lastgroup == "call"
             self._enter(_Kind.CALL if calls else _Kind.END, block=end[0])
             return len(end[0])
