@@ -58,10 +58,7 @@ _TABLE = (
         r"|(?:[a-z]+_)?monologue|reason|reflect|scratch_?pad|analysis|cot|unused9[45]",
     ),
     (_Kind.RESULT, r"(?:tool|function)_(?:response|result|output)s?"),
-    (
-        _Kind.CALL,
-        r"(?:[a-z]\w*_)?(?:tool|function)_?(?:calls?|use|code|requests?)",
-    ),
+    (_Kind.CALL, r"(?:[a-z]\w*_)?(?:tool|function)_?(?:calls?|use|code|requests?)"),
     (_Kind.HEADER, r"start_of_turn"),
     (
         _Kind.SHOWN,
