@@ -810,7 +810,7 @@ class ToolCalls:
 
         Ids may be empty, or alike.
         """
-        uses = (ToolUse(c.id, c.name, c.arguments) for c in self._calls if c.name)
+        uses = (ToolUse(c.id, c.name, _unquoted(c.arguments)) for c in self._calls if c.name)
         return tuple(dict.fromkeys(uses))
 
     @property
@@ -851,6 +851,15 @@ def _complete(arguments: str) -> bool:
     except (ValueError, RecursionError):
         return False
     return True
+
+
+def _unquoted(arguments: str) -> str:
+    """Arguments, of which some servers make JSON twice."""
+    try:
+        inner = json.loads(arguments)
+    except (ValueError, RecursionError):
+        return arguments
+    return inner if isinstance(inner, str) and inner.startswith("{") else arguments
 
 
 def _part(entry: Any) -> CallPart:

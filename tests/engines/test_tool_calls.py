@@ -161,6 +161,12 @@ def test_nothing_takes_the_place_of_real_arguments(nothing: str, id: str, named:
     assert assembled(*given) == [("a", "book", REAL)]
 
 
+def test_arguments_that_are_quoted_as_a_whole() -> None:
+    quoted = json.dumps(REAL)
+    given = [CallPart(0, "a", "book", quoted[:5]), CallPart(0, "a", "", quoted[5:])]
+    assert assembled(*given) == [("a", "book", REAL)]
+
+
 def test_entries_that_are_empty_and_marks_in_a_name() -> None:
     function = {"name": " book<|channel|>commentary", "arguments": REAL}
     parts = call_parts({"tool_calls": [None, {"index": 0, "id": "a", "function": function}]})

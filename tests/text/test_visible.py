@@ -372,13 +372,27 @@ class TestTable:
 @pytest.mark.parametrize("size", SIZES)
 class TestWithoutAnOpener:
     @pytest.mark.parametrize(
-        "end", ["\n</think>\n\n", "[/THINK]", "</seed:think>", "◁/think▷", "<|end_of_thought|>"]
+        "end",
+        [
+            "\n</think>\n\n",
+            "[/THINK]",
+            "</seed:think>",
+            "◁/think▷",
+            "<|end_of_thought|>",
+            "<unused95>",
+            "\n[BEGIN FINAL RESPONSE]\n",
+        ],
     )
     def test_all_before_is_a_thought(self, end: str, size: int) -> None:
         text = f"Okay, they ask for the time. It is six.{end}{ANSWER}"
         for inside in (False, True):
             read = Read(pieces(text, size), {}, inside=inside)
             assert read.all == (ANSWER, [], False, True)
+
+    def test_all_before_the_final_channel_is_a_thought(self, size: int) -> None:
+        end = "<|end|><|start|>assistant<|channel|>final<|message|>"
+        read = Read(pieces(f"They ask for the time.{end}{ANSWER}<|return|>", size), {})
+        assert read.all == (ANSWER, [], False, True)
 
     def test_before_a_call_too(self, size: int) -> None:
         read = Read(pieces(f"I call it.\n</think>\n{JSON}", size), TOOLS)
