@@ -500,14 +500,23 @@ def _without_refused(parameters: Mapping[str, Any], refusal: str) -> dict[str, A
 
 def _message(error: openai.APIError) -> str:
     """The server's own words, on one line and of a readable length."""
-    match error.body:
-        case {"message": str(text)} | {"detail": str(text)} | {"error": str(text)} | str(text):
-            pass
-        case _:
-            text = error.message
+    told = _told(error.body)
+    text = error.message if told is None else told
     if page := re.search(r"<(?:!doctype|html)(?:.*?<title[^>]*>(.*?)</title>)?", text, re.I | re.S):
         text = page[1] or "a web page"
     return _line(text) or "no reason given"
+
+
+def _told(body: object) -> str | None:
+    """The words of an error, wherever in its body they are; None if there is no place for them."""
+    match body:
+        case str():
+            return body
+        case [inner, *_] | {"message": inner} | {"msg": inner} | {"detail": inner}:
+            return _told(inner)
+        case {"error": inner}:
+            return _told(inner)
+    return None
 
 
 def _line(text: str) -> str:
@@ -527,19 +536,23 @@ FAILED = "error"
 ENDS = {
     **dict.fromkeys(("tool_calls", "function_call", "tool_use"), "stop"),
     **dict.fromkeys(("eos", "eos_token", "end_turn", "stop_sequence"), "stop"),
-    **dict.fromkeys(("complete", "normal"), "stop"),
+    **dict.fromkeys(("complete", "completed", "finished", "normal"), "stop"),
     **dict.fromkeys(("max_tokens", "max_output_tokens", "model_length"), "length"),
-    **dict.fromkeys(("safety", "refusal"), "content_filter"),
+    **dict.fromkeys(("safety", "refusal", "recitation", "sensitive"), "content_filter"),
+    **dict.fromkeys(("prohibited_content", "blocklist", "spii"), "content_filter"),
     **dict.fromkeys(("null", "none"), ""),
 }
 """How a stream ends, from the names that servers give it (Text Generation Inference, Anthropic,
-Gemini, Cohere, Mistral, Qianfan) to the OpenAI API's; a call of tools ends it as it should."""
+Gemini, Cohere, Mistral, Qianfan, Zhipu) to the OpenAI API's; a call of tools ends it as it
+should."""
 
 
 async def _events(response: httpx2.Response) -> AsyncGenerator[str, None]:
     """The data of an answer's events, as they come. Those without are nothing, by the standard.
 
-    A server that does not stream answers in one piece of JSON: that is all of it.
+    A bare word or number, as some servers send to keep the connection, is nothing either, but for
+    the words of an error. A server that does not stream answers in one piece of JSON: that is all
+    of it.
     """
     blocks = response.aiter_bytes()
     first = await anext(blocks, b"")
@@ -565,8 +578,11 @@ async def _events(response: httpx2.Response) -> AsyncGenerator[str, None]:
         default_encoding="utf-8-sig",
     )
     async for event in httpx2.EventSource(stream):
-        if event.data:
-            yield event.data
+        data = event.data.strip()
+        if data.startswith(("{", "[")):
+            yield data
+        elif data and event.event == "error":
+            yield json.dumps({"error": data})
 
 
 @dataclass(frozen=True, slots=True)
@@ -609,6 +625,8 @@ class Chunks:
             return Chunk(end="stop")
         try:
             chunk = json.loads(data)
+            if isinstance(chunk, list):  # Gemini's errors
+                (chunk,) = chunk or [{}]
             # One answer was asked for; a server that gives more numbers them.
             choices = [one for one in chunk.get("choices") or () if not one.get("index")]
             if error := _error(chunk, choices):
@@ -657,7 +675,7 @@ def _error(chunk: Any, choices: Sequence[Any]) -> object:
     told = [error for one in (chunk, *choices) if (error := one.get("error"))]
     if told or "choices" in chunk:
         return told[0] if told else None
-    return chunk if isinstance(chunk.get("message") or chunk.get("detail"), str) else None
+    return chunk if _told(chunk.get("message") or chunk.get("detail")) else None
 
 
 def _said(delta: Any) -> str:
@@ -749,7 +767,7 @@ def call_parts(said: Any) -> list[CallPart]:
     Raises:
         AttributeError, TypeError: They have not the shape of that.
     """
-    entries = [*(said.get("tool_calls") or ())]
+    entries = [entry for entry in said.get("tool_calls") or () if entry]
     if function := said.get("function_call"):
         entries.append({"function": function})
     return [_part(entry) for entry in entries]
@@ -761,8 +779,8 @@ class ToolCalls:
     The OpenAI API sends the id and the name of a call first, then its arguments in pieces, all
     under the call's index. Others send whole calls in one piece, leave out index or id, use one
     index for all, repeat id and name with every piece, or make up a new id for each. Some send
-    empty arguments before the real ones, or a call that is whole again: arguments that are whole
-    cannot go on, so what follows takes their place.
+    empty arguments before or after the real ones, or a call that is whole again: arguments that are
+    whole cannot go on, so what follows takes their place.
     """
 
     def __init__(self) -> None:
@@ -782,7 +800,7 @@ class ToolCalls:
                 call.name += part.name
         if not _complete(call.arguments):
             call.arguments += part.arguments
-        elif part.arguments.strip():
+        elif arguments(part.arguments) != "{}":
             call.arguments = part.arguments
         self._at[part.index] = call
 
@@ -792,7 +810,7 @@ class ToolCalls:
 
         Ids may be empty, or alike.
         """
-        uses = (ToolUse(c.id, c.name, c.arguments) for c in self._calls if c.name)
+        uses = (ToolUse(c.id, c.name, _unquoted(c.arguments)) for c in self._calls if c.name)
         return tuple(dict.fromkeys(uses))
 
     @property
@@ -835,13 +853,23 @@ def _complete(arguments: str) -> bool:
     return True
 
 
+def _unquoted(arguments: str) -> str:
+    """Arguments, of which some servers make JSON twice."""
+    try:
+        inner = json.loads(arguments)
+    except (ValueError, RecursionError):
+        return arguments
+    return inner if isinstance(inner, str) and inner.startswith("{") else arguments
+
+
 def _part(entry: Any) -> CallPart:
     function = entry.get("function") or {}
     index = entry.get("index")
     return CallPart(
         index if isinstance(index, int) else None,
         _text(entry.get("id")),
-        _text(function.get("name")),
+        # gpt-oss lets its marks run into the name.
+        _text(function.get("name")).partition("<|")[0].strip(),
         _arguments(function.get("arguments")),
     )
 

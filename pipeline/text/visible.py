@@ -54,21 +54,25 @@ class _Kind(enum.Enum):
 _TABLE = (
     (
         _Kind.THOUGHT,
-        r"(?:ant)?think(?:ing|_\w+)?|thoughts?(?:_process)?|chain_of_thought|reason(?:ing)?"
-        r"|reflect(?:ion)?|scratch_?pad|(?:inner|internal)_(?:monologue|thoughts?)|analysis",
+        r"(?:ant|(?:[a-z]+_){1,2})?(?:think(?:ing)?|thoughts?|reasoning|reflection)(?:_\w+)?"
+        r"|(?:[a-z]+_)?monologue|reason|reflect|scratch_?pad|analysis|cot|unused9[45]",
     ),
     (_Kind.RESULT, r"(?:tool|function)_(?:response|result|output)s?"),
-    (
-        _Kind.CALL,
-        r"(?:[a-z]\w*_)?(?:tool|function)_?(?:calls?|use|code|requests?)|tool|function|invoke",
-    ),
+    (_Kind.CALL, r"(?:[a-z]\w*_)?(?:tool|function)_?(?:calls?|use|code|requests?)"),
     (_Kind.HEADER, r"start_of_turn"),
-    (_Kind.SHOWN, r"final_answer|answer|response|solution|bos|pad|unk|sep|cls"),
+    (
+        _Kind.SHOWN,
+        r"final(?:_answer)?|answer|output|response|solution|assistant|bos|pad|unk|sep|cls|0x[\da-f]{2}"
+        r"|(?:extra_id|reserved|special|unused)_?\d+",
+    ),
     (_Kind.END, r"s|eos|eot|eom|eod|endoftext|end_of_(?:turn|text|sentence|utterance)"),
 )
+_PLAIN = (*_TABLE, (_Kind.CALL, r"tools?|function|invoke|action"))
+"""These names are common words: in `<>` they count only around what may be a call."""
+
 _SPECIAL = (
-    *_TABLE,
-    (_Kind.CALL, r"tools|python|action|plugin|interpreter"),
+    *_PLAIN,
+    (_Kind.CALL, r"python|plugin|interpreter"),
     (_Kind.TURN, r"(?:im_)?(?:user|human|system|developer)(?:_token)?"),
     (_Kind.RESULT, r"observation"),
     (_Kind.HEADER, r"|im|im_assistant|header|role|turn|channel|recipient|from"),
@@ -77,19 +81,19 @@ _SPECIAL = (
 """Between `<|` and `|>` common words count too; any other name there is `SHOWN`."""
 
 _BRACKETED = (
-    (_Kind.THOUGHT, r"think(?:ing)?"),
-    (_Kind.CALL, r"tool_calls?|tool_request"),
+    (_Kind.THOUGHT, r"think(?:ing)?|begin\ final\ response"),
+    (_Kind.CALL, r"(?:tool|function)_calls?|tool_request"),
     (_Kind.RESULT, r"tool_results"),
     (_Kind.TURN, r"inst|system_prompt|available_tools"),
-    (_Kind.END, r"eos|bos|pad|unk|sep|cls"),
+    (_Kind.END, r"eos|bos|pad|unk|sep|cls|end\ final\ response"),
 )
 """In square brackets, in capitals, only these: a template has "[REASON]"."""
 
 _AROUND = frozenset(("begin", "start", "of", "end", "section", "id", "prefix", "suffix", "tag"))
 """Words in a mark's name that only say where it stands…"""
 
-_LAST = frozenset(("end", "suffix"))
-"""…and those that say that it is the second of two."""
+_LAST = frozenset(("end", "suffix", "unused95", "begin final response"))
+"""…and those that say that it is the second of two, as MedGemma's and Apriel's do."""
 
 
 def _names(table: tuple[tuple[_Kind, str], ...]) -> str:
@@ -99,9 +103,12 @@ def _names(table: tuple[tuple[_Kind, str], ...]) -> str:
 _MARK = regex.compile(
     rf"""
       <(?P<tag>(?i:/?(?:[a-z]\w{{0,19}}[:|])?(?:(?:start|end)_)?(?:{_names(_TABLE)})))
-      (?:\s[^<>]{{0,80}})?/?>
-    | <(?P<named>(?i:(?:[a-z]\w{{0,19}}:)?(?:function|invoke)))(?=[=\s])
+      (?:\s+(?:[\w:.-]+\s*=[^<>]{{0,80}})?)?/?>
+    | <(?P<tag>(?i:/(?:[a-z]\w{{0,19}}:)?(?:{_PLAIN[-1][1]})))>
+    | <(?P<tag>(?i:(?:{_PLAIN[-1][1]})))>(?=\s*[<\[{{])
+    | <(?P<named>(?i:(?:[a-z]\w{{0,19}}:)?(?:function|invoke|tool)))(?=\s*=|\s+name\s*=|\()
     | <(?P<special>/?[|｜]/?\w[^\s<>]{{0,60}}|[a-z_]{{1,30}}\|)>
+    | \[(?P<special>\|\w{{1,30}}\|)\]
     | \[(?P<bracket>/?(?:END_)?(?:{_names(_BRACKETED).upper()}))\]
     | ◁(?P<diamond>/?\w{{1,20}})▷
     """,
@@ -110,7 +117,14 @@ _MARK = regex.compile(
 _MARK_CHARS = 150
 """No mark is longer."""
 
-_TALK = regex.compile(r"[-.,;:!?)]|[ \t]+(?:(?:and|or)\s|tag|token|block|element|mark)")
+_IS_NAMED = (
+    r"[,;]|[ \t]+(?:tag|token|block|element|mark"
+    r"|(?:is|are|means|stands|begins|starts|opens|ends|closes|comes)\s)"
+)
+_NAMED = regex.compile(_IS_NAMED)
+"""What follows a mark that begins a sentence about it."""
+
+_TALK = regex.compile(rf"[-.:!?)]|[ \t]+(?:and|or|to)\s|{_IS_NAMED}")
 """What follows a mark in the middle of a sentence that is about the mark."""
 
 _SENTENCE_ENDS = frozenset(".!?:…\n")
@@ -118,15 +132,15 @@ _QUOTES = frozenset("\"'“”‘’«»()")
 
 _OPENING = regex.compile(
     r"""
-      (?P<call>(?:assistant\s*)?commentary\s+(?=to=) | functools(?=\[))
+      (?P<call>(?:assistant\s*)?commentary\s+(?=to=) | functools(?=\[\s*\{) | Action:\s*(?=```json))
     | (?P<thought>(?:assistant\s*)?(?:analysis|commentary)(?:\s*(?=[A-Z])|(?=[^\sa-z.,;:!?'’()-])))
-    | (?P<shown>assistant\s*final\s*(?=\S) | final(?=[A-Z]) | assistant[ \t]*\n)
+    | (?P<shown>assistant\s*final\s*(?=\S) | final(?=[A-Z]) | (?:assistant|model)[ \t]*\n)
     | (?P<process>Here(?:['’]s|\ is)\ my\ thought\ process:)
     """,
     regex.VERBOSE,
 )
-"""What a message may begin with: harmony's channels and headers without their marks, Phi's and
-Granite's words."""
+"""What a message may begin with: harmony's channels and headers without their marks, Phi's,
+Command R's and Granite's words."""
 
 _BARE_END = regex.compile(r"assistant\s*(?:(?P<call>commentary\s+(?=to=))|final\s*)")
 _PROCESS_END = regex.compile(r"Here(?:['’]s| is) my response:")
@@ -142,6 +156,7 @@ _HEADER_CHARS = 100
 
 _SOMEBODY = regex.compile(r"\s*(?:(?P<tool>tool|function|ipython|observation)|user|human|system)")
 _HIDDEN_CHANNEL = regex.compile(r"analysis|commentary|think|thought|reason")
+_FINAL_CHANNEL = regex.compile(r"\bfinal\b")
 _TO_TOOL = regex.compile(r"\bto=(?!(?:all|user|assistant)\b)")
 
 _CALL_KEY = regex.compile(rf"""(?:\[\s*)?\{{\s*["'](?:{"|".join(sorted(CALL_KEYS))})["']\s*:""")
@@ -161,6 +176,9 @@ _FENCED = regex.compile(
     rf"```[ \t]*(?:(?i:tool|function)\w*[ \t]*\n|(?:json|xml)?[ \t]*\n\s*"
     rf"(?=(?P<tag><tool_call>|<function=)|(?P<json>{_CALL_KEY.pattern})))"
 )
+
+_INVISIBLE = dict.fromkeys((0x200B, 0x2060, 0xFEFF))
+"""Neither white space nor seen: some models begin with them."""
 
 _SPOT = regex.compile(r"[<\[{◁`>]")
 _WORD = regex.compile(r"\S")
@@ -207,7 +225,7 @@ class VisibleText:
         self._kind = _Kind.SHOWN
         self._name = ""  # of the mark that opened what is not shown
         self._inner: list[str] = []  # names of the thoughts within the thought
-        self._phrase: regex.Pattern[str] | None = None  # ends the thought, if no mark does
+        self._bare = False  # the thought is a channel of harmony's without marks
         self._block = ""  # the call so far, or the header
         self._tagged = False  # whether the call is in an XML element
         self._code = ""  # the ticks that opened the code
@@ -239,7 +257,7 @@ class VisibleText:
 
     def push(self, delta: str) -> str:
         """The visible part of what is now known to be visible."""
-        self._text = self._text[self._at :] + delta
+        self._text = self._text[self._at :] + delta.translate(_INVISIBLE)
         self._at = 0
         self._out = []
         if not self._waits or self._past_waiting():
@@ -280,7 +298,7 @@ class VisibleText:
 
     def _step(self) -> bool:
         """Go on to the next place that may matter, and past it; False: what follows decides."""
-        spots = _WORD if self._phrase or (self._fresh and self._kind is _Kind.SHOWN) else _SPOT
+        spots = _WORD if self._bare or (self._fresh and self._kind is _Kind.SHOWN) else _SPOT
         spots = _EACH if self._kind is _Kind.HEADER else spots
         spot = spots.search(self._text, self._at)
         end = spot.start() if spot else len(self._text)
@@ -354,11 +372,17 @@ class VisibleText:
         if self._before[-1:] in _QUOTES:
             if end == len(self._text) and not self._final:
                 raise _More
-            return self._text[end : end + 1] in _QUOTES
+            return self._text[end : end + 1] in _QUOTES or self._match(_NAMED, end) is not None
         inside = self._before[1:] == " " and self._before[0] not in _SENTENCE_ENDS
-        if inside and not self._talk and self._before[0].isalnum():
-            self._talk = self._match(_TALK, end) is not None
-        return inside and self._talk
+        if not inside and self._before[-1:].strip():
+            return False
+        if inside and self._talk:
+            return True
+        about = _TALK if inside and self._before[0].isalnum() else _NAMED
+        if self._match(about, end) is None:
+            return False
+        self._talk = True
+        return True
 
     def _meet(self, mark: regex.Match[str]) -> None:
         """A mark counts: what follows it is of its kind."""
@@ -366,11 +390,9 @@ class VisibleText:
         if not last:
             self._enter(kind, name, mark[0])
             return
-        # Not where a thought was opened before: such a mark has nothing to do with it.
-        closed = kind is _Kind.THOUGHT and not self._blank and not self._thought
         self._enter(kind if kind is _Kind.END else _Kind.SHOWN)
-        if closed:
-            self._closed = self._trim = True
+        if kind is _Kind.THOUGHT:
+            self._end_unopened()
 
     def _enter(self, kind: _Kind, name: str = "", block: str = "") -> None:
         """From here on it is another kind of text."""
@@ -383,21 +405,45 @@ class VisibleText:
         self._name = name
         self._block = block if kind is _Kind.CALL else ""
         self._tagged = block[:1] == "<" and block[1].isalpha()
-        self._inner, self._phrase = [], None
+        self._inner, self._bare = [], False
         self._thought = self._thought or kind is _Kind.THOUGHT
         self._before = ""
         self._gap = True
         self._trim = self._trim or self._blank
+
+    def _end_unopened(self) -> None:
+        """A thought ends here: if nothing opened it, it is all before.
+
+        Where one was opened before, this has nothing to do with what came after that.
+        """
+        if not self._blank and not self._thought:
+            self._closed = self._trim = True
 
     def _opening(self) -> int:
         """The words that a message may begin with, and that are none of it."""
         found = self._match(_OPENING)
         if found is None:
             return 0
-        kinds = {"call": _Kind.CALL, "shown": _Kind.SHOWN}
-        self._enter(kinds.get(found.lastgroup or "", _Kind.THOUGHT), block=found[0])
-        self._phrase = {"thought": _BARE_END, "process": _PROCESS_END}.get(found.lastgroup or "")
-        return len(found[0])
+        taken = found[0]
+        match found.lastgroup:
+            case "call":
+                self._enter(_Kind.CALL, block=taken)
+            case "thought":
+                self._enter(_Kind.THOUGHT)
+                self._bare = True
+            case "shown":
+                self._enter(_Kind.SHOWN)
+            case _:
+                # An answer may begin so too: what follows decides.
+                end = _PROCESS_END.search(self._text, self._at)
+                if end is None and not self._final:
+                    raise _More
+                if end is None:
+                    return 0
+                self._enter(_Kind.THOUGHT)
+                self._enter(_Kind.SHOWN)
+                taken = self._text[self._at : end.end()]
+        return len(taken)
 
     def _ticks(self) -> int:
         """Code begins or ends, or a call that is fenced as if it were code."""
@@ -472,7 +518,7 @@ class VisibleText:
 
     def _in_hidden(self) -> int:
         """In a thought, or an imagined result."""
-        if self._phrase and (end := self._match(self._phrase)):
+        if self._bare and (end := self._match(_BARE_END)):
             calls = end.lastgroup == "call"
             self._enter(_Kind.CALL if calls else _Kind.END, block=end[0])
             return len(end[0])
@@ -547,6 +593,8 @@ class VisibleText:
             self._enter(_Kind.THOUGHT, "channel")
         else:
             self._enter(_Kind.SHOWN)
+            if _FINAL_CHANNEL.search(header):
+                self._end_unopened()
         return taken
 
     def _pass(self, text: str) -> None:
@@ -591,7 +639,7 @@ def _meaning(mark: regex.Match[str]) -> tuple[_Kind, bool, str]:
     name = "_".join(part for part in parts if part not in _AROUND)
     last = "/" in written or not _LAST.isdisjoint(parts)
     last = last or (form == "special" and written[0] != "|")
-    table = {"special": _SPECIAL, "bracket": _BRACKETED}.get(form, _TABLE)
+    table = {"special": _SPECIAL, "bracket": _BRACKETED}.get(form, _PLAIN)
     found = (kind for kind, names in table if any(re.fullmatch(names, n) for n in (name, word)))
     kind = next(found, _Kind.SHOWN)
     if mark[0].endswith("/>"):

@@ -38,12 +38,12 @@ _NAME = r"[a-zA-Z_][\w.-]*"
 _WORD = re.compile(rf"{_NAME}(?:[:/]\w+)*")
 _NAMED = re.compile(
     rf"""
-      (?:function|invoke|tool)\w*(?:\s*=|\s+name\s*=)\s*["']?(?P<tag>{_NAME})["']?
+      (?:function|invoke|tool)\w*(?:\s*[=(]|\s+name\s*=)\s*["']?(?P<tag>{_NAME})["']?
     | \bto=(?P<to>{_NAME})
     | \bcall:(?P<call>{_NAME})(?=\{{)
     | "(?:{"|".join(NAME_KEYS)})"\s*:\s*"(?P<key>{_NAME})"
     | (?P<bare>{_NAME})(?::\d+)?\s*
-      (?=(?:\[CALL_ID\]\w*|\[ARGS\]|<[^<>{{}}]*>|```(?:json)?|\bjson\b|[\s:])*\{{|<arg_key>)
+      (?=(?:\[CALL_ID\]\w*|\[ARGS\]|<[^<>{{}}]*>|```(?:json)?|\bjson\b|[\s:])*\{{|<\w*arg_key>)
     | \A(?:<[^<>]*>)?\s*(?P<alone>{_NAME})\s*(?:<[^<>]*>)?\s*\Z
     """,
     re.VERBOSE,
@@ -52,7 +52,8 @@ _PARAMETER = re.compile(
     r"""
       <[^<>\s]*param(?:eter)?(?:\s*=|\s+name\s*=)\s*["']?(?P<key>[\w.-]+)["']?[^<>]*>
       (?P<value>.*?)(?:</[^<>\s]*param(?:eter)?>|(?=<[^<>\s]*(?:param|/function|/invoke))|\Z)
-    | <arg_key>\s*(?P<arg>.*?)\s*</arg_key>\s*<arg_value>(?P<given>.*?)(?:</arg_value>|\Z)
+    | <\w*arg_key>\s*(?P<arg>.*?)\s*</\w*arg_key>
+      \s*<\w*arg_value>(?P<given>.*?)(?:</\w*arg_value>|\Z)
     """,
     re.VERBOSE | re.DOTALL,
 )

@@ -84,6 +84,7 @@ CASES: dict[str, Case] = {
     "empty data": Case(between(b"data:\n\n")),
     "a bare event": Case(between(b"event: ping\n\n")),
     "an id and pings": Case(between(b"id: 7\n\n" + PING)),
+    "words that keep the connection": Case(between(b"event: ping\ndata: ping\n\n")),
     "a comment": Case(between(b": still here\r\n\r\n")),
     "an event of another kind": Case(between(b'event: ping\ndata: {"type": "ping"}\n\n')),
     "a byte order mark": Case([b"\xef\xbb\xbf" + DELTAS[0], *DELTAS[1:], DONE]),

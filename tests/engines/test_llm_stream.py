@@ -47,7 +47,9 @@ def text(pieces: list[Piece]) -> str:
 class TestEnds:
     """`[DONE]` or a reason ends a stream; one with neither broke off."""
 
-    @pytest.mark.parametrize("reason", ["stop", "STOP", "eos_token", "end_turn", "tool_calls"])
+    @pytest.mark.parametrize(
+        "reason", ["stop", "STOP", "eos_token", "end_turn", "tool_calls", "completed", "finished"]
+    )
     async def test_its_own_end(self, reason: str) -> None:
         pieces = await converse(Answer([*DELTAS, finish(reason), COST, DONE]))
         assert pieces == [*WORDS, USED]
@@ -107,6 +109,8 @@ class TestEnds:
             ("MAX_TOKENS", "spent all 9 tokens"),
             ("content_filter", "content filter in the middle of the reply; ask otherwise"),
             ("SAFETY", "content filter"),
+            ("RECITATION", "content filter"),
+            ("sensitive", "content filter"),
             ("out-of-luck", "stopped in the middle of the reply (finish_reason: out_of_luck)"),
             ("a\nb\x1b" + "c" * 999, "a b c"),
         ],
@@ -139,7 +143,11 @@ class TestEnds:
             event({"error": {"message": "the context is full", "code": 400}}),
             event({"error": "the context is full"}),
             event({"object": "error", "message": "the context is full", "code": 400}),
+            event([{"error": {"message": "the context is full", "code": 400}}]),
+            event({"error": {"error": {"msg": "the context is full"}}}),
+            event({"detail": [{"loc": ["body"], "msg": "the context is full"}]}),
             b'event: error\ndata: {"detail": "the context is full"}\n\n',
+            b"event: error\ndata: the context is full\n\n",
             choice(delta={}, finish_reason="error", error={"message": "the context is full"}),
         ],
     )
@@ -160,6 +168,13 @@ class TestEvents:
         b"data\n\n",
         b"event: ping\n\n",
         b"event: ping\ndata: {}\n\n",
+        b"event: ping\ndata: ping\n\n",
+        b"data:   \n\n",
+        b"data:\ndata:\n\n",
+        b"data: : WAITING\n\n",
+        b"data: 1700000000\n\n",
+        b"data: null\n\n",
+        b"data: []\n\n",
         b"id: 7\n\n",
         b": a comment\n\n",
         b":\n\n",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.engines.llm import CallPart, ToolCalls
+from pipeline.engines.llm import CallPart, ToolCalls, call_parts
 
 CALLS = st.lists(
     st.tuples(
@@ -152,6 +152,25 @@ def test_real_arguments_take_the_place_of_others(
 ) -> None:
     given = [CallPart(0, "a", "book", placeholder), *(CallPart(0, id, named, p) for p in pieces)]
     assert assembled(*given) == [("a", "book", REAL)]
+
+
+@pytest.mark.parametrize("nothing", ["", "{}", "{ }\n", "null", '""', "[]"])
+@pytest.mark.parametrize(("id", "named"), [("", ""), ("a", ""), ("a", "book")])
+def test_nothing_takes_the_place_of_real_arguments(nothing: str, id: str, named: str) -> None:
+    given = [CallPart(0, "a", "book", REAL), CallPart(0, id, named, nothing)]
+    assert assembled(*given) == [("a", "book", REAL)]
+
+
+def test_arguments_that_are_quoted_as_a_whole() -> None:
+    quoted = json.dumps(REAL)
+    given = [CallPart(0, "a", "book", quoted[:5]), CallPart(0, "a", "", quoted[5:])]
+    assert assembled(*given) == [("a", "book", REAL)]
+
+
+def test_entries_that_are_empty_and_marks_in_a_name() -> None:
+    function = {"name": " book<|channel|>commentary", "arguments": REAL}
+    parts = call_parts({"tool_calls": [None, {"index": 0, "id": "a", "function": function}]})
+    assert assembled(*parts) == [("a", "book", REAL)]
 
 
 @pytest.mark.parametrize(("text", "whole"), [("{}", True), ('{"a": 1', False), ("", False)])

@@ -62,6 +62,14 @@ THOUGHTS = [
     "<think>`</think>` ends a thought</think>",
     "<think> the <think> mark </think>",
     "<think/>",
+    "<think> to see</think>",
+    "<COT>hm</COT>",
+    "<self_reflection>hm</self_reflection>",
+    "<deep_think>hm</deep_think>",
+    "<reasoning_content>hm</reasoning_content>",
+    "<unused94>thought\nhm<unused95>",
+    "<Thought>hm</Thought><Output>",
+    "\ufeff<think>hm</think>\u200b",
     '<think budget="40">hm</think>',
     "<thought>hm</thought>",
     "<reasoning>hm</reasoning>",
@@ -113,6 +121,12 @@ ENDS = [
     "[INST] And back? [/INST] At nine.",
     "</think>",
     "</answer>",
+    "</assistant>",
+    "[|endofturn|]",
+    "[|user|]And back?",
+    "<extra_id_1>",
+    "<SPECIAL_12>",
+    "<0x0A>",
     "<|some_mark_of_next_year|>",
     "<|im_end|>\n<|im_start|>user\nAnd back?<|im_end|>\n<|im_start|>assistant\nAt nine.",
     "<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nAnd back?",
@@ -137,6 +151,8 @@ HEADERS = [
     "<|turn>model\n",
     "<|start|>assistant<|message|>",
     "assistant\n\n",
+    "model\n",
+    "[|assistant|]",
     "assistantfinal",
     ">>>all\n",
     "<|from|>assistant\n<|recipient|>all\n<|content|>",
@@ -161,6 +177,12 @@ CALLS = [
     "</invoke>\n</minimax:tool_call>",
     '<｜DSML｜function_calls>\n<｜DSML｜invoke name="timetable">\n<｜DSML｜parameter name="pier" '
     'string="true">north</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜function_calls>',
+    '<function(timetable)>{"pier": "north"}</function>',
+    f"<tools>\n{JSON}\n</tools>",
+    f"<action>{JSON}</action>",
+    f"[FUNCTION_CALL]{JSON}",
+    "<longcat_tool_call>timetable\n<longcat_arg_key>pier</longcat_arg_key>\n"
+    "<longcat_arg_value>north</longcat_arg_value>\n</longcat_tool_call>",
     "<tool_call>timetable\n<arg_key>pier</arg_key>\n<arg_value>north</arg_value>\n</tool_call>",
     f"[TOOL_CALLS][{JSON}]</s>",
     '[TOOL_CALLS]timetable{"pier": "north"}',
@@ -214,6 +236,7 @@ ONLY_FIRST = [
     'analysisHm.assistantcommentary to=functions.timetable json{"pier": "north"}',
     'commentary to=functions.timetable json{"pier": "north"}',
     f"functools[{JSON}]",
+    'Action: ```json\n[{"tool_name": "timetable", "parameters": {"pier": "north"}}]\n```',
 ]
 """These are known where they are all there is."""
 
@@ -236,6 +259,13 @@ ORDINARY = [
     "End it with the </s> token",
     "```html\n<think>hm</think>\n```\nThat is all.",
     "```\n</s>\n```",
+    "<think> is the mark of a thought.",
+    "<reason> stands for a reason.",
+    "<think about it>",
+    "the [INST] mark, and where [/INST] ends it",
+    "<function> means a function",
+    "<tool>hammer",
+    "functools[0]",
     "Analysis shows that it leaves.",
     "analysis of the waves",
     "Final answer: six.",
@@ -243,6 +273,10 @@ ORDINARY = [
     "assistant masters",
     "Here is my plan: swim.",
     "Here's my thought: swim.",
+    "Here's my thought process: first swim.",
+    'It says "<think> is a mark".',
+    "A: <think>, and <answer>.",
+    "Some marks: <s>, </s>, <pad>.",
     "Dear [NAME], because of [REASON]",
     "[pause] Well.",
     "[1, 2] [x] [a link](http://example.com)",
@@ -338,13 +372,27 @@ class TestTable:
 @pytest.mark.parametrize("size", SIZES)
 class TestWithoutAnOpener:
     @pytest.mark.parametrize(
-        "end", ["\n</think>\n\n", "[/THINK]", "</seed:think>", "◁/think▷", "<|end_of_thought|>"]
+        "end",
+        [
+            "\n</think>\n\n",
+            "[/THINK]",
+            "</seed:think>",
+            "◁/think▷",
+            "<|end_of_thought|>",
+            "<unused95>",
+            "\n[BEGIN FINAL RESPONSE]\n",
+        ],
     )
     def test_all_before_is_a_thought(self, end: str, size: int) -> None:
         text = f"Okay, they ask for the time. It is six.{end}{ANSWER}"
         for inside in (False, True):
             read = Read(pieces(text, size), {}, inside=inside)
             assert read.all == (ANSWER, [], False, True)
+
+    def test_all_before_the_final_channel_is_a_thought(self, size: int) -> None:
+        end = "<|end|><|start|>assistant<|channel|>final<|message|>"
+        read = Read(pieces(f"They ask for the time.{end}{ANSWER}<|return|>", size), {})
+        assert read.all == (ANSWER, [], False, True)
 
     def test_before_a_call_too(self, size: int) -> None:
         read = Read(pieces(f"I call it.\n</think>\n{JSON}", size), TOOLS)
