@@ -26,7 +26,8 @@ from pipeline.audio.audible import onset
 from pipeline.clock import Clock
 from pipeline.config import ReplyMode
 from pipeline.conversation.history import ReplyPlace
-from pipeline.engines.llm import CallLost, Incomplete, Messages, Unsaid, Used, Writer
+from pipeline.engines.chat_stream import Used
+from pipeline.engines.llm import CallLost, Incomplete, Messages, Unsaid, Writer
 from pipeline.engines.tools import ToolUse
 from pipeline.engines.whisper import Audio
 from pipeline.errors import StageError, first_of

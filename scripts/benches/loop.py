@@ -24,7 +24,7 @@ from support.real_engines import as_audio
 
 from pipeline.audio.files import WavWriter
 from pipeline.config import Settings, load
-from pipeline.engines.llm import Used
+from pipeline.engines.chat_stream import Used
 from pipeline.engines.local import LocalEngines
 from pipeline.engines.vad import VoiceDetector
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.engines.brevity import FREE_CHARS, Limit, Shortened
-from pipeline.engines.llm import Incomplete, Messages, Piece, Used
+from pipeline.engines.chat_stream import Used
+from pipeline.engines.llm import Incomplete, Messages, Piece
 
 LIST = "Here are ten ideas:\n\n1. Soup with bread.\n2. A salad\n3. Fish, rice and peas\n4. Pizza\n"
 RUN_ON = "There was a dog, " * 20 + "and it"

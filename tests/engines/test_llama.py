@@ -19,8 +19,9 @@ from support.cli_child import ROOT
 from support.real_engines import fetched
 
 from pipeline.config import LlmSettings, load
+from pipeline.engines.chat_stream import Used
 from pipeline.engines.llama import CONTEXT_TOKENS, LocalServer, context_tokens, thread_count
-from pipeline.engines.llm import ChatModel, Messages, Used
+from pipeline.engines.llm import ChatModel, Messages
 from pipeline.engines.servers import ChatServer
 from pipeline.engines.tools import Prompt, Tool, ToolUse, tool_call
 from pipeline.errors import StageError

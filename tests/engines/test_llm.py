@@ -35,7 +35,8 @@ from support.llm_client import (
     take,
 )
 
-from pipeline.engines.llm import ChatModel, Unsaid, Used
+from pipeline.engines.chat_stream import Used
+from pipeline.engines.llm import ChatModel, Unsaid
 from pipeline.engines.servers import ChatServer
 from pipeline.errors import StageError
 

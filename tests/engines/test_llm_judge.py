@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from support.real_engines import fetched
 
 from pipeline.config import LlmSettings
+from pipeline.engines.chat_stream import Used
 from pipeline.engines.llama import LocalServer
-from pipeline.engines.llm import ChatModel, Messages, Used
+from pipeline.engines.llm import ChatModel, Messages
 from pipeline.engines.llm_judge import TextJudge, share_of_ends
 from pipeline.engines.servers import ChatServer
 

@@ -27,7 +27,8 @@ from servers.llm_server import (
 )
 from support.llm_client import client, converse, failure, hermetic, settings, take
 
-from pipeline.engines.llm import ChatModel, Incomplete, Piece, Used
+from pipeline.engines.chat_stream import Used
+from pipeline.engines.llm import ChatModel, Incomplete, Piece
 from pipeline.engines.servers import chat_server
 
 pytestmark = pytest.mark.usefixtures(hermetic.__name__)

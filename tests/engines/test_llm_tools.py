@@ -28,7 +28,8 @@ from servers.llm_server import (
 )
 from support.llm_client import QUESTION, check, client, converse, failure, hermetic, take
 
-from pipeline.engines.llm import ToolsRefused, Used
+from pipeline.engines.chat_stream import Used
+from pipeline.engines.llm import ToolsRefused
 from pipeline.engines.tools import Prompt, Tool, ToolUse
 from pipeline.errors import StageError
 

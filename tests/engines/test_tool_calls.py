@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.engines.llm import CallPart, ToolCalls, call_parts
+from pipeline.engines.chat_stream import CallPart, ToolCalls, call_parts
 
 CALLS = st.lists(
     st.tuples(

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.engines.llm import Incomplete, Messages, Piece, Unsaid, Used
+from pipeline.engines.chat_stream import Used
+from pipeline.engines.llm import Incomplete, Messages, Piece, Unsaid
 from pipeline.engines.tools import ToolUse
 from pipeline.engines.vad import Voice
 from pipeline.engines.whisper import Transcription
