@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -150,3 +152,16 @@ def test_any_text_is_put_into_words(text: str, language: str) -> None:
     assert said == said.strip()
     assert "  " not in said
     assert bool(said) == any(map(str.isalnum, said))
+
+
+def test_what_only_other_languages_need_is_loaded_when_one_is_spoken() -> None:
+    program = """
+import sys
+from pipeline.text.chunker import Chunker
+for language in ("en-us", "de"):
+    assert not {"pipeline.text.languages", "pipeline.text.ordinals", "babel"} & sys.modules.keys()
+    chunker = Chunker(language=language)
+    assert chunker.push("J. F. Kennedy paid $5 at 3 p.m. Then he left. So.", hurry=True)
+assert "babel" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
