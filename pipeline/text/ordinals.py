@@ -49,7 +49,7 @@ _DE_MONTHS = (
     "November", "Dezember",
 )  # fmt: skip
 _DE_ORDINAL = re.compile(
-    r"(?<![\w.,:/])(\d{1,2}|100)\.(?=\s+[^\W\d_]|\s+\d{1,2}\.|\s*,\s*\d{1,2}\.|\W*$)"
+    r"(?<![\w.,:/])(\d{1,2}|100)\.(?=\s+[^\W\d_]|[^\W\d_]{2}|\s+\d{1,2}\.|\s*,\s*\d{1,2}\.|\W*$)"
 )
 _DE_DAY = re.compile(
     r"(?<![\w.,:/])(0?[1-9]|[12]\d|3[01])\.\s?(0?[1-9]|1[0-2])\.(?=\s+[^\W\d_]|(?P<end>[^\w.]*$))"
@@ -130,6 +130,7 @@ def german(text: str, line_start: bool) -> str:
             ending = _german_ending(text, at)
         said += text[done:at] + _german_stem(int(match[1])) + ending + "." * last
         done = match.end()
+        said += " " * text[done : done + 1].isalpha()
     return said + text[done:]
 
 
@@ -314,13 +315,18 @@ def _swedish_numeral(match: re.Match[str]) -> str:
 _PL_STEMS = (
     "zerow", "pierwsz", "drug", "trzeci", "czwart", "piąt", "szóst", "siódm", "ósm", "dziewiąt",
     "dziesiąt", "jedenast", "dwunast", "trzynast", "czternast", "piętnast", "szesnast",
-    "siedemnast", "osiemnast", "dziewiętnast", "dwudziest",
+    "siedemnast", "osiemnast", "dziewiętnast",
+)  # fmt: skip
+_PL_TENS = (
+    "", "", "dwudziest", "trzydziest", "czterdziest", "pięćdziesiąt", "sześćdziesiąt",
+    "siedemdziesiąt", "osiemdziesiąt", "dziewięćdziesiąt",
 )  # fmt: skip
 _PL_QUEENS = frozenset(("Elżbieta", "Katarzyna", "Maria", "Małgorzata", "Joanna", "Anna"))
-_PL_DAY = re.compile(
-    r"\b([12]?\d|3[01]) (?=(?:stycznia|lutego|marca|kwietnia|maja|czerwca|lipca|sierpnia|września"
-    r"|października|listopada|grudnia)\b)"
+_PL_DATE = re.compile(
+    r"\b([12]?\d|3[01]) (stycznia|lutego|marca|kwietnia|maja|czerwca|lipca|sierpnia|września"
+    r"|października|listopada|grudnia)\b(?: ([12]\d)(\d\d)\b)?"
 )
+_PL_YEAR = re.compile(r"(?P<in>\b(?:we?|po|o) )?\b([12]\d)(\d\d)(?= roku\b)", re.IGNORECASE)
 _PL_HOUR = r"(?<![\d:.,])([01]?\d|2[0-4])(?:[:.]([0-5]\d)(?![\d:]|[.,]\d))?"
 _PL_TIME = re.compile(
     r"(?P<at>\b(?:[Oo]|[Ww](?= godzinach)|[Pp]o|[Dd]o|[Oo]d|[Pp]rzed|[Oo]koło)\s+)?"
@@ -337,19 +343,38 @@ def polish(text: str, line_start: bool) -> str:
     text = _PL_SAINT.sub(_polish_saint, _PL_TIME.sub(_polish_time, text))
     text = _AFTER_NAME.sub(_polish_numeral, _PL_CENTURY.sub(_polish_century, text))
     text = _PL_WAR.sub(_polish_war, text)
-    return _PL_DAY.sub(lambda day: _polish_ordinal(int(day[1]), "ego") + " ", text)
+    return _PL_YEAR.sub(_polish_year, _PL_DATE.sub(_polish_date, text))
 
 
 def _polish_ordinal(number: int, ending: str) -> str:
-    """An ordinal below the fortieth with an ending: "czternasta", "dwudziestego pierwszego"."""
-    if number > 20:
+    """An ordinal below the hundredth with an ending: "czternasta", "dwudziestego pierwszego"."""
+    if number >= 20:
         ten, unit = divmod(number, 10)
-        stem = "dwudziest" if ten == 2 else "trzydziest"
+        stem = _PL_TENS[ten]
         return f"{stem}{ending} {_polish_ordinal(unit, ending)}" if unit else stem + ending
     stem = _PL_STEMS[number]
     if stem == "drug" and ending[0] in "ye":
         stem += "i"
     return stem + ending.removeprefix("y" if stem[-1] == "i" else "")
+
+
+def _polish_date(match: re.Match[str]) -> str:
+    """3 maja 1791 with the day and the year in the genitive."""
+    day, month, century, year = match.groups()
+    said = f"{_polish_ordinal(int(day), 'ego')} {month}"
+    return f"{said} {_year_said(century, year, 'ego')}" if year else said
+
+
+def _polish_year(match: re.Match[str]) -> str:
+    """The case by what stands before it: "w … siedemdziesiątym roku", "od … siedemdziesiątego"."""
+    place = match["in"] or ""
+    return place + _year_said(match[2], match[3], "ym" if place else "ego")
+
+
+def _year_said(century: str, year: str, ending: str) -> str:
+    """1970 as "1900 siedemdziesiąty": only what follows the hundreds is an ordinal."""
+    tail = f"00 {_polish_ordinal(int(year), ending)}" if int(year) else year
+    return century + tail
 
 
 def _polish_century(match: re.Match[str]) -> str:
