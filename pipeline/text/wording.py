@@ -64,9 +64,9 @@ _UNITS = {
     "TB": "digital-terabyte", "Go": "digital-gigabyte", "Mo": "digital-megabyte",
     "ГБ": "digital-gigabyte", "Mbit": "digital-megabit", "Gbit": "digital-gigabit",
     "kbit": "digital-kilobit", "kHz": "frequency-kilohertz", "MHz": "frequency-megahertz",
-    "V": "electric-volt", "kV": "electric-kilovolt", "mA": "electric-milliampere",
+    "V": "electric-volt", "mA": "electric-milliampere",
     "Ω": "electric-ohm", "GW": "power-gigawatt", "nm": "length-nanometer",
-    "µm": "length-micrometer", "t": "mass-metric-ton", "hl": "volume-hectoliter",
+    "µm": "length-micrometer", "t": "mass-tonne", "hl": "volume-hectoliter",
     "PS": "power-horsepower", "kPa": "pressure-kilopascal", "GHz": "frequency-gigahertz",
     "Hz": "frequency-hertz", "hPa": "pressure-hectopascal",
     "°C": "temperature-celsius", "ºC": "temperature-celsius",
@@ -105,8 +105,9 @@ _DATE = re.compile(
     r"|(?P<Y>[12]\d{3})-(?P<M>[01]\d)-(?P<D>[0-3]\d))(?![\d/-])"
 )
 _PHONE = re.compile(
-    r"(?:(?<![\w.,:/–-])(?:(?:\+[1-9]\d{0,2}|\(?0\d{1,5}\)?)(?:[ /-]{1,3}\(?\d{2,}\)?)+|0\d{5,}"
-    r"|\d{2,3}(?: \d{3})* \d\d(?: \d{2,3})+)"
+    r"(?:(?<![\w.,:/–-])(?<!\d[ \u00a0\u202f])(?:"
+    r"(?:\+[1-9]\d{0,2}|\(?0\d{1,5}\)?)(?:[ /-]{1,3}\(?\d{2,}\)?)+|0\d{5,}"
+    r"|\d{2,3}(?: \d{3})* \d\d(?: \d{2,3})+|(?:\(\d\d\) ?)?\d{5}-\d{4})"
     r"|(?i:\b(?:tel|n[uú]m|тел|номер)\w*)[.:]?\s\d{2,4}(?:[ /-]\d{2,})+)(?![\w:/]|[ .,]?\d)"
 )
 _CODE = re.compile(
@@ -263,7 +264,8 @@ def _form(patterns: _Patterns, match: re.Match[str]) -> str:
 def _kind(kinds: dict[str, str], form: str, following: str) -> str | None:
     """Which of its kinds an abbreviation is, before `following`."""
     small = following.islower() and len(form) > 2 and len(kinds) == 1
-    if "number" in kinds and (following.isdigit() or small or not following):
+    paused = form[-1] == "." and following in (",", ";")
+    if "number" in kinds and (following.isdigit() or small or paused or not following):
         return "number"
     return next((kind for kind in ("leads", "ends", "open") if kind in kinds), None)
 
@@ -437,7 +439,7 @@ def _phone(match: re.Match[str]) -> str:
     """A telephone number, its groups apart and long ones by digits; not a month and its year."""
     if sum(map(str.isdigit, match[0])) < 8:
         return match[0]
-    return _by_digits(re.sub(r"(?<=\d) (?=\d)", ", ", match[0]))
+    return _by_digits(re.sub(r"(?<=\d)[ -](?=\d)", ", ", match[0]))
 
 
 def _hundreds(hundred: str, match: re.Match[str]) -> str:

@@ -14,7 +14,7 @@ from text.test_said import lines
 from pipeline.text.chunker import Chunker, Clause
 from pipeline.text.languages import LANGUAGES
 from pipeline.text.speakable import speakable
-from pipeline.text.wording import in_words
+from pipeline.text.wording import _UNITS, in_words
 
 WRITTEN = [(language, written) for language, written, _ in lines()]
 PAUSES = tuple(",;:…—–")
@@ -152,6 +152,12 @@ def test_any_text_is_put_into_words(text: str, language: str) -> None:
     assert said == said.strip()
     assert "  " not in said
     assert bool(said) == any(map(str.isalnum, said))
+
+
+@pytest.mark.parametrize("language", sorted(LANGUAGES))
+def test_every_unit_has_a_name_in_every_language(language: str) -> None:
+    for unit in _UNITS:
+        assert speakable(f"5 {unit}", language=language)
 
 
 def test_what_only_other_languages_need_is_loaded_when_one_is_spoken() -> None:
