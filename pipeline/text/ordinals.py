@@ -34,9 +34,11 @@ def minutes_said(minutes: str | None, joint: str = " ") -> str:
     return joint + str(int(minutes)) if minutes and int(minutes) else ""
 
 
+_PARTS = (3, 4, 5, 8, 10)
+"""What is divided by in everyday fractions; "6/7" is rather a list or a date."""
 _FRACTION = re.compile(
     r"(?<![\w/.,])(?<!\b[Ll]e )(?<!\b[Ee]l )(?<!\b[Ii]l )(?<!\b[Dd]u )(?<!\b[Aa]u )(?<!\bdel )"
-    r"(?<!\bdia )(?<!\bden )([1-9])/([3-58]|10)(?=\s+[^\W\d_])"
+    rf"(?<!\bdia )(?<!\bden )([1-9])/({'|'.join(map(str, _PARTS))})(?=\s+[^\W\d_])"
 )
 
 
@@ -45,7 +47,7 @@ def _fractions(text: str, part: Callable[[int, int], str]) -> str:
 
     Args:
         text: Any.
-        part: What is said for a numerator and a denominator of three to ten.
+        part: What is said for a numerator and one of `_PARTS`.
     """
 
     def said(match: re.Match[str]) -> str:
@@ -56,8 +58,8 @@ def _fractions(text: str, part: Callable[[int, int], str]) -> str:
 
 
 def _listed(count: int, parts: int, one: str, names: str, plural: Callable[[str], str]) -> str:
-    """A fraction by the names of the third to the tenth part."""
-    name = names.split()[parts - 3]
+    """A fraction by the names of its `_PARTS`."""
+    name = names.split()[_PARTS.index(parts)]
     return f"{one} {name}" if count == 1 else f"{count} {plural(name)}"
 
 
@@ -217,7 +219,8 @@ def _plain_numeral(match: re.Match[str]) -> str:
 
 
 def _french_fraction(count: int, parts: int) -> str:
-    return f"{count} { ({3: 'tiers', 4: 'quart'}.get(parts) or f'{parts}ème') }"
+    name = {3: "tiers", 4: "quart"}.get(parts, f"{parts}ème")
+    return f"{count} {name}"
 
 
 def _french_ordinal(match: re.Match[str]) -> str:
@@ -263,7 +266,7 @@ def spanish(text: str, line_start: bool) -> str:
 
 
 def _spanish_fraction(count: int, parts: int) -> str:
-    names = "tercio cuarto quinto sexto séptimo octavo noveno décimo"
+    names = "tercio cuarto quinto octavo décimo"
     return _listed(count, parts, "un", names, lambda name: name + "s")
 
 
@@ -273,7 +276,7 @@ def portuguese(text: str, line_start: bool) -> str:
 
 
 def _portuguese_fraction(count: int, parts: int) -> str:
-    names = "terço quarto quinto sexto sétimo oitavo nono décimo"
+    names = "terço quarto quinto oitavo décimo"
     return _listed(count, parts, "um", names, lambda name: name + "s")
 
 
@@ -299,7 +302,7 @@ def italian(text: str, line_start: bool) -> str:
 
 
 def _italian_fraction(count: int, parts: int) -> str:
-    names = "terzo quarto quinto sesto settimo ottavo nono decimo"
+    names = "terzo quarto quinto ottavo decimo"
     return _listed(count, parts, "un", names, lambda name: name[:-1] + "i")
 
 
@@ -364,7 +367,7 @@ def swedish(text: str, line_start: bool) -> str:
 
 
 def _swedish_fraction(count: int, parts: int) -> str:
-    names = "tredjedel fjärdedel femtedel sjättedel sjundedel åttondel niondel tiondel"
+    names = "tredjedel fjärdedel femtedel åttondel tiondel"
     return _listed(count, parts, "en", names, lambda name: name + "ar")
 
 
