@@ -11,9 +11,7 @@ from enum import Enum, auto
 
 from pipeline.text.english.abbreviations import BEFORE_NUMBER, LATIN, TITLES
 from pipeline.text.english.rules import words
-from pipeline.text.ordinals import leads_to_ordinal
 from pipeline.text.speakable import EMOJI
-from pipeline.text.wording import Stop, abbreviation, knows_abbreviations, starters
 
 
 class Cut(Enum):
@@ -70,10 +68,23 @@ STARTERS = words(
 _FIRST_WORD = re.compile(r"\W*(?![^\W\d_]\.)([^\W\d_]+)")
 
 
+def _is_listed(language: str) -> bool:
+    """Whether `wording` lists the abbreviations of a language; English does without its tables."""
+    if language[:2].lower() == "en":
+        return False
+    from pipeline.text.wording import knows_abbreviations
+
+    return knows_abbreviations(language)
+
+
 def starts_sentence(word: str, language: str = "en") -> bool:
     """Whether a `HOLD` before `word` ends a sentence."""
     letters = _FIRST_WORD.match(word)
-    known = starters(language) if knows_abbreviations(language) else STARTERS
+    known = STARTERS
+    if _is_listed(language):
+        from pipeline.text.wording import starters
+
+        known = starters(language)
     return letters is not None and letters[1].lower() in known
 
 
@@ -110,7 +121,7 @@ def judge(
     if last == ".":
         if quoted:
             return Cut.CLAUSE
-        if knows_abbreviations(language):
+        if _is_listed(language):
             return _judge_listed(f"{before} {stem}.", stem, following, language)
         return _judge_stop(stem, following, before, language)
     if last == "!" and following in _SUM_SIGNS and (stem.isdigit() or len(stem) == 1):
@@ -158,6 +169,9 @@ def _judge_stop(stem: str, following: str, before: str, language: str) -> Cut:
 
 def _judge_listed(text: str, stem: str, following: str, language: str) -> Cut:
     """`_judge_stop` where the abbreviations are listed; `text` is what goes up to the stop."""
+    from pipeline.text.ordinals import leads_to_ordinal
+    from pipeline.text.wording import Stop, abbreviation
+
     stop = abbreviation(text, following, language)
     if stop is Stop.LEADS:
         return Cut.GLUE

@@ -58,9 +58,11 @@ class Language:
         one: The words for a single one of what is counted, masculine and feminine; "" leaves "1".
         cent: The word for hundredths, where there is nothing more.
         cents: What stands between "19 euros" and "95".
+        half: "½" before a feminine word, and how such a word ends.
         of: What stands between "3 millions" and a word, before a consonant and before a vowel.
         per: What stands between "5 euros" and "kilo".
         comma: Said for a decimal comma, where espeak-ng says "point".
+        hundred: What stands between "19" and "45" of 1945 where people count hundreds up to 1999.
         mute_point: Whether espeak-ng leaves out the point of "3.5".
         clock: See `Clock`.
         ordinals: A function of `ordinals`.
@@ -78,9 +80,11 @@ class Language:
     one: tuple[str, str] = ("", "")
     cent: str = ""
     cents: str = " "
+    half: tuple[str, str] = ("", "")
     of: tuple[str, str] = (" ", " ")
     per: str = ""
     comma: str = ""
+    hundred: str = ""
     mute_point: bool = False
     clock: Clock | None = None
     ordinals: Callable[[str, bool], str] | None = None
@@ -139,7 +143,8 @@ _GERMAN = Language(
         "Bsp.": "Beispiel", "Mwst.": "Mehrwertsteuer", "p.a.": "pro Jahr", "k.A.": "keine Angabe",
         "Dez.": "Dezember", "Nov.": "November", "Okt.": "Oktober", "Sep.": "September",
         "Sept.": "September", "Aug.": "August", "Apr.": "April", "Feb.": "Februar",
-        "#f.": "folgende", "o.ä.": "oder ähnlich", "e.V.": "e V", "-str.": "straße",
+        "#f.": "folgende", "#S.": "Seiten", "o.ä.": "oder ähnlich", "o.Ä.": "oder Ähnliches",
+        "e.V.": "e V", "-str.": "straße",
         "-Str.": "Straße", "Str.": "Straße", "MwSt.": "Mehrwertsteuer", "v.Chr.": "vor Christus",
         "n.Chr.": "nach Christus", "Jh.": "Jahrhundert", "Mio.": "Millionen", "Mrd.": "Milliarden",
         "Tsd.": "Tausend", "Pers.": "Personen", "Stk.": "Stück", "Pkt.": "Punkte",
@@ -164,12 +169,16 @@ _GERMAN = Language(
         "½": "ein halb", "+½": "einhalb", "‰": "Promille", "#": "Nummer", "§": "Paragraf",
         "√": "Wurzel aus", ":": "zu",
     },
+    half=("eine halbe", "e"),
     cent="Cent",
     per="pro",
     counted={
         "US$": "Dollar", "€": "Euro", "$": "Dollar", "£": "Pfund", "CHF": "Franken", "¥": "Yen",
+        "EL": "Esslöffel Esslöffel", "TL": "Teelöffel Teelöffel",
+        "Msp": "Messerspitze Messerspitzen", "mAh": "Milliamperestunde Milliamperestunden",
     },
     one=("ein", "eine"),
+    hundred=" hundert ",
     clock=Clock(hour=(" Uhr", " Uhr"), to="bis", after="Uhr"),
     ordinals=ordinals.german,
 )
@@ -189,6 +198,7 @@ _FRENCH = Language(
         "approx.": "approximativement", "rte.": "route", "fg.": "faubourg",
         "c.a.d.": "c'est-à-dire", "i.e.": "c'est-à-dire", "resp.": "respectivement",
         "qqch.": "quelque chose", "qqn.": "quelqu'un", "dép.": "département",
+        "bât.": "bâtiment", "sté.?": "société",
     },
     number={
         "ex.": "exemple", "no.?": "numéro", "max.": "maximum", "min.": "minimum", "p.": "page",
@@ -201,7 +211,11 @@ _FRENCH = Language(
         "févr.": "février", "janv.": "janvier", "svp.?": "s'il vous plaît", "suiv.": "suivantes",
         "s.v.p.": "s'il vous plaît", "av.J.-C.": "avant Jésus-Christ",
         "ap.J.-C.": "après Jésus-Christ", "apr.J.-C.": "après Jésus-Christ", "etc.": "et cetera",
-        "hab.": "habitants",
+        "hab.": "habitants", "arr.": "arrondissement", "#p.": "pages",
+        "c.à s.": "cuillères à soupe", "c.à.s.": "cuillères à soupe",
+        "c.à c.": "cuillères à café", "c.à.c.": "cuillères à café", "#M€": "millions d'euros",
+        "#Md€": "milliards d'euros", "#Mds€": "milliards d'euros", "#Md": "milliards",
+        "#Mds": "milliards",
     },
     starters=(
         "alors après au aux avant avec bonne bref c ce cela ces cet cette chaque comme d dans"
@@ -263,7 +277,7 @@ _SPANISH = Language(
         "d.C.": "después de Cristo", "a.m.": "de la mañana", "p.m.": "de la tarde", "ud.": "usted",
         "uds.": "ustedes", "S.A.": "S A", "Cía.": "compañía", "hab.": "habitantes",
         "mill.": "millones", "a.de C.": "antes de Cristo", "d.de C.": "después de Cristo",
-        "Ltda.": "limitada",
+        "Ltda.": "limitada", "#M€": "millones de euros",
     },
     starters=(
         "a ahora al algunos antes aquí así aunque cada como con cuando cuál de del desde"
@@ -280,11 +294,14 @@ _SPANISH = Language(
         "½": "medio", "+½": "y medio", "‰": "por mil", "#": "número", "§": "sección",
         "√": "raíz de", ":": "a",
     },
+    half=("media", "a"),
     cent="céntimos",
     per="por",
     counted={
         "US$": "dólar dólares", "USD": "dólar dólares", "€": "euro euros", "$": "dólar dólares",
         "£": "libra libras", "¥": "yen yenes", "MXN": "peso pesos",
+        "cda": "cucharada cucharadas", "cdas": "cucharada cucharadas",
+        "cdta": "cucharadita cucharaditas", "cdtas": "cucharadita cucharaditas",
     },
     one=("un", "una"),
     cents=" con ",
@@ -349,11 +366,12 @@ _ITALIAN = Language(
         "+½": "e mezzo", "‰": "per mille", "#": "numero", "§": "paragrafo", "√": "radice di",
         ":": "a",
     },
+    half=("mezza", "a"),
     cent="centesimi",
     per="al",
     counted={
         "€": "euro euro", "$": "dollaro dollari", "£": "sterlina sterline", "CHF": "franco franchi",
-        "¥": "yen yen",
+        "¥": "yen yen", "hg": "etto etti",
     },
     one=("un", "una"),
     cents=" e ",
@@ -429,8 +447,12 @@ _DUTCH = Language(
     },
     cent="cent",
     per="per",
-    counted={"€": "euro", "$": "dollar", "£": "pond", "CHF": "frank", "¥": "yen"},
+    counted={
+        "€": "euro", "$": "dollar", "£": "pond", "CHF": "frank", "¥": "yen",
+        "el": "eetlepel eetlepels", "tl": "theelepel theelepels",
+    },
     mute_point=True,
+    hundred=" honderd ",
     clock=Clock(hour=(" uur", " uur"), to="tot", after="uur|u", letter="u"),
     ordinals=ordinals.dutch,
 )
@@ -528,7 +550,7 @@ _SWEDISH = Language(
         "o.dyl.": "och dylikt", "mfl.": "med flera", "o.d.": "och dylikt", "osv.?": "och så vidare",
         "o.s.v.": "och så vidare", "m.m.": "med mera", "m.fl.": "med flera", "etc.": "et cetera",
         "f.Kr.": "före Kristus", "e.Kr.": "efter Kristus", "milj.": "miljoner",
-        "mkr": "miljoner kronor", "e.d.": "eller dylikt",
+        "mkr": "miljoner kronor", "e.d.": "eller dylikt", "pers.": "personer",
     },
     starters=(
         "alla allt att av bara både de dem den denna deras dess dessa det detta dig där"
@@ -550,9 +572,12 @@ _SWEDISH = Language(
     counted={
         "st": "styck stycken", "kr": "krona kronor", "€": "euro euro", "$": "dollar dollar",
         "£": "pund pund", "¥": "yen yen",
+        "msk": "matsked matskedar", "tsk": "tesked teskedar", "krm": "kryddmått kryddmått",
+        ":-": "krona kronor",
     },
     cents=" och ",
     comma=" komma ",
+    hundred=" hundra ",
     clock=Clock(joint=" och ", to="till", before=r"[Kk]l\.?|[Kk]lockan"),
     ordinals=ordinals.swedish,
 )
@@ -604,6 +629,7 @@ _PORTUGUESE = Language(
         "≥": "maior ou igual a", "²": "ao quadrado", "³": "ao cubo", "½": "meio", "+½": "e meio",
         "‰": "por mil", "#": "número", "§": "parágrafo", "√": "raiz de", ":": "a",
     },
+    half=("meia", "a"),
     cent="centavos",
     per="por",
     counted={
@@ -647,7 +673,11 @@ _DANISH = Language(
     },
     cent="øre",
     per="per",
-    counted={"kr": "krone kroner", "€": "euro euro", "$": "dollar dollars", "£": "pund pund"},
+    counted={
+        "kr": "krone kroner", "€": "euro euro", "$": "dollar dollars", "£": "pund pund",
+        "spsk": "spiseske spiseskeer", "tsk": "teske teskeer",
+    },
+    hundred=" hundrede og ",
     clock=Clock(to="til", before=r"[Kk]l\.?|[Kk]lokken"),
 )
 
@@ -680,7 +710,11 @@ _NORWEGIAN = Language(
     },
     cent="øre",
     per="per",
-    counted={"kr": "krone kroner", "€": "euro euro", "$": "dollar dollar", "£": "pund pund"},
+    counted={
+        "kr": "krone kroner", "€": "euro euro", "$": "dollar dollar", "£": "pund pund",
+        "ss": "spiseskje spiseskjeer", "ts": "teskje teskjeer",
+    },
+    hundred=" hundre og ",
     clock=Clock(to="til", before=r"[Kk]l\.?|[Kk]lokk(?:en|a)"),
 )
 
@@ -758,7 +792,10 @@ _FINNISH = Language(
         " sitten tai te tämä tässä vaan vain vielä voi"
     ),
     per="per",
-    counted={"€": "euro euroa", "$": "dollari dollaria"},
+    counted={
+        "€": "euro euroa", "$": "dollari dollaria",
+        "rkl": "ruokalusikka ruokalusikallista", "tl": "teelusikka teelusikallista",
+    },
     clock=Clock(to="", before="[Kk]lo|[Kk]ello"),
 )
 
@@ -781,6 +818,7 @@ _RUSSIAN = Language(
         "и пр.": "и прочее", "т.д.": "так далее", "т.п.": "тому подобное", "др.": "другие",
         "коп.": "копеек", "гг.": "годов", "г.н.э.": "года нашей эры", "до н.э.": "до нашей эры",
         "н.э.": "нашей эры", "чел.": "человек", "шт.": "штук", "в.": "века", "вв.": "веков",
+        "#ст.л.": "столовые ложки", "#ч.л.": "чайные ложки",
     },
     starters=(
         "а без был была было в вам вас вот все всё вы где да для до его ее если есть еще ещё её"
@@ -814,6 +852,7 @@ _UKRAINIAN = Language(
         "і т.д.": "і так далі", "і т.п.": "і тому подібне", "та ін.": "та інші",
         "і т.ін.": "і таке інше", "тощо.": "тощо", "рр.": "років", "р.": "року",
         "до н.е.": "до нашої ери", "н.е.": "нашої ери", "ст.": "століття",
+        "#ст.л.": "столові ложки", "#ч.л.": "чайні ложки",
     },
     starters=(
         "а але без був була було в вам вас вже ви вона вони все він для до з за зараз й його"
@@ -925,6 +964,35 @@ _CATALAN = Language(
     counted={"€": "euro euros", "$": "dòlar dòlars"},
 )
 
+_GREEK = Language(
+    minus="μείον",
+    to="έως",
+    leads={
+        "π.χ.": "παραδείγματος χάρη", "δηλ.": "δηλαδή", "βλ.": "βλέπε", "τηλ.": "τηλέφωνο",
+        "του κ.": "του κυρίου", "τον κ.": "τον κύριο", "η κ.": "η κυρία",
+        "την κ.": "την κυρία", "της κ.": "της κυρίας", "κ.": "κύριος", "κα.": "κυρία",
+        "Δρ.?": "Δόκτωρ", "καθ.": "καθηγητής", "λεωφ.": "λεωφόρος", "οδ.": "οδός",
+        "περ.": "περίπου", "συμπ.": "συμπεριλαμβανομένου", "ό.π.": "όπως παραπάνω",
+    },
+    number={
+        "σελ.": "σελίδα", "σ.": "σελίδα", "κεφ.": "κεφάλαιο", "εικ.": "εικόνα", "αρ.": "αριθμός",
+    },
+    ends={
+        "κ.λπ.": "και λοιπά", "κλπ.": "και λοιπά", "κ.τ.λ.": "και τα λοιπά",
+        "κτλ.": "και τα λοιπά", "κ.ά.": "και άλλα", "κ.α.": "και άλλα", "π.Χ.": "προ Χριστού",
+        "μ.Χ.": "μετά Χριστόν", "π.μ.": "πριν το μεσημέρι", "μ.μ.": "μετά το μεσημέρι",
+        "χλμ.": "χιλιόμετρα", "εκ.": "εκατοστά", "εκατ.": "εκατομμύρια", "δισ.": "δισεκατομμύρια",
+    },
+    starters=(
+        "αλλά αν αργότερα αυτά αυτή αυτό αυτός για δεν εγώ εδώ είναι εκεί εμείς ενώ επίσης εσύ"
+        " ένα ένας έτσι έχει η θα και κάθε μετά μια μπορεί μπορείτε να ναι ο οι όλα όμως όταν"
+        " όχι πολλά ποιος πού πριν πώς σε σήμερα στη στην στις στο στον στους τα τη την της τι"
+        " τις το τον του τους τότε τώρα ύστερα χωρίς ως"
+    ),
+    per="ανά",
+    counted={"€": "ευρώ ευρώ", "$": "δολάριο δολάρια"},
+)
+
 LANGUAGES = {
     "de": _GERMAN, "fr": _FRENCH, "es": _SPANISH, "it": _ITALIAN, "nl": _DUTCH, "pl": _POLISH,
     "sv": _SWEDISH, "pt": _PORTUGUESE, "da": _DANISH, "nb": _NORWEGIAN, "nn": _NORWEGIAN,
@@ -934,7 +1002,7 @@ LANGUAGES = {
     "bg": Language(minus="минус", to="до"),
     "cmn": Language(minus="负", to="到"),
     "cy": Language(minus="minws", to="i"),
-    "el": Language(minus="μείον", to="έως"),
+    "el": _GREEK,
     "eu": Language(minus="minus"),
     "fa": Language(minus="منفی", to="تا"),
     "hi": Language(minus="माइनस", to="से"),

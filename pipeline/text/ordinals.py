@@ -9,6 +9,7 @@ these as they are said.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 _ROMAN = {"I": 1, "V": 5, "X": 10}
 _DIGITS = r"(?:X{0,3}(?:IX|IV|VI{0,3}|I{1,3})|X{1,3})"
@@ -33,6 +34,35 @@ def minutes_said(minutes: str | None, joint: str = " ") -> str:
     return joint + str(int(minutes)) if minutes and int(minutes) else ""
 
 
+_PARTS = (3, 4, 5, 8, 10)
+"""What is divided by in everyday fractions; "6/7" is rather a list or a date."""
+_FRACTION = re.compile(
+    r"(?<![\w/.,])(?<!\b[Ll]e )(?<!\b[Ee]l )(?<!\b[Ii]l )(?<!\b[Dd]u )(?<!\b[Aa]u )(?<!\bdel )"
+    rf"(?<!\bdia )(?<!\bden )([1-9])/({'|'.join(map(str, _PARTS))})(?=\s+[^\W\d_])"
+)
+
+
+def _fractions(text: str, part: Callable[[int, int], str]) -> str:
+    """2/3 before a word, unless that is a day after an article, in words.
+
+    Args:
+        text: Any.
+        part: What is said for a numerator and one of `_PARTS`.
+    """
+
+    def said(match: re.Match[str]) -> str:
+        count, parts = int(match[1]), int(match[2])
+        return part(count, parts) if count < parts else match[0]
+
+    return _FRACTION.sub(said, text)
+
+
+def _listed(count: int, parts: int, one: str, names: str, plural: Callable[[str], str]) -> str:
+    """A fraction by the names of its `_PARTS`."""
+    name = names.split()[_PARTS.index(parts)]
+    return f"{one} {name}" if count == 1 else f"{count} {plural(name)}"
+
+
 # German
 
 _DE_UNITS = (
@@ -49,7 +79,7 @@ _DE_MONTHS = (
     "November", "Dezember",
 )  # fmt: skip
 _DE_ORDINAL = re.compile(
-    r"(?<![\w.,:/])(\d{1,2}|100)\.(?=\s+[^\W\d_]|\s+\d{1,2}\.|\s*,\s*\d{1,2}\.|\W*$)"
+    r"(?<![\w.,:/])(\d{1,2}|100)\.(?=\s+[^\W\d_]|[^\W\d_]{2}|\s+\d{1,2}\.|\s*,\s*\d{1,2}\.|\W*$)"
 )
 _DE_DAY = re.compile(
     r"(?<![\w.,:/])(0?[1-9]|[12]\d|3[01])\.\s?(0?[1-9]|1[0-2])\.(?=\s+[^\W\d_]|(?P<end>[^\w.]*$))"
@@ -115,6 +145,7 @@ def _german_ending(text: str, at: int) -> str:
 
 def german(text: str, line_start: bool) -> str:
     """Reads "am 3. Mai" and "am 3.5." as "am dritten Mai", "Ludwig XIV." as "… der Vierzehnte"."""
+    text = _fractions(text, _german_fraction)
     text = _DE_RANGE.sub(" bis ", text)
     text = _DE_DAY.sub(_german_day, text)
     text = _AFTER_NAME.sub(_german_numeral, text)
@@ -130,7 +161,12 @@ def german(text: str, line_start: bool) -> str:
             ending = _german_ending(text, at)
         said += text[done:at] + _german_stem(int(match[1])) + ending + "." * last
         done = match.end()
+        said += " " * text[done : done + 1].isalpha()
     return said + text[done:]
+
+
+def _german_fraction(count: int, parts: int) -> str:
+    return f"{'ein' if count == 1 else count} {_german_stem(parts)}el"
 
 
 def _german_day(match: re.Match[str]) -> str:
@@ -170,7 +206,7 @@ _FR_FIRST = re.compile(
 
 def french(text: str, line_start: bool) -> str:
     """Reads "2e" and "XIXe" as ordinals, "Louis XIV" as "Louis 14"."""
-    text = _AFTER_NAME.sub(_plain_numeral, text)
+    text = _AFTER_NAME.sub(_plain_numeral, _fractions(text, _french_fraction))
     text = _FR_CENTURY.sub(lambda s: " siècle" if s["end"] is None else " siècle." + s["end"], text)
     return _FR_FIRST.sub("premier ", _FR_ORDINAL.sub(_french_ordinal, text))
 
@@ -180,6 +216,11 @@ def _plain_numeral(match: re.Match[str]) -> str:
     first, rest, numeral, stop = match.groups()
     named = len(rest) > 2 or first.isupper()
     return f"{first}{rest} {_value(numeral)}{stop}" if named else match[0]
+
+
+def _french_fraction(count: int, parts: int) -> str:
+    name = {3: "tiers", 4: "quart"}.get(parts, f"{parts}ème")
+    return f"{count} {name}"
 
 
 def _french_ordinal(match: re.Match[str]) -> str:
@@ -221,12 +262,22 @@ _IT_FIRST = re.compile(
 def spanish(text: str, line_start: bool) -> str:
     """1.º as "1º", which espeak-ng reads; before a noun "primer" and "tercer"."""
     text = _SHORT.sub(lambda short: "primer" if short[1] == "1" else "tercer", text)
-    return _iberian(text)
+    return _iberian(_fractions(text, _spanish_fraction))
+
+
+def _spanish_fraction(count: int, parts: int) -> str:
+    names = "tercio cuarto quinto octavo décimo"
+    return _listed(count, parts, "un", names, lambda name: name + "s")
 
 
 def portuguese(text: str, line_start: bool) -> str:
     """1.º and 1 de maio as "1º", which espeak-ng reads."""
-    return _PT_FIRST.sub("1º ", _iberian(text))
+    return _PT_FIRST.sub("1º ", _iberian(_fractions(text, _portuguese_fraction)))
+
+
+def _portuguese_fraction(count: int, parts: int) -> str:
+    names = "terço quarto quinto oitavo décimo"
+    return _listed(count, parts, "um", names, lambda name: name + "s")
 
 
 def _iberian(text: str) -> str:
@@ -246,7 +297,13 @@ def _iberian_numeral(match: re.Match[str]) -> str:
 
 def italian(text: str, line_start: bool) -> str:
     """1° as "1º": espeak-ng reads a degree sign."""
+    text = _fractions(text, _italian_fraction)
     return _IT_FIRST.sub("1º ", _IT_DEGREE.sub(lambda degree: (degree[1] or degree[2]) + "º", text))
+
+
+def _italian_fraction(count: int, parts: int) -> str:
+    names = "terzo quarto quinto ottavo decimo"
+    return _listed(count, parts, "un", names, lambda name: name[:-1] + "i")
 
 
 # Dutch
@@ -264,7 +321,7 @@ _NL_ORDINAL = re.compile(r"(?<![\w.,-])(\d{1,2})(?:e|ste|de)\b")
 
 def dutch(text: str, line_start: bool) -> str:
     """2e, 2de as "tweede": espeak-ng reads both the ordinal and the letter."""
-    text = _AFTER_NAME.sub(_dutch_numeral, text)
+    text = _AFTER_NAME.sub(_dutch_numeral, _fractions(text, _dutch_fraction))
     return _NL_ORDINAL.sub(lambda ordinal: _dutch_ordinal(int(ordinal[1])), text)
 
 
@@ -275,6 +332,10 @@ def _dutch_ordinal(number: int) -> str:
     ten, unit = divmod(number, 10)
     units = _NL_UNITS[unit] + ("ën" if unit in (2, 3) else "en") if unit else ""
     return units + _NL_TENS[ten] + "ste"
+
+
+def _dutch_fraction(count: int, parts: int) -> str:
+    return f"{count} {'kwart' if parts == 4 else _dutch_ordinal(parts)}"
 
 
 def _dutch_numeral(match: re.Match[str]) -> str:
@@ -301,7 +362,13 @@ def swedish(text: str, line_start: bool) -> str:
         number = match[1]
         return number + (":a " if number[-1] in "12" and number not in ("11", "12") else ":e ")
 
+    text = _fractions(text, _swedish_fraction)
     return _SV_DAY.sub(day, _AFTER_NAME.sub(_swedish_numeral, text))
+
+
+def _swedish_fraction(count: int, parts: int) -> str:
+    names = "tredjedel fjärdedel femtedel åttondel tiondel"
+    return _listed(count, parts, "en", names, lambda name: name + "ar")
 
 
 def _swedish_numeral(match: re.Match[str]) -> str:
@@ -314,13 +381,18 @@ def _swedish_numeral(match: re.Match[str]) -> str:
 _PL_STEMS = (
     "zerow", "pierwsz", "drug", "trzeci", "czwart", "piąt", "szóst", "siódm", "ósm", "dziewiąt",
     "dziesiąt", "jedenast", "dwunast", "trzynast", "czternast", "piętnast", "szesnast",
-    "siedemnast", "osiemnast", "dziewiętnast", "dwudziest",
+    "siedemnast", "osiemnast", "dziewiętnast",
+)  # fmt: skip
+_PL_TENS = (
+    "", "", "dwudziest", "trzydziest", "czterdziest", "pięćdziesiąt", "sześćdziesiąt",
+    "siedemdziesiąt", "osiemdziesiąt", "dziewięćdziesiąt",
 )  # fmt: skip
 _PL_QUEENS = frozenset(("Elżbieta", "Katarzyna", "Maria", "Małgorzata", "Joanna", "Anna"))
-_PL_DAY = re.compile(
-    r"\b([12]?\d|3[01]) (?=(?:stycznia|lutego|marca|kwietnia|maja|czerwca|lipca|sierpnia|września"
-    r"|października|listopada|grudnia)\b)"
+_PL_DATE = re.compile(
+    r"\b([12]?\d|3[01]) (stycznia|lutego|marca|kwietnia|maja|czerwca|lipca|sierpnia|września"
+    r"|października|listopada|grudnia)\b(?: ([12]\d)(\d\d)\b)?"
 )
+_PL_YEAR = re.compile(r"(?P<in>\b(?:we?|po|o) )?\b([12]\d)(\d\d)(?= roku\b)", re.IGNORECASE)
 _PL_HOUR = r"(?<![\d:.,])([01]?\d|2[0-4])(?:[:.]([0-5]\d)(?![\d:]|[.,]\d))?"
 _PL_TIME = re.compile(
     r"(?P<at>\b(?:[Oo]|[Ww](?= godzinach)|[Pp]o|[Dd]o|[Oo]d|[Pp]rzed|[Oo]koło)\s+)?"
@@ -329,6 +401,8 @@ _PL_TIME = re.compile(
 )
 _PL_SAINT = re.compile(r"\bświęty(?= \w*(\w)\b)")
 _PL_CENTURY = re.compile(rf"(?P<in>\b[Ww]e? )?\b({_NUMERAL})(?= wiek(?P<u>u?)\b)")
+_PL_NOUN = re.compile(r"(?<![\w.,:/])([1-9]\d?)\. (?=[a-ząćęłńóśźż]\w*(\w)\b)")
+_PL_DECADE = re.compile(r"\b([Ll]at(?:a|ach|(?= \d+\. [^\W\d_]))) ([2-9]0)\.(?!\d)")
 _PL_WAR = re.compile(r"\b(I{1,3}) (?=wojn(a|y|ę|ie)\b)")
 
 
@@ -337,19 +411,60 @@ def polish(text: str, line_start: bool) -> str:
     text = _PL_SAINT.sub(_polish_saint, _PL_TIME.sub(_polish_time, text))
     text = _AFTER_NAME.sub(_polish_numeral, _PL_CENTURY.sub(_polish_century, text))
     text = _PL_WAR.sub(_polish_war, text)
-    return _PL_DAY.sub(lambda day: _polish_ordinal(int(day[1]), "ego") + " ", text)
+    text = _PL_DECADE.sub(_polish_decade, _fractions(text, _polish_fraction))
+    item = line_start and _PL_NOUN.match(text)
+    text = _PL_NOUN.sub(_polish_before_noun, text) if not item else text
+    return _PL_YEAR.sub(_polish_year, _PL_DATE.sub(_polish_date, text))
 
 
 def _polish_ordinal(number: int, ending: str) -> str:
-    """An ordinal below the fortieth with an ending: "czternasta", "dwudziestego pierwszego"."""
-    if number > 20:
+    """An ordinal below the hundredth with an ending: "czternasta", "dwudziestego pierwszego"."""
+    if number >= 20:
         ten, unit = divmod(number, 10)
-        stem = "dwudziest" if ten == 2 else "trzydziest"
+        stem = _PL_TENS[ten]
         return f"{stem}{ending} {_polish_ordinal(unit, ending)}" if unit else stem + ending
     stem = _PL_STEMS[number]
     if stem == "drug" and ending[0] in "ye":
         stem += "i"
     return stem + ending.removeprefix("y" if stem[-1] == "i" else "")
+
+
+def _polish_fraction(count: int, parts: int) -> str:
+    said = {1: "jedna", 2: "dwie"}.get(count, str(count))
+    ending = "a" if count == 1 else "e" if count < 5 else "ych"
+    return f"{said} {_polish_ordinal(parts, ending)}"
+
+
+def _polish_decade(match: re.Match[str]) -> str:
+    """Reads "lata 90.", with the full stop only at the end."""
+    ending = "e" if match[1].endswith("a") else "ych"
+    last = "." if not re.search(r"\w", match.string[match.end() :]) else ""
+    return f"{match[1]} {_polish_ordinal(int(match[2]), ending)}{last}"
+
+
+def _polish_before_noun(match: re.Match[str]) -> str:
+    """The ending by that of the noun: "trzecie miejsce", "pierwszą nagrodę", "w drugim dniu"."""
+    endings = {"a": "a", "ę": "ą", "o": "e", "e": "e", "u": "ym"}
+    return _polish_ordinal(int(match[1]), endings.get(match[2], "y")) + " "
+
+
+def _polish_date(match: re.Match[str]) -> str:
+    """3 maja 1791 with the day and the year in the genitive."""
+    day, month, century, year = match.groups()
+    said = f"{_polish_ordinal(int(day), 'ego')} {month}"
+    return f"{said} {_year_said(century, year, 'ego')}" if year else said
+
+
+def _polish_year(match: re.Match[str]) -> str:
+    """The case by what stands before it: "w … siedemdziesiątym roku", "od … siedemdziesiątego"."""
+    place = match["in"] or ""
+    return place + _year_said(match[2], match[3], "ym" if place else "ego")
+
+
+def _year_said(century: str, year: str, ending: str) -> str:
+    """1970 as "1900 siedemdziesiąty": only what follows the hundreds is an ordinal."""
+    tail = f"00 {_polish_ordinal(int(year), ending)}" if int(year) else year
+    return century + tail
 
 
 def _polish_century(match: re.Match[str]) -> str:

@@ -15,7 +15,6 @@ from pipeline.text.directions import DIRECTION
 from pipeline.text.english import in_english
 from pipeline.text.english.rules import words
 from pipeline.text.formulas import FORMULA, formula_in_words, is_formula, is_prose, show
-from pipeline.text.wording import in_words
 
 HTML_TAGS = words(
     "a abbr article b blockquote body br caption center code dd del details div dl dt em font"
@@ -118,6 +117,8 @@ def speakable(text: str, *, language: str = "en", line_start: bool = True) -> st
     if language[:2].lower() == "en":
         said = in_english(said)
     else:
+        from pipeline.text.wording import in_words  # 20 ms that English does not need
+
         said = in_words(said, language, line_start=line_start)
     return show(_tidy(said), language)
 

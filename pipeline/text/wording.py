@@ -64,7 +64,11 @@ _UNITS = {
     "TB": "digital-terabyte", "Go": "digital-gigabyte", "Mo": "digital-megabyte",
     "ГБ": "digital-gigabyte", "Mbit": "digital-megabit", "Gbit": "digital-gigabit",
     "kbit": "digital-kilobit", "kHz": "frequency-kilohertz", "MHz": "frequency-megahertz",
-    "GHz": "frequency-gigahertz", "Hz": "frequency-hertz", "hPa": "pressure-hectopascal",
+    "V": "electric-volt", "mA": "electric-milliampere",
+    "Ω": "electric-ohm", "GW": "power-gigawatt", "nm": "length-nanometer",
+    "µm": "length-micrometer", "t": "mass-tonne", "hl": "volume-hectoliter",
+    "PS": "power-horsepower", "kPa": "pressure-kilopascal", "GHz": "frequency-gigahertz",
+    "Hz": "frequency-hertz", "hPa": "pressure-hectopascal",
     "°C": "temperature-celsius", "ºC": "temperature-celsius",
     "°F": "temperature-fahrenheit", "°": "angle-degree", "%": "concentr-percent",
 }  # fmt: skip
@@ -99,6 +103,19 @@ _COMMA = re.compile(r"(?<![\d,])(\d+),(\d+)(?!,?\d)")
 _DATE = re.compile(
     r"(?<![\d./-])(?:(?P<day>[0-3]?\d)(?P<sep>[./-])(?P<month>[01]?\d)(?P=sep)(?P<year>[12]\d{3})"
     r"|(?P<Y>[12]\d{3})-(?P<M>[01]\d)-(?P<D>[0-3]\d))(?![\d/-])"
+)
+_PHONE = re.compile(
+    r"(?:(?<![\w.,:/–-])(?<!\d[ \u00a0\u202f])(?:"
+    r"(?:\+[1-9]\d{0,2}|\(?0\d{1,5}\)?)(?:[ /-]{1,3}\(?\d{2,}\)?)+|0\d{5,}"
+    r"|\d{2,3}(?: \d{3})* \d\d(?: \d{2,3})+|(?:\(\d\d\) ?)?\d{5}-\d{4})"
+    r"|(?i:\b(?:tel|n[uú]m|тел|номер)\w*)[.:]?\s\d{2,4}(?:[ /-]\d{2,})+)(?![\w:/]|[ .,]?\d)"
+)
+_CODE = re.compile(
+    r"(?i:\b(?:(?:pin-?)?(?:c[oó]d(?:e|igo|ice)|k[oó]de?|koodi|код)\w{0,2}|pin|tan)"
+    r"(?:(?:\s\w+)?\s(?:ist|lautet|est|es|è|é|is|är|er|to|jest|je|on))?:?\s)\d{4,8}(?!\w|[.,]?\d)"
+)
+_HUNDREDS = re.compile(
+    r"(?<![\w.,:/+-])(?<!\d )(1[1-9])(\d\d)(?=er[ns]?\b|-?tal|(?![\w/:]|[ -]\d|[.,]\d))"
 )
 _SCALE = (
     r"\s(?:[BbMm]ill?[hijoõ]\w*|[Mm]illiard\w*|miljard\w*|mil|mille|mila|mln|mld|tys|Tausend|tusen"
@@ -247,7 +264,8 @@ def _form(patterns: _Patterns, match: re.Match[str]) -> str:
 def _kind(kinds: dict[str, str], form: str, following: str) -> str | None:
     """Which of its kinds an abbreviation is, before `following`."""
     small = following.islower() and len(form) > 2 and len(kinds) == 1
-    if "number" in kinds and (following.isdigit() or small or not following):
+    paused = form[-1] == "." and following in (",", ";")
+    if "number" in kinds and (following.isdigit() or small or paused or not following):
         return "number"
     return next((kind for kind in ("leads", "ends", "open") if kind in kinds), None)
 
@@ -273,9 +291,11 @@ def in_words(text: str, language: str, *, line_start: bool = True) -> str:
     if table is None:
         return text
     patterns = _patterns(code)
-    text = _THOUSANDS.sub(lambda number: re.sub(_GAP, "", number[0]), text)
+    text = _CODE.sub(lambda code: _by_digits(code[0]), text)
     if patterns.locale:
         text = _DATE.sub(functools.partial(_date, locale=patterns.locale), text)
+    text = _PHONE.sub(_phone, text)
+    text = _THOUSANDS.sub(lambda number: re.sub(_GAP, "", number[0]), text)
     if table.clock:
         text = _times(text, table.clock)
     if patterns.short:
@@ -294,8 +314,10 @@ def in_words(text: str, language: str, *, line_start: bool = True) -> str:
         text = _UNIT.sub(functools.partial(_unit, table, patterns.locale), text)
         text = _BARE_UNIT.sub(functools.partial(_each, table.per, patterns.locale), text)
     if table.signs:
-        text = _SIGN.sub(functools.partial(_sign, table.signs), text)
+        text = _SIGN.sub(functools.partial(_sign, table), text)
     text = _MINUS.sub(f" {table.minus} ", text)
+    if table.hundred:
+        text = _HUNDREDS.sub(functools.partial(_hundreds, table.hundred), text)
     return _COMMA.sub(rf"\1{table.comma}\2", text) if table.comma else text
 
 
@@ -408,11 +430,33 @@ def _unit_words(value: Decimal, unit: str, per: str | None, locale: Locale) -> s
     return re.sub(r"[\d.,\s]*\d\s?", "", said or "", count=1)
 
 
-def _sign(signs: dict[str, str], match: re.Match[str]) -> str:
+def _by_digits(text: str) -> str:
+    """Numbers of more than three digits one by one."""
+    return re.sub(r"\d{4,}", lambda number: " ".join(number[0]), text)
+
+
+def _phone(match: re.Match[str]) -> str:
+    """A telephone number, its groups apart and long ones by digits; not a month and its year."""
+    if sum(map(str.isdigit, match[0])) < 8:
+        return match[0]
+    return _by_digits(re.sub(r"(?<=\d)[ -](?=\d)", ", ", match[0]))
+
+
+def _hundreds(hundred: str, match: re.Match[str]) -> str:
+    """1945 as "19 hundred 45", 1805 as "18 hundred 5"."""
+    rest = int(match[2])
+    return match[1] + (f"{hundred}{rest}" if rest else f" {hundred.split()[0]}")
+
+
+def _sign(table: Language, match: re.Match[str]) -> str:
     """A sign's word, if it has one."""
+    signs = table.signs
     if ratio := match["ratio"]:
         return ratio.replace(":", f" {signs[':']} ") if ":" in signs else ratio
     word = signs.get("+½" if match["more"] else match[0])
+    if match[0] == "½" and table.half[0]:
+        noun = re.match(r"\s*(\w+)", match.string[match.end() :])
+        word = table.half[0] if noun and noun[1].endswith(table.half[1]) else word
     return f" {word} " if word else match[0]
 
 
@@ -432,6 +476,7 @@ def _date(match: re.Match[str], locale: Locale) -> str:
 def _times(text: str, clock: Clock) -> str:
     """14.30, 14h30 and 14:30 as they are said, also from one to another."""
     hour, minute = r"(?<![\d:.,])([01]?\d|2[0-4])", r"([0-5]\d)(?![\d:%]|[.,]\d)"
+    text = re.sub(rf"{hour}\.{minute}(?=\s?[-–]\s?\d\d?\.[0-5]\d(?!\d|[.,]\d))", _with_colon, text)
     if clock.letter:
         whole = r"|(?!\w)" if clock.hour[0] else ""
         text = re.sub(rf"{hour}\s?{clock.letter}(?:\s?{minute}{whole})", _with_colon, text)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -13,7 +15,7 @@ from pipeline.text.boundaries import CLOSERS
 from pipeline.text.chunker import Chunker, Clause
 from pipeline.text.languages import LANGUAGES
 from pipeline.text.speakable import speakable
-from pipeline.text.wording import in_words
+from pipeline.text.wording import _UNITS, in_words
 
 WRITTEN = [(language, written) for language, written, _ in lines()]
 PAUSES = (*",;:…—–", "...")
@@ -151,3 +153,22 @@ def test_any_text_is_put_into_words(text: str, language: str) -> None:
     assert said == said.strip()
     assert "  " not in said
     assert bool(said) == any(map(str.isalnum, said))
+
+
+@pytest.mark.parametrize("language", sorted(LANGUAGES))
+def test_every_unit_has_a_name_in_every_language(language: str) -> None:
+    for unit in _UNITS:
+        assert speakable(f"5 {unit}", language=language)
+
+
+def test_what_only_other_languages_need_is_loaded_when_one_is_spoken() -> None:
+    program = """
+import sys
+from pipeline.text.chunker import Chunker
+for language in ("en-us", "de"):
+    assert not {"pipeline.text.languages", "pipeline.text.ordinals", "babel"} & sys.modules.keys()
+    chunker = Chunker(language=language)
+    assert chunker.push("J. F. Kennedy paid $5 at 3 p.m. Then he left. So.", hurry=True)
+assert "babel" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
