@@ -65,6 +65,10 @@ def main() -> None:
     SIGTERM counts as an interruption. Without arguments the help is shown; nothing was asked for,
     so nothing failed.
     """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        # Closed by who started this: the next file opened would take its place, and its output.
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
     debug = "--debug" in sys.argv
     log_to_stderr(debug)
     console = stderr()
@@ -99,8 +103,7 @@ def main() -> None:
     if code == INTERRUPTED:
         # All is closed; but Python waits for engines that still load, which nothing can stop.
         for stream in (sys.stdout, sys.stderr):
-            # Either may be closed, or none at all.
-            with contextlib.suppress(OSError, ValueError, AttributeError):
+            with contextlib.suppress(OSError, ValueError):  # it may be closed
                 stream.flush()
         os._exit(code)
     sys.exit(code or 0)
