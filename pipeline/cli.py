@@ -62,8 +62,8 @@ app.add_typer(models_app)
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 bad input, 130 interrupted.
 
-    SIGTERM counts as an interruption. Without arguments the help is shown; nothing was asked for,
-    so nothing failed.
+    SIGTERM and SIGHUP count as an interruption. Without arguments the help is shown; nothing was
+    asked for, so nothing failed.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         # Closed by who started this: the next file opened would take its place, and its output.
@@ -570,7 +570,7 @@ def engines(
 
 
 def run_to_end(work: Coroutine[Any, Any, int]) -> int:
-    """Run to the end; SIGTERM stops as cleanly as Ctrl-C does.
+    """Run to the end; SIGTERM, or a terminal that is closed, stops as cleanly as Ctrl-C does.
 
     A second signal within `REPEATED_S` is the same wish; later, Ctrl-C ends what does not stop.
     """
@@ -589,7 +589,7 @@ def run_to_end(work: Coroutine[Any, Any, int]) -> int:
                 raise KeyboardInterrupt
 
         if sys.platform != "win32":
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     loop.add_signal_handler(number, stop, number)
         return await work

@@ -148,7 +148,11 @@ class ConversationFile:
         shutil.copyfile(self._target, other)
         if not self._shared:
             self._shared = True
-            log.warning("%s: another program writes to it; what that wrote: %s", self._path, other)
+            log.warning(
+                "%s: another program writes to it too; what that wrote is kept in %s",
+                self._path,
+                other,
+            )
 
     def _append(self, lines: bytes) -> None:
         try:
