@@ -347,9 +347,9 @@ def test_a_turn_that_fails_is_told_and_the_next_one_works(tmp_path: Path) -> Non
     assert done == ["failed"] * len(faults) + ["completed"]
     said = read_conversation(tmp_path / "said.jsonl")
     assert said[-1] == ("assistant", "At nine.")
-    # What was written before the fault was spoken, and so is remembered.
+    # What was written before the fault was spoken, and so is remembered, with a mark of the cut.
     assert [text for who, text in said if who == "assistant"][:-1] == [
-        "It leaves at nine in the morning, from platform four, and it"
+        "It leaves at nine in the morning, from platform four, and it …"
     ] * 3
 
 
