@@ -62,9 +62,13 @@ app.add_typer(models_app)
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 bad input, 130 interrupted.
 
-    SIGTERM counts as an interruption. Without arguments the help is shown; nothing was asked for,
-    so nothing failed.
+    SIGTERM and SIGHUP count as an interruption. Without arguments the help is shown; nothing was
+    asked for, so nothing failed.
     """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        # Closed by who started this: the next file opened would take its place, and its output.
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
     debug = "--debug" in sys.argv
     log_to_stderr(debug)
     console = stderr()
@@ -99,8 +103,7 @@ def main() -> None:
     if code == INTERRUPTED:
         # All is closed; but Python waits for engines that still load, which nothing can stop.
         for stream in (sys.stdout, sys.stderr):
-            # Either may be closed, or none at all.
-            with contextlib.suppress(OSError, ValueError, AttributeError):
+            with contextlib.suppress(OSError, ValueError):  # it may be closed
                 stream.flush()
         os._exit(code)
     sys.exit(code or 0)
@@ -567,7 +570,7 @@ def engines(
 
 
 def run_to_end(work: Coroutine[Any, Any, int]) -> int:
-    """Run to the end; SIGTERM stops as cleanly as Ctrl-C does.
+    """Run to the end; SIGTERM, or a terminal that is closed, stops as cleanly as Ctrl-C does.
 
     A second signal within `REPEATED_S` is the same wish; later, Ctrl-C ends what does not stop.
     """
@@ -586,7 +589,7 @@ def run_to_end(work: Coroutine[Any, Any, int]) -> int:
                 raise KeyboardInterrupt
 
         if sys.platform != "win32":
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     loop.add_signal_handler(number, stop, number)
         return await work

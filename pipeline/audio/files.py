@@ -40,6 +40,15 @@ BARE = {".pcm", ".raw", ".s16", ".s16le", ".sw"}
 BLOCKS_PER_S = 10
 """Of a file with several channels: how often it is asked which one has the voice."""
 
+MOST_MIXED = 64
+"""Channels that FFmpeg's converter takes at most."""
+
+FULL_SCALE = {"u8": 2**7, "s16": 2**15, "s32": 2**31, "flt": 1, "dbl": 1}
+"""What counts as 1 in FFmpeg's packed formats."""
+
+MOST_RATE = 10_000_000
+"""Samples a second that no recording has: a header that says more is damaged."""
+
 NOTICED_S = 0.1
 """Sound missing from a file that is worth a warning (seconds); encoders round less than this."""
 
@@ -100,7 +109,13 @@ def _open(path: Path) -> tuple[InputContainer, AudioStream]:
     if not container.streams.audio:
         container.close()
         raise _unknown(path, "has no sound in it; use a file with an audio track")
-    return container, container.streams.audio[0]
+    stream = container.streams.audio[0]
+    if stream.rate > MOST_RATE:
+        container.close()
+        raise BadInput(
+            f"{path}: is damaged: it states {stream.rate} samples a second; record or copy it again"
+        )
+    return container, stream
 
 
 def _unknown(path: Path, what: str) -> BadInput:
@@ -120,6 +135,8 @@ def _decode(
     stated_s = _stated_s(container, stream)
     given_s = 0.0
     damage: list[Exception] = []
+    if (tracks := len(container.streams.audio)) > 1:
+        log.warning("%s: the first of its %d audio tracks is heard", path, tracks)
     with container:
         # The format may change in the middle of a file.
         for (_, _, own_rate), frames in itertools.groupby(
@@ -136,34 +153,51 @@ def _decode(
         raise BadInput(f"{path}: {why}; record or copy it again")
     missing_s = stated_s - given_s
     if damage or missing_s > NOTICED_S:
-        log.warning(
-            "%s: is damaged or cut short: %.1f s could be read, %.1f s are missing",
-            path,
-            given_s,
-            max(0.0, missing_s),
-        )
+        missing = f", {missing_s:.1f} s are missing" if missing_s > NOTICED_S else ""
+        log.warning("%s: is damaged or cut short: %.1f s could be read%s", path, given_s, missing)
 
 
 def _mono(path: Path, frames: Iterator[av.AudioFrame], rate: int) -> Iterator[Samples]:
     """One channel of frames that are all alike, of one channel or several."""
     first = next(frames)
     channels = first.layout.nb_channels
-    # To a packed format, and no more: FFmpeg does not mix channels whose places it does not know,
-    # and PyAV reads beyond the planes of a frame that has eight or more.
-    converter = av.AudioResampler(format="s16" if channels == 1 else "flt")
-    sounds: Iterator[npt.NDArray[Any]] = (
-        piece.to_ndarray().reshape(-1, channels)
-        for frame in itertools.chain([first], frames)
-        for piece in converter.resample(frame)
-    )
+    sounds = _sounds(path, itertools.chain([first], frames), channels)
     if channels == 1:
         for sound in sounds:
             yield sound[:, 0]
         return
     mix = Mix(str(path), rate, channels, ahead=AHEAD)
     for block in _blocks(sounds, max(1, rate // BLOCKS_PER_S)):
-        yield mix.push(block * np.float32(32768))
+        # Of what is no number, or beyond full scale, FFmpeg makes full scale too.
+        yield mix.push(np.nan_to_num(block).clip(-1, 1) * np.float32(32768))
     yield mix.flush()
+
+
+def _sounds(
+    path: Path, frames: Iterator[av.AudioFrame], channels: int
+) -> Iterator[npt.NDArray[Any]]:
+    """The samples of frames, shape (n, channels): of one channel int16, else float, 1 full scale.
+
+    Raises:
+        BadInput: So many channels cannot be read of this format.
+    """
+    if channels > MOST_MIXED:
+        for frame in frames:
+            # PyAV does not find the planes of so many channels.
+            if (full := FULL_SCALE.get(frame.format.name)) is None:
+                raise BadInput(
+                    f"{path}: has {channels} channels; of this format {MOST_MIXED} can be read at "
+                    "most, of WAV any number"
+                )
+            samples = frame.to_ndarray().reshape(-1, channels).astype(np.float32) / full
+            yield samples - 1 if frame.format.name == "u8" else samples
+        return
+    # To a packed format, and no more: FFmpeg does not mix channels whose places it does not know,
+    # and PyAV reads beyond the planes of a frame that has eight or more.
+    converter = av.AudioResampler(format="s16" if channels == 1 else "flt")
+    for frame in frames:
+        for piece in converter.resample(frame):
+            yield piece.to_ndarray().reshape(-1, channels)
 
 
 def _blocks(sounds: Iterator[Sound], n: int) -> Iterator[Sound]:

@@ -104,6 +104,8 @@ class Ends:
         self._output = None if output == SPEAKER else Path(output)
         if self._output is not None and self._output.suffix.lower() != ".wav":
             raise BadInput(f"--output {output}: speaker, or a file whose name ends in .wav")
+        if record is not None and record.suffix.lower() not in (".wav", ""):
+            raise BadInput(f"--record {record}: give a file whose name ends in .wav")
         if fast and not (self._files and self._output):
             raise BadInput("--fast needs recordings as --input and a WAV file as --output")
         live = not self._files and self._output is None

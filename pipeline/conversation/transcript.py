@@ -48,7 +48,8 @@ class ConversationFile:
 
     All of that is done in a thread of its own. What the disk does not take is told once, and tried
     again with the next turn. A pipe or a device takes nothing back: it gets the conversation when
-    that is over.
+    that is over. Where another program writes to the same file, the conversation of the one that
+    wrote last is there, and the other's beside it.
 
     Attributes:
         failed: The file does not have all that it was given last.
@@ -62,9 +63,11 @@ class ConversationFile:
         self._once = not replaceable(path)
         self._over = False
         self._told = False
+        self._shared = False
         self._messages: Sequence[Message] = ()
         self._written: Sequence[Message] = ()
         self._size = 0
+        self._inode = 0
         self._asked: SimpleQueue[Future[None] | None] = SimpleQueue()
         threading.Thread(target=self._work, name="save", daemon=True).start()
 
@@ -107,7 +110,10 @@ class ConversationFile:
             if self._once:
                 with self._path.open("ab") as file:
                     file.write(_lines(messages))
-            elif (more := added(self._written, messages)) is None or not self._untouched():
+            elif not self._untouched():
+                self._set_aside()
+                self._rewrite(_lines(messages))
+            elif (more := added(self._written, messages)) is None:
                 self._rewrite(_lines(messages))
             elif more:
                 self._append(_lines(more))
@@ -129,7 +135,24 @@ class ConversationFile:
 
     def _untouched(self) -> bool:
         """Whether the file is as it was left here, and not deleted or written by others."""
-        return self._target.is_file() and self._target.stat().st_size == self._size
+        if not self._target.is_file():
+            return False
+        now = self._target.stat()
+        return (now.st_ino, now.st_size) == (self._inode, self._size)
+
+    def _set_aside(self) -> None:
+        """Keep what others have written to the file since it was written here, before it goes."""
+        if not self._written or not self._target.is_file():
+            return
+        other = self._target.with_name(self._target.name + ".other")
+        shutil.copyfile(self._target, other)
+        if not self._shared:
+            self._shared = True
+            log.warning(
+                "%s: another program writes to it too; what that wrote is kept in %s",
+                self._path,
+                other,
+            )
 
     def _append(self, lines: bytes) -> None:
         try:
@@ -150,6 +173,7 @@ class ConversationFile:
                 file.write(lines)
                 file.flush()
                 os.fsync(file.fileno())
+                self._inode = os.fstat(file.fileno()).st_ino
             part.replace(self._target)
         except OSError:
             part.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tracemalloc
+import wave
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -263,6 +264,41 @@ def test_any_container_and_any_layout(tmp_path: Path, told: Told, name: str) -> 
     level = np.sqrt(np.mean(heard**2) / np.mean(voice**2))
     assert 0.85 < level < 1.1
     assert [f"of its {channels} channels loses" in line for line in told.lines] == [True]
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4])
+def test_more_channels_than_ffmpeg_converts(tmp_path: Path, told: Told, width: int) -> None:
+    values = one_of(200, 199).T.reshape(-1, order="F") * 2.0 ** (8 * width - 16)
+    values = values + 128 if width == 1 else values
+    lowest_bytes = np.rint(values).astype("<i8").view(np.uint8).reshape(-1, 8)[:, :width]
+    with wave.open(str(tmp_path / "a.wav"), "wb") as wav:
+        wav.setparams((200, width, RATE, 0, "NONE", ""))
+        wav.writeframes(lowest_bytes.tobytes())
+    np.testing.assert_allclose(read(tmp_path / "a.wav"), VOICE, atol=129 if width == 1 else 1)
+    assert ["of its 200 channels loses" in line for line in told.lines] == [True]
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e38])
+def test_a_sample_that_is_no_sound_is_one_click(tmp_path: Path, told: Told, value: float) -> None:
+    sound = side_by_side(VOICE, QUIET)
+    sound[RATE // 8, 1] = value
+    encode(tmp_path / "a.wav", "pcm_f32le", "stereo", sound)
+    heard = read(tmp_path / "a.wav", 48_000).astype(float)
+    assert np.count_nonzero(np.abs(heard - VOICE / 2) > 1) <= 1
+    assert told.lines == []
+
+
+def test_of_several_tracks_the_first_is_heard(tmp_path: Path, told: Told) -> None:
+    with av.open(str(tmp_path / "a.mka"), "w") as out:
+        streams = [out.add_stream("pcm_s16le", rate=RATE, layout="mono") for _ in range(2)]
+        for stream, level in zip(streams, (900, 300), strict=True):
+            block = np.full((1, RATE), level, np.int16)
+            frame = av.AudioFrame.from_ndarray(block, format="s16", layout="mono")
+            frame.sample_rate = RATE
+            out.mux([*stream.encode(frame), *stream.encode(None)])
+    assert set(read(tmp_path / "a.mka")) == {900}
+    assert told.lines == [f"{tmp_path / 'a.mka'}: the first of its 2 audio tracks is heard"]
 
 
 @pytest.mark.parametrize("layout", ["mono", "FL+LFE", "LFE", "downmix", "stereo", "FC+LFE"])

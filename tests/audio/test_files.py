@@ -142,9 +142,15 @@ def bad_files(folder: Path) -> Iterator[tuple[Path, str]]:
     first_frame = whole.index(b"\xff\xf8")
     (folder / "damaged.flac").write_bytes(whole[:first_frame] + bytes(5000))
     yield folder / "damaged.flac", "damaged|no sound"
+    with WavWriter(folder / "rate.wav", 16000) as wav:
+        wav.write(wave_of(16000))
+    with (folder / "rate.wav").open("r+b") as torn:
+        torn.seek(24)
+        torn.write(b"\xff\xff\xff\x7f")
+    yield folder / "rate.wav", "2147483647 samples a second"
 
 
-@pytest.mark.parametrize("index", range(9))
+@pytest.mark.parametrize("index", range(10))
 def test_says_what_is_wrong_with_a_file(tmp_path: Path, index: int) -> None:
     """At once, where nothing has to be decoded to see it."""
     path, words = list(bad_files(tmp_path))[index]

@@ -134,6 +134,25 @@ def test_what_others_do_to_the_file_costs_nothing(tmp_path: Path, harm: str) -> 
     assert transcript.load(path) == [*SAID, *MORE]
 
 
+def test_two_that_save_to_the_same_file_lose_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever wrote last has the file; what the other one has said lies beside it."""
+    path, other = tmp_path / "said", tmp_path / "said.other"
+    one, two = ConversationFile(path), ConversationFile(path)
+    ours, theirs = [Message("user", "Left?", 1)], [Message("user", "Down?", 1)]
+    for turn in (2, 3):
+        one.save([*ours]).result()
+        two.save([*theirs]).result()
+        ours.append(Message("user", "And now?", turn))
+        theirs.append(Message("user", "And then?", turn))
+    one.close(ours)
+    assert (transcript.load(path), transcript.load(other)) == (ours, theirs[:-1])
+    two.close(theirs)
+    assert (transcript.load(path), transcript.load(other)) == (theirs, ours)
+    assert [str(other) in r.getMessage() for r in caplog.records] == [True, True]
+
+
 def test_a_link_stays_one(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     link = tmp_path / "link"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+import subprocess
 import sys
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,7 +30,11 @@ from servers.llm_server import (
     status,
 )
 from support.cli_child import (
+    HANG_S,
+    QUICK,
     ROOT,
+    cascade,
+    environment,
     json_lines,
     limit_files,
     read_conversation,
@@ -97,6 +102,7 @@ CASES = {
     "no samples": talk("--input {here}/header.wav", 2, "header.wav: has no sound in it"),
     "no folder": talk("--output {here}/no/out.wav", 2, "no folder"),
     "not a WAV file": talk("--output {here}/out.mp3", 2, "ends in .wav"),
+    "not a WAV to record": talk("--record {here}/both.mp3", 2, "ends in .wav"),
     **(NOT_WRITTEN if sys.platform == "linux" else {}),
     "its own input": talk("--input {here}/a.wav --output {here}/a.wav", 2, "file of --input too"),
     "no file to resume": talk("--resume {here}/nothing.jsonl", 2, "cannot be resumed"),
@@ -243,6 +249,7 @@ def with_channels(folder: Path) -> dict[Path, bool]:
     silent = np.zeros(len(late) + len(voice), np.int16)
     made = {
         "thirty-three": ([*[none] * 20, voice, *[none] * 12], True),
+        "two hundred": ([*[none] * 150, voice, *[none] * 49], True),
         "opposite": ([voice, -voice], True),
         "fourth of six": ([*[none] * 3, voice, *[none] * 2], True),
         "hiss": ([hiss, voice], True),
@@ -284,6 +291,22 @@ def test_a_profile_tells_once_how_the_channels_of_a_recording_are_mixed(tmp_path
     assert sum(f"{path}: the average of its 2 channels" in line for line in outcome.warnings) == 1
     _, *records = json_lines((tmp_path / "out" / "records.jsonl").read_text())
     assert {record["status"] for record in records} == {"ok"}
+
+
+@POSIX
+def test_nobody_has_to_listen(tmp_path: Path) -> None:
+    """As a service manager starts it: what would go to a closed stdout or stderr goes nowhere."""
+    reply_wav, said = tmp_path / "out.wav", tmp_path / "said"
+    with scripted(otherwise=reply("Yes.")) as server:
+        command = cascade(
+            *("talk", "--input", QUESTION, "--output", reply_wav, "--save", said),
+            *("--fast", "--json", "--llm", server.url),
+        )
+        closing = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command]
+        child = subprocess.run(closing, env=environment(QUICK), cwd=ROOT, timeout=HANG_S)
+    assert child.returncode == 0
+    assert [role for role, _ in read_conversation(said)] == ["user", "assistant"]
+    assert len(read_wav(reply_wav)[0]) > 0
 
 
 # ---- a language model that fails in the middle of a conversation -----------------------------

@@ -354,13 +354,14 @@ def test_ctrl_c_in_the_middle_of_a_reply(tmp_path: Path) -> None:
 
 
 @POSIX
-def test_sigterm_while_the_model_writes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_sigterm_or_a_closed_terminal_while_the_model_writes(tmp_path: Path, name: str) -> None:
     files = Files(tmp_path)
     begun = Answer([ROLE, delta("The train leaves at nine in the morning. "), delta("It"), hang])
     with scripted(reply("ready"), begun) as server:
         child = Child("talk", "--fast", "--json", *files.options, *inputs(5), "--llm", server.url)
         child.wait_for("reply_text", "out")
-        child.signal(signal.SIGTERM)
+        child.signal(signal.Signals[name])
         outcome = child.finish()
         assert server.requests[-1].fate.result(timeout=30) == "abandoned"
     assert outcome.code == 130
