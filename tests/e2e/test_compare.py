@@ -342,9 +342,13 @@ def shopkeeper(call: bytes, request: Request) -> Answer:
     "call",
     [
         tool_call('{"city": "Tokyo"}', index=0, id="call-1", name="get_weather"),
+        tool_call("{}", index=0, id="call-1", name="get_weather")
+        + tool_call('{"city": ', index=0)
+        + tool_call('"Tokyo"}', index=0)
+        + tool_call('{"city": "Tokyo"}', index=0, id="call-1", name="get_weather"),
         delta('<tool_call>{"name": "get_weather", "arguments": {"city": "Tokyo"}}</tool_call>'),
     ],
-    ids=["told", "written"],
+    ids=["told", "in fragments", "written"],
 )
 def test_the_cascade_calls_tools_too(tmp_path: Path, call: bytes) -> None:
     sound = CORPUS / "06_what_is_the_weather_like_in_tokyo.flac"

@@ -1,4 +1,4 @@
-"""`cascade talk` with a voice of another language: a written reply is spoken as people read it."""
+"""`cascade talk`: a written reply is spoken as people read it, in the voice's language."""
 
 from __future__ import annotations
 
@@ -14,6 +14,16 @@ from pipeline.models.catalogue import Catalogue
 
 # (espeak-ng's voice, what the model writes, the clauses of the voice)
 TALKS = [
+    (
+        "en-us",
+        r"<sigh> At -5 °C the root is \( x = \frac{1}{2} \). King George VI paid $49.95 at 120 "
+        "km/h. [pause] *Very* good: the code is 4821, and it is open 24/7.",
+        [
+            "At minus 5 degrees Celsius the root is x equals 1 half.",
+            "King George the 6th paid 49 dollars 95 at 120 kilometers per hour.",
+            "Very good: the code is 4 8 2 1, and it is open 24 7.",
+        ],
+    ),
     (
         "de",
         "Das kostet ca. 20 €, z. B. im Geschäft Nr. 5. Dr. Meier kommt am 3. Mai um 14.30 Uhr. Es "
