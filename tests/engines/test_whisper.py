@@ -703,6 +703,7 @@ class TestTinyEn:
         assert heard
         assert {name: text for name, text in heard.items() if said_twice(text)} == {}
 
+    @needs_people
     def test_an_unlikely_word_is_looked_at_in_half_of_whispers_window(self, tiny: Whisper) -> None:
         found = [tiny.transcribe(audio) for audio in clips("speech_commands/*").values()]
         assert any(one.window_s == UNSURE_S for one in found)
