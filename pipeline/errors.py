@@ -41,6 +41,12 @@ def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
+def one_line(text: str, most: int = 200) -> str:
+    """A text from outside on one line, of a readable length: at most so many characters."""
+    text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The first error in a task group's error: what went wrong before the rest was cancelled."""
     error = group.exceptions[0]

@@ -13,6 +13,7 @@ from typing import Any
 
 from pipeline.engines.servers import httpx2
 from pipeline.engines.tools import ToolUse, arguments
+from pipeline.errors import one_line
 
 DONE = "[DONE]"
 """The data of the last event of a stream."""
@@ -389,9 +390,3 @@ def error_words(body: object) -> str | None:
         case {"error": inner}:
             return error_words(inner)
     return None
-
-
-def one_line(text: str) -> str:
-    """A server's text on one line, of a readable length."""
-    text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-    return text if len(text) <= 200 else text[:199] + "…"

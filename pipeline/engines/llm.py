@@ -24,11 +24,10 @@ from pipeline.engines.chat_stream import (
     cut_off,
     error_words,
     events,
-    one_line,
 )
 from pipeline.engines.servers import ChatServer, httpx2, openai
 from pipeline.engines.tools import ToolUse, tools_of
-from pipeline.errors import BadInput, StageError
+from pipeline.errors import BadInput, StageError, one_line
 from pipeline.text.visible import VisibleText
 
 Messages = Sequence[Mapping[str, Any]]

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, one_line
 
 OPENAI = "OPENAI_API_KEY"
 """The environment's variable that holds the key for OpenAI's APIs."""
@@ -58,6 +58,4 @@ def shown(text: str, environment: Mapping[str, str] = os.environ) -> str:
     for name in (OPENAI, REALTIME, AUDIO_LLM, *GEMINI):
         if secret := environment.get(name, "").strip():
             text = text.replace(secret, "[key]")
-    text = _KEYS.sub("[key]", text)
-    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    return one_line(_KEYS.sub("[key]", text), LONGEST)

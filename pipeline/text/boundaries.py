@@ -170,10 +170,10 @@ def _judge_stop(stem: str, following: str, before: str, language: str) -> Cut:
 def _judge_listed(text: str, stem: str, following: str, language: str) -> Cut:
     """`_judge_stop` where the abbreviations are listed; `text` is what goes up to the stop."""
     from pipeline.text.ordinals import leads_to_ordinal
-    from pipeline.text.wording import Stop, abbreviation
+    from pipeline.text.wording import FullStop, abbreviation
 
     stop = abbreviation(text, following, language)
-    if stop is Stop.LEADS:
+    if stop is FullStop.LEADS:
         return Cut.GLUE
     ordinal = language[:2].lower() in _ORDINAL_STOP and _ORDINAL.fullmatch(stem)
     letters = _ACRONYM.fullmatch(stem)
@@ -181,9 +181,9 @@ def _judge_listed(text: str, stem: str, following: str, language: str) -> Cut:
         return Cut.SENTENCE
     if not following.isupper():
         return Cut.GAP if following and not ordinal else Cut.GLUE
-    if stop is Stop.OPEN:
+    if stop is FullStop.OPEN:
         return Cut.HOLD
-    if stop is Stop.ENDS:
+    if stop is FullStop.ENDS:
         return Cut.SENTENCE
     before = text[: -len(stem) - 1]
     if language[:2].lower() in _CAPITAL_NOUNS:

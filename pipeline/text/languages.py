@@ -13,7 +13,7 @@ from pipeline.text import ordinals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Clock:
+class TimeOfDay:
     """How the time of day is written and said.
 
     Attributes:
@@ -64,7 +64,7 @@ class Language:
         comma: Said for a decimal comma, where espeak-ng says "point".
         hundred: What stands between "19" and "45" of 1945 where people count hundreds up to 1999.
         mute_point: Whether espeak-ng leaves out the point of "3.5".
-        clock: See `Clock`.
+        clock: See `TimeOfDay`.
         ordinals: A function of `ordinals`.
     """
 
@@ -86,7 +86,7 @@ class Language:
     comma: str = ""
     hundred: str = ""
     mute_point: bool = False
-    clock: Clock | None = None
+    clock: TimeOfDay | None = None
     ordinals: Callable[[str, bool], str] | None = None
 
 
@@ -179,7 +179,7 @@ _GERMAN = Language(
     },
     one=("ein", "eine"),
     hundred=" hundert ",
-    clock=Clock(hour=(" Uhr", " Uhr"), to="bis", after="Uhr"),
+    clock=TimeOfDay(hour=(" Uhr", " Uhr"), to="bis", after="Uhr"),
     ordinals=ordinals.german,
 )
 
@@ -237,7 +237,7 @@ _FRENCH = Language(
         "¥": "yen yens",
     },
     of=(" de ", " d'"),
-    clock=Clock(hour=(" heure", " heures"), to="à", letter="[hH]"),
+    clock=TimeOfDay(hour=(" heure", " heures"), to="à", letter="[hH]"),
     ordinals=ordinals.french,
 )
 
@@ -306,7 +306,7 @@ _SPANISH = Language(
     one=("un", "una"),
     cents=" con ",
     of=(" de ", " de "),
-    clock=Clock(
+    clock=TimeOfDay(
         joint=" y ", to="a", before="las|la", after="h|hs|hrs|horas", letter="h",
         bare_hours=" horas",
     ),
@@ -376,7 +376,7 @@ _ITALIAN = Language(
     one=("un", "una"),
     cents=" e ",
     of=(" di ", " di "),
-    clock=Clock(
+    clock=TimeOfDay(
         joint=" e ", to="alle", before="[Aa]lle|le|[Dd]alle|ore|all'", after="h|ore",
         bare_hours=" ore",
     ),
@@ -453,7 +453,7 @@ _DUTCH = Language(
     },
     mute_point=True,
     hundred=" honderd ",
-    clock=Clock(hour=(" uur", " uur"), to="tot", after="uur|u", letter="u"),
+    clock=TimeOfDay(hour=(" uur", " uur"), to="tot", after="uur|u", letter="u"),
     ordinals=ordinals.dutch,
 )
 
@@ -578,7 +578,7 @@ _SWEDISH = Language(
     cents=" och ",
     comma=" komma ",
     hundred=" hundra ",
-    clock=Clock(joint=" och ", to="till", before=r"[Kk]l\.?|[Kk]lockan"),
+    clock=TimeOfDay(joint=" och ", to="till", before=r"[Kk]l\.?|[Kk]lockan"),
     ordinals=ordinals.swedish,
 )
 
@@ -640,7 +640,7 @@ _PORTUGUESE = Language(
     mute_point=True,
     cents=" e ",
     of=(" de ", " de "),
-    clock=Clock(hour=(" hora", " horas"), joint=" e ", to="às", letter="h(?:rs)?"),
+    clock=TimeOfDay(hour=(" hora", " horas"), joint=" e ", to="às", letter="h(?:rs)?"),
     ordinals=ordinals.portuguese,
 )
 
@@ -678,7 +678,7 @@ _DANISH = Language(
         "spsk": "spiseske spiseskeer", "tsk": "teske teskeer",
     },
     hundred=" hundrede og ",
-    clock=Clock(to="til", before=r"[Kk]l\.?|[Kk]lokken"),
+    clock=TimeOfDay(to="til", before=r"[Kk]l\.?|[Kk]lokken"),
 )
 
 _NORWEGIAN = Language(
@@ -715,7 +715,7 @@ _NORWEGIAN = Language(
         "ss": "spiseskje spiseskjeer", "ts": "teskje teskjeer",
     },
     hundred=" hundre og ",
-    clock=Clock(to="til", before=r"[Kk]l\.?|[Kk]lokk(?:en|a)"),
+    clock=TimeOfDay(to="til", before=r"[Kk]l\.?|[Kk]lokk(?:en|a)"),
 )
 
 _CZECH = Language(
@@ -744,7 +744,7 @@ _CZECH = Language(
     signs={"&": "a", "~": "asi"},
     per="za",
     counted={"Kč": "koruna koruny koruny korun", "€": "euro eura eura eur"},
-    clock=Clock(to="až", after="hod", bare_hours=" hodin"),
+    clock=TimeOfDay(to="až", after="hod", bare_hours=" hodin"),
 )
 
 _SLOVAK = Language(
@@ -763,7 +763,7 @@ _SLOVAK = Language(
         "pred n.l.": "pred naším letopočtom", "tis.": "tisíc", "mil.": "miliónov", "r.": "roku",
         "s.r.o.": "s r o",
     },
-    clock=Clock(to="až", after="hod", bare_hours=" hodín"),
+    clock=TimeOfDay(to="až", after="hod", bare_hours=" hodín"),
     starters=(
         "a aj ale až bol bola bolo by dnes do ich ja je jeho jej k kde keď kto ktorý lebo medzi"
         " my má môže na nie o od on ona oni po pod podľa potom pre pred preto pri s sa si ta tak"
@@ -796,7 +796,7 @@ _FINNISH = Language(
         "€": "euro euroa", "$": "dollari dollaria",
         "rkl": "ruokalusikka ruokalusikallista", "tl": "teelusikka teelusikallista",
     },
-    clock=Clock(to="", before="[Kk]lo|[Kk]ello"),
+    clock=TimeOfDay(to="", before="[Kk]lo|[Kk]ello"),
 )
 
 _RUSSIAN = Language(
@@ -888,7 +888,7 @@ _TURKISH = Language(
     ),
     per="bölü",
     counted={"₺": "lira lira", "€": "euro euro", "$": "dolar dolar"},
-    clock=Clock(to="ila", before="[Ss]aat"),
+    clock=TimeOfDay(to="ila", before="[Ss]aat"),
 )
 
 _HUNGARIAN = Language(

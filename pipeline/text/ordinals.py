@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-_ROMAN = {"I": 1, "V": 5, "X": 10}
+from pipeline.text.english.roman import roman_value
+
 _DIGITS = r"(?:X{0,3}(?:IX|IV|VI{0,3}|I{1,3})|X{1,3})"
 _NUMERAL = r"(?:X{0,3}(?:IX|IV|VI{0,3}|I{1,3})|X{2,3})(?!\w)"
 _AFTER_NAME = re.compile(rf"(?<![^\W\d_])([^\W\d_])([^\W\d_]+) ({_NUMERAL})(?P<stop>\.?)")
@@ -20,13 +21,7 @@ _FEMININE = re.compile(r"\w*(?:a|e|eth|abel)")
 
 def _value(number: str) -> int:
     """What digits, or a Roman numeral below forty, are worth."""
-    if number.isdigit():
-        return int(number)
-    values = [_ROMAN[digit] for digit in number]
-    return sum(
-        -value if value < following else value
-        for value, following in zip(values, [*values[1:], 0], strict=True)
-    )
+    return int(number) if number.isdigit() else roman_value(number)
 
 
 def minutes_said(minutes: str | None, joint: str = " ") -> str:

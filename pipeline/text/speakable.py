@@ -1,9 +1,9 @@
 """Written text into text that a voice can say.
 
 A language model writes for the eye: markdown, emoji, links. `speakable` turns a stretch of it into
-what is said aloud.
-Plain numbers are left to the phonemiser (espeak-ng, in Piper). What it misspeaks is put into words:
-"$5" comes out as "dollar five", "Dr. Smith" as two sentences, "word—word" without a pause.
+what is said aloud. Plain numbers are left to the phonemiser (espeak-ng, in Piper). What it
+misspeaks is put into words: "$5" comes out as "dollar five", "Dr. Smith" as two sentences,
+"word—word" without a pause.
 """
 
 from __future__ import annotations
@@ -90,8 +90,7 @@ def speakable(text: str, *, language: str = "en", line_start: bool = True) -> st
 
     Args:
         text: Written text; whole constructs (no half links or code spans).
-        language: Of the voice, as "en" or "en-US". Symbols and abbreviations are put into words
-            only in English.
+        language: Of the voice, as "en" or "en-US": in its words signs and abbreviations are said.
         line_start: Whether `text` begins a line, so that a leading "- " is a list marker.
 
     Returns:

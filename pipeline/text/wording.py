@@ -17,14 +17,14 @@ from decimal import Decimal
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from pipeline.text.languages import LANGUAGES, Clock, Language
+from pipeline.text.languages import LANGUAGES, Language, TimeOfDay
 from pipeline.text.ordinals import minutes_said
 
 if TYPE_CHECKING:
     from babel import Locale
 
 
-class Stop(Enum):
+class FullStop(Enum):
     """What an abbreviation's full stop tells of the sentence."""
 
     LEADS = auto()
@@ -224,7 +224,7 @@ def _patterns(code: str) -> _Patterns:
     return _Patterns(short, found, begun, counted if signs else None, locale)
 
 
-def abbreviation(text: str, following: str, language: str) -> Stop | None:
+def abbreviation(text: str, following: str, language: str) -> FullStop | None:
     r"""What the full stop that ends `text` tells, if it is one of an abbreviation.
 
     Args:
@@ -235,23 +235,23 @@ def abbreviation(text: str, following: str, language: str) -> Stop | None:
     code = _code(language)
     table, patterns = LANGUAGES[code], _patterns(code)
     if _UNIT_STOP.search(text, max(0, len(text) - 8)):
-        return Stop.OPEN if table.open else Stop.ENDS
+        return FullStop.OPEN if table.open else FullStop.ENDS
     for match in patterns.short.finditer(text, max(0, len(text) - 30)) if patterns.short else ():
         if match.end() == len(text):
             form = _form(patterns, match)
             begun = patterns.begun.get(form, "")
             if (begun and (following in begun or not following)) or _is_initial(match, following):
-                return Stop.LEADS
+                return FullStop.LEADS
             kinds = patterns.found.get(form, {})
             if kinds.keys() == {"number"} and following in ("I", "V", "X"):
-                return Stop.OPEN  # "cap. IV", "cap. Il"
+                return FullStop.OPEN  # "cap. IV", "cap. Il"
             kind = _kind(kinds, form, following)
             if kind is None:
                 return None
-            return {"ends": Stop.ENDS, "open": Stop.OPEN}.get(kind, Stop.LEADS)
+            return {"ends": FullStop.ENDS, "open": FullStop.OPEN}.get(kind, FullStop.LEADS)
     number, _, sign = text[:-1].rpartition(" ")
     counted = sign.isalpha() and sign in table.counted and number[-1:].isdigit()
-    return Stop.ENDS if counted else None
+    return FullStop.ENDS if counted else None
 
 
 def _form(patterns: _Patterns, match: re.Match[str]) -> str:
@@ -473,7 +473,7 @@ def _date(match: re.Match[str], locale: Locale) -> str:
         return match[0]
 
 
-def _times(text: str, clock: Clock) -> str:
+def _times(text: str, clock: TimeOfDay) -> str:
     """14.30, 14h30 and 14:30 as they are said, also from one to another."""
     hour, minute = r"(?<![\d:.,])([01]?\d|2[0-4])", r"([0-5]\d)(?![\d:%]|[.,]\d)"
     text = re.sub(rf"{hour}\.{minute}(?=\s?[-–]\s?\d\d?\.[0-5]\d(?!\d|[.,]\d))", _with_colon, text)
@@ -495,7 +495,7 @@ def _with_colon(match: re.Match[str]) -> str:
     return f"{match[1]}:{match[2] or '00'}"
 
 
-def _time(clock: Clock, match: re.Match[str]) -> str:
+def _time(clock: TimeOfDay, match: re.Match[str]) -> str:
     """A time, or two of a range; "9 bis 17 Uhr" names the hours once."""
     bare = bool(match[5])
     if not match[3]:
@@ -504,7 +504,9 @@ def _time(clock: Clock, match: re.Match[str]) -> str:
     return f"{first} {clock.to} {_at(clock, match[3], match[4], bare=bare)}"
 
 
-def _at(clock: Clock, hour: str, minutes: str, *, bare: bool = False, named: bool = True) -> str:
+def _at(
+    clock: TimeOfDay, hour: str, minutes: str, *, bare: bool = False, named: bool = True
+) -> str:
     """One time of the day.
 
     Args:

@@ -41,7 +41,8 @@ _REIGN_VERB = re.compile(
 )
 
 
-def _roman(numeral: str) -> int:
+def roman_value(numeral: str) -> int:
+    """What a Roman numeral below 400 is worth."""
     values = [_VALUES[char] for char in numeral]
     return sum(
         -value if value < following else value
@@ -52,7 +53,7 @@ def _roman(numeral: str) -> int:
 def _numeral(match: re.Match[str]) -> str:
     """Henry VIII as "the 8th", Chapter IV as "4"; "I" may be who speaks."""
     if match["century"]:
-        return ordinal(_roman(match["century"]))
+        return ordinal(roman_value(match["century"]))
     if match["king"]:
         nth = match["nth"]
         rest = match.string[match.end() :]
@@ -60,7 +61,7 @@ def _numeral(match: re.Match[str]) -> str:
         initial = len(nth) == 1 and (nth in "CL" or re.match(r"\.?\s+[A-Z]", rest))
         if initial or (nth == "I" and not (named or _REIGN_VERB.match(rest))):
             return match.group()
-        number = _roman(nth)
+        number = roman_value(nth)
         whose = rest[:1] in "'’" and rest[1:2] == "s" and number < len(ORDINALS)
         return f"{match['king']} the {ORDINALS[number] if whose else ordinal(number)}"
     if match["counted"]:
@@ -68,9 +69,9 @@ def _numeral(match: re.Match[str]) -> str:
         sure = counted in _SURELY or (counted[0].isupper() and _REIGN_VERB.match(rest))
         if match["number"] in "CL" or (match["number"] == "I" and not sure):
             return match.group()
-        return f"{match['counted']} {_roman(match['number'])}"
+        return f"{match['counted']} {roman_value(match['number'])}"
     if _NAMED.search(match.string[: match.start()]):
-        return str(_roman(match["more"]))
+        return str(roman_value(match["more"]))
     return match.group()
 
 
