@@ -193,8 +193,7 @@ class _Over(Exception):
 class Session:
     """A conversation with one client: what it sends is heard, done and answered.
 
-    Only a `Wire` can break or fall silent; over any other link such a fault of the script closes
-    it.
+    A script's faults `drop` and `silence` need a `Wire`; another link is closed instead.
 
     Args:
         script: What to do.
