@@ -1,0 +1,50 @@
+"""A request that is not served, and how a client is told: as OpenAI's API does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from starlette.responses import JSONResponse
+
+
+class Refused(Exception):
+    """A request that is not served.
+
+    Args:
+        status: Of the HTTP answer.
+        code: A code of OpenAI's API.
+        message: What is wrong, for the client's author; never a secret that was sent.
+        param: Which parameter.
+        retry_after_s: When it may be tried again (s); 0: that would not help.
+
+    Attributes:
+        code: As given.
+        message: As given.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        param: str | None = None,
+        retry_after_s: float = 0,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self._status = status
+        self._param = param
+        self._retry_after_s = retry_after_s
+
+    def response(self) -> JSONResponse:
+        """The HTTP answer."""
+        from starlette.responses import JSONResponse
+
+        kind = "server_error" if self._status >= 500 else "invalid_request_error"
+        error = {"message": self.message, "type": kind, "param": self._param, "code": self.code}
+        headers = {"WWW-Authenticate": "Bearer"} if self._status == 401 else {}
+        if self._retry_after_s:
+            headers["Retry-After"] = f"{self._retry_after_s:.0f}"
+        return JSONResponse({"error": error}, self._status, headers)
