@@ -26,7 +26,7 @@ class _Kind:
     bit_rate: int = 0
 
 
-# A stream is not sought in: what a header could say only at the end is left out of it, and so is the
+# A stream is not sought in: what a header could say only at the end is left out of it. So is the
 # name of the encoder, for many a reader takes the header of a WAV to have 44 bytes. A page of Ogg
 # would else wait for a second of sound.
 _KINDS: dict[str, _Kind] = {

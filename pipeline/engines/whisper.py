@@ -393,9 +393,7 @@ class Whisper:
         except RuntimeError as error:
             raise StageError("stt", f"Whisper failed: {first_line(error)}") from error
 
-    def _each(
-        self, pieces: list[Audio], language: str, prompt: str
-    ) -> Iterator[Transcription]:
+    def _each(self, pieces: list[Audio], language: str, prompt: str) -> Iterator[Transcription]:
         """The pieces of one recording: what one leaves no doubt of counts for the next."""
         for piece in pieces:
             found = self._recognise(piece, voiced_s(piece), language, "", prompt)
@@ -416,9 +414,7 @@ class Whisper:
         features = self._features(audio)
         window_s = self._window_for(len(audio) / RATE)
         budget = token_budget(voice_s, language) if window_s < FULL_S else MAX_TOKENS
-        found = self._decode(
-            features, window_s, budget, language, prefix, prompt, fill=self._fills
-        )
+        found = self._decode(features, window_s, budget, language, prefix, prompt, fill=self._fills)
         longer = self._longer(found, voice_s)
         if window_s < longer:
             if draft:
