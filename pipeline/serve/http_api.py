@@ -21,7 +21,6 @@ from typing import Annotated, Any, BinaryIO, Literal, Protocol, TypeVar
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -34,8 +33,9 @@ from pipeline.config import Settings
 from pipeline.engines.vad import RATE
 from pipeline.engines.whisper import Transcription
 from pipeline.engines.worker import Stop, Worker
-from pipeline.errors import BadInput, CascadeError, StageError, one_line
+from pipeline.errors import CascadeError, StageError, one_line
 from pipeline.events import Samples
+from pipeline.serve.access import Refused
 from pipeline.serve.pieces import Cutter, Piece
 from pipeline.serve.transcripts import MEDIA_TYPES, Form, Segment, text_of, told
 from pipeline.text.chunker import Chunker, Clause
@@ -135,32 +135,6 @@ class Stages(Protocol):
         ...
 
 
-class Refused(Exception):
-    """What a client asked for cannot be done.
-
-    Args:
-        status: Of HTTP.
-        message: What is wrong, for the client's author.
-        param: Which parameter.
-        code: A code of the OpenAI API.
-        retry_after_s: When it may be tried again (s); 0: that would not help.
-    """
-
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        param: str | None = None,
-        code: str | None = None,
-        retry_after_s: int = 0,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.headers = {"Retry-After": str(retry_after_s)} if retry_after_s else {}
-        kind = "server_error" if status >= 500 else "invalid_request_error"
-        self.error = {"message": message, "type": kind, "param": param, "code": code}
-
-
 def _voice_name(value: object) -> object:
     """A voice may be named, or be an object with an id."""
     match value:
@@ -227,7 +201,7 @@ def routes(engines: Stages, settings: Settings) -> list[Route]:
 
 
 def _answering(endpoint: Endpoint) -> Endpoint:
-    """An endpoint whose failures are told as the OpenAI API tells them."""
+    """An endpoint that refuses what cannot be done."""
 
     @functools.wraps(endpoint)
     async def answer(request: Request) -> Response:
@@ -235,34 +209,29 @@ def _answering(endpoint: Endpoint) -> Endpoint:
             return await endpoint(request)
         except ClientDisconnect:
             return Response(status_code=GONE)
-        except Exception as error:
-            refused = _refusal(error)
-            return JSONResponse({"error": refused.error}, refused.status, refused.headers)
+        except (CascadeError, ValidationError) as error:
+            raise _refusal(error) from None
 
     return answer
 
 
-def _refusal(error: Exception) -> Refused:
-    """What a client is told of an error.
-
-    Raises:
-        Exception: It is a defect.
-    """
+def _refusal(error: CascadeError | ValidationError | Refused) -> Refused:
+    """What a client is told of an error."""
     match error:
         case Refused():
             return error
-        case HTTPException():
-            return Refused(error.status_code, one_line(error.detail))
-        case BadInput():
-            return Refused(400, one_line(str(error)), "file", "invalid_value")
         case ValidationError():
             wrong = error.errors()[0]
             param = str(wrong["loc"][0])
-            return Refused(400, f"{param}: {one_line(wrong['msg'])}", param, "invalid_value")
+            return _invalid(param, f"{param}: {wrong['msg']}")
         case StageError():
             log.warning("%s", error)
-            return Refused(500, one_line(str(error)), code=f"{error.stage}_failed")
-    raise error
+            return Refused(500, f"{error.stage}_failed", one_line(str(error)), kind="server_error")
+    return _invalid("file", str(error))
+
+
+def _invalid(param: str | None, message: str, code: str = "invalid_value") -> Refused:
+    return Refused(400, code, one_line(message), param=param)
 
 
 class _Api:
@@ -298,7 +267,7 @@ class _Api:
         """`GET /v1/models/{id}`."""
         name = request.path_params["id"]
         if not any(name in self._names(kind) for kind in ("stt", "tts", "llm")):
-            raise Refused(404, f"there is no model {one_line(name)!r}", "model", "model_not_found")
+            raise _unknown("model", name, [])
         return JSONResponse(self._described(name))
 
     async def audio_models(self, request: Request) -> Response:
@@ -310,13 +279,6 @@ class _Api:
         names = [self._engines.names["tts"], *VOICES]
         return JSONResponse({"voices": [{"id": name, "name": name} for name in names]})
 
-    def _check(self, param: str, name: str, known: list[str]) -> None:
-        if name and name not in known:
-            code = "model_not_found" if param == "model" else "invalid_value"
-            status = 404 if param == "model" else 400
-            message = f"there is no {param} {one_line(name)!r} here; use one of: {', '.join(known)}"
-            raise Refused(status, message, param, code)
-
     @contextlib.contextmanager
     def _admitted(self) -> Iterator[None]:
         """Do one of the requests that are done at a time.
@@ -326,7 +288,7 @@ class _Api:
         """
         if self._open >= MOST_AT_ONCE:
             message = f"{MOST_AT_ONCE} files are worked on; try again later"
-            raise Refused(429, message, code="rate_limit_exceeded", retry_after_s=RETRY_S)
+            raise Refused(429, "rate_limit_exceeded", message, RETRY_S, "rate_limit_error")
         self._open += 1
         try:
             yield
@@ -343,9 +305,9 @@ class _Api:
             form = await stack.enter_async_context(limited.form(max_files=1, max_fields=50))
             file = form.get("file")
             if not isinstance(file, UploadFile):
-                raise Refused(400, "there is no file; send it as multipart/form-data", "file")
+                raise _invalid("file", "there is no file; send it as multipart/form-data")
             wanted = TranscriptionRequest.model_validate(_fields(form))
-            self._check("model", wanted.model, self._names("stt"))
+            _check("model", wanted.model, self._names("stt"))
             detector = await asyncio.to_thread(self._engines.new_detector)
             cutter = Cutter(detector, self._settings.vad)
             name = Path(one_line(file.filename or "file", 100))
@@ -379,7 +341,7 @@ class _Api:
         def go_on(stop: Stop) -> bool:
             if cutter.seconds > MOST_S:
                 most = f"{MOST_S / 3600:g} hours"
-                raise Refused(400, f"{name}: is longer than {most}; cut it", "file", "too_long")
+                raise _invalid("file", f"{name}: is longer than {most}; cut it")
             return not stop.is_set
 
         language = wanted.language.replace("_", "-").split("-")[0].lower()
@@ -408,12 +370,12 @@ class _Api:
         try:
             body = await limited.json()
         except ValueError:
-            raise Refused(400, "the body is no JSON") from None
+            raise _invalid(None, "the body is no JSON") from None
         if not isinstance(body, dict):
-            raise Refused(400, "the body is no JSON object")
+            raise _invalid(None, "the body is no JSON object")
         wanted = SpeechRequest.model_validate({k: v for k, v in body.items() if v is not None})
-        self._check("model", wanted.model, self._names("tts"))
-        self._check("voice", wanted.voice, [self._engines.names["tts"], *VOICES])
+        _check("model", wanted.model, self._names("tts"))
+        _check("voice", wanted.voice, [self._engines.names["tts"], *VOICES])
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(self._admitted())
             data = self._encoded(wanted)
@@ -482,6 +444,20 @@ class _Api:
             await asyncio.gather(speaking, return_exceptions=True)
 
 
+def _check(param: str, name: str, known: list[str]) -> None:
+    """See that a model or a voice is one that there is; empty: none was named."""
+    if name and name not in known:
+        raise _unknown(param, name, known)
+
+
+def _unknown(param: str, name: str, known: list[str]) -> Refused:
+    instead = f"; use one of: {', '.join(known)}" if known else ""
+    message = f"there is no {param} {one_line(name)!r} here{instead}"
+    if param == "model":
+        return Refused(404, "model_not_found", message, param=param)
+    return _invalid(param, message)
+
+
 def _fields(form: FormData) -> dict[str, Any]:
     """The fields of a form; what may have several values is sent as `name[]`."""
     values: dict[str, Any] = {}
@@ -508,7 +484,7 @@ def _limited(request: Request, most: int) -> Callable[[], Awaitable[Message]]:
     Raises:
         Refused: It is, or says that it is, larger.
     """
-    too_large = Refused(413, f"the request is larger than {most} bytes", code="too_large")
+    too_large = Refused(413, "request_too_large", f"the request is larger than {most} bytes")
     if int(request.headers.get("content-length", "0")) > most:
         raise too_large
     left = most
@@ -579,7 +555,7 @@ class _Streamed(StreamingResponse):
         try:
             await super().stream_response(send)
         except (CascadeError, Refused) as error:
-            log.warning("an answer breaks off: %s", error)
+            log.warning("an answer breaks off: %s", _refusal(error).message)
 
 
 def _event(kind: str, **fields: Any) -> bytes:
@@ -598,7 +574,7 @@ async def _transcript(
             found.append(segment)
             yield _event("transcript.text.delta", delta=text)
             segment = await anext(rest, None)
-    except Exception as error:
+    except (CascadeError, Refused) as error:
         yield _failed(error)
         return
     yield _event("transcript.text.done", text=text_of(found))
@@ -609,7 +585,7 @@ async def _sound_events(first: bytes, rest: AsyncIterator[bytes]) -> AsyncGenera
     try:
         async for data in _chained(first, rest):
             yield _event("speech.audio.delta", audio=base64.b64encode(data).decode())
-    except Exception as error:
+    except (CascadeError, Refused) as error:
         yield _failed(error)
         return
     # Nothing is charged, and the voice knows no tokens.
@@ -617,7 +593,7 @@ async def _sound_events(first: bytes, rest: AsyncIterator[bytes]) -> AsyncGenera
     yield _event("speech.audio.done", usage=usage)
 
 
-def _failed(error: Exception) -> bytes:
+def _failed(error: CascadeError | Refused) -> bytes:
     """The event that tells of an error."""
     return f"event: error\ndata: {json.dumps({'error': _refusal(error).error})}\n\n".encode()
 
