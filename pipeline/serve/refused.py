@@ -21,6 +21,7 @@ class Refused(Exception):
     Attributes:
         code: As given.
         message: As given.
+        error: What is told of it.
     """
 
     def __init__(
@@ -34,17 +35,15 @@ class Refused(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+        kind = "server_error" if status >= 500 else "invalid_request_error"
+        self.error = {"message": message, "type": kind, "param": param, "code": code}
         self._status = status
-        self._param = param
-        self._retry_after_s = retry_after_s
+        self._headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+        if retry_after_s:
+            self._headers["Retry-After"] = f"{retry_after_s:.0f}"
 
     def response(self) -> JSONResponse:
         """The HTTP answer."""
         from starlette.responses import JSONResponse
 
-        kind = "server_error" if self._status >= 500 else "invalid_request_error"
-        error = {"message": self.message, "type": kind, "param": self._param, "code": self.code}
-        headers = {"WWW-Authenticate": "Bearer"} if self._status == 401 else {}
-        if self._retry_after_s:
-            headers["Retry-After"] = f"{self._retry_after_s:.0f}"
-        return JSONResponse({"error": error}, self._status, headers)
+        return JSONResponse({"error": self.error}, self._status, self._headers)

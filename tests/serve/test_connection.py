@@ -192,18 +192,21 @@ async def test_a_session_that_does_not_read_holds_up_its_client() -> None:
 async def test_a_client_that_sends_much_at_once_takes_turns_with_others() -> None:
     """One message of each is done at a time."""
     talks = iter([flooded := Talk(), other := Talk()])
-    async with served(lambda *args: next(talks)(*args)) as server:
-        async with connect(server.url) as many, connect(server.url) as one:
-            many.transport.write(MANY)
-            async with asyncio.timeout(SOON_S):
-                while not flooded.heard:
-                    await asyncio.sleep(0)
-            await one.send("me too")
-            assert await one.recv() == "me too"
-            assert len(flooded.heard) < 10_000
-            async with asyncio.timeout(SOON_S):
-                while len(flooded.heard) < 10_000:
-                    await many.recv()
+    async with (
+        served(lambda *args: next(talks)(*args)) as server,
+        connect(server.url) as many,
+        connect(server.url) as one,
+    ):
+        many.transport.write(MANY)
+        async with asyncio.timeout(SOON_S):
+            while not flooded.heard:
+                await asyncio.sleep(0)
+        await one.send("me too")
+        assert await one.recv() == "me too"
+        assert len(flooded.heard) < 10_000
+        async with asyncio.timeout(SOON_S):
+            while len(flooded.heard) < 10_000:
+                await many.recv()
     assert len(other.heard) == 1
 
 
