@@ -8,6 +8,7 @@ import json
 import random
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
@@ -19,14 +20,12 @@ from pipeline.audio.resample import resampled
 from pipeline.clock import NS_PER_MS, Clock
 from pipeline.errors import BadInput
 from pipeline.events import Samples
-from pipeline.serve.protocol import (
-    Author,
-    KeptItem,
-    RealtimeResponse,
-    ResponseStatus,
-    ServerSide,
-)
-from pipeline.serve.requests import RATE, JsonObject, RequestRefused
+from pipeline.serve.author import Author
+from pipeline.serve.items import KeptItem
+from pipeline.serve.link import Opening
+from pipeline.serve.protocol import ServerSide
+from pipeline.serve.refused import RequestRefused
+from pipeline.serve.responses import RealtimeResponse, ResponseStatus
 from pipeline.serve.script import (
     MODEL_SEPARATOR,
     Fault,
@@ -34,6 +33,8 @@ from pipeline.serve.script import (
     Script,
     ScriptedTurn,
 )
+from pipeline.serve.session_object import JsonObject
+from pipeline.serve.sound import RATE
 from pipeline.serve.speech import (
     ReplyPiece,
     Sounds,
@@ -140,7 +141,7 @@ class SimulatedServer:
         if urlsplit(request.path).path != PATH:
             return _refusal(connection, 404)
         try:
-            self._script.conversation(_model(request))
+            self._script.conversation(_opening(request).model)
         except BadInput as error:
             return _refusal(connection, 404, message=str(error))
         return None
@@ -150,8 +151,8 @@ class SimulatedServer:
         seed = f"{self._script.seed}/{self._clients}"
         self._clients += 1
         wire = Wire(connection, self._script.network, seed, self._clock)
-        model = _model(connection.request)
-        await _Session(self._script, model, self._sounds, wire, seed, self._clock).run()
+        opening = _opening(connection.request)
+        await _Session(self._script, opening, self._sounds, wire, seed, self._clock).run()
 
 
 def _refusal(
@@ -168,9 +169,11 @@ def _refusal(
     return response
 
 
-def _model(request: Request) -> str:
-    """The model that a client asks for; empty if it asks for none."""
-    return parse_qs(urlsplit(request.path).query).get("model", [""])[0]
+def _opening(request: Request) -> Opening:
+    """What a client asks for."""
+    asked = parse_qs(urlsplit(request.path).query)
+    is_transcription = asked.get("intent") == ["transcription"]
+    return Opening(asked.get("model", [""])[0], "transcription" if is_transcription else "realtime")
 
 
 def _select(_: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
@@ -187,7 +190,7 @@ class _Session:
 
     Args:
         script: What to do.
-        model: The model that the client asked for.
+        opening: What the client asked for.
         sounds: All that is said.
         wire: The connection.
         seed: Of what is drawn, such as `"1/0"`.
@@ -195,9 +198,9 @@ class _Session:
     """
 
     def __init__(
-        self, script: Script, model: str, sounds: Sounds, wire: Wire, seed: str, clock: Clock
+        self, script: Script, opening: Opening, sounds: Sounds, wire: Wire, seed: str, clock: Clock
     ) -> None:
-        self._turns = script.conversation(model)
+        self._turns = script.conversation(opening.model)
         self._sounds = sounds
         self._wire = wire
         self._clock = clock
@@ -207,7 +210,7 @@ class _Session:
             self._author,
             f"simulated:{script.name}",
             int(time.time()) + SESSION_S,
-            asked=model.partition(MODEL_SEPARATOR)[0],
+            replace(opening, model=opening.model.partition(MODEL_SEPARATOR)[0]),
             tracing={"workflow_name": STAMP, "metadata": script.describe()},
         )
         assert self._side.detection is not None
@@ -221,7 +224,7 @@ class _Session:
         self._last = (0, False)
         self._ended: UtteranceEdge | None = None
         # What is answered now, and what waits until that is over.
-        self._task: asyncio.Task[None] | None = None
+        self._making: dict[str, asyncio.Task[None]] = {}
         self._waiting: asyncio.Task[None] | None = None
         self._free = asyncio.Event()
         self._free.set()
@@ -235,10 +238,16 @@ class _Session:
             async with self._tasks as tasks:
                 moving = tasks.create_task(self._wire.run())
                 working = tasks.create_task(self._work())
+                tasks.create_task(self._expire())
                 await asyncio.wait([moving, working], return_when=asyncio.FIRST_COMPLETED)
                 raise _Over
         except* _Over:
             pass
+
+    async def _expire(self) -> None:
+        await asyncio.sleep(self._side.session["expires_at"] - time.time())
+        self._side.expire()
+        self._wire.close(1001, "The session has expired.")
 
     async def _work(self) -> None:
         async for arrived_ns, message in self._wire.messages():
@@ -256,6 +265,7 @@ class _Session:
             case "input_audio_buffer.append":
                 self._hear(event["audio"], arrived_ns)
             case "input_audio_buffer.commit":
+                self._hear(event["audio"], arrived_ns)
                 self._ended = self._finder.stop() or self._ended
                 self._withdraw()
                 speaks = self._side.speech is not None
@@ -267,9 +277,9 @@ class _Session:
             case "conversation.item.create":
                 self._created(event["item"])
             case "response.create":
-                self._respond(event.get("response") or {})
+                self._respond(event["response"])
             case "response.cancel":
-                self._cancel("client_cancelled")
+                self._cancel(self._side.responses[event["response_id"]], "client_cancelled")
 
     def _created(self, item: JsonObject) -> None:
         if item.get("role") == "user":
@@ -300,7 +310,8 @@ class _Session:
             side.speech_started(sample)
             if side.detection["interrupt_response"]:
                 self._withdraw()
-                self._cancel("turn_detected")
+                if side.active is not None:
+                    self._cancel(side.active, "turn_detected")
         self._tasks.create_task(self._fault(self._turn(self._users), "speech"))
 
     def _stop(self, ended: UtteranceEdge) -> None:
@@ -315,7 +326,8 @@ class _Session:
                 await sleep_until(ended.t_ns + pause, self._clock)
             self._heard(self._side.speech_stopped())
             detection = self._side.detection
-            if detection is None or not detection["create_response"]:
+            wants = detection is not None and detection["create_response"]
+            if not wants or not self._side.answers:
                 self._ended = ended
                 return
             self._last = (number, True)
@@ -326,7 +338,10 @@ class _Session:
 
     def _heard(self, item: KeptItem) -> None:
         """An utterance has become an item of the conversation."""
-        self._side.transcribed(item, self._turn(self._users).transcript)
+        text = self._turn(self._users).transcript
+        for place, word in enumerate(text.split(" ") if text else []):
+            self._side.transcribing(item.id, f" {word}" if place else word)
+        self._side.transcribed(item, text)
         self._next_turn()
 
     def _next_turn(self) -> None:
@@ -371,9 +386,9 @@ class _Session:
             follow_up: The turn's tools were called, so that the reply is due.
         """
         response = self._side.respond(options)
-        task = self._tasks.create_task(self._make(response, number, first_ns, follow_up))
+        making = self._make(response, number, first_ns, follow_up)
+        self._making[response.id] = self._tasks.create_task(making)
         if response.in_band:
-            self._task = task
             self._free.clear()
 
     def _withdraw(self) -> None:
@@ -381,17 +396,16 @@ class _Session:
         if self._waiting is not None:
             self._waiting.cancel()
 
-    def _cancel(self, reason: str) -> None:
-        """End the response that is under way, if there is one."""
-        if self._side.active is not None and self._task is not None:
-            self._task.cancel()
-            self._end(self._side.active, "cancelled", reason=reason)
+    def _cancel(self, response: RealtimeResponse, reason: str) -> None:
+        """End a response that is under way."""
+        self._making[response.id].cancel()
+        self._end(response, "cancelled", reason=reason)
 
     def _end(self, response: RealtimeResponse, status: ResponseStatus, **details: Any) -> None:
         """End a response."""
         self._side.end(response, status, **details)
+        del self._making[response.id]
         if response.in_band:
-            self._task = None
             self._free.set()
 
     async def _make(
