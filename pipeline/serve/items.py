@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 import numpy as np
@@ -37,12 +37,15 @@ class PartSound:
 
     Attributes:
         length: Samples, of which none may be kept.
+        heard: Says which words of the transcript are over after so many seconds, where that is
+            known better than by `words`.
     """
 
     def __init__(self, samples: Samples, words: Iterable[tuple[int, int]] = ()) -> None:
         self._pieces: list[Samples] | None = [samples]
         self._words = list(words)
         self.length = len(samples)
+        self.heard: Callable[[float], str] | None = None
 
     @property
     def ms(self) -> float:
@@ -66,16 +69,19 @@ class PartSound:
 
     def cut(self, length: int, text: str) -> str:
         """Forget all but its beginning; what of `text` had been spoken by then."""
+        kept = self.heard(length / RATE) if self.heard else self._spoken(length, text)
+        if (samples := self.samples) is not None:
+            self._pieces = [samples[:length].copy()]
+        self.length = length
+        return kept
+
+    def _spoken(self, length: int, text: str) -> str:
         points = [(0, 0), *(point for point in self._words if point[0] <= self.length)]
         if points[-1][0] < self.length:
             points.append((self.length, len(text)))
         # Words after the last point have no sound: they were to be spoken next.
         places, chars = zip(*points, strict=True)
-        kept = whole_words(text, int(np.interp(length, places, chars)))
-        if (samples := self.samples) is not None:
-            self._pieces = [samples[:length].copy()]
-        self.length = length
-        return kept
+        return whole_words(text, int(np.interp(length, places, chars)))
 
     def let_go(self) -> None:
         """Keep only how long it was, and its words."""
@@ -93,6 +99,8 @@ class KeptItem:
         about: As given.
         sounds: As given.
         size: Characters that it had as JSON when it was new.
+        words: What was understood or heard of its parts, by their place, where that is known and
+            the client is not told.
         cuts: How often it was truncated.
     """
 
@@ -100,6 +108,7 @@ class KeptItem:
         self.about = about
         self.sounds = dict(sounds or {})
         self.size = len(json.dumps(about))
+        self.words: dict[int, str] = {}
         self.cuts = 0
 
     @classmethod

@@ -158,12 +158,18 @@ class ServerSide:
         kind = "input_audio_buffer.speech_started"
         self.author.tell(kind, item_id=self.speech, audio_start_ms=start_ms)
 
-    def speech_stopped(self) -> KeptItem:
-        """Say that the utterance under way is over, and commit it: all that was received."""
+    def speech_stopped(self, end: int | None = None) -> KeptItem:
+        """Say that the utterance under way is over, and commit it.
+
+        Args:
+            end: Place in the stream (samples at 24 kHz) up to which it was heard; None: all that
+                was received.
+        """
         assert self.speech is not None, "nobody speaks"
-        kind, end_ms = "input_audio_buffer.speech_stopped", self.buffer.end * 1000 // RATE
-        self.author.tell(kind, item_id=self.speech, audio_end_ms=end_ms)
-        return self.commit()
+        end = self.buffer.end if end is None else end
+        kind = "input_audio_buffer.speech_stopped"
+        self.author.tell(kind, item_id=self.speech, audio_end_ms=end * 1000 // RATE)
+        return self.commit(end)
 
     def timed_out(self, since: int) -> KeptItem:
         """Say that nobody spoke for `idle_timeout_ms`, and commit that silence.
@@ -181,8 +187,14 @@ class ServerSide:
         )
         return self.commit()
 
-    def commit(self) -> KeptItem:
-        """Make an item of the utterance under way, or of all the sound that is no item yet."""
+    def commit(self, end: int | None = None) -> KeptItem:
+        """Make an item of the utterance under way, or of all the sound that is no item yet.
+
+        Args:
+            end: Place in the stream after which sound is of no item yet; None: all that was
+                received is of this one.
+        """
+        end = self.buffer.end if end is None else end
         item_id, start = self.speech, self._began
         if item_id is None:
             item_id, start = self.items.new_id(), self.buffer.start
@@ -191,11 +203,11 @@ class ServerSide:
         about: JsonObject = {"id": item_id, "object": "realtime.item", "type": "message"}
         # Clients need `transcript` to be there, if only as null.
         content = [{"type": "input_audio", "transcript": None}]
-        sound = self.buffer.between(start - self._padding_ms * RATE // 1000, self.buffer.end)
+        sound = self.buffer.between(start - self._padding_ms * RATE // 1000, end)
         about |= {"role": "user", "status": "completed", "content": content}
         item = KeptItem(about, {0: PartSound(sound)})
         self.speech = None
-        self.buffer.clear()
+        self.buffer.forget(end)
         self.items.begin(item)
         self.items.finish(item)
         return item

@@ -64,6 +64,7 @@ class RealtimeResponse:
         id: Its id.
         in_band: Its items become part of the conversation.
         speaks: It answers with sound, not with text.
+        given: As given.
         settings: What holds for it: instructions, tools, `audio.output` and so on.
         output: Its items so far.
         made_text: Tokens of text that it made so far.
@@ -80,7 +81,7 @@ class RealtimeResponse:
     ) -> None:
         self._author = author
         self._items = items
-        self._given = given
+        self.given = given
         self.id = author.new_id("resp")
         self.in_band = options.get("conversation", "auto") == "auto"
         self.settings = settings(session, options)
@@ -110,7 +111,7 @@ class RealtimeResponse:
     @property
     def read(self) -> list[KeptItem]:
         """What it reads: what it was given, or the conversation, without what it says itself."""
-        kept = self._items.kept if self._given is None else self._given
+        kept = self._items.kept if self.given is None else self.given
         return [item for item in kept if item not in self.output]
 
     def begin(self) -> None:
