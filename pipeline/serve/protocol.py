@@ -279,6 +279,7 @@ class ServerSide:
                 `incomplete` (`max_output_tokens`, `content_filter`); `error` for `failed` (`type`,
                 `code` and `message`).
         """
+        response.begin()
         response.close("incomplete")
         told = [response.settings["instructions"]]
         told += [json.dumps(tools) if (tools := response.settings["tools"]) else ""]

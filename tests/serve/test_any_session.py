@@ -215,6 +215,7 @@ class _Talk:
         is_open = item["status"] == "in_progress"
         match what:
             case "open":
+                _close(response)
                 response.open()
             case "text" if is_open and item["type"] == "message":
                 response.text("word ")
@@ -222,19 +223,24 @@ class _Talk:
                 response.audio(np.ones(RATE // 20, np.int16))
                 self.side.spoke = True
             case "call":
+                _close(response)
                 response.open_call("f", "call_1")
             case "arguments" if is_open and item["type"] == "function_call":
                 response.arguments("1")
             case "close":
-                # A whole call has whole arguments.
-                whole = item.get("arguments") != ""
-                response.close("completed" if whole else "incomplete")
+                _close(response)
             case "end":
                 self.end(response, "incomplete" if is_open else "completed")
             case "fail":
                 self.making.remove(response)
                 error = {"type": "server_error", "code": "e", "message": "broken"}
                 self.side.end(response, "failed", error=error)
+
+
+def _close(response: RealtimeResponse) -> None:
+    """End what is open; a whole call has whole arguments."""
+    said = response.output[-1].about.get("arguments") if response.output else None
+    response.close("incomplete" if said == "" else "completed")
 
 
 def _event_id(message: str | bytes) -> str | None:

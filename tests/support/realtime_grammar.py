@@ -7,9 +7,14 @@ not every order that a server of OpenAI happens to keep. The fields of each even
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import pytest
+
+from pipeline.serve.protocol import ServerSide
 from pipeline.serve.session_object import JsonObject
 from support.realtime_fields import strictly
 
@@ -89,6 +94,27 @@ class _Open:
 
     in_band: bool
     items: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def watched() -> Iterator[list[str]]:
+    """Check what every server's side tells meanwhile; gives what is wrong, also later on."""
+    wrong: list[str] = []
+    begin = ServerSide.begin
+
+    def watch(side: ServerSide) -> None:
+        grammar, send = Grammar(), side.author.send
+
+        def check(event: JsonObject) -> None:
+            wrong.extend(grammar.feed(json.loads(json.dumps(event))))
+            send(event)
+
+        side.author.send = check
+        begin(side)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ServerSide, "begin", watch)
+        yield wrong
 
 
 class Grammar:
