@@ -22,7 +22,8 @@ from pipeline.clock import Clock
 from pipeline.serve.access import Access, Pass, Refused
 from pipeline.serve.connection import Connection
 from pipeline.serve.link import Link, Opening
-from pipeline.serve.requests import RequestRefused, new_session, updated
+from pipeline.serve.refused import RequestRefused
+from pipeline.serve.session_object import new_session, updated
 
 Talk = Callable[[Link, Opening], Awaitable[None]]
 """Holds the conversation of a session with its client; cancelled when the client is gone."""

@@ -85,7 +85,7 @@ async def _serve(
 
     async def talk(link: Link, opening: Opening) -> None:
         seed = f"{script.seed}/{next(counter)}"
-        await Session(script, opening.model, sounds, link, seed, Clock()).run()
+        await Session(script, opening, sounds, link, seed, Clock()).run()
 
     sessions = Sessions(talk, Limit(settings.serve.sessions), settings.serve.minutes)
     sessions.state = "loading"
