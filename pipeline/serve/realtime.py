@@ -1,9 +1,9 @@
 """The cascade behind the Realtime protocol: one conversation with one client.
 
 `RealtimeServer.talk` is that conversation from its beginning to its end. What the client asks for
-becomes acts of a `Cascade`; what the cascade tells becomes events of the protocol, in the protocol's
-order, at the moment in which it happens. The conversation is the client's: its items are what the
-model is reminded of (`remembered`).
+becomes acts of a `Cascade`; what the cascade tells becomes events, in the protocol's order, at the
+moment in which it happens. The conversation is the client's: its items are what the model is
+reminded of (`remembered`).
 """
 
 from __future__ import annotations
@@ -59,9 +59,6 @@ from pipeline.text.heard import Sound
 from pipeline.trace import Timeline, Trace
 from pipeline.turns.taker import RATE as EARS
 from pipeline.turns.taker import TIMES
-
-SESSION_S = 3600
-"""A session lasts an hour, says OpenAI's guide."""
 
 FRAME = EARS // 50
 """Samples that are heard at a time: 20 ms, as from a microphone."""
@@ -185,7 +182,7 @@ class _Conversation:
             f"{uuid.uuid4().hex[:8]}_", lambda event: link.send(json.dumps(event))
         )
         model = opening.model or "cascade"
-        expires_at = int(time.time()) + SESSION_S
+        expires_at = int(time.time() + settings.serve.minutes * 60)
         self._side = ServerSide(self._author, model, expires_at, opening, ears=EARS)
         if self._side.answers:
             self._side.session["instructions"] = settings.llm.instructions
@@ -516,8 +513,10 @@ class _Conversation:
 
     def _stamp(self, answer: _Answer) -> None:
         """Tell where the time of a turn went."""
-        timeline = Timeline.from_marks(self._trace.marks(answer.turn))
-        if timeline is not None:
+        marks = self._trace.marks(answer.turn)
+        # Where nothing was said, it is counted from the moment in which the response was asked for.
+        since = {"speech.end": marks["committed"]} if "committed" in marks else {}
+        if (timeline := Timeline.from_marks(since | marks)) is not None:
             parts = {"total": timeline.total_ns, **timeline.parts}
             told = {name: round(ns / NS_PER_MS) for name, ns in parts.items()}
             answer.response.stamp({LATENCY: json.dumps(told)})
