@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from pipeline.config import ConversationSettings
 from pipeline.conversation.history import (
-    RETENTION,
     NOTHING,
+    RETENTION,
     RUNNING,
     TOOL_CHARS,
     Message,
@@ -98,14 +98,14 @@ class Remembered:
     def _excess(self, found: list[Message], asked: JsonObject, reserve: int) -> int:
         """How many of the messages to leave out."""
         budget, retention = float(self._budget), RETENTION
-        match self._side.session.get("truncation"):
-            case "disabled":
-                return 0
-            case {"retention_ratio": ratio, **more}:
-                retention = ratio
-                limits = more.get("token_limits") or {}
-                budget = min(budget, limits.get("post_instructions") or budget)
-        fixed = self._fixed(asked)
+        wanted = self._side.session.get("truncation")
+        if wanted == "disabled":
+            return 0
+        fixed = Message("system", asked["instructions"], 0).tokens + self._offered(asked)
+        if isinstance(wanted, dict):
+            retention = wanted["retention_ratio"]
+            most = (wanted["token_limits"] or {}).get("post_instructions")
+            budget = budget if most is None else min(budget, fixed + most)
         return oldest(found, fixed, reserve=reserve, budget=budget, retention=retention)
 
     def _asked(self, asked: JsonObject, found: list[Message], reserve: int) -> Prompt:
@@ -118,9 +118,6 @@ class Remembered:
             choice=_choice(asked["tool_choice"]),
             limit=None if limit == "inf" else limit,
         )
-
-    def _fixed(self, asked: JsonObject) -> float:
-        return Message("system", asked["instructions"], 0).tokens + self._offered(asked)
 
     def _offered(self, asked: JsonObject) -> float:
         return tool_tokens(self._tools(asked))

@@ -261,7 +261,7 @@ def test_a_call_ends_the_response_and_its_result_is_told_in_the_next() -> None:
         client.respond()
         await client.until("response.done", 2)
 
-    made = engines("Let me look. CALL:weather:{\"city\":\"Rome\"}", "It is sunny.")
+    made = engines('Let me look. CALL:weather:{"city":"Rome"}', "It is sunny.")
     client = hold(made, script)
     client.finish()
     assert client.ends == [("completed", None)] * 2
@@ -292,7 +292,7 @@ def test_a_call_without_a_result_is_running_when_the_user_goes_on() -> None:
     client.finish()
     for prompt in made.model.prompts:
         check_prompt(prompt)
-    assert [each["content"] for each in made.model.prompts[1] if each["role"] == "tool"] == [RUNNING]
+    assert ("tool", RUNNING) in words(made.model.prompts[1])
     assert words(made.model.prompts[2])[-1] == ("tool", "sunny")
 
 
@@ -593,8 +593,9 @@ def test_sound_that_a_client_adds_as_an_item_is_recognised() -> None:
     async def script(client: Client) -> None:
         client.detect(None)
         audio = base64.b64encode(client.sound(1.0).astype("<i2").tobytes()).decode()
-        content = [{"type": "input_text", "text": "Listen:"}, {"type": "input_audio", "audio": audio}]
-        client.add(type="message", role="user", content=content)
+        text = {"type": "input_text", "text": "Listen:"}
+        sound = {"type": "input_audio", "audio": audio}
+        client.add(type="message", role="user", content=[text, sound])
         client.respond()
         await client.until("response.done")
 
