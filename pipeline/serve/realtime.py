@@ -296,6 +296,8 @@ class _Conversation:
         """What was sent so far is an item: the client says so."""
         if self._cascade.in_speech:
             self._cascade.finish_turn()
+        elif self._side.speech is not None:  # of which the client wants to say itself how it ends
+            self._understand(self._side.speech_stopped())
         else:
             self._understand(self._side.commit())
 

@@ -71,6 +71,8 @@ class Remembered:
     def prompt(self, *, said: str = "", reserve_tokens: int = 0) -> Prompt:
         """What the model is asked with to go on with the conversation (see `Memory.prompt`)."""
         kept = self._side.items.kept
+        if self._side.session.get("truncation") == "disabled":
+            self._first = None
         start = kept.index(self._first) if self._first in kept else 0
         found = messages(kept[start:])
         now = [Message("user", said, 0)] if said else []
@@ -148,8 +150,9 @@ def messages(items: Iterable[KeptItem]) -> list[tuple[KeptItem, Message]]:
     for item in items:
         match item.about["type"]:
             case "message":
-                if text := _text(item):
-                    found.append((item, Message(item.about["role"], text, 0)))
+                text, images = _text(item), _images(item)
+                if text or images:
+                    found.append((item, Message(item.about["role"], text, 0, images=images)))
             case "function_call" if item.about["call_id"] not in done:
                 if item.about["status"] != "in_progress":
                     found += [(item, message) for message in _pair(item, RUNNING)]
@@ -175,6 +178,11 @@ def _text(item: KeptItem) -> str:
         for place, part in enumerate(item.about["content"])
     ]
     return clean(" ".join(filter(None, said)))
+
+
+def _images(item: KeptItem) -> tuple[str, ...]:
+    parts = item.about["content"]
+    return tuple(part["image_url"] for part in parts if part["type"] == "input_image")
 
 
 def _choice(choice: Any) -> str | JsonObject:
