@@ -260,13 +260,14 @@ def _with_ids(event: JsonObject, told: list[JsonObject]) -> str:
     if added:
         text = text.replace("<newest>", added[-1])
     known = added + [each["response"]["id"] for each in told if each["type"] == "response.created"]
+    text = text.replace("<sound>", base64.b64encode(bytes(9600)).decode())
     for place in range(13):
         if known:
             text = text.replace(f"<{place}>", known[place % len(known)])
     return text
 
 
-APPEND = {"type": "input_audio_buffer.append", "audio": base64.b64encode(bytes(9600)).decode()}
+APPEND = {"type": "input_audio_buffer.append", "audio": "<sound>"}
 CREATE = {"type": "response.create"}
 HEARD = {"input": {"transcription": {"model": "m"}}}
 HEAR = {"type": "session.update", "session": {"type": "realtime", "audio": HEARD}}
