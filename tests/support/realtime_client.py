@@ -167,7 +167,7 @@ async def connected(
         finally:
             listening.cancel()
     await sdk.close()
-    assert client.wrong == []
+    assert client.wrong == [], client.wrong
 
 
 @asynccontextmanager
