@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-import json
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, Literal, Protocol
 
@@ -28,7 +27,7 @@ from pipeline.serve.link import Link, Opening
 from pipeline.serve.refused import RequestRefused
 from pipeline.serve.session_object import new_session, updated
 
-Talk = Callable[[Link, Opening], Awaitable[None]]
+Talk = Callable[[Link, Opening], Coroutine[Any, Any, None]]
 """Holds the conversation of a session with its client; cancelled when the client is gone."""
 
 REALTIME = "/v1/realtime"
@@ -94,12 +93,11 @@ class Tally(Protocol):
 
 
 class Sessions:
-    """The sessions of a server: begun, limited, and ended with it.
+    """The sessions of a server: begun, counted, and ended with it.
 
     Args:
         talk: Holds each conversation.
         admission: Says whether one more can be served; None: always.
-        minutes: How long a session may last.
         tally: Counts sessions and refusals, if anybody does.
 
     Attributes:
@@ -110,13 +108,11 @@ class Sessions:
         self,
         talk: Talk,
         admission: Admission | None = None,
-        minutes: float = 60,
         tally: Tally | None = None,
     ) -> None:
         self.state: Literal["loading", "ready", "draining"] = "ready"
         self._talk = talk
         self._admission = admission or Limit()
-        self._minutes = minutes
         self._tally = tally
         self._clock = Clock()
         self._open: dict[Connection, asyncio.Task[Any]] = {}
@@ -158,7 +154,7 @@ class Sessions:
             assert task is not None
             self._open[connection] = task
             try:
-                await connection.run(self._hold(connection, opening))
+                await connection.run(self._talk(connection, opening))
             finally:
                 del self._open[connection]
 
@@ -195,26 +191,6 @@ class Sessions:
             self._admission.leave()
             self._keys[key] -= 1
             self._keys += collections.Counter()  # leaves out those with none
-
-    async def _hold(self, connection: Connection, opening: Opening) -> None:
-        """Hold a conversation, for as long as a session may last."""
-        try:
-            async with asyncio.timeout(self._minutes * 60) as limit:
-                await self._talk(connection, opening)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            message = f"Your session hit the maximum duration of {self._minutes:g} minutes."
-            error = {
-                "type": "invalid_request_error",
-                "code": "session_expired",
-                "message": message,
-                "param": None,
-                "event_id": None,
-            }
-            event = {"type": "error", "event_id": "event_session_expired", "error": error}
-            connection.send(json.dumps(event))
-            connection.close(1001, "session_expired")
 
 
 def application(

@@ -77,9 +77,9 @@ async def _serve(
     from pipeline.serve.metrics import Metrics
     from pipeline.serve.realtime import RealtimeServer  # as slow to import as the engines
 
-    metrics, serve = Metrics(), settings.serve
+    metrics = Metrics()
     server = RealtimeServer(engines, settings, Clock(), over=metrics.over)
-    sessions = Sessions(server.talk, Limit(serve.sessions), serve.minutes, metrics)
+    sessions = Sessions(server.talk, Limit(settings.serve.sessions), metrics)
     sessions.state = "loading"
     routes = [*http_api.routes(engines, settings), *metrics.routes()]
     app = metrics.counted(application(sessions, access, routes=routes, public=page.routes()))
