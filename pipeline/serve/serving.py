@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import json
 import socket
 from collections.abc import Coroutine
@@ -19,13 +18,12 @@ from pipeline.errors import BadInput
 from pipeline.models.catalogue import Catalogue
 from pipeline.models.fetch import provide
 from pipeline.serve.access import Access, is_local
-from pipeline.serve.link import Link, Opening
 from pipeline.terminal import stderr
 
 if TYPE_CHECKING:
     from pipeline.engines.local import LocalEngines
 
-EXTRA = "serve: needs optional packages: pip install 'voice-cascade[serve]'"
+EXTRA = "pip install 'voice-cascade[serve]'"
 
 
 def prepare(
@@ -43,12 +41,12 @@ def prepare(
     """
     console = stderr()
     try:
-        from pipeline.serve.listening import bound
-    except ImportError:
-        raise BadInput(EXTRA) from None
+        from pipeline.serve import http_api, listening, metrics, page  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise BadInput(f"serve: needs {error.name}: {EXTRA} brings it") from None
     host, port = settings.serve.host, settings.serve.port
     access = Access(settings.serve.token)
-    listener = bound(host, port)
+    listener = listening.bound(host, port)
     if not settings.serve.token and not is_local(_place(listener)):
         listener.close()
         raise BadInput(
@@ -73,23 +71,18 @@ async def _serve(
     console: Console,
     as_json: bool,
 ) -> int:
+    from pipeline.serve import http_api, page
     from pipeline.serve.app import Limit, Sessions, application
     from pipeline.serve.listening import listening
-    from pipeline.serve.script import preset
-    from pipeline.serve.simulated import Session
-    from pipeline.serve.speech import speak
+    from pipeline.serve.metrics import Metrics
+    from pipeline.serve.realtime import RealtimeServer  # as slow to import as the engines
 
-    script = preset("gpt-realtime-1.5")
-    sounds = await asyncio.to_thread(speak, script, settings)
-    counter = itertools.count()
-
-    async def talk(link: Link, opening: Opening) -> None:
-        seed = f"{script.seed}/{next(counter)}"
-        await Session(script, opening.model, sounds, link, seed, Clock()).run()
-
-    sessions = Sessions(talk, Limit(settings.serve.sessions), settings.serve.minutes)
+    metrics, serve = Metrics(), settings.serve
+    server = RealtimeServer(engines, settings, Clock(), over=metrics.over)
+    sessions = Sessions(server.talk, Limit(serve.sessions), serve.minutes, metrics)
     sessions.state = "loading"
-    app = application(sessions, access)
+    routes = [*http_api.routes(engines, settings), *metrics.routes()]
+    app = metrics.counted(application(sessions, access, routes=routes, public=page.routes()))
     async with listening(app, sessions, listener, tls) as serving:
         console.print(f"loading {', '.join(engines.names.values())}", style="dim")
         async with engines:
