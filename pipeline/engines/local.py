@@ -45,6 +45,9 @@ IN_HAND_S = 0.3
 """With less sound than this left to be heard (s) somebody waits for the voice: what it makes next
 takes about so long where others are served too."""
 
+UNSEATED_S = 5.0
+"""Where sessions have seats, all else is files: nobody waits for a piece of one within this (s)."""
+
 DRAFT_S = 0.6
 """A draft is worth so long a wait (s): by then there is more to be heard, and another is asked for.
 One that has not been begun by then never is, so that they are the first to go where the machine
@@ -99,9 +102,9 @@ class LocalVoice:
         """What is spoken from now on is another reply: nothing of it is in hand."""
         self._lasts = 0.0
 
-    def another(self, within_s: float = 0.0) -> LocalVoice:
+    def another(self) -> LocalVoice:
         """The same voice for another session."""
-        return LocalVoice(self._piper, self._worker, within_s)
+        return LocalVoice(self._piper, self._worker)
 
 
 def find_language_model(settings: Settings, catalogue: Catalogue) -> Path | ChatServer:
@@ -261,7 +264,7 @@ class LocalEngines:
         self._settings = settings
         self._recognises, self._writes = recognises, writes
         self._sessions = sessions
-        self._within_s = 0.0
+        self._within_s = UNSEATED_S
         self._stt = catalogue.resolve("stt", settings.stt.model)
         self._tts = catalogue.resolve("tts", settings.tts.voice)
         self._llm = find_language_model(settings, catalogue)
@@ -329,7 +332,9 @@ class LocalEngines:
         What it asks for takes its turn among what others ask for, and the embedded model remembers
         its conversation apart from theirs.
         """
-        seat = self.patient(0.0)
+        seat = copy.copy(self)
+        seat._within_s = 0.0
+        seat.voice = self.voice.another()
         taken = [self._slots.pop(0)] if self._slots else []
         if self._writes:
             for slot in taken:
@@ -339,13 +344,6 @@ class LocalEngines:
             yield seat
         finally:
             self._slots += taken
-
-    def patient(self, within_s: float) -> Self:
-        """The same engines for work that nobody waits for within so many seconds, such as files."""
-        other = copy.copy(self)
-        other._within_s = within_s
-        other.voice = self.voice.another(within_s)
-        return other
 
     def new_detector(self) -> VoiceDetector:
         """A judge of voice for one session; takes some milliseconds."""
@@ -380,11 +378,10 @@ class LocalEngines:
         if not draft:
             # Soon somebody answers, or is interrupted.
             self.voice.begin()
-        within_s = DRAFT_S if draft else self._within_s
-        asked = time.monotonic()
+        late = time.monotonic() + DRAFT_S
 
         def work() -> Transcription:
-            if draft and time.monotonic() > asked + within_s:
+            if draft and time.monotonic() > late:
                 return Transcription("", language, 0.0, 1.0, 0.0, "too late")
             return self._whisper.transcribe(
                 audio,
@@ -395,6 +392,7 @@ class LocalEngines:
                 prompt=prompt,
             )
 
+        within_s = self._within_s + (DRAFT_S if draft else 0.0)
         return await self._recognising.run(work, within_s=within_s)
 
     async def melody(self, audio: Audio) -> float | None:
@@ -425,7 +423,7 @@ class LocalEngines:
 
     async def _load_tts(self) -> None:
         piper = await _warmed(self._speaking, lambda: Piper(self._tts.path, self._settings.tts))
-        self.voice = LocalVoice(piper, self._speaking)
+        self.voice = LocalVoice(piper, self._speaking, UNSEATED_S)
 
     async def _load_llm(self, stack: contextlib.AsyncExitStack) -> None:
         model = await start_language_model(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pipeline.events import Usage
-from pipeline.serve.refused import Refused
+from pipeline.serve.denial import Refused
 from pipeline.trace import Timeline
 
 LOAD = 0.6
@@ -45,6 +45,20 @@ TURNS = 100
 
 RETRY_S = 10.0
 """When a client may try again (s) where that depends on others who leave."""
+
+
+MOST_EXPECTED = 16
+"""For more conversations at a time no memory is set aside."""
+
+
+def expected(most: int, cores: int) -> int:
+    """For how many sessions to set memory aside.
+
+    Args:
+        most: Sessions at a time; 0: as many as are answered in time.
+        cores: How many processors there are.
+    """
+    return most or min(max(1, int(LOAD * cores / CORES)), MOST_EXPECTED)
 
 
 @dataclass(frozen=True, slots=True)
