@@ -60,26 +60,6 @@ class Admission(Protocol):
         ...
 
 
-class Limit:
-    """Admits so many sessions at a time; 0: any number."""
-
-    def __init__(self, sessions: int = 0) -> None:
-        self._most = sessions
-        self._here = 0
-
-    def enter(self) -> Refused | None:
-        """Count a session that begins; or say why it may not."""
-        if self._most and self._here >= self._most:
-            message = "The server has as many sessions as it can serve in time; try again later."
-            return Refused(503, "server_overloaded", message, retry_after_s=5)
-        self._here += 1
-        return None
-
-    def leave(self) -> None:
-        """A session is over."""
-        self._here -= 1
-
-
 class Tally(Protocol):
     """Counts what happens at the door."""
 
@@ -112,7 +92,7 @@ class Sessions:
     ) -> None:
         self.state: Literal["loading", "ready", "draining"] = "ready"
         self._talk = talk
-        self._admission = admission or Limit()
+        self._admission = admission
         self._tally = tally
         self._clock = Clock()
         self._open: dict[Connection, asyncio.Task[Any]] = {}
@@ -181,14 +161,15 @@ class Sessions:
         if key and self._keys[key] >= SESSIONS_A_KEY:
             message = "This key has as many sessions as it may have at a time."
             raise Refused(429, "too_many_sessions", message, retry_after_s=5)
-        if refused := self._admission.enter():
+        if self._admission is not None and (refused := self._admission.enter()):
             raise refused
         self._keys[key] += 1
         try:
             with contextlib.nullcontext() if self._tally is None else self._tally.session():
                 yield
         finally:
-            self._admission.leave()
+            if self._admission is not None:
+                self._admission.leave()
             self._keys[key] -= 1
             self._keys += collections.Counter()  # leaves out those with none
 

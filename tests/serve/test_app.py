@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,7 +23,8 @@ from websockets.exceptions import InvalidStatus
 
 from pipeline.clock import Clock
 from pipeline.serve.access import SUBPROTOCOL_KEY, Access
-from pipeline.serve.app import SESSIONS_A_KEY, Limit, Sessions
+from pipeline.serve.admission import Admission
+from pipeline.serve.app import SESSIONS_A_KEY, Sessions
 from pipeline.serve.link import Link, Opening
 from pipeline.serve.script import ScriptedTurn
 from pipeline.serve.simulated import Session
@@ -163,7 +165,8 @@ class Counts:
 
 async def test_one_session_too_many_is_told_when_to_come_again() -> None:
     counts = Counts()
-    async with served(Sessions(told, Limit(2), counts)) as server:
+    admission = Admission(2, 8, time.monotonic, time.process_time)
+    async with served(Sessions(told, admission, counts)) as server:
         async with connect(server.url) as first:
             async with connect(server.url):
                 status, error = await refused(server)
