@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from babel import Locale
 
+from pipeline.audio.encoding import PCM_RATE
 from pipeline.audio.pcm import NoSamples, PcmReader
 from pipeline.audio.resample import Resampler
 from pipeline.config import Settings, SttSettings
@@ -31,9 +32,6 @@ ANSWER_S = 30.0
 
 PIECE_S = 10.0
 """How long it may take from one piece of sound to the next (s)."""
-
-USUAL_RATE = 24_000
-"""Of the samples of the OpenAI API (Hz), and of servers that do not say otherwise."""
 
 REFUSED = (400, 415, 422)
 """What a server answers that has not what was asked for."""
@@ -157,7 +155,7 @@ class RemoteVoice:
     """
 
     def __init__(self, server: ChatServer, settings: Settings) -> None:
-        self.rate = USUAL_RATE
+        self.rate = PCM_RATE
         self.language = settings.stt.language or "en"
         self._server = server
         self._voice = asked_voice(settings.tts)

@@ -26,8 +26,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from pipeline.audio.encode import Encoder, Format
+from pipeline.audio.encoding import PCM_RATE
 from pipeline.audio.files import read_audio
+from pipeline.audio.formats import Encoder, Format
 from pipeline.audio.resample import Resampler
 from pipeline.config import Settings
 from pipeline.engines.vad import RATE
@@ -35,8 +36,8 @@ from pipeline.engines.whisper import Transcription
 from pipeline.engines.worker import Stop, Worker
 from pipeline.errors import CascadeError, StageError, one_line
 from pipeline.events import Samples
-from pipeline.serve.access import Refused
 from pipeline.serve.pieces import Cutter, Piece
+from pipeline.serve.refused import Refused
 from pipeline.serve.transcripts import MEDIA_TYPES, Form, Segment, text_of, told
 from pipeline.text.chunker import Chunker, Clause
 from pipeline.text.heard import Sound
@@ -55,9 +56,6 @@ MOST_CHARS = 4096
 
 MOST_JSON_BYTES = 64 * 1024
 """Of the request that brings it: each character may be escaped."""
-
-SPOKEN_RATE = 24_000
-"""Of the sound that is given (Hz), as the OpenAI API has it."""
 
 MOST_AT_ONCE = 16
 """Requests for sound or text at a time: each takes a turn, and an upload its place on the disk."""
@@ -85,7 +83,7 @@ SOUND_TYPES: dict[Format, str] = {
     "aac": "audio/aac",
     "flac": "audio/flac",
     "wav": "audio/wav",
-    "pcm": f"audio/pcm;rate={SPOKEN_RATE};channels=1",
+    "pcm": f"audio/pcm;rate={PCM_RATE};channels=1",
 }
 
 GONE = 499
@@ -226,7 +224,7 @@ def _refusal(error: CascadeError | ValidationError | Refused) -> Refused:
             return _invalid(param, f"{param}: {wrong['msg']}")
         case StageError():
             log.warning("%s", error)
-            return Refused(500, f"{error.stage}_failed", one_line(str(error)), kind="server_error")
+            return Refused(500, f"{error.stage}_failed", one_line(str(error)))
     return _invalid("file", str(error))
 
 
@@ -288,7 +286,7 @@ class _Api:
         """
         if self._open >= MOST_AT_ONCE:
             message = f"{MOST_AT_ONCE} files are worked on; try again later"
-            raise Refused(429, "rate_limit_exceeded", message, RETRY_S, "rate_limit_error")
+            raise Refused(429, "rate_limit_exceeded", message, retry_after_s=RETRY_S)
         self._open += 1
         try:
             yield
@@ -393,8 +391,8 @@ class _Api:
         Raises:
             StageError: The voice failed.
         """
-        resampler = Resampler(self._engines.voice.rate, SPOKEN_RATE)
-        encoder = Encoder(wanted.response_format, SPOKEN_RATE)
+        resampler = Resampler(self._engines.voice.rate, PCM_RATE)
+        encoder = Encoder(wanted.response_format, PCM_RATE)
         async with contextlib.aclosing(self._spoken(wanted)) as spoken:
             async for samples in spoken:
                 if data := await asyncio.to_thread(encoder.push, resampler.push(samples)):
