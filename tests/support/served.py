@@ -43,11 +43,15 @@ class Served:
 
 @asynccontextmanager
 async def served(
-    talk: Any, access: Access | None = None, *, public: Sequence[BaseRoute] = ()
+    talk: Any,
+    access: Access | None = None,
+    *,
+    routes: Sequence[BaseRoute] = (),
+    public: Sequence[BaseRoute] = (),
 ) -> AsyncIterator[Served]:
     """Serve what talks, or sessions, while entered."""
     sessions = talk if isinstance(talk, Sessions) else Sessions(talk)
-    app = application(sessions, access or Access(), public=public)
+    app = application(sessions, access or Access(), routes=routes, public=public)
     on = bound("127.0.0.1", 0)
     async with listening(app, sessions, on):
         yield Served(sessions, on)
