@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import re
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from pipeline.config import LlmSettings
 from pipeline.engines.chat_stream import (
@@ -115,6 +116,12 @@ class ChatModel:
     def server(self) -> ChatServer:
         """Where it is."""
         return self._server
+
+    def at(self, slot: int) -> Self:
+        """The same model, which reads and writes in this slot of llama.cpp's server."""
+        other = copy.copy(self)
+        other._optional = self._optional | {"id_slot": slot}
+        return other
 
     async def warm(self, messages: Messages) -> None:
         """Find the model, open the connection, and let the server read the system prompt.

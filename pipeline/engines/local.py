@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import ctypes
 import gc
 import logging
 import os
 import sys
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +28,7 @@ from pipeline.engines.servers import ChatServer, asked_voice, audio_server, chat
 from pipeline.engines.smart_turn import SmartTurn
 from pipeline.engines.vad import VoiceDetector
 from pipeline.engines.whisper import Audio, Transcription, Whisper, check_language
-from pipeline.engines.worker import Worker, apart
+from pipeline.engines.worker import Stop, Worker, apart
 from pipeline.errors import BadInput, StageError
 from pipeline.models.catalogue import Catalogue, Kind
 from pipeline.text.heard import Sound
@@ -41,12 +43,36 @@ Warmable = TypeVar("Warmable", Whisper, Piper, SmartTurn)
 log = logging.getLogger(__name__)
 
 
-class LocalVoice:
-    """A Piper voice in a thread of its own, as the reply wants it (`reply.Synthesiser`)."""
+IN_HAND_S = 0.3
+"""With less sound than this left to be heard (s) somebody waits for the voice: what it makes next
+takes about so long where others are served too."""
 
-    def __init__(self, piper: Piper, worker: Worker) -> None:
+UNSEATED_S = 5.0
+"""Where sessions have seats, all else is files: nobody waits for a piece of one within this (s)."""
+
+DRAFT_S = 0.6
+"""A draft is worth so long a wait (s): by then there is more to be heard, and another is asked for.
+One that has not been begun by then never is, so that they are the first to go where the machine
+cannot keep up."""
+
+
+class LocalVoice:
+    """A Piper voice in a thread of its own, as the reply wants it (`reply.Synthesiser`).
+
+    One session's: it is served before others if its sound runs out before theirs.
+
+    Args:
+        piper: The voice.
+        worker: Its thread.
+        within_s: So long nobody waits for what is asked for (s).
+    """
+
+    def __init__(self, piper: Piper, worker: Worker, within_s: float = 0.0) -> None:
         self._piper = piper
         self._worker = worker
+        self._within_s = within_s
+        # Until when what was made will be heard (s, monotonic), were it heard at once.
+        self._lasts = 0.0
 
     @property
     def rate(self) -> int:
@@ -65,7 +91,22 @@ class LocalVoice:
             text: The clause.
             speed: 1.2 speaks a fifth faster than the settings say.
         """
-        return self._worker.stream(lambda stop: self._piper.synthesize(text, stop, speed))
+        asked = time.monotonic() + self._within_s
+
+        def work(stop: Stop) -> Iterator[Sound]:
+            for piece in self._piper.synthesize(text, stop, speed):
+                self._lasts = max(self._lasts, time.monotonic()) + len(piece) / self.rate
+                yield piece
+
+        return self._worker.stream(work, due=lambda: max(asked, self._lasts - IN_HAND_S))
+
+    def begin(self) -> None:
+        """What is spoken from now on is another reply: nothing of it is in hand."""
+        self._lasts = 0.0
+
+    def another(self) -> LocalVoice:
+        """The same voice for another session."""
+        return LocalVoice(self._piper, self._worker)
 
 
 def find_language_model(settings: Settings, catalogue: Catalogue) -> Path | ChatServer:
@@ -124,6 +165,7 @@ async def start_language_model(
     stack: contextlib.AsyncExitStack,
     *,
     lenient: bool = False,
+    sessions: int = 1,
 ) -> ChatModel:
     """A client that is warm, and the server behind it if that is ours; `stack` stops both.
 
@@ -132,13 +174,19 @@ async def start_language_model(
         settings: Of the run.
         stack: Takes what is to be stopped.
         lenient: Only warn of a server that answers, but not well: it may do better later.
+        sessions: How many conversations it has at a time, if it is ours.
 
     Raises:
         StageError: It cannot be loaded or reached, refuses, or does not answer well.
     """
     if isinstance(where, Path):
         server = await stack.enter_async_context(
-            LocalServer(where, settings.llm, context_tokens=context_tokens(settings))
+            LocalServer(
+                where,
+                settings.llm,
+                context_tokens=context_tokens(settings, sessions),
+                sessions=sessions,
+            )
         )
         where = server.address
     # Its library takes long to import.
@@ -205,7 +253,8 @@ async def _warmed_there(remote: RemoteRecogniser | RemoteVoice) -> None:
 class LocalEngines:
     """Everything that computes, each in its own thread. An async context manager.
 
-    Inside it all engines are loaded and warm; leaving it stops them.
+    Inside it all engines are loaded and warm; leaving it stops them. They serve one conversation as
+    they are, and many if each takes a `seat`.
     """
 
     model: Writer
@@ -218,6 +267,7 @@ class LocalEngines:
         *,
         recognises: bool = True,
         writes: bool = True,
+        sessions: int = 1,
     ) -> None:
         """Find the models; nothing is loaded yet.
 
@@ -226,6 +276,8 @@ class LocalEngines:
             catalogue: Where the models are; None: where the settings say.
             recognises: Whether the recogniser is needed.
             writes: Whether the language model is needed.
+            sessions: For how many conversations at a time the embedded model has memory. More than
+                these share it, and read again what others have pushed out.
 
         Raises:
             BadInput: A model is unknown, incomplete, or not downloaded.
@@ -233,10 +285,14 @@ class LocalEngines:
         catalogue = catalogue or Catalogue.load(settings.models.dir)
         self._settings = settings
         self._recognises, self._writes = recognises, writes
+        self._sessions = sessions
+        self._within_s = UNSEATED_S
         stt, tts = settings.stt, settings.tts
         self._stt = audio_server(stt) if stt.url else catalogue.resolve("stt", stt.model)
         self._tts = audio_server(tts) if tts.url else catalogue.resolve("tts", tts.voice)
         self._llm = find_language_model(settings, catalogue)
+        # Those of the embedded model that are free.
+        self._slots = list(range(sessions)) if isinstance(self._llm, Path) else []
         self._stack = contextlib.AsyncExitStack()
         self._end_of_turn = _end_of_turn_model(settings, catalogue)
         self._recognising = Worker("stt")
@@ -296,6 +352,26 @@ class LocalEngines:
         """Stop all engines."""
         await self._stack.aclose()
 
+    @contextlib.contextmanager
+    def seat(self) -> Iterator[Self]:
+        """The same engines as one of many sessions uses them.
+
+        What it asks for takes its turn among what others ask for, and the embedded model remembers
+        its conversation apart from theirs.
+        """
+        seat = copy.copy(self)
+        seat._within_s = 0.0
+        seat.voice = self.voice.another()
+        taken = [self._slots.pop(0)] if self._slots else []
+        if self._writes:
+            for slot in taken:
+                seat._write_with(self._chat.at(slot))
+                seat._judge = self._judge and self._judge.at(slot)
+        try:
+            yield seat
+        finally:
+            self._slots += taken
+
     def new_detector(self) -> VoiceDetector:
         """A judge of voice for one session; takes some milliseconds."""
         detector = VoiceDetector(self._settings.vad)
@@ -326,12 +402,19 @@ class LocalEngines:
             BadInput: The recogniser does not know the language.
             StageError: It failed.
         """
+        if not draft:
+            # Soon somebody answers, or is interrupted.
+            self.voice.begin()
         if self._remote is not None:
             return await self._remote.transcribe(
                 audio, voiced_ms, prefix=prefix, language=language, draft=draft, prompt=prompt
             )
-        return await self._recognising.run(
-            lambda: self._whisper.transcribe(
+        late = time.monotonic() + DRAFT_S
+
+        def work() -> Transcription:
+            if draft and time.monotonic() > late:
+                return Transcription("", language, 0.0, 1.0, 0.0, "too late")
+            return self._whisper.transcribe(
                 audio,
                 voiced_ms=voiced_ms,
                 prefix=prefix,
@@ -339,7 +422,9 @@ class LocalEngines:
                 draft=draft,
                 prompt=prompt,
             )
-        )
+
+        within_s = self._within_s + (DRAFT_S if draft else 0.0)
+        return await self._recognising.run(work, within_s=within_s)
 
     async def melody(self, audio: Audio) -> float | None:
         """Whether the speaker sounds finished, as a probability; None if nobody can tell."""
@@ -382,14 +467,19 @@ class LocalEngines:
             self.voice = voice
             return
         piper = await _warmed(self._speaking, lambda: Piper(found.path, self._settings.tts))
-        self.voice = LocalVoice(piper, self._speaking)
+        self.voice = LocalVoice(piper, self._speaking, UNSEATED_S)
 
     async def _load_llm(self, stack: contextlib.AsyncExitStack) -> None:
-        settings = self._settings.llm
-        model = await start_language_model(self._llm, self._settings, stack, lenient=True)
+        model = await start_language_model(
+            self._llm, self._settings, stack, lenient=True, sessions=self._sessions
+        )
         if isinstance(self._llm, Path) and self._settings.turns.predict:
             self._judge = TextJudge(model.server)
             stack.push_async_callback(self._judge.close)
+        self._write_with(model)
+
+    def _write_with(self, model: ChatModel) -> None:
+        settings = self._settings.llm
         self.model = self._chat = model
         if settings.model == "embedded" and settings.sentences:
             self.model = Shortened(model, settings.sentences)

@@ -174,6 +174,13 @@ class RemoteVoice:
             async for reader, _ in pieces:
                 self.rate = reader.rate
 
+    def begin(self) -> None:
+        """What is spoken from now on is another reply, which is no matter to a server."""
+
+    def another(self) -> RemoteVoice:
+        """The same voice for another session: the server sees to its turn."""
+        return self
+
     async def speak(self, text: str, speed: float = 1.0) -> AsyncGenerator[Sound, None]:
         """Yield the sound of a clause as it comes; closing it closes the connection.
 

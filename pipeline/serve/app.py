@@ -23,9 +23,10 @@ from starlette.websockets import WebSocket
 from pipeline.clock import Clock
 from pipeline.serve.access import Access, Pass
 from pipeline.serve.connection import Connection
+from pipeline.serve.denial import Refused
 from pipeline.serve.link import Link, Opening
-from pipeline.serve.refused import Refused
-from pipeline.serve.requests import RequestRefused, new_session, updated
+from pipeline.serve.refused import RequestRefused
+from pipeline.serve.session_object import new_session, updated
 
 Talk = Callable[[Link, Opening], Awaitable[None]]
 """Holds the conversation of a session with its client; cancelled when the client is gone."""
@@ -58,26 +59,6 @@ class Admission(Protocol):
     def leave(self) -> None:
         """A session is over."""
         ...
-
-
-class Limit:
-    """Admits so many sessions at a time; 0: any number."""
-
-    def __init__(self, sessions: int = 0) -> None:
-        self._most = sessions
-        self._here = 0
-
-    def enter(self) -> Refused | None:
-        """Count a session that begins; or say why it may not."""
-        if self._most and self._here >= self._most:
-            message = "The server has as many sessions as it can serve in time; try again later."
-            return Refused(503, "server_overloaded", message, retry_after_s=5)
-        self._here += 1
-        return None
-
-    def leave(self) -> None:
-        """A session is over."""
-        self._here -= 1
 
 
 class Tally(Protocol):
@@ -114,7 +95,7 @@ class Sessions:
     ) -> None:
         self.state: Literal["loading", "ready", "draining"] = "ready"
         self._talk = talk
-        self._admission = admission or Limit()
+        self._admission = admission
         self._minutes = minutes
         self._tally = tally
         self._clock = Clock()
@@ -184,14 +165,15 @@ class Sessions:
         if key and self._keys[key] >= SESSIONS_A_KEY:
             message = "This key has as many sessions as it may have at a time."
             raise Refused(429, "too_many_sessions", message, retry_after_s=5)
-        if refused := self._admission.enter():
+        if self._admission is not None and (refused := self._admission.enter()):
             raise refused
         self._keys[key] += 1
         try:
             with contextlib.nullcontext() if self._tally is None else self._tally.session():
                 yield
         finally:
-            self._admission.leave()
+            if self._admission is not None:
+                self._admission.leave()
             self._keys[key] -= 1
             self._keys += collections.Counter()  # leaves out those with none
 
@@ -246,6 +228,7 @@ def application(
     inner = Router(
         [
             WebSocketRoute(REALTIME, sessions.connect),
+            Route(REALTIME, _no_socket),
             Route(f"{REALTIME}/client_secrets", partial(_client_secrets, access), methods=["POST"]),
             *routes,
             WebSocketRoute("/{path:path}", _nowhere),
@@ -311,6 +294,10 @@ def _opening(query: Mapping[str, str], admitted: Pass) -> Opening:
     raise Refused(400, "invalid_value", "The intent is realtime or transcription.")
 
 
+def _no_socket(_: Request) -> Response:
+    raise Refused(426, "upgrade_required", "This is asked for as a WebSocket.")
+
+
 async def _nowhere(_: WebSocket) -> None:
     raise Refused(404, "not_found", f"There is no WebSocket here; it is at {REALTIME}.")
 
@@ -322,11 +309,18 @@ class _Expiry(BaseModel):
     seconds: Annotated[int, Field(ge=10, le=7200)] = 600
 
 
+class _SessionWanted(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    type: Literal["realtime", "transcription"] = "realtime"
+    model: str = ""
+
+
 class _KeyWanted(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     expires_after: _Expiry = _Expiry()
-    session: dict[str, Any] = Field(default_factory=dict)
+    session: _SessionWanted = _SessionWanted()
 
 
 async def _client_secrets(access: Access, request: Request) -> Response:
@@ -342,15 +336,13 @@ async def _client_secrets(access: Access, request: Request) -> Response:
         where = ".".join(map(str, error.errors()[0]["loc"])) or "body"
         raise Refused(400, "invalid_value", f"Invalid value: {where}.") from None
     expires_at = int(time.time()) + wanted.expires_after.seconds
-    asked = {"type": "realtime", **wanted.session}
-    model = asked.pop("model", "")
-    session = new_session("sess_key", str(model), expires_at)
+    asked = wanted.session.model_dump()
+    rest = {name: value for name, value in asked.items() if name != "model"}
     try:
-        session = updated(session, asked)
+        new = new_session("sess_of_a_key", asked["model"], expires_at, asked["type"])
+        session = updated(new, rest)
     except RequestRefused as refused:
-        raise Refused(400, refused.code, refused.message) from None
-    if model:
-        asked["model"] = model
+        raise Refused(400, refused.code, refused.message, refused.param) from None
     key = access.sealed(asked, expires_at)
     return JSONResponse({"value": key, "expires_at": expires_at, "session": session})
 

@@ -102,7 +102,6 @@ class Metrics:
 
         A route is counted by its pattern, for a client chooses the path.
         """
-
         came, went = self._bytes.labels("in"), self._bytes.labels("out")
 
         async def application(scope: Scope, receive: Receive, send: Send) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import json
+import os
 import socket
-from collections.abc import Coroutine
+import time
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +17,20 @@ from rich.console import Console
 from pipeline.clock import Clock
 from pipeline.config import Settings
 from pipeline.errors import BadInput
+from pipeline.events import Usage
 from pipeline.models.catalogue import Catalogue
 from pipeline.models.fetch import provide
 from pipeline.serve.access import Access, is_local
+from pipeline.serve.admission import Admission, expected
 from pipeline.serve.link import Link, Opening
 from pipeline.terminal import stderr
 
 if TYPE_CHECKING:
     from pipeline.engines.local import LocalEngines
 
-EXTRA = "serve: needs optional packages: pip install 'voice-cascade[serve]'"
+CORES = os.cpu_count() or 1
+
+EXTRA = "pip install 'voice-cascade[serve]'"
 
 
 def prepare(
@@ -43,12 +48,12 @@ def prepare(
     """
     console = stderr()
     try:
-        from pipeline.serve.listening import bound
-    except ImportError:
-        raise BadInput(EXTRA) from None
+        from pipeline.serve import http_api, listening, metrics, page  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise BadInput(f"serve: needs {error.name}: {EXTRA} brings it") from None
     host, port = settings.serve.host, settings.serve.port
     access = Access(settings.serve.token)
-    listener = bound(host, port)
+    listener = listening.bound(host, port)
     if not settings.serve.token and not is_local(_place(listener)):
         listener.close()
         raise BadInput(
@@ -60,7 +65,7 @@ def prepare(
 
     check_models(settings, Catalogue.load(settings.models.dir))
     settings = provide(settings, console, instead=True)
-    engines = LocalEngines(settings)
+    engines = LocalEngines(settings, sessions=expected(settings.serve.sessions, CORES))
     return _serve(settings, engines, access, listener, tls, console, as_json)
 
 
@@ -74,23 +79,23 @@ async def _serve(
     as_json: bool,
 ) -> int:
     from pipeline.serve import http_api, page
-    from pipeline.serve.app import Limit, Sessions, application
+    from pipeline.serve.app import Sessions, application
     from pipeline.serve.listening import listening
     from pipeline.serve.metrics import Metrics
-    from pipeline.serve.script import preset
-    from pipeline.serve.simulated import Session
-    from pipeline.serve.speech import speak
-
-    script = preset("gpt-realtime-1.5")
-    sounds = await asyncio.to_thread(speak, script, settings)
-    counter = itertools.count()
-
-    async def talk(link: Link, opening: Opening) -> None:
-        seed = f"{script.seed}/{next(counter)}"
-        await Session(script, opening.model, sounds, link, seed, Clock()).run()
+    from pipeline.serve.realtime import RealtimeServer  # as slow to import as the engines
 
     metrics, serve = Metrics(), settings.serve
-    sessions = Sessions(talk, Limit(serve.sessions), serve.minutes, metrics)
+    admission = Admission(serve.sessions, CORES, time.monotonic, time.process_time)
+
+    def over(turn: int, marks: Mapping[str, int], usage: Usage | None) -> None:
+        metrics.over(turn, marks, usage)
+        admission.over(turn, marks, usage)
+
+    async def talk(link: Link, opening: Opening) -> None:
+        with engines.seat() as seat:
+            await RealtimeServer(seat, settings, Clock(), over=over).talk(link, opening)
+
+    sessions = Sessions(talk, admission, serve.minutes, metrics)
     sessions.state = "loading"
     routes = [*http_api.routes(engines, settings), *metrics.routes()]
     app = metrics.counted(application(sessions, access, routes=routes, public=page.routes()))
