@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Self
 
-from pipeline.engines.llm import Messages, open_client
+from pipeline.engines.client import open_client
+from pipeline.engines.llm import Messages
 from pipeline.engines.servers import ChatServer, openai
 from pipeline.engines.tools import tools_of
 
