@@ -113,6 +113,13 @@ class Sessions:
         if self.state == "draining":
             raise Refused(503, "draining", "The server is about to stop.", 5, "server_error")
 
+    def refusal(self) -> Refused | None:
+        """Why a session that began now would be refused, if it would be."""
+        refused = self._admission.enter()
+        if refused is None:
+            self._admission.leave()
+        return refused
+
     async def connect(self, socket: WebSocket) -> None:
         """Serve a client of the Realtime protocol, or say why not before the upgrade."""
         try:
@@ -201,9 +208,15 @@ def application(
             return answer(refused)
         return JSONResponse({"status": "ready"})
 
+    def plainly(_: Request) -> Response:
+        """What a WebSocket would be told here: to their pages browsers do not show that."""
+        upgrade = Refused(426, "upgrade_required", "This is the address of a WebSocket.")
+        return answer(sessions.refusal() or upgrade)
+
     inner = Router(
         [
             WebSocketRoute(REALTIME, sessions.connect),
+            Route(REALTIME, plainly),
             Route(f"{REALTIME}/client_secrets", client_secrets, methods=["POST"]),
             *routes,
             WebSocketRoute("/{path:path}", _nowhere),
@@ -227,7 +240,9 @@ def application(
 def answer(refused: Refused) -> JSONResponse:
     """The answer to a request that is not served: an error in JSON, as OpenAI's servers give."""
     error = {"message": refused.message, "type": refused.kind, "param": None, "code": refused.code}
-    headers = {"WWW-Authenticate": "Bearer"} if refused.status == 401 else {}
+    headers = {401: {"WWW-Authenticate": "Bearer"}, 426: {"Upgrade": "websocket"}}.get(
+        refused.status, {}
+    )
     if refused.retry_after_s:
         headers["Retry-After"] = f"{refused.retry_after_s:.0f}"
     return JSONResponse({"error": error}, refused.status, headers)

@@ -73,6 +73,7 @@ async def _serve(
     console: Console,
     as_json: bool,
 ) -> int:
+    from pipeline.serve import page
     from pipeline.serve.app import Limit, Sessions, application
     from pipeline.serve.listening import listening
     from pipeline.serve.script import preset
@@ -89,7 +90,7 @@ async def _serve(
 
     sessions = Sessions(talk, Limit(settings.serve.sessions), settings.serve.minutes)
     sessions.state = "loading"
-    app = application(sessions, access)
+    app = application(sessions, access, public=page.routes())
     async with listening(app, sessions, listener, tls) as serving:
         console.print(f"loading {', '.join(engines.names.values())}", style="dim")
         async with engines:
