@@ -413,7 +413,7 @@ def test_it_fits_a_phone_and_can_be_read_by_day_and_night(
     color = page.run("getComputedStyle(document.body).backgroundColor")
     assert (color == "rgb(255, 255, 255)") != dark
     ratios = page.run(CONTRAST)
-    assert len(ratios) > 20
+    assert len(ratios) > 20, ratios
     assert [one for one in ratios if one[1] < 4.5] == []
     sizes = "[...document.querySelectorAll('button, input, select')].map((b) => b.offsetHeight)"
     assert min(size for size in page.run(sizes) if size) >= 40
@@ -467,4 +467,3 @@ async def test_every_file_of_the_page_is_served_with_what_it_may_do(server: Page
             assert answer.headers["referrer-policy"] == "no-referrer"
             assert answer.headers["permissions-policy"] == "microphone=(self)"
         assert (await client.get("page/../page.py")).status_code == 404
-        assert (await client.post("")).status_code == 405
