@@ -397,15 +397,18 @@ def test_it_fits_a_phone_and_can_be_read_by_day_and_night(
     browser: Page, server: PageServer, width: int, dark: bool
 ) -> None:
     page = Visit(browser, server.url, width=width, height=740, dark=dark)
-    for words in ("מה השעה עכשיו, בבקשה?", "wordwithoutanyend" * 12):
+    for words, until in (
+        ("מה השעה עכשיו, בבקשה?", f"{SPOKEN}.length > 20"),
+        ("wordwithoutanyend" * 12, f"{TRANSCRIPT}.includes({SHORT!r})"),
+    ):
         page.focus("#words")
         page.write(words)
         page.press("Enter")
-        page.wait(f"{WORD} !== ''")
-        page.wait(f"{STATE} === 'Speaking'")
+        page.wait(until)
     page.run("document.querySelectorAll('details').forEach((one) => (one.open = true))")
-    page.run("document.querySelector('#talk').click()")
-    page.wait(f"{STATE} !== 'Speaking'")
+    page.wait(f"{STATE} === 'Ready'")
+    page.click("#talk")
+    page.wait(f"{STATE} === 'Listening'")
     browser.settle()
     assert page.run("document.documentElement.scrollWidth") <= width
     right = "getComputedStyle(document.querySelector('.user p')).direction"

@@ -29,7 +29,7 @@ const conversation = new Conversation({
   failed: complain,
   session,
 });
-let line = ["closed", {}];
+let line = "closed";
 let held = false;
 let drawing = 0;
 
@@ -158,30 +158,33 @@ problem.lastElementChild.addEventListener("click", () => connection.open());
 
 // What is seen
 
-function complain(text, again = false) {
+/** Tell what is wrong; what is wrong with the line is over once there is one. */
+function complain(text, { ofLine = false, again = false } = {}) {
   problem.firstElementChild.textContent = text;
   problem.lastElementChild.hidden = !again;
   problem.hidden = false;
+  problem.dataset.line = ofLine;
 }
 
 function lineIs(state, about = {}) {
-  line = [state, about];
+  line = state;
   tokenForm.hidden = state !== "token";
-  if (state === "open") problem.hidden = true;
+  if (state === "open" && problem.dataset.line === "true") problem.hidden = true;
   if (state === "token") {
-    complain(about.wrong ? "The server does not know this token." : "The server asks for its token.");
+    const text = about.wrong ? "The server does not know this token." : "The server asks for its token.";
+    complain(text, { ofLine: true });
     find("#key").focus();
   }
   if (state === "waiting") {
-    complain(`${about.why} Trying again in ${Math.ceil(about.seconds)} s.`, true);
+    const text = `${about.why} Trying again in ${Math.ceil(about.seconds)} s.`;
+    complain(text, { ofLine: true, again: true });
   }
   changed();
 }
 
 function stateNow() {
-  const [state] = line;
-  if (state === "opening") return ["opening", "Connecting"];
-  if (state !== "open") return ["closed", "Not connected"];
+  if (line === "opening") return ["opening", "Connecting"];
+  if (line !== "open") return ["closed", "Not connected"];
   if (conversation.hearing) return ["hearing", "Hearing you"];
   if (conversation.playing) return ["speaking", "Speaking"];
   if (conversation.response) return ["thinking", "Thinking"];
