@@ -23,9 +23,10 @@ from starlette.websockets import WebSocket
 from pipeline.clock import Clock
 from pipeline.serve.access import Access, Pass
 from pipeline.serve.connection import Connection
+from pipeline.serve.denial import Refused
 from pipeline.serve.link import Link, Opening
-from pipeline.serve.refused import Refused
-from pipeline.serve.requests import RequestRefused, new_session, updated
+from pipeline.serve.refused import RequestRefused
+from pipeline.serve.session_object import new_session, updated
 
 Talk = Callable[[Link, Opening], Awaitable[None]]
 """Holds the conversation of a session with its client; cancelled when the client is gone."""
@@ -252,7 +253,7 @@ def application(
 
     def plainly(_: Request) -> Response:
         """What a WebSocket would be told here: to their pages browsers do not show that."""
-        upgrade = Refused(426, "upgrade_required", "This is the address of a WebSocket.")
+        upgrade = Refused(426, "upgrade_required", "This is asked for as a WebSocket.")
         return (sessions.refusal() or upgrade).response()
 
     inner = Router(
@@ -335,11 +336,18 @@ class _Expiry(BaseModel):
     seconds: Annotated[int, Field(ge=10, le=7200)] = 600
 
 
+class _SessionWanted(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    type: Literal["realtime", "transcription"] = "realtime"
+    model: str = ""
+
+
 class _KeyWanted(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     expires_after: _Expiry = _Expiry()
-    session: dict[str, Any] = Field(default_factory=dict)
+    session: _SessionWanted = _SessionWanted()
 
 
 async def _client_secrets(access: Access, request: Request) -> Response:
@@ -355,15 +363,13 @@ async def _client_secrets(access: Access, request: Request) -> Response:
         where = ".".join(map(str, error.errors()[0]["loc"])) or "body"
         raise Refused(400, "invalid_value", f"Invalid value: {where}.") from None
     expires_at = int(time.time()) + wanted.expires_after.seconds
-    asked = {"type": "realtime", **wanted.session}
-    model = asked.pop("model", "")
-    session = new_session("sess_key", str(model), expires_at)
+    asked = wanted.session.model_dump()
+    rest = {name: value for name, value in asked.items() if name != "model"}
     try:
-        session = updated(session, asked)
+        new = new_session("sess_of_a_key", asked["model"], expires_at, asked["type"])
+        session = updated(new, rest)
     except RequestRefused as refused:
-        raise Refused(400, refused.code, refused.message) from None
-    if model:
-        asked["model"] = model
+        raise Refused(400, refused.code, refused.message, refused.param) from None
     key = access.sealed(asked, expires_at)
     return JSONResponse({"value": key, "expires_at": expires_at, "session": session})
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 from asyncio.transports import BaseTransport
 from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -54,6 +55,12 @@ class _WebSocketProtocol(WebSocketsSansIOProtocol):
         super().keepalive_timeout()
         self.transport.abort()
 
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body":
+            # That is an end too; uvicorn 0.54 logs it as an application that forgot its client.
+            self.handshake_complete = True
+
     def shutdown(self) -> None:
         """Leave it to the application, which says a better farewell."""
 
@@ -74,11 +81,12 @@ def bound(host: str, port: int) -> socket.socket:
     try:
         [family, *_, address] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(cast(tuple[str, int], address[:2]), family=family)
+    except socket.gaierror as error:
+        raise BadInput(f"{host}: there is no such host: {error.strerror}") from None
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
+        why = os.strerror(error.errno or 0).lower()
         raise BadInput(
-            f"{host}:{port}: cannot listen: {why}; name another with --port or --host, "
-            "or --port 0 for one that is free"
+            f"{host}:{port}: {why}: name another with --port, or --port 0 for one that is free"
         ) from None
 
 
