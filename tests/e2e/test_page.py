@@ -333,6 +333,18 @@ def test_it_says_that_there_is_no_microphone_and_goes_on_in_writing(
         assert browser.errors == []
 
 
+def test_it_says_how_to_allow_the_microphone(browser: Page, server: PageServer) -> None:
+    permission = {"permission": {"name": "microphone"}, "origin": server.url}
+    browser.call("Browser.setPermission", **permission, setting="denied")
+    page = Visit(browser, server.url)
+    page.click("#talk")
+    page.wait(f"{PROBLEM}.includes('Allow it')")
+    browser.call("Browser.setPermission", **permission, setting="granted")
+    page.click("#talk")
+    page.wait(f"{STATE} === 'Listening'")
+    assert page.run(PROBLEM) == ""
+
+
 def test_settings_are_kept_and_a_new_voice_is_a_new_session(
     browser: Page, server: PageServer
 ) -> None:
