@@ -51,7 +51,7 @@ class PageServer:
     async def _talk(self, link: Link, opening: Opening) -> None:
         sounds = {text: hum(text) for text in texts(self._script)}
         seed = f"{self.port}/{next(self._numbers)}"
-        await Session(self._script, opening.model, sounds, link, seed, Clock()).run()
+        await Session(self._script, opening, sounds, link, seed, Clock()).run()
 
     def __enter__(self) -> Self:
         self._thread.start()
