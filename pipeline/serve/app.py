@@ -118,6 +118,13 @@ class Sessions:
         if self._tally is not None:
             self._tally.refused(refused.code)
 
+    def refusal(self) -> Refused | None:
+        """Why a session that began now would be refused, if it would be."""
+        refused = self._admission.enter()
+        if refused is None:
+            self._admission.leave()
+        return refused
+
     async def connect(self, socket: WebSocket) -> None:
         """Serve a client of the Realtime protocol.
 
@@ -201,10 +208,15 @@ def application(
             return refused.response()
         return JSONResponse({"status": "ready"})
 
+    def plainly(_: Request) -> Response:
+        """What a WebSocket would be told here: to their pages browsers do not show that."""
+        upgrade = Refused(426, "upgrade_required", "This is asked for as a WebSocket.")
+        return (sessions.refusal() or upgrade).response()
+
     inner = Router(
         [
             WebSocketRoute(REALTIME, sessions.connect),
-            Route(REALTIME, _no_socket),
+            Route(REALTIME, plainly),
             Route(f"{REALTIME}/client_secrets", partial(_client_secrets, access), methods=["POST"]),
             *routes,
             WebSocketRoute("/{path:path}", _nowhere),
@@ -268,10 +280,6 @@ def _opening(query: Mapping[str, str], admitted: Pass) -> Opening:
         case "transcription":
             return Opening(model, "transcription", session)
     raise Refused(400, "invalid_value", "The intent is realtime or transcription.")
-
-
-def _no_socket(_: Request) -> Response:
-    raise Refused(426, "upgrade_required", "This is asked for as a WebSocket.")
 
 
 async def _nowhere(_: WebSocket) -> None:

@@ -79,6 +79,26 @@ def test_a_turn_is_heard_answered_and_told_in_the_protocols_order() -> None:
     assert abs(stopped["audio_end_ms"] - (1700 + 500)) <= 64
 
 
+def test_words_are_told_just_before_the_sound_that_they_end_in() -> None:
+    client = hold(engines(LONG), lambda client: _listen(client))
+    seconds, chars, gaps = 0.0, 0, []
+    for event in client.events:
+        if event["type"] == "response.output_audio_transcript.delta":
+            chars += len(event["delta"])
+        elif event["type"] == "response.output_audio.delta":
+            seconds += len(base64.b64decode(event["delta"])) / 2 / RATE
+            gaps.append(seconds - chars * 0.06)  # so long the voice takes for each
+    assert client.said_back == [f"{LONG} "]
+    # No word is told before it is spoken, but the last of a clause with the space after it.
+    assert min(gaps[:-1]) > -0.2
+    assert max(gaps[:-1]) < 10 * 0.06 + 0.2  # the longest word, and a piece of sound
+
+
+async def _listen(client: Client) -> None:
+    client.detect(VAD)
+    await ask(client, then=30)
+
+
 def test_an_answer_is_there_when_the_turn_ends() -> None:
     async def script(client: Client) -> None:
         await ask(client)
