@@ -524,6 +524,34 @@ def compare(
 
 
 @app.command()
+def serve(
+    host: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Where to listen; default: this machine")
+    ] = None,
+    port: Annotated[int | None, typer.Option(metavar="N", help="0: one that is free")] = None,
+    tls: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="CERT KEY", help="Files, for https and wss without a proxy"),
+    ] = None,
+    config: Config = None,
+    stt: Stt = None,
+    voice: Voice = None,
+    llm: Llm = None,
+    vad: Judge = None,
+    language: Language = None,
+    instructions: Instructions = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Serve the Realtime protocol, and a page to talk to, until Ctrl-C."""
+    flags = engines(stt, voice, llm, vad, language, instructions)
+    settings = load(config, {**flags, "serve.host": host, "serve.port": port})
+    from pipeline.serve import serving
+
+    return run_to_end(serving.prepare(settings, tls=tls, as_json=json))
+
+
+@app.command()
 def simulate(
     protocol: Annotated[str, typer.Argument(metavar="realtime", help="What it speaks")],
     script: Annotated[

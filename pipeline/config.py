@@ -220,6 +220,23 @@ class ConversationSettings(Section):
     )
 
 
+class ServeSettings(Section):
+    """The server, `cascade serve`."""
+
+    host: str = Field(
+        "127.0.0.1",
+        description="Where to listen; an address that other machines reach needs a token",
+    )
+    port: int = Field(8765, ge=0, le=65_535, description="0: one that is free")
+    token: str = Field(
+        "",
+        description="What clients present as their API key, better kept in CASCADE_SERVE__TOKEN; "
+        "empty: nothing, for this machine alone",
+    )
+    sessions: int = Field(0, ge=0, description="At a time; 0: as many as are served in time")
+    minutes: float = Field(60.0, gt=0, le=1440, description="How long a session may last")
+
+
 class ModelSettings(Section):
     """Where models live."""
 
@@ -238,6 +255,7 @@ class Settings(Section):
     reply: ReplySettings = ReplySettings()
     conversation: ConversationSettings = ConversationSettings()
     models: ModelSettings = ModelSettings()
+    serve: ServeSettings = ServeSettings()
 
 
 OTHERS = {"CASCADE_REALTIME_KEY", "CASCADE_GEMINI_URL", "CASCADE_GEMINI_CERTIFICATE"}
@@ -431,7 +449,7 @@ def _complaint(wrong: ErrorDetails) -> str:
     key = inner[0]
     if key not in fields:
         return f"unknown key {name}.{key}; {_nearest(key, fields)}"
-    shown = "hidden" if key == "api_key" else repr(wrong["input"])
+    shown = "hidden" if key in ("api_key", "token") else repr(wrong["input"])
     return f"{name}.{key} is {shown}; allowed: {_allowed(fields[key])}"
 
 

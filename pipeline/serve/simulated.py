@@ -19,6 +19,7 @@ from pipeline.audio.resample import resampled
 from pipeline.clock import NS_PER_MS, Clock
 from pipeline.errors import BadInput
 from pipeline.events import Samples
+from pipeline.serve.link import Link
 from pipeline.serve.protocol import (
     Author,
     KeptItem,
@@ -151,7 +152,14 @@ class SimulatedServer:
         self._clients += 1
         wire = Wire(connection, self._script.network, seed, self._clock)
         model = _model(connection.request)
-        await _Session(self._script, model, self._sounds, wire, seed, self._clock).run()
+        session = Session(self._script, model, self._sounds, wire, seed, self._clock)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                ends = [tasks.create_task(work) for work in (wire.run(), session.run())]
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                raise _Over
+        except* _Over:
+            pass
 
 
 def _refusal(
@@ -182,27 +190,29 @@ class _Over(Exception):
     """The client is gone, and with it all that is done for it."""
 
 
-class _Session:
+class Session:
     """A conversation with one client: what it sends is heard, done and answered.
+
+    A script's faults `drop` and `silence` need a `Wire`; another link is closed instead.
 
     Args:
         script: What to do.
         model: The model that the client asked for.
         sounds: All that is said.
-        wire: The connection.
+        link: The connection.
         seed: Of what is drawn, such as `"1/0"`.
         clock: The time.
     """
 
     def __init__(
-        self, script: Script, model: str, sounds: Sounds, wire: Wire, seed: str, clock: Clock
+        self, script: Script, model: str, sounds: Sounds, link: Link, seed: str, clock: Clock
     ) -> None:
         self._turns = script.conversation(model)
         self._sounds = sounds
-        self._wire = wire
+        self._link = link
         self._clock = clock
         tag = f"{seed.replace('/', '_')}_"
-        self._author = Author(tag, lambda event: wire.send(json.dumps(event)))
+        self._author = Author(tag, lambda event: link.send(json.dumps(event)))
         self._side = ServerSide(
             self._author,
             f"simulated:{script.name}",
@@ -232,19 +242,14 @@ class _Session:
         """Serve the client until it is gone."""
         self._side.begin()
         try:
-            async with self._tasks as tasks:
-                moving = tasks.create_task(self._wire.run())
-                working = tasks.create_task(self._work())
-                await asyncio.wait([moving, working], return_when=asyncio.FIRST_COMPLETED)
+            async with self._tasks:
+                async for arrived_ns, message in self._link.messages():
+                    event = self._side.receive(message)
+                    if event is not None:
+                        self._do(event, arrived_ns)
                 raise _Over
         except* _Over:
             pass
-
-    async def _work(self) -> None:
-        async for arrived_ns, message in self._wire.messages():
-            event = self._side.receive(message)
-            if event is not None:
-                self._do(event, arrived_ns)
 
     def _do(self, event: JsonObject, arrived_ns: int) -> None:
         match event["type"]:
@@ -476,14 +481,14 @@ class _Session:
         if fault is None or fault.at != at:
             return False
         match fault.kind:
-            case "close":
-                self._wire.close(fault.code, fault.message)
-            case "drop":
-                self._wire.drop()
-            case "silence":
-                self._wire.mute()
+            case "drop" if isinstance(self._link, Wire):
+                self._link.drop()
+            case "silence" if isinstance(self._link, Wire):
+                self._link.mute()
+            case "close" | "drop" | "silence":
+                self._link.close(fault.code, fault.message)
             case "malformed":
-                self._wire.send('{"type": "response.output_audio.delta", "delta": ')
+                self._link.send('{"type": "response.output_audio.delta", "delta": ')
             case "unknown":
                 self._author.tell("response.dreamt")
             case "error":

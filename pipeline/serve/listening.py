@@ -1,0 +1,125 @@
+"""An application on a socket: uvicorn, told what this server needs of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from asyncio.transports import BaseTransport
+from collections.abc import AsyncGenerator, Generator
+from pathlib import Path
+from typing import cast
+
+import uvicorn
+from starlette.applications import Starlette
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from pipeline.errors import BadInput
+from pipeline.serve.app import Sessions
+
+LARGEST = 22 * 1024 * 1024
+"""Bytes of a message: 15 MiB of sound in base64, and what is around it."""
+
+STOP_S = 1.2
+"""After so long nothing is left of any connection."""
+
+
+class _WebSocketProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's, of which an application gets the transport, as `state.transport`.
+
+    Whoever has it can end a connection whose client takes nothing. A close, which is all that
+    uvicorn knows, waits for that client.
+    """
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        self.app_state = {**self.app_state, "transport": transport}
+        super().connection_made(transport)
+
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        self.transport.abort()
+
+    def shutdown(self) -> None:
+        """Leave it to the application, which says a better farewell."""
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Leave signals to whoever runs the server."""
+        yield
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that listens there.
+
+    Raises:
+        BadInput: There is no such host, or the port is taken.
+    """
+    try:
+        [family, *_, address] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(cast(tuple[str, int], address[:2]), family=family)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise BadInput(
+            f"{host}:{port}: cannot listen: {why}; name another with --port or --host, "
+            "or --port 0 for one that is free"
+        ) from None
+
+
+@contextlib.asynccontextmanager
+async def listening(
+    app: Starlette,
+    sessions: Sessions,
+    on: socket.socket,
+    tls: tuple[Path, Path] | None = None,
+) -> AsyncGenerator[asyncio.Task[None]]:
+    """Serve an application while entered; leaving it closes every session, within 2 s in all.
+
+    Args:
+        app: What is served.
+        sessions: Its sessions.
+        on: Where; closed at the end.
+        tls: Files of a certificate and its key; None: no TLS.
+
+    Yields:
+        The task that serves; it ends only if it fails.
+
+    Raises:
+        BadInput: The certificate or the key cannot be read.
+    """
+    # What uvicorn logs has the URLs of clients, and those may have secrets in them.
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws=_WebSocketProtocol,
+        ws_max_size=LARGEST,
+        ws_per_message_deflate=False,
+        lifespan="off",
+        log_config=None,
+        log_level=logging.ERROR,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,
+        ssl_certfile=None if tls is None else tls[0],
+        ssl_keyfile=None if tls is None else tls[1],
+    )
+    try:
+        config.load()
+    except OSError as error:
+        raise BadInput(f"--tls: {tls and ' '.join(map(str, tls))}: {error}") from None
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[on]))
+    try:
+        yield serving
+    finally:
+
+        def abort() -> None:
+            for connection in server.server_state.connections:
+                connection.transport.abort()
+
+        asyncio.get_running_loop().call_later(STOP_S, abort)
+        await sessions.drain()
+        server.should_exit = True
+        await serving

@@ -1,0 +1,115 @@
+"""`cascade serve`: the cascade behind the Realtime protocol, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import socket
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from pipeline.clock import Clock
+from pipeline.config import Settings
+from pipeline.errors import BadInput
+from pipeline.models.catalogue import Catalogue
+from pipeline.models.fetch import provide
+from pipeline.serve.access import Access, is_local
+from pipeline.serve.link import Link, Opening
+from pipeline.terminal import stderr
+
+if TYPE_CHECKING:
+    from pipeline.engines.local import LocalEngines
+
+EXTRA = "serve: needs optional packages: pip install 'voice-cascade[serve]'"
+
+
+def prepare(
+    settings: Settings, *, tls: tuple[Path, Path] | None = None, as_json: bool = False
+) -> Coroutine[Any, Any, int]:
+    """Check all that can be checked, and fetch the default models that are missing.
+
+    Not for an event loop: that would take notice of Ctrl-C only when the fetch is over.
+
+    Returns:
+        The server, to be run. It gives the exit code when it was told to stop.
+
+    Raises:
+        CascadeError: It cannot begin.
+    """
+    console = stderr()
+    try:
+        from pipeline.serve.listening import bound
+    except ImportError:
+        raise BadInput(EXTRA) from None
+    host, port = settings.serve.host, settings.serve.port
+    access = Access(settings.serve.token)
+    listener = bound(host, port)
+    if not settings.serve.token and not is_local(_place(listener)):
+        listener.close()
+        raise BadInput(
+            f"serve: {host} can be reached from other machines, so it needs a token: put a secret "
+            "into CASCADE_SERVE__TOKEN (`openssl rand -hex 32` makes one); clients present it as "
+            "their API key"
+        )
+    from pipeline.engines.local import LocalEngines, check_models
+
+    check_models(settings, Catalogue.load(settings.models.dir))
+    settings = provide(settings, console, instead=True)
+    engines = LocalEngines(settings)
+    return _serve(settings, engines, access, listener, tls, console, as_json)
+
+
+async def _serve(
+    settings: Settings,
+    engines: LocalEngines,
+    access: Access,
+    listener: socket.socket,
+    tls: tuple[Path, Path] | None,
+    console: Console,
+    as_json: bool,
+) -> int:
+    from pipeline.serve.app import Limit, Sessions, application
+    from pipeline.serve.listening import listening
+    from pipeline.serve.script import preset
+    from pipeline.serve.simulated import Session
+    from pipeline.serve.speech import speak
+
+    script = preset("gpt-realtime-1.5")
+    sounds = await asyncio.to_thread(speak, script, settings)
+    counter = itertools.count()
+
+    async def talk(link: Link, opening: Opening) -> None:
+        seed = f"{script.seed}/{next(counter)}"
+        await Session(script, opening.model, sounds, link, seed, Clock()).run()
+
+    sessions = Sessions(talk, Limit(settings.serve.sessions), settings.serve.minutes)
+    sessions.state = "loading"
+    app = application(sessions, access)
+    async with listening(app, sessions, listener, tls) as serving:
+        console.print(f"loading {', '.join(engines.names.values())}", style="dim")
+        async with engines:
+            sessions.state = "ready"
+            secure = "" if tls is None else "s"
+            url = f"http{secure}://{_place(listener)}"
+            if as_json:
+                print(json.dumps({"url": url, "realtime": f"ws{url[4:]}/v1/realtime"}), flush=True)
+            console.print(
+                f"listening at {url}; for Realtime clients: base URL {url}/v1", soft_wrap=True
+            )
+            # To be told to stop is how a server ends; nothing was interrupted.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([serving])
+                await serving
+            await sessions.drain()
+    return 0
+
+
+def _place(listener: socket.socket) -> str:
+    """The `host:port` of a socket."""
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
