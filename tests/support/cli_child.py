@@ -160,6 +160,11 @@ class Child:
             self.finish(kill=True)
             raise AssertionError(f"never said {text!r}: {self._said}")
 
+    def said(self, stream: str = "err") -> str:
+        """What it has said so far on `out` or `err`."""
+        with self._more:
+            return self._said[stream].decode()
+
     def signal(self, number: int) -> None:
         """Send it a signal."""
         self._process.send_signal(number)

@@ -79,7 +79,7 @@ class App(ABC):
 
     @property
     def history(self) -> list[tuple[str, str]]:
-        """Who said what; of a tool its name, arguments and result. What has no words is left out."""
+        """Who said what; of a tool its name, arguments and result. Nothing without words."""
         return [line for line in map(_line, self.items) if line[1]]
 
     async def say(self, recording: Path) -> None:

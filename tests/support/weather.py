@@ -1,4 +1,4 @@
-"""The tool that the applications of `foreign_clients` have; `talk` of speech-to-speech imports it."""
+"""The tool of all applications in `foreign_clients`; `speech-to-speech talk` takes the module."""
 
 from __future__ import annotations
 
