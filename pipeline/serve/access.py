@@ -50,6 +50,7 @@ class Refused(Exception):
         message: What is wrong; says nothing of what was sent.
         retry_after_s: When it may be tried again (s); 0: that would not help.
         kind: The type of the error in OpenAI's API.
+        param: The parameter that is wrong, if it is one.
     """
 
     status: int
@@ -57,6 +58,13 @@ class Refused(Exception):
     message: str
     retry_after_s: float = 0
     kind: str = "invalid_request_error"
+    param: str | None = None
+
+    @property
+    def error(self) -> dict[str, str | None]:
+        """The error as OpenAI's servers tell it."""
+        about = {"message": self.message, "type": self.kind}
+        return {**about, "param": self.param, "code": self.code}
 
 
 @dataclass(frozen=True, slots=True)

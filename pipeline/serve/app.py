@@ -226,11 +226,10 @@ def application(
 
 def answer(refused: Refused) -> JSONResponse:
     """The answer to a request that is not served: an error in JSON, as OpenAI's servers give."""
-    error = {"message": refused.message, "type": refused.kind, "param": None, "code": refused.code}
     headers = {"WWW-Authenticate": "Bearer"} if refused.status == 401 else {}
     if refused.retry_after_s:
         headers["Retry-After"] = f"{refused.retry_after_s:.0f}"
-    return JSONResponse({"error": error}, refused.status, headers)
+    return JSONResponse({"error": refused.error}, refused.status, headers)
 
 
 class _Guard:

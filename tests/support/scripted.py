@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
@@ -83,7 +84,7 @@ class Speaker:
     said: list[str] = field(default_factory=list)
     open: int = 0
 
-    async def speak(self, text: str) -> AsyncGenerator[Sound, None]:
+    async def speak(self, text: str, speed: float = 1.0) -> AsyncGenerator[Sound, None]:
         self.said.append(text)
         self.open += 1
         try:
@@ -91,7 +92,7 @@ class Speaker:
                 raise StageError("tts", "the voice failed")
             for _ in range(self.pieces):
                 await asyncio.sleep(self.delay_s)
-                samples = len(text) * self.samples_per_char // self.pieces
+                samples = round(len(text) * self.samples_per_char / speed) // self.pieces
                 yield Sound(np.full(samples, LOUD, np.int16))
         finally:
             self.open -= 1
@@ -160,9 +161,9 @@ class Engines:
         self.languages.append(language)
         await asyncio.sleep(self.recognise_s)
         levels = np.rint(audio * 32768).astype(int) - LOUD
-        said = [
-            self.texts[i % len(self.texts)] for i in dict.fromkeys(levels[levels >= 0].tolist())
-        ]
+        loud = Counter(levels[levels >= 0].tolist())
+        # What a resampler rings with is nothing said.
+        said = [self.texts[i % len(self.texts)] for i in loud if loud[i] * 50 >= loud.total()]
         if "FAIL" in said:
             raise StageError("stt", "the recogniser failed")
         text = " ".join(filter(None, said))
