@@ -35,7 +35,7 @@ from pipeline.engines.whisper import Transcription
 from pipeline.engines.worker import Stop, Worker
 from pipeline.errors import CascadeError, StageError, one_line
 from pipeline.events import Samples
-from pipeline.serve.access import Refused
+from pipeline.serve.denial import Refused
 from pipeline.serve.pieces import Cutter, Piece
 from pipeline.serve.transcripts import MEDIA_TYPES, Form, Segment, text_of, told
 from pipeline.text.chunker import Chunker, Clause
@@ -226,7 +226,7 @@ def _refusal(error: CascadeError | ValidationError | Refused) -> Refused:
             return _invalid(param, f"{param}: {wrong['msg']}")
         case StageError():
             log.warning("%s", error)
-            return Refused(500, f"{error.stage}_failed", one_line(str(error)), kind="server_error")
+            return Refused(500, f"{error.stage}_failed", one_line(str(error)))
     return _invalid("file", str(error))
 
 
@@ -288,7 +288,7 @@ class _Api:
         """
         if self._open >= MOST_AT_ONCE:
             message = f"{MOST_AT_ONCE} files are worked on; try again later"
-            raise Refused(429, "rate_limit_exceeded", message, RETRY_S, "rate_limit_error")
+            raise Refused(429, "rate_limit_exceeded", message, retry_after_s=RETRY_S)
         self._open += 1
         try:
             yield

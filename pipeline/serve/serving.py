@@ -25,7 +25,7 @@ from pipeline.terminal import stderr
 if TYPE_CHECKING:
     from pipeline.engines.local import LocalEngines
 
-EXTRA = "serve: needs optional packages: pip install 'voice-cascade[serve]'"
+EXTRA = "pip install 'voice-cascade[serve]'"
 
 
 def prepare(
@@ -43,12 +43,12 @@ def prepare(
     """
     console = stderr()
     try:
-        from pipeline.serve.listening import bound
-    except ImportError:
-        raise BadInput(EXTRA) from None
+        from pipeline.serve import http_api, listening, metrics, page  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise BadInput(f"serve: needs {error.name}: {EXTRA} brings it") from None
     host, port = settings.serve.host, settings.serve.port
     access = Access(settings.serve.token)
-    listener = bound(host, port)
+    listener = listening.bound(host, port)
     if not settings.serve.token and not is_local(_place(listener)):
         listener.close()
         raise BadInput(
@@ -73,8 +73,10 @@ async def _serve(
     console: Console,
     as_json: bool,
 ) -> int:
+    from pipeline.serve import http_api, page
     from pipeline.serve.app import Limit, Sessions, application
     from pipeline.serve.listening import listening
+    from pipeline.serve.metrics import Metrics
     from pipeline.serve.script import preset
     from pipeline.serve.simulated import Session
     from pipeline.serve.speech import speak
@@ -87,9 +89,11 @@ async def _serve(
         seed = f"{script.seed}/{next(counter)}"
         await Session(script, opening.model, sounds, link, seed, Clock()).run()
 
-    sessions = Sessions(talk, Limit(settings.serve.sessions), settings.serve.minutes)
+    metrics, serve = Metrics(), settings.serve
+    sessions = Sessions(talk, Limit(serve.sessions), serve.minutes, metrics)
     sessions.state = "loading"
-    app = application(sessions, access)
+    routes = [*http_api.routes(engines, settings), *metrics.routes()]
+    app = metrics.counted(application(sessions, access, routes=routes, public=page.routes()))
     async with listening(app, sessions, listener, tls) as serving:
         console.print(f"loading {', '.join(engines.names.values())}", style="dim")
         async with engines:
