@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import json
 import socket
 from collections.abc import Coroutine
@@ -19,7 +18,6 @@ from pipeline.errors import BadInput
 from pipeline.models.catalogue import Catalogue
 from pipeline.models.fetch import provide
 from pipeline.serve.access import Access, is_local
-from pipeline.serve.link import Link, Opening
 from pipeline.terminal import stderr
 
 if TYPE_CHECKING:
@@ -77,20 +75,11 @@ async def _serve(
     from pipeline.serve.app import Limit, Sessions, application
     from pipeline.serve.listening import listening
     from pipeline.serve.metrics import Metrics
-    from pipeline.serve.script import preset
-    from pipeline.serve.simulated import Session
-    from pipeline.serve.speech import speak
-
-    script = preset("gpt-realtime-1.5")
-    sounds = await asyncio.to_thread(speak, script, settings)
-    counter = itertools.count()
-
-    async def talk(link: Link, opening: Opening) -> None:
-        seed = f"{script.seed}/{next(counter)}"
-        await Session(script, opening.model, sounds, link, seed, Clock()).run()
+    from pipeline.serve.realtime import RealtimeServer  # as slow to import as the engines
 
     metrics, serve = Metrics(), settings.serve
-    sessions = Sessions(talk, Limit(serve.sessions), serve.minutes, metrics)
+    server = RealtimeServer(engines, settings, Clock(), over=metrics.over)
+    sessions = Sessions(server.talk, Limit(serve.sessions), serve.minutes, metrics)
     sessions.state = "loading"
     routes = [*http_api.routes(engines, settings), *metrics.routes()]
     app = metrics.counted(application(sessions, access, routes=routes, public=page.routes()))
