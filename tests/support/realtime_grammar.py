@@ -160,7 +160,10 @@ class Grammar:
             yield f"{item} is {about['status']}"
 
     def _transcription(self, kind: str, item: str) -> Iterator[str]:
-        if "conversation.item.added" not in self._lives.get(item, _Life()).kinds:
+        # What is sure of an utterance may be told while it goes on.
+        needed = "input_audio_buffer.speech_started" if kind.endswith(".delta") else ""
+        kinds = set(self._lives.get(item, _Life([])).kinds)
+        if not {"conversation.item.added", needed} & kinds:
             yield f"there is no item {item}"
         if item in self._transcribed:
             yield f"{item} is transcribed already"
