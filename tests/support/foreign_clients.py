@@ -44,14 +44,14 @@ class App(ABC):
 
     Attributes:
         items: The conversation as the client shows it, oldest first.
-        sound: Bytes of sound that the client gave so far.
+        sound: Bytes of sound that the client gave so far, to be played as it comes.
         errors: What it complained of.
     """
 
     def __init__(self) -> None:
         self.items: list[dict[str, Any]] = []
-        self.sound = 0
         self.errors: list[str] = []
+        self._sound, self._silent_at = 0, 0.0
         self._speech = np.zeros(0, np.int16)
         self._all_said = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -76,6 +76,20 @@ class App(ABC):
     @abstractmethod
     async def work(self) -> None:
         """Take note of what the client tells, and do what it leaves to the application."""
+
+    @property
+    def sound(self) -> int:
+        return self._sound
+
+    @sound.setter
+    def sound(self, now: int) -> None:
+        came_s = (now - self._sound) / (2 * RATE)
+        self._sound, self._silent_at = now, max(self._silent_at, time.monotonic()) + came_s
+
+    @property
+    def quiet(self) -> bool:
+        """Whether all the sound has been played, if none of it was stopped."""
+        return time.monotonic() > self._silent_at
 
     @property
     def history(self) -> list[tuple[str, str]]:
