@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -58,7 +58,9 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class SpeechStarted(Event):
-    """The user began to speak."""
+    """The user began to speak, so many seconds after the beginning of what the session heard."""
+
+    at_s: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +69,20 @@ class SpeechStopped(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class LongSilence(Event):
+    """Nobody has said anything for as long as a session was told to wait for."""
+
+
+@dataclass(frozen=True, slots=True)
 class Transcript(Event):
-    """What the user said, so far (`final` false) or in the end."""
+    """What the user said, so far (`final` false) or in the end.
+
+    `stable` is the beginning of it that hardly changes any more.
+    """
 
     text: str
     final: bool
+    stable: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +144,14 @@ class ReplyDone(Event):
 
     `id` is empty where the turn ended before a reply began. Where a tool's result comes only after
     the user has gone on, one more reply, with an id of its own, follows for the turn of the call.
-    `reason` says why it is `incomplete`, in a line for people.
+    `reason` says why it is `incomplete`, in a line for people; `filtered`, that a filter of its
+    content cut it off, and no limit.
     """
 
     id: str
     status: ReplyStatus
     reason: str = ""
+    filtered: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +164,7 @@ class ToolCall(Event):
     id: str
     name: str
     arguments: str
+    reply_id: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +188,7 @@ class Usage(Event):
         seconds: Of sound (a transcription) or of open session (`session`), billed by time; since
             the last event of the same kind.
         kind: What was billed.
+        reply_id: Which reply, if it was one of the cascade's.
     """
 
     input_tokens: int
@@ -184,6 +199,7 @@ class Usage(Event):
     output_audio_tokens: int = 0
     seconds: float = 0.0
     kind: Literal["reply", "transcription", "session"] = "reply"
+    reply_id: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ NOTICED_S = 0.1
 """Sound missing from a file that is worth a warning (seconds); encoders round less than this."""
 
 
-def read_audio(path: Path, rate: int) -> Iterator[Samples]:
+def read_audio(path: Path, rate: int, file: BinaryIO | None = None) -> Iterator[Samples]:
     """Read the sound of any file that FFmpeg knows, as it is consumed: mono int16 at `rate`.
 
     Channels are averaged, unless that loses a voice (see `channels.Mix`): then a warning says so.
@@ -64,12 +64,13 @@ def read_audio(path: Path, rate: int) -> Iterator[Samples]:
     Args:
         path: WAV of any kind, MP3, Ogg, Opus, FLAC, M4A, the sound of a video, …
         rate: Sample rate of the result (Hz).
+        file: What is in it, where it is open already: then `path` is only what it is called.
 
     Raises:
         BadInput: At once where the file is missing, a folder, unreadable, empty, not audio or
             without sound; while iterating where nothing of it can be decoded.
     """
-    container, stream = _open(path)
+    container, stream = _open(path, file)
     return _decode(path, container, stream, rate)
 
 
@@ -88,15 +89,18 @@ def _stated_s(container: InputContainer, stream: AudioStream) -> float:
     return (container.duration or 0) / av.time_base
 
 
-def _open(path: Path) -> tuple[InputContainer, AudioStream]:
-    if path.is_dir():
+def _open(path: Path, file: BinaryIO | None = None) -> tuple[InputContainer, AudioStream]:
+    if file is None and path.is_dir():
         raise BadInput(f"{path}: is a folder; name a sound file in it")
     try:
         # Opened here and not by FFmpeg, which takes a colon in a name for a protocol.
-        file = path.open("rb")
-        if path.stat().st_size == 0 and path.is_file():
+        file = file or path.open("rb")
+        # A pipe tells no length.
+        if file.seekable() and file.seek(0, os.SEEK_END) == 0:
             file.close()
             raise BadInput(f"{path}: is empty (0 bytes); record or copy it again")
+        if file.seekable():
+            file.seek(0)
         container = av.open(file, "r")
     except FileNotFoundError:
         raise BadInput(f"{path}: there is no such file; check the name and the folder") from None

@@ -4,20 +4,40 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
+from pipeline.audio.resample import resampled
 from pipeline.clock import Clock
-from pipeline.config import Settings
-from pipeline.conversation.history import Message
-from pipeline.conversation.replies import Replies
-from pipeline.conversation.reply import PACE, TOOL_ROUNDS, Engines, Reply, ReplyPace
+from pipeline.config import Settings, TurnSettings, VadSettings
+from pipeline.conversation.history import History, Memory, Message
+from pipeline.conversation.replies import OpenCalls, Replies
+from pipeline.conversation.reply import (
+    PACE,
+    TOOL_ROUNDS,
+    Engines,
+    Reply,
+    ReplyPace,
+    Synthesiser,
+    Tell,
+)
+from pipeline.engines.llm import Messages
 from pipeline.engines.tools import Tool
 from pipeline.engines.whisper import Transcription, same_words
-from pipeline.events import Event, Frame, SpeechStarted, SpeechStopped, Transcript
+from pipeline.errors import StageError
+from pipeline.events import (
+    Event,
+    Frame,
+    LongSilence,
+    Samples,
+    SpeechStarted,
+    SpeechStopped,
+    Transcript,
+)
 from pipeline.session import EventQueue, Inbox
 from pipeline.trace import Trace
 from pipeline.turns.barge_in import WordCheck
@@ -58,6 +78,29 @@ PARTIAL_MS = 600
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a session takes turns and answers.
+
+    Attributes:
+        turns: When turns begin and end.
+        vad: What is voice.
+        voice: Speaks the replies; None: they are only read.
+        preroll_ms: See `TurnTimes`.
+        listens: Whether voice begins turns, and silence ends them; else nobody's voice does.
+        answers: Whether a turn that is over is answered, unless another reply is being made.
+        interrupts: Whether the user's turn ends the reply that is under way.
+    """
+
+    turns: TurnSettings
+    vad: VadSettings
+    voice: Synthesiser | None
+    preroll_ms: int = TIMES.preroll_ms
+    listens: bool = True
+    answers: bool = True
+    interrupts: bool = True
+
+
 class Cascade:
     """A `Session`: microphone frames in; speech, transcripts and replies out.
 
@@ -81,6 +124,8 @@ class Cascade:
         history: Sequence[Message] = (),
         tools: Sequence[Tool] = (),
         *,
+        memory: Memory | None = None,
+        tell: Tell | None = None,
         times: TurnTimes = TIMES,
         pace: ReplyPace = PACE,
         attempts: int = ATTEMPTS,
@@ -96,6 +141,9 @@ class Cascade:
             clock: The one clock.
             history: A conversation to go on with.
             tools: The model may call them; whoever reads the events runs them.
+            memory: A conversation that somebody else edits, instead of `history` and `tools`: then
+                a reply ends where it calls tools, and somebody asks for the next one.
+            tell: Takes each event as it happens; None: they are read from `events`.
             times: See `TurnTimes`.
             pace: See `ReplyPace`.
             attempts: See `ATTEMPTS`.
@@ -103,6 +151,8 @@ class Cascade:
             tool_rounds: See `TOOL_ROUNDS`.
         """
         self._settings = settings
+        self._manner = Manner(settings.turns, settings.vad, engines.voice)
+        self._times = times
         self._attempts = attempts
         self._trace = trace
         self._clock = clock
@@ -110,6 +160,7 @@ class Cascade:
         self._tail = times.tail_ms * RATE // 1000
         self._hearing = Hearing(engines.new_detector(), times.max_turn_s + TAPE_SLACK_S)
         self._events = EventQueue()
+        self._tell = tell or self._events.tell
         self._inbox = Inbox()
         self._recogniser = Recogniser(
             engines.transcribe,
@@ -122,14 +173,23 @@ class Cascade:
         self._foresight = Foresight(
             engines.melody, engines.judge, self._inbox, self._turns.predicted
         )
+        calls = None
+        if memory is None:
+            memory = History(
+                settings.llm.instructions,
+                budget_tokens=settings.conversation.budget_tokens,
+                tools=tools,
+            )
+            memory.restore(history)
+            calls = OpenCalls(memory)
         self._replies = Replies(
             engines,
             settings,
-            history=history,
-            tools=tools,
+            memory=memory,
+            calls=calls,
             trace=trace,
             clock=clock,
-            tell=self._events.tell,
+            tell=self._tell,
             inbox=self._inbox,
             foresight=self._foresight,
             pace=pace,
@@ -174,6 +234,65 @@ class Cascade:
         """
         self._inbox.put(self._replies.tool_result, call_id, output)
 
+    # --- what its owner does, besides ---
+
+    def behave(self, manner: Manner) -> None:
+        """Take turns and answer in this way from now on."""
+        self._inbox.put(self._behave, manner)
+
+    def finish_turn(self) -> None:
+        """The user's turn is over because somebody says so; nothing happens if there is none."""
+        self._inbox.put(lambda: self._decide(self._turns.finish()))
+
+    def forget_turn(self) -> None:
+        """What the user is saying is not said."""
+        self._inbox.put(self._forget_turn)
+
+    def understand(
+        self, sound: Samples, rate: int, then: Callable[[Transcription | StageError], None]
+    ) -> None:
+        """Recognise a sound that is no turn; the act `then` is told what was said, or what failed.
+
+        Args:
+            sound: int16, shape (n,), of any length.
+            rate: Hz.
+            then: An act.
+        """
+        audio = resampled(sound, rate, RATE).astype(np.float32) / np.float32(32768)
+        recognise = functools.partial(self._recogniser.transcribe, audio, None)
+        self._inbox.put(self._replies.understand, recognise, then)
+
+    def respond(
+        self,
+        id: str,
+        prompt: Callable[[], Messages],
+        voice: Synthesiser | None,
+        *,
+        apart: bool = False,
+    ) -> None:
+        """Begin a reply (see `Replies.respond`); there is none under way, or it is `apart`."""
+        in_speech = self._turns.in_speech
+        self._inbox.put(
+            lambda: self._replies.respond(id, prompt, voice, apart=apart, in_speech=in_speech)
+        )
+
+    def cancel(self, id: str) -> None:
+        """Stop a reply; nothing happens if it is over."""
+        self._inbox.put(self._replies.cancel, id)
+
+    def changed(self) -> None:
+        """Somebody has changed the conversation, or what the model is told of it."""
+        self._inbox.put(self._replies.changed)
+
+    def words_of(self, reply_id: str) -> Callable[[float], str]:
+        """Which words of a reply are over after so many seconds of its sound; none of another's."""
+        return self._replies.words_of(reply_id)
+
+    @property
+    def answering(self) -> bool:
+        """Whether a reply to the conversation is being made."""
+        return self._replies.making
+
     @property
     def history(self) -> list[Message]:
         """What was said and heard so far, in order."""
@@ -202,7 +321,9 @@ class Cascade:
         if frame.begins:
             self._turns.another()
         for verdict in self._hearing.push(frame):
-            self._decide(self._turns.push(verdict, speaking=self._replies.speaking))
+            if self._manner.listens:
+                speaking = self._replies.speaking and self._manner.interrupts
+                self._decide(self._turns.push(verdict, speaking=speaking))
         if self._turns.closing:
             self._replies.hurry()
         if self._replies.held is None:
@@ -233,14 +354,33 @@ class Cascade:
                     self._check.look(decision)
                 case Swelled():
                     self._replies.swell()
+                case Idle() if self._manner.turns.idle_text:
+                    self._replies.say(self._manner.turns.idle_text)
                 case Idle():
-                    self._replies.say(self._settings.turns.idle_text)
+                    self._tell(LongSilence(self._turn))
+
+    def _behave(self, manner: Manner) -> None:
+        before, self._manner = self._manner, manner
+        self._turns.configure(
+            manner.turns, manner.vad, replace(self._times, preroll_ms=manner.preroll_ms)
+        )
+        self._replies.voice = manner.voice
+        if before.listens and not manner.listens:
+            self._forget_turn()
+
+    def _forget_turn(self) -> None:
+        self._check.forget()
+        self._foresight.end()
+        self._recogniser.end()
+        self._turns.forget()
+        self._replies.drop("the turn was forgotten")
+        self._replies.swell()
 
     def _begin_turn(self, began: Began) -> None:
-        self._replies.new_turn()
+        self._replies.new_turn(interrupts=self._manner.interrupts)
         self._check.forget()
         self._begin_utterance(began)
-        self._events.tell(SpeechStarted(self._turn))
+        self._tell(SpeechStarted(self._turn, began.voiced / RATE))
 
     def _begin_utterance(self, began: Began | Joined) -> None:
         """What the user says in this turn begins here."""
@@ -267,10 +407,13 @@ class Cascade:
             )
         self._foresight.end()
         self._recogniser.end()
-        self._events.tell(SpeechStopped(self._turn))
-        if self._replies.held is None:
+        self._tell(SpeechStopped(self._turn))
+        answer = self._answers
+        if self._replies.held is None or self._replies.held.answers != answer:
+            self._replies.drop("another reply was asked for")
             self._replies.begin(
-                self._recogniser.utterance(self._hearing, ended.end, ended.voiced_ms)
+                self._recogniser.utterance(self._hearing, ended.end, ended.voiced_ms),
+                answer=answer,
             )
         self._replies.commit()
 
@@ -279,7 +422,7 @@ class Cascade:
         spoken_s = (paused.speech_end - paused.start) / RATE
         allowed = self._attempts * max(1.0, spoken_s / ATTEMPTS_S)
         begin = self._speculates and self._replies.attempts < allowed
-        if self._settings.turns.predict:
+        if self._manner.turns.predict:
             self._foresight.begin(paused.speech_end, self._hearing.sound(paused.start, paused.at))
         if not begin:
             return
@@ -293,7 +436,7 @@ class Cascade:
             stable=True,
             pause=paused.speech_end,
         )
-        self._replies.begin(words)
+        self._replies.begin(words, answer=self._answers)
 
     def _look_again(self, settled: Settled) -> None:
         """The pause goes on: see whether a soft last syllable makes other words of it."""
@@ -308,7 +451,7 @@ class Cascade:
 
     def _said_so_far(self, text: str) -> None:
         """A partial transcript: for the eye, and for the model to read."""
-        self._events.tell(Transcript(self._turn, text, False))
+        self._tell(Transcript(self._turn, text, False, self._recogniser.stable))
         if self._speculates:
             self._replies.follow(text)
 
@@ -324,7 +467,7 @@ class Cascade:
             return heard
 
         if self._replies.attempts < self._attempts:
-            self._replies.begin(known)
+            self._replies.begin(known, answer=reply.answers)
 
     async def _words_over(self, suspected: Suspected) -> Transcription | None:
         """What is said over a reply, so far."""
@@ -342,6 +485,11 @@ class Cascade:
     @property
     def _turn(self) -> int:
         return self._replies.turn
+
+    @property
+    def _answers(self) -> bool:
+        """Whether the turn that is going on is answered when it is over."""
+        return self._manner.answers and not self._replies.making
 
     @property
     def _speculates(self) -> bool:

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 from pipeline.engines.tools import Prompt, Tool, ToolUse, tool_call, tools_of
 
@@ -87,6 +87,41 @@ class ReplyPlace(NamedTuple):
     part: int = 0
 
 
+class Memory(Protocol):
+    """What the model is reminded of: a `History`, or a conversation that somebody else edits."""
+
+    @property
+    def history(self) -> list[Message]:
+        """Everything said and heard, in order."""
+        ...
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether the user spoke last, or a tool."""
+        ...
+
+    def offer(self, tools: Sequence[Tool]) -> None:
+        """Offer these tools, and no others, with every prompt from now on."""
+        ...
+
+    def add(self, role: Literal["user", "assistant"], content: str, turn: int) -> None:
+        """Append one side's words. An empty text is nothing said."""
+        ...
+
+    def settle(self, turn: int, heard: str, *, part: int = 0, cuts: Sequence[int] = ()) -> None:
+        """Set the reply at `turn` and `part` to what was heard of it (see `History.settle`)."""
+        ...
+
+    def prompt(self, *, said: str = "", reserve_tokens: int = 0) -> Prompt:
+        """What the model is asked with.
+
+        Args:
+            said: What the user says now, and may not have finished: it is not kept.
+            reserve_tokens: Room to leave for what will be said next.
+        """
+        ...
+
+
 class History:
     """The history of a session, in order, fitted into a prompt of limited size."""
 
@@ -126,10 +161,7 @@ class History:
     def offer(self, tools: Sequence[Tool]) -> None:
         """Offer these tools, and no others, with every prompt from now on."""
         self._tools = tuple(tools)
-        offered = tools_of(Prompt([], tools))
-        self._fixed = self._system.tokens + sum(len(json.dumps(t)) for t in offered) / (
-            CHARS_PER_TOKEN
-        )
+        self._fixed = self._system.tokens + tool_tokens(tools)
 
     def restore(self, messages: Sequence[Message]) -> None:
         """Go on with a saved history.
@@ -244,27 +276,15 @@ class History:
     def prompt(self, *, said: str = "", reserve_tokens: int = 0) -> Prompt:
         """What the model is asked with: instructions, then as much of the history as fits.
 
-        Neighbours of one role are joined, since many chat templates insist on alternation: they
-        arise when a reply was dropped, or when the user went on after a pause.
-
         Args:
             said: What the user says now, and may not have finished: it is not kept.
             reserve_tokens: Room to leave for what will be said next.
         """
         now = Message("user", said, 0)
         self._fit(reserve_tokens + (int(now.tokens) if said else 0))
-        joined: list[Message] = []
-        for message in [*self._kept, now] if said else self._kept:
-            last = joined[-1] if joined else None
-            if last is not None and last.role == message.role != "tool" and not last.calls:
-                words = " ".join(filter(None, (last.content, message.content)))
-                joined[-1] = Message(last.role, words, message.turn, message.calls)
-                continue
-            if last is not None and last.role == "tool" and message.role == "user":
-                joined.append(Message("assistant", UNSPOKEN, last.turn))
-            joined.append(message)
-        joined = _shortened(joined, self._fixed + reserve_tokens - self._budget)
-        return Prompt(map(wire, (self._system, *joined)), self._tools)
+        messages = joined([*self._kept, now] if said else self._kept)
+        messages = shortened(messages, self._fixed + reserve_tokens - self._budget)
+        return Prompt(map(wire, (self._system, *messages)), self._tools)
 
     def _around(self, place: ReplyPlace) -> list[Message]:
         """The messages among which this place is: those that prompts leave out, or the others."""
@@ -279,25 +299,70 @@ class History:
         messages.insert(next(behind, len(messages)), message)
 
     def _fit(self, reserve_tokens: int) -> None:
-        """Leave out the oldest turns, down to the retention ratio, once the budget is exceeded.
-
-        The user's newest words always stay, and all after them. What is left begins with words of
-        the user's: a reply goes with its question, and a call with its result.
-        """
-        total = self._fixed + sum(m.tokens for m in self._kept)
-        if total + reserve_tokens <= self._budget:
-            return
-        goal = self._budget * self._retention
-        newest = max((i for i, m in enumerate(self._kept) if m.role == "user"), default=0)
-        drop = 0
-        while drop < newest and (total > goal or self._kept[drop].role != "user"):
-            total -= self._kept[drop].tokens
-            drop += 1
+        """Leave out the oldest turns, down to the retention ratio, once the budget is exceeded."""
+        drop = oldest(
+            self._kept,
+            self._fixed,
+            reserve=reserve_tokens,
+            budget=self._budget,
+            retention=self._retention,
+        )
         self._left_out += self._kept[:drop]
         del self._kept[:drop]
 
 
-def _shortened(messages: list[Message], excess: float) -> list[Message]:
+def tool_tokens(tools: Sequence[Tool]) -> float:
+    """About how many tokens it costs to offer tools."""
+    return sum(len(json.dumps(t)) for t in tools_of(Prompt([], tools))) / CHARS_PER_TOKEN
+
+
+def oldest(
+    messages: Sequence[Message], fixed: float, *, reserve: int, budget: float, retention: float
+) -> int:
+    """How many of the oldest messages a prompt leaves out: none as long as all fit.
+
+    The user's newest words always stay, and all after them. What is left begins with words of the
+    user's: a reply goes with its question, and a call with its result.
+
+    Args:
+        messages: All that may be in it.
+        fixed: Tokens of what is in it besides.
+        reserve: Tokens to leave for what will be said next.
+        budget: Tokens above which messages are left out.
+        retention: Share of the budget that remains then.
+    """
+    total = fixed + sum(m.tokens for m in messages)
+    if total + reserve <= budget:
+        return 0
+    newest = max((i for i, m in enumerate(messages) if m.role == "user"), default=0)
+    drop = 0
+    while drop < newest and (total > budget * retention or messages[drop].role != "user"):
+        total -= messages[drop].tokens
+        drop += 1
+    return drop
+
+
+def joined(messages: Sequence[Message]) -> list[Message]:
+    """The messages as chats take them.
+
+    Neighbours of one role are joined, since many chat templates insist on alternation: they arise
+    when a reply was dropped, or when the user went on after a pause. Between a result and the
+    user's next words stands `UNSPOKEN`.
+    """
+    found: list[Message] = []
+    for message in messages:
+        last = found[-1] if found else None
+        if last is not None and last.role == message.role != "tool" and not last.calls:
+            words = " ".join(filter(None, (last.content, message.content)))
+            found[-1] = Message(last.role, words, message.turn, message.calls)
+            continue
+        if last is not None and last.role == "tool" and message.role == "user":
+            found.append(Message("assistant", UNSPOKEN, last.turn))
+        found.append(message)
+    return found
+
+
+def shortened(messages: list[Message], excess: float) -> list[Message]:
     """The messages with results cut, the longest first, where all together are too much.
 
     Args:

@@ -9,18 +9,26 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import math
 import string
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline.clock import Clock
 from pipeline.config import Settings
-from pipeline.conversation.history import History, Message, ReplyPlace
-from pipeline.conversation.reply import Engines, Reply, ReplyPace, ReplyState, Tell
-from pipeline.engines.llm import Messages, Piece, ToolsRefused, Writer
-from pipeline.engines.tools import Tool, ToolUse
+from pipeline.conversation.history import History, Memory, Message, ReplyPlace
+from pipeline.conversation.reply import (
+    Engines,
+    Reply,
+    ReplyPace,
+    ReplyState,
+    Synthesiser,
+    Tell,
+)
+from pipeline.engines.llm import Incomplete, Messages, Piece, ToolsRefused, Writer
+from pipeline.engines.tools import ToolUse
 from pipeline.engines.whisper import Transcription
 from pipeline.errors import CascadeError, StageError
 from pipeline.events import (
@@ -77,11 +85,14 @@ class OpenCalls:
 
     A reply waits for its group. If the user goes on meanwhile, the reply leaves; what comes then is
     told in one more reply, when nobody is speaking.
+
+    Args:
+        history: Is told what becomes of them; their ids are unlike those that it has.
     """
 
-    def __init__(self, used: Iterable[str] = ()) -> None:
-        """Start with none; these ids are used up."""
-        self._ids = set(used)
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._ids = {use.id for message in history.history for use in message.calls}
         self._named = 0
         self._groups: dict[str, CallGroup] = {}
         self._cancelled: set[str] = set()
@@ -93,14 +104,18 @@ class OpenCalls:
         self._groups |= {use.id: group for use in group.uses}
         return group
 
-    def answer(self, call_id: str) -> bool:
-        """A call has its result. Gives whether that is wanted: not once all were cancelled.
+    def call(self, place: ReplyPlace, group: CallGroup) -> None:
+        """The history has the calls, in the reply at `place`."""
+        self._history.call(place, group.uses)
+
+    def answer(self, call_id: str, output: str) -> None:
+        """A call has its result, which is not wanted any more once all were cancelled.
 
         Raises:
             CascadeError: No such call is open.
         """
         if call_id in self._cancelled:
-            return False
+            return
         group = self._groups.pop(call_id, None)
         if group is None:
             raise CascadeError(
@@ -111,7 +126,7 @@ class OpenCalls:
             group.complete.set()
             if group.left:
                 self._late.append(group)
-        return True
+        self._history.result(call_id, output)
 
     def leave(self, group: CallGroup) -> None:
         """Nobody waits for a group any more; it may be complete all the same."""
@@ -119,13 +134,18 @@ class OpenCalls:
         if not group.open:
             self._late.append(group)
 
-    def next_late(self) -> CallGroup | None:
-        """A group that is complete, and was left: it is to be told now."""
-        return self._late.popleft() if self._late else None
+    def next_late(self, turn: int) -> tuple[CallGroup, ReplyPlace] | None:
+        """A group that is complete, and was left: it is told now, in `turn`, at this place."""
+        if not self._late:
+            return None
+        group = self._late.popleft()
+        return group, self._history.follow_up(group.uses, turn)
 
-    def cancel(self) -> list[tuple[int, str]]:
-        """No result is wanted any more. Gives the open calls, as turn and id."""
-        calls = [(group.turn, call_id) for call_id, group in self._groups.items()]
+    def cancel(self) -> list[ToolCancelled]:
+        """No result is wanted any more. Gives what is to be told of the open calls."""
+        calls = [ToolCancelled(group.turn, call_id) for call_id, group in self._groups.items()]
+        for call in calls:
+            self._history.cancel(call.id)
         self._cancelled |= self._groups.keys()
         self._groups.clear()
         self._late.clear()
@@ -165,6 +185,7 @@ class Replies:
         turn: The newest turn, counted from 1 (0: none yet).
         attempts: How often a reply to it was begun.
         held: The reply that is made while the turn may go on; None: none is.
+        voice: Speaks the replies that are begun from now on; None: they are only read.
     """
 
     def __init__(
@@ -172,8 +193,8 @@ class Replies:
         engines: Engines,
         settings: Settings,
         *,
-        history: Sequence[Message],
-        tools: Sequence[Tool],
+        memory: Memory,
+        calls: OpenCalls | None,
         trace: Trace,
         clock: Clock,
         tell: Tell,
@@ -187,8 +208,8 @@ class Replies:
         Args:
             engines: Recognise, write and speak.
             settings: Of the run.
-            history: What was said before.
-            tools: The model may call them.
+            memory: What the model is reminded of.
+            calls: The tool calls that replies wait for; None: a reply ends where it calls tools.
             trace: Takes the marks.
             clock: The session's.
             tell: Takes the events.
@@ -197,21 +218,16 @@ class Replies:
             pace: See `ReplyPace`.
             tool_rounds: See `TOOL_ROUNDS`.
         """
-        self._history = History(
-            settings.llm.instructions,
-            budget_tokens=settings.conversation.budget_tokens,
-            tools=tools,
-        )
-        self._history.restore(history)
-        before = self._history.history
-        self.turn = max((m.turn for m in before), default=0)
+        self.turn = max((m.turn for m in memory.history), default=0)
         self.attempts = 0
         self.held: Reply | None = None
+        self.voice: Synthesiser | None = engines.voice
+        self._memory = memory
         self._engines = engines
         self._mode = settings.reply.mode
         self._pace = pace
         self._rounds = tool_rounds
-        self._calls = OpenCalls(use.id for message in before for use in message.calls)
+        self._calls = calls
         self._trace = trace
         self._clock = clock
         self._tell = tell
@@ -220,6 +236,12 @@ class Replies:
         self._reading: asyncio.Task[None] | None = None
         self._read_words = 0
         self._current: Reply | None = None
+        self._apart: dict[str, Reply] = {}
+        # What is being recognised, and answered only if somebody asks for that.
+        self._listening: set[asyncio.Task[None]] = set()
+        self._unheard: dict[str, int] = {}
+        # The last turn that was answered, and how many replies were asked for within one.
+        self._answered = self._parts = 0
         self._ducked: Reply | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._late: dict[int, int] = {}
@@ -230,6 +252,12 @@ class Replies:
         return self._current is not None and self._current.speaking
 
     @property
+    def making(self) -> bool:
+        """Whether a reply to the conversation is being made, be it only that it was asked for."""
+        reply = self._current
+        return reply is not None and (reply.making or reply.state is ReplyState.LISTENING)
+
+    @property
     def preparing(self) -> bool:
         """Whether a reply is made that nobody waits for yet, or a prompt is read."""
         return self._is_reading or (self.held is not None and self.held.preparing)
@@ -238,7 +266,7 @@ class Replies:
     def history(self) -> list[Message]:
         """What was said and heard so far, in order."""
         self.settle()
-        return self._history.history
+        return self._memory.history
 
     @property
     def as_saved(self) -> list[Message]:
@@ -251,22 +279,27 @@ class Replies:
         reply = self._current
         if reply is not None and reply.state is ReplyState.MADE:
             self._settle(reply, reply.made_text())
-        kept = [replace(message) for message in self._history.history]
+        kept = [replace(message) for message in self._memory.history]
         self.settle()
         return kept
 
-    def new_turn(self) -> None:
-        """The user begins to speak."""
-        self._interrupt()
+    def new_turn(self, *, interrupts: bool = True) -> None:
+        """The user begins to speak; whether that ends the reply."""
+        if interrupts:
+            self._interrupt()
         self.turn += 1
         self.attempts = 0
         self._read_words = 0
 
-    def begin(self, recognise: Recognise) -> None:
-        """Begin a reply to the turn, which is held."""
+    def begin(self, recognise: Recognise, *, answer: bool = True) -> None:
+        """Begin a reply to the turn, which is held; or only to recognise what is said in it."""
         self.attempts += 1
-        self.held = self._new(self.turn, held=True)
+        self.held = self._new(self.turn, voice=self.voice, held=True, answers=answer)
         self._start(self.held, functools.partial(self._answer, self.held, recognise))
+
+    def _listen_to(self, task: asyncio.Task[None]) -> None:
+        self._listening.add(task)
+        task.add_done_callback(self._listening.discard)
 
     def hurry(self) -> None:
         """The turn is nearly over: what is held shall have its first sound by then."""
@@ -277,7 +310,10 @@ class Replies:
         """The turn is over: what was made ahead is told."""
         reply, self.held = self.held, None
         assert reply is not None
-        self._current = reply
+        if reply.answers:
+            self._current, self._answered = reply, reply.turn
+        elif reply.task is not None and reply.status is None:
+            self._listen_to(reply.task)
         reply.commit()
         self._keep_words(reply)
         if reply.status is not None:
@@ -287,22 +323,124 @@ class Replies:
         """Begin a turn of the assistant's own accord: speak a line."""
         self.turn += 1
         self.attempts = 1
-        self._current = self._new(self.turn, model=Dictated(line))
+        self._answered = self.turn
+        self._current = self._new(self.turn, voice=self.voice, model=Dictated(line))
         self._current.begin(f"reply-{self.turn}")
         self._start(self._current, functools.partial(self._respond, self._current, []))
 
     def tell_late(self) -> None:
         """No turn is going on: if nothing is to be answered, tell what tools gave too late."""
-        if self._current is not None and not self._current.over:
+        if self._calls is None or (self._current is not None and not self._current.over):
             return
-        group = self._calls.next_late()
-        if group is None:
+        late = self._calls.next_late(self.turn)
+        if late is None:
             return
-        place = self._history.follow_up(group.uses, self.turn)
-        self._current = self._new(group.turn, place=place, asked=group.asked)
+        group, place = late
+        self._current = self._new(
+            group.turn, voice=self.voice, place=place, asked=group.asked
+        )
         self._current.begin(self._late_id(group.turn))
-        messages = self._history.prompt()
+        messages = self._memory.prompt()
         self._start(self._current, functools.partial(self._respond, self._current, messages))
+
+    def understand(
+        self, recognise: Recognise, then: Callable[[Transcription | StageError], None]
+    ) -> None:
+        """Recognise what was said outside of all turns; the act `then` is told.
+
+        Replies that are asked for wait for that.
+        """
+        at = self._clock.now_ns()
+        self._unheard = {"speech.end": at, "committed": at, "stt.start": at}
+
+        async def work() -> Transcription | StageError:
+            try:
+                return await recognise()
+            except StageError as error:
+                return error
+
+        def understood(heard: Transcription | StageError) -> None:
+            self._unheard["stt.final"] = self._clock.now_ns()
+            then(heard)
+
+        self._listen_to(self._inbox.start(work(), understood))
+
+    def respond(
+        self,
+        id: str,
+        prompt: Callable[[], Messages],
+        voice: Synthesiser | None,
+        *,
+        apart: bool = False,
+        in_speech: bool = False,
+    ) -> None:
+        """Begin a reply because somebody asks for it, and not because a turn is over.
+
+        Args:
+            id: Its name.
+            prompt: Gives what the model is asked with, once all that was said is recognised.
+            voice: Speaks it; None: it is only read.
+            apart: It is none of the conversation: nothing interrupts it, and any number may be
+                made at a time.
+            in_speech: The user's turn is going on, and is no turn of this reply's.
+        """
+        waits = set(self._listening)
+        if apart:
+            reply = self._apart[id] = self._new(self.turn, voice=voice, apart=True)
+        else:
+            if self._current is not None and self._current.state is ReplyState.LISTENING:
+                assert self._current.task is not None
+                waits.add(self._current.task)  # which keeps the words, and answers them no more
+            reply = self._current = self._asked_for(voice, in_speech=in_speech)
+        reply.begin(id)
+
+        async def work() -> ReplyStatus:
+            if waits:
+                await asyncio.wait(waits)
+            return await self._respond(reply, prompt())
+
+        self._start(reply, work)
+
+    def _asked_for(self, voice: Synthesiser | None, *, in_speech: bool) -> Reply:
+        """A reply in a turn of its own, unless the turn has none yet, or the user is speaking."""
+        if in_speech:
+            self.drop("a reply was asked for")
+            self._parts += 1
+            return self._new(self.turn, voice=voice, place=ReplyPlace(self.turn, self._parts))
+        if self.turn in (0, self._answered):
+            self.turn += 1
+            self.attempts = 1
+        self._answered = self.turn
+        reply = self._new(self.turn, voice=voice)
+        for name, t_ns in self._unheard.items():
+            self._trace.mark(self.turn, name, t_ns)
+        self._unheard = {}
+        return reply
+
+    def cancel(self, id: str) -> None:
+        """Nobody wants a reply any more; nothing happens if it is over."""
+        reply = self._apart.pop(id, None)
+        if reply is not None:
+            reply.stop()
+            self._tell(ReplyDone(reply.turn, reply.id, "interrupted"))
+        elif self._current is not None and self._current.id == id:
+            self._interrupt()
+
+    def words_of(self, reply_id: str) -> Callable[[float], str]:
+        """Which words of a reply are over after so many seconds of its sound."""
+        reply = self._apart.get(reply_id, self._current)
+        if reply is None or reply.id != reply_id:
+            return lambda _: ""
+        return reply.heard_by
+
+    def changed(self) -> None:
+        """The conversation was changed: what is held was made for another one.
+
+        The model reads the new one at once, unless it writes.
+        """
+        self.drop("the conversation was changed")
+        if not self.making and not self._is_reading:
+            self._begin_to_read(self._memory.prompt(reserve_tokens=RESERVE_TOKENS))
 
     def drop(self, reason: str) -> None:
         """Throw away the reply that is held: nobody has learnt of it."""
@@ -351,47 +489,49 @@ class Replies:
         Raises:
             CascadeError: No such call is open.
         """
-        if self._calls.answer(call_id):
-            self._history.result(call_id, output)
+        assert self._calls is not None, "no reply waits for tools"
+        self._calls.answer(call_id, output)
 
     def close(self) -> list[ToolCancelled]:
         """All work has stopped: settle the history. Gives what is to be told of open calls."""
         self.settle()
-        calls = self._calls.cancel()
-        for _, call_id in calls:
-            self._history.cancel(call_id)
-        return [ToolCancelled(turn, call_id) for turn, call_id in calls]
+        return [] if self._calls is None else self._calls.cancel()
 
     def _new(
         self,
         turn: int,
         *,
+        voice: Synthesiser | None,
         model: Writer | None = None,
         place: ReplyPlace | None = None,
         asked: int = 0,
         held: bool = False,
+        answers: bool = True,
+        apart: bool = False,
     ) -> Reply:
         generation = self.attempts
 
         def mark(name: str, **more: Any) -> None:
             # The marks of a turn are those of its first reply.
-            if place is None or name in DETAILS:
+            if (place is None and not apart) or name in DETAILS:
                 self._trace.mark(turn, name, self._clock.now_ns(), generation=generation, **more)
 
         return Reply(
             turn,
             model=model or self._engines.model,
-            voice=self._engines.voice,
+            voice=voice,
             mode=self._mode,
-            pace=self._pace,
+            # How much of it is played nobody tells.
+            pace=replace(self._pace, lead_s=math.inf) if apart else self._pace,
             clock=self._clock,
             tell=self._tell,
             mark=mark,
-            tools=self._use,
+            tools=None if self._calls is None else functools.partial(self._use, self._calls),
             rounds=self._rounds,
             asked=asked,
-            place=place or ReplyPlace(turn),
+            place=None if apart else place or ReplyPlace(turn),
             held=held,
+            answers=answers,
         )
 
     def _late_id(self, turn: int) -> str:
@@ -404,8 +544,8 @@ class Replies:
 
     async def read_history(self) -> None:
         """Read the conversation that is gone on with, and tools, if there are any."""
-        prompt = self._history.prompt(reserve_tokens=RESERVE_TOKENS)
-        if self._history.history or prompt.tools:
+        prompt = self._memory.prompt(reserve_tokens=RESERVE_TOKENS)
+        if self._memory.history or prompt.tools:
             await self._read(prompt)
 
     def follow(self, text: str) -> None:
@@ -420,7 +560,7 @@ class Replies:
         if self.held is None and len(words) >= self._read_words + READ_WORDS:
             self._read_words = len(words)
             if not self._is_reading:
-                self._begin_to_read(self._history.prompt(said=" ".join(words)))
+                self._begin_to_read(self._memory.prompt(said=" ".join(words)))
 
     @property
     def _is_reading(self) -> bool:
@@ -459,10 +599,13 @@ class Replies:
         heard = await recognise()
         self._inbox.put(self._understood, reply, heard)
         # What was said before and got no reply is answered with this, be this but a cough.
-        if not heard.text and not self._history.unanswered:
+        if not heard.text and not (self._memory.unanswered and reply.answers):
             await self._foresee([], heard)
             return "skipped"
-        messages = self._history.prompt(said=heard.text if reply.held else "")
+        messages = self._memory.prompt(said=heard.text if reply.held else "")
+        if not reply.answers:
+            await self._foresee(messages, heard)
+            return "skipped"
         if self._wanted(reply):
             reply.ask()
             await self._foresee(messages, heard)
@@ -484,22 +627,23 @@ class Replies:
             await asyncio.wait([self._stopping])
         await reply.make(messages)
         # The user may have learnt of a late result from another reply meanwhile.
-        if not reply.text.strip() and not reply.place.part:
+        late = reply.place is not None and reply.place.part
+        if not reply.text.strip() and not reply.calls and not late:
             raise StageError("llm", "the model had nothing to say; ask again, or take another one")
         return "completed" if reply.cut is None else "incomplete"
 
-    async def _use(self, reply: Reply, uses: Sequence[ToolUse]) -> Messages:
+    async def _use(self, calls: OpenCalls, reply: Reply, uses: Sequence[ToolUse]) -> Messages:
         """Call tools once the turn is over, and wait for their results."""
         await reply.until(lambda: not reply.held)
-        group = self._calls.add(reply.turn, uses, reply.asked)
-        self._inbox.put(self._call, reply, group)
+        group = calls.add(reply.turn, uses, reply.asked)
+        self._inbox.put(self._call, calls, reply, group)
         try:
             await group.complete.wait()
         except asyncio.CancelledError:
-            self._inbox.put(self._calls.leave, group)
+            self._inbox.put(calls.leave, group)
             raise
         self._inbox.put(self._settle, reply, reply.text)
-        return self._history.prompt()
+        return self._memory.prompt()
 
     def _wanted(self, reply: Reply) -> bool:
         """Whether the user has not gone on since."""
@@ -518,14 +662,18 @@ class Replies:
     def _keep_words(self, reply: Reply) -> None:
         """Once the turn is over and the words are known, they are part of the conversation."""
         if reply.words is not None:
-            self._history.add("user", reply.words, reply.turn)
+            self._memory.add("user", reply.words, reply.turn)
 
-    def _call(self, reply: Reply, group: CallGroup) -> None:
+    def _call(self, calls: OpenCalls, reply: Reply, group: CallGroup) -> None:
         """The model calls tools: the history has the words before, and the calls."""
-        self._history.call(reply.place, group.uses)
+        assert reply.place is not None
+        calls.call(reply.place, group)
         self._settle(reply, reply.text)
-        for use in group.uses:
-            self._tell(ToolCall(reply.turn, use.id, use.name, use.arguments))
+        self._tell_calls(reply, group.uses)
+
+    def _tell_calls(self, reply: Reply, uses: Sequence[ToolUse]) -> None:
+        for use in uses:
+            self._tell(ToolCall(reply.turn, use.id, use.name, use.arguments, reply_id=reply.id))
 
     def _made(self, outcome: tuple[Reply, ReplyStatus, Exception | None]) -> None:
         """A reply is made, or failed; nothing is told before the commit."""
@@ -540,21 +688,23 @@ class Replies:
         if reply.state is ReplyState.STOPPED:
             return  # which was told already
         error = reply.error
+        self._tell_calls(reply, reply.calls)
         if error is not None:
             if isinstance(error, ToolsRefused):
-                self._history.offer(())  # from now on: it is told just now
+                self._memory.offer(())  # from now on: it is told just now
             failure = _failure(reply.turn, error)
             reply.mark("failed", stage=failure.stage)
             self._tell(failure)
-        reason = reply.cut.reason if reply.cut is not None and error is None else ""
-        self._tell(ReplyDone(reply.turn, reply.id, reply.status, reason))
-        if not reply.id:
+        cut = Incomplete("") if reply.cut is None or error is not None else reply.cut
+        self._tell(ReplyDone(reply.turn, reply.id, reply.status, cut.reason, cut.filtered))
+        self._apart.pop(reply.id, None)
+        if not reply.id or reply.place is None:
             return
         if error is None:
             self._settle(reply, reply.marked(reply.text))
         if reply.place.turn == self.turn:
             # As if all of it were heard, which mostly it will be.
-            self._begin_to_read(self._history.prompt(reserve_tokens=RESERVE_TOKENS))
+            self._begin_to_read(self._memory.prompt(reserve_tokens=RESERVE_TOKENS))
         self._settle(reply, reply.heard_text())
 
     def _interrupt(self) -> None:
@@ -588,9 +738,10 @@ class Replies:
 
     def _settle(self, reply: Reply, heard: str) -> None:
         """The history has these words of a reply."""
+        assert reply.place is not None
         reply.kept = heard
         turn, part = reply.place
-        self._history.settle(turn, heard, part=part, cuts=reply.cuts)
+        self._memory.settle(turn, heard, part=part, cuts=reply.cuts)
 
 
 def _failure(turn: int, error: Exception) -> Failure:

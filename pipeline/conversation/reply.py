@@ -100,8 +100,13 @@ class Synthesiser(Protocol):
         """Code of what it speaks, such as `en`."""
         ...
 
-    def speak(self, text: str) -> AsyncGenerator[Sound, None]:
-        """Yield the sound of a clause as it is made; closing it stops the synthesis."""
+    def speak(self, text: str, speed: float = 1.0) -> AsyncGenerator[Sound, None]:
+        """Yield the sound of a clause as it is made; closing it stops the synthesis.
+
+        Args:
+            text: The clause.
+            speed: 1.2 speaks a fifth faster than the settings say.
+        """
         ...
 
 
@@ -170,7 +175,7 @@ class Reply:
 
     Attributes:
         turn: Its turn.
-        place: Where it stands in the history.
+        place: Where it stands in the history; None: nowhere.
         id: Its name in events, once it has begun.
         words: What the user said, once that is known.
         text: What the model has written so far, thinking left out.
@@ -178,9 +183,11 @@ class Reply:
         asked: How often tools were called.
         state: How far it is.
         held: Whether what it tells is held, since the turn may go on.
+        answers: Whether there will be an answer.
         status: How the making of it ended, once it has.
         error: What failed.
         cut: Why the model was cut off, if it was.
+        calls: What it asks of tools that this reply does not wait for.
         kept: What the history has of it.
         task: The work on it.
         mark: Takes its marks in the trace.
@@ -191,36 +198,38 @@ class Reply:
         turn: int,
         *,
         model: Writer,
-        voice: Synthesiser,
+        voice: Synthesiser | None,
         mode: ReplyMode,
         clock: Clock,
         tell: Tell,
         mark: Mark,
-        tools: Callable[[Reply, Sequence[ToolUse]], Awaitable[Messages]],
+        tools: Callable[[Reply, Sequence[ToolUse]], Awaitable[Messages]] | None,
         pace: ReplyPace,
         rounds: int,
         asked: int,
-        place: ReplyPlace,
+        place: ReplyPlace | None,
         held: bool,
+        answers: bool = True,
     ) -> None:
         """Prepare a reply.
 
         Args:
             turn: Its turn.
             model: Writes it.
-            voice: Speaks it.
+            voice: Speaks it; None: it is only read, as it is written.
             mode: How stages overlap.
             clock: The session's.
             tell: Takes the events, once it is committed.
             mark: Takes the trace's marks, each once, and its details.
             tools: Waits for the commit, calls tools, waits for their results, and gives the prompt
-                that goes on from them.
+                that goes on from them. None: the reply ends where the model calls tools.
             pace: See `ReplyPace`.
             rounds: How often tools may be called.
             asked: How often they have been, in a reply before this one that it completes.
-            place: Where it stands in the history.
+            place: Where it stands in the history; None: it is none of the conversation.
             held: Whether the turn may go on: nothing is told before `commit`, and the first clause
                 waits for `hurry`.
+            answers: Whether there will be an answer, or only what the user said is recognised.
         """
         self.turn = turn
         self.place = place
@@ -231,18 +240,21 @@ class Reply:
         self.asked = asked
         self.state = ReplyState.LISTENING
         self.held = held
+        self.answers = answers
         self.status: ReplyStatus | None = None
         self.error: Exception | None = None
         self.cut: Incomplete | None = None
+        self.calls: Sequence[ToolUse] = ()
         self.kept: str | None = None
         self.task: asyncio.Task[None] | None = None
         self.mark = mark
         self._rounds = rounds
         self._model = model
         self._voice = voice
+        self._rate = voice.rate if voice is not None else 1
         self._pace = pace
         self._sequential = mode == "sequential"
-        self._lead = math.inf if self._sequential else pace.lead_s * voice.rate
+        self._lead = math.inf if self._sequential else pace.lead_s * self._rate
         self._clock = clock
         self._tell = tell
         self._tools = tools
@@ -259,7 +271,7 @@ class Reply:
         self._sounding = 0
         self._written = False
         self._unsent: list[Event] = []
-        self._spoken = Spoken(voice.rate)
+        self._spoken = Spoken(self._rate)
         self._played = 0
 
     # --- its state ---
@@ -294,7 +306,7 @@ class Reply:
     @property
     def made_s(self) -> float:
         """How much sound was made so far (s)."""
-        return self._spoken.samples / self._voice.rate
+        return self._spoken.samples / self._rate
 
     def begin(self, id: str) -> None:
         """There will be a reply, by this name."""
@@ -346,9 +358,13 @@ class Reply:
 
     def heard_text(self) -> str:
         """What the user has heard of it so far, in whole words, as the history keeps it."""
-        if self.state is ReplyState.HEARD and self._spoken.samples:
+        if self._voice is None or (self.state is ReplyState.HEARD and self._spoken.samples):
             return self.marked(self.text)
         return self.marked(self._spoken.heard(self.text, self._played))
+
+    def heard_by(self, seconds: float) -> str:
+        """What of its text is over when so much of its sound has been heard (s)."""
+        return self._spoken.heard(self.text, int(seconds * self._rate))
 
     def marked(self, heard: str) -> str:
         """So much of its text, with a mark if that is all of it and the model was cut off."""
@@ -387,7 +403,8 @@ class Reply:
         """
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._speak())
+                if self._voice is not None:
+                    tasks.create_task(self._speak(self._voice))
                 failure = await self._write(messages, tasks)
         except BaseExceptionGroup as group:
             raise first_of(group) from None
@@ -399,7 +416,11 @@ class Reply:
         failure: StageError | None = None
         try:
             while uses := await self._pass(messages, tasks):
-                messages = await self._call(uses)
+                if self._tools is None:
+                    self.calls = uses
+                    self._lead = math.inf  # the calls are told once all before them is
+                    break
+                messages = await self._call(self._tools, uses)
             self._once("llm.last_token")
         except StageError as error:
             # What was written is still spoken; the failure is told after it.
@@ -428,14 +449,8 @@ class Reply:
                     elif isinstance(piece, Unsaid):
                         self._unsay()
                     elif isinstance(piece, Used):
-                        self.tell(
-                            Usage(
-                                self.turn,
-                                piece.input_tokens,
-                                piece.cached_tokens,
-                                piece.output_tokens,
-                            )
-                        )
+                        counts = piece.input_tokens, piece.cached_tokens, piece.output_tokens
+                        self.tell(Usage(self.turn, *counts, reply_id=self.id))
                     elif isinstance(piece, Incomplete):
                         self.cut = piece
                     elif piece.strip() or len(self.text) > self._passed:
@@ -457,7 +472,7 @@ class Reply:
         self._note("token", text=delta)
         self.text += delta
         self.tell(ReplyText(self.turn, self.id, delta))
-        if self._sequential:
+        if self._sequential or self._voice is None:
             return
         self._cut(self._chunker.push(delta, hurry=self._in_hand_s() < self._pace.comfort_s))
         if self._in_hand_s() < STARVING_S if self._chunker.begun else self._overdue:
@@ -472,7 +487,7 @@ class Reply:
             # Nobody has learnt of it.
             told = (ReplyText, ReplyAudio)
             self._kept = deque(event for event in self._kept if not isinstance(event, told))
-            self._spoken = Spoken(self._voice.rate)
+            self._spoken = Spoken(self._rate)
             self.text = ""
         else:
             # What was heard of it keeps its place.
@@ -484,11 +499,15 @@ class Reply:
         """Cut the pass's first clause at a word gap if the text gives no better place in time."""
         await asyncio.sleep(self._pace.first_deadline_ms / 1000)
         await self.until(lambda: self._hurried)
-        if not self._chunker.begun:
+        if self._voice is not None and not self._chunker.begun:
             self._overdue = True
             self._cut(self._chunker.force())
 
-    async def _call(self, uses: Sequence[ToolUse]) -> Messages:
+    async def _call(
+        self,
+        tools: Callable[[Reply, Sequence[ToolUse]], Awaitable[Messages]],
+        uses: Sequence[ToolUse],
+    ) -> Messages:
         """The model calls tools: what it wrote is spoken meanwhile. Gives the next prompt.
 
         Raises:
@@ -503,12 +522,14 @@ class Reply:
         self.cuts.append(len(self.text))
         self._cut_rest()
         self.state = ReplyState.WAITING_FOR_TOOL
-        messages = await self._tools(self, uses)
+        messages = await tools(self, uses)
         self.state = ReplyState.SPEAKING
         return messages
 
     def _cut_rest(self) -> None:
         """All of the pass is written."""
+        if self._voice is None:
+            return
         if self._sequential:
             self._cut(self._chunker.push(self.text[self._passed :], hurry=False))
         self._cut(self._chunker.flush())
@@ -526,17 +547,17 @@ class Reply:
         return Chunker(
             first_words=self._pace.first_words,
             max_chars=self._pace.max_clause_chars,
-            language=self._voice.language,
+            language=self._voice.language if self._voice is not None else "en",
         )
 
-    async def _speak(self) -> None:
+    async def _speak(self, voice: Synthesiser) -> None:
         """Clauses → audio."""
         while True:
             await self.until(lambda: bool(self._clauses) or self._written)
             if not self._clauses:
                 break
             clause = self._clauses[0]
-            await self._say(clause)
+            await self._say(voice, clause)
             if self._wanted(clause):
                 self._clauses.popleft()
                 self._sounding = 0
@@ -545,13 +566,13 @@ class Reply:
             self.wake()
         self._once("tts.last_audio")
 
-    async def _say(self, clause: Clause) -> None:
+    async def _say(self, voice: Synthesiser, clause: Clause) -> None:
         """Make a clause's sound, no more of it ahead of the playing than the lead."""
         self._once("tts.start")
         self._note("tts.clause", text=clause.text)
         spoken = self._spoken
         spoken.begin(clause)
-        async with contextlib.aclosing(self._voice.speak(clause.text)) as pieces:
+        async with contextlib.aclosing(voice.speak(clause.text)) as pieces:
             async for piece in pieces:
                 self._once("tts.first_audio")
                 self._note("tts.piece", samples=len(piece))
@@ -573,7 +594,7 @@ class Reply:
                 return
         offset = self._spoken.samples
         self._spoken.extend(len(piece), piece.words)
-        frame = Frame(piece.samples, self._voice.rate, offset, self._clock.now_ns())
+        frame = Frame(piece.samples, self._rate, offset, self._clock.now_ns())
         # Once the model has called tools, what it said before is known to be no answer.
         filler = bool(self.cuts) and clause.end <= self.cuts[-1]
         audio = ReplyAudio(self.turn, self.id, frame, filler)
@@ -592,15 +613,15 @@ class Reply:
 
     def _without_silence(self, piece: Sound) -> Sound:
         """The reply's first sound: voices begin with silence, which the user would wait for."""
-        first = onset(piece.samples, self._voice.rate)
+        first = onset(piece.samples, self._rate)
         if first is None:
             return piece.without_first(len(piece))
-        lead_in = self._pace.lead_in_ms * self._voice.rate // 1000
+        lead_in = self._pace.lead_in_ms * self._rate // 1000
         return piece.without_first(max(0, first - lead_in))
 
     def _in_hand_s(self) -> float:
         """Seconds of sound that is made, or will be from clauses already cut, and not yet heard."""
-        made = (self._spoken.samples - self._played) / self._voice.rate
+        made = (self._spoken.samples - self._played) / self._rate
         waiting = sum(len(clause.text) for clause in self._clauses) - self._sounding
         return made + waiting / CHARS_PER_SECOND
 

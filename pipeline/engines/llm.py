@@ -26,7 +26,7 @@ from pipeline.engines.chat_stream import (
     events,
 )
 from pipeline.engines.servers import ChatServer, httpx2, openai
-from pipeline.engines.tools import ToolUse, tools_of
+from pipeline.engines.tools import Prompt, ToolUse, tools_of
 from pipeline.errors import BadInput, StageError, one_line
 from pipeline.text.visible import VisibleText
 
@@ -60,9 +60,15 @@ class Unsaid:
 
 @dataclass(frozen=True, slots=True)
 class Incomplete:
-    """The text ended before its own end: the server cut it off. `reason` is a line for people."""
+    """The text ended before its own end: the server cut it off.
+
+    Attributes:
+        reason: A line for people.
+        filtered: A filter of its content did.
+    """
 
     reason: str
+    filtered: bool = False
 
 
 Piece = str | Unsaid | Incomplete | Used | ToolUse
@@ -203,7 +209,8 @@ class ChatModel:
 
         Args:
             messages: The prompt, as the chat API takes it.
-            max_tokens: Limit on the reply; None takes `llm.max_tokens`.
+            max_tokens: Limit on the reply; None takes the prompt's, and no more than
+                `llm.max_tokens`.
 
         Raises:
             ToolsRefused: The prompt brings tools, and without them it would be answered.
@@ -223,7 +230,7 @@ class ChatModel:
         with self._explained():
             if not self._model:
                 self._model = await self._first_model()
-            limit = max_tokens or self._settings.max_tokens
+            limit = max_tokens or self._limit(messages)
             async with (
                 contextlib.aclosing(await self._open(messages, limit)) as response,
                 contextlib.aclosing(events(response)) as coming,
@@ -257,9 +264,9 @@ class ChatModel:
                 calls.push(CallPart(index, "", call.name, call.arguments))
         called = bool(calls.uses) or visible.written
         label = self._server.label
-        cut = cut_off(end, self._settings.max_tokens, said=said, called=called)
+        cut = cut_off(end, self._limit(messages), said=said, called=called)
         if cut and said and not called and end != FAILED:
-            yield Incomplete(f"{label} {cut}")
+            yield Incomplete(f"{label} {cut}", filtered=end == "content_filter")
         if used:
             yield used
         if not came:
@@ -285,6 +292,11 @@ class ChatModel:
     async def close(self) -> None:
         """Close all connections."""
         await self._client.close()
+
+    def _limit(self, messages: Messages) -> int:
+        """How many tokens the reply to these messages may have."""
+        asked = messages.limit if isinstance(messages, Prompt) else None
+        return min(asked or self._settings.max_tokens, self._settings.max_tokens)
 
     def _news(self, visible: VisibleText, text: str) -> Iterator[str | Unsaid]:
         """What is new in a reply, and whether that makes a thought of all before."""
@@ -329,7 +341,9 @@ class ChatModel:
         """
         optional = self._optional
         tools = tools_of(messages)
-        offered = {"tools": tools} if tools else {}
+        offered: dict[str, Any] = {"tools": tools} if tools else {}
+        if offered and isinstance(messages, Prompt) and messages.choice != "auto":
+            offered["tool_choice"] = messages.choice
         # A server may close a kept connection in the very moment of its reuse.
         may_be_stale = self._answered
         async with asyncio.timeout(self._settings.first_token_timeout_s):

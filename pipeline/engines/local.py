@@ -56,9 +56,14 @@ class LocalVoice:
         """Code of what it speaks, such as `en`."""
         return self._piper.language
 
-    def speak(self, text: str) -> AsyncGenerator[Sound, None]:
-        """Yield the sound of a clause as it is made; closing it stops the synthesis."""
-        return self._worker.stream(lambda stop: self._piper.synthesize(text, stop))
+    def speak(self, text: str, speed: float = 1.0) -> AsyncGenerator[Sound, None]:
+        """Yield the sound of a clause as it is made; closing it stops the synthesis.
+
+        Args:
+            text: The clause.
+            speed: 1.2 speaks a fifth faster than the settings say.
+        """
+        return self._worker.stream(lambda stop: self._piper.synthesize(text, stop, speed))
 
 
 def find_language_model(settings: Settings, catalogue: Catalogue) -> Path | ChatServer:
@@ -278,6 +283,7 @@ class LocalEngines:
         prefix: str = "",
         language: str = "",
         draft: bool = False,
+        prompt: str = "",
     ) -> Transcription:
         """Recognise an utterance (16 kHz, -1 to 1) with this much voice in it (None: unknown).
 
@@ -287,10 +293,20 @@ class LocalEngines:
             prefix: The words that it surely begins with, which need not be recognised again.
             language: Code of the language that is spoken; empty: not known yet.
             draft: Whether what looks doubtful is dropped rather than looked at for longer.
+            prompt: What it is about, or how it is to be written.
+
+        Raises:
+            BadInput: The recogniser does not know the language.
+            StageError: It failed.
         """
         return await self._recognising.run(
             lambda: self._whisper.transcribe(
-                audio, voiced_ms=voiced_ms, prefix=prefix, language=language, draft=draft
+                audio,
+                voiced_ms=voiced_ms,
+                prefix=prefix,
+                language=language,
+                draft=draft,
+                prompt=prompt,
             )
         )
 

@@ -118,7 +118,7 @@ class Piper:
             raise self._failed(error, fatal=True) from error
         self._gain = float(np.clip(10 ** (LEVEL_DB / 20) / level(sound, self.rate), *GAIN_BOUNDS))
 
-    def synthesize(self, text: str, stop: Stop) -> Iterator[Sound]:
+    def synthesize(self, text: str, stop: Stop, speed: float = 1.0) -> Iterator[Sound]:
         """Speak `text`.
 
         Sentences follow each other as the voice speaks them, with no silence added.
@@ -126,6 +126,7 @@ class Piper:
         Args:
             text: Any length; what cannot be spoken (`...`, `?!`) has no sound.
             stop: Ends a running computation within milliseconds; the iteration then just ends.
+            speed: 1.2 speaks a fifth faster than the settings say.
 
         Yields:
             The sound in order, int16 mono at `rate`, in pieces of at least one sample, and the
@@ -147,7 +148,8 @@ class Piper:
             made = 0
             ids = self._ids(phonemes)
             sounding = words[-1][1] if words else len(ids)
-            for ends, sound in self._sentence(ids, sounding, options, stop):
+            feeds = self._feeds(ids, speed=speed)
+            for ends, sound in self._sentence(feeds, sounding, options, stop):
                 if not np.isfinite(sound).all():
                     raise StageError("tts", f"voice {self._name}: made a sound that is no number")
                 if len(sound):
@@ -155,13 +157,13 @@ class Piper:
                 made += len(sound)
 
     def _sentence(
-        self, ids: list[int], sounding: int, options: ort.RunOptions, stop: Stop
+        self, feeds: Feeds, sounding: int, options: ort.RunOptions, stop: Stop
     ) -> Iterator[tuple[IdEnds | None, Floats]]:
         """The sound of one sentence, as far as it is wanted; with each piece, where ids end."""
         if stop.is_set:
             return
         try:
-            ends, sounds = self._engine.run(self._feeds(ids), options, sounding)
+            ends, sounds = self._engine.run(feeds, options, sounding)
             for sound in sounds:
                 if stop.is_set:
                     return
@@ -229,11 +231,11 @@ class Piper:
             counts.append(counts[-1] + (len(ids[phoneme]) + pad if phoneme in ids else 0))
         return counts
 
-    def _feeds(self, ids: list[int], *, noise: bool = True) -> Feeds:
+    def _feeds(self, ids: list[int], *, noise: bool = True, speed: float = 1.0) -> Feeds:
         config = self._config
         scales = [
             config.noise_scale * noise,
-            config.length_scale / self._settings.speed,
+            config.length_scale / (self._settings.speed * speed),
             config.noise_w_scale * noise,
         ]
         return {

@@ -45,15 +45,26 @@ class ToolUse:
 
 
 class Prompt(list[dict[str, Any]]):
-    """Messages, and the tools that the model may call in answer to them.
+    """Messages, and how the model may answer them.
 
     Attributes:
         tools: May be called; empty: none.
+        choice: Which of them has to be, as the chat API's `tool_choice`; `auto`: the model chooses.
+        limit: Tokens of the answer; None: as many as the settings allow.
     """
 
-    def __init__(self, messages: Iterable[dict[str, Any]], tools: Iterable[Tool] = ()) -> None:
+    def __init__(
+        self,
+        messages: Iterable[dict[str, Any]],
+        tools: Iterable[Tool] = (),
+        *,
+        choice: str | Mapping[str, Any] = "auto",
+        limit: int | None = None,
+    ) -> None:
         super().__init__(messages)
         self.tools = tuple(tools)
+        self.choice = choice
+        self.limit = limit
 
 
 def tools_of(messages: object) -> list[dict[str, Any]]:

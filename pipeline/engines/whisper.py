@@ -96,6 +96,8 @@ _TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
 _NUMBERS = {word: str(number) for number, word in enumerate(_SMALL.split())} | {
     word: f"{number}0" for number, word in enumerate(_TENS.split(), 2)
 }
+_MOST_PROMPT = MAX_TOKENS - 1  # tokens of a prompt: Whisper learnt to follow no more
+_MARKS = 4  # tokens before those of the text: start, language, task, no timestamps
 _SURE = 0.5  # probability that settles the language, as in faster-whisper
 
 
@@ -272,15 +274,21 @@ def guard(text: str, *, no_speech: float, log_prob: float, endless: bool) -> str
     return ""
 
 
+def quietest(audio: Audio) -> int:
+    """Where the last 5 s of audio of at least that length are quietest (samples from its start)."""
+    search = int(_SEARCH_S * RATE)
+    frames = audio[-search:].reshape(-1, 2 * _FRAME)
+    power = np.square(frames).mean(axis=1)
+    last = int(np.flatnonzero(power == power.min())[-1])
+    return len(audio) - search + last * 2 * _FRAME + _FRAME
+
+
 def split(audio: Audio) -> list[Audio]:
     """Cut audio into pieces of at most 30 s, each where its last 5 s are quietest."""
     pieces = []
-    limit, search = int(FULL_S * RATE), int(_SEARCH_S * RATE)
+    limit = int(FULL_S * RATE)
     while len(audio) > limit:
-        frames = audio[limit - search : limit].reshape(-1, 2 * _FRAME)
-        power = np.square(frames).mean(axis=1)
-        last = int(np.flatnonzero(power == power.min())[-1])
-        cut = limit - search + last * 2 * _FRAME + _FRAME
+        cut = quietest(audio[:limit])
         pieces.append(audio[:cut])
         audio = audio[cut:]
     return [*pieces, audio]
@@ -321,7 +329,9 @@ class Whisper:
         self._nothing: Audio | None = None
         self._model = _load(path, compute_type, settings.threads)
         self._multilingual = bool(self._model.model.is_multilingual)
-        self._language = _given_language(self._model, path, settings.language)
+        self._name = path.name
+        self._known = _known_languages(self._model)
+        self._language = _given_language(self._multilingual, self._known, self._name, settings)
         self._suppressed = _suppressed(self._model, path)
 
     def transcribe(
@@ -332,6 +342,7 @@ class Whisper:
         prefix: str = "",
         language: str = "",
         draft: bool = False,
+        prompt: str = "",
     ) -> Transcription:
         """What is said in `audio`.
 
@@ -345,20 +356,26 @@ class Whisper:
             draft: Whether what looks doubtful is dropped, instead of being encoded again in a
                 longer window, which takes twice as long and more: for what is soon recognised again
                 anyway. For audio of one window only.
+            prompt: What is about to be said, or how it is to be written: names, a beginning. It is
+                given to the model as what was said before; only its end if it is long. A model
+                that was trained on short windows learnt nothing of that, and is not given it.
 
         Raises:
+            BadInput: The language is none of the model's.
             ValueError: `audio` is not float32, not one-dimensional, or not finite.
             StageError: The model failed.
         """
         require_audio(audio)
         language = self._language or language
+        check_language(language, self._known, self._name)
+        prompt = "" if self._short_windows else prompt
         if len(audio) == 0 or (voiced_ms is not None and voiced_ms < MIN_VOICED_MS):
             return Transcription("", language, 0.0, 1.0, 0.0, "too little voice")
         try:
             if len(pieces := split(audio)) == 1:
                 voice = voiced_s(audio) if voiced_ms is None else voiced_ms / 1000
-                return self._recognise(audio, voice, language, prefix, draft=draft)
-            return _join(self._each(pieces, language))
+                return self._recognise(audio, voice, language, prefix, prompt, draft=draft)
+            return _join(self._each(pieces, language, prompt))
         except RuntimeError as error:
             raise StageError("stt", f"Whisper failed: {first_line(error)}") from error
 
@@ -376,26 +393,33 @@ class Whisper:
         except RuntimeError as error:
             raise StageError("stt", f"Whisper failed: {first_line(error)}") from error
 
-    def _each(self, pieces: list[Audio], language: str) -> Iterator[Transcription]:
+    def _each(self, pieces: list[Audio], language: str, prompt: str) -> Iterator[Transcription]:
         """The pieces of one recording: what one leaves no doubt of counts for the next."""
         for piece in pieces:
-            found = self._recognise(piece, voiced_s(piece), language, "")
+            found = self._recognise(piece, voiced_s(piece), language, "", prompt)
             language = found.language if found.sure else language
             yield found
 
     def _recognise(
-        self, audio: Audio, voice_s: float, language: str, prefix: str, *, draft: bool = False
+        self,
+        audio: Audio,
+        voice_s: float,
+        language: str,
+        prefix: str,
+        prompt: str,
+        *,
+        draft: bool = False,
     ) -> Transcription:
         """One window's transcription."""
         features = self._features(audio)
         window_s = self._window_for(len(audio) / RATE)
         budget = token_budget(voice_s, language) if window_s < FULL_S else MAX_TOKENS
-        found = self._decode(features, window_s, budget, language, prefix, fill=self._fills)
+        found = self._decode(features, window_s, budget, language, prefix, prompt, fill=self._fills)
         longer = self._longer(found, voice_s)
         if window_s < longer:
             if draft:
                 return replace(found, text="", dropped="doubtful", sure=False)
-            found = self._decode(features, longer, MAX_TOKENS, language)
+            found = self._decode(features, longer, MAX_TOKENS, language, prompt=prompt)
         dropped = guard(
             found.raw,
             no_speech=found.no_speech,
@@ -437,6 +461,7 @@ class Whisper:
         budget: int,
         language: str,
         prefix: str = "",
+        prompt: str = "",
         *,
         fill: bool = False,
     ) -> Transcription:
@@ -460,11 +485,14 @@ class Whisper:
         known = tokenizer.encode(f" {prefix.strip()}") if prefix.strip() else []
         budget = min(MAX_TOKENS, budget + len(known))
         known = known[: budget - 1]
+        before = tokenizer.encode(f" {prompt.strip()}")[-_MOST_PROMPT:] if prompt.strip() else []
+        told = [tokenizer.sot_prev, *before] if before else []
         (result,) = self._model.model.generate(
             encoded,
-            [[*tokenizer.sot_sequence, tokenizer.no_timestamps, *known]],
+            [[*told, *tokenizer.sot_sequence, tokenizer.no_timestamps, *known]],
             beam_size=BEAM_SIZE,
-            max_length=2 * budget,  # CTranslate2 stops at half of what it is told
+            # CTranslate2 stops at half of what it is told, or where with the prompt it is all.
+            max_length=min(2 * MAX_TOKENS, max(2 * budget, budget + len(told) + _MARKS)),
             return_scores=True,
             return_no_speech_prob=True,
             suppress_blank=True,
@@ -561,12 +589,17 @@ def check_language(language: str, known: Collection[str], name: str) -> None:
         )
 
 
-def _given_language(model: WhisperModel, path: Path, language: str) -> str:
+def _known_languages(model: WhisperModel) -> list[str]:
+    """The codes of what the model knows."""
+    codes = model.supported_languages
+    several = model.model.is_multilingual
+    return [c for c in codes if model.hf_tokenizer.token_to_id(f"<|{c}|>")] if several else ["en"]
+
+
+def _given_language(several: bool, known: list[str], name: str, settings: SttSettings) -> str:
     """The language that is fixed from the start; empty if it has to be detected."""
-    several, codes = model.model.is_multilingual, model.supported_languages
-    known = [c for c in codes if model.hf_tokenizer.token_to_id(f"<|{c}|>")] if several else ["en"]
-    check_language(language, known, path.name)
-    return language if several else "en"
+    check_language(settings.language, known, name)
+    return settings.language if several else "en"
 
 
 def _damaged(path: Path, reason: str) -> StageError:

@@ -71,7 +71,7 @@ def render(
         turns: What the script draws: of `waterfall.turn`, with what `waterfall.Room` told of each.
         sounds: Base64 FLAC by number of turn.
     """
-    style, script = _resource("report.css"), _resource("report.js")
+    style, script = _resource("look.css") + _resource("report.css"), _resource("report.js")
     drawn = [{name: turn[name] for name in DRAWN if name in turn} for turn in turns]
     parts = waterfall.parts(waterfall.LABELS)
     common = {

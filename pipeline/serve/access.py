@@ -23,6 +23,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.errors import BadInput
+from pipeline.serve.refused import Refused
 
 SUBPROTOCOL_KEY = "openai-insecure-api-key."
 """A browser cannot set headers; its key comes in an offered subprotocol, after this."""
@@ -38,25 +39,6 @@ SHORTEST_TOKEN = 16
 
 _IN_URLS = {"access_token", "api-key", "api_key", "apikey", "authorization", "key", "token"}
 """Names under which keys are put into URLs, from where they get into logs and histories."""
-
-
-@dataclass(slots=True)
-class Refused(Exception):
-    """A request that is not served.
-
-    Attributes:
-        status: Of the HTTP answer.
-        code: A code of OpenAI's API.
-        message: What is wrong; says nothing of what was sent.
-        retry_after_s: When it may be tried again (s); 0: that would not help.
-        kind: The type of the error in OpenAI's API.
-    """
-
-    status: int
-    code: str
-    message: str
-    retry_after_s: float = 0
-    kind: str = "invalid_request_error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +68,8 @@ class Access:
     def __init__(self, token: str = "") -> None:
         if token and not re.fullmatch(rf"(?!{EPHEMERAL})[\w.~-]{{{SHORTEST_TOKEN},}}", token, re.A):
             raise BadInput(
-                f"serve.token: needs at least {SHORTEST_TOKEN} letters, digits or -._~, and another "
-                f"beginning than {EPHEMERAL}; `openssl rand -hex 32` makes one"
+                f"serve.token: needs {SHORTEST_TOKEN} letters, digits or -._~ at least, and must "
+                f"not begin with {EPHEMERAL}; `openssl rand -hex 32` makes one"
             )
         self._token = token.encode()
         # Servers with one token take each other's keys; without one, keys end with the server.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -19,9 +21,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from pipeline.clock import Clock
-from pipeline.serve.access import Access, Pass, Refused
+from pipeline.serve.access import Access, Pass
 from pipeline.serve.connection import Connection
 from pipeline.serve.link import Link, Opening
+from pipeline.serve.refused import Refused
 from pipeline.serve.requests import RequestRefused, new_session, updated
 
 Talk = Callable[[Link, Opening], Awaitable[None]]
@@ -39,7 +42,10 @@ MOST_ASKED = 64 * 1024
 DRAIN_S = 0.7
 """How long clients may take to close when the server stops."""
 
-_KINDS = {404: ("not_found", "There is nothing here."), 405: ("method_not_allowed", "Not so.")}
+_HTTP_ERRORS = {
+    404: ("not_found", "There is nothing here."),
+    405: ("method_not_allowed", "This is asked for with another method."),
+}
 
 
 class Admission(Protocol):
@@ -65,7 +71,7 @@ class Limit:
         """Count a session that begins; or say why it may not."""
         if self._most and self._here >= self._most:
             message = "The server has as many sessions as it can serve in time; try again later."
-            return Refused(503, "server_overloaded", message, 5, "server_error")
+            return Refused(503, "server_overloaded", message, retry_after_s=5)
         self._here += 1
         return None
 
@@ -74,14 +80,26 @@ class Limit:
         self._here -= 1
 
 
+class Tally(Protocol):
+    """Counts what happens at the door."""
+
+    def session(self) -> contextlib.AbstractContextManager[None]:
+        """A session is under way."""
+        ...
+
+    def refused(self, reason: str) -> None:
+        """Somebody was refused, with such a code."""
+        ...
+
+
 class Sessions:
     """The sessions of a server: begun, limited, and ended with it.
 
     Args:
         talk: Holds each conversation.
-        admission: Says whether one more can be served.
+        admission: Says whether one more can be served; None: always.
         minutes: How long a session may last.
-        clock: The time.
+        tally: Counts sessions and refusals, if anybody does.
 
     Attributes:
         state: Sessions begin only while it is `ready`.
@@ -92,15 +110,20 @@ class Sessions:
         talk: Talk,
         admission: Admission | None = None,
         minutes: float = 60,
-        clock: Clock | None = None,
+        tally: Tally | None = None,
     ) -> None:
         self.state: Literal["loading", "ready", "draining"] = "ready"
         self._talk = talk
         self._admission = admission or Limit()
         self._minutes = minutes
-        self._clock = clock or Clock()
+        self._tally = tally
+        self._clock = Clock()
         self._open: dict[Connection, asyncio.Task[Any]] = {}
         self._keys: collections.Counter[str] = collections.Counter()
+
+    def __len__(self) -> int:
+        """How many are open."""
+        return len(self._open)
 
     def check(self) -> None:
         """See that there is somebody to serve a request.
@@ -109,25 +132,24 @@ class Sessions:
             Refused: There is nobody yet, or nobody any more.
         """
         if self.state == "loading":
-            raise Refused(503, "loading", "The models are being loaded.", 1, "server_error")
+            raise Refused(503, "loading", "The models are being loaded.", retry_after_s=1)
         if self.state == "draining":
-            raise Refused(503, "draining", "The server is about to stop.", 5, "server_error")
+            raise Refused(503, "draining", "The server is about to stop.", retry_after_s=5)
+
+    def refused(self, refused: Refused) -> None:
+        """Somebody was refused."""
+        if self._tally is not None:
+            self._tally.refused(refused.code)
 
     async def connect(self, socket: WebSocket) -> None:
-        """Serve a client of the Realtime protocol, or say why not before the upgrade."""
-        try:
-            admitted: Pass = socket.state.admitted
-            opening = _opening(socket.query_params, admitted)
-            if admitted.key and self._keys[admitted.key] >= SESSIONS_A_KEY:
-                message = "This key has as many sessions as it may have."
-                raise Refused(429, "too_many_sessions", message, 5, "rate_limit_error")
-            if refused := self._admission.enter():
-                raise refused
-        except Refused as refused:
-            await _deny(socket, refused)
-            return
-        self._keys[admitted.key] += 1
-        try:
+        """Serve a client of the Realtime protocol.
+
+        Raises:
+            Refused: It is not served; it has not been upgraded.
+        """
+        admitted: Pass = socket.state.admitted
+        opening = _opening(socket.query_params, admitted)
+        with self._counted(admitted.key):
             offers = SUBPROTOCOL in socket.scope["subprotocols"]
             await socket.accept(SUBPROTOCOL if offers else None)
             connection = Connection(socket, self._clock)
@@ -138,9 +160,6 @@ class Sessions:
                 await connection.run(self._hold(connection, opening))
             finally:
                 del self._open[connection]
-        finally:
-            self._admission.leave()
-            self._keys -= collections.Counter([admitted.key])
 
     async def drain(self) -> None:
         """Begin no more sessions, and close those that are open: within `DRAIN_S`."""
@@ -153,7 +172,28 @@ class Sessions:
         await asyncio.wait(tasks, timeout=DRAIN_S)
         for connection in list(self._open):
             connection.abort()
-        await asyncio.wait(tasks)
+        await asyncio.wait(tasks, timeout=DRAIN_S)
+
+    @contextlib.contextmanager
+    def _counted(self, key: str) -> Iterator[None]:
+        """A session is under way; `key` is the ephemeral key that opened it, if one did.
+
+        Raises:
+            Refused: It is one too many.
+        """
+        if key and self._keys[key] >= SESSIONS_A_KEY:
+            message = "This key has as many sessions as it may have at a time."
+            raise Refused(429, "too_many_sessions", message, retry_after_s=5)
+        if refused := self._admission.enter():
+            raise refused
+        self._keys[key] += 1
+        try:
+            with contextlib.nullcontext() if self._tally is None else self._tally.session():
+                yield
+        finally:
+            self._admission.leave()
+            self._keys[key] -= 1
+            self._keys += collections.Counter()  # leaves out those with none
 
     async def _hold(self, connection: Connection, opening: Opening) -> None:
         """Hold a conversation, for as long as a session may last."""
@@ -164,8 +204,13 @@ class Sessions:
             if not limit.expired():
                 raise
             message = f"Your session hit the maximum duration of {self._minutes:g} minutes."
-            error = {"type": "invalid_request_error", "code": "session_expired", "message": message}
-            error |= {"param": None, "event_id": None}  # type: ignore[dict-item]
+            error = {
+                "type": "invalid_request_error",
+                "code": "session_expired",
+                "message": message,
+                "param": None,
+                "event_id": None,
+            }
             event = {"type": "error", "event_id": "event_session_expired", "error": error}
             connection.send(json.dumps(event))
             connection.close(1001, "session_expired")
@@ -188,9 +233,6 @@ def application(
     """
     sessions = talk if isinstance(talk, Sessions) else Sessions(talk)
 
-    async def client_secrets(request: Request) -> Response:
-        return await _client_secrets(request, access)
-
     def alive(_: Request) -> Response:
         return JSONResponse({"status": "alive"})
 
@@ -198,13 +240,13 @@ def application(
         try:
             sessions.check()
         except Refused as refused:
-            return answer(refused)
+            return refused.response()
         return JSONResponse({"status": "ready"})
 
     inner = Router(
         [
             WebSocketRoute(REALTIME, sessions.connect),
-            Route(f"{REALTIME}/client_secrets", client_secrets, methods=["POST"]),
+            Route(f"{REALTIME}/client_secrets", partial(_client_secrets, access), methods=["POST"]),
             *routes,
             WebSocketRoute("/{path:path}", _nowhere),
         ]
@@ -216,25 +258,15 @@ def application(
             *public,
             Mount("/", _Guard(inner, access, sessions)),
         ],
-        exception_handlers={
-            Refused: _on_refused,
-            HTTPException: _on_http,
-            Exception: _on_failure,
-        },
+        exception_handlers={HTTPException: _on_http, Exception: _on_failure},
     )
 
 
-def answer(refused: Refused) -> JSONResponse:
-    """The answer to a request that is not served: an error in JSON, as OpenAI's servers give."""
-    error = {"message": refused.message, "type": refused.kind, "param": None, "code": refused.code}
-    headers = {"WWW-Authenticate": "Bearer"} if refused.status == 401 else {}
-    if refused.retry_after_s:
-        headers["Retry-After"] = f"{refused.retry_after_s:.0f}"
-    return JSONResponse({"error": error}, refused.status, headers)
-
-
 class _Guard:
-    """Lets requests through to an application that `Access` admits, while somebody can serve."""
+    """Lets requests through to an application that `Access` admits, while somebody can serve.
+
+    What is refused, here or there, is answered here.
+    """
 
     def __init__(self, app: ASGIApp, access: Access, sessions: Sessions) -> None:
         self._app = app
@@ -243,22 +275,23 @@ class _Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         asked = HTTPConnection(scope)
+        is_socket = scope["type"] == "websocket"
         try:
+            self._sessions.check()
             asked.state.admitted = self._access.check(
                 asked.headers,
                 asked.query_params,
                 time.time(),
                 scope.get("subprotocols", ()),
-                ephemeral=scope["type"] == "websocket",
+                ephemeral=is_socket,
             )
-            self._sessions.check()
-        except Refused as refused:
-            if scope["type"] == "websocket":
-                await _deny(WebSocket(scope, receive, send), refused)
-            else:
-                await answer(refused)(scope, receive, send)
-        else:
             await self._app(scope, receive, send)
+        except Refused as refused:
+            self._sessions.refused(refused)
+            if is_socket and "websocket.http.response" not in scope.get("extensions", {}):
+                await send({"type": "websocket.close", "code": 1008, "reason": refused.message})
+            else:
+                await refused.response()(scope, receive, send)
 
 
 def _opening(query: Mapping[str, str], admitted: Pass) -> Opening:
@@ -268,7 +301,7 @@ def _opening(query: Mapping[str, str], admitted: Pass) -> Opening:
         Refused: There is no such intent.
     """
     session = dict(admitted.session)
-    model = query.get("model") or session.pop("model", None) or ""
+    model = session.pop("model", "") or query.get("model", "")
     kind = session.get("type", "realtime")
     match query.get("intent", kind):
         case "realtime" | "conversation":
@@ -278,16 +311,8 @@ def _opening(query: Mapping[str, str], admitted: Pass) -> Opening:
     raise Refused(400, "invalid_value", "The intent is realtime or transcription.")
 
 
-async def _deny(socket: WebSocket, refused: Refused) -> None:
-    if "websocket.http.response" in socket.scope.get("extensions", {}):
-        await socket.send_denial_response(answer(refused))
-    else:
-        await socket.close(1008, refused.message)
-
-
-async def _nowhere(socket: WebSocket) -> None:
-    message = f"There is no WebSocket here; it is at {REALTIME}."
-    await _deny(socket, Refused(404, "not_found", message))
+async def _nowhere(_: WebSocket) -> None:
+    raise Refused(404, "not_found", f"There is no WebSocket here; it is at {REALTIME}.")
 
 
 class _Expiry(BaseModel):
@@ -304,7 +329,7 @@ class _KeyWanted(BaseModel):
     session: dict[str, Any] = Field(default_factory=dict)
 
 
-async def _client_secrets(request: Request, access: Access) -> Response:
+async def _client_secrets(access: Access, request: Request) -> Response:
     """Make an ephemeral key, as OpenAI's `POST /v1/realtime/client_secrets` does."""
     body = bytearray()
     async for piece in request.stream():
@@ -330,17 +355,12 @@ async def _client_secrets(request: Request, access: Access) -> Response:
     return JSONResponse({"value": key, "expires_at": expires_at, "session": session})
 
 
-def _on_refused(_: Request, error: Exception) -> Response:
-    assert isinstance(error, Refused)
-    return answer(error)
-
-
 def _on_http(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    code, message = _KINDS.get(error.status_code, ("invalid_request", error.detail))
-    return answer(Refused(error.status_code, code, message))
+    code, message = _HTTP_ERRORS.get(error.status_code, ("invalid_request", error.detail))
+    return Refused(error.status_code, code, message).response()
 
 
 def _on_failure(_: Request, __: Exception) -> Response:
     message = "The server had an error while it processed the request."
-    return answer(Refused(500, "server_error", message, kind="server_error"))
+    return Refused(500, "server_error", message).response()

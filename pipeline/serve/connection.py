@@ -56,7 +56,9 @@ class Connection:
         self._unsent: asyncio.Queue[str | tuple[int, str]] = asyncio.Queue()
         self._unsent_size = 0
         self._closing = False
-        self._over = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        self._aborted: asyncio.Future[None] = loop.create_future()
+        self._deadline: asyncio.TimerHandle | None = None
 
     async def run(self, talk: Coroutine[Any, Any, None]) -> None:
         """Serve the client: run its session until it is over, the client is gone, or cancelled.
@@ -67,20 +69,21 @@ class Connection:
         loop = asyncio.get_running_loop()
         talking = loop.create_task(talk)
         moving = [loop.create_task(work) for work in (self._receive(), self._send_all())]
-        over = loop.create_task(self._over.wait())
+        ends = [self._aborted, *moving]
         try:
-            await asyncio.wait([talking, over, *moving], return_when=asyncio.FIRST_COMPLETED)
-            if talking.done() and not over.done():
+            await asyncio.wait([talking, *ends], return_when=asyncio.FIRST_COMPLETED)
+            if talking.done():
                 self.close(*_farewell(talking))
-                await asyncio.wait([over, *moving], return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._closing = True
-            tasks = [talking, over, *moving]
-            for task in tasks:
+            if self._deadline is not None:
+                self._deadline.cancel()
+            for task in (talking, *moving):
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(talking, *moving, return_exceptions=True)
             if self._transport is not None:
-                # What is closed waits for a client to take what was sent; this one has had its time.
+                # A transport that is closed waits for the client to take what was sent.
                 loop.call_later(CLOSE_S, self._transport.abort)
 
     async def messages(self) -> AsyncIterator[tuple[int, str | bytes]]:
@@ -93,6 +96,8 @@ class Connection:
             self._unread_size -= len(message[1]) + OVERHEAD
             self._was_read.set()
             yield message
+            # A client that sends much at once takes turns with all others.
+            await asyncio.sleep(0)
 
     def send(self, message: str) -> None:
         """Send, after all that was sent before it; of what is closed nothing is sent."""
@@ -109,12 +114,14 @@ class Connection:
         if not self._closing:
             self._closing = True
             self._unsent.put_nowait((code, reason))
-            asyncio.get_running_loop().call_later(self._send_s, self.abort)
+            loop = asyncio.get_running_loop()
+            self._deadline = loop.call_later(self._send_s, self.abort)
 
     def abort(self) -> None:
         """End the connection without a word, at once."""
         self._closing = True
-        self._over.set()
+        if not self._aborted.done():
+            self._aborted.set_result(None)
         if self._transport is not None:
             self._transport.abort()
 

@@ -12,14 +12,21 @@ from pathlib import Path
 from typing import cast
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 
 from pipeline.errors import BadInput
 from pipeline.serve.app import Sessions
 
 LARGEST = 22 * 1024 * 1024
 """Bytes of a message: 15 MiB of sound in base64, and what is around it."""
+
+MOST_FRAGMENTS = 10_000
+"""Of a message: its client cannot have so little room that each is shorter than 2 KiB."""
+
+PING_S = 20.0
+"""How often a client is asked whether it is there, and how long it may take to answer."""
 
 STOP_S = 1.2
 """After so long nothing is left of any connection."""
@@ -35,6 +42,13 @@ class _WebSocketProtocol(WebSocketsSansIOProtocol):
     def connection_made(self, transport: BaseTransport) -> None:
         self.app_state = {**self.app_state, "transport": transport}
         super().connection_made(transport)
+
+    def handle_cont(self, event: Frame) -> None:
+        # Their sizes add up to that of a message, but empty ones come for ever.
+        if len(self.frames) < MOST_FRAGMENTS:
+            super().handle_cont(event)
+        else:
+            self.transport.abort()
 
     def keepalive_timeout(self) -> None:
         super().keepalive_timeout()
@@ -70,7 +84,7 @@ def bound(host: str, port: int) -> socket.socket:
 
 @contextlib.asynccontextmanager
 async def listening(
-    app: Starlette,
+    app: ASGIApp,
     sessions: Sessions,
     on: socket.socket,
     tls: tuple[Path, Path] | None = None,
@@ -95,6 +109,8 @@ async def listening(
         http="h11",
         ws=_WebSocketProtocol,
         ws_max_size=LARGEST,
+        ws_ping_interval=PING_S,
+        ws_ping_timeout=PING_S,
         ws_per_message_deflate=False,
         lifespan="off",
         log_config=None,
@@ -119,7 +135,8 @@ async def listening(
             for connection in server.server_state.connections:
                 connection.transport.abort()
 
-        asyncio.get_running_loop().call_later(STOP_S, abort)
+        last = asyncio.get_running_loop().call_later(STOP_S, abort)
         await sessions.drain()
         server.should_exit = True
         await serving
+        last.cancel()

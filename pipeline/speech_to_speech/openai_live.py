@@ -39,7 +39,7 @@ from pipeline.engines.vad import VoiceDetector
 from pipeline.engines.worker import apart
 from pipeline.errors import CascadeError, StageError
 from pipeline.events import Failure, Frame, ReplyStatus, Samples, Usage
-from pipeline.speech_to_speech import encoding
+from pipeline.audio import encoding
 from pipeline.speech_to_speech.brief import Brief, Facts, SystemSpec, given
 from pipeline.speech_to_speech.fields import count, sound_in, text_in
 from pipeline.speech_to_speech.gate import SoundGate, Stretch

@@ -202,6 +202,10 @@ class Hangover:
         self._settings = settings
         self._pauses: deque[float] = deque(maxlen=REMEMBERED)
 
+    def configure(self, settings: TurnSettings) -> None:
+        """Follow them within these bounds from now on."""
+        self._settings = settings
+
     def paused(self, pause_ms: float) -> None:
         """Take a pause after which the user went on."""
         self._pauses.append(pause_ms)

@@ -90,7 +90,7 @@ class TurnTimes:
 
 TIMES = TurnTimes()
 
-Reason = Literal["silence", "length", "gap"]
+Reason = Literal["silence", "length", "gap", "hand"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,8 @@ class Ended:
         paused_at: When it was `Paused` for the last time.
         voiced_ms: How much of it was voiced.
         at: Offset of the audio that decided it.
-        reason: The silence was long enough, the turn too long, or audio was lost in it.
+        reason: The silence was long enough, the turn too long, audio was lost in it, or somebody
+            said that it is over.
         hold_ms: How much silence was asked of it.
         probability: That the turn was over, as predicted; None if nothing was.
     """
@@ -426,6 +427,20 @@ class TurnTaker:
         What the user says now has nothing to do with what was said before.
         """
         return self._end("gap") if self._turn else self._give_up()
+
+    def finish(self) -> list[Decision]:
+        """The turn is over because somebody says so; nothing happens if there is none."""
+        return self._end("hand") if self._turn else []
+
+    def forget(self) -> None:
+        """There is no turn, and there was no voice."""
+        self._state = _Quiet()
+        self._floor = self._at
+
+    def configure(self, settings: TurnSettings, vad: VadSettings, times: TurnTimes) -> None:
+        """Take turns in this way from now on; what was learnt of the user stays."""
+        self._settings, self._vad, self._times = settings, vad, times
+        self._hangover.configure(settings)
 
     def another(self) -> None:
         """Another recording begins: how loud the user was says nothing any more."""

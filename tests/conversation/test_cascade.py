@@ -423,9 +423,9 @@ class Judging(Engines):
 class LettingGo(Speaker):
     """Takes its time to stop."""
 
-    async def speak(self, text: str) -> AsyncGenerator[Sound, None]:
+    async def speak(self, text: str, speed: float = 1.0) -> AsyncGenerator[Sound, None]:
         try:
-            async for sound in super().speak(text):
+            async for sound in super().speak(text, speed):
                 yield sound
                 await asyncio.sleep(1.0)
         finally:

@@ -353,7 +353,9 @@ def test_tools_are_read_ahead_before_the_first_turn() -> None:
 
 def test_ids_that_servers_leave_out_or_repeat_are_made() -> None:
     uses = [ToolUse("", "tool", "{}"), ToolUse("x", "tool", "{}"), ToolUse("x", "tool", "{}")]
-    group = OpenCalls(used=["call00001"]).add(1, uses, 1)
+    history = History("", budget_tokens=100)
+    history.restore([Message("assistant", "", 1, (ToolUse("call00001", "tool", "{}"),))])
+    group = OpenCalls(history).add(1, uses, 1)
     assert [use.id for use in group.uses] == ["call00002", "x", "call00003"]
 
 

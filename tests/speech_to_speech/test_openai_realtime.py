@@ -43,7 +43,7 @@ from pipeline.serve.script import (
 from pipeline.serve.simulated import SimulatedServer
 from pipeline.serve.speech import speak
 from pipeline.speech_to_speech.brief import Brief, SystemSpec
-from pipeline.speech_to_speech.encoding import Encoding
+from pipeline.audio.encoding import Encoding
 
 HURRIED = {"connect_s": 1.0, "ready_s": 1.0, "grace_s": 0.1}
 

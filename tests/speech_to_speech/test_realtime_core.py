@@ -29,7 +29,7 @@ from pipeline.events import (
     Usage,
 )
 from pipeline.speech_to_speech.brief import Brief, SystemSpec, parameters
-from pipeline.speech_to_speech.encoding import Encoding, read
+from pipeline.audio.encoding import Encoding, read
 from pipeline.speech_to_speech.openai_realtime import IGNORED, RealtimeCore, options_of, session
 
 SECOND = 24_000

@@ -20,6 +20,9 @@ os.dup2(int(sys.argv[2]), 4)
 os.execv(sys.argv[3], sys.argv[3:])
 """
 
+_FAKES = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+_FAKE_FILE = "--use-file-for-fake-audio-capture"
+
 PATIENCE_S = 60.0
 
 
@@ -33,12 +36,18 @@ def chromium() -> str | None:
 class Page:
     """One page. Keeps what went wrong in it and what it asked of the network.
 
+    Args:
+        profile: An empty folder for the browser.
+        microphone: A WAV that it hears again and again, and may hear without asking; None: it has
+            no microphone.
+
     Attributes:
         errors: Texts of exceptions, of console errors and warnings, of violations of its policy.
         requests: URLs of everything it fetched, the page itself included.
+        frames: What went over its WebSockets: whether the page sent it, and the text.
     """
 
-    def __init__(self, profile: Path) -> None:
+    def __init__(self, profile: Path, microphone: Path | None = None) -> None:
         program = chromium()
         assert program is not None
         inward, self._out = os.pipe()
@@ -51,6 +60,7 @@ class Page:
             *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
             *("--autoplay-policy=no-user-gesture-required", "--force-color-profile=srgb"),
             *(["--no-sandbox"] if os.geteuid() == 0 else []),
+            *([] if microphone is None else [*_FAKES, f"{_FAKE_FILE}={microphone}"]),
             "about:blank",
         ]
         self._process = subprocess.Popen(
@@ -66,6 +76,7 @@ class Page:
         self._session: str | None = None
         self.errors: list[str] = []
         self.requests: list[str] = []
+        self.frames: list[tuple[bool, str]] = []
         self._attach()
 
     def _attach(self) -> None:
@@ -114,6 +125,10 @@ class Page:
             self.errors.append(params["entry"]["text"])
         elif method == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"])
+        elif method == "Network.webSocketCreated":
+            self.requests.append(params["url"])
+        elif method in ("Network.webSocketFrameSent", "Network.webSocketFrameReceived"):
+            self.frames.append((method.endswith("Sent"), params["response"]["payloadData"]))
 
     def open(self, url: str, *, width: int = 1440, height: int = 900, dark: bool = False) -> None:
         """Load a page in a window of this size (CSS pixels), and wait until it is drawn."""

@@ -83,7 +83,7 @@ class Speaker:
     said: list[str] = field(default_factory=list)
     open: int = 0
 
-    async def speak(self, text: str) -> AsyncGenerator[Sound, None]:
+    async def speak(self, text: str, speed: float = 1.0) -> AsyncGenerator[Sound, None]:
         self.said.append(text)
         self.open += 1
         try:
@@ -91,7 +91,7 @@ class Speaker:
                 raise StageError("tts", "the voice failed")
             for _ in range(self.pieces):
                 await asyncio.sleep(self.delay_s)
-                samples = len(text) * self.samples_per_char // self.pieces
+                samples = round(len(text) * self.samples_per_char / speed) // self.pieces
                 yield Sound(np.full(samples, LOUD, np.int16))
         finally:
             self.open -= 1

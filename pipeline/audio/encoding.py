@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.events import Samples
 
@@ -53,12 +54,7 @@ class Encoding:
         """Sound as bytes."""
         if self.kind == "pcm":
             return samples.astype("<i2", copy=False).tobytes()
-        table = _levels(self.kind)
-        order = np.argsort(table, kind="stable")
-        levels = table[order].astype(np.int32)
-        # The code whose level is nearest: what is halfway or above takes the upper one.
-        nearest = np.searchsorted((levels[1:] + levels[:-1]) / 2, samples, side="right")
-        return order[nearest].astype(np.uint8).tobytes()
+        return _codes(self.kind)[samples.astype(np.int16, copy=False).view(np.uint16)].tobytes()
 
 
 def read(audio: object, side: Literal["input", "output"], before: Encoding) -> Encoding:
@@ -88,3 +84,17 @@ def _levels(kind: Literal["pcmu", "pcma"]) -> Samples:
     codec.sample_rate, codec.layout = G711_RATE, "mono"
     (frame,) = codec.decode(av.Packet(bytes(range(256))))
     return np.asarray(frame.to_ndarray()[0], np.int16)
+
+
+@functools.cache
+def _codes(kind: Literal["pcmu", "pcma"]) -> NDArray[np.uint8]:
+    """The code of each sample, in the order of its bits as an unsigned number.
+
+    It is the one whose level is nearest; what is halfway takes the upper one.
+    """
+    table = _levels(kind)
+    order = np.argsort(table, kind="stable")
+    levels = table[order].astype(np.int32)
+    samples = np.arange(1 << 16, dtype=np.uint16).view(np.int16)
+    nearest = np.searchsorted((levels[1:] + levels[:-1]) / 2, samples, side="right")
+    return order[nearest].astype(np.uint8)

@@ -1,0 +1,604 @@
+"""The recogniser and the voice for other people's software, as the OpenAI API serves them.
+
+`POST /v1/audio/transcriptions`, `POST /v1/audio/speech` and `GET /v1/models`, for the OpenAI SDKs
+and what is built on them. A file takes its turn: one piece of one file is recognised at a time, and
+one clause is spoken, so that whoever talks live waits for no more than that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import functools
+import itertools
+import json
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, Literal, Protocol, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from starlette.datastructures import FormData, UploadFile
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
+
+from pipeline.audio.encode import Encoder, Format
+from pipeline.audio.files import read_audio
+from pipeline.audio.resample import Resampler
+from pipeline.config import Settings
+from pipeline.engines.vad import RATE
+from pipeline.engines.whisper import Transcription
+from pipeline.engines.worker import Stop, Worker
+from pipeline.errors import CascadeError, StageError, one_line
+from pipeline.events import Samples
+from pipeline.serve.pieces import Cutter, Piece
+from pipeline.serve.refused import Refused
+from pipeline.serve.transcripts import MEDIA_TYPES, Form, Segment, text_of, told
+from pipeline.text.chunker import Chunker, Clause
+from pipeline.text.heard import Sound
+from pipeline.turns.listener import Detector
+
+T = TypeVar("T")
+
+MOST_BYTES = 200 * 1024 * 1024
+"""Of an upload: an hour and three quarters of 16-bit mono at 16 kHz."""
+
+MOST_S = 4 * 3600.0
+"""Of a recording (s): what is compressed may be long."""
+
+MOST_CHARS = 4096
+"""Of a text to be spoken, as the OpenAI API has it."""
+
+MOST_JSON_BYTES = 64 * 1024
+"""Of the request that brings it: each character may be escaped."""
+
+SPOKEN_RATE = 24_000
+"""Of the sound that is given (Hz), as the OpenAI API has it."""
+
+MOST_AT_ONCE = 16
+"""Requests for sound or text at a time: each takes a turn, and an upload its place on the disk."""
+
+RETRY_S = 5
+"""When one more may be tried (s)."""
+
+AHEAD_BYTES = 1 << 20
+"""So much may wait for a slow client before the next clause is spoken."""
+
+HEARD_AS = ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe", "gpt-transcribe")
+SPOKEN_AS = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
+TALKED_WITH_AS = ("gpt-realtime", "gpt-realtime-mini")
+"""OpenAI's names of models that stand for ours, and for the whole cascade."""
+
+VOICES = (
+    *("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable"),
+    *("marin", "nova", "onyx", "sage", "shimmer", "verse"),
+)
+"""OpenAI's names of voices, each of which is ours."""
+
+SOUND_TYPES: dict[Format, str] = {
+    "mp3": "audio/mpeg",
+    "opus": "audio/ogg",
+    "aac": "audio/aac",
+    "flac": "audio/flac",
+    "wav": "audio/wav",
+    "pcm": f"audio/pcm;rate={SPOKEN_RATE};channels=1",
+}
+
+GONE = 499
+"""The status of what nobody waited for any more, as nginx notes it."""
+
+log = logging.getLogger(__name__)
+
+
+class AdjustableVoice(Protocol):
+    """What speaks a text (`engines.local.LocalVoice`)."""
+
+    @property
+    def rate(self) -> int:
+        """Samples per second (Hz)."""
+        ...
+
+    @property
+    def language(self) -> str:
+        """Code of what it speaks, such as `en`."""
+        ...
+
+    def speak(self, text: str, speed: float = 1.0) -> AsyncGenerator[Sound, None]:
+        """Yield the sound of a clause as it is made; closing it stops the synthesis."""
+        ...
+
+
+class Stages(Protocol):
+    """The engines that are served (`engines.local.LocalEngines`)."""
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """The models in use, by kind: `stt`, `tts`, `llm`."""
+        ...
+
+    @property
+    def voice(self) -> AdjustableVoice:
+        """Speaks."""
+        ...
+
+    def new_detector(self) -> Detector:
+        """A judge of voice for one recording."""
+        ...
+
+    @property
+    def transcribe(self) -> Callable[..., Awaitable[Transcription]]:
+        """Recognises a piece, see `LocalEngines.transcribe`."""
+        ...
+
+
+def _voice_name(value: object) -> object:
+    """A voice may be named, or be an object with an id."""
+    match value:
+        case {"id": str(name)}:
+            return name
+    return value
+
+
+class _Request(BaseModel):
+    """What a client may ask for; what else it sends goes unheeded, as with the OpenAI API."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    model: str = Field("", max_length=200, description="One of /v1/models; empty: ours")
+
+
+class SpeechRequest(_Request):
+    """The body of `POST /v1/audio/speech`; `instructions` go unheeded."""
+
+    input: str = Field(min_length=1, max_length=MOST_CHARS, description="What to say")
+    voice: Annotated[str, BeforeValidator(_voice_name)] = Field(
+        "", max_length=200, description="One of /v1/audio/voices; empty: ours"
+    )
+    response_format: Format = "mp3"
+    speed: float = Field(1.0, ge=0.25, le=4)
+    stream_format: Literal["audio", "sse"] = "audio"
+
+
+class TranscriptionRequest(_Request):
+    """The fields of `POST /v1/audio/transcriptions` beside its file.
+
+    The recogniser takes the likeliest words whatever the temperature.
+    """
+
+    language: str = Field("", pattern=r"^([A-Za-z]{2,3}([-_][A-Za-z0-9]+)*)?$")
+    prompt: str = Field("", max_length=10_000)
+    response_format: Form = "json"
+    temperature: float = Field(0.0, ge=0, le=1)
+    timestamp_granularities: list[Literal["segment"]] = Field(
+        [], description="Of verbose_json; where words begin is not known"
+    )
+    stream: bool = False
+
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def routes(engines: Stages, settings: Settings) -> list[Route]:
+    """The routes of the API.
+
+    Args:
+        engines: Loaded, and shared with whoever talks live.
+        settings: Of the run.
+    """
+    api = _Api(engines, settings)
+    return [
+        Route("/v1/audio/transcriptions", _answering(api.transcription), methods=["POST"]),
+        Route("/v1/audio/speech", _answering(api.speech), methods=["POST"]),
+        Route("/v1/audio/voices", _answering(api.voices)),
+        Route("/v1/audio/models", _answering(api.audio_models)),
+        Route("/v1/models", _answering(api.models)),
+        Route("/v1/models/{id:path}", _answering(api.model)),
+    ]
+
+
+def _answering(endpoint: Endpoint) -> Endpoint:
+    """An endpoint that refuses what cannot be done."""
+
+    @functools.wraps(endpoint)
+    async def answer(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except ClientDisconnect:
+            return Response(status_code=GONE)
+        except (CascadeError, ValidationError) as error:
+            raise _refusal(error) from None
+
+    return answer
+
+
+def _refusal(error: CascadeError | ValidationError | Refused) -> Refused:
+    """What a client is told of an error."""
+    match error:
+        case Refused():
+            return error
+        case ValidationError():
+            wrong = error.errors()[0]
+            param = str(wrong["loc"][0])
+            return _invalid(param, f"{param}: {wrong['msg']}")
+        case StageError():
+            log.warning("%s", error)
+            return Refused(500, f"{error.stage}_failed", one_line(str(error)))
+    return _invalid("file", str(error))
+
+
+def _invalid(param: str | None, message: str, code: str = "invalid_value") -> Refused:
+    return Refused(400, code, one_line(message), param=param)
+
+
+class _Api:
+    """What the routes do."""
+
+    def __init__(self, engines: Stages, settings: Settings) -> None:
+        self._engines = engines
+        self._settings = settings
+        self._recognising = asyncio.Lock()
+        self._speaking = asyncio.Lock()
+        self._open = 0
+
+    # --- what there is ---
+
+    def _names(self, kind: str) -> list[str]:
+        """What a kind of model is called: its own name, and OpenAI's."""
+        also = {"stt": HEARD_AS, "tts": SPOKEN_AS, "llm": TALKED_WITH_AS}[kind]
+        own = self._engines.names.get(kind)
+        return [*([own] if own else []), *also]
+
+    def _described(self, name: str) -> dict[str, Any]:
+        own = name in self._engines.names.values()
+        owner = "voice-cascade" if own else "openai"
+        return {"id": name, "object": "model", "created": 0, "owned_by": owner}
+
+    async def models(self, request: Request) -> Response:
+        """`GET /v1/models`."""
+        names = itertools.chain.from_iterable(map(self._names, ("stt", "tts", "llm")))
+        listed = [self._described(name) for name in dict.fromkeys(names)]
+        return JSONResponse({"object": "list", "data": listed})
+
+    async def model(self, request: Request) -> Response:
+        """`GET /v1/models/{id}`."""
+        name = request.path_params["id"]
+        if not any(name in self._names(kind) for kind in ("stt", "tts", "llm")):
+            raise _unknown("model", name, [])
+        return JSONResponse(self._described(name))
+
+    async def audio_models(self, request: Request) -> Response:
+        """`GET /v1/audio/models`, which Open WebUI asks for: what speaks."""
+        return JSONResponse({"models": [{"id": name} for name in self._names("tts")]})
+
+    async def voices(self, request: Request) -> Response:
+        """`GET /v1/audio/voices`, likewise."""
+        names = [self._engines.names["tts"], *VOICES]
+        return JSONResponse({"voices": [{"id": name, "name": name} for name in names]})
+
+    @contextlib.contextmanager
+    def _admitted(self) -> Iterator[None]:
+        """Do one of the requests that are done at a time.
+
+        Raises:
+            Refused: There are as many as may be.
+        """
+        if self._open >= MOST_AT_ONCE:
+            message = f"{MOST_AT_ONCE} files are worked on; try again later"
+            raise Refused(429, "rate_limit_exceeded", message, retry_after_s=RETRY_S)
+        self._open += 1
+        try:
+            yield
+        finally:
+            self._open -= 1
+
+    # --- speech to text ---
+
+    async def transcription(self, request: Request) -> Response:
+        """`POST /v1/audio/transcriptions`."""
+        limited = Request(request.scope, _limited(request, MOST_BYTES))
+        async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(self._admitted())
+            form = await stack.enter_async_context(limited.form(max_files=1, max_fields=50))
+            file = form.get("file")
+            if not isinstance(file, UploadFile):
+                raise _invalid("file", "there is no file; send it as multipart/form-data")
+            wanted = TranscriptionRequest.model_validate(_fields(form))
+            _check("model", wanted.model, self._names("stt"))
+            detector = await asyncio.to_thread(self._engines.new_detector)
+            cutter = Cutter(detector, self._settings.vad)
+            name = Path(one_line(file.filename or "file", 100))
+            segments = self._recognised(cutter, name, file.file, wanted)
+            await stack.enter_async_context(contextlib.aclosing(segments))
+            if not wanted.stream:
+                found = await _attended(request, _all_of(segments))
+                answer = told(wanted.response_format, found, cutter.seconds)
+                if isinstance(answer, str):
+                    return Response(answer, media_type=MEDIA_TYPES[wanted.response_format])
+                return JSONResponse(answer)
+            first = await _attended(request, anext(segments, None))
+            # What is open stays open until the answer is over.
+            return _Streamed(_transcript(first, segments, cutter), stack.pop_all())
+
+    async def _recognised(
+        self, cutter: Cutter, name: Path, file: BinaryIO, wanted: TranscriptionRequest
+    ) -> AsyncGenerator[Segment, None]:
+        """What is said in a file, as it is recognised.
+
+        Raises:
+            BadInput: It is no sound file, or the recogniser does not know the language.
+            Refused: It is too long.
+            StageError: The recogniser failed.
+        """
+
+        def pieces(stop: Stop) -> Iterator[Piece]:
+            blocks = read_audio(name, RATE, file)
+            return cutter.cut(itertools.takewhile(lambda _: go_on(stop), blocks))
+
+        def go_on(stop: Stop) -> bool:
+            if cutter.seconds > MOST_S:
+                most = f"{MOST_S / 3600:g} hours"
+                raise _invalid("file", f"{name}: is longer than {most}; cut it")
+            return not stop.is_set
+
+        language = wanted.language.replace("_", "-").split("-")[0].lower()
+        worker = Worker("file")
+        try:
+            async with contextlib.aclosing(worker.stream(pieces, depth=1)) as found:
+                async for piece in found:
+                    async with self._recognising:
+                        heard = await self._engines.transcribe(
+                            piece.samples.astype(np.float32) / np.float32(32768),
+                            piece.voiced_ms,
+                            language=language,
+                            prompt=wanted.prompt,
+                        )
+                    language = heard.language if heard.sure else language
+                    if heard.text:
+                        yield Segment.of(piece, heard)
+        finally:
+            worker.close()
+
+    # --- text to speech ---
+
+    async def speech(self, request: Request) -> Response:
+        """`POST /v1/audio/speech`."""
+        limited = Request(request.scope, _limited(request, MOST_JSON_BYTES))
+        try:
+            body = await limited.json()
+        except ValueError:
+            raise _invalid(None, "the body is no JSON") from None
+        if not isinstance(body, dict):
+            raise _invalid(None, "the body is no JSON object")
+        wanted = SpeechRequest.model_validate({k: v for k, v in body.items() if v is not None})
+        _check("model", wanted.model, self._names("tts"))
+        _check("voice", wanted.voice, [self._engines.names["tts"], *VOICES])
+        async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(self._admitted())
+            data = self._encoded(wanted)
+            await stack.enter_async_context(contextlib.aclosing(data))
+            # What fails before there is any sound has a status of its own.
+            first = await _attended(request, anext(data, b""))
+            if wanted.stream_format == "sse":
+                return _Streamed(_sound_events(first, data), stack.pop_all())
+            media = SOUND_TYPES[wanted.response_format]
+            return _Streamed(_chained(first, data), stack.pop_all(), media)
+
+    async def _encoded(self, wanted: SpeechRequest) -> AsyncGenerator[bytes, None]:
+        """The sound of a text, as it is made.
+
+        Raises:
+            StageError: The voice failed.
+        """
+        resampler = Resampler(self._engines.voice.rate, SPOKEN_RATE)
+        encoder = Encoder(wanted.response_format, SPOKEN_RATE)
+        async with contextlib.aclosing(self._spoken(wanted)) as spoken:
+            async for samples in spoken:
+                if data := await asyncio.to_thread(encoder.push, resampler.push(samples)):
+                    yield data
+        yield encoder.push(resampler.flush()) + encoder.finish()
+
+    async def _spoken(self, wanted: SpeechRequest) -> AsyncGenerator[Samples, None]:
+        """The sound of a text at the voice's rate, made clause by clause.
+
+        A clause that was begun is made to its end, whether the client takes it or not: the voice
+        is everybody's.
+        """
+        made: asyncio.Queue[Samples | None] = asyncio.Queue()
+        room = asyncio.Event()
+        room.set()
+        waiting = 0
+
+        async def speak() -> None:
+            nonlocal waiting
+            try:
+                for clause in _clauses(wanted.input, self._engines.voice.language):
+                    await room.wait()
+                    async with (
+                        self._speaking,
+                        contextlib.aclosing(
+                            self._engines.voice.speak(clause.text, wanted.speed)
+                        ) as pieces,
+                    ):
+                        async for piece in pieces:
+                            waiting += piece.samples.nbytes
+                            made.put_nowait(piece.samples)
+                    if waiting >= AHEAD_BYTES:
+                        room.clear()
+            finally:
+                made.put_nowait(None)
+
+        speaking = asyncio.create_task(speak())
+        try:
+            while (samples := await made.get()) is not None:
+                waiting -= samples.nbytes
+                if waiting < AHEAD_BYTES:
+                    room.set()
+                yield samples
+            await speaking
+        finally:
+            speaking.cancel()
+            await asyncio.gather(speaking, return_exceptions=True)
+
+
+def _check(param: str, name: str, known: list[str]) -> None:
+    """See that a model or a voice is one that there is; empty: none was named."""
+    if name and name not in known:
+        raise _unknown(param, name, known)
+
+
+def _unknown(param: str, name: str, known: list[str]) -> Refused:
+    instead = f"; use one of: {', '.join(known)}" if known else ""
+    message = f"there is no {param} {one_line(name)!r} here{instead}"
+    if param == "model":
+        return Refused(404, "model_not_found", message, param=param)
+    return _invalid(param, message)
+
+
+def _fields(form: FormData) -> dict[str, Any]:
+    """The fields of a form; what may have several values is sent as `name[]`."""
+    values: dict[str, Any] = {}
+    for key, value in form.multi_items():
+        if key.endswith("[]") or key == "timestamp_granularities":
+            values.setdefault(key.removesuffix("[]"), []).append(value)
+        elif key != "file":
+            values[key] = value
+    return values
+
+
+def _clauses(text: str, language: str) -> list[Clause]:
+    """What is said of a text: the first clause is short, and the rest in sentences."""
+    chunker = Chunker(language=language)
+    found: list[Clause] = []
+    for char in text:
+        found += chunker.push(char, hurry=not chunker.begun)
+    return found + chunker.flush()
+
+
+def _limited(request: Request, most: int) -> Callable[[], Awaitable[Message]]:
+    """What a request receives, up to so many bytes.
+
+    Raises:
+        Refused: It is, or says that it is, larger.
+    """
+    too_large = Refused(413, "request_too_large", f"the request is larger than {most} bytes")
+    if int(request.headers.get("content-length", "0")) > most:
+        raise too_large
+    left = most
+
+    async def receive() -> Message:
+        nonlocal left
+        message = await request.receive()
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise too_large
+        return message
+
+    return receive
+
+
+async def _attended(request: Request, work: Awaitable[T]) -> T:
+    """What work gives; it is cancelled when the client goes.
+
+    Raises:
+        ClientDisconnect: The client is gone.
+    """
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(gone())
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _all_of(segments: AsyncIterator[Segment]) -> list[Segment]:
+    return [segment async for segment in segments]
+
+
+class _Streamed(StreamingResponse):
+    """An answer that is made while it is sent.
+
+    Args:
+        content: Its parts.
+        stack: Closed when it is over, or the client has gone.
+        media: Its type.
+    """
+
+    def __init__(
+        self,
+        content: AsyncIterator[bytes],
+        stack: contextlib.AsyncExitStack,
+        media: str = "text/event-stream",
+    ) -> None:
+        super().__init__(content, headers={"Cache-Control": "no-cache"}, media_type=media)
+        self._stack = stack
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, unless the client goes."""
+        async with self._stack:
+            await super().__call__(scope, receive, send)
+
+    async def stream_response(self, send: Send) -> None:
+        """Send it; what fails in the middle is cut off there, without the end that is expected."""
+        try:
+            await super().stream_response(send)
+        except (CascadeError, Refused) as error:
+            log.warning("an answer breaks off: %s", _refusal(error).message)
+
+
+def _event(kind: str, **fields: Any) -> bytes:
+    return f"data: {json.dumps({'type': kind, **fields})}\n\n".encode()
+
+
+async def _transcript(
+    first: Segment | None, rest: AsyncIterator[Segment], cutter: Cutter
+) -> AsyncGenerator[bytes, None]:
+    """The events of a transcript that is made while it is read."""
+    found: list[Segment] = []
+    try:
+        segment = first
+        while segment is not None:
+            text = f" {segment.heard.text}" if found else segment.heard.text
+            found.append(segment)
+            yield _event("transcript.text.delta", delta=text)
+            segment = await anext(rest, None)
+    except (CascadeError, Refused) as error:
+        yield _failed(error)
+        return
+    yield _event("transcript.text.done", text=text_of(found))
+
+
+async def _sound_events(first: bytes, rest: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """The events of a sound that is made while it is heard."""
+    try:
+        async for data in _chained(first, rest):
+            yield _event("speech.audio.delta", audio=base64.b64encode(data).decode())
+    except (CascadeError, Refused) as error:
+        yield _failed(error)
+        return
+    # Nothing is charged, and the voice knows no tokens.
+    usage = dict.fromkeys(("input_tokens", "output_tokens", "total_tokens"), 0)
+    yield _event("speech.audio.done", usage=usage)
+
+
+def _failed(error: CascadeError | Refused) -> bytes:
+    """The event that tells of an error."""
+    return f"event: error\ndata: {json.dumps({'error': _refusal(error).error})}\n\n".encode()
+
+
+async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    yield first
+    async for data in rest:
+        yield data

@@ -1,0 +1,212 @@
+// The page: what is pressed, and what is seen of it.
+
+import { Connection } from "./connection.js";
+import { Conversation } from "./conversation.js";
+import { Microphone, Speaker } from "./sound.js";
+import { Transcript } from "./view.js";
+
+const SETTINGS = "cascade.settings";
+const UNHEARD = {
+  NotAllowedError: "The browser keeps the microphone from this page. Allow it beside the address, and press the button again.",
+  NotFoundError: "There is no microphone. Plug one in, and press the button again.",
+  NotReadableError: "Another program holds the microphone. End that, and press the button again.",
+  gone: "The microphone is gone. Plug it in, and press the button again.",
+  insecure: "Browsers give the microphone only to pages that came over https, or from this machine.",
+};
+
+const find = (selector) => document.querySelector(selector);
+const [stateLine, talk, problem, empty] = ["#state", "#talk", "#problem", "#empty"].map(find);
+const [meter, log, tokenForm, form] = ["#level i", "#said", "#token", "#settings form"].map(find);
+
+const transcript = new Transcript(find("#transcript"));
+const microphone = new Microphone();
+const speaker = new Speaker((about) => conversation.played(about));
+const connection = new Connection({ told: lineIs, received: (event) => conversation.receive(event) });
+const conversation = new Conversation({
+  send: (event) => connection.send(event),
+  speaker,
+  changed,
+  failed: complain,
+  session,
+});
+let line = ["closed", {}];
+let held = false;
+let drawing = 0;
+
+// Settings
+
+const kept = JSON.parse(localStorage.getItem(SETTINGS) ?? "{}");
+for (const [name, value] of Object.entries(kept)) form.elements[name].value = value;
+follow();
+
+function follow() {
+  find("#speed").previousElementSibling.firstElementChild.value = `${form.speed.value}×`;
+  conversation.manual = form.turns.value === "hold";
+  talk.lastElementChild.textContent = conversation.manual ? "Hold to talk" : "Talk";
+  if (conversation.manual) talk.removeAttribute("aria-pressed");
+}
+
+/** The settings as the session has them; what is empty is the server's choice. */
+function session() {
+  const { turns, voice, speed, instructions } = Object.fromEntries(new FormData(form));
+  const [type, eagerness] = turns.split(" ");
+  const detection = type === "hold" ? null : { type, ...(eagerness && { eagerness }) };
+  const output = { speed: Number(speed), ...(voice.trim() && { voice: voice.trim() }) };
+  const input = { transcription: { model: "whisper-1" }, turn_detection: detection };
+  const told = instructions.trim() && { instructions: instructions.trim() };
+  return { type: "realtime", audio: { input, output }, ...told };
+}
+
+form.addEventListener("submit", (event) => event.preventDefault());
+form.addEventListener("input", follow);
+form.addEventListener("change", ({ target }) => {
+  const values = Object.fromEntries(new FormData(form));
+  localStorage.setItem(SETTINGS, JSON.stringify(values));
+  if (target.name === "turns") hush();
+  if (!connection.isOpen) return;
+  // A session that has spoken keeps its voice, and what was said in it does not become unsaid.
+  if (target.name === "voice" || !target.value.trim()) connection.close(true);
+  else connection.send({ type: "session.update", session: session() });
+});
+
+// What is pressed
+
+async function hear() {
+  if (microphone.isOpen) return true;
+  try {
+    if (!navigator.mediaDevices) throw new DOMException("", "insecure");
+    await microphone.open(heard, () => complain(UNHEARD.gone));
+    return true;
+  } catch (error) {
+    complain(`${UNHEARD[error.name] ?? error.message} You can write meanwhile.`);
+    return false;
+  } finally {
+    changed();
+  }
+}
+
+function heard(piece) {
+  meter.style.transform = `scaleX(${Math.max(0, 1 + Math.log10(piece.level + 1e-6) / 2.5)})`;
+  conversation.hear(piece);
+}
+
+function hush() {
+  conversation.finish();
+  microphone.close();
+  meter.style.transform = "scaleX(0)";
+  changed();
+}
+
+async function begin() {
+  problem.hidden = true;
+  speaker.open();
+  connection.open();
+  return hear();
+}
+
+async function press() {
+  held = true;
+  if ((await begin()) && held) conversation.begin();
+}
+
+function release() {
+  held = false;
+  conversation.finish();
+}
+
+talk.addEventListener("click", () => {
+  if (conversation.manual) return;
+  if (microphone.isOpen) hush();
+  else begin();
+});
+talk.addEventListener("pointerdown", (event) => {
+  if (!conversation.manual || event.button) return;
+  talk.setPointerCapture(event.pointerId);
+  press();
+});
+for (const name of ["pointerup", "pointercancel"]) {
+  talk.addEventListener(name, () => held && release());
+}
+talk.addEventListener("contextmenu", (event) => event.preventDefault());
+
+const holds = ({ code, target }) =>
+  conversation.manual && code === "Space" && !target.closest("input, textarea, select, summary, form");
+document.addEventListener("keydown", (event) => {
+  if (!holds(event)) return;
+  event.preventDefault();
+  if (!event.repeat && !held) press();
+});
+document.addEventListener("keyup", (event) => {
+  if (held && event.code === "Space") release();
+});
+window.addEventListener("blur", () => held && release());
+
+find("#writing").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const words = find("#words").value.trim();
+  if (!words) return;
+  find("#words").value = "";
+  problem.hidden = true;
+  speaker.open();
+  conversation.say(words);
+  connection.open();
+});
+tokenForm.addEventListener("submit", (event) => {
+  event.preventDefault();
+  connection.authorise(find("#key").value);
+  find("#key").value = "";
+});
+problem.lastElementChild.addEventListener("click", () => connection.open());
+
+// What is seen
+
+function complain(text, again = false) {
+  problem.firstElementChild.textContent = text;
+  problem.lastElementChild.hidden = !again;
+  problem.hidden = false;
+}
+
+function lineIs(state, about = {}) {
+  line = [state, about];
+  tokenForm.hidden = state !== "token";
+  if (state === "open") problem.hidden = true;
+  if (state === "token") {
+    complain(about.wrong ? "The server does not know this token." : "The server asks for its token.");
+    find("#key").focus();
+  }
+  if (state === "waiting") {
+    const why = about.full ? "The server is full." : "There is no connection to the server.";
+    complain(`${why} Trying again in ${Math.ceil(about.seconds)} s.`, true);
+  }
+  changed();
+}
+
+function stateNow() {
+  const [state] = line;
+  if (state === "opening") return ["opening", "Connecting"];
+  if (state !== "open") return ["closed", "Not connected"];
+  if (conversation.hearing) return ["hearing", "Hearing you"];
+  if (conversation.playing) return ["speaking", "Speaking"];
+  if (conversation.response) return ["thinking", "Thinking"];
+  if (microphone.isOpen && !conversation.manual) return ["listening", "Listening"];
+  return ["ready", "Ready"];
+}
+
+/** Draw, once a frame. What was understood is told a screen reader once, when it is final. */
+function changed(turn) {
+  if (turn?.done && turn.role === "user" && !turn.told) {
+    turn.told = true;
+    const line = document.createElement("p");
+    line.textContent = `You: ${turn.text}`;
+    log.replaceChildren(line);
+  }
+  drawing ||= requestAnimationFrame(() => {
+    drawing = 0;
+    const [state, text] = stateNow();
+    if (stateLine.textContent !== text) stateLine.textContent = text;
+    document.body.dataset.state = state;
+    if (!conversation.manual) talk.setAttribute("aria-pressed", microphone.isOpen);
+    empty.hidden = conversation.turns.length > 0;
+    transcript.show(conversation.turns);
+  });
+}

@@ -1,0 +1,119 @@
+// How turns look. All text goes in as text.
+
+import { words } from "./conversation.js";
+
+/** An element; of its attributes `text` is what it says. */
+export function h(tag, { text, ...attributes } = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  if (text !== undefined) node.textContent = text;
+  node.append(...children);
+  return node;
+}
+
+const NAMES = { user: "you", assistant: "cascade" };
+
+/** Show the turns in a list, and keep its end in sight where it was. */
+export class Transcript {
+  #list;
+  #shown = new Map();
+
+  constructor(list) {
+    this.#list = list;
+  }
+
+  show(turns) {
+    const atEnd = window.innerHeight + window.scrollY > document.body.scrollHeight - 40;
+    const visible = turns.filter((turn) => turn.text || (turn.role === "user" && !turn.done));
+    for (const [id, entry] of this.#shown) {
+      if (visible.some((turn) => turn.id === id)) continue;
+      entry.root.remove();
+      this.#shown.delete(id);
+    }
+    for (const turn of visible) this.#entry(turn).draw(turn);
+    if (atEnd) window.scrollTo({ top: document.body.scrollHeight });
+  }
+
+  #entry(turn) {
+    const found = this.#shown.get(turn.id);
+    if (found) return found;
+    const entry = new Entry(turn.role);
+    this.#shown.set(turn.id, entry);
+    this.#list.append(entry.root);
+    return entry;
+  }
+}
+
+class Entry {
+  constructor(role) {
+    this.spoken = h("span", { class: "spoken" });
+    this.word = h("mark");
+    this.rest = h("span", { class: "quiet" });
+    this.note = h("span", { class: "quiet" });
+    const text = h("p", { dir: "auto" }, this.spoken, this.word, this.rest, this.note);
+    this.timing = new Waterfall();
+    const name = h("span", { class: "who", text: NAMES[role] });
+    this.root = h("li", { class: role }, name, h("div", {}, text, this.timing.root));
+  }
+
+  draw(turn) {
+    const [spoken, word, rest] = words(turn);
+    this.spoken.textContent = spoken;
+    this.word.textContent = word;
+    this.rest.textContent = turn.role === "user" && !turn.done ? `${rest} …` : rest;
+    this.note.textContent = turn.cut ? " …" : turn.note ? ` (${turn.note.replaceAll("_", " ")})` : "";
+    if (turn.timing) this.timing.draw(turn.timing);
+  }
+}
+
+/**
+ * Where the time of a turn went, as far as it is known: the server's parts where it tells them, and
+ * what the page sees itself, from the user's last voice to the first sound that is heard.
+ */
+export function parts({ said, stopped, sound, heard, parts }) {
+  if (parts && heard !== undefined) {
+    const told = Object.entries(parts).filter(([, ms]) => ms > 0);
+    const rest = heard - said - told.reduce((sum, [, ms]) => sum + ms, 0);
+    return rest > 0 ? [...told, ["device", rest]] : told;
+  }
+  const marks = [["endpoint", said, stopped], ["model", stopped, sound], ["device", sound, heard]];
+  return marks.filter(([, from, to]) => to > from).map(([name, from, to]) => [name, to - from]);
+}
+
+const LABELS = { model: "answer", device: "line, device", stt: "STT" };
+
+class Waterfall {
+  constructor() {
+    this.bar = h("span", { class: "bar", "aria-hidden": "true" });
+    this.total = h("span", { class: "total" });
+    this.rows = h("ol", { class: "fall" });
+    const summary = h("summary", {}, this.total, this.bar);
+    this.root = h("details", { class: "timing", hidden: "" }, summary, this.rows);
+  }
+
+  draw(timing) {
+    const found = parts(timing);
+    const key = JSON.stringify([found, timing.heard]);
+    if (key === this.key) return;
+    this.key = key;
+    const whole = found.reduce((sum, [, ms]) => sum + ms, 0);
+    const total = timing.heard === undefined ? whole : timing.heard - timing.said;
+    this.root.hidden = false;
+    this.total.textContent = `voice-to-voice ${total.toFixed(0)} ms${timing.heard ? "" : " …"}`;
+    let before = 0;
+    const drawn = found.map(([name, ms]) => {
+      const [width, start] = [ms / whole, before / whole];
+      before += ms;
+      const segment = h("i", { class: `c-${name}` });
+      segment.style.flexGrow = width;
+      const block = h("i", { class: `c-${name}` });
+      block.style.insetInlineStart = `${100 * start}%`;
+      block.style.inlineSize = `${100 * width}%`;
+      const label = LABELS[name] ?? name.replaceAll("_", " ");
+      const track = h("span", { class: "track", "aria-hidden": "true" }, block);
+      return [segment, h("li", {}, h("span", { text: label }), track, `${ms.toFixed(0)} ms`)];
+    });
+    this.bar.replaceChildren(...drawn.map(([segment]) => segment));
+    this.rows.replaceChildren(...drawn.map(([, row]) => row));
+  }
+}

@@ -1,0 +1,316 @@
+"""Clients that misbehave, over a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from support.served import Served, served
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from pipeline.serve import app, connection, listening
+from pipeline.serve.link import Link, Opening
+
+SOON_S = 5.0
+LONG = "x" * 100_000
+MANY = bytes([0x81, 0x81, 0, 0, 0, 0, ord("a")]) * 10_000
+"""Messages of a client: so many letters."""
+
+
+class Talk:
+    """Sessions that answer every message, and of which is known how they end."""
+
+    def __init__(self) -> None:
+        self.here = 0
+        self.left = asyncio.Event()
+        self.heard: list[tuple[int, str | bytes]] = []
+
+    async def __call__(self, link: Link, opening: Opening) -> None:
+        self.here += 1
+        try:
+            await self.hold(link)
+        finally:
+            self.here -= 1
+            self.left.set()
+
+    async def hold(self, link: Link) -> None:
+        async for message in link.messages():
+            self.heard.append(message)
+            link.send(str(message[1]))
+
+
+class Flood(Talk):
+    """It never stops to speak, some 100 MB/s."""
+
+    async def hold(self, link: Link) -> None:
+        while True:
+            link.send(LONG)
+            await asyncio.sleep(0.001)
+
+
+class Deaf(Talk):
+    """It reads only when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may = asyncio.Event()
+
+    async def hold(self, link: Link) -> None:
+        await self.may.wait()
+        async for message in link.messages():
+            self.heard.append(message)
+
+
+async def soon(event: asyncio.Event) -> None:
+    async with asyncio.timeout(SOON_S):
+        await event.wait()
+
+
+async def echo(server: Served, text: str = "hello") -> None:
+    """Another client is served."""
+    async with asyncio.timeout(SOON_S), connect(server.url) as client:
+        await client.send(text)
+        assert await client.recv() == text
+
+
+async def test_messages_keep_their_order_and_have_the_time_of_their_arrival() -> None:
+    talk = Talk()
+    async with served(talk) as server, connect(server.url) as client:
+        before = time.monotonic_ns()
+        for number in range(500):
+            await client.send(str(number))
+        assert [int(await client.recv()) for _ in range(500)] == [*range(500)]
+    times = [t_ns for t_ns, _ in talk.heard]
+    assert before < times[0]
+    assert times == sorted(times)
+    assert times[-1] < time.monotonic_ns()
+
+
+async def test_a_binary_message_is_the_sessions_to_refuse() -> None:
+    async with served(Talk()) as server, connect(server.url) as client:
+        await client.send(b"\0\1")
+        assert await client.recv() == str(b"\0\1")
+
+
+async def test_22_mib_are_taken_and_more_are_not() -> None:
+    talk = Talk()
+    async with served(talk) as server:
+        async with connect(server.url, max_size=None) as client:
+            await client.send("y" * listening.LARGEST)
+            # It waits until the session has read it.
+            await client.send("more")
+            async with asyncio.timeout(SOON_S):
+                while len(talk.heard) < 2:
+                    await asyncio.sleep(0.01)
+        assert len(talk.heard[0][1]) == listening.LARGEST
+        async with connect(server.url) as client:
+            with pytest.raises(ConnectionClosed) as closed:
+                await client.send("y" * (listening.LARGEST + 1))
+                await client.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1009
+        await echo(server)
+
+
+@pytest.mark.parametrize("how", ["close", "end", "reset", "vanish"])
+async def test_a_client_that_leaves_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """In whichever way, and though its session reads nothing."""
+    monkeypatch.setattr(listening, "PING_S", 0.2)
+    talk = Deaf()
+    async with served(talk) as server:
+        _, writer = await server.raw()
+        while not talk.here:
+            await asyncio.sleep(0.01)
+        tasks = asyncio.all_tasks()
+        match how:
+            case "close":
+                writer.write(bytes([0x88, 0x82, 0, 0, 0, 0, 3, 232]))
+            case "end":
+                writer.write_eof()
+            case "reset":
+                writer.transport.abort()
+            case "vanish":
+                pass  # it answers nothing any more, such as a ping
+        await soon(talk.left)
+        assert talk.here == 0
+        async with asyncio.timeout(SOON_S):
+            while len(server.sessions) > 0:
+                await asyncio.sleep(0.01)
+        assert not [task for task in tasks if "Connection" in repr(task) and not task.done()]
+        writer.close()
+
+
+async def test_a_client_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the deadline of a send; all the while others are served."""
+    monkeypatch.setattr(connection, "MOST_UNSENT", 10**9)
+    talks = iter([flood := Flood(), Talk()])
+    monkeypatch.setattr(app, "Connection", _impatient)
+    async with served(lambda *args: next(talks)(*args)) as server:
+        _, writer = await server.raw()
+        await asyncio.sleep(0.1)
+        await echo(server)
+        await soon(flood.left)
+        assert flood.here == 0
+        writer.close()
+
+
+async def test_a_client_that_is_far_behind_is_cut_off() -> None:
+    """Before its deadline: what waits for it is bounded."""
+    talk = Flood()
+    async with served(talk) as server:
+        _, writer = await server.raw()
+        await soon(talk.left)
+        writer.close()
+
+
+async def test_a_session_that_does_not_read_holds_up_its_client() -> None:
+    """What waits is bounded, and nothing of it is lost."""
+    talk, sent = Deaf(), 0
+    async with served(talk) as server, connect(server.url) as client:
+        with pytest.raises(TimeoutError):
+            while True:
+                async with asyncio.timeout(1):
+                    await client.send(f"{sent:04}" + "z" * 1_000_000)
+                sent += 1
+        # The queue, a message more, and what the operating system holds.
+        assert 22 < sent < 50
+        talk.may.set()
+        async with asyncio.timeout(SOON_S):
+            while len(talk.heard) < sent:
+                await asyncio.sleep(0.01)
+        for number in range(sent):
+            assert str(talk.heard[number][1]).startswith(f"{number:04}")
+
+
+async def test_a_client_that_sends_much_at_once_takes_turns_with_others() -> None:
+    """One message of each is done at a time."""
+    talks = iter([flooded := Talk(), other := Talk()])
+    async with (
+        served(lambda *args: next(talks)(*args)) as server,
+        connect(server.url) as many,
+        connect(server.url) as one,
+    ):
+        many.transport.write(MANY)
+        async with asyncio.timeout(SOON_S):
+            while not flooded.heard:
+                await asyncio.sleep(0)
+        await one.send("me too")
+        assert await one.recv() == "me too"
+        assert len(flooded.heard) < 10_000
+        async with asyncio.timeout(SOON_S):
+            while len(flooded.heard) < 10_000:
+                await many.recv()
+    assert len(other.heard) == 1
+
+
+async def test_a_message_of_endless_fragments_is_not_kept() -> None:
+    talk = Talk()
+    async with served(talk) as server:
+        _, writer = await server.raw()
+        writer.write(bytes([0x01, 0x80, 0, 0, 0, 0]))
+        empty = bytes([0x00, 0x80, 0, 0, 0, 0]) * 1000
+        with pytest.raises(ConnectionError):
+            async with asyncio.timeout(SOON_S):
+                while True:
+                    writer.write(empty)
+                    await writer.drain()
+        await soon(talk.left)
+
+
+async def test_a_session_that_fails_ends_alone(caplog: pytest.LogCaptureFixture) -> None:
+    class Failing(Talk):
+        async def hold(self, link: Link) -> None:
+            async for _, message in link.messages():
+                if message == "fail":
+                    link.send("before")
+                    raise RuntimeError("what only the log may say")
+                link.send(str(message))
+
+    talk = Failing()
+    async with served(talk) as server, connect(server.url) as other:
+        async with connect(server.url) as client:
+            await client.send("fail")
+            assert await client.recv() == "before"
+            with pytest.raises(ConnectionClosed) as closed:
+                await client.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1011
+        assert "log" not in closed.value.rcvd.reason
+        await other.send("still here")
+        assert await other.recv() == "still here"
+    assert "a session failed: RuntimeError: what only the log may say" in caplog.text
+
+
+async def test_a_session_that_is_over_says_all_that_it_had_to_say() -> None:
+    class Brief(Talk):
+        async def hold(self, link: Link) -> None:
+            for number in range(100):
+                link.send(str(number))
+
+    async with served(Brief()) as server, connect(server.url) as client:
+        assert [int(message) async for message in client] == [*range(100)]
+        assert client.close_code == 1000
+
+
+async def test_what_a_session_says_after_it_closed_is_not_sent() -> None:
+    class Talkative(Talk):
+        async def hold(self, link: Link) -> None:
+            link.send("last")
+            link.close(4000, "enough")
+            link.send("one more")
+            link.close(1000, "really")
+
+    async with served(Talkative()) as server, connect(server.url) as client:
+        assert [message async for message in _until_closed(client)] == ["last"]
+        assert (client.close_code, client.close_reason) == (4000, "enough")
+
+
+async def _until_closed(client: Any) -> AsyncIterator[str]:
+    while True:
+        try:
+            yield await client.recv()
+        except ConnectionClosed:
+            return
+
+
+def _impatient(*args: Any) -> connection.Connection:
+    return connection.Connection(*args, send_s=0.3)
+
+
+@pytest.mark.parametrize("kind", [Talk, Flood])
+async def test_the_server_stops_whatever_clients_do(
+    caplog: pytest.LogCaptureFixture, kind: type[Talk]
+) -> None:
+    """None of these reads; none answers a close, or even its TCP connection's end."""
+    talk = kind()
+    async with served(talk) as server:
+        clients = [await server.raw() for _ in range(3)]
+        clients[1][1].write(b"\x81")  # the beginning of a message
+        clients[2][1].write_eof()
+        half, quarter = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(2)]
+        half[1].write(b"GET /v1/realtime HTTP/1.1\r\nHost: 127")
+        quarter[1].write(b"G")
+        await asyncio.sleep(0.2)
+        began = time.monotonic()
+    took_s = time.monotonic() - began
+    assert took_s < 2 + 1, "2 s by a clock that others hold up"
+    assert talk.here == 0
+    assert app.DRAIN_S + listening.STOP_S < 2
+    for _, writer in (*clients, half, quarter):
+        writer.close()
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_clients_are_told_that_the_server_stops() -> None:
+    async with served(Talk()) as server:
+        client = await connect(server.url)
+    with pytest.raises(ConnectionClosed):
+        await client.recv()
+    assert (client.close_code, client.close_reason) == (1001, "The server stops.")

@@ -1,0 +1,53 @@
+"""An application of the server on a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from starlette.routing import BaseRoute
+
+from pipeline.serve.access import Access
+from pipeline.serve.app import Sessions, application
+from pipeline.serve.listening import bound, listening
+
+
+class Served:
+    """Where it is, and how to come there without a library that behaves well."""
+
+    def __init__(self, sessions: Sessions, on: socket.socket) -> None:
+        self.sessions = sessions
+        self.port: int = on.getsockname()[1]
+        self.http = f"http://127.0.0.1:{self.port}"
+        self.url = f"ws://127.0.0.1:{self.port}/v1/realtime"
+
+    async def raw(self, *lines: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A client that has asked for the upgrade, and does no more by itself."""
+        # It reads ahead no more than this, so that who does not read soon takes no more.
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1024)
+        head = (
+            "GET /v1/realtime HTTP/1.1",
+            f"Host: 127.0.0.1:{self.port}",
+            "Connection: Upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+        )
+        writer.write("\r\n".join([*head, *lines, "", ""]).encode())
+        await reader.readuntil(b"\r\n\r\n")
+        return reader, writer
+
+
+@asynccontextmanager
+async def served(
+    talk: Any, access: Access | None = None, *, public: Sequence[BaseRoute] = ()
+) -> AsyncIterator[Served]:
+    """Serve what talks, or sessions, while entered."""
+    sessions = talk if isinstance(talk, Sessions) else Sessions(talk)
+    app = application(sessions, access or Access(), public=public)
+    on = bound("127.0.0.1", 0)
+    async with listening(app, sessions, on):
+        yield Served(sessions, on)
