@@ -336,9 +336,7 @@ class Replies:
         if late is None:
             return
         group, place = late
-        self._current = self._new(
-            group.turn, voice=self.voice, place=place, asked=group.asked
-        )
+        self._current = self._new(group.turn, voice=self.voice, place=place, asked=group.asked)
         self._current.begin(self._late_id(group.turn))
         messages = self._memory.prompt()
         self._start(self._current, functools.partial(self._respond, self._current, messages))

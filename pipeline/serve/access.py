@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.errors import BadInput
-from pipeline.serve.refused import Refused
+from pipeline.serve.denial import Refused
 
 SUBPROTOCOL_KEY = "openai-insecure-api-key."
 """A browser cannot set headers; its key comes in an offered subprotocol, after this."""

@@ -23,8 +23,8 @@ from starlette.websockets import WebSocket
 from pipeline.clock import Clock
 from pipeline.serve.access import Access, Pass
 from pipeline.serve.connection import Connection
+from pipeline.serve.denial import Refused
 from pipeline.serve.link import Link, Opening
-from pipeline.serve.refused import Refused
 from pipeline.serve.requests import RequestRefused, new_session, updated
 
 Talk = Callable[[Link, Opening], Awaitable[None]]
@@ -246,6 +246,7 @@ def application(
     inner = Router(
         [
             WebSocketRoute(REALTIME, sessions.connect),
+            Route(REALTIME, _no_socket),
             Route(f"{REALTIME}/client_secrets", partial(_client_secrets, access), methods=["POST"]),
             *routes,
             WebSocketRoute("/{path:path}", _nowhere),
@@ -311,6 +312,10 @@ def _opening(query: Mapping[str, str], admitted: Pass) -> Opening:
     raise Refused(400, "invalid_value", "The intent is realtime or transcription.")
 
 
+def _no_socket(_: Request) -> Response:
+    raise Refused(426, "upgrade_required", "This is asked for as a WebSocket.")
+
+
 async def _nowhere(_: WebSocket) -> None:
     raise Refused(404, "not_found", f"There is no WebSocket here; it is at {REALTIME}.")
 
@@ -322,11 +327,18 @@ class _Expiry(BaseModel):
     seconds: Annotated[int, Field(ge=10, le=7200)] = 600
 
 
+class _SessionWanted(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    type: Literal["realtime"] = "realtime"
+    model: str = ""
+
+
 class _KeyWanted(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     expires_after: _Expiry = _Expiry()
-    session: dict[str, Any] = Field(default_factory=dict)
+    session: _SessionWanted = _SessionWanted()
 
 
 async def _client_secrets(access: Access, request: Request) -> Response:
@@ -342,15 +354,12 @@ async def _client_secrets(access: Access, request: Request) -> Response:
         where = ".".join(map(str, error.errors()[0]["loc"])) or "body"
         raise Refused(400, "invalid_value", f"Invalid value: {where}.") from None
     expires_at = int(time.time()) + wanted.expires_after.seconds
-    asked = {"type": "realtime", **wanted.session}
-    model = asked.pop("model", "")
-    session = new_session("sess_key", str(model), expires_at)
+    asked = wanted.session.model_dump()
+    session = new_session("sess_of_a_key", asked["model"], expires_at)
     try:
         session = updated(session, asked)
     except RequestRefused as refused:
-        raise Refused(400, refused.code, refused.message) from None
-    if model:
-        asked["model"] = model
+        raise Refused(400, refused.code, refused.message, refused.param) from None
     key = access.sealed(asked, expires_at)
     return JSONResponse({"value": key, "expires_at": expires_at, "session": session})
 

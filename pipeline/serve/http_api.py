@@ -35,8 +35,8 @@ from pipeline.engines.whisper import Transcription
 from pipeline.engines.worker import Stop, Worker
 from pipeline.errors import CascadeError, StageError, one_line
 from pipeline.events import Samples
+from pipeline.serve.denial import Refused
 from pipeline.serve.pieces import Cutter, Piece
-from pipeline.serve.refused import Refused
 from pipeline.serve.transcripts import MEDIA_TYPES, Form, Segment, text_of, told
 from pipeline.text.chunker import Chunker, Clause
 from pipeline.text.heard import Sound

@@ -9,7 +9,7 @@ import socket
 from asyncio.transports import BaseTransport
 from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -53,6 +53,12 @@ class _WebSocketProtocol(WebSocketsSansIOProtocol):
     def keepalive_timeout(self) -> None:
         super().keepalive_timeout()
         self.transport.abort()
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body":
+            # That is an end too; uvicorn 0.54 logs it as an application that forgot its client.
+            self.handshake_complete = True
 
     def shutdown(self) -> None:
         """Leave it to the application, which says a better farewell."""

@@ -73,8 +73,10 @@ async def _serve(
     console: Console,
     as_json: bool,
 ) -> int:
+    from pipeline.serve import http_api, page
     from pipeline.serve.app import Limit, Sessions, application
     from pipeline.serve.listening import listening
+    from pipeline.serve.metrics import Metrics
     from pipeline.serve.script import preset
     from pipeline.serve.simulated import Session
     from pipeline.serve.speech import speak
@@ -87,9 +89,11 @@ async def _serve(
         seed = f"{script.seed}/{next(counter)}"
         await Session(script, opening.model, sounds, link, seed, Clock()).run()
 
-    sessions = Sessions(talk, Limit(settings.serve.sessions), settings.serve.minutes)
+    metrics, serve = Metrics(), settings.serve
+    sessions = Sessions(talk, Limit(serve.sessions), serve.minutes, metrics)
     sessions.state = "loading"
-    app = application(sessions, access)
+    routes = [*http_api.routes(engines, settings), *metrics.routes()]
+    app = metrics.counted(application(sessions, access, routes=routes, public=page.routes()))
     async with listening(app, sessions, listener, tls) as serving:
         console.print(f"loading {', '.join(engines.names.values())}", style="dim")
         async with engines:

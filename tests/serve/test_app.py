@@ -1,0 +1,327 @@
+"""The application on a real socket, before and around a session."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+from openai import AsyncOpenAI
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from support.realtime_client import connected, scripted, silence, strictly, voice
+from support.served import Served, served
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from pipeline.clock import Clock
+from pipeline.serve.access import SUBPROTOCOL_KEY, Access
+from pipeline.serve.app import SESSIONS_A_KEY, Limit, Sessions
+from pipeline.serve.link import Link, Opening
+from pipeline.serve.script import ScriptedTurn
+from pipeline.serve.simulated import Session
+from pipeline.serve.speech import speak
+
+TOKEN = "0123456789abcdefghij"
+SOON_S = 5.0
+
+
+@pytest.fixture(autouse=True)
+def _nothing_breaks(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    yield
+    assert [record.getMessage() for record in caplog.records if record.levelno >= 40] == []
+
+
+async def told(link: Link, opening: Opening) -> None:
+    """A session that tells how it was opened, and stays."""
+    link.send(json.dumps([opening.model, opening.intent, dict(opening.session)]))
+    await asyncio.Event().wait()
+
+
+async def opened(server: Served, query: str = "", **more: Any) -> list[Any]:
+    async with asyncio.timeout(SOON_S), connect(server.url + query, **more) as client:
+        found: list[Any] = json.loads(await client.recv())
+        return found
+
+
+async def refused(server: Served, query: str = "", **more: Any) -> tuple[int, dict[str, Any]]:
+    """The status and the error with which a WebSocket is refused before its upgrade."""
+    with pytest.raises(InvalidStatus) as failed:
+        await opened(server, query, **more)
+    response = failed.value.response
+    assert response.headers["Content-Type"] == "application/json"
+    error = json.loads(response.body)["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    error["retry_after"] = response.headers.get("Retry-After")
+    return response.status_code, error
+
+
+async def key_for(server: Served, body: Any = None, token: str = "") -> httpx2.Response:
+    async with httpx2.AsyncClient(base_url=server.http) as client:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return await client.post("/v1/realtime/client_secrets", json=body or {}, headers=headers)
+
+
+async def test_what_a_client_asks_for_when_it_connects() -> None:
+    async with served(told) as server:
+        assert await opened(server) == ["", "realtime", {}]
+        assert await opened(server, "?model=gpt-realtime-2.1") == [
+            "gpt-realtime-2.1",
+            "realtime",
+            {},
+        ]
+        found = await opened(server, "?intent=transcription")
+        assert found == ["", "transcription", {}]
+        status, error = await refused(server, "?intent=world-peace")
+        assert (status, error["code"]) == (400, "invalid_value")
+
+
+async def test_a_subprotocol_is_answered_to_those_who_offer_one() -> None:
+    async with served(told) as server:
+        async with connect(server.url) as client:
+            assert client.subprotocol is None
+        offered = ["openai-agents-sdk.0.20", "realtime", SUBPROTOCOL_KEY + "none"]
+        async with connect(server.url, subprotocols=offered) as client:  # type: ignore[arg-type]
+            assert client.subprotocol == "realtime"
+        other = ["openai-agents-sdk.0.20"]
+        async with connect(server.url, subprotocols=other) as client:  # type: ignore[arg-type]
+            assert client.subprotocol is None
+
+
+async def test_messages_are_not_compressed_whatever_a_client_offers() -> None:
+    async with served(told) as server, connect(server.url, compression="deflate") as client:
+        assert client.response is not None
+        assert "Sec-WebSocket-Extensions" not in client.response.headers
+
+
+async def test_who_may_not_come_in_is_told_so_before_the_upgrade(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "uvicorn")
+    async with served(told, Access(TOKEN)) as server:
+        assert (await refused(server))[0] == 401
+        wrong = {"Authorization": "Bearer wrong"}
+        status, error = await refused(server, additional_headers=wrong)
+        assert (status, error["code"]) == (401, "invalid_api_key")
+        status, error = await refused(server, f"?api_key={TOKEN}")
+        assert (status, error["code"]) == (401, "invalid_api_key")
+        assert "URL" in error["message"]
+        offered = ["realtime", SUBPROTOCOL_KEY + TOKEN]
+        assert await opened(server, subprotocols=offered)
+        assert await opened(server, additional_headers={"Authorization": f"Bearer {TOKEN}"})
+    assert TOKEN not in caplog.text
+    async with served(told) as server:
+        status, error = await refused(server, origin="http://evil.example")
+        assert (status, error["code"]) == (403, "forbidden_origin")
+        assert await opened(server, origin=server.http)
+        host = {"Host": f"evil.example:{server.port}"}
+        async with httpx2.AsyncClient(base_url=server.http) as client:
+            assert (await client.get("/v1/models", headers=host)).status_code == 403
+
+
+async def test_other_paths_and_methods_are_told_what_is_wrong() -> None:
+    async with served(told) as server:
+        status, error = await refused(server, "/else")
+        assert (status, error["code"]) == (404, "not_found")
+        assert "/v1/realtime" in error["message"]
+        async with httpx2.AsyncClient(base_url=server.http) as client:
+            for path, method, wanted in (
+                ("/v1/realtime", "GET", 426),
+                ("/nowhere", "GET", 404),
+                ("/v1/realtime/client_secrets", "GET", 405),
+            ):
+                response = await client.request(method, path)
+                assert response.status_code == wanted
+                assert response.json()["error"]["type"] == "invalid_request_error"
+
+
+class Counts:
+    """What is told of the door."""
+
+    def __init__(self) -> None:
+        self.open = self.opened = 0
+        self.reasons: list[str] = []
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[None]:
+        self.open += 1
+        self.opened += 1
+        try:
+            yield
+        finally:
+            self.open -= 1
+
+    def refused(self, reason: str) -> None:
+        self.reasons.append(reason)
+
+
+async def test_one_session_too_many_is_told_when_to_come_again() -> None:
+    counts = Counts()
+    async with served(Sessions(told, Limit(2), tally=counts)) as server:
+        async with connect(server.url) as first:
+            async with connect(server.url):
+                status, error = await refused(server)
+                assert (status, error["code"]) == (503, "server_overloaded")
+                assert error["type"] == "server_error"
+                assert int(error["retry_after"]) > 0
+                assert counts.open == 2
+            await _until(lambda: counts.open == 1)
+            assert await opened(server)
+            await first.send("still here")
+        await _until(lambda: counts.open == 0)
+    assert counts.opened == 3
+    assert counts.reasons == ["server_overloaded"]
+
+
+async def _until(is_so: Any) -> None:
+    async with asyncio.timeout(SOON_S):
+        while not is_so():
+            await asyncio.sleep(0.01)
+
+
+async def test_an_ephemeral_key_opens_the_session_that_it_was_made_for() -> None:
+    async with served(told, Access(TOKEN)) as server:
+        assert (await key_for(server)).status_code == 401
+        session = {
+            "type": "realtime",
+            "model": "gpt-realtime-2.1",
+            "instructions": "Be brief.",
+            "audio": {"output": {"voice": "cedar"}},
+        }
+        made = await key_for(server, {"session": session}, TOKEN)
+        assert made.status_code == 200
+        secret = made.json()
+        assert set(secret) == {"value", "expires_at", "session"}
+        assert secret["session"]["instructions"] == "Be brief."
+        assert secret["session"]["audio"]["output"]["voice"] == "cedar"
+        assert secret["session"]["audio"]["output"]["speed"] == 1.0
+        assert secret["session"]["model"] == "gpt-realtime-2.1"
+        offered = ["realtime", SUBPROTOCOL_KEY + secret["value"]]
+        origin = "https://elsewhere.example"
+        model, intent, given = await opened(server, subprotocols=offered, origin=origin)
+        assert (model, intent) == ("gpt-realtime-2.1", "realtime")
+        assert given == {name: session[name] for name in ("type", "instructions", "audio")}
+        # It is no token.
+        assert (await key_for(server, token=secret["value"])).status_code == 401
+
+
+async def test_a_key_is_for_one_browser() -> None:
+    async with served(told) as server, contextlib.AsyncExitStack() as stack:
+        secret = (await key_for(server)).json()["value"]
+        headers = {"Authorization": f"Bearer {secret}"}
+        for _ in range(SESSIONS_A_KEY):
+            await stack.enter_async_context(connect(server.url, additional_headers=headers))
+        status, error = await refused(server, additional_headers=headers)
+        assert (status, error["code"]) == (429, "too_many_sessions")
+        assert error["retry_after"] is not None
+        assert await opened(server)  # others have room
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"expires_after": {"anchor": "created_at", "seconds": 9}},
+        {"expires_after": {"anchor": "created_at", "seconds": 7201}},
+        {"expires_after": {"anchor": "yesterday", "seconds": 60}},
+        {"session": {"type": "realtime", "audio": {"output": {"speed": 99}}}},
+        {"session": {"type": "telepathy"}},
+        {"session": {"model": 5}},
+        {"session": {"model": {"id": "x"}}},
+        {"session": []},
+        {"unknown": 1},
+        [],
+        "text",
+        {"session": {"type": "realtime", "instructions": "x" * 65536}},
+    ],
+)
+async def test_no_key_is_made_for_what_cannot_be(body: Any) -> None:
+    async with served(told) as server:
+        response = await key_for(server, body or [0])
+        assert response.status_code in (400, 413)
+        assert response.json()["error"]["message"]
+
+
+async def test_no_key_is_made_of_what_is_no_json() -> None:
+    async with served(told) as server, httpx2.AsyncClient(base_url=server.http) as client:
+        for body in (b"{", b"\xff", b"[" * 50_000):
+            response = await client.post("/v1/realtime/client_secrets", content=body)
+            assert response.status_code == 400
+
+
+async def test_openais_client_makes_keys() -> None:
+    async with served(told, Access(TOKEN)) as server:
+        sdk = AsyncOpenAI(api_key=TOKEN, base_url=f"{server.http}/v1")
+        secret = await sdk.realtime.client_secrets.create(
+            expires_after={"anchor": "created_at", "seconds": 30},
+            session={"type": "realtime", "instructions": "Be brief."},
+        )
+        assert secret.session.type == "realtime"
+        assert secret.session.instructions == "Be brief."
+        other = AsyncOpenAI(api_key="wrong", base_url=f"{server.http}/v1", max_retries=0)
+        with pytest.raises(openai.AuthenticationError):
+            await other.realtime.client_secrets.create()
+        for each in (sdk, other):
+            await each.close()
+
+
+async def test_a_session_lasts_no_longer_than_it_may() -> None:
+    async with served(Sessions(told, minutes=0.3 / 60)) as server, connect(server.url) as client:
+        await client.recv()
+        async with asyncio.timeout(SOON_S):
+            event = json.loads(await client.recv())
+            with pytest.raises(ConnectionClosed):
+                await client.recv()
+        assert strictly(event) == []
+        assert event["error"]["code"] == "session_expired"
+        assert (client.close_code, client.close_reason) == (1001, "session_expired")
+
+
+async def test_it_is_alive_before_it_is_ready_and_serves_when_it_is() -> None:
+    sessions = Sessions(told)
+    sessions.state = "loading"
+    async with served(sessions) as server, httpx2.AsyncClient(base_url=server.http) as client:
+        assert (await client.get("/healthz")).status_code == 200
+        assert (await client.get("/readyz")).status_code == 503
+        status, error = await refused(server)
+        assert (status, error["code"], error["retry_after"]) == (503, "loading", "1")
+        sessions.state = "ready"
+        assert (await client.get("/readyz")).status_code == 200
+        assert await opened(server)
+        await sessions.drain()
+        assert (await client.get("/healthz")).status_code == 200
+        assert (await client.get("/readyz")).status_code == 503
+        status, error = await refused(server)
+        assert (status, error["code"]) == (503, "draining")
+
+
+async def test_what_is_public_needs_no_token_and_health_needs_none() -> None:
+    page = Route("/", lambda _: PlainTextResponse("welcome"))
+    async with (
+        served(told, Access(TOKEN), public=[page]) as server,
+        httpx2.AsyncClient(base_url=server.http) as client,
+    ):
+        for path, status in (("/", 200), ("/healthz", 200), ("/readyz", 200), ("/v1/models", 401)):
+            assert (await client.get(path)).status_code == status
+
+
+async def test_a_conversation_with_a_client_that_nobody_here_wrote() -> None:
+    """The simulated session, over this door, by the SDK."""
+    script = scripted(ScriptedTurn("hello there", "Good morning to you.", ends_s=0.3))
+    sounds = speak(script)
+
+    async def talk(link: Link, opening: Opening) -> None:
+        await Session(script, opening.model, sounds, link, "1/0", Clock()).run()
+
+    async with served(talk) as server:
+        server.url = f"ws://127.0.0.1:{server.port}/v1"
+        async with connected(server) as client:  # type: ignore[arg-type]
+            await client.hear(silence(0.2), voice(0.3), silence(0.5))
+            done = (await client.event("response.done"))["response"]
+            assert done["status"] == "completed"
+            assert client.grammar.finish() == []
