@@ -13,7 +13,6 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from ray import serve
-from ray.serve.config import AutoscalingConfig, RequestRouterConfig
 from ray.serve.request_router import FIFOMixin, PendingRequest, RequestRouter, RunningReplica
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -47,7 +46,7 @@ LAST_S = 10.0
 """How much longer than a session a replica may take to go (s)."""
 
 
-class LeastSessions(FIFOMixin, RequestRouter):  # type: ignore[misc]
+class LeastSessions(FIFOMixin, RequestRouter):
     """Gives a session to the replica that has the fewest.
 
     Ray's own router compares two, and fills those on its own machine first; with sessions of many
@@ -95,19 +94,18 @@ def app(args: Mapping[str, Any]) -> serve.Application:
         return Starlette(routes=[Mount("/", inner)], lifespan=lifespan)
 
     deployment = serve.deployment(
-        serve.ingress(server)(),
         name="cascade",
         ray_actor_options={"num_cpus": CPUS, "runtime_env": {"env_vars": QUIET}},
         # A replica says itself that it is full. Ray would let the client wait, in silence.
         max_ongoing_requests=1000,
-        request_router_config=RequestRouterConfig(request_router_class=LeastSessions),
-        autoscaling_config=AutoscalingConfig(
-            min_replicas=1,
-            max_replicas=MOST_REPLICAS,
-            target_ongoing_requests=BUSY * most,
-            upscale_delay_s=SOON_S,
-            downscale_delay_s=LATER_S,
-        ),
+        request_router_config={"request_router_class": LeastSessions},
+        autoscaling_config={
+            "min_replicas": 1,
+            "max_replicas": MOST_REPLICAS,
+            "target_ongoing_requests": BUSY * most,
+            "upscale_delay_s": SOON_S,
+            "downscale_delay_s": LATER_S,
+        },
         graceful_shutdown_timeout_s=settings.serve.minutes * 60 + LAST_S,
     )
-    return deployment.bind()
+    return deployment(serve.ingress(server)()).bind()

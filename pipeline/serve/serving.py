@@ -23,7 +23,10 @@ from pipeline.serve.link import Link, Opening
 from pipeline.terminal import stderr
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
     from pipeline.engines.local import LocalEngines
+    from pipeline.serve.app import Sessions
 
 EXTRA = "serve: needs optional packages: pip install 'voice-cascade[serve]'"
 
@@ -73,27 +76,9 @@ async def _serve(
     console: Console,
     as_json: bool,
 ) -> int:
-    from pipeline.serve import http_api, page
-    from pipeline.serve.app import Limit, Sessions, application
     from pipeline.serve.listening import listening
-    from pipeline.serve.metrics import Metrics
-    from pipeline.serve.script import preset
-    from pipeline.serve.simulated import Session
-    from pipeline.serve.speech import speak
 
-    script = preset("gpt-realtime-1.5")
-    sounds = await asyncio.to_thread(speak, script, settings)
-    counter = itertools.count()
-
-    async def talk(link: Link, opening: Opening) -> None:
-        seed = f"{script.seed}/{next(counter)}"
-        await Session(script, opening.model, sounds, link, seed, Clock()).run()
-
-    metrics, serve = Metrics(), settings.serve
-    sessions = Sessions(talk, Limit(serve.sessions), serve.minutes, metrics)
-    sessions.state = "loading"
-    routes = [*http_api.routes(engines, settings), *metrics.routes()]
-    app = metrics.counted(application(sessions, access, routes=routes, public=page.routes()))
+    app, sessions = composed(settings, engines, access)
     async with listening(app, sessions, listener, tls) as serving:
         console.print(f"loading {', '.join(engines.names.values())}", style="dim")
         async with engines:
@@ -111,6 +96,37 @@ async def _serve(
                 await serving
             await sessions.drain()
     return 0
+
+
+def composed(settings: Settings, engines: LocalEngines, access: Access) -> tuple[ASGIApp, Sessions]:
+    """All that a server serves; no session begins before its state is `ready`.
+
+    Args:
+        settings: Of the server.
+        engines: Shared by all sessions; whoever serves this enters them.
+        access: Says who may come in.
+    """
+    from pipeline.serve import http_api, page
+    from pipeline.serve.app import Limit, Sessions, application
+    from pipeline.serve.metrics import Metrics
+    from pipeline.serve.script import preset
+    from pipeline.serve.simulated import Session
+    from pipeline.serve.speech import speak
+
+    script = preset("gpt-realtime-1.5")
+    sounds = speak(script, settings)
+    counter = itertools.count()
+
+    async def talk(link: Link, opening: Opening) -> None:
+        seed = f"{script.seed}/{next(counter)}"
+        await Session(script, opening.model, sounds, link, seed, Clock()).run()
+
+    metrics, serve = Metrics(), settings.serve
+    sessions = Sessions(talk, Limit(serve.sessions), serve.minutes, metrics)
+    sessions.state = "loading"
+    routes = [*http_api.routes(engines, settings), *metrics.routes()]
+    app = application(sessions, access, routes=routes, public=page.routes())
+    return metrics.counted(app), sessions
 
 
 def _place(listener: socket.socket) -> str:
