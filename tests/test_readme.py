@@ -22,7 +22,7 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "pipeline" / "docs").glob("*.md")))
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 COMMAND = re.compile(r"^cascade +(\w+)(.*)$", re.MULTILINE)
 SETTING = re.compile(
-    r"`((?:audio|vad|turns|stt|llm|reply|tts|conversation)\.(?!csv|jsonl|py|wav)\w+)"
+    r"`((?:audio|vad|turns|stt|llm|reply|tts|conversation|serve)\.(?!csv|jsonl|md|py|wav)\w+)"
 )
 COSTS = {"first_token", "tokens"}
 """Of `--what-if`: no settings, but written like them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 from asyncio.transports import BaseTransport
 from collections.abc import AsyncGenerator, Generator
@@ -80,11 +81,12 @@ def bound(host: str, port: int) -> socket.socket:
     try:
         [family, *_, address] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(cast(tuple[str, int], address[:2]), family=family)
+    except socket.gaierror as error:
+        raise BadInput(f"{host}: there is no such host: {error.strerror}") from None
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
+        why = os.strerror(error.errno or 0).lower()
         raise BadInput(
-            f"{host}:{port}: cannot listen: {why}; name another with --port or --host, "
-            "or --port 0 for one that is free"
+            f"{host}:{port}: {why}: name another with --port, or --port 0 for one that is free"
         ) from None
 
 

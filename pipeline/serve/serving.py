@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pipeline.engines.local import LocalEngines
     from pipeline.serve.app import Sessions
 
-EXTRA = "serve: needs optional packages: pip install 'voice-cascade[serve]'"
+EXTRA = "pip install 'voice-cascade[serve]'"
 
 
 def prepare(
@@ -46,12 +46,12 @@ def prepare(
     """
     console = stderr()
     try:
-        from pipeline.serve.listening import bound
-    except ImportError:
-        raise BadInput(EXTRA) from None
+        from pipeline.serve import http_api, listening, metrics, page  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise BadInput(f"serve: needs {error.name}: {EXTRA} brings it") from None
     host, port = settings.serve.host, settings.serve.port
     access = Access(settings.serve.token)
-    listener = bound(host, port)
+    listener = listening.bound(host, port)
     if not settings.serve.token and not is_local(_place(listener)):
         listener.close()
         raise BadInput(

@@ -160,6 +160,11 @@ class Child:
             self.finish(kill=True)
             raise AssertionError(f"never said {text!r}: {self._said}")
 
+    def said(self, stream: str = "err") -> str:
+        """What the child has said so far on `out` or `err`."""
+        with self._more:
+            return self._said[stream].decode()
+
     def signal(self, number: int) -> None:
         """Send it a signal."""
         self._process.send_signal(number)
@@ -269,17 +274,17 @@ def environment(more: Mapping[str, str]) -> dict[str, str]:
 
 def without_portaudio(folder: Path) -> dict[str, str]:
     """Variables of a machine where sounddevice does not find its library."""
-    return _beside(folder, "sounddevice", 'raise OSError("PortAudio library not found")\n')
+    return with_stub(folder, "sounddevice", 'raise OSError("PortAudio library not found")\n')
 
 
 def with_endless_loading(folder: Path) -> dict[str, str]:
     """Variables of a machine on which onnxruntime never comes to the end of loading a model."""
     session = "lambda *_, **__: time.sleep(1e6)"
     text = f"import onnxruntime, time\nonnxruntime.InferenceSession = {session}\n"
-    return _beside(folder, "sitecustomize", text)
+    return with_stub(folder, "sitecustomize", text)
 
 
-def _beside(folder: Path, module: str, text: str) -> dict[str, str]:
+def with_stub(folder: Path, module: str, text: str) -> dict[str, str]:
     """Variables with which a child finds a module of this text before any other of its name."""
     stub = folder / "stub"
     stub.mkdir()

@@ -1,0 +1,174 @@
+"""`cascade serve` as people start it, and how it is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import ssl
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+import trustme
+from servers.llm_server import reply
+from support.cli_child import Child, recording, run_here, scripted, with_stub
+from support.realtime_client import RATE, connected, silence
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from pipeline.audio.files import read_audio
+
+TOKEN = "0123456789abcdefghij"
+
+
+class Server:
+    """A `cascade serve` that listens."""
+
+    def __init__(self, child: Child, said: dict[str, str]) -> None:
+        self.child = child
+        self.http = said["url"]
+        self.realtime = said["realtime"]
+        self.url = self.realtime.removesuffix("/realtime")
+
+
+@asynccontextmanager
+async def serving(*options: str, env: dict[str, str] | None = None) -> AsyncIterator[Server]:
+    child = Child("serve", "--port", "0", "--json", *options, env=env)
+    try:
+        await asyncio.to_thread(child.wait_for, "\n", "out")
+        yield Server(child, json.loads(child.said("out").splitlines()[0]))
+    finally:
+        if not child.over:
+            child.signal(signal.SIGTERM)
+        await asyncio.to_thread(child.finish)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+async def test_it_serves_until_it_is_told_to_stop(sign: signal.Signals) -> None:
+    """Whatever its clients do; all that it says are two lines for people and one for programs."""
+    async with serving() as server:
+        async with httpx2.AsyncClient(base_url=server.http) as client:
+            assert (await client.get("/healthz")).status_code == 200
+            assert (await client.get("/readyz")).status_code == 200
+            assert "<html" in (await client.get("/")).text
+            assert (await client.get("/v1/models")).json()["object"] == "list"
+            assert "cascade_sessions_open" in (await client.get("/metrics")).text
+        async with connect(server.realtime) as client:
+            assert json.loads(await client.recv())["type"] == "session.created"
+            began = time.monotonic()
+            server.child.signal(sign)
+            with pytest.raises(ConnectionClosed):
+                while True:
+                    await client.recv()
+            assert (client.close_code, client.close_reason) == (1001, "The server stops.")
+        outcome = await asyncio.to_thread(server.child.finish)
+        assert time.monotonic() - began < 2 + 3, "2 s, and the end of a Python"
+        assert outcome.code == 0
+        assert outcome.out.count("\n") == 1
+        loading, listening = outcome.err.splitlines()
+        assert loading.startswith("loading whisper-mini-en, ")
+        assert server.http in listening
+
+
+async def test_a_spoken_conversation_over_the_public_command() -> None:
+    samples = np.concatenate([*read_audio(recording(5), RATE)])
+    with scripted(otherwise=reply("The museum leaves on foot.")) as llm:
+        async with serving("--llm", llm.url) as server, connected(server) as client:  # type: ignore[arg-type]
+            await client.setup()
+            await client.hear(samples, silence(2.0))
+            done = (await client.event("response.done"))["response"]
+            assert done["status"] == "completed"
+            said = client.of("conversation.item.input_audio_transcription.completed")
+            assert "museum" in said[0]["transcript"].lower()
+            assert done["output"][0]["content"][0]["transcript"] == "The museum leaves on foot."
+            assert len(client.heard()) > RATE
+            assert client.grammar.finish() == []
+
+
+async def test_a_token_in_the_environment_is_what_clients_present() -> None:
+    async with serving(env={"CASCADE_SERVE__TOKEN": TOKEN}) as server:
+        with pytest.raises(InvalidStatus) as failed:
+            async with connect(server.realtime):
+                pass
+        assert failed.value.response.status_code == 401
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        async with connect(server.realtime, additional_headers=headers) as client:
+            assert json.loads(await client.recv())["type"] == "session.created"
+        server.child.signal(signal.SIGTERM)
+        outcome = await asyncio.to_thread(server.child.finish)
+        assert TOKEN not in outcome.out + outcome.err
+
+
+async def test_with_a_certificate_it_speaks_tls(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    certificate.cert_chain_pems[0].write_to_path(cert)
+    certificate.private_key_pem.write_to_path(key)
+    trusted = ssl.create_default_context()
+    authority.configure_trust(trusted)
+    async with serving("--tls", str(cert), str(key)) as server:
+        assert server.realtime.startswith("wss://")
+        async with connect(server.realtime, ssl=trusted) as client:
+            assert json.loads(await client.recv())["type"] == "session.created"
+
+
+def _one(*words: str, **more: Any) -> tuple[int, str]:
+    """The exit code, and the one or two lines that say what is wrong."""
+    outcome = run_here("serve", *words, **more)
+    assert len(outcome.err.splitlines()) <= 2
+    return outcome.code, outcome.err
+
+
+def test_a_port_that_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        code, said = _one("--port", str(other.getsockname()[1]))
+    assert code == 2
+    assert "address already in use: name another with --port" in said
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_an_address_that_others_reach_needs_a_token(host: str) -> None:
+    code, said = _one("--host", host, "--port", "0")
+    assert code == 2
+    assert "CASCADE_SERVE__TOKEN" in said
+
+
+def test_a_host_that_there_is_not() -> None:
+    code, said = _one("--host", "nowhere.invalid")
+    assert code == 2
+    assert "nowhere.invalid: there is no such host" in said
+
+
+def test_a_token_is_not_told_even_if_it_is_wrong() -> None:
+    code, said = _one(env={"CASCADE_SERVE__TOKEN": "too short"})
+    assert code == 2
+    assert "serve.token" in said
+    assert "too short" not in said
+
+
+def test_a_certificate_that_is_none(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("no certificate")
+    for cert in (file, tmp_path / "nothing"):
+        code, said = _one("--port", "0", "--tls", str(cert), str(file))
+        assert code == 2
+        assert said.startswith("error: --tls")
+
+
+def test_without_its_packages_it_says_how_to_get_them(tmp_path: Path) -> None:
+    stub = with_stub(tmp_path, "uvicorn", "raise ModuleNotFoundError('', name='uvicorn')")
+    outcome = Child("serve", env=stub).finish()
+    assert outcome.code == 2
+    assert outcome.errors == [
+        "error: serve: needs uvicorn: pip install 'voice-cascade[serve]' brings it"
+    ]
