@@ -212,9 +212,12 @@ class Failure(Event):
 
 
 def to_json(event: Event) -> dict[str, Any]:
-    """An event as a dictionary for `--json`: `type` in snake case, then its fields, no audio."""
+    """An event as a dictionary for `--json`: `type` in snake case, then its fields, no audio.
+
+    Left out is what does not tell two events apart (`compare=False`): only servers need that.
+    """
     name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
-    fields = {f.name: getattr(event, f.name) for f in dataclasses.fields(event)}
+    fields = {f.name: getattr(event, f.name) for f in dataclasses.fields(event) if f.compare}
     return {
         "type": name,
         **{k: v for k, v in fields.items() if not isinstance(v, Frame)},

@@ -19,6 +19,7 @@ REPLY = "turn id"
 FORMAT = {
     "speech_started": "turn",
     "speech_stopped": "turn",
+    "long_silence": "turn",
     "transcript": "turn text final",
     "reply_started": REPLY,
     "reply_text": f"{REPLY} delta",

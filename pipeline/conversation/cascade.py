@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.audio.resample import resampled
 from pipeline.clock import Clock
 from pipeline.config import Settings, TurnSettings, VadSettings
-from pipeline.conversation.history import History, Memory, Message
+from pipeline.conversation.history import History, Memory, Message, ReplyPlace
 from pipeline.conversation.replies import OpenCalls, Replies
 from pipeline.conversation.reply import (
     PACE,
@@ -241,7 +241,10 @@ class Cascade:
         self._inbox.put(self._behave, manner)
 
     def finish_turn(self) -> None:
-        """The user's turn is over because somebody says so; nothing happens if there is none."""
+        """The user's turn is over because somebody says so, and is not answered.
+
+        Nothing happens if there is none.
+        """
         self._inbox.put(lambda: self._decide(self._turns.finish()))
 
     def forget_turn(self) -> None:
@@ -269,12 +272,20 @@ class Cascade:
         voice: Synthesiser | None,
         *,
         apart: bool = False,
-    ) -> None:
-        """Begin a reply (see `Replies.respond`); there is none under way, or it is `apart`."""
-        in_speech = self._turns.in_speech
-        self._inbox.put(
-            lambda: self._replies.respond(id, prompt, voice, apart=apart, in_speech=in_speech)
-        )
+    ) -> ReplyPlace | None:
+        """Begin a reply (see `Replies.respond`); none is under way, or it is `apart`.
+
+        Whoever calls it is no act.
+        """
+        place = None
+
+        def respond() -> None:
+            nonlocal place
+            in_speech = self._turns.in_speech
+            place = self._replies.respond(id, prompt, voice, apart=apart, in_speech=in_speech)
+
+        self._inbox.put(respond)
+        return place
 
     def cancel(self, id: str) -> None:
         """Stop a reply; nothing happens if it is over."""
@@ -287,6 +298,11 @@ class Cascade:
     def words_of(self, reply_id: str) -> Callable[[float], str]:
         """Which words of a reply are over after so many seconds of its sound; none of another's."""
         return self._replies.words_of(reply_id)
+
+    @property
+    def in_speech(self) -> bool:
+        """Whether the user's turn is going on."""
+        return self._turns.in_speech
 
     @property
     def answering(self) -> bool:
@@ -408,7 +424,7 @@ class Cascade:
         self._foresight.end()
         self._recogniser.end()
         self._tell(SpeechStopped(self._turn))
-        answer = self._answers
+        answer = self._answers and ended.reason != "hand"
         if self._replies.held is None or self._replies.held.answers != answer:
             self._replies.drop("another reply was asked for")
             self._replies.begin(

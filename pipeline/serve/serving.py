@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import json
 import socket
 from collections.abc import Coroutine
@@ -19,7 +18,6 @@ from pipeline.errors import BadInput
 from pipeline.models.catalogue import Catalogue
 from pipeline.models.fetch import provide
 from pipeline.serve.access import Access, is_local
-from pipeline.serve.link import Link, Opening
 from pipeline.terminal import stderr
 
 if TYPE_CHECKING:
@@ -109,19 +107,10 @@ def composed(settings: Settings, engines: LocalEngines, access: Access) -> tuple
     from pipeline.serve import http_api, page
     from pipeline.serve.app import Limit, Sessions, application
     from pipeline.serve.metrics import Metrics
-    from pipeline.serve.script import preset
-    from pipeline.serve.simulated import Session
-    from pipeline.serve.speech import speak
-
-    script = preset("gpt-realtime-1.5")
-    sounds = speak(script, settings)
-    counter = itertools.count()
-
-    async def talk(link: Link, opening: Opening) -> None:
-        seed = f"{script.seed}/{next(counter)}"
-        await Session(script, opening.model, sounds, link, seed, Clock()).run()
+    from pipeline.serve.realtime import RealtimeServer
 
     metrics, serve = Metrics(), settings.serve
+    talk = RealtimeServer(engines, settings, Clock(), over=metrics.over).talk
     sessions = Sessions(talk, Limit(serve.sessions), serve.minutes, metrics)
     sessions.state = "loading"
     routes = [*http_api.routes(engines, settings), *metrics.routes()]

@@ -16,7 +16,7 @@ from support.scene import BLUNT, LONG, Scene, check_prompt, run
 from support.scripted import Engines, Model
 
 from pipeline.config import ConversationSettings, Settings
-from pipeline.conversation.history import CANCELLED, RUNNING, UNSPOKEN
+from pipeline.conversation.history import CANCELLED, RUNNING, UNSPOKEN, History, Message
 from pipeline.conversation.replies import OpenCalls
 from pipeline.engines.llm import ToolsRefused
 from pipeline.engines.tools import Prompt, Tool, ToolUse

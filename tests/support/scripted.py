@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
@@ -160,9 +161,9 @@ class Engines:
         self.languages.append(language)
         await asyncio.sleep(self.recognise_s)
         levels = np.rint(audio * 32768).astype(int) - LOUD
-        said = [
-            self.texts[i % len(self.texts)] for i in dict.fromkeys(levels[levels >= 0].tolist())
-        ]
+        loud = Counter(levels[levels >= 0].tolist())
+        # What a resampler rings with is nothing said.
+        said = [self.texts[i % len(self.texts)] for i in loud if loud[i] * 50 >= loud.total()]
         if "FAIL" in said:
             raise StageError("stt", "the recogniser failed")
         text = " ".join(filter(None, said))

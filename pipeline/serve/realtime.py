@@ -1,0 +1,597 @@
+"""The cascade behind the Realtime protocol: one conversation with one client.
+
+`RealtimeServer.talk` is that conversation from its beginning to its end. What the client asks for
+becomes acts of a `Cascade`; what the cascade tells becomes events of the protocol, in the protocol's
+order, at the moment in which it happens. The conversation is the client's: its items are what the
+model is reminded of (`remembered`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import logging
+import time
+import uuid
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from pipeline.audio.resample import Resampler
+from pipeline.clock import NS_PER_MS, NS_PER_S, Clock
+from pipeline.config import PACES, Settings, TurnSettings
+from pipeline.conversation.cascade import Cascade, Manner
+from pipeline.conversation.history import ReplyPlace
+from pipeline.conversation.reply import Engines, Synthesiser
+from pipeline.driver import Over
+from pipeline.engines.tools import arguments
+from pipeline.engines.whisper import Transcription
+from pipeline.errors import StageError
+from pipeline.events import (
+    Event,
+    Failure,
+    Frame,
+    LongSilence,
+    ReplyAudio,
+    ReplyDone,
+    ReplyInterrupted,
+    ReplyStarted,
+    ReplyText,
+    Samples,
+    SpeechStarted,
+    SpeechStopped,
+    ToolCall,
+    Transcript,
+    Usage,
+)
+from pipeline.serve.author import Author
+from pipeline.serve.items import KeptItem
+from pipeline.serve.link import Link, Opening
+from pipeline.serve.playing import Playing
+from pipeline.serve.protocol import ServerSide
+from pipeline.serve.refused import RequestRefused
+from pipeline.serve.remembered import SILENCE, Remembered
+from pipeline.serve.responses import RealtimeResponse, ResponseStatus, settings
+from pipeline.serve.session_object import JsonObject
+from pipeline.serve.sound import RATE
+from pipeline.text.heard import Sound
+from pipeline.trace import Timeline, Trace
+from pipeline.turns.taker import RATE as EARS
+from pipeline.turns.taker import TIMES
+
+SESSION_S = 3600
+"""A session lasts an hour, says OpenAI's guide."""
+
+FRAME = EARS // 50
+"""Samples that are heard at a time: 20 ms, as from a microphone."""
+
+KEPT_MS = 5000
+"""So much sound from before a turn is kept beside the padding (ms): words over a reply begin one
+long before it is known that they do."""
+
+HEARD_S = 0.5
+"""After so much sound of one message others get their turn: it may hold minutes."""
+
+REPORT_S = 0.1
+"""How often it is looked how much of a reply has been played (s)."""
+
+PIECE = 24
+"""Characters of a call's arguments in one event."""
+
+LONGEST_MS = {"low": 8000, "medium": 4000, "auto": 4000, "high": 2000}
+"""Silence that ends an unfinished turn, by eagerness, as OpenAI's guide has it."""
+
+EAGERNESS = {"low": "patient", "medium": "balanced", "high": "eager"}
+"""Which of our paces an eagerness is; with `auto` it is the server's own."""
+
+MOST_PADDING_MS = 1000
+"""More sound from before an utterance than this is in its item, but is not recognised."""
+
+LATENCY = "cascade.latency_ms"
+"""Where the metadata of a response has its latency, as JSON: in all, and by part."""
+
+log = logging.getLogger(__name__)
+
+
+class RealtimeServer:
+    """Holds conversations, any number at a time, with one set of engines.
+
+    Args:
+        engines: Ready to compute.
+        settings: Of the server; a client's session begins with them.
+        clock: The time.
+        over: Is told of every turn that is over.
+    """
+
+    def __init__(
+        self, engines: Engines, settings: Settings, clock: Clock, *, over: Over | None = None
+    ) -> None:
+        self._engines = engines
+        self._settings = settings
+        self._clock = clock
+        self._over = over
+
+    async def talk(self, link: Link, opening: Opening) -> None:
+        """Hold the conversation with a client until it is gone; leaving it stops all work for it.
+
+        Args:
+            link: The connection.
+            opening: What the client asked for.
+        """
+        await _Conversation(
+            self._engines, self._settings, self._clock, self._over, link, opening
+        ).run()
+
+
+@dataclass(slots=True)
+class _Answer:
+    """A response that is being made, or played.
+
+    Attributes:
+        response: What is told of it.
+        turn: Of the cascade.
+        place: Where its reply stands; None: it is none of the conversation.
+        resampler: To the protocol's rate; None: it has no sound yet.
+        playing: How much of it has been played.
+        used: What it cost, if that is known.
+        opened: Whether its message is open.
+    """
+
+    response: RealtimeResponse
+    turn: int
+    place: ReplyPlace | None
+    resampler: Resampler | None = None
+    playing: Playing | None = None
+    used: Usage | None = None
+    opened: bool = False
+
+
+class _AtSpeed:
+    """A voice that speaks faster or slower."""
+
+    def __init__(self, voice: Synthesiser, speed: float) -> None:
+        self._voice = voice
+        self._speed = speed
+
+    @property
+    def rate(self) -> int:
+        return self._voice.rate
+
+    @property
+    def language(self) -> str:
+        return self._voice.language
+
+    def speak(self, text: str, speed: float = 1.0) -> AsyncGenerator[Sound, None]:
+        return self._voice.speak(text, speed * self._speed)
+
+
+class _Conversation:
+    """One conversation: its state is that of the protocol's side and the cascade's."""
+
+    def __init__(
+        self,
+        engines: Engines,
+        settings: Settings,
+        clock: Clock,
+        over: Over | None,
+        link: Link,
+        opening: Opening,
+    ) -> None:
+        self._engines = engines
+        self._settings = settings
+        self._clock = clock
+        self._over = over
+        self._link = link
+        self._author = Author(
+            f"{uuid.uuid4().hex[:8]}_", lambda event: link.send(json.dumps(event))
+        )
+        model = opening.model or "cascade"
+        expires_at = int(time.time()) + SESSION_S
+        self._side = ServerSide(self._author, model, expires_at, opening, ears=EARS)
+        if self._side.answers:
+            self._side.session["instructions"] = settings.llm.instructions
+        self._memory = Remembered(self._side, settings.conversation)
+        self._trace = Trace()
+        self._cascade = Cascade(
+            engines,
+            settings,
+            self._trace,
+            clock,
+            memory=self._memory,
+            tell=self._told,
+            # How long to wait, and how often, is the client's to say.
+            times=replace(TIMES, idle_times=1 << 30),
+        )
+        self._tasks = asyncio.TaskGroup()
+        self._heard = 0
+        # By turn: the utterances whose words are not known yet; by reply: the responses.
+        self._utterances: dict[int, KeptItem] = {}
+        self._answers: dict[str, _Answer] = {}
+        self._playing: dict[str, asyncio.Task[None]] = {}
+        self._stable = ""
+        self._cut: _Answer | None = None
+        self._cancelled = ""
+        self._failure: Failure | None = None
+        self._asked = self._wanted()
+        self._has_answered = self._is_over = False
+
+    async def run(self) -> None:
+        """Serve the client until it is gone."""
+        async with self._cascade, self._tasks:
+            try:
+                self._side.begin()
+                self._configure()
+                async for arrived_ns, message in self._link.messages():
+                    event = self._side.receive(message)
+                    if event is not None:
+                        await self._do(event, arrived_ns)
+            finally:
+                self._is_over = True
+                for task in self._playing.values():
+                    task.cancel()
+
+    # --- what the client asks for ---
+
+    async def _do(self, event: JsonObject, arrived_ns: int) -> None:
+        match event["type"]:
+            case "session.update":
+                self._configure()
+            case "input_audio_buffer.append":
+                await self._hear(event["audio"], arrived_ns)
+            case "input_audio_buffer.commit":
+                await self._hear(event["audio"], arrived_ns)
+                self._commit()
+            case "input_audio_buffer.clear":
+                self._cascade.forget_turn()
+            case "conversation.item.create":
+                self._created(event["item"]["id"])
+            case "conversation.item.delete":
+                self._cascade.changed()
+            case "conversation.item.truncate":
+                self._truncated(event["item_id"])
+            case "response.create":
+                self._respond(event["response"])
+            case "response.cancel":
+                self._cancelled = self._reply_of(event["response_id"])
+                self._cascade.cancel(self._cancelled)
+                self._cancelled = ""
+
+    def _configure(self) -> None:
+        """Do as the session says from now on."""
+        session = self._side.session
+        self._cascade.behave(manner(session, self._settings, self._voice(session)))
+        before, self._asked = self._asked, self._wanted()
+        if before != self._asked:
+            self._cascade.changed()
+
+    def _wanted(self) -> JsonObject:
+        """What the model is told besides the conversation."""
+        return settings(self._side.session, {}) if self._side.answers else {}
+
+    async def _hear(self, sound: Samples, arrived_ns: int) -> None:
+        """Hear a piece of sound, as if its end had been spoken when it arrived."""
+        for start in range(0, len(sound), FRAME):
+            samples = sound[start : start + FRAME]
+            t_ns = arrived_ns - (len(sound) - start) * NS_PER_S // EARS
+            frame = Frame(samples, EARS, self._heard, t_ns)
+            self._heard += len(samples)
+            await self._cascade.send(frame)
+            if start % int(HEARD_S * EARS) == 0:
+                await asyncio.sleep(0)
+        detection, side = self._side.detection, self._side
+        if detection is not None and side.speech is None:
+            padding_ms = detection.get("prefix_padding_ms", 0)
+            side.buffer.forget(self._place - (KEPT_MS + padding_ms) * RATE // 1000)
+
+    def _commit(self) -> None:
+        """What was sent so far is an item: the client says so."""
+        if self._cascade.in_speech:
+            self._cascade.finish_turn()
+        else:
+            self._understand(self._side.commit())
+
+    def _created(self, item_id: str) -> None:
+        """The client has added an item: what is said in it is recognised, unless it says that."""
+        item = self._side.items.get(item_id)
+        assert item is not None
+        for place in item.sounds:
+            if item.about["content"][place]["transcript"] is None:
+                self._understand(item, place)
+        self._cascade.changed()
+
+    def _truncated(self, item_id: str) -> None:
+        """The client says how much of a reply was heard, which is what the item now tells."""
+        item = self._side.items.get(item_id)
+        assert item is not None
+        item.words.clear()
+        self._cascade.changed()
+
+    def _understand(self, item: KeptItem, place: int = 0) -> None:
+        samples = item.sounds[place].samples
+        assert samples is not None
+        self._cascade.understand(samples, RATE, functools.partial(self._understood, item, place))
+
+    def _understood(self, item: KeptItem, place: int, heard: Transcription | StageError) -> None:
+        """It is known what an item says, or that this cannot be known."""
+        if isinstance(heard, StageError):
+            self._side.transcription_failed(item, str(heard), place)
+            self._fail(heard.stage, str(heard))
+        else:
+            item.words[place] = heard.text
+            self._side.transcribed(item, heard.text, place)
+
+    def _respond(self, options: JsonObject) -> None:
+        response = self._side.respond(options)
+        answer = _Answer(response, 0, None)
+        self._answers[response.id] = answer
+        answer.place = self._cascade.respond(
+            response.id,
+            functools.partial(self._memory.prompt_for, response),
+            self._voice(response.settings) if response.speaks else None,
+            apart=not response.in_band,
+        )
+
+    def _voice(self, asked: Mapping[str, Any]) -> Synthesiser | None:
+        """What speaks under these settings; None: nothing does."""
+        if asked.get("output_modalities") != ["audio"]:
+            return None
+        speed = asked["audio"]["output"].get("speed", 1.0)
+        voice = self._engines.voice
+        return voice if speed == 1 else _AtSpeed(voice, speed)
+
+    # --- what the cascade tells ---
+
+    def _told(self, *events: Event) -> None:
+        for event in events:
+            if not self._is_over:
+                self._tell(event)
+
+    def _tell(self, event: Event) -> None:
+        match event:
+            case SpeechStarted():
+                self._stable = ""
+                self._side.speech_started(round(event.at_s * RATE))
+                if self._cut is not None:
+                    answer, self._cut = self._cut, None
+                    self._finish(answer, "cancelled", reason="turn_detected")
+            case SpeechStopped():
+                if self._side.speech is not None:
+                    self._utterances[event.turn] = self._side.speech_stopped(self._place)
+            case Transcript(final=False):
+                self._hears(event.stable)
+            case Transcript():
+                if item := self._utterances.pop(event.turn, None):
+                    item.words[0] = event.text
+                    self._side.transcribed(item, event.text)
+            case ReplyStarted():
+                self._begin(event)
+            case ReplyText():
+                self._write(self._answers[event.id], event)
+            case ReplyAudio():
+                self._speak(self._answers[event.id], event)
+            case Usage():
+                self._answers[event.reply_id].used = event
+            case ToolCall():
+                self._call(self._answers[event.reply_id].response, event)
+            case ReplyInterrupted():
+                if playing := self._playing.pop(event.id, None):
+                    playing.cancel()
+            case Failure():
+                self._failure = event
+            case ReplyDone():
+                self._done(event)
+            case LongSilence():
+                self._break_silence()
+
+    @property
+    def _place(self) -> int:
+        """Where the ears are in the stream (samples at the protocol's rate)."""
+        return self._heard * RATE // EARS
+
+    def _hears(self, stable: str) -> None:
+        """Of the utterance that is under way, so much is sure."""
+        if self._side.speech is not None and stable.startswith(self._stable):
+            self._side.transcribing(self._side.speech, stable[len(self._stable) :])
+            self._stable = stable
+
+    def _begin(self, event: ReplyStarted) -> None:
+        answer = self._answers.get(event.id)
+        if answer is None:
+            answer = _Answer(self._side.respond(), 0, ReplyPlace(event.turn))
+            self._answers[event.id] = answer
+        answer.turn = event.turn
+        answer.response.begin()
+
+    def _open(self, answer: _Answer, reply_id: str) -> None:
+        """A message of the reply begins."""
+        answer.opened = True
+        answer.response.open()
+        item = answer.response.output[-1]
+        if answer.response.speaks:
+            item.sounds[0].heard = self._cascade.words_of(reply_id)
+        if answer.place is not None:
+            self._memory.begins(answer.place, item)
+
+    def _write(self, answer: _Answer, event: ReplyText) -> None:
+        if not answer.opened:
+            self._open(answer, event.id)
+        answer.response.text(event.delta)
+
+    def _speak(self, answer: _Answer, event: ReplyAudio) -> None:
+        now, frame = self._clock.now_ns(), event.frame
+        if answer.resampler is None or answer.playing is None:
+            answer.resampler = Resampler(frame.rate, RATE)
+            answer.playing = Playing(frame.rate)
+            self._side.spoke = True
+            if answer.place is not None:
+                for mark in ("playout.first", "heard.first"):
+                    self._trace.mark(event.turn, mark, now)
+                task = self._tasks.create_task(self._play(event.id, answer, answer.playing))
+                self._playing[event.id] = task
+        answer.playing.add(len(frame.samples), now)
+        answer.response.audio(answer.resampler.push(frame.samples))
+
+    async def _play(self, reply_id: str, answer: _Answer, playing: Playing) -> None:
+        """Tell the cascade how much of a reply is played, until all of it is."""
+        while self._answers.get(reply_id) is answer or playing.left_s(self._clock.now_ns()):
+            await asyncio.sleep(REPORT_S)
+            await self._cascade.heard(reply_id, playing.played(self._clock.now_ns()))
+        self._playing.pop(reply_id, None)
+
+    def _call(self, response: RealtimeResponse, event: ToolCall) -> None:
+        self._close(self._answers[event.reply_id])
+        response.open_call(event.name, self._author.new_id("call"))
+        said = arguments(event.arguments)
+        for start in range(0, len(said), PIECE):
+            response.arguments(said[start : start + PIECE])
+        response.close()
+
+    def _close(
+        self, answer: _Answer, status: Literal["completed", "incomplete"] = "completed"
+    ) -> None:
+        """There is no more of a reply's words and sound."""
+        if answer.resampler is not None and answer.opened:
+            answer.response.audio(answer.resampler.flush())
+        answer.opened = False
+        answer.response.close(status)
+
+    def _done(self, event: ReplyDone) -> None:
+        failure, self._failure = self._failure, None
+        answer = self._answers.pop(event.id, None)
+        if answer is None:
+            item = self._utterances.pop(event.turn, None)
+            if failure is not None:
+                if item is not None:
+                    self._side.transcription_failed(item, failure.message)
+                self._fail(failure.stage, failure.message)
+        elif event.status == "interrupted" and event.id != self._cancelled:
+            self._cut = answer  # it is told after the speech that cuts it
+        else:
+            self._end(answer, event, failure)
+        self._turn_over(event.turn, answer)
+
+    def _end(self, answer: _Answer, event: ReplyDone, failure: Failure | None) -> None:
+        """A response is over, and nobody spoke over it."""
+        match event.status:
+            case "interrupted":
+                self._finish(answer, "cancelled", reason="client_cancelled")
+            case "failed":
+                assert failure is not None
+                error = {"type": "server_error", "code": f"{failure.stage}_failed"}
+                self._finish(answer, "failed", error={**error, "message": failure.message})
+                self._fail(failure.stage, failure.message)
+            case "incomplete":
+                reason = "content_filter" if event.filtered else "max_output_tokens"
+                self._finish(answer, "incomplete", reason=reason)
+            case _:
+                self._finish(answer, "completed")
+
+    def _finish(self, answer: _Answer, status: ResponseStatus, **details: Any) -> None:
+        """End a response with all that is known of it."""
+        response = answer.response
+        self._close(answer, "completed" if status == "completed" else "incomplete")
+        if answer.place is not None:
+            self._has_answered = True
+            self._stamp(answer)
+        usage = None if answer.used is None else cost(answer.used, response.made_audio)
+        self._side.end(response, status, usage=usage, **details)
+
+    def _fail(self, stage: str, message: str) -> None:
+        self._author.refuse(RequestRefused(f"{stage}_failed", message), "server_error")
+
+    def _stamp(self, answer: _Answer) -> None:
+        """Tell where the time of a turn went."""
+        timeline = Timeline.from_marks(self._trace.marks(answer.turn))
+        if timeline is not None:
+            parts = {"total": timeline.total_ns, **timeline.parts}
+            told = {name: round(ns / NS_PER_MS) for name, ns in parts.items()}
+            answer.response.stamp({LATENCY: json.dumps(told)})
+
+    def _turn_over(self, turn: int, answer: _Answer | None) -> None:
+        if self._over is not None and (answer is None or answer.place is not None):
+            self._over(turn, self._trace.marks(turn), answer.used if answer else None)
+
+    def _break_silence(self) -> None:
+        """Nobody has spoken for as long as the client wants to wait: the model may."""
+        detection = self._side.detection
+        if self._cascade.answering or detection is None or not self._has_answered:
+            return
+        since = self._place - detection["idle_timeout_ms"] * RATE // 1000
+        item = self._side.timed_out(max(0, since))
+        item.words[0] = SILENCE
+        self._respond({})
+
+    def _reply_of(self, response_id: str) -> str:
+        """The reply that a response is of."""
+        return next(
+            reply_id
+            for reply_id, answer in self._answers.items()
+            if answer.response.id == response_id
+        )
+
+
+def cost(used: Usage, made_audio: int) -> JsonObject:
+    """The usage of a response, as `response.done` has it. Pure.
+
+    The text is what the language model counts; the voice's sound counts as OpenAI's does.
+
+    Args:
+        used: By the language model.
+        made_audio: Tokens of sound.
+    """
+    text = {"text_tokens": used.input_tokens, "audio_tokens": 0, "image_tokens": 0}
+    cached = {"text_tokens": used.cached_tokens, "audio_tokens": 0, "image_tokens": 0}
+    made = {"text_tokens": used.output_tokens, "audio_tokens": made_audio}
+    return {
+        "total_tokens": used.input_tokens + sum(made.values()),
+        "input_tokens": used.input_tokens,
+        "output_tokens": sum(made.values()),
+        "input_token_details": {
+            **text,
+            "cached_tokens": used.cached_tokens,
+            "cached_tokens_details": cached,
+        },
+        "output_token_details": made,
+    }
+
+
+def manner(session: JsonObject, settings: Settings, voice: Synthesiser | None) -> Manner:
+    """How a session takes turns and answers, as its client asks for. Pure.
+
+    Args:
+        session: The session object.
+        settings: The server's.
+        voice: Speaks its replies; None: nothing does.
+    """
+    detection = session["audio"]["input"]["turn_detection"]
+    found = Manner(settings.turns, settings.vad, voice)
+    if detection is None:
+        return replace(found, listens=False, answers=False)
+    answers = detection["create_response"] and session["type"] == "realtime"
+    found = replace(found, answers=answers, interrupts=detection["interrupt_response"])
+    # What is set here need not be what a user may set.
+    if detection["type"] == "semantic_vad":
+        eagerness = detection["eagerness"]
+        pace = PACES.get(EAGERNESS.get(eagerness, ""), {})
+        waits = {**pace, "longest_ms": LONGEST_MS[eagerness], "predict": True}
+        return replace(found, turns=_turns(settings.turns, **waits))
+    idle_ms = detection["idle_timeout_ms"] or 0
+    return replace(
+        found,
+        turns=_turns(
+            settings.turns,
+            predict=False,
+            shortest_ms=0,
+            hold_ms=detection["silence_duration_ms"],
+            idle_s=idle_ms / 1000,
+        ),
+        vad=settings.vad.model_copy(
+            update={"threshold": min(max(detection["threshold"], 0.01), 0.99)}
+        ),
+        preroll_ms=min(detection["prefix_padding_ms"], MOST_PADDING_MS),
+    )
+
+
+def _turns(turns: TurnSettings, **changed: Any) -> TurnSettings:
+    return turns.model_copy(update={"idle_text": "", "idle_s": 0.0, **changed})

@@ -1,0 +1,187 @@
+"""What the model is reminded of where a client owns the conversation: the items are the history.
+
+Nothing is kept here but where a prompt begins that has no room for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+from pipeline.config import ConversationSettings
+from pipeline.conversation.history import (
+    RETENTION,
+    RUNNING,
+    TOOL_CHARS,
+    Message,
+    ReplyPlace,
+    clean,
+    cut,
+    joined,
+    oldest,
+    shortened,
+    tool_tokens,
+    wire,
+)
+from pipeline.engines.tools import Prompt, Tool, ToolUse
+from pipeline.serve.items import KeptItem
+from pipeline.serve.protocol import ServerSide
+from pipeline.serve.responses import RealtimeResponse, settings
+from pipeline.serve.session_object import JsonObject
+
+SILENCE = "(The user says nothing.)"
+"""Stands for the silence that a model is asked to break."""
+
+
+class Remembered:
+    """A `Memory` whose messages are the items of a client's conversation.
+
+    Args:
+        side: Has the items, and the session's settings.
+        limits: How large a prompt may be.
+    """
+
+    def __init__(self, side: ServerSide, limits: ConversationSettings) -> None:
+        self._side = side
+        self._budget = limits.budget_tokens
+        self._takes_tools = True
+        self._first: KeptItem | None = None
+        self._replies: dict[ReplyPlace, KeptItem] = {}
+
+    @property
+    def history(self) -> list[Message]:
+        """Everything said and heard, in order."""
+        return [message for _, message in messages(self._side.items.kept)]
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether the user spoke last, or a tool."""
+        last = next(reversed(self.history), None)
+        return last is not None and last.role in ("user", "tool") and last.content != RUNNING
+
+    def offer(self, tools: Sequence[Tool]) -> None:
+        """Offer no tools any more, since the model takes none; the session's are the client's."""
+        self._takes_tools = bool(tools)
+
+    def add(self, role: Literal["user", "assistant"], content: str, turn: int) -> None:
+        """Nothing: who tells the client what was said has put it into its item."""
+
+    def begins(self, place: ReplyPlace, item: KeptItem) -> None:
+        """The message of a reply is this item."""
+        self._replies[place] = item
+
+    def settle(self, turn: int, heard: str, *, part: int = 0, cuts: Sequence[int] = ()) -> None:
+        """So much of a reply was heard, unless the client says itself how much."""
+        item = self._replies.get(ReplyPlace(turn, part))
+        if item is not None and not item.cuts:
+            item.words[0] = heard
+
+    def prompt(self, *, said: str = "", reserve_tokens: int = 0) -> Prompt:
+        """What the model is asked with to go on with the conversation (see `Memory.prompt`)."""
+        kept = self._side.items.kept
+        start = kept.index(self._first) if self._first in kept else 0
+        found = messages(kept[start:])
+        now = [Message("user", said, 0)] if said else []
+        asked = settings(self._side.session, {})
+        drop = self._excess([message for _, message in found] + now, asked, reserve_tokens)
+        if drop:
+            self._first = found[drop][0] if drop < len(found) else None
+        return self._asked(asked, [message for _, message in found[drop:]] + now, reserve_tokens)
+
+    def prompt_for(self, response: RealtimeResponse) -> Prompt:
+        """What the model is asked with for a response of its own settings, and its own input."""
+        if response.given is None and response.settings == settings(self._side.session, {}):
+            return self.prompt()
+        found = [message for _, message in messages(response.read)]
+        drop = self._excess(found, response.settings, 0)
+        return self._asked(response.settings, found[drop:], 0)
+
+    def _excess(self, found: list[Message], asked: JsonObject, reserve: int) -> int:
+        """How many of the messages to leave out."""
+        budget, retention = float(self._budget), RETENTION
+        match self._side.session["truncation"]:
+            case "disabled":
+                return 0
+            case {"retention_ratio": ratio, **more}:
+                retention = ratio
+                limits = more.get("token_limits") or {}
+                budget = min(budget, limits.get("post_instructions") or budget)
+        fixed = self._fixed(asked)
+        return oldest(found, fixed, reserve=reserve, budget=budget, retention=retention)
+
+    def _asked(self, asked: JsonObject, found: list[Message], reserve: int) -> Prompt:
+        system = [Message("system", asked["instructions"], 0)] if asked["instructions"] else []
+        found = shortened(joined([*system, *found]), reserve + self._offered(asked) - self._budget)
+        limit = asked["max_output_tokens"]
+        return Prompt(
+            map(wire, found),
+            self._tools(asked),
+            choice=_choice(asked["tool_choice"]),
+            limit=None if limit == "inf" else limit,
+        )
+
+    def _fixed(self, asked: JsonObject) -> float:
+        return Message("system", asked["instructions"], 0).tokens + self._offered(asked)
+
+    def _offered(self, asked: JsonObject) -> float:
+        return tool_tokens(self._tools(asked))
+
+    def _tools(self, asked: JsonObject) -> list[Tool]:
+        if not self._takes_tools or asked["tool_choice"] == "none":
+            return []
+        return [
+            Tool(tool["name"], tool.get("description") or "", tool.get("parameters") or _NOTHING)
+            for tool in asked["tools"]
+        ]
+
+
+_NOTHING = Tool("").parameters
+
+
+def messages(items: Iterable[KeptItem]) -> list[tuple[KeptItem, Message]]:
+    """The messages that items are, in order, each with the item that it came from.
+
+    A call stands where its result does, for no chat takes one without the other: a result that came
+    late is told late. A call without a result is running.
+    """
+    items = list(items)
+    calls = {i.about["call_id"]: i for i in items if i.about["type"] == "function_call"}
+    done = {i.about["call_id"] for i in items if i.about["type"] == "function_call_output"}
+    found: list[tuple[KeptItem, Message]] = []
+    for item in items:
+        match item.about["type"]:
+            case "message":
+                if text := _text(item):
+                    found.append((item, Message(item.about["role"], text, 0)))
+            case "function_call" if item.about["call_id"] not in done:
+                if item.about["status"] != "in_progress":
+                    found += [(item, message) for message in _pair(item, RUNNING)]
+            case "function_call_output" if item.about["call_id"] in calls:
+                call = calls.pop(item.about["call_id"])
+                output = clean(item.about["output"]).strip() or "(no output)"
+                output = cut(output, TOOL_CHARS) if len(output) > TOOL_CHARS else output
+                found += [(item, message) for message in _pair(call, output)]
+    return found
+
+
+def _pair(call: KeptItem, output: str) -> tuple[Message, Message]:
+    """A call and its result."""
+    about = call.about
+    use = ToolUse(about["call_id"], clean(about["name"]), clean(about["arguments"]))
+    return Message("assistant", "", 0, (use,)), Message("tool", output, 0, call_id=use.id)
+
+
+def _text(item: KeptItem) -> str:
+    """The words of a message: those that were understood or heard, else those that it tells."""
+    said = [
+        item.words.get(place, part.get("text") or part.get("transcript") or "").strip()
+        for place, part in enumerate(item.about["content"])
+    ]
+    return clean(" ".join(filter(None, said)))
+
+
+def _choice(choice: Any) -> str | JsonObject:
+    """Which tool has to be called, as the chat API says it."""
+    if isinstance(choice, dict):
+        return {"type": "function", "function": {"name": choice["name"]}}
+    return "auto" if choice == "none" else str(choice)
