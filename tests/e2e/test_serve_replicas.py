@@ -20,15 +20,12 @@ from servers.llm_server import LlmServer, reply
 from support import nginx
 from support.api_talk import talking
 from support.cli_child import Child, scripted
-from websockets.asyncio.client import ClientConnection, connect
+from support.replicas import KEY, TOKEN, WAIT_S, asked, free_port, printed, told
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from pipeline.events import ReplyDone, ReplyText
 from pipeline.speech_to_speech.brief import SystemSpec
-
-TOKEN = "everybody-knows-this-one"
-KEY = {"Authorization": f"Bearer {TOKEN}"}
-WAIT_S = 60.0
 
 
 @dataclass
@@ -37,7 +34,7 @@ class Replica:
 
     llm: LlmServer
     options: dict[str, str]
-    port: int = field(default_factory=nginx.free_port)
+    port: int = field(default_factory=free_port)
     child: Child | None = None
 
     def start(self) -> None:
@@ -96,30 +93,18 @@ def site(
     nginx.found()
     with scripted(otherwise=reply("It is open until nine.")) as llm:
         both = [Replica(llm, options), Replica(llm, options)]
-        port = nginx.free_port()
+        port = free_port()
         own = {
             "listen 80;": f"listen 127.0.0.1:{port};",
             **{f"10.0.0.1{i}:8765": f"127.0.0.1:{both[i - 1].port}" for i in (1, 2)},
         }
         try:
-            with nginx.running(folder, nginx.printed(0), {**own, **(places or {})}):
+            with nginx.running(folder, printed("nginx")[0], {**own, **(places or {})}):
                 yield Site(both, llm, port)
         finally:
             for one in both:
                 if one.child is not None:
                     one.stop()
-
-
-async def told(connection: ClientConnection, kind: str = "session.created") -> None:
-    """Read until the server has told that."""
-    async with asyncio.timeout(WAIT_S):
-        while json.loads(await connection.recv())["type"] != kind:
-            pass
-
-
-def asked(llm: LlmServer) -> list[tuple[str, str]]:
-    """Who said what, as the language model was told at last."""
-    return [(one["role"], one["content"]) for one in llm.requests[-1].body["messages"]]
 
 
 async def off_loop(work: Any) -> None:
@@ -263,11 +248,11 @@ async def test_a_session_may_be_quiet_for_longer_than_nginx_waits(tmp_path: Path
 async def test_with_tls(tmp_path: Path) -> None:
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")
-    port, pem, key = nginx.free_port(), tmp_path / "pem", tmp_path / "key"
+    port, pem, key = free_port(), tmp_path / "pem", tmp_path / "key"
     certificate.cert_chain_pems[0].write_to_path(pem)
     certificate.private_key_pem.write_to_path(key)
     secure = {
-        "listen 80;": nginx.printed(1),
+        "listen 80;": printed("nginx")[1],
         "listen 443 ssl;": f"listen 127.0.0.1:{port} ssl;",
         "/etc/ssl/voice.example.org.pem": str(pem),
         "/etc/ssl/voice.example.org.key": str(key),

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -14,9 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from support.cli_child import HANG_S, ROOT
-
-PAGE = ROOT / "pipeline" / "docs" / "serve.md"
+from support.cli_child import HANG_S
 
 AROUND = """daemon off;
 pid {folder}/pid;
@@ -43,19 +39,6 @@ def found() -> str:
     if program is None:
         pytest.skip("there is no nginx: apt-get install nginx-light")
     return program
-
-
-def printed(number: int) -> str:
-    """The so-manieth block of nginx in the documentation, from 0."""
-    return re.findall(r"^```nginx\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)[
-        number
-    ]
-
-
-def free_port() -> int:
-    """A port that nobody listens at."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @contextlib.contextmanager
