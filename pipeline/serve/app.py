@@ -25,7 +25,8 @@ from pipeline.serve.access import Access, Pass
 from pipeline.serve.connection import Connection
 from pipeline.serve.denial import Refused
 from pipeline.serve.link import Link, Opening
-from pipeline.serve.requests import RequestRefused, new_session, updated
+from pipeline.serve.refused import RequestRefused
+from pipeline.serve.session_object import new_session, updated
 
 Talk = Callable[[Link, Opening], Awaitable[None]]
 """Holds the conversation of a session with its client; cancelled when the client is gone."""
@@ -330,7 +331,7 @@ class _Expiry(BaseModel):
 class _SessionWanted(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow")
 
-    type: Literal["realtime"] = "realtime"
+    type: Literal["realtime", "transcription"] = "realtime"
     model: str = ""
 
 
@@ -355,9 +356,10 @@ async def _client_secrets(access: Access, request: Request) -> Response:
         raise Refused(400, "invalid_value", f"Invalid value: {where}.") from None
     expires_at = int(time.time()) + wanted.expires_after.seconds
     asked = wanted.session.model_dump()
-    session = new_session("sess_of_a_key", asked["model"], expires_at)
+    rest = {name: value for name, value in asked.items() if name != "model"}
     try:
-        session = updated(session, asked)
+        new = new_session("sess_of_a_key", asked["model"], expires_at, asked["type"])
+        session = updated(new, rest)
     except RequestRefused as refused:
         raise Refused(400, refused.code, refused.message, refused.param) from None
     key = access.sealed(asked, expires_at)

@@ -6,7 +6,6 @@ import asyncio
 import json
 import signal
 import socket
-import ssl
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -17,14 +16,22 @@ from typing import Any
 import httpx2
 import numpy as np
 import pytest
-import trustme
 from servers.llm_server import reply
-from support.cli_child import Child, recording, run_here, scripted, with_stub
+from support.cli_child import (
+    Child,
+    recording,
+    run_here,
+    scripted,
+    with_endless_loading,
+    with_stub,
+)
 from support.realtime_client import RATE, connected, silence
+from support.served import certified
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from pipeline.audio.files import read_audio
+from pipeline.errors import INTERRUPTED
 
 TOKEN = "0123456789abcdefghij"
 
@@ -109,17 +116,24 @@ async def test_a_token_in_the_environment_is_what_clients_present() -> None:
 
 
 async def test_with_a_certificate_it_speaks_tls(tmp_path: Path) -> None:
-    authority = trustme.CA()
-    certificate = authority.issue_cert("127.0.0.1")
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    certificate.cert_chain_pems[0].write_to_path(cert)
-    certificate.private_key_pem.write_to_path(key)
-    trusted = ssl.create_default_context()
-    authority.configure_trust(trusted)
+    (cert, key), trusted = certified(tmp_path)
     async with serving("--tls", str(cert), str(key)) as server:
         assert server.realtime.startswith("wss://")
         async with connect(server.realtime, ssl=trusted) as client:
             assert json.loads(await client.recv())["type"] == "session.created"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+async def test_it_can_be_stopped_while_its_models_load(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    child = Child("serve", "--port", str(port), env=with_endless_loading(tmp_path))
+    await asyncio.to_thread(child.wait_for, "loading")
+    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        assert (await client.get("/healthz")).status_code == 200
+        assert (await client.get("/readyz")).json()["error"]["code"] == "loading"
+    child.signal(signal.SIGTERM)
+    assert (await asyncio.to_thread(child.finish)).code == INTERRUPTED
 
 
 def _one(*words: str, **more: Any) -> tuple[int, str]:

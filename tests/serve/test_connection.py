@@ -6,10 +6,13 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from support.served import Served, served
+from starlette.responses import StreamingResponse
+from starlette.routing import Route
+from support.served import Served, certified, served
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
@@ -73,7 +76,7 @@ async def soon(event: asyncio.Event) -> None:
 
 async def echo(server: Served, text: str = "hello") -> None:
     """Another client is served."""
-    async with asyncio.timeout(SOON_S), connect(server.url) as client:
+    async with asyncio.timeout(SOON_S), connect(server.url, ssl=server.trusted) as client:
         await client.send(text)
         assert await client.recv() == text
 
@@ -147,12 +150,16 @@ async def test_a_client_that_leaves_leaves_nothing(
         writer.close()
 
 
-async def test_a_client_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("secure", [False, True])
+async def test_a_client_that_does_not_read_is_cut_off(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, secure: bool
+) -> None:
     """After the deadline of a send; all the while others are served."""
     monkeypatch.setattr(connection, "MOST_UNSENT", 10**9)
     talks = iter([flood := Flood(), Talk()])
     monkeypatch.setattr(app, "Connection", _impatient)
-    async with served(lambda *args: next(talks)(*args)) as server:
+    tls = certified(tmp_path) if secure else None
+    async with served(lambda *args: next(talks)(*args), tls=tls) as server:
         _, writer = await server.raw()
         await asyncio.sleep(0.1)
         await echo(server)
@@ -284,16 +291,25 @@ def _impatient(*args: Any) -> connection.Connection:
     return connection.Connection(*args, send_s=0.3)
 
 
+async def _endless() -> AsyncIterator[str]:
+    while True:
+        yield LONG
+
+
 @pytest.mark.parametrize("kind", [Talk, Flood])
+@pytest.mark.parametrize("secure", [False, True])
 async def test_the_server_stops_whatever_clients_do(
-    caplog: pytest.LogCaptureFixture, kind: type[Talk]
+    caplog: pytest.LogCaptureFixture, tmp_path: Path, kind: type[Talk], secure: bool
 ) -> None:
     """None of these reads; none answers a close, or even its TCP connection's end."""
     talk = kind()
-    async with served(talk) as server:
+    endless = Route("/", lambda _: StreamingResponse(_endless()))
+    tls = certified(tmp_path) if secure else None
+    async with served(talk, public=[endless], tls=tls) as server:
         clients = [await server.raw() for _ in range(3)]
         clients[1][1].write(b"\x81")  # the beginning of a message
-        clients[2][1].write_eof()
+        if not secure:
+            clients[2][1].write_eof()
         half, quarter = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(2)]
         half[1].write(b"GET /v1/realtime HTTP/1.1\r\nHost: 127")
         quarter[1].write(b"G")
@@ -303,7 +319,7 @@ async def test_the_server_stops_whatever_clients_do(
     assert took_s < 2 + 1, "2 s by a clock that others hold up"
     assert talk.here == 0
     assert app.DRAIN_S + listening.STOP_S < 2
-    for _, writer in (*clients, half, quarter):
+    for _, writer in clients:
         writer.close()
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 

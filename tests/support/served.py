@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
+import trustme
 from starlette.routing import BaseRoute
 
 from pipeline.serve.access import Access
@@ -18,16 +21,22 @@ from pipeline.serve.listening import bound, listening
 class Served:
     """Where it is, and how to come there without a library that behaves well."""
 
-    def __init__(self, sessions: Sessions, on: socket.socket) -> None:
+    def __init__(
+        self, sessions: Sessions, on: socket.socket, trusted: ssl.SSLContext | None
+    ) -> None:
         self.sessions = sessions
+        self.trusted = trusted
         self.port: int = on.getsockname()[1]
-        self.http = f"http://127.0.0.1:{self.port}"
-        self.url = f"ws://127.0.0.1:{self.port}/v1/realtime"
+        secure = "" if trusted is None else "s"
+        self.http = f"http{secure}://127.0.0.1:{self.port}"
+        self.url = f"ws{secure}://127.0.0.1:{self.port}/v1/realtime"
 
     async def raw(self, *lines: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A client that has asked for the upgrade, and does no more by itself."""
         # It reads ahead no more than this, so that who does not read soon takes no more.
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1024)
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", self.port, limit=1024, ssl=self.trusted
+        )
         head = (
             "GET /v1/realtime HTTP/1.1",
             f"Host: 127.0.0.1:{self.port}",
@@ -41,13 +50,30 @@ class Served:
         return reader, writer
 
 
+def certified(folder: Path) -> tuple[tuple[Path, Path], ssl.SSLContext]:
+    """The files of a certificate for this machine and of its key, and what trusts it."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    files = folder / "cert.pem", folder / "key.pem"
+    certificate.cert_chain_pems[0].write_to_path(files[0])
+    certificate.private_key_pem.write_to_path(files[1])
+    trusted = ssl.create_default_context()
+    authority.configure_trust(trusted)
+    return files, trusted
+
+
 @asynccontextmanager
 async def served(
-    talk: Any, access: Access | None = None, *, public: Sequence[BaseRoute] = ()
+    talk: Any,
+    access: Access | None = None,
+    *,
+    public: Sequence[BaseRoute] = (),
+    tls: tuple[tuple[Path, Path], ssl.SSLContext] | None = None,
 ) -> AsyncIterator[Served]:
     """Serve what talks, or sessions, while entered."""
     sessions = talk if isinstance(talk, Sessions) else Sessions(talk)
     app = application(sessions, access or Access(), public=public)
     on = bound("127.0.0.1", 0)
-    async with listening(app, sessions, on):
-        yield Served(sessions, on)
+    files, trusted = tls or (None, None)
+    async with listening(app, sessions, on, files):
+        yield Served(sessions, on, trusted)
