@@ -15,7 +15,7 @@ from pipeline.config import VadSettings
 from pipeline.engines.vad import RATE, WINDOW
 from pipeline.engines.whisper import UNSURE_S, quietest
 from pipeline.events import Samples
-from pipeline.serve.protocol import InputBuffer
+from pipeline.serve.sound import InputBuffer
 from pipeline.turns.listener import Detector
 
 PAUSE_S = 1.0

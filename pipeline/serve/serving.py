@@ -75,7 +75,6 @@ async def _serve(
     as_json: bool,
 ) -> int:
     from pipeline.serve.listening import listening
-
     app, sessions = composed(settings, engines, access)
     async with listening(app, sessions, listener, tls) as serving:
         console.print(f"loading {', '.join(engines.names.values())}", style="dim")
@@ -107,11 +106,11 @@ def composed(settings: Settings, engines: LocalEngines, access: Access) -> tuple
     from pipeline.serve import http_api, page
     from pipeline.serve.app import Limit, Sessions, application
     from pipeline.serve.metrics import Metrics
-    from pipeline.serve.realtime import RealtimeServer
+    from pipeline.serve.realtime import RealtimeServer  # as slow to import as the engines
 
     metrics, serve = Metrics(), settings.serve
-    talk = RealtimeServer(engines, settings, Clock(), over=metrics.over).talk
-    sessions = Sessions(talk, Limit(serve.sessions), serve.minutes, metrics)
+    server = RealtimeServer(engines, settings, Clock(), over=metrics.over)
+    sessions = Sessions(server.talk, Limit(serve.sessions), serve.minutes, metrics)
     sessions.state = "loading"
     routes = [*http_api.routes(engines, settings), *metrics.routes()]
     app = application(sessions, access, routes=routes, public=page.routes())

@@ -8,6 +8,7 @@ import json
 import random
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
@@ -19,15 +20,12 @@ from pipeline.audio.resample import resampled
 from pipeline.clock import NS_PER_MS, Clock
 from pipeline.errors import BadInput
 from pipeline.events import Samples
-from pipeline.serve.link import Link
-from pipeline.serve.protocol import (
-    Author,
-    KeptItem,
-    RealtimeResponse,
-    ResponseStatus,
-    ServerSide,
-)
-from pipeline.serve.requests import RATE, JsonObject, RequestRefused
+from pipeline.serve.author import Author
+from pipeline.serve.items import KeptItem
+from pipeline.serve.link import Link, Opening
+from pipeline.serve.protocol import ServerSide
+from pipeline.serve.refused import RequestRefused
+from pipeline.serve.responses import RealtimeResponse, ResponseStatus
 from pipeline.serve.script import (
     MODEL_SEPARATOR,
     Fault,
@@ -35,6 +33,8 @@ from pipeline.serve.script import (
     Script,
     ScriptedTurn,
 )
+from pipeline.serve.session_object import JsonObject
+from pipeline.serve.sound import RATE
 from pipeline.serve.speech import (
     ReplyPiece,
     Sounds,
@@ -141,7 +141,7 @@ class SimulatedServer:
         if urlsplit(request.path).path != PATH:
             return _refusal(connection, 404)
         try:
-            self._script.conversation(_model(request))
+            self._script.conversation(_opening(request).model)
         except BadInput as error:
             return _refusal(connection, 404, message=str(error))
         return None
@@ -151,8 +151,8 @@ class SimulatedServer:
         seed = f"{self._script.seed}/{self._clients}"
         self._clients += 1
         wire = Wire(connection, self._script.network, seed, self._clock)
-        model = _model(connection.request)
-        session = Session(self._script, model, self._sounds, wire, seed, self._clock)
+        opening = _opening(connection.request)
+        session = Session(self._script, opening, self._sounds, wire, seed, self._clock)
         try:
             async with asyncio.TaskGroup() as tasks:
                 ends = [tasks.create_task(work) for work in (wire.run(), session.run())]
@@ -176,9 +176,11 @@ def _refusal(
     return response
 
 
-def _model(request: Request) -> str:
-    """The model that a client asks for; empty if it asks for none."""
-    return parse_qs(urlsplit(request.path).query).get("model", [""])[0]
+def _opening(request: Request) -> Opening:
+    """What a client asks for."""
+    asked = parse_qs(urlsplit(request.path).query)
+    is_transcription = asked.get("intent") == ["transcription"]
+    return Opening(asked.get("model", [""])[0], "transcription" if is_transcription else "realtime")
 
 
 def _select(_: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
@@ -197,7 +199,7 @@ class Session:
 
     Args:
         script: What to do.
-        model: The model that the client asked for.
+        opening: What the client asked for.
         sounds: All that is said.
         link: The connection.
         seed: Of what is drawn, such as `"1/0"`.
@@ -205,9 +207,9 @@ class Session:
     """
 
     def __init__(
-        self, script: Script, model: str, sounds: Sounds, link: Link, seed: str, clock: Clock
+        self, script: Script, opening: Opening, sounds: Sounds, link: Link, seed: str, clock: Clock
     ) -> None:
-        self._turns = script.conversation(model)
+        self._turns = script.conversation(opening.model)
         self._sounds = sounds
         self._link = link
         self._clock = clock
@@ -217,7 +219,7 @@ class Session:
             self._author,
             f"simulated:{script.name}",
             int(time.time()) + SESSION_S,
-            asked=model.partition(MODEL_SEPARATOR)[0],
+            replace(opening, model=opening.model.partition(MODEL_SEPARATOR)[0]),
             tracing={"workflow_name": STAMP, "metadata": script.describe()},
         )
         assert self._side.detection is not None
@@ -231,7 +233,7 @@ class Session:
         self._last = (0, False)
         self._ended: UtteranceEdge | None = None
         # What is answered now, and what waits until that is over.
-        self._task: asyncio.Task[None] | None = None
+        self._making: dict[str, asyncio.Task[None]] = {}
         self._waiting: asyncio.Task[None] | None = None
         self._free = asyncio.Event()
         self._free.set()
@@ -242,7 +244,8 @@ class Session:
         """Serve the client until it is gone."""
         self._side.begin()
         try:
-            async with self._tasks:
+            async with self._tasks as tasks:
+                tasks.create_task(self._expire())
                 async for arrived_ns, message in self._link.messages():
                     event = self._side.receive(message)
                     if event is not None:
@@ -250,6 +253,11 @@ class Session:
                 raise _Over
         except* _Over:
             pass
+
+    async def _expire(self) -> None:
+        await asyncio.sleep(self._side.session["expires_at"] - time.time())
+        self._side.expire()
+        self._link.close(1001, "The session has expired.")
 
     def _do(self, event: JsonObject, arrived_ns: int) -> None:
         match event["type"]:
@@ -261,6 +269,7 @@ class Session:
             case "input_audio_buffer.append":
                 self._hear(event["audio"], arrived_ns)
             case "input_audio_buffer.commit":
+                self._hear(event["audio"], arrived_ns)
                 self._ended = self._finder.stop() or self._ended
                 self._withdraw()
                 speaks = self._side.speech is not None
@@ -272,9 +281,9 @@ class Session:
             case "conversation.item.create":
                 self._created(event["item"])
             case "response.create":
-                self._respond(event.get("response") or {})
+                self._respond(event["response"])
             case "response.cancel":
-                self._cancel("client_cancelled")
+                self._cancel(self._side.responses[event["response_id"]], "client_cancelled")
 
     def _created(self, item: JsonObject) -> None:
         if item.get("role") == "user":
@@ -305,7 +314,8 @@ class Session:
             side.speech_started(sample)
             if side.detection["interrupt_response"]:
                 self._withdraw()
-                self._cancel("turn_detected")
+                if side.active is not None:
+                    self._cancel(side.active, "turn_detected")
         self._tasks.create_task(self._fault(self._turn(self._users), "speech"))
 
     def _stop(self, ended: UtteranceEdge) -> None:
@@ -320,7 +330,8 @@ class Session:
                 await sleep_until(ended.t_ns + pause, self._clock)
             self._heard(self._side.speech_stopped())
             detection = self._side.detection
-            if detection is None or not detection["create_response"]:
+            wants = detection is not None and detection["create_response"]
+            if not wants or not self._side.answers:
                 self._ended = ended
                 return
             self._last = (number, True)
@@ -331,7 +342,10 @@ class Session:
 
     def _heard(self, item: KeptItem) -> None:
         """An utterance has become an item of the conversation."""
-        self._side.transcribed(item, self._turn(self._users).transcript)
+        text = self._turn(self._users).transcript
+        for place, word in enumerate(text.split(" ") if text else []):
+            self._side.transcribing(item.id, f" {word}" if place else word)
+        self._side.transcribed(item, text)
         self._next_turn()
 
     def _next_turn(self) -> None:
@@ -376,9 +390,9 @@ class Session:
             follow_up: The turn's tools were called, so that the reply is due.
         """
         response = self._side.respond(options)
-        task = self._tasks.create_task(self._make(response, number, first_ns, follow_up))
+        making = self._make(response, number, first_ns, follow_up)
+        self._making[response.id] = self._tasks.create_task(making)
         if response.in_band:
-            self._task = task
             self._free.clear()
 
     def _withdraw(self) -> None:
@@ -386,17 +400,16 @@ class Session:
         if self._waiting is not None:
             self._waiting.cancel()
 
-    def _cancel(self, reason: str) -> None:
-        """End the response that is under way, if there is one."""
-        if self._side.active is not None and self._task is not None:
-            self._task.cancel()
-            self._end(self._side.active, "cancelled", reason=reason)
+    def _cancel(self, response: RealtimeResponse, reason: str) -> None:
+        """End a response that is under way."""
+        self._making[response.id].cancel()
+        self._end(response, "cancelled", reason=reason)
 
     def _end(self, response: RealtimeResponse, status: ResponseStatus, **details: Any) -> None:
         """End a response."""
         self._side.end(response, status, **details)
+        del self._making[response.id]
         if response.in_band:
-            self._task = None
             self._free.set()
 
     async def _make(

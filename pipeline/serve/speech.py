@@ -21,8 +21,8 @@ from pipeline.errors import BadInput
 from pipeline.events import Samples
 from pipeline.measure.corpus import say
 from pipeline.models.catalogue import Catalogue
-from pipeline.serve.requests import RATE
 from pipeline.serve.script import Script
+from pipeline.serve.sound import RATE
 from pipeline.text.heard import CHARS_PER_SECOND, in_proportion
 
 GAP_MS = 200

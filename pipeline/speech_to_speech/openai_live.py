@@ -32,6 +32,7 @@ import openai
 from openai.resources.live.live import AsyncLiveConnection
 from websockets.exceptions import ConnectionClosed
 
+from pipeline.audio import encoding
 from pipeline.clock import NS_PER_MS, Clock
 from pipeline.config import TurnSettings, VadSettings
 from pipeline.conversation.history import Message
@@ -39,7 +40,6 @@ from pipeline.engines.vad import VoiceDetector
 from pipeline.engines.worker import apart
 from pipeline.errors import CascadeError, StageError
 from pipeline.events import Failure, Frame, ReplyStatus, Samples, Usage
-from pipeline.audio import encoding
 from pipeline.speech_to_speech.brief import Brief, Facts, SystemSpec, given
 from pipeline.speech_to_speech.fields import count, sound_in, text_in
 from pipeline.speech_to_speech.gate import SoundGate, Stretch

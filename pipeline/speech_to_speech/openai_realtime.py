@@ -20,10 +20,10 @@ from typing import Any
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
 from websockets.exceptions import ConnectionClosed
 
+from pipeline.audio import encoding
 from pipeline.clock import NS_PER_S, Clock
 from pipeline.errors import BadInput, StageError
 from pipeline.events import Samples, Usage
-from pipeline.audio import encoding
 from pipeline.speech_to_speech.brief import STAMP, Brief, Facts, SystemSpec, given, parameters
 from pipeline.speech_to_speech.fields import count, listed, mapping, sound_in
 from pipeline.speech_to_speech.fields import text_in as text

@@ -316,7 +316,7 @@ async def test_a_conversation_with_a_client_that_nobody_here_wrote() -> None:
     sounds = speak(script)
 
     async def talk(link: Link, opening: Opening) -> None:
-        await Session(script, opening.model, sounds, link, "1/0", Clock()).run()
+        await Session(script, opening, sounds, link, "1/0", Clock()).run()
 
     async with served(talk) as server:
         server.url = f"ws://127.0.0.1:{server.port}/v1"

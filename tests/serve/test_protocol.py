@@ -13,21 +13,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.realtime_grammar import Grammar
 
-from pipeline.serve.protocol import (
-    Author,
-    InputBuffer,
-    Items,
-    KeptItem,
-    Meter,
-    ReadPart,
-    ServerSide,
-)
-from pipeline.serve.requests import RATE, JsonObject, RequestRefused
+from pipeline.audio.encoding import Encoding
+from pipeline.serve.author import Author
+from pipeline.serve.items import Items, KeptItem, PartSound
+from pipeline.serve.protocol import ServerSide
+from pipeline.serve.refused import RequestRefused
+from pipeline.serve.session_object import JsonObject
+from pipeline.serve.sound import RATE, InputBuffer
+from pipeline.serve.usage import Meter, ReadPart
 
 
 def _message(text: str, **more: Any) -> dict[str, Any]:
     content = [{"type": "input_text", "text": text}]
     return {"item": {"type": "message", "role": "user", "content": content, **more}}
+
+
+PCM = {"input_audio": Encoding(), "output_audio": Encoding()}
 
 
 class _Written:
@@ -40,38 +41,43 @@ class _Written:
     def spoken(self, text: str, seconds: float, words: Any = ()) -> str:
         content = [{"type": "output_audio", "transcript": text}]
         about = {"id": "item_a", "type": "message", "role": "assistant", "content": content}
-        self.items.begin(KeptItem(about, np.zeros(round(seconds * RATE), np.int16), words))
+        about["status"] = "completed"
+        sound = PartSound(np.zeros(round(seconds * RATE), np.int16), words)
+        self.items.begin(KeptItem(about, {0: sound}))
         return "item_a"
 
     def part(self, item_id: str) -> Any:
-        self.items.retrieve(item_id)
+        self.items.retrieve(item_id, PCM)
         return self.events[-1]["item"]["content"][0]
 
 
 def test_items_go_where_they_are_asked_to() -> None:
     written = _Written()
     items = written.items
-    items.create(_message("b", id="b"))
-    items.create(_message("a", id="a") | {"previous_item_id": "root"})
-    items.create(_message("ab", id="ab") | {"previous_item_id": "a"})
+    items.create(_message("b", id="b"), PCM)
+    items.create(_message("a", id="a") | {"previous_item_id": "root"}, PCM)
+    items.create(_message("ab", id="ab") | {"previous_item_id": "a"}, PCM)
     assert [item.id for item in items.kept] == ["a", "ab", "b"]
     added, done = written.events[-2:]
     assert added["type"] == "conversation.item.added"
     assert done["type"] == "conversation.item.done"
     assert added["previous_item_id"] == "a"
     with pytest.raises(RequestRefused, match="previous_item"):
-        items.create(_message("c") | {"previous_item_id": "nowhere"})
+        items.create(_message("c") | {"previous_item_id": "nowhere"}, PCM)
     with pytest.raises(RequestRefused, match="taken"):
-        items.create(_message("a", id="a"))
+        items.create(_message("a", id="a"), PCM)
     items.delete("ab")
     assert [item.id for item in items.kept] == ["a", "b"]
 
 
-def test_sound_that_a_client_adds_is_not_told_back() -> None:
+def test_sound_that_a_client_adds_is_told_when_it_is_retrieved() -> None:
     written = _Written()
-    spoken = {"type": "message", "role": "user", "content": [{"type": "input_audio", "audio": ""}]}
-    written.items.create({"item": spoken})
-    assert written.part(written.items.kept[0].id) == {"type": "input_audio", "transcript": None}
+    audio = base64.b64encode(np.arange(240, dtype="<i2").tobytes()).decode()
+    part = {"type": "input_audio", "audio": audio}
+    written.items.create({"item": {"type": "message", "role": "user", "content": [part]}}, PCM)
+    told = {"type": "input_audio", "transcript": None}
+    assert [event["item"]["content"] for event in written.events] == [[told], [told]]
+    assert written.part(written.items.kept[0].id) == told | {"audio": audio}
 
 
 @given(st.integers(0, 3000), st.integers(0, 3000))
@@ -121,7 +127,7 @@ def test_words_without_a_sound_are_not_kept(
 
 def test_only_sound_of_the_assistant_is_truncated() -> None:
     items = _Written().items
-    items.create(_message("a", id="a"))
+    items.create(_message("a", id="a"), PCM)
     for name, code in (("a", "invalid_value"), ("b", "item_truncate_invalid_item_id")):
         with pytest.raises(RequestRefused, match=code):
             items.truncate(name, 0, 0)
@@ -199,6 +205,7 @@ FREE = {
     "response.output_audio.delta",
     "conversation.item.input_audio_transcription.delta",
     "conversation.created",
+    "rate_limits.updated",
     "session.updated",
 }
 """What may be missing, or come twice, without anybody noticing."""
@@ -219,7 +226,8 @@ def test_events_come_in_the_order_that_clients_rely_on(text: bool, aside: bool) 
 def test_a_cancelled_response_is_incomplete_and_says_why(reason: str | None) -> None:
     events = _conversation(status="cancelled", reason=reason)
     assert (_wrong(events) == []) == (reason in ("turn_detected", "client_cancelled"))
-    assert events[-1]["response"]["output"][0]["status"] == "incomplete"
+    (done,) = [event for event in events if event["type"] == "response.done"]
+    assert done["response"]["output"][0]["status"] == "incomplete"
 
 
 @pytest.mark.parametrize("place", [i for i, event in enumerate(WHOLE) if event["type"] not in FREE])

@@ -9,16 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.realtime import RealtimeSessionCreateRequest
 
-from pipeline.serve.requests import (
+from pipeline.serve.refused import (
     INVALID_EVENT,
     INVALID_VALUE,
     MISSING,
     UNKNOWN,
     RequestRefused,
-    new_session,
-    parse,
-    updated,
 )
+from pipeline.serve.requests import parse
+from pipeline.serve.session_object import new_session, updated
 
 SESSION = new_session("sess_1", "gpt-realtime-2.1", 1_800_000_000)
 
@@ -208,7 +207,7 @@ def test_fields_are_checked(fields: dict[str, Any], code: str, param: str) -> No
         ),
         (
             {"type": "message", "role": "assistant", "content": [{"type": "output_audio"}]},
-            "content[0].type",
+            "content[0].transcript",
         ),
         (
             {"type": "message", "role": "user", "content": [{"type": "input_text"}]},

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from pipeline.audio.audible import ending, onset
 from pipeline.errors import BadInput
-from pipeline.serve.requests import RATE
 from pipeline.serve.script import (
     PRESETS,
     Fault,
@@ -25,6 +24,7 @@ from pipeline.serve.script import (
     load,
     preset,
 )
+from pipeline.serve.sound import RATE
 from pipeline.serve.speech import pieces, speak, texts
 
 TURNS = st.builds(

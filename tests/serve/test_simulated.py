@@ -25,9 +25,9 @@ from websockets.exceptions import InvalidStatus
 
 from pipeline.audio.audible import onset
 from pipeline.errors import BadInput
-from pipeline.serve.requests import MOST_APPENDED
 from pipeline.serve.script import Fault, ScriptedCall, ScriptedNetwork, ScriptedTurn
 from pipeline.serve.simulated import SimulatedServer
+from pipeline.serve.sound import MOST_APPENDED
 from pipeline.serve.speech import hum, speak
 
 SHORT = "Good morning to you."
@@ -303,7 +303,7 @@ async def test_bad_events_are_refused_and_the_session_goes_on() -> None:
                 (b"\x00\x01", "invalid_event"),
                 ('{"type": "session.update", "session": {}}', "missing_required_parameter"),
                 ('{"type": "input_audio_buffer.append", "audio": "%"}', "invalid_value"),
-                ('{"type": "input_audio_buffer.append", "audio": "AAAA"}', "invalid_value"),
+                ('{"type": "output_audio_buffer.clear"}', "invalid_event"),
                 (
                     '{"type": "conversation.item.delete", "item_id": "x", "event_id": "mine"}',
                     "item_delete_invalid_item_id",

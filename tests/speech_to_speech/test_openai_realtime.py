@@ -16,6 +16,7 @@ from servers.api_server import ApiServer, Call, idle
 from support.api_talk import only, silence, talking, tone
 from support.dialects import Realtime, pcm
 
+from pipeline.audio.encoding import Encoding
 from pipeline.engines.tools import Tool
 from pipeline.errors import StageError
 from pipeline.events import (
@@ -43,7 +44,6 @@ from pipeline.serve.script import (
 from pipeline.serve.simulated import SimulatedServer
 from pipeline.serve.speech import speak
 from pipeline.speech_to_speech.brief import Brief, SystemSpec
-from pipeline.audio.encoding import Encoding
 
 HURRIED = {"connect_s": 1.0, "ready_s": 1.0, "grace_s": 0.1}
 

@@ -13,6 +13,7 @@ from support.cores import RealtimeStage
 from support.dialects import pcm
 from support.lawful import lawful
 
+from pipeline.audio.encoding import Encoding, read
 from pipeline.engines.tools import Tool
 from pipeline.errors import BadInput, CascadeError
 from pipeline.events import (
@@ -29,7 +30,6 @@ from pipeline.events import (
     Usage,
 )
 from pipeline.speech_to_speech.brief import Brief, SystemSpec, parameters
-from pipeline.audio.encoding import Encoding, read
 from pipeline.speech_to_speech.openai_realtime import IGNORED, RealtimeCore, options_of, session
 
 SECOND = 24_000

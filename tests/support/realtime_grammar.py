@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from pipeline.serve.requests import JsonObject
+from pipeline.serve.session_object import JsonObject
 
 _BEGUN = {"conversation.item.added", "response.output_item.added"}
 _SOUND = {

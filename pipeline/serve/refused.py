@@ -1,0 +1,79 @@
+"""What a client asks for and cannot have, said as the protocol says it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+INVALID_EVENT = "invalid_event"
+INVALID_VALUE = "invalid_value"
+MISSING = "missing_required_parameter"
+UNKNOWN = "unknown_parameter"
+TOO_LONG = "string_above_max_length"
+
+MOST_SAID = 500
+"""Characters of a message, and of the name of a field: both may hold what the client wrote."""
+
+
+@dataclass(slots=True)
+class RequestRefused(Exception):
+    """What a client sent cannot be done; the session goes on.
+
+    Attributes:
+        code: A code of the protocol, such as `invalid_value`.
+        message: What is wrong, for the client's author.
+        param: Which field, such as `session.audio.output.voice`.
+        event_id: The client's own id of the event, once it is known.
+    """
+
+    code: str
+    message: str
+    param: str | None = None
+    event_id: str | None = None
+
+    def __post_init__(self) -> None:
+        self.message = _clipped(self.message)
+        self.param = self.param and _clipped(self.param)
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+
+def invalid(param: str, what: str) -> RequestRefused:
+    """A field is not what it may be; `what` says why, as the rest of a sentence."""
+    return RequestRefused(INVALID_VALUE, f"Invalid value: '{_clipped(param)}' {what}.", param)
+
+
+def refusal(error: ValidationError, data: Any, prefix: str = "") -> RequestRefused:
+    """The first thing that is wrong with `data`, as the protocol says it.
+
+    Args:
+        error: What its model found.
+        data: What was checked.
+        prefix: Of the fields' names, such as `session.`.
+    """
+    problem = error.errors(include_url=False)[0]
+    kind, path = problem["type"], ""
+    for part in problem["loc"]:
+        # What is no place in the data is the name of a type in a union, or what is missing there.
+        if isinstance(part, int):
+            path, data = f"{path}[{part}]", data[part]
+        elif isinstance(data, dict) and part in data:
+            path, data = f"{path}.{part}", data[part]
+        elif kind == "missing" and part is problem["loc"][-1]:
+            path = f"{path}.{part}"
+    if kind.startswith("union_tag"):
+        path += f".{problem['ctx']['discriminator'].strip(chr(39))}"
+    param = _clipped(prefix + path.removeprefix("."))
+    if kind in ("missing", "union_tag_not_found"):
+        return RequestRefused(MISSING, f"Missing required parameter: '{param}'.", param)
+    if kind == "extra_forbidden":
+        return RequestRefused(UNKNOWN, f"Unknown parameter: '{param}'.", param)
+    what = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    return invalid(param, what[0].lower() + what[1:])
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= MOST_SAID else text[: MOST_SAID - 1] + "…"

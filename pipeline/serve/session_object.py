@@ -1,0 +1,354 @@
+"""The session of a client: its settings, with their defaults, and how an update changes them. Pure.
+
+Source of names, fields and ranges: the GA protocol of `/v1/realtime` as the `openai` SDK types it.
+Beyond it, PCM may also have 16 or 48 kHz.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
+
+from pipeline.serve.refused import MISSING, TOO_LONG, RequestRefused, invalid, refusal
+
+JsonObject = dict[str, Any]
+"""An event, an item or the session, as it goes into JSON."""
+
+MOST_SETTINGS = 3 << 18
+"""Characters of a session as JSON: it is told whole, in a message of less than 1 MiB."""
+
+NO_MCP = "is mcp, and this server connects to no MCP server: give its tools as functions"
+
+
+class Lenient(BaseModel):
+    """An object that may have more fields than those that are checked."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    @model_serializer(mode="wrap")
+    def _as_given(self, handler: SerializerFunctionWrapHandler) -> JsonObject:
+        """What was given, without the defaults of what was not."""
+        return {name: told for name, told in handler(self).items() if name in self.model_fields_set}
+
+
+class Exact(BaseModel):
+    """An object that has these fields and no others; null is the default, where it is no value."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    may_be_null: ClassVar[frozenset[str]] = frozenset()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        fields = cls.model_fields
+        return {
+            name: value
+            for name, value in data.items()
+            if value is not None
+            or name in cls.may_be_null
+            or name not in fields
+            or fields[name].is_required()
+        }
+
+
+class Pcm(Exact):
+    """16-bit little-endian PCM."""
+
+    type: Literal["audio/pcm"] = "audio/pcm"
+    rate: Literal[24_000, 16_000, 48_000] = 24_000
+
+
+class _Pcmu(Exact):
+    type: Literal["audio/pcmu"] = "audio/pcmu"
+
+
+class _Pcma(Exact):
+    type: Literal["audio/pcma"] = "audio/pcma"
+
+
+Format = Annotated[Pcm | _Pcmu | _Pcma, Field(discriminator="type")]
+
+
+class _Transcription(Exact):
+    model: str | None = None
+    language: str | None = None
+    languages: list[str] | None = None
+    prompt: str | None = None
+    keywords: list[str] | None = None
+    delay: Literal["minimal", "low", "medium", "high", "xhigh"] | None = None
+
+
+class _NoiseReduction(Exact):
+    type: Literal["near_field", "far_field"] | None = None
+    strength: Annotated[float, Field(ge=0, le=10)] | None = None
+
+
+class _ServerVad(Exact):
+    type: Literal["server_vad"] = "server_vad"
+    threshold: float = Field(0.5, ge=0, le=1)
+    prefix_padding_ms: int = Field(300, ge=0, le=60_000)
+    silence_duration_ms: int = Field(500, ge=0, le=60_000)
+    idle_timeout_ms: Annotated[int, Field(ge=5000, le=30_000)] | None = None
+    create_response: bool = True
+    interrupt_response: bool = True
+
+
+class _SemanticVad(Exact):
+    type: Literal["semantic_vad"] = "semantic_vad"
+    eagerness: Literal["low", "medium", "high", "auto"] = "auto"
+    create_response: bool = True
+    interrupt_response: bool = True
+
+
+class _Input(Exact):
+    may_be_null = frozenset({"turn_detection"})
+
+    format: Format = Pcm()
+    transcription: _Transcription | None = None
+    noise_reduction: _NoiseReduction | None = None
+    turn_detection: Annotated[_ServerVad | _SemanticVad, Field(discriminator="type")] | None = (
+        _ServerVad()
+    )
+
+
+class _VoiceId(Exact):
+    id: str
+
+
+class SpokenOutput(Exact):
+    """How what is said is sent."""
+
+    format: Format = Pcm()
+    voice: str | _VoiceId = "marin"
+
+
+class _Output(SpokenOutput):
+    speed: float = Field(1.0, ge=0.25, le=1.5)
+
+
+class _Audio(Exact):
+    input: _Input = _Input()
+    output: _Output = _Output()
+
+
+def _no_mcp(value: Any) -> Any:
+    if value == "mcp":
+        raise ValueError(NO_MCP)
+    return value
+
+
+class _Function(Lenient):
+    type: Annotated[Literal["function"], BeforeValidator(_no_mcp)]
+    name: Annotated[str, Field(min_length=1)]
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+def _choice(value: Any) -> Any:
+    match value:
+        case "auto" | "none" | "required" | {"type": "function", "name": str()}:
+            return value
+        case {"type": "mcp"}:
+            raise ValueError(NO_MCP)
+    raise ValueError("is neither auto, none or required, nor does it name a function")
+
+
+def _no_prompt(value: Any) -> Any:
+    if value is not None:
+        raise ValueError("is given, and no prompts are stored here: give its text as instructions")
+    return value
+
+
+class _Reasoning(Exact):
+    effort: Literal["minimal", "low", "medium", "high", "xhigh"] | None = None
+
+
+class Options(Exact):
+    """What a session and a single response may both say."""
+
+    instructions: str = ""
+    output_modalities: list[Literal["audio", "text"]] = Field(["audio"], min_length=1, max_length=1)
+    tools: list[_Function] = []
+    tool_choice: Annotated[Any, AfterValidator(_choice)] = "auto"
+    max_output_tokens: Literal["inf"] | Annotated[int, Field(ge=1, le=4096)] = "inf"
+    parallel_tool_calls: bool = True
+    reasoning: _Reasoning | None = None
+    prompt: Annotated[Any, AfterValidator(_no_prompt)] = None
+
+
+class _Tracing(Exact):
+    workflow_name: str | None = None
+    group_id: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class _TokenLimits(Exact):
+    post_instructions: Annotated[int, Field(ge=0)] | None = None
+
+
+class _Retention(Exact):
+    type: Literal["retention_ratio"]
+    retention_ratio: float = Field(ge=0, le=1)
+    token_limits: _TokenLimits | None = None
+
+
+_Include = list[Literal["item.input_audio_transcription.logprobs"]]
+
+
+class _Session(Options):
+    """A conversation's session, and what a new one holds."""
+
+    type: Literal["realtime"] = "realtime"
+    object: Literal["realtime.session"] = "realtime.session"
+    id: str
+    model: str
+    expires_at: int
+    tracing: Literal["auto"] | _Tracing | None = None
+    truncation: Literal["auto", "disabled"] | _Retention = "auto"
+    include: _Include | None = None
+    audio: _Audio = _Audio()
+
+
+class _TranscriptionInput(_Input):
+    # What such a session is for is not switched off.
+    transcription: _Transcription = _Transcription()
+
+
+class _TranscriptionAudio(Exact):
+    input: _TranscriptionInput = _TranscriptionInput()
+
+
+class _TranscriptionSession(Exact):
+    """A session in which nothing is answered, and what a new one holds."""
+
+    type: Literal["transcription"] = "transcription"
+    object: Literal["realtime.transcription_session"] = "realtime.transcription_session"
+    id: str
+    expires_at: int
+    include: _Include | None = None
+    audio: _TranscriptionAudio = _TranscriptionAudio()
+
+
+_SESSIONS: dict[str, type[_Session | _TranscriptionSession]] = {
+    "realtime": _Session,
+    "transcription": _TranscriptionSession,
+}
+
+
+def new_session(
+    session_id: str,
+    model: str,
+    expires_at: int,
+    kind: Literal["realtime", "transcription"] = "realtime",
+    tracing: JsonObject | None = None,
+) -> JsonObject:
+    """A session as it is before any update.
+
+    Args:
+        session_id: Its id.
+        model: The model that answers, or that writes down; never changes.
+        expires_at: Unix time when it ends (s).
+        kind: Whether anything is answered.
+        tracing: What a session of a conversation says of itself.
+    """
+    if kind == "realtime":
+        about = {"id": session_id, "model": model, "expires_at": expires_at, "tracing": tracing}
+        return _Session.model_validate(about).model_dump()
+    session = _TranscriptionSession(id=session_id, expires_at=expires_at).model_dump()
+    session["audio"]["input"]["transcription"]["model"] = model
+    return session
+
+
+def updated(
+    session: JsonObject,
+    update: JsonObject,
+    *,
+    voice_fixed: bool = False,
+    speed_fixed: bool = False,
+) -> JsonObject:
+    """The session after a client's `session.update`; the one given is left as it is.
+
+    What an update does not name stays as it is; null, an empty text or an empty list clears, and
+    null where there is no such value means the default.
+
+    Args:
+        session: The session as it is.
+        update: The field `session` of the event.
+        voice_fixed: The model has spoken, so that its voice cannot change any more.
+        speed_fixed: The model speaks, so that its speed cannot change just then.
+
+    Raises:
+        RequestRefused: The update cannot be; nothing of it is done.
+    """
+    if "type" not in update:
+        raise RequestRefused(MISSING, "Missing required parameter: 'session.type'.", "session.type")
+    if update["type"] != session["type"]:
+        raise invalid("session.type", f"cannot be changed: this is a {session['type']} session")
+    fixed = {name: session[name] for name in ("id", "object", "expires_at")}
+    given = update.get("audio")
+    audio = _overlaid(session["audio"], {} if given is None else given)
+    told = session | update | fixed | {"audio": audio}
+    try:
+        result = _SESSIONS[session["type"]].model_validate(told).model_dump()
+    except ValidationError as error:
+        raise refusal(error, told, "session.") from None
+    if len(json.dumps(result)) > MOST_SETTINGS:
+        raise RequestRefused(TOO_LONG, f"The session is longer than {MOST_SETTINGS} characters.")
+    if session["type"] == "realtime":
+        _check_change(session, result, voice_fixed, speed_fixed)
+    return result
+
+
+def check_choice(options: JsonObject, prefix: str) -> None:
+    """See that a function which is to be called is one of the tools.
+
+    Raises:
+        RequestRefused: It is none; `prefix` is of the fields' names.
+    """
+    choice = options["tool_choice"]
+    if isinstance(choice, dict) and choice["name"] not in [t["name"] for t in options["tools"]]:
+        raise invalid(f"{prefix}tool_choice.name", "is none of the tools")
+
+
+def _check_change(
+    before: JsonObject, after: JsonObject, voice_fixed: bool, speed_fixed: bool
+) -> None:
+    """See that nothing changes that cannot change then."""
+    if after["model"] != before["model"]:
+        raise invalid("session.model", "cannot be changed")
+    if before["tracing"] not in (None, after["tracing"]):
+        raise invalid("session.tracing", "cannot be changed once it is set")
+    said, says = before["audio"]["output"], after["audio"]["output"]
+    if voice_fixed and says["voice"] != said["voice"]:
+        message = "The voice cannot change once the assistant has spoken."
+        raise RequestRefused("cannot_update_voice", message, "session.audio.output.voice")
+    if speed_fixed and says["speed"] != said["speed"]:
+        raise invalid("session.audio.output.speed", "cannot change while a response is in progress")
+    check_choice(after, "session.")
+
+
+def _overlaid(now: Any, update: Any) -> Any:
+    """An object with the fields of another, which are laid over its own in turn.
+
+    One of another type, such as another turn detection, begins from that type's defaults.
+    """
+    if not isinstance(update, dict):
+        return update
+    own = now if isinstance(now, dict) else {}
+    if update.get("type", own.get("type")) != own.get("type"):
+        own = {}
+    return own | {name: _overlaid(own.get(name), value) for name, value in update.items()}
