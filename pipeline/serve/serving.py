@@ -75,6 +75,7 @@ async def _serve(
     as_json: bool,
 ) -> int:
     from pipeline.serve.listening import listening
+
     app, sessions = composed(settings, engines, access)
     async with listening(app, sessions, listener, tls) as serving:
         console.print(f"loading {', '.join(engines.names.values())}", style="dim")
