@@ -19,11 +19,12 @@ from openai import AsyncOpenAI
 from servers.llm_server import LlmServer, reply
 from support import nginx
 from support.api_talk import talking
-from support.cli_child import Child, scripted
+from support.cli_child import Child, part_of_corpus, run, scripted
 from support.replicas import KEY, TOKEN, WAIT_S, asked, free_port, printed, told
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from pipeline.compare.record import CONVERSATIONS
 from pipeline.events import ReplyDone, ReplyText
 from pipeline.speech_to_speech.brief import SystemSpec
 
@@ -198,7 +199,7 @@ async def test_what_one_server_has_no_room_for_the_other_takes(tmp_path: Path) -
 
 
 async def test_nginx_changes_nothing_of_what_passes(tmp_path: Path) -> None:
-    """Keys, origins, codes, long messages and streams, as without it."""
+    """Keys, origins, codes and long messages are as without it; an address has its limit."""
     with site(tmp_path) as here:
         for one in here.replicas:
             await off_loop(one.start)
@@ -220,6 +221,12 @@ async def test_nginx_changes_nothing_of_what_passes(tmp_path: Path) -> None:
             await told(two)
             await one.send(json.dumps({"type": "nonsense", "event_id": "x" * 3_000_000}))
             await told(one, "error")
+            async with contextlib.AsyncExitStack() as stack:
+                for _ in range(6):
+                    await stack.enter_async_context(here.session())
+                with pytest.raises(InvalidStatus) as refused:
+                    await here.session()
+                assert refused.value.response.status_code == 429
             for replica in here.replicas:
                 await off_loop(replica.stop)
             for connection in (one, two):
@@ -264,3 +271,21 @@ async def test_with_tls(tmp_path: Path) -> None:
         url = f"wss://127.0.0.1:{port}/v1/realtime"
         async with connect(url, ssl=context, additional_headers=KEY) as connection:
             await told(connection)
+
+
+def test_a_comparison_reaches_them_through_nginx(tmp_path: Path) -> None:
+    with site(tmp_path) as here:
+        here.replicas[0].start()
+        outcome = run(
+            *("compare", part_of_corpus(tmp_path / "corpus", 1), "--path", here.url),
+            *("--repeat", "1", "--reply-seconds", "0.3", "--out", tmp_path / "out"),
+            env={"CASCADE_REALTIME_KEY": TOKEN},
+        )
+        assert outcome.code == 0, outcome.err
+        made = CONVERSATIONS.read(tmp_path / "out" / CONVERSATIONS.name)[1]
+        for one in made:
+            assert one.status == "ok"
+            (turn,) = one.turns
+            assert turn.record.reply == "It is open until nine."
+            assert turn.record.timeline is not None
+        assert made
