@@ -8,7 +8,7 @@ import contextlib
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.applications import Starlette
@@ -21,9 +21,11 @@ from starlette.websockets import WebSocket
 
 from pipeline.clock import Clock
 from pipeline.serve.access import Access, Pass
+from pipeline.serve.admission import Admission
 from pipeline.serve.connection import Connection
 from pipeline.serve.denial import Refused
 from pipeline.serve.link import Link, Opening
+from pipeline.serve.metrics import Metrics
 from pipeline.serve.refused import RequestRefused
 from pipeline.serve.session_object import new_session, updated
 
@@ -48,52 +50,25 @@ _HTTP_ERRORS = {
 }
 
 
-class Admission(Protocol):
-    """Knows how many sessions can be served."""
-
-    def enter(self) -> Refused | None:
-        """Count a session that begins; or say why it may not."""
-        ...
-
-    def leave(self) -> None:
-        """A session is over."""
-        ...
-
-
-class Tally(Protocol):
-    """Counts what happens at the door."""
-
-    def session(self) -> contextlib.AbstractContextManager[None]:
-        """A session is under way."""
-        ...
-
-    def refused(self, reason: str) -> None:
-        """Somebody was refused, with such a code."""
-        ...
-
-
 class Sessions:
     """The sessions of a server: begun, counted, and ended with it.
 
     Args:
         talk: Holds each conversation.
         admission: Says whether one more can be served; None: always.
-        tally: Counts sessions and refusals, if anybody does.
+        metrics: Count sessions and refusals, if they are wanted.
 
     Attributes:
         state: Sessions begin only while it is `ready`.
     """
 
     def __init__(
-        self,
-        talk: Talk,
-        admission: Admission | None = None,
-        tally: Tally | None = None,
+        self, talk: Talk, admission: Admission | None = None, metrics: Metrics | None = None
     ) -> None:
         self.state: Literal["loading", "ready", "draining"] = "ready"
         self._talk = talk
         self._admission = admission
-        self._tally = tally
+        self._metrics = metrics
         self._clock = Clock()
         self._open: dict[Connection, asyncio.Task[Any]] = {}
         self._keys: collections.Counter[str] = collections.Counter()
@@ -115,11 +90,13 @@ class Sessions:
 
     def refused(self, refused: Refused) -> None:
         """Somebody was refused."""
-        if self._tally is not None:
-            self._tally.refused(refused.code)
+        if self._metrics is not None:
+            self._metrics.refused(refused.code)
 
     def refusal(self) -> Refused | None:
         """Why a session that began now would be refused, if it would be."""
+        if self._admission is None:
+            return None
         refused = self._admission.enter()
         if refused is None:
             self._admission.leave()
@@ -171,14 +148,16 @@ class Sessions:
         if self._admission is not None and (refused := self._admission.enter()):
             raise refused
         self._keys[key] += 1
-        try:
-            with contextlib.nullcontext() if self._tally is None else self._tally.session():
-                yield
-        finally:
+        with contextlib.ExitStack() as stack:
             if self._admission is not None:
-                self._admission.leave()
-            self._keys[key] -= 1
-            self._keys += collections.Counter()  # leaves out those with none
+                stack.callback(self._admission.leave)
+            if self._metrics is not None:
+                stack.enter_context(self._metrics.session())
+            try:
+                yield
+            finally:
+                self._keys[key] -= 1
+                self._keys += collections.Counter()  # leaves out those with none
 
 
 def application(
@@ -273,8 +252,7 @@ def _opening(query: Mapping[str, str], admitted: Pass) -> Opening:
     """
     session = dict(admitted.session)
     model = session.pop("model", "") or query.get("model", "")
-    kind = session.get("type", "realtime")
-    match query.get("intent", kind):
+    match session.get("type") or query.get("intent", "realtime"):
         case "realtime" | "conversation":
             return Opening(model, "realtime", session)
         case "transcription":
