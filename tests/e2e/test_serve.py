@@ -144,8 +144,8 @@ async def test_it_stops_in_the_middle_of_a_reply() -> None:
         assert time.monotonic() - began < 2 + 3, "2 s, and the end of a Python"
 
 
-async def test_a_token_in_the_environment_is_what_clients_present() -> None:
-    async with serving(env={"CASCADE_SERVE__TOKEN": TOKEN}) as server:
+async def test_a_token_in_the_environment_is_what_clients_present_and_is_never_logged() -> None:
+    async with serving("--debug", env={"CASCADE_SERVE__TOKEN": TOKEN}) as server:
         with pytest.raises(InvalidStatus) as failed:
             async with connect(server.realtime):
                 pass
@@ -153,6 +153,14 @@ async def test_a_token_in_the_environment_is_what_clients_present() -> None:
         headers = {"Authorization": f"Bearer {TOKEN}"}
         async with connect(server.realtime, additional_headers=headers) as client:
             assert json.loads(await client.recv())["type"] == "session.created"
+        offered = ["realtime", f"openai-insecure-api-key.{TOKEN}"]
+        async with connect(server.realtime, subprotocols=offered) as client:  # type: ignore[arg-type]
+            assert json.loads(await client.recv())["type"] == "session.created"
+        with pytest.raises(InvalidStatus):
+            await connect(f"{server.realtime}?token={TOKEN}", additional_headers=headers)
+        async with httpx2.AsyncClient(base_url=server.http, headers=headers) as client:
+            assert (await client.get("/v1/models")).status_code == 200
+            assert (await client.get(f"/v1/models?token={TOKEN}")).status_code == 401
         server.child.signal(signal.SIGTERM)
         outcome = await asyncio.to_thread(server.child.finish)
         assert TOKEN not in outcome.out + outcome.err
