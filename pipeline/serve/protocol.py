@@ -279,6 +279,7 @@ class ServerSide:
                 `incomplete` (`max_output_tokens`, `content_filter`); `error` for `failed` (`type`,
                 `code` and `message`).
         """
+        response.begin()
         response.close("incomplete")
         told = [response.settings["instructions"]]
         told += [json.dumps(tools) if (tools := response.settings["tools"]) else ""]
@@ -330,6 +331,8 @@ class ServerSide:
                 self.speech = None
                 self.author.tell("input_audio_buffer.cleared")
             case "conversation.item.create":
+                if self.speech is not None and event["item"].get("id") == self.speech:
+                    raise invalid("item.id", "is taken by what is being said")
                 event["item"]["id"] = self.items.create(event, self._encodings).id
             case "conversation.item.retrieve":
                 self.items.retrieve(event["item_id"], self._encodings)
