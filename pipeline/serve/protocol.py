@@ -17,7 +17,7 @@ from pipeline.serve.link import Opening
 from pipeline.serve.refused import INVALID_EVENT, RequestRefused, invalid
 from pipeline.serve.requests import parse
 from pipeline.serve.responses import RealtimeResponse, ResponseStatus, settings
-from pipeline.serve.session_object import JsonObject, check_choice, new_session, updated
+from pipeline.serve.session_object import JsonObject, check_choice, new_session, overlaid, updated
 from pipeline.serve.sound import (
     MOST_BUFFERED_S,
     RATE,
@@ -353,6 +353,11 @@ class ServerSide:
                 update.pop("model", None)
             if self.session["tracing"] is not None:
                 update.pop("tracing", None)
+            if update.pop("extensions", None):
+                # So says the client of Hugging Face's speech-to-speech, whose server tells unasked
+                # what the user said. None of its extensions is known here.
+                heard = {"input": {"transcription": {}}}
+                update["audio"] = overlaid(heard, update.get("audio", {}))
         fixed = {"voice_fixed": self.spoke, "speed_fixed": self.active is not None}
         return updated(self.session, update, **fixed)
 
