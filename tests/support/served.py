@@ -68,7 +68,6 @@ async def served(
     access: Access | None = None,
     *,
     routes: Sequence[BaseRoute] = (),
-    routes: Sequence[BaseRoute] = (),
     public: Sequence[BaseRoute] = (),
     tls: tuple[tuple[Path, Path], ssl.SSLContext] | None = None,
 ) -> AsyncIterator[Served]:
