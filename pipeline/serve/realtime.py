@@ -459,8 +459,7 @@ class _Conversation:
                 task = self._tasks.create_task(self._play(event.id, answer.playing))
                 self._playing[event.id] = answer, task
         answer.playing.add(len(frame.samples), now)
-        over = self._cascade.words_of(event.id)(answer.playing.made_s)
-        self._tell_words(answer, len(over))
+        self._tell_words(answer, len(answer.heard(answer.playing.made_s)))
         answer.response.audio(answer.resampler.push(frame.samples))
 
     async def _play(self, reply_id: str, playing: Playing) -> None:
