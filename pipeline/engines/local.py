@@ -16,13 +16,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from pipeline.config import Settings, TurnSettings
+from pipeline.config import Settings, SttSettings, TtsSettings, TurnSettings
 from pipeline.engines.brevity import Shortened
+from pipeline.engines.client import Unreachable
 from pipeline.engines.llama import LocalServer, context_tokens
-from pipeline.engines.llm import ChatModel, Messages, Unreachable, Writer
+from pipeline.engines.llm import ChatModel, Messages, Writer
 from pipeline.engines.llm_judge import TextJudge
 from pipeline.engines.piper import Piper
-from pipeline.engines.servers import ChatServer, chat_server
+from pipeline.engines.remote import RemoteRecogniser, RemoteVoice
+from pipeline.engines.servers import ChatServer, asked_voice, audio_server, chat_server
 from pipeline.engines.smart_turn import SmartTurn
 from pipeline.engines.vad import VoiceDetector
 from pipeline.engines.whisper import Audio, Transcription, Whisper, check_language
@@ -125,8 +127,14 @@ def check_models(settings: Settings, catalogue: Catalogue) -> None:
     Raises:
         BadInput: One is unknown, incomplete, or not downloaded, or does not know the language.
     """
-    named: tuple[tuple[Kind, str], ...] = (("stt", settings.stt.model), ("tts", settings.tts.voice))
-    for kind, name in named:
+    named: tuple[tuple[Kind, str, SttSettings | TtsSettings], ...] = (
+        ("stt", settings.stt.model, settings.stt),
+        ("tts", settings.tts.voice, settings.tts),
+    )
+    for kind, name, stage in named:
+        if stage.url:
+            audio_server(stage)
+            continue
         model = catalogue.missing(kind, name) or catalogue.resolve(kind, name).model
         if kind == "stt" and model is not None:
             check_language(settings.stt.language, model.languages, model.name)
@@ -228,6 +236,20 @@ async def _warmed(worker: Worker, load: Callable[[], Warmable]) -> Warmable:
     return await worker.run(work)
 
 
+async def _warmed_there(remote: RemoteRecogniser | RemoteVoice) -> None:
+    """Let a server get ready; one that answers, but not well, may do better later.
+
+    Raises:
+        StageError: It cannot be reached, or refuses for good.
+    """
+    try:
+        await remote.warm()
+    except StageError as error:
+        if error.fatal or isinstance(error, Unreachable):
+            raise
+        log.warning("%s; going on", error)
+
+
 class LocalEngines:
     """Everything that computes, each in its own thread. An async context manager.
 
@@ -236,7 +258,7 @@ class LocalEngines:
     """
 
     model: Writer
-    voice: LocalVoice
+    voice: LocalVoice | RemoteVoice
 
     def __init__(
         self,
@@ -265,8 +287,9 @@ class LocalEngines:
         self._recognises, self._writes = recognises, writes
         self._sessions = sessions
         self._within_s = UNSEATED_S
-        self._stt = catalogue.resolve("stt", settings.stt.model)
-        self._tts = catalogue.resolve("tts", settings.tts.voice)
+        stt, tts = settings.stt, settings.tts
+        self._stt = audio_server(stt) if stt.url else catalogue.resolve("stt", stt.model)
+        self._tts = audio_server(tts) if tts.url else catalogue.resolve("tts", tts.voice)
         self._llm = find_language_model(settings, catalogue)
         # Those of the embedded model that are free.
         self._slots = list(range(sessions)) if isinstance(self._llm, Path) else []
@@ -276,6 +299,7 @@ class LocalEngines:
         self._speaking = Worker("tts")
         self._foreseeing = Worker("endpoint")
         self._whisper: Whisper
+        self._remote: RemoteRecogniser | None = None
         self._chat: ChatModel
         self._smart_turn: SmartTurn | None = None
         self._judge: TextJudge | None = None
@@ -284,7 +308,10 @@ class LocalEngines:
     def names(self) -> dict[str, str]:
         """The models in use, by kind."""
         llm = self._llm.stem if isinstance(self._llm, Path) else self._llm.label
-        return {"stt": self._stt.name, "llm": llm, "tts": self._tts.name}
+        stt = self._stt.model if isinstance(self._stt, ChatServer) else self._stt.name
+        remote = asked_voice(self._settings.tts)
+        tts = remote if isinstance(self._tts, ChatServer) else self._tts.name
+        return {"stt": stt, "llm": llm, "tts": tts}
 
     async def __aenter__(self) -> Self:
         """Load all engines at once and warm each.
@@ -302,10 +329,10 @@ class LocalEngines:
             # Gathered to the end even if one fails, so that what did load is stopped again.
             with _uncollected():
                 results = await asyncio.gather(
-                    self._load_tts(),
+                    self._load_tts(stack),
                     self._load_vad(),
                     self._load_end_of_turn(),
-                    *([self._load_stt()] if self._recognises else []),
+                    *([self._load_stt(stack)] if self._recognises else []),
                     *([self._load_llm(stack)] if self._writes else []),
                     return_exceptions=True,
                 )
@@ -378,6 +405,10 @@ class LocalEngines:
         if not draft:
             # Soon somebody answers, or is interrupted.
             self.voice.begin()
+        if self._remote is not None:
+            return await self._remote.transcribe(
+                audio, voiced_ms, prefix=prefix, language=language, draft=draft, prompt=prompt
+            )
         late = time.monotonic() + DRAFT_S
 
         def work() -> Transcription:
@@ -414,15 +445,28 @@ class LocalEngines:
             async for _ in deltas:
                 pass
 
-    async def _load_stt(self) -> None:
+    async def _load_stt(self, stack: contextlib.AsyncExitStack) -> None:
         found = self._stt
+        if isinstance(found, ChatServer):
+            remote = await apart(lambda: RemoteRecogniser(found, self._settings.stt))
+            stack.push_async_callback(remote.aclose)
+            await _warmed_there(remote)
+            self._remote = remote
+            return
         self._whisper = await _warmed(
             self._recognising,
             lambda: Whisper(found.path, self._settings.stt, short_windows=found.short_windows),
         )
 
-    async def _load_tts(self) -> None:
-        piper = await _warmed(self._speaking, lambda: Piper(self._tts.path, self._settings.tts))
+    async def _load_tts(self, stack: contextlib.AsyncExitStack) -> None:
+        found = self._tts
+        if isinstance(found, ChatServer):
+            voice = await apart(lambda: RemoteVoice(found, self._settings))
+            stack.push_async_callback(voice.aclose)
+            await _warmed_there(voice)
+            self.voice = voice
+            return
+        piper = await _warmed(self._speaking, lambda: Piper(found.path, self._settings.tts))
         self.voice = LocalVoice(piper, self._speaking, UNSEATED_S)
 
     async def _load_llm(self, stack: contextlib.AsyncExitStack) -> None:

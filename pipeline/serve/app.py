@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-import json
+import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, Router, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -22,13 +22,15 @@ from starlette.websockets import WebSocket
 
 from pipeline.clock import Clock
 from pipeline.serve.access import Access, Pass
+from pipeline.serve.admission import Admission
 from pipeline.serve.connection import Connection
 from pipeline.serve.denial import Refused
 from pipeline.serve.link import Link, Opening
+from pipeline.serve.metrics import Metrics
 from pipeline.serve.refused import RequestRefused
 from pipeline.serve.session_object import new_session, updated
 
-Talk = Callable[[Link, Opening], Awaitable[None]]
+Talk = Callable[[Link, Opening], Coroutine[Any, Any, None]]
 """Holds the conversation of a session with its client; cancelled when the client is gone."""
 
 REALTIME = "/v1/realtime"
@@ -48,56 +50,28 @@ _HTTP_ERRORS = {
     405: ("method_not_allowed", "This is asked for with another method."),
 }
 
-
-class Admission(Protocol):
-    """Knows how many sessions can be served."""
-
-    def enter(self) -> Refused | None:
-        """Count a session that begins; or say why it may not."""
-        ...
-
-    def leave(self) -> None:
-        """A session is over."""
-        ...
-
-
-class Tally(Protocol):
-    """Counts what happens at the door."""
-
-    def session(self) -> contextlib.AbstractContextManager[None]:
-        """A session is under way."""
-        ...
-
-    def refused(self, reason: str) -> None:
-        """Somebody was refused, with such a code."""
-        ...
+log = logging.getLogger(__name__)
 
 
 class Sessions:
-    """The sessions of a server: begun, limited, and ended with it.
+    """The sessions of a server: begun, counted, and ended with it.
 
     Args:
         talk: Holds each conversation.
         admission: Says whether one more can be served; None: always.
-        minutes: How long a session may last.
-        tally: Counts sessions and refusals, if anybody does.
+        metrics: Count sessions and refusals, if they are wanted.
 
     Attributes:
         state: Sessions begin only while it is `ready`.
     """
 
     def __init__(
-        self,
-        talk: Talk,
-        admission: Admission | None = None,
-        minutes: float = 60,
-        tally: Tally | None = None,
+        self, talk: Talk, admission: Admission | None = None, metrics: Metrics | None = None
     ) -> None:
         self.state: Literal["loading", "ready", "draining"] = "ready"
         self._talk = talk
         self._admission = admission
-        self._minutes = minutes
-        self._tally = tally
+        self._metrics = metrics
         self._clock = Clock()
         self._open: dict[Connection, asyncio.Task[Any]] = {}
         self._keys: collections.Counter[str] = collections.Counter()
@@ -119,8 +93,17 @@ class Sessions:
 
     def refused(self, refused: Refused) -> None:
         """Somebody was refused."""
-        if self._tally is not None:
-            self._tally.refused(refused.code)
+        if self._metrics is not None:
+            self._metrics.refused(refused.code)
+
+    def refusal(self) -> Refused | None:
+        """Why a session that began now would be refused, if it would be."""
+        if self._admission is None:
+            return None
+        refused = self._admission.enter()
+        if refused is None:
+            self._admission.leave()
+        return refused
 
     async def connect(self, socket: WebSocket) -> None:
         """Serve a client of the Realtime protocol.
@@ -132,13 +115,16 @@ class Sessions:
         opening = _opening(socket.query_params, admitted)
         with self._counted(admitted.key):
             offers = SUBPROTOCOL in socket.scope["subprotocols"]
-            await socket.accept(SUBPROTOCOL if offers else None)
+            try:
+                await socket.accept(SUBPROTOCOL if offers else None)
+            except OSError:
+                return  # the client is gone already
             connection = Connection(socket, self._clock)
             task = asyncio.current_task()
             assert task is not None
             self._open[connection] = task
             try:
-                await connection.run(self._hold(connection, opening))
+                await connection.run(self._talk(connection, opening))
             finally:
                 del self._open[connection]
 
@@ -168,34 +154,16 @@ class Sessions:
         if self._admission is not None and (refused := self._admission.enter()):
             raise refused
         self._keys[key] += 1
-        try:
-            with contextlib.nullcontext() if self._tally is None else self._tally.session():
-                yield
-        finally:
+        with contextlib.ExitStack() as stack:
             if self._admission is not None:
-                self._admission.leave()
-            self._keys[key] -= 1
-            self._keys += collections.Counter()  # leaves out those with none
-
-    async def _hold(self, connection: Connection, opening: Opening) -> None:
-        """Hold a conversation, for as long as a session may last."""
-        try:
-            async with asyncio.timeout(self._minutes * 60) as limit:
-                await self._talk(connection, opening)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            message = f"Your session hit the maximum duration of {self._minutes:g} minutes."
-            error = {
-                "type": "invalid_request_error",
-                "code": "session_expired",
-                "message": message,
-                "param": None,
-                "event_id": None,
-            }
-            event = {"type": "error", "event_id": "event_session_expired", "error": error}
-            connection.send(json.dumps(event))
-            connection.close(1001, "session_expired")
+                stack.callback(self._admission.leave)
+            if self._metrics is not None:
+                stack.enter_context(self._metrics.session())
+            try:
+                yield
+            finally:
+                self._keys[key] -= 1
+                self._keys += collections.Counter()  # leaves out those with none
 
 
 def application(
@@ -225,10 +193,15 @@ def application(
             return refused.response()
         return JSONResponse({"status": "ready"})
 
+    def plainly(_: Request) -> Response:
+        """What a WebSocket would be told here: to their pages browsers do not show that."""
+        upgrade = Refused(426, "upgrade_required", "This is asked for as a WebSocket.")
+        return (sessions.refusal() or upgrade).response()
+
     inner = Router(
         [
             WebSocketRoute(REALTIME, sessions.connect),
-            Route(REALTIME, _no_socket),
+            Route(REALTIME, plainly),
             Route(f"{REALTIME}/client_secrets", partial(_client_secrets, access), methods=["POST"]),
             *routes,
             WebSocketRoute("/{path:path}", _nowhere),
@@ -275,6 +248,11 @@ class _Guard:
                 await send({"type": "websocket.close", "code": 1008, "reason": refused.message})
             else:
                 await refused.response()(scope, receive, send)
+        except ClientDisconnect:
+            pass
+        except Exception as error:
+            log.error("a request failed: %s: %s", type(error).__name__, error, exc_info=error)
+            raise
 
 
 def _opening(query: Mapping[str, str], admitted: Pass) -> Opening:
@@ -285,17 +263,12 @@ def _opening(query: Mapping[str, str], admitted: Pass) -> Opening:
     """
     session = dict(admitted.session)
     model = session.pop("model", "") or query.get("model", "")
-    kind = session.get("type", "realtime")
-    match query.get("intent", kind):
+    match session.get("type") or query.get("intent", "realtime"):
         case "realtime" | "conversation":
             return Opening(model, "realtime", session)
         case "transcription":
             return Opening(model, "transcription", session)
     raise Refused(400, "invalid_value", "The intent is realtime or transcription.")
-
-
-def _no_socket(_: Request) -> Response:
-    raise Refused(426, "upgrade_required", "This is asked for as a WebSocket.")
 
 
 async def _nowhere(_: WebSocket) -> None:
@@ -350,7 +323,10 @@ async def _client_secrets(access: Access, request: Request) -> Response:
 def _on_http(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code, message = _HTTP_ERRORS.get(error.status_code, ("invalid_request", error.detail))
-    return Refused(error.status_code, code, message).response()
+    response = Refused(error.status_code, code, message).response()
+    # Such as which methods there are.
+    response.headers.update(error.headers or {})
+    return response
 
 
 def _on_failure(_: Request, __: Exception) -> Response:
