@@ -323,7 +323,10 @@ async def _client_secrets(access: Access, request: Request) -> Response:
 def _on_http(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code, message = _HTTP_ERRORS.get(error.status_code, ("invalid_request", error.detail))
-    return Refused(error.status_code, code, message).response()
+    response = Refused(error.status_code, code, message).response()
+    # Such as which methods there are.
+    response.headers.update(error.headers or {})
+    return response
 
 
 def _on_failure(_: Request, __: Exception) -> Response:
