@@ -154,6 +154,7 @@ class Cascade:
             partial_ms: See `PARTIAL_MS`.
             tool_rounds: See `TOOL_ROUNDS`.
         """
+        self._engines = engines
         self._settings = settings
         self._manner = Manner(settings.turns, settings.vad, engines.voice)
         self._times = times
@@ -507,7 +508,7 @@ class Cascade:
 
     @property
     def _speculates(self) -> bool:
-        return self._settings.reply.mode == "speculative"
+        return self._settings.reply.mode == "speculative" and not self._engines.behind
 
     def _mark(self, name: str, t_ns: int, **more: Any) -> None:
         self._trace.mark(self._turn, name, t_ns, **more)

@@ -111,6 +111,11 @@ class Ears:
         """Speaks the replies."""
         return self._local.voice
 
+    @property
+    def behind(self) -> bool:
+        """Whether they have more to do than they can."""
+        return self._local.behind
+
     def new_detector(self) -> Detector:
         """A judge of voice for one session."""
         return self._local.new_detector()

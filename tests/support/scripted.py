@@ -134,6 +134,7 @@ class Engines:
     ahead: list[Messages] = field(default_factory=list)
     finished: dict[str, float] = field(default_factory=dict)
     sounds: float | None = None
+    behind: bool = False
 
     def new_detector(self) -> Detector:
         return Detector()
