@@ -519,6 +519,9 @@ class _Conversation:
     def _finish(self, answer: _Answer, status: ResponseStatus, **details: Any) -> None:
         """End a response with all that is known of it."""
         response = answer.response
+        if status == "cancelled":
+            # Clients take sound that follows the user's for sound of the next reply.
+            answer.resampler = None
         self._close(answer, "completed" if status == "completed" else "incomplete")
         if response.in_band:
             self._has_answered = True
