@@ -22,6 +22,16 @@ class Playing:
         # So much was played at that time.
         self._played, self._at_ns = 0, free_ns
 
+    @property
+    def made_s(self) -> float:
+        """How long it is so far (s)."""
+        return self._made / self._rate
+
+    @property
+    def made_s(self) -> float:
+        """How long it is so far (s)."""
+        return self._made / self.rate
+
     def add(self, samples: int, now_ns: int) -> None:
         """So much more of it was sent just now."""
         self._played, self._at_ns = self.played(now_ns), max(now_ns, self._at_ns)

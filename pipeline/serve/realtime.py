@@ -17,7 +17,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from pipeline.audio.resample import Resampler
 from pipeline.clock import NS_PER_MS, NS_PER_S, Clock
@@ -132,6 +132,8 @@ class _Answer:
         playing: How much of it has been played.
         used: What it cost, if that is known.
         message: Its words, once there are any.
+        text: What was written so far.
+        told: How many characters of that the client knows.
     """
 
     response: RealtimeResponse
@@ -140,6 +142,8 @@ class _Answer:
     playing: Playing | None = None
     used: Usage | None = None
     message: KeptItem | None = None
+    text: str = ""
+    told: int = 0
 
     def heard(self, seconds: float) -> str:
         """What of its words is over when so much of its sound has been played (s)."""
@@ -227,6 +231,7 @@ class _Conversation:
     async def run(self) -> None:
         """Serve the client until it is gone."""
         async with self._cascade, self._tasks:
+            expiring = self._tasks.create_task(self._expire())
             try:
                 self._side.begin()
                 self._configure()
@@ -237,7 +242,15 @@ class _Conversation:
                     await asyncio.sleep(0)  # others have their turn, however many there are
             finally:
                 self._is_over = True
+                expiring.cancel()
                 self._stop_playing()
+
+    async def _expire(self) -> None:
+        """Close the connection when the session is over."""
+        lasts_ns = round(self._settings.serve.minutes * 60 * NS_PER_S)
+        await self._clock.sleep_until(self._clock.now_ns() + lasts_ns)
+        self._side.expire()
+        self._link.close(1001, "The session has expired.")
 
     # --- what the client asks for ---
 
@@ -334,9 +347,6 @@ class _Conversation:
     def _respond(self, options: JsonObject) -> None:
         response = self._side.respond(options)
         self._answers[response.id] = _Answer(response)
-        if response.in_band:
-            # The client asks for more, and does not interrupt: it plays what it has to the end.
-            self._last = "", None
         self._cascade.respond(
             response.id,
             functools.partial(self._memory.prompt_for, response),
@@ -423,7 +433,18 @@ class _Conversation:
     def _write(self, answer: _Answer, event: ReplyText) -> None:
         if answer.message is None:
             self._open(answer, event.id)
-        answer.response.text(event.delta)
+        answer.text += event.delta
+        if not answer.response.speaks:
+            self._tell_words(answer, len(answer.text))
+
+    def _tell_words(self, answer: _Answer, end: int) -> None:
+        """Send a reply's words up to that character.
+
+        Words go before the sound that they end in, so that a client can tell which one is heard.
+        """
+        if end > answer.told:
+            answer.response.text(answer.text[answer.told : end])
+            answer.told = end
 
     def _speak(self, answer: _Answer, event: ReplyAudio) -> None:
         now, frame = self._clock.now_ns(), event.frame
@@ -438,6 +459,7 @@ class _Conversation:
                 task = self._tasks.create_task(self._play(event.id, answer.playing))
                 self._playing[event.id] = answer, task
         answer.playing.add(len(frame.samples), now)
+        self._tell_words(answer, len(answer.heard(answer.playing.made_s)))
         answer.response.audio(answer.resampler.push(frame.samples))
 
     async def _play(self, reply_id: str, playing: Playing) -> None:
@@ -474,14 +496,17 @@ class _Conversation:
             response.arguments(said[start : start + PIECE])
         response.close()
 
-    def _close(
-        self, answer: _Answer, status: Literal["completed", "incomplete"] = "completed"
-    ) -> None:
-        """There is no more of a reply's words and sound."""
-        if answer.resampler is not None:
-            answer.response.audio(answer.resampler.flush())
-            answer.resampler = None
-        answer.response.close(status)
+    def _close(self, answer: _Answer, status: ResponseStatus = "completed") -> None:
+        """There is no more of a reply's words and sound; what was cut off is not told.
+
+        Clients take sound that comes after the user has begun to speak for the next reply's.
+        """
+        if status != "cancelled":
+            self._tell_words(answer, len(answer.text))
+            if answer.resampler is not None:
+                answer.response.audio(answer.resampler.flush())
+        answer.resampler = None
+        answer.response.close("completed" if status == "completed" else "incomplete")
 
     def _done(self, event: ReplyDone) -> None:
         failure, self._failure = self._failure, None
@@ -519,10 +544,7 @@ class _Conversation:
     def _finish(self, answer: _Answer, status: ResponseStatus, **details: Any) -> None:
         """End a response with all that is known of it."""
         response = answer.response
-        if status == "cancelled":
-            # Clients take sound that follows the user's for sound of the next reply.
-            answer.resampler = None
-        self._close(answer, "completed" if status == "completed" else "incomplete")
+        self._close(answer, status)
         if response.in_band:
             self._has_answered = True
             self._stamp(answer)

@@ -16,7 +16,7 @@ from support.realtime_talk import RATE, Client, hold
 from support.scene import LONG, check_prompt
 from support.scripted import Engines, Model
 
-from pipeline.config import Settings
+from pipeline.config import ServeSettings, Settings
 from pipeline.conversation.history import RUNNING
 from pipeline.engines.tools import Prompt, tools_of
 from pipeline.errors import StageError
@@ -79,6 +79,26 @@ def test_a_turn_is_heard_answered_and_told_in_the_protocols_order() -> None:
     started, stopped = client.of(TURN[0])[0], client.of(TURN[1])[0]
     assert abs(started["audio_start_ms"] - (500 - 300)) <= 64
     assert abs(stopped["audio_end_ms"] - (1700 + 500)) <= 64
+
+
+def test_words_are_told_just_before_the_sound_that_they_end_in() -> None:
+    client = hold(engines(LONG), lambda client: _listen(client))
+    seconds, chars, gaps = 0.0, 0, []
+    for event in client.events:
+        if event["type"] == "response.output_audio_transcript.delta":
+            chars += len(event["delta"])
+        elif event["type"] == "response.output_audio.delta":
+            seconds += len(base64.b64decode(event["delta"])) / 2 / RATE
+            gaps.append(seconds - chars * 0.06)  # so long the voice takes for each
+    assert client.said_back == [f"{LONG} "]
+    # No word is told before it is spoken, but the last of a clause with the space after it.
+    assert min(gaps[:-1]) > -0.2
+    assert max(gaps[:-1]) < 10 * 0.06 + 0.2  # the longest word, and a piece of sound
+
+
+async def _listen(client: Client) -> None:
+    client.detect(VAD)
+    await ask(client, then=30)
 
 
 def test_an_answer_is_there_when_the_turn_ends() -> None:
@@ -149,7 +169,8 @@ def test_speaking_over_a_reply_cuts_it_and_the_model_knows_what_was_heard() -> N
     client.finish()
     assert client.ends == [("cancelled", "turn_detected"), ("completed", None)]
     cut = client.events.index(client.of("response.done")[0])
-    assert client.kinds.index("input_audio_buffer.speech_started", 20) < cut
+    over = client.kinds.index("input_audio_buffer.speech_started", 20)
+    assert over < cut and "response.output_audio.delta" not in client.kinds[over:cut]
     heard = made.model.prompts[1][2]["content"]
     assert 3 < len(heard.split()) < len(client.said_back[0].split())
     assert client.said_back[0].startswith(heard)
@@ -775,3 +796,26 @@ def test_whatever_a_client_does_the_order_is_kept_and_the_session_goes_on(
     for prompt in made.model.prompts:
         check_prompt(prompt)
     assert made.model.open == made.voice.open == 0
+
+
+def test_a_session_lasts_no_longer_than_it_may() -> None:
+    async def script(client: Client) -> None:
+        await client.quiet(125)
+
+    client = hold(engines(), script, Settings(serve=ServeSettings(minutes=2)))
+    [error] = client.of("error")
+    assert error["error"]["code"] == "session_expired"
+    assert client.times[client.events.index(error)] == pytest.approx(120, abs=0.1)
+    assert client.closed == (1001, "The session has expired.")
+
+
+def test_a_key_brings_the_settings_of_its_session() -> None:
+    async def script(client: Client) -> None:
+        await client.quiet(0.1)
+
+    given = {"type": "realtime", "instructions": "Be brief.", "audio": {"output": {"speed": 1.2}}}
+    client = hold(engines(), script, opening=Opening("gpt-9", "realtime", given))
+    session = client.of("session.created")[0]["session"]
+    assert session["instructions"] == "Be brief."
+    assert session["audio"]["output"]["speed"] == 1.2
+    assert session["model"] == "gpt-9"

@@ -140,7 +140,7 @@ async def connected(
         finally:
             listening.cancel()
     await sdk.close()
-    assert client.wrong == []
+    assert client.wrong == [], client.wrong
 
 
 @asynccontextmanager
