@@ -25,11 +25,6 @@ class Playing:
     @property
     def made_s(self) -> float:
         """How long it is so far (s)."""
-        return self._made / self._rate
-
-    @property
-    def made_s(self) -> float:
-        """How long it is so far (s)."""
         return self._made / self.rate
 
     def add(self, samples: int, now_ns: int) -> None:
