@@ -44,8 +44,8 @@ from pipeline.turns.listener import Detector
 
 T = TypeVar("T")
 
-MOST_BYTES = 200 * 1024 * 1024
-"""Of an upload: an hour and three quarters of 16-bit mono at 16 kHz."""
+MOST_BYTES = 25 * 1024 * 1024
+"""Of an upload, as the OpenAI API has it: 13 minutes of WAV, or an hour of MP3."""
 
 MOST_S = 4 * 3600.0
 """Of a recording (s): what is compressed may be long."""
