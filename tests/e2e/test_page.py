@@ -272,7 +272,9 @@ def test_it_comes_back_by_itself_with_what_was_said(browser: Page) -> None:
         ]
         assert said == [("user", "good morning"), ("assistant", SHORT), ("user", "are you there")]
     # That nobody answered is in the console, as it should be.
-    assert all("ERR_CONNECTION_REFUSED" in error or "WebSocket" in error for error in browser.errors)
+    assert all(
+        "ERR_CONNECTION_REFUSED" in error or "WebSocket" in error for error in browser.errors
+    )
     browser.errors.clear()
 
 
