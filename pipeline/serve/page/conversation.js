@@ -5,7 +5,7 @@ import { RATE, Voice } from "./sound.js";
 
 const LEAST_MS = 100; // of sound in a turn that is ended by hand, as the protocol demands
 const KEPT = 200; // turns
-const LATENCY = "cascade.latency_ms"; // in a response's metadata: JSON of parts in ms
+const LATENCY = "cascade.latency_ms"; // in a response's metadata: JSON of parts and total in ms
 const WORDS = new Intl.Segmenter(undefined, { granularity: "word" });
 const HARMLESS = ["response_cancel_not_active"];
 
@@ -21,8 +21,10 @@ function reached({ text, points, complete }, played) {
 export function words(turn) {
   const { text } = turn;
   if (turn.done || turn.cut || !turn.sound) return [text, "", ""];
-  const found = WORDS.segment(text).containing(reached(turn, Math.max(0, turn.heard)) - 1);
+  const cut = WORDS.segment(text);
+  let found = cut.containing(reached(turn, Math.max(0, turn.heard)) - 1);
   if (!found) return ["", "", text];
+  if (!found.isWordLike) found = cut.containing(found.index - 1) ?? found;
   const end = found.index + found.segment.length;
   return [text.slice(0, found.index), found.segment, text.slice(end)];
 }
@@ -31,18 +33,22 @@ export function words(turn) {
 export class Conversation {
   turns = [];
   response = null; // the one that is under way: {id, timing}
-  playing = null; // the turn that is being heard
   hearing = false;
   manual = false;
   #line = 0; // which connection this is
   #voice = new Voice();
   #began = 0;
-  #ended = null; // {said, stopped}: of the turn that is answered next (ms)
+  ended = null; // {said, stopped}: of the user's turn that is to be answered (ms)
   #waiting = false; // to be answered, once the response under way is over
   #sent = 0; // ms of sound since the turn was begun by hand
 
   constructor({ send, speaker, changed, failed, session }) {
     Object.assign(this, { send, speaker, changed, failed, session });
+  }
+
+  /** Whether a reply has sound that is not over. */
+  get speaking() {
+    return this.turns.some(({ sound, done, cut }) => sound && !done && !cut);
   }
 
   /** The microphone's next piece. */
@@ -58,7 +64,7 @@ export class Conversation {
     this.interrupt(true);
     const id = `typed_${Date.now()}`;
     this.#turn(id, "user", text).done = true;
-    this.#ended = { said: performance.now(), stopped: performance.now() };
+    this.ended = { said: performance.now(), stopped: performance.now() };
     this.send({ type: "conversation.item.create", item: item({ id, role: "user", text }) });
     this.#ask();
   }
@@ -98,7 +104,6 @@ export class Conversation {
       else if (turn.sound) [turn.cut, turn.done] = [false, true]; // it had just ended
       else turn.text = "";
     }
-    this.playing = null;
     this.changed();
   }
 
@@ -118,7 +123,6 @@ export class Conversation {
   played({ id, played, ended, audibleAt }) {
     const turn = this.turns.find((each) => each.id === id);
     if (!turn || turn.cut) return;
-    this.playing = ended ? null : turn;
     turn.done = ended;
     turn.heard = played - this.speaker.ahead;
     if (turn.timing && audibleAt !== null) turn.timing.heard ??= audibleAt;
@@ -142,7 +146,7 @@ export class Conversation {
   /** A new connection knows nothing of what was said on the one before. */
   #greet() {
     this.#line++;
-    this.response = null;
+    this.response = this.ended = null;
     this.hearing = false;
     this.send({ type: "session.update", session: this.session() });
     this.turns = this.turns.filter((turn) => turn.text || turn.kept);
@@ -168,7 +172,7 @@ export class Conversation {
   #stopped() {
     this.hearing = false;
     const stopped = performance.now();
-    this.#ended = { said: this.#voice.lastSince(this.#began) ?? stopped, stopped };
+    this.ended = { said: this.#voice.lastSince(this.#began) ?? stopped, stopped };
     this.changed();
   }
 
@@ -178,15 +182,18 @@ export class Conversation {
     else if (type.endsWith(".completed")) turn.text = transcript.trim();
     else if (type.endsWith(".failed")) this.failed("The server could not write down what you said.");
     turn.done = !type.endsWith(".delta");
-    if (turn.done && !turn.text) this.turns = this.turns.filter((each) => each !== turn);
+    if (turn.done && !turn.text) {
+      this.turns = this.turns.filter((each) => each !== turn);
+      this.ended = null;
+    }
     this.changed(turn);
   }
 
   #answered({ type, response, response_id, item_id, item: added, delta }) {
     switch (type) {
       case "response.created":
-        this.response = { id: response.id, timing: this.#ended };
-        this.#ended = null;
+        this.response = { id: response.id, timing: this.ended };
+        this.ended = null;
         this.changed();
         break;
       case "response.output_item.added":
@@ -239,7 +246,10 @@ export class Conversation {
       const turn = this.turns.find((each) => each.id === made);
       if (!turn) continue;
       if (turn.cut && turn.unheard && !turn.truncated) this.#truncate(turn, 0);
-      if (turn.timing && metadata?.[LATENCY]) turn.timing.parts = JSON.parse(metadata[LATENCY]);
+      if (turn.timing && metadata?.[LATENCY]) {
+        const { total, ...parts } = JSON.parse(metadata[LATENCY]);
+        turn.timing.parts = parts;
+      }
       turn.note = status === "incomplete" && !turn.cut ? status_details?.reason : undefined;
       this.changed(turn);
     }

@@ -186,8 +186,8 @@ function stateNow() {
   if (line === "opening") return ["opening", "Connecting"];
   if (line !== "open") return ["closed", "Not connected"];
   if (conversation.hearing) return ["hearing", "Hearing you"];
-  if (conversation.playing) return ["speaking", "Speaking"];
-  if (conversation.response) return ["thinking", "Thinking"];
+  if (conversation.speaking) return ["speaking", "Speaking"];
+  if (conversation.response || conversation.ended) return ["thinking", "Thinking"];
   if (microphone.isOpen && !conversation.manual) return ["listening", "Listening"];
   return ["ready", "Ready"];
 }

@@ -50,18 +50,24 @@ export class Speaker {
     return (this.#context?.outputLatency ?? 0) * RATE;
   }
 
+  /** What is asked for before the loudspeaker is open is done, in order, once it is. */
+  async #ask(message, ...moved) {
+    await this.open();
+    this.#node.port.postMessage(message, moved);
+  }
+
   play(id, pcm) {
-    this.#node?.port.postMessage({ id, pcm }, [pcm]);
+    this.#ask({ id, pcm }, pcm);
   }
 
   end(id) {
-    this.#node?.port.postMessage({ id, end: true });
+    this.#ask({ id, end: true });
   }
 
   /** Be silent at once; gives what was cut off, as pairs of item and samples played. */
   stop() {
-    if (!this.#node) return Promise.resolve([]);
-    this.#node.port.postMessage({ stop: true });
+    if (!this.#opening) return Promise.resolve([]);
+    this.#ask({ stop: true });
     return new Promise((done) => this.#stopped.push(done));
   }
 }

@@ -80,7 +80,8 @@ export function parts({ said, stopped, sound, heard, parts }) {
   return marks.filter(([, from, to]) => to > from).map(([name, from, to]) => [name, to - from]);
 }
 
-const LABELS = { model: "answer", device: "line, device", stt: "STT" };
+const LABELS = { model: "answer", device: "line, device" };
+const STAGES = /^(stt|llm|tts)/;
 
 class Waterfall {
   constructor() {
@@ -109,7 +110,7 @@ class Waterfall {
       const block = h("i", { class: `c-${name}` });
       block.style.insetInlineStart = `${100 * start}%`;
       block.style.inlineSize = `${100 * width}%`;
-      const label = LABELS[name] ?? name.replaceAll("_", " ");
+      const label = LABELS[name] ?? name.replaceAll("_", " ").replace(STAGES, (s) => s.toUpperCase());
       const track = h("span", { class: "track", "aria-hidden": "true" }, block);
       return [segment, h("li", {}, h("span", { text: label }), track, `${ms.toFixed(0)} ms`)];
     });
