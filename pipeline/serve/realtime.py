@@ -60,9 +60,6 @@ from pipeline.trace import Timeline, Trace
 from pipeline.turns.taker import RATE as EARS
 from pipeline.turns.taker import TIMES
 
-SESSION_S = 3600
-"""A session lasts an hour, says OpenAI's guide."""
-
 FRAME = EARS // 50
 """Samples that are heard at a time: 20 ms, as from a microphone."""
 
@@ -189,7 +186,7 @@ class _Conversation:
             f"{uuid.uuid4().hex[:8]}_", lambda event: link.send(json.dumps(event))
         )
         model = opening.model or "cascade"
-        expires_at = int(time.time()) + SESSION_S
+        expires_at = int(time.time() + settings.serve.minutes * 60)
         self._side = ServerSide(self._author, model, expires_at, opening, ears=EARS)
         if self._side.answers:
             self._side.session["instructions"] = settings.llm.instructions
@@ -222,6 +219,7 @@ class _Conversation:
     async def run(self) -> None:
         """Serve the client until it is gone."""
         async with self._cascade, self._tasks:
+            expiring = self._tasks.create_task(self._expire())
             try:
                 self._side.begin()
                 self._configure()
@@ -231,8 +229,15 @@ class _Conversation:
                         await self._do(event, arrived_ns)
             finally:
                 self._is_over = True
-                for task in self._playing.values():
+                for task in (expiring, *self._playing.values()):
                     task.cancel()
+
+    async def _expire(self) -> None:
+        """Close the connection when the session is over."""
+        lasts_ns = round(self._settings.serve.minutes * 60 * NS_PER_S)
+        await self._clock.sleep_until(self._clock.now_ns() + lasts_ns)
+        self._side.expire()
+        self._link.close(1001, "The session has expired.")
 
     # --- what the client asks for ---
 
@@ -327,6 +332,9 @@ class _Conversation:
     def _respond(self, options: JsonObject) -> None:
         response = self._side.respond(options)
         self._answers[response.id] = _Answer(response)
+        if response.in_band:
+            # The client asks for more, and does not interrupt: it plays what it has to the end.
+            self._last = "", None
         self._cascade.respond(
             response.id,
             functools.partial(self._memory.prompt_for, response),

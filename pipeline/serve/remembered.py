@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from pipeline.config import ConversationSettings
 from pipeline.conversation.history import (
-    RETENTION,
     NOTHING,
+    RETENTION,
     RUNNING,
     TOOL_CHARS,
     Message,

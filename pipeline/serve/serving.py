@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import socket
-from collections.abc import Coroutine
+import time
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +17,21 @@ from rich.console import Console
 from pipeline.clock import Clock
 from pipeline.config import Settings
 from pipeline.errors import BadInput
+from pipeline.events import Usage
 from pipeline.models.catalogue import Catalogue
 from pipeline.models.fetch import provide
 from pipeline.serve.access import Access, is_local
+from pipeline.serve.admission import Admission, expected
+from pipeline.serve.link import Link, Opening
 from pipeline.terminal import stderr
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
     from pipeline.engines.local import LocalEngines
+    from pipeline.serve.app import Sessions
+
+CORES = os.cpu_count() or 1
 
 EXTRA = "pip install 'voice-cascade[serve]'"
 
@@ -58,7 +68,7 @@ def prepare(
 
     check_models(settings, Catalogue.load(settings.models.dir))
     settings = provide(settings, console, instead=True)
-    engines = LocalEngines(settings)
+    engines = LocalEngines(settings, sessions=expected(settings.serve.sessions, CORES))
     return _serve(settings, engines, access, listener, tls, console, as_json)
 
 
@@ -71,18 +81,9 @@ async def _serve(
     console: Console,
     as_json: bool,
 ) -> int:
-    from pipeline.serve import http_api, page
-    from pipeline.serve.app import Limit, Sessions, application
     from pipeline.serve.listening import listening
-    from pipeline.serve.metrics import Metrics
-    from pipeline.serve.realtime import RealtimeServer  # as slow to import as the engines
 
-    metrics, serve = Metrics(), settings.serve
-    server = RealtimeServer(engines, settings, Clock(), over=metrics.over)
-    sessions = Sessions(server.talk, Limit(serve.sessions), serve.minutes, metrics)
-    sessions.state = "loading"
-    routes = [*http_api.routes(engines, settings), *metrics.routes()]
-    app = metrics.counted(application(sessions, access, routes=routes, public=page.routes()))
+    app, sessions = composed(settings, engines, access)
     async with listening(app, sessions, listener, tls) as serving:
         console.print(f"loading {', '.join(engines.names.values())}", style="dim")
         async with engines:
@@ -100,6 +101,37 @@ async def _serve(
                 await serving
             await sessions.drain()
     return 0
+
+
+def composed(settings: Settings, engines: LocalEngines, access: Access) -> tuple[ASGIApp, Sessions]:
+    """All that a server serves; no session begins before its state is `ready`.
+
+    Args:
+        settings: Of the server.
+        engines: Shared by all sessions; whoever serves this enters them.
+        access: Says who may come in.
+    """
+    from pipeline.serve import http_api, page
+    from pipeline.serve.app import Sessions, application
+    from pipeline.serve.metrics import Metrics
+    from pipeline.serve.realtime import RealtimeServer  # as slow to import as the engines
+
+    metrics = Metrics()
+    admission = Admission(settings.serve.sessions, CORES, time.monotonic, time.process_time)
+
+    def over(turn: int, marks: Mapping[str, int], usage: Usage | None) -> None:
+        metrics.over(turn, marks, usage)
+        admission.over(turn, marks, usage)
+
+    async def talk(link: Link, opening: Opening) -> None:
+        with engines.seat() as seat:
+            await RealtimeServer(seat, settings, Clock(), over=over).talk(link, opening)
+
+    sessions = Sessions(talk, admission, metrics)
+    sessions.state = "loading"
+    routes = [*http_api.routes(engines, settings), *metrics.routes()]
+    app = application(sessions, access, routes=routes, public=page.routes())
+    return metrics.counted(app), sessions
 
 
 def _place(listener: socket.socket) -> str:

@@ -10,7 +10,6 @@ import contextlib
 import functools
 import itertools
 import json
-import os
 import signal
 import socket
 from collections import Counter
@@ -20,7 +19,8 @@ from typing import Any
 
 import pytest
 from servers.llm_server import reply
-from support.cli_child import ROOT, Child, recording, scripted
+from support import ray_cluster
+from support.cli_child import Child, recording, scripted
 from support.ray_bench import Bench, of, read
 
 from pipeline.config import Settings
@@ -35,33 +35,20 @@ from pipeline.profile.executor import Bounds
 from pipeline.profile.run import make
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'voice-cascade[ray]'")
-cluster_utils = pytest.importorskip("ray.cluster_utils")
-
-STORE_BYTES = 80_000_000
-"""Of each node's object store: nearly the least that Ray takes."""
-
-NEW_WORLD = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
 
 
 @pytest.fixture(scope="module")
 def head() -> Iterator[Any]:
     """A cluster whose head has no processor to offer."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", NEW_WORLD["PYTHONPATH"])
-        patch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.delenv("RAY_ADDRESS", raising=False)
-        arguments = {"num_cpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False}
-        cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=arguments)
+    with ray_cluster.running() as cluster:
         yield cluster
-        cluster.shutdown()
 
 
 @pytest.fixture
 def nodes(head: Any) -> Iterator[list[Any]]:
     """Two nodes of one processor each; one that an earlier test has killed is replaced."""
     while len(head.worker_nodes) < 2:
-        head.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+        ray_cluster.add_node(head)
     head.wait_for_nodes()
     yield list(head.worker_nodes)
     ray.shutdown()

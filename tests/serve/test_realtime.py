@@ -14,7 +14,7 @@ from support.realtime_talk import RATE, Client, hold
 from support.scene import LONG, check_prompt
 from support.scripted import Engines, Model
 
-from pipeline.config import Settings
+from pipeline.config import ServeSettings, Settings
 from pipeline.conversation.history import RUNNING
 from pipeline.engines.tools import Prompt, tools_of
 from pipeline.errors import StageError
@@ -281,7 +281,7 @@ def test_a_call_ends_the_response_and_its_result_is_told_in_the_next() -> None:
         client.respond()
         await client.until("response.done", 2)
 
-    made = engines("Let me look. CALL:weather:{\"city\":\"Rome\"}", "It is sunny.")
+    made = engines('Let me look. CALL:weather:{"city":"Rome"}', "It is sunny.")
     client = hold(made, script)
     client.finish()
     assert client.ends == [("completed", None)] * 2
@@ -312,7 +312,9 @@ def test_a_call_without_a_result_is_running_when_the_user_goes_on() -> None:
     client.finish()
     for prompt in made.model.prompts:
         check_prompt(prompt)
-    assert [each["content"] for each in made.model.prompts[1] if each["role"] == "tool"] == [RUNNING]
+    assert [each["content"] for each in made.model.prompts[1] if each["role"] == "tool"] == [
+        RUNNING
+    ]
     assert words(made.model.prompts[2])[-1] == ("tool", "sunny")
 
 
@@ -613,7 +615,10 @@ def test_sound_that_a_client_adds_as_an_item_is_recognised() -> None:
     async def script(client: Client) -> None:
         client.detect(None)
         audio = base64.b64encode(client.sound(1.0).astype("<i2").tobytes()).decode()
-        content = [{"type": "input_text", "text": "Listen:"}, {"type": "input_audio", "audio": audio}]
+        content = [
+            {"type": "input_text", "text": "Listen:"},
+            {"type": "input_audio", "audio": audio},
+        ]
         client.add(type="message", role="user", content=content)
         client.respond()
         await client.until("response.done")
@@ -659,3 +664,26 @@ def test_who_measures_is_told_of_every_turn() -> None:
     assert [turn for turn, _, _ in told] == [1, 2]
     assert {"speech.end", "committed", "heard.first"} <= told[0][1].keys()
     assert told[0][2].output_tokens == 1
+
+
+def test_a_session_lasts_no_longer_than_it_may() -> None:
+    async def script(client: Client) -> None:
+        await client.quiet(125)
+
+    client = hold(engines(), script, Settings(serve=ServeSettings(minutes=2)))
+    [error] = client.of("error")
+    assert error["error"]["code"] == "session_expired"
+    assert client.times[client.events.index(error)] == pytest.approx(120, abs=0.1)
+    assert client.closed == (1001, "The session has expired.")
+
+
+def test_a_key_brings_the_settings_of_its_session() -> None:
+    async def script(client: Client) -> None:
+        await client.quiet(0.1)
+
+    given = {"type": "realtime", "instructions": "Be brief.", "audio": {"output": {"speed": 1.2}}}
+    client = hold(engines(), script, opening=Opening("gpt-9", "realtime", given))
+    session = client.of("session.created")[0]["session"]
+    assert session["instructions"] == "Be brief."
+    assert session["audio"]["output"]["speed"] == 1.2
+    assert session["model"] == "gpt-9"

@@ -1,0 +1,42 @@
+"""What tests of several servers share, whoever stands in front of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import socket
+
+from servers.llm_server import LlmServer
+from websockets.asyncio.client import ClientConnection
+
+from support.cli_child import ROOT
+
+PAGE = ROOT / "pipeline" / "docs" / "serve.md"
+TOKEN = "everybody-knows-this-one"
+KEY = {"Authorization": f"Bearer {TOKEN}"}
+WAIT_S = 60.0
+
+
+def printed(language: str) -> list[str]:
+    """The documentation's blocks of that language."""
+    block = rf"^```{language}\n(.*?)^```$"
+    return re.findall(block, PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+async def told(connection: ClientConnection, kind: str = "session.created") -> None:
+    """Read until the server has told that."""
+    async with asyncio.timeout(WAIT_S):
+        while json.loads(await connection.recv())["type"] != kind:
+            pass
+
+
+def asked(llm: LlmServer) -> list[tuple[str, str]]:
+    """Who said what, as the language model was told at last."""
+    return [(one["role"], one["content"]) for one in llm.requests[-1].body["messages"]]
