@@ -5,9 +5,9 @@ import { RATE, Voice } from "./sound.js";
 
 const LEAST_MS = 100; // of sound in a turn that is ended by hand, as the protocol demands
 const KEPT = 200; // turns
+const TYPED = "typed_"; // begins the ids of items that the page makes
 const LATENCY = "cascade.latency_ms"; // in a response's metadata: JSON of parts and total in ms
 const WORDS = new Intl.Segmenter(undefined, { granularity: "word" });
-const HARMLESS = ["response_cancel_not_active"];
 
 /** How many characters of a turn's text have been spoken by its sample `played`. */
 function reached({ text, points, complete }, played) {
@@ -33,12 +33,12 @@ export function words(turn) {
 export class Conversation {
   turns = [];
   response = null; // the one that is under way: {id, timing}
+  ended = null; // {said, stopped}: of the user's turn that is to be answered (ms)
   hearing = false;
-  manual = false;
+  manual = false; // the user's turns begin and end by hand
   #line = 0; // which connection this is
   #voice = new Voice();
   #began = 0;
-  ended = null; // {said, stopped}: of the user's turn that is to be answered (ms)
   #waiting = false; // to be answered, once the response under way is over
   #sent = 0; // ms of sound since the turn was begun by hand
 
@@ -60,12 +60,16 @@ export class Conversation {
   }
 
   /** Say something in writing. */
-  say(text) {
-    this.interrupt(true);
-    const id = `typed_${Date.now()}`;
-    this.#turn(id, "user", text).done = true;
-    this.ended = { said: performance.now(), stopped: performance.now() };
-    this.send({ type: "conversation.item.create", item: item({ id, role: "user", text }) });
+  async say(text) {
+    const line = this.#line;
+    const said = performance.now();
+    const turn = this.#turn(`${TYPED}${Date.now()}`, "user", text);
+    turn.done = true;
+    // The model is to know what was heard of its reply before it answers.
+    await this.interrupt(true);
+    if (this.#line !== line) return;
+    this.ended = { said, stopped: said };
+    this.send({ type: "conversation.item.create", item: item(turn) });
     this.#ask();
   }
 
@@ -82,10 +86,11 @@ export class Conversation {
   /** The user's turn ends by hand. */
   finish() {
     if (!this.hearing) return;
-    this.#stopped();
+    this.hearing = false;
     if (this.#sent < LEAST_MS) {
       this.send({ type: "input_audio_buffer.clear" });
     } else {
+      this.#stopped();
       this.send({ type: "input_audio_buffer.commit" });
       this.#ask();
     }
@@ -138,26 +143,30 @@ export class Conversation {
     else if (type === "input_audio_buffer.committed") this.#turn(event.item_id, "user").kept = true;
     else if (type.startsWith("conversation.item.input_audio_transcription.")) this.#understood(event);
     else if (type.startsWith("response.")) this.#answered(event);
-    else if (type === "error" && !HARMLESS.includes(event.error.code)) {
-      this.failed(event.error.message);
-    }
+    else if (type === "error") this.#refused(event.error);
+  }
+
+  /** What was asked for came too late, or too early, or is an error. */
+  #refused({ code, message }) {
+    if (code === "conversation_already_has_active_response") this.#waiting = true;
+    else if (code !== "response_cancel_not_active") this.failed(message);
   }
 
   /** A new connection knows nothing of what was said on the one before. */
   #greet() {
     this.#line++;
     this.response = this.ended = null;
-    this.hearing = false;
+    this.hearing &&= this.manual;
     this.send({ type: "session.update", session: this.session() });
-    this.turns = this.turns.filter((turn) => turn.text || turn.kept);
-    // Of a reply that the old one broke off, what has arrived is all.
-    for (const turn of this.turns.filter(({ role, done }) => role === "assistant" && !done)) {
+    this.turns = this.turns.filter((turn) => turn.text);
+    for (const turn of this.turns) {
+      this.send({ type: "conversation.item.create", item: item(turn) });
+      // Of what the old one broke off, what has arrived is all.
+      if (turn.sound && !turn.done) this.speaker.end(turn.id);
+      else turn.done = true;
       turn.complete = true;
-      this.speaker.end(turn.id);
     }
-    const said = this.turns.filter((turn) => turn.text);
-    for (const turn of said) this.send({ type: "conversation.item.create", item: item(turn) });
-    if (said.at(-1)?.role === "user") this.#ask();
+    if (this.turns.at(-1)?.role === "user") this.#ask();
     this.changed();
   }
 
@@ -280,5 +289,5 @@ export class Conversation {
 /** A turn as an item for the server. */
 function item({ id, role, text }) {
   const type = role === "user" ? "input_text" : "output_text";
-  return { type: "message", role, ...(id.startsWith("typed_") && { id }), content: [{ type, text }] };
+  return { type: "message", role, ...(id.startsWith(TYPED) && { id }), content: [{ type, text }] };
 }

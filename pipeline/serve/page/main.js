@@ -3,7 +3,7 @@
 import { Connection } from "./connection.js";
 import { Conversation } from "./conversation.js";
 import { Microphone, Speaker } from "./sound.js";
-import { Transcript } from "./view.js";
+import { Transcript, h } from "./view.js";
 
 const SETTINGS = "cascade.settings";
 const UNHEARD = {
@@ -43,7 +43,6 @@ function follow() {
   find("#speed").previousElementSibling.firstElementChild.value = `${form.speed.value}×`;
   conversation.manual = form.turns.value === "hold";
   talk.lastElementChild.textContent = conversation.manual ? "Hold to talk" : "Talk";
-  if (conversation.manual) talk.removeAttribute("aria-pressed");
 }
 
 /** The settings as the session has them; what is empty is the server's choice. */
@@ -196,16 +195,14 @@ function stateNow() {
 function changed(turn) {
   if (turn?.done && turn.role === "user" && !turn.told) {
     turn.told = true;
-    const line = document.createElement("p");
-    line.textContent = `You: ${turn.text}`;
-    log.replaceChildren(line);
+    log.replaceChildren(h("p", { text: `You: ${turn.text}` }));
   }
   drawing ||= requestAnimationFrame(() => {
     drawing = 0;
     const [state, text] = stateNow();
     if (stateLine.textContent !== text) stateLine.textContent = text;
     document.body.dataset.state = state;
-    if (!conversation.manual) talk.setAttribute("aria-pressed", microphone.isOpen);
+    talk.setAttribute("aria-pressed", conversation.manual ? conversation.hearing : microphone.isOpen);
     empty.hidden = conversation.turns.length > 0;
     transcript.show(conversation.turns);
   });
