@@ -5,6 +5,7 @@ import { RATE, Voice } from "./sound.js";
 
 const LEAST_MS = 100; // of sound in a turn that is ended by hand, as the protocol demands
 const KEPT = 200; // turns
+const TRANSCRIPTION = "conversation.item.input_audio_transcription";
 const TYPED = "typed_"; // begins the ids of items that the page makes
 const LATENCY = "cascade.latency_ms"; // in a response's metadata: JSON of parts and total in ms
 const WORDS = new Intl.Segmenter(undefined, { granularity: "word" });
@@ -126,7 +127,7 @@ export class Conversation {
 
   /** How far an item is played. */
   played({ id, played, ended, audibleAt }) {
-    const turn = this.turns.find((each) => each.id === id);
+    const turn = this.#find(id);
     if (!turn || turn.cut) return;
     turn.done = ended;
     turn.heard = played - this.speaker.ahead;
@@ -134,17 +135,32 @@ export class Conversation {
     this.changed(turn);
   }
 
-  /** The server's next event. */
+  /** The server's next event; there are more kinds of them than are of use here. */
   receive(event) {
-    const { type } = event;
-    if (type === "session.created") this.#greet();
-    else if (type === "input_audio_buffer.speech_started") this.#started(event.item_id);
-    else if (type === "input_audio_buffer.speech_stopped") this.#stopped();
-    else if (type === "input_audio_buffer.committed") this.#turn(event.item_id, "user").kept = true;
-    else if (type.startsWith("conversation.item.input_audio_transcription.")) this.#understood(event);
-    else if (type.startsWith("response.")) this.#answered(event);
-    else if (type === "error") this.#refused(event.error);
+    this.#events[event.type]?.(event);
   }
+
+  #events = {
+    "session.created": () => this.#greet(),
+    "input_audio_buffer.speech_started": ({ item_id }) => this.#started(item_id),
+    "input_audio_buffer.speech_stopped": () => this.#stopped(),
+    "input_audio_buffer.committed": ({ item_id }) => (this.#turn(item_id, "user").kept = true),
+    [`${TRANSCRIPTION}.delta`]: ({ item_id, delta }) => this.#understood(item_id, delta),
+    [`${TRANSCRIPTION}.completed`]: ({ item_id, transcript }) => this.#final(item_id, transcript),
+    [`${TRANSCRIPTION}.failed`]: ({ item_id }) => {
+      this.failed("The server could not write down what you said.");
+      this.#final(item_id, "");
+    },
+    "response.created": ({ response }) => this.#begun(response),
+    "response.output_item.added": ({ item, response_id }) => this.#added(item, response_id),
+    "response.output_audio_transcript.delta": ({ item_id, delta }) =>
+      this.#reply(item_id, (turn) => (turn.text += delta)),
+    "response.output_audio.delta": ({ item_id, delta }) =>
+      this.#reply(item_id, (turn) => this.#sound(turn, delta)),
+    "response.output_audio.done": ({ item_id }) => this.#reply(item_id, (turn) => this.#end(turn)),
+    "response.done": ({ response }) => this.#over(response),
+    error: ({ error }) => this.#refused(error),
+  };
 
   /** What was asked for came too late, or too early, or is an error. */
   #refused({ code, message }) {
@@ -162,9 +178,8 @@ export class Conversation {
     for (const turn of this.turns) {
       this.send({ type: "conversation.item.create", item: item(turn) });
       // Of what the old one broke off, what has arrived is all.
-      if (turn.sound && !turn.done) this.speaker.end(turn.id);
+      if (turn.sound && !turn.done) this.#end(turn);
       else turn.done = true;
-      turn.complete = true;
     }
     if (this.turns.at(-1)?.role === "user") this.#ask();
     this.changed();
@@ -185,57 +200,36 @@ export class Conversation {
     this.changed();
   }
 
-  #understood({ type, item_id, delta, transcript }) {
-    const turn = this.#turn(item_id, "user");
-    if (type.endsWith(".delta")) turn.text += delta;
-    else if (type.endsWith(".completed")) turn.text = transcript.trim();
-    else if (type.endsWith(".failed")) this.failed("The server could not write down what you said.");
-    turn.done = !type.endsWith(".delta");
-    if (turn.done && !turn.text) {
+  #understood(id, delta) {
+    const turn = this.#turn(id, "user");
+    turn.text += delta;
+    this.changed(turn);
+  }
+
+  #final(id, text) {
+    const turn = this.#turn(id, "user");
+    Object.assign(turn, { text: text.trim(), done: true });
+    if (!turn.text) {
       this.turns = this.turns.filter((each) => each !== turn);
       this.ended = null;
     }
     this.changed(turn);
   }
 
-  #answered({ type, response, response_id, item_id, item: added, delta }) {
-    switch (type) {
-      case "response.created":
-        this.response = { id: response.id, timing: this.ended };
-        this.ended = null;
-        this.changed();
-        break;
-      case "response.output_item.added":
-        if (added.type === "message" && this.response?.id === response_id) {
-          const turn = this.#turn(added.id, "assistant");
-          turn.timing = this.response.timing;
-          this.response.timing = null;
-        }
-        break;
-      case "response.output_text.delta":
-      case "response.output_audio_transcript.delta":
-        this.#reply(item_id, (turn) => (turn.text += delta));
-        break;
-      case "response.output_audio.delta":
-        this.#reply(item_id, (turn) => this.#sound(turn, delta));
-        break;
-      case "response.output_audio.done":
-        this.#reply(item_id, (turn) => {
-          turn.complete = true;
-          this.speaker.end(item_id);
-        });
-        break;
-      case "response.output_text.done":
-        this.#reply(item_id, (turn) => (turn.done = true));
-        break;
-      case "response.done":
-        this.#over(response);
-        break;
-    }
+  #begun({ id }) {
+    this.response = { id, timing: this.ended };
+    this.ended = null;
+    this.changed();
+  }
+
+  #added({ id, type }, response) {
+    if (type !== "message" || this.response?.id !== response) return;
+    this.#turn(id, "assistant").timing = this.response.timing;
+    this.response.timing = null;
   }
 
   #reply(id, act) {
-    const turn = this.turns.find((each) => each.id === id);
+    const turn = this.#find(id);
     if (!turn) return;
     if (turn.cut) turn.unheard = true;
     else act(turn);
@@ -250,16 +244,19 @@ export class Conversation {
     this.speaker.play(turn.id, pcm);
   }
 
+  /** All sound of a reply is there. */
+  #end(turn) {
+    turn.complete = true;
+    this.speaker.end(turn.id);
+  }
+
   #over({ id, output, status, status_details, metadata }) {
     for (const { id: made } of output) {
-      const turn = this.turns.find((each) => each.id === made);
+      const turn = this.#find(made);
       if (!turn) continue;
       if (turn.cut && turn.unheard && !turn.truncated) this.#truncate(turn, 0);
-      if (turn.timing && metadata?.[LATENCY]) {
-        const { total, ...parts } = JSON.parse(metadata[LATENCY]);
-        turn.timing.parts = parts;
-      }
-      turn.note = status === "incomplete" && !turn.cut ? status_details?.reason : undefined;
+      if (turn.timing && metadata?.[LATENCY]) turn.timing.parts = JSON.parse(metadata[LATENCY]);
+      if (status === "incomplete") turn.note = ` (${status_details.reason.replaceAll("_", " ")})`;
       this.changed(turn);
     }
     if (status === "failed") this.failed(status_details?.error?.message ?? "The reply failed.");
@@ -275,8 +272,12 @@ export class Conversation {
     if (!this.#waiting) this.send({ type: "response.create" });
   }
 
+  #find(id) {
+    return this.turns.find((turn) => turn.id === id);
+  }
+
   #turn(id, role, text = "") {
-    const found = this.turns.find((turn) => turn.id === id);
+    const found = this.#find(id);
     if (found) return found;
     const about = { id, role, text, line: this.#line, points: [[0, 0]], sound: 0, heard: 0 };
     const turn = { ...about, done: false, complete: false, cut: false };

@@ -7,11 +7,10 @@ import { Transcript, h } from "./view.js";
 
 const SETTINGS = "cascade.settings";
 const UNHEARD = {
-  NotAllowedError: "The browser keeps the microphone from this page. Allow it beside the address, and press the button again.",
-  NotFoundError: "There is no microphone. Plug one in, and press the button again.",
-  NotReadableError: "Another program holds the microphone. End that, and press the button again.",
-  gone: "The microphone is gone. Plug it in, and press the button again.",
-  insecure: "Browsers give the microphone only to pages that came over https, or from this machine.",
+  NotAllowedError: "The browser keeps the microphone from this page. Allow it beside the address.",
+  NotFoundError: "There is no microphone. Plug one in.",
+  NotReadableError: "Another program holds the microphone. End that.",
+  insecure: "Browsers let a page hear only over https, or on its own machine. Open it so.",
 };
 
 const find = (selector) => document.querySelector(selector);
@@ -21,7 +20,10 @@ const [meter, log, tokenForm, form] = ["#level i", "#said", "#token", "#settings
 const transcript = new Transcript(find("#transcript"));
 const microphone = new Microphone();
 const speaker = new Speaker((about) => conversation.played(about));
-const connection = new Connection({ told: lineIs, received: (event) => conversation.receive(event) });
+const connection = new Connection({
+  told: lineIs,
+  received: (event) => conversation.receive(event),
+});
 const conversation = new Conversation({
   send: (event) => connection.send(event),
   speaker,
@@ -42,7 +44,11 @@ follow();
 function follow() {
   find("#speed").previousElementSibling.firstElementChild.value = `${form.speed.value}×`;
   conversation.manual = form.turns.value === "hold";
-  talk.lastElementChild.textContent = conversation.manual ? "Hold to talk" : "Talk";
+  const [button, invitation] = conversation.manual
+    ? ["Hold to talk", "Hold the button or the space bar, and talk."]
+    : ["Talk", "Press the button and talk. Speak over a reply, and it stops."];
+  talk.lastElementChild.textContent = button;
+  empty.textContent = invitation;
 }
 
 /** The settings as the session has them; what is empty is the server's choice. */
@@ -74,10 +80,11 @@ async function hear() {
   if (microphone.isOpen) return true;
   try {
     if (!navigator.mediaDevices) throw new DOMException("", "insecure");
-    await microphone.open(heard, () => complain(UNHEARD.gone));
+    await microphone.open(heard, lost);
     return true;
   } catch (error) {
-    complain(`${UNHEARD[error.name] ?? error.message} You can write meanwhile.`);
+    const why = UNHEARD[error.name] ?? error.message;
+    complain(`${why} Then press the button again; you can write meanwhile.`);
     return false;
   } finally {
     changed();
@@ -87,6 +94,11 @@ async function hear() {
 function heard(piece) {
   meter.style.transform = `scaleX(${Math.max(0, 1 + Math.log10(piece.level + 1e-6) / 2.5)})`;
   conversation.hear(piece);
+}
+
+function lost() {
+  complain("The microphone is gone. Plug it in, and press the button again.");
+  hush();
 }
 
 function hush() {
@@ -170,8 +182,8 @@ function lineIs(state, about = {}) {
   tokenForm.hidden = state !== "token";
   if (state === "open" && problem.dataset.line === "true") problem.hidden = true;
   if (state === "token") {
-    const text = about.wrong ? "The server does not know this token." : "The server asks for its token.";
-    complain(text, { ofLine: true });
+    const knows = about.wrong ? "does not know this token" : "asks for its token";
+    complain(`The server ${knows}.`, { ofLine: true });
     find("#key").focus();
   }
   if (state === "waiting") {
@@ -202,7 +214,8 @@ function changed(turn) {
     const [state, text] = stateNow();
     if (stateLine.textContent !== text) stateLine.textContent = text;
     document.body.dataset.state = state;
-    talk.setAttribute("aria-pressed", conversation.manual ? conversation.hearing : microphone.isOpen);
+    const isOn = conversation.manual ? conversation.hearing : microphone.isOpen;
+    talk.setAttribute("aria-pressed", isOn);
     empty.hidden = conversation.turns.length > 0;
     transcript.show(conversation.turns);
   });

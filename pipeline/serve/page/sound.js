@@ -3,7 +3,7 @@
 export const RATE = 24000;
 
 async function opened(rate, module) {
-  const context = new AudioContext({ latencyHint: "interactive", ...(rate && { sampleRate: rate }) });
+  const context = new AudioContext(rate ? { sampleRate: rate } : {});
   await context.audioWorklet.addModule(new URL(module, import.meta.url));
   await context.resume();
   return context;
@@ -87,10 +87,7 @@ export class Microphone {
     const audio = { channelCount: 1, echoCancellation, noiseSuppression, autoGainControl };
     const stream = await navigator.mediaDevices.getUserMedia({ audio });
     [this.#track] = stream.getAudioTracks();
-    this.#track.onended = () => {
-      this.close();
-      lost();
-    };
+    this.#track.onended = lost;
     this.#context = await opened(null, "capture.js");
     const options = { channelCount: 1, channelCountMode: "explicit", outputChannelCount: [1] };
     const node = new AudioWorkletNode(this.#context, "capture", options);
