@@ -347,9 +347,6 @@ class _Conversation:
     def _respond(self, options: JsonObject) -> None:
         response = self._side.respond(options)
         self._answers[response.id] = _Answer(response)
-        if response.in_band:
-            # The client asks for more, and does not interrupt: it plays what it has to the end.
-            self._last = "", None
         self._cascade.respond(
             response.id,
             functools.partial(self._memory.prompt_for, response),

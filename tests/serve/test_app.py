@@ -301,6 +301,25 @@ async def test_what_is_public_needs_no_token_and_health_needs_none() -> None:
             assert (await client.get(path)).status_code == status
 
 
+async def test_a_request_that_fails_is_logged_and_its_client_told_no_more_than_that(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("what only the log may say")
+
+    async with (
+        served(told, routes=[Route("/v1/models", fail)]) as server,
+        httpx2.AsyncClient(base_url=server.http) as client,
+    ):
+        response = await client.get("/v1/models?secret=5")
+        assert response.status_code == 500
+        assert response.json()["error"]["code"] == "server_error"
+        assert "log" not in response.text
+    [record] = [record for record in caplog.records if record.levelno >= 40]
+    assert record.getMessage() == "a request failed: RuntimeError: what only the log may say"
+    caplog.clear()
+
+
 async def test_a_conversation_with_a_client_that_nobody_here_wrote() -> None:
     """The simulated session, over this door, by the SDK."""
     script = scripted(ScriptedTurn("hello there", "Good morning to you.", ends_s=0.3))

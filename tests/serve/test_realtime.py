@@ -664,29 +664,6 @@ def test_who_measures_is_told_of_every_turn() -> None:
     assert told[0][2].output_tokens == 1
 
 
-def test_a_session_lasts_no_longer_than_it_may() -> None:
-    async def script(client: Client) -> None:
-        await client.quiet(125)
-
-    client = hold(engines(), script, Settings(serve=ServeSettings(minutes=2)))
-    [error] = client.of("error")
-    assert error["error"]["code"] == "session_expired"
-    assert client.times[client.events.index(error)] == pytest.approx(120, abs=0.1)
-    assert client.closed == (1001, "The session has expired.")
-
-
-def test_a_key_brings_the_settings_of_its_session() -> None:
-    async def script(client: Client) -> None:
-        await client.quiet(0.1)
-
-    given = {"type": "realtime", "instructions": "Be brief.", "audio": {"output": {"speed": 1.2}}}
-    client = hold(engines(), script, opening=Opening("gpt-9", "realtime", given))
-    session = client.of("session.created")[0]["session"]
-    assert session["instructions"] == "Be brief."
-    assert session["audio"]["output"]["speed"] == 1.2
-    assert session["model"] == "gpt-9"
-
-
 def test_the_model_is_shown_images() -> None:
     url = "data:image/png;base64,AAAA"
 
@@ -818,3 +795,26 @@ def test_whatever_a_client_does_the_order_is_kept_and_the_session_goes_on(
     for prompt in made.model.prompts:
         check_prompt(prompt)
     assert made.model.open == made.voice.open == 0
+
+
+def test_a_session_lasts_no_longer_than_it_may() -> None:
+    async def script(client: Client) -> None:
+        await client.quiet(125)
+
+    client = hold(engines(), script, Settings(serve=ServeSettings(minutes=2)))
+    [error] = client.of("error")
+    assert error["error"]["code"] == "session_expired"
+    assert client.times[client.events.index(error)] == pytest.approx(120, abs=0.1)
+    assert client.closed == (1001, "The session has expired.")
+
+
+def test_a_key_brings_the_settings_of_its_session() -> None:
+    async def script(client: Client) -> None:
+        await client.quiet(0.1)
+
+    given = {"type": "realtime", "instructions": "Be brief.", "audio": {"output": {"speed": 1.2}}}
+    client = hold(engines(), script, opening=Opening("gpt-9", "realtime", given))
+    session = client.of("session.created")[0]["session"]
+    assert session["instructions"] == "Be brief."
+    assert session["audio"]["output"]["speed"] == 1.2
+    assert session["model"] == "gpt-9"
