@@ -9,6 +9,7 @@ when they have lasted `serve.minutes`. What a node needs is Cascade, as here.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
@@ -41,6 +42,9 @@ MOST_REPLICAS = 100
 
 SOON_S, LATER_S = 5.0, 300.0
 """How long to see more sessions before a replica is added, and fewer before one goes (s)."""
+
+HAPROXY = os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"
+"""Clients come through HAProxy, which Ray then runs, and which knows where the fewest are."""
 
 LAST_S = 10.0
 """How much longer than a session a replica may take to go (s)."""
@@ -98,7 +102,7 @@ def app(args: Mapping[str, Any]) -> serve.Application:
         ray_actor_options={"num_cpus": CPUS, "runtime_env": {"env_vars": QUIET}},
         # A replica says itself that it is full. Ray would let the client wait, in silence.
         max_ongoing_requests=1000,
-        request_router_config={"request_router_class": LeastSessions},
+        request_router_config={} if HAPROXY else {"request_router_class": LeastSessions},
         autoscaling_config={
             "min_replicas": 1,
             "max_replicas": MOST_REPLICAS,
