@@ -35,6 +35,14 @@ Llm = Annotated[
         "--llm", metavar="MODEL", help="embedded, a .gguf, a URL, ollama:NAME or openai:NAME"
     ),
 ]
+SttUrl = Annotated[
+    str | None,
+    typer.Option("--stt-url", metavar="URL", help="OpenAI-compatible server that recognises"),
+]
+TtsUrl = Annotated[
+    str | None,
+    typer.Option("--tts-url", metavar="URL", help="OpenAI-compatible server that speaks"),
+]
 Judge = Annotated[str | None, typer.Option("--vad", metavar="silero|webrtc", help="Voice detector")]
 Language = Annotated[
     str | None, typer.Option("--language", metavar="CODE", help="Spoken language, such as en")
@@ -179,6 +187,8 @@ def talk(
     stt: Stt = None,
     voice: Voice = None,
     llm: Llm = None,
+    stt_url: SttUrl = None,
+    tts_url: TtsUrl = None,
     vad: Judge = None,
     language: Language = None,
     instructions: Instructions = None,
@@ -189,7 +199,7 @@ def talk(
     settings = load(
         config,
         {
-            **engines(stt, voice, llm, vad, language, instructions),
+            **engines(stt, voice, llm, vad, language, instructions, stt_url, tts_url),
             "reply.mode": mode,
             "audio.echo": echo,
             **_pace(turns),
@@ -380,6 +390,8 @@ def profile(
     stt: Stt = None,
     voice: Voice = None,
     llm: Llm = None,
+    stt_url: SttUrl = None,
+    tts_url: TtsUrl = None,
     vad: Judge = None,
     language: Language = None,
     instructions: Instructions = None,
@@ -398,7 +410,7 @@ def profile(
         if len(sources) != 1:
             raise BadInput("--what-if: name one folder that `cascade profile` made")
         return prediction.predict(sources[0], what_if, stdout(), as_json=json)
-    flags = engines(stt, voice, llm, vad, language, instructions)
+    flags = engines(stt, voice, llm, vad, language, instructions, stt_url, tts_url)
     from pipeline.profile import run
     from pipeline.profile.executor import Bounds
 
@@ -537,6 +549,8 @@ def serve(
     stt: Stt = None,
     voice: Voice = None,
     llm: Llm = None,
+    stt_url: SttUrl = None,
+    tts_url: TtsUrl = None,
     vad: Judge = None,
     language: Language = None,
     instructions: Instructions = None,
@@ -544,7 +558,7 @@ def serve(
     debug: Debug = False,
 ) -> int:
     """Serve the Realtime protocol, and a page to talk to, until Ctrl-C."""
-    flags = engines(stt, voice, llm, vad, language, instructions)
+    flags = engines(stt, voice, llm, vad, language, instructions, stt_url, tts_url)
     settings = load(config, {**flags, "serve.host": host, "serve.port": port})
     from pipeline.serve import serving
 
@@ -585,6 +599,8 @@ def engines(
     vad: Judge = None,
     language: Language = None,
     instructions: Instructions = None,
+    stt_url: SttUrl = None,
+    tts_url: TtsUrl = None,
 ) -> dict[str, Any]:
     """The settings that the flags about engines stand for."""
     return {
@@ -594,6 +610,8 @@ def engines(
         "vad.engine": vad,
         "stt.language": language,
         "llm.instructions": instructions,
+        "stt.url": stt_url,
+        "tts.url": tts_url,
     }
 
 

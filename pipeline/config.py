@@ -164,6 +164,12 @@ class SttSettings(Section):
         description="Encoder input: the utterance's own length, padded to 8 s, or 30 s; "
         "auto: own where the model was trained for it, else padded",
     )
+    url: str = Field(
+        "",
+        description="OpenAI-compatible server that recognises instead; it is asked for stt.model, "
+        "or whisper-1 where that is the default",
+    )
+    api_key: str = Field("", description="Its key; empty: OPENAI_API_KEY for OpenAI's, else none")
 
 
 class LlmSettings(Section):
@@ -200,6 +206,13 @@ class TtsSettings(Section):
 
     voice: str = Field("en_US-joe-medium", description="Name of a Piper voice or path of its .onnx")
     speed: float = Field(1.0, ge=0.25, le=4, description="1.2 speaks a fifth faster")
+    url: str = Field(
+        "",
+        description="OpenAI-compatible server that speaks instead; it is asked for tts.voice, or "
+        "alloy where that is the default",
+    )
+    model: str = Field("tts-1", description="Model to ask it for")
+    api_key: str = Field("", description="Its key; empty: OPENAI_API_KEY for OpenAI's, else none")
 
 
 class ReplySettings(Section):
@@ -357,6 +370,11 @@ def load(
         raise BadInput(f"{where}: {wrong['msg']}") from None
 
 
+def is_secret(name: str) -> bool:
+    """Whether a setting, by its dotted name, is told to nobody."""
+    return name.rpartition(".")[2] in ("api_key", "token")
+
+
 def document() -> str:
     """All settings at their defaults as a commented `cascade.toml`."""
     lines = ["# Cascade's settings and their defaults. Keep what you change.", ""]
@@ -449,7 +467,7 @@ def _complaint(wrong: ErrorDetails) -> str:
     key = inner[0]
     if key not in fields:
         return f"unknown key {name}.{key}; {_nearest(key, fields)}"
-    shown = "hidden" if key in ("api_key", "token") else repr(wrong["input"])
+    shown = "hidden" if is_secret(f"{name}.{key}") else repr(wrong["input"])
     return f"{name}.{key} is {shown}; allowed: {_allowed(fields[key])}"
 
 

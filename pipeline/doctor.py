@@ -18,8 +18,10 @@ from rich.text import Text
 from pipeline.audio import devices
 from pipeline.audio.playout import Playout
 from pipeline.audio.portaudio import find_device, list_devices
-from pipeline.config import Settings
+from pipeline.config import Settings, SttSettings, TtsSettings
 from pipeline.engines.local import find_language_model, start_language_model
+from pipeline.engines.remote import RemoteRecogniser, RemoteVoice
+from pipeline.engines.servers import ChatServer, audio_server
 from pipeline.errors import BadInput, CascadeError
 from pipeline.models.catalogue import Catalogue, Kind
 from pipeline.terminal import stderr
@@ -137,7 +139,15 @@ async def _speaker(settings: Settings, console: Console) -> Finding:
 
 async def _models(settings: Settings, console: Console) -> AsyncIterator[Finding]:
     catalogue = Catalogue.load(settings.models.dir)
-    wanted: list[tuple[Kind, str]] = [("stt", settings.stt.model), ("tts", settings.tts.voice)]
+    wanted: list[tuple[Kind, str]] = []
+    if settings.stt.url:
+        yield await _server(settings.stt, lambda there: RemoteRecogniser(there, settings.stt))
+    else:
+        wanted.append(("stt", settings.stt.model))
+    if settings.tts.url:
+        yield await _server(settings.tts, lambda there: RemoteVoice(there, settings))
+    else:
+        wanted.append(("tts", settings.tts.voice))
     if settings.llm.model == "embedded" or settings.llm.model.endswith(".gguf"):
         wanted.append(("llm", settings.llm.model))
     if settings.turns.predict and settings.turns.endpoint_model:
@@ -157,6 +167,21 @@ async def _models(settings: Settings, console: Console) -> AsyncIterator[Finding
         yield Finding(
             "models", f"{kind} {found.name}", state, "; ".join(problems) or str(found.path)
         )
+
+
+async def _server(
+    stage: SttSettings | TtsSettings,
+    remote: Callable[[ChatServer], RemoteRecogniser | RemoteVoice],
+) -> Finding:
+    """Ask the server of a stage for a little."""
+    name = "stt.url" if isinstance(stage, SttSettings) else "tts.url"
+    try:
+        where = audio_server(stage)
+        async with contextlib.aclosing(remote(where)) as there:
+            await there.warm()
+    except CascadeError as error:
+        return Finding("models", name, "problem", str(error))
+    return Finding("models", name, "ok", f"{where.label} answers")
 
 
 async def _llm(settings: Settings, console: Console) -> AsyncIterator[Finding]:

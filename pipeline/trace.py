@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import platform
+import re
 import threading
 import time
 import uuid
@@ -28,7 +29,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import IO, Any, Self
 
-from pipeline.config import Settings
+from pipeline.config import Settings, is_secret
 from pipeline.errors import BadInput
 
 VERSION = 1
@@ -307,8 +308,15 @@ def description(settings: Settings, models: Mapping[str, str]) -> dict[str, Any]
         settings: The run's; keys and passwords are left out.
         models: Names by kind, such as `{"stt": "whisper-mini-en"}`.
     """
-    values = settings.model_dump()
-    values["llm"].pop("api_key")
+    dumped = settings.model_dump()
+    values = {
+        name: {
+            key: re.sub(r"//[^/@]*@", "//", value) if key == "url" else value
+            for key, value in section.items()
+            if not is_secret(f"{name}.{key}")
+        }
+        for name, section in dumped.items()
+    }
     # A URL may hold a password; its name among the models does not.
     values["llm"]["model"] = models.get("llm", "")
     return {

@@ -20,7 +20,8 @@ from pipeline.compare.record import Conversation
 from pipeline.compare.scenario import Scenario, Step
 from pipeline.compare.scoring import shortened, topic_of
 from pipeline.config import LlmSettings
-from pipeline.engines.llm import ChatModel, Unreachable, Unsaid
+from pipeline.engines.client import Unreachable
+from pipeline.engines.llm import ChatModel, Unsaid
 from pipeline.engines.servers import ChatServer, chat_server
 from pipeline.errors import StageError
 from pipeline.measure.plan import Load

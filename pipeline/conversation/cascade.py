@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.audio.resample import resampled
 from pipeline.clock import Clock
 from pipeline.config import Settings, TurnSettings, VadSettings
-from pipeline.conversation.history import History, Memory, Message, ReplyPlace
+from pipeline.conversation.history import History, Memory, Message
 from pipeline.conversation.replies import OpenCalls, Replies
 from pipeline.conversation.reply import (
     PACE,
@@ -272,20 +272,13 @@ class Cascade:
         voice: Synthesiser | None,
         *,
         apart: bool = False,
-    ) -> ReplyPlace | None:
-        """Begin a reply (see `Replies.respond`); none is under way, or it is `apart`.
-
-        Whoever calls it is no act.
-        """
-        place = None
-
-        def respond() -> None:
-            nonlocal place
-            in_speech = self._turns.in_speech
-            place = self._replies.respond(id, prompt, voice, apart=apart, in_speech=in_speech)
-
-        self._inbox.put(respond)
-        return place
+    ) -> None:
+        """Begin a reply (see `Replies.respond`); none is under way, or it is `apart`."""
+        self._inbox.put(
+            lambda: self._replies.respond(
+                id, prompt, voice, apart=apart, in_speech=self._turns.in_speech
+            )
+        )
 
     def cancel(self, id: str) -> None:
         """Stop a reply; nothing happens if it is over."""

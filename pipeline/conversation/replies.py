@@ -371,7 +371,7 @@ class Replies:
         *,
         apart: bool = False,
         in_speech: bool = False,
-    ) -> ReplyPlace | None:
+    ) -> None:
         """Begin a reply because somebody asks for it, and not because a turn is over.
 
         Args:
@@ -381,9 +381,6 @@ class Replies:
             apart: It is none of the conversation: nothing interrupts it, and any number may be
                 made at a time.
             in_speech: The user's turn is going on, and is no turn of this reply's.
-
-        Returns:
-            Where it stands in the history; None: nowhere.
         """
         waits = set(self._listening)
         if apart:
@@ -401,7 +398,6 @@ class Replies:
             return await self._respond(reply, prompt())
 
         self._start(reply, work)
-        return reply.place
 
     def _asked_for(self, voice: Synthesiser | None, *, in_speech: bool) -> Reply:
         """A reply in a turn of its own, unless the turn has none yet, or the user is speaking."""

@@ -364,7 +364,7 @@ class Reply:
 
     def heard_by(self, seconds: float) -> str:
         """What of its text is over when so much of its sound has been heard (s)."""
-        return self._spoken.heard(self.text, int(seconds * self._rate))
+        return self._spoken.heard(self.text, int(min(seconds, self.made_s) * self._rate))
 
     def marked(self, heard: str) -> str:
         """So much of its text, with a mark if that is all of it and the model was cut off."""

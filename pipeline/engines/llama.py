@@ -33,10 +33,14 @@ CONTEXT_TOKENS = 2048
 """What is reserved at least; ample for the default budget of 1,000 tokens."""
 
 
-def context_tokens(settings: Settings) -> int:
-    """Tokens to reserve: for a prompt, whose size the budget only guesses, and for a reply."""
-    room = 3 * settings.conversation.budget_tokens // 2 + settings.llm.max_tokens
-    return max(CONTEXT_TOKENS, room)
+def context_tokens(settings: Settings, sessions: int = 1) -> int:
+    """Tokens to reserve: for a prompt, whose size the budget only guesses, and for a reply.
+
+    Several sessions share them, so that only one at a time may be larger than its budget: each
+    token takes 23 KB with the default model.
+    """
+    budget, reply = settings.conversation.budget_tokens, settings.llm.max_tokens
+    return max(CONTEXT_TOKENS, 3 * budget // 2 + reply) + (sessions - 1) * (budget + reply)
 
 
 def unusable(error: ImportError) -> str:
@@ -65,11 +69,17 @@ class LocalServer:
     """
 
     def __init__(
-        self, path: Path, settings: LlmSettings, *, context_tokens: int = CONTEXT_TOKENS
+        self,
+        path: Path,
+        settings: LlmSettings,
+        *,
+        context_tokens: int = CONTEXT_TOKENS,
+        sessions: int = 1,
     ) -> None:
         self._path = path
         self._settings = settings
         self._context_tokens = context_tokens
+        self._sessions = sessions
         self._server: Any = None
         self._key = secrets.token_urlsafe(24)
 
@@ -118,8 +128,10 @@ class LocalServer:
         params.port = 0
         params.api_keys = [self._key]
         params.n_ctx = self._context_tokens
-        # One conversation: a second slot would halve the context and split the cache.
-        params.n_parallel = 1
+        # Each conversation has a slot, and keeps what was read of it there. All take what they
+        # need of one context: divided, it would have to be as long for each as for the longest.
+        params.n_parallel = self._sessions
+        params.kv_unified = self._sessions > 1
         cores = os.cpu_count() or 1
         threads = thread_count(self._settings.threads, cores)
         params.cpuparams.n_threads = threads

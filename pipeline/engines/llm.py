@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import re
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from pipeline.config import LlmSettings
 from pipeline.engines.chat_stream import (
@@ -22,27 +23,20 @@ from pipeline.engines.chat_stream import (
     ToolCalls,
     Used,
     cut_off,
-    error_words,
     events,
 )
+from pipeline.engines.client import CONNECT_TIMEOUT_S, explained, message_of, open_client
 from pipeline.engines.servers import ChatServer, httpx2, openai
 from pipeline.engines.tools import Prompt, ToolUse, tools_of
-from pipeline.errors import BadInput, StageError, one_line
+from pipeline.errors import StageError
 from pipeline.text.visible import VisibleText
 
 Messages = Sequence[Mapping[str, Any]]
 """As the chat API takes them; a `tools.Prompt` brings the tools too."""
 
-CONNECT_TIMEOUT_S = 5.0
-"""To reach the server."""
-
 REST_S = 0.3
 """After the end of a reply: so long its count of tokens is waited for, and the end of the answer,
 without which the connection cannot be used again."""
-
-
-class Unreachable(StageError):
-    """There is no server where one should be."""
 
 
 class ToolsRefused(StageError):
@@ -81,44 +75,6 @@ class Writer(Protocol):
     def stream(self, messages: Messages) -> AsyncGenerator[Piece, None]:
         """Yield text as it is written, whether that was cut off, what it cost, and tool calls."""
         ...
-
-
-def open_client(
-    server: ChatServer,
-    *,
-    timeout_s: float | None = None,
-    connect_timeout_s: float = CONNECT_TIMEOUT_S,
-) -> openai.AsyncOpenAI:
-    """A client of a server; it is not asked for anything yet.
-
-    Args:
-        server: Its address and key.
-        timeout_s: Silence after which a request has failed; None: the caller sees to it.
-        connect_timeout_s: See `CONNECT_TIMEOUT_S`.
-
-    Raises:
-        BadInput: The URL, or the proxy that the environment names for it, cannot be used.
-    """
-    # Certificates take 30 ms to read: not for what stays on this machine, in the clear.
-    certified = not (server.on_loopback and server.base_url.startswith("http://"))
-    try:
-        return openai.AsyncOpenAI(
-            base_url=server.base_url,
-            api_key=server.api_key,
-            # A voice cannot wait for a second try; the user repeats the question sooner.
-            max_retries=0,
-            timeout=openai.Timeout(timeout_s, connect=connect_timeout_s),
-            # The environment's proxy cannot reach this machine's own loopback.
-            http_client=openai.DefaultAsyncHttpxClient(
-                trust_env=not server.on_loopback, verify=certified
-            ),
-            default_headers={} if server.keeps else {"Connection": "close"},
-        )
-    except Exception as error:
-        # The HTTP client has no common class for a URL, or a proxy, that it cannot use.
-        raise BadInput(
-            f"{server.label} cannot be used: {error}; check the URL and the proxy settings"
-        ) from None
 
 
 class ChatModel:
@@ -160,6 +116,12 @@ class ChatModel:
     def server(self) -> ChatServer:
         """Where it is."""
         return self._server
+
+    def at(self, slot: int) -> Self:
+        """The same model, which reads and writes in this slot of llama.cpp's server."""
+        other = copy.copy(self)
+        other._optional = self._optional | {"id_slot": slot}
+        return other
 
     async def warm(self, messages: Messages) -> None:
         """Find the model, open the connection, and let the server read the system prompt.
@@ -392,7 +354,7 @@ class ChatModel:
     def _refused(self, error: openai.APIStatusError) -> ToolsRefused:
         return ToolsRefused(
             "llm",
-            f"{self._server.label} refuses the tools ({error.status_code}: {_message(error)}); "
+            f"{self._server.label} refuses the tools ({error.status_code}: {message_of(error)}); "
             "going on without them; take a model that can call tools",
         )
 
@@ -436,49 +398,15 @@ class ChatModel:
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
         """Turn the client's errors into words."""
-        label = self._server.label
-        try:
+        with explained(
+            "llm",
+            self._server,
+            self._model,
+            connect_s=self._connect_timeout_s,
+            answer_s=self._settings.first_token_timeout_s,
+            slow="it may still be loading, or raise llm.first_token_timeout_s",
+        ):
             yield
-        except openai.APITimeoutError:
-            wait = self._connect_timeout_s
-            raise Unreachable(
-                "llm",
-                f"{label} cannot be reached within {wait:g} s; {self._server.remedy}",
-            ) from None
-        except TimeoutError:
-            wait = self._settings.first_token_timeout_s
-            raise StageError(
-                "llm",
-                f"{label} did not answer within {wait:g} s; "
-                "it may still be loading, or raise llm.first_token_timeout_s",
-            ) from None
-        except openai.APIConnectionError as error:
-            raise Unreachable(
-                "llm",
-                f"{label} cannot be reached ({error.__cause__ or error}); {self._server.remedy}",
-            ) from None
-        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-            raise StageError(
-                "llm",
-                f"{label} refuses the key ({error.status_code}); set {self._server.key_setting}",
-                fatal=True,
-            ) from None
-        except openai.NotFoundError as error:
-            raise StageError(
-                "llm",
-                f"{label} has no model {self._model!r} or no chat API there "
-                f"(404: {_message(error)})",
-                fatal=True,
-            ) from None
-        except openai.APIStatusError as error:
-            after = error.response.headers.get("retry-after", "")
-            when = f"in {after} s" if after.isdecimal() else "later"
-            hint = f"; try again {when}" if error.status_code >= 429 else ""
-            raise StageError(
-                "llm", f"{label} answers {error.status_code}: {_message(error)}{hint}"
-            ) from None
-        except openai.APIError as error:
-            raise StageError("llm", f"{label} failed: {_message(error)}") from None
 
 
 _THINKERS = re.compile(r"(?<![a-z\d])r1(?!\d)|qwq|qvq|think|reason|minimax-m", re.I)
@@ -501,7 +429,7 @@ def _names_tools(error: openai.APIStatusError, messages: Messages) -> bool:
     """
     if any(message["role"] == "tool" for message in messages):
         return False
-    text = _message(error)
+    text = message_of(error)
     if not re.search(r"\b(tools?|tool_choice|functions?|function.calling)\b", text, re.I):
         return False
     return error.status_code in _BAD_REQUEST or bool(re.search("support|require", text, re.I))
@@ -511,12 +439,3 @@ def _without_refused(parameters: Mapping[str, Any], refusal: str) -> dict[str, A
     """The parameters without those that a refusal names; without any if it names none of them."""
     kept = {name: value for name, value in parameters.items() if name not in refusal}
     return kept if len(kept) < len(parameters) else {}
-
-
-def _message(error: openai.APIError) -> str:
-    """The server's own words, on one line and of a readable length."""
-    words = error_words(error.body)
-    text = error.message if words is None else words
-    if page := re.search(r"<(?:!doctype|html)(?:.*?<title[^>]*>(.*?)</title>)?", text, re.I | re.S):
-        text = page[1] or "a web page"
-    return one_line(text) or "no reason given"

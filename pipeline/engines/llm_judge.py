@@ -6,13 +6,15 @@ message there if they are whole, and another word if they are not.
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
-from pipeline.engines.llm import Messages, open_client
+from pipeline.engines.client import open_client
+from pipeline.engines.llm import Messages
 from pipeline.engines.servers import ChatServer, openai
 from pipeline.engines.tools import tools_of
 
@@ -43,6 +45,13 @@ class TextJudge:
         """Prepare a client of the running `LocalServer`; nothing is asked yet."""
         base_url = server.base_url.removesuffix("/v1")
         self._client = open_client(replace(server, base_url=base_url), timeout_s=timeout_s)
+        self._slot: dict[str, int] = {}
+
+    def at(self, slot: int) -> Self:
+        """The same judge, which reads in this slot of the server."""
+        other = copy.copy(self)
+        other._slot = {"id_slot": slot}
+        return other
 
     async def probability(self, messages: Messages) -> float | None:
         """How likely the last message is over, 0 to 1.
@@ -73,6 +82,7 @@ class TextJudge:
                     "n_probs": CANDIDATES,
                     "temperature": 0.0,
                     "cache_prompt": True,
+                    **self._slot,
                 },
             )
             (first,) = answer["completion_probabilities"]

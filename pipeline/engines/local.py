@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import ctypes
 import gc
 import logging
 import os
 import sys
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from pipeline.config import Settings, TurnSettings
+from pipeline.config import Settings, SttSettings, TtsSettings, TurnSettings
 from pipeline.engines.brevity import Shortened
+from pipeline.engines.client import Unreachable
 from pipeline.engines.llama import LocalServer, context_tokens
-from pipeline.engines.llm import ChatModel, Messages, Unreachable, Writer
+from pipeline.engines.llm import ChatModel, Messages, Writer
 from pipeline.engines.llm_judge import TextJudge
 from pipeline.engines.piper import Piper
-from pipeline.engines.servers import ChatServer, chat_server
+from pipeline.engines.remote import RemoteRecogniser, RemoteVoice
+from pipeline.engines.servers import ChatServer, asked_voice, audio_server, chat_server
 from pipeline.engines.smart_turn import SmartTurn
 from pipeline.engines.vad import VoiceDetector
 from pipeline.engines.whisper import Audio, Transcription, Whisper, check_language
-from pipeline.engines.worker import Worker, apart
+from pipeline.engines.worker import Stop, Worker, apart
 from pipeline.errors import BadInput, StageError
 from pipeline.models.catalogue import Catalogue, Kind
 from pipeline.text.heard import Sound
@@ -39,12 +43,36 @@ Warmable = TypeVar("Warmable", Whisper, Piper, SmartTurn)
 log = logging.getLogger(__name__)
 
 
-class LocalVoice:
-    """A Piper voice in a thread of its own, as the reply wants it (`reply.Synthesiser`)."""
+IN_HAND_S = 0.3
+"""With less sound than this left to be heard (s) somebody waits for the voice: what it makes next
+takes about so long where others are served too."""
 
-    def __init__(self, piper: Piper, worker: Worker) -> None:
+UNSEATED_S = 5.0
+"""Where sessions have seats, all else is files: nobody waits for a piece of one within this (s)."""
+
+DRAFT_S = 0.6
+"""A draft is worth so long a wait (s): by then there is more to be heard, and another is asked for.
+One that has not been begun by then never is, so that they are the first to go where the machine
+cannot keep up."""
+
+
+class LocalVoice:
+    """A Piper voice in a thread of its own, as the reply wants it (`reply.Synthesiser`).
+
+    One session's: it is served before others if its sound runs out before theirs.
+
+    Args:
+        piper: The voice.
+        worker: Its thread.
+        within_s: So long nobody waits for what is asked for (s).
+    """
+
+    def __init__(self, piper: Piper, worker: Worker, within_s: float = 0.0) -> None:
         self._piper = piper
         self._worker = worker
+        self._within_s = within_s
+        # Until when what was made will be heard (s, monotonic), were it heard at once.
+        self._lasts = 0.0
 
     @property
     def rate(self) -> int:
@@ -63,7 +91,22 @@ class LocalVoice:
             text: The clause.
             speed: 1.2 speaks a fifth faster than the settings say.
         """
-        return self._worker.stream(lambda stop: self._piper.synthesize(text, stop, speed))
+        asked = time.monotonic() + self._within_s
+
+        def work(stop: Stop) -> Iterator[Sound]:
+            for piece in self._piper.synthesize(text, stop, speed):
+                self._lasts = max(self._lasts, time.monotonic()) + len(piece) / self.rate
+                yield piece
+
+        return self._worker.stream(work, due=lambda: max(asked, self._lasts - IN_HAND_S))
+
+    def begin(self) -> None:
+        """What is spoken from now on is another reply: nothing of it is in hand."""
+        self._lasts = 0.0
+
+    def another(self) -> LocalVoice:
+        """The same voice for another session."""
+        return LocalVoice(self._piper, self._worker)
 
 
 def find_language_model(settings: Settings, catalogue: Catalogue) -> Path | ChatServer:
@@ -84,8 +127,14 @@ def check_models(settings: Settings, catalogue: Catalogue) -> None:
     Raises:
         BadInput: One is unknown, incomplete, or not downloaded, or does not know the language.
     """
-    named: tuple[tuple[Kind, str], ...] = (("stt", settings.stt.model), ("tts", settings.tts.voice))
-    for kind, name in named:
+    named: tuple[tuple[Kind, str, SttSettings | TtsSettings], ...] = (
+        ("stt", settings.stt.model, settings.stt),
+        ("tts", settings.tts.voice, settings.tts),
+    )
+    for kind, name, stage in named:
+        if stage.url:
+            audio_server(stage)
+            continue
         model = catalogue.missing(kind, name) or catalogue.resolve(kind, name).model
         if kind == "stt" and model is not None:
             check_language(settings.stt.language, model.languages, model.name)
@@ -116,6 +165,7 @@ async def start_language_model(
     stack: contextlib.AsyncExitStack,
     *,
     lenient: bool = False,
+    sessions: int = 1,
 ) -> ChatModel:
     """A client that is warm, and the server behind it if that is ours; `stack` stops both.
 
@@ -124,13 +174,19 @@ async def start_language_model(
         settings: Of the run.
         stack: Takes what is to be stopped.
         lenient: Only warn of a server that answers, but not well: it may do better later.
+        sessions: How many conversations it has at a time, if it is ours.
 
     Raises:
         StageError: It cannot be loaded or reached, refuses, or does not answer well.
     """
     if isinstance(where, Path):
         server = await stack.enter_async_context(
-            LocalServer(where, settings.llm, context_tokens=context_tokens(settings))
+            LocalServer(
+                where,
+                settings.llm,
+                context_tokens=context_tokens(settings, sessions),
+                sessions=sessions,
+            )
         )
         where = server.address
     # Its library takes long to import.
@@ -180,14 +236,29 @@ async def _warmed(worker: Worker, load: Callable[[], Warmable]) -> Warmable:
     return await worker.run(work)
 
 
+async def _warmed_there(remote: RemoteRecogniser | RemoteVoice) -> None:
+    """Let a server get ready; one that answers, but not well, may do better later.
+
+    Raises:
+        StageError: It cannot be reached, or refuses for good.
+    """
+    try:
+        await remote.warm()
+    except StageError as error:
+        if error.fatal or isinstance(error, Unreachable):
+            raise
+        log.warning("%s; going on", error)
+
+
 class LocalEngines:
     """Everything that computes, each in its own thread. An async context manager.
 
-    Inside it all engines are loaded and warm; leaving it stops them.
+    Inside it all engines are loaded and warm; leaving it stops them. They serve one conversation as
+    they are, and many if each takes a `seat`.
     """
 
     model: Writer
-    voice: LocalVoice
+    voice: LocalVoice | RemoteVoice
 
     def __init__(
         self,
@@ -196,6 +267,7 @@ class LocalEngines:
         *,
         recognises: bool = True,
         writes: bool = True,
+        sessions: int = 1,
     ) -> None:
         """Find the models; nothing is loaded yet.
 
@@ -204,6 +276,8 @@ class LocalEngines:
             catalogue: Where the models are; None: where the settings say.
             recognises: Whether the recogniser is needed.
             writes: Whether the language model is needed.
+            sessions: For how many conversations at a time the embedded model has memory. More than
+                these share it, and read again what others have pushed out.
 
         Raises:
             BadInput: A model is unknown, incomplete, or not downloaded.
@@ -211,15 +285,21 @@ class LocalEngines:
         catalogue = catalogue or Catalogue.load(settings.models.dir)
         self._settings = settings
         self._recognises, self._writes = recognises, writes
-        self._stt = catalogue.resolve("stt", settings.stt.model)
-        self._tts = catalogue.resolve("tts", settings.tts.voice)
+        self._sessions = sessions
+        self._within_s = UNSEATED_S
+        stt, tts = settings.stt, settings.tts
+        self._stt = audio_server(stt) if stt.url else catalogue.resolve("stt", stt.model)
+        self._tts = audio_server(tts) if tts.url else catalogue.resolve("tts", tts.voice)
         self._llm = find_language_model(settings, catalogue)
+        # Those of the embedded model that are free.
+        self._slots = list(range(sessions)) if isinstance(self._llm, Path) else []
         self._stack = contextlib.AsyncExitStack()
         self._end_of_turn = _end_of_turn_model(settings, catalogue)
         self._recognising = Worker("stt")
         self._speaking = Worker("tts")
         self._foreseeing = Worker("endpoint")
         self._whisper: Whisper
+        self._remote: RemoteRecogniser | None = None
         self._chat: ChatModel
         self._smart_turn: SmartTurn | None = None
         self._judge: TextJudge | None = None
@@ -228,7 +308,10 @@ class LocalEngines:
     def names(self) -> dict[str, str]:
         """The models in use, by kind."""
         llm = self._llm.stem if isinstance(self._llm, Path) else self._llm.label
-        return {"stt": self._stt.name, "llm": llm, "tts": self._tts.name}
+        stt = self._stt.model if isinstance(self._stt, ChatServer) else self._stt.name
+        remote = asked_voice(self._settings.tts)
+        tts = remote if isinstance(self._tts, ChatServer) else self._tts.name
+        return {"stt": stt, "llm": llm, "tts": tts}
 
     async def __aenter__(self) -> Self:
         """Load all engines at once and warm each.
@@ -246,10 +329,10 @@ class LocalEngines:
             # Gathered to the end even if one fails, so that what did load is stopped again.
             with _uncollected():
                 results = await asyncio.gather(
-                    self._load_tts(),
+                    self._load_tts(stack),
                     self._load_vad(),
                     self._load_end_of_turn(),
-                    *([self._load_stt()] if self._recognises else []),
+                    *([self._load_stt(stack)] if self._recognises else []),
                     *([self._load_llm(stack)] if self._writes else []),
                     return_exceptions=True,
                 )
@@ -268,6 +351,26 @@ class LocalEngines:
     ) -> None:
         """Stop all engines."""
         await self._stack.aclose()
+
+    @contextlib.contextmanager
+    def seat(self) -> Iterator[Self]:
+        """The same engines as one of many sessions uses them.
+
+        What it asks for takes its turn among what others ask for, and the embedded model remembers
+        its conversation apart from theirs.
+        """
+        seat = copy.copy(self)
+        seat._within_s = 0.0
+        seat.voice = self.voice.another()
+        taken = [self._slots.pop(0)] if self._slots else []
+        if self._writes:
+            for slot in taken:
+                seat._write_with(self._chat.at(slot))
+                seat._judge = self._judge and self._judge.at(slot)
+        try:
+            yield seat
+        finally:
+            self._slots += taken
 
     def new_detector(self) -> VoiceDetector:
         """A judge of voice for one session; takes some milliseconds."""
@@ -299,8 +402,19 @@ class LocalEngines:
             BadInput: The recogniser does not know the language.
             StageError: It failed.
         """
-        return await self._recognising.run(
-            lambda: self._whisper.transcribe(
+        if not draft:
+            # Soon somebody answers, or is interrupted.
+            self.voice.begin()
+        if self._remote is not None:
+            return await self._remote.transcribe(
+                audio, voiced_ms, prefix=prefix, language=language, draft=draft, prompt=prompt
+            )
+        late = time.monotonic() + DRAFT_S
+
+        def work() -> Transcription:
+            if draft and time.monotonic() > late:
+                return Transcription("", language, 0.0, 1.0, 0.0, "too late")
+            return self._whisper.transcribe(
                 audio,
                 voiced_ms=voiced_ms,
                 prefix=prefix,
@@ -308,7 +422,9 @@ class LocalEngines:
                 draft=draft,
                 prompt=prompt,
             )
-        )
+
+        within_s = self._within_s + (DRAFT_S if draft else 0.0)
+        return await self._recognising.run(work, within_s=within_s)
 
     async def melody(self, audio: Audio) -> float | None:
         """Whether the speaker sounds finished, as a probability; None if nobody can tell."""
@@ -329,23 +445,41 @@ class LocalEngines:
             async for _ in deltas:
                 pass
 
-    async def _load_stt(self) -> None:
+    async def _load_stt(self, stack: contextlib.AsyncExitStack) -> None:
         found = self._stt
+        if isinstance(found, ChatServer):
+            remote = await apart(lambda: RemoteRecogniser(found, self._settings.stt))
+            stack.push_async_callback(remote.aclose)
+            await _warmed_there(remote)
+            self._remote = remote
+            return
         self._whisper = await _warmed(
             self._recognising,
             lambda: Whisper(found.path, self._settings.stt, short_windows=found.short_windows),
         )
 
-    async def _load_tts(self) -> None:
-        piper = await _warmed(self._speaking, lambda: Piper(self._tts.path, self._settings.tts))
-        self.voice = LocalVoice(piper, self._speaking)
+    async def _load_tts(self, stack: contextlib.AsyncExitStack) -> None:
+        found = self._tts
+        if isinstance(found, ChatServer):
+            voice = await apart(lambda: RemoteVoice(found, self._settings))
+            stack.push_async_callback(voice.aclose)
+            await _warmed_there(voice)
+            self.voice = voice
+            return
+        piper = await _warmed(self._speaking, lambda: Piper(found.path, self._settings.tts))
+        self.voice = LocalVoice(piper, self._speaking, UNSEATED_S)
 
     async def _load_llm(self, stack: contextlib.AsyncExitStack) -> None:
-        settings = self._settings.llm
-        model = await start_language_model(self._llm, self._settings, stack, lenient=True)
+        model = await start_language_model(
+            self._llm, self._settings, stack, lenient=True, sessions=self._sessions
+        )
         if isinstance(self._llm, Path) and self._settings.turns.predict:
             self._judge = TextJudge(model.server)
             stack.push_async_callback(self._judge.close)
+        self._write_with(model)
+
+    def _write_with(self, model: ChatModel) -> None:
+        settings = self._settings.llm
         self.model = self._chat = model
         if settings.model == "embedded" and settings.sentences:
             self.model = Shortened(model, settings.sentences)

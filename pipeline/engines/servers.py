@@ -1,4 +1,4 @@
-"""Where a language model is: the server's address, the model's name, the key."""
+"""Where a model behind a server is: the address, the model's name, the key."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pipeline.config import LlmSettings
+from pipeline.config import LlmSettings, SttSettings, TtsSettings
 from pipeline.errors import BadInput
 
 if TYPE_CHECKING:
@@ -136,6 +136,39 @@ def chat_server(
     raise BadInput(f"{option} {spec}: not a model; give {own}a URL, ollama:NAME or openai:NAME")
 
 
+def audio_server(settings: SttSettings | TtsSettings) -> ChatServer:
+    """The server that `stt.url` or `tts.url` names, and the model to ask it for.
+
+    Raises:
+        BadInput: The URL is none, or the key cannot be one.
+    """
+    hears = isinstance(settings, SttSettings)
+    stage = "stt" if hears else "tts"
+    option = f"--{stage}-url "
+    if not settings.url.startswith(("http://", "https://")):
+        raise BadInput(f"{option}{settings.url}: not a URL; write it as http://HOST:PORT/v1")
+    url, label = _api_url(settings.url, option)
+    openais = urlsplit(url).hostname == urlsplit(OPENAI_URL).hostname
+    setting = "OPENAI_API_KEY" if openais and not settings.api_key else f"{stage}.api_key"
+    found = settings.api_key or (os.environ.get("OPENAI_API_KEY", "") if openais else "none")
+    key = _key(found, setting)
+    if not key:
+        raise BadInput(f"{option}{label}: there is no key; set OPENAI_API_KEY")
+    return ChatServer(
+        url,
+        "whisper-1" if hears and settings.model == SttSettings().model else settings.model,
+        key,
+        label,
+        key_setting=setting,
+        remedy=f"start the server, or leave --{stage}-url out",
+    )
+
+
+def asked_voice(settings: TtsSettings) -> str:
+    """The voice that a server is asked for: the named one, or the usual where none was named."""
+    return "alloy" if settings.voice == TtsSettings().voice else settings.voice
+
+
 def _key(key: str, setting: str) -> str:
     """A key without the white space around it, which files and copying add."""
     key = key.strip()
@@ -152,7 +185,9 @@ def _api_url(text: str, origin: str) -> tuple[str, str]:
     parts = split_url(text)
     if parts is None:
         raise BadInput(f"{origin}{text!r}: not a usable URL; write it as http://HOST:PORT/v1")
-    path = parts.path.rstrip("/").removesuffix("/chat/completions")
+    path = parts.path.rstrip("/")
+    for endpoint in ("/chat/completions", "/audio/transcriptions", "/audio/speech"):
+        path = path.removesuffix(endpoint)
     path = path if re.search(r"/v\d", path) else f"{path}/v1"
     parts = parts._replace(path=path, fragment="")
     return parts.geturl(), parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

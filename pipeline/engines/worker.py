@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -51,57 +54,115 @@ class Stop:
         callback()
 
 
+Due = Callable[[], float]
+"""When something is wanted (s, of `time.monotonic`). Asked whenever the thread chooses its next
+work, for that may change while it waits."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Job:
+    """What is to be computed, and who is told."""
+
+    work: Callable[[], Any]
+    due: Due
+    done: Future[Any]
+
+    def run(self) -> None:
+        if self.done.set_running_or_notify_cancel():
+            try:
+                self.done.set_result(self.work())
+            except BaseException as error:
+                self.done.set_exception(error)
+
+
 class Worker:
-    """A thread that runs one piece of work at a time, in order of arrival."""
+    """A thread that runs one piece of work at a time: of all that waits, what is due first.
+
+    What is due at the time at which it is asked for, as nearly everything is, is done in order of
+    arrival, so that nobody can hold up others by asking for much.
+    """
 
     def __init__(self, name: str) -> None:
+        # It gets a token for each job; which job a token is for is chosen when its turn comes.
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._lock = threading.Lock()
+        self._waiting: list[_Job] = []
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """Compute `work()` in the thread. Cancelling the caller does not stop the computation."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+    async def run(self, work: Callable[[], T], *, within_s: float = 0.0) -> T:
+        """Compute `work()` in the thread. Cancelling the caller does not stop the computation.
+
+        Args:
+            work: The computation; one that was cancelled before its turn came is not begun.
+            within_s: So long nobody waits for it (s).
+        """
+        due = time.monotonic() + within_s
+        return await asyncio.wrap_future(self._submit(work, lambda: due))
 
     async def stream(
-        self, work: Callable[[Stop], Iterator[T]], *, depth: int = 4
+        self, work: Callable[[Stop], Iterator[T]], *, depth: int = 4, due: Due | None = None
     ) -> AsyncGenerator[T, None]:
         """Iterate over `work(stop)` in the thread, at most `depth` items ahead of the reader.
 
+        Each item is a piece of work of its own: a reader that takes its time holds up nobody.
         Closing the generator (or cancelling its reader) sets `stop` and returns when the thread has
         let go, so that the next piece of work never waits behind a dropped one.
+
+        Args:
+            work: The computation.
+            depth: See above.
+            due: When its next item is wanted; None: when it is asked for.
         """
-        loop = asyncio.get_running_loop()
+        asked = time.monotonic()
         stop = Stop()
-        room = threading.Semaphore(depth)
-        items: asyncio.Queue[tuple[T] | None] = asyncio.Queue()
-        stop.on_set(room.release)
+        items: Iterator[T] | None = None
 
-        def produce() -> None:
-            if stop.is_set:
-                return
-            for item in work(stop):
-                room.acquire()
-                if stop.is_set:
-                    return
-                loop.call_soon_threadsafe(items.put_nowait, (item,))
+        def step() -> tuple[T] | None:
+            nonlocal items
+            if items is None:
+                items = work(stop)
+            for item in items:
+                return (item,)
+            return None
 
-        done = loop.run_in_executor(self._executor, produce)
-        # Not told by `produce`, which never runs if the worker is closed before its turn comes.
-        done.add_done_callback(lambda _: items.put_nowait(None))
+        steps = deque(self._submit(step, due or (lambda: asked)) for _ in range(depth))
         try:
-            while (item := await items.get()) is not None:
+            while (item := await asyncio.wrap_future(steps[0])) is not None:
+                steps.popleft()
+                steps.append(self._submit(step, due or (lambda: asked)))
                 yield item[0]
-                room.release()
-            await done
         finally:
             stop.set()
-            await asyncio.shield(asyncio.wait([done]))
-            if not done.cancelled():
-                # A stopped computation may fail of it; asyncio logs what nobody has looked at.
-                done.exception()
+            # What cannot be cancelled is being computed, or done.
+            running = [step for step in steps if not step.cancel() and not step.done()]
+            if running:
+                # A stopped computation may fail of it; nobody wants to know.
+                rest = asyncio.gather(*map(asyncio.wrap_future, running), return_exceptions=True)
+                await asyncio.shield(rest)
+            if isinstance(items, Generator):
+                items.close()
 
     def close(self) -> None:
         """Let the thread end after its current work; does not wait for it."""
         self._executor.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            dropped, self._waiting = self._waiting, []
+        for job in dropped:
+            job.done.cancel()
+
+    def _submit(self, work: Callable[[], T], due: Due) -> Future[T]:
+        job = _Job(work, due, Future())
+        with self._lock:
+            self._executor.submit(self._next)
+            self._waiting.append(job)
+        return job.done
+
+    def _next(self) -> None:
+        with self._lock:
+            if not self._waiting:
+                return  # closed meanwhile
+            job = min(self._waiting, key=lambda job: job.due())
+            self._waiting.remove(job)
+        job.run()
 
 
 async def apart(work: Callable[[], T]) -> T:

@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from rich.console import Console
 
-from pipeline.config import Settings
+from pipeline.config import Settings, is_secret
 from pipeline.errors import BadInput
 from pipeline.measure.corpus import Item
 from pipeline.measure.record import Record
@@ -23,8 +23,6 @@ SHORT = {"stt": "stt.model", "llm": "llm.model", "voice": "tts.voice", "mode": "
 """Names of settings that are varied most, and what they stand for."""
 
 MODE = "reply.mode"
-
-SECRET = "llm.api_key"
 
 _PASSWORD = re.compile(r"//[^/@]*@")
 
@@ -214,7 +212,7 @@ def setting(label: str, where: str) -> str:
         BadInput: It is none.
     """
     key = SHORT.get(label, label)
-    if key.count(".") != 1 or key == SECRET:
+    if key.count(".") != 1 or is_secret(key):
         raise BadInput(
             f"{where} is no setting that can be varied; allowed: {', '.join(SHORT)}, or a dotted "
             "name that `cascade config` shows, such as turns.hold_ms"

@@ -172,9 +172,14 @@ def provide(
     )
     taken: dict[str, str] = {}
     why = ""
+    needless = {
+        "stt": bool(settings.stt.url),
+        "tts": bool(settings.tts.url),
+        "endpoint": not settings.turns.predict,
+    }
     for kind, key, name in named:
         model = catalogue.missing(kind, name)
-        if model is None or (kind == "endpoint" and not settings.turns.predict):
+        if model is None or needless.get(kind):
             continue
         try:
             pull_and_show(catalogue, model, console, network)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-import json
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.applications import Starlette
@@ -22,13 +21,15 @@ from starlette.websockets import WebSocket
 
 from pipeline.clock import Clock
 from pipeline.serve.access import Access, Pass
+from pipeline.serve.admission import Admission
 from pipeline.serve.connection import Connection
 from pipeline.serve.denial import Refused
 from pipeline.serve.link import Link, Opening
+from pipeline.serve.metrics import Metrics
 from pipeline.serve.refused import RequestRefused
 from pipeline.serve.session_object import new_session, updated
 
-Talk = Callable[[Link, Opening], Awaitable[None]]
+Talk = Callable[[Link, Opening], Coroutine[Any, Any, None]]
 """Holds the conversation of a session with its client; cancelled when the client is gone."""
 
 REALTIME = "/v1/realtime"
@@ -49,75 +50,25 @@ _HTTP_ERRORS = {
 }
 
 
-class Admission(Protocol):
-    """Knows how many sessions can be served."""
-
-    def enter(self) -> Refused | None:
-        """Count a session that begins; or say why it may not."""
-        ...
-
-    def leave(self) -> None:
-        """A session is over."""
-        ...
-
-
-class Limit:
-    """Admits so many sessions at a time; 0: any number."""
-
-    def __init__(self, sessions: int = 0) -> None:
-        self._most = sessions
-        self._here = 0
-
-    def enter(self) -> Refused | None:
-        """Count a session that begins; or say why it may not."""
-        if self._most and self._here >= self._most:
-            message = "The server has as many sessions as it can serve in time; try again later."
-            return Refused(503, "server_overloaded", message, retry_after_s=5)
-        self._here += 1
-        return None
-
-    def leave(self) -> None:
-        """A session is over."""
-        self._here -= 1
-
-
-class Tally(Protocol):
-    """Counts what happens at the door."""
-
-    def session(self) -> contextlib.AbstractContextManager[None]:
-        """A session is under way."""
-        ...
-
-    def refused(self, reason: str) -> None:
-        """Somebody was refused, with such a code."""
-        ...
-
-
 class Sessions:
-    """The sessions of a server: begun, limited, and ended with it.
+    """The sessions of a server: begun, counted, and ended with it.
 
     Args:
         talk: Holds each conversation.
         admission: Says whether one more can be served; None: always.
-        minutes: How long a session may last.
-        tally: Counts sessions and refusals, if anybody does.
+        metrics: Count sessions and refusals, if they are wanted.
 
     Attributes:
         state: Sessions begin only while it is `ready`.
     """
 
     def __init__(
-        self,
-        talk: Talk,
-        admission: Admission | None = None,
-        minutes: float = 60,
-        tally: Tally | None = None,
+        self, talk: Talk, admission: Admission | None = None, metrics: Metrics | None = None
     ) -> None:
         self.state: Literal["loading", "ready", "draining"] = "ready"
         self._talk = talk
-        self._admission = admission or Limit()
-        self._minutes = minutes
-        self._tally = tally
+        self._admission = admission
+        self._metrics = metrics
         self._clock = Clock()
         self._open: dict[Connection, asyncio.Task[Any]] = {}
         self._keys: collections.Counter[str] = collections.Counter()
@@ -139,8 +90,17 @@ class Sessions:
 
     def refused(self, refused: Refused) -> None:
         """Somebody was refused."""
-        if self._tally is not None:
-            self._tally.refused(refused.code)
+        if self._metrics is not None:
+            self._metrics.refused(refused.code)
+
+    def refusal(self) -> Refused | None:
+        """Why a session that began now would be refused, if it would be."""
+        if self._admission is None:
+            return None
+        refused = self._admission.enter()
+        if refused is None:
+            self._admission.leave()
+        return refused
 
     async def connect(self, socket: WebSocket) -> None:
         """Serve a client of the Realtime protocol.
@@ -158,7 +118,7 @@ class Sessions:
             assert task is not None
             self._open[connection] = task
             try:
-                await connection.run(self._hold(connection, opening))
+                await connection.run(self._talk(connection, opening))
             finally:
                 del self._open[connection]
 
@@ -185,36 +145,19 @@ class Sessions:
         if key and self._keys[key] >= SESSIONS_A_KEY:
             message = "This key has as many sessions as it may have at a time."
             raise Refused(429, "too_many_sessions", message, retry_after_s=5)
-        if refused := self._admission.enter():
+        if self._admission is not None and (refused := self._admission.enter()):
             raise refused
         self._keys[key] += 1
-        try:
-            with contextlib.nullcontext() if self._tally is None else self._tally.session():
+        with contextlib.ExitStack() as stack:
+            if self._admission is not None:
+                stack.callback(self._admission.leave)
+            if self._metrics is not None:
+                stack.enter_context(self._metrics.session())
+            try:
                 yield
-        finally:
-            self._admission.leave()
-            self._keys[key] -= 1
-            self._keys += collections.Counter()  # leaves out those with none
-
-    async def _hold(self, connection: Connection, opening: Opening) -> None:
-        """Hold a conversation, for as long as a session may last."""
-        try:
-            async with asyncio.timeout(self._minutes * 60) as limit:
-                await self._talk(connection, opening)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            message = f"Your session hit the maximum duration of {self._minutes:g} minutes."
-            error = {
-                "type": "invalid_request_error",
-                "code": "session_expired",
-                "message": message,
-                "param": None,
-                "event_id": None,
-            }
-            event = {"type": "error", "event_id": "event_session_expired", "error": error}
-            connection.send(json.dumps(event))
-            connection.close(1001, "session_expired")
+            finally:
+                self._keys[key] -= 1
+                self._keys += collections.Counter()  # leaves out those with none
 
 
 def application(
@@ -244,10 +187,15 @@ def application(
             return refused.response()
         return JSONResponse({"status": "ready"})
 
+    def plainly(_: Request) -> Response:
+        """What a WebSocket would be told here: to their pages browsers do not show that."""
+        upgrade = Refused(426, "upgrade_required", "This is asked for as a WebSocket.")
+        return (sessions.refusal() or upgrade).response()
+
     inner = Router(
         [
             WebSocketRoute(REALTIME, sessions.connect),
-            Route(REALTIME, _no_socket),
+            Route(REALTIME, plainly),
             Route(f"{REALTIME}/client_secrets", partial(_client_secrets, access), methods=["POST"]),
             *routes,
             WebSocketRoute("/{path:path}", _nowhere),
@@ -304,17 +252,12 @@ def _opening(query: Mapping[str, str], admitted: Pass) -> Opening:
     """
     session = dict(admitted.session)
     model = session.pop("model", "") or query.get("model", "")
-    kind = session.get("type", "realtime")
-    match query.get("intent", kind):
+    match session.get("type") or query.get("intent", "realtime"):
         case "realtime" | "conversation":
             return Opening(model, "realtime", session)
         case "transcription":
             return Opening(model, "transcription", session)
     raise Refused(400, "invalid_value", "The intent is realtime or transcription.")
-
-
-def _no_socket(_: Request) -> Response:
-    raise Refused(426, "upgrade_required", "This is asked for as a WebSocket.")
 
 
 async def _nowhere(_: WebSocket) -> None:

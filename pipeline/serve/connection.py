@@ -65,6 +65,9 @@ class Connection:
 
         A session that ends or fails closes the connection. All of it is gone when this returns,
         save the transport, which has `CLOSE_S` to follow.
+
+        Raises:
+            Exception: The WebSocket failed in another way than by its client's leaving.
         """
         loop = asyncio.get_running_loop()
         talking = loop.create_task(talk)
@@ -85,6 +88,9 @@ class Connection:
             if self._transport is not None:
                 # A transport that is closed waits for the client to take what was sent.
                 loop.call_later(CLOSE_S, self._transport.abort)
+        for task in moving:
+            if not task.cancelled():
+                task.result()
 
     async def messages(self) -> AsyncIterator[tuple[int, str | bytes]]:
         """What arrives from the client, with the time of its arrival (ns).

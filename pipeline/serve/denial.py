@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from starlette.responses import JSONResponse
 
+_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 426: {"Upgrade": "websocket"}}
+"""What else an answer of that status has to say."""
+
 
 class Refused(Exception):
     """A request that is not served.
@@ -38,7 +41,7 @@ class Refused(Exception):
         kind = "server_error" if status >= 500 else "invalid_request_error"
         self.error = {"message": message, "type": kind, "param": param, "code": code}
         self._status = status
-        self._headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+        self._headers = dict(_HEADERS.get(status, {}))
         if retry_after_s:
             self._headers["Retry-After"] = f"{retry_after_s:.0f}"
 

@@ -1,8 +1,8 @@
 """The recogniser and the voice for other people's software, as the OpenAI API serves them.
 
 `POST /v1/audio/transcriptions`, `POST /v1/audio/speech` and `GET /v1/models`, for the OpenAI SDKs
-and what is built on them. A file takes its turn: one piece of one file is recognised at a time, and
-one clause is spoken, so that whoever talks live waits for no more than that.
+and what is built on them. A file takes its turn: one piece of one file is recognised at a time, so
+that whoever talks live waits for no more than that.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from pipeline.audio.encode import Encoder, Format
+from pipeline.audio.encoding import PCM_RATE
 from pipeline.audio.files import read_audio
+from pipeline.audio.formats import Encoder, Format
 from pipeline.audio.resample import Resampler
 from pipeline.config import Settings
 from pipeline.engines.vad import RATE
 from pipeline.engines.whisper import Transcription
 from pipeline.engines.worker import Stop, Worker
 from pipeline.errors import CascadeError, StageError, one_line
-from pipeline.events import Samples
 from pipeline.serve.denial import Refused
 from pipeline.serve.pieces import Cutter, Piece
 from pipeline.serve.transcripts import MEDIA_TYPES, Form, Segment, text_of, told
@@ -56,17 +56,11 @@ MOST_CHARS = 4096
 MOST_JSON_BYTES = 64 * 1024
 """Of the request that brings it: each character may be escaped."""
 
-SPOKEN_RATE = 24_000
-"""Of the sound that is given (Hz), as the OpenAI API has it."""
-
 MOST_AT_ONCE = 16
 """Requests for sound or text at a time: each takes a turn, and an upload its place on the disk."""
 
 RETRY_S = 5
 """When one more may be tried (s)."""
-
-AHEAD_BYTES = 1 << 20
-"""So much may wait for a slow client before the next clause is spoken."""
 
 HEARD_AS = ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe", "gpt-transcribe")
 SPOKEN_AS = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
@@ -85,7 +79,7 @@ SOUND_TYPES: dict[Format, str] = {
     "aac": "audio/aac",
     "flac": "audio/flac",
     "wav": "audio/wav",
-    "pcm": f"audio/pcm;rate={SPOKEN_RATE};channels=1",
+    "pcm": f"audio/pcm;rate={PCM_RATE};channels=1",
 }
 
 GONE = 499
@@ -241,7 +235,6 @@ class _Api:
         self._engines = engines
         self._settings = settings
         self._recognising = asyncio.Lock()
-        self._speaking = asyncio.Lock()
         self._open = 0
 
     # --- what there is ---
@@ -393,55 +386,16 @@ class _Api:
         Raises:
             StageError: The voice failed.
         """
-        resampler = Resampler(self._engines.voice.rate, SPOKEN_RATE)
-        encoder = Encoder(wanted.response_format, SPOKEN_RATE)
-        async with contextlib.aclosing(self._spoken(wanted)) as spoken:
-            async for samples in spoken:
-                if data := await asyncio.to_thread(encoder.push, resampler.push(samples)):
-                    yield data
+        resampler = Resampler(self._engines.voice.rate, PCM_RATE)
+        encoder = Encoder(wanted.response_format, PCM_RATE)
+        for clause in _clauses(wanted.input, self._engines.voice.language):
+            speaking = self._engines.voice.speak(clause.text, wanted.speed)
+            async with contextlib.aclosing(speaking) as pieces:
+                async for piece in pieces:
+                    samples = resampler.push(piece.samples)
+                    if data := await asyncio.to_thread(encoder.push, samples):
+                        yield data
         yield encoder.push(resampler.flush()) + encoder.finish()
-
-    async def _spoken(self, wanted: SpeechRequest) -> AsyncGenerator[Samples, None]:
-        """The sound of a text at the voice's rate, made clause by clause.
-
-        A clause that was begun is made to its end, whether the client takes it or not: the voice
-        is everybody's.
-        """
-        made: asyncio.Queue[Samples | None] = asyncio.Queue()
-        room = asyncio.Event()
-        room.set()
-        waiting = 0
-
-        async def speak() -> None:
-            nonlocal waiting
-            try:
-                for clause in _clauses(wanted.input, self._engines.voice.language):
-                    await room.wait()
-                    async with (
-                        self._speaking,
-                        contextlib.aclosing(
-                            self._engines.voice.speak(clause.text, wanted.speed)
-                        ) as pieces,
-                    ):
-                        async for piece in pieces:
-                            waiting += piece.samples.nbytes
-                            made.put_nowait(piece.samples)
-                    if waiting >= AHEAD_BYTES:
-                        room.clear()
-            finally:
-                made.put_nowait(None)
-
-        speaking = asyncio.create_task(speak())
-        try:
-            while (samples := await made.get()) is not None:
-                waiting -= samples.nbytes
-                if waiting < AHEAD_BYTES:
-                    room.set()
-                yield samples
-            await speaking
-        finally:
-            speaking.cancel()
-            await asyncio.gather(speaking, return_exceptions=True)
 
 
 def _check(param: str, name: str, known: list[str]) -> None:

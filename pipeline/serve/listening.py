@@ -124,6 +124,7 @@ async def listening(
         log_config=None,
         log_level=logging.ERROR,
         access_log=False,
+        proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=1,
         ssl_certfile=None if tls is None else tls[0],

@@ -102,18 +102,19 @@ class Metrics:
 
         A route is counted by its pattern, for a client chooses the path.
         """
+        came, went = self._bytes.labels("in"), self._bytes.labels("out")
 
         async def application(scope: Scope, receive: Receive, send: Send) -> None:
             async def received() -> Message:
                 message = await receive()
-                self._bytes.labels("in").inc(_size(message))
+                came.inc(_size(message))
                 return message
 
             async def sent(message: Message) -> None:
                 if "status" in message:
                     route = getattr(scope.get("route"), "path", NO_ROUTE)
                     self._requests.labels(route, message["status"]).inc()
-                self._bytes.labels("out").inc(_size(message))
+                went.inc(_size(message))
                 await send(message)
 
             await app(scope, received, sent)

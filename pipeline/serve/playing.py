@@ -21,6 +21,11 @@ class Playing:
         # So much was played at that time.
         self._played, self._at_ns = 0, 0
 
+    @property
+    def made_s(self) -> float:
+        """How long it is so far (s)."""
+        return self._made / self._rate
+
     def add(self, samples: int, now_ns: int) -> None:
         """So much more of it was sent just now."""
         self._played, self._at_ns = self.played(now_ns), now_ns

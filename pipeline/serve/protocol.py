@@ -145,7 +145,8 @@ class ServerSide:
             event_id = event.get("event_id")
             self._do(event)
         except RequestRefused as refused:
-            refused.event_id = refused.event_id or event_id
+            if refused.event_id is None:
+                refused.event_id = event_id
             self.author.refuse(refused)
             return None
         return event

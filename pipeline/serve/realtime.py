@@ -12,18 +12,18 @@ import asyncio
 import functools
 import json
 import logging
+import math
 import time
 import uuid
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from pipeline.audio.resample import Resampler
 from pipeline.clock import NS_PER_MS, NS_PER_S, Clock
 from pipeline.config import PACES, Settings, TurnSettings
 from pipeline.conversation.cascade import Cascade, Manner
-from pipeline.conversation.history import ReplyPlace
-from pipeline.conversation.reply import Engines, Synthesiser
+from pipeline.conversation.reply import CUT_MARK, Engines, Synthesiser
 from pipeline.driver import Over
 from pipeline.engines.tools import arguments
 from pipeline.engines.whisper import Transcription
@@ -60,9 +60,6 @@ from pipeline.trace import Timeline, Trace
 from pipeline.turns.taker import RATE as EARS
 from pipeline.turns.taker import TIMES
 
-SESSION_S = 3600
-"""A session lasts an hour, says OpenAI's guide."""
-
 FRAME = EARS // 50
 """Samples that are heard at a time: 20 ms, as from a microphone."""
 
@@ -76,7 +73,7 @@ HEARD_S = 0.5
 REPORT_S = 0.1
 """How often it is looked how much of a reply has been played (s)."""
 
-PIECE = 24
+PIECE = 12
 """Characters of a call's arguments in one event."""
 
 LONGEST_MS = {"low": 8000, "medium": 4000, "auto": 4000, "high": 2000}
@@ -131,20 +128,22 @@ class _Answer:
     Attributes:
         response: What is told of it.
         turn: Of the cascade.
-        place: Where its reply stands; None: it is none of the conversation.
         resampler: To the protocol's rate; None: it has no sound yet.
         playing: How much of it has been played.
         used: What it cost, if that is known.
-        opened: Whether its message is open.
+        message: Its words, once there are any.
+        text: What was written so far.
+        told: How many characters of that the client knows.
     """
 
     response: RealtimeResponse
-    turn: int
-    place: ReplyPlace | None
+    turn: int = 0
     resampler: Resampler | None = None
     playing: Playing | None = None
     used: Usage | None = None
-    opened: bool = False
+    message: KeptItem | None = None
+    text: str = ""
+    told: int = 0
 
 
 class _AtSpeed:
@@ -187,7 +186,7 @@ class _Conversation:
             f"{uuid.uuid4().hex[:8]}_", lambda event: link.send(json.dumps(event))
         )
         model = opening.model or "cascade"
-        expires_at = int(time.time()) + SESSION_S
+        expires_at = int(time.time() + settings.serve.minutes * 60)
         self._side = ServerSide(self._author, model, expires_at, opening, ears=EARS)
         if self._side.answers:
             self._side.session["instructions"] = settings.llm.instructions
@@ -209,6 +208,7 @@ class _Conversation:
         self._utterances: dict[int, KeptItem] = {}
         self._answers: dict[str, _Answer] = {}
         self._playing: dict[str, asyncio.Task[None]] = {}
+        self._last: tuple[str, KeptItem | None] = "", None
         self._stable = ""
         self._cut: _Answer | None = None
         self._cancelled = ""
@@ -219,6 +219,7 @@ class _Conversation:
     async def run(self) -> None:
         """Serve the client until it is gone."""
         async with self._cascade, self._tasks:
+            expiring = self._tasks.create_task(self._expire())
             try:
                 self._side.begin()
                 self._configure()
@@ -228,8 +229,15 @@ class _Conversation:
                         await self._do(event, arrived_ns)
             finally:
                 self._is_over = True
-                for task in self._playing.values():
+                for task in (expiring, *self._playing.values()):
                     task.cancel()
+
+    async def _expire(self) -> None:
+        """Close the connection when the session is over."""
+        lasts_ns = round(self._settings.serve.minutes * 60 * NS_PER_S)
+        await self._clock.sleep_until(self._clock.now_ns() + lasts_ns)
+        self._side.expire()
+        self._link.close(1001, "The session has expired.")
 
     # --- what the client asks for ---
 
@@ -323,9 +331,11 @@ class _Conversation:
 
     def _respond(self, options: JsonObject) -> None:
         response = self._side.respond(options)
-        answer = _Answer(response, 0, None)
-        self._answers[response.id] = answer
-        answer.place = self._cascade.respond(
+        self._answers[response.id] = _Answer(response)
+        if response.in_band:
+            # The client asks for more, and does not interrupt: it plays what it has to the end.
+            self._last = "", None
+        self._cascade.respond(
             response.id,
             functools.partial(self._memory.prompt_for, response),
             self._voice(response.settings) if response.speaks else None,
@@ -375,8 +385,7 @@ class _Conversation:
             case ToolCall():
                 self._call(self._answers[event.reply_id].response, event)
             case ReplyInterrupted():
-                if playing := self._playing.pop(event.id, None):
-                    playing.cancel()
+                self._interrupted(event)
             case Failure():
                 self._failure = event
             case ReplyDone():
@@ -398,38 +407,50 @@ class _Conversation:
     def _begin(self, event: ReplyStarted) -> None:
         answer = self._answers.get(event.id)
         if answer is None:
-            answer = _Answer(self._side.respond(), 0, ReplyPlace(event.turn))
-            self._answers[event.id] = answer
+            answer = self._answers[event.id] = _Answer(self._side.respond())
         answer.turn = event.turn
         answer.response.begin()
 
     def _open(self, answer: _Answer, reply_id: str) -> None:
         """A message of the reply begins."""
-        answer.opened = True
         answer.response.open()
         item = answer.response.output[-1]
         if answer.response.speaks:
             item.sounds[0].heard = self._cascade.words_of(reply_id)
-        if answer.place is not None:
-            self._memory.begins(answer.place, item)
+        answer.message = item
+        if answer.response.in_band:
+            self._last = reply_id, item
 
     def _write(self, answer: _Answer, event: ReplyText) -> None:
-        if not answer.opened:
+        if answer.message is None:
             self._open(answer, event.id)
-        answer.response.text(event.delta)
+        answer.text += event.delta
+        if not answer.response.speaks:
+            self._tell_words(answer, len(answer.text))
+
+    def _tell_words(self, answer: _Answer, end: int) -> None:
+        """Send a reply's words up to that character.
+
+        Words go before the sound that they end in, so that a client can tell which one is heard.
+        """
+        if end > answer.told:
+            answer.response.text(answer.text[answer.told : end])
+            answer.told = end
 
     def _speak(self, answer: _Answer, event: ReplyAudio) -> None:
         now, frame = self._clock.now_ns(), event.frame
-        if answer.resampler is None or answer.playing is None:
+        if answer.playing is None or answer.resampler is None:
             answer.resampler = Resampler(frame.rate, RATE)
             answer.playing = Playing(frame.rate)
             self._side.spoke = True
-            if answer.place is not None:
+            if answer.response.in_band:
                 for mark in ("playout.first", "heard.first"):
                     self._trace.mark(event.turn, mark, now)
                 task = self._tasks.create_task(self._play(event.id, answer, answer.playing))
                 self._playing[event.id] = task
         answer.playing.add(len(frame.samples), now)
+        over = self._cascade.words_of(event.id)(answer.playing.made_s)
+        self._tell_words(answer, len(over))
         answer.response.audio(answer.resampler.push(frame.samples))
 
     async def _play(self, reply_id: str, answer: _Answer, playing: Playing) -> None:
@@ -439,6 +460,14 @@ class _Conversation:
             await self._cascade.heard(reply_id, playing.played(self._clock.now_ns()))
         self._playing.pop(reply_id, None)
 
+    def _interrupted(self, event: ReplyInterrupted) -> None:
+        """Nothing more of a reply is heard: until the client says more, that is what is known."""
+        if playing := self._playing.pop(event.id, None):
+            playing.cancel()
+        reply_id, item = self._last
+        if reply_id == event.id and item is not None and not item.cuts:
+            item.words[0] = event.heard_text
+
     def _call(self, response: RealtimeResponse, event: ToolCall) -> None:
         self._close(self._answers[event.reply_id])
         response.open_call(event.name, self._author.new_id("call"))
@@ -447,14 +476,14 @@ class _Conversation:
             response.arguments(said[start : start + PIECE])
         response.close()
 
-    def _close(
-        self, answer: _Answer, status: Literal["completed", "incomplete"] = "completed"
-    ) -> None:
-        """There is no more of a reply's words and sound."""
-        if answer.resampler is not None and answer.opened:
+    def _close(self, answer: _Answer, status: ResponseStatus = "completed") -> None:
+        """There is no more of a reply's words and sound; what was cut off is not told."""
+        if status != "cancelled":
+            self._tell_words(answer, len(answer.text))
+        if answer.resampler is not None:
             answer.response.audio(answer.resampler.flush())
-        answer.opened = False
-        answer.response.close(status)
+            answer.resampler = None
+        answer.response.close("completed" if status == "completed" else "incomplete")
 
     def _done(self, event: ReplyDone) -> None:
         failure, self._failure = self._failure, None
@@ -480,22 +509,32 @@ class _Conversation:
                 assert failure is not None
                 error = {"type": "server_error", "code": f"{failure.stage}_failed"}
                 self._finish(answer, "failed", error={**error, "message": failure.message})
+                self._keep(answer)
                 self._fail(failure.stage, failure.message)
             case "incomplete":
                 reason = "content_filter" if event.filtered else "max_output_tokens"
                 self._finish(answer, "incomplete", reason=reason)
+                self._keep(answer, CUT_MARK)
             case _:
                 self._finish(answer, "completed")
 
     def _finish(self, answer: _Answer, status: ResponseStatus, **details: Any) -> None:
         """End a response with all that is known of it."""
         response = answer.response
-        self._close(answer, "completed" if status == "completed" else "incomplete")
-        if answer.place is not None:
+        self._close(answer, status)
+        if response.in_band:
             self._has_answered = True
             self._stamp(answer)
         usage = None if answer.used is None else cost(answer.used, response.made_audio)
         self._side.end(response, status, usage=usage, **details)
+
+    def _keep(self, answer: _Answer, mark: str = "") -> None:
+        """The model is reminded of what is spoken of a reply that did not come to its end."""
+        if (item := answer.message) is not None and not item.cuts:
+            part = item.about["content"][0]
+            heard = item.sounds[0].heard if item.sounds else None
+            said = part.get("text", "") if heard is None else heard(math.inf)
+            item.words[0] = said.rstrip() + mark
 
     def _fail(self, stage: str, message: str) -> None:
         self._author.refuse(RequestRefused(f"{stage}_failed", message), "server_error")
@@ -509,7 +548,7 @@ class _Conversation:
             answer.response.stamp({LATENCY: json.dumps(told)})
 
     def _turn_over(self, turn: int, answer: _Answer | None) -> None:
-        if self._over is not None and (answer is None or answer.place is not None):
+        if self._over is not None and (answer is None or answer.response.in_band):
             self._over(turn, self._trace.marks(turn), answer.used if answer else None)
 
     def _break_silence(self) -> None:

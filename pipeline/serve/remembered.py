@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 from pipeline.config import ConversationSettings
 from pipeline.conversation.history import (
+    NOTHING,
     RETENTION,
     RUNNING,
     TOOL_CHARS,
     Message,
-    ReplyPlace,
     clean,
     cut,
     joined,
@@ -46,7 +46,6 @@ class Remembered:
         self._budget = limits.budget_tokens
         self._takes_tools = True
         self._first: KeptItem | None = None
-        self._replies: dict[ReplyPlace, KeptItem] = {}
 
     @property
     def history(self) -> list[Message]:
@@ -66,15 +65,8 @@ class Remembered:
     def add(self, role: Literal["user", "assistant"], content: str, turn: int) -> None:
         """Nothing: who tells the client what was said has put it into its item."""
 
-    def begins(self, place: ReplyPlace, item: KeptItem) -> None:
-        """The message of a reply is this item."""
-        self._replies[place] = item
-
     def settle(self, turn: int, heard: str, *, part: int = 0, cuts: Sequence[int] = ()) -> None:
-        """So much of a reply was heard, unless the client says itself how much."""
-        item = self._replies.get(ReplyPlace(turn, part))
-        if item is not None and not item.cuts:
-            item.words[0] = heard
+        """Nothing: likewise. Unless it is cut short, all of a reply counts."""
 
     def prompt(self, *, said: str = "", reserve_tokens: int = 0) -> Prompt:
         """What the model is asked with to go on with the conversation (see `Memory.prompt`)."""
@@ -82,7 +74,7 @@ class Remembered:
         start = kept.index(self._first) if self._first in kept else 0
         found = messages(kept[start:])
         now = [Message("user", said, 0)] if said else []
-        asked = settings(self._side.session, {})
+        asked = self._settings
         drop = self._excess([message for _, message in found] + now, asked, reserve_tokens)
         if drop:
             self._first = found[drop][0] if drop < len(found) else None
@@ -90,16 +82,23 @@ class Remembered:
 
     def prompt_for(self, response: RealtimeResponse) -> Prompt:
         """What the model is asked with for a response of its own settings, and its own input."""
-        if response.given is None and response.settings == settings(self._side.session, {}):
+        if response.given is None and response.settings == self._settings:
             return self.prompt()
         found = [message for _, message in messages(response.read)]
         drop = self._excess(found, response.settings, 0)
         return self._asked(response.settings, found[drop:], 0)
 
+    @property
+    def _settings(self) -> JsonObject:
+        """What the model is told besides; a transcriber tells it nothing."""
+        if self._side.answers:
+            return settings(self._side.session, {})
+        return {"instructions": "", "tools": [], "tool_choice": "auto", "max_output_tokens": "inf"}
+
     def _excess(self, found: list[Message], asked: JsonObject, reserve: int) -> int:
         """How many of the messages to leave out."""
         budget, retention = float(self._budget), RETENTION
-        match self._side.session["truncation"]:
+        match self._side.session.get("truncation"):
             case "disabled":
                 return 0
             case {"retention_ratio": ratio, **more}:
@@ -130,12 +129,13 @@ class Remembered:
         if not self._takes_tools or asked["tool_choice"] == "none":
             return []
         return [
-            Tool(tool["name"], tool.get("description") or "", tool.get("parameters") or _NOTHING)
+            Tool(tool["name"], tool.get("description") or "", tool.get("parameters") or _TAKES_NONE)
             for tool in asked["tools"]
         ]
 
 
-_NOTHING = Tool("").parameters
+_TAKES_NONE = Tool("").parameters
+"""Of a function that the client says nothing of."""
 
 
 def messages(items: Iterable[KeptItem]) -> list[tuple[KeptItem, Message]]:
@@ -158,7 +158,7 @@ def messages(items: Iterable[KeptItem]) -> list[tuple[KeptItem, Message]]:
                     found += [(item, message) for message in _pair(item, RUNNING)]
             case "function_call_output" if item.about["call_id"] in calls:
                 call = calls.pop(item.about["call_id"])
-                output = clean(item.about["output"]).strip() or "(no output)"
+                output = clean(item.about["output"]).strip() or NOTHING
                 output = cut(output, TOOL_CHARS) if len(output) > TOOL_CHARS else output
                 found += [(item, message) for message in _pair(call, output)]
     return found

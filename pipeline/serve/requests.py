@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import (
     AfterValidator,
+    BaseModel,
+    ConfigDict,
     Field,
     TypeAdapter,
     ValidationError,
@@ -25,7 +27,7 @@ from pipeline.serve.refused import (
     RequestRefused,
     refusal,
 )
-from pipeline.serve.session_object import Exact, JsonObject, Lenient, Options, SpokenOutput
+from pipeline.serve.session_object import Exact, JsonObject, Options, SpokenOutput
 
 MOST_TEXT = 1 << 19
 """Characters of an item as JSON, without its sound and its images: it is told in one message."""
@@ -42,6 +44,12 @@ _NOT_HERE = {
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
+class _Loose(BaseModel):
+    """An object of which only these fields matter."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+
 class _ResponseAudio(Exact):
     output: SpokenOutput = SpokenOutput()
 
@@ -51,12 +59,12 @@ _Value = Annotated[str, Field(max_length=512)]
 _Id = Annotated[str, Field(min_length=1, max_length=256)]
 
 
-class _Text(Lenient):
+class _Text(_Loose):
     type: Literal["input_text", "output_text"]
     text: str
 
 
-class _Sound(Lenient):
+class _Sound(_Loose):
     type: Literal["input_audio"]
     audio: str
     transcript: str | None = None
@@ -68,15 +76,16 @@ def _no_sound(value: Any) -> Any:
     return value
 
 
-class _Said(Lenient):
+class _Said(_Loose):
     type: Literal["output_audio"]
     transcript: str
     audio: Annotated[Any, AfterValidator(_no_sound)] = None
 
 
-class _Image(Lenient):
+class _Image(_Loose):
     type: Literal["input_image"]
     image_url: Annotated[str, Field(pattern=r"^data:image/(png|jpeg);base64,")]
+    detail: Literal["auto", "low", "high"] = "auto"
 
 
 _PARTS = {
@@ -86,7 +95,7 @@ _PARTS = {
 }
 
 
-class _Given(Lenient):
+class _Given(_Loose):
     id: _Id | None = None
 
 
@@ -117,7 +126,7 @@ class _FunctionOutput(_Given):
     output: str
 
 
-class _Reference(Lenient):
+class _Reference(_Loose):
     type: Literal["item_reference"]
     id: _Id
 
@@ -137,7 +146,7 @@ class _Response(Options):
     audio: _ResponseAudio = _ResponseAudio()
 
 
-class _Request(Lenient):
+class _Request(_Loose):
     event_id: Annotated[str, Field(max_length=512)] | None = None
 
 
@@ -194,8 +203,9 @@ _REQUEST: TypeAdapter[_Request] = TypeAdapter(
 def parse(message: str | bytes) -> JsonObject:
     """Read a client's event: its type is known, its fields are there and of their types.
 
-    An event stays as it came, but for `response` of a `response.create`: it has only what differs
-    from the session's settings, and is there in any case.
+    An event stays as it came, but for its items, which have the fields that they may have, and for
+    `response` of a `response.create`: it has only what differs from the session's settings, and is
+    there in any case.
 
     Raises:
         RequestRefused: It is none; `event_id` is the client's own where it could be read.
@@ -244,6 +254,7 @@ def _check(event: JsonObject) -> None:
     if isinstance(request, _Respond):
         event["response"] = _options(request.response or _Response())
     elif isinstance(request, _Create):
+        event["item"] = request.item.model_dump(exclude_unset=True)
         check_length(event["item"], "item")
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import socket
-from collections.abc import Coroutine
+import time
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +17,12 @@ from rich.console import Console
 from pipeline.clock import Clock
 from pipeline.config import Settings
 from pipeline.errors import BadInput
+from pipeline.events import Usage
 from pipeline.models.catalogue import Catalogue
 from pipeline.models.fetch import provide
 from pipeline.serve.access import Access, is_local
+from pipeline.serve.admission import Admission, expected
+from pipeline.serve.link import Link, Opening
 from pipeline.terminal import stderr
 
 if TYPE_CHECKING:
@@ -25,6 +30,8 @@ if TYPE_CHECKING:
 
     from pipeline.engines.local import LocalEngines
     from pipeline.serve.app import Sessions
+
+CORES = os.cpu_count() or 1
 
 EXTRA = "pip install 'voice-cascade[serve]'"
 
@@ -61,7 +68,7 @@ def prepare(
 
     check_models(settings, Catalogue.load(settings.models.dir))
     settings = provide(settings, console, instead=True)
-    engines = LocalEngines(settings)
+    engines = LocalEngines(settings, sessions=expected(settings.serve.sessions, CORES))
     return _serve(settings, engines, access, listener, tls, console, as_json)
 
 
@@ -105,13 +112,22 @@ def composed(settings: Settings, engines: LocalEngines, access: Access) -> tuple
         access: Says who may come in.
     """
     from pipeline.serve import http_api, page
-    from pipeline.serve.app import Limit, Sessions, application
+    from pipeline.serve.app import Sessions, application
     from pipeline.serve.metrics import Metrics
     from pipeline.serve.realtime import RealtimeServer  # as slow to import as the engines
 
-    metrics, serve = Metrics(), settings.serve
-    server = RealtimeServer(engines, settings, Clock(), over=metrics.over)
-    sessions = Sessions(server.talk, Limit(serve.sessions), serve.minutes, metrics)
+    metrics = Metrics()
+    admission = Admission(settings.serve.sessions, CORES, time.monotonic, time.process_time)
+
+    def over(turn: int, marks: Mapping[str, int], usage: Usage | None) -> None:
+        metrics.over(turn, marks, usage)
+        admission.over(turn, marks, usage)
+
+    async def talk(link: Link, opening: Opening) -> None:
+        with engines.seat() as seat:
+            await RealtimeServer(seat, settings, Clock(), over=over).talk(link, opening)
+
+    sessions = Sessions(talk, admission, metrics)
     sessions.state = "loading"
     routes = [*http_api.routes(engines, settings), *metrics.routes()]
     app = application(sessions, access, routes=routes, public=page.routes())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections import deque
 from collections.abc import Iterator
 
 import numpy as np
@@ -126,7 +127,7 @@ class InputBuffer:
 
     def __init__(self) -> None:
         self.start = 0
-        self._pieces: list[Samples] = []
+        self._pieces: deque[Samples] = deque()
         self._held = 0
 
     @property
@@ -148,11 +149,14 @@ class InputBuffer:
         return whole[max(0, start - self.start) : max(0, end - self.start)].copy()
 
     def forget(self, before: int) -> None:
-        """Let go of what lies before that place, in whole pieces."""
-        while self._pieces and self.start + len(self._pieces[0]) <= before:
-            oldest = len(self._pieces.pop(0))
-            self.start += oldest
-            self._held -= oldest
+        """Let go of what lies before that place."""
+        while self._pieces and self.start < before:
+            oldest = self._pieces.popleft()
+            gone = min(len(oldest), before - self.start)
+            if gone < len(oldest):
+                self._pieces.appendleft(oldest[gone:])
+            self.start += gone
+            self._held -= gone
 
     def clear(self) -> None:
         """Let go of everything."""

@@ -22,7 +22,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from pipeline.clock import NS_PER_MS, Clock
-from pipeline.config import Settings, load
+from pipeline.config import Settings, is_secret, load
 from pipeline.conversation.cascade import Cascade
 from pipeline.conversation.history import Message
 from pipeline.conversation.reply import Engines, Synthesiser
@@ -324,7 +324,7 @@ def dotted(spec: SystemSpec) -> Mapping[str, str]:
     """
     found = {name: value for name, value in spec.options.items() if name not in OPTIONS}
     for name in found:
-        if name.count(".") != 1 or name.startswith("llm.api_key"):
+        if name.count(".") != 1 or is_secret(name):
             raise BadInput(
                 f"{spec.name}: {name} is no option; allowed: {', '.join(OPTIONS)}, or a setting "
                 "by its dotted name, such as turns.hold_ms"

@@ -16,7 +16,7 @@ from typing import Any
 import httpx2
 import numpy as np
 import pytest
-from servers.llm_server import reply
+from servers.llm_server import ROLE, Answer, LlmServer, delta, hang, reply
 from support.cli_child import (
     Child,
     recording,
@@ -25,7 +25,7 @@ from support.cli_child import (
     with_endless_loading,
     with_stub,
 )
-from support.realtime_client import RATE, connected, silence
+from support.realtime_client import RATE, Client, connected, silence
 from support.served import certified
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -34,35 +34,45 @@ from pipeline.audio.files import read_audio
 from pipeline.errors import INTERRUPTED
 
 TOKEN = "0123456789abcdefghij"
+QUESTION = np.concatenate([*read_audio(recording(5), RATE)])
+
+
+SHORT = reply("The museum leaves on foot.")
+ENDLESS = Answer([ROLE, delta("The museum leaves on foot. It is late. And then"), hang])
 
 
 class Server:
-    """A `cascade serve` that listens."""
+    """A `cascade serve` that listens, and its language model."""
 
-    def __init__(self, child: Child, said: dict[str, str]) -> None:
+    def __init__(self, child: Child, said: dict[str, str], llm: LlmServer) -> None:
         self.child = child
+        self.llm = llm
         self.http = said["url"]
         self.realtime = said["realtime"]
         self.url = self.realtime.removesuffix("/realtime")
 
 
 @asynccontextmanager
-async def serving(*options: str, env: dict[str, str] | None = None) -> AsyncIterator[Server]:
-    child = Child("serve", "--port", "0", "--json", *options, env=env)
-    try:
-        await asyncio.to_thread(child.wait_for, "\n", "out")
-        yield Server(child, json.loads(child.said("out").splitlines()[0]))
-    finally:
-        if not child.over:
-            child.signal(signal.SIGTERM)
-        await asyncio.to_thread(child.finish)
+async def serving(
+    *options: str, answer: Answer = SHORT, env: dict[str, str] | None = None
+) -> AsyncIterator[Server]:
+    """With a language model that gives this answer, unless the options name another."""
+    with scripted(reply("Hello."), otherwise=answer) as llm:
+        child = Child("serve", "--port", "0", "--json", "--llm", llm.url, *options, env=env)
+        try:
+            await asyncio.to_thread(child.wait_for, "\n", "out")
+            yield Server(child, json.loads(child.said("out").splitlines()[0]), llm)
+        finally:
+            if not child.over:
+                child.signal(signal.SIGTERM)
+            await asyncio.to_thread(child.finish)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
 async def test_it_serves_until_it_is_told_to_stop(sign: signal.Signals) -> None:
     """Whatever its clients do; all that it says are two lines for people and one for programs."""
-    async with serving() as server:
+    async with serving("--llm", "embedded") as server:
         async with httpx2.AsyncClient(base_url=server.http) as client:
             assert (await client.get("/healthz")).status_code == 200
             assert (await client.get("/readyz")).status_code == 200
@@ -87,22 +97,55 @@ async def test_it_serves_until_it_is_told_to_stop(sign: signal.Signals) -> None:
 
 
 async def test_a_spoken_conversation_over_the_public_command() -> None:
-    samples = np.concatenate([*read_audio(recording(5), RATE)])
-    with scripted(otherwise=reply("The museum leaves on foot.")) as llm:
-        async with serving("--llm", llm.url) as server, connected(server) as client:  # type: ignore[arg-type]
-            await client.setup()
-            await client.hear(samples, silence(2.0))
-            done = (await client.event("response.done"))["response"]
-            assert done["status"] == "completed"
-            said = client.of("conversation.item.input_audio_transcription.completed")
-            assert "museum" in said[0]["transcript"].lower()
-            assert done["output"][0]["content"][0]["transcript"] == "The museum leaves on foot."
-            assert len(client.heard()) > RATE
-            assert client.grammar.finish() == []
+    async with serving() as server, connected(server) as client:  # type: ignore[arg-type]
+        await client.setup()
+        await client.hear(QUESTION, silence(2.0))
+        done = (await client.event("response.done"))["response"]
+        assert done["status"] == "completed"
+        said = client.of("conversation.item.input_audio_transcription.completed")
+        assert "museum" in said[0]["transcript"].lower()
+        assert done["output"][0]["content"][0]["transcript"] == "The museum leaves on foot."
+        assert len(client.heard()) > RATE
+        assert client.grammar.finish() == []
 
 
-async def test_a_token_in_the_environment_is_what_clients_present() -> None:
-    async with serving(env={"CASCADE_SERVE__TOKEN": TOKEN}) as server:
+@asynccontextmanager
+async def mid_reply(server: Server) -> AsyncIterator[Client]:
+    """A client that hears a reply whose end the language model never writes."""
+    async with connected(server) as client:  # type: ignore[arg-type]
+        await client.setup()
+        await client.hear(QUESTION, silence(2.0))
+        await client.event("response.output_audio.delta")
+        yield client
+
+
+async def test_a_client_that_leaves_mid_reply_frees_everything() -> None:
+    async with serving(answer=ENDLESS) as server:
+        async with mid_reply(server) as client:
+            request = server.llm.requests[-1]
+            assert not request.fate.done()
+            client.sdk._connection.transport.abort()
+            assert await asyncio.wait_for(asyncio.wrap_future(request.fate), 5) == "abandoned"
+        async with httpx2.AsyncClient(base_url=server.http) as other:
+            metrics = (await other.get("/metrics")).text.splitlines()
+        assert "cascade_sessions_opened_total 1.0" in metrics
+        assert "cascade_sessions_open 0.0" in metrics
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+async def test_it_stops_in_the_middle_of_a_reply() -> None:
+    async with serving(answer=ENDLESS) as server, mid_reply(server) as client:
+        began = time.monotonic()
+        server.child.signal(signal.SIGTERM)
+        closed = await client.end()
+        assert closed.rcvd is not None
+        assert closed.rcvd.code == 1001
+        assert (await asyncio.to_thread(server.child.finish)).code == 0
+        assert time.monotonic() - began < 2 + 3, "2 s, and the end of a Python"
+
+
+async def test_a_token_in_the_environment_is_what_clients_present_and_is_never_logged() -> None:
+    async with serving("--debug", env={"CASCADE_SERVE__TOKEN": TOKEN}) as server:
         with pytest.raises(InvalidStatus) as failed:
             async with connect(server.realtime):
                 pass
@@ -110,6 +153,14 @@ async def test_a_token_in_the_environment_is_what_clients_present() -> None:
         headers = {"Authorization": f"Bearer {TOKEN}"}
         async with connect(server.realtime, additional_headers=headers) as client:
             assert json.loads(await client.recv())["type"] == "session.created"
+        offered = ["realtime", f"openai-insecure-api-key.{TOKEN}"]
+        async with connect(server.realtime, subprotocols=offered) as client:  # type: ignore[arg-type]
+            assert json.loads(await client.recv())["type"] == "session.created"
+        with pytest.raises(InvalidStatus):
+            await connect(f"{server.realtime}?token={TOKEN}", additional_headers=headers)
+        async with httpx2.AsyncClient(base_url=server.http, headers=headers) as client:
+            assert (await client.get("/v1/models")).status_code == 200
+            assert (await client.get(f"/v1/models?token={TOKEN}")).status_code == 401
         server.child.signal(signal.SIGTERM)
         outcome = await asyncio.to_thread(server.child.finish)
         assert TOKEN not in outcome.out + outcome.err

@@ -28,7 +28,8 @@ from servers.llm_server import (
 from support.llm_client import QUESTION, Pieces, check, client, failure, hermetic, settings, take
 
 from pipeline.engines.chat_stream import Used
-from pipeline.engines.llm import ChatModel, Unreachable
+from pipeline.engines.client import Unreachable
+from pipeline.engines.llm import ChatModel
 from pipeline.engines.servers import chat_server
 from pipeline.errors import StageError
 from pipeline.text.visible import VisibleText

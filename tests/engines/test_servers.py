@@ -9,7 +9,8 @@ from servers.llm_server import LlmServer, refusing, reply, status
 from support.llm_client import QUESTION, check, client, hermetic, settings, take
 
 from pipeline.config import LlmSettings
-from pipeline.engines.llm import ChatModel, open_client
+from pipeline.engines.client import open_client
+from pipeline.engines.llm import ChatModel
 from pipeline.engines.servers import chat_server
 from pipeline.errors import BadInput, StageError
 

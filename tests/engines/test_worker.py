@@ -316,18 +316,20 @@ async def test_a_computation_that_fails_because_it_was_stopped_is_no_error(
     worker: Worker, complaints: list[dict[str, Any]]
 ) -> None:
     """onnxruntime raises when it is terminated; nobody waits for that any more."""
-    failed = threading.Event()
+    began, failed = threading.Event(), threading.Event()
 
     def work(stop: Stop) -> Iterator[int]:
         stopped = threading.Event()
         stop.on_set(stopped.set)
         yield 0
+        began.set()
         stopped.wait(HANG_S)
         failed.set()
         raise RuntimeError("Exiting due to terminate flag being set to true.")
 
     stream = worker.stream(work)
     await anext(stream)
+    await wait(began)
     await stream.aclose()
     assert failed.is_set()
     del stream
@@ -343,11 +345,10 @@ async def test_work_that_is_dropped_before_its_turn_comes_is_never_begun(worker:
     waiting = asyncio.create_task(anext(worker.stream(second)))
     await turns_of_the_loop()
     waiting.cancel()
-    await turns_of_the_loop()
-    assert not waiting.done(), "it waits for the thread to pass it by"
-    await reading.aclose()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+    assert not first.ended.is_set(), "it does not wait for what others compute"
+    await reading.aclose()
     assert second.made == 0
     assert await worker.run(lambda: second.made) == 0
 
@@ -367,6 +368,69 @@ async def test_streams_follow_each_other_in_the_one_thread(worker: Worker) -> No
     assert await asyncio.gather(*(read(base) for base in (0, 100, 200))) == [
         list(range(base, base + 10)) for base in (0, 100, 200)
     ]
+
+
+# --- who comes first ---
+
+
+async def test_what_nobody_waits_for_yet_comes_after_what_is_waited_for(worker: Worker) -> None:
+    began, go_on, log = threading.Event(), threading.Event(), list[str]()
+
+    def hold() -> None:
+        began.set()
+        go_on.wait(HANG_S)
+
+    held = asyncio.create_task(worker.run(hold))
+    await wait(began)
+    asked = [("a draft", 1000.0), ("a file", 5000.0), ("words", 0.0), ("more words", 0.0)]
+    waiting = [
+        asyncio.create_task(worker.run(partial(log.append, name), within_s=within_s))
+        for name, within_s in asked
+    ]
+    await turns_of_the_loop()
+    go_on.set()
+    await asyncio.gather(held, *waiting)
+    assert log == ["words", "more words", "a draft", "a file"]
+
+
+async def test_who_does_not_read_holds_up_nobody(worker: Worker) -> None:
+    """A voice may be far ahead of what is heard: then its reader takes nothing for seconds."""
+    async with contextlib.aclosing(worker.stream(Endless(), depth=2)) as unread:
+        assert await anext(unread) == 0
+        assert await worker.run(lambda: "free") == "free"
+        work = range(10)
+        async with contextlib.aclosing(worker.stream(lambda stop: iter(work))) as other:
+            assert [item async for item in other] == list(work)
+        assert await anext(unread) == 1
+
+
+async def test_streams_take_turns_by_when_their_next_item_is_wanted(worker: Worker) -> None:
+    """Whose sound runs out first is served first, whoever began first."""
+    began, go_on = threading.Event(), threading.Event()
+    log: list[str] = []
+    lasts = {"first": 2.5, "second": 0.0}
+
+    def speak(name: str, stop: Stop) -> Iterator[str]:
+        for _ in range(4):
+            log.append(name)
+            lasts[name] += 1
+            yield name
+
+    def hold() -> None:
+        began.set()
+        go_on.wait(HANG_S)
+
+    async def read(name: str) -> None:
+        async for _ in worker.stream(partial(speak, name), due=lambda: lasts[name]):
+            pass
+
+    held = asyncio.create_task(worker.run(hold))
+    await wait(began)
+    reading = [asyncio.create_task(read(name)) for name in lasts]
+    await turns_of_the_loop()
+    go_on.set()
+    await asyncio.gather(held, *reading)
+    assert log == ["second"] * 3 + ["first", "second"] + ["first"] * 3
 
 
 # --- close ---

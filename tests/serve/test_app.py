@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,15 +16,17 @@ import pytest
 from openai import AsyncOpenAI
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
-from support.realtime_client import connected, scripted, silence, strictly, voice
+from support.realtime_client import connected, scripted, silence, voice
 from support.served import Served, served
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 
 from pipeline.clock import Clock
 from pipeline.serve.access import SUBPROTOCOL_KEY, Access
-from pipeline.serve.app import SESSIONS_A_KEY, Limit, Sessions
+from pipeline.serve.admission import Admission
+from pipeline.serve.app import SESSIONS_A_KEY, Sessions
 from pipeline.serve.link import Link, Opening
+from pipeline.serve.metrics import Metrics
 from pipeline.serve.script import ScriptedTurn
 from pipeline.serve.simulated import Session
 from pipeline.serve.speech import speak
@@ -141,48 +144,31 @@ async def test_other_paths_and_methods_are_told_what_is_wrong() -> None:
                 assert response.json()["error"]["type"] == "invalid_request_error"
 
 
-class Counts:
-    """What is told of the door."""
-
-    def __init__(self) -> None:
-        self.open = self.opened = 0
-        self.reasons: list[str] = []
-
-    @contextlib.contextmanager
-    def session(self) -> Iterator[None]:
-        self.open += 1
-        self.opened += 1
-        try:
-            yield
-        finally:
-            self.open -= 1
-
-    def refused(self, reason: str) -> None:
-        self.reasons.append(reason)
-
-
 async def test_one_session_too_many_is_told_when_to_come_again() -> None:
-    counts = Counts()
-    async with served(Sessions(told, Limit(2), tally=counts)) as server:
+    metrics = Metrics()
+    sessions = Sessions(told, Admission(2, 8, time.monotonic, time.process_time), metrics)
+
+    async def count(server: Served, line: str) -> None:
+        """Wait until the metrics have it."""
+        async with httpx2.AsyncClient(base_url=server.http) as client:
+            async with asyncio.timeout(SOON_S):
+                while line not in (await client.get("/metrics")).text.splitlines():
+                    await asyncio.sleep(0.01)
+
+    async with served(sessions, public=metrics.routes()) as server:
         async with connect(server.url) as first:
             async with connect(server.url):
                 status, error = await refused(server)
                 assert (status, error["code"]) == (503, "server_overloaded")
                 assert error["type"] == "server_error"
                 assert int(error["retry_after"]) > 0
-                assert counts.open == 2
-            await _until(lambda: counts.open == 1)
+                await count(server, "cascade_sessions_open 2.0")
+            await count(server, "cascade_sessions_open 1.0")
             assert await opened(server)
             await first.send("still here")
-        await _until(lambda: counts.open == 0)
-    assert counts.opened == 3
-    assert counts.reasons == ["server_overloaded"]
-
-
-async def _until(is_so: Any) -> None:
-    async with asyncio.timeout(SOON_S):
-        while not is_so():
-            await asyncio.sleep(0.01)
+        await count(server, "cascade_sessions_open 0.0")
+        await count(server, "cascade_sessions_opened_total 3.0")
+        await count(server, 'cascade_refusals_total{reason="server_overloaded"} 1.0')
 
 
 async def test_an_ephemeral_key_opens_the_session_that_it_was_made_for() -> None:
@@ -207,8 +193,20 @@ async def test_an_ephemeral_key_opens_the_session_that_it_was_made_for() -> None
         model, intent, given = await opened(server, subprotocols=offered, origin=origin)
         assert (model, intent) == ("gpt-realtime-2.1", "realtime")
         assert given == {name: session[name] for name in ("type", "instructions", "audio")}
-        # It is no token.
+        # What it is for is not the client's to say, and it is no token.
+        found = await opened(server, "?model=gpt-9&intent=transcription", subprotocols=offered)
+        assert found[:2] == ["gpt-realtime-2.1", "realtime"]
         assert (await key_for(server, token=secret["value"])).status_code == 401
+
+
+async def test_a_key_may_be_for_a_transcription() -> None:
+    async with served(told) as server:
+        session = {"type": "transcription", "audio": {"input": {"turn_detection": None}}}
+        secret = (await key_for(server, {"session": session})).json()
+        assert secret["session"]["type"] == "transcription"
+        assert secret["session"]["audio"]["input"]["turn_detection"] is None
+        headers = {"Authorization": f"Bearer {secret['value']}"}
+        assert await opened(server, additional_headers=headers) == ["", "transcription", session]
 
 
 async def test_a_key_is_for_one_browser() -> None:
@@ -268,18 +266,6 @@ async def test_openais_client_makes_keys() -> None:
             await other.realtime.client_secrets.create()
         for each in (sdk, other):
             await each.close()
-
-
-async def test_a_session_lasts_no_longer_than_it_may() -> None:
-    async with served(Sessions(told, minutes=0.3 / 60)) as server, connect(server.url) as client:
-        await client.recv()
-        async with asyncio.timeout(SOON_S):
-            event = json.loads(await client.recv())
-            with pytest.raises(ConnectionClosed):
-                await client.recv()
-        assert strictly(event) == []
-        assert event["error"]["code"] == "session_expired"
-        assert (client.close_code, client.close_reason) == (1001, "session_expired")
 
 
 async def test_it_is_alive_before_it_is_ready_and_serves_when_it_is() -> None:

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from typing import Any
 
+import numpy as np
 import pytest
-from support.realtime_talk import Client, hold
-from support.scene import LONG
+from support import virtual_time
+from support.realtime_talk import RATE, Client, hold
+from support.scene import LONG, check_prompt
 from support.scripted import Engines, Model
+
+from pipeline.config import ServeSettings, Settings
+from pipeline.conversation.history import RUNNING
+from pipeline.engines.tools import Prompt, tools_of
+from pipeline.errors import StageError
+from pipeline.serve.link import Opening
+from pipeline.serve.realtime import RealtimeServer
+from pipeline.serve.remembered import SILENCE
 
 VAD = {"type": "server_vad"}
 
@@ -66,6 +77,26 @@ def test_a_turn_is_heard_answered_and_told_in_the_protocols_order() -> None:
     started, stopped = client.of(TURN[0])[0], client.of(TURN[1])[0]
     assert abs(started["audio_start_ms"] - (500 - 300)) <= 64
     assert abs(stopped["audio_end_ms"] - (1700 + 500)) <= 64
+
+
+def test_words_are_told_just_before_the_sound_that_they_end_in() -> None:
+    client = hold(engines(LONG), lambda client: _listen(client))
+    seconds, chars, gaps = 0.0, 0, []
+    for event in client.events:
+        if event["type"] == "response.output_audio_transcript.delta":
+            chars += len(event["delta"])
+        elif event["type"] == "response.output_audio.delta":
+            seconds += len(base64.b64decode(event["delta"])) / 2 / RATE
+            gaps.append(seconds - chars * 0.06)  # so long the voice takes for each
+    assert client.said_back == [f"{LONG} "]
+    # No word is told before it is spoken, but the last of a clause with the space after it.
+    assert min(gaps[:-1]) > -0.2
+    assert max(gaps[:-1]) < 10 * 0.06 + 0.2  # the longest word, and a piece of sound
+
+
+async def _listen(client: Client) -> None:
+    client.detect(VAD)
+    await ask(client, then=30)
 
 
 def test_an_answer_is_there_when_the_turn_ends() -> None:
@@ -196,3 +227,463 @@ def test_the_client_cancels_a_reply() -> None:
     assert client.of("error")[0]["error"]["code"] == "response_cancel_not_active"
     assert made.model.open == made.voice.open == 0
     assert [each["role"] for each in made.model.prompts[1]] == ["system", "user", "assistant"]
+
+
+def words(prompt: Any) -> list[tuple[str, str]]:
+    """A prompt without its instructions: who, and what."""
+    return [(each["role"], each["content"]) for each in prompt[1:]]
+
+
+def test_the_items_are_what_the_model_is_reminded_of() -> None:
+    async def script(client: Client) -> None:
+        client.detect(None)
+        client.write("My name is Ada.")
+        client.write("Be brief.", "system", previous_item_id="root")
+        client.write("Hello Ada.", "assistant")
+        client.write("I like tea.")
+        await client.until("conversation.item.done", 4)
+        client.tell("conversation.item.delete", item_id=client.events[-1]["item"]["id"])
+        client.write("What is my name?")
+        client.respond()
+        await client.until("response.done")
+        client.respond(instructions="Sing.")
+        await client.until("response.done", 2)
+        client.update(instructions="")
+        client.respond()
+        await client.until("response.done", 3)
+
+    made = engines("Ada.", "La.", "Still Ada.")
+    client = hold(made, script)
+    client.finish()
+    first, second, third = made.model.prompts
+    asked = [
+        ("user", "My name is Ada."),
+        ("assistant", "Hello Ada."),
+        ("user", "What is my name?"),
+    ]
+    assert words(first) == asked
+    assert first[0]["content"] == f"{Settings().llm.instructions} Be brief."
+    assert second[0] == {"role": "system", "content": "Sing. Be brief."}
+    assert words(second) == [*asked, ("assistant", "Ada.")]
+    assert third[0] == {"role": "system", "content": "Be brief."}
+    assert words(third)[-1] == ("assistant", "Ada. La.")
+
+
+TOOL = {"type": "function", "name": "weather", "parameters": {"type": "object"}}
+
+
+def test_a_call_ends_the_response_and_its_result_is_told_in_the_next() -> None:
+    async def script(client: Client) -> None:
+        client.update(tools=[TOOL])
+        await ask(client, then=2.0)
+        call = (await client.until("response.function_call_arguments.done"))["call_id"]
+        client.add(type="function_call_output", call_id=call, output="sunny")
+        client.respond()
+        await client.until("response.done", 2)
+
+    made = engines('Let me look. CALL:weather:{"city":"Rome"}', "It is sunny.")
+    client = hold(made, script)
+    client.finish()
+    assert client.ends == [("completed", None)] * 2
+    assert client.said_back == ["Let me look. ", "It is sunny. "]
+    [call] = [each for each in client.done[0]["output"] if each["type"] == "function_call"]
+    assert (call["name"], json.loads(call["arguments"])) == ("weather", {"city": "Rome"})
+    assert call["status"] == "completed"
+    assert len(client.of("response.function_call_arguments.delta")) > 1
+    assert tools_of(made.model.prompts[0])[0]["function"]["name"] == "weather"
+    check_prompt(made.model.prompts[1])
+    assert made.model.prompts[1][-1]["content"] == "sunny"
+    assert made.model.prompts[1][2]["content"] == "Let me look."
+
+
+def test_a_call_without_a_result_is_running_when_the_user_goes_on() -> None:
+    async def script(client: Client) -> None:
+        client.update(tools=[TOOL])
+        await ask(client, then=2.0)
+        await client.speak(1.0)
+        await client.quiet(3.0)
+        call = client.of("response.function_call_arguments.done")[0]["call_id"]
+        client.add(type="function_call_output", call_id=call, output="sunny")
+        client.respond()
+        await client.until("response.done", 3)
+
+    made = engines("CALL:weather:{}", "One moment.", "It is sunny.", texts=("When?", "Well?"))
+    client = hold(made, script)
+    client.finish()
+    for prompt in made.model.prompts:
+        check_prompt(prompt)
+    assert [each["content"] for each in made.model.prompts[1] if each["role"] == "tool"] == [
+        RUNNING
+    ]
+    assert words(made.model.prompts[2])[-1] == ("tool", "sunny")
+
+
+def test_responses_out_of_band_change_nothing_and_several_are_made_at_a_time() -> None:
+    async def script(client: Client) -> None:
+        await ask(client, then=2.0)
+        item = client.of("conversation.item.done")[0]["item"]["id"]
+        for topic in ("a", "b"):
+            client.respond(
+                conversation="none",
+                metadata={"topic": topic},
+                instructions="Classify.",
+                output_modalities=["text"],
+                input=[{"type": "item_reference", "id": item}],
+            )
+        await client.until("response.done", 2)
+        assert not [each for each in client.done if each["conversation_id"]]
+        await client.speak(1.0)
+        await client.quiet(4.0)
+
+    made = engines(LONG, "tea", "coffee", "Fine.", texts=("When?", "Stop."))
+    client = hold(made, script)
+    client.finish()
+    apart = [each for each in client.done if each["conversation_id"] is None]
+    assert {each["metadata"]["topic"] for each in apart} == {"a", "b"}
+    assert {each["output"][0]["content"][0]["text"] for each in apart} == {"tea ", "coffee "}
+    for prompt in made.model.prompts[1:3]:
+        assert list(prompt) == [
+            {"role": "system", "content": "Classify."},
+            {"role": "user", "content": "When?"},
+        ]
+    assert client.ends[-2:] == [("cancelled", "turn_detected"), ("completed", None)]
+    assert "tea" not in str(made.model.prompts[3])
+
+
+def test_a_response_out_of_band_is_cancelled_by_its_id() -> None:
+    async def script(client: Client) -> None:
+        client.respond(conversation="none")
+        created = await client.until("response.created")
+        await asyncio.sleep(0.3)
+        client.tell("response.cancel", response_id=created["response"]["id"])
+        await client.until("response.done")
+
+    made = engines(LONG)
+    client = hold(made, script)
+    client.finish()
+    assert client.ends == [("cancelled", "client_cancelled")]
+    assert made.model.open == made.voice.open == 0
+
+
+def test_a_response_has_settings_of_its_own() -> None:
+    async def script(client: Client) -> None:
+        client.update(tools=[TOOL], max_output_tokens=50)
+        client.write("Hello.")
+        client.respond(tools=[], output_modalities=["text"], max_output_tokens=9)
+        await client.until("response.done")
+        client.respond(tool_choice="required")
+        await client.until("response.done", 2)
+        client.respond(tool_choice="none", input=[])
+        await client.until("response.done", 3)
+
+    made = engines("Hi.", "Hi.", "Hi.")
+    client = hold(made, script)
+    client.finish()
+    first, second, third = made.model.prompts
+    assert isinstance(first, Prompt) and isinstance(second, Prompt) and isinstance(third, Prompt)
+    assert (first.tools, first.limit) == ((), 9)
+    assert (second.tools[0].name, second.choice, second.limit) == ("weather", "required", 50)
+    assert (third.tools, list(third)[1:]) == ((), [])
+    assert len(made.voice.said) == 2
+    assert client.of("response.output_text.done")[0]["text"] == "Hi. "
+
+
+def test_text_is_read_as_it_is_written_and_remembered_whole() -> None:
+    async def script(client: Client) -> None:
+        client.update(output_modalities=["text"])
+        await ask(client)
+        await ask(client)
+
+    made = engines(LONG, "Yes.")
+    client = hold(made, script)
+    client.finish()
+    assert not made.voice.said
+    assert not client.of("response.output_audio.delta")
+    assert words(made.model.prompts[1])[1] == ("assistant", LONG.strip())
+
+
+def test_what_the_model_counts_is_told_as_usage() -> None:
+    async def script(client: Client) -> None:
+        await ask(client)
+
+    [response] = hold(engines("It is nine."), script).done
+    usage = response["usage"]
+    assert (usage["input_tokens"], usage["input_token_details"]["cached_tokens"]) == (10, 5)
+    made = usage["output_token_details"]
+    assert made["text_tokens"] == 3
+    assert usage["output_tokens"] == made["text_tokens"] + made["audio_tokens"]
+    assert made["audio_tokens"] > 10
+
+
+def test_turns_that_are_not_to_be_answered_are_only_heard() -> None:
+    async def script(client: Client) -> None:
+        client.detect({**VAD, "create_response": False})
+        await ask(client, then=2.0)
+        client.respond()
+        await client.until("response.done")
+
+    made = engines("It is nine.")
+    client = hold(made, script)
+    client.finish()
+    assert client.time("response.created") - client.time(TURN[4]) > 1
+    assert len(made.model.prompts) == 1
+    assert words(made.model.prompts[0]) == [("user", "What time is it?")]
+
+
+def test_speech_does_not_cut_a_reply_that_may_not_be_cut() -> None:
+    async def script(client: Client) -> None:
+        client.detect({**VAD, "interrupt_response": False})
+        await ask(client, then=2.0)
+        await client.speak(1.0)
+        await client.quiet(25.0)
+
+    made = engines(LONG, "Yes.", texts=("When?", "Stop."))
+    client = hold(made, script)
+    client.finish()
+    assert client.ends == [("completed", None)]
+    assert len(client.of("input_audio_buffer.committed")) == 2
+    said = client.of("conversation.item.input_audio_transcription.completed")
+    assert [each["transcript"] for each in said] == ["When?", "Stop."]
+
+
+def test_semantic_detection_waits_as_long_as_it_is_eager() -> None:
+    waits = {}
+    for eagerness in ("low", "auto", "high"):
+
+        async def script(client: Client, eagerness: str = eagerness) -> None:
+            client.detect({"type": "semantic_vad", "eagerness": eagerness})
+            await ask(client, then=12.0)
+
+        client = hold(engines("Yes.", texts=("I would like to",), sounds=0.01), script)
+        stopped = client.of(TURN[1])[0]
+        waits[eagerness] = round(stopped["audio_end_ms"] - 1700, -3)
+    assert waits == {"low": 8000, "auto": 4000, "high": 2000}
+
+
+def test_a_long_silence_after_a_reply_is_broken() -> None:
+    async def script(client: Client) -> None:
+        client.detect({**VAD, "idle_timeout_ms": 5000})
+        await client.quiet(7.0)
+        assert not client.of("input_audio_buffer.timeout_triggered")
+        await ask(client, then=14.0)
+
+    made = engines("Nine.", "Hello?", "Still there?")
+    client = hold(made, script)
+    client.finish()
+    first = client.of("input_audio_buffer.timeout_triggered")[0]
+    assert 4900 <= first["audio_end_ms"] - first["audio_start_ms"] <= 5100
+    assert client.ends == [("completed", None)] * 3
+    played = len("Nine.") * 0.06
+    waited = client.time("input_audio_buffer.timeout_triggered") - client.time("response.done")
+    assert abs(waited - 5 - played) < 0.3
+    assert words(made.model.prompts[1])[-1] == ("user", SILENCE)
+
+
+def test_a_session_for_transcription_answers_nothing_and_writes_as_it_hears() -> None:
+    async def script(client: Client) -> None:
+        await client.quiet(0.5)
+        await client.speak(4.0)
+        await client.quiet(2.0)
+        client.respond()
+        await client.until("error")
+
+    made = Engines(["one two three four five six"], Model([]))
+    client = hold(made, script, opening=Opening(intent="transcription"))
+    client.finish()
+    kind = "conversation.item.input_audio_transcription"
+    deltas = [each["delta"] for each in client.of(f"{kind}.delta")]
+    assert "".join(deltas) == "one two three four five six"
+    assert client.time(f"{kind}.delta") < client.time("input_audio_buffer.speech_stopped") - 1
+    assert client.of(f"{kind}.completed")[0]["transcript"] == "one two three four five six"
+    assert not made.model.prompts
+
+
+@pytest.mark.parametrize(
+    ("replies", "texts", "stage"),
+    [
+        ([StageError("llm", "no model")], ["When?"], "llm"),
+        (["At nine. BREAK"], ["When?"], "llm"),
+        (["FAIL now."], ["When?"], "tts"),
+    ],
+)
+def test_a_stage_that_fails_ends_the_response_and_not_the_session(
+    replies: list[Any], texts: list[str], stage: str
+) -> None:
+    async def script(client: Client) -> None:
+        await ask(client)
+        await ask(client)
+
+    client = hold(engines(*replies, "Nine.", texts=texts), script)
+    client.finish()
+    assert [status for status, _ in client.ends] == ["failed", "completed"]
+    assert client.done[0]["status_details"]["error"]["code"] == f"{stage}_failed"
+    [error] = client.of("error")
+    assert (error["error"]["type"], error["error"]["code"]) == ("server_error", f"{stage}_failed")
+
+
+def test_words_that_cannot_be_recognised_are_told_as_failed() -> None:
+    async def script(client: Client) -> None:
+        client.detect(VAD)
+        await ask(client)
+        await ask(client)
+
+    client = hold(engines("Nine.", texts=("FAIL", "When?")), script)
+    client.finish()
+    assert len(client.of("conversation.item.input_audio_transcription.failed")) == 1
+    assert client.of("error")[0]["error"]["code"] == "stt_failed"
+    assert client.ends == [("completed", None)]
+
+
+def test_a_reply_that_is_cut_off_is_incomplete() -> None:
+    async def script(client: Client) -> None:
+        await ask(client)
+
+    client = hold(engines("It is nine CUT"), script)
+    client.finish()
+    assert client.ends == [("incomplete", "max_output_tokens")]
+    assert client.said_back == ["It is nine "]
+
+
+@pytest.mark.parametrize("after_s", [1.9, 2.5, 3.2])
+def test_a_client_that_leaves_frees_everything(after_s: float) -> None:
+    async def script(client: Client) -> None:
+        client.respond(conversation="none")
+        await asyncio.sleep(0.01)
+        for _ in range(5):
+            await client.speak(0.1, loud=False)
+        await client.speak(1.2)
+        await client.quiet(after_s - 1.7)
+
+    made = engines(LONG, LONG, LONG)
+
+    async def talk() -> None:
+        client = Client()
+        server = RealtimeServer(made, Settings(), virtual_time.VirtualClock())
+        talking = asyncio.create_task(server.talk(client, Opening()))
+        await script(client)
+        assert made.model.open + made.voice.open
+        before = asyncio.get_running_loop().time()
+        talking.cancel()
+        await asyncio.wait([talking])
+        assert asyncio.get_running_loop().time() - before < 0.1
+        assert made.model.open == made.voice.open == 0
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    virtual_time.run(talk())
+
+
+def test_a_recording_that_comes_all_at_once_is_heard_turn_by_turn() -> None:
+    async def script(client: Client) -> None:
+        client.detect({**VAD, "interrupt_response": False})
+        pieces = []
+        for _ in range(2):
+            pieces += [client.sound(1.0, loud=False), client.sound(1.0)]
+            client.said += 1
+        client.append(np.concatenate([*pieces, client.sound(1.5, loud=False)]))
+        await client.until("response.done")
+        await asyncio.sleep(3)
+        for event in client.of("input_audio_buffer.committed"):
+            client.tell("conversation.item.retrieve", item_id=event["item_id"])
+        await client.until("conversation.item.retrieved", 2)
+
+    client = hold(engines("Yes.", "Well.", texts=("One.", "Two.")), script)
+    client.finish()
+    said = client.of("conversation.item.input_audio_transcription.completed")
+    assert [each["transcript"] for each in said] == ["One.", "Two."]
+    sounds = [
+        len(base64.b64decode(each["item"]["content"][0]["audio"])) / 2 / RATE
+        for each in client.of("conversation.item.retrieved")
+    ]
+    assert sounds == pytest.approx([1.8, 1.8], abs=0.15)
+
+
+def test_an_answer_that_was_begun_for_other_instructions_is_not_given() -> None:
+    async def script(client: Client) -> None:
+        client.detect({**VAD, "silence_duration_ms": 1000})
+        await ask(client, then=0.5)
+        client.update(instructions="Sing.")
+        await client.quiet(3.0)
+
+    made = engines("Nine.", "La la.")
+    client = hold(made, script)
+    client.finish()
+    assert client.said_back == ["La la. "]
+    assert made.model.prompts[1][0]["content"] == "Sing."
+
+
+def test_sound_that_a_client_adds_as_an_item_is_recognised() -> None:
+    async def script(client: Client) -> None:
+        client.detect(None)
+        audio = base64.b64encode(client.sound(1.0).astype("<i2").tobytes()).decode()
+        content = [
+            {"type": "input_text", "text": "Listen:"},
+            {"type": "input_audio", "audio": audio},
+        ]
+        client.add(type="message", role="user", content=content)
+        client.respond()
+        await client.until("response.done")
+
+    made = engines("Nine.")
+    hold(made, script).finish()
+    assert words(made.model.prompts[0]) == [("user", "Listen: What time is it?")]
+
+
+def test_a_turn_that_is_cleared_was_never_said() -> None:
+    async def script(client: Client) -> None:
+        await client.quiet(0.5)
+        await client.speak(0.6)
+        client.tell("input_audio_buffer.clear")
+        await client.quiet(3.0)
+        await ask(client)
+
+    made = engines("Nine.", texts=("Well,", "When?"))
+    client = hold(made, script)
+    assert client.ends == [("completed", None)]
+    assert words(made.model.prompts[-1]) == [("user", "When?")]
+
+
+def test_speed_is_the_clients() -> None:
+    async def script(client: Client) -> None:
+        client.update(audio={"output": {"speed": 0.5}})
+        client.respond()
+        await client.until("response.done")
+
+    client = hold(engines("It is nine."), script)
+    audio = b"".join(base64.b64decode(e["delta"]) for e in client.of("response.output_audio.delta"))
+    assert len(audio) / 2 / RATE == pytest.approx(len("It is nine.") * 0.12, abs=0.05)
+
+
+def test_who_measures_is_told_of_every_turn() -> None:
+    told: list[tuple[int, Any, Any]] = []
+
+    async def script(client: Client) -> None:
+        await ask(client)
+        await ask(client)
+
+    hold(engines("Nine.", texts=("When?", "")), script, over=lambda *turn: told.append(turn))
+    assert [turn for turn, _, _ in told] == [1, 2]
+    assert {"speech.end", "committed", "heard.first"} <= told[0][1].keys()
+    assert told[0][2].output_tokens == 1
+
+
+def test_a_session_lasts_no_longer_than_it_may() -> None:
+    async def script(client: Client) -> None:
+        await client.quiet(125)
+
+    client = hold(engines(), script, Settings(serve=ServeSettings(minutes=2)))
+    [error] = client.of("error")
+    assert error["error"]["code"] == "session_expired"
+    assert client.times[client.events.index(error)] == pytest.approx(120, abs=0.1)
+    assert client.closed == (1001, "The session has expired.")
+
+
+def test_a_key_brings_the_settings_of_its_session() -> None:
+    async def script(client: Client) -> None:
+        await client.quiet(0.1)
+
+    given = {"type": "realtime", "instructions": "Be brief.", "audio": {"output": {"speed": 1.2}}}
+    client = hold(engines(), script, opening=Opening("gpt-9", "realtime", given))
+    session = client.of("session.created")[0]["session"]
+    assert session["instructions"] == "Be brief."
+    assert session["audio"]["output"]["speed"] == 1.2
+    assert session["model"] == "gpt-9"

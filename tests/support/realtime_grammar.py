@@ -1,8 +1,8 @@
 """What the order of a server's events must be: a checker for tests, servers and their drivers.
 
 The rules are those of the guide on conversations and of the SDKs' clients: what a client relies on,
-not every order that a server of OpenAI happens to keep. The fields of each event are the SDK's
-types' to check.
+not every order that a server of OpenAI happens to keep. The fields of each event are checked by
+`realtime_fields`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pipeline.serve.session_object import JsonObject
+from support.realtime_fields import strictly
 
 _BEGUN = {"conversation.item.added", "response.output_item.added"}
 _SOUND = {
@@ -21,22 +22,22 @@ _SOUND = {
 _TEXT = {"response.content_part.added", "response.output_text.delta"}
 _CALL = _BEGUN | {"response.function_call_arguments.delta"}
 _MADE = {"response.content_part.done", "response.function_call_arguments.done"}
-_THERE = {
-    "response.output_item.done",
-    *(f"conversation.item.{what}" for what in ("done", "retrieved", "truncated")),
-}
+_UTTERANCE = "input_audio_buffer.speech_started"
 
 NEW = "nothing"
 
 FOLLOWS = {
     "input_audio_buffer.speech_started": {NEW},
     "input_audio_buffer.speech_stopped": {"input_audio_buffer.speech_started"},
-    "input_audio_buffer.committed": {NEW, "input_audio_buffer.speech_stopped"},
+    "input_audio_buffer.timeout_triggered": {NEW},
+    "input_audio_buffer.committed": {
+        NEW,
+        "input_audio_buffer.speech_stopped",
+        "input_audio_buffer.timeout_triggered",
+    },
     "conversation.item.added": {NEW, "input_audio_buffer.committed", "response.output_item.added"},
     "conversation.item.done": {"conversation.item.added", *_MADE},
-    "conversation.item.retrieved": _THERE,
-    "conversation.item.truncated": _THERE,
-    "conversation.item.deleted": _THERE,
+    "conversation.item.deleted": {"conversation.item.done", "response.output_item.done"},
     "response.output_item.added": {NEW},
     "response.content_part.added": _BEGUN,
     "response.output_audio.delta": _SOUND,
@@ -53,7 +54,15 @@ FOLLOWS = {
     "response.function_call_arguments.done": _CALL,
     "response.output_item.done": {"conversation.item.done", *_MADE},
 }
-"""In the life of an item: what each event may come right after."""
+"""In the life of an item: what each event may come right after.
+
+A call that is not completed has no `function_call_arguments.done`: what acts on a call acts then.
+"""
+
+_CUT_SHORT = _BEGUN | {"response.function_call_arguments.delta"}
+
+_LOOKED_AT = ("conversation.item.retrieved", "conversation.item.truncated")
+"""These may come at any time in the life of an item."""
 
 _TOLD = {"transcript", "text", "arguments"}
 """Fields that repeat what the deltas were."""
@@ -85,8 +94,8 @@ class _Open:
 class Grammar:
     """Follows what a server sends over one connection.
 
-    `feed` takes events one by one and gives what is wrong with each, in words. After something
-    wrong it goes on as well as it can.
+    `feed` takes events one by one and gives what is wrong with each, in words: its fields, else
+    its place. After something wrong it goes on as well as it can.
     """
 
     def __init__(self) -> None:
@@ -95,10 +104,14 @@ class Grammar:
         self._transcribed: set[str] = set()
         self._responses: dict[str, _Open] = {}
         self._over: set[str] = set()
+        self._utterance = ""
+        self._last = ""
 
     def feed(self, event: JsonObject) -> list[str]:
         """The next event; what is wrong with it, nothing as a rule."""
-        return [f"{event.get('type')}: {problem}" for problem in self._check(event)]
+        problems = [f"{event.get('type')}: {problem}" for problem in self._check(event)]
+        self._last = str(event.get("type"))
+        return strictly(event) or problems
 
     def finish(self) -> list[str]:
         """The connection was closed in peace: what should have ended, and has not."""
@@ -106,7 +119,10 @@ class Grammar:
 
     def _unheard(self) -> list[str]:
         """What the user said that is no whole item of the conversation yet."""
-        unfinished = {"input_audio_buffer.speech_stopped", "input_audio_buffer.committed"}
+        unfinished = {
+            f"input_audio_buffer.{what}"
+            for what in ("speech_stopped", "timeout_triggered", "committed")
+        }
         return [
             f"{item}: comes after {life.kinds[-1]}, before its item is done"
             for item, life in self._lives.items()
@@ -123,20 +139,40 @@ class Grammar:
         if (kind == "session.created") == bool(self._ids):
             yield "comes twice" if self._ids else "comes before session.created"
         self._ids.add(str(event_id))
-        if kind == "response.created":
+        if kind == "rate_limits.updated" and self._last != "response.done":
+            yield f"comes after {self._last}"
+        elif kind == "input_audio_buffer.cleared":
+            self._lives.pop(self._utterance, None)
+            self._utterance = ""
+        elif kind == "response.created":
             yield from self._created(event["response"])
         elif kind.startswith("response."):
             yield from self._of_response(kind, event)
         item = str(event["item"].get("id") if "item" in event else event.get("item_id"))
         if "input_audio_transcription" in kind:
             yield from self._transcription(kind, item)
+        elif kind in _LOOKED_AT:
+            if "conversation.item.added" not in self._kinds(item):
+                yield f"there is no item {item}"
         elif kind in FOLLOWS:
             yield from self._of_item(kind, event, item)
 
+    def _kinds(self, item: str) -> list[str]:
+        """What was told of an item that is there."""
+        kinds = self._lives.get(item, _Life()).kinds
+        return [] if "conversation.item.deleted" in kinds else kinds
+
     def _of_item(self, kind: str, event: JsonObject, item: str) -> Iterator[str]:
         life = self._lives.setdefault(item, _Life())
-        if life.kinds[-1] not in FOLLOWS[kind]:
+        cut = event.get("item", {})
+        is_cut_call = (cut.get("type"), cut.get("status")) == ("function_call", "incomplete")
+        may_follow = FOLLOWS[kind] | (_CUT_SHORT if is_cut_call else set())
+        if life.kinds[-1] not in may_follow:
             yield f"{item}: comes after {life.kinds[-1]}"
+        if kind == _UTTERANCE:
+            if self._kinds(self._utterance)[-1:] == [_UTTERANCE]:
+                yield f"{item}: {self._utterance} is not over"
+            self._utterance = item
         parts = life.kinds.count("response.content_part.done")
         if kind.startswith("response.") and event.get("content_index", parts) != parts:
             yield f"content_index is {event['content_index']}, not {parts}"
@@ -160,7 +196,10 @@ class Grammar:
             yield f"{item} is {about['status']}"
 
     def _transcription(self, kind: str, item: str) -> Iterator[str]:
-        if "conversation.item.added" not in self._lives.get(item, _Life()).kinds:
+        known = set(self._kinds(item))
+        # Words come as they are spoken, before there is an item.
+        early = {_UTTERANCE} if kind.endswith(".delta") else set()
+        if not known & {"conversation.item.added", *early}:
             yield f"there is no item {item}"
         if item in self._transcribed:
             yield f"{item} is transcribed already"

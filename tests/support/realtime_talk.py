@@ -17,7 +17,6 @@ from pipeline.config import Settings
 from pipeline.serve.link import Opening
 from pipeline.serve.realtime import RealtimeServer
 from support import virtual_time
-from support.realtime_client import strictly
 from support.realtime_grammar import Grammar
 from support.scripted import LOUD, Engines
 
@@ -54,7 +53,6 @@ class Client:
     def send(self, message: str) -> None:
         event = json.loads(message)
         assert self._grammar.feed(event) == []
-        assert strictly(event) == []
         self.events.append(event)
         self.times.append(asyncio.get_running_loop().time())
         self._news.set()

@@ -67,12 +67,13 @@ async def served(
     talk: Any,
     access: Access | None = None,
     *,
+    routes: Sequence[BaseRoute] = (),
     public: Sequence[BaseRoute] = (),
     tls: tuple[tuple[Path, Path], ssl.SSLContext] | None = None,
 ) -> AsyncIterator[Served]:
     """Serve what talks, or sessions, while entered."""
     sessions = talk if isinstance(talk, Sessions) else Sessions(talk)
-    app = application(sessions, access or Access(), public=public)
+    app = application(sessions, access or Access(), routes=routes, public=public)
     on = bound("127.0.0.1", 0)
     files, trusted = tls or (None, None)
     async with listening(app, sessions, on, files):

@@ -5,17 +5,17 @@ const LONGEST_WAIT_S = 15;
 const MOST_UNSENT = 1 << 20; // bytes; of a line that stands still, sound is let go
 const TOKEN = "cascade.token";
 
-/** Why the line is not there; `status` is the server's, 0 where it did not answer. */
+/** Why there is no line; the text is the server's own where it answered. */
 class Refusal extends Error {
-  constructor(status, wait = null) {
-    super(`refused: ${status}`);
+  constructor(text = "There is no connection to the server.", status = 0, wait = 0) {
+    super(text);
     Object.assign(this, { status, wait });
   }
 }
 
 /**
- * `told` learns the state: "opening", "open", "waiting" (`seconds` until it is tried again, `full`
- * where the server says so), "token" (the server demands one; `wrong` where one was given), "closed".
+ * `told` learns the state: "opening", "open", "waiting" until it is tried again (`why`, `seconds`),
+ * "token" where the server demands one (`wrong`: one was given).
  */
 export class Connection {
   #told;
@@ -35,20 +35,13 @@ export class Connection {
   }
 
   /** Connect, unless that is under way, and stay connected. */
-  async open() {
+  open() {
     if (this.#socket) return;
     clearTimeout(this.#timer);
     this.#timer = 0;
     this.#told("opening");
-    const socket = (this.#socket = {});
-    try {
-      const key = await this.#key();
-      if (this.#socket === socket) this.#connect(key);
-    } catch (refusal) {
-      if (this.#socket !== socket) return;
-      this.#socket = null;
-      this.#refused(refusal);
-    }
+    this.#socket = {};
+    this.#connect(this.#socket);
   }
 
   /** Give the server's token; it is kept until the tab is closed. */
@@ -57,15 +50,12 @@ export class Connection {
     this.open();
   }
 
-  /** Leave, and come back where `again` says so. */
-  close(again = false) {
+  /** Begin a new session. */
+  renew() {
     const socket = this.#socket;
-    clearTimeout(this.#timer);
     this.#socket = null;
-    this.#timer = this.#failures = 0;
     socket?.close?.(1000);
-    if (again) this.open();
-    else this.#told("closed");
+    this.open();
   }
 
   /** Send an event; whether the line takes it. */
@@ -75,43 +65,52 @@ export class Connection {
     return true;
   }
 
-  /** A key for one session. To ask for it tells why there is none, which a WebSocket never does. */
-  async #key() {
+  async #ask(path, request = {}) {
     const token = sessionStorage.getItem(TOKEN);
-    const headers = { "Content-Type": "application/json" };
-    if (token) headers.Authorization = `Bearer ${token}`;
-    const body = JSON.stringify({ session: { type: "realtime" } });
-    const request = { method: "POST", headers, body, cache: "no-store" };
-    const answer = await fetch("v1/realtime/client_secrets", request).catch(() => {
-      throw new Refusal(0);
+    const headers = token ? { Authorization: `Bearer ${token}` } : {};
+    const answer = await fetch(path, { ...request, headers, cache: "no-store" }).catch(() => {
+      throw new Refusal();
     });
-    if (!answer.ok) throw new Refusal(answer.status, Number(answer.headers.get("Retry-After")));
-    return (await answer.json()).value;
+    if (answer.ok) return answer.json();
+    const { error } = await answer.json().catch(() => ({}));
+    throw new Refusal(error?.message, answer.status, Number(answer.headers.get("Retry-After")));
   }
 
-  #connect(key) {
+  /** Connect with a key for one session: the token itself is in no frame's header. */
+  async #connect(socket) {
+    try {
+      const { value } = await this.#ask("v1/realtime/client_secrets", { method: "POST" });
+      if (this.#socket === socket) this.#follow(value);
+    } catch (refusal) {
+      this.#lost(socket, refusal);
+    }
+  }
+
+  #follow(key) {
     const url = new URL("v1/realtime", location.href);
     url.protocol = url.protocol.replace("http", "ws");
     const socket = new WebSocket(url, ["realtime", `openai-insecure-api-key.${key}`]);
     this.#socket = socket;
+    let greeted = false;
     socket.onmessage = ({ data }) => {
       if (this.#socket !== socket) return;
       const event = JSON.parse(data);
       if (event.type === "session.created") {
+        greeted = true;
         this.#failures = 0;
         this.#told("open");
       }
       this.#received(event);
     };
-    socket.onclose = ({ code }) => {
-      if (this.#socket !== socket) return;
-      this.#socket = null;
-      this.#refused(new Refusal(0, null), code);
-    };
+    // Why a WebSocket is refused a browser does not tell; asked for plainly, its address does.
+    const why = () => (greeted ? Promise.reject(new Refusal()) : this.#ask("v1/realtime"));
+    socket.onclose = () => why().catch((refusal) => this.#lost(socket, refusal));
   }
 
-  #refused({ status, wait }, code = 0) {
-    if (status === 401 || status === 403) {
+  #lost(socket, { message, status, wait }) {
+    if (this.#socket !== socket) return;
+    this.#socket = null;
+    if (status === 401) {
       this.#told("token", { wrong: sessionStorage.getItem(TOKEN) !== null });
       return;
     }
@@ -119,6 +118,6 @@ export class Connection {
     // Not all pages of a server that was restarted come back at the same moment.
     const seconds = wait || backoff * (0.75 + Math.random() / 2);
     this.#timer = setTimeout(() => this.open(), seconds * 1000);
-    this.#told("waiting", { seconds, full: status === 429 || status === 503 || code === 1013 });
+    this.#told("waiting", { why: status === 426 ? new Refusal().message : message, seconds });
   }
 }

@@ -146,6 +146,11 @@ export class Conversation {
     this.hearing = false;
     this.send({ type: "session.update", session: this.session() });
     this.turns = this.turns.filter((turn) => turn.text || turn.kept);
+    // Of a reply that the old one broke off, what has arrived is all.
+    for (const turn of this.turns.filter(({ role, done }) => role === "assistant" && !done)) {
+      turn.complete = true;
+      this.speaker.end(turn.id);
+    }
     const said = this.turns.filter((turn) => turn.text);
     for (const turn of said) this.send({ type: "conversation.item.create", item: item(turn) });
     if (said.at(-1)?.role === "user") this.#ask();

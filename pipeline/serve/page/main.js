@@ -29,7 +29,7 @@ const conversation = new Conversation({
   failed: complain,
   session,
 });
-let line = ["closed", {}];
+let line = "closed";
 let held = false;
 let drawing = 0;
 
@@ -65,7 +65,7 @@ form.addEventListener("change", ({ target }) => {
   if (target.name === "turns") hush();
   if (!connection.isOpen) return;
   // A session that has spoken keeps its voice, and what was said in it does not become unsaid.
-  if (target.name === "voice" || !target.value.trim()) connection.close(true);
+  if (target.name === "voice" || !target.value.trim()) connection.renew();
   else connection.send({ type: "session.update", session: session() });
 });
 
@@ -110,13 +110,15 @@ async function press() {
 }
 
 function release() {
+  if (!held) return;
   held = false;
   conversation.finish();
 }
 
-talk.addEventListener("click", () => {
-  if (conversation.manual) return;
-  if (microphone.isOpen) hush();
+talk.addEventListener("click", ({ detail }) => {
+  // A screen reader cannot hold a button: what it clicks, it has not held (`detail` is 0).
+  if (conversation.manual) detail || (held ? release() : press());
+  else if (microphone.isOpen) hush();
   else begin();
 });
 talk.addEventListener("pointerdown", (event) => {
@@ -124,22 +126,18 @@ talk.addEventListener("pointerdown", (event) => {
   talk.setPointerCapture(event.pointerId);
   press();
 });
-for (const name of ["pointerup", "pointercancel"]) {
-  talk.addEventListener(name, () => held && release());
-}
+for (const name of ["pointerup", "pointercancel"]) talk.addEventListener(name, release);
 talk.addEventListener("contextmenu", (event) => event.preventDefault());
 
-const holds = ({ code, target }) =>
-  conversation.manual && code === "Space" && !target.closest("input, textarea, select, summary, form");
+const holds = ({ key, target }) =>
+  conversation.manual && key === " " && !target.closest("form, summary");
 document.addEventListener("keydown", (event) => {
   if (!holds(event)) return;
   event.preventDefault();
   if (!event.repeat && !held) press();
 });
-document.addEventListener("keyup", (event) => {
-  if (held && event.code === "Space") release();
-});
-window.addEventListener("blur", () => held && release());
+document.addEventListener("keyup", (event) => holds(event) && release());
+window.addEventListener("blur", release);
 
 find("#writing").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -160,31 +158,33 @@ problem.lastElementChild.addEventListener("click", () => connection.open());
 
 // What is seen
 
-function complain(text, again = false) {
+/** Tell what is wrong; what is wrong with the line is over once there is one. */
+function complain(text, { ofLine = false, again = false } = {}) {
   problem.firstElementChild.textContent = text;
   problem.lastElementChild.hidden = !again;
   problem.hidden = false;
+  problem.dataset.line = ofLine;
 }
 
 function lineIs(state, about = {}) {
-  line = [state, about];
+  line = state;
   tokenForm.hidden = state !== "token";
-  if (state === "open") problem.hidden = true;
+  if (state === "open" && problem.dataset.line === "true") problem.hidden = true;
   if (state === "token") {
-    complain(about.wrong ? "The server does not know this token." : "The server asks for its token.");
+    const text = about.wrong ? "The server does not know this token." : "The server asks for its token.";
+    complain(text, { ofLine: true });
     find("#key").focus();
   }
   if (state === "waiting") {
-    const why = about.full ? "The server is full." : "There is no connection to the server.";
-    complain(`${why} Trying again in ${Math.ceil(about.seconds)} s.`, true);
+    const text = `${about.why} Trying again in ${Math.ceil(about.seconds)} s.`;
+    complain(text, { ofLine: true, again: true });
   }
   changed();
 }
 
 function stateNow() {
-  const [state] = line;
-  if (state === "opening") return ["opening", "Connecting"];
-  if (state !== "open") return ["closed", "Not connected"];
+  if (line === "opening") return ["opening", "Connecting"];
+  if (line !== "open") return ["closed", "Not connected"];
   if (conversation.hearing) return ["hearing", "Hearing you"];
   if (conversation.playing) return ["speaking", "Speaking"];
   if (conversation.response) return ["thinking", "Thinking"];

@@ -66,6 +66,8 @@ class Encoder:
         """Take the next piece, int16 (n,); gives what is encoded by then."""
         if self._stream is None:
             return samples.astype("<i2").tobytes()
+        if not len(samples):  # which FFmpeg has no memory for
+            return b""
         frame = av.AudioFrame.from_ndarray(
             np.ascontiguousarray(samples[np.newaxis]), format="s16", layout="mono"
         )

@@ -1,0 +1,224 @@
+"""Clients that nobody here wrote hold a spoken conversation with `cascade serve`.
+
+They are unmodified and pinned (scripts/requirements-dev.lock, tests/clients/package-lock.json). The
+recogniser and the voice are real; the language model is the scripted server, which says what it was
+told.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from servers.llm_server import Answer, LlmServer, Request, finish, reply, tool_call
+from support.cli_child import CORPUS, HANG_S, ROOT, Child, scripted
+from support.foreign_clients import (
+    INSTRUCTIONS,
+    NODE,
+    RATE,
+    App,
+    agents_node,
+    agents_python,
+    openai_sdk,
+)
+from support.pulse import Pulse
+from support.weather import RESULT
+
+from pipeline.clock import NS_PER_S
+
+WEATHER, MUSEUM, MUSIC, RABBIT = (next(CORPUS.glob(f"{n:02}_*")) for n in (6, 2, 5, 7))
+WHAT = (
+    "What is the weather like in Tokyo?",
+    "What time does the museum leave?",
+    "Why do people like music?",
+    "How do you spell rabbit?",
+)
+WRITTEN = "Tell me a story."
+RAINS, MOVES, SPELT = "It rains in Tokyo.", "It moves them.", "With two letters in the middle."
+STORY = (
+    "Once upon a time there was a man who lived by the sea, and every day he went out in his boat "
+    "to look for the fish that had taken his hat."
+)
+PER_WORD_S = 0.3
+"""About as fast as the story is spoken: whoever interrupts it does so while it is being made."""
+
+
+def answer(request: Request) -> Answer:
+    """What the language model says next."""
+    last = request.body["messages"][-1]
+    if last["role"] == "tool":
+        return reply(RAINS)
+    said = str(last["content"]).lower()
+    if "tokyo" in said:
+        call = tool_call('{"city": "Tokyo"}', index=0, id="call_1", name="weather")
+        return Answer([call, finish("tool_calls")])
+    if "museum" in said:
+        return reply(*(f"{word} " for word in STORY.split(" ")), after_s=PER_WORD_S)
+    if "story" in said:
+        return reply(STORY)
+    return reply(MOVES if "music" in said else SPELT)
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server that listens.
+
+    Attributes:
+        url: What clients are given: the path up to `/realtime`.
+        llm: Its language model.
+    """
+
+    url: str
+    llm: LlmServer
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    """One server for all clients."""
+    with scripted(otherwise=answer) as llm:
+        child = Child("serve", "--json", "--port", "0", "--llm", llm.url)
+        try:
+            child.wait_for("\n", "out")
+            yield Served(json.loads(child.said("out"))["realtime"].removesuffix("/realtime"), llm)
+        finally:
+            child.finish(kill=True)
+
+
+def _require(there: object, how: str) -> None:
+    """Skip a test whose client was not installed; in CI it was."""
+    if not there and os.environ.get("CI") == "true":
+        pytest.fail(f"the client is not here: {how}")
+    if not there:
+        pytest.skip(f"the client is not here: {how}")
+
+
+@pytest.fixture(params=[openai_sdk, agents_python, agents_node])
+async def app(request: pytest.FixtureRequest, served: Served) -> AsyncIterator[App]:
+    """An application on each of the clients, connected."""
+    connect: Callable[[str], AbstractAsyncContextManager[App]] = request.param
+    if connect is agents_node:
+        there = shutil.which("node") and (NODE / "node_modules").is_dir()
+        _require(there, "scripts/setup dev installs it, with npm")
+    async with connect(served.url) as app:
+        yield app
+
+
+async def test_a_spoken_conversation(app: App, served: Served) -> None:
+    async def until_answered(text: str) -> None:
+        await app.until(lambda: ("assistant", text) in app.history and app.quiet)
+
+    # A question for which the model needs the application's tool.
+    await app.say(WEATHER)
+    await until_answered(RAINS)
+    # A reply that is interrupted while it is being made.
+    began = app.sound
+    await app.say(MUSEUM)
+    await app.until(lambda: app.sound > began + 2 * RATE)
+    await app.say(MUSIC)
+    # A message in writing; the reply to it is interrupted when it has been made, but not played.
+    await app.until(lambda: ("assistant", MOVES) in app.history)
+    await app.write(WRITTEN)
+    await app.until(lambda: ("assistant", STORY) in app.history)
+    await app.say(RABBIT)
+    await until_answered(SPELT)
+
+    who, what = zip(*app.history, strict=True)
+    assert who == ("user", "weather", "assistant", *("user", "assistant") * 4)
+    cuts = what[4], what[8]
+    assert what == (
+        *(WHAT[0], f'{{"city": "Tokyo"}} {RESULT}', RAINS),
+        *(WHAT[1], cuts[0], WHAT[2], MOVES),
+        *(WRITTEN, cuts[1], WHAT[3], SPELT),
+    )
+    for cut in cuts:
+        assert cut and STORY.startswith(cut) and cut != STORY
+    # What the client shows is what the model is told.
+    told = served.llm.requests[-1].body["messages"]
+    assert [m["content"] for m in told if m["content"]] == [
+        *(INSTRUCTIONS, WHAT[0], RESULT, *what[2:-1])
+    ]
+    assert app.errors == []
+
+
+TALK = """
+    import sys
+    sys.path.insert(0, sys.argv.pop(1))
+    from speech_to_speech.cli import main
+    main()
+"""
+
+
+class Talk:
+    """`speech-to-speech talk` of Hugging Face, at a system's microphone and loudspeaker.
+
+    Attributes:
+        said: What it shows that was said, by the user and by the assistant.
+    """
+
+    def __init__(self, pulse: Pulse, url: str) -> None:
+        self._child = pulse.start_child(
+            *(TALK, str(ROOT / "tests"), "talk", "--url", f"{url}/realtime", "--print-json"),
+            *("--send-rate=24000", "--recv-rate=24000", "--tool-module=support.weather"),
+        )
+        self._hangs = threading.Timer(HANG_S, self._child.kill)
+        self._hangs.start()
+        self.said: list[str] = []
+
+    def until(self, kind: str) -> dict[str, Any]:
+        """The next event of a type; before that it complains of nothing."""
+        assert self._child.stdout is not None
+        for line in self._child.stdout:
+            assert "ERROR" not in line
+            event = json.loads(line.partition("EVENT: ")[2]) if "EVENT: {" in line else {}
+            if event.get("type", "").endswith(("transcription.completed", "transcript.done")):
+                self.said.append(event["transcript"])
+            if event.get("type") == kind:
+                return event
+        raise AssertionError(f"it ended after {self.said}: {self._child.communicate()[1]}")
+
+    def until_said(self, text: str) -> None:
+        """Wait until the assistant has said that."""
+        while text not in self.said:
+            self.until("response.done")
+
+    def close(self) -> int:
+        """Ctrl-C; gives the exit code."""
+        self._child.send_signal(signal.SIGINT)
+        self._child.communicate()
+        self._hangs.cancel()
+        return self._child.returncode
+
+
+def test_talk_of_speech_to_speech(pulse: Pulse, served: Served) -> None:
+    _require(importlib.util.find_spec("speech_to_speech"), "scripts/setup dev installs it")
+    talk = Talk(pulse, served.url)
+    try:
+        talk.until("session.updated")
+        with pulse.record() as heard:
+            pulse.play_into_mic(WEATHER)
+            talk.until_said(RAINS)
+            pulse.play_into_mic(MUSEUM)
+            talk.until("response.output_audio.delta")
+            time.sleep(1.5)
+            begins_ns = time.monotonic_ns()
+            pulse.play_into_mic(MUSIC)
+            ends_ns = time.monotonic_ns()
+            talk.until_said(MOVES)
+    finally:
+        code = talk.close()
+    assert code == 0
+    assert [said for said in talk.said if said not in STORY] == [WHAT[0], RAINS, *WHAT[1:3], MOVES]
+    # The story is heard until it is spoken over, and no more when that has been said.
+    [played] = heard
+    assert played.between(begins_ns - NS_PER_S, begins_ns).stretches(1)
+    assert not played.between(ends_ns - NS_PER_S // 2, ends_ns).stretches(1)

@@ -1,0 +1,143 @@
+"""Engines behind the HTTP API: the real toys on a server of their own, and scripted ones."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.config import Settings, load
+from pipeline.engines.local import LocalEngines
+from pipeline.engines.whisper import Transcription
+from pipeline.errors import StageError
+from pipeline.serve.http_api import Stages, routes
+from pipeline.serve.link import Link, Opening
+from pipeline.text.heard import Sound
+from support.scripted import Detector
+from support.served import Served, served
+
+TOYS = {"stt.model": "whisper-mini-en", "tts.voice": "en_US-mini", "turns.endpoint_model": ""}
+
+
+async def _talk(link: Link, opening: Opening) -> None:
+    """No conversation."""
+
+
+@contextlib.asynccontextmanager
+async def serving(engines: Stages, settings: Settings | None = None) -> AsyncIterator[Served]:
+    """The HTTP API on a socket."""
+    async with served(_talk, routes=routes(engines, settings or Settings())) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def toys_in_background() -> Iterator[str]:
+    """The API of the toy recogniser and voice, in a thread; gives its base URL."""
+    urls: list[str] = []
+    ready = threading.Event()
+    loops: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+
+    async def run() -> None:
+        over = asyncio.Event()
+        loops.append((asyncio.get_running_loop(), over))
+        settings = load(None, TOYS)
+        async with LocalEngines(settings, writes=False) as engines, serving(engines) as server:
+            urls.append(f"{server.http}/v1")
+            ready.set()
+            await over.wait()
+
+    def work() -> None:
+        try:
+            asyncio.run(run())
+        finally:
+            ready.set()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    ready.wait()
+    try:
+        yield urls[0]
+    finally:
+        loop, over = loops[0]
+        loop.call_soon_threadsafe(over.set)
+        thread.join()
+
+
+@dataclass
+class Voice:
+    """Says so many pieces of 10,000 samples for each clause; waits where a test holds it."""
+
+    rate: int = 24_000
+    language: str = "en"
+    samples: int = 10_000
+    pieces: int = 1
+    said: list[str] = field(default_factory=list)
+    speeds: list[float] = field(default_factory=list)
+    open: int = 0
+    held: asyncio.Event | None = None
+
+    async def speak(self, text: str, speed: float = 1.0) -> AsyncGenerator[Sound, None]:
+        """Fails at `FAIL`; at `HOLD` it waits after its pieces."""
+        self.said.append(text)
+        self.speeds.append(speed)
+        self.open += 1
+        try:
+            if "FAIL" in text:
+                raise StageError("tts", "the voice failed")
+            for _ in range(self.pieces):
+                yield Sound(np.full(self.samples, 1000, np.int16))
+            if "HOLD" in text:
+                assert self.held is not None
+                await self.held.wait()
+        finally:
+            self.open -= 1
+
+
+@dataclass
+class Scripted:
+    """Hears in every piece how many seconds it has; waits where a test holds it."""
+
+    voice: Voice = field(default_factory=Voice)
+    names: dict[str, str] = field(
+        default_factory=lambda: {"stt": "ears", "tts": "mouth", "llm": "head"}
+    )
+    asked: list[dict[str, object]] = field(default_factory=list)
+    order: list[float] = field(default_factory=list)
+    files: int = 0
+    open: int = 0
+    most: int = 0
+    takes_s: float = 0.0
+    held: asyncio.Event | None = None
+    failure: Exception | None = None
+
+    def new_detector(self) -> Detector:
+        self.files += 1
+        return Detector()
+
+    async def transcribe(
+        self,
+        audio: npt.NDArray[np.float32],
+        voiced_ms: float | None = None,
+        *,
+        language: str = "",
+        prompt: str = "",
+    ) -> Transcription:
+        self.asked.append({"language": language, "prompt": prompt, "voiced_ms": voiced_ms})
+        # How loud it is tells whose it is.
+        self.order.append(round(float(np.abs(audio).max()), 2))
+        self.open += 1
+        self.most = max(self.most, self.open)
+        try:
+            await asyncio.sleep(self.takes_s)
+            if self.held is not None:
+                await self.held.wait()
+            if self.failure is not None:
+                raise self.failure
+        finally:
+            self.open -= 1
+        return Transcription(f"{len(audio) / 16000:.1f}", "en", -0.1, 0.0, 1.0, sure=True)
