@@ -29,7 +29,7 @@ MOST_FRAGMENTS = 10_000
 PING_S = 20.0
 """How often a client is asked whether it is there, and how long it may take to answer."""
 
-STOP_S = 1.2
+STOP_S = 0.8
 """After so long nothing is left of any connection."""
 
 

@@ -459,8 +459,7 @@ class _Conversation:
                 task = self._tasks.create_task(self._play(event.id, answer.playing))
                 self._playing[event.id] = answer, task
         answer.playing.add(len(frame.samples), now)
-        over = self._cascade.words_of(event.id)(answer.playing.made_s)
-        self._tell_words(answer, len(over))
+        self._tell_words(answer, len(answer.heard(answer.playing.made_s)))
         answer.response.audio(answer.resampler.push(frame.samples))
 
     async def _play(self, reply_id: str, playing: Playing) -> None:
@@ -498,12 +497,15 @@ class _Conversation:
         response.close()
 
     def _close(self, answer: _Answer, status: ResponseStatus = "completed") -> None:
-        """There is no more of a reply's words and sound; what was cut off is not told."""
+        """There is no more of a reply's words and sound; what was cut off is not told.
+
+        Clients take sound that comes after the user has begun to speak for the next reply's.
+        """
         if status != "cancelled":
             self._tell_words(answer, len(answer.text))
-        if answer.resampler is not None:
-            answer.response.audio(answer.resampler.flush())
-            answer.resampler = None
+            if answer.resampler is not None:
+                answer.response.audio(answer.resampler.flush())
+        answer.resampler = None
         answer.response.close("completed" if status == "completed" else "incomplete")
 
     def _done(self, event: ReplyDone) -> None:

@@ -83,7 +83,7 @@ async def _serve(
 ) -> int:
     from pipeline.serve.listening import listening
 
-    app, sessions = composed(settings, engines, access)
+    app, sessions = composed(settings, engines, access, CORES)
     async with listening(app, sessions, listener, tls) as serving:
         console.print(f"loading {', '.join(engines.names.values())}", style="dim")
         async with engines:
@@ -103,13 +103,16 @@ async def _serve(
     return 0
 
 
-def composed(settings: Settings, engines: LocalEngines, access: Access) -> tuple[ASGIApp, Sessions]:
+def composed(
+    settings: Settings, engines: LocalEngines, access: Access, cores: int
+) -> tuple[ASGIApp, Sessions]:
     """All that a server serves; no session begins before its state is `ready`.
 
     Args:
         settings: Of the server.
         engines: Shared by all sessions; whoever serves this enters them.
         access: Says who may come in.
+        cores: How many processors it may take.
     """
     from pipeline.serve import http_api, page
     from pipeline.serve.app import Sessions, application
@@ -117,7 +120,7 @@ def composed(settings: Settings, engines: LocalEngines, access: Access) -> tuple
     from pipeline.serve.realtime import RealtimeServer  # as slow to import as the engines
 
     metrics = Metrics()
-    admission = Admission(settings.serve.sessions, CORES, time.monotonic, time.process_time)
+    admission = Admission(settings.serve.sessions, cores, time.monotonic, time.process_time)
 
     def over(turn: int, marks: Mapping[str, int], usage: Usage | None) -> None:
         metrics.over(turn, marks, usage)

@@ -246,7 +246,8 @@ def _close(response: RealtimeResponse) -> None:
 def _event_id(message: str | bytes) -> str | None:
     """The id that the client gave its event, if it can be read."""
     try:
-        event = json.loads(message) if isinstance(message, str) else None
+        # There is no infinity in JSON.
+        event = json.loads(message, parse_constant=int) if isinstance(message, str) else None
     except ValueError:
         return None
     given = event.get("event_id") if isinstance(event, dict) else None
