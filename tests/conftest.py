@@ -11,6 +11,7 @@ import pytest
 from support.cli_child import QUICK
 from support.fake_portaudio import FakePortAudio, Install
 from support.pulse import Pulse, Unavailable
+from support.realtime_grammar import watched
 
 # A busy machine is no defect, and neither is the first look into all of Unicode.
 hypothesis.settings.register_profile(
@@ -30,6 +31,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
             item.add_marker(pytest.mark.slow)
     yield
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.fixture(autouse=True)
+def lawless() -> Iterator[list[str]]:
+    """All that a Realtime server in this process tells any client is checked.
+
+    A test that has a server tell something wrong clears this.
+    """
+    with watched() as wrong:
+        yield wrong
+    assert wrong == []
 
 
 def _start() -> Pulse:

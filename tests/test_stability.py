@@ -1,9 +1,9 @@
-"""Many turns in one session: nothing is left running, nothing grows, nobody waits for ever."""
+"""Many turns, many sessions: nothing is left running, nothing grows, nobody waits for ever."""
 
 from __future__ import annotations
 
 import pytest
-from support import endurance
+from support import crowd, endurance
 
 pytestmark = pytest.mark.slow
 
@@ -36,3 +36,24 @@ def test_nothing_is_left_running(report: endurance.Report) -> None:
 
 def test_memory_does_not_grow(report: endurance.Report) -> None:
     assert report.grown < 5_000 * TURNS / 2
+
+
+CLIENTS = 24
+"""So many come and go; memory is compared with what it was after two thirds."""
+
+
+@pytest.fixture(scope="module")
+def left() -> crowd.Left:
+    return crowd.hold(CLIENTS)
+
+
+def test_clients_were_served_side_by_side_and_went_at_any_time(left: crowd.Left) -> None:
+    assert (left.sessions, left.most) == (CLIENTS, 5)
+    assert left.counts["response.done"] > CLIENTS / 2
+    assert left.counts["response.created"] > left.counts["response.done"], "some in the middle"
+    assert not left.counts["closed 1011"]
+
+
+def test_of_clients_that_are_gone_nothing_is_left(left: crowd.Left) -> None:
+    assert (left.tasks, left.threads, left.streams, left.slow) == (0, 0, 0, 0)
+    assert left.grown < 5_000 * CLIENTS / 3

@@ -31,6 +31,9 @@ TOOL_CHARS = 1500
 MESSAGE_TOKENS = 6
 """What a chat template adds around each message, about."""
 
+IMAGE_TOKENS = 300
+"""What an image costs a model that sees, about: from 85 (OpenAI, low detail) to 1,500."""
+
 RUNNING = "The tool is still running; its result comes later."
 """Stands for the result of a call that is not there yet: no chat takes a call without a result."""
 
@@ -58,6 +61,7 @@ class Message:
         calls: What the assistant asked for at the end of these words; the results follow at once.
         call_id: Which call it is the result of.
         part: 0 for the reply of the turn, counted on for those that came late.
+        images: URLs of what the user shows, with the words.
     """
 
     role: Role
@@ -66,13 +70,15 @@ class Message:
     calls: tuple[ToolUse, ...] = ()
     call_id: str = ""
     part: int = field(default=0, compare=False)
+    images: tuple[str, ...] = ()
 
     @property
     def tokens(self) -> float:
         """About how many tokens it costs in a prompt."""
         called = sum(len(use.name) + len(use.arguments) for use in self.calls)
         around = 1 + len(self.calls) + (3 if self.calls else 0)
-        return (len(self.content) + called) / CHARS_PER_TOKEN + MESSAGE_TOKENS * around
+        text = (len(self.content) + called) / CHARS_PER_TOKEN + MESSAGE_TOKENS * around
+        return text + IMAGE_TOKENS * len(self.images)
 
     @property
     def place(self) -> ReplyPlace:
@@ -354,7 +360,8 @@ def joined(messages: Sequence[Message]) -> list[Message]:
         last = found[-1] if found else None
         if last is not None and last.role == message.role != "tool" and not last.calls:
             words = " ".join(filter(None, (last.content, message.content)))
-            found[-1] = Message(last.role, words, message.turn, message.calls)
+            images = last.images + message.images
+            found[-1] = Message(last.role, words, message.turn, message.calls, images=images)
             continue
         if last is not None and last.role == "tool" and message.role == "user":
             found.append(Message("assistant", UNSPOKEN, last.turn))
@@ -385,6 +392,10 @@ def shortened(messages: list[Message], excess: float) -> list[Message]:
 def wire(message: Message) -> dict[str, Any]:
     """A message as the chat API takes it."""
     wire: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.images:
+        shown = [{"type": "image_url", "image_url": {"url": url}} for url in message.images]
+        said = [{"type": "text", "text": message.content}] if message.content else []
+        wire["content"] = [*said, *shown]
     if message.calls:
         wire["tool_calls"] = [tool_call(use) for use in message.calls]
     if message.role == "tool":

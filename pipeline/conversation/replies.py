@@ -410,7 +410,7 @@ class Replies:
             self.attempts = 1
         self._answered = self.turn
         reply = self._new(self.turn, voice=voice)
-        for name, t_ns in self._unheard.items():
+        for name, t_ns in ({"committed": self._clock.now_ns()} | self._unheard).items():
             self._trace.mark(self.turn, name, t_ns)
         self._unheard = {}
         return reply

@@ -64,9 +64,10 @@ class TextJudge:
                 the words so far. Their last punctuation is not looked at.
 
         Returns:
-            None if there are no words, or the server gave no answer in time.
+            None if there are no words, or more than words, or the server gave no answer in time.
         """
-        text = messages[-1]["content"].rstrip(_STRIPPED)
+        said = messages[-1]["content"]
+        text = said.rstrip(_STRIPPED) if isinstance(said, str) else ""
         if not text:
             return None
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from functools import partial
@@ -13,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, Router, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -41,13 +42,15 @@ SESSIONS_A_KEY = 4
 MOST_ASKED = 64 * 1024
 """Bytes of a request for an ephemeral key."""
 
-DRAIN_S = 0.7
+DRAIN_S = 0.5
 """How long clients may take to close when the server stops."""
 
 _HTTP_ERRORS = {
     404: ("not_found", "There is nothing here."),
     405: ("method_not_allowed", "This is asked for with another method."),
 }
+
+log = logging.getLogger(__name__)
 
 
 class Sessions:
@@ -112,7 +115,10 @@ class Sessions:
         opening = _opening(socket.query_params, admitted)
         with self._counted(admitted.key):
             offers = SUBPROTOCOL in socket.scope["subprotocols"]
-            await socket.accept(SUBPROTOCOL if offers else None)
+            try:
+                await socket.accept(SUBPROTOCOL if offers else None)
+            except OSError:
+                return  # the client is gone already
             connection = Connection(socket, self._clock)
             task = asyncio.current_task()
             assert task is not None
@@ -242,6 +248,11 @@ class _Guard:
                 await send({"type": "websocket.close", "code": 1008, "reason": refused.message})
             else:
                 await refused.response()(scope, receive, send)
+        except ClientDisconnect:
+            pass
+        except Exception as error:
+            log.error("a request failed: %s: %s", type(error).__name__, error, exc_info=error)
+            raise
 
 
 def _opening(query: Mapping[str, str], admitted: Pass) -> Opening:
@@ -312,7 +323,10 @@ async def _client_secrets(access: Access, request: Request) -> Response:
 def _on_http(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code, message = _HTTP_ERRORS.get(error.status_code, ("invalid_request", error.detail))
-    return Refused(error.status_code, code, message).response()
+    response = Refused(error.status_code, code, message).response()
+    # Such as which methods there are.
+    response.headers.update(error.headers or {})
+    return response
 
 
 def _on_failure(_: Request, __: Exception) -> Response:

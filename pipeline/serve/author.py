@@ -19,11 +19,14 @@ class Author:
     Args:
         tag: Part of every id, so that those of two connections differ.
         send: Is given each event.
+
+    Attributes:
+        send: As given.
     """
 
     def __init__(self, tag: str, send: Callable[[JsonObject], None]) -> None:
         self._tag = tag
-        self._send = send
+        self.send = send
         self._count = 0
 
     def new_id(self, kind: str) -> str:
@@ -33,7 +36,7 @@ class Author:
 
     def tell(self, kind: str, **fields: Any) -> None:
         """Send an event of type `kind`."""
-        self._send({"type": kind, "event_id": self.new_id("event"), **fields})
+        self.send({"type": kind, "event_id": self.new_id("event"), **fields})
 
     def refuse(self, refused: RequestRefused, kind: str = "invalid_request_error") -> None:
         """Send an error event; one of kind `server_error` is no fault of the client's."""

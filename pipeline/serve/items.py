@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
@@ -283,9 +284,12 @@ class Items:
         part, sound = content[content_index], item.sounds.get(content_index)
         if sound is None:
             raise invalid("content_index", "is no part with sound")
-        if audio_end_ms > sound.ms:
+        if audio_end_ms > math.ceil(sound.ms):
             raise invalid("audio_end_ms", f"is {audio_end_ms}; there are {sound.ms:.0f} ms")
-        part["transcript"] = sound.cut(audio_end_ms * RATE // 1000, part["transcript"])
+        # Clients round up or down to whole milliseconds where they have played all of it.
+        played_all = audio_end_ms >= int(sound.ms)
+        end = sound.length if played_all else audio_end_ms * RATE // 1000
+        part["transcript"] = sound.cut(end, part["transcript"])
         item.cuts += 1
         where = {"item_id": item_id, "content_index": content_index}
         self._author.tell("conversation.item.truncated", **where, audio_end_ms=audio_end_ms)

@@ -29,7 +29,7 @@ MOST_FRAGMENTS = 10_000
 PING_S = 20.0
 """How often a client is asked whether it is there, and how long it may take to answer."""
 
-STOP_S = 1.2
+STOP_S = 0.8
 """After so long nothing is left of any connection."""
 
 
@@ -111,7 +111,8 @@ async def listening(
     Raises:
         BadInput: The certificate or the key cannot be read.
     """
-    # What uvicorn logs has the URLs of clients, and those may have secrets in them.
+    # What uvicorn logs has clients' URLs and headers in it, and so their secrets. What fails in
+    # the application is logged there.
     config = uvicorn.Config(
         app,
         http="h11",
@@ -122,7 +123,7 @@ async def listening(
         ws_per_message_deflate=False,
         lifespan="off",
         log_config=None,
-        log_level=logging.ERROR,
+        log_level=logging.CRITICAL,
         access_log=False,
         proxy_headers=False,
         server_header=False,

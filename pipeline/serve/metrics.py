@@ -112,7 +112,7 @@ class Metrics:
 
             async def sent(message: Message) -> None:
                 if "status" in message:
-                    route = getattr(scope.get("route"), "path", NO_ROUTE)
+                    route = getattr(scope.get("route"), "path", "") or NO_ROUTE
                     self._requests.labels(route, message["status"]).inc()
                 went.inc(_size(message))
                 await send(message)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-NS_PER_S = 1_000_000_000
+from pipeline.clock import NS_PER_S
 
 
 class Playing:
@@ -13,29 +13,32 @@ class Playing:
 
     Args:
         rate: Hz.
+        free_ns: When what was sent before it has been played.
     """
 
-    def __init__(self, rate: int) -> None:
-        self._rate = rate
+    def __init__(self, rate: int, free_ns: int = 0) -> None:
+        self.rate = rate
         self._made = 0
         # So much was played at that time.
-        self._played, self._at_ns = 0, 0
+        self._played, self._at_ns = 0, free_ns
 
     @property
     def made_s(self) -> float:
         """How long it is so far (s)."""
-        return self._made / self._rate
+        return self._made / self.rate
 
     def add(self, samples: int, now_ns: int) -> None:
         """So much more of it was sent just now."""
-        self._played, self._at_ns = self.played(now_ns), now_ns
+        self._played, self._at_ns = self.played(now_ns), max(now_ns, self._at_ns)
         self._made += samples
 
     def played(self, now_ns: int) -> int:
         """How many samples of it have been played by now."""
-        passed = (now_ns - self._at_ns) * self._rate // NS_PER_S
+        passed = max(0, now_ns - self._at_ns) * self.rate // NS_PER_S
         return min(self._made, self._played + passed)
 
-    def left_s(self, now_ns: int) -> float:
-        """How long what was sent will still be played (s)."""
-        return (self._made - self.played(now_ns)) / self._rate
+    @property
+    def ends_ns(self) -> int:
+        """When all that was sent has been played."""
+        left = self._made - self._played
+        return self._at_ns + -(-left * NS_PER_S // self.rate)

@@ -17,7 +17,7 @@ from pipeline.serve.link import Opening
 from pipeline.serve.refused import INVALID_EVENT, RequestRefused, invalid
 from pipeline.serve.requests import parse
 from pipeline.serve.responses import RealtimeResponse, ResponseStatus, settings
-from pipeline.serve.session_object import JsonObject, check_choice, new_session, updated
+from pipeline.serve.session_object import JsonObject, check_choice, new_session, overlaid, updated
 from pipeline.serve.sound import (
     MOST_BUFFERED_S,
     RATE,
@@ -279,6 +279,7 @@ class ServerSide:
                 `incomplete` (`max_output_tokens`, `content_filter`); `error` for `failed` (`type`,
                 `code` and `message`).
         """
+        response.begin()
         response.close("incomplete")
         told = [response.settings["instructions"]]
         told += [json.dumps(tools) if (tools := response.settings["tools"]) else ""]
@@ -330,6 +331,8 @@ class ServerSide:
                 self.speech = None
                 self.author.tell("input_audio_buffer.cleared")
             case "conversation.item.create":
+                if self.speech is not None and event["item"].get("id") == self.speech:
+                    raise invalid("item.id", "is taken by what is being said")
                 event["item"]["id"] = self.items.create(event, self._encodings).id
             case "conversation.item.retrieve":
                 self.items.retrieve(event["item_id"], self._encodings)
@@ -350,6 +353,11 @@ class ServerSide:
                 update.pop("model", None)
             if self.session["tracing"] is not None:
                 update.pop("tracing", None)
+            if update.pop("extensions", None):
+                # So says the client of Hugging Face's speech-to-speech, whose server tells unasked
+                # what the user said. None of its extensions is known here.
+                heard: JsonObject = {"input": {"transcription": {}}}
+                update["audio"] = overlaid(heard, update.get("audio", {}))
         fixed = {"voice_fixed": self.spoke, "speed_fixed": self.active is not None}
         return updated(self.session, update, **fixed)
 

@@ -1,9 +1,9 @@
 """The cascade behind the Realtime protocol: one conversation with one client.
 
 `RealtimeServer.talk` is that conversation from its beginning to its end. What the client asks for
-becomes acts of a `Cascade`; what the cascade tells becomes events of the protocol, in the protocol's
-order, at the moment in which it happens. The conversation is the client's: its items are what the
-model is reminded of (`remembered`).
+becomes acts of a `Cascade`; what the cascade tells becomes events, in the protocol's order, at the
+moment in which it happens. The conversation is the client's: its items are what the model is
+reminded of (`remembered`).
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ KEPT_MS = 5000
 """So much sound from before a turn is kept beside the padding (ms): words over a reply begin one
 long before it is known that they do."""
 
-HEARD_S = 0.5
-"""After so much sound of one message others get their turn: it may hold minutes."""
+HEARD = 16 * FRAME
+"""After so many samples of one message others have their turn: it may hold minutes."""
 
 REPORT_S = 0.1
 """How often it is looked how much of a reply has been played (s)."""
@@ -145,6 +145,19 @@ class _Answer:
     text: str = ""
     told: int = 0
 
+    def heard(self, seconds: float) -> str:
+        """What of its words is over when so much of its sound has been played (s)."""
+        if self.message is None:
+            return ""
+        if sound := self.message.sounds.get(0):
+            return sound.heard(seconds) if sound.heard is not None else ""
+        return str(self.message.about["content"][0]["text"])
+
+    def cut(self, words: str) -> None:
+        """The model is reminded of these words of it, unless the client says which were heard."""
+        if self.message is not None and not self.message.cuts:
+            self.message.words[0] = words
+
 
 class _AtSpeed:
     """A voice that speaks faster or slower."""
@@ -207,8 +220,7 @@ class _Conversation:
         # By turn: the utterances whose words are not known yet; by reply: the responses.
         self._utterances: dict[int, KeptItem] = {}
         self._answers: dict[str, _Answer] = {}
-        self._playing: dict[str, asyncio.Task[None]] = {}
-        self._last: tuple[str, KeptItem | None] = "", None
+        self._playing: dict[str, tuple[_Answer, asyncio.Task[None]]] = {}
         self._stable = ""
         self._cut: _Answer | None = None
         self._cancelled = ""
@@ -227,10 +239,11 @@ class _Conversation:
                     event = self._side.receive(message)
                     if event is not None:
                         await self._do(event, arrived_ns)
+                    await asyncio.sleep(0)  # others have their turn, however many there are
             finally:
                 self._is_over = True
-                for task in (expiring, *self._playing.values()):
-                    task.cancel()
+                expiring.cancel()
+                self._stop_playing()
 
     async def _expire(self) -> None:
         """Close the connection when the session is over."""
@@ -285,7 +298,7 @@ class _Conversation:
             frame = Frame(samples, EARS, self._heard, t_ns)
             self._heard += len(samples)
             await self._cascade.send(frame)
-            if start % int(HEARD_S * EARS) == 0:
+            if self._heard % HEARD == 0:
                 await asyncio.sleep(0)
         detection, side = self._side.detection, self._side
         if detection is not None and side.speech is None:
@@ -296,6 +309,8 @@ class _Conversation:
         """What was sent so far is an item: the client says so."""
         if self._cascade.in_speech:
             self._cascade.finish_turn()
+        elif self._side.speech is not None:  # of which the client wants to say itself how it ends
+            self._understand(self._side.speech_stopped())
         else:
             self._understand(self._side.commit())
 
@@ -332,9 +347,6 @@ class _Conversation:
     def _respond(self, options: JsonObject) -> None:
         response = self._side.respond(options)
         self._answers[response.id] = _Answer(response)
-        if response.in_band:
-            # The client asks for more, and does not interrupt: it plays what it has to the end.
-            self._last = "", None
         self._cascade.respond(
             response.id,
             functools.partial(self._memory.prompt_for, response),
@@ -414,12 +426,9 @@ class _Conversation:
     def _open(self, answer: _Answer, reply_id: str) -> None:
         """A message of the reply begins."""
         answer.response.open()
-        item = answer.response.output[-1]
+        answer.message = answer.response.output[-1]
         if answer.response.speaks:
-            item.sounds[0].heard = self._cascade.words_of(reply_id)
-        answer.message = item
-        if answer.response.in_band:
-            self._last = reply_id, item
+            answer.message.sounds[0].heard = self._cascade.words_of(reply_id)
 
     def _write(self, answer: _Answer, event: ReplyText) -> None:
         if answer.message is None:
@@ -441,32 +450,43 @@ class _Conversation:
         now, frame = self._clock.now_ns(), event.frame
         if answer.playing is None or answer.resampler is None:
             answer.resampler = Resampler(frame.rate, RATE)
-            answer.playing = Playing(frame.rate)
+            ends = [each.playing.ends_ns for each, _ in self._playing.values() if each.playing]
+            answer.playing = Playing(frame.rate, max(ends, default=0))
             self._side.spoke = True
             if answer.response.in_band:
                 for mark in ("playout.first", "heard.first"):
                     self._trace.mark(event.turn, mark, now)
-                task = self._tasks.create_task(self._play(event.id, answer, answer.playing))
-                self._playing[event.id] = task
+                task = self._tasks.create_task(self._play(event.id, answer.playing))
+                self._playing[event.id] = answer, task
         answer.playing.add(len(frame.samples), now)
-        over = self._cascade.words_of(event.id)(answer.playing.made_s)
-        self._tell_words(answer, len(over))
+        self._tell_words(answer, len(answer.heard(answer.playing.made_s)))
         answer.response.audio(answer.resampler.push(frame.samples))
 
-    async def _play(self, reply_id: str, answer: _Answer, playing: Playing) -> None:
+    async def _play(self, reply_id: str, playing: Playing) -> None:
         """Tell the cascade how much of a reply is played, until all of it is."""
-        while self._answers.get(reply_id) is answer or playing.left_s(self._clock.now_ns()):
+        while reply_id in self._answers or self._clock.now_ns() < playing.ends_ns:
             await asyncio.sleep(REPORT_S)
             await self._cascade.heard(reply_id, playing.played(self._clock.now_ns()))
-        self._playing.pop(reply_id, None)
+        del self._playing[reply_id]
+
+    def _stop_playing(self) -> list[_Answer]:
+        """Nothing is played any more; gives what was."""
+        played, self._playing = self._playing, {}
+        for _, task in played.values():
+            task.cancel()
+        return [answer for answer, _ in played.values()]
 
     def _interrupted(self, event: ReplyInterrupted) -> None:
-        """Nothing more of a reply is heard: until the client says more, that is what is known."""
-        if playing := self._playing.pop(event.id, None):
-            playing.cancel()
-        reply_id, item = self._last
-        if reply_id == event.id and item is not None and not item.cuts:
-            item.words[0] = event.heard_text
+        """Nothing more is heard of a reply, nor of what is played before it.
+
+        Until the client says more, this is what is known of it.
+        """
+        now = self._clock.now_ns()
+        for answer in self._stop_playing():
+            if (playing := answer.playing) is not None:
+                answer.cut(answer.heard(playing.played(now) / playing.rate))
+        if event.id in self._answers:
+            self._answers[event.id].cut(event.heard_text)
 
     def _call(self, response: RealtimeResponse, event: ToolCall) -> None:
         self._close(self._answers[event.reply_id])
@@ -477,12 +497,15 @@ class _Conversation:
         response.close()
 
     def _close(self, answer: _Answer, status: ResponseStatus = "completed") -> None:
-        """There is no more of a reply's words and sound; what was cut off is not told."""
+        """There is no more of a reply's words and sound; what was cut off is not told.
+
+        Clients take sound that comes after the user has begun to speak for the next reply's.
+        """
         if status != "cancelled":
             self._tell_words(answer, len(answer.text))
-        if answer.resampler is not None:
-            answer.response.audio(answer.resampler.flush())
-            answer.resampler = None
+            if answer.resampler is not None:
+                answer.response.audio(answer.resampler.flush())
+        answer.resampler = None
         answer.response.close("completed" if status == "completed" else "incomplete")
 
     def _done(self, event: ReplyDone) -> None:
@@ -530,19 +553,18 @@ class _Conversation:
 
     def _keep(self, answer: _Answer, mark: str = "") -> None:
         """The model is reminded of what is spoken of a reply that did not come to its end."""
-        if (item := answer.message) is not None and not item.cuts:
-            part = item.about["content"][0]
-            heard = item.sounds[0].heard if item.sounds else None
-            said = part.get("text", "") if heard is None else heard(math.inf)
-            item.words[0] = said.rstrip() + mark
+        if said := answer.heard(math.inf).rstrip():
+            answer.cut(said + mark)
 
     def _fail(self, stage: str, message: str) -> None:
         self._author.refuse(RequestRefused(f"{stage}_failed", message), "server_error")
 
     def _stamp(self, answer: _Answer) -> None:
         """Tell where the time of a turn went."""
-        timeline = Timeline.from_marks(self._trace.marks(answer.turn))
-        if timeline is not None:
+        marks = self._trace.marks(answer.turn)
+        # Where nothing was said, it is counted from the moment in which the response was asked for.
+        since = {"speech.end": marks["committed"]} if "committed" in marks else {}
+        if (timeline := Timeline.from_marks(since | marks)) is not None:
             parts = {"total": timeline.total_ns, **timeline.parts}
             told = {name: round(ns / NS_PER_MS) for name, ns in parts.items()}
             answer.response.stamp({LATENCY: json.dumps(told)})

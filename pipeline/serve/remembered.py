@@ -71,6 +71,8 @@ class Remembered:
     def prompt(self, *, said: str = "", reserve_tokens: int = 0) -> Prompt:
         """What the model is asked with to go on with the conversation (see `Memory.prompt`)."""
         kept = self._side.items.kept
+        if self._side.session.get("truncation") == "disabled":
+            self._first = None
         start = kept.index(self._first) if self._first in kept else 0
         found = messages(kept[start:])
         now = [Message("user", said, 0)] if said else []
@@ -98,14 +100,14 @@ class Remembered:
     def _excess(self, found: list[Message], asked: JsonObject, reserve: int) -> int:
         """How many of the messages to leave out."""
         budget, retention = float(self._budget), RETENTION
-        match self._side.session.get("truncation"):
-            case "disabled":
-                return 0
-            case {"retention_ratio": ratio, **more}:
-                retention = ratio
-                limits = more.get("token_limits") or {}
-                budget = min(budget, limits.get("post_instructions") or budget)
-        fixed = self._fixed(asked)
+        wanted = self._side.session.get("truncation")
+        if wanted == "disabled":
+            return 0
+        fixed = Message("system", asked["instructions"], 0).tokens + self._offered(asked)
+        if isinstance(wanted, dict):
+            retention = wanted["retention_ratio"]
+            most = (wanted["token_limits"] or {}).get("post_instructions")
+            budget = budget if most is None else min(budget, fixed + most)
         return oldest(found, fixed, reserve=reserve, budget=budget, retention=retention)
 
     def _asked(self, asked: JsonObject, found: list[Message], reserve: int) -> Prompt:
@@ -118,9 +120,6 @@ class Remembered:
             choice=_choice(asked["tool_choice"]),
             limit=None if limit == "inf" else limit,
         )
-
-    def _fixed(self, asked: JsonObject) -> float:
-        return Message("system", asked["instructions"], 0).tokens + self._offered(asked)
 
     def _offered(self, asked: JsonObject) -> float:
         return tool_tokens(self._tools(asked))
@@ -151,8 +150,9 @@ def messages(items: Iterable[KeptItem]) -> list[tuple[KeptItem, Message]]:
     for item in items:
         match item.about["type"]:
             case "message":
-                if text := _text(item):
-                    found.append((item, Message(item.about["role"], text, 0)))
+                text, images = _text(item), _images(item)
+                if text or images:
+                    found.append((item, Message(item.about["role"], text, 0, images=images)))
             case "function_call" if item.about["call_id"] not in done:
                 if item.about["status"] != "in_progress":
                     found += [(item, message) for message in _pair(item, RUNNING)]
@@ -178,6 +178,11 @@ def _text(item: KeptItem) -> str:
         for place, part in enumerate(item.about["content"])
     ]
     return clean(" ".join(filter(None, said)))
+
+
+def _images(item: KeptItem) -> tuple[str, ...]:
+    parts = item.about["content"]
+    return tuple(part["image_url"] for part in parts if part["type"] == "input_image")
 
 
 def _choice(choice: Any) -> str | JsonObject:

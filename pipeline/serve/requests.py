@@ -44,6 +44,20 @@ _NOT_HERE = {
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number in JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        _no_number(text)
+    return number
+
+
+_JSON = json.JSONDecoder(parse_constant=_no_number, parse_float=_finite)
+
+
 class _Loose(BaseModel):
     """An object of which only these fields matter."""
 
@@ -226,7 +240,7 @@ def _read(message: str | bytes) -> JsonObject:
     if isinstance(message, bytes):
         raise RequestRefused(INVALID_EVENT, "Events are sent as text, not as binary messages.")
     try:
-        event = json.loads(message, parse_constant=_no_number, parse_float=_finite)
+        event = _JSON.decode(message)
         # Half a character cannot be written down anywhere.
         if _SURROGATE.search(message):
             json.dumps(event, ensure_ascii=False).encode()
@@ -298,14 +312,3 @@ def _is_deep(value: Any) -> bool:
         if not level:
             return False
     return True
-
-
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number in JSON")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        _no_number(text)
-    return number

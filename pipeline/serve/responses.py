@@ -103,6 +103,7 @@ class RealtimeResponse:
         }
         self.speaks = self._about["output_modalities"] == ["audio"]
         self._encoding = encoding.read(self._about["audio"], "output", encoding.Encoding())
+        self._has_begun = False
         self._open: KeptItem | None = None
         self._text = ""
         self._out = SoundOut(self._encoding)
@@ -115,7 +116,10 @@ class RealtimeResponse:
         return [item for item in kept if item not in self.output]
 
     def begin(self) -> None:
-        """Say that it begins."""
+        """Say that it begins; nothing happens if that was said."""
+        if self._has_begun:
+            return
+        self._has_begun = True
         self._author.tell("response.created", response=self.now("in_progress"))
 
     def open(self) -> None:

@@ -91,6 +91,11 @@ class _Transcription(Exact):
     keywords: list[str] | None = None
     delay: Literal["minimal", "low", "medium", "high", "xhigh"] | None = None
 
+    @model_serializer(mode="wrap")
+    def _as_given(self, handler: SerializerFunctionWrapHandler) -> JsonObject:
+        """What was given: pipecat 1.14 breaks where it is told fields that it does not know."""
+        return {name: told for name, told in handler(self).items() if told is not None}
+
 
 class _NoiseReduction(Exact):
     type: Literal["near_field", "far_field"] | None = None
@@ -300,7 +305,7 @@ def updated(
         raise invalid("session.type", f"cannot be changed: this is a {session['type']} session")
     fixed = {name: session[name] for name in ("id", "object", "expires_at")}
     given = update.get("audio")
-    audio = _overlaid(session["audio"], {} if given is None else given)
+    audio = overlaid(session["audio"], {} if given is None else given)
     told = session | update | fixed | {"audio": audio}
     try:
         result = _SESSIONS[session["type"]].model_validate(told).model_dump()
@@ -341,7 +346,7 @@ def _check_change(
     check_choice(after, "session.")
 
 
-def _overlaid(now: Any, update: Any) -> Any:
+def overlaid(now: Any, update: Any) -> Any:
     """An object with the fields of another, which are laid over its own in turn.
 
     One of another type, such as another turn detection, begins from that type's defaults.
@@ -351,4 +356,4 @@ def _overlaid(now: Any, update: Any) -> Any:
     own = now if isinstance(now, dict) else {}
     if update.get("type", own.get("type")) != own.get("type"):
         own = {}
-    return own | {name: _overlaid(own.get(name), value) for name, value in update.items()}
+    return own | {name: overlaid(own.get(name), value) for name, value in update.items()}

@@ -17,7 +17,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 from servers.llm_server import Answer, LlmServer, Request, finish, reply, tool_call
@@ -158,67 +157,67 @@ TALK = """
 """
 
 
-class Talk:
-    """`speech-to-speech talk` of Hugging Face, at a system's microphone and loudspeaker.
-
-    Attributes:
-        said: What it shows that was said, by the user and by the assistant.
-    """
-
-    def __init__(self, pulse: Pulse, url: str) -> None:
-        self._child = pulse.start_child(
-            *(TALK, str(ROOT / "tests"), "talk", "--url", f"{url}/realtime", "--print-json"),
-            *("--send-rate=24000", "--recv-rate=24000", "--tool-module=support.weather"),
-        )
-        self._hangs = threading.Timer(HANG_S, self._child.kill)
-        self._hangs.start()
-        self.said: list[str] = []
-
-    def until(self, kind: str) -> dict[str, Any]:
-        """The next event of a type; before that it complains of nothing."""
-        assert self._child.stdout is not None
-        for line in self._child.stdout:
-            assert "ERROR" not in line
-            event = json.loads(line.partition("EVENT: ")[2]) if "EVENT: {" in line else {}
-            if event.get("type", "").endswith(("transcription.completed", "transcript.done")):
-                self.said.append(event["transcript"])
-            if event.get("type") == kind:
-                return event
-        raise AssertionError(f"it ended after {self.said}: {self._child.communicate()[1]}")
-
-    def until_said(self, text: str) -> None:
-        """Wait until the assistant has said that."""
-        while text not in self.said:
-            self.until("response.done")
-
-    def close(self) -> int:
-        """Ctrl-C; gives the exit code."""
-        self._child.send_signal(signal.SIGINT)
-        self._child.communicate()
-        self._hangs.cancel()
-        return self._child.returncode
-
-
 def test_talk_of_speech_to_speech(pulse: Pulse, served: Served) -> None:
-    _require(importlib.util.find_spec("speech_to_speech"), "scripts/setup dev installs it")
-    talk = Talk(pulse, served.url)
+    """Hugging Face's own client, at a system's microphone and loudspeaker."""
+    _require(importlib.util.find_spec("speech_to_speech.cli"), "scripts/setup dev installs it")
+    talk = pulse.start_child(
+        *(TALK, str(ROOT / "tests"), "talk", "--url", f"{served.url}/realtime"),
+        *("--send-rate=24000", "--recv-rate=24000", "--tool-module=support.weather"),
+    )
+    assert talk.stdout is not None
+    shown = Shown(talk.stdout.fileno())
     try:
-        talk.until("session.updated")
+        shown.until("Ready")
         with pulse.record() as heard:
             pulse.play_into_mic(WEATHER)
-            talk.until_said(RAINS)
+            shown.until(RAINS)
             pulse.play_into_mic(MUSEUM)
-            talk.until("response.output_audio.delta")
+            shown.until("Once upon a time")
             time.sleep(1.5)
             begins_ns = time.monotonic_ns()
             pulse.play_into_mic(MUSIC)
             ends_ns = time.monotonic_ns()
-            talk.until_said(MOVES)
+            shown.until(MOVES)
+        talk.send_signal(signal.SIGINT)
+        assert talk.wait(HANG_S) == 0
     finally:
-        code = talk.close()
-    assert code == 0
-    assert [said for said in talk.said if said not in STORY] == [WHAT[0], RAINS, *WHAT[1:3], MOVES]
+        talk.kill()
+        talk.wait()
+        shown.join()
+    ready, *said = shown.text.splitlines()
+    assert ready == "Ready — start speaking."
+    cut = said[3].removeprefix("ASSISTANT: ")
+    assert said == [
+        *(f"USER: {WHAT[0]}", f"ASSISTANT: {RAINS}", f"USER: {WHAT[1]}", f"ASSISTANT: {cut}"),
+        *(f"USER: {WHAT[2]}", f"ASSISTANT: {MOVES}"),
+    ]
+    assert STORY.startswith(cut) and cut != STORY
     # The story is heard until it is spoken over, and no more when that has been said.
     [played] = heard
     assert played.between(begins_ns - NS_PER_S, begins_ns).stretches(1)
     assert not played.between(ends_ns - NS_PER_S // 2, ends_ns).stretches(1)
+
+
+class Shown(threading.Thread):
+    """What a program shows while it runs.
+
+    Attributes:
+        text: All of it so far.
+    """
+
+    def __init__(self, pipe: int) -> None:
+        super().__init__()
+        self._pipe = pipe
+        self.text = ""
+        self.start()
+
+    def run(self) -> None:
+        while piece := os.read(self._pipe, 65536):
+            self.text += piece.decode()
+
+    def until(self, words: str) -> None:
+        """Wait until it shows that."""
+        until = time.monotonic() + HANG_S
+        while words not in self.text:
+            assert self.is_alive() and time.monotonic() < until, self.text
+            time.sleep(0.01)

@@ -162,6 +162,11 @@ async def test_one_session_too_many_is_told_when_to_come_again() -> None:
                 assert (status, error["code"]) == (503, "server_overloaded")
                 assert error["type"] == "server_error"
                 assert int(error["retry_after"]) > 0
+                # A browser does not tell its page why; the page asks again, plainly.
+                async with httpx2.AsyncClient(base_url=server.http) as client:
+                    plain = await client.get("/v1/realtime")
+                assert plain.json()["error"]["code"] == "server_overloaded"
+                assert plain.headers["Retry-After"] == error["retry_after"]
                 await count(server, "cascade_sessions_open 2.0")
             await count(server, "cascade_sessions_open 1.0")
             assert await opened(server)
@@ -294,6 +299,25 @@ async def test_what_is_public_needs_no_token_and_health_needs_none() -> None:
     ):
         for path, status in (("/", 200), ("/healthz", 200), ("/readyz", 200), ("/v1/models", 401)):
             assert (await client.get(path)).status_code == status
+
+
+async def test_a_request_that_fails_is_logged_and_its_client_told_no_more_than_that(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("what only the log may say")
+
+    async with (
+        served(told, routes=[Route("/v1/models", fail)]) as server,
+        httpx2.AsyncClient(base_url=server.http) as client,
+    ):
+        response = await client.get("/v1/models?secret=5")
+        assert response.status_code == 500
+        assert response.json()["error"]["code"] == "server_error"
+        assert "log" not in response.text
+    [record] = [record for record in caplog.records if record.levelno >= 40]
+    assert record.getMessage() == "a request failed: RuntimeError: what only the log may say"
+    caplog.clear()
 
 
 async def test_a_conversation_with_a_client_that_nobody_here_wrote() -> None:

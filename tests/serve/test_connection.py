@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 from support.served import Served, certified, served
@@ -21,8 +23,16 @@ from pipeline.serve.link import Link, Opening
 
 SOON_S = 5.0
 LONG = "x" * 100_000
-MANY = bytes([0x81, 0x81, 0, 0, 0, 0, ord("a")]) * 10_000
-"""Messages of a client: so many letters."""
+
+
+def frame(opcode: int, content: bytes, fin: bool = True) -> bytes:
+    """A client's frame; it is masked, by zeros."""
+    length = len(content)
+    size = bytes([0x80 | length]) if length < 126 else b"\xfe" + length.to_bytes(2, "big")
+    return bytes([fin << 7 | opcode]) + size + bytes(4) + content
+
+
+FRAMES = st.builds(frame, st.integers(0, 15), st.binary(max_size=200), st.booleans())
 
 
 class Talk:
@@ -134,7 +144,7 @@ async def test_a_client_that_leaves_leaves_nothing(
         tasks = asyncio.all_tasks()
         match how:
             case "close":
-                writer.write(bytes([0x88, 0x82, 0, 0, 0, 0, 3, 232]))
+                writer.write(frame(8, bytes([3, 232])))
             case "end":
                 writer.write_eof()
             case "reset":
@@ -204,7 +214,7 @@ async def test_a_client_that_sends_much_at_once_takes_turns_with_others() -> Non
         connect(server.url) as many,
         connect(server.url) as one,
     ):
-        many.transport.write(MANY)
+        many.transport.write(frame(1, b"a") * 10_000)
         async with asyncio.timeout(SOON_S):
             while not flooded.heard:
                 await asyncio.sleep(0)
@@ -217,12 +227,42 @@ async def test_a_client_that_sends_much_at_once_takes_turns_with_others() -> Non
     assert len(other.heard) == 1
 
 
+@given(st.lists(FRAMES, max_size=8), st.binary(max_size=40))
+@settings(max_examples=40, deadline=None)
+def test_whatever_a_client_sends_others_are_served(frames: list[bytes], rest: bytes) -> None:
+    """Frames in any order, of any kind and content, and what is none."""
+
+    async def play() -> None:
+        talk = Talk()
+        async with served(talk) as server, connect(server.url) as other:
+            reader, writer = await server.raw()
+            writer.write(b"".join(frames) + rest)
+            writer.write_eof()
+            async with asyncio.timeout(SOON_S):
+                while await reader.read(1024):
+                    pass
+            writer.close()
+            await other.send("hello")
+            assert await other.recv() == "hello"
+            await echo(server)
+
+    said: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger().addHandler(handler)
+    try:
+        asyncio.run(play())
+    finally:
+        logging.getLogger().removeHandler(handler)
+    assert said == []
+
+
 async def test_a_message_of_endless_fragments_is_not_kept() -> None:
     talk = Talk()
     async with served(talk) as server:
         _, writer = await server.raw()
-        writer.write(bytes([0x01, 0x80, 0, 0, 0, 0]))
-        empty = bytes([0x00, 0x80, 0, 0, 0, 0]) * 1000
+        writer.write(frame(1, b"", fin=False))
+        empty = frame(0, b"", fin=False) * 1000
         with pytest.raises(ConnectionError):
             async with asyncio.timeout(SOON_S):
                 while True:

@@ -97,6 +97,16 @@ def test_a_truncated_reply_keeps_what_was_heard(first_ms: int, second_ms: int) -
             items.truncate(name, 0, second_ms)
 
 
+@pytest.mark.parametrize("end_ms", [1000, 1001])
+def test_a_client_that_played_all_rounds_it_to_milliseconds(end_ms: int) -> None:
+    written = _Written()
+    name = written.spoken("one two", 1.0005, [(round(1.0005 * RATE), 7)])
+    written.items.truncate(name, 0, end_ms)
+    assert written.part(name)["transcript"] == "one two"
+    with pytest.raises(RequestRefused, match="there are"):
+        written.items.truncate(name, 0, 1002)
+
+
 def test_known_word_ends_decide_what_was_heard() -> None:
     written = _Written()
     name = written.spoken("Well. Then it rains", 4, [(3 * RATE, len("Well."))])
@@ -151,6 +161,17 @@ def test_what_is_cached_is_what_was_read_before() -> None:
         "audio_tokens": 0,
         "image_tokens": 0,
     }
+
+
+def test_a_client_with_extensions_is_told_what_the_user_said() -> None:
+    """As Hugging Face's speech-to-speech sends them; what it says itself of that counts."""
+    side = ServerSide(Author("t", lambda _: None), "m", 0)
+    asked: list[JsonObject] = [{}, {"audio": {"input": {"transcription": None}}}]
+    for more, heard in zip(asked, (True, False), strict=True):
+        session = {"type": "realtime", "extensions": ["speech_to_speech.some"], **more}
+        side.receive(json.dumps({"type": "session.update", "session": session}))
+        assert (side.session["audio"]["input"]["transcription"] is not None) == heard
+        assert "extensions" not in side.session
 
 
 @given(st.lists(st.integers(0, 50), max_size=20), st.data())
@@ -223,9 +244,12 @@ def test_events_come_in_the_order_that_clients_rely_on(text: bool, aside: bool) 
 
 
 @pytest.mark.parametrize("reason", ["turn_detected", "client_cancelled", "boredom", None])
-def test_a_cancelled_response_is_incomplete_and_says_why(reason: str | None) -> None:
+def test_a_cancelled_response_is_incomplete_and_says_why(
+    reason: str | None, lawless: list[str]
+) -> None:
     events = _conversation(status="cancelled", reason=reason)
     assert (_wrong(events) == []) == (reason in ("turn_detected", "client_cancelled"))
+    lawless.clear()
     (done,) = [event for event in events if event["type"] == "response.done"]
     assert done["response"]["output"][0]["status"] == "incomplete"
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from support import virtual_time
 from support.realtime_talk import RATE, Client, hold
 from support.scene import LONG, check_prompt
@@ -167,7 +169,8 @@ def test_speaking_over_a_reply_cuts_it_and_the_model_knows_what_was_heard() -> N
     client.finish()
     assert client.ends == [("cancelled", "turn_detected"), ("completed", None)]
     cut = client.events.index(client.of("response.done")[0])
-    assert client.kinds.index("input_audio_buffer.speech_started", 20) < cut
+    over = client.kinds.index("input_audio_buffer.speech_started", 20)
+    assert over < cut and "response.output_audio.delta" not in client.kinds[over:cut]
     heard = made.model.prompts[1][2]["content"]
     assert 3 < len(heard.split()) < len(client.said_back[0].split())
     assert client.said_back[0].startswith(heard)
@@ -312,9 +315,7 @@ def test_a_call_without_a_result_is_running_when_the_user_goes_on() -> None:
     client.finish()
     for prompt in made.model.prompts:
         check_prompt(prompt)
-    assert [each["content"] for each in made.model.prompts[1] if each["role"] == "tool"] == [
-        RUNNING
-    ]
+    assert ("tool", RUNNING) in words(made.model.prompts[1])
     assert words(made.model.prompts[2])[-1] == ("tool", "sunny")
 
 
@@ -615,11 +616,9 @@ def test_sound_that_a_client_adds_as_an_item_is_recognised() -> None:
     async def script(client: Client) -> None:
         client.detect(None)
         audio = base64.b64encode(client.sound(1.0).astype("<i2").tobytes()).decode()
-        content = [
-            {"type": "input_text", "text": "Listen:"},
-            {"type": "input_audio", "audio": audio},
-        ]
-        client.add(type="message", role="user", content=content)
+        text = {"type": "input_text", "text": "Listen:"}
+        sound = {"type": "input_audio", "audio": audio}
+        client.add(type="message", role="user", content=[text, sound])
         client.respond()
         await client.until("response.done")
 
@@ -664,6 +663,139 @@ def test_who_measures_is_told_of_every_turn() -> None:
     assert [turn for turn, _, _ in told] == [1, 2]
     assert {"speech.end", "committed", "heard.first"} <= told[0][1].keys()
     assert told[0][2].output_tokens == 1
+
+
+def test_the_model_is_shown_images() -> None:
+    url = "data:image/png;base64,AAAA"
+
+    async def script(client: Client) -> None:
+        client.detect(None)
+        shown = {"type": "input_image", "image_url": url}
+        client.add(type="message", role="user", content=[shown])
+        client.write("What is this?")
+        client.respond()
+        await client.until("response.done")
+
+    made = engines("A square.")
+    hold(made, script).finish()
+    assert made.model.prompts[0][-1]["content"] == [
+        {"type": "text", "text": "What is this?"},
+        {"type": "image_url", "image_url": {"url": url}},
+    ]
+
+
+def test_what_waits_behind_another_reply_is_not_heard_before_it() -> None:
+    """The client plays one after the other: of the second nothing was heard, of the first half."""
+
+    async def script(client: Client) -> None:
+        client.detect({**VAD, "create_response": False})
+        for number in (1, 2):
+            client.respond()
+            await client.until("response.done", number)
+        await client.quiet(0.5)
+        await client.speak(0.8)
+        await client.quiet(2.0)
+        client.respond()
+        await client.until("response.done", 3)
+
+    first = "One two three four five six seven eight nine."
+    made = engines(first, "Ten eleven.", "Yes.", texts=("Stop.",))
+    client = hold(made, script)
+    client.finish()
+    said = words(made.model.prompts[2])
+    assert [role for role, _ in said] == ["assistant", "user"]
+    assert first.startswith(said[0][1])
+    assert 1 < len(said[0][1].split()) < 9
+
+
+def test_old_items_are_left_out_of_a_prompt_that_is_too_long() -> None:
+    async def script(client: Client) -> None:
+        client.update(truncation={"type": "retention_ratio", "retention_ratio": 0.5})
+        for number in range(40):
+            client.write(f"number {number} " + "word " * 20)
+            client.write("Yes.", "assistant")
+        client.write("How many?")
+        for number in (1, 2):
+            client.respond()
+            await client.until("response.done", number)
+        client.update(truncation="disabled")
+        client.respond()
+        await client.until("response.done", 3)
+
+    made = engines("Some.", "Some.", "All.")
+    hold(made, script).finish()
+    first, second, third = map(words, made.model.prompts)
+    assert 2 < len(first) < 40
+    assert second[: len(first)] == first, "seldom and much: what was read stays read"
+    assert len(third) == 82
+
+
+EAGER = st.one_of(
+    st.tuples(st.just("speak"), st.floats(0.04, 1.5)),
+    st.tuples(st.just("quiet"), st.floats(0.1, 3.0)),
+    st.tuples(st.just("detect"), st.sampled_from([None, "server_vad", "semantic_vad", "mute"])),
+    st.tuples(st.sampled_from(["commit", "clear", "respond", "apart", "cancel", "text"])),
+    st.tuples(st.sampled_from(["delete", "truncate", "retrieve", "output"]), st.integers(0, 9)),
+)
+
+
+async def _act(client: Client, what: str, *how: Any) -> None:
+    """Something that a client does, be it wise or not."""
+    items = [each["item"]["id"] for each in client.of("conversation.item.added")]
+    calls = [each["call_id"] for each in client.of("response.function_call_arguments.done")]
+    match what:
+        case "speak" | "quiet":
+            await client.speak(*how, loud=what == "speak")
+        case "detect":
+            kind, mute = how[0], {"create_response": False, "interrupt_response": False}
+            found = {"type": "server_vad", **mute} if kind == "mute" else {"type": kind}
+            client.detect(None if kind is None else found)
+        case "commit" | "clear":
+            client.tell(f"input_audio_buffer.{what}")
+        case "respond":
+            client.respond()
+        case "apart":
+            client.respond(conversation="none", output_modalities=["text"])
+        case "cancel":
+            client.tell("response.cancel")
+        case "text":
+            client.write("And then?")
+        case "output":
+            call = calls[-1 - how[0] % len(calls)] if calls else "none"
+            client.add(type="function_call_output", call_id=call, output="sunny")
+        case _:
+            more = {"content_index": 0, "audio_end_ms": 300} if what == "truncate" else {}
+            item = items[-1 - how[0] % len(items)] if items else "none"
+            client.tell(f"conversation.item.{what}", item_id=item, **more)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(EAGER, max_size=14), st.integers(0, 3))
+def test_whatever_a_client_does_the_order_is_kept_and_the_session_goes_on(
+    acts: list[tuple[Any, ...]], failing: int
+) -> None:
+    replies = ["Well. CALL:weather:{}", LONG, "Fine. FAIL", StageError("llm", "gone"), "Yes."]
+    made = engines(*(replies[failing:] * 40), texts=("When?", "Stop.", "FAIL", "", "I want to"))
+
+    async def script(client: Client) -> None:
+        client.update(tools=[TOOL])
+        for act in acts:
+            await _act(client, *act)
+        client.tell("input_audio_buffer.clear")
+        client.detect(None)
+        for response in client.of("response.created"):
+            client.tell("response.cancel", response_id=response["response"]["id"])
+        await asyncio.sleep(30)
+        client.tell("response.create", response={"conversation": "none"})
+        await client.until("response.created", len(client.of("response.created")) + 1)
+        await asyncio.sleep(30)
+        assert len(client.done) == len(client.of("response.created"))
+
+    client = hold(made, script)
+    client.finish()
+    for prompt in made.model.prompts:
+        check_prompt(prompt)
+    assert made.model.open == made.voice.open == 0
 
 
 def test_a_session_lasts_no_longer_than_it_may() -> None:

@@ -1,12 +1,13 @@
-"""A scripted OpenAI-compatible server on a real socket, for all tests that need a language model.
+"""A scripted OpenAI-compatible server on a real socket, for all tests that need a language model,
+or a recogniser or a voice that is elsewhere.
 
     async with LlmServer(reply("Hello ", "there."), status(500, "boom")) as server:
         ...  # --llm server.url
         assert server.requests[0].body["stream"]
 
-Each chat request takes the next answer. An answer is a list of steps: bytes to send (`delta`,
-`finish`… make them) and things to wait for, so that a test can hold a reply in the middle with the
-`wait` of its own event, rather than with a sleep.
+Each request for a chat, a transcript or speech takes the next answer. An answer is a list of steps:
+bytes to send (`delta`, `finish`… make them) and things to wait for, so that a test can hold a reply
+in the middle with the `wait` of its own event, rather than with a sleep.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ class Request:
         headers: Names in lower case.
         body: The JSON object; empty if there was none.
         connection: Number of the connection that it came over, from 0.
+        raw: The body as it came.
         fate: Done when nothing more is sent: "complete", "ended" by an `End` step, or "abandoned"
             because the client closed the connection. Usable from any thread.
     """
@@ -65,6 +67,7 @@ class Request:
     headers: Mapping[str, str]
     body: Mapping[str, Any]
     connection: int
+    raw: bytes
     fate: Future[str] = field(default_factory=Future)
 
     @property
@@ -310,7 +313,7 @@ class LlmServer:
 
     def _choose(self, request: Request) -> Answer:
         path = request.path.partition("?")[0]
-        if (request.method, path) == ("POST", "/v1/chat/completions"):
+        if request.method == "POST" and path in _SCRIPTED:
             self.requests.append(request)
             script = self._answers.pop(0) if self._answers else self._otherwise
             return script if isinstance(script, Answer) else script(request)
@@ -324,6 +327,9 @@ class LlmServer:
         return Answer([body], content_type="application/json")
 
 
+_SCRIPTED = ("/v1/chat/completions", "/v1/audio/transcriptions", "/v1/audio/speech")
+
+
 async def _read(reader: asyncio.StreamReader, connection: int) -> Request | None:
     """The next request of a connection; None if the client has closed it."""
     try:
@@ -335,7 +341,8 @@ async def _read(reader: asyncio.StreamReader, connection: int) -> Request | None
     fields = (line.partition(":") for line in lines if line)
     headers = {name.lower(): value.strip() for name, _, value in fields}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Request(method, path, headers, json.loads(body) if body else {}, connection)
+    told = json.loads(body) if "json" in headers.get("content-type", "") else {}
+    return Request(method, path, headers, told, connection, body)
 
 
 async def _send(answer: Answer, writer: asyncio.StreamWriter) -> bool:

@@ -7,9 +7,14 @@ not every order that a server of OpenAI happens to keep. The fields of each even
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import pytest
+
+from pipeline.serve.protocol import ServerSide
 from pipeline.serve.session_object import JsonObject
 from support.realtime_fields import strictly
 
@@ -91,6 +96,27 @@ class _Open:
     items: list[str] = field(default_factory=list)
 
 
+@contextmanager
+def watched() -> Iterator[list[str]]:
+    """Check what every server's side tells meanwhile; gives what is wrong, also later on."""
+    wrong: list[str] = []
+    begin = ServerSide.begin
+
+    def watch(side: ServerSide) -> None:
+        grammar, send = Grammar(), side.author.send
+
+        def check(event: JsonObject) -> None:
+            wrong.extend(grammar.feed(json.loads(json.dumps(event))))
+            send(event)
+
+        side.author.send = check
+        begin(side)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ServerSide, "begin", watch)
+        yield wrong
+
+
 class Grammar:
     """Follows what a server sends over one connection.
 
@@ -142,8 +168,8 @@ class Grammar:
         if kind == "rate_limits.updated" and self._last != "response.done":
             yield f"comes after {self._last}"
         elif kind == "input_audio_buffer.cleared":
-            self._lives.pop(self._utterance, None)
-            self._utterance = ""
+            if self._kinds(self._utterance)[-1:] == [_UTTERANCE]:
+                del self._lives[self._utterance]
         elif kind == "response.created":
             yield from self._created(event["response"])
         elif kind.startswith("response."):
@@ -158,9 +184,8 @@ class Grammar:
             yield from self._of_item(kind, event, item)
 
     def _kinds(self, item: str) -> list[str]:
-        """What was told of an item that is there."""
-        kinds = self._lives.get(item, _Life()).kinds
-        return [] if "conversation.item.deleted" in kinds else kinds
+        """What was told of an item since it was there."""
+        return self._lives.get(item, _Life()).kinds
 
     def _of_item(self, kind: str, event: JsonObject, item: str) -> Iterator[str]:
         life = self._lives.setdefault(item, _Life())
@@ -169,6 +194,10 @@ class Grammar:
         may_follow = FOLLOWS[kind] | (_CUT_SHORT if is_cut_call else set())
         if life.kinds[-1] not in may_follow:
             yield f"{item}: comes after {life.kinds[-1]}"
+        if kind == "conversation.item.deleted":
+            # Another may get its id.
+            del self._lives[item]
+            self._transcribed.discard(item)
         if kind == _UTTERANCE:
             if self._kinds(self._utterance)[-1:] == [_UTTERANCE]:
                 yield f"{item}: {self._utterance} is not over"

@@ -147,7 +147,7 @@ class Engines:
 
     async def judge(self, messages: Messages) -> float | None:
         await asyncio.sleep(0.01)
-        return self.finished.get(messages[-1]["content"])
+        return self.finished.get(str(messages[-1]["content"]))
 
     async def transcribe(
         self,

@@ -70,11 +70,12 @@ async def served(
     routes: Sequence[BaseRoute] = (),
     public: Sequence[BaseRoute] = (),
     tls: tuple[tuple[Path, Path], ssl.SSLContext] | None = None,
+    port: int = 0,
 ) -> AsyncIterator[Served]:
     """Serve what talks, or sessions, while entered."""
     sessions = talk if isinstance(talk, Sessions) else Sessions(talk)
     app = application(sessions, access or Access(), routes=routes, public=public)
-    on = bound("127.0.0.1", 0)
+    on = bound("127.0.0.1", port)
     files, trusted = tls or (None, None)
     async with listening(app, sessions, on, files):
         yield Served(sessions, on, trusted)

@@ -1,0 +1,118 @@
+"""A conversation with the toy engines over a real socket, held by the SDK."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from servers.llm_server import DONE, Answer, LlmServer, delta, finish, hang, reply, tool_call
+from support.cli_child import recording
+from support.realtime_client import RATE, Client, connected, silence
+from support.served import served
+
+from pipeline.audio.files import read_audio
+from pipeline.clock import Clock
+from pipeline.config import LlmSettings, Settings, SttSettings, TtsSettings
+from pipeline.engines.local import LocalEngines
+from pipeline.serve.realtime import RealtimeServer
+
+STORY = "Once upon a time there was a museum, and in it there was a clock, which was slow. " * 4
+
+
+@asynccontextmanager
+async def talking(llm: LlmServer) -> AsyncIterator[Client]:
+    """A client of a server whose language model is this one."""
+    settings = Settings(
+        stt=SttSettings(model="whisper-mini-en"),
+        tts=TtsSettings(voice="en_US-mini"),
+        llm=LlmSettings(model=llm.url),
+    )
+    engines = LocalEngines(settings)
+    talk = RealtimeServer(engines, settings, Clock()).talk
+    async with engines, served(talk) as server:
+        place: Any = SimpleNamespace(url=server.url.removesuffix("/realtime"))
+        async with connected(place) as client:
+            yield client
+
+
+def said(number: int) -> np.ndarray:
+    return np.concatenate([*read_audio(recording(number), RATE)])
+
+
+async def in_real_time(client: Client, *sounds: np.ndarray) -> None:
+    samples = np.concatenate(sounds)
+    began = time.monotonic()
+    for start in range(0, len(samples), RATE // 50):
+        await client.hear(samples[start : start + RATE // 50])
+        await asyncio.sleep(max(0, began + (start + RATE // 50) / RATE - time.monotonic()))
+
+
+async def test_a_turn_an_interruption_a_call_and_a_retrieve() -> None:
+    calls = Answer(
+        [
+            delta("One moment."),
+            tool_call('{"city": "Tokyo"}', index=0, id="c", name="weather"),
+            finish("tool_calls"),
+            DONE,
+        ]
+    )
+    prompts: list[Any] = []
+
+    def answer(request: Any) -> Answer:
+        prompts.append(request.body["messages"])
+        last = request.body["messages"][-1]
+        if last["role"] == "tool":
+            return reply("It is sunny.")
+        if "weather" in last["content"].lower():
+            return calls
+        return reply(STORY) if "museum" in last["content"].lower() else reply("I see.")
+
+    tool = {"type": "function", "name": "weather", "parameters": {"type": "object"}}
+    async with LlmServer(otherwise=answer) as llm, talking(llm) as client:
+        await client.setup({"type": "server_vad"}, tools=[tool])
+        await in_real_time(client, said(5), silence(3.0))
+        first = (await client.event("response.created"))["response"]
+        assert len(client.heard(first["id"])) > RATE
+        await in_real_time(client, said(10), silence(2.0))
+        cut = (await client.event("response.done"))["response"]
+        assert cut["status_details"]["reason"] == "turn_detected"
+        where = {"item_id": cut["output"][0]["id"], "content_index": 0}
+        await client.sdk.conversation.item.truncate(**where, audio_end_ms=1500)
+        await client.event("conversation.item.truncated")
+        call = await client.event("response.function_call_arguments.done")
+        assert json.loads(call["arguments"]) == {"city": "Tokyo"}
+        await client.event("response.done", 2)
+        output = {"type": "function_call_output", "call_id": call["call_id"], "output": "sun"}
+        await client.sdk.conversation.item.create(item=output)  # type: ignore[arg-type]
+        await client.sdk.response.create()
+        done = (await client.event("response.done", 3))["response"]
+        assert done["output"][0]["content"][0]["transcript"] == "It is sunny."
+        heard = next(each["content"] for each in prompts[-1] if each["role"] == "assistant")
+        assert STORY.startswith(heard)
+        assert 2 <= len(heard.split()) <= 8
+        await client.sdk.conversation.item.retrieve(item_id=where["item_id"])
+        kept = (await client.event("conversation.item.retrieved"))["item"]["content"][0]
+        assert kept["transcript"] == heard
+        assert len(base64.b64decode(kept["audio"])) == 2 * 1.5 * RATE
+        latency = json.loads(done["metadata"]["cascade.latency_ms"])
+        assert latency["total"] > 0
+        assert client.grammar.finish() == []
+
+
+async def test_a_client_that_leaves_in_a_reply_stops_the_model() -> None:
+    endless = Answer([delta(STORY), hang])
+    async with LlmServer(reply("Yes."), otherwise=endless) as llm, talking(llm) as client:
+        await client.setup(None)
+        await client.sdk.response.create()
+        await client.event("response.output_audio.delta")
+        asked = llm.requests[-1]
+        assert not asked.fate.done()
+        await client.sdk.close()
+        assert await asyncio.wrap_future(asked.fate) == "abandoned"
