@@ -220,9 +220,8 @@ def test_a_transcription_session_answers_nothing() -> None:
     heard = told["audio"]["input"]
     assert heard["transcription"]["model"] == "cascade"
     assert heard["transcription"]["language"] == "de" and heard["turn_detection"] is None
-    assert session.update(audio={"input": {"transcription": None}})["audio"]["input"][
-        "transcription"
-    ]
+    told = session.update(audio={"input": {"transcription": None}})
+    assert told["audio"]["input"]["transcription"] is not None
     for kind, fields in (
         ("response.create", {}),
         ("response.cancel", {}),
