@@ -81,6 +81,7 @@ class Local:
     voice: Speaker = field(default_factory=Speaker)
     recognised: list[int] = field(default_factory=list)
     stuck: bool = False
+    behind: bool = False
 
     def new_detector(self) -> Detector:
         return Detector()
