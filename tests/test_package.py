@@ -79,3 +79,10 @@ def test_every_dependency_is_pinned_with_hashes_and_without_addresses() -> None:
         pins = re.findall(r"^[a-z0-9-]+==\S+.*?(?=^[a-z0-9-]+==|\Z)", text, re.M | re.S)
         assert pins
         assert all("--hash=sha256:" in pin for pin in pins)
+
+
+def test_the_page_travels_in_it(installed: Path) -> None:
+    own, built = (root / "pipeline" / "serve" / "page" for root in (ROOT, installed))
+    names = sorted(path.name for path in own.iterdir())
+    assert {"index.html", "main.js", "page.css"} <= set(names)
+    assert sorted(path.name for path in built.iterdir()) == names

@@ -42,7 +42,7 @@ SESSIONS_A_KEY = 4
 MOST_ASKED = 64 * 1024
 """Bytes of a request for an ephemeral key."""
 
-DRAIN_S = 0.7
+DRAIN_S = 0.5
 """How long clients may take to close when the server stops."""
 
 _HTTP_ERRORS = {

@@ -25,7 +25,7 @@ class Playing:
     @property
     def made_s(self) -> float:
         """How long it is so far (s)."""
-        return self._made / self._rate
+        return self._made / self.rate
 
     def add(self, samples: int, now_ns: int) -> None:
         """So much more of it was sent just now."""

@@ -328,6 +328,7 @@ class ServerSide:
             case "input_audio_buffer.clear":
                 self._in = self._ear()
                 self.buffer.clear()
+                self._transcripts.pop(self.speech or "", None)
                 self.speech = None
                 self.author.tell("input_audio_buffer.cleared")
             case "conversation.item.create":
@@ -356,7 +357,7 @@ class ServerSide:
             if update.pop("extensions", None):
                 # So says the client of Hugging Face's speech-to-speech, whose server tells unasked
                 # what the user said. None of its extensions is known here.
-                heard = {"input": {"transcription": {}}}
+                heard: JsonObject = {"input": {"transcription": {}}}
                 update["audio"] = overlaid(heard, update.get("audio", {}))
         fixed = {"voice_fixed": self.spoke, "speed_fixed": self.active is not None}
         return updated(self.session, update, **fixed)

@@ -32,6 +32,10 @@ from pipeline.serve.session_object import Exact, JsonObject, Options, SpokenOutp
 MOST_TEXT = 1 << 19
 """Characters of an item as JSON, without its sound and its images: it is told in one message."""
 
+MOST_COMMAS = 100_000
+"""More of them than any sense has. A message full of small objects takes a hundred times its size,
+and keeps all other sessions waiting while it is read."""
+
 MOST_NESTED = 64
 """Objects and lists in each other."""
 
@@ -42,6 +46,20 @@ _NOT_HERE = {
 """Events that exist, elsewhere."""
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number in JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        _no_number(text)
+    return number
+
+
+_JSON = json.JSONDecoder(parse_constant=_no_number, parse_float=_finite)
 
 
 class _Loose(BaseModel):
@@ -225,8 +243,10 @@ def _read(message: str | bytes) -> JsonObject:
     """The JSON object that a message is."""
     if isinstance(message, bytes):
         raise RequestRefused(INVALID_EVENT, "Events are sent as text, not as binary messages.")
+    if message.count(",") > MOST_COMMAS:
+        raise RequestRefused(INVALID_EVENT, f"The message has more than {MOST_COMMAS} commas.")
     try:
-        event = json.loads(message, parse_constant=_no_number, parse_float=_finite)
+        event = _JSON.decode(message)
         # Half a character cannot be written down anywhere.
         if _SURROGATE.search(message):
             json.dumps(event, ensure_ascii=False).encode()
@@ -298,14 +318,3 @@ def _is_deep(value: Any) -> bool:
         if not level:
             return False
     return True
-
-
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number in JSON")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        _no_number(text)
-    return number

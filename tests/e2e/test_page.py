@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
+import signal
+import socket
 import wave
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import av
-import httpx2 as httpx
+import httpx2
 import numpy as np
 import pytest
+from servers.llm_server import Answer, LlmServer, Request, reply
 from support.browser import Page, chromium
-from support.cli_child import read_wav, recording
+from support.cli_child import (
+    HUMAN,
+    REAL,
+    Child,
+    needs_people,
+    read_wav,
+    recording,
+    require_models,
+)
+from support.cli_child import scripted as scripted_llm
 from support.page_server import PageServer
 from support.realtime_client import RATE, scripted
 from support.report_page import HOSTILE
@@ -136,9 +149,9 @@ class Visit:
         return np.round(sound * 32768).astype(np.int16)
 
 
-def microphone(folder: Path, *, pause_s: float) -> Path:
-    """A recording of a question, and silence after it."""
-    samples, rate = read_wav(recording(1))
+def microphone(folder: Path, *, pause_s: float, said: Path | None = None) -> Path:
+    """Somebody says something, and is silent after it."""
+    samples, rate = read_wav(said or recording(1))
     sound = np.concatenate([np.zeros(rate), samples[:, 0], np.zeros(round(pause_s * rate))])
     path = folder / "microphone.wav"
     with wave.open(str(path), "wb") as file:
@@ -248,6 +261,14 @@ def test_it_is_used_by_the_keyboard_alone(browser: Page, server: PageServer) -> 
     page.focus(".timing summary")
     page.press("Enter")
     assert "ms" in page.run(text(".timing[open] .fall"))
+    # What cannot hold a button, such as a screen reader, presses it twice.
+    page.click("#talk")
+    page.wait(f"{STATE} === 'Hearing you'")
+    assert page.run("document.querySelector('#talk').ariaPressed") == "true"
+    page.wait_for_sent("input_audio_buffer.append", held + 20)
+    page.click("#talk")
+    page.wait_for_sent("response.create", 3)
+    page.wait(f"{STATE} === 'Speaking'")
 
 
 def test_it_comes_back_by_itself_with_what_was_said(browser: Page) -> None:
@@ -309,8 +330,8 @@ def test_it_says_that_the_server_is_full_and_waits(browser: Page) -> None:
             other.recv()
             page = Visit(browser, server.url)
             page.click("#talk")
-            page.wait(f"{PROBLEM}.includes('as many sessions as it can serve')")
-            assert "Trying again in 5 s" in page.run(PROBLEM)
+            page.wait(f"{PROBLEM}.includes('as many sessions as it may have')")
+            assert "Trying again in 10 s" in page.run(PROBLEM)
         page.focus("#problem button")
         page.press("Enter")
         page.wait(f"{STATE} === 'Listening'")
@@ -325,8 +346,8 @@ def test_it_says_that_there_is_no_microphone_and_goes_on_in_writing(
     with Page(tmp_path) as browser:
         page = Visit(browser, server.url)
         page.click("#talk")
-        page.wait(f"{PROBLEM}.includes('You can write meanwhile')")
-        assert "microphone" in page.run(PROBLEM)
+        page.wait(f"{PROBLEM}.includes('you can write meanwhile')")
+        assert "There is no microphone" in page.run(PROBLEM)
         assert page.run("document.querySelector('#talk').getAttribute('aria-pressed')") == "false"
         page.focus("#words")
         page.write("good morning")
@@ -335,16 +356,19 @@ def test_it_says_that_there_is_no_microphone_and_goes_on_in_writing(
         assert browser.errors == []
 
 
-def test_it_says_how_to_allow_the_microphone(browser: Page, server: PageServer) -> None:
+def test_it_says_how_to_allow_the_microphone(tmp_path: Path, server: PageServer) -> None:
     permission = {"permission": {"name": "microphone"}, "origin": server.url}
-    browser.call("Browser.setPermission", **permission, setting="denied")
-    page = Visit(browser, server.url)
-    page.click("#talk")
-    page.wait(f"{PROBLEM}.includes('Allow it')")
-    browser.call("Browser.setPermission", **permission, setting="granted")
-    page.click("#talk")
-    page.wait(f"{STATE} === 'Listening'")
-    assert page.run(PROBLEM) == ""
+    said = microphone(tmp_path, pause_s=5)
+    with Page(tmp_path / "profile", said, allowed=False) as browser:
+        browser.call("Browser.setPermission", **permission, setting="denied")
+        page = Visit(browser, server.url)
+        page.click("#talk")
+        page.wait(f"{PROBLEM}.includes('Allow it')")
+        browser.call("Browser.setPermission", **permission, setting="granted")
+        page.click("#talk")
+        page.wait(f"{STATE} === 'Hearing you'")
+        assert page.run(PROBLEM) == ""
+        assert browser.errors == []
 
 
 def test_settings_are_kept_and_a_new_voice_is_a_new_session(
@@ -442,9 +466,10 @@ RESAMPLED = """(async () => {{
   const node = new AudioWorkletNode(context, "capture", {{ outputChannelCount: [1] }});
   const pieces = [];
   node.port.onmessage = ({{ data }}) => pieces.push(...new Int16Array(data.pcm));
+  node.connect(context.destination);
   for (const frequency of {frequencies}) {{
     const tone = new OscillatorNode(context, {{ frequency }});
-    tone.connect(new GainNode(context, {{ gain: 0.25 }})).connect(node).connect(context.destination);
+    tone.connect(new GainNode(context, {{ gain: 0.25 }})).connect(node);
     tone.start();
   }}
   await context.startRendering();
@@ -473,7 +498,7 @@ def test_the_microphones_rate_becomes_that_of_the_line(
 async def test_every_file_of_the_page_is_served_with_what_it_may_do(server: PageServer) -> None:
     folder = Path(page_module.__file__).with_suffix("")
     names = {f"page/{path.name}" for path in folder.iterdir()} - {"page/index.html"}
-    async with httpx.AsyncClient(base_url=server.url) as client:
+    async with httpx2.AsyncClient(base_url=server.url) as client:
         for name in ("", *names, "page/look.css"):
             answer = await client.get(name)
             assert answer.status_code == 200
@@ -484,3 +509,74 @@ async def test_every_file_of_the_page_is_served_with_what_it_may_do(server: Page
             assert answer.headers["referrer-policy"] == "no-referrer"
             assert answer.headers["permissions-policy"] == "microphone=(self)"
         assert (await client.get("page/../page.py")).status_code == 404
+
+
+def answer(request: Request) -> Answer:
+    """A long reply to the first thing that is said, a short one to any other."""
+    said = [message for message in request.body["messages"] if message["role"] == "user"]
+    return reply(SHORT if len(said) > 1 else LONG)
+
+
+@contextlib.contextmanager
+def cascade(env: Mapping[str, str]) -> Iterator[tuple[str, LlmServer]]:
+    """`cascade serve`; gives the URL of its page, and what writes its replies."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with scripted_llm(otherwise=answer) as llm:
+        child = Child("serve", f"--port={port}", f"--llm={llm.url}", env=env)
+        try:
+            child.wait_for("listening at")
+            yield f"http://127.0.0.1:{port}/", llm
+        finally:
+            child.signal(signal.SIGINT)
+            assert child.finish().code in (0, 130)
+
+
+def hold_a_conversation(page: Visit, llm: LlmServer, words: str) -> None:
+    """The recording is understood and answered, interrupts the answer, and is answered again."""
+    page.click("#talk")
+    page.wait(f"{text('.user')}.toLowerCase().includes({words!r})")
+    page.wait(f"{STATE} === 'Speaking' && {SPOKEN}.length > 10")
+    truncated = page.wait_for_sent("conversation.item.truncate")
+    page.wait(f"{text('.assistant:last-child')}.includes({SHORT!r}) && {STATE} === 'Listening'")
+    kept = page.run(SPOKEN)
+    assert LONG.startswith(kept) and 10 < len(kept) < len(LONG.strip())
+    [item] = page.got("conversation.item.truncated")
+    assert item["audio_end_ms"] == truncated["audio_end_ms"]
+    # What the model is reminded of is what the page shows as heard, give or take a few words:
+    # within a piece of sound the page takes speech to be even.
+    said = [each["content"] for each in llm.requests[-1].body["messages"]]
+    [heard] = [each for each in said if LONG.startswith(each.removesuffix(" …")[:10])]
+    assert abs(len(heard.split()) - len(kept.split())) <= 3
+    assert page.run("document.querySelectorAll('.user').length") == 2
+    # The server's parts and what is left of the page's own make up the whole.
+    page.run("document.querySelectorAll('.timing').forEach((one) => (one.open = true))")
+    rows = page.run(
+        "[...document.querySelectorAll('.assistant:last-child .fall li')]"
+        ".map((row) => [...row.childNodes].map((cell) => cell.textContent).filter(Boolean))"
+    )
+    assert {"endpoint", "line, device"} <= {name for name, _ in rows}
+    total = int(page.run(text(".assistant:last-child .total")).split()[1])
+    assert sum(int(ms.split()[0]) for _, ms in rows) == pytest.approx(total, abs=len(rows))
+    assert page.browser.errors == []
+
+
+@pytest.fixture
+def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Page]:
+    """A browser whose microphone plays the recording that the test names."""
+    with Page(tmp_path / "profile", microphone(tmp_path, pause_s=7, said=request.param)) as page:
+        yield page
+
+
+@pytest.mark.parametrize("fresh", [None], indirect=True)
+def test_it_talks_to_the_cascade(fresh: Page) -> None:
+    with cascade({}) as (url, llm):
+        hold_a_conversation(Visit(fresh, url), llm, "turn on the television")
+
+
+@needs_people
+@pytest.mark.parametrize("fresh", [HUMAN / "azure" / "whatstheweatherlike.wav"], indirect=True)
+def test_it_hears_a_person(fresh: Page) -> None:
+    require_models("stt", "tts")
+    with cascade(REAL) as (url, llm):
+        hold_a_conversation(Visit(fresh, url), llm, "weather like")

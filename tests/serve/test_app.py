@@ -32,7 +32,7 @@ from pipeline.serve.simulated import Session
 from pipeline.serve.speech import speak
 
 TOKEN = "0123456789abcdefghij"
-SOON_S = 5.0
+SOON_S = 20.0
 
 
 @pytest.fixture(autouse=True)
@@ -162,6 +162,11 @@ async def test_one_session_too_many_is_told_when_to_come_again() -> None:
                 assert (status, error["code"]) == (503, "server_overloaded")
                 assert error["type"] == "server_error"
                 assert int(error["retry_after"]) > 0
+                # A browser does not tell its page why; the page asks again, plainly.
+                async with httpx2.AsyncClient(base_url=server.http) as client:
+                    plain = await client.get("/v1/realtime")
+                assert plain.json()["error"]["code"] == "server_overloaded"
+                assert plain.headers["Retry-After"] == error["retry_after"]
                 await count(server, "cascade_sessions_open 2.0")
             await count(server, "cascade_sessions_open 1.0")
             assert await opened(server)

@@ -169,7 +169,8 @@ def test_speaking_over_a_reply_cuts_it_and_the_model_knows_what_was_heard() -> N
     client.finish()
     assert client.ends == [("cancelled", "turn_detected"), ("completed", None)]
     cut = client.events.index(client.of("response.done")[0])
-    assert client.kinds.index("input_audio_buffer.speech_started", 20) < cut
+    over = client.kinds.index("input_audio_buffer.speech_started", 20)
+    assert over < cut and "response.output_audio.delta" not in client.kinds[over:cut]
     heard = made.model.prompts[1][2]["content"]
     assert 3 < len(heard.split()) < len(client.said_back[0].split())
     assert client.said_back[0].startswith(heard)
@@ -818,3 +819,15 @@ def test_a_key_brings_the_settings_of_its_session() -> None:
     assert session["instructions"] == "Be brief."
     assert session["audio"]["output"]["speed"] == 1.2
     assert session["model"] == "gpt-9"
+
+
+def test_the_recogniser_is_told_what_to_expect() -> None:
+    async def script(client: Client) -> None:
+        hints = {"model": "whisper-1", "language": "de", "prompt": "Ulm.", "keywords": ["Ada"]}
+        client.update(audio={"input": {"transcription": hints}})
+        await ask(client)
+
+    made = engines("Nine.")
+    hold(made, script)
+    assert set(made.languages) <= {"de", "en"} and made.languages[0] == "de"
+    assert set(made.hints) == {"Ulm. Ada"}

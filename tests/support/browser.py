@@ -20,7 +20,8 @@ os.dup2(int(sys.argv[2]), 4)
 os.execv(sys.argv[3], sys.argv[3:])
 """
 
-_FAKES = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+_FAKE_DEVICE = "--use-fake-device-for-media-stream"
+_FAKE_CONSENT = "--use-fake-ui-for-media-stream"
 _FAKE_FILE = "--use-file-for-fake-audio-capture"
 
 PATIENCE_S = 60.0
@@ -38,8 +39,8 @@ class Page:
 
     Args:
         profile: An empty folder for the browser.
-        microphone: A WAV that it hears again and again, and may hear without asking; None: it has
-            no microphone.
+        microphone: A WAV that it hears again and again; None: it has no microphone.
+        allowed: Whether pages may hear it without asking.
 
     Attributes:
         errors: Texts of exceptions, of console errors and warnings, of violations of its policy.
@@ -47,7 +48,9 @@ class Page:
         frames: What went over its WebSockets: whether the page sent it, and the text.
     """
 
-    def __init__(self, profile: Path, microphone: Path | None = None) -> None:
+    def __init__(
+        self, profile: Path, microphone: Path | None = None, *, allowed: bool = True
+    ) -> None:
         program = chromium()
         assert program is not None
         inward, self._out = os.pipe()
@@ -60,7 +63,8 @@ class Page:
             *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
             *("--autoplay-policy=no-user-gesture-required", "--force-color-profile=srgb"),
             *(["--no-sandbox"] if os.geteuid() == 0 else []),
-            *([] if microphone is None else [*_FAKES, f"{_FAKE_FILE}={microphone}"]),
+            *([] if microphone is None else [_FAKE_DEVICE, f"{_FAKE_FILE}={microphone}"]),
+            *([_FAKE_CONSENT] if microphone is not None and allowed else []),
             "about:blank",
         ]
         self._process = subprocess.Popen(

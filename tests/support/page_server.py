@@ -5,36 +5,45 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
+import time
 from typing import Self
 
 from pipeline.clock import Clock
 from pipeline.serve import page
 from pipeline.serve.access import Access
-from pipeline.serve.app import Limit, Sessions, application
+from pipeline.serve.admission import Admission
+from pipeline.serve.app import Sessions
 from pipeline.serve.link import Link, Opening
-from pipeline.serve.listening import bound, listening
 from pipeline.serve.script import Script
 from pipeline.serve.simulated import Session
 from pipeline.serve.speech import hum, texts
+from support.served import served
+
+CORES = 1000
+"""For a script there is always time."""
 
 
 class PageServer:
-    """Serves while it is entered.
+    """Serves while it is entered, from another thread than the test, which waits for its browser.
 
     Args:
         script: What the session does; its replies hum.
         token: What clients have to present.
         sessions: How many there may be at a time; 0: any number.
         port: 0 takes one that is free.
+
+    Attributes:
+        url: Of the page.
+        port: As given, or the one that was free.
     """
 
     def __init__(self, script: Script, token: str = "", sessions: int = 0, port: int = 0) -> None:
+        self.port = port
+        self.url = ""
         self._script = script
+        self._sounds = {text: hum(text) for text in texts(script)}
         self._access = Access(token)
-        self._limit = Limit(sessions)
-        self._listener = bound("127.0.0.1", port)
-        self.port = self._listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}/"
+        self._admission = Admission(sessions, CORES, time.monotonic, time.process_time)
         self._numbers = itertools.count()
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
@@ -42,16 +51,16 @@ class PageServer:
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._run(),))
 
     async def _run(self) -> None:
-        sessions = Sessions(self._talk, self._limit)
-        app = application(sessions, self._access, public=page.routes())
-        async with listening(app, sessions, self._listener):
+        sessions = Sessions(self._talk, self._admission)
+        public = page.routes()
+        async with served(sessions, self._access, public=public, port=self.port) as server:
+            self.port, self.url = server.port, f"{server.http}/"
             self._ready.set()
             await self._stop.wait()
 
     async def _talk(self, link: Link, opening: Opening) -> None:
-        sounds = {text: hum(text) for text in texts(self._script)}
         seed = f"{self.port}/{next(self._numbers)}"
-        await Session(self._script, opening, sounds, link, seed, Clock()).run()
+        await Session(self._script, opening, self._sounds, link, seed, Clock()).run()
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute
 
 from pipeline.serve.access import Access
 from pipeline.serve.app import Sessions, application
-from pipeline.serve.listening import bound, listening
+from pipeline.serve.listening import bound, listening, secured
 
 
 class Served:
@@ -70,11 +70,12 @@ async def served(
     routes: Sequence[BaseRoute] = (),
     public: Sequence[BaseRoute] = (),
     tls: tuple[tuple[Path, Path], ssl.SSLContext] | None = None,
+    port: int = 0,
 ) -> AsyncIterator[Served]:
     """Serve what talks, or sessions, while entered."""
     sessions = talk if isinstance(talk, Sessions) else Sessions(talk)
     app = application(sessions, access or Access(), routes=routes, public=public)
-    on = bound("127.0.0.1", 0)
+    on = bound("127.0.0.1", port)
     files, trusted = tls or (None, None)
-    async with listening(app, sessions, on, files):
+    async with listening(app, sessions, on, files and secured(*files)):
         yield Served(sessions, on, trusted)

@@ -5,9 +5,10 @@ import { RATE, Voice } from "./sound.js";
 
 const LEAST_MS = 100; // of sound in a turn that is ended by hand, as the protocol demands
 const KEPT = 200; // turns
-const LATENCY = "cascade.latency_ms"; // in a response's metadata: JSON of parts in ms
+const TRANSCRIPTION = "conversation.item.input_audio_transcription";
+const TYPED = "typed_"; // begins the ids of items that the page makes
+const LATENCY = "cascade.latency_ms"; // in a response's metadata: JSON of parts and total in ms
 const WORDS = new Intl.Segmenter(undefined, { granularity: "word" });
-const HARMLESS = ["response_cancel_not_active"];
 
 /** How many characters of a turn's text have been spoken by its sample `played`. */
 function reached({ text, points, complete }, played) {
@@ -21,8 +22,10 @@ function reached({ text, points, complete }, played) {
 export function words(turn) {
   const { text } = turn;
   if (turn.done || turn.cut || !turn.sound) return [text, "", ""];
-  const found = WORDS.segment(text).containing(reached(turn, Math.max(0, turn.heard)) - 1);
+  const cut = WORDS.segment(text);
+  let found = cut.containing(reached(turn, Math.max(0, turn.heard)) - 1);
   if (!found) return ["", "", text];
+  if (!found.isWordLike) found = cut.containing(found.index - 1) ?? found;
   const end = found.index + found.segment.length;
   return [text.slice(0, found.index), found.segment, text.slice(end)];
 }
@@ -31,18 +34,22 @@ export function words(turn) {
 export class Conversation {
   turns = [];
   response = null; // the one that is under way: {id, timing}
-  playing = null; // the turn that is being heard
+  ended = null; // {said, stopped}: of the user's turn that is to be answered (ms)
   hearing = false;
-  manual = false;
+  manual = false; // the user's turns begin and end by hand
   #line = 0; // which connection this is
   #voice = new Voice();
   #began = 0;
-  #ended = null; // {said, stopped}: of the turn that is answered next (ms)
   #waiting = false; // to be answered, once the response under way is over
   #sent = 0; // ms of sound since the turn was begun by hand
 
   constructor({ send, speaker, changed, failed, session }) {
     Object.assign(this, { send, speaker, changed, failed, session });
+  }
+
+  /** Whether a reply has sound that is not over. */
+  get speaking() {
+    return this.turns.some(({ sound, done, cut }) => sound && !done && !cut);
   }
 
   /** The microphone's next piece. */
@@ -54,12 +61,16 @@ export class Conversation {
   }
 
   /** Say something in writing. */
-  say(text) {
-    this.interrupt(true);
-    const id = `typed_${Date.now()}`;
-    this.#turn(id, "user", text).done = true;
-    this.#ended = { said: performance.now(), stopped: performance.now() };
-    this.send({ type: "conversation.item.create", item: item({ id, role: "user", text }) });
+  async say(text) {
+    const line = this.#line;
+    const said = performance.now();
+    const turn = this.#turn(`${TYPED}${Date.now()}`, "user", text);
+    turn.done = true;
+    // The model is to know what was heard of its reply before it answers.
+    await this.interrupt(true);
+    if (this.#line !== line) return;
+    this.ended = { said, stopped: said };
+    this.send({ type: "conversation.item.create", item: item(turn) });
     this.#ask();
   }
 
@@ -76,10 +87,11 @@ export class Conversation {
   /** The user's turn ends by hand. */
   finish() {
     if (!this.hearing) return;
-    this.#stopped();
+    this.hearing = false;
     if (this.#sent < LEAST_MS) {
       this.send({ type: "input_audio_buffer.clear" });
     } else {
+      this.#stopped();
       this.send({ type: "input_audio_buffer.commit" });
       this.#ask();
     }
@@ -98,7 +110,6 @@ export class Conversation {
       else if (turn.sound) [turn.cut, turn.done] = [false, true]; // it had just ended
       else turn.text = "";
     }
-    this.playing = null;
     this.changed();
   }
 
@@ -116,44 +127,61 @@ export class Conversation {
 
   /** How far an item is played. */
   played({ id, played, ended, audibleAt }) {
-    const turn = this.turns.find((each) => each.id === id);
+    const turn = this.#find(id);
     if (!turn || turn.cut) return;
-    this.playing = ended ? null : turn;
     turn.done = ended;
     turn.heard = played - this.speaker.ahead;
     if (turn.timing && audibleAt !== null) turn.timing.heard ??= audibleAt;
     this.changed(turn);
   }
 
-  /** The server's next event. */
+  /** The server's next event; there are more kinds of them than are of use here. */
   receive(event) {
-    const { type } = event;
-    if (type === "session.created") this.#greet();
-    else if (type === "input_audio_buffer.speech_started") this.#started(event.item_id);
-    else if (type === "input_audio_buffer.speech_stopped") this.#stopped();
-    else if (type === "input_audio_buffer.committed") this.#turn(event.item_id, "user").kept = true;
-    else if (type.startsWith("conversation.item.input_audio_transcription.")) this.#understood(event);
-    else if (type.startsWith("response.")) this.#answered(event);
-    else if (type === "error" && !HARMLESS.includes(event.error.code)) {
-      this.failed(event.error.message);
-    }
+    this.#events[event.type]?.(event);
+  }
+
+  #events = {
+    "session.created": () => this.#greet(),
+    "input_audio_buffer.speech_started": ({ item_id }) => this.#started(item_id),
+    "input_audio_buffer.speech_stopped": () => this.#stopped(),
+    "input_audio_buffer.committed": ({ item_id }) => (this.#turn(item_id, "user").kept = true),
+    [`${TRANSCRIPTION}.delta`]: ({ item_id, delta }) => this.#understood(item_id, delta),
+    [`${TRANSCRIPTION}.completed`]: ({ item_id, transcript }) => this.#final(item_id, transcript),
+    [`${TRANSCRIPTION}.failed`]: ({ item_id }) => {
+      this.failed("The server could not write down what you said.");
+      this.#final(item_id, "");
+    },
+    "response.created": ({ response }) => this.#begun(response),
+    "response.output_item.added": ({ item, response_id }) => this.#added(item, response_id),
+    "response.output_audio_transcript.delta": ({ item_id, delta }) =>
+      this.#reply(item_id, (turn) => (turn.text += delta)),
+    "response.output_audio.delta": ({ item_id, delta }) =>
+      this.#reply(item_id, (turn) => this.#sound(turn, delta)),
+    "response.output_audio.done": ({ item_id }) => this.#reply(item_id, (turn) => this.#end(turn)),
+    "response.done": ({ response }) => this.#over(response),
+    error: ({ error }) => this.#refused(error),
+  };
+
+  /** What was asked for came too late, or too early, or is an error. */
+  #refused({ code, message }) {
+    if (code === "conversation_already_has_active_response") this.#waiting = true;
+    else if (code !== "response_cancel_not_active") this.failed(message);
   }
 
   /** A new connection knows nothing of what was said on the one before. */
   #greet() {
     this.#line++;
-    this.response = null;
-    this.hearing = false;
+    this.response = this.ended = null;
+    this.hearing &&= this.manual;
     this.send({ type: "session.update", session: this.session() });
-    this.turns = this.turns.filter((turn) => turn.text || turn.kept);
-    // Of a reply that the old one broke off, what has arrived is all.
-    for (const turn of this.turns.filter(({ role, done }) => role === "assistant" && !done)) {
-      turn.complete = true;
-      this.speaker.end(turn.id);
+    this.turns = this.turns.filter((turn) => turn.text);
+    for (const turn of this.turns) {
+      this.send({ type: "conversation.item.create", item: item(turn) });
+      // Of what the old one broke off, what has arrived is all.
+      if (turn.sound && !turn.done) this.#end(turn);
+      else turn.done = true;
     }
-    const said = this.turns.filter((turn) => turn.text);
-    for (const turn of said) this.send({ type: "conversation.item.create", item: item(turn) });
-    if (said.at(-1)?.role === "user") this.#ask();
+    if (this.turns.at(-1)?.role === "user") this.#ask();
     this.changed();
   }
 
@@ -168,58 +196,40 @@ export class Conversation {
   #stopped() {
     this.hearing = false;
     const stopped = performance.now();
-    this.#ended = { said: this.#voice.lastSince(this.#began) ?? stopped, stopped };
+    this.ended = { said: this.#voice.lastSince(this.#began) ?? stopped, stopped };
     this.changed();
   }
 
-  #understood({ type, item_id, delta, transcript }) {
-    const turn = this.#turn(item_id, "user");
-    if (type.endsWith(".delta")) turn.text += delta;
-    else if (type.endsWith(".completed")) turn.text = transcript.trim();
-    else if (type.endsWith(".failed")) this.failed("The server could not write down what you said.");
-    turn.done = !type.endsWith(".delta");
-    if (turn.done && !turn.text) this.turns = this.turns.filter((each) => each !== turn);
+  #understood(id, delta) {
+    const turn = this.#turn(id, "user");
+    turn.text += delta;
     this.changed(turn);
   }
 
-  #answered({ type, response, response_id, item_id, item: added, delta }) {
-    switch (type) {
-      case "response.created":
-        this.response = { id: response.id, timing: this.#ended };
-        this.#ended = null;
-        this.changed();
-        break;
-      case "response.output_item.added":
-        if (added.type === "message" && this.response?.id === response_id) {
-          const turn = this.#turn(added.id, "assistant");
-          turn.timing = this.response.timing;
-          this.response.timing = null;
-        }
-        break;
-      case "response.output_text.delta":
-      case "response.output_audio_transcript.delta":
-        this.#reply(item_id, (turn) => (turn.text += delta));
-        break;
-      case "response.output_audio.delta":
-        this.#reply(item_id, (turn) => this.#sound(turn, delta));
-        break;
-      case "response.output_audio.done":
-        this.#reply(item_id, (turn) => {
-          turn.complete = true;
-          this.speaker.end(item_id);
-        });
-        break;
-      case "response.output_text.done":
-        this.#reply(item_id, (turn) => (turn.done = true));
-        break;
-      case "response.done":
-        this.#over(response);
-        break;
+  #final(id, text) {
+    const turn = this.#turn(id, "user");
+    Object.assign(turn, { text: text.trim(), done: true });
+    if (!turn.text) {
+      this.turns = this.turns.filter((each) => each !== turn);
+      this.ended = null;
     }
+    this.changed(turn);
+  }
+
+  #begun({ id }) {
+    this.response = { id, timing: this.ended };
+    this.ended = null;
+    this.changed();
+  }
+
+  #added({ id, type }, response) {
+    if (type !== "message" || this.response?.id !== response) return;
+    this.#turn(id, "assistant").timing = this.response.timing;
+    this.response.timing = null;
   }
 
   #reply(id, act) {
-    const turn = this.turns.find((each) => each.id === id);
+    const turn = this.#find(id);
     if (!turn) return;
     if (turn.cut) turn.unheard = true;
     else act(turn);
@@ -234,13 +244,19 @@ export class Conversation {
     this.speaker.play(turn.id, pcm);
   }
 
+  /** All sound of a reply is there. */
+  #end(turn) {
+    turn.complete = true;
+    this.speaker.end(turn.id);
+  }
+
   #over({ id, output, status, status_details, metadata }) {
     for (const { id: made } of output) {
-      const turn = this.turns.find((each) => each.id === made);
+      const turn = this.#find(made);
       if (!turn) continue;
       if (turn.cut && turn.unheard && !turn.truncated) this.#truncate(turn, 0);
       if (turn.timing && metadata?.[LATENCY]) turn.timing.parts = JSON.parse(metadata[LATENCY]);
-      turn.note = status === "incomplete" && !turn.cut ? status_details?.reason : undefined;
+      if (status === "incomplete") turn.note = ` (${status_details.reason.replaceAll("_", " ")})`;
       this.changed(turn);
     }
     if (status === "failed") this.failed(status_details?.error?.message ?? "The reply failed.");
@@ -256,8 +272,12 @@ export class Conversation {
     if (!this.#waiting) this.send({ type: "response.create" });
   }
 
+  #find(id) {
+    return this.turns.find((turn) => turn.id === id);
+  }
+
   #turn(id, role, text = "") {
-    const found = this.turns.find((turn) => turn.id === id);
+    const found = this.#find(id);
     if (found) return found;
     const about = { id, role, text, line: this.#line, points: [[0, 0]], sound: 0, heard: 0 };
     const turn = { ...about, done: false, complete: false, cut: false };
@@ -270,5 +290,5 @@ export class Conversation {
 /** A turn as an item for the server. */
 function item({ id, role, text }) {
   const type = role === "user" ? "input_text" : "output_text";
-  return { type: "message", role, ...(id.startsWith("typed_") && { id }), content: [{ type, text }] };
+  return { type: "message", role, ...(id.startsWith(TYPED) && { id }), content: [{ type, text }] };
 }

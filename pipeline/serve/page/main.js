@@ -3,15 +3,14 @@
 import { Connection } from "./connection.js";
 import { Conversation } from "./conversation.js";
 import { Microphone, Speaker } from "./sound.js";
-import { Transcript } from "./view.js";
+import { Transcript, h } from "./view.js";
 
 const SETTINGS = "cascade.settings";
 const UNHEARD = {
-  NotAllowedError: "The browser keeps the microphone from this page. Allow it beside the address, and press the button again.",
-  NotFoundError: "There is no microphone. Plug one in, and press the button again.",
-  NotReadableError: "Another program holds the microphone. End that, and press the button again.",
-  gone: "The microphone is gone. Plug it in, and press the button again.",
-  insecure: "Browsers give the microphone only to pages that came over https, or from this machine.",
+  NotAllowedError: "The browser keeps the microphone from this page. Allow it beside the address.",
+  NotFoundError: "There is no microphone. Plug one in.",
+  NotReadableError: "Another program holds the microphone. End that.",
+  insecure: "Browsers let a page hear only over https, or on its own machine. Open it so.",
 };
 
 const find = (selector) => document.querySelector(selector);
@@ -21,7 +20,10 @@ const [meter, log, tokenForm, form] = ["#level i", "#said", "#token", "#settings
 const transcript = new Transcript(find("#transcript"));
 const microphone = new Microphone();
 const speaker = new Speaker((about) => conversation.played(about));
-const connection = new Connection({ told: lineIs, received: (event) => conversation.receive(event) });
+const connection = new Connection({
+  told: lineIs,
+  received: (event) => conversation.receive(event),
+});
 const conversation = new Conversation({
   send: (event) => connection.send(event),
   speaker,
@@ -42,8 +44,11 @@ follow();
 function follow() {
   find("#speed").previousElementSibling.firstElementChild.value = `${form.speed.value}×`;
   conversation.manual = form.turns.value === "hold";
-  talk.lastElementChild.textContent = conversation.manual ? "Hold to talk" : "Talk";
-  if (conversation.manual) talk.removeAttribute("aria-pressed");
+  const [button, invitation] = conversation.manual
+    ? ["Hold to talk", "Hold the button or the space bar, and talk."]
+    : ["Talk", "Press the button and talk. Speak over a reply, and it stops."];
+  talk.lastElementChild.textContent = button;
+  empty.textContent = invitation;
 }
 
 /** The settings as the session has them; what is empty is the server's choice. */
@@ -75,10 +80,11 @@ async function hear() {
   if (microphone.isOpen) return true;
   try {
     if (!navigator.mediaDevices) throw new DOMException("", "insecure");
-    await microphone.open(heard, () => complain(UNHEARD.gone));
+    await microphone.open(heard, lost);
     return true;
   } catch (error) {
-    complain(`${UNHEARD[error.name] ?? error.message} You can write meanwhile.`);
+    const why = UNHEARD[error.name] ?? error.message;
+    complain(`${why} Then press the button again; you can write meanwhile.`);
     return false;
   } finally {
     changed();
@@ -88,6 +94,11 @@ async function hear() {
 function heard(piece) {
   meter.style.transform = `scaleX(${Math.max(0, 1 + Math.log10(piece.level + 1e-6) / 2.5)})`;
   conversation.hear(piece);
+}
+
+function lost() {
+  complain("The microphone is gone. Plug it in, and press the button again.");
+  hush();
 }
 
 function hush() {
@@ -171,8 +182,8 @@ function lineIs(state, about = {}) {
   tokenForm.hidden = state !== "token";
   if (state === "open" && problem.dataset.line === "true") problem.hidden = true;
   if (state === "token") {
-    const text = about.wrong ? "The server does not know this token." : "The server asks for its token.";
-    complain(text, { ofLine: true });
+    const knows = about.wrong ? "does not know this token" : "asks for its token";
+    complain(`The server ${knows}.`, { ofLine: true });
     find("#key").focus();
   }
   if (state === "waiting") {
@@ -186,8 +197,8 @@ function stateNow() {
   if (line === "opening") return ["opening", "Connecting"];
   if (line !== "open") return ["closed", "Not connected"];
   if (conversation.hearing) return ["hearing", "Hearing you"];
-  if (conversation.playing) return ["speaking", "Speaking"];
-  if (conversation.response) return ["thinking", "Thinking"];
+  if (conversation.speaking) return ["speaking", "Speaking"];
+  if (conversation.response || conversation.ended) return ["thinking", "Thinking"];
   if (microphone.isOpen && !conversation.manual) return ["listening", "Listening"];
   return ["ready", "Ready"];
 }
@@ -196,16 +207,15 @@ function stateNow() {
 function changed(turn) {
   if (turn?.done && turn.role === "user" && !turn.told) {
     turn.told = true;
-    const line = document.createElement("p");
-    line.textContent = `You: ${turn.text}`;
-    log.replaceChildren(line);
+    log.replaceChildren(h("p", { text: `You: ${turn.text}` }));
   }
   drawing ||= requestAnimationFrame(() => {
     drawing = 0;
     const [state, text] = stateNow();
     if (stateLine.textContent !== text) stateLine.textContent = text;
     document.body.dataset.state = state;
-    if (!conversation.manual) talk.setAttribute("aria-pressed", microphone.isOpen);
+    const isOn = conversation.manual ? conversation.hearing : microphone.isOpen;
+    talk.setAttribute("aria-pressed", isOn);
     empty.hidden = conversation.turns.length > 0;
     transcript.show(conversation.turns);
   });

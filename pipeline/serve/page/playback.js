@@ -25,14 +25,14 @@ registerProcessor("playback", class extends AudioWorkletProcessor {
     }
     let item = this.items.find((each) => each.id === id);
     if (!item) {
-      item = { id, pieces: [], at: 0, waiting: 0, needs: 0, played: 0, ended: false, audible: null };
+      item = { id, pieces: [], at: 0, waiting: 0, needs: 0, played: 0, audible: null };
       this.items.push(item);
     }
     if (pcm) {
       item.pieces.push(new Int16Array(pcm));
       item.waiting += pcm.byteLength / 2;
     }
-    item.ended ||= Boolean(end);
+    item.ended ||= end;
   }
 
   process(_, [[out]]) {
@@ -71,7 +71,7 @@ registerProcessor("playback", class extends AudioWorkletProcessor {
   }
 
   over(item) {
-    return item.ended && !item.waiting;
+    return Boolean(item.ended && !item.waiting);
   }
 
   /** What was just written is the last: it fades, for to break off would click. */

@@ -3,7 +3,7 @@
 export const RATE = 24000;
 
 async function opened(rate, module) {
-  const context = new AudioContext({ latencyHint: "interactive", ...(rate && { sampleRate: rate }) });
+  const context = new AudioContext(rate ? { sampleRate: rate } : {});
   await context.audioWorklet.addModule(new URL(module, import.meta.url));
   await context.resume();
   return context;
@@ -50,18 +50,24 @@ export class Speaker {
     return (this.#context?.outputLatency ?? 0) * RATE;
   }
 
+  /** What is asked for before the loudspeaker is open is done, in order, once it is. */
+  async #ask(message, ...moved) {
+    await this.open();
+    this.#node.port.postMessage(message, moved);
+  }
+
   play(id, pcm) {
-    this.#node?.port.postMessage({ id, pcm }, [pcm]);
+    this.#ask({ id, pcm }, pcm);
   }
 
   end(id) {
-    this.#node?.port.postMessage({ id, end: true });
+    this.#ask({ id, end: true });
   }
 
   /** Be silent at once; gives what was cut off, as pairs of item and samples played. */
   stop() {
-    if (!this.#node) return Promise.resolve([]);
-    this.#node.port.postMessage({ stop: true });
+    if (!this.#opening) return Promise.resolve([]);
+    this.#ask({ stop: true });
     return new Promise((done) => this.#stopped.push(done));
   }
 }
@@ -81,10 +87,7 @@ export class Microphone {
     const audio = { channelCount: 1, echoCancellation, noiseSuppression, autoGainControl };
     const stream = await navigator.mediaDevices.getUserMedia({ audio });
     [this.#track] = stream.getAudioTracks();
-    this.#track.onended = () => {
-      this.close();
-      lost();
-    };
+    this.#track.onended = lost;
     this.#context = await opened(null, "capture.js");
     const options = { channelCount: 1, channelCountMode: "explicit", outputChannelCount: [1] };
     const node = new AudioWorkletNode(this.#context, "capture", options);

@@ -61,7 +61,7 @@ class Entry {
     this.spoken.textContent = spoken;
     this.word.textContent = word;
     this.rest.textContent = turn.role === "user" && !turn.done ? `${rest} …` : rest;
-    this.note.textContent = turn.cut ? " …" : turn.note ? ` (${turn.note.replaceAll("_", " ")})` : "";
+    this.note.textContent = turn.cut ? " …" : (turn.note ?? "");
     if (turn.timing) this.timing.draw(turn.timing);
   }
 }
@@ -72,7 +72,7 @@ class Entry {
  */
 export function parts({ said, stopped, sound, heard, parts }) {
   if (parts && heard !== undefined) {
-    const told = Object.entries(parts).filter(([, ms]) => ms > 0);
+    const told = Object.entries(parts).filter(([name, ms]) => ms > 0 && name !== "total");
     const rest = heard - said - told.reduce((sum, [, ms]) => sum + ms, 0);
     return rest > 0 ? [...told, ["device", rest]] : told;
   }
@@ -80,7 +80,8 @@ export function parts({ said, stopped, sound, heard, parts }) {
   return marks.filter(([, from, to]) => to > from).map(([name, from, to]) => [name, to - from]);
 }
 
-const LABELS = { model: "answer", device: "line, device", stt: "STT" };
+const LABELS = { model: "answer", device: "line, device" };
+const STAGES = /^(stt|llm|tts)/;
 
 class Waterfall {
   constructor() {
@@ -109,7 +110,8 @@ class Waterfall {
       const block = h("i", { class: `c-${name}` });
       block.style.insetInlineStart = `${100 * start}%`;
       block.style.inlineSize = `${100 * width}%`;
-      const label = LABELS[name] ?? name.replaceAll("_", " ");
+      const said = name.replaceAll("_", " ").replace(STAGES, (stage) => stage.toUpperCase());
+      const label = LABELS[name] ?? said;
       const track = h("span", { class: "track", "aria-hidden": "true" }, block);
       return [segment, h("li", {}, h("span", { text: label }), track, `${ms.toFixed(0)} ms`)];
     });
