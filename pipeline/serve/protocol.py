@@ -328,6 +328,7 @@ class ServerSide:
             case "input_audio_buffer.clear":
                 self._in = self._ear()
                 self.buffer.clear()
+                self._transcripts.pop(self.speech or "", None)
                 self.speech = None
                 self.author.tell("input_audio_buffer.cleared")
             case "conversation.item.create":

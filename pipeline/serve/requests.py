@@ -32,6 +32,10 @@ from pipeline.serve.session_object import Exact, JsonObject, Options, SpokenOutp
 MOST_TEXT = 1 << 19
 """Characters of an item as JSON, without its sound and its images: it is told in one message."""
 
+MOST_COMMAS = 100_000
+"""More of them than any sense has. A message full of small objects takes a hundred times its size,
+and keeps all other sessions waiting while it is read."""
+
 MOST_NESTED = 64
 """Objects and lists in each other."""
 
@@ -239,6 +243,8 @@ def _read(message: str | bytes) -> JsonObject:
     """The JSON object that a message is."""
     if isinstance(message, bytes):
         raise RequestRefused(INVALID_EVENT, "Events are sent as text, not as binary messages.")
+    if message.count(",") > MOST_COMMAS:
+        raise RequestRefused(INVALID_EVENT, f"The message has more than {MOST_COMMAS} commas.")
     try:
         event = _JSON.decode(message)
         # Half a character cannot be written down anywhere.

@@ -819,3 +819,15 @@ def test_a_key_brings_the_settings_of_its_session() -> None:
     assert session["instructions"] == "Be brief."
     assert session["audio"]["output"]["speed"] == 1.2
     assert session["model"] == "gpt-9"
+
+
+def test_the_recogniser_is_told_what_to_expect() -> None:
+    async def script(client: Client) -> None:
+        hints = {"model": "whisper-1", "language": "de", "prompt": "Ulm.", "keywords": ["Ada"]}
+        client.update(audio={"input": {"transcription": hints}})
+        await ask(client)
+
+    made = engines("Nine.")
+    hold(made, script)
+    assert set(made.languages) <= {"de", "en"} and made.languages[0] == "de"
+    assert set(made.hints) == {"Ulm. Ada"}

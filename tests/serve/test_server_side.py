@@ -426,6 +426,8 @@ def test_what_is_no_json_of_this_world_is_refused() -> None:
     ):
         assert session.side.receive(message) is None
         assert session.told[-1]["error"]["code"] == "invalid_event"
+    assert session.side.receive('{"a": [' + "[]," * 4_000_000) is None
+    assert "commas" in session.told[-1]["error"]["message"]
     # A character beyond the first plane is two halves, and whole.
     escaped = json.dumps({"type": "session.update", "session": {"type": "realtime"}})
     assert session.side.receive(escaped.replace("}}", ', "instructions": "\\ud83d\\ude00"}}'))
