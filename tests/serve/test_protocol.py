@@ -263,6 +263,11 @@ def test_the_checker_misses_any_event_and_sees_it_twice(place: int) -> None:
         assert _wrong(WHOLE[:place] + WHOLE[place + 1 :]) != []
 
 
+CALL = {"type": "function_call", "name": "f", "arguments": "", "call_id": "c"}
+UNHEARD = {"type": "message", "role": "user", "content": [{"type": "input_audio"}]}
+VOICE = {"id": "voice_1"}
+
+
 @pytest.mark.parametrize(
     ("kind", "fields", "word"),
     [
@@ -273,6 +278,19 @@ def test_the_checker_misses_any_event_and_sees_it_twice(place: int) -> None:
         ("input_audio_buffer.committed", {"item_id": "item_x"}, "speech_stopped"),
         ("session.created", {"event_id": ""}, "no event_id"),
         ("session.updated", {"event_id": WHOLE[0]["event_id"]}, "was used before"),
+        ("rate_limits.updated", {"type": "input_audio_buffer.dreamt"}, "knows no event"),
+        ("response.done", {"response": {"status": "over"}}, "validation error"),
+        ("response.output_audio.delta", {"mood": "merry"}, "has no field mood"),
+        ("response.output_audio.delta", {"delta": None}, "validation error"),
+        ("response.output_audio.delta", {"delta": "A" * (1 << 20)}, "bytes"),
+        ("response.output_item.added", {"item": CALL | {"status": None}}, "item.status is null"),
+        ("conversation.item.added", {"item": UNHEARD}, "no transcript"),
+        ("response.created", {"response": {"audio": {"output": {"voice": VOICE}}}}, "voice"),
+        (
+            "conversation.item.input_audio_transcription.completed",
+            {"usage": {"type": "tokens", "input_tokens": 1, "output_tokens": 1, "total_tokens": 2}},
+            "no details",
+        ),
     ],
 )
 def test_the_checker_names_what_is_wrong(kind: str, fields: dict[str, Any], word: str) -> None:
