@@ -22,8 +22,8 @@ PAUSE_S = 1.0
 """Silence (s) that ends a piece of any length: who pauses for so long has finished a sentence."""
 
 SHORT_PAUSE_S = 0.3
-"""Silence (s) that ends a piece which is long enough: between phrases. With 0.2 s a Piper voice, which
-pauses for little more between its sentences, lost twice as many words."""
+"""Silence (s) that ends a piece which is long enough: between phrases. With 0.2 s a Piper voice,
+which pauses for little more between its sentences, lost twice as many words."""
 
 AROUND_S = SHORT_PAUSE_S
 """Sound (s) around a voice that belongs to it: soft beginnings and ends."""

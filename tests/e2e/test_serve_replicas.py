@@ -206,14 +206,17 @@ async def test_the_sdk_reconnects_to_the_other_server_and_tells_it_again(tmp_pat
 
 
 async def test_what_one_server_has_no_room_for_the_other_takes(tmp_path: Path) -> None:
-    with site(tmp_path, CASCADE_SERVE__SESSIONS="1") as here:
+    with site(tmp_path, CASCADE_SERVE__SESSIONS="2") as here:
         for one in here.replicas:
             await off_loop(one.start)
-        async with here.session() as mine, contextlib.AsyncExitStack() as later:
-            await told(mine)
-            theirs = await later.enter_async_context(here.session())
-            await told(theirs)
-            # The server's own refusal, and no matter how often.
+        async with contextlib.AsyncExitStack() as stack:
+            # The first is full, of which nginx knows nothing: it has no connection there.
+            direct = f"ws://127.0.0.1:{here.replicas[0].port}/v1/realtime"
+            for _ in range(2):
+                await stack.enter_async_context(connect(direct, additional_headers=KEY))
+            await stack.enter_async_context(here.session())
+            mine = await stack.enter_async_context(here.session())
+            # Both are full: the server's own refusal, and no matter how often.
             for _ in range(3):
                 with pytest.raises(InvalidStatus) as refused:
                     await here.session()
@@ -221,10 +224,8 @@ async def test_what_one_server_has_no_room_for_the_other_takes(tmp_path: Path) -
                 assert response.status_code == 503
                 assert response.headers["Retry-After"]
                 assert json.loads(response.body or b"")["error"]["code"] == "server_overloaded"
-            # Where there is room again, it is found.
-            for left in (mine, theirs):
-                await left.close()
-                await later.enter_async_context(await here.room())
+            await mine.close()
+            await stack.enter_async_context(await here.room())
 
 
 async def test_nginx_changes_nothing_of_what_passes(tmp_path: Path) -> None:

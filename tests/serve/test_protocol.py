@@ -16,6 +16,7 @@ from support.realtime_grammar import Grammar
 from pipeline.audio.encoding import Encoding
 from pipeline.serve.author import Author
 from pipeline.serve.items import Items, KeptItem, PartSound
+from pipeline.serve.link import Opening
 from pipeline.serve.protocol import ServerSide
 from pipeline.serve.refused import RequestRefused
 from pipeline.serve.session_object import JsonObject
@@ -161,6 +162,17 @@ def test_what_is_cached_is_what_was_read_before() -> None:
         "audio_tokens": 0,
         "image_tokens": 0,
     }
+
+
+@pytest.mark.parametrize("asked", ["", "m1"])
+def test_a_model_is_named_once(asked: str) -> None:
+    events: list[JsonObject] = []
+    side = ServerSide(Author("t", events.append), "cascade", 0, Opening(asked))
+    for name in ("m1", "m1", "m2"):
+        session = {"type": "realtime", "model": name}
+        side.receive(json.dumps({"type": "session.update", "session": session}))
+    told = [event["type"] for event in events]
+    assert told == ["session.updated", "session.updated", "error"]
 
 
 def test_a_client_with_extensions_is_told_what_the_user_said() -> None:
