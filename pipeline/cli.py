@@ -11,7 +11,7 @@ import sys
 from collections.abc import Coroutine, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -109,12 +109,20 @@ def main() -> None:
         )
         code = 1
     if code == INTERRUPTED:
-        # All is closed; but Python waits for engines that still load, which nothing can stop.
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):  # it may be closed
-                stream.flush()
-        os._exit(code)
+        _leave(code)
     sys.exit(code or 0)
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit when all is closed, without waiting for Python.
+
+    It would wait for engines that still load, which nothing can stop, and takes up to a second to
+    take the engines' libraries apart.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # it may be closed
+            stream.flush()
+    os._exit(code)
 
 
 def _show_version(wanted: bool) -> None:
@@ -562,7 +570,7 @@ def serve(
     settings = load(config, {**flags, "serve.host": host, "serve.port": port})
     from pipeline.serve import serving
 
-    return run_to_end(serving.prepare(settings, tls=tls, as_json=json))
+    _leave(run_to_end(serving.prepare(settings, tls=tls, as_json=json)))
 
 
 @app.command()

@@ -101,7 +101,8 @@ def _open(path: Path, file: BinaryIO | None = None) -> tuple[InputContainer, Aud
             raise BadInput(f"{path}: is empty (0 bytes); record or copy it again")
         if file.seekable():
             file.seek(0)
-        container = av.open(file, "r")
+        # A playlist would have FFmpeg open others, of this disk or the network.
+        container = av.open(file, "r", options={"protocol_whitelist": "none"})
     except FileNotFoundError:
         raise BadInput(f"{path}: there is no such file; check the name and the folder") from None
     except av.error.FFmpegError:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import threading
-from collections.abc import Awaitable, Callable, Iterator
-from typing import TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from pipeline.engines.chat_stream import error_words
-from pipeline.engines.servers import ChatServer, openai
+from pipeline.engines.servers import ChatServer, httpx2, openai
 from pipeline.errors import BadInput, StageError, one_line
 
 T = TypeVar("T")
@@ -76,6 +77,46 @@ async def twice(ask: Callable[[], Awaitable[T]]) -> T:
         raise
     except openai.APIConnectionError:
         return await ask()
+
+
+async def posted(client: openai.AsyncOpenAI, path: str, body: Mapping[str, Any]) -> httpx2.Response:
+    """Send a request; its answer is to be read as it comes, and to be closed."""
+    response: object = await client.post(
+        path,
+        cast_to=httpx2.Response,
+        body=body,
+        stream=True,
+        stream_cls=openai.AsyncStream[object],  # not used, but to be named
+    )
+    assert isinstance(response, httpx2.Response)
+    return response
+
+
+async def following(
+    coming: AsyncIterator[T], end: T, limit_s: float, stage: str, label: str, whole: str
+) -> T:
+    """What comes next of an answer.
+
+    Args:
+        coming: The answer.
+        end: Stands for its end.
+        limit_s: How long it may take.
+        stage: Which stage waits.
+        label: What messages call the server.
+        whole: What messages call the answer.
+
+    Raises:
+        StageError: The server is silent for too long, or breaks off.
+    """
+    try:
+        async with asyncio.timeout(limit_s):
+            return await anext(coming, end)
+    except TimeoutError:
+        raise StageError(stage, f"{label} sent nothing for {limit_s:g} s") from None
+    except Exception as error:
+        # The HTTP client has no common class for all that a connection can end with.
+        why = str(error) or type(error).__name__
+        raise StageError(stage, f"{label} broke off in the middle of {whole} ({why})") from None
 
 
 @contextlib.contextmanager

@@ -25,7 +25,14 @@ from pipeline.engines.chat_stream import (
     cut_off,
     events,
 )
-from pipeline.engines.client import CONNECT_TIMEOUT_S, explained, message_of, open_client
+from pipeline.engines.client import (
+    CONNECT_TIMEOUT_S,
+    explained,
+    following,
+    message_of,
+    open_client,
+    posted,
+)
 from pipeline.engines.servers import ChatServer, httpx2, openai
 from pipeline.engines.tools import Prompt, ToolUse, tools_of
 from pipeline.errors import StageError
@@ -311,20 +318,15 @@ class ChatModel:
         async with asyncio.timeout(self._settings.first_token_timeout_s):
             while True:
                 try:
-                    response: object = await self._client.post(
-                        "/chat/completions",
-                        cast_to=httpx2.Response,
-                        body={
-                            "model": self._model,
-                            "messages": list(messages),
-                            "stream": True,
-                            self._server.limit: max_tokens,
-                            **optional,
-                            **offered,
-                        },
-                        stream=True,
-                        stream_cls=openai.AsyncStream[object],  # not used, but to be named
-                    )
+                    body = {
+                        "model": self._model,
+                        "messages": list(messages),
+                        "stream": True,
+                        self._server.limit: max_tokens,
+                        **optional,
+                        **offered,
+                    }
+                    response = await posted(self._client, "/chat/completions", body)
                 except openai.APIStatusError as error:
                     if offered and _names_tools(error, messages):
                         raise self._refused(error) from None
@@ -342,7 +344,6 @@ class ChatModel:
                         raise
                     may_be_stale = False
                 else:
-                    assert isinstance(response, httpx2.Response)
                     if tools and not offered:
                         await response.aclose()
                         raise self._refused(refusal)
@@ -361,17 +362,7 @@ class ChatModel:
     async def _next(self, events: AsyncGenerator[str, None], limit_s: float) -> str:
         """The data of the stream's next event, within this time; empty at its end."""
         label = self._server.label
-        try:
-            async with asyncio.timeout(limit_s):
-                return await anext(events, "")
-        except TimeoutError:
-            raise StageError("llm", f"{label} sent nothing for {limit_s:g} s") from None
-        except Exception as error:
-            # The HTTP client has no common class for all that a connection can end with.
-            why = str(error) or type(error).__name__
-            raise StageError(
-                "llm", f"{label} broke off in the middle of the reply ({why})"
-            ) from None
+        return await following(events, "", limit_s, "llm", label, "the reply")
 
     async def _cost(self, events: AsyncGenerator[str, None], chunks: Chunks) -> Used | None:
         """What a reply cost that is over, if that is told: nothing else that comes is wanted."""

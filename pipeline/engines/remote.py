@@ -10,7 +10,7 @@ import contextlib
 import functools
 import io
 import wave
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from pipeline.audio.encoding import PCM_RATE
 from pipeline.audio.pcm import NoSamples, PcmReader
 from pipeline.audio.resample import Resampler
 from pipeline.config import Settings, SttSettings
-from pipeline.engines.client import explained, open_client, twice
+from pipeline.engines.client import explained, following, open_client, posted, twice
 from pipeline.engines.servers import ChatServer, asked_voice, httpx2, openai
 from pipeline.engines.whisper import MIN_VOICED_MS, RATE, Audio, Transcription, guard
 from pipeline.errors import StageError
@@ -218,7 +218,7 @@ class RemoteVoice:
                 reader = PcmReader(self.rate, response.headers.get("content-type", ""))
                 blocks = response.aiter_bytes()
                 limit_s = ANSWER_S
-                while data := await self._next(blocks, limit_s):
+                while data := await following(blocks, b"", limit_s, "tts", label, "a clause"):
                     try:
                         samples = reader.push(data)
                     except NoSamples as error:
@@ -238,7 +238,14 @@ class RemoteVoice:
         """Ask for a clause; for bare samples where the server has no WAV."""
 
         def asked(form: str) -> Callable[[], Awaitable[httpx2.Response]]:
-            return lambda: self._post(text, form, speed)
+            body = {
+                "model": self._server.model,
+                "voice": self._voice,
+                "input": text,
+                "response_format": form,
+                "speed": self._speed * speed,
+            }
+            return lambda: posted(self._client, "/audio/speech", body)
 
         try:
             return await twice(asked(form))
@@ -246,39 +253,6 @@ class RemoteVoice:
             if form != "wav" or error.status_code not in REFUSED:
                 raise
             return await twice(asked("pcm"))
-
-    async def _post(self, text: str, form: str, speed: float) -> httpx2.Response:
-        body = {
-            "model": self._server.model,
-            "voice": self._voice,
-            "input": text,
-            "response_format": form,
-            "speed": self._speed * speed,
-        }
-        response: object = await self._client.post(
-            "/audio/speech",
-            cast_to=httpx2.Response,
-            body=body,
-            stream=True,
-            stream_cls=openai.AsyncStream[object],  # not used, but to be named
-        )
-        assert isinstance(response, httpx2.Response)
-        return response
-
-    async def _next(self, blocks: AsyncIterator[bytes], limit_s: float) -> bytes:
-        """The next bytes, within this time; empty at the end."""
-        label = self._server.label
-        try:
-            async with asyncio.timeout(limit_s):
-                return await anext(blocks, b"")
-        except TimeoutError:
-            raise StageError("tts", f"{label} sent nothing for {limit_s:g} s") from None
-        except Exception as error:
-            # The HTTP client has no common class for all that a connection can end with.
-            why = str(error) or type(error).__name__
-            raise StageError(
-                "tts", f"{label} broke off in the middle of a clause ({why})"
-            ) from None
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:

@@ -31,21 +31,21 @@ from pipeline.audio.files import read_audio
 from pipeline.audio.formats import Encoder, Format
 from pipeline.audio.resample import Resampler
 from pipeline.config import Settings
+from pipeline.conversation.reply import Synthesiser
 from pipeline.engines.vad import RATE
 from pipeline.engines.whisper import Transcription
 from pipeline.engines.worker import Stop, Worker
-from pipeline.errors import CascadeError, StageError, one_line
+from pipeline.errors import BadInput, CascadeError, StageError, one_line
 from pipeline.serve.denial import Refused
 from pipeline.serve.pieces import Cutter, Piece
 from pipeline.serve.transcripts import MEDIA_TYPES, Form, Segment, text_of, told
 from pipeline.text.chunker import Chunker, Clause
-from pipeline.text.heard import Sound
 from pipeline.turns.listener import Detector
 
 T = TypeVar("T")
 
-MOST_BYTES = 200 * 1024 * 1024
-"""Of an upload: an hour and three quarters of 16-bit mono at 16 kHz."""
+MOST_BYTES = 25 * 1024 * 1024
+"""Of an upload, as the OpenAI API has it: 13 minutes of WAV, or an hour of MP3."""
 
 MOST_S = 4 * 3600.0
 """Of a recording (s): what is compressed may be long."""
@@ -62,10 +62,14 @@ MOST_AT_ONCE = 16
 RETRY_S = 5
 """When one more may be tried (s)."""
 
-HEARD_AS = ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe", "gpt-transcribe")
-SPOKEN_AS = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
+OPENAIS = {
+    "stt": ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe", "gpt-transcribe"),
+    "tts": ("tts-1", "tts-1-hd", "gpt-4o-mini-tts"),
+}
+"""OpenAI's names of models that stand for ours, by kind."""
+
 TALKED_WITH_AS = ("gpt-realtime", "gpt-realtime-mini")
-"""OpenAI's names of models that stand for ours, and for the whole cascade."""
+"""OpenAI's names of models that stand for the whole cascade, which takes any other too."""
 
 VOICES = (
     *("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable"),
@@ -88,24 +92,6 @@ GONE = 499
 log = logging.getLogger(__name__)
 
 
-class AdjustableVoice(Protocol):
-    """What speaks a text (`engines.local.LocalVoice`)."""
-
-    @property
-    def rate(self) -> int:
-        """Samples per second (Hz)."""
-        ...
-
-    @property
-    def language(self) -> str:
-        """Code of what it speaks, such as `en`."""
-        ...
-
-    def speak(self, text: str, speed: float = 1.0) -> AsyncGenerator[Sound, None]:
-        """Yield the sound of a clause as it is made; closing it stops the synthesis."""
-        ...
-
-
 class Stages(Protocol):
     """The engines that are served (`engines.local.LocalEngines`)."""
 
@@ -115,7 +101,7 @@ class Stages(Protocol):
         ...
 
     @property
-    def voice(self) -> AdjustableVoice:
+    def voice(self) -> Synthesiser:
         """Speaks."""
         ...
 
@@ -224,8 +210,8 @@ def _refusal(error: CascadeError | ValidationError | Refused) -> Refused:
     return _invalid("file", str(error))
 
 
-def _invalid(param: str | None, message: str, code: str = "invalid_value") -> Refused:
-    return Refused(400, code, one_line(message), param=param)
+def _invalid(param: str | None, message: str) -> Refused:
+    return Refused(400, "invalid_value", one_line(message, 1000), param)
 
 
 class _Api:
@@ -239,11 +225,17 @@ class _Api:
 
     # --- what there is ---
 
-    def _names(self, kind: str) -> list[str]:
+    def _names(self, kind: Literal["stt", "tts"]) -> list[str]:
         """What a kind of model is called: its own name, and OpenAI's."""
-        also = {"stt": HEARD_AS, "tts": SPOKEN_AS, "llm": TALKED_WITH_AS}[kind]
-        own = self._engines.names.get(kind)
-        return [*([own] if own else []), *also]
+        return list(dict.fromkeys([self._engines.names[kind], *OPENAIS[kind]]))
+
+    def _voices(self) -> list[str]:
+        """What the voice is called."""
+        return list(dict.fromkeys([self._engines.names["tts"], *VOICES]))
+
+    def _all(self) -> list[str]:
+        """What may be asked for; the language model by itself may not."""
+        return list(dict.fromkeys([*self._names("stt"), *self._names("tts"), *TALKED_WITH_AS]))
 
     def _described(self, name: str) -> dict[str, Any]:
         own = name in self._engines.names.values()
@@ -252,15 +244,13 @@ class _Api:
 
     async def models(self, request: Request) -> Response:
         """`GET /v1/models`."""
-        names = itertools.chain.from_iterable(map(self._names, ("stt", "tts", "llm")))
-        listed = [self._described(name) for name in dict.fromkeys(names)]
+        listed = [self._described(name) for name in self._all()]
         return JSONResponse({"object": "list", "data": listed})
 
     async def model(self, request: Request) -> Response:
         """`GET /v1/models/{id}`."""
         name = request.path_params["id"]
-        if not any(name in self._names(kind) for kind in ("stt", "tts", "llm")):
-            raise _unknown("model", name, [])
+        _check("model", name, self._all())
         return JSONResponse(self._described(name))
 
     async def audio_models(self, request: Request) -> Response:
@@ -269,8 +259,8 @@ class _Api:
 
     async def voices(self, request: Request) -> Response:
         """`GET /v1/audio/voices`, likewise."""
-        names = [self._engines.names["tts"], *VOICES]
-        return JSONResponse({"voices": [{"id": name, "name": name} for name in names]})
+        voices = [{"id": name, "name": name} for name in self._voices()]
+        return JSONResponse({"voices": voices})
 
     @contextlib.contextmanager
     def _admitted(self) -> Iterator[None]:
@@ -314,7 +304,7 @@ class _Api:
                 return JSONResponse(answer)
             first = await _attended(request, anext(segments, None))
             # What is open stays open until the answer is over.
-            return _Streamed(_transcript(first, segments, cutter), stack.pop_all())
+            return _Streamed(_transcript(first, segments), stack.pop_all())
 
     async def _recognised(
         self, cutter: Cutter, name: Path, file: BinaryIO, wanted: TranscriptionRequest
@@ -322,8 +312,8 @@ class _Api:
         """What is said in a file, as it is recognised.
 
         Raises:
-            BadInput: It is no sound file, or the recogniser does not know the language.
-            Refused: It is too long.
+            BadInput: It is no sound file.
+            Refused: It is too long, or the recogniser does not know the language.
             StageError: The recogniser failed.
         """
 
@@ -342,18 +332,23 @@ class _Api:
         try:
             async with contextlib.aclosing(worker.stream(pieces, depth=1)) as found:
                 async for piece in found:
-                    async with self._recognising:
-                        heard = await self._engines.transcribe(
-                            piece.samples.astype(np.float32) / np.float32(32768),
-                            piece.voiced_ms,
-                            language=language,
-                            prompt=wanted.prompt,
-                        )
+                    heard = await self._understood(piece, language, wanted.prompt)
                     language = heard.language if heard.sure else language
                     if heard.text:
                         yield Segment.of(piece, heard)
         finally:
             worker.close()
+
+    async def _understood(self, piece: Piece, language: str, prompt: str) -> Transcription:
+        """What is said in a piece, when its turn comes."""
+        audio = piece.samples.astype(np.float32) / np.float32(32768)
+        async with self._recognising:
+            try:
+                return await self._engines.transcribe(
+                    audio, piece.voiced_ms, language=language, prompt=prompt
+                )
+            except BadInput as error:
+                raise _invalid("language", str(error)) from None
 
     # --- text to speech ---
 
@@ -368,7 +363,7 @@ class _Api:
             raise _invalid(None, "the body is no JSON object")
         wanted = SpeechRequest.model_validate({k: v for k, v in body.items() if v is not None})
         _check("model", wanted.model, self._names("tts"))
-        _check("voice", wanted.voice, [self._engines.names["tts"], *VOICES])
+        _check("voice", wanted.voice, self._voices())
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(self._admitted())
             data = self._encoded(wanted)
@@ -399,17 +394,16 @@ class _Api:
 
 
 def _check(param: str, name: str, known: list[str]) -> None:
-    """See that a model or a voice is one that there is; empty: none was named."""
+    """See that a model or a voice is one that there is; empty: none was named.
+
+    Raises:
+        Refused: There is none of that name.
+    """
     if name and name not in known:
-        raise _unknown(param, name, known)
-
-
-def _unknown(param: str, name: str, known: list[str]) -> Refused:
-    instead = f"; use one of: {', '.join(known)}" if known else ""
-    message = f"there is no {param} {one_line(name)!r} here{instead}"
-    if param == "model":
-        return Refused(404, "model_not_found", message, param=param)
-    return _invalid(param, message)
+        message = f"there is no {param} {one_line(name)!r} here; use one of: {', '.join(known)}"
+        if param == "model":
+            raise Refused(404, "model_not_found", message, param)
+        raise _invalid(param, message)
 
 
 def _fields(form: FormData) -> dict[str, Any]:
@@ -423,13 +417,12 @@ def _fields(form: FormData) -> dict[str, Any]:
     return values
 
 
-def _clauses(text: str, language: str) -> list[Clause]:
+def _clauses(text: str, language: str) -> Iterator[Clause]:
     """What is said of a text: the first clause is short, and the rest in sentences."""
     chunker = Chunker(language=language)
-    found: list[Clause] = []
     for char in text:
-        found += chunker.push(char, hurry=not chunker.begun)
-    return found + chunker.flush()
+        yield from chunker.push(char, hurry=not chunker.begun)
+    yield from chunker.flush()
 
 
 def _limited(request: Request, most: int) -> Callable[[], Awaitable[Message]]:
@@ -517,7 +510,7 @@ def _event(kind: str, **fields: Any) -> bytes:
 
 
 async def _transcript(
-    first: Segment | None, rest: AsyncIterator[Segment], cutter: Cutter
+    first: Segment | None, rest: AsyncIterator[Segment]
 ) -> AsyncGenerator[bytes, None]:
     """The events of a transcript that is made while it is read."""
     found: list[Segment] = []

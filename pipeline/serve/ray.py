@@ -9,9 +9,11 @@ when they have lasted `serve.minutes`. What a node needs is Cascade, as here.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
+import ray
 from ray import serve
 from ray.serve.request_router import FIFOMixin, PendingRequest, RequestRouter, RunningReplica
 from starlette.applications import Starlette
@@ -23,24 +25,25 @@ from pipeline.errors import BadInput
 from pipeline.measure.ray import QUIET
 from pipeline.models.fetch import provide
 from pipeline.serve.access import Access
+from pipeline.serve.admission import expected
 from pipeline.serve.serving import composed
 from pipeline.terminal import stderr
 
 CPUS = 2
 """Processors of a replica, unless the deployment's `ray_actor_options` say otherwise."""
 
-SESSIONS = 3
-"""What those serve in time, where `serve.sessions` does not say."""
-
 BUSY = 0.75
-"""At so much of `serve.sessions` on average there is to be another replica: before all are full,
-for its models take a while to load."""
+"""Where replicas have so much of what they take, on average, there is to be one more: before all
+are full, for its models take a while to load."""
 
 MOST_REPLICAS = 100
 """Unless the deployment's `autoscaling_config` says otherwise; Ray's resources end sooner."""
 
 SOON_S, LATER_S = 5.0, 300.0
 """How long to see more sessions before a replica is added, and fewer before one goes (s)."""
+
+HAPROXY = os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"
+"""Clients come through HAProxy, which Ray then runs, and which knows where the fewest are."""
 
 LAST_S = 10.0
 """How much longer than a session a replica may take to go (s)."""
@@ -49,8 +52,8 @@ LAST_S = 10.0
 class LeastSessions(FIFOMixin, RequestRouter):
     """Gives a session to the replica that has the fewest.
 
-    Ray's own router compares two, and fills those on its own machine first; with sessions of many
-    minutes that is felt.
+    Ray's own router compares two of them, and fills those on its own machine first. For sessions,
+    which last, that is too little.
     """
 
     async def choose_replicas(
@@ -76,20 +79,21 @@ def app(args: Mapping[str, Any]) -> serve.Application:
     settings = load(None, args)
     if not settings.serve.token:
         raise BadInput("ray: needs a token: put a secret into CASCADE_SERVE__TOKEN")
-    most = settings.serve.sessions or SESSIONS
+    most = expected(settings.serve.sessions, CPUS)
 
     def server() -> Starlette:
         """Of one replica; Ray tells it to load its models, and to let go of them."""
         found = provide(settings, stderr(), instead=True)
-        engines = LocalEngines(found)
-        inner, sessions = composed(found, engines, Access(settings.serve.token))
+        context: Any = ray.get_runtime_context()
+        cores = max(1, int(context.get_assigned_resources().get("CPU", 1)))
+        engines = LocalEngines(found, sessions=expected(found.serve.sessions, cores))
+        inner, sessions = composed(found, engines, Access(found.serve.token), cores)
 
         @contextlib.asynccontextmanager
         async def lifespan(_: Starlette) -> AsyncGenerator[None]:
             async with engines:
                 sessions.state = "ready"
                 yield
-                await sessions.drain()
 
         return Starlette(routes=[Mount("/", inner)], lifespan=lifespan)
 
@@ -98,7 +102,7 @@ def app(args: Mapping[str, Any]) -> serve.Application:
         ray_actor_options={"num_cpus": CPUS, "runtime_env": {"env_vars": QUIET}},
         # A replica says itself that it is full. Ray would let the client wait, in silence.
         max_ongoing_requests=1000,
-        request_router_config={"request_router_class": LeastSessions},
+        request_router_config={} if HAPROXY else {"request_router_class": LeastSessions},
         autoscaling_config={
             "min_replicas": 1,
             "max_replicas": MOST_REPLICAS,

@@ -26,6 +26,8 @@ from pipeline.serve.link import Link, Opening
 from pipeline.terminal import stderr
 
 if TYPE_CHECKING:
+    import ssl
+
     from starlette.types import ASGIApp
 
     from pipeline.engines.local import LocalEngines
@@ -56,6 +58,7 @@ def prepare(
         raise BadInput(f"serve: needs {error.name}: {EXTRA} brings it") from None
     host, port = settings.serve.host, settings.serve.port
     access = Access(settings.serve.token)
+    secured = None if tls is None else listening.secured(*tls)
     listener = listening.bound(host, port)
     if not settings.serve.token and not is_local(_place(listener)):
         listener.close()
@@ -69,7 +72,7 @@ def prepare(
     check_models(settings, Catalogue.load(settings.models.dir))
     settings = provide(settings, console, instead=True)
     engines = LocalEngines(settings, sessions=expected(settings.serve.sessions, CORES))
-    return _serve(settings, engines, access, listener, tls, console, as_json)
+    return _serve(settings, engines, access, listener, secured, console, as_json)
 
 
 async def _serve(
@@ -77,13 +80,13 @@ async def _serve(
     engines: LocalEngines,
     access: Access,
     listener: socket.socket,
-    tls: tuple[Path, Path] | None,
+    tls: ssl.SSLContext | None,
     console: Console,
     as_json: bool,
 ) -> int:
     from pipeline.serve.listening import listening
 
-    app, sessions = composed(settings, engines, access)
+    app, sessions = composed(settings, engines, access, CORES)
     async with listening(app, sessions, listener, tls) as serving:
         console.print(f"loading {', '.join(engines.names.values())}", style="dim")
         async with engines:
@@ -103,13 +106,16 @@ async def _serve(
     return 0
 
 
-def composed(settings: Settings, engines: LocalEngines, access: Access) -> tuple[ASGIApp, Sessions]:
+def composed(
+    settings: Settings, engines: LocalEngines, access: Access, cores: int
+) -> tuple[ASGIApp, Sessions]:
     """All that a server serves; no session begins before its state is `ready`.
 
     Args:
         settings: Of the server.
         engines: Shared by all sessions; whoever serves this enters them.
         access: Says who may come in.
+        cores: How many processors it may take.
     """
     from pipeline.serve import http_api, page
     from pipeline.serve.app import Sessions, application
@@ -117,7 +123,7 @@ def composed(settings: Settings, engines: LocalEngines, access: Access) -> tuple
     from pipeline.serve.realtime import RealtimeServer  # as slow to import as the engines
 
     metrics = Metrics()
-    admission = Admission(settings.serve.sessions, CORES, time.monotonic, time.process_time)
+    admission = Admission(settings.serve.sessions, cores, time.monotonic, time.process_time)
 
     def over(turn: int, marks: Mapping[str, int], usage: Usage | None) -> None:
         metrics.over(turn, marks, usage)

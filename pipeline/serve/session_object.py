@@ -91,6 +91,11 @@ class _Transcription(Exact):
     keywords: list[str] | None = None
     delay: Literal["minimal", "low", "medium", "high", "xhigh"] | None = None
 
+    @model_serializer(mode="wrap")
+    def _as_given(self, handler: SerializerFunctionWrapHandler) -> JsonObject:
+        """What was given: pipecat 1.14 breaks where it is told fields that it does not know."""
+        return {name: told for name, told in handler(self).items() if told is not None}
+
 
 class _NoiseReduction(Exact):
     type: Literal["near_field", "far_field"] | None = None

@@ -1,4 +1,5 @@
 import errno
+import io
 import logging
 import os
 import struct
@@ -286,3 +287,35 @@ def test_says_why_a_file_cannot_be_created(tmp_path: Path) -> None:
         WavWriter(tmp_path / "none" / "a.wav", 16000)
     with pytest.raises(BadInput, match="is a folder"):
         WavWriter(tmp_path, 16000)
+
+
+@pytest.mark.parametrize(
+    "playlist",
+    [
+        "ffconcat version 1.0\nfile other.wav\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:1,\nother.wav\n#EXT-X-ENDLIST\n",
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 5004 RTP/AVP 0\n",
+    ],
+)
+def test_a_playlist_opens_nothing(
+    playlist: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with WavWriter(tmp_path / "other.wav", 16_000) as other:
+        other.write(np.arange(16_000, dtype=np.int16))
+    for file in (None, io.BytesIO(playlist.encode())):
+        Path("list.wav").write_text(playlist)
+        with pytest.raises(BadInput, match="is no sound file"):
+            list(read_audio(Path("list.wav"), 16_000, file))
+
+
+def test_what_is_open_already_is_read_from_its_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    with WavWriter(path, 16_000) as writer:
+        writer.write(np.arange(1000, dtype=np.int16))
+    with path.open("rb") as file:
+        file.seek(100)
+        found = np.concatenate([*read_audio(Path("called/otherwise"), 16_000, file)])
+    assert (found == np.arange(1000)).all()
+    with pytest.raises(BadInput, match=r"^called/otherwise: is empty"):
+        read_audio(Path("called/otherwise"), 16_000, io.BytesIO())

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 import yaml
 from servers.llm_server import LlmServer, reply
@@ -182,6 +183,10 @@ async def test_sessions_are_on_replicas_that_come_and_go(
         # What comes then is served by the one that is left.
         async with here.session() as connection:
             await told(connection)
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{here.port}") as http:
+            assert (await http.get("/readyz")).status_code == 200
+            assert (await http.get("/v1/models")).status_code == 401
+            assert (await http.get("/v1/models", headers=KEY)).json()["data"]
 
 
 def test_replicas_need_a_token_and_known_settings(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -447,6 +447,7 @@ async def test_a_language_that_the_recogniser_does_not_know(
     async with client(server) as http:
         answer = await http.post("audio/transcriptions", files={"file": ("a.wav", noise(2000))})
     assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "language"
     assert answer.json()["error"]["message"] == "stt.language is 'xx'; ears knows: en Name one"
 
 

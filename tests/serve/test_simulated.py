@@ -24,6 +24,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from pipeline.audio.audible import onset
+from pipeline.audio.encoding import Encoding
+from pipeline.audio.resample import resampled
 from pipeline.errors import BadInput
 from pipeline.serve.script import Fault, ScriptedCall, ScriptedNetwork, ScriptedTurn
 from pipeline.serve.simulated import SimulatedServer
@@ -521,4 +523,75 @@ async def test_speech_before_the_answer_takes_it_back() -> None:
         done = (await client.event("response.done"))["response"]
         assert _said(done) == "Two."
         assert len(client.of("input_audio_buffer.committed")) == 2
+        assert client.grammar.finish() == []
+
+
+async def test_sound_as_telephones_send_it() -> None:
+    async with talking(scripted(HELLO)) as client:
+        both = {"format": {"type": "audio/pcmu"}}
+        audio = {"input": both, "output": both}
+        await client.sdk.session.update(session={"type": "realtime", "audio": audio})
+        await client.event("session.updated")
+        encoding = Encoding("pcmu", 8000)
+        data = encoding.encode(resampled(np.concatenate(SPEECH), RATE, 8000))
+        for start in range(0, len(data), 160):
+            piece = base64.b64encode(data[start : start + 160]).decode()
+            await client.sdk.input_audio_buffer.append(audio=piece)
+        done = (await client.event("response.done"))["response"]
+        assert done["audio"]["output"]["format"] == {"type": "audio/pcmu"}
+        deltas = [event["delta"] for event in client.of("response.output_audio.delta")]
+        heard = encoding.decode(b"".join(map(base64.b64decode, deltas)))
+        assert len(heard) == round(len(hum(SHORT)) / 3)
+        (stopped,) = client.of("input_audio_buffer.speech_stopped")
+        assert stopped["audio_end_ms"] >= 500
+
+
+async def test_samples_that_are_cut_in_half() -> None:
+    async with talking(scripted(HELLO)) as client:
+        await client.setup()
+        data = np.concatenate(SPEECH).astype("<i2").tobytes()
+        for start in range(0, len(data), 333):
+            piece = base64.b64encode(data[start : start + 333]).decode()
+            await client.sdk.input_audio_buffer.append(audio=piece)
+        item = (await client.event("input_audio_buffer.committed"))["item_id"]
+        await client.event("response.done")
+        await client.sdk.conversation.item.retrieve(item_id=item)
+        part = (await client.event("conversation.item.retrieved"))["item"]["content"][0]
+        kept = np.frombuffer(base64.b64decode(part["audio"]), "<i2")
+        # What was sent, from the padding before it on.
+        np.testing.assert_array_equal(kept, np.concatenate(SPEECH)[: len(kept)])
+        assert len(kept) >= 0.5 * RATE
+
+
+async def test_a_session_that_only_writes_down() -> None:
+    script = scripted(HELLO)
+    async with serving(script) as server, connected(server, intent="transcription") as client:
+        session = client.events[0]["session"]
+        assert (session["type"], session["object"]) == (
+            "transcription",
+            "realtime.transcription_session",
+        )
+        await client.hear(*SPEECH)
+        done = await client.event("conversation.item.input_audio_transcription.completed")
+        assert done["transcript"] == "hello there"
+        await client.sdk.response.create(event_id="mine")
+        assert await _error(client) == ("invalid_event", "mine")
+        assert client.of("response.created") == [] and client.grammar.finish() == []
+
+
+async def test_responses_beside_the_conversation() -> None:
+    async with talking(scripted(ScriptedTurn("x", LONG, ends_s=0.3))) as client:
+        await client.setup()
+        await client.hear(*SPEECH)
+        await client.event("response.output_audio.delta")
+        aside = {"conversation": "none", "input": []}
+        for topic in ("a", "b"):
+            await client.sdk.response.create(response={**aside, "metadata": {"topic": topic}})
+        created = await client.event("response.created", 3)
+        await client.sdk.response.cancel(response_id=created["response"]["id"])
+        await client.event("response.done", 3)
+        by_id = {event["response"]["id"]: event["response"] for event in client.of("response.done")}
+        main, a, b = [by_id[event["response"]["id"]] for event in client.of("response.created")]
+        assert main["status"] == a["status"] == "completed"
+        assert b["status"] == "cancelled" and b["metadata"] == {"topic": "b"}
         assert client.grammar.finish() == []

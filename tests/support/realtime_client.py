@@ -127,11 +127,11 @@ class Client:
 
 @asynccontextmanager
 async def connected(
-    server: SimulatedServer, model: str = "gpt-realtime-2.1"
+    server: SimulatedServer, model: str = "gpt-realtime-2.1", **query: str
 ) -> AsyncIterator[Client]:
     """A client of a server that listens; what it receives is kept, and is right to the end."""
     sdk = AsyncOpenAI(api_key="none", base_url=server.url.replace("ws", "http"))
-    async with sdk.realtime.connect(model=model) as connection:
+    async with sdk.realtime.connect(model=model, extra_query=query) as connection:
         client = Client(connection)
         listening = asyncio.create_task(client.listen())
         await client.event("session.created")
