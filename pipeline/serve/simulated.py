@@ -497,7 +497,8 @@ class Session:
             case "malformed":
                 self._link.send('{"type": "response.output_audio.delta", "delta": ')
             case "unknown":
-                self._author.tell("response.dreamt")
+                event_id = self._author.new_id("event")
+                self._link.send(json.dumps({"type": "response.dreamt", "event_id": event_id}))
             case "error":
                 message = fault.message or "The server had an error while processing your request."
                 self._author.refuse(RequestRefused(str(fault.code), message), "server_error")
