@@ -118,6 +118,11 @@ class Engines(Protocol):
         ...
 
     @property
+    def behind(self) -> bool:
+        """Whether they have more to do than they can: what may be for nothing is not begun."""
+        ...
+
+    @property
     def model(self) -> Writer:
         """Writes replies, and calls tools."""
         ...

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import copy
 import ctypes
+import functools
 import gc
 import logging
 import os
@@ -27,7 +28,15 @@ from pipeline.engines.remote import RemoteRecogniser, RemoteVoice
 from pipeline.engines.servers import ChatServer, asked_voice, audio_server, chat_server
 from pipeline.engines.smart_turn import SmartTurn
 from pipeline.engines.vad import VoiceDetector
-from pipeline.engines.whisper import Audio, Transcription, Whisper, check_language
+from pipeline.engines.whisper import (
+    FULL_S,
+    RATE,
+    Audio,
+    Transcription,
+    Whisper,
+    check_language,
+    joined,
+)
 from pipeline.engines.worker import Stop, Worker, apart
 from pipeline.errors import BadInput, StageError
 from pipeline.models.catalogue import Catalogue, Kind
@@ -46,6 +55,10 @@ log = logging.getLogger(__name__)
 IN_HAND_S = 0.3
 """With less sound than this left to be heard (s) somebody waits for the voice: what it makes next
 takes about so long where others are served too."""
+
+BEHIND_S = 0.3
+"""Where somebody waits for so long already (s), nothing is begun that may turn out to be for
+nothing."""
 
 UNSEATED_S = 5.0
 """Where sessions have seats, all else is files: nobody waits for a piece of one within this (s)."""
@@ -372,6 +385,11 @@ class LocalEngines:
         finally:
             self._slots += taken
 
+    @property
+    def behind(self) -> bool:
+        """Whether the machine has more to do than it can."""
+        return max(self._recognising.late_s, self._speaking.late_s) > BEHIND_S
+
     def new_detector(self) -> VoiceDetector:
         """A judge of voice for one session; takes some milliseconds."""
         detector = VoiceDetector(self._settings.vad)
@@ -409,6 +427,16 @@ class LocalEngines:
             return await self._remote.transcribe(
                 audio, voiced_ms, prefix=prefix, language=language, draft=draft, prompt=prompt
             )
+        within_s = self._within_s + (DRAFT_S if draft else 0.0)
+        if len(audio) > FULL_S * RATE:
+            windows = self._whisper.windows(audio, language=language, prompt=prompt)
+            heard = []
+            # Each takes its turn: others are not held up by all of it.
+            while found := await self._recognising.run(
+                functools.partial(next, windows, None), within_s=within_s
+            ):
+                heard.append(found)
+            return joined(heard)
         late = time.monotonic() + DRAFT_S
 
         def work() -> Transcription:
@@ -423,7 +451,6 @@ class LocalEngines:
                 prompt=prompt,
             )
 
-        within_s = self._within_s + (DRAFT_S if draft else 0.0)
         return await self._recognising.run(work, within_s=within_s)
 
     async def melody(self, audio: Audio) -> float | None:

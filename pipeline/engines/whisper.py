@@ -10,6 +10,7 @@ computed once. What still looks doubtful is encoded again, at 15 s or at 30.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import zlib
@@ -294,6 +295,15 @@ def split(audio: Audio) -> list[Audio]:
     return [*pieces, audio]
 
 
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Say whose failure it is."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise StageError("stt", f"Whisper failed: {first_line(error)}") from error
+
+
 class Whisper:
     """A loaded model. Blocking, and not thread-safe: it runs in one worker thread.
 
@@ -366,18 +376,35 @@ class Whisper:
             StageError: The model failed.
         """
         require_audio(audio)
+        if len(audio) > FULL_S * RATE:
+            return joined(self.windows(audio, language=language, prompt=prompt))
         language = self._language or language
         check_language(language, self._known, self._name)
-        prompt = "" if self._short_windows else prompt
         if len(audio) == 0 or (voiced_ms is not None and voiced_ms < MIN_VOICED_MS):
             return Transcription("", language, 0.0, 1.0, 0.0, "too little voice")
-        try:
-            if len(pieces := split(audio)) == 1:
-                voice = voiced_s(audio) if voiced_ms is None else voiced_ms / 1000
-                return self._recognise(audio, voice, language, prefix, prompt, draft=draft)
-            return _join(self._each(pieces, language, prompt))
-        except RuntimeError as error:
-            raise StageError("stt", f"Whisper failed: {first_line(error)}") from error
+        voice = voiced_s(audio) if voiced_ms is None else voiced_ms / 1000
+        return self._recognise(audio, voice, language, prefix, prompt, draft=draft)
+
+    def windows(
+        self, audio: Audio, *, language: str = "", prompt: str = ""
+    ) -> Iterator[Transcription]:
+        """What is said in each window of longer audio; what one leaves no doubt of, the next knows.
+
+        Args:
+            audio: As for `transcribe`, and not empty.
+            language: Likewise.
+            prompt: Likewise.
+
+        Raises:
+            BadInput: The language is none of the model's.
+            StageError: The model failed.
+        """
+        language = self._language or language
+        check_language(language, self._known, self._name)
+        for piece in split(audio):
+            found = self._recognise(piece, voiced_s(piece), language, "", prompt)
+            language = found.language if found.sure else language
+            yield found
 
     def warm(self) -> None:
         """Run everything once, so that the first utterance is as fast as the others.
@@ -388,17 +415,7 @@ class Whisper:
         seconds = 3.0
         silence = np.zeros(int(seconds * RATE), np.float32)
         window_s = self._window_for(seconds)
-        try:
-            self._decode(self._features(silence), window_s, 2, self._language, fill=self._fills)
-        except RuntimeError as error:
-            raise StageError("stt", f"Whisper failed: {first_line(error)}") from error
-
-    def _each(self, pieces: list[Audio], language: str, prompt: str) -> Iterator[Transcription]:
-        """The pieces of one recording: what one leaves no doubt of counts for the next."""
-        for piece in pieces:
-            found = self._recognise(piece, voiced_s(piece), language, "", prompt)
-            language = found.language if found.sure else language
-            yield found
+        self._decode(self._features(silence), window_s, 2, self._language, fill=self._fills)
 
     def _recognise(
         self,
@@ -411,6 +428,7 @@ class Whisper:
         draft: bool = False,
     ) -> Transcription:
         """One window's transcription."""
+        prompt = "" if self._short_windows else prompt
         features = self._features(audio)
         window_s = self._window_for(len(audio) / RATE)
         budget = token_budget(voice_s, language) if window_s < FULL_S else MAX_TOKENS
@@ -454,6 +472,7 @@ class Whisper:
         features: Audio = self._model.feature_extractor(audio)
         return features[:, :-1]  # the last one is of the padding
 
+    @_explained()
     def _decode(
         self,
         features: Audio,
@@ -527,7 +546,7 @@ class Whisper:
         )
 
 
-def _join(made: Iterable[Transcription]) -> Transcription:
+def joined(made: Iterable[Transcription]) -> Transcription:
     """One transcription of consecutive windows."""
     found = [*made]
     kept = [part for part in found if part.text]

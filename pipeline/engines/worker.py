@@ -141,6 +141,13 @@ class Worker:
             if isinstance(items, Generator):
                 items.close()
 
+    @property
+    def late_s(self) -> float:
+        """How long somebody has waited by now for work that has not been begun (s)."""
+        now = time.monotonic()
+        with self._lock:
+            return now - min((job.due() for job in self._waiting), default=now)
+
     def close(self) -> None:
         """Let the thread end after its current work; does not wait for it."""
         self._executor.shutdown(wait=False, cancel_futures=True)

@@ -111,6 +111,11 @@ class Ears:
         """Speaks the replies."""
         return self._local.voice
 
+    @property
+    def behind(self) -> bool:
+        """Whether they have more to do than they can."""
+        return self._local.behind
+
     def new_detector(self) -> Detector:
         """A judge of voice for one session."""
         return self._local.new_detector()
@@ -127,6 +132,7 @@ class Ears:
         prefix: str = "",
         language: str = "",
         draft: bool = False,
+        prompt: str = "",
     ) -> Transcription:
         """Take the utterance, at once, and give its placeholder for its words."""
         if voiced_ms is not None and voiced_ms < self._least_ms:

@@ -322,6 +322,7 @@ class Tireless(Model):
     """Writes the same reply whenever it is asked."""
 
     async def stream(self, messages: Messages) -> AsyncGenerator[Piece, None]:
+        """As `Model`; nothing of it is kept."""
         self.scripts = [REPLY]
         async for piece in super().stream(messages):
             yield piece

@@ -334,6 +334,15 @@ def test_without_speculation_nothing_is_begun_before_the_end(mode: str) -> None:
     assert scene.of(ReplyDone) == [ReplyDone(1, "reply-1", "completed")]
 
 
+def test_of_engines_that_are_behind_nothing_is_asked_that_may_be_for_nothing() -> None:
+    engines = Engines(["Please tell me when the train leaves."], Model(["Nine."]), behind=True)
+    scene = run(Scene(engines), (0.5, False), (4.0, True), (3.0, False))
+    marks = scene.trace.marks(1)
+    assert marks["stt.start"] >= marks["committed"]
+    assert all(prompt[-1]["role"] == "assistant" for prompt in engines.ahead)
+    assert scene.of(ReplyDone) == [ReplyDone(1, "reply-1", "completed")]
+
+
 def test_other_words_in_the_end_are_answered_instead() -> None:
     class Soft(Engines):
         """With the real silence after it a soft last syllable is heard too."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Sequence
 from random import Random
 
@@ -151,7 +152,7 @@ def test_the_door_does_not_swing() -> None:
         answers.append(world.enter() is None)
         if answers[-1]:
             world.leave()
-    changes = sum(a != b for a, b in zip(answers, answers[1:], strict=False))
+    changes = sum(a != b for a, b in itertools.pairwise(answers))
     assert changes <= 1
 
 

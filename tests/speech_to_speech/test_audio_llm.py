@@ -81,6 +81,7 @@ class Local:
     voice: Speaker = field(default_factory=Speaker)
     recognised: list[int] = field(default_factory=list)
     stuck: bool = False
+    behind: bool = False
 
     def new_detector(self) -> Detector:
         return Detector()
@@ -102,6 +103,7 @@ class Local:
         prefix: str = "",
         language: str = "",
         draft: bool = False,
+        prompt: str = "",
     ) -> Transcription:
         level = round(float(np.abs(audio).max()) * 32768) - LOUD
         self.recognised.append(level)
