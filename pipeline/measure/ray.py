@@ -27,6 +27,7 @@ from typing import Any
 
 from rich.console import Console
 
+from pipeline.config import without_password
 from pipeline.errors import BadInput, CascadeError, StageError, first_line
 from pipeline.measure.corpus import apart
 from pipeline.measure.noise import Noise, Reading, summarise
