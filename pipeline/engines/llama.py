@@ -34,13 +34,12 @@ CONTEXT_TOKENS = 2048
 
 
 def context_tokens(settings: Settings, sessions: int = 1) -> int:
-    """Tokens to reserve: for a prompt, whose size the budget only guesses, and for a reply.
+    """Tokens to reserve for each: for a prompt, whose size the budget only guesses, and a reply.
 
-    Several sessions share them, so that only one at a time may be larger than its budget: each
-    token takes 23 KB with the default model.
+    With the default model each takes 23 KB, so that of many sessions none has more than it needs.
     """
-    budget, reply = settings.conversation.budget_tokens, settings.llm.max_tokens
-    return max(CONTEXT_TOKENS, 3 * budget // 2 + reply) + (sessions - 1) * (budget + reply)
+    room = 3 * settings.conversation.budget_tokens // 2 + settings.llm.max_tokens
+    return room if sessions > 1 else max(CONTEXT_TOKENS, room)
 
 
 def unusable(error: ImportError) -> str:
@@ -127,11 +126,14 @@ class LocalServer:
         params.hostnames = ["127.0.0.1"]
         params.port = 0
         params.api_keys = [self._key]
-        params.n_ctx = self._context_tokens
-        # Each conversation has a slot, and keeps what was read of it there. All take what they
-        # need of one context: divided, it would have to be as long for each as for the longest.
+        # Each conversation has a slot, and keeps what was read of it there. Slots of one common
+        # context write a quarter faster side by side than slots with one each; what a slot may take
+        # of it is limited, or a long prompt would take what others need.
         params.n_parallel = self._sessions
-        params.kv_unified = self._sessions > 1
+        params.n_ctx = self._sessions * self._context_tokens
+        if self._sessions > 1:
+            params.kv_unified = True
+            params.kv_unified_per_slot = self._context_tokens
         cores = os.cpu_count() or 1
         threads = thread_count(self._settings.threads, cores)
         params.cpuparams.n_threads = threads

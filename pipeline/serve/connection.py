@@ -12,6 +12,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDiscon
 
 from pipeline.clock import Clock
 from pipeline.errors import first_of
+from pipeline.serve.link import LARGEST
 
 SEND_S = 10.0
 """How long a client may take to make room for a message, or to take all that came before a close;
@@ -23,8 +24,8 @@ CLOSE_S = 1.0
 MOST_UNSENT = 8 * 1024 * 1024
 """Characters that wait to be sent: two minutes of sound. A client so far behind is cut off."""
 
-MOST_UNREAD = 22 * 1024 * 1024
-"""Characters that wait to be read, one message more at most: the client waits to send more."""
+MOST_UNREAD = LARGEST
+"""Characters that wait to be read, and one message more: the client waits to send another."""
 
 FAILED = 1011, "The server had an error while it served this session."
 

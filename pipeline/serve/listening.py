@@ -20,9 +20,7 @@ from websockets.frames import Frame
 
 from pipeline.errors import BadInput
 from pipeline.serve.app import Sessions
-
-LARGEST = 22 * 1024 * 1024
-"""Bytes of a message: 15 MiB of sound in base64, and what is around it."""
+from pipeline.serve.link import LARGEST
 
 MOST_FRAGMENTS = 10_000
 """Of a message: its client cannot have so little room that each is shorter than 2 KiB."""

@@ -103,6 +103,23 @@ class TestReplies:
         assert second.cached_tokens > first.cached_tokens
         assert second.cached_tokens >= second.input_tokens - 1
 
+    async def test_who_has_much_to_read_takes_nothing_from_others(self, gguf: Path) -> None:
+        """Of two conversations each has its memory, and what is too long for it is refused."""
+        system = {"role": "system", "content": "You are a friendly voice assistant. " * 20}
+        asked = [[system, {"role": "user", "content": f"Who is {name}?"}] for name in ("Ann", "Bo")]
+        long = [system, {"role": "user", "content": "Where is the train to Madrid? " * 40}]
+        async with (
+            LocalServer(gguf, SETTINGS, context_tokens=200, sessions=2) as local,
+            asking(local.address) as model,
+        ):
+            slots = [model.at(0), model.at(1)]
+            await asyncio.gather(*(take(slots[n], asked[n], 8) for n in (0, 1)))
+            with pytest.raises(StageError, match="exceeds"):
+                await take(slots[0], long, 8)
+            for n in (0, 1):
+                _, used = await take(slots[n], asked[n], 8)
+                assert used.cached_tokens >= used.input_tokens - 1
+
     async def test_what_old_turns_are_left_out_of_is_not_read_again(self, gguf: Path) -> None:
         told = [
             {"role": role, "content": f"The {word} train leaves at nine in the morning. " * 6}

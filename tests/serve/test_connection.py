@@ -19,7 +19,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from pipeline.serve import app, connection, listening
-from pipeline.serve.link import Link, Opening
+from pipeline.serve.link import LARGEST, Link, Opening
 
 SOON_S = 20.0
 LONG = "x" * 100_000
@@ -114,16 +114,16 @@ async def test_22_mib_are_taken_and_more_are_not() -> None:
     talk = Talk()
     async with served(talk) as server:
         async with connect(server.url, max_size=None) as client:
-            await client.send("y" * listening.LARGEST)
+            await client.send("y" * LARGEST)
             # It waits until the session has read it.
             await client.send("more")
             async with asyncio.timeout(SOON_S):
                 while len(talk.heard) < 2:
                     await asyncio.sleep(0.01)
-        assert len(talk.heard[0][1]) == listening.LARGEST
+        assert len(talk.heard[0][1]) == LARGEST
         async with connect(server.url) as client:
             with pytest.raises(ConnectionClosed) as closed:
-                await client.send("y" * (listening.LARGEST + 1))
+                await client.send("y" * (LARGEST + 1))
                 await client.recv()
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1009
