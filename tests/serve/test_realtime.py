@@ -880,3 +880,19 @@ def test_eagerness_is_one_of_our_paces() -> None:
             PACES[name]["hold_ms"],
         )
     assert not _detecting(None).listens
+
+
+def test_a_transcriber_writes_down_what_is_committed_too() -> None:
+    async def script(client: Client) -> None:
+        given = {"input": {"turn_detection": None}}
+        client.tell("session.update", session={"type": "transcription", "audio": given})
+        await client.speak(1.0)
+        client.tell("input_audio_buffer.commit")
+        await client.until("conversation.item.input_audio_transcription.completed")
+
+    made = engines(texts=("What time is it?",))
+    client = hold(made, script, opening=Opening(intent="transcription"))
+    client.finish()
+    [heard] = client.of("conversation.item.input_audio_transcription.completed")
+    assert heard["transcript"] == "What time is it?"
+    assert not made.model.prompts + made.ahead
