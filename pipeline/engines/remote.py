@@ -14,7 +14,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mappi
 from typing import Any
 
 import numpy as np
-from babel import Locale
 
 from pipeline.audio.encoding import PCM_RATE
 from pipeline.audio.pcm import NoSamples, PcmReader
@@ -288,6 +287,8 @@ def _numbers(segments: list[dict[str, Any]], key: str) -> list[float]:
 @functools.cache
 def _codes() -> dict[str, str]:
     """Codes of languages by their English names, of which OpenAI's servers tell one."""
+    from babel import Locale  # not before a server has answered
+
     return {name.lower(): code for code, name in Locale("en").languages.items()}
 
 
