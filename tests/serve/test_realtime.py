@@ -21,9 +21,10 @@ from pipeline.conversation.history import RUNNING
 from pipeline.engines.tools import Prompt, tools_of
 from pipeline.errors import StageError
 from pipeline.serve.link import Opening
-from pipeline.serve.realtime import RealtimeServer, manner
+from pipeline.serve.realtime import RealtimeServer
 from pipeline.serve.remembered import SILENCE
 from pipeline.serve.session_object import new_session, updated
+from pipeline.serve.turn_detection import manner
 from pipeline.turns.end_of_turn import Hangover, hold_ms
 
 VAD = {"type": "server_vad"}
@@ -896,3 +897,51 @@ def test_a_transcriber_writes_down_what_is_committed_too() -> None:
     [heard] = client.of("conversation.item.input_audio_transcription.completed")
     assert heard["transcript"] == "What time is it?"
     assert not made.model.prompts + made.ahead
+
+
+def test_several_calls_of_a_response_have_their_results_in_the_next_one() -> None:
+    async def script(client: Client) -> None:
+        client.update(tools=[TOOL])
+        await ask(client, then=2.0)
+        calls = client.of("response.function_call_arguments.done")
+        for call, city in zip(reversed(calls), ("Bonn", "Rome"), strict=True):
+            client.add(type="function_call_output", call_id=call["call_id"], output=city)
+        client.respond()
+        await client.until("response.done", 2)
+
+    made = engines('CALL:weather:{"a":1} CALL:weather:{"b":2}', "Sunny.")
+    client = hold(made, script)
+    client.finish()
+    calls = client.of("response.function_call_arguments.done")
+    assert [json.loads(call["arguments"]) for call in calls] == [{"a": 1}, {"b": 2}]
+    assert len({call["call_id"] for call in calls}) == 2
+    prompt = made.model.prompts[1]
+    check_prompt(prompt)
+    told = {each["tool_call_id"]: each["content"] for each in prompt if each["role"] == "tool"}
+    assert told == {calls[1]["call_id"]: "Bonn", calls[0]["call_id"]: "Rome"}
+
+
+def test_a_call_is_told_before_the_words_before_it_have_been_played() -> None:
+    async def script(client: Client) -> None:
+        client.update(tools=[TOOL])
+        await ask(client, then=3.0)
+
+    client = hold(engines(LONG + "CALL:weather:{}"), script)
+    client.finish()
+    spoken_s = len(LONG) * 0.06
+    told = client.time("response.function_call_arguments.done")
+    assert told - client.time("response.created") < 2.5 < spoken_s / 4
+
+
+def test_what_the_user_cuts_short_calls_nothing() -> None:
+    async def script(client: Client) -> None:
+        client.update(tools=[TOOL])
+        await ask(client, then=0.9)
+        await client.speak(2.5)
+        await client.quiet(3.0)
+
+    slow = Model([LONG + "CALL:weather:{}", "Yes."], token_s=0.1)
+    client = hold(Engines(("When?", "Stop."), slow), script)
+    client.finish()
+    assert client.ends == [("cancelled", "turn_detected"), ("completed", None)]
+    assert not client.of("response.function_call_arguments.done")
