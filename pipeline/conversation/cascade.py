@@ -90,6 +90,8 @@ class Manner:
         listens: Whether voice begins turns, and silence ends them; else nobody's voice does.
         answers: Whether a turn that is over is answered, unless another reply is being made.
         interrupts: Whether the user's turn ends the reply that is under way.
+        language: Code of what the user speaks; empty: as it turns out.
+        about: What they will say, or how it is to be written (see `Transcribe`).
     """
 
     turns: TurnSettings
@@ -99,6 +101,8 @@ class Manner:
     listens: bool = True
     answers: bool = True
     interrupts: bool = True
+    language: str = ""
+    about: str = ""
 
 
 class Cascade:
@@ -375,6 +379,7 @@ class Cascade:
             manner.turns, manner.vad, replace(self._times, preroll_ms=manner.preroll_ms)
         )
         self._replies.voice = manner.voice
+        self._recogniser.expect(manner.language, manner.about)
         if before.listens and not manner.listens:
             self._forget_turn()
 

@@ -239,7 +239,9 @@ class Replies:
         self._apart: dict[str, Reply] = {}
         # What is being recognised, and answered only if somebody asks for that.
         self._listening: set[asyncio.Task[None]] = set()
-        self._unheard: dict[str, int] = {}
+        # The marks of what was said outside of turns: to be answered, and answered last.
+        self._spoken: dict[str, int] = {}
+        self._answering: dict[str, int] = {}
         # The last turn that was answered, and how many replies were asked for within one.
         self._answered = self._parts = 0
         self._ducked: Reply | None = None
@@ -349,7 +351,7 @@ class Replies:
         Replies that are asked for wait for that.
         """
         at = self._clock.now_ns()
-        self._unheard = {"speech.end": at, "committed": at, "stt.start": at}
+        marks = self._spoken = {"speech.end": at, "committed": at, "stt.start": at}
 
         async def work() -> Transcription | StageError:
             try:
@@ -358,7 +360,9 @@ class Replies:
                 return error
 
         def understood(heard: Transcription | StageError) -> None:
-            self._unheard["stt.final"] = self._clock.now_ns()
+            marks["stt.final"] = self._clock.now_ns()
+            if marks is self._answering:
+                self._trace.mark(self._answered, "stt.final", marks["stt.final"])
             then(heard)
 
         self._listen_to(self._inbox.start(work(), understood))
@@ -390,6 +394,8 @@ class Replies:
                 assert self._current.task is not None
                 waits.add(self._current.task)  # which keeps the words, and answers them no more
             reply = self._current = self._asked_for(voice, in_speech=in_speech)
+            if self._reading is not None:
+                self._reading.cancel()
         reply.begin(id)
 
         async def work() -> ReplyStatus:
@@ -410,9 +416,9 @@ class Replies:
             self.attempts = 1
         self._answered = self.turn
         reply = self._new(self.turn, voice=voice)
-        for name, t_ns in ({"committed": self._clock.now_ns()} | self._unheard).items():
+        self._answering, self._spoken = self._spoken, {}
+        for name, t_ns in ({"committed": self._clock.now_ns()} | self._answering).items():
             self._trace.mark(self.turn, name, t_ns)
-        self._unheard = {}
         return reply
 
     def cancel(self, id: str) -> None:

@@ -25,16 +25,13 @@ from pipeline.serve.access import Access, Pass
 from pipeline.serve.admission import Admission
 from pipeline.serve.connection import Connection
 from pipeline.serve.denial import Refused
-from pipeline.serve.link import Link, Opening
+from pipeline.serve.link import PATH, SUBPROTOCOL, Link, Opening
 from pipeline.serve.metrics import Metrics
 from pipeline.serve.refused import RequestRefused
 from pipeline.serve.session_object import new_session, updated
 
 Talk = Callable[[Link, Opening], Coroutine[Any, Any, None]]
 """Holds the conversation of a session with its client; cancelled when the client is gone."""
-
-REALTIME = "/v1/realtime"
-SUBPROTOCOL = "realtime"
 
 SESSIONS_A_KEY = 4
 """Sessions that one ephemeral key may have at a time: it is for one browser."""
@@ -200,9 +197,9 @@ def application(
 
     inner = Router(
         [
-            WebSocketRoute(REALTIME, sessions.connect),
-            Route(REALTIME, plainly),
-            Route(f"{REALTIME}/client_secrets", partial(_client_secrets, access), methods=["POST"]),
+            WebSocketRoute(PATH, sessions.connect),
+            Route(PATH, plainly),
+            Route(f"{PATH}/client_secrets", partial(_client_secrets, access), methods=["POST"]),
             *routes,
             WebSocketRoute("/{path:path}", _nowhere),
         ]
@@ -272,7 +269,7 @@ def _opening(query: Mapping[str, str], admitted: Pass) -> Opening:
 
 
 async def _nowhere(_: WebSocket) -> None:
-    raise Refused(404, "not_found", f"There is no WebSocket here; it is at {REALTIME}.")
+    raise Refused(404, "not_found", f"There is no WebSocket here; it is at {PATH}.")
 
 
 class _Expiry(BaseModel):

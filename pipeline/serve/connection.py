@@ -11,6 +11,8 @@ from typing import Any
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
 from pipeline.clock import Clock
+from pipeline.errors import first_of
+from pipeline.serve.link import LARGEST
 
 SEND_S = 10.0
 """How long a client may take to make room for a message, or to take all that came before a close;
@@ -22,8 +24,10 @@ CLOSE_S = 1.0
 MOST_UNSENT = 8 * 1024 * 1024
 """Characters that wait to be sent: two minutes of sound. A client so far behind is cut off."""
 
-MOST_UNREAD = 22 * 1024 * 1024
-"""Characters that wait to be read, one message more at most: the client waits to send more."""
+MOST_UNREAD = LARGEST
+"""Characters that wait to be read, and one message more: the client waits to send another."""
+
+FAILED = 1011, "The server had an error while it served this session."
 
 OVERHEAD = 100
 """What a message counts beyond its length, so that empty ones are not for nothing."""
@@ -65,9 +69,6 @@ class Connection:
 
         A session that ends or fails closes the connection. All of it is gone when this returns,
         save the transport, which has `CLOSE_S` to follow.
-
-        Raises:
-            Exception: The WebSocket failed in another way than by its client's leaving.
         """
         loop = asyncio.get_running_loop()
         talking = loop.create_task(talk)
@@ -76,7 +77,8 @@ class Connection:
         try:
             await asyncio.wait([talking, *ends], return_when=asyncio.FIRST_COMPLETED)
             if talking.done():
-                self.close(*_farewell(talking))
+                failed = not talking.cancelled() and talking.exception()
+                self.close(*(FAILED if failed else (1000, "")))
                 await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._closing = True
@@ -88,9 +90,11 @@ class Connection:
             if self._transport is not None:
                 # A transport that is closed waits for the client to take what was sent.
                 loop.call_later(CLOSE_S, self._transport.abort)
-        for task in moving:
-            if not task.cancelled():
-                task.result()
+        for task in (talking, *moving):
+            if not task.cancelled() and (error := task.exception()) is not None:
+                if isinstance(error, BaseExceptionGroup):
+                    error = first_of(error)
+                log.error("a session failed: %s: %s", type(error).__name__, error, exc_info=error)
 
     async def messages(self) -> AsyncIterator[tuple[int, str | bytes]]:
         """What arrives from the client, with the time of its arrival (ns).
@@ -158,12 +162,3 @@ class Connection:
                     self.abort()
                     return
                 self._unsent_size -= len(message) + OVERHEAD
-
-
-def _farewell(talking: asyncio.Task[None]) -> tuple[int, str]:
-    """The code and the reason with which a session that is over closes its connection."""
-    error = None if talking.cancelled() else talking.exception()
-    if error is None:
-        return 1000, ""
-    log.error("a session failed: %s: %s", type(error).__name__, error, exc_info=error)
-    return 1011, "The server had an error while it served this session."

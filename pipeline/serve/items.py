@@ -147,12 +147,6 @@ class KeptItem:
         """How long its sound is."""
         return sum(sound.ms for sound in self.sounds.values())
 
-    @property
-    def sound(self) -> Samples | None:
-        """All its sound, int16 at 24 kHz; None: it has none, or it was let go."""
-        kept = [samples for sound in self.sounds.values() if (samples := sound.samples) is not None]
-        return np.concatenate(kept) if kept else None
-
     def told(self, sounds: Mapping[int, str] | None = None) -> JsonObject:
         """What goes into an event: the item, and what of its sound and images has room there.
 

@@ -6,6 +6,12 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+PATH = "/v1/realtime"
+SUBPROTOCOL = "realtime"
+
+LARGEST = 22 * 1024 * 1024
+"""Bytes of a message: 15 MiB of sound in base64, and what is around it."""
+
 
 class Link(Protocol):
     """A client's connection, whatever carries it.

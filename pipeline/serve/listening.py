@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import socket
+import ssl
 from asyncio.transports import BaseTransport
 from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
@@ -19,9 +20,7 @@ from websockets.frames import Frame
 
 from pipeline.errors import BadInput
 from pipeline.serve.app import Sessions
-
-LARGEST = 22 * 1024 * 1024
-"""Bytes of a message: 15 MiB of sound in base64, and what is around it."""
+from pipeline.serve.link import LARGEST
 
 MOST_FRAGMENTS = 10_000
 """Of a message: its client cannot have so little room that each is shorter than 2 KiB."""
@@ -90,12 +89,32 @@ def bound(host: str, port: int) -> socket.socket:
         ) from None
 
 
+def secured(certificate: Path, key: Path) -> ssl.SSLContext:
+    """A server's side of TLS.
+
+    Args:
+        certificate: File with the certificate, and with those that lead to it.
+        key: File with its key.
+
+    Raises:
+        BadInput: They cannot be read, or do not belong together.
+    """
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        # Without a password OpenSSL would ask for one, on a terminal that may not be there.
+        context.load_cert_chain(certificate, key, password="")
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise BadInput(f"--tls {certificate} {key}: cannot be used: {why}") from None
+    return context
+
+
 @contextlib.asynccontextmanager
 async def listening(
     app: ASGIApp,
     sessions: Sessions,
     on: socket.socket,
-    tls: tuple[Path, Path] | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncGenerator[asyncio.Task[None]]:
     """Serve an application while entered; leaving it closes every session, within 2 s in all.
 
@@ -103,13 +122,10 @@ async def listening(
         app: What is served.
         sessions: Its sessions.
         on: Where; closed at the end.
-        tls: Files of a certificate and its key; None: no TLS.
+        tls: As `secured` gives it; None: no TLS.
 
     Yields:
         The task that serves; it ends only if it fails.
-
-    Raises:
-        BadInput: The certificate or the key cannot be read.
     """
     # What uvicorn logs has clients' URLs and headers in it, and so their secrets. What fails in
     # the application is logged there.
@@ -128,13 +144,8 @@ async def listening(
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=1,
-        ssl_certfile=None if tls is None else tls[0],
-        ssl_keyfile=None if tls is None else tls[1],
+        ssl_context_factory=None if tls is None else lambda *_: tls,
     )
-    try:
-        config.load()
-    except OSError as error:
-        raise BadInput(f"--tls: {tls and ' '.join(map(str, tls))}: {error}") from None
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[on]))
     try:

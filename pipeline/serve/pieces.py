@@ -21,11 +21,12 @@ from pipeline.turns.listener import Detector
 PAUSE_S = 1.0
 """Silence (s) that ends a piece of any length: who pauses for so long has finished a sentence."""
 
-AROUND_S = 0.3
-"""Sound (s) around a voice that belongs to it: soft beginnings and ends."""
+SHORT_PAUSE_S = 0.3
+"""Silence (s) that ends a piece which is long enough: between phrases. With 0.2 s a Piper voice,
+which pauses for little more between its sentences, lost twice as many words."""
 
-SHORT_PAUSE_S = AROUND_S
-"""Silence (s) that ends a piece which is long enough: between phrases."""
+AROUND_S = SHORT_PAUSE_S
+"""Sound (s) around a voice that belongs to it: soft beginnings and ends."""
 
 ENOUGH_S = 7.0
 """Length (s) from which on it does: what Whisper's short window holds."""
@@ -94,7 +95,7 @@ class Cutter:
                 if (end := self._over(voice.end)) is not None:
                     yield self._piece(end)
         if self._voices:
-            yield self._piece(min(self._voices[-1] + int(AROUND_S * RATE), self._sound.end))
+            yield self._piece(min(self._last_end(), self._sound.end))
 
     def _judge(self, probability: float, start: int, end: int) -> None:
         settings, around = self._settings, int(AROUND_S * RATE)
@@ -113,11 +114,15 @@ class Cutter:
         length, pause = now - self._begin, now - self._voices[-1]
         enough = length >= ENOUGH_S * RATE
         if pause >= (SHORT_PAUSE_S if enough else PAUSE_S) * RATE:
-            return self._voices[-1] + int(AROUND_S * RATE)
+            return self._last_end()
         if length >= LONGEST_S * RATE:
             heard = self._sound.between(self._begin, now)
             return self._begin + quietest(heard.astype(np.float32))
         return None
+
+    def _last_end(self) -> int:
+        """Where the last voice ends, with what belongs to it."""
+        return self._voices[-1] + int(AROUND_S * RATE)
 
     def _piece(self, end: int) -> Piece:
         voices = [each for each in self._voices if each <= end]

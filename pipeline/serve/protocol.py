@@ -328,6 +328,7 @@ class ServerSide:
             case "input_audio_buffer.clear":
                 self._in = self._ear()
                 self.buffer.clear()
+                self._transcripts.pop(self.speech or "", None)
                 self.speech = None
                 self.author.tell("input_audio_buffer.cleared")
             case "conversation.item.create":
@@ -349,8 +350,9 @@ class ServerSide:
     def _updated(self, update: JsonObject) -> JsonObject:
         update = dict(update)
         if self.answers:
-            if update.get("model") == self._asked:
-                update.pop("model", None)
+            # Clients name it again, and those that have connected without one name it here.
+            if isinstance(model := update.get("model"), str) and self._asked in ("", model):
+                self._asked = update.pop("model")
             if self.session["tracing"] is not None:
                 update.pop("tracing", None)
             if update.pop("extensions", None):

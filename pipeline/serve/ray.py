@@ -52,8 +52,8 @@ LAST_S = 10.0
 class LeastSessions(FIFOMixin, RequestRouter):
     """Gives a session to the replica that has the fewest.
 
-    Ray's own router compares two, and fills those on its own machine first; with sessions of many
-    minutes that is felt.
+    Ray's own router compares two of them, and fills those on its own machine first. For sessions,
+    which last, that is too little.
     """
 
     async def choose_replicas(
@@ -84,8 +84,8 @@ def app(args: Mapping[str, Any]) -> serve.Application:
     def server() -> Starlette:
         """Of one replica; Ray tells it to load its models, and to let go of them."""
         found = provide(settings, stderr(), instead=True)
-        claimed = ray.get_runtime_context().get_assigned_resources()
-        cores = max(1, int(claimed.get("CPU", 1)))
+        context: Any = ray.get_runtime_context()
+        cores = max(1, int(context.get_assigned_resources().get("CPU", 1)))
         engines = LocalEngines(found, sessions=expected(found.serve.sessions, cores))
         inner, sessions = composed(found, engines, Access(found.serve.token), cores)
 
@@ -94,7 +94,6 @@ def app(args: Mapping[str, Any]) -> serve.Application:
             async with engines:
                 sessions.state = "ready"
                 yield
-                await sessions.drain()
 
         return Starlette(routes=[Mount("/", inner)], lifespan=lifespan)
 

@@ -372,11 +372,7 @@ class _Conversation:
     def _tell(self, event: Event) -> None:
         match event:
             case SpeechStarted():
-                self._stable = ""
-                self._side.speech_started(round(event.at_s * RATE))
-                if self._cut is not None:
-                    answer, self._cut = self._cut, None
-                    self._finish(answer, "cancelled", reason="turn_detected")
+                self._speech_started(round(event.at_s * RATE))
             case SpeechStopped():
                 if self._side.speech is not None:
                     self._utterances[event.turn] = self._side.speech_stopped(self._place)
@@ -404,6 +400,16 @@ class _Conversation:
                 self._done(event)
             case LongSilence():
                 self._break_silence()
+
+    def _speech_started(self, place: int) -> None:
+        if self._side.speech is not None:
+            # Nobody said how it ended: detection was off for a while.
+            self._understand(self._side.speech_stopped(place))
+        self._stable = ""
+        self._side.speech_started(place)
+        if self._cut is not None:
+            answer, self._cut = self._cut, None
+            self._finish(answer, "cancelled", reason="turn_detected")
 
     @property
     def _place(self) -> int:
@@ -482,11 +488,11 @@ class _Conversation:
         Until the client says more, this is what is known of it.
         """
         now = self._clock.now_ns()
+        if event.id in self._answers:
+            self._answers[event.id].cut(event.heard_text)
         for answer in self._stop_playing():
             if (playing := answer.playing) is not None:
                 answer.cut(answer.heard(playing.played(now) / playing.rate))
-        if event.id in self._answers:
-            self._answers[event.id].cut(event.heard_text)
 
     def _call(self, response: RealtimeResponse, event: ToolCall) -> None:
         self._close(self._answers[event.reply_id])
@@ -626,7 +632,15 @@ def manner(session: JsonObject, settings: Settings, voice: Synthesiser | None) -
         voice: Speaks its replies; None: nothing does.
     """
     detection = session["audio"]["input"]["turn_detection"]
-    found = Manner(settings.turns, settings.vad, voice)
+    heard = session["audio"]["input"]["transcription"] or {}
+    hints = [heard.get("prompt"), ", ".join(heard.get("keywords") or ())]
+    found = Manner(
+        settings.turns,
+        settings.vad,
+        voice,
+        language=heard.get("language") or "",
+        about=" ".join(filter(None, hints)),
+    )
     if detection is None:
         return replace(found, listens=False, answers=False)
     answers = detection["create_response"] and session["type"] == "realtime"

@@ -21,16 +21,21 @@ from pydantic import (
     field_validator,
 )
 
-from pipeline.serve.refused import (
-    INVALID_EVENT,
-    TOO_LONG,
-    RequestRefused,
-    refusal,
-)
+from pipeline.serve.refused import INVALID_EVENT, TOO_LONG, RequestRefused, refusal
 from pipeline.serve.session_object import Exact, JsonObject, Options, SpokenOutput
 
 MOST_TEXT = 1 << 19
 """Characters of an item as JSON, without its sound and its images: it is told in one message."""
+
+MOST_METADATA = 16
+"""Pairs in the metadata of a response, as the protocol allows."""
+
+MOST_VALUE = 512
+"""Characters of a value in it."""
+
+MOST_COMMAS = 100_000
+"""More of them than any sense has. A message full of small objects takes a hundred times its size,
+and keeps all other sessions waiting while it is read."""
 
 MOST_NESTED = 64
 """Objects and lists in each other."""
@@ -69,7 +74,7 @@ class _ResponseAudio(Exact):
 
 
 _Name = Annotated[str, Field(max_length=64)]
-_Value = Annotated[str, Field(max_length=512)]
+_Value = Annotated[str, Field(max_length=MOST_VALUE)]
 _Id = Annotated[str, Field(min_length=1, max_length=256)]
 
 
@@ -156,7 +161,7 @@ class _Response(Options):
 
     conversation: Literal["auto", "none"] = "auto"
     input: list[_Read] = Field([])
-    metadata: Annotated[dict[_Name, _Value], Field(max_length=16)] | None = None
+    metadata: Annotated[dict[_Name, _Value], Field(max_length=MOST_METADATA)] | None = None
     audio: _ResponseAudio = _ResponseAudio()
 
 
@@ -239,6 +244,8 @@ def _read(message: str | bytes) -> JsonObject:
     """The JSON object that a message is."""
     if isinstance(message, bytes):
         raise RequestRefused(INVALID_EVENT, "Events are sent as text, not as binary messages.")
+    if message.count(",") > MOST_COMMAS:
+        raise RequestRefused(INVALID_EVENT, f"The message has more than {MOST_COMMAS} commas.")
     try:
         event = _JSON.decode(message)
         # Half a character cannot be written down anywhere.
@@ -269,7 +276,7 @@ def _check(event: JsonObject) -> None:
         event["response"] = _options(request.response or _Response())
     elif isinstance(request, _Create):
         event["item"] = request.item.model_dump(exclude_unset=True)
-        check_length(event["item"], "item")
+        _check_length(event["item"], "item")
 
 
 def _options(response: _Response) -> JsonObject:
@@ -279,16 +286,12 @@ def _options(response: _Response) -> JsonObject:
     if "format" in output.model_fields_set:
         options["audio"]["output"]["format"] = output.format.model_dump()
     for place, item in enumerate(options.get("input", ())):
-        check_length(item, f"response.input[{place}]")
+        _check_length(item, f"response.input[{place}]")
     return options
 
 
-def check_length(item: JsonObject, param: str) -> None:
-    """See that an item can be told in one message.
-
-    Raises:
-        RequestRefused: It cannot; `param` is where it stands.
-    """
+def _check_length(item: JsonObject, param: str) -> None:
+    """See that an item can be told in one message; `param` is where it stands."""
     heavy = {"audio", "image_url"}
     light = [
         {name: value for name, value in part.items() if name not in heavy}

@@ -12,17 +12,12 @@ from pipeline.audio import encoding
 from pipeline.events import Samples
 from pipeline.serve.author import Author
 from pipeline.serve.items import Items, KeptItem, PartSound
+from pipeline.serve.requests import MOST_METADATA, MOST_VALUE
 from pipeline.serve.session_object import JsonObject
 from pipeline.serve.sound import RATE, SoundOut
 from pipeline.serve.usage import assistant_tokens, text_tokens
 
 ResponseStatus = Literal["completed", "cancelled", "failed", "incomplete"]
-
-MOST_METADATA = 16
-"""Pairs in the metadata of a response, as the protocol allows."""
-
-MOST_VALUE = 512
-"""Characters of a value in it."""
 
 _SETTINGS = (
     "instructions",

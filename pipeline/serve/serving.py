@@ -26,6 +26,8 @@ from pipeline.serve.link import Link, Opening
 from pipeline.terminal import stderr
 
 if TYPE_CHECKING:
+    import ssl
+
     from starlette.types import ASGIApp
 
     from pipeline.engines.local import LocalEngines
@@ -56,6 +58,7 @@ def prepare(
         raise BadInput(f"serve: needs {error.name}: {EXTRA} brings it") from None
     host, port = settings.serve.host, settings.serve.port
     access = Access(settings.serve.token)
+    secured = None if tls is None else listening.secured(*tls)
     listener = listening.bound(host, port)
     if not settings.serve.token and not is_local(_place(listener)):
         listener.close()
@@ -69,7 +72,7 @@ def prepare(
     check_models(settings, Catalogue.load(settings.models.dir))
     settings = provide(settings, console, instead=True)
     engines = LocalEngines(settings, sessions=expected(settings.serve.sessions, CORES))
-    return _serve(settings, engines, access, listener, tls, console, as_json)
+    return _serve(settings, engines, access, listener, secured, console, as_json)
 
 
 async def _serve(
@@ -77,7 +80,7 @@ async def _serve(
     engines: LocalEngines,
     access: Access,
     listener: socket.socket,
-    tls: tuple[Path, Path] | None,
+    tls: ssl.SSLContext | None,
     console: Console,
     as_json: bool,
 ) -> int:

@@ -22,7 +22,7 @@ from pipeline.errors import BadInput
 from pipeline.events import Samples
 from pipeline.serve.author import Author
 from pipeline.serve.items import KeptItem
-from pipeline.serve.link import Link, Opening
+from pipeline.serve.link import LARGEST, PATH, SUBPROTOCOL, Link, Opening
 from pipeline.serve.protocol import ServerSide
 from pipeline.serve.refused import RequestRefused
 from pipeline.serve.responses import RealtimeResponse, ResponseStatus
@@ -45,12 +45,6 @@ from pipeline.serve.speech import (
 )
 from pipeline.serve.wire import Wire, sleep_until
 from pipeline.speech_to_speech.brief import STAMP
-
-PATH = "/v1/realtime"
-SUBPROTOCOL = Subprotocol("realtime")
-
-LARGEST = 22 * 1024 * 1024
-"""Bytes of a message: 15 MiB of sound in base64, and what is around it."""
 
 CLOSE_S = 1.0
 """How long a client may take to answer that the connection is closed."""
@@ -185,7 +179,7 @@ def _opening(request: Request) -> Opening:
 
 def _select(_: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
     """`realtime` for clients that offer it; those that offer none get none."""
-    return SUBPROTOCOL if SUBPROTOCOL in offered else None
+    return Subprotocol(SUBPROTOCOL) if SUBPROTOCOL in offered else None
 
 
 class _Over(Exception):
@@ -503,7 +497,8 @@ class Session:
             case "malformed":
                 self._link.send('{"type": "response.output_audio.delta", "delta": ')
             case "unknown":
-                self._author.tell("response.dreamt")
+                event_id = self._author.new_id("event")
+                self._link.send(json.dumps({"type": "response.dreamt", "event_id": event_id}))
             case "error":
                 message = fault.message or "The server had an error while processing your request."
                 self._author.refuse(RequestRefused(str(fault.code), message), "server_error")

@@ -12,13 +12,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipeline.audio.encoding import Encoding
+from pipeline.audio.encoding import PCM_RATE, Encoding
 from pipeline.audio.resample import Resampler, resampled
 from pipeline.events import Samples
 from pipeline.serve.refused import invalid
 
-RATE = 24_000
-"""Hz, of all sound inside: the only rate of PCM that OpenAI has."""
+RATE = PCM_RATE
+"""Hz, of all sound inside."""
 
 MOST_APPENDED = 15 * 1024 * 1024
 """Bytes of sound in one message, as the protocol allows."""

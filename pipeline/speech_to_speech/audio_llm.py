@@ -132,6 +132,7 @@ class Ears:
         prefix: str = "",
         language: str = "",
         draft: bool = False,
+        prompt: str = "",
     ) -> Transcription:
         """Take the utterance, at once, and give its placeholder for its words."""
         if voiced_ms is not None and voiced_ms < self._least_ms:

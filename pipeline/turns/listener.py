@@ -18,7 +18,7 @@ from pipeline.audio.resample import Resampler
 from pipeline.clock import Clock
 from pipeline.engines.vad import RATE, Voice
 from pipeline.engines.whisper import Audio, Transcription, bare
-from pipeline.errors import StageError
+from pipeline.errors import BadInput, StageError
 from pipeline.events import Frame, Samples
 from pipeline.session import Inbox
 from pipeline.turns.speech_end import AROUND, speech_end
@@ -76,6 +76,7 @@ class Transcribe(Protocol):
         prefix: str = "",
         language: str = "",
         draft: bool = False,
+        prompt: str = "",
     ) -> Awaitable[Transcription]:
         """Recognise an utterance (16 kHz, -1 to 1) with this much voice in it (None: unknown).
 
@@ -85,6 +86,11 @@ class Transcribe(Protocol):
             prefix: The words that it surely begins with, which need not be recognised again.
             language: Code of the language that is spoken; empty: not known yet.
             draft: Whether what looks doubtful is dropped rather than looked at for longer.
+            prompt: What it is about, or how it is to be written.
+
+        Raises:
+            BadInput: The recogniser does not know the language.
+            StageError: It failed.
         """
         ...
 
@@ -243,7 +249,7 @@ class Recogniser:
         self._clock = clock
         self._inbox = inbox
         self._tell = tell
-        self._language = ""
+        self._language = self._prompt = ""
         self._failed = False
         # The running utterance: its turn (0: there is none), where the last transcript of it ended,
         # what they agree on, and what the last one cost.
@@ -258,6 +264,16 @@ class Recogniser:
         self._pause: tuple[int, str] | None = None
         self._doubted = False
 
+    def expect(self, language: str, prompt: str) -> None:
+        """What is said from now on is in this language, and of this kind; empty: as it turns out.
+
+        Args:
+            language: Its code.
+            prompt: See `Transcribe`.
+        """
+        self._language = language or self._language
+        self._prompt = prompt
+
     async def transcribe(
         self, audio: Audio, voiced_ms: float | None, prefix: str = "", *, draft: bool = False
     ) -> Transcription:
@@ -266,9 +282,17 @@ class Recogniser:
         Raises:
             StageError: That fails.
         """
-        heard = await self._transcribe(
-            audio, voiced_ms, prefix=prefix, language=self._language, draft=draft
-        )
+        try:
+            heard = await self._transcribe(
+                audio,
+                voiced_ms,
+                prefix=prefix,
+                language=self._language,
+                draft=draft,
+                prompt=self._prompt,
+            )
+        except BadInput as error:
+            raise StageError("stt", str(error)) from None
         if heard.sure:
             self._language = heard.language
         return heard

@@ -5,7 +5,7 @@
 import { createInterface } from 'node:readline';
 import { RealtimeAgent, RealtimeSession, tool } from '@openai/agents-realtime';
 
-const [url, apiKey, instructions, about] = process.argv.slice(2);
+const [connect, instructions, about] = process.argv.slice(2);
 const seen = { history: [], sound: 0, errors: [] };
 const tell = () => process.stdout.write(JSON.stringify(seen) + '\n');
 
@@ -21,7 +21,7 @@ session.on('history_updated', (history) => { seen.history = history; tell(); });
 session.on('audio', (event) => { seen.sound += event.data.byteLength; tell(); });
 session.on('error', (error) => { seen.errors.push(JSON.stringify(error)); tell(); });
 
-await session.connect({ url, apiKey });
+await eval(connect); // as the documentation has it
 tell();
 for await (const line of createInterface({ input: process.stdin })) {
   const did = JSON.parse(line);

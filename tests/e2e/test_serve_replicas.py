@@ -16,8 +16,8 @@ import httpx2
 import pytest
 import trustme
 from openai import AsyncOpenAI
-from servers.llm_server import LlmServer, reply
-from support import nginx
+from servers.llm_server import ROLE, Answer, LlmServer, Request, delta, hang, reply
+from support import api_talk, nginx
 from support.api_talk import talking
 from support.cli_child import Child, part_of_corpus, run, scripted
 from support.replicas import KEY, TOKEN, WAIT_S, asked, free_port, printed, told
@@ -25,8 +25,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from pipeline.compare.record import CONVERSATIONS
-from pipeline.events import ReplyDone, ReplyText
+from pipeline.events import ReplyAudio, ReplyDone
 from pipeline.speech_to_speech.brief import SystemSpec
+
+ANSWER = "It is open until nine."
 
 
 @dataclass
@@ -62,11 +64,19 @@ class Replica:
 
 @dataclass
 class Site:
-    """Two replicas behind nginx."""
+    """Two replicas behind nginx.
+
+    Attributes:
+        replicas: Whether they run or not.
+        llm: The language model of both.
+        port: Where nginx listens.
+        held: The model stops in the middle of its replies.
+    """
 
     replicas: list[Replica]
     llm: LlmServer
     port: int
+    held: bool = False
 
     @property
     def url(self) -> str:
@@ -100,16 +110,22 @@ def site(
         options: Settings of the replicas, as environment variables.
     """
     nginx.found()
-    with scripted(otherwise=reply("It is open until nine.")) as llm:
+    here: Site
+
+    def answer(_: Request) -> Answer:
+        return Answer([ROLE, delta(f"{ANSWER} "), hang]) if here.held else reply(ANSWER)
+
+    with scripted(otherwise=answer) as llm:
         both = [Replica(llm, options), Replica(llm, options)]
         port = free_port()
+        here = Site(both, llm, port)
         own = {
             "listen 80;": f"listen 127.0.0.1:{port};",
             **{f"10.0.0.1{i}:8765": f"127.0.0.1:{both[i - 1].port}" for i in (1, 2)},
         }
         try:
             with nginx.running(folder, printed("nginx")[0], {**own, **(places or {})}):
-                yield Site(both, llm, port)
+                yield here
         finally:
             for one in both:
                 if one.child is not None:
@@ -125,26 +141,35 @@ async def test_a_conversation_goes_on_where_its_server_is_killed_or_told_to_stop
 ) -> None:
     """The project's own client: it tells the next server what was said."""
     monkeypatch.setenv("CASCADE_REALTIME_KEY", TOKEN)
+    monkeypatch.setattr(api_talk, "WAIT_S", WAIT_S)
     with site(tmp_path) as here:
         first, second = here.replicas
         await off_loop(first.start)
         async with talking(SystemSpec("site", "realtime", "cascade", here.url)) as talk:
-            said: list[tuple[str, str]] = []
-            for turn, event in enumerate(["", "killed", "stopped"], start=1):
-                if event:
-                    gone, other = (first, second) if event == "killed" else (second, first)
-                    await off_loop(other.start)
-                    await off_loop(gone.kill if event == "killed" else gone.stop)
-                    await talk.until(lambda turn=turn: talk.session.reconnects == turn - 1)
-                await talk.say()
-                done = await talk.see(ReplyDone, turn)
-                assert done.status == "completed"
-                told = asked(here.llm)
-                assert told[1:-1] == said
-                assert told[-1][0] == "user"
-                said = [*told[1:], ("assistant", "It is open until nine.")]
-        assert len(said) == 6
-        assert len(talk.of(ReplyText)) >= 3
+            await talk.say()
+            assert (await talk.see(ReplyDone)).status == "completed"
+            before = [*asked(here.llm)[1:], ("assistant", ANSWER)]
+            await off_loop(second.start)
+            # In the middle of the next reply.
+            here.held = True
+            await talk.say()
+            await talk.see(ReplyAudio, len(talk.of(ReplyAudio)) + 1)
+            await off_loop(first.kill)
+            assert (await talk.see(ReplyDone, 2)).status == "failed"
+            here.held = False
+            await talk.until(lambda: talk.session.reconnects == 1)
+            await talk.say()
+            assert (await talk.see(ReplyDone, 3)).status == "completed"
+            said = asked(here.llm)[1:]
+            assert said[:2] == before
+            assert [role for role, _ in said if role == "user"] == ["user"] * 3
+            # Between two replies.
+            await off_loop(first.start)
+            await off_loop(second.stop)
+            await talk.until(lambda: talk.session.reconnects == 2)
+            await talk.say()
+            assert (await talk.see(ReplyDone, 4)).status == "completed"
+            assert asked(here.llm)[1:-1] == [*said, ("assistant", ANSWER)]
 
 
 async def test_the_sdk_reconnects_to_the_other_server_and_tells_it_again(tmp_path: Path) -> None:
@@ -181,14 +206,17 @@ async def test_the_sdk_reconnects_to_the_other_server_and_tells_it_again(tmp_pat
 
 
 async def test_what_one_server_has_no_room_for_the_other_takes(tmp_path: Path) -> None:
-    with site(tmp_path, CASCADE_SERVE__SESSIONS="1") as here:
+    with site(tmp_path, CASCADE_SERVE__SESSIONS="2") as here:
         for one in here.replicas:
             await off_loop(one.start)
-        async with here.session() as mine, contextlib.AsyncExitStack() as later:
-            await told(mine)
-            theirs = await later.enter_async_context(here.session())
-            await told(theirs)
-            # The server's own refusal, and no matter how often.
+        async with contextlib.AsyncExitStack() as stack:
+            # The first is full, of which nginx knows nothing: it has no connection there.
+            direct = f"ws://127.0.0.1:{here.replicas[0].port}/v1/realtime"
+            for _ in range(2):
+                await stack.enter_async_context(connect(direct, additional_headers=KEY))
+            await stack.enter_async_context(here.session())
+            mine = await stack.enter_async_context(here.session())
+            # Both are full: the server's own refusal, and no matter how often.
             for _ in range(3):
                 with pytest.raises(InvalidStatus) as refused:
                     await here.session()
@@ -196,15 +224,13 @@ async def test_what_one_server_has_no_room_for_the_other_takes(tmp_path: Path) -
                 assert response.status_code == 503
                 assert response.headers["Retry-After"]
                 assert json.loads(response.body or b"")["error"]["code"] == "server_overloaded"
-            # Where there is room again, it is found.
-            for left in (mine, theirs):
-                await left.close()
-                await later.enter_async_context(await here.room())
+            await mine.close()
+            await stack.enter_async_context(await here.room())
 
 
 async def test_nginx_changes_nothing_of_what_passes(tmp_path: Path) -> None:
     """Keys, origins, codes and long messages are as without it; an address has its limit."""
-    with site(tmp_path) as here:
+    with site(tmp_path, places={"cascade_clients 8;": "cascade_clients 3;"}) as here:
         for one in here.replicas:
             await off_loop(one.start)
         with pytest.raises(InvalidStatus) as refused:
@@ -225,9 +251,7 @@ async def test_nginx_changes_nothing_of_what_passes(tmp_path: Path) -> None:
             await told(two)
             await one.send(json.dumps({"type": "nonsense", "event_id": "x" * 3_000_000}))
             await told(one, "error")
-            async with contextlib.AsyncExitStack() as stack:
-                for _ in range(6):
-                    await stack.enter_async_context(here.session())
+            async with here.session():
                 with pytest.raises(InvalidStatus) as refused:
                     await here.session()
                 assert refused.value.response.status_code == 429
@@ -290,6 +314,6 @@ def test_a_comparison_reaches_them_through_nginx(tmp_path: Path) -> None:
         for one in made:
             assert one.status == "ok"
             (turn,) = one.turns
-            assert turn.record.reply == "It is open until nine."
+            assert turn.record.reply == ANSWER
             assert turn.record.timeline is not None
         assert made

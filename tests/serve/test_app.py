@@ -32,7 +32,7 @@ from pipeline.serve.simulated import Session
 from pipeline.serve.speech import speak
 
 TOKEN = "0123456789abcdefghij"
-SOON_S = 5.0
+SOON_S = 20.0
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,7 @@ from support.realtime_grammar import Grammar
 from pipeline.audio.encoding import Encoding
 from pipeline.serve.author import Author
 from pipeline.serve.items import Items, KeptItem, PartSound
+from pipeline.serve.link import Opening
 from pipeline.serve.protocol import ServerSide
 from pipeline.serve.refused import RequestRefused
 from pipeline.serve.session_object import JsonObject
@@ -163,6 +164,17 @@ def test_what_is_cached_is_what_was_read_before() -> None:
     }
 
 
+@pytest.mark.parametrize("asked", ["", "m1"])
+def test_a_model_is_named_once(asked: str) -> None:
+    events: list[JsonObject] = []
+    side = ServerSide(Author("t", events.append), "cascade", 0, Opening(asked))
+    for name in ("m1", "m1", "m2"):
+        session = {"type": "realtime", "model": name}
+        side.receive(json.dumps({"type": "session.update", "session": session}))
+    told = [event["type"] for event in events]
+    assert told == ["session.updated", "session.updated", "error"]
+
+
 def test_a_client_with_extensions_is_told_what_the_user_said() -> None:
     """As Hugging Face's speech-to-speech sends them; what it says itself of that counts."""
     side = ServerSide(Author("t", lambda _: None), "m", 0)
@@ -263,6 +275,11 @@ def test_the_checker_misses_any_event_and_sees_it_twice(place: int) -> None:
         assert _wrong(WHOLE[:place] + WHOLE[place + 1 :]) != []
 
 
+CALL = {"type": "function_call", "name": "f", "arguments": "", "call_id": "c"}
+UNHEARD = {"type": "message", "role": "user", "content": [{"type": "input_audio"}]}
+VOICE = {"id": "voice_1"}
+
+
 @pytest.mark.parametrize(
     ("kind", "fields", "word"),
     [
@@ -273,6 +290,19 @@ def test_the_checker_misses_any_event_and_sees_it_twice(place: int) -> None:
         ("input_audio_buffer.committed", {"item_id": "item_x"}, "speech_stopped"),
         ("session.created", {"event_id": ""}, "no event_id"),
         ("session.updated", {"event_id": WHOLE[0]["event_id"]}, "was used before"),
+        ("rate_limits.updated", {"type": "input_audio_buffer.dreamt"}, "knows no event"),
+        ("response.done", {"response": {"status": "over"}}, "validation error"),
+        ("response.output_audio.delta", {"mood": "merry"}, "has no field mood"),
+        ("response.output_audio.delta", {"delta": None}, "validation error"),
+        ("response.output_audio.delta", {"delta": "A" * (1 << 20)}, "bytes"),
+        ("response.output_item.added", {"item": CALL | {"status": None}}, "item.status is null"),
+        ("conversation.item.added", {"item": UNHEARD}, "no transcript"),
+        ("response.created", {"response": {"audio": {"output": {"voice": VOICE}}}}, "voice"),
+        (
+            "conversation.item.input_audio_transcription.completed",
+            {"usage": {"type": "tokens", "input_tokens": 1, "output_tokens": 1, "total_tokens": 2}},
+            "no details",
+        ),
     ],
 )
 def test_the_checker_names_what_is_wrong(kind: str, fields: dict[str, Any], word: str) -> None:

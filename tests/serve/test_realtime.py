@@ -16,13 +16,15 @@ from support.realtime_talk import RATE, Client, hold
 from support.scene import LONG, check_prompt
 from support.scripted import Engines, Model
 
-from pipeline.config import ServeSettings, Settings
+from pipeline.config import PACES, ServeSettings, Settings
 from pipeline.conversation.history import RUNNING
 from pipeline.engines.tools import Prompt, tools_of
 from pipeline.errors import StageError
 from pipeline.serve.link import Opening
-from pipeline.serve.realtime import RealtimeServer
+from pipeline.serve.realtime import RealtimeServer, manner
 from pipeline.serve.remembered import SILENCE
+from pipeline.serve.session_object import new_session, updated
+from pipeline.turns.end_of_turn import Hangover, hold_ms
 
 VAD = {"type": "server_vad"}
 
@@ -155,7 +157,9 @@ def test_a_response_asked_for_at_once_waits_for_what_was_said() -> None:
     client = hold(made, script)
     assert made.model.prompts[0][-1] == {"role": "user", "content": "What time is it?"}
     assert client.time("response.created") < 1.1
-    assert "stt" in json.loads(client.done[0]["metadata"]["cascade.latency_ms"])
+    told = json.loads(client.done[0]["metadata"]["cascade.latency_ms"])
+    assert told["stt"] == 1000
+    assert 1000 < told["total"] < 1200
 
 
 def test_speaking_over_a_reply_cuts_it_and_the_model_knows_what_was_heard() -> None:
@@ -819,3 +823,60 @@ def test_a_key_brings_the_settings_of_its_session() -> None:
     assert session["instructions"] == "Be brief."
     assert session["audio"]["output"]["speed"] == 1.2
     assert session["model"] == "gpt-9"
+
+
+def test_the_recogniser_is_told_what_to_expect() -> None:
+    async def script(client: Client) -> None:
+        hints = {"model": "whisper-1", "language": "de", "prompt": "Ulm.", "keywords": ["Ada"]}
+        client.update(audio={"input": {"transcription": hints}})
+        await ask(client)
+
+    made = engines("Nine.")
+    hold(made, script)
+    assert set(made.languages) <= {"de", "en"} and made.languages[0] == "de"
+    assert set(made.hints) == {"Ulm. Ada"}
+
+
+def _detecting(detection: Any, **more: Any) -> Any:
+    """How a session with this turn detection behaves."""
+    fresh = new_session("s", "m", 0)
+    audio = {"input": {"turn_detection": detection, **more}}
+    session = updated(fresh, {"type": "realtime", "audio": audio})
+    return manner(session, Settings(), None)
+
+
+@given(st.integers(0, 60_000), st.integers(0, 60_000), st.floats(0, 1), st.booleans())
+def test_silence_alone_ends_turns_where_the_client_says_how_long(
+    silence_ms: int, padding_ms: int, threshold: float, answers: bool
+) -> None:
+    found = _detecting(
+        {
+            "type": "server_vad",
+            "silence_duration_ms": silence_ms,
+            "prefix_padding_ms": padding_ms,
+            "threshold": threshold,
+            "create_response": answers,
+        }
+    )
+    assert 0 < found.vad.release < found.vad.threshold < 1
+    assert abs(found.vad.threshold - threshold) < 0.011
+    assert found.preroll_ms == min(padding_ms, 1000)
+    assert (found.listens, found.answers, found.interrupts) == (True, answers, True)
+    for spoken_s in (1.0, 30.0):
+        assert hold_ms(found.turns, None, silence_ms, spoken_s=spoken_s) == silence_ms
+    assert Hangover(found.turns).ms == silence_ms
+
+
+def test_eagerness_is_one_of_our_paces() -> None:
+    holds = [
+        _detecting({"type": "semantic_vad", "eagerness": eagerness}).turns
+        for eagerness in ("high", "medium", "low")
+    ]
+    assert [turns.longest_ms for turns in holds] == [2000, 4000, 8000]
+    for name, turns in zip(("eager", "balanced", "patient"), holds, strict=True):
+        assert turns.predict
+        assert (turns.shortest_ms, turns.hold_ms) == (
+            PACES[name]["shortest_ms"],
+            PACES[name]["hold_ms"],
+        )
+    assert not _detecting(None).listens

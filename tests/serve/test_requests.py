@@ -79,6 +79,13 @@ def test_updates_change_what_they_name_and_nothing_else(
                 assert after["audio"][side][name] == told[name]
 
 
+def test_settings_of_transcription_are_told_as_they_were_given() -> None:
+    """Pipecat 1.14 breaks where there are others, such as `languages`."""
+    audio = {"input": {"transcription": {"model": "m", "language": "en"}}}
+    after = updated(SESSION, {"type": "realtime", "audio": audio})
+    assert after["audio"]["input"]["transcription"] == {"model": "m", "language": "en"}
+
+
 def test_a_detection_keeps_its_other_fields_while_its_type_stays() -> None:
     def detect(session: dict[str, Any], **vad: Any) -> dict[str, Any]:
         audio = {"input": {"turn_detection": vad}}

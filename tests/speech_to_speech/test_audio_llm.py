@@ -103,6 +103,7 @@ class Local:
         prefix: str = "",
         language: str = "",
         draft: bool = False,
+        prompt: str = "",
     ) -> Transcription:
         level = round(float(np.abs(audio).max()) * 32768) - LOUD
         self.recognised.append(level)

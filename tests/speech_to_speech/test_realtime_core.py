@@ -13,7 +13,6 @@ from support.cores import RealtimeStage
 from support.dialects import pcm
 from support.lawful import lawful
 
-from pipeline.audio.encoding import Encoding, read
 from pipeline.engines.tools import Tool
 from pipeline.errors import BadInput, CascadeError
 from pipeline.events import (
@@ -758,40 +757,6 @@ def test_any_server_yields_a_lawful_conversation(manual: bool, steps: list[Any])
     lawful(line.events)
     truncated = line.sent_of("conversation.item.truncate")
     assert all(m["audio_end_ms"] >= 0 and m["item_id"] for m in truncated)
-
-
-@given(st.integers(0, 255).map(lambda code: bytes([code])))
-def test_g711_codes_survive(code: bytes) -> None:
-    for kind in ("pcmu", "pcma"):
-        encoding = Encoding(kind, 8000)  # type: ignore[arg-type]
-        assert encoding.decode(encoding.encode(encoding.decode(code))) == encoding.decode(code)
-
-
-def test_g711_levels() -> None:
-    """Against values of ITU-T G.711: silence, the smallest steps and the largest."""
-    mu, a = Encoding("pcmu", 8000), Encoding("pcma", 8000)
-    assert mu.decode(b"\xff\x7f\x00\x80").tolist() == [0, 0, -32124, 32124]
-    assert a.decode(b"\xd5\x55\x2a\xaa").tolist() == [8, -8, -32256, 32256]
-    tone = (8000 * np.sin(np.arange(800) / 5)).astype(np.int16)
-    for encoding in (mu, a):
-        error = encoding.decode(encoding.encode(tone)).astype(float) - tone
-        assert 10 * np.log10(np.mean(tone.astype(float) ** 2) / np.mean(error**2)) > 30
-
-
-@pytest.mark.parametrize(
-    ("stated", "found"),
-    [
-        ({"type": "audio/pcm", "rate": 16000}, Encoding("pcm", 16000)),
-        ({"type": "audio/pcm"}, Encoding()),
-        ({"type": "audio/pcmu"}, Encoding("pcmu", 8000)),
-        ("g711_alaw", Encoding("pcma", 8000)),
-        ({"rate": -5}, Encoding()),
-        (None, Encoding()),
-    ],
-)
-def test_stated_formats(stated: object, found: Encoding) -> None:
-    assert read({"output": {"format": stated}}, "output", Encoding()) == found
-    assert read(None, "output", found) == found
 
 
 def test_what_is_stamped_is_never_taken_for_real() -> None:

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -33,10 +34,19 @@ PIECE_S = 0.02
 WAIT_S = 60.0
 """Far above what anything takes, on a busy machine too."""
 
-KEY, MODEL, INSTRUCTIONS = "a-key", "gpt-realtime-2.1", "Be brief."
+INSTRUCTIONS = "Be brief."
 
 NODE = ROOT / "tests" / "clients"
 """Where the application for Node is, and what it needs of npm's registry."""
+
+
+PAGE = ROOT / "pipeline" / "docs" / "serve.md"
+
+
+def printed(beginning: str, port: int) -> str:
+    """How a client is told where the server is, as the page has it; with another port."""
+    [found] = re.findall(f"`({beginning}[^`]*:8765/[^`]*)`", PAGE.read_text("utf-8"))
+    return str(found).replace(":8765/", f":{port}/")
 
 
 class App(ABC):
@@ -205,13 +215,13 @@ class SdkApp(App):
 
 
 @contextlib.asynccontextmanager
-async def openai_sdk(url: str) -> AsyncIterator[App]:
-    """`AsyncOpenAI().realtime.connect`, told of the server by its base URL; server VAD."""
+async def openai_sdk(port: int) -> AsyncIterator[App]:
+    """`AsyncOpenAI().realtime.connect`; server VAD."""
     heard = {"transcription": {"model": "whisper-1"}, "turn_detection": {"type": "server_vad"}}
     session: Any = {"instructions": INSTRUCTIONS, "tools": TOOLS, "audio": {"input": heard}}
     async with (
-        AsyncOpenAI(api_key=KEY, base_url=url.replace("ws", "http", 1)) as client,
-        client.realtime.connect(model=MODEL) as connection,
+        eval(printed("AsyncOpenAI", port), {"AsyncOpenAI": AsyncOpenAI}) as client,
+        client.realtime.connect(model="gpt-realtime-2.1") as connection,
     ):
         await connection.session.update(session={"type": "realtime", **session})
         async with SdkApp(connection) as app:
@@ -245,17 +255,17 @@ class AgentsApp(App):
 
 
 @contextlib.asynccontextmanager
-async def agents_python(url: str) -> AsyncIterator[App]:
-    """`RealtimeRunner` of openai-agents, told of the server by `url`; its own defaults."""
+async def agents_python(port: int) -> AsyncIterator[App]:
+    """`RealtimeRunner` of openai-agents, with its defaults."""
 
     async def invoke(*_: Any) -> str:
         return RESULT
 
     tool = FunctionTool(TOOL["name"], TOOL["description"], TOOL["parameters"], invoke)
     agent: Any = RealtimeAgent(name="assistant", instructions=INSTRUCTIONS, tools=[tool])
-    where: Any = {"url": f"{url}/realtime?model={MODEL}", "api_key": KEY}
+    known = {"RealtimeRunner": RealtimeRunner, "agent": agent}
     async with (
-        await RealtimeRunner(agent).run(model_config=where) as session,
+        await eval(printed("RealtimeRunner", port), known) as session,
         AgentsApp(session) as app,
     ):
         yield app
@@ -285,11 +295,11 @@ class NodeApp(App):
 
 
 @contextlib.asynccontextmanager
-async def agents_node(url: str) -> AsyncIterator[App]:
-    """`RealtimeSession` of @openai/agents-realtime, told of the server by `url`; its defaults."""
+async def agents_node(port: int) -> AsyncIterator[App]:
+    """`RealtimeSession` of @openai/agents-realtime, with its defaults."""
+    about = json.dumps({**TOOL, "result": RESULT})
     child = await asyncio.create_subprocess_exec(
-        *("node", "agents.mjs", f"{url}/realtime?model={MODEL}", KEY, INSTRUCTIONS),
-        json.dumps({**TOOL, "result": RESULT}),
+        *("node", "agents.mjs", printed("session.connect", port), INSTRUCTIONS, about),
         cwd=NODE,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

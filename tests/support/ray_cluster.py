@@ -16,10 +16,11 @@ STORE_BYTES = 80_000_000
 
 
 @contextlib.contextmanager
-def running(**environment: str) -> Iterator[Any]:
-    """The cluster; its head has no processor to offer.
+def running(cpus: int = 0, **environment: str) -> Iterator[Any]:
+    """The cluster: its head, to which nodes are added.
 
     Args:
+        cpus: Processors that the head has to offer.
         environment: Of the nodes, beside this process's.
     """
     from ray import cluster_utils
@@ -31,7 +32,7 @@ def running(**environment: str) -> Iterator[Any]:
         patch.delenv("RAY_ADDRESS", raising=False)
         for name, value in environment.items():
             patch.setenv(name, value)
-        arguments = {"num_cpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+        arguments = {"num_cpus": cpus, "object_store_memory": STORE_BYTES, "include_dashboard": False}
         cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=arguments)
         try:
             yield cluster

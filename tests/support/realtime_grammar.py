@@ -135,9 +135,11 @@ class Grammar:
 
     def feed(self, event: JsonObject) -> list[str]:
         """The next event; what is wrong with it, nothing as a rule."""
-        problems = [f"{event.get('type')}: {problem}" for problem in self._check(event)]
-        self._last = str(event.get("type"))
-        return strictly(event) or problems
+        if wrong := strictly(event):
+            return wrong
+        problems = [f"{event['type']}: {problem}" for problem in self._check(event)]
+        self._last = event["type"]
+        return problems
 
     def finish(self) -> list[str]:
         """The connection was closed in peace: what should have ended, and has not."""

@@ -41,7 +41,7 @@ class Client:
         self.closed: tuple[int, str] | None = None
         self.said = 0
         self._grammar = Grammar()
-        self._sent: asyncio.Queue[tuple[int, str] | None] = asyncio.Queue()
+        self._sent: asyncio.Queue[tuple[int, str | bytes] | None] = asyncio.Queue()
         self._news = asyncio.Event()
 
     # --- the link ---
@@ -66,6 +66,10 @@ class Client:
         """Send an event."""
         now_ns = virtual_time.VirtualClock().now_ns()
         self._sent.put_nowait((now_ns, json.dumps({"type": kind, **fields})))
+
+    def raw(self, message: str | bytes) -> None:
+        """Send whatever it is."""
+        self._sent.put_nowait((virtual_time.VirtualClock().now_ns(), message))
 
     def leave(self) -> None:
         self._sent.put_nowait(None)

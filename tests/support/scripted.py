@@ -129,6 +129,7 @@ class Engines:
     sure: float = -0.1
     speaks: str = "en"
     languages: list[str] = field(default_factory=list)
+    hints: list[str] = field(default_factory=list)
     heard: list[tuple[str, float]] = field(default_factory=list)
     ahead: list[Messages] = field(default_factory=list)
     finished: dict[str, float] = field(default_factory=dict)
@@ -158,8 +159,10 @@ class Engines:
         prefix: str = "",
         language: str = "",
         draft: bool = False,
+        prompt: str = "",
     ) -> Transcription:
         self.languages.append(language)
+        self.hints.append(prompt)
         await asyncio.sleep(self.recognise_s)
         levels = np.rint(audio * 32768).astype(int) - LOUD
         loud = Counter(levels[levels >= 0].tolist())

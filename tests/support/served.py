@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute
 
 from pipeline.serve.access import Access
 from pipeline.serve.app import Sessions, application
-from pipeline.serve.listening import bound, listening
+from pipeline.serve.listening import bound, listening, secured
 
 
 class Served:
@@ -77,5 +77,5 @@ async def served(
     app = application(sessions, access or Access(), routes=routes, public=public)
     on = bound("127.0.0.1", port)
     files, trusted = tls or (None, None)
-    async with listening(app, sessions, on, files):
+    async with listening(app, sessions, on, files and secured(*files)):
         yield Served(sessions, on, trusted)

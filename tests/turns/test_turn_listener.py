@@ -214,6 +214,7 @@ class Slow:
         prefix: str = "",
         language: str = "",
         draft: bool = False,
+        prompt: str = "",
     ) -> Transcription:
         self.prefixes.append(prefix)
         self.drafts.append(draft)

@@ -23,15 +23,12 @@ export class Connection {
   #socket = null;
   #failures = 0;
   #timer = 0;
+  isOpen = false; // the server has greeted; before, nothing is sent
 
   constructor({ told, received }) {
     this.#told = told;
     this.#received = received;
     window.addEventListener("online", () => this.#timer && this.open());
-  }
-
-  get isOpen() {
-    return this.#socket?.readyState === WebSocket.OPEN;
   }
 
   /** Connect, unless that is under way, and stay connected. */
@@ -54,6 +51,7 @@ export class Connection {
   renew() {
     const socket = this.#socket;
     this.#socket = null;
+    this.isOpen = false;
     socket?.close?.(1000);
     this.open();
   }
@@ -91,25 +89,27 @@ export class Connection {
     url.protocol = url.protocol.replace("http", "ws");
     const socket = new WebSocket(url, ["realtime", `openai-insecure-api-key.${key}`]);
     this.#socket = socket;
-    let greeted = false;
     socket.onmessage = ({ data }) => {
       if (this.#socket !== socket) return;
       const event = JSON.parse(data);
       if (event.type === "session.created") {
-        greeted = true;
+        this.isOpen = true;
         this.#failures = 0;
         this.#told("open");
       }
       this.#received(event);
     };
     // Why a WebSocket is refused a browser does not tell; asked for plainly, its address does.
-    const why = () => (greeted ? Promise.reject(new Refusal()) : this.#ask("v1/realtime"));
-    socket.onclose = () => why().catch((refusal) => this.#lost(socket, refusal));
+    const why = () => (this.isOpen ? Promise.reject(new Refusal()) : this.#ask("v1/realtime"));
+    socket.onclose = () => {
+      if (this.#socket === socket) why().catch((refusal) => this.#lost(socket, refusal));
+    };
   }
 
   #lost(socket, { message, status, wait }) {
     if (this.#socket !== socket) return;
     this.#socket = null;
+    this.isOpen = false;
     if (status === 401) {
       this.#told("token", { wrong: sessionStorage.getItem(TOKEN) !== null });
       return;

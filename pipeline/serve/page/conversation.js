@@ -102,7 +102,7 @@ export class Conversation {
   async interrupt(cancel = false) {
     if (cancel && this.response) this.send({ type: "response.cancel" });
     this.#waiting = false;
-    const open = this.turns.filter((turn) => turn.role === "assistant" && !turn.done);
+    const open = this.turns.filter(({ role, done, cut }) => role === "assistant" && !done && !cut);
     for (const turn of open) turn.cut = true;
     const stopped = new Map(await this.speaker.stop());
     for (const turn of open) {

@@ -13,14 +13,16 @@ registerProcessor("playback", class extends AudioWorkletProcessor {
   constructor() {
     super();
     this.items = [];
-    this.stopping = false;
+    this.stopped = []; // what was cut off, by each stop that is to be told
     this.blocks = 0;
     this.port.onmessage = ({ data }) => this.receive(data);
   }
 
   receive({ id, pcm, end, stop }) {
     if (stop) {
-      this.stopping = true;
+      // What comes after this message is not meant by it.
+      this.stopped.push(this.items);
+      this.items = [];
       return;
     }
     let item = this.items.find((each) => each.id === id);
@@ -36,14 +38,17 @@ registerProcessor("playback", class extends AudioWorkletProcessor {
   }
 
   process(_, [[out]]) {
+    if (this.stopped.length) {
+      this.stop(out);
+      return true;
+    }
     let filled = 0;
     while (filled < out.length && this.items.length) {
       filled = this.fill(out, filled, this.items[0]);
       if (!this.over(this.items[0])) break;
       this.report(this.items.shift());
     }
-    if (this.stopping) this.stop(out);
-    else if (this.items.length && ++this.blocks % REPORT === 0) this.report(this.items[0]);
+    if (this.items.length && ++this.blocks % REPORT === 0) this.report(this.items[0]);
     return true;
   }
 
@@ -74,12 +79,15 @@ registerProcessor("playback", class extends AudioWorkletProcessor {
     return Boolean(item.ended && !item.waiting);
   }
 
-  /** What was just written is the last: it fades, for to break off would click. */
+  /** The last of what is stopped fades, for to break off would click. */
   stop(out) {
+    const [item] = this.stopped.flat();
+    if (item) this.fill(out, 0, item);
     for (let place = 0; place < out.length; place++) out[place] *= 1 - place / out.length;
-    this.port.postMessage({ stopped: this.items.map(({ id, played }) => [id, played]) });
-    this.items = [];
-    this.stopping = false;
+    for (const items of this.stopped) {
+      this.port.postMessage({ stopped: items.map(({ id, played }) => [id, played]) });
+    }
+    this.stopped = [];
   }
 
   report(item) {

@@ -11,6 +11,11 @@ export function h(tag, { text, ...attributes } = {}, ...children) {
   return node;
 }
 
+/** Change a text only where it differs: what is selected in it stays so. */
+function put(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
 const NAMES = { user: "you", assistant: "cascade" };
 
 /** Show the turns in a list, and keep its end in sight where it was. */
@@ -58,10 +63,10 @@ class Entry {
 
   draw(turn) {
     const [spoken, word, rest] = words(turn);
-    this.spoken.textContent = spoken;
-    this.word.textContent = word;
-    this.rest.textContent = turn.role === "user" && !turn.done ? `${rest} …` : rest;
-    this.note.textContent = turn.cut ? " …" : (turn.note ?? "");
+    put(this.spoken, spoken);
+    put(this.word, word);
+    put(this.rest, turn.role === "user" && !turn.done ? " …" : rest);
+    put(this.note, turn.cut ? " …" : (turn.note ?? ""));
     if (turn.timing) this.timing.draw(turn.timing);
   }
 }
