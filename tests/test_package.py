@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -86,3 +87,22 @@ def test_the_page_travels_in_it(installed: Path) -> None:
     names = sorted(path.name for path in own.iterdir())
     assert {"index.html", "main.js", "page.css"} <= set(names)
     assert sorted(path.name for path in built.iterdir()) == names
+
+
+def test_so_is_every_package_of_the_javascript_client() -> None:
+    lock = json.loads((ROOT / "tests/clients/package-lock.json").read_text())
+    packages = [about for name, about in lock["packages"].items() if name]
+    assert len(packages) > 10
+    assert all(about["integrity"].startswith("sha512-") for about in packages)
+    assert not [about for about in packages if "resolved" in about]
+
+
+def test_the_page_on_serve_names_the_clients_that_are_tried() -> None:
+    page = (ROOT / "pipeline/docs/serve.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\S+)` (?:for|of) .*?\| ([\d.]+) \|", page, re.M)
+    script = json.loads((ROOT / "tests/clients/package-lock.json").read_text())["packages"]
+    tried = {n.removeprefix("node_modules/"): about.get("version") for n, about in script.items()}
+    pins = "".join(path.read_text() for path in ROOT.glob("scripts/*.lock"))
+    tried |= dict(re.findall(r"^([a-z0-9-]+)==(\S+)", pins, re.M))
+    assert len(rows) == 4
+    assert [tried[name] for name, _ in rows] == [version for _, version in rows]
