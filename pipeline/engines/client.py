@@ -148,7 +148,7 @@ def explained(
     def words(error: openai.APIError) -> str:
         said = message_of(error)
         # Some servers repeat it.
-        return said.replace(server.api_key, "***") if len(server.api_key) >= _KEY else said
+        return said.replace(server.api_key, "[key]") if len(server.api_key) >= _KEY else said
 
     try:
         yield

@@ -259,7 +259,7 @@ FAILURES: list[tuple[Script, bool, str]] = [
     (status(404, "no model"), True, "(404: no model); name another with --stt"),
     (page(404, "<html><title>Lost</title></html>"), True, "Lost"),
     (status(429, "too much"), False, "too much; try again later"),
-    (status(500, f"crashed with {SECRET}"), False, "crashed with ***"),
+    (status(500, f"crashed with {SECRET}"), False, "crashed with [key]"),
     (told(words="none"), False, "answers with no transcript"),
     (page(200, "<html></html>"), False, "answers with no transcript"),
 ]
