@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-import logging
 import math
 import time
 import uuid
@@ -21,8 +20,8 @@ from typing import Any
 
 from pipeline.audio.resample import Resampler
 from pipeline.clock import NS_PER_MS, NS_PER_S, Clock
-from pipeline.config import PACES, Settings, TurnSettings
-from pipeline.conversation.cascade import Cascade, Manner
+from pipeline.config import Settings
+from pipeline.conversation.cascade import Cascade
 from pipeline.conversation.reply import CUT_MARK, Engines, Synthesiser
 from pipeline.driver import Over
 from pipeline.engines.tools import arguments
@@ -55,6 +54,8 @@ from pipeline.serve.remembered import SILENCE, Remembered
 from pipeline.serve.responses import RealtimeResponse, ResponseStatus, settings
 from pipeline.serve.session_object import JsonObject
 from pipeline.serve.sound import RATE
+from pipeline.serve.turn_detection import manner
+from pipeline.serve.usage import cost
 from pipeline.text.heard import Sound
 from pipeline.trace import Timeline, Trace
 from pipeline.turns.taker import RATE as EARS
@@ -76,19 +77,8 @@ REPORT_S = 0.1
 PIECE = 12
 """Characters of a call's arguments in one event."""
 
-LONGEST_MS = {"low": 8000, "medium": 4000, "auto": 4000, "high": 2000}
-"""Silence that ends an unfinished turn, by eagerness, as OpenAI's guide has it."""
-
-EAGERNESS = {"low": "patient", "medium": "balanced", "high": "eager"}
-"""Which of our paces an eagerness is; with `auto` it is the server's own."""
-
-MOST_PADDING_MS = 1000
-"""More sound from before an utterance than this is in its item, but is not recognised."""
-
 LATENCY = "cascade.latency_ms"
 """Where the metadata of a response has its latency, as JSON: in all, and by part."""
-
-log = logging.getLogger(__name__)
 
 
 class RealtimeServer:
@@ -596,77 +586,3 @@ class _Conversation:
             for reply_id, answer in self._answers.items()
             if answer.response.id == response_id
         )
-
-
-def cost(used: Usage, made_audio: int) -> JsonObject:
-    """The usage of a response, as `response.done` has it. Pure.
-
-    The text is what the language model counts; the voice's sound counts as OpenAI's does.
-
-    Args:
-        used: By the language model.
-        made_audio: Tokens of sound.
-    """
-    text = {"text_tokens": used.input_tokens, "audio_tokens": 0, "image_tokens": 0}
-    cached = {"text_tokens": used.cached_tokens, "audio_tokens": 0, "image_tokens": 0}
-    made = {"text_tokens": used.output_tokens, "audio_tokens": made_audio}
-    return {
-        "total_tokens": used.input_tokens + sum(made.values()),
-        "input_tokens": used.input_tokens,
-        "output_tokens": sum(made.values()),
-        "input_token_details": {
-            **text,
-            "cached_tokens": used.cached_tokens,
-            "cached_tokens_details": cached,
-        },
-        "output_token_details": made,
-    }
-
-
-def manner(session: JsonObject, settings: Settings, voice: Synthesiser | None) -> Manner:
-    """How a session takes turns and answers, as its client asks for. Pure.
-
-    Args:
-        session: The session object.
-        settings: The server's.
-        voice: Speaks its replies; None: nothing does.
-    """
-    detection = session["audio"]["input"]["turn_detection"]
-    heard = session["audio"]["input"]["transcription"] or {}
-    hints = [heard.get("prompt"), ", ".join(heard.get("keywords") or ())]
-    found = Manner(
-        settings.turns,
-        settings.vad,
-        voice,
-        language=heard.get("language") or "",
-        about=" ".join(filter(None, hints)),
-    )
-    if detection is None:
-        return replace(found, listens=False, answers=False)
-    answers = detection["create_response"] and session["type"] == "realtime"
-    found = replace(found, answers=answers, interrupts=detection["interrupt_response"])
-    # What is set here need not be what a user may set.
-    if detection["type"] == "semantic_vad":
-        eagerness = detection["eagerness"]
-        pace = PACES.get(EAGERNESS.get(eagerness, ""), {})
-        waits = {**pace, "longest_ms": LONGEST_MS[eagerness], "predict": True}
-        return replace(found, turns=_turns(settings.turns, **waits))
-    idle_ms = detection["idle_timeout_ms"] or 0
-    return replace(
-        found,
-        turns=_turns(
-            settings.turns,
-            predict=False,
-            shortest_ms=0,
-            hold_ms=detection["silence_duration_ms"],
-            idle_s=idle_ms / 1000,
-        ),
-        vad=settings.vad.model_copy(
-            update={"threshold": min(max(detection["threshold"], 0.01), 0.99)}
-        ),
-        preroll_ms=min(detection["prefix_padding_ms"], MOST_PADDING_MS),
-    )
-
-
-def _turns(turns: TurnSettings, **changed: Any) -> TurnSettings:
-    return turns.model_copy(update={"idle_text": "", "idle_s": 0.0, **changed})

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from pipeline.events import Usage
 from pipeline.serve.items import KeptItem
 from pipeline.serve.session_object import JsonObject
 
@@ -23,6 +24,31 @@ def assistant_tokens(ms: float) -> int:
 def text_tokens(text: str) -> int:
     """Tokens of a text: 4 characters each, which is about right for English."""
     return math.ceil(len(text) / 4)
+
+
+def cost(used: Usage, made_audio: int) -> JsonObject:
+    """The usage of a response, as `response.done` has it. Pure.
+
+    The text is what the language model counts; the voice's sound counts as OpenAI's does.
+
+    Args:
+        used: By the language model.
+        made_audio: Tokens of sound.
+    """
+    text = {"text_tokens": used.input_tokens, "audio_tokens": 0, "image_tokens": 0}
+    cached = {"text_tokens": used.cached_tokens, "audio_tokens": 0, "image_tokens": 0}
+    made = {"text_tokens": used.output_tokens, "audio_tokens": made_audio}
+    return {
+        "total_tokens": used.input_tokens + sum(made.values()),
+        "input_tokens": used.input_tokens,
+        "output_tokens": sum(made.values()),
+        "input_token_details": {
+            **text,
+            "cached_tokens": used.cached_tokens,
+            "cached_tokens_details": cached,
+        },
+        "output_token_details": made,
+    }
 
 
 class ReadPart(NamedTuple):

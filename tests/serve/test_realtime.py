@@ -21,9 +21,10 @@ from pipeline.conversation.history import RUNNING
 from pipeline.engines.tools import Prompt, tools_of
 from pipeline.errors import StageError
 from pipeline.serve.link import Opening
-from pipeline.serve.realtime import RealtimeServer, manner
+from pipeline.serve.realtime import RealtimeServer
 from pipeline.serve.remembered import SILENCE
 from pipeline.serve.session_object import new_session, updated
+from pipeline.serve.turn_detection import manner
 from pipeline.turns.end_of_turn import Hangover, hold_ms
 
 VAD = {"type": "server_vad"}
