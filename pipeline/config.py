@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -373,6 +374,11 @@ def load(
 def is_secret(name: str) -> bool:
     """Whether a setting, by its dotted name, is told to nobody."""
     return name.rpartition(".")[2] in ("api_key", "token")
+
+
+def without_password(value: str) -> str:
+    """A setting's value without the password that a URL may hold."""
+    return re.sub(r"//[^/@]*@", "//", value)
 
 
 def document() -> str:

@@ -17,7 +17,6 @@ import json
 import logging
 import os
 import platform
-import re
 import threading
 import time
 import uuid
@@ -29,7 +28,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import IO, Any, Self
 
-from pipeline.config import Settings, is_secret
+from pipeline.config import Settings, is_secret, without_password
 from pipeline.errors import BadInput
 
 VERSION = 1
@@ -311,7 +310,7 @@ def description(settings: Settings, models: Mapping[str, str]) -> dict[str, Any]
     dumped = settings.model_dump()
     values = {
         name: {
-            key: re.sub(r"//[^/@]*@", "//", value) if key == "url" else value
+            key: without_password(value) if key == "url" else value
             for key, value in section.items()
             if not is_secret(f"{name}.{key}")
         }

@@ -169,9 +169,11 @@ def explained(
             fatal=True,
         ) from None
     except openai.NotFoundError as error:
+        hint = "" if stage == "llm" else f"; {server.name_remedy}"
         raise StageError(
             stage,
-            f"{label} has no model {model!r} or no {_APIS[stage]} there (404: {words(error)})",
+            f"{label} has no model {model!r} or no {_APIS[stage]} there "
+            f"(404: {words(error)}){hint}",
             fatal=True,
         ) from None
     except openai.APIStatusError as error:

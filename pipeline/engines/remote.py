@@ -14,7 +14,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mappi
 from typing import Any
 
 import numpy as np
-from babel import Locale
 
 from pipeline.audio.encoding import PCM_RATE
 from pipeline.audio.pcm import NoSamples, PcmReader
@@ -264,8 +263,9 @@ def _understood(text: str, answer: Mapping[str, Any], language: str) -> Transcri
     """A transcript with what the server tells of it, which may be nothing."""
     segments = answer.get("segments")
     told = [each for each in segments if isinstance(each, dict)] if segments else []
-    log_prob = min(_numbers(told, "avg_logprob"), default=0.0)
-    no_speech = max(_numbers(told, "no_speech_prob"), default=0.0)
+    log_probs = _numbers(told, "avg_logprob")
+    log_prob = sum(log_probs) / len(log_probs) if log_probs else 0.0
+    no_speech = min(_numbers(told, "no_speech_prob"), default=0.0)
     dropped = guard(text, no_speech=no_speech, log_prob=log_prob, endless=False)
     spoken = str(answer.get("language") or "").lower()
     return Transcription(
@@ -287,6 +287,8 @@ def _numbers(segments: list[dict[str, Any]], key: str) -> list[float]:
 @functools.cache
 def _codes() -> dict[str, str]:
     """Codes of languages by their English names, of which OpenAI's servers tell one."""
+    from babel import Locale  # not before a server has answered
+
     return {name.lower(): code for code, name in Locale("en").languages.items()}
 
 

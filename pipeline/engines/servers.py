@@ -148,7 +148,7 @@ def audio_server(settings: SttSettings | TtsSettings) -> ChatServer:
     if not settings.url.startswith(("http://", "https://")):
         raise BadInput(f"{option}{settings.url}: not a URL; write it as http://HOST:PORT/v1")
     url, label = _api_url(settings.url, option)
-    openais = urlsplit(url).hostname == urlsplit(OPENAI_URL).hostname
+    openais = urlsplit(url)[:2] == urlsplit(OPENAI_URL)[:2]
     setting = "OPENAI_API_KEY" if openais and not settings.api_key else f"{stage}.api_key"
     found = settings.api_key or (os.environ.get("OPENAI_API_KEY", "") if openais else "none")
     key = _key(found, setting)
@@ -161,6 +161,7 @@ def audio_server(settings: SttSettings | TtsSettings) -> ChatServer:
         label,
         key_setting=setting,
         remedy=f"start the server, or leave --{stage}-url out",
+        name_remedy="name another with --stt" if hears else "set tts.model, or --voice",
     )
 
 

@@ -97,8 +97,8 @@ _TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
 _NUMBERS = {word: str(number) for number, word in enumerate(_SMALL.split())} | {
     word: f"{number}0" for number, word in enumerate(_TENS.split(), 2)
 }
-_MOST_PROMPT = MAX_TOKENS - 1  # tokens of a prompt: Whisper learnt to follow no more
-_MARKS = 4  # tokens before those of the text: start, language, task, no timestamps
+_MARKS = 5  # tokens before a text: of a prompt, of the start, language, task, no timestamps
+_MOST_PROMPT = MAX_TOKENS - _MARKS  # tokens of a prompt: with it and the longest text all is full
 _SURE = 0.5  # probability that settles the language, as in faster-whisper
 
 
@@ -437,7 +437,8 @@ class Whisper:
         if window_s < longer:
             if draft:
                 return replace(found, text="", dropped="doubtful", sure=False)
-            found = self._decode(features, longer, MAX_TOKENS, language, prompt=prompt)
+            # Without the prompt, which may be what misled it.
+            found = self._decode(features, longer, MAX_TOKENS, language)
         dropped = guard(
             found.raw,
             no_speech=found.no_speech,
@@ -511,7 +512,7 @@ class Whisper:
             [[*told, *tokenizer.sot_sequence, tokenizer.no_timestamps, *known]],
             beam_size=BEAM_SIZE,
             # CTranslate2 stops at half of what it is told, or where with the prompt it is all.
-            max_length=min(2 * MAX_TOKENS, max(2 * budget, budget + len(told) + _MARKS)),
+            max_length=max(2 * budget, budget + len(before) + _MARKS),
             return_scores=True,
             return_no_speech_prob=True,
             suppress_blank=True,

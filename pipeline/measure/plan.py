@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import random
-import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from rich.console import Console
 
-from pipeline.config import Settings, is_secret
+from pipeline.config import Settings, is_secret, without_password
 from pipeline.errors import BadInput
 from pipeline.measure.corpus import Item
 from pipeline.measure.record import Record
@@ -23,8 +22,6 @@ SHORT = {"stt": "stt.model", "llm": "llm.model", "voice": "tts.voice", "mode": "
 """Names of settings that are varied most, and what they stand for."""
 
 MODE = "reply.mode"
-
-_PASSWORD = re.compile(r"//[^/@]*@")
 
 
 class Load(Protocol):
@@ -235,8 +232,3 @@ def _value(settings: Settings, key: str) -> Any:
     section, name = key.split(".")
     value = getattr(getattr(settings, section), name)
     return without_password(value) if isinstance(value, str) else value
-
-
-def without_password(value: str) -> str:
-    """A setting's value without the password that a URL may hold."""
-    return _PASSWORD.sub("//", value)

@@ -27,10 +27,11 @@ from typing import Any
 
 from rich.console import Console
 
+from pipeline.config import without_password
 from pipeline.errors import BadInput, CascadeError, StageError, first_line
 from pipeline.measure.corpus import apart
 from pipeline.measure.noise import Noise, Reading, summarise
-from pipeline.measure.plan import Executor, Job, Variant, without_password
+from pipeline.measure.plan import Executor, Job, Variant
 from pipeline.measure.record import Record
 from pipeline.measure.recording import Unwritten
 from pipeline.measure.run import WAVS, Made

@@ -2,8 +2,9 @@
 
 `protocol` is the server's side of a connection as data and rules, and two brains stand behind it.
 `realtime` is the cascade, which `serving` puts on a socket: `access` says who may come in and
-`admission` how many, `app` is the door, and `connection` a client's link. The simulated server
-replays a script and needs no account: `script` says what, `speech` is what it hears and says,
-`simulated` acts, `wire` is its socket behind a network, and `command` runs it. What is measured
-against it is a simulation, and everything made from it says so.
+`admission` how many, `app` is the door, and `connection` a client's link; `ray` has it on many
+machines. Beside it `http_api` serves the recogniser and the voice alone, and `metrics` tells
+Prometheus. The simulated server replays a script and needs no account: `script` says what, `speech`
+is what it hears and says, `simulated` acts, `wire` is its socket behind a network, and `command`
+runs it. What is measured against it is a simulation, and everything made from it says so.
 """

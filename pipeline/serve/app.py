@@ -248,7 +248,9 @@ class _Guard:
         except ClientDisconnect:
             pass
         except Exception as error:
-            log.error("a request failed: %s: %s", type(error).__name__, error, exc_info=error)
+            # What is cut off when the server stops has not failed.
+            if self._sessions.state != "draining":
+                log.error("a request failed: %s: %s", type(error).__name__, error, exc_info=error)
             raise
 
 

@@ -86,9 +86,6 @@ SOUND_TYPES: dict[Format, str] = {
     "pcm": f"audio/pcm;rate={PCM_RATE};channels=1",
 }
 
-GONE = 499
-"""The status of what nobody waited for any more, as nginx notes it."""
-
 log = logging.getLogger(__name__)
 
 
@@ -187,8 +184,6 @@ def _answering(endpoint: Endpoint) -> Endpoint:
     async def answer(request: Request) -> Response:
         try:
             return await endpoint(request)
-        except ClientDisconnect:
-            return Response(status_code=GONE)
         except (CascadeError, ValidationError) as error:
             raise _refusal(error) from None
 

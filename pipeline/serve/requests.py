@@ -14,6 +14,7 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    FailFast,
     Field,
     TypeAdapter,
     ValidationError,
@@ -107,6 +108,8 @@ class _Image(_Loose):
     detail: Literal["auto", "low", "high"] = "auto"
 
 
+_Part = Annotated[_Text | _Sound | _Said | _Image, Field(discriminator="type")]
+
 _PARTS = {
     "user": {"input_text", "input_audio", "input_image"},
     "system": {"input_text"},
@@ -121,7 +124,7 @@ class _Given(_Loose):
 class _Message(_Given):
     type: Literal["message"]
     role: Literal["system", "user", "assistant"]
-    content: list[Annotated[_Text | _Sound | _Said | _Image, Field(discriminator="type")]]
+    content: Annotated[list[_Part], FailFast()]
 
     @field_validator("content")
     @classmethod
@@ -160,7 +163,7 @@ class _Response(Options):
     may_be_null = frozenset({"metadata"})
 
     conversation: Literal["auto", "none"] = "auto"
-    input: list[_Read] = Field([])
+    input: Annotated[list[_Read], FailFast()] = Field([])
     metadata: Annotated[dict[_Name, _Value], Field(max_length=MOST_METADATA)] | None = None
     audio: _ResponseAudio = _ResponseAudio()
 

@@ -14,6 +14,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    FailFast,
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
@@ -187,7 +188,7 @@ class Options(Exact):
 
     instructions: str = ""
     output_modalities: list[Literal["audio", "text"]] = Field(["audio"], min_length=1, max_length=1)
-    tools: list[_Function] = []
+    tools: Annotated[list[_Function], FailFast()] = []
     tool_choice: Annotated[Any, AfterValidator(_choice)] = "auto"
     max_output_tokens: Literal["inf"] | Annotated[int, Field(ge=1, le=4096)] = "inf"
     parallel_tool_calls: bool = True

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from pipeline.clock import NS_PER_MS
+from pipeline.config import without_password
 from pipeline.errors import BadInput
 from pipeline.speech_to_speech.brief import SystemSpec, given
 
@@ -232,7 +233,7 @@ def _shown_part(text: str) -> str:
     try:
         parts = urlsplit(url)
     except ValueError:
-        return before + re.sub(r"//[^/@]*@", "//", url)
+        return before + without_password(url)
     query = parse_qsl(parts.query, keep_blank_values=True)
     kept = [(name, value) for name, value in query if not SECRET.search(name)]
     query_text = parts.query if len(kept) == len(query) else urlencode(kept, quote_via=quote)

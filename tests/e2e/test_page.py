@@ -379,7 +379,7 @@ def test_settings_are_kept_and_a_new_voice_is_a_new_session(
     page.focus("#words")
     page.write("good morning")
     page.press("Enter")
-    page.wait(f"{STATE} === 'Speaking'")
+    page.wait(f"{STATE} === 'Speaking' && {SPOKEN}.length > 20")
     page.run("document.querySelector('#speed').focus()")
     page.press("ArrowRight")
     sound = page.wait_for_sent("session.update", 2)["session"]["audio"]
@@ -393,6 +393,19 @@ def test_settings_are_kept_and_a_new_voice_is_a_new_session(
         "voice": "somebody",
     }
     assert page.sent("conversation.item.create")[1]["item"]["content"][0]["text"] == "good morning"
+    # What was begun on the line before is still heard, and can be interrupted.
+    page.wait(f"{STATE} === 'Speaking' && {SPOKEN}.length > 30")
+    page.focus("#words")
+    page.write("never mind")
+    page.press("Enter")
+    deleted = page.wait_for_sent("conversation.item.delete")["item_id"]
+    page.wait_for_sent("conversation.item.create", 5)
+    before, again = (
+        event["item"]["content"][0]["text"]
+        for event in page.sent("conversation.item.create")
+        if event["item"]["id"] == deleted
+    )
+    assert LONG.startswith(before) and before.startswith(again) and len(again) > 20
     page.wait(f"{STATE} === 'Ready'")
     browser.open(server.url)
     assert page.run("[speed, voice].map(({ value }) => value)") == ["1.05", "somebody"]

@@ -187,6 +187,22 @@ async def test_it_can_be_stopped_while_its_models_load(tmp_path: Path) -> None:
     assert (await asyncio.to_thread(child.finish)).code == INTERRUPTED
 
 
+async def test_what_is_spoken_when_it_stops_is_cut_off() -> None:
+    body = {"input": "This is said to nobody in particular. " * 100, "response_format": "pcm"}
+    async with serving() as server, httpx2.AsyncClient() as client:
+        url = f"{server.http}/v1/audio/speech"
+        async with client.stream("POST", url, json=body) as answer:
+            blocks = answer.aiter_bytes()
+            await anext(blocks)
+            server.child.signal(signal.SIGTERM)
+            outcome = await asyncio.to_thread(server.child.finish)
+            with pytest.raises(httpx2.HTTPError):
+                while True:
+                    await anext(blocks)
+    assert outcome.code == 0
+    assert len(outcome.err.splitlines()) == 2, outcome.err
+
+
 def _one(*words: str, **more: Any) -> tuple[int, str]:
     """The exit code, and the one or two lines that say what is wrong."""
     outcome = run_here("serve", *words, **more)

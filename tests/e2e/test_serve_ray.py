@@ -22,7 +22,7 @@ from servers.llm_server import LlmServer, reply
 from support import api_talk, ray_cluster
 from support.api_talk import talking
 from support.cli_child import HANG_S, scripted
-from support.replicas import KEY, TOKEN, WAIT_S, asked, free_port, printed, told
+from support.replicas import KEY, TOKEN, WAIT_S, asked, free_port, printed, room, told
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -158,6 +158,7 @@ async def test_sessions_are_on_replicas_that_come_and_go(
             await here.until(running(2))
             late = [await more() for _ in range(FULL - 1)]
             # The first replica is lost: its clients go on with the second, with what was said.
+            known = names()
             await asyncio.to_thread(kill, first)
             for one in others:
                 with pytest.raises(ConnectionClosed) as closed:
@@ -169,8 +170,8 @@ async def test_sessions_are_on_replicas_that_come_and_go(
             assert asked(llm)[1:-1] == said
             # Ray starts it again, and there the next session goes. Of two replicas with a session
             # each one is to go; it waits for its own, which goes on.
-            await here.until(running(2))
-            last = await more()
+            await here.until(lambda states: states == {"RUNNING": 2} and not names() <= known)
+            last = await stack.enter_async_context(await room(here.session))
             for one in late:
                 await one.close()
             await here.until(lambda states: states == {"RUNNING": 1, "STOPPING": 1})

@@ -20,8 +20,8 @@ from servers.llm_server import ROLE, Answer, LlmServer, Request, delta, hang, re
 from support import api_talk, nginx
 from support.api_talk import talking
 from support.cli_child import Child, part_of_corpus, run, scripted
-from support.replicas import KEY, TOKEN, WAIT_S, asked, free_port, printed, told
-from websockets.asyncio.client import ClientConnection, connect
+from support.replicas import KEY, TOKEN, WAIT_S, asked, free_port, printed, room, told
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from pipeline.compare.record import CONVERSATIONS
@@ -88,14 +88,6 @@ class Site:
 
     def session(self, **more: Any) -> connect:
         return connect(self.url, additional_headers=KEY, max_size=None, **more)
-
-    async def room(self) -> ClientConnection:
-        """A session, once there is room for it."""
-        async with asyncio.timeout(WAIT_S):
-            while True:
-                with contextlib.suppress(InvalidStatus):
-                    return await self.session()
-                await asyncio.sleep(0.05)
 
 
 @contextlib.contextmanager
@@ -225,7 +217,7 @@ async def test_what_one_server_has_no_room_for_the_other_takes(tmp_path: Path) -
                 assert response.headers["Retry-After"]
                 assert json.loads(response.body or b"")["error"]["code"] == "server_overloaded"
             await mine.close()
-            await stack.enter_async_context(await here.room())
+            await stack.enter_async_context(await room(here.session))
 
 
 async def test_nginx_changes_nothing_of_what_passes(tmp_path: Path) -> None:

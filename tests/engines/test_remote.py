@@ -192,6 +192,8 @@ def test_the_key_of_openai_goes_to_openai_alone(monkeypatch: pytest.MonkeyPatch)
         audio_server(openais)
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
     assert audio_server(openais).api_key == SECRET
+    in_the_clear = SttSettings(url="http://api.openai.com/v1")
+    assert audio_server(in_the_clear).api_key == "none"
     assert audio_server(SttSettings(url="http://box/v1")).api_key == "none"
     assert audio_server(SttSettings(url="http://box/v1", api_key="own")).api_key == "own"
 
@@ -254,6 +256,7 @@ async def test_a_server_without_the_long_form_is_asked_for_the_short_one() -> No
 FAILURES: list[tuple[Script, bool, str]] = [
     (status(401, f"Incorrect API key: {SECRET}"), True, "refuses the key (401); set stt.api_key"),
     (status(404, "no model"), True, "has no model 'whisper-1' or no transcription API there"),
+    (status(404, "no model"), True, "(404: no model); name another with --stt"),
     (page(404, "<html><title>Lost</title></html>"), True, "Lost"),
     (status(429, "too much"), False, "too much; try again later"),
     (status(500, f"crashed with {SECRET}"), False, "crashed with ***"),

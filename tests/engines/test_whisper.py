@@ -698,6 +698,17 @@ class TestTinyEn:
         assert bare(twice) == 2 * bare(once)
 
     @needs_people
+    def test_a_prompt_says_how_it_is_to_be_written(self, tiny: Whisper) -> None:
+        audio = next(audio for audio, text in development() if text == "I need a new tablet.")
+        capitals = "ALL OF THIS IS WRITTEN IN CAPITALS. I NEED A NEW TABLET."
+        assert tiny.transcribe(audio, prompt=capitals).text.isupper()
+
+    @pytest.mark.parametrize("prompt", ["x " * 600, "Thank you. " * 100])
+    def test_a_prompt_that_misleads_is_dropped(self, tiny: Whisper, prompt: str) -> None:
+        audio = next(audio for audio, text in development() if text == "I need a new tablet.")
+        heard = tiny.transcribe(audio, prompt=prompt)
+        assert words(heard.text) == "i need a new tablet"
+
     def test_one_word_is_said_once(self, tiny: Whisper) -> None:
         heard = {name: tiny.transcribe(a).text for name, a in clips("speech_commands/*").items()}
         assert heard

@@ -32,7 +32,11 @@ def running(cpus: int = 0, **environment: str) -> Iterator[Any]:
         patch.delenv("RAY_ADDRESS", raising=False)
         for name, value in environment.items():
             patch.setenv(name, value)
-        arguments = {"num_cpus": cpus, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+        arguments = {
+            "num_cpus": cpus,
+            "object_store_memory": STORE_BYTES,
+            "include_dashboard": False,
+        }
         cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=arguments)
         try:
             yield cluster

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import socket
+from collections.abc import Callable
 
 from servers.llm_server import LlmServer
-from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus
 
 from support.cli_child import ROOT
 
@@ -35,6 +38,15 @@ async def told(connection: ClientConnection, kind: str = "session.created") -> N
     async with asyncio.timeout(WAIT_S):
         while json.loads(await connection.recv())["type"] != kind:
             pass
+
+
+async def room(session: Callable[[], connect]) -> ClientConnection:
+    """A session, once there is room for it."""
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            with contextlib.suppress(InvalidStatus):
+                return await session()
+            await asyncio.sleep(0.05)
 
 
 def asked(llm: LlmServer) -> list[tuple[str, str]]:

@@ -6,7 +6,6 @@ import { RATE, Voice } from "./sound.js";
 const LEAST_MS = 100; // of sound in a turn that is ended by hand, as the protocol demands
 const KEPT = 200; // turns
 const TRANSCRIPTION = "conversation.item.input_audio_transcription";
-const TYPED = "typed_"; // begins the ids of items that the page makes
 const LATENCY = "cascade.latency_ms"; // in a response's metadata: JSON of parts and total in ms
 const WORDS = new Intl.Segmenter(undefined, { granularity: "word" });
 
@@ -64,13 +63,13 @@ export class Conversation {
   async say(text) {
     const line = this.#line;
     const said = performance.now();
-    const turn = this.#turn(`${TYPED}${Date.now()}`, "user", text);
+    const turn = this.#turn(`typed_${Date.now()}`, "user", text);
     turn.done = true;
     // The model is to know what was heard of its reply before it answers.
     await this.interrupt(true);
     if (this.#line !== line) return;
     this.ended = { said, stopped: said };
-    this.send({ type: "conversation.item.create", item: item(turn) });
+    this.#create(turn);
     this.#ask();
   }
 
@@ -119,10 +118,23 @@ export class Conversation {
     const word = WORDS.segment(turn.text).containing(place);
     turn.text = turn.text.slice(0, word ? word.index : place).trim();
     turn.truncated = true;
-    if (turn.line !== this.#line) return;
-    const audio_end_ms = Math.floor((played * 1000) / RATE);
-    const where = { item_id: turn.id, content_index: 0, audio_end_ms };
-    this.send({ type: "conversation.item.truncate", ...where });
+    const item_id = turn.id;
+    if (turn.line === this.#line) {
+      const audio_end_ms = Math.floor((played * 1000) / RATE);
+      const where = { item_id, content_index: 0, audio_end_ms };
+      this.send({ type: "conversation.item.truncate", ...where });
+    } else {
+      // This connection has it as text, which cannot be cut.
+      this.send({ type: "conversation.item.delete", item_id });
+      if (turn.text) this.#create(turn);
+    }
+  }
+
+  /** Tell the server of a turn, as a message of text. */
+  #create({ id, role, text }) {
+    const type = role === "user" ? "input_text" : "output_text";
+    const item = { id, type: "message", role, content: [{ type, text }] };
+    this.send({ type: "conversation.item.create", item });
   }
 
   /** How far an item is played. */
@@ -176,7 +188,7 @@ export class Conversation {
     this.send({ type: "session.update", session: this.session() });
     this.turns = this.turns.filter((turn) => turn.text);
     for (const turn of this.turns) {
-      this.send({ type: "conversation.item.create", item: item(turn) });
+      this.#create(turn);
       // Of what the old one broke off, what has arrived is all.
       if (turn.sound && !turn.done) this.#end(turn);
       else turn.done = true;
@@ -285,10 +297,4 @@ export class Conversation {
     this.changed(turn);
     return turn;
   }
-}
-
-/** A turn as an item for the server. */
-function item({ id, role, text }) {
-  const type = role === "user" ? "input_text" : "output_text";
-  return { type: "message", role, ...(id.startsWith(TYPED) && { id }), content: [{ type, text }] };
 }

@@ -75,11 +75,11 @@ class Entry {
  * Where the time of a turn went, as far as it is known: the server's parts where it tells them, and
  * what the page sees itself, from the user's last voice to the first sound that is heard.
  */
-export function parts({ said, stopped, sound, heard, parts }) {
-  if (parts && heard !== undefined) {
-    const told = Object.entries(parts).filter(([name, ms]) => ms > 0 && name !== "total");
-    const rest = heard - said - told.reduce((sum, [, ms]) => sum + ms, 0);
-    return rest > 0 ? [...told, ["device", rest]] : told;
+function parts({ said, stopped, sound, heard, parts: told }) {
+  if (told && heard !== undefined) {
+    const known = Object.entries(told).filter(([name, ms]) => ms > 0 && name !== "total");
+    const rest = heard - said - known.reduce((sum, [, ms]) => sum + ms, 0);
+    return rest > 0 ? [...known, ["device", rest]] : known;
   }
   const marks = [["endpoint", said, stopped], ["model", stopped, sound], ["device", sound, heard]];
   return marks.filter(([, from, to]) => to > from).map(([name, from, to]) => [name, to - from]);
