@@ -330,8 +330,8 @@ class Cascade:
 
     def _hear(self, frame: Frame) -> None:
         if not self._hearing.follows(frame):
-            self._check.forget()
             self._decide(self._turns.lost())
+            self._check.forget()
         if frame.begins:
             self._turns.another()
         for verdict in self._hearing.push(frame):

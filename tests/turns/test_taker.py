@@ -344,6 +344,7 @@ def test_words_that_are_known_late_begin_a_turn_with_the_voice_that_was_given_up
         heard.repeat(SILENCE, gap, speaking=True)
     [swelled] = [d for d in heard.decisions if isinstance(d, Swelled)]
     whole = swelled.whole
+    assert whole is not None
     assert whole == Suspected(20 * WINDOW - samples(300), 20 * WINDOW, 26 * WINDOW_MS, swelled.at)
     began, paused, *_ = heard.taker.recognised(whole.voiced)
     assert isinstance(began, Began)
