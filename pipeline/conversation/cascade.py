@@ -330,8 +330,8 @@ class Cascade:
 
     def _hear(self, frame: Frame) -> None:
         if not self._hearing.follows(frame):
-            self._check.forget()
             self._decide(self._turns.lost())
+            self._check.forget()
         if frame.begins:
             self._turns.another()
         for verdict in self._hearing.push(frame):
@@ -368,6 +368,8 @@ class Cascade:
                     self._check.look(decision)
                 case Swelled():
                     self._replies.swell()
+                    if decision.whole is not None:
+                        self._check.over(decision.whole)
                 case Idle() if self._manner.turns.idle_text:
                     self._replies.say(self._manner.turns.idle_text)
                 case Idle():
@@ -493,9 +495,9 @@ class Cascade:
             functools.partial(self._recogniser.transcribe, audio, suspected.voiced_ms)
         )
 
-    def _words_found(self, suspected: Suspected, since: int) -> None:
-        """There are words in the voice over a reply."""
-        self._decide(self._turns.recognised(suspected.voiced, since))
+    def _words_found(self, since: int) -> None:
+        """There are words in the voice over a reply, from this sample on."""
+        self._decide(self._turns.recognised(since))
 
     @property
     def _turn(self) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from pipeline.engines.whisper import INVENTED, Transcription, bare
@@ -117,24 +118,28 @@ class OneByOne:
 class WordCheck:
     """Looks for words in the voice over a reply, one look after the other.
 
+    A slow recogniser is still at the beginning of a voice that is over. Then the whole of that is
+    looked at next, and words that ask for the turn for want of no more than a second look get one,
+    at another cut. Nobody speaks in vain because the machine is busy.
+
     Args:
         hear: Recognises what a suspicion has heard so far; gives None when that fails, for long
             voice interrupts all the same.
         inbox: The session's.
-        found: An act that is told of a suspicion with words that ask for the turn, and where they
-            began.
+        found: An act that is told where words began that ask for the turn.
     """
 
     def __init__(
         self,
         hear: Callable[[Suspected], Coroutine[Any, Any, Transcription | None]],
         inbox: Inbox,
-        found: Callable[[Suspected, int], None],
+        found: Callable[[int], None],
     ) -> None:
         self._hear = hear
         self._inbox = inbox
         self._found = found
         self._next: Suspected | None = None
+        self._whole: Suspected | None = None
         self._before: tuple[int, str] = (-1, "")
         self._one_by_one = OneByOne()
         self._task: asyncio.Task[None] | None = None
@@ -146,7 +151,7 @@ class WordCheck:
 
     def forget(self) -> None:
         """A turn begins: what was said before it asks for nothing any more."""
-        self._next = None
+        self._next = self._whole = None
         self._before = (-1, "")
         self._one_by_one = OneByOne()
 
@@ -157,26 +162,39 @@ class WordCheck:
         else:
             self._begin(suspected)
 
-    def _begin(self, suspected: Suspected) -> None:
+    def over(self, whole: Suspected) -> None:
+        """The voice is over: what was not looked at of it, and of those before, is next."""
+        if self.running:
+            first = self._whole or whole
+            self._next, self._whole = None, replace(whole, start=first.start, voiced=first.voiced)
+
+    def _begin(self, suspected: Suspected, *, whole: bool = False) -> None:
         words = self._one_by_one
 
         def heard(found: Transcription | None) -> None:
             if found is None:
-                self._next = None
+                self._next = self._whole = None
                 return
-            if words is self._one_by_one:  # not forgotten meanwhile
-                self._weigh(suspected, found)
-            if self._next is not None:
+            known = words is not self._one_by_one or self._weigh(suspected, found)
+            if not known and whole and interrupts(found, found.text):
+                cut = (suspected.start + suspected.voiced) // 2
+                self._begin(replace(suspected, start=cut))
+            elif self._whole is not None:
+                following, self._whole = self._whole, None
+                self._begin(following, whole=True)
+            elif self._next is not None:
                 following, self._next = self._next, None
                 self._begin(following)
 
         self._task = self._inbox.start(self._hear(suspected), heard)
 
-    def _weigh(self, suspected: Suspected, heard: Transcription) -> None:
+    def _weigh(self, suspected: Suspected, heard: Transcription) -> bool:
+        """Whether words ask for the turn; if so, that is told."""
         voiced, before = self._before
         self._before = (suspected.voiced, heard.text)
         since = self._one_by_one.add(suspected, heard)
         if interrupts(heard, before if voiced == suspected.voiced else ""):
             since = suspected.voiced if since is None else since
         if since is not None:
-            self._found(suspected, since)
+            self._found(since)
+        return since is not None

@@ -8,6 +8,7 @@ windows, at 16 kHz.
       │                ▲        ◀──voice── (Resumed)
       └─voice over a reply─▶ suspected ──word, or long voice──▶ speech (Ducked, Began)
                                        ──silence──▶ quiet              (Swelled)
+                                                      └─word known late─▶ speech (Began)
 """
 
 from __future__ import annotations
@@ -44,6 +45,10 @@ seen before."""
 RECHECK_MS = 96
 """More voice than at the last check after which a suspected interruption is checked for words
 again: less than a syllable."""
+
+WHOLE_MS = 6000
+"""Of what was suspected and is over so much is looked at as a whole (ms), be there clicks before it
+without end: longer orders pause for long enough, or interrupt as long voice."""
 
 CLOSING_MS = 96
 """A turn is nearly over so long before its end (ms): what a voice takes for the first sound of a
@@ -211,8 +216,13 @@ class Suspected:
 
 @dataclass(frozen=True, slots=True)
 class Swelled:
-    """It was no interruption: play the reply as before."""
+    """It was no interruption, as far as is known: play the reply as before.
 
+    Attributes:
+        whole: The voice from its first sound to its last; None: it is too short for a word.
+    """
+
+    whole: Suspected | None
     at: int
 
 
@@ -237,7 +247,7 @@ class _Onset:
     Attributes:
         since: Where the first voice of it began, be it clicks that count no more.
         begin: Where what counts began.
-        voiced: How much of it is voice (samples).
+        voiced: How much of that is voice (samples).
         voice_end: One past its last voiced sample.
         checked: How much of it was voice when it was checked for words; 0: it was not.
         ducked: Whether the reply is played quietly for it.
@@ -254,6 +264,11 @@ class _Onset:
         """One more window of voice."""
         self.voiced += voice.end - voice.start
         self.voice_end = voice.end
+
+    def reach_back(self, since: int) -> None:
+        """What counts began here, if that is earlier; all from there on counts as voice."""
+        if since < self.begin:
+            self.begin, self.voiced = since, self.voice_end - since
 
 
 @dataclass(slots=True)
@@ -351,6 +366,7 @@ class TurnTaker:
         self._hangover = Hangover(settings)
         self._level = UserLevel()
         self._state: _State = _Quiet()
+        self._given_up: _Onset | None = None
         self._at = 0
         # Of the last turn: where its voice ended, its audio, and since when the user had talked.
         self._voice_end = -RATE * 60
@@ -406,27 +422,32 @@ class TurnTaker:
         if isinstance(self._state, _Pause) and speech_end == self._state.speech_end:
             self._state.evidence = evidence
 
-    def recognised(self, voiced: int, since: int) -> list[Decision]:
-        """Words that ask for the turn are in the suspicion that began at `voiced`.
+    def recognised(self, since: int) -> list[Decision]:
+        """Words that ask for the turn were said over the reply.
 
-        They interrupt the reply, and the turn begins with them.
+        They interrupt the reply, and the turn begins with them. It may be over as soon as that: the
+        recogniser may be slow.
 
         Args:
-            voiced: Names the suspicion; one that was given up does not count any more.
-            since: Where their first voice began: it may be that of a suspicion before.
+            since: Where their first voice began: it may be that of a suspicion that was given up.
         """
-        onset = self._state
-        if not isinstance(onset, _Onset) or voiced < onset.since:
+        state, late = self._state, self._given_up
+        onset = state if isinstance(state, _Onset) else late
+        if onset is None or self._turn or isinstance(state, _TalksOn):
             return []
-        onset.begin = min(onset.begin, max(since, self._floor))
-        return [self._begin(onset)]
+        onset.reach_back(max(since, self._floor))
+        began = self._begin(onset)
+        assert self._turn is not None
+        return [began, *(self._hush(self._turn) if onset is late else [])]
 
     def lost(self) -> list[Decision]:
         """Audio is missing after the last window: the machine slept, or the microphone stopped.
 
         What the user says now has nothing to do with what was said before.
         """
-        return self._end("gap") if self._turn else self._give_up()
+        decisions = self._end("gap") if self._turn else self._give_up()
+        self._given_up = None
+        return decisions
 
     def finish(self) -> list[Decision]:
         """The turn is over because somebody says so; nothing happens if there is none."""
@@ -434,7 +455,7 @@ class TurnTaker:
 
     def forget(self) -> None:
         """There is no turn, and there was no voice."""
-        self._state = _Quiet()
+        self._state, self._given_up = _Quiet(), None
         self._floor = self._at
 
     def configure(self, settings: TurnSettings, vad: VadSettings, times: TurnTimes) -> None:
@@ -522,10 +543,14 @@ class TurnTaker:
         return Suspected(self._start(onset.begin), onset.begin, _ms(onset.voiced), self._at)
 
     def _give_up(self) -> list[Decision]:
-        """What voice there was is forgotten."""
-        ducked = isinstance(self._state, _Onset) and self._state.ducked
-        self._state = _Quiet()
-        return [Swelled(self._at)] if ducked else []
+        """What voice there was comes to nothing, unless words in it are known late."""
+        onset, self._state = self._state, _Quiet()
+        if not isinstance(onset, _Onset) or not onset.ducked:
+            return []
+        self._given_up = onset
+        onset.reach_back(max(onset.since, onset.voice_end - _samples(WHOLE_MS)))
+        word = onset.voiced >= _samples(self._times.start_ms)
+        return [Swelled(self._suspect(onset) if word else None, self._at)]
 
     def _talk_on(self, talks: _TalksOn, voice: Voice, own: bool, speaking: bool) -> list[Decision]:
         """Wait for a pause, or for the answer to be over or late."""
@@ -553,6 +578,7 @@ class TurnTaker:
             talks_from = self._talks_from
         start, end, voiced = self._start(onset.begin), onset.voice_end, onset.voiced
         self._state = _Speech(start, talks_from, voiced, end, loud=(end, voiced))
+        self._given_up = None
         self._idled = 0
         return Began(start, onset.begin, self._at)
 

@@ -158,7 +158,7 @@ def follow(
                     words = interrupts(heard, before)
                     before = heard.text
                     if words:
-                        waiting += taker.recognised(decision.voiced, decision.voiced)
+                        waiting += taker.recognised(decision.voiced)
     return course
 
 

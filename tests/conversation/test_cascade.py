@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
@@ -13,7 +13,7 @@ from unittest.mock import ANY
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support import virtual_time
 from support.scene import ASKS, BLUNT, FRAME, LONG, Scene, run
@@ -228,6 +228,47 @@ def test_words_said_one_by_one_end_a_reply_and_are_all_heard() -> None:
     said = [m.content for m in scene.session.history if m.role == "user"]
     assert said == ["When?", "Two. Seven."]
     assert scene.of(ReplyInterrupted)
+
+
+@dataclass
+class Slow(Engines):
+    """Takes what is not heard for long enough for another word."""
+
+    def understood(self, heard: Transcription, voiced_ms: float | None) -> Transcription:
+        early = voiced_ms is not None and voiced_ms < 500
+        return replace(heard, text="Emma") if early and heard.text else heard
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    takes_s=st.floats(0.1, 2.0),
+    spoken_s=st.lists(st.sampled_from([0.6, 0.9, 1.4, 1.9]), min_size=1, max_size=2),
+    pause_s=st.sampled_from([0.06, 0.16, 0.36, 0.46]),
+    reply=st.sampled_from([LONG, "The train leaves at nine in the morning."]),
+)
+@example(takes_s=1.0, spoken_s=[1.4], pause_s=0.06, reply=LONG)
+def test_what_is_said_over_a_reply_is_answered_however_slow_the_recogniser_is(
+    takes_s: float, spoken_s: list[float], pause_s: float, reply: str
+) -> None:
+    """An order, with or without a pause; the reply may be over before it is understood."""
+    words = ["Set a timer", "for ten minutes."][: len(spoken_s)]
+    engines = Slow(["When?", *words], Model([reply, *["Done."] * 20]), recognise_s=takes_s)
+    said = [part for seconds in spoken_s for part in ((pause_s, False), (seconds, True))]
+    wait = (2 * takes_s + 1.5, False)
+    scene = run(Scene(engines), *ASKS, wait, *said, (12.0, False))
+    kept = [m.content for m in scene.session.history if m.role == "user"]
+    assert " ".join(kept) == " ".join(["When?", *words])
+    assert scene.kept()[-1] == ("assistant", "Done.")
+
+
+@pytest.mark.parametrize("takes_s", [0.1, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("said", ["", "Mm-hm.", "Emma.", "I'm so sorry."])
+def test_a_slow_recogniser_makes_no_order_of_a_hum(takes_s: float, said: str) -> None:
+    engines = Engines(["When?", said, ""], Model([LONG]), recognise_s=takes_s)
+    hum = ((0.5, True), (0.2, False), (0.6, True), (6.0, False))
+    scene = run(Scene(engines), *ASKS, (2 * takes_s + 1.5, False), *hum)
+    assert scene.of(ReplyInterrupted) == []
+    assert len(scene.of(ReplySwelled)) == len(scene.of(ReplyDucked)) > 0
 
 
 def test_a_word_that_was_a_turn_says_nothing_over_the_next_reply() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
+from support import virtual_time
 
 from pipeline.engines.whisper import Transcription
 from pipeline.session import Inbox
@@ -120,19 +122,87 @@ def test_a_longer_look_at_a_word_replaces_a_shorter_one() -> None:
     assert one_by_one((1, "Forward"), (1, "Four."), (2, "four")) is None
 
 
-def test_looks_at_different_suspicions_have_nothing_to_do_with_each_other() -> None:
-    async def scene() -> list[int]:
-        found: list[int] = []
+def looked_at(
+    looks: dict[int, str], *asked: tuple[float, Suspected, bool], takes_s: float = 0.0
+) -> tuple[list[Suspected], list[tuple[int, float]]]:
+    """What is looked at, and which words are found when (s).
 
-        async def hear(suspected: Suspected) -> Transcription:
-            return Transcription("tell me more", "en", -0.1, 0.0, 1.0)
+    Args:
+        looks: What is heard, by where the audio starts.
+        asked: After how long (s) there is a voice to look at, and whether it is over.
+        takes_s: How long a look takes (s).
+    """
+    taken: list[Suspected] = []
+    found: list[tuple[int, float]] = []
 
+    async def hear(suspected: Suspected) -> Transcription:
+        taken.append(suspected)
+        await asyncio.sleep(takes_s)
+        return heard(looks[suspected.start])
+
+    async def scene() -> None:
+        time = asyncio.get_running_loop().time
         async with Inbox() as inbox:
-            check = WordCheck(hear, inbox, lambda suspected, _: found.append(suspected.at))
-            for voiced, at in ((0, 1), (100, 2), (100, 3)):  # near each other: not one by one
-                check.look(Suspected(0, voiced, 200.0, at))
-                while check.running:
-                    await asyncio.sleep(0)
-        return found
+            check = WordCheck(hear, inbox, lambda since: found.append((since, time())))
+            for after_s, suspected, over in asked:
+                await asyncio.sleep(after_s)
+                (check.over if over else check.look)(suspected)
+            while check.running:
+                await asyncio.sleep(0.01)
 
-    assert asyncio.run(scene()) == [3]
+    virtual_time.run(scene())
+    return taken, found
+
+
+def test_looks_at_different_suspicions_have_nothing_to_do_with_each_other() -> None:
+    near = [(0.1, Suspected(0, voiced, 200.0, at), False) for voiced, at in ((0, 1), (100, 2))]
+    again = (0.1, Suspected(0, 100, 200.0, 3), False)
+    taken, found = looked_at({0: "tell me more"}, *near)
+    assert (len(taken), found) == (2, [])
+    taken, found = looked_at({0: "tell me more"}, *near, again)  # near: not one by one
+    assert (len(taken), [since for since, _ in found]) == (3, [100])
+
+
+def voice(start: int, voiced: int, at: int) -> Suspected:
+    return Suspected(start, voiced, (at - voiced) / 16, at)
+
+
+FIRST = voice(200, 5000, 8584), False
+WHOLE = voice(200, 5000, 30_000), True
+AGAIN = 2600
+"""Where the second look at it starts."""
+
+
+@pytest.mark.parametrize(
+    ("again", "found"), [("Tell me more.", [5000]), ("tell her", [5000]), ("Emma", [])]
+)
+def test_a_voice_that_was_over_too_soon_is_looked_at_once_more_at_another_cut(
+    again: str, found: list[int]
+) -> None:
+    looks = {200: "Tell me more", AGAIN: again}
+    taken, told = looked_at({**looks, 200: "Tell me"}, (0.0, *FIRST), (1.0, *WHOLE), takes_s=2.0)
+    assert [look.start for look in taken] == [200, 200]  # they agree: that is enough
+    other = voice(100, 4000, 4800), False
+    looks[100] = "Emma"
+    taken, told = looked_at(looks, (0.0, *other), (1.0, *WHOLE), takes_s=2.0)
+    assert [look.start for look in taken] == [100, 200, AGAIN]
+    assert [since for since, _ in told] == found
+
+
+@pytest.mark.parametrize("text", ["", "Mm-hm.", "Emma", "Thank you very much."])
+def test_what_would_not_interrupt_with_a_second_look_gets_none(text: str) -> None:
+    taken, told = looked_at({200: text}, (0.0, *FIRST), (1.0, *WHOLE), takes_s=2.0)
+    assert (len(taken), told) == (2, [])
+
+
+def test_who_hears_in_time_looks_no_further_when_a_voice_is_over() -> None:
+    taken, told = looked_at({200: "Tell me"}, (0.0, *FIRST), (1.0, *WHOLE), takes_s=0.5)
+    assert (len(taken), told) == (1, [])
+
+
+def test_voices_that_are_over_before_there_is_a_look_are_looked_at_together() -> None:
+    later = voice(40_000, 44_800, 60_000), True
+    looks = {200: "Tell", AGAIN: "Tell me more"}
+    taken, told = looked_at(looks, (0.0, *FIRST), (1.0, *WHOLE), (1.0, *later), takes_s=3.0)
+    assert taken[1] == replace(later[0], start=200, voiced=5000)
+    assert told == []

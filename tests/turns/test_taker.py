@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import statistics
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import pytest
@@ -137,6 +137,7 @@ def test_decisions_follow_the_protocol(
 ) -> None:
     """Whatever is heard, predicted and recognised, each decision has its place."""
     heard = Heard(*kind)
+    looks: list[int] = []
     state = "quiet"
     step = {
         ("quiet", Began): "speech",
@@ -160,7 +161,10 @@ def test_decisions_follow_the_protocol(
             state = step[state, type(decision)]
             if isinstance(decision, Suspected) and data.draw(st.booleans()):
                 since = decision.voiced - data.draw(st.integers(0, 4 * RATE))
-                take(heard.taker.recognised(decision.voiced, since))
+                take(heard.taker.recognised(since))
+            if isinstance(decision, Swelled) and decision.whole:
+                assert decision.whole.voiced < decision.at
+                looks.append(decision.whole.voiced)
             if isinstance(decision, Paused):
                 evidence = Evidence(data.draw(st.none() | st.floats(0, 1)))
                 heard.taker.predicted(decision.speech_end, evidence)
@@ -171,6 +175,8 @@ def test_decisions_follow_the_protocol(
             take(heard.taker.lost())
         level_db = levels[n // 20 % len(levels)]
         take(heard.push(probability, speaking=speaking, level_db=level_db))
+        if looks and data.draw(st.integers(0, 20)) == 0:
+            take(heard.taker.recognised(looks.pop()))
         assert heard.taker.in_speech == (state in ("speech", "paused"))
 
 
@@ -299,9 +305,9 @@ def test_a_word_over_a_reply_begins_a_turn_with_its_first_sound() -> None:
     heard.repeat(VOICE, 7, speaking=True)
     suspected = heard.decisions[-1]
     assert isinstance(suspected, Suspected)
-    [began] = heard.taker.recognised(suspected.voiced, suspected.voiced)
+    [began] = heard.taker.recognised(suspected.voiced)
     assert began == Began(40 * WINDOW - samples(300), 40 * WINDOW, 47 * WINDOW)
-    assert heard.taker.recognised(suspected.voiced, suspected.voiced) == []
+    assert heard.taker.recognised(suspected.voiced) == []
     ended = heard.until(Ended, SILENCE)
     assert isinstance(ended, Ended)
     assert ended.start == began.start
@@ -323,15 +329,47 @@ def test_words_of_a_suspicion_before_belong_to_the_turn() -> None:
     heard.repeat(VOICE, 6, speaking=True)
     heard.repeat(SILENCE, 20, speaking=True)
     heard.repeat(VOICE, 7, speaking=True)
-    [began] = heard.taker.recognised(46 * WINDOW, 20 * WINDOW)
+    [began] = heard.taker.recognised(20 * WINDOW)
     assert began == Began(20 * WINDOW - samples(300), 20 * WINDOW, 53 * WINDOW)
 
 
-def test_what_was_given_up_is_not_recognised_any_more() -> None:
+@pytest.mark.parametrize("silence", [12, 100])
+def test_words_that_are_known_late_begin_a_turn_with_the_voice_that_was_given_up(
+    silence: int,
+) -> None:
     heard = Heard()
-    heard.repeat(VOICE, 6, speaking=True)
     heard.repeat(SILENCE, 20, speaking=True)
-    assert heard.taker.recognised(0, 0) == []
+    for voiced, gap in ((20, 5), (1, silence)):
+        heard.repeat(VOICE, voiced, speaking=True)
+        heard.repeat(SILENCE, gap, speaking=True)
+    [swelled] = [d for d in heard.decisions if isinstance(d, Swelled)]
+    whole = swelled.whole
+    assert whole is not None
+    assert whole == Suspected(20 * WINDOW - samples(300), 20 * WINDOW, 26 * WINDOW_MS, swelled.at)
+    began, paused, *_ = heard.taker.recognised(whole.voiced)
+    assert isinstance(began, Began)
+    assert isinstance(paused, Paused)
+    assert (began.start, began.voiced) == (whole.start, whole.voiced)
+    assert paused.speech_end == 46 * WINDOW
+    assert heard.taker.in_speech == (silence < 16)  # it may be over already
+    assert heard.taker.recognised(whole.voiced) == []
+
+
+@pytest.mark.parametrize("then", [TurnTaker.forget, TurnTaker.lost])
+def test_what_is_forgotten_begins_no_turn(then: Callable[[TurnTaker], object]) -> None:
+    heard = Heard()
+    heard.repeat(VOICE, 9, speaking=True)
+    heard.repeat(SILENCE, 20, speaking=True)
+    then(heard.taker)
+    assert heard.taker.recognised(0) == []
+
+
+def test_a_voice_that_was_given_up_belongs_to_the_one_that_goes_on() -> None:
+    heard = Heard()
+    heard.repeat(VOICE, 9, speaking=True)
+    heard.repeat(SILENCE, 20, speaking=True)
+    heard.repeat(VOICE, 3, speaking=True)
+    assert heard.taker.recognised(0) == [Began(0, 0, 32 * WINDOW)]
 
 
 def test_voice_enough_for_a_turn_but_not_for_an_interruption_begins_as_the_reply_ends() -> None:
