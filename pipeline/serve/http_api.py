@@ -36,8 +36,8 @@ from pipeline.engines.vad import RATE
 from pipeline.engines.whisper import Transcription
 from pipeline.engines.worker import Stop, Worker
 from pipeline.errors import BadInput, CascadeError, StageError, one_line
-from pipeline.serve.denial import Refused
 from pipeline.serve.pieces import Cutter, Piece
+from pipeline.serve.refused import MOST_SAID, RequestRefused
 from pipeline.serve.transcripts import MEDIA_TYPES, Form, Segment, text_of, told
 from pipeline.text.chunker import Chunker, Clause
 from pipeline.turns.listener import Detector
@@ -190,10 +190,10 @@ def _answering(endpoint: Endpoint) -> Endpoint:
     return answer
 
 
-def _refusal(error: CascadeError | ValidationError | Refused) -> Refused:
+def _refusal(error: CascadeError | ValidationError | RequestRefused) -> RequestRefused:
     """What a client is told of an error."""
     match error:
-        case Refused():
+        case RequestRefused():
             return error
         case ValidationError():
             wrong = error.errors()[0]
@@ -201,12 +201,12 @@ def _refusal(error: CascadeError | ValidationError | Refused) -> Refused:
             return _invalid(param, f"{param}: {wrong['msg']}")
         case StageError():
             log.warning("%s", error)
-            return Refused(500, f"{error.stage}_failed", one_line(str(error)))
+            return RequestRefused(f"{error.stage}_failed", one_line(str(error)), status=500)
     return _invalid("file", str(error))
 
 
-def _invalid(param: str | None, message: str) -> Refused:
-    return Refused(400, "invalid_value", one_line(message, 1000), param)
+def _invalid(param: str | None, message: str) -> RequestRefused:
+    return RequestRefused("invalid_value", one_line(message, MOST_SAID), param)
 
 
 class _Api:
@@ -262,11 +262,11 @@ class _Api:
         """Do one of the requests that are done at a time.
 
         Raises:
-            Refused: There are as many as may be.
+            RequestRefused: There are as many as may be.
         """
         if self._open >= MOST_AT_ONCE:
             message = f"{MOST_AT_ONCE} files are worked on; try again later"
-            raise Refused(429, "rate_limit_exceeded", message, retry_after_s=RETRY_S)
+            raise RequestRefused("rate_limit_exceeded", message, retry_after_s=RETRY_S, status=429)
         self._open += 1
         try:
             yield
@@ -308,7 +308,7 @@ class _Api:
 
         Raises:
             BadInput: It is no sound file.
-            Refused: It is too long, or the recogniser does not know the language.
+            RequestRefused: It is too long, or the recogniser does not know the language.
             StageError: The recogniser failed.
         """
 
@@ -392,12 +392,12 @@ def _check(param: str, name: str, known: list[str]) -> None:
     """See that a model or a voice is one that there is; empty: none was named.
 
     Raises:
-        Refused: There is none of that name.
+        RequestRefused: There is none of that name.
     """
     if name and name not in known:
         message = f"there is no {param} {one_line(name)!r} here; use one of: {', '.join(known)}"
         if param == "model":
-            raise Refused(404, "model_not_found", message, param)
+            raise RequestRefused("model_not_found", message, param, status=404)
         raise _invalid(param, message)
 
 
@@ -424,9 +424,11 @@ def _limited(request: Request, most: int) -> Callable[[], Awaitable[Message]]:
     """What a request receives, up to so many bytes.
 
     Raises:
-        Refused: It is, or says that it is, larger.
+        RequestRefused: It is, or says that it is, larger.
     """
-    too_large = Refused(413, "request_too_large", f"the request is larger than {most} bytes")
+    too_large = RequestRefused(
+        "request_too_large", f"the request is larger than {most} bytes", status=413
+    )
     if int(request.headers.get("content-length", "0")) > most:
         raise too_large
     left = most
@@ -496,7 +498,7 @@ class _Streamed(StreamingResponse):
         """Send it; what fails in the middle is cut off there, without the end that is expected."""
         try:
             await super().stream_response(send)
-        except (CascadeError, Refused) as error:
+        except (CascadeError, RequestRefused) as error:
             log.warning("an answer breaks off: %s", _refusal(error).message)
 
 
@@ -516,7 +518,7 @@ async def _transcript(
             found.append(segment)
             yield _event("transcript.text.delta", delta=text)
             segment = await anext(rest, None)
-    except (CascadeError, Refused) as error:
+    except (CascadeError, RequestRefused) as error:
         yield _failed(error)
         return
     yield _event("transcript.text.done", text=text_of(found))
@@ -527,7 +529,7 @@ async def _sound_events(first: bytes, rest: AsyncIterator[bytes]) -> AsyncGenera
     try:
         async for data in _chained(first, rest):
             yield _event("speech.audio.delta", audio=base64.b64encode(data).decode())
-    except (CascadeError, Refused) as error:
+    except (CascadeError, RequestRefused) as error:
         yield _failed(error)
         return
     # Nothing is charged, and the voice knows no tokens.
@@ -535,7 +537,7 @@ async def _sound_events(first: bytes, rest: AsyncIterator[bytes]) -> AsyncGenera
     yield _event("speech.audio.done", usage=usage)
 
 
-def _failed(error: CascadeError | Refused) -> bytes:
+def _failed(error: CascadeError | RequestRefused) -> bytes:
     """The event that tells of an error."""
     return f"event: error\ndata: {json.dumps({'error': _refusal(error).error})}\n\n".encode()
 

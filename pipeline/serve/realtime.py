@@ -553,7 +553,7 @@ class _Conversation:
             answer.cut(said + mark)
 
     def _fail(self, stage: str, message: str) -> None:
-        self._author.refuse(RequestRefused(f"{stage}_failed", message), "server_error")
+        self._author.refuse(RequestRefused(f"{stage}_failed", message, status=500))
 
     def _stamp(self, answer: _Answer) -> None:
         """Tell where the time of a turn went."""
