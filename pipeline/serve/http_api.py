@@ -37,7 +37,7 @@ from pipeline.engines.whisper import Transcription
 from pipeline.engines.worker import Stop, Worker
 from pipeline.errors import BadInput, CascadeError, StageError, one_line
 from pipeline.serve.pieces import Cutter, Piece
-from pipeline.serve.refused import MOST_SAID, RequestRefused
+from pipeline.serve.refused import MOST_SAID, RequestRefused, stage_failed
 from pipeline.serve.transcripts import MEDIA_TYPES, Form, Segment, text_of, told
 from pipeline.text.chunker import Chunker, Clause
 from pipeline.turns.listener import Detector
@@ -200,8 +200,7 @@ def _refusal(error: CascadeError | ValidationError | RequestRefused) -> RequestR
             param = str(wrong["loc"][0])
             return _invalid(param, f"{param}: {wrong['msg']}")
         case StageError():
-            log.warning("%s", error)
-            return RequestRefused(f"{error.stage}_failed", one_line(str(error)), status=500)
+            return stage_failed(error.stage, str(error))
     return _invalid("file", str(error))
 
 
@@ -499,7 +498,7 @@ class _Streamed(StreamingResponse):
         try:
             await super().stream_response(send)
         except (CascadeError, RequestRefused) as error:
-            log.warning("an answer breaks off: %s", _refusal(error).message)
+            log.warning("an answer breaks off: %s", error)
 
 
 def _event(kind: str, **fields: Any) -> bytes:

@@ -1,7 +1,8 @@
-"""What a client asks for and cannot have, said as OpenAI's API says it. Pure."""
+"""What a client asks for and cannot have, said as OpenAI's API says it."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,15 @@ MISSING = "missing_required_parameter"
 UNKNOWN = "unknown_parameter"
 TOO_LONG = "string_above_max_length"
 
+_STAGES = {"stt": "recogniser", "llm": "language model", "tts": "voice"}
+
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 426: {"Upgrade": "websocket"}}
 """What an answer of that status has to say besides."""
 
 MOST_SAID = 500
 """Characters of a message, and of the name of a field: both may hold what the client wrote."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -64,6 +69,13 @@ class RequestRefused(Exception):
         if self.retry_after_s:
             headers["Retry-After"] = f"{self.retry_after_s:.0f}"
         return JSONResponse({"error": self.error}, self.status, headers)
+
+
+def stage_failed(stage: str, why: str) -> RequestRefused:
+    """A stage failed. Why is for the server's log alone: it may name servers and files."""
+    log.warning("%s", why)
+    message = f"The {_STAGES.get(stage, 'server')} failed; the server's log says why."
+    return RequestRefused(f"{stage}_failed", message, status=500)
 
 
 def invalid(param: str, what: str) -> RequestRefused:

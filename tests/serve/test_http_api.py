@@ -494,7 +494,7 @@ async def test_the_sdk_hears_of_a_recogniser_that_fails_in_the_middle(
         )
         assert (await anext(stream)).type == "transcript.text.delta"
         engines.failure = StageError("stt", "the recogniser failed")
-        with pytest.raises(openai.APIError, match="the recogniser failed"):
+        with pytest.raises(openai.APIError, match="The recogniser failed"):
             await anext(stream)
 
 
