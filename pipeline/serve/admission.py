@@ -135,7 +135,9 @@ class Admission:
 
     def _refusal(self) -> RequestRefused | None:
         """Why one more cannot be served; None: it can."""
-        if self._most and self._open >= self._most:
+        if self._most:  # how many that are is then somebody else's to know
+            if self._open < self._most:
+                return None
             return _refused("The server has as many sessions as it may have.", RETRY_S)
         if not self._open:
             self._full = self._behind = False

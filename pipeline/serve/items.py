@@ -199,12 +199,14 @@ class Items:
         """Do a client's `conversation.item.create`, as `parse` gave it.
 
         Raises:
-            RequestRefused: Its id is taken, its sound is none, there is no such place for it, or
-                the conversation is full.
+            RequestRefused: Its id is taken, its sound is none, there is no such place for it, it is
+                the result of no call, or the conversation is full.
         """
         item = KeptItem.given(event["item"], self.new_id(), encodings, "item")
         if self.get(item.id) is not None:
             raise invalid("item.id", "is taken by another item")
+        if item.about["type"] == "function_call_output":
+            self._check_call(item.about["call_id"])
         if item.size + sum(each.size for each in self.kept) > MOST_KEPT:
             message = f"The conversation holds more than {MOST_KEPT} characters: delete items."
             raise RequestRefused("conversation_full", message, "item")
@@ -292,6 +294,13 @@ class Items:
         place = self.kept.index(item)
         before = self.kept[place - 1].id if place else None
         self._author.tell(f"conversation.item.{what}", item=item.told(), previous_item_id=before)
+
+    def _check_call(self, call_id: str) -> None:
+        """See that there is a call of that id: its result would be told to nobody."""
+        calls = (i for i in self.kept if i.about["type"] == "function_call")
+        if all(call.about["call_id"] != call_id for call in calls):
+            message = f"Tool call ID {json.dumps(call_id)} not found in conversation."
+            raise RequestRefused("invalid_tool_call_id", message, "item.call_id")
 
     def _find(self, item_id: str, doing: str) -> KeptItem:
         found = self.get(item_id)

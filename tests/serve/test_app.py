@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -25,6 +26,7 @@ from pipeline.clock import Clock
 from pipeline.serve.access import SUBPROTOCOL_KEY, Access
 from pipeline.serve.admission import Admission
 from pipeline.serve.app import SESSIONS_A_KEY, Sessions
+from pipeline.serve.connection import Connection
 from pipeline.serve.link import Link, Opening
 from pipeline.serve.metrics import Metrics
 from pipeline.serve.script import ScriptedTurn
@@ -126,6 +128,20 @@ async def test_who_may_not_come_in_is_told_so_before_the_upgrade(
         host = {"Host": f"evil.example:{server.port}"}
         async with httpx2.AsyncClient(base_url=server.http) as client:
             assert (await client.get("/v1/models", headers=host)).status_code == 403
+
+
+async def test_an_event_waits_for_no_acknowledgement_of_the_one_before() -> None:
+    nodelay: list[int] = []
+
+    async def talk(link: Connection, opening: Opening) -> None:
+        assert link._transport is not None
+        connection = link._transport.get_extra_info("socket")
+        nodelay.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        await told(link, opening)
+
+    async with served(talk) as server:
+        await opened(server)
+    assert nodelay[0] != 0
 
 
 async def test_other_paths_and_methods_are_told_what_is_wrong() -> None:

@@ -344,6 +344,18 @@ def test_items_of_every_kind_are_kept_and_told() -> None:
     assert session.refused("conversation.item.create", item=item) == ("invalid_value", "item.id")
 
 
+def test_a_result_is_of_a_call() -> None:
+    session = Session()
+    result = {"type": "function_call_output", "call_id": "c", "output": "1"}
+    refused = ("invalid_tool_call_id", "item.call_id")
+    assert session.refused("conversation.item.create", item=result) == refused
+    call = {"type": "function_call", "name": "f", "arguments": "{}", "call_id": "c"}
+    called = session.say("conversation.item.create", item=call)["item"]["id"]
+    session.say("conversation.item.create", item=result)
+    session.say("conversation.item.delete", item_id=called)
+    assert session.refused("conversation.item.create", item=result) == refused
+
+
 def test_nobody_puts_words_into_the_assistants_mouth() -> None:
     part = {"type": "output_audio", "transcript": "x", "audio": "AAAA"}
     item = {"type": "message", "role": "assistant", "content": [part]}
