@@ -50,7 +50,7 @@ class Pass:
         session: Fields of the session that the key was made for.
     """
 
-    key: str = ""
+    key: str = field(default="", repr=False)
     session: Mapping[str, Any] = field(default_factory=dict)
 
 

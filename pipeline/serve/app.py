@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, Router, WebSocketRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from pipeline.clock import Clock
@@ -167,7 +167,7 @@ class Sessions:
 
 
 def application(
-    talk: Talk | Sessions,
+    sessions: Sessions,
     access: Access,
     *,
     routes: Sequence[BaseRoute] = (),
@@ -176,12 +176,11 @@ def application(
     """The application.
 
     Args:
-        talk: Holds the conversations, or the sessions in which they are held.
+        sessions: Hold the conversations.
         access: Says who may come in.
         routes: More that is served to those who may come in.
         public: More that is served to everybody, such as a page.
     """
-    sessions = talk if isinstance(talk, Sessions) else Sessions(talk)
 
     def alive(_: Request) -> Response:
         return JSONResponse({"status": "alive"})
@@ -218,6 +217,30 @@ def application(
         ],
         exception_handlers={HTTPException: _on_http, Exception: _on_failure},
     )
+
+
+def limited(request: Request, most: int) -> Request:
+    """The request, of which no more than so many bytes are read.
+
+    Raises:
+        RequestRefused: It is, or says that it is, larger.
+    """
+    too_large = RequestRefused(
+        "request_too_large", f"The request is larger than {most} bytes.", status=413
+    )
+    if int(request.headers.get("content-length", "0")) > most:
+        raise too_large
+    left = most
+
+    async def receive() -> Message:
+        nonlocal left
+        message = await request.receive()
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise too_large
+        return message
+
+    return Request(request.scope, receive)
 
 
 class _Guard:
@@ -302,13 +325,9 @@ class _KeyWanted(BaseModel):
 
 async def _client_secrets(access: Access, request: Request) -> Response:
     """Make an ephemeral key, as OpenAI's `POST /v1/realtime/client_secrets` does."""
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MOST_ASKED:
-            raise RequestRefused("request_too_large", "The request is too large.", status=413)
+    body = await limited(request, MOST_ASKED).body()
     try:
-        wanted = _KeyWanted.model_validate_json(bytes(body) or b"{}")
+        wanted = _KeyWanted.model_validate_json(body or b"{}")
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"])) or "body"
         raise RequestRefused("invalid_value", f"Invalid value: {where}.") from None

@@ -24,7 +24,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from pipeline.audio.encoding import PCM_RATE
 from pipeline.audio.files import read_audio
@@ -36,6 +36,7 @@ from pipeline.engines.vad import RATE
 from pipeline.engines.whisper import Transcription
 from pipeline.engines.worker import Stop, Worker
 from pipeline.errors import BadInput, CascadeError, StageError, one_line
+from pipeline.serve.app import limited
 from pipeline.serve.pieces import Cutter, Piece
 from pipeline.serve.refused import MOST_SAID, RequestRefused, stage_failed
 from pipeline.serve.transcripts import MEDIA_TYPES, Form, Segment, text_of, told
@@ -276,10 +277,11 @@ class _Api:
 
     async def transcription(self, request: Request) -> Response:
         """`POST /v1/audio/transcriptions`."""
-        limited = Request(request.scope, _limited(request, MOST_BYTES))
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(self._admitted())
-            form = await stack.enter_async_context(limited.form(max_files=1, max_fields=50))
+            form = await stack.enter_async_context(
+                limited(request, MOST_BYTES).form(max_files=1, max_fields=50)
+            )
             file = form.get("file")
             if not isinstance(file, UploadFile):
                 raise _invalid("file", "there is no file; send it as multipart/form-data")
@@ -348,9 +350,8 @@ class _Api:
 
     async def speech(self, request: Request) -> Response:
         """`POST /v1/audio/speech`."""
-        limited = Request(request.scope, _limited(request, MOST_JSON_BYTES))
         try:
-            body = await limited.json()
+            body = await limited(request, MOST_JSON_BYTES).json()
         except ValueError:
             raise _invalid(None, "the body is no JSON") from None
         if not isinstance(body, dict):
@@ -417,30 +418,6 @@ def _clauses(text: str, language: str) -> Iterator[Clause]:
     for char in text:
         yield from chunker.push(char, hurry=not chunker.begun)
     yield from chunker.flush()
-
-
-def _limited(request: Request, most: int) -> Callable[[], Awaitable[Message]]:
-    """What a request receives, up to so many bytes.
-
-    Raises:
-        RequestRefused: It is, or says that it is, larger.
-    """
-    too_large = RequestRefused(
-        "request_too_large", f"the request is larger than {most} bytes", status=413
-    )
-    if int(request.headers.get("content-length", "0")) > most:
-        raise too_large
-    left = most
-
-    async def receive() -> Message:
-        nonlocal left
-        message = await request.receive()
-        left -= len(message.get("body", b""))
-        if left < 0:
-            raise too_large
-        return message
-
-    return receive
 
 
 async def _attended(request: Request, work: Awaitable[T]) -> T:
