@@ -20,7 +20,8 @@ from servers.llm_server import ROLE, Answer, LlmServer, Request, delta, hang, re
 from support import api_talk, nginx
 from support.api_talk import talking
 from support.cli_child import Child, part_of_corpus, run, scripted
-from support.replicas import KEY, TOKEN, WAIT_S, asked, free_port, printed, room, told
+from support.replicas import KEY, TOKEN, WAIT_S, asked, blocks, room, told
+from support.serve_child import free_port
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -116,7 +117,7 @@ def site(
             **{f"10.0.0.1{i}:8765": f"127.0.0.1:{both[i - 1].port}" for i in (1, 2)},
         }
         try:
-            with nginx.running(folder, printed("nginx")[0], {**own, **(places or {})}):
+            with nginx.running(folder, blocks("nginx")[0], {**own, **(places or {})}):
                 yield here
         finally:
             for one in both:
@@ -279,7 +280,7 @@ async def test_with_tls(tmp_path: Path) -> None:
     certificate.cert_chain_pems[0].write_to_path(pem)
     certificate.private_key_pem.write_to_path(key)
     secure = {
-        "listen 80;": printed("nginx")[1],
+        "listen 80;": blocks("nginx")[1],
         "listen 443 ssl;": f"listen 127.0.0.1:{port} ssl;",
         "/etc/ssl/voice.example.org.pem": str(pem),
         "/etc/ssl/voice.example.org.key": str(key),

@@ -17,7 +17,8 @@ import httpx2
 import numpy as np
 import openai
 import pytest
-from support.http_engines import Scripted, serving, toys_in_background
+from support.background import in_background
+from support.http_engines import Scripted, serving, toys
 from support.real_engines import words
 from support.served import Served
 
@@ -33,7 +34,7 @@ HANG_GUARD_S = 60
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """The API of the toys."""
-    with toys_in_background() as found:
+    with in_background(toys()) as found:
         yield found
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +10,7 @@ import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis import Case
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
+from support.background import in_background
 from support.http_engines import Scripted, serving
 
 from pipeline.serve.http_api import MOST_CHARS, SOUND_TYPES, SpeechRequest, TranscriptionRequest
@@ -126,25 +125,8 @@ def description() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    found: list[str] = []
-    ready = threading.Event()
-    loops: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
-
-    async def run() -> None:
-        over = asyncio.Event()
-        loops.append((asyncio.get_running_loop(), over))
-        async with serving(Scripted()) as server:
-            found.append(server.http)
-            ready.set()
-            await over.wait()
-
-    thread = threading.Thread(target=asyncio.run, args=(run(),))
-    thread.start()
-    ready.wait()
-    yield found[0]
-    loop, over = loops[0]
-    loop.call_soon_threadsafe(over.set)
-    thread.join()
+    with in_background(serving(Scripted())) as server:
+        yield server.http
 
 
 OTHERS = [negative_data_rejection, positive_data_acceptance]
