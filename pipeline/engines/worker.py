@@ -146,7 +146,8 @@ class Worker:
         """How long somebody has waited by now for work that has not been begun (s)."""
         now = time.monotonic()
         with self._lock:
-            return now - min((job.due() for job in self._waiting), default=now)
+            wanted = (job.due() for job in self._waiting if not job.done.cancelled())
+            return now - min(wanted, default=now)
 
     def close(self) -> None:
         """Let the thread end after its current work; does not wait for it."""

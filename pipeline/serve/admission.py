@@ -145,7 +145,7 @@ class Admission:
         late = self._late()
         self._behind = bool(late) if self._behind else len(late) >= LATE_TURNS
         if self._behind:
-            after_s = late[-1].at + WINDOW_S - self._now()
+            after_s = max(1.0, late[-1].at + WINDOW_S - self._now())
             return _refused("The server is late with its answers.", after_s)
         load = (self._open + 1) * self.cores / (LOAD * self._cores)
         self._full = load > (RETURN if self._full else 1)

@@ -286,8 +286,11 @@ def _opening(query: Mapping[str, str], admitted: Pass) -> Opening:
     """What a client asks for.
 
     Raises:
-        RequestRefused: There is no such intent.
+        RequestRefused: There is no such intent, or no such call.
     """
+    if "call_id" in query:
+        message = "There are no calls here: a session is opened over its own WebSocket."
+        raise RequestRefused("invalid_value", message)
     session = dict(admitted.session)
     model = session.pop("model", "") or query.get("model", "")
     match session.get("type") or query.get("intent", "realtime"):

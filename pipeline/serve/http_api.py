@@ -24,7 +24,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from pipeline.audio.encoding import PCM_RATE
 from pipeline.audio.files import read_audio
@@ -37,6 +37,7 @@ from pipeline.engines.whisper import Transcription
 from pipeline.engines.worker import Stop, Worker
 from pipeline.errors import BadInput, CascadeError, StageError, one_line
 from pipeline.serve.app import limited
+from pipeline.serve.connection import SEND_S
 from pipeline.serve.pieces import Cutter, Piece
 from pipeline.serve.refused import MOST_SAID, RequestRefused, stage_failed
 from pipeline.serve.transcripts import MEDIA_TYPES, Form, Segment, text_of, told
@@ -471,9 +472,20 @@ class _Streamed(StreamingResponse):
             await super().__call__(scope, receive, send)
 
     async def stream_response(self, send: Send) -> None:
-        """Send it; what fails in the middle is cut off there, without the end that is expected."""
+        """Send it; what fails in the middle is cut off there, without the end that is expected.
+
+        So is a client that takes nothing for `SEND_S`.
+        """
+
+        async def sent(message: Message) -> None:
+            try:
+                async with asyncio.timeout(SEND_S):
+                    await send(message)
+            except TimeoutError:
+                raise ClientDisconnect from None
+
         try:
-            await super().stream_response(send)
+            await super().stream_response(sent)
         except (CascadeError, RequestRefused) as error:
             log.warning("an answer breaks off: %s", error)
 

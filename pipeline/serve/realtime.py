@@ -305,13 +305,17 @@ class _Conversation:
             self._understand(self._side.commit())
 
     def _created(self, item_id: str) -> None:
-        """The client has added an item: what is said in it is recognised, unless it says that."""
+        """The client has added an item."""
         item = self._side.items.get(item_id)
         assert item is not None
+        self._listen_to(item)
+        self._cascade.changed()
+
+    def _listen_to(self, item: KeptItem) -> None:
+        """What is said in an item that a client gave is recognised, unless it says that."""
         for place in item.sounds:
             if item.about["content"][place]["transcript"] is None:
                 self._understand(item, place)
-        self._cascade.changed()
 
     def _truncated(self, item_id: str) -> None:
         """The client says how much of a reply was heard, which is what the item now tells."""
@@ -338,6 +342,9 @@ class _Conversation:
     def _respond(self, options: JsonObject) -> None:
         response = self._side.respond(options)
         self._answers[response.id] = _Answer(response)
+        for item in response.given or ():
+            if item not in self._side.items.kept:
+                self._listen_to(item)
         self._cascade.respond(
             response.id,
             functools.partial(self._memory.prompt_for, response),

@@ -83,8 +83,9 @@ async def test_what_a_client_asks_for_when_it_connects() -> None:
         ]
         found = await opened(server, "?intent=transcription")
         assert found == ["", "transcription", {}]
-        status, error = await refused(server, "?intent=world-peace")
-        assert (status, error["code"]) == (400, "invalid_value")
+        for query in ("?intent=world-peace", "?call_id=rtc_1"):
+            status, error = await refused(server, query)
+            assert (status, error["code"]) == (400, "invalid_value")
 
 
 async def test_a_subprotocol_is_answered_to_those_who_offer_one() -> None:

@@ -376,6 +376,20 @@ async def test_a_client_that_goes_stops_the_voice(server: Served, engines: Scrip
     assert len(engines.voice.said) == 1
 
 
+async def test_a_client_that_takes_nothing_is_cut_off(
+    server: Served, engines: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_api, "SEND_S", 0.3)
+    engines.voice.pieces = 10_000
+    body = b'{"input": "It has no end.", "response_format": "pcm"}'
+    head = f"POST /v1/audio/speech HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}"
+    _, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
+    writer.write(head.encode() + b"\r\n\r\n" + body)
+    await until(lambda: engines.voice.open == 1)
+    await until(lambda: engines.voice.open == 0)
+    writer.close()
+
+
 @pytest.mark.parametrize("stream", ["false", "true"])
 async def test_a_client_that_goes_stops_the_recogniser(
     server: Served, engines: Scripted, stream: str

@@ -635,6 +635,22 @@ def test_sound_that_a_client_adds_as_an_item_is_recognised() -> None:
     assert words(made.model.prompts[0]) == [("user", "Listen: What time is it?")]
 
 
+def test_sound_that_a_response_is_given_is_recognised() -> None:
+    async def script(client: Client) -> None:
+        client.detect(None)
+        audio = base64.b64encode(client.sound(1.0).astype("<i2").tobytes()).decode()
+        content = [{"type": "input_audio", "audio": audio}]
+        said = {"type": "message", "role": "user", "content": content}
+        client.respond(conversation="none", input=[said])
+        await client.until("response.done")
+
+    made = engines("Nine.")
+    client = hold(made, script)
+    client.finish()
+    assert words(made.model.prompts[0]) == [("user", "What time is it?")]
+    assert not client.of("conversation.item.input_audio_transcription.completed")
+
+
 def test_a_turn_that_is_cleared_was_never_said() -> None:
     async def script(client: Client) -> None:
         await client.quiet(0.5)
