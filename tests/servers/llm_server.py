@@ -16,7 +16,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
@@ -249,9 +249,10 @@ class LlmServer:
             handler.cancel()
         await asyncio.gather(*self._handlers, return_exceptions=True)
 
-    def in_thread(self) -> AbstractContextManager[Self]:
+    def in_thread(self) -> AbstractContextManager[LlmServer]:
         """Run it in a thread with an event loop of its own, for tests without one."""
-        return in_background(self)
+        entered: AbstractAsyncContextManager[LlmServer] = self
+        return in_background(entered)
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection, self.connections = self.connections, self.connections + 1
