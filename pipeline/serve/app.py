@@ -275,6 +275,8 @@ class _Guard:
                 await refused.response()(scope, receive, send)
         except ClientDisconnect:
             pass
+        except HTTPException:
+            raise  # there is no such path or method, which is answered
         except Exception as error:
             # What is cut off when the server stops has not failed.
             if self._sessions.state != "draining":

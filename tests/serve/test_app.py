@@ -40,7 +40,7 @@ SOON_S = 20.0
 @pytest.fixture(autouse=True)
 def _nothing_breaks(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     yield
-    assert [record.getMessage() for record in caplog.records if record.levelno >= 40] == []
+    assert [r.getMessage() for r in caplog.get_records("call") if r.levelno >= 40] == []
 
 
 async def told(link: Link, opening: Opening) -> None:

@@ -47,6 +47,39 @@ MODELS = {
     "required": ["object", "data"],
     "properties": {"object": {"const": "list"}, "data": {"type": "array", "items": MODEL}},
 }
+KEY_WANTED = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "expires_after": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "anchor": {"const": "created_at"},
+                "seconds": {"type": "integer", "minimum": 10, "maximum": 7200},
+            },
+        },
+        "session": {
+            "type": "object",
+            "required": ["type"],
+            "properties": {
+                "type": {"enum": ["realtime", "transcription"]},
+                "model": {"type": "string", "maxLength": 100},
+                "instructions": {"type": "string", "maxLength": 1000},
+                "audio": {"type": "object"},
+            },
+        },
+    },
+}
+KEY = {
+    "type": "object",
+    "required": ["value", "expires_at", "session"],
+    "properties": {
+        "value": {"type": "string", "pattern": "^ek_"},
+        "expires_at": {"type": "integer"},
+        "session": {"type": "object", "required": ["type", "audio", "expires_at"]},
+    },
+}
 EVENT = {
     "type": "object",
     "required": ["data"],
@@ -95,6 +128,13 @@ def description() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "Cascade", "version": "1"},
         "paths": {
+            "/v1/realtime": {"get": {"responses": refusals(426)}},
+            "/v1/realtime/client_secrets": {
+                "post": {
+                    "requestBody": body("application/json", KEY_WANTED),
+                    "responses": {"200": of(KEY), **refusals(400, 413)},
+                }
+            },
             "/v1/models": {"get": {"responses": {"200": of(MODELS)}}},
             "/v1/models/{id}": {
                 "get": {"parameters": [named], "responses": {"200": of(MODEL), **refusals(404)}}
