@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from pipeline.clock import Clock
+from pipeline.errors import one_line
 from pipeline.serve.access import Access, Pass
 from pipeline.serve.admission import Admission
 from pipeline.serve.connection import Connection
@@ -247,6 +248,8 @@ class _Guard:
                 await refused.response()(scope, receive, send)
         except ClientDisconnect:
             pass
+        except HTTPException:
+            raise  # a client's mistake; `_on_http` answers it
         except Exception as error:
             # What is cut off when the server stops has not failed.
             if self._sessions.state != "draining":
@@ -305,8 +308,10 @@ async def _client_secrets(access: Access, request: Request) -> Response:
     try:
         wanted = _KeyWanted.model_validate_json(bytes(body) or b"{}")
     except ValidationError as error:
-        where = ".".join(map(str, error.errors()[0]["loc"])) or "body"
-        raise Refused(400, "invalid_value", f"Invalid value: {where}.") from None
+        wrong = error.errors()[0]
+        where = ".".join(map(str, wrong["loc"]))
+        message = f"{where or 'body'}: {wrong['msg']}"
+        raise Refused(400, "invalid_value", one_line(message, 1000), where or None) from None
     expires_at = int(time.time()) + wanted.expires_after.seconds
     asked = wanted.session.model_dump()
     rest = {name: value for name, value in asked.items() if name != "model"}

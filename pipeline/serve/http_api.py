@@ -59,6 +59,9 @@ MOST_JSON_BYTES = 64 * 1024
 MOST_AT_ONCE = 16
 """Requests for sound or text at a time: each takes a turn, and an upload its place on the disk."""
 
+SILENT_S = 20.0
+"""How long a client may send nothing of a request that it has begun (s): it keeps others out."""
+
 RETRY_S = 5
 """When one more may be tried (s)."""
 
@@ -288,8 +291,7 @@ class _Api:
             _check("model", wanted.model, self._names("stt"))
             detector = await asyncio.to_thread(self._engines.new_detector)
             cutter = Cutter(detector, self._settings.vad)
-            name = Path(one_line(file.filename or "file", 100))
-            segments = self._recognised(cutter, name, file.file, wanted)
+            segments = self._recognised(cutter, file.file, wanted)
             await stack.enter_async_context(contextlib.aclosing(segments))
             if not wanted.stream:
                 found = await _attended(request, _all_of(segments))
@@ -302,7 +304,7 @@ class _Api:
             return _Streamed(_transcript(first, segments), stack.pop_all())
 
     async def _recognised(
-        self, cutter: Cutter, name: Path, file: BinaryIO, wanted: TranscriptionRequest
+        self, cutter: Cutter, file: BinaryIO, wanted: TranscriptionRequest
     ) -> AsyncGenerator[Segment, None]:
         """What is said in a file, as it is recognised.
 
@@ -311,6 +313,8 @@ class _Api:
             Refused: It is too long, or the recogniser does not know the language.
             StageError: The recogniser failed.
         """
+        # What its client calls it would be logged with what is odd about it.
+        name = Path("file")
 
         def pieces(stop: Stop) -> Iterator[Piece]:
             blocks = read_audio(name, RATE, file)
@@ -359,6 +363,8 @@ class _Api:
         wanted = SpeechRequest.model_validate({k: v for k, v in body.items() if v is not None})
         _check("model", wanted.model, self._names("tts"))
         _check("voice", wanted.voice, self._voices())
+        if next(_clauses(wanted.input, self._engines.voice.language), None) is None:
+            raise _invalid("input", "input: there is nothing in it that can be said")
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(self._admitted())
             data = self._encoded(wanted)
@@ -424,7 +430,7 @@ def _limited(request: Request, most: int) -> Callable[[], Awaitable[Message]]:
     """What a request receives, up to so many bytes.
 
     Raises:
-        Refused: It is, or says that it is, larger.
+        Refused: It is, or says that it is, larger, or does not go on.
     """
     too_large = Refused(413, "request_too_large", f"the request is larger than {most} bytes")
     if int(request.headers.get("content-length", "0")) > most:
@@ -433,7 +439,12 @@ def _limited(request: Request, most: int) -> Callable[[], Awaitable[Message]]:
 
     async def receive() -> Message:
         nonlocal left
-        message = await request.receive()
+        try:
+            async with asyncio.timeout(SILENT_S):
+                message = await request.receive()
+        except TimeoutError:
+            why = f"nothing more of the request came in {SILENT_S:g} s"
+            raise Refused(408, "request_timeout", why) from None
         left -= len(message.get("body", b""))
         if left < 0:
             raise too_large
