@@ -21,12 +21,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from pipeline.clock import Clock
+from pipeline.errors import one_line
 from pipeline.serve.access import Access, Pass
 from pipeline.serve.admission import Admission
 from pipeline.serve.connection import Connection
 from pipeline.serve.link import PATH, SUBPROTOCOL, Link, Opening
 from pipeline.serve.metrics import Metrics
-from pipeline.serve.refused import RequestRefused
+from pipeline.serve.refused import MOST_SAID, RequestRefused
 from pipeline.serve.session_object import new_session, updated
 
 Talk = Callable[[Link, Opening], Coroutine[Any, Any, None]]
@@ -37,6 +38,9 @@ SESSIONS_A_KEY = 4
 
 MOST_ASKED = 64 * 1024
 """Bytes of a request for an ephemeral key."""
+
+SILENT_S = 20.0
+"""How long a client may send nothing of a request that it has begun (s): it keeps others out."""
 
 DRAIN_S = 0.5
 """How long clients may take to close when the server stops."""
@@ -223,7 +227,7 @@ def limited(request: Request, most: int) -> Request:
     """The request, of which no more than so many bytes are read.
 
     Raises:
-        RequestRefused: It is, or says that it is, larger.
+        RequestRefused: It is, or says that it is, larger, or does not go on.
     """
     too_large = RequestRefused(
         "request_too_large", f"The request is larger than {most} bytes.", status=413
@@ -234,7 +238,12 @@ def limited(request: Request, most: int) -> Request:
 
     async def receive() -> Message:
         nonlocal left
-        message = await request.receive()
+        try:
+            async with asyncio.timeout(SILENT_S):
+                message = await request.receive()
+        except TimeoutError:
+            why = f"Nothing more of the request came in {SILENT_S:g} s."
+            raise RequestRefused("request_timeout", why, status=408) from None
         left -= len(message.get("body", b""))
         if left < 0:
             raise too_large
@@ -276,7 +285,7 @@ class _Guard:
         except ClientDisconnect:
             pass
         except HTTPException:
-            raise  # there is no such path or method, which is answered
+            raise  # a client's mistake; `_on_http` answers it
         except Exception as error:
             # What is cut off when the server stops has not failed.
             if self._sessions.state != "draining":
@@ -334,8 +343,10 @@ async def _client_secrets(access: Access, request: Request) -> Response:
     try:
         wanted = _KeyWanted.model_validate_json(body or b"{}")
     except ValidationError as error:
-        where = ".".join(map(str, error.errors()[0]["loc"])) or "body"
-        raise RequestRefused("invalid_value", f"Invalid value: {where}.") from None
+        wrong = error.errors()[0]
+        where = ".".join(map(str, wrong["loc"]))
+        message = one_line(f"{where or 'body'}: {wrong['msg']}", MOST_SAID)
+        raise RequestRefused("invalid_value", message, where or None) from None
     expires_at = int(time.time()) + wanted.expires_after.seconds
     asked = wanted.session.model_dump()
     rest = {name: value for name, value in asked.items() if name != "model"}

@@ -290,8 +290,7 @@ class _Api:
             _check("model", wanted.model, self._names("stt"))
             detector = await asyncio.to_thread(self._engines.new_detector)
             cutter = Cutter(detector, self._settings.vad)
-            name = Path(one_line(file.filename or "file", 100))
-            segments = self._recognised(cutter, name, file.file, wanted)
+            segments = self._recognised(cutter, file.file, wanted)
             await stack.enter_async_context(contextlib.aclosing(segments))
             if not wanted.stream:
                 found = await _attended(request, _all_of(segments))
@@ -304,7 +303,7 @@ class _Api:
             return _Streamed(_transcript(first, segments), stack.pop_all())
 
     async def _recognised(
-        self, cutter: Cutter, name: Path, file: BinaryIO, wanted: TranscriptionRequest
+        self, cutter: Cutter, file: BinaryIO, wanted: TranscriptionRequest
     ) -> AsyncGenerator[Segment, None]:
         """What is said in a file, as it is recognised.
 
@@ -313,6 +312,8 @@ class _Api:
             RequestRefused: It is too long, or the recogniser does not know the language.
             StageError: The recogniser failed.
         """
+        # What its client calls it would be logged with what is odd about it.
+        name = Path("file")
 
         def pieces(stop: Stop) -> Iterator[Piece]:
             blocks = read_audio(name, RATE, file)
@@ -360,6 +361,8 @@ class _Api:
         wanted = SpeechRequest.model_validate({k: v for k, v in body.items() if v is not None})
         _check("model", wanted.model, self._names("tts"))
         _check("voice", wanted.voice, self._voices())
+        if next(_clauses(wanted.input, self._engines.voice.language), None) is None:
+            raise _invalid("input", "input: there is nothing in it that can be said")
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(self._admitted())
             data = self._encoded(wanted)

@@ -255,6 +255,8 @@ def test_a_certificate_that_is_none(tmp_path: Path) -> None:
         code, said = _one("--port", "0", "--tls", str(cert), str(file))
         assert code == 2
         assert said.startswith("error: --tls")
+    assert "no such file" in said.lower()
+    assert "in PEM" in _one("--port", "0", "--tls", str(file), str(file))[1]
 
 
 def test_without_its_packages_it_says_how_to_get_them(tmp_path: Path) -> None:

@@ -389,3 +389,11 @@ async def test_clients_are_told_that_the_server_stops() -> None:
     with pytest.raises(ConnectionClosed):
         await client.recv()
     assert (client.close_code, client.close_reason) == (1001, "The server stops.")
+
+
+async def test_a_head_that_is_too_long_is_answered() -> None:
+    async with served(Talk()) as server:
+        async with asyncio.timeout(SOON_S):
+            reader, writer = await server.raw(f"X-Long: {'x' * 20_000}")
+            assert await reader.read() == b""
+        writer.close()
