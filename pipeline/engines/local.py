@@ -61,7 +61,8 @@ BEHIND_S = 0.3
 nothing."""
 
 UNSEATED_S = 5.0
-"""Where sessions have seats, all else is files: nobody waits for a piece of one within this (s)."""
+"""Where sessions have seats, all else is files, and so is what is longer than a turn: nobody waits
+for a piece of one within this (s)."""
 
 DRAFT_S = 0.6
 """A draft is worth so long a wait (s): by then there is more to be heard, and another is asked for.
@@ -431,9 +432,9 @@ class LocalEngines:
         if len(audio) > FULL_S * RATE:
             windows = self._whisper.windows(audio, language=language, prompt=prompt)
             heard = []
-            # Each takes its turn: others are not held up by all of it.
+            # No turn is so long. Each window takes its turn: others are not held up by all of it.
             while found := await self._recognising.run(
-                functools.partial(next, windows, None), within_s=within_s
+                functools.partial(next, windows, None), within_s=UNSEATED_S
             ):
                 heard.append(found)
             return joined(heard)

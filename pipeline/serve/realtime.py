@@ -68,8 +68,8 @@ KEPT_MS = 5000
 """So much sound from before a turn is kept beside the padding (ms): words over a reply begin one
 long before it is known that they do."""
 
-HEARD = 16 * FRAME
-"""After so many samples of one message others have their turn: it may hold minutes."""
+FRAMES = 16
+"""After so many frames of one message others have their turn: it may hold minutes."""
 
 REPORT_S = 0.1
 """How often it is looked how much of a reply has been played (s)."""
@@ -282,14 +282,17 @@ class _Conversation:
 
     async def _hear(self, sound: Samples, arrived_ns: int) -> None:
         """Hear a piece of sound, as if its end had been spoken when it arrived."""
-        for start in range(0, len(sound), FRAME):
+        since_ns = self._clock.now_ns()
+        for number, start in enumerate(range(0, len(sound), FRAME), 1):
             samples = sound[start : start + FRAME]
             t_ns = arrived_ns - (len(sound) - start) * NS_PER_S // EARS
             frame = Frame(samples, EARS, self._heard, t_ns)
             self._heard += len(samples)
             await self._cascade.send(frame)
-            if self._heard % HEARD == 0:
-                await asyncio.sleep(0)
+            if number % FRAMES == 0:
+                # As much time for others as this took, however much there is and comes.
+                await asyncio.sleep((self._clock.now_ns() - since_ns) / NS_PER_S)
+                since_ns = self._clock.now_ns()
         detection, side = self._side.detection, self._side
         if detection is not None and side.speech is None:
             padding_ms = detection.get("prefix_padding_ms", 0)

@@ -7,7 +7,8 @@ import contextlib
 import gc
 import itertools
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from support.real_engines import development, fetched
 from pipeline.config import load
 from pipeline.engines.chat_stream import Used
 from pipeline.engines.local import BEHIND_S, DRAFT_S, LocalEngines
-from pipeline.engines.whisper import RATE
+from pipeline.engines.whisper import RATE, Transcription
 
 TOYS = {
     "stt.model": "whisper-mini-en",
@@ -126,6 +127,33 @@ async def test_others_are_served_between_the_windows_of_a_long_recording(
         words = await ask("words", audio)
         assert order == ["words"]
         assert len((await recording).split()) > 5 * len(words.split())
+
+
+async def test_who_talks_goes_before_all_of_a_long_recording(
+    engines: LocalEngines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audio, _ = development()[0]
+    long = np.tile(audio, 2 + 35 * RATE // len(audio))
+    order: list[str] = []
+    windows = engines._whisper.windows
+
+    def recorded(*args: Any, **more: Any) -> Iterator[Transcription]:
+        for heard in windows(*args, **more):
+            order.append("window")
+            yield heard
+
+    monkeypatch.setattr(engines._whisper, "windows", recorded)
+    with engines.seat() as one, engines.seat() as other:
+        async with held_up(engines, 0):
+            recording = asyncio.create_task(one.transcribe(long))
+            await asyncio.sleep(0)
+            words = asyncio.create_task(other.transcribe(audio))
+            await asyncio.sleep(0)
+        await words
+        order.append("words")
+        await recording
+    assert order[0] == "words"
+    assert order.count("window") > 1
 
 
 @pytest.mark.slow

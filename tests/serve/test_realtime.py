@@ -651,6 +651,27 @@ def test_sound_that_a_response_is_given_is_recognised() -> None:
     assert not client.of("conversation.item.input_audio_transcription.completed")
 
 
+def test_who_sends_much_at_once_holds_up_nobody() -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async def script(client: Client) -> None:
+        client.append(client.sound(0.011, loud=False))  # no whole frame
+        client.append(client.sound(30, loud=False))
+        client.update()
+        counting = asyncio.create_task(others())
+        await client.until("session.updated")
+        counting.cancel()
+
+    hold(engines(), script).finish()
+    assert turns > 30 / 0.02 / 20
+
+
 def test_a_turn_that_is_cleared_was_never_said() -> None:
     async def script(client: Client) -> None:
         await client.quiet(0.5)
