@@ -170,7 +170,9 @@ class SttSettings(Section):
         description="OpenAI-compatible server that recognises instead; it is asked for stt.model, "
         "or whisper-1 where that is the default",
     )
-    api_key: str = Field("", description="Its key; empty: OPENAI_API_KEY for OpenAI's, else none")
+    api_key: str = Field(
+        "", repr=False, description="Its key; empty: OPENAI_API_KEY for OpenAI's, else none"
+    )
 
 
 class LlmSettings(Section):
@@ -182,7 +184,9 @@ class LlmSettings(Section):
     )
     name: str = Field("", description="Model to ask a URL for; empty: the first one it lists")
     api_key: str = Field(
-        "", description="Key for a URL; empty: OPENAI_API_KEY for openai:NAME, none otherwise"
+        "",
+        repr=False,
+        description="Key for a URL; empty: OPENAI_API_KEY for openai:NAME, none otherwise",
     )
     instructions: str = Field(INSTRUCTIONS, description="The system prompt")
     temperature: float = Field(
@@ -213,7 +217,9 @@ class TtsSettings(Section):
         "alloy where that is the default",
     )
     model: str = Field("tts-1", description="Model to ask it for")
-    api_key: str = Field("", description="Its key; empty: OPENAI_API_KEY for OpenAI's, else none")
+    api_key: str = Field(
+        "", repr=False, description="Its key; empty: OPENAI_API_KEY for OpenAI's, else none"
+    )
 
 
 class ReplySettings(Section):
@@ -244,6 +250,7 @@ class ServeSettings(Section):
     port: int = Field(8765, ge=0, le=65_535, description="0: one that is free")
     token: str = Field(
         "",
+        repr=False,
         description="What clients present as their API key, better kept in CASCADE_SERVE__TOKEN; "
         "empty: nothing, for this machine alone",
     )

@@ -21,6 +21,7 @@ from pipeline.config import (
     TurnSettings,
     VadSettings,
     document,
+    is_secret,
     load,
 )
 from pipeline.errors import BadInput
@@ -370,3 +371,18 @@ def test_every_setting_can_be_set_in_the_environment(
     value = getattr(getattr(load(), section), key)
     assert value == default
     assert type(value) is type(default)
+
+
+def test_no_secret_is_in_what_settings_look_like() -> None:
+    settings = Settings()
+    secrets = [
+        (name, key)
+        for name, section in settings
+        for key in type(section).model_fields
+        if is_secret(f"{name}.{key}")
+    ]
+    assert len(secrets) == 4
+    for name, key in secrets:
+        section = getattr(settings, name).model_copy(update={key: "hush-hush"})
+        assert getattr(section, key) == "hush-hush"
+        assert "hush" not in repr(settings.model_copy(update={name: section}))

@@ -64,7 +64,7 @@ class ChatServer:
 
     base_url: str
     model: str
-    api_key: str
+    api_key: str = field(repr=False)
     label: str
     limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     optional: Mapping[str, Any] = field(default_factory=dict)

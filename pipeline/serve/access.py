@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.errors import BadInput
-from pipeline.serve.denial import Refused
+from pipeline.serve.refused import RequestRefused
 
 SUBPROTOCOL_KEY = "openai-insecure-api-key."
 """A browser cannot set headers; its key comes in an offered subprotocol, after this."""
@@ -50,7 +50,7 @@ class Pass:
         session: Fields of the session that the key was made for.
     """
 
-    key: str = ""
+    key: str = field(default="", repr=False)
     session: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -94,25 +94,29 @@ class Access:
             ephemeral: An ephemeral key opens this too.
 
         Raises:
-            Refused: It may not come in.
+            RequestRefused: It may not come in.
         """
         if _IN_URLS & {name.lower() for name in query}:
             message = "A key belongs in the header Authorization, never in a URL."
-            raise Refused(401, "invalid_api_key", message)
+            raise RequestRefused("invalid_api_key", message, status=401)
         host = headers.get("host", "")
         if not self._token and not is_local(host):
-            raise Refused(403, "forbidden_host", "This server is only for its own machine.")
+            raise RequestRefused(
+                "forbidden_host", "This server is only for its own machine.", status=403
+            )
         key = _presented(headers, offered)
         if key.startswith(EPHEMERAL):
             if not ephemeral:
-                raise Refused(401, "invalid_api_key", "An ephemeral key does not open this.")
+                raise RequestRefused(
+                    "invalid_api_key", "An ephemeral key does not open this.", status=401
+                )
             return Pass(key, self.opened(key, now_s))
         if self._token:
             if not hmac.compare_digest(key.encode("latin-1", "surrogateescape"), self._token):
-                raise Refused(401, "invalid_api_key", "Incorrect API key provided.")
+                raise RequestRefused("invalid_api_key", "Incorrect API key provided.", status=401)
         elif (origin := headers.get("origin")) is not None and not _same(origin, host):
             message = "This web page may not use this server; give it an ephemeral key."
-            raise Refused(403, "forbidden_origin", message)
+            raise RequestRefused("forbidden_origin", message, status=403)
         return Pass()
 
     def sealed(self, session: Mapping[str, Any], expires_at: int) -> str:
@@ -123,7 +127,7 @@ class Access:
             expires_at: Unix time (s) until which it opens one.
 
         Raises:
-            Refused: The session is too large for a key.
+            RequestRefused: The session is too large for a key.
         """
         # Two keys that say the same are still two.
         said = json.dumps([expires_at, secrets.token_hex(8), session], separators=(",", ":"))
@@ -131,14 +135,14 @@ class Access:
         key = f"{EPHEMERAL}{told}.{self._signature(told)}"
         if len(key) > LONGEST_KEY:
             message = "The session is too large for a key; send the rest of it by session.update."
-            raise Refused(400, "invalid_value", message)
+            raise RequestRefused("invalid_value", message)
         return key
 
     def opened(self, key: str, now_s: float) -> Mapping[str, Any]:
         """Fields of the session that an ephemeral key opens.
 
         Raises:
-            Refused: It opens none: it is not of this server, or has expired.
+            RequestRefused: It opens none: it is not of this server, or has expired.
         """
         told, _, signature = key.removeprefix(EPHEMERAL).partition(".")
         signed = self._signature(told).encode()
@@ -148,7 +152,9 @@ class Access:
             if now_s < expires_at:
                 found: Mapping[str, Any] = session
                 return found
-        raise Refused(401, "invalid_api_key", "The ephemeral key is not valid, or has expired.")
+        raise RequestRefused(
+            "invalid_api_key", "The ephemeral key is not valid, or has expired.", status=401
+        )
 
     def _signature(self, told: str) -> str:
         data = told.encode("latin-1", "surrogateescape")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pipeline.events import Usage
-from pipeline.serve.denial import Refused
+from pipeline.serve.refused import RequestRefused
 from pipeline.trace import Timeline
 
 LOAD = 0.6
@@ -100,7 +100,7 @@ class Admission:
         self._spent_before = 0.0
         self._full = self._behind = False
 
-    def enter(self) -> Refused | None:
+    def enter(self) -> RequestRefused | None:
         """Count a session that begins; or say why it may not."""
         refused = self._refusal()
         if refused is None:
@@ -133,7 +133,7 @@ class Admission:
         cpu, lasted = sum(turn.cpu for turn in known), sum(turn.lasted for turn in known)
         return (CORES * CORES_S + cpu) / (CORES_S + lasted)
 
-    def _refusal(self) -> Refused | None:
+    def _refusal(self) -> RequestRefused | None:
         """Why one more cannot be served; None: it can."""
         if self._most:  # how many that are is then somebody else's to know
             if self._open < self._most:
@@ -165,5 +165,7 @@ class Admission:
         return [turn for turn in known if turn.took > limit]
 
 
-def _refused(message: str, after_s: float) -> Refused:
-    return Refused(503, "server_overloaded", f"{message} Try again later.", retry_after_s=after_s)
+def _refused(message: str, after_s: float) -> RequestRefused:
+    return RequestRefused(
+        "server_overloaded", f"{message} Try again later.", retry_after_s=after_s, status=503
+    )

@@ -17,17 +17,17 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, Router, WebSocketRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from pipeline.clock import Clock
+from pipeline.errors import one_line
 from pipeline.serve.access import Access, Pass
 from pipeline.serve.admission import Admission
 from pipeline.serve.connection import Connection
-from pipeline.serve.denial import Refused
 from pipeline.serve.link import PATH, SUBPROTOCOL, Link, Opening
 from pipeline.serve.metrics import Metrics
-from pipeline.serve.refused import RequestRefused
+from pipeline.serve.refused import MOST_SAID, RequestRefused
 from pipeline.serve.session_object import new_session, updated
 
 Talk = Callable[[Link, Opening], Coroutine[Any, Any, None]]
@@ -38,6 +38,9 @@ SESSIONS_A_KEY = 4
 
 MOST_ASKED = 64 * 1024
 """Bytes of a request for an ephemeral key."""
+
+SILENT_S = 20.0
+"""How long a client may send nothing of a request that it has begun (s): it keeps others out."""
 
 DRAIN_S = 0.5
 """How long clients may take to close when the server stops."""
@@ -81,19 +84,23 @@ class Sessions:
         """See that there is somebody to serve a request.
 
         Raises:
-            Refused: There is nobody yet, or nobody any more.
+            RequestRefused: There is nobody yet, or nobody any more.
         """
         if self.state == "loading":
-            raise Refused(503, "loading", "The models are being loaded.", retry_after_s=1)
+            raise RequestRefused(
+                "loading", "The models are being loaded.", retry_after_s=1, status=503
+            )
         if self.state == "draining":
-            raise Refused(503, "draining", "The server is about to stop.", retry_after_s=5)
+            raise RequestRefused(
+                "draining", "The server is about to stop.", retry_after_s=5, status=503
+            )
 
-    def refused(self, refused: Refused) -> None:
+    def refused(self, refused: RequestRefused) -> None:
         """Somebody was refused."""
         if self._metrics is not None:
             self._metrics.refused(refused.code)
 
-    def refusal(self) -> Refused | None:
+    def refusal(self) -> RequestRefused | None:
         """Why a session that began now would be refused, if it would be."""
         if self._admission is None:
             return None
@@ -106,7 +113,7 @@ class Sessions:
         """Serve a client of the Realtime protocol.
 
         Raises:
-            Refused: It is not served; it has not been upgraded.
+            RequestRefused: It is not served; it has not been upgraded.
         """
         admitted: Pass = socket.state.admitted
         opening = _opening(socket.query_params, admitted)
@@ -143,11 +150,11 @@ class Sessions:
         """A session is under way; `key` is the ephemeral key that opened it, if one did.
 
         Raises:
-            Refused: It is one too many.
+            RequestRefused: It is one too many.
         """
         if key and self._keys[key] >= SESSIONS_A_KEY:
             message = "This key has as many sessions as it may have at a time."
-            raise Refused(429, "too_many_sessions", message, retry_after_s=5)
+            raise RequestRefused("too_many_sessions", message, retry_after_s=5, status=429)
         if self._admission is not None and (refused := self._admission.enter()):
             raise refused
         self._keys[key] += 1
@@ -164,7 +171,7 @@ class Sessions:
 
 
 def application(
-    talk: Talk | Sessions,
+    sessions: Sessions,
     access: Access,
     *,
     routes: Sequence[BaseRoute] = (),
@@ -173,12 +180,11 @@ def application(
     """The application.
 
     Args:
-        talk: Holds the conversations, or the sessions in which they are held.
+        sessions: Hold the conversations.
         access: Says who may come in.
         routes: More that is served to those who may come in.
         public: More that is served to everybody, such as a page.
     """
-    sessions = talk if isinstance(talk, Sessions) else Sessions(talk)
 
     def alive(_: Request) -> Response:
         return JSONResponse({"status": "alive"})
@@ -186,13 +192,15 @@ def application(
     def ready(_: Request) -> Response:
         try:
             sessions.check()
-        except Refused as refused:
+        except RequestRefused as refused:
             return refused.response()
         return JSONResponse({"status": "ready"})
 
     def plainly(_: Request) -> Response:
         """What a WebSocket would be told here: to their pages browsers do not show that."""
-        upgrade = Refused(426, "upgrade_required", "This is asked for as a WebSocket.")
+        upgrade = RequestRefused(
+            "upgrade_required", "This is asked for as a WebSocket.", status=426
+        )
         return (sessions.refusal() or upgrade).response()
 
     inner = Router(
@@ -213,6 +221,35 @@ def application(
         ],
         exception_handlers={HTTPException: _on_http, Exception: _on_failure},
     )
+
+
+def limited(request: Request, most: int) -> Request:
+    """The request, of which no more than so many bytes are read.
+
+    Raises:
+        RequestRefused: It is, or says that it is, larger, or does not go on.
+    """
+    too_large = RequestRefused(
+        "request_too_large", f"The request is larger than {most} bytes.", status=413
+    )
+    if int(request.headers.get("content-length", "0")) > most:
+        raise too_large
+    left = most
+
+    async def receive() -> Message:
+        nonlocal left
+        try:
+            async with asyncio.timeout(SILENT_S):
+                message = await request.receive()
+        except TimeoutError:
+            why = f"Nothing more of the request came in {SILENT_S:g} s."
+            raise RequestRefused("request_timeout", why, status=408) from None
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise too_large
+        return message
+
+    return Request(request.scope, receive)
 
 
 class _Guard:
@@ -239,7 +276,7 @@ class _Guard:
                 ephemeral=is_socket,
             )
             await self._app(scope, receive, send)
-        except Refused as refused:
+        except RequestRefused as refused:
             self._sessions.refused(refused)
             if is_socket and "websocket.http.response" not in scope.get("extensions", {}):
                 await send({"type": "websocket.close", "code": 1008, "reason": refused.message})
@@ -247,6 +284,8 @@ class _Guard:
                 await refused.response()(scope, receive, send)
         except ClientDisconnect:
             pass
+        except HTTPException:
+            raise  # a client's mistake; `_on_http` answers it
         except Exception as error:
             # What is cut off when the server stops has not failed.
             if self._sessions.state != "draining":
@@ -258,11 +297,11 @@ def _opening(query: Mapping[str, str], admitted: Pass) -> Opening:
     """What a client asks for.
 
     Raises:
-        Refused: There is no such intent, or no such call.
+        RequestRefused: There is no such intent, or no such call.
     """
     if "call_id" in query:
         message = "There are no calls here: a session is opened over its own WebSocket."
-        raise Refused(400, "invalid_value", message)
+        raise RequestRefused("invalid_value", message)
     session = dict(admitted.session)
     model = session.pop("model", "") or query.get("model", "")
     match session.get("type") or query.get("intent", "realtime"):
@@ -270,11 +309,11 @@ def _opening(query: Mapping[str, str], admitted: Pass) -> Opening:
             return Opening(model, "realtime", session)
         case "transcription":
             return Opening(model, "transcription", session)
-    raise Refused(400, "invalid_value", "The intent is realtime or transcription.")
+    raise RequestRefused("invalid_value", "The intent is realtime or transcription.")
 
 
 async def _nowhere(_: WebSocket) -> None:
-    raise Refused(404, "not_found", f"There is no WebSocket here; it is at {PATH}.")
+    raise RequestRefused("not_found", f"There is no WebSocket here; it is at {PATH}.", status=404)
 
 
 class _Expiry(BaseModel):
@@ -300,24 +339,19 @@ class _KeyWanted(BaseModel):
 
 async def _client_secrets(access: Access, request: Request) -> Response:
     """Make an ephemeral key, as OpenAI's `POST /v1/realtime/client_secrets` does."""
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MOST_ASKED:
-            raise Refused(413, "request_too_large", "The request is too large.")
+    body = await limited(request, MOST_ASKED).body()
     try:
-        wanted = _KeyWanted.model_validate_json(bytes(body) or b"{}")
+        wanted = _KeyWanted.model_validate_json(body or b"{}")
     except ValidationError as error:
-        where = ".".join(map(str, error.errors()[0]["loc"])) or "body"
-        raise Refused(400, "invalid_value", f"Invalid value: {where}.") from None
+        wrong = error.errors()[0]
+        where = ".".join(map(str, wrong["loc"]))
+        message = one_line(f"{where or 'body'}: {wrong['msg']}", MOST_SAID)
+        raise RequestRefused("invalid_value", message, where or None) from None
     expires_at = int(time.time()) + wanted.expires_after.seconds
     asked = wanted.session.model_dump()
     rest = {name: value for name, value in asked.items() if name != "model"}
-    try:
-        new = new_session("sess_of_a_key", asked["model"], expires_at, asked["type"])
-        session = updated(new, rest)
-    except RequestRefused as refused:
-        raise Refused(400, refused.code, refused.message, refused.param) from None
+    new = new_session("sess_of_a_key", asked["model"], expires_at, asked["type"])
+    session = updated(new, rest)
     key = access.sealed(asked, expires_at)
     return JSONResponse({"value": key, "expires_at": expires_at, "session": session})
 
@@ -325,7 +359,7 @@ async def _client_secrets(access: Access, request: Request) -> Response:
 def _on_http(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code, message = _HTTP_ERRORS.get(error.status_code, ("invalid_request", error.detail))
-    response = Refused(error.status_code, code, message).response()
+    response = RequestRefused(code, message, status=error.status_code).response()
     # Such as which methods there are.
     response.headers.update(error.headers or {})
     return response
@@ -333,4 +367,4 @@ def _on_http(_: Request, error: Exception) -> Response:
 
 def _on_failure(_: Request, __: Exception) -> Response:
     message = "The server had an error while it processed the request."
-    return Refused(500, "server_error", message).response()
+    return RequestRefused("server_error", message, status=500).response()

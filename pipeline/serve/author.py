@@ -38,7 +38,6 @@ class Author:
         """Send an event of type `kind`."""
         self.send({"type": kind, "event_id": self.new_id("event"), **fields})
 
-    def refuse(self, refused: RequestRefused, kind: str = "invalid_request_error") -> None:
-        """Send an error event; one of kind `server_error` is no fault of the client's."""
-        about = {"type": kind, "code": refused.code, "message": refused.message}
-        self.tell("error", error={**about, "param": refused.param, "event_id": refused.event_id})
+    def refuse(self, refused: RequestRefused) -> None:
+        """Send an error event."""
+        self.tell("error", error={**refused.error, "event_id": refused.event_id})

@@ -36,8 +36,10 @@ from pipeline.engines.vad import RATE
 from pipeline.engines.whisper import Transcription
 from pipeline.engines.worker import Stop, Worker
 from pipeline.errors import BadInput, CascadeError, StageError, one_line
-from pipeline.serve.denial import Refused
+from pipeline.serve.app import limited
+from pipeline.serve.connection import SEND_S
 from pipeline.serve.pieces import Cutter, Piece
+from pipeline.serve.refused import MOST_SAID, RequestRefused, stage_failed
 from pipeline.serve.transcripts import MEDIA_TYPES, Form, Segment, text_of, told
 from pipeline.text.chunker import Chunker, Clause
 from pipeline.turns.listener import Detector
@@ -190,23 +192,22 @@ def _answering(endpoint: Endpoint) -> Endpoint:
     return answer
 
 
-def _refusal(error: CascadeError | ValidationError | Refused) -> Refused:
+def _refusal(error: CascadeError | ValidationError | RequestRefused) -> RequestRefused:
     """What a client is told of an error."""
     match error:
-        case Refused():
+        case RequestRefused():
             return error
         case ValidationError():
             wrong = error.errors()[0]
             param = str(wrong["loc"][0])
             return _invalid(param, f"{param}: {wrong['msg']}")
         case StageError():
-            log.warning("%s", error)
-            return Refused(500, f"{error.stage}_failed", one_line(str(error)))
+            return stage_failed(error.stage, str(error))
     return _invalid("file", str(error))
 
 
-def _invalid(param: str | None, message: str) -> Refused:
-    return Refused(400, "invalid_value", one_line(message, 1000), param)
+def _invalid(param: str | None, message: str) -> RequestRefused:
+    return RequestRefused("invalid_value", one_line(message, MOST_SAID), param)
 
 
 class _Api:
@@ -262,11 +263,11 @@ class _Api:
         """Do one of the requests that are done at a time.
 
         Raises:
-            Refused: There are as many as may be.
+            RequestRefused: There are as many as may be.
         """
         if self._open >= MOST_AT_ONCE:
             message = f"{MOST_AT_ONCE} files are worked on; try again later"
-            raise Refused(429, "rate_limit_exceeded", message, retry_after_s=RETRY_S)
+            raise RequestRefused("rate_limit_exceeded", message, retry_after_s=RETRY_S, status=429)
         self._open += 1
         try:
             yield
@@ -277,10 +278,11 @@ class _Api:
 
     async def transcription(self, request: Request) -> Response:
         """`POST /v1/audio/transcriptions`."""
-        limited = Request(request.scope, _limited(request, MOST_BYTES))
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(self._admitted())
-            form = await stack.enter_async_context(limited.form(max_files=1, max_fields=50))
+            form = await stack.enter_async_context(
+                limited(request, MOST_BYTES).form(max_files=1, max_fields=50)
+            )
             file = form.get("file")
             if not isinstance(file, UploadFile):
                 raise _invalid("file", "there is no file; send it as multipart/form-data")
@@ -288,8 +290,7 @@ class _Api:
             _check("model", wanted.model, self._names("stt"))
             detector = await asyncio.to_thread(self._engines.new_detector)
             cutter = Cutter(detector, self._settings.vad)
-            name = Path(one_line(file.filename or "file", 100))
-            segments = self._recognised(cutter, name, file.file, wanted)
+            segments = self._recognised(cutter, file.file, wanted)
             await stack.enter_async_context(contextlib.aclosing(segments))
             if not wanted.stream:
                 found = await _attended(request, _all_of(segments))
@@ -302,15 +303,17 @@ class _Api:
             return _Streamed(_transcript(first, segments), stack.pop_all())
 
     async def _recognised(
-        self, cutter: Cutter, name: Path, file: BinaryIO, wanted: TranscriptionRequest
+        self, cutter: Cutter, file: BinaryIO, wanted: TranscriptionRequest
     ) -> AsyncGenerator[Segment, None]:
         """What is said in a file, as it is recognised.
 
         Raises:
             BadInput: It is no sound file.
-            Refused: It is too long, or the recogniser does not know the language.
+            RequestRefused: It is too long, or the recogniser does not know the language.
             StageError: The recogniser failed.
         """
+        # What its client calls it would be logged with what is odd about it.
+        name = Path("file")
 
         def pieces(stop: Stop) -> Iterator[Piece]:
             blocks = read_audio(name, RATE, file)
@@ -349,9 +352,8 @@ class _Api:
 
     async def speech(self, request: Request) -> Response:
         """`POST /v1/audio/speech`."""
-        limited = Request(request.scope, _limited(request, MOST_JSON_BYTES))
         try:
-            body = await limited.json()
+            body = await limited(request, MOST_JSON_BYTES).json()
         except ValueError:
             raise _invalid(None, "the body is no JSON") from None
         if not isinstance(body, dict):
@@ -359,6 +361,8 @@ class _Api:
         wanted = SpeechRequest.model_validate({k: v for k, v in body.items() if v is not None})
         _check("model", wanted.model, self._names("tts"))
         _check("voice", wanted.voice, self._voices())
+        if next(_clauses(wanted.input, self._engines.voice.language), None) is None:
+            raise _invalid("input", "input: there is nothing in it that can be said")
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(self._admitted())
             data = self._encoded(wanted)
@@ -392,12 +396,12 @@ def _check(param: str, name: str, known: list[str]) -> None:
     """See that a model or a voice is one that there is; empty: none was named.
 
     Raises:
-        Refused: There is none of that name.
+        RequestRefused: There is none of that name.
     """
     if name and name not in known:
         message = f"there is no {param} {one_line(name)!r} here; use one of: {', '.join(known)}"
         if param == "model":
-            raise Refused(404, "model_not_found", message, param)
+            raise RequestRefused("model_not_found", message, param, status=404)
         raise _invalid(param, message)
 
 
@@ -418,28 +422,6 @@ def _clauses(text: str, language: str) -> Iterator[Clause]:
     for char in text:
         yield from chunker.push(char, hurry=not chunker.begun)
     yield from chunker.flush()
-
-
-def _limited(request: Request, most: int) -> Callable[[], Awaitable[Message]]:
-    """What a request receives, up to so many bytes.
-
-    Raises:
-        Refused: It is, or says that it is, larger.
-    """
-    too_large = Refused(413, "request_too_large", f"the request is larger than {most} bytes")
-    if int(request.headers.get("content-length", "0")) > most:
-        raise too_large
-    left = most
-
-    async def receive() -> Message:
-        nonlocal left
-        message = await request.receive()
-        left -= len(message.get("body", b""))
-        if left < 0:
-            raise too_large
-        return message
-
-    return receive
 
 
 async def _attended(request: Request, work: Awaitable[T]) -> T:
@@ -493,11 +475,22 @@ class _Streamed(StreamingResponse):
             await super().__call__(scope, receive, send)
 
     async def stream_response(self, send: Send) -> None:
-        """Send it; what fails in the middle is cut off there, without the end that is expected."""
+        """Send it; what fails in the middle is cut off there, without the end that is expected.
+
+        So is a client that takes nothing for `SEND_S`.
+        """
+
+        async def sent(message: Message) -> None:
+            try:
+                async with asyncio.timeout(SEND_S):
+                    await send(message)
+            except TimeoutError:
+                raise ClientDisconnect from None
+
         try:
-            await super().stream_response(send)
-        except (CascadeError, Refused) as error:
-            log.warning("an answer breaks off: %s", _refusal(error).message)
+            await super().stream_response(sent)
+        except (CascadeError, RequestRefused) as error:
+            log.warning("an answer breaks off: %s", error)
 
 
 def _event(kind: str, **fields: Any) -> bytes:
@@ -516,7 +509,7 @@ async def _transcript(
             found.append(segment)
             yield _event("transcript.text.delta", delta=text)
             segment = await anext(rest, None)
-    except (CascadeError, Refused) as error:
+    except (CascadeError, RequestRefused) as error:
         yield _failed(error)
         return
     yield _event("transcript.text.done", text=text_of(found))
@@ -527,7 +520,7 @@ async def _sound_events(first: bytes, rest: AsyncIterator[bytes]) -> AsyncGenera
     try:
         async for data in _chained(first, rest):
             yield _event("speech.audio.delta", audio=base64.b64encode(data).decode())
-    except (CascadeError, Refused) as error:
+    except (CascadeError, RequestRefused) as error:
         yield _failed(error)
         return
     # Nothing is charged, and the voice knows no tokens.
@@ -535,7 +528,7 @@ async def _sound_events(first: bytes, rest: AsyncIterator[bytes]) -> AsyncGenera
     yield _event("speech.audio.done", usage=usage)
 
 
-def _failed(error: CascadeError | Refused) -> bytes:
+def _failed(error: CascadeError | RequestRefused) -> bytes:
     """The event that tells of an error."""
     return f"event: error\ndata: {json.dumps({'error': _refusal(error).error})}\n\n".encode()
 

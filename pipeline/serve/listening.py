@@ -43,6 +43,13 @@ class _WebSocketProtocol(WebSocketsSansIOProtocol):
         self.app_state = {**self.app_state, "transport": transport}
         super().connection_made(transport)
 
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+            # Such as a header of more than 8 KiB; uvicorn 0.54 would never answer it.
+            self.transport.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+            self.transport.close()
+
     def handle_cont(self, event: Frame) -> None:
         # Their sizes add up to that of a message, but empty ones come for ever.
         if len(self.frames) < MOST_FRAGMENTS:
@@ -109,6 +116,8 @@ def secured(certificate: Path, key: Path) -> ssl.SSLContext:
         context.load_cert_chain(certificate, key, password="")
     except OSError as error:
         why = error.strerror or str(error)
+        if isinstance(error, ssl.SSLError):
+            why = f"name a certificate in PEM, and then its key, without a password ({why})"
         raise BadInput(f"--tls {certificate} {key}: cannot be used: {why}") from None
     return context
 

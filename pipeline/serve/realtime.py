@@ -49,7 +49,7 @@ from pipeline.serve.items import KeptItem
 from pipeline.serve.link import Link, Opening
 from pipeline.serve.playing import Playing
 from pipeline.serve.protocol import ServerSide
-from pipeline.serve.refused import RequestRefused
+from pipeline.serve.refused import stage_failed
 from pipeline.serve.remembered import SILENCE, Remembered
 from pipeline.serve.responses import RealtimeResponse, ResponseStatus, settings
 from pipeline.serve.session_object import JsonObject
@@ -335,8 +335,9 @@ class _Conversation:
     def _understood(self, item: KeptItem, place: int, heard: Transcription | StageError) -> None:
         """It is known what an item says, or that this cannot be known."""
         if isinstance(heard, StageError):
-            self._side.transcription_failed(item, str(heard), place)
-            self._fail(heard.stage, str(heard))
+            failed = stage_failed(heard.stage, str(heard))
+            self._side.transcription_failed(item, failed.message, place)
+            self._author.refuse(failed)
         else:
             item.words[place] = heard.text
             self._side.transcribed(item, heard.text, place)
@@ -520,9 +521,10 @@ class _Conversation:
         if answer is None:
             item = self._utterances.pop(event.turn, None)
             if failure is not None:
+                failed = stage_failed(failure.stage, failure.message)
                 if item is not None:
-                    self._side.transcription_failed(item, failure.message)
-                self._fail(failure.stage, failure.message)
+                    self._side.transcription_failed(item, failed.message)
+                self._author.refuse(failed)
         elif event.status == "interrupted" and event.id != self._cancelled:
             self._cut = answer  # it is told after the speech that cuts it
         else:
@@ -536,10 +538,11 @@ class _Conversation:
                 self._finish(answer, "cancelled", reason="client_cancelled")
             case "failed":
                 assert failure is not None
-                error = {"type": "server_error", "code": f"{failure.stage}_failed"}
-                self._finish(answer, "failed", error={**error, "message": failure.message})
+                failed = stage_failed(failure.stage, failure.message)
+                error = {"type": "server_error", "code": failed.code, "message": failed.message}
+                self._finish(answer, "failed", error=error)
                 self._keep(answer)
-                self._fail(failure.stage, failure.message)
+                self._author.refuse(failed)
             case "incomplete":
                 reason = "content_filter" if event.filtered else "max_output_tokens"
                 self._finish(answer, "incomplete", reason=reason)
@@ -561,9 +564,6 @@ class _Conversation:
         """The model is reminded of what is spoken of a reply that did not come to its end."""
         if said := answer.heard(math.inf).rstrip():
             answer.cut(said + mark)
-
-    def _fail(self, stage: str, message: str) -> None:
-        self._author.refuse(RequestRefused(f"{stage}_failed", message), "server_error")
 
     def _stamp(self, answer: _Answer) -> None:
         """Tell where the time of a turn went."""

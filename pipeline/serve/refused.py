@@ -1,11 +1,15 @@
-"""What a client asks for and cannot have, said as the protocol says it. Pure."""
+"""What a client asks for and cannot have, said as OpenAI's API says it."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
+
+if TYPE_CHECKING:
+    from starlette.responses import JSONResponse
 
 INVALID_EVENT = "invalid_event"
 INVALID_VALUE = "invalid_value"
@@ -13,25 +17,36 @@ MISSING = "missing_required_parameter"
 UNKNOWN = "unknown_parameter"
 TOO_LONG = "string_above_max_length"
 
+_STAGES = {"stt": "recogniser", "llm": "language model", "tts": "voice"}
+
+_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 426: {"Upgrade": "websocket"}}
+"""What an answer of that status has to say besides."""
+
 MOST_SAID = 500
 """Characters of a message, and of the name of a field: both may hold what the client wrote."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class RequestRefused(Exception):
-    """What a client sent cannot be done; the session goes on.
+    """What a client sent cannot be done; a session that it has goes on.
 
     Attributes:
-        code: A code of the protocol, such as `invalid_value`.
-        message: What is wrong, for the client's author.
+        code: A code of the API, such as `invalid_value`.
+        message: What is wrong, for the client's author; never a secret that was sent.
         param: Which field, such as `session.audio.output.voice`.
         event_id: The client's own id of the event, once it is known.
+        status: Of HTTP.
+        retry_after_s: When it may be tried again (s); 0: that would not help.
     """
 
     code: str
     message: str
     param: str | None = None
     event_id: str | None = None
+    status: int = 400
+    retry_after_s: float = 0
 
     def __post_init__(self) -> None:
         self.message = _clipped(self.message)
@@ -39,6 +54,28 @@ class RequestRefused(Exception):
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """What is told of it."""
+        kind = "server_error" if self.status >= 500 else "invalid_request_error"
+        return {"message": self.message, "type": kind, "param": self.param, "code": self.code}
+
+    def response(self) -> JSONResponse:
+        """The answer to a request over HTTP."""
+        from starlette.responses import JSONResponse
+
+        headers = dict(_HEADERS.get(self.status, {}))
+        if self.retry_after_s:
+            headers["Retry-After"] = f"{self.retry_after_s:.0f}"
+        return JSONResponse({"error": self.error}, self.status, headers)
+
+
+def stage_failed(stage: str, why: str) -> RequestRefused:
+    """A stage failed. Why is for the server's log alone: it may name servers and files."""
+    log.warning("%s", why)
+    message = f"The {_STAGES.get(stage, 'server')} failed; the server's log says why."
+    return RequestRefused(f"{stage}_failed", message, status=500)
 
 
 def invalid(param: str, what: str) -> RequestRefused:

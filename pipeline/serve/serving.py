@@ -22,7 +22,7 @@ from pipeline.models.catalogue import Catalogue
 from pipeline.models.fetch import provide
 from pipeline.serve.access import Access, is_local
 from pipeline.serve.admission import Admission, expected
-from pipeline.serve.link import Link, Opening
+from pipeline.serve.link import PATH, Link, Opening
 from pipeline.terminal import stderr
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ async def _serve(
             secure = "" if tls is None else "s"
             url = f"http{secure}://{_place(listener)}"
             if as_json:
-                print(json.dumps({"url": url, "realtime": f"ws{url[4:]}/v1/realtime"}), flush=True)
+                print(json.dumps({"url": url, "realtime": f"ws{url[4:]}{PATH}"}), flush=True)
             console.print(
                 f"listening at {url}; for Realtime clients: base URL {url}/v1", soft_wrap=True
             )

@@ -501,5 +501,5 @@ class Session:
                 self._link.send(json.dumps({"type": "response.dreamt", "event_id": event_id}))
             case "error":
                 message = fault.message or "The server had an error while processing your request."
-                self._author.refuse(RequestRefused(str(fault.code), message), "server_error")
+                self._author.refuse(RequestRefused(str(fault.code), message, status=500))
         return fault.kind in ("close", "drop", "silence")

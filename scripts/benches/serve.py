@@ -36,6 +36,7 @@ from studio import JsonLines, cpu_s, models
 from support import crowd
 from support.cli_child import Child, environment, memory
 from support.scripted import LOUD, Engines, Model, Speaker
+from support.serve_child import cascade_serve
 from support.served import served
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -202,22 +203,11 @@ def said(one: Recording) -> Samples:
     return one.samples[int((0.5 - LEAD_S) * RATE) : one.end + int(AFTER_S * RATE)]
 
 
-@contextlib.contextmanager
-def cascade_serve() -> Any:
-    """A server that listens: its process, and where it is."""
-    child = Child("serve", "--port", "0", "--json", env=models())
-    try:
-        child.wait_for("listening")
-        yield child.pid, json.loads(child.said("out").splitlines()[0])["realtime"]
-    finally:
-        child.signal(2)
-        child.finish()
-
-
 async def level(sessions: int, asked: Sequence[Recording], turns: int) -> Level:
     """So many sessions at a time, of a server of their own, each with other recordings."""
     found = Level()
-    with cascade_serve() as (pid, url):
+    with cascade_serve(env=models()) as there:
+        pid, url = there.child.pid, there.realtime
         before, begun = memory(pid), time.monotonic()
         cpu_before, _ = cpu_s(pid)
         peak = 0

@@ -8,7 +8,6 @@ told.
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import shutil
 import signal
@@ -17,11 +16,10 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import pytest
 from servers.llm_server import Answer, LlmServer, Request, finish, reply, tool_call
-from support.cli_child import CORPUS, HANG_S, ROOT, Child, scripted
+from support.cli_child import CORPUS, HANG_S, ROOT, scripted
 from support.foreign_clients import (
     INSTRUCTIONS,
     NODE,
@@ -33,6 +31,7 @@ from support.foreign_clients import (
     printed,
 )
 from support.pulse import Pulse
+from support.serve_child import cascade_serve
 from support.weather import RESULT
 
 from pipeline.clock import NS_PER_S
@@ -71,7 +70,7 @@ def answer(request: Request) -> Answer:
 
 
 @dataclass(frozen=True)
-class Served:
+class Here:
     """A server that listens.
 
     Attributes:
@@ -84,15 +83,10 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[Served]:
+def here() -> Iterator[Here]:
     """One server for all clients."""
-    with scripted(otherwise=answer) as llm:
-        child = Child("serve", "--json", "--port", "0", "--llm", llm.url)
-        try:
-            child.wait_for("\n", "out")
-            yield Served(urlsplit(json.loads(child.said("out"))["url"]).port, llm)
-        finally:
-            child.finish(kill=True)
+    with scripted(otherwise=answer) as llm, cascade_serve("--llm", llm.url) as there:
+        yield Here(there.port, llm)
 
 
 def _require(there: object, how: str) -> None:
@@ -104,17 +98,17 @@ def _require(there: object, how: str) -> None:
 
 
 @pytest.fixture(params=[openai_sdk, agents_python, agents_node])
-async def app(request: pytest.FixtureRequest, served: Served) -> AsyncIterator[App]:
+async def app(request: pytest.FixtureRequest, here: Here) -> AsyncIterator[App]:
     """An application on each of the clients, connected."""
     connect: Callable[[int], AbstractAsyncContextManager[App]] = request.param
     if connect is agents_node:
         there = shutil.which("node") and (NODE / "node_modules").is_dir()
         _require(there, "scripts/setup dev installs it, with npm")
-    async with connect(served.port) as app:
+    async with connect(here.port) as app:
         yield app
 
 
-async def test_a_spoken_conversation(app: App, served: Served) -> None:
+async def test_a_spoken_conversation(app: App, here: Here) -> None:
     async def until_answered(text: str) -> None:
         await app.until(lambda: ("assistant", text) in app.history and app.quiet)
 
@@ -144,7 +138,7 @@ async def test_a_spoken_conversation(app: App, served: Served) -> None:
     for cut in cuts:
         assert cut and STORY.startswith(cut) and cut != STORY
     # What the client shows is what the model is told.
-    told = served.llm.requests[-1].body["messages"]
+    told = here.llm.requests[-1].body["messages"]
     assert [m["content"] for m in told if m["content"]] == [
         *(INSTRUCTIONS, WHAT[0], RESULT, *what[2:-1])
     ]
@@ -159,11 +153,11 @@ TALK = """
 """
 
 
-def test_talk_of_speech_to_speech(pulse: Pulse, served: Served) -> None:
+def test_talk_of_speech_to_speech(pulse: Pulse, here: Here) -> None:
     """Hugging Face's own client, at a system's microphone and loudspeaker."""
     _require(importlib.util.find_spec("speech_to_speech.cli"), "scripts/setup dev installs it")
     talk = pulse.start_child(
-        *(TALK, str(ROOT / "tests"), *printed("speech-to-speech talk", served.port).split()[1:]),
+        *(TALK, str(ROOT / "tests"), *printed("speech-to-speech talk", here.port).split()[1:]),
         "--tool-module=support.weather",
     )
     assert talk.stdout is not None
@@ -195,7 +189,7 @@ def test_talk_of_speech_to_speech(pulse: Pulse, served: Served) -> None:
     ]
     assert STORY.startswith(cut) and cut != STORY
     # The client does not say how much of it was heard; the server reckons.
-    assert cut.startswith(str(served.llm.requests[-1].body["messages"][-2]["content"]))
+    assert cut.startswith(str(here.llm.requests[-1].body["messages"][-2]["content"]))
     # The story is heard until it is spoken over, and no more when that has been said.
     [played] = heard
     assert played.between(begins_ns - NS_PER_S, begins_ns).stretches(1)

@@ -6,8 +6,6 @@ import base64
 import contextlib
 import io
 import json
-import signal
-import socket
 import wave
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,16 +20,16 @@ from support.browser import Page, chromium
 from support.cli_child import (
     HUMAN,
     REAL,
-    Child,
     needs_people,
     read_wav,
     recording,
     require_models,
 )
 from support.cli_child import scripted as scripted_llm
-from support.page_server import PageServer
+from support.page_server import PageServer, page_server
 from support.realtime_client import RATE, scripted
 from support.report_page import HOSTILE
+from support.serve_child import cascade_serve
 from websockets.sync.client import connect
 
 from pipeline.events import Samples
@@ -187,7 +185,7 @@ def browser(one_browser: Page) -> Iterator[Page]:
 @pytest.fixture
 def server() -> Iterator[PageServer]:
     turns = ScriptedTurn(QUESTION, LONG), ScriptedTurn(AGAIN, SHORT)
-    with PageServer(scripted(*turns, latency_ms=700)) as server:
+    with page_server(scripted(*turns, latency_ms=700)) as server:
         yield server
 
 
@@ -273,7 +271,7 @@ def test_it_is_used_by_the_keyboard_alone(browser: Page, server: PageServer) -> 
 
 def test_it_comes_back_by_itself_with_what_was_said(browser: Page) -> None:
     turn = ScriptedTurn(QUESTION, SHORT)
-    with PageServer(scripted(turn)) as first:
+    with page_server(scripted(turn)) as first:
         page = Visit(browser, first.url)
         page.focus("#words")
         page.write("good morning")
@@ -284,7 +282,7 @@ def test_it_comes_back_by_itself_with_what_was_said(browser: Page) -> None:
     page.write("are you there")
     page.press("Enter")
     browser.frames.clear()
-    with PageServer(scripted(turn, ScriptedTurn("", "I am.")), port=first.port):
+    with page_server(scripted(turn, ScriptedTurn("", "I am.")), port=first.port):
         page.wait(f"{TRANSCRIPT}.includes('I am.') && {STATE} === 'Ready'")
         assert page.run(PROBLEM) == ""
         said = [
@@ -303,7 +301,7 @@ TOKEN = "a-secret-of-the-server"
 
 
 def test_it_asks_for_the_token_and_keeps_it_for_the_tab_only(browser: Page) -> None:
-    with PageServer(scripted(ScriptedTurn(QUESTION, SHORT)), token=TOKEN) as server:
+    with page_server(scripted(ScriptedTurn(QUESTION, SHORT)), token=TOKEN) as server:
         page = Visit(browser, server.url)
         page.focus("#words")
         page.write("good morning")
@@ -324,7 +322,7 @@ def test_it_asks_for_the_token_and_keeps_it_for_the_tab_only(browser: Page) -> N
 
 
 def test_it_says_that_the_server_is_full_and_waits(browser: Page) -> None:
-    with PageServer(scripted(ScriptedTurn(QUESTION, SHORT)), sessions=1) as server:
+    with page_server(scripted(ScriptedTurn(QUESTION, SHORT)), sessions=1) as server:
         url = f"ws{server.url[4:]}v1/realtime"
         with connect(url) as other:
             other.recv()
@@ -412,7 +410,7 @@ def test_settings_are_kept_and_a_new_voice_is_a_new_session(
 
 
 def test_what_is_said_is_text_and_nothing_else(browser: Page) -> None:
-    with PageServer(scripted(ScriptedTurn(QUESTION, HOSTILE))) as server:
+    with page_server(scripted(ScriptedTurn(QUESTION, HOSTILE))) as server:
         page = Visit(browser, server.url)
         page.focus("#words")
         page.write(HOSTILE)
@@ -533,16 +531,11 @@ def answer(request: Request) -> Answer:
 @contextlib.contextmanager
 def cascade(env: Mapping[str, str]) -> Iterator[tuple[str, LlmServer]]:
     """`cascade serve`; gives the URL of its page, and what writes its replies."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with scripted_llm(otherwise=answer) as llm:
-        child = Child("serve", f"--port={port}", f"--llm={llm.url}", env=env)
-        try:
-            child.wait_for("listening at")
-            yield f"http://127.0.0.1:{port}/", llm
-        finally:
-            child.signal(signal.SIGINT)
-            assert child.finish().code in (0, 130)
+    with (
+        scripted_llm(otherwise=answer) as llm,
+        cascade_serve("--llm", llm.url, env=env) as there,
+    ):
+        yield f"{there.http}/", llm
 
 
 def hold_a_conversation(page: Visit, llm: LlmServer, words: str) -> None:

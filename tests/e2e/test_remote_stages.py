@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,8 @@ import httpx2
 import numpy as np
 import pytest
 from servers.llm_server import reply
-from support.cli_child import Child, Files, part_of_corpus, recording, run, run_here, scripted
+from support.cli_child import Files, part_of_corpus, recording, run, run_here, scripted
+from support.serve_child import cascade_serve
 
 from pipeline.measure.record import RECORDS
 
@@ -41,18 +40,11 @@ class There:
 
 @pytest.fixture(scope="module")
 def there() -> Iterator[There]:
-    with scripted(otherwise=reply("Not this one.")) as llm:
-        child = Child(
-            *("serve", "--port", "0", "--json", "--llm", llm.url),
-            env={"CASCADE_SERVE__TOKEN": TOKEN},
-        )
-        try:
-            child.wait_for("\n", "out")
-            yield There(json.loads(child.said("out").splitlines()[0])["url"])
-        finally:
-            if not child.over:
-                child.signal(signal.SIGTERM)
-            child.finish()
+    with (
+        scripted(otherwise=reply("Not this one.")) as llm,
+        cascade_serve("--llm", llm.url, env={"CASCADE_SERVE__TOKEN": TOKEN}) as there,
+    ):
+        yield There(there.http)
 
 
 def test_a_conversation_with_stages_that_are_elsewhere(there: There, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from support.cli_child import (
     with_stub,
 )
 from support.realtime_client import RATE, Client, connected, silence
+from support.serve_child import ServeChild, cascade_serve, free_port
 from support.served import certified
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -41,15 +43,29 @@ SHORT = reply("The museum leaves on foot.")
 ENDLESS = Answer([ROLE, delta("The museum leaves on foot. It is late. And then"), hang])
 
 
+@dataclass(frozen=True)
 class Server:
     """A `cascade serve` that listens, and its language model."""
 
-    def __init__(self, child: Child, said: dict[str, str], llm: LlmServer) -> None:
-        self.child = child
-        self.llm = llm
-        self.http = said["url"]
-        self.realtime = said["realtime"]
-        self.url = self.realtime.removesuffix("/realtime")
+    there: ServeChild
+    llm: LlmServer
+
+    @property
+    def child(self) -> Child:
+        return self.there.child
+
+    @property
+    def http(self) -> str:
+        return self.there.http
+
+    @property
+    def realtime(self) -> str:
+        return self.there.realtime
+
+    @property
+    def url(self) -> str:
+        """The base URL, as the simulated server has it."""
+        return self.realtime.removesuffix("/realtime")
 
 
 @asynccontextmanager
@@ -57,15 +73,11 @@ async def serving(
     *options: str, answer: Answer = SHORT, env: dict[str, str] | None = None
 ) -> AsyncIterator[Server]:
     """With a language model that gives this answer, unless the options name another."""
-    with scripted(reply("Hello."), otherwise=answer) as llm:
-        child = Child("serve", "--port", "0", "--json", "--llm", llm.url, *options, env=env)
-        try:
-            await asyncio.to_thread(child.wait_for, "\n", "out")
-            yield Server(child, json.loads(child.said("out").splitlines()[0]), llm)
-        finally:
-            if not child.over:
-                child.signal(signal.SIGTERM)
-            await asyncio.to_thread(child.finish)
+    with (
+        scripted(reply("Hello."), otherwise=answer) as llm,
+        cascade_serve("--llm", llm.url, *options, env=env) as there,
+    ):
+        yield Server(there, llm)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
@@ -176,8 +188,7 @@ async def test_with_a_certificate_it_speaks_tls(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 async def test_it_can_be_stopped_while_its_models_load(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     child = Child("serve", "--port", str(port), env=with_endless_loading(tmp_path))
     await asyncio.to_thread(child.wait_for, "loading")
     async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
@@ -244,6 +255,8 @@ def test_a_certificate_that_is_none(tmp_path: Path) -> None:
         code, said = _one("--port", "0", "--tls", str(cert), str(file))
         assert code == 2
         assert said.startswith("error: --tls")
+    assert "no such file" in said.lower()
+    assert "in PEM" in _one("--port", "0", "--tls", str(file), str(file))[1]
 
 
 def test_without_its_packages_it_says_how_to_get_them(tmp_path: Path) -> None:

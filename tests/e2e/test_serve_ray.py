@@ -22,7 +22,8 @@ from servers.llm_server import LlmServer, reply
 from support import api_talk, ray_cluster
 from support.api_talk import talking
 from support.cli_child import HANG_S, scripted
-from support.replicas import KEY, TOKEN, WAIT_S, asked, free_port, printed, room, told
+from support.replicas import KEY, TOKEN, WAIT_S, asked, blocks, room, told
+from support.serve_child import free_port
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -43,7 +44,7 @@ class Application:
     def __init__(self, cluster: Any, llm: LlmServer, folder: Path) -> None:
         self.port = free_port()
         self.url = f"ws://127.0.0.1:{self.port}/v1/realtime"
-        (example,) = printed("yaml")
+        (example,) = blocks("yaml")
         config = yaml.safe_load(example)
         config["http_options"] = {"host": "127.0.0.1", "port": self.port}
         # All nodes are one machine, on which one proxy can have the port.

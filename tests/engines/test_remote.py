@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 from servers.llm_server import Answer, End, LlmServer, Request, Script, Step, hang, page, status
-from support.http_engines import TOYS, toys_in_background
+from support.background import in_background
+from support.http_engines import TOYS, toys
 from support.llm_client import hermetic
 from support.real_engines import as_audio, words
 
@@ -109,7 +110,7 @@ def check(error: StageError, stage: str, name: str) -> str:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with toys_in_background() as found:
+    with in_background(toys()) as found:
         yield found
 
 

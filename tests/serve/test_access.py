@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import BadInput
 from pipeline.serve.access import EPHEMERAL, SUBPROTOCOL_KEY, Access, is_local
-from pipeline.serve.denial import Refused
+from pipeline.serve.refused import RequestRefused
 
 TOKEN = "0123456789abcdefGHIJ-._~"
 NOW_S = 1_800_000_000.0
@@ -29,7 +29,7 @@ def code(access: Access, headers: dict[str, str], **more: Any) -> str:
     """Why a request is refused; empty: it is not."""
     try:
         access.check(headers, more.pop("query", {}), NOW_S, **more)
-    except Refused as refused:
+    except RequestRefused as refused:
         return refused.code
     return ""
 
@@ -133,7 +133,7 @@ def test_whatever_is_sent_is_let_in_or_refused(key: str, host: str, origin: str,
 def test_a_key_in_a_url_is_refused_even_if_it_is_right(access: Access, name: str) -> None:
     headers = {**HERE, "authorization": f"Bearer {TOKEN}"}
     assert code(access, headers, query={"model": "any"}) == ""
-    with pytest.raises(Refused, match="never in a URL") as refused:
+    with pytest.raises(RequestRefused, match="never in a URL") as refused:
         access.check(headers, {name: TOKEN}, NOW_S)
     assert TOKEN not in str(refused.value.error)
 
@@ -151,7 +151,7 @@ def test_an_ephemeral_key_opens_its_session_from_anywhere_until_it_expires(acces
     headers = {**HERE, "origin": "https://elsewhere.example"}
     offered = ["realtime", SUBPROTOCOL_KEY + key]
     assert access.check(headers, {}, NOW_S + 59, offered, ephemeral=True).session == SESSION
-    with pytest.raises(Refused, match="expired"):
+    with pytest.raises(RequestRefused, match="expired"):
         access.check(headers, {}, NOW_S + 60, offered, ephemeral=True)
     assert code(access, headers, offered=offered) == "invalid_api_key"  # it opens nothing else
 
@@ -166,7 +166,7 @@ def test_servers_with_one_token_take_each_others_keys_and_no_others() -> None:
     key = Access(TOKEN).sealed(SESSION, int(NOW_S) + 60)
     assert Access(TOKEN).opened(key, NOW_S) == SESSION
     for other in (Access(TOKEN + "x"), Access(), Access()):
-        with pytest.raises(Refused):
+        with pytest.raises(RequestRefused):
             other.opened(key, NOW_S)
 
 
@@ -177,7 +177,7 @@ def test_a_key_that_was_changed_anywhere_opens_nothing() -> None:
         changed = [key[:place] + other + key[place + 1 :] for other in "Aa0_-."]
         for wrong in (key[:place], *changed):
             if wrong != key:
-                with pytest.raises(Refused):
+                with pytest.raises(RequestRefused):
                     access.opened(wrong, NOW_S)
 
 
@@ -185,14 +185,14 @@ def test_a_key_that_somebody_made_opens_nothing() -> None:
     said = json.dumps([int(NOW_S) + 10**6, "", SESSION]).encode()
     told = base64.urlsafe_b64encode(zlib.compress(said)).decode().rstrip("=")
     for signature in ("", "x", "0" * 43):
-        with pytest.raises(Refused):
+        with pytest.raises(RequestRefused):
             Access().opened(f"{EPHEMERAL}{told}.{signature}", NOW_S)
 
 
 def test_a_session_that_does_not_fit_into_a_header_has_no_key() -> None:
     access = Access()
     instructions = "".join(f"Rule {n}: never say {n * n * 7919}. " for n in range(1000))
-    with pytest.raises(Refused, match="too large") as refused:
+    with pytest.raises(RequestRefused, match="too large") as refused:
         access.sealed({"instructions": instructions}, 1)
     assert refused.value.code == "invalid_value"
     # What people write is shorter, and repeats itself.

@@ -40,7 +40,7 @@ SOON_S = 20.0
 @pytest.fixture(autouse=True)
 def _nothing_breaks(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     yield
-    assert [record.getMessage() for record in caplog.records if record.levelno >= 40] == []
+    assert [r.getMessage() for r in caplog.get_records("call") if r.levelno >= 40] == []
 
 
 async def told(link: Link, opening: Opening) -> None:
@@ -145,7 +145,9 @@ async def test_an_event_waits_for_no_acknowledgement_of_the_one_before() -> None
     assert nodelay[0] != 0
 
 
-async def test_other_paths_and_methods_are_told_what_is_wrong() -> None:
+async def test_other_paths_and_methods_are_told_what_is_wrong(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with served(told) as server:
         status, error = await refused(server, "/else")
         assert (status, error["code"]) == (404, "not_found")
@@ -159,6 +161,8 @@ async def test_other_paths_and_methods_are_told_what_is_wrong() -> None:
                 response = await client.request(method, path)
                 assert response.status_code == wanted
                 assert response.json()["error"]["type"] == "invalid_request_error"
+    # No failure of the server: whoever asks for nothing fills no log.
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 async def test_one_session_too_many_is_told_when_to_come_again() -> None:
@@ -265,6 +269,14 @@ async def test_no_key_is_made_for_what_cannot_be(body: Any) -> None:
         response = await key_for(server, body or [0])
         assert response.status_code in (400, 413)
         assert response.json()["error"]["message"]
+
+
+async def test_what_is_wrong_with_the_wish_for_a_key_is_named() -> None:
+    async with served(told) as server:
+        response = await key_for(server, {"expires_after": {"seconds": 1}})
+    error = response.json()["error"]
+    assert (response.status_code, error["param"]) == (400, "expires_after.seconds")
+    assert "10" in error["message"]
 
 
 async def test_no_key_is_made_of_what_is_no_json() -> None:

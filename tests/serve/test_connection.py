@@ -193,7 +193,7 @@ async def test_a_session_that_does_not_read_holds_up_its_client() -> None:
     async with served(talk) as server, connect(server.url) as client:
         with pytest.raises(TimeoutError):
             while True:
-                async with asyncio.timeout(1):
+                async with asyncio.timeout(4):
                     await client.send(f"{sent:04}" + "z" * 1_000_000)
                 sent += 1
         # The queue, a message more, and what the operating system holds.
@@ -389,3 +389,11 @@ async def test_clients_are_told_that_the_server_stops() -> None:
     with pytest.raises(ConnectionClosed):
         await client.recv()
     assert (client.close_code, client.close_reason) == (1001, "The server stops.")
+
+
+async def test_a_head_that_is_too_long_is_answered() -> None:
+    async with served(Talk()) as server:
+        async with asyncio.timeout(SOON_S):
+            reader, writer = await server.raw(f"X-Long: {'x' * 20_000}")
+            assert await reader.read() == b""
+        writer.close()

@@ -17,14 +17,15 @@ import httpx2
 import numpy as np
 import openai
 import pytest
-from support.http_engines import Scripted, serving, toys_in_background
+from support.background import in_background
+from support.http_engines import Scripted, serving, toys
 from support.real_engines import words
 from support.served import Served
 
 from pipeline.audio.formats import Format
 from pipeline.errors import BadInput, StageError
 from pipeline.events import Samples
-from pipeline.serve import http_api
+from pipeline.serve import app, http_api
 
 SENTENCES = ("Turn on the light in the kitchen.", "What time is it?", "My dog is called Alice.")
 HANG_GUARD_S = 60
@@ -33,7 +34,7 @@ HANG_GUARD_S = 60
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """The API of the toys."""
-    with toys_in_background() as found:
+    with in_background(toys()) as found:
         yield found
 
 
@@ -253,6 +254,8 @@ REFUSALS: list[tuple[Callable[[openai.OpenAI], Any], int, str, str | None]] = [
         "model_not_found",
         "model",
     ),
+    (lambda sdk: spoken(sdk, "   "), 400, "invalid_value", "input"),
+    (lambda sdk: spoken(sdk, "😀 ***"), 400, "invalid_value", "input"),
     (lambda sdk: heard(sdk, b"no sound"), 400, "invalid_value", "file"),
     (lambda sdk: heard(sdk, b""), 400, "invalid_value", "file"),
     (lambda sdk: heard(sdk, b"x", model="tts-1"), 404, "model_not_found", "model"),
@@ -287,6 +290,20 @@ def test_what_cannot_be_is_refused_by_name(
     assert (error.status_code, error.code, error.param) == (status, code, param)
     assert error.body is not None
     assert "\n" not in error.message
+
+
+def test_what_a_client_calls_its_file_is_not_logged(
+    sdk: openai.OpenAI, caplog: pytest.LogCaptureFixture
+) -> None:
+    sound = samples(spoken(sdk, SENTENCES[0]))[::3].astype(np.int16) // 2
+    opposite = np.stack([sound, -sound], axis=1)  # the average loses the voice
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setparams((2, 2, 8000, 0, "NONE", ""))
+        writer.writeframes(opposite.astype("<i2").tobytes())
+    sdk.audio.transcriptions.create(model="whisper-1", file=("secret.wav", file.getvalue()))
+    assert "loses the voice" in caplog.text
+    assert "secret" not in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -373,6 +390,20 @@ async def test_a_client_that_goes_stops_the_voice(server: Served, engines: Scrip
         assert engines.voice.open == 1
     await until(lambda: engines.voice.open == 0)
     assert len(engines.voice.said) == 1
+
+
+async def test_a_client_that_takes_nothing_is_cut_off(
+    server: Served, engines: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_api, "SEND_S", 0.3)
+    engines.voice.pieces = 10_000
+    body = b'{"input": "It has no end.", "response_format": "pcm"}'
+    head = f"POST /v1/audio/speech HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}"
+    _, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
+    writer.write(head.encode() + b"\r\n\r\n" + body)
+    await until(lambda: engines.voice.open == 1)
+    await until(lambda: engines.voice.open == 0)
+    writer.close()
 
 
 @pytest.mark.parametrize("stream", ["false", "true"])
@@ -494,7 +525,7 @@ async def test_the_sdk_hears_of_a_recogniser_that_fails_in_the_middle(
         )
         assert (await anext(stream)).type == "transcript.text.delta"
         engines.failure = StageError("stt", "the recogniser failed")
-        with pytest.raises(openai.APIError, match="the recogniser failed"):
+        with pytest.raises(openai.APIError, match="The recogniser failed"):
             await anext(stream)
 
 
@@ -528,6 +559,20 @@ async def test_an_upload_has_a_limit(
         )
     assert answer.status_code == 413
     assert answer.json()["error"]["code"] == "request_too_large"
+
+
+async def test_an_upload_that_stops_is_given_up(
+    server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "SILENT_S", 0.05)
+    for path in ("transcriptions", "speech"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        head = f"POST /v1/audio/{path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
+        head += "Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+        writer.write(f"{head}--x".encode())
+        async with asyncio.timeout(HANG_GUARD_S):
+            assert b" 408 " in await reader.readline()
+        writer.close()
 
 
 async def test_a_text_has_a_limit(server: Served) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +10,7 @@ import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis import Case
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
+from support.background import in_background
 from support.http_engines import Scripted, serving
 
 from pipeline.serve.http_api import MOST_CHARS, SOUND_TYPES, SpeechRequest, TranscriptionRequest
@@ -47,6 +46,39 @@ MODELS = {
     "type": "object",
     "required": ["object", "data"],
     "properties": {"object": {"const": "list"}, "data": {"type": "array", "items": MODEL}},
+}
+KEY_WANTED = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "expires_after": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "anchor": {"const": "created_at"},
+                "seconds": {"type": "integer", "minimum": 10, "maximum": 7200},
+            },
+        },
+        "session": {
+            "type": "object",
+            "required": ["type"],
+            "properties": {
+                "type": {"enum": ["realtime", "transcription"]},
+                "model": {"type": "string", "maxLength": 100},
+                "instructions": {"type": "string", "maxLength": 1000},
+                "audio": {"type": "object"},
+            },
+        },
+    },
+}
+KEY = {
+    "type": "object",
+    "required": ["value", "expires_at", "session"],
+    "properties": {
+        "value": {"type": "string", "pattern": "^ek_"},
+        "expires_at": {"type": "integer"},
+        "session": {"type": "object", "required": ["type", "audio", "expires_at"]},
+    },
 }
 EVENT = {
     "type": "object",
@@ -96,6 +128,13 @@ def description() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "Cascade", "version": "1"},
         "paths": {
+            "/v1/realtime": {"get": {"responses": refusals(426)}},
+            "/v1/realtime/client_secrets": {
+                "post": {
+                    "requestBody": body("application/json", KEY_WANTED),
+                    "responses": {"200": of(KEY), **refusals(400, 413)},
+                }
+            },
             "/v1/models": {"get": {"responses": {"200": of(MODELS)}}},
             "/v1/models/{id}": {
                 "get": {"parameters": [named], "responses": {"200": of(MODEL), **refusals(404)}}
@@ -126,25 +165,8 @@ def description() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    found: list[str] = []
-    ready = threading.Event()
-    loops: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
-
-    async def run() -> None:
-        over = asyncio.Event()
-        loops.append((asyncio.get_running_loop(), over))
-        async with serving(Scripted()) as server:
-            found.append(server.http)
-            ready.set()
-            await over.wait()
-
-    thread = threading.Thread(target=asyncio.run, args=(run(),))
-    thread.start()
-    ready.wait()
-    yield found[0]
-    loop, over = loops[0]
-    loop.call_soon_threadsafe(over.set)
-    thread.join()
+    with in_background(serving(Scripted())) as server:
+        yield server.http
 
 
 OTHERS = [negative_data_rejection, positive_data_acceptance]

@@ -507,13 +507,13 @@ def test_a_session_for_transcription_answers_nothing_and_writes_as_it_hears() ->
 @pytest.mark.parametrize(
     ("replies", "texts", "stage"),
     [
-        ([StageError("llm", "no model")], ["When?"], "llm"),
+        ([StageError("llm", "http://box:1/v1 has no model")], ["When?"], "llm"),
         (["At nine. BREAK"], ["When?"], "llm"),
         (["FAIL now."], ["When?"], "tts"),
     ],
 )
 def test_a_stage_that_fails_ends_the_response_and_not_the_session(
-    replies: list[Any], texts: list[str], stage: str
+    replies: list[Any], texts: list[str], stage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def script(client: Client) -> None:
         await ask(client)
@@ -525,6 +525,9 @@ def test_a_stage_that_fails_ends_the_response_and_not_the_session(
     assert client.done[0]["status_details"]["error"]["code"] == f"{stage}_failed"
     [error] = client.of("error")
     assert (error["error"]["type"], error["error"]["code"]) == ("server_error", f"{stage}_failed")
+    # Where servers are is no client's business.
+    assert "box" not in str(client.events)
+    assert len(caplog.records) == 1
 
 
 def test_words_that_cannot_be_recognised_are_told_as_failed() -> None:

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from servers.llm_server import DONE, Answer, LlmServer, delta, finish, hang, reply, tool_call
+from servers.llm_server import DONE, Answer, LlmServer, delta, finish, reply, tool_call
 from support.cli_child import recording
 from support.realtime_client import RATE, Client, connected, silence
 from support.served import served
@@ -104,15 +104,3 @@ async def test_a_turn_an_interruption_a_call_and_a_retrieve() -> None:
         latency = json.loads(done["metadata"]["cascade.latency_ms"])
         assert latency["total"] > 0
         assert client.grammar.finish() == []
-
-
-async def test_a_client_that_leaves_in_a_reply_stops_the_model() -> None:
-    endless = Answer([delta(STORY), hang])
-    async with LlmServer(reply("Yes."), otherwise=endless) as llm, talking(llm) as client:
-        await client.setup(None)
-        await client.sdk.response.create()
-        await client.event("response.output_audio.delta")
-        asked = llm.requests[-1]
-        assert not asked.fate.done()
-        await client.sdk.close()
-        assert await asyncio.wrap_future(asked.fate) == "abandoned"

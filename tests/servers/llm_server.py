@@ -13,17 +13,18 @@ in the middle with the `wait` of its own event, rather than with a sleep.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
+
+from support.background import in_background
 
 EVENTS = "text/event-stream"
 
@@ -248,27 +249,10 @@ class LlmServer:
             handler.cancel()
         await asyncio.gather(*self._handlers, return_exceptions=True)
 
-    @contextlib.contextmanager
-    def in_thread(self) -> Iterator[Self]:
+    def in_thread(self) -> AbstractContextManager[LlmServer]:
         """Run it in a thread with an event loop of its own, for tests without one."""
-        started: Future[asyncio.Event] = Future()
-
-        async def serve() -> None:
-            async with self:
-                stop = asyncio.Event()
-                loop = asyncio.get_running_loop()
-                started.set_result(stop)
-                self._stop = partial(loop.call_soon_threadsafe, stop.set)
-                await stop.wait()
-
-        thread = threading.Thread(target=asyncio.run, args=(serve(),), name="llm-server")
-        thread.start()
-        started.result(timeout=30)
-        try:
-            yield self
-        finally:
-            self._stop()
-            thread.join(timeout=30)
+        entered: AbstractAsyncContextManager[LlmServer] = self
+        return in_background(entered)
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection, self.connections = self.connections, self.connections + 1

@@ -25,6 +25,7 @@ from openai.resources.realtime.realtime import AsyncRealtimeConnection
 
 from pipeline.audio.files import read_audio
 from support.cli_child import ROOT
+from support.serve_child import PAGE
 from support.weather import RESULT, TOOL, TOOLS
 
 RATE = 24_000
@@ -38,9 +39,6 @@ INSTRUCTIONS = "Be brief."
 
 NODE = ROOT / "tests" / "clients"
 """Where the application for Node is, and what it needs of npm's registry."""
-
-
-PAGE = ROOT / "pipeline" / "docs" / "serve.md"
 
 
 def printed(beginning: str, port: int) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,37 +34,12 @@ async def serving(engines: Stages, settings: Settings | None = None) -> AsyncIte
         yield server
 
 
-@contextlib.contextmanager
-def toys_in_background() -> Iterator[str]:
-    """The API of the toy recogniser and voice, in a thread; gives its base URL."""
-    urls: list[str] = []
-    ready = threading.Event()
-    loops: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
-
-    async def run() -> None:
-        over = asyncio.Event()
-        loops.append((asyncio.get_running_loop(), over))
-        settings = load(None, TOYS)
-        async with LocalEngines(settings, writes=False) as engines, serving(engines) as server:
-            urls.append(f"{server.http}/v1")
-            ready.set()
-            await over.wait()
-
-    def work() -> None:
-        try:
-            asyncio.run(run())
-        finally:
-            ready.set()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    ready.wait()
-    try:
-        yield urls[0]
-    finally:
-        loop, over = loops[0]
-        loop.call_soon_threadsafe(over.set)
-        thread.join()
+@contextlib.asynccontextmanager
+async def toys() -> AsyncIterator[str]:
+    """The API of the toy recogniser and voice; gives its base URL."""
+    settings = load(None, TOYS)
+    async with LocalEngines(settings, writes=False) as engines, serving(engines) as server:
+        yield f"{server.http}/v1"
 
 
 @dataclass

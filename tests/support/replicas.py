@@ -6,31 +6,23 @@ import asyncio
 import contextlib
 import json
 import re
-import socket
 from collections.abc import Callable
 
 from servers.llm_server import LlmServer
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
-from support.cli_child import ROOT
+from support.serve_child import PAGE
 
-PAGE = ROOT / "pipeline" / "docs" / "serve.md"
 TOKEN = "everybody-knows-this-one"
 KEY = {"Authorization": f"Bearer {TOKEN}"}
 WAIT_S = 60.0
 
 
-def printed(language: str) -> list[str]:
+def blocks(language: str) -> list[str]:
     """The documentation's blocks of that language."""
     block = rf"^```{language}\n(.*?)^```$"
     return re.findall(block, PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
-
-
-def free_port() -> int:
-    """A port that nobody listens at."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 async def told(connection: ClientConnection, kind: str = "session.created") -> None:
