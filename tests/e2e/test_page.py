@@ -330,6 +330,9 @@ def test_it_says_that_the_server_is_full_and_waits(browser: Page) -> None:
             page.click("#talk")
             page.wait(f"{PROBLEM}.includes('as many sessions as it may have')")
             assert "Trying again in 10 s" in page.run(PROBLEM)
+            browser.resize(375, 740)
+            button = "document.querySelector('#problem button')"
+            assert page.run(f"{button}.scrollWidth <= {button}.clientWidth")
         page.focus("#problem button")
         page.press("Enter")
         page.wait(f"{STATE} === 'Listening'")
