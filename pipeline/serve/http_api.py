@@ -70,8 +70,8 @@ OPENAIS = {
 }
 """OpenAI's names of models that stand for ours, by kind."""
 
-TALKED_WITH_AS = ("gpt-realtime", "gpt-realtime-mini")
-"""OpenAI's names of models that stand for the whole cascade, which takes any other too."""
+TALKED_WITH_AS = ("cascade", "gpt-realtime", "gpt-realtime-mini")
+"""Names that stand for the whole cascade, OpenAI's among them; it takes any other too."""
 
 VOICES = (
     *("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable"),
