@@ -709,6 +709,7 @@ class TestTinyEn:
         heard = tiny.transcribe(audio, prompt=prompt)
         assert words(heard.text) == "i need a new tablet"
 
+    @needs_people
     def test_one_word_is_said_once(self, tiny: Whisper) -> None:
         heard = {name: tiny.transcribe(a).text for name, a in clips("speech_commands/*").items()}
         assert heard

@@ -43,7 +43,9 @@ SPEECH = (silence(0.2), voice(0.3), silence(0.5))
 def _nothing_breaks(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """What fails inside the server ends a connection and is logged, no more."""
     yield
-    assert [r.getMessage() for r in caplog.get_records("call") if r.levelno >= 40] == []
+    failures = [r.getMessage() for r in caplog.get_records("call") if r.levelno >= 40]
+    # So `websockets` says of a client that is refused, and does not close within a second.
+    assert [told for told in failures if told != "opening handshake failed"] == []
 
 
 def _said(response: dict[str, Any]) -> str:
