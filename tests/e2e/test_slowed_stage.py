@@ -115,8 +115,8 @@ class SlowPiper(Piper):
     def __init__(self, path: Path, settings: TtsSettings) -> None:
         super().__init__(path, settings, stream=False)
 
-    def synthesize(self, text: str, stop: Stop) -> Iterator[Sound]:
-        pieces = super().synthesize(text, stop)
+    def synthesize(self, text: str, stop: Stop, speed: float = 1.0) -> Iterator[Sound]:
+        pieces = super().synthesize(text, stop, speed)
         while True:
             began = time.monotonic()
             piece = next(pieces, None)
