@@ -27,7 +27,7 @@ from pipeline.conversation.reply import (
 )
 from pipeline.engines.llm import Messages
 from pipeline.engines.tools import Tool
-from pipeline.engines.whisper import Transcription, same_words
+from pipeline.engines.whisper import Transcription, same_words, scaled
 from pipeline.errors import StageError
 from pipeline.events import (
     Event,
@@ -266,7 +266,7 @@ class Cascade:
             rate: Hz.
             then: An act.
         """
-        audio = resampled(sound, rate, RATE).astype(np.float32) / np.float32(32768)
+        audio = scaled(resampled(sound, rate, RATE))
         recognise = functools.partial(self._recogniser.transcribe, audio, None)
         self._inbox.put(self._replies.understand, recognise, then)
 

@@ -27,9 +27,16 @@ from faster_whisper.transcribe import get_suppressed_tokens
 
 from pipeline.config import SttSettings, WindowKind
 from pipeline.errors import BadInput, StageError, first_line
+from pipeline.events import Samples
 
 Audio = npt.NDArray[np.float32]
 """Mono audio at 16 kHz in ±1, shape (n,)."""
+
+
+def scaled(samples: Samples) -> Audio:
+    """16-bit samples at 16 kHz as the recogniser takes them."""
+    return samples.astype(np.float32) / np.float32(32768)
+
 
 RATE = 16_000
 """Samples per second (Hz) of everything here."""

@@ -18,7 +18,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal, Protocol, TypeVar
 
-import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import ClientDisconnect, Request
@@ -33,12 +32,12 @@ from pipeline.audio.resample import Resampler
 from pipeline.config import Settings
 from pipeline.conversation.reply import Synthesiser
 from pipeline.engines.vad import RATE
-from pipeline.engines.whisper import Transcription
+from pipeline.engines.whisper import Transcription, scaled
 from pipeline.engines.worker import Stop, Worker
 from pipeline.errors import BadInput, CascadeError, StageError, one_line
 from pipeline.serve.app import limited
 from pipeline.serve.connection import SEND_S
-from pipeline.serve.pieces import Cutter, Piece
+from pipeline.serve.pieces import Cutter, VoicedPiece
 from pipeline.serve.refused import MOST_SAID, RequestRefused, stage_failed
 from pipeline.serve.transcripts import MEDIA_TYPES, Form, Segment, text_of, told
 from pipeline.text.chunker import Chunker, Clause
@@ -315,7 +314,7 @@ class _Api:
         # What its client calls it would be logged with what is odd about it.
         name = Path("file")
 
-        def pieces(stop: Stop) -> Iterator[Piece]:
+        def pieces(stop: Stop) -> Iterator[VoicedPiece]:
             blocks = read_audio(name, RATE, file)
             return cutter.cut(itertools.takewhile(lambda _: go_on(stop), blocks))
 
@@ -337,9 +336,9 @@ class _Api:
         finally:
             worker.close()
 
-    async def _understood(self, piece: Piece, language: str, prompt: str) -> Transcription:
+    async def _understood(self, piece: VoicedPiece, language: str, prompt: str) -> Transcription:
         """What is said in a piece, when its turn comes."""
-        audio = piece.samples.astype(np.float32) / np.float32(32768)
+        audio = scaled(piece.samples)
         async with self._recognising:
             try:
                 return await self._engines.transcribe(

@@ -42,7 +42,7 @@ MOST_GAIN = 40
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Piece:
+class VoicedPiece:
     """A stretch of a recording with a voice in it.
 
     Attributes:
@@ -84,7 +84,7 @@ class Cutter:
         """How long the recording is, as far as it was looked at."""
         return self._sound.end / RATE
 
-    def cut(self, blocks: Iterable[Samples]) -> Iterator[Piece]:
+    def cut(self, blocks: Iterable[Samples]) -> Iterator[VoicedPiece]:
         """Yield the pieces of a recording that comes in blocks: int16 at 16 kHz, any length."""
         for block in blocks:
             self._sound.push(block)
@@ -124,9 +124,9 @@ class Cutter:
         """Where the last voice ends, with what belongs to it."""
         return self._voices[-1] + int(AROUND_S * RATE)
 
-    def _piece(self, end: int) -> Piece:
+    def _piece(self, end: int) -> VoicedPiece:
         voices = [each for each in self._voices if each <= end]
-        piece = Piece(
+        piece = VoicedPiece(
             self._begin,
             self._sound.between(self._begin, end),
             len(voices) * WINDOW * 1000 / RATE,

@@ -1,9 +1,8 @@
 """The cascade behind the Realtime protocol: one conversation with one client.
 
-`RealtimeServer.talk` is that conversation from its beginning to its end. What the client asks for
-becomes acts of a `Cascade`; what the cascade tells becomes events, in the protocol's order, at the
-moment in which it happens. The conversation is the client's: its items are what the model is
-reminded of (`remembered`).
+What the client asks for becomes acts of a `Cascade`; what the cascade tells becomes events, in the
+protocol's order, at the moment in which it happens. The conversation is the client's: its items are
+what the model is reminded of (`remembered`).
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ from pipeline.events import (
 from pipeline.serve.author import Author
 from pipeline.serve.items import KeptItem
 from pipeline.serve.link import Link, Opening
-from pipeline.serve.playing import Playing
+from pipeline.serve.playhead import Playhead
 from pipeline.serve.protocol import ServerSide
 from pipeline.serve.refused import stage_failed
 from pipeline.serve.remembered import SILENCE, Remembered
@@ -81,36 +80,6 @@ LATENCY = "cascade.latency_ms"
 """Where the metadata of a response has its latency, as JSON: in all, and by part."""
 
 
-class RealtimeServer:
-    """Holds conversations, any number at a time, with one set of engines.
-
-    Args:
-        engines: Ready to compute.
-        settings: Of the server; a client's session begins with them.
-        clock: The time.
-        over: Is told of every turn that is over.
-    """
-
-    def __init__(
-        self, engines: Engines, settings: Settings, clock: Clock, *, over: Over | None = None
-    ) -> None:
-        self._engines = engines
-        self._settings = settings
-        self._clock = clock
-        self._over = over
-
-    async def talk(self, link: Link, opening: Opening) -> None:
-        """Hold the conversation with a client until it is gone; leaving it stops all work for it.
-
-        Args:
-            link: The connection.
-            opening: What the client asked for.
-        """
-        await _Conversation(
-            self._engines, self._settings, self._clock, self._over, link, opening
-        ).run()
-
-
 @dataclass(slots=True)
 class _Answer:
     """A response that is being made, or played.
@@ -119,7 +88,7 @@ class _Answer:
         response: What is told of it.
         turn: Of the cascade.
         resampler: To the protocol's rate; None: it has no sound yet.
-        playing: How much of it has been played.
+        playhead: How much of it has been played.
         used: What it cost, if that is known.
         message: Its words, once there are any.
         text: What was written so far.
@@ -129,7 +98,7 @@ class _Answer:
     response: RealtimeResponse
     turn: int = 0
     resampler: Resampler | None = None
-    playing: Playing | None = None
+    playhead: Playhead | None = None
     used: Usage | None = None
     message: KeptItem | None = None
     text: str = ""
@@ -168,17 +137,27 @@ class _AtSpeed:
         return self._voice.speak(text, speed * self._speed)
 
 
-class _Conversation:
-    """One conversation: its state is that of the protocol's side and the cascade's."""
+class RealtimeConversation:
+    """One conversation: its state is that of the protocol's side and the cascade's.
+
+    Args:
+        engines: Ready to compute; any number of conversations may share them.
+        settings: Of the server; a client's session begins with them.
+        clock: The time.
+        link: The connection.
+        opening: What the client asked for.
+        over: Is told of every turn that is over.
+    """
 
     def __init__(
         self,
         engines: Engines,
         settings: Settings,
         clock: Clock,
-        over: Over | None,
         link: Link,
         opening: Opening,
+        *,
+        over: Over | None = None,
     ) -> None:
         self._engines = engines
         self._settings = settings
@@ -219,7 +198,7 @@ class _Conversation:
         self._has_answered = self._is_over = False
 
     async def run(self) -> None:
-        """Serve the client until it is gone."""
+        """Serve the client until it is gone; leaving it stops all work for it."""
         async with self._cascade, self._tasks:
             expiring = self._tasks.create_task(self._expire())
             try:
@@ -455,25 +434,25 @@ class _Conversation:
 
     def _speak(self, answer: _Answer, event: ReplyAudio) -> None:
         now, frame = self._clock.now_ns(), event.frame
-        if answer.playing is None or answer.resampler is None:
+        if answer.playhead is None or answer.resampler is None:
             answer.resampler = Resampler(frame.rate, RATE)
-            ends = [each.playing.ends_ns for each, _ in self._playing.values() if each.playing]
-            answer.playing = Playing(frame.rate, max(ends, default=0))
+            ends = [each.playhead.ends_ns for each, _ in self._playing.values() if each.playhead]
+            answer.playhead = Playhead(frame.rate, max(ends, default=0))
             self._side.spoke = True
             if answer.response.in_band:
                 for mark in ("playout.first", "heard.first"):
                     self._trace.mark(event.turn, mark, now)
-                task = self._tasks.create_task(self._play(event.id, answer.playing))
+                task = self._tasks.create_task(self._play(event.id, answer.playhead))
                 self._playing[event.id] = answer, task
-        answer.playing.add(len(frame.samples), now)
-        self._tell_words(answer, len(answer.heard(answer.playing.made_s)))
+        answer.playhead.add(len(frame.samples), now)
+        self._tell_words(answer, len(answer.heard(answer.playhead.made_s)))
         answer.response.audio(answer.resampler.push(frame.samples))
 
-    async def _play(self, reply_id: str, playing: Playing) -> None:
+    async def _play(self, reply_id: str, playhead: Playhead) -> None:
         """Tell the cascade how much of a reply is played, until all of it is."""
-        while reply_id in self._answers or self._clock.now_ns() < playing.ends_ns:
+        while reply_id in self._answers or self._clock.now_ns() < playhead.ends_ns:
             await asyncio.sleep(REPORT_S)
-            await self._cascade.heard(reply_id, playing.played(self._clock.now_ns()))
+            await self._cascade.heard(reply_id, playhead.played(self._clock.now_ns()))
         del self._playing[reply_id]
 
     def _stop_playing(self) -> list[_Answer]:
@@ -492,8 +471,8 @@ class _Conversation:
         if event.id in self._answers:
             self._answers[event.id].cut(event.heard_text)
         for answer in self._stop_playing():
-            if (playing := answer.playing) is not None:
-                answer.cut(answer.heard(playing.played(now) / playing.rate))
+            if (playhead := answer.playhead) is not None:
+                answer.cut(answer.heard(playhead.played(now) / playhead.rate))
 
     def _call(self, response: RealtimeResponse, event: ToolCall) -> None:
         self._close(self._answers[event.reply_id])

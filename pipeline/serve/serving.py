@@ -120,7 +120,7 @@ def composed(
     from pipeline.serve import http_api, page
     from pipeline.serve.app import Sessions, application
     from pipeline.serve.metrics import Metrics
-    from pipeline.serve.realtime import RealtimeServer  # as slow to import as the engines
+    from pipeline.serve.realtime import RealtimeConversation  # as slow to import as the engines
 
     metrics = Metrics()
     admission = Admission(settings.serve.sessions, cores, time.monotonic, time.process_time)
@@ -131,7 +131,7 @@ def composed(
 
     async def talk(link: Link, opening: Opening) -> None:
         with engines.seat() as seat:
-            await RealtimeServer(seat, settings, Clock(), over=over).talk(link, opening)
+            await RealtimeConversation(seat, settings, Clock(), link, opening, over=over).run()
 
     sessions = Sessions(talk, admission, metrics)
     sessions.state = "loading"

@@ -146,7 +146,7 @@ class SimulatedServer:
         self._clients += 1
         wire = Wire(connection, self._script.network, seed, self._clock)
         opening = _opening(connection.request)
-        session = Session(self._script, opening, self._sounds, wire, seed, self._clock)
+        session = ScriptedSession(self._script, opening, self._sounds, wire, seed, self._clock)
         try:
             async with asyncio.TaskGroup() as tasks:
                 ends = [tasks.create_task(work) for work in (wire.run(), session.run())]
@@ -186,7 +186,7 @@ class _Over(Exception):
     """The client is gone, and with it all that is done for it."""
 
 
-class Session:
+class ScriptedSession:
     """A conversation with one client: what it sends is heard, done and answered.
 
     A script's faults `drop` and `silence` need a `Wire`; another link is closed instead.

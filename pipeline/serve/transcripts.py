@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pipeline.engines.vad import RATE
 from pipeline.engines.whisper import Transcription
-from pipeline.serve.pieces import Piece
+from pipeline.serve.pieces import VoicedPiece
 
 Form = Literal["json", "text", "srt", "verbose_json", "vtt"]
 """`response_format`."""
@@ -38,7 +38,7 @@ class Segment:
     heard: Transcription
 
     @classmethod
-    def of(cls, piece: Piece, heard: Transcription) -> Segment:
+    def of(cls, piece: VoicedPiece, heard: Transcription) -> Segment:
         """What was heard in a piece."""
         return cls(piece.start / RATE, piece.end / RATE, heard)
 

@@ -35,20 +35,9 @@ def cost(used: Usage, made_audio: int) -> JsonObject:
         used: By the language model.
         made_audio: Tokens of sound.
     """
-    text = {"text_tokens": used.input_tokens, "audio_tokens": 0, "image_tokens": 0}
-    cached = {"text_tokens": used.cached_tokens, "audio_tokens": 0, "image_tokens": 0}
-    made = {"text_tokens": used.output_tokens, "audio_tokens": made_audio}
-    return {
-        "total_tokens": used.input_tokens + sum(made.values()),
-        "input_tokens": used.input_tokens,
-        "output_tokens": sum(made.values()),
-        "input_token_details": {
-            **text,
-            "cached_tokens": used.cached_tokens,
-            "cached_tokens_details": cached,
-        },
-        "output_token_details": made,
-    }
+    return _usage(
+        _kinds(used.input_tokens), _kinds(used.cached_tokens), used.output_tokens, made_audio
+    )
 
 
 class ReadPart(NamedTuple):
@@ -103,21 +92,30 @@ class Meter:
                 break
             same += 1
         self._read = list(read)
-        details, cached = _tokens(read), _tokens(read[:same])
-        made = {"text_tokens": made_text, "audio_tokens": made_audio}
-        return {
-            "total_tokens": sum(details.values()) + sum(made.values()),
-            "input_tokens": sum(details.values()),
-            "output_tokens": sum(made.values()),
-            "input_token_details": {
-                **details,
-                "cached_tokens": sum(cached.values()),
-                "cached_tokens_details": cached,
-            },
-            "output_token_details": made,
-        }
+        return _usage(_tokens(read), _tokens(read[:same]), made_text, made_audio)
 
 
 def _tokens(read: Sequence[ReadPart]) -> dict[str, int]:
-    text, audio = sum(part.text for part in read), sum(part.audio for part in read)
+    return _kinds(sum(part.text for part in read), sum(part.audio for part in read))
+
+
+def _kinds(text: int, audio: int = 0) -> dict[str, int]:
     return {"text_tokens": text, "audio_tokens": audio, "image_tokens": 0}
+
+
+def _usage(
+    details: dict[str, int], cached: dict[str, int], made_text: int, made_audio: int
+) -> JsonObject:
+    """The usage of a response: what was read, what of that was cached, and what was made."""
+    made = {"text_tokens": made_text, "audio_tokens": made_audio}
+    return {
+        "total_tokens": sum(details.values()) + sum(made.values()),
+        "input_tokens": sum(details.values()),
+        "output_tokens": sum(made.values()),
+        "input_token_details": {
+            **details,
+            "cached_tokens": sum(cached.values()),
+            "cached_tokens_details": cached,
+        },
+        "output_token_details": made,
+    }

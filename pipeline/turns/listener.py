@@ -17,7 +17,7 @@ import numpy as np
 from pipeline.audio.resample import Resampler
 from pipeline.clock import Clock
 from pipeline.engines.vad import RATE, Voice
-from pipeline.engines.whisper import Audio, Transcription, bare
+from pipeline.engines.whisper import Audio, Transcription, bare, scaled
 from pipeline.errors import BadInput, StageError
 from pipeline.events import Frame, Samples
 from pipeline.session import Inbox
@@ -160,7 +160,7 @@ class Hearing:
 
         float32 in ±1, as the recogniser takes it.
         """
-        audio = self._kept.cut(start, end).astype(np.float32) / np.float32(32768)
+        audio = scaled(self._kept.cut(start, end))
         return np.pad(audio, (0, max(0, until - end)))
 
 

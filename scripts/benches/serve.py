@@ -49,7 +49,7 @@ from pipeline.config import Settings
 from pipeline.engines.llm import Messages, Piece
 from pipeline.events import Samples
 from pipeline.serve.link import Link, Opening
-from pipeline.serve.realtime import LATENCY, RealtimeServer
+from pipeline.serve.realtime import LATENCY, RealtimeConversation
 from pipeline.trace import Timeline
 
 WIRE = 24_000
@@ -341,12 +341,12 @@ async def serve_scripted() -> None:
     """Serve engines that follow a script, until stdin ends; a line there asks for the count."""
     voice = Speaker(rate=22_050, samples_per_char=22_050 // 15, pieces=8)
     engines = Engines(("What time is it?",), Tireless([]), voice)
-    server = RealtimeServer(engines, Settings(), Clock())
     gc.collect()
     gc.freeze()  # as engines that are loaded do
 
     async def talk(link: Link, opening: Opening) -> None:
-        await server.talk(Counted(link), opening)
+        held = RealtimeConversation(engines, Settings(), Clock(), Counted(link), opening)
+        await held.run()
 
     async with served(talk) as here:
         print(here.url, flush=True)

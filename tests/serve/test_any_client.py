@@ -36,7 +36,7 @@ from pipeline.config import Settings
 from pipeline.serve.author import Author
 from pipeline.serve.link import Opening
 from pipeline.serve.protocol import ServerSide
-from pipeline.serve.realtime import RealtimeServer
+from pipeline.serve.realtime import RealtimeConversation
 from pipeline.serve.responses import RealtimeResponse
 from pipeline.serve.session_object import JsonObject
 from pipeline.serve.sound import RATE
@@ -219,7 +219,7 @@ def test_no_client_breaks_the_cascade_of_another(events: list[JsonObject], junk:
     engines = Engines(texts, Model(["It is nine."] * 200))
 
     async def talk() -> tuple[Client, Client]:
-        server = RealtimeServer(engines, Settings(), virtual_time.VirtualClock())
+        clock = virtual_time.VirtualClock()
         good, bad = Client(), Client()
 
         async def misbehave() -> None:
@@ -241,7 +241,8 @@ def test_no_client_breaks_the_cascade_of_another(events: list[JsonObject], junk:
 
         async with asyncio.TaskGroup() as tasks:
             for client in (good, bad):
-                tasks.create_task(server.talk(client, Opening()))
+                held = RealtimeConversation(engines, Settings(), clock, client, Opening())
+                tasks.create_task(held.run())
             tasks.create_task(misbehave())
             tasks.create_task(behave())
         return good, bad

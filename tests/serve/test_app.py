@@ -30,7 +30,7 @@ from pipeline.serve.connection import Connection
 from pipeline.serve.link import Link, Opening
 from pipeline.serve.metrics import Metrics
 from pipeline.serve.script import ScriptedTurn
-from pipeline.serve.simulated import Session
+from pipeline.serve.simulated import ScriptedSession
 from pipeline.serve.speech import speak
 
 TOKEN = "0123456789abcdefghij"
@@ -355,7 +355,7 @@ async def test_a_conversation_with_a_client_that_nobody_here_wrote() -> None:
     sounds = speak(script)
 
     async def talk(link: Link, opening: Opening) -> None:
-        await Session(script, opening, sounds, link, "1/0", Clock()).run()
+        await ScriptedSession(script, opening, sounds, link, "1/0", Clock()).run()
 
     async with served(talk) as server:
         server.url = f"ws://127.0.0.1:{server.port}/v1"

@@ -13,7 +13,7 @@ from support.scripted import LOUD, Detector
 from pipeline.config import VadSettings
 from pipeline.engines.vad import RATE
 from pipeline.events import Samples
-from pipeline.serve.pieces import LONGEST_S, Cutter, Piece
+from pipeline.serve.pieces import LONGEST_S, Cutter, VoicedPiece
 
 S = RATE
 
@@ -28,7 +28,7 @@ def sound(*lengths: float) -> Samples:
     return np.concatenate(parts)
 
 
-def cut(samples: Samples, block: int = 1000) -> list[Piece]:
+def cut(samples: Samples, block: int = 1000) -> list[VoicedPiece]:
     blocks = [samples[at : at + block] for at in range(0, len(samples), block)]
     return list(Cutter(Detector(), VadSettings()).cut(blocks))
 

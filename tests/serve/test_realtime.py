@@ -21,7 +21,7 @@ from pipeline.conversation.history import RUNNING
 from pipeline.engines.tools import Prompt, tools_of
 from pipeline.errors import StageError
 from pipeline.serve.link import Opening
-from pipeline.serve.realtime import RealtimeServer
+from pipeline.serve.realtime import RealtimeConversation
 from pipeline.serve.remembered import SILENCE
 from pipeline.serve.session_object import new_session, updated
 from pipeline.serve.turn_detection import manner
@@ -567,8 +567,9 @@ def test_a_client_that_leaves_frees_everything(after_s: float) -> None:
 
     async def talk() -> None:
         client = Client()
-        server = RealtimeServer(made, Settings(), virtual_time.VirtualClock())
-        talking = asyncio.create_task(server.talk(client, Opening()))
+        clock = virtual_time.VirtualClock()
+        held = RealtimeConversation(made, Settings(), clock, client, Opening())
+        talking = asyncio.create_task(held.run())
         await script(client)
         assert made.model.open + made.voice.open
         before = asyncio.get_running_loop().time()

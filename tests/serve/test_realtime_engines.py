@@ -21,7 +21,8 @@ from pipeline.audio.files import read_audio
 from pipeline.clock import Clock
 from pipeline.config import LlmSettings, Settings, SttSettings, TtsSettings
 from pipeline.engines.local import LocalEngines
-from pipeline.serve.realtime import RealtimeServer
+from pipeline.serve.link import Link, Opening
+from pipeline.serve.realtime import RealtimeConversation
 
 STORY = "Once upon a time there was a museum, and in it there was a clock, which was slow. " * 4
 
@@ -35,7 +36,10 @@ async def talking(llm: LlmServer) -> AsyncIterator[Client]:
         llm=LlmSettings(model=llm.url),
     )
     engines = LocalEngines(settings)
-    talk = RealtimeServer(engines, settings, Clock()).talk
+
+    async def talk(link: Link, opening: Opening) -> None:
+        await RealtimeConversation(engines, settings, Clock(), link, opening).run()
+
     async with engines, served(talk) as server:
         place: Any = SimpleNamespace(url=server.url.removesuffix("/realtime"))
         async with connected(place) as client:

@@ -20,7 +20,7 @@ import numpy as np
 
 from pipeline.config import Settings
 from pipeline.serve.link import Opening
-from pipeline.serve.realtime import RealtimeServer
+from pipeline.serve.realtime import RealtimeConversation
 from support import virtual_time
 from support.endurance import RandomModel
 from support.scripted import LOUD, Engines, Speaker
@@ -98,7 +98,7 @@ class Crowd:
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
         self.engines = Engines(TEXTS, RandomModel(self.random), voice=Speaker())
-        self.server = RealtimeServer(self.engines, Settings(), virtual_time.VirtualClock())
+        self.clock = virtual_time.VirtualClock()
         self.left = Left()
         self._here = 0
 
@@ -108,7 +108,8 @@ class Crowd:
         self.left.sessions += 1
         self.left.most = max(self.left.most, self._here)
         visitor = Visitor(self.random, self.left.counts)
-        talking = asyncio.create_task(self.server.talk(visitor, Opening()))
+        held = RealtimeConversation(self.engines, Settings(), self.clock, visitor, Opening())
+        talking = asyncio.create_task(held.run())
         await asyncio.wait([talking], timeout=seconds)
         gone = asyncio.get_running_loop().time()
         talking.cancel()

@@ -15,7 +15,7 @@ from pipeline.serve.admission import Admission
 from pipeline.serve.app import Sessions
 from pipeline.serve.link import Link, Opening
 from pipeline.serve.script import Script
-from pipeline.serve.simulated import Session
+from pipeline.serve.simulated import ScriptedSession
 from pipeline.serve.speech import hum, texts
 from support.background import in_background
 from support.served import served
@@ -53,7 +53,7 @@ def page_server(
     numbers = itertools.count()
 
     async def talk(link: Link, opening: Opening) -> None:
-        await Session(script, opening, sounds, link, f"{next(numbers)}/0", Clock()).run()
+        await ScriptedSession(script, opening, sounds, link, f"{next(numbers)}/0", Clock()).run()
 
     admission = Admission(sessions, CORES, time.monotonic, time.process_time)
     serving = served(Sessions(talk, admission), Access(token), public=page.routes(), port=port)

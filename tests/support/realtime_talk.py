@@ -15,7 +15,7 @@ import numpy as np
 
 from pipeline.config import Settings
 from pipeline.serve.link import Opening
-from pipeline.serve.realtime import RealtimeServer
+from pipeline.serve.realtime import RealtimeConversation
 from support import virtual_time
 from support.realtime_grammar import Grammar
 from support.scripted import LOUD, Engines
@@ -171,10 +171,11 @@ def hold(
 
     async def talk() -> Client:
         client = Client()
-        server = RealtimeServer(
-            engines, settings or Settings(), virtual_time.VirtualClock(), **more
+        clock = virtual_time.VirtualClock()
+        held = RealtimeConversation(
+            engines, settings or Settings(), clock, client, opening or Opening(), **more
         )
-        talking = asyncio.create_task(server.talk(client, opening or Opening()))
+        talking = asyncio.create_task(held.run())
         acting = asyncio.create_task(script(client))
         await asyncio.wait([talking, acting], return_when=asyncio.FIRST_COMPLETED)
         if talking.done():

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pipeline.clock import NS_PER_S
 
 
-class Playing:
-    """A reply that is played in real time from its first sound on, as that comes.
+class Playhead:
+    """Where a client is in a reply: it plays in real time from the first sound on, as that comes.
 
     What a client really plays begins later, by its line and its device. It may say so itself
     (`conversation.item.truncate`); until then this is what is known.

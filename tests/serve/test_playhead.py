@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.clock import NS_PER_S
-from pipeline.serve.playing import Playing
+from pipeline.serve.playhead import Playhead
 
 PIECES = st.lists(st.tuples(st.integers(0, 3 * NS_PER_S), st.integers(1, 40_000)), max_size=9)
 
@@ -15,7 +15,7 @@ PIECES = st.lists(st.tuples(st.integers(0, 3 * NS_PER_S), st.integers(1, 40_000)
 def test_no_more_is_played_than_was_sent_and_there_was_time_for(
     pieces: list[tuple[int, int]], looks: list[int], free_ns: int
 ) -> None:
-    playing, now, sent, before = Playing(24_000, free_ns), 0, 0, 0
+    playing, now, sent, before = Playhead(24_000, free_ns), 0, 0, 0
     first = pieces[0][0] if pieces else 0
     for wait, samples in pieces:
         now += wait
@@ -34,7 +34,7 @@ def test_no_more_is_played_than_was_sent_and_there_was_time_for(
 
 
 def test_a_reply_that_ran_dry_goes_on_where_it_stopped() -> None:
-    playing = Playing(1000)
+    playing = Playhead(1000)
     playing.add(1000, 0)
     assert playing.played(5 * NS_PER_S) == 1000
     playing.add(1000, 5 * NS_PER_S)
