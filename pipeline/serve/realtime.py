@@ -208,7 +208,6 @@ class RealtimeConversation:
                     event = self._side.receive(message)
                     if event is not None:
                         await self._do(event, arrived_ns)
-                    await asyncio.sleep(0)  # others have their turn, however many there are
             finally:
                 self._is_over = True
                 expiring.cancel()
