@@ -18,6 +18,7 @@ LAYERS = (
     "driver",
     "models",
     "engines",
+    "tools",
     "turns",
     "conversation",
     "speech_to_speech",

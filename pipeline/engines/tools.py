@@ -6,7 +6,11 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+Told = Literal["idle", "now", "silent"]
+"""When the user hears of a result that comes after the reply has gone on: once nobody speaks, at
+once, or never (the model knows it from then on)."""
 
 NAME_CHARS = 64
 """Longest name of a function that the OpenAI API takes."""
@@ -20,6 +24,9 @@ class Tool:
         name: What the model calls it.
         description: When to call it, in words for the model.
         parameters: JSON Schema of its arguments, an object.
+        told: When the user hears of its result.
+        timeout_s: How long it may take (s).
+        approved: Whether it may be run without asking the user.
     """
 
     name: str
@@ -27,6 +34,9 @@ class Tool:
     parameters: Mapping[str, Any] = field(
         default_factory=lambda: {"type": "object", "properties": {}}
     )
+    told: Told = "idle"
+    timeout_s: float = 30.0
+    approved: bool = True
 
 
 @dataclass(frozen=True, slots=True)

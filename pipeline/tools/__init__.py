@@ -1,0 +1,1 @@
+"""Tools that Cascade runs itself: a program's functions, and what MCP servers offer."""
