@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pipeline.profile.run import prepare as prepare_profile
     from pipeline.talk import TalkOptions
     from pipeline.talk import prepare as prepare_talk
+    from pipeline.tools.functions import FunctionTools, tool
+    from pipeline.tools.toolbox import Toolbox
     from pipeline.trace import Timeline, Trace
 
 # Both are read when the libraries load, so they are set before anything imports numpy or an engine.
@@ -38,16 +40,19 @@ __all__ = (
     "CompareOptions",
     "Driver",
     "Ends",
+    "FunctionTools",
     "LocalEngines",
     "ProfileOptions",
     "Settings",
     "TalkOptions",
     "Timeline",
+    "Toolbox",
     "Trace",
     "load_settings",
     "prepare_compare",
     "prepare_profile",
     "prepare_talk",
+    "tool",
 )
 
 _HOMES = {
@@ -55,16 +60,19 @@ _HOMES = {
     "CompareOptions": "compare.run.CompareOptions",
     "Driver": "driver.Driver",
     "Ends": "audio.line.Ends",
+    "FunctionTools": "tools.functions.FunctionTools",
     "LocalEngines": "engines.local.LocalEngines",
     "ProfileOptions": "profile.run.ProfileOptions",
     "Settings": "config.Settings",
     "TalkOptions": "talk.TalkOptions",
     "Timeline": "trace.Timeline",
+    "Toolbox": "tools.toolbox.Toolbox",
     "Trace": "trace.Trace",
     "load_settings": "config.load",
     "prepare_compare": "compare.run.prepare",
     "prepare_profile": "profile.run.prepare",
     "prepare_talk": "talk.prepare",
+    "tool": "tools.functions.tool",
 }
 
 
