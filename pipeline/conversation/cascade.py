@@ -112,8 +112,9 @@ class Cascade:
     is thrown away. Voice over a reply makes it quieter, words end it, and the history keeps of it
     what was heard.
 
-    A reply may wait for tools. If the user goes on meanwhile, the reply is over, and what the tools
-    give is told in a reply of its own as soon as nobody speaks and nothing is to be answered.
+    A reply may wait for tools, and says now and then that it does. If the user goes on meanwhile,
+    the reply is over, and what the tools give is told in a reply of its own, when nobody speaks and
+    nothing is to be answered (see `Tool.told`).
 
     All that happens goes through one `Inbox`: frames, playout positions and results of tools, and
     what the work in the background has found.
@@ -144,7 +145,8 @@ class Cascade:
             trace: Takes the marks.
             clock: The one clock.
             history: A conversation to go on with.
-            tools: The model may call them; whoever reads the events runs them.
+            tools: The model may call them; whoever reads the events runs them, but for
+                `toolbox.CANCEL`, which is done here.
             memory: A conversation that somebody else edits, instead of `history` and `tools`: then
                 a reply ends where it calls tools, and somebody asks for the next one.
             tell: Takes each event as it happens; None: they are read from `events`.
@@ -186,7 +188,7 @@ class Cascade:
                 tools=tools,
             )
             memory.restore(history)
-            calls = OpenCalls(memory)
+            calls = OpenCalls(memory, tools)
         self._replies = Replies(
             engines,
             settings,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import logging
 import math
 import string
@@ -16,8 +17,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipeline.clock import Clock
+from pipeline.clock import NS_PER_S, Clock
 from pipeline.config import Settings
+from pipeline.conversation.bridging import bridge
 from pipeline.conversation.history import History, Memory, Message, ReplyPlace
 from pipeline.conversation.reply import (
     Engines,
@@ -28,7 +30,7 @@ from pipeline.conversation.reply import (
     Tell,
 )
 from pipeline.engines.llm import Incomplete, Messages, Piece, ToolsRefused, Writer
-from pipeline.engines.tools import ToolUse
+from pipeline.engines.tools import IDLE_S, Told, Tool, ToolUse, arguments
 from pipeline.engines.whisper import Transcription
 from pipeline.errors import CascadeError, StageError
 from pipeline.events import (
@@ -43,6 +45,7 @@ from pipeline.events import (
     Transcript,
 )
 from pipeline.session import Inbox
+from pipeline.tools.toolbox import CANCEL
 from pipeline.trace import DETAILS, Trace
 from pipeline.turns.end_of_turn import Foresight
 from pipeline.turns.listener import Recognise
@@ -51,6 +54,12 @@ log = logging.getLogger(__name__)
 
 RESERVE_TOKENS = 100
 """Room for what the user says next, when a prompt is read ahead."""
+
+STILL_RUNNING = "It is running already, and not done yet; its result comes by itself. Say so."
+"""The result of a call that is made once more while it runs: small models do that when they are
+asked how far it is."""
+
+NOTHING_RUNS = "Nothing is running."
 
 READ_WORDS = 2
 """So many more words are worth a request that lets the model read them."""
@@ -64,6 +73,7 @@ class CallGroup:
         turn: Of the reply that asked.
         uses: The calls, by ids that are unlike all others of the session.
         asked: How often tools were called in this turn, this time included.
+        told: When the user hears of the results, if they come late.
         open: Calls without a result.
         complete: Set when all results are there.
         left: Whether the reply waits no more.
@@ -72,6 +82,7 @@ class CallGroup:
     turn: int
     uses: tuple[ToolUse, ...]
     asked: int
+    told: Told = "idle"
     open: set[str] = field(init=False)
     complete: asyncio.Event = field(default_factory=asyncio.Event)
     left: bool = False
@@ -84,14 +95,16 @@ class OpenCalls:
     """The tool calls of a session: which are open, and which results nobody waits for any more.
 
     A reply waits for its group. If the user goes on meanwhile, the reply leaves; what comes then is
-    told in one more reply, when nobody is speaking.
+    told in one more reply, when nobody is speaking, unless it is to be told to the model alone.
 
     Args:
         history: Is told what becomes of them; their ids are unlike those that it has.
+        tools: On offer.
     """
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, tools: Sequence[Tool] = ()) -> None:
         self._history = history
+        self._told: dict[str, Told] = {tool.name: tool.told for tool in tools}
         self._ids = {use.id for message in history.history for use in message.calls}
         self._named = 0
         self._groups: dict[str, CallGroup] = {}
@@ -100,13 +113,23 @@ class OpenCalls:
 
     def add(self, turn: int, uses: Sequence[ToolUse], asked: int) -> CallGroup:
         """The model calls tools: their ids are made unlike all others, if they are not."""
-        group = CallGroup(turn, tuple(map(self._unlike, uses)), asked)
+        wishes = {self._told.get(use.name, "idle") for use in uses}
+        told: Told = next(told for told in _SOONEST if told in wishes)
+        group = CallGroup(turn, tuple(map(self._unlike, uses)), asked, told)
         self._groups |= {use.id: group for use in group.uses}
         return group
 
     def call(self, place: ReplyPlace, group: CallGroup) -> None:
         """The history has the calls, in the reply at `place`."""
         self._history.call(place, group.uses)
+
+    def own(self, use: ToolUse, group: CallGroup) -> str | None:
+        """The result of a call that nobody has to run; None: somebody has to."""
+        others = [each for each in self._open() if each not in group.uses]
+        if use.name == CANCEL.name:
+            names = ", ".join(each.name for each in others)
+            return f"Cancelled: {names}." if names else NOTHING_RUNS
+        return STILL_RUNNING if any(_alike(use, each) for each in others) else None
 
     def answer(self, call_id: str, output: str) -> None:
         """A call has its result, which is not wanted any more once all were cancelled.
@@ -124,32 +147,48 @@ class OpenCalls:
         group.open.remove(call_id)
         if not group.open:
             group.complete.set()
-            if group.left:
-                self._late.append(group)
+            self._see_late(group)
         self._history.result(call_id, output)
 
     def leave(self, group: CallGroup) -> None:
         """Nobody waits for a group any more; it may be complete all the same."""
         group.left = True
-        if not group.open:
-            self._late.append(group)
+        self._see_late(group)
 
-    def next_late(self, turn: int) -> tuple[CallGroup, ReplyPlace] | None:
-        """A group that is complete, and was left: it is told now, in `turn`, at this place."""
-        if not self._late:
+    def next_late(self, turn: int, *, idle: bool) -> tuple[CallGroup, ReplyPlace] | None:
+        """A group that is complete, and was left: it is told now, in `turn`, at this place.
+
+        Args:
+            turn: The newest.
+            idle: Whether nobody has spoken for a while.
+        """
+        ready = (group for group in self._late if idle or group.told == "now")
+        group = next(ready, None)
+        if group is None:
             return None
-        group = self._late.popleft()
+        self._late.remove(group)
         return group, self._history.follow_up(group.uses, turn)
 
-    def cancel(self) -> list[ToolCancelled]:
-        """No result is wanted any more. Gives what is to be told of the open calls."""
-        calls = [ToolCancelled(group.turn, call_id) for call_id, group in self._groups.items()]
-        for call in calls:
-            self._history.cancel(call.id)
-        self._cancelled |= self._groups.keys()
-        self._groups.clear()
+    def cancel(self, but: CallGroup | None = None) -> list[ToolCancelled]:
+        """No result is wanted any more, but those of one group.
+
+        Gives what is to be told of the open calls.
+        """
+        given_up = {id: group for id, group in self._groups.items() if group is not but}
+        for call_id in given_up:
+            self._history.cancel(call_id)
+            del self._groups[call_id]
+        self._cancelled |= given_up.keys()
         self._late.clear()
-        return calls
+        return [ToolCancelled(group.turn, call_id) for call_id, group in given_up.items()]
+
+    def _open(self) -> list[ToolUse]:
+        groups = dict.fromkeys(self._groups.values())
+        return [use for group in groups for use in group.uses if use.id in group.open]
+
+    def _see_late(self, group: CallGroup) -> None:
+        if group.left and not group.open and group.told != "silent":
+            self._late.append(group)
 
     def _unlike(self, use: ToolUse) -> ToolUse:
         name = use.id
@@ -159,6 +198,18 @@ class OpenCalls:
             name = f"call{self._named:05}"
         self._ids.add(name)
         return replace(use, id=name)
+
+
+_SOONEST: tuple[Told, ...] = ("now", "idle", "silent")
+
+
+def _alike(use: ToolUse, other: ToolUse) -> bool:
+    """Whether two calls ask for the same."""
+    return use.name == other.name and _given(use) == _given(other)
+
+
+def _given(use: ToolUse) -> Any:
+    return json.loads(arguments(use.arguments))
 
 
 class Dictated:
@@ -247,6 +298,9 @@ class Replies:
         self._ducked: Reply | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._late: dict[int, int] = {}
+        # When somebody spoke last (ns), and how often time was filled.
+        self._busy_ns = 0
+        self._bridges = 0
 
     @property
     def speaking(self) -> bool:
@@ -292,6 +346,7 @@ class Replies:
         self.turn += 1
         self.attempts = 0
         self._read_words = 0
+        self._busy_ns = self._clock.now_ns()
 
     def begin(self, recognise: Recognise, *, answer: bool = True) -> None:
         """Begin a reply to the turn, which is held; or only to recognise what is said in it."""
@@ -332,9 +387,14 @@ class Replies:
 
     def tell_late(self) -> None:
         """No turn is going on: if nothing is to be answered, tell what tools gave too late."""
-        if self._calls is None or (self._current is not None and not self._current.over):
+        if self._calls is None:
             return
-        late = self._calls.next_late(self.turn)
+        now_ns = self._clock.now_ns()
+        if self._current is not None and not self._current.over:
+            self._busy_ns = now_ns
+            return
+        idle = now_ns - self._busy_ns >= IDLE_S * NS_PER_S
+        late = self._calls.next_late(self.turn, idle=idle)
         if late is None:
             return
         group, place = late
@@ -636,18 +696,44 @@ class Replies:
             raise StageError("llm", "the model had nothing to say; ask again, or take another one")
         return "completed" if reply.cut is None else "incomplete"
 
-    async def _use(self, calls: OpenCalls, reply: Reply, uses: Sequence[ToolUse]) -> Messages:
-        """Call tools once the turn is over, and wait for their results."""
+    async def _use(
+        self, calls: OpenCalls, reply: Reply, uses: Sequence[ToolUse]
+    ) -> Messages | None:
+        """Call tools once the turn is over, and wait for their results.
+
+        What the user is not to hear is not waited for, unless there is no other answer.
+        """
         await reply.until(lambda: not reply.held)
         group = calls.add(reply.turn, uses, reply.asked)
         self._inbox.put(self._call, calls, reply, group)
+        if group.told == "silent" and reply.text.strip():
+            self._inbox.put(calls.leave, group)
+            return None
+        bridging = asyncio.create_task(self._fill(reply))
         try:
             await group.complete.wait()
         except asyncio.CancelledError:
             self._inbox.put(calls.leave, group)
             raise
+        finally:
+            bridging.cancel()
         self._inbox.put(self._settle, reply, reply.text)
         return self._memory.prompt()
+
+    async def _fill(self, reply: Reply) -> None:
+        """As long as tools work and nothing is heard, say now and then that they do."""
+        if self.voice is None:
+            return
+        again = bool(reply.text.strip())
+        while True:
+            await reply.until(lambda: reply.lulled)
+            await asyncio.sleep(self._pace.again_s if again else self._pace.bridge_s)
+            # There may be voice by now, of which nobody knows what it means.
+            if reply.lulled and self._ducked is not reply:
+                words = bridge(self.voice.language, self._bridges, again=again)
+                self._bridges += 1
+                again = True
+                self._inbox.put(reply.bridge, words)
 
     def _wanted(self, reply: Reply) -> bool:
         """Whether the user has not gone on since."""
@@ -673,7 +759,16 @@ class Replies:
         assert reply.place is not None
         calls.call(reply.place, group)
         self._settle(reply, reply.text)
-        self._tell_calls(reply, group.uses)
+        reply.urgent = group.told == "now"
+        for use in group.uses:
+            result = calls.own(use, group)
+            if result is None:
+                self._tell_calls(reply, [use])
+                continue
+            if use.name == CANCEL.name:
+                for cancelled in calls.cancel(group):
+                    self._tell(cancelled)
+            calls.answer(use.id, result)
 
     def _tell_calls(self, reply: Reply, uses: Sequence[ToolUse]) -> None:
         for use in uses:

@@ -62,6 +62,8 @@ class ReplyPace:
         lead_in_ms: Silence kept before a reply's first sound: voices bring 90.
         comfort_s: With more audio than this in hand clauses grow to sentences.
         lead_s: Audio made ahead of what is heard; the rest waits.
+        bridge_s: Silence while a tool works, after which a few words fill it.
+        again_s: The same, where something has been said before.
     """
 
     first_words: int = 3
@@ -70,9 +72,15 @@ class ReplyPace:
     lead_in_ms: int = 10
     comfort_s: float = 1.5
     lead_s: float = 4.0
+    bridge_s: float = 0.4
+    again_s: float = 5.0
 
 
 PACE = ReplyPace()
+
+BRIDGE_LEAD_S = 0.3
+"""Audio of mere filling that is made ahead of what is heard: so much of it follows at most once the
+answer is there, where that is urgent."""
 
 CUT_MARK = " …"
 """Stands in the history where the model was cut off."""
@@ -175,6 +183,11 @@ class ReplyState(enum.Enum):
     """It is over: a stage failed, and what had been made before was heard."""
 
 
+CallTools = Callable[["Reply", Sequence[ToolUse]], Awaitable[Messages | None]]
+"""Waits for the commit, calls tools, waits for their results, and gives the prompt that goes on
+from them; None where nothing more is to be said."""
+
+
 class Reply:
     """One reply: its text, its sound, and how far it is.
 
@@ -194,6 +207,7 @@ class Reply:
         cut: Why the model was cut off, if it was.
         calls: What it asks of tools that this reply does not wait for.
         kept: What the history has of it.
+        urgent: Whether what fills the time until it goes on is broken off then.
         task: The work on it.
         mark: Takes its marks in the trace.
     """
@@ -208,7 +222,7 @@ class Reply:
         clock: Clock,
         tell: Tell,
         mark: Mark,
-        tools: Callable[[Reply, Sequence[ToolUse]], Awaitable[Messages]] | None,
+        tools: CallTools | None,
         pace: ReplyPace,
         rounds: int,
         asked: int,
@@ -226,8 +240,7 @@ class Reply:
             clock: The session's.
             tell: Takes the events, once it is committed.
             mark: Takes the trace's marks, each once, and its details.
-            tools: Waits for the commit, calls tools, waits for their results, and gives the prompt
-                that goes on from them. None: the reply ends where the model calls tools.
+            tools: See `CallTools`. None: the reply ends where the model calls tools.
             pace: See `ReplyPace`.
             rounds: How often tools may be called.
             asked: How often they have been, in a reply before this one that it completes.
@@ -251,6 +264,7 @@ class Reply:
         self.cut: Incomplete | None = None
         self.calls: Sequence[ToolUse] = ()
         self.kept: str | None = None
+        self.urgent = False
         self.task: asyncio.Task[None] | None = None
         self.mark = mark
         self._rounds = rounds
@@ -273,6 +287,7 @@ class Reply:
         self._hurried = not held
         # What is written; the first of the clauses is being spoken.
         self._clauses: deque[Clause] = deque()
+        self._bridge: Clause | None = None
         self._sounding = 0
         self._written = False
         self._unsent: list[Event] = []
@@ -348,6 +363,13 @@ class Reply:
         if self.state is not ReplyState.STOPPED:
             self.state = ReplyState.MADE
             self._see_end()
+
+    def bridge(self, words: str) -> None:
+        """Fill the time until the tools have answered: the words are no part of the text."""
+        if words and self.lulled and self._voice is not None:
+            self._bridge = Clause(words, len(self.text), len(self.text))
+            self._clauses.append(self._bridge)
+            self.wake()
 
     def played(self, samples: int) -> None:
         """Take the playout position: how many samples of it have been heard."""
@@ -425,7 +447,10 @@ class Reply:
                     self.calls = uses
                     self._lead = math.inf  # the calls are told once all before them is
                     break
-                messages = await self._call(self._tools, uses)
+                more = await self._call(self._tools, uses)
+                if more is None:
+                    break
+                messages = more
             self._once("llm.last_token")
         except StageError as error:
             # What was written is still spoken; the failure is told after it.
@@ -508,12 +533,8 @@ class Reply:
             self._overdue = True
             self._cut(self._chunker.force())
 
-    async def _call(
-        self,
-        tools: Callable[[Reply, Sequence[ToolUse]], Awaitable[Messages]],
-        uses: Sequence[ToolUse],
-    ) -> Messages:
-        """The model calls tools: what it wrote is spoken meanwhile. Gives the next prompt.
+    async def _call(self, tools: CallTools, uses: Sequence[ToolUse]) -> Messages | None:
+        """The model calls tools: what it wrote is spoken meanwhile. Gives the next prompt, if any.
 
         Raises:
             StageError: It calls them again and again.
@@ -541,6 +562,9 @@ class Reply:
 
     def _cut(self, clauses: list[Clause]) -> None:
         """Hand clauses to the voice, with their spans in the text of the whole reply."""
+        if clauses and self.urgent and self._bridge is not None and self._wanted(self._bridge):
+            self._clauses.popleft()
+            self._sounding = 0
         for clause in clauses:
             self._once("clause.first")
             self._note("clause", text=clause.text)
@@ -582,11 +606,17 @@ class Reply:
                 self._once("tts.first_audio")
                 self._note("tts.piece", samples=len(piece))
                 self._sounding = len(clause.text)
-                await self.until(lambda: self._spoken.samples - self._played < self._lead)
+                await self.until(lambda: not self._wanted(clause) or self._leads_little(clause))
                 if not self._wanted(clause):
                     break
                 self._send(piece, clause)
         spoken.end()
+
+    def _leads_little(self, clause: Clause) -> bool:
+        """Whether so little is made ahead of what is heard that more of this clause may follow."""
+        fills = clause is self._bridge and self.urgent and not self._sequential
+        lead = min(self._lead, BRIDGE_LEAD_S * self._rate) if fills else self._lead
+        return self._spoken.samples - self._played < lead
 
     def _wanted(self, clause: Clause) -> bool:
         """Whether this is still the clause to be spoken."""

@@ -12,6 +12,10 @@ Told = Literal["idle", "now", "silent"]
 """When the user hears of a result that comes after the reply has gone on: once nobody speaks, at
 once, or never (the model knows it from then on)."""
 
+IDLE_S = 1.0
+"""Nobody has spoken for so long (s): time for a result that is told when `idle`. Who was asked
+something in the reply before has begun to answer by then."""
+
 NAME_CHARS = 64
 """Longest name of a function that the OpenAI API takes."""
 

@@ -24,6 +24,13 @@ model reads it in half a second. No longer than what the history keeps (`history
 ASIDE_CHARS = 50_000
 """A longer result is shortened in a thread: to read a megabyte of JSON takes 10 ms."""
 
+CANCEL = Tool(
+    "cancel_running_tools",
+    "Stop all tool calls that are still running, because the user does not want them any more.",
+)
+"""What a model calls when the user wants that: the session does it. Offered to the model beside the
+tools of a toolbox."""
+
 Approve = Callable[[Tool, Mapping[str, Any]], Awaitable[bool]]
 """Asks whether a tool that is not `approved` may be called with these arguments."""
 
