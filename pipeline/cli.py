@@ -191,6 +191,12 @@ def talk(
     profile: Annotated[
         bool, typer.Option("--profile", help="After each turn, draw where its time went")
     ] = False,
+    tools: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tools", metavar="FILE.py", help="Python functions the model may call (repeatable)"
+        ),
+    ] = None,
     config: Config = None,
     stt: Stt = None,
     voice: Voice = None,
@@ -210,6 +216,7 @@ def talk(
             **engines(stt, voice, llm, vad, language, instructions, stt_url, tts_url),
             "reply.mode": mode,
             "audio.echo": echo,
+            "tools.files": tools or None,
             **_pace(turns),
         },
     )

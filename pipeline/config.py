@@ -15,9 +15,9 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
@@ -31,6 +31,13 @@ TOGETHER = "together"
 
 INSTRUCTIONS = "You are a helpful voice assistant. Answer in one short sentence."
 """Short, because small models follow little, and because it is read before the first turn."""
+
+
+def _listed(value: Any) -> Any:
+    """A list that is written as text, as variables are."""
+    if not isinstance(value, str):
+        return value
+    return [each.strip() for each in value.split(",") if each.strip()]
 
 
 WindowKind = Literal["auto", "own", "padded", "full"]
@@ -240,6 +247,14 @@ class ConversationSettings(Section):
     )
 
 
+class ToolSettings(Section):
+    """What the model may call in `cascade talk`."""
+
+    files: Annotated[list[str], BeforeValidator(_listed)] = Field(
+        [], description="Python files whose functions are tools; parted by commas in a variable"
+    )
+
+
 class ServeSettings(Section):
     """The server, `cascade serve`."""
 
@@ -275,6 +290,7 @@ class Settings(Section):
     tts: TtsSettings = TtsSettings()
     reply: ReplySettings = ReplySettings()
     conversation: ConversationSettings = ConversationSettings()
+    tools: ToolSettings = ToolSettings()
     models: ModelSettings = ModelSettings()
     serve: ServeSettings = ServeSettings()
 
@@ -403,6 +419,8 @@ def document() -> str:
 def _toml(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
     return str(value)
@@ -525,7 +543,13 @@ def _allowed(field: FieldInfo) -> str:
     """What a field may hold, for people: its choices, or its type and bounds."""
     if get_origin(field.annotation) is Literal:
         return " | ".join(map(str, get_args(field.annotation)))
-    kinds = {bool: "true | false", int: "a whole number", float: "a number", str: "text"}
+    kinds = {
+        bool: "true | false",
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        list[str]: "a list of texts",
+    }
     kind = kinds[field.annotation]  # type: ignore[index]
     words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
     bounds = [

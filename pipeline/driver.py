@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from pipeline.audio.line import Line
-from pipeline.errors import StageError, first_of
+from pipeline.errors import CascadeError, StageError, first_of
 from pipeline.events import (
     Failure,
     ReplyAudio,
@@ -24,6 +24,8 @@ from pipeline.events import (
     ReplySwelled,
     SpeechStarted,
     SpeechStopped,
+    ToolCall,
+    ToolCancelled,
     Usage,
     to_json,
 )
@@ -36,6 +38,9 @@ Over = Callable[[int, Mapping[str, int], Usage | None], None]
 
 Keep = Callable[[], Awaitable[None]]
 """Brings to the disk what there is by now; waited for before it is told that a turn is over."""
+
+RunTool = Callable[[ToolCall], Awaitable[str]]
+"""Runs what the model calls, and gives the result for it (`tools.toolbox.Toolbox.answer`)."""
 
 PLAYING = ("playout.first", "heard.first", "playout.last", "heard.last")
 """The marks that the driver gives a turn."""
@@ -71,6 +76,7 @@ class Driver:
         as_json: bool = False,
         over: Over | None = None,
         keep: Keep | None = None,
+        tools: RunTool | None = None,
     ) -> None:
         """Prepare; `run` does the work.
 
@@ -82,6 +88,7 @@ class Driver:
             as_json: Print every event on stdout.
             over: Is told of every turn that is over, if anybody wants to know.
             keep: Keeps what a crash must not cost, if anything is kept.
+            tools: Runs what the model calls; None: somebody else does.
         """
         self.failed = False
         self._session = session
@@ -91,6 +98,8 @@ class Driver:
         self._as_json = as_json
         self._tell_over = over
         self._keep = keep
+        self._run_tool = tools
+        self._calls: dict[str, asyncio.Task[None]] = {}
         self._usage: dict[int, Usage] = {}
         self._turns = 0
         self._open: set[int] = set()
@@ -113,21 +122,22 @@ class Driver:
                 }
                 self._display.state("listening")
                 await self._listen()
-                for task in self._helpers:
+                for task in (*self._helpers, *self._calls.values()):
                     task.cancel()
         except BaseExceptionGroup as group:
             raise first_of(group) from None
 
     def busy(self) -> bool:
-        """Whether a stage computes that somebody may soon wait for."""
-        return bool(self._thinking) and self._ends.playout.pending_ns < COMFORT_NS
+        """Whether a stage computes that somebody may soon wait for, or a tool works."""
+        thinking = bool(self._thinking) and self._ends.playout.pending_ns < COMFORT_NS
+        return thinking or bool(self._calls)
 
     async def _listen(self) -> None:
         """Microphone → session, until the recordings are over and answered."""
         async with contextlib.aclosing(self._ends.frames()) as frames:
             async for frame in frames:
                 await self._session.send(frame)
-                quiet = not self._open and self._playing is None
+                quiet = not (self._open or self._calls) and self._playing is None
                 speech = bool(self._open - self._thinking)
                 if not self._ends.go_on(quiet, self._turns, speech=speech):
                     return
@@ -158,6 +168,12 @@ class Driver:
                 case ReplyInterrupted():
                     playout.stop()
                     await self._session.heard(event.id, playout.position(event.id))
+                case ToolCall() if self._run_tool is not None:
+                    work = self._work(event, self._run_tool)
+                    self._calls[event.id] = self._tasks.create_task(work)
+                case ToolCancelled():
+                    if task := self._calls.pop(event.id, None):
+                        task.cancel()
                 case Usage():
                     self._usage[event.turn] = event
                 case ReplyDone():
@@ -173,6 +189,13 @@ class Driver:
                     if event.fatal:
                         self._over(event.turn)
                         raise StageError(event.stage, event.message, fatal=True)
+
+    async def _work(self, call: ToolCall, run: RunTool) -> None:
+        """Run a tool, while the conversation goes on."""
+        result = await run(call)
+        self._calls.pop(call.id, None)
+        with contextlib.suppress(CascadeError):  # the session is over
+            await self._session.tool_result(call.id, result)
 
     def _begin(self, event: ReplyAudio) -> _Playing:
         """A reply has sound. A turn's marks are its first reply's: a later one is a late answer."""

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from pipeline.audio.line import MICROPHONE, SPEAKER, Ends
-from pipeline.config import Settings
+from pipeline.config import Settings, ToolSettings
 from pipeline.conversation import transcript
 from pipeline.conversation.history import Message
 from pipeline.conversation.transcript import ConversationFile
 from pipeline.driver import Driver
+from pipeline.engines.tools import IDLE_S
 from pipeline.errors import BadInput
+from pipeline.events import ToolCall
 from pipeline.measure import otel
 from pipeline.models.catalogue import Catalogue
 from pipeline.models.fetch import provide
@@ -30,6 +32,7 @@ from pipeline.trace import Trace, description
 
 if TYPE_CHECKING:
     from pipeline.engines.local import LocalEngines
+    from pipeline.tools.source import ToolSource
 
 PATIENCE_S = 0.3
 """Beyond the hold: silence after a recording that shows that nothing more will be answered."""
@@ -81,13 +84,14 @@ def prepare(settings: Settings, options: TalkOptions) -> Coroutine[Any, Any, int
     console = stderr()
     check_files(options)
     history = transcript.load(options.resume) if options.resume else []
+    sources = tool_sources(settings.tools)
     ends = Ends(
         settings.audio,
         options.inputs,
         options.output,
         record=options.record,
         fast=options.fast,
-        patience_s=settings.turns.hold_ms / 1000 + PATIENCE_S,
+        patience_s=settings.turns.hold_ms / 1000 + PATIENCE_S + (IDLE_S if sources else 0),
     )
     # Their libraries take a second to import: what is wrong with the files is told before.
     from pipeline.engines.local import LocalEngines, check_models
@@ -96,13 +100,27 @@ def prepare(settings: Settings, options: TalkOptions) -> Coroutine[Any, Any, int
     asyncio.run(ends.find())
     settings = provide(settings, console, instead=True)
     engines = LocalEngines(settings)
-    return _hold(settings, options, history, ends, engines, console)
+    return _hold(settings, options, history, sources, ends, engines, console)
+
+
+def tool_sources(settings: ToolSettings) -> list[ToolSource]:
+    """Where the tools of a conversation are; nothing is entered yet.
+
+    Raises:
+        BadInput: A file cannot be used.
+    """
+    if not settings.files:
+        return []
+    from pipeline.tools.functions import FunctionTools  # only where it is needed
+
+    return [FunctionTools([Path(file) for file in settings.files])]
 
 
 async def _hold(
     settings: Settings,
     options: TalkOptions,
     history: list[Message],
+    sources: list[ToolSource],
     ends: Ends,
     engines: LocalEngines,
     console: Console,
@@ -113,6 +131,7 @@ async def _hold(
         CascadeError: The engines cannot be loaded, a device is gone, or a stage failed for good.
     """
     from pipeline.conversation.cascade import Cascade  # as slow to import
+    from pipeline.tools.toolbox import CANCEL, Toolbox
 
     saved = ConversationFile(options.save) if options.save else None
     async with contextlib.AsyncExitStack() as stack:
@@ -123,7 +142,9 @@ async def _hold(
             otel.exported(trace.session, settings.llm, engines.names, ends.clock)
         )
         await stack.enter_async_context(engines)
-        session = Cascade(engines, settings, trace, ends.clock, history)
+        toolbox = await stack.enter_async_context(Toolbox(sources))
+        tools = [*toolbox.tools, CANCEL] if sources else []
+        session = Cascade(engines, settings, trace, ends.clock, history, tools)
         over = None if spans is None else spans.turn
 
         async def keep() -> None:
@@ -132,7 +153,25 @@ async def _hold(
                 waits.append(saved.save(session.as_saved))
             await asyncio.wait([asyncio.wrap_future(each) for each in waits], timeout=DISK_S)
 
-        driver = Driver(session, ends, trace, display, as_json=options.json, over=over, keep=keep)
+        async def call(event: ToolCall) -> str:
+            """Run a tool; the whole of its result is kept in the trace."""
+            about: dict[str, Any] = {"id": event.id, "tool": event.name}
+            now_ns = ends.clock.now_ns
+            trace.mark(event.turn, "tool.call", now_ns(), **about, arguments=event.arguments)
+            result = await toolbox.call(event.name, event.arguments)
+            trace.mark(event.turn, "tool.result", now_ns(), **about, output=result.whole)
+            return result.text
+
+        driver = Driver(
+            session,
+            ends,
+            trace,
+            display,
+            as_json=options.json,
+            over=over,
+            keep=keep,
+            tools=call if sources else None,
+        )
 
         def busy() -> bool:
             return session.preparing or driver.busy()

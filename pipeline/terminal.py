@@ -27,6 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from pipeline.clock import NS_PER_MS
+from pipeline.errors import one_line
 from pipeline.events import (
     Event,
     Failure,
@@ -37,6 +38,7 @@ from pipeline.events import (
     ReplyText,
     SpeechStarted,
     SpeechStopped,
+    ToolCall,
     Transcript,
 )
 from pipeline.text.heard import CHARS_PER_SECOND
@@ -115,6 +117,8 @@ class Shown:
             case ReplyAudio():
                 self._total_s += len(event.frame.samples) / event.frame.rate
                 self.state("speaking")
+            case ToolCall():
+                self.say("tool", f"{event.name} {one_line(event.arguments, 100)}", "magenta")
             case ReplyInterrupted():
                 self.reply = f"{event.heard_text} — (interrupted)".lstrip()
                 self._over()
@@ -141,8 +145,8 @@ class Shown:
     def profile(self, marks: Mapping[str, int]) -> None:
         """A reply is over, with these marks of its turn (ns)."""
 
-    def say(self, who: Literal["you", "reply"], text: str, colour: str) -> None:
-        """Show what one of the two has said, for good."""
+    def say(self, who: Literal["you", "reply", "tool"], text: str, colour: str) -> None:
+        """Show what one of the two has said, or which tool was called, for good."""
 
     def survived(self, message: str) -> None:
         """Show what went wrong with a turn."""
@@ -308,8 +312,8 @@ class Display(Lines, Shown):
             self.put(Text("listening"))
         super().state(state)
 
-    def say(self, who: Literal["you", "reply"], text: str, colour: str) -> None:
-        """Show what one of the two has said, for good."""
+    def say(self, who: Literal["you", "reply", "tool"], text: str, colour: str) -> None:
+        """Show what one of the two has said, or which tool was called, for good."""
         name = "cascade" if who == "reply" else who
         self.put(Text.assemble((f"{name:>9}  ", f"bold {colour}"), text))
 

@@ -63,9 +63,9 @@ MARKS = (
 """Every mark a turn can have. Which come before which depends on the mode: without speculation
 `committed` precedes `stt.start`."""
 
-DETAILS = ("token", "clause", "tts.clause", "tts.piece")
+DETAILS = ("token", "clause", "tts.clause", "tts.piece", "tool.call", "tool.result")
 """What a turn may have many of, for the eye only: a piece of text from the model, a clause cut from
-it, a clause that the voice begins, a piece of its sound."""
+it, a clause that the voice begins, a piece of its sound, a call of a tool, and all that it gave."""
 
 WORK = (
     *MARKS[MARKS.index("stt.start") : MARKS.index("committed")],

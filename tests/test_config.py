@@ -367,7 +367,8 @@ def test_every_setting_can_be_set_in_the_environment(
     """To its default here, as text; the value that comes out is the same, with its type."""
     section, key = name.split(".")
     default = FIELDS[name].default
-    monkeypatch.setenv(variable(name), str(default))
+    text = ", ".join(default) if isinstance(default, list) else str(default)
+    monkeypatch.setenv(variable(name), text)
     value = getattr(getattr(load(), section), key)
     assert value == default
     assert type(value) is type(default)
@@ -386,3 +387,16 @@ def test_no_secret_is_in_what_settings_look_like() -> None:
         section = getattr(settings, name).model_copy(update={key: "hush-hush"})
         assert getattr(section, key) == "hush-hush"
         assert "hush" not in repr(settings.model_copy(update={name: section}))
+
+
+def test_a_list_is_written_in_toml_as_such_and_in_a_variable_with_commas(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write('[tools]\nfiles = ["a.py", "b.py"]')
+    assert load().tools.files == ["a.py", "b.py"]
+    monkeypatch.setenv("CASCADE_TOOLS__FILES", "c.py, d.py")
+    assert load().tools.files == ["c.py", "d.py"]
+    assert load(flags={"tools.files": ["e.py"]}).tools.files == ["e.py"]
+    write("[tools]\nfiles = 3")
+    with pytest.raises(BadInput, match="allowed: a list of texts"):
+        load()

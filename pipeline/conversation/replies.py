@@ -721,18 +721,18 @@ class Replies:
         return self._memory.prompt()
 
     async def _fill(self, reply: Reply) -> None:
-        """As long as tools work and nothing is heard, say now and then that they do."""
+        """As long as tools work and nothing is heard, say that they do, less and less often."""
         if self.voice is None:
             return
-        again = bool(reply.text.strip())
+        said = int(reply.made_s > 0)
         while True:
             await reply.until(lambda: reply.lulled)
-            await asyncio.sleep(self._pace.again_s if again else self._pace.bridge_s)
+            await asyncio.sleep(self._pace.again_s * said if said else self._pace.bridge_s)
             # There may be voice by now, of which nobody knows what it means.
             if reply.lulled and self._ducked is not reply:
-                words = bridge(self.voice.language, self._bridges, again=again)
+                words = bridge(self.voice.language, self._bridges, again=said > 0)
                 self._bridges += 1
-                again = True
+                said += 1
                 self._inbox.put(reply.bridge, words)
 
     def _wanted(self, reply: Reply) -> bool:

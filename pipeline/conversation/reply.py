@@ -63,7 +63,8 @@ class ReplyPace:
         comfort_s: With more audio than this in hand clauses grow to sentences.
         lead_s: Audio made ahead of what is heard; the rest waits.
         bridge_s: Silence while a tool works, after which a few words fill it.
-        again_s: The same, where something has been said before.
+        again_s: The same where something has been said before; after the second time twice as
+            much, and so on.
     """
 
     first_words: int = 3

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Self
 
 from pipeline.engines.tools import Tool
 from pipeline.errors import BadInput, one_line
+from pipeline.events import ToolCall
 from pipeline.tools.source import ToolFailed, ToolSource
 
 log = logging.getLogger(__name__)
@@ -119,6 +120,10 @@ class Toolbox:
         if len(whole) > ASIDE_CHARS:
             return ToolResult(await asyncio.to_thread(shortened, whole), whole)
         return ToolResult(shortened(whole), whole)
+
+    async def answer(self, call: ToolCall) -> str:
+        """Run what a session asks for; gives the result for `Session.tool_result`."""
+        return (await self.call(call.name, call.arguments)).text
 
     async def _run(self, name: str, arguments: str) -> str:
         """The whole result.

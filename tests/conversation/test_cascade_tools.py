@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -17,9 +18,9 @@ from support.scripted import Engines, Model
 
 from pipeline.config import ConversationSettings, Settings
 from pipeline.conversation.history import CANCELLED, RUNNING, UNSPOKEN, History, Message
-from pipeline.conversation.replies import OpenCalls
+from pipeline.conversation.replies import NOTHING_RUNS, STILL_RUNNING, OpenCalls
 from pipeline.engines.llm import ToolsRefused
-from pipeline.engines.tools import Prompt, Tool, ToolUse
+from pipeline.engines.tools import Prompt, Told, Tool, ToolUse
 from pipeline.errors import CascadeError, StageError
 from pipeline.events import (
     Failure,
@@ -34,11 +35,16 @@ from pipeline.events import (
     ToolCancelled,
     Usage,
 )
+from pipeline.tools.toolbox import CANCEL
 
 WEATHER = Tool("weather", "Tells the weather of a city.")
 ROME = 'CALL:weather:{"city":"Rome"}'
 OSLO = 'CALL:weather:{"city":"Oslo"}'
-SCRIPTS = [ROME, f"{ROME} {OSLO}", f"Let me see. {OSLO}", "Yes.", LONG, "", "It BREAK now."]
+STOP = f"CALL:{CANCEL.name}:{{}}"
+SCRIPTS = [ROME, f"{ROME} {OSLO}", f"Let me see. {OSLO}", "Yes.", LONG, "", "It BREAK now.", STOP]
+OURS = (STILL_RUNNING, NOTHING_RUNS, "Cancelled: ")
+"""What calls give that nobody had to run."""
+
 QUESTION = ((0.5, False), (0.8, True))
 
 
@@ -46,10 +52,11 @@ def with_tools(
     engines: Engines,
     results: Sequence[tuple[float, str]] = ((0.5, "sunny"),) * 9,
     options: Settings | None = None,
+    tools: Sequence[Tool] = (WEATHER,),
     **more: Any,
 ) -> Scene:
     """A scene with a tool that takes its time."""
-    return Scene(engines, options=options, tools=[WEATHER], results=results, **more)
+    return Scene(engines, options=options, tools=tools, results=results, **more)
 
 
 def test_a_tool_is_called_and_what_it_gives_is_told_in_the_same_reply() -> None:
@@ -145,7 +152,7 @@ def test_tools_after_tools_and_then_enough() -> None:
     [failed] = scene.of(Failure)
     assert "called tools 2 times" in failed.message
     assert scene.of(ReplyDone) == [ReplyDone(1, "reply-1", "failed")]
-    assert scene.engines.voice.said == ["Once more."]
+    assert scene.engines.voice.said == ["One moment, I'm checking.", "Once more."]
 
 
 def test_the_user_goes_on_while_a_tool_works_and_hears_of_it_later() -> None:
@@ -236,7 +243,7 @@ def test_a_late_reply_can_be_interrupted_too_and_calls_again() -> None:
     model = Model([ROME, "Nine.", f"Sunny. {OSLO}", "Ten.", "It is cold in Oslo."])
     engines = Engines(["Weather?", "What time is it?", "And now?"], model)
     scene = with_tools(engines, [(5, "sunny"), (6, "cold")])
-    run(scene, *QUESTION, (2.0, False), (0.8, True), (6.0, False), (0.8, True), (12.0, False))
+    run(scene, *QUESTION, (3.5, False), (0.8, True), (6.0, False), (0.8, True), (12.0, False))
     assert [(e.id, e.status) for e in scene.of(ReplyDone)] == [
         ("reply-1", "completed"),
         ("reply-2", "completed"),
@@ -366,6 +373,7 @@ def test_ids_that_servers_leave_out_or_repeat_are_made() -> None:
     st.lists(st.sampled_from(["When?", "", "FAIL"]), min_size=20, max_size=20),
     st.lists(st.sampled_from(SCRIPTS), min_size=60, max_size=60),
     st.sampled_from(["speculative", "speculative", "overlapped", "sequential"]),
+    st.sampled_from(get_args(Told)),
 )
 def test_any_dialogue_leaves_a_sane_state(
     parts: list[tuple[float, bool]],
@@ -373,10 +381,12 @@ def test_any_dialogue_leaves_a_sane_state(
     texts: list[str],
     scripts: list[str],
     mode: str,
+    told: Told,
 ) -> None:
     model = Model(list(scripts))
     options = Settings.model_validate({"reply": {"mode": mode}})
-    scene = with_tools(Engines(texts, model), results, options)
+    tools = [replace(WEATHER, told=told), CANCEL]
+    scene = with_tools(Engines(texts, model), results, options, tools)
     run(scene, (0.3, False), (0.6, True), *parts, (5.0, False))
     for prompt in (*model.prompts, *scene.engines.ahead):
         check_prompt(prompt)
@@ -409,7 +419,8 @@ def test_any_dialogue_leaves_a_sane_state(
             made[event.id] = event.frame.offset + len(event.frame.samples)
     # Each call has what became of it.
     kept = {m.call_id: m.content for m in scene.session.history if m.call_id}
-    assert set(kept) == {call.id for call in scene.of(ToolCall)}
+    ours = {id for id, text in kept.items() if text.startswith(OURS)}
+    assert set(kept) - ours == {call.id for call in scene.of(ToolCall)}
     assert RUNNING not in kept.values()
     cancelled = {e.id for e in scene.of(ToolCancelled)}
     assert {id for id, content in kept.items() if content == CANCELLED} == cancelled
