@@ -19,7 +19,7 @@ from typing import Any
 
 from pipeline.clock import NS_PER_S, Clock
 from pipeline.config import Settings
-from pipeline.conversation.bridging import bridge
+from pipeline.conversation.bridging import bridge, called_off
 from pipeline.conversation.history import History, Memory, Message, ReplyPlace
 from pipeline.conversation.reply import (
     Engines,
@@ -181,6 +181,11 @@ class OpenCalls:
         self._cancelled |= given_up.keys()
         self._late.clear()
         return [ToolCancelled(group.turn, call_id) for call_id, group in given_up.items()]
+
+    @property
+    def running(self) -> bool:
+        """Whether any call is open."""
+        return bool(self._groups)
 
     def _open(self) -> list[ToolUse]:
         groups = dict.fromkeys(self._groups.values())
@@ -666,6 +671,9 @@ class Replies:
         if not heard.text and not (self._memory.unanswered and reply.answers):
             await self._foresee([], heard)
             return "skipped"
+        if self._calls is not None and self._calls.running and called_off(heard.text):
+            # The model is asked once that is done: with the end of the turn.
+            await reply.until(lambda: not reply.held)
         messages = self._memory.prompt(said=heard.text if reply.held else "")
         if not reply.answers:
             await self._foresee(messages, heard)
@@ -724,7 +732,7 @@ class Replies:
         """As long as tools work and nothing is heard, say that they do, less and less often."""
         if self.voice is None:
             return
-        said = int(reply.made_s > 0)
+        said = int(bool(reply.text.strip()) or reply.made_s > 0)
         while True:
             await reply.until(lambda: reply.lulled)
             await asyncio.sleep(self._pace.again_s * said if said else self._pace.bridge_s)
@@ -751,8 +759,15 @@ class Replies:
 
     def _keep_words(self, reply: Reply) -> None:
         """Once the turn is over and the words are known, they are part of the conversation."""
-        if reply.words is not None:
-            self._memory.add("user", reply.words, reply.turn)
+        if reply.words is None:
+            return
+        if self._calls is not None and self._calls.running and called_off(reply.words):
+            self._cancel_calls(self._calls)
+        self._memory.add("user", reply.words, reply.turn)
+
+    def _cancel_calls(self, calls: OpenCalls, but: CallGroup | None = None) -> None:
+        for cancelled in calls.cancel(but):
+            self._tell(cancelled)
 
     def _call(self, calls: OpenCalls, reply: Reply, group: CallGroup) -> None:
         """The model calls tools: the history has the words before, and the calls."""
@@ -766,8 +781,7 @@ class Replies:
                 self._tell_calls(reply, [use])
                 continue
             if use.name == CANCEL.name:
-                for cancelled in calls.cancel(group):
-                    self._tell(cancelled)
+                self._cancel_calls(calls, group)
             calls.answer(use.id, result)
 
     def _tell_calls(self, reply: Reply, uses: Sequence[ToolUse]) -> None:

@@ -175,7 +175,8 @@ def shortened(text: str, chars: int = RESULT_CHARS) -> str:
     text = text.strip()
     if text.startswith("data:") and ";base64," in text[:100]:
         kind, _, data = text.removeprefix("data:").partition(";base64,")
-        return f"({kind}, {len(data) * 3 // 4} bytes; it cannot be read aloud)"
+        size = len(data) * 3 // 4 - data[-2:].count("=")
+        return f"({kind}, {size} bytes; it cannot be read aloud)"
     if len(text) <= chars:
         return text
     if text[0] in "[{":

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support.scene import BLUNT, LONG, Scene, check_prompt, run
 from support.scripted import Engines, Model
 
-from pipeline.conversation.bridging import BRIDGES, bridge
+from pipeline.conversation.bridging import BRIDGES, bridge, called_off
 from pipeline.conversation.history import CANCELLED, RUNNING
 from pipeline.conversation.replies import NOTHING_RUNS, STILL_RUNNING
 from pipeline.conversation.reply import PACE
@@ -33,7 +33,7 @@ from pipeline.tools.toolbox import CANCEL
 ROME = 'CALL:weather:{"city":"Rome"}'
 STOP = f"CALL:{CANCEL.name}:{{}}"
 QUESTION = ((0.5, False), (0.8, True))
-FIRST, AGAIN = BRIDGES["en"]
+FIRST, AGAIN, _ = BRIDGES["en"]
 
 
 def scene(
@@ -178,6 +178,38 @@ def test_what_runs_is_cancelled_on_request_and_its_result_never_told() -> None:
     idle = run(scene(STOP, "Nothing to stop."), *QUESTION, (4.0, False))
     assert ("tool", NOTHING_RUNS) in idle.kept()
     assert not idle.of(ToolCall)
+
+
+@pytest.mark.parametrize("mode", ["speculative", "overlapped"])
+def test_what_runs_is_called_off_in_so_many_words(mode: str) -> None:
+    """Whatever the model makes of it: it is asked when that is done."""
+    options = BLUNT.model_copy(update={"reply": BLUNT.reply.model_copy(update={"mode": mode})})
+    texts = ("Weather?", "No, cancel that, please.")
+    one = scene(f"Let me see. {ROME}", "All right.", texts=texts, options=options)
+    run(one, *QUESTION, (2.0, False), (0.8, True), (9.0, False))
+    [call] = one.of(ToolCall)
+    assert one.of(ToolCancelled) == [ToolCancelled(1, call.id)]
+    assert one.engines.voice.said == ["Let me see.", "All right."]
+    assert one.engines.model.prompts[-1][-3]["content"] == CANCELLED
+    assert one.engines.model.prompts[-1][-1]["content"] == texts[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "off"),
+    [
+        ("Never mind.", True),
+        ("Oh, forget it!", True),
+        ("Vergiss es, danke.", True),
+        ("Non, laisse tomber.", True),
+        ("Não, deixa para lá.", True),
+        ("Cancel my appointment at five.", False),
+        ("No.", False),
+        ("Stop.", False),
+        ("", False),
+    ],
+)
+def test_what_calls_a_tool_off(text: str, off: bool) -> None:
+    assert called_off(text) == off
 
 
 def test_the_same_call_is_not_made_twice_at_a_time() -> None:

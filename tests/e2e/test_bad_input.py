@@ -129,6 +129,9 @@ CASES = {
     "flag: unknown": Case("talk --outptu x.wav", 2, "No such option: --outptu"),
     "flag: no value": Case("talk --record", 2, "requires an argument"),
     "flag: part": Case("doctor --check lamp", 2, "--check lamp: allowed: devices"),
+    "no file of tools": talk("--tools {here}/nothing.py", 2, "nothing.py: there is no such file"),
+    "no tools in it": talk("--tools {here}/text.wav", 2, "text.wav: is no Python file"),
+    "no hint": talk("--tools {here}/tools.py", 2, "parameter x has no type hint"),
     "fast with devices": Case("talk --fast", 2, "--fast needs recordings"),
     "microphone and file": Case(f"talk --input mic --input {QUESTION}", 2, "not both"),
     "unknown command": Case("listen", 2, "No such command 'listen'"),
@@ -148,6 +151,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "empty.wav").write_bytes(b"")
     (folder / "header.wav").write_bytes(sound[:44])
     (folder / "text.wav").write_text("This is no sound at all.\n" * 40)
+    (folder / "tools.py").write_text('def f(x):\n    "Doc."\n')
     (folder / "typo").mkdir()
     (folder / "typo" / "cascade.toml").write_text("[turns]\nhold = 400\n")
     (folder / "value").mkdir()

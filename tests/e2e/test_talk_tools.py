@@ -222,7 +222,8 @@ def test_no_tool_runs_for_what_was_not_the_end_of_the_turn(tmp_path: Path, tools
     spoken = in_a_row(tmp_path / "in.wav", recording(10), recording(5), pause_s=0.15)
     with scripted(reply("ready"), otherwise=answer) as server:
         options = ("--tools", tools, "--llm", server.url, "--json", "--fast", *files.options)
-        outcome = run("talk", f"--input={spoken}", *options)
+        patient = {"CASCADE_TURNS__PREDICT": "false", "CASCADE_TURNS__HOLD_MS": "1500"}
+        outcome = run("talk", f"--input={spoken}", *options, env=patient)
     assert outcome.code == 0, outcome.err
     ran = (tmp_path / "log").read_text().splitlines()
     assert ran == outcome.texts()
