@@ -44,6 +44,9 @@ back are among them: the next calls fail, and the machine does not fill up."""
 LEAVE_S = 1.0
 """How long the end waits for the async functions to stop (s); what blocks is left behind."""
 
+STUCK_S = 0.5
+"""An event loop that does nothing for so long (s) is blocked for good, and left behind."""
+
 DONE = "Done."
 """Stands for the result of a function that gives None."""
 
@@ -155,7 +158,7 @@ class FunctionTools:
         if len(self._running) >= AT_ONCE:
             raise ToolFailed(f"{AT_ONCE} calls are running already; wait until one is over")
         if function.is_async:
-            if self._loop is None or self._loop.stuck:
+            if self._loop is None or not await self._loop.comes_back():
                 self._loop = _LoopThread()
             running = self._loop.start(_awaited(function, given))
         else:
@@ -423,10 +426,9 @@ class _LoopThread:
         self._thread = threading.Thread(target=self._run, name="async tools", daemon=True)
         self._thread.start()
 
-    @property
-    def stuck(self) -> bool:
-        """Whether it was suspected to be blocked, and has done nothing since."""
-        return not self._came_back.is_set()
+    async def comes_back(self) -> bool:
+        """Whether it does anything; asks for a moment if it was suspected to be blocked."""
+        return self._came_back.is_set() or await asyncio.to_thread(self._came_back.wait, STUCK_S)
 
     def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Begin work in it."""

@@ -218,10 +218,19 @@ HANGS = '''
         """Hang in a thread."""
         time.sleep(3600)
 
+    cancelled = []
+
     @tool(timeout_s=0.2)
     async def awaiting():
         """Hang in the loop."""
-        await asyncio.Event().wait()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.append(1)
+
+    def how_many() -> int:
+        """Tell how often that was cancelled."""
+        return len(cancelled)
 
     @tool(timeout_s=0.2)
     async def blocking():
@@ -244,6 +253,12 @@ def test_what_hangs_stalls_neither_the_others_nor_the_end(tmp_path: Path) -> Non
             for text, _ in results:
                 assert text == "Error: it took longer than 0.2 s and was given up"
             assert (await asyncio.wait_for(box.call("quick", ""), 1)).text == "here"
+            waits = asyncio.create_task(box.call("awaiting", ""))
+            await asyncio.sleep(0.1)
+            waits.cancel()
+            await asyncio.wait([waits])
+            await asyncio.sleep(0.1)
+            assert (await box.call("how_many", "")).text == "1"
             # A thread that hangs counts for ever.
             more = [box.call("asleep", "{}") for _ in range(AT_ONCE)]
             assert "calls are running already" in [*await asyncio.gather(*more)][-1].text
