@@ -289,8 +289,7 @@ def _function(file: Path, function: FunctionType) -> _Function:
         raise BadInput(f"{where}: has no docstring; say in one when to call it")
     if inspect.isasyncgenfunction(function):
         raise BadInput(f"{where}: yields; return a list")
-    told = docstring_parser.parse(function.__doc__)
-    about = {each.arg_name: one_line(each.description or "", 1000) for each in told.params}
+    description, about = _described(function.__doc__)
     try:
         hints = typing.get_type_hints(function, include_extras=True)
     except Exception as error:
@@ -319,11 +318,24 @@ def _function(file: Path, function: FunctionType) -> _Function:
             f"{where}: no JSON schema can be made of its type hints: {first_line(error)}"
         ) from None
     schema.pop("title", None)
-    words = [told.short_description, told.long_description]
-    description = "\n".join(filter(None, words)) or inspect.cleandoc(function.__doc__)
     options = getattr(function, _MARK, {})
     described = Tool(name, description, {"properties": {}, **schema}, **options)
     return _Function(described, function, file, tuple(parameters), model)
+
+
+def _described(docstring: str) -> tuple[str, dict[str, str]]:
+    """What a docstring says of a function, and of each parameter; not what it gives or raises."""
+    try:
+        told = docstring_parser.parse(docstring)
+    except Exception:  # not only its own: it stumbles over odd ones
+        return inspect.cleandoc(docstring), {}
+    words = [told.short_description, told.long_description]
+    about = {
+        name.strip(): one_line(each.description or "", 1000)
+        for each in told.params
+        for name in each.arg_name.split(",")
+    }
+    return "\n".join(filter(None, words)) or inspect.cleandoc(docstring), about
 
 
 def _field(number: int) -> str:

@@ -92,6 +92,7 @@ def heard(files: Files) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_slow_tool_is_bridged_and_answered(tmp_path: Path, tools: Path) -> None:
     files = Files(tmp_path)
     answers = [calls("weather", city="Tokyo", seconds=2.5), reply("It is sunny in Tokyo today.")]

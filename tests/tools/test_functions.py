@@ -117,6 +117,24 @@ def test_what_the_model_is_told(tmp_path: Path) -> None:
     assert plain.parameters["properties"] == {}
 
 
+@pytest.mark.parametrize(
+    ("docstring", "description", "x"),
+    [
+        ("Tell.\n\n:param x: The x.\n:returns: y", "Tell.", "The x."),
+        ("Tell.\n\nParameters\n----------\nx, y : int\n    Both.", "Tell.", "Both."),
+        ("Tell.\n\nArgs:\n  x (int): The x.\n\nReturns:\n  It.", "Tell.", "The x."),
+        ("Tell: the price.\n\nUse it for: gold.", "Tell: the price.\nUse it for: gold.", None),
+        (": :", ": :", None),
+    ],
+)
+def test_docstrings_of_all_styles(
+    tmp_path: Path, docstring: str, description: str, x: str | None
+) -> None:
+    [tool] = tools(tmp_path, f"def f(x: int = 1):\n {docstring!r}").tools
+    assert tool.description == description
+    assert tool.parameters["properties"]["x"].get("description") == x
+
+
 def test_what_is_called_is_checked_and_converted(tmp_path: Path) -> None:
     found = tools(tmp_path, WEATHER)
     assert call(found, "weather", city="Rome", days="3", json=True) == "Rome 3 C True"
