@@ -370,6 +370,7 @@ class Reply:
         if words and self.lulled and self._voice is not None:
             self._bridge = Clause(words, len(self.text), len(self.text))
             self._clauses.append(self._bridge)
+            self._once("clause.first")
             self.wake()
 
     def played(self, samples: int) -> None:
@@ -545,6 +546,7 @@ class Reply:
                 "llm",
                 f"the model called tools {self.asked} times and wants more; ask for less at once",
             )
+        self._once("llm.first_token")  # a call is an answer
         self.asked += 1
         self.cuts.append(len(self.text))
         self._cut_rest()

@@ -66,6 +66,11 @@ def test_a_wait_is_filled_with_a_few_words_that_are_no_part_of_the_reply() -> No
         ("tool", "sunny"),
         ("assistant", "It is sunny."),
     ]
+    marks = one.trace.marks(1)
+    parts = one.timeline().parts
+    assert marks["llm.first_token"] / 1e9 <= one.time(call)
+    assert parts["first_clause"] / 1e9 == pytest.approx(PACE.bridge_s, abs=0.05)
+    assert parts["llm_first_token"] < 0.1e9, "the model is not to blame for the tool"
     assert "moment" not in json.dumps(one.engines.model.prompts[-1])
     assert one.of(ReplyDone) == [ReplyDone(1, "reply-1", "completed")]
 
