@@ -189,7 +189,9 @@ class LlmSettings(Section):
         "embedded",
         description="embedded | path of a .gguf | http(s) URL | ollama:NAME | openai:NAME",
     )
-    name: str = Field("", description="Model to ask a URL for; empty: the first one it lists")
+    name: str = Field(
+        "", description="Model to ask a URL for, as URL#NAME does; empty: the first one it lists"
+    )
     api_key: str = Field(
         "",
         repr=False,
@@ -244,6 +246,11 @@ class ConversationSettings(Section):
 
     budget_tokens: int = Field(
         1000, ge=64, le=1_000_000, description="Prompt size above which old turns are dropped"
+    )
+    prosody: bool = Field(
+        False,
+        description="Whether the model is told how something was said, where that is unlike the "
+        "speaker's turns before: [speaks fast, louder than before]",
     )
 
 

@@ -18,7 +18,8 @@ from rich.text import Text
 from pipeline.audio import devices
 from pipeline.audio.playout import Playout
 from pipeline.audio.portaudio import find_device, list_devices
-from pipeline.config import Settings, SttSettings, TtsSettings
+from pipeline.config import LlmSettings, Settings, SttSettings, TtsSettings
+from pipeline.engines.beside import look
 from pipeline.engines.local import find_language_model, start_language_model
 from pipeline.engines.remote import RemoteRecogniser, RemoteVoice
 from pipeline.engines.servers import ChatServer, audio_server
@@ -92,9 +93,9 @@ async def _devices(settings: Settings, console: Console) -> AsyncIterator[Findin
     except CascadeError as error:
         yield Finding("devices", "PortAudio", "problem", str(error))
         return
-    for name, look in (("microphone", _microphone), ("speaker", _speaker)):
+    for name, ask in (("microphone", _microphone), ("speaker", _speaker)):
         try:
-            yield await look(settings, console)
+            yield await ask(settings, console)
         except CascadeError as error:
             yield Finding("devices", name, "problem", str(error))
 
@@ -194,6 +195,9 @@ async def _llm(settings: Settings, console: Console) -> AsyncIterator[Finding]:
             yield Finding("llm", settings.llm.model, "ok", f"{model.model} answers ({took:.1f} s)")
     except CascadeError as error:
         yield Finding("llm", settings.llm.model, "problem", str(error))
+    if settings.llm.model == LlmSettings().model:
+        for beside in await look():
+            yield Finding("llm", beside.server, "ok", str(beside))
 
 
 async def _versions(settings: Settings, console: Console) -> AsyncIterator[Finding]:

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from pipeline.audio.line import MICROPHONE, SPEAKER, Ends
-from pipeline.config import Settings, ToolSettings
+from pipeline.config import LlmSettings, Settings, ToolSettings
 from pipeline.conversation import transcript
 from pipeline.conversation.history import Message
 from pipeline.conversation.transcript import ConversationFile
 from pipeline.driver import Driver
+from pipeline.engines.beside import look
 from pipeline.engines.tools import IDLE_S
 from pipeline.errors import BadInput
 from pipeline.events import ToolCall
@@ -138,6 +139,9 @@ async def _hold(
         trace = stack.enter_context(Trace(options.trace, description(settings, engines.names)))
         display = stack.enter_context(Display(console, drawn=options.profile))
         display.note(f"loading {', '.join(engines.names.values())}")
+        if settings.llm.model == LlmSettings().model:
+            looking = asyncio.create_task(_tell_of_better(display))
+            stack.callback(looking.cancel)
         spans = await stack.enter_async_context(
             otel.exported(trace.session, settings.llm, engines.names, ends.clock)
         )
@@ -186,6 +190,12 @@ async def _hold(
                 saved.close(session.history)
     unsaved = saved is not None and saved.failed
     return 1 if driver.failed or ends.failed or trace.failed or unsaved else 0
+
+
+async def _tell_of_better(display: Display) -> None:
+    """Tell of the language models that run on this machine, while those of the run are loaded."""
+    for beside in await look():
+        display.note(str(beside))
 
 
 def check_files(options: TalkOptions) -> None:

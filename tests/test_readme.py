@@ -52,6 +52,13 @@ def test_every_setting_exists(page: Path) -> None:
         assert name in COSTS | type(getattr(Settings(), section)).model_fields.keys(), key
 
 
+def test_what_the_features_are_shown_by_exists() -> None:
+    page = (ROOT / "pipeline" / "docs" / "features.md").read_text(encoding="utf-8")
+    for line in page.splitlines():
+        for name in re.findall(r"`((?:\w+/)*test_\w+\.py)`", line.partition("TODO")[0]):
+            assert (ROOT / "tests" / name).exists(), name
+
+
 def test_the_list_of_commands_is_whole() -> None:
     blocks = re.findall(r"```\n(.*?)```", PAGES[0].read_text(encoding="utf-8"), re.DOTALL)
     (listed,) = [block for block in blocks if "cascade doctor" in block]

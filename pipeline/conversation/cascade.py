@@ -26,8 +26,9 @@ from pipeline.conversation.reply import (
     Tell,
 )
 from pipeline.engines.llm import Messages
+from pipeline.engines.prosody import EXPLAINED, Speaker
 from pipeline.engines.tools import Tool
-from pipeline.engines.whisper import Transcription, same_words, scaled
+from pipeline.engines.whisper import Audio, Transcription, same_words, scaled
 from pipeline.errors import StageError
 from pipeline.events import (
     Event,
@@ -180,10 +181,12 @@ class Cascade:
         self._foresight = Foresight(
             engines.melody, engines.judge, self._inbox, self._turns.predicted
         )
+        speaker = Speaker() if settings.conversation.prosody else None
         calls = None
         if memory is None:
+            explained = f" {EXPLAINED}" if settings.conversation.prosody else ""
             memory = History(
-                settings.llm.instructions,
+                f"{settings.llm.instructions}{explained}",
                 budget_tokens=settings.conversation.budget_tokens,
                 tools=tools,
             )
@@ -199,6 +202,7 @@ class Cascade:
             tell=self._tell,
             inbox=self._inbox,
             foresight=self._foresight,
+            speaker=speaker,
             pace=pace,
             tool_rounds=tool_rounds,
         )
@@ -270,7 +274,7 @@ class Cascade:
         """
         audio = scaled(resampled(sound, rate, RATE))
         recognise = functools.partial(self._recogniser.transcribe, audio, None)
-        self._inbox.put(self._replies.understand, recognise, then)
+        self._inbox.put(self._replies.understand, recognise, audio, then)
 
     def respond(
         self,
@@ -432,6 +436,7 @@ class Cascade:
             self._replies.drop("another reply was asked for")
             self._replies.begin(
                 self._recogniser.utterance(self._hearing, ended.end, ended.voiced_ms),
+                sound=self._spoken(ended.start, ended.speech_end),
                 answer=answer,
             )
         self._replies.commit()
@@ -455,7 +460,12 @@ class Cascade:
             stable=True,
             pause=paused.speech_end,
         )
-        self._replies.begin(words, answer=self._answers)
+        sound = self._spoken(paused.start, paused.speech_end)
+        self._replies.begin(words, sound=sound, answer=self._answers)
+
+    def _spoken(self, start: int, end: int) -> Audio | None:
+        """What was said, where it matters how."""
+        return self._hearing.sound(start, end) if self._settings.conversation.prosody else None
 
     def _look_again(self, settled: Settled) -> None:
         """The pause goes on: see whether a soft last syllable makes other words of it."""
@@ -486,7 +496,7 @@ class Cascade:
             return heard
 
         if self._replies.attempts < self._attempts:
-            self._replies.begin(known, answer=reply.answers)
+            self._replies.begin(known, sound=reply.sound, answer=reply.answers)
 
     async def _words_over(self, suspected: Suspected) -> Transcription | None:
         """What is said over a reply, so far."""

@@ -62,6 +62,7 @@ class Message:
         call_id: Which call it is the result of.
         part: 0 for the reply of the turn, counted on for those that came late.
         images: URLs of what the user shows, with the words.
+        note: How the words were spoken, for the model alone (`engines.prosody`).
     """
 
     role: Role
@@ -71,13 +72,19 @@ class Message:
     call_id: str = ""
     part: int = field(default=0, compare=False)
     images: tuple[str, ...] = ()
+    note: str = field(default="", compare=False)
+
+    @property
+    def told(self) -> str:
+        """The words as the model reads them."""
+        return f"{self.content} [{self.note}]" if self.note else self.content
 
     @property
     def tokens(self) -> float:
         """About how many tokens it costs in a prompt."""
         called = sum(len(use.name) + len(use.arguments) for use in self.calls)
         around = 1 + len(self.calls) + (3 if self.calls else 0)
-        text = (len(self.content) + called) / CHARS_PER_TOKEN + MESSAGE_TOKENS * around
+        text = (len(self.told) + called) / CHARS_PER_TOKEN + MESSAGE_TOKENS * around
         return text + IMAGE_TOKENS * len(self.images)
 
     @property
@@ -110,19 +117,22 @@ class Memory(Protocol):
         """Offer these tools, and no others, with every prompt from now on."""
         ...
 
-    def add(self, role: Literal["user", "assistant"], content: str, turn: int) -> None:
-        """Append one side's words. An empty text is nothing said."""
+    def add(
+        self, role: Literal["user", "assistant"], content: str, turn: int, note: str = ""
+    ) -> None:
+        """Append one side's words, and how they were spoken. An empty text is nothing said."""
         ...
 
     def settle(self, turn: int, heard: str, *, part: int = 0, cuts: Sequence[int] = ()) -> None:
         """Set the reply at `turn` and `part` to what was heard of it (see `History.settle`)."""
         ...
 
-    def prompt(self, *, said: str = "", reserve_tokens: int = 0) -> Prompt:
+    def prompt(self, *, said: str = "", note: str = "", reserve_tokens: int = 0) -> Prompt:
         """What the model is asked with.
 
         Args:
             said: What the user says now, and may not have finished: it is not kept.
+            note: How that was spoken.
             reserve_tokens: Room to leave for what will be said next.
         """
         ...
@@ -188,10 +198,12 @@ class History:
             if message.calls or (message.role in ("user", "assistant") and message.content.strip()):
                 self._kept.append(replace(message))
 
-    def add(self, role: Literal["user", "assistant"], content: str, turn: int) -> None:
-        """Append one side's words. An empty text is nothing said."""
+    def add(
+        self, role: Literal["user", "assistant"], content: str, turn: int, note: str = ""
+    ) -> None:
+        """Append one side's words, and how they were spoken. An empty text is nothing said."""
         if content.strip():
-            self._kept.append(Message(role, content.strip(), turn))
+            self._kept.append(Message(role, content.strip(), turn, note=note))
 
     def settle(self, turn: int, heard: str, *, part: int = 0, cuts: Sequence[int] = ()) -> None:
         """Set the reply of `turn` to what was heard of it; drop it if that is nothing.
@@ -279,14 +291,15 @@ class History:
             return False
         return last.role == "user" or last.call_id not in self._running
 
-    def prompt(self, *, said: str = "", reserve_tokens: int = 0) -> Prompt:
+    def prompt(self, *, said: str = "", note: str = "", reserve_tokens: int = 0) -> Prompt:
         """What the model is asked with: instructions, then as much of the history as fits.
 
         Args:
             said: What the user says now, and may not have finished: it is not kept.
+            note: How that was spoken.
             reserve_tokens: Room to leave for what will be said next.
         """
-        now = Message("user", said, 0)
+        now = Message("user", said, 0, note=note)
         self._fit(reserve_tokens + (int(now.tokens) if said else 0))
         messages = joined([*self._kept, now] if said else self._kept)
         messages = shortened(messages, self._fixed + reserve_tokens - self._budget)
@@ -359,9 +372,11 @@ def joined(messages: Sequence[Message]) -> list[Message]:
     for message in messages:
         last = found[-1] if found else None
         if last is not None and last.role == message.role != "tool" and not last.calls:
-            words = " ".join(filter(None, (last.content, message.content)))
+            words = " ".join(filter(None, (last.told, message.content)))
             images = last.images + message.images
-            found[-1] = Message(last.role, words, message.turn, message.calls, images=images)
+            found[-1] = Message(
+                last.role, words, message.turn, message.calls, images=images, note=message.note
+            )
             continue
         if last is not None and last.role == "tool" and message.role == "user":
             found.append(Message("assistant", UNSPOKEN, last.turn))
@@ -391,10 +406,10 @@ def shortened(messages: list[Message], excess: float) -> list[Message]:
 
 def wire(message: Message) -> dict[str, Any]:
     """A message as the chat API takes it."""
-    wire: dict[str, Any] = {"role": message.role, "content": message.content}
+    wire: dict[str, Any] = {"role": message.role, "content": message.told}
     if message.images:
         shown = [{"type": "image_url", "image_url": {"url": url}} for url in message.images]
-        said = [{"type": "text", "text": message.content}] if message.content else []
+        said = [{"type": "text", "text": message.told}] if message.content else []
         wire["content"] = [*said, *shown]
     if message.calls:
         wire["tool_calls"] = [tool_call(use) for use in message.calls]

@@ -28,6 +28,7 @@ from pipeline.config import ReplyMode
 from pipeline.conversation.history import ReplyPlace
 from pipeline.engines.chat_stream import Used
 from pipeline.engines.llm import CallLost, Incomplete, Messages, Unsaid, Writer
+from pipeline.engines.prosody import Prosody
 from pipeline.engines.tools import ToolUse
 from pipeline.engines.whisper import Audio
 from pipeline.errors import StageError, first_of
@@ -150,6 +151,10 @@ class Engines(Protocol):
         """Recognises an utterance."""
         ...
 
+    async def prosody(self, audio: Audio) -> Prosody:
+        """How an utterance is said."""
+        ...
+
     async def melody(self, audio: Audio) -> float | None:
         """Whether the speaker sounds finished, as a probability; None if nobody can tell."""
         ...
@@ -197,6 +202,9 @@ class Reply:
         place: Where it stands in the history; None: nowhere.
         id: Its name in events, once it has begun.
         words: What the user said, once that is known.
+        sound: That; None: how it is said does not matter.
+        prosody: How it was said, where that matters, once that is known.
+        note: What of that is notable.
         text: What the model has written so far, thinking left out.
         cuts: Where tools were called in its text: so many characters were written before each.
         asked: How often tools were called.
@@ -254,6 +262,9 @@ class Reply:
         self.place = place
         self.id = ""
         self.words: str | None = None
+        self.sound: Audio | None = None
+        self.prosody: Prosody | None = None
+        self.note = ""
         self.text = ""
         self.cuts: list[int] = []
         self.asked = asked

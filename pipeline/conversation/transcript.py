@@ -260,7 +260,7 @@ def _lines(messages: Sequence[Message]) -> bytes:
 def _line(message: Message) -> bytes:
     """A message as its line has it; what only tools need is there only where they were called."""
     entry = dataclasses.asdict(message)
-    del entry["part"]
+    del entry["part"], entry["note"]
     kept = {name: value for name, value in entry.items() if value or name in ("content", "turn")}
     return json.dumps(kept, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 

@@ -24,6 +24,7 @@ from pipeline.engines.llama import LocalServer, context_tokens
 from pipeline.engines.llm import ChatModel, Messages, Writer
 from pipeline.engines.llm_judge import TextJudge
 from pipeline.engines.piper import Piper
+from pipeline.engines.prosody import Prosody, measure
 from pipeline.engines.remote import RemoteRecogniser, RemoteVoice
 from pipeline.engines.servers import ChatServer, asked_voice, audio_server, chat_server
 from pipeline.engines.smart_turn import SmartTurn
@@ -453,6 +454,10 @@ class LocalEngines:
             )
 
         return await self._recognising.run(work, within_s=within_s)
+
+    async def prosody(self, audio: Audio) -> Prosody:
+        """How an utterance is said."""
+        return await self._foreseeing.run(lambda: measure(audio))
 
     async def melody(self, audio: Audio) -> float | None:
         """Whether the speaker sounds finished, as a probability; None if nobody can tell."""

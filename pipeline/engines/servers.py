@@ -71,7 +71,7 @@ class ChatServer:
     keeps: bool = True
     key_setting: str = "llm.api_key"
     remedy: str = "start the server, or use --llm embedded"
-    name_remedy: str = "set llm.name"
+    name_remedy: str = "set llm.name, or write URL#NAME"
 
     @property
     def on_loopback(self) -> bool:
@@ -92,6 +92,8 @@ def chat_server(
     settings: LlmSettings, *, option: str = "--llm", embedded: bool = True
 ) -> ChatServer:
     """The server that `llm.model` names, for all but the embedded model and `.gguf` files.
+
+    A URL may name the model that it is asked for: `http://127.0.0.1:1234#qwen3-4b`.
 
     Args:
         settings: Name the server.
@@ -131,7 +133,8 @@ def chat_server(
     if spec.startswith(("http://", "https://")):
         url, label = _api_url(spec, f"{option} ")
         key = _key(settings.api_key or "none", "llm.api_key")
-        return ChatServer(url, settings.name, key, label, optional=TEMPLATE_OFF)
+        name = urlsplit(spec).fragment or settings.name
+        return ChatServer(url, name, key, label, optional=TEMPLATE_OFF)
     own = "embedded, a .gguf file, " if embedded else ""
     raise BadInput(f"{option} {spec}: not a model; give {own}a URL, ollama:NAME or openai:NAME")
 

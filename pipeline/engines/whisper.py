@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
+import unicodedata
 import zlib
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -208,7 +209,7 @@ def collapse(text: str, voice_s: float) -> str:
     """
     once = said_twice(text)
     few = 0 < len(bare(once)) <= _LOOP_WORDS
-    return once if few and voice_s * _FASTEST < _syllables(text) else text
+    return once if few and voice_s * _FASTEST < syllables(text) else text
 
 
 def bare(text: str) -> list[str]:
@@ -233,9 +234,18 @@ def _run(text: str) -> str:
     return re.sub(r"\b([2-9])0 ([1-9])\b", r"\1\2", words).replace(" ", "")
 
 
-def _syllables(text: str) -> int:
-    """About how many syllables a text has: groups of vowels, and one for each other word, digit."""
-    return sum(max(1, len(re.findall(r"[aeiouy]+|\d", word))) for word in bare(text))
+def syllables(text: str) -> int:
+    """About how many syllables a text has: groups of vowels, and one for each other word, digit.
+
+    Of Chinese, Japanese and Korean each character is one.
+    """
+    plain = unicodedata.normalize("NFKD", text)
+    return sum(max(1, len(_SYLLABLE.findall(word))) for word in bare(plain))
+
+
+_SYLLABLE = re.compile(
+    r"[aeiouyæœøαεηιουωаеиоуыэюяєі]+|[\u3041-\u30fa\u3400-\u9fff]|[\u1100-\u1112]|\d"
+)
 
 
 def looks_repetitive(text: str, *, phrases: bool = True) -> bool:

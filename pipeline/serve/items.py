@@ -103,6 +103,7 @@ class KeptItem:
         words: What was understood or heard of its parts, by their place, where that is known and
             the client is not told.
         cuts: How often it was truncated.
+        note: How its words were spoken, for the model alone.
     """
 
     def __init__(self, about: JsonObject, sounds: Mapping[int, PartSound] | None = None) -> None:
@@ -111,6 +112,7 @@ class KeptItem:
         self.size = len(json.dumps(about))
         self.words: dict[int, str] = {}
         self.cuts = 0
+        self.note = ""
 
     @classmethod
     def given(cls, item: JsonObject, item_id: str, encodings: Encodings, param: str) -> KeptItem:

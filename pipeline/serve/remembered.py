@@ -23,6 +23,7 @@ from pipeline.conversation.history import (
     tool_tokens,
     wire,
 )
+from pipeline.engines.prosody import EXPLAINED
 from pipeline.engines.tools import Prompt, Tool, ToolUse
 from pipeline.serve.items import KeptItem
 from pipeline.serve.protocol import ServerSide
@@ -44,6 +45,7 @@ class Remembered:
     def __init__(self, side: ServerSide, limits: ConversationSettings) -> None:
         self._side = side
         self._budget = limits.budget_tokens
+        self._explained = EXPLAINED if limits.prosody else ""
         self._takes_tools = True
         self._first: KeptItem | None = None
 
@@ -62,20 +64,27 @@ class Remembered:
         """Offer no tools any more, since the model takes none; the session's are the client's."""
         self._takes_tools = bool(tools)
 
-    def add(self, role: Literal["user", "assistant"], content: str, turn: int) -> None:
-        """Nothing: who tells the client what was said has put it into its item."""
+    def add(
+        self, role: Literal["user", "assistant"], content: str, turn: int, note: str = ""
+    ) -> None:
+        """Keep how words were spoken: who tells the client what was said has them in an item."""
+        if note:
+            spoken = (item for item in reversed(self._side.items.kept) if _text(item) == content)
+            for item in spoken:
+                item.note = note
+                break
 
     def settle(self, turn: int, heard: str, *, part: int = 0, cuts: Sequence[int] = ()) -> None:
         """Nothing: likewise. Unless it is cut short, all of a reply counts."""
 
-    def prompt(self, *, said: str = "", reserve_tokens: int = 0) -> Prompt:
+    def prompt(self, *, said: str = "", note: str = "", reserve_tokens: int = 0) -> Prompt:
         """What the model is asked with to go on with the conversation (see `Memory.prompt`)."""
         kept = self._side.items.kept
         if self._side.session.get("truncation") == "disabled":
             self._first = None
         start = kept.index(self._first) if self._first in kept else 0
         found = messages(kept[start:])
-        now = [Message("user", said, 0)] if said else []
+        now = [Message("user", said, 0, note=note)] if said else []
         asked = self._settings
         drop = self._excess([message for _, message in found] + now, asked, reserve_tokens)
         if drop:
@@ -103,7 +112,7 @@ class Remembered:
         wanted = self._side.session.get("truncation")
         if wanted == "disabled":
             return 0
-        fixed = Message("system", asked["instructions"], 0).tokens + self._offered(asked)
+        fixed = self._told(asked).tokens + self._offered(asked)
         if isinstance(wanted, dict):
             retention = wanted["retention_ratio"]
             most = (wanted["token_limits"] or {}).get("post_instructions")
@@ -111,7 +120,8 @@ class Remembered:
         return oldest(found, fixed, reserve=reserve, budget=budget, retention=retention)
 
     def _asked(self, asked: JsonObject, found: list[Message], reserve: int) -> Prompt:
-        system = [Message("system", asked["instructions"], 0)] if asked["instructions"] else []
+        told = self._told(asked)
+        system = [told] if told.content else []
         found = shortened(joined([*system, *found]), reserve + self._offered(asked) - self._budget)
         limit = asked["max_output_tokens"]
         return Prompt(
@@ -120,6 +130,11 @@ class Remembered:
             choice=_choice(asked["tool_choice"]),
             limit=None if limit == "inf" else limit,
         )
+
+    def _told(self, asked: JsonObject) -> Message:
+        """The instructions, and what the notes are."""
+        told = filter(None, (asked["instructions"], self._explained))
+        return Message("system", " ".join(told), 0)
 
     def _offered(self, asked: JsonObject) -> float:
         return tool_tokens(self._tools(asked))
@@ -152,7 +167,9 @@ def messages(items: Iterable[KeptItem]) -> list[tuple[KeptItem, Message]]:
             case "message":
                 text, images = _text(item), _images(item)
                 if text or images:
-                    found.append((item, Message(item.about["role"], text, 0, images=images)))
+                    role = item.about["role"]
+                    message = Message(role, text, 0, images=images, note=item.note)
+                    found.append((item, message))
             case "function_call" if item.about["call_id"] not in done:
                 if item.about["status"] != "in_progress":
                     found += [(item, message) for message in _pair(item, RUNNING)]

@@ -28,6 +28,7 @@ from pipeline.conversation.history import Message
 from pipeline.conversation.reply import Engines, Synthesiser
 from pipeline.engines.llm import ChatModel, Messages, Piece
 from pipeline.engines.local import LocalEngines
+from pipeline.engines.prosody import Prosody
 from pipeline.engines.servers import OPENAI_URL, ChatServer, chat_server
 from pipeline.engines.whisper import MIN_VOICED_MS, Audio, Transcription
 from pipeline.errors import BadInput, CascadeError, StageError
@@ -119,6 +120,10 @@ class Ears:
     def new_detector(self) -> Detector:
         """A judge of voice for one session."""
         return self._local.new_detector()
+
+    async def prosody(self, audio: Audio) -> Prosody:
+        """Nothing of how an utterance is said: the model hears that itself."""
+        return Prosody()
 
     async def melody(self, audio: Audio) -> float | None:
         """Whether the speaker sounds finished."""

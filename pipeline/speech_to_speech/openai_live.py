@@ -117,8 +117,10 @@ NO_BACKEND = "Nothing can be looked up in this session. Answer from what you kno
 IGNORED = frozenset(
     {"session.started", "session.updated", "session.commentary.appended", "info"}
     | {"session.thinking.appended", "session.instructions.appended"}
+    | {"session.paused", "session.resumed"}
 )
-"""Messages that tell nothing that others do not."""
+"""Messages that tell nothing that others do not. Only sessions over WebRTC are paused, and
+then billed as standby; ours are not."""
 
 
 @dataclass(slots=True, eq=False)

@@ -61,7 +61,7 @@ _LOW = r"in[ ]an?[ ](?:\w+[ ])?(?:whisper|voice|tone)"
 DIRECTION = re.compile(
     rf"""
       (?<!`)\[(?:
-        s\d{{1,2}} | {_MOODS} | {_LOW} | silence | beat | sounds?\ of\ [\w ]+
+        s\d{{1,2}} | {_MOODS} | {_LOW} | speaks\ [\w ,]+ | silence | beat | sounds?\ of\ [\w ]+
       | (?:\w+\ ){{0,2}}music(?:\ (?:play|fad|stop|swell)\w+)?
       | {_FIRST}(?:{_BASE}|{_DOES}|{_DOING}|{_NOUNS}){_HOW}
       )\](?![(\[])

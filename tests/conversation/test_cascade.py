@@ -22,6 +22,7 @@ from support.scripted import LOUD, RATE, Engines, Model, Speaker
 from pipeline.config import Settings, TurnSettings
 from pipeline.conversation.cascade import Cascade
 from pipeline.conversation.history import Message
+from pipeline.engines.prosody import EXPLAINED, Prosody
 from pipeline.engines.whisper import Transcription
 from pipeline.errors import StageError
 from pipeline.events import (
@@ -714,3 +715,65 @@ def test_leaving_in_the_middle_of_a_reply_keeps_what_was_heard() -> None:
     scene = run(Scene(Engines(["When?"], Model([LONG]))), (0.5, False), (1.0, True), (3.0, False))
     [_, assistant] = scene.session.history
     assert 0 < len(assistant.content.split()) < len(LONG.split())
+
+
+CALM = Prosody(2.0, (), -25.0, 40.0, 0.8, 120.0, 7.0)
+LOUD_AND_FAST = replace(CALM, spoken_s=1.4, level_db=-12.0)
+NOTE = "speaks fast, louder than before"
+ORDERS = ["Where is my", "Where is my order now, please?", "Thank you very much indeed."]
+
+
+def hurried(mode: str) -> Scene:
+    """Somebody who asks for their order twice, the second time in haste, and thanks then."""
+    options = Settings.model_validate(
+        {"conversation": {"prosody": True}, "reply": {"mode": mode}, "turns": {"predict": True}}
+    )
+    engines = Engines(["Where is my order, please?", *ORDERS[1:]], Model(["Soon."] * 3))
+    engines.spoken = [CALM, LOUD_AND_FAST, CALM]
+    return run(Scene(engines, options=options), *[*ASKS, (3.0, False)] * 3)
+
+
+@pytest.mark.parametrize("mode", ["speculative", "overlapped", "sequential"])
+def test_the_model_is_told_how_something_was_said_and_nobody_else_is(mode: str) -> None:
+    scene = hurried(mode)
+    first, second, third = scene.engines.model.prompts
+    assert first[0]["content"] == f"{Settings().llm.instructions} {EXPLAINED}"
+    assert first[-1]["content"] == "Where is my order, please?"
+    assert second[-1]["content"] == f"{ORDERS[1]} [{NOTE}]"
+    assert third[: len(second)] == second, "so that what has been read need not be read again"
+    assert [m.content for m in scene.session.history if m.role == "user"][1] == ORDERS[1]
+    told = [event.text for event in scene.of(Transcript)]
+    assert not [text for text in told if "speaks" in text]
+    assert not [said for said in scene.engines.voice.said if "speaks" in said]
+    assert [message["content"] for message in scene.engines.ahead[-1]][3] == second[-1]["content"]
+
+
+def test_whether_the_words_are_whole_is_judged_without_the_note(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    judged: list[str] = []
+
+    async def judge(self: Engines, messages: Sequence[Mapping[str, Any]]) -> None:
+        judged.append(messages[-1]["content"])
+
+    monkeypatch.setattr(Engines, "judge", judge)
+    hurried("speculative")
+    assert ORDERS[1] in judged
+    assert not [text for text in judged if "[" in text]
+
+
+def test_of_what_is_said_in_pieces_each_keeps_its_note() -> None:
+    history = [Message("user", "I want", 1, note="speaks fast"), Message("user", "a ticket.", 2)]
+    engines = Engines(["Now."], Model(["Fine."]))
+    run(Scene(engines, history), *ASKS, (3.0, False))
+    assert engines.model.prompts[0][1]["content"] == "I want [speaks fast] a ticket. Now."
+
+
+def test_nothing_is_measured_unless_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(Engines, "prosody")
+    engines = Engines(["When?"], Model(["Now."]))
+    run(Scene(engines), *ASKS, (3.0, False))
+    assert engines.model.prompts[0] == [
+        {"role": "system", "content": Settings().llm.instructions},
+        {"role": "user", "content": "When?"},
+    ]

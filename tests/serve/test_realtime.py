@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from support.scripted import Engines, Model
 
 from pipeline.config import PACES, ServeSettings, Settings
 from pipeline.conversation.history import RUNNING
+from pipeline.engines.prosody import EXPLAINED, Prosody
 from pipeline.engines.tools import Prompt, tools_of
 from pipeline.errors import StageError
 from pipeline.serve.link import Opening
@@ -986,3 +988,37 @@ def test_what_the_user_cuts_short_calls_nothing() -> None:
     client.finish()
     assert client.ends == [("cancelled", "turn_detected"), ("completed", None)]
     assert not client.of("response.function_call_arguments.done")
+
+
+@pytest.mark.parametrize("detects", [True, False])
+def test_the_model_is_told_how_something_was_said_and_the_client_is_not(detects: bool) -> None:
+    calm = Prosody(2.0, (), -25.0, 40.0, 0.8, 120.0, 7.0)
+    asked = "What time does the next train leave?"
+    made = engines("Nine.", "Soon.", "Bye.", texts=(asked, asked, "Thank you."))
+    made.spoken = [calm, replace(calm, level_db=-10.0), calm]
+
+    async def turn(client: Client, number: int) -> None:
+        if detects:
+            await ask(client)
+            return
+        await client.speak(1.2)
+        client.tell("input_audio_buffer.commit")
+        client.respond()
+        await client.until("response.done", number)
+
+    async def script(client: Client) -> None:
+        client.detect(VAD if detects else None)
+        for number in (1, 2, 3):
+            await turn(client, number)
+
+    prosody = Settings.model_validate({"conversation": {"prosody": True}})
+    client = hold(made, script, prosody)
+    first, second, third = made.model.prompts
+    assert first[0]["content"].endswith(EXPLAINED)
+    assert first[-1]["content"] == asked
+    assert second[-1]["content"] == f"{asked} [speaks louder than before]"
+    assert third[: len(second)] == second
+    assert "speaks" not in json.dumps(client.of("conversation.item.done"))
+    assert "speaks" not in json.dumps(
+        client.of("conversation.item.input_audio_transcription.completed")
+    )

@@ -359,3 +359,11 @@ def test_what_means_nothing_is_counted_and_told_once(caplog: pytest.LogCaptureFi
     assert line.core.odd.total() == 2 * len(ODD)
     assert line.collect() == line.sent == []
     assert len([r for r in caplog.records if "frobnicated" in r.message]) == 1
+
+
+def test_a_session_that_is_paused_and_resumed_is_nothing_odd() -> None:
+    line = Line()
+    line.server("session.paused")
+    line.server("session.resumed")
+    assert line.core.odd.total() == 0
+    assert line.collect() == []

@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from pipeline.engines.chat_stream import Used
 from pipeline.engines.llm import Incomplete, Messages, Piece, Unsaid
+from pipeline.engines.prosody import Prosody, measure
 from pipeline.engines.tools import ToolUse
 from pipeline.engines.vad import Voice
-from pipeline.engines.whisper import Transcription
+from pipeline.engines.whisper import Audio, Transcription
 from pipeline.errors import StageError
 from pipeline.events import Samples
 from pipeline.text.heard import Sound
@@ -135,6 +136,10 @@ class Engines:
     finished: dict[str, float] = field(default_factory=dict)
     sounds: float | None = None
     behind: bool = False
+    spoken: list[Prosody] = field(default_factory=list)
+
+    async def prosody(self, audio: Audio) -> Prosody:
+        return self.spoken.pop(0) if self.spoken else measure(audio)
 
     def new_detector(self) -> Detector:
         return Detector()

@@ -13,6 +13,8 @@ DIRECTIONS = [
     "[clears throat]", "[starts laughing]", "[strong French accent]", "[whispering softly]",
     "[applause]", "[breath]", "[excited]", "[upbeat music]", "[Music fades]", "[sound of rain]",
     "[in a whisper]", "[warmly]", "<happy>", "(dramatic pause)", "(in a deep voice)", "_sighs_",
+    "[speaks fast, louder than before, in a higher voice than before, with long pauses]",
+    "[speaks in a whisper]",
     "***laughs***", "~giggles~", "*long pause*", "*adjusts glasses*", "*in a low voice*",
     "(laughs)", "(clears throat)", "(sighs heavily)", "(pause)", "(laughing)", "(smiles)",
     "*sighs*", "*clears throat*", "*clears her throat*", "*laughs softly*",
