@@ -17,8 +17,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.config import PACES, document, load
-from pipeline.errors import INTERRUPTED, BadInput, CascadeError
+from pipeline.config import PACES, Settings, document, load
+from pipeline.errors import INTERRUPTED, BadInput, CascadeError, one_line
+from pipeline.prompts import PromptRefused, Prompts, variables
 from pipeline.terminal import log_to_stderr, show_error, stderr, stdout
 
 if TYPE_CHECKING:
@@ -49,6 +50,14 @@ Language = Annotated[
 ]
 Instructions = Annotated[
     str | None, typer.Option("--instructions", metavar="TEXT", help="System prompt")
+]
+PromptId = Annotated[
+    str | None,
+    typer.Option("--prompt", metavar="ID[@VERSION]", help="A prompt of the folder prompts.dir"),
+]
+Variables = Annotated[
+    list[str] | None,
+    typer.Option("--var", metavar="NAME=VALUE", help="A variable of the prompt (repeatable)"),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Log everything; show tracebacks")]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable lines on stdout")]
@@ -169,6 +178,10 @@ def talk(
     resume: Annotated[
         Path | None, typer.Option(metavar="FILE.jsonl", help="Go on with a saved conversation")
     ] = None,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="A picture to show with the first words (repeatable)"),
+    ] = None,
     mode: Annotated[
         str | None,
         typer.Option(
@@ -206,20 +219,22 @@ def talk(
     vad: Judge = None,
     language: Language = None,
     instructions: Instructions = None,
+    prompt: PromptId = None,
+    var: Variables = None,
     json: Json = False,
     debug: Debug = False,
 ) -> int:
     """Hold a conversation: on microphone and speaker, or with recordings."""
-    settings = load(
-        config,
-        {
-            **engines(stt, voice, llm, vad, language, instructions, stt_url, tts_url),
-            "reply.mode": mode,
-            "audio.echo": echo,
-            "tools.files": tools or None,
-            **_pace(turns),
-        },
-    )
+    flags = {
+        **engines(stt, voice, llm, vad, language, instructions, stt_url, tts_url),
+        "reply.mode": mode,
+        "audio.echo": echo,
+        "tools.files": tools or None,
+        **_pace(turns),
+    }
+    settings, functions = _prompted(config, flags, prompt, var)
+    if functions:
+        stderr().print(f"--prompt {prompt}: its definitions are for Realtime clients, not for talk")
     from pipeline.talk import TalkOptions, prepare
 
     options = TalkOptions(
@@ -229,6 +244,7 @@ def talk(
         trace=trace,
         save=save,
         resume=resume,
+        images=tuple(image or ()),
         fast=fast,
         json=json,
         profile=profile,
@@ -260,6 +276,27 @@ def doctor(
 def config_command() -> None:
     """Print every setting at its default, as a commented cascade.toml."""
     print(document())
+
+
+@app.command("prompts")
+def prompts_command(config: Config = None, json: Json = False, debug: Debug = False) -> int:
+    """Check the prompts in the folder prompts.dir, and show what each of them needs."""
+    folder = Path(load(config).prompts.dir)
+    found = Prompts.read(folder)
+    table = Table("id", "version", "variables", "what it is", box=None)
+    for prompt in (each for versions in found.all.values() for each in versions.values()):
+        if json:
+            line = prompt.model_dump(include={"id", "version", "description", "variables"})
+            print(json_lines.dumps({**line, "required": prompt.required}))
+            continue
+        defaults = [f"{name}={value}" for name, value in prompt.variables.items()]
+        about = prompt.description or one_line(prompt.instructions, 60)
+        table.add_row(prompt.id, prompt.version, "\n".join([*prompt.required, *defaults]), about)
+    if not found.all:
+        stderr().print(f"{folder}: holds no prompts", soft_wrap=True)
+    elif not json:
+        (Console() if sys.stdout.isatty() else Console(width=200)).print(table)
+    return 0
 
 
 @models_app.command("list")
@@ -569,15 +606,18 @@ def serve(
     vad: Judge = None,
     language: Language = None,
     instructions: Instructions = None,
+    prompt: PromptId = None,
+    var: Variables = None,
     json: Json = False,
     debug: Debug = False,
 ) -> int:
     """Serve the Realtime protocol, and a page to talk to, until Ctrl-C."""
     flags = engines(stt, voice, llm, vad, language, instructions, stt_url, tts_url)
-    settings = load(config, {**flags, "serve.host": host, "serve.port": port})
+    flags |= {"serve.host": host, "serve.port": port}
+    settings, tools = _prompted(config, flags, prompt, var)
     from pipeline.serve import serving
 
-    _leave(run_to_end(serving.prepare(settings, tls=tls, as_json=json)))
+    _leave(run_to_end(serving.prepare(settings, tls=tls, as_json=json, tools=tools)))
 
 
 @app.command()
@@ -656,6 +696,34 @@ def run_to_end(work: Coroutine[Any, Any, int]) -> int:
         return await work
 
     return asyncio.run(interruptible())
+
+
+def _prompted(
+    config: Path | None, flags: Mapping[str, Any], named: str | None, given: list[str] | None
+) -> tuple[Settings, list[dict[str, Any]]]:
+    """The settings of a run, and the functions that its prompt defines.
+
+    A flag wins over the prompt, and the prompt over the environment and the file.
+    """
+    settings = load(config, flags)
+    if named is None:
+        if given:
+            raise BadInput("--var: goes with --prompt")
+        return settings, []
+    folder = Path(settings.prompts.dir)
+    id, _, version = named.partition("@")
+    prompts = Prompts.read(folder)
+    try:
+        prompt = prompts.find(id, version)
+        found = prompt.settings(variables(given or ()))
+    except PromptRefused as refused:
+        known = (
+            "" if refused.field != "id" else f"; {folder} has {', '.join(prompts.all) or 'none'}"
+        )
+        raise BadInput(f"--prompt {named}: {refused}{known}") from None
+    won = {name: value for name, value in flags.items() if value is not None}
+    of_prompt = dict.fromkeys(found.keys() - won.keys(), f"--prompt {named}")
+    return load(config, {**found, **won}, of_prompt), prompt.functions
 
 
 def _varied(config: Path | None, flags: Mapping[str, Any]) -> Load:

@@ -262,6 +262,12 @@ class ToolSettings(Section):
     )
 
 
+class PromptSettings(Section):
+    """Reusable prompts."""
+
+    dir: str = Field("prompts", description="Folder of their files, from where Cascade is started")
+
+
 class ServeSettings(Section):
     """The server, `cascade serve`."""
 
@@ -298,6 +304,7 @@ class Settings(Section):
     reply: ReplySettings = ReplySettings()
     conversation: ConversationSettings = ConversationSettings()
     tools: ToolSettings = ToolSettings()
+    prompts: PromptSettings = PromptSettings()
     models: ModelSettings = ModelSettings()
     serve: ServeSettings = ServeSettings()
 

@@ -203,6 +203,13 @@ class Usage(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class PicturesUnseen(Event):
+    """The user shows pictures to a model that does not see; it answers without them."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Failure(Event):
     """A stage failed. Unless `fatal`, the session goes on listening."""
 

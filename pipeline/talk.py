@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+import functools
+import os
+import shlex
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from rich.console import Console
 
+from pipeline import images, screenshot
 from pipeline.audio.line import MICROPHONE, SPEAKER, Ends
 from pipeline.config import LlmSettings, Settings, ToolSettings
 from pipeline.conversation import transcript
@@ -23,8 +28,11 @@ from pipeline.conversation.transcript import ConversationFile
 from pipeline.driver import Driver
 from pipeline.engines.beside import look
 from pipeline.engines.tools import IDLE_S
-from pipeline.errors import BadInput
+from pipeline.engines.worker import apart
+from pipeline.errors import BadInput, CascadeError
 from pipeline.events import ToolCall
+from pipeline.images import Picture
+from pipeline.keys import Keys, letters
 from pipeline.measure import otel
 from pipeline.models.catalogue import Catalogue
 from pipeline.models.fetch import provide
@@ -32,11 +40,17 @@ from pipeline.terminal import Display, stderr
 from pipeline.trace import Trace, description
 
 if TYPE_CHECKING:
+    from pipeline.conversation.cascade import Cascade
     from pipeline.engines.local import LocalEngines
     from pipeline.tools.source import ToolSource
 
 PATIENCE_S = 0.3
 """Beyond the hold: silence after a recording that shows that nothing more will be answered."""
+
+LOOK_S = 0.1
+"""How often keys are looked for (s)."""
+
+SHOWING = "s: show the screen · v: show the picture in the clipboard · or drop a picture here"
 
 DISK_S = 0.5
 """How long the end of a turn waits for the disk: mostly a millisecond, and a disk that does not
@@ -54,6 +68,7 @@ class TalkOptions:
         trace: File for the marks.
         save: File for the conversation.
         resume: Saved conversation to go on with.
+        images: Pictures that are shown with the first words.
         fast: Skip the waiting between files.
         json: Print events on stdout.
         profile: After each turn, draw where its time went.
@@ -65,6 +80,7 @@ class TalkOptions:
     trace: Path | None = None
     save: Path | None = None
     resume: Path | None = None
+    images: tuple[Path, ...] = ()
     fast: bool = False
     json: bool = False
     profile: bool = False
@@ -86,6 +102,7 @@ def prepare(settings: Settings, options: TalkOptions) -> Coroutine[Any, Any, int
     check_files(options)
     history = transcript.load(options.resume) if options.resume else []
     sources = tool_sources(settings.tools)
+    shown = [(path.name, images.of_file(path)) for path in options.images]
     ends = Ends(
         settings.audio,
         options.inputs,
@@ -101,7 +118,7 @@ def prepare(settings: Settings, options: TalkOptions) -> Coroutine[Any, Any, int
     asyncio.run(ends.find())
     settings = provide(settings, console, instead=True)
     engines = LocalEngines(settings)
-    return _hold(settings, options, history, sources, ends, engines, console)
+    return _hold(settings, options, history, shown, sources, ends, engines, console)
 
 
 def tool_sources(settings: ToolSettings) -> list[ToolSource]:
@@ -121,6 +138,7 @@ async def _hold(
     settings: Settings,
     options: TalkOptions,
     history: list[Message],
+    shown: Sequence[tuple[str, Picture]],
     sources: list[ToolSource],
     ends: Ends,
     engines: LocalEngines,
@@ -148,6 +166,10 @@ async def _hold(
         await stack.enter_async_context(engines)
         toolbox = await stack.enter_async_context(Toolbox(sources))
         tools = [*toolbox.tools, CANCEL] if sources else []
+        turn = history[-1].turn if history else 0
+        for name, picture in shown:
+            history.append(Message("user", "", turn, images=(picture.url,)))
+            display.shows(name, picture)
         session = Cascade(engines, settings, trace, ends.clock, history, tools)
         over = None if spans is None else spans.turn
 
@@ -183,6 +205,11 @@ async def _hold(
         await stack.enter_async_context(ends.open(engines.voice.rate, busy))
         if ends.echo_note:
             display.note(ends.echo_note)
+        keys = stack.enter_context(Keys()) if engines.sees is not False else None
+        if keys is not None and keys.available:
+            display.note(SHOWING)
+            showing = asyncio.create_task(_show(keys, session, display))
+            stack.push_async_callback(_ended, showing)
         try:
             await driver.run()
         finally:
@@ -196,6 +223,45 @@ async def _tell_of_better(display: Display) -> None:
     """Tell of the language models that run on this machine, while those of the run are loaded."""
     for beside in await look():
         display.note(str(beside))
+
+
+async def _show(keys: Keys, session: Cascade, display: Display) -> None:
+    """Show the model what the user shows by keys, and files that are dropped on the terminal."""
+    while True:
+        await asyncio.sleep(LOOK_S)
+        pressed = keys.pressed()
+        for source in wanted(pressed) if pressed else ():
+            try:
+                picture = await apart(functools.partial(_taken, source))
+            except CascadeError as error:
+                display.warn(str(error))
+                continue
+            session.show(picture.url)
+            display.shows(source if isinstance(source, str) else source.name, picture)
+
+
+def wanted(pressed: str) -> list[screenshot.Source | Path]:
+    """What is to be shown after keys were pressed: `s` the screen, `v` what is in the clipboard.
+
+    A terminal writes the path of a file that is dropped on it, in quotes where that is needed.
+    """
+    text = letters(pressed).strip()
+    if len(text) > 2 and any(sign in text for sign in "/\\"):
+        with contextlib.suppress(ValueError):
+            names = shlex.split(text, posix=os.name == "posix")
+            return [Path(unquote(name.removeprefix("file://").strip("'\""))) for name in names]
+    sources: dict[str, screenshot.Source] = {"s": "screen", "v": "clipboard"}
+    return [sources[key] for key in text.lower() if key in sources]
+
+
+def _taken(source: screenshot.Source | Path) -> Picture:
+    return images.of_file(source) if isinstance(source, Path) else screenshot.take(source)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Stop a task."""
+    task.cancel()
+    await asyncio.wait([task])
 
 
 def check_files(options: TalkOptions) -> None:

@@ -31,6 +31,7 @@ from pipeline.errors import one_line
 from pipeline.events import (
     Event,
     Failure,
+    PicturesUnseen,
     ReplyAudio,
     ReplyDone,
     ReplyInterrupted,
@@ -41,6 +42,7 @@ from pipeline.events import (
     ToolCall,
     Transcript,
 )
+from pipeline.images import Picture
 from pipeline.text.heard import CHARS_PER_SECOND
 from pipeline.trace import Timeline, stages_of
 
@@ -128,6 +130,8 @@ class Shown:
                 self._whole = True
                 self.reply = f"{self.reply.rstrip()} — (cut off)"
                 self.survived(f"turn {event.turn}: llm: {event.reason}")
+            case PicturesUnseen():
+                self.survived(event.message)
             case Failure(fatal=False):
                 # A fatal one ends the run, which says why.
                 self.survived(f"turn {event.turn}: {event.stage}: {event.message}")
@@ -316,6 +320,10 @@ class Display(Lines, Shown):
         """Show what one of the two has said, or which tool was called, for good."""
         name = "cascade" if who == "reply" else who
         self.put(Text.assemble((f"{name:>9}  ", f"bold {colour}"), text))
+
+    def shows(self, name: str, picture: Picture) -> None:
+        """The user shows a picture."""
+        self.say("you", f"(shows {name}, {picture.width} × {picture.height})", "green")
 
     def heard(self, timeline: Timeline | None) -> None:
         """The reply has been heard to its end; `timeline` is where its latency went."""

@@ -53,7 +53,7 @@ def complaint(error: ValidationError) -> str:
     problem = error.errors(include_url=False)[0]
     # Counted from 1, as a reader counts.
     place = ".".join(str(p + 1) if isinstance(p, int) else p for p in problem["loc"])
-    if problem["type"] == "unexpected_keyword_argument":
+    if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"{place}: is not known here"
     if problem["type"] in ("missing", "missing_argument"):
         return f"{place}: is missing"

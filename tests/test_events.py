@@ -32,6 +32,7 @@ FORMAT = {
     "tool_cancelled": "turn id",
     "usage": "turn input_tokens cached_tokens output_tokens input_audio_tokens "
     "cached_audio_tokens output_audio_tokens seconds kind",
+    "pictures_unseen": "turn message",
     "failure": "turn stage message fatal",
 }
 """What `--json` prints of each event, by its type; programs of others read it."""

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "pipeline"
 LAYERS = (
     "errors clock events",
     "config trace session yaml_file",
+    "prompts images keys screenshot",
     "audio text",
     "terminal",
     "driver",

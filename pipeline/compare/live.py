@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import statistics
+import string
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +26,6 @@ from pipeline import talk
 from pipeline.audio.line import Ends
 from pipeline.audio.playout import Playout, Sounding, Tap
 from pipeline.clock import NS_PER_MS, NS_PER_S, Clock
-from pipeline.compare.keys import MOST, Keys, choose, following
 from pipeline.compare.panes import Pane, Screen
 from pipeline.compare.scenario import Scenario, Step
 from pipeline.compare.systems import System, Systems, parse
@@ -35,6 +35,7 @@ from pipeline.engines.vad import RATE, WINDOW, VoiceDetector
 from pipeline.engines.worker import apart
 from pipeline.errors import BadInput, CascadeError, first_of
 from pipeline.events import Event, Frame, ReplyAudio, Samples, to_json
+from pipeline.keys import Keys, letters
 from pipeline.measure.conduct import PARTS
 from pipeline.measure.plan import Load
 from pipeline.session import Session
@@ -50,6 +51,9 @@ takes to notice that somebody spoke."""
 
 FADE_S = 0.010
 """One system fades into another over this long: shorter clicks, longer is heard as two voices."""
+
+MOST = 9
+"""Systems that can be chosen between: each has a digit."""
 
 LOOK_S = 0.03
 """How often keys are looked for: nobody notices that he waits."""
@@ -150,6 +154,38 @@ async def _hold(
             screen.note(ends.echo_note)
         code = await live.run(keys)
     return 1 if code or trace.failed or ends.failed else 0
+
+
+def choose(keys: str, heard: int, alive: Sequence[bool]) -> tuple[int, bool]:
+    """What comes of keys that were pressed one after another.
+
+    1 or a chooses the first system, 2 or b the second, and so on; a tab or a space the next one; q
+    ends. What means nothing changes nothing, and nobody can choose a system that has failed.
+
+    Args:
+        keys: As the terminal sent them.
+        heard: Index of the system that is heard now.
+        alive: Of each system, whether it can be heard.
+
+    Returns:
+        Index of the system that is heard then, and whether it is to end.
+    """
+    for key in letters(keys).lower():
+        if key == "q":
+            return heard, True
+        if key in "\t ":
+            heard = following(heard, alive)
+            continue
+        chosen = max("123456789".find(key), string.ascii_lowercase[:MOST].find(key))
+        if 0 <= chosen < len(alive) and alive[chosen]:
+            heard = chosen
+    return heard, False
+
+
+def following(heard: int, alive: Sequence[bool]) -> int:
+    """The next system that can be heard; `heard` itself if there is no other."""
+    later = ((heard + step) % len(alive) for step in range(1, len(alive)))
+    return next((index for index in later if alive[index]), heard)
 
 
 class LiveComparison:

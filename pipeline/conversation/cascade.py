@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
@@ -39,7 +39,7 @@ from pipeline.events import (
     SpeechStopped,
     Transcript,
 )
-from pipeline.session import EventQueue, Inbox
+from pipeline.session import EventQueue, Found, Inbox
 from pipeline.trace import Trace
 from pipeline.turns.barge_in import WordCheck
 from pipeline.turns.end_of_turn import Foresight
@@ -275,6 +275,18 @@ class Cascade:
         audio = scaled(resampled(sound, rate, RATE))
         recognise = functools.partial(self._recogniser.transcribe, audio, None)
         self._inbox.put(self._replies.understand, recognise, audio, then)
+
+    def show(self, url: str) -> None:
+        """The user shows a picture, which the model sees with the words to come.
+
+        Args:
+            url: Of its data, small enough for a model (`images.picture`).
+        """
+        self._inbox.put(lambda: self._replies.show(url, in_speech=self._turns.in_speech))
+
+    def prepare(self, work: Coroutine[Any, Any, Found], then: Callable[[Found], None]) -> None:
+        """Do work that replies which are asked for wait for; the act `then` is told."""
+        self._inbox.put(self._replies.prepare, work, then)
 
     def respond(
         self,

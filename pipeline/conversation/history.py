@@ -123,6 +123,10 @@ class Memory(Protocol):
         """Append one side's words, and how they were spoken. An empty text is nothing said."""
         ...
 
+    def show(self, url: str, turn: int) -> None:
+        """The user shows a picture, with the words of this turn."""
+        ...
+
     def settle(self, turn: int, heard: str, *, part: int = 0, cuts: Sequence[int] = ()) -> None:
         """Set the reply at `turn` and `part` to what was heard of it (see `History.settle`)."""
         ...
@@ -195,7 +199,8 @@ class History:
             turn = self._kept[-1].turn if self._kept else 0
             self._kept += [Message("tool", CANCELLED, turn, call_id=id) for id in wanted]
             wanted = [use.id for use in message.calls]
-            if message.calls or (message.role in ("user", "assistant") and message.content.strip()):
+            said = message.content.strip() or message.images
+            if message.calls or (message.role in ("user", "assistant") and said):
                 self._kept.append(replace(message))
 
     def add(
@@ -204,6 +209,10 @@ class History:
         """Append one side's words, and how they were spoken. An empty text is nothing said."""
         if content.strip():
             self._kept.append(Message(role, content.strip(), turn, note=note))
+
+    def show(self, url: str, turn: int) -> None:
+        """The user shows a picture, with the words of `turn`."""
+        self._insert(Message("user", "", turn, images=(url,)))
 
     def settle(self, turn: int, heard: str, *, part: int = 0, cuts: Sequence[int] = ()) -> None:
         """Set the reply of `turn` to what was heard of it; drop it if that is nothing.
@@ -284,9 +293,10 @@ class History:
     def unanswered(self) -> bool:
         """Whether the user spoke last, or a tool: a reply was dropped, or never made.
 
-        Of a tool that is running more will be told anyhow.
+        Of a tool that is running more will be told anyhow, and a picture asks nothing.
         """
-        last = self._kept[-1] if self._kept else None
+        said = (m for m in reversed(self._kept) if m.content or not m.images)
+        last = next(said, None)
         if last is None or last.role == "assistant":
             return False
         return last.role == "user" or last.call_id not in self._running
@@ -340,8 +350,9 @@ def oldest(
 ) -> int:
     """How many of the oldest messages a prompt leaves out: none as long as all fit.
 
-    The user's newest words always stay, and all after them. What is left begins with words of the
-    user's: a reply goes with its question, and a call with its result.
+    The user's newest words always stay, with what was shown for them, and all after them. What is
+    left begins with words of the user's: a reply goes with its question, and a call with its
+    result.
 
     Args:
         messages: All that may be in it.
@@ -354,6 +365,8 @@ def oldest(
     if total + reserve <= budget:
         return 0
     newest = max((i for i, m in enumerate(messages) if m.role == "user"), default=0)
+    while newest and messages[newest - 1].images and not messages[newest - 1].content:
+        newest -= 1
     drop = 0
     while drop < newest and (total > budget * retention or messages[drop].role != "user"):
         total -= messages[drop].tokens

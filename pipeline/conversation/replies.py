@@ -13,7 +13,7 @@ import logging
 import math
 import string
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -31,11 +31,13 @@ from pipeline.conversation.reply import (
 )
 from pipeline.engines.llm import Incomplete, Messages, Piece, ToolsRefused, Writer
 from pipeline.engines.prosody import Prosody, Speaker
+from pipeline.engines.sight import BLIND, pictures
 from pipeline.engines.tools import IDLE_S, Told, Tool, ToolUse, arguments
 from pipeline.engines.whisper import Audio, Transcription
 from pipeline.errors import CascadeError, StageError
 from pipeline.events import (
     Failure,
+    PicturesUnseen,
     ReplyDone,
     ReplyDucked,
     ReplyInterrupted,
@@ -45,7 +47,7 @@ from pipeline.events import (
     ToolCancelled,
     Transcript,
 )
-from pipeline.session import Inbox
+from pipeline.session import Found, Inbox
 from pipeline.tools.toolbox import CANCEL
 from pipeline.trace import DETAILS, Trace
 from pipeline.turns.end_of_turn import Foresight
@@ -310,6 +312,8 @@ class Replies:
         # When somebody spoke last (ns), and how often time was filled.
         self._busy_ns = 0
         self._bridges = 0
+        # The pictures that the user knows are not seen.
+        self._unseen: set[str] = set()
 
     @property
     def speaking(self) -> bool:
@@ -530,8 +534,27 @@ class Replies:
         The model reads the new one at once, unless it writes.
         """
         self.drop("the conversation was changed")
-        if not self.making and not self._is_reading:
-            self._begin_to_read(self._memory.prompt(reserve_tokens=RESERVE_TOKENS))
+        reads = not self.making and not self._is_reading
+        if reads or self._engines.sees is False:
+            prompt = self._memory.prompt(reserve_tokens=RESERVE_TOKENS)
+            self._tell_unseen(pictures(prompt))
+            if reads:
+                self._begin_to_read(prompt)
+
+    def show(self, url: str, *, in_speech: bool) -> None:
+        """The user shows a picture, with what is being said or will be."""
+        self._memory.show(url, self.turn if in_speech else self.turn + 1)
+        self.changed()
+
+    def prepare(self, work: Coroutine[Any, Any, Found], then: Callable[[Found], None]) -> None:
+        """Do work that replies which are asked for wait for; the act `then` is told."""
+        self._listen_to(self._inbox.start(work, then))
+
+    def _tell_unseen(self, shown: Sequence[str]) -> None:
+        """Tell of each picture once that the model does not see it."""
+        if self._engines.sees is False and not self._unseen.issuperset(shown):
+            self._unseen.update(shown)
+            self._tell(PicturesUnseen(self.turn, BLIND))
 
     def drop(self, reason: str) -> None:
         """Throw away the reply that is held: nobody has learnt of it."""
@@ -636,6 +659,7 @@ class Replies:
     async def read_history(self) -> None:
         """Read the conversation that is gone on with, and tools, if there are any."""
         prompt = self._memory.prompt(reserve_tokens=RESERVE_TOKENS)
+        self._tell_unseen(pictures(prompt))
         if self._memory.history or prompt.tools:
             await self._read(prompt)
 
@@ -730,6 +754,7 @@ class Replies:
 
     async def _respond(self, reply: Reply, messages: Messages) -> ReplyStatus:
         reply.ask()
+        reply.shown = pictures(messages)
         if self._stopping is not None and not self._stopping.done():
             # The one before has to let go of the model and the voice.
             await asyncio.wait([self._stopping])
@@ -840,6 +865,7 @@ class Replies:
         if reply.state is ReplyState.STOPPED:
             return  # which was told already
         error = reply.error
+        self._tell_unseen(reply.shown)
         self._tell_calls(reply, reply.calls)
         if error is not None:
             if isinstance(error, ToolsRefused):

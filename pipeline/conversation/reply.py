@@ -41,6 +41,7 @@ from pipeline.events import (
     ReplyText,
     Usage,
 )
+from pipeline.images import Picture
 from pipeline.text.chunker import Chunker, Clause
 from pipeline.text.heard import CHARS_PER_SECOND, Sound, Spoken
 from pipeline.turns.listener import Detector, Transcribe
@@ -155,6 +156,19 @@ class Engines(Protocol):
         """How an utterance is said."""
         ...
 
+    @property
+    def sees(self) -> bool | None:
+        """Whether the model sees pictures; None: that is not known yet."""
+        ...
+
+    async def look(self, url: str) -> Picture:
+        """Check a picture, which comes as data in a URL, and make it small enough.
+
+        Raises:
+            NoPicture: It is none that can be read.
+        """
+        ...
+
     async def melody(self, audio: Audio) -> float | None:
         """Whether the speaker sounds finished, as a probability; None if nobody can tell."""
         ...
@@ -217,6 +231,7 @@ class Reply:
         calls: What it asks of tools that this reply does not wait for.
         kept: What the history has of it.
         urgent: Whether what fills the time until it goes on is broken off then.
+        shown: The pictures that the model was asked with.
         task: The work on it.
         mark: Takes its marks in the trace.
     """
@@ -277,6 +292,7 @@ class Reply:
         self.calls: Sequence[ToolUse] = ()
         self.kept: str | None = None
         self.urgent = False
+        self.shown: Sequence[str] = ()
         self.task: asyncio.Task[None] | None = None
         self.mark = mark
         self._rounds = rounds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import secrets
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +32,34 @@ conversation of half the budget, a second of one core and more."""
 
 CONTEXT_TOKENS = 2048
 """What is reserved at least; ample for the default budget of 1,000 tokens."""
+
+
+PICTURE_BATCH = 512
+"""Tokens read at once by a model that sees: some (Gemma 3) read a picture whole, of 256 tokens."""
+
+PICTURE_TOKENS = 640
+"""That a picture may have where a model makes more of larger ones: Qwen2.5-VL would read 1,300
+of a megapixel. Half of that still shows print, and comes in half the time."""
+
+PICTURES = 3
+"""So many have room beside what is said: more are not in a prompt of the default budget."""
+
+_QUANTISED = re.compile(r"[-._](ud|i?q\d|f16|f32|bf16|mxfp4).*$", re.I)
+"""The end of a model's name that says how its numbers are kept."""
+
+
+def projector(model: Path) -> Path | None:
+    """What lets a model see: the `mmproj*.gguf` beside it, which belongs to it by its name.
+
+    Where the folder has one model alone, and one projector, these belong together. None: there is
+    none, and the model does not see.
+    """
+    beside = sorted(path for path in model.parent.glob("*.gguf") if path.name != model.name)
+    found = [path for path in beside if "mmproj" in path.name.lower()]
+    name = _QUANTISED.sub("", model.stem).lower()
+    named = [path for path in found if name in path.name.lower()]
+    alone = found if len(beside) == len(found) else []
+    return next(iter(named or alone), None)
 
 
 def context_tokens(settings: Settings, sessions: int = 1) -> int:
@@ -76,6 +105,7 @@ class LocalServer:
         sessions: int = 1,
     ) -> None:
         self._path = path
+        self._projector = projector(path)
         self._settings = settings
         self._context_tokens = context_tokens
         self._sessions = sessions
@@ -95,6 +125,7 @@ class LocalServer:
             # request sent in that moment is lost.
             keeps=False,
             remedy="start Cascade again",
+            sees=self._projector is not None,
         )
 
     async def __aenter__(self) -> Self:
@@ -123,6 +154,9 @@ class LocalServer:
         xllamacpp = importlib.import_module("xllamacpp")
         params = xllamacpp.CommonParams()
         params.model.path = str(self._path)
+        if self._projector is not None:
+            params.mmproj.path = str(self._projector)
+            params.image_max_tokens = PICTURE_TOKENS
         params.hostnames = ["127.0.0.1"]
         params.port = 0
         params.api_keys = [self._key]
@@ -130,17 +164,18 @@ class LocalServer:
         # context write a quarter faster side by side than slots with one each; what a slot may take
         # of it is limited, or a long prompt would take what others need.
         params.n_parallel = self._sessions
-        params.n_ctx = self._sessions * self._context_tokens
+        room = self._context_tokens + (0 if self._projector is None else PICTURES * PICTURE_TOKENS)
+        params.n_ctx = self._sessions * room
         if self._sessions > 1:
             params.kv_unified = True
-            params.kv_unified_per_slot = self._context_tokens
+            params.kv_unified_per_slot = room
         cores = os.cpu_count() or 1
         threads = thread_count(self._settings.threads, cores)
         params.cpuparams.n_threads = threads
         # What is read before the first token is waited for, and neither the recogniser nor the
         # voice has anything to do then: with a second thread it comes in half the time.
         params.cpuparams_batch.n_threads = self._settings.threads or min(cores, max(2, threads))
-        params.n_batch = params.n_ubatch = BATCH
+        params.n_batch = params.n_ubatch = BATCH if self._projector is None else PICTURE_BATCH
         params.cache_prompt = True
         params.n_cache_reuse = REUSED
         # One that is read over is forgotten: by default up to 8 GB of them are kept, 5 MB of each

@@ -34,6 +34,12 @@ from pipeline.engines.client import (
     posted,
 )
 from pipeline.engines.servers import ChatServer, httpx2, openai
+from pipeline.engines.sight import (
+    may_mean_pictures,
+    pictures,
+    refuses_pictures,
+    without_pictures,
+)
 from pipeline.engines.tools import Prompt, ToolUse, tools_of
 from pipeline.errors import StageError
 from pipeline.text.visible import VisibleText
@@ -109,6 +115,8 @@ class ChatModel:
             **server.optional,
         }
         self._answered = False
+        # Shared by all that write in slots of the same server.
+        self._sight = {"sees": server.sees}
         # Whether its replies begin within a thought that only ends in the text.
         self._begins_inside = False
         # All waiting but for the connection is timed here.
@@ -123,6 +131,11 @@ class ChatModel:
     def server(self) -> ChatServer:
         """Where it is."""
         return self._server
+
+    @property
+    def sees(self) -> bool | None:
+        """Whether it sees pictures; None: that is not known yet. One that does not is told so."""
+        return self._sight["sees"]
 
     def at(self, slot: int) -> Self:
         """The same model, which reads and writes in this slot of llama.cpp's server."""
@@ -187,6 +200,8 @@ class ChatModel:
             StageError: The server cannot be reached, refuses, is silent for too long, or ends the
                 stream in the middle; what was yielded before stands.
         """
+        if self.sees is False:
+            messages = without_pictures(messages)
         functions = [tool["function"] for tool in tools_of(messages)]
         offered = {function["name"]: function["parameters"] for function in functions}
         visible = VisibleText(offered, begins_inside=self._begins_inside)
@@ -306,8 +321,10 @@ class ChatModel:
         tell whether the server said so or was cut off.
 
         Tools are no such parameter. What refuses a request for no reason that is told is asked
-        without them too, only to know that they are the reason.
+        without them too, only to know that they are the reason. Pictures are left out for good of
+        what goes to a model that does not see.
         """
+        shown = bool(pictures(messages))
         optional = self._optional
         tools = tools_of(messages)
         offered: dict[str, Any] = {"tools": tools} if tools else {}
@@ -320,7 +337,7 @@ class ChatModel:
                 try:
                     body = {
                         "model": self._model,
-                        "messages": list(messages),
+                        "messages": list(messages if shown else without_pictures(messages)),
                         "stream": True,
                         self._server.limit: max_tokens,
                         **optional,
@@ -328,13 +345,20 @@ class ChatModel:
                     }
                     response = await posted(self._client, "/chat/completions", body)
                 except openai.APIStatusError as error:
+                    words = message_of(error)
+                    if shown and refuses_pictures(words):
+                        shown, self._sight["sees"] = False, False
+                        continue
                     if offered and _names_tools(error, messages):
                         raise self._refused(error) from None
-                    if error.status_code not in _BAD_REQUEST or not (optional or offered):
+                    guess = shown and may_mean_pictures(words)
+                    if error.status_code not in _BAD_REQUEST or not (optional or offered or guess):
                         raise
                     refusal = error
                     if optional:
                         optional = _without_refused(optional, str(error))
+                    elif guess:
+                        shown = False
                     else:
                         offered = {}
                 except openai.APITimeoutError:
@@ -347,6 +371,8 @@ class ChatModel:
                     if tools and not offered:
                         await response.aclose()
                         raise self._refused(refusal)
+                    if not shown and pictures(messages):
+                        self._sight["sees"] = False
                     # Kept only now that it worked: the request may be bad for another reason.
                     self._optional = optional
                     self._answered = True

@@ -64,10 +64,12 @@ class TextJudge:
                 the words so far. Their last punctuation is not looked at.
 
         Returns:
-            None if there are no words, or more than words, or the server gave no answer in time.
+            None if there are no words, or pictures too, or the server gave no answer in time.
         """
         said = messages[-1]["content"]
-        text = said.rstrip(_STRIPPED) if isinstance(said, str) else ""
+        # What is asked here would take the place of the pictures in what the model has read.
+        shown = any(isinstance(message["content"], list) for message in messages)
+        text = said.rstrip(_STRIPPED) if isinstance(said, str) and not shown else ""
         if not text:
             return None
         try:

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
+from pipeline import images
 from pipeline.config import Settings, SttSettings, TtsSettings, TurnSettings
 from pipeline.engines.brevity import Shortened
 from pipeline.engines.client import Unreachable
@@ -27,6 +28,7 @@ from pipeline.engines.piper import Piper
 from pipeline.engines.prosody import Prosody, measure
 from pipeline.engines.remote import RemoteRecogniser, RemoteVoice
 from pipeline.engines.servers import ChatServer, asked_voice, audio_server, chat_server
+from pipeline.engines.sight import without_pictures
 from pipeline.engines.smart_turn import SmartTurn
 from pipeline.engines.vad import VoiceDetector
 from pipeline.engines.whisper import (
@@ -40,6 +42,7 @@ from pipeline.engines.whisper import (
 )
 from pipeline.engines.worker import Stop, Worker, apart
 from pipeline.errors import BadInput, StageError
+from pipeline.images import Picture
 from pipeline.models.catalogue import Catalogue, Kind
 from pipeline.text.heard import Sound
 
@@ -468,7 +471,27 @@ class LocalEngines:
 
     async def judge(self, messages: Messages) -> float | None:
         """Whether the last message of a prompt reads finished: the embedded model's opinion."""
-        return await self._judge.probability(messages) if self._judge is not None else None
+        if self._judge is None:
+            return None
+        return await self._judge.probability(
+            without_pictures(messages) if self.sees is False else messages
+        )
+
+    @property
+    def sees(self) -> bool | None:
+        """Whether the language model sees pictures; None: that is not known yet."""
+        return self._chat.sees if self._writes else False
+
+    async def look(self, url: str) -> Picture:
+        """Check a picture, and make it small enough.
+
+        Args:
+            url: Of its data.
+
+        Raises:
+            NoPicture: It is none that can be read.
+        """
+        return await apart(lambda: images.of_url(url))
 
     async def read_ahead(self, messages: Messages) -> None:
         """Let the embedded model read a prompt before it is asked; others keep their own caches."""

@@ -60,6 +60,7 @@ class ChatServer:
         key_setting: Where the user sets the key.
         remedy: What to do when it cannot be reached.
         name_remedy: What to do when the model has to be named.
+        sees: Whether the model sees pictures; None: nobody knows yet.
     """
 
     base_url: str
@@ -72,6 +73,7 @@ class ChatServer:
     key_setting: str = "llm.api_key"
     remedy: str = "start the server, or use --llm embedded"
     name_remedy: str = "set llm.name, or write URL#NAME"
+    sees: bool | None = None
 
     @property
     def on_loopback(self) -> bool:

@@ -22,13 +22,14 @@ from starlette.websockets import WebSocket
 
 from pipeline.clock import Clock
 from pipeline.errors import one_line
+from pipeline.prompts import Prompts
 from pipeline.serve.access import Access, Pass
 from pipeline.serve.admission import Admission
 from pipeline.serve.connection import Connection
 from pipeline.serve.link import PATH, SUBPROTOCOL, Link, Opening
 from pipeline.serve.metrics import Metrics
 from pipeline.serve.refused import MOST_SAID, RequestRefused
-from pipeline.serve.session_object import new_session, updated
+from pipeline.serve.session_object import new_session, prompted, updated
 
 Talk = Callable[[Link, Opening], Coroutine[Any, Any, None]]
 """Holds the conversation of a session with its client; cancelled when the client is gone."""
@@ -173,6 +174,7 @@ class Sessions:
 def application(
     sessions: Sessions,
     access: Access,
+    prompts: Prompts | None = None,
     *,
     routes: Sequence[BaseRoute] = (),
     public: Sequence[BaseRoute] = (),
@@ -182,6 +184,7 @@ def application(
     Args:
         sessions: Hold the conversations.
         access: Says who may come in.
+        prompts: That a session may name.
         routes: More that is served to those who may come in.
         public: More that is served to everybody, such as a page.
     """
@@ -203,11 +206,12 @@ def application(
         )
         return (sessions.refusal() or upgrade).response()
 
+    secrets = partial(_client_secrets, access, prompts or Prompts())
     inner = Router(
         [
             WebSocketRoute(PATH, sessions.connect),
             Route(PATH, plainly),
-            Route(f"{PATH}/client_secrets", partial(_client_secrets, access), methods=["POST"]),
+            Route(f"{PATH}/client_secrets", secrets, methods=["POST"]),
             *routes,
             WebSocketRoute("/{path:path}", _nowhere),
         ]
@@ -337,7 +341,7 @@ class _KeyWanted(BaseModel):
     session: _SessionWanted = _SessionWanted()
 
 
-async def _client_secrets(access: Access, request: Request) -> Response:
+async def _client_secrets(access: Access, prompts: Prompts, request: Request) -> Response:
     """Make an ephemeral key, as OpenAI's `POST /v1/realtime/client_secrets` does."""
     body = await limited(request, MOST_ASKED).body()
     try:
@@ -351,7 +355,7 @@ async def _client_secrets(access: Access, request: Request) -> Response:
     asked = wanted.session.model_dump()
     rest = {name: value for name, value in asked.items() if name != "model"}
     new = new_session("sess_of_a_key", asked["model"], expires_at, asked["type"])
-    session = updated(new, rest)
+    session = updated(new, prompted(rest, prompts, "session."))
     key = access.sealed(asked, expires_at)
     return JSONResponse({"value": key, "expires_at": expires_at, "session": session})
 

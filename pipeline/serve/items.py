@@ -102,6 +102,8 @@ class KeptItem:
         size: Characters that it had as JSON when it was new.
         words: What was understood or heard of its parts, by their place, where that is known and
             the client is not told.
+        seen: The images that a model is shown of its parts, by their place, where these are not
+            the client's own; empty: none.
         cuts: How often it was truncated.
         note: How its words were spoken, for the model alone.
     """
@@ -111,6 +113,7 @@ class KeptItem:
         self.sounds = dict(sounds or {})
         self.size = len(json.dumps(about))
         self.words: dict[int, str] = {}
+        self.seen: dict[int, str] = {}
         self.cuts = 0
         self.note = ""
 

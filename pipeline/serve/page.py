@@ -10,7 +10,10 @@ from importlib import resources
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-SCRIPTS = ("main", "view", "conversation", "connection", "sound", "capture", "playback")
+SCRIPTS = (
+    *("main", "view", "conversation", "connection", "pictures", "sound"),
+    *("capture", "playback"),
+)
 """The modules of the page; the last two run in the browser's audio thread."""
 
 HEADERS = {
@@ -28,7 +31,7 @@ HEADERS = {
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    "Permissions-Policy": "microphone=(self)",
+    "Permissions-Policy": "microphone=(self), camera=(self), display-capture=(self)",
     # What is served belongs to the server that runs; an older one's script may not fit it.
     "Cache-Control": "no-cache",
 }

@@ -11,13 +11,21 @@ from typing import Any
 
 from pipeline.audio import encoding
 from pipeline.events import Samples
+from pipeline.prompts import Prompts
 from pipeline.serve.author import Author
 from pipeline.serve.items import Encodings, Items, KeptItem, PartSound
 from pipeline.serve.link import Opening
 from pipeline.serve.refused import INVALID_EVENT, RequestRefused, invalid
 from pipeline.serve.requests import parse
 from pipeline.serve.responses import RealtimeResponse, ResponseStatus, settings
-from pipeline.serve.session_object import JsonObject, check_choice, new_session, overlaid, updated
+from pipeline.serve.session_object import (
+    JsonObject,
+    check_choice,
+    new_session,
+    overlaid,
+    prompted,
+    updated,
+)
 from pipeline.serve.sound import (
     MOST_BUFFERED_S,
     RATE,
@@ -51,6 +59,7 @@ class ServerSide:
         opening: What the client asked for when it connected.
         tracing: What the session says of itself there, for good.
         ears: Hz, of the sound that is given to who hears.
+        prompts: That the client may name.
 
     Attributes:
         author: As given.
@@ -72,6 +81,7 @@ class ServerSide:
         *,
         tracing: JsonObject | None = None,
         ears: int = RATE,
+        prompts: Prompts | None = None,
     ) -> None:
         opening = opening or Opening()
         self.author = author
@@ -88,6 +98,7 @@ class ServerSide:
         self._began = 0
         self._meter = Meter()
         self._ears = ears
+        self._prompts = prompts or Prompts()
         self._in = self._ear()
         self._transcripts: dict[str, str] = {}
 
@@ -360,6 +371,7 @@ class ServerSide:
                 # what the user said. None of its extensions is known here.
                 heard: JsonObject = {"input": {"transcription": {}}}
                 update["audio"] = overlaid(heard, update.get("audio", {}))
+            update = prompted(update, self._prompts, "session.")
         fixed = {"voice_fixed": self.spoke, "speed_fixed": self.active is not None}
         return updated(self.session, update, **fixed)
 
@@ -403,6 +415,7 @@ class ServerSide:
             message = "Conversation already has an active response in progress."
             message = f"{message} Wait until it is done, or cancel it."
             raise RequestRefused("conversation_already_has_active_response", message)
+        options.update(prompted(options, self._prompts, "response."))
         if len(self.responses) >= MOST_RESPONSES:
             message = f"{MOST_RESPONSES} responses are in progress: wait until one is done."
             raise RequestRefused("rate_limit_exceeded", message)

@@ -13,7 +13,7 @@ import json
 import math
 import time
 import uuid
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +31,7 @@ from pipeline.events import (
     Failure,
     Frame,
     LongSilence,
+    PicturesUnseen,
     ReplyAudio,
     ReplyDone,
     ReplyInterrupted,
@@ -43,12 +44,14 @@ from pipeline.events import (
     Transcript,
     Usage,
 )
+from pipeline.images import NoPicture
+from pipeline.prompts import Prompts
 from pipeline.serve.author import Author
 from pipeline.serve.items import KeptItem
 from pipeline.serve.link import Link, Opening
 from pipeline.serve.playhead import Playhead
 from pipeline.serve.protocol import ServerSide
-from pipeline.serve.refused import stage_failed
+from pipeline.serve.refused import RequestRefused, invalid, stage_failed
 from pipeline.serve.remembered import SILENCE, Remembered
 from pipeline.serve.responses import RealtimeResponse, ResponseStatus, settings
 from pipeline.serve.session_object import JsonObject
@@ -72,6 +75,8 @@ FRAMES = 16
 
 REPORT_S = 0.1
 """How often it is looked how much of a reply has been played (s)."""
+
+UNSEEN = "The language model does not see images: the conversation goes on without them."
 
 PIECE = 12
 """Characters of a call's arguments in one event."""
@@ -147,6 +152,8 @@ class RealtimeConversation:
         link: The connection.
         opening: What the client asked for.
         over: Is told of every turn that is over.
+        prompts: That the client may name.
+        tools: Definitions of functions that a session begins with.
     """
 
     def __init__(
@@ -158,6 +165,8 @@ class RealtimeConversation:
         opening: Opening,
         *,
         over: Over | None = None,
+        prompts: Prompts | None = None,
+        tools: Sequence[JsonObject] = (),
     ) -> None:
         self._engines = engines
         self._settings = settings
@@ -169,9 +178,11 @@ class RealtimeConversation:
         )
         model = opening.model or "cascade"
         expires_at = int(time.time() + settings.serve.minutes * 60)
-        self._side = ServerSide(self._author, model, expires_at, opening, ears=EARS)
+        self._side = ServerSide(
+            self._author, model, expires_at, opening, ears=EARS, prompts=prompts
+        )
         if self._side.answers:
-            self._side.session["instructions"] = settings.llm.instructions
+            self._side.session |= {"instructions": settings.llm.instructions, "tools": [*tools]}
         self._memory = Remembered(self._side, settings.conversation)
         self._trace = Trace()
         self._cascade = Cascade(
@@ -234,7 +245,7 @@ class RealtimeConversation:
             case "input_audio_buffer.clear":
                 self._cascade.forget_turn()
             case "conversation.item.create":
-                self._created(event["item"]["id"])
+                self._created(event)
             case "conversation.item.delete":
                 self._cascade.changed()
             case "conversation.item.truncate":
@@ -285,11 +296,47 @@ class RealtimeConversation:
         else:
             self._understand(self._side.commit())
 
-    def _created(self, item_id: str) -> None:
+    def _created(self, event: JsonObject) -> None:
         """The client has added an item."""
-        item = self._side.items.get(item_id)
+        item = self._side.items.get(event["item"]["id"])
         assert item is not None
         self._listen_to(item)
+        if not self._look_at(item, event.get("event_id"), "item"):
+            self._cascade.changed()
+
+    def _look_at(self, item: KeptItem, event_id: str | None, param: str) -> bool:
+        """See that what a client shows are pictures, and none too large; whether it shows any."""
+        shown = [
+            (place, part["image_url"])
+            for place, part in enumerate(item.about.get("content", ()))
+            if part["type"] == "input_image"
+        ]
+        for place, url in shown:
+            where = f"{param}.content[{place}].image_url"
+            then = functools.partial(self._looked, item, place, event_id, where)
+            self._cascade.prepare(self._look(url), then)
+        return bool(shown)
+
+    async def _look(self, url: str) -> str | NoPicture:
+        try:
+            return (await self._engines.look(url)).url
+        except NoPicture as error:
+            return error
+
+    def _looked(
+        self,
+        item: KeptItem,
+        place: int,
+        event_id: str | None,
+        param: str,
+        found: str | NoPicture,
+    ) -> None:
+        """It is known what of an image a model is shown."""
+        item.seen[place] = "" if isinstance(found, NoPicture) else found
+        if isinstance(found, NoPicture):
+            refused = invalid(param, str(found))
+            refused.event_id = event_id
+            self._author.refuse(refused)
         self._cascade.changed()
 
     def _listen_to(self, item: KeptItem) -> None:
@@ -323,9 +370,10 @@ class RealtimeConversation:
     def _respond(self, options: JsonObject) -> None:
         response = self._side.respond(options)
         self._answers[response.id] = _Answer(response)
-        for item in response.given or ():
+        for number, item in enumerate(response.given or ()):
             if item not in self._side.items.kept:
                 self._listen_to(item)
+                self._look_at(item, None, f"response.input[{number}]")
         self._cascade.respond(
             response.id,
             functools.partial(self._memory.prompt_for, response),
@@ -373,6 +421,8 @@ class RealtimeConversation:
                 self._call(self._answers[event.reply_id].response, event)
             case ReplyInterrupted():
                 self._interrupted(event)
+            case PicturesUnseen():
+                self._author.refuse(RequestRefused("image_not_seen", UNSEEN))
             case Failure():
                 self._failure = event
             case ReplyDone():

@@ -28,7 +28,7 @@ from pipeline.engines.tools import Prompt, Tool, ToolUse
 from pipeline.serve.items import KeptItem
 from pipeline.serve.protocol import ServerSide
 from pipeline.serve.responses import RealtimeResponse, settings
-from pipeline.serve.session_object import JsonObject
+from pipeline.serve.session_object import JsonObject, prompt_images
 
 SILENCE = "(The user says nothing.)"
 """Stands for the silence that a model is asked to break."""
@@ -57,7 +57,7 @@ class Remembered:
     @property
     def unanswered(self) -> bool:
         """Whether the user spoke last, or a tool."""
-        last = next(reversed(self.history), None)
+        last = next((m for m in reversed(self.history) if m.content or not m.images), None)
         return last is not None and last.role in ("user", "tool") and last.content != RUNNING
 
     def offer(self, tools: Sequence[Tool]) -> None:
@@ -73,6 +73,9 @@ class Remembered:
             for item in spoken:
                 item.note = note
                 break
+
+    def show(self, url: str, turn: int) -> None:
+        """Nothing: a client shows pictures in items."""
 
     def settle(self, turn: int, heard: str, *, part: int = 0, cuts: Sequence[int] = ()) -> None:
         """Nothing: likewise. Unless it is cut short, all of a reply counts."""
@@ -112,7 +115,7 @@ class Remembered:
         wanted = self._side.session.get("truncation")
         if wanted == "disabled":
             return 0
-        fixed = self._told(asked).tokens + self._offered(asked)
+        fixed = sum(message.tokens for message in self._told(asked)) + self._offered(asked)
         if isinstance(wanted, dict):
             retention = wanted["retention_ratio"]
             most = (wanted["token_limits"] or {}).get("post_instructions")
@@ -120,9 +123,8 @@ class Remembered:
         return oldest(found, fixed, reserve=reserve, budget=budget, retention=retention)
 
     def _asked(self, asked: JsonObject, found: list[Message], reserve: int) -> Prompt:
-        told = self._told(asked)
-        system = [told] if told.content else []
-        found = shortened(joined([*system, *found]), reserve + self._offered(asked) - self._budget)
+        excess = reserve + self._offered(asked) - self._budget
+        found = shortened(joined([*self._told(asked), *found]), excess)
         limit = asked["max_output_tokens"]
         return Prompt(
             map(wire, found),
@@ -131,10 +133,16 @@ class Remembered:
             limit=None if limit == "inf" else limit,
         )
 
-    def _told(self, asked: JsonObject) -> Message:
-        """The instructions, and what the notes are."""
-        told = filter(None, (asked["instructions"], self._explained))
-        return Message("system", " ".join(told), 0)
+    def _told(self, asked: JsonObject) -> list[Message]:
+        """The instructions, what the notes are, and the pictures of a prompt.
+
+        These the user shows: most chats take none from the system.
+        """
+        told = " ".join(filter(None, (asked["instructions"], self._explained)))
+        images = prompt_images(asked)
+        words = " ".join(f"(The picture {name}.)" for name, _ in images)
+        shown = Message("user", words, 0, images=tuple(url for _, url in images))
+        return [*([Message("system", told, 0)] if told else []), *([shown] if images else [])]
 
     def _offered(self, asked: JsonObject) -> float:
         return tool_tokens(self._tools(asked))
@@ -198,8 +206,12 @@ def _text(item: KeptItem) -> str:
 
 
 def _images(item: KeptItem) -> tuple[str, ...]:
-    parts = item.about["content"]
-    return tuple(part["image_url"] for part in parts if part["type"] == "input_image")
+    shown = (
+        item.seen.get(place, part["image_url"])
+        for place, part in enumerate(item.about["content"])
+        if part["type"] == "input_image"
+    )
+    return tuple(filter(None, shown))
 
 
 def _choice(choice: Any) -> str | JsonObject:

@@ -23,7 +23,13 @@ from pydantic import (
 )
 
 from pipeline.serve.refused import INVALID_EVENT, TOO_LONG, RequestRefused, refusal
-from pipeline.serve.session_object import Exact, JsonObject, Options, SpokenOutput
+from pipeline.serve.session_object import (
+    DATA_IMAGE,
+    Exact,
+    JsonObject,
+    Options,
+    SpokenOutput,
+)
 
 MOST_TEXT = 1 << 19
 """Characters of an item as JSON, without its sound and its images: it is told in one message."""
@@ -104,7 +110,7 @@ class _Said(_Loose):
 
 class _Image(_Loose):
     type: Literal["input_image"]
-    image_url: Annotated[str, Field(pattern=r"^data:image/(png|jpeg);base64,")]
+    image_url: Annotated[str, Field(pattern=DATA_IMAGE)]
     detail: Literal["auto", "low", "high"] = "auto"
 
 

@@ -27,6 +27,7 @@ _SETTINGS = (
     "max_output_tokens",
     "parallel_tool_calls",
     "reasoning",
+    "prompt",
 )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import socket
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +21,12 @@ from pipeline.errors import BadInput
 from pipeline.events import Usage
 from pipeline.models.catalogue import Catalogue
 from pipeline.models.fetch import provide
+from pipeline.prompts import Prompts
 from pipeline.serve.access import Access, is_local
 from pipeline.serve.admission import Admission, expected
 from pipeline.serve.link import PATH, Link, Opening
+from pipeline.serve.refused import RequestRefused
+from pipeline.serve.session_object import new_session, updated
 from pipeline.terminal import stderr
 
 if TYPE_CHECKING:
@@ -35,15 +39,27 @@ if TYPE_CHECKING:
 
 CORES = os.cpu_count() or 1
 
+log = logging.getLogger(__name__)
+
 EXTRA = "pip install 'voice-cascade[serve]'"
 
 
 def prepare(
-    settings: Settings, *, tls: tuple[Path, Path] | None = None, as_json: bool = False
+    settings: Settings,
+    *,
+    tls: tuple[Path, Path] | None = None,
+    as_json: bool = False,
+    tools: Sequence[dict[str, Any]] = (),
 ) -> Coroutine[Any, Any, int]:
     """Check all that can be checked, and fetch the default models that are missing.
 
     Not for an event loop: that would take notice of Ctrl-C only when the fetch is over.
+
+    Args:
+        settings: Of the server.
+        tls: Files of a certificate and its key.
+        as_json: Print a line for machines once it is ready.
+        tools: Definitions of functions that a session begins with.
 
     Returns:
         The server, to be run. It gives the exit code when it was told to stop.
@@ -58,6 +74,7 @@ def prepare(
         raise BadInput(f"serve: needs {error.name}: {EXTRA} brings it") from None
     host, port = settings.serve.host, settings.serve.port
     access = Access(settings.serve.token)
+    prompts = known_prompts(settings)
     secured = None if tls is None else listening.secured(*tls)
     listener = listening.bound(host, port)
     if not settings.serve.token and not is_local(_place(listener)):
@@ -72,7 +89,7 @@ def prepare(
     check_models(settings, Catalogue.load(settings.models.dir))
     settings = provide(settings, console, instead=True)
     engines = LocalEngines(settings, sessions=expected(settings.serve.sessions, CORES))
-    return _serve(settings, engines, access, listener, secured, console, as_json)
+    return _serve(settings, engines, access, listener, secured, console, as_json, prompts, tools)
 
 
 async def _serve(
@@ -83,10 +100,12 @@ async def _serve(
     tls: ssl.SSLContext | None,
     console: Console,
     as_json: bool,
+    prompts: Prompts,
+    tools: Sequence[dict[str, Any]],
 ) -> int:
     from pipeline.serve.listening import listening
 
-    app, sessions = composed(settings, engines, access, CORES)
+    app, sessions = composed(settings, engines, access, CORES, prompts, tools)
     async with listening(app, sessions, listener, tls) as serving:
         console.print(f"loading {', '.join(engines.names.values())}", style="dim")
         async with engines:
@@ -106,8 +125,36 @@ async def _serve(
     return 0
 
 
+def known_prompts(settings: Settings) -> Prompts:
+    """The prompts that a client may name.
+
+    Raises:
+        BadInput: One is none, or is none for a session.
+    """
+    prompts = Prompts.read(Path(settings.prompts.dir))
+    for prompt in (each for versions in prompts.all.values() for each in versions.values()):
+        session = new_session("sess_of_a_prompt", "", 0)
+        update = {"type": "realtime", "tools": prompt.functions}
+        try:
+            updated(session, update)
+        except RequestRefused as refused:
+            raise BadInput(f"prompt {prompt.id} {prompt.version}: {refused.message}") from None
+        if prompt.files:
+            log.warning(
+                "prompt %s: its Python files are tools of `cascade talk`; sessions get its "
+                "definitions alone",
+                prompt.id,
+            )
+    return prompts
+
+
 def composed(
-    settings: Settings, engines: LocalEngines, access: Access, cores: int
+    settings: Settings,
+    engines: LocalEngines,
+    access: Access,
+    cores: int,
+    prompts: Prompts | None = None,
+    tools: Sequence[dict[str, Any]] = (),
 ) -> tuple[ASGIApp, Sessions]:
     """All that a server serves; no session begins before its state is `ready`.
 
@@ -116,12 +163,18 @@ def composed(
         engines: Shared by all sessions; whoever serves this enters them.
         access: Says who may come in.
         cores: How many processors it may take.
+        prompts: That clients may name; None: those of the settings' folder.
+        tools: Definitions of functions that a session begins with.
+
+    Raises:
+        BadInput: A prompt is none.
     """
     from pipeline.serve import http_api, page
     from pipeline.serve.app import Sessions, application
     from pipeline.serve.metrics import Metrics
     from pipeline.serve.realtime import RealtimeConversation  # as slow to import as the engines
 
+    prompts = known_prompts(settings) if prompts is None else prompts
     metrics = Metrics()
     admission = Admission(settings.serve.sessions, cores, time.monotonic, time.process_time)
 
@@ -131,12 +184,15 @@ def composed(
 
     async def talk(link: Link, opening: Opening) -> None:
         with engines.seat() as seat:
-            await RealtimeConversation(seat, settings, Clock(), link, opening, over=over).run()
+            held = RealtimeConversation(
+                *(seat, settings, Clock(), link, opening), over=over, prompts=prompts, tools=tools
+            )
+            await held.run()
 
     sessions = Sessions(talk, admission, metrics)
     sessions.state = "loading"
     routes = [*http_api.routes(engines, settings), *metrics.routes()]
-    app = application(sessions, access, routes=routes, public=page.routes())
+    app = application(sessions, access, prompts, routes=routes, public=page.routes())
     return metrics.counted(app), sessions
 
 

@@ -17,18 +17,34 @@ from pydantic import (
     FailFast,
     Field,
     SerializerFunctionWrapHandler,
+    TypeAdapter,
     ValidationError,
     model_serializer,
     model_validator,
 )
 
-from pipeline.serve.refused import MISSING, TOO_LONG, RequestRefused, invalid, refusal
+from pipeline.prompts import PromptRefused, Prompts, StoredPrompt
+from pipeline.serve.refused import (
+    INVALID_VALUE,
+    MISSING,
+    TOO_LONG,
+    UNKNOWN,
+    RequestRefused,
+    invalid,
+    refusal,
+)
 
 JsonObject = dict[str, Any]
 """An event, an item or the session, as it goes into JSON."""
 
 MOST_SETTINGS = 3 << 18
 """Characters of a session as JSON: it is told whole, in a message of less than 1 MiB."""
+
+DATA_IMAGE = r"^data:image/(png|jpeg);base64,"
+"""How an image comes: nothing is fetched from elsewhere."""
+
+EAGERNESS = {"patient": "low", "balanced": "medium", "eager": "high"}
+"""How soon silence ends a turn: our words for it, and the API's."""
 
 NO_MCP = "is mcp, and this server connects to no MCP server: give its tools as functions"
 
@@ -173,10 +189,27 @@ def _choice(value: Any) -> Any:
     raise ValueError("is neither auto, none or required, nor does it name a function")
 
 
-def _no_prompt(value: Any) -> Any:
-    if value is not None:
-        raise ValueError("is given, and no prompts are stored here: give its text as instructions")
-    return value
+class _TextValue(Lenient):
+    type: Literal["input_text"]
+    text: str
+
+
+class _ImageValue(Lenient):
+    type: Literal["input_image"]
+    image_url: Annotated[str, Field(pattern=DATA_IMAGE)]
+
+
+_VALUE: TypeAdapter[_TextValue | _ImageValue] = TypeAdapter(
+    Annotated[_TextValue | _ImageValue, Field(discriminator="type")]
+)
+
+
+class _Prompt(Exact):
+    """A prompt that is stored here, and values for its variables."""
+
+    id: str
+    version: str | None = None
+    variables: dict[str, Any] | None = None
 
 
 class _Reasoning(Exact):
@@ -193,7 +226,7 @@ class Options(Exact):
     max_output_tokens: Literal["inf"] | Annotated[int, Field(ge=1, le=4096)] = "inf"
     parallel_tool_calls: bool = True
     reasoning: _Reasoning | None = None
-    prompt: Annotated[Any, AfterValidator(_no_prompt)] = None
+    prompt: _Prompt | None = None
 
 
 class _Tracing(Exact):
@@ -317,6 +350,90 @@ def updated(
     if session["type"] == "realtime":
         _check_change(session, result, voice_fixed, speed_fixed)
     return result
+
+
+def prompted(given: JsonObject, prompts: Prompts, prefix: str) -> JsonObject:
+    """What a session's update or a response says, with what its prompt says for it.
+
+    The fields that are given win over the prompt's.
+
+    Args:
+        given: The fields; `prompt` names it, if it is there.
+        prompts: Those that are known.
+        prefix: Of the fields' names.
+
+    Raises:
+        RequestRefused: The prompt is not known, or cannot be used so.
+    """
+    if given.get("prompt") is None:
+        return given
+    try:
+        asked = _Prompt.model_validate(given["prompt"])
+    except ValidationError as error:
+        raise refusal(error, given["prompt"], f"{prefix}prompt.") from None
+    where = f"{prefix}prompt.variables."
+    given_values = (asked.variables or {}).items()
+    values = {name: _words(name, value, f"{where}{name}") for name, value in given_values}
+    try:
+        prompt = prompts.find(asked.id, asked.version or "")
+        instructions = prompt.filled(values)
+    except PromptRefused as refused:
+        codes = {"unknown": UNKNOWN, "missing": MISSING, "value": INVALID_VALUE}
+        code = codes[refused.kind] if refused.field.startswith("variables") else "prompt_not_found"
+        message = f"{str(refused)[0].upper()}{str(refused)[1:]}."
+        raise RequestRefused(code, message, f"{prefix}prompt.{refused.field}") from None
+    told = {**given["prompt"], "version": prompt.version}
+    if asked.variables is not None:
+        # Clients need `detail` to be there.
+        told["variables"] = {
+            name: {"detail": "auto", **value} if _is_image(value) else value
+            for name, value in asked.variables.items()
+        }
+    fields = _fields(prompt, instructions)
+    if prefix == "response.":
+        # How turns are taken, and the speed, are the session's alone.
+        del fields["audio"]["input"]
+        fields["audio"]["output"].pop("speed", None)
+    own = {name: value for name, value in given.items() if name != "type"}
+    return given | overlaid(fields, {**own, "prompt": told})  # type: ignore[no-any-return]
+
+
+def prompt_images(options: JsonObject) -> list[tuple[str, str]]:
+    """The images that stand for variables of a prompt: names, and URLs of data."""
+    variables = (options.get("prompt") or {}).get("variables") or {}
+    return [(name, value["image_url"]) for name, value in variables.items() if _is_image(value)]
+
+
+def _is_image(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("type") == "input_image"
+
+
+def _words(name: str, value: Any, param: str) -> str:
+    """What stands in the instructions for the value of a variable.
+
+    Raises:
+        RequestRefused: It is neither text nor an image.
+    """
+    if isinstance(value, str):
+        return value
+    try:
+        found = _VALUE.validate_python(value)
+    except ValidationError as error:
+        raise refusal(error, value, f"{param}." if isinstance(value, dict) else param) from None
+    return found.text if isinstance(found, _TextValue) else f"(the picture {name})"
+
+
+def _fields(prompt: StoredPrompt, instructions: str) -> JsonObject:
+    """What a prompt says of a session."""
+    heard: JsonObject = {}
+    if prompt.language is not None:
+        heard["transcription"] = {"language": prompt.language}
+    if prompt.turns is not None:
+        heard["turn_detection"] = {"type": "semantic_vad", "eagerness": EAGERNESS[prompt.turns]}
+    said = {"voice": prompt.voice, "speed": prompt.speed}
+    output = {name: value for name, value in said.items() if value is not None}
+    tools = {"tools": prompt.functions} if prompt.functions else {}
+    return {"instructions": instructions, **tools, "audio": {"input": heard, "output": output}}
 
 
 def check_choice(options: JsonObject, prefix: str) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 from pipeline.config import PACES, Settings, TurnSettings
 from pipeline.conversation.cascade import Manner
 from pipeline.conversation.reply import Synthesiser
-from pipeline.serve.session_object import JsonObject
+from pipeline.serve.session_object import EAGERNESS, JsonObject
 
 LONGEST_MS = {"low": 8000, "medium": 4000, "auto": 4000, "high": 2000}
 """Silence that ends an unfinished turn, by eagerness, as OpenAI's guide has it."""
 
-EAGERNESS = {"low": "patient", "medium": "balanced", "high": "eager"}
+_PACES = {eagerness: pace for pace, eagerness in EAGERNESS.items()}
 """Which of our paces an eagerness is; with `auto` it is the server's own."""
 
 MOST_PADDING_MS = 1000
@@ -45,7 +45,7 @@ def manner(session: JsonObject, settings: Settings, voice: Synthesiser | None) -
     # What is set here need not be what a user may set.
     if detection["type"] == "semantic_vad":
         eagerness = detection["eagerness"]
-        pace = PACES.get(EAGERNESS.get(eagerness, ""), {})
+        pace = PACES.get(_PACES.get(eagerness, ""), {})
         waits = {**pace, "longest_ms": LONGEST_MS[eagerness], "predict": True}
         return replace(found, turns=_turns(settings.turns, **waits))
     idle_ms = detection["idle_timeout_ms"] or 0

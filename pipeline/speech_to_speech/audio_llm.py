@@ -33,6 +33,7 @@ from pipeline.engines.servers import OPENAI_URL, ChatServer, chat_server
 from pipeline.engines.whisper import MIN_VOICED_MS, Audio, Transcription
 from pipeline.errors import BadInput, CascadeError, StageError
 from pipeline.events import Event, Frame, ReplyDone, Transcript
+from pipeline.images import Picture
 from pipeline.models.catalogue import Catalogue
 from pipeline.session import EventQueue
 from pipeline.speech_to_speech import keys
@@ -146,6 +147,15 @@ class Ears:
 
     async def read_ahead(self, messages: Messages) -> None:
         """Do nothing: servers keep their own caches."""
+
+    @property
+    def sees(self) -> bool | None:
+        """Nothing is shown."""
+        return None
+
+    async def look(self, url: str) -> Picture:
+        """Check a picture."""
+        return await self._local.look(url)
 
     async def judge(self, messages: Messages) -> float | None:
         """Give None: there are no words to be judged."""

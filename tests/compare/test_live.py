@@ -24,7 +24,6 @@ from support.virtual_time import run as in_virtual_time
 
 from pipeline.audio.audible import ending, onset
 from pipeline.audio.line import Ends
-from pipeline.compare.keys import Keys
 from pipeline.compare.live import FADE_S, LiveComparison, UserVoice
 from pipeline.compare.panes import Screen
 from pipeline.compare.scenario import Scenario
@@ -32,6 +31,7 @@ from pipeline.config import AudioSettings, VadSettings
 from pipeline.driver import REPORT_S
 from pipeline.errors import StageError
 from pipeline.events import Event, Failure, Frame, ReplyAudio, ReplyInterrupted, Samples
+from pipeline.keys import Keys
 from pipeline.session import Session
 from pipeline.trace import Trace
 

@@ -27,12 +27,14 @@ from support.cli_child import (
 )
 from support.cli_child import scripted as scripted_llm
 from support.page_server import PageServer, page_server
+from support.pictures import pixels_of
 from support.realtime_client import RATE, scripted
 from support.report_page import HOSTILE
 from support.serve_child import cascade_serve
 from websockets.sync.client import connect
 
 from pipeline.events import Samples
+from pipeline.images import MOST_SIDE
 from pipeline.serve import page as page_module
 from pipeline.serve.script import ScriptedTurn
 from pipeline.serve.speech import hum
@@ -179,7 +181,9 @@ def browser(one_browser: Page) -> Iterator[Page]:
     page.run("sessionStorage?.clear(); localStorage?.clear()")
     page.open("about:blank")
     assert errors == []
-    assert len({url.split("/")[2] for url in requests if not url.startswith("about:")}) <= 1
+    assert (
+        len({url.split("/")[2] for url in requests if not url.startswith(("about:", "data:"))}) <= 1
+    )
 
 
 @pytest.fixture
@@ -475,6 +479,100 @@ def test_it_fits_a_phone_and_can_be_read_by_day_and_night(
     assert min(size for size in page.run(sizes) if size) >= 40
 
 
+def test_nothing_is_sent_on_a_line_that_closes(browser: Page, server: PageServer) -> None:
+    """Browsers complain of that, and of a server that leaves they tell a moment later."""
+    page = Visit(browser, server.url)
+    page.click("#talk")
+    page.wait_for_sent("input_audio_buffer.append", 3)
+    closing = "Object.defineProperty(WebSocket.prototype, 'readyState', { get: () => 2 })"
+    page.run(f"Boolean({closing})")
+    sent = len(page.sent("input_audio_buffer.append"))
+    page.run("new Promise((done) => setTimeout(done, 500))")
+    assert len(page.sent("input_audio_buffer.append")) == sent
+
+
+def shown(page: Visit) -> tuple[str, Any]:
+    """The picture that the page sent last: of which item, and its pixels."""
+    item = page.wait_for_sent("conversation.item.create")["item"]
+    [part] = item["content"]
+    assert part["type"] == "input_image"
+    kind, _, data = part["image_url"].partition(",")
+    assert kind == "data:image/jpeg;base64"
+    return item["id"], pixels_of(base64.b64decode(data), "mjpeg")
+
+
+def test_it_shows_a_picture_of_the_camera(
+    browser: Page, server: PageServer, tmp_path: Path
+) -> None:
+    page = Visit(browser, server.url, width=360, height=740)
+    page.focus("#camera")
+    page.press("Enter")
+    page.wait("document.activeElement.textContent === 'Show this'")
+    # Who leaves shows nothing, and the camera is off.
+    page.press("Escape")
+    page.wait("!document.querySelector('#viewfinder').open")
+    assert page.run("document.activeElement.id") == "camera"
+    page.press("Enter")
+    page.wait("document.activeElement.textContent === 'Show this'")
+    browser.picture(tmp_path / "viewfinder.png")
+    assert page.run("document.documentElement.scrollWidth") <= 360
+    page.press("Enter")
+    page.wait("document.querySelector('.user img')?.naturalWidth > 0")
+    item, pixels = shown(page)
+    assert max(pixels.shape) <= MOST_SIDE and pixels.std() > 20, "a picture of something"
+    page.wait("document.querySelector('#said').textContent === 'You: A picture of the camera'")
+    assert page.run("document.querySelector('.user img').alt") == "A picture of the camera"
+    assert page.run("document.querySelector('#viewfinder video').srcObject") is None
+    # It belongs to what is said next.
+    assert page.sent("response.create") == []
+    page.focus("#words")
+    page.write("what is this")
+    page.press("Enter")
+    page.wait(f"{STATE} === 'Speaking'")
+    assert page.wait_for_sent("conversation.item.create", 2)["item"]["content"][0]["text"]
+    assert page.got("conversation.item.done")[0]["item"]["id"] == item
+    page.run("document.querySelector('img').scrollIntoView()")
+    browser.picture(tmp_path / "camera.png")
+
+
+def test_a_picture_outlives_its_connection(browser: Page) -> None:
+    turn = ScriptedTurn(QUESTION, SHORT)
+    with page_server(scripted(turn)) as server:
+        page = Visit(browser, server.url)
+        page.click("#camera")
+        page.wait("document.activeElement.textContent === 'Show this'")
+        page.click("#viewfinder button")
+        first = page.wait_for_sent("conversation.item.create")
+    with page_server(scripted(turn), port=server.port):
+        again = page.wait_for_sent("conversation.item.create", 2)
+        assert again["item"] == first["item"]
+        page.wait(f"{STATE} === 'Ready'")
+        assert page.sent("response.create") == []
+    browser.errors.clear()
+
+
+def test_it_shows_a_picture_of_the_screen(browser: Page, server: PageServer) -> None:
+    page = Visit(browser, server.url)
+    page.focus("#screen")
+    page.press("Enter")
+    page.wait("document.querySelector('.user img')?.naturalWidth > 0")
+    _, pixels = shown(page)
+    assert 200 < max(pixels.shape) <= MOST_SIDE
+    assert page.run("document.querySelector('.user img').alt") == "A picture of the screen"
+
+
+def test_who_may_not_see_says_so(browser: Page, server: PageServer) -> None:
+    page = Visit(browser, server.url)
+    page.run(
+        "navigator.mediaDevices.getUserMedia = navigator.mediaDevices.getDisplayMedia ="
+        " () => Promise.reject(new DOMException('', 'NotAllowedError'))"
+    )
+    page.click("#screen")  # the user chose none
+    page.click("#camera")
+    page.wait(f"{PROBLEM}.includes('keeps the camera from this page')")
+    assert page.sent("conversation.item.create") == []
+
+
 RESAMPLED = """(async () => {{
   const context = new OfflineAudioContext(1, {rate}, {rate});
   await context.audioWorklet.addModule("page/capture.js");
@@ -522,7 +620,9 @@ async def test_every_file_of_the_page_is_served_with_what_it_may_do(server: Page
             assert "unsafe" not in answer.headers["content-security-policy"]
             assert answer.headers["x-content-type-options"] == "nosniff"
             assert answer.headers["referrer-policy"] == "no-referrer"
-            assert answer.headers["permissions-policy"] == "microphone=(self)"
+            assert answer.headers["permissions-policy"] == (
+                "microphone=(self), camera=(self), display-capture=(self)"
+            )
         assert (await client.get("page/../page.py")).status_code == 404
 
 

@@ -13,15 +13,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import virtual_time
+from support.pictures import drawn
 from support.realtime_talk import RATE, Client, hold
 from support.scene import LONG, check_prompt
 from support.scripted import Engines, Model
 
+from pipeline import images
 from pipeline.config import PACES, ServeSettings, Settings
 from pipeline.conversation.history import RUNNING
 from pipeline.engines.prosody import EXPLAINED, Prosody
 from pipeline.engines.tools import Prompt, tools_of
 from pipeline.errors import StageError
+from pipeline.prompts import Prompts, StoredPrompt
 from pipeline.serve.link import Opening
 from pipeline.serve.realtime import RealtimeConversation
 from pipeline.serve.remembered import SILENCE
@@ -713,8 +716,14 @@ def test_who_measures_is_told_of_every_turn() -> None:
     assert told[0][2].output_tokens == 1
 
 
+def png(side: int) -> str:
+    """A picture of so many pixels."""
+    data = drawn(np.full((side, side, 3), 200, np.uint8))
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
+
+
 def test_the_model_is_shown_images() -> None:
-    url = "data:image/png;base64,AAAA"
+    url = png(8)
 
     async def script(client: Client) -> None:
         client.detect(None)
@@ -729,6 +738,74 @@ def test_the_model_is_shown_images() -> None:
     assert made.model.prompts[0][-1]["content"] == [
         {"type": "text", "text": "What is this?"},
         {"type": "image_url", "image_url": {"url": url}},
+    ]
+
+
+def test_a_picture_that_is_too_large_is_scaled_and_what_is_none_is_refused() -> None:
+    async def script(client: Client) -> None:
+        client.detect(None)
+        for url in (png(1500), "data:image/png;base64,AAAA", "data:image/png;base64,?"):
+            shown = {"type": "input_image", "image_url": url}
+            client.add(type="message", role="user", content=[shown])
+        client.write("What is this?")
+        client.respond()
+        await client.until("response.done")
+        part = {"type": "input_image", "image_url": png(1500)}
+        client.respond(input=[{"type": "message", "role": "user", "content": [part]}])
+        await client.until("response.done", 2)
+
+    made = engines("A square.", "One more.")
+    client = hold(made, script)
+    client.finish()
+    refused = [event["error"] for event in client.of("error")]
+    assert [(e["code"], e["param"]) for e in refused] == [
+        ("invalid_value", "item.content[0].image_url")
+    ] * 2
+    for prompt in made.model.prompts:
+        [shown] = [part for part in prompt[-1]["content"] if part["type"] == "image_url"]
+        assert images.of_url(shown["image_url"]["url"]).width == images.MOST_SIDE
+
+
+def test_who_shows_a_picture_to_a_model_that_does_not_see_is_told_so_once() -> None:
+    async def script(client: Client) -> None:
+        client.detect(None)
+        for number in (1, 2):
+            shown = {"type": "input_image", "image_url": png(8 * number)}
+            client.add(type="message", role="user", content=[shown])
+            await client.until("error", number)
+            for _ in range(2):
+                client.respond()
+                await client.until("response.done", len(client.done) + 1)
+
+    made = engines("No.", "No.", "No.", "No.", sees=False)
+    client = hold(made, script)
+    client.finish()
+    assert [event["error"]["code"] for event in client.of("error")] == ["image_not_seen"] * 2
+    assert client.ends == [("completed", None)] * 4
+
+
+def test_pictures_of_a_prompt_are_shown_before_the_conversation() -> None:
+    prompt = StoredPrompt(id="p", instructions="This is {{plan}}.")
+
+    async def script(client: Client) -> None:
+        client.detect(None)
+        plan = {"type": "input_image", "image_url": png(8)}
+        client.update(prompt={"id": "p", "variables": {"plan": plan}})
+        client.write("Where am I?")
+        client.respond()
+        await client.until("response.done")
+
+    made = engines("Here.")
+    hold(made, script, prompts=Prompts({"p": {"1": prompt}})).finish()
+    assert list(made.model.prompts[0]) == [
+        {"role": "system", "content": "This is (the picture plan)."},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "(The picture plan.) Where am I?"},
+                {"type": "image_url", "image_url": {"url": png(8)}},
+            ],
+        },
     ]
 
 

@@ -16,6 +16,7 @@ from openai.types.realtime.realtime_audio_config import RealtimeAudioConfig
 from openai.types.realtime.realtime_audio_config_input import RealtimeAudioConfigInput
 from openai.types.realtime.realtime_audio_config_output import RealtimeAudioConfigOutput
 
+from pipeline.prompts import Prompts, StoredPrompt
 from pipeline.serve.author import MOST_SENT, Author
 from pipeline.serve.items import MOST_SOUND_S
 from pipeline.serve.link import Opening
@@ -32,7 +33,7 @@ FUNCTION = {"type": "function", "name": "f", "parameters": {"type": "object"}}
 class Session:
     """A session without a brain."""
 
-    def __init__(self, opening: Opening | None = None) -> None:
+    def __init__(self, opening: Opening | None = None, prompts: Prompts | None = None) -> None:
         self.told: list[JsonObject] = []
         self.side = ServerSide(
             Author("t", lambda event: self.told.append(json.loads(json.dumps(event)))),
@@ -40,6 +41,7 @@ class Session:
             1_900_000_000,
             opening,
             ears=EARS,
+            prompts=prompts,
         )
         self.side.begin()
 
@@ -144,7 +146,7 @@ def test_what_is_set_is_told_back(fields: JsonObject) -> None:
         ({"tools": [{"type": "mcp", "server_label": "s"}]}, "tools[0].type", "MCP"),
         ({"tool_choice": {"type": "mcp", "server_label": "s"}}, "tool_choice", "MCP"),
         ({"tool_choice": {"type": "function", "name": "g"}}, "tool_choice.name", "none of"),
-        ({"prompt": {"id": "../secret"}}, "prompt", "instructions"),
+        ({"prompt": {"id": "../secret"}}, "prompt.id", "no prompt '../secret'"),
         ({"reasoning": {"effort": "utmost"}}, "reasoning.effort", "minimal"),
         ({"audio": {"input": {"format": {"type": "audio/opus"}}}}, "audio.input.format.type", ""),
         (
@@ -320,6 +322,113 @@ def test_the_input_buffer_is_bounded() -> None:
     assert len(session.side.buffer) == MOST_BUFFERED_S * RATE
     much = base64.b64encode(bytes(8000 * (MOST_BUFFERED_S + 1))).decode()
     assert session.refused("input_audio_buffer.append", audio=much)[0] == "input_audio_buffer_full"
+
+
+# --- prompts ---
+
+RECEPTION = StoredPrompt(
+    id="reception",
+    version="2",
+    instructions="You answer for {{practice}}, {{day}}.",
+    variables={"practice": "Dr. Weber"},
+    turns="patient",
+    voice="joe",
+    speed=1.25,
+    language="de",
+    tools=[FUNCTION, "/of/talk.py"],
+)
+PROMPTS = Prompts(
+    {"reception": {"1": StoredPrompt(id="reception", instructions="x"), "2": RECEPTION}}
+)
+
+
+def test_a_prompt_says_what_the_update_does_not() -> None:
+    session = Session(prompts=PROMPTS)
+    prompt = {"id": "reception", "variables": {"day": {"type": "input_text", "text": "{{x}}"}}}
+    told = session.update(prompt=prompt)
+    RealtimeSessionCreateRequest.model_validate(told)
+    assert told["instructions"] == "You answer for Dr. Weber, {{x}}."
+    assert told["prompt"] == {**prompt, "version": "2"}
+    assert told["tools"] == [FUNCTION]
+    audio = told["audio"]
+    assert audio["output"]["voice"] == "joe" and audio["output"]["speed"] == 1.25
+    assert audio["input"]["transcription"] == {"language": "de"}
+    detection = audio["input"]["turn_detection"]
+    assert (detection["type"], detection["eagerness"]) == ("semantic_vad", "low")
+    # What an update says itself wins, and what it does not name stays.
+    told = session.update(
+        prompt=prompt,
+        instructions="Be brief.",
+        audio={"input": {"turn_detection": {"type": "server_vad"}}, "output": {"speed": 1.0}},
+    )
+    assert told["instructions"] == "Be brief." and told["audio"]["output"]["speed"] == 1.0
+    assert told["audio"]["input"]["turn_detection"]["silence_duration_ms"] == 500
+    assert told["audio"]["output"]["voice"] == "joe"
+    told = session.update(prompt=None, tools=[])
+    assert told["prompt"] is None and told["instructions"] == "Be brief."
+    assert session.update(prompt={"id": "reception", "version": "1"})["instructions"] == "x"
+
+
+def test_a_response_has_a_prompt_of_its_own() -> None:
+    session = Session(prompts=PROMPTS)
+    asked = {"id": "reception", "variables": {"day": "Monday"}}
+    options = session.say("response.create", response={"prompt": asked, "tools": []})["response"]
+    response = session.side.respond(options)
+    assert response.settings["instructions"] == "You answer for Dr. Weber, Monday."
+    assert response.settings["tools"] == [] and response.settings["audio"]["output"]["speed"] == 1
+    assert session.side.session["prompt"] is None and session.side.session["instructions"] == ""
+
+
+def test_a_key_brings_its_prompt() -> None:
+    key = {"prompt": {"id": "reception", "variables": {"day": "Monday"}}, "instructions": "Hi."}
+    session = Session(Opening(session=key), PROMPTS)
+    (created,) = session.of("session.created")
+    assert created["session"]["instructions"] == "Hi."
+    assert created["session"]["tools"] == [FUNCTION]
+    refused = Session(Opening(session={"prompt": {"id": "nobody"}}), PROMPTS)
+    assert refused.told[-1]["error"]["code"] == "prompt_not_found"
+    assert refused.of("session.created")[0]["session"]["prompt"] is None
+
+
+@pytest.mark.parametrize(
+    ("prompt", "code", "param"),
+    [
+        ({}, "missing_required_parameter", "id"),
+        ({"id": 1}, "invalid_value", "id"),
+        ({"id": "nobody"}, "prompt_not_found", "id"),
+        ({"id": "../reception"}, "prompt_not_found", "id"),
+        ({"id": "reception\0"}, "prompt_not_found", "id"),
+        ({"id": "reception", "version": "3"}, "prompt_not_found", "version"),
+        ({"id": "reception"}, "missing_required_parameter", "variables.day"),
+        (
+            {"id": "reception", "variables": {"day": "x", "night": "y"}},
+            "unknown_parameter",
+            "variables.night",
+        ),
+        ({"id": "reception", "variables": {"day": 1}}, "invalid_value", "variables.day"),
+        (
+            {"id": "reception", "variables": {"day": {"type": "input_file", "file_id": "f"}}},
+            "invalid_value",
+            "variables.day.type",
+        ),
+        (
+            {
+                "id": "reception",
+                "variables": {"day": {"type": "input_image", "image_url": "https://e.org/a.png"}},
+            },
+            "invalid_value",
+            "variables.day.image_url",
+        ),
+        ({"id": "reception", "colour": "red"}, "unknown_parameter", "colour"),
+    ],
+)
+def test_a_prompt_that_cannot_be_used_is_refused(prompt: JsonObject, code: str, param: str) -> None:
+    session = Session(prompts=PROMPTS)
+    update = {"type": "realtime", "prompt": prompt}
+    assert session.refused("session.update", session=update) == (code, f"session.prompt.{param}")
+    refused = session.refused("response.create", response={"prompt": prompt})
+    assert refused == (code, f"response.prompt.{param}")
+    assert session.side.session["prompt"] is None and session.side.responses == {}
 
 
 # --- items ---

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -169,6 +170,10 @@ class Page:
             if time.monotonic() > until:
                 raise TimeoutError(condition)
             time.sleep(0.05)
+
+    def picture(self, file: Path) -> None:
+        """Keep what is in the window as a PNG."""
+        file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
 
     def press(self, key: str, *, shift: bool = False) -> None:
         """Press and release a key, such as `Tab`, `Enter`, `ArrowDown` or `+`."""

@@ -58,7 +58,8 @@ export class Connection {
 
   /** Send an event; whether the line takes it. */
   send(event) {
-    if (!this.isOpen || this.#socket.bufferedAmount > MOST_UNSENT) return false;
+    const { readyState, bufferedAmount } = this.#socket ?? {};
+    if (!this.isOpen || readyState !== WebSocket.OPEN || bufferedAmount > MOST_UNSENT) return false;
     this.#socket.send(JSON.stringify(event));
     return true;
   }

@@ -73,6 +73,14 @@ export class Conversation {
     this.#ask();
   }
 
+  /** Show a picture, which belongs to what is said next; `alt` says what it is of. */
+  show(image, alt) {
+    const turn = this.#turn(`shown_${Date.now()}`, "user");
+    Object.assign(turn, { image, alt, done: true });
+    this.#create(turn);
+    this.changed(turn);
+  }
+
   /** The user's turn begins by hand. */
   begin() {
     this.interrupt(true);
@@ -130,10 +138,11 @@ export class Conversation {
     }
   }
 
-  /** Tell the server of a turn, as a message of text. */
-  #create({ id, role, text }) {
+  /** Tell the server of a turn, as a message of text, or of an image. */
+  #create({ id, role, text, image }) {
     const type = role === "user" ? "input_text" : "output_text";
-    const item = { id, type: "message", role, content: [{ type, text }] };
+    const part = image ? { type: "input_image", image_url: image } : { type, text };
+    const item = { id, type: "message", role, content: [part] };
     this.send({ type: "conversation.item.create", item });
   }
 
@@ -186,21 +195,22 @@ export class Conversation {
     this.response = this.ended = null;
     this.hearing &&= this.manual;
     this.send({ type: "session.update", session: this.session() });
-    this.turns = this.turns.filter((turn) => turn.text);
+    this.turns = this.turns.filter((turn) => turn.text || turn.image);
     for (const turn of this.turns) {
       this.#create(turn);
       // Of what the old one broke off, what has arrived is all.
       if (turn.sound && !turn.done) this.#end(turn);
       else turn.done = true;
     }
-    if (this.turns.at(-1)?.role === "user") this.#ask();
+    const last = this.turns.at(-1);
+    if (last?.role === "user" && last.text) this.#ask();
     this.changed();
   }
 
   #started(id) {
     this.hearing = true;
     this.#began = performance.now() - 1000; // a server says so when it is sure
-    this.turns = this.turns.filter((turn) => turn.role !== "user" || turn.text || turn.kept);
+    this.turns = this.turns.filter((turn) => turn.role !== "user" || turn.text || turn.image || turn.kept);
     this.#turn(id, "user");
     this.interrupt();
   }

@@ -2,6 +2,7 @@
 
 import { Connection } from "./connection.js";
 import { Conversation } from "./conversation.js";
+import { Camera, ofScreen } from "./pictures.js";
 import { Microphone, Speaker } from "./sound.js";
 import { Transcript, h } from "./view.js";
 
@@ -11,6 +12,12 @@ const UNHEARD = {
   NotFoundError: "There is no microphone. Plug one in.",
   NotReadableError: "Another program holds the microphone. End that.",
   insecure: "Browsers let a page hear only over https, or on its own machine. Open it so.",
+};
+
+const UNSEEN = {
+  NotAllowedError: "The browser keeps the camera from this page. Allow it beside the address.",
+  NotFoundError: "There is no camera. Plug one in.",
+  NotReadableError: "Another program holds the camera. End that.",
 };
 
 const find = (selector) => document.querySelector(selector);
@@ -141,7 +148,7 @@ for (const name of ["pointerup", "pointercancel"]) talk.addEventListener(name, r
 talk.addEventListener("contextmenu", (event) => event.preventDefault());
 
 const holds = ({ key, target }) =>
-  conversation.manual && key === " " && !target.closest("form, summary");
+  conversation.manual && key === " " && !target.closest("form, summary, dialog, .icon");
 document.addEventListener("keydown", (event) => {
   if (!holds(event)) return;
   event.preventDefault();
@@ -160,6 +167,28 @@ find("#writing").addEventListener("submit", (event) => {
   conversation.say(words);
   connection.open();
 });
+const camera = new Camera(find("#viewfinder"));
+// Browsers let a page see only over https, and phones have no picture of their screen to give.
+find("#camera").hidden = !navigator.mediaDevices?.getUserMedia;
+find("#screen").hidden = !navigator.mediaDevices?.getDisplayMedia;
+
+async function show(name, take, refusals) {
+  try {
+    const image = await take();
+    if (!image) return;
+    problem.hidden = true;
+    conversation.show(image, `A picture of the ${name}`);
+    connection.open();
+  } catch (error) {
+    const why = refusals[error.name] ?? error.message;
+    if (why) complain(why);
+  }
+}
+
+find("#camera").addEventListener("click", () => show("camera", () => camera.take(), UNSEEN));
+// Who chooses no screen wants none.
+find("#screen").addEventListener("click", () => show("screen", ofScreen, { NotAllowedError: "" }));
+
 tokenForm.addEventListener("submit", (event) => {
   event.preventDefault();
   connection.authorise(find("#key").value);
@@ -207,7 +236,7 @@ function stateNow() {
 function changed(turn) {
   if (turn?.done && turn.role === "user" && !turn.told) {
     turn.told = true;
-    log.replaceChildren(h("p", { text: `You: ${turn.text}` }));
+    log.replaceChildren(h("p", { text: `You: ${turn.alt ?? turn.text}` }));
   }
   drawing ||= requestAnimationFrame(() => {
     drawing = 0;

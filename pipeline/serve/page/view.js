@@ -29,7 +29,9 @@ export class Transcript {
 
   show(turns) {
     const atEnd = window.innerHeight + window.scrollY > document.body.scrollHeight - 40;
-    const visible = turns.filter((turn) => turn.text || (turn.role === "user" && !turn.done));
+    const visible = turns.filter(
+      (turn) => turn.text || turn.image || (turn.role === "user" && !turn.done),
+    );
     for (const [id, entry] of this.#shown) {
       if (visible.some((turn) => turn.id === id)) continue;
       entry.root.remove();
@@ -58,7 +60,8 @@ class Entry {
     const text = h("p", { dir: "auto" }, this.spoken, this.word, this.rest, this.note);
     this.timing = new Waterfall();
     const name = h("span", { class: "who", text: NAMES[role] });
-    this.root = h("li", { class: role }, name, h("div", {}, text, this.timing.root));
+    this.body = h("div", {}, text, this.timing.root);
+    this.root = h("li", { class: role }, name, this.body);
   }
 
   draw(turn) {
@@ -68,6 +71,10 @@ class Entry {
     put(this.rest, turn.role === "user" && !turn.done ? " …" : rest);
     put(this.note, turn.cut ? " …" : (turn.note ?? ""));
     if (turn.timing) this.timing.draw(turn.timing);
+    if (turn.image && !this.image) {
+      this.image = h("img", { src: turn.image, alt: turn.alt });
+      this.body.prepend(this.image);
+    }
   }
 }
 

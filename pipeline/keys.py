@@ -1,4 +1,4 @@
-"""Single keys from the terminal, without waiting for them and without its echo; what they choose.
+"""Single keys from the terminal, without waiting for them and without its echo.
 
 `readchar` cannot do this: it waits for a key, and throws away what was pressed between two calls.
 """
@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-import string
 import sys
-from collections.abc import Sequence
 from typing import Self, TextIO
 
 if sys.platform == "win32":
@@ -19,43 +17,13 @@ else:
     import termios
     import tty
 
-MOST = 9
-"""Systems that can be chosen between: each has a digit."""
-
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]?|O.?|.)?", re.DOTALL)
 """What arrows and function keys send; their letters are nobody's choice."""
 
 
-def choose(keys: str, heard: int, alive: Sequence[bool]) -> tuple[int, bool]:
-    """What comes of keys that were pressed one after another.
-
-    1 or a chooses the first system, 2 or b the second, and so on; a tab or a space the next one; q
-    ends. What means nothing changes nothing, and nobody can choose a system that has failed.
-
-    Args:
-        keys: As the terminal sent them.
-        heard: Index of the system that is heard now.
-        alive: Of each system, whether it can be heard.
-
-    Returns:
-        Index of the system that is heard then, and whether it is to end.
-    """
-    for key in _ESCAPE.sub("", keys).lower():
-        if key == "q":
-            return heard, True
-        if key in "\t ":
-            heard = following(heard, alive)
-            continue
-        chosen = max("123456789".find(key), string.ascii_lowercase[:MOST].find(key))
-        if 0 <= chosen < len(alive) and alive[chosen]:
-            heard = chosen
-    return heard, False
-
-
-def following(heard: int, alive: Sequence[bool]) -> int:
-    """The next system that can be heard; `heard` itself if there is no other."""
-    later = ((heard + step) % len(alive) for step in range(1, len(alive)))
-    return next((index for index in later if alive[index]), heard)
+def letters(keys: str) -> str:
+    """What was pressed, without arrows and function keys."""
+    return _ESCAPE.sub("", keys)
 
 
 class Keys:
