@@ -24,6 +24,7 @@ from pipeline.serve.access import Access, is_local
 from pipeline.serve.admission import Admission, expected
 from pipeline.serve.link import PATH, Link, Opening
 from pipeline.terminal import stderr
+from pipeline.tools.mcp import McpServer, check_installed, closing, servers_of
 
 if TYPE_CHECKING:
     import ssl
@@ -56,6 +57,8 @@ def prepare(
         from pipeline.serve import http_api, listening, metrics, page  # noqa: F401
     except ModuleNotFoundError as error:
         raise BadInput(f"serve: needs {error.name}: {EXTRA} brings it") from None
+    if settings.mcp or settings.serve.mcp_urls:
+        check_installed()
     host, port = settings.serve.host, settings.serve.port
     access = Access(settings.serve.token)
     secured = None if tls is None else listening.secured(*tls)
@@ -86,8 +89,9 @@ async def _serve(
 ) -> int:
     from pipeline.serve.listening import listening
 
-    app, sessions = composed(settings, engines, access, CORES)
-    async with listening(app, sessions, listener, tls) as serving:
+    servers = servers_of(settings)
+    app, sessions = composed(settings, engines, access, CORES, servers)
+    async with closing(servers), listening(app, sessions, listener, tls) as serving:
         console.print(f"loading {', '.join(engines.names.values())}", style="dim")
         async with engines:
             sessions.state = "ready"
@@ -107,7 +111,11 @@ async def _serve(
 
 
 def composed(
-    settings: Settings, engines: LocalEngines, access: Access, cores: int
+    settings: Settings,
+    engines: LocalEngines,
+    access: Access,
+    cores: int,
+    servers: Mapping[str, McpServer],
 ) -> tuple[ASGIApp, Sessions]:
     """All that a server serves; no session begins before its state is `ready`.
 
@@ -116,6 +124,7 @@ def composed(
         engines: Shared by all sessions; whoever serves this enters them.
         access: Says who may come in.
         cores: How many processors it may take.
+        servers: The operator's MCP servers; whoever serves this closes them.
     """
     from pipeline.serve import http_api, page
     from pipeline.serve.app import Sessions, application
@@ -131,7 +140,9 @@ def composed(
 
     async def talk(link: Link, opening: Opening) -> None:
         with engines.seat() as seat:
-            await RealtimeConversation(seat, settings, Clock(), link, opening, over=over).run()
+            await RealtimeConversation(
+                seat, settings, Clock(), link, opening, over=over, mcp=servers
+            ).run()
 
     sessions = Sessions(talk, admission, metrics)
     sessions.state = "loading"
