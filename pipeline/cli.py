@@ -197,6 +197,14 @@ def talk(
             "--tools", metavar="FILE.py", help="Python functions the model may call (repeatable)"
         ),
     ] = None,
+    mcp: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--mcp",
+            metavar="URL|COMMAND",
+            help="MCP server whose tools the model may call, when you say yes (repeatable)",
+        ),
+    ] = None,
     config: Config = None,
     stt: Stt = None,
     voice: Voice = None,
@@ -210,6 +218,8 @@ def talk(
     debug: Debug = False,
 ) -> int:
     """Hold a conversation: on microphone and speaker, or with recordings."""
+    from pipeline.tools.mcp import flags
+
     settings = load(
         config,
         {
@@ -217,6 +227,7 @@ def talk(
             "reply.mode": mode,
             "audio.echo": echo,
             "tools.files": tools or None,
+            **flags(mcp or []),
             **_pace(turns),
         },
     )
