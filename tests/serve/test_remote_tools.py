@@ -15,7 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai import AsyncOpenAI
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
-from support.mcp_servers import AWKWARD, NODE, awkward, free_port, needs_everything, running
+from support.mcp_servers import (
+    AWKWARD,
+    CLIENTS,
+    NODE,
+    awkward,
+    free_port,
+    needs_everything,
+    running,
+)
 from support.realtime_grammar import watched
 from support.scripted import Engines, Model
 from support.served import served
@@ -37,8 +45,9 @@ STDIO = McpSettings(command=AWKWARD[0], args=[*AWKWARD[1:], "stdio"], approval="
 class Session:
     """A session of OpenAI's client, and what it received."""
 
-    def __init__(self, connection: AsyncRealtimeConnection, model: Model) -> None:
+    def __init__(self, connection: AsyncRealtimeConnection, model: Model, url: str) -> None:
         self.connection = connection
+        self.url = url
         self.model = model
         self.events: list[Any] = []
 
@@ -112,7 +121,7 @@ async def opened() -> AsyncIterator[Open]:
             url = f"{server.http}/v1"
             client = AsyncOpenAI(base_url=url, api_key="none")
             async with client.realtime.connect(model="cascade") as connection:
-                yield Session(connection, model)
+                yield Session(connection, model, server.url)
 
     with watched() as wrong:
         yield open_session
@@ -414,3 +423,21 @@ def test_no_url_leads_elsewhere(more: str) -> None:
             return
         assert (reached.scheme, reached.host, reached.userinfo) == ("https", "a.org", b"")
         assert re.match(r"/x/", reached.path)
+
+
+@needs_everything
+async def test_the_javascript_client_approves_and_asks_for_the_answer(opened: Open) -> None:
+    """`@openai/agents-realtime`, unmodified: it does all that by itself."""
+    with awkward() as url:
+        async with opened(ADD, "It is five.", settings=allowing(url)) as session:
+            client = await asyncio.create_subprocess_exec(
+                *("node", str(CLIENTS / "mcp.mjs"), session.url, url, "Two and three?", "five"),
+                stdout=-1,
+            )
+            out, _ = await asyncio.wait_for(client.communicate(), 60)
+            seen = json.loads(out)
+            assert seen["errors"] == []
+            assert "delete.file" in seen["tools"]
+            call = next(item for item in seen["history"] if item["type"] == "mcp_call")
+            assert (call["name"], call["output"], call["status"]) == ("add", "5", "completed")
+            assert session.told() == ["5"]

@@ -18,7 +18,8 @@ import pytest
 from support.cli_child import ROOT
 
 AWKWARD = [sys.executable, str(ROOT / "tests" / "servers" / "mcp_server.py")]
-EVERYTHING = ROOT / "tests/clients/node_modules/@modelcontextprotocol/server-everything"
+CLIENTS = ROOT / "tests" / "clients"
+EVERYTHING = CLIENTS / "node_modules/@modelcontextprotocol/server-everything"
 NODE = ["node", str(EVERYTHING / "dist" / "index.js")]
 
 needs_everything = pytest.mark.skipif(
