@@ -253,7 +253,7 @@ def flags(places: Sequence[str]) -> dict[str, dict[str, Any]]:
         else:
             try:
                 command, *args = shlex.split(place)
-            except ValueError:
+            except ValueError:  # or there is no word in it
                 raise BadInput(f"--mcp {place!r}: give a URL or a command line") from None
             # Of `npx -y @scope/server-files@1 stdio` that is the package, and of `./files` itself.
             words = [arg for arg in args if not arg.startswith("-")]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, BadRequestError
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
 from support.mcp_servers import (
     AWKWARD,
@@ -348,6 +348,18 @@ async def test_secrets_are_told_to_the_mcp_server_alone(opened: Open) -> None:
             assert (await session.until_item("mcp_call")).output == "5"
             told = "".join(event.model_dump_json() for event in session.events)
             assert "hush" not in told
+
+
+async def test_a_key_that_can_be_read_holds_no_secrets(opened: Open) -> None:
+    async with opened() as session:
+        client = AsyncOpenAI(base_url=session.url.replace("ws", "http", 1)[:-9], api_key="none")
+        tool = mcp("https://a.org/", authorization="hush")
+        with pytest.raises(BadRequestError) as refused:
+            await client.realtime.client_secrets.create(
+                session={"type": "realtime", "tools": [tool]}  # type: ignore[typeddict-item]
+            )
+        assert refused.value.param == "session.tools"
+        assert "hush" not in str(refused.value)
 
 
 async def test_a_server_that_is_not_there_can_be_named_again(opened: Open) -> None:

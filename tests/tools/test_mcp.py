@@ -25,9 +25,9 @@ from support.mcp_servers import (
     running,
 )
 
-from pipeline.config import McpSettings, Settings
+from pipeline.config import McpSettings, Settings, load
 from pipeline.errors import BadInput, CascadeError
-from pipeline.tools.mcp import LOST, McpFailed, McpServer, McpServers, in_time, named
+from pipeline.tools.mcp import LOST, McpFailed, McpServer, McpServers, flags, in_time, named
 from pipeline.tools.source import ToolFailed
 from pipeline.tools.toolbox import Toolbox
 
@@ -365,3 +365,21 @@ async def test_without_the_sdk_it_is_said_what_to_install(monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "mcp", None)
     with pytest.raises(BadInput, match=r"voice-cascade\[mcp\]"):
         check_installed()
+
+
+@pytest.mark.parametrize(
+    ("places", "labels"),
+    [
+        (["https://user@mcp.example.org:8080/x?key=1"], ["mcp_example_org_8080"]),
+        (["npx -y @modelcontextprotocol/server-everything@2026.8.31 stdio"], ["server-everything"]),
+        (["python3 'my servers/files.py' --root /"], ["files"]),
+        (["/opt/bin/wiki-mcp --verbose", "uvx wiki-mcp"], ["wiki-mcp", "wiki-mcp_2"]),
+        (["é"], ["mcp"]),
+    ],
+)
+def test_servers_of_the_command_line_have_names(places: list[str], labels: list[str]) -> None:
+    found = flags(places)
+    assert list(found) == [f"mcp.{label}" for label in labels]
+    assert list(load(flags=found).mcp) == labels
+    with pytest.raises(BadInput):
+        flags([""])
