@@ -210,6 +210,14 @@ def talk(
             "--tools", metavar="FILE.py", help="Python functions the model may call (repeatable)"
         ),
     ] = None,
+    mcp: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--mcp",
+            metavar="URL|COMMAND",
+            help="MCP server whose tools the model may call, when you say yes (repeatable)",
+        ),
+    ] = None,
     config: Config = None,
     stt: Stt = None,
     voice: Voice = None,
@@ -225,11 +233,14 @@ def talk(
     debug: Debug = False,
 ) -> int:
     """Hold a conversation: on microphone and speaker, or with recordings."""
+    from pipeline.tools.mcp import from_flags
+
     flags = {
         **engines(stt, voice, llm, vad, language, instructions, stt_url, tts_url),
         "reply.mode": mode,
         "audio.echo": echo,
         "tools.files": tools or None,
+        **from_flags(mcp or []),
         **_pace(turns),
     }
     settings, functions = _prompted(config, flags, prompt, var)

@@ -15,7 +15,8 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
@@ -28,6 +29,9 @@ ENV_PREFIX = "CASCADE_"
 
 TOGETHER = "together"
 """The type of an error of values that are right each by itself, and do not go together."""
+
+LABEL = "[a-zA-Z0-9_-]{1,32}"
+"""What an MCP server may be called: it may be the beginning of a function's name."""
 
 INSTRUCTIONS = "You are a helpful voice assistant. Answer in one short sentence."
 """Short, because small models follow little, and because it is read before the first turn."""
@@ -284,6 +288,56 @@ class ServeSettings(Section):
     )
     sessions: int = Field(0, ge=0, description="At a time; 0: as many as are served in time")
     minutes: float = Field(60.0, gt=0, le=1440, description="How long a session may last")
+    mcp_urls: str = Field(
+        "",
+        description="MCP servers that clients may name besides those of [mcp.NAME]: URLs with "
+        "spaces between them; one that ends in / allows all below it",
+    )
+
+
+class McpSettings(Section):
+    """An MCP server, whose tools the model may call; NAME is what it is called."""
+
+    url: str = Field("", description="Of a server over Streamable HTTP")
+    command: str = Field("", description="Or what starts one that speaks over stdio")
+    args: list[str] = Field([], description="Of the command")
+    env: dict[str, str] = Field({}, repr=False, description="Its environment; ${NAME}: of ours")
+    headers: dict[str, str] = Field(
+        {},
+        repr=False,
+        description="Sent to the URL, such as Authorization; ${NAME} is a variable's value",
+    )
+    allowed: list[str] = Field([], description="Tools that may be called; none named: all")
+    approval: Literal["always", "never"] | list[str] = Field(
+        "always",
+        description="Whether the user is asked before a call; a list: before calls of these tools",
+    )
+    timeout_s: float = Field(30.0, gt=0, le=3600, description="How long a call may take")
+    offered: bool = Field(
+        False, description="cascade serve: to every session, not only to those that name it"
+    )
+
+    @model_validator(mode="after")
+    def _has_one_place(self) -> Self:
+        if bool(self.url) == bool(self.command):
+            raise PydanticCustomError("place", "needs either url or command")
+        if self.url and not re.match(r"https?://[^/]", self.url):
+            raise PydanticCustomError("place", "has a url that begins neither http:// nor https://")
+        return self
+
+    def expanded(self, values: Mapping[str, str]) -> dict[str, str]:
+        """Headers or an environment with the values of the variables that they name.
+
+        Raises:
+            BadInput: A variable is not set.
+        """
+
+        def value(found: re.Match[str]) -> str:
+            if (known := os.environ.get(found[1])) is None:
+                raise BadInput(f"the variable {found[1]}, which its settings name, is not set")
+            return known
+
+        return {key: re.sub(r"\$\{(\w+)\}", value, text) for key, text in values.items()}
 
 
 class ModelSettings(Section):
@@ -307,7 +361,11 @@ class Settings(Section):
     prompts: PromptSettings = PromptSettings()
     models: ModelSettings = ModelSettings()
     serve: ServeSettings = ServeSettings()
+    mcp: dict[Annotated[str, Field(pattern=f"^{LABEL}$")], McpSettings] = {}
 
+
+NAMED = {"mcp"}
+"""What is no table but a table of tables, each with a name of its own."""
 
 OTHERS = {"CASCADE_REALTIME_KEY", "CASCADE_GEMINI_URL", "CASCADE_GEMINI_CERTIFICATE"}
 """Variables with the prefix that are no settings: keys and addresses of other servers."""
@@ -410,7 +468,7 @@ def load(
 
 def is_secret(name: str) -> bool:
     """Whether a setting, by its dotted name, is told to nobody."""
-    return name.rpartition(".")[2] in ("api_key", "token")
+    return name.rpartition(".")[2] in ("api_key", "token", "headers", "env")
 
 
 def without_password(value: str) -> str:
@@ -422,15 +480,19 @@ def document() -> str:
     """All settings at their defaults as a commented `cascade.toml`."""
     lines = ["# Cascade's settings and their defaults. Keep what you change.", ""]
     for name in Settings.model_fields:
-        lines += [f"# {(_section(name).__doc__ or '').strip()}", f"[{name}]"]
+        # There may be any number of such tables, and by default there is none.
+        mark, title = ("# ", f"{name}.NAME") if name in NAMED else ("", name)
+        lines += [f"# {(_section(name).__doc__ or '').strip()}", f"{mark}[{title}]"]
         for key, field in _fields(name).items():
             lines.append(f"# {field.description} ({_allowed(field)})")
-            lines.append(f"{key} = {_toml(field.default)}")
+            lines.append(f"{mark}{key} = {_toml(field.get_default(call_default_factory=True))}")
         lines.append("")
     return "\n".join(lines)
 
 
 def _toml(value: object) -> str:
+    if value == {}:
+        return "{}"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
@@ -454,7 +516,8 @@ def _read_toml(path: Path) -> Values:
 
 def _environment() -> dict[str, str]:
     """The `CASCADE_*` variables, by dotted name; one that names no setting is an error."""
-    here = [f"{name}.{key}" for name in Settings.model_fields for key in _fields(name)]
+    sections = [name for name in Settings.model_fields if name not in NAMED]
+    here = [f"{name}.{key}" for name in sections for key in _fields(name)]
     names = {_variable(name): name for name in [*here, *REMOVED]}
     found = {}
     for variable in os.environ:
@@ -507,8 +570,16 @@ def _complaint(wrong: ErrorDetails) -> str:
     if name not in Settings.model_fields:
         return f"unknown key {name}; {_nearest(name, Settings.model_fields)}"
     fields = _fields(name)
+    if name in NAMED and inner:
+        label, *inner = inner
+        if inner[:1] == ["[key]"]:
+            return f"{name}.{label}: a name has letters, digits, _ and -, 32 at most"
+        name = f"{name}.{label}"
+        if not inner and wrong["type"] == "place":
+            return f"{name} {wrong['msg']}"
     if not inner:
-        return f"{name} is a table, [{name}]; allowed in it: {', '.join(fields)}"
+        title = f"{name}.NAME" if name in NAMED else name
+        return f"{name} is a table, [{title}]; allowed in it: {', '.join(fields)}"
     key = inner[0]
     if key not in fields:
         return f"unknown key {name}.{key}; {_nearest(key, fields)}"
@@ -544,6 +615,8 @@ def _nearest(name: str, names: Iterable[str]) -> str:
 
 def _section(name: str) -> type[Section]:
     section = Settings.model_fields[name].annotation
+    if name in NAMED:
+        section = get_args(section)[1]
     assert isinstance(section, type)
     assert issubclass(section, Section)
     return section
@@ -553,18 +626,25 @@ def _fields(name: str) -> dict[str, FieldInfo]:
     return _section(name).model_fields
 
 
+KINDS: dict[Any, str] = {
+    bool: "true | false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    list[str]: "a list of texts",
+    dict[str, str]: "a table of texts",
+}
+"""What a field may hold, for people."""
+
+
 def _allowed(field: FieldInfo) -> str:
     """What a field may hold, for people: its choices, or its type and bounds."""
     if get_origin(field.annotation) is Literal:
         return " | ".join(map(str, get_args(field.annotation)))
-    kinds = {
-        bool: "true | false",
-        int: "a whole number",
-        float: "a number",
-        str: "text",
-        list[str]: "a list of texts",
-    }
-    kind = kinds[field.annotation]  # type: ignore[index]
+    if get_origin(field.annotation) in (Union, UnionType):
+        literal, texts = get_args(field.annotation)
+        return " | ".join([*map(str, get_args(literal)), KINDS[texts]])
+    kind = KINDS[field.annotation]
     words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
     bounds = [
         f"{word} {getattr(constraint, name)}"

@@ -21,6 +21,7 @@ from pipeline.events import (
     ReplyDone,
     ReplyDucked,
     ReplyInterrupted,
+    ReplyStarted,
     ReplySwelled,
     SpeechStarted,
     SpeechStopped,
@@ -77,6 +78,7 @@ class Driver:
         over: Over | None = None,
         keep: Keep | None = None,
         tools: RunTool | None = None,
+        asks: Callable[[], bool] = lambda: False,
     ) -> None:
         """Prepare; `run` does the work.
 
@@ -89,6 +91,7 @@ class Driver:
             over: Is told of every turn that is over, if anybody wants to know.
             keep: Keeps what a crash must not cost, if anything is kept.
             tools: Runs what the model calls; None: somebody else does.
+            asks: Whether the user was asked something, and is to answer.
         """
         self.failed = False
         self._session = session
@@ -99,6 +102,8 @@ class Driver:
         self._tell_over = over
         self._keep = keep
         self._run_tool = tools
+        self._asks = asks
+        self._all_said = False
         self._calls: dict[str, asyncio.Task[None]] = {}
         self._usage: dict[int, Usage] = {}
         self._turns = 0
@@ -138,9 +143,12 @@ class Driver:
             async for frame in frames:
                 await self._session.send(frame)
                 quiet = not (self._open or self._calls) and self._playing is None
+                quiet = quiet or (self._asks() and not self._all_said)
                 speech = bool(self._open - self._thinking)
                 if not self._ends.go_on(quiet, self._turns, speech=speech):
-                    return
+                    if not self._asks():
+                        return
+                    self._all_said = True  # which answers the question too, in a while
 
     async def _follow(self) -> None:
         """Session → speaker, screen and stdout."""
@@ -156,6 +164,9 @@ class Driver:
                     self._turns += 1
                     self._open.add(event.turn)
                 case SpeechStopped():
+                    self._thinking.add(event.turn)
+                case ReplyStarted():  # of which no turn may have told
+                    self._open.add(event.turn)
                     self._thinking.add(event.turn)
                 case ReplyAudio():
                     if self._playing is None or self._playing.id != event.id:

@@ -11,7 +11,7 @@ import contextlib
 import functools
 import os
 import shlex
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,13 +21,13 @@ from rich.console import Console
 
 from pipeline import images, screenshot
 from pipeline.audio.line import MICROPHONE, SPEAKER, Ends
-from pipeline.config import LlmSettings, Settings, ToolSettings
+from pipeline.config import LlmSettings, Settings
 from pipeline.conversation import transcript
 from pipeline.conversation.history import Message
 from pipeline.conversation.transcript import ConversationFile
 from pipeline.driver import Driver
 from pipeline.engines.beside import look
-from pipeline.engines.tools import IDLE_S
+from pipeline.engines.tools import IDLE_S, Tool
 from pipeline.engines.worker import apart
 from pipeline.errors import BadInput, CascadeError
 from pipeline.events import ToolCall
@@ -101,7 +101,7 @@ def prepare(settings: Settings, options: TalkOptions) -> Coroutine[Any, Any, int
     console = stderr()
     check_files(options)
     history = transcript.load(options.resume) if options.resume else []
-    sources = tool_sources(settings.tools)
+    sources = tool_sources(settings)
     shown = [(path.name, images.of_file(path)) for path in options.images]
     ends = Ends(
         settings.audio,
@@ -121,17 +121,23 @@ def prepare(settings: Settings, options: TalkOptions) -> Coroutine[Any, Any, int
     return _hold(settings, options, history, shown, sources, ends, engines, console)
 
 
-def tool_sources(settings: ToolSettings) -> list[ToolSource]:
+def tool_sources(settings: Settings) -> list[ToolSource]:
     """Where the tools of a conversation are; nothing is entered yet.
 
     Raises:
-        BadInput: A file cannot be used.
+        BadInput: A file cannot be used, or a package is missing.
     """
-    if not settings.files:
-        return []
-    from pipeline.tools.functions import FunctionTools  # only where it is needed
+    sources: list[ToolSource] = []
+    if settings.tools.files:
+        from pipeline.tools.functions import FunctionTools  # only where it is needed
 
-    return [FunctionTools([Path(file) for file in settings.files])]
+        sources.append(FunctionTools([Path(file) for file in settings.tools.files]))
+    if settings.mcp:
+        from pipeline.tools.mcp import McpServers, check_installed
+
+        check_installed()
+        sources.append(McpServers(settings, [tool.name for each in sources for tool in each.tools]))
+    return sources
 
 
 async def _hold(
@@ -150,6 +156,7 @@ async def _hold(
         CascadeError: The engines cannot be loaded, a device is gone, or a stage failed for good.
     """
     from pipeline.conversation.cascade import Cascade  # as slow to import
+    from pipeline.conversation.consent import allowed
     from pipeline.tools.toolbox import CANCEL, Toolbox
 
     saved = ConversationFile(options.save) if options.save else None
@@ -164,13 +171,28 @@ async def _hold(
             otel.exported(trace.session, settings.llm, engines.names, ends.clock)
         )
         await stack.enter_async_context(engines)
-        toolbox = await stack.enter_async_context(Toolbox(sources))
+
+        async def approve(tool: Tool, arguments: Mapping[str, Any]) -> bool:
+            """Ask the user aloud, and on the screen."""
+
+            async def ask(line: str) -> str | None:
+                display.note(line)
+                return await session.ask(line)
+
+            return await allowed(ask, tool.name, arguments, engines.voice.language)
+
+        if settings.mcp:
+            display.note(f"connecting to {', '.join(settings.mcp)}")
+        toolbox = await stack.enter_async_context(Toolbox(sources, approve))
         tools = [*toolbox.tools, CANCEL] if sources else []
         turn = history[-1].turn if history else 0
         for name, picture in shown:
             history.append(Message("user", "", turn, images=(picture.url,)))
             display.shows(name, picture)
         session = Cascade(engines, settings, trace, ends.clock, history, tools)
+        for source in sources:
+            if (watch := getattr(source, "watch", None)) is not None:
+                watch(lambda: session.offer([*toolbox.tools, CANCEL]))
         over = None if spans is None else spans.turn
 
         async def keep() -> None:
@@ -197,6 +219,7 @@ async def _hold(
             over=over,
             keep=keep,
             tools=call if sources else None,
+            asks=lambda: session.asks,
         )
 
         def busy() -> bool:

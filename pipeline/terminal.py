@@ -203,6 +203,9 @@ def log_to_stderr(debug: bool) -> None:
     logging.basicConfig(level=level, format=form, handlers=[handler])
     if not debug:
         logging.getLogger(__package__).setLevel(logging.WARNING)
+        for name in ("mcp", "client"):
+            # The MCP SDK's, which logs with a traceback whatever a server writes amiss.
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 @contextlib.contextmanager

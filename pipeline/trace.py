@@ -307,7 +307,7 @@ def description(settings: Settings, models: Mapping[str, str]) -> dict[str, Any]
         settings: The run's; keys and passwords are left out.
         models: Names by kind, such as `{"stt": "whisper-mini-en"}`.
     """
-    dumped = settings.model_dump()
+    dumped = settings.model_dump(exclude={"mcp"})
     values = {
         name: {
             key: without_password(value) if key == "url" else value
@@ -318,6 +318,7 @@ def description(settings: Settings, models: Mapping[str, str]) -> dict[str, Any]
     }
     # A URL may hold a password; its name among the models does not.
     values["llm"]["model"] = models.get("llm", "")
+    values["mcp"] = {label: {} for label in settings.mcp}  # which there are; the rest may be secret
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "machine": machine(),

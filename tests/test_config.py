@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from pipeline.config import (
     DEFAULT_FILE,
     REMOVED,
+    McpSettings,
     Section,
     Settings,
     TurnSettings,
@@ -30,6 +31,7 @@ from pipeline.speech_to_speech import gemini, keys
 FIELDS: dict[str, FieldInfo] = {
     f"{name}.{key}": field
     for name, section in Settings.model_fields.items()
+    if name != "mcp"  # tables with names of their own
     for key, field in (section.annotation or Section).model_fields.items()
 }
 
@@ -339,7 +341,11 @@ def test_any_values_are_taken_or_refused_in_words(flags: dict[str, Any]) -> None
 def test_the_document_is_toml_and_loads_back_to_the_defaults() -> None:
     text = document()
     parsed = tomllib.loads(text)
-    assert parsed == Settings().model_dump()
+    assert parsed == Settings().model_dump(exclude={"mcp"})
+    named = text[text.index("# [mcp.NAME]") :].replace("# [", "[")
+    lines = [line.removeprefix("# ") for line in named.splitlines() if " = " in line or "[" in line]
+    [shown] = tomllib.loads("\n".join(lines))["mcp"].values()
+    assert shown == McpSettings(command="x").model_dump() | {"command": ""}
     write(text)
     assert load().model_dump() == Settings().model_dump()
 
@@ -379,6 +385,7 @@ def test_no_secret_is_in_what_settings_look_like() -> None:
     secrets = [
         (name, key)
         for name, section in settings
+        if name != "mcp"
         for key in type(section).model_fields
         if is_secret(f"{name}.{key}")
     ]
@@ -400,3 +407,59 @@ def test_a_list_is_written_in_toml_as_such_and_in_a_variable_with_commas(
     write("[tools]\nfiles = 3")
     with pytest.raises(BadInput, match="allowed: a list of texts"):
         load()
+
+
+# --- tables with names of their own ---
+
+
+def test_mcp_servers_have_names_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    write("""
+[mcp.files]
+command = "npx"
+args = ["-y", "some-server"]
+env = { ROOT = "${HOME}/x" }
+approval = ["delete"]
+[mcp.web]
+url = "https://example.org/mcp"
+headers = { Authorization = "Bearer ${WEB_TOKEN}" }
+approval = "never"
+""")
+    monkeypatch.setenv("WEB_TOKEN", "hush")
+    monkeypatch.setenv("HOME", "/me")
+    files, web = load(flags={"mcp.more": {"command": "x"}}).mcp["files"], load().mcp["web"]
+    assert files.expanded(files.env) == {"ROOT": "/me/x"}
+    assert (files.approval, files.timeout_s) == (["delete"], 30.0)
+    assert web.expanded(web.headers) == {"Authorization": "Bearer hush"}
+    assert list(load(flags={"mcp.more": {"command": "x"}}).mcp) == ["files", "web", "more"]
+    monkeypatch.delenv("WEB_TOKEN")
+    with pytest.raises(BadInput, match="the variable WEB_TOKEN"):
+        web.expanded(web.headers)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[mcp.f]\ncommand = "x"\nurl = "http://a"', "mcp.f needs either url or command"),
+        ("[mcp.f]\ntimeout_s = 3", "mcp.f needs either url or command"),
+        ('[mcp.f]\nurl = "a"', "mcp.f has a url that begins neither http:// nor https://"),
+        ("[mcp]\nf = 3", "mcp.f is a table, [mcp.f]; allowed in it: url, command, "),
+        ("mcp = 3", "mcp is a table, [mcp.NAME]; allowed in it: url, command, "),
+        ('[mcp."a b"]\ncommand = "x"', "mcp.a b: a name has letters, digits, _ and -"),
+        ('[mcp.f]\ncomand = "x"', "unknown key mcp.f.comand; did you mean command?"),
+        (
+            '[mcp.f]\ncommand = "x"\napproval = "sometimes"',
+            "mcp.f.approval is 'sometimes'; allowed: always | never | a list of texts",
+        ),
+        (
+            '[mcp.f]\nurl = "http://a"\nheaders = { a = 1 }',
+            "mcp.f.headers is hidden; allowed: a table of texts",
+        ),
+        (
+            '[mcp.f]\ncommand = "x"\ntimeout_s = 0',
+            "mcp.f.timeout_s is 0; allowed: a number above 0 and at most 3600",
+        ),
+    ],
+)
+def test_what_is_wrong_with_an_mcp_server_is_said(text: str, said: str) -> None:
+    write(text)
+    assert refusal().startswith(f"{DEFAULT_FILE}: {said}")

@@ -259,9 +259,11 @@ class Ends:
             return True
         if turns == self._turns_before:
             log.warning("%s: no speech was heard in it", card.spans[-1].path)
-        self._turns_before = turns
         self._quiet_from_ns = None
-        return card.next()
+        going_on = card.next()
+        # Of the last one it is known by now whether there was speech in it.
+        self._turns_before = turns if going_on else -1
+        return going_on
 
     def _write(self, wav: WavWriter, samples: Samples) -> None:
         with self._going_on():

@@ -245,6 +245,19 @@ class Cascade:
         """
         self._inbox.put(self._replies.tool_result, call_id, output)
 
+    async def ask(self, line: str) -> str | None:
+        """Speak a line, and give what the user says to it (see `Replies.ask`)."""
+        return await self._replies.ask(line)
+
+    def offer(self, tools: Sequence[Tool]) -> None:
+        """Other tools may be called from now on."""
+        self._inbox.put(self._replies.offer, tools)
+
+    @property
+    def asks(self) -> bool:
+        """Whether the user has heard a question, and has not answered it."""
+        return self._replies.asks
+
     # --- what its owner does, besides ---
 
     def behave(self, manner: Manner) -> None:
@@ -355,6 +368,8 @@ class Cascade:
         for verdict in self._hearing.push(frame):
             if self._manner.listens:
                 speaking = self._replies.speaking and self._manner.interrupts
+                # Nothing is heard of a reply that waits for an answer: "yes" is one.
+                speaking = speaking and not self._replies.asks
                 self._decide(self._turns.push(verdict, speaking=speaking))
         if self._turns.closing:
             self._replies.hurry()

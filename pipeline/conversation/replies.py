@@ -20,6 +20,7 @@ from typing import Any
 from pipeline.clock import NS_PER_S, Clock
 from pipeline.config import Settings
 from pipeline.conversation.bridging import bridge, called_off
+from pipeline.conversation.consent import Question
 from pipeline.conversation.history import History, Memory, Message, ReplyPlace
 from pipeline.conversation.reply import (
     Engines,
@@ -314,6 +315,10 @@ class Replies:
         self._bridges = 0
         # The pictures that the user knows are not seen.
         self._unseen: set[str] = set()
+        # What the user is asked, and the turns that are answers to that.
+        self._question: Question | None = None
+        self._asking = asyncio.Lock()
+        self._consents: set[int] = set()
 
     @property
     def speaking(self) -> bool:
@@ -359,6 +364,9 @@ class Replies:
         self.turn += 1
         self.attempts = 0
         self._read_words = 0
+        question = self._question
+        if question is not None and question.begun(self.turn, self._clock.now_ns()):
+            self._consents.add(self.turn)
         self._busy_ns = self._clock.now_ns()
 
     def begin(
@@ -412,6 +420,9 @@ class Replies:
         if self._calls is None:
             return
         now_ns = self._clock.now_ns()
+        if self._question is not None:
+            self._see_to(self._question, now_ns)
+            return
         if self._current is not None and not self._current.over:
             self._busy_ns = now_ns
             return
@@ -424,6 +435,48 @@ class Replies:
         self._current.begin(self._late_id(group.turn))
         messages = self._memory.prompt()
         self._start(self._current, functools.partial(self._respond, self._current, messages))
+
+    def offer(self, tools: Sequence[Tool]) -> None:
+        """Other tools may be called from now on."""
+        self._memory.offer(tools)
+        self.changed()
+
+    async def ask(self, line: str) -> str | None:
+        """Speak a line when nobody speaks, and give what the user says to it; None: nothing.
+
+        What is said then is no part of the conversation. One question is asked at a time.
+        """
+        async with self._asking:
+            answer: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+
+            def answered(words: str | None) -> None:
+                if not answer.done():
+                    answer.set_result(words)
+
+            self._question = Question(line, answered)
+            try:
+                return await answer
+            finally:
+                self._question = None
+
+    @property
+    def asks(self) -> bool:
+        """Whether the user has heard a question, and has not answered it."""
+        return self._question is not None and self._question.heard and not self._question.turn
+
+    def _see_to(self, question: Question, now_ns: int) -> None:
+        """No turn is going on, and there is a question."""
+        reply = self._current
+        if reply is not None and not (reply.over or reply.lulled):
+            question.busy(now_ns)
+        elif question.told:
+            question.quiet(now_ns)
+        else:
+            question.tell(now_ns)
+            if reply is not None and reply.lulled:
+                reply.bridge(question.line)
+            else:
+                self.say(question.line)
 
     def understand(
         self,
@@ -715,6 +768,12 @@ class Replies:
         if self._speaker is not None and reply.prosody is not None:
             reply.note = self._speaker.note(reply.prosody, heard.text)
         self._inbox.put(self._understood, reply, heard)
+        if reply.turn in self._consents:
+            await self._foresee([], heard)
+            await reply.until(lambda: not reply.held)
+            if (question := self._question) is not None and question.turn == reply.turn:
+                self._inbox.put(question.answer, heard.text)
+            return "skipped"
         # What was said before and got no reply is answered with this, be this but a cough.
         if not heard.text and not (self._memory.unanswered and reply.answers):
             await self._foresee([], heard)
@@ -798,7 +857,7 @@ class Replies:
             await reply.until(lambda: reply.lulled)
             await asyncio.sleep(self._pace.again_s * said if said else self._pace.bridge_s)
             # There may be voice by now, of which nobody knows what it means.
-            if reply.lulled and self._ducked is not reply:
+            if reply.lulled and self._ducked is not reply and self._question is None:
                 words = bridge(self.voice.language, self._bridges, again=said > 0)
                 self._bridges += 1
                 said += 1
@@ -821,7 +880,7 @@ class Replies:
 
     def _keep_words(self, reply: Reply) -> None:
         """Once the turn is over and the words are known, they are part of the conversation."""
-        if reply.words is None:
+        if reply.words is None or reply.turn in self._consents:
             return
         if self._calls is not None and self._calls.running and called_off(reply.words):
             self._cancel_calls(self._calls)

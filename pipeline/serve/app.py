@@ -29,7 +29,7 @@ from pipeline.serve.connection import Connection
 from pipeline.serve.link import PATH, SUBPROTOCOL, Link, Opening
 from pipeline.serve.metrics import Metrics
 from pipeline.serve.refused import MOST_SAID, RequestRefused
-from pipeline.serve.session_object import new_session, prompted, updated
+from pipeline.serve.session_object import MCP_SECRETS, new_session, prompted, updated
 
 Talk = Callable[[Link, Opening], Coroutine[Any, Any, None]]
 """Holds the conversation of a session with its client; cancelled when the client is gone."""
@@ -356,6 +356,9 @@ async def _client_secrets(access: Access, prompts: Prompts, request: Request) ->
     rest = {name: value for name, value in asked.items() if name != "model"}
     new = new_session("sess_of_a_key", asked["model"], expires_at, asked["type"])
     session = updated(new, prompted(rest, prompts, "session."))
+    if any(name in tool for tool in session.get("tools", ()) for name in MCP_SECRETS):
+        message = "Whoever has the key can read it: headers and authorization do not go into it."
+        raise RequestRefused("invalid_value", message, "session.tools")
     key = access.sealed(asked, expires_at)
     return JSONResponse({"value": key, "expires_at": expires_at, "session": session})
 

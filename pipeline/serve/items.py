@@ -106,6 +106,7 @@ class KeptItem:
             the client's own; empty: none.
         cuts: How often it was truncated.
         note: How its words were spoken, for the model alone.
+        late_after: Of a call, the item after which its result came; None: right after the call.
     """
 
     def __init__(self, about: JsonObject, sounds: Mapping[int, PartSound] | None = None) -> None:
@@ -116,6 +117,7 @@ class KeptItem:
         self.seen: dict[int, str] = {}
         self.cuts = 0
         self.note = ""
+        self.late_after: KeptItem | None = None
 
     @classmethod
     def given(cls, item: JsonObject, item_id: str, encodings: Encodings, param: str) -> KeptItem:
@@ -159,6 +161,9 @@ class KeptItem:
             sounds: By part, in base64.
         """
         about, sounds = copy.deepcopy(self.about), sounds or {}
+        if about["type"].startswith("mcp_"):
+            # The protocol has no such fields there.
+            del about["status"], about["object"]
         content = about.get("content", [])
         if self.size + sum(map(len, sounds.values())) <= MOST_SENT:
             for place, audio in sounds.items():

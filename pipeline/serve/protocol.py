@@ -7,7 +7,7 @@ conversation, the sound that is no item yet), and says what is left to do: to he
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Protocol
 
 from pipeline.audio import encoding
 from pipeline.events import Samples
@@ -49,6 +49,25 @@ _OF_CONVERSATION = ("response.", "conversation.item.create", "conversation.item.
 """What these events ask for is no business of a transcription session."""
 
 
+NO_MCP = "is mcp, and this server connects to no MCP server: give its tools as functions"
+
+
+class Remote(Protocol):
+    """What connects to MCP servers."""
+
+    def admit(self, tool: JsonObject, param: str) -> JsonObject:
+        """See that a server may be connected to; gives what is told of it, without secrets.
+
+        Raises:
+            RequestRefused: It may not; `param` is where it stands.
+        """
+        ...
+
+    def waits_for(self, approval_request_id: str) -> bool:
+        """Whether that is a call that the client has still to approve."""
+        ...
+
+
 class ServerSide:
     """The server's side of one connection.
 
@@ -70,6 +89,7 @@ class ServerSide:
         active: The response to the conversation that is under way.
         spoke: Whether the client has heard the voice; set by who speaks.
         speech: Id of the item of the utterance that is under way; None: there is none.
+        remote: Connects to MCP servers; None: nothing does.
     """
 
     def __init__(
@@ -93,6 +113,7 @@ class ServerSide:
         self.active: RealtimeResponse | None = None
         self.spoke = False
         self.speech: str | None = None
+        self.remote: Remote | None = None
         self._asked = opening.model
         self._given = opening.session
         self._began = 0
@@ -345,6 +366,8 @@ class ServerSide:
             case "conversation.item.create":
                 if self.speech is not None and event["item"].get("id") == self.speech:
                     raise invalid("item.id", "is taken by what is being said")
+                if event["item"]["type"] == "mcp_approval_response":
+                    self._check_approval(event["item"]["approval_request_id"])
                 event["item"]["id"] = self.items.create(event, self._encodings).id
             case "conversation.item.retrieve":
                 self.items.retrieve(event["item_id"], self._encodings)
@@ -357,6 +380,10 @@ class ServerSide:
                 self._check_response(event["response"])
             case "response.cancel":
                 event["response_id"] = self._to_cancel(event.get("response_id"))
+
+    def _check_approval(self, request_id: str) -> None:
+        if self.remote is None or not self.remote.waits_for(request_id):
+            raise invalid("item.approval_request_id", "is of no call that waits for approval")
 
     def _updated(self, update: JsonObject) -> JsonObject:
         update = dict(update)
@@ -373,7 +400,25 @@ class ServerSide:
                 update["audio"] = overlaid(heard, update.get("audio", {}))
             update = prompted(update, self._prompts, "session.")
         fixed = {"voice_fixed": self.spoke, "speed_fixed": self.active is not None}
-        return updated(self.session, update, **fixed)
+        session = updated(self.session, update, **fixed)
+        if self.answers:
+            session["tools"] = self._admitted(session["tools"], "session.")
+        return session
+
+    def _admitted(self, tools: list[JsonObject], prefix: str) -> list[JsonObject]:
+        """Tools, of which those of MCP servers may be used, without what is secret of them."""
+        found, labels = [], set[str]()
+        for place, tool in enumerate(tools):
+            param = f"{prefix}tools[{place}]"
+            if tool["type"] == "mcp":
+                if self.remote is None:
+                    raise invalid(f"{param}.type", NO_MCP)
+                if tool["server_label"] in labels:
+                    raise invalid(f"{param}.server_label", "is there twice")
+                labels.add(tool["server_label"])
+                tool = self.remote.admit(tool, param)
+            found.append(tool)
+        return found
 
     def _update(self, update: JsonObject) -> None:
         self.session = self._updated(update)
@@ -420,6 +465,8 @@ class ServerSide:
             message = f"{MOST_RESPONSES} responses are in progress: wait until one is done."
             raise RequestRefused("rate_limit_exceeded", message)
         check_choice(settings(self.session, options), "response.")
+        if "tools" in options:
+            options["tools"] = self._admitted(options["tools"], "response.")
         if (given := options.get("input")) is not None:
             read = [self._read(item, f"response.input[{i}]") for i, item in enumerate(given)]
             options["input"] = read

@@ -28,6 +28,7 @@ from pipeline.serve.access import Access
 from pipeline.serve.admission import expected
 from pipeline.serve.serving import composed
 from pipeline.terminal import stderr
+from pipeline.tools.mcp import closing, servers_of
 
 CPUS = 2
 """Processors of a replica, unless the deployment's `ray_actor_options` say otherwise."""
@@ -87,11 +88,12 @@ def app(args: Mapping[str, Any]) -> serve.Application:
         context: Any = ray.get_runtime_context()
         cores = max(1, int(context.get_assigned_resources().get("CPU", 1)))
         engines = LocalEngines(found, sessions=expected(found.serve.sessions, cores))
-        inner, sessions = composed(found, engines, Access(found.serve.token), cores)
+        servers = servers_of(found)
+        inner, sessions = composed(found, engines, Access(found.serve.token), cores, servers)
 
         @contextlib.asynccontextmanager
         async def lifespan(_: Starlette) -> AsyncGenerator[None]:
-            async with engines:
+            async with closing(servers), engines:
                 sessions.state = "ready"
                 yield
 

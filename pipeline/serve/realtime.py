@@ -53,12 +53,14 @@ from pipeline.serve.playhead import Playhead
 from pipeline.serve.protocol import ServerSide
 from pipeline.serve.refused import RequestRefused, invalid, stage_failed
 from pipeline.serve.remembered import SILENCE, Remembered
-from pipeline.serve.responses import RealtimeResponse, ResponseStatus, settings
+from pipeline.serve.remote_tools import RemoteTools
+from pipeline.serve.responses import PIECE, RealtimeResponse, ResponseStatus, settings
 from pipeline.serve.session_object import JsonObject
 from pipeline.serve.sound import RATE
 from pipeline.serve.turn_detection import manner
 from pipeline.serve.usage import cost
 from pipeline.text.heard import Sound
+from pipeline.tools.mcp import McpServer
 from pipeline.trace import Timeline, Trace
 from pipeline.turns.taker import RATE as EARS
 from pipeline.turns.taker import TIMES
@@ -77,9 +79,6 @@ REPORT_S = 0.1
 """How often it is looked how much of a reply has been played (s)."""
 
 UNSEEN = "The language model does not see images: the conversation goes on without them."
-
-PIECE = 12
-"""Characters of a call's arguments in one event."""
 
 LATENCY = "cascade.latency_ms"
 """Where the metadata of a response has its latency, as JSON: in all, and by part."""
@@ -154,6 +153,7 @@ class RealtimeConversation:
         over: Is told of every turn that is over.
         prompts: That the client may name.
         tools: Definitions of functions that a session begins with.
+        mcp: The operator's MCP servers, by their labels.
     """
 
     def __init__(
@@ -167,6 +167,7 @@ class RealtimeConversation:
         over: Over | None = None,
         prompts: Prompts | None = None,
         tools: Sequence[JsonObject] = (),
+        mcp: Mapping[str, McpServer] | None = None,
     ) -> None:
         self._engines = engines
         self._settings = settings
@@ -183,7 +184,11 @@ class RealtimeConversation:
         )
         if self._side.answers:
             self._side.session |= {"instructions": settings.llm.instructions, "tools": [*tools]}
-        self._memory = Remembered(self._side, settings.conversation)
+        self._remote = RemoteTools(
+            self._side, settings, mcp or {}, self._tools_changed, self._go_on
+        )
+        self._side.remote = self._remote
+        self._memory = Remembered(self._side, settings.conversation, self._remote)
         self._trace = Trace()
         self._cascade = Cascade(
             engines,
@@ -223,6 +228,7 @@ class RealtimeConversation:
                 self._is_over = True
                 expiring.cancel()
                 self._stop_playing()
+                await self._remote.close()
 
     async def _expire(self) -> None:
         """Close the connection when the session is over."""
@@ -261,6 +267,8 @@ class RealtimeConversation:
         """Do as the session says from now on."""
         session = self._side.session
         self._cascade.behave(manner(session, self._settings, self._voice(session)))
+        if self._side.answers:
+            self._remote.use(session["tools"])
         before, self._asked = self._asked, self._wanted()
         if before != self._asked:
             self._cascade.changed()
@@ -301,6 +309,8 @@ class RealtimeConversation:
         item = self._side.items.get(event["item"]["id"])
         assert item is not None
         self._listen_to(item)
+        if item.about["type"] == "mcp_approval_response":
+            self._remote.decide(item)
         if not self._look_at(item, event.get("event_id"), "item"):
             self._cascade.changed()
 
@@ -367,7 +377,18 @@ class RealtimeConversation:
             item.words[place] = heard.text
             self._side.transcribed(item, heard.text, place)
 
+    def _tools_changed(self) -> None:
+        """Other tools are on offer, or one has a result."""
+        if not self._is_over:
+            self._cascade.changed()
+
+    def _go_on(self) -> None:
+        """Tools that the client does not know of have results: tell them, if nobody speaks."""
+        if not (self._is_over or self._side.active or self._cascade.in_speech):
+            self._respond({})
+
     def _respond(self, options: JsonObject) -> None:
+        self._remote.use_for_one(options.get("tools", []))
         response = self._side.respond(options)
         self._answers[response.id] = _Answer(response)
         for number, item in enumerate(response.given or ()):
@@ -525,8 +546,10 @@ class RealtimeConversation:
 
     def _call(self, response: RealtimeResponse, event: ToolCall) -> None:
         self._close(self._answers[event.reply_id])
-        response.open_call(event.name, self._author.new_id("call"))
         said = arguments(event.arguments)
+        if self._remote.call(response, event.name, said):
+            return
+        response.open_call(event.name, self._author.new_id("call"))
         for start in range(0, len(said), PIECE):
             response.arguments(said[start : start + PIECE])
         response.close()

@@ -5,8 +5,8 @@ Nothing is kept here but where a prompt begins that has no room for all of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
 
 from pipeline.config import ConversationSettings
 from pipeline.conversation.history import (
@@ -27,6 +27,7 @@ from pipeline.engines.prosody import EXPLAINED
 from pipeline.engines.tools import Prompt, Tool, ToolUse
 from pipeline.serve.items import KeptItem
 from pipeline.serve.protocol import ServerSide
+from pipeline.serve.remote_tools import RemoteTools
 from pipeline.serve.responses import RealtimeResponse, settings
 from pipeline.serve.session_object import JsonObject, prompt_images
 
@@ -40,10 +41,14 @@ class Remembered:
     Args:
         side: Has the items, and the session's settings.
         limits: How large a prompt may be.
+        remote: Has the tools of MCP servers.
     """
 
-    def __init__(self, side: ServerSide, limits: ConversationSettings) -> None:
+    def __init__(
+        self, side: ServerSide, limits: ConversationSettings, remote: RemoteTools | None = None
+    ) -> None:
         self._side = side
+        self._remote = remote
         self._budget = limits.budget_tokens
         self._explained = EXPLAINED if limits.prosody else ""
         self._takes_tools = True
@@ -99,8 +104,9 @@ class Remembered:
         if response.given is None and response.settings == self._settings:
             return self.prompt()
         found = [message for _, message in messages(response.read)]
-        drop = self._excess(found, response.settings, 0)
-        return self._asked(response.settings, found[drop:], 0)
+        asked = response.settings | {"in_band": response.in_band}
+        drop = self._excess(found, asked, 0)
+        return self._asked(asked, found[drop:], 0)
 
     @property
     def _settings(self) -> JsonObject:
@@ -126,10 +132,11 @@ class Remembered:
         excess = reserve + self._offered(asked) - self._budget
         found = shortened(joined([*self._told(asked), *found]), excess)
         limit = asked["max_output_tokens"]
+        tools, choice = self._chosen(asked)
         return Prompt(
             map(wire, found),
-            self._tools(asked),
-            choice=_choice(asked["tool_choice"]),
+            tools,
+            choice=choice,
             limit=None if limit == "inf" else limit,
         )
 
@@ -150,10 +157,29 @@ class Remembered:
     def _tools(self, asked: JsonObject) -> list[Tool]:
         if not self._takes_tools or asked["tool_choice"] == "none":
             return []
-        return [
+        own = [
             Tool(tool["name"], tool.get("description") or "", tool.get("parameters") or _TAKES_NONE)
             for tool in asked["tools"]
+            if tool["type"] == "function"
         ]
+        return own + (self._remote.tools_for(asked) if self._remote is not None else [])
+
+    def _chosen(self, asked: JsonObject) -> tuple[list[Tool], str | JsonObject]:
+        """The tools on offer, and which of them has to be called, as the chat API says it."""
+        tools, choice = self._tools(asked), asked["tool_choice"]
+        match choice:
+            case {"type": "mcp", "server_label": label, **more} if self._remote is not None:
+                places = self._remote.places_for(asked)
+                wanted = (label, more.get("name"))
+                tools = [
+                    tool
+                    for tool in tools
+                    if (place := places.get(tool.name)) and wanted in ((place[0], None), place)
+                ]
+                return tools, "required" if tools else "auto"
+            case {"name": name}:
+                return tools, {"type": "function", "function": {"name": name}}
+        return tools, "auto" if choice == "none" else str(choice)
 
 
 _TAKES_NONE = Tool("").parameters
@@ -170,7 +196,7 @@ def messages(items: Iterable[KeptItem]) -> list[tuple[KeptItem, Message]]:
     calls = {i.about["call_id"]: i for i in items if i.about["type"] == "function_call"}
     done = {i.about["call_id"] for i in items if i.about["type"] == "function_call_output"}
     found: list[tuple[KeptItem, Message]] = []
-    for item in items:
+    for item in _as_they_came(items):
         match item.about["type"]:
             case "message":
                 text, images = _text(item), _images(item)
@@ -181,18 +207,42 @@ def messages(items: Iterable[KeptItem]) -> list[tuple[KeptItem, Message]]:
             case "function_call" if item.about["call_id"] not in done:
                 if item.about["status"] != "in_progress":
                     found += [(item, message) for message in _pair(item, RUNNING)]
+            case "mcp_call":
+                found += [(item, message) for message in _pair(item, _remote_result(item))]
             case "function_call_output" if item.about["call_id"] in calls:
                 call = calls.pop(item.about["call_id"])
-                output = clean(item.about["output"]).strip() or NOTHING
-                output = cut(output, TOOL_CHARS) if len(output) > TOOL_CHARS else output
-                found += [(item, message) for message in _pair(call, output)]
+                found += [(item, message) for message in _pair(call, _output(item.about["output"]))]
     return found
+
+
+def _remote_result(call: KeptItem) -> str:
+    """What the model is told of a call that the server makes itself."""
+    match call.about:
+        case {"error": {"message": message}}:
+            return _output(f"Error: {message}")
+        case {"output": str(output)}:
+            return _output(output)
+    return RUNNING
+
+
+def _output(text: str) -> str:
+    output = clean(text).strip() or NOTHING
+    return cut(output, TOOL_CHARS) if len(output) > TOOL_CHARS else output
+
+
+def _as_they_came(items: list[KeptItem]) -> Iterator[KeptItem]:
+    """The items in order, but for calls whose results came late: they stand where these came."""
+    late = [item for item in items if item.late_after in items]
+    for item in items:
+        if item not in late:
+            yield item
+        yield from (call for call in late if call.late_after is item)
 
 
 def _pair(call: KeptItem, output: str) -> tuple[Message, Message]:
     """A call and its result."""
     about = call.about
-    use = ToolUse(about["call_id"], clean(about["name"]), clean(about["arguments"]))
+    use = ToolUse(about.get("call_id") or call.id, clean(about["name"]), clean(about["arguments"]))
     return Message("assistant", "", 0, (use,)), Message("tool", output, 0, call_id=use.id)
 
 
@@ -212,10 +262,3 @@ def _images(item: KeptItem) -> tuple[str, ...]:
         if part["type"] == "input_image"
     )
     return tuple(filter(None, shown))
-
-
-def _choice(choice: Any) -> str | JsonObject:
-    """Which tool has to be called, as the chat API says it."""
-    if isinstance(choice, dict):
-        return {"type": "function", "function": {"name": choice["name"]}}
-    return "auto" if choice == "none" else str(choice)

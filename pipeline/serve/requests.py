@@ -154,12 +154,21 @@ class _FunctionOutput(_Given):
     output: str
 
 
+class _Approval(_Given):
+    type: Literal["mcp_approval_response"]
+    approval_request_id: _Id
+    approve: bool
+    reason: str | None = None
+
+
 class _Reference(_Loose):
     type: Literal["item_reference"]
     id: _Id
 
 
-_Item = Annotated[_Message | _FunctionCall | _FunctionOutput, Field(discriminator="type")]
+_Item = Annotated[
+    _Message | _FunctionCall | _FunctionOutput | _Approval, Field(discriminator="type")
+]
 _Read = Annotated[
     _Message | _FunctionCall | _FunctionOutput | _Reference, Field(discriminator="type")
 ]

@@ -19,6 +19,9 @@ from pipeline.serve.usage import assistant_tokens, text_tokens
 
 ResponseStatus = Literal["completed", "cancelled", "failed", "incomplete"]
 
+PIECE = 12
+"""Characters of a call's arguments in one event."""
+
 _SETTINGS = (
     "instructions",
     "output_modalities",
@@ -161,6 +164,27 @@ class RealtimeResponse:
         self.open_call(name, call_id)
         self.arguments(arguments)
         self.close()
+
+    def remote_call(self, label: str, name: str, arguments: str) -> tuple[KeptItem, int]:
+        """Send a whole call that the server makes itself, of an MCP server; its result comes later.
+
+        Returns:
+            Its item, and its place in the output.
+        """
+        about = {"server_label": label, "name": name, "arguments": ""}
+        self._begin("mcp_call", **about, output=None, error=None, approval_request_id=None)
+        item = self._open
+        assert item is not None
+        for start in range(0, len(arguments), PIECE):
+            # JavaScript's client ignores a delta without `obfuscation`.
+            delta = {"delta": arguments[start : start + PIECE], "obfuscation": ""}
+            self._tell("mcp_call_arguments.delta", **delta)
+        item.about["arguments"] = arguments
+        self._tell("mcp_call_arguments.done", arguments=arguments)
+        self.made_text += text_tokens(name + arguments)
+        self._open = None
+        self._output("done", item)
+        return item, len(self.output) - 1
 
     def close(self, status: Literal["completed", "incomplete"] = "completed") -> None:
         """End the open message or call; nothing happens if none is open."""

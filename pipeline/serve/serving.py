@@ -28,6 +28,7 @@ from pipeline.serve.link import PATH, Link, Opening
 from pipeline.serve.refused import RequestRefused
 from pipeline.serve.session_object import new_session, updated
 from pipeline.terminal import stderr
+from pipeline.tools.mcp import McpServer, check_installed, closing, servers_of
 
 if TYPE_CHECKING:
     import ssl
@@ -72,6 +73,8 @@ def prepare(
         from pipeline.serve import http_api, listening, metrics, page  # noqa: F401
     except ModuleNotFoundError as error:
         raise BadInput(f"serve: needs {error.name}: {EXTRA} brings it") from None
+    if settings.mcp or settings.serve.mcp_urls:
+        check_installed()
     host, port = settings.serve.host, settings.serve.port
     access = Access(settings.serve.token)
     prompts = known_prompts(settings)
@@ -105,8 +108,9 @@ async def _serve(
 ) -> int:
     from pipeline.serve.listening import listening
 
-    app, sessions = composed(settings, engines, access, CORES, prompts, tools)
-    async with listening(app, sessions, listener, tls) as serving:
+    servers = servers_of(settings)
+    app, sessions = composed(settings, engines, access, CORES, servers, prompts, tools)
+    async with closing(servers), listening(app, sessions, listener, tls) as serving:
         console.print(f"loading {', '.join(engines.names.values())}", style="dim")
         async with engines:
             sessions.state = "ready"
@@ -153,6 +157,7 @@ def composed(
     engines: LocalEngines,
     access: Access,
     cores: int,
+    servers: Mapping[str, McpServer],
     prompts: Prompts | None = None,
     tools: Sequence[dict[str, Any]] = (),
 ) -> tuple[ASGIApp, Sessions]:
@@ -163,6 +168,7 @@ def composed(
         engines: Shared by all sessions; whoever serves this enters them.
         access: Says who may come in.
         cores: How many processors it may take.
+        servers: The operator's MCP servers; whoever serves this closes them.
         prompts: That clients may name; None: those of the settings' folder.
         tools: Definitions of functions that a session begins with.
 
@@ -185,7 +191,11 @@ def composed(
     async def talk(link: Link, opening: Opening) -> None:
         with engines.seat() as seat:
             held = RealtimeConversation(
-                *(seat, settings, Clock(), link, opening), over=over, prompts=prompts, tools=tools
+                *(seat, settings, Clock(), link, opening),
+                over=over,
+                mcp=servers,
+                prompts=prompts,
+                tools=tools,
             )
             await held.run()
 

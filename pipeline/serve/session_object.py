@@ -12,7 +12,6 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     FailFast,
     Field,
@@ -23,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from pipeline.config import LABEL
 from pipeline.prompts import PromptRefused, Prompts, StoredPrompt
 from pipeline.serve.refused import (
     INVALID_VALUE,
@@ -46,7 +46,8 @@ DATA_IMAGE = r"^data:image/(png|jpeg);base64,"
 EAGERNESS = {"patient": "low", "balanced": "medium", "eager": "high"}
 """How soon silence ends a turn: our words for it, and the API's."""
 
-NO_MCP = "is mcp, and this server connects to no MCP server: give its tools as functions"
+MCP_SECRETS = ("authorization", "headers")
+"""Fields of an MCP server that are told to nobody."""
 
 
 class Lenient(BaseModel):
@@ -167,26 +168,53 @@ class _Audio(Exact):
     output: _Output = _Output()
 
 
-def _no_mcp(value: Any) -> Any:
-    if value == "mcp":
-        raise ValueError(NO_MCP)
-    return value
-
-
 class _Function(Lenient):
-    type: Annotated[Literal["function"], BeforeValidator(_no_mcp)]
+    type: Literal["function"]
     name: Annotated[str, Field(min_length=1)]
     description: str | None = None
     parameters: dict[str, Any] | None = None
+
+
+class _Given(Exact):
+    """An object that is told as it was given."""
+
+    @model_serializer(mode="wrap")
+    def _as_given(self, handler: SerializerFunctionWrapHandler) -> JsonObject:
+        return {name: told for name, told in handler(self).items() if told is not None}
+
+
+class _ToolFilter(_Given):
+    tool_names: list[str] | None = None
+    read_only: bool | None = None
+
+
+class _ApprovalFilter(_Given):
+    always: _ToolFilter | None = None
+    never: _ToolFilter | None = None
+
+
+class _Mcp(_Given):
+    type: Literal["mcp"]
+    server_label: Annotated[str, Field(pattern=f"^{LABEL}$")]
+    server_url: str | None = None
+    server_description: str | None = None
+    authorization: str | None = None
+    headers: dict[str, str] | None = None
+    allowed_tools: list[str] | _ToolFilter | None = None
+    require_approval: Literal["always", "never"] | _ApprovalFilter | None = None
+    connector_id: str | None = None
+    tunnel_id: str | None = None
+    defer_loading: bool | None = None
+    allowed_callers: list[str] | None = None
 
 
 def _choice(value: Any) -> Any:
     match value:
         case "auto" | "none" | "required" | {"type": "function", "name": str()}:
             return value
-        case {"type": "mcp"}:
-            raise ValueError(NO_MCP)
-    raise ValueError("is neither auto, none or required, nor does it name a function")
+        case {"type": "mcp", "server_label": str()} if isinstance(value.get("name", ""), str):
+            return value
+    raise ValueError("is neither auto, none or required, nor does it name a function or a server")
 
 
 class _TextValue(Lenient):
@@ -221,7 +249,9 @@ class Options(Exact):
 
     instructions: str = ""
     output_modalities: list[Literal["audio", "text"]] = Field(["audio"], min_length=1, max_length=1)
-    tools: Annotated[list[_Function], FailFast()] = []
+    tools: Annotated[
+        list[Annotated[_Function | _Mcp, Field(discriminator="type")]], FailFast()
+    ] = []
     tool_choice: Annotated[Any, AfterValidator(_choice)] = "auto"
     max_output_tokens: Literal["inf"] | Annotated[int, Field(ge=1, le=4096)] = "inf"
     parallel_tool_calls: bool = True
@@ -437,14 +467,16 @@ def _fields(prompt: StoredPrompt, instructions: str) -> JsonObject:
 
 
 def check_choice(options: JsonObject, prefix: str) -> None:
-    """See that a function which is to be called is one of the tools.
+    """See that what is to be called is one of the tools.
 
     Raises:
         RequestRefused: It is none; `prefix` is of the fields' names.
     """
     choice = options["tool_choice"]
-    if isinstance(choice, dict) and choice["name"] not in [t["name"] for t in options["tools"]]:
-        raise invalid(f"{prefix}tool_choice.name", "is none of the tools")
+    if isinstance(choice, dict):
+        key = "name" if choice["type"] == "function" else "server_label"
+        if choice[key] not in [tool[key] for tool in options["tools"] if key in tool]:
+            raise invalid(f"{prefix}tool_choice.{key}", "is none of the tools")
 
 
 def _check_change(

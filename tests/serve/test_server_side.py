@@ -144,7 +144,7 @@ def test_what_is_set_is_told_back(fields: JsonObject) -> None:
     ("fields", "param", "word"),
     [
         ({"tools": [{"type": "mcp", "server_label": "s"}]}, "tools[0].type", "MCP"),
-        ({"tool_choice": {"type": "mcp", "server_label": "s"}}, "tool_choice", "MCP"),
+        ({"tool_choice": {"type": "mcp", "server_label": "s"}}, "tool_choice.server_label", ""),
         ({"tool_choice": {"type": "function", "name": "g"}}, "tool_choice.name", "none of"),
         ({"prompt": {"id": "../secret"}}, "prompt.id", "no prompt '../secret'"),
         ({"reasoning": {"effort": "utmost"}}, "reasoning.effort", "minimal"),

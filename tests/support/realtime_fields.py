@@ -27,6 +27,11 @@ NULLABLE = (
     "error.",
     *(f"response.{name}" for name in ("conversation_id", "metadata", "status_details", "usage")),
     *(f"{item}.content.transcript" for item in ("item", "response.output")),
+    *(
+        f"{item}.{name}"
+        for item in ("item", "response.output")
+        for name in ("output", "error", "approval_request_id")
+    ),
 )
 """Where JavaScript's client takes null for a value; elsewhere it would ignore the event."""
 

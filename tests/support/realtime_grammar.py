@@ -26,6 +26,7 @@ _SOUND = {
 }
 _TEXT = {"response.content_part.added", "response.output_text.delta"}
 _CALL = _BEGUN | {"response.function_call_arguments.delta"}
+_REMOTE = _BEGUN | {"response.mcp_call_arguments.delta"}
 _MADE = {"response.content_part.done", "response.function_call_arguments.done"}
 _UTTERANCE = "input_audio_buffer.speech_started"
 
@@ -41,8 +42,27 @@ FOLLOWS = {
         "input_audio_buffer.timeout_triggered",
     },
     "conversation.item.added": {NEW, "input_audio_buffer.committed", "response.output_item.added"},
-    "conversation.item.done": {"conversation.item.added", *_MADE},
-    "conversation.item.deleted": {"conversation.item.done", "response.output_item.done"},
+    "conversation.item.done": {
+        "conversation.item.added",
+        *_MADE,
+        "mcp_list_tools.in_progress",
+        "response.mcp_call.completed",
+        "response.mcp_call.failed",
+    },
+    "conversation.item.deleted": {
+        "conversation.item.done",
+        "response.output_item.done",
+        "mcp_list_tools.completed",
+        "mcp_list_tools.failed",
+    },
+    "mcp_list_tools.in_progress": {"conversation.item.added"},
+    "mcp_list_tools.completed": {"conversation.item.done"},
+    "mcp_list_tools.failed": {"mcp_list_tools.in_progress"},
+    "response.mcp_call_arguments.delta": _REMOTE,
+    "response.mcp_call_arguments.done": _REMOTE,
+    "response.mcp_call.in_progress": {"response.output_item.done"},
+    "response.mcp_call.completed": {"response.mcp_call.in_progress"},
+    "response.mcp_call.failed": {"response.mcp_call.in_progress", "response.output_item.done"},
     "response.output_item.added": {NEW},
     "response.content_part.added": _BEGUN,
     "response.output_audio.delta": _SOUND,
@@ -57,7 +77,11 @@ FOLLOWS = {
     },
     "response.function_call_arguments.delta": _CALL,
     "response.function_call_arguments.done": _CALL,
-    "response.output_item.done": {"conversation.item.done", *_MADE},
+    "response.output_item.done": {
+        "conversation.item.done",
+        "response.mcp_call_arguments.done",
+        *_MADE,
+    },
 }
 """In the life of an item: what each event may come right after.
 
@@ -174,6 +198,10 @@ class Grammar:
                 del self._lives[self._utterance]
         elif kind == "response.created":
             yield from self._created(event["response"])
+        elif kind.startswith("response.mcp_call."):
+            # What comes of a call of the server's own is told when its response is over.
+            if any(event["item_id"] in open.items for open in self._responses.values()):
+                yield f"{event['item_id']}: its response is not over"
         elif kind.startswith("response."):
             yield from self._of_response(kind, event)
         item = str(event["item"].get("id") if "item" in event else event.get("item_id"))
@@ -210,7 +238,9 @@ class Grammar:
         life.kinds.append(kind)
         about = event.get("item", event.get("part", event))
         if kind == "conversation.item.added" and "response.output_item.added" in life.kinds:
-            if (about.get("status"), about.get("content", [])) != ("in_progress", []):
+            is_remote = about["type"] == "mcp_call" and about["output"] is None
+            status = "in_progress" if is_remote else about.get("status")
+            if (status, about.get("content", [])) != ("in_progress", []):
                 yield f"{item} is not in progress and empty"
         elif kind == "response.content_part.added":
             life.text = ""
@@ -220,11 +250,9 @@ class Grammar:
             for told in _TOLD & set(about):
                 if about[told] != life.text:
                     yield f"{about[told]!r} is not what the deltas were: {life.text!r}"
-        if kind == "response.output_item.done" and about["status"] not in (
-            "completed",
-            "incomplete",
-        ):
-            yield f"{item} is {about['status']}"
+        if kind == "response.output_item.done" and about["type"] != "mcp_call":
+            over = about["status"] in ("completed", "incomplete")
+            yield from [] if over else [f"{item} is {about['status']}"]
 
     def _transcription(self, kind: str, item: str) -> Iterator[str]:
         known = set(self._kinds(item))
@@ -276,6 +304,7 @@ class Grammar:
         elif (
             kind == "response.output_item.done"
             and response.in_band
+            and event["item"]["type"] != "mcp_call"
             and last[-1] != "conversation.item.done"
         ):
             yield f"{item} is not done in the conversation"
