@@ -192,6 +192,10 @@ def talk(
         str | None,
         typer.Option(metavar="|".join(PACES), help="How soon silence ends your turn"),
     ] = None,
+    translate_to: Annotated[
+        str | None,
+        typer.Option(metavar="CODE", help="Say what is said in this language, and answer nothing"),
+    ] = None,
     fast: Annotated[
         bool, typer.Option("--fast", help="Files to file: skip the waiting, not the work")
     ] = False,
@@ -230,6 +234,7 @@ def talk(
         "reply.mode": mode,
         "audio.echo": echo,
         "tools.files": tools or None,
+        "conversation.translate_to": translate_to,
         **_pace(turns),
     }
     settings, functions = _prompted(config, flags, prompt, var)

@@ -29,6 +29,12 @@ ENV_PREFIX = "CASCADE_"
 TOGETHER = "together"
 """The type of an error of values that are right each by itself, and do not go together."""
 
+
+def listed(text: str) -> list[str]:
+    """The parts of a setting that has commas between them."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 INSTRUCTIONS = "You are a helpful voice assistant. Answer in one short sentence."
 """Short, because small models follow little, and because it is read before the first turn."""
 
@@ -162,7 +168,10 @@ class SttSettings(Section):
         "tiny.en", description="Name in the catalogue or path of a CTranslate2 folder"
     )
     language: str = Field(
-        "", description="Code such as en; empty: the model's, or detected once and then kept"
+        "", description="Code such as en; empty: the model's, or detected in each utterance"
+    )
+    words: str = Field(
+        "", description="Names and jargon to expect, with commas between them: Kubernetes, Nguyen"
     )
     threads: int = Field(
         1, ge=1, le=64, description="More do not help short windows and starve the other stages"
@@ -180,6 +189,11 @@ class SttSettings(Section):
     api_key: str = Field(
         "", repr=False, description="Its key; empty: OPENAI_API_KEY for OpenAI's, else none"
     )
+
+    @property
+    def expected(self) -> list[str]:
+        """The words to expect."""
+        return listed(self.words)
 
 
 class LlmSettings(Section):
@@ -219,7 +233,24 @@ class TtsSettings(Section):
     """Text to speech: Piper."""
 
     voice: str = Field("en_US-joe-medium", description="Name of a Piper voice or path of its .onnx")
+    voices: str = Field(
+        "",
+        description="Voices of other languages, with commas between them, loaded at the start: "
+        "then no other language is heard; empty: any that is downloaded, loaded when it is needed",
+    )
+    speaker: str = Field(
+        "", description="Of tts.voice, if several speak in it: a name or a number; empty: its first"
+    )
     speed: float = Field(1.0, ge=0.25, le=4, description="1.2 speaks a fifth faster")
+    intonation: float = Field(
+        1.0, ge=0, le=3, description="How much it varies, times the voice's noise_scale; 0: never"
+    )
+    rhythm: float = Field(
+        1.0, ge=0, le=3, description="How much it varies, times the voice's noise_w; 0: never"
+    )
+    lexicon: str = Field(
+        "", description="TOML file of pronunciations, in the voice's phonemes: Nguyen = 'ŋwˈiən'"
+    )
     url: str = Field(
         "",
         description="OpenAI-compatible server that speaks instead; it is asked for tts.voice, or "
@@ -251,6 +282,9 @@ class ConversationSettings(Section):
         False,
         description="Whether the model is told how something was said, where that is unlike the "
         "speaker's turns before: [speaks fast, louder than before]",
+    )
+    translate_to: str = Field(
+        "", description="In talk: instead of an answer, what was said, in this language (as de)"
     )
 
 

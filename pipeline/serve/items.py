@@ -106,6 +106,7 @@ class KeptItem:
             the client's own; empty: none.
         cuts: How often it was truncated.
         note: How its words were spoken, for the model alone.
+        language: Code of what is said in it, where that was heard.
     """
 
     def __init__(self, about: JsonObject, sounds: Mapping[int, PartSound] | None = None) -> None:
@@ -116,6 +117,7 @@ class KeptItem:
         self.seen: dict[int, str] = {}
         self.cuts = 0
         self.note = ""
+        self.language = ""
 
     @classmethod
     def given(cls, item: JsonObject, item_id: str, encodings: Encodings, param: str) -> KeptItem:
