@@ -432,7 +432,7 @@ class LocalEngines:
     @property
     def sees(self) -> bool | None:
         """Whether the language model sees pictures; None: that is not known yet."""
-        return self._chat.sees if self._writes else False
+        return self._chat.sees if self.writes else False
 
     async def look(self, url: str) -> Picture:
         """Check a picture, and make it small enough.
