@@ -192,6 +192,10 @@ def talk(
         str | None,
         typer.Option(metavar="|".join(PACES), help="How soon silence ends your turn"),
     ] = None,
+    translate_to: Annotated[
+        str | None,
+        typer.Option(metavar="CODE", help="Say what is said in this language, and answer nothing"),
+    ] = None,
     fast: Annotated[
         bool, typer.Option("--fast", help="Files to file: skip the waiting, not the work")
     ] = False,
@@ -241,6 +245,7 @@ def talk(
         "audio.echo": echo,
         "tools.files": tools or None,
         **from_flags(mcp or []),
+        "conversation.translate_to": translate_to,
         **_pace(turns),
     }
     settings, functions = _prompted(config, flags, prompt, var)

@@ -44,6 +44,9 @@ def _listed(value: Any) -> Any:
     return [each.strip() for each in value.split(",") if each.strip()]
 
 
+Texts = Annotated[list[str], BeforeValidator(_listed)]
+"""A setting that is a list of texts; in a variable or a flag with commas between them."""
+
 WindowKind = Literal["auto", "own", "padded", "full"]
 """How much of Whisper's 30 s its encoder gets."""
 
@@ -166,8 +169,9 @@ class SttSettings(Section):
         "tiny.en", description="Name in the catalogue or path of a CTranslate2 folder"
     )
     language: str = Field(
-        "", description="Code such as en; empty: the model's, or detected once and then kept"
+        "", description="Code such as en; empty: the model's, or detected in each utterance"
     )
+    words: Texts = Field([], description="Names and jargon to expect: Kubernetes, Nguyen")
     threads: int = Field(
         1, ge=1, le=64, description="More do not help short windows and starve the other stages"
     )
@@ -223,7 +227,24 @@ class TtsSettings(Section):
     """Text to speech: Piper."""
 
     voice: str = Field("en_US-joe-medium", description="Name of a Piper voice or path of its .onnx")
+    voices: Texts = Field(
+        [],
+        description="Voices of other languages, loaded at the start, and then no other language is "
+        "heard; empty: any that is downloaded, loaded when it is needed",
+    )
+    speaker: str = Field(
+        "", description="Of tts.voice, if several speak in it: a name or a number; empty: its first"
+    )
     speed: float = Field(1.0, ge=0.25, le=4, description="1.2 speaks a fifth faster")
+    intonation: float = Field(
+        1.0, ge=0, le=3, description="How much it varies, times the voice's noise_scale; 0: never"
+    )
+    rhythm: float = Field(
+        1.0, ge=0, le=3, description="How much it varies, times the voice's noise_w; 0: never"
+    )
+    lexicon: str = Field(
+        "", description="TOML file of pronunciations, in the voice's phonemes: Nguyen = 'ŋwˈiən'"
+    )
     url: str = Field(
         "",
         description="OpenAI-compatible server that speaks instead; it is asked for tts.voice, or "
@@ -256,12 +277,15 @@ class ConversationSettings(Section):
         description="Whether the model is told how something was said, where that is unlike the "
         "speaker's turns before: [speaks fast, louder than before]",
     )
+    translate_to: str = Field(
+        "", description="In talk: instead of an answer, what was said, in this language (as de)"
+    )
 
 
 class ToolSettings(Section):
     """What the model may call in `cascade talk`."""
 
-    files: Annotated[list[str], BeforeValidator(_listed)] = Field(
+    files: Texts = Field(
         [], description="Python files whose functions are tools; parted by commas in a variable"
     )
 

@@ -23,6 +23,10 @@ ReplyStatus = Literal["completed", "incomplete", "interrupted", "failed", "skipp
 cut it short; a stage failed; there was nothing to answer (no words in the utterance)."""
 
 
+TOLD = {"told": True}
+"""Of a field that is told in JSON, although it does not tell two events apart."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
     """A stretch of mono audio that knows when and where it belongs.
@@ -77,12 +81,14 @@ class LongSilence(Event):
 class Transcript(Event):
     """What the user said, so far (`final` false) or in the end.
 
-    `stable` is the beginning of it that hardly changes any more.
+    `stable` is the beginning of it that hardly changes any more. `language` is the code of the
+    language that was spoken (`en`); empty where that is not known.
     """
 
     text: str
     final: bool
     stable: str = field(default="", compare=False)
+    language: str = field(default="", compare=False, metadata=TOLD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,11 +227,14 @@ class Failure(Event):
 def to_json(event: Event) -> dict[str, Any]:
     """An event as a dictionary for `--json`: `type` in snake case, then its fields, no audio.
 
-    Left out is what does not tell two events apart (`compare=False`): only servers need that.
+    Left out is what does not tell two events apart (`compare=False`): only servers need that. A
+    field that is `TOLD` is there where something is known.
     """
     name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
-    fields = {f.name: getattr(event, f.name) for f in dataclasses.fields(event) if f.compare}
-    return {
-        "type": name,
-        **{k: v for k, v in fields.items() if not isinstance(v, Frame)},
+    fields = {f.name: (getattr(event, f.name), f) for f in dataclasses.fields(event)}
+    told = {
+        key: value
+        for key, (value, f) in fields.items()
+        if not isinstance(value, Frame) and (f.compare or (value and f.metadata.get("told")))
     }
+    return {"type": name, **told}

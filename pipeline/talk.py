@@ -114,10 +114,16 @@ def prepare(settings: Settings, options: TalkOptions) -> Coroutine[Any, Any, int
     # Their libraries take a second to import: what is wrong with the files is told before.
     from pipeline.engines.local import LocalEngines, check_models
 
-    check_models(settings, Catalogue.load(settings.models.dir))
+    catalogue = Catalogue.load(settings.models.dir)
+    by_ear = False
+    if settings.conversation.translate_to:
+        from pipeline.conversation import interpreter
+
+        settings, by_ear = interpreter.prepared(settings, catalogue), interpreter.by_ear(settings)
+    check_models(settings, catalogue)
     asyncio.run(ends.find())
     settings = provide(settings, console, instead=True)
-    engines = LocalEngines(settings)
+    engines = LocalEngines(settings, writes=not by_ear)
     return _hold(settings, options, history, shown, sources, ends, engines, console)
 
 
@@ -163,8 +169,9 @@ async def _hold(
     async with contextlib.AsyncExitStack() as stack:
         trace = stack.enter_context(Trace(options.trace, description(settings, engines.names)))
         display = stack.enter_context(Display(console, drawn=options.profile))
-        display.note(f"loading {', '.join(engines.names.values())}")
-        if settings.llm.model == LlmSettings().model:
+        loads = [name for kind, name in engines.names.items() if kind != "llm" or engines.writes]
+        display.note(f"loading {', '.join(loads)}")
+        if engines.writes and settings.llm.model == LlmSettings().model:
             looking = asyncio.create_task(_tell_of_better(display))
             stack.callback(looking.cancel)
         spans = await stack.enter_async_context(

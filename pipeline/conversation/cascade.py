@@ -14,6 +14,7 @@ import numpy as np
 from pipeline.audio.resample import resampled
 from pipeline.clock import Clock
 from pipeline.config import Settings, TurnSettings, VadSettings
+from pipeline.conversation import interpreter
 from pipeline.conversation.history import History, Memory, Message
 from pipeline.conversation.replies import OpenCalls, Replies
 from pipeline.conversation.reply import (
@@ -160,11 +161,19 @@ class Cascade:
         self._engines = engines
         self._settings = settings
         self._manner = Manner(settings.turns, settings.vad, engines.voice)
+        # Who edits the conversation decides what is answered in it.
+        translates_to = settings.conversation.translate_to if memory is None else ""
+        if translates_to:
+            self._manner = replace(
+                self._manner, turns=interpreter.turns(settings.turns), interrupts=False
+            )
+            times = interpreter.times(times)
+        self._translates = bool(translates_to)
         self._times = times
         self._attempts = attempts
         self._trace = trace
         self._clock = clock
-        self._turns = TurnTaker(settings.turns, settings.vad, times)
+        self._turns = TurnTaker(self._manner.turns, settings.vad, times)
         self._tail = times.tail_ms * RATE // 1000
         self._hearing = Hearing(engines.new_detector(), times.max_turn_s + TAPE_SLACK_S)
         self._events = EventQueue()
@@ -183,12 +192,18 @@ class Cascade:
         )
         speaker = Speaker() if settings.conversation.prosody else None
         calls = None
-        if memory is None:
+        if translates_to:
+            memory = said = interpreter.Interpreter(
+                translates_to, budget_tokens=settings.conversation.budget_tokens
+            )
+            said.restore(history)
+        elif memory is None:
             explained = f" {EXPLAINED}" if settings.conversation.prosody else ""
             memory = History(
                 f"{settings.llm.instructions}{explained}",
                 budget_tokens=settings.conversation.budget_tokens,
                 tools=tools,
+                language=engines.voice.language,
             )
             memory.restore(history)
             calls = OpenCalls(memory, tools)
@@ -205,6 +220,8 @@ class Cascade:
             speaker=speaker,
             pace=pace,
             tool_rounds=tool_rounds,
+            translates_to=translates_to,
+            by_ear=bool(translates_to) and interpreter.by_ear(settings),
         )
 
     async def __aenter__(self) -> Self:
@@ -449,7 +466,7 @@ class Cascade:
             hold_ms=round(ended.hold_ms),
             probability=ended.probability,
         )
-        if ended.reason == "length":
+        if ended.reason == "length" and not self._translates:
             log.warning(
                 "somebody has spoken for %.0f s without an end: it is answered at the next pause, "
                 "or after as long again",
@@ -507,7 +524,9 @@ class Cascade:
 
     def _said_so_far(self, text: str) -> None:
         """A partial transcript: for the eye, and for the model to read."""
-        self._tell(Transcript(self._turn, text, False, self._recogniser.stable))
+        language = self._recogniser.language
+        self._tell(Transcript(self._turn, text, False, self._recogniser.stable, language))
+        self._replies.expect(language)
         if self._speculates:
             self._replies.follow(text)
 
@@ -545,7 +564,7 @@ class Cascade:
     @property
     def _answers(self) -> bool:
         """Whether the turn that is going on is answered when it is over."""
-        return self._manner.answers and not self._replies.making
+        return self._manner.answers and (self._translates or not self._replies.making)
 
     @property
     def _speculates(self) -> bool:

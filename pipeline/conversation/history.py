@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Protocol
 
 from pipeline.engines.tools import Prompt, Tool, ToolUse, tool_call, tools_of
+from pipeline.text.language_names import code_of, name_of
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -63,6 +64,7 @@ class Message:
         part: 0 for the reply of the turn, counted on for those that came late.
         images: URLs of what the user shows, with the words.
         note: How the words were spoken, for the model alone (`engines.prosody`).
+        answer_in: English name of the language that these words change the conversation to.
     """
 
     role: Role
@@ -73,11 +75,17 @@ class Message:
     part: int = field(default=0, compare=False)
     images: tuple[str, ...] = ()
     note: str = field(default="", compare=False)
+    answer_in: str = field(default="", compare=False)
 
     @property
     def told(self) -> str:
-        """The words as the model reads them."""
-        return f"{self.content} [{self.note}]" if self.note else self.content
+        """The words as the model reads them: how they were spoken, in what to answer them.
+
+        That stays where they are, so that all prompts begin the same way.
+        """
+        note = f" [{self.note}]" if self.note else ""
+        change = f" (Answer in {self.answer_in}.)" if self.answer_in else ""
+        return f"{self.content}{note}{change}"
 
     @property
     def tokens(self) -> float:
@@ -118,9 +126,14 @@ class Memory(Protocol):
         ...
 
     def add(
-        self, role: Literal["user", "assistant"], content: str, turn: int, note: str = ""
+        self,
+        role: Literal["user", "assistant"],
+        content: str,
+        turn: int,
+        note: str = "",
+        language: str = "",
     ) -> None:
-        """Append one side's words, and how they were spoken. An empty text is nothing said."""
+        """Append one side's words, how they were spoken, and in what. An empty text is nothing."""
         ...
 
     def show(self, url: str, turn: int) -> None:
@@ -131,12 +144,15 @@ class Memory(Protocol):
         """Set the reply at `turn` and `part` to what was heard of it (see `History.settle`)."""
         ...
 
-    def prompt(self, *, said: str = "", note: str = "", reserve_tokens: int = 0) -> Prompt:
+    def prompt(
+        self, *, said: str = "", note: str = "", language: str = "", reserve_tokens: int = 0
+    ) -> Prompt:
         """What the model is asked with.
 
         Args:
             said: What the user says now, and may not have finished: it is not kept.
             note: How that was spoken.
+            language: Code of what that is in; empty: not known.
             reserve_tokens: Room to leave for what will be said next.
         """
         ...
@@ -153,6 +169,7 @@ class History:
         retention: float = RETENTION,
         tools: Sequence[Tool] = (),
         tool_chars: int = TOOL_CHARS,
+        language: str = "",
     ) -> None:
         """Start empty.
 
@@ -163,7 +180,9 @@ class History:
                 keeps the start of the prompt the same for many turns, and the server's cache valid.
             tools: Offered with every prompt; they count.
             tool_chars: Longest result of a call; the rest is cut off.
+            language: Code of what the conversation is in; where it changes the model is told so.
         """
+        self._language = language
         self._system = Message("system", instructions, 0)
         self._budget = budget_tokens
         self._retention = retention
@@ -204,11 +223,19 @@ class History:
                 self._kept.append(replace(message))
 
     def add(
-        self, role: Literal["user", "assistant"], content: str, turn: int, note: str = ""
+        self,
+        role: Literal["user", "assistant"],
+        content: str,
+        turn: int,
+        note: str = "",
+        language: str = "",
     ) -> None:
-        """Append one side's words, and how they were spoken. An empty text is nothing said."""
+        """Append one side's words, how they were spoken, and in what. An empty text is nothing."""
         if content.strip():
-            self._kept.append(Message(role, content.strip(), turn, note=note))
+            answer_in = changed_to(language, self._language)
+            said = Message(role, content.strip(), turn, note=note, answer_in=answer_in)
+            self._kept.append(said)
+            self._language = language or self._language
 
     def show(self, url: str, turn: int) -> None:
         """The user shows a picture, with the words of `turn`."""
@@ -301,15 +328,19 @@ class History:
             return False
         return last.role == "user" or last.call_id not in self._running
 
-    def prompt(self, *, said: str = "", note: str = "", reserve_tokens: int = 0) -> Prompt:
+    def prompt(
+        self, *, said: str = "", note: str = "", language: str = "", reserve_tokens: int = 0
+    ) -> Prompt:
         """What the model is asked with: instructions, then as much of the history as fits.
 
         Args:
             said: What the user says now, and may not have finished: it is not kept.
             note: How that was spoken.
+            language: Code of what that is in; empty: not known.
             reserve_tokens: Room to leave for what will be said next.
         """
-        now = Message("user", said, 0, note=note)
+        answer_in = changed_to(language, self._language)
+        now = Message("user", said, 0, note=note, answer_in=answer_in)
         self._fit(reserve_tokens + (int(now.tokens) if said else 0))
         messages = joined([*self._kept, now] if said else self._kept)
         messages = shortened(messages, self._fixed + reserve_tokens - self._budget)
@@ -388,7 +419,13 @@ def joined(messages: Sequence[Message]) -> list[Message]:
             words = " ".join(filter(None, (last.told, message.content)))
             images = last.images + message.images
             found[-1] = Message(
-                last.role, words, message.turn, message.calls, images=images, note=message.note
+                last.role,
+                words,
+                message.turn,
+                message.calls,
+                images=images,
+                note=message.note,
+                answer_in=message.answer_in,
             )
             continue
         if last is not None and last.role == "tool" and message.role == "user":
@@ -415,6 +452,17 @@ def shortened(messages: list[Message], excess: float) -> list[Message]:
         over -= messages[i].tokens - shorter.tokens
         messages[i] = shorter
     return messages
+
+
+def changed_to(language: str, before: str) -> str:
+    """The English name of a language that is not the one before; empty if it is, or is not known.
+
+    Args:
+        language: Code of what is said.
+        before: Code of what was said before.
+    """
+    changes = language and before and code_of(language) != code_of(before)
+    return name_of(language) if changes else ""
 
 
 def wire(message: Message) -> dict[str, Any]:

@@ -22,7 +22,9 @@ from pipeline.config import Settings
 from pipeline.conversation.bridging import bridge, called_off
 from pipeline.conversation.consent import Question
 from pipeline.conversation.history import History, Memory, Message, ReplyPlace
+from pipeline.conversation.interpreter import HURRY, LATE_S
 from pipeline.conversation.reply import (
+    AtSpeed,
     Engines,
     Reply,
     ReplyPace,
@@ -49,6 +51,7 @@ from pipeline.events import (
     Transcript,
 )
 from pipeline.session import Found, Inbox
+from pipeline.text.language_names import code_of
 from pipeline.tools.toolbox import CANCEL
 from pipeline.trace import DETAILS, Trace
 from pipeline.turns.end_of_turn import Foresight
@@ -263,6 +266,8 @@ class Replies:
         speaker: Speaker | None,
         pace: ReplyPace,
         tool_rounds: int,
+        translates_to: str = "",
+        by_ear: bool = False,
     ) -> None:
         """Prepare.
 
@@ -279,11 +284,20 @@ class Replies:
             speaker: Learns how the user speaks; None: how something is said does not matter.
             pace: See `ReplyPace`.
             tool_rounds: See `TOOL_ROUNDS`.
+            translates_to: Code of the language in which what was said is said again (see
+                `interpreter`); empty: it is answered.
+            by_ear: Whether the recogniser does that, and no model is asked.
         """
         self.turn = max((m.turn for m in memory.history), default=0)
         self.attempts = 0
         self.held: Reply | None = None
         self.voice: Synthesiser | None = engines.voice
+        self._language = ""
+        self._translates_to, self._by_ear = translates_to, by_ear
+        # Of those that are spoken one after the other: what waits for its turn, and what is made
+        # and was followed by another before it was heard.
+        self._waiting: deque[Reply] = deque()
+        self._followed: list[Reply] = []
         self._memory = memory
         self._engines = engines
         self._mode = settings.reply.mode
@@ -369,6 +383,12 @@ class Replies:
             self._consents.add(self.turn)
         self._busy_ns = self._clock.now_ns()
 
+    def expect(self, language: str) -> None:
+        """The user is speaking a language: what speaks it gets ready."""
+        voice = None if self._translates_to else self.voice
+        if voice is not None and language and code_of(language) != voice.language:
+            voice.in_language(language)
+
     def begin(
         self, recognise: Recognise, *, sound: Audio | None = None, answer: bool = True
     ) -> None:
@@ -380,7 +400,7 @@ class Replies:
             answer: Whether there will be a reply.
         """
         self.attempts += 1
-        self.held = self._new(self.turn, voice=self.voice, held=True, answers=answer)
+        self.held = self._new(self.turn, voice=self._paced(), held=True, answers=answer)
         self.held.sound = sound
         self._start(self.held, functools.partial(self._answer, self.held, recognise))
 
@@ -393,10 +413,32 @@ class Replies:
         if self.held is not None:
             self.held.hurry()
 
+    def _paced(self) -> Synthesiser | None:
+        """What speaks the next reply: faster, if much waits to be heard before it."""
+        if self.voice is None or not self._translates_to:
+            return self.voice
+        before = [*self._followed, *self._waiting, *filter(None, [self._current])]
+        late = sum(reply.unheard_s for reply in before) > LATE_S
+        return AtSpeed(self.voice, HURRY) if late else self.voice
+
     def commit(self) -> None:
-        """The turn is over: what was made ahead is told."""
+        """The turn is over: what was made ahead is told; a translation when all before it is."""
         reply, self.held = self.held, None
         assert reply is not None
+        if self._translates_to:
+            self._waiting.append(reply)
+            self._go_on()
+        else:
+            self._commit(reply)
+
+    def _go_on(self) -> None:
+        """Tell what waits, as far as nothing before it is being made."""
+        while self._waiting and not self.making:
+            if self._current is not None:
+                self._followed.append(self._current)
+            self._commit(self._waiting.popleft())
+
+    def _commit(self, reply: Reply) -> None:
         if reply.answers:
             self._current, self._answered = reply, reply.turn
         elif reply.task is not None and reply.status is None:
@@ -432,6 +474,7 @@ class Replies:
             return
         group, place = late
         self._current = self._new(group.turn, voice=self.voice, place=place, asked=group.asked)
+        self._current.speak_in(self._language)
         self._current.begin(self._late_id(group.turn))
         messages = self._memory.prompt()
         self._start(self._current, functools.partial(self._respond, self._current, messages))
@@ -499,6 +542,8 @@ class Replies:
 
         def understood(found: tuple[Transcription | StageError, Prosody | None]) -> None:
             heard, said_so = found
+            if not isinstance(heard, StageError):
+                self._language = self._language_of(heard)
             marks["stt.final"] = self._clock.now_ns()
             if marks is self._answering:
                 self._trace.mark(self._answered, "stt.final", marks["stt.final"])
@@ -545,6 +590,7 @@ class Replies:
         async def work() -> ReplyStatus:
             if waits:
                 await asyncio.wait(waits)
+            reply.speak_in(self._language)
             return await self._respond(reply, prompt())
 
         self._start(reply, work)
@@ -637,6 +683,11 @@ class Replies:
 
     def heard(self, reply_id: str, samples: int) -> None:
         """Take the playout position of a reply."""
+        for earlier in self._followed:
+            if earlier.id == reply_id:
+                earlier.played(samples)
+                self._settle(earlier, earlier.heard_text())
+        self._followed = [earlier for earlier in self._followed if not earlier.over]
         reply = self._current
         if reply is not None and reply.id == reply_id:
             reply.played(samples)
@@ -685,11 +736,13 @@ class Replies:
 
         return Reply(
             turn,
-            model=model or self._engines.model,
+            model=model or (Dictated("") if self._by_ear else self._engines.model),
             voice=voice,
             mode=self._mode,
             # How much of it is played nobody tells.
-            pace=replace(self._pace, lead_s=math.inf) if apart else self._pace,
+            pace=replace(self._pace, lead_s=math.inf)
+            if apart or self._translates_to
+            else self._pace,
             clock=self._clock,
             tell=self._tell,
             mark=mark,
@@ -781,11 +834,20 @@ class Replies:
         if self._calls is not None and self._calls.running and called_off(heard.text):
             # The model is asked once that is done: with the end of the turn.
             await reply.until(lambda: not reply.held)
+        language = self._language_of(heard)
+        if self._translates_to:
+            if not heard.text or code_of(language) == self._translates_to:
+                await self._foresee([], heard)
+                return "skipped"
+            if self._by_ear:
+                reply.dictate(Dictated(heard.english))
+        else:
+            reply.speak_in(language)
         said = heard.text if reply.held else ""
-        messages = words = self._memory.prompt(said=said)
+        messages = words = self._memory.prompt(said=said, language=language)
         if reply.note:
             # Whether the words are whole is judged by them alone.
-            messages = self._memory.prompt(said=said, note=reply.note)
+            messages = self._memory.prompt(said=said, note=reply.note, language=language)
         if not reply.answers:
             await self._foresee(words, heard)
             return "skipped"
@@ -858,14 +920,14 @@ class Replies:
             await asyncio.sleep(self._pace.again_s * said if said else self._pace.bridge_s)
             # There may be voice by now, of which nobody knows what it means.
             if reply.lulled and self._ducked is not reply and self._question is None:
-                words = bridge(self.voice.language, self._bridges, again=said > 0)
+                words = bridge(reply.speaks, self._bridges, again=said > 0)
                 self._bridges += 1
                 said += 1
                 self._inbox.put(reply.bridge, words)
 
     def _wanted(self, reply: Reply) -> bool:
         """Whether the user has not gone on since."""
-        return reply is self.held or reply is self._current
+        return reply is self.held or reply is self._current or reply in self._waiting
 
     # --- what becomes of it ---
 
@@ -873,10 +935,14 @@ class Replies:
         """What the user said is known."""
         noted = {"note": reply.note} if reply.note else {}
         reply.mark("stt.final", dropped=heard.dropped, **noted)
-        reply.words = heard.text
-        reply.tell(Transcript(reply.turn, heard.text, True))
+        reply.words, reply.language = heard.text, self._language_of(heard)
+        reply.tell(Transcript(reply.turn, heard.text, True, language=reply.language))
         if not reply.held:
             self._keep_words(reply)
+
+    def _language_of(self, heard: Transcription) -> str:
+        """Code of what was said; in doubt it is what was said before."""
+        return heard.language if heard.sure else self._language
 
     def _keep_words(self, reply: Reply) -> None:
         """Once the turn is over and the words are known, they are part of the conversation."""
@@ -884,7 +950,8 @@ class Replies:
             return
         if self._calls is not None and self._calls.running and called_off(reply.words):
             self._cancel_calls(self._calls)
-        self._memory.add("user", reply.words, reply.turn, reply.note)
+        self._language = reply.language
+        self._memory.add("user", reply.words, reply.turn, reply.note, reply.language)
         if self._speaker is not None and reply.prosody is not None and reply.words:
             self._speaker.learn(reply.prosody, reply.words)
 
@@ -917,6 +984,7 @@ class Replies:
         reply.made(status, error)
         if not reply.held:
             self._tell_end(reply)
+        self._go_on()
 
     def _tell_end(self, reply: Reply) -> None:
         """Tell how a reply went that is made, and whose turn is over."""

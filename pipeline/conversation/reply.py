@@ -44,6 +44,7 @@ from pipeline.events import (
 from pipeline.images import Picture
 from pipeline.text.chunker import Chunker, Clause
 from pipeline.text.heard import CHARS_PER_SECOND, Sound, Spoken
+from pipeline.text.language_names import code_of
 from pipeline.turns.listener import Detector, Transcribe
 
 CLAUSES_AHEAD = 8
@@ -119,6 +120,50 @@ class Synthesiser(Protocol):
             speed: 1.2 speaks a fifth faster than the settings say.
         """
         ...
+
+    def in_language(self, language: str) -> Synthesiser:
+        """What speaks a language, of this code: this, where nothing else does. Takes no time."""
+        ...
+
+    def named(self, name: str) -> Synthesiser | None:
+        """What is called so; None: nothing. Takes no time."""
+        ...
+
+
+class AtSpeed:
+    """A voice that speaks faster or slower.
+
+    Args:
+        voice: The voice.
+        speed: 1.2 is a fifth faster.
+    """
+
+    def __init__(self, voice: Synthesiser, speed: float) -> None:
+        self._voice = voice
+        self._speed = speed
+
+    @property
+    def rate(self) -> int:
+        """Samples per second (Hz)."""
+        return self._voice.rate
+
+    @property
+    def language(self) -> str:
+        """Code of what it speaks, such as `en`."""
+        return self._voice.language
+
+    def speak(self, text: str, speed: float = 1.0) -> AsyncGenerator[Sound, None]:
+        """Yield the sound of a clause as it is made (see `Synthesiser.speak`)."""
+        return self._voice.speak(text, speed * self._speed)
+
+    def in_language(self, language: str) -> Synthesiser:
+        """What speaks a language, as fast."""
+        return AtSpeed(self._voice.in_language(language), self._speed)
+
+    def named(self, name: str) -> Synthesiser | None:
+        """What is called so, as fast; None: nothing."""
+        voice = self._voice.named(name)
+        return voice and AtSpeed(voice, self._speed)
 
 
 class Engines(Protocol):
@@ -216,6 +261,7 @@ class Reply:
         place: Where it stands in the history; None: nowhere.
         id: Its name in events, once it has begun.
         words: What the user said, once that is known.
+        language: Code of what they said it in; empty: not known.
         sound: That; None: how it is said does not matter.
         prosody: How it was said, where that matters, once that is known.
         note: What of that is notable.
@@ -277,6 +323,7 @@ class Reply:
         self.place = place
         self.id = ""
         self.words: str | None = None
+        self.language = ""
         self.sound: Audio | None = None
         self.prosody: Prosody | None = None
         self.note = ""
@@ -355,6 +402,27 @@ class Reply:
     def made_s(self) -> float:
         """How much sound was made so far (s)."""
         return self._spoken.samples / self._rate
+
+    @property
+    def unheard_s(self) -> float:
+        """How much of its sound is made and not heard yet (s)."""
+        return 0.0 if self.over else (self._spoken.samples - self._played) / self._rate
+
+    @property
+    def speaks(self) -> str:
+        """Code of the language of its voice; it has one."""
+        assert self._voice is not None
+        return self._voice.language
+
+    def speak_in(self, language: str) -> None:
+        """It will be in this language (code; empty: not known); nothing of it is written yet."""
+        if self._voice is not None and language and code_of(language) != self._voice.language:
+            self._voice = self._voice.in_language(language)
+            self._chunker = self._new_chunker()
+
+    def dictate(self, model: Writer) -> None:
+        """This writes it; nothing of it is written yet."""
+        self._model = model
 
     def begin(self, id: str) -> None:
         """There will be a reply, by this name."""

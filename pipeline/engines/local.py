@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -31,6 +31,7 @@ from pipeline.engines.servers import ChatServer, asked_voice, audio_server, chat
 from pipeline.engines.sight import without_pictures
 from pipeline.engines.smart_turn import SmartTurn
 from pipeline.engines.vad import VoiceDetector
+from pipeline.engines.voices import LocalVoice, Voices, languages_of
 from pipeline.engines.whisper import (
     FULL_S,
     RATE,
@@ -40,11 +41,10 @@ from pipeline.engines.whisper import (
     check_language,
     joined,
 )
-from pipeline.engines.worker import Stop, Worker, apart
+from pipeline.engines.worker import Worker, apart
 from pipeline.errors import BadInput, StageError
 from pipeline.images import Picture
 from pipeline.models.catalogue import Catalogue, Kind
-from pipeline.text.heard import Sound
 
 SWITCH_INTERVAL_S = 0.0005
 """How long a busy Python thread may keep the interpreter from the others; with the default of 5 ms
@@ -55,10 +55,6 @@ Warmable = TypeVar("Warmable", Whisper, Piper, SmartTurn)
 
 log = logging.getLogger(__name__)
 
-
-IN_HAND_S = 0.3
-"""With less sound than this left to be heard (s) somebody waits for the voice: what it makes next
-takes about so long where others are served too."""
 
 BEHIND_S = 0.3
 """Where somebody waits for so long already (s), nothing is begun that may turn out to be for
@@ -72,59 +68,6 @@ DRAFT_S = 0.6
 """A draft is worth so long a wait (s): by then there is more to be heard, and another is asked for.
 One that has not been begun by then never is, so that they are the first to go where the machine
 cannot keep up."""
-
-
-class LocalVoice:
-    """A Piper voice in a thread of its own, as the reply wants it (`reply.Synthesiser`).
-
-    One session's: it is served before others if its sound runs out before theirs.
-
-    Args:
-        piper: The voice.
-        worker: Its thread.
-        within_s: So long nobody waits for what is asked for (s).
-    """
-
-    def __init__(self, piper: Piper, worker: Worker, within_s: float = 0.0) -> None:
-        self._piper = piper
-        self._worker = worker
-        self._within_s = within_s
-        # Until when what was made will be heard (s, monotonic), were it heard at once.
-        self._lasts = 0.0
-
-    @property
-    def rate(self) -> int:
-        """Samples per second (Hz)."""
-        return self._piper.rate
-
-    @property
-    def language(self) -> str:
-        """Code of what it speaks, such as `en`."""
-        return self._piper.language
-
-    def speak(self, text: str, speed: float = 1.0) -> AsyncGenerator[Sound, None]:
-        """Yield the sound of a clause as it is made; closing it stops the synthesis.
-
-        Args:
-            text: The clause.
-            speed: 1.2 speaks a fifth faster than the settings say.
-        """
-        asked = time.monotonic() + self._within_s
-
-        def work(stop: Stop) -> Iterator[Sound]:
-            for piece in self._piper.synthesize(text, stop, speed):
-                self._lasts = max(self._lasts, time.monotonic()) + len(piece) / self.rate
-                yield piece
-
-        return self._worker.stream(work, due=lambda: max(asked, self._lasts - IN_HAND_S))
-
-    def begin(self) -> None:
-        """What is spoken from now on is another reply: nothing of it is in hand."""
-        self._lasts = 0.0
-
-    def another(self) -> LocalVoice:
-        """The same voice for another session."""
-        return LocalVoice(self._piper, self._worker)
 
 
 def find_language_model(settings: Settings, catalogue: Catalogue) -> Path | ChatServer:
@@ -156,6 +99,9 @@ def check_models(settings: Settings, catalogue: Catalogue) -> None:
         model = catalogue.missing(kind, name) or catalogue.resolve(kind, name).model
         if kind == "stt" and model is not None:
             check_language(settings.stt.language, model.languages, model.name)
+    if not settings.tts.url:
+        for name in settings.tts.voices:
+            catalogue.resolve("tts", name)
     if settings.llm.model != "embedded":
         find_language_model(settings, catalogue)
 
@@ -277,6 +223,8 @@ class LocalEngines:
 
     model: Writer
     voice: LocalVoice | RemoteVoice
+    writes: bool
+    """Whether there is a language model."""
 
     def __init__(
         self,
@@ -300,14 +248,15 @@ class LocalEngines:
         Raises:
             BadInput: A model is unknown, incomplete, or not downloaded.
         """
-        catalogue = catalogue or Catalogue.load(settings.models.dir)
+        catalogue = self._catalogue = catalogue or Catalogue.load(settings.models.dir)
         self._settings = settings
-        self._recognises, self._writes = recognises, writes
+        self._recognises, self.writes = recognises, writes
         self._sessions = sessions
         self._within_s = UNSEATED_S
         stt, tts = settings.stt, settings.tts
         self._stt = audio_server(stt) if stt.url else catalogue.resolve("stt", stt.model)
         self._tts = audio_server(tts) if tts.url else catalogue.resolve("tts", tts.voice)
+        self._among = [] if tts.url else languages_of(tts, catalogue)
         self._llm = find_language_model(settings, catalogue)
         # Those of the embedded model that are free.
         self._slots = list(range(sessions)) if isinstance(self._llm, Path) else []
@@ -351,7 +300,7 @@ class LocalEngines:
                     self._load_vad(),
                     self._load_end_of_turn(),
                     *([self._load_stt(stack)] if self._recognises else []),
-                    *([self._load_llm(stack)] if self._writes else []),
+                    *([self._load_llm(stack)] if self.writes else []),
                     return_exceptions=True,
                 )
             for result in results:
@@ -381,7 +330,7 @@ class LocalEngines:
         seat._within_s = 0.0
         seat.voice = self.voice.another()
         taken = [self._slots.pop(0)] if self._slots else []
-        if self._writes:
+        if self.writes:
             for slot in taken:
                 seat._write_with(self._chat.at(slot))
                 seat._judge = self._judge and self._judge.at(slot)
@@ -408,6 +357,7 @@ class LocalEngines:
         *,
         prefix: str = "",
         language: str = "",
+        usual: str = "",
         draft: bool = False,
         prompt: str = "",
     ) -> Transcription:
@@ -418,6 +368,7 @@ class LocalEngines:
             voiced_ms: How much of it is voiced (ms).
             prefix: The words that it surely begins with, which need not be recognised again.
             language: Code of the language that is spoken; empty: not known yet.
+            usual: Code of what the conversation has been in: taken in doubt.
             draft: Whether what looks doubtful is dropped rather than looked at for longer.
             prompt: What it is about, or how it is to be written.
 
@@ -452,6 +403,7 @@ class LocalEngines:
                 voiced_ms=voiced_ms,
                 prefix=prefix,
                 language=language,
+                usual=usual,
                 draft=draft,
                 prompt=prompt,
             )
@@ -480,7 +432,7 @@ class LocalEngines:
     @property
     def sees(self) -> bool | None:
         """Whether the language model sees pictures; None: that is not known yet."""
-        return self._chat.sees if self._writes else False
+        return self._chat.sees if self.writes else False
 
     async def look(self, url: str) -> Picture:
         """Check a picture, and make it small enough.
@@ -495,7 +447,7 @@ class LocalEngines:
 
     async def read_ahead(self, messages: Messages) -> None:
         """Let the embedded model read a prompt before it is asked; others keep their own caches."""
-        if not isinstance(self._llm, Path):
+        if not isinstance(self._llm, Path) or not self.writes:
             return
         async with contextlib.aclosing(self._chat.stream(messages, max_tokens=1)) as deltas:
             async for _ in deltas:
@@ -511,7 +463,13 @@ class LocalEngines:
             return
         self._whisper = await _warmed(
             self._recognising,
-            lambda: Whisper(found.path, self._settings.stt, short_windows=found.short_windows),
+            lambda: Whisper(
+                found.path,
+                self._settings.stt,
+                short_windows=found.short_windows,
+                among=self._among,
+                english=self._settings.conversation.translate_to == "en",
+            ),
         )
 
     async def _load_tts(self, stack: contextlib.AsyncExitStack) -> None:
@@ -523,7 +481,10 @@ class LocalEngines:
             self.voice = voice
             return
         piper = await _warmed(self._speaking, lambda: Piper(found.path, self._settings.tts))
-        self.voice = LocalVoice(piper, self._speaking, UNSEATED_S)
+        voices = Voices(found.name, piper, self._settings.tts, self._catalogue)
+        stack.callback(voices.close)
+        await voices.load_named()
+        self.voice = LocalVoice(voices, self._speaking, UNSEATED_S)
 
     async def _load_llm(self, stack: contextlib.AsyncExitStack) -> None:
         model = await start_language_model(

@@ -30,8 +30,9 @@ from pipeline.engines.piper_onnx import (
 from pipeline.engines.worker import Stop
 from pipeline.errors import BadInput, StageError, first_line
 from pipeline.events import Samples
-from pipeline.text import heard
+from pipeline.text import heard, lexicon
 from pipeline.text.heard import Sound, WordEnd
+from pipeline.text.language_names import code_of
 from pipeline.text.speakable import speakable
 
 LEVEL_DB = -18.0
@@ -46,6 +47,9 @@ KNEE = 0.9
 
 _SPEECH = "1 2 3 4 5"
 """Digits: espeak-ng reads them in the language of every voice."""
+
+_SPELT = (PhonemeType.ESPEAK, PhonemeType.TEXT)
+"""Alphabets whose phonemes are letters."""
 
 _WordIds = list[tuple[int, int]]
 """Words that end in a sentence: each one's end in the text, and how many ids are spoken by then."""
@@ -73,13 +77,14 @@ class Piper:
 
         Args:
             path: The `.onnx`.
-            settings: Speed and volume.
+            settings: Speed, style, speaker and pronunciations.
             stream: False: the sound of a sentence comes in one piece, of a VITS voice too.
             piece_frames: See `piper_onnx.PIECE_FRAMES`.
             context_frames: See `piper_onnx.CONTEXT_FRAMES`.
 
         Raises:
-            BadInput: A file is missing or damaged, or no Piper voice.
+            BadInput: A file is missing or damaged, or no Piper voice; it has no such speaker, or
+                not all symbols of the lexicon.
         """
         self._name = path.name.removesuffix(".onnx")
         self._settings = settings
@@ -92,8 +97,19 @@ class Piper:
             context_frames=context_frames,
         )
         self.rate = self._config.sample_rate
-        self.language = self._config.espeak_voice.split("-")[0]
+        self.language = voice_language(path)
         self.streams = self._engine.streams
+        self._speaker = _speaker(self._name, self._config, settings.speaker)
+        self._lexicon: lexicon.Lexicon = {}
+        if settings.lexicon:
+            symbols = self._config.phoneme_id_map
+            self._lexicon = lexicon.read(
+                Path(settings.lexicon).expanduser(), self.language, symbols
+            )
+            if self._config.phoneme_type not in _SPELT:
+                raise BadInput(
+                    f"tts.lexicon: {self._name} has no phonemes of its own; leave it out"
+                )
         self._voice = PiperVoice(self._engine.session, self._config, download_dir=path.parent)
         self._gain: float | None = None
 
@@ -143,8 +159,7 @@ class Piper:
         # onnxruntime logs a run that was asked to stop as an error.
         options.log_severity_level = 4
         stop.on_set(lambda: setattr(options, "terminate", True))
-        sentences = self._phonemes(text)
-        for phonemes, words in zip(sentences, self._words(text, sentences), strict=True):
+        for phonemes, words in zip(*self._worded(text, self._phonemes(text)), strict=True):
             made = 0
             ids = self._ids(phonemes)
             sounding = words[-1][1] if words else len(ids)
@@ -194,23 +209,28 @@ class Piper:
     def _ids(self, phonemes: list[str]) -> list[int]:
         return self._voice.phonemes_to_ids(phonemes)
 
-    def _words(self, text: str, sentences: list[list[str]]) -> list[_WordIds | None]:
-        """Which words of `text` end in each sentence, and how many of its ids are spoken by then.
+    def _worded(
+        self, text: str, sentences: list[list[str]]
+    ) -> tuple[list[list[str]], list[_WordIds | None]]:
+        """The sentences with the lexicon's words in them, and the words of `text` that end in each.
+
+        Of each word its end in the text, and how many ids of the sentence are spoken by then.
 
         None for an alphabet whose phonemes are no letters (pinyin, which has ids of its own), or
         are slow to find out.
         """
-        unknown: list[_WordIds | None] = [None] * len(sentences)
-        if self._config.phoneme_type not in (PhonemeType.ESPEAK, PhonemeType.TEXT):
-            return unknown
+        if self._config.phoneme_type not in _SPELT:
+            return sentences, [None] * len(sentences)
         words = heard.words(text)
+        places = heard.places(sentences, self._alone([word.text for word in words]))
+        if self._lexicon:
+            sentences, places = lexicon.pronounced(self._lexicon, sentences, words, places)
         counts = [self._id_counts(phonemes) for phonemes in sentences]
         found: list[_WordIds] = [[] for _ in sentences]
-        places = heard.places(sentences, self._alone([word.text for word in words]))
         for word, place in zip(words, places, strict=True):
             if sentences:
                 found[place.sentence].append((word.end, counts[place.sentence][place.phonemes]))
-        return [*found]
+        return sentences, [*found]
 
     def _alone(self, words: list[str]) -> list[list[str]]:
         """The phonemes of each word by itself."""
@@ -234,15 +254,15 @@ class Piper:
     def _feeds(self, ids: list[int], *, noise: bool = True, speed: float = 1.0) -> Feeds:
         config = self._config
         scales = [
-            config.noise_scale * noise,
+            config.noise_scale * self._settings.intonation * noise,
             config.length_scale / (self._settings.speed * speed),
-            config.noise_w_scale * noise,
+            config.noise_w_scale * self._settings.rhythm * noise,
         ]
         return {
             "input": np.array([ids], np.int64),
             "input_lengths": np.array([len(ids)], np.int64),
             "scales": np.array(scales, np.float32),
-            "sid": np.array([config.default_speaker_id], np.int64),
+            "sid": np.array([self._speaker], np.int64),
         }
 
     def _failed(self, error: Exception, *, fatal: bool = False) -> StageError:
@@ -261,6 +281,36 @@ def _ending(
     return tuple(
         WordEnd(char, end - start) for char, end in at if start < max(end, 1) <= start + samples
     )
+
+
+def _speaker(name: str, config: PiperConfig, wanted: str) -> int:
+    """The number of a speaker, by its name or its number; the first where none is asked for.
+
+    Raises:
+        BadInput: The voice has no such one.
+    """
+    if not wanted:
+        return int(config.default_speaker_id)
+    known = config.speaker_id_map or {}
+    if wanted in known:
+        return int(known[wanted])
+    if wanted.isdecimal() and int(wanted) < config.num_speakers:
+        return int(wanted)
+    few = ", ".join([*known][:20]) + (", …" if len(known) > 20 else "")
+    there = f"{config.num_speakers}: {few or '0 and up'}" if config.num_speakers > 1 else "one only"
+    raise BadInput(f"tts.speaker is {wanted!r}; {name} has {there}")
+
+
+def voice_language(path: Path) -> str:
+    """Code of the language that a voice speaks, as Whisper has it; nothing else of it is loaded.
+
+    Args:
+        path: The `.onnx`.
+
+    Raises:
+        BadInput: The `.onnx.json` beside it is missing or damaged.
+    """
+    return code_of(_read_config(path).espeak_voice)
 
 
 def _read_config(path: Path) -> PiperConfig:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import functools
 import io
 import wave
@@ -53,6 +54,7 @@ class RemoteRecogniser:
     def __init__(self, server: ChatServer, settings: SttSettings) -> None:
         self._server = server
         self._language = settings.language
+        self._words = ", ".join(settings.words)
         self._client = open_client(server)
         # It tells how sure the model is; some servers have only `json`.
         self._form = "verbose_json"
@@ -72,6 +74,7 @@ class RemoteRecogniser:
         *,
         prefix: str = "",
         language: str = "",
+        usual: str = "",
         draft: bool = False,
         prompt: str = "",
     ) -> Transcription:
@@ -83,7 +86,7 @@ class RemoteRecogniser:
         language = self._language or language
         if len(audio) == 0 or (voiced_ms is not None and voiced_ms < MIN_VOICED_MS):
             return Transcription("", language, 0.0, 1.0, 0.0, "too little voice")
-        given = {"language": language, "prompt": prompt}
+        given = {"language": language, "prompt": f"{self._words} {prompt}".strip()}
         more = {key: value for key, value in given.items() if value}
         file = ("speech.wav", _wav(audio), "audio/wav")
         with self._explained():
@@ -179,6 +182,17 @@ class RemoteVoice:
     def another(self) -> RemoteVoice:
         """The same voice for another session: the server sees to its turn."""
         return self
+
+    def in_language(self, language: str) -> RemoteVoice:
+        """The same voice, given text in a language: whether it can speak that is the server's."""
+        if language == self.language:
+            return self
+        other = copy.copy(self)
+        other.language = language
+        return other
+
+    def named(self, name: str) -> None:
+        """No other voice: who is asked for which is the settings' to say."""
 
     async def speak(self, text: str, speed: float = 1.0) -> AsyncGenerator[Sound, None]:
         """Yield the sound of a clause as it comes; closing it closes the connection.

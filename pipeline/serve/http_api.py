@@ -359,12 +359,14 @@ class _Api:
             raise _invalid(None, "the body is no JSON object")
         wanted = SpeechRequest.model_validate({k: v for k, v in body.items() if v is not None})
         _check("model", wanted.model, self._names("tts"))
-        _check("voice", wanted.voice, self._voices())
-        if next(_clauses(wanted.input, self._engines.voice.language), None) is None:
+        if (voice := self._engines.voice.named(wanted.voice)) is None:
+            _check("voice", wanted.voice, self._voices())
+            voice = self._engines.voice
+        if next(_clauses(wanted.input, voice.language), None) is None:
             raise _invalid("input", "input: there is nothing in it that can be said")
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(self._admitted())
-            data = self._encoded(wanted)
+            data = self._encoded(wanted, voice)
             await stack.enter_async_context(contextlib.aclosing(data))
             # What fails before there is any sound has a status of its own.
             first = await _attended(request, anext(data, b""))
@@ -373,16 +375,18 @@ class _Api:
             media = SOUND_TYPES[wanted.response_format]
             return _Streamed(_chained(first, data), stack.pop_all(), media)
 
-    async def _encoded(self, wanted: SpeechRequest) -> AsyncGenerator[bytes, None]:
+    async def _encoded(
+        self, wanted: SpeechRequest, voice: Synthesiser
+    ) -> AsyncGenerator[bytes, None]:
         """The sound of a text, as it is made.
 
         Raises:
             StageError: The voice failed.
         """
-        resampler = Resampler(self._engines.voice.rate, PCM_RATE)
+        resampler = Resampler(voice.rate, PCM_RATE)
         encoder = Encoder(wanted.response_format, PCM_RATE)
-        for clause in _clauses(wanted.input, self._engines.voice.language):
-            speaking = self._engines.voice.speak(clause.text, wanted.speed)
+        for clause in _clauses(wanted.input, voice.language):
+            speaking = voice.speak(clause.text, wanted.speed)
             async with contextlib.aclosing(speaking) as pieces:
                 async for piece in pieces:
                     samples = resampler.push(piece.samples)

@@ -107,6 +107,7 @@ class KeptItem:
         cuts: How often it was truncated.
         note: How its words were spoken, for the model alone.
         late_after: Of a call, the item after which its result came; None: right after the call.
+        language: Code of what is said in it, where that was heard.
     """
 
     def __init__(self, about: JsonObject, sounds: Mapping[int, PartSound] | None = None) -> None:
@@ -118,6 +119,7 @@ class KeptItem:
         self.cuts = 0
         self.note = ""
         self.late_after: KeptItem | None = None
+        self.language = ""
 
     @classmethod
     def given(cls, item: JsonObject, item_id: str, encodings: Encodings, param: str) -> KeptItem:

@@ -13,7 +13,7 @@ import json
 import math
 import time
 import uuid
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from pipeline.audio.resample import Resampler
 from pipeline.clock import NS_PER_MS, NS_PER_S, Clock
 from pipeline.config import Settings
 from pipeline.conversation.cascade import Cascade
-from pipeline.conversation.reply import CUT_MARK, Engines, Synthesiser
+from pipeline.conversation.reply import CUT_MARK, AtSpeed, Engines, Synthesiser
 from pipeline.driver import Over
 from pipeline.engines.tools import arguments
 from pipeline.engines.whisper import Transcription
@@ -59,7 +59,6 @@ from pipeline.serve.session_object import JsonObject
 from pipeline.serve.sound import RATE
 from pipeline.serve.turn_detection import manner
 from pipeline.serve.usage import cost
-from pipeline.text.heard import Sound
 from pipeline.tools.mcp import McpServer
 from pipeline.trace import Timeline, Trace
 from pipeline.turns.taker import RATE as EARS
@@ -122,25 +121,6 @@ class _Answer:
             self.message.words[0] = words
 
 
-class _AtSpeed:
-    """A voice that speaks faster or slower."""
-
-    def __init__(self, voice: Synthesiser, speed: float) -> None:
-        self._voice = voice
-        self._speed = speed
-
-    @property
-    def rate(self) -> int:
-        return self._voice.rate
-
-    @property
-    def language(self) -> str:
-        return self._voice.language
-
-    def speak(self, text: str, speed: float = 1.0) -> AsyncGenerator[Sound, None]:
-        return self._voice.speak(text, speed * self._speed)
-
-
 class RealtimeConversation:
     """One conversation: its state is that of the protocol's side and the cascade's.
 
@@ -188,7 +168,8 @@ class RealtimeConversation:
             self._side, settings, mcp or {}, self._tools_changed, self._go_on
         )
         self._side.remote = self._remote
-        self._memory = Remembered(self._side, settings.conversation, self._remote)
+        language = engines.voice.language
+        self._memory = Remembered(self._side, settings.conversation, language, self._remote)
         self._trace = Trace()
         self._cascade = Cascade(
             engines,
@@ -375,6 +356,7 @@ class RealtimeConversation:
             self._author.refuse(failed)
         else:
             item.words[place] = heard.text
+            item.language = heard.language if heard.sure else ""
             self._side.transcribed(item, heard.text, place)
 
     def _tools_changed(self) -> None:
@@ -406,9 +388,12 @@ class RealtimeConversation:
         """What speaks under these settings; None: nothing does."""
         if asked.get("output_modalities") != ["audio"]:
             return None
-        speed = asked["audio"]["output"].get("speed", 1.0)
-        voice = self._engines.voice
-        return voice if speed == 1 else _AtSpeed(voice, speed)
+        spoken = asked["audio"]["output"]
+        name, speed = spoken["voice"], spoken.get("speed", 1.0)
+        # Any other name, such as OpenAI's, is our voice.
+        named = self._engines.voice.named(name if isinstance(name, str) else name["id"])
+        voice = named or self._engines.voice
+        return voice if speed == 1 else AtSpeed(voice, speed)
 
     # --- what the cascade tells ---
 
@@ -428,7 +413,7 @@ class RealtimeConversation:
                 self._hears(event.stable)
             case Transcript():
                 if item := self._utterances.pop(event.turn, None):
-                    item.words[0] = event.text
+                    item.words[0], item.language = event.text, event.language
                     self._side.transcribed(item, event.text)
             case ReplyStarted():
                 self._begin(event)

@@ -15,6 +15,7 @@ from pipeline.conversation.history import (
     RUNNING,
     TOOL_CHARS,
     Message,
+    changed_to,
     clean,
     cut,
     joined,
@@ -41,13 +42,19 @@ class Remembered:
     Args:
         side: Has the items, and the session's settings.
         limits: How large a prompt may be.
+        language: Code of what a conversation begins in; where it changes the model is told so.
         remote: Has the tools of MCP servers.
     """
 
     def __init__(
-        self, side: ServerSide, limits: ConversationSettings, remote: RemoteTools | None = None
+        self,
+        side: ServerSide,
+        limits: ConversationSettings,
+        language: str = "",
+        remote: RemoteTools | None = None,
     ) -> None:
         self._side = side
+        self._language = language
         self._remote = remote
         self._budget = limits.budget_tokens
         self._explained = EXPLAINED if limits.prosody else ""
@@ -57,7 +64,7 @@ class Remembered:
     @property
     def history(self) -> list[Message]:
         """Everything said and heard, in order."""
-        return [message for _, message in messages(self._side.items.kept)]
+        return [message for _, message in messages(self._side.items.kept, self._language)]
 
     @property
     def unanswered(self) -> bool:
@@ -70,7 +77,12 @@ class Remembered:
         self._takes_tools = bool(tools)
 
     def add(
-        self, role: Literal["user", "assistant"], content: str, turn: int, note: str = ""
+        self,
+        role: Literal["user", "assistant"],
+        content: str,
+        turn: int,
+        note: str = "",
+        language: str = "",
     ) -> None:
         """Keep how words were spoken: who tells the client what was said has them in an item."""
         if note:
@@ -85,14 +97,18 @@ class Remembered:
     def settle(self, turn: int, heard: str, *, part: int = 0, cuts: Sequence[int] = ()) -> None:
         """Nothing: likewise. Unless it is cut short, all of a reply counts."""
 
-    def prompt(self, *, said: str = "", note: str = "", reserve_tokens: int = 0) -> Prompt:
+    def prompt(
+        self, *, said: str = "", note: str = "", language: str = "", reserve_tokens: int = 0
+    ) -> Prompt:
         """What the model is asked with to go on with the conversation (see `Memory.prompt`)."""
         kept = self._side.items.kept
         if self._side.session.get("truncation") == "disabled":
             self._first = None
         start = kept.index(self._first) if self._first in kept else 0
-        found = messages(kept[start:])
-        now = [Message("user", said, 0, note=note)] if said else []
+        found = messages(kept[start:], self._language)
+        before = next((i.language for i in reversed(kept) if i.language), self._language)
+        answer_in = changed_to(language, before)
+        now = [Message("user", said, 0, note=note, answer_in=answer_in)] if said else []
         asked = self._settings
         drop = self._excess([message for _, message in found] + now, asked, reserve_tokens)
         if drop:
@@ -103,7 +119,7 @@ class Remembered:
         """What the model is asked with for a response of its own settings, and its own input."""
         if response.given is None and response.settings == self._settings:
             return self.prompt()
-        found = [message for _, message in messages(response.read)]
+        found = [message for _, message in messages(response.read, self._language)]
         asked = response.settings | {"in_band": response.in_band}
         drop = self._excess(found, asked, 0)
         return self._asked(asked, found[drop:], 0)
@@ -186,7 +202,7 @@ _TAKES_NONE = Tool("").parameters
 """Of a function that the client says nothing of."""
 
 
-def messages(items: Iterable[KeptItem]) -> list[tuple[KeptItem, Message]]:
+def messages(items: Iterable[KeptItem], language: str = "") -> list[tuple[KeptItem, Message]]:
     """The messages that items are, in order, each with the item that it came from.
 
     A call stands where its result does, for no chat takes one without the other: a result that came
@@ -201,8 +217,10 @@ def messages(items: Iterable[KeptItem]) -> list[tuple[KeptItem, Message]]:
             case "message":
                 text, images = _text(item), _images(item)
                 if text or images:
-                    role = item.about["role"]
-                    message = Message(role, text, 0, images=images, note=item.note)
+                    answer_in = changed_to(item.language, language)
+                    language = item.language or language
+                    role, note = item.about["role"], item.note
+                    message = Message(role, text, 0, images=images, note=note, answer_in=answer_in)
                     found.append((item, message))
             case "function_call" if item.about["call_id"] not in done:
                 if item.about["status"] != "in_progress":

@@ -137,6 +137,7 @@ class Ears:
         *,
         prefix: str = "",
         language: str = "",
+        usual: str = "",
         draft: bool = False,
         prompt: str = "",
     ) -> Transcription:

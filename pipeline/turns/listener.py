@@ -48,6 +48,10 @@ WORDS_A_SECOND = 0.7
 """Of sound with fewer words than this, pauses included, some were not recognised: Whisper now and
 then ends its text at a pause. People who speak slowly say 1.5."""
 
+SETTLED_S = 2.0
+"""From so much sound (s) the language of an utterance is heard once and for all: from less, Whisper
+takes one language for another now and then."""
+
 MARGIN_WORDS = 1
 """Words at the end of an agreement that are not trusted: the next sound may still change them."""
 
@@ -75,6 +79,7 @@ class Transcribe(Protocol):
         *,
         prefix: str = "",
         language: str = "",
+        usual: str = "",
         draft: bool = False,
         prompt: str = "",
     ) -> Awaitable[Transcription]:
@@ -85,6 +90,7 @@ class Transcribe(Protocol):
             voiced_ms: How much of it is voiced (ms).
             prefix: The words that it surely begins with, which need not be recognised again.
             language: Code of the language that is spoken; empty: not known yet.
+            usual: Code of what the conversation has been in: taken in doubt.
             draft: Whether what looks doubtful is dropped rather than looked at for longer.
             prompt: What it is about, or how it is to be written.
 
@@ -216,7 +222,7 @@ class RingBuffer:
 
 
 class Recogniser:
-    """The recogniser of a session: it keeps to one language, once that is beyond doubt.
+    """The recogniser of a session. It hears the language once in each utterance, unless told it.
 
     Of a long utterance only the end is recognised again. What was said before a pause is kept where
     the transcript that was made in the pause and one made while the user spoke on have the same
@@ -225,6 +231,7 @@ class Recogniser:
     Attributes:
         stable: The words that the running utterance surely begins with, which need not be
             recognised again.
+        language: Code of what was said last.
 
     Args:
         transcribe: Recognises.
@@ -243,13 +250,15 @@ class Recogniser:
         inbox: Inbox,
         tell: Callable[[str], None],
     ) -> None:
-        self.stable = ""
+        self.stable = self.language = ""
         self._transcribe = transcribe
         self._every_s = every_ms / 1000
         self._clock = clock
         self._inbox = inbox
         self._tell = tell
-        self._language = self._prompt = ""
+        # What somebody said that it will be; that of the running utterance; that of the last one.
+        self._fixed = self._spoken = self._usual = ""
+        self._prompt = ""
         self._failed = False
         # The running utterance: its turn (0: there is none), where the last transcript of it ended,
         # what they agree on, and what the last one cost.
@@ -271,7 +280,7 @@ class Recogniser:
             language: Its code.
             prompt: See `Transcribe`.
         """
-        self._language = language or self._language
+        self._fixed = language
         self._prompt = prompt
 
     async def transcribe(
@@ -287,14 +296,15 @@ class Recogniser:
                 audio,
                 voiced_ms,
                 prefix=prefix,
-                language=self._language,
+                language=self._fixed or self._spoken,
+                usual=self._usual,
                 draft=draft,
                 prompt=self._prompt,
             )
         except BadInput as error:
             raise StageError("stt", str(error)) from None
-        if heard.sure:
-            self._language = heard.language
+        if heard.sure and not draft:
+            self._usual = heard.language
         return heard
 
     async def aside(self, recognise: Recognise) -> Transcription | None:
@@ -316,7 +326,7 @@ class Recogniser:
         """The utterance of a turn begins at this sample offset."""
         self._turn, self._until = turn, start
         self._agreement = Agreement()
-        self.stable = ""
+        self.stable = self._spoken = ""
         self._from, self._known = start, ""
         self._pauses, self._pause, self._doubted = [], None, False
 
@@ -355,6 +365,10 @@ class Recogniser:
             heard = await self.transcribe(audio, None if known else voiced_ms, prefix, draft=draft)
             if known:
                 heard = replace(heard, text=f"{known} {heard.text}".strip())
+            if heard.text:
+                self.language = heard.language
+            if heard.sure and turn == self._turn and len(audio) >= SETTLED_S * RATE:
+                self._spoken = heard.language
             if pause and heard.text and not heard.dropped:
                 self._inbox.put(self._paused, turn, pause, heard.text)
             return heard

@@ -81,6 +81,7 @@ class TurnTimes:
         word_ms: Voiced time after which a word in it interrupts a reply.
         swell_ms: Silence after which a ducked reply is loud again.
         idle_times: How often the assistant speaks first, until the user speaks again.
+        most_cuts: See `CUTS`; 0: what is cut is always answered, and the next turn begins at once.
     """
 
     start_ms: int = 160
@@ -91,6 +92,7 @@ class TurnTimes:
     word_ms: int = 224
     swell_ms: int = 300
     idle_times: int = 2
+    most_cuts: int = CUTS
 
 
 TIMES = TurnTimes()
@@ -355,7 +357,7 @@ class TurnTaker:
     Voice that is much quieter than the user's is another's, and counts as silence (`UserLevel`).
 
     A turn of `max_turn_s` is cut, and the next one begins at once: both are answered together.
-    After `CUTS` of them there is an answer all the same, and the voice that goes on is no
+    After `most_cuts` of them there is an answer all the same, and the voice that goes on is no
     interruption: the next turn begins with it when it pauses, or the reply is over.
     """
 
@@ -654,7 +656,7 @@ class TurnTaker:
         )
         self._state = _Quiet()
         self._cuts = self._cuts + 1 if reason == "length" else 0
-        if self._cuts == CUTS:
+        if self._cuts and self._cuts == self._times.most_cuts:
             self._cuts, self._state = 0, _TalksOn(self._at)
         self._voice_end, self._talks_from = turn.voice_end, turn.talks_from
         self._quiet_from = self._at

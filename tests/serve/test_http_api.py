@@ -18,7 +18,7 @@ import numpy as np
 import openai
 import pytest
 from support.background import in_background
-from support.http_engines import Scripted, serving, toys
+from support.http_engines import Scripted, Voice, serving, toys
 from support.real_engines import words
 from support.served import Served
 
@@ -380,6 +380,18 @@ async def test_the_first_bytes_leave_when_the_first_clause_is_made(
         rest = b"".join([block async for block in blocks])
     assert len(first) + len(rest) == 2 * 2 * engines.voice.samples
     assert engines.voice.said == ["Well, this is it.", "Now HOLD on."]
+
+
+async def test_a_voice_that_is_here_is_asked_for_by_its_name(
+    server: Served, engines: Scripted
+) -> None:
+    other = engines.voice.others["de_DE-toy-medium"] = Voice(language="de", rate=16_000)
+    body = {"input": "Das ist z. B. gut.", "voice": "de_DE-toy-medium", "response_format": "pcm"}
+    async with httpx2.AsyncClient() as client:
+        answer = await client.post(f"{server.http}/v1/audio/speech", json=body)
+    assert answer.status_code == 200
+    assert (other.said, engines.voice.said) == (["Das ist zum Beispiel gut."], [])
+    assert len(answer.content) == 2 * other.samples * 24_000 // other.rate
 
 
 async def test_a_client_that_goes_stops_the_voice(server: Served, engines: Scripted) -> None:

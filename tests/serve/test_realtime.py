@@ -16,7 +16,7 @@ from support import virtual_time
 from support.pictures import drawn
 from support.realtime_talk import RATE, Client, hold
 from support.scene import LONG, check_prompt
-from support.scripted import Engines, Model
+from support.scripted import Engines, Model, Speaker
 
 from pipeline import images
 from pipeline.config import PACES, ServeSettings, Settings
@@ -701,6 +701,34 @@ def test_speed_is_the_clients() -> None:
     client = hold(engines("It is nine."), script)
     audio = b"".join(base64.b64decode(e["delta"]) for e in client.of("response.output_audio.delta"))
     assert len(audio) / 2 / RATE == pytest.approx(len("It is nine.") * 0.12, abs=0.05)
+
+
+def test_a_voice_that_is_here_speaks_by_its_name_and_others_are_ours() -> None:
+    def spoken_by(name: str) -> tuple[list[str], list[str]]:
+        async def script(client: Client) -> None:
+            client.update(audio={"output": {"voice": name}})
+            client.respond()
+            await client.until("response.done")
+
+        made = engines("Neun Uhr.", voice=Speaker(others={"de": Speaker(language="de")}))
+        hold(made, script)
+        return made.voice.said, made.voice.others["de"].said
+
+    assert spoken_by("de_DE-thorsten-medium") == ([], ["Neun Uhr."])
+    assert spoken_by("marin") == (["Neun Uhr."], [])
+
+
+def test_a_client_is_answered_in_the_language_that_is_spoken() -> None:
+    async def script(client: Client) -> None:
+        await ask(client)
+        await ask(client)
+
+    voice = Speaker(others={"de": Speaker(language="de")})
+    made = engines("Neun.", "Zehn.", texts=("Wann?", "Und dann?"), speaks="de", voice=voice)
+    hold(made, script)
+    assert voice.others["de"].said == ["Neun.", "Zehn."]
+    asked = [("user", "Wann? (Answer in German.)"), ("assistant", "Neun."), ("user", "Und dann?")]
+    assert words(made.model.prompts[-1]) == asked
 
 
 def test_who_measures_is_told_of_every_turn() -> None:

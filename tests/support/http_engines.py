@@ -54,6 +54,13 @@ class Voice:
     speeds: list[float] = field(default_factory=list)
     open: int = 0
     held: asyncio.Event | None = None
+    others: dict[str, Voice] = field(default_factory=dict)
+
+    def in_language(self, language: str) -> Voice:
+        return self
+
+    def named(self, name: str) -> Voice | None:
+        return self.others.get(name)
 
     async def speak(self, text: str, speed: float = 1.0) -> AsyncGenerator[Sound, None]:
         """Fails at `FAIL`; at `HOLD` it waits after its pieces."""

@@ -86,6 +86,13 @@ class Speaker:
     pieces: int = 2
     said: list[str] = field(default_factory=list)
     open: int = 0
+    others: dict[str, Speaker] = field(default_factory=dict)
+
+    def in_language(self, language: str) -> Speaker:
+        return self.others.get(language, self)
+
+    def named(self, name: str) -> Speaker | None:
+        return next((each for each in self.others.values() if each.language == name[:2]), None)
 
     async def speak(self, text: str, speed: float = 1.0) -> AsyncGenerator[Sound, None]:
         self.said.append(text)
@@ -170,10 +177,11 @@ class Engines:
         *,
         prefix: str = "",
         language: str = "",
+        usual: str = "",
         draft: bool = False,
         prompt: str = "",
     ) -> Transcription:
-        self.languages.append(language)
+        self.languages.append(language or usual)
         self.hints.append(prompt)
         await asyncio.sleep(self.recognise_s)
         levels = np.rint(audio * 32768).astype(int) - LOUD

@@ -200,11 +200,13 @@ def test_what_is_stable_begins_the_last_transcript_and_the_one_before(heard: lis
 class Slow:
     """A recogniser that takes its time, and knows how often it was asked."""
 
-    def __init__(self, takes_s: float) -> None:
+    def __init__(self, takes_s: float, *, sure: bool = False) -> None:
         self.takes_s = takes_s
+        self.sure = sure
         self.prefixes: list[str] = []
         self.drafts: list[bool] = []
         self.told: list[str] = []
+        self.known: list[tuple[str, str]] = []
 
     async def transcribe(
         self,
@@ -213,14 +215,17 @@ class Slow:
         *,
         prefix: str = "",
         language: str = "",
+        usual: str = "",
         draft: bool = False,
         prompt: str = "",
     ) -> Transcription:
         self.prefixes.append(prefix)
         self.drafts.append(draft)
+        self.known.append((language, usual))
         await asyncio.sleep(self.takes_s)
         words = ["one", "two", "three", "four", "five", "six", "seven", "eight"]
-        return Transcription(" ".join(words[: len(audio) // RATE]), "en", 0.0, 0.0, 1.0)
+        text = " ".join(words[: len(audio) // RATE])
+        return Transcription(text, "en", 0.0, 0.0, 1.0, sure=self.sure)
 
 
 async def _listen(slow: Slow, seconds: float, *, behind_s: float = 0.0) -> Recogniser:
@@ -248,6 +253,30 @@ def test_each_partial_is_a_draft_that_goes_on_from_the_words_that_were_sure() ->
     assert slow.prefixes[-1].startswith("one two three")
     assert slow.told[-1].startswith(recogniser.stable)
     assert recogniser.stable.startswith(slow.prefixes[-1])
+
+
+def test_the_language_is_heard_until_it_is_sure_and_anew_in_the_next_utterance() -> None:
+    slow = Slow(0.01, sure=True)
+
+    async def talk() -> Recogniser:
+        recogniser = await _listen(slow, 4.0)
+        hearing = Hearing(Detector(), 60.0)
+        hearing.push(Frame(np.zeros(3 * RATE, np.int16), RATE, 0, 0))
+        await recogniser.utterance(hearing, 3 * RATE)()
+        recogniser.begin(2, 0)
+        await recogniser.utterance(hearing, RATE)()
+        recogniser.expect("de", "")
+        await recogniser.utterance(hearing, RATE)()
+        return recogniser
+
+    recogniser = virtual_time.run(talk())
+    *while_spoken, whole, of_the_next, told = slow.known
+    # 600, 1200 and 1800 ms are too little to settle it; what is heard of drafts is no habit yet.
+    assert while_spoken == [("", "")] * 4 + [("en", "")] * (len(while_spoken) - 4)
+    assert whole == ("en", "")
+    assert of_the_next == ("", "en")
+    assert told == ("de", "en")
+    assert recogniser.language == "en"
 
 
 @pytest.mark.parametrize("takes_s", [0.3, 1.0])
