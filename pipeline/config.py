@@ -311,6 +311,9 @@ class ServeSettings(Section):
         "empty: nothing, for this machine alone",
     )
     sessions: int = Field(0, ge=0, description="At a time; 0: as many as are served in time")
+    sessions_each: int = Field(
+        0, ge=0, description="Of one address, be that a proxy's; 0: as many as there are"
+    )
     minutes: float = Field(60.0, gt=0, le=1440, description="How long a session may last")
     mcp_urls: str = Field(
         "",

@@ -161,6 +161,18 @@ class ReplyDone(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCalling(Event):
+    """The model writes a call that the reply ends with: more of its arguments, JSON text.
+
+    `ToolCall` follows when it is whole; where the reply breaks off, none does.
+    """
+
+    reply_id: str
+    name: str
+    delta: str
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCall(Event):
     """The model asks for a tool; `arguments` is JSON text. Answer with `Session.tool_result`.
 
@@ -217,11 +229,16 @@ class PicturesUnseen(Event):
 
 @dataclass(frozen=True, slots=True)
 class Failure(Event):
-    """A stage failed. Unless `fatal`, the session goes on listening."""
+    """A stage failed. Unless `fatal`, the session goes on listening.
+
+    `unanswered` where nothing is broken, but the reply was over before there was anything to say:
+    by the limit of its tokens, a filter of its content, or the model itself.
+    """
 
     stage: str
     message: str
     fatal: bool
+    unanswered: Literal["", "limit", "filter", "model"] = field(default="", compare=False)
 
 
 def to_json(event: Event) -> dict[str, Any]:

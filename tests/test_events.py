@@ -28,6 +28,7 @@ FORMAT = {
     "reply_swelled": REPLY,
     "reply_interrupted": f"{REPLY} heard_text",
     "reply_done": f"{REPLY} status reason",
+    "tool_calling": "turn reply_id name delta",
     "tool_call": "turn id name arguments",
     "tool_cancelled": "turn id",
     "usage": "turn input_tokens cached_tokens output_tokens input_audio_tokens "

@@ -93,9 +93,9 @@ class _Graph:
         self._graph.link_nodes(self._source, resample, self._sink).configure()
 
     def convert(self, samples: Samples) -> Samples:
-        frame = av.AudioFrame.from_ndarray(
-            np.ascontiguousarray(samples[np.newaxis]), format="s16", layout="mono"
-        )
+        # Twice as fast as by `from_ndarray` and `to_ndarray`, for the pieces of a conversation.
+        frame = av.AudioFrame("s16", "mono", len(samples))
+        frame.planes[0].update(samples.tobytes())
         frame.sample_rate = self._rate_in
         self._source.push(frame)
         try:
@@ -103,8 +103,7 @@ class _Graph:
         except BlockingIOError:
             return np.zeros(0, np.int16)
         assert isinstance(ready, av.AudioFrame)
-        converted: Samples = ready.to_ndarray()[0]
-        return converted
+        return np.frombuffer(bytes(ready.planes[0]), np.int16, ready.samples).copy()
 
 
 def resampled(samples: Samples, rate_in: int, rate_out: int) -> Samples:

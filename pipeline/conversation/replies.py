@@ -32,7 +32,7 @@ from pipeline.conversation.reply import (
     Synthesiser,
     Tell,
 )
-from pipeline.engines.llm import Incomplete, Messages, Piece, ToolsRefused, Writer
+from pipeline.engines.llm import Incomplete, Messages, Piece, ToolsRefused, Unanswered, Writer
 from pipeline.engines.prosody import Prosody, Speaker
 from pipeline.engines.sight import BLIND, pictures
 from pipeline.engines.tools import IDLE_S, Told, Tool, ToolUse, arguments
@@ -883,7 +883,8 @@ class Replies:
         # The user may have learnt of a late result from another reply meanwhile.
         late = reply.place is not None and reply.place.part
         if not reply.text.strip() and not reply.calls and not late:
-            raise StageError("llm", "the model had nothing to say; ask again, or take another one")
+            message = "the model had nothing to say; ask again, or take another one"
+            raise Unanswered(message, "model")
         return "completed" if reply.cut is None else "incomplete"
 
     async def _use(
@@ -1051,5 +1052,6 @@ class Replies:
 
 def _failure(turn: int, error: Exception) -> Failure:
     if isinstance(error, StageError):
-        return Failure(turn, error.stage, str(error), error.fatal)
+        why = error.why if isinstance(error, Unanswered) else ""
+        return Failure(turn, error.stage, str(error), error.fatal, why)
     return Failure(turn, "cascade", f"{type(error).__name__}: {error}", False)

@@ -27,7 +27,7 @@ from pipeline.clock import Clock
 from pipeline.config import ReplyMode
 from pipeline.conversation.history import ReplyPlace
 from pipeline.engines.chat_stream import Used
-from pipeline.engines.llm import CallLost, Incomplete, Messages, Unsaid, Writer
+from pipeline.engines.llm import Calling, CallLost, Incomplete, Messages, Unsaid, Writer
 from pipeline.engines.prosody import Prosody
 from pipeline.engines.tools import ToolUse
 from pipeline.engines.whisper import Audio
@@ -39,6 +39,7 @@ from pipeline.events import (
     ReplyStarted,
     ReplyStatus,
     ReplyText,
+    ToolCalling,
     Usage,
 )
 from pipeline.images import Picture
@@ -573,6 +574,10 @@ class Reply:
                 async for piece in pieces:
                     if isinstance(piece, ToolUse):
                         uses.append(piece)
+                    elif isinstance(piece, Calling):
+                        # After words it is told when they are spoken, and then it is whole.
+                        if self._tools is None and not self.text:
+                            self.tell(ToolCalling(self.turn, self.id, piece.name, piece.delta))
                     elif isinstance(piece, Unsaid):
                         self._unsay()
                     elif isinstance(piece, Used):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncGenerator
 
-from pipeline.engines.llm import Incomplete, Messages, Piece, Unsaid, Writer
+from pipeline.engines.llm import Calling, Incomplete, Messages, Piece, Unsaid, Writer
 from pipeline.text.chunker import Chunker
 
 FREE_CHARS = 40
@@ -86,6 +86,9 @@ class Shortened:
             async for piece in pieces:
                 if isinstance(piece, Unsaid):
                     limit = Limit(self._sentences)
+                    yield piece
+                    continue
+                if isinstance(piece, Calling):  # there may be more text
                     yield piece
                     continue
                 if not isinstance(piece, str):

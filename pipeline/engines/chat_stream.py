@@ -283,6 +283,7 @@ class ToolCalls:
     def __init__(self) -> None:
         self._calls: list[_Call] = []
         self._at: dict[int | None, _Call] = {}
+        self._told = 0
 
     def push(self, part: CallPart) -> None:
         """Take the next part."""
@@ -300,6 +301,17 @@ class ToolCalls:
         elif arguments(part.arguments) != "{}":
             call.arguments = part.arguments
         self._at[part.index] = call
+
+    def more(self) -> tuple[str, str]:
+        """The name of the first call, and what is new in its arguments; empty: nothing is.
+
+        What is whole already may yet be taken back, and only `uses` has it.
+        """
+        call = self._calls[0] if self._calls else _Call("", "")
+        if not call.name or not call.arguments.startswith("{") or _complete(call.arguments):
+            return call.name, ""
+        start, self._told = self._told, len(call.arguments)
+        return call.name, call.arguments[start:]
 
     @property
     def uses(self) -> tuple[ToolUse, ...]:

@@ -12,7 +12,7 @@ import copy
 import re
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 from pipeline.config import LlmSettings
 from pipeline.engines.chat_stream import (
@@ -60,6 +60,18 @@ class CallLost(StageError):
     """The model wrote a call that cannot be passed on; its words are all there."""
 
 
+class Unanswered(StageError):
+    """The reply was over before there was anything in it to say, or a whole call.
+
+    Attributes:
+        why: What ended it: the limit of its tokens, a filter of its content, or the model itself.
+    """
+
+    def __init__(self, message: str, why: Literal["limit", "filter", "model"]) -> None:
+        super().__init__("llm", message)
+        self.why = why
+
+
 @dataclass(frozen=True, slots=True)
 class Unsaid:
     """All text before was a thought, and no part of the reply: only its end was marked."""
@@ -78,7 +90,20 @@ class Incomplete:
     filtered: bool = False
 
 
-Piece = str | Unsaid | Incomplete | Used | ToolUse
+@dataclass(frozen=True, slots=True)
+class Calling:
+    """More of the first call that the model writes, which is no call yet: `ToolUse` has all of it.
+
+    Attributes:
+        name: Of the tool.
+        delta: Of its arguments, JSON text.
+    """
+
+    name: str
+    delta: str
+
+
+Piece = str | Unsaid | Incomplete | Used | Calling | ToolUse
 """What comes of a reply."""
 
 
@@ -183,6 +208,8 @@ class ChatModel:
     ) -> AsyncGenerator[Piece, None]:
         """Yield the reply's text as it is written, without what is not for the user; then `Used`.
 
+        So is the first call of a tool (`Calling`), where the server sends it in parts.
+
         Between the two comes `Incomplete` if the server cut the text off. Last come the tools that
         the model asks for, if the prompt brings any; their ids may be empty, or alike. They may
         have been written into the text.
@@ -197,6 +224,7 @@ class ChatModel:
         Raises:
             ToolsRefused: The prompt brings tools, and without them it would be answered.
             CallLost: A call is written into the text that cannot be read, or was not offered.
+            Unanswered: A limit or a filter cut it off before there was anything to say or to call.
             StageError: The server cannot be reached, refuses, is silent for too long, or ends the
                 stream in the middle; what was yielded before stands.
         """
@@ -234,6 +262,9 @@ class ChatModel:
                     for news in self._news(visible, visible.push(piece.text)):
                         said = isinstance(news, str) and (said or bool(news.strip()))
                         yield news
+                    name, delta = calls.more()
+                    if offered and delta:
+                        yield Calling(name, delta)
                     if visible.over:
                         break
                 if end:
@@ -265,6 +296,8 @@ class ChatModel:
             raise StageError("llm", f"{label} broke off in the middle of the reply")
         usable = bool(calls.uses) and calls.whole if called else said
         if end == FAILED or (cut and not usable and max_tokens is None):
+            if end in ("length", "content_filter"):
+                raise Unanswered(f"{label} {cut}", "limit" if end == "length" else "filter")
             raise StageError("llm", f"{label} {cut}")
         if visible.written and max_tokens is None and not (offered and calls.uses):
             names = ", ".join(use.name for use in calls.uses)

@@ -280,6 +280,11 @@ class LocalEngines:
         tts = remote if isinstance(self._tts, ChatServer) else self._tts.name
         return {"stt": stt, "llm": llm, "tts": tts}
 
+    @property
+    def languages(self) -> list[str]:
+        """Codes of what the recogniser takes speech for; empty: another server's is not known."""
+        return [] if self._remote is not None else self._whisper.languages
+
     async def __aenter__(self) -> Self:
         """Load all engines at once and warm each.
 

@@ -429,6 +429,11 @@ class Whisper:
         self._language = _given_language(self._multilingual, self._known, self._name, settings)
         self._suppressed = _suppressed(self._model, path)
 
+    @property
+    def languages(self) -> list[str]:
+        """Codes of the languages that it takes speech for."""
+        return [self._language] if self._language else self._known
+
     def transcribe(
         self,
         audio: Audio,

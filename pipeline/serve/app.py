@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Mount, Route, Router, WebSocketRoute
+from starlette.routing import BaseRoute, Route, Router, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
@@ -29,7 +29,13 @@ from pipeline.serve.connection import Connection
 from pipeline.serve.link import PATH, SUBPROTOCOL, Link, Opening
 from pipeline.serve.metrics import Metrics
 from pipeline.serve.refused import MOST_SAID, RequestRefused
-from pipeline.serve.session_object import MCP_SECRETS, new_session, prompted, updated
+from pipeline.serve.session_object import (
+    MCP_SECRETS,
+    JsonObject,
+    new_session,
+    prompted,
+    updated,
+)
 
 Talk = Callable[[Link, Opening], Coroutine[Any, Any, None]]
 """Holds the conversation of a session with its client; cancelled when the client is gone."""
@@ -61,13 +67,19 @@ class Sessions:
         talk: Holds each conversation.
         admission: Says whether one more can be served; None: always.
         metrics: Count sessions and refusals, if they are wanted.
+        each: Sessions that one address may have at a time; 0: any number.
 
     Attributes:
         state: Sessions begin only while it is `ready`.
     """
 
     def __init__(
-        self, talk: Talk, admission: Admission | None = None, metrics: Metrics | None = None
+        self,
+        talk: Talk,
+        admission: Admission | None = None,
+        metrics: Metrics | None = None,
+        *,
+        each: int = 0,
     ) -> None:
         self.state: Literal["loading", "ready", "draining"] = "ready"
         self._talk = talk
@@ -75,7 +87,9 @@ class Sessions:
         self._metrics = metrics
         self._clock = Clock()
         self._open: dict[Connection, asyncio.Task[Any]] = {}
-        self._keys: collections.Counter[str] = collections.Counter()
+        # By ephemeral key, or where there is none by address.
+        self._clients: collections.Counter[str] = collections.Counter()
+        self._each = each
 
     def __len__(self) -> int:
         """How many are open."""
@@ -118,7 +132,8 @@ class Sessions:
         """
         admitted: Pass = socket.state.admitted
         opening = _opening(socket.query_params, admitted)
-        with self._counted(admitted.key):
+        address = socket.client.host if socket.client else ""
+        with self._counted(admitted.key, address):
             offers = SUBPROTOCOL in socket.scope["subprotocols"]
             try:
                 await socket.accept(SUBPROTOCOL if offers else None)
@@ -147,18 +162,24 @@ class Sessions:
         await asyncio.wait(tasks, timeout=DRAIN_S)
 
     @contextlib.contextmanager
-    def _counted(self, key: str) -> Iterator[None]:
-        """A session is under way; `key` is the ephemeral key that opened it, if one did.
+    def _counted(self, key: str, address: str) -> Iterator[None]:
+        """A session is under way.
+
+        Args:
+            key: The ephemeral key that opened it, if one did.
+            address: Of its client.
 
         Raises:
             RequestRefused: It is one too many.
         """
-        if key and self._keys[key] >= SESSIONS_A_KEY:
-            message = "This key has as many sessions as it may have at a time."
+        client, most = (key, SESSIONS_A_KEY) if key else (address, self._each)
+        if most and self._clients[client] >= most:
+            what = "key" if key else "address"
+            message = f"This {what} has {most} sessions, which is as many as it may have at a time."
             raise RequestRefused("too_many_sessions", message, retry_after_s=5, status=429)
         if self._admission is not None and (refused := self._admission.enter()):
             raise refused
-        self._keys[key] += 1
+        self._clients[client] += 1
         with contextlib.ExitStack() as stack:
             if self._admission is not None:
                 stack.callback(self._admission.leave)
@@ -167,8 +188,8 @@ class Sessions:
             try:
                 yield
             finally:
-                self._keys[key] -= 1
-                self._keys += collections.Counter()  # leaves out those with none
+                self._clients[client] -= 1
+                self._clients += collections.Counter()  # leaves out those with none
 
 
 def application(
@@ -178,6 +199,7 @@ def application(
     *,
     routes: Sequence[BaseRoute] = (),
     public: Sequence[BaseRoute] = (),
+    begins: JsonObject | None = None,
 ) -> Starlette:
     """The application.
 
@@ -187,6 +209,7 @@ def application(
         prompts: That a session may name.
         routes: More that is served to those who may come in.
         public: More that is served to everybody, such as a page.
+        begins: Fields of a conversation that is given none.
     """
 
     def alive(_: Request) -> Response:
@@ -206,7 +229,7 @@ def application(
         )
         return (sessions.refusal() or upgrade).response()
 
-    secrets = partial(_client_secrets, access, prompts or Prompts())
+    secrets = partial(_client_secrets, access, prompts or Prompts(), begins or {})
     inner = Router(
         [
             WebSocketRoute(PATH, sessions.connect),
@@ -216,15 +239,14 @@ def application(
             WebSocketRoute("/{path:path}", _nowhere),
         ]
     )
-    return Starlette(
-        routes=[
-            Route("/healthz", alive),
-            Route("/readyz", ready),
-            *public,
-            Mount("/", _Guard(inner, access, sessions)),
-        ],
+    app = Starlette(
+        routes=[Route("/healthz", alive), Route("/readyz", ready), *public],
         exception_handlers={HTTPException: _on_http, Exception: _on_failure},
     )
+    # Not a route for all paths: that would take what is public and asked for by a wrong method.
+    app.router.default = _Guard(inner, access, sessions)
+    app.router.redirect_slashes = False
+    return app
 
 
 def limited(request: Request, most: int) -> Request:
@@ -341,7 +363,9 @@ class _KeyWanted(BaseModel):
     session: _SessionWanted = _SessionWanted()
 
 
-async def _client_secrets(access: Access, prompts: Prompts, request: Request) -> Response:
+async def _client_secrets(
+    access: Access, prompts: Prompts, begins: JsonObject, request: Request
+) -> Response:
     """Make an ephemeral key, as OpenAI's `POST /v1/realtime/client_secrets` does."""
     body = await limited(request, MOST_ASKED).body()
     try:
@@ -354,7 +378,7 @@ async def _client_secrets(access: Access, prompts: Prompts, request: Request) ->
     expires_at = int(time.time()) + wanted.expires_after.seconds
     asked = wanted.session.model_dump()
     rest = {name: value for name, value in asked.items() if name != "model"}
-    new = new_session("sess_of_a_key", asked["model"], expires_at, asked["type"])
+    new = new_session("sess_of_a_key", asked["model"], expires_at, asked["type"], begins=begins)
     session = updated(new, prompted(rest, prompts, "session."))
     if any(name in tool for tool in session.get("tools", ()) for name in MCP_SECRETS):
         message = "Whoever has the key can read it: headers and authorization do not go into it."

@@ -106,8 +106,9 @@ class Connection:
             self._unread_size -= len(message[1]) + OVERHEAD
             self._was_read.set()
             yield message
-            # A client that sends much at once takes turns with all others.
-            await asyncio.sleep(0)
+            if not self._unread.empty():
+                # A client that sends much at once takes turns with all others.
+                await asyncio.sleep(0)
 
     def send(self, message: str) -> None:
         """Send, after all that was sent before it; of what is closed nothing is sent."""

@@ -7,6 +7,7 @@ conversation, the sound that is no item yet), and says what is left to do: to he
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Iterator
 from typing import Any, Protocol
 
 from pipeline.audio import encoding
@@ -21,6 +22,7 @@ from pipeline.serve.responses import RealtimeResponse, ResponseStatus, settings
 from pipeline.serve.session_object import (
     JsonObject,
     check_choice,
+    check_language,
     new_session,
     overlaid,
     prompted,
@@ -41,6 +43,9 @@ LEAST_COMMIT_MS = 100
 
 PADDING_MS = 300
 """So much from before an utterance belongs to its item, where the session does not say."""
+
+PIECE_BYTES = 1 << 16
+"""So much of a client's sound is taken at once: a few milliseconds of work."""
 
 MOST_RESPONSES = 16
 """Responses of a session under way at the same time, most of them out of band."""
@@ -77,8 +82,10 @@ class ServerSide:
         expires_at: Unix time when the session ends (s).
         opening: What the client asked for when it connected.
         tracing: What the session says of itself there, for good.
+        begins: Fields of a conversation that hold until the client says something else.
         ears: Hz, of the sound that is given to who hears.
         prompts: That the client may name.
+        languages: Codes of what speech may be transcribed from; empty: of any.
 
     Attributes:
         author: As given.
@@ -100,13 +107,15 @@ class ServerSide:
         opening: Opening | None = None,
         *,
         tracing: JsonObject | None = None,
+        begins: JsonObject | None = None,
         ears: int = RATE,
         prompts: Prompts | None = None,
+        languages: Collection[str] = (),
     ) -> None:
         opening = opening or Opening()
         self.author = author
         session_id = author.new_id("sess")
-        self.session = new_session(session_id, model, expires_at, opening.intent, tracing)
+        self.session = new_session(session_id, model, expires_at, opening.intent, tracing, begins)
         self.items = Items(author)
         self.buffer = InputBuffer()
         self.responses: dict[str, RealtimeResponse] = {}
@@ -120,6 +129,7 @@ class ServerSide:
         self._meter = Meter()
         self._ears = ears
         self._prompts = prompts or Prompts()
+        self._languages = languages
         self._in = self._ear()
         self._transcripts: dict[str, str] = {}
 
@@ -162,9 +172,11 @@ class ServerSide:
             The client's event, for whoever hears and answers; None if it was refused, which was
             said. What is still to be done:
 
-            - `input_audio_buffer.append`, `input_audio_buffer.commit`: to hear `audio`, int16 at
-              the rate of the ears, which is in the buffer; and then to make an item of it
-              (`commit`, or `speech_stopped` if there is an utterance).
+            - `input_audio_buffer.append`: to hear `audio`, pieces of int16 at the rate of the ears,
+              each with the seconds that follow it. A piece is taken when it is asked for, so that
+              others have their turn in between: a message may hold minutes.
+            - `input_audio_buffer.commit`: to hear `audio`, int16; and then to make an item of what
+              is in the buffer (`commit`, or `speech_stopped` if there is an utterance).
             - `conversation.item.create`: nothing; the item has `id` in any case.
             - `response.create`: to `respond` with `response`, at once, and to make the response.
             - `response.cancel`: to `end` the response of `response_id`, which is under way.
@@ -321,11 +333,13 @@ class ServerSide:
         more = None if status == "completed" else {"type": status, **details}
         done = response.now(status) | {"status_details": more, "usage": usage or counted}
         self.author.tell("response.done", response=done)
-        # There are none: what a machine can do is decided before a session begins.
-        self.author.tell("rate_limits.updated", rate_limits=[])
         self.responses.pop(response.id, None)
         if response is self.active:
             self.active = None
+        left = MOST_RESPONSES - len(self.responses)
+        # It comes back when a response is done, and not after a time.
+        limit = {"name": "requests", "limit": MOST_RESPONSES, "remaining": left, "reset_seconds": 0}
+        self.author.tell("rate_limits.updated", rate_limits=[limit])
 
     def expire(self) -> None:
         """Say that the session is over, because it is `expires_at`; the connection is to close."""
@@ -401,6 +415,7 @@ class ServerSide:
             update = prompted(update, self._prompts, "session.")
         fixed = {"voice_fixed": self.spoke, "speed_fixed": self.active is not None}
         session = updated(self.session, update, **fixed)
+        check_language(session, self._languages)
         if self.answers:
             session["tools"] = self._admitted(session["tools"], "session.")
         return session
@@ -427,18 +442,23 @@ class ServerSide:
             self._in = self._ear()
         self.author.tell("session.updated", session=self.session)
 
-    def _append(self, data: bytes) -> Samples:
-        """Take the next piece of the client's sound; gives it for the ears."""
+    def _append(self, data: bytes) -> Iterator[tuple[Samples, float]]:
+        """Take more of the client's sound; gives it for the ears."""
         new_s, held_s = seconds(data, self._in.encoding), len(self.buffer) / RATE
         # Where turns are found, it is the oldest that goes: it must not become deaf.
         if new_s + (held_s if self.detection is None else 0) > MOST_BUFFERED_S:
             message = f"The input audio buffer holds at most {MOST_BUFFERED_S} seconds of audio."
             message = f"{message} Commit or clear it, or send less at a time."
             raise RequestRefused("input_audio_buffer_full", message, "audio")
-        sound = self._in.push(data)
-        self.buffer.push(sound[RATE])
-        self.buffer.forget(self.buffer.end - MOST_BUFFERED_S * RATE)
-        return sound[self._ears]
+        return self._taken(data)
+
+    def _taken(self, data: bytes) -> Iterator[tuple[Samples, float]]:
+        encoding = self._in.encoding
+        for end in range(PIECE_BYTES, len(data) + PIECE_BYTES, PIECE_BYTES):
+            sound = self._in.push(data[end - PIECE_BYTES : end])
+            self.buffer.push(sound[RATE])
+            self.buffer.forget(self.buffer.end - MOST_BUFFERED_S * RATE)
+            yield sound[self._ears], max(0, len(data) - end) / encoding.width / encoding.rate
 
     def _check_commit(self) -> None:
         """See that there is something to commit."""

@@ -13,7 +13,7 @@ import json
 import math
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,6 +41,7 @@ from pipeline.events import (
     SpeechStarted,
     SpeechStopped,
     ToolCall,
+    ToolCalling,
     Transcript,
     Usage,
 )
@@ -64,14 +65,14 @@ from pipeline.trace import Timeline, Trace
 from pipeline.turns.taker import RATE as EARS
 from pipeline.turns.taker import TIMES
 
-FRAME = EARS // 50
-"""Samples that are heard at a time: 20 ms, as from a microphone."""
+FRAME = EARS // 25
+"""Samples that are heard at a time: 40 ms, which is what many clients send at once."""
 
 KEPT_MS = 5000
 """So much sound from before a turn is kept beside the padding (ms): words over a reply begin one
 long before it is known that they do."""
 
-FRAMES = 16
+FRAMES = 8
 """After so many frames of one message others have their turn: it may hold minutes."""
 
 REPORT_S = 0.1
@@ -96,6 +97,7 @@ class _Answer:
         message: Its words, once there are any.
         text: What was written so far.
         told: How many characters of that the client knows.
+        calling: What it knows of the arguments of a call that is being written.
     """
 
     response: RealtimeResponse
@@ -106,6 +108,7 @@ class _Answer:
     message: KeptItem | None = None
     text: str = ""
     told: int = 0
+    calling: str = ""
 
     def heard(self, seconds: float) -> str:
         """What of its words is over when so much of its sound has been played (s)."""
@@ -134,6 +137,7 @@ class RealtimeConversation:
         prompts: That the client may name.
         tools: Definitions of functions that a session begins with.
         mcp: The operator's MCP servers, by their labels.
+        languages: Codes of what the recogniser knows; empty: that is not known.
     """
 
     def __init__(
@@ -148,6 +152,7 @@ class RealtimeConversation:
         prompts: Prompts | None = None,
         tools: Sequence[JsonObject] = (),
         mcp: Mapping[str, McpServer] | None = None,
+        languages: Collection[str] = (),
     ) -> None:
         self._engines = engines
         self._settings = settings
@@ -160,10 +165,15 @@ class RealtimeConversation:
         model = opening.model or "cascade"
         expires_at = int(time.time() + settings.serve.minutes * 60)
         self._side = ServerSide(
-            self._author, model, expires_at, opening, ears=EARS, prompts=prompts
+            self._author,
+            model,
+            expires_at,
+            opening,
+            begins={"instructions": settings.llm.instructions, "tools": [*tools]},
+            ears=EARS,
+            prompts=prompts,
+            languages=languages,
         )
-        if self._side.answers:
-            self._side.session |= {"instructions": settings.llm.instructions, "tools": [*tools]}
         self._remote = RemoteTools(
             self._side, settings, mcp or {}, self._tools_changed, self._go_on
         )
@@ -225,7 +235,8 @@ class RealtimeConversation:
             case "session.update":
                 self._configure()
             case "input_audio_buffer.append":
-                await self._hear(event["audio"], arrived_ns)
+                for sound, follows_s in event["audio"]:
+                    await self._hear(sound, arrived_ns - round(follows_s * NS_PER_S))
             case "input_audio_buffer.commit":
                 await self._hear(event["audio"], arrived_ns)
                 self._commit()
@@ -423,8 +434,10 @@ class RealtimeConversation:
                 self._speak(self._answers[event.id], event)
             case Usage():
                 self._answers[event.reply_id].used = event
+            case ToolCalling():
+                self._calling(self._answers[event.reply_id], event)
             case ToolCall():
-                self._call(self._answers[event.reply_id].response, event)
+                self._call(self._answers[event.reply_id], event)
             case ReplyInterrupted():
                 self._interrupted(event)
             case PicturesUnseen():
@@ -466,6 +479,7 @@ class RealtimeConversation:
 
     def _open(self, answer: _Answer, reply_id: str) -> None:
         """A message of the reply begins."""
+        self._close(answer)  # a call that was begun before any words is told after them
         answer.response.open()
         answer.message = answer.response.output[-1]
         if answer.response.speaks:
@@ -529,14 +543,27 @@ class RealtimeConversation:
             if (playhead := answer.playhead) is not None:
                 answer.cut(answer.heard(playhead.played(now) / playhead.rate))
 
-    def _call(self, response: RealtimeResponse, event: ToolCall) -> None:
-        self._close(self._answers[event.reply_id])
-        said = arguments(event.arguments)
-        if self._remote.call(response, event.name, said):
+    def _calling(self, answer: _Answer, event: ToolCalling) -> None:
+        """More of a call is written; what the server calls itself is told whole."""
+        response = answer.response
+        if response.in_band and event.name in self._remote.places_for(response.settings):
             return
-        response.open_call(event.name, self._author.new_id("call"))
-        for start in range(0, len(said), PIECE):
+        if not answer.calling:
+            response.open_call(event.name, self._author.new_id("call"))
+        answer.calling += event.delta
+        response.arguments(event.delta)
+
+    def _call(self, answer: _Answer, event: ToolCall) -> None:
+        """A call is whole."""
+        response, said = answer.response, arguments(event.arguments)
+        if not (answer.calling and said.startswith(answer.calling)):
+            self._close(answer)
+            if self._remote.call(response, event.name, said):
+                return
+            response.open_call(event.name, self._author.new_id("call"))
+        for start in range(len(answer.calling), len(said), PIECE):
             response.arguments(said[start : start + PIECE])
+        answer.calling = ""
         response.close()
 
     def _close(self, answer: _Answer, status: ResponseStatus = "completed") -> None:
@@ -549,7 +576,10 @@ class RealtimeConversation:
             if answer.resampler is not None:
                 answer.response.audio(answer.resampler.flush())
         answer.resampler = None
-        answer.response.close("completed" if status == "completed" else "incomplete")
+        # A call that was begun and never was one is none.
+        whole = status == "completed" and not answer.calling
+        answer.calling = ""
+        answer.response.close("completed" if whole else "incomplete")
 
     def _done(self, event: ReplyDone) -> None:
         failure, self._failure = self._failure, None
@@ -574,17 +604,31 @@ class RealtimeConversation:
                 self._finish(answer, "cancelled", reason="client_cancelled")
             case "failed":
                 assert failure is not None
-                failed = stage_failed(failure.stage, failure.message)
+                self._failed(answer, failure)
+            case "incomplete":
+                self._cut_off(answer, filtered=event.filtered)
+            case _:
+                self._finish(answer, "completed")
+
+    def _failed(self, answer: _Answer, failure: Failure) -> None:
+        """A response has failed, unless the model just had nothing to say, or was not let."""
+        failed = stage_failed(failure.stage, failure.message)
+        match failure.unanswered:
+            case "model":
+                self._finish(answer, "completed")
+            case "limit" | "filter" as why:
+                self._cut_off(answer, filtered=why == "filter")
+            case _:
                 error = {"type": "server_error", "code": failed.code, "message": failed.message}
                 self._finish(answer, "failed", error=error)
                 self._keep(answer)
                 self._author.refuse(failed)
-            case "incomplete":
-                reason = "content_filter" if event.filtered else "max_output_tokens"
-                self._finish(answer, "incomplete", reason=reason)
-                self._keep(answer, CUT_MARK)
-            case _:
-                self._finish(answer, "completed")
+
+    def _cut_off(self, answer: _Answer, *, filtered: bool) -> None:
+        """A response was cut off, by a filter or a limit."""
+        reason = "content_filter" if filtered else "max_output_tokens"
+        self._finish(answer, "incomplete", reason=reason)
+        self._keep(answer, CUT_MARK)
 
     def _finish(self, answer: _Answer, status: ResponseStatus, **details: Any) -> None:
         """End a response with all that is known of it."""

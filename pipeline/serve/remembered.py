@@ -5,7 +5,9 @@ Nothing is kept here but where a prompt begins that has no room for all of them.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from pipeline.config import ConversationSettings
@@ -206,12 +208,33 @@ def messages(items: Iterable[KeptItem], language: str = "") -> list[tuple[KeptIt
     """The messages that items are, in order, each with the item that it came from.
 
     A call stands where its result does, for no chat takes one without the other: a result that came
-    late is told late. A call without a result is running.
+    late is told late. A call without a result is running. Calls that follow each other were asked
+    for at once; they are in one message where their results follow each other too.
     """
     items = list(items)
     calls = {i.about["call_id"]: i for i in items if i.about["type"] == "function_call"}
     done = {i.about["call_id"] for i in items if i.about["type"] == "function_call_output"}
+    runs = itertools.groupby(items, lambda i: i.about["type"] == "function_call" or i.id)
+    run_of = {item.id: number for number, (_, run) in enumerate(runs) for item in run}
     found: list[tuple[KeptItem, Message]] = []
+    asking, run = 0, -1
+
+    def tell(item: KeptItem, call: KeptItem, output: str) -> None:
+        """Tell of a call, and of its result."""
+        nonlocal asking, run
+        about = call.about
+        use = ToolUse(
+            about.get("call_id") or call.id, clean(about["name"]), clean(about["arguments"])
+        )
+        result = item, Message("tool", output, 0, call_id=use.id)
+        if run == run_of[call.id] and len(found) == asking + 1 + len(found[asking][1].calls):
+            first, message = found[asking]
+            found[asking] = first, replace(message, calls=(*message.calls, use))
+        else:
+            asking, run = len(found), run_of[call.id]
+            found.append((item, Message("assistant", "", 0, (use,))))
+        found.append(result)
+
     for item in _as_they_came(items):
         match item.about["type"]:
             case "message":
@@ -223,13 +246,12 @@ def messages(items: Iterable[KeptItem], language: str = "") -> list[tuple[KeptIt
                     message = Message(role, text, 0, images=images, note=note, answer_in=answer_in)
                     found.append((item, message))
             case "function_call" if item.about["call_id"] not in done:
-                if item.about["status"] != "in_progress":
-                    found += [(item, message) for message in _pair(item, RUNNING)]
+                if item.about["status"] == "completed":
+                    tell(item, item, RUNNING)
             case "mcp_call":
-                found += [(item, message) for message in _pair(item, _remote_result(item))]
+                tell(item, item, _remote_result(item))
             case "function_call_output" if item.about["call_id"] in calls:
-                call = calls.pop(item.about["call_id"])
-                found += [(item, message) for message in _pair(call, _output(item.about["output"]))]
+                tell(item, calls.pop(item.about["call_id"]), _output(item.about["output"]))
     return found
 
 
@@ -255,13 +277,6 @@ def _as_they_came(items: list[KeptItem]) -> Iterator[KeptItem]:
         if item not in late:
             yield item
         yield from (call for call in late if call.late_after is item)
-
-
-def _pair(call: KeptItem, output: str) -> tuple[Message, Message]:
-    """A call and its result."""
-    about = call.about
-    use = ToolUse(about.get("call_id") or call.id, clean(about["name"]), clean(about["arguments"]))
-    return Message("assistant", "", 0, (use,)), Message("tool", output, 0, call_id=use.id)
 
 
 def _text(item: KeptItem) -> str:

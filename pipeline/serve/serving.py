@@ -196,13 +196,21 @@ def composed(
                 mcp=servers,
                 prompts=prompts,
                 tools=tools,
+                languages=seat.languages,
             )
             await held.run()
 
-    sessions = Sessions(talk, admission, metrics)
+    sessions = Sessions(talk, admission, metrics, each=settings.serve.sessions_each)
     sessions.state = "loading"
     routes = [*http_api.routes(engines, settings), *metrics.routes()]
-    app = application(sessions, access, prompts, routes=routes, public=page.routes())
+    app = application(
+        sessions,
+        access,
+        prompts,
+        routes=routes,
+        public=page.routes(),
+        begins={"instructions": settings.llm.instructions, "tools": [*tools]},
+    )
     return metrics.counted(app), sessions
 
 

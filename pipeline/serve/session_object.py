@@ -7,6 +7,7 @@ Beyond it, PCM may also have 16 or 48 kHz.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -324,6 +325,7 @@ def new_session(
     expires_at: int,
     kind: Literal["realtime", "transcription"] = "realtime",
     tracing: JsonObject | None = None,
+    begins: JsonObject | None = None,
 ) -> JsonObject:
     """A session as it is before any update.
 
@@ -333,11 +335,13 @@ def new_session(
         expires_at: Unix time when it ends (s).
         kind: Whether anything is answered.
         tracing: What a session of a conversation says of itself.
+        begins: Fields of a conversation whose defaults are others.
     """
+    about = {"id": session_id, "expires_at": expires_at}
     if kind == "realtime":
-        about = {"id": session_id, "model": model, "expires_at": expires_at, "tracing": tracing}
-        return _Session.model_validate(about).model_dump()
-    session = _TranscriptionSession(id=session_id, expires_at=expires_at).model_dump()
+        more = {"model": model, "tracing": tracing, **(begins or {})}
+        return _Session.model_validate(about | more).model_dump()
+    session = _TranscriptionSession.model_validate(about).model_dump()
     session["audio"]["input"]["transcription"]["model"] = model
     return session
 
@@ -464,6 +468,23 @@ def _fields(prompt: StoredPrompt, instructions: str) -> JsonObject:
     output = {name: value for name, value in said.items() if value is not None}
     tools = {"tools": prompt.functions} if prompt.functions else {}
     return {"instructions": instructions, **tools, "audio": {"input": heard, "output": output}}
+
+
+def language_code(tag: str) -> str:
+    """The language that a tag such as `en-US` names."""
+    return tag.replace("_", "-").split("-")[0].lower()
+
+
+def check_language(session: JsonObject, known: Collection[str]) -> None:
+    """See that what is to be transcribed is in a language that the recogniser knows.
+
+    Raises:
+        RequestRefused: It is not; `known` are the codes, empty if nobody knows.
+    """
+    language = (session["audio"]["input"]["transcription"] or {}).get("language") or ""
+    if language and known and language_code(language) not in known:
+        what = f"is {language}; the recogniser knows {', '.join(known)}"
+        raise invalid("session.audio.input.transcription.language", what)
 
 
 def check_choice(options: JsonObject, prefix: str) -> None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
@@ -261,7 +262,8 @@ class ScriptedSession:
                     "silence_duration_ms", self._finder.silence_ms
                 )
             case "input_audio_buffer.append":
-                self._hear(event["audio"], arrived_ns)
+                pieces = [piece for piece, _ in event["audio"]]
+                self._hear(np.concatenate([np.zeros(0, np.int16), *pieces]), arrived_ns)
             case "input_audio_buffer.commit":
                 self._hear(event["audio"], arrived_ns)
                 self._ended = self._finder.stop() or self._ended

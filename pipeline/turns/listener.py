@@ -199,11 +199,13 @@ class RingBuffer:
 
     def cut(self, start: int, end: int) -> Samples:
         """A copy of the samples from `start` to before `end`, as far as they are still kept."""
-        parts = [
-            block[max(0, start - first) : max(0, end - first)]
-            for first, _, block in self._blocks
-            if first < end and first + len(block) > start
-        ]
+        parts: deque[Samples] = deque()
+        # What is asked for is mostly the newest, of many blocks.
+        for first, _, block in reversed(self._blocks):
+            if first + len(block) <= start:
+                break
+            if first < end:
+                parts.appendleft(block[max(0, start - first) : max(0, end - first)])
         return np.concatenate(parts) if parts else np.zeros(0, np.int16)
 
     def time_of(self, offset: int) -> int:

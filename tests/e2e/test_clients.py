@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import pytest
 from servers.llm_server import Answer, LlmServer, Request, finish, reply, tool_call
+from support.background import in_background
 from support.cli_child import CORPUS, HANG_S, ROOT, scripted
 from support.foreign_clients import (
     INSTRUCTIONS,
@@ -32,6 +33,7 @@ from support.foreign_clients import (
 )
 from support.pulse import Pulse
 from support.serve_child import cascade_serve
+from support.tap import Tap, tapping
 from support.weather import RESULT
 
 from pipeline.clock import NS_PER_S
@@ -74,19 +76,28 @@ class Here:
     """A server that listens.
 
     Attributes:
-        port: Where, on this machine.
+        tap: Listens in front of it.
         llm: Its language model.
     """
 
-    port: int
+    tap: Tap
     llm: LlmServer
+
+    @property
+    def port(self) -> int:
+        """Where clients find it, on this machine."""
+        return self.tap.port
 
 
 @pytest.fixture(scope="module")
 def here() -> Iterator[Here]:
     """One server for all clients."""
-    with scripted(otherwise=answer) as llm, cascade_serve("--llm", llm.url) as there:
-        yield Here(there.port, llm)
+    with (
+        scripted(otherwise=answer) as llm,
+        cascade_serve("--llm", llm.url) as there,
+        in_background(tapping(there.port)) as tap,
+    ):
+        yield Here(tap, llm)
 
 
 def _require(there: object, how: str) -> None:
@@ -143,6 +154,11 @@ async def test_a_spoken_conversation(app: App, here: Here) -> None:
         *(INSTRUCTIONS, WHAT[0], RESULT, *what[2:-1])
     ]
     assert app.errors == []
+    # It has asked for what was understood and heard, and got it; it was told nothing odd.
+    [connection] = here.tap.connections[-1:]
+    asked = connection.items("conversation.item.retrieve")
+    assert asked and connection.items("conversation.item.retrieved") == asked
+    assert connection.wrong == []
 
 
 TALK = """
@@ -191,6 +207,7 @@ def test_talk_of_speech_to_speech(pulse: Pulse, here: Here) -> None:
     assert STORY.startswith(cut) and cut != STORY
     # The client does not say how much of it was heard; the server reckons.
     assert cut.startswith(str(here.llm.requests[-1].body["messages"][-2]["content"]))
+    assert here.tap.connections[-1].wrong == []
     # The story is heard until it is spoken over, and no more when that has been said.
     [played] = heard
     assert played.between(begins_ns - NS_PER_S, begins_ns).stretches(1)

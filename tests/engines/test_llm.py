@@ -36,7 +36,7 @@ from support.llm_client import (
 )
 
 from pipeline.engines.chat_stream import Used
-from pipeline.engines.llm import ChatModel, Unsaid
+from pipeline.engines.llm import ChatModel, Unanswered, Unsaid
 from pipeline.engines.servers import ChatServer
 from pipeline.errors import StageError
 
@@ -233,6 +233,7 @@ class TestThinking:
         assert pieces == [Used(5, 0, 50)]
         assert "spent all 50 tokens before it said a word; raise llm.max_tokens" in str(error)
         assert "a model that thinks less" in str(error)
+        assert isinstance(error, Unanswered) and error.why == "limit"
 
 
 class TestRefusedParameters:

@@ -29,7 +29,7 @@ from servers.llm_server import (
 from support.llm_client import QUESTION, check, client, converse, failure, hermetic, take
 
 from pipeline.engines.chat_stream import Used
-from pipeline.engines.llm import ToolsRefused
+from pipeline.engines.llm import Calling, ToolsRefused
 from pipeline.engines.tools import Prompt, Tool, ToolUse
 from pipeline.errors import StageError
 
@@ -63,7 +63,7 @@ async def test_tools_are_offered_in_the_form_of_the_api() -> None:
         ]
 
 
-async def test_words_come_at_once_and_the_call_at_the_end() -> None:
+async def test_words_come_at_once_and_the_whole_call_at_the_end() -> None:
     go_on = asyncio.Event()
     answer = calling(
         delta("Let me "),
@@ -77,7 +77,23 @@ async def test_words_come_at_once_and_the_call_at_the_end() -> None:
         stream = model.stream(PROMPT)
         assert await anext(stream) == "Let me "
         go_on.set()
-        assert [piece async for piece in stream] == ["see.", Used(7, 5, 2), CALL]
+        part = Calling("weather", '{"city"')
+        assert [piece async for piece in stream] == ["see.", part, Used(7, 5, 2), CALL]
+
+
+async def test_a_call_is_passed_on_as_it_is_written() -> None:
+    go_on = asyncio.Event()
+    answer = calling(
+        tool_call(index=0, id="a", name="weather"),
+        tool_call('{"city"', index=0),
+        go_on.wait,
+        tool_call(': "Rome"}', index=0),
+    )
+    async with LlmServer(answer) as server, client(server.url) as model:
+        stream = model.stream(PROMPT)
+        assert await anext(stream) == Calling("weather", '{"city"')
+        go_on.set()
+        assert [piece async for piece in stream] == [Used(7, 5, 2), CALL]
 
 
 @pytest.mark.parametrize("reason", ["tool_calls", "stop", "function_call"])
@@ -146,7 +162,7 @@ async def test_a_stream_that_breaks_off_calls_nothing() -> None:
 async def test_a_call_that_is_cut_at_the_limit() -> None:
     cut = calling(tool_call('{"city": "Ro', index=0, id="a", name="weather"), reason="length")
     pieces, error = await failure(cut, prompt=PROMPT, max_tokens=9)
-    assert pieces == [Used(7, 5, 2)]
+    assert pieces == [Calling("weather", '{"city": "Ro'), Used(7, 5, 2)]
     assert "spent all 9 tokens before its tool call was whole; raise llm.max_tokens" in str(error)
 
 

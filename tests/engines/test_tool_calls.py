@@ -173,6 +173,23 @@ def test_entries_that_are_empty_and_marks_in_a_name() -> None:
     assert assembled(*parts) == [("a", "book", REAL)]
 
 
+@given(
+    st.lists(st.builds(CallPart, st.integers(0, 2) | st.none(), *[st.text("a{}", max_size=3)] * 3))
+)
+def test_what_is_told_of_the_first_call_while_it_is_written_begins_it(
+    given: list[CallPart],
+) -> None:
+    calls, told = ToolCalls(), ""
+    for part in given:
+        calls.push(part)
+        name, more = calls.more()
+        told += more
+        if more:
+            # A server that sends all of it again may say something else; then `uses` holds.
+            assert calls.uses[0].arguments.startswith(told) and calls.uses[0].name == name
+            assert not calls.whole or len(calls.uses) > 1
+
+
 @pytest.mark.parametrize(("text", "whole"), [("{}", True), ('{"a": 1', False), ("", False)])
 def test_whether_the_last_call_is_whole(text: str, whole: bool) -> None:
     calls = ToolCalls()

@@ -75,7 +75,7 @@ class _Talk:
             return
         match event["type"]:
             case "input_audio_buffer.append":
-                assert event["audio"].dtype == np.int16
+                assert all(piece.dtype == np.int16 for piece, _ in event["audio"])
             case "input_audio_buffer.commit":
                 speaks = self.side.speech is not None
                 self.side.speech_stopped() if speaks else self.side.commit()

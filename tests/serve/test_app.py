@@ -157,6 +157,8 @@ async def test_other_paths_and_methods_are_told_what_is_wrong(
                 ("/v1/realtime", "GET", 426),
                 ("/nowhere", "GET", 404),
                 ("/v1/realtime/client_secrets", "GET", 405),
+                ("/healthz", "POST", 405),
+                ("/healthz/", "GET", 404),
             ):
                 response = await client.request(method, path)
                 assert response.status_code == wanted
@@ -197,6 +199,20 @@ async def test_one_session_too_many_is_told_when_to_come_again() -> None:
         await count(server, 'cascade_refusals_total{reason="server_overloaded"} 1.0')
 
 
+async def test_one_address_may_have_so_many_sessions() -> None:
+    async with served(Sessions(told, each=1)) as server:
+        key = {"Authorization": f"Bearer {(await key_for(server)).json()['value']}"}
+        async with connect(server.url):
+            status, error = await refused(server)
+            assert (status, error["code"]) == (429, "too_many_sessions")
+            assert error["retry_after"] is not None
+            assert await opened(server, additional_headers=key)  # it counts by itself
+        async with asyncio.timeout(SOON_S):
+            while len(server.sessions):
+                await asyncio.sleep(0.01)
+        assert await opened(server)
+
+
 async def test_an_ephemeral_key_opens_the_session_that_it_was_made_for() -> None:
     async with served(told, Access(TOKEN)) as server:
         assert (await key_for(server)).status_code == 401
@@ -223,6 +239,14 @@ async def test_an_ephemeral_key_opens_the_session_that_it_was_made_for() -> None
         found = await opened(server, "?model=gpt-9&intent=transcription", subprotocols=offered)
         assert found[:2] == ["gpt-realtime-2.1", "realtime"]
         assert (await key_for(server, token=secret["value"])).status_code == 401
+
+
+async def test_what_a_session_has_by_default_is_told_with_its_key() -> None:
+    async with served(told, instructions="Speak like a pirate.") as server:
+        session = (await key_for(server)).json()["session"]
+        assert session["instructions"] == "Speak like a pirate."
+        own = {"type": "realtime", "instructions": ""}
+        assert (await key_for(server, {"session": own})).json()["session"]["instructions"] == ""
 
 
 async def test_a_key_may_be_for_a_transcription() -> None:

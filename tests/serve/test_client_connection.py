@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import socket
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -389,6 +391,56 @@ async def test_clients_are_told_that_the_server_stops() -> None:
     with pytest.raises(ConnectionClosed):
         await client.recv()
     assert (client.close_code, client.close_reason) == (1001, "The server stops.")
+
+
+async def test_a_head_that_does_not_come_to_its_end_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(listening, "HEAD_S", 0.5)
+    whole = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    async with served(Talk()) as server:
+
+        async def slow(begin: bytes, drips: bool = True) -> bytes:
+            """What a client is told that sends a byte of a header now and then, or nothing more."""
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(begin)
+
+            async def drip() -> None:
+                while drips:
+                    await asyncio.sleep(0.05)
+                    writer.write(b"x")
+
+            dripping, answer = asyncio.create_task(drip()), b""
+            # What is sent to a closed connection resets it, and the answer may be lost.
+            with contextlib.suppress(ConnectionResetError):
+                async with asyncio.timeout(SOON_S):
+                    answer = await reader.read()
+            dripping.cancel()
+            await asyncio.gather(dripping, return_exceptions=True)
+            writer.close()
+            return answer
+
+        before = time.monotonic()
+        # From the first byte on, without any, and after a request that was answered.
+        told, *_ = await asyncio.gather(
+            slow(b"", drips=False), slow(whole[:-4]), slow(whole + whole[:-4])
+        )
+        assert 0.4 < time.monotonic() - before < 5
+        assert told.startswith(b"HTTP/1.1 408 ")
+        # Who has asked in time may be served for as long as that takes.
+        async with connect(server.url) as client:
+            await asyncio.sleep(0.8)
+            await client.send("hello")
+            assert await client.recv() == "hello"
+
+
+async def test_all_addresses_are_those_of_both_families() -> None:
+    if not (socket.has_ipv6 and socket.has_dualstack_ipv6()):
+        pytest.skip("this machine has no IPv6")
+    with listening.bound("::", 0) as listener:
+        for host in ("127.0.0.1", "::1"):
+            with socket.create_connection((host, listener.getsockname()[1]), 5):
+                listener.accept()[0].close()
 
 
 async def test_a_head_that_is_too_long_is_answered() -> None:

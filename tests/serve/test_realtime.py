@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -19,16 +20,19 @@ from support.scene import LONG, check_prompt
 from support.scripted import Engines, Model, Speaker
 
 from pipeline import images
+from pipeline.audio.encoding import Encoding
 from pipeline.config import PACES, ServeSettings, Settings
 from pipeline.conversation.history import RUNNING
+from pipeline.engines.llm import Calling, Unanswered
 from pipeline.engines.prosody import EXPLAINED, Prosody
-from pipeline.engines.tools import Prompt, tools_of
+from pipeline.engines.tools import Prompt, ToolUse, tools_of
 from pipeline.errors import StageError
 from pipeline.prompts import Prompts, StoredPrompt
 from pipeline.serve.link import Opening
 from pipeline.serve.realtime import RealtimeConversation
 from pipeline.serve.remembered import SILENCE
 from pipeline.serve.session_object import new_session, updated
+from pipeline.serve.sound import SoundIn
 from pipeline.serve.turn_detection import manner
 from pipeline.turns.end_of_turn import Hangover, hold_ms
 
@@ -558,6 +562,51 @@ def test_a_reply_that_is_cut_off_is_incomplete() -> None:
     assert client.said_back == ["It is nine "]
 
 
+@pytest.mark.parametrize(
+    ("reply", "end"),
+    [
+        (Unanswered("spent all 9 tokens", "limit"), ("incomplete", "max_output_tokens")),
+        (Unanswered("stopped by its filter", "filter"), ("incomplete", "content_filter")),
+        ("", ("completed", None)),
+    ],
+)
+def test_a_reply_without_a_word_is_no_failure(
+    reply: Any, end: tuple[str, str | None], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def script(client: Client) -> None:
+        await ask(client)
+        await ask(client)
+
+    client = hold(engines(reply, "Nine."), script)
+    client.finish()
+    assert client.ends == [end, ("completed", None)]
+    assert client.done[0]["output"] == []
+    assert not client.of("error")
+    # Whoever runs the server can read why nothing was said.
+    assert len(caplog.records) == 1
+
+
+def test_a_call_that_is_cut_off_in_the_middle_leaves_the_words_before_it() -> None:
+    async def script(client: Client) -> None:
+        await ask(client)
+        await ask(client)
+
+    class CutInCall(Model):
+        async def stream(self, messages: Any) -> Any:
+            async for piece in super().stream(messages):
+                yield piece
+            if not self.scripts[1:]:
+                return
+            self.scripts.pop()
+            raise Unanswered("spent all 9 tokens before its tool call was whole", "limit")
+
+    made = Engines(("When?",), CutInCall(["Let me look.", "Nine.", ""]))
+    client = hold(made, script)
+    client.finish()
+    assert client.ends == [("incomplete", "max_output_tokens"), ("completed", None)]
+    assert words(made.model.prompts[1])[1] == ("assistant", "Let me look. …")
+
+
 @pytest.mark.parametrize("after_s", [1.9, 2.5, 3.2])
 def test_a_client_that_leaves_frees_everything(after_s: float) -> None:
     async def script(client: Client) -> None:
@@ -676,6 +725,33 @@ def test_who_sends_much_at_once_holds_up_nobody() -> None:
 
     hold(engines(), script).finish()
     assert turns > 30 / 0.02 / 20
+
+
+def test_a_message_of_minutes_is_not_taken_all_at_once() -> None:
+    gaps = [0.0]
+
+    async def others() -> None:
+        last = time.thread_time()
+        while True:
+            await asyncio.sleep(0)
+            gaps.append((now := time.thread_time()) - last)
+            last = now
+
+    async def script(client: Client) -> None:
+        counting = asyncio.create_task(others())
+        client.append(sound)
+        client.update()
+        await client.until("session.updated")
+        counting.cancel()
+
+    sound = np.zeros(174 * RATE, np.int16)  # 11 MiB in base64
+    all_at_once = []
+    for _ in range(3):
+        before = time.thread_time()
+        SoundIn(Encoding(), RATE, 16_000).push(sound.tobytes())
+        all_at_once.append(time.thread_time() - before)
+    hold(engines(), script).finish()
+    assert max(gaps) < 0.8 * min(all_at_once)
 
 
 def test_a_turn_that_is_cleared_was_never_said() -> None:
@@ -986,6 +1062,24 @@ def test_the_recogniser_is_told_what_to_expect() -> None:
     assert set(made.hints) == {"Ulm. Ada"}
 
 
+def test_a_language_that_the_recogniser_does_not_know_is_refused() -> None:
+    async def script(client: Client) -> None:
+        for language in ("xx", "de-AT"):
+            heard = {"transcription": {"model": "whisper-1", "language": language}}
+            client.update(audio={"input": heard})
+        await client.until("session.updated")
+        await ask(client)
+
+    made = engines("Nine.")
+    client = hold(made, script, languages=["de", "en"])
+    client.finish()
+    [error] = client.of("error")
+    assert error["error"]["code"] == "invalid_value"
+    assert error["error"]["param"] == "session.audio.input.transcription.language"
+    assert "de, en" in error["error"]["message"]
+    assert made.languages[0] == "de" and client.ends == [("completed", None)]
+
+
 def _detecting(detection: Any, **more: Any) -> Any:
     """How a session with this turn detection behaves."""
     fresh = new_session("s", "m", 0)
@@ -1067,6 +1161,106 @@ def test_several_calls_of_a_response_have_their_results_in_the_next_one() -> Non
     check_prompt(prompt)
     told = {each["tool_call_id"]: each["content"] for each in prompt if each["role"] == "tool"}
     assert told == {calls[1]["call_id"]: "Bonn", calls[0]["call_id"]: "Rome"}
+    # As the model wrote them: in one message.
+    assert [len(each["tool_calls"]) for each in prompt if each.get("tool_calls")] == [2]
+
+
+class Writing(Model):
+    """Writes a call of `weather` in pieces, a word of its script at a time; may break off then."""
+
+    async def stream(self, messages: Any) -> Any:
+        script = self.scripts[0]
+        if not (isinstance(script, str) and script.startswith("{")):
+            async for piece in super().stream(messages):
+                yield piece
+            return
+        self.prompts.append(messages)
+        self.scripts.pop(0)
+        *parts, last = script.split(" ")
+        for part in parts:
+            await asyncio.sleep(0.2)
+            yield Calling("weather", part)
+        await asyncio.sleep(0.2)
+        if last == "CUT":
+            raise Unanswered("spent all tokens before its tool call was whole", "limit")
+        yield ToolUse("", "weather", "".join([*parts, last]))
+
+
+def test_a_call_is_told_while_it_is_written() -> None:
+    async def script(client: Client) -> None:
+        client.update(tools=[TOOL])
+        client.write("When?")
+        client.respond()
+        await client.until("response.done")
+
+    client = hold(Engines((), Writing(['{"city": "Ro me"}'])), script)
+    client.finish()
+    parts = client.of("response.function_call_arguments.delta")
+    assert [part["delta"] for part in parts] == ['{"city":', '"Ro', 'me"}']
+    first = client.time("response.function_call_arguments.delta")
+    done = client.time("response.function_call_arguments.done")
+    assert done - first == pytest.approx(0.4, abs=0.01)
+    [call] = client.done[0]["output"]
+    assert (call["arguments"], call["status"]) == ('{"city":"Rome"}', "completed")
+    assert {part["call_id"] for part in parts} == {call["call_id"]}
+
+
+def test_a_call_is_not_told_before_the_turn_is_over() -> None:
+    async def script(client: Client) -> None:
+        client.update(tools=[TOOL])
+        client.detect({**VAD, "silence_duration_ms": 2000})
+        await ask(client, then=1.5)  # it is being written
+        await client.speak(1.0)
+        await client.quiet(3.0)
+
+    made = Engines(("When?", "Where?"), Writing(['{"city": "Ro me"}'] * 2))
+    client = hold(made, script)
+    client.finish()
+    assert len(made.model.prompts) == 2
+    stops = client.time("input_audio_buffer.speech_stopped")
+    assert len(client.of("response.function_call_arguments.done")) == 1
+    assert client.time("response.function_call_arguments.delta") >= stops
+    assert client.kinds.count("response.created") == 1
+
+
+def test_a_call_that_is_never_whole_is_none() -> None:
+    async def script(client: Client) -> None:
+        client.update(tools=[TOOL])
+        for number in (1, 2):
+            client.write("When?")
+            client.respond()
+            await client.until("response.done", number)
+
+    made = Engines((), Writing(['{"city": "Ro CUT', "Nine."]))
+    client = hold(made, script)
+    client.finish()
+    assert client.ends == [("incomplete", "max_output_tokens"), ("completed", None)]
+    [call] = client.done[0]["output"]
+    assert (call["arguments"], call["status"]) == ('{"city":"Ro', "incomplete")
+    assert not client.of("response.function_call_arguments.done")
+    assert not [message for message in made.model.prompts[1] if message.get("tool_calls")]
+
+
+def test_calls_that_were_asked_for_one_after_the_other_are_told_so() -> None:
+    async def script(client: Client) -> None:
+        client.update(tools=[TOOL])
+        await ask(client, then=2.0)
+        for number in (1, 2):
+            call = await client.until("response.function_call_arguments.done", number)
+            client.add(type="function_call_output", call_id=call["call_id"], output="sun")
+            client.respond()
+            await client.until("response.done", number + 1)
+
+    made = engines("CALL:weather:{}", "CALL:weather:{}", "Sunny.")
+    client = hold(made, script)
+    client.finish()
+    asked = [
+        [len(each["tool_calls"]) for each in prompt if each.get("tool_calls")]
+        for prompt in made.model.prompts
+    ]
+    assert asked == [[], [1], [1, 1]]
+    for prompt in made.model.prompts:
+        check_prompt(prompt)
 
 
 def test_a_call_is_told_before_the_words_before_it_have_been_played() -> None:

@@ -11,11 +11,15 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
+import httpx2
 import numpy as np
+import pytest
 from servers.llm_server import DONE, Answer, LlmServer, delta, finish, reply, tool_call
 from support.cli_child import recording
-from support.realtime_client import RATE, Client, connected, silence
-from support.served import served
+from support.real_engines import fetched
+from support.realtime_client import RATE, SOON_S, Client, connected, silence
+from support.served import Served, served
+from websockets.asyncio.client import connect
 
 from pipeline.audio.files import read_audio
 from pipeline.clock import Clock
@@ -44,6 +48,69 @@ async def talking(llm: LlmServer) -> AsyncIterator[Client]:
         place: Any = SimpleNamespace(url=server.url.removesuffix("/realtime"))
         async with connected(place) as client:
             yield client
+
+
+@pytest.mark.alone
+async def test_a_client_that_leaves_frees_the_model_and_the_voice_at_once() -> None:
+    """The embedded model and a stock voice, in the middle of a reply."""
+    model = fetched("llm", "smollm2-135m-instruct")
+    fetched("tts", "en_US-joe-medium")
+    settings = Settings(
+        stt=SttSettings(model="whisper-mini-en"),
+        tts=TtsSettings(voice="en_US-joe-medium"),
+        llm=LlmSettings(model=str(model), max_tokens=1000),
+    )
+    engines = LocalEngines(settings, sessions=2)
+
+    async def talk(link: Link, opening: Opening) -> None:
+        with engines.seat() as seat:
+            await RealtimeConversation(seat, settings, Clock(), link, opening).run()
+
+    async def writing(llama: httpx2.AsyncClient) -> bool:
+        """Whether the model writes, as its own server tells."""
+        lines = (await llama.get("/metrics")).text.splitlines()
+        [count] = [line for line in lines if line.startswith("llamacpp:requests_processing ")]
+        return float(count.split()[1]) > 0
+
+    async def leave(server: Served, kind: str) -> float:
+        """Come, ask, and go without a word once it is answered; gives when that was (s)."""
+        async with connect(server.url, max_size=None) as client:
+            text = [{"type": "input_text", "text": "Tell me a long story about the sea."}]
+            item = {"type": "message", "role": "user", "content": text}
+            await client.send(json.dumps({"type": "conversation.item.create", "item": item}))
+            response = {"output_modalities": [kind]}
+            await client.send(json.dumps({"type": "response.create", "response": response}))
+            first = {"text": "response.output_text.delta", "audio": "response.output_audio.delta"}
+            async with asyncio.timeout(SOON_S):
+                while json.loads(await client.recv())["type"] != first[kind]:
+                    pass
+            left = time.monotonic()
+            client.transport.abort()
+            return left
+
+    model_s, voice_s = [], []
+    async with engines, served(talk) as server:
+        there = engines._chat.server
+        key = {"Authorization": f"Bearer {there.api_key}"}
+        base = there.base_url.removesuffix("/v1")
+        async with httpx2.AsyncClient(base_url=base, headers=key) as llama:
+            for _ in range(5):
+                left = await leave(server, "text")
+                looked = 0
+                while await writing(llama):
+                    looked += 1
+                    await asyncio.sleep(0.002)
+                model_s.append(time.monotonic() - left)
+                assert looked, "it had written all of it before"
+            for _ in range(5):
+                left = await leave(server, "audio")
+                # Somebody else's word begins to be spoken.
+                await asyncio.sleep(0.01)
+                await engines._speaking.run(lambda: None)
+                voice_s.append(time.monotonic() - left)
+    # Once something else may have had the processor.
+    assert sorted(model_s)[-2] < 0.1, model_s
+    assert sorted(voice_s)[-2] < 0.1, voice_s
 
 
 def said(number: int) -> np.ndarray:

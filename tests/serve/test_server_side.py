@@ -66,7 +66,12 @@ class Session:
 
     def append(self, seconds: float) -> Any:
         audio = base64.b64encode(bytes(2 * round(seconds * RATE))).decode()
-        return self.say("input_audio_buffer.append", audio=audio)
+        return self.hear(audio)
+
+    def hear(self, audio: str) -> np.ndarray:
+        """Send sound, which is heard."""
+        pieces = self.say("input_audio_buffer.append", audio=audio)["audio"]
+        return np.concatenate([piece for piece, _ in pieces])
 
     def add(self, *content: JsonObject, role: str = "user", **more: Any) -> str:
         item = {"type": "message", "role": role, "content": list(content)}
@@ -311,14 +316,14 @@ def test_the_input_buffer_is_bounded() -> None:
     session.update(audio={"input": {**MANUAL, "format": {"type": "audio/pcmu"}}})
     minute = base64.b64encode(bytes(8000 * 60)).decode()
     for _ in range(MOST_BUFFERED_S // 60):
-        session.say("input_audio_buffer.append", audio=minute)
+        session.hear(minute)
     full = session.refused("input_audio_buffer.append", audio=minute)
     assert full == ("input_audio_buffer_full", "audio")
     session.say("input_audio_buffer.clear")
     # Who finds turns hears on, and keeps the newest.
     session.update(audio={"input": {"turn_detection": {"type": "server_vad"}}})
     for _ in range(MOST_BUFFERED_S // 60 + 1):
-        assert len(session.say("input_audio_buffer.append", audio=minute)["audio"]) > 59 * EARS
+        assert len(session.hear(minute)) > 59 * EARS
     assert len(session.side.buffer) == MOST_BUFFERED_S * RATE
     much = base64.b64encode(bytes(8000 * (MOST_BUFFERED_S + 1))).decode()
     assert session.refused("input_audio_buffer.append", audio=much)[0] == "input_audio_buffer_full"
@@ -581,7 +586,14 @@ def test_a_response_has_settings_of_its_own() -> None:
     metadata = done["response"]["metadata"]
     assert metadata["topic"] == "x" and metadata["latency"] == "1"
     assert len(metadata) == 16 and max(map(len, metadata.values())) == 512
-    assert session.told[-1]["type"] == "rate_limits.updated"
+    assert session.told[-1]["rate_limits"] == [
+        {
+            "name": "requests",
+            "limit": MOST_RESPONSES,
+            "remaining": MOST_RESPONSES,
+            "reset_seconds": 0,
+        }
+    ]
     plain = session.respond()
     assert plain.settings["instructions"] == "Be brief." and plain.settings["tools"] == [FUNCTION]
 

@@ -104,7 +104,7 @@ def test_a_session_of_every_format(encoding: Encoding) -> None:
     data, ears = encoding.encode(tone(encoding.rate)), []
     for start in range(0, len(data), 333):
         audio = base64.b64encode(data[start : start + 333]).decode()
-        ears.append(say("input_audio_buffer.append", audio=audio)["audio"])
+        ears += [piece for piece, _ in say("input_audio_buffer.append", audio=audio)["audio"]]
     ears.append(say("input_audio_buffer.commit")["audio"])
     heard = np.concatenate(ears)
     assert len(heard) == 8000 and loss_db(heard, 16_000) > 30

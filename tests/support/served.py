@@ -71,10 +71,17 @@ async def served(
     public: Sequence[BaseRoute] = (),
     tls: tuple[tuple[Path, Path], ssl.SSLContext] | None = None,
     port: int = 0,
+    instructions: str = "",
 ) -> AsyncIterator[Served]:
     """Serve what talks, or sessions, while entered."""
     sessions = talk if isinstance(talk, Sessions) else Sessions(talk)
-    app = application(sessions, access or Access(), routes=routes, public=public)
+    app = application(
+        sessions,
+        access or Access(),
+        routes=routes,
+        public=public,
+        begins={"instructions": instructions},
+    )
     on = bound("127.0.0.1", port)
     files, trusted = tls or (None, None)
     async with listening(app, sessions, on, files and secured(*files)):
