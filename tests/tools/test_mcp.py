@@ -80,14 +80,17 @@ async def test_what_a_server_writes_is_not_on_the_terminal(
 ) -> None:
     from pipeline.terminal import log_to_stderr
 
-    root = logging.getLogger()
-    monkeypatch.setattr(root, "handlers", [])
-    for name in ("mcp", "client", "pipeline"):
-        monkeypatch.setattr(logging.getLogger(name), "level", logging.NOTSET)
-    log_to_stderr(False)
-    async with McpServer("awkward", STDIO) as server:
-        assert await server.call("add", {"a": 2, "b": 3}) == "5"
-    assert capfd.readouterr() == ("", "")
+    loggers = [logging.getLogger(name) for name in (None, "mcp", "client", "pipeline")]
+    levels = [logger.level for logger in loggers]
+    monkeypatch.setattr(loggers[0], "handlers", [])
+    try:
+        log_to_stderr(False)
+        async with McpServer("awkward", STDIO) as server:
+            assert await server.call("add", {"a": 2, "b": 3}) == "5"
+        assert capfd.readouterr() == ("", "")
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 async def test_a_server_that_dies_in_a_call_is_started_again_by_the_next() -> None:
