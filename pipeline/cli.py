@@ -33,7 +33,9 @@ Voice = Annotated[str | None, typer.Option("--voice", metavar="NAME|FILE", help=
 Llm = Annotated[
     str | None,
     typer.Option(
-        "--llm", metavar="MODEL", help="embedded, a .gguf, a URL, ollama:NAME or openai:NAME"
+        "--llm",
+        metavar="MODEL",
+        help="embedded, NAME, a .gguf, a URL, ollama:NAME, openai:NAME",
     ),
 ]
 SttUrl = Annotated[

@@ -195,7 +195,7 @@ class LlmSettings(Section):
 
     model: str = Field(
         "embedded",
-        description="embedded | path of a .gguf | http(s) URL | ollama:NAME | openai:NAME",
+        description="embedded | name or path of a .gguf | http(s) URL | ollama:NAME | openai:NAME",
     )
     name: str = Field(
         "", description="Model to ask a URL for, as URL#NAME does; empty: the first one it lists"
@@ -221,6 +221,11 @@ class LlmSettings(Section):
     )
     first_token_timeout_s: float = Field(30.0, gt=0, le=600, description="From request to token")
     token_timeout_s: float = Field(10.0, gt=0, le=600, description="From one token to the next")
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether the model is run in this process, and is not behind a server."""
+        return not self.model.startswith(("ollama:", "openai:", "http://", "https://"))
 
 
 class TtsSettings(Section):

@@ -149,7 +149,7 @@ async def _models(settings: Settings, console: Console) -> AsyncIterator[Finding
         yield await _server(settings.tts, lambda there: RemoteVoice(there, settings))
     else:
         wanted.append(("tts", settings.tts.voice))
-    if settings.llm.model == "embedded" or settings.llm.model.endswith(".gguf"):
+    if settings.llm.runs_here:
         wanted.append(("llm", settings.llm.model))
     if settings.turns.predict and settings.turns.endpoint_model:
         wanted.append(("endpoint", settings.turns.endpoint_model))

@@ -1,7 +1,7 @@
 """Scenarios: what is said to every system, what is expected of it, and what its tools answer.
 
-A scenario is a YAML file, each type of which is declared here once; or a recording of a corpus, of
-which every one is a conversation of one turn.
+A scenario is a YAML file, each type of which is declared here once, or one of its `conversations`;
+or a recording of a corpus, of which every one is a conversation of one turn.
 """
 
 from __future__ import annotations
@@ -362,28 +362,41 @@ def _files(path: Path) -> list[Path]:
 
 
 def _read(file: Path, instructions: str, patience_s: float) -> Iterator[Scenario]:
-    """The scenario of a file, once for each length of its instructions."""
+    """The scenarios of a file: of several `conversations`, or one; each in all its lengths."""
     plain = yaml_file.read(file, "is no scenario; it needs at least `turns:`, a list with `say:`")
-    lengths = plain.pop("lengths", None) or [""]
+    conversations = plain.pop("conversations", None) or [{}]
     try:
-        turns = _turns(plain.get("turns"), file.parent, patience_s)
-        read = _READER.validate_python({**plain, "turns": turns})
-        _check_tools(read)
-        steps = tuple(map(_with_sound, read.steps))
-        name = read.name or file.stem
-        own = read.instructions.strip() or instructions
-        for length in lengths if isinstance(lengths, list) else [lengths]:
-            yield dataclasses.replace(
-                read,
-                name=f"{name} {length}" if length else name,
-                instructions=lengthened(own, length) if length else own,
-                steps=steps,
-                length=length,
-            )
+        if not isinstance(conversations, list) or not all(
+            isinstance(c, dict) for c in conversations
+        ):
+            raise BadInput("conversations: needs a list, each with at least `turns`")
+        for one in conversations:
+            yield from _in_lengths({**plain, **one}, file, instructions, patience_s)
     except Invalid as error:
         raise BadInput(f"{file}: {yaml_file.complaint(error)}") from None
     except BadInput as error:
         raise BadInput(f"{file}: {error}") from None
+
+
+def _in_lengths(
+    plain: dict[Any, Any], file: Path, instructions: str, patience_s: float
+) -> Iterator[Scenario]:
+    """A scenario, once for each length of its instructions."""
+    lengths = plain.pop("lengths", None) or [""]
+    turns = _turns(plain.get("turns"), file.parent, patience_s)
+    read = _READER.validate_python({**plain, "turns": turns})
+    _check_tools(read)
+    steps = tuple(map(_with_sound, read.steps))
+    name = read.name or file.stem
+    own = read.instructions.strip() or instructions
+    for length in lengths if isinstance(lengths, list) else [lengths]:
+        yield dataclasses.replace(
+            read,
+            name=f"{name} {length}" if length else name,
+            instructions=lengthened(own, length) if length else own,
+            steps=steps,
+            length=length,
+        )
 
 
 def _turns(turns: Any, folder: Path, patience_s: float) -> list[Any]:

@@ -32,7 +32,7 @@ from pipeline.conversation.reply import (
     Synthesiser,
     Tell,
 )
-from pipeline.engines.llm import Incomplete, Messages, Piece, ToolsRefused, Unanswered, Writer
+from pipeline.engines.llm import Incomplete, Messages, Piece, Unanswered, Writer
 from pipeline.engines.prosody import Prosody, Speaker
 from pipeline.engines.sight import BLIND, pictures
 from pipeline.engines.tools import IDLE_S, Told, Tool, ToolUse, arguments
@@ -996,8 +996,6 @@ class Replies:
         self._tell_unseen(reply.shown)
         self._tell_calls(reply, reply.calls)
         if error is not None:
-            if isinstance(error, ToolsRefused):
-                self._memory.offer(())  # from now on: it is told just now
             failure = _failure(reply.turn, error)
             reply.mark("failed", stage=failure.stage)
             self._tell(failure)

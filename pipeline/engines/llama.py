@@ -124,6 +124,7 @@ class LocalServer:
             # It says that it keeps a connection and closes it all the same when a stream ends: a
             # request sent in that moment is lost.
             keeps=False,
+            shows_tools="template",
             remedy="start Cascade again",
             sees=self._projector is not None,
         )

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import logging
 import re
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, Self
 
 from pipeline.config import LlmSettings
@@ -40,9 +41,11 @@ from pipeline.engines.sight import (
     refuses_pictures,
     without_pictures,
 )
-from pipeline.engines.tools import Prompt, ToolUse, tools_of
+from pipeline.engines.tools import Prompt, ToolUse, tool_call, tools_of
+from pipeline.engines.tools_in_words import ANSWER, answered, call_format, complaint, in_words
 from pipeline.errors import StageError
 from pipeline.text.visible import VisibleText
+from pipeline.text.written_calls import Offered
 
 Messages = Sequence[Mapping[str, Any]]
 """As the chat API takes them; a `tools.Prompt` brings the tools too."""
@@ -50,10 +53,6 @@ Messages = Sequence[Mapping[str, Any]]
 REST_S = 0.3
 """After the end of a reply: so long its count of tokens is waited for, and the end of the answer,
 without which the connection cannot be used again."""
-
-
-class ToolsRefused(StageError):
-    """The server, or the model behind it, takes no tools; without them it may answer."""
 
 
 class CallLost(StageError):
@@ -103,6 +102,36 @@ class Calling:
     delta: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """A request.
+
+    Attributes:
+        messages: What the model reads.
+        more: Parameters that offer tools, or demand a call.
+        offered: The tools that may be called.
+        demands: Whether one has to be.
+        again: Whether it is about what the model wrote amiss: that is asked for once.
+    """
+
+    messages: Sequence[Mapping[str, Any]]
+    more: Mapping[str, Any]
+    offered: Offered
+    demands: bool = False
+    again: bool = False
+
+
+@dataclass(slots=True)
+class _Learnt:
+    """What is known of a server.
+
+    Attributes:
+        shows_tools: Whether its model sees the tools of a request; None: not known.
+    """
+
+    shows_tools: bool | None = None
+
+
 Piece = str | Unsaid | Incomplete | Used | Calling | ToolUse
 """What comes of a reply."""
 
@@ -117,6 +146,10 @@ class Writer(Protocol):
 
 class ChatModel:
     """A model behind a server, as an async client.
+
+    Tools are offered as the API does it where the model sees them then; where it does not, or the
+    server refuses them, they are described in the prompt. Where a call cannot be right the model is
+    told so, once, and what it writes then counts; of what it was told nobody hears.
 
     Raises:
         BadInput: The URL, or the proxy that the environment names for it, cannot be used.
@@ -142,6 +175,7 @@ class ChatModel:
         self._answered = False
         # Shared by all that write in slots of the same server.
         self._sight = {"sees": server.sees}
+        self._learnt = _Learnt(True if server.shows_tools == "yes" else None)
         # Whether its replies begin within a thought that only ends in the text.
         self._begins_inside = False
         # All waiting but for the connection is timed here.
@@ -184,6 +218,41 @@ class ChatModel:
         if said and _THINKERS.search(self.model) and "reasoning_effort" not in self._optional:
             self._begins_inside = True
 
+    async def learn(self, messages: Messages) -> None:
+        """Find out whether the model sees tools, if these messages bring any; once.
+
+        Its chat template may leave them out without a word: the prompt is as long without them.
+        """
+        tools = tools_of(messages)
+        if not tools or self._learnt.shows_tools is not None:
+            return
+        with contextlib.suppress(openai.APIError, TimeoutError, ValueError, LookupError, TypeError):
+            async with asyncio.timeout(self._settings.first_token_timeout_s):
+                sizes = [await self._prompt_size(more) for more in ({"tools": tools}, {})]
+            self._learnt.shows_tools = sizes[0] != sizes[1]
+            if not self._learnt.shows_tools and self._server.shows_tools == "count":
+                log.warning("%s shows its model no tools: the prompt says them", self._server.label)
+
+    async def _prompt_size(self, more: Mapping[str, Any]) -> int:
+        """How long a short prompt is with these parameters."""
+        body = {"messages": [{"role": "user", "content": "Hello."}], **more}
+        answer: Any
+        if self._server.shows_tools == "template":
+            url = f"{self._server.base_url.removesuffix('/v1')}/apply-template"
+            answer = await self._client.post(url, body=body, cast_to=object)
+            return len(answer["prompt"])
+        body |= {"model": self._model, self._server.limit: 1}
+        answer = await self._client.post("/chat/completions", body=body, cast_to=object)
+        return int(answer["usage"]["prompt_tokens"])
+
+    def as_read(self, messages: Messages) -> Messages:
+        """The messages as they are sent: with the tools, or with these in words."""
+        if self.sees is False:
+            messages = without_pictures(messages)
+        if self._learnt.shows_tools is not False:
+            return messages
+        return in_words(messages, tools_of(messages))
+
     async def find(self) -> None:
         """Find the server and the model, and leave the connection open; nothing is asked of it.
 
@@ -222,7 +291,6 @@ class ChatModel:
                 `llm.max_tokens`.
 
         Raises:
-            ToolsRefused: The prompt brings tools, and without them it would be answered.
             CallLost: A call is written into the text that cannot be read, or was not offered.
             Unanswered: A limit or a filter cut it off before there was anything to say or to call.
             StageError: The server cannot be reached, refuses, is silent for too long, or ends the
@@ -230,21 +298,60 @@ class ChatModel:
         """
         if self.sees is False:
             messages = without_pictures(messages)
-        functions = [tool["function"] for tool in tools_of(messages)]
-        offered = {function["name"]: function["parameters"] for function in functions}
-        visible = VisibleText(offered, begins_inside=self._begins_inside)
+        if self._server.shows_tools == "template":
+            await self.learn(messages)
+        async with contextlib.aclosing(
+            self._stream(self._ask(messages), messages, max_tokens)
+        ) as s:
+            async for piece in s:
+                yield piece
+
+    def _ask(self, messages: Messages) -> _Ask:
+        """The request that offers the prompt's tools in the way that works."""
+        choice = messages.choice if isinstance(messages, Prompt) else "auto"
+        tools = tools_of(messages) if choice != "none" else []
+        offered = {tool["function"]["name"]: tool["function"]["parameters"] for tool in tools}
+        if isinstance(choice, Mapping) and (name := choice["function"]["name"]) in offered:
+            offered = {name: offered[name]}
+        demands = bool(tools) and choice != "auto"
+        more: dict[str, Any] = {}
+        if self._learnt.shows_tools is False:
+            if demands:
+                more |= {"response_format": call_format(offered), **self._exact}
+            return _Ask(in_words(messages, tools), more, offered, demands)
+        if tools:
+            more["tools"] = tools
+        if demands:
+            more["tool_choice"] = choice
+            # The embedded server takes the choice, and lets the model write what it likes.
+            if self._server.shows_tools == "template":
+                more |= {"response_format": call_format(offered), **self._exact}
+        return _Ask(list(messages), more, offered, demands)
+
+    async def _stream(
+        self, ask: _Ask, messages: Messages, max_tokens: int | None
+    ) -> AsyncGenerator[Piece, None]:
+        """See `stream`.
+
+        Args:
+            ask: What is asked; where its tools are refused, it is made anew of the messages.
+            messages: The prompt.
+            max_tokens: Limit on the reply.
+        """
+        visible = VisibleText(ask.offered, begins_inside=self._begins_inside)
         calls = ToolCalls()
         chunks = Chunks()
         used: Used | None = None
-        end = ""
-        came = said = False
+        end = text = ""
+        came = said = told = False
         patience_s = self._settings.first_token_timeout_s
         with self._explained():
             if not self._model:
                 self._model = await self._first_model()
             limit = max_tokens or self._limit(messages)
+            response, ask = await self._open(ask, messages, limit)
             async with (
-                contextlib.aclosing(await self._open(messages, limit)) as response,
+                contextlib.aclosing(response),
                 contextlib.aclosing(events(response)) as coming,
             ):
                 while not end and (data := await self._next(coming, patience_s)):
@@ -255,6 +362,7 @@ class ChatModel:
                     came = came or not data.startswith(DONE)
                     end = piece.end
                     used = piece.used or used
+                    text += piece.text
                     for part in piece.calls:
                         calls.push(part)
                     if piece.text.strip() or piece.calls:
@@ -263,7 +371,8 @@ class ChatModel:
                         said = isinstance(news, str) and (said or bool(news.strip()))
                         yield news
                     name, delta = calls.more()
-                    if offered and delta:
+                    if ask.offered and delta:
+                        told = True
                         yield Calling(name, delta)
                     if visible.over:
                         break
@@ -274,10 +383,12 @@ class ChatModel:
             yield news
         if visible.over:
             end = "stop"
-        if not calls.uses:
+        native = [tool_call(use) for use in calls.uses]
+        if not native:
             for index, call in enumerate(visible.calls):
                 calls.push(CallPart(index, "", call.name, call.arguments))
-        called = bool(calls.uses) or visible.written
+        uses = calls.uses
+        called = bool(uses) or visible.written
         label = self._server.label
         cut = cut_off(end, self._limit(messages), said=said, called=called)
         if cut and said and not called and end != FAILED:
@@ -294,17 +405,97 @@ class ChatModel:
             )
         if not end:
             raise StageError("llm", f"{label} broke off in the middle of the reply")
-        usable = bool(calls.uses) and calls.whole if called else said
+        usable = bool(uses) and calls.whole if called else said
         if end == FAILED or (cut and not usable and max_tokens is None):
             if end in ("length", "content_filter"):
                 raise Unanswered(f"{label} {cut}", "limit" if end == "length" else "filter")
             raise StageError("llm", f"{label} {cut}")
-        if visible.written and max_tokens is None and not (offered and calls.uses):
-            names = ", ".join(use.name for use in calls.uses)
+        if max_tokens is not None:
+            return
+        wrote = {"role": "assistant", "content": text.strip(), "tool_calls": native}
+        again, good = self._again(ask, messages, wrote, uses, unreadable=visible.written)
+        # Of a call that was told as it was written it is too late to make another.
+        if again is not None and not told:
+            found: list[ToolUse] = []
+            answers = False
+            # What goes wrong with that is nobody's concern: there is what came at first.
+            with contextlib.suppress(StageError):
+                async with contextlib.aclosing(self._stream(again, messages, None)) as pieces:
+                    async for second in pieces:
+                        if isinstance(second, ToolUse):
+                            found += [] if complaint([second], ask.offered) else [second]
+                        elif isinstance(second, Used) or not again.more.get("response_format"):
+                            answers = answers or isinstance(second, str)
+                            yield second
+            if found or answers:
+                uses = (*good, *found)
+                if not uses:
+                    return
+        if visible.written and not (ask.offered and uses):
+            names = ", ".join(use.name for use in uses)
             what = f"calls {names}, which is not on offer" if names else "wrote an unreadable call"
             raise CallLost("llm", f"the model of {label} {what}; ask again, or take another model")
-        for use in calls.uses if offered else ():
+        for use in uses if ask.offered else ():
             yield use
+
+    @property
+    def _exact(self) -> Mapping[str, Any]:
+        """Lets a call repeat what was said: elsewhere the embedded server discourages that."""
+        return {"repeat_penalty": 1.0} if self._server.shows_tools == "template" else {}
+
+    def _again(
+        self,
+        ask: _Ask,
+        messages: Messages,
+        wrote: Mapping[str, Any],
+        uses: Sequence[ToolUse],
+        *,
+        unreadable: bool,
+    ) -> tuple[_Ask | None, Sequence[ToolUse]]:
+        """What to ask once more, where calls cannot be right; and those that are.
+
+        Args:
+            ask: What was asked.
+            messages: The prompt.
+            wrote: All that the model wrote, as a message.
+            uses: The calls.
+            unreadable: Whether there is one that is none of these.
+        """
+        if ask.again or not ask.offered:
+            return None, uses
+        good = [use for use in uses if not complaint([use], ask.offered)]
+        done = answered(messages) if self._server.shows_tools == "template" else ()
+        more: Mapping[str, Any] = ask.more
+        offered = ask.offered
+        if uses and all((use.name, use.arguments) in done for use in uses):
+            # Small models call on and on, with the result before them; larger ones may have a
+            # reason.
+            problem, good, more, offered = ANSWER, [], {}, {}
+        elif ask.demands and not uses:
+            problem = "A tool has to be called."
+        elif unreadable and not uses:
+            problem = "That call cannot be read."
+        else:
+            problem = complaint(uses, ask.offered)
+        if not problem:
+            return None, uses
+        unknown = any(use.name not in ask.offered for use in uses)
+        if offered and (ask.demands or not unknown):
+            # It has chosen to call: then in this form, and no other.
+            meant = {use.name for use in uses if use not in good} & offered.keys()
+            format = call_format(
+                {name: offered[name] for name in offered if name in meant or not meant}
+            )
+            more = {**ask.more, "response_format": format, **self._exact}
+        log.debug("the model is asked again: %s", problem)
+        said = in_words([*ask.messages, wrote], ())
+        return replace(
+            ask,
+            messages=[*said, {"role": "user", "content": problem}],
+            more=more,
+            offered=offered,
+            again=True,
+        ), good
 
     async def close(self) -> None:
         """Close all connections."""
@@ -347,22 +538,23 @@ class ChatModel:
             fatal=True,
         )
 
-    async def _open(self, messages: Messages, max_tokens: int) -> httpx2.Response:
+    async def _open(
+        self, ask: _Ask, messages: Messages, max_tokens: int
+    ) -> tuple[httpx2.Response, _Ask]:
         """Send the request; again without the optional parameters that the server refuses.
 
         What comes is read here: the client fails at events without data, and at the end does not
         tell whether the server said so or was cut off.
 
-        Tools are no such parameter. What refuses a request for no reason that is told is asked
-        without them too, only to know that they are the reason. Pictures are left out for good of
+        Where tools are refused, the prompt says them from now on. Pictures are left out for good of
         what goes to a model that does not see.
+
+        Returns:
+            The answer, and what was asked in the end.
         """
         shown = bool(pictures(messages))
         optional = self._optional
-        tools = tools_of(messages)
-        offered: dict[str, Any] = {"tools": tools} if tools else {}
-        if offered and isinstance(messages, Prompt) and messages.choice != "auto":
-            offered["tool_choice"] = messages.choice
+        refused: openai.APIStatusError | None = None
         # A server may close a kept connection in the very moment of its reuse.
         may_be_stale = self._answered
         async with asyncio.timeout(self._settings.first_token_timeout_s):
@@ -370,11 +562,11 @@ class ChatModel:
                 try:
                     body = {
                         "model": self._model,
-                        "messages": list(messages if shown else without_pictures(messages)),
+                        "messages": list(ask.messages if shown else without_pictures(ask.messages)),
                         "stream": True,
                         self._server.limit: max_tokens,
                         **optional,
-                        **offered,
+                        **ask.more,
                     }
                     response = await posted(self._client, "/chat/completions", body)
                 except openai.APIStatusError as error:
@@ -382,18 +574,26 @@ class ChatModel:
                     if shown and refuses_pictures(words):
                         shown, self._sight["sees"] = False, False
                         continue
-                    if offered and _names_tools(error, messages):
-                        raise self._refused(error) from None
-                    guess = shown and may_mean_pictures(words)
-                    if error.status_code not in _BAD_REQUEST or not (optional or offered or guess):
+                    by_name = "tools" in ask.more and _names_tools(error, ask.messages)
+                    if not by_name and error.status_code not in _BAD_REQUEST:
                         raise
-                    refusal = error
-                    if optional:
+                    if optional and not by_name:
                         optional = _without_refused(optional, str(error))
-                    elif guess:
+                    elif not by_name and shown and may_mean_pictures(words):
                         shown = False
+                    elif "tools" in ask.more:
+                        refused = error
+                        ask = replace(
+                            ask,
+                            messages=in_words(ask.messages, ask.more["tools"]),
+                            more={"response_format": call_format(ask.offered)}
+                            if ask.demands
+                            else {},
+                        )
+                    elif ask.more:
+                        ask = replace(ask, more={})
                     else:
-                        offered = {}
+                        raise (refused or error) from None
                 except openai.APITimeoutError:
                     raise
                 except openai.APIConnectionError:
@@ -401,22 +601,20 @@ class ChatModel:
                         raise
                     may_be_stale = False
                 else:
-                    if tools and not offered:
-                        await response.aclose()
-                        raise self._refused(refusal)
                     if not shown and pictures(messages):
                         self._sight["sees"] = False
+                    if refused is not None and not ask.again:
+                        self._learnt.shows_tools = False
+                        log.warning(
+                            "%s refuses the tools (%d: %s); the prompt says them instead",
+                            self._server.label,
+                            refused.status_code,
+                            message_of(refused),
+                        )
                     # Kept only now that it worked: the request may be bad for another reason.
                     self._optional = optional
                     self._answered = True
-                    return response
-
-    def _refused(self, error: openai.APIStatusError) -> ToolsRefused:
-        return ToolsRefused(
-            "llm",
-            f"{self._server.label} refuses the tools ({error.status_code}: {message_of(error)}); "
-            "going on without them; take a model that can call tools",
-        )
+                    return response, ask
 
     async def _next(self, events: AsyncGenerator[str, None], limit_s: float) -> str:
         """The data of the stream's next event, within this time; empty at its end."""
@@ -463,6 +661,8 @@ _THINKERS = re.compile(r"(?<![a-z\d])r1(?!\d)|qwq|qvq|think|reason|minimax-m", r
 """Names of models that think first and cannot be told not to (DeepSeek-R1, QwQ, Qwen3-Thinking,
 MiniMax-M2): the chat templates of most open the thought for them. Ollama, which is asked by
 `reasoning_effort`, tells thoughts apart itself."""
+
+log = logging.getLogger(__name__)
 
 _NOT_LISTED = (400, 404, 405, 501)
 """What a server answers that does not list its models."""

@@ -28,7 +28,6 @@ from pipeline.engines.piper import Piper
 from pipeline.engines.prosody import Prosody, measure
 from pipeline.engines.remote import RemoteRecogniser, RemoteVoice
 from pipeline.engines.servers import ChatServer, asked_voice, audio_server, chat_server
-from pipeline.engines.sight import without_pictures
 from pipeline.engines.smart_turn import SmartTurn
 from pipeline.engines.vad import VoiceDetector
 from pipeline.engines.voices import LocalVoice, Voices, languages_of
@@ -71,13 +70,14 @@ cannot keep up."""
 
 
 def find_language_model(settings: Settings, catalogue: Catalogue) -> Path | ChatServer:
-    """What `llm.model` names: a `.gguf` to run here, or a server.
+    """What `llm.model` names: a model to run here, or a server.
 
     Raises:
         BadInput: It names nothing, or what it names is not downloaded.
     """
     name = settings.llm.model
-    if name == "embedded" or name.endswith(".gguf"):
+    known = {"embedded", *(model.name for model in catalogue.models if model.kind == "llm")}
+    if name in known or name.endswith(".gguf"):
         return catalogue.resolve("llm", name).path
     return chat_server(settings.llm)
 
@@ -430,9 +430,7 @@ class LocalEngines:
         """Whether the last message of a prompt reads finished: the embedded model's opinion."""
         if self._judge is None:
             return None
-        return await self._judge.probability(
-            without_pictures(messages) if self.sees is False else messages
-        )
+        return await self._judge.probability(self._chat.as_read(messages))
 
     @property
     def sees(self) -> bool | None:
@@ -451,8 +449,14 @@ class LocalEngines:
         return await apart(lambda: images.of_url(url))
 
     async def read_ahead(self, messages: Messages) -> None:
-        """Let the embedded model read a prompt before it is asked; others keep their own caches."""
-        if not isinstance(self._llm, Path) or not self.writes:
+        """Let the embedded model read a prompt before it is asked; others keep their own caches.
+
+        Of those it is found out whether their model sees tools.
+        """
+        if not self.writes:
+            return
+        if not isinstance(self._llm, Path):
+            await self._chat.learn(messages)
             return
         async with contextlib.aclosing(self._chat.stream(messages, max_tokens=1)) as deltas:
             async for _ in deltas:

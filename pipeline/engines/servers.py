@@ -58,6 +58,8 @@ class ChatServer:
             refuse; they are dropped when it does.
         keeps: Whether it may be asked again on the same connection.
         key_setting: Where the user sets the key.
+        shows_tools: How to find out whether its model sees the tools of a request: by llama.cpp's
+            own `/apply-template`, by counting the prompt's tokens; `yes`: it does, or it refuses.
         remedy: What to do when it cannot be reached.
         name_remedy: What to do when the model has to be named.
         sees: Whether the model sees pictures; None: nobody knows yet.
@@ -70,6 +72,7 @@ class ChatServer:
     limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     optional: Mapping[str, Any] = field(default_factory=dict)
     keeps: bool = True
+    shows_tools: Literal["template", "count", "yes"] = "count"
     key_setting: str = "llm.api_key"
     remedy: str = "start the server, or use --llm embedded"
     name_remedy: str = "set llm.name, or write URL#NAME"
@@ -112,7 +115,9 @@ def chat_server(
     if kind == "ollama":
         url = _ollama_url(os.environ.get("OLLAMA_HOST", ""))
         key = _key(settings.api_key or "ollama", "llm.api_key")
-        return ChatServer(f"{url}/v1", name, key, f"Ollama ({url})", optional=EFFORT_OFF)
+        return ChatServer(
+            f"{url}/v1", name, key, f"Ollama ({url})", optional=EFFORT_OFF, shows_tools="yes"
+        )
     if kind == "openai":
         key = _key(settings.api_key or os.environ.get("OPENAI_API_KEY", ""), "OPENAI_API_KEY")
         if not key:
@@ -129,6 +134,7 @@ def chat_server(
             label,
             limit="max_completion_tokens",
             optional=EFFORT_OFF,
+            shows_tools="yes",
             key_setting="OPENAI_API_KEY",
             remedy="check the network, or use --llm embedded",
         )
@@ -137,7 +143,7 @@ def chat_server(
         key = _key(settings.api_key or "none", "llm.api_key")
         name = urlsplit(spec).fragment or settings.name
         return ChatServer(url, name, key, label, optional=TEMPLATE_OFF)
-    own = "embedded, a .gguf file, " if embedded else ""
+    own = "embedded, a name of `cascade models list`, a .gguf file, " if embedded else ""
     raise BadInput(f"{option} {spec}: not a model; give {own}a URL, ollama:NAME or openai:NAME")
 
 

@@ -235,7 +235,7 @@ async def exported(
 
 def _models(llm: LlmSettings, names: Mapping[str, str]) -> tuple[dict[str, str], str]:
     """Names of the models by kind, and who runs the language model."""
-    if llm.model == "embedded" or llm.model.endswith(".gguf"):
+    if llm.runs_here:
         return dict(names), LOCAL
     # What messages call a server is no model's name; without one it takes what it has.
     models = {**names, "llm": chat_server(llm).model}

