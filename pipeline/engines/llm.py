@@ -33,6 +33,7 @@ from pipeline.engines.client import (
     open_client,
     posted,
 )
+from pipeline.engines.context import TooLong, find_context, too_long
 from pipeline.engines.servers import ChatServer, httpx2, openai
 from pipeline.engines.sight import (
     may_mean_pictures,
@@ -40,6 +41,7 @@ from pipeline.engines.sight import (
     refuses_pictures,
     without_pictures,
 )
+from pipeline.engines.tokens import TokenGauge
 from pipeline.engines.tools import Prompt, ToolUse, tools_of
 from pipeline.errors import StageError
 from pipeline.text.visible import VisibleText
@@ -118,6 +120,9 @@ class Writer(Protocol):
 class ChatModel:
     """A model behind a server, as an async client.
 
+    Attributes:
+        tokens: How many tokens prompts have for it; it learns with every reply.
+
     Raises:
         BadInput: The URL, or the proxy that the environment names for it, cannot be used.
     """
@@ -129,6 +134,7 @@ class ChatModel:
         *,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
     ) -> None:
+        self.tokens = TokenGauge()
         self._server = server
         self._settings = settings
         self._connect_timeout_s = connect_timeout_s
@@ -165,6 +171,7 @@ class ChatModel:
     def at(self, slot: int) -> Self:
         """The same model, which reads and writes in this slot of llama.cpp's server."""
         other = copy.copy(self)
+        other.tokens = copy.copy(self.tokens)
         other._optional = self._optional | {"id_slot": slot}
         return other
 
@@ -183,6 +190,12 @@ class ChatModel:
                 said = said or isinstance(piece, str)
         if said and _THINKERS.search(self.model) and "reasoning_effort" not in self._optional:
             self._begins_inside = True
+
+    async def find_context(self) -> None:
+        """Learn how much the model can hold, if its server tells; it has been asked before."""
+        context = await find_context(self._client, self._server, self._model)
+        if context is not None:
+            self.tokens.fits(context, self._settings.max_tokens)
 
     async def find(self) -> None:
         """Find the server and the model, and leave the connection open; nothing is asked of it.
@@ -225,6 +238,7 @@ class ChatModel:
             ToolsRefused: The prompt brings tools, and without them it would be answered.
             CallLost: A call is written into the text that cannot be read, or was not offered.
             Unanswered: A limit or a filter cut it off before there was anything to say or to call.
+            TooLong: The prompt is too long for the model's context.
             StageError: The server cannot be reached, refuses, is silent for too long, or ends the
                 stream in the middle; what was yielded before stands.
         """
@@ -251,7 +265,8 @@ class ChatModel:
                     with self._readable():
                         piece = chunks.read(data)
                     if piece.error:
-                        raise openai.APIError("", response.request, body=piece.error)
+                        error = openai.APIError("", response.request, body=piece.error)
+                        raise self._too_long(error, messages) or error
                     came = came or not data.startswith(DONE)
                     end = piece.end
                     used = piece.used or used
@@ -283,6 +298,8 @@ class ChatModel:
         if cut and said and not called and end != FAILED:
             yield Incomplete(f"{label} {cut}", filtered=end == "content_filter")
         if used:
+            if used.input_tokens:
+                self.tokens.learn(messages, used.input_tokens)
             yield used
         if not came:
             kind = response.headers.get("content-type", "nothing")
@@ -382,6 +399,8 @@ class ChatModel:
                     if shown and refuses_pictures(words):
                         shown, self._sight["sees"] = False, False
                         continue
+                    if (refused := self._too_long(error, messages)) is not None:
+                        raise refused from None
                     if offered and _names_tools(error, messages):
                         raise self._refused(error) from None
                     guess = shown and may_mean_pictures(words)
@@ -410,6 +429,18 @@ class ChatModel:
                     self._optional = optional
                     self._answered = True
                     return response
+
+    def _too_long(self, error: openai.APIError, messages: Messages) -> TooLong | None:
+        """What an error says if it is that the prompt is too long, which is remembered."""
+        found = too_long(error, self._server.label)
+        if found is not None:
+            self.tokens.refused(
+                messages,
+                context=found.context,
+                counted=found.counted,
+                reply=self._limit(messages),
+            )
+        return found
 
     def _refused(self, error: openai.APIStatusError) -> ToolsRefused:
         return ToolsRefused(
