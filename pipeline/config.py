@@ -277,6 +277,11 @@ class ConversationSettings(Section):
     budget_tokens: int = Field(
         1000, ge=64, le=1_000_000, description="Prompt size above which old turns are dropped"
     )
+    summary: bool = Field(
+        False,
+        description="Whether the model writes down in short what is dropped, when nobody waits; "
+        "one of less than about a billion weights does that badly",
+    )
     prosody: bool = Field(
         False,
         description="Whether the model is told how something was said, where that is unlike the "

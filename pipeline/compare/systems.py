@@ -16,8 +16,8 @@ from pipeline.compare.rehearsal import rehearse
 from pipeline.compare.scenario import Scenario
 from pipeline.config import Settings
 from pipeline.conversation.cascade import Cascade
-from pipeline.conversation.history import CHARS_PER_TOKEN
 from pipeline.engines.local import LocalEngines
+from pipeline.engines.tokens import CHARS_PER_TOKEN
 from pipeline.errors import BadInput
 from pipeline.measure.plan import Load, setting
 from pipeline.measure.pool import Pool, make_ready

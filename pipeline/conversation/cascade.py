@@ -191,7 +191,7 @@ class Cascade:
             engines.melody, engines.judge, self._inbox, self._turns.predicted
         )
         speaker = Speaker() if settings.conversation.prosody else None
-        calls = None
+        calls = summarises = None
         if translates_to:
             memory = said = interpreter.Interpreter(
                 translates_to, budget_tokens=settings.conversation.budget_tokens
@@ -199,19 +199,22 @@ class Cascade:
             said.restore(history)
         elif memory is None:
             explained = f" {EXPLAINED}" if settings.conversation.prosody else ""
-            memory = History(
+            memory = own = History(
                 f"{settings.llm.instructions}{explained}",
                 budget_tokens=settings.conversation.budget_tokens,
                 tools=tools,
                 language=engines.voice.language,
+                gauge=engines.tokens,
             )
-            memory.restore(history)
-            calls = OpenCalls(memory, tools)
+            own.restore(history)
+            calls = OpenCalls(own, tools)
+            summarises = own if settings.conversation.summary else None
         self._replies = Replies(
             engines,
             settings,
             memory=memory,
             calls=calls,
+            summarises=summarises,
             trace=trace,
             clock=clock,
             tell=self._tell,

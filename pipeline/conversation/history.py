@@ -2,38 +2,53 @@
 
 The history is what the model is reminded of, so it must hold what the user knows: a reply that was
 interrupted is cut to the last word heard, one that nobody heard is dropped.
+
+A prompt has room for so many tokens. When that is spent the oldest turns are left out, and then so
+many that the prompt begins the same way for a good while: what the model has read of it is not read
+again. What a model writes down of them first, its summary, stands behind the instructions.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Any, Literal, NamedTuple, Protocol
 
-from pipeline.engines.tools import Prompt, Tool, ToolUse, tool_call, tools_of
+from pipeline.engines import tokens
+from pipeline.engines.tokens import TokenGauge
+from pipeline.engines.tools import Prompt, Tool, ToolUse, tool_call
 from pipeline.text.language_names import code_of, name_of
 
 Role = Literal["system", "user", "assistant", "tool"]
 
-CHARS_PER_TOKEN = 3.5
-"""For the context budget. English text has about 4 characters a token with the usual vocabularies;
-3.5 errs towards dropping a turn too early rather than overflowing the server's context."""
-
 RETENTION = 0.5
-"""Share of the budget kept when dropping: seldom and much, so that the server's prefix cache
-survives."""
+"""Share of the room beside instructions and tools that is kept when dropping: seldom and much, so
+that the server's prefix cache survives."""
+
+LEAST_ROOM = 0.5
+"""However long instructions and tools are, this share of the budget is left for what is said."""
+
+SUMMARY_TURNS = 2
+"""With room for no more turns like the last a summary is asked for: not in the last moment, for the
+user may speak at any time, and then it is not made."""
+
+SUMMARY_TOKENS = 120
+"""Longest summary, and no more than a fifth of the room."""
+
+SUMMARISE = (
+    "Before we go on: write down what you know about me and what we have said, for yourself, "
+    "in at most three short sentences. Keep names, numbers, facts and wishes."
+)
+"""What a model is asked at the end of a conversation, all of which it has read by then."""
+
+REMEMBERED = "What was said earlier in this conversation, in short: "
+"""Begins the summary, behind the instructions."""
 
 TOOL_CHARS = 1500
 """Longest tool result; the rest is cut off."""
-
-MESSAGE_TOKENS = 6
-"""What a chat template adds around each message, about."""
-
-IMAGE_TOKENS = 300
-"""What an image costs a model that sees, about: from 85 (OpenAI, low detail) to 1,500."""
 
 RUNNING = "The tool is still running; its result comes later."
 """Stands for the result of a call that is not there yet: no chat takes a call without a result."""
@@ -50,12 +65,12 @@ LEAST_RESULT_CHARS = 200
 """A result is not cut shorter than this to make a prompt fit its budget."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Message:
     """One side's words in one turn, or what it asked of tools, or a tool's result.
 
     Attributes:
-        role: Whose; `tool` for a result.
+        role: Whose; `tool` for a result, `system` for a summary of all before.
         content: The words; those of a call may be empty.
         turn: In which turn they were said. What is said of a result that came late belongs to the
             turn in which that was.
@@ -86,14 +101,6 @@ class Message:
         note = f" [{self.note}]" if self.note else ""
         change = f" (Answer in {self.answer_in}.)" if self.answer_in else ""
         return f"{self.content}{note}{change}"
-
-    @property
-    def tokens(self) -> float:
-        """About how many tokens it costs in a prompt."""
-        called = sum(len(use.name) + len(use.arguments) for use in self.calls)
-        around = 1 + len(self.calls) + (3 if self.calls else 0)
-        text = (len(self.told) + called) / CHARS_PER_TOKEN + MESSAGE_TOKENS * around
-        return text + IMAGE_TOKENS * len(self.images)
 
     @property
     def place(self) -> ReplyPlace:
@@ -170,37 +177,49 @@ class History:
         tools: Sequence[Tool] = (),
         tool_chars: int = TOOL_CHARS,
         language: str = "",
+        gauge: TokenGauge | None = None,
     ) -> None:
         """Start empty.
 
         Args:
             instructions: The system prompt; never dropped.
             budget_tokens: Prompt size above which the oldest turns are left out.
-            retention: Share of the budget that remains after leaving out. Dropping seldom and much
-                keeps the start of the prompt the same for many turns, and the server's cache valid.
+            retention: Share of the room beside instructions and tools that remains filled after
+                leaving out. Dropping seldom and much keeps the start of the prompt the same for
+                many turns, and the server's cache valid.
             tools: Offered with every prompt; they count.
             tool_chars: Longest result of a call; the rest is cut off.
             language: Code of what the conversation is in; where it changes the model is told so.
+            gauge: Tells how many tokens there are, and how many the model takes; None: it is
+                guessed.
         """
         self._language = language
-        self._system = Message("system", instructions, 0)
-        self._budget = budget_tokens
+        self._instructions = instructions
+        self._budget_tokens = budget_tokens
         self._retention = retention
         self._tool_chars = tool_chars
+        self._gauge = gauge or TokenGauge()
         self._left_out: list[Message] = []
         self._kept: list[Message] = []
         self._running: set[str] = set()
+        self._summaries: list[Message] = []
+        # The one in prompts: it changes when turns are left out, and with it all that is read.
+        self._summary = ""
         self.offer(tools)
 
     @property
     def history(self) -> list[Message]:
-        """Everything said and heard, in order, including what prompts leave out."""
-        return [*self._left_out, *self._kept]
+        """Everything said and heard, in order, including what prompts leave out.
+
+        A summary stands behind all that it tells.
+        """
+        said = [*self._left_out, *self._kept]
+        return sorted([*said, *self._summaries], key=_turn) if self._summaries else said
 
     def offer(self, tools: Sequence[Tool]) -> None:
         """Offer these tools, and no others, with every prompt from now on."""
         self._tools = tuple(tools)
-        self._fixed = self._system.tokens + tool_tokens(tools)
+        self._offered_chars = tokens.tool_chars(tools)
 
     def restore(self, messages: Sequence[Message]) -> None:
         """Go on with a saved history.
@@ -208,8 +227,11 @@ class History:
         What no chat takes is put right: a call without a result gets one, a result without its
         call is left out.
         """
+        self._summaries = [message for message in messages if message.role == "system"]
         wanted: list[str] = []
         for message in [*messages, Message("user", "", 0)]:
+            if message.role == "system":
+                continue
             if message.role == "tool" and message.call_id in wanted:
                 wanted.remove(message.call_id)
                 content = CANCELLED if message.content == RUNNING else message.content
@@ -220,7 +242,7 @@ class History:
             wanted = [use.id for use in message.calls]
             said = message.content.strip() or message.images
             if message.calls or (message.role in ("user", "assistant") and said):
-                self._kept.append(replace(message))
+                self._kept.append(message)
 
     def add(
         self,
@@ -252,12 +274,16 @@ class History:
         """
         place = ReplyPlace(turn, part)
         messages = self._around(place)
-        messages[:] = [m for m in messages if m.role != "assistant" or m.place != place or m.calls]
-        calling = [m for m in messages if m.calls and m.place == place]
-        begin = 0
-        for message, end in zip(calling, cuts, strict=False):
-            message.content = heard[begin:end].strip()
-            begin = end
+        begin, ends = 0, iter(cuts)
+        settled: list[Message] = []
+        for m in messages:
+            if m.role == "assistant" and m.place == place:
+                if not m.calls:
+                    continue
+                if (end := next(ends, None)) is not None:
+                    m, begin = replace(m, content=heard[begin:end].strip()), end
+            settled.append(m)
+        messages[:] = settled
         if heard[begin:].strip():
             self._insert(Message("assistant", heard[begin:].strip(), turn, part=part))
 
@@ -274,13 +300,15 @@ class History:
 
     def result(self, call_id: str, output: str) -> None:
         """A call has its result."""
+        self._running.discard(call_id)
         output = clean(output).strip() or NOTHING
         if len(output) > self._tool_chars:
             output = cut(output, self._tool_chars)
-        for message in self.history:
-            if message.call_id == call_id:
-                message.content = output
-        self._running.discard(call_id)
+        for messages in (self._kept, self._left_out):
+            for at in reversed(range(len(messages))):
+                if messages[at].call_id == call_id:
+                    messages[at] = replace(messages[at], content=output)
+                    return
 
     def cancel(self, call_id: str) -> None:
         """A call will have no result."""
@@ -301,7 +329,8 @@ class History:
         """
         ids = {use.id for use in uses}
         moved: list[Message] = []
-        part = 1 + max((m.part for m in self.history if m.turn == turn), default=0)
+        said = [*self._left_out, *self._kept]
+        part = 1 + max((m.part for m in said if m.turn == turn), default=0)
         for messages in (self._left_out, self._kept):
             stay: list[Message] = []
             for m in messages:
@@ -340,10 +369,60 @@ class History:
             reserve_tokens: Room to leave for what will be said next.
         """
         answer_in = changed_to(language, self._language)
-        now = Message("user", said, 0, note=note, answer_in=answer_in)
-        self._fit(reserve_tokens + (int(now.tokens) if said else 0))
-        messages = joined([*self._kept, now] if said else self._kept)
-        messages = shortened(messages, self._fixed + reserve_tokens - self._budget)
+        now = [Message("user", said, 0, note=note, answer_in=answer_in)] if said else []
+        self._fit(reserve_tokens + sum(map(self._cost, now)))
+        return self._asked([*self._kept, *now], reserve_tokens)
+
+    def to_summarise(self, reserve_tokens: int = 0) -> Prompt | None:
+        """Asks the model for a summary, if some turns will soon be left out; else None.
+
+        It goes on from what the model has read, so that nothing is read again for it. Nobody waits
+        for the answer, which `summarised` takes.
+
+        Args:
+            reserve_tokens: As prompts have it that are read ahead.
+        """
+        last = self._kept[-1] if self._kept else None
+        if last is None or last.role != "assistant" or self._running:
+            return None
+        if self._summaries and self._summaries[-1].turn >= last.turn:
+            return None
+        room, costs = self._room, [self._cost(message) for message in self._kept]
+        newest = max((i for i, m in enumerate(self._kept) if m.role == "user"), default=0)
+        if sum(costs) + reserve_tokens + SUMMARY_TURNS * sum(costs[newest:]) <= room:
+            return None
+        asked = self._asked([*self._kept, Message("user", SUMMARISE, last.turn)], 0)
+        asked.limit = int(min(SUMMARY_TOKENS, max(1, room / 5)))
+        return asked
+
+    def summarised(self, text: str) -> None:
+        """The model has answered `to_summarise`: the oldest turns are left out now.
+
+        Once in a long while all is read anew, and this is the time for it.
+        """
+        text = " ".join(clean(text).split())
+        if not text or not self._kept:
+            return
+        self._summaries.append(Message("system", text, self._kept[-1].turn))
+        self._fit(math.inf)
+
+    @property
+    def _system(self) -> Message:
+        """The instructions, and what is known of the turns that are left out."""
+        told = f"{REMEMBERED}{self._summary}" if self._summary else ""
+        return Message("system", "\n\n".join(filter(None, (self._instructions, told))), 0)
+
+    @property
+    def _room(self) -> float:
+        """Tokens that what is said may have."""
+        fixed = self._cost(self._system) + self._gauge.tools(self._offered_chars)
+        return room(self._budget_tokens, fixed, self._gauge)
+
+    def _cost(self, message: Message) -> float:
+        return self._gauge.message(wire(message))
+
+    def _asked(self, messages: Sequence[Message], reserve_tokens: int) -> Prompt:
+        messages = shortened(joined(messages), self._room - reserve_tokens, self._gauge)
         return Prompt(map(wire, (self._system, *messages)), self._tools)
 
     def _around(self, place: ReplyPlace) -> list[Message]:
@@ -358,26 +437,37 @@ class History:
         behind = (i for i, m in enumerate(messages) if m.place > message.place)
         messages.insert(next(behind, len(messages)), message)
 
-    def _fit(self, reserve_tokens: int) -> None:
-        """Leave out the oldest turns, down to the retention ratio, once the budget is exceeded."""
-        drop = oldest(
-            self._kept,
-            self._fixed,
-            reserve=reserve_tokens,
-            budget=self._budget,
-            retention=self._retention,
-        )
-        self._left_out += self._kept[:drop]
-        del self._kept[:drop]
+    def _fit(self, reserve: float) -> None:
+        """Leave out the oldest turns where there is no room; what is known of them is told then."""
+        costs = [self._cost(message) for message in self._kept]
+        room, share = self._room, self._retention
+        if drop := oldest(self._kept, costs, room=room, reserve=reserve, retention=share):
+            self._left_out += self._kept[:drop]
+            del self._kept[:drop]
+            self._summary = self._summaries[-1].content if self._summaries else ""
 
 
-def tool_tokens(tools: Sequence[Tool]) -> float:
-    """About how many tokens it costs to offer tools."""
-    return sum(len(json.dumps(t)) for t in tools_of(Prompt([], tools))) / CHARS_PER_TOKEN
+_turn: Callable[[Message], int] = attrgetter("turn")
+
+
+def room(budget: int, fixed: float, gauge: TokenGauge) -> float:
+    """Tokens that what is said may have in a prompt.
+
+    Args:
+        budget: Of the prompt.
+        fixed: Tokens of instructions and tools.
+        gauge: Tells how many the model takes.
+    """
+    return min(max(budget - fixed, budget * LEAST_ROOM), gauge.most - fixed)
 
 
 def oldest(
-    messages: Sequence[Message], fixed: float, *, reserve: int, budget: float, retention: float
+    messages: Sequence[Message],
+    costs: Sequence[float],
+    *,
+    room: float,
+    reserve: float,
+    retention: float,
 ) -> int:
     """How many of the oldest messages a prompt leaves out: none as long as all fit.
 
@@ -387,20 +477,20 @@ def oldest(
 
     Args:
         messages: All that may be in it.
-        fixed: Tokens of what is in it besides.
+        costs: Tokens of each.
+        room: Tokens above which messages are left out.
         reserve: Tokens to leave for what will be said next.
-        budget: Tokens above which messages are left out.
-        retention: Share of the budget that remains then.
+        retention: Share of the room that remains filled then.
     """
-    total = fixed + sum(m.tokens for m in messages)
-    if total + reserve <= budget:
+    total = sum(costs)
+    if total + reserve <= room:
         return 0
     newest = max((i for i, m in enumerate(messages) if m.role == "user"), default=0)
     while newest and messages[newest - 1].images and not messages[newest - 1].content:
         newest -= 1
     drop = 0
-    while drop < newest and (total > budget * retention or messages[drop].role != "user"):
-        total -= messages[drop].tokens
+    while drop < newest and (total > room * retention or messages[drop].role != "user"):
+        total -= costs[drop]
         drop += 1
     return drop
 
@@ -434,22 +524,28 @@ def joined(messages: Sequence[Message]) -> list[Message]:
     return found
 
 
-def shortened(messages: list[Message], excess: float) -> list[Message]:
+def shortened(messages: list[Message], room: float, gauge: TokenGauge) -> list[Message]:
     """The messages with results cut, the longest first, where all together are too much.
 
     Args:
         messages: Of a prompt that has no older turns to leave out.
-        excess: How much more than their budget all but these are (tokens); mostly negative.
+        room: How many tokens they may have.
+        gauge: Tells how many they have.
     """
-    over = excess + sum(m.tokens for m in messages)
-    results = (i for i, m in enumerate(messages) if m.role == "tool")
+    results = [i for i, m in enumerate(messages) if m.role == "tool"]
+    if not results:
+        return messages
+    over = sum(gauge.message(wire(m)) for m in messages) - room
     for i in sorted(results, key=lambda i: -len(messages[i].content)):
         text = messages[i].content
         if over <= 0 or len(text) <= LEAST_RESULT_CHARS:
             break
-        room = max(LEAST_RESULT_CHARS, len(text) - math.ceil(over * CHARS_PER_TOKEN))
-        shorter = replace(messages[i], content=cut(text, room))
-        over -= messages[i].tokens - shorter.tokens
+        whole, empty = (gauge.message({"content": t}) for t in (text, ""))
+        excess = math.ceil(over * len(text) / max(whole - empty, 1))
+        shorter = replace(
+            messages[i], content=cut(text, max(LEAST_RESULT_CHARS, len(text) - excess))
+        )
+        over -= gauge.message(wire(messages[i])) - gauge.message(wire(shorter))
         messages[i] = shorter
     return messages
 

@@ -7,6 +7,7 @@ cascade's business, which tells what the user does.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import json
 import logging
@@ -32,7 +33,7 @@ from pipeline.conversation.reply import (
     Synthesiser,
     Tell,
 )
-from pipeline.engines.llm import Incomplete, Messages, Piece, Unanswered, Writer
+from pipeline.engines.llm import Incomplete, Messages, Piece, Unanswered, Unsaid, Writer
 from pipeline.engines.prosody import Prosody, Speaker
 from pipeline.engines.sight import BLIND, pictures
 from pipeline.engines.tools import IDLE_S, Told, Tool, ToolUse, arguments
@@ -258,6 +259,7 @@ class Replies:
         *,
         memory: Memory,
         calls: OpenCalls | None,
+        summarises: History | None,
         trace: Trace,
         clock: Clock,
         tell: Tell,
@@ -276,6 +278,7 @@ class Replies:
             settings: Of the run.
             memory: What the model is reminded of.
             calls: The tool calls that replies wait for; None: a reply ends where it calls tools.
+            summarises: Keeps summaries of what it leaves out; None: nobody does.
             trace: Takes the marks.
             clock: The session's.
             tell: Takes the events.
@@ -304,6 +307,7 @@ class Replies:
         self._pace = pace
         self._rounds = tool_rounds
         self._calls = calls
+        self._summarises = summarises
         self._trace = trace
         self._clock = clock
         self._tell = tell
@@ -311,6 +315,7 @@ class Replies:
         self._foresight = foresight
         self._speaker = speaker
         self._reading: asyncio.Task[None] | None = None
+        self._summing: asyncio.Task[None] | None = None
         self._read_words = 0
         self._current: Reply | None = None
         self._apart: dict[str, Reply] = {}
@@ -348,7 +353,8 @@ class Replies:
     @property
     def preparing(self) -> bool:
         """Whether a reply is made that nobody waits for yet, or a prompt is read."""
-        return self._is_reading or (self.held is not None and self.held.preparing)
+        busy = self._is_reading or not _over(self._summing)
+        return busy or (self.held is not None and self.held.preparing)
 
     @property
     def history(self) -> list[Message]:
@@ -358,7 +364,7 @@ class Replies:
 
     @property
     def as_saved(self) -> list[Message]:
-        """The history as it is saved while the conversation goes on; copies.
+        """The history as it is saved while the conversation goes on.
 
         A reply that is made counts as heard, which mostly it will be; where it is not, what is
         saved next says so.
@@ -367,12 +373,14 @@ class Replies:
         reply = self._current
         if reply is not None and reply.state is ReplyState.MADE:
             self._settle(reply, reply.made_text())
-        kept = [replace(message) for message in self._memory.history]
+        kept = self._memory.history
         self.settle()
         return kept
 
     def new_turn(self, *, interrupts: bool = True) -> None:
         """The user begins to speak; whether that ends the reply."""
+        if self._summing is not None:
+            self._summing.cancel()
         if interrupts:
             self._interrupt()
         self.turn += 1
@@ -455,7 +463,7 @@ class Replies:
         self._answered = self.turn
         self._current = self._new(self.turn, voice=self.voice, model=Dictated(line))
         self._current.begin(f"reply-{self.turn}")
-        self._start(self._current, functools.partial(self._respond, self._current, []))
+        self._start(self._current, functools.partial(self._respond, self._current, list))
 
     def tell_late(self) -> None:
         """No turn is going on: if nothing is to be answered, tell what tools gave too late."""
@@ -476,8 +484,9 @@ class Replies:
         self._current = self._new(group.turn, voice=self.voice, place=place, asked=group.asked)
         self._current.speak_in(self._language)
         self._current.begin(self._late_id(group.turn))
-        messages = self._memory.prompt()
-        self._start(self._current, functools.partial(self._respond, self._current, messages))
+        self._start(
+            self._current, functools.partial(self._respond, self._current, self._memory.prompt)
+        )
 
     def offer(self, tools: Sequence[Tool]) -> None:
         """Other tools may be called from now on."""
@@ -583,15 +592,14 @@ class Replies:
                 assert self._current.task is not None
                 waits.add(self._current.task)  # which keeps the words, and answers them no more
             reply = self._current = self._asked_for(voice, in_speech=in_speech)
-            if self._reading is not None:
-                self._reading.cancel()
+            self._leave_model()
         reply.begin(id)
 
         async def work() -> ReplyStatus:
             if waits:
                 await asyncio.wait(waits)
             reply.speak_in(self._language)
-            return await self._respond(reply, prompt())
+            return await self._respond(reply, prompt)
 
         self._start(reply, work)
 
@@ -785,10 +793,62 @@ class Replies:
 
     @property
     def _is_reading(self) -> bool:
-        return self._reading is not None and not self._reading.done()
+        return not _over(self._reading)
 
-    def _begin_to_read(self, messages: Messages) -> None:
-        self._reading = self._inbox.start(self._read(messages), lambda _: None)
+    def _begin_to_read(
+        self, messages: Messages, then: Callable[[None], None] = lambda _: None
+    ) -> None:
+        self._reading = self._inbox.start(self._read(messages), then)
+
+    def _leave_model(self) -> None:
+        """The model is asked at once, and not for anything else."""
+        for task in (self._reading, self._summing):
+            if task is not None:
+                task.cancel()
+
+    def _rest(self, turn: int, _: None) -> None:
+        """All of a turn is read: the model has time to write a summary, if nobody has spoken."""
+        history = self._summarises
+        if history is None or self.turn != turn or self.making or self.held is not None:
+            return
+        asked = self._as_if_heard(lambda: history.to_summarise(RESERVE_TOKENS))
+        if asked is not None:
+            self._summing = self._inbox.start(self._summarise(asked), self._summarised)
+
+    async def _summarise(self, asked: Messages) -> str:
+        """What the model writes down; nothing where it fails, for the next turn will tell."""
+        text = ""
+        try:
+            async with contextlib.aclosing(self._engines.model.stream(asked)) as pieces:
+                async for piece in pieces:
+                    text = "" if isinstance(piece, Unsaid) else text
+                    text += piece if isinstance(piece, str) else ""
+        except StageError as error:
+            log.debug("summary: %s", error)
+            return ""
+        return text
+
+    def _summarised(self, text: str) -> None:
+        """The conversation goes on from its summary: that is read while nobody waits."""
+        assert self._summarises is not None
+        history = self._summarises
+
+        def shorter() -> Messages:
+            history.summarised(text)
+            return history.prompt(reserve_tokens=RESERVE_TOKENS)
+
+        self._begin_to_read(self._as_if_heard(shorter))
+
+    def _as_if_heard(self, found: Callable[[], Found]) -> Found:
+        """What is found while the reply counts as heard to its end, which mostly it will be."""
+        reply = self._current
+        if reply is None or reply.state is not ReplyState.MADE or reply.place is None:
+            return found()
+        self._settle(reply, reply.marked(reply.text))
+        try:
+            return found()
+        finally:
+            self._settle(reply, reply.heard_text())
 
     async def _read(self, messages: Messages) -> None:
         """Read. It may fail: if that matters, the next turn will tell."""
@@ -843,11 +903,11 @@ class Replies:
                 reply.dictate(Dictated(heard.english))
         else:
             reply.speak_in(language)
-        said = heard.text if reply.held else ""
-        messages = words = self._memory.prompt(said=said, language=language)
+        prompt = functools.partial(self._reminded, reply, language)
+        messages = words = prompt(noted=False)
         if reply.note:
             # Whether the words are whole is judged by them alone.
-            messages = self._memory.prompt(said=said, note=reply.note, language=language)
+            messages = prompt()
         if not reply.answers:
             await self._foresee(words, heard)
             return "skipped"
@@ -857,7 +917,13 @@ class Replies:
         if not self._wanted(reply):
             return "interrupted"
         reply.begin(f"reply-{reply.turn}")
-        return await self._respond(reply, messages)
+        return await self._respond(reply, prompt, messages)
+
+    def _reminded(self, reply: Reply, language: str, *, noted: bool = True) -> Messages:
+        """What the model is asked with for a reply, whose turn may be over."""
+        said = (reply.words or "") if reply.held else ""
+        note = reply.note if noted else ""
+        return self._memory.prompt(said=said, note=note, language=language)
 
     async def _hear(
         self, recognise: Recognise, sound: Audio | None
@@ -869,17 +935,27 @@ class Replies:
 
     async def _foresee(self, messages: Messages, heard: Transcription) -> None:
         """The words are known: the model is asked at once, and not for anything else."""
-        if self._reading is not None:
-            self._reading.cancel()
+        self._leave_model()
         await self._foresight.read(messages, heard)
 
-    async def _respond(self, reply: Reply, messages: Messages) -> ReplyStatus:
+    async def _respond(
+        self, reply: Reply, prompt: Callable[[], Messages], messages: Messages | None = None
+    ) -> ReplyStatus:
+        """Make a reply.
+
+        Args:
+            reply: Which.
+            prompt: Gives what the model is asked with.
+            messages: What it gave just now.
+        """
+        self._leave_model()
+        messages = prompt() if messages is None else messages
         reply.ask()
         reply.shown = pictures(messages)
         if self._stopping is not None and not self._stopping.done():
             # The one before has to let go of the model and the voice.
             await asyncio.wait([self._stopping])
-        await reply.make(messages)
+        await reply.make(messages, prompt)
         # The user may have learnt of a late result from another reply meanwhile.
         late = reply.place is not None and reply.place.part
         if not reply.text.strip() and not reply.calls and not late:
@@ -1008,7 +1084,8 @@ class Replies:
             self._settle(reply, reply.marked(reply.text))
         if reply.place.turn == self.turn:
             # As if all of it were heard, which mostly it will be.
-            self._begin_to_read(self._memory.prompt(reserve_tokens=RESERVE_TOKENS))
+            prompt = self._memory.prompt(reserve_tokens=RESERVE_TOKENS)
+            self._begin_to_read(prompt, functools.partial(self._rest, self.turn))
         self._settle(reply, reply.heard_text())
 
     def _interrupt(self) -> None:
@@ -1046,6 +1123,10 @@ class Replies:
         reply.kept = heard
         turn, part = reply.place
         self._memory.settle(turn, heard, part=part, cuts=reply.cuts)
+
+
+def _over(task: asyncio.Task[None] | None) -> bool:
+    return task is None or task.done()
 
 
 def _failure(turn: int, error: Exception) -> Failure:

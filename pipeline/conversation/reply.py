@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import logging
 import math
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -27,8 +28,10 @@ from pipeline.clock import Clock
 from pipeline.config import ReplyMode
 from pipeline.conversation.history import ReplyPlace
 from pipeline.engines.chat_stream import Used
+from pipeline.engines.context import TooLong
 from pipeline.engines.llm import Calling, CallLost, Incomplete, Messages, Unsaid, Writer
 from pipeline.engines.prosody import Prosody
+from pipeline.engines.tokens import TokenGauge
 from pipeline.engines.tools import ToolUse
 from pipeline.engines.whisper import Audio
 from pipeline.errors import StageError, first_of
@@ -47,6 +50,8 @@ from pipeline.text.chunker import Chunker, Clause
 from pipeline.text.heard import CHARS_PER_SECOND, Sound, Spoken
 from pipeline.text.language_names import code_of
 from pipeline.turns.listener import Detector, Transcribe
+
+log = logging.getLogger(__name__)
 
 CLAUSES_AHEAD = 8
 """Clauses that may wait for the voice before the model's stream is left unread."""
@@ -182,6 +187,11 @@ class Engines(Protocol):
     @property
     def model(self) -> Writer:
         """Writes replies, and calls tools."""
+        ...
+
+    @property
+    def tokens(self) -> TokenGauge:
+        """How many tokens prompts have, and may have."""
         ...
 
     @property
@@ -519,8 +529,12 @@ class Reply:
 
     # --- the work on it ---
 
-    async def make(self, messages: Messages) -> None:
+    async def make(self, messages: Messages, again: Callable[[], Messages]) -> None:
         """Write and speak the reply to `messages`, and tell it. Cancelling this stops all of it.
+
+        Args:
+            messages: The prompt.
+            again: Gives the prompt anew where one was too long for the model.
 
         Raises:
             StageError: A stage failed. Where it was the model, what it had written before has been
@@ -530,17 +544,19 @@ class Reply:
             async with asyncio.TaskGroup() as tasks:
                 if self._voice is not None:
                     tasks.create_task(self._speak(self._voice))
-                failure = await self._write(messages, tasks)
+                failure = await self._write(messages, again, tasks)
         except BaseExceptionGroup as group:
             raise first_of(group) from None
         if failure is not None:
             raise failure
 
-    async def _write(self, messages: Messages, tasks: asyncio.TaskGroup) -> StageError | None:
+    async def _write(
+        self, messages: Messages, again: Callable[[], Messages], tasks: asyncio.TaskGroup
+    ) -> StageError | None:
         """Model → clauses, pass after pass as long as it calls tools. Gives what went wrong."""
         failure: StageError | None = None
         try:
-            while uses := await self._pass(messages, tasks):
+            while uses := await self._fitting_pass(messages, again, tasks):
                 if self._tools is None:
                     self.calls = uses
                     self._lead = math.inf  # the calls are told once all before them is
@@ -558,6 +574,19 @@ class Reply:
         self._written = True
         self.wake()
         return failure
+
+    async def _fitting_pass(
+        self, messages: Messages, again: Callable[[], Messages], tasks: asyncio.TaskGroup
+    ) -> list[ToolUse]:
+        """Ask the model once, or, where the prompt was too long for it, with a shorter one too."""
+        try:
+            return await self._pass(messages, tasks)
+        except TooLong as error:
+            shorter = again()
+            if len(shorter) >= len(messages) or len(self.text) > self._passed:
+                raise
+            log.warning("%s; going on without the oldest turns", error)
+            return await self._pass(shorter, tasks)
 
     async def _pass(self, messages: Messages, tasks: asyncio.TaskGroup) -> list[ToolUse]:
         """Ask the model once: its text is cut as it comes. Gives the tools that it calls.

@@ -1,9 +1,9 @@
 """The saved conversation: one JSON line a message, as `--save` writes and `--resume` reads it.
 
-    {"role": "user" | "assistant" | "tool", "content": "…", "turn": 1}
+    {"role": "user" | "assistant" | "tool" | "system", "content": "…", "turn": 1}
 
 A message that called tools also has `"calls": [{"id", "name", "arguments"}]`, and each result after
-it a `"call_id"`.
+it a `"call_id"`. A summary, by the role `system`, stands behind all that it tells.
 """
 
 from __future__ import annotations
@@ -272,8 +272,9 @@ def _message(entry: Any) -> Message:
         ValueError: It is none.
     """
     message = _MESSAGE.validate_python(entry)
-    calls_in_vain = bool(message.calls) and message.role != "assistant"
-    if message.role == "system" or calls_in_vain:
+    if message.calls and message.role != "assistant":
+        raise ValueError
+    if message.role == "system" and not message.content:
         raise ValueError
     if (message.role == "tool") != bool(message.call_id):
         raise ValueError

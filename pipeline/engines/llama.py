@@ -65,9 +65,11 @@ def projector(model: Path) -> Path | None:
 def context_tokens(settings: Settings, sessions: int = 1) -> int:
     """Tokens to reserve for each: for a prompt, whose size the budget only guesses, and a reply.
 
-    With the default model each takes 23 KB, so that of many sessions none has more than it needs.
+    Beside long instructions there is room for what is said. With the default model each token takes
+    23 KB, so that of many sessions none has more than it needs.
     """
     room = 3 * settings.conversation.budget_tokens // 2 + settings.llm.max_tokens
+    room += len(settings.llm.instructions) // 3
     return room if sessions > 1 else max(CONTEXT_TOKENS, room)
 
 

@@ -34,6 +34,7 @@ from pipeline.engines.client import (
     open_client,
     posted,
 )
+from pipeline.engines.context import TooLong, find_context, too_long
 from pipeline.engines.servers import ChatServer, httpx2, openai
 from pipeline.engines.sight import (
     may_mean_pictures,
@@ -41,6 +42,7 @@ from pipeline.engines.sight import (
     refuses_pictures,
     without_pictures,
 )
+from pipeline.engines.tokens import TokenGauge
 from pipeline.engines.tools import Prompt, ToolUse, tool_call, tools_of
 from pipeline.engines.tools_in_words import ANSWER, answered, call_format, complaint, in_words
 from pipeline.errors import StageError
@@ -151,6 +153,9 @@ class ChatModel:
     server refuses them, they are described in the prompt. Where a call cannot be right the model is
     told so, once, and what it writes then counts; of what it was told nobody hears.
 
+    Attributes:
+        tokens: How many tokens prompts have for it; it learns with every reply.
+
     Raises:
         BadInput: The URL, or the proxy that the environment names for it, cannot be used.
     """
@@ -162,6 +167,7 @@ class ChatModel:
         *,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
     ) -> None:
+        self.tokens = TokenGauge()
         self._server = server
         self._settings = settings
         self._connect_timeout_s = connect_timeout_s
@@ -199,6 +205,7 @@ class ChatModel:
     def at(self, slot: int) -> Self:
         """The same model, which reads and writes in this slot of llama.cpp's server."""
         other = copy.copy(self)
+        other.tokens = copy.copy(self.tokens)
         other._optional = self._optional | {"id_slot": slot}
         return other
 
@@ -253,6 +260,12 @@ class ChatModel:
             return messages
         return in_words(messages, tools_of(messages))
 
+    async def find_context(self) -> None:
+        """Learn how much the model can hold, if its server tells; it has been asked before."""
+        context = await find_context(self._client, self._server, self._model)
+        if context is not None:
+            self.tokens.fits(context, self._settings.max_tokens)
+
     async def find(self) -> None:
         """Find the server and the model, and leave the connection open; nothing is asked of it.
 
@@ -293,6 +306,7 @@ class ChatModel:
         Raises:
             CallLost: A call is written into the text that cannot be read, or was not offered.
             Unanswered: A limit or a filter cut it off before there was anything to say or to call.
+            TooLong: The prompt is too long for the model's context.
             StageError: The server cannot be reached, refuses, is silent for too long, or ends the
                 stream in the middle; what was yielded before stands.
         """
@@ -358,7 +372,8 @@ class ChatModel:
                     with self._readable():
                         piece = chunks.read(data)
                     if piece.error:
-                        raise openai.APIError("", response.request, body=piece.error)
+                        error = openai.APIError("", response.request, body=piece.error)
+                        raise self._too_long(error, messages) or error
                     came = came or not data.startswith(DONE)
                     end = piece.end
                     used = piece.used or used
@@ -394,6 +409,8 @@ class ChatModel:
         if cut and said and not called and end != FAILED:
             yield Incomplete(f"{label} {cut}", filtered=end == "content_filter")
         if used:
+            if used.input_tokens:
+                self.tokens.learn(messages, used.input_tokens)
             yield used
         if not came:
             kind = response.headers.get("content-type", "nothing")
@@ -574,6 +591,8 @@ class ChatModel:
                     if shown and refuses_pictures(words):
                         shown, self._sight["sees"] = False, False
                         continue
+                    if (too_much := self._too_long(error, ask.messages)) is not None:
+                        raise too_much from None
                     by_name = "tools" in ask.more and _names_tools(error, ask.messages)
                     if not by_name and error.status_code not in _BAD_REQUEST:
                         raise
@@ -615,6 +634,18 @@ class ChatModel:
                     self._optional = optional
                     self._answered = True
                     return response, ask
+
+    def _too_long(self, error: openai.APIError, messages: Messages) -> TooLong | None:
+        """What an error says if it is that the prompt is too long, which is remembered."""
+        found = too_long(error, self._server.label)
+        if found is not None:
+            self.tokens.refused(
+                messages,
+                context=found.context,
+                counted=found.counted,
+                reply=self._limit(messages),
+            )
+        return found
 
     async def _next(self, events: AsyncGenerator[str, None], limit_s: float) -> str:
         """The data of the stream's next event, within this time; empty at its end."""

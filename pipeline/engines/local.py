@@ -29,6 +29,7 @@ from pipeline.engines.prosody import Prosody, measure
 from pipeline.engines.remote import RemoteRecogniser, RemoteVoice
 from pipeline.engines.servers import ChatServer, asked_voice, audio_server, chat_server
 from pipeline.engines.smart_turn import SmartTurn
+from pipeline.engines.tokens import TokenGauge
 from pipeline.engines.vad import VoiceDetector
 from pipeline.engines.voices import LocalVoice, Voices, languages_of
 from pipeline.engines.whisper import (
@@ -163,6 +164,14 @@ async def start_language_model(
         if not lenient or error.fatal or isinstance(error, Unreachable):
             raise
         log.warning("%s; going on", error)
+    await model.find_context()
+    if settings.conversation.budget_tokens > model.tokens.most:
+        log.warning(
+            "conversation.budget_tokens is %d, and the model holds %.0f beside a reply: "
+            "older turns are left out sooner",
+            settings.conversation.budget_tokens,
+            model.tokens.most,
+        )
     return model
 
 
@@ -337,12 +346,18 @@ class LocalEngines:
         taken = [self._slots.pop(0)] if self._slots else []
         if self.writes:
             for slot in taken:
+                # It learns from this conversation alone.
                 seat._write_with(self._chat.at(slot))
                 seat._judge = self._judge and self._judge.at(slot)
         try:
             yield seat
         finally:
             self._slots += taken
+
+    @property
+    def tokens(self) -> TokenGauge:
+        """How many tokens prompts have."""
+        return self._chat.tokens
 
     @property
     def behind(self) -> bool:

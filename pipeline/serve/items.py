@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
@@ -191,6 +192,10 @@ class Items:
         self._author = author
         self.id = author.new_id("conv")
         self.kept: list[KeptItem] = []
+        self._by_id: dict[str, KeptItem] = {}
+        self._size = 0
+        # Those whose sound is kept, oldest first.
+        self._sounding: deque[KeptItem] = deque()
 
     @property
     def last_id(self) -> str | None:
@@ -199,7 +204,7 @@ class Items:
 
     def get(self, item_id: str) -> KeptItem | None:
         """The item of that id, if there is one."""
-        return next((item for item in self.kept if item.id == item_id), None)
+        return self._by_id.get(item_id)
 
     def new_id(self) -> str:
         """An id that no item has, whatever ids a client gave."""
@@ -219,7 +224,7 @@ class Items:
             raise invalid("item.id", "is taken by another item")
         if item.about["type"] == "function_call_output":
             self._check_call(item.about["call_id"])
-        if item.size + sum(each.size for each in self.kept) > MOST_KEPT:
+        if item.size + self._size > MOST_KEPT:
             message = f"The conversation holds more than {MOST_KEPT} characters: delete items."
             raise RequestRefused("conversation_full", message, "item")
         self.begin(item, event.get("previous_item_id"))
@@ -240,17 +245,21 @@ class Items:
         if after is not None:
             place = 0 if after == "root" else 1 + self.kept.index(self._find(after, "create"))
         self.kept.insert(place, item)
+        self._by_id[item.id] = item
+        self._size += item.size
         self._announce("added", item)
 
     def finish(self, item: KeptItem) -> None:
         """Say that an item has all that it gets; sound beyond what is kept is let go."""
         self._announce("done", item)
-        room = MOST_SOUND_S * RATE
-        for each in reversed(self.kept):
-            for sound in each.sounds.values():
-                room -= sound.length
-                if room < 0 and each is not item:
-                    sound.let_go()
+        if item.sounds:
+            self._sounding.append(item)
+        excess = sum(each.ms for each in self._sounding) - MOST_SOUND_S * 1000
+        while excess > 0 and self._sounding[0] is not item:
+            oldest = self._sounding.popleft()
+            excess -= oldest.ms
+            for sound in oldest.sounds.values():
+                sound.let_go()
 
     def retrieve(self, item_id: str, encodings: Encodings) -> None:
         """Tell an item with its sound, as far as that is kept and goes into one message.
@@ -277,6 +286,10 @@ class Items:
         if item.about["status"] == "in_progress":
             raise invalid("item_id", "is still in progress: cancel its response first")
         self.kept.remove(item)
+        del self._by_id[item.id]
+        if item in self._sounding:
+            self._sounding.remove(item)
+        self._size -= item.size
         self._author.tell("conversation.item.deleted", item_id=item_id)
 
     def truncate(self, item_id: str, content_index: int, audio_end_ms: int) -> None:
@@ -309,7 +322,7 @@ class Items:
 
     def _check_call(self, call_id: str) -> None:
         """See that there is a call of that id: its result would be told to nobody."""
-        calls = (i for i in self.kept if i.about["type"] == "function_call")
+        calls = (i for i in reversed(self.kept) if i.about["type"] == "function_call")
         if all(call.about["call_id"] != call_id for call in calls):
             message = f"Tool call ID {json.dumps(call_id)} not found in conversation."
             raise RequestRefused("invalid_tool_call_id", message, "item.call_id")

@@ -325,13 +325,9 @@ class ServerSide:
         """
         response.begin()
         response.close("incomplete")
-        told = [response.settings["instructions"]]
-        told += [json.dumps(tools) if (tools := response.settings["tools"]) else ""]
-        read = [ReadPart(text, text_tokens(text)) for text in told]
-        read += [ReadPart.of(item) for item in response.read]
-        counted = self._meter.usage(read, response.made_text, response.made_audio)
         more = None if status == "completed" else {"type": status, **details}
-        done = response.now(status) | {"status_details": more, "usage": usage or counted}
+        done = response.now(status)
+        done |= {"status_details": more, "usage": usage or self._counted(response)}
         self.author.tell("response.done", response=done)
         self.responses.pop(response.id, None)
         if response is self.active:
@@ -340,6 +336,14 @@ class ServerSide:
         # It comes back when a response is done, and not after a time.
         limit = {"name": "requests", "limit": MOST_RESPONSES, "remaining": left, "reset_seconds": 0}
         self.author.tell("rate_limits.updated", rate_limits=[limit])
+
+    def _counted(self, response: RealtimeResponse) -> JsonObject:
+        """What a response cost, as OpenAI counts."""
+        told = [response.settings["instructions"]]
+        told += [json.dumps(tools) if (tools := response.settings["tools"]) else ""]
+        read = [ReadPart(text, text_tokens(text)) for text in told]
+        read += [ReadPart.of(item) for item in response.read]
+        return self._meter.usage(read, response.made_text, response.made_audio)
 
     def expire(self) -> None:
         """Say that the session is over, because it is `expires_at`; the connection is to close."""

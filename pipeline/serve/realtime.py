@@ -178,8 +178,13 @@ class RealtimeConversation:
             self._side, settings, mcp or {}, self._tools_changed, self._go_on
         )
         self._side.remote = self._remote
-        language = engines.voice.language
-        self._memory = Remembered(self._side, settings.conversation, language, self._remote)
+        self._memory = Remembered(
+            self._side,
+            settings.conversation,
+            engines.tokens,
+            engines.voice.language,
+            self._remote,
+        )
         self._trace = Trace()
         self._cascade = Cascade(
             engines,

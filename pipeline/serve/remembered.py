@@ -22,11 +22,12 @@ from pipeline.conversation.history import (
     cut,
     joined,
     oldest,
+    room,
     shortened,
-    tool_tokens,
     wire,
 )
 from pipeline.engines.prosody import EXPLAINED
+from pipeline.engines.tokens import TokenGauge, tool_chars
 from pipeline.engines.tools import Prompt, Tool, ToolUse
 from pipeline.serve.items import KeptItem
 from pipeline.serve.protocol import ServerSide
@@ -44,6 +45,7 @@ class Remembered:
     Args:
         side: Has the items, and the session's settings.
         limits: How large a prompt may be.
+        gauge: Tells how many tokens there are, and how many the model takes.
         language: Code of what a conversation begins in; where it changes the model is told so.
         remote: Has the tools of MCP servers.
     """
@@ -52,13 +54,15 @@ class Remembered:
         self,
         side: ServerSide,
         limits: ConversationSettings,
+        gauge: TokenGauge,
         language: str = "",
         remote: RemoteTools | None = None,
     ) -> None:
         self._side = side
         self._language = language
         self._remote = remote
-        self._budget = limits.budget_tokens
+        self._limit = limits.budget_tokens
+        self._gauge = gauge
         self._explained = EXPLAINED if limits.prosody else ""
         self._takes_tools = True
         self._first: KeptItem | None = None
@@ -135,20 +139,22 @@ class Remembered:
 
     def _excess(self, found: list[Message], asked: JsonObject, reserve: int) -> int:
         """How many of the messages to leave out."""
-        budget, retention = float(self._budget), RETENTION
         wanted = self._side.session.get("truncation")
         if wanted == "disabled":
             return 0
-        fixed = sum(message.tokens for message in self._told(asked)) + self._offered(asked)
+        most, retention = self._room(asked), RETENTION
         if isinstance(wanted, dict):
             retention = wanted["retention_ratio"]
-            most = (wanted["token_limits"] or {}).get("post_instructions")
-            budget = budget if most is None else min(budget, fixed + most)
-        return oldest(found, fixed, reserve=reserve, budget=budget, retention=retention)
+            limit = (wanted["token_limits"] or {}).get("post_instructions")
+            most = most if limit is None else min(most, limit)
+        costs = [self._said([message]) for message in found]
+        return oldest(found, costs, room=most, reserve=reserve, retention=retention)
 
     def _asked(self, asked: JsonObject, found: list[Message], reserve: int) -> Prompt:
-        excess = reserve + self._offered(asked) - self._budget
-        found = shortened(joined([*self._told(asked), *found]), excess)
+        told = self._told(asked)
+        # What the client adds of the system's, at the beginning, is joined to the instructions.
+        most = self._room(asked) + self._said(told) - reserve
+        found = shortened(joined([*told, *found]), most, self._gauge)
         limit = asked["max_output_tokens"]
         tools, choice = self._chosen(asked)
         return Prompt(
@@ -169,8 +175,13 @@ class Remembered:
         shown = Message("user", words, 0, images=tuple(url for _, url in images))
         return [*([Message("system", told, 0)] if told else []), *([shown] if images else [])]
 
-    def _offered(self, asked: JsonObject) -> float:
-        return tool_tokens(self._tools(asked))
+    def _room(self, asked: JsonObject) -> float:
+        """Tokens that what is said may have."""
+        fixed = self._said(self._told(asked)) + self._gauge.tools(tool_chars(self._tools(asked)))
+        return room(self._limit, fixed, self._gauge)
+
+    def _said(self, messages: Iterable[Message]) -> float:
+        return sum(self._gauge.message(wire(message)) for message in messages)
 
     def _tools(self, asked: JsonObject) -> list[Tool]:
         if not self._takes_tools or asked["tool_choice"] == "none":

@@ -30,6 +30,7 @@ from pipeline.engines.llm import ChatModel, Messages, Piece
 from pipeline.engines.local import LocalEngines
 from pipeline.engines.prosody import Prosody
 from pipeline.engines.servers import OPENAI_URL, ChatServer, chat_server
+from pipeline.engines.tokens import TokenGauge
 from pipeline.engines.whisper import MIN_VOICED_MS, Audio, Transcription
 from pipeline.errors import BadInput, CascadeError, StageError
 from pipeline.events import Event, Frame, ReplyDone, Transcript
@@ -104,6 +105,8 @@ class Ears:
         self, local: Engines, model: SoundWriter, utterances: Utterances, least_ms: float
     ) -> None:
         self.model = model
+        # Of placeholders nobody knows how many tokens their sound has.
+        self.tokens = TokenGauge()
         self._local = local
         self._utterances = utterances
         self._least_ms = least_ms

@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import platform
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.measure.stats import describe
+
+BARS = "▁▂▃▄▅▆▇█"
 
 
 def show_machine() -> None:
@@ -34,6 +36,20 @@ def show(name: str, values: Iterable[float | None], unit: str, *, every: bool = 
     )
     if every:
         print(f"      p90 {p90(known):.0f}; all: {' '.join(f'{value:.0f}' for value in known)}")
+
+
+def curve(name: str, values: Sequence[float | None], unit: str) -> None:
+    """Two lines: how values went in the course of a run, and the median of each tenth of it."""
+    tenths = [
+        median(values[len(values) * n // 10 : max(len(values) * (n + 1) // 10, n and 1)])
+        for n in range(10)
+    ]
+    known = measured(tenths)
+    top = max(known, default=0.0) or 1.0
+    bars = "".join(" " if v is None else BARS[round(v / top * (len(BARS) - 1))] for v in tenths)
+    told = " ".join("-" if v is None else f"{v:.4g}" for v in tenths)
+    print(f"  {name:<44} {bars}   {unit}, medians of tenths, from 0")
+    print(f"      {told}")
 
 
 def measured(values: Iterable[float | None]) -> list[float]:

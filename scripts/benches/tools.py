@@ -23,12 +23,13 @@ from figures import show, show_machine
 from pipeline.compare.scenario import Scenario, Step, Toolbox, gather_scenarios, lengthened
 from pipeline.compare.scoring import check
 from pipeline.config import Settings, load
-from pipeline.conversation.history import CHARS_PER_TOKEN, History, ReplyPlace
+from pipeline.conversation.history import History, ReplyPlace
 from pipeline.conversation.reply import TOOL_ROUNDS
 from pipeline.engines.brevity import Shortened
 from pipeline.engines.chat_stream import Used
 from pipeline.engines.llm import ChatModel, Writer
 from pipeline.engines.local import find_language_model, start_language_model
+from pipeline.engines.tokens import CHARS_PER_TOKEN
 from pipeline.engines.tools import ToolUse
 from pipeline.errors import StageError
 from pipeline.measure.record import Check, MeasuredCall

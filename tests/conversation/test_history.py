@@ -13,14 +13,13 @@ from support.scene import check_prompt
 
 from pipeline.conversation.history import (
     CANCELLED,
-    CHARS_PER_TOKEN,
-    MESSAGE_TOKENS,
     RUNNING,
     UNSPOKEN,
     History,
     Message,
     ReplyPlace,
 )
+from pipeline.engines.tokens import CHARS_PER_TOKEN, MESSAGE_TOKENS
 from pipeline.engines.tools import Tool, ToolUse, arguments, tool_call, tools_of
 
 SYSTEM = "Be brief."
@@ -117,7 +116,8 @@ def test_every_prompt_keeps_to_its_form_and_its_budget(
         # Joined neighbours are one message longer, so it is the text that goes on.
         text = " ".join(content for _, content in messages)
         if not text.startswith(before):
-            assert cost(prompt) <= budget * retention + 1e-6 or newest_only
+            kept = SYSTEM_COST + (budget - SYSTEM_COST) * retention
+            assert cost(prompt) <= kept + 1e-6 or newest_only
         before = text
     history = session.conversation.history
     assert [m.content for m in history if m.role == "user"] == session.users

@@ -269,12 +269,12 @@ class TestRefusedParameters:
         assert set(server.requests[1].body) == {"model", "messages", "stream", "max_tokens"}
 
     async def test_kept_if_the_request_is_bad_anyway(self) -> None:
-        too_long = status(400, "the prompt is too long")
+        bad = status(400, "the messages are none")
         async with (
-            LlmServer(too_long, too_long, reply("Hello.")) as server,
+            LlmServer(bad, bad, reply("Hello.")) as server,
             client(server.url) as model,
         ):
-            with pytest.raises(StageError, match="answers 400: the prompt is too long") as caught:
+            with pytest.raises(StageError, match="answers 400: the messages are none") as caught:
                 await take(model)
             check(caught.value, server.url)
             assert not caught.value.fatal

@@ -23,6 +23,7 @@ from pipeline import images
 from pipeline.audio.encoding import Encoding
 from pipeline.config import PACES, ServeSettings, Settings
 from pipeline.conversation.history import RUNNING
+from pipeline.engines.context import TooLong
 from pipeline.engines.llm import Calling, Unanswered
 from pipeline.engines.prosody import EXPLAINED, Prosody
 from pipeline.engines.tools import Prompt, ToolUse, tools_of
@@ -957,6 +958,60 @@ def test_old_items_are_left_out_of_a_prompt_that_is_too_long() -> None:
     assert 2 < len(first) < 40
     assert second[: len(first)] == first, "seldom and much: what was read stays read"
     assert len(third) == 82
+
+
+@pytest.mark.parametrize("ratio", [0.2, 0.8])
+def test_what_is_retained_is_a_share_of_what_instructions_leave(ratio: float) -> None:
+    """However long they are: they and the tools do not count."""
+    limits = {"post_instructions": 400}
+    tool = {"type": "function", "name": "weather", "description": "Tells it. " * 100}
+
+    async def script(client: Client) -> None:
+        truncation = {"type": "retention_ratio", "retention_ratio": ratio, "token_limits": limits}
+        client.update(instructions="Be brief. " * 300, tools=[tool], truncation=truncation)
+        for number in range(40):
+            client.write(f"number {number} " + "word " * 10)
+            client.write("Yes.", "assistant")
+        client.write("How many?")
+        client.respond()
+        await client.until("response.done", 1)
+
+    made = engines("Some.")
+    hold(made, script).finish()
+    [prompt] = made.model.prompts
+    assert prompt[0] == {"role": "system", "content": "Be brief. " * 300}
+    assert tools_of(prompt)
+    kept = sum(made.tokens.message(message) for message in prompt[1:])
+    assert 400 * ratio - 60 < kept <= 400 * ratio
+
+
+@pytest.mark.parametrize(("truncation", "status"), [("auto", "completed"), ("disabled", "failed")])
+def test_what_the_model_refuses_for_its_length_is_shortened_if_it_may_be(
+    truncation: str, status: str
+) -> None:
+    async def script(client: Client) -> None:
+        client.update(truncation=truncation)
+        for _ in range(8):
+            client.write("word " * 30)
+            client.write("Yes.", "assistant")
+        client.write("How many?")
+        client.respond()
+        await client.until("response.done", 1)
+
+    made = engines("Some.")
+    whole = made.model.stream
+
+    async def narrow(messages: Any) -> Any:
+        if len(messages) > 10:
+            made.tokens.refused(messages, context=None, counted=None, reply=0)
+            raise TooLong("the server answers 400: context length", None, None)
+        async for piece in whole(messages):
+            yield piece
+
+    made.model.stream = narrow  # type: ignore[method-assign]
+    client = hold(made, script)
+    assert [end for end, _ in client.ends] == [status]
+    assert len(made.model.prompts) == (status == "completed")
 
 
 EAGER = st.one_of(

@@ -35,6 +35,7 @@ from support.scripted import LOUD, Detector, Speaker
 
 from pipeline.clock import Clock
 from pipeline.config import LlmSettings, Settings, TurnSettings
+from pipeline.engines.tokens import TokenGauge
 from pipeline.engines.tools import Tool
 from pipeline.engines.whisper import MIN_VOICED_MS, Transcription
 from pipeline.errors import BadInput, CascadeError, StageError
@@ -82,6 +83,7 @@ class Local:
     recognised: list[int] = field(default_factory=list)
     stuck: bool = False
     behind: bool = False
+    tokens: TokenGauge = field(default_factory=TokenGauge)
 
     def new_detector(self) -> Detector:
         return Detector()

@@ -15,6 +15,7 @@ from pipeline import images
 from pipeline.engines.chat_stream import Used
 from pipeline.engines.llm import Incomplete, Messages, Piece, Unsaid
 from pipeline.engines.prosody import Prosody, measure
+from pipeline.engines.tokens import TokenGauge
 from pipeline.engines.tools import ToolUse
 from pipeline.engines.vad import Voice
 from pipeline.engines.whisper import Audio, Transcription
@@ -145,6 +146,7 @@ class Engines:
     finished: dict[str, float] = field(default_factory=dict)
     sounds: float | None = None
     behind: bool = False
+    tokens: TokenGauge = field(default_factory=TokenGauge)
     spoken: list[Prosody] = field(default_factory=list)
 
     async def prosody(self, audio: Audio) -> Prosody:
