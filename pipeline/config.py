@@ -296,7 +296,7 @@ class ToolSettings(Section):
     """What the model may call in `cascade talk`."""
 
     files: Texts = Field(
-        [], description="Python files whose functions are tools; parted by commas in a variable"
+        [], description="Python files whose functions are tools"
     )
 
 
@@ -325,10 +325,10 @@ class ServeSettings(Section):
         0, ge=0, description="Of one address, be that a proxy's; 0: as many as there are"
     )
     minutes: float = Field(60.0, gt=0, le=1440, description="How long a session may last")
-    mcp_urls: str = Field(
-        "",
-        description="MCP servers that clients may name besides those of [mcp.NAME]: URLs with "
-        "spaces between them; one that ends in / allows all below it",
+    mcp_urls: Texts = Field(
+        [],
+        description="URLs of MCP servers that clients may name besides those of [mcp.NAME]; one "
+        "that ends in / allows all below it",
     )
 
 

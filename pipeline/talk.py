@@ -197,9 +197,7 @@ async def _hold(
             history.append(Message("user", "", turn, images=(picture.url,)))
             display.shows(name, picture)
         session = Cascade(engines, settings, trace, ends.clock, history, tools)
-        for source in sources:
-            if (watch := getattr(source, "watch", None)) is not None:
-                watch(lambda: session.offer([*toolbox.tools, CANCEL]))
+        toolbox.watch(lambda: session.offer([*toolbox.tools, CANCEL]))
         over = None if spans is None else spans.turn
 
         async def keep() -> None:

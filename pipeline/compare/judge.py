@@ -18,12 +18,12 @@ from rich.console import Console
 
 from pipeline.compare.record import Conversation
 from pipeline.compare.scenario import Scenario, Step
-from pipeline.compare.scoring import shortened, topic_of
+from pipeline.compare.scoring import SHOWN, topic_of
 from pipeline.config import LlmSettings
 from pipeline.engines.client import Unreachable
 from pipeline.engines.llm import ChatModel, Unsaid
 from pipeline.engines.servers import ChatServer, chat_server
-from pipeline.errors import StageError
+from pipeline.errors import StageError, one_line
 from pipeline.measure.plan import Load
 from pipeline.measure.record import Check, Turn
 from pipeline.terminal import show_error
@@ -207,10 +207,10 @@ class _Bench:
             return Check("judge", asked, None, why)
         met = answer(text)
         if met is None:
-            told = f"the judge said neither yes nor no: {shortened(text) or 'nothing'}"
+            told = f"the judge said neither yes nor no: {one_line(text, SHOWN) or 'nothing'}"
             self._tell(told)
             return Check("judge", asked, None, told)
-        return Check("judge", asked, met, "" if met else shortened(reply))
+        return Check("judge", asked, met, "" if met else one_line(reply, SHOWN))
 
     async def _written(self, messages: Sequence[Mapping[str, str]]) -> str:
         parts: list[str] = []

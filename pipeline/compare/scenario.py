@@ -193,7 +193,7 @@ class Scenario:
 _READER = TypeAdapter(Scenario)
 
 
-class Toolbox:
+class CannedTools:
     """Answers calls, each tool by its own list of responses."""
 
     def __init__(self, tools: Sequence[CannedTool]) -> None:

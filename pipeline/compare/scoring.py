@@ -32,6 +32,7 @@ from pipeline.compare.results import (
     WordErrors,
 )
 from pipeline.compare.scenario import Expect, Scenario, Step, Wanted, agrees
+from pipeline.errors import one_line
 from pipeline.measure.record import Check, MeasuredCall, Turn
 from pipeline.measure.stats import (
     SharesApart,
@@ -190,7 +191,7 @@ def _has(text: str, wanted: str) -> bool:
 
 
 def _answer(expect: Expect, reply: str | None, topic: str) -> Iterator[Check]:
-    found = shortened(reply or "") or NO_REPLY
+    found = one_line(reply or "", SHOWN) or NO_REPLY
     told = reply or ""
 
     def made(kind: str, wanted: str, met: bool) -> Check:
@@ -215,16 +216,16 @@ def _tools(wanted: Wanted, calls: Sequence[MeasuredCall], reply: str | None) -> 
         if reply == "" and not calls:
             yield Check("no tool", "no tool", False, NO_REPLY, "tools")
         else:
-            yield Check("no tool", "no tool", not calls, shortened(asked), "tools")
+            yield Check("no tool", "no tool", not calls, one_line(asked, SHOWN), "tools")
         return
     right = next((call for call in calls if _right(wanted, call)), None)
     told = _told(wanted)
-    found = "" if right else shortened(asked) or "no call"
+    found = "" if right else one_line(asked, SHOWN) or "no call"
     yield Check("tool", told, right is not None, found, "tools")
     # A call that the model itself has taken back was never answered.
     others = [call for call in calls if call is not right and not call.cancelled]
     if right is not None and others:
-        extra = shortened(", ".join(_call(call) for call in others))
+        extra = one_line(", ".join(_call(call) for call in others), SHOWN)
         yield Check("no tool", f"nothing but {told}", False, extra, "tools")
     if wanted.within_s is not None:
         took_s = None if right is None else right.asked_ns / 1e9
@@ -254,7 +255,7 @@ def _history(expect: Expect, kept: str | None) -> Iterator[Check]:
 
 
 def _of_history(kind: str, wanted: str, met: bool | None, kept: str | None) -> Check:
-    found = "" if met else "not known" if kept is None else shortened(kept) or "nothing"
+    found = "" if met else "not known" if kept is None else one_line(kept, SHOWN) or "nothing"
     return Check(kind, wanted, met, found, "interruption")
 
 
@@ -265,12 +266,6 @@ def _told(wanted: Wanted) -> str:
 
 def _call(call: MeasuredCall) -> str:
     return f"{call.name}({' '.join(call.arguments.split())})"
-
-
-def shortened(text: str) -> str:
-    """A text as a check shows it: in one line, and not all of it where it is long."""
-    plain = " ".join(text.split())
-    return plain if len(plain) <= SHOWN else f"{plain[: SHOWN - 1]}…"
 
 
 def counted(conversations: Iterable[Conversation]) -> list[Counted]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.clock import NS_PER_S, Clock
 from pipeline.compare.cost import EnergyMeter
 from pipeline.compare.record import Conversation
-from pipeline.compare.scenario import Scenario, Toolbox
+from pipeline.compare.scenario import CannedTools, Scenario
 from pipeline.compare.systems import System
 from pipeline.errors import CascadeError
 from pipeline.measure import conduct
@@ -61,7 +61,7 @@ async def hold_scenario(
         scenario.steps,
         wav,
         system.rate,
-        answer=Toolbox(scenario.tools).answer,
+        answer=CannedTools(scenario.tools).answer,
         limits=Limits(listen_s),
         manual=system.manual,
     )

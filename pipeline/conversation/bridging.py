@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pipeline.engines.whisper import bare
+from pipeline.text.language_names import code_of
 
 
 class Bridges(NamedTuple):
@@ -130,7 +131,7 @@ def bridge(language: str, number: int, *, again: bool) -> str:
         number: Counted through the conversation: each time it is another one.
         again: Whether something was said before, and it takes long.
     """
-    known = BRIDGES.get(language[:2].lower())
+    known = BRIDGES.get(code_of(language))
     if known is None:
         return ""
     phrases = known.again if again else known.first

@@ -27,7 +27,7 @@ from pipeline.conversation.reply import (
     Tell,
 )
 from pipeline.engines.llm import Messages
-from pipeline.engines.prosody import EXPLAINED, Speaker
+from pipeline.engines.prosody import EXPLAINED, SpeakingHabits
 from pipeline.engines.tools import Tool
 from pipeline.engines.whisper import Audio, Transcription, same_words, scaled
 from pipeline.errors import StageError
@@ -190,7 +190,7 @@ class Cascade:
         self._foresight = Foresight(
             engines.melody, engines.judge, self._inbox, self._turns.predicted
         )
-        speaker = Speaker() if settings.conversation.prosody else None
+        speaker = SpeakingHabits() if settings.conversation.prosody else None
         calls = summarises = None
         if translates_to:
             memory = said = interpreter.Interpreter(

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from pipeline.clock import NS_PER_S
 from pipeline.errors import one_line
+from pipeline.text.language_names import code_of
 
 SILENCE_S = 8.0
 """Who says nothing for so long after a question does not want it."""
@@ -241,7 +242,7 @@ class Question:
 
 
 def _words(language: str) -> _Words:
-    return _LANGUAGES.get(language[:2].lower(), _LANGUAGES["en"])
+    return _LANGUAGES.get(code_of(language), _LANGUAGES["en"])
 
 
 def _spoken(name: str) -> str:

@@ -11,7 +11,6 @@ again. What a model writes down of them first, its summary, stands behind the in
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
@@ -21,6 +20,7 @@ from pipeline.engines import tokens
 from pipeline.engines.tokens import TokenGauge
 from pipeline.engines.tools import Prompt, Tool, ToolUse, tool_call
 from pipeline.text.language_names import code_of, name_of
+from pipeline.tools.toolbox import RESULT_CHARS, cut
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -46,9 +46,6 @@ SUMMARISE = (
 
 REMEMBERED = "What was said earlier in this conversation, in short: "
 """Begins the summary, behind the instructions."""
-
-TOOL_CHARS = 1500
-"""Longest tool result; the rest is cut off."""
 
 RUNNING = "The tool is still running; its result comes later."
 """Stands for the result of a call that is not there yet: no chat takes a call without a result."""
@@ -128,10 +125,6 @@ class Memory(Protocol):
         """Whether the user spoke last, or a tool."""
         ...
 
-    def offer(self, tools: Sequence[Tool]) -> None:
-        """Offer these tools, and no others, with every prompt from now on."""
-        ...
-
     def add(
         self,
         role: Literal["user", "assistant"],
@@ -175,7 +168,7 @@ class History:
         budget_tokens: int,
         retention: float = RETENTION,
         tools: Sequence[Tool] = (),
-        tool_chars: int = TOOL_CHARS,
+        tool_chars: int = RESULT_CHARS,
         language: str = "",
         gauge: TokenGauge | None = None,
     ) -> None:
@@ -573,17 +566,6 @@ def wire(message: Message) -> dict[str, Any]:
     if message.role == "tool":
         wire["tool_call_id"] = message.call_id
     return wire
-
-
-def cut(text: str, chars: int) -> str:
-    """The beginning of a text, with a note that the rest was cut off; so many characters in all.
-
-    A text that has the note already keeps its count of what there was.
-    """
-    had = re.search(r"\n\[cut off here: (\d+) characters in all\]$", text)
-    whole = had[1] if had else len(text)
-    note = f"\n[cut off here: {whole} characters in all]"
-    return text[: max(0, chars - len(note))] + note
 
 
 def clean(text: str) -> str:

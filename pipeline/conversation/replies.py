@@ -34,7 +34,7 @@ from pipeline.conversation.reply import (
     Tell,
 )
 from pipeline.engines.llm import Incomplete, Messages, Piece, Unanswered, Unsaid, Writer
-from pipeline.engines.prosody import Prosody, Speaker
+from pipeline.engines.prosody import Prosody, SpeakingHabits
 from pipeline.engines.sight import BLIND, pictures
 from pipeline.engines.tools import IDLE_S, Told, Tool, ToolUse, arguments
 from pipeline.engines.whisper import Audio, Transcription
@@ -118,6 +118,11 @@ class OpenCalls:
         self._groups: dict[str, CallGroup] = {}
         self._cancelled: set[str] = set()
         self._late: deque[CallGroup] = deque()
+
+    def offer(self, tools: Sequence[Tool]) -> None:
+        """Other tools may be called from now on."""
+        self._history.offer(tools)
+        self._told = {tool.name: tool.told for tool in tools}
 
     def add(self, turn: int, uses: Sequence[ToolUse], asked: int) -> CallGroup:
         """The model calls tools: their ids are made unlike all others, if they are not."""
@@ -265,7 +270,7 @@ class Replies:
         tell: Tell,
         inbox: Inbox,
         foresight: Foresight,
-        speaker: Speaker | None,
+        speaker: SpeakingHabits | None,
         pace: ReplyPace,
         tool_rounds: int,
         translates_to: str = "",
@@ -489,9 +494,10 @@ class Replies:
         )
 
     def offer(self, tools: Sequence[Tool]) -> None:
-        """Other tools may be called from now on."""
-        self._memory.offer(tools)
-        self.changed()
+        """Other tools may be called from now on, where replies wait for tools."""
+        if self._calls is not None:
+            self._calls.offer(tools)
+            self.changed()
 
     async def ask(self, line: str) -> str | None:
         """Speak a line when nobody speaks, and give what the user says to it; None: nothing.

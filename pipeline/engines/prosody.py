@@ -196,7 +196,7 @@ PAUSE_S, PAUSES = 0.5, 2
 """So many pauses of so long in one turn are long ones."""
 
 
-class Speaker:
+class SpeakingHabits:
     """How somebody speaks, learnt from their turns, and what of a new one is worth a word."""
 
     def __init__(self) -> None:

@@ -39,9 +39,9 @@ from pipeline.serve.app import limited
 from pipeline.serve.connection import SEND_S
 from pipeline.serve.pieces import Cutter, VoicedPiece
 from pipeline.serve.refused import MOST_SAID, RequestRefused, stage_failed
-from pipeline.serve.session_object import language_code
 from pipeline.serve.transcripts import MEDIA_TYPES, Form, Segment, text_of, told
 from pipeline.text.chunker import Chunker, Clause
+from pipeline.text.language_names import code_of
 from pipeline.turns.listener import Detector
 
 T = TypeVar("T")
@@ -325,7 +325,7 @@ class _Api:
                 raise _invalid("file", f"{name}: is longer than {most}; cut it")
             return not stop.is_set
 
-        language = language_code(wanted.language)
+        language = code_of(wanted.language)
         worker = Worker("file")
         try:
             async with contextlib.aclosing(worker.stream(pieces, depth=1)) as found:

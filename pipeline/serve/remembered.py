@@ -15,11 +15,9 @@ from pipeline.conversation.history import (
     NOTHING,
     RETENTION,
     RUNNING,
-    TOOL_CHARS,
     Message,
     changed_to,
     clean,
-    cut,
     joined,
     oldest,
     room,
@@ -34,6 +32,7 @@ from pipeline.serve.protocol import ServerSide
 from pipeline.serve.remote_tools import RemoteTools
 from pipeline.serve.responses import RealtimeResponse, settings
 from pipeline.serve.session_object import JsonObject, prompt_images
+from pipeline.tools.toolbox import RESULT_CHARS, cut
 
 SILENCE = "(The user says nothing.)"
 """Stands for the silence that a model is asked to break."""
@@ -64,7 +63,6 @@ class Remembered:
         self._limit = limits.budget_tokens
         self._gauge = gauge
         self._explained = EXPLAINED if limits.prosody else ""
-        self._takes_tools = True
         self._first: KeptItem | None = None
 
     @property
@@ -77,10 +75,6 @@ class Remembered:
         """Whether the user spoke last, or a tool."""
         last = next((m for m in reversed(self.history) if m.content or not m.images), None)
         return last is not None and last.role in ("user", "tool") and last.content != RUNNING
-
-    def offer(self, tools: Sequence[Tool]) -> None:
-        """Offer no tools any more, since the model takes none; the session's are the client's."""
-        self._takes_tools = bool(tools)
 
     def add(
         self,
@@ -184,7 +178,7 @@ class Remembered:
         return sum(self._gauge.message(wire(message)) for message in messages)
 
     def _tools(self, asked: JsonObject) -> list[Tool]:
-        if not self._takes_tools or asked["tool_choice"] == "none":
+        if asked["tool_choice"] == "none":
             return []
         own = [
             Tool(tool["name"], tool.get("description") or "", tool.get("parameters") or _TAKES_NONE)
@@ -278,7 +272,7 @@ def _remote_result(call: KeptItem) -> str:
 
 def _output(text: str) -> str:
     output = clean(text).strip() or NOTHING
-    return cut(output, TOOL_CHARS) if len(output) > TOOL_CHARS else output
+    return cut(output, RESULT_CHARS) if len(output) > RESULT_CHARS else output
 
 
 def _as_they_came(items: list[KeptItem]) -> Iterator[KeptItem]:

@@ -132,7 +132,7 @@ class RemoteTools:
         respond: Callable[[], None],
     ) -> None:
         self._side = side
-        self._allowed = settings.serve.mcp_urls.split()
+        self._allowed = settings.serve.mcp_urls
         self._configured = configured
         self._changed = changed
         self._respond = respond

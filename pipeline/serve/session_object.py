@@ -34,6 +34,7 @@ from pipeline.serve.refused import (
     invalid,
     refusal,
 )
+from pipeline.text.language_names import code_of
 
 JsonObject = dict[str, Any]
 """An event, an item or the session, as it goes into JSON."""
@@ -470,11 +471,6 @@ def _fields(prompt: StoredPrompt, instructions: str) -> JsonObject:
     return {"instructions": instructions, **tools, "audio": {"input": heard, "output": output}}
 
 
-def language_code(tag: str) -> str:
-    """The language that a tag such as `en-US` names."""
-    return tag.replace("_", "-").split("-")[0].lower()
-
-
 def check_language(session: JsonObject, known: Collection[str]) -> None:
     """See that what is to be transcribed is in a language that the recogniser knows.
 
@@ -482,7 +478,7 @@ def check_language(session: JsonObject, known: Collection[str]) -> None:
         RequestRefused: It is not; `known` are the codes, empty if nobody knows.
     """
     language = (session["audio"]["input"]["transcription"] or {}).get("language") or ""
-    if language and known and language_code(language) not in known:
+    if language and known and code_of(language) not in known:
         what = f"is {language}; the recogniser knows {', '.join(known)}"
         raise invalid("session.audio.input.transcription.language", what)
 

@@ -8,7 +8,8 @@ from typing import Any
 from pipeline.config import PACES, Settings, TurnSettings
 from pipeline.conversation.cascade import Manner
 from pipeline.conversation.reply import Synthesiser
-from pipeline.serve.session_object import EAGERNESS, JsonObject, language_code
+from pipeline.serve.session_object import EAGERNESS, JsonObject
+from pipeline.text.language_names import code_of
 
 LONGEST_MS = {"low": 8000, "medium": 4000, "auto": 4000, "high": 2000}
 """Silence that ends an unfinished turn, by eagerness, as OpenAI's guide has it."""
@@ -35,7 +36,7 @@ def manner(session: JsonObject, settings: Settings, voice: Synthesiser | None) -
         settings.turns,
         settings.vad,
         voice,
-        language=language_code(heard.get("language") or ""),
+        language=code_of(heard.get("language") or ""),
         about=" ".join(filter(None, hints)),
     )
     if detection is None:

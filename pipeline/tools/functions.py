@@ -145,6 +145,9 @@ class FunctionTools:
         """The functions, in the order of their files."""
         return [function.tool for function in self._functions.values()]
 
+    def watch(self, tell: Callable[[], None]) -> None:
+        """Nothing: they stay the same."""
+
     async def call(self, name: str, arguments: Mapping[str, Any]) -> str:
         """Run a function, and give its result as text.
 
@@ -160,9 +163,9 @@ class FunctionTools:
         if function.is_async:
             if self._loop is None or not await self._loop.comes_back():
                 self._loop = _LoopThread()
-            running = self._loop.start(_awaited(function, given))
+            running = self._loop.start(_awaited(given))
         else:
-            running = _in_thread(name, functools.partial(_returned, function, given))
+            running = _in_thread(name, functools.partial(_returned, given))
         self._running.add(running)
         running.add_done_callback(self._running.discard)
         try:
@@ -362,7 +365,7 @@ class _Schema(GenerateJsonSchema):
 # --- running them ---
 
 
-def _returned(function: _Function, given: Callable[[], Any]) -> str:
+def _returned(given: Callable[[], Any]) -> str:
     """What a function gives, as text.
 
     Raises:
@@ -374,7 +377,7 @@ def _returned(function: _Function, given: Callable[[], Any]) -> str:
         raise _failed(error) from error
 
 
-async def _awaited(function: _Function, given: Callable[[], Any]) -> str:
+async def _awaited(given: Callable[[], Any]) -> str:
     """The same of an async function."""
     try:
         return as_text(await given())

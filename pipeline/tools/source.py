@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -37,6 +37,10 @@ class ToolSource(Protocol):
     @property
     def tools(self) -> Sequence[Tool]:
         """What may be called just now; it may change while it is entered."""
+        ...
+
+    def watch(self, tell: Callable[[], None]) -> None:
+        """Tell whenever `tools` change."""
         ...
 
     async def call(self, name: str, arguments: Mapping[str, Any]) -> str:

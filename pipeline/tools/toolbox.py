@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import re
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 
 RESULT_CHARS = 1500
 """Longest result that the model gets: what a person would listen to is a tenth of it, and a small
-model reads it in half a second. No longer than what the history keeps (`history.TOOL_CHARS`)."""
+model reads it in half a second. The history keeps no more of any result, be it a client's."""
 
 ASIDE_CHARS = 50_000
 """A longer result is shortened in a thread: to read a megabyte of JSON takes 10 ms."""
@@ -99,6 +100,11 @@ class Toolbox:
     def tools(self) -> Sequence[Tool]:
         """What may be called just now; of two of the same name, the first."""
         return [tool for _, tool in self._named().values()]
+
+    def watch(self, tell: Callable[[], None]) -> None:
+        """Tell when other tools may be called."""
+        for source in self._sources:
+            source.watch(tell)
 
     async def call(self, name: str, arguments: str) -> ToolResult:
         """Run a tool; several calls may run at a time, and cancelling one stops it.
@@ -186,7 +192,21 @@ def shortened(text: str, chars: int = RESULT_CHARS) -> str:
                 short = json.dumps(_pruned(value, items, letters), ensure_ascii=False)
                 if len(short) <= chars:
                     return short
-    note = f"\n[cut off here: {len(text)} characters in all]"
+    return cut(text, chars)
+
+
+def cut(text: str, chars: int) -> str:
+    """The beginning of a text, with a note that the rest was cut off. Pure.
+
+    It ends where a line, a sentence or a word does, if one does in its last third. A text that has
+    the note already keeps its count of what there was.
+
+    Args:
+        text: Longer than that.
+        chars: So many in all, the note included, which itself is never cut.
+    """
+    had = re.search(r"\n\[cut off here: (\d+) characters in all\]$", text)
+    note = f"\n[cut off here: {had[1] if had else len(text)} characters in all]"
     kept = text[: max(0, chars - len(note))]
     for mark in ("\n", ". ", " "):
         place = kept.rfind(mark)

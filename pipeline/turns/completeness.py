@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from pipeline.text.language_names import code_of
+
 UNFINISHED: Final = 0.03
 """After a word that needs another one: an article, a preposition, a conjunction."""
 
@@ -125,7 +127,7 @@ def completeness(text: str, language: str = "en") -> float | None:
     words = [word.replace("’", "'") for word in _ALPHABET.findall(text.lower())]
     if not words:
         return None
-    language = language.lower().replace("_", "-").partition("-")[0]
+    language = code_of(language)
     if _TRAILING.search(text):
         return UNFINISHED if not text.rstrip().endswith(",") else HANGING
     if language != "en":

@@ -31,7 +31,7 @@ from support.made_voices import heard, played_at, vowel, whispered, with_noise
 from pipeline.config import Settings, load
 from pipeline.engines.llm import ChatModel
 from pipeline.engines.local import find_language_model, start_language_model
-from pipeline.engines.prosody import EXPLAINED, Speaker, measure
+from pipeline.engines.prosody import EXPLAINED, SpeakingHabits, measure
 from pipeline.engines.whisper import RATE
 from pipeline.measure.stats import mean_interval
 from pipeline.models.catalogue import Catalogue
@@ -104,8 +104,8 @@ def _people(folder: Path) -> None:
     """Of people's recordings: whispers made of them, and what Praat says of their pitch."""
     paths = sorted({*folder.rglob("*.flac"), *folder.glob("picovoice_orders/*.wav")})
     sounds = [heard(path) for path in paths]
-    voices = [Speaker().note(measure(sound), "") for sound in sounds]
-    whispers = [Speaker().note(measure(whispered(sound)), "") for sound in sounds]
+    voices = [SpeakingHabits().note(measure(sound), "") for sound in sounds]
+    whispers = [SpeakingHabits().note(measure(whispered(sound)), "") for sound in sounds]
     for speed in (0.8, 1.25):
         errors = [
             100 * (measure(sound).spoken_s / measure(played_at(sound, speed)).spoken_s / speed - 1)

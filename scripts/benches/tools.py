@@ -20,7 +20,7 @@ from pathlib import Path
 
 from figures import show, show_machine
 
-from pipeline.compare.scenario import Scenario, Step, Toolbox, gather_scenarios, lengthened
+from pipeline.compare.scenario import CannedTools, Scenario, Step, gather_scenarios, lengthened
 from pipeline.compare.scoring import check
 from pipeline.config import Settings, load
 from pipeline.conversation.history import History, ReplyPlace
@@ -101,7 +101,7 @@ async def hold(
         budget_tokens=settings.conversation.budget_tokens,
         tools=[one.tool for one in scenario.tools],
     )
-    box = Toolbox(scenario.tools)
+    box = CannedTools(scenario.tools)
     results = []
     for turn, step in enumerate(scenario.steps, 1):
         wanted = step.expect.tool.name if step.expect.tool else None
@@ -123,7 +123,7 @@ def untimed(step: Step) -> Step:
 
 
 async def answer(
-    model: Writer, history: History, box: Toolbox, result: Result, *, forced: bool
+    model: Writer, history: History, box: CannedTools, result: Result, *, forced: bool
 ) -> None:
     """Let the model answer, and call tools as often as it may."""
     begun = time.monotonic()

@@ -13,8 +13,8 @@ from pipeline.compare.scenario import (
     UNSPOKEN,
     Canned,
     CannedTool,
+    CannedTools,
     Scenario,
-    Toolbox,
     Wanted,
     agrees,
     builtin,
@@ -178,7 +178,7 @@ WEATHER = CannedTool(
 
 
 def test_the_first_response_that_fits_is_used_up_but_not_the_last() -> None:
-    box = Toolbox([WEATHER])
+    box = CannedTools([WEATHER])
     oslo = json.dumps({"city": "oslo"})
     assert box.answer("weather", oslo) == ("rain", 2.0)
     assert box.answer("weather", oslo) == ("snow", 0.0)
@@ -199,7 +199,7 @@ def test_the_first_response_that_fits_is_used_up_but_not_the_last() -> None:
 def test_what_cannot_be_answered_is_an_error_for_the_model(
     name: str, arguments: str, why: str
 ) -> None:
-    output, _ = Toolbox([WEATHER]).answer(name, arguments)
+    output, _ = CannedTools([WEATHER]).answer(name, arguments)
     assert why in json.loads(output)["error"]
 
 

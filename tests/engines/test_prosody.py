@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.cli_child import HUMAN, needs_people
 from support.made_voices import heard, played_at, vowel, whispered, with_noise
 
-from pipeline.engines.prosody import Prosody, Speaker, measure, pace
+from pipeline.engines.prosody import Prosody, SpeakingHabits, measure, pace
 from pipeline.engines.whisper import RATE, Audio, syllables
 
 
@@ -84,8 +84,8 @@ USUAL = Prosody(2.0, (0.3,), -25.0, 40.0, 0.8, 120.0, 7.0)
 TEN = "What time does the next train leave for Berlin"
 
 
-def after(*turns: Prosody) -> Speaker:
-    speaker = Speaker()
+def after(*turns: Prosody) -> SpeakingHabits:
+    speaker = SpeakingHabits()
     for said in turns:
         speaker.learn(said, TEN)
     return speaker
@@ -118,7 +118,7 @@ class TestSpeaker:
         assert speaker.note(replace(USUAL, **changed), TEN) == note  # type: ignore[arg-type]
 
     def test_of_the_first_turn_only_the_extreme_is(self) -> None:
-        new = Speaker()
+        new = SpeakingHabits()
         assert new.note(replace(USUAL, level_db=-5.0, pitch_hz=300.0, range_st=1.0), TEN) == ""
         assert new.note(replace(USUAL, spoken_s=1.3), TEN) == "speaks fast"
         assert new.note(replace(USUAL, spoken_s=6.0), TEN) == "speaks slowly"
@@ -151,7 +151,7 @@ class TestSpeaker:
         for folder in ("librispeech/237", "pocketsphinx/sense", "asterisk/"):
             said = [(name, measure(sound), words) for name, sound, words in people(folder)]
             for name, prosody, words in said:
-                speaker = Speaker()
+                speaker = SpeakingHabits()
                 for other, before, theirs in said:
                     if other != name:
                         speaker.learn(before, theirs)
@@ -165,8 +165,8 @@ class TestSpeaker:
         folders = ("librispeech", "pocketsphinx/s", "speechbrain/spk", "asterisk", "azure_js/my")
         heard = 0
         for name, sound, words in people(*folders):
-            assert Speaker().note(measure(sound), words) == "", name
-            heard += "whisper" in Speaker().note(measure(whispered(sound)), words)
+            assert SpeakingHabits().note(measure(sound), words) == "", name
+            heard += "whisper" in SpeakingHabits().note(measure(whispered(sound)), words)
         assert heard >= 20
 
     @needs_people

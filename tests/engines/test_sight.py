@@ -19,7 +19,7 @@ from support.projector import projector_of_noise
 from pipeline.config import LlmSettings
 from pipeline.engines.chat_stream import Used
 from pipeline.engines.llama import LocalServer, projector
-from pipeline.engines.llm import ChatModel, Piece, ToolsRefused
+from pipeline.engines.llm import ChatModel, Piece
 from pipeline.engines.sight import NOTE, refuses_pictures, without_pictures
 from pipeline.engines.tools import Prompt, Tool
 from pipeline.errors import StageError
@@ -109,9 +109,11 @@ async def test_tools_that_are_refused_are_not_the_pictures_fault() -> None:
     refused = refusing("tools", otherwise=reply(*ANSWER))
     prompt = Prompt([SHOWN], [Tool("look")])
     async with LlmServer(otherwise=refused) as server, client(server.url) as model:
-        with pytest.raises(ToolsRefused):
-            await take(model, prompt=prompt)
+        assert words(await take(model, prompt=prompt)) == ANSWER
         assert model.sees is None
+        # They are told in words, beside the picture.
+        told = server.requests[-1].body
+        assert "tools" not in told and told["messages"][-1] == SHOWN
 
 
 def test_a_prompt_keeps_what_it_brings() -> None:

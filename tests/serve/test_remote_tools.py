@@ -134,7 +134,7 @@ def mcp(url: str | None = None, label: str = "own", **more: Any) -> dict[str, An
 
 
 def allowing(*urls: str, **servers: McpSettings) -> Settings:
-    return Settings(serve=ServeSettings(mcp_urls=" ".join(urls)), mcp=servers)
+    return Settings(serve=ServeSettings(mcp_urls=list(urls)), mcp=servers)
 
 
 LISTED = [

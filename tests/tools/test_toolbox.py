@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.conversation.history import TOOL_CHARS, cut
 from pipeline.engines.tools import Tool
 from pipeline.errors import BadInput, StageError
 from pipeline.tools.source import ToolFailed
-from pipeline.tools.toolbox import RESULT_CHARS, Approve, Toolbox, ToolResult, shortened
+from pipeline.tools.toolbox import RESULT_CHARS, Approve, Toolbox, ToolResult, cut, shortened
 
 
 class Source:
@@ -26,6 +25,7 @@ class Source:
         self.tools: Sequence[Tool] = tools
         self.entered = 0
         self.called: list[Mapping[str, Any]] = []
+        self.watched: list[Callable[[], None]] = []
         self._gives = gives
 
     async def __aenter__(self) -> Self:
@@ -34,6 +34,9 @@ class Source:
 
     async def __aexit__(self, *exc: object) -> None:
         self.entered -= 1
+
+    def watch(self, tell: Callable[[], None]) -> None:
+        self.watched.append(tell)
 
     async def call(self, name: str, arguments: Mapping[str, Any]) -> str:
         self.called.append(arguments)
@@ -66,6 +69,8 @@ async def test_sources_are_entered_and_left_together() -> None:
         assert [tool.name for tool in box.tools] == ["a", "d"]
         await box.call("a", "{}")
         assert one.called and not other.called
+        box.watch(print)
+        assert one.watched == other.watched == [print]
     assert one.entered == other.entered == 0
     with pytest.raises(BadInput, match="two tools are called a"):
         await Toolbox([one, Source(Tool("a"))]).__aenter__()
@@ -122,7 +127,7 @@ def test_a_megabyte_is_shortened_and_kept_whole() -> None:
     whole = json.dumps([{"name": f"shop {i}", "about": "x" * 80} for i in range(9000)])
     result = call(Source(Tool("a"), gives=whole), "a", "")
     assert result.whole == whole
-    assert len(result.text) <= RESULT_CHARS <= TOOL_CHARS, "the history cuts nothing more"
+    assert len(result.text) <= RESULT_CHARS
     short = json.loads(result.text)
     assert short[0]["name"] == "shop 0"
     assert short[-1] == f"… and {9000 - len(short) + 1} more"
