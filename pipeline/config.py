@@ -295,9 +295,7 @@ class ConversationSettings(Section):
 class ToolSettings(Section):
     """What the model may call in `cascade talk`."""
 
-    files: Texts = Field(
-        [], description="Python files whose functions are tools"
-    )
+    files: Texts = Field([], description="Python files whose functions are tools")
 
 
 class PromptSettings(Section):

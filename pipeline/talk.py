@@ -51,6 +51,7 @@ LOOK_S = 0.1
 """How often keys are looked for (s)."""
 
 SHOWING = "s: show the screen · v: show the picture in the clipboard · or drop a picture here"
+"""What is said at the start of the keys that show something."""
 
 DISK_S = 0.5
 """How long the end of a turn waits for the disk: mostly a millisecond, and a disk that does not
@@ -130,10 +131,14 @@ def prepare(settings: Settings, options: TalkOptions) -> Coroutine[Any, Any, int
 def tool_sources(settings: Settings) -> list[ToolSource]:
     """Where the tools of a conversation are; nothing is entered yet.
 
+    There are none where what is said is translated: nothing is answered, so that nothing is called.
+
     Raises:
         BadInput: A file cannot be used, or a package is missing.
     """
     sources: list[ToolSource] = []
+    if settings.conversation.translate_to:
+        return sources
     if settings.tools.files:
         from pipeline.tools.functions import FunctionTools  # only where it is needed
 
@@ -188,7 +193,7 @@ async def _hold(
 
             return await allowed(ask, tool.name, arguments, engines.voice.language)
 
-        if settings.mcp:
+        if sources and settings.mcp:
             display.note(f"connecting to {', '.join(settings.mcp)}")
         toolbox = await stack.enter_async_context(Toolbox(sources, approve))
         tools = [*toolbox.tools, CANCEL] if sources else []

@@ -81,9 +81,7 @@ class ChatServer:
     @property
     def on_loopback(self) -> bool:
         """Whether the server is on this machine, where no proxy can reach it."""
-        host = urlsplit(self.base_url).hostname or ""
-        address = _ip(host)
-        return address.is_loopback if address else host == "localhost"
+        return is_loopback(urlsplit(self.base_url).hostname or "")
 
 
 TEMPLATE_OFF = {"chat_template_kwargs": {"enable_thinking": False}}
@@ -234,6 +232,12 @@ def _ollama_url(host: str) -> str:
     url = f"{scheme or 'http'}://{name}:{port}{slash}{path}".rstrip("/")
     _api_url(url, "OLLAMA_HOST=")
     return url
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, without a port, is this machine by its name or address."""
+    address = _ip(host)
+    return address.is_loopback if address else host == "localhost"
 
 
 def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

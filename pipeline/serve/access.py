@@ -12,7 +12,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import ipaddress
 import json
 import re
 import secrets
@@ -22,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from pipeline.engines.servers import is_loopback
 from pipeline.errors import BadInput
 from pipeline.serve.refused import RequestRefused
 
@@ -164,8 +164,7 @@ class Access:
 def is_local(host: str) -> bool:
     """Whether a `host[:port]` names the machine itself."""
     try:
-        name = urlsplit(f"//{host}").hostname or ""
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+        return is_loopback(urlsplit(f"//{host}").hostname or "")
     except ValueError:
         return False
 

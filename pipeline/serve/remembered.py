@@ -43,10 +43,10 @@ class Remembered:
 
     Args:
         side: Has the items, and the session's settings.
-        limits: How large a prompt may be.
+        limits: How large a prompt may be, and whether it tells how something was said.
         gauge: Tells how many tokens there are, and how many the model takes.
         language: Code of what a conversation begins in; where it changes the model is told so.
-        remote: Has the tools of MCP servers.
+        remote: Has the tools of MCP servers; None: there are none.
     """
 
     def __init__(

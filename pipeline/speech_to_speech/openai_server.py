@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ipaddress
 import json
 import logging
 import os
@@ -20,7 +18,7 @@ from openai.resources.realtime.realtime import AsyncRealtimeConnection
 
 from pipeline.clock import Clock
 from pipeline.conversation.history import Message
-from pipeline.engines.servers import OPENAI_URL, split_url
+from pipeline.engines.servers import OPENAI_URL, is_loopback, split_url
 from pipeline.errors import BadInput
 from pipeline.speech_to_speech import keys
 from pipeline.speech_to_speech.brief import Brief, SystemSpec
@@ -93,10 +91,7 @@ class ApiServer:
 
     @property
     def _loopback(self) -> bool:
-        host = urlsplit(self.base).hostname or ""
-        with contextlib.suppress(ValueError):
-            return ipaddress.ip_address(host).is_loopback
-        return host == "localhost"
+        return is_loopback(urlsplit(self.base).hostname or "")
 
 
 def server_of(spec: SystemSpec, environ: Mapping[str, str] = os.environ) -> ApiServer:

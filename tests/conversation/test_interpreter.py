@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
+import pytest
 from support.scene import Scene, run
 from support.scripted import Engines, Model, Speaker
 from test_spoken_languages import Polyglot
@@ -12,7 +13,9 @@ from test_spoken_languages import Polyglot
 from pipeline.config import load
 from pipeline.conversation.interpreter import HURRY, LONGEST_S, Interpreter
 from pipeline.engines.whisper import Transcription
+from pipeline.errors import BadInput
 from pipeline.events import ReplyAudio, ReplyDone, ReplyInterrupted, SpeechStarted, Transcript
+from pipeline.talk import tool_sources
 
 TO_GERMAN = load(None, {"conversation.translate_to": "de"})
 TO_ENGLISH = load(None, {"conversation.translate_to": "en"})
@@ -118,3 +121,10 @@ def test_a_sentence_that_fails_is_told_and_the_next_one_is_said() -> None:
 
 def test_nothing_is_told_of_an_interpreter_before_anything_is_said() -> None:
     assert len(Interpreter("fr", budget_tokens=100).prompt()) == 1
+
+
+def test_no_tool_is_made_ready_that_nothing_calls() -> None:
+    flags = {"tools.files": ["nowhere.py"], "mcp.none": {"command": "nowhere"}}
+    assert tool_sources(load(None, flags | {"conversation.translate_to": "de"})) == []
+    with pytest.raises(BadInput, match=r"nowhere\.py"):
+        tool_sources(load(None, flags))
