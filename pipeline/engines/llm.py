@@ -229,16 +229,19 @@ class ChatModel:
         """Find out whether the model sees tools, if these messages bring any; once.
 
         Its chat template may leave them out without a word: the prompt is as long without them.
+        A server that does not tell how long it is shows them.
         """
         tools = tools_of(messages)
         if not tools or self._learnt.shows_tools is not None:
             return
+        shown = True
         with contextlib.suppress(openai.APIError, TimeoutError, ValueError, LookupError, TypeError):
             async with asyncio.timeout(self._settings.first_token_timeout_s):
                 sizes = [await self._prompt_size(more) for more in ({"tools": tools}, {})]
-            self._learnt.shows_tools = sizes[0] != sizes[1]
-            if not self._learnt.shows_tools and self._server.shows_tools == "count":
+            shown = sizes[0] != sizes[1]
+            if not shown and self._server.shows_tools == "count":
                 log.warning("%s shows its model no tools: the prompt says them", self._server.label)
+        self._learnt.shows_tools = shown
 
     async def _prompt_size(self, more: Mapping[str, Any]) -> int:
         """How long a short prompt is with these parameters."""

@@ -190,7 +190,7 @@ def test_tools_that_fail_hang_or_give_much_end_nothing(tmp_path: Path, tools: Pa
     assert len(results[2]) <= RESULT_CHARS
     assert json.loads(results[2])[-1].endswith("more")
     assert results[3] == "(application/octet-stream, 256 bytes; it cannot be read aloud)"
-    assert results[4].startswith("Error: there is no tool 'missing'; there is weather, raises")
+    assert results[4].startswith("There is no tool missing. Call one of these, or answer in words")
     assert [text for who, text in files.said if who == "assistant" and text] == [
         f"That was {name}." for name in names
     ]

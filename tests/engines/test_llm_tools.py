@@ -480,7 +480,9 @@ class TestNotShown:
 
     async def test_a_server_that_counts_nothing_is_believed(self) -> None:
         async with LlmServer(otherwise=reply("No.")) as server, client(server.url) as model:
-            await model.learn(PROMPT)
+            for _ in range(2):
+                await model.learn(PROMPT)
+            assert len(server.requests) == 1, "it is asked once"
             await take(model, prompt=PROMPT)
             assert "tools" in server.requests[-1].body
 

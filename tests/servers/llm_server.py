@@ -184,6 +184,8 @@ class LlmServer:
         requests: All chat requests so far, in order of arrival.
         lookups: All other requests.
         models: What `/v1/models` lists, or the answer that it gives.
+        counts: Whether it answers chat requests that are not streamed by itself, with how long
+            their prompt is.
         connections: How many connections were made.
         port: Where it listens, once it does.
     """
@@ -209,6 +211,7 @@ class LlmServer:
         self._answers = list(answers)
         self._otherwise = otherwise or status(500, "the script has no more answers")
         self.models = models
+        self.counts = False
         self._server: asyncio.Server | None = None
         self._handlers: set[asyncio.Task[None]] = set()
 
@@ -297,6 +300,10 @@ class LlmServer:
 
     def _choose(self, request: Request) -> Answer:
         path = request.path.partition("?")[0]
+        if self.counts and path == _SCRIPTED[0] and not request.body.get("stream"):
+            self.lookups.append(request)
+            counted = {"usage": {"prompt_tokens": len(request.raw)}, "choices": []}
+            return Answer([json.dumps(counted).encode()], content_type="application/json")
         if request.method == "POST" and path in _SCRIPTED:
             self.requests.append(request)
             script = self._answers.pop(0) if self._answers else self._otherwise

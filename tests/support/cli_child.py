@@ -409,5 +409,10 @@ class Files:
 def scripted(
     *answers: Script, otherwise: Script | None = None
 ) -> AbstractContextManager[LlmServer]:
-    """The scripted language model, running. The first answer is to the warm-up."""
-    return LlmServer(*answers, otherwise=otherwise).in_thread()
+    """The scripted language model, running. The first answer is to the warm-up.
+
+    It shows its model the tools of a request.
+    """
+    server = LlmServer(*answers, otherwise=otherwise)
+    server.counts = True
+    return server.in_thread()
