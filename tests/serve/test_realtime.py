@@ -728,6 +728,7 @@ def test_who_sends_much_at_once_holds_up_nobody() -> None:
     assert turns > 30 / 0.02 / 20
 
 
+@pytest.mark.alone
 def test_a_message_of_minutes_is_not_taken_all_at_once() -> None:
     gaps = [0.0]
 
