@@ -122,6 +122,10 @@ kept, unless another is `SURE_SHORT`."""
 SURE_SHORT = 0.9
 """How probable another language has to be in so short an utterance."""
 
+LEAST_TOLD = 0.25
+"""A translation of less than this share of the syllables of what was said has left most of it out:
+"the" for three sentences."""
+
 
 @dataclass(frozen=True, slots=True)
 class Transcription:
@@ -553,13 +557,33 @@ class Whisper:
             endless=found.endless,
         )
         text = "" if dropped else collapse(found.raw, voice_s)
-        english = ""
-        if self._english and text and not draft:
-            english = text
-            if spoken != "en":
-                english = self._decode(encoded, found.window_s, budget, spoken, english=True).text
-        sure = bool(text) and sure
-        return replace(found, text=text, dropped=dropped, sure=sure, english=english)
+        found = replace(found, text=text, dropped=dropped, sure=bool(text) and sure)
+        if not (self._english and text) or draft:
+            return found
+        if spoken == "en":
+            return replace(found, english=text)
+        return replace(found, english=self._in_english(features, encoded, found, budget, voice_s))
+
+    def _in_english(
+        self,
+        features: Audio,
+        encoded: StorageView,
+        found: Transcription,
+        budget: int,
+        voice_s: float,
+    ) -> str:
+        """What was `found` in what is `encoded`, in English; empty if it is a loop all the same.
+
+        A translation goes round in circles, or stops after a word, where the transcript does not,
+        and as there Whisper's own window helps.
+        """
+        budget = budget if found.window_s < FULL_S else MAX_TOKENS
+        told = self._decode(encoded, found.window_s, budget, found.language, english=True)
+        few = syllables(told.text) < LEAST_TOLD * syllables(found.text)
+        if found.window_s < FULL_S and (few or self._longer(told, voice_s) == FULL_S):
+            full = self._encode(features, FULL_S)
+            told = self._decode(full, FULL_S, MAX_TOKENS, found.language, english=True)
+        return "" if told.endless or looks_repetitive(told.text, phrases=False) else told.text
 
     def _window_for(self, seconds: float) -> float:
         return choose_window(

@@ -20,7 +20,7 @@ from typing import Any
 
 from pipeline.errors import BadInput
 from pipeline.text.heard import PhonemePlace, Word
-from pipeline.text.language_names import code_of
+from pipeline.text.language_names import NAMES, code_of
 
 Lexicon = Mapping[str, Sequence[str]]
 """The phonemes of words, by the word as `_key` has it."""
@@ -42,8 +42,15 @@ def read(path: Path, language: str, symbols: Collection[str]) -> Lexicon:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadInput(f"tts.lexicon {path}: cannot be read: {error.strerror}") from None
-    except (ValueError, tomllib.TOMLDecodeError) as error:
-        raise BadInput(f"tts.lexicon {path}: {error}") from None
+    except ValueError as error:
+        raise BadInput(
+            f"tts.lexicon {path}: {error}; a word with other letters than a to z needs quotation "
+            'marks, as "Über" = "yːbɐ"'
+        ) from None
+    if strange := [code for code, is_in in table.items() if _is_no_language(code, is_in)]:
+        raise BadInput(
+            f"tts.lexicon {path}: [{strange[0]}] is no code of a language, such as de, fr or en"
+        )
     own = [entries for code, entries in table.items() if _is_for(code, entries, language)]
     words = {word: said for word, said in table.items() if not isinstance(said, dict)}
     for entries in own:
@@ -87,6 +94,10 @@ def pronounced(
 
 def _is_for(code: str, entries: Any, language: str) -> bool:
     return isinstance(entries, dict) and code_of(code) == language
+
+
+def _is_no_language(code: str, entries: Any) -> bool:
+    return isinstance(entries, dict) and code_of(code) not in NAMES
 
 
 def _key(word: str) -> str:

@@ -1,6 +1,7 @@
 import shutil
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jiwer
@@ -656,6 +657,34 @@ class TestStockModels:
         assert whisper.transcribe(self.audio, draft=True).english == ""
         assert whisper.transcribe(self.audio, language="en").english == TEXT
         assert Whisper(path, SttSettings()).transcribe(self.audio).english == ""
+
+    @pytest.mark.parametrize(
+        ("short", "full", "english"),
+        [
+            (["Please,"] * 40, ["Come"], "Come"),
+            (["."], ["Come"], "Come"),  # of four words none
+            (["Please,"] * 40, ["Please,"] * 40, ""),
+            (["Come"], ["Go"], "Come"),
+        ],
+    )
+    def test_a_translation_that_goes_round_in_circles_is_made_again_of_30_s(
+        self, tmp_path: Path, short: list[str], full: list[str], english: str
+    ) -> None:
+        path = scripted(tmp_path / "m", ends="always", detect=2.0)
+        whisper = Whisper(path, SttSettings(), english=True)
+
+        class Translator(Counted):
+            def generate(self, encoded: Any, prompts: list[list[int]], **options: Any) -> Any:
+                found = self.model.generate(encoded, prompts, **options)
+                if whisper._tokenizer("de", "translate").sot_sequence[-1] not in prompts[0]:
+                    return found
+                said = short if encoded.shape[1] < 1500 else full
+                ids = whisper._tokenizer("de").encode(" ".join(said))
+                return [SimpleNamespace(sequences_ids=[ids], scores=[-0.1], no_speech_prob=0.0)]
+
+        Translator(whisper)
+        found = whisper.transcribe(self.audio)
+        assert (len(found.text.split()), found.english) == (4, english)
 
     def test_expected_words_are_told_only_where_something_is_nearly_one(
         self, tmp_path: Path
