@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import re
@@ -34,6 +35,9 @@ CONTEXT_TOKENS = 2048
 """What is reserved at least; ample for the default budget of 1,000 tokens."""
 
 
+TOOL_TOKENS = 4096
+"""What is reserved in `cascade talk` for tools, where there will be some: each has some 150."""
+
 PICTURE_BATCH = 512
 """Tokens read at once by a model that sees: some (Gemma 3) read a picture whole, of 256 tokens."""
 
@@ -62,6 +66,19 @@ def projector(model: Path) -> Path | None:
     return next(iter(named or alone), None)
 
 
+def trained_context(model: Path) -> int | None:
+    """Tokens that a model was trained for, as its file tells near its beginning; None: it does not.
+
+    llama.cpp reserves memory for more, and then uses no more than these.
+    """
+    with contextlib.suppress(OSError), model.open("rb") as file:
+        # A key, the number of its type (uint32, uint64), its value.
+        key = rb"\.context_length(?:\x04\0{3}(.{4})|\x0a\0{3}(.{8}))"
+        if found := re.search(key, file.read(1 << 20), re.S):
+            return int.from_bytes(found[1] or found[2], "little") or None
+    return None
+
+
 def context_tokens(settings: Settings, sessions: int = 1) -> int:
     """Tokens to reserve for each: for a prompt, whose size the budget only guesses, and a reply.
 
@@ -69,8 +86,13 @@ def context_tokens(settings: Settings, sessions: int = 1) -> int:
     23 KB, so that of many sessions none has more than it needs.
     """
     room = 3 * settings.conversation.budget_tokens // 2 + settings.llm.max_tokens
-    room += len(settings.llm.instructions) // 3
-    return room if sessions > 1 else max(CONTEXT_TOKENS, room)
+    told = settings.llm.instructions
+    # A letter beyond ASCII may be as many tokens as it has bytes.
+    room += len(told) // 3 + len(told.encode("utf-8", "surrogatepass")) - len(told)
+    if sessions > 1:
+        return room
+    room += TOOL_TOKENS if settings.tools.files or settings.mcp else 0
+    return max(CONTEXT_TOKENS, room)
 
 
 def unusable(error: ImportError) -> str:
@@ -148,7 +170,8 @@ class LocalServer:
             raise StageError(
                 "llm",
                 f"{self._path}: llama.cpp cannot load it; it is damaged (`cascade models verify` "
-                "tells), not a language model, too new, or too large for the memory",
+                "tells), not a language model, too new, or too large for the memory, as a large "
+                "conversation.budget_tokens makes it",
                 fatal=True,
             ) from None
         return self
@@ -168,6 +191,7 @@ class LocalServer:
         # of it is limited, or a long prompt would take what others need.
         params.n_parallel = self._sessions
         room = self._context_tokens + (0 if self._projector is None else PICTURES * PICTURE_TOKENS)
+        room = min(room, trained_context(self._path) or room)
         params.n_ctx = self._sessions * room
         if self._sessions > 1:
             params.kv_unified = True

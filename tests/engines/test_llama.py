@@ -21,7 +21,13 @@ from support.real_engines import fetched
 
 from pipeline.config import LlmSettings, load
 from pipeline.engines.chat_stream import Used
-from pipeline.engines.llama import CONTEXT_TOKENS, LocalServer, context_tokens, thread_count
+from pipeline.engines.llama import (
+    CONTEXT_TOKENS,
+    LocalServer,
+    context_tokens,
+    thread_count,
+    trained_context,
+)
 from pipeline.engines.llm import ChatModel, Messages
 from pipeline.engines.llm_judge import TextJudge
 from pipeline.engines.servers import ChatServer
@@ -156,6 +162,14 @@ class TestReplies:
                 await take(model, [{"role": "user", "content": "word " * 400}])
             text, _ = await take(model, QUESTION)
         assert "Paris" in text
+
+    async def test_no_more_is_reserved_than_the_model_was_trained_for(self, gguf: Path) -> None:
+        """A million tokens would take 23 GB."""
+        assert trained_context(gguf) == 8192
+        async with running(gguf, context_tokens=1_500_000) as model:
+            text, _ = await take(model, QUESTION)
+        assert "Paris" in text
+        assert trained_context(gguf.with_name("no such file")) is None
 
     async def test_reads_tools_calls_and_results(self, shared: ChatServer) -> None:
         """Its template shows it none: they are in the words of the prompt."""
@@ -370,6 +384,16 @@ def test_a_longer_history_has_room() -> None:
     assert context_tokens(load()) == CONTEXT_TOKENS
     settings = load(flags={"conversation.budget_tokens": 8000, "llm.max_tokens": 500})
     assert context_tokens(settings) > 8500
+
+
+def test_instructions_in_another_script_and_tools_have_room() -> None:
+    plain, russian = ("Be brief and polite, " * 400), ("Ответь мне коротко. " * 400)
+    room = [context_tokens(load(flags={"llm.instructions": text})) for text in (plain, russian)]
+    assert room[0] > 2000 + 1700
+    assert room[1] > room[0] + 6000, "of which the embedded model makes 6,010 tokens"
+    tools = load(flags={"tools.files": ["weather.py"]})
+    assert context_tokens(tools) > context_tokens(load()) + 1000
+    assert context_tokens(tools, sessions=2) == context_tokens(load(), sessions=2)
 
 
 CHILD = """

@@ -43,6 +43,8 @@ def test_entries_are_for_all_voices_or_for_those_of_a_language(tmp_path: Path) -
         ('GIF = ""', "GIF needs its phonemes"),
         ('"New York" = "a"', "'New York' is not one word"),
         ("GIF = a", "words.toml: .*line 1"),
+        ('Über = "a"', 'a word with other letters than a to z needs quotation marks, as "Über"'),
+        ('[german]\nGIF = "a"', r"\[german\] is no code of a language, such as de"),
     ],
 )
 def test_what_is_wrong_is_told(tmp_path: Path, text: str, said: str) -> None:
