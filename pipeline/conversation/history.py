@@ -38,6 +38,9 @@ user may speak at any time, and then it is not made."""
 SUMMARY_TOKENS = 120
 """Longest summary, and no more than a fifth of the room."""
 
+LEAST_SUMMARY_TOKENS = 40
+"""Where so much has no room none is written: in less a model is stopped in its first sentence."""
+
 SUMMARISE = (
     "Before we go on: write down what you know about me and what we have said, for yourself, "
     "in at most three short sentences. Keep names, numbers, facts and wishes."
@@ -384,8 +387,10 @@ class History:
         newest = max((i for i, m in enumerate(self._kept) if m.role == "user"), default=0)
         if sum(costs) + reserve_tokens + SUMMARY_TURNS * sum(costs[newest:]) <= room:
             return None
+        if (limit := int(min(SUMMARY_TOKENS, room / 5))) < LEAST_SUMMARY_TOKENS:
+            return None
         asked = self._asked([*self._kept, Message("user", SUMMARISE, last.turn)], 0)
-        asked.limit = int(min(SUMMARY_TOKENS, max(1, room / 5)))
+        asked.limit = limit
         return asked
 
     def summarised(self, text: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 if TYPE_CHECKING:
     from starlette.responses import JSONResponse
@@ -91,16 +92,11 @@ def refusal(error: ValidationError, data: Any, prefix: str = "") -> RequestRefus
         data: What was checked.
         prefix: Of the fields' names, such as `session.`.
     """
-    problem = error.errors(include_url=False)[0]
-    kind, path = problem["type"], ""
-    for part in problem["loc"]:
-        # What is no place in the data is the name of a type in a union, or what is missing there.
-        if isinstance(part, int):
-            path, data = f"{path}[{part}]", data[part]
-        elif isinstance(data, dict) and part in data:
-            path, data = f"{path}.{part}", data[part]
-        elif kind == "missing" and part is problem["loc"][-1]:
-            path = f"{path}.{part}"
+    found = error.errors(include_url=False)
+    # Of a union the type that is meant is the one in which most is found.
+    alike = [problem for problem in found if problem["loc"][:1] == found[0]["loc"][:1]]
+    problem = max(alike, key=lambda problem: len(_places(problem, data)))
+    kind, path = problem["type"], "".join(_places(problem, data))
     if kind.startswith("union_tag"):
         path += f".{problem['ctx']['discriminator'].strip(chr(39))}"
     param = _clipped(prefix + path.removeprefix("."))
@@ -110,6 +106,22 @@ def refusal(error: ValidationError, data: Any, prefix: str = "") -> RequestRefus
         return RequestRefused(UNKNOWN, f"Unknown parameter: '{param}'.", param)
     what = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
     return invalid(param, what[0].lower() + what[1:])
+
+
+def _places(problem: ErrorDetails, data: Any) -> list[str]:
+    """The way into the data to what is wrong."""
+    way = []
+    for part in problem["loc"]:
+        # What is no place in the data is the name of a type in a union, or what is missing there.
+        if isinstance(part, int):
+            way.append(f"[{part}]")
+            data = data[part]
+        elif isinstance(data, dict) and part in data:
+            way.append(f".{part}")
+            data = data[part]
+        elif problem["type"] == "missing" and part is problem["loc"][-1]:
+            way.append(f".{part}")
+    return way
 
 
 def _clipped(text: str) -> str:

@@ -14,6 +14,7 @@ from support.scripted import Engines, Model
 
 from pipeline.config import ConversationSettings, Settings, TurnSettings
 from pipeline.conversation.history import (
+    LEAST_SUMMARY_TOKENS,
     REMEMBERED,
     SUMMARISE,
     History,
@@ -114,6 +115,13 @@ def test_a_summary_is_in_prompts_from_the_next_time_on_that_turns_are_left_out()
         check_prompt(prompt)
         assert (FACTS in prompt[0]["content"]) == told
         assert resumed.history[: len(saved)] == sorted(saved, key=lambda m: m.turn)
+
+
+def test_where_no_sentence_has_room_no_summary_is_asked_for() -> None:
+    for turns in range(1, 20):
+        assert talk(turns, budget=150).to_summarise() is None
+    asked = [talk(turns, budget=600).to_summarise() for turns in range(1, 20)]
+    assert {prompt.limit >= LEAST_SUMMARY_TOKENS for prompt in asked if prompt} == {True}
 
 
 @pytest.mark.parametrize("text", ["", "  \n"])

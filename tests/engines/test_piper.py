@@ -9,6 +9,7 @@ from typing import Any
 
 import jiwer
 import numpy as np
+import numpy.typing as npt
 import onnxruntime as ort
 import pytest
 from hypothesis import given
@@ -19,13 +20,15 @@ from piper.const import BOS
 from piper.phoneme_ids import DEFAULT_PHONEME_ID_MAP
 from piper.voice import PiperVoice
 from support.cli_child import ROOT
-from support.real_engines import development, recognised, words
+from support.real_engines import development, fetched, recognised, words
 from test_vits import ENDLESS_IDS, HOP, save_voice, tiny_voice
 
-from pipeline.config import TtsSettings
+from pipeline.audio.resample import resampled
+from pipeline.config import SttSettings, TtsSettings
 from pipeline.engines import piper
 from pipeline.engines.piper import Piper
 from pipeline.engines.piper_onnx import LEAD_FRAMES, PIECE_FRAMES
+from pipeline.engines.whisper import RATE, Whisper, bare, scaled
 from pipeline.engines.worker import Stop, Worker
 from pipeline.errors import BadInput, StageError
 from pipeline.events import Samples
@@ -491,3 +494,72 @@ class TestLoudness:
     @pytest.mark.parametrize("samples", [0, 100, 22050])
     def test_level_of_silence_is_not_zero(self, samples: int) -> None:
         assert piper.level(np.zeros(samples, np.float32), 22050) > 0
+
+
+class TestARealVoice:
+    """`tts.intonation`, `tts.rhythm` and `tts.lexicon`, as a stock voice honours them."""
+
+    text = "The museum closes at nine, and the last train leaves an hour later."
+
+    @pytest.fixture
+    def path(self) -> Path:
+        return fetched("tts", "en_US-joe-medium")
+
+    def said(self, path: Path, text: str, **settings: Any) -> list[npt.NDArray[np.int16]]:
+        """The text, three times."""
+        voice = Piper(path, TtsSettings(**settings))
+        return [joined(speak(voice, text)) for _ in range(3)]
+
+    def test_without_either_it_is_said_alike_each_time(self, path: Path) -> None:
+        first, *others = self.said(path, self.text, intonation=0, rhythm=0)
+        for sound in others:
+            np.testing.assert_array_equal(sound, first)
+
+    def test_rhythm_varies_the_lengths_and_intonation_the_sound(self, path: Path) -> None:
+        alike = self.said(path, self.text, intonation=1, rhythm=0)
+        assert len({len(sound) for sound in alike}) == 1
+        assert np.abs(alike[0].astype(int) - alike[1]).max() > 1000
+        varied = self.said(path, self.text, intonation=0, rhythm=2)
+        assert len({len(sound) for sound in varied}) > 1
+
+    def test_it_is_understood_however_it_varies(self, path: Path) -> None:
+        tiny = Whisper(fetched("stt", "tiny.en"), SttSettings())
+        for intonation, rhythm in ((0.0, 0.0), (1.5, 1.5)):
+            sound, *_ = self.said(path, self.text, intonation=intonation, rhythm=rhythm)
+            words = bare(tiny.transcribe(scaled(resampled(sound, 22050, RATE))).text)
+            assert {"museum", "last", "train"} <= {*words}
+
+    def test_a_word_is_pronounced_as_the_lexicon_says(self, path: Path, tmp_path: Path) -> None:
+        lexicon = tmp_path / "lexicon.toml"
+        lexicon.write_text('Quux = "bˈɑːstən"\n[de]\nmuseum = "a"\n', encoding="utf-8")
+        tiny = Whisper(fetched("stt", "tiny.en"), SttSettings())
+        heard = []
+        for entries in ("", str(lexicon)):
+            settings = {"intonation": 0, "rhythm": 0, "lexicon": entries}
+            sound, *_ = self.said(path, "I took the train to Quux, to see the museum.", **settings)
+            heard.append(bare(tiny.transcribe(scaled(resampled(sound, 22050, RATE))).text))
+        assert "boston" not in heard[0]
+        assert "boston" in heard[1]
+        assert "museum" in heard[1], "that entry is for German voices"
+
+    def test_it_has_one_speaker(self, path: Path) -> None:
+        with pytest.raises(BadInput, match=r"tts.speaker is 'p225'; en_US-joe-medium has one only"):
+            Piper(path, TtsSettings(speaker="p225"))
+        Piper(path, TtsSettings(speaker="0"))
+
+
+@pytest.mark.parametrize(("speaker", "number"), [("", 0), ("anna", 2), ("1", 1), ("2", 2)])
+def test_the_speaker_that_is_asked_for_speaks(tmp_path: Path, speaker: str, number: int) -> None:
+    told = NO_NOISE | {"num_speakers": 3, "speaker_id_map": {"ben": 1, "anna": 2}}
+    model = tiny_voice(speakers=3)
+    sounds = []
+    for folder, settings, config in (
+        ("asked", TtsSettings(speaker=speaker), told),
+        ("default", TtsSettings(), told | {"default_speaker_id": number}),
+    ):
+        (tmp_path / folder).mkdir()
+        path = save_voice(tmp_path / folder, model, **config)
+        sounds.append(joined(speak(Piper(path, settings), CLAUSE)))
+    np.testing.assert_array_equal(*sounds)
+    with pytest.raises(BadInput, match=r"tts.speaker is 'eve'; .* has 3: ben, anna"):
+        Piper(path, TtsSettings(speaker="eve"))

@@ -103,6 +103,25 @@ class Session:
 # --- the session object ---
 
 
+@pytest.mark.parametrize(
+    ("truncation", "param"),
+    [
+        ({"type": "retention_ratio", "retention_ratio": 2}, ".retention_ratio"),
+        ({"type": "retention_ratio"}, ".retention_ratio"),
+        ({"type": "nope", "retention_ratio": 0.5}, ".type"),
+        ({"type": "retention_ratio", "retention_ratio": 0.5, "limits": {}}, ".limits"),
+        ("nope", ""),
+    ],
+)
+def test_what_is_wrong_in_one_of_several_kinds_of_value_is_told(
+    truncation: Any, param: str
+) -> None:
+    _, told = Session().refused(
+        "session.update", session={"type": "realtime", "truncation": truncation}
+    )
+    assert told == f"session.truncation{param}"
+
+
 def test_a_session_tells_every_field_that_it_has() -> None:
     told = Session().told[0]["session"]
     assert set(told) == {*RealtimeSessionCreateRequest.model_fields, "id", "object", "expires_at"}
