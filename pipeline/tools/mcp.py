@@ -34,6 +34,7 @@ from pipeline.config import McpSettings, Settings, without_password
 from pipeline.engines.tools import NAME_CHARS, Tool
 from pipeline.errors import BadInput, CascadeError, first_line, first_of, one_line
 from pipeline.tools.source import ToolFailed
+from pipeline.tools.toolbox import CANCEL
 
 if TYPE_CHECKING:
     import httpx2
@@ -311,7 +312,7 @@ class McpServers:
 
     def __init__(self, settings: Settings, taken: Collection[str] = ()) -> None:
         self._servers = servers_of(settings)
-        self._taken = frozenset(taken)
+        self._taken = frozenset(taken) | {CANCEL.name}
 
     async def __aenter__(self) -> Self:
         """Connect to all of them.

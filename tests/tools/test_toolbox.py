@@ -15,7 +15,11 @@ from hypothesis import strategies as st
 from pipeline.engines.tools import Tool
 from pipeline.errors import BadInput, StageError
 from pipeline.tools.source import ToolFailed
+<<<<<<< HEAD
 from pipeline.tools.toolbox import RESULT_CHARS, Approve, Toolbox, ToolResult, cut, shortened
+=======
+from pipeline.tools.toolbox import CANCEL, RESULT_CHARS, Approve, Toolbox, ToolResult, shortened
+>>>>>>> 51305ff (Tools: what they print stays out of --json; odd files are bad input; the name of Cascade's own tool is taken. Serve: no URL of an MCP server ends a session, none is in --debug's log)
 
 
 class Source:
@@ -74,6 +78,8 @@ async def test_sources_are_entered_and_left_together() -> None:
     assert one.entered == other.entered == 0
     with pytest.raises(BadInput, match="two tools are called a"):
         await Toolbox([one, Source(Tool("a"))]).__aenter__()
+    with pytest.raises(BadInput, match="a tool is called cancel_running_tools"):
+        await Toolbox([Source(CANCEL)]).__aenter__()
     with pytest.raises(StageError):
         await Toolbox([one, Refusing()]).__aenter__()
     assert one.entered == 0
