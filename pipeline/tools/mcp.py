@@ -676,8 +676,16 @@ class _Connection:
     def _http(self) -> httpx2.AsyncClient:
         import httpx2
 
+        headers = self._settings.expanded(self._settings.headers)
+        for name, value in headers.items():
+            # HTTP's own complaint holds the whole value, which is a secret.
+            if not re.fullmatch(r"[!-~]([ -~\t]*[!-~])?|", value):
+                raise BadInput(
+                    f"the value of its header {one_line(name, 64)} has a line break, a space at an "
+                    "end, or another sign that no header may have"
+                )
         return httpx2.AsyncClient(
-            headers=self._settings.expanded(self._settings.headers),
+            headers=headers,
             # An answer may be long in coming: a call has a time-out of its own.
             timeout=httpx2.Timeout(CONNECT_S / 2, read=None),
             event_hooks={"response": [_look]},
