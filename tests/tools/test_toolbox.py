@@ -15,11 +15,15 @@ from hypothesis import strategies as st
 from pipeline.engines.tools import Tool
 from pipeline.errors import BadInput, StageError
 from pipeline.tools.source import ToolFailed
-<<<<<<< HEAD
-from pipeline.tools.toolbox import RESULT_CHARS, Approve, Toolbox, ToolResult, cut, shortened
-=======
-from pipeline.tools.toolbox import CANCEL, RESULT_CHARS, Approve, Toolbox, ToolResult, shortened
->>>>>>> 51305ff (Tools: what they print stays out of --json; odd files are bad input; the name of Cascade's own tool is taken. Serve: no URL of an MCP server ends a session, none is in --debug's log)
+from pipeline.tools.toolbox import (
+    CANCEL,
+    RESULT_CHARS,
+    Approve,
+    Toolbox,
+    ToolResult,
+    cut,
+    shortened,
+)
 
 
 class Source:
