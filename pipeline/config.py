@@ -356,7 +356,7 @@ class McpSettings(Section):
     def _has_one_place(self) -> Self:
         if bool(self.url) == bool(self.command):
             raise PydanticCustomError("place", "needs either url or command")
-        if self.url and not re.match(r"https?://[^/]", self.url):
+        if self.url and not re.match(r"(?i)https?://[^/]", self.url):
             raise PydanticCustomError("place", "has a url that begins neither http:// nor https://")
         return self
 

@@ -12,6 +12,7 @@ import contextlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TextIO
 
 from pipeline.audio.line import Line
 from pipeline.errors import CascadeError, StageError, first_of
@@ -74,7 +75,7 @@ class Driver:
         trace: Trace,
         display: Shown | None = None,
         *,
-        as_json: bool = False,
+        lines: TextIO | None = None,
         over: Over | None = None,
         keep: Keep | None = None,
         tools: RunTool | None = None,
@@ -87,7 +88,7 @@ class Driver:
             ends: Where sound comes from and goes to.
             trace: Takes the marks of the playing; the session gives it all others.
             display: What the person sees, if there is one.
-            as_json: Print every event on stdout.
+            lines: Where every event is written as a line of JSON; None: nowhere.
             over: Is told of every turn that is over, if anybody wants to know.
             keep: Keeps what a crash must not cost, if anything is kept.
             tools: Runs what the model calls; None: somebody else does.
@@ -98,7 +99,7 @@ class Driver:
         self._ends = ends
         self._display = display or Shown()
         self._trace = trace
-        self._as_json = as_json
+        self._lines = lines
         self._tell_over = over
         self._keep = keep
         self._run_tool = tools
@@ -151,13 +152,13 @@ class Driver:
                     self._all_said = True  # which answers the question too, in a while
 
     async def _follow(self) -> None:
-        """Session → speaker, screen and stdout."""
+        """Session → speaker, screen and lines of JSON."""
         playout = self._ends.playout
         async for event in self._session.events():
             if isinstance(event, ReplyDone) and self._keep is not None:
                 await self._keep()
-            if self._as_json and not isinstance(event, ReplyAudio):
-                print(json.dumps(to_json(event)), flush=True)
+            if self._lines is not None and not isinstance(event, ReplyAudio):
+                print(json.dumps(to_json(event)), file=self._lines, flush=True)
             self._display.event(event)
             match event:
                 case SpeechStarted():

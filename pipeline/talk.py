@@ -11,6 +11,7 @@ import contextlib
 import functools
 import os
 import shlex
+import sys
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ from pipeline.keys import Keys, letters
 from pipeline.measure import otel
 from pipeline.models.catalogue import Catalogue
 from pipeline.models.fetch import provide
-from pipeline.terminal import Display, stderr
+from pipeline.terminal import Display, stderr, stdout_alone
 from pipeline.trace import Trace, description
 
 if TYPE_CHECKING:
@@ -193,6 +194,9 @@ async def _hold(
 
             return await allowed(ask, tool.name, arguments, engines.voice.language)
 
+        lines = sys.stdout if options.json else None
+        if options.json and sources:
+            lines = stack.enter_context(stdout_alone())
         if sources and settings.mcp:
             display.note(f"connecting to {', '.join(settings.mcp)}")
         toolbox = await stack.enter_async_context(Toolbox(sources, approve))
@@ -225,7 +229,7 @@ async def _hold(
             ends,
             trace,
             display,
-            as_json=options.json,
+            lines=lines,
             over=over,
             keep=keep,
             tools=call if sources else None,

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, Self, TextIO
 
@@ -184,6 +185,28 @@ def stdout() -> Console:
     return Console(markup=False, emoji=False, highlight=False)
 
 
+@contextlib.contextmanager
+def stdout_alone() -> Generator[TextIO, None, None]:
+    """Keep stdout for machine-readable lines, and give what they are written to.
+
+    What else is printed meanwhile, by tools, their libraries and what they start, goes to stderr.
+    """
+    ours: TextIO = sys.stdout
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        if ours is not sys.__stdout__:
+            yield ours  # somebody has redirected it
+            return
+        ours.flush()
+        place = ours.fileno()
+        kept = os.dup(place)
+        lines = os.fdopen(kept, "w", encoding=ours.encoding, errors=ours.errors)
+        stack.enter_context(lines)
+        os.dup2(2, place)
+        stack.callback(os.dup2, kept, place)
+        yield lines
+
+
 def show_error(console: Console, message: str) -> None:
     """Say what went wrong."""
     console.print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
@@ -201,7 +224,11 @@ def log_to_stderr(debug: bool) -> None:
     form = "%(name)s: %(message)s"
     level = logging.DEBUG if debug else logging.ERROR
     logging.basicConfig(level=level, format=form, handlers=[handler])
-    if not debug:
+    if debug:
+        # Tells the whole URL of each server and request, and so the secrets that may be in one.
+        for name in ("mcp.client", "httpx2", "httpcore2"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+    else:
         logging.getLogger(__package__).setLevel(logging.WARNING)
         for name in ("mcp", "client"):
             # The MCP SDK's, which logs with a traceback whatever a server writes amiss.

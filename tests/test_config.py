@@ -441,7 +441,7 @@ approval = "never"
     [
         ('[mcp.f]\ncommand = "x"\nurl = "http://a"', "mcp.f needs either url or command"),
         ("[mcp.f]\ntimeout_s = 3", "mcp.f needs either url or command"),
-        ('[mcp.f]\nurl = "a"', "mcp.f has a url that begins neither http:// nor https://"),
+        ('[mcp.f]\nurl = "ftp://a"', "mcp.f has a url that begins neither http:// nor https://"),
         ("[mcp]\nf = 3", "mcp.f is a table, [mcp.f]; allowed in it: url, command, "),
         ("mcp = 3", "mcp is a table, [mcp.NAME]; allowed in it: url, command, "),
         ('[mcp."a b"]\ncommand = "x"', "mcp.a b: a name has letters, digits, _ and -"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncGenerator
 
 import numpy as np
@@ -98,7 +99,7 @@ def test_a_turn_is_kept_before_it_is_told_to_be_over(capsys: pytest.CaptureFixtu
             assert (question.content, session.history[-1].content) == ("When?", heard)
             kept.append((reply.content, heard, trace.marks(1).keys() & {"heard.last"}))
 
-        driver = Driver(session, StuckMicrophone(clock), trace, as_json=True, keep=keep)
+        driver = Driver(session, StuckMicrophone(clock), trace, lines=sys.stdout, keep=keep)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(driver.run(), 120)
 

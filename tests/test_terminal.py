@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import subprocess
+import sys
 
 import numpy as np
 from hypothesis import assume, given
@@ -231,3 +233,36 @@ def test_words_light_up_as_they_are_spoken() -> None:
     assert shown.spoken == 25
     shown.heard(None)
     assert (shown.spoken, shown.doing) == (100, "listening")
+
+
+def test_what_tools_print_is_not_among_the_lines_for_machines() -> None:
+    code = (
+        "import subprocess, sys\n"
+        "from pipeline.terminal import stdout_alone\n"
+        "with stdout_alone() as lines:\n"
+        "    print('printed')\n"
+        "    sys.stdout.write('written')\n"
+        "    subprocess.run([sys.executable, '-c', 'print(\"started\")'], check=True)\n"
+        "    print('line', file=lines, flush=True)\n"
+        "print('after')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "line\nafter\n"
+    assert set(re.findall(r"printed|written|started", done.stderr)) == {
+        "printed",
+        "written",
+        "started",
+    }
+
+
+def test_debug_tells_no_url_that_may_hold_a_secret() -> None:
+    code = (
+        "import logging\n"
+        "from pipeline.terminal import log_to_stderr\n"
+        "log_to_stderr(debug=True)\n"
+        "for name in ('mcp.client.streamable_http', 'httpx2', 'pipeline.tools.mcp'):\n"
+        "    logging.getLogger(name).debug('by %s: http://me:hush@a.org', name)\n"
+        "    logging.getLogger(name).info('by %s: http://me:hush@a.org', name)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(re.findall(r"by (\S+):", done.stderr)) == {"pipeline.tools.mcp"}

@@ -406,13 +406,15 @@ def allows(pattern: str, url: str) -> bool:
         pattern: A URL; one that ends in `/` allows all below it.
         url: The client's.
     """
-    asked, own = urlsplit(url), urlsplit(pattern)
+    if re.search(r"[\0- \x7f]", url):  # which some leave out
+        return False
     try:
+        asked, own = urlsplit(url), urlsplit(pattern)
         if (asked.scheme, asked.hostname, asked.port) != (own.scheme, own.hostname, own.port):
             return False
         if own.scheme not in ("http", "https"):
             return False
-    except ValueError:  # a port that is none
+    except ValueError:  # a port or an address that is none
         return False
     # What servers read otherwise than we do: another user, a step up, a slash that is none.
     path = unquote(asked.path)

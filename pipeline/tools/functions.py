@@ -29,7 +29,6 @@ from typing import Any, Self, TypeVar, get_args, overload
 
 import docstring_parser
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
-from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
 from pydantic_core import to_json
 
@@ -228,6 +227,8 @@ def _functions_of(file: Path) -> list[_Function]:
     """
     module = _imported(file)
     named = getattr(module, "__all__", None)
+    if not isinstance(named, list | tuple | None):
+        raise BadInput(f"{file}: its __all__ is no list of names")
     found = [
         _function(file, value)
         for name, value in vars(module).items()
@@ -264,7 +265,8 @@ def _imported(file: Path) -> ModuleType:
     # stdout belongs to --json.
     vars(module)["print"] = functools.partial(print, file=sys.stderr)
     try:
-        spec.loader.exec_module(module)
+        with contextlib.redirect_stdout(sys.stderr):
+            spec.loader.exec_module(module)
     except SyntaxError as error:
         raise BadInput(f"{file}, line {error.lineno}: {error.msg}") from None
     except BadInput as error:
@@ -316,9 +318,9 @@ def _function(file: Path, function: FunctionType) -> _Function:
     try:
         model = create_model(name, __config__=forbid, **fields)
         schema = model.model_json_schema(schema_generator=_Schema)
-    except (PydanticSchemaGenerationError, PydanticUserError) as error:
+    except Exception as error:  # not only pydantic's own: a pattern that is none, a hint's own code
         raise BadInput(
-            f"{where}: no JSON schema can be made of its type hints: {first_line(error)}"
+            f"{where}: no JSON schema can be made of its type hints: {one_line(str(error))}"
         ) from None
     schema.pop("title", None)
     options = getattr(function, _MARK, {})

@@ -34,6 +34,7 @@ from pipeline.config import McpSettings, Settings, without_password
 from pipeline.engines.tools import NAME_CHARS, Tool
 from pipeline.errors import BadInput, CascadeError, first_line, first_of, one_line
 from pipeline.tools.source import ToolFailed
+from pipeline.tools.toolbox import CANCEL
 
 if TYPE_CHECKING:
     import httpx2
@@ -311,7 +312,7 @@ class McpServers:
 
     def __init__(self, settings: Settings, taken: Collection[str] = ()) -> None:
         self._servers = servers_of(settings)
-        self._taken = frozenset(taken)
+        self._taken = frozenset(taken) | {CANCEL.name}
 
     async def __aenter__(self) -> Self:
         """Connect to all of them.
@@ -675,8 +676,16 @@ class _Connection:
     def _http(self) -> httpx2.AsyncClient:
         import httpx2
 
+        headers = self._settings.expanded(self._settings.headers)
+        for name, value in headers.items():
+            # HTTP's own complaint holds the whole value, which is a secret.
+            if not re.fullmatch(r"[!-~]([ -~\t]*[!-~])?|", value):
+                raise BadInput(
+                    f"the value of its header {one_line(name, 64)} has a line break, a space at an "
+                    "end, or another sign that no header may have"
+                )
         return httpx2.AsyncClient(
-            headers=self._settings.expanded(self._settings.headers),
+            headers=headers,
             # An answer may be long in coming: a call has a time-out of its own.
             timeout=httpx2.Timeout(CONNECT_S / 2, read=None),
             event_hooks={"response": [_look]},

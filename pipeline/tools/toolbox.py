@@ -75,7 +75,7 @@ class Toolbox:
         """Make all sources ready.
 
         Raises:
-            BadInput: Two tools have the same name.
+            BadInput: Two tools have the same name, or one that of `CANCEL`.
             CascadeError: A source cannot be made ready.
         """
         async with contextlib.AsyncExitStack() as stack:
@@ -84,6 +84,8 @@ class Toolbox:
             names = [tool.name for source in self._sources for tool in source.tools]
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise BadInput(f"two tools are called {twice[0]}; rename one, or leave one out")
+            if CANCEL.name in names:  # the session would take a call of it for that of its own
+                raise BadInput(f"a tool is called {CANCEL.name}, as Cascade's own; rename it")
             self._stack = stack.pop_all()
         return self
 

@@ -416,6 +416,9 @@ async def test_the_reference_server_in_a_session(opened: Open) -> None:
         ("https://a.org/x/", "https://a.org/x/%252e%252e/y", False),
         ("https://a.org/x/", "https://a.org/x/..\\y", False),
         ("https://a.org/x/", "https://a.org:x/x/", False),
+        ("https://a.org/x/", "https://[a.org/x/", False),
+        ("https://a.org/x/", " https://a.org/x/a", False),
+        ("https://a.org/x/", "ht\ntps://a.org/x/a", False),
         ("file:///", "file:///etc/passwd", False),
     ],
 )

@@ -161,6 +161,12 @@ def test_what_is_called_is_checked_and_converted(tmp_path: Path) -> None:
         ('def f(x: "Nothing"):\n "Doc."', "its type hints cannot be read"),
         ('class A: ...\ndef f(x: A):\n "Doc."', "no JSON schema can be made"),
         ('from typing import Callable\ndef f(x: Callable[[], int]):\n "D."', "no JSON schema"),
+        ('__all__ = 5\ndef f():\n "D."', "its __all__ is no list of names"),
+        (
+            "from typing import Annotated\nfrom pydantic import Field\n"
+            'def f(x: Annotated[str, Field(pattern="(")]):\n "D."',
+            "no JSON schema can be made of its type hints",
+        ),
         ('def größe():\n "Doc."', "without accents"),
         ('async def f():\n "Doc."\n yield 1', "return a list"),
         ("from pipeline import tool\n@tool\ndef f(): ...", "has no docstring"),
@@ -318,3 +324,5 @@ def test_calls_run_side_by_side_and_async_ones_share_a_loop(tmp_path: Path) -> N
 def test_print_goes_to_stderr(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     call(tools(tmp_path, 'def f():\n "D."\n print("here")'), "f")
     assert capfd.readouterr() == ("", "here\n")
+    tools(tmp_path, 'import sys\nsys.stdout.write("at once")\ndef f():\n "D."')
+    assert capfd.readouterr() == ("", "at once")

@@ -387,3 +387,12 @@ def test_servers_of_the_command_line_have_names(places: list[str], labels: list[
     assert list(load(flags=found).mcp) == labels
     with pytest.raises(BadInput):
         from_flags([""])
+
+
+@pytest.mark.parametrize("value", ["hush\n", "hush\r", " hush", "húsh", "hu\0sh"])
+async def test_a_secret_that_no_header_may_hold_is_not_told(value: str) -> None:
+    settings = McpSettings(url="HTTP://127.0.0.1:9/mcp", headers={"Authorization": value})
+    async with McpServer("web", settings) as server:
+        with pytest.raises(McpFailed, match="the value of its header Authorization") as wrong:
+            await server.connect()
+    assert "sh" not in str(wrong.value)

@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 from pipeline.engines.tools import Tool
 from pipeline.errors import BadInput, StageError
 from pipeline.tools.source import ToolFailed
-from pipeline.tools.toolbox import RESULT_CHARS, Approve, Toolbox, ToolResult, cut, shortened
+from pipeline.tools.toolbox import (
+    CANCEL,
+    RESULT_CHARS,
+    Approve,
+    Toolbox,
+    ToolResult,
+    cut,
+    shortened,
+)
 
 
 class Source:
@@ -74,6 +82,8 @@ async def test_sources_are_entered_and_left_together() -> None:
     assert one.entered == other.entered == 0
     with pytest.raises(BadInput, match="two tools are called a"):
         await Toolbox([one, Source(Tool("a"))]).__aenter__()
+    with pytest.raises(BadInput, match="a tool is called cancel_running_tools"):
+        await Toolbox([Source(CANCEL)]).__aenter__()
     with pytest.raises(StageError):
         await Toolbox([one, Refusing()]).__aenter__()
     assert one.entered == 0
