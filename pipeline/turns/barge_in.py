@@ -141,8 +141,8 @@ class WordCheck:
         self._next: Suspected | None = None
         self._whole: Suspected | None = None
         self._before: tuple[int, str] = (-1, "")
-        # Where the voice began whose words, at the newest look, lack but a second look; -1: none.
-        self._nearly = -1
+        # The voice whose words, at the newest look, lack but a second look.
+        self._nearly: Suspected | None = None
         self._one_by_one = OneByOne()
         self._task: asyncio.Task[None] | None = None
 
@@ -151,11 +151,16 @@ class WordCheck:
         """Whether something is being recognised."""
         return self._task is not None and not self._task.done()
 
+    @property
+    def undecided(self) -> int | None:
+        """Where a voice began whose words lack but a second look; None: there is none."""
+        return None if self._nearly is None else self._nearly.start
+
     def forget(self) -> None:
         """A turn begins: what was said before it asks for nothing any more."""
         self._next = self._whole = None
         self._before = (-1, "")
-        self._nearly = -1
+        self._nearly = None
         self._one_by_one = OneByOne()
 
     def look(self, suspected: Suspected) -> None:
@@ -170,7 +175,7 @@ class WordCheck:
         if self.running:
             first = self._whole or whole
             self._next, self._whole = None, replace(whole, start=first.start, voiced=first.voiced)
-        elif self._nearly == whole.voiced:
+        elif self._nearly is not None and self._nearly.voiced == whole.voiced:
             self._begin(_cut(whole))
 
     def _begin(self, suspected: Suspected, *, whole: bool = False) -> None:
@@ -182,7 +187,7 @@ class WordCheck:
                 return
             known = words is not self._one_by_one or self._weigh(suspected, found)
             nearly = not known and interrupts(found, found.text)
-            self._nearly = suspected.voiced if nearly else -1
+            self._nearly = suspected if nearly else None
             if nearly and whole:
                 self._begin(_cut(suspected))
             elif self._whole is not None:
