@@ -448,8 +448,11 @@ class Cascade:
 
     def _begin_turn(self, began: Began) -> None:
         self._replies.new_turn(interrupts=self._manner.interrupts)
+        # Words over a reply that was over before it was known whether they ask for the turn are its
+        # first.
+        start = self._check.undecided
         self._check.forget()
-        self._begin_utterance(began)
+        self._begin_utterance(began if start is None else replace(began, start=start))
         self._tell(SpeechStarted(self._turn, began.voiced / RATE))
 
     def _begin_utterance(self, began: Began | Joined) -> None:

@@ -119,8 +119,8 @@ class WordCheck:
     """Looks for words in the voice over a reply, one look after the other.
 
     A slow recogniser is still at the beginning of a voice that is over. Then the whole of that is
-    looked at next, and words that ask for the turn for want of no more than a second look get one,
-    at another cut. Nobody speaks in vain because the machine is busy.
+    looked at next. Words that ask for the turn for want of no more than a second look get one when
+    the voice is over, at another cut. Nobody speaks in vain because the machine is busy.
 
     Args:
         hear: Recognises what a suspicion has heard so far; gives None when that fails, for long
@@ -141,6 +141,8 @@ class WordCheck:
         self._next: Suspected | None = None
         self._whole: Suspected | None = None
         self._before: tuple[int, str] = (-1, "")
+        # The voice whose words, at the newest look, lack but a second look.
+        self._nearly: Suspected | None = None
         self._one_by_one = OneByOne()
         self._task: asyncio.Task[None] | None = None
 
@@ -149,10 +151,16 @@ class WordCheck:
         """Whether something is being recognised."""
         return self._task is not None and not self._task.done()
 
+    @property
+    def undecided(self) -> int | None:
+        """Where a voice began whose words lack but a second look; None: there is none."""
+        return None if self._nearly is None else self._nearly.start
+
     def forget(self) -> None:
         """A turn begins: what was said before it asks for nothing any more."""
         self._next = self._whole = None
         self._before = (-1, "")
+        self._nearly = None
         self._one_by_one = OneByOne()
 
     def look(self, suspected: Suspected) -> None:
@@ -167,6 +175,8 @@ class WordCheck:
         if self.running:
             first = self._whole or whole
             self._next, self._whole = None, replace(whole, start=first.start, voiced=first.voiced)
+        elif self._nearly is not None and self._nearly.voiced == whole.voiced:
+            self._begin(_cut(whole))
 
     def _begin(self, suspected: Suspected, *, whole: bool = False) -> None:
         words = self._one_by_one
@@ -176,9 +186,10 @@ class WordCheck:
                 self._next = self._whole = None
                 return
             known = words is not self._one_by_one or self._weigh(suspected, found)
-            if not known and whole and interrupts(found, found.text):
-                cut = (suspected.start + suspected.voiced) // 2
-                self._begin(replace(suspected, start=cut))
+            nearly = not known and interrupts(found, found.text)
+            self._nearly = suspected if nearly else None
+            if nearly and whole:
+                self._begin(_cut(suspected))
             elif self._whole is not None:
                 following, self._whole = self._whole, None
                 self._begin(following, whole=True)
@@ -198,3 +209,8 @@ class WordCheck:
         if since is not None:
             self._found(since)
         return since is not None
+
+
+def _cut(suspected: Suspected) -> Suspected:
+    """The same voice from another place on, for a second look."""
+    return replace(suspected, start=(suspected.start + suspected.voiced) // 2)

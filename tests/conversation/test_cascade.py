@@ -248,6 +248,8 @@ class Slow(Engines):
     reply=st.sampled_from([LONG, "The train leaves at nine in the morning."]),
 )
 @example(takes_s=1.0, spoken_s=[1.4], pause_s=0.06, reply=LONG)
+@example(takes_s=0.2109375, spoken_s=[0.6], pause_s=0.06, reply=LONG)
+@example(takes_s=0.25, spoken_s=[0.6, 0.6], pause_s=0.36, reply=LONG)
 def test_what_is_said_over_a_reply_is_answered_however_slow_the_recogniser_is(
     takes_s: float, spoken_s: list[float], pause_s: float, reply: str
 ) -> None:

@@ -195,9 +195,21 @@ def test_what_would_not_interrupt_with_a_second_look_gets_none(text: str) -> Non
     assert (len(taken), told) == (2, [])
 
 
-def test_who_hears_in_time_looks_no_further_when_a_voice_is_over() -> None:
-    taken, told = looked_at({200: "Tell me"}, (0.0, *FIRST), (1.0, *WHOLE), takes_s=0.5)
-    assert (len(taken), told) == (1, [])
+@pytest.mark.parametrize(
+    ("text", "again", "starts", "found"),
+    [
+        ("Emma", "Tell me", [200], []),
+        ("Tell me", "Tell me more.", [200, AGAIN], [5000]),
+        ("Tell me", "Emma", [200, AGAIN], []),
+    ],
+)
+def test_who_hears_in_time_looks_once_more_only_for_want_of_a_second_look(
+    text: str, again: str, starts: list[int], found: list[int]
+) -> None:
+    looks = {200: text, AGAIN: again}
+    taken, told = looked_at(looks, (0.0, *FIRST), (1.0, *WHOLE), takes_s=0.5)
+    assert [look.start for look in taken] == starts
+    assert [since for since, _ in told] == found
 
 
 def test_voices_that_are_over_before_there_is_a_look_are_looked_at_together() -> None:
