@@ -19,7 +19,6 @@ from rich.table import Table
 
 from pipeline.config import PACES, Settings, document, load
 from pipeline.errors import INTERRUPTED, BadInput, CascadeError, one_line
-from pipeline.prompts import PromptRefused, Prompts, variables
 from pipeline.terminal import log_to_stderr, show_error, stderr, stdout
 
 if TYPE_CHECKING:
@@ -239,14 +238,12 @@ def talk(
     debug: Debug = False,
 ) -> int:
     """Hold a conversation: on microphone and speaker, or with recordings."""
-    from pipeline.tools.mcp import from_flags
-
     flags = {
         **engines(stt, voice, llm, vad, language, instructions, stt_url, tts_url),
         "reply.mode": mode,
         "audio.echo": echo,
         "tools.files": tools or None,
-        **from_flags(mcp or []),
+        **_mcp_servers(mcp or []),
         "conversation.translate_to": translate_to,
         **_pace(turns),
     }
@@ -300,6 +297,8 @@ def config_command() -> None:
 def prompts_command(config: Config = None, json: Json = False, debug: Debug = False) -> int:
     """Check the prompts in the folder prompts.dir, and show what each of them needs."""
     folder = Path(load(config).prompts.dir)
+    from pipeline.prompts import Prompts
+
     found = Prompts.read(folder)
     table = Table("id", "version", "variables", "what it is", box=None)
     for prompt in (each for versions in found.all.values() for each in versions.values()):
@@ -716,6 +715,15 @@ def run_to_end(work: Coroutine[Any, Any, int]) -> int:
     return asyncio.run(interruptible())
 
 
+def _mcp_servers(places: list[str]) -> dict[str, dict[str, Any]]:
+    """The settings of MCP servers that are given by a URL or a command line."""
+    if not places:
+        return {}
+    from pipeline.tools.mcp import from_flags  # only where it is needed
+
+    return from_flags(places)
+
+
 def _prompted(
     config: Path | None, flags: Mapping[str, Any], named: str | None, given: list[str] | None
 ) -> tuple[Settings, list[dict[str, Any]]]:
@@ -728,6 +736,8 @@ def _prompted(
         if given:
             raise BadInput("--var: goes with --prompt")
         return settings, []
+    from pipeline.prompts import PromptRefused, Prompts, variables
+
     folder = Path(settings.prompts.dir)
     id, _, version = named.partition("@")
     prompts = Prompts.read(folder)
