@@ -139,7 +139,8 @@ class Transcription:
         window_s: Length of the encoder's input (s); 0 where it was not run.
         dropped: Why a guard dropped the text; empty when none did.
         raw: What the model wrote, dropped or not.
-        sure: Whether the language is beyond doubt, so that what is said next may be taken for it.
+        sure: Whether the language is beyond doubt, so that what is said next may be taken for it;
+            a model that knows one language cannot tell.
         tokens: How many the model wrote.
         endless: Whether it was stopped rather than came to an end.
         english: What it means in English, where that is asked for and can be had; else empty.
@@ -431,6 +432,8 @@ class Whisper:
         self._name = path.name
         self._known = _known_languages(self._model)
         self._language = _given_language(self._multilingual, self._known, self._name, settings)
+        # A model that knows one language takes everything for that: it says nothing of the speaker.
+        self._tells = self._multilingual or bool(settings.language)
         self._suppressed = _suppressed(self._model, path)
 
     @property
@@ -649,7 +652,7 @@ class Whisper:
         are told right with it, 49 without, and 52 in Whisper's own 30 s.
         """
         if language:
-            return language, True
+            return language, self._tells
         chances = self.chances(encoded)
         spoken, probability = spoken_language(chances, usual, voice_s, self._among)
         return spoken, probability >= _SURE
