@@ -233,7 +233,7 @@ class Recogniser:
     Attributes:
         stable: The words that the running utterance surely begins with, which need not be
             recognised again.
-        language: Code of what was said last.
+        language: Code of what the running utterance is surely spoken in; empty: not known yet.
 
     Args:
         transcribe: Recognises.
@@ -367,7 +367,7 @@ class Recogniser:
             heard = await self.transcribe(audio, None if known else voiced_ms, prefix, draft=draft)
             if known:
                 heard = replace(heard, text=f"{known} {heard.text}".strip())
-            if heard.text:
+            if heard.sure:
                 self.language = heard.language
             if heard.sure and turn == self._turn and len(audio) >= SETTLED_S * RATE:
                 self._spoken = heard.language
