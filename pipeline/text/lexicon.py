@@ -39,7 +39,7 @@ def read(path: Path, language: str, symbols: Collection[str]) -> Lexicon:
             not this voice has.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise BadInput(f"tts.lexicon {path}: cannot be read: {error.strerror}") from None
     except ValueError as error:

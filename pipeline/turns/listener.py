@@ -367,10 +367,10 @@ class Recogniser:
             heard = await self.transcribe(audio, None if known else voiced_ms, prefix, draft=draft)
             if known:
                 heard = replace(heard, text=f"{known} {heard.text}".strip())
-            if heard.sure:
+            if heard.sure and turn == self._turn:
                 self.language = heard.language
-            if heard.sure and turn == self._turn and len(audio) >= SETTLED_S * RATE:
-                self._spoken = heard.language
+                if len(audio) >= SETTLED_S * RATE:
+                    self._spoken = heard.language
             if pause and heard.text and not heard.dropped:
                 self._inbox.put(self._paused, turn, pause, heard.text)
             return heard

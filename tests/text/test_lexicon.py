@@ -52,6 +52,10 @@ def test_what_is_wrong_is_told(tmp_path: Path, text: str, said: str) -> None:
         read(tmp_path, text)
 
 
+def test_a_byte_order_mark_of_windows_editors_is_none_of_the_entries(tmp_path: Path) -> None:
+    assert read(tmp_path, '\ufeffGIF = "ɡiˈf"') == {"gif": [*"ɡiˈf"]}
+
+
 def test_a_file_that_is_not_there() -> None:
     with pytest.raises(BadInput, match=r"nowhere\.toml: cannot be read: No such file"):
         lexicon.read(Path("nowhere.toml"), "en", SYMBOLS)
