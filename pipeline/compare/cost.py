@@ -33,6 +33,9 @@ MILLION = 1e6
 ASIDE = frozenset({"transcription_minute", "transcription_tokens"})
 """What is used beside the replies: a bill is worth knowing without it."""
 
+OPEN = {"session": "session_minute", "standby": "standby_minute"}
+"""Kinds of usage that are billed by how long the session is open, and the price of each."""
+
 _VERSION = re.compile(r"(?:-(?:preview|latest|\d{2,8}))*\Z")
 """What may follow a model's name without making it another model: a date, `preview`."""
 
@@ -53,6 +56,7 @@ class Rates:
         audio_cached: Of these, from the cache; None: as `audio_in`.
         audio_out: A million tokens of sound written.
         session_minute: A minute of open session.
+        standby_minute: The same while the model is paused; None: as `session_minute`.
         transcription_minute: A minute of the user's sound, for its transcript.
     """
 
@@ -64,6 +68,7 @@ class Rates:
     audio_cached: Price | None = None
     audio_out: Price | None = None
     session_minute: Price | None = None
+    standby_minute: Price | None = None
     transcription_minute: Price | None = None
 
 
@@ -169,7 +174,8 @@ def bill(usage: Iterable[Mapping[str, Any]], rates: Rates, open_s: float = 0.0) 
     for one in used:
         for name, quantity in _quantities(one).items():
             quantities[name] = quantities.get(name, 0.0) + quantity
-    if rates.session_minute is not None and "session_minute" not in quantities and open_s > 0:
+    timed = not quantities.keys().isdisjoint(OPEN.values())
+    if rates.session_minute is not None and not timed and open_s > 0:
         quantities["session_minute"] = open_s / 60
     # Of a model that is sold by tokens these must be known, or the bill is not.
     replies = rates.session_minute is not None or not quantities.keys() <= ASIDE
@@ -211,7 +217,7 @@ def of_turn(conversation: Conversation, turn: Turn, rates: Rates | None) -> floa
     mine = [
         one
         for one in conversation.usage
-        if one.get("turn") == turn.number and one.get("kind") != "session"
+        if one.get("turn") == turn.number and one.get("kind") not in OPEN
     ]
     return bill(mine, rates, (turn.end_ns - turn.start_ns) / 1e9).dollars
 
@@ -300,8 +306,8 @@ def _quantities(one: Mapping[str, Any]) -> dict[str, float]:
 
     kind = one.get("kind", "reply")
     minutes = count("seconds") / 60
-    if kind == "session":
-        return {"session_minute": minutes} if minutes else {}
+    if kind in OPEN:
+        return {OPEN[kind]: minutes} if minutes else {}
     if kind == "transcription":
         if minutes:
             return {"transcription_minute": minutes}
@@ -328,6 +334,8 @@ def _price(rates: Rates, name: str) -> float | None:
     price: float | None = getattr(rates, name, None)
     if price is None and name.endswith("_cached"):
         price = getattr(rates, name.replace("_cached", "_in"))
+    if price is None and name == "standby_minute":
+        price = rates.session_minute
     return price
 
 
