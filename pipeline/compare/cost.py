@@ -235,7 +235,8 @@ def summary(
     dollars = [usd for _, _, usd in known]
     usd = sum(dollars) if known else None
     billed = [one for one, _, _ in known]
-    cpu_s = sum(one.cpu_s for one in counted) if counted else None
+    timed = [(one, one.cpu_s) for one in counted if one.cpu_s is not None]
+    cpu_s, timed_ones = sum(taken for _, taken in timed) if timed else None, [o for o, _ in timed]
     metered = [one for one in counted if one.joules is not None]
     joules = sum(one.joules or 0.0 for one in metered) if metered else None
     return {
@@ -249,11 +250,11 @@ def summary(
         "parts_usd": _parts([found for _, found, _ in known]),
         "prices_as_of": table.as_of if rates else None,
         "source": rates.source if rates else "",
-        "note": _note(model, rates, [found for _, found in bills], bool(counted), bool(known)),
+        "note": _note(model, rates, [found for _, found in bills], counted, bool(known)),
         "cpu_s": cpu_s,
-        "cpu_s_per_turn": _by(cpu_s, _answers(counted)),
-        "cpu_s_per_minute": _by(cpu_s, sum(_minutes(counted))),
-        "cpu_s_per_minute_ci95": ratio_interval([o.cpu_s for o in counted], _minutes(counted)),
+        "cpu_s_per_turn": _by(cpu_s, _answers(timed_ones)),
+        "cpu_s_per_minute": _by(cpu_s, sum(_minutes(timed_ones))),
+        "cpu_s_per_minute_ci95": ratio_interval([s for _, s in timed], _minutes(timed_ones)),
         "joules": joules,
         "joules_per_minute": _by(joules, sum(_minutes(metered))),
     }
@@ -276,11 +277,17 @@ def _minutes(conversations: Iterable[Conversation]) -> list[float]:
 
 
 def _note(
-    model: str, rates: Rates | None, bills: Sequence[Bill], counted: bool, known: bool
+    model: str,
+    rates: Rates | None,
+    bills: Sequence[Bill],
+    counted: Sequence[Conversation],
+    known: bool,
 ) -> str:
     if not counted:
         return "no conversation was held"
     if not model:
+        if all(one.cpu_s is None for one in counted):
+            return "runs on this machine; what it takes there cannot be told apart: --together"
         return "runs on this machine: nothing is billed"
     if rates is None:
         return f"no price is known for {model}; add one with --prices FILE"

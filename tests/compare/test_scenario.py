@@ -34,7 +34,7 @@ def read(folder: Path, text: str) -> list[Scenario]:
 
 
 def test_those_that_come_along_are_sound() -> None:
-    scenarios, _ = gather_scenarios(builtin(), instructions="", patience_s=60)
+    scenarios = gather_scenarios(builtin(), instructions="", patience_s=60).scenarios
     assert {one.topic for one in scenarios} >= set(TOPICS) - {"latency"}
     lengths = [one for one in scenarios if one.name.startswith("tools by turn")]
     assert [one.length for one in lengths] == list(LENGTHS)
@@ -86,7 +86,7 @@ turns:
 
 
 def test_a_corpus_is_a_conversation_each() -> None:
-    scenarios, _ = gather_scenarios([str(CORPUS)], instructions="Be kind.", patience_s=9)
+    scenarios = gather_scenarios([str(CORPUS)], instructions="Be kind.", patience_s=9).scenarios
     assert len(scenarios) == 10
     one = scenarios[0]
     assert one.topic == "latency"
