@@ -102,7 +102,8 @@ class Judged(TypedDict):
     """What became of a gate.
 
     `bound` is `at most` or `at least`; `on` is the file that the gate is about, if it is about one.
-    `met` is None where nothing was judged; `reason` says why, or why there is no `value`.
+    `met` is None where nothing was judged; `reason` says why, or why there is no `value`. `told` is
+    what was found and what was wanted in a sentence.
     """
 
     system: str
@@ -113,6 +114,7 @@ class Judged(TypedDict):
     ci95: Interval | None
     met: bool | None
     reason: str
+    told: str
     on: NotRequired[str]
 
 
@@ -214,6 +216,7 @@ def judge(
             judged = _judged(gate, known[gate.figure], name, one, unjudged)
             if on:
                 judged["on"] = on
+            judged["told"] = _told(judged)
             found.append(judged)
     return found
 
@@ -234,15 +237,17 @@ def _judged(gate: Gate, figure: Figure, name: str, one: Mapping[str, Any], unjud
         "ci95": of(one, figure.ci) if figure.ci and value is not None else None,
         "met": None if unjudged else met,
         "reason": reason,
+        "told": "",
     }
 
 
 def shown(one: Judged) -> dict[str, str]:
-    """A gate as people read it: `wanted`, `found`, `interval`, `verdict`, `reason`, `system`."""
-    wanted = f"{one['figure']} {one['bound']} {_number(one['limit'])}"
+    """A gate as people read it: what was `wanted` (the `limit` of it), what was `found`."""
+    limit = f"{one['bound']} {one['limit']:g}" + (f" in {one['on']}" if one.get("on") else "")
     return {
         "system": one["system"],
-        "wanted": f"{wanted}, in {one['on']}" if one.get("on") else wanted,
+        "wanted": f"{one['figure']} {limit}",
+        "limit": limit,
         "found": NONE if one["value"] is None else _number(one["value"]),
         "interval": " to ".join(map(_number, one["ci95"])) if one["ci95"] else "",
         "verdict": {True: "met", False: "not met", None: "not judged"}[one["met"]],
@@ -250,31 +255,26 @@ def shown(one: Judged) -> dict[str, str]:
     }
 
 
-def told(one: Judged) -> str:
-    """A gate in a line: what was found, and what was wanted."""
+def _told(one: Judged) -> str:
     texts = shown(one)
     inside = texts["reason"] or (f"95 %: {texts['interval']}" if texts["interval"] else "")
+    beside = f" ({inside})" if inside else ""
     found = "not known" if one["value"] is None else texts["found"]
-    return (
-        f"{one['figure']} is {found}{f' ({inside})' if inside else ''}, wanted: {texts['wanted']}"
-    )
+    return f"{one['figure']} is {found}{beside}; wanted: {texts['limit']}"
 
 
 def as_table(judged: Iterable[Judged]) -> Table:
     """All gates on a terminal, a row each."""
-    made = table("gate", "found", "95 % interval", "")
+    made = table("system", "gate", "limit", "found", "95 % interval", "")
     for one in judged:
         texts = shown(one)
         verdict = Text(texts["verdict"], "" if one["met"] else "bold red")
-        made.add_row(
-            Text(f"{texts['system']}: {texts['wanted']}"),
-            texts["found"],
-            texts["interval"],
-            verdict,
-        )
+        system = f"{texts['system']}, {one['on']}" if one.get("on") else texts["system"]
+        limit = f"{'>=' if one['bound'] == 'at least' else '<='} {one['limit']:g}"
+        made.add_row(Text(system), one["figure"], limit, texts["found"], texts["interval"], verdict)
     return made
 
 
 def _number(value: float) -> str:
     """In the unit that the figure's name tells."""
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:.1f}".removesuffix(".0") if abs(value) >= 100 else f"{value:.3g}"

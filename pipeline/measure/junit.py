@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.errors import one_line
-from pipeline.measure.gates import Judged, shown, told
+from pipeline.measure.gates import Judged, shown
 
 NAME = "junit.xml"
 
@@ -68,7 +68,7 @@ def write(
                 if judged["met"] is None:
                     _say(case, "skipped", judged["reason"])
                 elif not judged["met"]:
-                    _say(case, "failure", told(judged))
+                    _say(case, "failure", judged["told"])
         _count(suite, sum(one.seconds or 0.0 for one in mine))
     _count(root, sum(float(suite.get("time", 0)) for suite in root))
     tree = ET.ElementTree(root)
@@ -77,7 +77,8 @@ def write(
 
 
 def _case(suite: ET.Element, kind: str, name: str, seconds: float | None = None) -> ET.Element:
-    place = f"{suite.get('name')}.{kind}"
+    # Readers take what is before a dot for a package.
+    place = f"{kind}.{suite.get('name', '').replace('.', '_')}"
     case = ET.SubElement(suite, "testcase", classname=place, name=_text(name))
     case.set("time", f"{seconds or 0:.3f}")
     return case
@@ -87,7 +88,7 @@ def _say(case: ET.Element, what: str, why: str) -> None:
     if why:
         said = ET.SubElement(case, what, message=_text(why))
         if what != "skipped":
-            said.set("type", case.get("classname", "").rpartition(".")[2])
+            said.set("type", case.get("classname", "").partition(".")[0])
             said.text = _text(why)
 
 

@@ -21,7 +21,6 @@ from typing import IO, Any, Generic, TypeVar
 from rich.console import Console
 
 from pipeline.errors import INTERRUPTED, UNMET, BadInput, CascadeError, StageError
-from pipeline.measure.gates import Judged, told
 from pipeline.terminal import progress, show_error, stdout
 from pipeline.trace import VERSION, MarkLine
 
@@ -380,10 +379,10 @@ class Run(ABC, Generic[T]):
             out = stdout()
             self.show(out, summary)
             out.print(f"\n{self.folder / REPORT}", soft_wrap=True)
-        judged: Sequence[Judged] = summary.get("gates") or []
+        judged = summary.get("gates") or []
         for one in judged:
             if one["met"] is False:
-                self._hint(f"gate not met: {one['system']}: {told(one)}")
+                self._hint(f"gate not met: {one['system']}: {one['told']}")
         if any(one["met"] is None for one in judged):
             self._hint(f"gates were not judged: {judged[0]['reason']}")
         if self.interrupted:
