@@ -34,7 +34,7 @@ from pipeline.compare.scenario import (
 from pipeline.compare.systems import System, Systems
 from pipeline.compare.trial import hold_scenario
 from pipeline.config import Settings
-from pipeline.errors import BadInput, CascadeError
+from pipeline.errors import BadInput, CascadeError, first_of
 from pipeline.measure import corpus, gates, junit
 from pipeline.measure.gates import COMPARED, Gate
 from pipeline.measure.instrument import FIGURES
@@ -315,10 +315,11 @@ class Comparison(Run[Conversation]):
                 if seat is not None:
                     seat.leave()
 
-        async with asyncio.TaskGroup() as tasks:
-            held = [
-                tasks.create_task(hold(job, seat)) for job, seat in zip(group, seats, strict=True)
-            ]
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                held = [tasks.create_task(hold(*one)) for one in zip(group, seats, strict=True)]
+        except BaseExceptionGroup as errors:
+            raise first_of(errors) from None
         return [task.result() for task in held]
 
     async def _hold(

@@ -73,8 +73,10 @@ async def hold_scenario(
         manual=system.manual,
         seat=seat,
     )
-    # What others use meanwhile cannot be told from it.
-    cpu_s, joules = (None, None) if seat else (held.cpu_ns / NS_PER_S, meter.joules())
+    cpu_s, joules = held.cpu_ns / NS_PER_S, meter.joules()
+    if seat is not None:
+        cpu_s = joules = None  # What others used meanwhile cannot be told from it.
+        await seat.all_over(Clock())
     # By the number of the utterance, which the session's turns may differ from.
     numbers = {turn: number for number, said in enumerate(held.cues.said, 1) for turn in said.turns}
     usage = [{**one, "turn": numbers.get(one["turn"], 0)} for one in held.noted.usage]

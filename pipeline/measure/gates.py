@@ -169,8 +169,10 @@ def parse(
             found.append(_gate(name, limit, "", known, where))
             continue
         if name not in systems:
-            there = f"there are {', '.join(systems)}" if systems else f"that goes with {OPTION}"
-            raise BadInput(f"{where}limits of {name!r}, which is no system of this run; {there}")
+            if not systems:
+                raise BadInput(f"{where}{name}: limits of one system go with {OPTION} FILE.yaml")
+            there = ", ".join(systems)
+            raise BadInput(f"{where}{name!r} is no system of this run; there are {there}")
         found += [_gate(figure, one, str(name), known, where) for figure, one in limit.items()]
     return tuple(found)
 
@@ -182,7 +184,7 @@ def _gate(
         raise BadInput(f"{where}there is no figure {str(name)!r}; there are {', '.join(known)}")
     try:
         number = math.nan if isinstance(limit, bool) else float(limit)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number) or number < 0:
         raise BadInput(f"{where}{name} is {limit!r}; its limit is a number, 0 or more")

@@ -14,7 +14,7 @@ AHEAD_NS = 30 * NS_PER_MS
 together: midway between two of them, so that all begin with the same one."""
 
 LOOK_NS = 5 * NS_PER_MS
-"""How often one that is connected looks whether all are."""
+"""How often one looks whether all are connected, or over."""
 
 
 class Meeting:
@@ -65,3 +65,9 @@ class Seat:
     def leave(self) -> None:
         """The conversation is over: nobody waits for it any more."""
         self._meeting.here.discard(self)
+
+    async def all_over(self, clock: Clock) -> None:
+        """Leave, and return once all have: work that others' sound would wait for can begin."""
+        self.leave()
+        while self._meeting.here:
+            await clock.sleep_until(clock.now_ns() + LOOK_NS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from pipeline.compare.run import CompareOptions, Comparison
 from pipeline.compare.scenario import Gathered, Scenario, Step
 from pipeline.config import Settings
 from pipeline.errors import BadInput, StageError
+from pipeline.measure import conduct
 from pipeline.measure.record import Turn
 from pipeline.speech_to_speech import specs
 from pipeline.terminal import stderr
@@ -83,13 +85,25 @@ def latency_ms(turn: Turn) -> float:
 
 
 @pytest.mark.alone
-async def test_each_turn_begins_for_all_once_all_have_answered(tmp_path: Path) -> None:
+async def test_each_turn_begins_for_all_once_all_have_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured_ns: list[int] = []
+    measure = conduct.Held.turns
+
+    def noted(self: conduct.Held) -> list[Turn]:
+        measured_ns.append(time.monotonic_ns())
+        return measure(self)
+
+    monkeypatch.setattr(conduct.Held, "turns", noted)
     made = await held(
         tmp_path,
         scenario(tmp_path, {}, {}, {"interrupt_s": 0.3}, {}),
         MetronomeSystem(200, name="fast", answers=[Answer(seconds=s) for s in (0.5, 5, 1, 1)]),
         MetronomeSystem(900, name="slow", answers=[Answer(seconds=s) for s in (2, 5, 0.5, 1)]),
     )
+    # What the sound says is not found out while others speak: they would stutter.
+    assert min(measured_ns) > made["slow"].turns[-1].record.marks["heard.first"]
     for name, known_ms in (("fast", 200), ("slow", 900)):
         for turn in made[name].turns:
             assert latency_ms(turn) == pytest.approx(known_ms, abs=ERROR_MS)

@@ -71,9 +71,10 @@ def test_a_file_and_the_command_line(tmp_path: Path) -> None:
         ("tools=95", "its limit is a share, such as 0.95"),
         ("nowhere.yaml", "nowhere.yaml: cannot be read"),
         ("- p90_ms", "needs figures with limits"),
-        ("gemini:\n  p90_ms: 1", "'gemini', which is no system of this run; there are cascade"),
+        ("gemini:\n  p90_ms: 1", "'gemini' is no system of this run; there are cascade, openai"),
         ("cascade:\n  p90: 1", "there is no figure 'p90'"),
         ("p90_ms: true", "p90_ms is True; its limit is a number"),
+        (f"p90_ms: {10**400}", "its limit is a number"),
         ("tools: [1]", "tools is [1]; its limit is a number"),
     ],
 )
