@@ -73,9 +73,9 @@ async def hold_scenario(
         manual=system.manual,
         seat=seat,
     )
-    cpu_s, joules = held.cpu_ns / NS_PER_S, meter.joules()
+    # What others use meanwhile cannot be told from it.
+    cpu_s, joules = (None, None) if seat else (held.cpu_ns / NS_PER_S, meter.joules())
     if seat is not None:
-        cpu_s = joules = None  # What others used meanwhile cannot be told from it.
         await seat.all_over(Clock())
     # By the number of the utterance, which the session's turns may differ from.
     numbers = {turn: number for number, said in enumerate(held.cues.said, 1) for turn in said.turns}
