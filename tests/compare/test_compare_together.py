@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import time
@@ -149,6 +150,36 @@ async def test_nobody_waits_for_a_system_that_is_gone(tmp_path: Path) -> None:
     began_ms = (said_ns(made["well"], 2) - said_ns(made["well"], 1)) / NS_PER_MS
     assert began_ms == pytest.approx(1000 * (SPEECH_S + 0.3 + 0.5 + 0.2 + LEAD_S), abs=150)
     assert latency_ms(second) == pytest.approx(300, abs=ERROR_MS)
+
+
+async def test_a_run_that_is_stopped_leaves_every_session(tmp_path: Path) -> None:
+    entered: list[str] = []
+
+    def counted(name: str) -> Any:
+        def wrap(session: Any) -> Any:
+            leave = session.__class__.__aexit__
+
+            class Counted(session.__class__):  # type: ignore[misc]
+                async def __aexit__(self, *exc: Any) -> None:
+                    await leave(self, *exc)
+                    entered.remove(name)
+
+            entered.append(name)
+            session.__class__ = Counted
+            return session
+
+        return wrap
+
+    systems = [MetronomeSystem(name=name, wrap=counted(name)) for name in ("one", "other")]
+    task = asyncio.create_task(held(tmp_path, scenario(tmp_path, {}, {}), *systems))
+    async with asyncio.timeout(10):
+        while len(entered) < 2:
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.5)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert entered == []
 
 
 @pytest.mark.parametrize(
