@@ -396,7 +396,9 @@ class Comparison(Run[Conversation]):
         judged = gates.judge(self._gates, COMPARED, found["variants"], unjudged=unjudged)
         for of in self._of_files:
             held = [one for one in self.results if one.scenario in of.scenarios]
-            part = summary.summarise(self.header, held, self._table)["variants"]
+            mine = {name: self.header["scenarios"][name] for name in of.scenarios}
+            header = {**self.header, "scenarios": mine}
+            part = summary.summarise(header, held, self._table)["variants"]
             judged += gates.judge(of.gates, COMPARED, part, on=of.file, unjudged=unjudged)
         return {**found, "gates": judged} if judged else found
 
