@@ -61,6 +61,13 @@ Variables = Annotated[
     typer.Option("--var", metavar="NAME=VALUE", help="A variable of the prompt (repeatable)"),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Log everything; show tracebacks")]
+Expect = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=LIMIT|FILE.yaml",
+        help="A gate, such as p90_ms=900; exit code 3 if it is not met (repeatable)",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable lines on stdout")]
 
 REPEATED_S = 1.0
@@ -429,6 +436,7 @@ def profile(
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Results; default runs/profile-TIME")
     ] = None,
+    expect: Expect = None,
     reply_seconds: Annotated[
         float, typer.Option(min=0.1, help="Listen to so much of each reply")
     ] = 4.0,
@@ -469,6 +477,8 @@ def profile(
 ) -> int:
     """Measure where the time between your last word and the reply goes."""
     sources = tuple(corpus or ())
+    if expect and (compare is not None or what_if or keep is not None):
+        raise BadInput("--expect: goes with a run, not with --compare, --what-if or --keep")
     if compare is not None:
         from pipeline.profile import regression
 
@@ -492,6 +502,7 @@ def profile(
         repeat=repeat,
         seed=seed,
         out=out,
+        expect=tuple(expect or ()),
         bounds=Bounds(reply_s=reply_seconds, timeout_s=timeout),
         json=json,
         executor=executor,
@@ -542,6 +553,10 @@ def compare(
     prices: Annotated[
         Path | None, typer.Option(metavar="FILE.toml", help="What things cost; default: ours")
     ] = None,
+    expect: Expect = None,
+    together: Annotated[
+        bool, typer.Option("--together", help="Say the words to all paths at the same moment")
+    ] = False,
     reply_seconds: Annotated[
         float, typer.Option(min=0.1, help="Listen to so much of each last reply")
     ] = 4.0,
@@ -577,6 +592,8 @@ def compare(
     paths = tuple(path or ["cascade"])
     varied = _varied(config, flags)
     if live:
+        if expect or together:
+            raise BadInput("compare: --expect and --together go with recordings, not with --live")
         from pipeline.compare.live import prepare as prepare_live
         from pipeline.talk import TalkOptions
 
@@ -596,6 +613,8 @@ def compare(
         resume=resume,
         judge=judge,
         prices=prices,
+        expect=tuple(expect or ()),
+        together=together,
         speaker=speaker,
         listen_s=reply_seconds,
         patience_s=timeout,

@@ -10,6 +10,10 @@ INTERRUPTED = 130
 """The exit code of what Ctrl-C or SIGTERM has stopped, as shells have it for Ctrl-C."""
 
 
+UNMET = 3
+"""The exit code of a run that is not good enough: a gate is not met, or it is worse than before."""
+
+
 class CascadeError(Exception):
     """Something failed that the user should know about, in words the user can act on."""
 

@@ -203,8 +203,8 @@ class Usage(Event):
         input_audio_tokens: Of those read, sound.
         cached_audio_tokens: Of these, from the cache.
         output_audio_tokens: Of those written, sound.
-        seconds: Of sound (a transcription) or of open session (`session`), billed by time; since
-            the last event of the same kind.
+        seconds: Of sound (a transcription), of active session (`session`), or of a session in which
+            the model is paused (`standby`), billed by time; since the last event of the same kind.
         kind: What was billed.
         reply_id: Which reply, if it was one of the cascade's.
     """
@@ -216,7 +216,7 @@ class Usage(Event):
     cached_audio_tokens: int = 0
     output_audio_tokens: int = 0
     seconds: float = 0.0
-    kind: Literal["reply", "transcription", "session"] = "reply"
+    kind: Literal["reply", "transcription", "session", "standby"] = "reply"
     reply_id: str = field(default="", compare=False)
 
 

@@ -13,6 +13,7 @@ from pipeline.compare import cost
 from pipeline.compare import report as compare_report
 from pipeline.compare import summary as compare_summary
 from pipeline.compare import terminal as compare_terminal
+from pipeline.measure import gates
 from pipeline.measure import summary as profile_summary
 from pipeline.profile import report as profile_report
 from pipeline.profile import terminal as profile_terminal
@@ -28,9 +29,17 @@ def run(kind: str) -> tuple[Any, Any, Any]:
     """Header, results and summary of a synthetic run in which things go wrong."""
     if kind == "profile":
         header, records = samples.profile()
-        return header, records, profile_summary.summarise(header, records)
-    header, held = comparison_samples.comparison(repeats=2)
-    return header, held, compare_summary.summarise(header, held, cost.prices())
+        summary: Any = profile_summary.summarise(header, records)
+        limits, known = {"p90_ms": 900}, gates.TURNS
+    else:
+        header, held = comparison_samples.comparison(repeats=2)
+        header["together"] = True
+        records = held
+        summary = compare_summary.summarise(header, held, cost.prices())
+        limits, known = {"p90_ms": 900, "tools": 0.9, "cost_per_minute": 0.1}, gates.COMPARED
+    wanted = gates.parse(limits, known, (), "")
+    summary["gates"] = gates.judge(wanted, known, summary["variants"])
+    return header, records, summary
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -33,6 +33,9 @@ MILLION = 1e6
 ASIDE = frozenset({"transcription_minute", "transcription_tokens"})
 """What is used beside the replies: a bill is worth knowing without it."""
 
+OPEN = {"session": "session_minute", "standby": "standby_minute"}
+"""Kinds of usage that are billed by how long the session is open, and the price of each."""
+
 _VERSION = re.compile(r"(?:-(?:preview|latest|\d{2,8}))*\Z")
 """What may follow a model's name without making it another model: a date, `preview`."""
 
@@ -53,6 +56,7 @@ class Rates:
         audio_cached: Of these, from the cache; None: as `audio_in`.
         audio_out: A million tokens of sound written.
         session_minute: A minute of open session.
+        standby_minute: The same while the model is paused; None: as `session_minute`.
         transcription_minute: A minute of the user's sound, for its transcript.
     """
 
@@ -64,6 +68,7 @@ class Rates:
     audio_cached: Price | None = None
     audio_out: Price | None = None
     session_minute: Price | None = None
+    standby_minute: Price | None = None
     transcription_minute: Price | None = None
 
 
@@ -169,7 +174,8 @@ def bill(usage: Iterable[Mapping[str, Any]], rates: Rates, open_s: float = 0.0) 
     for one in used:
         for name, quantity in _quantities(one).items():
             quantities[name] = quantities.get(name, 0.0) + quantity
-    if rates.session_minute is not None and "session_minute" not in quantities and open_s > 0:
+    timed = not quantities.keys().isdisjoint(OPEN.values())
+    if rates.session_minute is not None and not timed and open_s > 0:
         quantities["session_minute"] = open_s / 60
     # Of a model that is sold by tokens these must be known, or the bill is not.
     replies = rates.session_minute is not None or not quantities.keys() <= ASIDE
@@ -211,7 +217,7 @@ def of_turn(conversation: Conversation, turn: Turn, rates: Rates | None) -> floa
     mine = [
         one
         for one in conversation.usage
-        if one.get("turn") == turn.number and one.get("kind") != "session"
+        if one.get("turn") == turn.number and one.get("kind") not in OPEN
     ]
     return bill(mine, rates, (turn.end_ns - turn.start_ns) / 1e9).dollars
 
@@ -229,7 +235,8 @@ def summary(
     dollars = [usd for _, _, usd in known]
     usd = sum(dollars) if known else None
     billed = [one for one, _, _ in known]
-    cpu_s = sum(one.cpu_s for one in counted) if counted else None
+    timed = [(one, one.cpu_s) for one in counted if one.cpu_s is not None]
+    cpu_s, timed_ones = sum(taken for _, taken in timed) if timed else None, [o for o, _ in timed]
     metered = [one for one in counted if one.joules is not None]
     joules = sum(one.joules or 0.0 for one in metered) if metered else None
     return {
@@ -243,11 +250,11 @@ def summary(
         "parts_usd": _parts([found for _, found, _ in known]),
         "prices_as_of": table.as_of if rates else None,
         "source": rates.source if rates else "",
-        "note": _note(model, rates, [found for _, found in bills], bool(counted), bool(known)),
+        "note": _note(model, rates, [found for _, found in bills], counted, bool(known)),
         "cpu_s": cpu_s,
-        "cpu_s_per_turn": _by(cpu_s, _answers(counted)),
-        "cpu_s_per_minute": _by(cpu_s, sum(_minutes(counted))),
-        "cpu_s_per_minute_ci95": ratio_interval([o.cpu_s for o in counted], _minutes(counted)),
+        "cpu_s_per_turn": _by(cpu_s, _answers(timed_ones)),
+        "cpu_s_per_minute": _by(cpu_s, sum(_minutes(timed_ones))),
+        "cpu_s_per_minute_ci95": ratio_interval([s for _, s in timed], _minutes(timed_ones)),
         "joules": joules,
         "joules_per_minute": _by(joules, sum(_minutes(metered))),
     }
@@ -270,11 +277,17 @@ def _minutes(conversations: Iterable[Conversation]) -> list[float]:
 
 
 def _note(
-    model: str, rates: Rates | None, bills: Sequence[Bill], counted: bool, known: bool
+    model: str,
+    rates: Rates | None,
+    bills: Sequence[Bill],
+    counted: Sequence[Conversation],
+    known: bool,
 ) -> str:
     if not counted:
         return "no conversation was held"
     if not model:
+        if all(one.cpu_s is None for one in counted):
+            return "runs on this machine; what it takes there cannot be told apart: --together"
         return "runs on this machine: nothing is billed"
     if rates is None:
         return f"no price is known for {model}; add one with --prices FILE"
@@ -300,8 +313,8 @@ def _quantities(one: Mapping[str, Any]) -> dict[str, float]:
 
     kind = one.get("kind", "reply")
     minutes = count("seconds") / 60
-    if kind == "session":
-        return {"session_minute": minutes} if minutes else {}
+    if kind in OPEN:
+        return {OPEN[kind]: minutes} if minutes else {}
     if kind == "transcription":
         if minutes:
             return {"transcription_minute": minutes}
@@ -328,6 +341,8 @@ def _price(rates: Rates, name: str) -> float | None:
     price: float | None = getattr(rates, name, None)
     if price is None and name.endswith("_cached"):
         price = getattr(rates, name.replace("_cached", "_in"))
+    if price is None and name == "standby_minute":
+        price = rates.session_minute
     return price
 
 

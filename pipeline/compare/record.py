@@ -30,6 +30,9 @@ from pipeline.speech_to_speech.specs import shown
 ASKED = ("sources", "say", "paths", "repeat", "seed", "speaker", "listen_s", "patience_s")
 """Options of a run that it is resumed with."""
 
+LATER: Mapping[str, Any] = {"expect": (), "together": False}
+"""Such options that were not there from the beginning, and what a run before them was like."""
+
 ALIKE = ("variants", "scenarios", "models", "settings")
 """What in the header must not have changed since: else two runs would be taken for one."""
 
@@ -61,7 +64,8 @@ class Conversation:
         rtt_ms: Round trips to the server, measured beside the conversation.
         usage: `events.Usage` as dictionaries, in order, with the `turn` of each.
         seconds: How long it lasted (s).
-        cpu_s: Processor time of this process, and for the cascade so of its engines (s).
+        cpu_s: Processor time of this process, and for the cascade so of its engines (s); None:
+            other conversations were held meanwhile.
         joules: Energy of the processor, where the machine tells; None: it does not.
         wav: Stereo WAV, user left, reply right, relative to the folder.
         reconnects: How often the connection was lost and made again.
@@ -81,7 +85,7 @@ class Conversation:
     rtt_ms: tuple[float, ...] = ()
     usage: tuple[Mapping[str, Any], ...] = ()
     seconds: float = 0.0
-    cpu_s: float = 0.0
+    cpu_s: float | None = 0.0
     joules: float | None = None
     wav: str = ""
     reconnects: int = 0
@@ -185,8 +189,8 @@ class Earlier:
 
 
 def asked_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """What the header keeps of a run's options, by `ASKED`; `withheld` if a secret is missing."""
-    asked = {name: options[name] for name in ASKED}
+    """What the header keeps of a run's options; `withheld` if a secret is missing."""
+    asked = {name: options[name] for name in (*ASKED, *LATER)}
     asked["say"] = str(asked["say"] or "")
     asked["paths"] = [shown(path) for path in options["paths"]]
     return {**asked, "withheld": asked["paths"] != [*options["paths"]]}
@@ -206,8 +210,8 @@ def resumed(folder: Path, paths: Sequence[str]) -> Earlier:
     asked = header.get("asked")
     if not isinstance(asked, dict) or not set(ASKED) <= asked.keys():
         raise BadInput(f"--resume {folder}: does not tell what was asked; begin a new run")
-    given = {name: asked[name] for name in ASKED}
-    given["sources"] = tuple(given["sources"])
+    given = {**LATER, **{name: asked[name] for name in (*ASKED, *LATER) if name in asked}}
+    given["sources"], given["expect"] = tuple(given["sources"]), tuple(given["expect"])
     given["say"] = Path(given["say"]) if given["say"] else None
     if [shown(path) for path in paths] == given["paths"]:
         given["paths"] = tuple(paths)

@@ -18,7 +18,7 @@ from pipeline.clock import NS_PER_S
 from pipeline.compare import figures
 from pipeline.compare.record import SYSTEM, Conversation, simulations, source_of, titled
 from pipeline.compare.scoring import words
-from pipeline.measure import report, waterfall
+from pipeline.measure import gates, report, waterfall
 from pipeline.measure.record import MeasuredCall, Turn
 from pipeline.measure.report import Axis
 from pipeline.measure.run import REPORT
@@ -97,6 +97,7 @@ def content(
         "sections": SECTIONS,
         "paths": listed,
         "verdict": summary.get("verdict") or [],
+        "gates": [gates.shown(one) for one in summary.get("gates") or ()],
         "warnings": summary.get("warnings") or [],
         "measures": figures.measures(summary, names, header),
         "panels": report.distributions(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NotRequired, TypedDict
 
+from pipeline.measure.gates import Judged
 from pipeline.measure.stats import Apart, Interval, Met, SharesApart, Spread
 from pipeline.measure.summary import Against, RecordingSound, TurnFigures
 
@@ -194,3 +195,5 @@ class Summary(TypedDict):
     scenarios: int
     conversations: int
     warnings: Sequence[str]
+    gates: NotRequired[Sequence[Judged]]
+    together: NotRequired[bool]

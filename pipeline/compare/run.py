@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import itertools
 import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,19 +14,35 @@ from typing import Any
 from rich.console import Console
 
 from pipeline.compare import cost, judge, report, scoring, summary, systems, terminal
-from pipeline.compare.record import CONVERSATIONS, Conversation, Earlier, asked_of, resumed
+from pipeline.compare.record import (
+    CONVERSATIONS,
+    Conversation,
+    Earlier,
+    asked_of,
+    resumed,
+    simulations,
+    titled,
+)
 from pipeline.compare.results import Summary
-from pipeline.compare.scenario import Scenario, gather_scenarios, unspoken, with_recordings
+from pipeline.compare.scenario import (
+    Gathered,
+    Scenario,
+    gather_scenarios,
+    unspoken,
+    with_recordings,
+)
 from pipeline.compare.systems import System, Systems
 from pipeline.compare.trial import hold_scenario
 from pipeline.config import Settings
-from pipeline.errors import BadInput
-from pipeline.measure import corpus
+from pipeline.errors import BadInput, CascadeError, first_of
+from pipeline.measure import corpus, gates, junit
+from pipeline.measure.gates import COMPARED, Gate
 from pipeline.measure.instrument import FIGURES
 from pipeline.measure.noise import Noise
 from pipeline.measure.plan import Load, Planned, jobs
 from pipeline.measure.record import Turn
 from pipeline.measure.run import Made, Run, new_folder
+from pipeline.measure.together import Meeting, Seat
 from pipeline.models.catalogue import Catalogue
 from pipeline.speech_to_speech import specs
 from pipeline.speech_to_speech.brief import STAMP, SystemSpec
@@ -46,6 +64,8 @@ class CompareOptions:
         resume: Folder of a run to go on with, instead of a new one.
         judge: Language model that judges answers, as `--llm` names them; empty: none.
         prices: Table of prices; None: the one that comes with Cascade.
+        expect: Gates: `NAME=LIMIT` each, or a YAML file of such; none with `resume`: those of then.
+        together: Say each scenario to all paths at the same moment.
         speaker: Piper voice that speaks the user's words; empty: the cascade's own.
         listen_s: So much is heard of the last reply of a conversation (s).
         patience_s: How long to wait for a reply (s).
@@ -61,6 +81,8 @@ class CompareOptions:
     resume: Path | None = None
     judge: str = ""
     prices: Path | None = None
+    expect: tuple[str, ...] = ()
+    together: bool = False
     speaker: str = ""
     listen_s: float = 4.0
     patience_s: float = 60.0
@@ -75,8 +97,8 @@ def prepare(load: Load, options: CompareOptions) -> Coroutine[Any, Any, int]:
         options: What to do.
 
     Returns:
-        The run, which gives the exit code: 0; 1 if a path has no turn with a latency, or the
-        results could not be written whole; 130 if it was interrupted.
+        The run, which gives the exit code: 0; 3 if a gate is not met; 1 if a path has no turn with
+        a latency, or the results could not be written whole; 130 if it was interrupted.
 
     Raises:
         CascadeError: It cannot begin.
@@ -85,32 +107,37 @@ def prepare(load: Load, options: CompareOptions) -> Coroutine[Any, Any, int]:
     earlier: Earlier | None = None
     if options.resume is not None:
         earlier = resumed(options.resume, options.paths)
-        options = dataclasses.replace(options, **earlier.asked)
+        expect = options.expect or earlier.asked["expect"]
+        options = dataclasses.replace(options, **{**earlier.asked, "expect": expect})
     targets = systems.parse(options.paths)
+    limits = gates.read(options.expect, COMPARED, [target.name for target in targets])
+    if options.together:
+        systems.check_together(targets)
     base = load({})
     for target in targets:
         specs.check(target, os.environ)
     table = cost.prices(options.prices)
-    scenarios = _scenarios(base, options, console)
+    gathered = _gathered(base, options, console)
     judging = judge.server_of(load, options.judge) if options.judge else None
-    compared = Systems(targets, load, scenarios)
+    compared = Systems(targets, load, gathered.scenarios)
     compared.prepare(console)
     folder = options.resume or new_folder(options.out, "compare", resumable=True)
     return Comparison(
         base,
         targets,
         compared,
-        scenarios,
+        gathered,
         options,
         folder,
         console,
+        limits=limits,
         judging=judging,
         table=table,
         earlier=earlier,
     ).run()
 
 
-def _scenarios(base: Settings, options: CompareOptions, console: Console) -> list[Scenario]:
+def _gathered(base: Settings, options: CompareOptions, console: Console) -> Gathered:
     """All scenarios, with a recording for every word."""
     voice_name = options.speaker or base.tts.voice
     voice = Catalogue.load(base.models.dir).resolve("tts", voice_name)
@@ -121,18 +148,19 @@ def _scenarios(base: Settings, options: CompareOptions, console: Console) -> lis
         raise BadInput(
             "compare: names nothing to say; name scenarios, a folder of recordings, or --say FILE"
         )
-    scenarios, problems = gather_scenarios(
+    gathered = gather_scenarios(
         options.sources,
         instructions=base.llm.instructions,
         patience_s=options.patience_s,
         more=more,
     )
-    for problem in problems:
+    for problem in gathered.problems:
         show_error(console, f"left out: {problem}")
-    lines = unspoken(scenarios)
+    lines = unspoken(gathered.scenarios)
     items = corpus.say(lines, voice, base.tts) if lines else []
     recorded = dict(zip(lines, items, strict=True))
-    return [with_recordings(scenario, recorded) for scenario in scenarios]
+    spoken = [with_recordings(scenario, recorded) for scenario in gathered.scenarios]
+    return gathered._replace(scenarios=spoken)
 
 
 class Comparison(Run[Conversation]):
@@ -147,11 +175,12 @@ class Comparison(Run[Conversation]):
         base: Settings,
         targets: Sequence[SystemSpec],
         compared: Systems,
-        scenarios: Sequence[Scenario],
+        gathered: Gathered,
         options: CompareOptions,
         folder: Path,
         console: Console,
         *,
+        limits: Sequence[Gate] = (),
         judging: Any,
         table: cost.Prices,
         earlier: Earlier | None = None,
@@ -162,10 +191,11 @@ class Comparison(Run[Conversation]):
             base: The settings of a cascade.
             targets: What is compared.
             compared: The same, ready to be opened.
-            scenarios: What is said, with recordings.
+            gathered: What is said, with recordings.
             options: What was asked for.
             folder: Of the results.
             console: For people.
+            limits: What the whole run is judged by.
             judging: Where the judge is; None: there is none.
             table: What things cost.
             earlier: The run to go on with.
@@ -173,6 +203,7 @@ class Comparison(Run[Conversation]):
         Raises:
             BadInput: An earlier run, which this is to go on with, was another one.
         """
+        scenarios = gathered.scenarios
         header: dict[str, Any] = {
             **description(base, compared.models),
             "variants": {target.name: _about(target) for target in targets},
@@ -181,6 +212,7 @@ class Comparison(Run[Conversation]):
             "asked": asked_of(dataclasses.asdict(options)),
             "figures": {name: about for name, (_, _, about) in FIGURES.items()},
             "scenarios": {one.name: _plain(one) for one in scenarios},
+            **({"together": True} if options.together else {}),
         }
         held: Sequence[Conversation] = ()
         if earlier is not None:
@@ -191,6 +223,8 @@ class Comparison(Run[Conversation]):
         self._targets = targets
         self._systems = compared
         self._scenarios = scenarios
+        self._gates = limits
+        self._of_files = gathered.expected
         self._options = options
         self._judging = judging
         self._table = table
@@ -216,8 +250,16 @@ class Comparison(Run[Conversation]):
             return  # a run that was over is only judged and shown again
         async with self._systems.open() as opened:
             systems = {system.name: system for system in opened}
-            for job in self._jobs:
-                yield await self._hold(systems[job.variant.name], job)
+            for group in self._groups():
+                self._noise.look()
+                failed: CascadeError | None = None
+                for one in await self._hold_all(group, systems):
+                    if isinstance(one, CascadeError):
+                        failed = failed or one
+                    else:
+                        yield one
+                if failed is not None:
+                    raise failed
             self._noise.look()
 
     async def complete(self) -> None:
@@ -246,13 +288,49 @@ class Comparison(Run[Conversation]):
                 left.append(job)
         return left if any(job.repeat for job in left) else []
 
-    async def _hold(self, system: System, job: Planned[SystemSpec, Scenario]) -> Made[Conversation]:
+    def _groups(self) -> list[list[Planned[SystemSpec, Scenario]]]:
+        """What is held at once: one conversation, or with `--together` a scenario with all."""
+
+        def key(job: Planned[SystemSpec, Scenario]) -> tuple[int, str | int]:
+            whole = self._options.together and job.repeat > 0
+            return job.repeat, job.item.name if whole else job.order
+
+        return [[*group] for _, group in itertools.groupby(self._jobs, key)]
+
+    async def _hold_all(
+        self, group: Sequence[Planned[SystemSpec, Scenario]], systems: Mapping[str, System]
+    ) -> list[Made[Conversation] | CascadeError]:
+        """Hold all of a group at once; what ends one of them leaves the others as they are."""
+        meeting = Meeting()
+        seats = [Seat(meeting) if len(group) > 1 else None for _ in group]
+
+        async def hold(
+            job: Planned[SystemSpec, Scenario], seat: Seat | None
+        ) -> Made[Conversation] | CascadeError:
+            try:
+                return await self._hold(systems[job.variant.name], job, seat)
+            except CascadeError as error:
+                return error
+            finally:
+                if seat is not None:
+                    seat.leave()
+
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                held = [tasks.create_task(hold(*one)) for one in zip(group, seats, strict=True)]
+        except BaseExceptionGroup as errors:
+            raise first_of(errors) from None
+        return [task.result() for task in held]
+
+    async def _hold(
+        self, system: System, job: Planned[SystemSpec, Scenario], seat: Seat | None
+    ) -> Made[Conversation]:
         scenario = job.item
-        self._noise.look()
         checked = any(step.expect != type(step.expect)() for step in scenario.steps)
         # Where the answer is judged, all of it is wanted.
         listen_s = None if checked else self._options.listen_s
-        held = await hold_scenario(system, scenario, self.folder / job.wav, listen_s=listen_s)
+        wav_path = self.folder / job.wav
+        held = await hold_scenario(system, scenario, wav_path, listen_s=listen_s, seat=seat)
         wav = self._stamped(job.wav, held.result.simulated)
         conversation = dataclasses.replace(
             held.result,
@@ -313,15 +391,41 @@ class Comparison(Run[Conversation]):
 
     def summarise(self) -> Summary:
         """What `summary.json` holds."""
-        return summary.summarise(self.header, self.results, self._table)
+        found = summary.summarise(self.header, self.results, self._table)
+        unjudged = gates.INTERRUPTED if self.header["interrupted"] else ""
+        judged = gates.judge(self._gates, COMPARED, found["variants"], unjudged=unjudged)
+        for of in self._of_files:
+            held = [one for one in self.results if one.scenario in of.scenarios]
+            mine = {name: self.header["scenarios"][name] for name in of.scenarios}
+            header = {**self.header, "scenarios": mine}
+            part = summary.summarise(header, held, self._table)["variants"]
+            judged += gates.judge(of.gates, COMPARED, part, on=of.file, unjudged=unjudged)
+        return {**found, "gates": judged} if judged else found
 
     def writes(self, figures: Summary) -> Iterable[Callable[[], object]]:
-        """Write the summary and the report."""
+        """Write the summary, the report and `junit.xml`."""
         folder, header, held = self.folder, self.header, self.results
         return (
             lambda: summary.write(folder, figures, held, self._table),
             lambda: report.write(folder, header, held, figures),
+            lambda: junit.write(
+                folder, "compare", header, figures["variants"], self._cases(), figures.get("gates")
+            ),
         )
+
+    def _cases(self) -> list[junit.Case]:
+        """Each conversation that counts."""
+        simulated = simulations(self.header, self.results)
+        return [
+            junit.Case(
+                titled(one.path, one.path in simulated),
+                f"{one.scenario} repeat {one.repeat}",
+                one.seconds,
+                one.reason or "it ended early" if one.status == "failed" else "",
+            )
+            for one in self.results
+            if one.repeat > 0
+        ]
 
     def show(self, console: Console, figures: Summary) -> None:
         """Show the summary to a person."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
@@ -28,6 +28,7 @@ from pipeline.engines.tools import Tool
 from pipeline.errors import BadInput
 from pipeline.measure.corpus import Item, checked, gather
 from pipeline.measure.cues import FORM, UNSPOKEN, Utterance
+from pipeline.measure.gates import COMPARED, Gate, parse
 from pipeline.measure.recording import no_tools
 from pipeline.turns.speech_end import end_of_speech
 
@@ -190,6 +191,28 @@ class Scenario:
     length: str = ""
 
 
+class FileGates(NamedTuple):
+    """The gates of a scenario file (`expect:` beside its `turns`), which its own turns decide."""
+
+    file: str
+    scenarios: frozenset[str]
+    gates: tuple[Gate, ...]
+
+
+class Gathered(NamedTuple):
+    """What there is to say.
+
+    Attributes:
+        scenarios: In order; the turns that a voice has yet to speak are `UNSPOKEN`.
+        problems: Recordings that cannot be played, each in a line.
+        expected: The gates of those files that have any.
+    """
+
+    scenarios: list[Scenario]
+    problems: tuple[str, ...]
+    expected: list[FileGates]
+
+
 _READER = TypeAdapter(Scenario)
 
 
@@ -249,7 +272,7 @@ def builtin() -> list[str]:
 
 def gather_scenarios(
     sources: Sequence[str], *, instructions: str, patience_s: float, more: Iterable[Item] = ()
-) -> tuple[list[Scenario], tuple[str, ...]]:
+) -> Gathered:
     """Read scenarios and recordings.
 
     Args:
@@ -259,14 +282,19 @@ def gather_scenarios(
         patience_s: How long to wait for a reply where a turn does not say (s).
         more: Recordings that come from elsewhere.
 
-    Returns:
-        The scenarios in order, of which the turns that a voice has yet to speak are `UNSPOKEN`; and
-        recordings that cannot be played, each in a line.
-
     Raises:
         BadInput: A source is missing or damaged, or nothing is left to play.
     """
     found: list[Scenario] = []
+    expected: list[FileGates] = []
+
+    def take(file: Path) -> None:
+        scenarios, limits = _read(file, instructions, patience_s)
+        found.extend(scenarios)
+        if limits:
+            names = frozenset(one.name for one in scenarios)
+            expected.append(FileGates(file.name, names, limits))
+
     recordings: list[Path] = []
     for source in sources:
         path = Path(source)
@@ -274,10 +302,10 @@ def gather_scenarios(
             files = _files(path)
             recordings += [] if files else [path]
             for file in files:
-                found += _read(file, instructions, patience_s)
+                take(file)
         elif source in (shelf := _shelf()):
             with resources.as_file(shelf[source]) as file:
-                found += _read(file, instructions, patience_s)
+                take(file)
         else:
             raise BadInput(
                 f"{source}: there is no such file, folder or scenario; scenarios that come with "
@@ -294,7 +322,7 @@ def gather_scenarios(
     names = [scenario.name for scenario in found]
     if twice := [name for name in names if names.count(name) > 1]:
         raise BadInput(f"two scenarios are called {twice[0]!r}; give one another `name`")
-    return found, problems
+    return Gathered(found, problems, expected)
 
 
 def unspoken(scenarios: Iterable[Scenario]) -> list[str]:
@@ -361,21 +389,29 @@ def _files(path: Path) -> list[Path]:
     return [path] if path.suffix.lower() in SUFFIXES else []
 
 
-def _read(file: Path, instructions: str, patience_s: float) -> Iterator[Scenario]:
-    """The scenarios of a file: of several `conversations`, or one; each in all its lengths."""
+def _read(
+    file: Path, instructions: str, patience_s: float
+) -> tuple[list[Scenario], tuple[Gate, ...]]:
+    """The scenarios of a file: of several `conversations`, or one; each in all its lengths.
+
+    With them the gates of the file.
+    """
     plain = yaml_file.read(file, "is no scenario; it needs at least `turns:`, a list with `say:`")
     conversations = plain.pop("conversations", None) or [{}]
+    found: list[Scenario] = []
     try:
+        limits = parse(plain.pop("expect", None) or {}, COMPARED, (), "expect: ")
         if not isinstance(conversations, list) or not all(
             isinstance(c, dict) for c in conversations
         ):
             raise BadInput("conversations: needs a list, each with at least `turns`")
         for one in conversations:
-            yield from _in_lengths({**plain, **one}, file, instructions, patience_s)
+            found += _in_lengths({**plain, **one}, file, instructions, patience_s)
     except Invalid as error:
         raise BadInput(f"{file}: {yaml_file.complaint(error)}") from None
     except BadInput as error:
         raise BadInput(f"{file}: {error}") from None
+    return found, limits
 
 
 def _in_lengths(

@@ -34,7 +34,7 @@ from pipeline.measure.summary import (
 from pipeline.speech_to_speech.brief import STAMP
 from pipeline.trace import DIRECT_PARTS, DIRECT_STAGES, PARTS
 
-TAKEN = (*DESCRIBED, "repeat", "figures", "judge")
+TAKEN = (*DESCRIBED, "repeat", "figures", "judge", "together")
 """What the summary takes over from the conversations' header."""
 
 DIRECT_HIDEABLE = tuple(name for name, _, _ in DIRECT_STAGES)

@@ -169,6 +169,22 @@ def parse(texts: Sequence[str]) -> list[SystemSpec]:
     return found
 
 
+def check_together(targets: Sequence[SystemSpec]) -> None:
+    """See that all can be spoken to at the same moment without slowing each other.
+
+    Raises:
+        BadInput: There is only one, or two share this machine's processor.
+    """
+    if len(targets) < 2:
+        raise BadInput("--together: there is one system only; name another one with --path")
+    here = [target.name for target in targets if specs.runs_here(target)]
+    if len(here) > 1:
+        raise BadInput(
+            f"--together: {' and '.join(here)} share this machine's processor and would slow each "
+            "other; at most one path may run here"
+        )
+
+
 class Systems:
     """All systems of a comparison: checked first, then opened together."""
 

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from pipeline.compare.record import source_of
 from pipeline.compare.results import Costs, Summary, SystemResult, TurnPoint
+from pipeline.measure.gates import as_table
 from pipeline.measure.stats import Met
 from pipeline.measure.terminal import NONE, latencies, recordings, table, tell
 from pipeline.speech_to_speech.brief import STAMP
@@ -25,6 +26,11 @@ DIGITS = "0123456789"
 
 MOST = 8
 """Failures that are told one by one."""
+
+TOGETHER = (
+    "the words were said to all paths at the same moment (--together); each turn waited until all "
+    "had answered the one before"
+)
 
 Variants = Mapping[str, SystemResult]
 
@@ -54,6 +60,9 @@ def show(console: Console, summary: Summary) -> None:
         console.print(_heading("\nInterruptions, heavy tools", simulated))
         for line in details:
             console.print(line)
+    if gates := summary.get("gates"):
+        console.print(_heading("\nGates", simulated))
+        console.print(as_table(gates))
     if heard := recordings(summary.get("sound") or {}):
         console.print(_heading("\nThe recordings: level of voice, distance from noise", simulated))
         console.print(heard)
@@ -61,7 +70,8 @@ def show(console: Console, summary: Summary) -> None:
         console.print(_heading("\nWhat failed", simulated))
         for line in failures:
             console.print(line)
-    tell(console, _notes(variants), summary["warnings"])
+    notes = [TOGETHER] if summary.get("together") else []
+    tell(console, [*notes, *_notes(variants)], summary["warnings"])
 
 
 def sparkline(points: Sequence[Mapping[str, Any]], marks: str, last: int) -> str:

@@ -16,10 +16,16 @@ from pipeline.measure import conduct
 from pipeline.measure.cues import Limits
 from pipeline.measure.recording import MemoryTrace
 from pipeline.measure.run import Made
+from pipeline.measure.together import Seat
 
 
 async def hold_scenario(
-    system: System, scenario: Scenario, wav: Path, *, listen_s: float | None = None
+    system: System,
+    scenario: Scenario,
+    wav: Path,
+    *,
+    listen_s: float | None = None,
+    seat: Seat | None = None,
 ) -> Made[Conversation]:
     """Hold a scenario with a system. What goes wrong there is part of the result.
 
@@ -28,6 +34,7 @@ async def hold_scenario(
         scenario: What is said, with recordings.
         wav: Stereo WAV to write.
         listen_s: So much of the last reply is listened to (s); None: all of it.
+        seat: Among conversations that are held together; None: it is held alone.
 
     Returns:
         The conversation, save what only the run knows: its repeat, its order, where its WAV is.
@@ -64,8 +71,12 @@ async def hold_scenario(
         answer=CannedTools(scenario.tools).answer,
         limits=Limits(listen_s),
         manual=system.manual,
+        seat=seat,
     )
-    joules = meter.joules()
+    # What others use meanwhile cannot be told from it.
+    cpu_s, joules = (None, None) if seat else (held.cpu_ns / NS_PER_S, meter.joules())
+    if seat is not None:
+        await seat.all_over(Clock())
     # By the number of the utterance, which the session's turns may differ from.
     numbers = {turn: number for number, said in enumerate(held.cues.said, 1) for turn in said.turns}
     usage = [{**one, "turn": numbers.get(one["turn"], 0)} for one in held.noted.usage]
@@ -76,7 +87,7 @@ async def hold_scenario(
         facts=system.facts(session),
         usage=tuple(usage),
         seconds=held.seconds,
-        cpu_s=held.cpu_ns / NS_PER_S,
+        cpu_s=cpu_s,
         joules=joules,
         reconnects=getattr(session, "reconnects", 0),
         turns=tuple(held.turns()),

@@ -22,10 +22,12 @@ from pipeline.config import AudioSettings
 from pipeline.conversation.history import Message
 from pipeline.driver import Driver
 from pipeline.errors import BadInput, CascadeError
+from pipeline.events import Frame
 from pipeline.measure.cues import Cues, Limits, Utterance
 from pipeline.measure.instrument import Tracks, measure, windows
 from pipeline.measure.record import Record, Turn
 from pipeline.measure.recording import Answering, MemoryTrace, NotedSession, Unwritten, no_tools
+from pipeline.measure.together import Seat
 from pipeline.measure.wav import stereo
 from pipeline.session import Session
 from pipeline.speech_to_speech.brief import SpeechToSpeech
@@ -47,6 +49,7 @@ class ScriptedEnds(Ends):
         reply: Path,
         audio: AudioSettings,
         parts: int,
+        seat: Seat | None = None,
     ) -> None:
         """Prepare to play the steps' recordings.
 
@@ -57,6 +60,7 @@ class ScriptedEnds(Ends):
             reply: WAV of the replies to write.
             audio: What is done to the sound on its way.
             parts: Of a frame, after each of which a reply may begin (see `VirtualCard`).
+            seat: Among conversations that are held together; None: it is held alone.
 
         Raises:
             BadInput: A recording cannot be read.
@@ -64,6 +68,15 @@ class ScriptedEnds(Ends):
         recordings = [str(step.path) for step in steps]
         super().__init__(audio, recordings, str(reply), record=wav, parts=parts)
         self._cues = cues
+        self._steps = steps
+        self._seat = seat
+
+    async def frames(self) -> AsyncGenerator[Frame]:
+        """What the user says, from the moment at which all who are spoken to together begin."""
+        if self._seat is not None:
+            await self._seat.begin(self.clock)
+        async for frame in super().frames():
+            yield frame
 
     @property
     def played(self) -> list[Playing]:
@@ -80,6 +93,11 @@ class ScriptedEnds(Ends):
         if len(card.spans) == len(cues.said):
             cues.over(card.spans[-1].start_ns, card.spans[-1].end_ns)
         cue = cues.look(now_ns, quiet)
+        if self._seat is not None and len(cues.said) < len(self._steps):
+            step = self._steps[len(cues.said)]
+            if step.interrupt_s is None and step.after_call_s is None:
+                begins = self._seat.may(len(cues.said), cue == "next", now_ns)
+                cue = "next" if begins else "wait"
         if cue == "next":
             cues.next(now_ns)
             card.next()
@@ -163,6 +181,7 @@ async def hold(
     manual: bool = False,
     audio: AudioSettings | None = None,
     parts: int = PARTS,
+    seat: Seat | None = None,
 ) -> Held:
     """Hold a conversation. What goes wrong there is part of the result.
 
@@ -177,6 +196,7 @@ async def hold(
         manual: The session is told when the user has finished.
         audio: What is done to the sound on its way; None: nothing unusual.
         parts: Of a frame, after each of which a reply may begin (see `VirtualCard`).
+        seat: Among conversations that are held together; None: it is held alone.
 
     Raises:
         Unwritten: The WAV cannot be written.
@@ -185,7 +205,7 @@ async def hold(
     with tempfile.TemporaryDirectory() as folder:
         cues = Cues(steps, time.monotonic_ns(), limits)
         reply = Path(folder) / "reply.wav"
-        ends = ScriptedEnds(steps, cues, wav, reply, audio or AudioSettings(), parts)
+        ends = ScriptedEnds(steps, cues, wav, reply, audio or AudioSettings(), parts, seat)
         commit = cast(SpeechToSpeech, session).commit if manual else None
         noted = NotedSession(session, ends, cues, answer, commit)
         began_ns, cpu_ns, reason = ends.clock.now_ns(), time.process_time_ns(), ""

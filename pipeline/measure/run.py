@@ -20,7 +20,7 @@ from typing import IO, Any, Generic, TypeVar
 
 from rich.console import Console
 
-from pipeline.errors import INTERRUPTED, BadInput, CascadeError, StageError
+from pipeline.errors import INTERRUPTED, UNMET, BadInput, CascadeError, StageError
 from pipeline.terminal import progress, show_error, stdout
 from pipeline.trace import VERSION, MarkLine
 
@@ -297,8 +297,8 @@ class Run(ABC, Generic[T]):
         """What the header says once the run is over."""
 
     @abstractmethod
-    def summarise(self) -> Mapping[str, object]:
-        """What `summary.json` holds."""
+    def summarise(self) -> Mapping[str, Any]:
+        """What `summary.json` holds; `gates` is what became of those that were asked for."""
 
     @abstractmethod
     def writes(self, summary: Any) -> Iterable[Callable[[], object]]:
@@ -316,8 +316,8 @@ class Run(ABC, Generic[T]):
         """Measure, then write and show; gives the exit code.
 
         Returns:
-            0; 1 if there is nothing to show for it, or the results could not be written whole;
-            130 if it was interrupted.
+            0; 3 if a gate is not met; 1 if there is nothing to show for it, or the results could
+            not be written whole; 130 if it was interrupted.
 
         Raises:
             CascadeError: It cannot begin.
@@ -379,8 +379,16 @@ class Run(ABC, Generic[T]):
             out = stdout()
             self.show(out, summary)
             out.print(f"\n{self.folder / REPORT}", soft_wrap=True)
+        judged = summary.get("gates") or []
+        for one in judged:
+            if one["met"] is False:
+                self._hint(f"gate not met: {one['system']}: {one['told']}")
+        if any(one["met"] is None for one in judged):
+            self._hint(f"gates were not judged: {judged[0]['reason']}")
         if self.interrupted:
             return INTERRUPTED
+        if whole and any(one["met"] is False for one in judged):
+            return UNMET
         return 0 if whole and self.succeeded() else 1
 
     def _hint(self, text: str) -> None:

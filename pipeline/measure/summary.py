@@ -120,6 +120,7 @@ class ProfileSummary(TypedDict):
     recordings: int
     sound: dict[str, RecordingSound]
     warnings: list[str]
+    gates: NotRequired[Sequence[Any]]
     interrupted: NotRequired[bool]
     seed: NotRequired[int]
 

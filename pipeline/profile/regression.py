@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from pipeline.errors import BadInput
+from pipeline.errors import UNMET, BadInput
 from pipeline.measure import terminal
 from pipeline.measure.record import RECORDS, Record
 from pipeline.measure.stats import SMALLEST, Apart, in_words
@@ -38,9 +38,6 @@ WORSE_MS = 10.0
 WAV and trace may disagree by. It must also be outside of its interval and of the machine's noise.
 """
 
-WORSE = 3
-"""Exit code if anything is worse."""
-
 SAME = ("machine", "versions", "models", "settings")
 """Keys of the header that two profiles should have in common."""
 
@@ -49,7 +46,7 @@ NAMED = 6
 
 
 def compare(old: Path, new: Path, console: Console, as_json: bool = False) -> int:
-    """Compare two profiles and print what differs; `WORSE` if the new one is worse, else 0.
+    """Compare two profiles and print what differs; `UNMET` if the new one is worse, else 0.
 
     It is worse if a variant is slower (see `WORSE_SHARE`), or if a recording that a variant replied
     to is now never replied to.
@@ -72,7 +69,7 @@ def compare(old: Path, new: Path, console: Console, as_json: bool = False) -> in
         print(json.dumps(rounded(found), ensure_ascii=False), flush=True)
     else:
         _show(console, found)
-    return WORSE if found["worse"] else 0
+    return UNMET if found["worse"] else 0
 
 
 def compared(

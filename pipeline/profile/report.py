@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.measure import report, waterfall
+from pipeline.measure import gates, report, waterfall
 from pipeline.measure.record import Record
 from pipeline.measure.report import Axis, ms
 from pipeline.measure.run import REPORT
@@ -87,6 +87,7 @@ def content(
         "title": "Cascade profile",
         "sections": SECTIONS,
         "header": dict(header),
+        "gates": [gates.shown(one) for one in summary.get("gates") or ()],
         "warnings": summary.get("warnings") or (),
         "variants": names,
         "stats": stats,

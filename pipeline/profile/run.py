@@ -13,8 +13,9 @@ from rich.console import Console
 
 from pipeline.config import Settings
 from pipeline.errors import BadInput
-from pipeline.measure import corpus, perfetto, summary
+from pipeline.measure import corpus, gates, junit, perfetto, summary
 from pipeline.measure.corpus import Corpus, Item, gather
+from pipeline.measure.gates import Gate
 from pipeline.measure.noise import Noise
 from pipeline.measure.plan import Executor, Load, Variant, jobs, variants
 from pipeline.measure.record import RECORDS, Record
@@ -43,6 +44,7 @@ class ProfileOptions:
         repeat: How often each recording is played to each variant.
         seed: Of the order.
         out: Folder of the results; None: one named after the time, in `runs`.
+        expect: Gates: `NAME=LIMIT` each, or a YAML file of such.
         bounds: When a turn is over.
         json: Print a line of JSON for each turn, and the summary, on stdout.
         executor: Who measures: one of `EXECUTORS`.
@@ -57,6 +59,7 @@ class ProfileOptions:
     repeat: int = 3
     seed: int = 1
     out: Path | None = None
+    expect: tuple[str, ...] = ()
     bounds: Bounds = field(default_factory=Bounds)
     json: bool = False
     executor: str = "local"
@@ -71,8 +74,8 @@ def prepare(load: Load, options: ProfileOptions) -> Coroutine[Any, Any, int]:
         options: What to do.
 
     Returns:
-        The run, which gives the exit code: 0, or 1 if no turn has a latency or the results could
-        not be written whole, or 130 if it was interrupted.
+        The run, which gives the exit code: 0, or 3 if a gate is not met, or 1 if no turn has a
+        latency or the results could not be written whole, or 130 if it was interrupted.
 
     Raises:
         CascadeError: It cannot begin.
@@ -82,6 +85,7 @@ def prepare(load: Load, options: ProfileOptions) -> Coroutine[Any, Any, int]:
         raise BadInput("profile: names no recordings; name a folder, a manifest, or --say FILE.txt")
     base = load({})
     tested = variants(load, options.modes, options.vary)
+    limits = gates.read(options.expect, gates.TURNS, [variant.name for variant in tested])
     more = [] if options.say is None else _spoken(base, options.say)
     recordings = gather(options.sources, more)
     for problem in recordings.problems:
@@ -89,7 +93,7 @@ def prepare(load: Load, options: ProfileOptions) -> Coroutine[Any, Any, int]:
     executor = make(options.executor, options.ray_address, tested, options.bounds)
     folder = new_folder(options.out, "profile")
     executor.prepare(console)
-    return Profile(base, tested, recordings, options, folder, executor, console).run()
+    return Profile(base, tested, recordings, options, folder, executor, console, limits).run()
 
 
 def make(name: str, address: str | None, tested: Sequence[Variant], bounds: Bounds) -> Executor:
@@ -149,6 +153,7 @@ class Profile(Run[Record]):
         folder: Path,
         executor: Executor,
         console: Console,
+        limits: Sequence[Gate] = (),
     ) -> None:
         """Prepare; `run` does the work."""
         header = {
@@ -162,6 +167,7 @@ class Profile(Run[Record]):
         }
         super().__init__(folder, header, console, as_json=options.json)
         self._executor = executor
+        self._gates = limits
         self._jobs = jobs(tested, recordings.items, options.repeat, options.seed)
 
     @property
@@ -204,16 +210,36 @@ class Profile(Run[Record]):
 
     def summarise(self) -> ProfileSummary:
         """What `summary.json` holds."""
-        return summary.summarise(self.header, self.results)
+        found = summary.summarise(self.header, self.results)
+        unjudged = gates.INTERRUPTED if self.header["interrupted"] else ""
+        if judged := gates.judge(self._gates, gates.TURNS, found["variants"], unjudged=unjudged):
+            found["gates"] = judged
+        return found
 
     def writes(self, summary: ProfileSummary) -> Iterable[Callable[[], object]]:
-        """Write the summary, the trace for Perfetto, the report."""
+        """Write the summary, the trace for Perfetto, the report, `junit.xml`."""
         folder, header, records = self.folder, self.header, self.results
         return (
             lambda: write_figures(folder, summary, COLUMNS, map(row, records)),
             lambda: perfetto.write(folder / perfetto.NAME, header, records),
             lambda: report.write(folder, header, records, summary),
+            lambda: junit.write(
+                folder, "profile", header, summary["variants"], self._cases(), summary.get("gates")
+            ),
         )
+
+    def _cases(self) -> list[junit.Case]:
+        """Each turn that counts."""
+        return [
+            junit.Case(
+                one.variant,
+                f"{one.file} repeat {one.repeat}",
+                error="" if one.answered else f"{one.status}: {one.reason}",
+                skipped=one.reason if one.status == "unmeasurable" else "",
+            )
+            for one in self.results
+            if one.repeat > 0
+        ]
 
     def show(self, console: Console, summary: ProfileSummary) -> None:
         """Show the summary to a person."""

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.measure.gates import as_table
 from pipeline.measure.stats import Spread, in_words
 from pipeline.measure.summary import Against, ProfileSummary, TurnFigures, VariantFigures
 from pipeline.measure.terminal import (
@@ -71,6 +72,9 @@ def show(console: Console, summary: ProfileSummary) -> None:
         if "against_first" in variant:
             console.print()
             console.print(_against(name, variant["against_first"]))
+    if gates := summary.get("gates"):
+        console.print(Text("\nGates", "bold"))
+        console.print(as_table(gates))
     if heard := recordings(summary.get("sound") or {}):
         console.print(Text("\nThe recordings: level of the voice, and its distance from the noise"))
         console.print(heard)

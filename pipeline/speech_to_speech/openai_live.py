@@ -26,7 +26,7 @@ import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import openai
 from openai.resources.live.live import AsyncLiveConnection
@@ -119,8 +119,8 @@ IGNORED = frozenset(
     | {"session.thinking.appended", "session.instructions.appended"}
     | {"session.paused", "session.resumed"}
 )
-"""Messages that tell nothing that others do not. Only sessions over WebRTC are paused, and
-then billed as standby; ours are not."""
+"""Messages that tell nothing that others do not. How long a session was paused, and so billed as
+standby, is in its usage; the API pauses only those over WebRTC, which ours are not."""
 
 
 @dataclass(slots=True, eq=False)
@@ -176,7 +176,7 @@ class LiveCore(ProtocolCore):
         self._rate = rate
         self._gate = SoundGate(rate)
         self._came_ns = 0
-        self._billed_s = 0.0
+        self._billed_s = {"session": 0.0, "standby": 0.0}
         # What the model says now, and until when more of it is expected though it is silent.
         self._reply: ReplyEntry | None = None
         self._owed_ns = 0
@@ -185,7 +185,7 @@ class LiveCore(ProtocolCore):
 
     def begin(self) -> None:
         """Another session of the server's begins."""
-        self.ended, self._billed_s = None, 0.0
+        self.ended, self._billed_s = None, {"session": 0.0, "standby": 0.0}
 
     def receive(self, event: Any) -> None:
         """Take a message of the server's: JSON as it was parsed, whatever that is."""
@@ -207,12 +207,12 @@ class LiveCore(ProtocolCore):
             case {"type": "response.event", "event": {"type": str()} as inner}:
                 name = event.get("delegation_id")
                 self._backend(name if isinstance(name, str) else "", inner)
-            case {"type": "session.usage.updated", "usage": {"seconds": float() | int() as total}}:
-                self._bill(float(total))
+            case {"type": "session.usage.updated", "usage": {"seconds": float() | int()} as usage}:
+                self._bill(usage)
             case {"type": "session.closed"}:
                 match event:
-                    case {"usage": {"seconds": float() | int() as total}}:
-                        self._bill(float(total))
+                    case {"usage": {"seconds": float() | int()} as usage}:
+                        self._bill(usage)
                 self.ended = text_in(event, "reason")
             case {"type": "error"}:
                 why = f"{self._host}: {reason(error_in(event))}"
@@ -463,11 +463,21 @@ class LiveCore(ProtocolCore):
     def _append(self, kind: str, task: str, content: str) -> None:
         self._say({"type": kind, "content": content, "delegation_id": task})
 
-    def _bill(self, total_s: float) -> None:
-        """The API tells totals of a session; events tell what was added."""
-        added, self._billed_s = total_s - self._billed_s, max(total_s, self._billed_s)
-        if added > 0:
-            self.ledger.add(Usage(self.ledger.number, 0, 0, 0, seconds=added, kind="session"))
+    def _bill(self, usage: Mapping[str, Any]) -> None:
+        """The API tells totals of a session, standby included; events tell what was added."""
+        # Not every message has it: then what was known of it holds.
+        paused, standby_s = usage.get("paused_seconds"), self._billed_s["standby"]
+        if isinstance(paused, int | float):
+            standby_s = float(paused)
+        totals: tuple[tuple[Literal["session", "standby"], float], ...] = (
+            ("session", float(usage["seconds"]) - standby_s),
+            ("standby", standby_s),
+        )
+        for kind, total_s in totals:
+            added = total_s - self._billed_s[kind]
+            if added > 0:
+                self._billed_s[kind] = total_s
+                self.ledger.add(Usage(self.ledger.number, 0, 0, 0, seconds=added, kind=kind))
 
 
 def _part(reply: ReplyEntry) -> ReplyPart:

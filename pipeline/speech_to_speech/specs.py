@@ -173,6 +173,23 @@ def address(spec: SystemSpec, environ: Mapping[str, str] = os.environ) -> str:
     return ""
 
 
+def runs_here(spec: SystemSpec, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether a system works on this machine's processor: in Cascade, or behind its own address.
+
+    Only an address of this machine can be bound to. A name that is not found is somewhere else.
+    """
+    url = address(spec, environ)
+    if not url or spec.kind == "audio-llm":  # whose voice is made here
+        return True
+    with contextlib.suppress(OSError, ValueError):
+        places = socket.getaddrinfo(urlsplit(url).hostname, 0, type=socket.SOCK_STREAM)
+        for family, kind, protocol, _, where in places:
+            with contextlib.suppress(OSError), socket.socket(family, kind, protocol) as line:
+                line.bind(where)
+                return True
+    return False
+
+
 async def round_trips(url: str, count: int = 5) -> tuple[float, ...]:
     """Round trips to the host of a URL (ms): a TCP handshake takes just one.
 

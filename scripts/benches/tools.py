@@ -210,7 +210,7 @@ async def main() -> None:
     parser.add_argument("--show", action="store_true", help="prints every turn")
     given = parser.parse_args()
     lengths = given.lengths.split(",")
-    found, _ = gather_scenarios(given.scenarios, instructions="", patience_s=60)
+    found = gather_scenarios(given.scenarios, instructions="", patience_s=60).scenarios
     plain = [one for one in found if one.length in ("", "short")]
     scenarios = [
         dataclasses.replace(

@@ -93,7 +93,8 @@ def test_a_resumed_run_keeps_its_trace(tmp_path: Path) -> None:
 
 def asked(*paths: str) -> dict[str, Any]:
     more = {"sources": ("recall",), "paths": paths, "say": Path("lines.txt")}
-    return asked_of(dict.fromkeys(ASKED, 1) | more)
+    later = {"expect": ("p90_ms=900",), "together": True}
+    return asked_of(dict.fromkeys(ASKED, 1) | more | later)
 
 
 def left(folder: Path, *paths: str) -> dict[str, Any]:
@@ -111,9 +112,19 @@ def test_what_was_asked_is_asked_again(tmp_path: Path) -> None:
     earlier = resumed(tmp_path, ["cascade"])
     assert earlier.asked["paths"] == ("cascade", "ws://host/v1")
     assert earlier.asked["say"] == Path("lines.txt")
+    assert earlier.asked["expect"] == ("p90_ms=900",)
+    assert earlier.asked["together"] is True
     assert all(one.status == "ok" for one in earlier.kept)
     assert sum(earlier.retried.values()) == 1
     earlier.check(header)
+
+
+def test_a_run_of_before_gates_is_gone_on_with(tmp_path: Path) -> None:
+    header = left(tmp_path, "cascade")
+    asked = {name: header["asked"][name] for name in header["asked"] if name in ASKED}
+    Journal(tmp_path, CONVERSATIONS).end({**header, "asked": asked}, made.comparison()[1])
+    earlier = resumed(tmp_path, ["cascade"])
+    assert (earlier.asked["expect"], earlier.asked["together"]) == ((), False)
 
 
 def test_a_secret_is_not_kept_and_is_given_again(tmp_path: Path) -> None:

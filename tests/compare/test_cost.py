@@ -100,6 +100,17 @@ def test_an_open_session_is_billed_by_time() -> None:
     assert bill(told, rates, open_s=120.0).dollars == pytest.approx(0.05)
 
 
+def test_standby_has_a_price_of_its_own_or_that_of_the_session() -> None:
+    told = [used(kind="session", seconds=30.0), used(kind="standby", seconds=60.0)]
+    apart = prices().models["gpt-live-1.1"]
+    assert bill(told, apart).parts == pytest.approx(
+        {"session_minute": 0.025, "standby_minute": 0.02}
+    )
+    assert bill(told, TABLE.models["gpt-live-1"]).dollars == pytest.approx(0.075)
+    # Of a session that was paused all the time nothing is added for being open.
+    assert bill(told[1:], apart, open_s=120.0).dollars == pytest.approx(0.02)
+
+
 TOKENS = st.integers(0, 10**7)
 
 

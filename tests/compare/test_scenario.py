@@ -23,6 +23,7 @@ from pipeline.compare.scenario import (
     unspoken,
 )
 from pipeline.errors import BadInput
+from pipeline.measure.gates import Gate
 
 CORPUS = Path(__file__).parents[1] / "data" / "corpus"
 
@@ -34,7 +35,7 @@ def read(folder: Path, text: str) -> list[Scenario]:
 
 
 def test_those_that_come_along_are_sound() -> None:
-    scenarios, _ = gather_scenarios(builtin(), instructions="", patience_s=60)
+    scenarios = gather_scenarios(builtin(), instructions="", patience_s=60).scenarios
     assert {one.topic for one in scenarios} >= set(TOPICS) - {"latency"}
     lengths = [one for one in scenarios if one.name.startswith("tools by turn")]
     assert [one.length for one in lengths] == list(LENGTHS)
@@ -86,7 +87,7 @@ turns:
 
 
 def test_a_corpus_is_a_conversation_each() -> None:
-    scenarios, _ = gather_scenarios([str(CORPUS)], instructions="Be kind.", patience_s=9)
+    scenarios = gather_scenarios([str(CORPUS)], instructions="Be kind.", patience_s=9).scenarios
     assert len(scenarios) == 10
     one = scenarios[0]
     assert one.topic == "latency"
@@ -124,6 +125,10 @@ def test_recordings_beside_the_file(tmp_path: Path) -> None:
         ("topic: fun\nturns: [{say: a}]", "topic: input should be 'latency'"),
         ("lengths: [8k]\nturns: [{say: a}]", "allowed: short, 4k, 16k, 64k"),
         ("turns: [{say: a}", "line 1: is no YAML"),
+        ("expect: {p99_ms: 9}\nturns: [{say: a}]", "expect: there is no figure 'p99_ms'"),
+        ("expect: {a: {p90_ms: 9}}\nturns: [{say: a}]", "a: limits of one system go with --ex"),
+        ("expect: often\nturns: [{say: a}]", "expect: needs figures with limits"),
+        ("conversations: [{expect: {wer: 1}, turns: [{say: a}]}]", "expect: is not known here"),
         ("tools: [{name: 'a b'}]\nturns: [{say: a}]", "tools.1.name"),
     ],
 )
@@ -132,6 +137,21 @@ def test_slips_are_told_with_their_place(tmp_path: Path, text: str, why: str) ->
         read(tmp_path, text)
     assert why in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_gates_of_a_file_are_about_all_its_conversations(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(
+        """
+expect: {p90_ms: 900, tools: 0.95}
+lengths: [short, 4k]
+conversations: [{name: one, turns: [{say: a}]}, {name: two, turns: [{say: b}]}]
+"""
+    )
+    (tmp_path / "b.yaml").write_text("turns: [{say: c}]")
+    (of,) = gather_scenarios([str(tmp_path)], instructions="", patience_s=1).expected
+    assert of.file == "a.yaml"
+    assert of.scenarios == {"one short", "one 4k", "two short", "two 4k"}
+    assert of.gates == (Gate("p90_ms", 900), Gate("tools", 0.95))
 
 
 def test_a_date_is_text(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import sys
+import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,11 +29,22 @@ from support.noise import utterance
 
 from pipeline.clock import NS_PER_MS
 from pipeline.compare.record import CONVERSATIONS, Conversation
+from pipeline.speech_to_speech import specs
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 QUESTIONS = sorted(CORPUS.glob("*.flac"))[:3]
 STAMP = "SIMULATED"
-FILES = ("conversations.jsonl", "report.html", "summary.json", "trace.jsonl", "turns.csv", "wav")
+FILES = (
+    *(
+        "conversations.jsonl",
+        "junit.xml",
+        "report.html",
+        "summary.json",
+        "trace.jsonl",
+        "turns.csv",
+    ),
+    "wav",
+)
 QUICK = ("--repeat", "1", "--reply-seconds", "0.3", "--timeout", "10")
 INSTRUMENT_MS = 15.0
 SIDE_BY_SIDE = ("--path", "cascade", "--path", "cascade,mode=sequential")
@@ -272,10 +285,95 @@ def test_an_interrupted_run_is_resumed(tmp_path: Path) -> None:
     assert last["noise"] == header["noise"]
 
 
+def test_gates_decide_and_an_old_run_is_judged_again(tmp_path: Path) -> None:
+    """Those of the command line by all turns, those of a scenario file by its own."""
+    file = scenario(tmp_path, {}, name="noise")
+    plain = yaml.safe_load(file.read_text("utf-8"))
+    strict = tmp_path / "strict.yaml"
+    strict.write_text(
+        yaml.safe_dump({**plain, "name": "strict", "expect": {"max_ms": 90}}), "utf-8"
+    )
+    paths = ("--path", script(tmp_path, "slow"), "--path", script(tmp_path, "quick"))
+    gates = tmp_path / "gates.yaml"
+    gates.write_text("p90_ms: 2000\nquick: {p90_ms: 100}\n", "utf-8")
+    expect = ("--expect", str(gates), "--expect", "tools=0.9")
+    made = compare(tmp_path / "results", file, strict, *paths, *expect, *QUICK)
+    assert made.outcome.code == 3, made.outcome.err
+
+    def judged() -> dict[tuple[str, str, str], tuple[bool, str]]:
+        return {
+            (one["system"].split()[0], one["figure"], one.get("on", "")): (
+                one["met"],
+                one["reason"],
+            )
+            for one in made.summary["gates"]
+        }
+
+    nothing = (False, "no turn expects anything of tools")
+    both = {("slow", "tools", ""): nothing, ("quick", "tools", ""): nothing}
+    of_file = {(name, "max_ms", "strict.yaml"): (False, "") for name in ("slow", "quick")}
+    limits = {("slow", "p90_ms", ""): (True, ""), ("quick", "p90_ms", ""): (False, "")}
+    assert judged() == {**both, **of_file, **limits}
+    unmet = [line for line in made.outcome.err.splitlines() if line.startswith("gate not met: ")]
+    assert len(unmet) == 5
+    suites = ET.parse(made.folder / "junit.xml").getroot()
+    assert [(one.get("name"), one.get("tests"), one.get("failures")) for one in suites] == [
+        ("slow [SIMULATED]", "5", "2"),
+        ("quick [SIMULATED]", "5", "3"),
+    ]
+    page = (made.folder / "report.html").read_text("utf-8")
+    assert "max_ms at most 90 in strict.yaml" in page
+    strict.write_text(yaml.safe_dump({**plain, "name": "strict"}), "utf-8")
+    before = (made.folder / "conversations.jsonl").read_text("utf-8").splitlines()[1:]
+    again = run("compare", "--resume", made.folder, "--expect", "p90_ms=2000")
+    assert again.code == 0, again.err
+    assert judged() == {(name, "p90_ms", ""): (True, "") for name in ("slow", "quick")}
+    assert (made.folder / "conversations.jsonl").read_text("utf-8").splitlines()[1:] == before
+    # They are the run's from then on.
+    assert run("compare", "--resume", made.folder).code == 0
+    assert len(judged()) == 2
+
+
+@pytest.mark.alone
+def test_servers_elsewhere_are_spoken_to_at_the_same_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over real sockets; the servers are here, which the run is not told."""
+    monkeypatch.setattr(specs, "runs_here", lambda spec: False)
+    file = scenario(tmp_path, {}, {"pause": 0.2}, name="noise")
+    paths: list[str] = []
+    with contextlib.ExitStack() as stack:
+        for name, known_ms in (("quick", 700), ("slow", 1500)):
+            latency = {"distribution": "constant", "median_ms": float(known_ms)}
+            written = script(tmp_path, name, latency=latency).partition("simulated:")[2]
+            server = Child("simulate", "realtime", "--script", written, "--json")
+            stack.callback(server.finish, kill=True)
+            server.wait_for("\n", "out")
+            paths += ["--path", f"{name}={json.loads(server.said('out'))['url']}"]
+        arguments = ("compare", file, *paths, "--together", *QUICK, "--out", tmp_path / "results")
+        outcome = run_here(*arguments)
+    assert outcome.code == 0, outcome.err
+    made = Compared(outcome, tmp_path / "results")
+    assert made.summary["together"] is True
+    assert "at the same moment" in " ".join(outcome.out.split())
+    (quick,), (slow,) = made.of("quick"), made.of("slow")
+    for one, known_ms in ((quick, 700), (slow, 1500)):
+        for turn in one.turns:
+            assert turn.record.wav_voice_to_voice_ns is not None
+            measured_ms = turn.record.wav_voice_to_voice_ns / NS_PER_MS
+            assert abs(measured_ms - known_ms) <= INSTRUMENT_MS
+    for first, second in zip(quick.turns, slow.turns, strict=True):
+        apart_ns = first.record.marks["speech.end"] - second.record.marks["speech.end"]
+        assert abs(apart_ns) / NS_PER_MS < 5
+
+
 @pytest.mark.parametrize(
     ("args", "why"),
     [
         ((), "names nothing to say"),
+        (("recall", "--expect", "p99_ms=900"), "no figure 'p99_ms'; there are median_ms"),
+        (("recall", "--together", *SIDE_BY_SIDE), "share this machine's processor"),
+        (("--live", *SIDE_BY_SIDE, "--together"), "not with --live"),
         (("nowhere",), "no such file, folder or scenario"),
         (("recall", "--path", "openai:gpt-realtime-2.1"), "OPENAI_API_KEY"),
         (("recall", "--path", "gemini:gemini-3.8-live"), "GEMINI_API_KEY"),

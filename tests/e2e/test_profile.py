@@ -6,6 +6,7 @@ import csv
 import json
 import signal
 import sys
+import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,7 @@ from pipeline.trace import PARTS
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals and limits")
 FILES = (
+    "junit.xml",
     "records.jsonl",
     "report.html",
     "summary.json",
@@ -80,7 +82,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Profiled:
     folder = tmp_path_factory.mktemp("small")
     corpus = part_of_corpus(folder / "corpus", 2, 5)
     modes = ("--mode", "sequential,speculative")
-    return profile(folder / "out", corpus, *modes, *QUICK, "--json")
+    expect = ("--expect", "max_ms=60000", "--expect", "failed=0")
+    return profile(folder / "out", corpus, *modes, *QUICK, *expect, "--json")
 
 
 # ---- what it leaves --------------------------------------------------------------------------
@@ -99,6 +102,18 @@ def test_all_files_are_there(small: Profiled) -> None:
     assert header["interrupted"] is False
     assert header["noise"]["readings"] == len(small.records) + 1
     assert header["left_out"] == []
+
+
+def test_its_gates_are_judged(small: Profiled) -> None:
+    judged = [(one["system"], one["figure"], one["met"]) for one in small.summary["gates"]]
+    assert judged == [
+        (variant, figure, True)
+        for variant in ("sequential", "speculative")
+        for figure in ("max_ms", "failed")
+    ]
+    suites = ET.parse(small.folder / "junit.xml").getroot()
+    # Two recordings and two gates each.
+    assert [(one.get("tests"), one.get("errors")) for one in suites] == [("4", "0"), ("4", "0")]
 
 
 def test_every_variant_has_heard_every_recording(small: Profiled) -> None:

@@ -162,3 +162,36 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="is not empty; name a new folder, or go on with --resume"):
         new_folder(tmp_path, "compare", resumable=True)
     assert (new_folder(tmp_path / "new", "profile") / "wav").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("met", "code", "said"),
+    [
+        ([True], 0, ""),
+        ([True, False], 3, "gate not met: cascade: failed is 2"),
+        ([None], 0, "gates were not judged: why"),
+    ],
+)
+async def test_gates_decide_the_exit_code(
+    tmp_path: Path, met: list[bool | None], code: int, said: str
+) -> None:
+    judged = [
+        {"system": "cascade", "told": "failed is 2", "met": one, "reason": "why"} for one in met
+    ]
+
+    class Gated(Counting):
+        def summarise(self) -> dict[str, Any]:
+            return {**super().summarise(), "gates": judged}
+
+    run = Gated(tmp_path, 2, None)
+    assert await run.run() == code
+    assert [line for line in run.said.getvalue().splitlines() if "gate" in line] == (
+        [said] if said else []
+    )
+    # What is not on the disk is worse than a gate, and what was interrupted was judged by none.
+    (tmp_path / "full").mkdir()
+    run = Gated(tmp_path / "full", 2, None)
+    run.full = True
+    assert await run.run() == 1
+    (tmp_path / "stopped").mkdir()
+    assert await Gated(tmp_path / "stopped", 2, asyncio.CancelledError()).run() == 130

@@ -15,9 +15,9 @@ from rich.console import Console
 from support import pages
 from support.known_turns import header, turn
 
-from pipeline.errors import BadInput
+from pipeline.errors import UNMET, BadInput
 from pipeline.measure.record import RECORDS, Record
-from pipeline.profile.regression import WORSE, compare, compared
+from pipeline.profile.regression import compare, compared
 
 FILES = tuple(f"{letter}.wav" for letter in "abcdefgh")
 
@@ -55,11 +55,11 @@ def mute() -> list[Record]:
 
 
 CASES: dict[str, tuple[list[Record], list[Record], int]] = {
-    "slower": (run(), run(seed=2, more_ms=120), WORSE),
+    "slower": (run(), run(seed=2, more_ms=120), UNMET),
     "the same": (run(), run(seed=2), 0),
     "faster": (run(), run(seed=2, more_ms=-150), 0),
     "slower by less than anybody would notice": (run(), run(seed=2, more_ms=40), 0),
-    "a recording that is no longer replied to": (run(), mute(), WORSE),
+    "a recording that is no longer replied to": (run(), mute(), UNMET),
     "what only one has": (
         [*run(), turn("gone", "a.wav"), turn(file="y.wav")],
         [*run(seed=2), turn("fresh", "a.wav"), turn(file="z.wav", stt=9000)],
@@ -80,7 +80,7 @@ def test_what_is_said_in_each_case_and_whether_it_is_worse(tmp_path: Path) -> No
         assert compare(*folders, console) == code, name
         assert isinstance(console.file, io.StringIO)
         told.append(f"# {name}\n{console.file.getvalue()}")
-    assert WORSE == 3
+    assert UNMET == 3
     pages.check("regressions.txt", "\n".join(told))
 
 
@@ -180,7 +180,7 @@ def test_another_machine_version_or_setting_is_told() -> None:
 def test_for_machines_it_is_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     console = quiet()
     folders = saved(tmp_path / "old", run()), saved(tmp_path / "new", run(seed=2, more_ms=120))
-    assert compare(*folders, console, as_json=True) == WORSE
+    assert compare(*folders, console, as_json=True) == UNMET
     printed = json.loads(capsys.readouterr().out)
     assert printed["worse"] is True
     assert printed["variants"]["plain"]["moved"] == ["stt"]

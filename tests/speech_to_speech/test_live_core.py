@@ -333,6 +333,25 @@ def test_usage_is_told_in_parts() -> None:
     assert line.core.ended == "expired"
 
 
+def test_standby_is_told_apart() -> None:
+    line = Line()
+    for seconds, paused in ((15, 0), (45, 20), (60, 34)):
+        usage = {"seconds": seconds, "active_seconds": seconds - paused, "paused_seconds": paused}
+        line.server("session.paused")
+        line.server("session.usage.updated", usage=usage)
+        line.server("session.resumed")
+    line.server("session.closed", reason="expired", usage={"seconds": 61, "paused_seconds": None})
+    told = [(u.kind, u.seconds) for u in line.of(Usage)]
+    assert told == [
+        ("session", 15.0),
+        ("session", 10.0),
+        ("standby", 20.0),
+        ("session", 1.0),
+        ("standby", 14.0),
+        ("session", 1.0),
+    ]
+
+
 ODD: list[Any] = [
     [],
     "text",
