@@ -550,6 +550,13 @@ def compare(
     judge: Annotated[
         str, typer.Option(metavar="MODEL", help="Judges answers; named as for --llm")
     ] = "",
+    fidelity: Annotated[
+        str,
+        typer.Option(
+            metavar="MODEL",
+            help="Recogniser that reads the replies' sound against their text; default: --stt's",
+        ),
+    ] = "",
     prices: Annotated[
         Path | None, typer.Option(metavar="FILE.toml", help="What things cost; default: ours")
     ] = None,
@@ -612,6 +619,7 @@ def compare(
         out=out,
         resume=resume,
         judge=judge,
+        fidelity=fidelity,
         prices=prices,
         expect=tuple(expect or ()),
         together=together,

@@ -22,6 +22,9 @@ TOPICS = {
 }
 """What checks are about, as the report calls it."""
 
+ENTITIES = {"number": "Numbers", "code": "Codes", "name": "Names"}
+"""Kinds of entities, as the report calls them."""
+
 WHOLE = "voice_to_voice_ms"
 
 Variant = Mapping[str, Any]
@@ -140,6 +143,7 @@ def _tables(
             ),
         ],
     )
+    kinds = [kind for kind in ENTITIES if any(of(one, f"entities.by_kind.{kind}") for one in each)]
     yield (
         "Understanding and doing",
         "Shares of expectations that were met, with Wilson's 95 % intervals. A turn without a "
@@ -152,6 +156,16 @@ def _tables(
                 "Of the transcript that the path gave, against what was said; less is better.",
             ),
             Row(
+                "Numbers, codes and names understood",
+                "share",
+                _share("entities.overall", "against_first.entities"),
+                "Each is in that transcript or not, however it is written.",
+            ),
+            *(
+                Row(ENTITIES[kind], "share", _share(f"entities.by_kind.{kind}"))
+                for kind in (kinds if len(kinds) > 1 else ())
+            ),
+            Row(
                 "All expectations",
                 "share",
                 _share("expectations", "against_first.success"),
@@ -160,6 +174,20 @@ def _tables(
             *(
                 Row(TOPICS.get(topic, topic), "share", _share(f"checks.{topic}"))
                 for topic in _keys(each, "checks", TOPICS)
+            ),
+        ],
+    )
+    yield (
+        "Sound of the replies",
+        f"What {of(header, 'fidelity.model') or 'a recogniser'} reads in it, against their own "
+        f"text. {_floor(header)}",
+        [
+            Row("Words that differ", "share", _spoken_words, "Less is better."),
+            Row(
+                "Numbers and codes in the sound",
+                "share",
+                _share("spoken_words.entities"),
+                "Of those in the text of the replies.",
             ),
         ],
     )
@@ -354,7 +382,27 @@ def _word_errors(one: Variant) -> Cell | None:
     without = stats["without_transcript"]
     told = [f"{stats['errors']} of {stats['words']} words"] if stats["turns"] else []
     told += [f"{without} turns without a transcript"] if without else []
-    return _cell(stats["rate"], stats["ci95"], "; ".join(told))
+    apart = _difference(one, "against_first.wer")
+    return _cell(stats["rate"], stats["ci95"], "; ".join(told), apart)
+
+
+def _spoken_words(one: Variant) -> Cell | None:
+    if not (stats := one.get("spoken_words")):
+        return None
+    told = [f"{stats['errors']} of {stats['words']} words"] if stats["turns"] else []
+    told += [f"{stats['unknown']} replies not known"] if stats["unknown"] else []
+    apart = _difference(one, "against_first.spoken_words")
+    return _cell(stats["rate"], stats["ci95"], "; ".join(told), apart)
+
+
+def _floor(header: Mapping[str, Any]) -> str:
+    """What the recogniser makes of words that are known."""
+    if not (found := of(header, "fidelity.floor")):
+        return "The recogniser's own errors are in the figures."
+    return (
+        "The recogniser's own errors are in the figures: of the user's words, which are known, it "
+        f"has {100 * found['rate']:.1f} % wrong."
+    )
 
 
 def _per_minute(one: Variant) -> Cell | None:

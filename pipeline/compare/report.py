@@ -19,7 +19,7 @@ from pipeline.compare import figures
 from pipeline.compare.record import SYSTEM, Conversation, simulations, source_of, titled
 from pipeline.compare.scoring import words
 from pipeline.measure import gates, report, waterfall
-from pipeline.measure.record import MeasuredCall, Turn
+from pipeline.measure.record import Fidelity, MeasuredCall, Turn
 from pipeline.measure.report import Axis
 from pipeline.measure.run import REPORT
 from pipeline.measure.summary import by_variant
@@ -149,6 +149,16 @@ def page(shown: Mapping[str, Any], sounds: Mapping[int, str]) -> str:
             for check in turn["checks"]
             if turn["repeat"] and check["met"] is not True
         ],
+        "missed": [
+            (turn, kind, check)
+            for turn in turns
+            for kind, checks in (
+                ("understood", turn["entities"]),
+                ("in the sound", (turn["fidelity"] or {}).get("entities", ())),
+            )
+            for check in checks
+            if turn["repeat"] and check["met"] is False
+        ],
         "standings": sorted({standing for turn in turns for standing in _standing(turn)}),
         "rows": [_row(row, turns) for row in shown["rows"]],
         "columns": _columns(paths),
@@ -207,7 +217,10 @@ def _standing(turn: Mapping[str, Any]) -> list[str]:
     met = [check["met"] for check in turn["checks"]]
     unmet = ["check not met"] if False in met else []
     undecided = ["check undecided"] if None in met else []
-    return [turn["shown"], *unmet, *undecided]
+    missed = any(check["met"] is False for check in turn["entities"])
+    other = (turn["fidelity"] or {}).get("errors")
+    words = [*(["entity missed"] if missed else []), *(["sound differs"] if other else [])]
+    return [turn["shown"], *unmet, *undecided, *words]
 
 
 def _curve(one: Mapping[str, Any], paths: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -325,12 +338,18 @@ def _turn(
         "word_errors": turn.word_errors,
         "words": turn.words,
         "diff": diff(record.expected, record.transcript),
+        "entities": [dataclasses.asdict(check) for check in turn.entities],
+        "fidelity": turn.fidelity and _fidelity(turn.fidelity, record.reply),
         "calls": [_call(call) for call in turn.calls],
         "checks": [dataclasses.asdict(check) for check in turn.checks],
         "wav_start_ms": in_ms(record.wav_start_ns + turn.start_ns - zero),
         "offset_s": start_s,
         "window": f"#t={start_s:.3f},{end_s:.3f}" if end_s > start_s else "",
     }
+
+
+def _fidelity(found: Fidelity, reply: str) -> dict[str, Any]:
+    return {**dataclasses.asdict(found), "diff": diff(reply, found.read)}
 
 
 def _call(call: MeasuredCall) -> dict[str, Any]:
@@ -345,7 +364,7 @@ def _call(call: MeasuredCall) -> dict[str, Any]:
 
 
 def diff(said: str, heard: str) -> list[list[str]]:
-    """How the words understood differ from those said, as stretches: [kind, said, heard].
+    """How the words heard differ from those said, as stretches: [kind, said, heard].
 
     A kind is `same`, `changed`, `missing` or `extra`; words are as `scoring.words` has them: so
     they are counted. Empty where nothing differs or one of them is not known.

@@ -45,15 +45,39 @@ class RightTools(TypedDict):
     asked_ms: Spread | None
 
 
-class WordErrors(TypedDict):
-    """Wrong words (`errors`) by words said, over `turns` with a transcript."""
+class Errors(TypedDict):
+    """Wrong words (`errors`) by words."""
 
-    turns: int
-    without_transcript: int
     errors: int
     words: int
     rate: float | None
     ci95: Interval | None
+
+
+class WordErrors(Errors):
+    """How much of what was said was misheard, over `turns` with a transcript."""
+
+    turns: int
+    without_transcript: int
+
+
+class Entities(TypedDict):
+    """How many numbers, codes and names that were said were understood."""
+
+    overall: Checked
+    by_kind: Mapping[str, Checked]
+
+
+class SpokenWords(Errors):
+    """How much of the replies' text a recogniser does not read in their sound.
+
+    `turns` were read, of `unknown` others it is not known; `entities` are the numbers and codes of
+    the text that were read.
+    """
+
+    turns: int
+    unknown: int
+    entities: Met
 
 
 class Interrupted(TypedDict):
@@ -135,8 +159,10 @@ class Costs(TypedDict):
 class AgainstFirst(Against):
     """How a system differs from the first, called `variant`, in `n` pairs of turns.
 
-    `success` is of turns of which all expectations were met; the others of turns of which all was
-    right with the tools: all of them, those of the first turn, and those of the last.
+    `success` is of turns of which all expectations were met; `tools` and what follows it of turns
+    of which all was right with the tools: all of them, those of the first turn, and those of the
+    last. `wer` is of misheard words, `entities` are those of what was said, and `spoken_words` are
+    words of the replies that are not in their sound.
     """
 
     simulated: NotRequired[bool]
@@ -145,6 +171,9 @@ class AgainstFirst(Against):
     tools: SharesApart | None
     tools_first_turn: SharesApart | None
     tools_last_turn: SharesApart | None
+    wer: SharesApart | None
+    entities: SharesApart | None
+    spoken_words: SharesApart | None
 
 
 class SystemResult(TurnFigures):
@@ -170,6 +199,8 @@ class SystemResult(TurnFigures):
     connect_ms: Spread | None
     conversations: Conversations
     wer: WordErrors | None
+    entities: Entities | None
+    spoken_words: SpokenWords | None
     expectations: Checked | None
     checks: Mapping[str, Checked]
     tools: RightTools | None
@@ -180,6 +211,13 @@ class SystemResult(TurnFigures):
     failures: Sequence[FailedTurn]
     against_first: NotRequired[AgainstFirst]
     cost: Costs
+
+
+class Reading(TypedDict):
+    """Which recogniser read the replies, and what it makes of recordings whose words are known."""
+
+    model: str
+    floor: Mapping[str, float] | None
 
 
 class Summary(TypedDict):
@@ -194,6 +232,7 @@ class Summary(TypedDict):
     sound: Mapping[str, RecordingSound]
     scenarios: int
     conversations: int
+    fidelity: NotRequired[Reading]
     warnings: Sequence[str]
     gates: NotRequired[Sequence[Judged]]
     together: NotRequired[bool]

@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from pipeline.compare import cost, judge, report, scoring, summary, systems, terminal
+from pipeline.compare import cost, fidelity, judge, report, scoring, summary, systems, terminal
 from pipeline.compare.record import (
     CONVERSATIONS,
     Conversation,
@@ -27,6 +27,7 @@ from pipeline.compare.results import Summary
 from pipeline.compare.scenario import (
     Gathered,
     Scenario,
+    asks_of_reply,
     gather_scenarios,
     unspoken,
     with_recordings,
@@ -63,6 +64,7 @@ class CompareOptions:
         out: Folder of the results; None: one named after the time, in `runs`.
         resume: Folder of a run to go on with, instead of a new one.
         judge: Language model that judges answers, as `--llm` names them; empty: none.
+        fidelity: Recogniser that reads the sound of the replies; empty: none.
         prices: Table of prices; None: the one that comes with Cascade.
         expect: Gates: `NAME=LIMIT` each, or a YAML file of such; none with `resume`: those of then.
         together: Say each scenario to all paths at the same moment.
@@ -80,6 +82,7 @@ class CompareOptions:
     out: Path | None = None
     resume: Path | None = None
     judge: str = ""
+    fidelity: str = ""
     prices: Path | None = None
     expect: tuple[str, ...] = ()
     together: bool = False
@@ -119,6 +122,11 @@ def prepare(load: Load, options: CompareOptions) -> Coroutine[Any, Any, int]:
     table = cost.prices(options.prices)
     gathered = _gathered(base, options, console)
     judging = judge.server_of(load, options.judge) if options.judge else None
+    reading: fidelity.Reading | None = None
+    if options.fidelity:
+        found = fidelity.recogniser(base, options.fidelity, console)
+        read = earlier.header.get("fidelity") if earlier is not None else None
+        reading = fidelity.Reading(found, base, read or {})
     compared = Systems(targets, load, gathered.scenarios)
     compared.prepare(console)
     folder = options.resume or new_folder(options.out, "compare", resumable=True)
@@ -132,6 +140,7 @@ def prepare(load: Load, options: CompareOptions) -> Coroutine[Any, Any, int]:
         console,
         limits=limits,
         judging=judging,
+        reading=reading,
         table=table,
         earlier=earlier,
     ).run()
@@ -182,6 +191,7 @@ class Comparison(Run[Conversation]):
         *,
         limits: Sequence[Gate] = (),
         judging: Any,
+        reading: fidelity.Reading | None = None,
         table: cost.Prices,
         earlier: Earlier | None = None,
     ) -> None:
@@ -197,6 +207,7 @@ class Comparison(Run[Conversation]):
             console: For people.
             limits: What the whole run is judged by.
             judging: Where the judge is; None: there is none.
+            reading: Reads the replies; None: nobody does.
             table: What things cost.
             earlier: The run to go on with.
 
@@ -217,6 +228,8 @@ class Comparison(Run[Conversation]):
         held: Sequence[Conversation] = ()
         if earlier is not None:
             earlier.check(header)
+            told = ("judge", "fidelity")
+            header |= {key: earlier.header[key] for key in told if key in earlier.header}
             header |= {"retried": earlier.retried}
             held = earlier.kept
         super().__init__(folder, header, console, as_json=options.json, results=held)
@@ -227,6 +240,7 @@ class Comparison(Run[Conversation]):
         self._of_files = gathered.expected
         self._options = options
         self._judging = judging
+        self._reading = reading
         self._table = table
         self._noise = Noise()
         self._jobs = self._left()
@@ -263,7 +277,7 @@ class Comparison(Run[Conversation]):
             self._noise.look()
 
     async def complete(self) -> None:
-        """Bring them in order, and have them judged."""
+        """Bring them in order, and have them judged and read."""
         self.results.sort(key=lambda one: one.order)
         if self._judging is not None and not self.interrupted:
             self.results = await judge.judge(
@@ -273,6 +287,9 @@ class Comparison(Run[Conversation]):
                 "model": specs.shown(self._options.judge),
                 "prompt": judge.PROMPT,
             }
+        if self._reading is not None and not self.interrupted:
+            self.header["fidelity"] = self._reading.about
+            await self._reading.read(self.results, self._scenarios, self.folder, self.console)
 
     def _left(self) -> list[Planned[SystemSpec, Scenario]]:
         """What is still to be held.
@@ -326,9 +343,9 @@ class Comparison(Run[Conversation]):
         self, system: System, job: Planned[SystemSpec, Scenario], seat: Seat | None
     ) -> Made[Conversation]:
         scenario = job.item
-        checked = any(step.expect != type(step.expect)() for step in scenario.steps)
-        # Where the answer is judged, all of it is wanted.
-        listen_s = None if checked else self._options.listen_s
+        checked = any(asks_of_reply(step.expect) for step in scenario.steps)
+        # Where the answer is judged or read, all of it is wanted.
+        listen_s = None if checked or self._reading is not None else self._options.listen_s
         wav_path = self.folder / job.wav
         held = await hold_scenario(system, scenario, wav_path, listen_s=listen_s, seat=seat)
         wav = self._stamped(job.wav, held.result.simulated)

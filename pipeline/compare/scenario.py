@@ -24,6 +24,7 @@ from pydantic.dataclasses import dataclass
 from pipeline import yaml_file
 from pipeline.audio.files import read_audio
 from pipeline.audio.line import RATE
+from pipeline.compare.entities import tokens
 from pipeline.engines.tools import Tool
 from pipeline.errors import BadInput
 from pipeline.measure.corpus import Item, checked, gather
@@ -62,6 +63,15 @@ def _pattern(text: str) -> str:
     return text
 
 
+def _entity(value: object) -> object:
+    """An entity as a text: YAML reads 15 as a number."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value)
+    if isinstance(value, str) and not all(map(tokens, value.split("|"))):
+        raise ValueError("entities: has neither letter nor digit")
+    return value
+
+
 def _wanted(value: object) -> object:
     if isinstance(value, dict) and not value.get("name"):
         raise ValueError("needs a `name`; write `tool: none` where no tool may be called")
@@ -95,6 +105,8 @@ class Expect:
         lacks: Texts of which none is.
         regex: A pattern that is found in the reply, case ignored.
         number: A number that the reply names, in digits or words.
+        entities: What of the user's own words must have been understood, each with alternatives
+            parted by `|`; empty: the numbers and codes of these words.
         judge: A question about the reply that a language model answers with yes or no.
         tool: What tool is to be called; None: no matter.
         history: Texts that the model's history of this turn's reply holds at the end.
@@ -106,6 +118,7 @@ class Expect:
     lacks: tuple[Words, ...] = ()
     regex: Annotated[str, AfterValidator(_pattern)] = ""
     number: float | None = None
+    entities: tuple[Annotated[Words, BeforeValidator(_entity)], ...] = ()
     judge: str = ""
     tool: Annotated[Wanted | None, BeforeValidator(_wanted)] = None
     history: tuple[Words, ...] = ()
@@ -244,6 +257,11 @@ class CannedTools:
         if len(fitting) > 1:
             responses.remove(fitting[0])
         return fitting[0].text, fitting[0].delay_s
+
+
+def asks_of_reply(expect: Expect) -> bool:
+    """Whether anything is expected of the reply: entities are of the user's own words."""
+    return dataclasses.replace(expect, entities=()) != Expect()
 
 
 def agrees(wanted: Mapping[str, Any], given: Mapping[str, Any]) -> bool:

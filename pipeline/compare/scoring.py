@@ -19,15 +19,18 @@ from functools import cache
 from typing import cast
 
 import jiwer
-from text_to_num import alpha2digit
 from whisper_normalizer.english import EnglishTextNormalizer
 
+from pipeline.compare.entities import entity_checks, in_digits
 from pipeline.compare.record import Conversation
 from pipeline.compare.results import (
     Checked,
+    Entities,
+    Errors,
     HeavyToolCalls,
     Interrupted,
     RightTools,
+    SpokenWords,
     TurnPoint,
     WordErrors,
 )
@@ -37,6 +40,7 @@ from pipeline.measure.record import Check, MeasuredCall, Turn
 from pipeline.measure.stats import (
     SharesApart,
     describe,
+    rate_difference,
     ratio_interval,
     share,
     share_difference,
@@ -56,8 +60,8 @@ HISTORY = ("history", "history lacks")
 Counted = tuple[Conversation, Turn]
 """A turn, and the conversation that it is of."""
 
-PairKey = tuple[str, int, int]
-"""Scenario, turn, repeat: what pairs the turns of two systems."""
+PairKey = tuple[str, int, int, int]
+"""Scenario, turn, repeat, place: what pairs two systems' turns, or of each its n-th entity."""
 
 BRACKETS = str.maketrans("()[]<>", "      ")
 """What stands in brackets the normaliser takes for a note about the sound; a reply says it."""
@@ -70,18 +74,23 @@ _NUMBER = re.compile(
 
 
 def scored(turn: Turn, step: Step, scenario: Scenario) -> Turn:
-    """A turn with its checks and, where words and transcript are known, its word errors."""
+    """A turn with its checks and, where words and transcript are known, its words and entities."""
     record = turn.record
     reply: str | None = record.reply
     if not record.reply.strip() and record.answered:
         reply = None
     checks = check(step, scenario, reply, turn.calls, turn.kept)
-    errors, said = None, 0
-    if step.said:
-        errors, said = word_errors(step.said, record.transcript)
-        if not record.transcript.strip() and record.status != "no reply":
-            errors = None  # The system tells no transcript, or was gone before it had one.
-    return dataclasses.replace(turn, checks=checks, word_errors=errors, words=said)
+    heard: str | None = record.transcript
+    if not record.transcript.strip() and record.status != "no reply":
+        heard = None  # The system tells no transcript, or was gone before it had one.
+    errors, said = word_errors(step.said, heard or "") if step.said else (None, 0)
+    return dataclasses.replace(
+        turn,
+        checks=checks,
+        word_errors=None if heard is None else errors,
+        words=said,
+        entities=entity_checks(step.expect.entities, step.said, heard),
+    )
 
 
 def check(
@@ -130,11 +139,16 @@ def word_errors(said: str, heard: str) -> tuple[int, int]:
     Returns:
         Substitutions, deletions and insertions together; words that were said.
     """
-    reference, hypothesis = words(said), words(heard)
+    reference = words(said)
+    return errors_between(reference, words(heard)), len(reference)
+
+
+def errors_between(reference: Sequence[str], hypothesis: Sequence[str]) -> int:
+    """Substitutions, deletions and insertions between normalised words."""
     if not reference or not hypothesis:
-        return max(len(reference), len(hypothesis)), len(reference)
+        return max(len(reference), len(hypothesis))
     found = jiwer.process_words(" ".join(reference), " ".join(hypothesis))
-    return found.substitutions + found.deletions + found.insertions, len(reference)
+    return found.substitutions + found.deletions + found.insertions
 
 
 def contains(text: str, wanted: str) -> bool:
@@ -150,7 +164,7 @@ def names_number(text: str, wanted: float) -> bool:
 def numbers(text: str) -> list[float]:
     """All numbers that a text names, in digits or English words, by either reading."""
     found: list[float] = []
-    for plain in (_in_digits(text).casefold(), " ".join(words(text))):
+    for plain in (in_digits(text).casefold(), " ".join(words(text))):
         for match in _NUMBER.finditer(plain):
             value = float(match["digits"].replace(",", "") + (match["rest"] or ""))
             if match["minus"]:
@@ -167,26 +181,20 @@ def _normalizer() -> EnglishTextNormalizer:
     return EnglishTextNormalizer()
 
 
-def _readings(text: str) -> tuple[list[str], list[str]]:
-    """The words of a reply with its numbers read in both ways that people speak them.
+def readings(text: str) -> tuple[list[str], list[str]]:
+    """The words of a text with its numbers read in both ways that people speak them.
 
     The normaliser runs successive number words together, as years are spoken: "nineteen
     ninety-nine" is 1999. In the second reading each number stands alone, as in counting.
     """
     plain = text.translate(BRACKETS)
-    return words(plain), words(_in_digits(plain))
-
-
-def _in_digits(text: str) -> str:
-    """The text with each number word in digits."""
-    digits: str = alpha2digit(text.encode("utf-8", "replace").decode("utf-8"), "en", 0)
-    return digits
+    return words(plain), words(in_digits(plain))
 
 
 def _has(text: str, wanted: str) -> bool:
     if not words(wanted):  # nothing but punctuation, such as an emoji
         return wanted.strip().casefold() in text.casefold()
-    pairs = zip(_readings(text), _readings(wanted), strict=True)
+    pairs = zip(readings(text), readings(wanted), strict=True)
     return any(f" {' '.join(needle)} " in f" {' '.join(plain)} " for plain, needle in pairs)
 
 
@@ -361,22 +369,66 @@ def word_error_rate(turns: Iterable[Counted]) -> WordErrors | None:
     spoken = [turn for _, turn in turns if turn.words > 0]
     if not spoken:
         return None
-    heard = [turn for turn in spoken if turn.word_errors is not None]
-    if not any(turn.record.answered for turn in heard):
-        # A system that never tells what it understood has not misheard what it left unanswered.
-        heard = []
-    errors = [turn.word_errors or 0 for turn in heard]
-    words = [turn.words for turn in heard]
+    heard = _heard(spoken, lambda turn: turn.word_errors is not None)
     return {
         "turns": len(heard),
         "without_transcript": sum(
             turn.word_errors is None and turn.record.answered for turn in spoken
         ),
+        **_rate([turn.word_errors or 0 for turn in heard], [turn.words for turn in heard]),
+    }
+
+
+def entities(turns: Iterable[Counted]) -> Entities | None:
+    """How many of the numbers, codes and names that were said were understood; None: none were."""
+    spoken = [turn for _, turn in turns if turn.entities]
+    if not spoken:
+        return None
+    heard = _heard(spoken, lambda turn: any(check.met is not None for check in turn.entities))
+    checks = [
+        check if heard else dataclasses.replace(check, met=None)
+        for turn in spoken
+        for check in turn.entities
+    ]
+    kinds = dict.fromkeys(check.kind for check in checks)
+    return {
+        "overall": _share_of(checks),
+        "by_kind": {kind: _share_of([c for c in checks if c.kind == kind]) for kind in kinds},
+    }
+
+
+def spoken_words(turns: Iterable[Counted]) -> SpokenWords | None:
+    """How much of the replies' text is in their sound; None: nobody has read any."""
+    found = [turn.fidelity for _, turn in turns if turn.fidelity is not None]
+    if not found:
+        return None
+    read = [one for one in found if one.errors is not None]
+    entities = [check.met is True for one in read for check in one.entities]
+    return {
+        "turns": len(read),
+        "unknown": len(found) - len(read),
+        **_rate([one.errors or 0 for one in read], [one.words for one in read]),
+        "entities": share(entities),
+    }
+
+
+def _rate(errors: Sequence[int], words: Sequence[int]) -> Errors:
+    """Errors by words, turn by turn."""
+    return {
         "errors": sum(errors),
         "words": sum(words),
-        "rate": sum(errors) / sum(words) if heard else None,
+        "rate": sum(errors) / sum(words) if any(words) else None,
         "ci95": ratio_interval(errors, words),
     }
+
+
+def _heard(turns: Iterable[Turn], known: Callable[[Turn], bool]) -> list[Turn]:
+    """Turns of which it is known what was understood.
+
+    None if all were left unanswered: a system that never tells has not misheard them.
+    """
+    heard = [turn for turn in turns if known(turn)]
+    return heard if any(turn.record.answered for turn in heard) else []
 
 
 def interruption(turns: Sequence[Counted]) -> Interrupted | None:
@@ -416,15 +468,18 @@ def heavy_tools(conversations: Iterable[Conversation]) -> HeavyToolCalls | None:
 
 
 def compared(first: Sequence[Counted], second: Sequence[Counted]) -> dict[str, SharesApart | None]:
-    """How two systems differ in what they did right, as `AgainstFirst` has it."""
+    """How two systems differ in what they did right and understood, as `AgainstFirst` has it."""
     tool = _keyed(first, tool_ok), _keyed(second, tool_ok)
-    numbers = {number for of in tool for _, number, _ in of}
+    numbers = {key[1] for of in tool for key in of}
     begin, last = min(numbers, default=0), max(numbers, default=0)
     return {
         "success": _apart(_keyed(first, turn_ok), _keyed(second, turn_ok)),
         "tools": _apart(*tool),
         "tools_first_turn": _apart(*tool, turn=begin),
         "tools_last_turn": _apart(*tool, turn=last) if last > begin else None,
+        "wer": _rates_apart(first, second, lambda turn: (turn.word_errors, turn.words)),
+        "entities": _apart(_entities(first), _entities(second)),
+        "spoken_words": _rates_apart(first, second, _spoken),
     }
 
 
@@ -434,7 +489,7 @@ def _apart(
     """The difference of two shares: of all turns, or of those with one number."""
     keys = [key for key in first if key in second and turn in (None, key[1])]
     # A conversation that breaks off takes all of its turns along.
-    conversations = [(scenario, repeat) for scenario, _, repeat in keys]
+    conversations = [_conversation(key) for key in keys]
     found = share_difference(
         [first[key] for key in keys], [second[key] for key in keys], conversations
     )
@@ -443,11 +498,51 @@ def _apart(
     return found
 
 
+def _rates_apart(
+    first: Iterable[Counted],
+    second: Iterable[Counted],
+    counted: Callable[[Turn], tuple[int | None, int]],
+) -> SharesApart | None:
+    """The difference of two rates of errors by words, over turns of which both are known."""
+    before, after = (
+        {
+            (one.scenario, turn.number, one.repeat, 0): (errors, words)
+            for one, turn in turns
+            for errors, words in [counted(turn)]
+            if errors is not None and words
+        }
+        for turns in (first, second)
+    )
+    keys = [key for key in before if key in after]
+    return rate_difference(
+        [before[key] for key in keys],
+        [after[key] for key in keys],
+        [_conversation(key) for key in keys],
+    )
+
+
+def _spoken(turn: Turn) -> tuple[int | None, int]:
+    return (None, 0) if turn.fidelity is None else (turn.fidelity.errors, turn.fidelity.words)
+
+
+def _conversation(key: PairKey) -> tuple[str, int]:
+    return key[0], key[2]
+
+
 def _keyed(turns: Iterable[Counted], judged: Callable[[Turn], bool | None]) -> dict[PairKey, bool]:
     return {
-        (one.scenario, turn.number, one.repeat): ok
+        (one.scenario, turn.number, one.repeat, 0): ok
         for one, turn in turns
         if (ok := judged(turn)) is not None
+    }
+
+
+def _entities(turns: Iterable[Counted]) -> dict[PairKey, bool]:
+    return {
+        (one.scenario, turn.number, one.repeat, place): check.met
+        for one, turn in turns
+        for place, check in enumerate(turn.entities)
+        if check.met is not None
     }
 
 

@@ -34,7 +34,7 @@ from pipeline.measure.summary import (
 from pipeline.speech_to_speech.brief import STAMP
 from pipeline.trace import DIRECT_PARTS, DIRECT_STAGES, PARTS
 
-TAKEN = (*DESCRIBED, "repeat", "figures", "judge", "together")
+TAKEN = (*DESCRIBED, "repeat", "figures", "judge", "fidelity", "together")
 """What the summary takes over from the conversations' header."""
 
 DIRECT_HIDEABLE = tuple(name for name, _, _ in DIRECT_STAGES)
@@ -51,6 +51,7 @@ COLUMNS = (
     *("scenario", "turn", "answering_ms", "wer", "checks_met", "checks", "tool_ok", "silence_ms"),
     *("cost_usd", "simulated", "order", "end_of_speech", "underrun_ms", "reason"),
     *("level_dbfs", "snr_db"),
+    *("entities_met", "entities", "spoken_errors", "spoken_words"),
 )
 """Of `turns.csv`; new columns are added at the end."""
 
@@ -146,6 +147,8 @@ def _variant(
             "seconds": sum(one.seconds for one in counted),
         },
         "wer": scoring.word_error_rate(turns),
+        "entities": scoring.entities(turns),
+        "spoken_words": scoring.spoken_words(turns),
         "expectations": scoring.overall(turns),
         "checks": scoring.topics(turns),
         "tools": scoring.tools(turns, _lengths(header)),
@@ -276,6 +279,11 @@ def _warnings(variants: Mapping[str, SystemResult]) -> list[str]:
                 f"{name}: {words['without_transcript']} turns that were answered have no "
                 "transcript: their word errors are not known"
             )
+        if (read := variant["spoken_words"]) and read["unknown"]:
+            told.append(
+                f"{name}: of {read['unknown']} replies it is not known whether their sound says "
+                "what their text does"
+            )
         if soon := variant["too_soon"]:
             how = "reply began" if soon == 1 else "replies began"
             told.append(
@@ -334,12 +342,13 @@ def rows(
 
 def _measured(turn: Turn) -> dict[str, str]:
     tool = scoring.tool_ok(turn)
-    decided = [check.met for check in turn.checks if check.met is not None]
-    found = {
-        "checks_met": str(sum(decided)) if decided else "",
-        "checks": str(len(decided)) if decided else "",
-        "tool_ok": "" if tool is None else str(int(tool)),
-    }
+    found = {"tool_ok": "" if tool is None else str(int(tool))}
+    for column, checks in (("checks", turn.checks), ("entities", turn.entities)):
+        if decided := [check.met for check in checks if check.met is not None]:
+            found |= {f"{column}_met": str(sum(decided)), column: str(len(decided))}
+    if turn.fidelity is not None and turn.fidelity.errors is not None:
+        found["spoken_errors"] = str(turn.fidelity.errors)
+        found["spoken_words"] = str(turn.fidelity.words)
     if turn.word_errors is not None and turn.words:
         found["wer"] = f"{turn.word_errors / turn.words:.4f}"
     answering = turn.answering_ns if turn.record.status == "ok" else None

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.compare.record import source_of
-from pipeline.compare.results import Costs, Summary, SystemResult, TurnPoint
+from pipeline.compare.results import Costs, Reading, Summary, SystemResult, TurnPoint
 from pipeline.measure.gates import as_table
 from pipeline.measure.stats import Met
 from pipeline.measure.terminal import NONE, latencies, recordings, table, tell
@@ -49,6 +49,10 @@ def show(console: Console, summary: Summary) -> None:
         console.print(note)
     console.print(_heading("\nUnderstanding, tools, cost", simulated))
     console.print(_rights(variants))
+    if words := [*_words(variants, summary.get("fidelity"))]:
+        console.print(_heading("\nNumbers, codes and names; words of the replies", simulated))
+        for line in words:
+            console.print(line)
     marks = DIGITS if console.options.ascii_only else BLOCKS
     for title, curves in _curves(variants):
         console.print(_heading(f"\n{title}", simulated))
@@ -147,6 +151,24 @@ def _rights(variants: Variants) -> Table:
             _cost(one["cost"]),
         )
     return made
+
+
+def _words(variants: Variants, reading: Reading | None) -> Iterable[Text]:
+    for name, one in variants.items():
+        if (found := one["entities"]) and found["overall"]["n"]:
+            kinds = [f"{kind}s {_of(of)}" for kind, of in found["by_kind"].items() if of["n"]]
+            inside = f": {', '.join(kinds)}" if len(kinds) > 1 else ""
+            yield Text(f"{name}: understood {_of(found['overall'])}{inside}")
+    for name, one in variants.items():
+        if reading and (read := one["spoken_words"]) and read["rate"] is not None:
+            line = f"{name}, its replies as {reading['model']} reads them: "
+            line += f"{100 * read['rate']:.1f} % of {read['words']} words differ"
+            if read["entities"]["n"]:
+                line += f", numbers and codes {_of(read['entities'])}"
+            yield Text(line)
+    if reading and (floor := reading["floor"]):
+        told = f"{reading['model']} has {100 * floor['rate']:.1f} % of the user's words wrong"
+        yield Text(f"{told}, which are known", "dim")
 
 
 def _cost(cost: Costs) -> str:

@@ -212,7 +212,10 @@ def _words(one: SystemResult) -> str:
     if words is None or words["rate"] is None:
         return ""
     interval = _interval(words["ci95"], "{:.1f} to {:.1f}", 100)
-    return f"{100 * words['rate']:.1f} % of the words" + (f" ({interval})" if interval else "")
+    text = f"{100 * words['rate']:.1f} % of the words" + (f" ({interval})" if interval else "")
+    if (found := one["entities"]) and (every := found["overall"])["met"] < every["n"]:
+        text += f" and {every['n'] - every['met']} of {every['n']} numbers, codes and names"
+    return text
 
 
 def _share(found: Met) -> str:

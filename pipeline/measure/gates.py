@@ -71,6 +71,16 @@ COMPARED = {
         "interruption.silence_ms.ci95",
     ),
     "wer": Figure("wer.rate", "no transcript of words that are known", "wer.ci95", share=True),
+    "spoken": Figure(
+        "spoken_words.rate", "no reply was read (--fidelity)", "spoken_words.ci95", share=True
+    ),
+    "entities": Figure(
+        "entities.overall.share",
+        "no numbers, codes or names were said, or no transcript is known",
+        "entities.overall.ci95",
+        True,
+        True,
+    ),
     "broken": Figure("conversations.failed"),
     "reconnects": Figure("conversations.reconnects"),
     "cost_per_minute": Figure("cost.per_minute_usd", "cost.note", "cost.per_minute_ci95"),

@@ -16,7 +16,13 @@ from pipeline.clock import NS_PER_MS, NS_PER_S
 from pipeline.events import Samples
 from pipeline.measure.cues import Said
 from pipeline.measure.record import MeasuredCall, Record, Span, Status, Turn, lanes, wasted
-from pipeline.measure.recording import MemoryTrace, NotedCall, NotedSession, NotedTurn
+from pipeline.measure.recording import (
+    MemoryTrace,
+    NotedCall,
+    NotedReply,
+    NotedSession,
+    NotedTurn,
+)
 from pipeline.measure.wav import first_reply, true_end
 from pipeline.trace import MarkLine, Timeline
 from pipeline.turns.speech_end import UNMEASURABLE, SpeechEnd
@@ -189,7 +195,16 @@ def measure(
         silence_ns=_silence(window, tracks, earlier_end, said),
         start_ns=window.begin * NS_PER_S // tracks.rate,
         end_ns=window.end * NS_PER_S // tracks.rate,
+        spoken=tuple(_spoken(reply, tracks) for reply in noted.replies if reply.positions),
     )
+
+
+def _spoken(reply: NotedReply, tracks: Tracks) -> tuple[int, int]:
+    """Where a reply is in the WAV: from and to (ns)."""
+    first_ns, samples = reply.positions[0]
+    begin_ns = first_ns - samples * NS_PER_S // reply.rate
+    end_ns = reply.positions[-1][0]
+    return max(0, begin_ns - tracks.start_ns), max(0, end_ns - tracks.start_ns)
 
 
 def _status(

@@ -141,11 +141,12 @@ class Check:
 
     Attributes:
         kind: `contains`, `lacks`, `regex`, `number`, `judge`, `tool`, `no tool`, `on time`,
-            `history`, `history lacks`.
+            `history`, `history lacks`; of an entity `number`, `code`, `name`.
         wanted: What was expected, in words for a person.
         met: Whether; None where nobody could tell (the judge failed).
         found: What was there instead, shortened.
-        topic: What it is about: `answer`, `tools`, `instructions`, `recall`, `interruption`.
+        topic: What it is about: `answer`, `tools`, `instructions`, `recall`, `interruption`,
+            `entities`.
     """
 
     kind: str
@@ -153,6 +154,25 @@ class Check:
     met: bool | None
     found: str = ""
     topic: str = "answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Fidelity:
+    """What a recogniser reads in the sound of a reply, against the reply's own text.
+
+    Attributes:
+        read: The words that it read.
+        errors: Substitutions, deletions and insertions; None: not known, and `reason` says why.
+        words: Words of the text that should be in the sound.
+        entities: Numbers and codes of the text, and whether they were read.
+        reason: See `errors`.
+    """
+
+    read: str = ""
+    errors: int | None = None
+    words: int = 0
+    entities: tuple[Check, ...] = ()
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +191,7 @@ class Turn:
         word_errors: Substitutions, deletions and insertions against what was said; None: the system
             gave no transcript, or the words are not known.
         words: Words that were said.
+        entities: Numbers, codes and names that were said, and whether they were understood.
         interrupts: Whether it is said into the reply before it.
         silence_ns: From its first voiced sample to the last audible one of the reply that it
             interrupts; None: it interrupts nothing, or that never fell silent.
@@ -178,6 +199,9 @@ class Turn:
             conversation; None: not known.
         start_ns: Where it begins in the WAV (ns).
         end_ns: Where it ends in the WAV (ns): where the next one begins.
+        spoken: Where in the WAV the reply to it is, be it later than the next turn: from and to
+            (ns), a pair for each piece; empty: it has none, or nobody noted it.
+        fidelity: Whether the sound of the reply says what its text does; None: nobody has read it.
     """
 
     record: Record
@@ -188,11 +212,14 @@ class Turn:
     checks: tuple[Check, ...] = ()
     word_errors: int | None = None
     words: int = 0
+    entities: tuple[Check, ...] = ()
     interrupts: bool = False
     silence_ns: int | None = None
     kept: str | None = None
     start_ns: int = 0
     end_ns: int = 0
+    spoken: tuple[tuple[int, int], ...] = ()
+    fidelity: Fidelity | None = None
 
 
 RECORDS = Form[Record](

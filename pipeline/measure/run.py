@@ -337,21 +337,30 @@ class Run(ABC, Generic[T]):
                             print(json.dumps(self.figures(made.result)), flush=True)
                         tell(number, self.line(made.result))
             except asyncio.CancelledError:
-                if self.resumable:
-                    self._hint(f"stopped; go on with --resume {self.folder}")
-                elif not self.results:
-                    self._hint(f"stopped before anything was measured; delete {self.folder}")
+                self._stop()
                 if not self.results:
                     raise
-                self.interrupted = True
-                if (task := asyncio.current_task()) is not None:
-                    task.uncancel()
             except (StageError, BadInput) as error:
                 if not self.results:
                     raise
                 self._failure = str(error)
-        await self.complete()
+        try:
+            await self.complete()
+        except asyncio.CancelledError:
+            self._stop()
+            if not self.results:
+                raise
         return self._finish(journal)
+
+    def _stop(self) -> None:
+        """Somebody does not want to wait any longer; what there is by now is kept."""
+        if self.resumable:
+            self._hint(f"stopped; go on with --resume {self.folder}")
+        elif not self.results:
+            self._hint(f"stopped before anything was measured; delete {self.folder}")
+        self.interrupted = True
+        if self.results and (task := asyncio.current_task()) is not None:
+            task.uncancel()
 
     def _finish(self, journal: Journal[T]) -> int:
         """Write and show all that can be made of the results."""

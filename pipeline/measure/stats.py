@@ -281,6 +281,60 @@ def share_difference(
     }
 
 
+def rate_difference(
+    first: Sequence[tuple[float, float]],
+    second: Sequence[tuple[float, float]],
+    groups: Sequence[Hashable],
+) -> SharesApart | None:
+    """Compare two rates, each the sum of parts by the sum of wholes; None if there are none.
+
+    The pairs of a group are drawn together, as in `share_difference`, and an interval off zero
+    stands only if the same test agrees: of as many parts as the wholes of both would share out.
+
+    Args:
+        first: Part and whole (above 0) of each thing, of what is compared with.
+        second: The same things of what is compared.
+        groups: Of which group each is.
+
+    Raises:
+        ValueError: The lists differ in length.
+    """
+    sums: dict[Hashable, list[float]] = {}
+    for key, before, after in zip(groups, first, second, strict=True):
+        mine = sums.setdefault(key, [0.0] * 4)
+        for place, value in enumerate((*before, *after)):
+            mine[place] += value
+    if not sums:
+        return None
+    every = np.asarray(sorted(sums.values()))
+    n = len(every)
+    part, whole, other, others = every.sum(axis=0)
+    interval: Interval | None = None
+    verdict: Verdict = UNDECIDED
+    if n >= SMALLEST:
+        random = np.random.default_rng(SEED)
+        rows = [BLOCK // n + 1] * (RESAMPLES // (BLOCK // n + 1) + 1)
+        drawn = [random.multinomial(n, [1 / n] * n, count) @ every for count in rows]
+        a, b, c, d = np.concatenate(drawn)[:RESAMPLES].T
+        interval = _percentiles(c / d - a / b)
+    if interval is not None and not interval[0] <= 0 <= interval[1]:
+        typical = (whole + others) / (2 * n)
+        apart = (every[:, 2] / every[:, 3] - every[:, 0] / every[:, 1]) * typical
+        if _differ(apart.tolist()):
+            verdict = "more" if interval[0] > 0 else "fewer"
+        else:
+            interval = None
+    return {
+        "n": len(first),
+        "first": float(part / whole),
+        "second": float(other / others),
+        "difference": float(other / others - part / whole),
+        "ci95": interval,
+        "verdict": verdict,
+        "groups": n,
+    }
+
+
 def _differ(apart: Sequence[float]) -> bool:
     """Whether groups favour one side more than chance would: Fisher's randomisation test (1935).
 

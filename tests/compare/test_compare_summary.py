@@ -133,6 +133,44 @@ def test_words_that_were_misheard() -> None:
     assert words["ci95"][0] <= words["rate"] <= words["ci95"][1]
 
 
+def test_entities_of_what_was_said_are_paired() -> None:
+    found, conversations = compared(made.CASCADE, made.DIRECT)
+    shares = {}
+    for path in (made.CASCADE, made.DIRECT):
+        turns = [turn for one in of(conversations, path) for turn in one.turns]
+        checks = [check for turn in turns for check in turn.entities]
+        decided = [check for check in checks if check.met is not None]
+        entities = found["variants"][path]["entities"]
+        assert entities["overall"]["n"] == len(decided) > 50
+        assert entities["overall"]["met"] == sum(check.met is True for check in decided)
+        assert entities["overall"]["undecided"] == len(checks) - len(decided)
+        assert {*entities["by_kind"]} == {"number"}
+        shares[path] = entities["overall"]["share"]
+    apart = found["variants"][made.DIRECT]["against_first"]["entities"]
+    assert apart["second"] == pytest.approx(shares[made.DIRECT], abs=0.1)
+    assert apart["groups"] < apart["n"]
+
+
+def test_words_that_are_not_in_the_sound_are_paired() -> None:
+    found, conversations = compared(made.CASCADE, made.DIRECT)
+    cascade = found["variants"][made.CASCADE]["spoken_words"]
+    turns = [turn for one in of(conversations, made.CASCADE) for turn in one.turns]
+    read = [turn.fidelity for turn in turns if turn.fidelity is not None]
+    assert cascade["errors"] == sum(one.errors or 0 for one in read) == 3  # at each length
+    assert cascade["words"] == sum(one.words for one in read)
+    assert cascade["entities"]["n"] - cascade["entities"]["met"] == 3
+    direct = found["variants"][made.DIRECT]
+    assert direct["spoken_words"]["rate"] == 0.0
+    apart = direct["against_first"]["spoken_words"]
+    assert apart["first"] > apart["second"] == 0.0
+    assert apart["verdict"] == "no difference shown"
+    assert found["fidelity"]["floor"]["rate"] == 0.021
+    mute = compared(made.CASCADE, "ws://host:1/v1")[0]["variants"]["ws://host:1/v1"]
+    assert mute["spoken_words"]["rate"] is None
+    assert mute["spoken_words"]["unknown"] == mute["n"]
+    assert mute["entities"]["overall"]["share"] is None
+
+
 def test_an_answer_after_a_filler_is_later_than_the_first_sound() -> None:
     found, conversations = compared()
     direct = found["variants"][made.DIRECT]

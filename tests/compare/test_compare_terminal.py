@@ -64,6 +64,16 @@ def test_missing_figures_are_shown_as_missing() -> None:
     assert "[SIMULATED]" in never
 
 
+def test_what_was_heard_and_said() -> None:
+    text = on_terminal(show, summary(paths=(made.CASCADE, made.DIRECT)), width=200)
+    assert f"{made.CASCADE}: understood " in text
+    assert f"{made.CASCADE}, its replies as base.en reads them: " in text
+    assert "% of the user's words wrong, which are known" in text
+    header, conversations = made.comparison(paths=(made.CASCADE,))
+    del header["fidelity"]
+    assert "its replies" not in on_terminal(show, summarise(header, conversations, TABLE))
+
+
 def test_many_failures_are_counted() -> None:
     header, conversations = made.comparison(paths=(made.CASCADE,), repeats=9)
     found = summarise(header, conversations, TABLE)

@@ -34,6 +34,14 @@ def read(folder: Path, text: str) -> list[Scenario]:
     return gather_scenarios([str(file)], instructions="Be kind.", patience_s=60)[0]
 
 
+def test_entities_may_be_written_as_yaml_reads_them(tmp_path: Path) -> None:
+    (one,) = read(tmp_path, "turns: [{say: Hi, expect: {entities: [B7K, 15, 2.5, Anna|Hannah]}}]")
+    assert one.steps[0].expect.entities == ("B7K", "15", "2.5", "Anna|Hannah")
+    for wrong in ("['!']", "[Anna|]", "[true]", "[{a: 1}]"):
+        with pytest.raises(BadInput, match="entities"):
+            read(tmp_path, f"turns: [{{say: Hi, expect: {{entities: {wrong}}}}}]")
+
+
 def test_those_that_come_along_are_sound() -> None:
     scenarios = gather_scenarios(builtin(), instructions="", patience_s=60).scenarios
     assert {one.topic for one in scenarios} >= set(TOPICS) - {"latency"}

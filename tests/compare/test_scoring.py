@@ -269,7 +269,23 @@ def test_a_turn_is_scored() -> None:
     unheard = scored(turn(reply="", transcript="", status="no reply"), step, scenario)
     assert (unheard.word_errors, unheard.words) == (3, 3)
     unknown = scored(turn(), dataclasses.replace(step, said=""), scenario)
-    assert (unknown.word_errors, unknown.words) == (None, 0)
+    assert (unknown.word_errors, unknown.words, unknown.entities) == (None, 0, ())
+
+
+def test_entities_are_those_that_are_named_else_the_numbers() -> None:
+    step = Step("Set a timer for fifteen minutes, Anna.", Path("a.wav"))
+    scenario = Scenario("one", "understanding", "", (step,))
+
+    def met(step: Step, **changes: Any) -> dict[str, bool | None]:
+        return {c.wanted: c.met for c in scored(turn(**changes), step, scenario).entities}
+
+    assert met(step, transcript="a timer for 50 minutes") == {"15": False}
+    assert met(step, transcript="") == {"15": None}
+    assert met(step, transcript="", reply="", status="no reply") == {"15": False}
+    named = dataclasses.replace(step, expect=Expect(entities=("Anna",)))
+    assert met(named, transcript="a timer for 50 minutes, Anna") == {"Anna": True}
+    # Of a recording whose words nobody has written down they can be told all the same.
+    assert met(dataclasses.replace(named, said=""), transcript="Hannah") == {"Anna": False}
 
 
 @given(st.text(string.printable), st.text(string.printable, min_size=1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import dataclasses
 import json
 import sys
 import xml.etree.ElementTree as ET
@@ -367,6 +368,39 @@ def test_servers_elsewhere_are_spoken_to_at_the_same_moment(
         assert abs(apart_ns) / NS_PER_MS < 5
 
 
+def test_replies_of_a_run_that_is_over_are_read_later(tmp_path: Path) -> None:
+    corpus = part_of_corpus(tmp_path / "corpus", 1)
+    folder = tmp_path / "results"
+    with scripted(otherwise=lambda request: reply("There are fifteen of them.")) as server:
+        env = {"CASCADE_LLM__MODEL": server.url}
+        made = compare(folder, corpus, "--repeat", "1", "--reply-seconds", "30", env=env)
+        assert made.outcome.code == 0, made.outcome.err
+        assert made.summary["variants"]["cascade"]["spoken_words"] is None
+        (before,) = made.conversations
+        resume = ("compare", "--resume", folder)
+        later = Compared(run(*resume, "--fidelity", "default", env=env), folder)
+        assert later.outcome.code == 0, later.outcome.err
+        assert later.summary["fidelity"]["model"] == "whisper-mini-en"
+        assert later.summary["fidelity"]["floor"]["recordings"] == 1
+        spoken = later.summary["variants"]["cascade"]["spoken_words"]
+        assert (spoken["turns"], spoken["words"]) == (1, 5)
+        assert spoken["errors"] < 5
+        assert spoken["entities"]["n"] == 1
+        (row,) = [x for x in later.outcome.out.splitlines() if x.startswith("cascade, its ")]
+        assert "as whisper-mini-en reads them" in row
+        assert "words of the replies" in (folder / "report.html").read_text("utf-8")
+        (after,) = later.conversations
+        (turn,) = after.turns
+        assert turn.fidelity is not None
+        unread = dataclasses.replace(turn, fidelity=None)
+        assert dataclasses.replace(after, turns=(unread,)) == before
+        # It stands, whoever looks at the run again.
+        again = Compared(run(*resume, env=env), folder)
+        assert again.outcome.code == 0, again.outcome.err
+        assert again.conversations == [after]
+        assert again.summary["fidelity"] == later.summary["fidelity"]
+
+
 @pytest.mark.parametrize(
     ("args", "why"),
     [
@@ -374,6 +408,7 @@ def test_servers_elsewhere_are_spoken_to_at_the_same_moment(
         (("recall", "--expect", "p99_ms=900"), "no figure 'p99_ms'; there are median_ms"),
         (("recall", "--together", *SIDE_BY_SIDE), "share this machine's processor"),
         (("--live", *SIDE_BY_SIDE, "--together"), "not with --live"),
+        (("recall", "--fidelity", "nothing"), "--fidelity nothing: unknown speech recogniser"),
         (("nowhere",), "no such file, folder or scenario"),
         (("recall", "--path", "openai:gpt-realtime-2.1"), "OPENAI_API_KEY"),
         (("recall", "--path", "gemini:gemini-3.8-live"), "GEMINI_API_KEY"),

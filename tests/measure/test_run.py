@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pipeline.errors import BadInput, StageError
+from pipeline.errors import INTERRUPTED, BadInput, StageError
 from pipeline.measure.record import RECORDS, Record
 from pipeline.measure.run import TRACE, Made, Run, new_folder
 
@@ -85,6 +85,26 @@ async def test_a_run_leaves_all_it_measured(
     assert json.loads((tmp_path / "summary.json").read_text()) == {"turns": 3}
     assert "3/3 turn 2" in run.said.getvalue()
     assert capsys.readouterr().out.splitlines() == ["3 turns", "", str(tmp_path / "report.html")]
+
+
+async def test_who_stops_it_after_the_last_turn_keeps_all(tmp_path: Path) -> None:
+    """While a judge or a recogniser is still at work."""
+
+    class Judged(Counting):
+        resumable = True
+
+        async def complete(self) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            await asyncio.sleep(10)
+
+    run = Judged(tmp_path, 3, None)
+    assert await run.run() == INTERRUPTED
+    header, records = kept(tmp_path)
+    assert (header["interrupted"], records) == (True, 3)
+    assert json.loads((tmp_path / "summary.json").read_text()) == {"turns": 3}
+    assert f"go on with --resume {tmp_path}" in run.said.getvalue()
 
 
 async def test_machines_get_a_line_for_each_result_and_the_summary(

@@ -23,6 +23,7 @@ from pipeline.measure.stats import (
     in_words,
     mean_interval,
     median_interval,
+    rate_difference,
     ratio_interval,
     share,
     share_difference,
@@ -292,3 +293,30 @@ def test_what_stands_or_falls_together_is_one_thing() -> None:
     # Of as many that lost some in every one of them, it does.
     second = [number % 10 > 1 for number in range(100)]
     assert shares_apart(first, second, groups)["verdict"] == "fewer"
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 20)), min_size=1, max_size=12))
+def test_a_rate_does_not_differ_from_itself(counts: list[tuple[int, int]]) -> None:
+    found = rate_difference(counts, counts, [*range(len(counts))])
+    assert found is not None
+    assert found["difference"] == 0
+    assert found["verdict"] == UNDECIDED
+    assert (found["ci95"] is None) == (len(counts) < 5)
+    assert rate_difference([], [], []) is None
+
+
+def test_two_rates_that_differ() -> None:
+    """In whole groups: ten turns of one conversation are one witness, not ten."""
+    worse, better = [(2.0, 10.0)] * 20, [(0.0, 9.0)] * 20
+    found = rate_difference(worse, better, [*range(20)])
+    assert found is not None
+    assert (found["first"], found["second"], found["verdict"]) == (0.2, 0.0, "fewer")
+    assert found["ci95"] is not None
+    assert found["ci95"][0] <= -0.2 <= found["ci95"][1]
+    grouped = rate_difference(worse, better, [n // 10 for n in range(20)])
+    assert grouped is not None
+    assert (grouped["groups"], grouped["ci95"], grouped["verdict"]) == (2, None, UNDECIDED)
+    # Five groups all on one side may be chance: 1 in 16.
+    few = rate_difference(worse[:5], better[:5], [*range(5)])
+    assert few is not None
+    assert (few["ci95"], few["verdict"]) == (None, UNDECIDED)

@@ -17,10 +17,20 @@ from typing import Any
 import numpy as np
 
 from pipeline.audio.files import WavWriter
+from pipeline.compare.entities import entity_checks
+from pipeline.compare.fidelity import NO_TEXT, against_text
 from pipeline.compare.record import Conversation
 from pipeline.compare.scenario import Canned, CannedTool, Expect, Scenario, Step, Wanted
 from pipeline.measure.instrument import FIGURES
-from pipeline.measure.record import Check, MeasuredCall, Record, Span, Status, Turn
+from pipeline.measure.record import (
+    Check,
+    Fidelity,
+    MeasuredCall,
+    Record,
+    Span,
+    Status,
+    Turn,
+)
 from support import samples
 
 MS = 1_000_000
@@ -179,6 +189,7 @@ def header(paths: tuple[str, ...] = PATHS) -> dict[str, Any]:
         "repeat": 3,
         "figures": {name: about for name, (_, _, about) in FIGURES.items()},
         "scenarios": {one.name: _plain(one) for one in scenarios()},
+        "fidelity": {"model": "base.en", "floor": {"recordings": 9, "rate": 0.021}},
         "judge": {"model": "openai:gpt-5-mini", "prompt": "Answer yes or no."},
         "simulated": any((FACTS.get(path) or {}).get("simulated") for path in paths),
     }
@@ -369,6 +380,7 @@ def _turn(
         cpu_ns=round(latency * (0.55 if path == CASCADE else 0.02) * MS),
     )
     told = path in FACTS and bool(record.transcript)
+    heard = record.transcript if told or status == "no reply" else None
     calls, tool_checks = _tools(path, scenario, step, number, answered, draw)
     over_ms = end_ms + (latency + length if answered else 2000.0) + 500.0
     interrupts = step.interrupt_s is not None
@@ -387,13 +399,15 @@ def _turn(
         else {},
         calls=calls,
         checks=(*_checks(path, scenario, step, answered, draw), *tool_checks),
-        word_errors=_wrong(record, step.said) if told or status == "no reply" else None,
+        word_errors=None if heard is None else _wrong(record, step.said),
         words=len(step.said.split()),
+        entities=entity_checks((), step.said, heard),
         interrupts=interrupts,
         silence_ns=round(draw.uniform(250, 420) * MS) if interrupts and answered else None,
         kept="A fox found a key under an oak" if cut and answered else None,
         start_ns=round(at_ms * MS),
         end_ns=round(over_ms * MS),
+        fidelity=_read(path, reply, repeat) if answered else None,
     )
     sounds = [(0, at_ms, end_ms)]
     if answered:
@@ -455,6 +469,14 @@ def _heard(path: str, said: str, draw: random.Random) -> str:
         return ""
     wrong = draw.random() < (0.15 if path == CASCADE else 0.08)
     return said.replace("timer", "time").replace("dog", "dock") if wrong else said
+
+
+def _read(path: str, reply: str, repeat: int) -> Fidelity:
+    """What a recogniser reads in the reply's sound; in the first repeat the cascade says no 5."""
+    if path not in FACTS:
+        return Fidelity(reason=NO_TEXT)
+    swallowed = path == CASCADE and repeat == 1
+    return against_text(reply, reply.replace("5 ", "") if swallowed else reply)
 
 
 def _wrong(record: Record, said: str) -> int:
