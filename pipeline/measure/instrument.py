@@ -148,8 +148,11 @@ def measure(
     direct = "model.start" in marks or "model.first_audio" in marks
     # Who wrote the label knows better than the detector: the parts count from there.
     labelled = said.step.end_of_speech_s is not None
-    if direct or labelled or "speech.end" not in marks:
+    if direct or labelled or session.passed or "speech.end" not in marks:
         marks["speech.end"] = end_ns
+    # Of sound that it did not hear as it was, the system itself cannot tell the end.
+    if session.passed:
+        traced = marks
     until_ns = tracks.time(window.end)
     status, reason = _status(said, turn, marks, session, until_ns)
     if status == "no reply" and window.found is not None and window.found.level_dbfs < QUIET_DBFS:
