@@ -95,6 +95,6 @@ async def hold_scenario(
         cpu_s=cpu_s,
         joules=joules,
         reconnects=getattr(session, "reconnects", 0),
-        turns=tuple(held.turns()),
+        turns=tuple(held.turns(cut_ins=True)),
     )
     return Made(made, tape.lines)

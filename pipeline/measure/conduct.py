@@ -143,8 +143,11 @@ class Held:
     seconds: float
     cpu_ns: int
 
-    def turns(self) -> list[Turn]:
+    def turns(self, *, cut_ins: bool = False) -> list[Turn]:
         """All turns: those that were held as they were, those never reached as failed.
+
+        Args:
+            cut_ins: As `instrument.measure` takes it.
 
         Raises:
             BadInput: A recording cannot be read any more.
@@ -157,7 +160,7 @@ class Held:
             said = self.cues.said
             for number, window in enumerate(windows(tracks, said, played), start=1):
                 one = said[number - 1]
-                turn = measure(number, one, window, tracks, self.noted, self.tape)
+                turn = measure(number, one, window, tracks, self.noted, self.tape, cut_ins=cut_ins)
                 record = dataclasses.replace(turn.record, late_ns=self.ends.late_ns)
                 turns.append(dataclasses.replace(turn, record=record, kept=self._kept(one.turns)))
         return [*turns, *unreached(self.steps, self.reason or UNREACHED, len(turns))]

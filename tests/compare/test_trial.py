@@ -236,3 +236,40 @@ async def test_what_is_laid_over_the_sound_moves_no_figure(tmp_path: Path) -> No
 async def test_what_the_system_hears_as_it_is_has_no_file_of_its_own(tmp_path: Path) -> None:
     await held(MetronomeSystem(100), scenario(tmp_path, {}), tmp_path, 0.2)
     assert not heard_wav(tmp_path / "both.wav").exists()
+
+
+@pytest.mark.parametrize(("label_s", "status"), [(None, "ok"), (1.1, "ok"), (1.6, "unmeasurable")])
+async def test_who_answers_in_a_pause_has_cut_in(
+    tmp_path: Path, label_s: float | None, status: str
+) -> None:
+    """The system's own word that speech was over then is no contradiction; a wrong label is."""
+
+    def deceived(session: Any) -> Any:
+        mark = session._mark
+
+        def marked(turn: int, name: str) -> None:
+            if name == "committed":
+                mark(turn, "speech.end")
+            mark(turn, name)
+
+        session._mark = marked
+        return session
+
+    assert pytest.approx(1.1) == LEAD_S + SPEECH_S
+    sound = np.concatenate([*read_audio(utterance(tmp_path / "short.wav"), 16_000)])
+    sound = np.pad(sound, (0, 8_000))
+    with WavWriter(tmp_path / "long.wav", 16_000) as wav:
+        wav.write(sound)
+    step = Step(
+        "words",
+        tmp_path / "long.wav",
+        end_of_speech_s=label_s,
+        seconds=len(sound) / 16_000,
+        patience_s=3.0,
+    )
+    # It answers 100 ms after 0.7 s, where the voice pauses.
+    system = MetronomeSystem(100, ends_s=[0.4], wrap=deceived)
+    (turn,) = (await held(system, Scenario("x", "latency", "", (step,)), tmp_path, 0.3)).turns
+    assert turn.record.status == status, turn.record.reason
+    if status == "ok":
+        assert latency_ms(turn) == pytest.approx(-300, abs=60)
