@@ -539,8 +539,16 @@ def compare(
     speaker: Annotated[
         str, typer.Option(metavar="VOICE", help="Piper voice of the user; default: --voice")
     ] = "",
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WHAT",
+            help="Lay this over the user's sound: clean, codec=g711u, noise=FILE,snr=10, "
+            "room=FILE, band=narrow, gain=-20, loss=3 (repeatable)",
+        ),
+    ] = None,
     repeat: Annotated[int, typer.Option(min=1, help="How often each scenario is held")] = 3,
-    seed: Annotated[int, typer.Option(help="Of the order in which paths are tried")] = 1,
+    seed: Annotated[int, typer.Option(help="Of the order, and of chance in conditions")] = 1,
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Results; default runs/compare-TIME")
     ] = None,
@@ -599,8 +607,10 @@ def compare(
     paths = tuple(path or ["cascade"])
     varied = _varied(config, flags)
     if live:
-        if expect or together:
-            raise BadInput("compare: --expect and --together go with recordings, not with --live")
+        if expect or together or condition:
+            raise BadInput(
+                "compare: --expect, --together and --condition go with recordings, not with --live"
+            )
         from pipeline.compare.live import prepare as prepare_live
         from pipeline.talk import TalkOptions
 
@@ -624,6 +634,7 @@ def compare(
         expect=tuple(expect or ()),
         together=together,
         speaker=speaker,
+        conditions=tuple(condition or ()),
         listen_s=reply_seconds,
         patience_s=timeout,
         json=json,

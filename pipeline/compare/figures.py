@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from pipeline.compare.by_condition import note_of
 from pipeline.measure.report import of
 from pipeline.measure.stats import LEVEL, UNDECIDED, in_words
 from pipeline.measure.waterfall import LABELS
@@ -61,7 +62,8 @@ def measures(
     variants = by_path(summary)
     each = [variants.get(path, {}) for path in paths]
     found = []
-    for title, caption, rows in _tables(each, header):
+    order = summary.get("conditions") or ()
+    for title, caption, rows in (*_tables(each, header), _conditions(order)):
         made = [
             {
                 "label": row.label,
@@ -280,6 +282,32 @@ def _tables(
     )
 
 
+def _conditions(order: Sequence[str]) -> tuple[str, str, list[Row]]:
+    """Title, caption and rows of the table of conditions: each figure in each of them."""
+    return (
+        "Rooms and lines",
+        "What was laid over the user’s sound before any system heard it; latency still counts from "
+        "the end of the clean speech. Differences are those from clean sound, of the same words. "
+        f"All other {note_of(order)}.",
+        [
+            Row(f"{label}, {condition}", unit, _in(condition, figure, against))
+            for label, unit, figure, against in CONDITION_FIGURES
+            for condition in order
+        ],
+    )
+
+
+def _in(condition: str, figure: Figure, against: str) -> Figure:
+    """A figure in a condition, with its difference from clean."""
+
+    def found(one: Variant) -> Cell | None:
+        mine = (one.get("by_condition") or {}).get(condition, {})
+        cell = figure(mine)
+        return cell and {**cell, "difference": _difference(mine, f"against_clean.{against}")}
+
+    return found
+
+
 def _keys(each: Sequence[Variant], name: str, known: Iterable[str]) -> list[str]:
     """The keys of a mapping that any path has: the known ones first, in their order."""
     keys = dict.fromkeys(key for one in each for key in one.get(name) or ())
@@ -431,6 +459,18 @@ def _failed_conversations(one: Variant) -> Cell | None:
     return _cell(stats["failed"], note=f"of {stats['n']}") if stats else None
 
 
+CONDITION_FIGURES: tuple[tuple[str, str, Figure, str], ...] = (
+    ("Median latency", "ms", _median(WHOLE), WHOLE),
+    ("Word error rate", "share", _word_errors, "wer"),
+    ("Numbers, codes and names", "share", _share("entities"), "entities"),
+    ("All expectations", "share", _share("expectations"), "success"),
+    ("Right tools", "share", _share("tools"), "tools"),
+    ("Turns answered", "share", _share("answered"), "answered"),
+    ("Answered too soon", "share", _share("too_soon"), ""),
+)
+"""What is shown of each condition: its label, unit, cell, and key of the difference from clean."""
+
+
 def prices(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Where each path's prices come from, and what was spent on what."""
     found: dict[str, Any] = {}
@@ -448,7 +488,11 @@ def prices(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def curves(summary: Mapping[str, Any], paths: Sequence[str]) -> list[dict[str, Any]]:
-    """Shares along the conversation and by length of the instructions, a series for each path."""
+    """Figures along the conversation, by length of the instructions, and by condition.
+
+    Each has a series for each path; a point has its `value` and interval `ci` in the curve's
+    `unit`, and `among` how many it is of.
+    """
     variants = by_path(summary)
     each = [variants.get(path, {}) for path in paths]
     tools = [variant.get("tools") or {} for variant in each]
@@ -463,11 +507,13 @@ def curves(summary: Mapping[str, Any], paths: Sequence[str]) -> list[dict[str, A
         some = [[point for point in mine if point["length"] == length] for mine in points]
         title = f"Tools by turn, {length} instructions"
         found.append(_by_turn(title, f"{right}, where the instructions are {length}.", some))
-    for name, title, note in (
+    for name, title, about in (
         ("instructions_by_turn", "Instructions by turn", "Turns that followed the instructions."),
         ("recall_by_turn", "Recall by turn", "Turns that remembered what had been said before."),
     ):
-        found.append(_by_turn(title, note, _all(each, name)))
+        found.append(_by_turn(title, about, _all(each, name)))
+    order = summary.get("conditions") or ()
+    found += [_by_condition(order, each, *one[:3]) for one in CONDITION_FIGURES]
     return [one for one in found if len(one["ticks"]) > 1]
 
 
@@ -481,6 +527,7 @@ def _by_turn(title: str, note: str, each: Sequence[Sequence[Mapping[str, Any]]])
         "title": title,
         "note": note,
         "axis": "turn",
+        "unit": "share",
         "ticks": [[turn, str(turn)] for turn in turns],
         "series": _series(each, lambda point: point["turn"]),
     }
@@ -496,11 +543,37 @@ def _by_length(note: str, each: Sequence[Sequence[Mapping[str, Any]]]) -> dict[s
         "title": "Tools by length of the instructions",
         "note": f"{note}, over all turns; lengths are in characters.",
         "axis": "length of the instructions",
+        "unit": "share",
         "ticks": [
             [place, f"{length} ({sizes[length]:,})".replace(",", " ")]
             for place, length in enumerate(order)
         ],
         "series": _series(each, lambda point: order.index(point["length"])),
+    }
+
+
+def _by_condition(
+    order: Sequence[str], each: Sequence[Variant], label: str, unit: str, figure: Figure
+) -> dict[str, Any]:
+    """The curve of a figure over the conditions, with points where it is known."""
+    series: list[dict[str, Any]] = []
+    for index, one in enumerate(each):
+        cells = [figure((one.get("by_condition") or {}).get(name, {})) for name in order]
+        points = [
+            {"x": place, "value": cell["value"], "ci": cell["ci"], "among": cell["note"]}
+            for place, cell in enumerate(cells)
+            if cell and cell["value"] is not None
+        ]
+        if points:
+            series.append({"path": index, "points": points})
+    places = sorted({point["x"] for one in series for point in one["points"]})
+    return {
+        "title": f"{label} by condition",
+        "note": f"{label} in each condition of the user’s sound.",
+        "axis": "condition",
+        "unit": unit,
+        "ticks": [[place, order[place]] for place in places],
+        "series": series,
     }
 
 
@@ -513,10 +586,9 @@ def _series(
             "points": [
                 {
                     "x": place(point),
-                    "share": point["share"],
+                    "value": point["share"],
                     "ci": point["ci95"],
-                    "met": point["met"],
-                    "n": point["n"],
+                    "among": f"{point['met']} of {point['n']}",
                 }
                 for point in mine
             ],

@@ -30,7 +30,7 @@ from pipeline.speech_to_speech.specs import shown
 ASKED = ("sources", "say", "paths", "repeat", "seed", "speaker", "listen_s", "patience_s")
 """Options of a run that it is resumed with."""
 
-LATER: Mapping[str, Any] = {"expect": (), "together": False}
+LATER: Mapping[str, Any] = {"expect": (), "together": False, "conditions": ()}
 """Such options that were not there from the beginning, and what a run before them was like."""
 
 ALIKE = ("variants", "scenarios", "models", "settings")
@@ -41,6 +41,9 @@ ADDED: Mapping[str, Any] = {"entities": []}
 
 SPOKEN = ("end_of_speech_s", "audible_s", "seconds")
 """Of a step, what may have: its words are spoken anew where the recording is lost."""
+
+AXIS = ("condition", "through")
+"""Of a scenario, what runs from before there were conditions do not have."""
 
 UNSTATED = "no published source"
 """Where the script of a simulated server names none."""
@@ -71,6 +74,9 @@ class Conversation:
             other conversations were held meanwhile.
         joules: Energy of the processor, where the machine tells; None: it does not.
         wav: Stereo WAV, user left, reply right, relative to the folder.
+        condition: What the user's sound went through before the system heard it; empty: it was
+            clean.
+        heard: WAV of what the system heard then, likewise; empty: it heard the user's own sound.
         reconnects: How often the connection was lost and made again.
         started: Wall-clock time, ISO 8601, for a person.
         turns: In order; those never reached are there, as `failed`.
@@ -94,6 +100,8 @@ class Conversation:
     reconnects: int = 0
     started: str = ""
     turns: tuple[Turn, ...] = ()
+    condition: str = ""
+    heard: str = ""
 
     @property
     def simulated(self) -> bool:
@@ -214,7 +222,8 @@ def resumed(folder: Path, paths: Sequence[str]) -> Earlier:
     if not isinstance(asked, dict) or not set(ASKED) <= asked.keys():
         raise BadInput(f"--resume {folder}: does not tell what was asked; begin a new run")
     given = {**LATER, **{name: asked[name] for name in (*ASKED, *LATER) if name in asked}}
-    given["sources"], given["expect"] = tuple(given["sources"]), tuple(given["expect"])
+    for name in ("sources", "expect", "conditions"):
+        given[name] = tuple(given[name])
     given["say"] = Path(given["say"]) if given["say"] else None
     if [shown(path) for path in paths] == given["paths"]:
         given["paths"] = tuple(paths)
@@ -234,6 +243,8 @@ def _compared(header: Mapping[str, Any]) -> dict[str, Any]:
     # As it is read again: JSON has lists only.
     plain: dict[str, Any] = json.loads(json.dumps({name: header.get(name) for name in ALIKE}))
     for scenario in (plain["scenarios"] or {}).values():
+        for name in AXIS:
+            scenario[name] = scenario.get(name) or None
         for step in scenario["steps"]:
             for name in SPOKEN:
                 step.pop(name, None)

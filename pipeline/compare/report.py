@@ -13,9 +13,12 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from pipeline.clock import NS_PER_S
 from pipeline.compare import figures
+from pipeline.compare.by_condition import note_of
+from pipeline.compare.conditions import CLEAN
 from pipeline.compare.record import SYSTEM, Conversation, simulations, source_of, titled
 from pipeline.compare.scoring import words
 from pipeline.measure import gates, report, waterfall
@@ -31,7 +34,7 @@ SECTIONS = (
     ("verdict", "Verdict"),
     ("paths", "Side by side"),
     ("latency", "Latency of every turn"),
-    ("curves", "Along the conversation"),
+    ("curves", "By turn, length and condition"),
     ("utterances", "Utterances"),
     ("history", "After interruptions"),
     ("failures", "What failed"),
@@ -42,8 +45,9 @@ SECTIONS = (
 COLUMNS = 4
 """So many paths have a column in the table of utterances; the others are in its rows."""
 
-CURVE_PX, NARROW_PX, LETTER_PX = 210, 330, 6.8
-"""Height of a curve, its width on a phone, and the width of a letter on its axis."""
+CURVE_PX, WIDE_PX, NARROW_PX, LETTER_PX = 210, 380, 330, 6.8
+"""Height of a curve, from its first tick to its last, its width on a phone, and the width of a
+letter on its axis."""
 
 SHOWN = 2_000
 """Of a call's arguments so many characters are shown: a model may write megabytes."""
@@ -88,6 +92,9 @@ def content(
     names = [one["name"] for one in listed]
     labels = {one["name"]: one["label"] for one in listed}
     turns = drawn_turns(conversations, labels)
+    clean_only = CLEAN in (summary.get("conditions") or ())
+    for turn in turns:
+        turn["headline"] = not (clean_only and turn["condition"])
     stamped = any(one["simulated"] for one in listed)
     variants = figures.by_path(summary)
     return {
@@ -99,13 +106,14 @@ def content(
         "verdict": summary.get("verdict") or [],
         "gates": [gates.shown(one) for one in summary.get("gates") or ()],
         "warnings": summary.get("warnings") or [],
+        "counted_note": note_of(summary.get("conditions") or ()),
         "measures": figures.measures(summary, names, header),
         "panels": report.distributions(
             [
                 report.Group(
                     one["label"],
                     variants.get(one["name"], {}),
-                    [turn for turn in turns if turn["path"] == one["name"]],
+                    [turn for turn in turns if turn["path"] == one["name"] and turn["headline"]],
                     f"p-{index % 6}",
                 )
                 for index, one in enumerate(listed)
@@ -225,45 +233,65 @@ def _standing(turn: Mapping[str, Any]) -> list[str]:
 
 def _curve(one: Mapping[str, Any], paths: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A curve of `figures.curves`, laid out: places across in percent, down in pixels."""
+    unit = one["unit"]
     low, high = one["ticks"][0][0], one["ticks"][-1][0]
     axis = Axis(low, high, pad=11) if high > low else Axis(low - 1, high + 1, pad=11)
     labels = dict(one["ticks"])
     apart = min(1.2, 50 / len(labels) / (len(one["series"]) + 1))
 
-    def down(share: float) -> float:
-        return round(16 + (1 - share) * CURVE_PX, 1)
+    known = [point for series in one["series"] for point in series["points"]]
+    ends = [end for point in known for end in (point["value"], *(point["ci"] or ()))]
+    # Shares are drawn from nothing to all, unless they are more: a word may be misheard as two.
+    upward = Axis(min(0, *ends), max(1 if unit == "share" else 0, *ends), pad=0)
+
+    def down(value: float) -> float:
+        return round(16 + (1 - upward.at(value) / 100) * CURVE_PX, 1)
 
     def point(series: Mapping[str, Any], row: int, found: Mapping[str, Any]) -> dict[str, Any]:
         told = [
-            f"{report.in_unit(found['share'], 'share')} ({found['met']} of {found['n']})",
+            f"{report.in_unit(found['value'], unit)} ({found['among']})",
             paths[series["path"]]["label"],
             f"{one['axis']} {labels[found['x']]}",
-            f"95 % interval {report.span(found['ci'], 'share')} %" if found["ci"] else "",
+            f"95 % interval {report.span(found['ci'], unit)}" if found["ci"] else "",
         ]
         return {
             **found,
             "at": found["x"],
             "x": round(axis.at(found["x"]) + (row - (len(one["series"]) - 1) / 2) * apart, 2),
-            "y": down(found["share"]),
+            "y": down(found["value"]),
             "ends": [down(end) for end in found["ci"] or ()],
             "about": [text for text in told if text],
         }
 
+    # Names that would run into each other are numbers on the axis, and stand below it.
+    longest = max(map(len, labels.values()), default=0) + 1
+    numbered = longest * LETTER_PX * (len(labels) - 1) > WIDE_PX
+    told = [f"{place}: {label}" for place, label in enumerate(labels.values(), 1)]
     ticks, taken = [], -100.0
-    for value, label in one["ticks"]:
-        half = len(label) * LETTER_PX / 2 / NARROW_PX * 100
+    for place, (value, label) in enumerate(one["ticks"], 1):
+        text = str(place) if numbered else label
+        half = len(text) * LETTER_PX / 2 / NARROW_PX * 100
         fits = axis.at(value) - half > taken
         taken = axis.at(value) + half if fits else taken
-        ticks.append({"x": axis.at(value), "at": value, "text": label, "fits": fits})
+        tick = {"x": axis.at(value), "at": value, "text": text, "label": label, "fits": fits}
+        ticks.append(tick)
     return {
         **one,
+        "note": f"{one['note']} {'; '.join(told)}." if numbered else one["note"],
         "ticks": ticks,
-        "levels": [(down(share), f"{100 * share:.0f} %") for share in (0, 0.25, 0.5, 0.75, 1)],
+        "levels": [(down(level), report.in_unit(level, unit)) for level in _levels(upward, unit)],
         "series": [
             {**series, "points": [point(series, row, found) for found in series["points"]]}
             for row, series in enumerate(one["series"])
         ],
     }
+
+
+def _levels(upward: Axis, unit: str) -> list[float]:
+    """Where a curve has a line across."""
+    if unit == "share":
+        return [quarter * upward.high / 4 for quarter in range(5)]
+    return [float(tick["text"].replace(report.MINUS, "-")) for tick in upward.ticks(5)]
 
 
 def systems(
@@ -327,6 +355,8 @@ def _turn(
         "scenario": conversation.scenario,
         "topic": conversation.topic,
         "repeat": conversation.repeat,
+        "condition": conversation.condition,
+        "heard": quote(conversation.heard),
         "number": turn.number,
         "instruction_chars": conversation.instruction_chars,
         "conversation_reason": conversation.reason,

@@ -176,12 +176,44 @@ class AgainstFirst(Against):
     spoken_words: SharesApart | None
 
 
+class AgainstClean(TypedDict):
+    """How turns in a condition differ from those of the same words in clean sound.
+
+    `answered` is of turns with a reply, `success` of turns of which all expectations were met,
+    `tools` of those in which all was right with the tools, `entities` of numbers, codes and names,
+    `wer` of misheard words.
+    """
+
+    voice_to_voice_ms: Apart | None
+    answered: SharesApart | None
+    success: SharesApart | None
+    tools: SharesApart | None
+    entities: SharesApart | None
+    wer: SharesApart | None
+
+
+class ConditionResult(TypedDict):
+    """The turns in one condition; `too_soon` is of those with a latency: it was below zero."""
+
+    turns: int
+    answered: Met
+    too_soon: Met
+    voice_to_voice_ms: Spread | None
+    wer: WordErrors | None
+    expectations: Checked | None
+    tools: Met | None
+    entities: Checked | None
+    against_clean: NotRequired[AgainstClean]
+
+
 class SystemResult(TurnFigures):
     """One system.
 
     `simulated` and the parameters in `simulation` stand where its other end replayed a script,
     `manual` where it was told when the user had finished, `retried` where conversations that failed
-    were held again. `too_soon` counts replies that began before the user had finished.
+    were held again. `too_soon` counts replies that began before the user had finished. Where one of
+    the conditions is clean, all is of clean sound but `by_condition`, `conversations`, `failures`,
+    `cost`, and what is measured of the connection.
     """
 
     path: str
@@ -209,6 +241,7 @@ class SystemResult(TurnFigures):
     interruption: Interrupted | None
     heavy_tools: HeavyToolCalls | None
     failures: Sequence[FailedTurn]
+    by_condition: Mapping[str, ConditionResult]
     against_first: NotRequired[AgainstFirst]
     cost: Costs
 
@@ -224,6 +257,7 @@ class Summary(TypedDict):
     """The whole file; beside these keys it has those of the header that `summary.TAKEN` names.
 
     `variants` is by what each system is called: its name, stamped where it was simulated.
+    `conditions` are those of the user's sound, in order; empty where all of it was clean.
     """
 
     simulated: bool
@@ -231,6 +265,7 @@ class Summary(TypedDict):
     variants: Mapping[str, SystemResult]
     sound: Mapping[str, RecordingSound]
     scenarios: int
+    conditions: Sequence[str]
     conversations: int
     fidelity: NotRequired[Reading]
     warnings: Sequence[str]

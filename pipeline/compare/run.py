@@ -8,12 +8,28 @@ import itertools
 import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from math import log10
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
-from pipeline.compare import cost, fidelity, judge, report, scoring, summary, systems, terminal
+from pipeline.audio.files import read_audio
+from pipeline.audio.line import RATE
+from pipeline.compare import (
+    conditions,
+    cost,
+    fidelity,
+    judge,
+    report,
+    scoring,
+    summary,
+    systems,
+    terminal,
+)
+from pipeline.compare.conditions import Disturbance
 from pipeline.compare.record import (
     CONVERSATIONS,
     Conversation,
@@ -36,7 +52,9 @@ from pipeline.compare.systems import System, Systems
 from pipeline.compare.trial import hold_scenario
 from pipeline.config import Settings
 from pipeline.errors import BadInput, CascadeError, first_of
+from pipeline.events import Samples
 from pipeline.measure import corpus, gates, junit
+from pipeline.measure.conduct import heard_wav
 from pipeline.measure.gates import COMPARED, Gate
 from pipeline.measure.instrument import FIGURES
 from pipeline.measure.noise import Noise
@@ -49,6 +67,7 @@ from pipeline.speech_to_speech import specs
 from pipeline.speech_to_speech.brief import STAMP, SystemSpec
 from pipeline.terminal import show_error, stderr
 from pipeline.trace import description
+from pipeline.turns.speech_end import end_of_speech
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +79,7 @@ class CompareOptions:
         say: Text file, each line of which is spoken, and is a conversation of its own.
         paths: As given on the command line.
         repeat: How often each scenario is held with each path.
-        seed: Of the order.
+        seed: Of the order, and of what is drawn in a condition.
         out: Folder of the results; None: one named after the time, in `runs`.
         resume: Folder of a run to go on with, instead of a new one.
         judge: Language model that judges answers, as `--llm` names them; empty: none.
@@ -69,6 +88,8 @@ class CompareOptions:
         expect: Gates: `NAME=LIMIT` each, or a YAML file of such; none with `resume`: those of then.
         together: Say each scenario to all paths at the same moment.
         speaker: Piper voice that speaks the user's words; empty: the cascade's own.
+        conditions: In which all scenarios are held, as `conditions.parse` takes them; none: in
+            those that each names.
         listen_s: So much is heard of the last reply of a conversation (s).
         patience_s: How long to wait for a reply (s).
         json: Print a line of JSON for each conversation, and the summary, on stdout.
@@ -87,6 +108,7 @@ class CompareOptions:
     expect: tuple[str, ...] = ()
     together: bool = False
     speaker: str = ""
+    conditions: tuple[str, ...] = ()
     listen_s: float = 4.0
     patience_s: float = 60.0
     json: bool = False
@@ -121,6 +143,7 @@ def prepare(load: Load, options: CompareOptions) -> Coroutine[Any, Any, int]:
         specs.check(target, os.environ)
     table = cost.prices(options.prices)
     gathered = _gathered(base, options, console)
+    disturbed = _disturbed(gathered.scenarios)
     judging = judge.server_of(load, options.judge) if options.judge else None
     reading: fidelity.Reading | None = None
     if options.fidelity:
@@ -142,6 +165,7 @@ def prepare(load: Load, options: CompareOptions) -> Coroutine[Any, Any, int]:
         judging=judging,
         reading=reading,
         table=table,
+        disturbed=disturbed,
         earlier=earlier,
     ).run()
 
@@ -162,6 +186,7 @@ def _gathered(base: Settings, options: CompareOptions, console: Console) -> Gath
         instructions=base.llm.instructions,
         patience_s=options.patience_s,
         more=more,
+        axis=[conditions.parse(text) for text in options.conditions],
     )
     for problem in gathered.problems:
         show_error(console, f"left out: {problem}")
@@ -170,6 +195,39 @@ def _gathered(base: Settings, options: CompareOptions, console: Console) -> Gath
     recorded = dict(zip(lines, items, strict=True))
     spoken = [with_recordings(scenario, recorded) for scenario in gathered.scenarios]
     return gathered._replace(scenarios=spoken)
+
+
+def _disturbed(scenarios: Iterable[Scenario]) -> dict[str, Disturbance]:
+    """What the sound of each scenario goes through, by its name; each file is read once.
+
+    Raises:
+        BadInput: A condition cannot be had.
+    """
+
+    @cache
+    def sound(path: Path) -> Samples:
+        return np.concatenate([*read_audio(path, RATE)])
+
+    @cache
+    def level(path: Path) -> float:
+        found = end_of_speech(sound(path), RATE)
+        if found is None:  # a click that is too short for a voice
+            return float(np.mean(np.square(sound(path) / 32768)))
+        return 10 ** (found.level_dbfs / 10)
+
+    made = {}
+    for one in scenarios:
+        if (through := one.through) is None:
+            continue
+        powers = [level(step.path) for step in one.steps] if through.noise else [1.0]
+        made[one.name] = Disturbance(
+            through,
+            noise=sound(through.noise) if through.noise else None,
+            room=sound(through.room) if through.room else None,
+            level_dbfs=10 * log10(sum(powers) / len(powers)),
+            longest_s=max(step.seconds for step in one.steps),
+        )
+    return made
 
 
 class Comparison(Run[Conversation]):
@@ -193,6 +251,7 @@ class Comparison(Run[Conversation]):
         judging: Any,
         reading: fidelity.Reading | None = None,
         table: cost.Prices,
+        disturbed: Mapping[str, Disturbance] | None = None,
         earlier: Earlier | None = None,
     ) -> None:
         """Prepare; `run` does the work.
@@ -209,6 +268,7 @@ class Comparison(Run[Conversation]):
             judging: Where the judge is; None: there is none.
             reading: Reads the replies; None: nobody does.
             table: What things cost.
+            disturbed: What the sound of a scenario goes through, by its name.
             earlier: The run to go on with.
 
         Raises:
@@ -242,6 +302,7 @@ class Comparison(Run[Conversation]):
         self._judging = judging
         self._reading = reading
         self._table = table
+        self._disturbed = disturbed or {}
         self._noise = Noise()
         self._jobs = self._left()
         if self._jobs:  # The warm-up comes anew.
@@ -347,13 +408,20 @@ class Comparison(Run[Conversation]):
         # Where the answer is judged or read, all of it is wanted.
         listen_s = None if checked or self._reading is not None else self._options.listen_s
         wav_path = self.folder / job.wav
-        held = await hold_scenario(system, scenario, wav_path, listen_s=listen_s, seat=seat)
-        wav = self._stamped(job.wav, held.result.simulated)
+        through = self._disturbed.get(scenario.name)
+        key = f"{self._options.seed} {scenario.name} {job.repeat}"
+        passage = None if through is None else through.begin(key)
+        held = await hold_scenario(
+            system, scenario, wav_path, listen_s=listen_s, seat=seat, passage=passage
+        )
+        heard = heard_wav(Path(job.wav)).as_posix()
+        wav, heard = (self._stamped(name, held.result.simulated) for name in (job.wav, heard))
         conversation = dataclasses.replace(
             held.result,
             repeat=job.repeat,
             order=job.order,
             wav=wav,
+            heard=heard,
             turns=tuple(_scored(turn, job, wav) for turn in held.result.turns),
         )
         return Made(conversation, held.lines)
@@ -394,7 +462,8 @@ class Comparison(Run[Conversation]):
                 }
             )
         stamp = {"simulated": STAMP} if result.simulated else {}
-        names = ("path", "scenario", "repeat", "order", "status", "reason", "wav")
+        names = ["path", "scenario", "repeat", "order", "status", "reason", "wav"]
+        names += ["condition", "heard"] if result.condition else []
         plain = {name: getattr(result, name) for name in names}
         return {"type": "conversation", **stamp, **plain, "turns": turns}
 
@@ -475,6 +544,11 @@ def _plain(scenario: Scenario) -> dict[str, Any]:
     """A scenario for the header: all that is said and expected, paths as text."""
     plain = dataclasses.asdict(scenario)
     plain["instruction_chars"] = len(scenario.instructions)
+    if scenario.through is not None:
+        through = {key: one for key, one in plain["through"].items() if one is not None}
+        plain["through"] = {
+            key: one.name if isinstance(one, Path) else one for key, one in through.items()
+        }
     if len(scenario.instructions) > 4_000:
         plain["instructions"] = scenario.instructions[:4_000] + "…"
     for step in plain["steps"]:

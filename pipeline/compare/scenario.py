@@ -22,8 +22,10 @@ from pydantic import ValidationError as Invalid
 from pydantic.dataclasses import dataclass
 
 from pipeline import yaml_file
-from pipeline.audio.files import read_audio
+from pipeline.audio.files import check_audio, read_audio
 from pipeline.audio.line import RATE
+from pipeline.compare import conditions
+from pipeline.compare.conditions import CLEAN, Condition
 from pipeline.compare.entities import tokens
 from pipeline.engines.tools import Tool
 from pipeline.errors import BadInput
@@ -194,6 +196,8 @@ class Scenario:
         steps: What is said, in order.
         tools: What may be called.
         length: Which length of the instructions this is (`short`, `4k`, …); empty: does not vary.
+        condition: Name of what the user's sound goes through; empty: it is clean.
+        through: The same; None: it is clean.
     """
 
     name: str = ""
@@ -202,6 +206,8 @@ class Scenario:
     steps: tuple[Step, ...] = Field(default=(), validation_alias="turns")
     tools: tuple[CannedTool, ...] = ()
     length: str = ""
+    condition: str = ""
+    through: Condition | None = None
 
 
 class FileGates(NamedTuple):
@@ -289,7 +295,12 @@ def builtin() -> list[str]:
 
 
 def gather_scenarios(
-    sources: Sequence[str], *, instructions: str, patience_s: float, more: Iterable[Item] = ()
+    sources: Sequence[str],
+    *,
+    instructions: str,
+    patience_s: float,
+    more: Iterable[Item] = (),
+    axis: Sequence[Condition] = (),
 ) -> Gathered:
     """Read scenarios and recordings.
 
@@ -299,6 +310,7 @@ def gather_scenarios(
         instructions: For conversations that have none of their own.
         patience_s: How long to wait for a reply where a turn does not say (s).
         more: Recordings that come from elsewhere.
+        axis: In which conditions all of them are held, instead of those that a file names.
 
     Raises:
         BadInput: A source is missing or damaged, or nothing is left to play.
@@ -307,7 +319,7 @@ def gather_scenarios(
     expected: list[FileGates] = []
 
     def take(file: Path) -> None:
-        scenarios, limits = _read(file, instructions, patience_s)
+        scenarios, limits = _read(file, instructions, patience_s, axis)
         found.extend(scenarios)
         if limits:
             names = frozenset(one.name for one in scenarios)
@@ -330,13 +342,14 @@ def gather_scenarios(
                 f"Cascade: {', '.join(builtin())}"
             )
     problems: tuple[str, ...] = ()
+    _check_axis(axis)
     more = list(more)
     if recordings or more:
         corpus = gather(recordings, more)
         problems = corpus.problems
         for item in corpus.items:
             step = _recorded(Step(patience_s=patience_s), item)
-            found.append(Scenario(item.name, "latency", instructions, (step,)))
+            found += _in_conditions(Scenario(item.name, "latency", instructions, (step,)), axis)
     names = [scenario.name for scenario in found]
     if twice := [name for name in names if names.count(name) > 1]:
         raise BadInput(f"two scenarios are called {twice[0]!r}; give one another `name`")
@@ -408,9 +421,9 @@ def _files(path: Path) -> list[Path]:
 
 
 def _read(
-    file: Path, instructions: str, patience_s: float
+    file: Path, instructions: str, patience_s: float, axis: Sequence[Condition]
 ) -> tuple[list[Scenario], tuple[Gate, ...]]:
-    """The scenarios of a file: of several `conversations`, or one; each in all its lengths.
+    """The scenarios of a file: of several `conversations`, or one; each along its axes.
 
     With them the gates of the file.
     """
@@ -424,7 +437,7 @@ def _read(
         ):
             raise BadInput("conversations: needs a list, each with at least `turns`")
         for one in conversations:
-            found += _in_lengths({**plain, **one}, file, instructions, patience_s)
+            found += _along_axes({**plain, **one}, file, instructions, patience_s, axis)
     except Invalid as error:
         raise BadInput(f"{file}: {yaml_file.complaint(error)}") from None
     except BadInput as error:
@@ -432,11 +445,21 @@ def _read(
     return found, limits
 
 
-def _in_lengths(
-    plain: dict[Any, Any], file: Path, instructions: str, patience_s: float
+def _along_axes(
+    plain: dict[Any, Any],
+    file: Path,
+    instructions: str,
+    patience_s: float,
+    axis: Sequence[Condition],
 ) -> Iterator[Scenario]:
-    """A scenario, once for each length of its instructions."""
+    """A scenario, once for each length of its instructions and each condition."""
     lengths = plain.pop("lengths", None) or [""]
+    named = plain.pop("conditions", None) or []
+    listed = named if isinstance(named, list) else [named]
+    own_axis = [conditions.read(one, file.parent) for one in listed]
+    _check_axis(own_axis)
+    if singular := {"condition", "through", "length"} & plain.keys():
+        raise BadInput(f"{min(singular)}: is not known here; axes are `lengths` and `conditions`")
     turns = _turns(plain.get("turns"), file.parent, patience_s)
     read = _READER.validate_python({**plain, "turns": turns})
     _check_tools(read)
@@ -444,13 +467,38 @@ def _in_lengths(
     name = read.name or file.stem
     own = read.instructions.strip() or instructions
     for length in lengths if isinstance(lengths, list) else [lengths]:
-        yield dataclasses.replace(
+        made = dataclasses.replace(
             read,
             name=f"{name} {length}" if length else name,
             instructions=lengthened(own, length) if length else own,
             steps=steps,
             length=length,
         )
+        yield from _in_conditions(made, axis or own_axis)
+
+
+def _check_axis(axis: Sequence[Condition]) -> None:
+    """See that no condition is there twice, and that their sounds can be read."""
+    names = [one.name for one in axis]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise BadInput(f"conditions: two are called {twice[0]!r}; name each once, and files apart")
+    for one in axis:
+        for path in (one.room, one.noise):
+            if path is not None:
+                check_audio(path)
+
+
+def _in_conditions(scenario: Scenario, axis: Sequence[Condition]) -> list[Scenario]:
+    """A scenario, once for each condition; as it is where there are none."""
+    return [
+        dataclasses.replace(
+            scenario,
+            name=f"{scenario.name} {one.name}",
+            condition="" if one.name == CLEAN else one.name,
+            through=None if one.name == CLEAN else one,
+        )
+        for one in axis
+    ] or [scenario]
 
 
 def _turns(turns: Any, folder: Path, patience_s: float) -> list[Any]:

@@ -16,7 +16,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import cast
+from typing import TypeVar, cast
 
 import jiwer
 from whisper_normalizer.english import EnglishTextNormalizer
@@ -59,6 +59,8 @@ HISTORY = ("history", "history lacks")
 
 Counted = tuple[Conversation, Turn]
 """A turn, and the conversation that it is of."""
+
+T = TypeVar("T")
 
 PairKey = tuple[str, int, int, int]
 """Scenario, turn, repeat, place: what pairs two systems' turns, or of each its n-th entity."""
@@ -469,21 +471,21 @@ def heavy_tools(conversations: Iterable[Conversation]) -> HeavyToolCalls | None:
 
 def compared(first: Sequence[Counted], second: Sequence[Counted]) -> dict[str, SharesApart | None]:
     """How two systems differ in what they did right and understood, as `AgainstFirst` has it."""
-    tool = _keyed(first, tool_ok), _keyed(second, tool_ok)
+    tool = keyed(first, tool_ok), keyed(second, tool_ok)
     numbers = {key[1] for of in tool for key in of}
     begin, last = min(numbers, default=0), max(numbers, default=0)
     return {
-        "success": _apart(_keyed(first, turn_ok), _keyed(second, turn_ok)),
-        "tools": _apart(*tool),
-        "tools_first_turn": _apart(*tool, turn=begin),
-        "tools_last_turn": _apart(*tool, turn=last) if last > begin else None,
+        "success": shares_apart(keyed(first, turn_ok), keyed(second, turn_ok)),
+        "tools": shares_apart(*tool),
+        "tools_first_turn": shares_apart(*tool, turn=begin),
+        "tools_last_turn": shares_apart(*tool, turn=last) if last > begin else None,
         "wer": _rates_apart(first, second, lambda turn: (turn.word_errors, turn.words)),
-        "entities": _apart(_entities(first), _entities(second)),
+        "entities": shares_apart(_entities(first), _entities(second)),
         "spoken_words": _rates_apart(first, second, _spoken),
     }
 
 
-def _apart(
+def shares_apart(
     first: Mapping[PairKey, bool], second: Mapping[PairKey, bool], turn: int | None = None
 ) -> SharesApart | None:
     """The difference of two shares: of all turns, or of those with one number."""
@@ -529,7 +531,8 @@ def _conversation(key: PairKey) -> tuple[str, int]:
     return key[0], key[2]
 
 
-def _keyed(turns: Iterable[Counted], judged: Callable[[Turn], bool | None]) -> dict[PairKey, bool]:
+def keyed(turns: Iterable[Counted], judged: Callable[[Turn], T | None]) -> dict[PairKey, T]:
+    """What is found of each turn, by what it pairs up by; without those of which nothing is."""
     return {
         (one.scenario, turn.number, one.repeat, 0): ok
         for one, turn in turns

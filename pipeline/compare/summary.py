@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from pipeline.compare import cost, scoring
+from pipeline.compare.by_condition import axis, by_condition, headline
 from pipeline.compare.record import SYSTEM, Conversation, simulations, titled
 from pipeline.compare.results import AnswerTimes, FailedTurn, Summary, SystemResult
 from pipeline.compare.verdict import verdict
@@ -51,7 +52,7 @@ COLUMNS = (
     *("scenario", "turn", "answering_ms", "wer", "checks_met", "checks", "tool_ok", "silence_ms"),
     *("cost_usd", "simulated", "order", "end_of_speech", "underrun_ms", "reason"),
     *("level_dbfs", "snr_db"),
-    *("entities_met", "entities", "spoken_errors", "spoken_words"),
+    *("entities_met", "entities", "spoken_errors", "spoken_words", "condition"),
 )
 """Of `turns.csv`; new columns are added at the end."""
 
@@ -68,7 +69,9 @@ def summarise(
     """
     noise = noise_of(header)
     simulated = simulations(header, conversations)
-    paths = by_variant(header, conversations, SYSTEM)
+    every_one = by_variant(header, conversations, SYSTEM)
+    conditions = axis(header, conversations)
+    paths = {path: headline(of, conditions) for path, of in every_one.items()}
     records = {path: _records(of, titled(path, path in simulated)) for path, of in paths.items()}
     variants: dict[str, SystemResult] = {}
     first = next(iter(paths), "")
@@ -78,13 +81,18 @@ def summarise(
         manual = {"manual": True} if _manual(header, path) else {}
         again = (header.get("retried") or {}).get(path, 0)
         retried = {"retried": again} if again else {}
-        found = {"path": path, **stamp, **manual, **retried, **_variant(of, records[path], header)}
+        found = {
+            **{"path": path, **stamp, **manual, **retried},
+            **_variant(of, records[path], header),
+            **_of_all(every_one[path]),
+            "by_condition": by_condition(every_one[path], conditions, noise),
+        }
         if path != first:
             found["against_first"] = {
                 **({"simulated": True} if {path, first} & simulated.keys() else {}),
                 **_against(titled(first, first in simulated), paths, records, (first, path), noise),
             }
-        bill = rounded(cost.summary(of, header, table), USD_DIGITS)
+        bill = rounded(cost.summary(every_one[path], header, table), USD_DIGITS)
         variants[name] = cast(SystemResult, {**rounded(found), "cost": bill})
     summary: Summary = {
         "simulated": bool(simulated),
@@ -92,6 +100,7 @@ def summarise(
         "variants": variants,
         "sound": rounded(sound(record for of in records.values() for record in of), 1),
         "scenarios": len({one.scenario for one in conversations}),
+        "conditions": conditions,
         "conversations": sum(one.repeat > 0 for one in conversations),
         "warnings": [],
     }
@@ -124,7 +133,6 @@ def _variant(
     conversations: Sequence[Conversation], records: Sequence[Record], header: Mapping[str, Any]
 ) -> dict[str, Any]:
     turns = scoring.counted(conversations)
-    counted = [one for one in conversations if one.repeat > 0]
     parts = _parts(records)
     hideable = DIRECT_HIDEABLE if parts is DIRECT_PARTS else HIDEABLE
     about = next((one.facts for one in conversations if one.facts), {})
@@ -136,16 +144,6 @@ def _variant(
         "too_soon": sum((_first_ns(turn) or 0) < 0 for _, turn in turns),
         "answering": _answering(turns),
         "server_ms": _server(turns),
-        "rtt_ms": describe([ms for one in counted for ms in one.rtt_ms]),
-        "connect_ms": describe(
-            [one.facts["connect_ms"] for one in counted if "connect_ms" in one.facts]
-        ),
-        "conversations": {
-            "n": len(counted),
-            "failed": sum(one.status == "failed" for one in counted),
-            "reconnects": sum(one.reconnects for one in counted),
-            "seconds": sum(one.seconds for one in counted),
-        },
         "wer": scoring.word_error_rate(turns),
         "entities": scoring.entities(turns),
         "spoken_words": scoring.spoken_words(turns),
@@ -156,6 +154,23 @@ def _variant(
         "recall_by_turn": scoring.along(turns, "recall"),
         "interruption": scoring.interruption(turns),
         "heavy_tools": scoring.heavy_tools(conversations),
+    }
+
+
+def _of_all(conversations: Iterable[Conversation]) -> dict[str, Any]:
+    """What is of the conversations in all conditions."""
+    counted = [one for one in conversations if one.repeat > 0]
+    return {
+        "rtt_ms": describe([ms for one in counted for ms in one.rtt_ms]),
+        "connect_ms": describe(
+            [one.facts["connect_ms"] for one in counted if "connect_ms" in one.facts]
+        ),
+        "conversations": {
+            "n": len(counted),
+            "failed": sum(one.status == "failed" for one in counted),
+            "reconnects": sum(one.reconnects for one in counted),
+            "seconds": sum(one.seconds for one in counted),
+        },
         "failures": _failures(counted),
     }
 
@@ -334,6 +349,7 @@ def rows(
                 **row(record),
                 **_measured(turn),
                 "scenario": one.scenario,
+                "condition": one.condition,
                 "turn": str(turn.number),
                 "cost_usd": "" if usd is None else f"{usd:.{USD_DIGITS}f}",
                 "simulated": stamp,

@@ -13,11 +13,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.compare.by_condition import note_of
 from pipeline.compare.record import source_of
 from pipeline.compare.results import Costs, Reading, Summary, SystemResult, TurnPoint
 from pipeline.measure.gates import as_table
 from pipeline.measure.stats import Met
-from pipeline.measure.terminal import NONE, latencies, recordings, table, tell
+from pipeline.measure.terminal import NONE, latencies, ms, recordings, table, tell
 from pipeline.speech_to_speech.brief import STAMP
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -60,6 +61,9 @@ def show(console: Console, summary: Summary) -> None:
     if lengths := _lengths(variants):
         console.print(_heading("\nRight tool, by length of the instructions", simulated))
         console.print(lengths)
+    if conditions := _conditions(variants):
+        console.print(_heading("\nBy condition of the user's sound", simulated))
+        console.print(conditions)
     if details := [*_interruptions(variants), *_heavy(variants)]:
         console.print(_heading("\nInterruptions, heavy tools", simulated))
         for line in details:
@@ -75,7 +79,7 @@ def show(console: Console, summary: Summary) -> None:
         for line in failures:
             console.print(line)
     notes = [TOGETHER] if summary.get("together") else []
-    tell(console, [*notes, *_notes(variants)], summary["warnings"])
+    tell(console, [*notes, *_notes(summary)], summary["warnings"])
 
 
 def sparkline(points: Sequence[Mapping[str, Any]], marks: str, last: int) -> str:
@@ -236,6 +240,26 @@ def _lengths(variants: Variants) -> Table | None:
     return made
 
 
+def _conditions(variants: Variants) -> Table | None:
+    """A row for each system in each condition, with how much later than clean it is heard."""
+    made = table("path, condition", "answered", "median", "later", "misheard", "right", "tool")
+    for name, one in variants.items():
+        for condition, found in (one.get("by_condition") or {}).items():
+            whole, words = found["voice_to_voice_ms"], found["wer"]
+            against = found.get("against_clean")
+            apart = against and against["voice_to_voice_ms"]
+            made.add_row(
+                Text(f"{name}, {condition}"),
+                _percent(found["answered"]),
+                ms(whole and whole["median"]),
+                f"{apart['median']:+.0f}" if apart else "",
+                NONE if words is None or words["rate"] is None else f"{100 * words['rate']:.1f} %",
+                _percent(found["expectations"]),
+                _percent(found["tools"]),
+            )
+    return made if made.row_count else None
+
+
 def _interruptions(variants: Variants) -> Iterable[Text]:
     for name, one in variants.items():
         if cut := one["interruption"]:
@@ -272,10 +296,16 @@ def _failures(variants: Variants) -> Iterable[Text]:
         yield Text(f"and {len(every) - MOST} more, in summary.json")
 
 
-def _notes(variants: Variants) -> Iterable[str]:
-    for name, one in variants.items():
+def _notes(summary: Summary) -> Iterable[str]:
+    if told := note_of(summary.get("conditions") or ()):
+        yield f"all other {told}"
+    for name, one in summary["variants"].items():
         if one["cost"]["note"] and one["cost"]["model"]:
             yield f"{name}: {one['cost']['note']}"
+
+
+def _percent(found: Met | None) -> str:
+    return NONE if found is None or found["share"] is None else f"{100 * found['share']:.0f} %"
 
 
 def _share(found: Met | None) -> str:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from pipeline.clock import NS_PER_S, Clock
+from pipeline.compare.conditions import Passage
 from pipeline.compare.cost import EnergyMeter
 from pipeline.compare.record import Conversation
 from pipeline.compare.scenario import CannedTools, Scenario
@@ -26,6 +27,7 @@ async def hold_scenario(
     *,
     listen_s: float | None = None,
     seat: Seat | None = None,
+    passage: Passage | None = None,
 ) -> Made[Conversation]:
     """Hold a scenario with a system. What goes wrong there is part of the result.
 
@@ -35,6 +37,7 @@ async def hold_scenario(
         wav: Stereo WAV to write.
         listen_s: So much of the last reply is listened to (s); None: all of it.
         seat: Among conversations that are held together; None: it is held alone.
+        passage: What the user's sound goes through; None: nothing.
 
     Returns:
         The conversation, save what only the run knows: its repeat, its order, where its WAV is.
@@ -53,6 +56,7 @@ async def hold_scenario(
         instruction_chars=len(scenario.instructions),
         started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         rtt_ms=await system.ready(scenario),
+        condition=scenario.condition,
     )
     tape = MemoryTrace()
     try:
@@ -72,6 +76,7 @@ async def hold_scenario(
         limits=Limits(listen_s),
         manual=system.manual,
         seat=seat,
+        passing=None if passage is None else passage.push,
     )
     # What others use meanwhile cannot be told from it.
     cpu_s, joules = (None, None) if seat else (held.cpu_ns / NS_PER_S, meter.joules())
@@ -90,6 +95,6 @@ async def hold_scenario(
         cpu_s=cpu_s,
         joules=joules,
         reconnects=getattr(session, "reconnects", 0),
-        turns=tuple(held.turns()),
+        turns=tuple(held.turns(cut_ins=True)),
     )
     return Made(made, tape.lines)

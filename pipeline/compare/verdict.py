@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from pipeline.compare.by_condition import worse
 from pipeline.compare.record import source_of
 from pipeline.compare.results import Costs, Summary, SystemResult, TurnPoint
 from pipeline.measure.stats import UNDECIDED, Met, SharesApart
@@ -124,11 +126,39 @@ def _right(variants: Variants) -> str:
             f"{name} misheard {words}" for name, one in variants.items() if (words := _words(one))
         ]
         if heard:
-            told = "; ".join(heard)
+            told = "; ".join([*heard, *_disturbed(variants)])
             return f"Nothing was expected of the answers, so only words can be told: {told}"
         names = f" of {_listed([*variants])}" if variants else ""
-        return f"Nothing was expected of the answers{names}, so who understands cannot be said"
-    return "; ".join(_does(name, one) for name, one in variants.items())
+        text = f"Nothing was expected of the answers{names}, so who understands cannot be said"
+        return "; ".join([text, *_disturbed(variants)])
+    done = [_does(name, one) for name, one in variants.items()]
+    return "; ".join([*done, *_disturbed(variants)])
+
+
+def _disturbed(variants: Variants) -> Sequence[str]:
+    """In which conditions a system does clearly worse than in clean sound: a clause, or none."""
+    told = []
+    for name, one in variants.items():
+        for condition, found in (one.get("by_condition") or {}).items():
+            if (found_worse := worse(found)) is not None:
+                told.append(f"{name} {_worse(*found_worse)} in {condition}")
+    return [f"against clean sound, {_listed(told)}"] if told else []
+
+
+def _worse(figure: str, apart: Mapping[str, Any]) -> str:
+    """What is worse, and by how much, such as `mishears 12 points more of the words (…)`."""
+    if figure == "voice_to_voice_ms":
+        inside = _interval(apart["ci95"], "{:.0f} to {:.0f}")
+        return f"is heard {apart['median']:.0f} ms later ({inside})"
+    points = f"{abs(100 * apart['difference']):.0f} points"
+    inside = _interval(apart["ci95"], "{:+.0f} to {:+.0f}", 100)
+    return {
+        "answered": f"answers {points} fewer of the turns ({inside})",
+        "success": f"does {points} fewer of the turns right ({inside})",
+        "tools": f"calls {points} fewer of the right tools ({inside})",
+        "entities": f"understands {points} fewer of the numbers, codes and names ({inside})",
+        "wer": f"mishears {points} more of the words ({inside})",
+    }[figure]
 
 
 def _does(name: str, one: SystemResult) -> str:

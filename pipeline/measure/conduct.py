@@ -6,6 +6,7 @@ tells, and when, is noted. Nothing else is done meanwhile: what the sound says i
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import tempfile
@@ -15,7 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from pipeline.audio.line import Ends
+import numpy as np
+
+from pipeline.audio.files import WavWriter
+from pipeline.audio.line import RATE, Ends
 from pipeline.audio.virtual import Playing
 from pipeline.clock import NS_PER_S
 from pipeline.config import AudioSettings
@@ -26,7 +30,14 @@ from pipeline.events import Frame
 from pipeline.measure.cues import Cues, Limits, Utterance
 from pipeline.measure.instrument import Tracks, measure, windows
 from pipeline.measure.record import Record, Turn
-from pipeline.measure.recording import Answering, MemoryTrace, NotedSession, Unwritten, no_tools
+from pipeline.measure.recording import (
+    Answering,
+    MemoryTrace,
+    NotedSession,
+    Passing,
+    Unwritten,
+    no_tools,
+)
 from pipeline.measure.together import Seat
 from pipeline.measure.wav import stereo
 from pipeline.session import Session
@@ -132,8 +143,11 @@ class Held:
     seconds: float
     cpu_ns: int
 
-    def turns(self) -> list[Turn]:
+    def turns(self, *, cut_ins: bool = False) -> list[Turn]:
         """All turns: those that were held as they were, those never reached as failed.
+
+        Args:
+            cut_ins: As `instrument.measure` takes it.
 
         Raises:
             BadInput: A recording cannot be read any more.
@@ -146,7 +160,7 @@ class Held:
             said = self.cues.said
             for number, window in enumerate(windows(tracks, said, played), start=1):
                 one = said[number - 1]
-                turn = measure(number, one, window, tracks, self.noted, self.tape)
+                turn = measure(number, one, window, tracks, self.noted, self.tape, cut_ins=cut_ins)
                 record = dataclasses.replace(turn.record, late_ns=self.ends.late_ns)
                 turns.append(dataclasses.replace(turn, record=record, kept=self._kept(one.turns)))
         return [*turns, *unreached(self.steps, self.reason or UNREACHED, len(turns))]
@@ -182,6 +196,7 @@ async def hold(
     audio: AudioSettings | None = None,
     parts: int = PARTS,
     seat: Seat | None = None,
+    passing: Passing | None = None,
 ) -> Held:
     """Hold a conversation. What goes wrong there is part of the result.
 
@@ -197,6 +212,8 @@ async def hold(
         audio: What is done to the sound on its way; None: nothing unusual.
         parts: Of a frame, after each of which a reply may begin (see `VirtualCard`).
         seat: Among conversations that are held together; None: it is held alone.
+        passing: What the user's sound goes through before the session hears it; that is written
+            beside the WAV, where `heard_wav` says. None: nothing.
 
     Raises:
         Unwritten: The WAV cannot be written.
@@ -207,7 +224,7 @@ async def hold(
         reply = Path(folder) / "reply.wav"
         ends = ScriptedEnds(steps, cues, wav, reply, audio or AudioSettings(), parts, seat)
         commit = cast(SpeechToSpeech, session).commit if manual else None
-        noted = NotedSession(session, ends, cues, answer, commit)
+        noted = NotedSession(session, ends, cues, answer, commit, passing)
         began_ns, cpu_ns, reason = ends.clock.now_ns(), time.process_time_ns(), ""
         async with _opened(ends, rate, wav):
             try:
@@ -220,7 +237,25 @@ async def hold(
                     cues.current.failed = reason
         seconds = (ends.clock.now_ns() - began_ns) / NS_PER_S
         cpu_ns = time.process_time_ns() - cpu_ns
+    if noted.passed:
+        await asyncio.to_thread(_write_heard, heard_wav(wav), noted.passed, ends.recorded_from_ns)
     return Held(steps, session, noted, cues, ends, tape, wav, reason, seconds, cpu_ns)
+
+
+def heard_wav(wav: Path) -> Path:
+    """Beside a stereo WAV, of what the session heard where that was not the user's own sound."""
+    return wav.with_name(f"{wav.stem}-heard.wav")
+
+
+def _write_heard(path: Path, frames: Sequence[Frame], from_ns: int | None) -> None:
+    """Write the frames to a WAV that begins when the stereo WAV does."""
+    first_ns = frames[0].t_ns
+    begin = max(0, (from_ns or first_ns) - first_ns) * RATE // NS_PER_S
+    try:
+        with WavWriter(path, RATE) as wav:
+            wav.write(np.concatenate([frame.samples for frame in frames])[begin:])
+    except CascadeError as error:
+        raise Unwritten(path, str(error)) from None
 
 
 @contextlib.asynccontextmanager

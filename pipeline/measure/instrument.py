@@ -67,6 +67,9 @@ TRAIL_S = 0.1
 """So long after the end of a recording its last sound may still come (s)."""
 
 
+NEAR_S = 0.25
+"""A label this close to the end that the sound tells is right (s): most are to 0.1 s."""
+
 CONTRADICTED = (
     "by the WAV the reply began before the speech ended, by the trace after it; "
     "correct end_of_speech_s"
@@ -127,6 +130,8 @@ def measure(
     tracks: Tracks,
     session: NotedSession,
     tape: MemoryTrace,
+    *,
+    cut_ins: bool = False,
 ) -> Turn:
     """One turn, from everything that is known of it.
 
@@ -137,6 +142,8 @@ def measure(
         tracks: The WAV.
         session: What happened.
         tape: The marks.
+        cut_ins: A reply before the end of speech has its latency, below zero, where the sound bears
+            out that end, and is no contradiction of the trace.
     """
     replied = [turn for turn in said.turns if "heard.first" in tape.marks(turn)]
     open_turns = [turn for turn in said.turns if session.turn(turn).status != "skipped"]
@@ -148,7 +155,7 @@ def measure(
     direct = "model.start" in marks or "model.first_audio" in marks
     # Who wrote the label knows better than the detector: the parts count from there.
     labelled = said.step.end_of_speech_s is not None
-    if direct or labelled or "speech.end" not in marks:
+    if direct or labelled or session.passed or "speech.end" not in marks:
         marks["speech.end"] = end_ns
     until_ns = tracks.time(window.end)
     status, reason = _status(said, turn, marks, session, until_ns)
@@ -160,7 +167,8 @@ def measure(
     latency_ns = None if first is None else tracks.time(first) - end_ns
     if status == "ok":
         known = labelled or (window.found is not None and window.found.measurable)
-        status, reason = measurable(latency_ns, known, traced, len(replied))
+        told = {} if cut_ins and _borne_out(window, tracks.rate) else traced
+        status, reason = measurable(latency_ns, known, told, len(replied))
         reason = reason or noted.cut
     answering = _answering(noted, window, tracks, first) if status == "ok" else None
     record = Record(
@@ -254,6 +262,12 @@ def contradicted(latency_ns: int, marks: Mapping[str, int]) -> bool:
     """Whether a reply is before the end of speech by the WAV, and after it by the trace."""
     timeline = Timeline.from_marks(marks)
     return latency_ns < 0 and timeline is not None and timeline.total_ns >= 0
+
+
+def _borne_out(window: Window, rate: int) -> bool:
+    """Whether the sound has the end of speech about where the label has it, if there is one."""
+    found = window.found
+    return found is not None and abs(window.begin + found.end - window.over) <= NEAR_S * rate
 
 
 def _hold_ms(lines: Sequence[MarkLine], turn: int) -> float | None:

@@ -24,6 +24,7 @@ from pipeline.events import (
     ReplyDone,
     ReplyInterrupted,
     ReplyText,
+    Samples,
     ToolCall,
     ToolCancelled,
     Transcript,
@@ -35,6 +36,9 @@ from pipeline.trace import MarkLine, Trace
 
 Answering = Callable[[str, str], tuple[str, float]]
 """From a tool's name and its arguments to its result, and how long it takes (s)."""
+
+Passing = Callable[[Samples, bool], Samples]
+"""From a frame of the microphone, and whether an utterance begins in it, to what is heard of it."""
 
 
 class Unwritten(StageError):
@@ -128,6 +132,7 @@ class NotedSession:
     Attributes:
         calls: Tools that were called, in order.
         usage: What was used, with the turn, in order.
+        passed: Frames that the session heard instead of the user's own; empty: it heard those.
     """
 
     def __init__(
@@ -137,6 +142,7 @@ class NotedSession:
         cues: Cues,
         answer: Answering,
         commit: Callable[[], Awaitable[None]] | None = None,
+        passing: Passing | None = None,
     ) -> None:
         """Note what happens in `session`.
 
@@ -146,14 +152,17 @@ class NotedSession:
             cues: Are told what happens.
             answer: Answers its calls.
             commit: Says to the session that the user has finished; None: it finds that out.
+            passing: What the user's sound goes through before the session hears it, if anything.
         """
         self.calls: list[NotedCall] = []
         self.usage: list[dict[str, Any]] = []
+        self.passed: list[Frame] = []
         self._session = session
         self._ends = ends
         self._cues = cues
         self._answer = answer
         self._commit = commit
+        self._passing = passing
         self._committed = 0
         self._turns: dict[int, NotedTurn] = {}
         self._replies: dict[str, NotedReply] = {}
@@ -180,6 +189,9 @@ class NotedSession:
 
     async def send(self, frame: Frame) -> None:
         """Pass a frame on; where nobody else finds the end of a turn, say so at its true end."""
+        if self._passing is not None:
+            frame = dataclasses.replace(frame, samples=self._passing(frame.samples, frame.begins))
+            self.passed.append(frame)
         await self._session.send(frame)
         if self._commit is None or self._committed == len(self._cues.said):
             return

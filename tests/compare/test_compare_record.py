@@ -93,7 +93,7 @@ def test_a_resumed_run_keeps_its_trace(tmp_path: Path) -> None:
 
 def asked(*paths: str) -> dict[str, Any]:
     more = {"sources": ("recall",), "paths": paths, "say": Path("lines.txt")}
-    later = {"expect": ("p90_ms=900",), "together": True}
+    later = {"expect": ("p90_ms=900",), "together": True, "conditions": ("codec=g711u",)}
     return asked_of(dict.fromkeys(ASKED, 1) | more | later)
 
 
@@ -114,6 +114,7 @@ def test_what_was_asked_is_asked_again(tmp_path: Path) -> None:
     assert earlier.asked["say"] == Path("lines.txt")
     assert earlier.asked["expect"] == ("p90_ms=900",)
     assert earlier.asked["together"] is True
+    assert earlier.asked["conditions"] == ("codec=g711u",)
     assert all(one.status == "ok" for one in earlier.kept)
     assert sum(earlier.retried.values()) == 1
     earlier.check(header)
@@ -125,6 +126,26 @@ def test_a_run_of_before_gates_is_gone_on_with(tmp_path: Path) -> None:
     Journal(tmp_path, CONVERSATIONS).end({**header, "asked": asked}, made.comparison()[1])
     earlier = resumed(tmp_path, ["cascade"])
     assert (earlier.asked["expect"], earlier.asked["together"]) == ((), False)
+
+
+def test_a_run_from_before_there_were_conditions_goes_on(tmp_path: Path) -> None:
+    header = left(tmp_path, "cascade")
+    file = tmp_path / CONVERSATIONS.name
+    first, *others = file.read_text("utf-8").splitlines(keepends=True)
+    old = json.loads(first)
+    old["asked"].pop("conditions")
+    for scenario in old["scenarios"].values():
+        scenario.pop("condition")
+        scenario.pop("through")
+    for number, line in enumerate(others):
+        plain = json.loads(line)
+        assert (plain.pop("condition"), plain.pop("heard")) == ("", "")
+        others[number] = json.dumps(plain) + "\n"
+    file.write_text("".join([json.dumps(old) + "\n", *others]), "utf-8")
+    earlier = resumed(tmp_path, [])
+    assert earlier.asked["conditions"] == ()
+    assert {one.condition for one in earlier.kept} == {""}
+    earlier.check(header)
 
 
 def test_a_secret_is_not_kept_and_is_given_again(tmp_path: Path) -> None:

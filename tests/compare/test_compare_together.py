@@ -92,9 +92,9 @@ async def test_each_turn_begins_for_all_once_all_have_answered(
     measured_ns: list[int] = []
     measure = conduct.Held.turns
 
-    def noted(self: conduct.Held) -> list[Turn]:
+    def noted(self: conduct.Held, *, cut_ins: bool = False) -> list[Turn]:
         measured_ns.append(time.monotonic_ns())
-        return measure(self)
+        return measure(self, cut_ins=cut_ins)
 
     monkeypatch.setattr(conduct.Held, "turns", noted)
     made = await held(

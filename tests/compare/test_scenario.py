@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.compare.conditions import parse
 from pipeline.compare.scenario import (
     LENGTHS,
     TOPICS,
@@ -253,3 +254,54 @@ def test_a_result_is_filled_up_to_its_size() -> None:
 )
 def test_arguments_agree(wanted: dict[str, object], given: dict[str, object], same: bool) -> None:
     assert agrees(wanted, given) is same
+
+
+def test_conditions_are_an_axis(tmp_path: Path) -> None:
+    for name in ("cafe.flac", "hall.flac"):
+        (tmp_path / name).write_bytes(sorted(CORPUS.glob("*.flac"))[0].read_bytes())
+    text = """
+name: orders
+lengths: [short, 4k]
+conditions: [clean, {noise: cafe.flac, snr: 10}, {codec: g711u, loss: 3}]
+turns: [{say: Hello.}]
+"""
+    found = read(tmp_path, text)
+    names = ["clean", "cafe 10 dB", "g711u, loss 3"]
+    expected = [f"orders {length} {name}" for length in ("short", "4k") for name in names]
+    assert [one.name for one in found] == expected
+    assert [one.condition for one in found[:3]] == ["", "cafe 10 dB", "g711u, loss 3"]
+    clean, noisy, line = (one.through for one in found[:3])
+    assert clean is None
+    assert noisy is not None and noisy.noise == tmp_path / "cafe.flac"
+    assert line is not None and (line.codec, line.loss) == ("g711u", 3)
+    # The command line's own axis is that of all: files with another one, and recordings.
+    axis = [parse("clean"), parse("gain=-20")]
+    sources = [str(tmp_path / "mine.yaml"), str(CORPUS)]
+    found = gather_scenarios(sources, instructions="", patience_s=9, axis=axis).scenarios
+    assert len(found) == 2 * (2 + 10)
+    assert {one.condition for one in found} == {"", "gain -20"}
+
+
+@pytest.mark.parametrize(
+    ("axis", "complaint"),
+    [
+        ("[clean, clean]", "two are called 'clean'"),
+        ("[{loss: 3}, {loss: 3.0}]", "two are called 'loss 3'"),
+        ("[{codec: opus}]", "codec: input should be 'g711u' or 'g711a'"),
+        ("[{loss: 120}]", "loss: input should be less than or equal to 100"),
+        ("[{noise: none.wav, snr: 3}]", "none.wav: there is no such file"),
+        ("[{room: mine.yaml}]", "mine.yaml: is no sound file that can be read"),
+        ("[{noise: cafe.wav}]", "noise and snr go together"),
+        ("loud", "'loud' is none"),
+    ],
+)
+def test_a_condition_that_is_none(tmp_path: Path, axis: str, complaint: str) -> None:
+    with pytest.raises(BadInput) as told:
+        read(tmp_path, f"conditions: {axis}\nturns: [{{say: Hello.}}]")
+    assert str(told.value).startswith(f"{tmp_path / 'mine.yaml'}: ")
+    assert complaint in str(told.value)
+
+
+def test_an_axis_has_its_own_name(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="condition: is not known here; axes are `lengths`"):
+        read(tmp_path, "condition: clean\nturns: [{say: Hello.}]")

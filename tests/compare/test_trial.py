@@ -13,11 +13,14 @@ from support.noise import LEAD_S, SPEECH_S, TAIL_S, utterance
 
 from pipeline.audio.files import WavWriter, read_audio
 from pipeline.clock import NS_PER_MS
+from pipeline.compare.conditions import Condition, Disturbance
 from pipeline.compare.record import Conversation
 from pipeline.compare.scenario import Canned, CannedTool, Scenario, Step
 from pipeline.compare.trial import hold_scenario
 from pipeline.errors import StageError
+from pipeline.measure.conduct import heard_wav
 from pipeline.measure.record import Turn
+from pipeline.measure.wav import begin_of, stereo
 from pipeline.turns.speech_end import UNMEASURABLE
 
 pytestmark = pytest.mark.alone
@@ -201,3 +204,72 @@ async def test_a_tool_may_be_spoken_over_and_answered_later(
     first, second = conversation.turns
     assert latency_ms(first) == pytest.approx(2600, abs=40)
     assert latency_ms(second) == pytest.approx(100, abs=ERROR_MS)
+
+
+async def test_what_is_laid_over_the_sound_moves_no_figure(tmp_path: Path) -> None:
+    """A room, a telephone, lost packets: the WAV is as clean as the recording; what was heard is
+    beside it, at the same places, and no later."""
+    room = np.zeros(8_000, np.int16)
+    room[4_000] = 20_000
+    room[4_200::97] = 900
+    condition = Condition(room=Path("hall"), codec="g711u", loss=5)
+    passage = Disturbance(condition, room=room).begin("a")
+    said, wav = scenario(tmp_path, {}, {}), tmp_path / "both.wav"
+    # Its ear takes the room for more of the utterance.
+    system = MetronomeSystem(500, ends_s=[SPEECH_S, SPEECH_S])
+    made = await hold_scenario(system, said, wav, listen_s=0.3, passage=passage)
+    for turn in made.result.turns:
+        assert turn.record.status == "ok", turn.record.reason
+        assert latency_ms(turn) == pytest.approx(500, abs=ERROR_MS)
+        timeline = turn.record.timeline
+        assert timeline is not None
+        assert timeline.total_ns / NS_PER_MS == pytest.approx(500, abs=20)
+    left, _, rate = stereo(wav)
+    clean = np.concatenate([*read_audio(said.steps[0].path, 16_000)])
+    heard = np.concatenate([*read_audio(heard_wav(wav), 16_000)])
+    begin, begin_heard = begin_of(clean, left, rate) / rate, begin_of(clean, heard, 16_000) / 16_000
+    assert begin == pytest.approx(begin_heard, abs=0.001)
+    played = np.concatenate([*read_audio(wav, 16_000)])
+    assert len(heard) == pytest.approx(len(played), abs=0.1 * 16_000)
+
+
+async def test_what_the_system_hears_as_it_is_has_no_file_of_its_own(tmp_path: Path) -> None:
+    await held(MetronomeSystem(100), scenario(tmp_path, {}), tmp_path, 0.2)
+    assert not heard_wav(tmp_path / "both.wav").exists()
+
+
+@pytest.mark.parametrize(("label_s", "status"), [(None, "ok"), (1.1, "ok"), (1.6, "unmeasurable")])
+async def test_who_answers_in_a_pause_has_cut_in(
+    tmp_path: Path, label_s: float | None, status: str
+) -> None:
+    """The system's own word that speech was over then is no contradiction; a wrong label is."""
+
+    def deceived(session: Any) -> Any:
+        mark = session._mark
+
+        def marked(turn: int, name: str) -> None:
+            if name == "committed":
+                mark(turn, "speech.end")
+            mark(turn, name)
+
+        session._mark = marked
+        return session
+
+    assert pytest.approx(1.1) == LEAD_S + SPEECH_S
+    sound = np.concatenate([*read_audio(utterance(tmp_path / "short.wav"), 16_000)])
+    sound = np.pad(sound, (0, 8_000))
+    with WavWriter(tmp_path / "long.wav", 16_000) as wav:
+        wav.write(sound)
+    step = Step(
+        "words",
+        tmp_path / "long.wav",
+        end_of_speech_s=label_s,
+        seconds=len(sound) / 16_000,
+        patience_s=3.0,
+    )
+    # It answers 100 ms after 0.7 s, where the voice pauses.
+    system = MetronomeSystem(100, ends_s=[0.4], wrap=deceived)
+    (turn,) = (await held(system, Scenario("x", "latency", "", (step,)), tmp_path, 0.3)).turns
+    assert turn.record.status == status, turn.record.reason
+    if status == "ok":
+        assert latency_ms(turn) == pytest.approx(-300, abs=60)

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from servers.llm_server import DONE, ROLE, Answer, Request, delta, finish, reply, tool_call
@@ -28,8 +29,10 @@ from support.cli_child import (
 )
 from support.noise import utterance
 
+from pipeline.audio.files import WavWriter, read_audio
 from pipeline.clock import NS_PER_MS
 from pipeline.compare.record import CONVERSATIONS, Conversation
+from pipeline.measure.wav import begin_of, stereo
 from pipeline.speech_to_speech import specs
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
@@ -173,6 +176,49 @@ def test_paths_of_known_latency_are_measured_as_such(tmp_path: Path) -> None:
         assert latency_ns is not None
         known_ms = int(one.path.removeprefix("after-"))
         assert abs(latency_ns / NS_PER_MS - known_ms) <= INSTRUMENT_MS
+
+
+def test_every_system_hears_the_same_disturbance(tmp_path: Path) -> None:
+    """However long the replies to the words before were; and the WAV's left side stays clean."""
+    paths = []
+    for name, words in (("short", "Yes."), ("long", "That takes a little longer to say to you.")):
+        latency = {"distribution": "constant", "median_ms": 300 if name == "short" else 900}
+        turns = {"any": [{"reply": words}, {"reply": words}]}
+        paths += ["--path", script(tmp_path, name, latency=latency, conversations=turns)]
+    hiss = np.random.default_rng(3).integers(-2000, 2000, 5 * 16_000).astype(np.int16)
+    with WavWriter(tmp_path / "hiss.wav", 16_000) as wav:
+        wav.write(hiss)
+    line = {"noise": "hiss.wav", "snr": 50, "codec": "g711u", "loss": 4}
+    said = [{"file": str(question)} for question in QUESTIONS[:2]]
+    file = tmp_path / "line.yaml"
+    file.write_text(yaml.safe_dump({"turns": said, "conditions": ["clean", line]}), "utf-8")
+    made = compare(tmp_path / "results", file, *paths, *QUICK)
+    assert made.outcome.code == 0, made.outcome.err
+    assert made.summary["conditions"] == ["clean", "hiss 50 dB, g711u, loss 4"]
+    sounds: dict[str, list[Any]] = {}
+    for one in made.conversations:
+        left, _, rate = stereo(made.folder / one.wav)
+        assert bool(one.heard) == bool(one.condition)
+        for turn, question in zip(one.turns, QUESTIONS, strict=False):
+            assert turn.record.status == "ok", turn.record.reason
+            clean = np.concatenate([*read_audio(question, 16_000)])
+            begin_s = begin_of(clean, left, rate) / rate
+            first = round((begin_s + 0.5) * rate)
+            own = np.concatenate([*read_audio(question, rate)])[rate // 2 : rate]
+            assert np.corrcoef(left[first : first + rate // 2], own)[0, 1] > 0.99
+            if one.heard:
+                heard = np.concatenate([*read_audio(made.folder / one.heard, 16_000)])
+                first = round((begin_s + 0.1) * 16_000)
+                sounds.setdefault(question.name, []).append(heard[first : first + 20_000])
+    assert len(sounds) == 2
+    for one_heard, other_heard in sounds.values():
+        # The place in the WAV is known to a few samples.
+        at = [k for k in range(-9, 10) if _agree(one_heard, np.roll(other_heard, k))]
+        assert len(at) == 1
+
+
+def _agree(one: Any, other: Any) -> bool:
+    return bool(np.array_equal(one[20:-20], other[20:-20]))
 
 
 BREAKING = {
@@ -438,6 +484,19 @@ def test_replies_of_a_run_that_is_over_are_read_later(tmp_path: Path) -> None:
             "is the file of --output too",
         ),
         (("recall", "--record", "both.wav"), "go with --live"),
+        (("recall", "--condition", "codec=opus"), "codec: input should be 'g711u' or 'g711a'"),
+        (("recall", "--condition", "loss=120"), "loss: input should be less than or equal to 100"),
+        (("recall", "--condition", "noise=no.wav,snr=3"), "no.wav: there is no such file"),
+        (("recall", "--condition", "clean", "--condition", "clean"), "two are called 'clean'"),
+        (
+            (str(QUESTIONS[1]), "--condition", f"noise={QUESTIONS[0]},snr=-30"),
+            "snr -30 cannot be met",
+        ),
+        (
+            (str(QUESTIONS[0]), "--condition", f"noise={QUESTIONS[1]},snr=9"),
+            "is shorter than the speech",
+        ),
+        (("--live", *SIDE_BY_SIDE, "--condition", "clean"), "leave it out with --live"),
     ],
 )
 def test_bad_input_is_told_before_anything_begins(

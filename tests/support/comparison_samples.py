@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,8 @@ FACTS: Mapping[str, Mapping[str, Any]] = {
 
 MEDIAN_MS = {CASCADE: 1150.0, DIRECT: 860.0, SIMULATED: 1504.0}
 """Voice to voice."""
+
+CONDITIONS = ("", "cafe 10 dB", "g711u")
 
 TOOL_TURNS = 10
 LENGTHS = {"short": 300, "16k": 16_000, "64k": 64_000}
@@ -244,6 +246,50 @@ def comparison(
         for order, (path, scenario, repeat) in enumerate(jobs)
     ]
     return header(paths), held
+
+
+def in_conditions(
+    header: dict[str, Any], conversations: Sequence[Conversation]
+) -> tuple[dict[str, Any], list[Conversation]]:
+    """The same comparison along an axis: clean, a café, a telephone.
+
+    In the café each reply comes 200 ms later, and of each turn a word more is misheard; the
+    telephone changes nothing, save that each third turn has no reply.
+    """
+
+    def changed(turn: Turn, condition: str) -> Turn:
+        record = turn.record
+        if condition == "g711u" and turn.number % 3 == 0:
+            lost = dataclasses.replace(
+                record, status="no reply", wav_voice_to_voice_ns=None, reply="", reason="unheard"
+            )
+            return dataclasses.replace(turn, record=lost, checks=(), calls=())
+        if condition == "cafe 10 dB":
+            if (ns := record.wav_voice_to_voice_ns) is not None:
+                record = dataclasses.replace(record, wav_voice_to_voice_ns=ns + 200 * MS)
+            errors = turn.word_errors
+            wrong = None if errors is None else errors + 1
+            return dataclasses.replace(turn, record=record, word_errors=wrong)
+        return turn
+
+    held = [
+        dataclasses.replace(
+            one,
+            scenario=f"{one.scenario} {condition or 'clean'}",
+            condition=condition,
+            heard=f"wav/{one.order:04d}-heard.wav" if condition else "",
+            order=3 * one.order + place,
+            turns=tuple(changed(turn, condition) for turn in one.turns),
+        )
+        for one in conversations
+        for place, condition in enumerate(CONDITIONS)
+    ]
+    scenarios = {
+        f"{name} {condition or 'clean'}": {**about, "condition": condition}
+        for name, about in header["scenarios"].items()
+        for condition in CONDITIONS
+    }
+    return {**header, "scenarios": scenarios}, held
 
 
 def conversation(

@@ -1,0 +1,142 @@
+"""Figures by condition: of the right turns, against the same words in clean sound."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import pytest
+from support import comparison_samples as made
+from support.pages import on_terminal
+
+from pipeline.compare import figures, report
+from pipeline.compare.cost import prices
+from pipeline.compare.record import Conversation
+from pipeline.compare.summary import summarise
+from pipeline.compare.terminal import show
+
+TABLE = prices()
+PATHS = (made.CASCADE, made.DIRECT)
+
+
+@cache
+def compared() -> tuple[dict[str, Any], list[Conversation], Any]:
+    """Header, conversations and summary, which no test changes."""
+    header, held = made.in_conditions(*made.comparison(paths=PATHS, faults=False))
+    return header, held, summarise(header, held, TABLE)
+
+
+def test_each_condition_is_paired_with_clean_sound() -> None:
+    _, held, found = compared()
+    assert found["conditions"] == ["clean", "cafe 10 dB", "g711u"]
+    one = found["variants"][made.CASCADE]["by_condition"]
+    assert [*one] == found["conditions"]
+    clean, cafe, phone = one.values()
+    assert "against_clean" not in clean
+    turns = [
+        t for c in held if c.path == made.CASCADE and c.repeat and not c.condition for t in c.turns
+    ]
+    assert clean["turns"] == cafe["turns"] == phone["turns"] == len(turns)
+    against = cafe["against_clean"]
+    assert against["voice_to_voice_ms"]["n"] == len(turns)
+    assert against["voice_to_voice_ms"]["median"] == pytest.approx(200)
+    assert against["voice_to_voice_ms"]["verdict"] == "slower"
+    assert against["wer"]["difference"] == pytest.approx(
+        len(turns) / clean["wer"]["words"], abs=0.001
+    )
+    assert against["wer"]["verdict"] == "more"
+    assert against["success"]["difference"] == 0
+    lost = sum(turn.number % 3 == 0 for turn in turns)
+    assert phone["answered"]["met"] == len(turns) - lost
+    assert phone["against_clean"]["answered"]["verdict"] == "fewer"
+    assert phone["against_clean"]["voice_to_voice_ms"]["median"] == 0
+
+
+def test_a_systems_own_figures_are_of_clean_sound_and_its_costs_of_all() -> None:
+    _, _, found = compared()
+    alone: Any = summarise(made.header(PATHS), made.comparison(paths=PATHS, faults=False)[1], TABLE)
+    for path in PATHS:
+        mine, before = found["variants"][path], alone["variants"][path]
+        for name in ("n", "voice_to_voice_ms", "parts_ms", "wer", "expectations", "tools"):
+            assert mine[name] == before[name], name
+        assert mine["conversations"]["n"] == 3 * before["conversations"]["n"]
+        assert (
+            len(mine["failures"])
+            == mine["by_condition"]["g711u"]["answered"]["n"]
+            - (mine["by_condition"]["g711u"]["answered"]["met"])
+        )
+    other = found["variants"][made.DIRECT]["against_first"]
+    assert (
+        other["voice_to_voice_ms"]
+        == alone["variants"][made.DIRECT]["against_first"]["voice_to_voice_ms"]
+    )
+
+
+def test_where_nothing_is_clean_all_counts() -> None:
+    header, held, _ = compared()
+    header = {
+        **header,
+        "scenarios": {k: v for k, v in header["scenarios"].items() if v["condition"]},
+    }
+    some = [one for one in held if one.condition]
+    found: Any = summarise(header, some, TABLE)
+    assert found["conditions"] == ["cafe 10 dB", "g711u"]
+    one = found["variants"][made.CASCADE]
+    assert one["n"] + one["failed"] == sum(each["turns"] for each in one["by_condition"].values())
+    assert not any("against_clean" in each for each in one["by_condition"].values())
+
+
+def test_without_an_axis_there_is_none() -> None:
+    header, held = made.comparison(paths=PATHS)
+    found: Any = summarise(header, held, TABLE)
+    assert found["conditions"] == []
+    assert found["variants"][made.CASCADE]["by_condition"] == {}
+    text = on_terminal(show, found, width=200)
+    assert "condition" not in text
+    titles = [one["title"] for one in figures.measures(found, PATHS, header)]
+    assert "Rooms and lines" not in titles
+
+
+def test_one_clause_says_what_is_clearly_worse() -> None:
+    _, _, found = compared()
+    right = found["verdict"][1]
+    assert right.count("against clean sound") == 1
+    assert "cascade mishears " in right and "more of the words (95 %: +" in right
+    assert "in cafe 10 dB" in right
+    assert "cascade answers " in right and "fewer of the turns (95 %: -" in right
+    assert "in g711u" in right
+
+
+def test_it_is_shown_on_a_terminal() -> None:
+    _, _, found = compared()
+    text = on_terminal(show, found, width=80)
+    assert all(len(line) <= 80 for line in text.splitlines())
+    assert "By condition of the user's sound" in text
+    rows = [line for line in text.splitlines() if "cafe 10 dB" in line and "+200" in line]
+    assert len(rows) == 2
+    assert all("100 %" in row for row in rows)
+    assert "figures are of clean sound" in text
+
+
+def test_the_reports_table_and_curves() -> None:
+    header, held, found = compared()
+    content = report.content(header, held, found)
+    (group,) = (one for one in content["measures"] if one["title"] == "Rooms and lines")
+    rows = {row["label"]: row["cells"] for row in group["rows"]}
+    cell = rows["Median latency, cafe 10 dB"][0]
+    assert cell["difference"]["value"] == pytest.approx(200)
+    assert rows["Median latency, clean"][0]["difference"] is None
+    curves = {one["title"]: one for one in content["curves"]}
+    latency = curves["Median latency by condition"]
+    assert latency["unit"] == "ms"
+    assert [text for _, text in latency["ticks"]] == found["conditions"]
+    assert [one["path"] for one in latency["series"]] == [0, 1]
+    clean, cafe, _ = (point["value"] for point in latency["series"][0]["points"])
+    assert cafe == pytest.approx(clean + 200, abs=0.01)
+    assert {*curves} >= {"Word error rate by condition", "Turns answered by condition"}
+    # What is drawn of the whole is what the whole is of.
+    dots = content["panels"][0]["drawn"]["rows"][0]["dots"]
+    assert len(dots) == found["variants"][made.CASCADE]["n"]
+    page = report.page(content, {})
+    assert page.count("-heard.wav") == sum(len(c.turns) for c in held if c.heard)
+    assert "The same word is disturbed in the same way for every path." in page
