@@ -65,12 +65,6 @@ class AudioSettings(Section):
 
     input_device: str = Field("", description="Input device by name or number; empty: the system's")
     output_device: str = Field("", description="Output device by name or number; empty: as above")
-    latency_ms: float = Field(
-        20.0,
-        ge=5,
-        le=500,
-        description="Device buffer to ask for; below 20 ms cheap sound cards start to crackle",
-    )
     echo: Literal["auto", "cancel", "half-duplex", "off"] = Field(
         "auto",
         description="Against hearing itself: cancel (needs voice-cascade[echo]), half-duplex (deaf "
@@ -95,13 +89,6 @@ class VadSettings(Section):
 class TurnSettings(Section):
     """When the user's turn begins and ends, and what interrupts a reply."""
 
-    provisional_ms: int = Field(
-        32,
-        ge=32,
-        le=2000,
-        description="Silence after which the melody is heard and the answer begun, to be thrown "
-        "away if speech resumes; longer silence changes the words of 1 utterance in 50",
-    )
     shortest_ms: int = Field(
         288, ge=64, le=5000, description="Silence that ends a turn which surely is finished"
     )
@@ -119,10 +106,6 @@ class TurnSettings(Section):
         description="Whether words and melody move the hold between shortest_ms and longest_ms, "
         "and the speaker's own pauses move hold_ms; else silence of hold_ms alone ends a turn",
     )
-    endpoint_model: str = Field(
-        "smart-turn-v3.2",
-        description="Hears whether a turn is over, if it is downloaded; empty: none",
-    )
     barge_in_ms: int = Field(
         2000,
         ge=32,
@@ -137,13 +120,6 @@ class TurnSettings(Section):
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
-        if self.provisional_ms > self.hold_ms:
-            raise PydanticCustomError(
-                TOGETHER,
-                "turns.hold_ms is {hold_ms}, shorter than turns.provisional_ms ({provisional_ms}); "
-                "allowed: at least that",
-                {"hold_ms": self.hold_ms, "provisional_ms": self.provisional_ms},
-            )
         if self.predict and self.shortest_ms > self.hold_ms:
             raise PydanticCustomError(
                 TOGETHER,
@@ -195,10 +171,8 @@ class LlmSettings(Section):
 
     model: str = Field(
         "embedded",
-        description="embedded | name or path of a .gguf | http(s) URL | ollama:NAME | openai:NAME",
-    )
-    name: str = Field(
-        "", description="Model to ask a URL for, as URL#NAME does; empty: the first one it lists"
+        description="embedded | name or path of a .gguf | ollama:NAME | openai:NAME | http(s) URL, "
+        "or URL#NAME; without a name its first model",
     )
     api_key: str = Field(
         "",
@@ -219,8 +193,12 @@ class LlmSettings(Section):
     threads: int = Field(
         0, ge=0, le=256, description="Embedded; 0: one on two cores, else all but two"
     )
-    first_token_timeout_s: float = Field(30.0, gt=0, le=600, description="From request to token")
-    token_timeout_s: float = Field(10.0, gt=0, le=600, description="From one token to the next")
+    timeout_s: float = Field(
+        30.0,
+        gt=0,
+        le=1800,
+        description="From request to first token; from one token to the next, a third of it",
+    )
 
     @property
     def runs_here(self) -> bool:
@@ -241,21 +219,14 @@ class TtsSettings(Section):
         "", description="Of tts.voice, if several speak in it: a name or a number; empty: its first"
     )
     speed: float = Field(1.0, ge=0.25, le=4, description="1.2 speaks a fifth faster")
-    intonation: float = Field(
-        1.0, ge=0, le=3, description="How much it varies, times the voice's noise_scale; 0: never"
-    )
-    rhythm: float = Field(
-        1.0, ge=0, le=3, description="How much it varies, times the voice's noise_w; 0: never"
-    )
     lexicon: str = Field(
         "", description="TOML file of pronunciations, in the voice's phonemes: Nguyen = 'ŋwˈiən'"
     )
     url: str = Field(
         "",
-        description="OpenAI-compatible server that speaks instead; it is asked for tts.voice, or "
-        "alloy where that is the default",
+        description="OpenAI-compatible server that speaks instead; URL#MODEL asks it for another "
+        "model than tts-1. Its voice is tts.voice, or alloy where that is the default",
     )
-    model: str = Field("tts-1", description="Model to ask it for")
     api_key: str = Field(
         "", repr=False, description="Its key; empty: OPENAI_API_KEY for OpenAI's, else none"
     )
@@ -406,6 +377,7 @@ OTHERS = {"CASCADE_REALTIME_KEY", "CASCADE_GEMINI_URL", "CASCADE_GEMINI_CERTIFIC
 """Variables with the prefix that are no settings: keys and addresses of other servers."""
 
 REMOVED = {
+    "audio.latency_ms": "it is fixed at 20 ms",
     "vad.judge": "write vad.engine instead",
     "vad.release": "it is 0.15 below vad.threshold",
     "vad.gate_mode": "it is fixed at 1",
@@ -413,6 +385,8 @@ REMOVED = {
     "vad.gate_hold_ms": "it is fixed at 600 ms",
     "turns.start_ms": "it is fixed at 160 ms",
     "turns.preroll_ms": "it is fixed at 300 ms",
+    "turns.provisional_ms": 'it is fixed at 32 ms; reply.mode = "overlapped" begins later',
+    "turns.endpoint_model": "it is Smart Turn; turns.predict = false does without",
     "turns.adapt": "turns.predict = false switches that off too",
     "turns.attempts": 'it is fixed at 8; reply.mode = "overlapped" begins none',
     "turns.tail_ms": "it is fixed at 400 ms",
@@ -429,10 +403,16 @@ REMOVED = {
     "stt.min_voiced_ms": "it is fixed at 100 ms",
     "stt.no_speech": "it is fixed at 0.55",
     "stt.log_prob": "it is fixed at -1.0",
+    "llm.name": "write llm.model as URL#NAME",
+    "llm.first_token_timeout_s": "write llm.timeout_s instead",
+    "llm.token_timeout_s": "it is a third of llm.timeout_s",
     "llm.context_tokens": "it follows conversation.budget_tokens and llm.max_tokens",
     "llm.repeat_penalty": "it is fixed at 1.1",
     "llm.batch": "it is fixed at 64",
     "llm.connect_timeout_s": "it is fixed at 5 s",
+    "tts.intonation": "it varies as the voice was trained to",
+    "tts.rhythm": "it varies as the voice was trained to",
+    "tts.model": "write tts.url as URL#MODEL",
     "tts.threads": "it is fixed at 1",
     "tts.volume": "all voices are equally loud; turn the loudspeaker up or down",
     "tts.stream": "voices that can be split are",

@@ -106,7 +106,7 @@ async def _microphone(settings: Settings, console: Console) -> Finding:
     device = await asyncio.to_thread(find_device, "input", wanted)
     loudest = devices.FLOOR_DBFS
     with Status(f"listening to {device.name}: say something", console=console) as status:
-        async for peak_dbfs in devices.meter(device, METER_S, settings.audio.latency_ms):
+        async for peak_dbfs in devices.meter(device, METER_S):
             loudest = max(loudest, peak_dbfs)
             bar = "█" * max(0, int(METER_WIDTH * (1 + peak_dbfs / METER_RANGE_DB)))
             status.update(f"{device.name} {bar:<{METER_WIDTH}} {peak_dbfs:4.0f} dBFS")
@@ -126,10 +126,10 @@ async def _speaker(settings: Settings, console: Console) -> Finding:
     # A raised cosine, so that it neither clicks nor startles.
     envelope = 0.5 - 0.5 * np.cos(2 * np.pi * time_s / TONE_S)
     tone = 0.1 * envelope * np.sin(2 * np.pi * 440 * time_s)
-    async with devices.Speaker(playout, device, settings.audio.latency_ms) as speaker:
+    async with devices.Speaker(playout, device) as speaker:
         playout.write("tone", (tone * 32767).astype(np.int16), device.rate)
         playout.finish("tone")
-        await asyncio.sleep(TONE_S + settings.audio.latency_ms / 1000)
+        await asyncio.sleep(TONE_S + devices.LATENCY_MS / 1000)
         played = playout.played("tone")
         whole = played is not None and played.done
     detail = f"{device.name}: a soft tone was played, {speaker.underflows} gaps"
@@ -151,8 +151,8 @@ async def _models(settings: Settings, console: Console) -> AsyncIterator[Finding
         wanted.append(("tts", settings.tts.voice))
     if settings.llm.runs_here:
         wanted.append(("llm", settings.llm.model))
-    if settings.turns.predict and settings.turns.endpoint_model:
-        wanted.append(("endpoint", settings.turns.endpoint_model))
+    if settings.turns.predict:
+        wanted.append(("endpoint", catalogue.default("endpoint").name))
     for kind, name in wanted:
         if (model := catalogue.missing(kind, name)) is not None:
             hint = f"not here yet: `cascade models pull {model.name}` or the first talk fetches it"

@@ -80,7 +80,7 @@ class Ends:
         """Check that the ends can be had; nothing is opened yet.
 
         Args:
-            settings: Devices and their latency.
+            settings: Devices, and what is done about echo.
             inputs: `mic`, or recordings, one or more.
             output: `speaker`, or a WAV file to write.
             record: Stereo WAV of both sides to write, if any.
@@ -186,7 +186,6 @@ class Ends:
                 sound = self.playout = Playout(rate, tap=tap)
             else:
                 sound = mixed(rate, tap)
-            latency = self._settings.latency_ms
             sink = None
             if self._output is not None:
                 wav = WavWriter(self._output, rate)
@@ -203,10 +202,9 @@ class Ends:
                     busy=busy,
                 )
             if microphone is not None:
-                opened = devices.Microphone(microphone, latency)
-                self._source = await stack.enter_async_context(opened)
+                self._source = await stack.enter_async_context(devices.Microphone(microphone))
             if speaker is not None:
-                playing = devices.Speaker(sound, speaker, latency)
+                playing = devices.Speaker(sound, speaker)
                 self._speaker = await stack.enter_async_context(playing)
             yield
 

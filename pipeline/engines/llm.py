@@ -73,6 +73,10 @@ class Unanswered(StageError):
         self.why = why
 
 
+NEXT_SHARE = 1 / 3
+"""Share of `llm.timeout_s` for each token after the first: a model that writes need not load."""
+
+
 @dataclass(frozen=True, slots=True)
 class Unsaid:
     """All text before was a thought, and no part of the reply: only its end was marked."""
@@ -236,7 +240,7 @@ class ChatModel:
             return
         shown = True
         with contextlib.suppress(openai.APIError, TimeoutError, ValueError, LookupError, TypeError):
-            async with asyncio.timeout(self._settings.first_token_timeout_s):
+            async with asyncio.timeout(self._settings.timeout_s):
                 sizes = [await self._prompt_size(more) for more in ({"tools": tools}, {})]
             shown = sizes[0] != sizes[1]
             if not shown and self._server.shows_tools == "count":
@@ -280,7 +284,7 @@ class ChatModel:
                 self._model = await self._first_model()
                 return
             try:
-                async with asyncio.timeout(self._settings.first_token_timeout_s):
+                async with asyncio.timeout(self._settings.timeout_s):
                     await self._client.get("/models", cast_to=object)
             except ValueError:
                 pass
@@ -361,7 +365,7 @@ class ChatModel:
         used: Used | None = None
         end = text = ""
         came = said = told = False
-        patience_s = self._settings.first_token_timeout_s
+        patience_s = self._settings.timeout_s
         with self._explained():
             if not self._model:
                 self._model = await self._first_model()
@@ -384,7 +388,7 @@ class ChatModel:
                     for part in piece.calls:
                         calls.push(part)
                     if piece.text.strip() or piece.calls:
-                        patience_s = self._settings.token_timeout_s
+                        patience_s = self._settings.timeout_s * NEXT_SHARE
                     for news in self._news(visible, visible.push(piece.text)):
                         said = isinstance(news, str) and (said or bool(news.strip()))
                         yield news
@@ -540,7 +544,7 @@ class ChatModel:
         label, remedy = self._server.label, self._server.name_remedy
         listed: object = None
         try:
-            async with asyncio.timeout(self._settings.first_token_timeout_s):
+            async with asyncio.timeout(self._settings.timeout_s):
                 listed = await self._client.get("/models", cast_to=object)
         except (openai.NotFoundError, ValueError):
             pass
@@ -577,7 +581,7 @@ class ChatModel:
         refused: openai.APIStatusError | None = None
         # A server may close a kept connection in the very moment of its reuse.
         may_be_stale = self._answered
-        async with asyncio.timeout(self._settings.first_token_timeout_s):
+        async with asyncio.timeout(self._settings.timeout_s):
             while True:
                 try:
                     body = {
@@ -685,8 +689,8 @@ class ChatModel:
             self._server,
             self._model,
             connect_s=self._connect_timeout_s,
-            answer_s=self._settings.first_token_timeout_s,
-            slow="it may still be loading, or raise llm.first_token_timeout_s",
+            answer_s=self._settings.timeout_s,
+            slow="it may still be loading, or raise llm.timeout_s",
         ):
             yield
 

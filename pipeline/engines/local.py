@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from pipeline import images
-from pipeline.config import Settings, SttSettings, TtsSettings, TurnSettings
+from pipeline.config import Settings, SttSettings, TtsSettings
 from pipeline.engines.brevity import Shortened
 from pipeline.engines.client import Unreachable
 from pipeline.engines.llama import LocalServer, context_tokens
@@ -108,19 +108,12 @@ def check_models(settings: Settings, catalogue: Catalogue) -> None:
 
 
 def _end_of_turn_model(settings: Settings, catalogue: Catalogue) -> Path | None:
-    """What `turns.endpoint_model` names; None if that is nothing, or the default is not there.
-
-    Raises:
-        BadInput: It names something else that is not there.
-    """
-    name = settings.turns.endpoint_model
-    if not name or not settings.turns.predict:
+    """The model that hears whether a turn is over; None: it is not wanted, or not there."""
+    if not settings.turns.predict:
         return None
     try:
-        return catalogue.resolve("endpoint", name).path
+        return catalogue.resolve("endpoint", catalogue.default("endpoint").name).path
     except BadInput:
-        if name != TurnSettings().endpoint_model:
-            raise
         return None
 
 

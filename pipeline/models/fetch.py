@@ -168,7 +168,7 @@ def provide(
         ("llm", "llm.model", settings.llm.model),
         ("stt", "stt.model", settings.stt.model),
         ("tts", "tts.voice", settings.tts.voice),
-        ("endpoint", "turns.endpoint_model", settings.turns.endpoint_model),
+        ("endpoint", "", catalogue.default("endpoint").name),
     )
     taken: dict[str, str] = {}
     why = ""

@@ -55,11 +55,8 @@ WRITING = {"llm.first_token", "llm.tokens"}
 HOLD = "turns.hold_ms"
 """The setting of time that can be changed: it moves the end of the turn."""
 
-MEASURED = {
-    "reply.mode": "--mode speculative,overlapped",
-    "turns.provisional_ms": "--vary turns.provisional_ms=64,128",
-}
-"""Settings that decide what waits for what, and how to measure them, for records do not tell."""
+MODE = "reply.mode"
+"""The setting that decides what waits for what, which records do not tell: it is measured."""
 
 LONGEST_S = 3600
 LARGEST = 1000
@@ -101,10 +98,10 @@ def parse(spec: str) -> dict[str, ChangedCost]:
     change: dict[str, ChangedCost] = {}
     for part in spec.split(","):
         name, equals, value = (piece.strip() for piece in part.partition("="))
-        if name in MEASURED:
+        if name == MODE:
             raise BadInput(
                 f"--what-if {name}: cannot be told from records, for it changes what waits for "
-                f"what; measure it: cascade profile CORPUS {MEASURED[name]}"
+                "what; measure it: cascade profile CORPUS --mode speculative,overlapped"
             )
         if name not in (*COSTS, HOLD):
             raise BadInput(_unknown(part.strip(), name))

@@ -19,7 +19,7 @@ import os
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import urldefrag, urlsplit
 
 from pipeline.clock import NS_PER_MS, Clock
 from pipeline.config import Settings, is_secret, load
@@ -363,10 +363,10 @@ def prepared(settings: Settings, spec: SystemSpec, brief: Brief) -> Settings:
     Raises:
         BadInput: There is no key for OpenAI's API.
     """
+    name = spec.model or spec.options.get("model", "")
     llm = settings.llm.model_copy(
         update={
-            "model": spec.url,
-            "name": spec.model or spec.options.get("model", ""),
+            "model": f"{urldefrag(spec.url).url}#{name}" if name else spec.url,
             "api_key": _key(spec),
             "instructions": brief.instructions,
         }

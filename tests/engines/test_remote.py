@@ -79,7 +79,7 @@ async def ears(server: LlmServer, **more: Any) -> AsyncIterator[RemoteRecogniser
 
 @contextlib.asynccontextmanager
 async def mouth(server: LlmServer, **more: Any) -> AsyncIterator[RemoteVoice]:
-    settings = Settings(tts=TtsSettings(url=server.url, **more))
+    settings = Settings(tts=TtsSettings(**{"url": server.url, **more}))
     voice = RemoteVoice(audio_server(settings.tts), settings)
     try:
         yield voice
@@ -331,7 +331,9 @@ async def test_what_a_voice_is_asked() -> None:
         LlmServer(
             sound(wav(22_050), kind="audio/wav"), sound(TONE.tobytes()), sound(TONE.tobytes())
         ) as server,
-        mouth(server, api_key=SECRET, speed=1.5, model="kokoro", voice="heart") as voice,
+        mouth(
+            server, url=f"{server.url}#kokoro", api_key=SECRET, speed=1.5, voice="heart"
+        ) as voice,
     ):
         await voice.warm()
         assert voice.rate == 22_050
