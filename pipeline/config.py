@@ -12,7 +12,6 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
@@ -22,6 +21,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from pipeline import toml_file
 from pipeline.errors import BadInput
 
 DEFAULT_FILE = "cascade.toml"
@@ -465,7 +465,9 @@ def load(
             origins.update({key: where(key) for key in (f"{name}.{part}" for part in table)})
 
     if path is not None:
-        take(_read_toml(path), lambda _: str(path), strict=True)
+        if not path.exists():
+            raise BadInput(f"{path}: there is no such file; `cascade config` prints one")
+        take(toml_file.read(path), lambda _: str(path), strict=True)
     variables = _environment()
     take(
         _nested({name: os.environ[variable] for name, variable in variables.items()}),
@@ -515,18 +517,6 @@ def _toml(value: object) -> str:
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
     return str(value)
-
-
-def _read_toml(path: Path) -> Values:
-    try:
-        # Windows editors begin a file with a byte order mark, which is not TOML.
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise BadInput(f"{path}: there is no such file; `cascade config` prints one") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"{path}: not TOML: {error}") from None
 
 
 def _environment() -> dict[str, str]:

@@ -136,10 +136,10 @@ def test_a_byte_order_mark_as_windows_editors_write_it_is_no_error() -> None:
     ("content", "says"),
     [
         (None, ["there is no such file", "`cascade config` prints one"]),
-        (b'[stt]\nmodel = "\xff\xfe"\n', ["cannot be read"]),
-        (b"[stt", ["not TOML: ", "end of document"]),
-        (b"[stt]\na = 1\na = 2\n", ["not TOML: ", "line"]),
-        (b"\0", ["not TOML: ", "line"]),
+        (b'[stt]\nmodel = "\xff\xfe"\n', ["is no text in UTF-8"]),
+        (b"[stt", ["is no TOML: ", "end of document"]),
+        (b"[stt]\na = 1\na = 2\n", ["is no TOML: ", "line"]),
+        (b"\0", ["is no TOML: ", "line"]),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named_with_the_reason(

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "pipeline"
 
 LAYERS = (
     "errors clock events",
-    "config trace session yaml_file",
+    "config trace session toml_file yaml_file",
     "prompts images keys screenshot",
     "audio text",
     "terminal",

@@ -121,7 +121,7 @@ CASES = {
     "not a model": talk("--llm Alice", 2, "--llm Alice: not a model"),
     "config: unknown key": Case("talk", 2, "did you mean hold_ms?", folder="typo"),
     "config: wrong value": Case("talk", 2, "turns.hold_ms is -5", folder="value"),
-    "config: not TOML": Case("models list --config {here}/text.wav", 2, "not TOML"),
+    "config: not TOML": Case("models list --config {here}/text.wav", 2, "is no TOML"),
     "config: missing": Case("doctor --config {here}/none.toml", 2, "there is no such file"),
     "config: environment": Case("talk", 2, "CASCADE_STT__MODEL?", {"CASCADE_STT__MODLE": "x"}),
     "flag: mode": Case("talk --mode parallel", 2, "overlapped | sequential"),
