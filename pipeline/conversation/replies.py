@@ -20,10 +20,10 @@ from typing import Any
 
 from pipeline.clock import NS_PER_S, Clock
 from pipeline.config import Settings
-from pipeline.conversation.bridging import bridge, called_off
 from pipeline.conversation.consent import Question
 from pipeline.conversation.history import History, Memory, Message, ReplyPlace
 from pipeline.conversation.interpreter import HURRY, LATE_S
+from pipeline.conversation.phrases import bridge, called_off
 from pipeline.conversation.reply import (
     AtSpeed,
     Engines,
