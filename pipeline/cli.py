@@ -266,7 +266,7 @@ def talk(
         trace=trace,
         save=save,
         resume=resume,
-        images=tuple(image or ()),
+        pictures=tuple(image or ()),
         fast=fast,
         json=json,
         profile=profile,

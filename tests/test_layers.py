@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "pipeline"
 LAYERS = (
     "errors clock events",
     "config trace session toml_file yaml_file",
-    "prompts images keys screenshot",
+    "prompts pictures keyboard screenshot",
     "audio text",
     "terminal",
     "driver",

@@ -313,7 +313,7 @@ class Cascade:
         """The user shows a picture, which the model sees with the words to come.
 
         Args:
-            url: Of its data, small enough for a model (`images.picture`).
+            url: Of its data, small enough for a model (`pictures.picture`).
         """
         self._inbox.put(lambda: self._replies.show(url, in_speech=self._turns.in_speech))
 

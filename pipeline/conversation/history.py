@@ -77,7 +77,7 @@ class Message:
         calls: What the assistant asked for at the end of these words; the results follow at once.
         call_id: Which call it is the result of.
         part: 0 for the reply of the turn, counted on for those that came late.
-        images: URLs of what the user shows, with the words.
+        pictures: URLs of what the user shows, with the words.
         note: How the words were spoken, for the model alone (`engines.prosody`).
         answer_in: English name of the language that these words change the conversation to.
     """
@@ -88,7 +88,7 @@ class Message:
     calls: tuple[ToolUse, ...] = ()
     call_id: str = ""
     part: int = field(default=0, compare=False)
-    images: tuple[str, ...] = ()
+    pictures: tuple[str, ...] = ()
     note: str = field(default="", compare=False)
     answer_in: str = field(default="", compare=False)
 
@@ -236,7 +236,7 @@ class History:
             turn = self._kept[-1].turn if self._kept else 0
             self._kept += [Message("tool", CANCELLED, turn, call_id=id) for id in wanted]
             wanted = [use.id for use in message.calls]
-            said = message.content.strip() or message.images
+            said = message.content.strip() or message.pictures
             if message.calls or (message.role in ("user", "assistant") and said):
                 self._kept.append(message)
 
@@ -257,7 +257,7 @@ class History:
 
     def show(self, url: str, turn: int) -> None:
         """The user shows a picture, with the words of `turn`."""
-        self._insert(Message("user", "", turn, images=(url,)))
+        self._insert(Message("user", "", turn, pictures=(url,)))
 
     def settle(self, turn: int, heard: str, *, part: int = 0, cuts: Sequence[int] = ()) -> None:
         """Set the reply of `turn` to what was heard of it; drop it if that is nothing.
@@ -347,7 +347,7 @@ class History:
 
         Of a tool that is running more will be told anyhow, and a picture asks nothing.
         """
-        said = (m for m in reversed(self._kept) if m.content or not m.images)
+        said = (m for m in reversed(self._kept) if m.content or not m.pictures)
         last = next(said, None)
         if last is None or last.role == "assistant":
             return False
@@ -484,7 +484,7 @@ def oldest(
     if total + reserve <= room:
         return 0
     newest = max((i for i, m in enumerate(messages) if m.role == "user"), default=0)
-    while newest and messages[newest - 1].images and not messages[newest - 1].content:
+    while newest and messages[newest - 1].pictures and not messages[newest - 1].content:
         newest -= 1
     drop = 0
     while drop < newest and (total > room * retention or messages[drop].role != "user"):
@@ -505,13 +505,13 @@ def joined(messages: Sequence[Message]) -> list[Message]:
         last = found[-1] if found else None
         if last is not None and last.role == message.role != "tool" and not last.calls:
             words = " ".join(filter(None, (last.told, message.content)))
-            images = last.images + message.images
+            pictures = last.pictures + message.pictures
             found[-1] = Message(
                 last.role,
                 words,
                 message.turn,
                 message.calls,
-                images=images,
+                pictures=pictures,
                 note=message.note,
                 answer_in=message.answer_in,
             )
@@ -562,8 +562,8 @@ def changed_to(language: str, before: str) -> str:
 def wire(message: Message) -> dict[str, Any]:
     """A message as the chat API takes it."""
     wire: dict[str, Any] = {"role": message.role, "content": message.told}
-    if message.images:
-        shown = [{"type": "image_url", "image_url": {"url": url}} for url in message.images]
+    if message.pictures:
+        shown = [{"type": "image_url", "image_url": {"url": url}} for url in message.pictures]
         said = [{"type": "text", "text": message.told}] if message.content else []
         wire["content"] = [*said, *shown]
     if message.calls:

@@ -45,7 +45,7 @@ from pipeline.events import (
     ToolCalling,
     Usage,
 )
-from pipeline.images import Picture
+from pipeline.pictures import Picture
 from pipeline.text.chunker import Chunker, Clause
 from pipeline.text.heard import CHARS_PER_SECOND, Sound, Spoken
 from pipeline.text.language_names import code_of

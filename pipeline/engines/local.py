@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from pipeline import images
+from pipeline import pictures
 from pipeline.config import Settings, SttSettings, TtsSettings
 from pipeline.engines.brevity import Shortened
 from pipeline.engines.client import Unreachable
@@ -43,8 +43,8 @@ from pipeline.engines.whisper import (
 )
 from pipeline.engines.worker import Worker, apart
 from pipeline.errors import BadInput, StageError
-from pipeline.images import Picture
 from pipeline.models.catalogue import Catalogue, Kind
+from pipeline.pictures import Picture
 
 SWITCH_INTERVAL_S = 0.0005
 """How long a busy Python thread may keep the interpreter from the others; with the default of 5 ms
@@ -454,7 +454,7 @@ class LocalEngines:
         Raises:
             NoPicture: It is none that can be read.
         """
-        return await apart(lambda: images.of_url(url))
+        return await apart(lambda: pictures.of_url(url))
 
     async def read_ahead(self, messages: Messages) -> None:
         """Let the embedded model read a prompt before it is asked; others keep their own caches.

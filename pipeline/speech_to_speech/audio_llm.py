@@ -34,8 +34,8 @@ from pipeline.engines.tokens import TokenGauge
 from pipeline.engines.whisper import MIN_VOICED_MS, Audio, Transcription
 from pipeline.errors import BadInput, CascadeError, StageError
 from pipeline.events import Event, Frame, ReplyDone, Transcript
-from pipeline.images import Picture
 from pipeline.models.catalogue import Catalogue
+from pipeline.pictures import Picture
 from pipeline.session import EventQueue
 from pipeline.speech_to_speech import keys
 from pipeline.speech_to_speech.brief import Brief, Facts, SystemSpec, given
