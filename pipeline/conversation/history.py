@@ -169,9 +169,7 @@ class History:
         instructions: str,
         *,
         budget_tokens: int,
-        retention: float = RETENTION,
         tools: Sequence[Tool] = (),
-        tool_chars: int = RESULT_CHARS,
         language: str = "",
         gauge: TokenGauge | None = None,
     ) -> None:
@@ -180,11 +178,7 @@ class History:
         Args:
             instructions: The system prompt; never dropped.
             budget_tokens: Prompt size above which the oldest turns are left out.
-            retention: Share of the room beside instructions and tools that remains filled after
-                leaving out. Dropping seldom and much keeps the start of the prompt the same for
-                many turns, and the server's cache valid.
             tools: Offered with every prompt; they count.
-            tool_chars: Longest result of a call; the rest is cut off.
             language: Code of what the conversation is in; where it changes the model is told so.
             gauge: Tells how many tokens there are, and how many the model takes; None: it is
                 guessed.
@@ -192,8 +186,6 @@ class History:
         self._language = language
         self._instructions = instructions
         self._budget_tokens = budget_tokens
-        self._retention = retention
-        self._tool_chars = tool_chars
         self._gauge = gauge or TokenGauge()
         self._left_out: list[Message] = []
         self._kept: list[Message] = []
@@ -286,8 +278,7 @@ class History:
     def call(self, place: ReplyPlace, uses: Sequence[ToolUse]) -> None:
         """The assistant asks for tools, in the reply at `place`; they are running."""
         uses = tuple(
-            ToolUse(use.id, clean(use.name), clean(use.arguments)[: self._tool_chars])
-            for use in uses
+            ToolUse(use.id, clean(use.name), clean(use.arguments)[:RESULT_CHARS]) for use in uses
         )
         self._insert(Message("assistant", "", place.turn, uses, part=place.part))
         for use in uses:
@@ -298,8 +289,8 @@ class History:
         """A call has its result."""
         self._running.discard(call_id)
         output = clean(output).strip() or NOTHING
-        if len(output) > self._tool_chars:
-            output = cut(output, self._tool_chars)
+        if len(output) > RESULT_CHARS:
+            output = cut(output, RESULT_CHARS)
         for messages in (self._kept, self._left_out):
             for at in reversed(range(len(messages))):
                 if messages[at].call_id == call_id:
@@ -438,8 +429,8 @@ class History:
     def _fit(self, reserve: float) -> None:
         """Leave out the oldest turns where there is no room; what is known of them is told then."""
         costs = [self._cost(message) for message in self._kept]
-        room, share = self._room, self._retention
-        if drop := oldest(self._kept, costs, room=room, reserve=reserve, retention=share):
+        room = self._room
+        if drop := oldest(self._kept, costs, room=room, reserve=reserve, retention=RETENTION):
             self._left_out += self._kept[:drop]
             del self._kept[:drop]
             self._summary = self._summaries[-1].content if self._summaries else ""
