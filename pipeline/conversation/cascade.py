@@ -162,13 +162,12 @@ class Cascade:
         self._settings = settings
         self._manner = Manner(settings.turns, settings.vad, engines.voice)
         # Who edits the conversation decides what is answered in it.
-        translates_to = settings.conversation.translate_to if memory is None else ""
-        if translates_to:
+        self._translates = memory is None and bool(settings.conversation.translate_to)
+        if self._translates:
             self._manner = replace(
                 self._manner, turns=interpreter.turns(settings.turns), interrupts=False
             )
-            times = interpreter.times(times)
-        self._translates = bool(translates_to)
+            times, pace = interpreter.times(times), interpreter.pace(pace)
         self._times = times
         self._attempts = attempts
         self._trace = trace
@@ -190,11 +189,11 @@ class Cascade:
         self._foresight = Foresight(
             engines.melody, engines.judge, self._inbox, self._turns.predicted
         )
-        speaker = SpeakingHabits() if settings.conversation.prosody else None
         calls = summarises = None
-        if translates_to:
+        if self._translates:
             memory = said = interpreter.Interpreter(
-                translates_to, budget_tokens=settings.conversation.budget_tokens
+                settings.conversation.translate_to,
+                budget_tokens=settings.conversation.budget_tokens,
             )
             said.restore(history)
         elif memory is None:
@@ -209,7 +208,8 @@ class Cascade:
             own.restore(history)
             calls = OpenCalls(own, tools)
             summarises = own if settings.conversation.summary else None
-        self._replies = Replies(
+        replies = interpreter.Translations if self._translates else Replies
+        self._replies = replies(
             engines,
             settings,
             memory=memory,
@@ -220,11 +220,9 @@ class Cascade:
             tell=self._tell,
             inbox=self._inbox,
             foresight=self._foresight,
-            speaker=speaker,
+            speaker=SpeakingHabits() if settings.conversation.prosody else None,
             pace=pace,
             tool_rounds=tool_rounds,
-            translates_to=translates_to,
-            by_ear=bool(translates_to) and interpreter.by_ear(settings),
         )
 
     async def __aenter__(self) -> Self:

@@ -22,10 +22,8 @@ from pipeline.clock import NS_PER_S, Clock
 from pipeline.config import Settings
 from pipeline.conversation.consent import Question
 from pipeline.conversation.history import History, Memory, Message, ReplyPlace
-from pipeline.conversation.interpreter import HURRY, LATE_S
 from pipeline.conversation.phrases import bridge, called_off
 from pipeline.conversation.reply import (
-    AtSpeed,
     Engines,
     Reply,
     ReplyPace,
@@ -273,8 +271,6 @@ class Replies:
         speaker: SpeakingHabits | None,
         pace: ReplyPace,
         tool_rounds: int,
-        translates_to: str = "",
-        by_ear: bool = False,
     ) -> None:
         """Prepare.
 
@@ -292,20 +288,12 @@ class Replies:
             speaker: Learns how the user speaks; None: how something is said does not matter.
             pace: See `ReplyPace`.
             tool_rounds: See `TOOL_ROUNDS`.
-            translates_to: Code of the language in which what was said is said again (see
-                `interpreter`); empty: it is answered.
-            by_ear: Whether the recogniser does that, and no model is asked.
         """
         self.turn = max((m.turn for m in memory.history), default=0)
         self.attempts = 0
         self.held: Reply | None = None
         self.voice: Synthesiser | None = engines.voice
         self._language = ""
-        self._translates_to, self._by_ear = translates_to, by_ear
-        # Of those that are spoken one after the other: what waits for its turn, and what is made
-        # and was followed by another before it was heard.
-        self._waiting: deque[Reply] = deque()
-        self._followed: list[Reply] = []
         self._memory = memory
         self._engines = engines
         self._mode = settings.reply.mode
@@ -398,9 +386,8 @@ class Replies:
 
     def expect(self, language: str) -> None:
         """The user is speaking a language: what speaks it gets ready."""
-        voice = None if self._translates_to else self.voice
-        if voice is not None and language and code_of(language) != voice.language:
-            voice.in_language(language)
+        if self.voice is not None and language and code_of(language) != self.voice.language:
+            self.voice.in_language(language)
 
     def begin(
         self, recognise: Recognise, *, sound: Audio | None = None, answer: bool = True
@@ -413,7 +400,7 @@ class Replies:
             answer: Whether there will be a reply.
         """
         self.attempts += 1
-        self.held = self._new(self.turn, voice=self._paced(), held=True, answers=answer)
+        self.held = self._new(self.turn, voice=self._next_voice(), held=True, answers=answer)
         self.held.sound = sound
         self._start(self.held, functools.partial(self._answer, self.held, recognise))
 
@@ -426,30 +413,15 @@ class Replies:
         if self.held is not None:
             self.held.hurry()
 
-    def _paced(self) -> Synthesiser | None:
-        """What speaks the next reply: faster, if much waits to be heard before it."""
-        if self.voice is None or not self._translates_to:
-            return self.voice
-        before = [*self._followed, *self._waiting, *filter(None, [self._current])]
-        late = sum(reply.unheard_s for reply in before) > LATE_S
-        return AtSpeed(self.voice, HURRY) if late else self.voice
+    def _next_voice(self) -> Synthesiser | None:
+        """What speaks the reply to the turn that is going on."""
+        return self.voice
 
     def commit(self) -> None:
-        """The turn is over: what was made ahead is told; a translation when all before it is."""
+        """The turn is over: what was made ahead is told."""
         reply, self.held = self.held, None
         assert reply is not None
-        if self._translates_to:
-            self._waiting.append(reply)
-            self._go_on()
-        else:
-            self._commit(reply)
-
-    def _go_on(self) -> None:
-        """Tell what waits, as far as nothing before it is being made."""
-        while self._waiting and not self.making:
-            if self._current is not None:
-                self._followed.append(self._current)
-            self._commit(self._waiting.popleft())
+        self._commit(reply)
 
     def _commit(self, reply: Reply) -> None:
         if reply.answers:
@@ -697,11 +669,6 @@ class Replies:
 
     def heard(self, reply_id: str, samples: int) -> None:
         """Take the playout position of a reply."""
-        for earlier in self._followed:
-            if earlier.id == reply_id:
-                earlier.played(samples)
-                self._settle(earlier, earlier.heard_text())
-        self._followed = [earlier for earlier in self._followed if not earlier.over]
         reply = self._current
         if reply is not None and reply.id == reply_id:
             reply.played(samples)
@@ -750,13 +717,11 @@ class Replies:
 
         return Reply(
             turn,
-            model=model or (Dictated("") if self._by_ear else self._engines.model),
+            model=model or self._writer(),
             voice=voice,
             mode=self._mode,
             # How much of it is played nobody tells.
-            pace=replace(self._pace, lead_s=math.inf)
-            if apart or self._translates_to
-            else self._pace,
+            pace=replace(self._pace, lead_s=math.inf) if apart else self._pace,
             clock=self._clock,
             tell=self._tell,
             mark=mark,
@@ -767,6 +732,10 @@ class Replies:
             held=held,
             answers=answers,
         )
+
+    def _writer(self) -> Writer:
+        """What writes the replies."""
+        return self._engines.model
 
     def _late_id(self, turn: int) -> str:
         """A name for one more reply in a turn: reply-3b, reply-3c, and so on."""
@@ -901,14 +870,9 @@ class Replies:
             # The model is asked once that is done: with the end of the turn.
             await reply.until(lambda: not reply.held)
         language = self._language_of(heard)
-        if self._translates_to:
-            if not heard.text or code_of(language) == self._translates_to:
-                await self._foresee([], heard)
-                return "skipped"
-            if self._by_ear:
-                reply.dictate(Dictated(heard.english))
-        else:
-            reply.speak_in(language)
+        if not self._answers_to(heard, language, reply):
+            await self._foresee([], heard)
+            return "skipped"
         prompt = functools.partial(self._reminded, reply, language)
         messages = words = prompt(noted=False)
         if reply.note:
@@ -924,6 +888,11 @@ class Replies:
             return "interrupted"
         reply.begin(f"reply-{reply.turn}")
         return await self._respond(reply, prompt, messages)
+
+    def _answers_to(self, heard: Transcription, language: str, reply: Reply) -> bool:
+        """Prepare the reply for what was said in a language; whether there is to be one."""
+        reply.speak_in(language)
+        return True
 
     def _reminded(self, reply: Reply, language: str, *, noted: bool = True) -> Messages:
         """What the model is asked with for a reply, whose turn may be over."""
@@ -1010,7 +979,7 @@ class Replies:
 
     def _wanted(self, reply: Reply) -> bool:
         """Whether the user has not gone on since."""
-        return reply is self.held or reply is self._current or reply in self._waiting
+        return reply is self.held or reply is self._current
 
     # --- what becomes of it ---
 
@@ -1067,7 +1036,6 @@ class Replies:
         reply.made(status, error)
         if not reply.held:
             self._tell_end(reply)
-        self._go_on()
 
     def _tell_end(self, reply: Reply) -> None:
         """Tell how a reply went that is made, and whose turn is over."""
