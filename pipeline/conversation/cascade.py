@@ -19,7 +19,6 @@ from pipeline.conversation.history import History, Memory, Message
 from pipeline.conversation.replies import OpenCalls, Replies
 from pipeline.conversation.reply import (
     PACE,
-    TOOL_ROUNDS,
     Engines,
     Reply,
     ReplyPace,
@@ -135,9 +134,7 @@ class Cascade:
         tell: Tell | None = None,
         times: TurnTimes = TIMES,
         pace: ReplyPace = PACE,
-        attempts: int = ATTEMPTS,
         partial_ms: int = PARTIAL_MS,
-        tool_rounds: int = TOOL_ROUNDS,
     ) -> None:
         """Prepare a session.
 
@@ -154,9 +151,7 @@ class Cascade:
             tell: Takes each event as it happens; None: they are read from `events`.
             times: See `TurnTimes`.
             pace: See `ReplyPace`.
-            attempts: See `ATTEMPTS`.
             partial_ms: See `PARTIAL_MS`.
-            tool_rounds: See `TOOL_ROUNDS`.
         """
         self._engines = engines
         self._settings = settings
@@ -169,7 +164,6 @@ class Cascade:
             )
             times, pace = interpreter.times(times), interpreter.pace(pace)
         self._times = times
-        self._attempts = attempts
         self._trace = trace
         self._clock = clock
         self._turns = TurnTaker(self._manner.turns, settings.vad, times)
@@ -222,7 +216,6 @@ class Cascade:
             foresight=self._foresight,
             speaker=SpeakingHabits() if settings.conversation.prosody else None,
             pace=pace,
-            tool_rounds=tool_rounds,
         )
 
     async def __aenter__(self) -> Self:
@@ -492,7 +485,7 @@ class Cascade:
     def _speculate(self, paused: Paused) -> None:
         """The turn may be over: begin to answer it, and see how likely it is."""
         spoken_s = (paused.speech_end - paused.start) / RATE
-        allowed = self._attempts * max(1.0, spoken_s / ATTEMPTS_S)
+        allowed = ATTEMPTS * max(1.0, spoken_s / ATTEMPTS_S)
         begin = self._speculates and self._replies.attempts < allowed
         if self._manner.turns.predict:
             self._foresight.begin(paused.speech_end, self._hearing.sound(paused.start, paused.at))
@@ -545,7 +538,7 @@ class Cascade:
         async def known() -> Transcription:
             return heard
 
-        if self._replies.attempts < self._attempts:
+        if self._replies.attempts < ATTEMPTS:
             self._replies.begin(known, sound=reply.sound, answer=reply.answers)
 
     async def _words_over(self, suspected: Suspected) -> Transcription | None:

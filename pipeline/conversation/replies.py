@@ -270,7 +270,6 @@ class Replies:
         foresight: Foresight,
         speaker: SpeakingHabits | None,
         pace: ReplyPace,
-        tool_rounds: int,
     ) -> None:
         """Prepare.
 
@@ -287,7 +286,6 @@ class Replies:
             foresight: Gets the words of a pause, and is waited for before the model is asked.
             speaker: Learns how the user speaks; None: how something is said does not matter.
             pace: See `ReplyPace`.
-            tool_rounds: See `TOOL_ROUNDS`.
         """
         self.turn = max((m.turn for m in memory.history), default=0)
         self.attempts = 0
@@ -298,7 +296,6 @@ class Replies:
         self._engines = engines
         self._mode = settings.reply.mode
         self._pace = pace
-        self._rounds = tool_rounds
         self._calls = calls
         self._summarises = summarises
         self._trace = trace
@@ -726,7 +723,6 @@ class Replies:
             tell=self._tell,
             mark=mark,
             tools=None if self._calls is None else functools.partial(self._use, self._calls),
-            rounds=self._rounds,
             asked=asked,
             place=None if apart else place or ReplyPlace(turn),
             held=held,

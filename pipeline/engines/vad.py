@@ -76,19 +76,14 @@ class VoiceDetector:
 
     Args:
         settings: The engine. Thresholds on the probability are the caller's business.
-        gate_mode: See `GATE_MODE`.
-        gate_hold_ms: See `GATE_HOLD_MS`.
 
     Raises:
         StageError: Silero's model is missing or cannot be loaded.
     """
 
-    def __init__(
-        self, settings: VadSettings, *, gate_mode: int = GATE_MODE, gate_hold_ms: int = GATE_HOLD_MS
-    ) -> None:
-        self._hold = gate_hold_ms * RATE // 1000
+    def __init__(self, settings: VadSettings) -> None:
         self._silero = _Silero() if settings.engine == "silero" else None
-        self._gate_mode = gate_mode if self._silero else WEBRTC_MODE
+        self._gate_mode = GATE_MODE if self._silero else WEBRTC_MODE
         self.reset()
 
     def reset(self) -> None:
@@ -134,7 +129,7 @@ class VoiceDetector:
             return Voice(voiced, start, end, level)
         self._recent = np.concatenate((self._recent[WINDOW:], audio))
         if voiced:
-            self._open_until = end + self._hold
+            self._open_until = end + GATE_HOLD_MS * RATE // 1000
         was_open, self._open = self._open, end <= self._open_until
         if not self._open:
             return Voice(0.0, start, end, level)

@@ -160,10 +160,10 @@ def test_silence_is_nothing_and_the_judge_sleeps(monkeypatch: pytest.MonkeyPatch
 
 def test_the_gate_closes_after_its_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = Runs(monkeypatch)
-    detector = VoiceDetector(VadSettings(), gate_hold_ms=300)
+    detector = VoiceDetector(VadSettings())
     detector.push(read(RECORDINGS[0]))
     assert runs.n > 20
-    closing = probabilities(detector.push(quiet(0.6)))
+    closing = probabilities(detector.push(quiet(0.9)))
     assert closing.max() < 0.9
     assert closing[-1] == 0.0
     before = runs.n
@@ -173,7 +173,7 @@ def test_the_gate_closes_after_its_hold(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_noise_is_not_speech() -> None:
     noise = np.random.default_rng(0).normal(0, 300, 10 * RATE).astype(np.int16)
-    verdicts = probabilities(VoiceDetector(VadSettings(), gate_mode=0).push(noise))
+    verdicts = probabilities(VoiceDetector(VadSettings()).push(noise))
     assert np.mean(verdicts >= SPEECH) < 0.02
 
 
@@ -204,7 +204,7 @@ def test_warming_changes_no_verdict(at: int, talk: Samples) -> None:
 )
 @settings(max_examples=25, deadline=None)
 def test_any_samples_give_probabilities(samples: Samples, engine: str) -> None:
-    detector = VoiceDetector(VadSettings.model_validate({"engine": engine}), gate_mode=0)
+    detector = VoiceDetector(VadSettings.model_validate({"engine": engine}))
     verdicts = probabilities(detector.push(samples))
     assert len(verdicts) == len(samples) // WINDOW
     assert ((verdicts >= 0) & (verdicts <= 1)).all()
