@@ -16,7 +16,8 @@ from pipeline.clock import Clock
 from pipeline.config import Settings, TurnSettings, VadSettings
 from pipeline.conversation import interpreter
 from pipeline.conversation.history import History, Memory, Message
-from pipeline.conversation.replies import OpenCalls, Replies
+from pipeline.conversation.open_calls import OpenCalls
+from pipeline.conversation.replies import Replies
 from pipeline.conversation.reply import (
     PACE,
     Engines,

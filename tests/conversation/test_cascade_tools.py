@@ -18,7 +18,7 @@ from support.scripted import Engines, Model
 
 from pipeline.config import ConversationSettings, Settings
 from pipeline.conversation.history import CANCELLED, RUNNING, UNSPOKEN, History, Message
-from pipeline.conversation.replies import NOTHING_RUNS, STILL_RUNNING, OpenCalls
+from pipeline.conversation.open_calls import NOTHING_RUNS, STILL_RUNNING, OpenCalls
 from pipeline.conversation.reply import TOOL_ROUNDS
 from pipeline.engines.tools import Prompt, Told, Tool, ToolUse
 from pipeline.errors import CascadeError, StageError

@@ -14,8 +14,8 @@ from support.scene import BLUNT, LONG, Scene, check_prompt, run
 from support.scripted import Engines, Model
 
 from pipeline.conversation.history import CANCELLED, RUNNING
+from pipeline.conversation.open_calls import NOTHING_RUNS, STILL_RUNNING
 from pipeline.conversation.phrases import PHRASES, bridge, called_off
-from pipeline.conversation.replies import NOTHING_RUNS, STILL_RUNNING
 from pipeline.conversation.reply import PACE
 from pipeline.engines.llm import Messages, Piece
 from pipeline.engines.tools import IDLE_S, Told, Tool, ToolUse
