@@ -75,9 +75,6 @@ class AudioSettings(Section):
 class VadSettings(Section):
     """Voice activity: which 32 ms windows hold speech."""
 
-    engine: Literal["silero", "webrtc"] = Field(
-        "silero", description="Who decides; silero survives noise, webrtc needs no model"
-    )
     threshold: float = Field(0.5, gt=0, lt=1, description="Probability above which speech begins")
 
     @property
@@ -378,10 +375,11 @@ OTHERS = {"CASCADE_REALTIME_KEY", "CASCADE_GEMINI_URL", "CASCADE_GEMINI_CERTIFIC
 
 REMOVED = {
     "audio.latency_ms": "it is fixed at 20 ms",
-    "vad.judge": "write vad.engine instead",
+    "vad.engine": "it is Silero, behind webrtcvad as its gate",
+    "vad.judge": "it is Silero, behind webrtcvad as its gate",
     "vad.release": "it is 0.15 below vad.threshold",
     "vad.gate_mode": "it is fixed at 1",
-    "vad.webrtc_mode": "it is fixed at 2",
+    "vad.webrtc_mode": "webrtcvad is the gate alone",
     "vad.gate_hold_ms": "it is fixed at 600 ms",
     "turns.start_ms": "it is fixed at 160 ms",
     "turns.preroll_ms": "it is fixed at 300 ms",

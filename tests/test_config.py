@@ -181,8 +181,8 @@ def test_a_folder_is_no_file(bare: Path) -> None:
         ("[tts]\nspeed = inf\n", "tts.speed is inf; allowed: "),
         ("[turns]\npredict = 'yes'\n", "turns.predict is 'yes'; allowed: true | false"),
         ("[turns]\npredict = 1\n", "turns.predict is 1; allowed: true | false"),
-        ("[vad]\nengine = 'Silero'\n", "vad.engine is 'Silero'; allowed: silero | webrtc"),
-        ("[vad]\nengine = 1979-05-27\n", "allowed: silero | webrtc"),
+        ("[stt]\nwindow = 'Own'\n", "stt.window is 'Own'; allowed: auto | own | padded | full"),
+        ("[stt]\nwindow = 1979-05-27\n", "allowed: auto | own | padded | full"),
     ],
 )
 def test_a_wrong_key_or_value_in_a_file_is_named_with_what_is_allowed(text: str, says: str) -> None:
@@ -290,11 +290,11 @@ def test_a_setting_that_is_gone_says_what_to_do(name: str, monkeypatch: pytest.M
 
 
 def test_all_settings_that_are_gone_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    gone = ["vad.judge", "turns.adapt", "turns.tail_ms"]
-    why = [f"{name} ({REMOVED[name]}; leave it out)" for name in gone[1:]]
-    told = ", ".join([f"vad.judge ({REMOVED['vad.judge']})", *why])
+    gone = ["turns.adapt", "turns.tail_ms", "llm.name"]
+    why = [f"{name} ({REMOVED[name]}; leave it out)" for name in gone[:-1]]
+    told = ", ".join([*why, f"llm.name ({REMOVED['llm.name']})"])
     says = f"3 keys are no settings any more: {told}"
-    path = write('[turns]\nhold_ms = "wrong too"\nadapt = true\ntail_ms = 1\n[vad]\njudge = 1\n')
+    path = write('[turns]\nhold_ms = "wrong too"\nadapt = true\ntail_ms = 1\n[llm]\nname = 1\n')
     assert refusal(path) == f"cascade.toml: {says}"
     Path(DEFAULT_FILE).unlink()
     for name in gone:

@@ -144,7 +144,7 @@ async def _hold(
         screen = stack.enter_context(Screen(console, names, simulated))
         screen.note(f"loading {', '.join(pane.title for pane in screen.panes)}")
         opened = await stack.enter_async_context(opening.open())
-        detector = await apart(lambda: VoiceDetector(base.vad))
+        detector = await apart(VoiceDetector)
         detector.warm()
         voice = UserVoice(detector, base.vad)
         live = LiveComparison(opened, scenario, ends, screen, trace, voice, as_json=options.json)

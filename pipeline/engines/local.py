@@ -359,7 +359,7 @@ class LocalEngines:
 
     def new_detector(self) -> VoiceDetector:
         """A judge of voice for one session; takes some milliseconds."""
-        detector = VoiceDetector(self._settings.vad)
+        detector = VoiceDetector()
         detector.warm()
         return detector
 

@@ -74,7 +74,7 @@ class Pool:
 
     def _key(self, settings: Settings) -> str:
         """What engines are made of; turn-taking and replies need no others."""
-        made_of = settings.model_dump(include={"stt", "llm", "tts", "vad", "models"})
+        made_of = settings.model_dump(include={"stt", "llm", "tts", "models"})
         return json.dumps([made_of, settings.turns.predict], sort_keys=True)
 
 

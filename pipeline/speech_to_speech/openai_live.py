@@ -526,7 +526,7 @@ class LiveSession(OpenAiSession[AsyncLiveConnection]):
         Raises:
             StageError: The server cannot be used; the message says why.
         """
-        detector = await apart(lambda: VoiceDetector(VadSettings()))
+        detector = await apart(VoiceDetector)
         self._hearing = Hearing(detector, TIMES.max_turn_s)
         return await super().__aenter__()
 

@@ -91,7 +91,7 @@ class Ears(Engines):
 
     def new_detector(self) -> VoiceDetector:  # type: ignore[override]
         """The real one."""
-        return VoiceDetector(self.settings.vad)
+        return VoiceDetector()
 
     async def transcribe(
         self, audio: Audio, voiced_ms: float | None = None, **more: Any

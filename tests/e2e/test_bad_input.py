@@ -125,7 +125,6 @@ CASES = {
     "config: missing": Case("doctor --config {here}/none.toml", 2, "there is no such file"),
     "config: environment": Case("talk", 2, "CASCADE_STT__MODEL?", {"CASCADE_STT__MODLE": "x"}),
     "flag: mode": Case("talk --mode parallel", 2, "overlapped | sequential"),
-    "flag: judge": Case("talk --vad ear", 2, "silero | webrtc"),
     "flag: unknown": Case("talk --outptu x.wav", 2, "No such option: --outptu"),
     "flag: no value": Case("talk --record", 2, "requires an argument"),
     "flag: part": Case("doctor --check lamp", 2, "--check lamp: allowed: devices"),
