@@ -31,6 +31,7 @@ from pipeline.clock import NS_PER_MS, NS_PER_S
 from pipeline.config import TurnSettings
 from pipeline.conversation.reply import PACE
 from pipeline.errors import BadInput
+from pipeline.measure.plan import MODE
 from pipeline.measure.record import DROPPED, RECORDS, WAITING, Record
 from pipeline.measure.stats import describe, difference
 from pipeline.measure.terminal import NONE, count
@@ -54,9 +55,6 @@ WRITING = {"llm.first_token", "llm.tokens"}
 
 HOLD = "turns.hold_ms"
 """The setting of time that can be changed: it moves the end of the turn."""
-
-MODE = "reply.mode"
-"""The setting that decides what waits for what, which records do not tell: it is measured."""
 
 LONGEST_S = 3600
 LARGEST = 1000
