@@ -65,6 +65,12 @@ class AudioSettings(Section):
 
     input_device: str = Field("", description="Input device by name or number; empty: the system's")
     output_device: str = Field("", description="Output device by name or number; empty: as above")
+    latency_ms: float = Field(
+        20.0,
+        ge=5,
+        le=500,
+        description="Device buffer to ask for; below 20 ms cheap sound cards start to crackle",
+    )
     echo: Literal["auto", "cancel", "half-duplex", "off"] = Field(
         "auto",
         description="Against hearing itself: cancel (needs voice-cascade[echo]), half-duplex (deaf "
@@ -86,6 +92,13 @@ class VadSettings(Section):
 class TurnSettings(Section):
     """When the user's turn begins and ends, and what interrupts a reply."""
 
+    provisional_ms: int = Field(
+        32,
+        ge=32,
+        le=2000,
+        description="Silence after which the melody is heard and the answer begun, to be thrown "
+        "away if speech resumes; longer silence changes the words of 1 utterance in 50",
+    )
     shortest_ms: int = Field(
         288, ge=64, le=5000, description="Silence that ends a turn which surely is finished"
     )
@@ -117,6 +130,13 @@ class TurnSettings(Section):
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
+        if self.provisional_ms > self.hold_ms:
+            raise PydanticCustomError(
+                TOGETHER,
+                "turns.hold_ms is {hold_ms}, shorter than turns.provisional_ms ({provisional_ms}); "
+                "allowed: at least that",
+                {"hold_ms": self.hold_ms, "provisional_ms": self.provisional_ms},
+            )
         if self.predict and self.shortest_ms > self.hold_ms:
             raise PydanticCustomError(
                 TOGETHER,
@@ -374,7 +394,6 @@ OTHERS = {"CASCADE_REALTIME_KEY", "CASCADE_GEMINI_URL", "CASCADE_GEMINI_CERTIFIC
 """Variables with the prefix that are no settings: keys and addresses of other servers."""
 
 REMOVED = {
-    "audio.latency_ms": "it is fixed at 20 ms",
     "vad.engine": "it is Silero, behind webrtcvad as its gate",
     "vad.judge": "it is Silero, behind webrtcvad as its gate",
     "vad.release": "it is 0.15 below vad.threshold",
@@ -383,7 +402,6 @@ REMOVED = {
     "vad.gate_hold_ms": "it is fixed at 600 ms",
     "turns.start_ms": "it is fixed at 160 ms",
     "turns.preroll_ms": "it is fixed at 300 ms",
-    "turns.provisional_ms": 'it is fixed at 32 ms; reply.mode = "overlapped" begins later',
     "turns.endpoint_model": "it is Smart Turn; turns.predict = false does without",
     "turns.adapt": "turns.predict = false switches that off too",
     "turns.attempts": 'it is fixed at 8; reply.mode = "overlapped" begins none',

@@ -106,7 +106,7 @@ async def _microphone(settings: Settings, console: Console) -> Finding:
     device = await asyncio.to_thread(find_device, "input", wanted)
     loudest = devices.FLOOR_DBFS
     with Status(f"listening to {device.name}: say something", console=console) as status:
-        async for peak_dbfs in devices.meter(device, METER_S):
+        async for peak_dbfs in devices.meter(device, METER_S, settings.audio.latency_ms):
             loudest = max(loudest, peak_dbfs)
             bar = "█" * max(0, int(METER_WIDTH * (1 + peak_dbfs / METER_RANGE_DB)))
             status.update(f"{device.name} {bar:<{METER_WIDTH}} {peak_dbfs:4.0f} dBFS")
@@ -126,10 +126,10 @@ async def _speaker(settings: Settings, console: Console) -> Finding:
     # A raised cosine, so that it neither clicks nor startles.
     envelope = 0.5 - 0.5 * np.cos(2 * np.pi * time_s / TONE_S)
     tone = 0.1 * envelope * np.sin(2 * np.pi * 440 * time_s)
-    async with devices.Speaker(playout, device) as speaker:
+    async with devices.Speaker(playout, device, settings.audio.latency_ms) as speaker:
         playout.write("tone", (tone * 32767).astype(np.int16), device.rate)
         playout.finish("tone")
-        await asyncio.sleep(TONE_S + devices.LATENCY_MS / 1000)
+        await asyncio.sleep(TONE_S + settings.audio.latency_ms / 1000)
         played = playout.played("tone")
         whole = played is not None and played.done
     detail = f"{device.name}: a soft tone was played, {speaker.underflows} gaps"

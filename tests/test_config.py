@@ -246,26 +246,28 @@ def test_an_unknown_key_on_the_command_line_is_an_error() -> None:
     )
 
 
-LONG = "turns.shortest_ms is {}, longer than turns.hold_ms ({}); allowed: at most that"
+SHORT = "turns.hold_ms is 64, shorter than turns.provisional_ms (128); allowed: at least that"
+LONG = "turns.shortest_ms is 288, longer than turns.hold_ms (128); allowed: at most that"
 
 
 def test_what_does_not_go_together_is_an_error_once_all_sources_are_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It names where the values were set that count."""
-    write("[turns]\nhold_ms = 64\nshortest_ms = 128\n")
-    assert refusal() == f"cascade.toml: {LONG.format(128, 64)}"
-    monkeypatch.setenv("CASCADE_TURNS__SHORTEST_MS", "256")
-    assert refusal() == f"CASCADE_TURNS__SHORTEST_MS, cascade.toml: {LONG.format(256, 64)}"
+    write("[turns]\nhold_ms = 64\nprovisional_ms = 128\n")
+    assert refusal() == f"cascade.toml: {SHORT}"
+    monkeypatch.setenv("CASCADE_TURNS__PROVISIONAL_MS", "128")
+    assert refusal() == f"cascade.toml, CASCADE_TURNS__PROVISIONAL_MS: {SHORT}"
     monkeypatch.setenv("CASCADE_TURNS__HOLD_MS", "128")
+    assert refusal() == f"CASCADE_TURNS__HOLD_MS: {LONG}"
     assert load(flags={"turns.shortest_ms": 128}).turns.shortest_ms == 128
     assert refusal(flags={"turns.shortest_ms": 288}) == (
-        f"command line, CASCADE_TURNS__HOLD_MS: {LONG.format(288, 128)}"
+        f"command line, CASCADE_TURNS__HOLD_MS: {LONG}"
     )
     # Where nothing is foreseen, silence of `hold_ms` alone ends a turn.
     assert load(flags={"turns.predict": "no"}).turns.hold_ms == 128
-    with pytest.raises(ValueError, match="longer than turns"):
-        TurnSettings(hold_ms=64, shortest_ms=128)
+    with pytest.raises(ValueError, match="shorter than turns"):
+        TurnSettings(hold_ms=64, provisional_ms=128)
 
 
 @given(st.floats(0.001, 0.999))

@@ -68,10 +68,6 @@ FLOOR_DBFS = -120.0
 """Level of digital silence; 16 bits reach down to -96."""
 
 
-LATENCY_MS = 20.0
-"""Buffer that devices are asked for: below it, cheap sound cards start to crackle."""
-
-
 class _Stream:
     """What microphone and loudspeaker share: opening, closing, and noticing that it is gone.
 
@@ -82,12 +78,12 @@ class _Stream:
 
     block_s: float
 
-    def __init__(self, device: Device, silent_s: float, close_s: float) -> None:
+    def __init__(self, device: Device, latency_ms: float, silent_s: float, close_s: float) -> None:
         self.device = device
         self.rate = device.rate
         self._look_s = silent_s / LOOKS
         self._close_s = close_s
-        self._latency_s = LATENCY_MS / 1000
+        self._latency_s = latency_ms / 1000
         self._stream: Any = None
         self._ended = False
         self._beats = 0
@@ -174,6 +170,7 @@ class Microphone(_Stream):
 
     Args:
         device: From `find_device("input", …)`.
+        latency_ms: Buffer to ask the device for.
         silent_s: After so much time in which it brings nothing it is gone.
         close_s: How long it may take to close.
 
@@ -186,11 +183,12 @@ class Microphone(_Stream):
     def __init__(
         self,
         device: Device,
+        latency_ms: float = 20.0,
         *,
         silent_s: float = SILENT_S,
         close_s: float = CLOSE_S,
     ) -> None:
-        super().__init__(device, silent_s, close_s)
+        super().__init__(device, latency_ms, silent_s, close_s)
         self.patient = False
         self._mix = Mix(f"microphone {device.name}", device.rate, device.channels)
         self._hushed = 0
@@ -270,13 +268,14 @@ class Speaker(_Stream):
 
     It stays open and plays silence between replies: opening takes long, and cuts off what is played
     first. After `Playout.stop` it is silent within its block (10 ms), the fade (5 ms) and the
-    device's buffer, which is about `LATENCY_MS`: 25 ms in all on PulseAudio by default. No more is
+    device's buffer, which is about `latency_ms`: 25 ms in all on PulseAudio by default. No more is
     needed for that than a small block and a small latency, which PortAudio hands to the sound
     server as the size of its buffer; `PULSE_LATENCY_MSEC` does not make it shorter.
 
     Args:
         playout: What it plays; its rate should be the device's.
         device: From `find_device("output", …)`.
+        latency_ms: Buffer to ask the device for.
         silent_s: After so much time in which it asks for nothing it is gone.
         steady_s: How long it may take to play steadily.
 
@@ -293,11 +292,12 @@ class Speaker(_Stream):
         self,
         playout: Sounding,
         device: Device,
+        latency_ms: float = 20.0,
         *,
         silent_s: float = SILENT_S,
         steady_s: float = PATIENCE_S,
     ) -> None:
-        super().__init__(device, silent_s, CLOSE_S)
+        super().__init__(device, latency_ms, silent_s, CLOSE_S)
         self.rate = playout.rate
         self._steady_s = steady_s
         self.underflows = 0
@@ -353,7 +353,7 @@ def peak_dbfs(samples: Samples) -> float:
     return 20 * math.log10(peak / 32768) if peak else FLOOR_DBFS
 
 
-async def meter(device: Device, seconds: float) -> AsyncIterator[float]:
+async def meter(device: Device, seconds: float, latency_ms: float = 20.0) -> AsyncIterator[float]:
     """Listen to a microphone for some seconds and give its peak (dBFS) every 100 ms.
 
     Raises:
@@ -362,7 +362,7 @@ async def meter(device: Device, seconds: float) -> AsyncIterator[float]:
     wanted = round(seconds * 10)
     per_level = round(0.1 / FRAME_S)
     heard: list[Samples] = []
-    async with Microphone(device) as microphone:
+    async with Microphone(device, latency_ms) as microphone:
         async for frame in microphone.frames():
             heard.append(frame.samples)
             if len(heard) == per_level:

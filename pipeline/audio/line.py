@@ -80,7 +80,7 @@ class Ends:
         """Check that the ends can be had; nothing is opened yet.
 
         Args:
-            settings: Devices, and what is done about echo.
+            settings: Devices and their latency.
             inputs: `mic`, or recordings, one or more.
             output: `speaker`, or a WAV file to write.
             record: Stereo WAV of both sides to write, if any.
@@ -186,6 +186,7 @@ class Ends:
                 sound = self.playout = Playout(rate, tap=tap)
             else:
                 sound = mixed(rate, tap)
+            latency = self._settings.latency_ms
             sink = None
             if self._output is not None:
                 wav = WavWriter(self._output, rate)
@@ -202,9 +203,10 @@ class Ends:
                     busy=busy,
                 )
             if microphone is not None:
-                self._source = await stack.enter_async_context(devices.Microphone(microphone))
+                opened = devices.Microphone(microphone, latency)
+                self._source = await stack.enter_async_context(opened)
             if speaker is not None:
-                playing = devices.Speaker(sound, speaker)
+                playing = devices.Speaker(sound, speaker, latency)
                 self._speaker = await stack.enter_async_context(playing)
             yield
 

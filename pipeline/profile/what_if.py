@@ -31,7 +31,6 @@ from pipeline.clock import NS_PER_MS, NS_PER_S
 from pipeline.config import TurnSettings
 from pipeline.conversation.reply import PACE
 from pipeline.errors import BadInput
-from pipeline.measure.plan import MODE
 from pipeline.measure.record import DROPPED, RECORDS, WAITING, Record
 from pipeline.measure.stats import describe, difference
 from pipeline.measure.terminal import NONE, count
@@ -55,6 +54,12 @@ WRITING = {"llm.first_token", "llm.tokens"}
 
 HOLD = "turns.hold_ms"
 """The setting of time that can be changed: it moves the end of the turn."""
+
+MEASURED = {
+    "reply.mode": "--mode speculative,overlapped",
+    "turns.provisional_ms": "--vary turns.provisional_ms=64,128",
+}
+"""Settings that decide what waits for what, and how to measure them, for records do not tell."""
 
 LONGEST_S = 3600
 LARGEST = 1000
@@ -96,10 +101,10 @@ def parse(spec: str) -> dict[str, ChangedCost]:
     change: dict[str, ChangedCost] = {}
     for part in spec.split(","):
         name, equals, value = (piece.strip() for piece in part.partition("="))
-        if name == MODE:
+        if name in MEASURED:
             raise BadInput(
                 f"--what-if {name}: cannot be told from records, for it changes what waits for "
-                "what; measure it: cascade profile CORPUS --mode speculative,overlapped"
+                f"what; measure it: cascade profile CORPUS {MEASURED[name]}"
             )
         if name not in (*COSTS, HOLD):
             raise BadInput(_unknown(part.strip(), name))

@@ -74,8 +74,6 @@ class TurnTimes:
         start_ms: Voiced time that begins a turn; shorter is a click, or half a cough. Of 54 single
             words of people none is shorter.
         preroll_ms: Audio kept from before the first voiced window.
-        provisional_ms: Silence after which the melody is heard and the answer begun, to be thrown
-            away if speech resumes; longer silence changes the words of 1 utterance in 50.
         tail_ms: Silence after the last voice that the recogniser gets: with 200 the embedded one
             makes twice the errors.
         max_turn_s: A longer turn is cut here: Whisper's window is 30 s.
@@ -88,7 +86,6 @@ class TurnTimes:
 
     start_ms: int = 160
     preroll_ms: int = 300
-    provisional_ms: int = 32
     tail_ms: int = 400
     max_turn_s: float = 30.0
     duck_ms: int = 32
@@ -623,7 +620,7 @@ class TurnTaker:
         silence = self._at - turn.voice_end
         if silence >= _samples(self.hold_ms):
             return self._end("silence")
-        if silence < _samples(min(self._times.provisional_ms, self._settings.hold_ms)):
+        if silence < _samples(min(self._settings.provisional_ms, self._settings.hold_ms)):
             return []
         pause, decisions = self._pause(turn)
         tail = _samples(self._times.tail_ms)

@@ -95,6 +95,7 @@ def test_changes_are_read() -> None:
         ("tts=9999s", "more than an hour"),
         ("tts=1ms,tts=2ms", "twice"),
         ("reply.mode=speculative", "cascade profile CORPUS --mode speculative,overlapped"),
+        ("turns.provisional_ms=64", "cascade profile CORPUS --vary turns.provisional_ms"),
         ("stt=0.5x,,tts=1ms", "no such thing"),
     ],
 )

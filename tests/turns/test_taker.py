@@ -57,6 +57,7 @@ def any_kind(draw: st.DrawFn) -> Kind:
     """Settings and times of any kind, with a hold that does not adapt."""
     provisional = draw(st.integers(32, 600))
     settings = TurnSettings(
+        provisional_ms=provisional,
         shortest_ms=64,
         hold_ms=draw(st.integers(max(64, provisional), 1200)),
         longest_ms=2000,
@@ -66,7 +67,6 @@ def any_kind(draw: st.DrawFn) -> Kind:
     times = TurnTimes(
         start_ms=draw(st.integers(32, 400)),
         preroll_ms=draw(st.integers(0, 600)),
-        provisional_ms=provisional,
         tail_ms=draw(st.integers(0, 1000)),
         max_turn_s=draw(st.floats(1, 4)),
         duck_ms=draw(st.integers(32, 200)),
@@ -239,8 +239,8 @@ def test_a_turn_ends_at_the_first_window_at_which_it_is_silent_or_long_enough(
 def test_pauses_are_told_once_the_silence_is_long_enough(
     kind: Kind, windows: list[tuple[float, bool]]
 ) -> None:
-    _, times = kind
-    provisional = samples(times.provisional_ms)
+    settings, _ = kind
+    provisional = samples(settings.provisional_ms)
     decisions = Heard(*kind).all(windows)
     ends = {d.at for d in decisions if isinstance(d, Ended)}
     begins = {d.at for d in decisions if isinstance(d, Began)}
@@ -548,7 +548,7 @@ def test_a_quieter_voice_in_the_pause_moves_its_end_by_a_syllable_at_most() -> N
 
 
 def test_a_turn_that_ends_at_its_first_pause_is_told_of_both() -> None:
-    heard = Heard(TurnSettings(hold_ms=500), TurnTimes(provisional_ms=500))
+    heard = Heard(TurnSettings(provisional_ms=500, hold_ms=500))
     heard.repeat(VOICE, 10)
     heard.repeat(SILENCE, 16)
     assert [(type(d), d.at) for d in heard.decisions[1:]] == [
