@@ -158,8 +158,8 @@ class Cascade:
         self._settings = settings
         self._manner = Manner(settings.turns, settings.vad, engines.voice)
         # Who edits the conversation decides what is answered in it.
-        self._translates = memory is None and bool(settings.conversation.translate_to)
-        if self._translates:
+        translates = memory is None and bool(settings.conversation.translate_to)
+        if translates:
             self._manner = replace(
                 self._manner, turns=interpreter.turns(settings.turns), interrupts=False
             )
@@ -185,7 +185,7 @@ class Cascade:
             engines.melody, engines.judge, self._inbox, self._turns.predicted
         )
         calls = summarises = None
-        if self._translates:
+        if translates:
             memory = said = interpreter.Interpreter(
                 settings.conversation.translate_to,
                 budget_tokens=settings.conversation.budget_tokens,
@@ -203,7 +203,7 @@ class Cascade:
             own.restore(history)
             calls = OpenCalls(own, tools)
             summarises = own if settings.conversation.summary else None
-        replies = interpreter.Translations if self._translates else Replies
+        replies = interpreter.Translations if translates else Replies
         self._replies = replies(
             engines,
             settings,
@@ -464,7 +464,7 @@ class Cascade:
             hold_ms=round(ended.hold_ms),
             probability=ended.probability,
         )
-        if ended.reason == "length" and not self._translates:
+        if ended.reason == "length" and self._times.most_cuts:
             log.warning(
                 "somebody has spoken for %.0f s without an end: it is answered at the next pause, "
                 "or after as long again",
@@ -562,7 +562,7 @@ class Cascade:
     @property
     def _answers(self) -> bool:
         """Whether the turn that is going on is answered when it is over."""
-        return self._manner.answers and (self._translates or not self._replies.making)
+        return self._manner.answers and not self._replies.engaged
 
     @property
     def _speculates(self) -> bool:

@@ -85,6 +85,11 @@ class Translations(Replies):
         self._waiting: deque[Reply] = deque()
         self._followed: list[Reply] = []
 
+    @property
+    def engaged(self) -> bool:
+        """Never: each turn is translated, whatever is being made."""
+        return False
+
     def expect(self, language: str) -> None:
         """Nothing: what the user speaks is not what is answered in."""
 

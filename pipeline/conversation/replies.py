@@ -177,6 +177,11 @@ class Replies:
         return reply is not None and (reply.making or reply.state is ReplyState.LISTENING)
 
     @property
+    def engaged(self) -> bool:
+        """Whether a reply is being made, so that the turn that is going on will have none."""
+        return self.making
+
+    @property
     def preparing(self) -> bool:
         """Whether a reply is made that nobody waits for yet, or a prompt is read."""
         busy = self._is_reading or not _over(self._summing)
