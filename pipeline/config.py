@@ -175,8 +175,8 @@ class SttSettings(Section):
     )
     url: str = Field(
         "",
-        description="OpenAI-compatible server that recognises instead; it is asked for stt.model, "
-        "or whisper-1 where that is the default",
+        description="OpenAI-compatible server that recognises instead; it is asked for the model "
+        "of URL#MODEL, else stt.model, or whisper-1 where that is the default",
     )
     api_key: str = Field(
         "", repr=False, description="Its key; empty: OPENAI_API_KEY for OpenAI's, else none"

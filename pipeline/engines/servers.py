@@ -148,7 +148,7 @@ def chat_server(
 def audio_server(settings: SttSettings | TtsSettings) -> ChatServer:
     """The server that `stt.url` or `tts.url` names, and the model to ask it for.
 
-    A voice's URL may name its model: `http://127.0.0.1:8880/v1#kokoro`.
+    The URL may name it: `http://127.0.0.1:8880/v1#kokoro`.
 
     Raises:
         BadInput: The URL is none, or the key cannot be one.
@@ -165,13 +165,12 @@ def audio_server(settings: SttSettings | TtsSettings) -> ChatServer:
     key = _key(found, setting)
     if not key:
         raise BadInput(f"{option}{label}: there is no key; set OPENAI_API_KEY")
+    usual = "tts-1"
     if isinstance(settings, SttSettings):
-        model = "whisper-1" if settings.model == SttSettings().model else settings.model
-    else:
-        model = urlsplit(settings.url).fragment or "tts-1"
+        usual = "whisper-1" if settings.model == SttSettings().model else settings.model
     return ChatServer(
         url,
-        model,
+        urlsplit(settings.url).fragment or usual,
         key,
         label,
         key_setting=setting,

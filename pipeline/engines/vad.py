@@ -182,10 +182,7 @@ def _session() -> Any:
     """An onnxruntime session on Silero."""
     # Found, not imported: faster_whisper takes 0.3 s to import and only its data is needed.
     package = find_spec("faster_whisper")
-    if package is None or package.origin is None:
-        raise StageError(
-            "vad", "faster-whisper is not installed: Silero is a part of it", fatal=True
-        )
+    assert package is not None and package.origin is not None, "Cascade depends on it"
     path = Path(package.origin).parent / "assets" / _MODEL
     try:
         return onnx_session(path)

@@ -177,6 +177,9 @@ def test_no_model_is_needed_here_where_a_server_is_named(
 def test_where_a_server_is(url: str, base: str) -> None:
     found = audio_server(TtsSettings(url=url))
     assert (found.base_url, found.api_key, found.model) == (base, "none", "tts-1")
+    for settings in (SttSettings(url=f"{url}#own"), TtsSettings(url=f"{url}#own")):
+        named = audio_server(settings)
+        assert (named.base_url, named.model, named.label) == (base, "own", base)
 
 
 @pytest.mark.parametrize("url", ["box:8000", "ollama:whisper", "http://", "http://a b/v1"])
