@@ -45,7 +45,6 @@ TtsUrl = Annotated[
     str | None,
     typer.Option("--tts-url", metavar="URL", help="OpenAI-compatible server that speaks"),
 ]
-Judge = Annotated[str | None, typer.Option("--vad", metavar="silero|webrtc", help="Voice detector")]
 Language = Annotated[
     str | None, typer.Option("--language", metavar="CODE", help="Spoken language, such as en")
 ]
@@ -236,7 +235,6 @@ def talk(
     llm: Llm = None,
     stt_url: SttUrl = None,
     tts_url: TtsUrl = None,
-    vad: Judge = None,
     language: Language = None,
     instructions: Instructions = None,
     prompt: PromptId = None,
@@ -246,7 +244,7 @@ def talk(
 ) -> int:
     """Hold a conversation: on microphone and speaker, or with recordings."""
     flags = {
-        **engines(stt, voice, llm, vad, language, instructions, stt_url, tts_url),
+        **engines(stt, voice, llm, language, instructions, stt_url, tts_url),
         "reply.mode": mode,
         "audio.echo": echo,
         "tools.files": tools or None,
@@ -266,7 +264,7 @@ def talk(
         trace=trace,
         save=save,
         resume=resume,
-        images=tuple(image or ()),
+        pictures=tuple(image or ()),
         fast=fast,
         json=json,
         profile=profile,
@@ -469,7 +467,6 @@ def profile(
     llm: Llm = None,
     stt_url: SttUrl = None,
     tts_url: TtsUrl = None,
-    vad: Judge = None,
     language: Language = None,
     instructions: Instructions = None,
     json: Json = False,
@@ -489,7 +486,7 @@ def profile(
         if len(sources) != 1:
             raise BadInput("--what-if: name one folder that `cascade profile` made")
         return prediction.predict(sources[0], what_if, stdout(), as_json=json)
-    flags = engines(stt, voice, llm, vad, language, instructions, stt_url, tts_url)
+    flags = engines(stt, voice, llm, language, instructions, stt_url, tts_url)
     from pipeline.profile import run
     from pipeline.profile.executor import Bounds
 
@@ -596,14 +593,13 @@ def compare(
     stt: Stt = None,
     voice: Voice = None,
     llm: Llm = None,
-    vad: Judge = None,
     language: Language = None,
     instructions: Instructions = None,
     json: Json = False,
     debug: Debug = False,
 ) -> int:
     """Say the same words to the cascade and to speech-to-speech models, and compare."""
-    flags = engines(stt, voice, llm, vad, language, instructions)
+    flags = engines(stt, voice, llm, language, instructions)
     paths = tuple(path or ["cascade"])
     varied = _varied(config, flags)
     if live:
@@ -658,7 +654,6 @@ def serve(
     llm: Llm = None,
     stt_url: SttUrl = None,
     tts_url: TtsUrl = None,
-    vad: Judge = None,
     language: Language = None,
     instructions: Instructions = None,
     prompt: PromptId = None,
@@ -667,7 +662,7 @@ def serve(
     debug: Debug = False,
 ) -> int:
     """Serve the Realtime protocol, and a page to talk to, until Ctrl-C."""
-    flags = engines(stt, voice, llm, vad, language, instructions, stt_url, tts_url)
+    flags = engines(stt, voice, llm, language, instructions, stt_url, tts_url)
     flags |= {"serve.host": host, "serve.port": port}
     settings, tools = _prompted(config, flags, prompt, var)
     from pipeline.serve import serving
@@ -706,7 +701,6 @@ def engines(
     stt: Stt,
     voice: Voice,
     llm: Llm,
-    vad: Judge = None,
     language: Language = None,
     instructions: Instructions = None,
     stt_url: SttUrl = None,
@@ -717,7 +711,6 @@ def engines(
         "stt.model": stt,
         "tts.voice": voice,
         "llm.model": llm,
-        "vad.engine": vad,
         "stt.language": language,
         "llm.instructions": instructions,
         "stt.url": stt_url,

@@ -12,7 +12,6 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
@@ -22,6 +21,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from pipeline import toml_file
 from pipeline.errors import BadInput
 
 DEFAULT_FILE = "cascade.toml"
@@ -81,9 +81,6 @@ class AudioSettings(Section):
 class VadSettings(Section):
     """Voice activity: which 32 ms windows hold speech."""
 
-    engine: Literal["silero", "webrtc"] = Field(
-        "silero", description="Who decides; silero survives noise, webrtc needs no model"
-    )
     threshold: float = Field(0.5, gt=0, lt=1, description="Probability above which speech begins")
 
     @property
@@ -118,10 +115,6 @@ class TurnSettings(Section):
         True,
         description="Whether words and melody move the hold between shortest_ms and longest_ms, "
         "and the speaker's own pauses move hold_ms; else silence of hold_ms alone ends a turn",
-    )
-    endpoint_model: str = Field(
-        "smart-turn-v3.2",
-        description="Hears whether a turn is over, if it is downloaded; empty: none",
     )
     barge_in_ms: int = Field(
         2000,
@@ -182,8 +175,8 @@ class SttSettings(Section):
     )
     url: str = Field(
         "",
-        description="OpenAI-compatible server that recognises instead; it is asked for stt.model, "
-        "or whisper-1 where that is the default",
+        description="OpenAI-compatible server that recognises instead; it is asked for the model "
+        "of URL#MODEL, else stt.model, or whisper-1 where that is the default",
     )
     api_key: str = Field(
         "", repr=False, description="Its key; empty: OPENAI_API_KEY for OpenAI's, else none"
@@ -195,10 +188,8 @@ class LlmSettings(Section):
 
     model: str = Field(
         "embedded",
-        description="embedded | name or path of a .gguf | http(s) URL | ollama:NAME | openai:NAME",
-    )
-    name: str = Field(
-        "", description="Model to ask a URL for, as URL#NAME does; empty: the first one it lists"
+        description="embedded | name or path of a .gguf | ollama:NAME | openai:NAME | http(s) URL, "
+        "or URL#NAME; without a name its first model",
     )
     api_key: str = Field(
         "",
@@ -219,8 +210,12 @@ class LlmSettings(Section):
     threads: int = Field(
         0, ge=0, le=256, description="Embedded; 0: one on two cores, else all but two"
     )
-    first_token_timeout_s: float = Field(30.0, gt=0, le=600, description="From request to token")
-    token_timeout_s: float = Field(10.0, gt=0, le=600, description="From one token to the next")
+    timeout_s: float = Field(
+        30.0,
+        gt=0,
+        le=1800,
+        description="From request to first token; from one token to the next, a third of it",
+    )
 
     @property
     def runs_here(self) -> bool:
@@ -241,21 +236,14 @@ class TtsSettings(Section):
         "", description="Of tts.voice, if several speak in it: a name or a number; empty: its first"
     )
     speed: float = Field(1.0, ge=0.25, le=4, description="1.2 speaks a fifth faster")
-    intonation: float = Field(
-        1.0, ge=0, le=3, description="How much it varies, times the voice's noise_scale; 0: never"
-    )
-    rhythm: float = Field(
-        1.0, ge=0, le=3, description="How much it varies, times the voice's noise_w; 0: never"
-    )
     lexicon: str = Field(
         "", description="TOML file of pronunciations, in the voice's phonemes: Nguyen = 'ŋwˈiən'"
     )
     url: str = Field(
         "",
-        description="OpenAI-compatible server that speaks instead; it is asked for tts.voice, or "
-        "alloy where that is the default",
+        description="OpenAI-compatible server that speaks instead; URL#MODEL asks it for another "
+        "model than tts-1. Its voice is tts.voice, or alloy where that is the default",
     )
-    model: str = Field("tts-1", description="Model to ask it for")
     api_key: str = Field(
         "", repr=False, description="Its key; empty: OPENAI_API_KEY for OpenAI's, else none"
     )
@@ -406,13 +394,15 @@ OTHERS = {"CASCADE_REALTIME_KEY", "CASCADE_GEMINI_URL", "CASCADE_GEMINI_CERTIFIC
 """Variables with the prefix that are no settings: keys and addresses of other servers."""
 
 REMOVED = {
-    "vad.judge": "write vad.engine instead",
+    "vad.engine": "it is Silero, behind webrtcvad as its gate",
+    "vad.judge": "it is Silero, behind webrtcvad as its gate",
     "vad.release": "it is 0.15 below vad.threshold",
     "vad.gate_mode": "it is fixed at 1",
-    "vad.webrtc_mode": "it is fixed at 2",
+    "vad.webrtc_mode": "webrtcvad is the gate alone",
     "vad.gate_hold_ms": "it is fixed at 600 ms",
     "turns.start_ms": "it is fixed at 160 ms",
     "turns.preroll_ms": "it is fixed at 300 ms",
+    "turns.endpoint_model": "it is Smart Turn; turns.predict = false does without",
     "turns.adapt": "turns.predict = false switches that off too",
     "turns.attempts": 'it is fixed at 8; reply.mode = "overlapped" begins none',
     "turns.tail_ms": "it is fixed at 400 ms",
@@ -429,10 +419,16 @@ REMOVED = {
     "stt.min_voiced_ms": "it is fixed at 100 ms",
     "stt.no_speech": "it is fixed at 0.55",
     "stt.log_prob": "it is fixed at -1.0",
+    "llm.name": "write llm.model as URL#NAME",
+    "llm.first_token_timeout_s": "write llm.timeout_s instead",
+    "llm.token_timeout_s": "it is a third of llm.timeout_s",
     "llm.context_tokens": "it follows conversation.budget_tokens and llm.max_tokens",
     "llm.repeat_penalty": "it is fixed at 1.1",
     "llm.batch": "it is fixed at 64",
     "llm.connect_timeout_s": "it is fixed at 5 s",
+    "tts.intonation": "it varies as the voice was trained to",
+    "tts.rhythm": "it varies as the voice was trained to",
+    "tts.model": "write tts.url as URL#MODEL",
     "tts.threads": "it is fixed at 1",
     "tts.volume": "all voices are equally loud; turn the loudspeaker up or down",
     "tts.stream": "voices that can be split are",
@@ -485,7 +481,9 @@ def load(
             origins.update({key: where(key) for key in (f"{name}.{part}" for part in table)})
 
     if path is not None:
-        take(_read_toml(path), lambda _: str(path), strict=True)
+        if not path.exists():
+            raise BadInput(f"{path}: there is no such file; `cascade config` prints one")
+        take(toml_file.read(path), lambda _: str(path), strict=True)
     variables = _environment()
     take(
         _nested({name: os.environ[variable] for name, variable in variables.items()}),
@@ -535,18 +533,6 @@ def _toml(value: object) -> str:
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
     return str(value)
-
-
-def _read_toml(path: Path) -> Values:
-    try:
-        # Windows editors begin a file with a byte order mark, which is not TOML.
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise BadInput(f"{path}: there is no such file; `cascade config` prints one") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"{path}: not TOML: {error}") from None
 
 
 def _environment() -> dict[str, str]:

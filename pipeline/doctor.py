@@ -151,8 +151,8 @@ async def _models(settings: Settings, console: Console) -> AsyncIterator[Finding
         wanted.append(("tts", settings.tts.voice))
     if settings.llm.runs_here:
         wanted.append(("llm", settings.llm.model))
-    if settings.turns.predict and settings.turns.endpoint_model:
-        wanted.append(("endpoint", settings.turns.endpoint_model))
+    if settings.turns.predict:
+        wanted.append(("endpoint", catalogue.default("endpoint").name))
     for kind, name in wanted:
         if (model := catalogue.missing(kind, name)) is not None:
             hint = f"not here yet: `cascade models pull {model.name}` or the first talk fetches it"

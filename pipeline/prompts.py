@@ -19,7 +19,6 @@ leads out of the folder.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +33,7 @@ from pydantic import (
     field_validator,
 )
 
+from pipeline import toml_file
 from pipeline.config import PACES
 from pipeline.errors import BadInput
 from pipeline.yaml_file import complaint
@@ -244,18 +244,9 @@ def _read(path: Path) -> StoredPrompt:
     # A link could lead anywhere, and a pipe would never end.
     if path.is_symlink() or not path.is_file():
         raise BadInput(f"{path}: is no file of its own; put the prompt itself there")
-    try:
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-        if len(data) > MOST_BYTES:
-            raise BadInput(f"{path}: is larger than {MOST_BYTES >> 20} MiB")
-        about = tomllib.loads(data.decode("utf-8-sig"))
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise BadInput(f"{path}: is no text in UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"{path}: not TOML: {error}") from None
+    if path.stat().st_size > MOST_BYTES:
+        raise BadInput(f"{path}: is larger than {MOST_BYTES >> 20} MiB")
+    about = toml_file.read(path)
     try:
         prompt = StoredPrompt.model_validate({"id": path.stem, **about})
     except ValidationError as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.errors import CascadeError
-from pipeline.images import NoPicture, Picture, of_pixels, picture
+from pipeline.pictures import NoPicture, Picture, of_pixels, picture
 
 Source = Literal["screen", "clipboard"]
 

@@ -20,7 +20,7 @@ from urllib.parse import unquote
 
 from rich.console import Console
 
-from pipeline import images, screenshot
+from pipeline import pictures, screenshot
 from pipeline.audio.line import MICROPHONE, SPEAKER, Ends
 from pipeline.config import LlmSettings, Settings
 from pipeline.conversation import transcript
@@ -32,11 +32,11 @@ from pipeline.engines.tools import IDLE_S, Tool
 from pipeline.engines.worker import apart
 from pipeline.errors import BadInput, CascadeError
 from pipeline.events import ToolCall
-from pipeline.images import Picture
-from pipeline.keys import Keys, letters
+from pipeline.keyboard import Keyboard, letters
 from pipeline.measure import otel
 from pipeline.models.catalogue import Catalogue
 from pipeline.models.fetch import provide
+from pipeline.pictures import Picture
 from pipeline.terminal import Display, stderr, stdout_alone
 from pipeline.trace import Trace, description
 
@@ -70,7 +70,7 @@ class TalkOptions:
         trace: File for the marks.
         save: File for the conversation.
         resume: Saved conversation to go on with.
-        images: Pictures that are shown with the first words.
+        pictures: Files of pictures that are shown with the first words.
         fast: Skip the waiting between files.
         json: Print events on stdout.
         profile: After each turn, draw where its time went.
@@ -82,7 +82,7 @@ class TalkOptions:
     trace: Path | None = None
     save: Path | None = None
     resume: Path | None = None
-    images: tuple[Path, ...] = ()
+    pictures: tuple[Path, ...] = ()
     fast: bool = False
     json: bool = False
     profile: bool = False
@@ -104,7 +104,7 @@ def prepare(settings: Settings, options: TalkOptions) -> Coroutine[Any, Any, int
     check_files(options)
     history = transcript.load(options.resume) if options.resume else []
     sources = tool_sources(settings)
-    shown = [(path.name, images.of_file(path)) for path in options.images]
+    shown = [(path.name, pictures.of_file(path)) for path in options.pictures]
     ends = Ends(
         settings.audio,
         options.inputs,
@@ -203,7 +203,7 @@ async def _hold(
         tools = [*toolbox.tools, CANCEL] if sources else []
         turn = history[-1].turn if history else 0
         for name, picture in shown:
-            history.append(Message("user", "", turn, images=(picture.url,)))
+            history.append(Message("user", "", turn, pictures=(picture.url,)))
             display.shows(name, picture)
         session = Cascade(engines, settings, trace, ends.clock, history, tools)
         toolbox.watch(lambda: session.offer([*toolbox.tools, CANCEL]))
@@ -242,10 +242,10 @@ async def _hold(
         await stack.enter_async_context(ends.open(engines.voice.rate, busy))
         if ends.echo_note:
             display.note(ends.echo_note)
-        keys = stack.enter_context(Keys()) if engines.sees is not False else None
-        if keys is not None and keys.available:
+        keyboard = stack.enter_context(Keyboard()) if engines.sees is not False else None
+        if keyboard is not None and keyboard.available:
             display.note(SHOWING)
-            showing = asyncio.create_task(_show(keys, session, display))
+            showing = asyncio.create_task(_show(keyboard, session, display))
             stack.push_async_callback(_ended, showing)
         try:
             await driver.run()
@@ -262,11 +262,11 @@ async def _tell_of_better(display: Display) -> None:
         display.note(str(beside))
 
 
-async def _show(keys: Keys, session: Cascade, display: Display) -> None:
+async def _show(keyboard: Keyboard, session: Cascade, display: Display) -> None:
     """Show the model what the user shows by keys, and files that are dropped on the terminal."""
     while True:
         await asyncio.sleep(LOOK_S)
-        pressed = keys.pressed()
+        pressed = keyboard.pressed()
         for source in wanted(pressed) if pressed else ():
             try:
                 picture = await apart(functools.partial(_taken, source))
@@ -292,7 +292,7 @@ def wanted(pressed: str) -> list[screenshot.Source | Path]:
 
 
 def _taken(source: screenshot.Source | Path) -> Picture:
-    return images.of_file(source) if isinstance(source, Path) else screenshot.take(source)
+    return pictures.of_file(source) if isinstance(source, Path) else screenshot.take(source)
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

@@ -43,7 +43,7 @@ from pipeline.events import (
     ToolCall,
     Transcript,
 )
-from pipeline.images import Picture
+from pipeline.pictures import Picture
 from pipeline.text.heard import CHARS_PER_SECOND
 from pipeline.trace import Timeline, stages_of
 

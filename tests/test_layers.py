@@ -12,8 +12,8 @@ PACKAGE = Path(__file__).parents[1] / "pipeline"
 
 LAYERS = (
     "errors clock events",
-    "config trace session yaml_file",
-    "prompts images keys screenshot",
+    "config trace session toml_file yaml_file",
+    "prompts pictures keyboard screenshot",
     "audio text",
     "terminal",
     "driver",

@@ -103,7 +103,7 @@ def test_without_the_folder_there_are_none(tmp_path: Path) -> None:
         ('instructions = "x"\n[variables]\nday = "Monday"', "variables.day: the instructions have"),
         ('instructions = "{{a}}"\n[variables]\na = 1', "variables.a: "),
         ('instructions = "x"\n[variables]\n"a b" = "1"', "variables: 'a b' is no name"),
-        ("instructions = x", "not TOML: Invalid value (at line 1"),
+        ("instructions = x", "is no TOML: Invalid value (at line 1"),
     ],
 )
 def test_what_is_no_prompt_is_told_with_file_and_key(tmp_path: Path, text: str, words: str) -> None:

@@ -9,16 +9,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
 import pydantic
 from pydantic import Field
 
+from pipeline import toml_file
 from pipeline.compare.record import Conversation
 from pipeline.compare.results import Costs
 from pipeline.errors import BadInput
@@ -148,17 +147,8 @@ def prices(file: Path | None = None) -> Prices:
     Raises:
         BadInput: It cannot be read, or is none.
     """
-    name = str(file) if file is not None else "prices.toml"
-    try:
-        if file is None:
-            text = resources.files("pipeline.compare").joinpath(name).read_text(encoding="utf-8")
-        else:
-            text = file.read_text(encoding="utf-8-sig")
-        return _table(tomllib.loads(text), name)
-    except OSError as error:
-        raise BadInput(f"--prices {name}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"--prices {name}: is no TOML: {error}") from None
+    path = file or Path(__file__).with_name("prices.toml")
+    return _table(toml_file.read(path, "--prices"), str(path))
 
 
 def bill(usage: Iterable[Mapping[str, Any]], rates: Rates, open_s: float = 0.0) -> Bill:

@@ -61,16 +61,8 @@ def server_of(load: Load, spec: str) -> Judging:
     Raises:
         BadInput: It names none, or its key is missing.
     """
-    settings = load({}).llm
-    same = settings.model == spec
-    judging = settings.model_copy(
-        update={
-            "model": spec,
-            "temperature": 0.0,
-            "max_tokens": TOKENS,
-            # A name that was set for another server is of no use at this one.
-            "name": settings.name if same else "",
-        }
+    judging = load({}).llm.model_copy(
+        update={"model": spec, "temperature": 0.0, "max_tokens": TOKENS}
     )
     found = chat_server(judging, option="--judge", embedded=False)
     remedy = "start the server, or name another --judge"

@@ -35,7 +35,7 @@ from pipeline.engines.vad import RATE, WINDOW, VoiceDetector
 from pipeline.engines.worker import apart
 from pipeline.errors import BadInput, CascadeError, first_of
 from pipeline.events import Event, Frame, ReplyAudio, Samples, to_json
-from pipeline.keys import Keys, letters
+from pipeline.keyboard import Keyboard, letters
 from pipeline.measure.conduct import PARTS
 from pipeline.measure.plan import Load
 from pipeline.session import Session
@@ -140,11 +140,11 @@ async def _hold(
         simulated = [target.kind == "simulated" for target in targets]
         about = {**description(base, opening.models), "paths": names, "simulated": any(simulated)}
         trace = stack.enter_context(Trace(options.trace, about))
-        keys = stack.enter_context(Keys())
+        keyboard = stack.enter_context(Keyboard())
         screen = stack.enter_context(Screen(console, names, simulated))
         screen.note(f"loading {', '.join(pane.title for pane in screen.panes)}")
         opened = await stack.enter_async_context(opening.open())
-        detector = await apart(lambda: VoiceDetector(base.vad))
+        detector = await apart(VoiceDetector)
         detector.warm()
         voice = UserVoice(detector, base.vad)
         live = LiveComparison(opened, scenario, ends, screen, trace, voice, as_json=options.json)
@@ -152,7 +152,7 @@ async def _hold(
         await stack.enter_async_context(line)
         if ends.echo_note:
             screen.note(ends.echo_note)
-        code = await live.run(keys)
+        code = await live.run(keyboard)
     return 1 if code or trace.failed or ends.failed else 0
 
 
@@ -235,11 +235,11 @@ class LiveComparison:
         self._mixer = Mixer(len(self._all), rate, tap)
         return self._mixer
 
-    async def run(self, keys: Keys) -> int:
+    async def run(self, keyboard: Keyboard) -> int:
         """Listen until the recordings are over and answered, `q` is pressed, or nobody is left.
 
         Args:
-            keys: Choose which system is heard.
+            keyboard: Chooses which system is heard.
 
         Returns:
             The exit code: 1 if a system failed, or one of its turns did.
@@ -259,7 +259,7 @@ class LiveComparison:
                 held = [tasks.create_task(self._talk_to(system)) for system in self._systems]
                 helpers = [
                     tasks.create_task(work)
-                    for work in (self._obey(keys), self._ends.watch(), self._listen(keys))
+                    for work in (self._obey(keyboard), self._ends.watch(), self._listen(keyboard))
                 ]
                 await self._over.wait()
                 for helper in helpers:
@@ -290,11 +290,11 @@ class LiveComparison:
         """Of each system, whether it can be heard."""
         return [not system.reason for system in self._systems]
 
-    async def _listen(self, keys: Keys) -> None:
+    async def _listen(self, keyboard: Keyboard) -> None:
         """Microphone → all sessions, as soon as all are ready or have failed."""
         for system in self._systems:
             await system.ready.wait()
-        if keys.available:
+        if keyboard.available:
             digits = " ".join(str(i) for i, _ in enumerate(self._systems, start=1))
             self._screen.keys(f"{digits} or Tab: hear another path · q: end")
         else:
@@ -330,10 +330,10 @@ class LiveComparison:
         for task in hanging:
             task.cancel()
 
-    async def _obey(self, keys: Keys) -> None:
+    async def _obey(self, keyboard: Keyboard) -> None:
         """Do what keys say."""
         while True:
-            heard, ends = choose(keys.pressed(), self._mixer.heard, self._alive)
+            heard, ends = choose(keyboard.pressed(), self._mixer.heard, self._alive)
             self._select(heard)
             if ends:
                 self._over.set()

@@ -16,10 +16,10 @@ from pipeline.clock import Clock
 from pipeline.config import Settings, TurnSettings, VadSettings
 from pipeline.conversation import interpreter
 from pipeline.conversation.history import History, Memory, Message
-from pipeline.conversation.replies import OpenCalls, Replies
+from pipeline.conversation.open_calls import OpenCalls
+from pipeline.conversation.replies import Replies
 from pipeline.conversation.reply import (
     PACE,
-    TOOL_ROUNDS,
     Engines,
     Reply,
     ReplyPace,
@@ -135,9 +135,7 @@ class Cascade:
         tell: Tell | None = None,
         times: TurnTimes = TIMES,
         pace: ReplyPace = PACE,
-        attempts: int = ATTEMPTS,
         partial_ms: int = PARTIAL_MS,
-        tool_rounds: int = TOOL_ROUNDS,
     ) -> None:
         """Prepare a session.
 
@@ -154,23 +152,19 @@ class Cascade:
             tell: Takes each event as it happens; None: they are read from `events`.
             times: See `TurnTimes`.
             pace: See `ReplyPace`.
-            attempts: See `ATTEMPTS`.
             partial_ms: See `PARTIAL_MS`.
-            tool_rounds: See `TOOL_ROUNDS`.
         """
         self._engines = engines
         self._settings = settings
         self._manner = Manner(settings.turns, settings.vad, engines.voice)
         # Who edits the conversation decides what is answered in it.
-        translates_to = settings.conversation.translate_to if memory is None else ""
-        if translates_to:
+        translates = memory is None and bool(settings.conversation.translate_to)
+        if translates:
             self._manner = replace(
                 self._manner, turns=interpreter.turns(settings.turns), interrupts=False
             )
-            times = interpreter.times(times)
-        self._translates = bool(translates_to)
+            times, pace = interpreter.times(times), interpreter.pace(pace)
         self._times = times
-        self._attempts = attempts
         self._trace = trace
         self._clock = clock
         self._turns = TurnTaker(self._manner.turns, settings.vad, times)
@@ -190,11 +184,11 @@ class Cascade:
         self._foresight = Foresight(
             engines.melody, engines.judge, self._inbox, self._turns.predicted
         )
-        speaker = SpeakingHabits() if settings.conversation.prosody else None
         calls = summarises = None
-        if translates_to:
+        if translates:
             memory = said = interpreter.Interpreter(
-                translates_to, budget_tokens=settings.conversation.budget_tokens
+                settings.conversation.translate_to,
+                budget_tokens=settings.conversation.budget_tokens,
             )
             said.restore(history)
         elif memory is None:
@@ -209,7 +203,8 @@ class Cascade:
             own.restore(history)
             calls = OpenCalls(own, tools)
             summarises = own if settings.conversation.summary else None
-        self._replies = Replies(
+        replies = interpreter.Translations if translates else Replies
+        self._replies = replies(
             engines,
             settings,
             memory=memory,
@@ -220,11 +215,8 @@ class Cascade:
             tell=self._tell,
             inbox=self._inbox,
             foresight=self._foresight,
-            speaker=speaker,
+            speaker=SpeakingHabits() if settings.conversation.prosody else None,
             pace=pace,
-            tool_rounds=tool_rounds,
-            translates_to=translates_to,
-            by_ear=bool(translates_to) and interpreter.by_ear(settings),
         )
 
     async def __aenter__(self) -> Self:
@@ -313,7 +305,7 @@ class Cascade:
         """The user shows a picture, which the model sees with the words to come.
 
         Args:
-            url: Of its data, small enough for a model (`images.picture`).
+            url: Of its data, small enough for a model (`pictures.picture`).
         """
         self._inbox.put(lambda: self._replies.show(url, in_speech=self._turns.in_speech))
 
@@ -472,7 +464,7 @@ class Cascade:
             hold_ms=round(ended.hold_ms),
             probability=ended.probability,
         )
-        if ended.reason == "length" and not self._translates:
+        if ended.reason == "length" and self._times.most_cuts:
             log.warning(
                 "somebody has spoken for %.0f s without an end: it is answered at the next pause, "
                 "or after as long again",
@@ -494,7 +486,7 @@ class Cascade:
     def _speculate(self, paused: Paused) -> None:
         """The turn may be over: begin to answer it, and see how likely it is."""
         spoken_s = (paused.speech_end - paused.start) / RATE
-        allowed = self._attempts * max(1.0, spoken_s / ATTEMPTS_S)
+        allowed = ATTEMPTS * max(1.0, spoken_s / ATTEMPTS_S)
         begin = self._speculates and self._replies.attempts < allowed
         if self._manner.turns.predict:
             self._foresight.begin(paused.speech_end, self._hearing.sound(paused.start, paused.at))
@@ -547,7 +539,7 @@ class Cascade:
         async def known() -> Transcription:
             return heard
 
-        if self._replies.attempts < self._attempts:
+        if self._replies.attempts < ATTEMPTS:
             self._replies.begin(known, sound=reply.sound, answer=reply.answers)
 
     async def _words_over(self, suspected: Suspected) -> Transcription | None:
@@ -570,7 +562,7 @@ class Cascade:
     @property
     def _answers(self) -> bool:
         """Whether the turn that is going on is answered when it is over."""
-        return self._manner.answers and (self._translates or not self._replies.making)
+        return self._manner.answers and not self._replies.engaged
 
     @property
     def _speculates(self) -> bool:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from pipeline.clock import NS_PER_S
+from pipeline.conversation.phrases import PHRASES, Phrases
 from pipeline.errors import one_line
 from pipeline.text.language_names import code_of
 
@@ -30,115 +31,9 @@ MOST_VALUES = 3
 """So many arguments are read aloud: nobody keeps more in mind."""
 
 
-class _Words(NamedTuple):
-    """How a language asks, and answers: words and phrases, without accents and signs."""
-
-    ask: str
-    join: str
-    again: str
-    yes: str
-    no: str
-
-
-_LANGUAGES = {
-    "en": _Words(
-        "May I use {tool}{with_}? Say yes or no.",
-        " with ",
-        "Please say yes or no.",
-        "yes|yeah|yep|yup|sure|ok|okay|go ahead|do it|please do|of course|certainly|absolutely|"
-        "you may|go on|fine|alright",
-        "no|nope|nah|not|don't|dont|do not|never|stop|cancel|wait|please don't|rather not",
-    ),
-    "de": _Words(
-        "Darf ich {tool} benutzen{with_}? Sag ja oder nein.",
-        " mit ",
-        "Bitte sag ja oder nein.",
-        "ja|jawohl|jo|klar|ok|okay|gerne|mach das|mach es|natürlich|sicher|in ordnung|bitte",
-        "nein|nö|ne|nee|nicht|kein|keine|lass|lass das|niemals|stopp|halt|abbrechen",
-    ),
-    "fr": _Words(
-        "Puis-je utiliser {tool}{with_} ? Dites oui ou non.",
-        " avec ",
-        "Dites oui ou non, s'il vous plaît.",
-        "oui|ouais|d'accord|ok|okay|bien sûr|vas-y|allez-y|certainement|volontiers",
-        "non|pas|jamais|arrête|arrêtez|annule|annulez|stop",
-    ),
-    "es": _Words(
-        "¿Puedo usar {tool}{with_}? Di sí o no.",
-        " con ",
-        "Por favor, di sí o no.",
-        "sí|si|claro|vale|ok|okay|de acuerdo|adelante|hazlo|por supuesto|desde luego",
-        "no|nunca|para|cancela|mejor no|tampoco",
-    ),
-    "it": _Words(
-        "Posso usare {tool}{with_}? Di' sì o no.",
-        " con ",
-        "Per favore, di' sì o no.",
-        "sì|si|certo|va bene|ok|okay|d'accordo|fallo|vai|certamente",
-        "no|non|mai|ferma|fermati|annulla",
-    ),
-    "pt": _Words(
-        "Posso usar {tool}{with_}? Diga sim ou não.",
-        " com ",
-        "Por favor, diga sim ou não.",
-        "sim|claro|ok|okay|está bem|tudo bem|pode|com certeza|vai em frente",
-        "não|nao|nunca|para|pare|cancela|cancele",
-    ),
-    "nl": _Words(
-        "Mag ik {tool} gebruiken{with_}? Zeg ja of nee.",
-        " met ",
-        "Zeg alsjeblieft ja of nee.",
-        "ja|jawel|jazeker|ok|oké|okay|prima|goed|doe maar|natuurlijk|zeker",
-        "nee|neen|niet|geen|nooit|stop|annuleer",
-    ),
-    "pl": _Words(
-        "Czy mogę użyć {tool}{with_}? Powiedz tak lub nie.",
-        " z ",
-        "Proszę powiedzieć tak lub nie.",
-        "tak|jasne|dobrze|ok|okej|oczywiście|proszę|zgoda|pewnie",
-        "nie|nigdy|stop|anuluj|przestań",
-    ),
-    "sv": _Words(
-        "Får jag använda {tool}{with_}? Säg ja eller nej.",
-        " med ",
-        "Säg ja eller nej, tack.",
-        "ja|javisst|jo|ok|okej|visst|gör det|absolut|gärna|självklart",
-        "nej|nä|inte|aldrig|stopp|avbryt",
-    ),
-    "cs": _Words(
-        "Mohu použít {tool}{with_}? Řekněte ano nebo ne.",
-        ", ",
-        "Řekněte prosím ano nebo ne.",
-        "ano|jo|jasně|dobře|ok|okej|samozřejmě|klidně",
-        "ne|nikdy|stop|zruš|zrušit",
-    ),
-    "ru": _Words(
-        "Можно использовать {tool}{with_}? Скажите да или нет.",
-        ", ",
-        "Скажите, пожалуйста, да или нет.",
-        "да|ага|конечно|хорошо|ок|окей|ладно|можно|давай|давайте",
-        "нет|не|никогда|стоп|отмена|нельзя",
-    ),
-    "uk": _Words(
-        "Чи можна використати {tool}{with_}? Скажіть так або ні.",
-        ", ",
-        "Скажіть, будь ласка, так або ні.",
-        "так|ага|звичайно|добре|ок|окей|гаразд|можна|давай|давайте",
-        "ні|не|ніколи|стоп|скасуй|не можна",
-    ),
-    "tr": _Words(
-        "{tool} kullanabilir miyim{with_}? Evet ya da hayır deyin.",
-        ", ",
-        "Lütfen evet ya da hayır deyin.",
-        "evet|tamam|olur|peki|tabii|elbette|ok|okey|yap",
-        "hayır|yok|olmaz|asla|dur|iptal|yapma",
-    ),
-}
-
-
 def question(tool: str, arguments: Mapping[str, Any], language: str) -> str:
     """What the user is asked: English, where the voice's language is none that is known here."""
-    words = _words(language)
+    words = _phrases(language)
     parts = []
     for name, value in list(arguments.items())[:MOST_VALUES]:
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -150,7 +45,7 @@ def question(tool: str, arguments: Mapping[str, Any], language: str) -> str:
 
 def again(language: str) -> str:
     """What is said when it is not clear what the answer was."""
-    return _words(language).again
+    return _phrases(language).unclear
 
 
 def agreed(answer: str, language: str) -> bool | None:
@@ -159,7 +54,7 @@ def agreed(answer: str, language: str) -> bool | None:
     said = f" {' '.join(words)} "
     if not words:
         return None
-    known = [_words(language), _LANGUAGES["en"]]
+    known = [_phrases(language), PHRASES["en"]]
     if any(f" {no} " in said for each in known for no in each.no.split("|")):
         return False
     if len(words) > MOST_WORDS:
@@ -241,8 +136,8 @@ class Question:
             self._answered(words)
 
 
-def _words(language: str) -> _Words:
-    return _LANGUAGES.get(code_of(language), _LANGUAGES["en"])
+def _phrases(language: str) -> Phrases:
+    return PHRASES.get(code_of(language), PHRASES["en"])
 
 
 def _spoken(name: str) -> str:

@@ -77,7 +77,7 @@ class Message:
         calls: What the assistant asked for at the end of these words; the results follow at once.
         call_id: Which call it is the result of.
         part: 0 for the reply of the turn, counted on for those that came late.
-        images: URLs of what the user shows, with the words.
+        pictures: URLs of what the user shows, with the words.
         note: How the words were spoken, for the model alone (`engines.prosody`).
         answer_in: English name of the language that these words change the conversation to.
     """
@@ -88,7 +88,7 @@ class Message:
     calls: tuple[ToolUse, ...] = ()
     call_id: str = ""
     part: int = field(default=0, compare=False)
-    images: tuple[str, ...] = ()
+    pictures: tuple[str, ...] = ()
     note: str = field(default="", compare=False)
     answer_in: str = field(default="", compare=False)
 
@@ -169,9 +169,7 @@ class History:
         instructions: str,
         *,
         budget_tokens: int,
-        retention: float = RETENTION,
         tools: Sequence[Tool] = (),
-        tool_chars: int = RESULT_CHARS,
         language: str = "",
         gauge: TokenGauge | None = None,
     ) -> None:
@@ -180,11 +178,7 @@ class History:
         Args:
             instructions: The system prompt; never dropped.
             budget_tokens: Prompt size above which the oldest turns are left out.
-            retention: Share of the room beside instructions and tools that remains filled after
-                leaving out. Dropping seldom and much keeps the start of the prompt the same for
-                many turns, and the server's cache valid.
             tools: Offered with every prompt; they count.
-            tool_chars: Longest result of a call; the rest is cut off.
             language: Code of what the conversation is in; where it changes the model is told so.
             gauge: Tells how many tokens there are, and how many the model takes; None: it is
                 guessed.
@@ -192,8 +186,6 @@ class History:
         self._language = language
         self._instructions = instructions
         self._budget_tokens = budget_tokens
-        self._retention = retention
-        self._tool_chars = tool_chars
         self._gauge = gauge or TokenGauge()
         self._left_out: list[Message] = []
         self._kept: list[Message] = []
@@ -236,7 +228,7 @@ class History:
             turn = self._kept[-1].turn if self._kept else 0
             self._kept += [Message("tool", CANCELLED, turn, call_id=id) for id in wanted]
             wanted = [use.id for use in message.calls]
-            said = message.content.strip() or message.images
+            said = message.content.strip() or message.pictures
             if message.calls or (message.role in ("user", "assistant") and said):
                 self._kept.append(message)
 
@@ -257,7 +249,7 @@ class History:
 
     def show(self, url: str, turn: int) -> None:
         """The user shows a picture, with the words of `turn`."""
-        self._insert(Message("user", "", turn, images=(url,)))
+        self._insert(Message("user", "", turn, pictures=(url,)))
 
     def settle(self, turn: int, heard: str, *, part: int = 0, cuts: Sequence[int] = ()) -> None:
         """Set the reply of `turn` to what was heard of it; drop it if that is nothing.
@@ -286,8 +278,7 @@ class History:
     def call(self, place: ReplyPlace, uses: Sequence[ToolUse]) -> None:
         """The assistant asks for tools, in the reply at `place`; they are running."""
         uses = tuple(
-            ToolUse(use.id, clean(use.name), clean(use.arguments)[: self._tool_chars])
-            for use in uses
+            ToolUse(use.id, clean(use.name), clean(use.arguments)[:RESULT_CHARS]) for use in uses
         )
         self._insert(Message("assistant", "", place.turn, uses, part=place.part))
         for use in uses:
@@ -298,8 +289,8 @@ class History:
         """A call has its result."""
         self._running.discard(call_id)
         output = clean(output).strip() or NOTHING
-        if len(output) > self._tool_chars:
-            output = cut(output, self._tool_chars)
+        if len(output) > RESULT_CHARS:
+            output = cut(output, RESULT_CHARS)
         for messages in (self._kept, self._left_out):
             for at in reversed(range(len(messages))):
                 if messages[at].call_id == call_id:
@@ -347,7 +338,7 @@ class History:
 
         Of a tool that is running more will be told anyhow, and a picture asks nothing.
         """
-        said = (m for m in reversed(self._kept) if m.content or not m.images)
+        said = (m for m in reversed(self._kept) if m.content or not m.pictures)
         last = next(said, None)
         if last is None or last.role == "assistant":
             return False
@@ -438,8 +429,8 @@ class History:
     def _fit(self, reserve: float) -> None:
         """Leave out the oldest turns where there is no room; what is known of them is told then."""
         costs = [self._cost(message) for message in self._kept]
-        room, share = self._room, self._retention
-        if drop := oldest(self._kept, costs, room=room, reserve=reserve, retention=share):
+        room = self._room
+        if drop := oldest(self._kept, costs, room=room, reserve=reserve, retention=RETENTION):
             self._left_out += self._kept[:drop]
             del self._kept[:drop]
             self._summary = self._summaries[-1].content if self._summaries else ""
@@ -484,7 +475,7 @@ def oldest(
     if total + reserve <= room:
         return 0
     newest = max((i for i, m in enumerate(messages) if m.role == "user"), default=0)
-    while newest and messages[newest - 1].images and not messages[newest - 1].content:
+    while newest and messages[newest - 1].pictures and not messages[newest - 1].content:
         newest -= 1
     drop = 0
     while drop < newest and (total > room * retention or messages[drop].role != "user"):
@@ -505,13 +496,13 @@ def joined(messages: Sequence[Message]) -> list[Message]:
         last = found[-1] if found else None
         if last is not None and last.role == message.role != "tool" and not last.calls:
             words = " ".join(filter(None, (last.told, message.content)))
-            images = last.images + message.images
+            pictures = last.pictures + message.pictures
             found[-1] = Message(
                 last.role,
                 words,
                 message.turn,
                 message.calls,
-                images=images,
+                pictures=pictures,
                 note=message.note,
                 answer_in=message.answer_in,
             )
@@ -562,8 +553,8 @@ def changed_to(language: str, before: str) -> str:
 def wire(message: Message) -> dict[str, Any]:
     """A message as the chat API takes it."""
     wire: dict[str, Any] = {"role": message.role, "content": message.told}
-    if message.images:
-        shown = [{"type": "image_url", "image_url": {"url": url}} for url in message.images]
+    if message.pictures:
+        shown = [{"type": "image_url", "image_url": {"url": url}} for url in message.pictures]
         said = [{"type": "text", "text": message.told}] if message.content else []
         wire["content"] = [*said, *shown]
     if message.calls:

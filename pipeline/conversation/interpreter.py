@@ -7,15 +7,29 @@ into all other languages the language model does.
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from dataclasses import replace
+from typing import Any
 
 from pipeline.config import Settings, TurnSettings
 from pipeline.conversation.history import History
+from pipeline.conversation.replies import Dictated, Replies
+from pipeline.conversation.reply import (
+    AtSpeed,
+    Engines,
+    Reply,
+    ReplyPace,
+    Synthesiser,
+)
+from pipeline.engines.llm import Writer
 from pipeline.engines.tools import Prompt
 from pipeline.engines.voices import voice_for
+from pipeline.engines.whisper import Transcription
 from pipeline.errors import BadInput
+from pipeline.events import ReplyStatus
 from pipeline.models.catalogue import Catalogue
-from pipeline.text.language_names import NAMES, name_of
+from pipeline.text.language_names import NAMES, code_of, name_of
 from pipeline.turns.taker import TIMES, TurnTimes
 
 INSTRUCTIONS = (
@@ -59,6 +73,76 @@ class Interpreter(History):
         return Prompt([{"role": "system", "content": self._system.content}, *asked])
 
 
+class Translations(Replies):
+    """Replies that say again what was said, one after the other, while the user goes on."""
+
+    def __init__(self, engines: Engines, settings: Settings, **given: Any) -> None:
+        """Prepare, as `Replies`."""
+        super().__init__(engines, settings, **given)
+        self._to = settings.conversation.translate_to
+        self._by_ear = by_ear(settings)
+        # What waits for its turn to be told, and what was followed by another before it was heard.
+        self._waiting: deque[Reply] = deque()
+        self._followed: list[Reply] = []
+
+    @property
+    def engaged(self) -> bool:
+        """Never: each turn is translated, whatever is being made."""
+        return False
+
+    def expect(self, language: str) -> None:
+        """Nothing: what the user speaks is not what is answered in."""
+
+    def commit(self) -> None:
+        """The turn is over: its translation is told when all before it are made."""
+        reply, self.held = self.held, None
+        assert reply is not None
+        self._waiting.append(reply)
+        self._go_on()
+
+    def heard(self, reply_id: str, samples: int) -> None:
+        """Take the playout position of a reply, which need not be the newest."""
+        for earlier in self._followed:
+            if earlier.id == reply_id:
+                earlier.played(samples)
+                self._settle(earlier, earlier.heard_text())
+        self._followed = [earlier for earlier in self._followed if not earlier.over]
+        super().heard(reply_id, samples)
+
+    def _go_on(self) -> None:
+        """Tell what waits, as far as nothing before it is being made."""
+        while self._waiting and not self.making:
+            if self._current is not None:
+                self._followed.append(self._current)
+            self._commit(self._waiting.popleft())
+
+    def _made(self, outcome: tuple[Reply, ReplyStatus, Exception | None]) -> None:
+        super()._made(outcome)
+        self._go_on()
+
+    def _wanted(self, reply: Reply) -> bool:
+        return super()._wanted(reply) or reply in self._waiting
+
+    def _next_voice(self) -> Synthesiser | None:
+        """The voice; faster, if much waits to be heard before it."""
+        if self.voice is None:
+            return None
+        before = [*self._followed, *self._waiting, *filter(None, [self._current])]
+        late = sum(reply.unheard_s for reply in before) > LATE_S
+        return AtSpeed(self.voice, HURRY) if late else self.voice
+
+    def _writer(self) -> Writer:
+        return Dictated("") if self._by_ear else super()._writer()
+
+    def _answers_to(self, heard: Transcription, language: str, reply: Reply) -> bool:
+        """Whether it is in another language; what the recogniser translated is said as it is."""
+        if not heard.text or code_of(language) == self._to:
+            return False
+        if self._by_ear:
+            reply.dictate(Dictated(heard.english))
+        return True
+
+
 def turns(settings: TurnSettings) -> TurnSettings:
     """When a sentence is over."""
     longest = max(settings.shortest_ms, min(settings.longest_ms, LONGEST_MS))
@@ -69,6 +153,11 @@ def turns(settings: TurnSettings) -> TurnSettings:
 def times(given: TurnTimes = TIMES) -> TurnTimes:
     """The same, of what is no matter of taste."""
     return replace(given, max_turn_s=LONGEST_S, most_cuts=0)
+
+
+def pace(given: ReplyPace) -> ReplyPace:
+    """How a reply is made: to its end, however much before it is still to be heard."""
+    return replace(given, lead_s=math.inf)
 
 
 def by_ear(settings: Settings) -> bool:

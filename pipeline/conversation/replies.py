@@ -9,23 +9,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import json
 import logging
 import math
 import string
-from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from pipeline.clock import NS_PER_S, Clock
 from pipeline.config import Settings
-from pipeline.conversation.bridging import bridge, called_off
 from pipeline.conversation.consent import Question
 from pipeline.conversation.history import History, Memory, Message, ReplyPlace
-from pipeline.conversation.interpreter import HURRY, LATE_S
+from pipeline.conversation.open_calls import CallGroup, OpenCalls
+from pipeline.conversation.phrases import bridge, called_off
 from pipeline.conversation.reply import (
-    AtSpeed,
     Engines,
     Reply,
     ReplyPace,
@@ -36,9 +33,9 @@ from pipeline.conversation.reply import (
 from pipeline.engines.llm import Incomplete, Messages, Piece, Unanswered, Unsaid, Writer
 from pipeline.engines.prosody import Prosody, SpeakingHabits
 from pipeline.engines.sight import BLIND, pictures
-from pipeline.engines.tools import IDLE_S, Told, Tool, ToolUse, arguments
+from pipeline.engines.tools import IDLE_S, Tool, ToolUse
 from pipeline.engines.whisper import Audio, Transcription
-from pipeline.errors import CascadeError, StageError
+from pipeline.errors import StageError
 from pipeline.events import (
     Failure,
     PicturesUnseen,
@@ -63,171 +60,8 @@ log = logging.getLogger(__name__)
 RESERVE_TOKENS = 100
 """Room for what the user says next, when a prompt is read ahead."""
 
-STILL_RUNNING = "It is running already, and not done yet; its result comes by itself. Say so."
-"""The result of a call that is made once more while it runs: small models do that when they are
-asked how far it is."""
-
-NOTHING_RUNS = "Nothing is running."
-
 READ_WORDS = 2
 """So many more words are worth a request that lets the model read them."""
-
-
-@dataclass(slots=True, eq=False)
-class CallGroup:
-    """The calls of one pass of the model, which goes on when all of them have results.
-
-    Attributes:
-        turn: Of the reply that asked.
-        uses: The calls, by ids that are unlike all others of the session.
-        asked: How often tools were called in this turn, this time included.
-        told: When the user hears of the results, if they come late.
-        open: Calls without a result.
-        complete: Set when all results are there.
-        left: Whether the reply waits no more.
-    """
-
-    turn: int
-    uses: tuple[ToolUse, ...]
-    asked: int
-    told: Told = "idle"
-    open: set[str] = field(init=False)
-    complete: asyncio.Event = field(default_factory=asyncio.Event)
-    left: bool = False
-
-    def __post_init__(self) -> None:
-        self.open = {use.id for use in self.uses}
-
-
-class OpenCalls:
-    """The tool calls of a session: which are open, and which results nobody waits for any more.
-
-    A reply waits for its group. If the user goes on meanwhile, the reply leaves; what comes then is
-    told in one more reply, when nobody is speaking, unless it is to be told to the model alone.
-
-    Args:
-        history: Is told what becomes of them; their ids are unlike those that it has.
-        tools: On offer.
-    """
-
-    def __init__(self, history: History, tools: Sequence[Tool] = ()) -> None:
-        self._history = history
-        self._told: dict[str, Told] = {tool.name: tool.told for tool in tools}
-        self._ids = {use.id for message in history.history for use in message.calls}
-        self._named = 0
-        self._groups: dict[str, CallGroup] = {}
-        self._cancelled: set[str] = set()
-        self._late: deque[CallGroup] = deque()
-
-    def offer(self, tools: Sequence[Tool]) -> None:
-        """Other tools may be called from now on."""
-        self._history.offer(tools)
-        self._told = {tool.name: tool.told for tool in tools}
-
-    def add(self, turn: int, uses: Sequence[ToolUse], asked: int) -> CallGroup:
-        """The model calls tools: their ids are made unlike all others, if they are not."""
-        wishes = {self._told.get(use.name, "idle") for use in uses}
-        told: Told = next(told for told in _SOONEST if told in wishes)
-        group = CallGroup(turn, tuple(map(self._unlike, uses)), asked, told)
-        self._groups |= {use.id: group for use in group.uses}
-        return group
-
-    def call(self, place: ReplyPlace, group: CallGroup) -> None:
-        """The history has the calls, in the reply at `place`."""
-        self._history.call(place, group.uses)
-
-    def own(self, use: ToolUse, group: CallGroup) -> str | None:
-        """The result of a call that nobody has to run; None: somebody has to."""
-        others = [each for each in self._open() if each not in group.uses]
-        if use.name == CANCEL.name:
-            names = ", ".join(each.name for each in others)
-            return f"Cancelled: {names}." if names else NOTHING_RUNS
-        return STILL_RUNNING if any(_alike(use, each) for each in others) else None
-
-    def answer(self, call_id: str, output: str) -> None:
-        """A call has its result, which is not wanted any more once all were cancelled.
-
-        Raises:
-            CascadeError: No such call is open.
-        """
-        if call_id in self._cancelled:
-            return
-        group = self._groups.pop(call_id, None)
-        if group is None:
-            raise CascadeError(
-                f"no tool call {call_id!r} is open; answer each ToolCall once, by its id"
-            )
-        group.open.remove(call_id)
-        if not group.open:
-            group.complete.set()
-            self._see_late(group)
-        self._history.result(call_id, output)
-
-    def leave(self, group: CallGroup) -> None:
-        """Nobody waits for a group any more; it may be complete all the same."""
-        group.left = True
-        self._see_late(group)
-
-    def next_late(self, turn: int, *, idle: bool) -> tuple[CallGroup, ReplyPlace] | None:
-        """A group that is complete, and was left: it is told now, in `turn`, at this place.
-
-        Args:
-            turn: The newest.
-            idle: Whether nobody has spoken for a while.
-        """
-        ready = (group for group in self._late if idle or group.told == "now")
-        group = next(ready, None)
-        if group is None:
-            return None
-        self._late.remove(group)
-        return group, self._history.follow_up(group.uses, turn)
-
-    def cancel(self, but: CallGroup | None = None) -> list[ToolCancelled]:
-        """No result is wanted any more, but those of one group.
-
-        Gives what is to be told of the open calls.
-        """
-        given_up = {id: group for id, group in self._groups.items() if group is not but}
-        for call_id in given_up:
-            self._history.cancel(call_id)
-            del self._groups[call_id]
-        self._cancelled |= given_up.keys()
-        self._late.clear()
-        return [ToolCancelled(group.turn, call_id) for call_id, group in given_up.items()]
-
-    @property
-    def running(self) -> bool:
-        """Whether any call is open."""
-        return bool(self._groups)
-
-    def _open(self) -> list[ToolUse]:
-        groups = dict.fromkeys(self._groups.values())
-        return [use for group in groups for use in group.uses if use.id in group.open]
-
-    def _see_late(self, group: CallGroup) -> None:
-        if group.left and not group.open and group.told != "silent":
-            self._late.append(group)
-
-    def _unlike(self, use: ToolUse) -> ToolUse:
-        name = use.id
-        while not name or name in self._ids:
-            # Nine letters and digits: Mistral's templates take no other.
-            self._named += 1
-            name = f"call{self._named:05}"
-        self._ids.add(name)
-        return replace(use, id=name)
-
-
-_SOONEST: tuple[Told, ...] = ("now", "idle", "silent")
-
-
-def _alike(use: ToolUse, other: ToolUse) -> bool:
-    """Whether two calls ask for the same."""
-    return use.name == other.name and _given(use) == _given(other)
-
-
-def _given(use: ToolUse) -> Any:
-    return json.loads(arguments(use.arguments))
 
 
 class Dictated:
@@ -272,9 +106,6 @@ class Replies:
         foresight: Foresight,
         speaker: SpeakingHabits | None,
         pace: ReplyPace,
-        tool_rounds: int,
-        translates_to: str = "",
-        by_ear: bool = False,
     ) -> None:
         """Prepare.
 
@@ -291,26 +122,16 @@ class Replies:
             foresight: Gets the words of a pause, and is waited for before the model is asked.
             speaker: Learns how the user speaks; None: how something is said does not matter.
             pace: See `ReplyPace`.
-            tool_rounds: See `TOOL_ROUNDS`.
-            translates_to: Code of the language in which what was said is said again (see
-                `interpreter`); empty: it is answered.
-            by_ear: Whether the recogniser does that, and no model is asked.
         """
         self.turn = max((m.turn for m in memory.history), default=0)
         self.attempts = 0
         self.held: Reply | None = None
         self.voice: Synthesiser | None = engines.voice
         self._language = ""
-        self._translates_to, self._by_ear = translates_to, by_ear
-        # Of those that are spoken one after the other: what waits for its turn, and what is made
-        # and was followed by another before it was heard.
-        self._waiting: deque[Reply] = deque()
-        self._followed: list[Reply] = []
         self._memory = memory
         self._engines = engines
         self._mode = settings.reply.mode
         self._pace = pace
-        self._rounds = tool_rounds
         self._calls = calls
         self._summarises = summarises
         self._trace = trace
@@ -356,6 +177,11 @@ class Replies:
         return reply is not None and (reply.making or reply.state is ReplyState.LISTENING)
 
     @property
+    def engaged(self) -> bool:
+        """Whether a reply is being made, so that the turn that is going on will have none."""
+        return self.making
+
+    @property
     def preparing(self) -> bool:
         """Whether a reply is made that nobody waits for yet, or a prompt is read."""
         busy = self._is_reading or not _over(self._summing)
@@ -398,9 +224,8 @@ class Replies:
 
     def expect(self, language: str) -> None:
         """The user is speaking a language: what speaks it gets ready."""
-        voice = None if self._translates_to else self.voice
-        if voice is not None and language and code_of(language) != voice.language:
-            voice.in_language(language)
+        if self.voice is not None and language and code_of(language) != self.voice.language:
+            self.voice.in_language(language)
 
     def begin(
         self, recognise: Recognise, *, sound: Audio | None = None, answer: bool = True
@@ -413,7 +238,7 @@ class Replies:
             answer: Whether there will be a reply.
         """
         self.attempts += 1
-        self.held = self._new(self.turn, voice=self._paced(), held=True, answers=answer)
+        self.held = self._new(self.turn, voice=self._next_voice(), held=True, answers=answer)
         self.held.sound = sound
         self._start(self.held, functools.partial(self._answer, self.held, recognise))
 
@@ -426,30 +251,15 @@ class Replies:
         if self.held is not None:
             self.held.hurry()
 
-    def _paced(self) -> Synthesiser | None:
-        """What speaks the next reply: faster, if much waits to be heard before it."""
-        if self.voice is None or not self._translates_to:
-            return self.voice
-        before = [*self._followed, *self._waiting, *filter(None, [self._current])]
-        late = sum(reply.unheard_s for reply in before) > LATE_S
-        return AtSpeed(self.voice, HURRY) if late else self.voice
+    def _next_voice(self) -> Synthesiser | None:
+        """What speaks the reply to the turn that is going on."""
+        return self.voice
 
     def commit(self) -> None:
-        """The turn is over: what was made ahead is told; a translation when all before it is."""
+        """The turn is over: what was made ahead is told."""
         reply, self.held = self.held, None
         assert reply is not None
-        if self._translates_to:
-            self._waiting.append(reply)
-            self._go_on()
-        else:
-            self._commit(reply)
-
-    def _go_on(self) -> None:
-        """Tell what waits, as far as nothing before it is being made."""
-        while self._waiting and not self.making:
-            if self._current is not None:
-                self._followed.append(self._current)
-            self._commit(self._waiting.popleft())
+        self._commit(reply)
 
     def _commit(self, reply: Reply) -> None:
         if reply.answers:
@@ -697,11 +507,6 @@ class Replies:
 
     def heard(self, reply_id: str, samples: int) -> None:
         """Take the playout position of a reply."""
-        for earlier in self._followed:
-            if earlier.id == reply_id:
-                earlier.played(samples)
-                self._settle(earlier, earlier.heard_text())
-        self._followed = [earlier for earlier in self._followed if not earlier.over]
         reply = self._current
         if reply is not None and reply.id == reply_id:
             reply.played(samples)
@@ -750,23 +555,24 @@ class Replies:
 
         return Reply(
             turn,
-            model=model or (Dictated("") if self._by_ear else self._engines.model),
+            model=model or self._writer(),
             voice=voice,
             mode=self._mode,
             # How much of it is played nobody tells.
-            pace=replace(self._pace, lead_s=math.inf)
-            if apart or self._translates_to
-            else self._pace,
+            pace=replace(self._pace, lead_s=math.inf) if apart else self._pace,
             clock=self._clock,
             tell=self._tell,
             mark=mark,
             tools=None if self._calls is None else functools.partial(self._use, self._calls),
-            rounds=self._rounds,
             asked=asked,
             place=None if apart else place or ReplyPlace(turn),
             held=held,
             answers=answers,
         )
+
+    def _writer(self) -> Writer:
+        """What writes the replies."""
+        return self._engines.model
 
     def _late_id(self, turn: int) -> str:
         """A name for one more reply in a turn: reply-3b, reply-3c, and so on."""
@@ -901,14 +707,9 @@ class Replies:
             # The model is asked once that is done: with the end of the turn.
             await reply.until(lambda: not reply.held)
         language = self._language_of(heard)
-        if self._translates_to:
-            if not heard.text or code_of(language) == self._translates_to:
-                await self._foresee([], heard)
-                return "skipped"
-            if self._by_ear:
-                reply.dictate(Dictated(heard.english))
-        else:
-            reply.speak_in(language)
+        if not self._answers_to(heard, language, reply):
+            await self._foresee([], heard)
+            return "skipped"
         prompt = functools.partial(self._reminded, reply, language)
         messages = words = prompt(noted=False)
         if reply.note:
@@ -924,6 +725,11 @@ class Replies:
             return "interrupted"
         reply.begin(f"reply-{reply.turn}")
         return await self._respond(reply, prompt, messages)
+
+    def _answers_to(self, heard: Transcription, language: str, reply: Reply) -> bool:
+        """Prepare the reply for what was said in a language; whether there is to be one."""
+        reply.speak_in(language)
+        return True
 
     def _reminded(self, reply: Reply, language: str, *, noted: bool = True) -> Messages:
         """What the model is asked with for a reply, whose turn may be over."""
@@ -1010,7 +816,7 @@ class Replies:
 
     def _wanted(self, reply: Reply) -> bool:
         """Whether the user has not gone on since."""
-        return reply is self.held or reply is self._current or reply in self._waiting
+        return reply is self.held or reply is self._current
 
     # --- what becomes of it ---
 
@@ -1067,7 +873,6 @@ class Replies:
         reply.made(status, error)
         if not reply.held:
             self._tell_end(reply)
-        self._go_on()
 
     def _tell_end(self, reply: Reply) -> None:
         """Tell how a reply went that is made, and whose turn is over."""

@@ -45,7 +45,7 @@ from pipeline.events import (
     ToolCalling,
     Usage,
 )
-from pipeline.images import Picture
+from pipeline.pictures import Picture
 from pipeline.text.chunker import Chunker, Clause
 from pipeline.text.heard import CHARS_PER_SECOND, Sound, Spoken
 from pipeline.text.language_names import code_of
@@ -305,7 +305,6 @@ class Reply:
         mark: Mark,
         tools: CallTools | None,
         pace: ReplyPace,
-        rounds: int,
         asked: int,
         place: ReplyPlace | None,
         held: bool,
@@ -323,7 +322,6 @@ class Reply:
             mark: Takes the trace's marks, each once, and its details.
             tools: See `CallTools`. None: the reply ends where the model calls tools.
             pace: See `ReplyPace`.
-            rounds: How often tools may be called.
             asked: How often they have been, in a reply before this one that it completes.
             place: Where it stands in the history; None: it is none of the conversation.
             held: Whether the turn may go on: nothing is told before `commit`, and the first clause
@@ -353,7 +351,6 @@ class Reply:
         self.shown: Sequence[str] = ()
         self.task: asyncio.Task[None] | None = None
         self.mark = mark
-        self._rounds = rounds
         self._model = model
         self._voice = voice
         self._rate = voice.rate if voice is not None else 1
@@ -670,7 +667,7 @@ class Reply:
         Raises:
             StageError: It calls them again and again.
         """
-        if self.asked >= self._rounds:
+        if self.asked >= TOOL_ROUNDS:
             raise StageError(
                 "llm",
                 f"the model called tools {self.asked} times and wants more; ask for less at once",

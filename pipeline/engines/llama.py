@@ -41,7 +41,7 @@ TOOL_TOKENS = 4096
 PICTURE_BATCH = 512
 """Tokens read at once by a model that sees: some (Gemma 3) read a picture whole, of 256 tokens."""
 
-PICTURE_TOKENS = 640
+MOST_PICTURE_TOKENS = 640
 """That a picture may have where a model makes more of larger ones: Qwen2.5-VL would read 1,300
 of a megapixel. Half of that still shows print, and comes in half the time."""
 
@@ -182,7 +182,7 @@ class LocalServer:
         params.model.path = str(self._path)
         if self._projector is not None:
             params.mmproj.path = str(self._projector)
-            params.image_max_tokens = PICTURE_TOKENS
+            params.image_max_tokens = MOST_PICTURE_TOKENS
         params.hostnames = ["127.0.0.1"]
         params.port = 0
         params.api_keys = [self._key]
@@ -190,7 +190,9 @@ class LocalServer:
         # context write a quarter faster side by side than slots with one each; what a slot may take
         # of it is limited, or a long prompt would take what others need.
         params.n_parallel = self._sessions
-        room = self._context_tokens + (0 if self._projector is None else PICTURES * PICTURE_TOKENS)
+        room = self._context_tokens + (
+            0 if self._projector is None else PICTURES * MOST_PICTURE_TOKENS
+        )
         room = min(room, trained_context(self._path) or room)
         params.n_ctx = self._sessions * room
         if self._sessions > 1:

@@ -73,6 +73,10 @@ class Unanswered(StageError):
         self.why = why
 
 
+NEXT_SHARE = 1 / 3
+"""Share of `llm.timeout_s` for each token after the first: a model that writes need not load."""
+
+
 @dataclass(frozen=True, slots=True)
 class Unsaid:
     """All text before was a thought, and no part of the reply: only its end was marked."""
@@ -121,6 +125,23 @@ class _Ask:
     offered: Offered
     demands: bool = False
     again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """A request as it is tried, with less after each refusal.
+
+    Attributes:
+        ask: What is asked.
+        optional: Parameters that only help.
+        shows: Whether the pictures are sent.
+        refused: How the server refused the tools; None: it did not.
+    """
+
+    ask: _Ask
+    optional: dict[str, Any]
+    shows: bool
+    refused: openai.APIStatusError | None = None
 
 
 @dataclass(slots=True)
@@ -236,7 +257,7 @@ class ChatModel:
             return
         shown = True
         with contextlib.suppress(openai.APIError, TimeoutError, ValueError, LookupError, TypeError):
-            async with asyncio.timeout(self._settings.first_token_timeout_s):
+            async with asyncio.timeout(self._settings.timeout_s):
                 sizes = [await self._prompt_size(more) for more in ({"tools": tools}, {})]
             shown = sizes[0] != sizes[1]
             if not shown and self._server.shows_tools == "count":
@@ -280,7 +301,7 @@ class ChatModel:
                 self._model = await self._first_model()
                 return
             try:
-                async with asyncio.timeout(self._settings.first_token_timeout_s):
+                async with asyncio.timeout(self._settings.timeout_s):
                     await self._client.get("/models", cast_to=object)
             except ValueError:
                 pass
@@ -361,7 +382,7 @@ class ChatModel:
         used: Used | None = None
         end = text = ""
         came = said = told = False
-        patience_s = self._settings.first_token_timeout_s
+        patience_s = self._settings.timeout_s
         with self._explained():
             if not self._model:
                 self._model = await self._first_model()
@@ -384,7 +405,7 @@ class ChatModel:
                     for part in piece.calls:
                         calls.push(part)
                     if piece.text.strip() or piece.calls:
-                        patience_s = self._settings.token_timeout_s
+                        patience_s = self._settings.timeout_s * NEXT_SHARE
                     for news in self._news(visible, visible.push(piece.text)):
                         said = isinstance(news, str) and (said or bool(news.strip()))
                         yield news
@@ -540,7 +561,7 @@ class ChatModel:
         label, remedy = self._server.label, self._server.name_remedy
         listed: object = None
         try:
-            async with asyncio.timeout(self._settings.first_token_timeout_s):
+            async with asyncio.timeout(self._settings.timeout_s):
                 listed = await self._client.get("/models", cast_to=object)
         except (openai.NotFoundError, ValueError):
             pass
@@ -561,7 +582,7 @@ class ChatModel:
     async def _open(
         self, ask: _Ask, messages: Messages, max_tokens: int
     ) -> tuple[httpx2.Response, _Ask]:
-        """Send the request; again without the optional parameters that the server refuses.
+        """Send the request; again without what the server refuses.
 
         What comes is read here: the client fails at events without data, and at the end does not
         tell whether the server said so or was cut off.
@@ -572,50 +593,16 @@ class ChatModel:
         Returns:
             The answer, and what was asked in the end.
         """
-        shown = bool(pictures(messages))
-        optional = self._optional
-        refused: openai.APIStatusError | None = None
+        attempt = _Attempt(ask, self._optional, shows=bool(pictures(messages)))
         # A server may close a kept connection in the very moment of its reuse.
         may_be_stale = self._answered
-        async with asyncio.timeout(self._settings.first_token_timeout_s):
+        async with asyncio.timeout(self._settings.timeout_s):
             while True:
                 try:
-                    body = {
-                        "model": self._model,
-                        "messages": list(ask.messages if shown else without_pictures(ask.messages)),
-                        "stream": True,
-                        self._server.limit: max_tokens,
-                        **optional,
-                        **ask.more,
-                    }
+                    body = self._body(attempt, max_tokens)
                     response = await posted(self._client, "/chat/completions", body)
                 except openai.APIStatusError as error:
-                    words = message_of(error)
-                    if shown and refuses_pictures(words):
-                        shown, self._sight["sees"] = False, False
-                        continue
-                    if (too_much := self._too_long(error, ask.messages)) is not None:
-                        raise too_much from None
-                    by_name = "tools" in ask.more and _names_tools(error, ask.messages)
-                    if not by_name and error.status_code not in _BAD_REQUEST:
-                        raise
-                    if optional and not by_name:
-                        optional = _without_refused(optional, str(error))
-                    elif not by_name and shown and may_mean_pictures(words):
-                        shown = False
-                    elif "tools" in ask.more:
-                        refused = error
-                        ask = replace(
-                            ask,
-                            messages=in_words(ask.messages, ask.more["tools"]),
-                            more={"response_format": call_format(ask.offered)}
-                            if ask.demands
-                            else {},
-                        )
-                    elif ask.more:
-                        ask = replace(ask, more={})
-                    else:
-                        raise (refused or error) from None
+                    attempt = self._with_less(attempt, error)
                 except openai.APITimeoutError:
                     raise
                 except openai.APIConnectionError:
@@ -623,20 +610,66 @@ class ChatModel:
                         raise
                     may_be_stale = False
                 else:
-                    if not shown and pictures(messages):
-                        self._sight["sees"] = False
-                    if refused is not None and not ask.again:
-                        self._learnt.shows_tools = False
-                        log.warning(
-                            "%s refuses the tools (%d: %s); the prompt says them instead",
-                            self._server.label,
-                            refused.status_code,
-                            message_of(refused),
-                        )
-                    # Kept only now that it worked: the request may be bad for another reason.
-                    self._optional = optional
-                    self._answered = True
-                    return response, ask
+                    self._keep(attempt, messages)
+                    return response, attempt.ask
+
+    def _body(self, attempt: _Attempt, max_tokens: int) -> dict[str, Any]:
+        """What is sent."""
+        messages = attempt.ask.messages
+        return {
+            "model": self._model,
+            "messages": list(messages if attempt.shows else without_pictures(messages)),
+            "stream": True,
+            self._server.limit: max_tokens,
+            **attempt.optional,
+            **attempt.ask.more,
+        }
+
+    def _with_less(self, attempt: _Attempt, error: openai.APIStatusError) -> _Attempt:
+        """The request without what the server refuses, or may refuse: one thing less each time.
+
+        Pictures or tools that it names go first; else what only helps, then pictures, then tools,
+        which are said in words, and at last the demand for a call.
+
+        Raises:
+            TooLong: That is not the reason: the prompt is too long.
+            openai.APIStatusError: Nor is it what can be left out, or nothing is left.
+        """
+        ask, words = attempt.ask, message_of(error)
+        if attempt.shows and refuses_pictures(words):
+            self._sight["sees"] = False
+            return replace(attempt, shows=False)
+        if (too_much := self._too_long(error, ask.messages)) is not None:
+            raise too_much from None
+        if "tools" not in ask.more or not _names_tools(error, ask.messages):
+            if error.status_code not in _BAD_REQUEST:
+                raise error
+            if attempt.optional:
+                return replace(attempt, optional=_without_refused(attempt.optional, str(error)))
+            if attempt.shows and may_mean_pictures(words):
+                return replace(attempt, shows=False)
+        if "tools" in ask.more:
+            more = {"response_format": call_format(ask.offered)} if ask.demands else {}
+            told = in_words(ask.messages, ask.more["tools"])
+            return replace(attempt, ask=replace(ask, messages=told, more=more), refused=error)
+        if ask.more:
+            return replace(attempt, ask=replace(ask, more={}))
+        raise (attempt.refused or error) from None
+
+    def _keep(self, attempt: _Attempt, messages: Messages) -> None:
+        """Ask like that from now on: it worked. Before, the request may be bad for any reason."""
+        if not attempt.shows and pictures(messages):
+            self._sight["sees"] = False
+        if (refused := attempt.refused) is not None and not attempt.ask.again:
+            self._learnt.shows_tools = False
+            log.warning(
+                "%s refuses the tools (%d: %s); the prompt says them instead",
+                self._server.label,
+                refused.status_code,
+                message_of(refused),
+            )
+        self._optional = attempt.optional
+        self._answered = True
 
     def _too_long(self, error: openai.APIError, messages: Messages) -> TooLong | None:
         """What an error says if it is that the prompt is too long, which is remembered."""
@@ -685,8 +718,8 @@ class ChatModel:
             self._server,
             self._model,
             connect_s=self._connect_timeout_s,
-            answer_s=self._settings.first_token_timeout_s,
-            slow="it may still be loading, or raise llm.first_token_timeout_s",
+            answer_s=self._settings.timeout_s,
+            slow="it may still be loading, or raise llm.timeout_s",
         ):
             yield
 

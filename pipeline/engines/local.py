@@ -17,8 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from pipeline import images
-from pipeline.config import Settings, SttSettings, TtsSettings, TurnSettings
+from pipeline import pictures
+from pipeline.config import Settings, SttSettings, TtsSettings
 from pipeline.engines.brevity import Shortened
 from pipeline.engines.client import Unreachable
 from pipeline.engines.llama import LocalServer, context_tokens
@@ -43,8 +43,8 @@ from pipeline.engines.whisper import (
 )
 from pipeline.engines.worker import Worker, apart
 from pipeline.errors import BadInput, StageError
-from pipeline.images import Picture
 from pipeline.models.catalogue import Catalogue, Kind
+from pipeline.pictures import Picture
 
 SWITCH_INTERVAL_S = 0.0005
 """How long a busy Python thread may keep the interpreter from the others; with the default of 5 ms
@@ -108,19 +108,12 @@ def check_models(settings: Settings, catalogue: Catalogue) -> None:
 
 
 def _end_of_turn_model(settings: Settings, catalogue: Catalogue) -> Path | None:
-    """What `turns.endpoint_model` names; None if that is nothing, or the default is not there.
-
-    Raises:
-        BadInput: It names something else that is not there.
-    """
-    name = settings.turns.endpoint_model
-    if not name or not settings.turns.predict:
+    """The model that hears whether a turn is over; None: it is not wanted, or not there."""
+    if not settings.turns.predict:
         return None
     try:
-        return catalogue.resolve("endpoint", name).path
+        return catalogue.resolve("endpoint", catalogue.default("endpoint").name).path
     except BadInput:
-        if name != TurnSettings().endpoint_model:
-            raise
         return None
 
 
@@ -366,7 +359,7 @@ class LocalEngines:
 
     def new_detector(self) -> VoiceDetector:
         """A judge of voice for one session; takes some milliseconds."""
-        detector = VoiceDetector(self._settings.vad)
+        detector = VoiceDetector()
         detector.warm()
         return detector
 
@@ -461,7 +454,7 @@ class LocalEngines:
         Raises:
             NoPicture: It is none that can be read.
         """
-        return await apart(lambda: images.of_url(url))
+        return await apart(lambda: pictures.of_url(url))
 
     async def read_ahead(self, messages: Messages) -> None:
         """Let the embedded model read a prompt before it is asked; others keep their own caches.

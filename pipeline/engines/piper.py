@@ -254,9 +254,9 @@ class Piper:
     def _feeds(self, ids: list[int], *, noise: bool = True, speed: float = 1.0) -> Feeds:
         config = self._config
         scales = [
-            config.noise_scale * self._settings.intonation * noise,
+            config.noise_scale * noise,
             config.length_scale / (self._settings.speed * speed),
-            config.noise_w_scale * self._settings.rhythm * noise,
+            config.noise_w_scale * noise,
         ]
         return {
             "input": np.array([ids], np.int64),

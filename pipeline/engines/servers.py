@@ -75,7 +75,7 @@ class ChatServer:
     shows_tools: Literal["template", "count", "yes"] = "count"
     key_setting: str = "llm.api_key"
     remedy: str = "start the server, or use --llm embedded"
-    name_remedy: str = "set llm.name, or write URL#NAME"
+    name_remedy: str = "write URL#NAME"
     sees: bool | None = None
 
     @property
@@ -139,7 +139,7 @@ def chat_server(
     if spec.startswith(("http://", "https://")):
         url, label = _api_url(spec, f"{option} ")
         key = _key(settings.api_key or "none", "llm.api_key")
-        name = urlsplit(spec).fragment or settings.name
+        name = urlsplit(spec).fragment
         return ChatServer(url, name, key, label, optional=TEMPLATE_OFF)
     own = "embedded, a name of `cascade models list`, a .gguf file, " if embedded else ""
     raise BadInput(f"{option} {spec}: not a model; give {own}a URL, ollama:NAME or openai:NAME")
@@ -147,6 +147,8 @@ def chat_server(
 
 def audio_server(settings: SttSettings | TtsSettings) -> ChatServer:
     """The server that `stt.url` or `tts.url` names, and the model to ask it for.
+
+    The URL may name it: `http://127.0.0.1:8880/v1#kokoro`.
 
     Raises:
         BadInput: The URL is none, or the key cannot be one.
@@ -163,14 +165,17 @@ def audio_server(settings: SttSettings | TtsSettings) -> ChatServer:
     key = _key(found, setting)
     if not key:
         raise BadInput(f"{option}{label}: there is no key; set OPENAI_API_KEY")
+    usual = "tts-1"
+    if isinstance(settings, SttSettings):
+        usual = "whisper-1" if settings.model == SttSettings().model else settings.model
     return ChatServer(
         url,
-        "whisper-1" if hears and settings.model == SttSettings().model else settings.model,
+        urlsplit(settings.url).fragment or usual,
         key,
         label,
         key_setting=setting,
         remedy=f"start the server, or leave --{stage}-url out",
-        name_remedy="name another with --stt" if hears else "set tts.model, or --voice",
+        name_remedy="name another with --stt" if hears else "write URL#MODEL, or set --voice",
     )
 
 

@@ -25,8 +25,8 @@ Chinese one, which is between what small English vocabularies need and large one
 MESSAGE_TOKENS = 6
 """What a chat template adds around each message, about."""
 
-IMAGE_TOKENS = 300
-"""What an image costs a model that sees, about: from 85 (OpenAI, low detail) to 1,500."""
+PICTURE_TOKENS = 300
+"""What a picture costs a model that sees, about: from 85 (OpenAI, low detail) to 1,500."""
 
 MOST_UNLIKE = 8.0
 """A part of a prompt costs at most so many times what was guessed."""
@@ -40,7 +40,7 @@ REPLY_SHARE = 0.5
 
 Costs = tuple[float, float, float, float, float]
 """Guessed tokens of a prompt by kind: characters, bytes beyond one a character, what stands around
-messages, images, tools."""
+messages, pictures, tools."""
 
 
 class TokenGauge:
@@ -116,8 +116,8 @@ class TokenGauge:
     def _sum(self, parts: Costs) -> float:
         # Written out: it is done for every message of every prompt.
         a, b, c, d, e = self._factors
-        chars, more, around, images, tools = parts
-        return a * chars + b * more + c * around + d * images + e * tools
+        chars, more, around, pictures, tools = parts
+        return a * chars + b * more + c * around + d * pictures + e * tools
 
 
 def costs(message: Mapping[str, Any]) -> Costs:
@@ -133,13 +133,13 @@ def costs(message: Mapping[str, Any]) -> Costs:
         for text in texts
         if not text.isascii()
     )
-    images = sum(isinstance(part, Mapping) and "image_url" in part for part in parts)
+    pictures = sum(isinstance(part, Mapping) and "image_url" in part for part in parts)
     around = 1 + len(calls) + (3 if calls else 0)
     return (
         sum(map(len, texts)) / CHARS_PER_TOKEN,
         more * TOKENS_PER_BYTE,
         float(around * MESSAGE_TOKENS),
-        float(images * IMAGE_TOKENS),
+        float(pictures * PICTURE_TOKENS),
         0.0,
     )
 
@@ -153,5 +153,5 @@ def _whole(messages: Sequence[Mapping[str, Any]]) -> Costs:
     found = [costs(message) for message in messages]
     tools = messages.tools if isinstance(messages, Prompt) else ()
     found.append((0.0, 0.0, 0.0, 0.0, tool_chars(tools) / CHARS_PER_TOKEN))
-    chars, more, around, images, offered = map(sum, zip(*found, strict=True))
-    return chars, more, around, images, offered
+    chars, more, around, pictures, offered = map(sum, zip(*found, strict=True))
+    return chars, more, around, pictures, offered

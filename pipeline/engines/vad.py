@@ -2,8 +2,7 @@
 
 Two detectors in a row. webrtcvad is the gate: it takes microseconds, and as long as it hears
 nothing the other one sleeps. Silero v6 (the ONNX file inside faster-whisper) is the judge: it tells
-speech from noise, and its probability is the verdict. Without a judge (`judge = "webrtc"`) the
-verdict is how much of the window the gate heard as voice.
+speech from noise, and its probability is the verdict.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 import webrtcvad
 
-from pipeline.config import VadSettings
 from pipeline.engines.worker import onnx_session
 from pipeline.errors import StageError, first_line
 from pipeline.events import Samples
@@ -31,9 +29,6 @@ WINDOW = 512
 
 GATE_MODE = 1
 """How aggressive webrtcvad is as the gate; above 1 it stays shut on quiet speech."""
-
-WEBRTC_MODE = 2
-"""How aggressive it is as the only engine; 2: least stuck and fewest gaps."""
 
 GATE_HOLD_MS = 600
 """The gate stays open this long (ms) after its last voice."""
@@ -74,26 +69,19 @@ class VoiceDetector:
     alone and not on how it was cut into pieces. A window costs 0.02 ms while the gate is closed,
     0.15 ms while it is open, and 1 ms when it opens: call it from the event loop. Not thread-safe.
 
-    Args:
-        settings: The engine. Thresholds on the probability are the caller's business.
-        gate_mode: See `GATE_MODE`.
-        gate_hold_ms: See `GATE_HOLD_MS`.
+    Thresholds on the probability are the caller's business.
 
     Raises:
         StageError: Silero's model is missing or cannot be loaded.
     """
 
-    def __init__(
-        self, settings: VadSettings, *, gate_mode: int = GATE_MODE, gate_hold_ms: int = GATE_HOLD_MS
-    ) -> None:
-        self._hold = gate_hold_ms * RATE // 1000
-        self._silero = _Silero() if settings.engine == "silero" else None
-        self._gate_mode = gate_mode if self._silero else WEBRTC_MODE
+    def __init__(self) -> None:
+        self._silero = _Silero()
         self.reset()
 
     def reset(self) -> None:
         """Forget everything heard; the next sample is number 0."""
-        self._gate = _Gate(self._gate_mode)
+        self._gate = _Gate()
         self._pending: Samples = np.zeros(0, np.int16)
         self._recent = np.zeros(_CONTEXT + (_REPLAY + 1) * WINDOW, np.float32)
         self._position = 0
@@ -103,7 +91,7 @@ class VoiceDetector:
     def warm(self) -> None:
         """Run Silero once, so that the first window is as fast as the others."""
         # With the gate closed its state is free: it is reset when the gate opens.
-        if self._silero is not None and not self._open:
+        if not self._open:
             self._silero.probability(self._recent[: _CONTEXT + WINDOW])
 
     def push(self, samples: Samples) -> list[Voice]:
@@ -129,26 +117,22 @@ class VoiceDetector:
         self._position = end
         audio = window.astype(np.float32) / np.float32(32768)
         level = _level_db(audio)
-        voiced = self._gate.voiced(window)
-        if self._silero is None:
-            return Voice(voiced, start, end, level)
         self._recent = np.concatenate((self._recent[WINDOW:], audio))
-        if voiced:
-            self._open_until = end + self._hold
+        if self._gate.voiced(window):
+            self._open_until = end + GATE_HOLD_MS * RATE // 1000
         was_open, self._open = self._open, end <= self._open_until
         if not self._open:
             return Voice(0.0, start, end, level)
         if not was_open:
-            self._rouse(self._silero, self._recent[:-WINDOW])
+            self._rouse(self._recent[:-WINDOW])
         heard = self._silero.probability(self._recent[-_CONTEXT - WINDOW :])
         return Voice(heard, start, end, level)
 
-    @staticmethod
-    def _rouse(silero: _Silero, audio: npt.NDArray[np.float32]) -> None:
+    def _rouse(self, audio: npt.NDArray[np.float32]) -> None:
         """Let Silero hear `audio` (context, then whole windows) as if it had never slept."""
-        silero.reset()
+        self._silero.reset()
         for i in range(0, len(audio) - _CONTEXT, WINDOW):
-            silero.probability(audio[i : i + _CONTEXT + WINDOW])
+            self._silero.probability(audio[i : i + _CONTEXT + WINDOW])
 
 
 def _level_db(audio: npt.NDArray[np.float32]) -> float:
@@ -159,19 +143,20 @@ def _level_db(audio: npt.NDArray[np.float32]) -> float:
 class _Gate:
     """webrtcvad over windows that its 10 ms frames do not divide."""
 
-    def __init__(self, mode: int) -> None:
-        self._vad = webrtcvad.Vad(mode)
+    def __init__(self) -> None:
+        self._vad = webrtcvad.Vad(GATE_MODE)
         self._rest: Samples = np.zeros(0, np.int16)
 
-    def voiced(self, window: Samples) -> float:
-        """Share (0 to 1) of voice among the frames that end in this window."""
+    def voiced(self, window: Samples) -> bool:
+        """Whether any of the frames that end in this window is voice."""
         audio = np.concatenate((self._rest, window))
         frames = len(audio) // _FRAME
         self._rest = audio[frames * _FRAME :]
         data = audio[: frames * _FRAME].tobytes()
         size = 2 * _FRAME
         pieces = (data[i * size : (i + 1) * size] for i in range(frames))
-        return sum(bool(self._vad.is_speech(piece, RATE)) for piece in pieces) / frames
+        verdicts = [self._vad.is_speech(piece, RATE) for piece in pieces]  # it learns from each
+        return any(verdicts)
 
 
 class _Silero:
@@ -197,17 +182,13 @@ def _session() -> Any:
     """An onnxruntime session on Silero."""
     # Found, not imported: faster_whisper takes 0.3 s to import and only its data is needed.
     package = find_spec("faster_whisper")
-    if package is None or package.origin is None:
-        raise StageError(
-            "vad", "faster-whisper is not installed: Silero is a part of it", fatal=True
-        )
+    assert package is not None and package.origin is not None, "Cascade depends on it"
     path = Path(package.origin).parent / "assets" / _MODEL
     try:
         return onnx_session(path)
     except Exception as error:
         raise StageError(
             "vad",
-            f"{path}: cannot be loaded: {first_line(error)}\n"
-            'Reinstall faster-whisper, or set vad.engine = "webrtc"',
+            f"{path}: cannot be loaded: {first_line(error)}\nReinstall faster-whisper",
             fatal=True,
         ) from error

@@ -74,9 +74,8 @@ class Pool:
 
     def _key(self, settings: Settings) -> str:
         """What engines are made of; turn-taking and replies need no others."""
-        made_of = settings.model_dump(include={"stt", "llm", "tts", "vad", "models"})
-        turns = settings.turns
-        return json.dumps([made_of, turns.endpoint_model, turns.predict], sort_keys=True)
+        made_of = settings.model_dump(include={"stt", "llm", "tts", "models"})
+        return json.dumps([made_of, settings.turns.predict], sort_keys=True)
 
 
 async def make_ready(settings: Settings, engines: LocalEngines) -> None:

@@ -10,7 +10,6 @@ import difflib
 import hashlib
 import json
 import re
-import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -19,6 +18,7 @@ from typing import Any, Literal, get_args
 
 import platformdirs
 
+from pipeline import toml_file
 from pipeline.errors import BadInput, CascadeError
 
 Kind = Literal["stt", "tts", "llm", "endpoint"]
@@ -241,7 +241,7 @@ class Catalogue:
                 `download_dir()`.
         """
         home = _home()
-        tables = tomllib.loads((home / TOML).read_text(encoding="utf-8"))["model"]
+        tables = toml_file.read(home / TOML)["model"]
         return cls(tuple(map(_entry, tables)), home, download_dir(models_dir))
 
     def all(self) -> Iterator[ModelEntry]:

@@ -164,22 +164,18 @@ def provide(
     """
     catalogue = catalogue or Catalogue.load(settings.models.dir)
     network = Network()
-    named: tuple[tuple[Kind, str, str], ...] = (
-        ("llm", "llm.model", settings.llm.model),
-        ("stt", "stt.model", settings.stt.model),
-        ("tts", "tts.voice", settings.tts.voice),
-        ("endpoint", "turns.endpoint_model", settings.turns.endpoint_model),
-    )
+    needed: dict[Kind, str] = {"llm": settings.llm.model}
+    if not settings.stt.url:
+        needed["stt"] = settings.stt.model
+    if not settings.tts.url:
+        needed["tts"] = settings.tts.voice
+    if settings.turns.predict:
+        needed["endpoint"] = catalogue.default("endpoint").name
     taken: dict[str, str] = {}
     why = ""
-    needless = {
-        "stt": bool(settings.stt.url),
-        "tts": bool(settings.tts.url),
-        "endpoint": not settings.turns.predict,
-    }
-    for kind, key, name in named:
+    for kind, name in needed.items():
         model = catalogue.missing(kind, name)
-        if model is None or needless.get(kind):
+        if model is None:
             continue
         try:
             pull_and_show(catalogue, model, console, network)
@@ -191,9 +187,9 @@ def provide(
             if embedded is not None:  # without Smart Turn, silence ends the turn
                 why = why or _reason(error, model)
                 taken[model.name] = embedded.name
-                section, field = key.split(".")
-                changed = getattr(settings, section).model_copy(update={field: embedded.name})
-                settings = settings.model_copy(update={section: changed})
+                field = "voice" if kind == "tts" else "model"
+                changed = getattr(settings, kind).model_copy(update={field: embedded.name})
+                settings = settings.model_copy(update={kind: changed})
     if taken:
         console.print(
             f"{' and '.join(taken)} could not be fetched ({why}): {' and '.join(taken.values())}"

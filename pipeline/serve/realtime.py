@@ -45,7 +45,7 @@ from pipeline.events import (
     Transcript,
     Usage,
 )
-from pipeline.images import NoPicture
+from pipeline.pictures import NoPicture
 from pipeline.prompts import Prompts
 from pipeline.serve.author import Author
 from pipeline.serve.items import KeptItem

@@ -31,7 +31,7 @@ from pipeline.serve.items import KeptItem
 from pipeline.serve.protocol import ServerSide
 from pipeline.serve.remote_tools import RemoteTools
 from pipeline.serve.responses import RealtimeResponse, settings
-from pipeline.serve.session_object import JsonObject, prompt_images
+from pipeline.serve.session_object import JsonObject, prompt_pictures
 from pipeline.tools.toolbox import RESULT_CHARS, cut
 
 SILENCE = "(The user says nothing.)"
@@ -73,7 +73,7 @@ class Remembered:
     @property
     def unanswered(self) -> bool:
         """Whether the user spoke last, or a tool."""
-        last = next((m for m in reversed(self.history) if m.content or not m.images), None)
+        last = next((m for m in reversed(self.history) if m.content or not m.pictures), None)
         return last is not None and last.role in ("user", "tool") and last.content != RUNNING
 
     def add(
@@ -164,10 +164,10 @@ class Remembered:
         These the user shows: most chats take none from the system.
         """
         told = " ".join(filter(None, (asked["instructions"], self._explained)))
-        images = prompt_images(asked)
-        words = " ".join(f"(The picture {name}.)" for name, _ in images)
-        shown = Message("user", words, 0, images=tuple(url for _, url in images))
-        return [*([Message("system", told, 0)] if told else []), *([shown] if images else [])]
+        pictures = prompt_pictures(asked)
+        words = " ".join(f"(The picture {name}.)" for name, _ in pictures)
+        shown = Message("user", words, 0, pictures=tuple(url for _, url in pictures))
+        return [*([Message("system", told, 0)] if told else []), *([shown] if pictures else [])]
 
     def _room(self, asked: JsonObject) -> float:
         """Tokens that what is said may have."""
@@ -243,12 +243,14 @@ def messages(items: Iterable[KeptItem], language: str = "") -> list[tuple[KeptIt
     for item in _as_they_came(items):
         match item.about["type"]:
             case "message":
-                text, images = _text(item), _images(item)
-                if text or images:
+                text, pictures = _text(item), _pictures(item)
+                if text or pictures:
                     answer_in = changed_to(item.language, language)
                     language = item.language or language
                     role, note = item.about["role"], item.note
-                    message = Message(role, text, 0, images=images, note=note, answer_in=answer_in)
+                    message = Message(
+                        role, text, 0, pictures=pictures, note=note, answer_in=answer_in
+                    )
                     found.append((item, message))
             case "function_call" if item.about["call_id"] not in done:
                 if item.about["status"] == "completed":
@@ -293,7 +295,7 @@ def _text(item: KeptItem) -> str:
     return clean(" ".join(filter(None, said)))
 
 
-def _images(item: KeptItem) -> tuple[str, ...]:
+def _pictures(item: KeptItem) -> tuple[str, ...]:
     shown = (
         item.seen.get(place, part["image_url"])
         for place, part in enumerate(item.about["content"])

@@ -433,8 +433,8 @@ def prompted(given: JsonObject, prompts: Prompts, prefix: str) -> JsonObject:
     return given | overlaid(fields, {**own, "prompt": told})  # type: ignore[no-any-return]
 
 
-def prompt_images(options: JsonObject) -> list[tuple[str, str]]:
-    """The images that stand for variables of a prompt: names, and URLs of data."""
+def prompt_pictures(options: JsonObject) -> list[tuple[str, str]]:
+    """The pictures that stand for variables of a prompt: names, and URLs of data."""
     variables = (options.get("prompt") or {}).get("variables") or {}
     return [(name, value["image_url"]) for name, value in variables.items() if _is_image(value)]
 

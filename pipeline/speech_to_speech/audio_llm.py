@@ -19,7 +19,7 @@ import os
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import urldefrag, urlsplit
 
 from pipeline.clock import NS_PER_MS, Clock
 from pipeline.config import Settings, is_secret, load
@@ -34,8 +34,8 @@ from pipeline.engines.tokens import TokenGauge
 from pipeline.engines.whisper import MIN_VOICED_MS, Audio, Transcription
 from pipeline.errors import BadInput, CascadeError, StageError
 from pipeline.events import Event, Frame, ReplyDone, Transcript
-from pipeline.images import Picture
 from pipeline.models.catalogue import Catalogue
+from pipeline.pictures import Picture
 from pipeline.session import EventQueue
 from pipeline.speech_to_speech import keys
 from pipeline.speech_to_speech.brief import Brief, Facts, SystemSpec, given
@@ -363,10 +363,10 @@ def prepared(settings: Settings, spec: SystemSpec, brief: Brief) -> Settings:
     Raises:
         BadInput: There is no key for OpenAI's API.
     """
+    name = spec.model or spec.options.get("model", "")
     llm = settings.llm.model_copy(
         update={
-            "model": spec.url,
-            "name": spec.model or spec.options.get("model", ""),
+            "model": f"{urldefrag(spec.url).url}#{name}" if name else spec.url,
             "api_key": _key(spec),
             "instructions": brief.instructions,
         }

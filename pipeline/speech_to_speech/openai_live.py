@@ -150,7 +150,6 @@ class LiveCore(ProtocolCore):
         now: Tells the time.
         host: What to call the server.
         tools: Whether we can do anything for the model.
-        rate: Of the model's sound (Hz).
 
     Attributes:
         speaking: Whether the user speaks.
@@ -164,7 +163,6 @@ class LiveCore(ProtocolCore):
         *,
         host: str = "",
         tools: bool = False,
-        rate: int = encoding.PCM_RATE,
     ) -> None:
         super().__init__(mark, now)
         # It cannot be told that a reply was cut.
@@ -173,8 +171,7 @@ class LiveCore(ProtocolCore):
         self.ended: str | None = None
         self._host = host
         self._tools = tools
-        self._rate = rate
-        self._gate = SoundGate(rate)
+        self._gate = SoundGate(encoding.PCM_RATE)
         self._came_ns = 0
         self._billed_s = {"session": 0.0, "standby": 0.0}
         # What the model says now, and until when more of it is expected though it is silent.
@@ -335,7 +332,7 @@ class LiveCore(ProtocolCore):
         if len(stretch.samples):
             silent = stretch.start + len(stretch.samples) - self._gate.sounded
             part = _part(self._reply)
-            self.ledger.sound(self._reply, part, stretch.samples, self._rate, silent)
+            self.ledger.sound(self._reply, part, stretch.samples, encoding.PCM_RATE, silent)
         if stretch.ends:
             self._fell_silent(self._reply)
 
@@ -529,7 +526,7 @@ class LiveSession(OpenAiSession[AsyncLiveConnection]):
         Raises:
             StageError: The server cannot be used; the message says why.
         """
-        detector = await apart(lambda: VoiceDetector(VadSettings()))
+        detector = await apart(VoiceDetector)
         self._hearing = Hearing(detector, TIMES.max_turn_s)
         return await super().__aenter__()
 

@@ -12,12 +12,12 @@ phonemised as it is written, and the phonemes that are the word's are replaced.
 
 from __future__ import annotations
 
-import tomllib
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline import toml_file
 from pipeline.errors import BadInput
 from pipeline.text.heard import PhonemePlace, Word
 from pipeline.text.language_names import NAMES, code_of
@@ -38,15 +38,8 @@ def read(path: Path, language: str, symbols: Collection[str]) -> Lexicon:
         BadInput: The file cannot be read, or an entry is of a kind that no voice, or a symbol that
             not this voice has.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise BadInput(f"tts.lexicon {path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise BadInput(
-            f"tts.lexicon {path}: {error}; a word with other letters than a to z needs quotation "
-            'marks, as "Über" = "yːbɐ"'
-        ) from None
+    hint = 'a word with other letters than a to z needs quotation marks, as "Über" = "yːbɐ"'
+    table = toml_file.read(path, "tts.lexicon", hint)
     if strange := [code for code, is_in in table.items() if _is_no_language(code, is_in)]:
         raise BadInput(
             f"tts.lexicon {path}: [{strange[0]}] is no code of a language, such as de, fr or en"

@@ -178,7 +178,7 @@ def _judged_until(sound: Samples) -> tuple[int, bool]:
     level = sound * np.float32(max(1.0, PEAK / max(1, peak)))
     settings = VadSettings()
     heard, on = [], False
-    for voice in VoiceDetector(settings).push(np.rint(level).astype(np.int16)):
+    for voice in VoiceDetector().push(np.rint(level).astype(np.int16)):
         on = voice.probability >= (settings.release if on else settings.threshold)
         if on:
             heard.append(voice.start // WINDOW)

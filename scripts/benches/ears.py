@@ -60,8 +60,8 @@ class Ears(Engines):
         catalogue = Catalogue.load()
         found = catalogue.resolve("stt", settings.stt.model)
         self._whisper = Whisper(found.path, settings.stt, short_windows=found.short_windows)
-        name = settings.turns.endpoint_model
-        self._smart_turn = SmartTurn(catalogue.resolve("endpoint", name).path) if name else None
+        model = catalogue.resolve("endpoint", catalogue.default("endpoint").name)
+        self._smart_turn = SmartTurn(model.path)
         self._path = catalogue.resolve("llm", "embedded").path
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -91,7 +91,7 @@ class Ears(Engines):
 
     def new_detector(self) -> VoiceDetector:  # type: ignore[override]
         """The real one."""
-        return VoiceDetector(self.settings.vad)
+        return VoiceDetector()
 
     async def transcribe(
         self, audio: Audio, voiced_ms: float | None = None, **more: Any
@@ -121,10 +121,10 @@ class Ears(Engines):
 
     async def melody(self, audio: Audio) -> float | None:
         """Listen to the melody, in `MELODY_S`."""
-        if (smart_turn := self._smart_turn) is None:
-            return None
         await asyncio.sleep(MELODY_S)
-        return self._once(("melody", hash(audio.tobytes())), lambda: smart_turn.probability(audio))
+        return self._once(
+            ("melody", hash(audio.tobytes())), lambda: self._smart_turn.probability(audio)
+        )
 
     def _once(self, key: Any, work: Callable[[], T]) -> T:
         if key not in self.known:

@@ -154,7 +154,7 @@ def clips_of(folder: Path, settings: Settings) -> list[Clip]:
 
 def voiced_ms(pcm: Samples, settings: Settings) -> float:
     """How much of a recording the voice detector takes for speech, with silence after it (ms)."""
-    verdicts = VoiceDetector(settings.vad).push(np.concatenate([pcm, np.zeros(RATE, np.int16)]))
+    verdicts = VoiceDetector().push(np.concatenate([pcm, np.zeros(RATE, np.int16)]))
     voiced = [v for v in verdicts if v.probability >= settings.vad.release]
     return sum(v.end - v.start for v in voiced) * 1000 / RATE
 
@@ -163,7 +163,7 @@ def cuts(clip: Clip, settings: Settings, *, speaking: bool) -> list[Clip]:
     """What of a recording would reach the recogniser: turns, or looks at a voice over a reply."""
     pcm = np.concatenate([np.zeros(RATE // 2, np.int16), clip.pcm, np.zeros(2 * RATE, np.int16)])
     taker, found = TurnTaker(settings.turns, settings.vad), []
-    for voice in VoiceDetector(settings.vad).push(pcm):
+    for voice in VoiceDetector().push(pcm):
         for decision in taker.push(voice, speaking=speaking and not taker.in_speech):
             match decision:
                 case Ended() if not speaking:
@@ -311,7 +311,7 @@ def long_clips(clips: Sequence[Clip], settings: Settings) -> Iterator[Clip]:
 
 def trimmed(pcm: Samples, settings: Settings) -> Samples:
     """A recording from its first voice to its last, and 0.1 s around, all of them as loud."""
-    verdicts = VoiceDetector(settings.vad).push(np.concatenate([pcm, np.zeros(RATE, np.int16)]))
+    verdicts = VoiceDetector().push(np.concatenate([pcm, np.zeros(RATE, np.int16)]))
     voice = [v for v in verdicts if v.probability >= settings.vad.threshold]
     around = RATE // 10
     return sounds.to_level(pcm[max(0, voice[0].start - around) : voice[-1].end + around])

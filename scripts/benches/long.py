@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import functools
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -26,7 +25,7 @@ from support.scripted import LOUD, RATE, Engines, Model, Speaker
 
 from pipeline.clock import Clock
 from pipeline.config import Settings, load
-from pipeline.conversation import cascade, history
+from pipeline.conversation import history
 from pipeline.conversation.cascade import Cascade
 from pipeline.conversation.history import History, Message
 from pipeline.engines import llama
@@ -298,8 +297,7 @@ async def reading(settings: Settings, count: int) -> None:
         ("half at a time, prefix cache alone", 0.5, 0),
         ("half at a time, keys shifted too (as it is)", history.RETENTION, llama.REUSED),
     ):
-        keeping = functools.partial(History, retention=share)
-        with patch.object(cascade, "History", keeping), patch.object(llama, "REUSED", reuse):
+        with patch.object(history, "RETENTION", share), patch.object(llama, "REUSED", reuse):
             turns = await real(settings, count)
         print(f"  {name}")
         after = turns[next((i for i, t in enumerate(turns) if t.prompt < turns[i - 1].prompt), 0) :]

@@ -70,7 +70,7 @@ async def engines_alone(engines: LocalEngines, settings: Settings) -> None:
     """Real-time factors of VAD, STT and TTS; the model's first token and rate."""
     print("engines, one at a time")
     audio = [read(path) for path in sorted(RECORDINGS.glob("dev_*.wav"))]
-    detector = VoiceDetector(settings.vad)
+    detector = VoiceDetector()
     detector.warm()
     factors = []
     for samples in audio:

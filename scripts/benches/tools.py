@@ -226,8 +226,7 @@ async def main() -> None:
     settings = load(
         flags={
             "llm.model": given.llm,
-            "llm.first_token_timeout_s": 600,
-            "llm.token_timeout_s": 600,
+            "llm.timeout_s": 1800,
             "conversation.budget_tokens": int(longest / CHARS_PER_TOKEN) + ROOM_TOKENS,
         }
     )

@@ -55,7 +55,7 @@ def power_db(sound: npt.NDArray[Any]) -> float:
 
 def voiced(sound: Samples, rate: int = VAD_RATE) -> npt.NDArray[np.bool_]:
     """Which 32 ms the detector takes for speech, by the settings' threshold."""
-    verdicts = VoiceDetector(SETTINGS.vad).push(resampled(sound, rate, VAD_RATE))
+    verdicts = VoiceDetector().push(resampled(sound, rate, VAD_RATE))
     return np.array([voice.probability > SETTINGS.vad.threshold for voice in verdicts])
 
 

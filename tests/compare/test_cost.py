@@ -196,7 +196,7 @@ def test_no_table(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="cannot be read"):
         prices(tmp_path / "none.toml")
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(BadInput, match="is no TOML"):
+    with pytest.raises(BadInput, match="is no text in UTF-8"):
         prices(tmp_path / "bytes.toml")
 
 

@@ -31,7 +31,7 @@ from pipeline.config import AudioSettings, VadSettings
 from pipeline.driver import REPORT_S
 from pipeline.errors import StageError
 from pipeline.events import Event, Failure, Frame, ReplyAudio, ReplyInterrupted, Samples
-from pipeline.keys import Keys
+from pipeline.keyboard import Keyboard
 from pipeline.session import Session
 from pipeline.trace import Trace
 
@@ -130,7 +130,7 @@ class Humming(MetronomeSystem):
         return {"model": "hum", "simulated": {"name": "hum"} if self.simulated else None}
 
 
-class Typed(Keys):
+class Typed(Keyboard):
     """Keys that are pressed at given times (s of the loop), or where there is no terminal."""
 
     def __init__(self, at: Mapping[float, str] | None) -> None:

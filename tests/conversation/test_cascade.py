@@ -20,7 +20,7 @@ from support.scene import ASKS, BLUNT, FRAME, LONG, Scene, run
 from support.scripted import LOUD, RATE, Engines, Model, Speaker
 
 from pipeline.config import Settings, TurnSettings
-from pipeline.conversation.cascade import Cascade
+from pipeline.conversation.cascade import ATTEMPTS, Cascade
 from pipeline.conversation.history import Message
 from pipeline.engines.prosody import EXPLAINED, Prosody
 from pipeline.engines.whisper import Transcription
@@ -361,10 +361,10 @@ def test_speaking_on_drops_the_answer_and_nobody_learns_of_it_but_from_the_trace
 
 
 def test_attempts_are_bounded() -> None:
-    engines = Engines(["word"] * 9, Model(["Fine."] * 9))
-    scene = Scene(engines, attempts=2)
-    run(scene, (0.5, False), *[(0.3, True), (0.35, False)] * 6, (4.0, False))
-    assert len(engines.model.prompts) == 3
+    engines = Engines(["word"] * 15, Model(["Fine."] * 15))
+    scene = Scene(engines)
+    run(scene, (0.5, False), *[(0.3, True), (0.35, False)] * 12, (4.0, False))
+    assert len(engines.model.prompts) == ATTEMPTS + 1
     assert scene.of(ReplyDone) == [ReplyDone(1, "reply-1", "completed")]
 
 

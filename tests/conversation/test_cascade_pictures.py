@@ -54,7 +54,7 @@ def test_shown_over_a_reply_it_belongs_to_the_next_words() -> None:
     model = Model([LONG, "It is red."])
     scene = Scene(Engines(["Sing.", "What is this?"], model))
     hold(scene, 3.0, (0.5, False), (1.2, True), (8.0, False), (1.2, True), (3.0, False))
-    roles = [(message.role, bool(message.images)) for message in scene.session.history]
+    roles = [(message.role, bool(message.pictures)) for message in scene.session.history]
     assert roles == [
         ("user", False),
         ("assistant", False),
@@ -74,7 +74,7 @@ def test_a_picture_asks_nothing_by_itself() -> None:
 
 
 def test_a_model_that_does_not_see_is_told_of_once_a_picture() -> None:
-    said = [Message("user", "", 0, images=("data:image/png;base64,BBBB",))]
+    said = [Message("user", "", 0, pictures=("data:image/png;base64,BBBB",))]
     model = Model(["No.", "No."])
     scene = Scene(Engines(["What is this?"], model, sees=False), said)
     hold(scene, 3.0, (0.5, False), (1.2, True), (3.0, False), (1.2, True), (3.0, False))

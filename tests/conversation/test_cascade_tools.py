@@ -18,7 +18,8 @@ from support.scripted import Engines, Model
 
 from pipeline.config import ConversationSettings, Settings
 from pipeline.conversation.history import CANCELLED, RUNNING, UNSPOKEN, History, Message
-from pipeline.conversation.replies import NOTHING_RUNS, STILL_RUNNING, OpenCalls
+from pipeline.conversation.open_calls import NOTHING_RUNS, STILL_RUNNING, OpenCalls
+from pipeline.conversation.reply import TOOL_ROUNDS
 from pipeline.engines.tools import Prompt, Told, Tool, ToolUse
 from pipeline.errors import CascadeError, StageError
 from pipeline.events import (
@@ -145,11 +146,11 @@ def test_all_calls_of_a_pass_are_answered_before_the_model_goes_on() -> None:
 
 
 def test_tools_after_tools_and_then_enough() -> None:
-    model = Model([ROME, OSLO, f"Once more. {ROME}"])
-    scene = run(with_tools(Engines(["Weather?"], model), tool_rounds=2), *QUESTION, (9.0, False))
-    assert len(scene.of(ToolCall)) == 2
+    model = Model([ROME, OSLO, ROME, OSLO, ROME, f"Once more. {ROME}"])
+    scene = run(with_tools(Engines(["Weather?"], model)), *QUESTION, (20.0, False))
+    assert len(scene.of(ToolCall)) == TOOL_ROUNDS
     [failed] = scene.of(Failure)
-    assert "called tools 2 times" in failed.message
+    assert "called tools 5 times" in failed.message
     assert scene.of(ReplyDone) == [ReplyDone(1, "reply-1", "failed")]
     assert scene.engines.voice.said == ["One moment, I'm checking.", "Once more."]
 

@@ -13,13 +13,13 @@ from support.scripted import Engines, Model
 
 from pipeline.config import Settings
 from pipeline.conversation.consent import (
-    _LANGUAGES,
     SILENCE_S,
     again,
     agreed,
     allowed,
     question,
 )
+from pipeline.conversation.phrases import PHRASES
 from pipeline.engines.tools import Tool
 from pipeline.events import ReplyDone, ToolCall
 
@@ -149,7 +149,7 @@ def test_what_is_asked(arguments: dict[str, Any], asked: str) -> None:
 
 def test_what_is_asked_is_never_long() -> None:
     arguments = {f"key_{n}": "x" * 10_000 for n in range(50)}
-    for language in _LANGUAGES:
+    for language in PHRASES:
         assert len(question("t" * 64, arguments, language)) < 400
 
 
@@ -185,10 +185,10 @@ def test_what_an_answer_means(answer: str, language: str, meant: bool | None) ->
     assert agreed(answer, language) is meant
 
 
-@given(st.sampled_from(sorted(_LANGUAGES)), st.text(max_size=30))
+@given(st.sampled_from(sorted(PHRASES)), st.text(max_size=30))
 def test_who_says_no_never_says_yes(language: str, more: str) -> None:
-    for no in _LANGUAGES[language].no.split("|"):
+    for no in PHRASES[language].no.split("|"):
         assert agreed(f"{no}, {more}", language) is not True
-    for yes in _LANGUAGES[language].yes.split("|"):
+    for yes in PHRASES[language].yes.split("|"):
         assert agreed(yes, language) is True, yes
     assert agreed(again(language), language) is not True

@@ -13,6 +13,7 @@ from support.scene import check_prompt
 
 from pipeline.conversation.history import (
     CANCELLED,
+    RETENTION,
     RUNNING,
     UNSPOKEN,
     History,
@@ -21,6 +22,7 @@ from pipeline.conversation.history import (
 )
 from pipeline.engines.tokens import CHARS_PER_TOKEN, MESSAGE_TOKENS
 from pipeline.engines.tools import Tool, ToolUse, arguments, tool_call, tools_of
+from pipeline.tools.toolbox import RESULT_CHARS
 
 SYSTEM = "Be brief."
 SYSTEM_COST = len(SYSTEM) / CHARS_PER_TOKEN + MESSAGE_TOKENS
@@ -32,8 +34,8 @@ TIME = ToolUse("b", "time", "{}")
 Prompt = list[dict[str, Any]]
 
 
-def conversation(budget: int = 1500, retention: float = 0.6, chars: int = 1500) -> History:
-    return History(SYSTEM, budget_tokens=budget, retention=retention, tool_chars=chars)
+def conversation(budget: int = 1500) -> History:
+    return History(SYSTEM, budget_tokens=budget)
 
 
 def said(prompt: Prompt) -> list[tuple[str, str]]:
@@ -72,7 +74,6 @@ turns = st.lists(
     st.builds(Turn, words, words, st.sampled_from([1.0, 1.0, 1.0, 0.5, 0.0])), max_size=25
 )
 budgets = st.integers(64, 600)
-retentions = st.floats(0.05, 1)
 
 
 @dataclass
@@ -93,16 +94,14 @@ class Session:
 
 
 @settings(deadline=None)
-@given(turns, budgets, retentions)
-def test_every_prompt_keeps_to_its_form_and_its_budget(
-    turns: list[Turn], budget: int, retention: float
-) -> None:
+@given(turns, budgets)
+def test_every_prompt_keeps_to_its_form_and_its_budget(turns: list[Turn], budget: int) -> None:
     """Instructions, user, assistant, …, user: never with an assistant's message first.
 
     Each prompt goes on from the last one, unless turns were dropped; then enough of them, and what
     is left out stays in the history.
     """
-    session = Session(conversation(budget, retention))
+    session = Session(conversation(budget))
     before = ""
     for turn in turns:
         prompt = session.turn(turn)
@@ -116,7 +115,7 @@ def test_every_prompt_keeps_to_its_form_and_its_budget(
         # Joined neighbours are one message longer, so it is the text that goes on.
         text = " ".join(content for _, content in messages)
         if not text.startswith(before):
-            kept = SYSTEM_COST + (budget - SYSTEM_COST) * retention
+            kept = SYSTEM_COST + (budget - SYSTEM_COST) * RETENTION
             assert cost(prompt) <= kept + 1e-6 or newest_only
         before = text
     history = session.conversation.history
@@ -147,12 +146,12 @@ changes = st.one_of(
 
 
 @settings(deadline=None)
-@given(st.lists(changes, max_size=60), st.integers(64, 300), retentions)
+@given(st.lists(changes, max_size=60), st.integers(64, 300))
 def test_settling_any_turn_at_any_time_leaves_a_sane_prompt(
-    changes: list[tuple[str, int]], budget: int, retention: float
+    changes: list[tuple[str, int]], budget: int
 ) -> None:
     """In order of turns, no turn twice, the newest user's words kept, nothing dropped revived."""
-    talk = conversation(budget, retention)
+    talk = conversation(budget)
     turn, dropped, asked = 0, 0, False
     for what, value in changes:
         if what == "user":
@@ -189,11 +188,11 @@ steps = st.lists(
 
 
 @settings(deadline=None, max_examples=200)
-@given(steps, st.integers(64, 400), st.floats(0.1, 1), st.data())
+@given(steps, st.integers(64, 400), st.data())
 def test_no_call_is_ever_without_its_result(
-    steps: list[str], budget: int, retention: float, data: st.DataObject
+    steps: list[str], budget: int, data: st.DataObject
 ) -> None:
-    talk = conversation(budget, retention)
+    talk = conversation(budget)
     turn = calls = 0
     open_calls: list[ToolUse] = []
     answered: list[tuple[ToolUse, ...]] = []
@@ -251,7 +250,7 @@ def test_no_call_is_ever_without_its_result(
 @settings(deadline=None)
 @given(st.integers(120, 800), st.lists(st.integers(1, 100_000), min_size=1, max_size=4))
 def test_results_are_cut_to_what_the_budget_allows(budget: int, sizes: list[int]) -> None:
-    talk = conversation(budget, chars=50_000)
+    talk = conversation(budget)
     talk.add("user", "Weather?", 1)
     uses = [ToolUse(f"c{i}", "weather", "{}") for i in range(len(sizes))]
     talk.call(ReplyPlace(1), uses)
@@ -264,7 +263,9 @@ def test_results_are_cut_to_what_the_budget_allows(budget: int, sizes: list[int]
     for message, size in zip(prompt[3:], sizes, strict=True):
         if len(message["content"]) < size:
             assert message["content"].endswith(f"[cut off here: {size} characters in all]")
-    assert [len(m.content) for m in talk.history if m.call_id] == [min(s, 50_000) for s in sizes]
+    assert [len(m.content) for m in talk.history if m.call_id] == [
+        min(s, RESULT_CHARS) for s in sizes
+    ]
 
 
 # --- by hand ---
@@ -272,7 +273,7 @@ def test_results_are_cut_to_what_the_budget_allows(budget: int, sizes: list[int]
 
 def test_turns_are_dropped_seldom_and_down_to_the_share_of_the_budget() -> None:
     """Ten turns of 20 tokens in a budget of 100, kept at a half: worked out by hand."""
-    talk = conversation(round(SYSTEM_COST) + 100, 0.5)
+    talk = conversation(round(SYSTEM_COST) + 100)
     first = []
     for turn in range(1, 11):
         talk.add("user", of_tokens(10, f"u{turn}"), turn)
@@ -318,7 +319,7 @@ def test_settling_a_reply_replaces_what_was_settled_by_what_was_heard(heard: str
 
 
 def test_settling_a_turn_that_prompts_leave_out_does_not_change_them() -> None:
-    talk = conversation(round(SYSTEM_COST) + 100, 0.5)
+    talk = conversation(round(SYSTEM_COST) + 100)
     for turn in range(1, 8):
         talk.add("user", of_tokens(10, f"u{turn}"), turn)
         before = talk.prompt()
@@ -400,7 +401,7 @@ def test_a_late_result_moves_to_the_end_and_the_words_before_it_stay() -> None:
 
 
 def test_a_call_that_prompts_left_out_comes_back_with_its_late_result() -> None:
-    talk = conversation(100, 0.5)
+    talk = conversation(100)
     talk.add("user", "Weather?", 1)
     talk.call(ReplyPlace(1), [WEATHER])
     for turn in range(2, 9):
@@ -451,8 +452,8 @@ def test_a_saved_history_is_put_right() -> None:
 
 
 def test_tools_come_with_every_prompt_and_count() -> None:
-    talk = History("Be brief.", budget_tokens=300, retention=0.5, tools=[TOOL])
-    plain = conversation(300, 0.5)
+    talk = History("Be brief.", budget_tokens=300, tools=[TOOL])
+    plain = conversation(300)
     for turn in range(1, 12):
         for each in (talk, plain):
             each.add("user", "word " * 10, turn)

@@ -34,7 +34,7 @@ from support.serve_child import cascade_serve
 from websockets.sync.client import connect
 
 from pipeline.events import Samples
-from pipeline.images import MOST_SIDE
+from pipeline.pictures import MOST_SIDE
 from pipeline.serve import page as page_module
 from pipeline.serve.script import ScriptedTurn
 from pipeline.serve.speech import hum

@@ -369,7 +369,7 @@ class TestWarm:
                 await model.warm(QUESTION)
             check(caught.value, server.url)
             assert words in str(caught.value)
-            assert "set llm.name" in str(caught.value)
+            assert "write URL#NAME" in str(caught.value)
             assert caught.value.fatal
             assert not server.requests
 
@@ -388,7 +388,7 @@ class TestWarm:
     async def test_a_list_that_hangs(self) -> None:
         async with (
             LlmServer(models=Answer([hang])) as server,
-            client(server.url, name="", first_token_timeout_s=0.1) as model,
+            client(server.url, name="", timeout_s=0.1) as model,
         ):
             with pytest.raises(StageError, match=r"did not answer within 0\.1 s") as caught:
                 await model.warm(QUESTION)

@@ -19,7 +19,7 @@ from pipeline.engines.llm_judge import TextJudge, share_of_ends
 from pipeline.engines.servers import ChatServer
 
 HANG_GUARD_S = 120
-SETTINGS = LlmSettings(temperature=0, first_token_timeout_s=100.0, token_timeout_s=100.0)
+SETTINGS = LlmSettings(temperature=0, timeout_s=300.0)
 
 tokens = st.sampled_from(["", ".", "?", " !", "\n", ",", " the", " France", "istic", "。"])
 candidates = st.lists(

@@ -22,7 +22,7 @@ from pipeline.engines.whisper import RATE, Transcription
 TOYS = {
     "stt.model": "whisper-mini-en",
     "tts.voice": "en_US-mini",
-    "turns.endpoint_model": "",
+    "turns.predict": "false",
 }
 
 

@@ -79,7 +79,7 @@ async def ears(server: LlmServer, **more: Any) -> AsyncIterator[RemoteRecogniser
 
 @contextlib.asynccontextmanager
 async def mouth(server: LlmServer, **more: Any) -> AsyncIterator[RemoteVoice]:
-    settings = Settings(tts=TtsSettings(url=server.url, **more))
+    settings = Settings(tts=TtsSettings(**{"url": server.url, **more}))
     voice = RemoteVoice(audio_server(settings.tts), settings)
     try:
         yield voice
@@ -177,6 +177,9 @@ def test_no_model_is_needed_here_where_a_server_is_named(
 def test_where_a_server_is(url: str, base: str) -> None:
     found = audio_server(TtsSettings(url=url))
     assert (found.base_url, found.api_key, found.model) == (base, "none", "tts-1")
+    for settings in (SttSettings(url=f"{url}#own"), TtsSettings(url=f"{url}#own")):
+        named = audio_server(settings)
+        assert (named.base_url, named.model, named.label) == (base, "own", base)
 
 
 @pytest.mark.parametrize("url", ["box:8000", "ollama:whisper", "http://", "http://a b/v1"])
@@ -331,7 +334,9 @@ async def test_what_a_voice_is_asked() -> None:
         LlmServer(
             sound(wav(22_050), kind="audio/wav"), sound(TONE.tobytes()), sound(TONE.tobytes())
         ) as server,
-        mouth(server, api_key=SECRET, speed=1.5, model="kokoro", voice="heart") as voice,
+        mouth(
+            server, url=f"{server.url}#kokoro", api_key=SECRET, speed=1.5, voice="heart"
+        ) as voice,
     ):
         await voice.warm()
         assert voice.rate == 22_050

@@ -122,7 +122,7 @@ class TestEndpoint:
         ],
     )
     def test_url(self, url: str, base_url: str) -> None:
-        found = chat_server(LlmSettings(model=url, name="m", api_key="k"))
+        found = chat_server(LlmSettings(model=f"{url}#m", api_key="k"))
         assert (found.base_url, found.label) == (base_url, base_url)
         assert (found.model, found.api_key) == ("m", "k")
 

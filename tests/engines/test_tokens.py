@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.engines.tokens import CHARS_PER_TOKEN, IMAGE_TOKENS, MESSAGE_TOKENS, TokenGauge
+from pipeline.engines.tokens import CHARS_PER_TOKEN, MESSAGE_TOKENS, PICTURE_TOKENS, TokenGauge
 from pipeline.engines.tools import Prompt, Tool, ToolUse, tool_call
 
 ENGLISH = ["When does the train to Madrid leave?", "It leaves at nine, from platform four."]
@@ -35,7 +35,7 @@ def test_before_anything_is_known_it_is_guessed() -> None:
     assert gauge.message({"role": "user", "content": "x" * 35}) == 10 + MESSAGE_TOKENS
     assert gauge.message({"role": "user", "content": "京"}) == pytest.approx(7.3, abs=0.1)
     shown = [{"type": "text", "text": "x" * 7}, {"type": "image_url", "image_url": {"url": "u"}}]
-    assert gauge.message({"role": "user", "content": shown}) == 2 + MESSAGE_TOKENS + IMAGE_TOKENS
+    assert gauge.message({"role": "user", "content": shown}) == 2 + MESSAGE_TOKENS + PICTURE_TOKENS
     called = {"role": "assistant", "content": "", "tool_calls": [tool_call(ToolUse("a", "b", ""))]}
     assert gauge.message(called) > 4 * MESSAGE_TOKENS
 

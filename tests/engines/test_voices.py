@@ -28,7 +28,7 @@ from pipeline.text.heard import Sound, WordEnd
 from pipeline.text.language_names import NAMES, code_of
 
 MINI = ROOT / "models" / "en_US-mini" / "en_US-mini.onnx"
-TOYS = {"stt.model": "whisper-mini-en", "tts.voice": "en_US-mini", "turns.endpoint_model": ""}
+TOYS = {"stt.model": "whisper-mini-en", "tts.voice": "en_US-mini", "turns.predict": "false"}
 
 
 def add_voice(folder: Path, name: str, espeak: str, rate: int = 22050) -> Path:

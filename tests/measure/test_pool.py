@@ -30,6 +30,7 @@ def shared(more: Mapping[str, str]) -> bool:
     [
         {"reply__mode": "sequential"},
         {"turns__hold_ms": "700"},
+        {"vad__threshold": "0.6"},
         {"conversation__budget_tokens": "500"},
     ],
 )
@@ -44,7 +45,6 @@ def test_variants_that_compute_alike_share_engines(more: dict[str, str]) -> None
         {"tts__speed": "1.5"},
         {"llm__temperature": "0.5"},
         {"llm__model": "http://127.0.0.1:10/v1"},
-        {"vad__engine": "webrtc"},
         {"turns__predict": "false"},
     ],
 )

@@ -19,7 +19,7 @@ from support.realtime_talk import RATE, Client, hold
 from support.scene import LONG, check_prompt
 from support.scripted import Engines, Model, Speaker
 
-from pipeline import images
+from pipeline import pictures
 from pipeline.audio.encoding import Encoding
 from pipeline.config import PACES, ServeSettings, Settings
 from pipeline.conversation.history import RUNNING
@@ -869,7 +869,7 @@ def test_a_picture_that_is_too_large_is_scaled_and_what_is_none_is_refused() -> 
     ] * 2
     for prompt in made.model.prompts:
         [shown] = [part for part in prompt[-1]["content"] if part["type"] == "image_url"]
-        assert images.of_url(shown["image_url"]["url"]).width == images.MOST_SIDE
+        assert pictures.of_url(shown["image_url"]["url"]).width == pictures.MOST_SIDE
 
 
 def test_who_shows_a_picture_to_a_model_that_does_not_see_is_told_so_once() -> None:

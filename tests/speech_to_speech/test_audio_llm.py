@@ -398,12 +398,12 @@ async def hang_a_little() -> None:
 
 
 async def test_a_server_that_falls_silent() -> None:
-    settings = Settings(turns=TurnSettings(predict=False), llm=LlmSettings(token_timeout_s=0.2))
+    settings = Settings(turns=TurnSettings(predict=False), llm=LlmSettings(timeout_s=1.5))
     silent = Answer([ROLE, delta("Well, "), hang])
     async with LlmServer(silent) as server, talk(server, settings=settings) as talking:
         await talking.say(voice())
         failure = await talking.see(Failure)
-    assert "sent nothing for 0.2 s" in failure.message
+    assert "sent nothing for 0.5 s" in failure.message
 
 
 async def test_leaving_in_the_middle_of_a_reply_stops_the_server() -> None:

@@ -86,7 +86,7 @@ def test_a_placeholder_is_no_words_for_those_who_look_for_words() -> None:
 
 def test_it_goes_through_a_conversation_unharmed() -> None:
     utterances = Utterances(8)
-    talk = History("Hi", budget_tokens=1000, retention=0.5)
+    talk = History("Hi", budget_tokens=1000)
     talk.add("user", utterances.take(sound(1)), 1)
     talk.add("user", utterances.take(sound(2)), 2)
     assert [heard(m) for m in utterances.spoken(talk.prompt(said=utterances.take(sound(3))))] == [

@@ -20,7 +20,7 @@ from pipeline.text.heard import Sound
 from support.scripted import Detector
 from support.served import Served, served
 
-TOYS = {"stt.model": "whisper-mini-en", "tts.voice": "en_US-mini", "turns.endpoint_model": ""}
+TOYS = {"stt.model": "whisper-mini-en", "tts.voice": "en_US-mini", "turns.predict": "false"}
 
 
 async def _talk(link: Link, opening: Opening) -> None:

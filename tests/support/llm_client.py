@@ -30,10 +30,10 @@ def hermetic(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.lower(), raising=False)
 
 
-def settings(url: str, **more: Any) -> LlmSettings:
+def settings(url: str, *, name: str = "scripted", **more: Any) -> LlmSettings:
     """Settings of a test: patient, as a test machine may stand still for seconds."""
-    patient = {"first_token_timeout_s": 100, "token_timeout_s": 100}
-    return LlmSettings(**{"model": url, "name": "scripted", **patient, **more})
+    named = f"{url}#{name}" if name and url.startswith("http") else url
+    return LlmSettings(**{"model": named, "timeout_s": 300, **more})
 
 
 @contextlib.asynccontextmanager

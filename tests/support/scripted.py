@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from pipeline import images
+from pipeline import pictures
 from pipeline.engines.chat_stream import Used
 from pipeline.engines.llm import Incomplete, Messages, Piece, Unsaid
 from pipeline.engines.prosody import Prosody, measure
@@ -21,7 +21,7 @@ from pipeline.engines.vad import Voice
 from pipeline.engines.whisper import Audio, Transcription
 from pipeline.errors import StageError
 from pipeline.events import Samples
-from pipeline.images import Picture
+from pipeline.pictures import Picture
 from pipeline.text.heard import Sound
 
 RATE = 16_000
@@ -155,7 +155,7 @@ class Engines:
     sees: bool | None = None
 
     async def look(self, url: str) -> Picture:
-        return images.of_url(url)
+        return pictures.of_url(url)
 
     def new_detector(self) -> Detector:
         return Detector()

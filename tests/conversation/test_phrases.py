@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from support.scene import BLUNT, LONG, Scene, check_prompt, run
 from support.scripted import Engines, Model
 
-from pipeline.conversation.bridging import BRIDGES, bridge, called_off
 from pipeline.conversation.history import CANCELLED, RUNNING
-from pipeline.conversation.replies import NOTHING_RUNS, STILL_RUNNING
+from pipeline.conversation.open_calls import NOTHING_RUNS, STILL_RUNNING
+from pipeline.conversation.phrases import PHRASES, bridge, called_off
 from pipeline.conversation.reply import PACE
 from pipeline.engines.llm import Messages, Piece
 from pipeline.engines.tools import IDLE_S, Told, Tool, ToolUse
@@ -33,7 +33,7 @@ from pipeline.tools.toolbox import CANCEL
 ROME = 'CALL:weather:{"city":"Rome"}'
 STOP = f"CALL:{CANCEL.name}:{{}}"
 QUESTION = ((0.5, False), (0.8, True))
-FIRST, AGAIN, _ = BRIDGES["en"]
+FIRST, AGAIN, *_ = PHRASES["en"]
 
 
 def scene(
@@ -100,9 +100,9 @@ def test_each_call_is_bridged_in_other_words_and_only_in_the_voices_language() -
     other.engines.voice.language = "xx"
     run(other, *QUESTION, (8.0, False))
     assert other.engines.voice.said == ["Sunny."]
-    for language, known in BRIDGES.items():
-        assert len(set(known.first)) == len(set(known.again)) == 3
-        assert bridge(f"{language}-XX", 4, again=True) == known.again[1]
+    for language, known in PHRASES.items():
+        assert len(set(known.wait)) == len(set(known.still)) == 3
+        assert bridge(f"{language}-XX", 4, again=True) == known.still[1]
 
 
 def test_the_user_speaks_over_what_fills_the_wait() -> None:

@@ -26,8 +26,8 @@ def letters(keys: str) -> str:
     return _ESCAPE.sub("", keys)
 
 
-class Keys:
-    """Keys as they are pressed. A context manager: it leaves the terminal as it was.
+class Keyboard:
+    """Gives keys as they are pressed. A context manager: it leaves the terminal as it was.
 
     Ctrl-C goes on to be an interruption.
 

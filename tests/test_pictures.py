@@ -14,16 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.pictures import drawn, pixels_of
 
-from pipeline import images
+from pipeline import pictures
 from pipeline.errors import BadInput
-from pipeline.images import MOST_SIDE, NoPicture, of_file, of_url, picture
+from pipeline.pictures import MOST_SIDE, NoPicture, of_file, of_url, picture
 
 WIDE = np.zeros((1000, 3000, 3), np.uint8)
 WIDE[:, :1500] = [250, 20, 20]
 WIDE[500:, 1500:] = [20, 20, 250]
 
 
-def seen(found: images.Picture) -> npt.NDArray[np.int64]:
+def seen(found: pictures.Picture) -> npt.NDArray[np.int64]:
     kind, _, data = found.url.partition(",")
     codec = {"data:image/jpeg;base64": "mjpeg", "data:image/png;base64": "png"}[kind]
     pixels: npt.NDArray[np.int64] = pixels_of(base64.b64decode(data), codec).astype(int)
@@ -43,7 +43,7 @@ def test_a_large_picture_is_scaled_and_looks_the_same(codec: str) -> None:
 def test_a_small_one_stays_as_it_is(codec: str, kind: str) -> None:
     data = drawn(WIDE[::10, ::10], codec)
     found = picture(data)
-    assert found == images.Picture(
+    assert found == pictures.Picture(
         f"data:image/{kind};base64,{base64.b64encode(data).decode()}", 300, 100
     )
     assert of_url(found.url) == found

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.keys import Keys
+from pipeline.keyboard import Keyboard
 
 PROGRAM = """
 import time
-from pipeline.keys import Keys
+from pipeline.keyboard import Keyboard
 
-with Keys() as keys:
+with Keyboard() as keys:
     print("available", keys.available, flush=True)
     while True:
         if pressed := keys.pressed():
@@ -56,14 +56,14 @@ def test_the_terminal_is_as_it_was_whatever_happens(key: str, sign: str) -> None
 @pytest.mark.parametrize("stream", [io.StringIO("2"), None])
 def test_no_terminal_no_keys(stream: io.StringIO | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
-    with Keys(stream) as keys:
+    with Keyboard(stream) as keys:
         assert not keys.available
         assert keys.pressed() == ""
 
 
 def test_a_file_is_no_terminal(tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("2q")
-    with (tmp_path / "keys").open() as file, Keys(file) as keys:
+    with (tmp_path / "keys").open() as file, Keyboard(file) as keys:
         assert not keys.available
         assert keys.pressed() == ""
 
@@ -72,5 +72,5 @@ def test_a_closed_stream_is_no_terminal(tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("2q")
     file = (tmp_path / "keys").open()
     file.close()
-    with Keys(file) as keys:
+    with Keyboard(file) as keys:
         assert not keys.available
