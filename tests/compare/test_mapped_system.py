@@ -78,6 +78,8 @@ async def test_a_known_latency_is_measured(tmp_path: Path, which: str, as_json: 
     # The answer is due within a frame of 20 ms, which comes when it is whole.
     (ms,) = latencies_ms(conversation)
     assert 500 - ERROR_MS <= ms <= 520 + ERROR_MS
+    # It never said that the user has stopped.
+    assert conversation.turns[0].server_ms.keys() == {"first_audio", "leading_silence"}
 
 
 async def test_the_silence_that_sound_begins_with_is_waited_for(tmp_path: Path) -> None:
