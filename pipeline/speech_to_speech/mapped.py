@@ -174,6 +174,11 @@ class MappedCore(ProtocolCore):
             if answer.fits(data):
                 self._answer(answer, data)
 
+    def begin(self) -> None:
+        """The greeting is over: from now on what is said is heard."""
+        self.greeting = False
+        self._gate.close()
+
     def user_began(self, voiced_ns: int) -> None:
         """The user speaks, since `voiced_ns`: a new turn."""
         before = self._turn
@@ -198,8 +203,7 @@ class MappedCore(ProtocolCore):
     def tick(self) -> None:
         """Time goes by: end what only silence can end, and answer what was played."""
         now_ns = self.ledger.now_ns
-        while self._answers and self._answers[0][0] <= now_ns:
-            self._out.append(Parcel(self._answers.popleft()[1]))
+        self._answer_due()
         if self._reply is not None and now_ns >= self._over_ns:
             self._finish("completed")
         waits_ns = self._waits_ns
@@ -250,7 +254,7 @@ class MappedCore(ProtocolCore):
         return self.ledger.last or self.ledger.before
 
     def _count(self, kind: str) -> None:
-        kind = shown(kind)
+        kind = kind if kind in self.came else shown(kind)
         self.came[kind if kind in self.came or len(self.came) < ODD_KINDS else "others"] += 1
 
     def _sound(self, data: bytes) -> None:
@@ -359,18 +363,20 @@ class MappedCore(ProtocolCore):
 
     def _answer(self, answer: Answer, message: Any) -> None:
         prefix = wire_map.MESSAGE
-        names = wire_map.places(answer.send)
         values = {
             name: wire_map.value_at(message, name.removeprefix(prefix))
-            for name in names
+            for name in wire_map.places(answer.send)
             if name.startswith(prefix)
         }
-        when_ns = self._free_ns if answer.played else 0
-        outgoing = Outgoing(answer.send, values)
-        if when_ns <= self.ledger.now_ns:
-            self._out.append(Parcel(outgoing))
+        if answer.played:
+            self._answers.append((self._free_ns, Outgoing(answer.send, values)))
+            self._answer_due()
         else:
-            self._answers.append((when_ns, outgoing))
+            self._out.append(Parcel(Outgoing(answer.send, values)))
+
+    def _answer_due(self) -> None:
+        while self._answers and self._answers[0][0] <= self.ledger.now_ns:
+            self._out.append(Parcel(self._answers.popleft()[1]))
 
 
 class MappedSession(ApiSession[ClientConnection]):
@@ -473,7 +479,7 @@ class MappedSession(ApiSession[ClientConnection]):
                 break
             self._outbox.put(Parcel(self._pack(silence), chunk_s))
             await asyncio.sleep(number * chunk_s - waited_ns / NS_PER_S)
-        self._mapped.greeting = False
+        self._mapped.begin()
         if not self._mapped.sounded and not self._over:
             why = f"it does not greet, as the map {self._map.name} says it does"
             why = f"{self._errors.host}: {why}; {self._mapped.what_came}"

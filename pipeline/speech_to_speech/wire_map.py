@@ -208,7 +208,7 @@ class WireMap:
         greets: The system speaks first; the user waits until it has.
         encoding: Of the sound.
         rate: Of the sound (Hz); None: 8000 for G.711, 16000 for PCM.
-        chunk_ms: How much sound a message has (ms).
+        chunk_ms: How much sound a message has (ms); to fill one takes time, as on the phone.
         send: What is sent.
         receive: What is understood.
         answers: What is answered.

@@ -247,8 +247,8 @@ def test_marks_come_back_when_they_are_heard_or_cleared() -> None:
     line.wait(200)
     assert [one["message.name"] for one in line.sent] == ["before", "one"]
     line.sends("clear")
-    line.wait(STEP_MS)
-    assert [one["message.name"] for one in line.sent] == ["before", "one", "two"]
+    line.sends("mark", name="three")
+    assert [one["message.name"] for one in line.sent] == ["before", "one", "two", "three"]
 
 
 def test_a_ping_is_answered_at_once() -> None:
@@ -406,7 +406,7 @@ def test_a_greeting_is_heard_by_nobody() -> None:
     assert not line.core.greeted and not line.events
     line.wait(PAUSE_MS)
     assert line.core.greeted
-    line.core.greeting = False
+    line.core.begin()
     line.user()
     line.sounds(loud(500))
     assert [reply.turn.number for reply in line.core.ledger.replies] == [1]
