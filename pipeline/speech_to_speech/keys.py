@@ -56,7 +56,7 @@ def key(environment: Mapping[str, str], *names: str) -> str:
     return ""
 
 
-def is_secret(name: str) -> bool:
+def holds_key(name: str) -> bool:
     """Whether a variable's name says that nobody is to be shown its value."""
     return _SECRET.fullmatch(name) is not None
 
@@ -67,7 +67,7 @@ def shown(text: str, environment: Mapping[str, str] = os.environ) -> str:
     Servers echo parts of a wrong key, and a client's errors may hold all of it.
     """
     for name, value in environment.items():
-        secret = value.strip() if is_secret(name) else ""
+        secret = value.strip() if holds_key(name) else ""
         if len(secret) >= SHORTEST or (secret and name in (OPENAI, REALTIME, AUDIO_LLM, *GEMINI)):
             text = text.replace(secret, "[key]")
     return one_line(_KEYS.sub("[key]", text), LONGEST)

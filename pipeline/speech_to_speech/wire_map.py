@@ -33,7 +33,7 @@ from pydantic.dataclasses import dataclass
 from pipeline import yaml_file
 from pipeline.audio.encoding import G711_RATE, RATES, Encoding
 from pipeline.errors import BadInput
-from pipeline.speech_to_speech.keys import is_secret, key
+from pipeline.speech_to_speech.keys import holds_key, key
 
 FORM = ConfigDict(extra="forbid")
 
@@ -91,7 +91,7 @@ def _with_places(*allowed: str) -> AfterValidator:
 def _checked_variables(texts: dict[str, str]) -> dict[str, str]:
     for text in texts.values():
         for name in _VARIABLE.findall(text):
-            if not is_secret(name):
+            if not holds_key(name):
                 raise ValueError(
                     f"${{{name}}}: call the variable …_KEY, …_TOKEN, …_SECRET or …_PASSWORD: "
                     "the values of such are kept out of all that is shown and written"

@@ -18,7 +18,7 @@ def test_a_key_of_ours_is_not_shown(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["MYBOT_KEY", "mybot_token", "BOT_SECRET", "DB_PASSWORD"])
 def test_what_its_name_calls_a_secret_is_not_shown(name: str) -> None:
-    assert keys.is_secret(name) and not keys.is_secret(f"{name}_FILE")
+    assert keys.holds_key(name) and not keys.holds_key(f"{name}_FILE")
     assert shown(f"a {OURS} b", {name: OURS}) == "a [key] b"
     assert shown("a bee", {name: "bee"}) == "a bee"
 
