@@ -63,7 +63,7 @@ from pipeline.measure.record import Turn
 from pipeline.measure.run import Made, Run, new_folder
 from pipeline.measure.together import Meeting, Seat
 from pipeline.models.catalogue import Catalogue
-from pipeline.speech_to_speech import specs
+from pipeline.speech_to_speech import specs, wire_map
 from pipeline.speech_to_speech.brief import STAMP, SystemSpec
 from pipeline.terminal import show_error, stderr
 from pipeline.trace import description
@@ -422,7 +422,7 @@ class Comparison(Run[Conversation]):
             order=job.order,
             wav=wav,
             heard=heard,
-            turns=tuple(_scored(turn, job, wav) for turn in held.result.turns),
+            turns=tuple(_scored(turn, job, wav, held.result) for turn in held.result.turns),
         )
         return Made(conversation, held.lines)
 
@@ -527,17 +527,21 @@ class Comparison(Run[Conversation]):
         return measured >= {target.name for target in self._targets}
 
 
-def _scored(turn: Turn, job: Planned[SystemSpec, Scenario], wav: str) -> Turn:
+def _scored(turn: Turn, job: Planned[SystemSpec, Scenario], wav: str, held: Conversation) -> Turn:
     """A turn with the names that only the run knows, scored."""
     file = f"{job.item.name}#{turn.number}"
     record = dataclasses.replace(job.signed(turn.record), file=file, wav=wav)
     step = job.item.steps[turn.number - 1]
-    return scoring.scored(dataclasses.replace(turn, record=record), step, job.item)
+    turn = dataclasses.replace(turn, record=record)
+    return scoring.scored(turn, step, job.item, calls=held.facts.get("calls", True))
 
 
 def _about(target: SystemSpec) -> dict[str, Any]:
     options = {name: specs.shown(value) for name, value in target.options.items()}
-    return {"kind": target.kind, "model": target.model, **options}
+    about: dict[str, Any] = {"kind": target.kind, "model": target.model, **options}
+    if target.kind == "map":
+        about["map"] = wire_map.load(target.model).about()
+    return about
 
 
 def _plain(scenario: Scenario) -> dict[str, Any]:

@@ -65,6 +65,9 @@ T = TypeVar("T")
 PairKey = tuple[str, int, int, int]
 """Scenario, turn, repeat, place: what pairs two systems' turns, or of each its n-th entity."""
 
+UNKNOWN = "not known"
+"""What was found of something that nobody can tell."""
+
 BRACKETS = str.maketrans("()[]<>", "      ")
 """What stands in brackets the normaliser takes for a note about the sound; a reply says it."""
 
@@ -75,13 +78,20 @@ _NUMBER = re.compile(
 """A number in digits that is no ordinal."""
 
 
-def scored(turn: Turn, step: Step, scenario: Scenario) -> Turn:
-    """A turn with its checks and, where words and transcript are known, its words and entities."""
+def scored(turn: Turn, step: Step, scenario: Scenario, *, calls: bool = True) -> Turn:
+    """A turn with its checks and, where words and transcript are known, its words and entities.
+
+    Args:
+        turn: As it was measured.
+        step: What was said, and expected.
+        scenario: Which it is of.
+        calls: Whether the system tells which tools it calls.
+    """
     record = turn.record
     reply: str | None = record.reply
     if not record.reply.strip() and record.answered:
         reply = None
-    checks = check(step, scenario, reply, turn.calls, turn.kept)
+    checks = check(step, scenario, reply, turn.calls if calls else None, turn.kept)
     heard: str | None = record.transcript
     if not record.transcript.strip() and record.status != "no reply":
         heard = None  # The system tells no transcript, or was gone before it had one.
@@ -99,7 +109,7 @@ def check(
     step: Step,
     scenario: Scenario,
     reply: str | None,
-    calls: Sequence[MeasuredCall] = (),
+    calls: Sequence[MeasuredCall] | None = (),
     kept: str | None = None,
 ) -> tuple[Check, ...]:
     """What became of a turn's expectations, save those that a judge decides.
@@ -111,7 +121,7 @@ def check(
         step: What was said, and expected.
         scenario: Which it is of.
         reply: What was answered; empty: nothing; None: something, but nobody knows its words.
-        calls: The tools that were called in the turn, in order.
+        calls: The tools that were called in the turn, in order; None: not known.
         kept: What the model's history holds of the reply in the end; None: not known.
     """
     expect = step.expect
@@ -220,7 +230,13 @@ def _answer(expect: Expect, reply: str | None, topic: str) -> Iterator[Check]:
         yield made("number", f"{expect.number:.12g}", names_number(told, expect.number))
 
 
-def _tools(wanted: Wanted, calls: Sequence[MeasuredCall], reply: str | None) -> Iterator[Check]:
+def _tools(
+    wanted: Wanted, calls: Sequence[MeasuredCall] | None, reply: str | None
+) -> Iterator[Check]:
+    if calls is None:
+        told = _told(wanted) if wanted.name else "no tool"
+        yield Check("tool" if wanted.name else "no tool", told, None, UNKNOWN, "tools")
+        return
     asked = ", ".join(_call(call) for call in calls)
     if not wanted.name:
         if reply == "" and not calls:
@@ -265,7 +281,7 @@ def _history(expect: Expect, kept: str | None) -> Iterator[Check]:
 
 
 def _of_history(kind: str, wanted: str, met: bool | None, kept: str | None) -> Check:
-    found = "" if met else "not known" if kept is None else one_line(kept, SHOWN) or "nothing"
+    found = "" if met else UNKNOWN if kept is None else one_line(kept, SHOWN) or "nothing"
     return Check(kind, wanted, met, found, "interruption")
 
 

@@ -159,7 +159,8 @@ def parse(texts: Sequence[str]) -> list[SystemSpec]:
         raise BadInput(
             f"--path {twice[0]}: is given twice; name one as in `--path mine={twice[0]}`"
         )
-    real = [one.name for one in found if one.kind not in ("cascade", "simulated", "realtime")]
+    anyones = ("cascade", "simulated", "realtime", "map")
+    real = [one.name for one in found if one.kind not in anyones]
     played = [one.name for one in found if one.kind == "simulated"]
     if real and played:
         raise BadInput(

@@ -85,16 +85,20 @@ async def hold_scenario(
     # By the number of the utterance, which the session's turns may differ from.
     numbers = {turn: number for number, said in enumerate(held.cues.said, 1) for turn in said.turns}
     usage = [{**one, "turn": numbers.get(one["turn"], 0)} for one in held.noted.usage]
+    turns = tuple(held.turns(cut_ins=True))
+    reason = held.reason
+    if any(turn.record.status == "timeout" for turn in turns):
+        reason = reason or getattr(session, "unheard", "")
     made = dataclasses.replace(
         made,
-        status="failed" if held.reason else "ok",
-        reason=held.reason,
+        status="failed" if reason else "ok",
+        reason=reason,
         facts=system.facts(session),
         usage=tuple(usage),
         seconds=held.seconds,
         cpu_s=cpu_s,
         joules=joules,
         reconnects=getattr(session, "reconnects", 0),
-        turns=tuple(held.turns(cut_ins=True)),
+        turns=turns,
     )
     return Made(made, tape.lines)

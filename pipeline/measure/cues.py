@@ -173,7 +173,8 @@ class Cues:
                 if event.turn not in self._asked.values():
                     self._owed.discard(event.turn)
             case Failure():
-                if not any(event.turn in one.turns for one in self.said):
+                # What fails between two turns takes nothing from the one that was answered.
+                if not said.done and not any(event.turn in one.turns for one in self.said):
                     said.failed = f"{event.stage}: {event.message}"
         # An open session is billed again and again, be it ever so silent.
         if not isinstance(event, Usage):

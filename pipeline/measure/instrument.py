@@ -60,6 +60,9 @@ FIGURES: Mapping[str, tuple[str, str, str]] = {
 """Figures beside the latency, by name: from which mark, to which, and what it is, for a reader.
 Published figures are mostly of these kinds, and so leave out parts of what a user waits for."""
 
+WORD_NS = NS_PER_MS
+"""A word of the end of a turn comes so long before the answer, or is none but the answer itself."""
+
 QUIET_DBFS = -55.0
 """Speech this quiet may be lost on the detectors: their gate is made for telephones."""
 
@@ -355,10 +358,13 @@ def _answering(noted: NotedTurn, window: Window, tracks: Tracks, first: int | No
 def _figures(marks: Mapping[str, int], direct: bool) -> dict[str, float]:
     if not direct:
         return {}
+    # Who answers without a word before has not said that the user has stopped.
+    first_ns, stop_ns = marks.get("model.first_audio"), marks.get("committed")
+    said = first_ns is None or stop_ns is None or first_ns - stop_ns >= WORD_NS
     return {
         name: (marks[last] - marks[first]) / NS_PER_MS
         for name, (first, last, _) in FIGURES.items()
-        if first in marks and last in marks
+        if first in marks and last in marks and (said or "committed" not in (first, last))
     }
 
 

@@ -18,10 +18,10 @@ class SystemSpec:
 
     Attributes:
         name: What reports call it: the text as given, without keys and passwords.
-        kind: `cascade`, `openai`, `openai-live`, `gemini`, `realtime` (any URL), `audio-llm`, or
-            `simulated`.
-        model: Which model to ask for; empty where the server decides.
-        url: Where, for `realtime` and `audio-llm`.
+        kind: `cascade`, `openai`, `openai-live`, `gemini`, `realtime` (any URL), `map`,
+            `audio-llm`, or `simulated`.
+        model: Which model to ask for; empty where the server decides. Of `map`: which map.
+        url: Where, for `realtime` and `audio-llm`, and for a `map` that does not say so itself.
         options: What else was said: `turns`, `voice`, …; for the cascade settings by dotted name.
     """
 
@@ -84,6 +84,7 @@ class Facts:
         simulated: None for a real API. Else this was one of our own servers that replay a script,
             and these are its parameters with the published source they came from.
         duplex: It has no turns of its own: it listens and speaks at once.
+        calls: It tells which tools it calls.
     """
 
     model: str
@@ -91,6 +92,7 @@ class Facts:
     connect_ms: float
     simulated: Mapping[str, Any] | None = None
     duplex: bool = False
+    calls: bool = True
 
 
 class SpeechToSpeech(Session, Protocol):
@@ -102,8 +104,11 @@ class SpeechToSpeech(Session, Protocol):
         ...
 
     @property
-    def history(self) -> list[Message]:
-        """What the model remembers so far, as far as is known: a reply as it was truncated."""
+    def history(self) -> list[Message] | None:
+        """What the model remembers so far, as far as is known: a reply as it was truncated.
+
+        None: nobody can tell.
+        """
         ...
 
     @property

@@ -18,7 +18,7 @@ import json
 import logging
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -187,6 +187,11 @@ class ApiSession(ABC, Generic[Link]):
     def _pack(self, samples: Samples) -> object:
         """The message that takes sound to the server; int16 (n,) at the session's rate."""
 
+    def _pieces(self, samples: Samples) -> Iterator[Samples]:
+        """The next sound, int16 (n,), in the pieces in which it is sent."""
+        if len(samples):
+            yield samples
+
     async def _leave(self, connection: Link) -> None:
         """Say goodbye to a server whose connection is whole."""
 
@@ -240,8 +245,8 @@ class ApiSession(ABC, Generic[Link]):
         return self._facts
 
     @property
-    def history(self) -> list[Message]:
-        """What the model remembers so far, as far as is known."""
+    def history(self) -> list[Message] | None:
+        """What the model remembers so far, as far as is known; None: nobody can tell."""
         return self._core.history
 
     @property
@@ -256,9 +261,8 @@ class ApiSession(ABC, Generic[Link]):
         resampler = self._resampler
         if resampler is None or (resampler.rate_in, resampler.rate_out) != (frame.rate, self._rate):
             resampler = self._resampler = Resampler(frame.rate, self._rate)
-        if len(samples := resampler.push(frame.samples)):
-            seconds = len(samples) / self._rate
-            self._outbox.put(Parcel(self._pack(samples), seconds, lasting=True))
+        for piece in self._pieces(resampler.push(frame.samples)):
+            self._outbox.put(Parcel(self._pack(piece), len(piece) / self._rate, lasting=True))
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """What happens, until the session is left or fails for good."""

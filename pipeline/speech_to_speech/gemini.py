@@ -730,7 +730,7 @@ class GeminiSession(ApiSession[_Linked]):
     def _told(self) -> list[Message]:
         """What a new session is to know; what is not answered is said to it again as sound."""
         again = self._gemini.ledger.number if self._gemini.unanswered else 0
-        return [message for message in self.history if message.turn != again]
+        return [message for message in self._core.history if message.turn != again]
 
     def _made(self, *how: Any, **more: Any) -> ClientConnection:
         """Make the client a connection, and keep it: its own reading ends at what is new to it."""

@@ -30,6 +30,12 @@ nothing of what is sent, also where everything is logged."""
 
 QUIET.setLevel(logging.WARNING)
 
+_SECRET = re.compile(r".*(?:KEY|TOKEN|SECRET|PASSWORD)", re.I)
+"""Names of variables whose values nobody is shown."""
+
+SHORTEST = 8
+"""A value with fewer characters is no secret, and may be part of any word."""
+
 _KEYS = re.compile(r"\b(?:(?:sk|ek|sess)[-_][^\s\"',]+|(?:AIza|AQ\.|auth_tokens/)[\w.\-]+)")
 """What keys of OpenAI and of Google look like, be they whole or masked."""
 
@@ -50,12 +56,18 @@ def key(environment: Mapping[str, str], *names: str) -> str:
     return ""
 
 
+def holds_key(name: str) -> bool:
+    """Whether a variable's name says that nobody is to be shown its value."""
+    return _SECRET.fullmatch(name) is not None
+
+
 def shown(text: str, environment: Mapping[str, str] = os.environ) -> str:
     """A text from outside, fit to be shown: one line, of a readable length, without any key.
 
     Servers echo parts of a wrong key, and a client's errors may hold all of it.
     """
-    for name in (OPENAI, REALTIME, AUDIO_LLM, *GEMINI):
-        if secret := environment.get(name, "").strip():
+    for name, value in environment.items():
+        secret = value.strip() if holds_key(name) else ""
+        if len(secret) >= SHORTEST or (secret and name in (OPENAI, REALTIME, AUDIO_LLM, *GEMINI)):
             text = text.replace(secret, "[key]")
     return one_line(_KEYS.sub("[key]", text), LONGEST)

@@ -34,10 +34,7 @@ from websockets.exceptions import ConnectionClosed
 
 from pipeline.audio import encoding
 from pipeline.clock import NS_PER_MS, Clock
-from pipeline.config import TurnSettings, VadSettings
 from pipeline.conversation.history import Message
-from pipeline.engines.vad import VoiceDetector
-from pipeline.engines.worker import apart
 from pipeline.errors import CascadeError, StageError
 from pipeline.events import Failure, Frame, ReplyStatus, Samples, Usage
 from pipeline.speech_to_speech.brief import Brief, Facts, SystemSpec, given
@@ -58,10 +55,9 @@ from pipeline.speech_to_speech.openai_server import (
     functions,
     server_of,
 )
+from pipeline.speech_to_speech.user_turns import UserTurns
 from pipeline.speech_to_speech.wire_errors import error_in, reason
 from pipeline.trace import Trace
-from pipeline.turns.listener import Hearing
-from pipeline.turns.taker import TIMES, Began, Ended, TurnTaker
 
 OPTIONS: Mapping[str, Sequence[str] | range] = {
     "voice": (),
@@ -72,10 +68,6 @@ OPTIONS: Mapping[str, Sequence[str] | range] = {
 
 BACKEND = "gpt-5.5"
 """Which text model works on what is delegated, unless the command line names another."""
-
-TURNS = TurnSettings(predict=False, hold_ms=700, barge_in_ms=800)
-"""When the user's turn begins and ends for us. Nothing waits for its end, so that the hold may be
-long and a pause in a sentence makes no turn of its own."""
 
 READY_S = 15.0
 """From the attempt to connect to a session that has started."""
@@ -513,8 +505,7 @@ class LiveSession(OpenAiSession[AsyncLiveConnection]):
         self._ready_s = ready_s
         server = server_of(spec)
         self._live = LiveCore(trace.mark, clock.now_ns, host=server.host, tools=bool(brief.tools))
-        self._hearing: Hearing
-        self._turns = TurnTaker(TURNS, VadSettings())
+        self._turns = UserTurns(self._live)
         self._started: Mapping[str, Any] = {}
         self._closed = asyncio.Event()
         rate = encoding.PCM_RATE
@@ -526,22 +517,13 @@ class LiveSession(OpenAiSession[AsyncLiveConnection]):
         Raises:
             StageError: The server cannot be used; the message says why.
         """
-        detector = await apart(VoiceDetector)
-        self._hearing = Hearing(detector, TIMES.max_turn_s)
+        await self._turns.load()
         return await super().__aenter__()
 
     async def send(self, frame: Frame) -> None:
         """Take the next of the microphone; every frame is sent, silence too."""
         if not self._over:
-            if frame.begins:
-                self._turns.another()
-            for verdict in self._hearing.push(frame):
-                for decision in self._turns.push(verdict, speaking=False):
-                    match decision:
-                        case Began():
-                            self._live.user_began(self._hearing.time_of(decision.voiced))
-                        case Ended():
-                            self._live.user_stopped()
+            self._turns.push(frame)
             self._carry_out()
         await super().send(frame)
 
@@ -561,7 +543,7 @@ class LiveSession(OpenAiSession[AsyncLiveConnection]):
         return await self._sdk.live.connect(websocket_connection_options=options).enter()
 
     async def _set_up(self, connection: AsyncLiveConnection) -> None:
-        wanted = configuration(self._options, self._server.model, self._brief, self.history)
+        wanted = configuration(self._options, self._server.model, self._brief, self._core.history)
         await connection.send_raw(json.dumps({"type": "session.start", "session": wanted}))
         async with asyncio.timeout(self._ready_s):
             self._started = await self._start(connection)

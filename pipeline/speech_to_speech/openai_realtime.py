@@ -867,7 +867,7 @@ class RealtimeSession(OpenAiSession[AsyncRealtimeConnection]):
         """The history as items; what was called in a turn stands before what was said of it."""
         items: list[dict[str, Any]] = []
         untold = [call for call in self._realtime.ledger.calls.values() if call.sent]
-        for message in self.history:
+        for message in self._core.history:
             mine = [call for call in untold if call.turn.number == message.turn]
             untold = [call for call in untold if call not in mine]
             calls = [item for call in mine for item in called(call)]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FORMS = (
     "cascade, openai:MODEL, openai-live:MODEL, gemini:MODEL, ws://HOST…, wss://HOST…, "
-    "audio-llm:URL, simulated:NAME"
+    "map:FILE,url=ws://HOST…, audio-llm:URL, simulated:NAME"
 )
 """What a system can be, before its options `,key=value…`."""
 
@@ -86,8 +86,10 @@ def parse(text: str) -> SystemSpec:
         if not rest.startswith(("http:", "https:")) or not _is_url(rest):
             raise wrong("write it as audio-llm:http://HOST:PORT/v1")
         return SystemSpec(name, kind, options.get("model", ""), rest, options)
-    if kind in (*MODELS, "simulated"):
-        if not rest and (colon or kind == "simulated"):
+    if kind == "map" and rest:
+        return SystemSpec(name, kind, rest, options.pop("url", ""), options)
+    if kind in (*MODELS, "simulated", "map"):
+        if not rest and (colon or kind not in MODELS):
             raise wrong(f"which one? Write {kind}:NAME")
         return SystemSpec(name, kind, rest, options=options)
     raise wrong(f"not a path; give {FORMS}")
@@ -122,6 +124,10 @@ def check(spec: SystemSpec, environ: Mapping[str, str]) -> None:
         case "simulated":
             rest = {name: value for name, value in spec.options.items() if name != "protocol"}
             check(replace(spec, kind="realtime", url="ws://localhost", options=rest), environ)
+        case "map":
+            from pipeline.speech_to_speech.mapped import map_of
+
+            map_of(spec, environ)
         case "audio-llm":
             from pipeline.speech_to_speech.audio_llm import dotted
 
@@ -154,6 +160,10 @@ def connect(spec: SystemSpec, brief: Brief, trace: Trace, clock: Clock) -> Speec
 
             _need_genai(spec)
             return GeminiSession(spec, brief, trace, clock)
+        case "map":
+            from pipeline.speech_to_speech.mapped import MappedSession
+
+            return MappedSession(spec, brief, trace, clock)
     raise ValueError(f"a system of kind {spec.kind} is not connected to")
 
 
@@ -170,6 +180,11 @@ def address(spec: SystemSpec, environ: Mapping[str, str] = os.environ) -> str:
             from pipeline.speech_to_speech.gemini import HOST, URL
 
             return environ.get(URL, "").strip() or f"https://{HOST}"
+        case "map":
+            from pipeline.speech_to_speech import wire_map
+
+            with contextlib.suppress(BadInput):  # since it was checked
+                return wire_map.load(spec.model).url
     return ""
 
 

@@ -229,6 +229,16 @@ def test_a_call_may_be_late_and_none_may_be_wanted() -> None:
     assert found.found == 'timer({"minutes": 3})'
 
 
+def test_of_a_system_that_tells_no_calls_nothing_is_known_of_its_tools() -> None:
+    for wanted, kind, told in (
+        (Wanted("timer", {"minutes": 10}, within_s=1.0), "tool", "timer(minutes=10)"),
+        (Wanted(), "no tool", "no tool"),
+    ):
+        (found,) = check(Step(expect=Expect(tool=wanted)), Scenario(), "Done.", None)
+        assert (found.kind, found.wanted, found.met) == (kind, told, None)
+        assert (found.found, found.topic) == ("not known", "tools")
+
+
 def test_history() -> None:
     expect = Expect(history=("fox",), history_lacks=("nothing at all",))
     assert [c.met for c in checked(expect, "A", kept="A fox found")] == [True, True]

@@ -16,6 +16,13 @@ def test_a_key_of_ours_is_not_shown(name: str) -> None:
     assert shown(f"a {OURS}\nb", {name: f" {OURS}\n"}) == "a [key] b"
 
 
+@pytest.mark.parametrize("name", ["MYBOT_KEY", "mybot_token", "BOT_SECRET", "DB_PASSWORD"])
+def test_what_its_name_calls_a_secret_is_not_shown(name: str) -> None:
+    assert keys.holds_key(name) and not keys.holds_key(f"{name}_FILE")
+    assert shown(f"a {OURS} b", {name: OURS}) == "a [key] b"
+    assert shown("a bee", {name: "bee"}) == "a bee"
+
+
 @pytest.mark.parametrize("other", ["AIzaNotOurs-1", "sk-not-ours", "ek_not_ours", "auth_tokens/x"])
 def test_what_looks_like_a_key_is_not_shown(other: str) -> None:
     assert shown(f"another {other}", {}) == "another [key]"

@@ -61,6 +61,16 @@ OPENAI = {"OPENAI_API_KEY": "sk-1"}
             ),
         ),
         (
+            "mybot=map:my maps/bot.yaml,url=wss://me:pw@h:1/a?x=1,rate=8000",
+            SystemSpec(
+                "mybot", "map", "my maps/bot.yaml", "wss://me:pw@h:1/a?x=1", {"rate": "8000"}
+            ),
+        ),
+        (
+            "map:twilio,url=wss://me:pw@h/a?token=t",
+            SystemSpec("map:twilio,url=wss://h/a", "map", "twilio", "wss://me:pw@h/a?token=t"),
+        ),
+        (
             "simulated:gpt-realtime-2.1,turns=manual",
             SystemSpec(
                 "simulated:gpt-realtime-2.1,turns=manual",

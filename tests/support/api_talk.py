@@ -16,6 +16,7 @@ from pipeline.clock import Clock
 from pipeline.events import Event, Frame, ReplyAudio, ReplyDone, Samples
 from pipeline.speech_to_speech.brief import Brief, SystemSpec
 from pipeline.speech_to_speech.gemini import GeminiSession
+from pipeline.speech_to_speech.mapped import MappedSession
 from pipeline.speech_to_speech.openai_live import LiveSession
 from pipeline.speech_to_speech.openai_realtime import RealtimeSession
 from pipeline.trace import Trace
@@ -31,6 +32,7 @@ SESSIONS: dict[str, Any] = {
     "realtime": RealtimeSession,
     "openai-live": LiveSession,
     "gemini": GeminiSession,
+    "map": MappedSession,
 }
 
 
