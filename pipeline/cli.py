@@ -526,7 +526,7 @@ def compare(
             "--path",
             metavar="SPEC",
             help="cascade, openai:MODEL, gemini:MODEL, openai-live:MODEL, ws://…, audio-llm:URL, "
-            "map:FILE,url=ws://…, simulated:NAME; options follow commas (repeatable)",
+            "map:FILE,url=ws://…, simulated:NAME, reference:…; options follow commas (repeatable)",
         ),
     ] = None,
     say: Annotated[

@@ -32,6 +32,25 @@ def ending(samples: Samples, rate: int) -> int | None:
     return None if last is None else len(samples) - last
 
 
+def stretches(
+    samples: Samples, rate: int, pause_s: float, threshold: float = THRESHOLD
+) -> list[tuple[int, int]]:
+    """Where mono int16 sound is audible: first index and one past the last of each stretch.
+
+    Args:
+        samples: The sound.
+        rate: Hz.
+        pause_s: Silence that is no longer is inside a stretch (s).
+        threshold: A sample above it is audible.
+    """
+    loud = np.flatnonzero(np.abs(samples.astype(np.int32)) > threshold)
+    found = []
+    for one in np.split(loud, np.flatnonzero(np.diff(loud) > pause_s * rate) + 1):
+        if len(one) and (first := onset(samples[one[0] : one[-1] + 1], rate)) is not None:
+            found.append((int(one[0]) + first, int(one[-1]) + 1))
+    return found
+
+
 def is_audible(samples: Samples) -> bool:
     """Whether any of mono int16 sound is above the threshold, be it a click."""
     return len(samples) > 0 and max(int(samples.max()), -int(samples.min())) > THRESHOLD

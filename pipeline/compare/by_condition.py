@@ -104,9 +104,10 @@ def _figures(turns: Sequence[scoring.Counted]) -> ConditionResult:
     entities = scoring.entities(turns)
     tools = [ok for _, turn in turns if (ok := scoring.tool_ok(turn)) is not None]
     latencies = [ms for _, turn in turns if (ms := _latency_ms(turn)) is not None]
+    answered = [so for _, turn in turns if (so := _answered(turn)) is not None]
     return {
-        "turns": len(turns),
-        "answered": share([turn.record.answered for _, turn in turns]),
+        "turns": len(answered),
+        "answered": share(answered),
         "too_soon": share([ms < 0 for ms in latencies]),
         "voice_to_voice_ms": describe(latencies),
         "wer": scoring.word_error_rate(turns),
@@ -136,10 +137,10 @@ def _against(
     }
 
 
-def _answered(turn: Turn) -> bool:
-    return turn.record.answered
+def _answered(turn: Turn) -> bool | None:
+    return turn.record.answered if turn.timed else None
 
 
 def _latency_ms(turn: Turn) -> float | None:
-    ns = turn.record.wav_voice_to_voice_ns
+    ns = turn.record.wav_voice_to_voice_ns if turn.timed else None
     return None if ns is None or turn.record.status != "ok" else ns / 1e6

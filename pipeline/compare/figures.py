@@ -20,6 +20,7 @@ TOPICS = {
     "instructions": "Instructions followed",
     "recall": "Recall",
     "interruption": "Memory of interrupted replies",
+    "turn-taking": "Silent where asked to be",
 }
 """What checks are about, as the report calls it."""
 
@@ -229,6 +230,57 @@ def _tables(
         ],
     )
     yield (
+        "Selectivity",
+        "Whether a system speaks when it is spoken to, and only then, by the stereo WAV: shares of "
+        "turns with Wilson's 95 % intervals, and median times.",
+        [
+            Row(
+                "Cut in",
+                "share",
+                _selective("cut_in"),
+                "It speaks before the user has finished.",
+            ),
+            Row("Missed", "share", _selective("missed"), "No answer came where one was asked for."),
+            Row(
+                "Spurious replies",
+                "share",
+                _selective("spurious"),
+                "To what was to be ignored: coughs, silence, words for somebody else.",
+            ),
+            Row(
+                "False barge-ins",
+                "share",
+                _selective("false_barge_in"),
+                "What was to be ignored, and was said into a reply, stopped it or made it quieter.",
+            ),
+            Row(
+                "Stopped for nothing",
+                "share",
+                _selective("false_stop"),
+                "Of the same turns: the reply fell silent, for a while or for good.",
+            ),
+            Row("Median time until it came back", "ms", _median("selectivity.back_ms", note=_back)),
+            Row(
+                "Stopped when told to",
+                "share",
+                _selective("stops"),
+                "Of interruptions that were meant.",
+            ),
+            Row(
+                "Median time to stop",
+                "ms",
+                _median("selectivity.stop_ms"),
+                "From the first audible sample of the user to the last of the reply.",
+            ),
+            Row(
+                "Median talk-over",
+                "ms",
+                _median("selectivity.talk_over_ms"),
+                "How long both speak, in turns in which they do.",
+            ),
+        ],
+    )
+    yield (
         "Heavy tools",
         "A tool takes half a minute or returns a great deal, while the user keeps talking.",
         [
@@ -355,6 +407,16 @@ def _share(name: str, against: str = "", undecided: bool = True) -> Figure:
         return _share_cell(stats, note, _difference(one, against))
 
     return figure
+
+
+def _selective(rate: str) -> Figure:
+    """A share of `results.Selectivity`."""
+    return _share(f"selectivity.{rate}", f"against_first.selectivity.{rate}")
+
+
+def _back(one: Variant) -> str:
+    came = of(one, "selectivity.came_back")
+    return f"of {came['n']} that were stopped" if came and came["n"] else ""
 
 
 def _share_at(each: Sequence[Variant], name: str, end: Callable[[Iterable[int]], int]) -> Figure:

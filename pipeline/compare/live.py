@@ -40,7 +40,7 @@ from pipeline.measure.conduct import PARTS
 from pipeline.measure.plan import Load
 from pipeline.session import Session
 from pipeline.speech_to_speech import specs
-from pipeline.speech_to_speech.brief import SystemSpec
+from pipeline.speech_to_speech.brief import SCRIPTED, SystemSpec
 from pipeline.terminal import stderr
 from pipeline.trace import Trace, description
 from pipeline.turns.listener import Detector, Hearing
@@ -137,7 +137,7 @@ async def _hold(
     """
     async with contextlib.AsyncExitStack() as stack:
         names = [target.name for target in targets]
-        simulated = [target.kind == "simulated" for target in targets]
+        simulated = [target.kind in SCRIPTED for target in targets]
         about = {**description(base, opening.models), "paths": names, "simulated": any(simulated)}
         trace = stack.enter_context(Trace(options.trace, about))
         keyboard = stack.enter_context(Keyboard())

@@ -24,7 +24,7 @@ from pydantic import TypeAdapter
 from pipeline.errors import BadInput
 from pipeline.measure.record import Turn
 from pipeline.measure.run import Form
-from pipeline.speech_to_speech.brief import STAMP
+from pipeline.speech_to_speech.brief import SCRIPTED, STAMP
 from pipeline.speech_to_speech.specs import shown
 
 ASKED = ("sources", "say", "paths", "repeat", "seed", "speaker", "listen_s", "patience_s")
@@ -36,7 +36,7 @@ LATER: Mapping[str, Any] = {"expect": (), "together": False, "conditions": ()}
 ALIKE = ("variants", "scenarios", "models", "settings")
 """What in the header must not have changed since: else two runs would be taken for one."""
 
-ADDED: Mapping[str, Any] = {"entities": []}
+ADDED: Mapping[str, Any] = {"entities": [], "level_db": 0.0, "outcome": "respond"}
 """Of a step and what it expects: what earlier runs do not tell of, and what it is there."""
 
 SPOKEN = ("end_of_speech_s", "audible_s", "seconds")
@@ -65,7 +65,7 @@ class Conversation:
         reason: Why, in words that say what to do.
         facts: `direct.brief.Facts` as a dictionary; empty for the cascade.
         topic: What the scenario is about: `latency`, `understanding`, `tools`, `instructions`,
-            `recall`, `interruption`, `heavy tools`.
+            `recall`, `interruption`, `selectivity`, `heavy tools`.
         instruction_chars: Length of its instructions.
         rtt_ms: Round trips to the server, measured beside the conversation.
         usage: `events.Usage` as dictionaries, in order, with the `turn` of each.
@@ -129,10 +129,10 @@ def simulations(
     found: dict[str, dict[str, str]] = {
         path: {}
         for path, about in (header.get("variants") or {}).items()
-        if isinstance(about, Mapping) and about.get("kind") == "simulated"
+        if isinstance(about, Mapping) and about.get("kind") in SCRIPTED
     }
     for one in conversations:
-        if one.simulated or one.path.startswith("simulated:"):
+        if one.simulated or one.path.partition(":")[0] in SCRIPTED:
             told = one.facts.get("simulated")
             plain = {k: str(v) for k, v in told.items()} if isinstance(told, Mapping) else {}
             found[one.path] = found.get(one.path) or plain

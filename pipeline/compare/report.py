@@ -16,13 +16,13 @@ from typing import Any
 from urllib.parse import quote
 
 from pipeline.clock import NS_PER_S
-from pipeline.compare import figures
+from pipeline.compare import figures, selectivity
 from pipeline.compare.by_condition import note_of
 from pipeline.compare.conditions import CLEAN
 from pipeline.compare.record import SYSTEM, Conversation, simulations, source_of, titled
 from pipeline.compare.scoring import words
 from pipeline.measure import gates, report, waterfall
-from pipeline.measure.record import Fidelity, MeasuredCall, Turn
+from pipeline.measure.record import Fidelity, MeasuredCall, Turn, TurnTaking
 from pipeline.measure.report import Axis
 from pipeline.measure.run import REPORT
 from pipeline.measure.summary import by_variant
@@ -113,7 +113,11 @@ def content(
                 report.Group(
                     one["label"],
                     variants.get(one["name"], {}),
-                    [turn for turn in turns if turn["path"] == one["name"] and turn["headline"]],
+                    [
+                        turn
+                        for turn in turns
+                        if turn["path"] == one["name"] and turn["headline"] and turn["timed"]
+                    ],
                     f"p-{index % 6}",
                 )
                 for index, one in enumerate(listed)
@@ -214,7 +218,12 @@ def _row(row: Mapping[str, Any], turns: Sequence[Mapping[str, Any]]) -> dict[str
         words += [turn["transcript"], turn["reply"], turn["reason"]]
         words += [call["name"] for call in turn["calls"]]
     facets = [
-        {"Path": [turn["title"]], "Scenario": [row["scenario"]], "Status": _standing(turn)}
+        {
+            "Path": [turn["title"]],
+            "Scenario": [row["scenario"]],
+            "Asks for": [turn["outcome"]],
+            "Status": _standing(turn),
+        }
         for turn in mine
     ]
     return {**row, "mine": mine, "words": words, "facets": facets}
@@ -225,10 +234,11 @@ def _standing(turn: Mapping[str, Any]) -> list[str]:
     met = [check["met"] for check in turn["checks"]]
     unmet = ["check not met"] if False in met else []
     undecided = ["check undecided"] if None in met else []
+    taking = [turn["taking"]] if turn["timed"] and turn["taking"] else []
     missed = any(check["met"] is False for check in turn["entities"])
     other = (turn["fidelity"] or {}).get("errors")
     words = [*(["entity missed"] if missed else []), *(["sound differs"] if other else [])]
-    return [turn["shown"], *unmet, *undecided, *words]
+    return [turn["shown"], *taking, *unmet, *undecided, *words]
 
 
 def _curve(one: Mapping[str, Any], paths: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -346,8 +356,15 @@ def _turn(
     start_s, end_s = turn.start_ns / NS_PER_S, turn.end_ns / NS_PER_S
     zero = waterfall.zero_ns(record)
     where = f"{conversation.scenario} turn {turn.number}"
+    drawn = waterfall.turn(number, record)
+    taking = selectivity.told(turn)
     return {
-        **waterfall.turn(number, record),
+        **drawn,
+        "shown": drawn["shown"] if turn.timed else taking or drawn["shown"],
+        "timed": turn.timed,
+        "outcome": turn.outcome,
+        "taking": taking,
+        "times": _times(turn.taking),
         "path": conversation.path,
         "title": label,
         "about": f"{where}, repeat {conversation.repeat}\n{label}",
@@ -376,6 +393,21 @@ def _turn(
         "offset_s": start_s,
         "window": f"#t={start_s:.3f},{end_s:.3f}" if end_s > start_s else "",
     }
+
+
+def _times(taking: TurnTaking | None) -> dict[str, float]:
+    """How long what took that is told of who spoke when (ms)."""
+    if taking is None:
+        return {}
+    ns = {
+        "cut in before the end by": taking.cut_in_ns,
+        "both spoke for": taking.talk_over_ns or None,
+        "silent after": taking.ended_ns if taking.stopped else None,
+        "quieter after": taking.ducked_ns,
+        "back after": taking.back_ns,
+        "answered after": taking.spurious_ns,
+    }
+    return {name: value / 1e6 for name, value in ns.items() if value is not None}
 
 
 def _fidelity(found: Fidelity, reply: str) -> dict[str, Any]:
@@ -431,6 +463,7 @@ def rows(
                 "repeat": turn["repeat"],
                 "number": turn["number"],
                 "said": "",
+                "recording": _recording(listed, turn),
                 "turns": [],
             },
         )
@@ -438,6 +471,14 @@ def rows(
         row["turns"].append(turn["id"])
     keys = sorted(found, key=lambda key: (key[1] == 0, order.index(key[0]), key[1], key[2]))
     return [{"id": number, **found[key]} for number, key in enumerate(keys)]
+
+
+def _recording(scenarios: Any, turn: Mapping[str, Any]) -> str:
+    """The name of what was played, where a header tells."""
+    about = scenarios.get(turn["scenario"]) if isinstance(scenarios, Mapping) else None
+    steps = about.get("steps") if isinstance(about, Mapping) else None
+    place = turn["number"] - 1
+    return str(steps[place].get("path", "")) if steps and place < len(steps) else ""
 
 
 def broken(

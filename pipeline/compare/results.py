@@ -89,6 +89,31 @@ class Interrupted(TypedDict):
     history: Checked | None
 
 
+class Selectivity(TypedDict):
+    """Whether a system speaks when it is spoken to, and only then, by the WAV.
+
+    Shares are of turns that it could be of, and that did not break down: `cut_in` of answered
+    ones, in which it speaks before the user has finished (by `cut_in_ms`); `missed` of those that
+    ask for an answer. Of what was to be ignored, `spurious` were answered; of what was said of that
+    into a reply, `false_barge_in` stopped it or made it quieter, `false_stop` stopped it, of which
+    `came_back` went on later (after `back_ms`). Of interruptions, `stops` made the reply fall
+    silent, `stop_ms` after the first sound of the user. `talk_over_ms` is how long both speak, in
+    turns in which they do and the user is to be listened to.
+    """
+
+    cut_in: Met
+    cut_in_ms: Spread | None
+    missed: Met
+    spurious: Met
+    false_barge_in: Met
+    false_stop: Met
+    came_back: Met
+    back_ms: Spread | None
+    stops: Met
+    stop_ms: Spread | None
+    talk_over_ms: Spread | None
+
+
 class HeavyToolCalls(TypedDict):
     """Whether tools that are slow or return much broke anything."""
 
@@ -162,7 +187,8 @@ class AgainstFirst(Against):
     `success` is of turns of which all expectations were met; `tools` and what follows it of turns
     of which all was right with the tools: all of them, those of the first turn, and those of the
     last. `wer` is of misheard words, `entities` are those of what was said, and `spoken_words` are
-    words of the replies that are not in their sound.
+    words of the replies that are not in their sound. `selectivity` has the shares of `Selectivity`
+    that both have.
     """
 
     simulated: NotRequired[bool]
@@ -171,6 +197,7 @@ class AgainstFirst(Against):
     tools: SharesApart | None
     tools_first_turn: SharesApart | None
     tools_last_turn: SharesApart | None
+    selectivity: Mapping[str, SharesApart]
     wer: SharesApart | None
     entities: SharesApart | None
     spoken_words: SharesApart | None
@@ -239,6 +266,7 @@ class SystemResult(TurnFigures):
     instructions_by_turn: Sequence[TurnPoint]
     recall_by_turn: Sequence[TurnPoint]
     interruption: Interrupted | None
+    selectivity: Selectivity
     heavy_tools: HeavyToolCalls | None
     failures: Sequence[FailedTurn]
     by_condition: Mapping[str, ConditionResult]

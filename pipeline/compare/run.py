@@ -25,6 +25,7 @@ from pipeline.compare import (
     judge,
     report,
     scoring,
+    selectivity,
     summary,
     systems,
     terminal,
@@ -68,6 +69,9 @@ from pipeline.speech_to_speech.brief import STAMP, SystemSpec
 from pipeline.terminal import show_error, stderr
 from pipeline.trace import description
 from pipeline.turns.speech_end import end_of_speech
+
+FAINTEST = 1e-6
+"""Power that a scenario's sound is taken to have at least, be it nothing but silence: -60 dBFS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,12 +223,14 @@ def _disturbed(scenarios: Iterable[Scenario]) -> dict[str, Disturbance]:
     for one in scenarios:
         if (through := one.through) is None:
             continue
-        powers = [level(step.path) for step in one.steps] if through.noise else [1.0]
+        # Coughs and voices far away are not what the noise is beside.
+        asking = [step for step in one.steps if step.outcome != "ignore"] or one.steps
+        powers = [level(step.path) for step in asking] if through.noise else [1.0]
         made[one.name] = Disturbance(
             through,
             noise=sound(through.noise) if through.noise else None,
             room=sound(through.room) if through.room else None,
-            level_dbfs=10 * log10(sum(powers) / len(powers)),
+            level_dbfs=10 * log10(max(sum(powers) / len(powers), FAINTEST)),
             longest_s=max(step.seconds for step in one.steps),
         )
     return made
@@ -442,8 +448,7 @@ class Comparison(Run[Conversation]):
         if result.status == "failed":
             told = f"failed: {result.reason}"
         else:
-            latencies = [turn.record.wav_voice_to_voice_ns for turn in result.turns]
-            told = ", ".join("–" if ns is None else f"{ns / 1e6:.0f} ms" for ns in latencies)
+            told = ", ".join(map(_in_short, result.turns))
         return f"{result.path}{stamp}, {result.scenario}: {told}{warm_up}"
 
     def figures(self, result: Conversation) -> dict[str, Any]:
@@ -457,6 +462,8 @@ class Comparison(Run[Conversation]):
                     "status": turn.record.status,
                     "reason": turn.record.reason,
                     "wav_voice_to_voice_ms": None if latency is None else latency / 1e6,
+                    "outcome": turn.outcome,
+                    "turn_taking": selectivity.told(turn),
                     "transcript": turn.record.transcript,
                     "reply": turn.record.reply,
                 }
@@ -522,9 +529,18 @@ class Comparison(Run[Conversation]):
         measured = {
             one.path
             for one in self.results
-            if one.repeat > 0 and any(turn.record.status == "ok" for turn in one.turns)
+            if one.repeat > 0
+            and any(turn.record.status == "ok" or not turn.timed for turn in one.turns)
         }
         return measured >= {target.name for target in self._targets}
+
+
+def _in_short(turn: Turn) -> str:
+    """Its latency, or what became of what asks for no answer."""
+    ns = turn.record.wav_voice_to_voice_ns
+    if not turn.timed:
+        return selectivity.told(turn)
+    return "–" if ns is None else f"{ns / 1e6:.0f} ms"
 
 
 def _scored(turn: Turn, job: Planned[SystemSpec, Scenario], wav: str, held: Conversation) -> Turn:

@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 import numpy as np
-from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, model_validator
 from pydantic import ValidationError as Invalid
 from pydantic.dataclasses import dataclass
 
@@ -29,16 +29,24 @@ from pipeline.compare.conditions import CLEAN, Condition
 from pipeline.compare.entities import tokens
 from pipeline.engines.tools import Tool
 from pipeline.errors import BadInput
-from pipeline.measure.corpus import Item, checked, gather
+from pipeline.measure.corpus import Item, at_level, checked, gather, silence
 from pipeline.measure.cues import FORM, UNSPOKEN, Utterance
 from pipeline.measure.gates import COMPARED, Gate, parse
+from pipeline.measure.record import Outcome
 from pipeline.measure.recording import no_tools
 from pipeline.turns.speech_end import end_of_speech
 
 SUFFIXES = (".yaml", ".yml")
 
 Topic = Literal[
-    "latency", "understanding", "tools", "instructions", "recall", "interruption", "heavy tools"
+    "latency",
+    "understanding",
+    "tools",
+    "instructions",
+    "recall",
+    "interruption",
+    "selectivity",
+    "heavy tools",
 ]
 
 TOPICS: tuple[str, ...] = get_args(Topic)
@@ -50,6 +58,11 @@ LENGTHS = {"short": 0, "4k": 4_000, "16k": 16_000, "64k": 64_000}
 PLACES = ("Norway", "Portugal", "Austria", "Ireland", "Estonia", "Chile", "Canada", "Japan")
 GOODS = ("lamps", "chairs", "kettles", "blankets", "bicycles", "clocks", "tents", "mirrors")
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday")
+
+LONGEST_SILENCE_S = 600.0
+"""Of one turn (s): a conversation with an API costs by the minute."""
+
+NEEDS = "needs one of `say` (words), `file` (a recording) and `silence` (seconds)"
 
 REFERENCE = "\n\nReference, to be used only when a question is about orders:\n"
 
@@ -80,6 +93,10 @@ def _wanted(value: object) -> object:
     return Wanted() if value == "none" else value
 
 
+def _expected(value: object) -> object:
+    return {"outcome": value} if isinstance(value, str) else value
+
+
 Words = Annotated[str, Field(min_length=1)]
 
 
@@ -103,6 +120,8 @@ class Expect:
     """What a turn's reply is to be like. Every part that is given must hold.
 
     Attributes:
+        outcome: Whether there is to be one at all. Of what is to stop a reply, or to be ignored,
+            nothing else can be expected.
         contains: Texts of which each is in the reply; each may list alternatives parted by `|`.
         lacks: Texts of which none is.
         regex: A pattern that is found in the reply, case ignored.
@@ -116,6 +135,7 @@ class Expect:
         topic: What it is about, if not what the scenario is.
     """
 
+    outcome: Outcome = "respond"
     contains: tuple[Words, ...] = ()
     lacks: tuple[Words, ...] = ()
     regex: Annotated[str, AfterValidator(_pattern)] = ""
@@ -127,12 +147,35 @@ class Expect:
     history_lacks: tuple[Words, ...] = ()
     topic: Literal["", "answer", "instructions", "recall"] = ""
 
+    @model_validator(mode="after")
+    def _asks_for_one(self) -> Self:
+        more = [name for name in self.__slots__ if name != "outcome" and getattr(self, name)]
+        if self.number is not None and "number" not in more:
+            more.append("number")
+        if self.outcome != "respond" and more:
+            raise ValueError(
+                f"`{self.outcome}` asks for no answer, of which `{more[0]}` could be expected; "
+                "leave one of them out"
+            )
+        return self
+
 
 @dataclass(frozen=True, slots=True, config=FORM)
 class Step(Utterance):
-    """One utterance of the user's, and what is expected of the reply (`expect`)."""
+    """One utterance of the user's.
 
-    expect: Expect = Expect()
+    Attributes:
+        expect: What is expected of the reply; or the outcome alone.
+        level_db: By how much it is louder than its recording (dB); below zero: softer.
+    """
+
+    expect: Annotated[Expect, BeforeValidator(_expected)] = Expect()
+    level_db: float = Field(default=0.0, ge=-60, le=40, validation_alias="level")
+
+    @property
+    def outcome(self) -> Outcome:
+        """What it asks for."""
+        return self.expect.outcome
 
 
 @dataclass(frozen=True, slots=True, config=FORM)
@@ -368,8 +411,9 @@ def with_recordings(scenario: Scenario, spoken: Mapping[str, Item]) -> Scenario:
     for step in scenario.steps:
         if step.path == UNSPOKEN:
             item = spoken[step.said]
+            path = at_level(item.path, step.level_db)
             step = dataclasses.replace(
-                step, path=item.path, end_of_speech_s=item.end_of_speech_s, seconds=item.seconds
+                step, path=path, end_of_speech_s=item.end_of_speech_s, seconds=item.seconds
             )
         steps.append(step)
     return dataclasses.replace(scenario, steps=tuple(steps))
@@ -463,6 +507,7 @@ def _along_axes(
     turns = _turns(plain.get("turns"), file.parent, patience_s)
     read = _READER.validate_python({**plain, "turns": turns})
     _check_tools(read)
+    _check_outcomes(read)
     steps = tuple(map(_with_sound, read.steps))
     name = read.name or file.stem
     own = read.instructions.strip() or instructions
@@ -502,18 +547,22 @@ def _in_conditions(scenario: Scenario, axis: Sequence[Condition]) -> list[Scenar
 
 
 def _turns(turns: Any, folder: Path, patience_s: float) -> list[Any]:
-    """The turns as `Step` reads them: words that are said, or a recording with its words."""
+    """The turns as `Step` reads them: words that are said, a recording with its words, silence."""
     if not isinstance(turns, list) or not turns:
         raise BadInput("turns: needs a list of at least one turn")
     found = []
     for number, turn in enumerate(turns, start=1):
         if not isinstance(turn, dict):
-            raise BadInput(f"turn {number}: needs either `say` (words) or `file` (a recording)")
+            raise BadInput(f"turn {number}: {NEEDS}")
         rest = dict(turn)
-        say, name, text = (rest.pop(key, "") for key in ("say", "file", "text"))
-        if bool(say) == bool(name):
-            raise BadInput(f"turn {number}: needs either `say` (words) or `file` (a recording)")
-        if number == 1 and any(rest.get(key) is not None for key in ("interrupt", "after_call")):
+        say, name, text, quiet = (rest.pop(key, "") for key in ("say", "file", "text", "silence"))
+        if [bool(say), bool(name), quiet != ""].count(True) != 1:
+            raise BadInput(f"turn {number}: {NEEDS}")
+        if unknown := [key for key in ("seconds", "audible_s") if key in rest]:
+            raise BadInput(f"turn {number}: {unknown[0]} is not known here")
+        if quiet != "":
+            name = _silence(number, quiet, rest)
+        if number == 1 and rest.get("after_call") is not None:
             raise BadInput("turn 1: there is nothing before it that it could interrupt")
         if name and not (folder / str(name)).is_file():
             raise BadInput(f"turn {number}: there is no file {folder / str(name)}")
@@ -529,6 +578,42 @@ def _turns(turns: Any, folder: Path, patience_s: float) -> list[Any]:
     return found
 
 
+def _silence(number: int, seconds: Any, rest: dict[str, Any]) -> Path:
+    """The recording of a turn in which nothing is said, which can only be ignored."""
+    if (
+        isinstance(seconds, bool)
+        or not isinstance(seconds, (int, float))
+        or not (0 < seconds <= LONGEST_SILENCE_S)
+    ):
+        raise BadInput(
+            f"turn {number}: silence: {seconds!r} is none; it is seconds, up to "
+            f"{LONGEST_SILENCE_S:g}"
+        )
+    if rest.get("level") is not None:
+        raise BadInput(f"turn {number}: `level` needs a sound, and this turn is silence")
+    rest.setdefault("expect", "ignore")
+    if rest["expect"] not in ("ignore", {"outcome": "ignore"}):
+        raise BadInput(f"turn {number}: silence can only be ignored; write `expect: ignore`")
+    rest |= {"seconds": seconds, "audible_s": seconds}
+    return silence(seconds)
+
+
+def _check_outcomes(scenario: Scenario) -> None:
+    """See that what is said into a reply has one before it."""
+    replied = False
+    for number, step in enumerate(scenario.steps, start=1):
+        into = step.interrupt_s is not None
+        if not replied and (into or step.outcome == "stop"):
+            does = "stop" if step.outcome == "stop" else "interrupt"
+            raise BadInput(f"turn {number}: there is no reply before it that it could {does}")
+        if step.outcome == "stop" and not into:
+            raise BadInput(
+                f"turn {number}: to `stop` a reply it is said into one; write how long into it "
+                "(s), as in `interrupt: 1.5`"
+            )
+        replied = step.outcome == "respond" or (replied and into and step.outcome == "ignore")
+
+
 def _check_tools(scenario: Scenario) -> None:
     names = {one.name for one in scenario.tools}
     for number, step in enumerate(scenario.steps, start=1):
@@ -541,9 +626,10 @@ def _check_tools(scenario: Scenario) -> None:
 
 def _with_sound(step: Step) -> Step:
     """The step with what its recording tells, if it has one."""
-    if step.path == UNSPOKEN:
+    if step.path == UNSPOKEN or step.seconds:
         return step
-    item = Item(step.path, step.path.name, step.said, step.end_of_speech_s)
+    path = at_level(step.path, step.level_db)
+    item = Item(path, step.path.name, step.said, step.end_of_speech_s)
     return _recorded(step, checked(item))
 
 

@@ -15,12 +15,13 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import TypeVar, cast
 
 import jiwer
 from whisper_normalizer.english import EnglishTextNormalizer
 
+from pipeline.compare import selectivity
 from pipeline.compare.entities import entity_checks, in_digits
 from pipeline.compare.record import Conversation
 from pipeline.compare.results import (
@@ -92,6 +93,9 @@ def scored(turn: Turn, step: Step, scenario: Scenario, *, calls: bool = True) ->
     if not record.reply.strip() and record.answered:
         reply = None
     checks = check(step, scenario, reply, turn.calls if calls else None, turn.kept)
+    if taken := selectivity.check(turn):
+        # What it may make of words that ask for no answer is nobody's concern.
+        return dataclasses.replace(turn, checks=(*checks, taken))
     heard: str | None = record.transcript
     if not record.transcript.strip() and record.status != "no reply":
         heard = None  # The system tells no transcript, or was gone before it had one.
@@ -476,7 +480,7 @@ def heavy_tools(conversations: Iterable[Conversation]) -> HeavyToolCalls | None:
     ]
     return {
         "connected": share([one.status == "ok" for one in heavy]),
-        "answering": share([turn.record.answered for turn in turns]),
+        "answering": share([turn.record.answered for turn in turns if turn.timed]),
         "reconnects": sum(one.reconnects for one in heavy),
         "calls": len(calls),
         "cancelled": sum(call.cancelled for call in calls),
@@ -499,6 +503,16 @@ def compared(first: Sequence[Counted], second: Sequence[Counted]) -> dict[str, S
         "entities": shares_apart(_entities(first), _entities(second)),
         "spoken_words": _rates_apart(first, second, _spoken),
     }
+
+
+def selective(first: Sequence[Counted], second: Sequence[Counted]) -> dict[str, SharesApart]:
+    """How two systems differ in their selectivity, by the name of the rate."""
+    found = {}
+    for rate in selectivity.RATES:
+        judged = partial(selectivity.is_so, rate=rate)
+        if apart := shares_apart(keyed(first, judged), keyed(second, judged)):
+            found[rate] = apart
+    return found
 
 
 def shares_apart(

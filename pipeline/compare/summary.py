@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from pipeline.compare import cost, scoring
+from pipeline.compare import cost, scoring, selectivity
 from pipeline.compare.by_condition import axis, by_condition, headline
 from pipeline.compare.record import SYSTEM, Conversation, simulations, titled
 from pipeline.compare.results import AnswerTimes, FailedTurn, Summary, SystemResult
@@ -45,6 +45,9 @@ USD_DIGITS = 6
 
 ADDED = tuple(name for name in DIRECT_PARTS if name not in PARTS)
 
+TAKINGS = ("cut_in", "talk_over", "ended", "ducked", "back", "spurious")
+"""Times of `measure.record.TurnTaking`."""
+
 COLUMNS = (
     *("variant", "file", "repeat", "status", "voice_to_voice_ms", "wav_voice_to_voice_ms"),
     *(f"{name}_ms" for name in (*PARTS, *ADDED)),
@@ -53,6 +56,7 @@ COLUMNS = (
     *("cost_usd", "simulated", "order", "end_of_speech", "underrun_ms", "reason"),
     *("level_dbfs", "snr_db"),
     *("entities_met", "entities", "spoken_errors", "spoken_words", "condition"),
+    *("outcome", "turn_taking", *(f"{name}_ms" for name in TAKINGS)),
 )
 """Of `turns.csv`; new columns are added at the end."""
 
@@ -72,7 +76,10 @@ def summarise(
     every_one = by_variant(header, conversations, SYSTEM)
     conditions = axis(header, conversations)
     paths = {path: headline(of, conditions) for path, of in every_one.items()}
-    records = {path: _records(of, titled(path, path in simulated)) for path, of in paths.items()}
+    records = {
+        path: _records(of, titled(path, path in simulated), timed=True)
+        for path, of in paths.items()
+    }
     variants: dict[str, SystemResult] = {}
     first = next(iter(paths), "")
     for path, of in paths.items():
@@ -118,14 +125,23 @@ def _manual(header: Mapping[str, Any], path: str) -> bool:
     return isinstance(about, Mapping) and about.get("turns") == "manual"
 
 
-def _records(conversations: Iterable[Conversation], name: str) -> list[Record]:
-    """All turns as a profile has them, each called after its path, scenario and number."""
+def _records(
+    conversations: Iterable[Conversation], name: str, *, timed: bool = False
+) -> list[Record]:
+    """Turns as a profile has them, each called after its path, scenario and number.
+
+    Args:
+        conversations: Whose.
+        name: What the path is called.
+        timed: Only those that count in latency and failures.
+    """
     return [
         dataclasses.replace(
             turn.record, variant=name, file=f"{one.scenario}#{turn.number}", repeat=one.repeat
         )
         for one in conversations
         for turn in one.turns
+        if turn.timed or not timed
     ]
 
 
@@ -133,6 +149,7 @@ def _variant(
     conversations: Sequence[Conversation], records: Sequence[Record], header: Mapping[str, Any]
 ) -> dict[str, Any]:
     turns = scoring.counted(conversations)
+    timed = [(one, turn) for one, turn in turns if turn.timed]
     parts = _parts(records)
     hideable = DIRECT_HIDEABLE if parts is DIRECT_PARTS else HIDEABLE
     about = next((one.facts for one in conversations if one.facts), {})
@@ -141,9 +158,9 @@ def _variant(
         "host": about.get("host", ""),
         "duplex": bool(about.get("duplex")),
         **figures(records, parts, hideable),
-        "too_soon": sum((_first_ns(turn) or 0) < 0 for _, turn in turns),
-        "answering": _answering(turns),
-        "server_ms": _server(turns),
+        "too_soon": sum((_first_ns(turn) or 0) < 0 for _, turn in timed),
+        "answering": _answering(timed),
+        "server_ms": _server(timed),
         "wer": scoring.word_error_rate(turns),
         "entities": scoring.entities(turns),
         "spoken_words": scoring.spoken_words(turns),
@@ -153,6 +170,7 @@ def _variant(
         "instructions_by_turn": scoring.along(turns, "instructions"),
         "recall_by_turn": scoring.along(turns, "recall"),
         "interruption": scoring.interruption(turns),
+        "selectivity": selectivity.figures(turn for _, turn in turns),
         "heavy_tools": scoring.heavy_tools(conversations),
     }
 
@@ -230,7 +248,7 @@ def _failures(conversations: Iterable[Conversation]) -> list[FailedTurn]:
         )
 
     for one in conversations:
-        bad = [turn for turn in one.turns if not turn.record.answered]
+        bad = [turn for turn in one.turns if turn.timed and not turn.record.answered]
         if one.status == "failed":
             first = bad[0].number if bad else None
             tell(one, first, len(bad), "failed", one.reason or "ended early")
@@ -257,6 +275,7 @@ def _against(
         **against(name, records[first], records[second], noise, parts),
         "answering_ms": _answering_apart(before, after, noise),
         **scoring.compared(before, after),
+        "selectivity": scoring.selective(before, after),
     }
 
 
@@ -267,7 +286,7 @@ def _answering_apart(
         {
             (one.scenario, turn.number, one.repeat): turn.answering_ns / 1e6
             for one, turn in of
-            if _first_ns(turn) is not None and turn.answering_ns is not None
+            if turn.timed and _first_ns(turn) is not None and turn.answering_ns is not None
         }
         for of in (first, second)
     )
@@ -358,7 +377,11 @@ def rows(
 
 def _measured(turn: Turn) -> dict[str, str]:
     tool = scoring.tool_ok(turn)
-    found = {"tool_ok": "" if tool is None else str(int(tool))}
+    found = {
+        "tool_ok": "" if tool is None else str(int(tool)),
+        "outcome": turn.outcome,
+        "turn_taking": selectivity.told(turn),
+    }
     for column, checks in (("checks", turn.checks), ("entities", turn.entities)):
         if decided := [check.met for check in checks if check.met is not None]:
             found |= {f"{column}_met": str(sum(decided)), column: str(len(decided))}
@@ -371,4 +394,7 @@ def _measured(turn: Turn) -> dict[str, str]:
     for column, ns in (("answering_ms", answering), ("silence_ms", turn.silence_ns)):
         if ns is not None:
             found[column] = f"{ns / 1e6:.3f}"
+    for name in TAKINGS if turn.taking else ():
+        if ns := getattr(turn.taking, f"{name}_ns"):
+            found[f"{name}_ms"] = f"{ns / 1e6:.3f}"
     return found

@@ -21,12 +21,13 @@ from pipeline.engines.tokens import CHARS_PER_TOKEN
 from pipeline.errors import BadInput
 from pipeline.measure.plan import Load, setting
 from pipeline.measure.pool import Pool, make_ready
+from pipeline.measure.reference import Behaviour, ReferenceSession
 from pipeline.serve import script
 from pipeline.serve.command import check_protocol, serving
 from pipeline.session import Session
 from pipeline.speech_to_speech import specs
 from pipeline.speech_to_speech.audio_llm import AudioLlmSession, dotted, voice_engines
-from pipeline.speech_to_speech.brief import Brief, SpeechToSpeech, SystemSpec
+from pipeline.speech_to_speech.brief import SCRIPTED, Brief, SpeechToSpeech, SystemSpec
 from pipeline.speech_to_speech.specs import round_trips
 from pipeline.trace import Trace
 
@@ -147,6 +148,14 @@ class SimulatedSystem(System):
         return {**model, **found, "simulated": stamp}
 
 
+class ReferenceSystem(System):
+    """The system of known behaviour, which shows whether the instrument is right."""
+
+    def session(self, scenario: Scenario, trace: Trace, clock: Clock) -> Session:
+        """A new conversation with it."""
+        return ReferenceSession(Behaviour.of(self._spec), trace, clock)
+
+
 def parse(texts: Sequence[str]) -> list[SystemSpec]:
     """The systems that are given on the command line as `--path`.
 
@@ -159,9 +168,9 @@ def parse(texts: Sequence[str]) -> list[SystemSpec]:
         raise BadInput(
             f"--path {twice[0]}: is given twice; name one as in `--path mine={twice[0]}`"
         )
-    anyones = ("cascade", "simulated", "realtime", "map")
+    anyones = ("cascade", *SCRIPTED, "realtime", "map")
     real = [one.name for one in found if one.kind not in anyones]
-    played = [one.name for one in found if one.kind == "simulated"]
+    played = [one.name for one in found if one.kind in SCRIPTED]
     if real and played:
         raise BadInput(
             f"--path {played[0]} is a simulation, and {real[0]} is not: compare them in two runs, "
@@ -223,6 +232,8 @@ class Systems:
                     self._voices[spec.name] = voice_engines(spec, settings)
                 case "simulated":
                     _script(spec)
+                case "reference":
+                    Behaviour.of(spec)
         self._pool = Pool(self._loaded.values())
 
     @property
@@ -261,6 +272,8 @@ class Systems:
                 played = rehearse(_script(spec), self._scenarios)
                 server = await stack.enter_async_context(serving(played, spec.options))
                 return SimulatedSystem(server, self._base.stt.language, spec.name, played)
+            case "reference":
+                return ReferenceSystem(spec)
             case _:
                 return System(spec, self._base.stt.language)
 

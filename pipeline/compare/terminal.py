@@ -28,6 +28,18 @@ DIGITS = "0123456789"
 MOST = 8
 """Failures that are told one by one."""
 
+SELECTIVE = {
+    "cut_in": "cuts in",
+    "missed": "misses",
+    "spurious": "answers what is to be ignored",
+    "false_barge_in": "stops or is quieter for it",
+    "false_stop": "stops for it",
+    "stops": "stops when told to",
+}
+"""Rates of `results.Selectivity`, in words."""
+
+FAULTS = ("cut_in", "missed")
+"""Those of every scenario: worth a word only where there is something to say."""
 TOGETHER = (
     "the words were said to all paths at the same moment (--together); each turn waited until all "
     "had answered the one before"
@@ -61,6 +73,10 @@ def show(console: Console, summary: Summary) -> None:
     if lengths := _lengths(variants):
         console.print(_heading("\nRight tool, by length of the instructions", simulated))
         console.print(lengths)
+    if details := [*_selectivity(variants)]:
+        console.print(_heading("\nWho speaks when (shares of turns)", simulated))
+        for line in details:
+            console.print(line)
     if conditions := _conditions(variants):
         console.print(_heading("\nBy condition of the user's sound", simulated))
         console.print(conditions)
@@ -238,6 +254,18 @@ def _lengths(variants: Variants) -> Table | None:
     for name, points in found.items():
         made.add_row(Text(name), *(_share(points.get(length)) for length in lengths))
     return made
+
+
+def _selectivity(variants: Variants) -> Iterable[Text]:
+    for name, one in variants.items():
+        found = one["selectivity"]
+        told = []
+        for rate, does in SELECTIVE.items():
+            share: Met = found[rate]  # type: ignore[literal-required]
+            if share["n"] and (share["met"] or rate not in FAULTS):
+                told.append(f"{does} {_share(share)}")
+        if told:
+            yield Text(f"{name}: {'; '.join(told)}")
 
 
 def _conditions(variants: Variants) -> Table | None:

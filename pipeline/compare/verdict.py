@@ -14,7 +14,7 @@ from typing import Any
 from pipeline.compare.by_condition import worse
 from pipeline.compare.record import source_of
 from pipeline.compare.results import Costs, Summary, SystemResult, TurnPoint
-from pipeline.measure.stats import UNDECIDED, Met, SharesApart
+from pipeline.measure.stats import UNDECIDED, Met, SharesApart, share
 from pipeline.measure.terminal import count
 from pipeline.speech_to_speech.brief import STAMP
 
@@ -179,7 +179,28 @@ def _does(name: str, one: SystemResult) -> str:
             text += f" and in {_point(others[-1], compared)}"
     if words := _words(one):
         text += f", having misheard {words}"
-    return text
+    return text + _selective(one)
+
+
+def _selective(one: SystemResult) -> str:
+    """What it does about what is to be ignored, or to stop it; empty where there is nothing."""
+    found = one["selectivity"]
+    told = [
+        f", {does} {met['met']} of {count(met['n'], what)}{which} "
+        f"({_interval(met['ci95'], '{:.0f} to {:.0f}', 100)} %)"
+        for does, what, which, met, least in (
+            ("answers", "sound", " that it was to ignore", found["spurious"], 0),
+            ("is stopped or made quieter by", "sound", " in its reply", found["false_barge_in"], 0),
+            ("does not stop in", "interruption", "", _not(found["stops"]), 1),
+        )
+        if met["n"] and met["met"] >= least
+    ]
+    return "".join(told)
+
+
+def _not(found: Met) -> Met:
+    """The share of which something is not so."""
+    return share([True] * (found["n"] - found["met"]) + [False] * found["met"])
 
 
 def _point(point: TurnPoint, compared: SharesApart | None) -> str:

@@ -24,7 +24,7 @@ import av
 import numpy as np
 import platformdirs
 
-from pipeline.audio.audible import ending
+from pipeline.audio.audible import ending, is_audible
 from pipeline.audio.files import check_audio, read_audio
 from pipeline.audio.line import RATE
 from pipeline.config import TtsSettings
@@ -256,7 +256,7 @@ def say(
         BadInput: The voice cannot be loaded, or a line has no sound in it.
         StageError: The voice failed, or the disk does not take the sound.
     """
-    folder = folder or platformdirs.user_cache_path("cascade", appauthor=False) / "say"
+    folder = _shelf(folder)
     who = _fingerprint(voice.path)
     piper: Piper | None = None
     items = []
@@ -273,6 +273,46 @@ def say(
         name = f"{number:02}_{_slug(line)}.flac"
         items.append(Item(path, name, line, end / rate, len(sound) / rate))
     return items
+
+
+def at_level(path: Path, level_db: float, folder: Path | None = None) -> Path:
+    """A recording made louder or softer by so many dB; kept as spoken lines are.
+
+    Raises:
+        BadInput: It cannot be read, would be clipped, or would not be audible any more.
+        StageError: The disk does not take the sound.
+    """
+    if not level_db:
+        return path
+    sound, rate = _sound(path)
+    digest = hashlib.sha256(sound.tobytes()).hexdigest()[:16]
+    made = _shelf(folder) / f"{path.stem}_{level_db:+g}dB_{digest}.flac"
+    if not made.is_file():
+        scaled = np.rint(sound * 10 ** (level_db / 20))
+        peak = float(np.abs(scaled).max(initial=0))
+        if peak > 32767:
+            raise BadInput(f"{path}: {level_db:+g} dB louder it would be clipped; lower `level`")
+        if not is_audible(scaled.astype(np.int16)):
+            raise BadInput(f"{path}: nothing is audible in it at {level_db:+g} dB; raise `level`")
+        _keep(made, scaled.astype(np.int16), rate)
+    return made
+
+
+def silence(seconds: float, folder: Path | None = None) -> Path:
+    """A recording of nothing, kept as spoken lines are.
+
+    Raises:
+        StageError: The disk does not take it.
+    """
+    made = _shelf(folder) / f"silence_{seconds:g}s.flac"
+    if not made.is_file():
+        _keep(made, np.zeros(round(seconds * RATE), np.int16), RATE)
+    return made
+
+
+def _shelf(folder: Path | None) -> Path:
+    """Where sound is kept that was made here; None: in the user's cache."""
+    return folder or platformdirs.user_cache_path("cascade", appauthor=False) / "say"
 
 
 def keep(items: Iterable[Item], folder: Path) -> Path:
@@ -329,6 +369,7 @@ def _keep(path: Path, samples: Samples, rate: int) -> None:
 
 
 def _sound(path: Path) -> tuple[Samples, int]:
+    check_audio(path)
     with av.open(str(path)) as container:
         rate = container.streams.audio[0].rate
     return np.concatenate([*read_audio(path, rate)]), rate

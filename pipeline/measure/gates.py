@@ -94,6 +94,19 @@ COMPARED = {
             ("recall", "checks.recall", "anything to be recalled"),
             ("instructions", "checks.instructions", "instructions to be followed"),
             ("history", "interruption.history", "anything of the model's history"),
+            ("stops", "selectivity.stops", "a reply to fall silent while it was heard"),
+        )
+    },
+    **{
+        name: Figure(
+            f"selectivity.{name}.share", f"there was {what}", f"selectivity.{name}.ci95", share=True
+        )
+        for name, what in (
+            ("cut_in", "no turn with a latency"),
+            ("missed", "no turn that asks for an answer"),
+            ("spurious", "nothing to be ignored"),
+            ("false_barge_in", "nothing to be ignored while a reply was heard"),
+            ("false_stop", "nothing to be ignored while a reply was heard"),
         )
     },
 }

@@ -7,6 +7,7 @@ beside that as `FIGURES`.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from pipeline.measure.recording import (
     NotedSession,
     NotedTurn,
 )
+from pipeline.measure.turn_taking import Heard, turn_taking
 from pipeline.measure.wav import first_reply, true_end
 from pipeline.trace import MarkLine, Timeline
 from pipeline.turns.speech_end import UNMEASURABLE, SpeechEnd
@@ -174,6 +176,28 @@ def measure(
         status, reason = measurable(latency_ns, known, told, len(replied))
         reason = reason or noted.cut
     answering = _answering(noted, window, tracks, first) if status == "ok" else None
+    cuts_ns = [t_ns for t_ns in session.cuts if tracks.time(window.begin) <= t_ns < until_ns]
+    ducks_ns = [
+        (begin_ns, min(end_ns or until_ns, until_ns))
+        for begin_ns, end_ns in session.ducks
+        if tracks.time(window.begin) <= begin_ns < until_ns
+    ]
+    taking = turn_taking(
+        tracks.user,
+        tracks.reply,
+        tracks.rate,
+        Heard(
+            said.step.outcome,
+            window.begin,
+            window.over,
+            window.end,
+            own,
+            [tracks.index(t_ns) for t_ns in cuts_ns],
+            [(tracks.index(begin), tracks.index(end)) for begin, end in ducks_ns],
+        ),
+    )
+    if status == "unmeasurable":  # so nobody knows what was before the end
+        taking = dataclasses.replace(taking, cut_in_ns=None)
     record = Record(
         variant="",
         file="",
@@ -202,10 +226,14 @@ def measure(
         answering_ns=None if answering is None else tracks.time(answering) - end_ns,
         server_ms=_figures(marks, direct),
         calls=tuple(_call(call, end_ns) for call in session.calls if call.turn in said.turns),
-        interrupts=said.step.interrupt_s is not None,
+        interrupts=_interrupts(said),
         silence_ns=_silence(window, tracks, earlier_end, said),
         start_ns=window.begin * NS_PER_S // tracks.rate,
         end_ns=window.end * NS_PER_S // tracks.rate,
+        outcome=said.step.outcome,
+        taking=taking,
+        cuts_ns=tuple(t_ns - tracks.start_ns for t_ns in cuts_ns),
+        ducks_ns=tuple((a - tracks.start_ns, b - tracks.start_ns) for a, b in ducks_ns),
         spoken=tuple(_spoken(reply, tracks) for reply in noted.replies if reply.positions),
     )
 
@@ -301,12 +329,17 @@ def _own_sound(said: Said, window: Window, tracks: Tracks, tape: MemoryTrace) ->
     return max(window.begin, tracks.index(min(first_ns))) if first_ns else None
 
 
+def _interrupts(said: Said) -> bool:
+    """Whether it is said into a reply that is to fall silent."""
+    return said.step.interrupt_s is not None and said.step.outcome != "ignore"
+
+
 def _earlier_reply(window: Window, tracks: Tracks, own: int | None, said: Said) -> int | None:
     """Where the reply that this utterance interrupts falls silent; None: it interrupts none.
 
     Its end is the last audible sample before the new reply begins.
     """
-    if said.step.interrupt_s is None:
+    if not _interrupts(said):
         return None
     new = window.end if own is None else own
     last = ending(tracks.reply[window.begin : min(new, window.end)], tracks.rate)

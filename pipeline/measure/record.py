@@ -141,12 +141,12 @@ class Check:
 
     Attributes:
         kind: `contains`, `lacks`, `regex`, `number`, `judge`, `tool`, `no tool`, `on time`,
-            `history`, `history lacks`; of an entity `number`, `code`, `name`.
+            `history`, `history lacks`, `stop`, `ignore`; of an entity `number`, `code`, `name`.
         wanted: What was expected, in words for a person.
         met: Whether; None where nobody could tell (the judge failed).
         found: What was there instead, shortened.
         topic: What it is about: `answer`, `tools`, `instructions`, `recall`, `interruption`,
-            `entities`.
+            `turn-taking`, `entities`.
     """
 
     kind: str
@@ -154,6 +154,38 @@ class Check:
     met: bool | None
     found: str = ""
     topic: str = "answer"
+
+
+Outcome = Literal["respond", "stop", "ignore"]
+"""What an utterance asks for: an answer; that the reply it is said into falls silent, be there an
+answer or none; or nothing at all, and so nothing may change for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnTaking:
+    """Who spoke when around one utterance, by the WAV (see `measure.turn_taking`).
+
+    Times count from the first audible sample of the utterance (ns), if nothing else is said.
+
+    Attributes:
+        into_reply: Whether a reply was being heard then.
+        ended_ns: When that reply fell silent, within the turn; None: it went on, or there is none.
+        stopped: Whether that was for the utterance; None: it may have ended by itself.
+        ducked_ns: When that reply became quieter, and went on; None: it did not.
+        back_ns: How long it was stopped, or else ducked; None: until its end, or neither.
+        spurious_ns: When a reply to it began, where it was to be ignored; None: none did.
+        cut_in_ns: By how much the reply begins before the user has finished; None: it does not.
+        talk_over_ns: How long both speak, where the user is to be listened to.
+    """
+
+    into_reply: bool = False
+    ended_ns: int | None = None
+    stopped: bool | None = False
+    ducked_ns: int | None = None
+    back_ns: int | None = None
+    spurious_ns: int | None = None
+    cut_in_ns: int | None = None
+    talk_over_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,13 +224,17 @@ class Turn:
             gave no transcript, or the words are not known.
         words: Words that were said.
         entities: Numbers, codes and names that were said, and whether they were understood.
-        interrupts: Whether it is said into the reply before it.
+        interrupts: Whether it is said into the reply before it, which is to fall silent.
         silence_ns: From its first voiced sample to the last audible one of the reply that it
             interrupts; None: it interrupts nothing, or that never fell silent.
         kept: What the model's history holds of the reply of this turn at the end of the
             conversation; None: not known.
         start_ns: Where it begins in the WAV (ns).
         end_ns: Where it ends in the WAV (ns): where the next one begins.
+        outcome: What it asks for.
+        taking: Who spoke when around it; None: not known.
+        cuts_ns: When the session said, in it, that a reply is interrupted (ns, in the WAV).
+        ducks_ns: From when to when, in it, one was to be played more softly (ns, in the WAV).
         spoken: Where in the WAV the reply to it is, be it later than the next turn: from and to
             (ns), a pair for each piece; empty: it has none, or nobody noted it.
         fidelity: Whether the sound of the reply says what its text does; None: nobody has read it.
@@ -218,8 +254,20 @@ class Turn:
     kept: str | None = None
     start_ns: int = 0
     end_ns: int = 0
+    outcome: Outcome = "respond"
+    taking: TurnTaking | None = None
+    cuts_ns: tuple[int, ...] = ()
+    ducks_ns: tuple[tuple[int, int], ...] = ()
     spoken: tuple[tuple[int, int], ...] = ()
     fidelity: Fidelity | None = None
+
+    @property
+    def timed(self) -> bool:
+        """Whether it counts in latency, and a missing answer as a failure.
+
+        Of what asks for no answer only what broke down is a failure.
+        """
+        return self.outcome == "respond" or self.record.status == "failed"
 
 
 RECORDS = Form[Record](

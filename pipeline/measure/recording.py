@@ -22,7 +22,9 @@ from pipeline.events import (
     Frame,
     ReplyAudio,
     ReplyDone,
+    ReplyDucked,
     ReplyInterrupted,
+    ReplySwelled,
     ReplyText,
     Samples,
     ToolCall,
@@ -132,6 +134,8 @@ class NotedSession:
     Attributes:
         calls: Tools that were called, in order.
         usage: What was used, with the turn, in order.
+        cuts: When it was told that a reply is interrupted (ns), in order.
+        ducks: From when to when one was to be played more softly (ns); the last may still be.
         passed: Frames that the session heard instead of the user's own; empty: it heard those.
     """
 
@@ -156,6 +160,8 @@ class NotedSession:
         """
         self.calls: list[NotedCall] = []
         self.usage: list[dict[str, Any]] = []
+        self.cuts: list[int] = []
+        self.ducks: list[tuple[int, int | None]] = []
         self.passed: list[Frame] = []
         self._session = session
         self._ends = ends
@@ -188,16 +194,21 @@ class NotedSession:
         return self._turns.setdefault(number, NotedTurn())
 
     async def send(self, frame: Frame) -> None:
-        """Pass a frame on; where nobody else finds the end of a turn, say so at its true end."""
+        """Pass a frame on; where nobody else finds the end of a turn, say so at its true end.
+
+        Who says so themselves does not for a sound that is to be ignored.
+        """
         if self._passing is not None:
             frame = dataclasses.replace(frame, samples=self._passing(frame.samples, frame.begins))
             self.passed.append(frame)
-        await self._session.send(frame)
+        # A conversation has one user, at one microphone, which tells of no recordings.
+        await self._session.send(dataclasses.replace(frame, begins=False))
         if self._commit is None or self._committed == len(self._cues.said):
             return
         if self._cues.finished(frame.t_ns + frame.duration_ns):
             self._committed = len(self._cues.said)
-            await self._commit()
+            if self._cues.current.step.outcome != "ignore":
+                await self._commit()
 
     async def heard(self, reply_id: str, samples: int) -> None:
         """Pass the playout position on, and note it."""
@@ -243,6 +254,13 @@ class NotedSession:
                 self._sound(event)
             case ReplyInterrupted():
                 self.turn(event.turn).heard = event.heard_text
+                self.cuts.append(now_ns)
+                self._swell(now_ns)
+            case ReplyDucked():
+                self._swell(now_ns)
+                self.ducks.append((now_ns, None))
+            case ReplySwelled():
+                self._swell(now_ns)
             case ReplyDone():
                 self.turn(event.turn).status = event.status
                 self.turn(event.turn).cut = event.reason
@@ -256,6 +274,10 @@ class NotedSession:
                         call.cancelled = True
             case Usage():
                 self.usage.append(dataclasses.asdict(event))
+
+    def _swell(self, now_ns: int) -> None:
+        if self.ducks and self.ducks[-1][1] is None:
+            self.ducks[-1] = self.ducks[-1][0], now_ns
 
     def _sound(self, event: ReplyAudio) -> None:
         turn = self.turn(event.turn)

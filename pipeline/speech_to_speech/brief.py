@@ -11,6 +11,9 @@ from pipeline.engines.tools import Tool
 from pipeline.errors import BadInput
 from pipeline.session import Session
 
+SCRIPTED = ("simulated", "reference")
+"""Kinds that are no real systems: they do what they are told to."""
+
 
 @dataclass(frozen=True, slots=True)
 class SystemSpec:
@@ -19,7 +22,7 @@ class SystemSpec:
     Attributes:
         name: What reports call it: the text as given, without keys and passwords.
         kind: `cascade`, `openai`, `openai-live`, `gemini`, `realtime` (any URL), `map`,
-            `audio-llm`, or `simulated`.
+            `audio-llm`, or one of `SCRIPTED`.
         model: Which model to ask for; empty where the server decides. Of `map`: which map.
         url: Where, for `realtime` and `audio-llm`, and for a `map` that does not say so itself.
         options: What else was said: `turns`, `voice`, …; for the cascade settings by dotted name.

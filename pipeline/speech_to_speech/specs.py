@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FORMS = (
     "cascade, openai:MODEL, openai-live:MODEL, gemini:MODEL, ws://HOST…, wss://HOST…, "
-    "map:FILE,url=ws://HOST…, audio-llm:URL, simulated:NAME"
+    "map:FILE,url=ws://HOST…, audio-llm:URL, simulated:NAME, reference:latency=MS,stop=MS…"
 )
 """What a system can be, before its options `,key=value…`."""
 
@@ -62,6 +62,9 @@ def parse(text: str) -> SystemSpec:
         if not name:
             raise wrong("the name before `=` is empty")
     which, *pairs = _NEXT_OPTION.split(spec)
+    if which.startswith("reference:"):
+        which, first = which.split(":", 1)
+        pairs = [first, *pairs]
     options: dict[str, str] = {}
     for pair in pairs:
         key, _, value = pair.partition("=")
@@ -80,7 +83,7 @@ def parse(text: str) -> SystemSpec:
         return SystemSpec(name, "realtime", options.pop("model", "") or model, url, options)
     if "," in rest or "," in kind:
         raise wrong("write options as key=value, with commas between")
-    if kind == "cascade" and not colon:
+    if kind in ("cascade", "reference") and not colon:
         return SystemSpec(name, kind, options=options)
     if kind == "audio-llm":
         if not rest.startswith(("http:", "https:")) or not _is_url(rest):
@@ -132,7 +135,7 @@ def check(spec: SystemSpec, environ: Mapping[str, str]) -> None:
             from pipeline.speech_to_speech.audio_llm import dotted
 
             dotted(spec)
-        case "cascade":
+        case "cascade" | "reference":
             pass
         case kind:
             raise BadInput(f"{spec.name}: there is no kind {kind!r} of path")
@@ -141,7 +144,7 @@ def check(spec: SystemSpec, environ: Mapping[str, str]) -> None:
 def connect(spec: SystemSpec, brief: Brief, trace: Trace, clock: Clock) -> SpeechToSpeech:
     """A session with a system; entering it connects.
 
-    Not for `cascade`, `simulated` and `audio-llm`, which need engines, or a server to be started.
+    Not for `cascade` and `audio-llm`, which need engines, nor for `brief.SCRIPTED`.
 
     Raises:
         BadInput: There is no key, or an option cannot be.

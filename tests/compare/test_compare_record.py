@@ -167,13 +167,18 @@ def test_another_run_is_not_taken_for_the_same(tmp_path: Path, name: str) -> Non
         resumed(tmp_path, []).check({**header, name: {}})
 
 
-def test_a_run_from_before_there_were_entities_is_the_same(tmp_path: Path) -> None:
+def test_an_earlier_run_did_not_know_what_came_later(tmp_path: Path) -> None:
     header = left(tmp_path, "cascade")
     earlier = resumed(tmp_path, [])
-    for scenario in earlier.header["scenarios"].values():
-        for step in scenario["steps"]:
+    for about in earlier.header["scenarios"].values():
+        for step in about["steps"]:
+            assert (step.pop("level_db"), step["expect"].pop("outcome")) == (0.0, "respond")
             assert [*step["expect"].pop("entities")] == []
     earlier.check(header)
+    other = json.loads(json.dumps(header))
+    next(iter(other["scenarios"].values()))["steps"][0]["level_db"] = -20.0
+    with pytest.raises(BadInput, match="scenarios have changed"):
+        earlier.check(other)
 
 
 def test_failures_that_are_tried_again_are_told(tmp_path: Path) -> None:

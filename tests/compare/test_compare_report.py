@@ -129,6 +129,28 @@ def test_an_utterance_is_one_row_with_each_path_in_it(found: dict[str, Any]) -> 
     assert repeats == sorted(repeats)
 
 
+def test_what_asks_for_no_answer_has_an_outcome_and_no_latency(tmp_path: Path) -> None:
+    header, conversations = samples.comparison(paths=MEASURED, repeats=1, faults=False)
+    held = [samples.selective(one) for one in conversations]
+    summary = summarise(header, held, TABLE)
+    found = report.content(header, held, summary)
+    sounds = [turn for turn in found["turns"] if turn["outcome"] == "ignore"]
+    assert [turn["shown"] for turn in sounds[:3]] == ["answered it", "stopped for it", "ignored"]
+    assert sounds[1]["times"] == {"silent after": 300, "back after": 1000}
+    assert len(sounds) == 3 * len(held)
+    dots = {number for row in found["panels"][0]["drawn"]["rows"] for *_, number, _ in row["dots"]}
+    assert dots.isdisjoint(turn["id"] for turn in sounds)
+    [table] = [one for one in found["measures"] if one["title"] == "Selectivity"]
+    cells = {row["label"]: row["cells"][0] for row in table["rows"]}
+    assert cells["Spurious replies"]["note"] == f"{len(held) // 2 - 1} of {3 * len(held) // 2 - 3}"
+    page = written(tmp_path, header, held, summary)
+    assert '<option value="stopped for it">' in page
+    assert '<select data-facet="Asks for">' in page
+    failures = sections(page)[[name for name, _ in report.SECTIONS].index("failures")]
+    assert "Turns that failed" not in failures
+    assert "silent after 300 ms, for 1000 ms" in failures
+
+
 @pytest.mark.parametrize("missing", ["conversations", "summary", "header", "everything"])
 def test_what_is_missing_is_left_out(tmp_path: Path, missing: str) -> None:
     header, conversations, summary = compared(repeats=1)

@@ -122,6 +122,39 @@ def test_tools_by_turn_and_length() -> None:
     assert sum(p["n"] for p in by_both) == sum(p["n"] for p in tools["by_length"])
 
 
+def test_what_asks_for_no_answer_changes_no_other_figure() -> None:
+    header, conversations = made.comparison()
+    old: Any = summarise(header, conversations, TABLE)
+    new: Any = summarise(header, [made.selective(one) for one in conversations], TABLE)
+    for name, before in old["variants"].items():
+        after = new["variants"][name]
+        selective, told = after.pop("selectivity"), before.pop("selectivity")
+        assert told["spurious"]["n"] == told["false_barge_in"]["n"] == 0
+        held = sum(
+            one.repeat > 0 and one.status == "ok" and titled(one.path, one.simulated) == name
+            for one in conversations
+        )
+        assert (selective["spurious"]["met"], selective["spurious"]["n"]) == (held, 3 * held)
+        assert selective["false_stop"] == selective["false_barge_in"]
+        assert (selective["came_back"]["met"], selective["false_stop"]["n"]) == (held, held)
+        assert selective["back_ms"]["median"] == 1000
+        for rate in ("cut_in", "missed", "stops", "stop_ms"):
+            assert selective[rate] == told[rate]
+        after["cost"], before["cost"] = {}, {}  # by the turn
+        kinds = [one["checks"].pop("turn-taking", None) for one in (before, after)]
+        assert kinds[0] is None
+        assert (kinds[1]["met"], kinds[1]["n"]) == (held, 3 * held)
+        before.pop("expectations"), after.pop("expectations")
+        if "against_first" in after:
+            plain, apart = (one["against_first"].pop("selectivity") for one in (before, after))
+            assert apart["spurious"]["verdict"] == "no difference shown"
+            assert {rate: apart[rate] for rate in plain} == plain
+            assert "spurious" not in plain
+            before["against_first"].pop("success"), after["against_first"].pop("success")
+        assert after == before
+    assert new["sound"] == old["sound"]
+
+
 def test_words_that_were_misheard() -> None:
     found, conversations = compared()
     direct = found["variants"][made.DIRECT]

@@ -112,3 +112,16 @@ def test_a_curve_has_a_mark_for_each_turn(shares: dict[int, float], marks: str) 
     ordered = sorted(shares, key=lambda turn: shares[turn])
     levels = [marks.index(drawn[turn - 1]) for turn in ordered]
     assert levels == sorted(levels)
+
+
+def test_who_speaks_when() -> None:
+    header, conversations = made.comparison(faults=False)
+    plain = on_terminal(show, summary(faults=False), width=3000)
+    assert f"\n{made.CASCADE}: stops when told to 100 % (44 to 100)\n" in plain
+    held = [made.selective(one) for one in conversations]
+    found = on_terminal(show, summarise(header, held, TABLE), width=3000)
+    lines = found.partition("Who speaks when")[2].splitlines()
+    line = next(one for one in lines if one.startswith(f"{made.CASCADE}: "))
+    assert "answers what is to be ignored 33 % (24 to 44)" in line
+    assert "stops for it 100 % (88 to 100)" in line
+    assert "cuts in" not in line

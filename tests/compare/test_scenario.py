@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from pipeline.audio.files import read_audio
 from pipeline.compare.conditions import parse
 from pipeline.compare.scenario import (
     LENGTHS,
@@ -22,8 +24,10 @@ from pipeline.compare.scenario import (
     gather_scenarios,
     lengthened,
     unspoken,
+    with_recordings,
 )
 from pipeline.errors import BadInput
+from pipeline.measure.corpus import Item
 from pipeline.measure.gates import Gate
 
 CORPUS = Path(__file__).parents[1] / "data" / "corpus"
@@ -114,20 +118,72 @@ def test_recordings_beside_the_file(tmp_path: Path) -> None:
     assert step.seconds > 1
 
 
+def test_what_is_to_stop_and_what_is_to_be_ignored(tmp_path: Path) -> None:
+    sound = sorted(CORPUS.glob("*.flac"))[0]
+    (scenario,) = read(
+        tmp_path,
+        f"""
+turns:
+  - say: Tell me a story.
+  - {{file: {sound}, level: -20, interrupt: 1, expect: ignore}}
+  - {{say: Stop., interrupt: 3, expect: {{outcome: stop}}}}
+  - silence: 60
+  - {{say: Mhm., level: -30, expect: ignore}}
+""",
+    )
+    assert [one.outcome for one in scenario.steps] == [
+        "respond", "ignore", "stop", "ignore", "ignore",
+    ]  # fmt: skip
+    _, soft, _, silent, _ = scenario.steps
+    loud, quieter = (np.concatenate([*read_audio(path, 16_000)]) for path in (sound, soft.path))
+    assert np.abs(quieter * 10.0 - loud).max() <= 15
+    assert silent.seconds == 60
+    assert not np.concatenate([*read_audio(silent.path, 16_000)]).any()
+    # What a voice has yet to speak is made softer once it is spoken.
+    spoken = {line: Item(sound, "a", line, 1.0, 2.0) for line in unspoken([scenario])}
+    steps = with_recordings(scenario, spoken).steps
+    assert (steps[2].path, steps[4].seconds) == (sound, 2.0)
+    heard = np.concatenate([*read_audio(steps[4].path, 16_000)])
+    assert np.abs(heard).max() == pytest.approx(np.abs(loud).max() / 10**1.5, abs=1)
+
+
+def test_a_level_that_clips_or_leaves_nothing(tmp_path: Path) -> None:
+    sound = sorted(CORPUS.glob("*.flac"))[0]
+    for level, why in ((40, "it would be clipped"), (-60, "nothing is audible in it at -60 dB")):
+        with pytest.raises(BadInput, match=why):
+            read(tmp_path, f"turns: [{{file: {sound}, level: {level}, expect: ignore}}]")
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
         ("", "is no scenario"),
         ("turns: []", "turns: needs a list of at least one turn"),
-        ("turns: [{say: a, file: b}]", "turn 1: needs either `say`"),
-        ("turns: [{}]", "turn 1: needs either `say`"),
-        ("turns: [{say: a, interrupt: 1}]", "nothing before it"),
+        ("turns: [{say: a, file: b}]", "turn 1: needs one of `say`"),
+        ("turns: [{}]", "turn 1: needs one of `say`"),
+        ("turns: [{say: a, after_call: 1}]", "nothing before it"),
+        ("turns: [{say: a, interrupt: 1}]", "no reply before it that it could interrupt"),
+        ("turns: [{say: a, expect: wait}]", "turns.1.expect.outcome: input should be 'respond'"),
+        ("turns: [{say: a, expect: {outcome: ignore, contains: [b]}}]", "`ignore` asks for no"),
+        ("turns: [{say: a, expect: {outcome: stop, number: 0}}]", "of which `number` could be"),
+        ("turns: [{say: a, expect: stop}]", "turn 1: there is no reply before it that it could s"),
+        ("turns: [{say: a}, {say: b, expect: stop}]", "turn 2: to `stop` a reply it is said into"),
+        (
+            "turns: [{say: a}, {say: b, expect: ignore}, {say: c, interrupt: 1}]",
+            "turn 3: there is no reply before it",
+        ),
+        ("turns: [{silence: 3, level: -20}]", "turn 1: `level` needs a sound"),
+        ("turns: [{silence: 3, expect: respond}]", "turn 1: silence can only be ignored"),
+        ("turns: [{silence: 0}]", "turn 1: silence: 0 is none"),
+        ("turns: [{silence: 3, say: a}]", "turn 1: needs one of `say`"),
+        ("turns: [{say: a, level: -90}]", "turns.1.level: input should be greater than or"),
+        ("turns: [{say: a, seconds: 3}]", "turn 1: seconds is not known here"),
         ("turns: [{say: a, shout: 1}]", "turns.1.shout: is not known here"),
         ("turns: [{say: a, expect: {tool: {name: b}}}]", "which `tools` does not have"),
         ("turns: [{say: a, expect: {tool: maybe}}]", "turns.1.expect.tool"),
         ("turns: [{say: a, expect: {tool: {within: 3}}}]", "turns.1.expect.tool: needs a `name`"),
         ("turns: [{say: a, expect: {regex: 1}}]", "turns.1.expect.regex: input should be"),
-        ("turns: [a]", "turn 1: needs either `say`"),
+        ("turns: [a]", "turn 1: needs one of `say`"),
         ("turns: [{say: a, expect: {regex: '('}}]", "turns.1.expect.regex: is no reg"),
         ("turns: [{say: a, expect: {contains: ['']}}]", "turns.1.expect.contains.1"),
         ("turns: [{file: gone.wav}]", "there is no file"),

@@ -15,9 +15,10 @@ from pipeline.audio.files import WavWriter, read_audio
 from pipeline.clock import NS_PER_MS
 from pipeline.compare.conditions import Condition, Disturbance
 from pipeline.compare.record import Conversation
-from pipeline.compare.scenario import Canned, CannedTool, Scenario, Step
+from pipeline.compare.scenario import Canned, CannedTool, Expect, Scenario, Step
 from pipeline.compare.trial import hold_scenario
 from pipeline.errors import StageError
+from pipeline.events import Frame
 from pipeline.measure.conduct import heard_wav
 from pipeline.measure.record import Turn
 from pipeline.measure.wav import begin_of, stereo
@@ -204,6 +205,43 @@ async def test_a_tool_may_be_spoken_over_and_answered_later(
     first, second = conversation.turns
     assert latency_ms(first) == pytest.approx(2600, abs=40)
     assert latency_ms(second) == pytest.approx(100, abs=ERROR_MS)
+
+
+async def test_a_session_hears_one_microphone_and_not_that_a_recording_begins(
+    tmp_path: Path,
+) -> None:
+    """What it has learnt of the user's level it may keep: else a voice far away is the user."""
+    told: list[bool] = []
+
+    def listened(session: Any) -> Any:
+        send = session.send
+
+        async def sent(frame: Frame) -> None:
+            told.append(frame.begins)
+            await send(frame)
+
+        session.send = sent
+        return session
+
+    await held(MetronomeSystem(100, wrap=listened), scenario(tmp_path, {}, {}), tmp_path, 0.3)
+    assert len(told) > 100
+    assert not any(told)
+
+
+async def test_nobody_says_that_they_have_finished_after_a_cough(tmp_path: Path) -> None:
+    commits: list[int] = []
+
+    def by_hand(session: Any) -> Any:
+        async def commit() -> None:
+            commits.append(session._turn)
+
+        session.commit = commit
+        return session
+
+    system = MetronomeSystem(100, answers=[Answer(seconds=0.3)] * 3, wrap=by_hand, manual=True)
+    said = scenario(tmp_path, {}, {"expect": Expect("ignore")}, {})
+    await held(system, said, tmp_path, 0.3)
+    assert commits == [1, 3]
 
 
 async def test_what_is_laid_over_the_sound_moves_no_figure(tmp_path: Path) -> None:

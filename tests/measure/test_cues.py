@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic.dataclasses import dataclass as checked
 
 from pipeline.clock import NS_PER_S
 from pipeline.events import (
@@ -18,7 +19,16 @@ from pipeline.events import (
     ToolCancelled,
     Usage,
 )
-from pipeline.measure.cues import LAST_PAUSE_S, LONGEST_S, Cues, Limits, Utterance
+from pipeline.measure.cues import (
+    FORM,
+    IDLE_S,
+    LAST_PAUSE_S,
+    LONGEST_S,
+    Cues,
+    Limits,
+    Utterance,
+)
+from pipeline.measure.record import Outcome
 
 S = NS_PER_S
 
@@ -203,6 +213,67 @@ def test_a_failure_of_no_turn_is_of_the_utterance_that_is_being_answered() -> No
     assert [one.failed for one in cues.said] == ["", "direct: gone"]
 
 
+@checked(frozen=True, slots=True, config=FORM)
+class Sound(Utterance):
+    """What asks for no answer."""
+
+    asks: Outcome = "ignore"
+
+    @property
+    def outcome(self) -> Outcome:
+        return self.asks
+
+
+def sound(asks: Outcome = "ignore", **more: object) -> Utterance:
+    return Sound("", Path("a.wav"), end_of_speech_s=1.0, seconds=1.5, asks=asks, **more)  # type: ignore[arg-type]
+
+
+def test_what_is_ignored_is_waited_for_a_while_and_nothing_is_late() -> None:
+    cues = Cues([sound(), step()], 0)
+    cues.over(0, at(1.5))
+    looked(cues, (1.5, True, "wait"), (1.5 + IDLE_S - 0.1, True, "wait"))
+    looked(cues, (1.5 + IDLE_S, True, "next"))
+    assert not cues.said[0].late
+    # A turn is open that never ends: patience does.
+    cues = Cues([sound(patience_s=20), step()], 0)
+    cues.event(SpeechStarted(1), at(1))
+    cues.over(0, at(1.5))
+    looked(cues, (21.4, False, "wait"), (21.5, False, "next"))
+    assert not cues.said[0].late
+
+
+def test_a_reply_to_it_is_listened_to() -> None:
+    cues = Cues([sound(), step()], 0)
+    said(cues, 1, 0)
+    cues.heard(at(3.0), 1)
+    cues.event(ReplyDone(1, "r", "completed"), at(4.0))
+    looked(cues, (9, False, "wait"), (10, True, "wait"), (10 + IDLE_S, True, "next"))
+
+
+def test_a_reply_that_goes_on_may_be_spoken_into_once_more() -> None:
+    cues = Cues([step(), sound(interrupt_s=1.0), sound("stop", interrupt_s=4.0), step()], 0)
+    said(cues, 1, 0)
+    cues.heard(at(2.0), 1)
+    looked(cues, (3.0, False, "next"))
+    cues.next(at(3.0))
+    cues.over(at(3.0), at(4.5))
+    cues.heard(at(4.6), 1)
+    looked(cues, (5.9, False, "wait"), (6.0, False, "next"))
+    cues.next(at(6.0))
+    cues.over(at(6.0), at(7.5))
+    # It is silent, and need say nothing more.
+    looked(cues, (7.6, True, "wait"), (7.6 + IDLE_S, True, "next"))
+
+
+def test_a_reply_is_over_before_the_next_turn_where_none_is_spoken_into_it() -> None:
+    cues = Cues([step(), sound(interrupt_s=1.0), step()], 0)
+    said(cues, 1, 0)
+    cues.heard(at(2.0), 1)
+    cues.next(at(3.0))
+    cues.over(at(3.0), at(4.5))
+    looked(cues, (15, False, "wait"), (16, True, "wait"), (16 + IDLE_S, True, "next"))
+
+
 EVENTS = st.one_of(
     st.builds(SpeechStarted, st.integers(1, 3)),
     st.builds(ReplyDone, st.integers(1, 3), st.just("r"), st.just("completed")),
@@ -214,7 +285,13 @@ EVENTS = st.one_of(
 
 @given(st.lists(st.tuples(EVENTS, st.booleans(), st.booleans()), max_size=40))
 def test_every_conversation_ends(happens: list[tuple[Event, bool, bool]]) -> None:
-    steps = [step(patience_s=5), step(patience_s=5, interrupt_s=1), step(patience_s=5)]
+    steps = [
+        step(patience_s=5),
+        sound(patience_s=5, interrupt_s=1),
+        step(patience_s=5, interrupt_s=2),
+        step(patience_s=5),
+        sound(patience_s=5),
+    ]
     cues = Cues(steps, 0)
     now = 0.0
     cue = "wait"

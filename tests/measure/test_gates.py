@@ -29,6 +29,7 @@ def variants(kind: str) -> dict[str, Any]:
         header, records = samples.profile()
         return dict(profile_summary.summarise(header, records)["variants"])
     header, held = comparison_samples.comparison(repeats=5)
+    held = [comparison_samples.selective(one) for one in held]
     return dict(compare_summary.summarise(header, held, cost.prices())["variants"])
 
 

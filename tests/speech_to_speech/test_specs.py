@@ -80,6 +80,10 @@ OPENAI = {"OPENAI_API_KEY": "sk-1"}
             ),
         ),
         (
+            "mine=reference:latency=500,coughs=no",
+            SystemSpec("mine", "reference", options={"latency": "500", "coughs": "no"}),
+        ),
+        (
             "cascade,llm.instructions=Hello, you.",
             SystemSpec(
                 "cascade,llm.instructions=Hello, you.",

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.audio.files import WavWriter
+from pipeline.compare import selectivity
 from pipeline.compare.entities import entity_checks
 from pipeline.compare.fidelity import NO_TEXT, against_text
 from pipeline.compare.record import Conversation
@@ -30,6 +31,7 @@ from pipeline.measure.record import (
     Span,
     Status,
     Turn,
+    TurnTaking,
 )
 from support import samples
 
@@ -358,6 +360,44 @@ def conversation(
     )
 
 
+def selective(one: Conversation) -> Conversation:
+    """The conversation, if it did not fail, with three sounds more that were to be ignored.
+
+    The first was answered, the second was said into a reply, which was stopped and came back, and
+    of the third no notice was taken.
+    """
+    if one.status != "ok":
+        return one
+
+    def sound(number: int, status: Status, **taking: Any) -> Turn:
+        record = dataclasses.replace(one.turns[0].record, status=status, expected="Mhm.")
+        turn = dataclasses.replace(
+            one.turns[0],
+            record=record,
+            number=number,
+            outcome="ignore",
+            calls=(),
+            words=0,
+            word_errors=None,
+            entities=(),
+            fidelity=None,
+            taking=TurnTaking(**taking),
+        )
+        checked = selectivity.check(turn)
+        return dataclasses.replace(turn, checks=() if checked is None else (checked,))
+
+    last = len(one.turns)
+    sounds = (
+        sound(last + 1, "ok", spurious_ns=1000 * MS),
+        sound(
+            last + 2, "no reply",
+            into_reply=True, stopped=True, ended_ns=300 * MS, back_ns=1000 * MS,
+        ),
+        sound(last + 3, "no reply"),
+    )  # fmt: skip
+    return dataclasses.replace(one, turns=(*one.turns, *sounds))
+
+
 CLOSED = "the server closed the connection (1011: internal error); run again with --resume"
 QUOTA = "the quota is spent (429); try again in 20 s"
 
@@ -453,6 +493,9 @@ def _turn(
         kept="A fox found a key under an oak" if cut and answered else None,
         start_ns=round(at_ms * MS),
         end_ns=round(over_ms * MS),
+        taking=TurnTaking(
+            into_reply=interrupts, stopped=interrupts, ended_ns=300 * MS if interrupts else None
+        ),
         fidelity=_read(path, reply, repeat) if answered else None,
     )
     sounds = [(0, at_ms, end_ms)]

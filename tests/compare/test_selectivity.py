@@ -1,0 +1,166 @@
+"""Systems of known behaviour, measured as what they are: to 15 ms, and to the event."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.noise import LEAD_S, SPEECH_S, TAIL_S, utterance
+from support.sound import hum
+
+from pipeline.audio.files import WavWriter
+from pipeline.compare import scoring, selectivity
+from pipeline.compare.record import Conversation
+from pipeline.compare.results import Selectivity
+from pipeline.compare.scenario import Scenario, Step
+from pipeline.compare.systems import ReferenceSystem, parse
+from pipeline.compare.trial import hold_scenario
+from pipeline.measure.cues import IDLE_S
+from pipeline.measure.stats import Spread
+
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
+
+ERROR_MS = 15.0
+"""What the project allows its instrument."""
+
+COUGH_S = 0.3
+
+
+def words(folder: Path, **more: Any) -> Step:
+    seconds = LEAD_S + SPEECH_S + TAIL_S
+    path = utterance(folder / "words.wav")
+    known = {"end_of_speech_s": LEAD_S + SPEECH_S, "seconds": seconds, "pause_s": 0.2}
+    return Step("words", path, **{"patience_s": 8.0, **known, **more})
+
+
+def cough(folder: Path, **more: Any) -> Step:
+    path = folder / "cough.wav"
+    with WavWriter(path, 16_000) as wav:
+        wav.write(np.pad(hum(16_000, COUGH_S), 1600))
+    known = {"end_of_speech_s": 0.4, "seconds": 0.5, "expect": {"outcome": "ignore"}}
+    return Step("", path, **{**known, **more})
+
+
+async def held(folder: Path, options: str, *steps: Step) -> Conversation:
+    """A conversation with the reference system, scored as a run scores it."""
+    (spec,) = parse([f"reference:{options}"])
+    said = Scenario("words", "latency", "", steps)
+    found = (await hold_scenario(ReferenceSystem(spec), said, folder / "both.wav")).result
+    assert found.status == "ok", found.reason
+    turns = zip(found.turns, steps, strict=True)
+    scored = tuple(scoring.scored(turn, step, said) for turn, step in turns)
+    return Conversation(found.path, found.scenario, 1, 0, "ok", turns=scored)
+
+
+def figures(conversation: Conversation) -> Selectivity:
+    return selectivity.figures(conversation.turns)
+
+
+def counts(found: Selectivity) -> dict[str, tuple[int, int]]:
+    """How many of how many, of each rate that there is any of."""
+    shares = {rate: found[rate] for rate in selectivity.RATES}  # type: ignore[literal-required]
+    return {rate: (one["met"], one["n"]) for rate, one in shares.items() if one["n"]}
+
+
+def near(found: Spread | None, n: int, ms: float) -> None:
+    """So many values, of which none is off by more than the instrument's error."""
+    assert found is not None
+    assert found["n"] == n
+    assert abs(found["median"] - ms) <= ERROR_MS
+    assert abs(found["max"] - ms) <= ERROR_MS
+
+
+def outcomes(conversation: Conversation) -> list[str]:
+    return [selectivity.told(turn) for turn in conversation.turns]
+
+
+async def test_who_answers_after_500_ms_and_stops_for_a_voice_only(tmp_path: Path) -> None:
+    into = {"interrupt_s": 0.5}
+    held_ = await held(
+        tmp_path,
+        "latency=500,stop=600,coughs=no,reply=4000",
+        words(tmp_path),
+        cough(tmp_path, **into),
+        words(tmp_path, interrupt_s=2.0, expect={"outcome": "stop"}),
+        cough(tmp_path),
+        words(tmp_path),
+        words(tmp_path, **into),
+    )
+    assert outcomes(held_) == ["", "ignored", "stopped", "ignored", "", ""]
+    found = figures(held_)
+    assert counts(found) == {
+        "cut_in": (0, 3),
+        "missed": (0, 3),
+        "false_barge_in": (0, 1),
+        "false_stop": (0, 1),
+        "spurious": (0, 2),
+        "stops": (2, 2),
+    }
+    near(found["stop_ms"], 2, 600)
+    near(found["talk_over_ms"], 2, 600)
+    assert [turn.checks[0].met for turn in held_.turns if turn.checks] == [True] * 3
+    for turn in held_.turns:
+        if turn.outcome == "respond":
+            assert abs((turn.record.wav_voice_to_voice_ns or 0) / 1e6 - 500) <= ERROR_MS
+        else:
+            assert turn.words == 0
+
+
+async def test_who_stops_for_every_cough(tmp_path: Path) -> None:
+    held_ = await held(
+        tmp_path,
+        "latency=500,stop=300,coughs=yes,reply=2500",
+        words(tmp_path),
+        cough(tmp_path, interrupt_s=0.5),
+        cough(tmp_path),
+        words(tmp_path),
+        words(tmp_path, interrupt_s=0.5, expect={"outcome": "stop"}),
+    )
+    assert outcomes(held_) == ["", "answered it, stopped for it", "answered it", "", "stopped"]
+    found = figures(held_)
+    assert counts(found) == {
+        "cut_in": (0, 2),
+        "missed": (0, 2),
+        "false_barge_in": (1, 1),
+        "false_stop": (1, 1),
+        "spurious": (2, 2),
+        "stops": (1, 1),
+    }
+    assert (found["came_back"]["met"], found["came_back"]["n"]) == (0, 1)
+    near(found["stop_ms"], 1, 300)
+    for turn in held_.turns[1:3]:
+        assert turn.taking is not None
+        assert turn.taking.spurious_ns is not None
+        assert abs(turn.taking.spurious_ns / 1e6 - 1000 * COUGH_S - 500) <= ERROR_MS
+    stopped = held_.turns[1]
+    assert stopped.taking is not None
+    assert abs((stopped.taking.ended_ns or 0) / 1e6 - 300) <= ERROR_MS
+    (check,) = stopped.checks
+    assert (check.met, check.topic) == (False, "turn-taking")
+    assert check.found.startswith("silent after ")
+
+
+async def test_who_cuts_in_in_every_third_turn(tmp_path: Path) -> None:
+    held_ = await held(tmp_path, "cut_in=3,reply=1200", *[words(tmp_path)] * 6)
+    assert outcomes(held_) == ["", "", "cut in"] * 2
+    found = figures(held_)
+    assert counts(found) == {"cut_in": (2, 6), "missed": (0, 6)}
+    near(found["cut_in_ms"], 2, 1000 * SPEECH_S - 500)
+
+
+async def test_who_goes_on_and_who_says_nothing(tmp_path: Path) -> None:
+    """A reply that is over by itself soon after the interruption was not shown to be stopped."""
+    stop = words(tmp_path, interrupt_s=0.5, expect={"outcome": "stop"})
+    went_on = await held(
+        tmp_path, "stop=9000,latency=9000,reply=5000", words(tmp_path, patience_s=20), stop
+    )
+    assert outcomes(went_on) == ["", "went on"]
+    over = await held(
+        tmp_path, "stop=9000,latency=9000,reply=1500", words(tmp_path, patience_s=20), stop
+    )
+    assert outcomes(over) == ["", "not tested"]
+    mute = await held(tmp_path, "latency=9000", words(tmp_path, patience_s=2))
+    assert counts(figures(mute)) == {"missed": (1, 1)}
+    assert IDLE_S < 9
