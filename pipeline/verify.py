@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,7 +30,7 @@ from pipeline.errors import UNMET, BadInput
 from pipeline.measure import gates
 from pipeline.measure import summary as profile_summary
 from pipeline.measure.instrument import Tracks, derived
-from pipeline.measure.record import RECORDS, Record, Turn
+from pipeline.measure.record import RECORDS, Record, Turn, TurnTaking
 from pipeline.measure.run import REPORT, digest
 from pipeline.measure.summary import ProfileSummary
 from pipeline.measure.terminal import count
@@ -132,19 +133,30 @@ def _at_ms(index: int | None, rate: int) -> float | None:
     return None if index is None else index * 1e3 / rate
 
 
+def _place(turn: Turn, name: str) -> int | None:
+    found: int | None = getattr(turn.record.places, name, None)
+    return found
+
+
+def _of_taking(name: str, turn: Turn, rate: int) -> float | None:
+    found: float | None = getattr(turn.taking, name, None)
+    return found / 1e6 if found is not None and name.endswith("_ns") else found
+
+
+def _named(name: str) -> str:
+    """A field of who spoke when in words: `cut_in_ns` is `cut in, ms`."""
+    return name.removesuffix("_ns").replace("_", " ") + (", ms" if name.endswith("_ns") else "")
+
+
 DERIVED: Mapping[str, Callable[[Turn, int], float | None]] = {
     "where the user is first heard, ms": lambda turn, rate: _at_ms(_place(turn, "voice"), rate),
     "where the user has finished, ms": lambda turn, rate: _at_ms(_place(turn, "over"), rate),
     "latency, ms": lambda turn, _: _ms(turn.record.wav_voice_to_voice_ns),
     "answering, ms": lambda turn, _: _ms(turn.answering_ns),
     "stop time, ms": lambda turn, _: _ms(turn.silence_ns),
+    **{_named(one.name): partial(_of_taking, one.name) for one in dataclasses.fields(TurnTaking)},
 }
 """What is derived from a WAV (`instrument.derived`), and compared: of a turn and the WAV's rate."""
-
-
-def _place(turn: Turn, name: str) -> int | None:
-    found: int | None = getattr(turn.record.places, name, None)
-    return found
 
 
 def run(folder: Path, *, as_json: bool = False) -> int:
@@ -264,7 +276,8 @@ def _check_turn(
     for figure, of in DERIVED.items():
         then, now = of(turn, tracks.rate), of(again, tracks.rate)
         found.figures += then is not None
-        if then != now and (then is None or now is None or abs(then - now) > TOLERANCE_MS):
+        told = None in (then, now) or isinstance(then, bool)
+        if then != now and (told or abs((then or 0) - (now or 0)) > TOLERANCE_MS):
             yield Difference(file, name, figure, then, now)
 
 

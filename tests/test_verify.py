@@ -32,7 +32,8 @@ from pipeline.profile import report
 from pipeline.trace import versions
 from pipeline.verify import DERIVED, Findings, verified
 
-VOICE, OVER, LATENCY, ANSWERING, STOP = DERIVED
+VOICE, OVER, LATENCY, ANSWERING, STOP, *TAKING = DERIVED
+CUT_IN, ENDED = "cut in, ms", "ended, ms"
 RESULTS = CONVERSATIONS.name
 SHIFT_MS = 50
 
@@ -116,7 +117,7 @@ def figures(found: Findings) -> dict[str, list[float]]:
     """By how much figures of turns differ, by name (ms)."""
     by: dict[str, list[float]] = {}
     for one in found.differences:
-        if one.figure in DERIVED:
+        if one.figure in DERIVED and (one.figure not in TAKING or one.figure in (CUT_IN, ENDED)):
             by.setdefault(one.figure, []).append(round(one.now - one.then))
     return by
 
@@ -129,13 +130,14 @@ def test_an_untouched_run_agrees(held: Path) -> None:
     found = verified(held)
     assert found.differences == []
     assert (found.wavs, found.tables) == (1, ["summary.json", "turns.csv", "report.html"])
-    # Of three turns: two places, a latency and an answer; and one of them stops a reply.
-    assert found.figures == 3 * 4 + 1
+    # Of three turns: two places, a latency, an answer, whether one spoke into the other, whether
+    # that stopped, for how long both spoke; one of them stops a reply, and one is cut into.
+    assert found.figures == 3 * 7 + 2 + 1
     assert found.notes == ["SIMULATED: systems in it replayed a script"]
     outcome = run_here("verify", str(held))
     assert outcome.code == 0
     assert outcome.out.splitlines()[-1].endswith(
-        "all agree: 1 WAV, 13 figures from them, summary.json, turns.csv, report.html"
+        "all agree: 1 WAV, 24 figures from them, summary.json, turns.csv, report.html"
     )
 
 
@@ -143,8 +145,19 @@ def test_an_untouched_run_agrees(held: Path) -> None:
 @pytest.mark.parametrize(
     ("sides", "differ"),
     [
-        ([1], {LATENCY: [50] * 3, ANSWERING: [50] * 3, STOP: [50]}),
-        ([0], {VOICE: [50] * 3, OVER: [50] * 3, LATENCY: [-50] * 3, ANSWERING: [-50] * 3}),
+        ([1], {LATENCY: [50] * 3, ANSWERING: [50] * 3, STOP: [50], CUT_IN: [-50], ENDED: [50]}),
+        (
+            [0],
+            {
+                VOICE: [50] * 3,
+                OVER: [50] * 3,
+                LATENCY: [-50] * 3,
+                ANSWERING: [-50] * 3,
+                STOP: [-50],
+                CUT_IN: [50],
+                ENDED: [-50],
+            },
+        ),
         ([0, 1], {VOICE: [50] * 3, OVER: [50] * 3}),
     ],
 )
@@ -156,9 +169,7 @@ def test_a_shifted_wav_is_found(
     if not hashed:
         rewritten(copied, without("wav_sha256"))
     found = verified(copied)
-    told = figures(found)
-    told.pop(STOP, None) if 0 in sides else None
-    assert told == differ
+    assert figures(found) == differ
     assert ((f"wav/{wav.name}", "SHA-256") in others(found)) == hashed
     assert any("no SHA-256 of 1 WAV" in note for note in found.notes) != hashed
 
@@ -261,7 +272,7 @@ def test_a_wav_that_is_not_whole_leaves_the_others(copied: Path, broken: str) ->
     says = {"missing": "No such file", "cut": "is cut off: of", "no sound": "cannot be read"}
     assert says[broken] in mine[-1].now
     assert found.wavs == 2
-    assert found.figures >= 13
+    assert found.figures >= 24
     assert not any(one.file == f"wav/{other.name}" for one in found.differences)
 
 
@@ -285,7 +296,7 @@ def test_a_run_that_was_killed_is_verified_without_its_tables(copied: Path) -> N
     for name in ("summary.json", "turns.csv", "report.html"):
         (copied / name).unlink()
     found = verified(copied)
-    assert (found.differences, found.figures, found.tables) == ([], 13, [])
+    assert (found.differences, found.figures, found.tables) == ([], 24, [])
     assert sum("the run was interrupted" in note for note in found.notes) == 2
 
 
