@@ -639,6 +639,20 @@ def compare(
 
 
 @app.command()
+def verify(
+    folder: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Folder that `compare` or `profile` made")
+    ],
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Derive the figures of a run from its WAVs again, and say what differs."""
+    from pipeline.verify import run
+
+    return run(folder, as_json=json)
+
+
+@app.command()
 def serve(
     host: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Where to listen; default: this machine")

@@ -28,6 +28,7 @@ LAYERS = (
     "doctor talk",
     "profile",
     "compare",
+    "verify",
     "cli __main__ __init__",
 )
 """From the bottom up; what stands in one line may import each other, if that makes no cycle."""

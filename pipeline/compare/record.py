@@ -39,7 +39,7 @@ ALIKE = ("variants", "scenarios", "models", "settings")
 ADDED: Mapping[str, Any] = {"entities": [], "level_db": 0.0, "outcome": "respond"}
 """Of a step and what it expects: what earlier runs do not tell of, and what it is there."""
 
-SPOKEN = ("end_of_speech_s", "audible_s", "seconds")
+SPOKEN = ("end_of_speech_s", "audible_s", "seconds", "sha256")
 """Of a step, what may have: its words are spoken anew where the recording is lost."""
 
 AXIS = ("condition", "through")
@@ -77,6 +77,8 @@ class Conversation:
         condition: What the user's sound went through before the system heard it; empty: it was
             clean.
         heard: WAV of what the system heard then, likewise; empty: it heard the user's own sound.
+        wav_sha256: Of the first of these files; empty: an earlier Cascade made it.
+        heard_sha256: Of the second, likewise.
         reconnects: How often the connection was lost and made again.
         started: Wall-clock time, ISO 8601, for a person.
         turns: In order; those never reached are there, as `failed`.
@@ -102,6 +104,8 @@ class Conversation:
     turns: tuple[Turn, ...] = ()
     condition: str = ""
     heard: str = ""
+    wav_sha256: str = ""
+    heard_sha256: str = ""
 
     @property
     def simulated(self) -> bool:

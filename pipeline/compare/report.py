@@ -79,9 +79,21 @@ def write(
     Raises:
         StageError: Of stage `save`: the file cannot be written.
     """
+    made = rendered(folder, header, conversations, summary, sound_bytes)
+    return report.write(folder / REPORT, made)
+
+
+def rendered(
+    folder: Path,
+    header: Mapping[str, Any],
+    conversations: Sequence[Conversation],
+    summary: Mapping[str, Any],
+    sound_bytes: int = waterfall.MOST_BYTES,
+) -> str:
+    """The file that `write` writes."""
     shown = content(header, conversations, summary)
     sounds = embed(folder, conversations, shown["turns"], sound_bytes)
-    return report.write(folder / REPORT, page(shown, sounds))
+    return page(shown, sounds)
 
 
 def content(

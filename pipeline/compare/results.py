@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NotRequired, TypedDict
 
+from pipeline.measure.calibration import OwnError
 from pipeline.measure.gates import Judged
 from pipeline.measure.stats import Apart, Interval, Met, SharesApart, Spread
 from pipeline.measure.summary import Against, RecordingSound, TurnFigures
@@ -299,3 +300,4 @@ class Summary(TypedDict):
     warnings: Sequence[str]
     gates: NotRequired[Sequence[Judged]]
     together: NotRequired[bool]
+    instrument: NotRequired[OwnError | None]

@@ -55,13 +55,14 @@ from pipeline.config import Settings
 from pipeline.errors import BadInput, CascadeError, first_of
 from pipeline.events import Samples
 from pipeline.measure import corpus, gates, junit
+from pipeline.measure.calibration import calibrate
 from pipeline.measure.conduct import heard_wav
 from pipeline.measure.gates import COMPARED, Gate
 from pipeline.measure.instrument import FIGURES
 from pipeline.measure.noise import Noise
 from pipeline.measure.plan import Load, Planned, jobs
 from pipeline.measure.record import Turn
-from pipeline.measure.run import Made, Run, new_folder
+from pipeline.measure.run import Made, Run, digest, new_folder, sha256
 from pipeline.measure.together import Meeting, Seat
 from pipeline.models.catalogue import Catalogue
 from pipeline.speech_to_speech import specs, wire_map
@@ -289,6 +290,7 @@ class Comparison(Run[Conversation]):
             "asked": asked_of(dataclasses.asdict(options)),
             "figures": {name: about for name, (_, _, about) in FIGURES.items()},
             "scenarios": {one.name: _plain(one) for one in scenarios},
+            "prices": dataclasses.asdict(table),
             **({"together": True} if options.together else {}),
         }
         held: Sequence[Conversation] = ()
@@ -315,6 +317,7 @@ class Comparison(Run[Conversation]):
             self.results = [one for one in self.results if one.repeat > 0]
         elif earlier is not None:
             self.header["noise"] = earlier.header.get("noise", self._noise.summary())
+            self.header["instrument"] = earlier.header.get("instrument")
 
     @property
     def total(self) -> int:
@@ -331,6 +334,7 @@ class Comparison(Run[Conversation]):
             return  # a run that was over is only judged and shown again
         async with self._systems.open() as opened:
             systems = {system.name: system for system in opened}
+            self.header["instrument"] = await calibrate()
             for group in self._groups():
                 self._noise.look()
                 failed: CascadeError | None = None
@@ -428,6 +432,8 @@ class Comparison(Run[Conversation]):
             order=job.order,
             wav=wav,
             heard=heard,
+            wav_sha256=await sha256(self.folder / wav) if wav else "",
+            heard_sha256=await sha256(self.folder / heard) if heard else "",
             turns=tuple(_scored(turn, job, wav, held.result) for turn in held.result.turns),
         )
         return Made(conversation, held.lines)
@@ -572,5 +578,6 @@ def _plain(scenario: Scenario) -> dict[str, Any]:
     if len(scenario.instructions) > 4_000:
         plain["instructions"] = scenario.instructions[:4_000] + "…"
     for step in plain["steps"]:
-        step["path"] = Path(step["path"]).name
+        step["sha256"] = digest(step["path"])
+        step["path"] = step["path"].name
     return plain

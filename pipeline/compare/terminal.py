@@ -16,6 +16,7 @@ from rich.text import Text
 from pipeline.compare.by_condition import note_of
 from pipeline.compare.record import source_of
 from pipeline.compare.results import Costs, Reading, Summary, SystemResult, TurnPoint
+from pipeline.measure import calibration
 from pipeline.measure.gates import as_table
 from pipeline.measure.stats import Met
 from pipeline.measure.terminal import NONE, latencies, ms, recordings, table, tell
@@ -330,6 +331,7 @@ def _notes(summary: Summary) -> Iterable[str]:
     for name, one in summary["variants"].items():
         if one["cost"]["note"] and one["cost"]["model"]:
             yield f"{name}: {one['cost']['note']}"
+    yield from calibration.told(summary.get("instrument"))
 
 
 def _percent(found: Met | None) -> str:

@@ -16,7 +16,17 @@ from pipeline.audio.virtual import Playing
 from pipeline.clock import NS_PER_MS, NS_PER_S
 from pipeline.events import Samples
 from pipeline.measure.cues import Said
-from pipeline.measure.record import MeasuredCall, Record, Span, Status, Turn, lanes, wasted
+from pipeline.measure.record import (
+    MeasuredCall,
+    Places,
+    Record,
+    Span,
+    Status,
+    Turn,
+    TurnTaking,
+    lanes,
+    wasted,
+)
 from pipeline.measure.recording import (
     MemoryTrace,
     NotedCall,
@@ -109,12 +119,14 @@ class Window:
         end: Where the next one begins, or the WAV ends.
         over: Where the user's speech truly ends.
         found: What the sound says of that; None: there is none.
+        until: Until where the recording may be heard.
     """
 
     begin: int
     end: int
     over: int
     found: SpeechEnd | None = None
+    until: int = 0
 
 
 def windows(tracks: Tracks, said: Sequence[Said], playing: Sequence[Playing]) -> list[Window]:
@@ -124,7 +136,12 @@ def windows(tracks: Tracks, said: Sequence[Said], playing: Sequence[Playing]) ->
     for number, (one, span) in enumerate(zip(said, playing, strict=False)):
         begin = begins[number]
         end = begins[number + 1] if number + 1 < len(begins) else len(tracks.user)
-        found.append(Window(begin, end, *_end_of_speech(tracks, begin, end, one, span)))
+        until = min(end, tracks.index(span.end_ns) + int(TRAIL_S * tracks.rate))
+        sound, over = true_end(
+            tracks.user[begin:until], tracks.rate, one.step.path, one.step.end_of_speech_s
+        )
+        # By the label if there is one.
+        found.append(Window(begin, end, min(end, begin + over), sound, until))
     return found
 
 
@@ -167,7 +184,8 @@ def measure(
     if status == "no reply" and window.found is not None and window.found.level_dbfs < QUIET_DBFS:
         reason += f"; its level is {window.found.level_dbfs:.0f} dBFS: record it louder"
     own = _own_sound(said, window, tracks, tape)
-    earlier_end = _earlier_reply(window, tracks, own, said)
+    # It is said into a reply that is to fall silent.
+    interrupts = said.step.interrupt_s is not None and said.step.outcome != "ignore"
     first = _first(window, tracks, own)
     latency_ns = None if first is None else tracks.time(first) - end_ns
     if status == "ok":
@@ -175,29 +193,14 @@ def measure(
         told = {} if cut_ins and _borne_out(window, tracks.rate) else traced
         status, reason = measurable(latency_ns, known, told, len(replied))
         reason = reason or noted.cut
-    answering = _answering(noted, window, tracks, first) if status == "ok" else None
+    answer = _answer(noted, tracks, own)
+    answering = _answering(tracks, own, answer, first) if status == "ok" else None
     cuts_ns = [t_ns for t_ns in session.cuts if tracks.time(window.begin) <= t_ns < until_ns]
     ducks_ns = [
         (begin_ns, min(end_ns or until_ns, until_ns))
         for begin_ns, end_ns in session.ducks
         if tracks.time(window.begin) <= begin_ns < until_ns
     ]
-    taking = turn_taking(
-        tracks.user,
-        tracks.reply,
-        tracks.rate,
-        Heard(
-            said.step.outcome,
-            window.begin,
-            window.over,
-            window.end,
-            own,
-            [tracks.index(t_ns) for t_ns in cuts_ns],
-            [(tracks.index(begin), tracks.index(end)) for begin, end in ducks_ns],
-        ),
-    )
-    if status == "unmeasurable":  # so nobody knows what was before the end
-        taking = dataclasses.replace(taking, cut_in_ns=None)
     record = Record(
         variant="",
         file="",
@@ -219,23 +222,32 @@ def measure(
         level_dbfs=None if window.found is None else window.found.level_dbfs,
         # Where nobody spoke there is only noise.
         snr_db=None if window.found is None or not said.turns else window.found.snr_db,
+        places=Places(
+            window.begin,
+            window.end,
+            window.until,
+            _voice(tracks, window.begin, window.until),
+            window.over,
+            own,
+            answer,
+        ),
     )
-    return Turn(
+    made = Turn(
         record,
         number,
         answering_ns=None if answering is None else tracks.time(answering) - end_ns,
         server_ms=_figures(marks, direct),
         calls=tuple(_call(call, end_ns) for call in session.calls if call.turn in said.turns),
-        interrupts=_interrupts(said),
-        silence_ns=_silence(window, tracks, earlier_end, said),
+        interrupts=interrupts,
+        silence_ns=_silence(window, tracks, own) if interrupts else None,
         start_ns=window.begin * NS_PER_S // tracks.rate,
         end_ns=window.end * NS_PER_S // tracks.rate,
         outcome=said.step.outcome,
-        taking=taking,
         cuts_ns=tuple(t_ns - tracks.start_ns for t_ns in cuts_ns),
         ducks_ns=tuple((a - tracks.start_ns, b - tracks.start_ns) for a, b in ducks_ns),
         spoken=tuple(_spoken(reply, tracks) for reply in noted.replies if reply.positions),
     )
+    return dataclasses.replace(made, taking=_taking(made, window, own, tracks))
 
 
 def _spoken(reply: NotedReply, tracks: Tracks) -> tuple[int, int]:
@@ -244,6 +256,43 @@ def _spoken(reply: NotedReply, tracks: Tracks) -> tuple[int, int]:
     begin_ns = first_ns - samples * NS_PER_S // reply.rate
     end_ns = reply.positions[-1][0]
     return max(0, begin_ns - tracks.start_ns), max(0, end_ns - tracks.start_ns)
+
+
+def derived(turn: Turn, tracks: Tracks) -> Turn:
+    """A turn with all that its WAV says of it found there anew, by the same rules.
+
+    Where a label says when the user has finished, the recording it belongs to is not at hand: then
+    that is as long after their first sound as it was.
+
+    Args:
+        turn: As it was measured, with its places.
+        tracks: The WAV, as it is now.
+    """
+    was = turn.record.places
+    if was is None:
+        return turn
+    voice = _voice(tracks, was.begin, was.until)
+    if turn.record.end_of_speech == "label":
+        over = was.over + (0 if voice is None or was.voice is None else voice - was.voice)
+    else:
+        over = was.begin + true_end(tracks.user[was.begin : was.until], tracks.rate, None, None)[1]
+    window = Window(was.begin, was.end, min(was.end, over))
+    first = _first(window, tracks, was.reply)
+    ok = turn.record.status == "ok"
+    answering = _answering(tracks, was.reply, was.answer, first) if ok else None
+    end_ns = tracks.time(window.over)
+    record = dataclasses.replace(
+        turn.record,
+        wav_voice_to_voice_ns=tracks.time(first) - end_ns if ok and first is not None else None,
+        places=dataclasses.replace(was, voice=voice, over=window.over),
+    )
+    return dataclasses.replace(
+        turn,
+        record=record,
+        answering_ns=None if answering is None else tracks.time(answering) - end_ns,
+        silence_ns=_silence(window, tracks, was.reply) if turn.interrupts else None,
+        taking=turn.taking and _taking(turn, window, was.reply, tracks),
+    )
 
 
 def _status(
@@ -306,17 +355,6 @@ def _hold_ms(lines: Sequence[MarkLine], turn: int) -> float | None:
     return found[-1].get("hold_ms") if found else None
 
 
-def _end_of_speech(
-    tracks: Tracks, begin: int, end: int, said: Said, playing: Playing
-) -> tuple[int, SpeechEnd | None]:
-    """Index of the true end of speech, by the label if there is one; and what the sound says."""
-    stop = min(end, tracks.index(playing.end_ns) + int(TRAIL_S * tracks.rate))
-    found, over = true_end(
-        tracks.user[begin:stop], tracks.rate, said.step.path, said.step.end_of_speech_s
-    )
-    return min(end, begin + over), found
-
-
 def _own_sound(said: Said, window: Window, tracks: Tracks, tape: MemoryTrace) -> int | None:
     """Where the first reply to this utterance begins to be played; None: none was.
 
@@ -329,21 +367,24 @@ def _own_sound(said: Said, window: Window, tracks: Tracks, tape: MemoryTrace) ->
     return max(window.begin, tracks.index(min(first_ns))) if first_ns else None
 
 
-def _interrupts(said: Said) -> bool:
-    """Whether it is said into a reply that is to fall silent."""
-    return said.step.interrupt_s is not None and said.step.outcome != "ignore"
+def _voice(tracks: Tracks, begin: int, until: int) -> int | None:
+    """Index of the first audible sample of a recording."""
+    first = onset(tracks.user[begin:until], tracks.rate)
+    return None if first is None else begin + first
 
 
-def _earlier_reply(window: Window, tracks: Tracks, own: int | None, said: Said) -> int | None:
-    """Where the reply that this utterance interrupts falls silent; None: it interrupts none.
-
-    Its end is the last audible sample before the new reply begins.
-    """
-    if not _interrupts(said):
-        return None
-    new = window.end if own is None else own
-    last = ending(tracks.reply[window.begin : min(new, window.end)], tracks.rate)
-    return window.begin if last is None else window.begin + last
+def _taking(turn: Turn, window: Window, own: int | None, tracks: Tracks) -> TurnTaking:
+    """Who spoke when around a turn of which all else is known."""
+    cuts = [tracks.index(tracks.start_ns + ns) for ns in turn.cuts_ns]
+    ducks = [
+        (tracks.index(tracks.start_ns + begin_ns), tracks.index(tracks.start_ns + end_ns))
+        for begin_ns, end_ns in turn.ducks_ns
+    ]
+    heard = Heard(turn.outcome, window.begin, window.over, window.end, own, cuts, ducks)
+    taking = turn_taking(tracks.user, tracks.reply, tracks.rate, heard)
+    if turn.record.status == "unmeasurable":  # so nobody knows what was before the end
+        taking = dataclasses.replace(taking, cut_in_ns=None)
+    return taking
 
 
 def _first(window: Window, tracks: Tracks, own: int | None) -> int | None:
@@ -360,21 +401,34 @@ def _first(window: Window, tracks: Tracks, own: int | None) -> int | None:
     return None if found is None else window.begin + found
 
 
-def _silence(window: Window, tracks: Tracks, earlier_end: int | None, said: Said) -> int | None:
-    """From the first voiced sample of an interruption to the silence of what it interrupts (ns)."""
-    if earlier_end is None:
-        return None
+def _silence(window: Window, tracks: Tracks, own: int | None) -> int | None:
+    """From the first voiced sample of an interruption to the silence of what it interrupts (ns).
+
+    That is after the last audible sample before the new reply begins.
+    """
+    new = window.end if own is None else own
+    last = ending(tracks.reply[window.begin : min(new, window.end)], tracks.rate) or 0
     voiced = onset(tracks.user[window.begin : window.end], tracks.rate)
     # A reply that was over by itself before the user spoke was not interrupted.
-    if voiced is None or earlier_end <= window.begin + voiced:
+    if voiced is None or last <= voiced:
         return None
-    return (earlier_end - window.begin - voiced) * NS_PER_S // tracks.rate
+    return (last - voiced) * NS_PER_S // tracks.rate
 
 
-def _answering(noted: NotedTurn, window: Window, tracks: Tracks, first: int | None) -> int | None:
+def _answering(
+    tracks: Tracks, own: int | None, answer: int | None, first: int | None
+) -> int | None:
     """Index of the first audible sample that is no filler; None if there was none in time."""
+    if answer is None or answer == own:
+        return None if answer is None else first
+    found = onset(tracks.reply[answer:], tracks.rate)
+    return None if found is None else answer + found
+
+
+def _answer(noted: NotedTurn, tracks: Tracks, own: int | None) -> int | None:
+    """Where what is no filler begins to be played; None: nothing was."""
     if noted.filler is None:
-        return first
+        return own
     filler, bridged = noted.filler
     for reply in noted.replies[noted.replies.index(filler) :]:
         gone = bridged if reply is filler else 0
@@ -382,9 +436,7 @@ def _answering(noted: NotedTurn, window: Window, tracks: Tracks, first: int | No
             if samples <= gone:
                 continue
             # Positions are told once a block; the block before it may hold the first sample.
-            begin = tracks.index(t_ns - (samples - gone) * NS_PER_S // reply.rate)
-            found = onset(tracks.reply[begin:], tracks.rate)
-            return None if found is None else begin + found
+            return tracks.index(t_ns - (samples - gone) * NS_PER_S // reply.rate)
     return None
 
 

@@ -47,6 +47,31 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class Places:
+    """Where a turn is in its WAV (indices of samples): what its figures are derived from.
+
+    `voice`, `over`, and every figure can be found in the WAV again; the others only the run knew.
+
+    Attributes:
+        begin: Where the recording begins.
+        end: Where the next one begins, or the WAV ends.
+        until: Until where the recording may be heard.
+        voice: Where the user is first audible; None: nowhere.
+        over: Where the user has truly finished.
+        reply: Where the first reply to it begins to be played; None: none was.
+        answer: Where what is no filler begins to be played; None: nothing was.
+    """
+
+    begin: int
+    end: int
+    until: int
+    voice: int | None
+    over: int
+    reply: int | None = None
+    answer: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One turn of a profile.
 
@@ -65,6 +90,8 @@ class Record:
         spans: Lanes of the waterfall.
         wav: Stereo WAV of the turn, user left, reply right, relative to the profile's folder.
         wav_start_ns: When its first sample was heard (ns).
+        wav_sha256: Of the file, where it holds this turn alone; empty: not known.
+        places: Where it is in the WAV; None: it is in none, or an earlier Cascade made it.
         transcript: What was understood.
         expected: What was said, if the corpus tells.
         reply: What was answered, as far as it was heard.
@@ -102,6 +129,8 @@ class Record:
     node: str = ""
     level_dbfs: float | None = None
     snr_db: float | None = None
+    wav_sha256: str = ""
+    places: Places | None = None
 
     @property
     def answered(self) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import csv
+import hashlib
 import json
 import time
 from abc import ABC, abstractmethod
@@ -57,6 +58,20 @@ def new_folder(out: Path | None, kind: str, *, resumable: bool = False) -> Path:
     except OSError as error:
         raise BadInput(f"--out {folder}: cannot be made: {error.strerror}") from None
     return folder
+
+
+def digest(file: Path) -> str:
+    """The SHA-256 of a file; empty if it cannot be read."""
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+async def sha256(file: Path) -> str:
+    """The same, away from the event loop."""
+    return await asyncio.to_thread(digest, file)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from operator import attrgetter
 from statistics import median
 from typing import Any, NotRequired, TypedDict, TypeVar, cast, get_args
 
+from pipeline.measure import calibration
 from pipeline.measure.record import Record, Status
 from pipeline.measure.stats import UNDECIDED, Apart, Spread, describe, difference, mean_interval
 from pipeline.trace import PARTS, STAGES
@@ -35,7 +36,10 @@ MOVED_SHARE = 0.01
 """A part has moved if its interval excludes zero and it differs by more than both of these, the
 second a share of the whole latency: less is of no use to know."""
 
-DESCRIBED = ("started", "interrupted", "seed", "noise", "machine", "versions", "models", "settings")
+DESCRIBED = (
+    *("started", "interrupted", "seed", "noise", "instrument"),
+    *("machine", "versions", "models", "settings"),
+)
 """What the summary takes over from the records' header."""
 
 VARIANT = attrgetter("variant")
@@ -123,6 +127,7 @@ class ProfileSummary(TypedDict):
     gates: NotRequired[Sequence[Any]]
     interrupted: NotRequired[bool]
     seed: NotRequired[int]
+    instrument: NotRequired[calibration.OwnError | None]
 
 
 def measures(record: Record) -> dict[str, float]:
@@ -346,6 +351,7 @@ def warnings(
             told.append(_unmeasurable(name, records))
         if not variant["n"] and not variant["failed"]:
             told.append(f"{name}: no turn was measured")
+    told += calibration.doubts(summary.get("instrument"))
     if noise is None:
         told.append("how steady the machine was is not known: it was not looked at twice")
     elif noise > NOISY:

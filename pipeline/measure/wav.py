@@ -30,7 +30,7 @@ words are shorter, and so is the fade of a reply that was interrupted in time.""
 
 
 def true_end(
-    user: Samples, rate: int, recording: Path, label_s: float | None
+    user: Samples, rate: int, recording: Path | None, label_s: float | None
 ) -> tuple[SpeechEnd | None, int]:
     """What the sound says of the end of speech; and its index, by the label where there is one.
 
@@ -39,7 +39,7 @@ def true_end(
     Args:
         user: What was played of a recording.
         rate: Of it (Hz).
-        recording: The recording.
+        recording: The recording; only a label needs it.
         label_s: Where speech ends in the recording (s); None to find it in the sound.
 
     Raises:
@@ -48,7 +48,7 @@ def true_end(
     found = end_of_speech(user, rate)
     if found is None:
         return None, len(user)
-    if label_s is None:
+    if label_s is None or recording is None:
         return found, found.end
     clean = np.concatenate([*read_audio(recording, CHECK_RATE), np.zeros(1, np.int16)])
     return found, begin_of(clean, user, rate) + round(label_s * rate)
@@ -91,8 +91,12 @@ def stereo(path: Path) -> tuple[Samples, Samples, int]:
         with wave.open(str(path), "rb") as file:
             if (file.getnchannels(), file.getsampwidth()) != (2, 2):
                 raise BadInput(f"{path}: is no 16-bit stereo WAV")
-            data = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2)
-            rate = file.getframerate()
+            rate, frames = file.getframerate(), file.getnframes()
+            read = file.readframes(frames)
+            if len(read) < 4 * frames:
+                there = len(read) / 4 / rate
+                raise BadInput(f"{path}: is cut off: of {frames / rate:.3f} s it has {there:.3f} s")
+            data = np.frombuffer(read, "<i2").reshape(-1, 2)
     except (OSError, EOFError, wave.Error, ValueError) as error:
         raise BadInput(f"{path}: cannot be read: {error}") from None
     return data[:, 0].astype(np.int16), data[:, 1].astype(np.int16), rate

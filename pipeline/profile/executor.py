@@ -23,7 +23,7 @@ from pipeline.measure.plan import Job, Variant
 from pipeline.measure.pool import Pool, make_ready
 from pipeline.measure.record import Record
 from pipeline.measure.recording import MemoryTrace
-from pipeline.measure.run import Made
+from pipeline.measure.run import Made, sha256
 from pipeline.talk import PATIENCE_S
 from pipeline.trace import MarkLine
 
@@ -157,4 +157,5 @@ class LocalExecutor:
             # The recording was there when the run began.
             record = Record("", "", 0, 0, "failed", str(error), expected=job.item.text)
             return Made(job.signed(record), ())
-        return Made(dataclasses.replace(job.signed(record), wav=job.wav), lines)
+        signed = dataclasses.replace(job.signed(record), wav=job.wav, wav_sha256=await sha256(wav))
+        return Made(signed, lines)

@@ -54,11 +54,22 @@ def write(
     Raises:
         StageError: Of stage `save`: the file cannot be written.
     """
+    page = rendered(folder, header, records, summary, sound_bytes)
+    return report.write(folder / REPORT, page)
+
+
+def rendered(
+    folder: Path,
+    header: Mapping[str, Any],
+    records: Sequence[Record],
+    summary: ProfileSummary,
+    sound_bytes: int = waterfall.MOST_BYTES,
+) -> str:
+    """The file that `write` writes."""
     turns = [waterfall.turn(number, record) for number, record in enumerate(records)]
     sounds = _embed(folder, records, turns, sound_bytes)
     values = content(header, records, turns, summary)
-    page = report.render("pipeline.profile", "profile.html", values, turns, sounds)
-    return report.write(folder / REPORT, page)
+    return report.render("pipeline.profile", "profile.html", values, turns, sounds)
 
 
 def content(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from rich.console import Console
 from pipeline.config import Settings
 from pipeline.errors import BadInput
 from pipeline.measure import corpus, gates, junit, perfetto, summary
+from pipeline.measure.calibration import calibrate
 from pipeline.measure.corpus import Corpus, Item, gather
 from pipeline.measure.gates import Gate
 from pipeline.measure.noise import Noise
@@ -168,6 +170,7 @@ class Profile(Run[Record]):
         super().__init__(folder, header, console, as_json=options.json)
         self._executor = executor
         self._gates = limits
+        self._here = options.executor == "local"
         self._jobs = jobs(tested, recordings.items, options.repeat, options.seed)
 
     @property
@@ -175,13 +178,17 @@ class Profile(Run[Record]):
         """How many turns there will be."""
         return len(self._jobs)
 
-    def measure(self) -> AsyncGenerator[Made[Record], None]:
+    async def measure(self) -> AsyncGenerator[Made[Record], None]:
         """Measure all turns.
 
         Raises:
             CascadeError: The engines cannot be loaded, or no more can be measured.
         """
-        return self._executor.run(self._jobs, self.folder)
+        if self._here:
+            self.header["instrument"] = await calibrate()
+        async with contextlib.aclosing(self._executor.run(self._jobs, self.folder)) as measured:
+            async for made in measured:
+                yield made
 
     def line(self, result: Record) -> str:
         """A turn in a few words."""

@@ -134,6 +134,19 @@ def test_a_folder_of_results(small: Compared) -> None:
     assert all(latency > 0 for latency in latencies)
 
 
+def test_it_can_be_verified(small: Compared) -> None:
+    outcome = run_here("verify", str(small.folder), "--json")
+    note, last = outcome.events
+    assert (outcome.code, last["differences"]) == (0, 0)
+    assert last["wavs"] == len(list((small.folder / "wav").iterdir()))
+    assert last["figures"] >= 4 * len(small.conversations)
+    assert STAMP in note["text"]
+    assert "the instrument's own error" in small.outcome.out
+    header, _ = CONVERSATIONS.read(small.folder / CONVERSATIONS.name)
+    for about in header["scenarios"].values():
+        assert all(len(step["sha256"]) == 64 for step in about["steps"])
+
+
 def test_all_that_a_simulation_has_a_part_in_says_so(small: Compared) -> None:
     """Whoever reads one line, row, page or screen of it can take it for nothing else."""
     for word in (small.outcome.out, small.folder.joinpath("report.html").read_text("utf-8")):

@@ -116,6 +116,15 @@ def test_its_gates_are_judged(small: Profiled) -> None:
     assert [(one.get("tests"), one.get("errors")) for one in suites] == [("4", "0"), ("4", "0")]
 
 
+def test_it_can_be_verified(small: Profiled) -> None:
+    outcome = run_here("verify", str(small.folder), "--json")
+    (last,) = outcome.events
+    assert (outcome.code, last["wavs"], last["differences"]) == (0, len(small.records), 0)
+    assert last["tables"] == ["summary.json", "turns.csv", "report.html"]
+    assert small.header["instrument"]["n"] == 3
+    assert small.summary["instrument"] == small.header["instrument"]
+
+
 def test_every_variant_has_heard_every_recording(small: Profiled) -> None:
     counted = [(r.variant, r.file, r.repeat) for r in small.records if r.repeat > 0]
     files = ["02_what_time_does_the_museum_leave.flac", "05_why_do_people_like_music.flac"]
