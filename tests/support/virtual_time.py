@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import time
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from pipeline.clock import Clock
+import pytest
+
+from pipeline.clock import NS_PER_S, Clock
 
 T = TypeVar("T")
 
@@ -48,6 +51,8 @@ class VirtualClock(Clock):
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` in virtual time; an error if it waits for ever."""
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+    """Run `work` in virtual time, the monotonic clock too; an error if it waits for ever."""
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner, pytest.MonkeyPatch.context() as patch:
+        loop = runner.get_loop()
+        patch.setattr(time, "monotonic_ns", lambda: round(loop.time() * NS_PER_S))
         return runner.run(work)
