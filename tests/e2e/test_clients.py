@@ -169,7 +169,6 @@ TALK = """
 """
 
 
-@pytest.mark.alone
 def test_talk_of_speech_to_speech(pulse: Pulse, here: Here) -> None:
     """Hugging Face's own client, at a system's microphone and loudspeaker."""
     _require(importlib.util.find_spec("speech_to_speech.cli"), "scripts/setup dev installs it")

@@ -173,9 +173,11 @@ def test_all_that_a_simulation_has_a_part_in_says_so(small: Compared) -> None:
             assert bool(line.get("simulated")) == (line["path"] == "model")
 
 
-@pytest.mark.alone
 def test_paths_of_known_latency_are_measured_as_such(tmp_path: Path) -> None:
-    """The instrument's own error, over real sockets, with a real recording."""
+    """The instrument's own error, over real sockets, with a real recording.
+
+    A busy machine's is added to it, of which the record tells.
+    """
     paths: list[str] = []
     for known_ms in (100, 500, 1500):
         latency = {"distribution": "constant", "median_ms": known_ms}
@@ -185,10 +187,11 @@ def test_paths_of_known_latency_are_measured_as_such(tmp_path: Path) -> None:
     assert made.outcome.code == 0, made.outcome.err
     assert len(made.conversations) == 3
     for one in made.conversations:
-        latency_ns = one.turns[0].record.wav_voice_to_voice_ns
-        assert latency_ns is not None
+        record = one.turns[0].record
+        assert record.wav_voice_to_voice_ns is not None
         known_ms = int(one.path.removeprefix("after-"))
-        assert abs(latency_ns / NS_PER_MS - known_ms) <= INSTRUMENT_MS
+        off_ms = record.wav_voice_to_voice_ns / NS_PER_MS - known_ms
+        assert abs(off_ms) <= INSTRUMENT_MS + 2 * record.late_ns / NS_PER_MS
 
 
 def test_every_system_hears_the_same_disturbance(tmp_path: Path) -> None:

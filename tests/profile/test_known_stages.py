@@ -108,7 +108,7 @@ def test_a_slowed_stage_shows_as_that_part_and_no_other(
         "usual": measured(items, settings, tmp_path),
         "slowed": measured(items, settings, tmp_path, **costs),
     }
-    header: dict[str, Any] = {"variants": dict.fromkeys(variants, {}), "settings": {}}
+    header: dict[str, Any] = {"variants": {name: {} for name in variants}, "settings": {}}
     of: Any = summarise(header, run(variants))["variants"]["slowed"]["against_first"]
     assert of["moved"] == [part]
     change = {name: of["parts_ms"][name]["median"] for name in PARTS}
@@ -125,7 +125,7 @@ def test_one_model_predicts_another(mode: str, items: list[Item], tmp_path: Path
         "quick": measured(items, settings, tmp_path, first_s=0.25, token_s=0.010),
         "slow": measured(items, settings, tmp_path, first_s=0.55, token_s=0.045),
     }
-    header = {"variants": dict.fromkeys(variants, {"reply.mode": mode}), "settings": {}}
+    header = {"variants": {name: {"reply.mode": mode} for name in variants}, "settings": {}}
     as_slow, as_quick = (
         forecast(header, run(variants), parse(f"llm.first_token={sign}300ms,llm.tokens={sign}35ms"))
         for sign in "+-"
