@@ -226,6 +226,7 @@ async def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.Monke
     assert not children_of(mute)
 
 
+@pytest.mark.slow
 async def test_children_end_with_us_whatever_ends_us(tmp_path: Path) -> None:
     """Ctrl-C while a call runs, and a server that wants to end neither at EOF nor by SIGTERM."""
     rest = 98_000 + os.getpid() / 1e7  # that no other test has
