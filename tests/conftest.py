@@ -27,7 +27,7 @@ os.environ.update(QUICK)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """Whole conversations run in real time; they begin first, for else they are waited for."""
     for item in items:
-        if "e2e" in item.path.parts or item.get_closest_marker("alone"):
+        if "e2e" in item.path.parts:
             item.add_marker(pytest.mark.slow)
     yield
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
