@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import virtual_time
 from support.metronome import RATE, Answer, MetronomeSystem
 from support.noise import LEAD_S, SPEECH_S, TAIL_S, utterance
+from support.virtual_time import in_virtual_time
 
 from pipeline.audio.files import WavWriter, read_audio
 from pipeline.clock import NS_PER_MS
@@ -41,11 +41,10 @@ def scenario(folder: Path, *steps: dict[str, object], tools: Sequence[CannedTool
     return Scenario("noise", "latency", "", said, tuple(tools))
 
 
-def held(
+async def held(
     system: MetronomeSystem, said: Scenario, folder: Path, listen_s: float | None = None
 ) -> Conversation:
-    work = hold_scenario(system, said, folder / "both.wav", listen_s=listen_s)
-    return virtual_time.run(work).result
+    return (await hold_scenario(system, said, folder / "both.wav", listen_s=listen_s)).result
 
 
 def latency_ms(turn: Turn) -> float:
@@ -55,8 +54,9 @@ def latency_ms(turn: Turn) -> float:
 
 
 @pytest.mark.parametrize("known_ms", [100, 500, 1500])
-def test_a_known_latency_is_measured(tmp_path: Path, known_ms: float) -> None:
-    conversation = held(MetronomeSystem(known_ms), scenario(tmp_path, {}, {}), tmp_path, 0.3)
+@in_virtual_time
+async def test_a_known_latency_is_measured(tmp_path: Path, known_ms: float) -> None:
+    conversation = await held(MetronomeSystem(known_ms), scenario(tmp_path, {}, {}), tmp_path, 0.3)
     assert conversation.status == "ok"
     for turn in conversation.turns:
         assert turn.record.status == "ok", turn.record.reason
@@ -83,7 +83,8 @@ def noisy(path: Path, below_db: float) -> Path:
     ("below_db", "label", "status"),
     [(20, None, "ok"), (6, None, "unmeasurable"), (6, LEAD_S + SPEECH_S, "ok")],
 )
-def test_noise_moves_no_latency(
+@in_virtual_time
+async def test_noise_moves_no_latency(
     tmp_path: Path, below_db: float, label: float | None, status: str
 ) -> None:
     path = noisy(utterance(tmp_path / "noise.wav"), below_db)
@@ -91,7 +92,7 @@ def test_noise_moves_no_latency(
     said = scenario(tmp_path, step)
     # Its ear takes the noise for the beginning.
     system = MetronomeSystem(1800, ends_s=[LEAD_S + SPEECH_S])
-    (turn,) = (held(system, said, tmp_path, 0.3)).turns
+    (turn,) = (await held(system, said, tmp_path, 0.3)).turns
     assert turn.record.status == status, turn.record.reason
     assert turn.record.snr_db == pytest.approx(below_db, abs=3)
     latency_ns = turn.record.wav_voice_to_voice_ns
@@ -104,10 +105,11 @@ def test_noise_moves_no_latency(
         assert turn.record.answered
 
 
-def test_a_filler_is_no_answer(tmp_path: Path) -> None:
+@in_virtual_time
+async def test_a_filler_is_no_answer(tmp_path: Path) -> None:
     tool = CannedTool("look", responses=(Canned("found", delay_s=1.0),))
     system = MetronomeSystem(300, answers=[Answer(tool="look", filler_s=0.4, seconds=0.5)])
-    (turn,) = (held(system, scenario(tmp_path, {}, tools=[tool]), tmp_path)).turns
+    (turn,) = (await held(system, scenario(tmp_path, {}, tools=[tool]), tmp_path)).turns
     assert turn.answering_ns is not None
     assert latency_ms(turn) == pytest.approx(300, abs=ERROR_MS)
     # The tool takes a second from the call, which comes with the filler's sound.
@@ -119,9 +121,12 @@ def test_a_filler_is_no_answer(tmp_path: Path) -> None:
     assert "tools" in {span.lane for span in turn.record.spans}
 
 
-def test_an_interruption(tmp_path: Path) -> None:
+@in_virtual_time
+async def test_an_interruption(tmp_path: Path) -> None:
     system = MetronomeSystem(200, answers=[Answer(seconds=20), Answer(seconds=0.5)])
-    first, second = (held(system, scenario(tmp_path, {}, {"interrupt_s": 0.5}), tmp_path)).turns
+    first, second = (
+        await held(system, scenario(tmp_path, {}, {"interrupt_s": 0.5}), tmp_path)
+    ).turns
     assert second.interrupts
     assert second.silence_ns is not None
     # It is stopped at the first frame that is audible, and fades.
@@ -131,25 +136,28 @@ def test_an_interruption(tmp_path: Path) -> None:
     assert latency_ms(second) == pytest.approx(200, abs=ERROR_MS)
 
 
-def test_one_turn_that_fails_leaves_the_others(tmp_path: Path) -> None:
+@in_virtual_time
+async def test_one_turn_that_fails_leaves_the_others(tmp_path: Path) -> None:
     answers = [Answer(seconds=0.3), Answer(fails="the model is tired"), Answer(seconds=0.3)]
-    conversation = held(
+    conversation = await held(
         MetronomeSystem(100, answers=answers), scenario(tmp_path, {}, {}, {}), tmp_path
     )
     assert [turn.record.status for turn in conversation.turns] == ["ok", "failed", "ok"]
     assert conversation.turns[1].record.reason == "direct: the model is tired"
 
 
-def test_nothing_for_long(tmp_path: Path) -> None:
+@in_virtual_time
+async def test_nothing_for_long(tmp_path: Path) -> None:
     answers = [Answer(mute=True), Answer(seconds=0.3)]
-    conversation = held(
+    conversation = await held(
         MetronomeSystem(100, answers=answers), scenario(tmp_path, {"patience_s": 1.0}, {}), tmp_path
     )
     assert [turn.record.status for turn in conversation.turns] == ["timeout", "ok"]
     assert conversation.turns[0].record.reason == "no reply within 1 s"
 
 
-def test_a_conversation_that_breaks_off_keeps_the_turns_before_it(tmp_path: Path) -> None:
+@in_virtual_time
+async def test_a_conversation_that_breaks_off_keeps_the_turns_before_it(tmp_path: Path) -> None:
     """The line is cut in the second reply; there is no third turn."""
 
     def cut(session: Any) -> Any:
@@ -164,7 +172,7 @@ def test_a_conversation_that_breaks_off_keeps_the_turns_before_it(tmp_path: Path
         return session
 
     system = MetronomeSystem(100, wrap=cut)
-    conversation = held(system, scenario(tmp_path, {}, {}, {}), tmp_path)
+    conversation = await held(system, scenario(tmp_path, {}, {}, {}), tmp_path)
     reason = "the line is cut"
     assert (conversation.status, conversation.reason) == ("failed", reason)
     told = [(turn.record.status, turn.record.reason) for turn in conversation.turns]
@@ -172,33 +180,36 @@ def test_a_conversation_that_breaks_off_keeps_the_turns_before_it(tmp_path: Path
     assert "heard.first" in conversation.turns[1].record.marks
 
 
-def test_a_path_that_cannot_be_had(tmp_path: Path) -> None:
+@in_virtual_time
+async def test_a_path_that_cannot_be_had(tmp_path: Path) -> None:
     system = MetronomeSystem(refuses="the key is refused (401); set OPENAI_API_KEY")
-    conversation = held(system, scenario(tmp_path, {}, {}), tmp_path)
+    conversation = await held(system, scenario(tmp_path, {}, {}), tmp_path)
     assert conversation.status == "failed"
     assert conversation.reason == "the key is refused (401); set OPENAI_API_KEY"
     assert [turn.record.status for turn in conversation.turns] == ["failed", "failed"]
     assert all(turn.record.reason == conversation.reason for turn in conversation.turns)
 
 
-def test_a_reply_that_comes_too_late_is_not_the_next_one(tmp_path: Path) -> None:
+@in_virtual_time
+async def test_a_reply_that_comes_too_late_is_not_the_next_one(tmp_path: Path) -> None:
     """It sounds between the end of the second utterance and the reply to that."""
     answers = [Answer(seconds=0.3, late_s=1.9), Answer(seconds=0.3)]
     said = scenario(tmp_path, {"patience_s": 1.0}, {})
-    conversation = held(MetronomeSystem(800, answers=answers), said, tmp_path)
+    conversation = await held(MetronomeSystem(800, answers=answers), said, tmp_path)
     first, second = (turn.record for turn in conversation.turns)
     assert (first.status, first.reason) == ("timeout", "no reply within 1 s")
     assert second.status == "ok"
     assert latency_ms(conversation.turns[1]) == pytest.approx(800, abs=ERROR_MS)
 
 
-def test_a_tool_may_be_spoken_over_and_answered_later(
+@in_virtual_time
+async def test_a_tool_may_be_spoken_over_and_answered_later(
     tmp_path: Path,
 ) -> None:
     tool = CannedTool("look", responses=(Canned("found", delay_s=2.5),))
     answers = [Answer(tool="look", seconds=0.3), Answer(seconds=0.3)]
     said = scenario(tmp_path, {}, {"after_call_s": 0.3}, tools=[tool])
-    conversation = held(MetronomeSystem(100, answers=answers), said, tmp_path)
+    conversation = await held(MetronomeSystem(100, answers=answers), said, tmp_path)
     assert [turn.record.status for turn in conversation.turns] == ["ok", "ok"]
     first, second = conversation.turns
     assert latency_ms(first) == pytest.approx(2600, abs=2 * ERROR_MS)

@@ -7,16 +7,18 @@ waits. For tests without threads and sockets.
 from __future__ import annotations
 
 import asyncio
+import functools
 import selectors
 import time
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
 
 import pytest
 
 from pipeline.clock import NS_PER_S, Clock
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class _Jumping(selectors.SelectSelector):
@@ -56,3 +58,13 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         loop = runner.get_loop()
         patch.setattr(time, "monotonic_ns", lambda: round(loop.time() * NS_PER_S))
         return runner.run(work)
+
+
+def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Have a test that measures time `run` like that: exactly, at once, and beside any others."""
+
+    @functools.wraps(test)
+    def tested(*args: P.args, **more: P.kwargs) -> None:
+        run(test(*args, **more))
+
+    return tested
