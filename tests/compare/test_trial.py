@@ -216,6 +216,7 @@ async def test_a_tool_may_be_spoken_over_and_answered_later(
     assert latency_ms(second) == pytest.approx(100, abs=ERROR_MS)
 
 
+@in_virtual_time
 async def test_a_session_hears_one_microphone_and_not_that_a_recording_begins(
     tmp_path: Path,
 ) -> None:
@@ -237,6 +238,7 @@ async def test_a_session_hears_one_microphone_and_not_that_a_recording_begins(
     assert not any(told)
 
 
+@in_virtual_time
 async def test_nobody_says_that_they_have_finished_after_a_cough(tmp_path: Path) -> None:
     commits: list[int] = []
 
@@ -253,6 +255,7 @@ async def test_nobody_says_that_they_have_finished_after_a_cough(tmp_path: Path)
     assert commits == [1, 3]
 
 
+@in_virtual_time
 async def test_what_is_laid_over_the_sound_moves_no_figure(tmp_path: Path) -> None:
     """A room, a telephone, lost packets: the WAV is as clean as the recording; what was heard is
     beside it, at the same places, and no later."""
@@ -280,12 +283,14 @@ async def test_what_is_laid_over_the_sound_moves_no_figure(tmp_path: Path) -> No
     assert len(heard) == pytest.approx(len(played), abs=0.1 * 16_000)
 
 
+@in_virtual_time
 async def test_what_the_system_hears_as_it_is_has_no_file_of_its_own(tmp_path: Path) -> None:
     await held(MetronomeSystem(100), scenario(tmp_path, {}), tmp_path, 0.2)
     assert not heard_wav(tmp_path / "both.wav").exists()
 
 
 @pytest.mark.parametrize(("label_s", "status"), [(None, "ok"), (1.1, "ok"), (1.6, "unmeasurable")])
+@in_virtual_time
 async def test_who_answers_in_a_pause_has_cut_in(
     tmp_path: Path, label_s: float | None, status: str
 ) -> None:
