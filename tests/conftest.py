@@ -25,12 +25,23 @@ os.environ.update(QUICK)
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Whole conversations run in real time; they begin first, for else they are waited for."""
+    """Whole conversations run in real time: they begin first, the longest before the others."""
     for item in items:
-        if "e2e" in item.path.parts or item.get_closest_marker("alone"):
+        if "e2e" in item.path.parts:
             item.add_marker(pytest.mark.slow)
     yield
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    items.sort(key=_turn)
+
+
+LONGEST = ("test_compare", "test_profile", "test_page", "test_bad_input", "test_killed")
+"""Files that take a minute and more."""
+
+
+def _turn(item: pytest.Item) -> int:
+    """Its place among the others."""
+    if item.get_closest_marker("slow") is None:
+        return len(LONGEST) + 1
+    return LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST)
 
 
 @pytest.fixture(autouse=True)

@@ -38,6 +38,7 @@ from pipeline.terminal import LABELS
 from pipeline.text.chunker import Chunker
 from pipeline.trace import PARTS, Timeline
 from pipeline.turns.end_of_turn import moved_hold_ms
+from pipeline.turns.taker import CLOSING_MS
 
 COSTS = {
     "stt": ("stt.start", "stt.final"),
@@ -283,7 +284,8 @@ def _cut_ns(record: Record, marks: Mapping[str, int], tokens: ChangedCost | None
 
     Args:
         record: Has the tokens.
-        marks: When the first of them comes, and the turn is over: before that nothing is overdue.
+        marks: When the first of them comes, and the turn is over: until it nearly is, nothing is
+            overdue.
         tokens: What the time from one token to the next is now.
     """
     first = marks["llm.first_token"]
@@ -295,7 +297,8 @@ def _cut_ns(record: Record, marks: Mapping[str, int], tokens: ChangedCost | None
     changed = gaps if tokens is None else map(tokens.of, gaps)
     times = list(itertools.accumulate(changed, initial=first))
     whole, forced = _cut_by([text for _, text in written])
-    deadline = max(first + PACE.first_deadline_ms * NS_PER_MS, marks["committed"])
+    closing = marks["committed"] - CLOSING_MS * NS_PER_MS
+    deadline = max(first + PACE.first_deadline_ms * NS_PER_MS, closing)
     return min(times[whole], max(deadline, times[forced]))
 
 

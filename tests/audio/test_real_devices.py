@@ -101,7 +101,7 @@ def speak(pulse: Pulse, times: int) -> tuple[list[tuple[int, int]], dict[str, An
 
 
 @pytest.mark.device
-@pytest.mark.alone
+@pytest.mark.slow
 def test_a_real_loudspeaker_plays_and_stops(pulse: Pulse) -> None:
     stretches, told = speak(pulse, TIMES)
     assert len(stretches) == TIMES + 1

@@ -19,7 +19,7 @@ from pipeline.compare.trial import hold_scenario
 from pipeline.speech_to_speech.brief import SystemSpec
 from pipeline.turns.speech_end import end_of_speech
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.slow
 
 LATENCY_S = 0.5
 ERROR_MS = 15.0
@@ -65,19 +65,22 @@ async def held(script: Doing, which: str, folder: Path, *more: dict[str, float])
         return (await hold_scenario(System(spec, "en"), scenario, folder / "both.wav")).result
 
 
-def latencies_ms(conversation: Conversation) -> list[float]:
-    records = [turn.record for turn in conversation.turns]
-    assert [one.status for one in records] == ["ok"] * len(records), records
-    return [(one.wav_voice_to_voice_ns or 0) / NS_PER_MS for one in records]
+def check_latency(conversation: Conversation, ms: float) -> None:
+    """It is due within a frame of 20 ms, which comes when it is whole; a busy machine is late."""
+    (turn,) = conversation.turns
+    record = turn.record
+    assert record.status == "ok", record.reason
+    assert record.wav_voice_to_voice_ns is not None
+    late_ms = 2 * record.late_ns / NS_PER_MS
+    off_ms = record.wav_voice_to_voice_ns / NS_PER_MS - ms
+    assert -ERROR_MS <= off_ms <= 20 + ERROR_MS + late_ms
 
 
 @pytest.mark.parametrize(("which", "as_json"), [("pcm", False), ("json", True)])
 async def test_a_known_latency_is_measured(tmp_path: Path, which: str, as_json: bool) -> None:
     script = answering(loud(0.8), as_json=as_json)
     conversation = await held(script, which, tmp_path, {})
-    # The answer is due within a frame of 20 ms, which comes when it is whole.
-    (ms,) = latencies_ms(conversation)
-    assert 500 - ERROR_MS <= ms <= 520 + ERROR_MS
+    check_latency(conversation, 500)
     # It never said that the user has stopped.
     assert conversation.turns[0].server_ms.keys() == {"first_audio", "leading_silence"}
 
@@ -86,8 +89,7 @@ async def test_the_silence_that_sound_begins_with_is_waited_for(tmp_path: Path) 
     """One comes with it in a message; the other has it sent before, as the silence it is."""
     for parts in ((bytes(9600) + loud(0.8),), (bytes(9600), loud(0.8))):
         conversation = await held(answering(*parts), "pcm", tmp_path, {})
-        (ms,) = latencies_ms(conversation)
-        assert 800 - ERROR_MS <= ms <= 820 + ERROR_MS
+        check_latency(conversation, 800)
 
 
 async def test_a_map_that_finds_no_sound_has_failed_with_what_came(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from support.noise import LEAD_S, SPEECH_S, TAIL_S, utterance
 from support.sound import hum
+from support.virtual_time import in_virtual_time
 
 from pipeline.audio.files import WavWriter
 from pipeline.compare import scoring, selectivity
@@ -19,8 +19,6 @@ from pipeline.compare.systems import ReferenceSystem, parse
 from pipeline.compare.trial import hold_scenario
 from pipeline.measure.cues import IDLE_S
 from pipeline.measure.stats import Spread
-
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 ERROR_MS = 15.0
 """What the project allows its instrument."""
@@ -76,6 +74,7 @@ def outcomes(conversation: Conversation) -> list[str]:
     return [selectivity.told(turn) for turn in conversation.turns]
 
 
+@in_virtual_time
 async def test_who_answers_after_500_ms_and_stops_for_a_voice_only(tmp_path: Path) -> None:
     into = {"interrupt_s": 0.5}
     held_ = await held(
@@ -108,6 +107,7 @@ async def test_who_answers_after_500_ms_and_stops_for_a_voice_only(tmp_path: Pat
             assert turn.words == 0
 
 
+@in_virtual_time
 async def test_who_stops_for_every_cough(tmp_path: Path) -> None:
     held_ = await held(
         tmp_path,
@@ -142,6 +142,7 @@ async def test_who_stops_for_every_cough(tmp_path: Path) -> None:
     assert check.found.startswith("silent after ")
 
 
+@in_virtual_time
 async def test_who_cuts_in_in_every_third_turn(tmp_path: Path) -> None:
     held_ = await held(tmp_path, "cut_in=3,reply=1200", *[words(tmp_path)] * 6)
     assert outcomes(held_) == ["", "", "cut in"] * 2
@@ -150,6 +151,7 @@ async def test_who_cuts_in_in_every_third_turn(tmp_path: Path) -> None:
     near(found["cut_in_ms"], 2, 1000 * SPEECH_S - 500)
 
 
+@in_virtual_time
 async def test_who_goes_on_and_who_says_nothing(tmp_path: Path) -> None:
     """A reply that is over by itself soon after the interruption was not shown to be stopped."""
     stop = words(tmp_path, interrupt_s=0.5, expect={"outcome": "stop"})

@@ -279,7 +279,7 @@ def test_a_failure_that_is_none_of_length_is_told_at_once() -> None:
     assert [d.status for d in scene.of(ReplyDone)] == ["failed"]
 
 
-@pytest.mark.alone
+@pytest.mark.slow
 def test_the_last_of_four_hundred_turns_costs_what_the_tenth_did() -> None:
     """Our own CPU, saving included, in turns that are all alike."""
 

@@ -125,7 +125,6 @@ def test_in_a_terminal(tmp_path: Path) -> None:
 
 
 @pytest.mark.device
-@pytest.mark.alone
 def test_on_a_microphone_and_a_loudspeaker(pulse: Pulse, tmp_path: Path) -> None:
     env = {**pulse.env, "CASCADE_AUDIO__ECHO": "off"}
     pytest.importorskip("termios", reason="needs a pseudo-terminal")

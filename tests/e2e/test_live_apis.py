@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from servers.api_server import ApiServer, Call, idle
 from support.cli_child import Outcome, recording, run
 from support.dialects import DIALECTS, RATE, Dialect, Gemini, Live, Message, Realtime, pcm
@@ -92,51 +91,55 @@ def texts(outcome: Outcome, path: int) -> list[str]:
     return list(said.values())
 
 
-@pytest.mark.parametrize("code", [1000, 1001, None])
-async def test_what_is_new_and_a_connection_that_ends_are_no_end(
-    code: int | None, tmp_path: Path
-) -> None:
-    async def first(call: Call) -> None:
+TURNS = (
+    ("What time is it?", ("It is", " five."), 1000),
+    ("And there?", ("Six.",), 1001),
+    ("And in Rome?", ("Seven.",), None),
+    ("And in Oslo?", ("Eight.",), 1000),
+)
+"""What is said, what is answered, and the code that the connection is closed with, if it is."""
+
+
+async def test_what_is_new_and_a_connection_that_ends_are_no_end(tmp_path: Path) -> None:
+    async def one_turn(call: Call, number: int) -> None:
+        asked, answered, code = TURNS[number]
         await call.tell(NEWS[type(call.say)])
         await spoken(call)
-        await answers(call, "What time is it?", "It is", " five.")
+        await answers(call, asked, *answered)
         await asyncio.sleep(0.2)
         if code is None:
             call.drop()
         else:
             await call.close(code)
 
-    async def second(call: Call) -> None:
-        await call.tell(NEWS[type(call.say)])
-        await spoken(call)
-        await answers(call, "And there?", "Six.")
-
+    scripts = [functools.partial(one_turn, number=number) for number in range(len(TURNS))]
     async with contextlib.AsyncExitStack() as stack:
         servers = [
-            await stack.enter_async_context(ApiServer(dialect, first, second))
-            for dialect in DIALECTS
+            await stack.enter_async_context(ApiServer(dialect, *scripts)) for dialect in DIALECTS
         ]
-        outcome = await live(tmp_path, servers, recording(1), recording(1))
+        outcome = await live(tmp_path, servers, *[recording(1)] * len(TURNS))
     assert outcome.code == 0, outcome.err
+    known = [[asked, "".join(answered)] for asked, answered, _ in TURNS]
     for path, server in enumerate(servers):
-        before, after = server.calls
-        assert texts(outcome, path) == ["It is five.", "Six."]
+        assert texts(outcome, path) == [answered for _, answered in known]
         finals = [e["text"] for e in of_path(outcome, path, "transcript") if e["final"]]
-        assert finals == ["What time is it?", "And there?"]
+        assert finals == [asked for asked, _ in known]
         done = of_path(outcome, path, "reply_done")
-        assert [event["status"] for event in done] == ["completed"] * 2
+        assert [event["status"] for event in done] == ["completed"] * len(TURNS)
         # The settings are those of the first connection, and what was said is known.
-        if isinstance(before.say, Realtime):
-            items = [each["item"] for each in after.of("conversation.item.create")]
-        elif isinstance(before.say, Live):
-            items = after.opening["session"].pop("input")
-        else:
-            items = []
-            assert after.opening["setup"]["sessionResumption"].pop("handle") == "a-handle"
-        assert after.opening == before.opening
-        assert "cedar" in str(after.opening)
-        said = ["What time is it?", "It is five."] if items else []
-        assert [each["content"][0]["text"] for each in items] == said
+        before, *others = server.calls
+        assert "cedar" in str(before.opening)
+        for number, after in enumerate(others, start=1):
+            if isinstance(before.say, Realtime):
+                items = [each["item"] for each in after.of("conversation.item.create")]
+            elif isinstance(before.say, Live):
+                items = after.opening["session"].pop("input")
+            else:
+                assert after.opening["setup"]["sessionResumption"].pop("handle") == "a-handle"
+            assert after.opening == before.opening
+            if not isinstance(before.say, Gemini):
+                said = [words for turn in known[:number] for words in turn]
+                assert [each["content"][0]["text"] for each in items] == said
 
 
 STORY = "One day a man went to sea and was never seen again by anybody who knew him."

@@ -193,7 +193,6 @@ def server() -> Iterator[PageServer]:
         yield server
 
 
-@pytest.mark.alone
 def test_it_hears_and_answers_and_is_interrupted(browser: Page, server: PageServer) -> None:
     page = Visit(browser, server.url)
     assert page.run(STATE) == "Not connected"
@@ -684,7 +683,6 @@ def test_it_talks_to_the_cascade(fresh: Page) -> None:
         hold_a_conversation(Visit(fresh, url), llm, "turn on the television")
 
 
-@pytest.mark.alone
 @needs_people
 @pytest.mark.parametrize("fresh", [HUMAN / "azure" / "whatstheweatherlike.wav"], indirect=True)
 def test_it_hears_a_person(fresh: Page) -> None:

@@ -273,7 +273,6 @@ def error_ms(made: Profiled, record: Record) -> float:
     return record.wav_voice_to_voice_ns / 1e6 - (first - end) * 1000 / rate
 
 
-@pytest.mark.alone
 def test_neither_noise_nor_gain_moves_the_latency(tmp_path: Path) -> None:
     corpus = in_noise(
         tmp_path / "corpus",

@@ -234,7 +234,6 @@ def test_without_a_cluster_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPatc
         make("ray", None, tested, Bounds())
 
 
-@pytest.mark.alone
 async def test_the_command_measures_on_the_nodes_until_it_is_interrupted(
     head: Any, nodes: list[Any], profile: Path
 ) -> None:

@@ -81,20 +81,22 @@ def test_a_thought_without_an_opener(tmp_path: Path, warm: Answer) -> None:
     assert LATE not in outcome.err
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
-        f"<tool_call>\n{CALL}\n</tool_call>",
-        f"[TOOL_CALLS][{CALL}]",
-        '<function=timetable>{"pier": "north"}</function>',
-        CALL,
-    ],
+CALLS = (
+    f"<tool_call>\n{CALL}\n</tool_call>",
+    f"[TOOL_CALLS][{CALL}]",
+    '<function=timetable>{"pier": "north"}</function>',
+    CALL,
 )
-def test_a_call_that_is_written_is_told_in_a_line(tmp_path: Path, call: str) -> None:
-    outcome, files = talk(tmp_path, 1, reply("ready"), otherwise=written(f"Let me see. {call}"))
+
+
+def test_a_call_that_is_written_is_told_in_a_line(tmp_path: Path) -> None:
+    answers = [written(f"Let me see. {call}") for call in CALLS]
+    outcome, files = talk(tmp_path, len(CALLS), reply("ready"), *answers, otherwise=reply("No."))
     assert outcome.code == 1
-    (line,) = [line for line in outcome.errors if line.startswith("error: ")]
-    assert "calls timetable, which is not on offer" in line
-    assert spoken(files) == ["Let me see."]
-    assert shown(outcome) == ["Let me see."]
-    assert files.said[1:] == [("assistant", "Let me see.")]
+    lines = [line for line in outcome.errors if line.startswith("error: ")]
+    assert len(lines) == len(CALLS)
+    assert all("calls timetable, which is not on offer" in line for line in lines)
+    said = ["Let me see."] * len(CALLS)
+    assert spoken(files) == said
+    assert shown(outcome) == said
+    assert [text for who, text in files.said if who == "assistant"] == said

@@ -125,7 +125,6 @@ def names() -> set[str]:
     return {one["name"] for one in actors if one["name"].startswith("SERVE_REPLICA::")}
 
 
-@pytest.mark.alone
 async def test_sessions_are_on_replicas_that_come_and_go(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,10 +17,13 @@ import numpy as np
 import pytest
 from servers.llm_server import ROLE, Answer, delta, hang, reply, status
 from support.cli_child import (
+    HUMAN,
     REAL,
     Child,
     Files,
     Outcome,
+    json_lines,
+    needs_people,
     read_trace,
     recording,
     require_models,
@@ -321,6 +324,23 @@ def test_speaking_over_a_reply_ends_it(tmp_path: Path) -> None:
     played_s = (one["heard.last"] - one["heard.first"]) / NS_PER_S
     assert abs(replies[0][1] - replies[0][0] - played_s) < 0.005
     assert two["speech.start"] < one["interrupted"]
+
+
+@needs_people
+def test_short_phrases_of_people_are_not_waited_for_long(tmp_path: Path) -> None:
+    phrases = [HUMAN / "google" / f"{name}.wav" for name in ("half_an_hour", "today", "hello")]
+    trace = tmp_path / "trace"
+    with scripted(otherwise=reply("Fine.")) as server:
+        outcome = run(
+            *("talk", "--fast", f"--llm={server.url}", f"--trace={trace}"),
+            *(f"--input={phrase}" for phrase in phrases),
+            f"--output={tmp_path / 'reply.wav'}",
+            env={"CASCADE_STT__MODEL": "tiny.en"},
+        )
+    assert outcome.code == 0, outcome.err
+    ended = [mark for mark in json_lines(trace.read_text()) if mark.get("mark") == "committed"]
+    assert len(ended) == len(phrases)
+    assert all(mark["hold_ms"] < 1000 for mark in ended), ended
 
 
 # ---- stopped in the middle -------------------------------------------------------------------

@@ -92,7 +92,6 @@ def heard(files: Files) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_a_slow_tool_is_bridged_and_answered(tmp_path: Path, tools: Path) -> None:
     files = Files(tmp_path)
     answers = [calls("weather", city="Tokyo", seconds=2.5), reply("It is sunny in Tokyo today.")]
@@ -112,11 +111,10 @@ def test_a_slow_tool_is_bridged_and_answered(tmp_path: Path, tools: Path) -> Non
     [call] = outcome.of("tool_call")
     assert json.loads(call["arguments"]) == {"city": "Tokyo", "seconds": 2.5}
     assert 'weather {"city": "Tokyo", "seconds": 2.5}' in outcome.err
-    # Half a second after the call something is heard, and it is not the answer.
+    # While the tool works something is heard, and it is not the answer.
     [called], [given] = details(files, "tool.call"), details(files, "tool.result")
     waited = files.turns[1]["heard.first"] - called["t_ns"]
-    assert 0.4e9 < waited < 1.5e9
-    assert given["t_ns"] - called["t_ns"] > 2.5e9
+    assert 0.4e9 < waited < 2.5e9 < given["t_ns"] - called["t_ns"]
     words = heard(files)
     assert "moment" in words and "sunny" in words
     assert words.index("moment") < words.index("sunny")

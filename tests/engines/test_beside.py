@@ -209,19 +209,19 @@ class TestLook:
         assert [beside.server for beside in found] == ["vLLM"]
 
     @pytest.mark.parametrize("how", [{"hangs": True}, {"every_s": 0.05}])
-    @pytest.mark.alone
     async def test_who_does_not_answer_is_not_waited_for(self, how: dict[str, Any]) -> None:
+        """All of the slow one's answer would take 17 s."""
         async with listening(VLLM, **how) as port, listening(VLLM) as other:
             began = time.monotonic()
             found = await look([port.url, other.url])
-            assert time.monotonic() - began < DEADLINE_S + 0.2
+            assert time.monotonic() - began < DEADLINE_S + 4
         assert len(found) == 1
 
-    @pytest.mark.alone
-    async def test_closed_ports_cost_nothing(self) -> None:
+    async def test_closed_ports_cost_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("pipeline.engines.beside.DEADLINE_S", 60.0)
         began = time.monotonic()
         assert await look([closed(), closed(), closed()]) == []
-        assert time.monotonic() - began < 0.05
+        assert time.monotonic() - began < 6
 
     @pytest.mark.parametrize("host", ["192.0.2.7", "https://127.0.0.1", "a b", "example.invalid"])
     async def test_only_loopback_is_asked(self, monkeypatch: pytest.MonkeyPatch, host: str) -> None:

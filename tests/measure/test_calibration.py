@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 
 import pytest
+from support.virtual_time import in_virtual_time
 
 from pipeline.measure.calibration import ERROR_MS, OwnError, calibrate, doubts, told
 
 FINE = OwnError(known_ms=300.0, turns=3, n=3, median_ms=2.4, worst_ms=-4.0, reason="")
 
 
-@pytest.mark.alone
+@in_virtual_time
 async def test_the_instrument_is_right() -> None:
     found = await calibrate()
     assert (found["n"], found["reason"], doubts(found)) == (3, "", [])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support.noise import LEAD_S, SPEECH_S, TAIL_S, utterance
 from support.sound import hum
+from support.virtual_time import in_virtual_time
 
 from pipeline.audio.files import WavWriter
 from pipeline.clock import NS_PER_MS
@@ -48,7 +49,7 @@ def near(ns: int | None, ms: float) -> None:
     assert ns / NS_PER_MS == pytest.approx(ms, abs=ERROR_MS)
 
 
-@pytest.mark.alone
+@in_virtual_time
 @pytest.mark.parametrize("latency", [300, 500, 1500])
 async def test_it_answers_so_long_after_the_end(tmp_path: Path, latency: int) -> None:
     """A pause inside the words is no end of them where it is shorter than the latency."""
@@ -60,7 +61,7 @@ async def test_it_answers_so_long_after_the_end(tmp_path: Path, latency: int) ->
         near(turn.record.wav_voice_to_voice_ns, latency)
 
 
-@pytest.mark.alone
+@in_virtual_time
 @pytest.mark.parametrize(
     ("options", "stop"), [("stop=300,coughs=yes", 300), ("stop=700,coughs=no", 700)]
 )
@@ -75,7 +76,7 @@ async def test_it_stops_so_long_after_a_voice_begins(
     assert 0 < len(first.kept) < len(first.record.expected) + 80
 
 
-@pytest.mark.alone
+@in_virtual_time
 @pytest.mark.parametrize(("coughs", "stop"), [("yes", 450), ("no", None)])
 async def test_a_cough_stops_it_or_does_not(tmp_path: Path, coughs: str, stop: int | None) -> None:
     said = [words(tmp_path), cough(tmp_path, interrupt_s=0.5)]
@@ -91,7 +92,7 @@ async def test_a_cough_stops_it_or_does_not(tmp_path: Path, coughs: str, stop: i
         near(second.record.wav_voice_to_voice_ns, 500)
 
 
-@pytest.mark.alone
+@in_virtual_time
 async def test_in_every_second_turn_it_speaks_too_soon(tmp_path: Path) -> None:
     said = [words(tmp_path)] * 4
     turns = (await held(tmp_path, "cut_in=2,reply=1200", *said)).turns

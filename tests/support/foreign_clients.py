@@ -15,11 +15,9 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from agents import FunctionTool
-from agents.realtime import RealtimeAgent, RealtimeRunner, RealtimeSession
 from openai import AsyncOpenAI
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
 
@@ -27,6 +25,9 @@ from pipeline.audio.files import read_audio
 from support.cli_child import ROOT
 from support.serve_child import PAGE
 from support.weather import RESULT, TOOL, TOOLS
+
+if TYPE_CHECKING:
+    from agents.realtime import RealtimeSession
 
 RATE = 24_000
 PIECE_S = 0.02
@@ -255,6 +256,9 @@ class AgentsApp(App):
 @contextlib.asynccontextmanager
 async def agents_python(port: int) -> AsyncIterator[App]:
     """`RealtimeRunner` of openai-agents, with its defaults."""
+    # A second of work, which not every process that collects tests has to do.
+    from agents import FunctionTool
+    from agents.realtime import RealtimeAgent, RealtimeRunner
 
     async def invoke(*_: Any) -> str:
         return RESULT

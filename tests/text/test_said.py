@@ -19,17 +19,18 @@ from piper.phonemize_espeak import EspeakPhonemizer
 from pipeline.text.chunker import Chunker
 
 SHADES = {"ᵻ": "ɪ", "ɾ": "t"}
-TABLES = sorted((Path(__file__).parent / "said").glob("*.tsv"))
+TABLES = Path(__file__).parent / "said"
+SPOKEN = sorted(table.stem for table in TABLES.glob("*.tsv"))
+"""The languages that have a table."""
 
 
-def lines() -> list[tuple[str, str, str]]:
-    """Language, written, said."""
+def lines(language: str) -> list[tuple[str, str]]:
+    """A language's table: written, said."""
     found = []
-    for table in TABLES:
-        for line in table.read_text(encoding="utf-8").splitlines():
-            if line and not line.startswith("#"):
-                written, said = line.split("\t")
-                found.append((table.stem, written.replace("\\n", "\n"), said))
+    for line in (TABLES / f"{language}.tsv").read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            written, said = line.split("\t")
+            found.append((written.replace("\\n", "\n"), said))
     return found
 
 
@@ -51,11 +52,13 @@ def spoken(language: str, written: str) -> list[str]:
     return [clause.text for clause in clauses]
 
 
-@pytest.mark.parametrize(("language", "written", "said"), lines())
-def test_what_is_written_is_said_as_a_person_reads_it(
-    language: str, written: str, said: str
-) -> None:
-    clauses = spoken(language, written)
-    heard = [part for clause in clauses for part in sounds(language, clause)]
-    right = [part for sentence in said.split(" | ") for part in sounds(language, sentence)]
-    assert heard == right, clauses
+@pytest.mark.parametrize("language", SPOKEN)
+def test_what_is_written_is_said_as_a_person_reads_it(language: str) -> None:
+    wrong = {}
+    for written, said in lines(language):
+        clauses = spoken(language, written)
+        heard = [part for clause in clauses for part in sounds(language, clause)]
+        right = [part for sentence in said.split(" | ") for part in sounds(language, sentence)]
+        if heard != right:
+            wrong[written] = clauses, heard, right
+    assert wrong == {}

@@ -298,34 +298,36 @@ ORDINARY = [
 
 @pytest.mark.parametrize("size", SIZES)
 class TestTable:
-    @pytest.mark.parametrize("thought", THOUGHTS)
-    def test_thoughts(self, thought: str, size: int) -> None:
-        assert Read(pieces(thought + ANSWER, size), {}).all == (ANSWER, [], False, False)
+    def test_thoughts(self, size: int) -> None:
+        for thought in THOUGHTS:
+            read = Read(pieces(thought + ANSWER, size), {})
+            assert read.all == (ANSWER, [], False, False), thought
 
-    @pytest.mark.parametrize("end", ENDS)
-    def test_ends_of_the_turn(self, end: str, size: int) -> None:
-        read = Read(pieces(ANSWER + end, size), {})
-        assert (read.kept.strip(), *read.all[1:]) == (ANSWER, [], False, False)
+    def test_ends_of_the_turn(self, size: int) -> None:
+        for end in ENDS:
+            read = Read(pieces(ANSWER + end, size), {})
+            assert (read.kept.strip(), *read.all[1:]) == (ANSWER, [], False, False), end
 
-    @pytest.mark.parametrize("header", HEADERS)
-    def test_headers(self, header: str, size: int) -> None:
-        assert Read(pieces(header + ANSWER, size), {}).all == (ANSWER, [], False, False)
+    def test_headers(self, size: int) -> None:
+        for header in HEADERS:
+            read = Read(pieces(header + ANSWER, size), {})
+            assert read.all == (ANSWER, [], False, False), header
 
-    @pytest.mark.parametrize("call", CALLS + ONLY_FIRST)
     @pytest.mark.parametrize("offered", [TOOLS, {}], ids=["offered", "none"])
-    def test_calls(self, call: str, offered: Mapping[str, Any], size: int) -> None:
-        assert Read(pieces(call, size), offered).all == ("", [CALL], True, False)
+    def test_calls(self, offered: Mapping[str, Any], size: int) -> None:
+        for call in CALLS + ONLY_FIRST:
+            assert Read(pieces(call, size), offered).all == ("", [CALL], True, False), call
 
-    @pytest.mark.parametrize("call", CALLS)
     @pytest.mark.parametrize("before", ["Let me see. ", "Let me see.\n\n", "Let me see."])
-    def test_calls_after_words(self, call: str, before: str, size: int) -> None:
-        read = Read(pieces(before + call, size), TOOLS)
-        assert (read.kept.strip(), read.calls) == ("Let me see.", [CALL])
+    def test_calls_after_words(self, before: str, size: int) -> None:
+        for call in CALLS:
+            read = Read(pieces(before + call, size), TOOLS)
+            assert (read.kept.strip(), read.calls) == ("Let me see.", [CALL]), call
 
-    @pytest.mark.parametrize("text", ORDINARY)
     @pytest.mark.parametrize("offered", [TOOLS, {}], ids=["offered", "none"])
-    def test_ordinary_text(self, text: str, offered: Mapping[str, Any], size: int) -> None:
-        assert Read(pieces(text, size), offered).all == (text, [], False, False)
+    def test_ordinary_text(self, offered: Mapping[str, Any], size: int) -> None:
+        for text in ORDINARY:
+            assert Read(pieces(text, size), offered).all == (text, [], False, False)
 
     @pytest.mark.parametrize(
         ("text", "kept"),

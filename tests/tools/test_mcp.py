@@ -226,7 +226,7 @@ async def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.Monke
     assert not children_of(mute)
 
 
-@pytest.mark.alone
+@pytest.mark.slow
 async def test_children_end_with_us_whatever_ends_us(tmp_path: Path) -> None:
     """Ctrl-C while a call runs, and a server that wants to end neither at EOF nor by SIGTERM."""
     rest = 98_000 + os.getpid() / 1e7  # that no other test has
@@ -234,7 +234,7 @@ async def test_children_end_with_us_whatever_ends_us(tmp_path: Path) -> None:
         "import os, runpy, signal, subprocess, sys, threading, time\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         f"subprocess.Popen(['sleep', '{rest}'])\n"
-        "threading.Thread(target=time.sleep, args=[4712]).start()\n"
+        f"threading.Thread(target=time.sleep, args=[{rest}]).start()\n"
         f"sys.argv = [{AWKWARD[1]!r}, 'stdio']\n"
         f"runpy.run_path({AWKWARD[1]!r}, run_name='__main__')"
     )
@@ -259,11 +259,11 @@ asyncio.run(main())
     assert children_of(f"sleep {rest}")
     await asyncio.sleep(0.3)
     child.send_signal(signal.SIGINT)
-    began = time.monotonic()
     await asyncio.wait_for(child.communicate(), 30)
-    assert time.monotonic() - began < 8
-    assert not children_of("args=[4712]")
-    assert not children_of(f"sleep {rest}")
+    # Who is killed is gone a moment later.
+    async with asyncio.timeout(10):
+        while children_of(str(rest)):
+            await asyncio.sleep(0.05)
 
 
 async def test_two_servers_are_one_source_under_names_that_models_take(tmp_path: Path) -> None:
