@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -268,6 +269,19 @@ def test_however_long_the_replies_are_an_utterance_is_disturbed_alike(speech: Sa
     assert np.array_equal(one, other_one)
     assert np.array_equal(two[FRAME:], other_two[FRAME:])
     assert not np.array_equal(one, two)
+
+
+def test_many_scenarios_share_a_noise() -> None:
+    noise = hiss(20, -40)
+    tracemalloc.start()
+    try:
+        condition = Condition(noise=CAFE, snr_db=10)
+        ready = [Disturbance(condition, noise, level_dbfs=-20 - n / 10) for n in range(10)]
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(ready) == 10
+    assert held < noise.nbytes
 
 
 # What cannot be had
