@@ -360,9 +360,7 @@ def _response(condition: Condition, room: Samples) -> Floats:
     return found
 
 
-def _noise_gain(
-    condition: Condition, noise: Samples, level_dbfs: float, longest_s: float
-) -> float:
+def _noise_gain(condition: Condition, noise: Samples, level_dbfs: float, longest_s: float) -> float:
     """By how much the noise is louder than its recording: as a factor."""
     where = str(condition.noise)
     # Shorter it would say the same twice within an utterance.

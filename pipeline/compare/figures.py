@@ -528,7 +528,7 @@ CONDITION_FIGURES: tuple[tuple[str, str, Figure, str], ...] = (
     ("All expectations", "share", _share("expectations"), "success"),
     ("Right tools", "share", _share("tools"), "tools"),
     ("Turns answered", "share", _share("answered"), "answered"),
-    ("Answered too soon", "share", _share("too_soon"), ""),
+    ("Cut in", "share", _share("cut_in"), ""),
 )
 """What is shown of each condition: its label, unit, cell, and key of the difference from clean."""
 

@@ -221,11 +221,11 @@ class AgainstClean(TypedDict):
 
 
 class ConditionResult(TypedDict):
-    """The turns in one condition; `too_soon` is of those with a latency: it was below zero."""
+    """The turns in one condition; `cut_in` as `Selectivity` has it."""
 
     turns: int
     answered: Met
-    too_soon: Met
+    cut_in: Met
     voice_to_voice_ms: Spread | None
     wer: WordErrors | None
     expectations: Checked | None
