@@ -218,8 +218,7 @@ def _tables(
                 "Median time to silence",
                 "ms",
                 _median("interruption.silence_ms", note=_loud),
-                "From the first voiced sample of the interruption to the last audible one of the "
-                "reply.",
+                "From the first audible sample of the interruption to the last one of the reply.",
             ),
             Row(
                 "Right memory",
@@ -265,12 +264,6 @@ def _tables(
                 "share",
                 _selective("stops"),
                 "Of interruptions that were meant.",
-            ),
-            Row(
-                "Median time to stop",
-                "ms",
-                _median("selectivity.stop_ms"),
-                "From the first audible sample of the user to the last of the reply.",
             ),
             Row(
                 "Median talk-over",
@@ -463,7 +456,7 @@ def _fillers(one: Variant) -> str:
 
 def _loud(one: Variant) -> str:
     count = of(one, "interruption.without_silence")
-    return f"{count} never fell silent" if count else ""
+    return f"{count} did not stop, or were over by themselves" if count else ""
 
 
 def _word_errors(one: Variant) -> Cell | None:

@@ -138,7 +138,7 @@ def test_what_asks_for_no_answer_changes_no_other_figure() -> None:
         assert selective["false_stop"] == selective["false_barge_in"]
         assert (selective["came_back"]["met"], selective["false_stop"]["n"]) == (held, held)
         assert selective["back_ms"]["median"] == 1000
-        for rate in ("cut_in", "missed", "stops", "stop_ms"):
+        for rate in ("cut_in", "missed", "stops"):
             assert selective[rate] == told[rate]
         after["cost"], before["cost"] = {}, {}  # by the turn
         kinds = [one["checks"].pop("turn-taking", None) for one in (before, after)]
