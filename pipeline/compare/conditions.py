@@ -376,13 +376,15 @@ def _noise_gain(condition: Condition, noise: Samples, level_dbfs: float, longest
     wanted_dbfs = level_dbfs - condition.snr_db
     gain = 10 ** (wanted_dbfs / 20) / float(np.sqrt(power))
     sound = sound * gain
-    cut = np.clip(sound, -1, 1) if (condition.gain_db or 0.0) >= 0 else sound
+    # Before a microphone that is turned down there is room for so much more.
+    scale = 10 ** (min(0.0, condition.gain_db or 0.0) / 20)
+    cut = np.clip(sound, -1 / scale, 1 / scale)
     if 10 * np.log10(np.mean(np.square(cut))) < wanted_dbfs - SPOILT_DB:
         raise BadInput(
             f"{where}: snr {condition.snr_db:g} cannot be met: beside speech of {level_dbfs:.0f} "
             f"dBFS the noise would be beyond full scale (its level {wanted_dbfs:.0f} dBFS, its "
-            f"peak {20 * np.log10(np.abs(sound).max()):+.0f}); name a higher snr, or a gain "
-            "below 0"
+            f"peak {20 * np.log10(np.abs(sound).max()):+.0f}); name a higher snr, or a lower "
+            "gain"
         )
     return gain
 

@@ -459,23 +459,22 @@ def _loud(one: Variant) -> str:
     return f"{count} did not stop, or were over by themselves" if count else ""
 
 
-def _word_errors(one: Variant) -> Cell | None:
-    if not (stats := one.get("wer")):
-        return None
-    without = stats["without_transcript"]
-    told = [f"{stats['errors']} of {stats['words']} words"] if stats["turns"] else []
-    told += [f"{without} turns without a transcript"] if without else []
-    apart = _difference(one, "against_first.wer")
-    return _cell(stats["rate"], stats["ci95"], "; ".join(told), apart)
+def _errors(name: str, unknown: str, of_what: str) -> Figure:
+    """A rate of errors by words; `unknown` counts those of which it is not known."""
+
+    def figure(one: Variant) -> Cell | None:
+        if not (stats := one.get(name)):
+            return None
+        told = [f"{stats['errors']} of {stats['words']} words"] if stats["turns"] else []
+        told += [f"{stats[unknown]} {of_what}"] if stats[unknown] else []
+        apart = _difference(one, f"against_first.{name}")
+        return _cell(stats["rate"], stats["ci95"], "; ".join(told), apart)
+
+    return figure
 
 
-def _spoken_words(one: Variant) -> Cell | None:
-    if not (stats := one.get("spoken_words")):
-        return None
-    told = [f"{stats['errors']} of {stats['words']} words"] if stats["turns"] else []
-    told += [f"{stats['unknown']} replies not known"] if stats["unknown"] else []
-    apart = _difference(one, "against_first.spoken_words")
-    return _cell(stats["rate"], stats["ci95"], "; ".join(told), apart)
+_word_errors = _errors("wer", "without_transcript", "turns without a transcript")
+_spoken_words = _errors("spoken_words", "unknown", "replies not known")
 
 
 def _floor(header: Mapping[str, Any]) -> str:

@@ -306,6 +306,9 @@ def test_a_noise_that_cannot_be_had(
 def test_a_microphone_turned_down_takes_more_noise() -> None:
     condition = Condition(noise=CAFE, snr_db=-30, gain_db=-20)
     Disturbance(condition, hiss(9, -40), level_dbfs=-20, longest_s=3)
+    condition = Condition(noise=CAFE, snr_db=-30, gain_db=-3)
+    with pytest.raises(BadInput, match=r"snr -30 cannot be met.* or a lower gain"):
+        Disturbance(condition, hiss(9, -40), level_dbfs=-20, longest_s=3)
 
 
 @pytest.mark.parametrize(
