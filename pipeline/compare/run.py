@@ -128,7 +128,8 @@ def prepare(load: Load, options: CompareOptions) -> Coroutine[Any, Any, int]:
 
     Returns:
         The run, which gives the exit code: 0; 3 if a gate is not met; 1 if a path has no turn with
-        a latency, or the results could not be written whole; 130 if it was interrupted.
+        a latency, 2 if that is so for its map; 1 also if the results could not be written whole;
+        130 if it was interrupted.
 
     Raises:
         CascadeError: It cannot begin.
@@ -530,15 +531,19 @@ class Comparison(Run[Conversation]):
         """Show the summary to a person."""
         terminal.show(console, figures)
 
-    def succeeded(self) -> bool:
-        """Whether every path has something to show."""
+    def shortfall(self) -> int:
+        """1 if a path has nothing to show; 2 if that is a map of a server that was reached."""
         measured = {
             one.path
             for one in self.results
             if one.repeat > 0
             and any(turn.record.status == "ok" or not turn.timed for turn in one.turns)
         }
-        return measured >= {target.name for target in self._targets}
+        lacking = [target for target in self._targets if target.name not in measured]
+        reached = {one.path for one in self.results if one.facts}
+        if any(one.kind == "map" and one.name in reached for one in lacking):
+            return BadInput.exit_code
+        return 1 if lacking else 0
 
 
 def _in_short(turn: Turn) -> str:

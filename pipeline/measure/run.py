@@ -324,15 +324,15 @@ class Run(ABC, Generic[T]):
         """Show the summary to a person."""
 
     @abstractmethod
-    def succeeded(self) -> bool:
-        """Whether there is something to show for it."""
+    def shortfall(self) -> int:
+        """The exit code where there is too little to show for it; 0: there is enough."""
 
     async def run(self) -> int:
         """Measure, then write and show; gives the exit code.
 
         Returns:
-            0; 3 if a gate is not met; 1 if there is nothing to show for it, or the results could
-            not be written whole; 130 if it was interrupted.
+            0; 3 if a gate is not met; what `shortfall` says if there is nothing to show for it; 1
+            if the results could not be written whole; 130 if it was interrupted.
 
         Raises:
             CascadeError: It cannot begin.
@@ -413,7 +413,7 @@ class Run(ABC, Generic[T]):
             return INTERRUPTED
         if whole and any(one["met"] is False for one in judged):
             return UNMET
-        return 0 if whole and self.succeeded() else 1
+        return self.shortfall() if whole else 1
 
     def _hint(self, text: str) -> None:
         self.console.print(text, soft_wrap=True)

@@ -305,7 +305,9 @@ def test_a_path_that_breaks_or_refuses_leaves_the_other_as_it_is(tmp_path: Path)
 def test_one_turn_that_goes_wrong_leaves_the_others_as_they_are(tmp_path: Path) -> None:
     turns = [*map(faulty, SURVIVED.values()), {"reply": "Fine."}]
     file = scenario(tmp_path, *({} for _ in turns), name="noise")
-    faults = script(tmp_path, "faults", conversations={"noise": turns})
+    # Its answer does not come with the word that the user has stopped.
+    latency = {"distribution": "constant", "median_ms": 700.0}
+    faults = script(tmp_path, "faults", conversations={"noise": turns}, latency=latency)
     told = script(tmp_path, "told") + ",turns=manual"
     made = compare(tmp_path / "results", file, "--path", faults, "--path", told, *QUICK)
     assert made.outcome.code == 0, made.outcome.err

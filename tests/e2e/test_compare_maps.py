@@ -108,7 +108,7 @@ def test_voicebench_and_a_map_that_never_yields_sound(tmp_path: Path) -> None:
     # It answers 400 ms after 300 ms of silence; what it takes for silence is its own affair.
     assert all(500 < ms < 1200 for ms in latencies_ms(found["mock"]))
     assert [turn.record.transcript for one in found["mock"] for turn in one.turns] == ["one"] * 2
-    assert outcome.code == 1
+    assert outcome.code == 2  # the map is at fault: its server was reached
     for one in found["mute"]:
         assert one.status == "failed"
         assert one.reason.startswith(f"{host}: no sound came that the map wrong finds; what came: ")

@@ -66,8 +66,8 @@ class Counting(Run[Record]):
     def show(self, console: Console, summary: Any) -> None:
         console.print(f"{summary['turns']} turns")
 
-    def succeeded(self) -> bool:
-        return bool(self.results)
+    def shortfall(self) -> int:
+        return 0 if self.results else 1
 
 
 def kept(folder: Path) -> tuple[dict[str, Any], int]:
