@@ -480,7 +480,7 @@ def _spoken_words(one: Variant) -> Cell | None:
     if not (stats := one.get("spoken_words")):
         return None
     told = [f"{stats['errors']} of {stats['words']} words"] if stats["turns"] else []
-    told += [f"{stats['unknown']} replies not known"] if stats["unknown"] else []
+    told += [f"{stats['unknown']} not known"] if stats["unknown"] else []
     apart = _difference(one, "against_first.spoken_words")
     return _cell(stats["rate"], stats["ci95"], "; ".join(told), apart)
 
