@@ -316,8 +316,8 @@ def _warnings(variants: Mapping[str, SystemResult]) -> list[str]:
             )
         if (read := variant["spoken_words"]) and read["unknown"]:
             told.append(
-                f"{name}: in {count(read['unknown'], 'turn')} it is not known whether the reply's sound "
-                "says what its text does"
+                f"{name}: in {count(read['unknown'], 'turn')} it is not known whether the "
+                "reply's sound says what its text does"
             )
         if soon := variant["too_soon"]:
             how = "reply began" if soon == 1 else "replies began"
