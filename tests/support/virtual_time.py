@@ -11,13 +11,14 @@ import functools
 import selectors
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, TypeVarTuple
 
 import pytest
 
 from pipeline.clock import NS_PER_S, Clock
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 P = ParamSpec("P")
 
 
@@ -46,7 +47,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._jumping.now += seconds
 
     def run_in_executor(
-        self, executor: object, func: Callable[..., T], *args: Any
+        self, executor: object, func: Callable[[*Ts], T], *args: *Ts
     ) -> asyncio.Future[T]:
         """Do it now: what a thread does takes no time either."""
         done: asyncio.Future[T] = self.create_future()
