@@ -603,10 +603,10 @@ def compare(
     paths = tuple(path or ["cascade"])
     varied = _varied(config, flags)
     if live:
-        if expect or together or condition:
-            raise BadInput(
-                "compare: --expect, --together and --condition go with recordings, not with --live"
-            )
+        measured = {"--expect": expect, "--together": together, "--condition": condition}
+        for option, given in (measured | {"--fidelity": fidelity}).items():
+            if given:
+                raise BadInput(f"{option}: is for a measured run; leave it out with --live")
         from pipeline.compare.live import prepare as prepare_live
         from pipeline.talk import TalkOptions
 

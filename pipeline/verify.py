@@ -317,6 +317,8 @@ def _check_tables(
         )
     if header.get("judge"):
         found.notes.append("a language model judged answers: what it said is taken as it is")
+    if header.get("fidelity"):
+        found.notes.append("a recogniser read the replies: what it read is taken as it is")
     if header.get("simulated"):
         found.notes.append(f"{STAMP}: systems in it replayed a script")
     priced = "scenarios" not in header or "prices" in header
@@ -326,6 +328,8 @@ def _check_tables(
     now = {**tables.summary}
     if isinstance(stored, dict):
         if judged := stored.get("gates"):
+            if any("on" in one for one in judged if isinstance(one, dict)):
+                found.notes.append("what became of gates of single files is taken as it is")
             why = gates.INTERRUPTED if header.get("interrupted") else ""
             now["gates"] = [_judged(one, now["variants"], tables.known, why) for one in judged]
         plain = json.loads(json.dumps(now))

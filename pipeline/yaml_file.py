@@ -61,6 +61,8 @@ def complaint(error: ValidationError) -> str:
         return f"{place}: is not known here{hint}"
     if problem["type"] in ("missing", "missing_argument"):
         return f"{place}: is missing"
-    given = json.dumps(problem["input"], default=str)[:80]
     why = problem["msg"].removeprefix("Value error, ")
+    if not place:  # of the whole; the message names the part
+        return why
+    given = json.dumps(problem["input"], default=str)[:80]
     return f"{place}: {why[0].lower()}{why[1:]} (it is {given})"

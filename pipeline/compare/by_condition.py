@@ -11,18 +11,12 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pipeline.compare import scoring
+from pipeline.compare import scoring, selectivity
 from pipeline.compare.conditions import CLEAN
 from pipeline.compare.record import Conversation
 from pipeline.compare.results import AgainstClean, ConditionResult
 from pipeline.measure.record import Turn
-from pipeline.measure.stats import (
-    Apart,
-    SharesApart,
-    describe,
-    difference,
-    share,
-)
+from pipeline.measure.stats import Apart, SharesApart, describe, share
 
 WORSE = {
     "answered": "fewer",
@@ -103,12 +97,13 @@ def worse(result: ConditionResult) -> tuple[str, Apart | SharesApart] | None:
 def _figures(turns: Sequence[scoring.Counted]) -> ConditionResult:
     entities = scoring.entities(turns)
     tools = [ok for _, turn in turns if (ok := scoring.tool_ok(turn)) is not None]
-    latencies = [ms for _, turn in turns if (ms := _latency_ms(turn)) is not None]
+    latencies = [ms for _, turn in turns if (ms := scoring.latency_ms(turn)) is not None]
     answered = [so for _, turn in turns if (so := _answered(turn)) is not None]
+    cut_in = [so for _, turn in turns if (so := selectivity.is_so(turn, "cut_in")) is not None]
     return {
         "turns": len(answered),
         "answered": share(answered),
-        "too_soon": share([ms < 0 for ms in latencies]),
+        "cut_in": share(cut_in),
         "voice_to_voice_ms": describe(latencies),
         "wer": scoring.word_error_rate(turns),
         "expectations": scoring.overall(turns),
@@ -120,13 +115,9 @@ def _figures(turns: Sequence[scoring.Counted]) -> ConditionResult:
 def _against(
     clean: Sequence[scoring.Counted], other: Sequence[scoring.Counted], noise: float | None
 ) -> AgainstClean:
-    before, after = scoring.keyed(clean, _latency_ms), scoring.keyed(other, _latency_ms)
-    keys = [key for key in before if key in after]
     compared = scoring.compared(clean, other)
     return {
-        "voice_to_voice_ms": difference(
-            [before[key] for key in keys], [after[key] for key in keys], noise
-        ),
+        "voice_to_voice_ms": scoring.times_apart(clean, other, scoring.latency_ms, noise),
         "answered": scoring.shares_apart(
             scoring.keyed(clean, _answered), scoring.keyed(other, _answered)
         ),
@@ -139,8 +130,3 @@ def _against(
 
 def _answered(turn: Turn) -> bool | None:
     return turn.record.answered if turn.timed else None
-
-
-def _latency_ms(turn: Turn) -> float | None:
-    ns = turn.record.wav_voice_to_voice_ns if turn.timed else None
-    return None if ns is None or turn.record.status != "ok" else ns / 1e6

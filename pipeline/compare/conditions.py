@@ -180,11 +180,13 @@ class Disturbance:
         """
         self.condition = condition
         self.response: Floats | None = None
-        self.loop: Floats | None = None
+        # Many scenarios share it, each at a level of its own.
+        self.noise = noise
+        self.noise_gain = 0.0
         if room is not None:
             self.response = _response(condition, room)
         if noise is not None:
-            self.loop = _loop(condition, noise, level_dbfs, longest_s)
+            self.noise_gain = _noise_gain(condition, noise, level_dbfs, longest_s)
         # Tables are made now, and not when somebody waits for a frame.
         self.begin("").push(np.zeros(FRAME, np.int16))
 
@@ -203,7 +205,8 @@ class Passage:
     def __init__(self, disturbance: Disturbance, key: str) -> None:
         """Begin with silence before it."""
         condition = self._condition = disturbance.condition
-        self._loop = disturbance.loop
+        self._loop = None if disturbance.noise is None else Loop(disturbance.noise)
+        self._noise_gain = disturbance.noise_gain
         self._room = None if disturbance.response is None else Filter(disturbance.response)
         self._band = Filter(minimum_phase(*BAND_HZ)) if condition.band else None
         self._codec = CODECS[condition.codec] if condition.codec else None
@@ -232,7 +235,7 @@ class Passage:
         if self._room is not None:
             sound = self._room.push(sound)
         if self._loop is not None:
-            sound = sound + self._noise(before)
+            sound = sound + self._noise(self._loop, before)
         sound = np.clip(sound * self._gain, -1, 1)
         if self._band is not None:
             sound = self._band.push(sound)
@@ -242,18 +245,15 @@ class Passage:
 
     def _start(self) -> int:
         """Where the noise begins."""
-        return 0 if self._loop is None else self._draw.randrange(len(self._loop))
+        return 0 if self._loop is None else self._draw.randrange(self._loop.length)
 
-    def _noise(self, before: int) -> Floats:
+    def _noise(self, loop: Loop, before: int) -> Floats:
         """The next of the noise; where it has jumped, it fades over from where it was `before`."""
-        loop = self._loop
-        assert loop is not None
-        ahead = np.arange(FRAME)
-        found = loop[(self._place + ahead) % len(loop)]
+        found = loop.at(self._place)
         if before != self._place:
-            found = found + (loop[(before + ahead) % len(loop)] - found) * (1 - ahead / FRAME)
-        self._place = (self._place + FRAME) % len(loop)
-        return found
+            found = found + (loop.at(before) - found) * (1 - np.arange(FRAME) / FRAME)
+        self._place = (self._place + FRAME) % loop.length
+        return found * self._noise_gain
 
     def _coded(self, codec: Encoding, sound: Floats) -> Floats:
         """There and back at half the rate. A resampler with a look ahead would delay the sound."""
@@ -272,6 +272,31 @@ class Passage:
         faded = np.rint(self._packet * np.linspace(1, 0, FRAME)).astype(np.int16)
         self._packet = np.zeros(FRAME, np.int16)
         return faded
+
+
+class Loop:
+    """A noise without end: its end fades into its beginning. It is as the recording is, unscaled.
+
+    Attributes:
+        length: After so many samples it begins again.
+    """
+
+    def __init__(self, noise: Samples) -> None:
+        """Take a recording of more than `SEAM_S`."""
+        self._noise = noise
+        self._seam = int(SEAM_S * RATE)
+        self.length = len(noise) - self._seam
+
+    def at(self, place: int) -> Floats:
+        """`FRAME` samples from a place on."""
+        places = (place + np.arange(FRAME)) % self.length
+        found: Floats = self._noise[places] / 32768
+        if (in_seam := places < self._seam).any():
+            rising = (places[in_seam] / self._seam) ** 0.5
+            falling = ((self._seam - 1 - places[in_seam]) / self._seam) ** 0.5
+            end = self._noise[self.length + places[in_seam]] / 32768
+            found[in_seam] = found[in_seam] * rising + end * falling
+        return found
 
 
 class Filter:
@@ -335,10 +360,9 @@ def _response(condition: Condition, room: Samples) -> Floats:
     return found
 
 
-def _loop(condition: Condition, noise: Samples, level_dbfs: float, longest_s: float) -> Floats:
-    """The noise at its level, its end fading into its beginning."""
+def _noise_gain(condition: Condition, noise: Samples, level_dbfs: float, longest_s: float) -> float:
+    """By how much the noise is louder than its recording: as a factor."""
     where = str(condition.noise)
-    seam = int(SEAM_S * RATE)
     # Shorter it would say the same twice within an utterance.
     if (length := len(noise) / RATE - SEAM_S) < longest_s:
         raise BadInput(
@@ -350,18 +374,19 @@ def _loop(condition: Condition, noise: Samples, level_dbfs: float, longest_s: fl
         raise BadInput(f"{where}: is silent, so that no snr can be met; give a noise")
     assert condition.snr_db is not None
     wanted_dbfs = level_dbfs - condition.snr_db
-    sound = sound * 10 ** (wanted_dbfs / 20) / np.sqrt(power)
-    cut = np.clip(sound, -1, 1) if (condition.gain_db or 0.0) >= 0 else sound
+    gain = 10 ** (wanted_dbfs / 20) / float(np.sqrt(power))
+    sound = sound * gain
+    # Before a microphone that is turned down there is room for so much more.
+    scale = 10 ** (min(0.0, condition.gain_db or 0.0) / 20)
+    cut = np.clip(sound, -1 / scale, 1 / scale)
     if 10 * np.log10(np.mean(np.square(cut))) < wanted_dbfs - SPOILT_DB:
         raise BadInput(
             f"{where}: snr {condition.snr_db:g} cannot be met: beside speech of {level_dbfs:.0f} "
             f"dBFS the noise would be beyond full scale (its level {wanted_dbfs:.0f} dBFS, its "
-            f"peak {20 * np.log10(np.abs(sound).max()):+.0f}); name a higher snr, or a gain "
-            "below 0"
+            f"peak {20 * np.log10(np.abs(sound).max()):+.0f}); name a higher snr, or a lower "
+            "gain"
         )
-    rising = np.sqrt(np.arange(seam) / seam)
-    start = sound[:seam] * rising + sound[-seam:] * rising[::-1]
-    return np.concatenate([start, sound[seam:-seam]])
+    return gain
 
 
 def _whole(sound: Floats) -> Samples:

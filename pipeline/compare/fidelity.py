@@ -135,7 +135,8 @@ class Reading:
     """Reads replies after a run; what an earlier run has read with the same recogniser stands.
 
     Attributes:
-        about: What the header of the run says of it: the recogniser, and its floor.
+        about: What the header of the run says of it: the recogniser whose readings these are, and
+            its floor.
     """
 
     def __init__(self, found: Found, settings: Settings, earlier: Mapping[str, Any]) -> None:
@@ -150,9 +151,7 @@ class Reading:
         # Words that are expected would be heard where they are not.
         self._settings = settings.stt.model_copy(update={"words": []})
         self._stands = earlier.get("model") == found.name
-        self.about: dict[str, Any] = {"model": found.name, "floor": None}
-        if self._stands:
-            self.about["floor"] = earlier.get("floor")
+        self.about: dict[str, Any] = {"model": found.name, "floor": None, **earlier}
 
     async def read(
         self,
@@ -178,7 +177,7 @@ class Reading:
             for number, turn in enumerate(one.turns)
             if one.repeat > 0 and turn.record.answered and not self._known(turn)
         ]
-        known = [] if self.about["floor"] else _recordings(scenarios)
+        known = [] if self._stands and self.about["floor"] else _recordings(scenarios)
         if not due:
             return
         worker = Worker("fidelity")
@@ -188,6 +187,7 @@ class Reading:
                 whisper = await worker.run(self._load)
                 if not self._stands:
                     conversations[:] = [_unread(one) for one in conversations]
+                    self.about |= {"model": self._found.name, "floor": None}
                 for done, (place, number) in enumerate(due, start=1):
                     one, turns = conversations[place], list(conversations[place].turns)
                     work = partial(_read, whisper, turns[number], folder / one.wav)
@@ -253,8 +253,10 @@ def _misread(whisper: Whisper, path: Path, said: str) -> tuple[int, int]:
 
 
 def _recordings(scenarios: Sequence[Scenario]) -> list[tuple[Path, str]]:
-    """The user's recordings whose words are known, each once."""
-    steps = [step for one in scenarios for step in one.steps if step.said]
+    """The user's recordings whose words are known, each once; none that is soft on purpose."""
+    steps = [
+        step for one in scenarios for step in one.steps if step.said and step.outcome != "ignore"
+    ]
     return list({step.path: (step.path, step.said) for step in steps}.values())
 
 

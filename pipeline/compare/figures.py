@@ -218,8 +218,7 @@ def _tables(
                 "Median time to silence",
                 "ms",
                 _median("interruption.silence_ms", note=_loud),
-                "From the first voiced sample of the interruption to the last audible one of the "
-                "reply.",
+                "From the first audible sample of the interruption to the last one of the reply.",
             ),
             Row(
                 "Right memory",
@@ -265,12 +264,6 @@ def _tables(
                 "share",
                 _selective("stops"),
                 "Of interruptions that were meant.",
-            ),
-            Row(
-                "Median time to stop",
-                "ms",
-                _median("selectivity.stop_ms"),
-                "From the first audible sample of the user to the last of the reply.",
             ),
             Row(
                 "Median talk-over",
@@ -463,26 +456,25 @@ def _fillers(one: Variant) -> str:
 
 def _loud(one: Variant) -> str:
     count = of(one, "interruption.without_silence")
-    return f"{count} never fell silent" if count else ""
+    return f"{count} did not stop, or were over by themselves" if count else ""
 
 
-def _word_errors(one: Variant) -> Cell | None:
-    if not (stats := one.get("wer")):
-        return None
-    without = stats["without_transcript"]
-    told = [f"{stats['errors']} of {stats['words']} words"] if stats["turns"] else []
-    told += [f"{without} turns without a transcript"] if without else []
-    apart = _difference(one, "against_first.wer")
-    return _cell(stats["rate"], stats["ci95"], "; ".join(told), apart)
+def _errors(name: str, unknown: str, of_what: str) -> Figure:
+    """A rate of errors by words; `unknown` counts those of which it is not known."""
+
+    def figure(one: Variant) -> Cell | None:
+        if not (stats := one.get(name)):
+            return None
+        told = [f"{stats['errors']} of {stats['words']} words"] if stats["turns"] else []
+        told += [f"{stats[unknown]} {of_what}"] if stats[unknown] else []
+        apart = _difference(one, f"against_first.{name}")
+        return _cell(stats["rate"], stats["ci95"], "; ".join(told), apart)
+
+    return figure
 
 
-def _spoken_words(one: Variant) -> Cell | None:
-    if not (stats := one.get("spoken_words")):
-        return None
-    told = [f"{stats['errors']} of {stats['words']} words"] if stats["turns"] else []
-    told += [f"{stats['unknown']} not known"] if stats["unknown"] else []
-    apart = _difference(one, "against_first.spoken_words")
-    return _cell(stats["rate"], stats["ci95"], "; ".join(told), apart)
+_word_errors = _errors("wer", "without_transcript", "turns without a transcript")
+_spoken_words = _errors("spoken_words", "unknown", "not known")
 
 
 def _floor(header: Mapping[str, Any]) -> str:
@@ -528,7 +520,7 @@ CONDITION_FIGURES: tuple[tuple[str, str, Figure, str], ...] = (
     ("All expectations", "share", _share("expectations"), "success"),
     ("Right tools", "share", _share("tools"), "tools"),
     ("Turns answered", "share", _share("answered"), "answered"),
-    ("Answered too soon", "share", _share("too_soon"), ""),
+    ("Cut in", "share", _share("cut_in"), ""),
 )
 """What is shown of each condition: its label, unit, cell, and key of the difference from clean."""
 

@@ -63,7 +63,7 @@ class Conversation:
         order: Position in the run, from 0, over all paths.
         status: `failed` where it ended before its last turn was over.
         reason: Why, in words that say what to do.
-        facts: `direct.brief.Facts` as a dictionary; empty for the cascade.
+        facts: `speech_to_speech.brief.Facts` as a dictionary; empty for the cascade.
         topic: What the scenario is about: `latency`, `understanding`, `tools`, `instructions`,
             `recall`, `interruption`, `selectivity`, `heavy tools`.
         instruction_chars: Length of its instructions.

@@ -82,7 +82,11 @@ class SpokenWords(Errors):
 
 
 class Interrupted(TypedDict):
-    """What became of `n` replies that were interrupted, and of what the model remembers of them."""
+    """What became of `n` replies that were interrupted, and of what the model remembers of them.
+
+    `silence_ms` is how long after the first sound of the user they stopped; `without_silence` did
+    not, or may have been over by themselves.
+    """
 
     n: int
     silence_ms: Spread | None
@@ -98,8 +102,8 @@ class Selectivity(TypedDict):
     ask for an answer. Of what was to be ignored, `spurious` were answered; of what was said of that
     into a reply, `false_barge_in` stopped it or made it quieter, `false_stop` stopped it, of which
     `came_back` went on later (after `back_ms`). Of interruptions, `stops` made the reply fall
-    silent, `stop_ms` after the first sound of the user. `talk_over_ms` is how long both speak, in
-    turns in which they do and the user is to be listened to.
+    silent. `talk_over_ms` is how long both speak, in turns in which they do and the user is to be
+    listened to.
     """
 
     cut_in: Met
@@ -111,7 +115,6 @@ class Selectivity(TypedDict):
     came_back: Met
     back_ms: Spread | None
     stops: Met
-    stop_ms: Spread | None
     talk_over_ms: Spread | None
 
 
@@ -221,11 +224,11 @@ class AgainstClean(TypedDict):
 
 
 class ConditionResult(TypedDict):
-    """The turns in one condition; `too_soon` is of those with a latency: it was below zero."""
+    """The turns in one condition; `cut_in` as `Selectivity` has it."""
 
     turns: int
     answered: Met
-    too_soon: Met
+    cut_in: Met
     voice_to_voice_ms: Spread | None
     wer: WordErrors | None
     expectations: Checked | None

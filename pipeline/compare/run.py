@@ -572,9 +572,9 @@ def _plain(scenario: Scenario) -> dict[str, Any]:
     plain["instruction_chars"] = len(scenario.instructions)
     if scenario.through is not None:
         through = {key: one for key, one in plain["through"].items() if one is not None}
-        plain["through"] = {
-            key: one.name if isinstance(one, Path) else one for key, one in through.items()
-        }
+        files = {key: one for key, one in through.items() if isinstance(one, Path)}
+        through |= {key: one.name for key, one in files.items()}
+        plain["through"] = through | {f"{key}_sha256": digest(one) for key, one in files.items()}
     if len(scenario.instructions) > 4_000:
         plain["instructions"] = scenario.instructions[:4_000] + "…"
     for step in plain["steps"]:

@@ -39,8 +39,10 @@ from pipeline.compare.scenario import Expect, Scenario, Step, Wanted, agrees
 from pipeline.errors import one_line
 from pipeline.measure.record import Check, MeasuredCall, Turn
 from pipeline.measure.stats import (
+    Apart,
     SharesApart,
     describe,
+    difference,
     rate_difference,
     ratio_interval,
     share,
@@ -313,6 +315,12 @@ def turn_ok(turn: Turn) -> bool | None:
     return _all(turn, lambda check: True)
 
 
+def latency_ms(turn: Turn) -> float | None:
+    """The latency of a turn, below zero if the reply came too soon; None if it has none."""
+    ns = turn.record.wav_voice_to_voice_ns if turn.timed else None
+    return None if ns is None or turn.record.status != "ok" else ns / 1e6
+
+
 def topics(turns: Iterable[Counted]) -> dict[str, Checked]:
     """Expectations met, by what they are about."""
     by_topic: dict[str, list[Check]] = {}
@@ -388,28 +396,28 @@ def curve(points: Iterable[tuple[int, bool]], length: str = "") -> list[TurnPoin
 
 def word_error_rate(turns: Iterable[Counted]) -> WordErrors | None:
     """Wrong words by words said, over all turns with a transcript; None if no words are known."""
-    spoken = [turn for _, turn in turns if turn.words > 0]
+    spoken = [(one, turn) for one, turn in turns if turn.words > 0]
     if not spoken:
         return None
-    heard = _heard(spoken, lambda turn: turn.word_errors is not None)
+    heard = [*keyed(_heard(spoken, _misheard), _misheard).values()]
     return {
         "turns": len(heard),
         "without_transcript": sum(
-            turn.word_errors is None and turn.record.answered for turn in spoken
+            turn.word_errors is None and turn.record.answered for _, turn in spoken
         ),
-        **_rate([turn.word_errors or 0 for turn in heard], [turn.words for turn in heard]),
+        **_rate(heard),
     }
 
 
 def entities(turns: Iterable[Counted]) -> Entities | None:
     """How many of the numbers, codes and names that were said were understood; None: none were."""
-    spoken = [turn for _, turn in turns if turn.entities]
+    spoken = [(one, turn) for one, turn in turns if turn.entities]
     if not spoken:
         return None
-    heard = _heard(spoken, lambda turn: any(check.met is not None for check in turn.entities))
+    heard = _heard(spoken, _decided)
     checks = [
         check if heard else dataclasses.replace(check, met=None)
-        for turn in spoken
+        for _, turn in spoken
         for check in turn.entities
     ]
     kinds = dict.fromkeys(check.kind for check in checks)
@@ -429,13 +437,14 @@ def spoken_words(turns: Iterable[Counted]) -> SpokenWords | None:
     return {
         "turns": len(read),
         "unknown": len(found) - len(read),
-        **_rate([one.errors or 0 for one in read], [one.words for one in read]),
+        **_rate([(one.errors or 0, one.words) for one in read]),
         "entities": share(entities),
     }
 
 
-def _rate(errors: Sequence[int], words: Sequence[int]) -> Errors:
-    """Errors by words, turn by turn."""
+def _rate(counts: Sequence[tuple[int, int]]) -> Errors:
+    """Errors by words, of errors and words turn by turn."""
+    errors, words = [one for one, _ in counts], [count for _, count in counts]
     return {
         "errors": sum(errors),
         "words": sum(words),
@@ -444,13 +453,18 @@ def _rate(errors: Sequence[int], words: Sequence[int]) -> Errors:
     }
 
 
-def _heard(turns: Iterable[Turn], known: Callable[[Turn], bool]) -> list[Turn]:
+def _heard(turns: Iterable[Counted], found: Callable[[Turn], object]) -> list[Counted]:
     """Turns of which it is known what was understood.
 
     None if all were left unanswered: a system that never tells has not misheard them.
     """
-    heard = [turn for turn in turns if known(turn)]
-    return heard if any(turn.record.answered for turn in heard) else []
+    heard = [(one, turn) for one, turn in turns if found(turn) is not None]
+    return heard if any(turn.record.answered for _, turn in heard) else []
+
+
+def _decided(turn: Turn) -> list[Check] | None:
+    """Its entities of which it is known whether they were understood; None if there are none."""
+    return [check for check in turn.entities if check.met is not None] or None
 
 
 def interruption(turns: Sequence[Counted]) -> Interrupted | None:
@@ -504,10 +518,22 @@ def compared(first: Sequence[Counted], second: Sequence[Counted]) -> dict[str, S
         "tools": shares_apart(*tool),
         "tools_first_turn": shares_apart(*tool, turn=begin),
         "tools_last_turn": shares_apart(*tool, turn=last) if last > begin else None,
-        "wer": _rates_apart(first, second, lambda turn: (turn.word_errors, turn.words)),
+        "wer": _rates_apart(*(keyed(_heard(of, _misheard), _misheard) for of in (first, second))),
         "entities": shares_apart(_entities(first), _entities(second)),
-        "spoken_words": _rates_apart(first, second, _spoken),
+        "spoken_words": _rates_apart(keyed(first, _spoken), keyed(second, _spoken)),
     }
+
+
+def times_apart(
+    first: Iterable[Counted],
+    second: Iterable[Counted],
+    ms: Callable[[Turn], float | None],
+    noise: float | None,
+) -> Apart | None:
+    """The difference of a time, over turns of which both have one."""
+    before, after = keyed(first, ms), keyed(second, ms)
+    keys = [key for key in before if key in after]
+    return difference([before[key] for key in keys], [after[key] for key in keys], noise)
 
 
 def selective(first: Sequence[Counted], second: Sequence[Counted]) -> dict[str, SharesApart]:
@@ -536,30 +562,27 @@ def shares_apart(
 
 
 def _rates_apart(
-    first: Iterable[Counted],
-    second: Iterable[Counted],
-    counted: Callable[[Turn], tuple[int | None, int]],
+    first: Mapping[PairKey, tuple[int, int]], second: Mapping[PairKey, tuple[int, int]]
 ) -> SharesApart | None:
     """The difference of two rates of errors by words, over turns of which both are known."""
-    before, after = (
-        {
-            (one.scenario, turn.number, one.repeat, 0): (errors, words)
-            for one, turn in turns
-            for errors, words in [counted(turn)]
-            if errors is not None and words
-        }
-        for turns in (first, second)
-    )
-    keys = [key for key in before if key in after]
+    keys = [key for key in first if key in second]
     return rate_difference(
-        [before[key] for key in keys],
-        [after[key] for key in keys],
+        [first[key] for key in keys],
+        [second[key] for key in keys],
         [_conversation(key) for key in keys],
     )
 
 
-def _spoken(turn: Turn) -> tuple[int | None, int]:
-    return (None, 0) if turn.fidelity is None else (turn.fidelity.errors, turn.fidelity.words)
+def _misheard(turn: Turn) -> tuple[int, int] | None:
+    errors = turn.word_errors
+    return None if errors is None or not turn.words else (errors, turn.words)
+
+
+def _spoken(turn: Turn) -> tuple[int, int] | None:
+    found = turn.fidelity
+    if found is None or found.errors is None or not found.words:
+        return None
+    return found.errors, found.words
 
 
 def _conversation(key: PairKey) -> tuple[str, int]:
@@ -578,7 +601,7 @@ def keyed(turns: Iterable[Counted], judged: Callable[[Turn], T | None]) -> dict[
 def _entities(turns: Iterable[Counted]) -> dict[PairKey, bool]:
     return {
         (one.scenario, turn.number, one.repeat, place): check.met
-        for one, turn in turns
+        for one, turn in _heard(turns, _decided)
         for place, check in enumerate(turn.entities)
         if check.met is not None
     }

@@ -90,7 +90,6 @@ def figures(turns: Iterable[Turn]) -> Selectivity:
         "came_back": share([ns is not None for ns in back]),
         "back_ms": describe(ms(back)),
         "stops": share(known["stops"]),
-        "stop_ms": describe(ms(times("stops", lambda taking: taking.ended_ns))),
         "talk_over_ms": describe(ms(both)),
     }
 

@@ -19,7 +19,7 @@ from pipeline.compare.results import AnswerTimes, FailedTurn, Summary, SystemRes
 from pipeline.compare.verdict import verdict
 from pipeline.measure.record import Record, Turn
 from pipeline.measure.run import write_figures
-from pipeline.measure.stats import Apart, Spread, describe, difference
+from pipeline.measure.stats import Spread, describe
 from pipeline.measure.summary import (
     DESCRIBED,
     HIDEABLE,
@@ -159,7 +159,7 @@ def _variant(
         "host": about.get("host", ""),
         "duplex": bool(about.get("duplex")),
         **figures(records, parts, hideable),
-        "too_soon": sum((_first_ns(turn) or 0) < 0 for _, turn in timed),
+        "too_soon": sum((scoring.latency_ms(turn) or 0) < 0 for _, turn in turns),
         "answering": _answering(timed),
         "server_ms": _server(timed),
         "wer": scoring.word_error_rate(turns),
@@ -208,17 +208,17 @@ def _lengths(header: Mapping[str, Any]) -> dict[str, str]:
 
 def _answering(turns: Iterable[scoring.Counted]) -> AnswerTimes:
     """Latency to the first sound that answers: later than the first where that was a filler."""
-    heard = [turn for _, turn in turns if _first_ns(turn) is not None]
-    answered = [turn for turn in heard if turn.answering_ns is not None]
+    heard = [
+        (ms, _answering_ms(turn))
+        for _, turn in turns
+        if (ms := scoring.latency_ms(turn)) is not None
+    ]
+    answered = [(first, ms) for first, ms in heard if ms is not None]
     return {
-        "ms": describe([(turn.answering_ns or 0) / 1e6 for turn in answered]),
-        "fillers": sum((turn.answering_ns or 0) > (_first_ns(turn) or 0) for turn in answered),
+        "ms": describe([ms for _, ms in answered]),
+        "fillers": sum(ms > first for first, ms in answered),
         "never": len(heard) - len(answered),
     }
-
-
-def _first_ns(turn: Turn) -> int | None:
-    return turn.record.wav_voice_to_voice_ns if turn.record.status == "ok" else None
 
 
 def _server(turns: Iterable[scoring.Counted]) -> dict[str, Spread | None]:
@@ -274,25 +274,15 @@ def _against(
     before, after = scoring.counted(paths[first]), scoring.counted(paths[second])
     return {
         **against(name, records[first], records[second], noise, parts),
-        "answering_ms": _answering_apart(before, after, noise),
+        "answering_ms": scoring.times_apart(before, after, _answering_ms, noise),
         **scoring.compared(before, after),
         "selectivity": scoring.selective(before, after),
     }
 
 
-def _answering_apart(
-    first: Iterable[scoring.Counted], second: Iterable[scoring.Counted], noise: float | None
-) -> Apart | None:
-    before, after = (
-        {
-            (one.scenario, turn.number, one.repeat): turn.answering_ns / 1e6
-            for one, turn in of
-            if turn.timed and _first_ns(turn) is not None and turn.answering_ns is not None
-        }
-        for of in (first, second)
-    )
-    keys = [key for key in before if key in after]
-    return difference([before[key] for key in keys], [after[key] for key in keys], noise)
+def _answering_ms(turn: Turn) -> float | None:
+    ns = turn.answering_ns
+    return None if ns is None or scoring.latency_ms(turn) is None else ns / 1e6
 
 
 def _warnings(variants: Mapping[str, SystemResult]) -> list[str]:

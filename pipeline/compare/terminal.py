@@ -41,6 +41,7 @@ SELECTIVE = {
 
 FAULTS = ("cut_in", "missed")
 """Those of every scenario: worth a word only where there is something to say."""
+
 TOGETHER = (
     "the words were said to all paths at the same moment (--together); each turn waited until all "
     "had answered the one before"
@@ -296,7 +297,7 @@ def _interruptions(variants: Variants) -> Iterable[Text]:
             if found := cut["silence_ms"]:
                 told.append(f"silent {found['median']:.0f} ms after the user began")
             if cut["without_silence"]:
-                told.append(f"{cut['without_silence']} of {cut['n']} never silent, or unknown")
+                told.append(f"{cut['without_silence']} of {cut['n']} not stopped, or over before")
             if (history := cut["history"]) and history["n"]:
                 told.append(f"history right in {history['met']} of {history['n']}")
             if told:

@@ -39,7 +39,6 @@ open that it comes in (s): of published systems the medians are from 0.8 to 4.3 
 LAST_PAUSE_S = 0.3
 """Silence after the last reply, so that its end is in the recording."""
 
-
 UNSPOKEN = Path()
 """In place of a recording, until a voice has spoken the words."""
 

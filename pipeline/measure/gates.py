@@ -67,7 +67,7 @@ COMPARED = {
     "answer_ms": Figure("answering.ms.median", "no turn has an answer", "answering.ms.ci95"),
     "stop_ms": Figure(
         "interruption.silence_ms.median",
-        "no reply fell silent for an interruption",
+        "no reply stopped for an interruption",
         "interruption.silence_ms.ci95",
     ),
     "wer": Figure("wer.rate", "no transcript of words that are known", "wer.ci95", share=True),

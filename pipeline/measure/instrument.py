@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.audio.audible import ending, onset
+from pipeline.audio.audible import onset
 from pipeline.audio.virtual import Playing
 from pipeline.clock import NS_PER_MS, NS_PER_S
 from pipeline.events import Samples
@@ -23,7 +23,6 @@ from pipeline.measure.record import (
     Span,
     Status,
     Turn,
-    TurnTaking,
     lanes,
     wasted,
 )
@@ -80,7 +79,6 @@ QUIET_DBFS = -55.0
 
 TRAIL_S = 0.1
 """So long after the end of a recording its last sound may still come (s)."""
-
 
 NEAR_S = 0.25
 """A label this close to the end that the sound tells is right (s): most are to 0.1 s."""
@@ -246,7 +244,6 @@ def measure(
         server_ms=_figures(marks, direct),
         calls=tuple(_call(call, end_ns) for call in session.calls if call.turn in said.turns),
         interrupts=interrupts,
-        silence_ns=_silence(window, tracks, own) if interrupts else None,
         start_ns=window.begin * NS_PER_S // tracks.rate,
         end_ns=window.end * NS_PER_S // tracks.rate,
         outcome=said.step.outcome,
@@ -254,7 +251,7 @@ def measure(
         ducks_ns=tuple((a - tracks.start_ns, b - tracks.start_ns) for a, b in ducks_ns),
         spoken=tuple(_spoken(reply, tracks) for reply in noted.replies if reply.positions),
     )
-    return dataclasses.replace(made, taking=_taking(made, window, own, tracks))
+    return _taken(made, window, own, tracks)
 
 
 def _spoken(reply: NotedReply, tracks: Tracks) -> tuple[int, int]:
@@ -293,13 +290,9 @@ def derived(turn: Turn, tracks: Tracks) -> Turn:
         wav_voice_to_voice_ns=tracks.time(first) - end_ns if ok and first is not None else None,
         places=dataclasses.replace(was, voice=voice, over=window.over),
     )
-    return dataclasses.replace(
-        turn,
-        record=record,
-        answering_ns=None if answering is None else tracks.time(answering) - end_ns,
-        silence_ns=_silence(window, tracks, was.reply) if turn.interrupts else None,
-        taking=turn.taking and _taking(turn, window, was.reply, tracks),
-    )
+    answering_ns = None if answering is None else tracks.time(answering) - end_ns
+    found = dataclasses.replace(turn, record=record, answering_ns=answering_ns)
+    return found if turn.taking is None else _taken(found, window, was.reply, tracks)
 
 
 def _status(
@@ -380,8 +373,8 @@ def _voice(tracks: Tracks, begin: int, until: int) -> int | None:
     return None if first is None else begin + first
 
 
-def _taking(turn: Turn, window: Window, own: int | None, tracks: Tracks) -> TurnTaking:
-    """Who spoke when around a turn of which all else is known."""
+def _taken(turn: Turn, window: Window, own: int | None, tracks: Tracks) -> Turn:
+    """A turn of which all else is known, with who spoke when around it."""
     cuts = [tracks.index(tracks.start_ns + ns) for ns in turn.cuts_ns]
     ducks = [
         (tracks.index(tracks.start_ns + begin_ns), tracks.index(tracks.start_ns + end_ns))
@@ -391,7 +384,8 @@ def _taking(turn: Turn, window: Window, own: int | None, tracks: Tracks) -> Turn
     taking = turn_taking(tracks.user, tracks.reply, tracks.rate, heard)
     if turn.record.status == "unmeasurable":  # so nobody knows what was before the end
         taking = dataclasses.replace(taking, cut_in_ns=None)
-    return taking
+    stopped = turn.interrupts and taking.stopped
+    return dataclasses.replace(turn, taking=taking, silence_ns=taking.ended_ns if stopped else None)
 
 
 def _first(window: Window, tracks: Tracks, own: int | None) -> int | None:
@@ -406,20 +400,6 @@ def _first(window: Window, tracks: Tracks, own: int | None) -> int | None:
     reply[: own - window.begin] = 0
     found = first_reply(reply, tracks.rate, window.over - window.begin)
     return None if found is None else window.begin + found
-
-
-def _silence(window: Window, tracks: Tracks, own: int | None) -> int | None:
-    """From the first voiced sample of an interruption to the silence of what it interrupts (ns).
-
-    That is after the last audible sample before the new reply begins.
-    """
-    new = window.end if own is None else own
-    last = ending(tracks.reply[window.begin : min(new, window.end)], tracks.rate) or 0
-    voiced = onset(tracks.user[window.begin : window.end], tracks.rate)
-    # A reply that was over by itself before the user spoke was not interrupted.
-    if voiced is None or last <= voiced:
-        return None
-    return (last - voiced) * NS_PER_S // tracks.rate
 
 
 def _answering(

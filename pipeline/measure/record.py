@@ -254,8 +254,8 @@ class Turn:
         words: Words that were said.
         entities: Numbers, codes and names that were said, and whether they were understood.
         interrupts: Whether it is said into the reply before it, which is to fall silent.
-        silence_ns: From its first voiced sample to the last audible one of the reply that it
-            interrupts; None: it interrupts nothing, or that never fell silent.
+        silence_ns: From its first audible sample to the last one of the reply that it interrupts;
+            None: it interrupts nothing, or that did not stop for it (`taking.stopped`).
         kept: What the model's history holds of the reply of this turn at the end of the
             conversation; None: not known.
         start_ns: Where it begins in the WAV (ns).

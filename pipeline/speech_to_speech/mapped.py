@@ -30,9 +30,11 @@ from typing import Any, NoReturn, Self
 from urllib.parse import urlsplit
 
 import numpy as np
+from pydantic import ValidationError as Invalid
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from pipeline import yaml_file
 from pipeline.clock import NS_PER_MS, NS_PER_S, Clock
 from pipeline.engines.servers import is_loopback, split_url
 from pipeline.errors import BadInput, StageError
@@ -582,8 +584,8 @@ def map_of(spec: SystemSpec, environ: Mapping[str, str] = os.environ) -> tuple[W
         received = replace(described.receive, rate=None)
         try:
             described = replace(described, rate=int(rate), receive=received)
-        except ValueError as error:
-            raise BadInput(f"{spec.name}: rate: {error}") from None
+        except Invalid as error:
+            raise BadInput(f"{spec.name}: {yaml_file.complaint(error)}") from None
     url = spec.url or described.url
     if not url:
         raise BadInput(f"{spec.name}: where is it? Write map:{spec.model},url=ws://HOST:PORT/…")

@@ -11,8 +11,11 @@ import pytest
 from support import comparison_samples as made
 from support.comparison_samples import SIMULATED, comparison, header
 
+from pipeline.compare.conditions import Condition
 from pipeline.compare.cost import prices
 from pipeline.compare.record import ASKED, CONVERSATIONS, asked_of, resumed
+from pipeline.compare.run import _plain
+from pipeline.compare.scenario import Scenario
 from pipeline.compare.summary import summarise
 from pipeline.errors import BadInput
 from pipeline.measure.run import TRACE, Journal, Made
@@ -165,6 +168,21 @@ def test_another_run_is_not_taken_for_the_same(tmp_path: Path, name: str) -> Non
     header = left(tmp_path, "cascade")
     with pytest.raises(BadInput, match=f"{name} have changed"):
         resumed(tmp_path, []).check({**header, name: {}})
+
+
+def test_another_noise_of_the_same_name_is_another_run(tmp_path: Path) -> None:
+    noise = tmp_path / "cafe.wav"
+    noisy = Scenario("a", condition="cafe 3 dB", through=Condition(noise=noise, snr_db=3))
+    header = left(tmp_path, "cascade")
+    told = []
+    for sound in (b"one", b"other"):
+        noise.write_bytes(sound)
+        told.append({**header, "scenarios": {"a": _plain(noisy)}})
+    assert str(tmp_path) not in json.dumps(told[0]["scenarios"])
+    earlier = dataclasses.replace(resumed(tmp_path, []), header=told[0])
+    earlier.check(told[0])
+    with pytest.raises(BadInput, match="scenarios have changed"):
+        earlier.check(told[1])
 
 
 def test_an_earlier_run_did_not_know_what_came_later(tmp_path: Path) -> None:

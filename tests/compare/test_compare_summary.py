@@ -138,7 +138,7 @@ def test_what_asks_for_no_answer_changes_no_other_figure() -> None:
         assert selective["false_stop"] == selective["false_barge_in"]
         assert (selective["came_back"]["met"], selective["false_stop"]["n"]) == (held, held)
         assert selective["back_ms"]["median"] == 1000
-        for rate in ("cut_in", "missed", "stops", "stop_ms"):
+        for rate in ("cut_in", "missed", "stops"):
             assert selective[rate] == told[rate]
         after["cost"], before["cost"] = {}, {}  # by the turn
         kinds = [one["checks"].pop("turn-taking", None) for one in (before, after)]
@@ -202,6 +202,20 @@ def test_words_that_are_not_in_the_sound_are_paired() -> None:
     assert mute["spoken_words"]["rate"] is None
     assert mute["spoken_words"]["unknown"] == mute["n"]
     assert mute["entities"]["overall"]["share"] is None
+
+
+def test_who_never_answers_has_not_misheard_more() -> None:
+    def silent(turn: Turn) -> Turn:
+        record = replace(turn.record, status="no reply", transcript="")
+        entities = tuple(replace(check, met=False) for check in turn.entities)
+        return replace(turn, record=record, word_errors=turn.words, entities=entities)
+
+    header, held = made.comparison(paths=(made.CASCADE, made.DIRECT))
+    mute = [replace(one, turns=tuple(map(silent, one.turns))) for one in of(held, made.DIRECT)]
+    found: Any = summarise(header, [*of(held, made.CASCADE), *mute], TABLE)
+    one = found["variants"][made.DIRECT]
+    assert (one["wer"]["rate"], one["entities"]["overall"]["share"]) == (None, None)
+    assert one["against_first"]["wer"] is one["against_first"]["entities"] is None
 
 
 def test_an_answer_after_a_filler_is_later_than_the_first_sound() -> None:

@@ -104,8 +104,9 @@ async def test_each_turn_begins_for_all_once_all_have_answered(
         MetronomeSystem(200, name="fast", answers=[Answer(seconds=s) for s in (0.5, 5, 1, 1)]),
         MetronomeSystem(900, name="slow", answers=[Answer(seconds=s) for s in (2, 5, 0.5, 1)]),
     )
-    # What the sound says is not found out while others speak: they would stutter.
-    assert min(measured_ns) > made["slow"].turns[-1].record.marks["heard.first"]
+    # What the sound says is not found out while others speak: they would stutter. The first is the
+    # instrument's own error, before anybody speaks.
+    assert min(measured_ns[1:]) > made["slow"].turns[-1].record.marks["heard.first"]
     for name, known_ms in (("fast", 200), ("slow", 900)):
         for turn in made[name].turns:
             assert latency_ms(turn) == pytest.approx(known_ms, abs=ERROR_MS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -270,6 +271,19 @@ def test_however_long_the_replies_are_an_utterance_is_disturbed_alike(speech: Sa
     assert not np.array_equal(one, two)
 
 
+def test_many_scenarios_share_a_noise() -> None:
+    noise = hiss(20, -40)
+    tracemalloc.start()
+    try:
+        condition = Condition(noise=CAFE, snr_db=10)
+        ready = [Disturbance(condition, noise, level_dbfs=-20 - n / 10) for n in range(10)]
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(ready) == 10
+    assert held < noise.nbytes
+
+
 # What cannot be had
 
 
@@ -292,6 +306,9 @@ def test_a_noise_that_cannot_be_had(
 def test_a_microphone_turned_down_takes_more_noise() -> None:
     condition = Condition(noise=CAFE, snr_db=-30, gain_db=-20)
     Disturbance(condition, hiss(9, -40), level_dbfs=-20, longest_s=3)
+    condition = Condition(noise=CAFE, snr_db=-30, gain_db=-3)
+    with pytest.raises(BadInput, match=r"snr -30 cannot be met.* or a lower gain"):
+        Disturbance(condition, hiss(9, -40), level_dbfs=-20, longest_s=3)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -165,6 +166,14 @@ async def test_a_recogniser_that_cannot_be_loaded_is_one_line(tmp_path: Path) ->
     assert found == [[None]]
     assert f"--fidelity: {tmp_path}: cannot be loaded" in told
     assert told.count("--fidelity") == 1
+    # What another recogniser has read stands, as its own.
+    before = dataclasses.replace(before, fidelity=Fidelity("Hello.", 0, 1))
+    one = dataclasses.replace(one, turns=(before,))
+    found, about, _ = await reading(
+        damaged, tmp_path, one, earlier={"model": "tiny", "floor": None}
+    )
+    assert found == [[before.fidelity]]
+    assert about["model"] == "tiny"
 
 
 def test_a_recogniser_that_is_not_there_is_known_before_anything_is_held() -> None:

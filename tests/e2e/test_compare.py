@@ -473,7 +473,7 @@ def test_replies_of_a_run_that_is_over_are_read_later(tmp_path: Path) -> None:
         ((), "names nothing to say"),
         (("recall", "--expect", "p99_ms=900"), "no figure 'p99_ms'; there are median_ms"),
         (("recall", "--together", *SIDE_BY_SIDE), "share this machine's processor"),
-        (("--live", *SIDE_BY_SIDE, "--together"), "not with --live"),
+        (("--live", *SIDE_BY_SIDE, "--together"), "--together: is for a measured run"),
         (("recall", "--fidelity", "nothing"), "--fidelity nothing: unknown speech recogniser"),
         (("nowhere",), "no such file, folder or scenario"),
         (("recall", "--path", "openai:gpt-realtime-2.1"), "OPENAI_API_KEY"),

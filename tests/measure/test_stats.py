@@ -320,3 +320,12 @@ def test_two_rates_that_differ() -> None:
     few = rate_difference(worse[:5], better[:5], [*range(5)])
     assert few is not None
     assert (few["ci95"], few["verdict"]) == (None, UNDECIDED)
+
+
+def test_parts_of_an_error_count_in_rates_that_differ() -> None:
+    """Four groups of ten have an error more, all one way: that may be chance (1 in 8)."""
+    first = [(0.0, 40.0)] * 4 + [(0.0, 5.0)] * 6
+    second = [(1.0, 40.0)] * 4 + [(0.0, 5.0)] * 6
+    found = rate_difference(first, second, [*range(10)])
+    assert found is not None
+    assert (found["ci95"], found["verdict"]) == (None, UNDECIDED)

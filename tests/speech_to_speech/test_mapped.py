@@ -300,6 +300,7 @@ def trace() -> Iterator[Trace]:
         ("map:json,url=http://h", "not a usable URL; write it as ws://"),
         ("map:json,url=ws://h,voice=x", "no option 'voice'; there are rate"),
         ("map:pcm,url=ws://h,rate=800", "rate is a number from 8000 to 48000"),
+        ("map:pcm,url=ws://h,rate=11025", "11025: chunk_ms: 20 ms are no whole samples .* rate$"),
     ],
 )
 def test_what_cannot_be(text: str, complaint: str, trace: Trace) -> None:
