@@ -42,6 +42,8 @@ def read(path: Path, otherwise: str) -> dict[Any, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         why = getattr(error, "problem", None) or "cannot be parsed"
+        # PyYAML ends an unquoted text within {…} at a question mark.
+        why += "; quote a text with a question mark within {…}" if why.endswith("'?'") else ""
         raise BadInput(f"{path}{where}: is no YAML: {why}") from None
     if not isinstance(plain, dict):
         raise BadInput(f"{path}: {otherwise}")
@@ -54,7 +56,9 @@ def complaint(error: ValidationError) -> str:
     # Counted from 1, as a reader counts.
     place = ".".join(str(p + 1) if isinstance(p, int) else p for p in problem["loc"])
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        return f"{place}: is not known here"
+        # What is left of a text such as {say: Stop, please}.
+        hint = "; quote a text with a comma within {…}" if problem["input"] is None else ""
+        return f"{place}: is not known here{hint}"
     if problem["type"] in ("missing", "missing_argument"):
         return f"{place}: is missing"
     why = problem["msg"].removeprefix("Value error, ")

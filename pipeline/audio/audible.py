@@ -46,8 +46,11 @@ def stretches(
     loud = np.flatnonzero(np.abs(samples.astype(np.int32)) > threshold)
     found = []
     for one in np.split(loud, np.flatnonzero(np.diff(loud) > pause_s * rate) + 1):
-        if len(one) and (first := onset(samples[one[0] : one[-1] + 1], rate)) is not None:
-            found.append((int(one[0]) + first, int(one[-1]) + 1))
+        if not len(one):
+            continue
+        sound, begin = samples[one[0] : one[-1] + 1], int(one[0])
+        if (first := onset(sound, rate)) is not None:
+            found.append((begin + first, begin + (ending(sound, rate) or len(sound))))
     return found
 
 

@@ -34,11 +34,15 @@ LOOK_NS = 2 * NS_PER_MS
 
 @dataclass(frozen=True, slots=True)
 class Playing:
-    """When a file was spoken into the microphone, from its first sample to its last (ns)."""
+    """When a file was spoken into the microphone, from its first sample to its last (ns).
+
+    Of that `lost_ns` is silence that fell into it while the machine slept.
+    """
 
     path: Path
     start_ns: int
     end_ns: int
+    lost_ns: int = 0
 
 
 class VirtualCard:
@@ -152,9 +156,12 @@ class VirtualCard:
         begins = tape.start_ns is None
         tape.start_ns = t_ns if tape.start_ns is None else tape.start_ns
         samples, over = tape.take(n)
+        tape.taken += len(samples)
         if over:
             end_ns = t_ns + len(samples) * NS_PER_S // self._rate
-            self.spans.append(Playing(tape.path, tape.start_ns, end_ns))
+            lost_ns = end_ns - tape.start_ns - tape.taken * NS_PER_S // self._rate
+            lost_ns = lost_ns if lost_ns > LOST_NS // 2 else 0  # less is rounding
+            self.spans.append(Playing(tape.path, tape.start_ns, end_ns, lost_ns))
             self._current += 1
         return np.concatenate([samples, np.zeros(n - len(samples), np.int16)]), begins
 
@@ -194,6 +201,7 @@ class _Tape:
     def __init__(self, path: Path, rate: int) -> None:
         self.path = path
         self.start_ns: int | None = None
+        self.taken = 0
         check_audio(path)
         self._rate = rate
         self._blocks: Iterator[Samples] | None = None

@@ -474,7 +474,7 @@ def _errors(name: str, unknown: str, of_what: str) -> Figure:
 
 
 _word_errors = _errors("wer", "without_transcript", "turns without a transcript")
-_spoken_words = _errors("spoken_words", "unknown", "replies not known")
+_spoken_words = _errors("spoken_words", "unknown", "not known")
 
 
 def _floor(header: Mapping[str, Any]) -> str:

@@ -297,7 +297,7 @@ class Comparison(Run[Conversation]):
         held: Sequence[Conversation] = ()
         if earlier is not None:
             earlier.check(header)
-            told = ("judge", "fidelity")
+            told = ("started", "judge", "fidelity")
             header |= {key: earlier.header[key] for key in told if key in earlier.header}
             header |= {"retried": earlier.retried}
             held = earlier.kept

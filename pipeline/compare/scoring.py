@@ -473,7 +473,12 @@ def interruption(turns: Sequence[Counted]) -> Interrupted | None:
     checks = [c for _, turn in turns for c in turn.checks if c.kind in HISTORY]
     if not cut and not checks:
         return None
-    silences = [turn.silence_ns / 1e6 for turn in cut if turn.silence_ns is not None]
+    # One that may have been over by itself has no time: what is heard later is another.
+    silences = [
+        turn.silence_ns / 1e6
+        for turn in cut
+        if turn.silence_ns is not None and (turn.taking is None or turn.taking.stopped)
+    ]
     return {
         "n": len(cut),
         "silence_ms": describe(silences),

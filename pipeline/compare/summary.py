@@ -32,6 +32,7 @@ from pipeline.measure.summary import (
     sound,
     warnings,
 )
+from pipeline.measure.terminal import count
 from pipeline.speech_to_speech.brief import STAMP
 from pipeline.trace import DIRECT_PARTS, DIRECT_STAGES, PARTS
 
@@ -295,8 +296,8 @@ def _warnings(variants: Mapping[str, SystemResult]) -> list[str]:
         expectations, words = variant["expectations"], variant["wer"]
         if expectations and expectations["undecided"]:
             told.append(
-                f"{name}: of {expectations['undecided']} expectations nobody could tell whether "
-                "they were met; they count nowhere"
+                f"{name}: of {count(expectations['undecided'], 'expectation')} nobody could tell "
+                "whether met; that counts nowhere"
             )
         if words and words["without_transcript"]:
             told.append(
@@ -305,8 +306,8 @@ def _warnings(variants: Mapping[str, SystemResult]) -> list[str]:
             )
         if (read := variant["spoken_words"]) and read["unknown"]:
             told.append(
-                f"{name}: of {read['unknown']} replies it is not known whether their sound says "
-                "what their text does"
+                f"{name}: in {count(read['unknown'], 'turn')} it is not known whether the "
+                "reply's sound says what its text does"
             )
         if soon := variant["too_soon"]:
             how = "reply began" if soon == 1 else "replies began"

@@ -83,6 +83,8 @@ TRAIL_S = 0.1
 NEAR_S = 0.25
 """A label this close to the end that the sound tells is right (s): most are to 0.1 s."""
 
+HOLE = "{} ms of silence fell into what the user says, for the machine was too busy; run it again"
+
 CONTRADICTED = (
     "by the WAV the reply began before the speech ended, by the trace after it; "
     "correct end_of_speech_s"
@@ -118,6 +120,7 @@ class Window:
         over: Where the user's speech truly ends.
         found: What the sound says of that; None: there is none.
         until: Until where the recording may be heard.
+        lost_ns: So much silence fell into it while the machine slept (ns).
     """
 
     begin: int
@@ -125,6 +128,7 @@ class Window:
     over: int
     found: SpeechEnd | None = None
     until: int = 0
+    lost_ns: int = 0
 
 
 def windows(tracks: Tracks, said: Sequence[Said], playing: Sequence[Playing]) -> list[Window]:
@@ -139,7 +143,7 @@ def windows(tracks: Tracks, said: Sequence[Said], playing: Sequence[Playing]) ->
             tracks.user[begin:until], tracks.rate, one.step.path, one.step.end_of_speech_s
         )
         # By the label if there is one.
-        found.append(Window(begin, end, min(end, begin + over), sound, until))
+        found.append(Window(begin, end, min(end, begin + over), sound, until, span.lost_ns))
     return found
 
 
@@ -191,6 +195,9 @@ def measure(
         told = {} if cut_ins and _borne_out(window, tracks.rate) else traced
         status, reason = measurable(latency_ns, known, told, len(replied))
         reason = reason or noted.cut
+        if status == "ok" and window.lost_ns:
+            # Where the user has finished is told by the recording as it was to be played.
+            status, reason = "unmeasurable", HOLE.format(window.lost_ns // NS_PER_MS)
     answer = _answer(noted, tracks, own)
     answering = _answering(tracks, own, answer, first) if status == "ok" else None
     cuts_ns = [t_ns for t_ns in session.cuts if tracks.time(window.begin) <= t_ns < until_ns]

@@ -13,6 +13,8 @@ from operator import attrgetter
 from statistics import median
 from typing import Any, NotRequired, TypedDict, TypeVar, cast, get_args
 
+from pipeline.audio.virtual import LATE_NS
+from pipeline.clock import NS_PER_MS
 from pipeline.measure import calibration
 from pipeline.measure.record import Record, Status
 from pipeline.measure.stats import UNDECIDED, Apart, Spread, describe, difference, mean_interval
@@ -366,6 +368,11 @@ def warnings(
             f"{name} on {' and '.join(sorted(on))}" for name, on in places.items() if on
         )
         told.append(f"not all was measured on one machine: {where}; compare them with care")
+    if (late_ns := max((record.late_ns for record in counted), default=0)) > LATE_NS:
+        told.append(
+            "the machine was too busy to keep real time: a block of sound came up to "
+            f"{late_ns // NS_PER_MS} ms late; close other programs, run again"
+        )
     worst = max(counted, key=lambda record: abs(disagreement_ms(record) or 0.0), default=None)
     off_ms = (disagreement_ms(worst) or 0.0) if worst is not None else 0.0
     if worst is not None and abs(off_ms) > DISAGREEMENT_MS:

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.sound import steady, tone
 
-from pipeline.audio.audible import Ear, ending, onset
+from pipeline.audio.audible import Ear, ending, onset, stretches
 from pipeline.clock import NS_PER_S
 from pipeline.events import Samples
 
@@ -47,6 +47,7 @@ def test_the_ending_is_found_before_clicks(sound: int, silence: int, click: int)
     if click < silence:
         samples[sound + click] = 30000
     assert ending(samples, RATE) == end
+    assert stretches(samples, RATE, 9.0)[0][1] == ending(samples, RATE)
 
 
 @pytest.mark.parametrize(

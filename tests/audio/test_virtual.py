@@ -175,6 +175,19 @@ async def test_a_machine_that_slept_does_not_catch_up() -> None:
     assert frames[9].offset == 9 * 320
 
 
+async def test_what_a_machine_slept_through_is_told_of_the_file_it_fell_into(
+    tmp_path: Path,
+) -> None:
+    for number, name in enumerate("ab"):
+        speech(tmp_path / f"{name}.wav", 2000, number)
+    clock = SetClock()
+    clock.oversleep = {4: 1030 * NS_PER_MS}
+    card = VirtualCard(clock, [tmp_path / "a.wav", tmp_path / "b.wav"], rate=22_050)
+    card.next()
+    await take(card.frames(), 20)
+    assert [round(span.lost_ns / NS_PER_MS) for span in card.spans] == [1030, 0]
+
+
 async def test_a_fast_clock_skips_the_waiting_while_nothing_is_computed() -> None:
     clock = FastClock()
     working = True

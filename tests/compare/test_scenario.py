@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.cli_child import ROOT
 
 from pipeline.audio.files import read_audio
 from pipeline.compare.conditions import parse
@@ -31,6 +34,7 @@ from pipeline.measure.corpus import Item
 from pipeline.measure.gates import Gate
 
 CORPUS = Path(__file__).parents[1] / "data" / "corpus"
+PAGE = ROOT / "pipeline" / "docs" / "compare.md"
 
 
 def read(folder: Path, text: str) -> list[Scenario]:
@@ -97,6 +101,16 @@ turns:
     assert second.interrupt_s == 1.5
     assert second.expect.tool is not None
     assert second.expect.tool.name == ""
+
+
+def test_scenarios_of_the_page_are_read(tmp_path: Path) -> None:
+    for name in ("cough.wav", "cafe.wav"):
+        shutil.copy(CORPUS.parent / "recordings" / "dev_14.wav", tmp_path / name)
+    blocks = re.findall("```yaml\\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    shown = [one for one in blocks if "say:" in one]
+    assert len(shown) == 2
+    for block in shown:
+        assert read(tmp_path, block if "turns:" in block else f"turns:\n{block}")
 
 
 def test_a_corpus_is_a_conversation_each() -> None:
@@ -179,6 +193,8 @@ def test_a_level_that_clips_or_leaves_nothing(tmp_path: Path) -> None:
         ("turns: [{say: a, level: -90}]", "turns.1.level: input should be greater than or"),
         ("turns: [{say: a, seconds: 3}]", "turn 1: seconds is not known here"),
         ("turns: [{say: a, shout: 1}]", "turns.1.shout: is not known here"),
+        ("turns: [{say: Stop, please.}]", "please.: is not known here; quote a text with a comma"),
+        ("turns: [{say: How old?}]", "got '?'; quote a text with a question mark"),
         ("turns: [{say: a, expect: {tool: {name: b}}}]", "which `tools` does not have"),
         ("turns: [{say: a, expect: {tool: maybe}}]", "turns.1.expect.tool"),
         ("turns: [{say: a, expect: {tool: {within: 3}}}]", "turns.1.expect.tool: needs a `name`"),

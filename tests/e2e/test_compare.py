@@ -338,10 +338,12 @@ def test_an_interrupted_run_is_resumed(tmp_path: Path) -> None:
     header, before = CONVERSATIONS.read(folder / CONVERSATIONS.name)
     assert header["interrupted"]
     assert 1 <= len(before) < 3
+    began = header["started"]
     resumed = run("compare", "--resume", folder)
     assert resumed.code == 0, resumed.err
     header, after = CONVERSATIONS.read(folder / CONVERSATIONS.name)
     assert not header["interrupted"]
+    assert header["started"] == began
     assert len(after) == 3
     assert {one.started for one in before} <= {one.started for one in after}
     # Of a run that is over nothing is measured again, nor what the machine was like.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import numpy as np
 import pytest
 from support.noise import LEAD_S, SPEECH_S, TAIL_S, utterance
 from support.sound import hum
-from support.virtual_time import in_virtual_time
+from support.virtual_time import VirtualLoop, in_virtual_time
 
 from pipeline.audio.files import WavWriter
 from pipeline.clock import NS_PER_MS
@@ -59,6 +60,19 @@ async def test_it_answers_so_long_after_the_end(tmp_path: Path, latency: int) ->
     for turn in conversation.turns:
         assert (turn.record.status, turn.record.transcript) == ("ok", "")
         near(turn.record.wav_voice_to_voice_ns, latency)
+
+
+@in_virtual_time
+async def test_a_machine_that_sleeps_in_the_middle_of_words_has_no_latency_of_them(
+    tmp_path: Path,
+) -> None:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    loop.call_later(LEAD_S + SPEECH_S / 2, loop.sleep_through, 1.2)
+    first, second = (await held(tmp_path, "reply=600", words(tmp_path), words(tmp_path))).turns
+    assert first.record.status == "unmeasurable"
+    assert "ms of silence fell into what the user says" in first.record.reason
+    near(second.record.wav_voice_to_voice_ns, 500)
 
 
 @in_virtual_time

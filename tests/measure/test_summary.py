@@ -228,6 +228,13 @@ def test_files_hold_what_was_measured(tmp_path: Path) -> None:
         assert total == pytest.approx(float(one["voice_to_voice_ms"]), abs=0.004)
 
 
+def test_a_machine_that_does_not_keep_real_time_is_warned_of() -> None:
+    late = [replace(turn(file=f"{ms}"), late_ns=ms * 1_000_000) for ms in (90, 1027)]
+    (warning,) = summarise(header("plain"), late)["warnings"]
+    assert "came up to 1027 ms late" in warning
+    assert not summarise(header("plain"), late[:1])["warnings"]
+
+
 def test_variants_on_different_machines_are_warned_of() -> None:
     head, records = two_variants()
 
