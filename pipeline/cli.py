@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json as json_lines
+import math
 import os
 import signal
 import sys
@@ -23,6 +24,13 @@ from pipeline.terminal import log_to_stderr, show_error, stderr, stdout
 
 if TYPE_CHECKING:
     from pipeline.measure.plan import Load
+
+
+def _finite(seconds: float) -> float:
+    if not math.isfinite(seconds):
+        raise typer.BadParameter(f"{seconds} is no time")
+    return seconds
+
 
 Config = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="Settings; default ./cascade.toml")
@@ -436,10 +444,11 @@ def profile(
     ] = None,
     expect: Expect = None,
     reply_seconds: Annotated[
-        float, typer.Option(min=0.1, help="Listen to so much of each reply")
+        float, typer.Option(min=0.1, callback=_finite, help="Listen to so much of each reply")
     ] = 4.0,
     timeout: Annotated[
-        float, typer.Option(min=1, help="Seconds to wait for a reply after a recording")
+        float,
+        typer.Option(min=1, callback=_finite, help="Seconds to wait for a reply after a recording"),
     ] = 60.0,
     executor: Annotated[
         str,
@@ -570,9 +579,11 @@ def compare(
         bool, typer.Option("--together", help="Say the words to all paths at the same moment")
     ] = False,
     reply_seconds: Annotated[
-        float, typer.Option(min=0.1, help="Listen to so much of each last reply")
+        float, typer.Option(min=0.1, callback=_finite, help="Listen to so much of each last reply")
     ] = 4.0,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for a reply")] = 60.0,
+    timeout: Annotated[
+        float, typer.Option(min=1, callback=_finite, help="Seconds to wait for a reply")
+    ] = 60.0,
     live: Annotated[
         bool, typer.Option("--live", help="Talk to all paths at once; keys choose who is heard")
     ] = False,

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
 from pipeline.audio.encoding import G711_RATE, Encoding
@@ -67,7 +67,7 @@ Floats = npt.NDArray[np.float64]
 """Sound; 1 is full scale."""
 
 
-@checked(frozen=True, slots=True, config=ConfigDict(**FORM, allow_inf_nan=False))
+@checked(frozen=True, slots=True, config=FORM)
 class Condition:
     """What is done to the user's sound; nothing, where nothing is named.
 

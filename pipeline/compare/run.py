@@ -74,6 +74,20 @@ from pipeline.turns.speech_end import end_of_speech
 FAINTEST = 1e-6
 """Power that a scenario's sound is taken to have at least, be it nothing but silence: -60 dBFS."""
 
+FIXED = {
+    "sources": "what is said",
+    "say": "--say",
+    "paths": "--path",
+    "repeat": "--repeat",
+    "seed": "--seed",
+    "together": "--together",
+    "speaker": "--speaker",
+    "conditions": "--condition",
+    "listen_s": "--reply-seconds",
+    "patience_s": "--timeout",
+}
+"""What a run that is gone on with keeps as it was, as a user gives it."""
+
 
 @dataclass(frozen=True, slots=True)
 class CompareOptions:
@@ -138,6 +152,7 @@ def prepare(load: Load, options: CompareOptions) -> Coroutine[Any, Any, int]:
     earlier: Earlier | None = None
     if options.resume is not None:
         earlier = resumed(options.resume, options.paths)
+        _check_resumed(options, earlier.asked)
         expect = options.expect or earlier.asked["expect"]
         options = dataclasses.replace(options, **{**earlier.asked, "expect": expect})
     targets = systems.parse(options.paths)
@@ -174,6 +189,23 @@ def prepare(load: Load, options: CompareOptions) -> Coroutine[Any, Any, int]:
         disturbed=disturbed,
         earlier=earlier,
     ).run()
+
+
+def _check_resumed(options: CompareOptions, asked: Mapping[str, Any]) -> None:
+    """See that nothing is asked that a run that is gone on with cannot do any more.
+
+    Raises:
+        BadInput: An option is given, and not as it was then.
+    """
+    if options.out is not None:
+        raise BadInput(f"--out: the results go on in {options.resume}; leave it out with --resume")
+    usual = CompareOptions()
+    for name, flag in FIXED.items():
+        if getattr(options, name) not in (asked[name], getattr(usual, name)):
+            raise BadInput(
+                f"--resume {options.resume}: {flag} was not as now when the run began, and stays "
+                "as it was; leave it out, or begin a new run"
+            )
 
 
 def _gathered(base: Settings, options: CompareOptions, console: Console) -> Gathered:

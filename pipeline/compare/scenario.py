@@ -59,6 +59,9 @@ PLACES = ("Norway", "Portugal", "Austria", "Ireland", "Estonia", "Chile", "Canad
 GOODS = ("lamps", "chairs", "kettles", "blankets", "bicycles", "clocks", "tents", "mirrors")
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday")
 
+SHORTEST_SILENCE_S = 0.02
+"""Of one turn (s): a frame of the microphone."""
+
 LONGEST_SILENCE_S = 600.0
 """Of one turn (s): a conversation with an API costs by the minute."""
 
@@ -556,7 +559,8 @@ def _turns(turns: Any, folder: Path, patience_s: float) -> list[Any]:
             raise BadInput(f"turn {number}: {NEEDS}")
         rest = dict(turn)
         say, name, text, quiet = (rest.pop(key, "") for key in ("say", "file", "text", "silence"))
-        if [bool(say), bool(name), quiet != ""].count(True) != 1:
+        words = say.strip() if isinstance(say, str) else say
+        if [bool(words), bool(name), quiet != ""].count(True) != 1:
             raise BadInput(f"turn {number}: {NEEDS}")
         if unknown := [key for key in ("seconds", "audible_s") if key in rest]:
             raise BadInput(f"turn {number}: {unknown[0]} is not known here")
@@ -583,11 +587,11 @@ def _silence(number: int, seconds: Any, rest: dict[str, Any]) -> Path:
     if (
         isinstance(seconds, bool)
         or not isinstance(seconds, (int, float))
-        or not (0 < seconds <= LONGEST_SILENCE_S)
+        or not (SHORTEST_SILENCE_S <= seconds <= LONGEST_SILENCE_S)
     ):
         raise BadInput(
-            f"turn {number}: silence: {seconds!r} is none; it is seconds, up to "
-            f"{LONGEST_SILENCE_S:g}"
+            f"turn {number}: silence: {seconds!r} is none; it is seconds, from "
+            f"{SHORTEST_SILENCE_S:g} to {LONGEST_SILENCE_S:g}"
         )
     if rest.get("level") is not None:
         raise BadInput(f"turn {number}: `level` needs a sound, and this turn is silence")

@@ -42,7 +42,9 @@ LAST_PAUSE_S = 0.3
 UNSPOKEN = Path()
 """In place of a recording, until a voice has spoken the words."""
 
-FORM = ConfigDict(extra="forbid", validate_by_name=True, validate_by_alias=True)
+FORM = ConfigDict(
+    extra="forbid", validate_by_name=True, validate_by_alias=True, allow_inf_nan=False
+)
 """How what a user writes of an utterance is read."""
 
 

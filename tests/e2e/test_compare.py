@@ -346,8 +346,13 @@ def test_an_interrupted_run_is_resumed(tmp_path: Path) -> None:
     assert header["started"] == began
     assert len(after) == 3
     assert {one.started for one in before} <= {one.started for one in after}
+    # What it cannot do any more is not passed over.
+    for other in (("--condition", "loss=3"), ("--seed", "4"), (str(QUESTIONS[0]),)):
+        refused = run("compare", "--resume", folder, *other)
+        assert refused.code == 2, refused.err
+        assert "leave it out, or begin a new run" in " ".join(refused.err.split())
     # Of a run that is over nothing is measured again, nor what the machine was like.
-    again = run("compare", "--resume", folder)
+    again = run("compare", "--resume", folder, "--seed", "1")
     assert again.code == 0, again.err
     last, results = CONVERSATIONS.read(folder / CONVERSATIONS.name)
     assert results == after
@@ -493,6 +498,7 @@ def test_replies_of_a_run_that_is_over_are_read_later(tmp_path: Path) -> None:
         (("recall", "--path", "ws://127.0.0.1:1,turns=never"), "turns"),
         (("--resume", "nowhere"), "name a folder that `compare` made"),
         (("recall", "--judge", "telepathy"), "telepathy"),
+        (("recall", "--timeout", "inf"), "inf is no time"),
         (("recall", "--prices", "nowhere.toml"), "nowhere.toml"),
         (("recall", "--speaker", "nobody"), "nobody"),
         (("--live",), "needs 2 to 9 paths"),
