@@ -103,6 +103,9 @@ ABBREVIATIONS: Rules = (
         for pattern, said in (
             (r"^\s*([A-Z])\.(?=\s+[A-Z]\.)", r"\1"),  # J. K. Rowling: initials end no sentence, but
             (r"(?<=[\w.][.\s])([A-Z])\.(?=\s+[A-Z])", r"\1"),  # "A. Paris" is a choice
+            # A hum without a vowel is spelled (piper-tts 1.8.0): "em em aitch em".
+            (r"\b[Mm]+[- ]?h+m+\b", "um-hum"),
+            (r"\b[Mm]m{2,}\b|\bMm(?=[,.…!?])", "hmm"),
             (r"\b[eE]\.g\.", "for example"),
             (r"\b[iI]\.e\.", "that is"),
             (r"\bPh\.D\b\.?", "PhD"),
