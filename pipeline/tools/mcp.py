@@ -66,6 +66,9 @@ MOST_TOOLS = 1000
 KEPT_LINES = 20
 """Lines of what a server writes on stderr that are kept, to say why it did not start."""
 
+LAST_WORDS_S = 0.1
+"""So long the last of them are waited for when a server has gone (s): they are there in 1 ms."""
+
 LOST = -32000
 """The code of JSON-RPC that the SDK gives a call whose connection is gone."""
 
@@ -702,10 +705,15 @@ class _Connection:
                     log.debug("%s: %s", self._label, line.rstrip())
                     self._said.append(line)
 
-        threading.Thread(target=keep, name=f"mcp-{self._label}", daemon=True).start()
+        reader = threading.Thread(target=keep, name=f"mcp-{self._label}", daemon=True)
+        reader.start()
         errors: TextIO = os.fdopen(into, "w")
-        with errors:
-            yield errors
+        try:
+            with errors:
+                yield errors
+        finally:
+            # Its last words say why it went. Nobody writes any more, but for what it has started.
+            reader.join(LAST_WORDS_S)
 
     async def _list(self, client: Client) -> None:
         """List the tools, page by page."""

@@ -157,7 +157,7 @@ def test_a_profiles_parts_and_failures_are_shown(profiled: Page) -> None:
 
 def test_a_comparisons_tables_curves_and_failures_are_shown(compared: Page) -> None:
     assert len(texts(compared, ".verdict li")) == 3
-    assert len(texts(compared, "#section-2 table")) == 10
+    assert len(texts(compared, "#section-2 table")) == 11
     assert compared.run("document.querySelectorAll('.curve [data-row]').length") > PATHS
     said = sum(len(one.steps) for one in samples.scenarios())
     assert len(texts(compared, ROWS["comparison"])) == said + 1
