@@ -40,5 +40,6 @@ def test_who_speaks_up_is_told_of_to_the_model_alone(tmp_path: Path, on: bool) -
     assert prompts[-1][0]["content"].endswith(EXPLAINED) == on
     assert NOTE not in outcome.out + outcome.err + (tmp_path / "saved.jsonl").read_text()
     trace = [json.loads(line) for line in (tmp_path / "trace.jsonl").read_text().splitlines()]
-    assert [line["turn"] for line in trace if line.get("note")] == ([3] if on else [])
+    # Each attempt at the turn has it; how many there are depends on the machine.
+    assert {line["turn"] for line in trace if line.get("note")} == ({3} if on else set())
     assert read_wav(tmp_path / "reply.wav")[0].any()
