@@ -49,12 +49,10 @@ from pipeline.speech_to_speech.ledger import (
     ODD_KINDS,
     Now,
     Parcel,
-    ProtocolCore,
     ReplyEntry,
     TakeMark,
-    TurnEntry,
 )
-from pipeline.speech_to_speech.user_turns import UserTurns
+from pipeline.speech_to_speech.user_turns import TurnlessCore, UserTurns
 from pipeline.speech_to_speech.wire_errors import WireErrors
 from pipeline.speech_to_speech.wire_map import Answer, WireMap, filled
 from pipeline.trace import Trace
@@ -107,7 +105,7 @@ class Outgoing:
     values: Mapping[str, Any]
 
 
-class MappedCore(ProtocolCore):
+class MappedCore(TurnlessCore):
     """Turns for a system of which a map tells where its sound is.
 
     Args:
@@ -137,7 +135,6 @@ class MappedCore(ProtocolCore):
         self._free_ns = 0
         self._voiced_ns = 0
         self._told_ns = 0
-        self._reply: ReplyEntry | None = None
         # When the reply is over, if nothing more comes of it.
         self._over_ns = math.inf
         self._answers: deque[tuple[int, Outgoing]] = deque()
@@ -182,7 +179,7 @@ class MappedCore(ProtocolCore):
         self._gate.close()
 
     def user_began(self, voiced_ns: int) -> None:
-        """The user speaks, since `voiced_ns`: a new turn."""
+        """The user speaks, since `voiced_ns`."""
         before = self._turn
         self.ledger.finish_transcript(before)
         if self._reply is not None and self.ledger.now_ns >= self._told_ns:
@@ -196,7 +193,7 @@ class MappedCore(ProtocolCore):
             turn.said, before.said = before.said, ""
 
     def user_stopped(self) -> None:
-        """The user's turn is over, by our detector; the system may have seen that long before."""
+        """The user's turn is over."""
         self.ledger.commit(self._turn, marked=False)
         self._settle()
         if self._waits_ns is None:
@@ -246,14 +243,6 @@ class MappedCore(ProtocolCore):
         self.ledger.fail(turn if turn is not None and not turn.done else None, why, fatal=fatal)
         if self._reply is not None:
             self._finish("failed")
-
-    def over(self) -> None:
-        """The session ends: tell what is known of the last turn."""
-        self.ledger.finish_transcript(self._turn)
-
-    @property
-    def _turn(self) -> TurnEntry:
-        return self.ledger.last or self.ledger.before
 
     def _count(self, kind: str) -> None:
         kind = kind if kind in self.came else shown(kind)
@@ -313,12 +302,8 @@ class MappedCore(ProtocolCore):
         self._end_reply(status)
 
     def _end_reply(self, status: ReplyStatus) -> None:
-        reply, self._reply = self._reply, None
-        assert reply is not None
         self._over_ns = math.inf
-        if reply.turn is self._turn:
-            self.ledger.finish_transcript(self._turn)
-        self.ledger.end(reply, status)
+        super()._end_reply(status)
 
     def _clear(self) -> None:
         """Nothing of what came is to be played any more."""

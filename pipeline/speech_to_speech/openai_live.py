@@ -36,14 +36,13 @@ from pipeline.audio import encoding
 from pipeline.clock import NS_PER_MS, Clock
 from pipeline.conversation.history import Message
 from pipeline.errors import CascadeError, StageError
-from pipeline.events import Failure, Frame, ReplyStatus, Samples, Usage
+from pipeline.events import Failure, Frame, Samples, Usage
 from pipeline.speech_to_speech.brief import Brief, Facts, SystemSpec, given
 from pipeline.speech_to_speech.fields import count, sound_in, text_in
 from pipeline.speech_to_speech.gate import SoundGate, Stretch
 from pipeline.speech_to_speech.keys import shown
 from pipeline.speech_to_speech.ledger import (
     Now,
-    ProtocolCore,
     ReplyEntry,
     ReplyPart,
     TakeMark,
@@ -55,7 +54,7 @@ from pipeline.speech_to_speech.openai_server import (
     functions,
     server_of,
 )
-from pipeline.speech_to_speech.user_turns import UserTurns
+from pipeline.speech_to_speech.user_turns import TurnlessCore, UserTurns
 from pipeline.speech_to_speech.wire_errors import error_in, reason
 from pipeline.trace import Trace
 
@@ -134,7 +133,7 @@ class LiveTask:
     ended: bool = False
 
 
-class LiveCore(ProtocolCore):
+class LiveCore(TurnlessCore):
     """Turns for a model that has none: who speaks when, in a full-duplex conversation.
 
     Args:
@@ -166,8 +165,7 @@ class LiveCore(ProtocolCore):
         self._gate = SoundGate(encoding.PCM_RATE)
         self._came_ns = 0
         self._billed_s = {"session": 0.0, "standby": 0.0}
-        # What the model says now, and until when more of it is expected though it is silent.
-        self._reply: ReplyEntry | None = None
+        # Until when more of the reply is expected though it is silent.
         self._owed_ns = 0
         self._tasks: dict[str, LiveTask] = {}
         self._called_by: dict[str, str] = {}
@@ -214,17 +212,17 @@ class LiveCore(ProtocolCore):
                 self.strange("a message without a type")
 
     def user_began(self, voiced_ns: int) -> None:
-        """The user speaks, since `voiced_ns`: a new turn."""
+        """The user speaks, since `voiced_ns`."""
         self.ledger.finish_transcript(self._turn)
         if self._reply is not None and not self._gate.open:
-            self._done("completed")
+            self._end_reply("completed")
         before, turn = self.ledger.before, self.ledger.open(began_ns=voiced_ns)
         self.speaking = True
         # What was understood before our detector noticed is this turn's.
         turn.said, before.said = before.said, ""
 
     def user_stopped(self) -> None:
-        """The user's turn is over, by our detector; the model may have seen that long before."""
+        """The user's turn is over."""
         self.speaking = False
         if not self._gate.open:
             self._owe()
@@ -262,7 +260,7 @@ class LiveCore(ProtocolCore):
             self._pass_on(last)
         busy = self._gate.open or self.speaking or self._tasks
         if self._reply is not None and not busy and self.ledger.now_ns >= self._owed_ns:
-            self._done("completed")
+            self._end_reply("completed")
 
     def result(self, call_id: str, output: str) -> None:
         """Take a tool's result: the text model goes on once it has those of all its calls.
@@ -297,15 +295,7 @@ class LiveCore(ProtocolCore):
         self._gate.close()
         self._tasks.clear()
         if self._reply is not None:
-            self._done("failed")
-
-    def over(self) -> None:
-        """The session ends: tell what is known of the last turn."""
-        self.ledger.finish_transcript(self._turn)
-
-    @property
-    def _turn(self) -> TurnEntry:
-        return self.ledger.last or self.ledger.before
+            self._end_reply("failed")
 
     @property
     def _hold_ms(self) -> float:
@@ -336,17 +326,10 @@ class LiveCore(ProtocolCore):
                 self._reply = None
                 self.ledger.interrupt(reply)
             else:
-                self._done("completed")
+                self._end_reply("completed")
         # A word into the user's speech, or before work that is given away, is not all there is.
         elif not (self.speaking or self._tasks or self.ledger.now_ns < self._owed_ns):
-            self._done("completed")
-
-    def _done(self, status: ReplyStatus) -> None:
-        reply, self._reply = self._reply, None
-        assert reply is not None
-        if reply.turn is self._turn:
-            self.ledger.finish_transcript(self._turn)
-        self.ledger.end(reply, status)
+            self._end_reply("completed")
 
     def _take_floor(self) -> ReplyEntry:
         """A sign of a reply: it is under way, or begins."""
@@ -355,7 +338,7 @@ class LiveCore(ProtocolCore):
         if old and (not self._gate.open or self._gate.quiet_ms >= YIELD_MS / 2):
             # The user has spoken since and is done: this is what the model says to that.
             self._gate.close()
-            self._done("completed")
+            self._end_reply("completed")
         if self._reply is None:
             self._reply, self._owed_ns = self.ledger.reply(self._turn), 0
         self.ledger.mark(self._reply.turn, "committed")
