@@ -31,7 +31,7 @@ from pipeline.measure import gates
 from pipeline.measure import summary as profile_summary
 from pipeline.measure.instrument import Tracks, derived
 from pipeline.measure.record import RECORDS, Record, Turn, TurnTaking
-from pipeline.measure.run import REPORT, digest
+from pipeline.measure.run import REPORT, SUMMARY, TURNS, digest
 from pipeline.measure.summary import ProfileSummary
 from pipeline.measure.terminal import count
 from pipeline.measure.wav import stereo
@@ -49,8 +49,6 @@ EXACTLY = 1e-6
 
 SHOWN = 20
 """Differences that are told one by one on a terminal."""
-
-SUMMARY, TURNS = "summary.json", "turns.csv"
 
 SOUND = re.compile(r'(<script type="text/plain" id="sound-\d+">)[^<]*')
 """Sound in a report: a codec of another version packs it otherwise."""

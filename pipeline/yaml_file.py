@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,9 @@ import yaml
 from pydantic import ValidationError
 
 from pipeline.errors import BadInput
+
+SUFFIXES = (".yaml", ".yml")
+"""How the names of such files end."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -20,6 +25,12 @@ _Loader.yaml_implicit_resolvers = {
     letter: [(tag, pattern) for tag, pattern in found if not tag.endswith(":timestamp")]
     for letter, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+
+
+def shelf(package: str, folder: str) -> dict[str, Traversable]:
+    """The files that come with Cascade in a package's folder, by their names without the suffix."""
+    files = resources.files(package).joinpath(folder).iterdir()
+    return {Path(one.name).stem: one for one in files if Path(one.name).suffix in SUFFIXES}
 
 
 def read(path: Path, otherwise: str) -> dict[Any, Any]:

@@ -36,8 +36,6 @@ from pipeline.measure.record import Outcome
 from pipeline.measure.recording import no_tools
 from pipeline.turns.speech_end import end_of_speech
 
-SUFFIXES = (".yaml", ".yml")
-
 Topic = Literal[
     "latency",
     "understanding",
@@ -452,19 +450,14 @@ def lengthened(instructions: str, length: str) -> str:
 
 def _shelf() -> dict[str, Traversable]:
     """The scenarios that come with Cascade, by name."""
-    folder = resources.files("pipeline.compare").joinpath("scenarios")
-    return {
-        Path(file.name).stem: file
-        for file in folder.iterdir()
-        if Path(file.name).suffix in SUFFIXES
-    }
+    return yaml_file.shelf("pipeline.compare", "scenarios")
 
 
 def _files(path: Path) -> list[Path]:
     """The scenario files that a path stands for."""
     if path.is_dir():
-        return sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
-    return [path] if path.suffix.lower() in SUFFIXES else []
+        return sorted(p for p in path.iterdir() if p.suffix.lower() in yaml_file.SUFFIXES)
+    return [path] if path.suffix.lower() in yaml_file.SUFFIXES else []
 
 
 def _read(

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from rich.console import Console
 
+from pipeline import yaml_file
 from pipeline.clock import Clock
 from pipeline.compare.rehearsal import rehearse
 from pipeline.compare.scenario import Scenario
@@ -306,7 +307,7 @@ def _script(spec: SystemSpec) -> script.Script:
     file = Path(spec.model)
     return (
         script.load(file)
-        if file.suffix in (".yaml", ".yml")
+        if file.suffix in yaml_file.SUFFIXES
         else script.preset(spec.model, "--path simulated:")
     )
 

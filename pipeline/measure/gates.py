@@ -20,8 +20,6 @@ from pipeline.measure.report import of
 from pipeline.measure.stats import Interval
 from pipeline.measure.terminal import NONE, table
 
-SUFFIXES = (".yaml", ".yml")
-
 OPTION = "--expect"
 
 INTERRUPTED = "the run was interrupted"
@@ -159,7 +157,7 @@ def read(
     found: dict[tuple[str, str], Gate] = {}
     for text in given:
         where = f"{OPTION} {text}: "
-        if text.lower().endswith(SUFFIXES):
+        if text.lower().endswith(yaml_file.SUFFIXES):
             plain = yaml_file.read(Path(text), "needs figures with limits, such as `p90_ms: 900`")
         else:
             name, equals, limit = text.partition("=")

@@ -30,7 +30,7 @@ WAVS = "wav"
 
 TRACE = "trace.jsonl"
 
-REPORT = "report.html"
+REPORT, SUMMARY, TURNS = "report.html", "summary.json", "turns.csv"
 
 TRACED = ("started", "machine", "versions", "models", "settings")
 """What the first line of the trace says, of all that is known of a run."""
@@ -435,8 +435,8 @@ def write_figures(
     """
     try:
         text = json.dumps(summary, indent=2, ensure_ascii=False)
-        (folder / "summary.json").write_text(text + "\n", encoding="utf-8")
-        with (folder / "turns.csv").open("w", encoding="utf-8", newline="") as file:
+        (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")
+        with (folder / TURNS).open("w", encoding="utf-8", newline="") as file:
             table = csv.DictWriter(file, columns, restval="", lineterminator="\n")
             table.writeheader()
             table.writerows(rows)
