@@ -125,6 +125,7 @@ class MappedCore(TurnlessCore):
         self.sounded = False
         self.greeting = False
         self._map = described
+        self._naming = described.naming
         self._encoding = described.received
         self._gate = SoundGate(self._encoding.rate)
         self._half = b""
@@ -152,7 +153,7 @@ class MappedCore(TurnlessCore):
         except (ValueError, RecursionError):
             self._count("text that is no JSON")
             return
-        self._count(self._map.kind(data))
+        self._count(wire_map.kind_of(data, self._naming))
         seen = self._map.receive
         if seen.clear is not None and seen.clear.fits(data):
             self._clear()

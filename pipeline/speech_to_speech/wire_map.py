@@ -18,7 +18,7 @@ Where `send.audio` or `receive.audio` is left out, the sound is in binary messag
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -156,7 +156,7 @@ class Answer(Sign):
 
 
 @dataclass(frozen=True, slots=True, config=FORM)
-class Sent:
+class Outbound:
     """What is sent.
 
     Attributes:
@@ -171,7 +171,7 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True, config=FORM)
-class Received:
+class Inbound:
     """What is understood of what comes.
 
     Attributes:
@@ -223,8 +223,8 @@ class WireMap:
     encoding: EncodingName = "pcm16"
     rate: Rate | None = None
     chunk_ms: int = Field(default=20, ge=1, le=1000)
-    send: Sent = Field(default_factory=Sent)
-    receive: Received = Field(default_factory=Received)
+    send: Outbound = Field(default_factory=Outbound)
+    receive: Inbound = Field(default_factory=Inbound)
     answers: tuple[Answer, ...] = ()
 
     @model_validator(mode="after")
@@ -256,17 +256,13 @@ class WireMap:
         plain = asdict(self)
         return {name: plain[name] for name in plain if name not in ("url", "query", "headers")}
 
-    def kind(self, message: Any) -> str:
-        """What to call a message, JSON as it was parsed."""
-        known = (self.receive, *self.answers)
-        paths = [path for one in known for path in getattr(one, "when", ())]
+    @property
+    def naming(self) -> tuple[str, ...]:
+        """Where a message has the name of its kind, the likeliest place first (see `kind_of`)."""
+        paths = [path for one in self.answers for path in one.when]
         for part in ("audio", "text", "transcript", "clear", "done", "error"):
             paths += getattr(getattr(self.receive, part), "when", ())
-        for path in dict.fromkeys((*paths, *NAMES)):
-            if isinstance(value := value_at(message, path), str):
-                return value
-        fields = ", ".join(message) if isinstance(message, Mapping) else type(message).__name__
-        return f"{{{fields}}}"
+        return tuple(dict.fromkeys((*paths, *NAMES)))
 
 
 def _encoding(name: str, rate: int | None) -> Encoding:
@@ -301,8 +297,8 @@ def load(name: str) -> WireMap:
 
 
 def _shelf() -> dict[str, Traversable]:
-    entries = (resources.files("pipeline.speech_to_speech") / "maps").iterdir()
-    return {one.name.removesuffix(".yaml"): one for one in entries if one.name.endswith(".yaml")}
+    """The maps that come with Cascade, by name."""
+    return yaml_file.shelf("pipeline.speech_to_speech", "maps")
 
 
 def _read(file: Path) -> WireMap:
@@ -311,6 +307,15 @@ def _read(file: Path) -> WireMap:
         return _READER.validate_python({"name": file.stem, **plain})
     except Invalid as error:
         raise BadInput(f"{file}: {yaml_file.complaint(error)}") from None
+
+
+def kind_of(message: Any, naming: Iterable[str]) -> str:
+    """What to call a message, JSON as it was parsed, by the first text at one of these paths."""
+    for path in naming:
+        if isinstance(value := value_at(message, path), str):
+            return value
+    fields = ", ".join(message) if isinstance(message, Mapping) else type(message).__name__
+    return f"{{{fields}}}"
 
 
 def value_at(message: Any, path: str) -> Any:

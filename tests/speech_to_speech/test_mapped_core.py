@@ -33,11 +33,11 @@ from pipeline.speech_to_speech.mapped import (
     MappedCore,
     Outgoing,
 )
-from pipeline.speech_to_speech.wire_map import Answer, Received, Selector, Sign, WireMap
+from pipeline.speech_to_speech.wire_map import Answer, Inbound, Selector, Sign, WireMap
 
 RATE = 8_000
 STEP_MS = 20
-EVENTS = Received(
+EVENTS = Inbound(
     audio=Selector("audio", {"type": "audio"}),
     text=Selector("text", {"type": "text"}),
     transcript=Selector("text", {"type": "heard"}),
@@ -326,7 +326,7 @@ def test_a_text_that_never_has_a_sound_is_not_waited_for_for_ever() -> None:
 
 
 def test_pieces_of_words() -> None:
-    deltas = Received(
+    deltas = Inbound(
         text=Selector("text", {"type": "text"}, delta=True),
         transcript=Selector("text", {"type": "heard"}, delta=True),
     )
@@ -344,7 +344,7 @@ def test_pieces_of_words() -> None:
 
 
 def test_a_system_that_says_when_it_is_done_may_be_silent_meanwhile() -> None:
-    done = Received(done=Sign({"type": "done"}), text=Selector("text", {"type": "text"}))
+    done = Inbound(done=Sign({"type": "done"}), text=Selector("text", {"type": "text"}))
     line = Carrier(WireMap(rate=RATE, receive=done))
     line.user()
     line.core.receive(loud(500).tobytes())

@@ -12,7 +12,14 @@ from support.cli_child import ROOT
 from pipeline.audio.encoding import Encoding
 from pipeline.errors import BadInput
 from pipeline.speech_to_speech import wire_map
-from pipeline.speech_to_speech.wire_map import Selector, filled, load, value_at, with_query
+from pipeline.speech_to_speech.wire_map import (
+    Selector,
+    filled,
+    kind_of,
+    load,
+    value_at,
+    with_query,
+)
 
 PAGE = ROOT / "pipeline" / "docs" / "compare.md"
 WRONG = [
@@ -98,7 +105,7 @@ def test_paths(path: str, value: Any) -> None:
 def test_what_is_no_object_is_selected_by_nothing(message: Any) -> None:
     assert Selector("media.payload", {"event": "media"}).find(message) is None
     assert not load("twilio").answers[0].fits(message)
-    assert load("twilio").kind(message)
+    assert kind_of(message, load("twilio").naming)
 
 
 def test_conditions_and_values() -> None:
@@ -122,9 +129,9 @@ def test_messages_are_called_by_what_the_map_asks_for(tmp_path: Path) -> None:
     file = tmp_path / "bot.yaml"
     file.write_text("receive: {audio: {when: {what.kind: sound}, at: data}}")
     described = load(str(file))
-    assert described.kind({"what": {"kind": "sound"}, "type": "x"}) == "sound"
-    assert described.kind({"type": "x"}) == "x"
-    assert described.kind({"a": 1, "b": 2}) == "{a, b}"
+    assert kind_of({"what": {"kind": "sound"}, "type": "x"}, described.naming) == "sound"
+    assert kind_of({"type": "x"}, described.naming) == "x"
+    assert kind_of({"a": 1, "b": 2}, described.naming) == "{a, b}"
 
 
 def test_a_query_is_added() -> None:
