@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from pipeline.compare import scoring, selectivity
@@ -96,15 +97,15 @@ def worse(result: ConditionResult) -> tuple[str, Apart | SharesApart] | None:
 
 def _figures(turns: Sequence[scoring.Counted]) -> ConditionResult:
     entities = scoring.entities(turns)
-    tools = [ok for _, turn in turns if (ok := scoring.tool_ok(turn)) is not None]
-    latencies = [ms for _, turn in turns if (ms := scoring.latency_ms(turn)) is not None]
-    answered = [so for _, turn in turns if (so := _answered(turn)) is not None]
-    cut_in = [so for _, turn in turns if (so := selectivity.is_so(turn, "cut_in")) is not None]
+    answered, cut_in, tools = (
+        [*scoring.keyed(turns, judged).values()]
+        for judged in (_answered, partial(selectivity.is_so, rate="cut_in"), scoring.tool_ok)
+    )
     return {
         "turns": len(answered),
         "answered": share(answered),
         "cut_in": share(cut_in),
-        "voice_to_voice_ms": describe(latencies),
+        "voice_to_voice_ms": describe([*scoring.keyed(turns, scoring.latency_ms).values()]),
         "wer": scoring.word_error_rate(turns),
         "expectations": scoring.overall(turns),
         "tools": share(tools) if tools else None,

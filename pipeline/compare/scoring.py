@@ -399,7 +399,7 @@ def word_error_rate(turns: Iterable[Counted]) -> WordErrors | None:
     spoken = [(one, turn) for one, turn in turns if turn.words > 0]
     if not spoken:
         return None
-    heard = [*keyed(_heard(spoken, _misheard), _misheard).values()]
+    heard = [*_words_heard(spoken).values()]
     return {
         "turns": len(heard),
         "without_transcript": sum(
@@ -473,12 +473,7 @@ def interruption(turns: Sequence[Counted]) -> Interrupted | None:
     checks = [c for _, turn in turns for c in turn.checks if c.kind in HISTORY]
     if not cut and not checks:
         return None
-    # One that may have been over by itself has no time: what is heard later is another.
-    silences = [
-        turn.silence_ns / 1e6
-        for turn in cut
-        if turn.silence_ns is not None and (turn.taking is None or turn.taking.stopped)
-    ]
+    silences = [turn.silence_ns / 1e6 for turn in cut if turn.silence_ns is not None]
     return {
         "n": len(cut),
         "silence_ms": describe(silences),
@@ -518,7 +513,7 @@ def compared(first: Sequence[Counted], second: Sequence[Counted]) -> dict[str, S
         "tools": shares_apart(*tool),
         "tools_first_turn": shares_apart(*tool, turn=begin),
         "tools_last_turn": shares_apart(*tool, turn=last) if last > begin else None,
-        "wer": _rates_apart(*(keyed(_heard(of, _misheard), _misheard) for of in (first, second))),
+        "wer": _rates_apart(_words_heard(first), _words_heard(second)),
         "entities": shares_apart(_entities(first), _entities(second)),
         "spoken_words": _rates_apart(keyed(first, _spoken), keyed(second, _spoken)),
     }
@@ -571,6 +566,11 @@ def _rates_apart(
         [second[key] for key in keys],
         [_conversation(key) for key in keys],
     )
+
+
+def _words_heard(turns: Iterable[Counted]) -> dict[PairKey, tuple[int, int]]:
+    """Errors and words of the turns of which both are known."""
+    return keyed(_heard(turns, _misheard), _misheard)
 
 
 def _misheard(turn: Turn) -> tuple[int, int] | None:
