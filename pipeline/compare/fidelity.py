@@ -9,8 +9,8 @@ user's recordings, whose words are known, stands beside it as the floor.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +131,7 @@ def recogniser(settings: Settings, name: str, console: Console) -> Found:
         raise BadInput(f"--fidelity {name}: {error}") from None
 
 
-class Reading:
+class ReplyReader:
     """Reads replies after a run; what an earlier run has read with the same recogniser stands.
 
     Attributes:
@@ -178,6 +178,8 @@ class Reading:
             if one.repeat > 0 and turn.record.answered and not self._known(turn)
         ]
         known = [] if self._stands and self.about["floor"] else _recordings(scenarios)
+        # The turns of a conversation are in one.
+        tracks = lru_cache(maxsize=1)(stereo)
         if not due:
             return
         worker = Worker("fidelity")
@@ -190,7 +192,7 @@ class Reading:
                     self.about |= {"model": self._found.name, "floor": None}
                 for done, (place, number) in enumerate(due, start=1):
                     one, turns = conversations[place], list(conversations[place].turns)
-                    work = partial(_read, whisper, turns[number], folder / one.wav)
+                    work = partial(_read, whisper, turns[number], tracks, folder / one.wav)
                     found = await worker.run(work)
                     turns[number] = dataclasses.replace(turns[number], fidelity=found)
                     conversations[place] = dataclasses.replace(one, turns=tuple(turns))
@@ -224,13 +226,18 @@ def _unread(conversation: Conversation) -> Conversation:
     return dataclasses.replace(conversation, turns=tuple(turns))
 
 
-def _read(whisper: Whisper, turn: Turn, wav: Path) -> Fidelity:
-    """What the recogniser makes of a turn's reply."""
+def _read(
+    whisper: Whisper,
+    turn: Turn,
+    tracks: Callable[[Path], tuple[Samples, Samples, int]],
+    wav: Path,
+) -> Fidelity:
+    """What the recogniser makes of a turn's reply; `tracks` reads the WAV, as `stereo` does."""
     text = turn.record.reply
     if not text.strip():
         return Fidelity(reason=NO_TEXT)
     try:
-        _, reply, rate = stereo(wav)
+        _, reply, rate = tracks(wav)
     except BadInput as error:
         return Fidelity(reason=str(error))
     if unfinished(turn, reply, rate):

@@ -278,7 +278,7 @@ class SystemResult(TurnFigures):
     cost: Costs
 
 
-class Reading(TypedDict):
+class ReadBy(TypedDict):
     """Which recogniser read the replies, and what it makes of recordings whose words are known."""
 
     model: str
@@ -299,7 +299,7 @@ class Summary(TypedDict):
     scenarios: int
     conditions: Sequence[str]
     conversations: int
-    fidelity: NotRequired[Reading]
+    fidelity: NotRequired[ReadBy]
     warnings: Sequence[str]
     gates: NotRequired[Sequence[Judged]]
     together: NotRequired[bool]

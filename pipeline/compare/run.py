@@ -166,11 +166,11 @@ def prepare(load: Load, options: CompareOptions) -> Coroutine[Any, Any, int]:
     gathered = _gathered(base, options, console)
     disturbed = _disturbed(gathered.scenarios)
     judging = judge.server_of(load, options.judge) if options.judge else None
-    reading: fidelity.Reading | None = None
+    reading: fidelity.ReplyReader | None = None
     if options.fidelity:
         found = fidelity.recogniser(base, options.fidelity, console)
         read = earlier.header.get("fidelity") if earlier is not None else None
-        reading = fidelity.Reading(found, base, read or {})
+        reading = fidelity.ReplyReader(found, base, read or {})
     compared = Systems(targets, load, gathered.scenarios)
     compared.prepare(console)
     folder = options.resume or new_folder(options.out, "compare", resumable=True)
@@ -289,7 +289,7 @@ class Comparison(Run[Conversation]):
         *,
         limits: Sequence[Gate] = (),
         judging: Any,
-        reading: fidelity.Reading | None = None,
+        reading: fidelity.ReplyReader | None = None,
         table: cost.Prices,
         disturbed: Mapping[str, Disturbance] | None = None,
         earlier: Earlier | None = None,

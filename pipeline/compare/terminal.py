@@ -15,7 +15,7 @@ from rich.text import Text
 
 from pipeline.compare.by_condition import note_of
 from pipeline.compare.record import source_of
-from pipeline.compare.results import Costs, Reading, Summary, SystemResult, TurnPoint
+from pipeline.compare.results import Costs, ReadBy, Summary, SystemResult, TurnPoint
 from pipeline.measure import calibration
 from pipeline.measure.gates import as_table
 from pipeline.measure.stats import Met
@@ -175,7 +175,7 @@ def _rights(variants: Variants) -> Table:
     return made
 
 
-def _words(variants: Variants, reading: Reading | None) -> Iterable[Text]:
+def _words(variants: Variants, reading: ReadBy | None) -> Iterable[Text]:
     for name, one in variants.items():
         if (found := one["entities"]) and found["overall"]["n"]:
             kinds = [f"{kind}s {_of(of)}" for kind, of in found["by_kind"].items() if of["n"]]

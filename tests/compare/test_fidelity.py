@@ -20,7 +20,7 @@ from pipeline.compare.fidelity import (
     NO_TEXT,
     SAME,
     UNFINISHED,
-    Reading,
+    ReplyReader,
     against_text,
     recogniser,
     sound_of,
@@ -130,7 +130,7 @@ async def reading(
 ) -> tuple[list[list[Fidelity | None]], dict[str, Any], str]:
     """What was read in every turn, what is said of it, and what was told."""
     console = Console(file=io.StringIO(), width=200)
-    made = Reading(found, Settings(), earlier or {})
+    made = ReplyReader(found, Settings(), earlier or {})
     results = [*conversations]
     await made.read(results, scenarios, folder, console)
     assert isinstance(console.file, io.StringIO)
@@ -190,7 +190,7 @@ async def test_who_stops_it_keeps_what_was_read_and_goes_on_there(tmp_path: Path
     results = [held(tmp_path, sound, RATE, *turns)]
     console = Console(file=io.StringIO())
     task = asyncio.create_task(
-        Reading(MINI_WHISPER, Settings(), {}).read(results, (), tmp_path, console)
+        ReplyReader(MINI_WHISPER, Settings(), {}).read(results, (), tmp_path, console)
     )
     while results[0].turns[1].fidelity is None:
         await asyncio.sleep(0.001)
