@@ -67,7 +67,8 @@ KEPT_LINES = 20
 """Lines of what a server writes on stderr that are kept, to say why it did not start."""
 
 LAST_WORDS_S = 0.1
-"""So long the last of them are waited for when a server has gone (s): they are there in 1 ms."""
+"""So long the last of them are waited for when a server has gone (s). A program that it has started
+may hold the pipe open for longer."""
 
 LOST = -32000
 """The code of JSON-RPC that the SDK gives a call whose connection is gone."""
@@ -650,7 +651,7 @@ class _Connection:
                 # What is no JSON is passed over; what is no text must not end the connection.
                 encoding_error_handler="replace",
             )
-            errors = stack.enter_context(self._listening())
+            errors = await stack.enter_async_context(self._listening())
             transport = stdio_client(parameters, errlog=errors)
         else:
             http = await stack.enter_async_context(self._http())
@@ -694,8 +695,8 @@ class _Connection:
             event_hooks={"response": [_look]},
         )
 
-    @contextlib.contextmanager
-    def _listening(self) -> Any:
+    @contextlib.asynccontextmanager
+    async def _listening(self) -> AsyncGenerator[TextIO, None]:
         """What a server writes on stderr is kept, and is not on the terminal."""
         out, into = os.pipe()
 
@@ -713,7 +714,7 @@ class _Connection:
                 yield errors
         finally:
             # Its last words say why it went. Nobody writes any more, but for what it has started.
-            reader.join(LAST_WORDS_S)
+            await asyncio.to_thread(reader.join, LAST_WORDS_S)
 
     async def _list(self, client: Client) -> None:
         """List the tools, page by page."""
