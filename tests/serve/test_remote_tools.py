@@ -443,7 +443,9 @@ def test_no_url_leads_elsewhere(more: str) -> None:
 @needs_everything
 async def test_the_javascript_client_approves_and_asks_for_the_answer(opened: Open) -> None:
     """`@openai/agents-realtime`, unmodified: it does all that by itself."""
-    with awkward() as url:
+    # It asks for the item of a call that begins, and takes one whose answer comes once the call is
+    # over for one that is under way: the call takes longer than that answer.
+    with awkward(ADDING_S="1") as url:
         async with opened(ADD, "It is five.", settings=allowing(url)) as session:
             client = await asyncio.create_subprocess_exec(
                 *("node", str(CLIENTS / "mcp.mjs"), session.url, url, "Two and three?", "five"),

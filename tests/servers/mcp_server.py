@@ -1,7 +1,8 @@
 """A real MCP server with tools that are awkward, of the SDK: over stdio, or at a port.
 
 It writes on stdout what is no JSON and no text, and on stderr, as servers do. With `MCP_TOKEN` it
-lets in only who presents that. `AWKWARD_LOG` is a file for what it was told.
+lets in only who presents that. `AWKWARD_LOG` is a file for what it was told, and `ADDING_S` how long
+an addition takes.
 """
 
 from __future__ import annotations
@@ -34,9 +35,10 @@ def note(line: str) -> None:
 
 
 @server.tool(annotations=ToolAnnotations(read_only_hint=True))
-def add(a: int, b: int) -> int:
+async def add(a: int, b: int) -> int:
     """Add two numbers."""
     note(f"add {a} {b}")
+    await asyncio.sleep(float(os.environ.get("ADDING_S", 0)))
     return a + b
 
 
