@@ -1,7 +1,7 @@
 """A real MCP server with tools that are awkward, of the SDK: over stdio, or at a port.
 
 It writes on stdout what is no JSON and no text, and on stderr, as servers do. With `MCP_TOKEN` it
-lets in only who presents that. `AWKWARD_LOG` is a file for what it was told, and `ADDING_S` how long
+lets in only who presents that. `AWKWARD_LOG` is a file for what it was told; `ADDING_S` is how long
 an addition takes.
 """
 
