@@ -26,7 +26,7 @@ from support.cli_child import (
     run_here,
     scripted,
 )
-from support.noise import utterance
+from support.noise import LEAD_S, SPEECH_S, utterance
 
 from pipeline.audio.files import WavWriter, read_audio
 from pipeline.clock import NS_PER_MS
@@ -99,9 +99,13 @@ def script(folder: Path, name: str = "script", **more: Any) -> str:
 
 
 def scenario(folder: Path, *turns: dict[str, Any], name: str) -> Path:
-    """A scenario whose utterances are short noises, which a server takes for speech."""
+    """A scenario whose utterances are short noises, which a server takes for speech.
+
+    They are cut off at a known place: in the sound their end is told 50 ms too late.
+    """
     noise = utterance(folder / "noise.wav")
-    known = [{"file": noise.name, "text": "a noise", "patience": 2, **turn} for turn in turns]
+    ends = {"file": noise.name, "text": "a noise", "end_of_speech_s": LEAD_S + SPEECH_S}
+    known = [{**ends, "patience": 2, **turn} for turn in turns]
     file = folder / f"{name}.yaml"
     file.write_text(yaml.safe_dump({"name": name, "turns": known}), "utf-8")
     return file
