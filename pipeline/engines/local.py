@@ -34,8 +34,10 @@ from pipeline.engines.vad import VoiceDetector
 from pipeline.engines.voices import LocalVoice, Voices, languages_of
 from pipeline.engines.whisper import (
     FULL_S,
+    NOTHING_KNOWN,
     RATE,
     Audio,
+    Known,
     Transcription,
     Whisper,
     check_language,
@@ -363,42 +365,21 @@ class LocalEngines:
         detector.warm()
         return detector
 
-    async def transcribe(
-        self,
-        audio: Audio,
-        voiced_ms: float | None = None,
-        *,
-        prefix: str = "",
-        language: str = "",
-        usual: str = "",
-        draft: bool = False,
-        prompt: str = "",
-    ) -> Transcription:
-        """Recognise an utterance (16 kHz, -1 to 1) with this much voice in it (None: unknown).
-
-        Args:
-            audio: The utterance.
-            voiced_ms: How much of it is voiced (ms).
-            prefix: The words that it surely begins with, which need not be recognised again.
-            language: Code of the language that is spoken; empty: not known yet.
-            usual: Code of what the conversation has been in: taken in doubt.
-            draft: Whether what looks doubtful is dropped rather than looked at for longer.
-            prompt: What it is about, or how it is to be written.
+    async def transcribe(self, audio: Audio, known: Known = NOTHING_KNOWN) -> Transcription:
+        """Recognise an utterance (16 kHz, -1 to 1), of which so much is known.
 
         Raises:
             BadInput: The recogniser does not know the language.
             StageError: It failed.
         """
-        if not draft:
+        if not known.draft:
             # Soon somebody answers, or is interrupted.
             self.voice.begin()
         if self._remote is not None:
-            return await self._remote.transcribe(
-                audio, voiced_ms, prefix=prefix, language=language, draft=draft, prompt=prompt
-            )
-        within_s = self._within_s + (DRAFT_S if draft else 0.0)
+            return await self._remote.transcribe(audio, known)
+        within_s = self._within_s + (DRAFT_S if known.draft else 0.0)
         if len(audio) > FULL_S * RATE:
-            windows = self._whisper.windows(audio, language=language, prompt=prompt)
+            windows = self._whisper.windows(audio, known)
             heard = []
             # No turn is so long. Each window takes its turn: others are not held up by all of it.
             while found := await self._recognising.run(
@@ -409,17 +390,9 @@ class LocalEngines:
         late = time.monotonic() + DRAFT_S
 
         def work() -> Transcription:
-            if draft and time.monotonic() > late:
-                return Transcription("", language, 0.0, 1.0, 0.0, "too late")
-            return self._whisper.transcribe(
-                audio,
-                voiced_ms=voiced_ms,
-                prefix=prefix,
-                language=language,
-                usual=usual,
-                draft=draft,
-                prompt=prompt,
-            )
+            if known.draft and time.monotonic() > late:
+                return Transcription("", known.language, 0.0, 1.0, 0.0, "too late")
+            return self._whisper.transcribe(audio, known)
 
         return await self._recognising.run(work, within_s=within_s)
 

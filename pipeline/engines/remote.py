@@ -22,7 +22,7 @@ from pipeline.audio.resample import Resampler
 from pipeline.config import Settings, SttSettings
 from pipeline.engines.client import explained, following, open_client, posted, twice
 from pipeline.engines.servers import ChatServer, asked_voice, httpx2, openai
-from pipeline.engines.whisper import MIN_VOICED_MS, RATE, Audio, Transcription, guard
+from pipeline.engines.whisper import NOTHING_KNOWN, RATE, Audio, Known, Transcription, guard
 from pipeline.errors import StageError
 from pipeline.events import Samples
 from pipeline.text.heard import Sound
@@ -67,26 +67,16 @@ class RemoteRecogniser:
         """
         await self.transcribe(np.zeros(RATE, np.float32))
 
-    async def transcribe(
-        self,
-        audio: Audio,
-        voiced_ms: float | None = None,
-        *,
-        prefix: str = "",
-        language: str = "",
-        usual: str = "",
-        draft: bool = False,
-        prompt: str = "",
-    ) -> Transcription:
-        """Recognise an utterance, see `LocalEngines.transcribe`; all of it, `prefix` included.
+    async def transcribe(self, audio: Audio, known: Known = NOTHING_KNOWN) -> Transcription:
+        """Recognise an utterance, see `LocalEngines.transcribe`; all of it, the prefix included.
 
         Raises:
             StageError: The server cannot be reached, refuses, or does not answer well.
         """
-        language = self._language or language
-        if len(audio) == 0 or (voiced_ms is not None and voiced_ms < MIN_VOICED_MS):
+        language = self._language or known.language
+        if len(audio) == 0 or known.too_short:
             return Transcription("", language, 0.0, 1.0, 0.0, "too little voice")
-        given = {"language": language, "prompt": f"{self._words} {prompt}".strip()}
+        given = {"language": language, "prompt": f"{self._words} {known.prompt}".strip()}
         more = {key: value for key, value in given.items() if value}
         file = ("speech.wav", _wav(audio), "audio/wav")
         with self._explained():

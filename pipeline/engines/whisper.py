@@ -128,6 +128,41 @@ LEAST_TOLD = 0.25
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of an utterance before it is recognised, and what for it is.
+
+    Attributes:
+        voiced_ms: How much of it the voice detector took for speech (ms); None: unknown.
+        prefix: Words that it surely begins with: they are given to the model, which goes on from
+            there, and they begin the text. For audio of one window only.
+        language: Code of the language that is spoken; empty: detect it. What the settings or the
+            model say goes before it.
+        usual: Code of what the conversation has been in: taken where detection is in doubt.
+        draft: Whether what looks doubtful is dropped, instead of being encoded again in a longer
+            window, which takes twice as long and more: for what is soon recognised again anyway.
+            For audio of one window only.
+        prompt: What is about to be said, or how it is to be written: names, a beginning. It is
+            given to the model as what was said before; only its end if it is long. A model that was
+            trained on short windows learnt nothing of that, and is not given it.
+    """
+
+    voiced_ms: float | None = None
+    prefix: str = ""
+    language: str = ""
+    usual: str = ""
+    draft: bool = False
+    prompt: str = ""
+
+    @property
+    def too_short(self) -> bool:
+        """Whether less of it is voiced than the shortest words have."""
+        return self.voiced_ms is not None and self.voiced_ms < MIN_VOICED_MS
+
+
+NOTHING_KNOWN = Known()
+
+
+@dataclass(frozen=True, slots=True)
 class Transcription:
     """What was said.
 
@@ -441,33 +476,12 @@ class Whisper:
         """Codes of the languages that it takes speech for."""
         return [self._language] if self._language else self._known
 
-    def transcribe(
-        self,
-        audio: Audio,
-        *,
-        voiced_ms: float | None = None,
-        prefix: str = "",
-        language: str = "",
-        usual: str = "",
-        draft: bool = False,
-        prompt: str = "",
-    ) -> Transcription:
+    def transcribe(self, audio: Audio, known: Known = NOTHING_KNOWN) -> Transcription:
         """What is said in `audio`.
 
         Args:
             audio: float32 in ±1, mono, 16 kHz, shape (n,). More than 30 s is decoded in pieces.
-            voiced_ms: How much of it the voice detector took for speech (ms), if known.
-            prefix: Words that it surely begins with: they are given to the model, which goes on
-                from there, and they begin the text. For audio of one window only.
-            language: Code of the language that is spoken; empty: detect it. What the settings or
-                the model say goes before it.
-            usual: Code of what the conversation has been in: taken where detection is in doubt.
-            draft: Whether what looks doubtful is dropped, instead of being encoded again in a
-                longer window, which takes twice as long and more: for what is soon recognised again
-                anyway. For audio of one window only.
-            prompt: What is about to be said, or how it is to be written: names, a beginning. It is
-                given to the model as what was said before; only its end if it is long. A model
-                that was trained on short windows learnt nothing of that, and is not given it.
+            known: What is known of it before.
 
         Raises:
             BadInput: The language is none of the model's.
@@ -476,33 +490,30 @@ class Whisper:
         """
         require_audio(audio)
         if len(audio) > FULL_S * RATE:
-            return joined(self.windows(audio, language=language, prompt=prompt))
-        language = self._language or language
-        check_language(language, self._known, self._name)
-        if len(audio) == 0 or (voiced_ms is not None and voiced_ms < MIN_VOICED_MS):
-            return Transcription("", language, 0.0, 1.0, 0.0, "too little voice")
-        voice = voiced_s(audio) if voiced_ms is None else voiced_ms / 1000
-        return self._recognise(audio, voice, language, prefix, prompt, usual=usual, draft=draft)
+            return joined(self.windows(audio, known))
+        known = replace(known, language=self._language or known.language)
+        check_language(known.language, self._known, self._name)
+        if len(audio) == 0 or known.too_short:
+            return Transcription("", known.language, 0.0, 1.0, 0.0, "too little voice")
+        return self._recognise(audio, known)
 
-    def windows(
-        self, audio: Audio, *, language: str = "", prompt: str = ""
-    ) -> Iterator[Transcription]:
+    def windows(self, audio: Audio, known: Known = NOTHING_KNOWN) -> Iterator[Transcription]:
         """What is said in each window of longer audio; what one leaves no doubt of, the next knows.
 
         Args:
             audio: As for `transcribe`, and not empty.
-            language: Likewise.
-            prompt: Likewise.
+            known: Of it counts what is true of every window: the language, and the prompt.
 
         Raises:
             BadInput: The language is none of the model's.
             StageError: The model failed.
         """
-        language = self._language or language
-        check_language(language, self._known, self._name)
+        known = Known(language=self._language or known.language, prompt=known.prompt)
+        check_language(known.language, self._known, self._name)
         for piece in split(audio):
-            found = self._recognise(piece, voiced_s(piece), language, "", prompt)
-            language = found.language if found.sure else language
+            found = self._recognise(piece, known)
+            if found.sure:
+                known = replace(known, language=found.language)
             yield found
 
     def warm(self) -> None:
@@ -519,34 +530,26 @@ class Whisper:
         encoded = self._filled(encoded) if self._fills and window_s < FULL_S else encoded
         self._decode(encoded, window_s, 2, spoken)
 
-    def _recognise(
-        self,
-        audio: Audio,
-        voice_s: float,
-        language: str,
-        prefix: str,
-        prompt: str,
-        *,
-        usual: str = "",
-        draft: bool = False,
-    ) -> Transcription:
+    def _recognise(self, audio: Audio, known: Known) -> Transcription:
         """One window's transcription."""
-        prompt = "" if self._short_windows else prompt
+        voice_s = voiced_s(audio) if known.voiced_ms is None else known.voiced_ms / 1000
+        language, usual = known.language, known.usual
+        prompt = "" if self._short_windows else known.prompt
         features = self._features(audio)
         window_s = self._window_for(len(audio) / RATE)
         budget = token_budget(voice_s, language) if window_s < FULL_S else MAX_TOKENS
         encoded = self._encode(features, window_s)
         spoken, sure = self._spoken(encoded, language, usual, voice_s)
         encoded = self._filled(encoded) if self._fills and window_s < FULL_S else encoded
-        found = self._decode(encoded, window_s, budget, spoken, prefix, prompt)
+        found = self._decode(encoded, window_s, budget, spoken, known.prefix, prompt)
         if not self._short_windows and nearly(found.text, self._words):
             told = f"{', '.join(self._words)} {prompt}".strip()
-            other = self._decode(encoded, window_s, budget, spoken, prefix, told)
+            other = self._decode(encoded, window_s, budget, spoken, known.prefix, told)
             better = said_of(other.text, self._words) > said_of(found.text, self._words)
             found = other if better and not other.endless else found
         longer = self._longer(found, voice_s)
         if window_s < longer:
-            if draft:
+            if known.draft:
                 return replace(found, text="", dropped="doubtful", sure=False)
             encoded = self._encode(features, longer)
             if not sure:
@@ -561,7 +564,7 @@ class Whisper:
         )
         text = "" if dropped else collapse(found.raw, voice_s)
         found = replace(found, text=text, dropped=dropped, sure=bool(text) and sure)
-        if not (self._english and text) or draft:
+        if not (self._english and text) or known.draft:
             return found
         if spoken == "en":
             return replace(found, english=text)

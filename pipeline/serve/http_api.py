@@ -32,7 +32,7 @@ from pipeline.audio.resample import Resampler
 from pipeline.config import Settings
 from pipeline.conversation.reply import Synthesiser
 from pipeline.engines.vad import RATE
-from pipeline.engines.whisper import Transcription, scaled
+from pipeline.engines.whisper import Known, Transcription, scaled
 from pipeline.engines.worker import Stop, Worker
 from pipeline.errors import BadInput, CascadeError, StageError, one_line
 from pipeline.serve.app import limited
@@ -342,9 +342,8 @@ class _Api:
         audio = scaled(piece.samples)
         async with self._recognising:
             try:
-                return await self._engines.transcribe(
-                    audio, piece.voiced_ms, language=language, prompt=prompt
-                )
+                known = Known(piece.voiced_ms, language=language, prompt=prompt)
+                return await self._engines.transcribe(audio, known)
             except BadInput as error:
                 raise _invalid("language", str(error)) from None
 

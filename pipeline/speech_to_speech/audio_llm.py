@@ -31,7 +31,7 @@ from pipeline.engines.local import LocalEngines
 from pipeline.engines.prosody import Prosody
 from pipeline.engines.servers import OPENAI_URL, ChatServer, chat_server
 from pipeline.engines.tokens import TokenGauge
-from pipeline.engines.whisper import MIN_VOICED_MS, Audio, Transcription
+from pipeline.engines.whisper import NOTHING_KNOWN, Audio, Known, Transcription
 from pipeline.errors import BadInput, CascadeError, StageError
 from pipeline.events import Event, Frame, ReplyDone, Transcript
 from pipeline.models.catalogue import Catalogue
@@ -98,18 +98,14 @@ class Ears:
         local: What computes here; its language model is not used.
         model: What answers.
         utterances: Keeps what was said.
-        least_ms: Less voice than this is none.
     """
 
-    def __init__(
-        self, local: Engines, model: SoundWriter, utterances: Utterances, least_ms: float
-    ) -> None:
+    def __init__(self, local: Engines, model: SoundWriter, utterances: Utterances) -> None:
         self.model = model
         # Of placeholders nobody knows how many tokens their sound has.
         self.tokens = TokenGauge()
         self._local = local
         self._utterances = utterances
-        self._least_ms = least_ms
 
     @property
     def voice(self) -> Synthesiser:
@@ -133,19 +129,9 @@ class Ears:
         """Whether the speaker sounds finished."""
         return await self._local.melody(audio)
 
-    async def transcribe(
-        self,
-        audio: Audio,
-        voiced_ms: float | None = None,
-        *,
-        prefix: str = "",
-        language: str = "",
-        usual: str = "",
-        draft: bool = False,
-        prompt: str = "",
-    ) -> Transcription:
+    async def transcribe(self, audio: Audio, known: Known = NOTHING_KNOWN) -> Transcription:
         """Take the utterance, at once, and give its placeholder for its words."""
-        if voiced_ms is not None and voiced_ms < self._least_ms:
+        if known.too_short:
             return Transcription("", "", 0.0, 0.0, 0.0, "short")
         return Transcription(self._utterances.take(audio), "", 0.0, 0.0, 0.0)
 
@@ -231,7 +217,7 @@ class AudioLlmSession:
             if self._own is not None:
                 self._local = await stack.enter_async_context(self._own)
             assert self._local is not None
-            ears = Ears(self._local, writer, self._utterances, MIN_VOICED_MS)
+            ears = Ears(self._local, writer, self._utterances)
             self._cascade = Cascade(
                 ears,
                 self._settings,

@@ -17,7 +17,7 @@ import numpy as np
 from pipeline.audio.resample import Resampler
 from pipeline.clock import Clock
 from pipeline.engines.vad import RATE, Voice
-from pipeline.engines.whisper import Audio, Transcription, bare, scaled
+from pipeline.engines.whisper import NOTHING_KNOWN, Audio, Known, Transcription, bare, scaled
 from pipeline.errors import BadInput, StageError
 from pipeline.events import Frame, Samples
 from pipeline.session import Inbox
@@ -72,27 +72,8 @@ class Detector(Protocol):
 class Transcribe(Protocol):
     """Recognises an utterance (`Engines.transcribe`)."""
 
-    def __call__(
-        self,
-        audio: Audio,
-        voiced_ms: float | None = None,
-        *,
-        prefix: str = "",
-        language: str = "",
-        usual: str = "",
-        draft: bool = False,
-        prompt: str = "",
-    ) -> Awaitable[Transcription]:
-        """Recognise an utterance (16 kHz, -1 to 1) with this much voice in it (None: unknown).
-
-        Args:
-            audio: The utterance.
-            voiced_ms: How much of it is voiced (ms).
-            prefix: The words that it surely begins with, which need not be recognised again.
-            language: Code of the language that is spoken; empty: not known yet.
-            usual: Code of what the conversation has been in: taken in doubt.
-            draft: Whether what looks doubtful is dropped rather than looked at for longer.
-            prompt: What it is about, or how it is to be written.
+    def __call__(self, audio: Audio, known: Known = NOTHING_KNOWN) -> Awaitable[Transcription]:
+        """Recognise an utterance (16 kHz, -1 to 1), of which so much is known.
 
         Raises:
             BadInput: The recogniser does not know the language.
@@ -280,7 +261,7 @@ class Recogniser:
 
         Args:
             language: Its code.
-            prompt: See `Transcribe`.
+            prompt: See `Known`.
         """
         self._fixed = language
         self._prompt = prompt
@@ -296,12 +277,14 @@ class Recogniser:
         try:
             heard = await self._transcribe(
                 audio,
-                voiced_ms,
-                prefix=prefix,
-                language=self._fixed or self._spoken,
-                usual=self._usual,
-                draft=draft,
-                prompt=self._prompt,
+                Known(
+                    voiced_ms=voiced_ms,
+                    prefix=prefix,
+                    language=self._fixed or self._spoken,
+                    usual=self._usual,
+                    draft=draft,
+                    prompt=self._prompt,
+                ),
             )
         except BadInput as error:
             raise StageError("stt", str(error)) from None

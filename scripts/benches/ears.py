@@ -27,7 +27,7 @@ from pipeline.engines.llm import Messages
 from pipeline.engines.llm_judge import TextJudge
 from pipeline.engines.smart_turn import SmartTurn
 from pipeline.engines.vad import VoiceDetector
-from pipeline.engines.whisper import Audio, Transcription, Whisper
+from pipeline.engines.whisper import NOTHING_KNOWN, Audio, Known, Transcription, Whisper
 from pipeline.events import Frame, ReplyAudio, ReplyInterrupted, Samples, Transcript
 from pipeline.measure.recording import MemoryTrace
 from pipeline.models.catalogue import Catalogue
@@ -93,25 +93,22 @@ class Ears(Engines):
         """The real one."""
         return VoiceDetector()
 
-    async def transcribe(
-        self, audio: Audio, voiced_ms: float | None = None, **more: Any
-    ) -> Transcription:
+    async def transcribe(self, audio: Audio, known: Known = NOTHING_KNOWN) -> Transcription:
         """Recognise, in `WORDS_S`; who asks meanwhile waits."""
         async with self._turn:
             await asyncio.sleep(WORDS_S)
-        return self.hear(audio, voiced_ms, **more)
+        return self.hear(audio, known)
 
-    def hear(self, audio: Audio, voiced_ms: float | None = None, **more: Any) -> Transcription:
+    def hear(self, audio: Audio, known: Known = NOTHING_KNOWN) -> Transcription:
         """Recognise, as soon as the machine can."""
 
         def recognise() -> Transcription:
             began = time.process_time()
-            found = self._whisper.transcribe(audio, voiced_ms=voiced_ms, **more)
+            found = self._whisper.transcribe(audio, known)
             self.took.append((time.process_time() - began, found.window_s))
             return found
 
-        key = "words", hash(audio.tobytes()), voiced_ms, *sorted(more.items())
-        return self._once(key, recognise)
+        return self._once(("words", hash(audio.tobytes()), known), recognise)
 
     async def judge(self, messages: Messages) -> float | None:
         """Judge the words, in `JUDGED_S`."""

@@ -39,6 +39,7 @@ from pipeline.engines.whisper import (
     FULL_S,
     RATE,
     WINDOW_S,
+    Known,
     Transcription,
     Whisper,
     said_twice,
@@ -195,7 +196,7 @@ def hear(whisper: Whisper, clips: Sequence[Clip]) -> list[Heard]:
     for clip in clips:
         audio = as_audio(clip.pcm)
         began = time.process_time()
-        transcription = whisper.transcribe(audio, voiced_ms=clip.voiced_ms)
+        transcription = whisper.transcribe(audio, Known(clip.voiced_ms))
         found.append(Heard(clip, transcription, time.process_time() - began))
     return found
 

@@ -82,7 +82,7 @@ async def engines_alone(engines: LocalEngines, settings: Settings) -> None:
     for samples in audio:
         heard = as_audio(samples)
         began = time.perf_counter()
-        await engines.transcribe(heard, None)
+        await engines.transcribe(heard)
         took = time.perf_counter() - began
         milliseconds.append(took * 1e3)
         factors.append(took / (len(samples) / RATE) * 1e3)

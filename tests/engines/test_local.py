@@ -17,7 +17,7 @@ from support.real_engines import development, fetched
 from pipeline.config import load
 from pipeline.engines.chat_stream import Used
 from pipeline.engines.local import BEHIND_S, DRAFT_S, LocalEngines
-from pipeline.engines.whisper import RATE, Transcription
+from pipeline.engines.whisper import RATE, Known, Transcription
 
 TOYS = {
     "stt.model": "whisper-mini-en",
@@ -61,7 +61,7 @@ async def test_a_session_comes_before_files_and_words_before_drafts(engines: Loc
     order: list[str] = []
 
     async def ask(who: LocalEngines, name: str, *, draft: bool = False) -> None:
-        await who.transcribe(audio, draft=draft)
+        await who.transcribe(audio, Known(draft=draft))
         order.append(name)
 
     with engines.seat() as one, engines.seat() as other:
@@ -78,7 +78,7 @@ async def test_a_session_comes_before_files_and_words_before_drafts(engines: Loc
 async def test_a_draft_that_comes_too_late_is_not_made(engines: LocalEngines) -> None:
     audio, _ = development()[0]
     async with held_up(engines, DRAFT_S + 0.05):
-        drafted = asyncio.create_task(engines.transcribe(audio, draft=True))
+        drafted = asyncio.create_task(engines.transcribe(audio, Known(draft=True)))
         words = asyncio.create_task(engines.transcribe(audio))
         await asyncio.sleep(0)
     assert (await drafted).dropped == "too late"

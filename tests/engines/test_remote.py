@@ -29,7 +29,7 @@ from pipeline.engines.client import Unreachable
 from pipeline.engines.local import LocalEngines, check_models
 from pipeline.engines.remote import RemoteRecogniser, RemoteVoice
 from pipeline.engines.servers import audio_server
-from pipeline.engines.whisper import Audio
+from pipeline.engines.whisper import Audio, Known
 from pipeline.errors import BadInput, StageError
 from pipeline.events import Samples
 from pipeline.models import fetch
@@ -122,7 +122,9 @@ async def test_our_own_server_recognises_and_speaks(url: str) -> None:
         with engines.seat() as seat:
             async with contextlib.aclosing(seat.voice.speak("What time is it?")) as sounds:
                 made = np.concatenate([piece.samples async for piece in sounds])
-            heard = await seat.transcribe(as_audio(resampled(made, seat.voice.rate, 16_000)), 900.0)
+            heard = await seat.transcribe(
+                as_audio(resampled(made, seat.voice.rate, 16_000)), Known(900.0)
+            )
         assert words(heard.text) == "what time is it"
         assert heard.language == "en"
         assert heard.log_prob < 0, "our own server tells how sure it is"
@@ -218,12 +220,12 @@ def test_no_key_and_no_password_is_told_of_a_run() -> None:
 async def test_what_a_recogniser_is_asked() -> None:
     async with LlmServer(told(text=" Hello. ", language="english"), told(text="Ja.")) as server:
         async with ears(server, api_key=SECRET) as recogniser:
-            heard = await recogniser.transcribe(SPEECH, 900.0, prefix="Hel", draft=True)
+            heard = await recogniser.transcribe(SPEECH, Known(900.0, prefix="Hel", draft=True))
             assert (heard.text, heard.language, heard.sure) == ("Hello.", "en", True)
-            await recogniser.transcribe(SPEECH, language="de", prompt="Namen")
+            await recogniser.transcribe(SPEECH, Known(language="de", prompt="Namen"))
         async with ears(server, model="large", language="nl") as other:
             server.then(told(text="Ja."))
-            assert (await other.transcribe(SPEECH, language="de")).language == "nl"
+            assert (await other.transcribe(SPEECH, Known(language="de"))).language == "nl"
     first, second, third = server.requests
     assert first.key == SECRET
     assert form(first) == {"model": "whisper-1", "response_format": "verbose_json"}
@@ -242,7 +244,7 @@ async def test_what_is_no_speech_is_dropped() -> None:
     async with LlmServer(answer) as server, ears(server) as recogniser:
         heard = await recogniser.transcribe(SPEECH)
         assert (heard.text, heard.dropped, heard.raw) == ("", "no speech", "You know.")
-        nothing = await recogniser.transcribe(SPEECH, 50.0)
+        nothing = await recogniser.transcribe(SPEECH, Known(50.0))
         assert (nothing.text, nothing.dropped) == ("", "too little voice")
     assert len(server.requests) == 1
 

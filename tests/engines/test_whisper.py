@@ -21,6 +21,7 @@ from pipeline.engines.whisper import (
     RATE,
     UNSURE_S,
     Audio,
+    Known,
     Transcription,
     Whisper,
     bare,
@@ -332,9 +333,9 @@ class TestEmbeddedModel:
     ) -> None:
         audio, text = utterances[0]
         nothing = Transcription("", "en", 0.0, 1.0, 0.0, "too little voice")
-        assert mini.transcribe(audio, voiced_ms=99) == nothing
+        assert mini.transcribe(audio, Known(voiced_ms=99)) == nothing
         assert mini.transcribe(audio[:0]) == nothing
-        assert mini.transcribe(audio, voiced_ms=100).text == text
+        assert mini.transcribe(audio, Known(voiced_ms=100)).text == text
 
     @pytest.mark.parametrize("short_windows", [True, False])
     def test_a_sentence_said_twice_is_doubted_only_of_stock_models(
@@ -588,7 +589,7 @@ class TestStockModels:
         whisper = Whisper(path, settings(window=window), compute_type="float32")
         whisper.warm()
         counted = Counted(whisper)
-        found = whisper.transcribe(self.audio, draft=True)
+        found = whisper.transcribe(self.audio, Known(draft=True))
         assert (found.text, found.dropped, found.sure) == (heard, dropped, bool(heard))
         assert counted.calls["generate"] == runs
 
@@ -619,7 +620,7 @@ class TestStockModels:
         whisper = Whisper(path, settings(language=given))
         whisper.warm()
         counted = Counted(whisper)
-        found = whisper.transcribe(self.audio, language=known)
+        found = whisper.transcribe(self.audio, Known(language=known))
         assert (found.language, found.sure) == (language, sure)
         assert counted.calls["detect_language"] == (language == "de")
         assert counted.calls["encode"] == 1, "detection encodes nothing twice"
@@ -642,7 +643,7 @@ class TestStockModels:
     ) -> None:
         path = scripted(tmp_path / "m", ends="always", detect=detect)
         whisper = Whisper(path, SttSettings(), among=among)
-        found = whisper.transcribe(self.audio, usual=usual)
+        found = whisper.transcribe(self.audio, Known(usual=usual))
         assert found.language == language
 
     def test_what_is_heard_is_also_told_in_english_where_that_is_asked_for(
@@ -654,8 +655,8 @@ class TestStockModels:
         counted = Counted(whisper)
         assert whisper.transcribe(self.audio).english
         assert (counted.calls["encode"], counted.calls["generate"]) == (1, 2)
-        assert whisper.transcribe(self.audio, draft=True).english == ""
-        assert whisper.transcribe(self.audio, language="en").english == TEXT
+        assert whisper.transcribe(self.audio, Known(draft=True)).english == ""
+        assert whisper.transcribe(self.audio, Known(language="en")).english == TEXT
         assert Whisper(path, SttSettings()).transcribe(self.audio).english == ""
 
     @pytest.mark.parametrize(
@@ -797,8 +798,8 @@ class TestTinyEn:
         for audio, _ in utterances[1::16]:
             agreement, stable = Agreement(), ""
             for end in range(int(0.8 * RATE), len(audio), int(0.4 * RATE)):
-                stable = agreement.push(tiny.transcribe(audio[:end], prefix=stable).text)
-            whole = tiny.transcribe(audio, prefix=stable).text
+                stable = agreement.push(tiny.transcribe(audio[:end], Known(prefix=stable)).text)
+            whole = tiny.transcribe(audio, Known(prefix=stable)).text
             assert bare(whole)[: len(bare(stable))] == bare(stable)
             assert bare(whole) == bare(tiny.transcribe(audio).text)
 
@@ -814,7 +815,7 @@ class TestTinyEn:
     def test_a_prompt_says_how_it_is_to_be_written(self, tiny: Whisper) -> None:
         audio = next(audio for audio, text in development() if text == "I need a new tablet.")
         capitals = "ALL OF THIS IS WRITTEN IN CAPITALS. I NEED A NEW TABLET."
-        assert tiny.transcribe(audio, prompt=capitals).text.isupper()
+        assert tiny.transcribe(audio, Known(prompt=capitals)).text.isupper()
 
     @needs_people
     def test_expected_words_are_heard_and_others_are_as_before(self, tiny: Whisper) -> None:
@@ -835,7 +836,7 @@ class TestTinyEn:
     @pytest.mark.parametrize("prompt", ["x " * 600, "Thank you. " * 100])
     def test_a_prompt_that_misleads_is_dropped(self, tiny: Whisper, prompt: str) -> None:
         audio = next(audio for audio, text in development() if text == "I need a new tablet.")
-        heard = tiny.transcribe(audio, prompt=prompt)
+        heard = tiny.transcribe(audio, Known(prompt=prompt))
         assert words(heard.text) == "i need a new tablet"
 
     @needs_people

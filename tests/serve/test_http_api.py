@@ -478,9 +478,9 @@ async def test_language_and_prompt_reach_the_recogniser(server: Served, engines:
             files={"file": ("a.wav", noise(2000))},
             data={"language": "de-DE", "prompt": "Grüße", "model": "ears"},
         )
-    assert engines.asked[0]["language"] == "de"
-    assert engines.asked[0]["prompt"] == "Grüße"
-    assert engines.asked[0]["voiced_ms"] == pytest.approx(1000, abs=64)
+    assert engines.asked[0].language == "de"
+    assert engines.asked[0].prompt == "Grüße"
+    assert engines.asked[0].voiced_ms == pytest.approx(1000, abs=64)
 
 
 async def test_a_language_that_the_recogniser_does_not_know(

@@ -37,7 +37,7 @@ from pipeline.clock import Clock
 from pipeline.config import LlmSettings, Settings, TurnSettings
 from pipeline.engines.tokens import TokenGauge
 from pipeline.engines.tools import Tool
-from pipeline.engines.whisper import MIN_VOICED_MS, Transcription
+from pipeline.engines.whisper import NOTHING_KNOWN, Known, Transcription
 from pipeline.errors import BadInput, CascadeError, StageError
 from pipeline.events import (
     Failure,
@@ -98,14 +98,7 @@ class Local:
         raise AssertionError("a server reads by itself")
 
     async def transcribe(
-        self,
-        audio: npt.NDArray[np.float32],
-        voiced_ms: float | None = None,
-        *,
-        prefix: str = "",
-        language: str = "",
-        draft: bool = False,
-        prompt: str = "",
+        self, audio: npt.NDArray[np.float32], known: Known = NOTHING_KNOWN
     ) -> Transcription:
         level = round(float(np.abs(audio).max()) * 32768) - LOUD
         self.recognised.append(level)
@@ -282,10 +275,10 @@ async def test_a_tool_is_called() -> None:
 async def test_a_click_is_not_sent() -> None:
     utterances = Utterances(keep=1)
     chat: Any = None
-    ears = Ears(Local(), SoundWriter(chat, utterances), utterances, MIN_VOICED_MS)
-    heard = await ears.transcribe(np.ones(1600, np.float32), 60.0)
+    ears = Ears(Local(), SoundWriter(chat, utterances), utterances)
+    heard = await ears.transcribe(np.ones(1600, np.float32), Known(60.0))
     assert (heard.text, heard.dropped) == ("", "short")
-    heard = await ears.transcribe(np.ones(1600, np.float32), 100.0)
+    heard = await ears.transcribe(np.ones(1600, np.float32), Known(100.0))
     assert utterances.sound(heard.text) is not None
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pipeline.config import Settings, load
 from pipeline.engines.local import LocalEngines
-from pipeline.engines.whisper import Transcription
+from pipeline.engines.whisper import NOTHING_KNOWN, Known, Transcription
 from pipeline.errors import StageError
 from pipeline.serve.http_api import Stages, routes
 from pipeline.serve.link import Link, Opening
@@ -87,7 +87,7 @@ class Scripted:
     names: dict[str, str] = field(
         default_factory=lambda: {"stt": "ears", "tts": "mouth", "llm": "head"}
     )
-    asked: list[dict[str, object]] = field(default_factory=list)
+    asked: list[Known] = field(default_factory=list)
     order: list[float] = field(default_factory=list)
     files: int = 0
     open: int = 0
@@ -101,14 +101,9 @@ class Scripted:
         return Detector()
 
     async def transcribe(
-        self,
-        audio: npt.NDArray[np.float32],
-        voiced_ms: float | None = None,
-        *,
-        language: str = "",
-        prompt: str = "",
+        self, audio: npt.NDArray[np.float32], known: Known = NOTHING_KNOWN
     ) -> Transcription:
-        self.asked.append({"language": language, "prompt": prompt, "voiced_ms": voiced_ms})
+        self.asked.append(known)
         # How loud it is tells whose it is.
         self.order.append(round(float(np.abs(audio).max()), 2))
         self.open += 1

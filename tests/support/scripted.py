@@ -18,7 +18,7 @@ from pipeline.engines.prosody import Prosody, measure
 from pipeline.engines.tokens import TokenGauge
 from pipeline.engines.tools import ToolUse
 from pipeline.engines.vad import Voice
-from pipeline.engines.whisper import Audio, Transcription
+from pipeline.engines.whisper import NOTHING_KNOWN, Audio, Known, Transcription
 from pipeline.errors import StageError
 from pipeline.events import Samples
 from pipeline.pictures import Picture
@@ -173,18 +173,10 @@ class Engines:
         return self.finished.get(str(messages[-1]["content"]))
 
     async def transcribe(
-        self,
-        audio: npt.NDArray[np.float32],
-        voiced_ms: float | None = None,
-        *,
-        prefix: str = "",
-        language: str = "",
-        usual: str = "",
-        draft: bool = False,
-        prompt: str = "",
+        self, audio: npt.NDArray[np.float32], known: Known = NOTHING_KNOWN
     ) -> Transcription:
-        self.languages.append(language or usual)
-        self.hints.append(prompt)
+        self.languages.append(known.language or known.usual)
+        self.hints.append(known.prompt)
         await asyncio.sleep(self.recognise_s)
         levels = np.rint(audio * 32768).astype(int) - LOUD
         loud = Counter(levels[levels >= 0].tolist())
@@ -195,7 +187,7 @@ class Engines:
         text = " ".join(filter(None, said))
         self.heard.append((text, len(audio) / RATE))
         heard = Transcription(text, self.speaks, self.sure, 0.0, 1.0, sure=bool(text))
-        return self.understood(heard, voiced_ms)
+        return self.understood(heard, known.voiced_ms)
 
     def understood(self, heard: Transcription, voiced_ms: float | None) -> Transcription:
         """What the recogniser makes of it; for a test to change, or to fail."""

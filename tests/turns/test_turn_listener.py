@@ -12,7 +12,7 @@ from support import virtual_time
 from support.scripted import LOUD, Detector
 
 from pipeline.engines.vad import RATE
-from pipeline.engines.whisper import Audio, Transcription, bare
+from pipeline.engines.whisper import NOTHING_KNOWN, Audio, Known, Transcription, bare
 from pipeline.events import Frame, Samples
 from pipeline.session import Inbox
 from pipeline.turns.listener import (
@@ -208,20 +208,10 @@ class Slow:
         self.told: list[str] = []
         self.known: list[tuple[str, str]] = []
 
-    async def transcribe(
-        self,
-        audio: Audio,
-        voiced_ms: float | None = None,
-        *,
-        prefix: str = "",
-        language: str = "",
-        usual: str = "",
-        draft: bool = False,
-        prompt: str = "",
-    ) -> Transcription:
-        self.prefixes.append(prefix)
-        self.drafts.append(draft)
-        self.known.append((language, usual))
+    async def transcribe(self, audio: Audio, known: Known = NOTHING_KNOWN) -> Transcription:
+        self.prefixes.append(known.prefix)
+        self.drafts.append(known.draft)
+        self.known.append((known.language, known.usual))
         await asyncio.sleep(self.takes_s)
         words = ["one", "two", "three", "four", "five", "six", "seven", "eight"]
         text = " ".join(words[: len(audio) // RATE])
