@@ -10,7 +10,7 @@ import shlex
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import av
 import av.error
@@ -48,6 +48,12 @@ FULL_SCALE = {"u8": 2**7, "s16": 2**15, "s32": 2**31, "flt": 1, "dbl": 1}
 
 MOST_RATE = 10_000_000
 """Samples a second that no recording has: a header that says more is damaged."""
+
+MOST_CHUNKS = 100
+"""Chunks of a WAV among which its format is looked for; it is the first, or behind two or three."""
+
+PCM_SUBFORMAT = bytes.fromhex("0100000000001000800000aa00389b71")
+"""What marks integer samples in a `WAVEFORMATEXTENSIBLE` (Microsoft's `ksmedia.h`)."""
 
 NOTICED_S = 0.1
 """Sound missing from a file that is worth a warning (seconds); encoders round less than this."""
@@ -101,6 +107,7 @@ def _open(path: Path, file: BinaryIO | None = None) -> tuple[InputContainer, Aud
             raise BadInput(f"{path}: is empty (0 bytes); record or copy it again")
         if file.seekable():
             file.seek(0)
+            file = _in_whole_bytes(file)
         # A playlist would have FFmpeg open others, of this disk or the network.
         container = av.open(file, "r", options={"protocol_whitelist": "none"})
     except FileNotFoundError:
@@ -121,6 +128,56 @@ def _open(path: Path, file: BinaryIO | None = None) -> tuple[InputContainer, Aud
             f"{path}: is damaged: it states {stream.rate} samples a second; record or copy it again"
         )
     return container, stream
+
+
+class _Amended:
+    """A file in which a few bytes read as others do. For `av.open`."""
+
+    def __init__(self, file: BinaryIO, at: int, data: bytes) -> None:
+        self._file = file
+        self._at = at
+        self._data = data
+        self.seek = file.seek
+        self.tell = file.tell
+
+    def read(self, n: int = -1) -> bytes:
+        start = self._file.tell()
+        data = bytearray(self._file.read(n))
+        for place, byte in enumerate(self._data, self._at - start):
+            if 0 <= place < len(data):
+                data[place] = byte
+        return bytes(data)
+
+
+def _in_whole_bytes(file: BinaryIO) -> BinaryIO:
+    """The same file; if it is a WAV, as many bits of its samples count as they have.
+
+    24 bits in four bytes, which Windows records from many sound cards, FFmpeg takes for floats and
+    20 bits for samples of three bytes, which makes noise of both. What does not count is 0 or noise
+    below all that does, so that a sample is right as a whole.
+    """
+    amended = _amendment(file)
+    file.seek(0)
+    return cast(BinaryIO, _Amended(file, *amended)) if amended else file
+
+
+def _amendment(file: BinaryIO) -> tuple[int, bytes] | None:
+    """Where a WAV says that only some bits of its samples count, and what it is to say there."""
+    kind, _, form = struct.unpack("<4sI4s", file.read(12).ljust(12))
+    if kind not in (b"RIFF", b"RF64") or form != b"WAVE":
+        return None
+    for _ in range(MOST_CHUNKS):
+        name, size = struct.unpack("<4sI", file.read(8).ljust(8))
+        if name != b"fmt ":
+            file.seek(size + size % 2, os.SEEK_CUR)
+            continue
+        start = file.tell()
+        stated = file.read(40)
+        if size < 40 or len(stated) < 40 or stated[24:] != PCM_SUBFORMAT:
+            return None
+        bits, _, valid = struct.unpack("<HHH", stated[14:20])
+        return None if valid == bits else (start + 18, struct.pack("<H", bits))
+    return None
 
 
 def _unknown(path: Path, what: str) -> BadInput:

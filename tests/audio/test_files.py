@@ -319,3 +319,28 @@ def test_what_is_open_already_is_read_from_its_beginning(tmp_path: Path) -> None
     assert (found == np.arange(1000)).all()
     with pytest.raises(BadInput, match=r"^called/otherwise: is empty"):
         read_audio(Path("called/otherwise"), 16_000, io.BytesIO())
+
+
+def extensible(samples: Samples, bits: int, valid: int) -> bytes:
+    """A WAV of samples of so many bits, of which so many count: the uppermost."""
+    form = struct.pack("<HHIIHHHHI", 0xFFFE, 1, 16_000, 2000 * bits, bits // 8, bits, 22, valid, 4)
+    form += bytes.fromhex("0100000000001000800000aa00389b71")
+    data = (samples.astype(np.int32) << 16).astype("<i4").view(np.uint8).reshape(-1, 4)
+    data = data[:, 4 - bits // 8 :].tobytes()
+    chunks = b"JUNK" + struct.pack("<I", 3) + b"abc\0"
+    chunks += b"fmt " + struct.pack("<I", len(form)) + form
+    chunks += b"data" + struct.pack("<I", len(data)) + data
+    return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
+
+
+@pytest.mark.parametrize(
+    ("bits", "valid"), [(32, 32), (32, 24), (32, 20), (24, 20), (24, 16), (16, 12), (16, 8)]
+)
+def test_bits_that_do_not_count_change_no_sample(tmp_path: Path, bits: int, valid: int) -> None:
+    # Windows records 24 bits in four bytes from many a sound card. FFmpeg 8.1 reads them as floats.
+    sound = np.tile(np.arange(-32_768, 32_768, 256, dtype=np.int16), 50)
+    path = tmp_path / "a.wav"
+    path.write_bytes(extensible(sound, bits, valid))
+    for file in (None, io.BytesIO(path.read_bytes())):
+        found = np.concatenate([*read_audio(path, 16_000, file)])
+        np.testing.assert_array_equal(found, sound)
