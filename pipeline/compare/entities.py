@@ -46,6 +46,9 @@ NO_NUMBER = frozenset({"1", "1st", "2nd"})
 NO_LETTER = frozenset({"a", "i"})
 """Words of one letter, which are no part of a code at its ends unless somebody says so."""
 
+SIGN = re.compile(r"(?<![\w.])[-−](?=[$€£]?\.?\d)")
+"""A minus sign before a number, and no hyphen between two."""
+
 _BREAK = ","
 _TOKEN = re.compile(r"\d+(?:\.\d+)?(?:(?:st|nd|rd|th)\b)?|[^\W\d_]+|[,.;:!?]")
 _MIXED = re.compile(r"(?!\d+(?:st|nd|rd|th|am|pm)\b)\b(?:\d+[^\W\d_]|[^\W\d_]+\d)", re.IGNORECASE)
@@ -57,6 +60,7 @@ _REWRITTEN = (
     (r"(?<=\d),(?=\d{3}\b)", ""),
     (r"[’‘ʼ`´]", "'"),
     (r"'s\b|'", ""),
+    (SIGN, "minus "),
     (r"[-‐‑–—/_]", " "),
     (r"(?<=\d):(?=\d)", " "),
     (r"(\d) point (?=\d)", r"\1."),

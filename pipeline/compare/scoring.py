@@ -22,7 +22,7 @@ import jiwer
 from whisper_normalizer.english import EnglishTextNormalizer
 
 from pipeline.compare import selectivity
-from pipeline.compare.entities import entity_checks, in_digits
+from pipeline.compare.entities import SIGN, entity_checks, in_digits
 from pipeline.compare.record import Conversation
 from pipeline.compare.results import (
     Checked,
@@ -146,8 +146,11 @@ def topic_of(expect: Expect, scenario: Scenario) -> str:
 
 
 def words(text: str) -> list[str]:
-    """The normalised words of a text."""
-    plain = _normalizer()(re.sub("[’‘ʼ`´]", "'", text))
+    """The normalised words of a text.
+
+    The normaliser makes `-5` of "minus five", but 5 of "-5": so the sign is given to it as a word.
+    """
+    plain = _normalizer()(SIGN.sub("minus ", re.sub("[’‘ʼ`´]", "'", text)))
     return [word for word in plain.split() if any(map(str.isalnum, word))]
 
 

@@ -116,6 +116,11 @@ def test_case_and_punctuation_are_no_error(said: list[str]) -> None:
         ("I don't know.", "I do not know", 0),
         ("Set a timer for ten minutes.", "set the timer for minutes now", 3),
         ("one two three", "one three", 1),
+        # whisper_normalizer 0.1.15 drops the sign of a number in digits, and keeps that of a word.
+        ("It is minus five.", "It is -5.", 0),
+        ("It is minus five.", "It is −5.", 0),
+        ("It is -5.", "It is 5.", 1),
+        ("pages 10-20", "pages 10 20", 0),
     ],
 )
 def test_word_errors(said: str, heard: str, errors: int) -> None:
@@ -138,6 +143,10 @@ def test_word_errors(said: str, heard: str, errors: int) -> None:
         ("Twenty-eight, twenty-nine, thirty", "thirty", True),
         ("Twenty-eight, twenty-nine, thirty", "twenty", False),
         ("Born in nineteen ninety-nine", "1999", True),
+        ("It is minus five", "-5", True),
+        ("It is -5", "minus five", True),
+        ("It is 5", "-5", False),
+        ("It is -5", "5", False),
     ],
 )
 def test_contains(reply: str, wanted: str, met: bool) -> None:
