@@ -141,6 +141,17 @@ ENGLISH = [
     ("It is 10\u202f000.", "It is 10000."),
     ("So it is—really.", "So it is, really."),
     ("I think… maybe.", "I think, maybe."),
+    ("Ms. Fox and Ms Lee.", "Miz Fox and Miz Lee."),
+    ("Cats vs dogs.", "Cats versus dogs."),
+    ("The answer is YES.", "The answer is yes."),
+    ("In NYC, it is HOT.", "In N.Y.C, it is hot."),
+    ("By UPS.", "By U.P.S."),
+    ("UPS or DHL?", "U.P.S or D.H.L?"),
+    ("The FAQs.", "The F eh queues."),
+    ("Two EVs.", "Two ee vees."),
+    ("At 3 PM ET.", "At three P.M E.T."),
+    ("As the WHO says.", "As the W.H.O says."),
+    ("SO₂ and NO2.", "S.O two and N.O two."),
 ]
 
 
@@ -163,7 +174,20 @@ def test_the_phonemiser_says_it_as_if_spelled_out(
 
 @pytest.mark.parametrize(
     "text",
-    ["COVID-19", "F-16", "10:30", "x-5", "737-8", "12345-6789", "ISO 8601", "B2B", "$HOME", "#1a"],
+    [
+        "COVID-19",
+        "AT&T",
+        "5 AM",
+        "F-16",
+        "10:30",
+        "x-5",
+        "737-8",
+        "12345-6789",
+        "ISO 8601",
+        "B2B",
+        "$HOME",
+        "#1a",
+    ],
 )
 def test_what_is_not_clear_is_left_alone(text: str) -> None:
     assert speakable(f"It is {text}.") == f"It is {text}."

@@ -11,6 +11,7 @@ import re
 from pipeline.text.english.abbreviations import ABBREVIATIONS
 from pipeline.text.english.amounts import AMOUNTS
 from pipeline.text.english.calendar import DATES, DAYS, YEARS
+from pipeline.text.english.capitals import capitals
 from pipeline.text.english.digits import DIGITS
 from pipeline.text.english.mathematics import EQUATIONS, LETTER, LOW, NUMBERS, SIGNS
 from pipeline.text.english.roman import NUMERALS
@@ -34,4 +35,4 @@ def in_english(text: str) -> str:
         text = apply(UNITS_ALONE + SIGNS, text)
     if _NUMERAL.search(text):
         text = apply(NUMERALS, text)
-    return LETTER.sub("eh", text).translate(LOW)
+    return capitals(LETTER.sub("eh", text)).translate(LOW)

@@ -97,6 +97,7 @@ ABBREVIATIONS: Rules = (
     (_WIND, _wind),
     (re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+"), _mail),
     (re.compile(r"\b(?:Apt|Ste|Hwy|Rm)(?=\s\d)"), lambda match: _FULL[match[0].lower()]),
+    (re.compile(r"\bMs\b\.?(?= [A-Z])"), "Miz"),  # which is spelled else
     (_ABBREVIATION, _abbreviation),
     *(
         (re.compile(pattern), said)
@@ -118,6 +119,7 @@ ABBREVIATIONS: Rules = (
             (r"(?<=\d )AD\b|\bAD(?= \d)", "eh D"),
             (r"(?<=\d )CE\b", "C E"),
             (r"\bYoY\b", "year over year"),
+            (r"\bvs(?= [\w'])", "versus"),
             (r"\bb/c\b", "because"),
             (r"\bw/o\b", "without"),
             (r"\bw/\s?(?=\w)", "with "),

@@ -1,0 +1,65 @@
+"""Words in capitals: those that are said as words, and those that are spelled.
+
+espeak-ng (in piper-tts 1.8.0) spells a word of two or three capitals that its dictionary does not
+have, "YES" as well as "UPS"; but in a clause with more capitals than small letters it spells none
+that has a vowel: "By UPS." is "by ups" and "NYC." is "nick".
+"""
+
+from __future__ import annotations
+
+import re
+
+from pipeline.text.english.rules import words
+
+WORDS = words(
+    "age ago air all an and any are art as ask at ate bad bag bar be bed big bit box boy but buy"
+    " by bye can car cat cry cup cut dad day did do dog dry due eat egg end eye far few fit fix fly"
+    " for fun get go god got guy had has he her hey him his hit hot how huh if ill in is its"
+    " job joy key kid law let lie low mad man may me men mix mom my new no nor not now of off oil"
+    " old on one or our out own pay per put ran raw red run sad saw say see set she shy sir sit six"
+    " sky so son sun ten the tie tip to too top toy try two up use war was way we wet who why win"
+    " won wow yay yep yes yet you zoo"
+    " lan rom wan"
+)
+"""Said as words in capitals too: what is stressed so, and abbreviations that are words."""
+
+EITHER = words("act ad am hi ice ii iii iv iso ix oh sat vi vii xi xii")
+"""Words as well as abbreviations (5 AM; Columbus, OH), and numerals: as espeak-ng takes them."""
+
+_CAPITALS = re.compile(r"(?<![\w.'’&-])(?P<word>[A-Z]{2,3})(?P<many>s?)(?![\w'’&-]|\.\w)")
+_CLAUSE = re.compile(r"(?:[^,.;:!?()…]|[,.:](?=\w))+")
+_SHOUTED = re.compile(r"\b[A-Z]{4}")
+_OXIDE = re.compile(r"\b([CNS])O(?=[2-4₂-₄]\b)")
+_HEALTH = re.compile(r"(?<=\b[Tt]he )WHO\b")
+
+
+def capitals(text: str) -> str:
+    """Text of which espeak-ng spells the abbreviations, whatever is around them, and no words.
+
+    What is all in capitals with a long word among them is left as it is: people shout so.
+    """
+    text = _HEALTH.sub("W.H.O", _OXIDE.sub(r"\1.O ", text))
+    return _CLAUSE.sub(_clause, text)
+
+
+def _clause(match: re.Match[str]) -> str:
+    if match[0].isupper() and _SHOUTED.search(match[0]) and match[0].count(" ") > 1:
+        return match[0]
+    clause = _CAPITALS.sub(_word, match[0])
+    # With as many of both it spells words, but no plurals.
+    heavy = sum(map(str.isupper, clause)) >= sum(map(str.islower, clause))
+    return _CAPITALS.sub(_spelled, clause) if heavy else clause
+
+
+def _word(match: re.Match[str]) -> str:
+    plain = match[0].lower()
+    return plain if plain in WORDS else match[0]
+
+
+def _spelled(match: re.Match[str]) -> str:
+    """An abbreviation as separate letters; behind full stops a plural's s would be one of them."""
+    if match["word"].lower() in EITHER:
+        return match[0]
+    if not match["many"]:
+        return ".".join(match["word"])
+    return " ".join("eh" if letter == "A" else letter for letter in match["word"]) + "'s"
