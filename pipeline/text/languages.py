@@ -51,6 +51,7 @@ class Language:
         ends: Those that end the sentence if a capital follows: "etc. Voilà".
         open: Those after which the next word decides: "5 Min. Pause", "5 Min. Danach".
         starters: Words that begin a sentence where a capital alone does not tell.
+        stressed: Words of two or three letters that espeak-ng spells if they are in capitals.
         counted: Signs of money and short words that are counted, and their words by plural form:
             "one other", "one few many other".
         signs: Signs that espeak-ng leaves out or names in English, and their words; "+½" is that
@@ -75,6 +76,7 @@ class Language:
     ends: dict[str, str] = field(default_factory=dict)
     open: dict[str, str] = field(default_factory=dict)
     starters: str = ""
+    stressed: str = ""
     counted: dict[str, str] = field(default_factory=dict)
     signs: dict[str, str] = field(default_factory=dict)
     one: tuple[str, str] = ("", "")
@@ -150,6 +152,7 @@ _GERMAN = Language(
         "Tsd.": "Tausend", "Pers.": "Personen", "Stk.": "Stück", "Pkt.": "Punkte",
         "Aufl.": "Auflage", "Verf.": "Verfasser", "ff.": "folgende", "Pl.": "Platz",
     },
+    stressed="alt gut ich ja neu nie nun nur rot wer wie",
     starters=(
         "aber alle alles als also am an auch auf aus außerdem bei beim bis bitte da dabei dafür"
         " daher damals damit danach dann daraus darum das dass dazu dein deine dem den denn der"
@@ -217,6 +220,7 @@ _FRENCH = Language(
         "#Md€": "milliards d'euros", "#Mds€": "milliards d'euros", "#Md": "milliards",
         "#Mds": "milliards",
     },
+    stressed="bon ne tu un",
     starters=(
         "alors après au aux avant avec bonne bref c ce cela ces cet cette chaque comme d dans"
         " de depuis des donc du elle elles en enfin ensuite est et il ils j je l la le les leur"
@@ -279,6 +283,7 @@ _SPANISH = Language(
         "mill.": "millones", "a.de C.": "antes de Cristo", "d.de C.": "después de Cristo",
         "Ltda.": "limitada", "#M€": "millones de euros",
     },
+    stressed="con dos hoy más muy ni no si sin sí tan tú un ya",
     starters=(
         "a ahora al algunos antes aquí así aunque cada como con cuando cuál de del desde"
         " después donde e el ella ellas ellos en entonces era es esa ese eso esta estas este"
@@ -351,6 +356,7 @@ _ITALIAN = Language(
         "S.p.A.": "S P A", "S.r.l.": "S R L", "mln.": "milioni", "mld.": "miliardi",
         "ab.": "abitanti", "u.s.": "ultimo scorso", "p.v.": "prossimo venturo",
     },
+    stressed="con due già ma mai non più si tu una",
     starters=(
         "a adesso ai al alla alle allora anche ancora che chi ci come con così da dal dalla dei"
         " del della delle di dopo dove dunque durante e ecco ed era fra gli ha hai hanno ho i il"
@@ -430,6 +436,7 @@ _DUTCH = Language(
         "B.V.": "B V", "N.V.": "N V", "pers.": "personen", "p.p.": "per persoon", "p.u.": "per uur",
         "e.a.": "en anderen", "o.i.d.": "of iets dergelijks",
     },
+    stressed="dat dit ja met nee nu ook wel zo",
     starters=(
         "aan al alle als bij daar daarna daarom dan dat de deze die dit door dus een eerst elke"
         " en er ga geen gisteren haar heb heeft het hier hij hoe ik in is ja je jij jullie kan"
@@ -491,6 +498,7 @@ _POLISH = Language(
         "w.": "wieku", "p.n.e.": "przed naszą erą", "n.e.": "naszej ery",
         "m.st.": "miasta stołecznego", "S.A.": "S A", "cd.": "ciąg dalszy", "jr.": "junior",
     },
+    stressed="już nie tak",
     starters=(
         "a aby ale ani bo być był była było były chociaż co czy dla dlaczego dlatego do dobrze"
         " dzisiaj gdy gdzie i ich ile inne ja jak jakie jednak jego jej jest jeśli już każdy"
@@ -552,6 +560,7 @@ _SWEDISH = Language(
         "f.Kr.": "före Kristus", "e.Kr.": "efter Kristus", "milj.": "miljoner",
         "mkr": "miljoner kronor", "e.d.": "eller dylikt", "pers.": "personer",
     },
+    stressed="nej nu",
     starters=(
         "alla allt att av bara både de dem den denna deras dess dessa det detta dig där"
         " därefter därför då efter eller en ett fast flera från för först ha han hans har hennes"
@@ -616,6 +625,7 @@ _PORTUGUESE = Language(
         "Cia.": "companhia", "hab.": "habitantes", "mi.": "milhões", "Jr.": "júnior",
         "a.m.": "da manhã", "p.m.": "da tarde",
     },
+    stressed="bem com já nem sem sim só um",
     starters=(
         "a agora ainda antes ao aos após aqui as assim até cada com como da das de depois do"
         " dos durante e ela elas ele eles em então era essa esse esta este eu foi hoje há isso"
@@ -662,6 +672,7 @@ _DANISH = Language(
         "m.fl.": "med flere", "etc.": "et cetera", "f.Kr.": "før Kristus", "e.Kr.": "efter Kristus",
         "mio.": "millioner", "mia.": "milliarder",
     },
+    stressed="ja nej nu",
     starters=(
         "af alle at bagefter da de den der derefter derfor desuden det dette du efter en er et"
         " for fra han hans har her hun hvad hvis hvor hvordan i ikke ja jeg kan man mange med"
@@ -699,6 +710,7 @@ _NORWEGIAN = Language(
         "m.fl.": "med flere", "etc.": "et cetera", "f.Kr.": "før Kristus", "e.Kr.": "etter Kristus",
         "mill.": "millioner", "mrd.": "milliarder",
     },
+    stressed="ja nei nå",
     starters=(
         "alle at av da de den der deretter derfor dessuten det dette du en er et etter etterpå"
         " for fra han hans har her hun hva hvis hvor hvordan i ikke ja jeg kan man mange med men"

@@ -121,6 +121,7 @@ _SCALE = (
     r"\s(?:[BbMm]ill?[hijoõ]\w*|[Mm]illiard\w*|miljard\w*|mil|mille|mila|mln|mld|tys|Tausend|tusen"
     r"|duizend|тыс|млн|млрд)\b\.?"
 )
+_CAPITALS = re.compile(r"(?<![\w.'’&-])[^\W\d_]{2,3}(?![\w'’&-]|\.\w)")
 _INITIAL = re.compile(r"\b([^\W\d_])\.(?=-?\s*([^\W\d_]))")
 _NUMERAL = re.compile(r"\s[IVX]+(?!\w)")
 _NAME = re.compile(r"(?:^|\W)([^\W\d_])(?:\w{2,}|\.) $")
@@ -318,7 +319,15 @@ def in_words(text: str, language: str, *, line_start: bool = True) -> str:
     text = _MINUS.sub(f" {table.minus} ", text)
     if table.hundred:
         text = _HUNDREDS.sub(functools.partial(_hundreds, table.hundred), text)
+    if table.stressed:
+        text = _CAPITALS.sub(functools.partial(_unstressed, table.stressed), text)
     return _COMMA.sub(rf"\1{table.comma}\2", text) if table.comma else text
+
+
+def _unstressed(stressed: str, match: re.Match[str]) -> str:
+    """A word in small letters, if it is one of those in capitals that espeak-ng would spell."""
+    plain = match[0].lower()
+    return plain if match[0].isupper() and plain in stressed.split() else match[0]
 
 
 def _abbreviated(patterns: _Patterns, match: re.Match[str]) -> str:
