@@ -1,14 +1,14 @@
 #!/bin/sh
 # av 18.1.0 (PyAV, FFmpeg 8.1.2): a WAV whose samples have 24 valid bits in 32, as Windows (WASAPI)
-# records from many sound cards, is decoded as floating-point numbers: what is above zero is gone, what
+# has them of 24-bit sound cards, is decoded as floating-point numbers: what is above zero is gone, what
 # is below is full scale or NaN, and the noise of a pause is as loud as speech. 20 valid bits in 32, 16
 # in 24 and 8 in 16 become noise of a wrong length. Nothing is raised. faster-whisper reads files so.
 #
 # It is the header that misleads it: WAVE_FORMAT_EXTENSIBLE has wBitsPerSample, the container, which is
-# what to read, and wValidBitsPerSample, of which Microsoft says that the valid bits are the upper ones
-# and the rest is zero
-# (https://learn.microsoft.com/windows/win32/api/mmreg/ns-mmreg-waveformatextensible). libsndfile reads
-# all of them right. To have it right by FFmpeg, state as many valid bits as the container has.
+# what to read, and wValidBitsPerSample. Microsoft: the valid bits are the uppermost, and what is below
+# should be zero, so that a sample is right as a whole
+# (https://learn.microsoft.com/windows-hardware/drivers/ddi/ksmedia/ns-ksmedia-waveformatextensible).
+# libsndfile reads all of them right. For FFmpeg, state as many valid bits as the container has.
 #
 # Seen: av 18.1.0, faster-whisper 1.2.1, soundfile 0.14.0 (libsndfile 1.2.2), numpy 2.4.6; a tone:
 #     valid in container  av, as codec           soundfile

@@ -1,6 +1,6 @@
 #!/bin/sh
-# wyoming 1.10.2 (the protocol of Home Assistant's voice): AudioChunkConverter, with which its servers
-# make 16 kHz mono of what a client sends, adds the two channels of stereo instead of averaging them:
+# wyoming 1.10.2 (the protocol of Home Assistant's voice): AudioChunkConverter, with which servers
+# as wyoming-faster-whisper make 16 kHz mono of what comes, adds the channels of stereo, not halved:
 # the same voice on both comes 6 dB louder, and all above half of full scale is cut off. And it filters
 # nothing when it lowers the rate: what is above half of the new one is mirrored into the speech, at its
 # full level.

@@ -152,7 +152,7 @@ class _Amended:
 def _in_whole_bytes(file: BinaryIO) -> BinaryIO:
     """The same file; if it is a WAV, as many bits of its samples count as they have.
 
-    24 bits in four bytes, which Windows records from many sound cards, FFmpeg takes for floats and
+    24 bits in four bytes, as Windows has them of 24-bit sound cards, FFmpeg takes for floats, and
     20 bits for samples of three bytes, which makes noise of both. What does not count is 0 or noise
     below all that does, so that a sample is right as a whole.
     """

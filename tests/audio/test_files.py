@@ -337,7 +337,7 @@ def extensible(samples: Samples, bits: int, valid: int) -> bytes:
     ("bits", "valid"), [(32, 32), (32, 24), (32, 20), (24, 20), (24, 16), (16, 12), (16, 8)]
 )
 def test_bits_that_do_not_count_change_no_sample(tmp_path: Path, bits: int, valid: int) -> None:
-    # Windows records 24 bits in four bytes from many a sound card. FFmpeg 8.1 reads them as floats.
+    # Windows has 24 bits in four bytes of 24-bit sound cards. FFmpeg 8.1 reads them as floats.
     sound = np.tile(np.arange(-32_768, 32_768, 256, dtype=np.int16), 50)
     path = tmp_path / "a.wav"
     path.write_bytes(extensible(sound, bits, valid))
