@@ -19,7 +19,7 @@ from typing import Any
 from pipeline.clock import NS_PER_S, Clock
 from pipeline.config import Settings
 from pipeline.conversation.consent import Question
-from pipeline.conversation.history import History, Memory, Message, ReplyPlace
+from pipeline.conversation.history import History, Memory, Message, ReplyPlace, wire
 from pipeline.conversation.open_calls import CallGroup, OpenCalls
 from pipeline.conversation.phrases import bridge, called_off
 from pipeline.conversation.reply import (
@@ -693,22 +693,23 @@ class Replies:
         if self._speaker is not None and reply.prosody is not None:
             reply.note = self._speaker.note(reply.prosody, heard.text)
         self._inbox.put(self._understood, reply, heard)
+        alone = [wire(Message("user", heard.text, reply.turn))]
         if reply.turn in self._consents:
-            await self._foresee([], heard)
+            await self._foresee(alone, heard)
             await reply.until(lambda: not reply.held)
             if (question := self._question) is not None and question.turn == reply.turn:
                 self._inbox.put(question.answer, heard.text)
             return "skipped"
         # What was said before and got no reply is answered with this, be this but a cough.
         if not heard.text and not (self._memory.unanswered and reply.answers):
-            await self._foresee([], heard)
+            await self._foresee(alone, heard)
             return "skipped"
         if self._calls is not None and self._calls.running and called_off(heard.text):
             # The model is asked once that is done: with the end of the turn.
             await reply.until(lambda: not reply.held)
         language = self._language_of(heard)
         if not self._answers_to(heard, language, reply):
-            await self._foresee([], heard)
+            await self._foresee(alone, heard)
             return "skipped"
         prompt = functools.partial(self._reminded, reply, language)
         messages = words = prompt(noted=False)

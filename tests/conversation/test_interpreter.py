@@ -83,11 +83,12 @@ def test_a_slow_model_keeps_the_order_and_loses_nothing() -> None:
 
 
 def test_what_is_in_the_language_already_is_not_said_again() -> None:
-    engines = Polyglot(["de:Guten Tag.", SENTENCES[0]], Model([SAID[0]]), Speaker(language="de"))
+    said = "Guten Tag, wie geht es Ihnen?"
+    engines = Polyglot([f"de:{said}", SENTENCES[0]], Model([SAID[0]]), Speaker(language="de"))
     scene = interpreted(engines, (0.5, False), *((1.5, True), (2.0, False)) * 2)
     assert engines.voice.said == [SAID[0]]
     assert [event.status for event in scene.of(ReplyDone)] == ["skipped", "completed"]
-    assert scene.kept()[0] == ("user", "Guten Tag."), "both are shown"
+    assert scene.kept()[0] == ("user", said), "both are shown"
 
 
 def test_whisper_translates_into_english_and_no_model_is_asked() -> None:
