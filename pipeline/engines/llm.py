@@ -230,19 +230,29 @@ class ChatModel:
         other._optional = self._optional | {"id_slot": slot}
         return other
 
-    async def warm(self, messages: Messages) -> None:
+    async def warm(self, messages: Messages, *, patience_s: float | None = None) -> None:
         """Find the model, open the connection, and let the server read the system prompt.
 
         Where a model that is known to think first begins with anything but a thought's opening
         mark, that mark is taken to be in the prompt.
 
+        Args:
+            messages: The system prompt.
+            patience_s: How long that may take (s); None: as long as any first token.
+
         Raises:
+            TooLong: The model cannot hold the system prompt.
             StageError: The server cannot be used; `fatal` where trying again cannot help.
         """
-        said = False
-        async with contextlib.aclosing(self.stream(messages, max_tokens=1)) as deltas:
-            async for piece in deltas:
-                said = said or isinstance(piece, str)
+        said, usual = False, self._settings
+        if patience_s is not None:
+            self._settings = usual.model_copy(update={"timeout_s": patience_s})
+        try:
+            async with contextlib.aclosing(self.stream(messages, max_tokens=1)) as deltas:
+                async for piece in deltas:
+                    said = said or isinstance(piece, str)
+        finally:
+            self._settings = usual
         if said and _THINKERS.search(self.model) and "reasoning_effort" not in self._optional:
             self._begins_inside = True
 

@@ -62,6 +62,10 @@ BEHIND_S = 0.3
 """Where somebody waits for so long already (s), nothing is begun that may turn out to be for
 nothing."""
 
+READING_S = 180.0
+"""At the start the embedded model may read its instructions for so long (s): 16,000 characters take
+it a minute and a half on two busy cores, and all later prompts begin with what it has read."""
+
 UNSEATED_S = 5.0
 """Where sessions have seats, all else is files, and so is what is longer than a turn: nobody waits
 for a piece of one within this (s)."""
@@ -139,7 +143,7 @@ async def start_language_model(
     Raises:
         StageError: It cannot be loaded or reached, refuses, or does not answer well.
     """
-    if isinstance(where, Path):
+    if own := isinstance(where, Path):
         server = await stack.enter_async_context(
             LocalServer(
                 where,
@@ -153,8 +157,10 @@ async def start_language_model(
     model = await apart(lambda: ChatModel(where, settings.llm))
     # Closed before the server stops, or that would wait for the client's open connection.
     stack.push_async_callback(model.close)
+    patience_s = max(READING_S, settings.llm.timeout_s) if own else None
     try:
-        await model.warm([{"role": "system", "content": settings.llm.instructions}])
+        instructions = [{"role": "system", "content": settings.llm.instructions}]
+        await model.warm(instructions, patience_s=patience_s)
     except StageError as error:
         if not lenient or error.fatal or isinstance(error, Unreachable):
             raise

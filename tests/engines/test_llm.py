@@ -17,6 +17,7 @@ from servers.llm_server import (
     finish,
     hang,
     page,
+    pause,
     reasoning,
     refusing,
     reply,
@@ -213,6 +214,18 @@ class TestThinking:
             await model.warm(QUESTION)
             pieces = await take(model)
         assert pieces == ["Hel", "lo."] if expected else ["Se", Unsaid(), "Hel", "lo."]
+
+    async def test_the_warm_up_may_have_more_patience_than_the_turns_after_it(self) -> None:
+        slow = Answer([ROLE, pause(0.6), delta("Yes."), finish(), DONE])
+        async with (
+            LlmServer(otherwise=slow) as server,
+            client(server.url, timeout_s=0.3) as model,
+        ):
+            await model.warm(QUESTION, patience_s=60.0)
+            with pytest.raises(StageError, match=r"sent nothing for 0\.3 s"):
+                await take(model)
+            with pytest.raises(StageError, match=r"sent nothing for 0\.3 s"):
+                await model.warm(QUESTION)
 
     async def test_a_thought_without_an_opener_that_is_cut_at_the_limit(self) -> None:
         late = Answer([delta("Secret</think>Hello."), finish()])
