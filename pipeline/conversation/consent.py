@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from pipeline.clock import NS_PER_S
-from pipeline.conversation.phrases import PHRASES, Phrases
+from pipeline.conversation.phrases import PHRASES, POLITE, Phrases, called_off
+from pipeline.engines.whisper import bare
 from pipeline.errors import one_line
 from pipeline.text.language_names import code_of
 
@@ -20,9 +21,6 @@ SILENCE_S = 8.0
 
 ASKED_S = 1.0
 """So much of a question has to be heard before what is said is an answer; else it is asked anew."""
-
-MOST_WORDS = 10
-"""Who says more than that says something else, and no mere yes."""
 
 VALUE_CHARS = 60
 """Longest argument that is read aloud."""
@@ -48,18 +46,26 @@ def again(language: str) -> str:
     return _phrases(language).unclear
 
 
-def agreed(answer: str, language: str) -> bool | None:
-    """Whether somebody says yes; None: that is not clear. Whoever says no anywhere says no."""
-    words = re.sub(r"[^\w' -]", " ", answer.lower().replace("’", "'")).split()
-    said = f" {' '.join(words)} "
-    if not words:
-        return None
+def agreed(answer: str, language: str, call: str = "") -> bool | None:
+    """Whether somebody says yes; None: that is not clear.
+
+    Whoever says no anywhere says no. Yes is what agrees and says nothing else: "Okay, to whom?" and
+    "Yes, but only the first" are something else, and so is "Yes?".
+
+    Args:
+        answer: What was heard.
+        language: Code of what the voice speaks.
+        call: What the question names: an answer may repeat it.
+    """
+    said = " ".join(re.sub(r"[^\w' -]", " ", answer.lower().replace("’", "'")).split())
     known = [_phrases(language), PHRASES["en"]]
-    if any(f" {no} " in said for each in known for no in each.no.split("|")):
+    noes = [no for each in known for no in each.no.split("|")]
+    if called_off(answer) or _without(noes, said) != said:
         return False
-    if len(words) > MOST_WORDS:
-        return None
-    return any(f" {yes} " in said for each in known for yes in each.yes.split("|")) or None
+    left = _without([yes for each in known for yes in each.yes.split("|")], said)
+    more = {*POLITE, *bare(call)}
+    agrees = left != said and "?" not in answer and more.issuperset(bare(left))
+    return agrees or None
 
 
 async def allowed(
@@ -76,11 +82,12 @@ async def allowed(
         arguments: Of the call.
         language: Code of what the voice speaks.
     """
+    call = " ".join([_spoken(tool), *(f"{_spoken(name)} {arguments[name]}" for name in arguments)])
     for line in (question(tool, arguments, language), again(language)):
         answer = await ask(line)
         if answer is None:
             return False
-        if (found := agreed(answer, language)) is not None:
+        if (found := agreed(answer, language, call)) is not None:
             return found
     return False
 
@@ -134,6 +141,12 @@ class Question:
         self.turn = 0
         if words.strip():
             self._answered(words)
+
+
+def _without(phrases: list[str], said: str) -> str:
+    """Words without those of these phrases, the longest first."""
+    longest = sorted(phrases, key=len, reverse=True)
+    return re.sub(rf"(?<!\S)(?:{'|'.join(map(re.escape, longest))})(?!\S)", "", said)
 
 
 def _phrases(language: str) -> Phrases:

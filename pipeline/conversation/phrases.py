@@ -23,7 +23,8 @@ class Phrases(NamedTuple):
         ask: Whether a tool may be used.
         join: Between its name and what it is given.
         unclear: Said when it is not clear what the answer was.
-        yes: Words and phrases of an answer, without signs.
+        yes: Words and phrases of an answer, without signs. "Okay" and "fine" alone are none:
+            recognisers write them for other short sounds.
         no: Likewise.
     """
 
@@ -41,8 +42,10 @@ POLITE = frozenset(
     {"please", "no", "oh", "okay", "ok", "actually", "just", "well", "thanks", "bitte", "nein"}
     | {"danke", "non", "merci", "por", "favor", "gracias", "per", "favore", "grazie", "nee"}
     | {"não", "obrigado", "obrigada", "alstublieft", "proszę", "nie", "tack", "prosím", "ne"}
+    | {"it", "that", "the", "es", "das", "die", "den"}
+    | {"sure", "fine", "alright", "oké", "okej", "okey", "ок", "окей"}
 )
-"""Words beside those of `Phrases.off` that change nothing."""
+"""Words beside those of `Phrases.off` and `Phrases.yes` that change nothing."""
 
 PHRASES = {
     "en": Phrases(
@@ -53,8 +56,8 @@ PHRASES = {
         ask="May I use {tool}{with_}? Say yes or no.",
         join=" with ",
         unclear="Please say yes or no.",
-        yes="yes|yeah|yep|yup|sure|ok|okay|go ahead|do it|please do|of course|certainly|"
-        "absolutely|you may|go on|fine|alright",
+        yes="yes|yeah|yep|yup|go ahead|please do|do it|please do it|do that|please do that|you may|"
+        "you can|of course|certainly|absolutely|definitely|that's fine|that's okay",
         no="no|nope|nah|not|don't|dont|do not|never|stop|cancel|wait|please don't|rather not",
     ),
     "de": Phrases(
@@ -64,7 +67,7 @@ PHRASES = {
         ask="Darf ich {tool} benutzen{with_}? Sag ja oder nein.",
         join=" mit ",
         unclear="Bitte sag ja oder nein.",
-        yes="ja|jawohl|jo|klar|ok|okay|gerne|mach das|mach es|natürlich|sicher|in ordnung|bitte",
+        yes="ja|jawohl|jo|klar|gerne|mach das|mach es|natürlich|sicher|in ordnung|bitte",
         no="nein|nö|ne|nee|nicht|kein|keine|lass|lass das|niemals|stopp|halt|abbrechen",
     ),
     "fr": Phrases(
@@ -78,7 +81,7 @@ PHRASES = {
         ask="Puis-je utiliser {tool}{with_} ? Dites oui ou non.",
         join=" avec ",
         unclear="Dites oui ou non, s'il vous plaît.",
-        yes="oui|ouais|d'accord|ok|okay|bien sûr|vas-y|allez-y|certainement|volontiers",
+        yes="oui|ouais|d'accord|bien sûr|vas-y|allez-y|certainement|volontiers",
         no="non|pas|jamais|arrête|arrêtez|annule|annulez|stop",
     ),
     "es": Phrases(
@@ -88,7 +91,7 @@ PHRASES = {
         ask="¿Puedo usar {tool}{with_}? Di sí o no.",
         join=" con ",
         unclear="Por favor, di sí o no.",
-        yes="sí|si|claro|vale|ok|okay|de acuerdo|adelante|hazlo|por supuesto|desde luego",
+        yes="sí|si|claro|vale|de acuerdo|adelante|hazlo|por supuesto|desde luego",
         no="no|nunca|para|cancela|mejor no|tampoco",
     ),
     "it": Phrases(
@@ -98,7 +101,7 @@ PHRASES = {
         ask="Posso usare {tool}{with_}? Di' sì o no.",
         join=" con ",
         unclear="Per favore, di' sì o no.",
-        yes="sì|si|certo|va bene|ok|okay|d'accordo|fallo|vai|certamente",
+        yes="sì|si|certo|va bene|d'accordo|fallo|vai|certamente",
         no="no|non|mai|ferma|fermati|annulla",
     ),
     "pt": Phrases(
@@ -108,7 +111,7 @@ PHRASES = {
         ask="Posso usar {tool}{with_}? Diga sim ou não.",
         join=" com ",
         unclear="Por favor, diga sim ou não.",
-        yes="sim|claro|ok|okay|está bem|tudo bem|pode|com certeza|vai em frente",
+        yes="sim|claro|está bem|tudo bem|pode|com certeza|vai em frente",
         no="não|nao|nunca|para|pare|cancela|cancele",
     ),
     "nl": Phrases(
@@ -118,7 +121,7 @@ PHRASES = {
         ask="Mag ik {tool} gebruiken{with_}? Zeg ja of nee.",
         join=" met ",
         unclear="Zeg alsjeblieft ja of nee.",
-        yes="ja|jawel|jazeker|ok|oké|okay|prima|goed|doe maar|natuurlijk|zeker",
+        yes="ja|jawel|jazeker|prima|goed|doe maar|natuurlijk|zeker",
         no="nee|neen|niet|geen|nooit|stop|annuleer",
     ),
     "pl": Phrases(
@@ -128,7 +131,7 @@ PHRASES = {
         ask="Czy mogę użyć {tool}{with_}? Powiedz tak lub nie.",
         join=" z ",
         unclear="Proszę powiedzieć tak lub nie.",
-        yes="tak|jasne|dobrze|ok|okej|oczywiście|proszę|zgoda|pewnie",
+        yes="tak|jasne|dobrze|oczywiście|proszę|zgoda|pewnie",
         no="nie|nigdy|stop|anuluj|przestań",
     ),
     "sv": Phrases(
@@ -138,7 +141,7 @@ PHRASES = {
         ask="Får jag använda {tool}{with_}? Säg ja eller nej.",
         join=" med ",
         unclear="Säg ja eller nej, tack.",
-        yes="ja|javisst|jo|ok|okej|visst|gör det|absolut|gärna|självklart",
+        yes="ja|javisst|jo|visst|gör det|absolut|gärna|självklart",
         no="nej|nä|inte|aldrig|stopp|avbryt",
     ),
     "cs": Phrases(
@@ -148,7 +151,7 @@ PHRASES = {
         ask="Mohu použít {tool}{with_}? Řekněte ano nebo ne.",
         join=", ",
         unclear="Řekněte prosím ano nebo ne.",
-        yes="ano|jo|jasně|dobře|ok|okej|samozřejmě|klidně",
+        yes="ano|jo|jasně|dobře|samozřejmě|klidně",
         no="ne|nikdy|stop|zruš|zrušit",
     ),
     "ru": Phrases(
@@ -158,7 +161,7 @@ PHRASES = {
         ask="Можно использовать {tool}{with_}? Скажите да или нет.",
         join=", ",
         unclear="Скажите, пожалуйста, да или нет.",
-        yes="да|ага|конечно|хорошо|ок|окей|ладно|можно|давай|давайте",
+        yes="да|ага|конечно|хорошо|ладно|можно|давай|давайте",
         no="нет|не|никогда|стоп|отмена|нельзя",
     ),
     "uk": Phrases(
@@ -168,7 +171,7 @@ PHRASES = {
         ask="Чи можна використати {tool}{with_}? Скажіть так або ні.",
         join=", ",
         unclear="Скажіть, будь ласка, так або ні.",
-        yes="так|ага|звичайно|добре|ок|окей|гаразд|можна|давай|давайте",
+        yes="так|ага|звичайно|добре|гаразд|можна|давай|давайте",
         no="ні|не|ніколи|стоп|скасуй|не можна",
     ),
     "tr": Phrases(
@@ -178,7 +181,7 @@ PHRASES = {
         ask="{tool} kullanabilir miyim{with_}? Evet ya da hayır deyin.",
         join=", ",
         unclear="Lütfen evet ya da hayır deyin.",
-        yes="evet|tamam|olur|peki|tabii|elbette|ok|okey|yap",
+        yes="evet|tamam|olur|peki|tabii|elbette|yap",
         no="hayır|yok|olmaz|asla|dur|iptal|yapma",
     ),
 }

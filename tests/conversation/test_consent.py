@@ -21,7 +21,7 @@ from pipeline.conversation.consent import (
 )
 from pipeline.conversation.phrases import PHRASES
 from pipeline.engines.tools import Tool
-from pipeline.events import ReplyDone, ToolCall
+from pipeline.events import Failure, ReplyDone, ToolCall
 
 DELETE = Tool("delete_file", "Deletes a file.", approved=False)
 CALL = 'CALL:delete_file:{"path":"notes"}'
@@ -91,6 +91,12 @@ def test_an_answer_may_come_while_the_question_is_asked() -> None:
     assert told(scene) == ["deleted"]
 
 
+def test_an_answer_may_be_a_whole_sentence() -> None:
+    scene = asking(["Yes, please delete notes, go ahead."], PAUSE, (1.0, True), PAUSE)
+    assert scene.may == [True]
+    assert scene.of(Failure) == []
+
+
 def test_what_is_unclear_is_asked_once_more_and_then_is_no() -> None:
     scene = asking(["What?", "Maybe."], PAUSE, (0.6, True), PAUSE, (0.6, True), PAUSE)
     assert scene.engines.voice.said[1:3] == [ASKED, AGAIN]
@@ -158,7 +164,10 @@ def test_what_is_asked_is_never_long() -> None:
     [
         ("Yes.", "en", True),
         ("Yeah, go ahead!", "en", True),
-        ("OK", "en", True),
+        ("OK", "en", None),
+        ("Fine.", "en", None),
+        ("Okay, sure, yes.", "en", True),
+        ("Sure, go ahead.", "en", True),
         ("Yes, no, wait.", "en", False),
         ("No.", "en", False),
         ("Please don’t.", "en", False),
@@ -168,6 +177,22 @@ def test_what_is_asked_is_never_long() -> None:
         ("", "en", None),
         ("...", "en", None),
         ("Yes I wonder what the weather may be like in Tokyo today", "en", None),
+        ("Yes, please do that.", "en", True),
+        ("Yes, yes, of course. Thanks!", "en", True),
+        ("Sure, go ahead and send the mail.", "en", None),
+        ("Are you sure?", "en", None),
+        ("Okay, who is Anna?", "en", None),
+        ("Okay, hold on.", "en", None),
+        ("Yes, but change the path to letters.", "en", None),
+        ("Make sure it is the right file.", "en", None),
+        ("It's fine weather.", "en", None),
+        ("Yes?", "en", None),
+        ("Never mind.", "en", False),
+        ("Nevermind.", "en", False),
+        ("Oh, forget it.", "en", False),
+        ("Vergiss es.", "de", False),
+        ("Ja, aber nur die erste.", "de", None),
+        ("D’accord.", "fr", True),
         ("Ja, gerne.", "de", True),
         ("Lass das.", "de", False),
         ("Oui, vas-y.", "fr", True),
@@ -183,6 +208,17 @@ def test_what_is_asked_is_never_long() -> None:
 )
 def test_what_an_answer_means(answer: str, language: str, meant: bool | None) -> None:
     assert agreed(answer, language) is meant
+
+
+def test_who_says_yes_may_repeat_what_was_asked() -> None:
+    call = "delete file path my notes"
+    assert agreed("Yes, delete my notes.", "en", call) is True
+    assert agreed("Yes, delete the file.", "en", call) is True
+    assert agreed("Yes, delete it.", "en", call) is True
+    assert agreed("Delete my notes.", "en", call) is None
+    assert agreed("Yes, delete my letters.", "en", call) is None
+    scene = asking(["Yes, delete notes."], PAUSE, (0.6, True), PAUSE)
+    assert scene.may == [True]
 
 
 @given(st.sampled_from(sorted(PHRASES)), st.text(max_size=30))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from servers.llm_server import DONE, ROLE, Answer, finish, reply, tool_call
-from support.cli_child import Files, recording, run, scripted
+from support.cli_child import Files, recording, require_models, run, scripted
 from support.mcp_servers import AWKWARD, awkward, children_of
 
 from pipeline.audio.files import WavWriter
@@ -43,6 +43,7 @@ def spoken(path: Path, words: str) -> Path:
     [("Yes, please do that.", "a.txt is deleted"), ("No.", "not allowed")],
 )
 def test_the_user_is_asked_aloud(answer: str, result: str, tmp_path: Path) -> None:
+    require_models("stt", "tts")
     files = Files(tmp_path)
     log = tmp_path / "log"
     log.write_text("")
@@ -55,6 +56,7 @@ def test_the_user_is_asked_aloud(answer: str, result: str, tmp_path: Path) -> No
         outcome = run(
             *("talk", f"--config={tmp_path / 'cascade.toml'}", "--llm", server.url, "--json"),
             *(f"--input={recording(10)}", f"--input={said}", "--fast", *files.options),
+            env={"CASCADE_STT__MODEL": "tiny.en"},
         )
         offered = [tool["function"]["name"] for tool in server.requests[1].body["tools"]]
     assert outcome.code == 0, outcome.err

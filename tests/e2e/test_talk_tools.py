@@ -14,7 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 from servers.llm_server import DONE, ROLE, Answer, Request, delta, finish, reply, tool_call
-from support.cli_child import Files, json_lines, recording, run, scripted
+from support.cli_child import (
+    HUMAN,
+    Files,
+    json_lines,
+    needs_people,
+    recording,
+    require_models,
+    run,
+    scripted,
+)
 from support.sound import in_a_row
 
 from pipeline.audio.resample import resampled
@@ -57,6 +66,13 @@ TOOLS = '''
     async def binary() -> bytes:
         """Give what is no text."""
         return bytes(range(256))
+
+    @tool(approved=False)
+    def delete(path: str) -> str:
+        """Delete a file."""
+        with pathlib.Path("{log}").open("a") as log:
+            log.write(path + "\\n")
+        return "deleted"
 '''
 TOKYO, MUSEUM = "What is the weather like in Tokyo?", "What time does the museum leave?"
 
@@ -101,7 +117,7 @@ def test_a_slow_tool_is_bridged_and_answered(tmp_path: Path, tools: Path) -> Non
         first, last = server.requests[1].body, server.requests[2].body
     assert outcome.code == 0, outcome.err
     assert [t["function"]["name"] for t in first["tools"]] == [
-        *("weather", "raises", "hangs", "much", "binary", CANCEL.name)
+        *("weather", "raises", "hangs", "much", "binary", "delete", CANCEL.name)
     ]
     assert first["tools"][0]["function"]["parameters"]["properties"]["city"] == {
         "type": "string",
@@ -227,3 +243,36 @@ def test_no_tool_runs_for_what_was_not_the_end_of_the_turn(tmp_path: Path, tools
     ran = (tmp_path / "log").read_text().splitlines()
     assert ran == outcome.texts()
     assert len(asked) > len(ran), "something was begun for nothing"
+
+
+@pytest.mark.slow
+@needs_people
+def test_only_who_says_yes_lets_a_call_run(tmp_path: Path, tools: Path) -> None:
+    """People answer: what is neither yes nor no is asked about once more, and then taken for no."""
+    require_models("stt")
+
+    def answer(request: Request) -> Answer:
+        last = request.body["messages"][-1]
+        return reply("So be it.") if last["role"] == "tool" else calls("delete", path=next(paths))
+
+    paths = iter("abcd")
+    answers = (
+        ["yes_97f4c236_nohash_2"],
+        ["stop_97f4c236_nohash_2"],
+        ["yes_93ec8b84_nohash_0"],
+        ["go_988e2f9a_nohash_0", "six_8d4cdc60_nohash_1"],
+    )
+    inputs = [
+        f"--input={sound}"
+        for words in answers
+        for sound in (recording(5), *(HUMAN / "speech_commands" / f"{w}.wav" for w in words))
+    ]
+    files = Files(tmp_path)
+    with scripted(reply("ready"), otherwise=answer) as server:
+        options = ("--tools", tools, "--llm", server.url, "--json", "--fast", *files.options)
+        outcome = run("talk", *inputs, *options, env={"CASCADE_STT__MODEL": "tiny.en"})
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "log").read_text().split() == ["a", "c"]
+    no = "Error: the user has not allowed this call"
+    results = [text for who, text in files.said if who == "tool"]
+    assert results == ["deleted", no, "deleted", no]
