@@ -81,10 +81,12 @@ class Result:
     def outcome(self) -> str:
         """What became of the call."""
         names = [call.name for call in self.calls]
+        if self.problem:
+            return "failed"
         if self.met("tool", "no tool") is not False:
             return "right"
         if not self.wanted:
-            return "a call where none was wanted"
+            return "a call where none was wanted" if names else "no answer"
         if not names:
             return "no call"
         if self.wanted not in names:
