@@ -605,3 +605,34 @@ def test_the_cascade_calls_tools_too(tmp_path: Path) -> None:
         assert answer_ns is not None
         # "One moment please" is no answer: that takes as long as the tool, at least.
         assert answer_ns - first_ns > 0.8e9
+
+
+@pytest.mark.slow
+def test_right_tools_are_counted_by_turn_and_by_length_of_the_instructions(tmp_path: Path) -> None:
+    """Said aloud: a model that calls in any turn is right in the one that wants it alone."""
+    names = ("06_what_is_the_weather_like_in_tokyo.flac", "05_why_do_people_like_music.flac")
+    for name in names:
+        (tmp_path / name).write_bytes((CORPUS / name).read_bytes())
+    turns = [
+        {"file": names[0], "text": "What is the weather like in Tokyo?"},
+        {"file": names[1], "text": "Why do people like music?"},
+    ]
+    turns[0]["expect"] = {"tool": {"name": "get_weather", "arguments": {"city": "tokyo"}}}
+    turns[1]["expect"] = {"tool": "none"}
+    file = tmp_path / "weather.yaml"
+    tool = {"name": "get_weather", "responses": [{"give": "sunny"}]}
+    weather = {"topic": "tools", "tools": [tool], "turns": turns, "instructions": "told"}
+    file.write_text(yaml.safe_dump({**weather, "lengths": ["short", "4k"]}), "utf-8")
+    with scripted(otherwise=shopkeeper) as server:
+        env = {"CASCADE_LLM__MODEL": server.url}
+        made = compare(tmp_path / "results", file, *QUICK, env=env)
+    assert made.outcome.code == 0, made.outcome.err
+    (system,) = made.summary["variants"].values()
+    found = system["tools"]
+    assert [(p["turn"], p["met"], p["n"]) for p in found["by_turn"]] == [(1, 2, 2), (2, 0, 2)]
+    assert [(p["length"], p["met"], p["n"]) for p in found["by_length"]] == [
+        *(("short", 1, 2), ("4k", 1, 2))
+    ]
+    for one in made.conversations:
+        assert [len(turn.calls) for turn in one.turns] == [1, 1]
+        assert all("sunny" in turn.record.reply for turn in one.turns)

@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +16,7 @@ import httpx2
 import numpy as np
 import pytest
 from servers.llm_server import DONE, Answer, LlmServer, delta, finish, reply, tool_call
-from support.cli_child import recording
+from support.cli_child import HUMAN, needs_people, recording
 from support.real_engines import fetched
 from support.realtime_client import RATE, SOON_S, Client, connected, silence
 from support.served import Served, served
@@ -32,14 +33,18 @@ from pipeline.text.heard import Sound
 
 pytestmark = pytest.mark.slow
 
+PROMPTS = Path("/usr/share/asterisk/sounds")
+"""People who say a telephone's prompts in their languages: what Debian's packages
+asterisk-core-sounds-fr-wav and -es-wav hold."""
+
 STORY = "Once upon a time there was a museum, and in it there was a clock, which was slow. " * 4
 
 
 @asynccontextmanager
-async def talking(llm: LlmServer) -> AsyncIterator[Client]:
+async def talking(llm: LlmServer, stt: str = "whisper-mini-en") -> AsyncIterator[Client]:
     """A client of a server whose language model is this one."""
     settings = Settings(
-        stt=SttSettings(model="whisper-mini-en"),
+        stt=SttSettings(model=stt),
         tts=TtsSettings(voice="en_US-mini"),
         llm=LlmSettings(model=llm.url),
     )
@@ -189,4 +194,32 @@ async def test_a_turn_an_interruption_a_call_and_a_retrieve() -> None:
         assert len(base64.b64decode(kept["audio"])) == 2 * 1.5 * RATE
         latency = json.loads(done["metadata"]["cascade.latency_ms"])
         assert latency["total"] > 0
+        assert client.grammar.finish() == []
+
+
+@needs_people
+async def test_people_change_the_language_and_are_answered_in_theirs() -> None:
+    turns = [
+        (HUMAN / "azure" / "whatstheweatherlike.wav", "weather", ""),
+        (PROMPTS / "fr_CA_f_June" / "conf-onlyperson.wav", "seul participant", "French"),
+        (PROMPTS / "es_MX_f_Allison" / "vm-nonumber.wav", "mensaje", "Spanish"),
+        (HUMAN / "google" / "audio.wav", "Brooklyn", "English"),
+        (HUMAN / "rhasspy" / "turn_on_the_living_room_lamp.wav", "lamp", ""),
+    ]
+    if absent := [str(path) for path, _, _ in turns if not path.is_file()]:
+        pytest.skip(f"not here: {', '.join(absent)}")
+    model = fetched("stt", "base")
+    async with LlmServer(otherwise=reply("Yes.")) as llm, talking(llm, str(model)) as client:
+        await client.setup({"type": "server_vad"})
+        for number, (path, words, answer_in) in enumerate(turns, 1):
+            sound = np.concatenate([*read_audio(path, RATE)])
+            await in_real_time(client, sound, silence(1.5))
+            await client.event("response.done", number)
+            heard = "conversation.item.input_audio_transcription.completed"
+            told = await client.event(heard, number)
+            assert words in told["transcript"]
+            asked = llm.requests[-1].body["messages"][-1]["content"]
+            note = f" (Answer in {answer_in}.)" if answer_in else ""
+            assert asked == told["transcript"] + note
+        assert client.of("error") == []
         assert client.grammar.finish() == []
