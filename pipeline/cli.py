@@ -467,7 +467,8 @@ def profile(
         typer.Option(
             "--what-if",
             metavar="SPEC",
-            help="Predict from the results in CORPUS: llm.first_token=200ms,stt=0.5x",
+            help="Predict from the results in CORPUS: llm.first_token=200ms,stt=0.5x; "
+            "variants: its own, beside what was measured",
         ),
     ] = None,
     config: Config = None,

@@ -19,13 +19,14 @@ import json
 import re
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.clock import NS_PER_MS, NS_PER_S
 from pipeline.config import TurnSettings
@@ -33,7 +34,8 @@ from pipeline.conversation.reply import PACE
 from pipeline.errors import BadInput
 from pipeline.measure.record import DROPPED, RECORDS, WAITING, Record
 from pipeline.measure.stats import describe, difference
-from pipeline.measure.terminal import NONE, count
+from pipeline.measure.summary import Against, against, by_variant, noise_of, rounded
+from pipeline.measure.terminal import NONE, count, moved
 from pipeline.terminal import LABELS
 from pipeline.text.chunker import Chunker
 from pipeline.trace import PARTS, Timeline
@@ -62,6 +64,12 @@ MEASURED = {
 }
 """Settings that decide what waits for what, and how to measure them, for records do not tell."""
 
+VARIANTS = "variants"
+"""What stands for the changes that a run made itself, of which it also measured what they did."""
+
+STAGES = {"stt": ("stt",), "llm": ("llm.first_token", "llm.tokens"), "tts": ("tts",)}
+"""Which costs are other ones where a setting of a section is."""
+
 LONGEST_S = 3600
 LARGEST = 1000
 """A change beyond these is a slip of the hand."""
@@ -79,6 +87,11 @@ class ChangedCost:
 
     kind: Literal["set", "scale", "shift"]
     value: float
+
+    def __str__(self) -> str:
+        if self.kind == "scale":
+            return f"{self.value:.2f}x"
+        return f"{self.value / NS_PER_MS:{'+' if self.kind == 'shift' else ''}.0f}ms"
 
     def of(self, ns: int) -> int:
         """What took `ns` takes this now: never less than nothing."""
@@ -370,6 +383,77 @@ def forecast(
     return forecasts
 
 
+class Check(TypedDict):
+    """How a variant differs from another: as `change` predicts from the other's turns, and truly.
+
+    What an engine costs is not predicted: it is how its medians in the run differ.
+    """
+
+    change: str
+    predicted: Against
+    measured: Against
+
+
+def checks(header: Mapping[str, Any], records: Sequence[Record]) -> dict[str, Check]:
+    """Predict variants of a run from one another, by name.
+
+    Each is predicted from the first one that has all its settings but the hold, and those of
+    engines. What is the first of its kind cannot be.
+    """
+    settings, turns = header.get("variants") or {}, by_variant(header, records)
+    firsts: dict[frozenset[tuple[str, str]], str] = {}
+    found: dict[str, Check] = {}
+    for name, own in settings.items():
+        kept = ((k, str(v)) for k, v in own.items() if k != HOLD and k.split(".")[0] not in STAGES)
+        first = firsts.setdefault(frozenset(kept), name)
+        was = [one for one in turns[first] if one.repeat and _usable(one, by_wav=True)]
+        now = [one for one in turns[name] if one.repeat and _usable(one, by_wav=True)]
+        if first == name or not was or not now:
+            continue
+        changed = {key: value for key, value in own.items() if settings[first].get(key) != value}
+        change = _made(changed, was, now)
+        then, mode = _settings(header.get("settings") or {}, settings[first])
+        predicted = []
+        for one in was:
+            made = replay(one, change, then, whole=mode == "sequential")
+            latency_ns = made.voice_to_voice_ns
+            predicted.append(replace(one, marks=made.marks, wav_voice_to_voice_ns=latency_ns))
+        found[name] = {
+            "change": ",".join(f"{cost}={value}" for cost, value in change.items()),
+            "predicted": against(first, was, predicted, None),
+            "measured": against(first, was, now, noise_of(header)),
+        }
+    return found
+
+
+def _made(
+    changed: Mapping[str, Any], was: Sequence[Record], now: Sequence[Record]
+) -> dict[str, ChangedCost]:
+    """What other settings made of the costs, by how these were measured."""
+    change = {}
+    if HOLD in changed:
+        change[HOLD] = ChangedCost("set", float(changed[HOLD]) * NS_PER_MS)
+    for cost in dict.fromkeys(
+        cost for key in changed for cost in STAGES.get(key.split(".")[0], ())
+    ):
+        before, after = (_typical_ns(cost, of) for of in (was, now))
+        if before and after is not None:
+            change[cost] = ChangedCost("scale", after / before)
+    return change
+
+
+def _typical_ns(cost: str, records: Sequence[Record]) -> float | None:
+    """The median of a cost; None if the records do not tell it."""
+    if cost == "llm.tokens":
+        times = [[at for at, _ in arrivals(record)] for record in records]
+        taken = [b - a for one in times for a, b in itertools.pairwise(one)]
+    else:
+        first, last = COSTS[cost]
+        marks = [record.marks for record in records]
+        taken = [one[last] - one[first] for one in marks if first in one and last in one]
+    return statistics.median(taken) if taken else None
+
+
 def limits(change: Change) -> list[str]:
     """What a prediction of this change does not cover, a sentence each."""
     told = [
@@ -441,7 +525,7 @@ def predict(folder: Path, specs: Sequence[str], console: Console, *, as_json: bo
 
     Args:
         folder: A profile's.
-        specs: Changes, see `parse`; each is a prediction of its own.
+        specs: Changes, see `parse`; each is a prediction of its own. `VARIANTS` are `checks`.
         console: Where a person reads it.
         as_json: Print it on stdout for machines instead.
 
@@ -453,20 +537,41 @@ def predict(folder: Path, specs: Sequence[str], console: Console, *, as_json: bo
     """
     if not specs:
         raise BadInput("--what-if: says not what; such as --what-if llm.first_token=200ms,stt=0.5x")
-    changes = [parse(spec) for spec in specs]
+    changes = {spec: parse(spec) for spec in specs if spec != VARIANTS}
     header, records = RECORDS.read(folder / RECORDS.name)
+    checked = checks(header, records) if VARIANTS in specs else {}
+    if VARIANTS in specs and not checked:
+        raise BadInput(
+            f"{folder}: --what-if {VARIANTS}: it has no two variants that differ in engines or "
+            "turns.hold_ms alone; measure some: cascade profile CORPUS --vary stt=tiny.en,base.en"
+        )
     predictions: list[dict[str, Any]] = [
         {"what_if": spec, "variants": forecast(header, records, change)}
-        for spec, change in zip(specs, changes, strict=True)
+        for spec, change in changes.items()
     ]
-    if not any(one["n"] for one in predictions[0]["variants"].values()):
+    if predictions and not any(one["n"] for one in predictions[0]["variants"].values()):
         raise BadInput(f"{folder}: no turn in it was answered, so there is nothing to predict from")
     if as_json:
-        print(json.dumps({"predictions": predictions}, ensure_ascii=False))
+        more = {"checks": rounded(checked)} if checked else {}
+        print(json.dumps({"predictions": predictions, **more}, ensure_ascii=False))
         return 0
     for one in predictions:
         _show(console, one["what_if"], one["variants"])
+    if checked:
+        _show_checks(console, checked)
     return 0
+
+
+def _show_checks(console: Console, checked: Mapping[str, Check]) -> None:
+    for name, one in checked.items():
+        console.print(Text.assemble((name, "bold"), f" against {one['measured']['variant']}"))
+        console.print(f"  as {one['change'] or 'nothing that costs time'}", soft_wrap=True)
+        for side in ("predicted", "measured"):
+            told = one[side]["voice_to_voice_ms"]
+            assert told is not None
+            parts = f"; moved: {moved(one[side])}" if one[side]["moved"] else ""
+            console.print(f"  {side}: {_sure(told, sign='+')} ms{parts}", soft_wrap=True)
+        console.print()
 
 
 def _show(console: Console, spec: str, variants: Mapping[str, Mapping[str, Any]]) -> None:

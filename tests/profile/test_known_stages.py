@@ -26,7 +26,7 @@ from pipeline.measure.record import Record
 from pipeline.measure.summary import summarise
 from pipeline.profile import executor
 from pipeline.profile.executor import Bounds, measure_turn
-from pipeline.profile.what_if import forecast, parse
+from pipeline.profile.what_if import checks, forecast, parse
 from pipeline.trace import PARTS
 
 BLOCK_MS = 20.0
@@ -136,3 +136,37 @@ def test_one_model_predicts_another(mode: str, items: list[Item], tmp_path: Path
     assert was_slow > was_quick + 100
     assert slow["predicted_ms"]["median"] == pytest.approx(was_quick, abs=1.5 * BLOCK_MS)
     assert quick["predicted_ms"]["median"] == pytest.approx(was_slow, abs=1.5 * BLOCK_MS)
+
+
+@pytest.mark.parametrize("mode", ["sequential", "overlapped", "speculative"])
+def test_a_run_shows_how_good_its_predictions_are(
+    mode: str, items: list[Item], tmp_path: Path
+) -> None:
+    settings = load(None, {"reply.mode": mode, "turns.predict": "false"})
+    kinds: dict[str, dict[str, Any]] = {
+        "plain": {"stt.model": "small", "tts.voice": "plain"},
+        "careful": {"stt.model": "large", "tts.voice": "plain"},
+        "pretty": {"stt.model": "small", "tts.voice": "pretty"},
+        "both": {"stt.model": "large", "tts.voice": "pretty"},
+    }
+    stt_s, tts_s = {"small": 0.3, "large": 0.6}, {"plain": 0.1, "pretty": 0.3}
+    variants = {
+        name: measured(
+            items,
+            settings,
+            tmp_path,
+            stt_s=stt_s[kind["stt.model"]],
+            tts_s=tts_s[kind["tts.voice"]],
+        )
+        for name, kind in kinds.items()
+    }
+    header = {"variants": {n: {"reply.mode": mode, **kind} for n, kind in kinds.items()}}
+    found = checks(header, run(variants))
+    changes = {"careful": {"stt"}, "pretty": {"tts"}, "both": {"stt", "tts"}}
+    assert {name: set(parse(one["change"])) for name, one in found.items()} == changes
+    for one in found.values():
+        predicted, truly = (one[side]["voice_to_voice_ms"] for side in ("predicted", "measured"))
+        assert predicted is not None
+        assert truly is not None
+        assert truly["median"] > 100
+        assert predicted["median"] == pytest.approx(truly["median"], abs=1.5 * BLOCK_MS)

@@ -23,6 +23,7 @@ from pipeline.profile.what_if import (
     HOLD,
     Change,
     ChangedCost,
+    checks,
     forecast,
     lacking,
     parse,
@@ -159,6 +160,48 @@ def test_machines_get_the_same(folder: Path, capsys: pytest.CaptureFixture[str])
     assert slower["underrun_ms"] == {"measured": 0, "predicted": None}
     assert any("gaps in the reply" in sentence for sentence in slower["cannot_predict"])
     assert second["variants"]["speculative"]["measured_ms"] is None
+
+
+def test_a_variant_is_predicted_from_the_first_that_only_costs_something_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    variants: dict[str, dict[str, Any]] = {
+        "base": {"reply.mode": "overlapped", "stt.model": "a", HOLD: 500},
+        "other": {"reply.mode": "overlapped", "stt.model": "b", HOLD: 900},
+        "eager": {"reply.mode": "speculative", "stt.model": "a", HOLD: 500},
+    }
+    # The recogniser took 60 ms more and the hold 400; and 20 ms were lost elsewhere.
+    slow = known.turn(wav_off_ms=3, endpoint=900, stt=260, llm_first_token=101, own=30)
+    made = {"base": turn(1), "other": slow, "eager": turn(1)}
+    records = [
+        replace(one, variant=name, file="1.wav", repeat=n)
+        for name, one in made.items()
+        for n in range(7)
+    ]
+    header = {**HEADER, "variants": variants}
+    found = checks(header, records)
+    # How far ahead of the commit another mode works, records do not tell.
+    assert list(found) == ["other"]
+    assert found["other"]["change"] == "turns.hold_ms=900ms,stt=1.30x"
+    differs = {
+        side: found["other"][side]["voice_to_voice_ms"] for side in ("predicted", "measured")
+    }
+    assert {side: one and one["median"] for side, one in differs.items()} == pytest.approx(
+        {"predicted": 460, "measured": 480}
+    )
+    RECORDS.write(tmp_path / RECORDS.name, header, records)
+    text = shown(tmp_path, "variants")
+    assert "other against base\n  as turns.hold_ms=900ms,stt=1.30x\n  predicted: +460 (" in text
+    assert "  measured: +480 (+480 … +480) ms; moved: endpoint +400, STT +60, own +20" in text
+    assert predict(tmp_path, ["variants", "stt=2x"], Console(), as_json=True) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["checks"]["other"]["measured"]["n"] == 6
+    assert [one["what_if"] for one in told["predictions"]] == ["stt=2x"]
+
+
+def test_a_run_without_such_variants_is_told(folder: Path) -> None:
+    with pytest.raises(BadInput, match="no two variants that differ in engines"):
+        predict(folder, ["variants"], Console())
 
 
 def test_turns_that_do_not_say_what_is_changed_are_counted() -> None:
