@@ -20,7 +20,7 @@ from support.scene import ASKS, BLUNT, FRAME, LONG, Scene, run
 from support.scripted import LOUD, RATE, Engines, Model, Speaker
 
 from pipeline.config import Settings, TurnSettings
-from pipeline.conversation.cascade import ATTEMPTS, Cascade
+from pipeline.conversation.cascade import ATTEMPTS, ATTEMPTS_A_SECOND, Cascade
 from pipeline.conversation.history import Message
 from pipeline.engines.prosody import EXPLAINED, Prosody
 from pipeline.engines.whisper import Transcription
@@ -361,10 +361,12 @@ def test_speaking_on_drops_the_answer_and_nobody_learns_of_it_but_from_the_trace
 
 
 def test_attempts_are_bounded() -> None:
-    engines = Engines(["word"] * 15, Model(["Fine."] * 15))
+    pauses, every_s = 30, 0.5
+    engines = Engines(["word"] * pauses, Model(["Fine."] * pauses))
     scene = Scene(engines)
-    run(scene, (0.5, False), *[(0.3, True), (0.35, False)] * 12, (4.0, False))
-    assert len(engines.model.prompts) == ATTEMPTS + 1
+    run(scene, (0.5, False), *[(0.2, True), (every_s - 0.2, False)] * pauses, (4.0, False))
+    most = ATTEMPTS + ATTEMPTS_A_SECOND * pauses * every_s + 1
+    assert ATTEMPTS + 1 < len(engines.model.prompts) <= most < pauses
     assert scene.of(ReplyDone) == [ReplyDone(1, "reply-1", "completed")]
 
 
@@ -387,17 +389,24 @@ def test_of_engines_that_are_behind_nothing_is_asked_that_may_be_for_nothing() -
     assert scene.of(ReplyDone) == [ReplyDone(1, "reply-1", "completed")]
 
 
-def test_other_words_in_the_end_are_answered_instead() -> None:
+@pytest.mark.parametrize("pauses", [1, ATTEMPTS + 1])
+def test_other_words_in_the_end_are_answered_instead(pauses: int) -> None:
     class Soft(Engines):
         """With the real silence after it a soft last syllable is heard too."""
 
         def understood(self, heard: Transcription, voiced_ms: float | None) -> Transcription:
             return replace(heard, text="Call Ann." if voiced_ms else "Call Anna.")
 
-    engines = Soft(["Call Ann."], Model(["Ann.", "Anna."]))
-    scene = run(Scene(engines), (0.5, False), (0.5, True), (3.0, False))
+    model = Model([*["Ann."] * pauses, "Anna."])
+    engines = Soft(["Call Ann."] * pauses, model)
+    said = ((0.3, True), (0.1, False)) * pauses
+    # The hold does not follow the pauses.
+    options = Settings.model_validate({"turns": {"predict": False}})
+    scene = run(Scene(engines, options=options), (0.5, False), *said, (3.0, False))
     assert [m.content for m in scene.session.history] == ["Call Anna.", "Anna."]
     assert scene.of(ReplyDone) == [ReplyDone(1, "reply-1", "completed")]
+    # However often the user has paused, that waits for nobody.
+    assert scene.trace.marks(1)["llm.request"] < scene.trace.marks(1)["committed"]
 
 
 def test_the_same_words_in_another_writing_are_answered_already() -> None:
