@@ -93,7 +93,9 @@ class OneByOne:
         self._said: dict[int, list[str]] = {}
 
     def add(self, suspected: Suspected, heard: Transcription) -> int | None:
-        """Take the newest look at a suspicion; it replaces those before it.
+        """Take the newest look at a suspicion; it replaces those before it, if it has words.
+
+        The whole of a short word is now and then taken for a loop, where its beginning was not.
 
         Args:
             suspected: The suspicion.
@@ -103,15 +105,16 @@ class OneByOne:
             Where the first voice began of those that ask for the turn together; None: none do.
         """
         oldest, newest = suspected.voiced - REMEMBERED_S * RATE, suspected.voiced
-        self._said = {at: words for at, words in self._said.items() if oldest <= at < newest}
+        self._said = {at: words for at, words in self._said.items() if oldest <= at <= newest}
         said = _asking(heard.text) if _believed(heard, SURE_ALONE) else []
+        if said:
+            self._said[newest] = said
+        said = self._said.get(newest, [])
         earlier = [
             at
             for at, words in self._said.items()
             if newest - at >= APART_S * RATE and set(said) - set(words)
         ]
-        if said:
-            self._said[newest] = said
         return min(earlier, default=None)
 
 

@@ -122,6 +122,12 @@ def test_a_longer_look_at_a_word_replaces_a_shorter_one() -> None:
     assert one_by_one((1, "Forward"), (1, "Four."), (2, "four")) is None
 
 
+def test_a_longer_look_that_finds_no_words_does_not_replace_a_shorter_one() -> None:
+    assert one_by_one((1, "Three."), (1, ""), (2, "two")) == 1
+    assert one_by_one((1, "Three."), (2, "two"), (2, "Mm-hm.")) == 1
+    assert one_by_one((1, ""), (1, "Mm-hm."), (2, "two"), (2, "")) is None
+
+
 def looked_at(
     looks: dict[int, str], *asked: tuple[float, Suspected, bool], takes_s: float = 0.0
 ) -> tuple[list[Suspected], list[tuple[int, float]]]:
