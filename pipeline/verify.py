@@ -25,6 +25,7 @@ from rich.text import Text
 from pipeline.compare import cost
 from pipeline.compare import report as compare_report
 from pipeline.compare import summary as compare_summary
+from pipeline.compare.limits import COMPARED
 from pipeline.compare.record import CONVERSATIONS, Conversation
 from pipeline.errors import UNMET, BadInput
 from pipeline.measure import gates
@@ -287,7 +288,7 @@ def _compared(folder: Path, header: Mapping[str, Any], held: Sequence[Conversati
         made,
         [*compare_summary.rows(made, held, table)],
         lambda summary: compare_report.rendered(folder, header, held, summary),
-        gates.COMPARED,
+        COMPARED,
     )
 
 

@@ -13,6 +13,7 @@ from pipeline.compare import cost
 from pipeline.compare import report as compare_report
 from pipeline.compare import summary as compare_summary
 from pipeline.compare import terminal as compare_terminal
+from pipeline.compare.limits import COMPARED
 from pipeline.measure import gates
 from pipeline.measure import summary as profile_summary
 from pipeline.profile import report as profile_report
@@ -36,7 +37,7 @@ def run(kind: str) -> tuple[Any, Any, Any]:
         header["together"] = True
         records = held
         summary = compare_summary.summarise(header, held, cost.prices())
-        limits, known = {"p90_ms": 900, "tools": 0.9, "cost_per_minute": 0.1}, gates.COMPARED
+        limits, known = {"p90_ms": 900, "tools": 0.9, "cost_per_minute": 0.1}, COMPARED
     wanted = gates.parse(limits, known, (), "")
     summary["gates"] = gates.judge(wanted, known, summary["variants"])
     return header, records, summary

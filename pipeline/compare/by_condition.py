@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from pipeline.compare import scoring, selectivity
@@ -17,6 +16,7 @@ from pipeline.compare.conditions import CLEAN
 from pipeline.compare.record import Conversation
 from pipeline.compare.results import AgainstClean, ConditionResult
 from pipeline.measure.record import Turn
+from pipeline.measure.report import of
 from pipeline.measure.stats import Apart, SharesApart, describe, share
 
 WORSE = {
@@ -25,6 +25,11 @@ WORSE = {
     "tools": "fewer",
     "entities": "fewer",
     "wer": "more",
+    **{
+        f"selectivity.{name}": "fewer" if rate.good else "more"
+        for name, rate in selectivity.RATES.items()
+        if name != "missed"  # which is what is not answered
+    },
     "voice_to_voice_ms": "slower",
 }
 """What is worse than clean, by the figure; the first is the worst."""
@@ -89,7 +94,7 @@ def worse(result: ConditionResult) -> tuple[str, Apart | SharesApart] | None:
     """
     against = result.get("against_clean")
     for name, verdict in WORSE.items():
-        one: Any = against and against.get(name)
+        one: Any = of(against, name)
         if one and one["verdict"] == verdict and not one.get("within_noise"):
             return name, one
     return None
@@ -97,19 +102,19 @@ def worse(result: ConditionResult) -> tuple[str, Apart | SharesApart] | None:
 
 def _figures(turns: Sequence[scoring.Counted]) -> ConditionResult:
     entities = scoring.entities(turns)
-    answered, cut_in, tools = (
-        [*scoring.keyed(turns, judged).values()]
-        for judged in (_answered, partial(selectivity.is_so, rate="cut_in"), scoring.tool_ok)
+    answered, tools = (
+        [*scoring.keyed(turns, judged).values()] for judged in (_answered, scoring.tool_ok)
     )
     return {
         "turns": len(answered),
         "answered": share(answered),
-        "cut_in": share(cut_in),
         "voice_to_voice_ms": describe([*scoring.keyed(turns, scoring.latency_ms).values()]),
         "wer": scoring.word_error_rate(turns),
         "expectations": scoring.overall(turns),
         "tools": share(tools) if tools else None,
         "entities": entities and entities["overall"],
+        "interruption": scoring.interruption(turns),
+        "selectivity": selectivity.figures(turn for _, turn in turns),
     }
 
 
@@ -126,7 +131,19 @@ def _against(
         "tools": compared["tools"],
         "entities": compared["entities"],
         "wer": compared["wer"],
+        "stop_ms": scoring.times_apart(clean, other, _stop_ms, noise),
+        "talk_over_ms": scoring.times_apart(clean, other, _talk_over_ms, noise),
+        "selectivity": scoring.selective(clean, other),
     }
+
+
+def _stop_ms(turn: Turn) -> float | None:
+    return None if turn.silence_ns is None else turn.silence_ns / 1e6
+
+
+def _talk_over_ms(turn: Turn) -> float | None:
+    both_ns = turn.taking and turn.taking.talk_over_ns
+    return both_ns / 1e6 if both_ns else None
 
 
 def _answered(turn: Turn) -> bool | None:

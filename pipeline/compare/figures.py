@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pipeline.compare.by_condition import note_of
+from pipeline.compare.selectivity import RATES
 from pipeline.measure.report import of
 from pipeline.measure.stats import LEVEL, UNDECIDED, in_words
 from pipeline.measure.waterfall import LABELS
@@ -233,38 +234,16 @@ def _tables(
         "Whether a system speaks when it is spoken to, and only then, by the stereo WAV: shares of "
         "turns with Wilson's 95 % intervals, and median times.",
         [
-            Row(
-                "Cut in",
-                "share",
-                _selective("cut_in"),
-                "It speaks before the user has finished.",
-            ),
-            Row("Missed", "share", _selective("missed"), "No answer came where one was asked for."),
-            Row(
-                "Spurious replies",
-                "share",
-                _selective("spurious"),
-                "To what was to be ignored: coughs, silence, words for somebody else.",
-            ),
-            Row(
-                "False barge-ins",
-                "share",
-                _selective("false_barge_in"),
-                "What was to be ignored, and was said into a reply, stopped it or made it quieter.",
-            ),
-            Row(
-                "Stopped for nothing",
-                "share",
-                _selective("false_stop"),
-                "Of the same turns: the reply fell silent, for a while or for good.",
+            *(
+                Row(
+                    rate.label,
+                    "share",
+                    _share(f"selectivity.{name}", f"against_first.selectivity.{name}"),
+                    rate.note,
+                )
+                for name, rate in RATES.items()
             ),
             Row("Median time until it came back", "ms", _median("selectivity.back_ms", note=_back)),
-            Row(
-                "Stopped when told to",
-                "share",
-                _selective("stops"),
-                "Of interruptions that were meant.",
-            ),
             Row(
                 "Median talk-over",
                 "ms",
@@ -402,11 +381,6 @@ def _share(name: str, against: str = "", undecided: bool = True) -> Figure:
     return figure
 
 
-def _selective(rate: str) -> Figure:
-    """A share of `results.Selectivity`."""
-    return _share(f"selectivity.{rate}", f"against_first.selectivity.{rate}")
-
-
 def _back(one: Variant) -> str:
     came = of(one, "selectivity.came_back")
     return f"of {came['n']} that were stopped" if came and came["n"] else ""
@@ -520,7 +494,12 @@ CONDITION_FIGURES: tuple[tuple[str, str, Figure, str], ...] = (
     ("All expectations", "share", _share("expectations"), "success"),
     ("Right tools", "share", _share("tools"), "tools"),
     ("Turns answered", "share", _share("answered"), "answered"),
-    ("Cut in", "share", _share("cut_in"), ""),
+    *(
+        (rate.label, "share", _share(f"selectivity.{name}"), f"selectivity.{name}")
+        for name, rate in RATES.items()
+    ),
+    ("Median time to silence", "ms", _median("interruption.silence_ms", note=_loud), "stop_ms"),
+    ("Median talk-over", "ms", _median("selectivity.talk_over_ms"), "talk_over_ms"),
 )
 """What is shown of each condition: its label, unit, cell, and key of the difference from clean."""
 
@@ -620,6 +599,8 @@ def _by_condition(
         ]
         if points:
             series.append({"path": index, "points": points})
+    if not any(point["value"] for one in series for point in one["points"]):
+        series = []  # nothing anywhere, as the table says
     places = sorted({point["x"] for one in series for point in one["points"]})
     return {
         "title": f"{label} by condition",

@@ -212,7 +212,8 @@ class AgainstClean(TypedDict):
 
     `answered` is of turns with a reply, `success` of turns of which all expectations were met,
     `tools` of those in which all was right with the tools, `entities` of numbers, codes and names,
-    `wer` of misheard words.
+    `wer` of misheard words, `selectivity` has the shares of `Selectivity` that both have. `stop_ms`
+    is how soon a reply stops for an interruption.
     """
 
     voice_to_voice_ms: Apart | None
@@ -221,19 +222,23 @@ class AgainstClean(TypedDict):
     tools: SharesApart | None
     entities: SharesApart | None
     wer: SharesApart | None
+    stop_ms: Apart | None
+    talk_over_ms: Apart | None
+    selectivity: Mapping[str, SharesApart]
 
 
 class ConditionResult(TypedDict):
-    """The turns in one condition; `cut_in` as `Selectivity` has it."""
+    """The turns in one condition."""
 
     turns: int
     answered: Met
-    cut_in: Met
     voice_to_voice_ms: Spread | None
     wer: WordErrors | None
     expectations: Checked | None
     tools: Met | None
     entities: Checked | None
+    interruption: Interrupted | None
+    selectivity: Selectivity
     against_clean: NotRequired[AgainstClean]
 
 

@@ -31,6 +31,7 @@ from pipeline.compare import (
     terminal,
 )
 from pipeline.compare.conditions import Disturbance
+from pipeline.compare.limits import COMPARED
 from pipeline.compare.record import (
     CONVERSATIONS,
     Conversation,
@@ -57,7 +58,7 @@ from pipeline.events import Samples
 from pipeline.measure import corpus, gates, junit
 from pipeline.measure.calibration import calibrate
 from pipeline.measure.conduct import heard_wav
-from pipeline.measure.gates import COMPARED, Gate
+from pipeline.measure.gates import Gate
 from pipeline.measure.instrument import FIGURES
 from pipeline.measure.noise import Noise
 from pipeline.measure.plan import Load, Planned, jobs

@@ -27,11 +27,12 @@ from pipeline.audio.line import RATE
 from pipeline.compare import conditions
 from pipeline.compare.conditions import CLEAN, Condition
 from pipeline.compare.entities import tokens
+from pipeline.compare.limits import COMPARED
 from pipeline.engines.tools import Tool
 from pipeline.errors import BadInput
 from pipeline.measure.corpus import Item, at_level, checked, gather, silence
 from pipeline.measure.cues import FORM, UNSPOKEN, Utterance
-from pipeline.measure.gates import COMPARED, Gate, parse
+from pipeline.measure.gates import Gate, parse
 from pipeline.measure.record import Outcome
 from pipeline.measure.recording import no_tools
 from pipeline.turns.speech_end import end_of_speech

@@ -6,6 +6,7 @@ All of it is by the WAV (`measure.turn_taking`). What broke down counts nowhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple, cast
 
 from pipeline.compare.results import Selectivity
 from pipeline.measure.record import Check, Turn, TurnTaking
@@ -14,6 +15,7 @@ from pipeline.measure.stats import describe, share
 TOPIC = "turn-taking"
 """What the expectations are about that a reply is stopped, or a sound ignored."""
 
+NOTHING_INTO = "nothing to be ignored while a reply was heard"
 NOT_INTO = "no reply was being heard"
 MAYBE_OVER = "the reply may have been over by itself"
 
@@ -45,16 +47,71 @@ def _stops(turn: Turn, taking: TurnTaking) -> bool | None:
     return taking.stopped if turn.interrupts and taking.into_reply else None
 
 
-_RATES: Mapping[str, Callable[[Turn, TurnTaking], bool | None]] = {
-    "cut_in": _cut_in,
-    "missed": _missed,
-    "false_barge_in": _false_barge_in,
-    "false_stop": _false_stop,
-    "spurious": _spurious,
-    "stops": _stops,
-}
+class Rate(NamedTuple):
+    """A share of turns: all that is declared of it.
 
-RATES = (*_RATES,)
+    Attributes:
+        so: Whether a turn is what it counts; None where it is not of those that it could be.
+        label: What it is called in a table.
+        does: What a system does in such a turn, in words.
+        among: What it is of, as `there was …` goes on where there is nothing of that.
+        note: What it is, where the label does not say so.
+        good: More of it is better.
+    """
+
+    so: Callable[[Turn, TurnTaking], bool | None]
+    label: str
+    does: str
+    among: str
+    note: str
+    good: bool = False
+
+
+RATES: Mapping[str, Rate] = {
+    "cut_in": Rate(
+        _cut_in,
+        "Cut in",
+        "cuts in",
+        "no turn with a latency",
+        "It speaks before the user has finished.",
+    ),
+    "missed": Rate(
+        _missed,
+        "Missed",
+        "misses",
+        "no turn that asks for an answer",
+        "No answer came where one was asked for.",
+    ),
+    "spurious": Rate(
+        _spurious,
+        "Spurious replies",
+        "answers what is to be ignored",
+        "nothing to be ignored",
+        "To what was to be ignored: coughs, silence, words for somebody else.",
+    ),
+    "false_barge_in": Rate(
+        _false_barge_in,
+        "False barge-ins",
+        "stops or is quieter for it",
+        NOTHING_INTO,
+        "What was to be ignored, and was said into a reply, stopped it or made it quieter.",
+    ),
+    "false_stop": Rate(
+        _false_stop,
+        "Stopped for nothing",
+        "stops for it",
+        NOTHING_INTO,
+        "Of the same turns: the reply fell silent, for a while or for good.",
+    ),
+    "stops": Rate(
+        _stops,
+        "Stopped when told to",
+        "stops when told to",
+        "no reply that was to fall silent while it was heard",
+        "Of interruptions that were meant.",
+        good=True,
+    ),
+}
 """What there are shares of, as `results.Selectivity` has them."""
 
 
@@ -62,14 +119,15 @@ def is_so(turn: Turn, rate: str) -> bool | None:
     """Whether a turn is what a rate counts; None where it is not of those that it could be."""
     if turn.taking is None or turn.record.status == "failed":
         return None
-    return _RATES[rate](turn, turn.taking)
+    return RATES[rate].so(turn, turn.taking)
 
 
 def figures(turns: Iterable[Turn]) -> Selectivity:
     """The rates and times of some turns."""
     turns = [turn for turn in turns if turn.taking is not None]
-    known = {
-        rate: [so for turn in turns if (so := is_so(turn, rate)) is not None] for rate in RATES
+    shares = {
+        rate: share([so for turn in turns if (so := is_so(turn, rate)) is not None])
+        for rate in RATES
     }
 
     def times(rate: str, value: Callable[[TurnTaking], int | None]) -> list[int | None]:
@@ -80,18 +138,13 @@ def figures(turns: Iterable[Turn]) -> Selectivity:
 
     back = times("false_stop", lambda taking: taking.back_ns)
     both = [turn.taking.talk_over_ns for turn in turns if turn.taking and turn.taking.talk_over_ns]
-    return {
-        "cut_in": share(known["cut_in"]),
+    more = {
         "cut_in_ms": describe(ms(times("cut_in", lambda taking: taking.cut_in_ns))),
-        "missed": share(known["missed"]),
-        "spurious": share(known["spurious"]),
-        "false_barge_in": share(known["false_barge_in"]),
-        "false_stop": share(known["false_stop"]),
         "came_back": share([ns is not None for ns in back]),
         "back_ms": describe(ms(back)),
-        "stops": share(known["stops"]),
         "talk_over_ms": describe(ms(both)),
     }
+    return cast(Selectivity, {**shares, **more})
 
 
 def told(turn: Turn) -> str:

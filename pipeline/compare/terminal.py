@@ -14,10 +14,20 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.compare.by_condition import note_of
+from pipeline.compare.conditions import CLEAN
 from pipeline.compare.record import source_of
-from pipeline.compare.results import Costs, ReadBy, Summary, SystemResult, TurnPoint
+from pipeline.compare.results import (
+    ConditionResult,
+    Costs,
+    ReadBy,
+    Summary,
+    SystemResult,
+    TurnPoint,
+)
+from pipeline.compare.selectivity import RATES
 from pipeline.measure import calibration
 from pipeline.measure.gates import as_table
+from pipeline.measure.report import of
 from pipeline.measure.stats import Met
 from pipeline.measure.terminal import NONE, latencies, ms, recordings, table, tell
 from pipeline.speech_to_speech.brief import STAMP
@@ -28,16 +38,6 @@ DIGITS = "0123456789"
 
 MOST = 8
 """Failures that are told one by one."""
-
-SELECTIVE = {
-    "cut_in": "cuts in",
-    "missed": "misses",
-    "spurious": "answers what is to be ignored",
-    "false_barge_in": "stops or is quieter for it",
-    "false_stop": "stops for it",
-    "stops": "stops when told to",
-}
-"""Rates of `results.Selectivity`, in words."""
 
 FAULTS = ("cut_in", "missed")
 """Those of every scenario: worth a word only where there is something to say."""
@@ -258,14 +258,24 @@ def _lengths(variants: Variants) -> Table | None:
     return made
 
 
-def _selectivity(variants: Variants) -> Iterable[Text]:
+def _each(variants: Variants) -> Iterable[tuple[str, SystemResult | ConditionResult]]:
+    """Each system, then it in each condition but clean sound, of which its own figures are."""
     for name, one in variants.items():
-        found = one["selectivity"]
+        yield name, one
+        for condition, found in (one.get("by_condition") or {}).items():
+            if condition != CLEAN:
+                yield f"{name}, {condition}", found
+
+
+def _selectivity(variants: Variants) -> Iterable[Text]:
+    for name, one in _each(variants):
+        found, apart = one["selectivity"], of(one, "against_clean.selectivity") or {}
         told = []
-        for rate, does in SELECTIVE.items():
-            share: Met = found[rate]  # type: ignore[literal-required]
-            if share["n"] and (share["met"] or rate not in FAULTS):
-                told.append(f"{does} {_share(share)}")
+        for key, rate in RATES.items():
+            share: Met = found[key]  # type: ignore[literal-required]
+            if share["n"] and (share["met"] or key not in FAULTS):
+                points = f", {100 * apart[key]['difference']:+.0f} points" if key in apart else ""
+                told.append(f"{rate.does} {_share(share)}{points}")
         if told:
             yield Text(f"{name}: {'; '.join(told)}")
 
@@ -291,7 +301,7 @@ def _conditions(variants: Variants) -> Table | None:
 
 
 def _interruptions(variants: Variants) -> Iterable[Text]:
-    for name, one in variants.items():
+    for name, one in _each(variants):
         if cut := one["interruption"]:
             told = []
             if found := cut["silence_ms"]:

@@ -14,6 +14,7 @@ from typing import Any
 from pipeline.compare.by_condition import worse
 from pipeline.compare.record import source_of
 from pipeline.compare.results import Costs, Summary, SystemResult, TurnPoint
+from pipeline.compare.selectivity import RATES
 from pipeline.measure.stats import UNDECIDED, Met, SharesApart, share
 from pipeline.measure.terminal import count
 from pipeline.speech_to_speech.brief import STAMP
@@ -152,6 +153,8 @@ def _worse(figure: str, apart: Mapping[str, Any]) -> str:
         return f"is heard {apart['median']:.0f} ms later ({inside})"
     points = f"{abs(100 * apart['difference']):.0f} points"
     inside = _interval(apart["ci95"], "{:+.0f} to {:+.0f}", 100)
+    if rate := RATES.get(figure.removeprefix("selectivity.")):
+        return f"{rate.does} {points} {'less' if rate.good else 'more'} often ({inside})"
     return {
         "answered": f"answers {points} fewer of the turns ({inside})",
         "success": f"does {points} fewer of the turns right ({inside})",

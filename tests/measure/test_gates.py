@@ -14,10 +14,11 @@ from support import comparison_samples, samples
 
 from pipeline.compare import cost
 from pipeline.compare import summary as compare_summary
+from pipeline.compare.limits import COMPARED
 from pipeline.errors import BadInput
 from pipeline.measure import gates, junit
 from pipeline.measure import summary as profile_summary
-from pipeline.measure.gates import COMPARED, TURNS, Gate, judge, read
+from pipeline.measure.gates import TURNS, Gate, judge, read
 from pipeline.measure.report import of
 
 SYSTEMS = ("cascade", "openai:gpt-realtime-2.1")
