@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import cache
 from typing import Any
 
@@ -14,6 +15,8 @@ from pipeline.compare.cost import prices
 from pipeline.compare.record import Conversation
 from pipeline.compare.summary import summarise
 from pipeline.compare.terminal import show
+from pipeline.compare.verdict import verdict
+from pipeline.measure.record import Turn
 
 TABLE = prices()
 PATHS = (made.CASCADE, made.DIRECT)
@@ -140,3 +143,61 @@ def test_the_reports_table_and_curves() -> None:
     page = report.page(content, {})
     assert page.count("-heard.wav") == sum(len(c.turns) for c in held if c.heard)
     assert "The same word is disturbed in the same way for every path." in page
+
+
+def in_a_cafe(turn: Turn) -> Turn:
+    """Where each second turn is cut into, both speak for longer, and no reply stops."""
+    assert turn.taking is not None
+    taking = dataclasses.replace(
+        turn.taking,
+        cut_in_ns=200 * made.MS if turn.number % 2 == 0 else None,
+        talk_over_ns=turn.taking.talk_over_ns + 300 * made.MS,
+        stopped=False if turn.interrupts else turn.taking.stopped,
+    )
+    silence_ns = turn.silence_ns and turn.silence_ns + 150 * made.MS
+    return dataclasses.replace(turn, taking=taking, silence_ns=silence_ns)
+
+
+def test_who_speaks_when_in_each_condition() -> None:
+    header, held, _ = compared()
+    noisy = [
+        dataclasses.replace(one, turns=tuple(map(in_a_cafe, one.turns)))
+        if one.condition == "cafe 10 dB"
+        else one
+        for one in held
+    ]
+    found: Any = summarise(header, noisy, TABLE)
+    one = found["variants"][made.CASCADE]
+    clean, cafe, phone = one["by_condition"].values()
+    assert clean["selectivity"] == one["selectivity"]
+    assert clean["interruption"] == one["interruption"]
+    cut_in = cafe["selectivity"]["cut_in"]
+    assert 0 < cut_in["met"] < cut_in["n"]
+    against = cafe["against_clean"]
+    assert against["selectivity"]["cut_in"]["difference"] == pytest.approx(cut_in["share"])
+    assert against["selectivity"]["cut_in"]["verdict"] == "more"
+    assert against["selectivity"]["stops"]["difference"] == -1
+    assert against["stop_ms"]["median"] == pytest.approx(150)
+    assert cafe["selectivity"]["talk_over_ms"]["median"] == pytest.approx(300)
+    assert phone["against_clean"]["selectivity"]["cut_in"]["difference"] == 0
+    # What is clearly worse is in the verdict, and each figure in the report and on a terminal.
+    found["variants"][made.DIRECT]["by_condition"] = {}
+    del against["wer"]
+    assert "cascade cuts in " in verdict(found)[1]
+    assert "points more often (95 %: +" in verdict(found)[1]
+    rows = {
+        row["label"]: row["cells"][0]
+        for table in figures.measures(found, [made.CASCADE], header)
+        for row in table["rows"]
+    }
+    assert rows["Cut in, clean"]["value"] == 0
+    cell = rows["Cut in, cafe 10 dB"]
+    assert (cell["value"], cell["ci"]) == (cut_in["share"], cut_in["ci95"])
+    assert cell["difference"]["verdict"] == "more"
+    assert rows["Median time to silence, cafe 10 dB"]["difference"]["value"] == pytest.approx(150)
+    curves = {curve["title"] for curve in figures.curves(found, [made.CASCADE])}
+    assert "Cut in by condition" in curves
+    assert "Spurious replies by condition" not in curves
+    text = " ".join(on_terminal(show, found, width=80).split())
+    assert f"cascade, cafe 10 dB: cuts in {100 * cut_in['share']:.0f} % (" in text
+    assert "stops when told to 0 % (0 to 56), -100 points" in text
