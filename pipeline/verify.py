@@ -28,7 +28,7 @@ from pipeline.compare import summary as compare_summary
 from pipeline.compare.limits import COMPARED
 from pipeline.compare.record import CONVERSATIONS, Conversation
 from pipeline.errors import UNMET, BadInput
-from pipeline.measure import gates
+from pipeline.measure import gates, junit
 from pipeline.measure import summary as profile_summary
 from pipeline.measure.instrument import Tracks, derived
 from pipeline.measure.record import RECORDS, Record, Turn, TurnTaking
@@ -116,12 +116,21 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """What is made of a run's records, again; `known` are the figures that a gate can be about."""
+    """What is made of a run's records, again.
+
+    Attributes:
+        summary: Without gates.
+        rows: Of `turns.csv`.
+        pages: Other files by their names, of the summary with gates.
+        known: The figures that a gate can be about.
+        of_files: What becomes of gates of single files; None: the run does not keep them.
+    """
 
     summary: Mapping[str, Any]
     rows: Sequence[Mapping[str, str]]
-    report: Callable[[Mapping[str, Any]], str]
+    pages: Mapping[str, Callable[[Mapping[str, Any]], str]]
     known: Mapping[str, gates.Figure]
+    of_files: Sequence[gates.Judged] | None = None
 
 
 def _ms(ns: int | None) -> float | None:
@@ -284,11 +293,17 @@ def _compared(folder: Path, header: Mapping[str, Any], held: Sequence[Conversati
     priced = header.get("prices")
     table = TypeAdapter(cost.Prices).validate_python(priced) if priced else cost.prices(None)
     made = compare_summary.summarise(header, held, table)
+    cases = compare_summary.cases(header, held)
+    of_files = compare_summary.judged_files(header, held, table, _unjudged(header))
     return Tables(
         made,
         [*compare_summary.rows(made, held, table)],
-        lambda summary: compare_report.rendered(folder, header, held, summary),
+        {
+            REPORT: lambda summary: compare_report.rendered(folder, header, held, summary),
+            junit.NAME: lambda summary: junit.rendered("compare", header, summary, cases),
+        },
         COMPARED,
+        of_files if "file_gates" in header else None,
     )
 
 
@@ -297,9 +312,14 @@ def _profiled(folder: Path, header: Mapping[str, Any], records: Sequence[Record]
     return Tables(
         made,
         [*map(profile_summary.row, records)],
-        lambda summary: profile_report.rendered(
-            folder, header, records, cast(ProfileSummary, summary)
-        ),
+        {
+            REPORT: lambda summary: profile_report.rendered(
+                folder, header, records, cast(ProfileSummary, summary)
+            ),
+            junit.NAME: lambda summary: junit.rendered(
+                "profile", header, summary, junit.turns(records)
+            ),
+        },
         gates.TURNS,
     )
 
@@ -326,11 +346,8 @@ def _check_tables(
     stored = _table(folder / SUMMARY, json.loads, header, found)
     now = {**tables.summary}
     if isinstance(stored, dict):
-        if judged := stored.get("gates"):
-            if any("on" in one for one in judged if isinstance(one, dict)):
-                found.notes.append("what became of gates of single files is taken as it is")
-            why = gates.INTERRUPTED if header.get("interrupted") else ""
-            now["gates"] = [_judged(one, now["variants"], tables.known, why) for one in judged]
+        if judged := _judged(stored.get("gates"), tables, _unjudged(header), found):
+            now["gates"] = judged
         plain = json.loads(json.dumps(now))
         found.differences += _apart(SUMMARY, stored, plain, priced=priced)
     if (rows := _table(folder / TURNS, _rows, header, found)) is not None:
@@ -340,25 +357,42 @@ def _check_tables(
             found.differences += _apart(TURNS, then, again, where, priced=priced)
         if len(rows) != len(tables.rows):
             found.differences.append(Difference(TURNS, "", "rows", len(rows), len(tables.rows)))
+    pages = " and ".join(tables.pages)
     if not (whole and priced) or made_by != ours:
-        found.notes.append(f"{REPORT} of another Cascade is not compared: it is laid out otherwise")
+        found.notes.append(f"{pages} of another Cascade are not compared: they are made otherwise")
     elif not isinstance(stored, dict):
-        found.notes.append(f"{REPORT} is not compared: {SUMMARY} is needed for what was expected")
-    elif (page := _table(folder / REPORT, str, header, found)) is not None:
-        found.differences += _pages_apart(page, tables.report(now))
+        found.notes.append(f"{pages} are not compared: {SUMMARY} is needed for what was expected")
+    else:
+        for name, made in tables.pages.items():
+            if (page := _table(folder / name, str, header, found)) is not None:
+                found.differences += _pages_apart(name, page, made(now))
 
 
-def _judged(
-    then: Any, variants: Mapping[str, Any], known: Mapping[str, gates.Figure], unjudged: str
-) -> Any:
-    """What becomes of a gate now; one of a file of scenarios is taken as it is."""
-    match then:
-        case {"system": str(name), "figure": str(figure), "limit": int() | float() as limit} if (
-            "on" not in then and name in variants and figure in known
-        ):
-            gate = gates.Gate(figure, limit)
-            return gates.judge([gate], known, {name: variants[name]}, unjudged=unjudged)[0]
-    return then
+def _unjudged(header: Mapping[str, Any]) -> str:
+    return gates.INTERRUPTED if header.get("interrupted") else ""
+
+
+def _judged(stored: Any, tables: Tables, unjudged: str, found: Findings) -> list[Any]:
+    """What becomes of the gates now: those of the whole run have the limits that are told."""
+    variants, judged = tables.summary["variants"], []
+    of_files = tables.of_files
+    for then in stored if isinstance(stored, list) else ():
+        match then:
+            case {"on": _}:
+                judged += [] if of_files is not None else [then]
+            case {
+                "system": str(name),
+                "figure": str(figure),
+                "limit": int() | float() as limit,
+            } if name in variants and figure in tables.known:
+                gate = [gates.Gate(figure, limit)]
+                of = {name: variants[name]}
+                judged += gates.judge(gate, tables.known, of, unjudged=unjudged)
+            case _:
+                judged.append(then)
+    if any("on" in one for one in judged):
+        found.notes.append("what became of gates of single files is taken as it is")
+    return [*judged, *(of_files or ())]
 
 
 def _table(
@@ -407,18 +441,18 @@ def _same(then: Any, now: Any) -> bool:
     return bool(then == now)
 
 
-def _pages_apart(then: str, now: str) -> Iterator[Difference]:
-    """The first line in which two reports differ, their sound left aside."""
+def _pages_apart(file: str, then: str, now: str) -> Iterator[Difference]:
+    """The first line in which two pages differ, their sound left aside."""
     pages = ([*map(str.strip, SOUND.sub(r"\1", page).splitlines())] for page in (then, now))
     before, after = pages
     for number, (one, other) in enumerate(zip(before, after, strict=False), start=1):
         if one != other:
             at = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), 0)
             told = (line[max(0, at - 20) : at + 40] for line in (one, other))
-            yield Difference(REPORT, "", f"line {number}", *told)
+            yield Difference(file, "", f"line {number}", *told)
             return
     if len(before) != len(after):
-        yield Difference(REPORT, "", "lines", len(before), len(after))
+        yield Difference(file, "", "lines", len(before), len(after))
 
 
 def _said(value: Any) -> str:

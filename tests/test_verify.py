@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from pipeline.clock import Clock
 from pipeline.compare.record import CONVERSATIONS
 from pipeline.errors import UNMET, BadInput
 from pipeline.events import Samples
-from pipeline.measure import summary
+from pipeline.measure import junit, summary
 from pipeline.measure.conduct import hold
 from pipeline.measure.cues import Utterance
 from pipeline.measure.record import RECORDS
@@ -35,6 +36,7 @@ from pipeline.verify import DERIVED, Findings, verified
 VOICE, OVER, LATENCY, ANSWERING, STOP, *TAKING = DERIVED
 CUT_IN, ENDED = "cut in, ms", "ended, ms"
 RESULTS = CONVERSATIONS.name
+TABLES = ["summary.json", "turns.csv", "report.html", "junit.xml"]
 SHIFT_MS = 50
 
 
@@ -48,7 +50,7 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"file": noise, "interrupt": 0.4},
         {"file": noise},
     ]
-    talk = {"name": "talk", "turns": turns}
+    talk = {"name": "talk", "turns": turns, "expect": {"cut_in": 0.2}}
     (folder / "talk.yaml").write_text(yaml.safe_dump(talk), "utf-8")
     path = "reference:latency=400,reply=1500,cut_in=3"
     out = folder / "run"
@@ -79,6 +81,8 @@ async def profiled(folder: Path) -> Path:
     RECORDS.write(folder / RECORDS.name, header, records)
     write_figures(folder, made, summary.COLUMNS, map(summary.row, records))
     report.write(folder, header, records, made)
+    page = junit.rendered("profile", header, made, junit.turns(records))
+    (folder / junit.NAME).write_text(page, "utf-8")
     return folder
 
 
@@ -129,7 +133,7 @@ def others(found: Findings) -> list[tuple[str, str]]:
 def test_an_untouched_run_agrees(held: Path) -> None:
     found = verified(held)
     assert found.differences == []
-    assert (found.wavs, found.tables) == (1, ["summary.json", "turns.csv", "report.html"])
+    assert (found.wavs, found.tables) == (1, TABLES)
     # Of three turns: two places, a latency, an answer, whether one spoke into the other, whether
     # that stopped, for how long both spoke; one of them stops a reply, and one is cut into.
     assert found.figures == 3 * 7 + 2 + 1
@@ -137,7 +141,7 @@ def test_an_untouched_run_agrees(held: Path) -> None:
     outcome = run_here("verify", str(held))
     assert outcome.code == 0
     assert outcome.out.splitlines()[-1].endswith(
-        "all agree: 1 WAV, 24 figures from them, summary.json, turns.csv, report.html"
+        "all agree: 1 WAV, 24 figures from them, summary.json, turns.csv, report.html, junit.xml"
     )
 
 
@@ -206,13 +210,49 @@ def test_an_edited_summary_is_found(copied: Path) -> None:
     assert last["differences"] == 1
 
 
-def test_an_edited_gate_is_found(copied: Path) -> None:
+def of_run(gates: list[dict[str, Any]]) -> None:
+    gates[0]["met"] = True
+
+
+def of_a_file(gates: list[dict[str, Any]]) -> None:
+    assert (gates[1]["on"], gates[1]["met"]) == ("talk.yaml", False)
+    gates[1]["limit"], gates[1]["met"] = 0.5, True
+
+
+@pytest.mark.parametrize(
+    ("edit", "differ"),
+    [
+        (of_run, {("gates / 1 / met", True, False)}),
+        (of_a_file, {("gates / 2 / limit", 0.5, 0.2), ("gates / 2 / met", True, False)}),
+        (lambda gates: gates.pop(), {("gates", 1, 2)}),
+    ],
+)
+def test_an_edited_gate_is_found(
+    copied: Path,
+    edit: Callable[[list[dict[str, Any]]], object],
+    differ: set[tuple[str, Any, Any]],
+) -> None:
     file = copied / "summary.json"
     plain = json.loads(file.read_text("utf-8"))
-    plain["gates"][0]["met"] = True
+    edit(plain["gates"])
     file.write_text(json.dumps(plain), "utf-8")
+    found = verified(copied).differences
+    sizes = [tuple(len(x) if isinstance(x, list) else x for x in (d.then, d.now)) for d in found]
+    assert {(one.figure, *size) for one, size in zip(found, sizes, strict=True)} == differ
+
+
+def test_gates_of_files_that_an_earlier_run_does_not_keep_are_told(copied: Path) -> None:
+    rewritten(copied, without("file_gates"))
+    found = verified(copied)
+    assert found.differences == []
+    assert any("gates of single files" in note for note in found.notes)
+
+
+def test_an_edited_junit_is_found(copied: Path) -> None:
+    file = copied / "junit.xml"
+    file.write_text(re.sub("<failure.*?</failure>", "", file.read_text("utf-8"), flags=re.S))
     (one,) = verified(copied).differences
-    assert (one.figure, one.then, one.now) == ("gates / 1 / met", True, False)
+    assert (one.file, one.figure) == ("junit.xml", "line 6")
 
 
 def test_an_edited_table_is_found(copied: Path) -> None:
@@ -240,8 +280,7 @@ def test_an_edited_figure_of_a_conversation_is_found(copied: Path) -> None:
     rewritten(copied, faster)
     found = verified(copied)
     assert figures(found) == {LATENCY: [100]}
-    files = {file for file, _ in others(found)}
-    assert files == {"summary.json", "turns.csv", "report.html"}
+    assert {file for file, _ in others(found)} == {*TABLES}
 
 
 def test_an_edited_report_is_found(copied: Path) -> None:
@@ -293,7 +332,7 @@ def test_an_earlier_run_is_verified_as_far_as_it_goes(copied: Path) -> None:
 
 def test_a_run_that_was_killed_is_verified_without_its_tables(copied: Path) -> None:
     rewritten(copied, lambda line: line.update(interrupted=True) if "seed" in line else None)
-    for name in ("summary.json", "turns.csv", "report.html"):
+    for name in TABLES:
         (copied / name).unlink()
     found = verified(copied)
     assert (found.differences, found.figures, found.tables) == ([], 24, [])
@@ -311,7 +350,7 @@ async def test_a_profile_is_verified_alike(tmp_path: Path) -> None:
     await profiled(folder)
     found = verified(folder)
     assert (found.differences, found.wavs, found.figures) == ([], 1, 3)
-    assert found.tables == ["summary.json", "turns.csv", "report.html"]
+    assert found.tables == TABLES
     shifted(folder / "wav/0000.wav", 1)
     found = verified(folder)
     assert figures(found) == {LATENCY: [50]}

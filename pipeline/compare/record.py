@@ -39,8 +39,11 @@ ALIKE = ("variants", "scenarios", "models", "settings")
 ADDED: Mapping[str, Any] = {"entities": [], "level_db": 0.0, "outcome": "respond"}
 """Of a step and what it expects: what earlier runs do not tell of, and what it is there."""
 
-SPOKEN = ("end_of_speech_s", "audible_s", "seconds", "sha256")
+SPOKEN = ("end_of_speech_s", "audible_s", "seconds", "sha256", "own")
 """Of a step, what may have: its words are spoken anew where the recording is lost."""
+
+RECORDED = ("sha256", "end_of_speech_s")
+"""Of these, what may not where the recording is the user's own."""
 
 AXIS = ("condition", "through")
 """Of a scenario, what runs from before there were conditions do not have."""
@@ -201,6 +204,14 @@ class Earlier:
                 f"--resume {self.folder}: since then its {' and '.join(changed)} have changed; "
                 "give the same flags and files as then, or begin a new run"
             )
+        for name, about in (self.header.get("scenarios") or {}).items():
+            for then, step in zip(about["steps"], header["scenarios"][name]["steps"], strict=True):
+                changed = [key for key in RECORDED if then.get(key, step.get(key)) != step.get(key)]
+                if step.get("own") and changed:
+                    raise BadInput(
+                        f"--resume {self.folder}: since then the recording {step['path']} of "
+                        f"{name}, or its label, has changed; put it back, or begin a new run"
+                    )
 
 
 def asked_of(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,8 +38,6 @@ from pipeline.compare.record import (
     Earlier,
     asked_of,
     resumed,
-    simulations,
-    titled,
 )
 from pipeline.compare.results import Summary
 from pipeline.compare.scenario import (
@@ -325,6 +323,7 @@ class Comparison(Run[Conversation]):
             "figures": {name: about for name, (_, _, about) in FIGURES.items()},
             "scenarios": {one.name: _plain(one) for one in scenarios},
             "prices": dataclasses.asdict(table),
+            "file_gates": [one.plain() for one in gathered.expected],
             **({"together": True} if options.together else {}),
         }
         held: Sequence[Conversation] = ()
@@ -339,7 +338,6 @@ class Comparison(Run[Conversation]):
         self._systems = compared
         self._scenarios = scenarios
         self._gates = limits
-        self._of_files = gathered.expected
         self._options = options
         self._judging = judging
         self._reading = reading
@@ -527,12 +525,7 @@ class Comparison(Run[Conversation]):
         found = summary.summarise(self.header, self.results, self._table)
         unjudged = gates.INTERRUPTED if self.header["interrupted"] else ""
         judged = gates.judge(self._gates, COMPARED, found["variants"], unjudged=unjudged)
-        for of in self._of_files:
-            held = [one for one in self.results if one.scenario in of.scenarios]
-            mine = {name: self.header["scenarios"][name] for name in of.scenarios}
-            header = {**self.header, "scenarios": mine}
-            part = summary.summarise(header, held, self._table)["variants"]
-            judged += gates.judge(of.gates, COMPARED, part, on=of.file, unjudged=unjudged)
+        judged += summary.judged_files(self.header, self.results, self._table, unjudged)
         return {**found, "gates": judged} if judged else found
 
     def writes(self, figures: Summary) -> Iterable[Callable[[], object]]:
@@ -541,24 +534,10 @@ class Comparison(Run[Conversation]):
         return (
             lambda: summary.write(folder, figures, held, self._table),
             lambda: report.write(folder, header, held, figures),
-            lambda: junit.write(
-                folder, "compare", header, figures["variants"], self._cases(), figures.get("gates")
+            lambda: (folder / junit.NAME).write_text(
+                junit.rendered("compare", header, figures, summary.cases(header, held)), "utf-8"
             ),
         )
-
-    def _cases(self) -> list[junit.Case]:
-        """Each conversation that counts."""
-        simulated = simulations(self.header, self.results)
-        return [
-            junit.Case(
-                titled(one.path, one.path in simulated),
-                f"{one.scenario} repeat {one.repeat}",
-                one.seconds,
-                one.reason or "it ended early" if one.status == "failed" else "",
-            )
-            for one in self.results
-            if one.repeat > 0
-        ]
 
     def show(self, console: Console, figures: Summary) -> None:
         """Show the summary to a person."""
@@ -617,5 +596,6 @@ def _plain(scenario: Scenario) -> dict[str, Any]:
         plain["instructions"] = scenario.instructions[:4_000] + "…"
     for step in plain["steps"]:
         step["sha256"] = digest(step["path"])
+        step["own"] = corpus.is_own(step["path"])
         step["path"] = step["path"].name
     return plain

@@ -259,8 +259,13 @@ class FileGates(NamedTuple):
     """The gates of a scenario file (`expect:` beside its `turns`), which its own turns decide."""
 
     file: str
-    scenarios: frozenset[str]
+    scenarios: tuple[str, ...]
     gates: tuple[Gate, ...]
+
+    def plain(self) -> dict[str, Any]:
+        """As the header has it, of which `compare.summary` judges."""
+        limits = {gate.figure: gate.limit for gate in self.gates}
+        return {"file": self.file, "scenarios": self.scenarios, "limits": limits}
 
 
 class Gathered(NamedTuple):
@@ -367,7 +372,7 @@ def gather_scenarios(
         scenarios, limits = _read(file, instructions, patience_s, axis)
         found.extend(scenarios)
         if limits:
-            names = frozenset(one.name for one in scenarios)
+            names = tuple(one.name for one in scenarios)
             expected.append(FileGates(file.name, names, limits))
 
     recordings: list[Path] = []

@@ -14,9 +14,11 @@ from typing import Any, cast
 
 from pipeline.compare import cost, scoring, selectivity
 from pipeline.compare.by_condition import axis, by_condition, headline
+from pipeline.compare.limits import COMPARED
 from pipeline.compare.record import SYSTEM, Conversation, simulations, titled
 from pipeline.compare.results import AnswerTimes, FailedTurn, Summary, SystemResult
 from pipeline.compare.verdict import verdict
+from pipeline.measure import gates, junit
 from pipeline.measure.record import Record, Turn
 from pipeline.measure.run import write_figures
 from pipeline.measure.stats import Spread, describe
@@ -118,6 +120,46 @@ def summarise(
     summary["warnings"] = [*told, *_warnings(variants)]
     summary["verdict"] = list(verdict(summary))
     return cast(Summary, {**summary, **taken})
+
+
+def judged_files(
+    header: Mapping[str, Any],
+    conversations: Sequence[Conversation],
+    table: cost.Prices,
+    unjudged: str,
+) -> list[gates.Judged]:
+    """What becomes of the gates of single files, each by the turns of its own scenarios.
+
+    Args:
+        header: What describes the run, with the `file_gates`.
+        conversations: All of them.
+        table: What things cost.
+        unjudged: Why nothing is judged; empty: it is.
+    """
+    judged: list[gates.Judged] = []
+    for of in header.get("file_gates") or ():
+        held = [one for one in conversations if one.scenario in of["scenarios"]]
+        mine = {name: header["scenarios"][name] for name in of["scenarios"]}
+        part = summarise({**header, "scenarios": mine}, held, table)["variants"]
+        limits = [gates.Gate(*limit) for limit in of["limits"].items()]
+        judged += gates.judge(limits, COMPARED, part, on=of["file"], unjudged=unjudged)
+    return judged
+
+
+def cases(header: Mapping[str, Any], conversations: Iterable[Conversation]) -> list[junit.Case]:
+    """Each conversation that counts, for `junit.xml`."""
+    conversations = [*conversations]
+    simulated = simulations(header, conversations)
+    return [
+        junit.Case(
+            titled(one.path, one.path in simulated),
+            f"{one.scenario} repeat {one.repeat}",
+            one.seconds,
+            one.reason or "it ended early" if one.status == "failed" else "",
+        )
+        for one in conversations
+        if one.repeat > 0
+    ]
 
 
 def _manual(header: Mapping[str, Any], path: str) -> bool:

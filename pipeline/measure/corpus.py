@@ -310,6 +310,11 @@ def silence(seconds: float, folder: Path | None = None) -> Path:
     return made
 
 
+def is_own(recording: Path) -> bool:
+    """Whether a recording is the user's own: none that was made here."""
+    return recording.parent != _shelf(None)
+
+
 def _shelf(folder: Path | None) -> Path:
     """Where sound is kept that was made here; None: in the user's cache."""
     return folder or platformdirs.user_cache_path("cascade", appauthor=False) / "say"

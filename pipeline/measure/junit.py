@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.errors import one_line
-from pipeline.measure.gates import Judged, shown
+from pipeline.measure.gates import shown
+from pipeline.measure.record import Record
 
 NAME = "junit.xml"
 
@@ -39,21 +39,33 @@ class Case(NamedTuple):
     skipped: str = ""
 
 
-def write(
-    folder: Path,
-    kind: str,
-    header: Mapping[str, Any],
-    systems: Iterable[str],
-    cases: Sequence[Case],
-    gates: Sequence[Judged] | None,
-) -> None:
-    """Write the file into the run's folder; `kind` is `compare` or `profile`.
+def turns(records: Iterable[Record]) -> list[Case]:
+    """Each turn of a profile that counts."""
+    return [
+        Case(
+            one.variant,
+            f"{one.file} repeat {one.repeat}",
+            error="" if one.answered else f"{one.status}: {one.reason}",
+            skipped=one.reason if one.status == "unmeasurable" else "",
+        )
+        for one in records
+        if one.repeat > 0
+    ]
 
-    Raises:
-        OSError: It cannot be written.
+
+def rendered(
+    kind: str, header: Mapping[str, Any], summary: Mapping[str, Any], cases: Sequence[Case]
+) -> str:
+    """The file.
+
+    Args:
+        kind: `compare` or `profile`.
+        header: What describes the run.
+        summary: Its systems and gates.
+        cases: What counts.
     """
     root = ET.Element("testsuites", name=f"cascade {kind}")
-    for system in systems:
+    for system in summary["variants"]:
         suite = ET.SubElement(root, "testsuite", name=_text(system))
         if started := str(header.get("started") or "")[:19]:
             suite.set("timestamp", started)
@@ -62,7 +74,7 @@ def write(
             case = _case(suite, kind, one.name, one.seconds)
             _say(case, "error", one.error)
             _say(case, "skipped", one.skipped)
-        for judged in gates or ():
+        for judged in summary.get("gates") or ():
             if judged["system"] == system:
                 case = _case(suite, "gates", shown(judged)["wanted"])
                 if judged["met"] is None:
@@ -71,9 +83,8 @@ def write(
                     _say(case, "failure", judged["told"])
         _count(suite, sum(one.seconds or 0.0 for one in mine))
     _count(root, sum(float(suite.get("time", 0)) for suite in root))
-    tree = ET.ElementTree(root)
-    ET.indent(tree)
-    tree.write(folder / NAME, encoding="utf-8", xml_declaration=True)
+    ET.indent(root)
+    return f"<?xml version='1.0' encoding='utf-8'?>\n{ET.tostring(root, encoding='unicode')}"
 
 
 def _case(suite: ET.Element, kind: str, name: str, seconds: float | None = None) -> ET.Element:

@@ -230,23 +230,10 @@ class Profile(Run[Record]):
             lambda: write_figures(folder, summary, COLUMNS, map(row, records)),
             lambda: perfetto.write(folder / perfetto.NAME, header, records),
             lambda: report.write(folder, header, records, summary),
-            lambda: junit.write(
-                folder, "profile", header, summary["variants"], self._cases(), summary.get("gates")
+            lambda: (folder / junit.NAME).write_text(
+                junit.rendered("profile", header, summary, junit.turns(records)), "utf-8"
             ),
         )
-
-    def _cases(self) -> list[junit.Case]:
-        """Each turn that counts."""
-        return [
-            junit.Case(
-                one.variant,
-                f"{one.file} repeat {one.repeat}",
-                error="" if one.answered else f"{one.status}: {one.reason}",
-                skipped=one.reason if one.status == "unmeasurable" else "",
-            )
-            for one in self.results
-            if one.repeat > 0
-        ]
 
     def show(self, console: Console, summary: ProfileSummary) -> None:
         """Show the summary to a person."""

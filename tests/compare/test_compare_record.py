@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 from support import comparison_samples as made
 from support.comparison_samples import SIMULATED, comparison, header
+from support.noise import utterance
 
 from pipeline.compare.conditions import Condition
 from pipeline.compare.cost import prices
 from pipeline.compare.record import ASKED, CONVERSATIONS, asked_of, resumed
 from pipeline.compare.run import _plain
-from pipeline.compare.scenario import Scenario
+from pipeline.compare.scenario import Scenario, Step
 from pipeline.compare.summary import summarise
 from pipeline.errors import BadInput
+from pipeline.measure.corpus import silence
 from pipeline.measure.run import TRACE, Journal, Made
 
 SECRET = "x=ws://me:hunter2@host/v1/realtime?api_key=sesame,voice=alloy"
@@ -183,6 +185,31 @@ def test_another_noise_of_the_same_name_is_another_run(tmp_path: Path) -> None:
     earlier.check(told[0])
     with pytest.raises(BadInput, match="scenarios have changed"):
         earlier.check(told[1])
+
+
+def test_a_recording_of_the_users_own_stays_as_it_was(tmp_path: Path) -> None:
+    lamp = utterance(tmp_path / "lamp.wav")
+    said = Scenario("a", steps=(Step("a lamp", lamp, 0.9), Step("silence", silence(1.0))))
+    header = left(tmp_path, "cascade")
+    was = {**header, "scenarios": {"a": _plain(said)}}
+    assert [step["own"] for step in was["scenarios"]["a"]["steps"]] == [True, False]
+    earlier = dataclasses.replace(resumed(tmp_path, []), header=was)
+    earlier.check(was)
+    # What is made here may be made anew; and earlier runs have no hashes.
+    anew = json.loads(json.dumps(was))
+    anew["scenarios"]["a"]["steps"][1]["sha256"] = "other"
+    earlier.check(anew)
+    old = json.loads(json.dumps(was))
+    for step in old["scenarios"]["a"]["steps"]:
+        del step["sha256"], step["own"]
+    dataclasses.replace(earlier, header=old).check(was)
+    relabelled = dataclasses.replace(said.steps[0], end_of_speech_s=1.0)
+    again = {"a": _plain(dataclasses.replace(said, steps=(relabelled, said.steps[1])))}
+    with pytest.raises(BadInput, match=r"recording lamp\.wav of a, or its label, has changed"):
+        earlier.check({**was, "scenarios": again})
+    lamp.write_bytes(b"another")
+    with pytest.raises(BadInput, match=r"recording lamp\.wav of a, or its label, has changed"):
+        earlier.check({**was, "scenarios": {"a": _plain(said)}})
 
 
 def test_an_earlier_run_did_not_know_what_came_later(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def test_nothing_is_judged_of_a_run_that_was_interrupted() -> None:
     assert {gates.shown(one)["verdict"] for one in found} == {"not judged"}
 
 
-def test_junit(tmp_path: Path) -> None:
+def test_junit() -> None:
     """Suites, cases and their counts; what a server says can be no markup and break no reader."""
     odd = "</testcase>\x00\x1b[31m & \ud800 \ufffe " + "long " * 1000
     judged = [
@@ -165,8 +165,8 @@ def test_junit(tmp_path: Path) -> None:
         junit.Case("b [SIMULATED]", "noise repeat 1", skipped="noise hides the end of speech"),
     ]
     header = {"started": "2026-11-30T15:00:00+0000"}
-    junit.write(tmp_path, "compare", header, ["a", "b [SIMULATED]", "c"], cases, judged)
-    root = ET.parse(tmp_path / junit.NAME).getroot()
+    figures = {"variants": dict.fromkeys(["a", "b [SIMULATED]", "c"]), "gates": judged}
+    root = ET.fromstring(junit.rendered("compare", header, figures, cases).encode())
     assert root.tag == "testsuites"
     counts = ("name", "tests", "failures", "errors", "skipped", "time")
     assert [[suite.get(name) for name in counts] for suite in (root, *root)] == [
