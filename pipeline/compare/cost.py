@@ -21,6 +21,7 @@ from pipeline import toml_file
 from pipeline.compare.record import Conversation
 from pipeline.compare.results import Costs
 from pipeline.errors import BadInput
+from pipeline.measure import reference
 from pipeline.measure.record import Turn
 from pipeline.measure.stats import ratio_interval
 
@@ -191,7 +192,7 @@ def model_of(conversation: Conversation, header: Mapping[str, Any]) -> str:
     Of a cascade that is its language model, if that runs elsewhere.
     """
     if model := conversation.facts.get("model"):
-        return _plain(str(model))
+        return "" if model == reference.NAME else _plain(str(model))
     about = (header.get("variants") or {}).get(conversation.path) or {}
     if about.get("kind", conversation.path) != "cascade":
         return _plain(str(about.get("model", ""))) or f"the model of {conversation.path}"

@@ -30,6 +30,7 @@ from pipeline.engines.whisper import RATE, Whisper, scaled
 from pipeline.engines.worker import Worker
 from pipeline.errors import BadInput, CascadeError, StageError, one_line
 from pipeline.events import Samples
+from pipeline.measure import reference
 from pipeline.measure.record import Fidelity, Turn
 from pipeline.measure.wav import stereo
 from pipeline.models.catalogue import Catalogue, Found
@@ -175,7 +176,8 @@ class ReplyReader:
             (place, number)
             for place, one in enumerate(conversations)
             for number, turn in enumerate(one.turns)
-            if one.repeat > 0 and turn.record.answered and not self._known(turn)
+            if one.repeat > 0 and one.facts.get("model") != reference.NAME
+            if turn.record.answered and not self._known(turn)
         ]
         known = [] if self._stands and self.about["floor"] else _recordings(scenarios)
         # The turns of a conversation are in one.

@@ -44,6 +44,10 @@ CUT_IN_MS = 500
 FADE_MS = 5
 """A reply that is stopped is heard so much longer (ms): the loudspeaker fades it."""
 
+NAME = "reference"
+"""What it is called in its facts. It is a part of the instrument: its use costs nothing, and its
+replies are a tone, in which no word can be read."""
+
 TEXT = "This is the reference system, which does what it is told to, and understands no word."
 
 SOURCE = "its own options: a system of known behaviour, which tests the instrument"
@@ -128,8 +132,8 @@ class ReferenceSession:
     @property
     def facts(self) -> Facts:
         """What it is, stamped as what is no real system."""
-        told = {"name": "reference", **asdict(self._does), "source": SOURCE}
-        return Facts("reference", "", 0.0, simulated=told)
+        told = {"name": NAME, **asdict(self._does), "source": SOURCE}
+        return Facts(NAME, "", 0.0, simulated=told)
 
     @property
     def history(self) -> list[Message]:

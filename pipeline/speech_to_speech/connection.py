@@ -33,6 +33,7 @@ from pipeline.session import EventQueue
 from pipeline.speech_to_speech.brief import Facts
 from pipeline.speech_to_speech.keys import shown
 from pipeline.speech_to_speech.ledger import Parcel, ProtocolCore
+from pipeline.speech_to_speech.user_turns import TurnlessCore, UserTurns
 from pipeline.speech_to_speech.wire_errors import Denied, WireErrors
 
 LOSSES, WITHIN_S = 3, 60.0
@@ -126,6 +127,7 @@ class ApiSession(ABC, Generic[Link]):
         ahead: int = 4096,
     ) -> None:
         self._core = core
+        self._turns = UserTurns(core) if isinstance(core, TurnlessCore) else None
         self._errors = errors
         self._clock = clock
         self._rate = rate
@@ -204,6 +206,8 @@ class ApiSession(ABC, Generic[Link]):
         Raises:
             StageError: It cannot be had; the message says why.
         """
+        if self._turns is not None:
+            await self._turns.load()
         began_ns = self._clock.now_ns()
         try:
             connection = self._connection = await self._connect()
@@ -258,6 +262,9 @@ class ApiSession(ABC, Generic[Link]):
         """Take the next of the microphone, at any rate; it is sent soon, silence too."""
         if self._over:
             return
+        if self._turns is not None:
+            self._turns.push(frame)
+            self._carry_out()
         resampler = self._resampler
         if resampler is None or (resampler.rate_in, resampler.rate_out) != (frame.rate, self._rate):
             resampler = self._resampler = Resampler(frame.rate, self._rate)

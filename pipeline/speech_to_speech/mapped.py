@@ -38,7 +38,7 @@ from pipeline import yaml_file
 from pipeline.clock import NS_PER_MS, NS_PER_S, Clock
 from pipeline.engines.servers import is_loopback, split_url
 from pipeline.errors import BadInput, StageError
-from pipeline.events import Frame, ReplyStatus, Samples
+from pipeline.events import ReplyStatus, Samples
 from pipeline.speech_to_speech import keys, wire_map
 from pipeline.speech_to_speech.brief import Brief, Facts, SystemSpec, given
 from pipeline.speech_to_speech.connection import ApiSession
@@ -52,7 +52,7 @@ from pipeline.speech_to_speech.ledger import (
     ReplyEntry,
     TakeMark,
 )
-from pipeline.speech_to_speech.user_turns import TurnlessCore, UserTurns
+from pipeline.speech_to_speech.user_turns import TurnlessCore
 from pipeline.speech_to_speech.wire_errors import WireErrors
 from pipeline.speech_to_speech.wire_map import Answer, WireMap, filled
 from pipeline.trace import Trace
@@ -90,6 +90,10 @@ DOUBT_S = 10.0
 
 GREETING_S = 30.0
 """The longest greeting that is waited for."""
+
+MOST_ANSWERS = 10_000
+"""So many answers wait for what came before them to be heard, as for 200 s in pieces of 20 ms;
+where more do, the first are given at once."""
 
 KINDS_SHOWN = 12
 """Of the kinds of messages that came, the most frequent are told."""
@@ -363,8 +367,9 @@ class MappedCore(TurnlessCore):
             self._out.append(Parcel(Outgoing(answer.send, values)))
 
     def _answer_due(self) -> None:
-        while self._answers and self._answers[0][0] <= self.ledger.now_ns:
-            self._out.append(Parcel(self._answers.popleft()[1]))
+        answers, now_ns = self._answers, self.ledger.now_ns
+        while answers and (answers[0][0] <= now_ns or len(answers) > MOST_ANSWERS):
+            self._out.append(Parcel(answers.popleft()[1]))
 
 
 class MappedSession(ApiSession[ClientConnection]):
@@ -414,7 +419,6 @@ class MappedSession(ApiSession[ClientConnection]):
             "language": brief.language,
         }
         self._mapped = MappedCore(trace.mark, clock.now_ns, described)
-        self._turns = UserTurns(self._mapped)
         parts = urlsplit(url)
         self._loopback = is_loopback(parts.hostname or "")
         host = parts.netloc.rpartition("@")[2]
@@ -428,7 +432,6 @@ class MappedSession(ApiSession[ClientConnection]):
         Raises:
             StageError: The system cannot be had, or does not greet; the message says why.
         """
-        await self._turns.load()
         self._mapped.greeting = self._map.greets
         await super().__aenter__()
         if self._map.greets:
@@ -448,13 +451,6 @@ class MappedSession(ApiSession[ClientConnection]):
     def unheard(self) -> str:
         """Why nothing was heard though the user has spoken; empty: something was."""
         return f"{self._errors.host}: {why}" if (why := self._mapped.complaint) else ""
-
-    async def send(self, frame: Frame) -> None:
-        """Take the next of the microphone; every frame is sent, silence too."""
-        if not self._over:
-            self._turns.push(frame)
-            self._carry_out()
-        await super().send(frame)
 
     async def _hear_greeting(self) -> None:
         """Be silent until the system has greeted."""

@@ -26,7 +26,7 @@ import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import openai
 from openai.resources.live.live import AsyncLiveConnection
@@ -36,7 +36,7 @@ from pipeline.audio import encoding
 from pipeline.clock import NS_PER_MS, Clock
 from pipeline.conversation.history import Message
 from pipeline.errors import CascadeError, StageError
-from pipeline.events import Failure, Frame, Samples, Usage
+from pipeline.events import Failure, Samples, Usage
 from pipeline.speech_to_speech.brief import Brief, Facts, SystemSpec, given
 from pipeline.speech_to_speech.fields import count, sound_in, text_in
 from pipeline.speech_to_speech.gate import SoundGate, Stretch
@@ -54,7 +54,7 @@ from pipeline.speech_to_speech.openai_server import (
     functions,
     server_of,
 )
-from pipeline.speech_to_speech.user_turns import TurnlessCore, UserTurns
+from pipeline.speech_to_speech.user_turns import TurnlessCore
 from pipeline.speech_to_speech.wire_errors import error_in, reason
 from pipeline.trace import Trace
 
@@ -488,27 +488,10 @@ class LiveSession(OpenAiSession[AsyncLiveConnection]):
         self._ready_s = ready_s
         server = server_of(spec)
         self._live = LiveCore(trace.mark, clock.now_ns, host=server.host, tools=bool(brief.tools))
-        self._turns = UserTurns(self._live)
         self._started: Mapping[str, Any] = {}
         self._closed = asyncio.Event()
         rate = encoding.PCM_RATE
         super().__init__(self._live, server, clock, connect_s=ready_s, rate=rate, **more)
-
-    async def __aenter__(self) -> Self:
-        """Connect, configure, and wait until the session has started.
-
-        Raises:
-            StageError: The server cannot be used; the message says why.
-        """
-        await self._turns.load()
-        return await super().__aenter__()
-
-    async def send(self, frame: Frame) -> None:
-        """Take the next of the microphone; every frame is sent, silence too."""
-        if not self._over:
-            self._turns.push(frame)
-            self._carry_out()
-        await super().send(frame)
 
     async def commit(self) -> None:
         """The API has no turns to be committed.
