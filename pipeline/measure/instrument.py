@@ -186,11 +186,20 @@ def measure(
     if status == "no reply" and window.found is not None and window.found.level_dbfs < QUIET_DBFS:
         reason += f"; its level is {window.found.level_dbfs:.0f} dBFS: record it louder"
     own = _own_sound(said, window, tracks, tape)
+    places = Places(
+        window.begin,
+        window.end,
+        window.until,
+        _voice(tracks, window.begin, window.until),
+        window.over,
+        own,
+        _answer(noted, tracks, own),
+    )
     # It is said into a reply that is to fall silent.
     interrupts = said.step.interrupt_s is not None and said.step.outcome != "ignore"
-    first = _first(window, tracks, own)
-    latency_ns = None if first is None else tracks.time(first) - end_ns
     if status == "ok":
+        first = _first(places, tracks)
+        latency_ns = None if first is None else tracks.time(first) - end_ns
         known = labelled or (window.found is not None and window.found.measurable)
         told = {} if cut_ins and _borne_out(window, tracks.rate) else traced
         status, reason = measurable(latency_ns, known, told, len(replied))
@@ -198,8 +207,6 @@ def measure(
         if status == "ok" and window.lost_ns:
             # Where the user has finished is told by the recording as it was to be played.
             status, reason = "unmeasurable", HOLE.format(window.lost_ns // NS_PER_MS)
-    answer = _answer(noted, tracks, own)
-    answering = _answering(tracks, own, answer, first) if status == "ok" else None
     cuts_ns = [t_ns for t_ns in session.cuts if tracks.time(window.begin) <= t_ns < until_ns]
     ducks_ns = [
         (begin_ns, min(end_ns or until_ns, until_ns))
@@ -214,7 +221,6 @@ def measure(
         status=status,
         reason=reason,
         marks=marks,
-        wav_voice_to_voice_ns=latency_ns if status == "ok" else None,
         end_of_speech="label" if labelled else "detector",
         spans=_spans(tape.lines, turn, marks, until_ns, session),
         wav_start_ns=tracks.start_ns,
@@ -227,20 +233,11 @@ def measure(
         level_dbfs=None if window.found is None else window.found.level_dbfs,
         # Where nobody spoke there is only noise.
         snr_db=None if window.found is None or not said.turns else window.found.snr_db,
-        places=Places(
-            window.begin,
-            window.end,
-            window.until,
-            _voice(tracks, window.begin, window.until),
-            window.over,
-            own,
-            answer,
-        ),
+        places=places,
     )
     made = Turn(
         record,
         number,
-        answering_ns=None if answering is None else tracks.time(answering) - end_ns,
         server_ms=_figures(marks, direct),
         calls=tuple(_call(call, end_ns) for call in session.calls if call.turn in said.turns),
         interrupts=interrupts,
@@ -251,7 +248,7 @@ def measure(
         ducks_ns=tuple((a - tracks.start_ns, b - tracks.start_ns) for a, b in ducks_ns),
         spoken=tuple(_spoken(reply, tracks) for reply in noted.replies if reply.positions),
     )
-    return _taken(made, window, own, tracks)
+    return _taken(_timed(made, places, tracks), tracks)
 
 
 def _spoken(reply: NotedReply, tracks: Tracks) -> tuple[int, int]:
@@ -280,19 +277,23 @@ def derived(turn: Turn, tracks: Tracks) -> Turn:
         over = was.over + (0 if voice is None or was.voice is None else voice - was.voice)
     else:
         over = was.begin + true_end(tracks.user[was.begin : was.until], tracks.rate, None, None)[1]
-    window = Window(was.begin, was.end, min(was.end, over))
-    first = _first(window, tracks, was.reply)
-    ok = turn.record.status == "ok"
-    answering = _answering(tracks, was.reply, was.answer, first) if ok else None
-    end_ns = tracks.time(window.over)
-    record = dataclasses.replace(
-        turn.record,
-        wav_voice_to_voice_ns=tracks.time(first) - end_ns if ok and first is not None else None,
-        places=dataclasses.replace(was, voice=voice, over=window.over),
-    )
-    answering_ns = None if answering is None else tracks.time(answering) - end_ns
-    found = dataclasses.replace(turn, record=record, answering_ns=answering_ns)
-    return found if turn.taking is None else _taken(found, window, was.reply, tracks)
+    places = dataclasses.replace(was, voice=voice, over=min(was.end, over))
+    found = _timed(turn, places, tracks)
+    return found if turn.taking is None else _taken(found, tracks)
+
+
+def _timed(turn: Turn, places: Places, tracks: Tracks) -> Turn:
+    """A turn that is there in the WAV, with when it was answered: all that is derived of that."""
+    answer_ns: int | None = None
+    latency_ns: int | None = None
+    end_ns = tracks.time(places.over)
+    if turn.record.status == "ok":
+        first = _first(places, tracks)
+        answering = _answering(tracks, places, first)
+        latency_ns = None if first is None else tracks.time(first) - end_ns
+        answer_ns = None if answering is None else tracks.time(answering) - end_ns
+    record = dataclasses.replace(turn.record, wav_voice_to_voice_ns=latency_ns, places=places)
+    return dataclasses.replace(turn, record=record, answering_ns=answer_ns)
 
 
 def _status(
@@ -373,14 +374,16 @@ def _voice(tracks: Tracks, begin: int, until: int) -> int | None:
     return None if first is None else begin + first
 
 
-def _taken(turn: Turn, window: Window, own: int | None, tracks: Tracks) -> Turn:
+def _taken(turn: Turn, tracks: Tracks) -> Turn:
     """A turn of which all else is known, with who spoke when around it."""
+    places = turn.record.places
+    assert places is not None
     cuts = [tracks.index(tracks.start_ns + ns) for ns in turn.cuts_ns]
     ducks = [
         (tracks.index(tracks.start_ns + begin_ns), tracks.index(tracks.start_ns + end_ns))
         for begin_ns, end_ns in turn.ducks_ns
     ]
-    heard = Heard(turn.outcome, window.begin, window.over, window.end, own, cuts, ducks)
+    heard = Heard(turn.outcome, places.begin, places.over, places.end, places.reply, cuts, ducks)
     taking = turn_taking(tracks.user, tracks.reply, tracks.rate, heard)
     if turn.record.status == "unmeasurable":  # so nobody knows what was before the end
         taking = dataclasses.replace(taking, cut_in_ns=None)
@@ -388,25 +391,25 @@ def _taken(turn: Turn, window: Window, own: int | None, tracks: Tracks) -> Turn:
     return dataclasses.replace(turn, taking=taking, silence_ns=taking.ended_ns if stopped else None)
 
 
-def _first(window: Window, tracks: Tracks, own: int | None) -> int | None:
+def _first(places: Places, tracks: Tracks) -> int | None:
     """Index of the first audible sample of the reply; before `over` if it came too soon.
 
     It may be after the next utterance, where that was said while a tool was at work.
     """
+    own, begin = places.reply, places.begin
     if own is None:
         return None
-    end = window.end if own < window.end else len(tracks.reply)
-    reply = tracks.reply[window.begin : end].copy()
-    reply[: own - window.begin] = 0
-    found = first_reply(reply, tracks.rate, window.over - window.begin)
-    return None if found is None else window.begin + found
+    end = places.end if own < places.end else len(tracks.reply)
+    reply = tracks.reply[begin:end].copy()
+    reply[: own - begin] = 0
+    found = first_reply(reply, tracks.rate, places.over - begin)
+    return None if found is None else begin + found
 
 
-def _answering(
-    tracks: Tracks, own: int | None, answer: int | None, first: int | None
-) -> int | None:
+def _answering(tracks: Tracks, places: Places, first: int | None) -> int | None:
     """Index of the first audible sample that is no filler; None if there was none in time."""
-    if answer is None or answer == own:
+    answer = places.answer
+    if answer is None or answer == places.reply:
         return None if answer is None else first
     found = onset(tracks.reply[answer:], tracks.rate)
     return None if found is None else answer + found
