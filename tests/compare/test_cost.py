@@ -25,6 +25,7 @@ from pipeline.compare.cost import (
 )
 from pipeline.compare.record import Conversation
 from pipeline.errors import BadInput
+from pipeline.measure import reference as reference_system
 
 RATES = Rates("a page", 4.0, 0.4, 24.0, 32.0, 0.4, 64.0, transcription_minute=0.06)
 TABLE = Prices("2026-11-20", {"gpt-realtime-2.1": RATES, "gpt-live-1": Rates(session_minute=0.05)})
@@ -263,6 +264,13 @@ def test_the_cascade_costs_processor_time() -> None:
     assert found["joules_per_minute"] == pytest.approx(6.2 * found["cpu_s_per_minute"])
     unmetered = summary([held(made.CASCADE, joules=None)], made.header(), TABLE)
     assert unmetered["joules"] is unmetered["joules_per_minute"] is None
+
+
+def test_a_system_of_known_behaviour_costs_processor_time_alone() -> None:
+    reference = held(facts={"model": reference_system.NAME}, usage=())
+    found = summary([reference], {**made.header(), "variants": {}}, TABLE)
+    assert (found["model"], found["usd"]) == ("", None)
+    assert found["note"] == "runs on this machine: nothing is billed"
 
 
 def test_nothing_was_held_or_answered() -> None:

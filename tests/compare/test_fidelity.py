@@ -33,6 +33,7 @@ from pipeline.engines.piper import Piper
 from pipeline.engines.worker import Stop
 from pipeline.errors import BadInput
 from pipeline.events import Samples
+from pipeline.measure import reference
 from pipeline.measure.record import Fidelity, Record, Turn
 from pipeline.models.catalogue import Found
 
@@ -145,7 +146,9 @@ async def test_what_cannot_be_read_is_not_known(tmp_path: Path) -> None:
     whole = held(tmp_path, sound, RATE, *turns)
     gone = Conversation("q", "s", 1, 1, "ok", wav="gone.wav", turns=(turn(),))
     warm_up = Conversation("q", "s", 0, 2, "ok", wav="gone.wav", turns=(turn(),))
-    found, about, told = await reading(MINI_WHISPER, tmp_path, whole, gone, warm_up)
+    wordless = dataclasses.replace(whole, path="r", facts={"model": reference.NAME})
+    found, about, told = await reading(MINI_WHISPER, tmp_path, whole, gone, warm_up, wordless)
+    assert found[3] == [None]
     assert [one.reason for of in found[:2] for one in of if one][:3] == [
         NO_TEXT,
         NO_SOUND,

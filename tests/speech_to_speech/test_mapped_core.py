@@ -24,6 +24,7 @@ from pipeline.events import (
     SpeechStopped,
     Transcript,
 )
+from pipeline.speech_to_speech import mapped
 from pipeline.speech_to_speech.mapped import (
     APART_MS,
     DOUBT_S,
@@ -249,6 +250,18 @@ def test_marks_come_back_when_they_are_heard_or_cleared() -> None:
     line.sends("clear")
     line.sends("mark", name="three")
     assert [one["message.name"] for one in line.sent] == ["before", "one", "two", "three"]
+
+
+def test_a_flood_of_marks_is_answered_before_it_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mapped, "MOST_ANSWERS", 3)
+    line = Carrier()
+    line.user()
+    line.sounds(loud(1000))
+    for name in range(5):
+        line.sends("mark", name=name)
+    assert [one["message.name"] for one in line.sent] == [0, 1]
+    line.wait(1100)
+    assert [one["message.name"] for one in line.sent] == [0, 1, 2, 3, 4]
 
 
 def test_a_ping_is_answered_at_once() -> None:
