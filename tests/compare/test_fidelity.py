@@ -148,7 +148,7 @@ async def test_what_cannot_be_read_is_not_known(tmp_path: Path) -> None:
     warm_up = Conversation("q", "s", 0, 2, "ok", wav="gone.wav", turns=(turn(),))
     wordless = dataclasses.replace(whole, path="r", facts={"model": reference.NAME})
     found, about, told = await reading(MINI_WHISPER, tmp_path, whole, gone, warm_up, wordless)
-    assert found[3] == [None]
+    assert found[3] == [None] * 3
     assert [one.reason for of in found[:2] for one in of if one][:3] == [
         NO_TEXT,
         NO_SOUND,
