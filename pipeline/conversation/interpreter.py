@@ -134,6 +134,10 @@ class Translations(Replies):
     def _writer(self) -> Writer:
         return Dictated("") if self._by_ear else super()._writer()
 
+    def _asks_nothing(self, heard: Transcription, reply: Reply) -> bool:
+        """Who interprets says all of it."""
+        return False
+
     def _answers_to(self, heard: Transcription, language: str, reply: Reply) -> bool:
         """Whether it is in another language; what the recogniser translated is said as it is."""
         if not heard.text or code_of(language) == self._to:

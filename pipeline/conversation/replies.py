@@ -52,6 +52,7 @@ from pipeline.session import Found, Inbox
 from pipeline.text.language_names import code_of
 from pipeline.tools.toolbox import CANCEL
 from pipeline.trace import DETAILS, Trace
+from pipeline.turns.barge_in import is_hum
 from pipeline.turns.end_of_turn import Foresight
 from pipeline.turns.listener import Recognise
 
@@ -692,6 +693,8 @@ class Replies:
         heard, reply.prosody = await self._hear(recognise, reply.sound)
         if self._speaker is not None and reply.prosody is not None:
             reply.note = self._speaker.note(reply.prosody, heard.text)
+        if self._asks_nothing(heard, reply):
+            heard = replace(heard, text="", dropped="a sign of listening")
         self._inbox.put(self._understood, reply, heard)
         alone = [wire(Message("user", heard.text, reply.turn))]
         if reply.turn in self._consents:
@@ -726,6 +729,13 @@ class Replies:
             return "interrupted"
         reply.begin(f"reply-{reply.turn}")
         return await self._respond(reply, prompt, messages)
+
+    def _asks_nothing(self, heard: Transcription, reply: Reply) -> bool:
+        """Whether it is a hum to what was said, which had no question: "uh-huh" may answer one."""
+        if not (reply.answers and is_hum(heard)) or reply.turn in self._consents:
+            return False
+        last = next((m for m in reversed(self._memory.history) if m.role == "assistant"), None)
+        return last is None or "?" not in last.content
 
     def _answers_to(self, heard: Transcription, language: str, reply: Reply) -> bool:
         """Prepare the reply for what was said in a language; whether there is to be one."""

@@ -14,10 +14,14 @@ from pipeline.engines.whisper import INVENTED, Transcription, bare
 from pipeline.session import Inbox
 from pipeline.turns.taker import RATE, Suspected
 
-SIGNS = frozenset(
-    {"ah", "aha", "ahem", "er", "erm", "ha", "haha", "hm", "hmm", "hmmm", "huh", "mhm", "mm"}
-    | {"mmhm", "mmhmm", "mmm", "mmmm", "oh", "ok", "okay", "right", "sure", "uh", "uhhuh", "uhuh"}
-    | {"um", "umm", "wow", "yeah", "yep", "yes", "yup"}
+HUMS = frozenset(
+    {"ah", "aha", "er", "erm", "hm", "hmm", "hmmm", "mhm", "mm", "mmhm", "mmhmm", "mmm", "mmmm"}
+    | {"oh", "uh", "uhhuh", "uhuh", "um", "umm"}
+)
+"""Those that say nothing where nobody has asked: "yes" and "okay" may take up what was offered."""
+
+SIGNS = HUMS | frozenset(
+    {"ahem", "ha", "haha", "huh", "ok", "okay", "right", "sure", "wow", "yeah", "yep", "yes", "yup"}
     | {"who", "where"}
 )
 """Signs of listening, as recognisers spell them, without punctuation, and the words that they make
@@ -53,6 +57,12 @@ _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight
 
 NUMBERS = {str(number): word for number, word in enumerate(_DIGITS)}
 """Recognisers write a spoken number either way."""
+
+
+def is_hum(heard: Transcription) -> bool:
+    """Whether what was said is nothing but hums; other languages have words that look like them."""
+    words = bare(heard.text)
+    return bool(words) and heard.language in ("", "en") and HUMS.issuperset(words)
 
 
 def interrupts(heard: Transcription, before: str = "") -> bool:

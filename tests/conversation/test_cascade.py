@@ -663,6 +663,28 @@ def test_no_words_no_reply() -> None:
     assert scene.session.history == []
 
 
+@pytest.mark.parametrize(
+    ("told", "said", "answered"),
+    [
+        ("It is nine.", "Oh.", False),
+        ("It is nine.", "Mm-hm, uh-huh.", False),
+        ("It is nine. Shall I wake you? Breakfast is at ten.", "Uh-huh.", True),
+        ("It is nine.", "Okay.", True),
+        ("It is nine.", "Where?", True),
+        ("It is nine.", "Oh, no.", True),
+    ],
+)
+def test_a_hum_is_answered_only_where_something_was_asked(
+    told: str, said: str, answered: bool
+) -> None:
+    engines = Engines(["What time is it?", said], Model([told, "So be it."]))
+    scene = run(Scene(engines), *ASKS, (6.0, False), (0.6, True), (3.0, False))
+    assert scene.of(ReplyDone)[-1] == ReplyDone(
+        2, "reply-2" if answered else "", "completed" if answered else "skipped"
+    )
+    assert (("user", said) in scene.kept()) == answered
+
+
 def test_a_noise_before_the_words_is_no_turn_of_its_own() -> None:
     engines = Engines(["", "What time is it?"], Model(["It is nine."]))
     scene = run(Scene(engines), (0.5, False), (0.2, True), (1.2, False), (1.0, True), (3.0, False))

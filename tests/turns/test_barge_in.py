@@ -20,6 +20,7 @@ from pipeline.turns.barge_in import (
     OneByOne,
     WordCheck,
     interrupts,
+    is_hum,
 )
 from pipeline.turns.taker import Suspected
 
@@ -80,6 +81,13 @@ def test_words_interrupt_once_a_second_look_agrees(text: str, before: str) -> No
 
 def test_a_hum_that_is_taken_for_words_does_not_interrupt() -> None:
     assert not interrupts(heard("Who evening."), "Who")
+
+
+def test_hums_are_told_from_words_and_from_other_languages() -> None:
+    assert is_hum(heard("Oh."))
+    assert is_hum(replace(heard("Mm-hm. Uh-huh…"), language="en"))
+    assert not is_hum(replace(heard("Um."), language="pt"))
+    assert not any(is_hum(heard(text)) for text in ("", "…", "Oh, yes.", "Okay.", "Huh?", "Yes."))
 
 
 def test_signs_are_spelt_as_they_are_compared() -> None:
