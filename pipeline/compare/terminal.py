@@ -273,8 +273,9 @@ def _selectivity(variants: Variants) -> Iterable[Text]:
         told = []
         for key, rate in RATES.items():
             share: Met = found[key]  # type: ignore[literal-required]
-            if share["n"] and (share["met"] or key not in FAULTS):
-                points = f", {100 * apart[key]['difference']:+.0f} points" if key in apart else ""
+            points = f", {100 * apart[key]['difference']:+.0f} points" if key in apart else ""
+            as_clean = points and not apart[key]["difference"]
+            if share["n"] and (share["met"] or key not in FAULTS) and not as_clean:
                 told.append(f"{rate.does} {_share(share)}{points}")
         if told:
             yield Text(f"{name}: {'; '.join(told)}")

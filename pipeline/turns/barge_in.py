@@ -60,9 +60,12 @@ NUMBERS = {str(number): word for number, word in enumerate(_DIGITS)}
 
 
 def is_hum(heard: Transcription) -> bool:
-    """Whether what was said is nothing but hums; other languages have words that look like them."""
-    words = bare(heard.text)
-    return bool(words) and heard.language in ("", "en") and HUMS.issuperset(words)
+    """Whether what was said is surely nothing but hums; other languages have words spelt alike.
+
+    Of people a "hm" has a log-probability of -0.8, and a "four" that is taken for "oh" one of -1.9.
+    """
+    words, sure = bare(heard.text), heard.log_prob >= SURE_ALONE
+    return bool(words) and sure and heard.language in ("", "en") and HUMS.issuperset(words)
 
 
 def interrupts(heard: Transcription, before: str = "") -> bool:

@@ -87,6 +87,7 @@ def test_hums_are_told_from_words_and_from_other_languages() -> None:
     assert is_hum(heard("Oh."))
     assert is_hum(replace(heard("Mm-hm. Uh-huh…"), language="en"))
     assert not is_hum(replace(heard("Um."), language="pt"))
+    assert not is_hum(heard("Oh", SURE_ALONE - 0.01))
     assert not any(is_hum(heard(text)) for text in ("", "…", "Oh, yes.", "Okay.", "Huh?", "Yes."))
 
 
