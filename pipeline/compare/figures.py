@@ -33,6 +33,7 @@ WHOLE = "voice_to_voice_ms"
 Variant = Mapping[str, Any]
 Cell = dict[str, Any]
 Figure = Callable[[Variant], Cell | None]
+ConditionFigure = tuple[str, str, Figure, str]
 
 
 class Row(NamedTuple):
@@ -65,7 +66,7 @@ def measures(
     each = [variants.get(path, {}) for path in paths]
     found = []
     order = summary.get("conditions") or ()
-    for title, caption, rows in (*_tables(each, header), _conditions(order)):
+    for title, caption, rows in (*_tables(each, header), _conditions(order, each)):
         made = [
             {
                 "label": row.label,
@@ -306,19 +307,29 @@ def _tables(
     )
 
 
-def _conditions(order: Sequence[str]) -> tuple[str, str, list[Row]]:
+def _conditions(order: Sequence[str], each: Sequence[Variant]) -> tuple[str, str, list[Row]]:
     """Title, caption and rows of the table of conditions: each figure in each of them."""
     return (
         "Rooms and lines",
         "What was laid over the user’s sound before any system heard it; latency still counts from "
         "the end of the clean speech. Differences are those from clean sound, of the same words. "
-        f"All other {note_of(order)}.",
+        f"All other {note_of(order)}. What is nothing in all conditions is left out.",
         [
             Row(f"{label}, {condition}", unit, _in(condition, figure, against))
-            for label, unit, figure, against in CONDITION_FIGURES
+            for label, unit, figure, against in _known(order, each)
             for condition in order
         ],
     )
+
+
+def _known(order: Sequence[str], each: Sequence[Variant]) -> list[ConditionFigure]:
+    """Of `CONDITION_FIGURES` those that are anywhere anything."""
+    found = [(one.get("by_condition") or {}).get(name, {}) for one in each for name in order]
+    return [
+        one
+        for one in CONDITION_FIGURES
+        if any(cell["value"] for mine in found if (cell := one[2](mine)))
+    ]
 
 
 def _in(condition: str, figure: Figure, against: str) -> Figure:
@@ -487,7 +498,7 @@ def _failed_conversations(one: Variant) -> Cell | None:
     return _cell(stats["failed"], note=f"of {stats['n']}") if stats else None
 
 
-CONDITION_FIGURES: tuple[tuple[str, str, Figure, str], ...] = (
+CONDITION_FIGURES: tuple[ConditionFigure, ...] = (
     ("Median latency", "ms", _median(WHOLE), WHOLE),
     ("Word error rate", "share", _word_errors, "wer"),
     ("Numbers, codes and names", "share", _share("entities"), "entities"),
@@ -546,7 +557,7 @@ def curves(summary: Mapping[str, Any], paths: Sequence[str]) -> list[dict[str, A
     ):
         found.append(_by_turn(title, about, _all(each, name)))
     order = summary.get("conditions") or ()
-    found += [_by_condition(order, each, *one[:3]) for one in CONDITION_FIGURES]
+    found += [_by_condition(order, each, *one[:3]) for one in _known(order, each)]
     return [one for one in found if len(one["ticks"]) > 1]
 
 
@@ -599,8 +610,6 @@ def _by_condition(
         ]
         if points:
             series.append({"path": index, "points": points})
-    if not any(point["value"] for one in series for point in one["points"]):
-        series = []  # nothing anywhere, as the table says
     places = sorted({point["x"] for one in series for point in one["points"]})
     return {
         "title": f"{label} by condition",
