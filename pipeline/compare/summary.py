@@ -343,7 +343,7 @@ def _warnings(variants: Mapping[str, SystemResult]) -> list[str]:
             )
         if words and words["without_transcript"]:
             told.append(
-                f"{name}: {words['without_transcript']} turns that were answered have no "
+                f"{name}: {count(words['without_transcript'], 'answered turn')} came without a "
                 "transcript: their word errors are not known"
             )
         if (read := variant["spoken_words"]) and read["unknown"]:
