@@ -61,6 +61,12 @@ PATIENCE_S = 3.0
 """A loudspeaker is steady when it has taken this much more than its buffer holds; many take the
 first blocks in a burst and then pause. After that time it is good enough."""
 
+REST_S = 5.0
+"""After so long in which nothing is said or played a loudspeaker rests (s): silence in blocks of
+10 ms costs as much CPU as a microphone, half of all that a quiet minute does. It plays again 3 ms
+after it is asked to (PulseAudio), which is when the user's voice begins a turn, or a reply without
+one; a card that slept as well has the length of what the user says to wake up."""
+
 CLOSE_S = 2.0
 """How long a device may take to close before it is left behind."""
 
@@ -267,7 +273,7 @@ class Speaker(_Stream):
     """A loudspeaker that plays a playout, as an async context manager.
 
     It stays open and plays silence between replies: opening takes long, and cuts off what is played
-    first. After `Playout.stop` it is silent within its block (10 ms), the fade (5 ms) and the
+    first. When all is quiet for long it rests (see `rest`). After `Playout.stop` it is silent within its block (10 ms), the fade (5 ms) and the
     device's buffer, which is about `latency_ms`: 25 ms in all on PulseAudio by default. No more is
     needed for that than a small block and a small latency, which PortAudio hands to the sound
     server as the size of its buffer; `PULSE_LATENCY_MSEC` does not make it shorter.
@@ -303,6 +309,9 @@ class Speaker(_Stream):
         self.underflows = 0
         self._playout = playout
         self._taken = 0
+        # Since when all is quiet (s; None: it is not), and whether it is to rest, and does.
+        self._quiet_from: float | None = None
+        self._rests = self._stopped = False
 
     async def _settle(self) -> None:
         enough = (self._latency_s + STEADY_S) * self.rate
@@ -322,6 +331,42 @@ class Speaker(_Stream):
         while True:
             await asyncio.sleep(self._look_s)
             self._look()
+
+    def rest(self, quiet: bool) -> None:
+        """Rest when all is quiet for long, until it is not; to be called again and again.
+
+        Args:
+            quiet: Nobody speaks, thinks or is about to.
+        """
+        now = time.monotonic()
+        if not quiet:
+            self._quiet_from = None
+        elif self._quiet_from is None:
+            self._quiet_from = now
+        rests = self._quiet_from is not None and now - self._quiet_from >= REST_S
+        if rests != self._rests:
+            self._rests = rests
+            owner().submit(self._lie_down if rests else self._get_up)
+
+    def _lie_down(self, sounddevice: Any) -> None:
+        self._stopped = True
+        self._stream.abort(ignore_errors=True)
+
+    def _get_up(self, sounddevice: Any) -> None:
+        self._stopped = False
+        try:
+            self._stream.start()
+        except sounddevice.PortAudioError:
+            self._finish()
+
+    def _look(self) -> None:
+        # What rests is not asked: whether it is gone is known when it gets up.
+        self._beats += self._rests
+        super()._look()
+
+    def _finish(self) -> None:
+        if not self._stopped:
+            super()._finish()
 
     def _callback(self, data: npt.NDArray[np.int16], n: int, times: Any, status: Any) -> None:
         now_ns = time.monotonic_ns()

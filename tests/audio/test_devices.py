@@ -207,12 +207,78 @@ async def test_frames_that_waited_come_as_one(install: Install) -> None:
     assert (after.offset, len(after.samples)) == (3 * 960, 4 * 960)
 
 
-def test_a_microphone_takes_its_time_while_the_user_does_not_speak() -> None:
+def test_devices_take_their_time_while_nobody_waits_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     ends = Ends(AudioSettings(echo="off"), ["mic"], "speaker")
     ends._source = microphone = Microphone(MICROPHONE)
+    ends._speaker = speaker = Speaker(Playout(48000), LOUDSPEAKER)
+    told: list[bool] = []
+    monkeypatch.setattr(speaker, "rest", told.append)
     for quiet, speech in ((True, False), (False, False), (False, True)):
         assert ends.go_on(quiet, 0, speech=speech)
         assert microphone.patient == (not speech)
+    assert told == [True, False, False]
+
+
+def done() -> None:
+    """All that PortAudio's owner was asked for before."""
+    portaudio.owner().submit(lambda _: None).result()
+
+
+def silence_for(speaker: Speaker, seconds: float) -> None:
+    """All has been quiet for so long."""
+    speaker.rest(quiet=True)
+    assert speaker._quiet_from is not None
+    speaker._quiet_from -= seconds
+    speaker.rest(quiet=True)
+    done()
+
+
+async def test_a_loudspeaker_rests_when_all_is_quiet_for_long(install: Install) -> None:
+    fake = install(FakePortAudio(*LAPTOP))
+    playout = Playout(48000)
+    async with Speaker(playout, LOUDSPEAKER, silent_s=0.02, steady_s=0.01) as speaker:
+        stream = fake.streams[0]
+        silence_for(speaker, devices.REST_S - 1)
+        assert stream.log == ["start"]
+        speaker.rest(quiet=False)
+        silence_for(speaker, devices.REST_S + 1)
+        assert stream.log == ["start", "abort"]
+        stream.finished()  # as PortAudio says of what is stopped
+        for _ in range(3 * devices.LOOKS):
+            speaker._look()
+
+        # The same stream plays what was written meanwhile.
+        playout.write("a", np.full(480, 9, np.int16), 48000)
+        speaker.rest(quiet=False)
+        done()
+        assert stream.log == ["start", "abort", "start"]
+        block = np.zeros((480, 1), np.int16)
+        stream.callback(block, 480, times(0, 0), flags())
+        assert block.any()
+        speaker._look()
+        stream.finished()
+        with pytest.raises(StageError, match="Loud: is gone"):
+            speaker._look()
+    assert stream.log[-1] == "close"
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_a_loudspeaker_that_does_not_get_up_is_gone(install: Install, hangs: bool) -> None:
+    fake = install(FakePortAudio(*LAPTOP))
+
+    def start() -> None:
+        if not hangs:
+            raise fake.error
+
+    async with Speaker(Playout(48000), LOUDSPEAKER, silent_s=0.02, steady_s=0.01) as speaker:
+        silence_for(speaker, devices.REST_S + 1)
+        fake.streams[0].start = start  # type: ignore[method-assign]
+        speaker.rest(quiet=False)
+        done()
+        with pytest.raises(StageError, match="Loud: is gone"):
+            await speaker.watch()
 
 
 async def test_a_device_that_ends_is_a_fatal_error(install: Install) -> None:
