@@ -31,9 +31,9 @@ SPEAKER_BLOCK_S = 0.010
 MOST_FRAMES = 100
 """Frames (2 s) that may wait for a reader; older ones are dropped."""
 
-QUIET_FRAMES = 5
+QUIET_FRAMES = 10
 HUSH_FRAMES = 50
-"""So many frames (100 ms) wait for one another where nobody is in a hurry, and after so many (1 s)
+"""So many frames (200 ms) wait for one another where nobody is in a hurry, and after so many (1 s)
 in which there was nothing to be heard: waking the loop for one takes 0.15 ms, which is more than
 hearing it."""
 
