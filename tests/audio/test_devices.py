@@ -53,6 +53,11 @@ def flags(**raised: bool) -> SimpleNamespace:
     return SimpleNamespace(**{"input_overflow": False, "output_underflow": False, **raised})
 
 
+def _waiting(microphone: Microphone) -> list[Frame]:
+    """What nobody has taken yet, block by block."""
+    return [microphone._next(1) for _ in list(microphone._blocks)]
+
+
 async def take(microphone: Microphone, n: int) -> list[Frame]:
     frames = []
     async for frame in microphone.frames():
@@ -108,7 +113,7 @@ async def test_times_of_frames_do_not_go_back(monkeypatch: pytest.MonkeyPatch) -
     start_ns = 10 * NS_PER_S - 30 * NS_PER_MS
     errors = [
         round((frame.t_ns - start_ns) / NS_PER_MS) - 20 * i
-        for i, frame in enumerate(microphone._frames)
+        for i, frame in enumerate(_waiting(microphone))
     ]
     assert errors == [0, 0, -10, -20, 0, 10, 0, -10, 0]
 
@@ -121,7 +126,7 @@ async def test_sound_that_a_sleeping_machine_lost_counts(monkeypatch: pytest.Mon
     for _ in range(3):
         microphone._callback(np.zeros((960, 1), np.int16), 960, times(100.0, 99.97), flags())
     monkeypatch.undo()
-    first, late, lost = microphone._frames
+    first, late, lost = _waiting(microphone)
     assert (first.offset, late.offset) == (0, 960)
     assert lost.offset == pytest.approx((3600 - 10) * 48000, abs=48000)
     assert lost.t_ns - late.t_ns == (lost.offset - late.offset) * NS_PER_S // 48000
@@ -174,12 +179,12 @@ async def test_quiet_frames_wait_for_one_another_where_nobody_is_in_a_hurry(
 ) -> None:
     microphone = Microphone(MICROPHONE)
     wakes: list[int] = []
-    monkeypatch.setattr(microphone, "_wake", lambda: wakes.append(len(microphone._frames)))
+    monkeypatch.setattr(microphone, "_wake", lambda: wakes.append(len(microphone._blocks)))
     quiet, loud = np.full((960, 1), 50, np.int16), np.full((960, 1), 500, np.int16)
 
     def hear(*blocks: np.ndarray) -> list[int]:
         wakes.clear()
-        microphone._frames.clear()
+        microphone._blocks.clear()
         for block in blocks:
             microphone._callback(block, 960, times(1, 1), flags())
         return list(wakes)
