@@ -17,7 +17,7 @@ from typing import Protocol
 from pipeline.audio import devices, echo
 from pipeline.audio.files import WavWriter, read_audio
 from pipeline.audio.playout import Playout, Sounding, Tap
-from pipeline.audio.portaudio import Device, find_device, owner
+from pipeline.audio.portaudio import Device, find_device
 from pipeline.audio.recorder import Recorder
 from pipeline.audio.virtual import VirtualCard
 from pipeline.clock import Clock, FastClock
@@ -108,9 +108,6 @@ class Ends:
             raise BadInput(f"--record {record}: give a file whose name ends in .wav")
         if fast and not (self._files and self._output):
             raise BadInput("--fast needs recordings as --input and a WAV file as --output")
-        if not self._files or self._output is None:
-            # PortAudio takes 0.1 s to begin, in which it mostly waits: it does while others load.
-            owner().submit(lambda sounddevice: None)
         live = not self._files and self._output is None
         self._make_echo, self.echo_note = echo.choose(settings.echo, live=live)
         self._echo: echo.Echo | None = None

@@ -192,7 +192,7 @@ async def test_quiet_frames_wait_for_one_another_where_nobody_is_in_a_hurry(
     microphone.patient = True
     assert len(hear(*[quiet] * HUSH_FRAMES)) == HUSH_FRAMES
     assert hear(*[quiet] * QUIET_FRAMES) == [QUIET_FRAMES]
-    assert hear(quiet, quiet, loud, quiet) == [3, 4]
+    assert hear(quiet, -3 * quiet, -loud, quiet) == [3, 4]
     microphone.patient = False
     assert len(hear(*[quiet] * (HUSH_FRAMES + 9))) == HUSH_FRAMES + 9
 
