@@ -276,10 +276,11 @@ class Speaker(_Stream):
     """A loudspeaker that plays a playout, as an async context manager.
 
     It stays open and plays silence between replies: opening takes long, and cuts off what is played
-    first. When all is quiet for long it rests (see `rest`). After `Playout.stop` it is silent within its block (10 ms), the fade (5 ms) and the
-    device's buffer, which is about `latency_ms`: 25 ms in all on PulseAudio by default. No more is
-    needed for that than a small block and a small latency, which PortAudio hands to the sound
-    server as the size of its buffer; `PULSE_LATENCY_MSEC` does not make it shorter.
+    first. When all is quiet for long it rests (see `rest`). After `Playout.stop` it is silent
+    within its block (10 ms), the fade (5 ms) and the device's buffer, which is about `latency_ms`:
+    25 ms in all on PulseAudio by default. No more is needed for that than a small block and a small
+    latency, which PortAudio hands to the sound server as the size of its buffer;
+    `PULSE_LATENCY_MSEC` does not make it shorter.
 
     Args:
         playout: What it plays; its rate should be the device's.
