@@ -30,10 +30,10 @@ SPEAKER_BLOCK_S = 0.010
 MOST_FRAMES = 100
 """Frames (2 s) that may wait for a reader; older ones are dropped."""
 
-QUIET_FRAMES = 5
+QUIET_FRAMES = 10
 HUSH_FRAMES = 50
-"""So many frames (100 ms) wait for one another where nobody is in a hurry, and after so many (1 s)
-in which there was nothing to be heard: waking the loop for one takes 0.15 ms, which is more than
+"""So many frames (200 ms) wait for one another where nobody is in a hurry, and after so many (1 s)
+in which all was soft (see `_is_soft`): waking the loop for one takes 0.15 ms, which is more than
 hearing it."""
 
 OLDEST_S = 0.25
@@ -50,7 +50,7 @@ WARM_S = 1.5
 PulseAudio claims 0.2 s to 0.6 s in the first second of a recording, and means 0.02 s."""
 
 SILENT_S = 4.0
-LOOKS = 16
+LOOKS = 8
 """A device that has not asked or answered for this long is lost. It is looked at so often in that
 time, and the looks are counted, so that a laptop that slept does not lose its devices. A sound
 server that wakes a card takes up to 2 s."""
