@@ -61,15 +61,8 @@ def talking(pulse: Pulse, folder: Path, llm: str, *options: str, **env: str) -> 
 
 
 def devices(pulse: Pulse) -> dict[str, str]:
-    """The variables that make a sound server's devices the system's.
-
-    Where the code is, is another matter: a program may be another build (`scripts/bench`).
-    """
-    return {
-        name: value
-        for name, value in pulse.env.items()
-        if os.environ.get(name) != value and name != "PYTHONPATH"
-    }
+    """The variables that make a sound server's devices the system's."""
+    return {name: value for name, value in pulse.env.items() if os.environ.get(name) != value}
 
 
 @dataclass(frozen=True)
