@@ -113,6 +113,7 @@ PACKAGES = (
     "faster-whisper",
     "ctranslate2",
     "onnxruntime",
+    "httpx2",
     "openai",
     "piper-tts",
     "xllamacpp",

@@ -21,6 +21,7 @@ from pipeline.terminal import (
     LABELS,
     Display,
     Shown,
+    State,
     waterfall,
     waterfall_strip,
     whole_ms,
@@ -201,6 +202,27 @@ def test_without_it_there_is_the_line_of_latencies_alone() -> None:
         display.profile(SPECULATIVE)
     assert file.getvalue().count("\n") == 2
     assert "voice-to-voice 700 ms" in file.getvalue()
+
+
+def test_a_line_that_is_alive_is_drawn_when_it_has_changed() -> None:
+    file = io.StringIO()
+    display = Display(Console(file=file, width=80, force_terminal=True, _environ={}))
+
+    def drawn(state: State) -> str:
+        file.seek(0)
+        file.truncate()
+        display.state(state)
+        display._live.refresh()
+        return file.getvalue()
+
+    # As the thread does that refreshes it.
+    display._live.auto_refresh = False
+    with display:
+        assert "listening" in drawn("listening")
+        assert drawn("listening") == ""
+        assert "hearing" in drawn("hearing")
+        display.note("a line that stays")
+        assert drawn("hearing") == ""
 
 
 def test_a_reply_that_begins_while_another_is_played_costs_no_words() -> None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import sys
 import time
 from collections import deque
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any, NoReturn, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.audio.audible import is_audible
 from pipeline.audio.channels import Mix
 from pipeline.audio.playout import Sounding
 from pipeline.audio.portaudio import WORDS, Device, cannot_open, owner
@@ -31,10 +30,10 @@ SPEAKER_BLOCK_S = 0.010
 MOST_FRAMES = 100
 """Frames (2 s) that may wait for a reader; older ones are dropped."""
 
-QUIET_FRAMES = 5
+QUIET_FRAMES = 10
 HUSH_FRAMES = 50
-"""So many frames (100 ms) wait for one another where nobody is in a hurry, and after so many (1 s)
-in which there was nothing to be heard: waking the loop for one takes 0.15 ms, which is more than
+"""So many frames (200 ms) wait for one another where nobody is in a hurry, and after so many (1 s)
+in which all was soft (see `_is_soft`): waking the loop for one takes 0.15 ms, which is more than
 hearing it."""
 
 OLDEST_S = 0.25
@@ -51,7 +50,7 @@ WARM_S = 1.5
 PulseAudio claims 0.2 s to 0.6 s in the first second of a recording, and means 0.02 s."""
 
 SILENT_S = 4.0
-LOOKS = 16
+LOOKS = 8
 """A device that has not asked or answered for this long is lost. It is looked at so often in that
 time, and the looks are counted, so that a laptop that slept does not lose its devices. A sound
 server that wakes a card takes up to 2 s."""
@@ -60,6 +59,12 @@ STEADY_S = 0.1
 PATIENCE_S = 3.0
 """A loudspeaker is steady when it has taken this much more than its buffer holds; many take the
 first blocks in a burst and then pause. After that time it is good enough."""
+
+REST_S = 5.0
+"""After so long in which nothing is said or played a loudspeaker rests (s): silence in blocks of
+10 ms costs as much CPU as a microphone, half of all that a quiet minute does. It plays again 3 ms
+after it is asked to (PulseAudio), which is when the user's voice begins a turn, or a reply without
+one; a card that slept as well has the length of what the user says to wake up."""
 
 CLOSE_S = 2.0
 """How long a device may take to close before it is left behind."""
@@ -111,7 +116,7 @@ class _Stream:
 
     def _open(self, sounddevice: Any) -> None:
         microphone = self.device.kind == "input"
-        make = sounddevice.InputStream if microphone else sounddevice.OutputStream
+        make = sounddevice.RawInputStream if microphone else sounddevice.OutputStream
         try:
             self._stream = make(
                 device=self.device.index,
@@ -138,7 +143,7 @@ class _Stream:
     async def _settle(self) -> None:
         """Wait until it runs as it will."""
 
-    def _callback(self, data: npt.NDArray[np.int16], n: int, times: Any, status: Any) -> None:
+    def _callback(self, data: Any, n: int, times: Any, status: Any) -> None:
         raise NotImplementedError
 
     def _finish(self) -> None:
@@ -166,7 +171,7 @@ class Microphone(_Stream):
 
     Attributes:
         patient: No turn of the user's is going on: in a hush frames come by `QUIET_FRAMES` in one,
-            until one of them is audible.
+            until one of them is louder (`_is_soft`).
 
     Args:
         device: From `find_device("input", …)`.
@@ -193,7 +198,8 @@ class Microphone(_Stream):
         self._mix = Mix(f"microphone {device.name}", device.rate, device.channels)
         self._hushed = 0
         self._captured = 0
-        self._frames: deque[Frame] = deque()
+        # Bytes, offset of the first sample, and when that was captured (ns).
+        self._blocks: deque[tuple[bytes, int, int]] = deque()
         self._arrived = asyncio.Event()
 
     async def frames(self) -> AsyncIterator[Frame]:
@@ -205,7 +211,7 @@ class Microphone(_Stream):
             StageError: Of stage `audio`, fatal: the device is gone.
         """
         while True:
-            while self._frames:
+            while self._blocks:
                 yield self._next(QUIET_FRAMES if self.patient else 1)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._look_s):
@@ -214,15 +220,21 @@ class Microphone(_Stream):
             self._look()
 
     def _next(self, most: int) -> Frame:
-        """The frames that wait as one, as far as they follow one another, and no more of them."""
-        first = self._frames.popleft()
-        pieces, end = [first.samples], first.offset + len(first.samples)
-        while self._frames and len(pieces) < most and self._frames[0].offset == end:
-            pieces.append(self._frames.popleft().samples)
-            end += len(pieces[-1])
-        return replace(first, samples=np.concatenate(pieces)) if len(pieces) > 1 else first
+        """The blocks that wait as one, as far as they follow one another, and no more of them."""
+        channels = self.device.channels
+        block, offset, t_ns = self._blocks.popleft()
+        pieces, end = [block], offset + len(block) // (2 * channels)
+        while self._blocks and len(pieces) < most and self._blocks[0][1] == end:
+            pieces.append(self._blocks.popleft()[0])
+            end += len(pieces[-1]) // (2 * channels)
+        samples = np.frombuffer(bytearray().join(pieces), np.int16)
+        if channels > 1:
+            samples = self._mix.push(samples.reshape(-1, channels).astype(np.float32))
+        return Frame(samples, self.rate, offset, t_ns)
 
-    def _callback(self, data: npt.NDArray[np.int16], n: int, times: Any, status: Any) -> None:
+    def _callback(self, data: Any, n: int, times: Any, status: Any) -> None:
+        # Little is done here: the caches are cold, and NumPy twice in each block would cost more
+        # than all that a quiet minute costs in the loop.
         now_ns = time.monotonic_ns()
         block_s = n / self.rate
         buffer_s = max(self._latency_s, block_s)
@@ -241,17 +253,14 @@ class Microphone(_Stream):
             self._captured += (t_ns - self._next_ns) * self.rate // NS_PER_S
         self._next_ns = t_ns + block_ns
         self._beats += 1
-        if len(self._frames) >= MOST_FRAMES:
-            self._frames.popleft()
-        # A copy in any case.
-        samples = (
-            data[:, 0].copy() if data.shape[1] == 1 else self._mix.push(data.astype(np.float32))
-        )
-        self._frames.append(Frame(samples, self.rate, self._captured, t_ns))
+        if len(self._blocks) >= MOST_FRAMES:
+            self._blocks.popleft()
+        block = bytes(data)
+        self._blocks.append((block, self._captured, t_ns))
         self._captured += n
-        self._hushed = 0 if is_audible(samples) else self._hushed + 1
+        self._hushed = self._hushed + 1 if _is_soft(block) else 0
         waits = self.patient and self._hushed > HUSH_FRAMES
-        if not waits or len(self._frames) >= QUIET_FRAMES:
+        if not waits or len(self._blocks) >= QUIET_FRAMES:
             self._wake()
 
     def _finish(self) -> None:
@@ -267,10 +276,11 @@ class Speaker(_Stream):
     """A loudspeaker that plays a playout, as an async context manager.
 
     It stays open and plays silence between replies: opening takes long, and cuts off what is played
-    first. After `Playout.stop` it is silent within its block (10 ms), the fade (5 ms) and the
-    device's buffer, which is about `latency_ms`: 25 ms in all on PulseAudio by default. No more is
-    needed for that than a small block and a small latency, which PortAudio hands to the sound
-    server as the size of its buffer; `PULSE_LATENCY_MSEC` does not make it shorter.
+    first. When all is quiet for long it rests (see `rest`). After `Playout.stop` it is silent
+    within its block (10 ms), the fade (5 ms) and the device's buffer, which is about `latency_ms`:
+    25 ms in all on PulseAudio by default. No more is needed for that than a small block and a small
+    latency, which PortAudio hands to the sound server as the size of its buffer;
+    `PULSE_LATENCY_MSEC` does not make it shorter.
 
     Args:
         playout: What it plays; its rate should be the device's.
@@ -303,6 +313,9 @@ class Speaker(_Stream):
         self.underflows = 0
         self._playout = playout
         self._taken = 0
+        # Since when all is quiet (s; None: it is not), and whether it is to rest, and does.
+        self._quiet_from: float | None = None
+        self._rests = self._stopped = False
 
     async def _settle(self) -> None:
         enough = (self._latency_s + STEADY_S) * self.rate
@@ -323,6 +336,42 @@ class Speaker(_Stream):
             await asyncio.sleep(self._look_s)
             self._look()
 
+    def rest(self, quiet: bool) -> None:
+        """Rest when all is quiet for long, until it is not; to be called again and again.
+
+        Args:
+            quiet: Nobody speaks, thinks or is about to.
+        """
+        now = time.monotonic()
+        if not quiet:
+            self._quiet_from = None
+        elif self._quiet_from is None:
+            self._quiet_from = now
+        rests = self._quiet_from is not None and now - self._quiet_from >= REST_S
+        if rests != self._rests:
+            self._rests = rests
+            owner().submit(self._lie_down if rests else self._get_up)
+
+    def _lie_down(self, sounddevice: Any) -> None:
+        self._stopped = True
+        self._stream.abort(ignore_errors=True)
+
+    def _get_up(self, sounddevice: Any) -> None:
+        self._stopped = False
+        try:
+            self._stream.start()
+        except sounddevice.PortAudioError:
+            self._finish()
+
+    def _look(self) -> None:
+        # What rests is not asked: whether it is gone is known when it gets up.
+        self._beats += self._rests
+        super()._look()
+
+    def _finish(self) -> None:
+        if not self._stopped:
+            super()._finish()
+
     def _callback(self, data: npt.NDArray[np.int16], n: int, times: Any, status: Any) -> None:
         now_ns = time.monotonic_ns()
         ahead_s = plausible(
@@ -340,6 +389,14 @@ class Speaker(_Stream):
         self._taken += n
         if status.output_underflow:
             self.underflows += 1
+
+
+def _is_soft(block: bytes) -> bool:
+    """Whether int16 sound stays within 8 bits: below -42 dBFS."""
+    return not block[_HIGH::2].strip(b"\x00\xff")
+
+
+_HIGH = int(sys.byteorder == "little")  # where a sample's upper byte is
 
 
 def plausible(seconds: float, *, at_least_s: float, at_most_s: float, otherwise_s: float) -> float:

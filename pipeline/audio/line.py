@@ -235,7 +235,7 @@ class Ends:
             await self.card.run()
 
     def go_on(self, quiet: bool, turns: int, *, speech: bool) -> bool:
-        """Let the microphone take its time where nobody waits for it.
+        """Let microphone and loudspeaker take their time where nobody waits for them.
 
         With recordings: begin the next one once all is quiet; False when all are over.
 
@@ -246,6 +246,8 @@ class Ends:
         """
         if isinstance(self._source, devices.Microphone):
             self._source.patient = not speech
+        if self._speaker is not None:
+            self._speaker.rest(quiet)
         card = self.card
         if card is None or not self._files:
             return True

@@ -2,7 +2,8 @@
 
 All files of a model are fetched beside their place and compared with the catalogue, and only then
 given their names, so that no failure leaves half a model; the next `pull` goes on where this one
-stopped.
+stopped. The hub's library is imported where it is used: it is slow to import, and most runs have
+their models.
 """
 
 from __future__ import annotations
@@ -27,12 +28,6 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from filelock import FileLock, Timeout
-from huggingface_hub import get_hf_file_metadata, get_session, hf_hub_url
-from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[attr-defined]
-from huggingface_hub.utils import (  # type: ignore[attr-defined]
-    build_hf_headers,
-    hf_raise_for_status,
-)
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
@@ -134,6 +129,8 @@ class Network:
         return sorted(sources, key=lambda source: source in hubs)
 
     def _ask(self, answered: threading.Event) -> None:
+        from huggingface_hub import get_session
+
         with suppress(Exception):  # of whatever kind, it is no answer
             get_session().head(_mirror() or "https://huggingface.co", timeout=self._answer_s)
             answered.set()
@@ -404,6 +401,8 @@ def _from_hub(
 
     `hf_hub_download` forgets a partial file when it is interrupted, hence the stream of our own.
     """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
     mirror = _mirror()
     revision = source.revision
     for file in files:
@@ -429,6 +428,8 @@ def _from_hub(
 
 def _stream(url: str, part: Path, total: int | None, report: _Report, retry_wait_s: float) -> None:
     """Download into a file that may hold the beginning already, through lost connections."""
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[attr-defined]
+
     in_vain = 0
     while True:
         before = _size(part)
@@ -453,6 +454,12 @@ def _stream(url: str, part: Path, total: int | None, report: _Report, retry_wait
 
 
 def _stream_once(url: str, part: Path, total: int | None, report: _Report) -> None:
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]
+        build_hf_headers,
+        get_session,
+        hf_raise_for_status,
+    )
+
     done = _size(part)
     if total is not None and done > total:
         part.unlink()
@@ -479,6 +486,8 @@ def _size(path: Path) -> int:
 
 @contextmanager
 def _hub_errors() -> Iterator[None]:
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[attr-defined]
+
     try:
         yield
     except HfHubHTTPError as error:

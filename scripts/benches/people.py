@@ -35,8 +35,9 @@ from pipeline.trace import PARTS, Timeline
 SHORT = {"CASCADE_LLM__MAX_TOKENS": "24"}
 """Replies of a sentence: how they begin is measured, and nobody waits for the rest."""
 
-SILENCE_S = 20.0
-"""So long nothing is said at the beginning of a conversation (s), to see what that costs."""
+SILENCE_S = 60.0
+"""So long nothing is said at the beginning of a conversation (s), to see what that costs: a whole
+minute, for what rests does so only after a while."""
 
 LATE_NS = 10 * NS_PER_S
 """A reply that has not begun so long after the speech is none."""
@@ -115,7 +116,7 @@ def hold(studio: Studio, tree: Path, asked: Sequence[Recording], found: Found) -
         found.listening_s.append(talk.listening_s)
         before, _ = cpu_s(talk.pid)
         time.sleep(SILENCE_S)
-        found.silence_s.append((cpu_s(talk.pid)[0] - before) * 60 / SILENCE_S)
+        found.silence_s.append(cpu_s(talk.pid)[0] - before)
         for one in asked:
             before, loop = cpu_s(talk.pid)
             plays.append(talk.ask(one.name, one.samples, OVER_AT_LAST_S))
@@ -217,6 +218,7 @@ def _judge(found: dict[str, Found], aims: Aims) -> None:
     aims.most("voice-to-voice, median", _median(found["this"]), 400, "ms")
     aims.most("voice-to-voice, p90", p90(one.total_ms for one in mine), 520, "ms")
     aims.most("after the endpoint, median", median(map(_rest, mine)), 60, "ms")
+    aims.most("CPU, a minute of silence, median", median(found["this"].silence_s), 1.0, "s")
     aims.most("memory", max(found["this"].memory_mb), 500, "MB")
     aims.most("from the command to listening, median", median(found["this"].listening_s), 2.5, "s")
 

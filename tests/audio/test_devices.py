@@ -53,6 +53,11 @@ def flags(**raised: bool) -> SimpleNamespace:
     return SimpleNamespace(**{"input_overflow": False, "output_underflow": False, **raised})
 
 
+def _waiting(microphone: Microphone) -> list[Frame]:
+    """What nobody has taken yet, block by block."""
+    return [microphone._next(1) for _ in list(microphone._blocks)]
+
+
 async def take(microphone: Microphone, n: int) -> list[Frame]:
     frames = []
     async for frame in microphone.frames():
@@ -108,7 +113,7 @@ async def test_times_of_frames_do_not_go_back(monkeypatch: pytest.MonkeyPatch) -
     start_ns = 10 * NS_PER_S - 30 * NS_PER_MS
     errors = [
         round((frame.t_ns - start_ns) / NS_PER_MS) - 20 * i
-        for i, frame in enumerate(microphone._frames)
+        for i, frame in enumerate(_waiting(microphone))
     ]
     assert errors == [0, 0, -10, -20, 0, 10, 0, -10, 0]
 
@@ -121,7 +126,7 @@ async def test_sound_that_a_sleeping_machine_lost_counts(monkeypatch: pytest.Mon
     for _ in range(3):
         microphone._callback(np.zeros((960, 1), np.int16), 960, times(100.0, 99.97), flags())
     monkeypatch.undo()
-    first, late, lost = microphone._frames
+    first, late, lost = _waiting(microphone)
     assert (first.offset, late.offset) == (0, 960)
     assert lost.offset == pytest.approx((3600 - 10) * 48000, abs=48000)
     assert lost.t_ns - late.t_ns == (lost.offset - late.offset) * NS_PER_S // 48000
@@ -174,12 +179,12 @@ async def test_quiet_frames_wait_for_one_another_where_nobody_is_in_a_hurry(
 ) -> None:
     microphone = Microphone(MICROPHONE)
     wakes: list[int] = []
-    monkeypatch.setattr(microphone, "_wake", lambda: wakes.append(len(microphone._frames)))
+    monkeypatch.setattr(microphone, "_wake", lambda: wakes.append(len(microphone._blocks)))
     quiet, loud = np.full((960, 1), 50, np.int16), np.full((960, 1), 500, np.int16)
 
     def hear(*blocks: np.ndarray) -> list[int]:
         wakes.clear()
-        microphone._frames.clear()
+        microphone._blocks.clear()
         for block in blocks:
             microphone._callback(block, 960, times(1, 1), flags())
         return list(wakes)
@@ -187,7 +192,7 @@ async def test_quiet_frames_wait_for_one_another_where_nobody_is_in_a_hurry(
     microphone.patient = True
     assert len(hear(*[quiet] * HUSH_FRAMES)) == HUSH_FRAMES
     assert hear(*[quiet] * QUIET_FRAMES) == [QUIET_FRAMES]
-    assert hear(quiet, quiet, loud, quiet) == [3, 4]
+    assert hear(quiet, -3 * quiet, -loud, quiet) == [3, 4]
     microphone.patient = False
     assert len(hear(*[quiet] * (HUSH_FRAMES + 9))) == HUSH_FRAMES + 9
 
@@ -204,15 +209,81 @@ async def test_frames_that_waited_come_as_one(install: Install) -> None:
         before, after = await take(microphone, 2)
     assert (before.offset, len(before.samples)) == (0, 2 * 960)
     assert before.samples[[0, 960]].tolist() == [0, 1]
-    assert (after.offset, len(after.samples)) == (3 * 960, 4 * 960)
+    assert (after.offset, len(after.samples)) == (3 * 960, (QUIET_FRAMES - 1) * 960)
 
 
-def test_a_microphone_takes_its_time_while_the_user_does_not_speak() -> None:
+def test_devices_take_their_time_while_nobody_waits_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     ends = Ends(AudioSettings(echo="off"), ["mic"], "speaker")
     ends._source = microphone = Microphone(MICROPHONE)
+    ends._speaker = speaker = Speaker(Playout(48000), LOUDSPEAKER)
+    told: list[bool] = []
+    monkeypatch.setattr(speaker, "rest", told.append)
     for quiet, speech in ((True, False), (False, False), (False, True)):
         assert ends.go_on(quiet, 0, speech=speech)
         assert microphone.patient == (not speech)
+    assert told == [True, False, False]
+
+
+def done() -> None:
+    """All that PortAudio's owner was asked for before."""
+    portaudio.owner().submit(lambda _: None).result()
+
+
+def silence_for(speaker: Speaker, seconds: float) -> None:
+    """All has been quiet for so long."""
+    speaker.rest(quiet=True)
+    assert speaker._quiet_from is not None
+    speaker._quiet_from -= seconds
+    speaker.rest(quiet=True)
+    done()
+
+
+async def test_a_loudspeaker_rests_when_all_is_quiet_for_long(install: Install) -> None:
+    fake = install(FakePortAudio(*LAPTOP))
+    playout = Playout(48000)
+    async with Speaker(playout, LOUDSPEAKER, silent_s=0.02, steady_s=0.01) as speaker:
+        stream = fake.streams[0]
+        silence_for(speaker, devices.REST_S - 1)
+        assert stream.log == ["start"]
+        speaker.rest(quiet=False)
+        silence_for(speaker, devices.REST_S + 1)
+        assert stream.log == ["start", "abort"]
+        stream.finished()  # as PortAudio says of what is stopped
+        for _ in range(3 * devices.LOOKS):
+            speaker._look()
+
+        # The same stream plays what was written meanwhile.
+        playout.write("a", np.full(480, 9, np.int16), 48000)
+        speaker.rest(quiet=False)
+        done()
+        assert stream.log == ["start", "abort", "start"]
+        block = np.zeros((480, 1), np.int16)
+        stream.callback(block, 480, times(0, 0), flags())
+        assert block.any()
+        speaker._look()
+        stream.finished()
+        with pytest.raises(StageError, match="Loud: is gone"):
+            speaker._look()
+    assert stream.log[-1] == "close"
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_a_loudspeaker_that_does_not_get_up_is_gone(install: Install, hangs: bool) -> None:
+    fake = install(FakePortAudio(*LAPTOP))
+
+    def start() -> None:
+        if not hangs:
+            raise fake.error
+
+    async with Speaker(Playout(48000), LOUDSPEAKER, silent_s=0.02, steady_s=0.01) as speaker:
+        silence_for(speaker, devices.REST_S + 1)
+        fake.streams[0].start = start  # type: ignore[method-assign]
+        speaker.rest(quiet=False)
+        done()
+        with pytest.raises(StageError, match="Loud: is gone"):
+            await speaker.watch()
 
 
 async def test_a_device_that_ends_is_a_fatal_error(install: Install) -> None:

@@ -59,6 +59,7 @@ def test_a_real_microphone_hears(pulse: Pulse, tmp_path: Path) -> None:
 SPEAK = """
     import asyncio, json, time
     import numpy as np
+    from pipeline.audio import devices
     from pipeline.audio.devices import Speaker
     from pipeline.audio.playout import Playout
     from pipeline.audio.portaudio import find_device
@@ -68,7 +69,14 @@ SPEAK = """
         playout = Playout(device.rate)
         tone = (12000 * np.sin(2 * np.pi * 440 * np.arange(22050) / 22050)).astype(np.int16)
         stops, firsts = [], []
-        async with Speaker(playout, device):
+        devices.REST_S = 0.2
+        async with Speaker(playout, device) as speaker:
+            for _ in range(100 if %s else 0):
+                speaker.rest(quiet=True)
+                await asyncio.sleep(0.01)
+            rested = speaker._stopped
+            speaker.rest(quiet=False)
+            await asyncio.sleep(0.3)
             for i in range(%d):
                 playout.write(str(i), tone, 22050)
                 playout.finish(str(i))
@@ -87,6 +95,7 @@ SPEAK = """
             "stops": stops, "firsts": firsts,
             "positions": [playout.position(str(i)) for i in range(%d)],
             "underrun_ns": playout.played("whole").underrun_ns,
+            "rested": rested,
         }))
 
     asyncio.run(main())
@@ -94,16 +103,18 @@ SPEAK = """
 TIMES = 3
 
 
-def speak(pulse: Pulse, times: int) -> tuple[list[tuple[int, int]], dict[str, Any]]:
+def speak(pulse: Pulse, times: int, *, rests: bool) -> tuple[list[tuple[int, int]], dict[str, Any]]:
     with pulse.record() as heard:
-        told = pulse.run(SPEAK % (times, times))
+        told = pulse.run(SPEAK % (rests, times, times))
     return heard[0].stretches(gap_s=0.15), told
 
 
 @pytest.mark.device
 @pytest.mark.slow
-def test_a_real_loudspeaker_plays_and_stops(pulse: Pulse) -> None:
-    stretches, told = speak(pulse, TIMES)
+@pytest.mark.parametrize("rests", [False, True])
+def test_a_real_loudspeaker_plays_and_stops(pulse: Pulse, rests: bool) -> None:
+    stretches, told = speak(pulse, TIMES, rests=rests)
+    assert told["rested"] == rests
     assert len(stretches) == TIMES + 1
     # What was handed out was heard, and no more: nothing is left in any buffer. A machine that is
     # too busy may interrupt it, which makes it longer.

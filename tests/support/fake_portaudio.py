@@ -94,7 +94,7 @@ class FakePortAudio(ModuleType):
         self.streams.append(FakeStream(**settings))
         return self.streams[-1]
 
-    OutputStream = InputStream
+    RawInputStream = OutputStream = InputStream
 
 
 Install = Callable[[FakePortAudio], FakePortAudio]
