@@ -145,8 +145,7 @@ class Driver:
                 await self._session.send(frame)
                 quiet = not (self._open or self._calls) and self._playing is None
                 quiet = quiet or (self._asks() and not self._all_said)
-                speech = bool(self._open - self._thinking)
-                if not self._ends.go_on(quiet, self._turns, speech=speech):
+                if not self._ends.go_on(quiet, self._turns):
                     if not self._asks():
                         return
                     self._all_said = True  # which answers the question too, in a while

@@ -45,7 +45,7 @@ class StuckMicrophone:
             block = self.playout.read(int(BLOCK_S * self.playout.rate), self._clock.now_ns())
             self.sounding_s += BLOCK_S * bool(block.any())
 
-    def go_on(self, quiet: bool, turns: int, *, speech: bool) -> bool:
+    def go_on(self, quiet: bool, turns: int) -> bool:
         return True
 
 

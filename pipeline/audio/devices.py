@@ -170,7 +170,7 @@ class Microphone(_Stream):
     missing, and their offsets where it is more than `LOST_S`.
 
     Attributes:
-        patient: No turn of the user's is going on: in a hush frames come by `QUIET_FRAMES` in one,
+        patient: Nobody speaks, or is about to: in a hush frames come by `QUIET_FRAMES` in one,
             until one of them is louder (`_is_soft`).
 
     Args:

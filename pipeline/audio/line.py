@@ -47,7 +47,7 @@ class Line(Protocol):
         """Keep the other end going beside `frames`."""
         ...
 
-    def go_on(self, quiet: bool, turns: int, *, speech: bool) -> bool:
+    def go_on(self, quiet: bool, turns: int) -> bool:
         """Take notice of what happens; False when the conversation is over."""
         ...
 
@@ -234,7 +234,7 @@ class Ends:
         elif self.card is not None and self.card is not self._source:
             await self.card.run()
 
-    def go_on(self, quiet: bool, turns: int, *, speech: bool) -> bool:
+    def go_on(self, quiet: bool, turns: int) -> bool:
         """Let microphone and loudspeaker take their time where nobody waits for them.
 
         With recordings: begin the next one once all is quiet; False when all are over.
@@ -242,12 +242,13 @@ class Ends:
         Args:
             quiet: Nobody speaks, thinks or is about to.
             turns: How many turns have begun so far.
-            speech: The user's turn is going on, which may end any time.
         """
+        # Who is asked may answer before all of the question was played.
+        idle = quiet and not self.playout.pending_ns
         if isinstance(self._source, devices.Microphone):
-            self._source.patient = not speech
+            self._source.patient = idle
         if self._speaker is not None:
-            self._speaker.rest(quiet)
+            self._speaker.rest(idle)
         card = self.card
         if card is None or not self._files:
             return True

@@ -315,7 +315,7 @@ class LiveComparison:
                         title = system.pane.title
                         self._screen.note(f"{title}: does not keep up; it misses sound")
                 turns = max((system.turns for system in alive), default=0)
-                if not alive or not self._ends.go_on(quiet, turns, speech=not quiet):
+                if not alive or not self._ends.go_on(quiet, turns):
                     break
         self._over.set()
 
@@ -460,7 +460,7 @@ class LiveSystem:
     async def watch(self) -> None:
         """Nothing to do: the mixer is read by who owns the loudspeaker."""
 
-    def go_on(self, quiet: bool, turns: int, *, speech: bool) -> bool:
+    def go_on(self, quiet: bool, turns: int) -> bool:
         """Take note of what the driver sees; the end comes by `end`."""
         if not quiet and self.playout.pending_ns:
             self.stir()

@@ -94,7 +94,7 @@ class ScriptedEnds(Ends):
         """The recordings that have been played to their end, and when."""
         return self.card.spans if self.card is not None else []
 
-    def go_on(self, quiet: bool, turns: int, *, speech: bool) -> bool:
+    def go_on(self, quiet: bool, turns: int) -> bool:
         """Begin the next recording when it is time; False when the conversation is over."""
         card, cues = self.card, self._cues
         assert card is not None

@@ -83,7 +83,7 @@ def test_a_mute_session_is_quiet_after_a_minute() -> None:
     async def work() -> None:
         one, clock = system(), VirtualClock()
         one.stir()
-        one.go_on(False, 1, speech=False)
+        one.go_on(False, 1)
         assert not one.quiet
         await clock.sleep_until(int((SILENT_S - 1) * 1e9))
         assert not one.quiet
@@ -91,7 +91,7 @@ def test_a_mute_session_is_quiet_after_a_minute() -> None:
         assert one.quiet
         one.stir()
         assert not one.quiet
-        one.go_on(True, 1, speech=False)
+        one.go_on(True, 1)
         assert one.quiet
         one.offer(frame(1))
         assert not one.quiet
