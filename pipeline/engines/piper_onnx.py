@@ -22,6 +22,7 @@ import onnx
 import onnxruntime as ort
 from onnx import helper, numpy_helper
 
+from pipeline.engines.onnx_file import outline
 from pipeline.engines.worker import onnx_session
 from pipeline.errors import BadInput, first_line
 
@@ -109,10 +110,15 @@ class _Split:
 
     streams = True
 
-    def __init__(self, parts: Parts, piece_frames: int, context_frames: int) -> None:
-        self.session = onnx_session(parts.encoder, log_severity=LOG)
-        self._flow = onnx_session(parts.flow, log_severity=LOG) if parts.flow else None
-        self._vocoder = onnx_session(parts.vocoder, log_severity=LOG)
+    def __init__(
+        self, parts: Parts, weights: Path, piece_frames: int, context_frames: int
+    ) -> None:
+        def session(graph: bytes) -> ort.InferenceSession:
+            return onnx_session(graph, weights=weights, log_severity=LOG)
+
+        self.session = session(parts.encoder)
+        self._flow = session(parts.flow) if parts.flow else None
+        self._vocoder = session(parts.vocoder)
         self._latent = parts.latent
         self._reach = parts.reach
         self._first = piece_frames
@@ -244,16 +250,17 @@ def load(
         BadInput: The file is damaged, or no Piper voice.
     """
     try:
-        # The graphs are cut anew at each start. That takes half of what onnxruntime needs to build
-        # sessions from them, 0.1 s on a quiet machine: too little to keep copies of every voice on
-        # disk.
-        # What is read is let go of before the sessions are built, for it is the size of the voice.
-        parts = split(onnx.load(path)) if stream else None
-        cut = _Split(parts, piece_frames, context_frames) if parts else None
+        # The graphs are cut anew at each start: that takes less than it would to keep copies of
+        # every voice on disk.
+        file = path.resolve()
+        model = outline(file)
+        parts = split(model) if stream else None
+        cut = _Split(parts, file.parent, piece_frames, context_frames) if parts else None
         if cut and cut.hop:
             engine: Engine = cut
         else:
-            engine = _Whole(onnx_session(timed(onnx.load(path)) or path, log_severity=LOG), hop)
+            whole = onnx_session(timed(model) or file, weights=file.parent, log_severity=LOG)
+            engine = _Whole(whole, hop)
     except Exception as error:
         raise BadInput(
             f"{path}: cannot be loaded, it may be damaged: {first_line(error)}\n"

@@ -186,7 +186,9 @@ async def apart(work: Callable[[], T]) -> T:
         worker.close()
 
 
-def onnx_session(model: Path | bytes, *, log_severity: int = 4) -> Any:
+def onnx_session(
+    model: Path | bytes, *, weights: Path | None = None, log_severity: int = 4
+) -> Any:
     """An onnxruntime session of one thread that does not spin while it waits.
 
     Two spinning threads cost 1.8 times the CPU of one, and threads that spin between runs take the
@@ -198,6 +200,7 @@ def onnx_session(model: Path | bytes, *, log_severity: int = 4) -> Any:
 
     Args:
         model: The file, or what is in it.
+        weights: The folder of the files that have those of its weights that are not in it.
         log_severity: From which one on onnxruntime logs: 3 errors, 4 only what ends it.
 
     Raises:
@@ -212,6 +215,10 @@ def onnx_session(model: Path | bytes, *, log_severity: int = 4) -> Any:
     options.enable_mem_reuse = False
     options.enable_mem_pattern = False
     options.log_severity_level = log_severity
+    if weights is not None:
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", str(weights)
+        )
     source = str(model) if isinstance(model, Path) else model
     session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     # It keeps what it was made from (1.31), 56 MB of a voice, to be made again elsewhere.
