@@ -110,9 +110,7 @@ class _Split:
 
     streams = True
 
-    def __init__(
-        self, parts: Parts, weights: Path, piece_frames: int, context_frames: int
-    ) -> None:
+    def __init__(self, parts: Parts, weights: Path, piece_frames: int, context_frames: int) -> None:
         def session(graph: bytes) -> ort.InferenceSession:
             return onnx_session(graph, weights=weights, log_severity=LOG)
 

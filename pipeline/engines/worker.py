@@ -186,9 +186,7 @@ async def apart(work: Callable[[], T]) -> T:
         worker.close()
 
 
-def onnx_session(
-    model: Path | bytes, *, weights: Path | None = None, log_severity: int = 4
-) -> Any:
+def onnx_session(model: Path | bytes, *, weights: Path | None = None, log_severity: int = 4) -> Any:
     """An onnxruntime session of one thread that does not spin while it waits.
 
     Two spinning threads cost 1.8 times the CPU of one, and threads that spin between runs take the
