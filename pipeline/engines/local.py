@@ -293,6 +293,7 @@ class LocalEngines:
         self._whisper: Whisper
         self._remote: RemoteRecogniser | None = None
         self._chat: ChatModel
+        self._detector: VoiceDetector
         self._smart_turn: SmartTurn | None = None
         self._judge: TextJudge | None = None
 
@@ -382,10 +383,8 @@ class LocalEngines:
         return max(self._recognising.late_s, self._speaking.late_s) > BEHIND_S
 
     def new_detector(self) -> VoiceDetector:
-        """A judge of voice for one session; takes some milliseconds."""
-        detector = VoiceDetector()
-        detector.warm()
-        return detector
+        """A judge of voice for one session."""
+        return self._detector.another()
 
     async def transcribe(self, audio: Audio, known: Known = NOTHING_KNOWN) -> Transcription:
         """Recognise an utterance (16 kHz, -1 to 1), of which so much is known.
@@ -518,5 +517,9 @@ class LocalEngines:
             self._smart_turn = await _warmed(self._foreseeing, lambda: SmartTurn(path))
 
     async def _load_vad(self) -> None:
-        # Later ones find its libraries loaded and its file in memory.
-        await apart(self.new_detector)
+        def work() -> VoiceDetector:
+            detector = VoiceDetector()
+            detector.warm()
+            return detector
+
+        self._detector = await apart(work)

@@ -180,6 +180,19 @@ def test_reset_forgets(talk: Samples) -> None:
     assert detector.push(talk) == first
 
 
+def test_streams_of_one_model_do_not_hear_each_other(talk: Samples) -> None:
+    first = VoiceDetector()
+    noise = np.random.default_rng(0).normal(0, 3000, len(talk)).astype(np.int16)
+    first.push(talk[:20_000])
+    second = first.another()
+    heard = [
+        voice
+        for i in range(0, len(talk), 1000)
+        for voice in (second.push(talk[i : i + 1000]), first.push(noise[i : i + 1000]))[0]
+    ]
+    assert heard == VoiceDetector().push(talk)
+
+
 @pytest.mark.parametrize("at", [0, 30_000])
 def test_warming_changes_no_verdict(at: int, talk: Samples) -> None:
     detector = VoiceDetector()
