@@ -11,9 +11,12 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import onnx
 from onnx import TensorProto
+
+from pipeline.engines.worker import onnx_session
 
 KEPT_BYTES = 1024
 """Smaller weights are kept: they are the shapes, axes and the like, and tell what a graph does."""
@@ -21,6 +24,19 @@ KEPT_BYTES = 1024
 # Fields of onnx.proto, and what stands for their number and type in a file of protobuf.
 _MODEL_GRAPH, _GRAPH_INITIALIZER, _TENSOR_RAW_DATA = 7, 5, 9
 _VARINT, _EIGHT_BYTES, _COUNTED, _FOUR_BYTES = 0, 1, 2, 5
+
+
+def mapped_session(path: Path) -> Any:
+    """An onnxruntime session of a file whose weights stay in it; see `onnx_session`.
+
+    Args:
+        path: The file.
+
+    Raises:
+        Exception: It cannot be loaded.
+    """
+    file = path.resolve()
+    return onnx_session(outline(file).SerializeToString(), weights=file.parent)
 
 
 def outline(path: Path) -> onnx.ModelProto:

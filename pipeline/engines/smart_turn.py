@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from faster_whisper.feature_extractor import FeatureExtractor
 
+from pipeline.engines.onnx_file import mapped_session
 from pipeline.engines.whisper import RATE, Audio, require_audio
-from pipeline.engines.worker import onnx_session
 from pipeline.errors import StageError, first_line
 
 WINDOW_S = 8
@@ -91,7 +91,7 @@ def _session(path: Path) -> Any:
             fatal=True,
         )
     try:
-        session = onnx_session(found[0])
+        session = mapped_session(found[0])
         inputs = [value.name for value in session.get_inputs()]
         if inputs != [_INPUT]:
             raise ValueError(f"it takes {', '.join(inputs)}, not {_INPUT}")
