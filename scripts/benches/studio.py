@@ -22,7 +22,6 @@ from typing import Any, Self
 
 import numpy as np
 from support.cli_child import REAL, environment
-from support.device_talk import devices
 from support.pulse import RATE, Heard, Pulse
 
 from pipeline.audio.audible import ending, onset
@@ -170,7 +169,7 @@ class Program:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                env={**env, **devices(studio.pulse)},
+                env={**env, **studio.pulse.devices},
                 cwd=self.folder,
             )
         self.pid = self._child.pid

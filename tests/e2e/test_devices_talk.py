@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from servers.llm_server import Answer, Request, reply
 from support.cli_child import Outcome, recording, run, scripted, without_portaudio
-from support.device_talk import ALONE, GAP_S, ROOMY, Talked, devices, talking
+from support.device_talk import ALONE, GAP_S, ROOMY, Talked, talking
 from support.pulse import RATE, Pulse
 from support.sound import stretches
 
@@ -271,7 +271,7 @@ def test_doctor_hears_and_is_heard(pulse: Pulse) -> None:
     speaking.start()
     try:
         with pulse.record() as outside:
-            outcome = run("doctor", "--check=devices", "--json", env=devices(pulse))
+            outcome = run("doctor", "--check=devices", "--json", env=pulse.devices)
     finally:
         over.set()
         speaking.join()
@@ -285,8 +285,19 @@ def test_doctor_hears_and_is_heard(pulse: Pulse) -> None:
 
 
 @pytest.mark.device
+def test_devices_do_not_choose_the_code(pulse: Pulse, tmp_path: Path) -> None:
+    """Else a bench that compares builds runs the same one twice."""
+    package = tmp_path / "pipeline"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text("print('another build')")
+    outcome = run(env={"PYTHONPATH": str(tmp_path), **pulse.devices})
+    assert outcome.out == "another build\n"
+
+
+@pytest.mark.device
 def test_a_machine_without_sound(pulse: Pulse) -> None:
-    env = {**devices(pulse), "PULSE_SERVER": "unix:/nowhere"}
+    env = {**pulse.devices, "PULSE_SERVER": "unix:/nowhere"}
     examined = run("doctor", "--check=devices", "--json", env=env)
     if any(finding["name"] == "found" for finding in examined.events):
         pytest.skip("this machine has a sound card")

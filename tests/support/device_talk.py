@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import time
@@ -31,7 +30,7 @@ class Talk(Child):
     def __init__(self, pulse: Pulse, folder: Path, llm: str, *options: str, **env: str) -> None:
         self.folder = folder
         files = ("--trace=trace", "--record=both.wav", "--save=said")
-        env = {**devices(pulse), **env}
+        env = {**pulse.devices, **env}
         super().__init__("talk", "--json", f"--llm={llm}", *files, *options, env=env, cwd=folder)
 
     def wait_turn(self, turn: int, mark: str) -> None:
@@ -58,11 +57,6 @@ def talking(pulse: Pulse, folder: Path, llm: str, *options: str, **env: str) -> 
         yield talk
     finally:
         talk.finish(kill=True)
-
-
-def devices(pulse: Pulse) -> dict[str, str]:
-    """The variables that make a sound server's devices the system's."""
-    return {name: value for name, value in pulse.env.items() if os.environ.get(name) != value}
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,9 @@ class Heard:
 class Pulse:
     """The sound server. `close` ends it.
 
+    Attributes:
+        devices: The variables that make its devices the system's.
+
     Raises:
         Unavailable: A program or a library is missing.
     """
@@ -89,14 +92,13 @@ class Pulse:
         self._home = Path(tempfile.mkdtemp(prefix="cascade-pulse-"))
         (self._home / ".asoundrc").write_text(ASOUNDRC)
         socket = self._home / "native"
-        self.env = {
-            **os.environ,
+        self.devices = {
             "HOME": str(self._home),
             "XDG_RUNTIME_DIR": str(self._home),
             "XDG_CONFIG_HOME": str(self._home),
             "PULSE_SERVER": f"unix:{socket}",
-            "PYTHONPATH": str(Path(__file__).parents[2]),
         }
+        self.env = os.environ | self.devices | {"PYTHONPATH": str(Path(__file__).parents[2])}
         self.env.pop("PULSE_LATENCY_MSEC", None)
         self._children: list[subprocess.Popen[bytes]] = []
         self.server = self._start(
