@@ -376,9 +376,7 @@ async def test_the_server_stops_whatever_clients_do(
         quarter[1].write(b"G")
         await asyncio.sleep(0.2)
         began = time.monotonic()
-    assert time.monotonic() - began < SOON_S, (
-        "who is waited for is waited for without end"
-    )
+    assert time.monotonic() - began < SOON_S, "who is waited for is waited for without end"
     assert talk.here == 0
     assert app.DRAIN_S + listening.STOP_S < 2
     for _, writer in clients:
