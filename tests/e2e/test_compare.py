@@ -438,7 +438,7 @@ def test_servers_elsewhere_are_spoken_to_at_the_same_moment(
         for turn in one.turns:
             assert turn.record.wav_voice_to_voice_ns is not None
             off_ms = turn.record.wav_voice_to_voice_ns / NS_PER_MS - known_ms
-            # How late a server of another process is itself, nobody tells: not by the other's 800 ms.
+            # How late a server of another process is, nobody tells: not by the other's 800 ms.
             assert -INSTRUMENT_MS - late_ms(turn.record) <= off_ms < 400
     for first, second in zip(quick.turns, slow.turns, strict=True):
         apart_ns = first.record.marks["speech.end"] - second.record.marks["speech.end"]
