@@ -213,7 +213,7 @@ async def test_a_server_that_cannot_be_had_says_why(settings: McpSettings, said:
 
 async def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.tools.mcp.CONNECT_S", 0.5)
-    mute = "import time; time.sleep(4711)"
+    mute = f"import time; time.sleep(4711)  # for {os.getpid()}"
     settings = McpSettings(command=sys.executable, args=["-c", mute])
     async with asyncio.timeout(HANG_S), McpServer("mute", settings) as server:
         failed = await failure(server.connect())
