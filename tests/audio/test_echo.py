@@ -186,8 +186,9 @@ def test_a_reference_with_holes_costs_little(reply: Samples) -> None:
 
 def lag_of(one: Samples, later: Samples, most: int) -> int:
     """How many samples `later` is later."""
-    a, b = one[most:-most].astype(float), later.astype(float)
-    return int(np.argmax([a @ b[most + k : len(b) - most + k] for k in range(most)]))
+    n = len(later)
+    a, b = np.fft.rfft(one[most:-most], n), np.fft.rfft(later[most:], n)
+    return int(np.argmax(np.fft.irfft(a.conj() * b, n)[:most]))
 
 
 def cleaned(

@@ -290,29 +290,39 @@ def test_the_last_of_four_hundred_turns_costs_what_the_tenth_did() -> None:
                 yield piece
             self.prompts.clear()
 
-    costs: list[float] = []
+    async def turn(scene: Scene) -> float:
+        began = time.process_time()
+        await scene.speak(0.6, loud=True)
+        scene.said = 0
+        await scene.speak(3.0, loud=False)
+        assert scene.session.as_saved
+        cost = time.process_time() - began
+        scene.engines.heard.clear()
+        scene.engines.ahead.clear()
+        scene.engines.voice.said.clear()
+        scene.events.clear()
+        scene.times.clear()
+        scene.sounding.clear()
+        return cost
+
+    costs: list[tuple[float, float]] = []
 
     async def hold() -> None:
-        scene = Scene(Engines(["When does it leave?"], Endless([])), options=BLUNT)
+        # Turn about at the end, for a processor that others use is not always as fast.
+        young, old = (
+            Scene(Engines(["When does it leave?"], Endless([])), options=BLUNT) for _ in range(2)
+        )
         with Trace():
-            async with scene.session:
-                helpers = [asyncio.create_task(each) for each in (scene.read(), scene.play())]
-                for _ in range(400):
-                    began = time.process_time()
-                    await scene.speak(0.6, loud=True)
-                    scene.said = 0
-                    await scene.speak(3.0, loud=False)
-                    assert scene.session.as_saved
-                    costs.append(time.process_time() - began)
-                    scene.engines.heard.clear()
-                    scene.engines.ahead.clear()
-                    scene.engines.voice.said.clear()
-                    scene.events.clear()
-                    scene.times.clear()
-                    scene.sounding.clear()
-                helpers[1].cancel()
-            await helpers[0]
+            async with young.session, old.session:
+                readers = [asyncio.create_task(scene.read()) for scene in (young, old)]
+                players = [asyncio.create_task(scene.play()) for scene in (young, old)]
+                for _ in range(355):
+                    await turn(old)
+                costs.extend([(await turn(young), await turn(old)) for _ in range(45)])
+                for player in players:
+                    player.cancel()
+            await asyncio.gather(*readers)
 
     virtual_time.run(hold())
-    early, late = sorted(costs[5:45]), sorted(costs[-40:])
-    assert late[10] < 1.3 * early[10], f"{early[10] * 1e3:.1f} ms, {late[10] * 1e3:.1f} ms"
+    early, late = (sorted(side)[10] for side in zip(*costs[5:], strict=True))
+    assert late < 1.3 * early, f"{early * 1e3:.1f} ms, {late * 1e3:.1f} ms"

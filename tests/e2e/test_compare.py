@@ -437,8 +437,9 @@ def test_servers_elsewhere_are_spoken_to_at_the_same_moment(
     for one, known_ms in ((quick, 700), (slow, 1500)):
         for turn in one.turns:
             assert turn.record.wav_voice_to_voice_ns is not None
-            measured_ms = turn.record.wav_voice_to_voice_ns / NS_PER_MS
-            assert abs(measured_ms - known_ms) <= INSTRUMENT_MS + late_ms(turn.record)
+            off_ms = turn.record.wav_voice_to_voice_ns / NS_PER_MS - known_ms
+            # How late a server of another process is, nobody tells: not by the other's 800 ms.
+            assert -INSTRUMENT_MS - late_ms(turn.record) <= off_ms < 400
     for first, second in zip(quick.turns, slow.turns, strict=True):
         apart_ns = first.record.marks["speech.end"] - second.record.marks["speech.end"]
         late = late_ms(first.record) + late_ms(second.record)

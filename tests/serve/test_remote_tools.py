@@ -33,8 +33,10 @@ from pipeline.config import McpSettings, ServeSettings, Settings
 from pipeline.conversation.history import RUNNING
 from pipeline.engines.tools import tools_of
 from pipeline.serve.link import Link, Opening
+from pipeline.serve.protocol import ServerSide
 from pipeline.serve.realtime import RealtimeConversation
 from pipeline.serve.remote_tools import allows
+from pipeline.serve.session_object import JsonObject
 from pipeline.tools.mcp import closing, servers_of
 
 ADD = 'CALL:add:{"a":2,"b":3}'
@@ -441,11 +443,28 @@ def test_no_url_leads_elsewhere(more: str) -> None:
 
 
 @needs_everything
-async def test_the_javascript_client_approves_and_asks_for_the_answer(opened: Open) -> None:
+async def test_the_javascript_client_approves_and_asks_for_the_answer(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`@openai/agents-realtime`, unmodified: it does all that by itself."""
-    # It asks for the item of a call that begins, and takes one whose answer comes once the call is
-    # over for one that is under way: the call takes longer than that answer.
-    with awkward(ADDING_S="1") as url:
+    # It asks for the item of a call that begins, and takes what it is then told for a call under
+    # way, even one that is over: the call lasts until it has been told.
+    told, begin = tmp_path / "told", ServerSide.begin
+
+    def watch(side: ServerSide) -> None:
+        begin(side)
+        send = side.author.send
+
+        def note(event: JsonObject) -> None:
+            send(event)
+            item = event.get("item") or {}
+            if (event["type"], item.get("type")) == ("conversation.item.retrieved", "mcp_call"):
+                told.touch()
+
+        side.author.send = note
+
+    monkeypatch.setattr(ServerSide, "begin", watch)
+    with awkward(ADDING_UNTIL=str(told)) as url:
         async with opened(ADD, "It is five.", settings=allowing(url)) as session:
             client = await asyncio.create_subprocess_exec(
                 *("node", str(CLIENTS / "mcp.mjs"), session.url, url, "Two and three?", "five"),

@@ -1,8 +1,8 @@
 """A real MCP server with tools that are awkward, of the SDK: over stdio, or at a port.
 
 It writes on stdout what is no JSON and no text, and on stderr, as servers do. With `MCP_TOKEN` it
-lets in only who presents that. `AWKWARD_LOG` is a file for what it was told; `ADDING_S` is how long
-an addition takes.
+lets in only who presents that. `AWKWARD_LOG` is a file for what it was told; an addition ends once
+there is a file `ADDING_UNTIL`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ def note(line: str) -> None:
 async def add(a: int, b: int) -> int:
     """Add two numbers."""
     note(f"add {a} {b}")
-    await asyncio.sleep(float(os.environ.get("ADDING_S", 0)))
+    until = os.environ.get("ADDING_UNTIL")
+    while until and not Path(until).exists():
+        await asyncio.sleep(0.02)
     return a + b
 
 

@@ -8,6 +8,7 @@ one against a simulated server. What goes wrong in them is listed at `comparison
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import random
 from collections.abc import Mapping, Sequence
@@ -565,7 +566,11 @@ def _read(path: str, reply: str, repeat: int) -> Fidelity:
     if path not in FACTS:
         return Fidelity(reason=NO_TEXT)
     swallowed = path == CASCADE and repeat == 1
-    return against_text(reply, reply.replace("5 ", "") if swallowed else reply)
+    return _compared(reply, reply.replace("5 ", "") if swallowed else reply)
+
+
+_compared = functools.cache(against_text)
+"""There are few replies, said again and again in each of many comparisons."""
 
 
 def _wrong(record: Record, said: str) -> int:

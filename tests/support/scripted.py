@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
@@ -179,9 +178,11 @@ class Engines:
         self.hints.append(known.prompt)
         await asyncio.sleep(self.recognise_s)
         levels = np.rint(audio * 32768).astype(int) - LOUD
-        loud = Counter(levels[levels >= 0].tolist())
+        loud = np.bincount(levels[levels >= 0])
         # What a resampler rings with is nothing said.
-        said = [self.texts[i % len(self.texts)] for i in loud if loud[i] * 50 >= loud.total()]
+        words = np.flatnonzero((loud > 0) & (loud * 50 >= loud.sum()))
+        inorder = sorted(words.tolist(), key=lambda word: int(np.argmax(levels == word)))
+        said = [self.texts[i % len(self.texts)] for i in inorder]
         if "FAIL" in said:
             raise StageError("stt", "the recogniser failed")
         text = " ".join(filter(None, said))

@@ -259,7 +259,7 @@ HANGS = '''
     @tool(timeout_s=0.2)
     async def blocking():
         """Block the loop."""
-        time.sleep(3)
+        time.sleep(60)
 
     async def quick() -> str:
         """Come back at once."""
@@ -270,26 +270,24 @@ HANGS = '''
 def test_what_hangs_stalls_neither_the_others_nor_the_end(tmp_path: Path) -> None:
     async def run() -> None:
         async with Toolbox([tools(tmp_path, HANGS)]) as box:
-            begun = time.monotonic()
             names = ("asleep", "awaiting", "blocking")
             results = await asyncio.gather(*(box.call(name, "{}") for name in names))
-            assert time.monotonic() - begun < 1
             for text, _ in results:
                 assert text == "Error: it took longer than 0.2 s and was given up"
-            assert (await asyncio.wait_for(box.call("quick", ""), 1)).text == "here"
+            assert (await box.call("quick", "")).text == "here"
             waits = asyncio.create_task(box.call("awaiting", ""))
             await asyncio.sleep(0.1)
             waits.cancel()
             await asyncio.wait([waits])
-            await asyncio.sleep(0.1)
-            assert (await box.call("how_many", "")).text == "1"
+            while (await box.call("how_many", "")).text != "1":
+                await asyncio.sleep(0.01)
             # A thread that hangs counts for ever.
             more = [box.call("asleep", "{}") for _ in range(AT_ONCE)]
             assert "calls are running already" in [*await asyncio.gather(*more)][-1].text
 
     begun = time.monotonic()
     asyncio.run(run())
-    assert time.monotonic() - begun < 4
+    assert time.monotonic() - begun < 60, "none of them was waited for"
     assert all(t.daemon for t in threading.enumerate() if t.name.startswith(("tool", "async")))
 
 
