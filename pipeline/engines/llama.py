@@ -85,7 +85,7 @@ def context_tokens(settings: Settings, sessions: int = 1) -> int:
     guessed too short is asked again with less. Beside long instructions there is room for what is
     said. With the default model each token takes 23 KB, so that none has more than it needs.
     """
-    room = 6 * settings.conversation.budget_tokens // 5 + settings.llm.max_tokens
+    room = 11 * settings.conversation.budget_tokens // 10 + settings.llm.max_tokens
     told = settings.llm.instructions
     # A letter beyond ASCII may be as many tokens as it has bytes.
     room += len(told) // 3 + len(told.encode("utf-8", "surrogatepass")) - len(told)
