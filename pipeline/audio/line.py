@@ -119,6 +119,7 @@ class Ends:
         self._output_device: Device | None = None
         self._source: devices.Microphone | VirtualCard | None = None
         self._speaker: devices.Speaker | None = None
+        self._mixed = False
         self._turns_before = 0
         self._quiet_from_ns: int | None = None
         self._recorder: Recorder | None = None
@@ -185,6 +186,7 @@ class Ends:
             if mixed is None:
                 sound = self.playout = Playout(rate, tap=tap)
             else:
+                self._mixed = True
                 sound = mixed(rate, tap)
             latency = self._settings.latency_ms
             sink = None
@@ -244,7 +246,7 @@ class Ends:
             turns: How many turns have begun so far.
         """
         # Who is asked may answer before all of the question was played.
-        idle = quiet and not self.playout.pending_ns
+        idle = quiet and (self._mixed or not self.playout.pending_ns)
         if isinstance(self._source, devices.Microphone):
             self._source.patient = idle
         if self._speaker is not None:

@@ -120,7 +120,7 @@ def test_it_can_be_verified(small: Profiled) -> None:
     outcome = run_here("verify", str(small.folder), "--json")
     (last,) = outcome.events
     assert (outcome.code, last["wavs"], last["differences"]) == (0, len(small.records), 0)
-    assert last["tables"] == ["summary.json", "turns.csv", "report.html"]
+    assert last["tables"] == ["summary.json", "turns.csv", "report.html", "junit.xml"]
     assert small.header["instrument"]["n"] == 3
     assert small.summary["instrument"] == small.header["instrument"]
 

@@ -40,7 +40,7 @@ def spoken(path: Path, words: str) -> Path:
 
 @pytest.mark.parametrize(
     ("answer", "result"),
-    [("Yes, please do that.", "a.txt is deleted"), ("No.", "not allowed")],
+    [("Yes.", "a.txt is deleted"), ("No.", "not allowed")],
 )
 def test_the_user_is_asked_aloud(answer: str, result: str, tmp_path: Path) -> None:
     require_models("stt", "tts")

@@ -18,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub.constants  # noqa: F401  reads the environment before other tests say "offline"
 import pytest
 from filelock import FileLock
 from rich.console import Console

@@ -7,6 +7,7 @@ import fcntl
 import os
 import pty
 import re
+import signal
 import struct
 import subprocess
 import termios
@@ -81,7 +82,8 @@ class Terminal:
 
     def close(self) -> None:
         """End it, whatever it does."""
-        self._child.kill()
+        # All of it: who is started with SIGHUP ignored does not end with the terminal's leader.
+        os.killpg(self._child.pid, signal.SIGKILL)
         self._child.wait()
         self._reader.join()
         os.close(self._fd)
