@@ -145,6 +145,7 @@ ENGLISH = [
     ("Cats vs dogs.", "Cats versus dogs."),
     ("The answer is YES.", "The answer is yes."),
     ("In NYC, it is HOT.", "In N.Y.C, it is hot."),
+    ("MR. SMITH", "Mister Smith"),
     ("By UPS.", "By U.P.S."),
     ("UPS or DHL?", "U.P.S or D.H.L?"),
     ("The FAQs.", "The F eh queues."),

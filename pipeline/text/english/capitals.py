@@ -15,7 +15,8 @@ WORDS = words(
     "age ago air all an and any are art as ask at ate bad bag bar be bed big bit box boy but buy"
     " by bye can car cat cry cup cut dad day did do dog dry due eat egg end eye far few fit fix fly"
     " for fun get go god got guy had has he her hey him his hit hot how huh if ill in is its"
-    " job joy key kid law let lie low mad man may me men mix mom my new no nor not now of off oil"
+    " job joy key kid law let lie low mad man may me men mix mom mr mrs my new no nor not now of off"
+    " oil"
     " old on one or our out own pay per put ran raw red run sad saw say see set she shy sir sit six"
     " sky so son sun ten the tie tip to too top toy try two up use war was way we wet who why win"
     " won wow yay yep yes yet you zoo"
@@ -29,6 +30,7 @@ EITHER = words("act ad am hi ice ii iii iv iso ix oh sat vi vii xi xii")
 _CAPITALS = re.compile(r"(?<![\w.'’&-])(?P<word>[A-Z]{2,3})(?P<many>s?)(?![\w'’&-]|\.\w)")
 _CLAUSE = re.compile(r"(?:[^,.;:!?()…]|[,.:](?=\w))+")
 _SHOUTED = re.compile(r"\b[A-Z]{4}")
+_CALL = re.compile(r"\b(?:OH|HI)(?= [A-Z]{2})")  # "OH MY GOD!", and no state
 _OXIDE = re.compile(r"\b([CNS])O(?=[2-4₂-₄]\b)")
 _HEALTH = re.compile(r"(?<=\b[Tt]he )WHO\b")
 
@@ -39,6 +41,7 @@ def capitals(text: str) -> str:
     What is all in capitals with a long word among them is left as it is: people shout so.
     """
     text = _HEALTH.sub("W.H.O", _OXIDE.sub(r"\1.O ", text))
+    text = _CALL.sub(lambda match: match[0].lower(), text)
     return _CLAUSE.sub(_clause, text)
 
 
