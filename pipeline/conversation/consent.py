@@ -15,6 +15,7 @@ from pipeline.conversation.phrases import PHRASES, POLITE, Phrases, called_off
 from pipeline.engines.whisper import bare
 from pipeline.errors import one_line
 from pipeline.text.language_names import code_of
+from pipeline.turns.barge_in import HUMS
 
 SILENCE_S = 8.0
 """Who says nothing for so long after a question does not want it."""
@@ -63,7 +64,7 @@ def agreed(answer: str, language: str, call: str = "") -> bool | None:
     if called_off(answer) or _without(noes, said) != said:
         return False
     left = _without([yes for each in known for yes in each.yes.split("|")], said)
-    more = {*POLITE, *bare(call)}
+    more = {*POLITE, *HUMS, *bare(call)}
     agrees = left != said and "?" not in answer and more.issuperset(bare(left))
     return agrees or None
 

@@ -44,6 +44,8 @@ POLITE = frozenset(
     | {"não", "obrigado", "obrigada", "alstublieft", "proszę", "nie", "tack", "prosím", "ne"}
     | {"it", "that", "the", "es", "das", "die", "den"}
     | {"sure", "fine", "alright", "oké", "okej", "okey", "ок", "окей"}
+    | {"thank", "you", "sil", "te", "vous", "plaît", "dank", "je", "graag", "hoor", "dziękuję"}
+    | {"děkuji", "пожалуйста", "спасибо", "будь", "ласка", "дякую", "lütfen", "teşekkürler"}
 )
 """Words beside those of `Phrases.off` and `Phrases.yes` that change nothing."""
 
@@ -57,7 +59,8 @@ PHRASES = {
         join=" with ",
         unclear="Please say yes or no.",
         yes="yes|yeah|yep|yup|go ahead|please do|do it|please do it|do that|please do that|you may|"
-        "you can|of course|certainly|absolutely|definitely|that's fine|that's okay",
+        "you can|of course|certainly|absolutely|definitely|that's fine|that's okay|"
+        "that's ok",
         no="no|nope|nah|not|don't|dont|do not|never|stop|cancel|wait|please don't|rather not",
     ),
     "de": Phrases(
@@ -91,7 +94,7 @@ PHRASES = {
         ask="¿Puedo usar {tool}{with_}? Di sí o no.",
         join=" con ",
         unclear="Por favor, di sí o no.",
-        yes="sí|si|claro|vale|de acuerdo|adelante|hazlo|por supuesto|desde luego",
+        yes="sí|si|claro|claro que sí|vale|de acuerdo|adelante|hazlo|por supuesto|desde luego",
         no="no|nunca|para|cancela|mejor no|tampoco",
     ),
     "it": Phrases(
@@ -101,7 +104,7 @@ PHRASES = {
         ask="Posso usare {tool}{with_}? Di' sì o no.",
         join=" con ",
         unclear="Per favore, di' sì o no.",
-        yes="sì|si|certo|va bene|d'accordo|fallo|vai|certamente",
+        yes="sì|si|certo|certo che sì|va bene|d'accordo|fallo|vai|certamente",
         no="no|non|mai|ferma|fermati|annulla",
     ),
     "pt": Phrases(
@@ -111,7 +114,7 @@ PHRASES = {
         ask="Posso usar {tool}{with_}? Diga sim ou não.",
         join=" com ",
         unclear="Por favor, diga sim ou não.",
-        yes="sim|claro|está bem|tudo bem|pode|com certeza|vai em frente",
+        yes="sim|claro|claro que sim|está bem|tudo bem|pode|com certeza|vai em frente",
         no="não|nao|nunca|para|pare|cancela|cancele",
     ),
     "nl": Phrases(
@@ -121,7 +124,7 @@ PHRASES = {
         ask="Mag ik {tool} gebruiken{with_}? Zeg ja of nee.",
         join=" met ",
         unclear="Zeg alsjeblieft ja of nee.",
-        yes="ja|jawel|jazeker|prima|goed|doe maar|natuurlijk|zeker",
+        yes="ja|jawel|jazeker|prima|goed|dat is goed|doe maar|natuurlijk|zeker",
         no="nee|neen|niet|geen|nooit|stop|annuleer",
     ),
     "pl": Phrases(
