@@ -53,7 +53,7 @@ from pipeline.text.language_names import code_of
 from pipeline.tools.toolbox import CANCEL
 from pipeline.trace import DETAILS, Trace
 from pipeline.turns.barge_in import is_hum
-from pipeline.turns.end_of_turn import Foresight
+from pipeline.turns.end_of_turn import QUESTION_MARKS, Foresight
 from pipeline.turns.listener import Recognise
 
 log = logging.getLogger(__name__)
@@ -735,7 +735,7 @@ class Replies:
         if not (reply.answers and is_hum(heard)) or reply.turn in self._consents:
             return False
         last = next((m for m in reversed(self._memory.history) if m.role == "assistant"), None)
-        return last is None or "?" not in last.content
+        return last is None or not any(mark in last.content for mark in QUESTION_MARKS)
 
     def _answers_to(self, heard: Transcription, language: str, reply: Reply) -> bool:
         """Prepare the reply for what was said in a language; whether there is to be one."""

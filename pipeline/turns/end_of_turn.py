@@ -45,6 +45,8 @@ PRIOR = 0.15
 ASKED = 2.0
 """What a question of the assistant's before them adds to words that are not plainly open."""
 
+QUESTION_MARKS = ("?", "？", "؟")
+
 FRAGMENT_WORDS = 3
 """Of so few words ("Half an hour.") the language model thinks nothing but that they are no
 sentence, and is not asked."""
@@ -315,4 +317,4 @@ def asks(messages: Messages) -> bool:
     """Whether the last of the messages answers a question: what the assistant said before it."""
     before = messages[-2] if len(messages) > 1 else {}
     said = str(before.get("content") or "") if before.get("role") == "assistant" else ""
-    return said.rstrip(" \n\"'”’)").endswith(("?", "？"))
+    return said.rstrip(" \n\"'”’)").endswith(QUESTION_MARKS)

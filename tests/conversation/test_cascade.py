@@ -669,6 +669,7 @@ def test_no_words_no_reply() -> None:
         ("It is nine.", "Oh.", False),
         ("It is nine.", "Mm-hm, uh-huh.", False),
         ("It is nine. Shall I wake you? Breakfast is at ten.", "Uh-huh.", True),
+        ("九点了。要我叫你吗？", "Uh-huh.", True),
         ("It is nine.", "Okay.", True),
         ("It is nine.", "Where?", True),
         ("It is nine.", "Oh, no.", True),
