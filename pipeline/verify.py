@@ -388,7 +388,7 @@ def _judged(stored: Any, tables: Tables, unjudged: str, found: Findings) -> list
                 gate = [gates.Gate(figure, limit)]
                 of = {name: variants[name]}
                 judged += gates.judge(gate, tables.known, of, unjudged=unjudged)
-            case _:
+            case {}:
                 judged.append(then)
     if any("on" in one for one in judged):
         found.notes.append("what became of gates of single files is taken as it is")

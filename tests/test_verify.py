@@ -225,6 +225,7 @@ def of_a_file(gates: list[dict[str, Any]]) -> None:
         (of_run, {("gates / 1 / met", True, False)}),
         (of_a_file, {("gates / 2 / limit", 0.5, 0.2), ("gates / 2 / met", True, False)}),
         (lambda gates: gates.pop(), {("gates", 1, 2)}),
+        (lambda gates: gates.append(5), {("gates", 3, 2)}),
     ],
 )
 def test_an_edited_gate_is_found(
