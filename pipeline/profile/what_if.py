@@ -418,11 +418,13 @@ def checks(header: Mapping[str, Any], records: Sequence[Record]) -> dict[str, Ch
             made = replay(one, change, then, whole=mode == "sequential")
             latency_ns = made.voice_to_voice_ns
             predicted.append(replace(one, marks=made.marks, wav_voice_to_voice_ns=latency_ns))
-        found[name] = {
-            "change": ",".join(f"{cost}={value}" for cost, value in change.items()),
-            "predicted": against(first, was, predicted, None),
-            "measured": against(first, was, now, noise_of(header)),
-        }
+        measured = against(first, was, now, noise_of(header))
+        if measured["n"]:  # else no turn of the one was measured in the other
+            found[name] = {
+                "change": ",".join(f"{cost}={value}" for cost, value in change.items()),
+                "predicted": against(first, was, predicted, None),
+                "measured": measured,
+            }
     return found
 
 
