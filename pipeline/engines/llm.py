@@ -244,15 +244,11 @@ class ChatModel:
             TooLong: The model cannot hold the system prompt.
             StageError: The server cannot be used; `fatal` where trying again cannot help.
         """
-        said, usual = False, self._settings
-        if patience_s is not None:
-            self._settings = usual.model_copy(update={"timeout_s": patience_s})
-        try:
-            async with contextlib.aclosing(self.stream(messages, max_tokens=1)) as deltas:
-                async for piece in deltas:
-                    said = said or isinstance(piece, str)
-        finally:
-            self._settings = usual
+        said = False
+        asked = self._stream(self._ask(messages), messages, 1, patience_s)
+        async with contextlib.aclosing(asked) as deltas:
+            async for piece in deltas:
+                said = said or isinstance(piece, str)
         if said and _THINKERS.search(self.model) and "reasoning_effort" not in self._optional:
             self._begins_inside = True
 
@@ -306,7 +302,7 @@ class ChatModel:
         Raises:
             StageError: The server cannot be used.
         """
-        with self._explained():
+        with self._explained(self._settings.timeout_s):
             if not self._model:
                 self._model = await self._first_model()
                 return
@@ -377,7 +373,11 @@ class ChatModel:
         return _Ask(list(messages), more, offered, demands)
 
     async def _stream(
-        self, ask: _Ask, messages: Messages, max_tokens: int | None
+        self,
+        ask: _Ask,
+        messages: Messages,
+        max_tokens: int | None,
+        patience_s: float | None = None,
     ) -> AsyncGenerator[Piece, None]:
         """See `stream`.
 
@@ -385,6 +385,7 @@ class ChatModel:
             ask: What is asked; where its tools are refused, it is made anew of the messages.
             messages: The prompt.
             max_tokens: Limit on the reply.
+            patience_s: How long the first token may take (s); None: as the settings say.
         """
         visible = VisibleText(ask.offered, begins_inside=self._begins_inside)
         calls = ToolCalls()
@@ -392,12 +393,12 @@ class ChatModel:
         used: Used | None = None
         end = text = ""
         came = said = told = False
-        patience_s = self._settings.timeout_s
-        with self._explained():
+        patience_s = patience_s or self._settings.timeout_s
+        with self._explained(patience_s):
             if not self._model:
                 self._model = await self._first_model()
             limit = max_tokens or self._limit(messages)
-            response, ask = await self._open(ask, messages, limit)
+            response, ask = await self._open(ask, messages, limit, patience_s)
             async with (
                 contextlib.aclosing(response),
                 contextlib.aclosing(events(response)) as coming,
@@ -590,7 +591,7 @@ class ChatModel:
         )
 
     async def _open(
-        self, ask: _Ask, messages: Messages, max_tokens: int
+        self, ask: _Ask, messages: Messages, max_tokens: int, patience_s: float
     ) -> tuple[httpx2.Response, _Ask]:
         """Send the request; again without what the server refuses.
 
@@ -606,7 +607,7 @@ class ChatModel:
         attempt = _Attempt(ask, self._optional, shows=bool(pictures(messages)))
         # A server may close a kept connection in the very moment of its reuse.
         may_be_stale = self._answered
-        async with asyncio.timeout(self._settings.timeout_s):
+        async with asyncio.timeout(patience_s):
             while True:
                 try:
                     body = self._body(attempt, max_tokens)
@@ -721,14 +722,14 @@ class ChatModel:
             ) from None
 
     @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Turn the client's errors into words."""
+    def _explained(self, answer_s: float) -> Iterator[None]:
+        """Turn the client's errors into words; it had so long to answer."""
         with explained(
             "llm",
             self._server,
             self._model,
             connect_s=self._connect_timeout_s,
-            answer_s=self._settings.timeout_s,
+            answer_s=answer_s,
             slow="it may still be loading, or raise llm.timeout_s",
         ):
             yield
