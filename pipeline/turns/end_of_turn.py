@@ -46,6 +46,7 @@ ASKED = 2.0
 """What a question of the assistant's before them adds to words that are not plainly open."""
 
 QUESTION_MARKS = ("?", "？", "؟")
+"""What a question ends in: Chinese, Japanese and Arabic have their own."""
 
 FRAGMENT_WORDS = 3
 """Of so few words ("Half an hour.") the language model thinks nothing but that they are no

@@ -13,13 +13,12 @@ from pipeline.text.english.rules import words
 
 WORDS = words(
     "age ago air all an and any are art as ask at ate bad bag bar be bed big bit box boy but buy"
-    " by bye can car cat cry cup cut dad day did do dog dry due eat egg end eye far few fit fix fly"
-    " for fun get go god got guy had has he her hey him his hit hot how huh if ill in is its"
-    " job joy key kid law let lie low mad man may me men mix mom mr mrs my new no nor not now of off"
-    " oil"
-    " old on one or our out own pay per put ran raw red run sad saw say see set she shy sir sit six"
-    " sky so son sun ten the tie tip to too top toy try two up use war was way we wet who why win"
-    " won wow yay yep yes yet you zoo"
+    " by bye can car cat cry cup cut dad day did do dog dry due eat egg end eye far few fit fix"
+    " fly for fun get go god got guy had has he her hey him his hit hot how huh if ill in is its"
+    " job joy key kid law let lie low mad man may me men mix mom mr mrs my new no nor not now of"
+    " off oil old on one or our out own pay per put ran raw red run sad saw say see set she shy"
+    " sir sit six sky so son sun ten the tie tip to too top toy try two up use war was way we wet"
+    " who why win won wow yay yep yes yet you zoo"
     " lan rom wan"
 )
 """Said as words in capitals too: what is stressed so, and abbreviations that are words."""
