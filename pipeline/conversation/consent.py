@@ -47,7 +47,7 @@ def again(language: str) -> str:
     return _phrases(language).unclear
 
 
-def agreed(answer: str, language: str, call: str = "") -> bool | None:
+def agreed(answer: str, language: str, asked: str = "") -> bool | None:
     """Whether somebody says yes; None: that is not clear.
 
     Whoever says no anywhere says no. Yes is what agrees and says nothing else: "Okay, to whom?" and
@@ -56,7 +56,7 @@ def agreed(answer: str, language: str, call: str = "") -> bool | None:
     Args:
         answer: What was heard.
         language: Code of what the voice speaks.
-        call: What the question names: an answer may repeat it.
+        asked: The question, as it was read out: an answer may repeat its words.
     """
     said = " ".join(re.sub(r"[^\w' -]", " ", answer.lower().replace("’", "'")).split())
     known = [_phrases(language), PHRASES["en"]]
@@ -64,7 +64,7 @@ def agreed(answer: str, language: str, call: str = "") -> bool | None:
     if called_off(answer) or _without(noes, said) != said:
         return False
     left = _without([yes for each in known for yes in each.yes.split("|")], said)
-    more = {*POLITE, *HUMS, *bare(call)}
+    more = {*POLITE, *HUMS, *bare(re.sub(r"[\W_]", " ", asked))}
     agrees = left != said and "?" not in answer and more.issuperset(bare(left))
     return agrees or None
 
@@ -83,12 +83,12 @@ async def allowed(
         arguments: Of the call.
         language: Code of what the voice speaks.
     """
-    call = " ".join([_spoken(tool), *(f"{_spoken(name)} {arguments[name]}" for name in arguments)])
-    for line in (question(tool, arguments, language), again(language)):
+    asked = question(tool, arguments, language)
+    for line in (asked, again(language)):
         answer = await ask(line)
         if answer is None:
             return False
-        if (found := agreed(answer, language, call)) is not None:
+        if (found := agreed(answer, language, asked)) is not None:
             return found
     return False
 

@@ -224,14 +224,25 @@ def test_what_an_answer_means(answer: str, language: str, meant: bool | None) ->
 
 
 def test_who_says_yes_may_repeat_what_was_asked() -> None:
-    call = "delete file path my notes"
-    assert agreed("Yes, delete my notes.", "en", call) is True
-    assert agreed("Yes, delete the file.", "en", call) is True
-    assert agreed("Yes, delete it.", "en", call) is True
-    assert agreed("Delete my notes.", "en", call) is None
-    assert agreed("Yes, delete my letters.", "en", call) is None
+    asked = question("delete_file", {"path": "my-notes.txt"}, "en")
+    assert agreed("Yes, delete my notes.", "en", asked) is True
+    assert agreed("Yes, delete the file.", "en", asked) is True
+    assert agreed("Yes, delete it.", "en", asked) is True
+    assert agreed("Yes, you may use it.", "en", asked) is True
+    assert agreed("Delete my notes.", "en", asked) is None
+    assert agreed("Yes, delete my letters.", "en", asked) is None
     scene = asking(["Yes, delete notes."], PAUSE, (0.6, True), PAUSE)
     assert scene.may == [True]
+
+
+async def test_what_was_not_read_out_is_nothing_to_repeat() -> None:
+    arguments = {"a": 1, "b": 2, "c": 3, "text": "but only the first"}
+
+    async def ask(line: str) -> str:
+        assert "first" not in line
+        return "Yes, but only the first."
+
+    assert await allowed(ask, "write", arguments, "en") is False
 
 
 @given(st.sampled_from(sorted(PHRASES)), st.text(max_size=30))
