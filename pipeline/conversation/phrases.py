@@ -53,8 +53,8 @@ PHRASES = {
     "en": Phrases(
         wait=("One moment, I'm checking.", "Let me see.", "Just a second."),
         still=("I'm still on it.", "It takes a little longer.", "Still working on it."),
-        off="cancel|cancel that|cancel it|never mind|nevermind|forget it|forget that|"
-        "stop searching|stop looking|stop checking|call it off",
+        off="cancel|never mind|nevermind|forget it|stop searching|stop looking|stop checking|"
+        "call it off",
         ask="May I use {tool}{with_}? Say yes or no.",
         join=" with ",
         unclear="Please say yes or no.",

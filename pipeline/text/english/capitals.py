@@ -12,18 +12,20 @@ import re
 from pipeline.text.english.rules import words
 
 WORDS = words(
-    "age ago air all an and any are art as ask at ate bad bag bar be bed big bit box boy but buy"
-    " by bye can car cat cry cup cut dad day did do dog dry due eat egg end eye far few fit fix"
-    " fly for fun get go god got guy had has he her hey him his hit hot how huh if ill in is its"
-    " job joy key kid law let lie low mad man may me men mix mom mr mrs my new no nor not now of"
-    " off oil old on one or our out own pay per put ran raw red run sad saw say see set she shy"
-    " sir sit six sky so son sun ten the tie tip to too top toy try two up use war was way we wet"
-    " who why win won wow yay yep yes yet you zoo"
-    " lan rom wan"
+    "add ado age ago aha air ale all an and any arc are art as ask at ate bad bag bar be bed big"
+    " bio bit bow box boy bus but buy by bye can car cat con cry cup cut dad day did do dog dry"
+    " due eat egg eh end err etc eva ewe eye far few fit fix fly for fun gas get gig go god got"
+    " guy had has he heh her hey him his hit hot how huh ian if ill in is its job joy key kid las"
+    " law let lie los lot low mad man map max may me meh men mic mix mom mr mrs my new no nor not"
+    " now of off oil old on one or our out own pay per put ran raw red rio row run sad san saw say"
+    " see set she shy sir sit six ski sky so son sri sun tab tax tea ten the thy tie tip tis to"
+    " ton too top toy try two up use vex via war was way we web wet who why win won wow yay yea"
+    " yep yes yet you zoo"
+    " gif gui lan mac rom wan wii"
 )
 """Said as words in capitals too: what is stressed so, and abbreviations that are words."""
 
-EITHER = words("act ad am hi ice ii iii iv iso ix oh sat vi vii xi xii")
+EITHER = words("act ad am hi ice ii iii iv iso ix oh sat vi vii xi xii xiv xix xvi xxi")
 """Words as well as abbreviations (5 AM; Columbus, OH), and numerals: as espeak-ng takes them."""
 
 _CAPITALS = re.compile(r"(?<![\w.'’&-])(?P<word>[A-Z]{2,3})(?P<many>s?)(?![\w'’&-]|\.\w)")
