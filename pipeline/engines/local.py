@@ -324,8 +324,8 @@ class LocalEngines:
             stack.callback(self._speaking.close)
             stack.callback(self._foreseeing.close)
             stack.callback(gc.unfreeze)
-            # Gathered to the end even if one fails, so that what did load is stopped again.
             _share_memory()
+            # Gathered to the end even if one fails, so that what did load is stopped again.
             with _uncollected():
                 results = await asyncio.gather(
                     self._load_tts(stack),
