@@ -64,7 +64,8 @@ def agreed(answer: str, language: str, asked: str = "") -> bool | None:
     if called_off(answer) or _without(noes, said) != said:
         return False
     left = _without([yes for each in known for yes in each.yes.split("|")], said)
-    more = {*POLITE, *HUMS, *bare(re.sub(r"[\W_]", " ", asked))}
+    hums = HUMS if code_of(language) == "en" else ()  # "um" is "one" in Portuguese
+    more = {*POLITE, *hums, *bare(re.sub(r"[\W_]", " ", asked))}
     agrees = left != said and "?" not in answer and more.issuperset(bare(left))
     return agrees or None
 

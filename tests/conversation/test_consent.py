@@ -196,6 +196,7 @@ def test_what_is_asked_is_never_long() -> None:
         ("Claro que no.", "es", False),
         ("Certo che sì.", "it", True),
         ("Claro que sim.", "pt", True),
+        ("Sim, um.", "pt", None),
         ("Ja graag, dat is goed.", "nl", True),
         ("Да, пожалуйста.", "ru", True),
         ("Так, будь ласка.", "uk", True),
