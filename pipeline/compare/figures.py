@@ -323,13 +323,15 @@ def _conditions(order: Sequence[str], each: Sequence[Variant]) -> tuple[str, str
 
 
 def _known(order: Sequence[str], each: Sequence[Variant]) -> list[ConditionFigure]:
-    """Of `CONDITION_FIGURES` those that are anywhere anything."""
+    """Of `CONDITION_FIGURES` those that are known anywhere; faults only if there are any."""
     found = [(one.get("by_condition") or {}).get(name, {}) for one in each for name in order]
-    return [
-        one
-        for one in CONDITION_FIGURES
-        if any(cell["value"] for mine in found if (cell := one[2](mine)))
-    ]
+    faults = {rate.label for rate in RATES.values()}
+
+    def tells(one: ConditionFigure) -> bool:
+        values = [cell["value"] for mine in found if (cell := one[2](mine))]
+        return any(values) if one[0] in faults else any(value is not None for value in values)
+
+    return [one for one in CONDITION_FIGURES if tells(one)]
 
 
 def _in(condition: str, figure: Figure, against: str) -> Figure:

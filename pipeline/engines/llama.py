@@ -32,7 +32,8 @@ left out, as old turns are: their keys are shifted. Without it each time costs a
 conversation of half the budget, a second of one core and more."""
 
 CONTEXT_TOKENS = 2048
-"""What is reserved where nothing is known of the conversations."""
+"""What is reserved at least; ample for the default budget of 1,000 tokens."""
+
 
 TOOL_TOKENS = 4096
 """What is reserved in `cascade talk` for tools, where there will be some: each has some 150."""
@@ -79,18 +80,19 @@ def trained_context(model: Path) -> int | None:
 
 
 def context_tokens(settings: Settings, sessions: int = 1) -> int:
-    """Tokens to reserve for each: for a prompt, a little longer than the budget, and a reply.
+    """Tokens to reserve for each: for a prompt, whose size the budget only guesses, and a reply.
 
-    The budget is kept by what the model counted before (`TokenGauge`), and a first prompt that was
-    guessed too short is asked again with less. Beside long instructions there is room for what is
-    said. With the default model each token takes 23 KB, so that none has more than it needs.
+    Beside long instructions there is room for what is said. With the default model each token takes
+    23 KB, so that of many sessions none has more than it needs.
     """
-    room = 11 * settings.conversation.budget_tokens // 10 + settings.llm.max_tokens
+    room = 3 * settings.conversation.budget_tokens // 2 + settings.llm.max_tokens
     told = settings.llm.instructions
     # A letter beyond ASCII may be as many tokens as it has bytes.
     room += len(told) // 3 + len(told.encode("utf-8", "surrogatepass")) - len(told)
-    tools = sessions == 1 and (settings.tools.files or settings.mcp)
-    return room + (TOOL_TOKENS if tools else 0)
+    if sessions > 1:
+        return room
+    room += TOOL_TOKENS if settings.tools.files or settings.mcp else 0
+    return max(CONTEXT_TOKENS, room)
 
 
 def unusable(error: ImportError) -> str:
