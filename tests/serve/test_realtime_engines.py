@@ -207,7 +207,8 @@ async def test_people_change_the_language_and_are_answered_in_theirs() -> None:
         (HUMAN / "rhasspy" / "turn_on_the_living_room_lamp.wav", "lamp", ""),
     ]
     if absent := [str(path) for path, _, _ in turns if not path.is_file()]:
-        pytest.skip(f"not here: {', '.join(absent)}")
+        why = "of Debian's asterisk-core-sounds-fr-wav and -es-wav, or the people's recordings"
+        pytest.skip(f"not here, {why}: {', '.join(absent)}")
     model = fetched("stt", "base")
     async with LlmServer(otherwise=reply("Yes.")) as llm, talking(llm, str(model)) as client:
         await client.setup({"type": "server_vad"})
