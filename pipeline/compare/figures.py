@@ -325,7 +325,7 @@ def _conditions(order: Sequence[str], each: Sequence[Variant]) -> tuple[str, str
 def _known(order: Sequence[str], each: Sequence[Variant]) -> list[ConditionFigure]:
     """Of `CONDITION_FIGURES` those that are known anywhere; faults only if there are any."""
     found = [(one.get("by_condition") or {}).get(name, {}) for one in each for name in order]
-    faults = {rate.label for rate in RATES.values()}
+    faults = {rate.label for rate in RATES.values() if not rate.good}
 
     def tells(one: ConditionFigure) -> bool:
         values = [cell["value"] for mine in found if (cell := one[2](mine))]

@@ -201,3 +201,14 @@ def test_who_speaks_when_in_each_condition() -> None:
     text = " ".join(on_terminal(show, found, width=80).split())
     assert f"cascade, cafe 10 dB: cuts in {100 * cut_in['share']:.0f} % (" in text
     assert "stops when told to 0 % (0 to 56), -100 points" in text
+    # A fault that nobody made is left out; what nobody did right is not.
+    for each in (clean, cafe, phone):
+        each["selectivity"]["stops"] = cafe["selectivity"]["stops"]
+    (table,) = (
+        table
+        for table in figures.measures(found, [made.CASCADE], header)
+        if table["title"] == "Rooms and lines"
+    )
+    shown = {row["label"]: row["cells"][0]["value"] for row in table["rows"]}
+    assert shown["Stopped when told to, clean"] == 0
+    assert "Spurious replies, clean" not in shown
