@@ -119,7 +119,7 @@ class Ends:
         self._output_device: Device | None = None
         self._source: devices.Microphone | VirtualCard | None = None
         self._speaker: devices.Speaker | None = None
-        self._mixed = False
+        self._sound: Sounding
         self._turns_before = 0
         self._quiet_from_ns: int | None = None
         self._recorder: Recorder | None = None
@@ -182,12 +182,10 @@ class Ends:
                 self._recorder = recorder
                 taps.append(recorder.reply)
             tap = _all_of(taps, rate)
-            sound: Sounding
             if mixed is None:
-                sound = self.playout = Playout(rate, tap=tap)
+                self._sound = self.playout = Playout(rate, tap=tap)
             else:
-                self._mixed = True
-                sound = mixed(rate, tap)
+                self._sound = mixed(rate, tap)
             latency = self._settings.latency_ms
             sink = None
             if self._output is not None:
@@ -198,7 +196,7 @@ class Ends:
                 self._source = self.card = VirtualCard(
                     self.clock,
                     self._files,
-                    sound if sink is not None else None,
+                    self._sound if sink is not None else None,
                     sink,
                     rate=RATE,
                     parts=self._parts,
@@ -208,7 +206,7 @@ class Ends:
                 opened = devices.Microphone(microphone, latency)
                 self._source = await stack.enter_async_context(opened)
             if speaker is not None:
-                playing = devices.Speaker(sound, speaker, latency)
+                playing = devices.Speaker(self._sound, speaker, latency)
                 self._speaker = await stack.enter_async_context(playing)
             yield
 
@@ -246,7 +244,7 @@ class Ends:
             turns: How many turns have begun so far.
         """
         # Who is asked may answer before all of the question was played.
-        idle = quiet and (self._mixed or not self.playout.pending_ns)
+        idle = quiet and not self._sound.pending_ns
         if isinstance(self._source, devices.Microphone):
             self._source.patient = idle
         if self._speaker is not None:

@@ -57,6 +57,11 @@ class Sounding(Protocol):
         """The device's sample rate (Hz)."""
         ...
 
+    @property
+    def pending_ns(self) -> int:
+        """How much sound is still queued (ns)."""
+        ...
+
     def read(self, n: int, t_ns: int, *, not_before_ns: int = 0, ahead_ns: int = 0) -> Samples:
         """Take the next stretch of sound to the device (see `Playout.read`)."""
         ...

@@ -144,8 +144,7 @@ async def _hold(
         screen = stack.enter_context(Screen(console, names, simulated))
         screen.note(f"loading {', '.join(pane.title for pane in screen.panes)}")
         opened = await stack.enter_async_context(opening.open())
-        detector = await apart(VoiceDetector)
-        detector.warm()
+        detector = await apart(VoiceDetector.ready)
         voice = UserVoice(detector, base.vad)
         live = LiveComparison(opened, scenario, ends, screen, trace, voice, as_json=options.json)
         line = ends.open(live.rate, mixed=live.mixed)
@@ -507,6 +506,11 @@ class Mixer:
         self.heard = 0
         self._levels = [1.0] + [0.0] * (systems - 1)
         self._tap = tap
+
+    @property
+    def pending_ns(self) -> int:
+        """How much sound is still queued, be it heard or not (ns)."""
+        return max(playout.pending_ns for playout in self.playouts)
 
     def read(self, n: int, t_ns: int, *, not_before_ns: int = 0, ahead_ns: int = 0) -> Samples:
         """Take the next stretch from every playout; gives what of it is heard.

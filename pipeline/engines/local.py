@@ -517,9 +517,4 @@ class LocalEngines:
             self._smart_turn = await _warmed(self._foreseeing, lambda: SmartTurn(path))
 
     async def _load_vad(self) -> None:
-        def work() -> VoiceDetector:
-            detector = VoiceDetector()
-            detector.warm()
-            return detector
-
-        self._detector = await apart(work)
+        self._detector = await apart(VoiceDetector.ready)

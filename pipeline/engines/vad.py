@@ -80,6 +80,17 @@ class VoiceDetector:
         self._silero = _Silero()
         self.reset()
 
+    @classmethod
+    def ready(cls) -> Self:
+        """A judge of voice that has run once (`warm`); that takes too long for an event loop.
+
+        Raises:
+            StageError: As above.
+        """
+        made = cls()
+        made.warm()
+        return made
+
     def another(self) -> Self:
         """A judge of another stream, by the same copy of the model, which takes 2 MB."""
         other = copy.copy(self)

@@ -129,7 +129,7 @@ LEAST_TOLD = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of an utterance before it is recognised, and what for it is.
+    """What is known of an utterance before it is recognised, and what it is recognised for.
 
     Attributes:
         voiced_ms: How much of it the voice detector took for speech (ms); None: unknown.

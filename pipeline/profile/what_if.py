@@ -383,7 +383,7 @@ def forecast(
     return forecasts
 
 
-class Check(TypedDict):
+class CheckedForecast(TypedDict):
     """How a variant differs from another: as `change` predicts from the other's turns, and truly.
 
     What an engine costs is not predicted: it is how its medians in the run differ.
@@ -394,7 +394,7 @@ class Check(TypedDict):
     measured: Against
 
 
-def checks(header: Mapping[str, Any], records: Sequence[Record]) -> dict[str, Check]:
+def checks(header: Mapping[str, Any], records: Sequence[Record]) -> dict[str, CheckedForecast]:
     """Predict variants of a run from one another, by name.
 
     Each is predicted from the first one that has all its settings but the hold, and those of
@@ -402,7 +402,7 @@ def checks(header: Mapping[str, Any], records: Sequence[Record]) -> dict[str, Ch
     """
     settings, turns = header.get("variants") or {}, by_variant(header, records)
     firsts: dict[frozenset[tuple[str, str]], str] = {}
-    found: dict[str, Check] = {}
+    found: dict[str, CheckedForecast] = {}
     for name, own in settings.items():
         kept = ((k, str(v)) for k, v in own.items() if k != HOLD and k.split(".")[0] not in STAGES)
         first = firsts.setdefault(frozenset(kept), name)
@@ -564,7 +564,7 @@ def predict(folder: Path, specs: Sequence[str], console: Console, *, as_json: bo
     return 0
 
 
-def _show_checks(console: Console, checked: Mapping[str, Check]) -> None:
+def _show_checks(console: Console, checked: Mapping[str, CheckedForecast]) -> None:
     for name, one in checked.items():
         console.print(Text.assemble((name, "bold"), f" against {one['measured']['variant']}"))
         console.print(f"  as {one['change'] or 'nothing that costs time'}", soft_wrap=True)

@@ -217,15 +217,15 @@ def test_devices_take_their_time_while_nobody_waits_for_them(
 ) -> None:
     ends = Ends(AudioSettings(echo="off"), ["mic"], "speaker")
     ends._source = microphone = Microphone(MICROPHONE)
-    ends.playout = Playout(48000)
-    ends._speaker = speaker = Speaker(ends.playout, LOUDSPEAKER)
+    ends._sound = playout = Playout(48000)
+    ends._speaker = speaker = Speaker(playout, LOUDSPEAKER)
     told: list[bool] = []
     monkeypatch.setattr(speaker, "rest", told.append)
     for quiet in (True, False):
         assert ends.go_on(quiet, 0)
         assert microphone.patient == quiet
     # A question may still be heard while its answer is waited for.
-    ends.playout.write("a", np.zeros(480, np.int16), 48000)
+    playout.write("a", np.zeros(480, np.int16), 48000)
     assert ends.go_on(True, 0)
     assert not microphone.patient
     assert told == [True, False, False]
