@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import functools
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -23,6 +23,7 @@ from starlette.websockets import WebSocket
 from pipeline.clock import Clock
 from pipeline.errors import one_line
 from pipeline.prompts import Prompts
+from pipeline.serve import phone
 from pipeline.serve.access import Access, Pass
 from pipeline.serve.admission import Admission
 from pipeline.serve.connection import Connection
@@ -48,6 +49,9 @@ MOST_ASKED = 64 * 1024
 
 SILENT_S = 20.0
 """How long a client may send nothing of a request that it has begun (s): it keeps others out."""
+
+MOST_RINGING = 32
+"""Telephone calls at a time that have not said yet who they are."""
 
 DRAIN_S = 0.5
 """How long clients may take to close when the server stops."""
@@ -90,6 +94,7 @@ class Sessions:
         # By ephemeral key, or where there is none by address.
         self._clients: collections.Counter[str] = collections.Counter()
         self._each = each
+        self._ringing = 0
 
     def __len__(self) -> int:
         """How many are open."""
@@ -132,21 +137,81 @@ class Sessions:
         """
         admitted: Pass = socket.state.admitted
         opening = _opening(socket.query_params, admitted)
-        address = socket.client.host if socket.client else ""
-        with self._counted(admitted.key, address):
+        with self._counted(admitted.key, _address(socket)):
             offers = SUBPROTOCOL in socket.scope["subprotocols"]
-            try:
-                await socket.accept(SUBPROTOCOL if offers else None)
-            except OSError:
-                return  # the client is gone already
-            connection = Connection(socket, self._clock)
-            task = asyncio.current_task()
-            assert task is not None
-            self._open[connection] = task
-            try:
-                await connection.run(self._talk(connection, opening))
-            finally:
-                del self._open[connection]
+            await self._run(
+                socket,
+                lambda connection: self._talk(connection, opening),
+                SUBPROTOCOL if offers else None,
+            )
+
+    async def call(self, access: Access, socket: WebSocket) -> None:
+        """Serve a telephone call (`serve/phone`).
+
+        Twilio presents no key when it connects: its first message has it. So a call is let in once
+        it has said who it is, and for that it has `phone.START_S`.
+
+        Args:
+            access: Says who may come in.
+            socket: Not accepted yet.
+        """
+        await self._run(socket, functools.partial(self._answer, socket, access))
+
+    async def _answer(self, socket: WebSocket, access: Access, connection: Connection) -> None:
+        """Hold a call, once it may be."""
+        messages = connection.messages()
+        try:
+            admitted, caller = await self._let_in(socket, access, messages)
+            opening = _opening(socket.query_params, admitted)
+            with self._counted(admitted.key, _address(socket)):
+                await self._talk(phone.Phone(connection, messages, caller), opening)
+        except RequestRefused as refused:
+            self.refused(refused)
+            log.warning("a telephone call was refused: %s", refused)
+            phone.hang_up(connection, refused)
+
+    async def _let_in(
+        self, socket: WebSocket, access: Access, messages: AsyncIterator[tuple[int, str | bytes]]
+    ) -> tuple[Pass, phone.Caller]:
+        """Who calls.
+
+        Raises:
+            RequestRefused: The call may not come in, or does not say.
+        """
+        self._ringing += 1
+        try:
+            self.check()
+            if self._ringing > MOST_RINGING:
+                message = "Too many calls have not said yet who they are."
+                raise RequestRefused("too_many_sessions", message, status=429)
+            async with asyncio.timeout(phone.START_S):
+                caller = await phone.caller(messages)
+        except TimeoutError:
+            raise RequestRefused("request_timeout", "No start came.", status=408) from None
+        finally:
+            self._ringing -= 1
+        headers = {**socket.headers, "authorization": f"Bearer {caller.key}"}
+        return access.check(headers, socket.query_params, time.time(), ephemeral=True), caller
+
+    async def _run(
+        self,
+        socket: WebSocket,
+        hold: Callable[[Connection], Coroutine[Any, Any, None]],
+        subprotocol: str | None = None,
+    ) -> None:
+        """Accept a client, and hold its conversation until it is over."""
+        try:
+            await socket.accept(subprotocol)
+        except OSError:
+            return  # the client is gone already
+        connection = Connection(socket, self._clock)
+        task = asyncio.current_task()
+        assert task is not None
+        self._open[connection] = task
+        try:
+            await connection.run(hold(connection))
+        finally:
+            del self._open[connection]
 
     async def drain(self) -> None:
         """Begin no more sessions, and close those that are open: within `DRAIN_S`."""
@@ -229,7 +294,7 @@ def application(
         )
         return (sessions.refusal() or upgrade).response()
 
-    secrets = partial(_client_secrets, access, prompts or Prompts(), begins or {})
+    secrets = functools.partial(_client_secrets, access, prompts or Prompts(), begins or {})
     inner = Router(
         [
             WebSocketRoute(PATH, sessions.connect),
@@ -240,13 +305,24 @@ def application(
         ]
     )
     app = Starlette(
-        routes=[Route("/healthz", alive), Route("/readyz", ready), *public],
+        routes=[
+            Route("/healthz", alive),
+            Route("/readyz", ready),
+            # Its key comes later than the guard looks for one.
+            WebSocketRoute(phone.PATH, functools.partial(sessions.call, access)),
+            *public,
+        ],
         exception_handlers={HTTPException: _on_http, Exception: _on_failure},
     )
     # Not a route for all paths: that would take what is public and asked for by a wrong method.
     app.router.default = _Guard(inner, access, sessions)
     app.router.redirect_slashes = False
     return app
+
+
+def _address(socket: WebSocket) -> str:
+    """Of the client; empty: it has none."""
+    return socket.client.host if socket.client else ""
 
 
 def limited(request: Request, most: int) -> Request:
