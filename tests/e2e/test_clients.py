@@ -13,10 +13,13 @@ import shutil
 import signal
 import threading
 import time
+import wave
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import pytest
 from servers.llm_server import Answer, LlmServer, Request, finish, reply, tool_call
 from support.background import in_background
@@ -36,6 +39,7 @@ from support.serve_child import cascade_serve
 from support.tap import Tap, tapping
 from support.weather import RESULT
 
+from pipeline.audio.files import read_audio
 from pipeline.clock import NS_PER_S
 
 WEATHER, MUSEUM, MUSIC, RABBIT = (next(CORPUS.glob(f"{n:02}_*")) for n in (6, 2, 5, 7))
@@ -66,7 +70,7 @@ def answer(request: Request) -> Answer:
         return Answer([call, finish("tool_calls")])
     if "museum" in said:
         return reply(*(f"{word} " for word in STORY.split(" ")), after_s=PER_WORD_S)
-    if "story" in said:
+    if "story" in said or "keys" in said:
         return reply(STORY)
     return reply(MOVES if "music" in said else SPELT)
 
@@ -159,6 +163,43 @@ async def test_a_spoken_conversation(app: App, here: Here) -> None:
     asked = connection.items("conversation.item.retrieve")
     assert asked and connection.items("conversation.item.retrieved") == asked
     assert connection.wrong == []
+
+
+CALL = """
+name: a key, and words over what is said to it
+steps:
+  - dtmf: "7#"
+  - wait_for: audio
+  - wait: 2.5
+  - say: music.wav
+  - wait_for: clear
+  - wait: 6
+  - hangup
+"""
+
+
+async def test_a_telephone_call(here: Here, tmp_path: Path) -> None:
+    """By a simulator of Twilio's Media Streams, which says what is against their protocol."""
+    _require(importlib.util.find_spec("streamdouble"), "scripts/setup dev installs it")
+    from streamdouble.api import run_scenario
+    from streamdouble.session import SessionConfig
+
+    (tmp_path / "call.yaml").write_text(CALL)
+    with wave.open(str(tmp_path / "music.wav"), "wb") as file:
+        file.setparams((1, 2, RATE, 0, "NONE", ""))
+        file.writeframes(np.concatenate([*read_audio(MUSIC, RATE)]).tobytes())
+    token = "0123456789abcdefghij"
+    with cascade_serve("--llm", here.llm.url, env={"CASCADE_SERVE__TOKEN": token}) as there:
+        url = f"{there.realtime.removesuffix('/realtime')}/phone"
+        config = SessionConfig(custom_parameters={"token": token})
+        report = await run_scenario(url, tmp_path / "call.yaml", config=config)
+    assert report.violations == []
+    told = here.llm.requests[-1].body["messages"]
+    keys, cut, music = [m["content"] for m in told[1:]]
+    # Of a telephone's sound the last word is heard as "movies", or "new".
+    assert keys == "[keys pressed: 7]" and music.startswith("Why do people like")
+    # The caller had heard some 3 s of a reply that takes 9.
+    assert STORY.startswith(cut) and 2 <= len(cut.split()) < len(STORY.split()) - 5
 
 
 TALK = """
