@@ -168,8 +168,9 @@ _CALL_CUT = regex.compile(
 _AFTER_CALL = regex.compile(r"\s*(?:[;,}\]]|(?=[^\s;,}\]]))")
 _PYTHON = regex.compile(r"\[\s*[a-zA-Z_][\w.]*\(")
 _PYTHON_END = regex.compile(r"\)\s*\]")
+_CALL_END = regex.compile(r"\)[ \t]*;?(?=[ \t]*\n)")
 _PYTHON_CHARS = 2000
-"""A list of calls in Python is no longer."""
+"""Calls in Python are no longer."""
 
 _TICKS = regex.compile(r"`+(?=[^`])")
 _FENCED = regex.compile(
@@ -215,6 +216,8 @@ class VisibleText:
         self.begins_inside = begins_inside
         self._waits = begins_inside
         self._offered = offered or {}
+        names = "|".join(map(regex.escape, self._offered))
+        self._by_name = regex.compile(rf"(?:{names})\s*\(") if names else None
         self._text = ""
         self._at = 0
         self._final = False
@@ -354,7 +357,7 @@ class VisibleText:
             if recipient := self._match(_RECIPIENT):
                 self._enter(_Kind.HEADER, "recipient")
             return len(recipient[0]) if recipient else 0
-        if self._fresh and (taken := self._opening()):
+        if self._fresh and (taken := self._opening() or self._called_by_name()):
             return taken
         alone = not self._before[-1:].isalnum()
         if char in "{[" and alone and (taken := self._plain_call()):
@@ -494,16 +497,28 @@ class VisibleText:
                 self._enter(_Kind.SHOWN)
                 return (after.end() if after else end) - self._at
         elif (self._fresh or self._offered) and self._match(_PYTHON):
-            limit = self._at + _PYTHON_CHARS
-            for last in _PYTHON_END.finditer(self._text, self._at, limit):
-                text = self._text[self._at : last.end()]
-                if keyword_calls(text, self._offered):
-                    self._enter(_Kind.CALL, block=text)
-                    self._enter(_Kind.SHOWN)
-                    return len(text)
-            if not self._final and len(self._text) < limit:
-                raise _More
+            return self._python(_PYTHON_END)
         return 0
+
+    def _python(self, ends: regex.Pattern[str]) -> int:
+        """Calls in Python, which may end at any of these places."""
+        limit = self._at + _PYTHON_CHARS
+        lines = f"{self._text}\n" if self._final else self._text
+        for last in ends.finditer(lines, self._at, limit):
+            text = self._text[self._at : last.end()]
+            if keyword_calls(text, self._offered):
+                self._enter(_Kind.CALL, block=text)
+                self._enter(_Kind.SHOWN)
+                return len(text)
+        if not self._final and len(self._text) < limit:
+            raise _More
+        return 0
+
+    def _called_by_name(self) -> int:
+        """A call in Python of a tool on offer, on lines of its own, that begins a message."""
+        if self._by_name is None or not self._match(self._by_name):
+            return 0
+        return self._python(_CALL_END)
 
     def _last_mark(self) -> int:
         """A mark in code counts if it ends the turn, and nothing comes after it."""

@@ -240,6 +240,9 @@ ONLY_FIRST = [
 ]
 """These are known where they are all there is."""
 
+OF_A_TOOL = [PYTHON, 'timetable({"pier": "north"})', 'timetable (pier="north") ;\n']
+"""And these where there is such a tool."""
+
 ORDINARY = [
     "1 < 2, and 2 > 1",
     "if a<b then",
@@ -266,6 +269,10 @@ ORDINARY = [
     "<function> means a function",
     "<tool>hammer",
     "functools[0]",
+    f"{PYTHON} tells when it leaves.",
+    "timetable(pier) is what to call.",
+    "timetables(1)",
+    'Call timetable(pier="north")',
     "Analysis shows that it leaves.",
     "analysis of the waves",
     "Final answer: six.",
@@ -315,7 +322,7 @@ class TestTable:
 
     @pytest.mark.parametrize("offered", [TOOLS, {}], ids=["offered", "none"])
     def test_calls(self, offered: Mapping[str, Any], size: int) -> None:
-        for call in CALLS + ONLY_FIRST:
+        for call in CALLS + ONLY_FIRST + (OF_A_TOOL if offered else []):
             assert Read(pieces(call, size), offered).all == ("", [CALL], True, False), call
 
     @pytest.mark.parametrize("before", ["Let me see. ", "Let me see.\n\n", "Let me see."])
