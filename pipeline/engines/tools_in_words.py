@@ -26,6 +26,10 @@ _HOW = (
 )
 """Results are not spoken of: models write the last mark that they read of."""
 
+_AGAIN = "(If a tool fits this, write nothing but its call. If none does, answer in words.)"
+"""Stands behind what the user says, from the second turn on. Small models forget what is said of
+tools so far back: of its second turns Qwen2.5-Coder 1.5B called in 2 of 10 without, in 7 with it."""
+
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
     "integer": (int,),
@@ -49,6 +53,7 @@ def in_words(
         tools: As a request has them in `tools`.
     """
     found: list[dict[str, Any]] = []
+    message: Mapping[str, Any] = {}
     for message in messages:
         plain = {key: value for key, value in message.items() if not key.startswith("tool_call")}
         if calls := message.get("tool_calls"):
@@ -62,6 +67,9 @@ def in_words(
         found.append(plain)
     if not tools:
         return found
+    says = message.get("role") == "user" and isinstance(message["content"], str)
+    if says and any(each["role"] == "assistant" for each in found):
+        found[-1] = {**found[-1], "content": f"{found[-1]['content']}\n{_AGAIN}"}
     if not found or found[0]["role"] != "system":
         found.insert(0, {"role": "system", "content": ""})
     functions = [tool["function"] for tool in tools]

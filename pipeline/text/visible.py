@@ -217,7 +217,7 @@ class VisibleText:
         self._waits = begins_inside
         self._offered = offered or {}
         names = "|".join(map(regex.escape, self._offered))
-        self._by_name = regex.compile(rf"(?:{names})\s*\(") if names else None
+        self._by_name = regex.compile(rf"(?i:{names})\s*\(") if names else None
         self._text = ""
         self._at = 0
         self._final = False

@@ -172,13 +172,25 @@ def _python_call(node: ast.expr, offered: Offered) -> WrittenCall:
     if not _WORD.fullmatch(name):
         raise ValueError("no name")
     name = _tool(name.removesuffix(".call"))
-    values = [ast.literal_eval(each) for each in node.args]
+    alike = [known for known in offered if known.casefold() == name.casefold()]
+    name = name if name in offered or not alike else alike[0]
+    value = _word_or_literal if name in offered else ast.literal_eval
+    values = [value(each) for each in node.args]
     if len(values) == 1 and isinstance(values[0], dict):
         return WrittenCall(name, json.dumps(values[0]))
     order = list(offered.get(name, {}).get("properties") or ())
     given = dict(zip(order, values, strict=False))
-    given |= {word.arg or "": ast.literal_eval(word.value) for word in node.keywords}
+    given |= {word.arg or "": value(word.value) for word in node.keywords}
     return WrittenCall(name, json.dumps(given))
+
+
+def _word_or_literal(node: ast.expr) -> Any:
+    """A constant, or a word that lacks its quotes.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
 
 
 def _parsed(text: str) -> list[ast.stmt]:

@@ -52,6 +52,22 @@ def test_nothing_is_added_where_there_are_no_tools() -> None:
     assert in_words(messages, []) == messages
 
 
+def test_tools_are_called_to_mind_where_they_were_told_of_long_ago() -> None:
+    """Behind what the user says last, and behind no result, of which the model is to speak."""
+    use = tool_call(ToolUse("a", "order", '{"item": "lamp", "count": 2}'))
+    user, more = ({"role": "user", "content": text} for text in ("Two lamps.", "And one more."))
+    call = {"role": "assistant", "content": "", "tool_calls": [use]}
+    result = {"role": "tool", "content": "done", "tool_call_id": "a"}
+    done = {"role": "assistant", "content": "Done."}
+    assert said([ORDER], user)[-1] == user
+    assert said([ORDER], user, call, result)[-1]["content"].endswith("</tool_response>")
+    *before, last = said([ORDER], user, call, result, done, more)
+    assert before[1] == user
+    assert last["content"].startswith("And one more.\n(If a tool fits this, ")
+    pictures = {"role": "user", "content": [{"type": "text", "text": "What is that?"}]}
+    assert said([ORDER], user, done, pictures)[-1] == pictures
+
+
 def test_calls_and_results_are_the_two_sides_words() -> None:
     """In turn, as templates want them, however many results come at once."""
     uses = [ToolUse("a", "order", '{"item": "lamp", "count": 2}'), ToolUse("b", "list", "{}")]

@@ -45,6 +45,7 @@ def read(block: str) -> list[tuple[str, Any]]:
         ("call:book{room:<escape>a, b<escape>,nights:3}", {"room": "a, b", "nights": 3}),
         ('book("12", 3)', {"room": "12", "nights": 3}),
         ('book({"room": "12"})', {"room": "12"}),
+        ("Book(attic, nights=3)", {"room": "attic", "nights": 3}),
         ('found = api.tools.book(room="12")', {"room": "12"}),
         ('{"name": "book", "arguments": {"room": "1"}, "why": "asked"}', {"room": "1"}),
         ('{"name": "book"}', {}),
@@ -97,6 +98,7 @@ def test_python_without_arguments_is_a_call_of_what_is_offered() -> None:
     assert keyword_calls("[book()]", TOOLS)
     assert not keyword_calls("[sing()]", TOOLS)
     assert keyword_calls("[sing(loud=True)]", TOOLS)
+    assert not keyword_calls("[sing(loud=louder)]", TOOLS), "an expression, of no tool"
     assert not keyword_calls("[book + 1]", TOOLS)
 
 
