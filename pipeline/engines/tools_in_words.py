@@ -28,7 +28,7 @@ _HOW = (
 
 _AGAIN = "(If a tool fits this, write nothing but its call. If none does, answer in words.)"
 """Stands behind what the user says, from the second turn on. Small models forget what is said of
-tools so far back: of its second turns Qwen2.5-Coder 1.5B called in 2 of 10 without, in 7 with it."""
+tools so far back: Qwen2.5-Coder 1.5B called in 2 of 10 second turns without, in 7 with it."""
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
