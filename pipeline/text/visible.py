@@ -217,7 +217,7 @@ class VisibleText:
         self._waits = begins_inside
         self._offered = offered or {}
         names = "|".join(map(regex.escape, self._offered))
-        self._by_name = regex.compile(rf"(?i:{names})\s*\(") if names else None
+        self._by_name = regex.compile(rf"(?i:{names})[\s:]*[({{]") if names else None
         self._text = ""
         self._at = 0
         self._final = False
@@ -515,10 +515,18 @@ class VisibleText:
         return 0
 
     def _called_by_name(self) -> int:
-        """A call in Python of a tool on offer, on lines of its own, that begins a message."""
-        if self._by_name is None or not self._match(self._by_name):
+        """A call of a tool on offer that begins a message: its name, and JSON or Python."""
+        named = self._by_name and self._match(self._by_name)
+        if not named:
             return 0
-        return self._python(_CALL_END)
+        if named[0][-1] == "(":
+            return self._python(_CALL_END)
+        given, end = self._json(named.end() - 1)
+        if not isinstance(given, dict):
+            return 0
+        self._enter(_Kind.CALL, block=self._text[self._at : end])
+        self._enter(_Kind.SHOWN)
+        return end - self._at
 
     def _last_mark(self) -> int:
         """A mark in code counts if it ends the turn, and nothing comes after it."""

@@ -118,7 +118,7 @@ def _named_calls(block: str, offered: Offered) -> Iterator[WrittenCall]:
     """Calls whose name stands before their arguments."""
     at = 0
     while named := _NAMED.search(block, at):
-        name = _tool(next(filter(None, named.groups())))
+        name = _known(_tool(next(filter(None, named.groups()))), offered)
         at = named.end()
         found = next(_json_values(block, at), None)
         parameters = _PARAMETER.search(block, at)
@@ -171,9 +171,7 @@ def _python_call(node: ast.expr, offered: Offered) -> WrittenCall:
     name = ast.unparse(node.func)
     if not _WORD.fullmatch(name):
         raise ValueError("no name")
-    name = _tool(name.removesuffix(".call"))
-    alike = [known for known in offered if known.casefold() == name.casefold()]
-    name = name if name in offered or not alike else alike[0]
+    name = _known(_tool(name.removesuffix(".call")), offered)
     value = _word_or_literal if name in offered else ast.literal_eval
     values = [value(each) for each in node.args]
     if len(values) == 1 and isinstance(values[0], dict):
@@ -224,6 +222,12 @@ def _typed(given: Mapping[str, str], schema: Mapping[str, Any]) -> dict[str, Any
 def _tool(name: str) -> str:
     """A tool's name without what a format puts around it: `functions.get_price:0`."""
     return re.sub(r"^(?:functions|default_api|tools?)\.|:\d+$", "", name)
+
+
+def _known(name: str, offered: Offered) -> str:
+    """The name of a tool on offer that differs in its capitals alone; else the name."""
+    alike = [known for known in offered if known.casefold() == name.casefold()]
+    return name if name in offered or not alike else alike[0]
 
 
 def _json_values(text: str, at: int = 0) -> Iterator[tuple[Any, int]]:

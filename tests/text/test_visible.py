@@ -240,7 +240,13 @@ ONLY_FIRST = [
 ]
 """These are known where they are all there is."""
 
-OF_A_TOOL = [PYTHON, 'timetable({"pier": "north"})', 'timetable (pier="north") ;\n']
+OF_A_TOOL = [
+    PYTHON,
+    'timetable({"pier": "north"})',
+    'timetable (pier="north") ;\n',
+    'timetable{"pier": "north"}',
+    'Timetable: {"pier": "north"}',
+]
 """And these where there is such a tool."""
 
 ORDINARY = [
@@ -272,6 +278,7 @@ ORDINARY = [
     f"{PYTHON} tells when it leaves.",
     "timetable(pier) is what to call.",
     "timetables(1)",
+    "timetable: {braces}",
     'Call timetable(pier="north")',
     "Analysis shows that it leaves.",
     "analysis of the waves",
