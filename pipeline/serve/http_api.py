@@ -37,9 +37,16 @@ from pipeline.engines.worker import Stop, Worker
 from pipeline.errors import BadInput, CascadeError, StageError, one_line
 from pipeline.serve.app import limited
 from pipeline.serve.connection import SEND_S
-from pipeline.serve.pieces import Cutter, VoicedPiece
 from pipeline.serve.refused import MOST_SAID, RequestRefused, stage_failed
-from pipeline.serve.transcripts import MEDIA_TYPES, Form, Segment, text_of, told
+from pipeline.serve.transcripts import (
+    MEDIA_TYPES,
+    Cutter,
+    Form,
+    Segment,
+    VoicedPiece,
+    text_of,
+    told,
+)
 from pipeline.text.chunker import Chunker, Clause
 from pipeline.text.language_names import code_of
 from pipeline.turns.listener import Detector

@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.audio.encoding import Encoding
 from pipeline.events import Samples
-from pipeline.serve.author import MOST_SENT, Author
+from pipeline.serve.link import MOST_SENT, Author
 from pipeline.serve.refused import RequestRefused, invalid
 from pipeline.serve.session_object import JsonObject
 from pipeline.serve.sound import RATE, decoded, encoded, unpacked

@@ -13,12 +13,18 @@ from typing import Any, Protocol
 from pipeline.audio import encoding
 from pipeline.events import Samples
 from pipeline.prompts import Prompts
-from pipeline.serve.author import Author
 from pipeline.serve.items import Encodings, Items, KeptItem, PartSound
-from pipeline.serve.link import Opening
+from pipeline.serve.link import Author, Opening
 from pipeline.serve.refused import INVALID_EVENT, RequestRefused, invalid
 from pipeline.serve.requests import parse
-from pipeline.serve.responses import RealtimeResponse, ResponseStatus, settings
+from pipeline.serve.responses import (
+    Meter,
+    ReadPart,
+    RealtimeResponse,
+    ResponseStatus,
+    settings,
+    text_tokens,
+)
 from pipeline.serve.session_object import (
     JsonObject,
     check_choice,
@@ -36,7 +42,6 @@ from pipeline.serve.sound import (
     seconds,
     unpacked,
 )
-from pipeline.serve.usage import Meter, ReadPart, text_tokens
 
 LEAST_COMMIT_MS = 100
 """A commit by the client needs so much sound."""

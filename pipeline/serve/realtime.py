@@ -19,8 +19,8 @@ from typing import Any
 
 from pipeline.audio.resample import Resampler
 from pipeline.clock import NS_PER_MS, NS_PER_S, Clock
-from pipeline.config import Settings
-from pipeline.conversation.cascade import Cascade
+from pipeline.config import PACES, Settings, TurnSettings
+from pipeline.conversation.cascade import Cascade, Manner
 from pipeline.conversation.reply import CUT_MARK, AtSpeed, Engines, Synthesiser
 from pipeline.driver import Over
 from pipeline.engines.tools import arguments
@@ -47,19 +47,16 @@ from pipeline.events import (
 )
 from pipeline.pictures import NoPicture
 from pipeline.prompts import Prompts
-from pipeline.serve.author import Author
 from pipeline.serve.items import KeptItem
-from pipeline.serve.link import Link, Opening
-from pipeline.serve.playhead import Playhead
+from pipeline.serve.link import Author, Link, Opening
 from pipeline.serve.protocol import ServerSide
 from pipeline.serve.refused import RequestRefused, invalid, stage_failed
 from pipeline.serve.remembered import SILENCE, Remembered
 from pipeline.serve.remote_tools import RemoteTools
-from pipeline.serve.responses import PIECE, RealtimeResponse, ResponseStatus, settings
-from pipeline.serve.session_object import JsonObject
+from pipeline.serve.responses import PIECE, RealtimeResponse, ResponseStatus, cost, settings
+from pipeline.serve.session_object import EAGERNESS, JsonObject
 from pipeline.serve.sound import RATE
-from pipeline.serve.turn_detection import manner
-from pipeline.serve.usage import cost
+from pipeline.text.language_names import code_of
 from pipeline.tools.mcp import McpServer
 from pipeline.trace import Timeline, Trace
 from pipeline.turns.taker import RATE as EARS
@@ -82,6 +79,45 @@ UNSEEN = "The language model does not see images: the conversation goes on witho
 
 LATENCY = "cascade.latency_ms"
 """Where the metadata of a response has its latency, as JSON: in all, and by part."""
+
+
+class Playhead:
+    """Where a client is in a reply: it plays in real time from the first sound on, as that comes.
+
+    What a client really plays begins later, by its line and its device. It may say so itself
+    (`conversation.item.truncate`); until then this is what is known.
+
+    Args:
+        rate: Hz.
+        free_ns: When what was sent before it has been played.
+    """
+
+    def __init__(self, rate: int, free_ns: int = 0) -> None:
+        self.rate = rate
+        self._made = 0
+        # So much was played at that time.
+        self._played, self._at_ns = 0, free_ns
+
+    @property
+    def made_s(self) -> float:
+        """How long it is so far (s)."""
+        return self._made / self.rate
+
+    def add(self, samples: int, now_ns: int) -> None:
+        """So much more of it was sent just now."""
+        self._played, self._at_ns = self.played(now_ns), max(now_ns, self._at_ns)
+        self._made += samples
+
+    def played(self, now_ns: int) -> int:
+        """How many samples of it have been played by now."""
+        passed = max(0, now_ns - self._at_ns) * self.rate // NS_PER_S
+        return min(self._made, self._played + passed)
+
+    @property
+    def ends_ns(self) -> int:
+        """When all that was sent has been played."""
+        left = self._made - self._played
+        return self._at_ns + -(-left * NS_PER_S // self.rate)
 
 
 @dataclass(slots=True)
@@ -681,3 +717,62 @@ class RealtimeConversation:
             for reply_id, answer in self._answers.items()
             if answer.response.id == response_id
         )
+
+
+LONGEST_MS = {"low": 8000, "medium": 4000, "auto": 4000, "high": 2000}
+"""Silence that ends an unfinished turn, by eagerness, as OpenAI's guide has it."""
+
+_PACES = {eagerness: pace for pace, eagerness in EAGERNESS.items()}
+"""Which of our paces an eagerness is; with `auto` it is the server's own."""
+
+MOST_PADDING_MS = 1000
+"""More sound from before an utterance than this is in its item, but is not recognised."""
+
+
+def manner(session: JsonObject, settings: Settings, voice: Synthesiser | None) -> Manner:
+    """How a session takes turns and answers, as its client asks for. Pure.
+
+    Args:
+        session: The session object.
+        settings: The server's.
+        voice: Speaks its replies; None: nothing does.
+    """
+    detection = session["audio"]["input"]["turn_detection"]
+    heard = session["audio"]["input"]["transcription"] or {}
+    hints = [heard.get("prompt"), ", ".join(heard.get("keywords") or ())]
+    found = Manner(
+        settings.turns,
+        settings.vad,
+        voice,
+        language=code_of(heard.get("language") or ""),
+        about=" ".join(filter(None, hints)),
+    )
+    if detection is None:
+        return replace(found, listens=False, answers=False)
+    answers = detection["create_response"] and session["type"] == "realtime"
+    found = replace(found, answers=answers, interrupts=detection["interrupt_response"])
+    # What is set here need not be what a user may set.
+    if detection["type"] == "semantic_vad":
+        eagerness = detection["eagerness"]
+        pace = PACES.get(_PACES.get(eagerness, ""), {})
+        waits = {**pace, "longest_ms": LONGEST_MS[eagerness], "predict": True}
+        return replace(found, turns=_turns(settings.turns, **waits))
+    idle_ms = detection["idle_timeout_ms"] or 0
+    return replace(
+        found,
+        turns=_turns(
+            settings.turns,
+            predict=False,
+            shortest_ms=0,
+            hold_ms=detection["silence_duration_ms"],
+            idle_s=idle_ms / 1000,
+        ),
+        vad=settings.vad.model_copy(
+            update={"threshold": min(max(detection["threshold"], 0.01), 0.99)}
+        ),
+        preroll_ms=min(detection["prefix_padding_ms"], MOST_PADDING_MS),
+    )
+
+
+def _turns(turns: TurnSettings, **changed: Any) -> TurnSettings:
+    return turns.model_copy(update={"idle_text": "", "idle_s": 0.0, **changed})

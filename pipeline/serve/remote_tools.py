@@ -19,8 +19,8 @@ from urllib.parse import unquote, urlsplit
 
 from pipeline.config import McpSettings, Settings
 from pipeline.engines.tools import Tool
-from pipeline.serve.author import MOST_SENT
 from pipeline.serve.items import KeptItem
+from pipeline.serve.link import MOST_SENT
 from pipeline.serve.protocol import ServerSide
 from pipeline.serve.refused import invalid
 from pipeline.serve.responses import RealtimeResponse

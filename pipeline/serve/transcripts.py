@@ -1,15 +1,143 @@
-"""What was recognised of a recording, in the forms that the OpenAI API gives it. Pure."""
+"""A recording of any length as text: cut at its pauses, and told as the OpenAI API does. Pure.
+
+Between pieces whoever talks live gets the recogniser, so that a piece is short; and since what is
+not voice is in no piece, nothing is made up of it. A piece is held, and never the recording.
+"""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pipeline.engines.vad import RATE
-from pipeline.engines.whisper import Transcription
-from pipeline.serve.pieces import VoicedPiece
+import numpy as np
+
+from pipeline.config import VadSettings
+from pipeline.engines.vad import RATE, WINDOW
+from pipeline.engines.whisper import UNSURE_S, Transcription, quietest
+from pipeline.events import Samples
+from pipeline.serve.sound import InputBuffer
+from pipeline.turns.listener import Detector
+
+PAUSE_S = 1.0
+"""Silence (s) that ends a piece of any length: who pauses for so long has finished a sentence."""
+
+SHORT_PAUSE_S = 0.3
+"""Silence (s) that ends a piece which is long enough: between phrases. With 0.2 s a Piper voice,
+which pauses for little more between its sentences, lost twice as many words."""
+
+AROUND_S = SHORT_PAUSE_S
+"""Sound (s) around a voice that belongs to it: soft beginnings and ends."""
+
+ENOUGH_S = 7.0
+"""Length (s) from which on it does: what Whisper's short window holds."""
+
+LONGEST_S = UNSURE_S
+"""A piece of somebody who does not pause is cut here (s), where its last seconds are quietest."""
+
+FULL = 16_384
+"""To which a recording is turned up for the detector: its gate stays shut on quiet sound."""
+
+MOST_GAIN = 40
+"""By how much at most: what is quieter than that is noise."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VoicedPiece:
+    """A stretch of a recording with a voice in it.
+
+    Attributes:
+        start: Where it begins (samples from the start of the recording).
+        samples: int16 at 16 kHz, shape (n,).
+        voiced_ms: How much of it is voiced.
+    """
+
+    start: int
+    samples: Samples
+    voiced_ms: float
+
+    @property
+    def end(self) -> int:
+        """Where it ends, exclusive."""
+        return self.start + len(self.samples)
+
+
+class Cutter:
+    """Cuts one recording.
+
+    Args:
+        detector: Judges voice; a new one.
+        settings: From which probability on a voice is one.
+    """
+
+    def __init__(self, detector: Detector, settings: VadSettings) -> None:
+        self._detector = detector
+        self._settings = settings
+        self._sound = InputBuffer()
+        self._peak = FULL / MOST_GAIN
+        self._on = False
+        self._done = 0
+        self._begin = 0
+        self._voices: list[int] = []
+
+    @property
+    def seconds(self) -> float:
+        """How long the recording is, as far as it was looked at."""
+        return self._sound.end / RATE
+
+    def cut(self, blocks: Iterable[Samples]) -> Iterator[VoicedPiece]:
+        """Yield the pieces of a recording that comes in blocks: int16 at 16 kHz, any length."""
+        for block in blocks:
+            self._sound.push(block)
+            self._peak = max(self._peak, float(np.abs(block.astype(np.int32)).max(initial=0)))
+            level = block * np.float32(max(1.0, FULL / self._peak))
+            for voice in self._detector.push(np.rint(level).clip(-32768, 32767).astype(np.int16)):
+                self._judge(voice.probability, voice.start, voice.end)
+                if (end := self._over(voice.end)) is not None:
+                    yield self._piece(end)
+        if self._voices:
+            yield self._piece(min(self._last_end(), self._sound.end))
+
+    def _judge(self, probability: float, start: int, end: int) -> None:
+        settings, around = self._settings, int(AROUND_S * RATE)
+        self._on = probability >= (settings.release if self._on else settings.threshold)
+        if self._on:
+            if not self._voices:
+                self._begin = max(self._done, start - around)
+            self._voices.append(end)
+        elif not self._voices:
+            self._sound.forget(end - around)
+
+    def _over(self, now: int) -> int | None:
+        """Where the piece ends that has been heard up to `now`, if it does."""
+        if not self._voices:
+            return None
+        length, pause = now - self._begin, now - self._voices[-1]
+        enough = length >= ENOUGH_S * RATE
+        if pause >= (SHORT_PAUSE_S if enough else PAUSE_S) * RATE:
+            return self._last_end()
+        if length >= LONGEST_S * RATE:
+            heard = self._sound.between(self._begin, now)
+            return self._begin + quietest(heard.astype(np.float32))
+        return None
+
+    def _last_end(self) -> int:
+        """Where the last voice ends, with what belongs to it."""
+        return self._voices[-1] + int(AROUND_S * RATE)
+
+    def _piece(self, end: int) -> VoicedPiece:
+        voices = [each for each in self._voices if each <= end]
+        piece = VoicedPiece(
+            self._begin,
+            self._sound.between(self._begin, end),
+            len(voices) * WINDOW * 1000 / RATE,
+        )
+        self._voices = self._voices[len(voices) :]
+        self._begin = self._done = end
+        self._sound.forget(end)
+        return piece
+
 
 Form = Literal["json", "text", "srt", "verbose_json", "vtt"]
 """`response_format`."""

@@ -33,8 +33,8 @@ from pipeline.session import EventQueue
 from pipeline.speech_to_speech.brief import Facts
 from pipeline.speech_to_speech.keys import shown
 from pipeline.speech_to_speech.ledger import Parcel, ProtocolCore
-from pipeline.speech_to_speech.user_turns import TurnlessCore, UserTurns
-from pipeline.speech_to_speech.wire_errors import Denied, WireErrors
+from pipeline.speech_to_speech.turnless import TurnlessCore, UserTurns
+from pipeline.speech_to_speech.wire import Denied, WireErrors
 
 LOSSES, WITHIN_S = 3, 60.0
 """A server that breaks more connections than so many in so many seconds is given up, unless it

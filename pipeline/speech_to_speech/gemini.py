@@ -42,7 +42,6 @@ from pipeline.events import Frame, Samples, Usage
 from pipeline.speech_to_speech import keys
 from pipeline.speech_to_speech.brief import Brief, Facts, SystemSpec, given
 from pipeline.speech_to_speech.connection import ApiSession, Outbox
-from pipeline.speech_to_speech.fields import count, listed, mapping, sound_in, text_in
 from pipeline.speech_to_speech.keys import shown
 from pipeline.speech_to_speech.ledger import (
     Now,
@@ -53,7 +52,16 @@ from pipeline.speech_to_speech.ledger import (
     TakeMark,
     TurnEntry,
 )
-from pipeline.speech_to_speech.wire_errors import WireErrors, error_in, reason
+from pipeline.speech_to_speech.wire import (
+    WireErrors,
+    count,
+    error_in,
+    listed,
+    mapping,
+    reason,
+    sound_in,
+    text_in,
+)
 from pipeline.trace import Trace
 
 if TYPE_CHECKING:

@@ -42,8 +42,6 @@ from pipeline.events import ReplyStatus, Samples
 from pipeline.speech_to_speech import keys, wire_map
 from pipeline.speech_to_speech.brief import Brief, Facts, SystemSpec, given
 from pipeline.speech_to_speech.connection import ApiSession
-from pipeline.speech_to_speech.fields import sound_in
-from pipeline.speech_to_speech.gate import SoundGate
 from pipeline.speech_to_speech.keys import shown
 from pipeline.speech_to_speech.ledger import (
     ODD_KINDS,
@@ -52,8 +50,8 @@ from pipeline.speech_to_speech.ledger import (
     ReplyEntry,
     TakeMark,
 )
-from pipeline.speech_to_speech.user_turns import TurnlessCore
-from pipeline.speech_to_speech.wire_errors import WireErrors
+from pipeline.speech_to_speech.turnless import SoundGate, TurnlessCore
+from pipeline.speech_to_speech.wire import WireErrors, sound_in
 from pipeline.speech_to_speech.wire_map import Answer, WireMap, filled
 from pipeline.trace import Trace
 

@@ -38,8 +38,6 @@ from pipeline.conversation.history import Message
 from pipeline.errors import CascadeError, StageError
 from pipeline.events import Failure, Samples, Usage
 from pipeline.speech_to_speech.brief import Brief, Facts, SystemSpec, given
-from pipeline.speech_to_speech.fields import count, sound_in, text_in
-from pipeline.speech_to_speech.gate import SoundGate, Stretch
 from pipeline.speech_to_speech.keys import shown
 from pipeline.speech_to_speech.ledger import (
     Now,
@@ -54,8 +52,8 @@ from pipeline.speech_to_speech.openai_server import (
     functions,
     server_of,
 )
-from pipeline.speech_to_speech.user_turns import TurnlessCore
-from pipeline.speech_to_speech.wire_errors import error_in, reason
+from pipeline.speech_to_speech.turnless import SoundGate, Stretch, TurnlessCore
+from pipeline.speech_to_speech.wire import count, error_in, reason, sound_in, text_in
 from pipeline.trace import Trace
 
 OPTIONS: Mapping[str, Sequence[str] | range] = {

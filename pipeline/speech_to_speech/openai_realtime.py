@@ -25,8 +25,6 @@ from pipeline.clock import NS_PER_S, Clock
 from pipeline.errors import BadInput, StageError
 from pipeline.events import Samples, Usage
 from pipeline.speech_to_speech.brief import STAMP, Brief, Facts, SystemSpec, given, parameters
-from pipeline.speech_to_speech.fields import count, listed, mapping, sound_in
-from pipeline.speech_to_speech.fields import text_in as text
 from pipeline.speech_to_speech.keys import shown
 from pipeline.speech_to_speech.ledger import (
     CallEntry,
@@ -43,7 +41,16 @@ from pipeline.speech_to_speech.openai_server import (
     functions,
     server_of,
 )
-from pipeline.speech_to_speech.wire_errors import Denied, error_in, reason
+from pipeline.speech_to_speech.wire import (
+    Denied,
+    count,
+    error_in,
+    listed,
+    mapping,
+    reason,
+    sound_in,
+)
+from pipeline.speech_to_speech.wire import text_in as text
 from pipeline.trace import Trace
 
 TRANSCRIPTION = "gpt-transcribe"

@@ -24,7 +24,7 @@ from pipeline.speech_to_speech import keys
 from pipeline.speech_to_speech.brief import Brief, SystemSpec
 from pipeline.speech_to_speech.connection import ApiSession
 from pipeline.speech_to_speech.ledger import Parcel, ProtocolCore
-from pipeline.speech_to_speech.wire_errors import WireErrors
+from pipeline.speech_to_speech.wire import WireErrors
 
 MODELS = {"openai": "gpt-realtime-2.1", "openai-live": "gpt-live-1"}
 """What OpenAI is asked for, by the kind of system, unless the command line names another."""

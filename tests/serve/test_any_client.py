@@ -33,8 +33,7 @@ from support.realtime_talk import Client
 from support.scripted import Engines, Model
 
 from pipeline.config import Settings
-from pipeline.serve.author import Author
-from pipeline.serve.link import Opening
+from pipeline.serve.link import Author, Opening
 from pipeline.serve.protocol import ServerSide
 from pipeline.serve.realtime import RealtimeConversation
 from pipeline.serve.responses import RealtimeResponse

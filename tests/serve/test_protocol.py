@@ -14,14 +14,13 @@ from hypothesis import strategies as st
 from support.realtime_grammar import Grammar
 
 from pipeline.audio.encoding import Encoding
-from pipeline.serve.author import Author
 from pipeline.serve.items import Items, KeptItem, PartSound
-from pipeline.serve.link import Opening
+from pipeline.serve.link import Author, Opening
 from pipeline.serve.protocol import ServerSide
 from pipeline.serve.refused import RequestRefused
+from pipeline.serve.responses import Meter, ReadPart
 from pipeline.serve.session_object import JsonObject
 from pipeline.serve.sound import RATE, InputBuffer
-from pipeline.serve.usage import Meter, ReadPart
 
 
 def _message(text: str, **more: Any) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from support.scene import LONG, check_prompt
 from support.scripted import Engines, Model, Speaker
 
 from pipeline import pictures
+from pipeline.clock import NS_PER_S
 from pipeline.config import PACES, ServeSettings, Settings
 from pipeline.conversation.history import RUNNING
 from pipeline.engines.context import TooLong
@@ -29,11 +30,10 @@ from pipeline.engines.tools import Prompt, ToolUse, tools_of
 from pipeline.errors import StageError
 from pipeline.prompts import Prompts, StoredPrompt
 from pipeline.serve.link import Opening
-from pipeline.serve.realtime import RealtimeConversation
+from pipeline.serve.realtime import Playhead, RealtimeConversation, manner
 from pipeline.serve.remembered import SILENCE
 from pipeline.serve.session_object import new_session, updated
 from pipeline.serve.sound import SoundIn
-from pipeline.serve.turn_detection import manner
 from pipeline.turns.end_of_turn import Hangover, hold_ms
 
 VAD = {"type": "server_vad"}
@@ -1357,3 +1357,38 @@ def test_the_model_is_told_how_something_was_said_and_the_client_is_not(detects:
     assert "speaks" not in json.dumps(
         client.of("conversation.item.input_audio_transcription.completed")
     )
+
+
+PIECES = st.lists(st.tuples(st.integers(0, 3 * NS_PER_S), st.integers(1, 40_000)), max_size=9)
+
+
+@given(PIECES, st.lists(st.integers(0, 5 * NS_PER_S), max_size=9), st.integers(0, 9 * NS_PER_S))
+def test_no_more_is_played_than_was_sent_and_there_was_time_for(
+    pieces: list[tuple[int, int]], looks: list[int], free_ns: int
+) -> None:
+    playing, now, sent, before = Playhead(24_000, free_ns), 0, 0, 0
+    first = pieces[0][0] if pieces else 0
+    for wait, samples in pieces:
+        now += wait
+        playing.add(samples, now)
+        sent += samples
+        assert before <= (before := playing.played(now)) <= sent
+    for look in sorted(looks):
+        played = playing.played(now + look)
+        assert before <= played <= sent
+        passed = max(0, now + look - max(first, free_ns))
+        assert played <= passed * 24_000 // NS_PER_S
+        before = played
+    assert playing.played(playing.ends_ns) == sent
+    if sent:
+        assert playing.played(playing.ends_ns - 10**6) < sent
+
+
+def test_a_reply_that_ran_dry_goes_on_where_it_stopped() -> None:
+    playing = Playhead(1000)
+    playing.add(1000, 0)
+    assert playing.played(5 * NS_PER_S) == 1000
+    playing.add(1000, 5 * NS_PER_S)
+    assert playing.played(5 * NS_PER_S + NS_PER_S // 2) == 1500
+    assert playing.ends_ns == 6 * NS_PER_S
+    assert playing.made_s == 2

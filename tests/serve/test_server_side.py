@@ -17,9 +17,8 @@ from openai.types.realtime.realtime_audio_config_input import RealtimeAudioConfi
 from openai.types.realtime.realtime_audio_config_output import RealtimeAudioConfigOutput
 
 from pipeline.prompts import Prompts, StoredPrompt
-from pipeline.serve.author import MOST_SENT, Author
 from pipeline.serve.items import MOST_SOUND_S
-from pipeline.serve.link import Opening
+from pipeline.serve.link import MOST_SENT, Author, Opening
 from pipeline.serve.protocol import MOST_RESPONSES, ServerSide
 from pipeline.serve.responses import RealtimeResponse
 from pipeline.serve.session_object import MOST_SETTINGS, JsonObject

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pipeline.audio.encoding import Encoding
 from pipeline.events import Samples
-from pipeline.serve.author import Author
+from pipeline.serve.link import Author
 from pipeline.serve.protocol import ServerSide
 from pipeline.serve.session_object import JsonObject
 from pipeline.serve.sound import MOST_DELTA, RATE, SoundIn, SoundOut, decoded, encoded

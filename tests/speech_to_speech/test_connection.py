@@ -14,7 +14,7 @@ from pipeline.events import Event, Failure, Frame, Samples
 from pipeline.speech_to_speech.brief import Facts
 from pipeline.speech_to_speech.connection import ApiSession
 from pipeline.speech_to_speech.ledger import Parcel, ProtocolCore
-from pipeline.speech_to_speech.wire_errors import RENEWABLE, Denied, WireErrors
+from pipeline.speech_to_speech.wire import RENEWABLE, Denied, WireErrors
 
 GUARD_S = 60
 

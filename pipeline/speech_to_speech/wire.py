@@ -1,10 +1,13 @@
-"""What goes wrong with a server on the other end of a WebSocket, in words that a user can act on.
+"""What a server on the other end of a WebSocket says, and what goes wrong with it.
 
-Nothing here repeats a key.
+Nothing in its JSON is trusted to be there, or to be what it is: servers leave out what they may,
+send null for it, and add what is not known yet. A field that is not what it should be counts as
+none. Errors are words that a user can act on; nothing here repeats a key.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import ssl
@@ -19,7 +22,6 @@ from websockets.exceptions import (
 )
 
 from pipeline.errors import StageError
-from pipeline.speech_to_speech.fields import count, text_in
 from pipeline.speech_to_speech.keys import shown
 
 RENEWABLE = (1000, 1001, 1005, 1006, 1011, 1012, 1013, 1014, 1015)
@@ -36,6 +38,46 @@ _SIGNS = {
 }
 """The HTTP status that a code of an error, or a reason for closing, stands for: many reasons share
 one close code."""
+
+
+def text_in(data: object, *names: str) -> str:
+    """The first of these fields that is a text and not empty; empty if there is none."""
+    for name in names:
+        value = data.get(name) if isinstance(data, Mapping) else None
+        if value and isinstance(value, str):
+            return value
+    return ""
+
+
+def mapping(data: object, name: str) -> Mapping[str, Any]:
+    """An object in an object; empty where there is none."""
+    value = data.get(name) if isinstance(data, Mapping) else None
+    return value if isinstance(value, Mapping) else {}
+
+
+def listed(data: object, name: str) -> list[Any]:
+    """A list in an object; empty where there is none."""
+    value = data.get(name) if isinstance(data, Mapping) else None
+    return value if isinstance(value, list) else []
+
+
+def count(data: object, *names: str) -> int:
+    """A number in an object, or in objects in it; 0 where there is none."""
+    for name in names:
+        data = data.get(name) if isinstance(data, Mapping) else None
+    return data if isinstance(data, int) else 0
+
+
+def sound_in(data: object) -> bytes | None:
+    """The bytes of a sound in base64, of either alphabet; None if it is none."""
+    try:
+        text = data.translate(_STANDARD) if isinstance(data, str) else None
+        return None if text is None else base64.b64decode(text, validate=True)
+    except ValueError:
+        return None
+
+
+_STANDARD = str.maketrans("-_", "+/")
 
 
 class Denied(StageError):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.events import Samples
-from pipeline.speech_to_speech.gate import FRAME_S, SoundGate, Stretch
+from pipeline.speech_to_speech.turnless import FRAME_S, SoundGate, Stretch
 
 RATE = 8000
 FRAME = round(RATE * FRAME_S)

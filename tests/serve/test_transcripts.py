@@ -13,7 +13,7 @@ from support.scripted import LOUD, Detector
 from pipeline.config import VadSettings
 from pipeline.engines.vad import RATE
 from pipeline.events import Samples
-from pipeline.serve.pieces import LONGEST_S, Cutter, VoicedPiece
+from pipeline.serve.transcripts import LONGEST_S, Cutter, VoicedPiece
 
 S = RATE
 
