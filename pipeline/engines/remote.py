@@ -78,7 +78,7 @@ class RemoteRecogniser:
             return Transcription("", language, 0.0, 1.0, 0.0, "too little voice")
         given = {"language": language, "prompt": f"{self._words} {known.prompt}".strip()}
         more = {key: value for key, value in given.items() if value}
-        file = ("speech.wav", _wav(audio), "audio/wav")
+        file = ("speech.wav", wav(audio), "audio/wav")
         with self._explained():
             async with asyncio.timeout(ANSWER_S):
                 answer = await self._ask(file, more)
@@ -296,12 +296,12 @@ def _codes() -> dict[str, str]:
     return {name.lower(): code for code, name in Locale("en").languages.items()}
 
 
-def _wav(audio: Audio) -> bytes:
-    """A WAV file of it."""
+def wav(audio: Audio) -> bytes:
+    """16 kHz sound in ±1 as a WAV file of 16 bits."""
     file = io.BytesIO()
-    with wave.open(file, "wb") as wav:
-        wav.setnchannels(1)
-        wav.setsampwidth(2)
-        wav.setframerate(RATE)
-        wav.writeframes(np.rint(audio * 32767).clip(-32768, 32767).astype("<i2").tobytes())
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(RATE)
+        writer.writeframes(np.rint(audio * 32767).clip(-32768, 32767).astype("<i2").tobytes())
     return file.getvalue()

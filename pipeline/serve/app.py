@@ -69,26 +69,27 @@ class Sessions:
 
     Args:
         talk: Holds each conversation.
-        admission: Says whether one more can be served; None: always.
-        metrics: Count sessions and refusals, if they are wanted.
+        admission: Says whether one more can be served.
+        metrics: Count sessions and refusals.
         each: Sessions that one address may have at a time; 0: any number.
 
     Attributes:
         state: Sessions begin only while it is `ready`.
+        metrics: As given.
     """
 
     def __init__(
         self,
         talk: Talk,
-        admission: Admission | None = None,
-        metrics: Metrics | None = None,
+        admission: Admission,
+        metrics: Metrics,
         *,
         each: int = 0,
     ) -> None:
         self.state: Literal["loading", "ready", "draining"] = "ready"
         self._talk = talk
         self._admission = admission
-        self._metrics = metrics
+        self.metrics = metrics
         self._clock = Clock()
         self._open: dict[Connection, asyncio.Task[Any]] = {}
         # By ephemeral key, or where there is none by address.
@@ -115,15 +116,8 @@ class Sessions:
                 "draining", "The server is about to stop.", retry_after_s=5, status=503
             )
 
-    def refused(self, refused: RequestRefused) -> None:
-        """Somebody was refused."""
-        if self._metrics is not None:
-            self._metrics.refused(refused.code)
-
     def refusal(self) -> RequestRefused | None:
         """Why a session that began now would be refused, if it would be."""
-        if self._admission is None:
-            return None
         refused = self._admission.enter()
         if refused is None:
             self._admission.leave()
@@ -242,19 +236,16 @@ class Sessions:
             what = "key" if key else "address"
             message = f"This {what} has {most} sessions, which is as many as it may have at a time."
             raise RequestRefused("too_many_sessions", message, retry_after_s=5, status=429)
-        if self._admission is not None and (refused := self._admission.enter()):
+        if refused := self._admission.enter():
             raise refused
         self._clients[client] += 1
-        with contextlib.ExitStack() as stack:
-            if self._admission is not None:
-                stack.callback(self._admission.leave)
-            if self._metrics is not None:
-                stack.enter_context(self._metrics.session())
-            try:
+        try:
+            with self.metrics.session():
                 yield
-            finally:
-                self._clients[client] -= 1
-                self._clients += collections.Counter()  # leaves out those with none
+        finally:
+            self._admission.leave()
+            self._clients[client] -= 1
+            self._clients += collections.Counter()  # leaves out those with none
 
 
 def application(
@@ -379,7 +370,7 @@ class _Guard:
             )
             await self._app(scope, receive, send)
         except RequestRefused as refused:
-            self._sessions.refused(refused)
+            self._sessions.metrics.refused(refused.code)
             if is_socket and "websocket.http.response" not in scope.get("extensions", {}):
                 await send({"type": "websocket.close", "code": 1008, "reason": refused.message})
             else:

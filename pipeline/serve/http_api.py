@@ -14,9 +14,9 @@ import functools
 import itertools
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from starlette.datastructures import FormData, UploadFile
@@ -49,7 +49,9 @@ from pipeline.serve.transcripts import (
 )
 from pipeline.text.chunker import Chunker, Clause
 from pipeline.text.language_names import code_of
-from pipeline.turns.listener import Detector
+
+if TYPE_CHECKING:
+    from pipeline.engines.local import LocalEngines
 
 T = TypeVar("T")
 
@@ -96,29 +98,6 @@ SOUND_TYPES: dict[Format, str] = {
 }
 
 log = logging.getLogger(__name__)
-
-
-class Stages(Protocol):
-    """The engines that are served (`engines.local.LocalEngines`)."""
-
-    @property
-    def names(self) -> Mapping[str, str]:
-        """The models in use, by kind: `stt`, `tts`, `llm`."""
-        ...
-
-    @property
-    def voice(self) -> Synthesiser:
-        """Speaks."""
-        ...
-
-    def new_detector(self) -> Detector:
-        """A judge of voice for one recording."""
-        ...
-
-    @property
-    def transcribe(self) -> Callable[..., Awaitable[Transcription]]:
-        """Recognises a piece, see `LocalEngines.transcribe`."""
-        ...
 
 
 def _voice_name(value: object) -> object:
@@ -168,7 +147,7 @@ class TranscriptionRequest(_Request):
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def routes(engines: Stages, settings: Settings) -> list[Route]:
+def routes(engines: LocalEngines, settings: Settings) -> list[Route]:
     """The routes of the API.
 
     Args:
@@ -220,7 +199,7 @@ def _invalid(param: str | None, message: str) -> RequestRefused:
 class _Api:
     """What the routes do."""
 
-    def __init__(self, engines: Stages, settings: Settings) -> None:
+    def __init__(self, engines: LocalEngines, settings: Settings) -> None:
         self._engines = engines
         self._settings = settings
         self._recognising = asyncio.Lock()
@@ -307,7 +286,7 @@ class _Api:
                 return JSONResponse(answer)
             first = await _attended(request, anext(segments, None))
             # What is open stays open until the answer is over.
-            return _Streamed(_transcript(first, segments), stack.pop_all())
+            return _Streamed(_told(_transcript(first, segments)), stack.pop_all())
 
     async def _recognised(
         self, cutter: Cutter, file: BinaryIO, wanted: TranscriptionRequest
@@ -366,7 +345,8 @@ class _Api:
             raise _invalid(None, "the body is no JSON object")
         wanted = SpeechRequest.model_validate({k: v for k, v in body.items() if v is not None})
         _check("model", wanted.model, self._names("tts"))
-        if (voice := self._engines.voice.named(wanted.voice)) is None:
+        voice: Synthesiser | None = self._engines.voice.named(wanted.voice)
+        if voice is None:
             _check("voice", wanted.voice, self._voices())
             voice = self._engines.voice
         if next(_clauses(wanted.input, voice.language), None) is None:
@@ -378,7 +358,7 @@ class _Api:
             # What fails before there is any sound has a status of its own.
             first = await _attended(request, anext(data, b""))
             if wanted.stream_format == "sse":
-                return _Streamed(_sound_events(first, data), stack.pop_all())
+                return _Streamed(_told(_sound_events(first, data)), stack.pop_all())
             media = SOUND_TYPES[wanted.response_format]
             return _Streamed(_chained(first, data), stack.pop_all(), media)
 
@@ -512,38 +492,33 @@ async def _transcript(
 ) -> AsyncGenerator[bytes, None]:
     """The events of a transcript that is made while it is read."""
     found: list[Segment] = []
-    try:
-        segment = first
-        while segment is not None:
-            text = f" {segment.heard.text}" if found else segment.heard.text
-            found.append(segment)
-            yield _event("transcript.text.delta", delta=text)
-            segment = await anext(rest, None)
-    except (CascadeError, RequestRefused) as error:
-        yield _failed(error)
-        return
+    async for segment in _chained(first, rest):
+        text = f" {segment.heard.text}" if found else segment.heard.text
+        found.append(segment)
+        yield _event("transcript.text.delta", delta=text)
     yield _event("transcript.text.done", text=text_of(found))
 
 
 async def _sound_events(first: bytes, rest: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     """The events of a sound that is made while it is heard."""
-    try:
-        async for data in _chained(first, rest):
-            yield _event("speech.audio.delta", audio=base64.b64encode(data).decode())
-    except (CascadeError, RequestRefused) as error:
-        yield _failed(error)
-        return
+    async for data in _chained(first, rest):
+        yield _event("speech.audio.delta", audio=base64.b64encode(data).decode())
     # Nothing is charged, and the voice knows no tokens.
     usage = dict.fromkeys(("input_tokens", "output_tokens", "total_tokens"), 0)
     yield _event("speech.audio.done", usage=usage)
 
 
-def _failed(error: CascadeError | RequestRefused) -> bytes:
-    """The event that tells of an error."""
-    return f"event: error\ndata: {json.dumps({'error': _refusal(error).error})}\n\n".encode()
+async def _told(events: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """Events, the last of which tells of the error that ends them, if one does."""
+    try:
+        async for event in events:
+            yield event
+    except (CascadeError, RequestRefused) as error:
+        yield f"event: error\ndata: {json.dumps({'error': _refusal(error).error})}\n\n".encode()
 
 
-async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    yield first
-    async for data in rest:
-        yield data
+async def _chained(first: T | None, rest: AsyncIterator[T]) -> AsyncGenerator[T, None]:
+    if first is not None:
+        yield first
+    async for each in rest:
+        yield each

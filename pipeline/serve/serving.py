@@ -13,8 +13,6 @@ from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from pipeline.clock import Clock
 from pipeline.config import Settings
 from pipeline.errors import BadInput
@@ -31,8 +29,6 @@ from pipeline.terminal import stderr
 from pipeline.tools.mcp import McpServer, check_installed, closing, servers_of
 
 if TYPE_CHECKING:
-    import ssl
-
     from starlette.types import ASGIApp
 
     from pipeline.engines.local import LocalEngines
@@ -92,41 +88,28 @@ def prepare(
     check_models(settings, Catalogue.load(settings.models.dir))
     settings = provide(settings, console, instead=True)
     engines = LocalEngines(settings, sessions=expected(settings.serve.sessions, CORES))
-    return _serve(settings, engines, access, listener, secured, console, as_json, prompts, tools)
-
-
-async def _serve(
-    settings: Settings,
-    engines: LocalEngines,
-    access: Access,
-    listener: socket.socket,
-    tls: ssl.SSLContext | None,
-    console: Console,
-    as_json: bool,
-    prompts: Prompts,
-    tools: Sequence[dict[str, Any]],
-) -> int:
-    from pipeline.serve.listening import listening
-
     servers = servers_of(settings)
-    app, sessions = composed(settings, engines, access, CORES, servers, prompts, tools)
-    async with closing(servers), listening(app, sessions, listener, tls) as serving:
-        console.print(f"loading {', '.join(engines.names.values())}", style="dim")
-        async with engines:
-            sessions.state = "ready"
-            secure = "" if tls is None else "s"
-            url = f"http{secure}://{_place(listener)}"
-            if as_json:
-                print(json.dumps({"url": url, "realtime": f"ws{url[4:]}{PATH}"}), flush=True)
-            console.print(
-                f"listening at {url}; for Realtime clients: base URL {url}/v1", soft_wrap=True
-            )
-            # To be told to stop is how a server ends; nothing was interrupted.
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([serving])
-                await serving
-            await sessions.drain()
-    return 0
+    url = f"http{'' if tls is None else 's'}://{_place(listener)}"
+
+    async def serve() -> int:
+        app, sessions = composed(settings, engines, access, CORES, servers, prompts, tools)
+        serving = listening.listening(app, sessions, listener, secured)
+        async with closing(servers), serving as served:
+            console.print(f"loading {', '.join(engines.names.values())}", style="dim")
+            async with engines:
+                sessions.state = "ready"
+                if as_json:
+                    print(json.dumps({"url": url, "realtime": f"ws{url[4:]}{PATH}"}), flush=True)
+                told = f"listening at {url}; for Realtime clients: base URL {url}/v1"
+                console.print(told, soft_wrap=True)
+                # To be told to stop is how a server ends; nothing was interrupted.
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait([served])
+                    await served
+                await sessions.drain()
+        return 0
+
+    return serve()
 
 
 def known_prompts(settings: Settings) -> Prompts:

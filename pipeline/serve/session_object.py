@@ -103,18 +103,21 @@ class _Pcma(Exact):
 Format = Annotated[Pcm | _Pcmu | _Pcma, Field(discriminator="type")]
 
 
-class _Transcription(Exact):
+class _Given(Exact):
+    """An object that is told as it was given: pipecat 1.14 breaks at fields it does not know."""
+
+    @model_serializer(mode="wrap")
+    def _as_given(self, handler: SerializerFunctionWrapHandler) -> JsonObject:
+        return {name: told for name, told in handler(self).items() if told is not None}
+
+
+class _Transcription(_Given):
     model: str | None = None
     language: str | None = None
     languages: list[str] | None = None
     prompt: str | None = None
     keywords: list[str] | None = None
     delay: Literal["minimal", "low", "medium", "high", "xhigh"] | None = None
-
-    @model_serializer(mode="wrap")
-    def _as_given(self, handler: SerializerFunctionWrapHandler) -> JsonObject:
-        """What was given: pipecat 1.14 breaks where it is told fields that it does not know."""
-        return {name: told for name, told in handler(self).items() if told is not None}
 
 
 class _NoiseReduction(Exact):
@@ -175,14 +178,6 @@ class _Function(Lenient):
     name: Annotated[str, Field(min_length=1)]
     description: str | None = None
     parameters: dict[str, Any] | None = None
-
-
-class _Given(Exact):
-    """An object that is told as it was given."""
-
-    @model_serializer(mode="wrap")
-    def _as_given(self, handler: SerializerFunctionWrapHandler) -> JsonObject:
-        return {name: told for name, told in handler(self).items() if told is not None}
 
 
 class _ToolFilter(_Given):

@@ -16,10 +16,8 @@ import asyncio
 import base64
 import contextlib
 import dataclasses
-import io
 import os
 import re
-import wave
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -35,10 +33,11 @@ from pipeline.conversation.reply import Engines, Synthesiser
 from pipeline.engines.llm import ChatModel, Messages, Piece
 from pipeline.engines.local import LocalEngines
 from pipeline.engines.prosody import Prosody
+from pipeline.engines.remote import wav
 from pipeline.engines.servers import OPENAI_URL, ChatServer, chat_server
 from pipeline.engines.tokens import TokenGauge
 from pipeline.engines.tools import Prompt
-from pipeline.engines.whisper import NOTHING_KNOWN, RATE, Audio, Known, Transcription
+from pipeline.engines.whisper import NOTHING_KNOWN, Audio, Known, Transcription
 from pipeline.errors import BadInput, CascadeError, StageError
 from pipeline.events import Event, Frame, ReplyDone, Transcript
 from pipeline.models.catalogue import Catalogue
@@ -155,17 +154,6 @@ class Utterances:
 def numbers(text: object) -> list[int]:
     """The numbers of the utterances in a message's content."""
     return [_number(m) for m in _PLACEHOLDER.finditer(text)] if isinstance(text, str) else []
-
-
-def wav(audio: Audio) -> bytes:
-    """16 kHz sound in ±1 as a WAV file of 16 bits."""
-    file = io.BytesIO()
-    with wave.open(file, "wb") as writer:
-        writer.setnchannels(1)
-        writer.setsampwidth(2)
-        writer.setframerate(RATE)
-        writer.writeframes(np.rint(np.clip(audio, -1, 1) * 32767).astype("<i2").tobytes())
-    return file.getvalue()
 
 
 def _part(audio: Audio) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import json
 import logging
 import os
@@ -29,7 +30,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import numpy as np
 from websockets.asyncio.client import ClientConnection
@@ -37,6 +37,7 @@ from websockets.asyncio.client import ClientConnection
 from pipeline.audio.audible import is_audible, onset
 from pipeline.clock import NS_PER_S, Clock
 from pipeline.conversation.history import Message
+from pipeline.engines.servers import split_url
 from pipeline.errors import BadInput, StageError
 from pipeline.events import Frame, Samples, Usage
 from pipeline.speech_to_speech import keys
@@ -84,9 +85,6 @@ HOST = "generativelanguage.googleapis.com"
 
 URL, CERTIFICATE = "CASCADE_GEMINI_URL", "CASCADE_GEMINI_CERTIFICATE"
 """In the environment: another server, and the certificate that it is to be trusted by."""
-
-EXTRA = "gemini: needs an optional package: pip install 'voice-cascade[gemini]'"
-"""Said where the client library is not installed."""
 
 READY_S = 15.0
 """From the attempt to connect to a session that is set up."""
@@ -876,30 +874,30 @@ def place(spec: SystemSpec, environ: Mapping[str, str] = os.environ) -> tuple[st
     """Where a system's server is: what the client is told, how messages show it, and the key.
 
     Raises:
-        BadInput: There is no key, or it cannot be one, or the URL cannot be used.
+        BadInput: The client library is not installed, there is no key, or it cannot be one, or the
+            URL cannot be used.
     """
-    url = spec.url or environ.get(URL, "").strip()
     try:
-        parts = urlsplit(url or f"https://{HOST}")
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = port = None
-    if not host or parts.scheme not in ("https", "wss"):
+        installed = importlib.util.find_spec("google.genai") is not None
+    except ModuleNotFoundError:
+        installed = False
+    if not installed:
+        raise BadInput(f"{spec.name}: needs google-genai: pip install 'voice-cascade[gemini]'")
+    url = spec.url or environ.get(URL, "").strip()
+    parts = split_url(url or f"https://{HOST}", ("https", "wss"))
+    if parts is None:
         raise BadInput(f"{spec.name}: not a usable URL; write it as wss://HOST:PORT")
     key = keys.key(environ, *keys.GEMINI)
     if not key and not url:
         raise BadInput(f"{spec.name}: there is no key; set {' or '.join(keys.GEMINI)}")
-    shown = f"[{host}]" if ":" in host else host
-    there = f"{shown}:{port}" if port else shown
+    there = parts.netloc.rpartition("@")[2]
     # Servers elsewhere may need no key, but the client does.
     return f"https://{there}{parts.path.rstrip('/')}", there, key or "none"
 
 
 def _client(base: str, key: str, certificate: str, made: Callable[..., ClientConnection]) -> Any:
-    try:
-        from google import genai
-    except ImportError:
-        raise BadInput(EXTRA) from None
+    from google import genai
+
     arguments: dict[str, Any] = {
         "create_connection": made,
         "close_timeout": CLOSE_S,

@@ -50,7 +50,7 @@ from pipeline.speech_to_speech.ledger import (
     ReplyEntry,
     TakeMark,
 )
-from pipeline.speech_to_speech.turnless import SoundGate, TurnlessCore
+from pipeline.speech_to_speech.turnless import OWED_MS, SoundGate, TurnlessCore
 from pipeline.speech_to_speech.wire import WireErrors, sound_in
 from pipeline.speech_to_speech.wire_map import Answer, WireMap, filled
 from pipeline.trace import Trace
@@ -76,12 +76,6 @@ that makes the next sentence while the last one is played."""
 APART_MS = 400.0
 """Sound that comes after so much silence, and after the user has begun to speak, is the answer to
 that, and not the rest of what was said before."""
-
-OWED_MS = 4000.0
-"""How long a reply whose text came first waits for its sound."""
-
-LATE_MS = 1500.0
-"""How much later than its sound a reply's text may come."""
 
 DOUBT_S = 10.0
 """When the user has waited in vain for so long, and no sound has ever come, the map is in doubt."""
@@ -132,9 +126,8 @@ class MappedCore(TurnlessCore):
         self._gate = SoundGate(self._encoding.rate)
         self._half = b""
         self._length = 0
-        # When the latest sound came; until when all that came will have been played; until when
-        # the latest of it that can be heard; and until when what was told of it.
-        self._came_ns = 0
+        # Until when all that came will have been played; until when the latest of it that can be
+        # heard; and until when what was told of it.
         self._free_ns = 0
         self._voiced_ns = 0
         self._told_ns = 0
@@ -160,7 +153,9 @@ class MappedCore(TurnlessCore):
         if seen.clear is not None and seen.clear.fits(data):
             self._clear()
         if seen.transcript is not None and (said := seen.transcript.find(data)):
-            self._understood(said, delta=seen.transcript.delta)
+            before = self._turn.said
+            self._understood(before + said if seen.transcript.delta else f"{before} {said}".strip())
+            self._settle()
         if seen.text is not None and (said := seen.text.find(data)):
             self._said(said, delta=seen.text.delta)
         if seen.audio is not None and (found := seen.audio.find(data)) is not None:
@@ -190,10 +185,7 @@ class MappedCore(TurnlessCore):
         if before.number and before.reply is None:
             # A pause in what the user says, or nothing that the system answers.
             self.ledger.close(before, "skipped")
-        turn = self.ledger.open(began_ns=voiced_ns)
-        if not before.number:
-            # What was understood before our detector noticed is this turn's.
-            turn.said, before.said = before.said, ""
+        self._begin_turn(voiced_ns)
 
     def user_stopped(self) -> None:
         """The user's turn is over."""
@@ -283,16 +275,13 @@ class MappedCore(TurnlessCore):
             self._expect(self._voiced_ns + round(PAUSE_MS * NS_PER_MS))
         self._settle()
 
-    def _take_floor(self, silent_ns: int) -> ReplyEntry:
+    def _take_floor(self, silent_ns: int = 0) -> ReplyEntry:
         """A sign of a reply after so much silence: it is under way, or begins."""
         reply = self._reply
         earlier = reply is not None and reply.turn is not self._turn
         if earlier and silent_ns >= APART_MS * NS_PER_MS:
             self._end_reply("completed")
-        if self._reply is None:
-            self._reply = self.ledger.reply(self._turn)
-        self.ledger.mark(self._reply.turn, "committed")
-        return self._reply
+        return super()._take_floor()
 
     def _expect(self, over_ns: int) -> None:
         """The reply is over by then, unless the system says itself when it is."""
@@ -321,16 +310,6 @@ class MappedCore(TurnlessCore):
         self._voiced_ns = min(self._voiced_ns, now_ns)
         self._answers = deque((now_ns, message) for _, message in self._answers)
 
-    def _understood(self, said: str, *, delta: bool) -> None:
-        """The system tells what it understood the user to say, or more of that."""
-        turn = self._turn
-        text = turn.said + said if delta else f"{turn.said} {said}".strip()
-        if turn.number:
-            self.ledger.understood(turn, text)
-        else:
-            turn.said = text
-        self._settle()
-
     def _settle(self) -> None:
         """Once the answer is heard, what it answers is known; where that comes whole."""
         turn, seen = self._turn, self._map.receive.transcript
@@ -341,12 +320,9 @@ class MappedCore(TurnlessCore):
         """The system tells what it says, or more of that; before its sound, or after."""
         if self.greeting:
             return
-        reply, last = self._reply, next(reversed(self.ledger.replies), None)
-        if reply is None and last is not None and not last.interrupted:
-            late = self.ledger.now_ns - last.last_ns <= LATE_MS * NS_PER_MS
-            reply = last if late and last.turn is self._turn else None
-        if reply is None:
-            reply = self._take_floor(0)
+        reply = self._reply or self._late()
+        if reply is None or (reply is not self._reply and reply.turn is not self._turn):
+            reply = self._take_floor()
             self._expect(self.ledger.now_ns + round(OWED_MS * NS_PER_MS))
         part = reply.part("")
         self.ledger.text(reply, part, said if delta or not part.text else f" {said}")

@@ -52,7 +52,7 @@ from pipeline.speech_to_speech.openai_server import (
     functions,
     server_of,
 )
-from pipeline.speech_to_speech.turnless import SoundGate, Stretch, TurnlessCore
+from pipeline.speech_to_speech.turnless import OWED_MS, SoundGate, Stretch, TurnlessCore
 from pipeline.speech_to_speech.wire import count, error_in, reason, sound_in, text_in
 from pipeline.trace import Trace
 
@@ -83,13 +83,6 @@ YIELD_MS = 300.0
 
 STALL_MS = 500.0
 """A stream that stops altogether is silence after this much more time: networks stall."""
-
-LATE_MS = 1500.0
-"""How much later than its sound a reply's text may come."""
-
-OWED_MS = 4000.0
-"""How long a reply waits, in silence, for what the model makes of a finished task, or for the
-sound of a text that came first."""
 
 PIECE_CHARS = 1500
 """About 500 tokens: what one message to the model may hold."""
@@ -161,7 +154,6 @@ class LiveCore(TurnlessCore):
         self._host = host
         self._tools = tools
         self._gate = SoundGate(encoding.PCM_RATE)
-        self._came_ns = 0
         self._billed_s = {"session": 0.0, "standby": 0.0}
         # Until when more of the reply is expected though it is silent.
         self._owed_ns = 0
@@ -181,7 +173,7 @@ class LiveCore(TurnlessCore):
                 else:
                     self.sounded(encoding.Encoding().decode(sound))
             case {"type": "session.input_transcript.delta", "delta": str(delta)}:
-                self.understood(delta)
+                self._understood(self._turn.said + delta)  # it comes without turns
             case {"type": "session.output_transcript.delta", "delta": str(delta)}:
                 self.said(delta)
             case {
@@ -214,10 +206,8 @@ class LiveCore(TurnlessCore):
         self.ledger.finish_transcript(self._turn)
         if self._reply is not None and not self._gate.open:
             self._end_reply("completed")
-        before, turn = self.ledger.before, self.ledger.open(began_ns=voiced_ns)
+        self._begin_turn(voiced_ns)
         self.speaking = True
-        # What was understood before our detector noticed is this turn's.
-        turn.said, before.said = before.said, ""
 
     def user_stopped(self) -> None:
         """The user's turn is over."""
@@ -227,14 +217,6 @@ class LiveCore(TurnlessCore):
             # What was said into the user's speech was not the answer.
             self._turn.marked.clear()
         self.ledger.commit(self._turn, marked=False)
-
-    def understood(self, delta: str) -> None:
-        """More of what the model understood the user to say. It comes without turns."""
-        turn = self._turn
-        if turn.number:
-            self.ledger.understood(turn, turn.said + delta)
-        else:
-            turn.said += delta
 
     def said(self, delta: str) -> None:
         """More of what the model says."""
@@ -338,17 +320,8 @@ class LiveCore(TurnlessCore):
             self._gate.close()
             self._end_reply("completed")
         if self._reply is None:
-            self._reply, self._owed_ns = self.ledger.reply(self._turn), 0
-        self.ledger.mark(self._reply.turn, "committed")
-        return self._reply
-
-    def _late(self) -> ReplyEntry | None:
-        """The reply that is over and that a text still belongs to; None: it is a new one's."""
-        if self._reply is not None or not self.ledger.replies:
-            return None
-        last = self.ledger.replies[-1]
-        late = self.ledger.now_ns - last.last_ns <= LATE_MS * NS_PER_MS
-        return last if late and not last.interrupted else None
+            self._owed_ns = 0
+        return super()._take_floor()
 
     def _owe(self) -> None:
         """More is expected of the reply, soon."""

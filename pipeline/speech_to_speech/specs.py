@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import os
 import re
 import socket
@@ -16,6 +15,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from pipeline.clock import NS_PER_MS
 from pipeline.config import without_password
+from pipeline.engines.servers import split_url
 from pipeline.errors import BadInput
 from pipeline.speech_to_speech.brief import SystemSpec, given
 
@@ -77,7 +77,7 @@ def parse(text: str) -> SystemSpec:
     if kind in ("ws", "wss"):
         from pipeline.speech_to_speech.openai_server import split_model
 
-        if not _is_url(which):
+        if split_url(which) is None:
             raise wrong("not a usable URL; write it as ws://HOST:PORT/v1/realtime")
         url, model = split_model(which)
         return SystemSpec(name, "realtime", options.pop("model", "") or model, url, options)
@@ -86,7 +86,7 @@ def parse(text: str) -> SystemSpec:
     if kind in ("cascade", "reference") and not colon:
         return SystemSpec(name, kind, options=options)
     if kind == "audio-llm":
-        if not rest.startswith(("http:", "https:")) or not _is_url(rest):
+        if split_url(rest, ("http", "https")) is None:
             raise wrong("write it as audio-llm:http://HOST:PORT/v1")
         return SystemSpec(name, kind, options.get("model", ""), rest, options)
     if kind == "map" and rest:
@@ -121,7 +121,6 @@ def check(spec: SystemSpec, environ: Mapping[str, str]) -> None:
         case "gemini":
             from pipeline.speech_to_speech import gemini
 
-            _need_genai(spec)
             given(spec, gemini.OPTIONS)
             gemini.place(spec, environ)
         case "simulated":
@@ -161,7 +160,6 @@ def connect(spec: SystemSpec, brief: Brief, trace: Trace, clock: Clock) -> Speec
         case "gemini":
             from pipeline.speech_to_speech.gemini import GeminiSession
 
-            _need_genai(spec)
             return GeminiSession(spec, brief, trace, clock)
         case "map":
             from pipeline.speech_to_speech.mapped import MappedSession
@@ -274,25 +272,3 @@ def _shown_part(text: str) -> str:
     query_text = parts.query if len(kept) == len(query) else urlencode(kept, quote_via=quote)
     netloc = parts.netloc.rpartition("@")[2]
     return before + parts._replace(netloc=netloc, query=query_text).geturl()
-
-
-def _is_url(text: str) -> bool:
-    """Whether a text is a URL that names a host."""
-    try:
-        parts = urlsplit(text)
-        usable = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-    return usable and not any(char.isspace() for char in text)
-
-
-def _need_genai(spec: SystemSpec) -> None:
-    try:
-        found = importlib.util.find_spec("google.genai")
-    except ModuleNotFoundError:
-        found = None
-    if found is None:
-        raise BadInput(
-            f"{spec.name}: google-genai is not installed; "
-            "install it with `pip install 'voice-cascade[gemini]'`"
-        )

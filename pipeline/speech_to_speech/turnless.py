@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.audio.audible import AUDIBLE_DBFS
+from pipeline.clock import NS_PER_MS
 from pipeline.config import TurnSettings, VadSettings
 from pipeline.engines.vad import VoiceDetector
 from pipeline.engines.worker import apart
@@ -24,6 +25,12 @@ from pipeline.turns.taker import TIMES, Began, Ended, TurnTaker
 TURNS = TurnSettings(predict=False, hold_ms=700, barge_in_ms=800)
 """When the user's turn begins and ends for us. Nothing waits for its end, so that the hold may be
 long and a pause in a sentence makes no turn of its own."""
+
+LATE_MS = 1500.0
+"""How much later than its sound a reply's text may come."""
+
+OWED_MS = 4000.0
+"""How long a reply waits, in silence, for the sound of a text that came first."""
 
 
 class TurnlessCore(ProtocolCore):
@@ -38,6 +45,9 @@ class TurnlessCore(ProtocolCore):
         super().__init__(mark, now)
         # What is said now.
         self._reply: ReplyEntry | None = None
+
+        # When the latest of the model's sound came, silence included.
+        self._came_ns = 0
 
     @abstractmethod
     def user_began(self, voiced_ns: int) -> None:
@@ -54,6 +64,33 @@ class TurnlessCore(ProtocolCore):
     @property
     def _turn(self) -> TurnEntry:
         return self.ledger.last or self.ledger.before
+
+    def _begin_turn(self, voiced_ns: int) -> None:
+        """A new turn; what was understood before our detector noticed is of it."""
+        before, turn = self.ledger.before, self.ledger.open(began_ns=voiced_ns)
+        turn.said, before.said = before.said, ""
+
+    def _understood(self, text: str) -> None:
+        """What the user said in this turn, all of it so far; may come before there is one."""
+        if self._turn.number:
+            self.ledger.understood(self._turn, text)
+        else:
+            self._turn.said = text
+
+    def _late(self) -> ReplyEntry | None:
+        """The reply that is over and that a text still belongs to; None: it is a new one's."""
+        if self._reply is not None or not self.ledger.replies:
+            return None
+        last = self.ledger.replies[-1]
+        late = self.ledger.now_ns - last.last_ns <= LATE_MS * NS_PER_MS
+        return last if late and not last.interrupted else None
+
+    def _take_floor(self) -> ReplyEntry:
+        """A sign of a reply: it is under way, or begins."""
+        if self._reply is None:
+            self._reply = self.ledger.reply(self._turn)
+        self.ledger.mark(self._reply.turn, "committed")
+        return self._reply
 
     def _end_reply(self, status: ReplyStatus) -> None:
         """What is said now is over."""

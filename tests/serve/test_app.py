@@ -7,7 +7,6 @@ import contextlib
 import json
 import logging
 import socket
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,14 +17,13 @@ from openai import AsyncOpenAI
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from support.realtime_client import connected, scripted, silence, voice
-from support.served import Served, served
+from support.served import Served, served, sessions_of
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from pipeline.clock import Clock
 from pipeline.serve.access import SUBPROTOCOL_KEY, Access
-from pipeline.serve.admission import Admission
-from pipeline.serve.app import SESSIONS_A_KEY, Sessions
+from pipeline.serve.app import SESSIONS_A_KEY
 from pipeline.serve.connection import Connection
 from pipeline.serve.link import Link, Opening
 from pipeline.serve.metrics import Metrics
@@ -169,7 +167,7 @@ async def test_other_paths_and_methods_are_told_what_is_wrong(
 
 async def test_one_session_too_many_is_told_when_to_come_again() -> None:
     metrics = Metrics()
-    sessions = Sessions(told, Admission(2, 8, time.monotonic, time.process_time), metrics)
+    sessions = sessions_of(told, 2, metrics=metrics)
 
     async def count(server: Served, line: str) -> None:
         """Wait until the metrics have it."""
@@ -200,7 +198,7 @@ async def test_one_session_too_many_is_told_when_to_come_again() -> None:
 
 
 async def test_one_address_may_have_so_many_sessions() -> None:
-    async with served(Sessions(told, each=1)) as server:
+    async with served(sessions_of(told, each=1)) as server:
         key = {"Authorization": f"Bearer {(await key_for(server)).json()['value']}"}
         async with connect(server.url):
             status, error = await refused(server)
@@ -327,7 +325,7 @@ async def test_openais_client_makes_keys() -> None:
 
 
 async def test_it_is_alive_before_it_is_ready_and_serves_when_it_is() -> None:
-    sessions = Sessions(told)
+    sessions = sessions_of(told)
     sessions.state = "loading"
     async with served(sessions) as server, httpx2.AsyncClient(base_url=server.http) as client:
         assert (await client.get("/healthz")).status_code == 200

@@ -38,6 +38,7 @@ from support.scripted import LOUD, Detector, Speaker
 from pipeline.clock import Clock
 from pipeline.config import LlmSettings, Settings, TurnSettings
 from pipeline.conversation.history import History
+from pipeline.engines.remote import wav
 from pipeline.engines.tokens import TokenGauge
 from pipeline.engines.tools import Prompt, Tool
 from pipeline.engines.whisper import NOTHING_KNOWN, Known, Transcription, bare
@@ -63,7 +64,6 @@ from pipeline.speech_to_speech.audio_llm import (
     SoundWriter,
     Utterances,
     numbers,
-    wav,
 )
 from pipeline.speech_to_speech.brief import Brief, SystemSpec
 from pipeline.trace import Timeline, Trace

@@ -22,9 +22,7 @@ from pipeline.events import (
     Usage,
 )
 from pipeline.speech_to_speech.openai_live import (
-    LATE_MS,
     NO_BACKEND,
-    OWED_MS,
     PAUSE_MS,
     PIECE_CHARS,
     PIECES,
@@ -32,6 +30,7 @@ from pipeline.speech_to_speech.openai_live import (
     YIELD_MS,
     LiveCore,
 )
+from pipeline.speech_to_speech.turnless import LATE_MS, OWED_MS
 
 STEP = 20
 

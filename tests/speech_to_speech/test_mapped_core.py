@@ -25,15 +25,8 @@ from pipeline.events import (
     Transcript,
 )
 from pipeline.speech_to_speech import mapped
-from pipeline.speech_to_speech.mapped import (
-    APART_MS,
-    DOUBT_S,
-    LATE_MS,
-    OWED_MS,
-    PAUSE_MS,
-    MappedCore,
-    Outgoing,
-)
+from pipeline.speech_to_speech.mapped import APART_MS, DOUBT_S, PAUSE_MS, MappedCore, Outgoing
+from pipeline.speech_to_speech.turnless import LATE_MS, OWED_MS
 from pipeline.speech_to_speech.wire_map import Answer, Inbound, Selector, Sign, WireMap
 
 RATE = 8_000

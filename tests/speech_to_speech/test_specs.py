@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import sys
 
 import pytest
 from hypothesis import given
@@ -196,12 +195,6 @@ def test_what_cannot_run(text: str, environ: dict[str, str], said: str) -> None:
 )
 def test_what_can_run(text: str, environ: dict[str, str]) -> None:
     check(parse(text), environ)
-
-
-def test_gemini_without_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "google.genai", None)
-    with pytest.raises(BadInput, match="pip install"):
-        check(parse("gemini"), {"GEMINI_API_KEY": "k"})
 
 
 @pytest.mark.parametrize(

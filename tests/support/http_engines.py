@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from pipeline.config import Settings, load
 from pipeline.engines.local import LocalEngines
 from pipeline.engines.whisper import NOTHING_KNOWN, Known, Transcription
 from pipeline.errors import StageError
-from pipeline.serve.http_api import Stages, routes
+from pipeline.serve.http_api import routes
 from pipeline.serve.link import Link, Opening
 from pipeline.text.heard import Sound
 from support.scripted import Detector
@@ -28,7 +29,7 @@ async def _talk(link: Link, opening: Opening) -> None:
 
 
 @contextlib.asynccontextmanager
-async def serving(engines: Stages, settings: Settings | None = None) -> AsyncIterator[Served]:
+async def serving(engines: Any, settings: Settings | None = None) -> AsyncIterator[Served]:
     """The HTTP API on a socket."""
     async with served(_talk, routes=routes(engines, settings or Settings())) as server:
         yield server

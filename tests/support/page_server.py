@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipeline.clock import Clock
 from pipeline.serve import page
 from pipeline.serve.access import Access
-from pipeline.serve.admission import Admission
-from pipeline.serve.app import Sessions
 from pipeline.serve.link import Link, Opening
 from pipeline.serve.script import Script
 from pipeline.serve.simulated import ScriptedSession
 from pipeline.serve.speech import hum, texts
 from support.background import in_background
-from support.served import served
-
-CORES = 1000
-"""For a script there is always time."""
+from support.served import served, sessions_of
 
 
 @dataclass(frozen=True)
@@ -55,7 +49,7 @@ def page_server(
     async def talk(link: Link, opening: Opening) -> None:
         await ScriptedSession(script, opening, sounds, link, f"{next(numbers)}/0", Clock()).run()
 
-    admission = Admission(sessions, CORES, time.monotonic, time.process_time)
-    serving = served(Sessions(talk, admission), Access(token), public=page.routes(), port=port)
+    let_in = sessions_of(talk, sessions or 1000)
+    serving = served(let_in, Access(token), public=page.routes(), port=port)
     with in_background(serving) as here:
         yield PageServer(f"{here.http}/", here.port)

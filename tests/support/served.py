@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,8 +15,10 @@ import trustme
 from starlette.routing import BaseRoute
 
 from pipeline.serve.access import Access
+from pipeline.serve.admission import Admission
 from pipeline.serve.app import Sessions, application
 from pipeline.serve.listening import bound, listening, secured
+from pipeline.serve.metrics import Metrics
 
 
 class Served:
@@ -62,6 +65,14 @@ def certified(folder: Path) -> tuple[tuple[Path, Path], ssl.SSLContext]:
     return files, trusted
 
 
+def sessions_of(
+    talk: Any, most: int = 1000, *, metrics: Metrics | None = None, each: int = 0
+) -> Sessions:
+    """Sessions of which so many are let in."""
+    admission = Admission(most, 1, time.monotonic, time.process_time)
+    return Sessions(talk, admission, metrics or Metrics(), each=each)
+
+
 @asynccontextmanager
 async def served(
     talk: Any,
@@ -74,7 +85,7 @@ async def served(
     instructions: str = "",
 ) -> AsyncIterator[Served]:
     """Serve what talks, or sessions, while entered."""
-    sessions = talk if isinstance(talk, Sessions) else Sessions(talk)
+    sessions = talk if isinstance(talk, Sessions) else sessions_of(talk)
     app = application(
         sessions,
         access or Access(),
