@@ -75,13 +75,17 @@ async def ask(client: Client, seconds: float = 1.2, then: float = 4.0) -> None:
     await client.quiet(then)
 
 
+async def ask_twice(client: Client) -> None:
+    await ask(client)
+    await ask(client)
+
+
 def test_a_turn_is_heard_answered_and_told_in_the_protocols_order() -> None:
     async def script(client: Client) -> None:
         client.detect(VAD)
         await ask(client)
 
     client = hold(engines("It is nine."), script)
-    client.finish()
     began = ["session.created", "conversation.created", "session.updated"]
     assert plain(client) == [*began, *TURN, *ANSWER]
     [heard] = client.of("conversation.item.input_audio_transcription.completed")
@@ -94,7 +98,7 @@ def test_a_turn_is_heard_answered_and_told_in_the_protocols_order() -> None:
 
 
 def test_words_are_told_just_before_the_sound_that_they_end_in() -> None:
-    client = hold(engines(LONG), lambda client: _listen(client))
+    client = hold(engines(LONG), listen)
     seconds, chars, gaps = 0.0, 0, []
     for event in client.events:
         if event["type"] == "response.output_audio_transcript.delta":
@@ -108,16 +112,13 @@ def test_words_are_told_just_before_the_sound_that_they_end_in() -> None:
     assert max(gaps[:-1]) < 10 * 0.06 + 0.2  # the longest word, and a piece of sound
 
 
-async def _listen(client: Client) -> None:
+async def listen(client: Client) -> None:
     client.detect(VAD)
     await ask(client, then=30)
 
 
 def test_an_answer_is_there_when_the_turn_ends() -> None:
-    async def script(client: Client) -> None:
-        await ask(client)
-
-    client = hold(engines("It is nine."), script)
+    client = hold(engines("It is nine."), ask)
     ends = client.time("input_audio_buffer.speech_stopped")
     assert client.time("response.output_audio.delta") == ends
     [response] = client.done
@@ -135,8 +136,7 @@ def test_the_client_ends_turns_itself() -> None:
         await client.until("conversation.item.done")
         await asyncio.sleep(1)
         assert not client.of("response.created")
-        client.respond()
-        await client.until("response.done")
+        await client.answered()
         client.tell("input_audio_buffer.commit")
         await client.until("error")
         await client.speak(1.0)
@@ -146,7 +146,6 @@ def test_the_client_ends_turns_itself() -> None:
 
     made = engines("It is nine.")
     client = hold(made, script)
-    client.finish()
     assert not client.of(TURN[0])
     assert [each["error"]["code"] for each in client.of("error")] == [
         "input_audio_buffer_commit_empty"
@@ -160,8 +159,7 @@ def test_a_response_asked_for_at_once_waits_for_what_was_said() -> None:
         client.detect(None)
         await client.speak(1.0)
         client.tell("input_audio_buffer.commit")
-        client.respond()
-        await client.until("response.done")
+        await client.answered()
 
     made = engines("It is nine.", recognise_s=1.0)
     client = hold(made, script)
@@ -180,7 +178,6 @@ def test_speaking_over_a_reply_cuts_it_and_the_model_knows_what_was_heard() -> N
 
     made = engines(LONG, "Fine.", texts=("When?", "Stop."))
     client = hold(made, script)
-    client.finish()
     assert client.ends == [("cancelled", "turn_detected"), ("completed", None)]
     cut = client.events.index(client.of("response.done")[0])
     over = client.kinds.index("input_audio_buffer.speech_started", 20)
@@ -234,12 +231,10 @@ def test_the_client_cancels_a_reply() -> None:
         await client.until("response.done")
         client.tell("response.cancel")
         await client.until("error")
-        client.respond()
-        await client.until("response.done", 2)
+        await client.answered()
 
     made = engines(LONG, "Well.")
     client = hold(made, script)
-    client.finish()
     assert client.ends == [("cancelled", "client_cancelled"), ("completed", None)]
     assert client.of("error")[0]["error"]["code"] == "response_cancel_not_active"
     assert made.model.open == made.voice.open == 0
@@ -261,17 +256,13 @@ def test_the_items_are_what_the_model_is_reminded_of() -> None:
         await client.until("conversation.item.done", 4)
         client.tell("conversation.item.delete", item_id=client.events[-1]["item"]["id"])
         client.write("What is my name?")
-        client.respond()
-        await client.until("response.done")
-        client.respond(instructions="Sing.")
-        await client.until("response.done", 2)
+        await client.answered()
+        await client.answered(instructions="Sing.")
         client.update(instructions="")
-        client.respond()
-        await client.until("response.done", 3)
+        await client.answered()
 
     made = engines("Ada.", "La.", "Still Ada.")
-    client = hold(made, script)
-    client.finish()
+    hold(made, script)
     first, second, third = made.model.prompts
     asked = [
         ("user", "My name is Ada."),
@@ -295,12 +286,10 @@ def test_a_call_ends_the_response_and_its_result_is_told_in_the_next() -> None:
         await ask(client, then=2.0)
         call = (await client.until("response.function_call_arguments.done"))["call_id"]
         client.add(type="function_call_output", call_id=call, output="sunny")
-        client.respond()
-        await client.until("response.done", 2)
+        await client.answered()
 
     made = engines('Let me look. CALL:weather:{"city":"Rome"}', "It is sunny.")
     client = hold(made, script)
-    client.finish()
     assert client.ends == [("completed", None)] * 2
     assert client.said_back == ["Let me look. ", "It is sunny. "]
     [call] = [each for each in client.done[0]["output"] if each["type"] == "function_call"]
@@ -321,12 +310,10 @@ def test_a_call_without_a_result_is_running_when_the_user_goes_on() -> None:
         await client.quiet(3.0)
         call = client.of("response.function_call_arguments.done")[0]["call_id"]
         client.add(type="function_call_output", call_id=call, output="sunny")
-        client.respond()
-        await client.until("response.done", 3)
+        await client.answered()
 
     made = engines("CALL:weather:{}", "One moment.", "It is sunny.", texts=("When?", "Well?"))
-    client = hold(made, script)
-    client.finish()
+    hold(made, script)
     for prompt in made.model.prompts:
         check_prompt(prompt)
     assert ("tool", RUNNING) in words(made.model.prompts[1])
@@ -352,7 +339,6 @@ def test_responses_out_of_band_change_nothing_and_several_are_made_at_a_time() -
 
     made = engines(LONG, "tea", "coffee", "Fine.", texts=("When?", "Stop."))
     client = hold(made, script)
-    client.finish()
     apart = [each for each in client.done if each["conversation_id"] is None]
     assert {each["metadata"]["topic"] for each in apart} == {"a", "b"}
     assert {each["output"][0]["content"][0]["text"] for each in apart} == {"tea ", "coffee "}
@@ -375,7 +361,6 @@ def test_a_response_out_of_band_is_cancelled_by_its_id() -> None:
 
     made = engines(LONG)
     client = hold(made, script)
-    client.finish()
     assert client.ends == [("cancelled", "client_cancelled")]
     assert made.model.open == made.voice.open == 0
 
@@ -384,16 +369,12 @@ def test_a_response_has_settings_of_its_own() -> None:
     async def script(client: Client) -> None:
         client.update(tools=[TOOL], max_output_tokens=50)
         client.write("Hello.")
-        client.respond(tools=[], output_modalities=["text"], max_output_tokens=9)
-        await client.until("response.done")
-        client.respond(tool_choice="required")
-        await client.until("response.done", 2)
-        client.respond(tool_choice="none", input=[])
-        await client.until("response.done", 3)
+        await client.answered(tools=[], output_modalities=["text"], max_output_tokens=9)
+        await client.answered(tool_choice="required")
+        await client.answered(tool_choice="none", input=[])
 
     made = engines("Hi.", "Hi.", "Hi.")
     client = hold(made, script)
-    client.finish()
     first, second, third = made.model.prompts
     assert isinstance(first, Prompt) and isinstance(second, Prompt) and isinstance(third, Prompt)
     assert (first.tools, first.limit) == ((), 9)
@@ -411,17 +392,13 @@ def test_text_is_read_as_it_is_written_and_remembered_whole() -> None:
 
     made = engines(LONG, "Yes.")
     client = hold(made, script)
-    client.finish()
     assert not made.voice.said
     assert not client.of("response.output_audio.delta")
     assert words(made.model.prompts[1])[1] == ("assistant", LONG.strip())
 
 
 def test_what_the_model_counts_is_told_as_usage() -> None:
-    async def script(client: Client) -> None:
-        await ask(client)
-
-    [response] = hold(engines("It is nine."), script).done
+    [response] = hold(engines("It is nine."), ask).done
     usage = response["usage"]
     assert (usage["input_tokens"], usage["input_token_details"]["cached_tokens"]) == (10, 5)
     made = usage["output_token_details"]
@@ -434,12 +411,10 @@ def test_turns_that_are_not_to_be_answered_are_only_heard() -> None:
     async def script(client: Client) -> None:
         client.detect({**VAD, "create_response": False})
         await ask(client, then=2.0)
-        client.respond()
-        await client.until("response.done")
+        await client.answered()
 
     made = engines("It is nine.")
     client = hold(made, script)
-    client.finish()
     assert client.time("response.created") - client.time(TURN[4]) > 1
     assert len(made.model.prompts) == 1
     assert words(made.model.prompts[0]) == [("user", "What time is it?")]
@@ -454,7 +429,6 @@ def test_speech_does_not_cut_a_reply_that_may_not_be_cut() -> None:
 
     made = engines(LONG, "Yes.", texts=("When?", "Stop."))
     client = hold(made, script)
-    client.finish()
     assert client.ends == [("completed", None)]
     assert len(client.of("input_audio_buffer.committed")) == 2
     said = client.of("conversation.item.input_audio_transcription.completed")
@@ -484,7 +458,6 @@ def test_a_long_silence_after_a_reply_is_broken() -> None:
 
     made = engines("Nine.", "Hello?", "Still there?")
     client = hold(made, script)
-    client.finish()
     first = client.of("input_audio_buffer.timeout_triggered")[0]
     assert 4900 <= first["audio_end_ms"] - first["audio_start_ms"] <= 5100
     assert client.ends == [("completed", None)] * 3
@@ -504,7 +477,6 @@ def test_a_session_for_transcription_answers_nothing_and_writes_as_it_hears() ->
 
     made = Engines(["one two three four five six"], Model([]))
     client = hold(made, script, opening=Opening(intent="transcription"))
-    client.finish()
     kind = "conversation.item.input_audio_transcription"
     deltas = [each["delta"] for each in client.of(f"{kind}.delta")]
     assert "".join(deltas) == "one two three four five six"
@@ -524,12 +496,7 @@ def test_a_session_for_transcription_answers_nothing_and_writes_as_it_hears() ->
 def test_a_stage_that_fails_ends_the_response_and_not_the_session(
     replies: list[Any], texts: list[str], stage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def script(client: Client) -> None:
-        await ask(client)
-        await ask(client)
-
-    client = hold(engines(*replies, "Nine.", texts=texts), script)
-    client.finish()
+    client = hold(engines(*replies, "Nine.", texts=texts), ask_twice)
     assert [status for status, _ in client.ends] == ["failed", "completed"]
     assert client.done[0]["status_details"]["error"]["code"] == f"{stage}_failed"
     [error] = client.of("error")
@@ -546,18 +513,13 @@ def test_words_that_cannot_be_recognised_are_told_as_failed() -> None:
         await ask(client)
 
     client = hold(engines("Nine.", texts=("FAIL", "When?")), script)
-    client.finish()
     assert len(client.of("conversation.item.input_audio_transcription.failed")) == 1
     assert client.of("error")[0]["error"]["code"] == "stt_failed"
     assert client.ends == [("completed", None)]
 
 
 def test_a_reply_that_is_cut_off_is_incomplete() -> None:
-    async def script(client: Client) -> None:
-        await ask(client)
-
-    client = hold(engines("It is nine CUT"), script)
-    client.finish()
+    client = hold(engines("It is nine CUT"), ask)
     assert client.ends == [("incomplete", "max_output_tokens")]
     assert client.said_back == ["It is nine "]
 
@@ -573,12 +535,7 @@ def test_a_reply_that_is_cut_off_is_incomplete() -> None:
 def test_a_reply_without_a_word_is_no_failure(
     reply: Any, end: tuple[str, str | None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def script(client: Client) -> None:
-        await ask(client)
-        await ask(client)
-
-    client = hold(engines(reply, "Nine."), script)
-    client.finish()
+    client = hold(engines(reply, "Nine."), ask_twice)
     assert client.ends == [end, ("completed", None)]
     assert client.done[0]["output"] == []
     assert not client.of("error")
@@ -587,10 +544,6 @@ def test_a_reply_without_a_word_is_no_failure(
 
 
 def test_a_call_that_is_cut_off_in_the_middle_leaves_the_words_before_it() -> None:
-    async def script(client: Client) -> None:
-        await ask(client)
-        await ask(client)
-
     class CutInCall(Model):
         async def stream(self, messages: Any) -> Any:
             async for piece in super().stream(messages):
@@ -601,8 +554,7 @@ def test_a_call_that_is_cut_off_in_the_middle_leaves_the_words_before_it() -> No
             raise Unanswered("spent all 9 tokens before its tool call was whole", "limit")
 
     made = Engines(("When?",), CutInCall(["Let me look.", "Nine.", ""]))
-    client = hold(made, script)
-    client.finish()
+    client = hold(made, ask_twice)
     assert client.ends == [("incomplete", "max_output_tokens"), ("completed", None)]
     assert words(made.model.prompts[1])[1] == ("assistant", "Let me look. …")
 
@@ -651,7 +603,6 @@ def test_a_recording_that_comes_all_at_once_is_heard_turn_by_turn() -> None:
         await client.until("conversation.item.retrieved", 2)
 
     client = hold(engines("Yes.", "Well.", texts=("One.", "Two.")), script)
-    client.finish()
     said = client.of("conversation.item.input_audio_transcription.completed")
     assert [each["transcript"] for each in said] == ["One.", "Two."]
     sounds = [
@@ -670,7 +621,6 @@ def test_an_answer_that_was_begun_for_other_instructions_is_not_given() -> None:
 
     made = engines("Nine.", "La la.")
     client = hold(made, script)
-    client.finish()
     assert client.said_back == ["La la. "]
     assert made.model.prompts[1][0]["content"] == "Sing."
 
@@ -682,11 +632,10 @@ def test_sound_that_a_client_adds_as_an_item_is_recognised() -> None:
         text = {"type": "input_text", "text": "Listen:"}
         sound = {"type": "input_audio", "audio": audio}
         client.add(type="message", role="user", content=[text, sound])
-        client.respond()
-        await client.until("response.done")
+        await client.answered()
 
     made = engines("Nine.")
-    hold(made, script).finish()
+    hold(made, script)
     assert words(made.model.prompts[0]) == [("user", "Listen: What time is it?")]
 
 
@@ -696,12 +645,10 @@ def test_sound_that_a_response_is_given_is_recognised() -> None:
         audio = base64.b64encode(client.sound(1.0).astype("<i2").tobytes()).decode()
         content = [{"type": "input_audio", "audio": audio}]
         said = {"type": "message", "role": "user", "content": content}
-        client.respond(conversation="none", input=[said])
-        await client.until("response.done")
+        await client.answered(conversation="none", input=[said])
 
     made = engines("Nine.")
     client = hold(made, script)
-    client.finish()
     assert words(made.model.prompts[0]) == [("user", "What time is it?")]
     assert not client.of("conversation.item.input_audio_transcription.completed")
 
@@ -731,7 +678,7 @@ def test_who_sends_much_at_once_holds_up_nobody(monkeypatch: pytest.MonkeyPatch)
         counting.cancel()
 
     monkeypatch.setattr(SoundIn, "push", noted)
-    hold(engines(), script).finish()
+    hold(engines(), script)
     assert turns > 30 / 0.02 / 20
     assert max(taken.values()) < taken.total() / 20
 
@@ -753,8 +700,7 @@ def test_a_turn_that_is_cleared_was_never_said() -> None:
 def test_speed_is_the_clients() -> None:
     async def script(client: Client) -> None:
         client.update(audio={"output": {"speed": 0.5}})
-        client.respond()
-        await client.until("response.done")
+        await client.answered()
 
     client = hold(engines("It is nine."), script)
     audio = b"".join(base64.b64decode(e["delta"]) for e in client.of("response.output_audio.delta"))
@@ -765,8 +711,7 @@ def test_a_voice_that_is_here_speaks_by_its_name_and_others_are_ours() -> None:
     def spoken_by(name: str) -> tuple[list[str], list[str]]:
         async def script(client: Client) -> None:
             client.update(audio={"output": {"voice": name}})
-            client.respond()
-            await client.until("response.done")
+            await client.answered()
 
         made = engines("Neun Uhr.", voice=Speaker(others={"de": Speaker(language="de")}))
         hold(made, script)
@@ -777,13 +722,9 @@ def test_a_voice_that_is_here_speaks_by_its_name_and_others_are_ours() -> None:
 
 
 def test_a_client_is_answered_in_the_language_that_is_spoken() -> None:
-    async def script(client: Client) -> None:
-        await ask(client)
-        await ask(client)
-
     voice = Speaker(others={"de": Speaker(language="de")})
     made = engines("Neun.", "Zehn.", texts=("Wann?", "Und dann?"), speaks="de", voice=voice)
-    hold(made, script)
+    hold(made, ask_twice)
     assert voice.others["de"].said == ["Neun.", "Zehn."]
     asked = [("user", "Wann? (Answer in German.)"), ("assistant", "Neun."), ("user", "Und dann?")]
     assert words(made.model.prompts[-1]) == asked
@@ -792,11 +733,7 @@ def test_a_client_is_answered_in_the_language_that_is_spoken() -> None:
 def test_who_measures_is_told_of_every_turn() -> None:
     told: list[tuple[int, Any, Any]] = []
 
-    async def script(client: Client) -> None:
-        await ask(client)
-        await ask(client)
-
-    hold(engines("Nine.", texts=("When?", "")), script, over=lambda *turn: told.append(turn))
+    hold(engines("Nine.", texts=("When?", "")), ask_twice, over=lambda *turn: told.append(turn))
     assert [turn for turn, _, _ in told] == [1, 2]
     assert {"speech.end", "committed", "heard.first"} <= told[0][1].keys()
     assert told[0][2].output_tokens == 1
@@ -816,11 +753,10 @@ def test_the_model_is_shown_images() -> None:
         shown = {"type": "input_image", "image_url": url}
         client.add(type="message", role="user", content=[shown])
         client.write("What is this?")
-        client.respond()
-        await client.until("response.done")
+        await client.answered()
 
     made = engines("A square.")
-    hold(made, script).finish()
+    hold(made, script)
     assert made.model.prompts[0][-1]["content"] == [
         {"type": "text", "text": "What is this?"},
         {"type": "image_url", "image_url": {"url": url}},
@@ -834,15 +770,12 @@ def test_a_picture_that_is_too_large_is_scaled_and_what_is_none_is_refused() -> 
             shown = {"type": "input_image", "image_url": url}
             client.add(type="message", role="user", content=[shown])
         client.write("What is this?")
-        client.respond()
-        await client.until("response.done")
+        await client.answered()
         part = {"type": "input_image", "image_url": png(1500)}
-        client.respond(input=[{"type": "message", "role": "user", "content": [part]}])
-        await client.until("response.done", 2)
+        await client.answered(input=[{"type": "message", "role": "user", "content": [part]}])
 
     made = engines("A square.", "One more.")
     client = hold(made, script)
-    client.finish()
     refused = [event["error"] for event in client.of("error")]
     assert [(e["code"], e["param"]) for e in refused] == [
         ("invalid_value", "item.content[0].image_url")
@@ -860,12 +793,10 @@ def test_who_shows_a_picture_to_a_model_that_does_not_see_is_told_so_once() -> N
             client.add(type="message", role="user", content=[shown])
             await client.until("error", number)
             for _ in range(2):
-                client.respond()
-                await client.until("response.done", len(client.done) + 1)
+                await client.answered()
 
     made = engines("No.", "No.", "No.", "No.", sees=False)
     client = hold(made, script)
-    client.finish()
     assert [event["error"]["code"] for event in client.of("error")] == ["image_not_seen"] * 2
     assert client.ends == [("completed", None)] * 4
 
@@ -878,11 +809,10 @@ def test_pictures_of_a_prompt_are_shown_before_the_conversation() -> None:
         plan = {"type": "input_image", "image_url": png(8)}
         client.update(prompt={"id": "p", "variables": {"plan": plan}})
         client.write("Where am I?")
-        client.respond()
-        await client.until("response.done")
+        await client.answered()
 
     made = engines("Here.")
-    hold(made, script, prompts=Prompts({"p": {"1": prompt}})).finish()
+    hold(made, script, prompts=Prompts({"p": {"1": prompt}}))
     assert list(made.model.prompts[0]) == [
         {"role": "system", "content": "This is (the picture plan)."},
         {
@@ -900,19 +830,16 @@ def test_what_waits_behind_another_reply_is_not_heard_before_it() -> None:
 
     async def script(client: Client) -> None:
         client.detect({**VAD, "create_response": False})
-        for number in (1, 2):
-            client.respond()
-            await client.until("response.done", number)
+        for _ in range(2):
+            await client.answered()
         await client.quiet(0.5)
         await client.speak(0.8)
         await client.quiet(2.0)
-        client.respond()
-        await client.until("response.done", 3)
+        await client.answered()
 
     first = "One two three four five six seven eight nine."
     made = engines(first, "Ten eleven.", "Yes.", texts=("Stop.",))
-    client = hold(made, script)
-    client.finish()
+    hold(made, script)
     said = words(made.model.prompts[2])
     assert [role for role, _ in said] == ["assistant", "user"]
     assert first.startswith(said[0][1])
@@ -927,14 +854,12 @@ def test_old_items_are_left_out_of_a_prompt_that_is_too_long() -> None:
             client.write("Yes.", "assistant")
         client.write("How many?")
         for number in (1, 2):
-            client.respond()
-            await client.until("response.done", number)
+            await client.answered()
         client.update(truncation="disabled")
-        client.respond()
-        await client.until("response.done", 3)
+        await client.answered()
 
     made = engines("Some.", "Some.", "All.")
-    hold(made, script).finish()
+    hold(made, script)
     first, second, third = map(words, made.model.prompts)
     assert 2 < len(first) < 40
     assert second[: len(first)] == first, "seldom and much: what was read stays read"
@@ -954,11 +879,10 @@ def test_what_is_retained_is_a_share_of_what_instructions_leave(ratio: float) ->
             client.write(f"number {number} " + "word " * 10)
             client.write("Yes.", "assistant")
         client.write("How many?")
-        client.respond()
-        await client.until("response.done", 1)
+        await client.answered()
 
     made = engines("Some.")
-    hold(made, script).finish()
+    hold(made, script)
     [prompt] = made.model.prompts
     assert prompt[0] == {"role": "system", "content": "Be brief. " * 300}
     assert tools_of(prompt)
@@ -976,8 +900,7 @@ def test_what_the_model_refuses_for_its_length_is_shortened_if_it_may_be(
             client.write("word " * 30)
             client.write("Yes.", "assistant")
         client.write("How many?")
-        client.respond()
-        await client.until("response.done", 1)
+        await client.answered()
 
     made = engines("Some.")
     whole = made.model.stream
@@ -1056,8 +979,7 @@ def test_whatever_a_client_does_the_order_is_kept_and_the_session_goes_on(
         await asyncio.sleep(30)
         assert len(client.done) == len(client.of("response.created"))
 
-    client = hold(made, script)
-    client.finish()
+    hold(made, script)
     for prompt in made.model.prompts:
         check_prompt(prompt)
     assert made.model.open == made.voice.open == 0
@@ -1108,7 +1030,6 @@ def test_a_language_that_the_recogniser_does_not_know_is_refused() -> None:
 
     made = engines("Nine.")
     client = hold(made, script, languages=["de", "en"])
-    client.finish()
     [error] = client.of("error")
     assert error["error"]["code"] == "invalid_value"
     assert error["error"]["param"] == "session.audio.input.transcription.language"
@@ -1171,7 +1092,6 @@ def test_a_transcriber_writes_down_what_is_committed_too() -> None:
 
     made = engines(texts=("What time is it?",))
     client = hold(made, script, opening=Opening(intent="transcription"))
-    client.finish()
     [heard] = client.of("conversation.item.input_audio_transcription.completed")
     assert heard["transcript"] == "What time is it?"
     assert not made.model.prompts + made.ahead
@@ -1184,12 +1104,10 @@ def test_several_calls_of_a_response_have_their_results_in_the_next_one() -> Non
         calls = client.of("response.function_call_arguments.done")
         for call, city in zip(reversed(calls), ("Bonn", "Rome"), strict=True):
             client.add(type="function_call_output", call_id=call["call_id"], output=city)
-        client.respond()
-        await client.until("response.done", 2)
+        await client.answered()
 
     made = engines('CALL:weather:{"a":1} CALL:weather:{"b":2}', "Sunny.")
     client = hold(made, script)
-    client.finish()
     calls = client.of("response.function_call_arguments.done")
     assert [json.loads(call["arguments"]) for call in calls] == [{"a": 1}, {"b": 2}]
     assert len({call["call_id"] for call in calls}) == 2
@@ -1226,11 +1144,9 @@ def test_a_call_is_told_while_it_is_written() -> None:
     async def script(client: Client) -> None:
         client.update(tools=[TOOL])
         client.write("When?")
-        client.respond()
-        await client.until("response.done")
+        await client.answered()
 
     client = hold(Engines((), Writing(['{"city": "Ro me"}'])), script)
-    client.finish()
     parts = client.of("response.function_call_arguments.delta")
     assert [part["delta"] for part in parts] == ['{"city":', '"Ro', 'me"}']
     first = client.time("response.function_call_arguments.delta")
@@ -1251,7 +1167,6 @@ def test_a_call_is_not_told_before_the_turn_is_over() -> None:
 
     made = Engines(("When?", "Where?"), Writing(['{"city": "Ro me"}'] * 2))
     client = hold(made, script)
-    client.finish()
     assert len(made.model.prompts) == 2
     stops = client.time("input_audio_buffer.speech_stopped")
     assert len(client.of("response.function_call_arguments.done")) == 1
@@ -1262,14 +1177,12 @@ def test_a_call_is_not_told_before_the_turn_is_over() -> None:
 def test_a_call_that_is_never_whole_is_none() -> None:
     async def script(client: Client) -> None:
         client.update(tools=[TOOL])
-        for number in (1, 2):
+        for _ in range(2):
             client.write("When?")
-            client.respond()
-            await client.until("response.done", number)
+            await client.answered()
 
     made = Engines((), Writing(['{"city": "Ro CUT', "Nine."]))
     client = hold(made, script)
-    client.finish()
     assert client.ends == [("incomplete", "max_output_tokens"), ("completed", None)]
     [call] = client.done[0]["output"]
     assert (call["arguments"], call["status"]) == ('{"city":"Ro', "incomplete")
@@ -1284,12 +1197,10 @@ def test_calls_that_were_asked_for_one_after_the_other_are_told_so() -> None:
         for number in (1, 2):
             call = await client.until("response.function_call_arguments.done", number)
             client.add(type="function_call_output", call_id=call["call_id"], output="sun")
-            client.respond()
-            await client.until("response.done", number + 1)
+            await client.answered()
 
     made = engines("CALL:weather:{}", "CALL:weather:{}", "Sunny.")
-    client = hold(made, script)
-    client.finish()
+    hold(made, script)
     asked = [
         [len(each["tool_calls"]) for each in prompt if each.get("tool_calls")]
         for prompt in made.model.prompts
@@ -1305,7 +1216,6 @@ def test_a_call_is_told_before_the_words_before_it_have_been_played() -> None:
         await ask(client, then=3.0)
 
     client = hold(engines(LONG + "CALL:weather:{}"), script)
-    client.finish()
     spoken_s = len(LONG) * 0.06
     told = client.time("response.function_call_arguments.done")
     assert told - client.time("response.created") < 2.5 < spoken_s / 4
@@ -1320,7 +1230,6 @@ def test_what_the_user_cuts_short_calls_nothing() -> None:
 
     slow = Model([LONG + "CALL:weather:{}", "Yes."], token_s=0.1)
     client = hold(Engines(("When?", "Stop."), slow), script)
-    client.finish()
     assert client.ends == [("cancelled", "turn_detected"), ("completed", None)]
     assert not client.of("response.function_call_arguments.done")
 
@@ -1338,8 +1247,7 @@ def test_the_model_is_told_how_something_was_said_and_the_client_is_not(detects:
             return
         await client.speak(1.2)
         client.tell("input_audio_buffer.commit")
-        client.respond()
-        await client.until("response.done", number)
+        await client.answered()
 
     async def script(client: Client) -> None:
         client.detect(VAD if detects else None)

@@ -115,6 +115,12 @@ class Client:
     def respond(self, **options: Any) -> None:
         self.tell("response.create", response=options)
 
+    async def answered(self, **options: Any) -> None:
+        """Ask for a response, and wait until it is over."""
+        number = len(self.done) + 1
+        self.respond(**options)
+        await self.until("response.done", number)
+
     # --- what it received ---
 
     def of(self, kind: str) -> list[Event]:
@@ -167,7 +173,10 @@ def hold(
     opening: Opening | None = None,
     **more: Any,
 ) -> Client:
-    """Hold a conversation in virtual time: `script` is what the client does until it leaves."""
+    """Hold a conversation in virtual time: `script` is what the client does until it leaves.
+
+    By then nothing may be under way.
+    """
 
     async def talk() -> Client:
         client = Client()
@@ -184,6 +193,7 @@ def hold(
         await acting
         client.leave()
         await talking
+        client.finish()
         return client
 
     return virtual_time.run(talk())
