@@ -70,16 +70,6 @@ def test_items_go_where_they_are_asked_to() -> None:
     assert [item.id for item in items.kept] == ["a", "b"]
 
 
-def test_sound_that_a_client_adds_is_told_when_it_is_retrieved() -> None:
-    written = _Written()
-    audio = base64.b64encode(np.arange(240, dtype="<i2").tobytes()).decode()
-    part = {"type": "input_audio", "audio": audio}
-    written.items.create({"item": {"type": "message", "role": "user", "content": [part]}}, PCM)
-    told = {"type": "input_audio", "transcript": None}
-    assert [event["item"]["content"] for event in written.events] == [[told], [told]]
-    assert written.part(written.items.kept[0].id) == told | {"audio": audio}
-
-
 @given(st.integers(0, 3000), st.integers(0, 3000))
 def test_a_truncated_reply_keeps_what_was_heard(first_ms: int, second_ms: int) -> None:
     text = "one two three four five six"

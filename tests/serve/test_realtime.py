@@ -853,7 +853,7 @@ def test_old_items_are_left_out_of_a_prompt_that_is_too_long() -> None:
             client.write(f"number {number} " + "word " * 20)
             client.write("Yes.", "assistant")
         client.write("How many?")
-        for number in (1, 2):
+        for _ in range(2):
             await client.answered()
         client.update(truncation="disabled")
         await client.answered()
@@ -994,18 +994,6 @@ def test_a_session_lasts_no_longer_than_it_may() -> None:
     assert error["error"]["code"] == "session_expired"
     assert client.times[client.events.index(error)] == pytest.approx(120, abs=0.1)
     assert client.closed == (1001, "The session has expired.")
-
-
-def test_a_key_brings_the_settings_of_its_session() -> None:
-    async def script(client: Client) -> None:
-        await client.quiet(0.1)
-
-    given = {"type": "realtime", "instructions": "Be brief.", "audio": {"output": {"speed": 1.2}}}
-    client = hold(engines(), script, opening=Opening("gpt-9", "realtime", given))
-    session = client.of("session.created")[0]["session"]
-    assert session["instructions"] == "Be brief."
-    assert session["audio"]["output"]["speed"] == 1.2
-    assert session["model"] == "gpt-9"
 
 
 def test_the_recogniser_is_told_what_to_expect() -> None:

@@ -27,6 +27,12 @@ from pipeline.turns.taker import RATE as EARS
 
 MANUAL = {"turn_detection": None}
 FUNCTION = {"type": "function", "name": "f", "parameters": {"type": "object"}}
+RETAIN = {"type": "retention_ratio", "retention_ratio": 0.5}
+OUTPUT = {"type": "output_text", "text": "x"}
+
+
+def hearing(**fields: Any) -> JsonObject:
+    return {"audio": {"input": fields}}
 
 
 class Session:
@@ -52,8 +58,11 @@ class Session:
 
     def refused(self, kind: str, **fields: Any) -> tuple[str, str | None]:
         """Send an event, which is refused: the code, and which field is wrong."""
-        message = json.dumps({"type": kind, "event_id": "mine", **fields})
-        assert self.side.receive(message) is None
+        return self.refuses({"type": kind, **fields})
+
+    def refuses(self, event: JsonObject) -> tuple[str, str | None]:
+        """The same."""
+        assert self.side.receive(json.dumps({"event_id": "mine", **event})) is None
         error = self.told[-1]["error"]
         assert error["event_id"] == "mine" and error["type"] == "invalid_request_error"
         return error["code"], error["param"]
@@ -102,25 +111,6 @@ class Session:
 # --- the session object ---
 
 
-@pytest.mark.parametrize(
-    ("truncation", "param"),
-    [
-        ({"type": "retention_ratio", "retention_ratio": 2}, ".retention_ratio"),
-        ({"type": "retention_ratio"}, ".retention_ratio"),
-        ({"type": "nope", "retention_ratio": 0.5}, ".type"),
-        ({"type": "retention_ratio", "retention_ratio": 0.5, "limits": {}}, ".limits"),
-        ("nope", ""),
-    ],
-)
-def test_what_is_wrong_in_one_of_several_kinds_of_value_is_told(
-    truncation: Any, param: str
-) -> None:
-    _, told = Session().refused(
-        "session.update", session={"type": "realtime", "truncation": truncation}
-    )
-    assert told == f"session.truncation{param}"
-
-
 def test_a_session_tells_every_field_that_it_has() -> None:
     told = Session().told[0]["session"]
     assert set(told) == {*RealtimeSessionCreateRequest.model_fields, "id", "object", "expires_at"}
@@ -163,46 +153,124 @@ def test_what_is_set_is_told_back(fields: JsonObject) -> None:
     assert holds(fields, told)
 
 
+UNKNOWN, MISSING = "unknown_parameter", "missing_required_parameter"
+
+
 @pytest.mark.parametrize(
     ("fields", "param", "word"),
     [
+        ({"type": "transcription"}, "type", "cannot be changed"),
+        ({"temperature": 1}, "temperature", UNKNOWN),
+        ({"output_modalities": ["audio", "text"]}, "output_modalities", ""),
+        ({"max_output_tokens": 5000}, "max_output_tokens", ""),
+        ({"max_output_tokens": True}, "max_output_tokens", ""),
+        ({"tools": [{"type": "function"}]}, "tools[0].name", MISSING),
         ({"tools": [{"type": "mcp", "server_label": "s"}]}, "tools[0].type", "MCP"),
         ({"tool_choice": {"type": "mcp", "server_label": "s"}}, "tool_choice.server_label", ""),
         ({"tool_choice": {"type": "function", "name": "g"}}, "tool_choice.name", "none of"),
         ({"prompt": {"id": "../secret"}}, "prompt.id", "no prompt '../secret'"),
         ({"reasoning": {"effort": "utmost"}}, "reasoning.effort", "minimal"),
-        ({"audio": {"input": {"format": {"type": "audio/opus"}}}}, "audio.input.format.type", ""),
+        ({"truncation": {"type": "retention_ratio"}}, "truncation.retention_ratio", MISSING),
+        ({"truncation": {**RETAIN, "retention_ratio": 2}}, "truncation.retention_ratio", "1"),
+        ({"truncation": {**RETAIN, "type": "nope"}}, "truncation.type", ""),
+        ({"truncation": {**RETAIN, "limits": {}}}, "truncation.limits", UNKNOWN),
+        ({"truncation": "nope"}, "truncation", ""),
+        ({"audio": []}, "audio", ""),
+        (hearing(format={"type": "audio/opus"}), "audio.input.format.type", ""),
+        (hearing(format={"type": "audio/pcm", "rate": 8000}), "audio.input.format.rate", "16000"),
+        (hearing(format={"type": "audio/pcmu", "rate": 24_000}), "audio.input.format.rate", ""),
+        (hearing(turn_detection={"type": "x"}), "audio.input.turn_detection.type", ""),
         (
-            {"audio": {"input": {"format": {"type": "audio/pcmu", "rate": 24_000}}}},
-            "audio.input.format.rate",
-            "",
-        ),
-        (
-            {"audio": {"input": {"turn_detection": {"type": "server_vad", "idle_timeout_ms": 1}}}},
+            hearing(turn_detection={"type": "server_vad", "idle_timeout_ms": 1}),
             "audio.input.turn_detection.idle_timeout_ms",
             "5000",
         ),
+        ({"audio": {"output": {"speed": 3}}}, "audio.output.speed", "1.5"),
     ],
 )
-def test_what_cannot_be_is_refused_in_words(fields: JsonObject, param: str, word: str) -> None:
+def test_a_session_that_cannot_be_is_refused_in_words(
+    fields: JsonObject, param: str, word: str
+) -> None:
     session = Session()
     before = session.update()
-    told = {"type": "realtime", **fields}
-    _, found = session.refused("session.update", session=told)
-    assert found == f"session.{param}" and word in session.told[-1]["error"]["message"]
+    code, found = session.refused("session.update", session={"type": "realtime", **fields})
+    assert found == f"session.{param}" and word in f"{code} {session.told[-1]['error']['message']}"
     assert session.update() == before
+
+
+def said(kind: str, **part: Any) -> JsonObject:
+    """The addition of a message of the user's, or of the assistant's, with one part."""
+    role = "assistant" if kind.startswith("output") else "user"
+    item = {"type": "message", "role": role, "content": [{"type": kind, **part}]}
+    return {"type": "conversation.item.create", "item": item}
+
+
+def added(**item: Any) -> JsonObject:
+    return {"type": "conversation.item.create", "item": item}
+
+
+def asking(**options: Any) -> JsonObject:
+    return {"type": "response.create", "response": options}
+
+
+@pytest.mark.parametrize(
+    ("event", "code", "param"),
+    [
+        ({"type": "session.dream"}, "invalid_event", "type"),
+        ({}, "invalid_event", "type"),
+        ({"type": "session.update", "session": {}}, MISSING, "session.type"),
+        ({"type": "conversation.item.delete"}, MISSING, "item_id"),
+        ({"type": "conversation.item.delete", "item_id": 3}, "", "item_id"),
+        (added(type="message", role="robot", content=[]), "", "item.role"),
+        (added(type="message", role="user"), MISSING, "item.content"),
+        (added(type="function_call_output", output="x"), MISSING, "item.call_id"),
+        (added(type="mcp_call"), "", "item.type"),
+        (added(), MISSING, "item.type"),
+        (added(type="message", role="user", content=[OUTPUT]), "", "item.content"),
+        (said("output_audio"), MISSING, "item.content[0].transcript"),
+        # Nobody puts words into the assistant's mouth.
+        (said("output_audio", transcript="x", audio="AAAA"), "", "item.content[0].audio"),
+        (said("input_text"), MISSING, "item.content[0].text"),
+        (said("input_audio", audio="%"), "", "item.content[0].audio"),
+        # Images come as data.
+        (said("input_image", image_url="https://e.org/a.png"), "", "item.content[0].image_url"),
+        (
+            said("input_image", image_url="data:text/html;base64,AA"),
+            "",
+            "item.content[0].image_url",
+        ),
+        ({"type": "response.create", "response": []}, "", "response"),
+        (asking(metadata={"a" * 65: "x"}), "", f"response.metadata.{'a' * 65}"),
+        (asking(metadata={f"k{n}": "x" for n in range(17)}), "", "response.metadata"),
+        (asking(metadata={"a": "x" * 513}), "", "response.metadata.a"),
+        (asking(conversation="other"), "", "response.conversation"),
+        (asking(input=[{"type": "item_reference", "id": "x"}]), "", "response.input[0].id"),
+        (asking(input=[{"type": "dream"}]), "", "response.input[0].type"),
+        (asking(audio={"output": {"speed": 1.2}}), UNKNOWN, "response.audio.output.speed"),
+        (asking(tool_choice={"type": "function", "name": "g"}), "", "response.tool_choice.name"),
+        (asking(tools=[{"type": "mcp", "server_label": "s"}]), "", "response.tools[0].type"),
+        (asking(prompt={"id": "p"}), "prompt_not_found", "response.prompt.id"),
+    ],
+)
+def test_an_event_that_cannot_be_is_refused(event: JsonObject, code: str, param: str) -> None:
+    session = Session()
+    assert session.refuses(event) == (code or "invalid_value", param)
+    assert session.side.items.kept == [] and session.side.responses == {}
 
 
 def test_null_means_the_default_where_it_is_no_value() -> None:
     session = Session()
     fresh = session.update()
     session.update(
+        instructions="x",
+        tools=[FUNCTION],
         tool_choice="none",
         max_output_tokens=5,
         parallel_tool_calls=False,
         audio={"input": {"format": {"type": "audio/pcmu"}}, "output": {"speed": 1.5}},
     )
-    nothing = {"tool_choice": None, "max_output_tokens": None, "parallel_tool_calls": None}
+    cleared = ("instructions", "tools", "tool_choice", "max_output_tokens", "parallel_tool_calls")
+    nothing = dict.fromkeys(cleared)
     audio = {"input": {"format": None}, "output": {"speed": None}}
     assert session.update(**nothing, audio=audio) == fresh
     assert session.update(audio={"input": MANUAL})["audio"]["input"]["turn_detection"] is None
@@ -227,13 +295,6 @@ def test_a_session_that_its_key_describes() -> None:
     wrong = Session(Opening(session={"temperature": 1}))
     assert wrong.told[0]["type"] == "session.created"
     assert wrong.told[-1]["error"]["param"] == "session.temperature"
-
-
-def test_the_model_that_was_asked_for_may_be_named_again() -> None:
-    session = Session(Opening("gpt-realtime-2.1"))
-    assert session.update(model="gpt-realtime-2.1")["model"] == "cascade"
-    told = {"type": "realtime", "model": "gpt-4"}
-    assert session.refused("session.update", session=told) == ("invalid_value", "session.model")
 
 
 # --- sessions that only write down ---
@@ -488,22 +549,6 @@ def test_a_result_is_of_a_call() -> None:
     assert session.refused("conversation.item.create", item=result) == refused
 
 
-def test_nobody_puts_words_into_the_assistants_mouth() -> None:
-    part = {"type": "output_audio", "transcript": "x", "audio": "AAAA"}
-    item = {"type": "message", "role": "assistant", "content": [part]}
-    refused = Session().refused("conversation.item.create", item=item)
-    assert refused == ("invalid_value", "item.content[0].audio")
-
-
-@pytest.mark.parametrize("url", ["https://example.org/a.png", "data:text/html;base64,AAAA"])
-def test_images_come_as_data(url: str) -> None:
-    item = {"type": "message", "role": "user", "content": [{"type": "input_image"}]}
-    item["content"][0]["image_url"] = url  # type: ignore[index]
-    assert Session().refused("conversation.item.create", item=item)[1] == (
-        "item.content[0].image_url"
-    )
-
-
 def test_sound_that_was_added_is_kept_part_by_part() -> None:
     session = Session()
     sounds = [base64.b64encode(bytes([n] * 200)).decode() for n in (1, 2)]
@@ -513,8 +558,6 @@ def test_sound_that_was_added_is_kept_part_by_part() -> None:
     assert [part.get("audio") for part in content] == [sounds[0], None, sounds[1]]
     item = session.side.items.get(item_id)
     assert item is not None and item.ms == pytest.approx(200 / 24)
-    bad = {"type": "message", "role": "user", "content": [{"type": "input_audio", "audio": "%"}]}
-    assert session.refused("conversation.item.create", item=bad)[1] == "item.content[0].audio"
 
 
 def test_no_message_is_longer_than_clients_take() -> None:
@@ -569,6 +612,10 @@ def test_what_is_no_json_of_this_world_is_refused() -> None:
     ):
         assert session.side.receive(message) is None
         assert session.told[-1]["error"]["code"] == "invalid_event"
+    assert (
+        session.side.receive(json.dumps({"type": "response.cancel", "event_id": "x" * 600})) is None
+    )
+    assert session.told[-1]["error"]["param"] == "event_id"
     assert session.side.receive('{"a": [' + "[]," * 4_000_000) is None
     assert "commas" in session.told[-1]["error"]["message"]
     # A character beyond the first plane is two halves, and whole.
@@ -614,28 +661,6 @@ def test_a_response_has_settings_of_its_own() -> None:
     ]
     plain = session.respond()
     assert plain.settings["instructions"] == "Be brief." and plain.settings["tools"] == [FUNCTION]
-
-
-@pytest.mark.parametrize(
-    ("options", "param"),
-    [
-        ({"metadata": {"a" * 65: "x"}}, "response.metadata"),
-        ({"metadata": {f"k{n}": "x" for n in range(17)}}, "response.metadata"),
-        ({"metadata": {"a": "x" * 513}}, "response.metadata.a"),
-        ({"conversation": "other"}, "response.conversation"),
-        ({"input": [{"type": "item_reference", "id": "nowhere"}]}, "response.input[0].id"),
-        ({"input": [{"type": "dream"}]}, "response.input[0].type"),
-        ({"audio": {"output": {"speed": 1.2}}}, "response.audio.output.speed"),
-        ({"tool_choice": {"type": "function", "name": "g"}}, "response.tool_choice.name"),
-        ({"tools": [{"type": "mcp", "server_label": "s"}]}, "response.tools[0].type"),
-        ({"prompt": {"id": "p"}}, "response.prompt"),
-    ],
-)
-def test_a_response_that_cannot_be_is_refused(options: JsonObject, param: str) -> None:
-    session = Session()
-    found = session.refused("response.create", response=options)[1]
-    assert found is not None and found.startswith(param)
-    assert session.side.active is None and session.side.responses == {}
 
 
 def test_a_response_reads_the_conversation_or_what_it_is_given() -> None:

@@ -340,6 +340,7 @@ def test_standby_is_told_apart() -> None:
         line.server("session.usage.updated", usage=usage)
         line.server("session.resumed")
     line.server("session.closed", reason="expired", usage={"seconds": 61, "paused_seconds": None})
+    assert line.core.odd.total() == 0
     told = [(u.kind, u.seconds) for u in line.of(Usage)]
     assert told == [
         ("session", 15.0),
@@ -377,11 +378,3 @@ def test_what_means_nothing_is_counted_and_told_once(caplog: pytest.LogCaptureFi
     assert line.core.odd.total() == 2 * len(ODD)
     assert line.collect() == line.sent == []
     assert len([r for r in caplog.records if "frobnicated" in r.message]) == 1
-
-
-def test_a_session_that_is_paused_and_resumed_is_nothing_odd() -> None:
-    line = Line()
-    line.server("session.paused")
-    line.server("session.resumed")
-    assert line.core.odd.total() == 0
-    assert line.collect() == []

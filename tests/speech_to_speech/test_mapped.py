@@ -221,12 +221,6 @@ async def test_who_is_not_let_in_is_told_which_variable(
         )
 
 
-async def test_nobody_is_there() -> None:
-    async with ForeignServer() as server:
-        spec = at(server)
-    assert "cannot be reached" in await fails(spec)
-
-
 async def test_a_connection_that_ends_ends_the_conversation() -> None:
     async def script(visit: Visit) -> None:
         await has_spoken(visit, 1.0)

@@ -288,17 +288,6 @@ async def test_barge_in_truncates_and_history_holds_what_the_server_kept() -> No
     assert not talk.of(Failure)
 
 
-async def test_a_tool_of_the_simulated_servers() -> None:
-    brief = Brief("Be brief.", (Tool("weather", "Tells the weather."),))
-    async with simulated(CALL) as spec, talking(spec, brief) as talk:
-        await talk.say(tone(), silence(0.8))
-        call = await talk.see(ToolCall)
-        assert call.name == "weather" and "Bonn" in call.arguments
-        await talk.session.tool_result(call.id, "sunny")
-        await talk.see(ReplyDone)
-    assert "".join(t.delta for t in talk.of(ReplyText)).endswith("Sunny.")
-
-
 FAULTS: list[tuple[FaultKind, FaultTime, str]] = [
     ("malformed", "mid reply", "completed"),
     ("unknown", "mid reply", "completed"),
