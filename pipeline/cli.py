@@ -716,10 +716,12 @@ def simulate(
 ) -> int:
     """Serve a simulated speech-to-speech model that replays a script, until Ctrl-C."""
     settings = load(config, engines(None, voice, None))
-    from pipeline.serve import command
+    from pipeline.serve import simulated
 
     return run_to_end(
-        command.simulate(settings, protocol, script, preset, host, port, as_json=json, child=child)
+        simulated.simulate(
+            settings, protocol, script, preset, host, port, as_json=json, child=child
+        )
     )
 
 

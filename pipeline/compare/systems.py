@@ -24,7 +24,7 @@ from pipeline.measure.plan import Load, setting
 from pipeline.measure.pool import Pool, make_ready
 from pipeline.measure.reference import Behaviour, ReferenceSession
 from pipeline.serve import script
-from pipeline.serve.command import check_protocol, serving
+from pipeline.serve.simulated import check_protocol, serving
 from pipeline.session import Session
 from pipeline.speech_to_speech import specs
 from pipeline.speech_to_speech.audio_llm import AudioLlmSession, dotted, voice_engines

@@ -6,7 +6,7 @@ import copy
 import json
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 import numpy as np
@@ -17,7 +17,7 @@ from pipeline.serve.link import MOST_SENT, Author
 from pipeline.serve.refused import RequestRefused, invalid
 from pipeline.serve.session_object import JsonObject
 from pipeline.serve.sound import RATE, decoded, encoded, unpacked
-from pipeline.text.heard import in_proportion
+from pipeline.text.heard import whole_words
 
 MOST_SOUND_S = 300
 """So much sound of a conversation's items is kept (14 MB); older sound is let go."""
@@ -34,15 +34,18 @@ class PartSound:
 
     Args:
         samples: What there is of it.
+        words: How many characters of its transcript are spoken by some of the samples, both
+            growing; between them, and where there is none, speech is taken to be even.
 
     Attributes:
         length: Samples, of which none may be kept.
-        heard: Says which words of the transcript are over after so many seconds; None: nobody
-            knows, and speech is taken to be even.
+        heard: Says which words of the transcript are over after so many seconds, where that is
+            known better than by `words`.
     """
 
-    def __init__(self, samples: Samples) -> None:
+    def __init__(self, samples: Samples, words: Iterable[tuple[int, int]] = ()) -> None:
         self._pieces: list[Samples] | None = [samples]
+        self._words = list(words)
         self.length = len(samples)
         self.heard: Callable[[float], str] | None = None
 
@@ -59,22 +62,28 @@ class PartSound:
         self._pieces = [np.concatenate(self._pieces)]
         return self._pieces[0]
 
-    def add(self, samples: Samples) -> None:
-        """More of it."""
+    def add(self, samples: Samples, chars: int) -> None:
+        """More of it, in which the transcript's first `chars` are spoken to their end."""
         if self._pieces is not None:
             self._pieces.append(samples)
         self.length += len(samples)
+        self._words.append((self.length, chars))
 
     def cut(self, length: int, text: str) -> str:
         """Forget all but its beginning; what of `text` had been spoken by then."""
-        if self.heard is not None:
-            kept = self.heard(length / RATE)
-        else:
-            kept = in_proportion(text, length, self.length) if length else ""
+        kept = self.heard(length / RATE) if self.heard else self._spoken(length, text)
         if (samples := self.samples) is not None:
             self._pieces = [samples[:length].copy()]
         self.length = length
         return kept
+
+    def _spoken(self, length: int, text: str) -> str:
+        points = [(0, 0), *(point for point in self._words if point[0] <= self.length)]
+        if points[-1][0] < self.length:
+            points.append((self.length, len(text)))
+        # Words after the last point have no sound: they were to be spoken next.
+        places, chars = zip(*points, strict=True)
+        return whole_words(text, int(np.interp(length, places, chars)))
 
     def let_go(self) -> None:
         """Keep only how long it was, and its words."""

@@ -249,12 +249,12 @@ class RealtimeResponse:
         self._tell(f"{kind}.delta", content_index=0, delta=delta)
 
     def audio(self, samples: Samples) -> None:
-        """Send more of the open message's sound, int16 at 24 kHz."""
+        """Send more of the open message's sound, int16 at 24 kHz; all words so far are in it."""
         assert self._open is not None, "no message is open"
         self._samples += len(samples)
         # What was truncated while it grew has its end.
         if not self._open.cuts:
-            self._open.sounds[0].add(samples)
+            self._open.sounds[0].add(samples, len(self._text))
         self._sound(self._out.push(samples))
 
     def open_call(self, name: str, call_id: str) -> None:

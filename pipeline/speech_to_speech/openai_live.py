@@ -42,7 +42,6 @@ from pipeline.speech_to_speech.keys import shown
 from pipeline.speech_to_speech.ledger import (
     Now,
     ReplyEntry,
-    ReplyPart,
     TakeMark,
     TurnEntry,
 )
@@ -225,7 +224,8 @@ class LiveCore(TurnlessCore):
             reply = self._take_floor()
             if not reply.samples:
                 self._owe()
-        self.ledger.text(reply, _part(reply), delta)
+        # Text and sound come without a word of what belongs together.
+        self.ledger.text(reply, reply.part(""), delta)
 
     def sounded(self, samples: Samples) -> None:
         """More of the model's sound, silence included; int16 (n,)."""
@@ -288,12 +288,12 @@ class LiveCore(TurnlessCore):
         if stretch.begins:
             reply = self._take_floor()
             self._owed_ns = 0
-            _part(reply).filler = bool(self._tasks)
+            reply.part("").filler = bool(self._tasks)
         if self._reply is None:
             return
         if len(stretch.samples):
             silent = stretch.start + len(stretch.samples) - self._gate.sounded
-            part = _part(self._reply)
+            part = self._reply.part("")
             self.ledger.sound(self._reply, part, stretch.samples, encoding.PCM_RATE, silent)
         if stretch.ends:
             self._fell_silent(self._reply)
@@ -421,11 +421,6 @@ class LiveCore(TurnlessCore):
             if added > 0:
                 self._billed_s[kind] = total_s
                 self.ledger.add(Usage(self.ledger.number, 0, 0, 0, seconds=added, kind=kind))
-
-
-def _part(reply: ReplyEntry) -> ReplyPart:
-    """The one part of a reply: text and sound come without a word of what belongs together."""
-    return reply.part("")
 
 
 class LiveSession(OpenAiSession[AsyncLiveConnection]):

@@ -196,7 +196,7 @@ class OpenAiSession(ApiSession[OpenAiConnection]):
             await self._set_up(connection)
         except BaseException as error:
             if connection is not None:
-                await shut(connection)
+                await self._shut(connection)
             if isinstance(error, Exception):
                 raise self._errors.unreachable(error, self._connect_s) from None
             raise
@@ -209,22 +209,17 @@ class OpenAiSession(ApiSession[OpenAiConnection]):
         await connection.send_raw(json.dumps(parcel.message))
 
     async def _shut(self, connection: OpenAiConnection) -> None:
-        await shut(connection)
+        try:
+            async with asyncio.timeout(1.5 * CLOSE_S):
+                await connection.close()
+        except Exception as error:
+            log.debug("closing: %s", error)
+        finally:
+            # A server that reads nothing keeps the closing from being sent. The SDK has no word for
+            # letting go all the same.
+            transport = getattr(getattr(connection, "_connection", None), "transport", None)
+            if transport is not None:
+                transport.abort()
 
     async def _release(self) -> None:
         await self._sdk.close()
-
-
-async def shut(connection: AsyncRealtimeConnection | AsyncLiveConnection) -> None:
-    """Close a connection, whatever state it is in; never raises but when cancelled."""
-    try:
-        async with asyncio.timeout(1.5 * CLOSE_S):
-            await connection.close()
-    except Exception as error:
-        log.debug("closing: %s", error)
-    finally:
-        # A server that reads nothing keeps the closing from being sent. The SDK has no word for
-        # letting go all the same.
-        transport = getattr(getattr(connection, "_connection", None), "transport", None)
-        if transport is not None:
-            transport.abort()

@@ -38,11 +38,11 @@ class _Written:
         self.events: list[JsonObject] = []
         self.items = Items(Author("t", self.events.append))
 
-    def spoken(self, text: str, seconds: float) -> str:
+    def spoken(self, text: str, seconds: float, words: Any = ()) -> str:
         content = [{"type": "output_audio", "transcript": text}]
         about = {"id": "item_a", "type": "message", "role": "assistant", "content": content}
         about["status"] = "completed"
-        sound = PartSound(np.zeros(round(seconds * RATE), np.int16))
+        sound = PartSound(np.zeros(round(seconds * RATE), np.int16), words)
         self.items.begin(KeptItem(about, {0: sound}))
         return "item_a"
 
@@ -90,20 +90,39 @@ def test_a_truncated_reply_keeps_what_was_heard(first_ms: int, second_ms: int) -
 @pytest.mark.parametrize("end_ms", [1000, 1001])
 def test_a_client_that_played_all_rounds_it_to_milliseconds(end_ms: int) -> None:
     written = _Written()
-    name = written.spoken("one two", 1.0005)
+    name = written.spoken("one two", 1.0005, [(round(1.0005 * RATE), 7)])
     written.items.truncate(name, 0, end_ms)
     assert written.part(name)["transcript"] == "one two"
     with pytest.raises(RequestRefused, match="there are"):
         written.items.truncate(name, 0, 1002)
 
 
-@pytest.mark.parametrize("seconds", [0, 1])
-def test_words_without_a_sound_are_not_kept(seconds: float) -> None:
+def test_known_word_ends_decide_what_was_heard() -> None:
     written = _Written()
-    name = written.spoken("one two three", seconds)
+    name = written.spoken("Well. Then it rains", 4, [(3 * RATE, len("Well."))])
+    written.items.truncate(name, 0, 3000)
+    assert written.part(name)["transcript"] == "Well."
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words", "at_ms", "kept"),
+    [
+        # The words came, and no sound of them.
+        (0, (), 0, ""),
+        # So did more of them, of which the sound was to come.
+        (1, ((RATE, 7),), 1000, "one two"),
+        (1, ((RATE, 7),), 0, ""),
+        (2, ((RATE, 3), (2 * RATE, 7)), 1500, "one"),
+    ],
+)
+def test_words_without_a_sound_are_not_kept(
+    seconds: float, words: Any, at_ms: int, kept: str
+) -> None:
+    written = _Written()
+    name = written.spoken("one two three", seconds, words)
     for _ in range(2):
-        written.items.truncate(name, 0, 0)
-        assert written.part(name)["transcript"] == ""
+        written.items.truncate(name, 0, at_ms)
+        assert written.part(name)["transcript"] == kept
 
 
 def test_only_sound_of_the_assistant_is_truncated() -> None:

@@ -7,18 +7,16 @@ import { Microphone, Speaker } from "./sound.js";
 import { Transcript, h } from "./view.js";
 
 const SETTINGS = "cascade.settings";
+const refusals = (device) => ({
+  NotAllowedError: `The browser keeps the ${device} from this page. Allow it beside the address.`,
+  NotFoundError: `There is no ${device}. Plug one in.`,
+  NotReadableError: `Another program holds the ${device}. End that.`,
+});
 const UNHEARD = {
-  NotAllowedError: "The browser keeps the microphone from this page. Allow it beside the address.",
-  NotFoundError: "There is no microphone. Plug one in.",
-  NotReadableError: "Another program holds the microphone. End that.",
+  ...refusals("microphone"),
   insecure: "Browsers let a page hear only over https, or on its own machine. Open it so.",
 };
-
-const UNSEEN = {
-  NotAllowedError: "The browser keeps the camera from this page. Allow it beside the address.",
-  NotFoundError: "There is no camera. Plug one in.",
-  NotReadableError: "Another program holds the camera. End that.",
-};
+const UNSEEN = refusals("camera");
 
 const find = (selector) => document.querySelector(selector);
 const [stateLine, talk, problem, empty] = ["#state", "#talk", "#problem", "#empty"].map(find);
@@ -172,7 +170,7 @@ const camera = new Camera(find("#viewfinder"));
 find("#camera").hidden = !navigator.mediaDevices?.getUserMedia;
 find("#screen").hidden = !navigator.mediaDevices?.getDisplayMedia;
 
-async function show(name, take, refusals) {
+async function show(name, take, unseen) {
   try {
     const image = await take();
     if (!image) return;
@@ -180,7 +178,7 @@ async function show(name, take, refusals) {
     conversation.show(image, `A picture of the ${name}`);
     connection.open();
   } catch (error) {
-    const why = refusals[error.name] ?? error.message;
+    const why = unseen[error.name] ?? error.message;
     if (why) complain(why);
   }
 }
