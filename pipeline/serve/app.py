@@ -160,7 +160,7 @@ class Sessions:
             with self._counted(admitted.key, _address(socket)):
                 await self._talk(phone.Phone(connection, messages, caller), opening)
         except RequestRefused as refused:
-            self.refused(refused)
+            self.metrics.refused(refused.code)
             log.warning("a telephone call was refused: %s", refused)
             phone.hang_up(connection, refused)
 
