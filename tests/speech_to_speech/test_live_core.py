@@ -75,6 +75,20 @@ class Line(LiveStage):
         self.tell([self.say.backend("response.completed", response={})])
 
 
+def asked(words: str = "") -> Line:
+    """The user has said something."""
+    line = Line()
+    line.speaks(500, words)
+    return line
+
+
+def delegated() -> Line:
+    """The model has given what was asked for to the text model."""
+    line = asked()
+    line.delegate()
+    return line
+
+
 def test_a_reply_is_over_after_a_pause() -> None:
     line = Line()
     line.speaks(800, "Hello?")
@@ -91,8 +105,7 @@ def test_a_reply_is_over_after_a_pause() -> None:
 
 
 def test_pauses_between_sentences_are_part_of_the_reply() -> None:
-    line = Line()
-    line.speaks(500)
+    line = asked()
     for _ in range(3):
         line.model(400)
         line.silence(600)
@@ -102,8 +115,7 @@ def test_pauses_between_sentences_are_part_of_the_reply() -> None:
 
 
 def test_a_stream_that_stops_altogether_is_silence() -> None:
-    line = Line()
-    line.speaks(500)
+    line = asked()
     line.model(400)
     line.nothing(int(PAUSE_MS + STALL_MS) - 2 * STEP)
     assert not line.of(ReplyDone)
@@ -112,8 +124,7 @@ def test_a_stream_that_stops_altogether_is_silence() -> None:
 
 
 def test_sound_that_ends_while_the_user_speaks_was_interrupted() -> None:
-    line = Line()
-    line.speaks(500)
+    line = asked()
     line.text("One two three four.")
     line.model(1000)
     line.began()
@@ -130,8 +141,7 @@ def test_sound_that_ends_while_the_user_speaks_was_interrupted() -> None:
 
 
 def test_a_model_that_speaks_on_is_not_interrupted() -> None:
-    line = Line()
-    line.speaks(500)
+    line = asked()
     line.model(1000)
     line.began()
     line.model(300)
@@ -145,8 +155,7 @@ def test_a_model_that_speaks_on_is_not_interrupted() -> None:
 
 
 def test_an_answer_that_comes_soon_after_an_interruption_is_the_next_turn_s() -> None:
-    line = Line()
-    line.speaks(500)
+    line = asked()
     line.text("Once upon a time")
     line.model(1000)
     line.began()
@@ -192,9 +201,7 @@ def test_a_word_into_the_user_s_speech_without_any_answer_ends_in_the_end() -> N
 
 
 def test_a_turn_stays_open_while_work_is_given_away() -> None:
-    line = Line()
-    line.speaks(500)
-    line.delegate()
+    line = delegated()
     line.text("Let me see.")
     line.model(400)
     line.silence(20_000)
@@ -211,9 +218,7 @@ def test_a_turn_stays_open_while_work_is_given_away() -> None:
 
 
 def test_a_turn_is_over_if_nothing_comes_of_the_work() -> None:
-    line = Line()
-    line.speaks(500)
-    line.delegate()
+    line = delegated()
     line.settle()
     line.silence(int(OWED_MS) - 2 * STEP)
     assert not line.of(ReplyDone)
@@ -222,9 +227,7 @@ def test_a_turn_is_over_if_nothing_comes_of_the_work() -> None:
 
 
 def test_the_user_goes_on_while_work_is_done() -> None:
-    line = Line()
-    line.speaks(500)
-    line.delegate()
+    line = delegated()
     line.speaks(500)
     assert line.of(ReplyDone) == [ReplyDone(1, "reply-1", "completed")]
     line.settle()
@@ -234,8 +237,7 @@ def test_the_user_goes_on_while_work_is_done() -> None:
 
 
 def test_late_text_belongs_to_the_reply_that_was_heard() -> None:
-    line = Line()
-    line.speaks(500)
+    line = asked()
     line.text("It is ")
     line.model(400)
     line.silence(1100)
@@ -271,8 +273,7 @@ def test_a_model_may_speak_first() -> None:
 
 
 def test_the_text_model_goes_on_once_it_has_finished_asking() -> None:
-    line = Line()
-    line.speaks(500)
+    line = asked()
     [*asking, completed] = line.say.calls("c1")[:4]
     line.tell(asking)
     line.result("c1", "x" * 900_000)
@@ -284,9 +285,7 @@ def test_the_text_model_goes_on_once_it_has_finished_asking() -> None:
 
 
 def test_a_text_model_that_fails_is_told_and_the_turn_goes_on() -> None:
-    line = Line()
-    line.speaks(500)
-    line.delegate()
+    line = delegated()
     error = {"error": {"message": "boom sk-123"}}
     line.tell([line.say.backend("response.failed", response=error)])
     assert line.of(Failure) == [Failure(1, "direct", ": the text model failed: boom [key]", False)]
@@ -299,8 +298,7 @@ def test_a_text_model_that_fails_is_told_and_the_turn_goes_on() -> None:
 def test_a_delegation_to_us_is_a_call_of_a_tool_that_holds_what_was_understood(
     length: int,
 ) -> None:
-    line = Line()
-    line.speaks(500, "Is it raining?")
+    line = asked("Is it raining?")
     line.server("session.delegation.created", delegation={"id": "d7", "target": "client"})
     assert line.of(ToolCall) == [ToolCall(1, "d7", "delegation", '{"heard": "Is it raining?"}')]
     line.result("d7", "x" * length)

@@ -133,9 +133,15 @@ class Carrier(Stage):
             self.core.ledger.played(replies[-1].id, replies[-1].samples - left)
 
 
-def test_a_reply_is_over_when_all_was_heard_and_nothing_more_comes() -> None:
+def asked() -> Carrier:
+    """The user has said something."""
     line = Carrier()
     line.user()
+    return line
+
+
+def test_a_reply_is_over_when_all_was_heard_and_nothing_more_comes() -> None:
+    line = asked()
     line.wait(200)
     line.sounds(loud(3000))  # at once: it is played for three seconds
     line.wait(3000 + PAUSE_MS - 2 * STEP_MS)
@@ -198,8 +204,7 @@ def test_whatever_comes_is_heard_when_a_telephone_would_play_it(
 
 
 def test_what_is_cleared_is_not_heard() -> None:
-    line = Carrier()
-    line.user()
+    line = asked()
     line.sends("text", text="A long story.")
     line.sounds(loud(5000))
     line.wait(1000)
@@ -219,8 +224,7 @@ def test_what_is_cleared_is_not_heard() -> None:
 
 
 def test_a_clear_when_all_was_heard_changes_nothing() -> None:
-    line = Carrier()
-    line.user()
+    line = asked()
     line.sounds(loud(1000))
     line.wait(1200)
     line.sends("clear")
@@ -228,8 +232,7 @@ def test_a_clear_when_all_was_heard_changes_nothing() -> None:
 
 
 def test_marks_come_back_when_they_are_heard_or_cleared() -> None:
-    line = Carrier()
-    line.user()
+    line = asked()
     line.sends("mark", name="before")
     assert [one["message.name"] for one in line.sent] == ["before"]
     line.sounds(loud(1000))
@@ -247,8 +250,7 @@ def test_marks_come_back_when_they_are_heard_or_cleared() -> None:
 
 def test_a_flood_of_marks_is_answered_before_it_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mapped, "MOST_ANSWERS", 3)
-    line = Carrier()
-    line.user()
+    line = asked()
     line.sounds(loud(1000))
     for name in range(5):
         line.sends("mark", name=name)
@@ -265,8 +267,7 @@ def test_a_ping_is_answered_at_once() -> None:
 
 
 def test_a_system_that_ignores_the_user_goes_on_with_its_reply() -> None:
-    line = Carrier()
-    line.user()
+    line = asked()
     line.streams(1000)
     line.begins()
     line.streams(800)
@@ -281,8 +282,7 @@ def test_a_system_that_ignores_the_user_goes_on_with_its_reply() -> None:
 
 
 def test_what_is_said_in_pieces_after_the_user_has_begun_is_one_reply() -> None:
-    line = Carrier()
-    line.user()
+    line = asked()
     line.sounds(loud(2000))
     line.wait(1500)
     line.begins()
@@ -324,8 +324,7 @@ def test_words_of_both_sides() -> None:
 
 
 def test_a_text_that_never_has_a_sound_is_not_waited_for_for_ever() -> None:
-    line = Carrier()
-    line.user()
+    line = asked()
     line.sends("text", text="Nobody hears this.")
     line.wait(OWED_MS + STEP_MS)
     assert line.done() == [(1, "reply-1", "completed")]
@@ -374,8 +373,7 @@ def test_half_a_sample_is_completed_by_the_next_message() -> None:
 
 
 def test_errors_are_told_and_end_nothing() -> None:
-    line = Carrier()
-    line.user()
+    line = asked()
     line.sends("error", why="no model\n today")
     assert line.of(Failure) == [Failure(1, "direct", "no model today", False)]
 

@@ -89,10 +89,22 @@ class Line(RealtimeStage):
         return metadata
 
 
-def test_several_items_are_one_reply_and_commentary_is_filler() -> None:
+def spoken(words: str | None = None) -> Line:
+    """The user has said something."""
     line = Line()
-    line.speaks("u1")
+    line.speaks("u1", words)
+    return line
+
+
+def answering(words: str | None = None) -> Line:
+    """The server has begun to answer that."""
+    line = spoken(words)
     line.begin("r1")
+    return line
+
+
+def test_several_items_are_one_reply_and_commentary_is_filler() -> None:
+    line = answering()
     line.item("r1", "a1", "Let me think.", 100, phase="commentary")
     line.item("r1", "a2", "It is four.", 200, phase="final_answer")
     line.end("r1")
@@ -104,8 +116,7 @@ def test_several_items_are_one_reply_and_commentary_is_filler() -> None:
 
 
 def test_transcripts_come_late_and_out_of_order() -> None:
-    line = Line()
-    line.speaks("u1")
+    line = spoken()
     line.answers("r1", "a1", "One.")
     line.speaks("u2")
     line.transcript("u2", "second")
@@ -118,8 +129,7 @@ def test_transcripts_come_late_and_out_of_order() -> None:
 
 
 def test_partial_transcripts_add_up() -> None:
-    line = Line()
-    line.speaks("u1")
+    line = spoken()
     for delta in ("How ", "are you?"):
         kind = "conversation.item.input_audio_transcription.delta"
         line.server(kind, item_id="u1", delta=delta)
@@ -128,9 +138,7 @@ def test_partial_transcripts_add_up() -> None:
 
 
 def test_barge_in_truncates_at_what_was_heard_and_history_holds_that() -> None:
-    line = Line()
-    line.speaks("u1", "Count.")
-    line.begin("r1")
+    line = answering("Count.")
     line.item("r1", "a1", "one two three four", SECOND)
     line.server("response.output_audio.done", response_id="r1", item_id="a1")
     line.item("r1", "a2", "five six", SECOND)
@@ -162,9 +170,7 @@ def test_barge_in_truncates_at_what_was_heard_and_history_holds_that() -> None:
 
 
 def test_nothing_heard_leaves_nothing() -> None:
-    line = Line()
-    line.speaks("u1")
-    line.begin("r1")
+    line = answering()
     line.item("r1", "a1", "one two", 4800)
     line.server("input_audio_buffer.speech_started", item_id="u2")
     line.heard("reply-1", 0)
@@ -190,9 +196,7 @@ def test_nothing_heard_leaves_nothing() -> None:
 def test_before_the_first_sound_nothing_is_heard(
     lead: float, made: float, played: float, words: str, cut_ms: int | None
 ) -> None:
-    line = Line()
-    line.speaks("u1")
-    line.begin("r1")
+    line = answering()
     at = {"response_id": "r1", "item_id": "a1", "content_index": 0}
     kind = "response.output_audio_transcript.delta"
     line.server(kind, delta="one two three four", **at)
@@ -230,9 +234,7 @@ def test_of_a_reply_that_broke_only_what_has_a_sound_was_said() -> None:
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=5), st.integers(0, 60))
 def test_a_cut_is_never_later_than_what_was_heard(pieces: list[Any], played: int) -> None:
     """Of every item the server is told how much was heard; history and words follow from that."""
-    line = Line()
-    line.speaks("u1")
-    line.begin("r1")
+    line = answering()
     for number, (tenths, words) in enumerate(pieces):
         at = {"response_id": "r1", "item_id": f"a{number}"}
         kind = "response.output_audio_transcript.delta"
@@ -259,9 +261,7 @@ def test_a_cut_is_never_later_than_what_was_heard(pieces: list[Any], played: int
 @pytest.mark.parametrize("announced", [True, False])
 def test_what_nobody_wants_any_more_is_deleted(announced: bool) -> None:
     """The model would take for said what was not heard: a late response, and a late message."""
-    line = Line()
-    line.speaks("u1")
-    line.begin("r1")
+    line = answering()
     line.item("r1", "a1", "one two", SECOND)
     line.server("input_audio_buffer.speech_started", item_id="u2")
     line.heard("reply-1", 0.7)
@@ -305,9 +305,7 @@ def test_ids_that_a_server_counts_anew() -> None:
 
 
 def test_parts_of_a_message_that_may_be_no_words_are_not_said() -> None:
-    line = Line()
-    line.speaks("u1")
-    line.begin("r1")
+    line = answering()
     content = [
         {"type": "reasoning_text", "text": "They want the time."},
         {"type": "output_audio", "transcript": "It is five."},
@@ -336,8 +334,7 @@ def test_parts_of_a_message_that_may_be_no_words_are_not_said() -> None:
     ],
 )
 def test_errors_that_are_not_known_end_nothing(error: dict[str, Any], said: str) -> None:
-    line = Line()
-    line.speaks("u1")
+    line = spoken()
     line.server("error", **error)
     [failure] = line.of(Failure)
     assert (failure.message, failure.fatal) == (f"the server reports: {said}", False)
@@ -358,8 +355,7 @@ def test_a_server_that_does_not_cancel_is_told_to() -> None:
 
 
 def test_a_response_that_comes_when_the_user_has_gone_on_is_not_heard() -> None:
-    line = Line()
-    line.speaks("u1")
+    line = spoken()
     line.server("input_audio_buffer.speech_started", item_id="u2")
     line.begin("r1")
     line.item("r1", "a1", "too late", 100)
@@ -382,9 +378,7 @@ def test_an_answer_in_the_middle_of_the_utterance_is_that_turns() -> None:
 
 
 def test_a_result_waits_for_the_end_of_the_response_that_made_the_call() -> None:
-    line = Line()
-    line.speaks("u1", "One and one?")
-    line.begin("r1")
+    line = answering("One and one?")
     line.item("r1", "a1", "Let me see.", 100)
     item = {"id": "f", "type": "function_call", "call_id": "c1", "name": "sum", "arguments": "{}"}
     line.server("response.output_item.done", response_id="r1", item={**item, "status": "completed"})
@@ -399,8 +393,7 @@ def test_a_result_waits_for_the_end_of_the_response_that_made_the_call() -> None
 
 
 def test_a_late_result_is_one_more_reply_of_its_turn() -> None:
-    line = Line()
-    line.speaks("u1", "Slow one.")
+    line = spoken("Slow one.")
     line.calls("r1", "c1")
     line.speaks("u2", "And you?")
     assert [(d.turn, d.status) for d in line.of(ReplyDone)] == [(1, "completed")]
@@ -422,8 +415,7 @@ def test_a_late_result_is_one_more_reply_of_its_turn() -> None:
 
 
 def test_a_late_result_waits_until_the_user_was_answered() -> None:
-    line = Line()
-    line.speaks("u1")
+    line = spoken()
     line.calls("r1", "c1")
     line.server("input_audio_buffer.speech_started", item_id="u2")
     line.result("c1")
@@ -436,8 +428,7 @@ def test_a_late_result_waits_until_the_user_was_answered() -> None:
 
 @pytest.mark.parametrize("echoes", [True, False])
 def test_an_answer_to_a_result_that_the_user_speaks_over_comes_again(echoes: bool) -> None:
-    line = Line()
-    line.speaks("u1")
+    line = spoken()
     line.calls("r1", "c1")
     line.result("c1")
     asked = line.asked()
@@ -456,8 +447,7 @@ def test_an_answer_to_a_result_that_the_user_speaks_over_comes_again(echoes: boo
 
 
 def test_a_response_asked_for_too_early_is_asked_for_again() -> None:
-    line = Line()
-    line.speaks("u1")
+    line = spoken()
     line.calls("r1", "c1")
     line.result("c1")
     error = {"code": "conversation_already_has_active_response", "message": "wait"}
@@ -469,8 +459,7 @@ def test_a_response_asked_for_too_early_is_asked_for_again() -> None:
 
 
 def test_calls_that_come_only_as_arguments_or_only_at_the_end() -> None:
-    line = Line()
-    line.speaks("u1")
+    line = spoken()
     fields = {"call_id": "c1", "name": "sum", "arguments": "{}", "item_id": "f"}
     line.server("response.function_call_arguments.done", response_id="r1", **fields)
     assert not line.of(ToolCall)
@@ -480,9 +469,7 @@ def test_calls_that_come_only_as_arguments_or_only_at_the_end() -> None:
 
 
 def test_incomplete_calls_are_not_made() -> None:
-    line = Line()
-    line.speaks("u1")
-    line.begin("r1")
+    line = answering()
     fields = {"call_id": "c1", "name": "sum", "arguments": "{", "item_id": "f"}
     line.server("response.function_call_arguments.done", response_id="r1", **fields)
     item = {"type": "function_call", "status": "incomplete", "call_id": "c1", "name": "sum"}
@@ -510,9 +497,7 @@ def test_incomplete_calls_are_not_made() -> None:
 def test_a_broken_response_is_the_turns_failure(
     status: str, details: dict[str, Any], said: str
 ) -> None:
-    line = Line()
-    line.speaks("u1")
-    line.begin("r1")
+    line = answering()
     line.end("r1", status, status_details=details)
     failure = line.of(Failure)[0]
     assert (failure.turn, failure.stage, failure.message) == (1, "direct", said)
@@ -525,8 +510,7 @@ def test_a_broken_response_is_the_turns_failure(
 
 
 def test_a_server_that_says_nothing_fails_in_that_turn() -> None:
-    line = Line()
-    line.speaks("u1")
+    line = spoken()
     line.tick(59.9)
     assert not line.of(Failure)
     line.tick(0.1)
@@ -535,8 +519,7 @@ def test_a_server_that_says_nothing_fails_in_that_turn() -> None:
 
 
 def test_a_tool_that_takes_long_is_not_the_servers_fault() -> None:
-    line = Line()
-    line.speaks("u1")
+    line = spoken()
     line.calls("r1", "c1")
     line.tick(600)
     assert not line.of(Failure)
@@ -602,9 +585,7 @@ def test_a_transcript_may_be_the_first_sign_of_a_turn() -> None:
 
 
 def test_the_text_may_come_whole_only() -> None:
-    line = Line()
-    line.speaks("u1")
-    line.begin("r1")
+    line = answering()
     at = {"response_id": "r1", "item_id": "a1"}
     line.server("response.output_audio_transcript.delta", delta="One ", **at)
     line.server("response.output_audio_transcript.done", transcript="One two.", **at)
@@ -616,8 +597,7 @@ def test_the_text_may_come_whole_only() -> None:
 
 
 def test_sound_split_in_the_middle_of_a_sample() -> None:
-    line = Line()
-    line.speaks("u1")
+    line = spoken()
     data = np.arange(100, dtype="<i2").tobytes()
     for piece in (data[:33], data[33:34], data[34:]):
         delta = base64.b64encode(piece).decode()
@@ -640,9 +620,7 @@ def test_the_rate_is_what_the_session_says() -> None:
 
 
 def test_a_rate_that_changes_within_a_reply_is_converted() -> None:
-    line = Line()
-    line.speaks("u1")
-    line.begin("r1")
+    line = answering()
     line.item("r1", "a1", "Hi.", 2400)
     stated = {"audio": {"output": {"format": {"type": "audio/pcm", "rate": 48000}}}}
     line.server("session.updated", session=stated)
