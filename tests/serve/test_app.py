@@ -16,20 +16,15 @@ import pytest
 from openai import AsyncOpenAI
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
-from support.realtime_client import connected, scripted, silence, voice
 from support.served import Served, served, sessions_of
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from pipeline.clock import Clock
 from pipeline.serve.access import SUBPROTOCOL_KEY, Access
 from pipeline.serve.app import SESSIONS_A_KEY
 from pipeline.serve.connection import Connection
 from pipeline.serve.link import Link, Opening
 from pipeline.serve.metrics import Metrics
-from pipeline.serve.script import ScriptedTurn
-from pipeline.serve.simulated import ScriptedSession
-from pipeline.serve.speech import speak
 
 TOKEN = "0123456789abcdefghij"
 SOON_S = 20.0
@@ -358,20 +353,3 @@ async def test_a_request_that_fails_is_logged_and_its_client_told_no_more_than_t
     [record] = [record for record in caplog.records if record.levelno >= 40]
     assert record.getMessage() == "a request failed: RuntimeError: what only the log may say"
     caplog.clear()
-
-
-async def test_a_conversation_with_a_client_that_nobody_here_wrote() -> None:
-    """The simulated session, over this door, by the SDK."""
-    script = scripted(ScriptedTurn("hello there", "Good morning to you.", ends_s=0.3))
-    sounds = speak(script)
-
-    async def talk(link: Link, opening: Opening) -> None:
-        await ScriptedSession(script, opening, sounds, link, "1/0", Clock()).run()
-
-    async with served(talk) as server:
-        server.url = f"ws://127.0.0.1:{server.port}/v1"
-        async with connected(server) as client:  # type: ignore[arg-type]
-            await client.hear(silence(0.2), voice(0.3), silence(0.5))
-            done = (await client.event("response.done"))["response"]
-            assert done["status"] == "completed"
-            assert client.grammar.finish() == []

@@ -48,12 +48,7 @@ every = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect
 
 
 @pytest.fixture(autouse=True)
-def hermetic(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "all_proxy", "ws_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    for name in ("OPENAI_BASE_URL", "GOOGLE_API_KEY", "CASCADE_GEMINI_URL"):
-        monkeypatch.delenv(name, raising=False)
+def keys(hermetic: None, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OPENAI_API_KEY", "CASCADE_REALTIME_KEY", "GEMINI_API_KEY"):
         monkeypatch.setenv(name, KEY)
 

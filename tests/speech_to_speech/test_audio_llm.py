@@ -22,13 +22,11 @@ from servers.llm_server import (
     DONE,
     ROLE,
     Answer,
-    End,
     LlmServer,
     chunk,
     delta,
     finish,
     hang,
-    page,
     reply,
     status,
 )
@@ -36,9 +34,8 @@ from support.api_talk import RATE, Talk, silence, speech
 from support.scripted import LOUD, Detector, Speaker
 
 from pipeline.clock import Clock
-from pipeline.config import LlmSettings, Settings, TurnSettings
+from pipeline.config import Settings, TurnSettings
 from pipeline.conversation.history import History
-from pipeline.engines.remote import wav
 from pipeline.engines.tokens import TokenGauge
 from pipeline.engines.tools import Prompt, Tool
 from pipeline.engines.whisper import NOTHING_KNOWN, Known, Transcription, bare
@@ -74,15 +71,6 @@ BRIEF = Brief("Be short.")
 TOOL = Tool("weather", "Tells the weather.")
 SETTINGS = Settings(turns=TurnSettings(predict=False))
 LONG = "The train leaves at nine in the morning, from platform four, and it takes three hours. " * 4
-
-
-@pytest.fixture(autouse=True)
-def hermetic(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "AUDIO_LLM_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
 
 
 @dataclass
@@ -302,13 +290,6 @@ async def test_the_first_model_is_taken_that_the_server_lists() -> None:
         assert server.requests[0].body["model"] == "first"
 
 
-async def test_a_server_that_does_not_list_its_models_will_do() -> None:
-    async with LlmServer(reply("Yes."), models=status(404)) as server, talk(server) as talking:
-        await talking.say(voice())
-        done = await talking.see(ReplyDone)
-    assert done.status == "completed"
-
-
 async def refusal(server: LlmServer, **options: str) -> StageError:
     with pytest.raises(StageError) as raised:
         async with talk(server, **options):
@@ -318,37 +299,20 @@ async def refusal(server: LlmServer, **options: str) -> StageError:
     return raised.value
 
 
-async def test_a_wrong_key(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_cannot_be_used_is_told_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("AUDIO_LLM_API_KEY", KEY)
     async with LlmServer(models=status(401, f"Incorrect API key {KEY}")) as server:
         error = await refusal(server)
         assert server.lookups[0].key == KEY
     assert "refuses the key (401); set AUDIO_LLM_API_KEY" in str(error)
     assert KEY not in str(error)
-
-
-async def test_no_quota() -> None:
-    answer = status(429, "Slow down.")
-    limited = Answer(answer.steps, 429, answer.content_type, {"Retry-After": "17"})
-    async with LlmServer(models=limited) as server:
-        error = await refusal(server)
-    assert "answers 429: Slow down.; try again in 17 s" in str(error)
-
-
-async def test_nobody_there() -> None:
-    server = LlmServer()
-    async with server:
-        pass
     error = await refusal(server)
-    assert "cannot be reached" in str(error)
-    assert "check the URL of the path" in str(error)
-
-
-async def test_no_model_at_all() -> None:
+    assert "cannot be reached" in str(error) and "check the URL of the path" in str(error)
     async with LlmServer(models=[]) as server:
         error = await refusal(server, model="")
-    assert "lists no model" in str(error)
-    assert "add ,model=NAME to the path" in str(error)
+    assert "lists no model" in str(error) and "add ,model=NAME to the path" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -356,10 +320,6 @@ async def test_no_model_at_all() -> None:
     [
         (status(400, "This model does not support audio input."), "not support audio", False),
         (status(404, "no such model"), "has no model 'ears'", True),
-        (status(429, "Too many."), "answers 429: Too many.", False),
-        (status(401, KEY), "refuses the key", True),
-        (page(200, "<html>no API</html>"), "no reply", True),
-        (Answer([b"data: {\n\n"]), "what is no chat stream", False),
     ],
 )
 async def test_a_request_that_fails(answer: Answer, why: str, fatal: bool) -> None:
@@ -380,34 +340,6 @@ async def test_a_key_that_a_server_repeats_is_not_shown(monkeypatch: pytest.Monk
         await talking.say(voice())
         failure = await talking.see(Failure)
     assert failure.message.endswith("400: Nothing here for [key].")
-
-
-@pytest.mark.parametrize("end", [End.DROP, End.RESET])
-async def test_a_server_that_breaks_off(end: End) -> None:
-    broken = Answer([ROLE, delta("It is five o'clock. "), delta("And "), hang_a_little, end])
-    async with LlmServer(broken, reply("Here again.")) as server, talk(server) as talking:
-        await talking.say(voice(1))
-        failure = await talking.see(Failure)
-        await talking.see(ReplyDone)
-        await talking.say(voice(2))
-        done = await talking.see(ReplyDone, 2)
-    assert "broke off in the middle of the reply" in failure.message
-    assert not failure.fatal
-    assert done.status == "completed"
-    assert talking.of(ReplyAudio)
-
-
-async def hang_a_little() -> None:
-    await asyncio.sleep(0.05)
-
-
-async def test_a_server_that_falls_silent() -> None:
-    settings = Settings(turns=TurnSettings(predict=False), llm=LlmSettings(timeout_s=1.5))
-    silent = Answer([ROLE, delta("Well, "), hang])
-    async with LlmServer(silent) as server, talk(server, settings=settings) as talking:
-        await talking.say(voice())
-        failure = await talking.see(Failure)
-    assert "sent nothing for 0.5 s" in failure.message
 
 
 async def test_leaving_in_the_middle_of_a_reply_stops_the_server() -> None:
@@ -601,13 +533,6 @@ def test_what_was_said_after_a_prompt_was_made_is_not_forgotten_with_it() -> Non
     utterances.spoken([{"role": "user", "content": first}])
     [message] = utterances.spoken([{"role": "user", "content": second}])
     assert heard(message) == [2]
-
-
-def test_a_wav_holds_the_sound() -> None:
-    audio = np.array([0, 0.5, -0.5, 1, -1, 2], np.float32)
-    with wave.open(io.BytesIO(wav(audio))) as reader:
-        data = np.frombuffer(reader.readframes(10), "<i2")
-    assert data.tolist() == [0, 16384, -16384, 32767, -32767, 32767]
 
 
 @given(st.lists(st.lists(st.one_of(st.just(None), st.text(max_size=5)), max_size=4), max_size=5))

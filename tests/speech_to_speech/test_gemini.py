@@ -23,9 +23,7 @@ from pipeline.trace import Trace
 
 
 @pytest.fixture(autouse=True)
-def hermetic(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("GOOGLE_API_KEY", "CASCADE_GEMINI_URL", "CASCADE_GEMINI_CERTIFICATE"):
-        monkeypatch.delenv(name, raising=False)
+def key(hermetic: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GEMINI_API_KEY", "AIzaNobody")
 
 

@@ -37,13 +37,6 @@ MULAW = Encoding("pcmu", 8_000)
 SECRET = "a-secret-that-nobody-reads"
 
 
-@pytest.fixture(autouse=True)
-def hermetic(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "all_proxy", "ws_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-
-
 def at(server: ForeignServer, which: str = "json", **options: str) -> SystemSpec:
     return SystemSpec("mine", "map", which, f"ws://{server.host}/talk", options)
 

@@ -18,7 +18,7 @@ WEATHER = Tool("weather", "Tells the weather.", {"type": "object", "properties":
 
 
 @pytest.fixture(autouse=True)
-def key(monkeypatch: pytest.MonkeyPatch) -> None:
+def key(hermetic: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-nobody")
 
 

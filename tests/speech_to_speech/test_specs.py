@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -23,31 +24,22 @@ OPENAI = {"OPENAI_API_KEY": "sk-1"}
 @pytest.mark.parametrize(
     ("text", "spec"),
     [
-        ("cascade", SystemSpec("cascade", "cascade")),
+        ("cascade", SystemSpec("", "cascade")),
         (
             "cascade,llm.model=ollama:x,turns.hold_ms=400",
-            SystemSpec(
-                "cascade,llm.model=ollama:x,turns.hold_ms=400",
-                "cascade",
-                options={"llm.model": "ollama:x", "turns.hold_ms": "400"},
-            ),
+            SystemSpec("", "cascade", options={"llm.model": "ollama:x", "turns.hold_ms": "400"}),
         ),
-        ("openai", SystemSpec("openai", "openai")),
-        ("openai:gpt-x#one", SystemSpec("openai:gpt-x#one", "openai", "gpt-x#one")),
+        ("openai", SystemSpec("", "openai")),
+        ("openai:gpt-x#one", SystemSpec("", "openai", "gpt-x#one")),
         (
             "mine=openai:gpt-x,turns=manual",
             SystemSpec("mine", "openai", "gpt-x", options={"turns": "manual"}),
         ),
-        (
-            "openai-live:gpt-live-1",
-            SystemSpec("openai-live:gpt-live-1", "openai-live", "gpt-live-1"),
-        ),
-        ("gemini", SystemSpec("gemini", "gemini")),
+        ("openai-live:gpt-live-1", SystemSpec("", "openai-live", "gpt-live-1")),
+        ("gemini", SystemSpec("", "gemini")),
         (
             "ws://h:1/v1/realtime?model=m#one",
-            SystemSpec(
-                "ws://h:1/v1/realtime?model=m#one", "realtime", "m#one", "ws://h:1/v1/realtime"
-            ),
+            SystemSpec("", "realtime", "m#one", "ws://h:1/v1/realtime"),
         ),
         (
             "a=wss://me:pw@h/v1?token=t&x=1,model=m,voice=v",
@@ -55,15 +47,11 @@ OPENAI = {"OPENAI_API_KEY": "sk-1"}
         ),
         (
             "audio-llm:http://h:1/v1,model=m",
-            SystemSpec(
-                "audio-llm:http://h:1/v1,model=m", "audio-llm", "m", "http://h:1/v1", {"model": "m"}
-            ),
+            SystemSpec("", "audio-llm", "m", "http://h:1/v1", {"model": "m"}),
         ),
         (
-            "mybot=map:my maps/bot.yaml,url=wss://me:pw@h:1/a?x=1,rate=8000",
-            SystemSpec(
-                "mybot", "map", "my maps/bot.yaml", "wss://me:pw@h:1/a?x=1", {"rate": "8000"}
-            ),
+            "mybot=map:my maps/b.yaml,url=wss://me:pw@h:1/a?x=1,rate=8000",
+            SystemSpec("mybot", "map", "my maps/b.yaml", "wss://me:pw@h:1/a?x=1", {"rate": "8000"}),
         ),
         (
             "map:twilio,url=wss://me:pw@h/a?token=t",
@@ -71,12 +59,7 @@ OPENAI = {"OPENAI_API_KEY": "sk-1"}
         ),
         (
             "simulated:gpt-realtime-2.1,turns=manual",
-            SystemSpec(
-                "simulated:gpt-realtime-2.1,turns=manual",
-                "simulated",
-                "gpt-realtime-2.1",
-                options={"turns": "manual"},
-            ),
+            SystemSpec("", "simulated", "gpt-realtime-2.1", options={"turns": "manual"}),
         ),
         (
             "mine=reference:latency=500,coughs=no",
@@ -84,16 +67,13 @@ OPENAI = {"OPENAI_API_KEY": "sk-1"}
         ),
         (
             "cascade,llm.instructions=Hello, you.",
-            SystemSpec(
-                "cascade,llm.instructions=Hello, you.",
-                "cascade",
-                options={"llm.instructions": "Hello, you."},
-            ),
+            SystemSpec("", "cascade", options={"llm.instructions": "Hello, you."}),
         ),
     ],
 )
 def test_paths(text: str, spec: SystemSpec) -> None:
-    assert parse(text) == spec
+    """Where no name is given, the text is the name."""
+    assert parse(text) == replace(spec, name=spec.name or text)
 
 
 @pytest.mark.parametrize(
