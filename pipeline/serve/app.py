@@ -32,6 +32,7 @@ from pipeline.serve.metrics import Metrics
 from pipeline.serve.refused import MOST_SAID, RequestRefused
 from pipeline.serve.session_object import (
     MCP_SECRETS,
+    Exact,
     JsonObject,
     new_session,
     prompted,
@@ -409,9 +410,7 @@ async def _nowhere(_: WebSocket) -> None:
     raise RequestRefused("not_found", f"There is no WebSocket here; it is at {PATH}.", status=404)
 
 
-class _Expiry(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
-
+class _Expiry(Exact):
     anchor: Literal["created_at"] = "created_at"
     seconds: Annotated[int, Field(ge=10, le=7200)] = 600
 
@@ -423,9 +422,7 @@ class _SessionWanted(BaseModel):
     model: str = ""
 
 
-class _KeyWanted(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
-
+class _KeyWanted(Exact):
     expires_after: _Expiry = _Expiry()
     session: _SessionWanted = _SessionWanted()
 

@@ -12,8 +12,6 @@ from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     FailFast,
     Field,
     TypeAdapter,
@@ -24,9 +22,10 @@ from pydantic import (
 
 from pipeline.serve.refused import INVALID_EVENT, TOO_LONG, RequestRefused, refusal
 from pipeline.serve.session_object import (
-    DATA_IMAGE,
     Exact,
+    Image,
     JsonObject,
+    Loose,
     Options,
     SpokenOutput,
 )
@@ -70,12 +69,6 @@ def _finite(text: str) -> float:
 _JSON = json.JSONDecoder(parse_constant=_no_number, parse_float=_finite)
 
 
-class _Loose(BaseModel):
-    """An object of which only these fields matter."""
-
-    model_config = ConfigDict(strict=True, extra="ignore")
-
-
 class _ResponseAudio(Exact):
     output: SpokenOutput = SpokenOutput()
 
@@ -85,12 +78,12 @@ _Value = Annotated[str, Field(max_length=MOST_VALUE)]
 _Id = Annotated[str, Field(min_length=1, max_length=256)]
 
 
-class _Text(_Loose):
+class _Text(Loose):
     type: Literal["input_text", "output_text"]
     text: str
 
 
-class _Sound(_Loose):
+class _Sound(Loose):
     type: Literal["input_audio"]
     audio: str
     transcript: str | None = None
@@ -102,15 +95,13 @@ def _no_sound(value: Any) -> Any:
     return value
 
 
-class _Said(_Loose):
+class _Said(Loose):
     type: Literal["output_audio"]
     transcript: str
     audio: Annotated[Any, AfterValidator(_no_sound)] = None
 
 
-class _Image(_Loose):
-    type: Literal["input_image"]
-    image_url: Annotated[str, Field(pattern=DATA_IMAGE)]
+class _Image(Image):
     detail: Literal["auto", "low", "high"] = "auto"
 
 
@@ -123,7 +114,7 @@ _PARTS = {
 }
 
 
-class _Given(_Loose):
+class _Given(Loose):
     id: _Id | None = None
 
 
@@ -161,7 +152,7 @@ class _Approval(_Given):
     reason: str | None = None
 
 
-class _Reference(_Loose):
+class _Reference(Loose):
     type: Literal["item_reference"]
     id: _Id
 
@@ -183,7 +174,7 @@ class _Response(Options):
     audio: _ResponseAudio = _ResponseAudio()
 
 
-class _Request(_Loose):
+class _Request(Loose):
     event_id: Annotated[str, Field(max_length=512)] | None = None
 
 

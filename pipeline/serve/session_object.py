@@ -52,10 +52,28 @@ MCP_SECRETS = ("authorization", "headers")
 """Fields of an MCP server that are told to nobody."""
 
 
-class Lenient(BaseModel):
-    """An object that may have more fields than those that are checked."""
+class Loose(BaseModel):
+    """An object of which only these fields matter."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+
+class Image(Loose):
+    """A picture, as a part of an item or a value of a prompt's variable."""
+
+    type: Literal["input_image"]
+    image_url: Annotated[str, Field(pattern=DATA_IMAGE)]
+
+
+class _Function(BaseModel):
+    """A tool of the client's, which may have more fields than those that are checked."""
 
     model_config = ConfigDict(strict=True, extra="allow")
+
+    type: Literal["function"]
+    name: Annotated[str, Field(min_length=1)]
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
 
     @model_serializer(mode="wrap")
     def _as_given(self, handler: SerializerFunctionWrapHandler) -> JsonObject:
@@ -173,13 +191,6 @@ class _Audio(Exact):
     output: _Output = _Output()
 
 
-class _Function(Lenient):
-    type: Literal["function"]
-    name: Annotated[str, Field(min_length=1)]
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-
-
 class _ToolFilter(_Given):
     tool_names: list[str] | None = None
     read_only: bool | None = None
@@ -214,18 +225,13 @@ def _choice(value: Any) -> Any:
     raise ValueError("is neither auto, none or required, nor does it name a function or a server")
 
 
-class _TextValue(Lenient):
+class _TextValue(Loose):
     type: Literal["input_text"]
     text: str
 
 
-class _ImageValue(Lenient):
-    type: Literal["input_image"]
-    image_url: Annotated[str, Field(pattern=DATA_IMAGE)]
-
-
-_VALUE: TypeAdapter[_TextValue | _ImageValue] = TypeAdapter(
-    Annotated[_TextValue | _ImageValue, Field(discriminator="type")]
+_VALUE: TypeAdapter[_TextValue | Image] = TypeAdapter(
+    Annotated[_TextValue | Image, Field(discriminator="type")]
 )
 
 
