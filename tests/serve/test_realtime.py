@@ -625,32 +625,25 @@ def test_an_answer_that_was_begun_for_other_instructions_is_not_given() -> None:
     assert made.model.prompts[1][0]["content"] == "Sing."
 
 
-def test_sound_that_a_client_adds_as_an_item_is_recognised() -> None:
+@pytest.mark.parametrize("aside", [False, True])
+def test_sound_that_is_given_as_an_item_is_recognised(aside: bool) -> None:
     async def script(client: Client) -> None:
         client.detect(None)
         audio = base64.b64encode(client.sound(1.0).astype("<i2").tobytes()).decode()
         text = {"type": "input_text", "text": "Listen:"}
         sound = {"type": "input_audio", "audio": audio}
-        client.add(type="message", role="user", content=[text, sound])
-        await client.answered()
-
-    made = engines("Nine.")
-    hold(made, script)
-    assert words(made.model.prompts[0]) == [("user", "Listen: What time is it?")]
-
-
-def test_sound_that_a_response_is_given_is_recognised() -> None:
-    async def script(client: Client) -> None:
-        client.detect(None)
-        audio = base64.b64encode(client.sound(1.0).astype("<i2").tobytes()).decode()
-        content = [{"type": "input_audio", "audio": audio}]
-        said = {"type": "message", "role": "user", "content": content}
-        await client.answered(conversation="none", input=[said])
+        said = {"type": "message", "role": "user", "content": [text, sound]}
+        if aside:
+            await client.answered(conversation="none", input=[said])
+        else:
+            client.add(**said)
+            await client.answered()
 
     made = engines("Nine.")
     client = hold(made, script)
-    assert words(made.model.prompts[0]) == [("user", "What time is it?")]
-    assert not client.of("conversation.item.input_audio_transcription.completed")
+    assert words(made.model.prompts[0]) == [("user", "Listen: What time is it?")]
+    told = client.of("conversation.item.input_audio_transcription.completed")
+    assert len(told) == (not aside)
 
 
 def test_who_sends_much_at_once_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
