@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import sounds
 from ears import FRAME, Conversation, Ears
-from figures import show_machine
+from figures import run_bench, show_machine
 from support import virtual_time
 
 from pipeline.config import load
@@ -142,5 +142,4 @@ def main() -> None:
     show(found)
 
 
-if __name__ == "__main__":
-    main()
+run_bench(main)

@@ -27,7 +27,7 @@ import jiwer
 import numpy as np
 import sounds
 from ears import Ears, play
-from figures import show_machine
+from figures import run_bench, show_machine
 from support.real_engines import as_audio
 from whisper_normalizer.english import EnglishTextNormalizer
 
@@ -43,7 +43,6 @@ from pipeline.engines.whisper import (
     Whisper,
     said_twice,
 )
-from pipeline.errors import BadInput
 from pipeline.events import Samples
 from pipeline.models.catalogue import Catalogue
 from pipeline.turns.taker import Ended, Suspected, TurnTaker
@@ -363,13 +362,9 @@ def main() -> None:
     options = parser.parse_args()
     show_machine()
     settings = load()
-    try:
-        clips = clips_of(options.folder, settings)
-    except BadInput as error:
-        parser.error(str(error))
+    clips = clips_of(options.folder, settings)
     for name in options.model or [settings.stt.model]:
         bench(name, clips, settings)
 
 
-if __name__ == "__main__":
-    main()
+run_bench(main)

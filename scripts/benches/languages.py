@@ -21,7 +21,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-from figures import show_machine
+from figures import run_bench, show_machine
 from sounds import listed
 
 from pipeline.audio.files import read_audio
@@ -104,7 +104,4 @@ def main() -> None:
     print("any, alone, wrong: " + ", ".join(f"{code} {n}" for code, n in wrong.items()))
 
 
-if __name__ == "__main__":
-    started = time.monotonic()
-    main()
-    print(f"{time.monotonic() - started:.0f} s")
+run_bench(main)
