@@ -20,7 +20,7 @@ from urllib.parse import unquote
 
 from rich.console import Console
 
-from pipeline import pictures, screenshot
+from pipeline import pictures
 from pipeline.audio.line import MICROPHONE, SPEAKER, Ends
 from pipeline.config import LlmSettings, Settings
 from pipeline.conversation import transcript
@@ -43,7 +43,7 @@ from pipeline.trace import Trace, description
 if TYPE_CHECKING:
     from pipeline.conversation.cascade import Cascade
     from pipeline.engines.local import LocalEngines
-    from pipeline.tools.source import ToolSource
+    from pipeline.tools.toolbox import ToolSource
 
 PATIENCE_S = 0.3
 """Beyond the hold: silence after a recording that shows that nothing more will be answered."""
@@ -277,7 +277,7 @@ async def _show(keyboard: Keyboard, session: Cascade, display: Display) -> None:
             display.shows(source if isinstance(source, str) else source.name, picture)
 
 
-def wanted(pressed: str) -> list[screenshot.Source | Path]:
+def wanted(pressed: str) -> list[pictures.Source | Path]:
     """What is to be shown after keys were pressed: `s` the screen, `v` what is in the clipboard.
 
     A terminal writes the path of a file that is dropped on it, in quotes where that is needed.
@@ -287,12 +287,12 @@ def wanted(pressed: str) -> list[screenshot.Source | Path]:
         with contextlib.suppress(ValueError):
             names = shlex.split(text, posix=os.name == "posix")
             return [Path(unquote(name.removeprefix("file://").strip("'\""))) for name in names]
-    sources: dict[str, screenshot.Source] = {"s": "screen", "v": "clipboard"}
+    sources: dict[str, pictures.Source] = {"s": "screen", "v": "clipboard"}
     return [sources[key] for key in text.lower() if key in sources]
 
 
-def _taken(source: screenshot.Source | Path) -> Picture:
-    return pictures.of_file(source) if isinstance(source, Path) else screenshot.take(source)
+def _taken(source: pictures.Source | Path) -> Picture:
+    return pictures.of_file(source) if isinstance(source, Path) else pictures.take(source)
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "pipeline"
 LAYERS = (
     "errors clock events",
     "config trace session toml_file yaml_file",
-    "prompts pictures keyboard screenshot",
+    "prompts pictures keyboard",
     "audio text",
     "terminal",
     "driver",

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from support.pictures import drawn
 
-from pipeline import screenshot
-from pipeline.screenshot import NothingTaken, take
+from pipeline import pictures
+from pipeline.pictures import NothingTaken, take
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the tools here are Linux's")
 
@@ -58,7 +58,7 @@ def test_the_clipboard_may_hold_no_picture(desktop: Path) -> None:
 def test_a_tool_that_hangs_is_not_waited_for(
     desktop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(screenshot, "TAKES_S", 0.2)
+    monkeypatch.setattr(pictures, "TAKES_S", 0.2)
     tool(desktop, "grim", "exec /bin/sleep 60")
     with pytest.raises(NothingTaken, match="grim gave no picture"):
         take("screen")

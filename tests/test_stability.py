@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support import crowd, endurance
+from support.endurance import Left, Report, converse, crowd
 
 pytestmark = pytest.mark.slow
 
@@ -12,11 +12,11 @@ TURNS = 120
 
 
 @pytest.fixture(scope="module")
-def report() -> endurance.Report:
-    return endurance.hold(TURNS)
+def report() -> Report:
+    return converse(TURNS)
 
 
-def test_everything_happened(report: endurance.Report) -> None:
+def test_everything_happened(report: Report) -> None:
     assert report.turns >= TURNS
     assert {"stt", "llm", "tts"} <= report.failures.keys()
     statuses = {f"ReplyDone {s}" for s in ("completed", "interrupted", "failed")}
@@ -24,17 +24,17 @@ def test_everything_happened(report: endurance.Report) -> None:
     assert {"ReplyDucked", "ReplySwelled", "ReplyInterrupted"} <= report.counts.keys()
 
 
-def test_every_turn_comes_to_its_end(report: endurance.Report) -> None:
+def test_every_turn_comes_to_its_end(report: Report) -> None:
     assert report.unanswered == []
     assert report.stuck == []
 
 
-def test_nothing_is_left_running(report: endurance.Report) -> None:
+def test_nothing_is_left_running(report: Report) -> None:
     assert (report.tasks, report.threads, report.open) == (0, 0, 0)
     assert report.most_tasks < 12
 
 
-def test_memory_does_not_grow(report: endurance.Report) -> None:
+def test_memory_does_not_grow(report: Report) -> None:
     assert report.grown < 5_000 * TURNS / 2
 
 
@@ -43,17 +43,17 @@ CLIENTS = 24
 
 
 @pytest.fixture(scope="module")
-def left() -> crowd.Left:
-    return crowd.hold(CLIENTS)
+def left() -> Left:
+    return crowd(CLIENTS)
 
 
-def test_clients_were_served_side_by_side_and_went_at_any_time(left: crowd.Left) -> None:
+def test_clients_were_served_side_by_side_and_went_at_any_time(left: Left) -> None:
     assert (left.sessions, left.most) == (CLIENTS, 5)
     assert left.counts["response.done"] > CLIENTS / 2
     assert left.counts["response.created"] > left.counts["response.done"], "some in the middle"
     assert not left.counts["closed 1011"]
 
 
-def test_of_clients_that_are_gone_nothing_is_left(left: crowd.Left) -> None:
+def test_of_clients_that_are_gone_nothing_is_left(left: Left) -> None:
     assert (left.tasks, left.threads, left.streams, left.slow) == (0, 0, 0, 0)
     assert left.grown < 50 * CLIENTS / 3

@@ -29,7 +29,7 @@ from pipeline.engines.whisper import Transcription
 from pipeline.errors import BadInput
 from pipeline.events import ReplyStatus
 from pipeline.models.catalogue import Catalogue
-from pipeline.text.language_names import NAMES, code_of, name_of
+from pipeline.text.language_names import code_of, is_code, name_of
 from pipeline.turns.taker import TIMES, TurnTimes
 
 INSTRUCTIONS = (
@@ -177,7 +177,7 @@ def prepared(settings: Settings, catalogue: Catalogue) -> Settings:
     """
     language = settings.conversation.translate_to
     flag = f"--translate-to {language}"
-    if language not in NAMES:
+    if not is_code(language):
         raise BadInput(f"{flag}: is no code of a language, such as de, fr or en")
     if not by_ear(settings) and settings.llm.model == "embedded":
         raise BadInput(

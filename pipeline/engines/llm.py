@@ -43,8 +43,17 @@ from pipeline.engines.sight import (
     without_pictures,
 )
 from pipeline.engines.tokens import TokenGauge
-from pipeline.engines.tools import Prompt, ToolUse, tool_call, tools_of
-from pipeline.engines.tools_in_words import ANSWER, answered, call_format, complaint, in_words
+from pipeline.engines.tools import (
+    ANSWER,
+    Prompt,
+    ToolUse,
+    answered,
+    call_format,
+    complaint,
+    in_words,
+    tool_call,
+    tools_of,
+)
 from pipeline.errors import StageError
 from pipeline.text.visible import VisibleText
 from pipeline.text.written_calls import Offered

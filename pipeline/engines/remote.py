@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
-import functools
 import io
 import wave
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
@@ -26,6 +25,7 @@ from pipeline.engines.whisper import NOTHING_KNOWN, RATE, Audio, Known, Transcri
 from pipeline.errors import StageError
 from pipeline.events import Samples
 from pipeline.text.heard import Sound
+from pipeline.text.language_names import names
 
 ANSWER_S = 30.0
 """How long a server may take until it answers (s); it may have to load its model."""
@@ -274,7 +274,7 @@ def _understood(text: str, answer: Mapping[str, Any], language: str) -> Transcri
     spoken = str(answer.get("language") or "").lower()
     return Transcription(
         text="" if dropped else text,
-        language=language or _codes().get(spoken, spoken),
+        language=language or _code(spoken),
         log_prob=log_prob,
         no_speech=no_speech,
         window_s=0.0,
@@ -288,12 +288,10 @@ def _numbers(segments: list[dict[str, Any]], key: str) -> list[float]:
     return [float(found) for each in segments if isinstance(found := each.get(key), int | float)]
 
 
-@functools.cache
-def _codes() -> dict[str, str]:
-    """Codes of languages by their English names, of which OpenAI's servers tell one."""
-    from babel import Locale  # not before a server has answered
-
-    return {name.lower(): code for code, name in Locale("en").languages.items()}
+def _code(language: str) -> str:
+    """The code of a language; OpenAI's servers tell its English name."""
+    codes = {name.lower(): code for code, name in names().items()}
+    return codes.get(language, language)
 
 
 def wav(audio: Audio) -> bytes:

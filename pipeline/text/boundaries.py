@@ -11,6 +11,7 @@ from enum import Enum, auto
 
 from pipeline.text.english.abbreviations import BEFORE_NUMBER, LATIN, TITLES
 from pipeline.text.english.rules import words
+from pipeline.text.language_names import code_of
 from pipeline.text.speakable import EMOJI
 
 
@@ -50,7 +51,7 @@ _OPERATORS = _SUM_SIGNS | frozenset("<>≈≠≤≥−%°€£$")
 _ACRONYM = re.compile(r"(?:[^\W\d_]\.-?)*[^\W\d_]")
 _LIST_MARK = re.compile(r"[*_]*(?:[-*+•◦▪‣>]|#{1,6}|\|+|(?:\d{1,3}|[A-Za-z])[.)]|\[[xX]?\])[*_]*")
 _ENTITY = re.compile(r"&#?\w+;$")
-_ORDINAL_STOP = words("cs da de et fi hr hu is lb lv nb nn no pl sk sl sr tr")
+_ORDINAL_STOP = words("cs da de et fi hr hu is lb lv no pl sk sl sr tr")
 """Languages that write "3. Mai" for the third of May."""
 _CAPITAL_NOUNS = words("de lb")
 """Languages in which a capital begins more than names and sentences."""
@@ -70,7 +71,7 @@ _FIRST_WORD = re.compile(r"\W*(?![^\W\d_]\.)([^\W\d_]+)")
 
 def _is_listed(language: str) -> bool:
     """Whether `wording` lists the abbreviations of a language; English does without its tables."""
-    if language[:2].lower() == "en":
+    if code_of(language) == "en":
         return False
     from pipeline.text.wording import knows_abbreviations
 
@@ -153,12 +154,12 @@ def _judge_stop(stem: str, following: str, before: str, language: str) -> Cut:
         return Cut.GLUE
     if tail in BEFORE_NUMBER and (following.isdigit() or not following):
         return Cut.GLUE
-    if stem.isdigit() and language[:2].lower() in _ORDINAL_STOP and following != "\n":
+    if stem.isdigit() and code_of(language) in _ORDINAL_STOP and following != "\n":
         return Cut.GLUE
     if (
         key in _MAY_END
         or (key in _MEASURES and before[-1:].isdigit())
-        or (stem in _DAYS and language[:2].lower() == "en")
+        or (stem in _DAYS and code_of(language) == "en")
         or (_ACRONYM.fullmatch(stem) and not is_cjk(stem[-1]))
     ):
         if following == "\n":
@@ -175,7 +176,7 @@ def _judge_listed(text: str, stem: str, following: str, language: str) -> Cut:
     stop = abbreviation(text, following, language)
     if stop is FullStop.LEADS:
         return Cut.GLUE
-    ordinal = language[:2].lower() in _ORDINAL_STOP and _ORDINAL.fullmatch(stem)
+    ordinal = code_of(language) in _ORDINAL_STOP and _ORDINAL.fullmatch(stem)
     letters = _ACRONYM.fullmatch(stem)
     if following == "\n" or not (stop or ordinal or letters or following.islower()):
         return Cut.SENTENCE
@@ -186,7 +187,7 @@ def _judge_listed(text: str, stem: str, following: str, language: str) -> Cut:
     if stop is FullStop.ENDS:
         return Cut.SENTENCE
     before = text[: -len(stem) - 1]
-    if language[:2].lower() in _CAPITAL_NOUNS:
+    if code_of(language) in _CAPITAL_NOUNS:
         return Cut.HOLD if letters or leads_to_ordinal(before) else Cut.SENTENCE
     return Cut.HOLD if letters else Cut.SENTENCE
 

@@ -13,6 +13,8 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from xml.etree.ElementTree import Element
 
+from pipeline.text.language_names import code_of
+
 FUNCTIONS = {
     "sin": "sine", "cos": "cosine", "tan": "tangent", "log": "log", "ln": "natural log of",
     "exp": "exp", "lim": "limit", "max": "max", "min": "min", "mod": "mod", "det": "det",
@@ -89,7 +91,7 @@ def show(text: str, language: str = "en") -> str:
 
     An English "a" is spelled as espeak-ng names the letter: alone it would be the article.
     """
-    if language[:2].lower() == "en":
+    if code_of(language) == "en":
         text = text.replace(chr(0xE000 + ord("a")), "eh")
     return text.translate(_SHOWN)
 
@@ -240,7 +242,7 @@ class _Reader:
     """Reads MathML out in one language."""
 
     def __init__(self, language: str) -> None:
-        language = language[:2].lower()
+        language = code_of(language)
         self._english = language == "en"
         self._words = WORDS.get(language, {})
 

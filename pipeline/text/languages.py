@@ -1007,12 +1007,11 @@ _GREEK = Language(
 
 LANGUAGES = {
     "de": _GERMAN, "fr": _FRENCH, "es": _SPANISH, "it": _ITALIAN, "nl": _DUTCH, "pl": _POLISH,
-    "sv": _SWEDISH, "pt": _PORTUGUESE, "da": _DANISH, "nb": _NORWEGIAN, "nn": _NORWEGIAN,
-    "no": _NORWEGIAN, "cs": _CZECH, "sk": _SLOVAK, "fi": _FINNISH, "ru": _RUSSIAN,
-    "uk": _UKRAINIAN, "tr": _TURKISH, "hu": _HUNGARIAN, "ro": _ROMANIAN, "ca": _CATALAN,
+    "sv": _SWEDISH, "pt": _PORTUGUESE, "da": _DANISH, "no": _NORWEGIAN, "cs": _CZECH,
+    "sk": _SLOVAK, "fi": _FINNISH, "ru": _RUSSIAN, "uk": _UKRAINIAN, "tr": _TURKISH,
+    "hu": _HUNGARIAN, "ro": _ROMANIAN, "ca": _CATALAN,
     "ar": Language(minus="ناقص", to="إلى"),
     "bg": Language(minus="минус", to="до"),
-    "cmn": Language(minus="负", to="到"),
     "cy": Language(minus="minws", to="i"),
     "el": _GREEK,
     "eu": Language(minus="minus"),

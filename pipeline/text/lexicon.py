@@ -20,7 +20,7 @@ from typing import Any
 from pipeline import toml_file
 from pipeline.errors import BadInput
 from pipeline.text.heard import PhonemePlace, Word
-from pipeline.text.language_names import NAMES, code_of
+from pipeline.text.language_names import code_of, is_code
 
 Lexicon = Mapping[str, Sequence[str]]
 """The phonemes of words, by the word as `_key` has it."""
@@ -90,7 +90,7 @@ def _is_for(code: str, entries: Any, language: str) -> bool:
 
 
 def _is_no_language(code: str, entries: Any) -> bool:
-    return isinstance(entries, dict) and code_of(code) not in NAMES
+    return isinstance(entries, dict) and not is_code(code_of(code))
 
 
 def _key(word: str) -> str:

@@ -11,7 +11,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from pipeline.text.english.roman import roman_value
+from babel import Locale
+
+from pipeline.text.english.numbers import roman_value
+
+
+def _months(language: str) -> list[str]:
+    """The names of the months, as dates have them."""
+    return [*Locale(language).months["format"]["wide"].values()]
+
 
 _DIGITS = r"(?:X{0,3}(?:IX|IV|VI{0,3}|I{1,3})|X{1,3})"
 _NUMERAL = r"(?:X{0,3}(?:IX|IV|VI{0,3}|I{1,3})|X{2,3})(?!\w)"
@@ -69,10 +77,7 @@ _DE_TENS = (
     "", "", "zwanzig", "dreißig", "vierzig", "fünfzig", "sechzig", "siebzig", "achtzig", "neunzig",
 )  # fmt: skip
 _DE_ODD = {1: "erst", 3: "dritt", 7: "siebt", 8: "acht", 100: "hundertst"}
-_DE_MONTHS = (
-    "Januar", "Februar", "März", "April", "Mai", "Juni", "Juli", "August", "September", "Oktober",
-    "November", "Dezember",
-)  # fmt: skip
+_DE_MONTHS = _months("de")
 _DE_ORDINAL = re.compile(
     r"(?<![\w.,:/])(\d{1,2}|100)\.(?=\s+[^\W\d_]|[^\W\d_]{2}|\s+\d{1,2}\.|\s*,\s*\d{1,2}\.|\W*$)"
 )
@@ -193,10 +198,7 @@ _FR_ORDINAL = re.compile(
     rf"|(?P<number>\d{{1,3}}|{_DIGITS})(?:i?[eè]mes?|es?))\b"
 )
 _FR_CENTURY = re.compile(r"(?<=[\dIVX]e) s\.(?P<end>\W*$)?")
-_FR_FIRST = re.compile(
-    r"\b1 (?=(?:janvier|février|mars|avril|mai|juin|juillet|août|septembre|octobre|novembre"
-    r"|décembre)\b)"
-)
+_FR_FIRST = re.compile(rf"\b1 (?=(?:{'|'.join(_months('fr'))})\b)")
 
 
 def french(text: str, line_start: bool) -> str:
@@ -238,20 +240,14 @@ _SHORT = re.compile(
 )
 _POINTED = re.compile(r"(\d)\.(?=[ºª])")
 _NUMBERED = frozenset(("siglo", "século", "capítulo", "volumen", "volume", "tomo", "acto", "ato"))
-_PT_FIRST = re.compile(
-    r"\b1 (?=de (?:janeiro|fevereiro|março|abril|maio|junho|julho|agosto|setembro|outubro|novembro"
-    r"|dezembro)\b)"
-)
+_PT_FIRST = re.compile(rf"\b1 (?=de (?:{'|'.join(_months('pt'))})\b)")
 _DEGREE = re.compile(r"\b(\d{1,2})\s?°(?=\s(?:de|piso|lugar|andar|puesto|grado|ano|año|día|dia)\b)")
 _IT_DEGREE = re.compile(
     r"\b((?:[Ii]l|al|del|nel|dal|sul|un|lo|primo|È|l['’])\s*\d{1,2})\s?°"
     r"(?=\s+(?!gradi)[a-zàèé]|[,;]|[\s.!?]*$)"
     r"|\b(1)\s?°(?=\s+[a-zàèé])"
 )
-_IT_FIRST = re.compile(
-    r"\b1 (?=(?:gennaio|febbraio|marzo|aprile|maggio|giugno|luglio|agosto|settembre|ottobre"
-    r"|novembre|dicembre)\b)"
-)
+_IT_FIRST = re.compile(rf"\b1 (?=(?:{'|'.join(_months('it'))})\b)")
 
 
 def spanish(text: str, line_start: bool) -> str:
@@ -344,10 +340,7 @@ def _dutch_numeral(match: re.Match[str]) -> str:
 
 # Swedish
 
-_SV_DAY = re.compile(
-    r"\b([12]?\d|3[01])\.? (?=(?:januari|februari|mars|april|maj|juni|juli|augusti|september"
-    r"|oktober|november|december)\b)"
-)
+_SV_DAY = re.compile(rf"\b([12]?\d|3[01])\.? (?=(?:{'|'.join(_months('sv'))})\b)")
 
 
 def swedish(text: str, line_start: bool) -> str:
@@ -383,10 +376,7 @@ _PL_TENS = (
     "siedemdziesiąt", "osiemdziesiąt", "dziewięćdziesiąt",
 )  # fmt: skip
 _PL_QUEENS = frozenset(("Elżbieta", "Katarzyna", "Maria", "Małgorzata", "Joanna", "Anna"))
-_PL_DATE = re.compile(
-    r"\b([12]?\d|3[01]) (stycznia|lutego|marca|kwietnia|maja|czerwca|lipca|sierpnia|września"
-    r"|października|listopada|grudnia)\b(?: ([12]\d)(\d\d)\b)?"
-)
+_PL_DATE = re.compile(rf"\b([12]?\d|3[01]) ({'|'.join(_months('pl'))})\b(?: ([12]\d)(\d\d)\b)?")
 _PL_YEAR = re.compile(r"(?P<in>\b(?:we?|po|o) )?\b([12]\d)(\d\d)(?= roku\b)", re.IGNORECASE)
 _PL_HOUR = r"(?<![\d:.,])([01]?\d|2[0-4])(?:[:.]([0-5]\d)(?![\d:]|[.,]\d))?"
 _PL_TIME = re.compile(

@@ -15,6 +15,7 @@ from pipeline.text.directions import DIRECTION
 from pipeline.text.english import in_english
 from pipeline.text.english.rules import words
 from pipeline.text.formulas import FORMULA, formula_in_words, is_formula, is_prose, show
+from pipeline.text.language_names import code_of
 
 HTML_TAGS = words(
     "a abbr article b blockquote body br caption center code dd del details div dl dt em font"
@@ -113,7 +114,7 @@ def speakable(text: str, *, language: str = "en", line_start: bool = True) -> st
     if not any(map(str.isalnum, show(said))):
         return ""
     said = _MINUS.sub(" − ", _TIMES.sub(" × ", said))
-    if language[:2].lower() == "en":
+    if code_of(language) == "en":
         said = in_english(said)
     else:
         from pipeline.text.wording import in_words  # 20 ms that English does not need

@@ -17,6 +17,8 @@ from decimal import Decimal
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from pipeline.text.english.capitals import unstressed
+from pipeline.text.language_names import code_of
 from pipeline.text.languages import LANGUAGES, Language, TimeOfDay
 from pipeline.text.ordinals import minutes_said
 
@@ -121,11 +123,10 @@ _SCALE = (
     r"\s(?:[BbMm]ill?[hijoõ]\w*|[Mm]illiard\w*|miljard\w*|mil|mille|mila|mln|mld|tys|Tausend|tusen"
     r"|duizend|тыс|млн|млрд)\b\.?"
 )
-_CAPITALS = re.compile(r"(?<![\w.'’&-])[^\W\d_]{2,3}(?![\w'’&-]|\.\w)")
 _INITIAL = re.compile(r"\b([^\W\d_])\.(?=-?\s*([^\W\d_]))")
 _NUMERAL = re.compile(r"\s[IVX]+(?!\w)")
 _NAME = re.compile(r"(?:^|\W)([^\W\d_])(?:\w{2,}|\.) $")
-_LOCALES = {"no": "nb", "cmn": "zh", "sr": "sr_Latn"}
+_LOCALES = {"no": "nb", "sr": "sr_Latn"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,21 +149,16 @@ class _Patterns:
     locale: Locale | None
 
 
-def _code(language: str) -> str:
-    """The code that a language is listed by: of "de", "pt-br" or "es_MX"."""
-    return re.split(r"[-_]", language.lower(), maxsplit=1)[0]
-
-
 def knows_abbreviations(language: str) -> bool:
     """Whether the abbreviations of a language are listed."""
-    table = LANGUAGES.get(_code(language))
+    table = LANGUAGES.get(code_of(language))
     return table is not None and bool(table.leads)
 
 
 @functools.cache
 def starters(language: str) -> frozenset[str]:
     """The listed words that begin a sentence in a language."""
-    return frozenset(LANGUAGES[_code(language)].starters.split())
+    return frozenset(LANGUAGES[code_of(language)].starters.split())
 
 
 def _written(key: str) -> tuple[str, str]:
@@ -233,7 +229,7 @@ def abbreviation(text: str, following: str, language: str) -> FullStop | None:
         following: The next visible character; "\n" at the end of a line; "" if it is not known.
         language: One whose abbreviations are listed.
     """
-    code = _code(language)
+    code = code_of(language)
     table, patterns = LANGUAGES[code], _patterns(code)
     if _UNIT_STOP.search(text, max(0, len(text) - 8)):
         return FullStop.OPEN if table.open else FullStop.ENDS
@@ -287,7 +283,7 @@ def in_words(text: str, language: str, *, line_start: bool = True) -> str:
         language: Of the voice, as "de" or "pt-br". One that is not listed leaves the text alone.
         line_start: Whether `text` begins a line, so that a leading "1." is a list's.
     """
-    code = _code(language)
+    code = code_of(language)
     table = LANGUAGES.get(code)
     if table is None:
         return text
@@ -320,14 +316,8 @@ def in_words(text: str, language: str, *, line_start: bool = True) -> str:
     if table.hundred:
         text = _HUNDREDS.sub(functools.partial(_hundreds, table.hundred), text)
     if table.stressed:
-        text = _CAPITALS.sub(functools.partial(_unstressed, table.stressed), text)
+        text = unstressed(text, table.stressed.split())
     return _COMMA.sub(rf"\1{table.comma}\2", text) if table.comma else text
-
-
-def _unstressed(stressed: str, match: re.Match[str]) -> str:
-    """A word in small letters, if it is one of those in capitals that espeak-ng would spell."""
-    plain = match[0].lower()
-    return plain if match[0].isupper() and plain in stressed.split() else match[0]
 
 
 def _abbreviated(patterns: _Patterns, match: re.Match[str]) -> str:

@@ -34,7 +34,7 @@ from pydantic_core import to_json
 
 from pipeline.engines.tools import NAME_CHARS, Told, Tool
 from pipeline.errors import BadInput, first_line, one_line
-from pipeline.tools.source import ToolFailed
+from pipeline.tools.toolbox import ToolFailed
 
 AT_ONCE = 16
 """Calls that may run at a time. A thread cannot be stopped, so those of functions that never come

@@ -33,8 +33,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TextIO, TypeVar
 from pipeline.config import McpSettings, Settings, without_password
 from pipeline.engines.tools import NAME_CHARS, Tool
 from pipeline.errors import BadInput, CascadeError, first_line, first_of, one_line
-from pipeline.tools.source import ToolFailed
-from pipeline.tools.toolbox import CANCEL
+from pipeline.tools.toolbox import CANCEL, ToolFailed
 
 if TYPE_CHECKING:
     import httpx2

@@ -13,25 +13,20 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
 import asyncio
-import csv
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import sounds
-from ears import FRAME, Ears
-from figures import show_machine
+from ears import FRAME, Conversation, Ears
+from figures import run_bench, show_machine
 from support import virtual_time
 
 from pipeline.config import load
-from pipeline.conversation.cascade import Cascade
 from pipeline.conversation.consent import allowed
 from pipeline.engines.tools import Tool
-from pipeline.errors import CascadeError
-from pipeline.events import Frame, ReplyAudio, Samples, Transcript
-from pipeline.measure.recording import MemoryTrace
+from pipeline.events import Samples
 
 TOOL = Tool("send_mail", "Sends a mail.", approved=False)
 ARGUMENTS = {"to": "Anna"}
@@ -68,22 +63,11 @@ class Answer:
 
 
 def clips(folder: Path) -> Iterator[tuple[str, str, Samples]]:
-    """What is said, the file, and its sound; what cannot be read is told and left out."""
-    manifest = folder / "manifest.tsv"
-    if manifest.exists():
-        with manifest.open(encoding="utf-8", newline="") as file:
-            found = [
-                ("(a noise)" if row["kind"] == "noise" else row["transcript"], row["path"])
-                for row in csv.DictReader(file, delimiter="\t")
-                if not row["path"].startswith("rir")  # rooms, not sounds
-            ]
-    else:
-        found = [(p.parent.name, str(p.relative_to(folder))) for p in folder.glob("*/*.wav")]
-    for said, path in sorted(found):
-        try:
-            yield said.lower().rstrip("."), path, sounds.read(folder / path)
-        except (CascadeError, OSError, ValueError) as error:
-            print(f"  not read: {error}".splitlines()[0])
+    """What is said, the file, and its sound."""
+    told = (folder / "manifest.tsv").is_file()
+    for one, sound in sounds.readable(sounds.listed(folder)):
+        said = "(a noise)" if one.noise else one.said if told else one.path.parent.name
+        yield said.lower().rstrip("."), one.name, sound
 
 
 def made() -> Iterator[tuple[str, str, Samples]]:
@@ -101,52 +85,28 @@ def kind(said: str) -> str:
 
 
 async def _ask(ears: Ears, sound: Samples) -> Answer:
-    ears.begin()
-    clock = virtual_time.VirtualClock()
-    session = Cascade(ears, ears.settings, MemoryTrace(), clock, (), [TOOL])
     lines: list[str] = []
     heard: list[str] = []
-    made: dict[str, int] = {}
 
     async def ask(line: str) -> str | None:
         lines.append(line)
-        return await session.ask(line)
-
-    async def read() -> None:
-        async for event in session.events():
-            match event:
-                case ReplyAudio():
-                    made[event.id] = made.get(event.id, 0) + len(event.frame.samples)
-                case Transcript(final=True) if event.text:
-                    heard.append(event.text)
-
-    async def listen() -> None:
-        played: Counter[str] = Counter()
-        while True:
-            await asyncio.sleep(0.02)
-            for reply in list(made)[-1:]:
-                played[reply] = min(played[reply] + 20, made[reply])
-                await session.heard(reply, played[reply])
+        answer = await talk.session.ask(line)
+        heard.append(answer or "")
+        return answer
 
     draw = np.random.default_rng(0)
     thought = np.zeros(int(THOUGHT_S * sounds.RATE), np.int16)
-    said, answers, at = np.zeros(0, np.int16), 0, 0
-    async with session:
-        tasks = [asyncio.create_task(each) for each in (read(), listen())]
+    said, answers = np.zeros(0, np.int16), 0
+    async with Conversation(ears, ears.settings, tools=[TOOL]) as talk:
         asking = asyncio.create_task(allowed(ask, TOOL.name, ARGUMENTS, "en"))
         while not asking.done():
-            if session.asks and answers < len(lines):
+            if talk.session.asks and answers < len(lines):
                 answers, said = len(lines), np.concatenate([thought, sound])
             frame = sounds.quiet(FRAME / sounds.RATE, ROOM_DBFS, draw)
             frame[: min(len(said), FRAME)] += said[:FRAME]
             said = said[FRAME:]
-            captured = clock.now_ns()
-            await asyncio.sleep(FRAME / sounds.RATE)
-            await session.send(Frame(frame, sounds.RATE, at, captured))
-            at += FRAME
-        for task in tasks:
-            task.cancel()
-    return Answer(asking.result(), len(lines), tuple(heard))
+            await talk.hear(frame)
+    return Answer(asking.result(), len(lines), tuple(filter(None, heard)))
 
 
 def show(found: Sequence[tuple[str, str, Answer]]) -> None:
@@ -182,5 +142,4 @@ def main() -> None:
     show(found)
 
 
-if __name__ == "__main__":
-    main()
+run_bench(main)

@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from sounds import RATE
 from support import virtual_time
@@ -26,9 +27,17 @@ from pipeline.engines.llama import LocalServer
 from pipeline.engines.llm import Messages
 from pipeline.engines.llm_judge import TextJudge
 from pipeline.engines.smart_turn import SmartTurn
+from pipeline.engines.tools import Tool
 from pipeline.engines.vad import VoiceDetector
 from pipeline.engines.whisper import NOTHING_KNOWN, Audio, Known, Transcription, Whisper
-from pipeline.events import Frame, ReplyAudio, ReplyInterrupted, Samples, Transcript
+from pipeline.events import (
+    Frame,
+    ReplyAudio,
+    ReplyDucked,
+    ReplyInterrupted,
+    Samples,
+    Transcript,
+)
 from pipeline.measure.recording import MemoryTrace
 from pipeline.models.catalogue import Catalogue
 
@@ -50,6 +59,7 @@ class Ears(Engines):
         settings: Of sessions.
         known: What was computed so far.
         took: CPU time of each recognition, and the window that it took (s).
+        reply: What the model says, whatever it is asked.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -57,6 +67,7 @@ class Ears(Engines):
         self.settings = settings
         self.known: dict[Any, Any] = {}
         self.took: list[tuple[float, float]] = []
+        self.reply = "Yes."
         catalogue = Catalogue.load()
         found = catalogue.resolve("stt", settings.stt.model)
         self._whisper = Whisper(found.path, settings.stt, short_windows=found.short_windows)
@@ -86,7 +97,7 @@ class Ears(Engines):
     def begin(self) -> None:
         """A new session begins, in an event loop of its own."""
         self._turn = asyncio.Lock()
-        self.model = Model(["Yes."] * 1000)
+        self.model = Model([self.reply] * 1000)
         self.voice = Speaker(rate=1000)
 
     def new_detector(self) -> VoiceDetector:  # type: ignore[override]
@@ -134,14 +145,16 @@ class Ears(Engines):
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """One turn of a session.
+    """One turn of a session; times are from the beginning of what the session was played (s).
 
     Attributes:
-        ended: When it was over, from the beginning of what the session was played (s).
+        begun: When it began.
+        ended: When it was over.
         text: What was recognised.
         probability: That it was over.
     """
 
+    begun: float
     ended: float
     text: str
     probability: float | None
@@ -149,64 +162,110 @@ class Taken:
 
 @dataclass(slots=True)
 class Session:
-    """What a session did with a sound: its turns, and when it was interrupted and replied (s)."""
+    """What a session did with a sound. Times are as of `Taken` (s).
+
+    Attributes:
+        turns: Those that it took for over.
+        begun: When turns began, of which the last may not be over.
+        ducked: How often a reply was made quiet.
+        interrupted: When a reply was.
+        replied: When the first sound of a reply was made; None: there was none.
+    """
 
     turns: list[Taken] = field(default_factory=list)
+    begun: list[float] = field(default_factory=list)
+    ducked: int = 0
     interrupted: list[float] = field(default_factory=list)
     replied: float | None = None
+
+
+class Conversation:
+    """A session in virtual time that is let hear, piece by piece, and whose replies are heard.
+
+    An async context manager.
+
+    Attributes:
+        session: It.
+        found: What it did; whole after the context.
+    """
+
+    def __init__(
+        self,
+        ears: Ears,
+        settings: Settings,
+        history: Sequence[Message] = (),
+        tools: Sequence[Tool] = (),
+    ) -> None:
+        ears.begin()
+        self.found = Session()
+        self._clock, self._marks = virtual_time.VirtualClock(), MemoryTrace()
+        self._started, self._at = self._clock.now_ns(), 0
+        self.session = Cascade(ears, settings, self._marks, self._clock, history, tools)
+        self._made: Counter[str] = Counter()
+        self._texts: dict[int, str] = {}
+
+    async def __aenter__(self) -> Self:
+        await self.session.__aenter__()
+        self._reader = asyncio.create_task(self._read())
+        self._player = asyncio.create_task(self._play())
+        return self
+
+    async def __aexit__(self, *exc: Any) -> None:
+        self._player.cancel()
+        await self.session.__aexit__(*exc)
+        await self._reader
+        begun: dict[int, float] = {}
+        for line in self._marks.lines:
+            if line["mark"] == "speech.start":
+                begun[line["turn"]] = self._s(line["t_ns"])
+            elif line["mark"] == "committed":
+                turn, ended = line["turn"], self._s(line["t_ns"])
+                text = self._texts.get(turn, "")
+                self.found.turns.append(Taken(begun[turn], ended, text, line["probability"]))
+        self.found.begun = [*begun.values()]
+
+    async def hear(self, samples: Samples) -> None:
+        """Let it hear a piece of sound, 16 kHz, which takes as long as that lasts."""
+        captured = self._clock.now_ns()
+        await asyncio.sleep(len(samples) / RATE)
+        await self.session.send(Frame(samples, RATE, self._at, captured))
+        self._at += len(samples)
+
+    def _s(self, t_ns: int) -> float:
+        return (t_ns - self._started) / 1e9
+
+    async def _read(self) -> None:
+        async for event in self.session.events():
+            now = self._s(self._clock.now_ns())
+            match event:
+                case ReplyAudio():
+                    self.found.replied = now if self.found.replied is None else self.found.replied
+                    self._made[event.id] += len(event.frame.samples)
+                case ReplyDucked():
+                    self.found.ducked += 1
+                case ReplyInterrupted():
+                    self.found.interrupted.append(now)
+                case Transcript(final=True):
+                    self._texts[event.turn] = event.text
+
+    async def _play(self) -> None:
+        played: Counter[str] = Counter()
+        while True:
+            await asyncio.sleep(0.02)
+            for reply in [*self._made][-1:]:
+                played[reply] = min(played[reply] + 20, self._made[reply])
+                await self.session.heard(reply, played[reply])
 
 
 def play(
     ears: Ears, samples: Samples, settings: Settings, history: Sequence[Message] = ()
 ) -> Session:
     """Let a session hear a sound, 16 kHz, in virtual time."""
-    return virtual_time.run(_play(ears, samples, settings, history))
 
+    async def hear() -> Session:
+        async with Conversation(ears, settings, history) as talk:
+            for at in range(0, len(samples) - FRAME, FRAME):
+                await talk.hear(samples[at : at + FRAME])
+        return talk.found
 
-async def _play(
-    ears: Ears, samples: Samples, settings: Settings, history: Sequence[Message]
-) -> Session:
-    ears.begin()
-    clock, marks, found = virtual_time.VirtualClock(), MemoryTrace(), Session()
-    started = clock.now_ns()
-    made: dict[str, int] = {}
-    texts: dict[int, str] = {}
-
-    def now() -> float:
-        return (clock.now_ns() - started) / 1e9
-
-    async def read() -> None:
-        async for event in session.events():
-            match event:
-                case ReplyAudio():
-                    found.replied = now() if found.replied is None else found.replied
-                    made[event.id] = made.get(event.id, 0) + len(event.frame.samples)
-                case ReplyInterrupted():
-                    found.interrupted.append(now())
-                case Transcript(final=True):
-                    texts[event.turn] = event.text
-
-    async def listen() -> None:
-        played = 0
-        while True:
-            await asyncio.sleep(0.02)
-            for reply in list(made)[-1:]:
-                played = min(played + 20, made[reply])
-                await session.heard(reply, played)
-
-    session = Cascade(ears, settings, marks, clock, history)
-    async with session:
-        reader = asyncio.create_task(read())
-        player = asyncio.create_task(listen())
-        for at in range(0, len(samples) - FRAME, FRAME):
-            captured = clock.now_ns()
-            await asyncio.sleep(FRAME / RATE)
-            await session.send(Frame(samples[at : at + FRAME], RATE, at, captured))
-        player.cancel()
-    await reader
-    for line in marks.lines:
-        if line["mark"] == "committed":
-            ended = (line["t_ns"] - started) / 1e9
-            text = texts.get(line["turn"], "")
-            found.turns.append(Taken(ended, text, line["probability"]))
-    return found
+    return virtual_time.run(hear())

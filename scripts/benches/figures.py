@@ -5,15 +5,30 @@ A value that is None was not measured, and counts nowhere.
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import os
 import platform
 import statistics
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from pipeline.errors import CascadeError
 from pipeline.measure.stats import describe
 
 BARS = "▁▂▃▄▅▆▇█"
+
+
+def run_bench(main: Callable[[], object]) -> None:
+    """Run a bench to its end, or say what is wrong with what it was given, and exit."""
+    try:
+        work = main()
+        if inspect.iscoroutine(work):
+            asyncio.run(work)
+    except CascadeError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
 
 
 def show_machine() -> None:

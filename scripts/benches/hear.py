@@ -15,7 +15,6 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
-import csv
 import hashlib
 import re
 import statistics
@@ -28,7 +27,7 @@ import jiwer
 import numpy as np
 import sounds
 from ears import Ears, play
-from figures import show_machine
+from figures import run_bench, show_machine
 from support.real_engines import as_audio
 from whisper_normalizer.english import EnglishTextNormalizer
 
@@ -44,9 +43,7 @@ from pipeline.engines.whisper import (
     Whisper,
     said_twice,
 )
-from pipeline.errors import BadInput, CascadeError
 from pipeline.events import Samples
-from pipeline.measure.corpus import gather
 from pipeline.models.catalogue import Catalogue
 from pipeline.turns.taker import Ended, Suspected, TurnTaker
 
@@ -121,36 +118,16 @@ class Heard:
         return normal(self.found.text)
 
 
-def rows(folder: Path) -> Iterator[dict[str, str]]:
-    """One row for each recording of the folder: path, transcript, and what else is known.
+def clips_of(folder: Path, settings: Settings) -> list[Clip]:
+    """All recordings of the folder; what cannot be read is told and left out.
 
     Raises:
         BadInput: There is none.
     """
-    manifest = folder / "manifest.tsv"
-    if manifest.exists():
-        with manifest.open(encoding="utf-8", newline="") as file:
-            yield from csv.DictReader(file, delimiter="\t")
-        return
-    for item in gather([folder]).items:
-        yield {"path": str(item.path.relative_to(folder)), "transcript": item.text}
-
-
-def clips_of(folder: Path, settings: Settings) -> list[Clip]:
-    """All recordings of the folder; what cannot be read is told and left out."""
-    clips = []
-    for row in rows(folder):
-        if row["path"].startswith("rir"):
-            continue  # rooms, not sounds
-        try:
-            pcm = sounds.read(folder / row["path"])
-        except (CascadeError, OSError, ValueError) as error:
-            print(f"  not read: {error}".splitlines()[0])
-            continue
-        noise = row.get("kind") == "noise"
-        said = "" if noise else row["transcript"]
-        clips.append(Clip(row["path"], pcm, said, noise, voiced_ms(pcm, settings)))
-    return clips
+    return [
+        Clip(one.name, pcm, one.said, one.noise, voiced_ms(pcm, settings))
+        for one, pcm in sounds.readable(sounds.listed(folder))
+    ]
 
 
 def voiced_ms(pcm: Samples, settings: Settings) -> float:
@@ -385,13 +362,9 @@ def main() -> None:
     options = parser.parse_args()
     show_machine()
     settings = load()
-    try:
-        clips = clips_of(options.folder, settings)
-    except BadInput as error:
-        parser.error(str(error))
+    clips = clips_of(options.folder, settings)
     for name in options.model or [settings.stt.model]:
         bench(name, clips, settings)
 
 
-if __name__ == "__main__":
-    main()
+run_bench(main)

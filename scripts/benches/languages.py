@@ -14,16 +14,15 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
-import csv
 import random
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from figures import show_machine
+from figures import run_bench, show_machine
+from sounds import listed
 
 from pipeline.audio.files import read_audio
 from pipeline.config import SttSettings
@@ -39,14 +38,11 @@ LEAST_S = 0.3
 """With less voice a prompt is a beep, or a click."""
 
 
-def recordings(folder: Path) -> tuple[str, Iterator[Path]]:
+def recordings(folder: Path) -> tuple[str, list[Path]]:
     """What is spoken in a folder, and its files."""
-    manifest = folder / "manifest.tsv"
-    if manifest.is_file():
-        with manifest.open(encoding="utf-8") as file:
-            rows = [*csv.DictReader(file, delimiter="\t")]
-        return "en", (folder / row["path"] for row in rows if row["transcript"])
-    return code_of(folder.name), iter(sorted(folder.rglob("*.wav")))
+    if (folder / "manifest.tsv").is_file():
+        return "en", [one.path for one in listed(folder) if one.said]
+    return code_of(folder.name), sorted(folder.rglob("*.wav"))
 
 
 def sounding(path: Path) -> Audio:
@@ -71,8 +67,7 @@ def main() -> None:
     heard = []
     costs = []
     for folder in options.folders:
-        language, files = recordings(folder)
-        paths = [*files]
+        language, paths = recordings(folder)
         random.Random(1).shuffle(paths)
         taken = 0
         for path in paths:
@@ -109,7 +104,4 @@ def main() -> None:
     print("any, alone, wrong: " + ", ".join(f"{code} {n}" for code, n in wrong.items()))
 
 
-if __name__ == "__main__":
-    started = time.monotonic()
-    main()
-    print(f"{time.monotonic() - started:.0f} s")
+run_bench(main)

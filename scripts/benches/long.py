@@ -1,9 +1,9 @@
 """Conversations of hours: `scripts/bench long`. What does the last turn cost, what is remembered?
 
-Four parts. `virtual`: two hours between scripted engines in virtual time, where the model is a
+Three parts. `virtual`: two hours between scripted engines in virtual time, where the model is a
 server with a prefix cache that reads as fast as the embedded one. `real`: hundreds of turns with
-the embedded model (or `--llm`), which gets text; nobody waits for sound. `reading`: the same,
-shorter, with old turns left out in other ways. `recall`: are facts of long ago still known?
+the embedded model (or `--llm`), which gets text; nobody waits for sound. `recall`: are facts of
+long ago still known?
 """
 
 from __future__ import annotations
@@ -15,20 +15,17 @@ import os
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
-from unittest.mock import patch
 
 import numpy as np
-from figures import curve, median, show, show_machine
+from figures import curve, median, run_bench, show, show_machine
 from support import virtual_time
 from support.cli_child import memory
 from support.scripted import LOUD, RATE, Engines, Model, Speaker
 
 from pipeline.clock import Clock
 from pipeline.config import Settings, load
-from pipeline.conversation import history
 from pipeline.conversation.cascade import Cascade
 from pipeline.conversation.history import History, Message
-from pipeline.engines import llama
 from pipeline.engines.chat_stream import Used
 from pipeline.engines.llm import Messages, Piece, Writer
 from pipeline.engines.local import find_language_model, start_language_model
@@ -290,23 +287,6 @@ async def real(settings: Settings, count: int) -> list[Turn]:
     return talk.turns
 
 
-async def reading(settings: Settings, count: int) -> None:
-    """Compare ways to leave out old turns."""
-    for name, share, reuse in (
-        ("one turn at a time, prefix cache alone", 1.0, 0),
-        ("half at a time, prefix cache alone", 0.5, 0),
-        ("half at a time, keys shifted too (as it is)", history.RETENTION, llama.REUSED),
-    ):
-        with patch.object(history, "RETENTION", share), patch.object(llama, "REUSED", reuse):
-            turns = await real(settings, count)
-        print(f"  {name}")
-        after = turns[next((i for i, t in enumerate(turns) if t.prompt < turns[i - 1].prompt), 0) :]
-        print("      read ahead, turn by turn: " + " ".join(str(t.ahead) for t in after))
-        show("read while somebody waits", [t.read for t in after], "tokens")
-        show("read ahead", [t.ahead for t in after], "tokens")
-        show("that took", [t.ahead_s * 1e3 for t in after], "ms")
-
-
 FACTS = (
     ("My dog is called Bruno.", "What is my dog called?", "bruno"),
     ("I live in Lisbon.", "Where do I live?", "lisbon"),
@@ -370,7 +350,7 @@ def _short(summaries: Sequence[Message]) -> str:
     return summaries[-1].content[:300] if summaries else "none was made"
 
 
-PARTS = ("virtual", "real", "reading", "recall")
+PARTS = ("virtual", "real", "recall")
 
 
 def run() -> None:
@@ -392,12 +372,9 @@ def run() -> None:
     if "real" in wanted:
         print(f"{options.turns} turns with {options.llm}")
         told(asyncio.run(real(settings, options.turns)), embedded=True)
-    if "reading" in wanted:
-        print("ways to leave out old turns")
-        asyncio.run(reading(settings, min(options.turns, 40)))
     if "recall" in wanted:
         print("facts that were told at the beginning, asked for in the end")
         asyncio.run(recall(load(None, {**flags, "llm.max_tokens": "32"}), options.rounds))
 
 
-run()
+run_bench(run)

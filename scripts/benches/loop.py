@@ -8,7 +8,6 @@ whose speed drifts does the same to all; figures are medians with their range.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import os
 import tempfile
@@ -16,7 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from figures import show, show_machine
+from figures import run_bench, show, show_machine
 from sounds import RATE, read
 from studio import models
 from support.cli_child import RECORDINGS, Child
@@ -143,4 +142,4 @@ async def main() -> None:
         await engines_alone(engines, settings)
 
 
-asyncio.run(main())
+run_bench(main)

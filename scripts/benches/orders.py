@@ -24,6 +24,7 @@ from sounds import RATE, read, sounds_in
 from pipeline.config import Settings
 from pipeline.conversation.history import Message
 from pipeline.engines.vad import WINDOW
+from pipeline.errors import BadInput
 from pipeline.events import Samples
 from pipeline.measure.stats import share
 from pipeline.turns.speech_end import end_of_speech
@@ -81,13 +82,21 @@ class Recording:
 
 
 def recordings(folder: Path) -> list[Recording]:
-    """Those in a folder whose end of speech can be told; what is no sound is left out."""
+    """Those in a folder whose end of speech can be told; what is no sound is left out.
+
+    Raises:
+        BadInput: There is none.
+    """
+    if not folder.is_dir():
+        raise BadInput(f"{folder}: there is no such folder; name one of recordings, a request each")
     found = []
     for path, sound in sounds_in(folder):
         samples = surrounded(sound)
         end = end_of_speech(samples, RATE)
         if end is not None and end.measurable:
             found.append(Recording(f"{folder.name}/{path.name}", samples, end.end))
+    if not found:
+        raise BadInput(f"{folder}: has no recordings of requests; name a folder that holds them")
     return found
 
 
@@ -155,12 +164,16 @@ def people(settings: Settings, aims: Aims, folder: Path, *, quick: bool) -> None
         aims: Takes what was aimed at.
         folder: Recordings of people, one request each. Beside it may be `PHRASES` and `noise`.
         quick: Only every fourth.
+
+    Raises:
+        BadInput: There are none.
     """
     few = slice(None, None, 4 if quick else 1)
+    asked = recordings(folder)[few]
+    beside = [folder.parent / name for name in PHRASES if (folder.parent / name).is_dir()]
+    short = [one for path in beside for one in recordings(path)][few]
     with Ears(settings) as ears:
-        orders(ears, recordings(folder)[few], aims)
-        beside = [folder.parent / name for name in PHRASES if (folder.parent / name).is_dir()]
-        short = [one for path in beside for one in recordings(path)][few]
+        orders(ears, asked, aims)
         if short:
             short_answers(ears, short, aims)
         interruptions(ears, folder.parent, aims, few)

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from figures import Aims, median, p90, show, show_machine
+from figures import Aims, median, p90, run_bench, show, show_machine
 from orders import REST_S, Recording, recordings
 from sounds import RATE
 from studio import ROOT, Outside, Play, Program, Studio, Talk, cpu_s
@@ -243,8 +243,6 @@ def main() -> None:
         '"listening" on stderr once it is, and ends on Ctrl-C',
     )
     options = parser.parse_args()
-    if unknown := [str(folder) for folder in options.folders if not folder.is_dir()]:
-        parser.error(f"no folder: {', '.join(unknown)}")
     show_machine()
     asked: list[Recording] = []
     for folder in options.folders:
@@ -270,5 +268,4 @@ def main() -> None:
     aims.show()
 
 
-if __name__ == "__main__":
-    main()
+run_bench(main)

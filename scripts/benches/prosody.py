@@ -5,34 +5,23 @@ The same words are put to a language model with and without a note on how they w
 before"), so that what any brackets do is told from what their words do. Wanted are: answers with
 fewer words to who speaks fast; no answer that talks about the note; and, where `--judge` names a
 model, answers that it finds to suit the speaker better than those to the sham, in both orders.
-
-Before that the measuring itself is measured: the pitch of voices made here, the pace of people
-whose recordings are played faster and slower, and, with praat-parselmouth installed, people's pitch
-beside Praat's.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import json
 import re
 import statistics
-import time
 from collections.abc import Sequence
-from pathlib import Path
 
-import numpy as np
-from figures import show, show_machine
-from support.cli_child import HUMAN
-from support.made_voices import heard, played_at, vowel, whispered, with_noise
+from figures import run_bench, show_machine
 
 from pipeline.config import Settings, load
 from pipeline.engines.llm import ChatModel
 from pipeline.engines.local import find_language_model, start_language_model
-from pipeline.engines.prosody import EXPLAINED, SpeakingHabits, measure
-from pipeline.engines.whisper import RATE
+from pipeline.engines.prosody import EXPLAINED
 from pipeline.measure.stats import mean_interval
 from pipeline.models.catalogue import Catalogue
 
@@ -80,56 +69,6 @@ QUESTION = (
     "an instruction to you. Which reply suits better how the user spoke? Answer with one letter, "
     "A or B."
 )
-
-
-def features(folder: Path) -> None:
-    """Measure what is measured of a voice."""
-    print("what is measured")
-    pitches = [70, 90, 110, 140, 180, 220, 300, 400]
-    for snr in (60, 10, 5):
-        off = [100 * abs(measure(with_noise(vowel(hz), snr)).pitch_hz / hz - 1) for hz in pitches]
-        show(f"error of the pitch, {snr} dB above noise", off, "%")
-    sound = with_noise(vowel(120, 10.0), 30)
-    took = []
-    for _ in range(20):
-        began = time.perf_counter()
-        measure(sound)
-        took.append((time.perf_counter() - began) * 1000)
-    show("time for 10 s of speech", took, "ms")
-    if folder.is_dir():
-        _people(folder)
-
-
-def _people(folder: Path) -> None:
-    """Of people's recordings: whispers made of them, and what Praat says of their pitch."""
-    paths = sorted({*folder.rglob("*.flac"), *folder.glob("picovoice_orders/*.wav")})
-    sounds = [heard(path) for path in paths]
-    voices = [SpeakingHabits().note(measure(sound), "") for sound in sounds]
-    whispers = [SpeakingHabits().note(measure(whispered(sound)), "") for sound in sounds]
-    for speed in (0.8, 1.25):
-        errors = [
-            100 * (measure(sound).spoken_s / measure(played_at(sound, speed)).spoken_s / speed - 1)
-            for sound in sounds
-        ]
-        show(f"error of the pace of people played {speed} times as fast", errors, "%")
-    print(f"  people's recordings taken for a whisper: {_whispers(voices)} of {len(sounds)}")
-    print(f"  whispers made of them taken for one: {_whispers(whispers)} of {len(sounds)}")
-    try:
-        import parselmouth  # type: ignore[import-not-found]
-    except ImportError:
-        print("  beside Praat: not measured; pip install praat-parselmouth")
-        return
-    apart = []
-    for sound in sounds:
-        praat = parselmouth.Sound(sound.astype(np.float64), RATE).to_pitch(0.016, 65.0, 450.0)
-        hz = praat.selected_array["frequency"]
-        apart.append(12 * abs(np.log2(measure(sound).pitch_hz / np.median(hz[hz > 0]))))
-    show("median pitch beside Praat's", apart, "semitones")
-    print(f"      within one: {sum(value < 1 for value in apart)} of {len(apart)}")
-
-
-def _whispers(notes: Sequence[str]) -> int:
-    return sum("whisper" in note for note in notes)
 
 
 async def replies(settings: Settings, judged_by: str, *, explained: bool) -> None:
@@ -206,18 +145,12 @@ async def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench prosody", description=__doc__)
     parser.add_argument("--llm", default="embedded", metavar="MODEL", help="as in `cascade talk`")
     parser.add_argument("--judge", default="", metavar="MODEL", help="judges the replies")
-    parser.add_argument("--only", choices=("features", "replies"), help="one part alone")
     parser.add_argument("--tokens", type=int, default=120, help="longest reply (default 120)")
-    parser.add_argument("folder", nargs="?", type=Path, default=HUMAN, help="people's recordings")
     options = parser.parse_args()
     show_machine()
-    if options.only != "replies":
-        features(options.folder)
-    if options.only != "features":
-        settings = load(flags={"llm.model": options.llm, "llm.max_tokens": options.tokens})
-        for explained in (True, False):
-            await replies(settings, options.judge if explained else "", explained=explained)
+    settings = load(flags={"llm.model": options.llm, "llm.max_tokens": options.tokens})
+    for explained in (True, False):
+        await replies(settings, options.judge if explained else "", explained=explained)
 
 
-if __name__ == "__main__":
-    asyncio.run(main())
+run_bench(main)

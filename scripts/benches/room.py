@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from figures import show_machine
+from figures import run_bench, show_machine
 from sounds import RATE, amplified, read
 from support.cli_child import CORPUS, HUMAN, ROOT, cascade
 from support.noise import Floats, level, noise
@@ -183,5 +183,4 @@ def main() -> None:
     print(f"{'error':<20}" + "".join(f"{spread(told[way]):>20}" for way in ways))
 
 
-if __name__ == "__main__":
-    main()
+run_bench(main)

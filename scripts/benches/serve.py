@@ -5,8 +5,7 @@ its WebSocket and with the default models: 1, 2, 3, 4 at a time. What they hear 
 client: from the end of the speech, which is known from its file, to the first audible sample of the
 answer. `cascade talk` answers the same recordings in the same run.
 
-Then the protocol alone, with engines that follow a script: what 1 to 200 sessions take; and an hour
-of conversations with clients that come and go, in virtual time: what they leave.
+Then the protocol alone, with engines that follow a script: what 1 to 200 sessions take.
 """
 
 from __future__ import annotations
@@ -29,11 +28,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from figures import Aims, show, show_machine
+from figures import Aims, run_bench, show, show_machine
 from orders import QUIET_DBFS, Recording, recordings
 from sounds import RATE, quiet
 from studio import JsonLines, cpu_s, models
-from support import crowd
 from support.cli_child import Child, environment, memory
 from support.scripted import LOUD, WINDOW, Detector, Engines, Model, Speaker
 from support.serve_child import cascade_serve
@@ -458,20 +456,6 @@ async def protocol_alone(counts: Sequence[int], seconds: float, aims: Aims) -> N
     aims.most(f"{counts[-1]} sessions of protocol alone", counts[-1] * each, 1.0, "cores")
 
 
-# --- an hour ---
-
-
-def an_hour(clients: int, aims: Aims) -> None:
-    """Clients come, talk for some two minutes, and go."""
-    left = crowd.hold(clients, (60.0, 140.0), places=3)
-    print(f"{clients * 100 / 60:.0f} minutes of conversations in virtual time, {clients} clients")
-    print(f"  {left.counts['response.created']} answers; left: {left.tasks} tasks, ", end="")
-    print(f"{left.threads} threads, {left.streams} streams; ", end="")
-    print(f"grown by {left.grown} blocks in the last third")
-    aims.most("tasks, threads and streams left", left.tasks + left.threads + left.streams, 0)
-    aims.most("grown in the last third, a client", left.grown / (clients / 3), 100, "blocks")
-
-
 def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(prog="scripts/bench serve", description=__doc__)
@@ -495,8 +479,7 @@ def main() -> None:
         conversations(asked, [1, 3] if quick else counts, 1 if quick else given.turns, aims)
     few = [1, 50] if quick else [1, 50, 100, 200]
     asyncio.run(protocol_alone(few, 3.0 if quick else 8.0, aims))
-    an_hour(6 if quick else 36, aims)
     aims.show()
 
 
-main()
+run_bench(main)

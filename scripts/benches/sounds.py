@@ -8,7 +8,9 @@ rooms.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import csv
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.audio.files import read_audio
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, CascadeError
 from pipeline.events import Samples
+from pipeline.measure.corpus import gather
 
 RATE = 16_000
 """Samples per second (Hz) of everything here."""
@@ -47,6 +50,52 @@ def sounds_in(folder: Path) -> Iterator[tuple[Path, Samples]]:
         except BadInput:
             continue
         yield path, sound
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A recording of a folder, not yet read.
+
+    Attributes:
+        path: Its file.
+        name: Its path in the folder.
+        said: What is said in it; empty where nobody tells, or nobody speaks.
+        noise: Whether nobody speaks.
+    """
+
+    path: Path
+    name: str
+    said: str
+    noise: bool = False
+
+
+def listed(folder: Path) -> Iterator[Listed]:
+    """The recordings of a folder: of its `manifest.tsv` (path, transcript, and maybe kind).
+
+    Where it has none, they are those that `cascade profile` finds in it.
+
+    Raises:
+        BadInput: There is none.
+    """
+    manifest = folder / "manifest.tsv"
+    if not manifest.is_file():
+        for item in gather([folder]).items:
+            yield Listed(item.path, item.name, item.text)
+        return
+    with manifest.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file, delimiter="\t"):
+            name, noise = row["path"], row.get("kind") == "noise"
+            if not name.startswith("rir"):  # rooms, not sounds
+                yield Listed(folder / name, name, "" if noise else row["transcript"], noise)
+
+
+def readable(recordings: Iterable[Listed]) -> Iterator[tuple[Listed, Samples]]:
+    """Recordings with their sound; what cannot be read is told and left out."""
+    for one in recordings:
+        try:
+            yield one, read(one.path)
+        except (CascadeError, OSError, ValueError) as error:
+            print(f"  not read: {error}".splitlines()[0])
 
 
 def quiet(seconds: float, dbfs: float, draw: np.random.Generator) -> Samples:

@@ -8,7 +8,6 @@ into its budget, with the tools. A reply that calls goes on with the tools' resu
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import dataclasses
 import json
@@ -18,7 +17,7 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from figures import show, show_machine
+from figures import run_bench, show, show_machine
 
 from pipeline.compare.scenario import CannedTools, Scenario, Step, gather_scenarios, lengthened
 from pipeline.compare.scoring import check
@@ -279,5 +278,4 @@ async def main() -> None:
     show("requests a turn", [len(one.used) for one in results], "")
 
 
-if __name__ == "__main__":
-    asyncio.run(main())
+run_bench(main)

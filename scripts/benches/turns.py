@@ -11,36 +11,19 @@ import argparse
 import time
 from pathlib import Path
 
-from figures import Aims, show_machine
+from figures import Aims, run_bench, show_machine
 from interruption import interruption
 from orders import people
 from studio import Studio
-from support import endurance
 from support.cli_child import HUMAN
 from voices import voices
 
 from pipeline.config import load
 
-SECTIONS = ("orders", "voices", "interruption", "stability")
+SECTIONS = ("orders", "voices", "interruption")
 
 PEOPLE = HUMAN / "picovoice_orders"
 """Recordings of people, where no folder is named; without it there is no such section."""
-
-
-def stability(aims: Aims, *, quick: bool) -> None:
-    """A thousand turns of one session, in virtual time: hold it and print what it left.
-
-    Args:
-        aims: Takes what was aimed at.
-        quick: A fifth of the turns.
-    """
-    print("one session for a thousand turns, in virtual time: pauses, interruptions, failures")
-    report = endurance.hold(200 if quick else 1000)
-    print(f"  {report}")
-    aims.most("tasks and threads left after a long session", report.tasks + report.threads, 0)
-    aims.most("turns without an end", len(report.unanswered), 0)
-    aims.most("stuck states", len(report.stuck), 0)
-    aims.most("memory grown", report.grown / 1000, 500, "kB")
 
 
 def main() -> None:
@@ -52,8 +35,6 @@ def main() -> None:
     )
     options = parser.parse_intermixed_args()
     folders = [Path(word) for word in options.sections if word not in SECTIONS]
-    if unknown := [str(folder) for folder in folders if not folder.is_dir()]:
-        parser.error(f"no such section, or folder: {', '.join(unknown)}")
     sections = [word for word in options.sections if word in SECTIONS]
     show_machine()
     aims = Aims()
@@ -63,18 +44,15 @@ def main() -> None:
             with Studio() as studio:
                 interruption(studio, aims, quick=options.quick)
         elif section == "orders":
+            if not folders and not PEOPLE.is_dir():
+                print(f" orders: skipped, there is no folder {PEOPLE}")
+                continue
             for folder in folders or [PEOPLE]:
-                if folder.is_dir():
-                    people(load(), aims, folder, quick=options.quick)
-                else:
-                    print(f" orders: skipped, there is no folder {folder}")
-        elif section == "voices":
-            voices(load(), quick=options.quick)
+                people(load(), aims, folder, quick=options.quick)
         else:
-            stability(aims, quick=options.quick)
+            voices(load(), quick=options.quick)
         print(f" {section}: {time.monotonic() - began:.0f} s")
     aims.show()
 
 
-if __name__ == "__main__":
-    main()
+run_bench(main)

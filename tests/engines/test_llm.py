@@ -138,17 +138,8 @@ class TestReply:
 
 
 class TestThinking:
-    @pytest.mark.parametrize(
-        "pieces",
-        [
-            ["<think>secret</think>", "Hello."],
-            ["<thi", "nk>sec", "ret</th", "ink>Hel", "lo."],
-            ["<", "think", ">", "secret", "<", "/", "think", ">", "\n\n", "Hello", "."],
-            ["<THINK>secret</THINK>Hello."],
-        ],
-    )
-    async def test_tags_in_the_text(self, pieces: list[str]) -> None:
-        said = await converse(reply(*pieces))
+    async def test_tags_in_the_text(self) -> None:
+        said = await converse(reply("<thi", "nk>sec", "ret</th", "ink>Hel", "lo."))
         assert "".join(piece for piece in said if isinstance(piece, str)) == "Hello."
 
     async def test_text_that_only_looks_like_a_tag_is_kept(self) -> None:

@@ -1,17 +1,21 @@
-"""A long conversation in virtual time, in which everything happens: for tests and the benchmark.
+"""A long conversation, and many clients of one server, in virtual time; everything happens.
 
-Nobody plans it: how long the user speaks and pauses, whether they speak over a reply, whether a
-stage fails and which, is drawn at random. In the end nothing may be left running, or have grown.
+Nobody plans it: how long users speak and pause, whether they speak over a reply, whether a stage
+fails and which, when a client goes, is drawn at random. In the end nothing may be left running, or
+have grown.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import gc
+import json
+import sys
 import threading
 import tracemalloc
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from random import Random
 
@@ -30,6 +34,8 @@ from pipeline.events import (
     SpeechStarted,
     SpeechStopped,
 )
+from pipeline.serve.link import Opening
+from pipeline.serve.realtime import RealtimeConversation
 from pipeline.trace import Trace
 from support import virtual_time
 from support.scripted import LOUD, RATE, Engines, Model, Speaker
@@ -108,8 +114,8 @@ class RandomModel(Model):
 class Conversation:
     """One conversation: `hold` it in virtual time."""
 
-    def __init__(self, seed: int) -> None:
-        self.random = Random(seed)
+    def __init__(self) -> None:
+        self.random = Random(1)
         self.engines = Engines(TEXTS, RandomModel(self.random), voice=Speaker())
         self.clock = virtual_time.VirtualClock()
         self.session = Cascade(self.engines, Settings(), Trace(), self.clock)
@@ -221,10 +227,10 @@ class Conversation:
                 await self.session.heard(reply, self.position)
 
 
-def hold(turns: int, seed: int = 1) -> Report:
+def converse(turns: int) -> Report:
     """Hold a conversation of so many of the user's turns, in virtual time."""
     try:
-        return virtual_time.run(Conversation(seed).hold(turns))
+        return virtual_time.run(Conversation().hold(turns))
     finally:
         tracemalloc.stop()
 
@@ -232,3 +238,131 @@ def hold(turns: int, seed: int = 1) -> Report:
 def _allocated() -> int:
     gc.collect()
     return tracemalloc.get_traced_memory()[0]
+
+
+WIRE = 24_000
+STEP_S = 0.1
+
+
+def _message(level: int) -> str:
+    sound = np.full(round(STEP_S * WIRE), level, "<i2").tobytes()
+    return json.dumps(
+        {"type": "input_audio_buffer.append", "audio": base64.b64encode(sound).decode()}
+    )
+
+
+SILENCE = _message(0)
+SPEECH = [_message(LOUD + number) for number in range(3)]
+
+
+@dataclass
+class Left:
+    """What a crowd left behind.
+
+    Attributes:
+        sessions: How many clients came.
+        most: How many there were at a time, at most.
+        counts: What they received, by type.
+        tasks: Tasks beyond those before.
+        threads: Threads beyond those before.
+        streams: Streams of the engines that were never closed.
+        grown: Blocks of memory beyond those when two thirds of the clients had come and gone.
+        slow: Sessions that were not over at once when their client had gone.
+    """
+
+    sessions: int = 0
+    most: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    tasks: int = 0
+    threads: int = 0
+    streams: int = 0
+    grown: int = 0
+    slow: int = 0
+
+
+class Visitor:
+    """A client and its link: it counts what it receives, and keeps nothing."""
+
+    def __init__(self, random: Random, counts: Counter[str]) -> None:
+        self._random = random
+        self._counts = counts
+
+    async def messages(self) -> AsyncIterator[tuple[int, str | bytes]]:
+        """Speak and be silent by turns, for ever."""
+        clock = virtual_time.VirtualClock()
+        while True:
+            said = self._random.choice(SPEECH)
+            for message, seconds in ((said, (0.3, 3.0)), (SILENCE, (0.5, 12.0))):
+                for _ in range(round(self._random.uniform(*seconds) / STEP_S)):
+                    await asyncio.sleep(STEP_S)
+                    yield clock.now_ns(), message
+
+    def send(self, message: str) -> None:
+        """Take an event."""
+        self._counts[json.loads(message)["type"]] += 1
+
+    def close(self, code: int, reason: str) -> None:
+        """The server ends a session that has failed."""
+        self._counts[f"closed {code}"] += 1
+
+
+class Crowd:
+    """Clients that come and go."""
+
+    def __init__(self) -> None:
+        self.random = Random(1)
+        self.engines = Engines(TEXTS[:3], RandomModel(self.random), voice=Speaker())
+        self.clock = virtual_time.VirtualClock()
+        self.left = Left()
+        self._here = 0
+
+    async def come(self, seconds: float) -> None:
+        """A client comes, talks for so long, and is gone."""
+        self._here += 1
+        self.left.sessions += 1
+        self.left.most = max(self.left.most, self._here)
+        visitor = Visitor(self.random, self.left.counts)
+        held = RealtimeConversation(self.engines, Settings(), self.clock, visitor, Opening())
+        talking = asyncio.create_task(held.run())
+        await asyncio.wait([talking], timeout=seconds)
+        gone = asyncio.get_running_loop().time()
+        talking.cancel()
+        await asyncio.wait([talking])
+        self.left.slow += asyncio.get_running_loop().time() - gone > 0.1
+        self._here -= 1
+        # What engines note for other tests.
+        self.engines.heard.clear()
+        self.engines.ahead.clear()
+        self.engines.languages.clear()
+        self.engines.voice.said.clear()
+
+    async def hold(self, clients: int, seconds: tuple[float, float], places: int) -> Left:
+        """So many clients come, no more at a time than there are places, each for a while."""
+        tasks, threads = len(asyncio.all_tasks()), threading.active_count()
+        waiting: Iterator[int] = iter(())
+
+        async def place() -> None:
+            for _ in waiting:
+                await self.come(self.random.uniform(*seconds))
+
+        before = 0
+        for _ in range(3):
+            waiting = iter(range(clients // 3))
+            await asyncio.gather(*(place() for _ in range(places)))
+            before, self.left.grown = self.left.grown, _blocks()
+        self.left.grown -= before
+        await asyncio.sleep(1)
+        self.left.tasks = len(asyncio.all_tasks()) - tasks
+        self.left.threads = threading.active_count() - threads
+        self.left.streams = self.engines.model.open + self.engines.voice.open
+        return self.left
+
+
+def crowd(clients: int) -> Left:
+    """Let so many clients of one server come and go, five at a time, in virtual time."""
+    return virtual_time.run(Crowd().hold(clients, (1.0, 15.0), 5))
+
+
+def _blocks() -> int:
+    gc.collect()
+    return sys.getallocatedblocks()

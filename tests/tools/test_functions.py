@@ -14,8 +14,7 @@ import pytest
 
 from pipeline.errors import BadInput
 from pipeline.tools.functions import AT_ONCE, BINARY, FunctionTools
-from pipeline.tools.source import ToolFailed
-from pipeline.tools.toolbox import Toolbox
+from pipeline.tools.toolbox import Toolbox, ToolFailed
 
 WEATHER = '''
     from __future__ import annotations

@@ -28,8 +28,7 @@ from support.mcp_servers import (
 from pipeline.config import McpSettings, Settings, load
 from pipeline.errors import BadInput, CascadeError
 from pipeline.tools.mcp import LOST, McpFailed, McpServer, McpServers, from_flags, in_time, named
-from pipeline.tools.source import ToolFailed
-from pipeline.tools.toolbox import Toolbox
+from pipeline.tools.toolbox import Toolbox, ToolFailed
 
 STDIO = McpSettings(command=AWKWARD[0], args=[*AWKWARD[1:], "stdio"])
 KINDS = """It is sunny.

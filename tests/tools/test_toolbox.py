@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from pipeline.engines.tools import Tool
 from pipeline.errors import BadInput, StageError
-from pipeline.tools.source import ToolFailed
 from pipeline.tools.toolbox import (
     CANCEL,
     RESULT_CHARS,
     Approve,
     Toolbox,
+    ToolFailed,
     ToolResult,
     cut,
     shortened,

@@ -9,12 +9,10 @@ from __future__ import annotations
 import re
 
 from pipeline.text.english.abbreviations import ABBREVIATIONS
-from pipeline.text.english.amounts import AMOUNTS
 from pipeline.text.english.calendar import DATES, DAYS, YEARS
 from pipeline.text.english.capitals import capitals
-from pipeline.text.english.digits import DIGITS
 from pipeline.text.english.mathematics import EQUATIONS, LETTER, LOW, NUMBERS, SIGNS
-from pipeline.text.english.roman import NUMERALS
+from pipeline.text.english.numbers import AMOUNTS, DIGITS, NUMERALS
 from pipeline.text.english.rules import apply
 from pipeline.text.english.units import UNITS, UNITS_ALONE
 

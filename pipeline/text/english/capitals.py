@@ -8,6 +8,7 @@ that has a vowel: "By UPS." is "by ups" and "NYC." is "nick".
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from pipeline.text.english.rules import words
 
@@ -28,12 +29,23 @@ WORDS = words(
 EITHER = words("act ad am hi ice ii iii iv iso ix oh sat vi vii xi xii xiv xix xvi xxi")
 """Words as well as abbreviations (5 AM; Columbus, OH), and numerals: as espeak-ng takes them."""
 
+_SHORT = re.compile(r"(?<![\w.'’&-])[^\W\d_]{2,3}(?![\w'’&-]|\.\w)")
 _CAPITALS = re.compile(r"(?<![\w.'’&-])(?P<word>[A-Z]{2,3})(?P<many>s?)(?![\w'’&-]|\.\w)")
 _CLAUSE = re.compile(r"(?:[^,.;:!?()…]|[,.:](?=\w))+")
 _SHOUTED = re.compile(r"\b[A-Z]{4}")
 _CALL = re.compile(r"\b(?:OH|HI)(?= [A-Z]{2})")  # "OH MY GOD!", and no state
 _OXIDE = re.compile(r"\b([CNS])O(?=[2-4₂-₄]\b)")
 _HEALTH = re.compile(r"(?<=\b[Tt]he )WHO\b")
+
+
+def unstressed(text: str, stressed: Collection[str]) -> str:
+    """Text with those words of two or three capitals in small letters that are listed so."""
+
+    def word(match: re.Match[str]) -> str:
+        plain = match[0].lower()
+        return plain if match[0].isupper() and plain in stressed else match[0]
+
+    return _SHORT.sub(word, text)
 
 
 def capitals(text: str) -> str:
@@ -49,15 +61,10 @@ def capitals(text: str) -> str:
 def _clause(match: re.Match[str]) -> str:
     if match[0].isupper() and _SHOUTED.search(match[0]) and match[0].count(" ") > 1:
         return match[0]
-    clause = _CAPITALS.sub(_word, match[0])
+    clause = unstressed(match[0], WORDS)
     # With as many of both it spells words, but no plurals.
     heavy = sum(map(str.isupper, clause)) >= sum(map(str.islower, clause))
     return _CAPITALS.sub(_spelled, clause) if heavy else clause
-
-
-def _word(match: re.Match[str]) -> str:
-    plain = match[0].lower()
-    return plain if plain in WORDS else match[0]
 
 
 def _spelled(match: re.Match[str]) -> str:

@@ -9,8 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.engines.tools import Prompt, Tool, ToolUse, tool_call, tools_of
-from pipeline.engines.tools_in_words import call_format, complaint, in_words
+from pipeline.engines.tools import (
+    Prompt,
+    Tool,
+    ToolUse,
+    call_format,
+    complaint,
+    in_words,
+    tool_call,
+    tools_of,
+)
 from pipeline.text.visible import VisibleText
 
 ORDER = Tool(
