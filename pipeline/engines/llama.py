@@ -127,12 +127,14 @@ class LocalServer:
         *,
         context_tokens: int = CONTEXT_TOKENS,
         sessions: int = 1,
+        tools_in_words: bool = False,
     ) -> None:
         self._path = path
         self._projector = projector(path)
         self._settings = settings
         self._context_tokens = context_tokens
         self._sessions = sessions
+        self._tools_in_words = tools_in_words
         self._server: Any = None
         self._key = secrets.token_urlsafe(24)
 
@@ -149,6 +151,7 @@ class LocalServer:
             # request sent in that moment is lost.
             keeps=False,
             shows_tools="template",
+            tools_in_words=self._tools_in_words,
             remedy="start Cascade again",
             sees=self._projector is not None,
         )

@@ -211,7 +211,8 @@ class ChatModel:
         self._answered = False
         # Shared by all that write in slots of the same server.
         self._sight = {"sees": server.sees}
-        self._learnt = _Learnt(True if server.shows_tools == "yes" else None)
+        shows = True if server.shows_tools == "yes" else None
+        self._learnt = _Learnt(False if server.tools_in_words else shows)
         # Whether its replies begin within a thought that only ends in the text.
         self._begins_inside = False
         # All waiting but for the connection is timed here.

@@ -45,7 +45,7 @@ from pipeline.engines.whisper import (
 )
 from pipeline.engines.worker import Worker, apart
 from pipeline.errors import BadInput, StageError
-from pipeline.models.catalogue import Catalogue, Kind
+from pipeline.models.catalogue import Catalogue, Found, Kind
 from pipeline.pictures import Picture
 
 SWITCH_INTERVAL_S = 0.0005
@@ -78,7 +78,7 @@ One that has not been begun by then never is, so that they are the first to go w
 cannot keep up."""
 
 
-def find_language_model(settings: Settings, catalogue: Catalogue) -> Path | ChatServer:
+def find_language_model(settings: Settings, catalogue: Catalogue) -> Found | ChatServer:
     """What `llm.model` names: a model to run here, or a server.
 
     Raises:
@@ -87,7 +87,7 @@ def find_language_model(settings: Settings, catalogue: Catalogue) -> Path | Chat
     name = settings.llm.model
     known = {"embedded", *(model.name for model in catalogue.models if model.kind == "llm")}
     if name in known or name.endswith(".gguf"):
-        return catalogue.resolve("llm", name).path
+        return catalogue.resolve("llm", name)
     return chat_server(settings.llm)
 
 
@@ -126,7 +126,7 @@ def _end_of_turn_model(settings: Settings, catalogue: Catalogue) -> Path | None:
 
 
 async def start_language_model(
-    where: Path | ChatServer,
+    where: Found | ChatServer,
     settings: Settings,
     stack: contextlib.AsyncExitStack,
     *,
@@ -145,13 +145,14 @@ async def start_language_model(
     Raises:
         StageError: It cannot be loaded or reached, refuses, or does not answer well.
     """
-    if own := isinstance(where, Path):
+    if own := isinstance(where, Found):
         server = await stack.enter_async_context(
             LocalServer(
-                where,
+                where.path,
                 settings.llm,
                 context_tokens=context_tokens(settings, sessions),
                 sessions=sessions,
+                tools_in_words=where.tools_in_words,
             )
         )
         where = server.address
@@ -284,7 +285,7 @@ class LocalEngines:
         self._among = [] if tts.url else languages_of(tts, catalogue)
         self._llm = find_language_model(settings, catalogue)
         # Those of the embedded model that are free.
-        self._slots = list(range(sessions)) if isinstance(self._llm, Path) else []
+        self._slots = list(range(sessions)) if isinstance(self._llm, Found) else []
         self._stack = contextlib.AsyncExitStack()
         self._end_of_turn = _end_of_turn_model(settings, catalogue)
         self._recognising = Worker("stt")
@@ -300,7 +301,7 @@ class LocalEngines:
     @property
     def names(self) -> dict[str, str]:
         """The models in use, by kind."""
-        llm = self._llm.stem if isinstance(self._llm, Path) else self._llm.label
+        llm = self._llm.path.stem if isinstance(self._llm, Found) else self._llm.label
         stt = self._stt.model if isinstance(self._stt, ChatServer) else self._stt.name
         remote = asked_voice(self._settings.tts)
         tts = remote if isinstance(self._tts, ChatServer) else self._tts.name
@@ -457,7 +458,7 @@ class LocalEngines:
         """
         if not self.writes:
             return
-        if not isinstance(self._llm, Path):
+        if not isinstance(self._llm, Found):
             await self._chat.learn(messages)
             return
         async with contextlib.aclosing(self._chat.stream(messages, max_tokens=1)) as deltas:
@@ -501,7 +502,7 @@ class LocalEngines:
         model = await start_language_model(
             self._llm, self._settings, stack, lenient=True, sessions=self._sessions
         )
-        if isinstance(self._llm, Path) and self._settings.turns.predict:
+        if isinstance(self._llm, Found) and self._settings.turns.predict:
             self._judge = TextJudge(model.server)
             stack.push_async_callback(self._judge.close)
         self._write_with(model)

@@ -60,6 +60,7 @@ class ChatServer:
         key_setting: Where the user sets the key.
         shows_tools: How to find out whether its model sees the tools of a request: by llama.cpp's
             own `/apply-template`, by counting the prompt's tokens; `yes`: it does, or it refuses.
+        tools_in_words: Whether the prompt says them all the same: the model calls better so.
         remedy: What to do when it cannot be reached.
         name_remedy: What to do when the model has to be named.
         sees: Whether the model sees pictures; None: nobody knows yet.
@@ -73,6 +74,7 @@ class ChatServer:
     optional: Mapping[str, Any] = field(default_factory=dict)
     keeps: bool = True
     shows_tools: Literal["template", "count", "yes"] = "count"
+    tools_in_words: bool = False
     key_setting: str = "llm.api_key"
     remedy: str = "start the server, or use --llm embedded"
     name_remedy: str = "write URL#NAME"

@@ -182,6 +182,7 @@ class ModelEntry:
     default: bool = False
     embedded: bool = False
     short_windows: bool = False
+    tools_in_words: bool = False
 
     @property
     def size(self) -> int | None:
@@ -216,6 +217,11 @@ class Found:
     def short_windows(self) -> bool:
         """Whether it is a recogniser that was trained on windows of any length."""
         return self.model is not None and self.model.short_windows
+
+    @property
+    def tools_in_words(self) -> bool:
+        """Whether it is a language model that calls better where the prompt tells it of tools."""
+        return self.model is not None and self.model.tools_in_words
 
 
 class Catalogue:

@@ -450,6 +450,21 @@ class TestRepeated:
         assert pieces[-1] == CALL
 
 
+async def test_a_model_that_calls_better_so_is_told_of_tools_in_words() -> None:
+    async with LlmServer(reply("No.")) as server:
+        chosen = settings(server.url)
+        where = replace(chat_server(chosen), shows_tools="template", tools_in_words=True)
+        model = ChatModel(where, chosen)
+        try:
+            await model.learn(Prompt(PROMPT, [WEATHER]))
+            await take(model, prompt=Prompt(PROMPT, [WEATHER]))
+        finally:
+            await model.close()
+    (asked,) = server.requests
+    assert "tools" not in asked.body
+    assert "# Tools" in asked.body["messages"][0]["content"]
+
+
 class TestNotShown:
     """A model that does not see its tools, as the length of its prompt tells."""
 

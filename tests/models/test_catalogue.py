@@ -120,6 +120,10 @@ def test_the_whisper_models_come_from_where_faster_whisper_gets_them() -> None:
     assert {m.name for m in catalogue.models if m.kind == "stt"} == {*names, "whisper-mini-en"}
 
 
+def test_a_model_of_code_is_told_of_tools_in_words() -> None:
+    assert [m.name for m in Catalogue.load().models if m.tools_in_words] == ["qwen2.5-coder-1.5b"]
+
+
 def test_only_the_embedded_recogniser_takes_short_windows() -> None:
     assert [m.name for m in Catalogue.load().models if m.short_windows] == ["whisper-mini-en"]
 
