@@ -99,7 +99,7 @@ _MIN_S = 1.0  # the shortest window; shorter ones save nothing
 _MARGIN_S = 1.0  # nothing that the encoder hears after the last sound of a padded window
 _POSITION = 2 * _FRAME  # samples from one position of the encoder's output to the next
 _SEARCH_S = 5.0  # before the end of a full window, where longer audio may be cut
-_LOOP_WORDS = 3  # so many words said twice in a row are a loop; fewer are a manner of speaking
+_LOOP_WORDS = 3  # so many words twice in a row may be a loop; fewer are a manner of speaking
 _FEW_TOKENS = 4  # of a word or two there is no context to correct what a short window misheard
 _UNSURE = -0.9  # log-probability of few tokens below which a longer window often has a better word
 _FASTEST = 8.0  # syllables of voice that people say in a second, at most
@@ -354,8 +354,8 @@ def looks_repetitive(text: str, *, phrases: bool = True) -> bool:
 
     Args:
         text: What the model wrote.
-        phrases: Whether three or more words said twice in a row are one too, as stock models write
-            them in short windows. People say such things now and then.
+        phrases: Whether three or more words said twice in a row are one too, as where a model was
+            stopped. People say such things now and then.
     """
     data = text.encode()
     if len(data) > MAX_COMPRESSION * len(zlib.compress(data)):
@@ -586,7 +586,7 @@ class Whisper:
         budget = budget if found.window_s < FULL_S else MAX_TOKENS
         told = self._decode(encoded, found.window_s, budget, found.language, english=True)
         few = syllables(told.text) < LEAST_TOLD * syllables(found.text)
-        if found.window_s < FULL_S and (few or self._longer(told, voice_s) == FULL_S):
+        if found.window_s < FULL_S and (few or told.endless or looks_repetitive(told.text)):
             full = self._encode(features, FULL_S)
             told = self._decode(full, FULL_S, MAX_TOKENS, found.language, english=True)
         return "" if told.endless or looks_repetitive(told.text, phrases=False) else told.text
@@ -599,17 +599,17 @@ class Whisper:
     def _longer(self, found: Transcription, voice_s: float) -> float:
         """The window (s) that settles whether a short one made the model say something else.
 
-        Against a loop Whisper's own helps, and what is said too often is one. An unlikely word or
-        two are heard as well at `UNSURE_S`: of 384 single words of people, some of them in noise,
+        Against a loop, which does not end, Whisper's own helps. A phrase said twice in a text that
+        does end is none: in 931 beginnings of people's recordings a short window wrote one eight
+        times, and Whisper's own had it too. An unlikely word or two, and a text that is twice the
+        same, are heard as well at `UNSURE_S`: of 384 single words of people, some of them in noise,
         279 were right either way, in 57 s of processor time instead of 90. 0: there is no doubt.
         """
-        stock = not self._short_windows
-        if found.endless or looks_repetitive(found.text, phrases=stock):
+        if found.endless or looks_repetitive(found.text, phrases=False):
             return FULL_S
-        if stock and said_twice(collapse(found.text, voice_s)):
-            return FULL_S
-        unsure = stock and 0 < found.tokens <= _FEW_TOKENS and found.log_prob < _UNSURE
-        return UNSURE_S if unsure else 0.0
+        twice = said_twice(collapse(found.text, voice_s))
+        unsure = 0 < found.tokens <= _FEW_TOKENS and found.log_prob < _UNSURE
+        return UNSURE_S if not self._short_windows and (twice or unsure) else 0.0
 
     def _features(self, audio: Audio) -> Audio:
         """Log-mel columns of the audio, one per whole 10 ms, shape (mels, n)."""
