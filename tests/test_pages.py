@@ -52,6 +52,6 @@ def test_a_terminal_says_what_is_kept(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_report_says_what_is_kept(kind: str, tmp_path: Path) -> None:
     _, report = KINDS[kind]
-    page = report.write(tmp_path, *run(kind)).read_text(encoding="utf-8")
+    page = report.rendered(tmp_path, *run(kind))
     text = pages.Read(page, skip=("turns", "warmup", "utterances")).text
     pages.check(f"{kind}.report.txt", text)

@@ -27,7 +27,7 @@ from pipeline.measure.cues import Utterance
 from pipeline.measure.record import RECORDS
 from pipeline.measure.recording import MemoryTrace
 from pipeline.measure.reference import RATE, Behaviour, ReferenceSession
-from pipeline.measure.run import digest, write_figures
+from pipeline.measure.run import REPORT, digest, write_figures
 from pipeline.measure.wav import stereo
 from pipeline.profile import report
 from pipeline.trace import versions
@@ -80,7 +80,7 @@ async def profiled(folder: Path) -> Path:
     made = summary.summarise(header, records)
     RECORDS.write(folder / RECORDS.name, header, records)
     write_figures(folder, made, summary.COLUMNS, map(summary.row, records))
-    report.write(folder, header, records, made)
+    (folder / REPORT).write_text(report.rendered(folder, header, records, made), "utf-8")
     page = junit.rendered("profile", header, made, junit.turns(records))
     (folder / junit.NAME).write_text(page, "utf-8")
     return folder

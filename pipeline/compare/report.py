@@ -24,7 +24,6 @@ from pipeline.compare.scoring import words
 from pipeline.measure import gates, report, waterfall
 from pipeline.measure.record import Fidelity, MeasuredCall, Turn, TurnTaking
 from pipeline.measure.report import Axis
-from pipeline.measure.run import REPORT
 from pipeline.measure.summary import by_variant
 from pipeline.measure.waterfall import in_ms
 from pipeline.speech_to_speech.brief import STAMP
@@ -56,33 +55,6 @@ PART_NAMES = tuple(dict.fromkeys([*PARTS[:-2], *DIRECT_PARTS]))
 """Parts of the latency of either kind of path, in order."""
 
 
-def write(
-    folder: Path,
-    header: Mapping[str, Any],
-    conversations: Sequence[Conversation],
-    summary: Mapping[str, Any],
-    *,
-    sound_bytes: int = waterfall.MOST_BYTES,
-) -> Path:
-    """Write `report.html` into a comparison's folder, in which the conversations' WAVs are.
-
-    Args:
-        folder: The comparison's.
-        header: What describes the run.
-        conversations: All of them, warm-up included.
-        summary: Of `compare.summary.summarise`.
-        sound_bytes: Most sound to embed (bytes of base64).
-
-    Returns:
-        The file's path.
-
-    Raises:
-        StageError: Of stage `save`: the file cannot be written.
-    """
-    made = rendered(folder, header, conversations, summary, sound_bytes)
-    return report.write(folder / REPORT, made)
-
-
 def rendered(
     folder: Path,
     header: Mapping[str, Any],
@@ -90,7 +62,15 @@ def rendered(
     summary: Mapping[str, Any],
     sound_bytes: int = waterfall.MOST_BYTES,
 ) -> str:
-    """The file that `write` writes."""
+    """The page of a comparison: `report.html` in its folder.
+
+    Args:
+        folder: The comparison's, in which the WAVs are.
+        header: What describes the run.
+        conversations: All of them, warm-up included.
+        summary: Of `compare.summary.summarise`.
+        sound_bytes: Most sound to embed (bytes of base64).
+    """
     shown = content(header, conversations, summary)
     sounds = embed(folder, conversations, shown["turns"], sound_bytes)
     return page(shown, sounds)

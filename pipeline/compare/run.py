@@ -61,7 +61,8 @@ from pipeline.measure.instrument import FIGURES
 from pipeline.measure.noise import Noise
 from pipeline.measure.plan import Load, Planned, jobs
 from pipeline.measure.record import Turn
-from pipeline.measure.run import Made, Run, digest, new_folder, sha256
+from pipeline.measure.report import write
+from pipeline.measure.run import REPORT, Made, Run, digest, new_folder, sha256
 from pipeline.measure.together import Meeting, Seat
 from pipeline.models.catalogue import Catalogue
 from pipeline.speech_to_speech import specs, wire_map
@@ -533,7 +534,7 @@ class Comparison(Run[Conversation]):
         folder, header, held = self.folder, self.header, self.results
         return (
             lambda: summary.write(folder, figures, held, self._table),
-            lambda: report.write(folder, header, held, figures),
+            lambda: write(folder / REPORT, report.rendered(folder, header, held, figures)),
             lambda: (folder / junit.NAME).write_text(
                 junit.rendered("compare", header, figures, summary.cases(header, held)), "utf-8"
             ),

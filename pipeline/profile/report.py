@@ -12,7 +12,6 @@ from typing import Any
 from pipeline.measure import gates, report, waterfall
 from pipeline.measure.record import Record
 from pipeline.measure.report import Axis, ms
-from pipeline.measure.run import REPORT
 from pipeline.measure.summary import ProfileSummary, by_variant
 from pipeline.trace import PARTS
 
@@ -31,33 +30,6 @@ WIDE_PX, NARROW_PX, LETTER_PX = 1000, 330, 6.4
 """Widths of the bars in a window and on a phone, and of a letter in them: what fits into a part."""
 
 
-def write(
-    folder: Path,
-    header: Mapping[str, Any],
-    records: Sequence[Record],
-    summary: ProfileSummary,
-    *,
-    sound_bytes: int = waterfall.MOST_BYTES,
-) -> Path:
-    """Write `report.html` into a profile's folder, in which the records' WAVs are.
-
-    Args:
-        folder: The profile's.
-        header: What describes the run.
-        records: All of them, warm-up included.
-        summary: Of `measure.summary.summarise`.
-        sound_bytes: Most sound to embed (bytes of base64).
-
-    Returns:
-        The file's path.
-
-    Raises:
-        StageError: Of stage `save`: the file cannot be written.
-    """
-    page = rendered(folder, header, records, summary, sound_bytes)
-    return report.write(folder / REPORT, page)
-
-
 def rendered(
     folder: Path,
     header: Mapping[str, Any],
@@ -65,7 +37,15 @@ def rendered(
     summary: ProfileSummary,
     sound_bytes: int = waterfall.MOST_BYTES,
 ) -> str:
-    """The file that `write` writes."""
+    """The page of a profile: `report.html` in its folder.
+
+    Args:
+        folder: The profile's, in which the WAVs are.
+        header: What describes the run.
+        records: All of them, warm-up included.
+        summary: Of `measure.summary.summarise`.
+        sound_bytes: Most sound to embed (bytes of base64).
+    """
     turns = [waterfall.turn(number, record) for number, record in enumerate(records)]
     sounds = _embed(folder, records, turns, sound_bytes)
     values = content(header, records, turns, summary)

@@ -21,7 +21,8 @@ from pipeline.measure.gates import Gate
 from pipeline.measure.noise import Noise
 from pipeline.measure.plan import Executor, Load, Variant, jobs, variants
 from pipeline.measure.record import RECORDS, Record
-from pipeline.measure.run import Made, Run, new_folder, write_figures
+from pipeline.measure.report import write
+from pipeline.measure.run import REPORT, Made, Run, new_folder, write_figures
 from pipeline.measure.summary import COLUMNS, ProfileSummary, row
 from pipeline.models.catalogue import Catalogue
 from pipeline.profile import report, terminal
@@ -229,7 +230,7 @@ class Profile(Run[Record]):
         return (
             lambda: write_figures(folder, summary, COLUMNS, map(row, records)),
             lambda: perfetto.write(folder / perfetto.NAME, header, records),
-            lambda: report.write(folder, header, records, summary),
+            lambda: write(folder / REPORT, report.rendered(folder, header, records, summary)),
             lambda: (folder / junit.NAME).write_text(
                 junit.rendered("profile", header, summary, junit.turns(records)), "utf-8"
             ),

@@ -35,7 +35,7 @@ def compared(**options: Any) -> Compared:
 
 
 def written(folder: Path, *args: Any, **options: Any) -> str:
-    return report.write(folder, *args, **options).read_text(encoding="utf-8")
+    return report.rendered(folder, *args, **options)
 
 
 @pytest.fixture(scope="module")

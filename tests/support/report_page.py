@@ -18,8 +18,10 @@ import numpy as np
 from pipeline.compare import cost
 from pipeline.compare import report as compare_report
 from pipeline.compare import summary as compare_summary
+from pipeline.measure import report
 from pipeline.measure import summary as profile_summary
 from pipeline.measure.record import Record
+from pipeline.measure.run import REPORT
 from pipeline.profile import report as profile_report
 from support import comparison_samples, samples
 
@@ -70,9 +72,9 @@ def write(
         told = [change(one) for one in records if keep(one)]
         told = [one if wav is None else replace(one, wav=wav) for one in told]
         head |= header or {}
-        return profile_report.write(
-            folder, head, told, profile_summary.summarise(head, told), **limit
-        )
+        summary: Any = profile_summary.summarise(head, told)
+        page = profile_report.rendered(folder, head, told, summary, **limit)
+        return report.write(folder / REPORT, page)
     head, held = comparison_samples.comparison(sound, **options)
     held = [one for one in held if any(keep(turn.record) for turn in one.turns)]
     held = [
@@ -85,7 +87,9 @@ def write(
     ]
     head |= header or {}
     summary = compare_summary.summarise(head, held, cost.prices()) if summarised else {}
-    return compare_report.write(folder, head, held, summary, **limit)
+    return report.write(
+        folder / REPORT, compare_report.rendered(folder, head, held, summary, **limit)
+    )
 
 
 def recorded(kind: str, **options: Any) -> list[Record]:
