@@ -498,7 +498,7 @@ def profile(
         return prediction.predict(sources[0], what_if, stdout(), as_json=json)
     flags = engines(stt, voice, llm, language, instructions, stt_url, tts_url)
     from pipeline.profile import run
-    from pipeline.profile.executor import Bounds
+    from pipeline.profile.run import Bounds
 
     options = run.ProfileOptions(
         sources=sources,

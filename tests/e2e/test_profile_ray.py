@@ -31,8 +31,7 @@ from pipeline.measure.plan import Job, Variant
 from pipeline.measure.ray import RETRIES, RayExecutor
 from pipeline.measure.record import Record
 from pipeline.measure.run import Made
-from pipeline.profile.executor import Bounds
-from pipeline.profile.run import make
+from pipeline.profile.run import Bounds, make
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'voice-cascade[ray]'")
 

@@ -15,8 +15,7 @@ from pipeline.measure.noise import Reading, summarise
 from pipeline.measure.plan import Variant
 from pipeline.measure.ray import pooled, shifted
 from pipeline.measure.run import Made
-from pipeline.profile.executor import Bounds
-from pipeline.profile.run import make
+from pipeline.profile.run import Bounds, make
 
 
 @given(st.integers(-(10**15), 10**15), st.integers(0, 30))

@@ -24,8 +24,8 @@ from pipeline.engines.local import LocalEngines
 from pipeline.measure.corpus import Item
 from pipeline.measure.record import Record
 from pipeline.measure.summary import summarise
-from pipeline.profile import executor
-from pipeline.profile.executor import Bounds, measure_turn
+from pipeline.profile import run as profile
+from pipeline.profile.run import Bounds, measure_turn
 from pipeline.profile.what_if import checks, forecast, parse
 from pipeline.trace import PARTS
 
@@ -100,7 +100,7 @@ def test_a_slowed_stage_shows_as_that_part_and_no_other(
     # Nothing is hidden: the hold is fixed, nothing is recognised while the user speaks, and the
     # first clause is the reply.
     pace = ReplyPace(first_words=len(WORDS.split()), first_deadline_ms=10_000)
-    monkeypatch.setattr(executor, "Cascade", functools.partial(Cascade, pace=pace, partial_ms=0))
+    monkeypatch.setattr(profile, "Cascade", functools.partial(Cascade, pace=pace, partial_ms=0))
     more = {"reply.mode": "overlapped", "turns.predict": "false", "turns.hold_ms": "200"}
     settings = load(None, more)
     costs, longer_ms = SLOWED[part]

@@ -42,8 +42,8 @@ from pipeline.measure.pool import make_ready
 from pipeline.measure.record import Record
 from pipeline.measure.recording import Unwritten
 from pipeline.measure.wav import stereo
-from pipeline.profile import executor
-from pipeline.profile.executor import Bounds, measure_turn
+from pipeline.profile import run as profile
+from pipeline.profile.run import Bounds, measure_turn
 from pipeline.text.heard import Sound
 from pipeline.trace import MarkLine
 
@@ -150,7 +150,7 @@ async def test_a_stage_that_dawdles_shows_as_its_part(
     monkeypatch.setattr(Whisper, "transcribe", recognise)
     monkeypatch.setattr(Piper, "synthesize", speak)
     # Nothing is hidden: the hold is fixed, and nothing is recognised while the user speaks.
-    monkeypatch.setattr(executor, "Cascade", functools.partial(Cascade, partial_ms=0))
+    monkeypatch.setattr(profile, "Cascade", functools.partial(Cascade, partial_ms=0))
     answer = Answer([ROLE, pause(slow["llm_first_token"]), delta(LINE), finish()])
     more = {"turns.predict": "false", "turns.hold_ms": "200"}
     made, _ = await studio.play(question(), answer, more=more)
